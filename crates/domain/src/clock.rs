@@ -1,0 +1,45 @@
+//! Time is an argument. The gateway owns the one clock that asks the system; tests own theirs.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixMs(pub i64);
+
+impl UnixMs {
+    /// This instant moved by `ms`, stopping at the ends of what can be said.
+    #[must_use]
+    pub const fn plus_ms(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to this instant; negative when `earlier` is later.
+    #[must_use]
+    pub const fn since_ms(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Where the current time comes from.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> UnixMs + Send + Sync>);
+
+impl Clock {
+    /// A clock that answers with what `read` returns.
+    pub fn new(read: impl Fn() -> UnixMs + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// The current time.
+    #[must_use]
+    pub fn now(&self) -> UnixMs {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}

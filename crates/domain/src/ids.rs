@@ -1,0 +1,56 @@
+//! Identities. Each is its own type, so that a user's number can't be passed for a channel's.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use uuid::Uuid;
+
+macro_rules! row_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub i64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+row_id!(
+    /// A user: the owner of a balance.
+    UserId
+);
+row_id!(
+    /// A key (`sk-…`): what a client authenticates with. The admin API calls it token.
+    KeyId
+);
+row_id!(
+    /// A channel: one account at an upstream.
+    ChannelId
+);
+uuid_id!(
+    /// A hold. UUIDv7, so the ids of a month are one contiguous range.
+    HoldId
+);
+uuid_id!(
+    /// One run of one newapi process. A restart is a new node.
+    NodeId
+);

@@ -1,0 +1,21 @@
+//! The words of the trade: quota, prices, usage, ids, faults.
+//!
+//! Pure by design: nothing here waits, reads a file, knows SQL or HTTP, or asks for the time.
+
+mod clock;
+mod fault;
+mod ids;
+mod model;
+mod price;
+mod quota;
+mod ratio;
+mod usage;
+
+pub use clock::{Clock, UnixMs};
+pub use fault::{Fault, FaultKind};
+pub use ids::{ChannelId, HoldId, KeyId, NodeId, UserId};
+pub use model::{ModelName, ModelNameError};
+pub use price::{FrozenPrice, PriceError, PriceRow, Pricing, Rule, UseRatios};
+pub use quota::Quota;
+pub use ratio::{Ratio, RatioError};
+pub use usage::{Usage, UsageError, UsageReport};

@@ -1,0 +1,57 @@
+//! Quota: the integer unit of money. 500 000 quota are 1 USD.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// An amount of money, or a change of one. Arithmetic is checked: nothing wraps.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Quota(pub i64);
+
+impl Quota {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+    /// What one US dollar is worth.
+    pub const PER_USD: i64 = 500_000;
+
+    /// `self + other`, or `None` where that doesn't fit.
+    #[must_use]
+    pub const fn checked_add(self, other: Self) -> Option<Self> {
+        match self.0.checked_add(other.0) {
+            Some(sum) => Some(Self(sum)),
+            None => None,
+        }
+    }
+
+    /// `self - other`, or `None` where that doesn't fit.
+    #[must_use]
+    pub const fn checked_sub(self, other: Self) -> Option<Self> {
+        match self.0.checked_sub(other.0) {
+            Some(rest) => Some(Self(rest)),
+            None => None,
+        }
+    }
+
+    /// The amount with its sign turned, or `None` where that doesn't fit.
+    #[must_use]
+    pub const fn checked_neg(self) -> Option<Self> {
+        match self.0.checked_neg() {
+            Some(turned) => Some(Self(turned)),
+            None => None,
+        }
+    }
+
+    /// Whether this is less than nothing.
+    #[must_use]
+    pub const fn is_negative(self) -> bool {
+        self.0 < 0
+    }
+}
+
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

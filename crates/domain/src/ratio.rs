@@ -1,0 +1,150 @@
+//! Ratios: exact decimals with six places. No float ever touches a price.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::str::FromStr;
+
+const PLACES: usize = 6;
+const ONE_MICROS: i64 = 1_000_000;
+/// Largest ratio anybody may configure. It bounds the arithmetic of a price.
+const MAX_MICROS: i64 = 1_000_000 * ONE_MICROS;
+
+/// A non-negative decimal of at most six places and at most 1 000 000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ratio(i64);
+
+/// Why a text is not a [`Ratio`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RatioError {
+    /// Not digits with an optional point.
+    #[error("not a decimal number")]
+    Malformed,
+    /// More than six places after the point.
+    #[error("more than 6 decimal places")]
+    TooPrecise,
+    /// Negative, or larger than 1 000 000.
+    #[error("outside 0 to 1000000")]
+    OutOfRange,
+}
+
+impl Ratio {
+    /// 1: changes nothing.
+    pub const ONE: Self = Self(ONE_MICROS);
+    /// 0: makes everything free.
+    pub const ZERO: Self = Self(0);
+
+    /// The ratio in millionths.
+    #[must_use]
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// A ratio given in millionths.
+    ///
+    /// # Errors
+    /// [`RatioError::OutOfRange`] outside 0 to 1 000 000.
+    pub const fn from_micros(micros: i64) -> Result<Self, RatioError> {
+        if micros < 0 || micros > MAX_MICROS {
+            return Err(RatioError::OutOfRange);
+        }
+        Ok(Self(micros))
+    }
+}
+
+impl FromStr for Ratio {
+    type Err = RatioError;
+
+    fn from_str(text: &str) -> Result<Self, RatioError> {
+        let text = text.trim();
+        if text.starts_with('-') && text.len() > 1 {
+            return Err(RatioError::OutOfRange);
+        }
+        let (whole, places) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+        if (whole.is_empty() && places.is_empty()) || !digits(whole) || !digits(places) {
+            return Err(RatioError::Malformed);
+        }
+        // PostgreSQL prints 1.5000000000: zeros beyond the sixth place say nothing.
+        let places = places.trim_end_matches('0');
+        if places.len() > PLACES {
+            return Err(RatioError::TooPrecise);
+        }
+        let whole = whole.trim_start_matches('0');
+        if whole.len() > 7 {
+            return Err(RatioError::OutOfRange);
+        }
+        let micros = format!("{whole}{places:0<PLACES$}");
+        Self::from_micros(micros.parse().map_err(|_| RatioError::OutOfRange)?)
+    }
+}
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, places) = (self.0 / ONE_MICROS, self.0 % ONE_MICROS);
+        if places == 0 {
+            return write!(f, "{whole}");
+        }
+        let places = format!("{places:06}");
+        write!(f, "{whole}.{}", places.trim_end_matches('0'))
+    }
+}
+
+impl Serialize for Ratio {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Ratio {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_what_databases_print() {
+        for (text, micros) in [
+            ("1", 1_000_000),
+            ("0.8", 800_000),
+            (".5", 500_000),
+            ("2.", 2_000_000),
+            ("1.5000000000", 1_500_000),
+            ("0.000001", 1),
+            ("001000000", 1_000_000_000_000),
+        ] {
+            assert_eq!(text.parse(), Ok(Ratio(micros)), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_not_an_exact_ratio() {
+        use RatioError::{Malformed, OutOfRange, TooPrecise};
+        for (text, why) in [
+            ("", Malformed),
+            (".", Malformed),
+            ("1e3", Malformed),
+            ("NaN", Malformed),
+            ("+1", Malformed),
+            ("1.2.3", Malformed),
+            ("-0.5", OutOfRange),
+            ("0.0000001", TooPrecise),
+            ("1000000.000001", OutOfRange),
+            ("99999999999999999999", OutOfRange),
+        ] {
+            assert_eq!(text.parse::<Ratio>(), Err(why), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn printing_and_reading_are_inverse(micros in 0..=MAX_MICROS) {
+            prop_assert_eq!(Ratio(micros).to_string().parse(), Ok(Ratio(micros)));
+        }
+    }
+}

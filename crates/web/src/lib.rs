@@ -1,1 +1,16 @@
-//! web
+//! What every HTTP surface of ours shares: bodies, faults as responses, request ids, and who is
+//! calling.
+//!
+//! Status codes are chosen here and nowhere else (an upstream's own status passes through).
+
+mod body;
+mod client_address;
+mod fault;
+mod json;
+mod request_id;
+
+pub use body::{Body, BodyError, boxed, empty, full};
+pub use client_address::TrustedProxies;
+pub use fault::{Shown, render_admin_fault, render_fault, show};
+pub use json::json;
+pub use request_id::{X_REQUEST_ID, request_id, uuid_v7};

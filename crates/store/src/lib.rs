@@ -1,1 +1,41 @@
-//! store
+//! The database behind everything: PostgreSQL or SQLite, under one small interface, and every table
+//! that holds no money.
+//!
+//! [`Db`] runs SQL in the dialect that both engines share. [`Live`] is the configuration as it is
+//! now: channels, prices and keys, following every change, whoever makes it. Money is written by
+//! the `ledger` crate alone.
+
+mod catalog;
+pub mod channel_fields;
+mod db;
+mod dsn;
+mod error;
+pub mod idempotency;
+mod identity;
+mod identity_cache;
+mod live;
+mod live_feed;
+mod migrations;
+pub mod nodes;
+mod pg;
+mod pg_types;
+mod row;
+mod seal;
+mod sqlite;
+mod sqlite_checkpoint;
+mod tls;
+mod value;
+
+pub use catalog::{BadRow, Catalog, Channel, Problem};
+pub use channel_fields::{ChannelSetting, FieldError, Precharge, StatusWords};
+pub use db::{Db, DbConfig, Engine, PoolStatus, Statement};
+pub use error::StoreError;
+pub use identity::{AdminIdentity, Identities, Identity};
+pub use live::Live;
+pub use migrations::{Migration, make_months};
+pub use row::{FromValue, Row};
+pub use seal::{
+    CHANNEL_KEY, REPLY, SealError, Sealer, Secret, TOKEN_KEY, key_hash, key_hint, verify_secret,
+};
+pub use sqlite::{SqliteJob, SqliteWriter};
+pub use value::Value;

@@ -1,0 +1,314 @@
+//! Channels and prices as they are now, ready to be asked.
+
+use crate::channel_fields::{self as fields, ChannelSetting, StatusWords};
+use crate::{CHANNEL_KEY, Db, Row, Sealer, Secret, StoreError, Value};
+use domain::{ChannelId, PriceRow, Ratio};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Display;
+use std::sync::Arc;
+use tracing::warn;
+
+const ENABLED: u8 = 1;
+
+/// A channel: one account at an upstream.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    /// Its number.
+    pub id: ChannelId,
+    /// Its name.
+    pub name: String,
+    /// Scheme and host, as stored.
+    pub base_url: String,
+    /// The account's key.
+    pub key: Secret,
+    /// Models it serves.
+    pub models: Vec<String>,
+    /// Groups it serves.
+    pub groups: Vec<String>,
+    /// Higher is tried first.
+    pub priority: i64,
+    /// Share among channels of the same priority.
+    pub weight: u32,
+    /// Whether it may be paused when it keeps failing.
+    pub auto_ban: bool,
+    /// 1 enabled, 2 disabled, 3 disabled automatically.
+    pub status: u8,
+    /// Header that carries the caller's key.
+    pub user_token_header: Option<String>,
+    /// Model asked for → model sent.
+    pub model_mapping: HashMap<String, String>,
+    /// Members put into JSON bodies: name and value, the value's text exactly as stored.
+    pub param_override: Vec<(String, String)>,
+    /// Upstream's status → status for the client.
+    pub status_code_mapping: HashMap<u16, u16>,
+    /// Which words of the upstream mean what, for tasks.
+    pub status_words: Option<StatusWords>,
+    /// Timeouts, retries, proxy, estimates, concurrency.
+    pub setting: ChannelSetting,
+}
+
+/// A row that can't be used, and why. It is left out; its neighbours are not.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Problem {
+    /// The table.
+    pub table: &'static str,
+    /// Which row: its id or name.
+    pub row: String,
+    /// Why. Never holds a secret.
+    pub why: String,
+}
+
+/// A price that is set, but can't be read. The model is not free for that.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the price of {model} can't be read: {why}")]
+pub struct BadRow {
+    /// The model.
+    pub model: String,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// Everything a request is routed and priced by. Never changes; a new one takes its place.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    channels: Vec<Arc<Channel>>,
+    by_id: HashMap<ChannelId, Arc<Channel>>,
+    by_group: HashMap<String, HashMap<String, Vec<Arc<Channel>>>>,
+    models: HashSet<String>,
+    prices: HashMap<String, Result<PriceRow, BadRow>>,
+    group_ratios: HashMap<String, Ratio>,
+    problems: Vec<Problem>,
+}
+
+impl Catalog {
+    /// Reads everything. Readable keys of channels are sealed on the way.
+    ///
+    /// # Errors
+    /// When the database can't be read. A bad row is no error, but a [`Problem`].
+    pub async fn load(db: &Db, sealer: &Sealer) -> Result<Self, StoreError> {
+        let channels = db.read(SELECT_CHANNELS, &[]).await?;
+        let prices = db.read(SELECT_PRICES, &[]).await?;
+        let groups = db.read("SELECT group_name, ratio FROM group_ratio", &[]).await?;
+        let mut catalog = Self::default();
+        let mut readable = Vec::new();
+        for row in &channels {
+            catalog.take_channel(row, sealer, &mut readable);
+        }
+        for row in &prices {
+            catalog.take_price(row)?;
+        }
+        for row in &groups {
+            catalog.take_group(row)?;
+        }
+        catalog.index();
+        for (id, key) in readable {
+            seal_key(db, sealer, id, &key).await;
+        }
+        Ok(catalog)
+    }
+
+    /// Enabled channels that serve `model` in `group`, highest priority first.
+    #[must_use]
+    pub fn candidates(&self, group: &str, model: &str) -> &[Arc<Channel>] {
+        let models = self.by_group.get(group);
+        models.and_then(|models| models.get(model)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether any channel, enabled or not, names this model.
+    #[must_use]
+    pub fn model_exists(&self, model: &str) -> bool {
+        self.models.contains(model)
+    }
+
+    /// What `group` can call now, in order of name.
+    #[must_use]
+    pub fn models_of(&self, group: &str) -> Vec<&str> {
+        let models = self.by_group.get(group).into_iter().flat_map(HashMap::keys);
+        models.map(String::as_str).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The price of a model; none: it is free.
+    ///
+    /// # Errors
+    /// When there is a price that can't be read. Such a model must be refused.
+    pub fn price(&self, model: &str) -> Result<Option<&PriceRow>, BadRow> {
+        self.prices.get(model).map(Result::as_ref).transpose().map_err(Clone::clone)
+    }
+
+    /// The ratio set for a group.
+    #[must_use]
+    pub fn group_ratio(&self, group: &str) -> Option<Ratio> {
+        self.group_ratios.get(group).copied()
+    }
+
+    /// A channel that can be used, enabled or not.
+    #[must_use]
+    pub fn channel(&self, id: ChannelId) -> Option<&Arc<Channel>> {
+        self.by_id.get(&id)
+    }
+
+    /// All channels that can be used, enabled or not.
+    #[must_use]
+    pub fn channels(&self) -> &[Arc<Channel>] {
+        &self.channels
+    }
+
+    /// Rows that can't be used.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    fn problem(&mut self, table: &'static str, row: impl Display, why: impl Display) {
+        self.problems.push(Problem { table, row: row.to_string(), why: why.to_string() });
+    }
+
+    fn take_channel(
+        &mut self,
+        row: &Row,
+        sealer: &Sealer,
+        readable: &mut Vec<(ChannelId, String)>,
+    ) {
+        let id: ChannelId = match row.get("id") {
+            Ok(id) => id,
+            Err(error) => return self.problem("channels", "?", error),
+        };
+        match read_channel(id, row, sealer) {
+            Ok((channel, warnings)) => {
+                for why in warnings {
+                    self.problem("channels", id, why);
+                }
+                if let Ok(stored) = row.get::<String>("key")
+                    && !stored.is_empty()
+                    && !Sealer::is_sealed(&stored)
+                {
+                    readable.push((id, stored));
+                }
+                self.channels.push(Arc::new(channel));
+            }
+            Err(why) => self.problem("channels", id, why),
+        }
+    }
+
+    fn take_price(&mut self, row: &Row) -> Result<(), StoreError> {
+        let model: String = row.get("model_name")?;
+        let price = read_price(row).map_err(|error| error.to_string());
+        if let Err(why) = &price {
+            self.problem("abilities", &model, why);
+        }
+        let price = price.map_err(|why| BadRow { model: model.clone(), why });
+        self.prices.insert(model, price);
+        Ok(())
+    }
+
+    fn take_group(&mut self, row: &Row) -> Result<(), StoreError> {
+        let group: String = row.get("group_name")?;
+        match row.get("ratio") {
+            Ok(ratio) => {
+                self.group_ratios.insert(group, ratio);
+            }
+            Err(error) => {
+                self.problem("group_ratio", &group, error);
+                // Without its ratio a group can't be priced: nothing serves it until it is mended.
+                self.by_group.insert(group, HashMap::new());
+            }
+        }
+        Ok(())
+    }
+
+    fn index(&mut self) {
+        self.channels.sort_by_key(|channel| (std::cmp::Reverse(channel.priority), channel.id));
+        let broken: HashSet<String> = self.by_group.keys().cloned().collect();
+        for channel in &self.channels {
+            self.by_id.insert(channel.id, Arc::clone(channel));
+            self.models.extend(channel.models.iter().cloned());
+            if channel.status != ENABLED {
+                continue;
+            }
+            for group in channel.groups.iter().filter(|group| !broken.contains(*group)) {
+                let models = self.by_group.entry(group.clone()).or_default();
+                for model in &channel.models {
+                    models.entry(model.clone()).or_default().push(Arc::clone(channel));
+                }
+            }
+        }
+    }
+}
+
+const SELECT_CHANNELS: &str = "SELECT id, name, base_url, key, models, groups, priority, weight,
+    auto_ban, status, other, model_mapping, param_override, status_code_mapping,
+    custompass_status_mapping, setting FROM channels ORDER BY id";
+
+const SELECT_PRICES: &str = "SELECT model_name, ratio, fixed_quota, completion_ratio, cache_ratio,
+    image_ratio, audio_ratio, min_hold FROM abilities";
+
+/// A channel, and what is odd about it but doesn't stop it.
+fn read_channel(
+    id: ChannelId,
+    row: &Row,
+    sealer: &Sealer,
+) -> Result<(Channel, Vec<String>), Box<dyn std::error::Error>> {
+    let text = |column: &str| row.get::<String>(column);
+    let stored = text("key")?;
+    let key = if Sealer::is_sealed(&stored) {
+        sealer.open_text(CHANNEL_KEY, &stored).map_err(|error| format!("key {error}"))?
+    } else {
+        fields::key(&stored)?
+    };
+    let mut warnings = Vec::new();
+    let mut models = fields::list(&text("models")?);
+    models.retain(|model| match fields::models(model) {
+        Ok(_) => true,
+        Err(error) => {
+            warnings.push(error.to_string());
+            false
+        }
+    });
+    let (setting, unknown) = fields::setting(&text("setting")?)?;
+    warnings.extend(unknown.into_iter().map(|name| format!("setting.{name} means nothing")));
+    let channel = Channel {
+        id,
+        name: text("name")?,
+        base_url: text("base_url")?,
+        key,
+        models,
+        groups: fields::list(&text("groups")?),
+        priority: row.get("priority")?,
+        weight: row.get("weight")?,
+        auto_ban: row.get("auto_ban")?,
+        status: row.get("status")?,
+        user_token_header: fields::user_token_header(&text("other")?)?,
+        model_mapping: fields::model_mapping(&text("model_mapping")?)?,
+        param_override: fields::param_override(&text("param_override")?)?,
+        status_code_mapping: fields::status_code_mapping(&text("status_code_mapping")?)?,
+        status_words: fields::status_words(&text("custompass_status_mapping")?)?,
+        setting,
+    };
+    Ok((channel, warnings))
+}
+
+fn read_price(row: &Row) -> Result<PriceRow, StoreError> {
+    let price = PriceRow {
+        fixed_quota: row.get("fixed_quota")?,
+        ratio: row.get("ratio")?,
+        completion_ratio: row.get("completion_ratio")?,
+        cache_ratio: row.get("cache_ratio")?,
+        image_ratio: row.get("image_ratio")?,
+        audio_ratio: row.get("audio_ratio")?,
+        min_hold: row.get("min_hold")?,
+    };
+    Ok(price)
+}
+
+/// Seals a key that was put there readable. Somebody who changed it meanwhile wins.
+async fn seal_key(db: &Db, sealer: &Sealer, id: ChannelId, stored: &str) {
+    let sealed = match sealer.seal(CHANNEL_KEY, stored.trim().as_bytes()) {
+        Ok(sealed) => sealed,
+        Err(error) => return warn!(channel_id = id.0, %error, "a channel's key stays readable"),
+    };
+    let sql = "UPDATE channels SET key = $1 WHERE id = $2 AND key = $3";
+    let params = [Value::Text(sealed), Value::from(id), Value::from(stored)];
+    if let Err(error) = db.execute(sql, &params).await {
+        warn!(channel_id = id.0, %error, "a channel's key stays readable");
+    }
+}

@@ -1,0 +1,289 @@
+//! One way to run SQL on either engine.
+
+use crate::dsn::{self, Target};
+use crate::pg::Pg;
+use crate::sqlite::{Sqlite, SqliteWriter};
+use crate::{Migration, Row, StoreError, Value, migrations};
+use std::borrow::Cow;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Which engine is behind a [`Db`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// A PostgreSQL server.
+    Postgres,
+    /// A SQLite file.
+    Sqlite,
+}
+
+/// Where the database is.
+#[derive(Clone)]
+pub struct DbConfig {
+    /// `SQL_DSN`; none: a SQLite file in `data_dir`.
+    pub dsn: Option<String>,
+    /// Where the SQLite file lives.
+    pub data_dir: PathBuf,
+    /// Connections in the pool; those of the ledger and of the change feed come on top.
+    pub max_connections: usize,
+    /// How long a connection may take to be made, or to become free.
+    pub connect_timeout_ms: u64,
+}
+
+impl Default for DbConfig {
+    fn default() -> Self {
+        let data_dir = PathBuf::from("data");
+        Self { dsn: None, data_dir, max_connections: 25, connect_timeout_ms: 5000 }
+    }
+}
+
+impl fmt::Debug for DbConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DbConfig")
+            .field("dsn", &self.dsn.as_ref().map(|_| "***"))
+            .field("data_dir", &self.data_dir)
+            .field("max_connections", &self.max_connections)
+            .field("connect_timeout_ms", &self.connect_timeout_ms)
+            .finish()
+    }
+}
+
+/// A statement of a transaction.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// SQL in the dialect both engines share, with `$1`, `$2`, …
+    pub sql: Cow<'static, str>,
+    /// Its parameters.
+    pub params: Vec<Value>,
+    /// How many rows it must touch; otherwise nothing of the transaction happens.
+    pub expect_rows: Option<u64>,
+}
+
+impl Statement {
+    /// A statement that may touch any number of rows.
+    pub fn new(sql: impl Into<Cow<'static, str>>, params: Vec<Value>) -> Self {
+        Self { sql: sql.into(), params, expect_rows: None }
+    }
+
+    /// Says how many rows it must touch.
+    #[must_use]
+    pub const fn expecting(mut self, rows: u64) -> Self {
+        self.expect_rows = Some(rows);
+        self
+    }
+
+    pub(crate) fn expect(&self, index: usize, found: u64) -> Result<(), StoreError> {
+        match self.expect_rows {
+            Some(expected) if expected != found => {
+                Err(StoreError::RowCount { index, expected, found })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How busy the pool is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// Most connections there may be.
+    pub max: usize,
+    /// Connections there are.
+    pub open: usize,
+    /// Those of them that nobody uses.
+    pub idle: usize,
+    /// Callers waiting for one.
+    pub waiting: usize,
+}
+
+/// The database. Cheap to clone.
+#[derive(Clone)]
+pub struct Db(Arc<Backend>);
+
+enum Backend {
+    Postgres(Pg),
+    Sqlite(Sqlite),
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Db").field(&self.engine()).finish()
+    }
+}
+
+impl Db {
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When it can't be reached, can't be migrated, or is newer than this program.
+    pub async fn open(config: &DbConfig) -> Result<Self, StoreError> {
+        let db = Self::open_unmigrated(config).await?;
+        db.migrate().await?;
+        Ok(db)
+    }
+
+    /// Opens the database as it is.
+    ///
+    /// # Errors
+    /// When the configuration can't be used, or the database can't be reached.
+    pub async fn open_unmigrated(config: &DbConfig) -> Result<Self, StoreError> {
+        let backend = match dsn::parse(config.dsn.as_deref())? {
+            Target::Postgres(parsed, verify) => {
+                let timeout = Duration::from_millis(config.connect_timeout_ms.max(1));
+                let pg = Pg::new(*parsed, verify, config.max_connections, timeout)?;
+                pg.read("SELECT 1", &[]).await?;
+                Backend::Postgres(pg)
+            }
+            Target::Sqlite => {
+                let dir = config.data_dir.clone();
+                let opened = tokio::task::spawn_blocking(move || Sqlite::open(&dir)).await;
+                let opened = opened.map_err(|error| StoreError::Other(error.to_string()))?;
+                Backend::Sqlite(opened?)
+            }
+        };
+        Ok(Self(Arc::new(backend)))
+    }
+
+    /// Applies what is pending, under a lock; answers what was applied.
+    ///
+    /// # Errors
+    /// When a migration fails, was changed, or the schema is newer than this program.
+    pub async fn migrate(&self) -> Result<Vec<Migration>, StoreError> {
+        migrations::migrate(self).await
+    }
+
+    /// What [`Self::migrate`] would apply.
+    ///
+    /// # Errors
+    /// When a migration was changed, or the schema is newer than this program.
+    pub async fn pending_migrations(&self) -> Result<Vec<Migration>, StoreError> {
+        migrations::pending(self).await
+    }
+
+    /// Makes sure that this is the only process that serves this SQLite file. Says yes on
+    /// PostgreSQL, where any number may.
+    ///
+    /// # Errors
+    /// [`StoreError::ServedElsewhere`].
+    #[expect(clippy::unused_async, reason = "opening a file may have to wait one day")]
+    pub async fn lock_for_serving(&self) -> Result<(), StoreError> {
+        match &*self.0 {
+            Backend::Postgres(_) => Ok(()),
+            Backend::Sqlite(sqlite) => sqlite.lock_for_serving(),
+        }
+    }
+
+    /// Which engine this is.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        match &*self.0 {
+            Backend::Postgres(_) => Engine::Postgres,
+            Backend::Sqlite(_) => Engine::Sqlite,
+        }
+    }
+
+    /// Runs a query that changes nothing.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn read(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
+        match &*self.0 {
+            Backend::Postgres(pg) => pg.read(sql, params).await,
+            Backend::Sqlite(sqlite) => sqlite.read(sql, params).await,
+        }
+    }
+
+    /// Runs a statement that changes something, with its `RETURNING` rows.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn write(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
+        match &*self.0 {
+            Backend::Postgres(pg) => pg.write(sql, params).await.map(|(rows, _)| rows),
+            Backend::Sqlite(sqlite) => sqlite.write(sql, params).await.map(|(rows, _)| rows),
+        }
+    }
+
+    /// Runs a statement; answers how many rows it touched.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, StoreError> {
+        match &*self.0 {
+            Backend::Postgres(pg) => pg.write(sql, params).await.map(|(_, touched)| touched),
+            Backend::Sqlite(sqlite) => sqlite.write(sql, params).await.map(|(_, touched)| touched),
+        }
+    }
+
+    /// Runs statements in one transaction: all of them, or none.
+    ///
+    /// # Errors
+    /// What the database says; [`StoreError::RowCount`] when one touched too few or too many rows.
+    pub async fn write_all(&self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>, StoreError> {
+        match &*self.0 {
+            Backend::Postgres(pg) => pg.write_all(&statements).await,
+            Backend::Sqlite(sqlite) => sqlite.write_all(statements).await,
+        }
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.read("SELECT 1", &[]).await.map(drop)
+    }
+
+    /// The thread that writes, on SQLite.
+    #[must_use]
+    pub fn sqlite(&self) -> Option<&SqliteWriter> {
+        match &*self.0 {
+            Backend::Postgres(_) => None,
+            Backend::Sqlite(sqlite) => Some(&sqlite.writer),
+        }
+    }
+
+    /// A connection of one's own, outside the pool, and the job that drives it until the client
+    /// is dropped.
+    ///
+    /// # Errors
+    /// When it can't be made; [`StoreError::Other`] on SQLite.
+    pub async fn dedicated_postgres(
+        &self,
+    ) -> Result<(tokio_postgres::Client, tokio::task::JoinHandle<()>), StoreError> {
+        self.pg()?.dedicated().await
+    }
+
+    pub(crate) fn pg(&self) -> Result<&Pg, StoreError> {
+        match &*self.0 {
+            Backend::Postgres(pg) => Ok(pg),
+            Backend::Sqlite(_) => Err(StoreError::Other("this is SQLite".to_owned())),
+        }
+    }
+
+    /// How busy the pool is; none on SQLite.
+    #[must_use]
+    pub fn pool_status(&self) -> Option<PoolStatus> {
+        match &*self.0 {
+            Backend::Postgres(pg) => Some(pg.status()),
+            Backend::Sqlite(_) => None,
+        }
+    }
+
+    /// Closes idle connections of the pool beyond `keep`.
+    pub fn shed_idle_connections(&self, keep: usize) {
+        if let Backend::Postgres(pg) = &*self.0 {
+            pg.shed_idle(keep);
+        }
+    }
+
+    /// Ends orderly: what was posted to SQLite's writer is done, and the file is closed. Nothing
+    /// can be run afterwards.
+    pub async fn close(&self) {
+        match &*self.0 {
+            Backend::Postgres(pg) => pg.close(),
+            Backend::Sqlite(sqlite) => sqlite.close().await,
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Repeated requests: who is at work on one, and what came of it.
+
+use crate::{Db, Statement, StoreError, Value};
+use domain::{NodeId, UnixMs, UserId};
+
+/// Tries when the row comes and goes under our hands.
+const TRIES: usize = 5;
+
+/// What a claim found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody else is at work on it: go on, then complete or forget it.
+    Mine,
+    /// Somebody is at work on it.
+    Running,
+    /// The same key came with another request.
+    Mismatch,
+    /// It has ended.
+    Done {
+        /// The reply; none when it was too large to keep.
+        reply_sealed: Option<String>,
+    },
+}
+
+/// Takes the key, unless somebody has it. What a dead node left undone may be taken over.
+///
+/// # Errors
+/// What the database says.
+pub async fn claim(
+    db: &Db,
+    user_id: UserId,
+    key_hash_hex: &str,
+    fingerprint: &[u8; 32],
+    node: NodeId,
+    now: UnixMs,
+    expires_at: UnixMs,
+) -> Result<Claim, StoreError> {
+    const TAKE: &str = "INSERT INTO idempotency
+            (user_id, idempotency_key, fingerprint, node_id, done, created_at, expires_at)
+        VALUES ($1, $2, $3, $4, FALSE, $5, $6)
+        ON CONFLICT (user_id, idempotency_key) DO UPDATE
+        SET fingerprint = excluded.fingerprint, node_id = excluded.node_id, done = FALSE,
+            reply_sealed = NULL, created_at = excluded.created_at,
+            expires_at = excluded.expires_at
+        WHERE idempotency.expires_at <= excluded.created_at
+           OR (NOT idempotency.done AND idempotency.fingerprint = excluded.fingerprint
+               AND NOT EXISTS (SELECT 1 FROM nodes WHERE nodes.id = idempotency.node_id
+                               AND nodes.lease_until > excluded.created_at))
+        RETURNING 1";
+    const LOOK: &str = "SELECT fingerprint, done, reply_sealed FROM idempotency
+        WHERE user_id = $1 AND idempotency_key = $2";
+    let params = [
+        Value::from(user_id),
+        Value::from(key_hash_hex),
+        Value::from(fingerprint),
+        Value::from(node),
+        Value::from(now),
+        Value::from(expires_at),
+    ];
+    for _ in 0..TRIES {
+        if !db.write(TAKE, &params).await?.is_empty() {
+            return Ok(Claim::Mine);
+        }
+        let rows = db.read(LOOK, &params[..2]).await?;
+        // Forgotten between the two: it may be had now.
+        let Some(row) = rows.first() else { continue };
+        if row.get::<Vec<u8>>("fingerprint")? != fingerprint {
+            return Ok(Claim::Mismatch);
+        }
+        return Ok(match row.get("done")? {
+            false => Claim::Running,
+            true => Claim::Done { reply_sealed: row.get("reply_sealed")? },
+        });
+    }
+    Err(StoreError::Busy("the idempotency key keeps changing hands".to_owned()))
+}
+
+/// The statement that completes a claim, for a transaction of the ledger's. It touches no row
+/// when the claim is not this node's any more.
+#[must_use]
+pub fn complete_statement(
+    user_id: UserId,
+    key_hash_hex: &str,
+    node: NodeId,
+    reply_sealed: Option<String>,
+) -> Statement {
+    Statement::new(
+        "UPDATE idempotency SET done = TRUE, reply_sealed = $4
+         WHERE user_id = $1 AND idempotency_key = $2 AND node_id = $3 AND NOT done",
+        vec![
+            Value::from(user_id),
+            Value::from(key_hash_hex),
+            Value::from(node),
+            Value::from(reply_sealed),
+        ],
+    )
+}
+
+/// Completes a claim by itself: for calls that cost nothing.
+///
+/// # Errors
+/// What the database says.
+pub async fn complete(
+    db: &Db,
+    user_id: UserId,
+    key_hash_hex: &str,
+    node: NodeId,
+    reply_sealed: Option<String>,
+) -> Result<(), StoreError> {
+    let statement = complete_statement(user_id, key_hash_hex, node, reply_sealed);
+    db.execute(&statement.sql, &statement.params).await.map(drop)
+}
+
+/// The statement that gives a claim up, so that the request may be repeated.
+#[must_use]
+pub fn forget_statement(user_id: UserId, key_hash_hex: &str, node: NodeId) -> Statement {
+    Statement::new(
+        "DELETE FROM idempotency
+         WHERE user_id = $1 AND idempotency_key = $2 AND node_id = $3 AND NOT done",
+        vec![Value::from(user_id), Value::from(key_hash_hex), Value::from(node)],
+    )
+}
+
+/// Gives a claim up by itself.
+///
+/// # Errors
+/// What the database says.
+pub async fn forget(
+    db: &Db,
+    user_id: UserId,
+    key_hash_hex: &str,
+    node: NodeId,
+) -> Result<(), StoreError> {
+    let statement = forget_statement(user_id, key_hash_hex, node);
+    db.execute(&statement.sql, &statement.params).await.map(drop)
+}
+
+/// Deletes at most `limit` rows that have expired; answers how many.
+///
+/// # Errors
+/// What the database says.
+pub async fn purge_expired(db: &Db, now: UnixMs, limit: u32) -> Result<u64, StoreError> {
+    let sql = "DELETE FROM idempotency WHERE (user_id, idempotency_key) IN
+                   (SELECT user_id, idempotency_key FROM idempotency
+                    WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
+    db.execute(sql, &[Value::from(now), Value::from(limit)]).await
+}

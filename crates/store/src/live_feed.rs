@@ -1,0 +1,236 @@
+//! Where changes are heard of: notifications of PostgreSQL, or a table that SQLite's triggers
+//! write and we poll.
+
+use crate::live::{COALESCE, Live, SAFETY_NET};
+use crate::{Db, Engine, StoreError, Value};
+use domain::{KeyId, UserId};
+use std::collections::HashSet;
+use std::future::poll_fn;
+use std::time::Duration;
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_postgres::{AsyncMessage, Client};
+use tracing::{debug, warn};
+
+const POLL: Duration = Duration::from_millis(200);
+/// While nothing can be heard, everything is read this often.
+const DEAF: Duration = Duration::from_secs(1);
+/// A connection that is silent this long is asked whether it lives, and has this long to answer.
+const PROBE: Duration = Duration::from_secs(10);
+/// Changes that may wait to be taken in. More than that, and everything is read again.
+const QUEUE_MAX: usize = 1024;
+/// Changes read from SQLite at a time.
+const PAGE: i64 = 1000;
+
+/// What changed since it was last taken in.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    catalog: bool,
+    everything: bool,
+    users: HashSet<UserId>,
+    keys: HashSet<KeyId>,
+}
+
+impl Changes {
+    fn everything() -> Self {
+        Self { catalog: true, everything: true, users: HashSet::new(), keys: HashSet::new() }
+    }
+
+    /// Adds an announcement: `channels`, `users:17`, …
+    fn add(&mut self, what: &str) {
+        let (table, id) = what.split_once(':').unwrap_or((what, ""));
+        match (table, id.parse::<i64>()) {
+            ("users", Ok(id)) => drop(self.users.insert(UserId(id))),
+            ("tokens", Ok(id)) => drop(self.keys.insert(KeyId(id))),
+            ("users" | "tokens", Err(_)) => self.everything = true,
+            _ => self.catalog = true,
+        }
+    }
+
+    /// Takes everything in. The identities first: they can't fail.
+    async fn apply(&self, live: &Live) -> Result<(), StoreError> {
+        if self.everything {
+            live.identities.clear();
+        } else if !self.users.is_empty() || !self.keys.is_empty() {
+            live.identities.invalidate(&self.users, &self.keys);
+        }
+        if self.catalog { live.reload_catalog().await } else { Ok(()) }
+    }
+}
+
+pub(crate) enum Feed {
+    Postgres(Listener),
+    Sqlite { last: i64 },
+}
+
+impl Feed {
+    pub(crate) async fn open(db: &Db) -> Result<Self, StoreError> {
+        match db.engine() {
+            Engine::Postgres => Ok(Self::Postgres(Listener::open(db).await?)),
+            Engine::Sqlite => {
+                let sql = "SELECT coalesce(max(seq), 0) AS last FROM config_changes";
+                let rows = db.read(sql, &[]).await?;
+                let last = rows.first().map_or(Ok(0), |row| row.get("last"))?;
+                Ok(Self::Sqlite { last })
+            }
+        }
+    }
+}
+
+/// Follows changes for ever.
+pub(crate) async fn follow(live: &Live, feed: Feed) {
+    match feed {
+        Feed::Postgres(listener) => follow_postgres(live, listener).await,
+        Feed::Sqlite { last } => follow_sqlite(live, last).await,
+    }
+}
+
+/// Takes changes in, again and again until it succeeds: a change must not get lost.
+async fn take_in(live: &Live, changes: &Changes) {
+    let mut failing = false;
+    while let Err(error) = changes.apply(live).await {
+        if !std::mem::replace(&mut failing, true) {
+            warn!(%error, "a changed configuration can't be read; trying on");
+        }
+        sleep(DEAF).await;
+    }
+}
+
+/// A connection that listens.
+pub(crate) struct Listener {
+    client: Client,
+    heard: Receiver<String>,
+}
+
+impl Listener {
+    async fn open(db: &Db) -> Result<Self, StoreError> {
+        let (client, mut driver) = db.pg()?.undriven().await?;
+        let (tell, heard) = channel(QUEUE_MAX);
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = poll_fn(|cx| driver.poll_message(cx)).await {
+                if let AsyncMessage::Notification(notice) = message
+                    && tell.try_send(notice.payload().to_owned()).is_err()
+                {
+                    // Too many to keep: whoever reconnects reads everything.
+                    return;
+                }
+            }
+        });
+        client.batch_execute("SET statement_timeout = '30s'; LISTEN newapi_config").await?;
+        Ok(Self { client, heard })
+    }
+
+    /// The next announcements; none: this connection hears nothing any more.
+    async fn next(&mut self) -> Option<Changes> {
+        let first = loop {
+            match timeout(PROBE, self.heard.recv()).await {
+                Ok(heard) => break heard?,
+                Err(_) => {
+                    let alive = timeout(PROBE, self.client.simple_query("SELECT 1")).await;
+                    alive.ok()?.ok()?;
+                }
+            }
+        };
+        let mut changes = Changes::default();
+        changes.add(&first);
+        sleep(COALESCE).await;
+        while let Ok(what) = self.heard.try_recv() {
+            changes.add(&what);
+        }
+        Some(changes)
+    }
+}
+
+async fn follow_postgres(live: &Live, mut listener: Listener) {
+    loop {
+        let mut net = Instant::now() + SAFETY_NET;
+        loop {
+            tokio::select! {
+                heard = listener.next() => match heard {
+                    Some(changes) => take_in(live, &changes).await,
+                    None => break,
+                },
+                () = sleep_until(net) => {
+                    net = Instant::now() + SAFETY_NET;
+                    take_in(live, &Changes::everything()).await;
+                }
+            }
+        }
+        warn!("no news of changed configuration: connection lost; reading everything each second");
+        listener = deaf(live).await;
+        take_in(live, &Changes::everything()).await;
+        debug!("listening for changed configuration again");
+    }
+}
+
+/// Until somebody can be listened to again, everything is read each second.
+async fn deaf(live: &Live) -> Listener {
+    loop {
+        match timeout(PROBE, Listener::open(live.db())).await {
+            Ok(Ok(listener)) => return listener,
+            Ok(Err(error)) => debug!(%error, "no connection to listen on"),
+            Err(_) => debug!("no connection to listen on in time"),
+        }
+        let _ = Changes::everything().apply(live).await;
+        sleep(DEAF).await;
+    }
+}
+
+async fn follow_sqlite(live: &Live, mut last: i64) {
+    let mut net = Instant::now() + SAFETY_NET;
+    loop {
+        sleep(POLL).await;
+        let changes = if Instant::now() >= net {
+            net = Instant::now() + SAFETY_NET;
+            Ok(Changes::everything())
+        } else {
+            poll_sqlite(live.db(), &mut last).await
+        };
+        match changes {
+            Ok(changes) if changes == Changes::default() => {}
+            Ok(changes) => take_in(live, &changes).await,
+            Err(error) => warn!(%error, "changes of the configuration can't be read"),
+        }
+    }
+}
+
+/// Reads what the triggers wrote since `last`, and removes it: only one process serves a file.
+async fn poll_sqlite(db: &Db, last: &mut i64) -> Result<Changes, StoreError> {
+    let sql = "SELECT seq, what FROM config_changes WHERE seq > $1 ORDER BY seq LIMIT $2";
+    let rows = db.read(sql, &[Value::Int(*last), Value::Int(PAGE)]).await?;
+    let mut changes = Changes::default();
+    let mut seen = *last;
+    for row in &rows {
+        changes.add(&row.get::<String>("what")?);
+        seen = row.get("seq")?;
+    }
+    if seen > *last {
+        *last = seen;
+        // Left behind, they are removed with the next ones; they are not taken in again.
+        let sql = "DELETE FROM config_changes WHERE seq <= $1";
+        if let Err(error) = db.execute(sql, &[Value::Int(seen)]).await {
+            debug!(%error, "taken-in changes stay for now");
+        }
+    }
+    Ok(changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn announcements_add_up() {
+        let mut changes = Changes::default();
+        changes.add("users:17");
+        changes.add("tokens:3");
+        changes.add("users:17");
+        assert!(!changes.catalog && !changes.everything);
+        assert_eq!(changes.users, HashSet::from([UserId(17)]));
+        assert_eq!(changes.keys, HashSet::from([KeyId(3)]));
+        changes.add("abilities");
+        assert!(changes.catalog && !changes.everything);
+        changes.add("users:x");
+        assert!(changes.everything);
+    }
+}

@@ -1,0 +1,215 @@
+//! PostgreSQL: a pool for statements, and connections of one's own for those who keep one.
+
+use crate::db::{PoolStatus, Statement};
+use crate::{Row, StoreError, Value, dsn, tls};
+use deadpool_postgres::{
+    ClientWrapper, Connect, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime,
+};
+use futures_util::TryStreamExt;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, Connection, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tracing::debug;
+
+/// Set on every connection. A transaction that nobody drives any more must not keep its locks.
+const SESSION: &str = "SET TimeZone = 'UTC'; SET statement_timeout = '30s'; \
+                       SET idle_in_transaction_session_timeout = '30s'";
+/// From when a silent connection is probed, and how long it may stay silent.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+type Driver = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+
+/// A PostgreSQL server.
+pub(crate) struct Pg {
+    pool: Pool,
+    connector: Connector,
+    config: Config,
+}
+
+#[derive(Clone)]
+struct Connector {
+    tls: MakeRustlsConnect,
+}
+
+impl Connector {
+    async fn connect(&self, config: &Config) -> Result<(Client, Driver), tokio_postgres::Error> {
+        config.connect(self.tls.clone()).await
+    }
+
+    async fn connect_driven(
+        &self,
+        config: &Config,
+    ) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+        let (client, driver) = self.connect(config).await?;
+        let driven = tokio::spawn(async move {
+            if let Err(error) = driver.await {
+                debug!(%error, "a PostgreSQL connection ended");
+            }
+        });
+        client.batch_execute(SESSION).await?;
+        Ok((client, driven))
+    }
+}
+
+impl Connect for Connector {
+    fn connect(
+        &self,
+        config: &Config,
+    ) -> Pin<
+        Box<
+            dyn Future<Output = Result<(Client, JoinHandle<()>), tokio_postgres::Error>>
+                + Send
+                + '_,
+        >,
+    > {
+        let config = config.clone();
+        Box::pin(async move { self.connect_driven(&config).await })
+    }
+}
+
+impl Pg {
+    /// Prepares to connect; nothing is sent yet.
+    pub(crate) fn new(
+        mut config: Config,
+        verify: dsn::Verify,
+        max_connections: usize,
+        connect_timeout: Duration,
+    ) -> Result<Self, StoreError> {
+        let connector = Connector { tls: tls::connector(verify)? };
+        config.application_name("newapi");
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(connect_timeout);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(KEEPALIVE);
+            config.keepalives_idle(KEEPALIVE);
+        }
+        let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_connect(config.clone(), connector.clone(), manager_config);
+        let pool = Pool::builder(manager)
+            .max_size(max_connections.max(1))
+            .wait_timeout(Some(connect_timeout))
+            .create_timeout(Some(connect_timeout))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| StoreError::Config(error.to_string()))?;
+        Ok(Self { pool, connector, config })
+    }
+
+    async fn client(&self) -> Result<deadpool_postgres::Client, StoreError> {
+        self.pool.get().await.map_err(|error| match error {
+            PoolError::Backend(error) => error.into(),
+            PoolError::Timeout(_) => {
+                StoreError::Unavailable("no connection became free in time".to_owned())
+            }
+            error => StoreError::Unavailable(error.to_string()),
+        })
+    }
+
+    /// One statement that may be repeated when the connection turns out to be dead.
+    pub(crate) async fn read(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
+        let client = self.client().await?;
+        match run(&client, sql, params).await {
+            Ok((rows, _)) => Ok(rows),
+            Err(StoreError::Unavailable(_)) if client.is_closed() => {
+                drop(client);
+                let client = self.client().await?;
+                run(&client, sql, params).await.map(|(rows, _)| rows)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One statement, with the number of rows it touched.
+    pub(crate) async fn write(
+        &self,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<(Vec<Row>, u64), StoreError> {
+        let client = self.client().await?;
+        run(&client, sql, params).await
+    }
+
+    /// All or nothing. A dropped future rolls back.
+    pub(crate) async fn write_all(
+        &self,
+        statements: &[Statement],
+    ) -> Result<Vec<Vec<Row>>, StoreError> {
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await?;
+        let mut answers = Vec::with_capacity(statements.len());
+        for (index, statement) in statements.iter().enumerate() {
+            let prepared = transaction.prepare_cached(&statement.sql).await?;
+            let stream = transaction.query_raw(&prepared, &statement.params).await?;
+            let (rows, touched) = collect(&prepared, stream).await?;
+            statement.expect(index, touched)?;
+            answers.push(rows);
+        }
+        transaction.commit().await?;
+        Ok(answers)
+    }
+
+    /// A connection outside the pool.
+    pub(crate) async fn dedicated(&self) -> Result<(Client, JoinHandle<()>), StoreError> {
+        Ok(self.connector.connect_driven(&self.config).await?)
+    }
+
+    /// A connection outside the pool whose messages the caller drives.
+    pub(crate) async fn undriven(&self) -> Result<(Client, Driver), StoreError> {
+        Ok(self.connector.connect(&self.config).await?)
+    }
+
+    pub(crate) fn status(&self) -> PoolStatus {
+        let status = self.pool.status();
+        PoolStatus {
+            max: status.max_size,
+            open: status.size,
+            idle: status.available,
+            waiting: status.waiting,
+        }
+    }
+
+    /// Closes idle connections until at most `keep` are idle.
+    pub(crate) fn shed_idle(&self, keep: usize) {
+        let mut seen = 0_usize;
+        self.pool.retain(|_, _| {
+            seen += 1;
+            seen <= keep
+        });
+    }
+
+    pub(crate) fn close(&self) {
+        self.pool.close();
+    }
+}
+
+async fn run(
+    client: &ClientWrapper,
+    sql: &str,
+    params: &[Value],
+) -> Result<(Vec<Row>, u64), StoreError> {
+    let prepared = client.prepare_cached(sql).await?;
+    let stream = client.query_raw(&prepared, params).await?;
+    collect(&prepared, stream).await
+}
+
+async fn collect(
+    prepared: &tokio_postgres::Statement,
+    stream: tokio_postgres::RowStream,
+) -> Result<(Vec<Row>, u64), StoreError> {
+    let columns: Arc<[Box<str>]> = prepared.columns().iter().map(|c| c.name().into()).collect();
+    let mut stream = pin!(stream);
+    let mut rows = Vec::new();
+    while let Some(row) = stream.try_next().await? {
+        let cells = (0..row.len()).map(|index| row.try_get::<_, Value>(index));
+        let cells = cells.collect::<Result<Vec<Value>, _>>()?;
+        rows.push(Row::new(Arc::clone(&columns), cells));
+    }
+    let touched = stream.rows_affected().unwrap_or(rows.len() as u64);
+    Ok((rows, touched))
+}

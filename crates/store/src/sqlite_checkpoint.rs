@@ -1,0 +1,119 @@
+//! Checkpoints, out of the way of commits.
+//!
+//! A thread with its own connection copies what is committed from the log into the file, without
+//! ever making a writer wait. Under a load that never pauses the log still grows, because there is
+//! always one more commit behind the copy; past a limit the writer itself finishes the rest and
+//! starts the log again from its beginning. The log's file is never cut: writing over a file is
+//! twice as fast as making it longer.
+
+use crate::StoreError;
+use rusqlite::Connection;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+use tracing::{debug, warn};
+
+/// New pages after which the thread is called.
+const PAGES_BETWEEN: u32 = 1000;
+/// Pages of 4 KiB: 64 MiB of log.
+const PAGES_MAX: u32 = 16_384;
+/// What little came since the last call is copied after this time.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long the writer waits for readers when it starts the log again.
+const RESTART_WAIT: Duration = Duration::from_millis(50);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const STACK_BYTES: usize = 512 * 1024;
+
+/// The checkpoint thread. It ends with the last handle.
+pub(crate) struct Checkpointer {
+    call: SyncSender<()>,
+}
+
+impl Checkpointer {
+    pub(crate) fn start(conn: Connection) -> Result<Self, StoreError> {
+        let (call, called) = sync_channel(1);
+        let builder =
+            std::thread::Builder::new().name("sqlite-checkpoint".into()).stack_size(STACK_BYTES);
+        let started = builder.spawn(move || checkpoints(&conn, &called));
+        started.map_err(|error| StoreError::Other(format!("no thread: {error}")))?;
+        Ok(Self { call })
+    }
+
+    fn call(&self) {
+        // One call that is waiting is enough.
+        let _ = self.call.try_send(());
+    }
+}
+
+fn checkpoints(conn: &Connection, called: &Receiver<()>) {
+    loop {
+        match called.recv_timeout(IDLE) {
+            Ok(()) | Err(RecvTimeoutError::Timeout) => {
+                if let Err(error) = checkpoint(conn, "PASSIVE") {
+                    warn!(%error, "SQLite checkpoint failed");
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// Runs a checkpoint; answers whether somebody was in its way.
+fn checkpoint(conn: &Connection, how: &str) -> Result<bool, rusqlite::Error> {
+    let sql = format!("PRAGMA wal_checkpoint({how})");
+    conn.query_row(&sql, [], |row| row.get::<_, i64>(0)).map(|busy| busy != 0)
+}
+
+/// The writer's view of the log.
+pub(crate) struct WalWatch {
+    /// Pages in the log after the last commit, as SQLite tells.
+    pages: Arc<AtomicU32>,
+    /// Pages at the last call.
+    called_at: u32,
+    /// Pages from which the log is started again.
+    restart_at: u32,
+}
+
+impl WalWatch {
+    pub(crate) fn new(writer: &mut Connection) -> Result<Self, StoreError> {
+        let pages = Arc::new(AtomicU32::new(0));
+        let told = Arc::clone(&pages);
+        writer.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, in_log| {
+            told.store(u32::try_from(in_log).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        Ok(Self { pages, called_at: 0, restart_at: PAGES_MAX })
+    }
+
+    pub(crate) fn after_job(&mut self, writer: &Connection, checkpointer: &Checkpointer) {
+        let pages = self.pages.load(Ordering::Relaxed);
+        if pages < self.called_at {
+            // The log began anew.
+            self.called_at = 0;
+            self.restart_at = PAGES_MAX;
+        }
+        if pages >= self.restart_at {
+            self.restart(writer, pages);
+        } else if pages >= self.called_at + PAGES_BETWEEN {
+            self.called_at = pages;
+            checkpointer.call();
+        }
+    }
+
+    fn restart(&mut self, writer: &Connection, pages: u32) {
+        let restarted = writer
+            .busy_timeout(RESTART_WAIT)
+            .and_then(|()| checkpoint(writer, "RESTART"))
+            .and_then(|busy| writer.busy_timeout(BUSY_TIMEOUT).map(|()| busy));
+        match restarted {
+            Ok(false) => debug!(pages, "SQLite log starts again"),
+            // A reader holds on to the log: try again a little later, commits come first.
+            Ok(true) => self.restart_at = pages + PAGES_BETWEEN,
+            Err(error) => {
+                self.restart_at = pages + PAGES_BETWEEN;
+                warn!(%error, pages, "SQLite log could not be started again");
+            }
+        }
+    }
+}

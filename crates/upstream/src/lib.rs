@@ -1,1 +1,32 @@
-//! upstream
+//! The outbound side: where a request goes, how it gets there, and what its reply says.
+//!
+//! What is not here: choosing a channel, money, status codes of our own. Nothing in this crate
+//! changes a byte of a body unless it is asked to ([`splice`], [`multipart`]).
+
+pub mod address;
+mod body;
+pub mod client;
+mod connect;
+mod encode;
+mod error;
+pub mod guard;
+pub mod headers;
+pub mod multipart;
+pub mod path;
+mod proxy;
+pub mod query;
+mod reply;
+pub mod scan;
+pub mod splice;
+mod tls;
+
+pub use address::{AddressError, BaseUrl};
+pub use body::Payload;
+pub use client::{Client, ClientConfig, Deadlines, OutboundRequest, Reply, redirects_elsewhere};
+pub use error::{BoxError, ConnectError, Phase, SendError, Sent};
+pub use guard::AddressGuard;
+pub use path::{PathError, decode_model_path};
+pub use proxy::{Proxies, ProxyChoice, ProxyError};
+pub use query::{says_precharge, with_precharge};
+pub use reply::ReplyBody;
+pub use scan::{BodyKind, Envelope, ReplyScanner, Scanned, UsageFault};

@@ -1,0 +1,291 @@
+//! The client: one request, one reply, four deadlines.
+
+use crate::BaseUrl;
+use crate::body::{Payload, Progress, Tracked, Watch};
+use crate::connect::{Connector, Way};
+use crate::error::{BoxError, ConnectError, Phase, SendError, chain, find};
+use crate::guard::AddressGuard;
+use crate::proxy::{Proxies, ProxyChoice, ProxyError, ProxyUrl, Route};
+use crate::reply::ReplyBody;
+use crate::tls::Tls;
+use http::header::{LOCATION, PROXY_AUTHORIZATION};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// How many channels' own proxies have a pool of connections at the same time.
+const MAX_PROXIES: usize = 64;
+/// The largest head of a reply, and the most that one connection buffers of a body.
+const MAX_READ_BUFFER: usize = 64 * 1024;
+/// The most headers of a reply.
+const MAX_HEADERS: usize = 128;
+
+/// How connections are made and kept.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Which addresses may be connected to.
+    pub guard: AddressGuard,
+    /// The installation's proxies.
+    pub proxies: Proxies,
+    /// The longest time that a connection may take to make, whatever a request's own deadline.
+    pub connect_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub pool_idle_timeout: Duration,
+    /// How many unused connections are kept for each upstream.
+    pub pool_max_idle_per_host: usize,
+}
+
+/// The deadlines of one request, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Until the request begins to be written.
+    pub connect_ms: u64,
+    /// From the request's last byte to the reply's head.
+    pub first_byte_ms: u64,
+    /// Between two pieces of a body, in either direction.
+    pub idle_ms: u64,
+    /// From the start to the reply's last byte.
+    pub total_ms: u64,
+}
+
+/// A request that is ready to go.
+pub struct OutboundRequest<'a> {
+    /// The method.
+    pub method: Method,
+    /// The whole address: see [`BaseUrl::target`].
+    pub uri: Uri,
+    /// All headers but `Host`, `Content-Length` and `Transfer-Encoding`, which follow from the
+    /// address and the body.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Payload,
+    /// The way there.
+    pub proxy: &'a ProxyChoice,
+}
+
+/// A reply, whose body may still be coming.
+pub struct Reply {
+    /// The status, whatever it is.
+    pub status: StatusCode,
+    /// The version that the upstream speaks.
+    pub version: Version,
+    /// The headers, as they came.
+    pub headers: HeaderMap,
+    /// The body, as it comes.
+    pub body: ReplyBody,
+}
+
+/// Sends requests. Cheap to clone; the clones share their connections.
+#[derive(Clone)]
+pub struct Client(Arc<State>);
+
+struct State {
+    config: ClientConfig,
+    guard: Arc<AddressGuard>,
+    tls: Arc<Tls>,
+    default: Lane,
+    direct: Lane,
+    own: RwLock<HashMap<ProxyUrl, Lane>>,
+}
+
+/// One way out: a pool of connections of its own.
+#[derive(Clone)]
+struct Lane {
+    hyper: legacy::Client<Connector, Tracked>,
+    way: Arc<Way>,
+}
+
+impl Client {
+    /// A client without connections.
+    ///
+    /// # Errors
+    /// When one of the installation's proxies is not an address.
+    pub fn new(config: ClientConfig) -> Result<Self, ProxyError> {
+        Self::with_tls(config, Tls::default())
+    }
+
+    pub(crate) fn with_tls(config: ClientConfig, tls: Tls) -> Result<Self, ProxyError> {
+        let guard = Arc::new(config.guard.clone());
+        let tls = Arc::new(tls);
+        let default = lane(&config, &guard, &tls, Route::of_installation(&config.proxies)?);
+        let direct = lane(&config, &guard, &tls, Route::Direct);
+        let own = RwLock::new(HashMap::new());
+        Ok(Self(Arc::new(State { config, guard, tls, default, direct, own })))
+    }
+
+    /// Sends `request` and waits for the head of its reply. Redirects are not followed.
+    ///
+    /// # Errors
+    /// When there is no reply: [`SendError::sent`] says whether the upstream may be at work.
+    pub async fn send(
+        &self,
+        request: OutboundRequest<'_>,
+        deadlines: &Deadlines,
+    ) -> Result<Reply, SendError> {
+        let start = Instant::now();
+        let lane = self.lane_for(request.proxy)?;
+        let watch = Arc::new(Watch::new(start));
+        let mut outgoing = Request::new(Tracked::new(request.body, Arc::clone(&watch)));
+        *outgoing.method_mut() = request.method;
+        *outgoing.headers_mut() = request.headers;
+        if let Some(auth) = lane.way.route.request_auth(&request.uri) {
+            outgoing.headers_mut().insert(PROXY_AUTHORIZATION, auth);
+        }
+        *outgoing.uri_mut() = request.uri;
+        let response = lane.hyper.request(outgoing);
+        let response = head_within(response, &watch, start, deadlines).await?;
+        let (parts, body) = response.into_parts();
+        let idle = Duration::from_millis(deadlines.idle_ms);
+        let total_at = start + Duration::from_millis(deadlines.total_ms);
+        Ok(Reply {
+            status: parts.status,
+            version: parts.version,
+            headers: parts.headers,
+            body: ReplyBody::new(body, idle, total_at),
+        })
+    }
+
+    fn lane_for(&self, choice: &ProxyChoice) -> Result<Lane, SendError> {
+        let state = &*self.0;
+        let url = match choice {
+            ProxyChoice::Default => return Ok(state.default.clone()),
+            ProxyChoice::Direct => return Ok(state.direct.clone()),
+            ProxyChoice::Via(url) => url,
+        };
+        let own = state.own.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lane) = own.get(url) {
+            return Ok(lane.clone());
+        }
+        drop(own);
+        let route = Route::via(url).map_err(|e| ConnectError::Proxy(e.to_string()))?;
+        let made = lane(&state.config, &state.guard, &state.tls, route);
+        let mut own = state.own.write().unwrap_or_else(PoisonError::into_inner);
+        if own.len() >= MAX_PROXIES && !own.contains_key(url) {
+            // Any one goes: requests under way keep theirs, and a new pool is soon warm.
+            if let Some(victim) = own.keys().next().cloned() {
+                own.remove(&victim);
+            }
+        }
+        Ok(own.entry(url.clone()).or_insert(made).clone())
+    }
+}
+
+fn lane(config: &ClientConfig, guard: &Arc<AddressGuard>, tls: &Arc<Tls>, route: Route) -> Lane {
+    let (guard, tls) = (Arc::clone(guard), Arc::clone(tls));
+    let way = Arc::new(Way { guard, route, tls, timeout: config.connect_timeout });
+    let hyper = legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(config.pool_idle_timeout)
+        .pool_max_idle_per_host(config.pool_max_idle_per_host)
+        .http1_max_buf_size(MAX_READ_BUFFER)
+        .http1_max_headers(MAX_HEADERS)
+        .http2_adaptive_window(true)
+        .retry_canceled_requests(true)
+        .set_host(true)
+        .build(Connector(Arc::clone(&way)));
+    Lane { hyper, way }
+}
+
+/// Waits for the head of the reply. One timer serves all deadlines: when it fires, the watch says
+/// what the request was waiting for and until when it may.
+async fn head_within(
+    response: legacy::ResponseFuture,
+    watch: &Watch,
+    start: Instant,
+    deadlines: &Deadlines,
+) -> Result<Response<Incoming>, SendError> {
+    let mut response = pin!(response);
+    let first = deadlines.connect_ms.min(deadlines.total_ms).min(deadlines.first_byte_ms);
+    let mut timer = pin!(sleep_until(start + Duration::from_millis(first)));
+    poll_fn(move |cx| {
+        if let Poll::Ready(answer) = response.as_mut().poll(cx) {
+            return Poll::Ready(answer.map_err(|error| explain(error, watch)));
+        }
+        loop {
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let (phase, until_ms) = standing(watch, deadlines);
+            let until = start + Duration::from_millis(until_ms);
+            if Instant::now() >= until {
+                return Poll::Ready(Err(SendError::Timeout(phase)));
+            }
+            timer.as_mut().reset(until);
+        }
+    })
+    .await
+}
+
+/// What the request is waiting for, and until when (in milliseconds from its start) it may.
+fn standing(watch: &Watch, deadlines: &Deadlines) -> (Phase, u64) {
+    let since_step = |ms: u64| watch.step_ms().saturating_add(ms);
+    let (phase, until_ms) = match watch.progress() {
+        Progress::Untouched => (Phase::Connect, deadlines.connect_ms),
+        Progress::Starved => (Phase::ClientBody, since_step(deadlines.idle_ms)),
+        Progress::Writing => (Phase::FirstByte, since_step(deadlines.idle_ms)),
+        Progress::Complete | Progress::Failed => {
+            (Phase::FirstByte, since_step(deadlines.first_byte_ms))
+        }
+    };
+    if deadlines.total_ms < until_ms && phase != Phase::Connect {
+        return (Phase::Total, deadlines.total_ms);
+    }
+    (phase, until_ms.min(deadlines.total_ms))
+}
+
+/// What hyper's error means, given how far the request had got.
+fn explain(error: legacy::Error, watch: &Watch) -> SendError {
+    if let Some(cause) = find::<ConnectError>(&error) {
+        return SendError::Connect(cause.clone());
+    }
+    match watch.progress() {
+        Progress::Untouched => SendError::Unsent(chain(&error)),
+        Progress::Failed => SendError::Payload(BoxError::from(error)),
+        _ => {
+            let bad = find::<hyper::Error>(&error)
+                .is_some_and(|e| e.is_parse() || e.is_parse_status() || e.is_parse_too_large());
+            let text = chain(&error);
+            if bad { SendError::BadReply(text) } else { SendError::Cut(text) }
+        }
+    }
+}
+
+/// Whether a reply sends the client to another host: a redirect that must not be passed on.
+/// What can't be read is taken for another host.
+#[must_use]
+pub fn redirects_elsewhere(status: StatusCode, headers: &HeaderMap, base: &BaseUrl) -> bool {
+    if !status.is_redirection() {
+        return false;
+    }
+    headers.get_all(LOCATION).iter().any(|location| match location.to_str() {
+        Ok(text) => !stays_at(text.trim(), base),
+        Err(_) => true,
+    })
+}
+
+fn stays_at(location: &str, base: &BaseUrl) -> bool {
+    // Browsers read `\` as `/`: both ways of writing `//host` count.
+    let slash = |b: Option<&u8>| matches!(b, Some(b'/' | b'\\'));
+    let bytes = location.as_bytes();
+    if slash(bytes.first()) && slash(bytes.get(1)) {
+        let scheme = if base.is_https() { "https:" } else { "http:" };
+        return stays_at(&format!("{scheme}//{}", &location[2..]), base);
+    }
+    let scheme_end = location.find([':', '/', '?', '#']).filter(|&at| bytes[at] == b':');
+    let Some(end) = scheme_end else { return true };
+    let scheme = if base.is_https() { "https" } else { "http" };
+    let Ok(uri) = location.parse::<Uri>() else { return false };
+    let port = uri.port_u16().unwrap_or(if base.is_https() { 443 } else { 80 });
+    location[..end].eq_ignore_ascii_case(scheme)
+        && uri.host().is_some_and(|host| host.eq_ignore_ascii_case(base.host()))
+        && port == base.port()
+}

@@ -1,0 +1,157 @@
+//! What can go wrong between us and an upstream, and whether anything had left us by then.
+
+use std::error::Error;
+use std::net::IpAddr;
+
+/// Any error, boxed.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Whether the upstream may have seen the request. Only after [`Sent::No`] may another channel
+/// be tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Not a byte of the request was written.
+    No,
+    /// The upstream may be at work.
+    Maybe,
+}
+
+/// What a request was waiting for when its time was up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The connection: name, TCP, proxy, TLS.
+    Connect,
+    /// The client: the next piece of the request's body.
+    ClientBody,
+    /// The upstream: the head of its reply.
+    FirstByte,
+    /// The upstream: the next piece of the reply's body.
+    Idle,
+    /// The end, whatever was going on.
+    Total,
+}
+
+/// Why there is no connection. Nothing was sent. The details are for the log alone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// The name has no address, or the resolver doesn't answer.
+    #[error("dns: {0}")]
+    Dns(String),
+    /// All the addresses of the host are in networks that are not allowed.
+    #[error("guarded: {} is not an allowed address", .0.map_or_else(|| "the host".to_owned(), |a| a.to_string()))]
+    Guarded(Option<IpAddr>),
+    /// Refused, unreachable, reset.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// Not within the connect deadline.
+    #[error("connect timed out")]
+    Timeout,
+    /// The handshake failed, or the certificate is not to be trusted.
+    #[error("tls: {0}")]
+    Tls(String),
+    /// The proxy can't be reached, or refuses.
+    #[error("proxy: {0}")]
+    Proxy(String),
+    /// The address has no host, or a scheme that is not HTTP.
+    #[error("address: {0}")]
+    Address(&'static str),
+}
+
+/// Why a request has no reply, or no whole reply.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// No connection.
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    /// A deadline passed.
+    #[error("timed out waiting for {0:?}")]
+    Timeout(Phase),
+    /// The connection ended before the request was written.
+    #[error("closed before the request: {0}")]
+    Unsent(String),
+    /// The request's own body broke off: the client has gone, or sent too much. The cause is in
+    /// the chain of sources.
+    #[error("the request's body failed: {0}")]
+    Payload(#[source] BoxError),
+    /// The connection broke off: before the reply, or in it.
+    #[error("broke off: {0}")]
+    Cut(String),
+    /// What came back is not HTTP.
+    #[error("not a valid reply: {0}")]
+    BadReply(String),
+}
+
+impl SendError {
+    /// Whether the upstream may have seen the request.
+    #[must_use]
+    pub const fn sent(&self) -> Sent {
+        match self {
+            Self::Connect(_) | Self::Unsent(_) | Self::Timeout(Phase::Connect) => Sent::No,
+            _ => Sent::Maybe,
+        }
+    }
+
+    /// Whether the upstream was too slow (and not the client, and nothing else).
+    #[must_use]
+    pub const fn is_timeout(&self) -> bool {
+        match self {
+            Self::Connect(ConnectError::Timeout) => true,
+            Self::Timeout(phase) => !matches!(phase, Phase::ClientBody),
+            _ => false,
+        }
+    }
+
+    /// Whether the client is to blame: the upstream's record stays clean.
+    #[must_use]
+    pub const fn is_clients_fault(&self) -> bool {
+        matches!(self, Self::Payload(_) | Self::Timeout(Phase::ClientBody))
+    }
+
+    /// One word for logs and metrics.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Connect(ConnectError::Dns(_)) => "dns",
+            Self::Connect(ConnectError::Guarded(_)) => "guarded",
+            Self::Connect(ConnectError::Refused(_)) => "refused",
+            Self::Connect(ConnectError::Timeout) | Self::Timeout(Phase::Connect) => {
+                "connect_timeout"
+            }
+            Self::Connect(ConnectError::Tls(_)) => "tls",
+            Self::Connect(ConnectError::Proxy(_)) => "proxy",
+            Self::Connect(ConnectError::Address(_)) => "address",
+            Self::Timeout(Phase::ClientBody) => "client_body_timeout",
+            Self::Timeout(Phase::FirstByte) => "first_byte_timeout",
+            Self::Timeout(Phase::Idle) => "idle_timeout",
+            Self::Timeout(Phase::Total) => "total_timeout",
+            Self::Unsent(_) => "unsent",
+            Self::Payload(_) => "client_body",
+            Self::Cut(_) => "cut",
+            Self::BadReply(_) => "bad_reply",
+        }
+    }
+}
+
+/// The chain of causes in one line.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+/// The first cause of type `E`.
+pub(crate) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(found) = cause.downcast_ref() {
+            return Some(found);
+        }
+        next = cause.source();
+    }
+    None
+}

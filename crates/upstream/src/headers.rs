@@ -1,0 +1,191 @@
+//! Which headers travel, in either direction.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+/// What belongs to one connection and ends with it (RFC 9110 §7.6.1).
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::CONNECTION
+            | header::TE
+            | header::TRAILER
+            | header::TRANSFER_ENCODING
+            | header::UPGRADE
+            | header::PROXY_AUTHENTICATE
+            | header::PROXY_AUTHORIZATION
+    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+}
+
+/// What a client says to us and nobody else, or what hyper says for us.
+fn stays_here(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::AUTHORIZATION
+            | header::COOKIE
+            | header::HOST
+            | header::CONTENT_LENGTH
+            | header::EXPECT
+    ) || matches!(name.as_str(), "x-api-key" | "idempotency-key")
+        || name.as_str().starts_with("proxy-")
+}
+
+/// The client's headers that go on to the upstream. The channel's own (`Authorization`, the
+/// user-token header, `Idempotency-Key`) are for the caller to add, so a client can't set them.
+#[must_use]
+pub fn forward_request_headers(from: &HeaderMap, user_token_header: &HeaderName) -> HeaderMap {
+    copy(from, |name| !stays_here(name) && name != user_token_header)
+}
+
+/// The upstream's headers that go on to the client.
+///
+/// `Set-Cookie` stays here: the client's `Cookie` never goes to the upstream, so the conversation
+/// that it opens has no other half, while under our own host name it could overwrite the session
+/// of the console.
+#[must_use]
+pub fn forward_reply_headers(from: &HeaderMap) -> HeaderMap {
+    copy(from, |name| *name != header::SET_COOKIE)
+}
+
+/// Copies what `wanted` says yes to, without what belongs to the connection.
+fn copy(from: &HeaderMap, wanted: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+    let named = Named::read(from);
+    let mut to = HeaderMap::with_capacity(from.len() + 4);
+    for (name, value) in from {
+        if !is_hop_by_hop(name) && wanted(name) && !named.contains(name) {
+            to.append(name.clone(), value.clone());
+        }
+    }
+    to
+}
+
+/// What `Connection` names as belonging to the connection, too.
+struct Named<'a>(Vec<&'a str>);
+
+impl<'a> Named<'a> {
+    fn read(headers: &'a HeaderMap) -> Self {
+        let values = headers.get_all(header::CONNECTION).into_iter();
+        let tokens = values.filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+        let tokens = tokens.map(str::trim).filter(|token| {
+            // The usual two name nothing that is not dropped anyway: no list is made for them.
+            !token.eq_ignore_ascii_case("keep-alive") && !token.eq_ignore_ascii_case("close")
+        });
+        Self(tokens.collect())
+    }
+
+    fn contains(&self, name: &HeaderName) -> bool {
+        // Content-Type can't be spoken away: it says how the body is to be read.
+        self.0.iter().any(|token| token.eq_ignore_ascii_case(name.as_str()))
+            && *name != header::CONTENT_TYPE
+            && *name != header::CONTENT_ENCODING
+    }
+}
+
+/// Leaves in `Accept-Encoding` only what [`crate::scan`] can read. For a model priced by use the
+/// reply has to be read, so an upstream must not be invited to answer in anything else.
+pub fn narrow_accept_encoding(headers: &mut HeaderMap) {
+    let Some(value) = headers.get(header::ACCEPT_ENCODING) else { return };
+    let said = value.to_str().unwrap_or_default();
+    let several = headers.get_all(header::ACCEPT_ENCODING).iter().count() > 1;
+    let readable = |item: &&str| {
+        let coding = item.split(';').next().unwrap_or_default().trim();
+        ["gzip", "x-gzip", "deflate", "identity"].iter().any(|c| coding.eq_ignore_ascii_case(c))
+    };
+    let mut items = said.split(',').map(str::trim).filter(|item| !item.is_empty());
+    if !several && items.clone().all(|item| readable(&item)) {
+        return;
+    }
+    let kept: Vec<&str> = items.by_ref().filter(readable).collect();
+    let narrowed = if kept.is_empty() { "identity".to_owned() } else { kept.join(", ") };
+    let narrowed = HeaderValue::try_from(narrowed);
+    headers
+        .insert(header::ACCEPT_ENCODING, narrowed.unwrap_or(HeaderValue::from_static("identity")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> HeaderMap {
+        let pair = |&(name, value): &(&str, &str)| {
+            (HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap())
+        };
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs.iter().map(pair) {
+            map.append(name, value);
+        }
+        map
+    }
+
+    #[test]
+    fn a_client_keeps_its_secrets_and_its_connection() {
+        let from = map(&[
+            ("authorization", "Bearer sk-1"),
+            ("x-api-key", "sk-1"),
+            ("cookie", "a=b"),
+            ("host", "us"),
+            ("content-length", "3"),
+            ("content-type", "application/json"),
+            ("connection", "Keep-Alive, X-Private, Content-Type"),
+            ("x-private", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("expect", "100-continue"),
+            ("proxy-authorization", "Basic x"),
+            ("proxy-connection", "close"),
+            ("idempotency-key", "k"),
+            ("x-custom-token", "forged"),
+            ("x-other", "1"),
+            ("x-other", "2"),
+            ("accept", "*/*"),
+        ]);
+        let token = HeaderName::from_static("x-custom-token");
+        let to = forward_request_headers(&from, &token);
+        let expected = map(&[
+            ("content-type", "application/json"),
+            ("x-other", "1"),
+            ("x-other", "2"),
+            ("accept", "*/*"),
+        ]);
+        assert_eq!(to, expected);
+    }
+
+    #[test]
+    fn a_reply_keeps_its_length_and_encoding() {
+        let from = map(&[
+            ("content-length", "3"),
+            ("content-encoding", "gzip"),
+            ("connection", "x-hop, close"),
+            ("x-hop", "1"),
+            ("set-cookie", "session=1"),
+            ("trailer", "x"),
+            ("x-ratelimit-remaining", "5"),
+        ]);
+        let expected = map(&[
+            ("content-length", "3"),
+            ("content-encoding", "gzip"),
+            ("x-ratelimit-remaining", "5"),
+        ]);
+        assert_eq!(forward_reply_headers(&from), expected);
+    }
+
+    #[test]
+    fn only_readable_encodings_are_asked_for() {
+        for (said, left) in [
+            ("gzip, deflate", "gzip, deflate"),
+            ("gzip, deflate, br, zstd", "gzip, deflate"),
+            ("br;q=1.0, gzip;q=0.8, *;q=0.1", "gzip;q=0.8"),
+            ("br", "identity"),
+            ("*", "identity"),
+            ("", ""),
+        ] {
+            let mut headers = map(&[("accept-encoding", said)]);
+            narrow_accept_encoding(&mut headers);
+            assert_eq!(headers, map(&[("accept-encoding", left)]), "{said}");
+        }
+        let mut none = HeaderMap::new();
+        narrow_accept_encoding(&mut none);
+        assert!(none.is_empty());
+    }
+}

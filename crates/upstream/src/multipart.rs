@@ -1,0 +1,296 @@
+//! The model of a `multipart/form-data` request, and putting another in its place.
+//!
+//! Stricter than most readers: whatever two readers could take for different forms is refused,
+//! for what is priced has to be what the upstream reads.
+
+use bytes::Bytes;
+use memchr::memmem::Finder;
+use std::ops::Range;
+
+/// Longest boundary (RFC 2046).
+const MAX_BOUNDARY: usize = 70;
+/// Longest headers of one part.
+const MAX_PART_HEADERS: usize = 8 * 1024;
+/// Most parts of a form.
+const MAX_PARTS: usize = 1024;
+/// Longest value of the model's part, in bytes: more is no model's name.
+const MAX_VALUE: usize = 1024;
+
+/// Why a form can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MultipartError {
+    /// The content type names no boundary, or one that can't be.
+    #[error("the content type has no valid boundary")]
+    Boundary,
+    /// The parts are not where they should be.
+    #[error("the multipart body is malformed")]
+    Malformed,
+    /// More than 1024 parts.
+    #[error("the multipart body has too many parts")]
+    TooManyParts,
+    /// No part of that name.
+    #[error("the form has no {0}")]
+    Missing(&'static str),
+    /// More than one part of that name.
+    #[error("the form has more than one {0}")]
+    Duplicate(&'static str),
+    /// The part is a file, is encoded, is too long, or is not UTF-8.
+    #[error("{0} is not a plain text")]
+    NotText(&'static str),
+}
+
+impl MultipartError {
+    /// What is wrong, in Chinese.
+    #[must_use]
+    pub fn zh(self) -> String {
+        match self {
+            Self::Boundary => "Content-Type 中缺少有效的 boundary".to_owned(),
+            Self::Malformed => "multipart 请求体格式错误".to_owned(),
+            Self::TooManyParts => "multipart 请求体的部分过多".to_owned(),
+            Self::Missing(name) => format!("表单缺少字段 {name}"),
+            Self::Duplicate(name) => format!("表单字段 {name} 重复"),
+            Self::NotText(name) => format!("表单字段 {name} 必须是普通文本"),
+        }
+    }
+}
+
+/// A field of a form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its value.
+    pub text: String,
+    /// Where the value stands in the body.
+    pub range: Range<usize>,
+}
+
+/// Whether a request with this content type is a form.
+#[must_use]
+pub fn is_form(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("multipart/form-data")
+}
+
+/// The field `name` of a form.
+///
+/// # Errors
+/// When the form can't be read, or has not exactly one such field.
+pub fn field(content_type: &str, body: &[u8], name: &'static str) -> Result<Field, MultipartError> {
+    let delimiter = format!("--{}", boundary(content_type)?);
+    let finder = Finder::new(delimiter.as_bytes());
+    let mut found = None;
+    // Where the delimiter stands that the next part begins with.
+    let mut delimiter_at = 0;
+    if !body.starts_with(delimiter.as_bytes()) {
+        return Err(MultipartError::Malformed);
+    }
+    for _ in 0..MAX_PARTS {
+        let at = delimiter_at + delimiter.len();
+        let rest = body.get(at..).unwrap_or_default();
+        if let Some(epilogue) = rest.strip_prefix(b"--") {
+            if !epilogue.iter().all(u8::is_ascii_whitespace) {
+                return Err(MultipartError::Malformed);
+            }
+            return found.ok_or(MultipartError::Missing(name));
+        }
+        let part = rest.strip_prefix(b"\r\n").ok_or(MultipartError::Malformed)?;
+        let headers_len = headers_len(part)?;
+        let value_at = at + 2 + headers_len;
+        let value_end = value_end(body, value_at, &finder)?;
+        let part = Part::read(part.get(..headers_len).unwrap_or_default())?;
+        if part.is_named(name) {
+            if found.is_some() {
+                return Err(MultipartError::Duplicate(name));
+            }
+            let range = value_at..value_end;
+            found = Some(Field { text: part.text(body, &range, name)?, range });
+        }
+        delimiter_at = value_end + 2;
+    }
+    Err(MultipartError::TooManyParts)
+}
+
+/// Puts another value where [`field`] found one.
+///
+/// # Errors
+/// When the value could be taken for the end of its part.
+pub fn replace(body: &[u8], field: &Field, value: &str) -> Result<Bytes, MultipartError> {
+    if value.contains(['\r', '\n']) {
+        return Err(MultipartError::Malformed);
+    }
+    let mut out = Vec::with_capacity(body.len() + value.len());
+    out.extend_from_slice(body.get(..field.range.start).unwrap_or_default());
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(body.get(field.range.end..).unwrap_or_default());
+    Ok(Bytes::from(out))
+}
+
+/// Where the value ends that begins at `from`: before the CRLF of the next delimiter. A delimiter
+/// that stands anywhere else is one to some readers and text to others.
+fn value_end(body: &[u8], from: usize, delimiter: &Finder<'_>) -> Result<usize, MultipartError> {
+    let rest = body.get(from..).unwrap_or_default();
+    let next = delimiter.find(rest).ok_or(MultipartError::Malformed)?;
+    let before = rest.get(..next).unwrap_or_default();
+    let value = before.strip_suffix(b"\r\n").ok_or(MultipartError::Malformed)?;
+    Ok(from + value.len())
+}
+
+/// The length of a part's headers with the blank line that ends them.
+fn headers_len(part: &[u8]) -> Result<usize, MultipartError> {
+    if part.starts_with(b"\r\n") {
+        return Ok(2);
+    }
+    let window = part.get(..part.len().min(MAX_PART_HEADERS)).unwrap_or_default();
+    let end = memchr::memmem::find(window, b"\r\n\r\n").ok_or(MultipartError::Malformed)?;
+    Ok(end + 4)
+}
+
+/// What the headers of a part say.
+#[derive(Default)]
+struct Part {
+    name: Option<String>,
+    is_plain: bool,
+}
+
+impl Part {
+    fn read(headers: &[u8]) -> Result<Self, MultipartError> {
+        let text = std::str::from_utf8(headers).map_err(|_| MultipartError::Malformed)?;
+        let mut part = Self { name: None, is_plain: true };
+        for line in text.split("\r\n").filter(|line| !line.is_empty()) {
+            // A folded line continues the one before: few readers agree on what it says.
+            if line.starts_with([' ', '\t']) || line.contains(['\r', '\n', '\0']) {
+                return Err(MultipartError::Malformed);
+            }
+            let (key, value) = line.split_once(':').ok_or(MultipartError::Malformed)?;
+            match key.trim().to_ascii_lowercase().as_str() {
+                "content-disposition" if part.name.is_some() => {
+                    return Err(MultipartError::Malformed);
+                }
+                "content-disposition" => part.read_disposition(value)?,
+                "content-transfer-encoding" => {
+                    let coding = value.trim().to_ascii_lowercase();
+                    part.is_plain &= matches!(coding.as_str(), "7bit" | "8bit" | "binary");
+                }
+                _ => {}
+            }
+        }
+        Ok(part)
+    }
+
+    fn read_disposition(&mut self, value: &str) -> Result<(), MultipartError> {
+        let mut parameters = Parameters(value);
+        if !parameters.word()?.eq_ignore_ascii_case("form-data") {
+            return Err(MultipartError::Malformed);
+        }
+        while let Some((key, value)) = parameters.next()? {
+            match key.as_str() {
+                "name" if self.name.is_none() => self.name = Some(value),
+                // Two names, or one that is encoded: readers differ in which they take.
+                "name" | "name*" => return Err(MultipartError::Malformed),
+                "filename" | "filename*" => self.is_plain = false,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        // `model[]` and `model.x` are `model` to some.
+        let own = self.name.as_deref().unwrap_or_default().trim();
+        own.split(['[', '.']).next() == Some(name)
+    }
+
+    fn text(
+        &self,
+        body: &[u8],
+        range: &Range<usize>,
+        name: &'static str,
+    ) -> Result<String, MultipartError> {
+        if !self.is_plain || range.len() > MAX_VALUE || self.name.as_deref() != Some(name) {
+            return Err(MultipartError::NotText(name));
+        }
+        let value = body.get(range.clone()).unwrap_or_default();
+        let text = std::str::from_utf8(value).map_err(|_| MultipartError::NotText(name))?;
+        Ok(text.to_owned())
+    }
+}
+
+fn boundary(content_type: &str) -> Result<String, MultipartError> {
+    let mut parameters = Parameters(content_type);
+    if !parameters.word()?.eq_ignore_ascii_case("multipart/form-data") {
+        return Err(MultipartError::Boundary);
+    }
+    let mut found = None;
+    while let Some((key, value)) = parameters.next().map_err(|_| MultipartError::Boundary)? {
+        if key == "boundary" && found.replace(value).is_some() {
+            return Err(MultipartError::Boundary);
+        }
+    }
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(&b);
+    found
+        .filter(|b| (1..=MAX_BOUNDARY).contains(&b.len()) && b.bytes().all(allowed))
+        .filter(|b| !b.ends_with(' '))
+        .ok_or(MultipartError::Boundary)
+}
+
+/// `word; key=value; key="value"`.
+struct Parameters<'a>(&'a str);
+
+impl<'a> Parameters<'a> {
+    fn word(&mut self) -> Result<&'a str, MultipartError> {
+        let end = self.0.find(';').unwrap_or(self.0.len());
+        let (word, rest) = self.0.split_at(end);
+        self.0 = rest;
+        Ok(word.trim())
+    }
+
+    /// The next parameter: its key in small letters, its value unquoted.
+    fn next(&mut self) -> Result<Option<(String, String)>, MultipartError> {
+        let rest = self.0.trim_start_matches([' ', '\t', ';']);
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let (key, rest) = rest.split_once('=').ok_or(MultipartError::Malformed)?;
+        let key = key.trim().to_ascii_lowercase();
+        if key.contains(['"', ';']) {
+            return Err(MultipartError::Malformed);
+        }
+        let rest = rest.trim_start();
+        let (value, rest) = match rest.strip_prefix('"') {
+            Some(quoted) => unquote(quoted)?,
+            None => {
+                let end = rest.find(';').unwrap_or(rest.len());
+                (rest[..end].trim().to_owned(), &rest[end..])
+            }
+        };
+        let rest = rest.trim_start();
+        if !rest.is_empty() && !rest.starts_with(';') {
+            return Err(MultipartError::Malformed);
+        }
+        self.0 = rest;
+        Ok(Some((key, value)))
+    }
+}
+
+/// What stands before the closing quote, and what comes after it. Browsers write a quote as
+/// `%22`, RFC 822 as `\"`; a backslash before anything else is itself, as in Windows paths.
+fn unquote(text: &str) -> Result<(String, &str), MultipartError> {
+    let mut value = String::new();
+    let mut chars = text.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Ok((value.replace("%22", "\""), &text[at + 1..])),
+            '\\' => match chars.peek() {
+                Some(&(_, next @ ('"' | '\\'))) => {
+                    value.push(next);
+                    chars.next();
+                }
+                _ => value.push('\\'),
+            },
+            _ => value.push(c),
+        }
+    }
+    Err(MultipartError::Malformed)
+}
+
+#[cfg(test)]
+mod tests;

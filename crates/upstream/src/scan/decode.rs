@@ -1,0 +1,216 @@
+//! Content encodings: a copy of the body is inflated for the scanner, within limits.
+
+use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use std::io::{self, Write};
+
+/// The most that is inflated of one reply. What comes after is passed on, but not read.
+pub const MAX_DECODED_BYTES: u64 = 256 * 1024 * 1024;
+/// How many times its size a body may inflate to, once it is past [`FREE_DECODED_BYTES`]. Text
+/// reaches 30, a bomb 1000.
+pub const MAX_EXPANSION: u64 = 200;
+/// So much is inflated whatever the expansion.
+pub const FREE_DECODED_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What is done to bytes before they are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    Plain,
+    Gzip,
+    Deflate,
+    /// One that we can't read, or several on top of one another.
+    Other,
+}
+
+impl Coding {
+    pub(super) fn of(content_encoding: Option<&str>) -> Self {
+        let mut found = Self::Plain;
+        let tokens = content_encoding.unwrap_or_default().split(',').map(str::trim);
+        for token in tokens {
+            let coding = match token {
+                "" => continue,
+                t if t.eq_ignore_ascii_case("identity") => continue,
+                t if t.eq_ignore_ascii_case("gzip") || t.eq_ignore_ascii_case("x-gzip") => {
+                    Self::Gzip
+                }
+                t if t.eq_ignore_ascii_case("deflate") => Self::Deflate,
+                _ => Self::Other,
+            };
+            found = if found == Self::Plain { coding } else { Self::Other };
+        }
+        found
+    }
+}
+
+/// Inflates into `W`.
+pub(super) enum Decoder<W: Write> {
+    Plain(W),
+    Gzip(Box<MultiGzDecoder<Limited<W>>>),
+    /// `deflate` before its first byte: some say it and mean zlib, some mean what they say.
+    Undecided(Option<W>),
+    Zlib(Box<ZlibDecoder<Limited<W>>>),
+    Deflate(Box<DeflateDecoder<Limited<W>>>),
+}
+
+impl<W: Write> Decoder<W> {
+    /// `None` when the coding can't be read.
+    pub(super) fn new(coding: Coding, to: W) -> Result<Self, W> {
+        match coding {
+            Coding::Plain => Ok(Self::Plain(to)),
+            Coding::Gzip => Ok(Self::Gzip(Box::new(MultiGzDecoder::new(Limited::new(to))))),
+            Coding::Deflate => Ok(Self::Undecided(Some(to))),
+            Coding::Other => Err(to),
+        }
+    }
+
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(&first) = bytes.first() else { return Ok(()) };
+        if let Self::Undecided(to) = self
+            && let Some(to) = to.take()
+        {
+            let to = Limited::new(to);
+            // A zlib header says method 8 in its low bits; a raw block with those bits set would
+            // be one of a type that compressors don't begin with.
+            *self = if first & 0x0f == 8 {
+                Self::Zlib(Box::new(ZlibDecoder::new(to)))
+            } else {
+                Self::Deflate(Box::new(DeflateDecoder::new(to)))
+            };
+        }
+        if let Some(limited) = self.limited() {
+            limited.taken += bytes.len() as u64;
+        }
+        match self {
+            Self::Plain(to) => to.write_all(bytes),
+            Self::Gzip(decoder) => decoder.write_all(bytes),
+            Self::Zlib(decoder) => decoder.write_all(bytes),
+            Self::Deflate(decoder) => decoder.write_all(bytes),
+            Self::Undecided(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) | Self::Undecided(_) => Ok(()),
+            Self::Gzip(decoder) => decoder.try_finish(),
+            Self::Zlib(decoder) => decoder.try_finish(),
+            Self::Deflate(decoder) => decoder.try_finish(),
+        }
+    }
+
+    fn limited(&mut self) -> Option<&mut Limited<W>> {
+        match self {
+            Self::Plain(_) | Self::Undecided(_) => None,
+            Self::Gzip(decoder) => Some(decoder.get_mut()),
+            Self::Zlib(decoder) => Some(decoder.get_mut()),
+            Self::Deflate(decoder) => Some(decoder.get_mut()),
+        }
+    }
+
+    pub(super) fn get_ref(&self) -> Option<&W> {
+        match self {
+            Self::Plain(to) => Some(to),
+            Self::Undecided(to) => to.as_ref(),
+            Self::Gzip(decoder) => Some(&decoder.get_ref().to),
+            Self::Zlib(decoder) => Some(&decoder.get_ref().to),
+            Self::Deflate(decoder) => Some(&decoder.get_ref().to),
+        }
+    }
+
+    pub(super) fn get_mut(&mut self) -> Option<&mut W> {
+        match self {
+            Self::Plain(to) => Some(to),
+            Self::Undecided(to) => to.as_mut(),
+            other => other.limited().map(|limited| &mut limited.to),
+        }
+    }
+}
+
+/// Passes on what was inflated, and stops at the limits.
+pub(super) struct Limited<W> {
+    to: W,
+    taken: u64,
+    given: u64,
+}
+
+impl<W> Limited<W> {
+    const fn new(to: W) -> Self {
+        Self { to, taken: 0, given: 0 }
+    }
+}
+
+impl<W: Write> Write for Limited<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.given += bytes.len() as u64;
+        let is_bomb = self.given > FREE_DECODED_BYTES && self.given / MAX_EXPANSION > self.taken;
+        if is_bomb || self.given > MAX_DECODED_BYTES {
+            return Err(io::Error::other("inflates to too much"));
+        }
+        self.to.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Why an encoded body can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InflateError {
+    /// Neither gzip nor deflate, or more than one.
+    #[error("the content encoding is not supported")]
+    Unsupported,
+    /// The encoded bytes are broken, or not all there.
+    #[error("the encoded body is broken")]
+    Broken,
+    /// More than the limit comes out.
+    #[error("the decoded body is too large")]
+    TooLarge,
+}
+
+/// The whole of an encoded body, if it is no longer than `limit` bytes. For request bodies, whose
+/// model has to be read; what is sent on stays encoded.
+///
+/// # Errors
+/// When the body can't be decoded, or is too large.
+pub fn inflate(
+    content_encoding: Option<&str>,
+    body: &[u8],
+    limit: usize,
+) -> Result<Vec<u8>, InflateError> {
+    let to = Bounded { bytes: Vec::new(), limit, full: false };
+    let mut decoder = match Decoder::new(Coding::of(content_encoding), to) {
+        Ok(decoder) => decoder,
+        Err(_) => return Err(InflateError::Unsupported),
+    };
+    let outcome = body.chunks(16 * 1024).try_for_each(|part| decoder.feed(part));
+    let outcome = outcome.and_then(|()| decoder.finish());
+    let to = decoder.get_mut().ok_or(InflateError::Broken)?;
+    match outcome {
+        Ok(()) => Ok(std::mem::take(&mut to.bytes)),
+        Err(_) if to.full => Err(InflateError::TooLarge),
+        Err(e) if e.kind() == io::ErrorKind::Other => Err(InflateError::TooLarge),
+        Err(_) => Err(InflateError::Broken),
+    }
+}
+
+struct Bounded {
+    bytes: Vec<u8>,
+    limit: usize,
+    full: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > self.limit {
+            self.full = true;
+            return Err(io::Error::other("full"));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

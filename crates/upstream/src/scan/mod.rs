@@ -1,0 +1,202 @@
+//! The scanner: reads a reply on its way to the client, and keeps what money needs of it.
+//!
+//! It never touches the bytes that the client gets. It holds a few hundred bytes (and what
+//! inflating takes, for an encoded body), however long the reply is and however it is cut into
+//! pieces; the pieces make no difference to the outcome.
+
+pub mod decode;
+mod doc;
+mod json;
+mod reader;
+mod slots;
+mod sse;
+mod tally;
+mod text;
+
+use decode::{Coding, Decoder};
+use domain::UsageReport;
+use http::{HeaderMap, header};
+use reader::{Declared, Reader};
+
+/// How a body is made up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyKind {
+    /// One JSON document.
+    Json,
+    /// Server-sent events.
+    Sse,
+    /// JSON documents, one after another.
+    Ndjson,
+    /// Nothing that we read.
+    Opaque,
+}
+
+/// What the contract's envelope says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Envelope {
+    /// Whether `code` is 0 or "0"; `None` where there is no `code`. In a stream, one failure is
+    /// enough.
+    pub code_ok: Option<bool>,
+    /// `message`, or else `msg`, if it is a text; its first 500 characters.
+    pub message: Option<String>,
+    /// `"type":"precharge"`: the reply is an estimate.
+    pub type_precharge: bool,
+    /// There is an `error` that is not null, or `"type":"error"`, or an event named so.
+    pub error: bool,
+}
+
+/// Why the last usage that was seen can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UsageFault {
+    /// Longer than 64 KiB.
+    #[error("usage is too large")]
+    TooLarge,
+    /// Not an object of numbers.
+    #[error("usage is malformed")]
+    Malformed,
+}
+
+/// What a reply said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scanned {
+    /// How the body is made up: by its first byte more than by its header.
+    pub kind: BodyKind,
+    /// The envelope; `None` where there was no JSON object.
+    pub envelope: Option<Envelope>,
+    /// The last usage, which still has to be checked (`UsageReport::check`). What is malformed
+    /// leaves the one before it standing: look at `usage_error` first.
+    pub usage: Option<UsageReport>,
+    /// The last usage could not be read.
+    pub usage_error: Option<UsageFault>,
+    /// Why (the rest of) the body could not be looked at: `content_encoding` is one that we don't
+    /// know, `broken_encoding` is one that we do, but not so, or too much of it.
+    pub unreadable: Option<&'static str>,
+    /// JSON: one whole document and nothing else (an object, if there is an envelope). Streams:
+    /// every document was whole.
+    pub well_formed: bool,
+    /// A stream said `[DONE]`.
+    pub done: bool,
+    /// How many documents a stream had.
+    pub documents: u64,
+}
+
+impl Scanned {
+    /// Whether this is a stream's kind of body.
+    #[must_use]
+    pub const fn is_stream(&self) -> bool {
+        matches!(self.kind, BodyKind::Sse | BodyKind::Ndjson)
+    }
+}
+
+/// Reads one reply. Feed it what passes by, then ask it.
+pub struct ReplyScanner {
+    decoder: Result<Decoder<Reader>, Reader>,
+    unreadable: Option<&'static str>,
+}
+
+impl ReplyScanner {
+    /// A scanner for a reply with these headers.
+    #[must_use]
+    pub fn new(content_type: Option<&str>, content_encoding: Option<&str>) -> Self {
+        let reader = Reader::new(Declared::of(content_type));
+        if reader.is_opaque() {
+            return Self { decoder: Ok(Decoder::Plain(reader)), unreadable: None };
+        }
+        let decoder = Decoder::new(Coding::of(content_encoding), reader);
+        let unreadable = decoder.is_err().then_some("content_encoding");
+        Self { decoder, unreadable }
+    }
+
+    /// The same, from the headers themselves.
+    #[must_use]
+    pub fn for_headers(headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name).map(|v: &http::HeaderValue| v.to_str().unwrap_or("?"));
+        let several = headers.get_all(header::CONTENT_ENCODING).iter().count() > 1;
+        let encoding = if several { Some("several") } else { text(header::CONTENT_ENCODING) };
+        Self::new(text(header::CONTENT_TYPE), encoding)
+    }
+
+    /// Reads the next piece.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        if self.unreadable.is_none()
+            && let Ok(decoder) = &mut self.decoder
+            && decoder.feed(bytes).is_err()
+        {
+            self.unreadable = Some("broken_encoding");
+        }
+    }
+
+    /// What the reply said, now that it is over.
+    #[must_use]
+    pub fn finish(mut self) -> Scanned {
+        if self.unreadable.is_none()
+            && let Ok(decoder) = &mut self.decoder
+            && decoder.finish().is_err()
+        {
+            self.unreadable = Some("broken_encoding");
+        }
+        if let Ok(decoder) = &mut self.decoder
+            && let Some(reader) = decoder.get_mut()
+        {
+            reader.finish();
+        }
+        self.scanned_so_far()
+    }
+
+    /// What the reply has said up to now.
+    #[must_use]
+    pub fn scanned_so_far(&self) -> Scanned {
+        let reader = match &self.decoder {
+            Ok(decoder) => decoder.get_ref(),
+            Err(reader) => Some(reader),
+        };
+        let Some(reader) = reader else { return Scanned::opaque(self.unreadable) };
+        let kind = reader.kind();
+        if kind == BodyKind::Opaque {
+            return Scanned::opaque(self.unreadable);
+        }
+        let tally = reader.tally();
+        let envelope = tally.has_object.then_some(Envelope {
+            code_ok: tally.code_ok,
+            message: tally.message,
+            type_precharge: tally.is_precharge,
+            error: tally.stream_error,
+        });
+        Scanned {
+            kind,
+            envelope,
+            usage: tally.usage,
+            usage_error: tally.usage_error,
+            unreadable: self.unreadable,
+            well_formed: reader.is_well_formed() && self.unreadable.is_none(),
+            done: tally.done,
+            documents: tally.documents,
+        }
+    }
+}
+
+impl Scanned {
+    const fn opaque(unreadable: Option<&'static str>) -> Self {
+        Self {
+            kind: BodyKind::Opaque,
+            envelope: None,
+            usage: None,
+            usage_error: None,
+            unreadable,
+            well_formed: false,
+            done: false,
+            documents: 0,
+        }
+    }
+}
+
+/// What a whole body says: a scanner fed once.
+#[must_use]
+pub fn scan_whole(headers: &HeaderMap, body: &[u8]) -> Scanned {
+    let mut scanner = ReplyScanner::for_headers(headers);
+    scanner.feed(body);
+    scanner.finish()
+}
+
+#[cfg(test)]
+mod tests;

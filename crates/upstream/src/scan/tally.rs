@@ -1,0 +1,61 @@
+//! What the documents of a body say together.
+
+use super::UsageFault;
+use super::doc::Doc;
+use super::json::TopLevelScanner;
+use domain::UsageReport;
+
+/// The sum of the documents seen so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    /// How many documents there were, broken ones included.
+    pub(super) documents: u64,
+    /// How many of them were no JSON.
+    pub(super) broken: u64,
+    pub(super) has_object: bool,
+    pub(super) code_ok: Option<bool>,
+    pub(super) message: Option<String>,
+    pub(super) is_precharge: bool,
+    pub(super) stream_error: bool,
+    pub(super) done: bool,
+    pub(super) usage: Option<UsageReport>,
+    pub(super) usage_error: Option<UsageFault>,
+}
+
+impl Tally {
+    /// Adds the document that `json` has read, whole or broken.
+    pub(super) fn add(&mut self, json: &TopLevelScanner, named_error: bool) {
+        self.documents += 1;
+        self.stream_error |= named_error;
+        if !json.is_done() {
+            self.broken += 1;
+            return;
+        }
+        self.add_doc(Doc::read(json));
+    }
+
+    /// Adds what a document says that may not have come to its end.
+    pub(super) fn add_doc(&mut self, doc: Doc) {
+        self.has_object |= doc.is_object;
+        self.is_precharge |= doc.is_precharge;
+        self.stream_error |= doc.is_error || doc.code_ok == Some(false);
+        // A failure stays one, with its own words, whatever comes after it.
+        if self.code_ok != Some(false) {
+            if doc.code_ok == Some(false) || self.message.is_none() {
+                self.message = doc.message;
+            }
+            self.code_ok = doc.code_ok.or(self.code_ok);
+        }
+        match doc.usage {
+            Some(Ok(later)) => {
+                match &mut self.usage {
+                    Some(usage) => usage.supersede(later),
+                    none => *none = Some(later),
+                }
+                self.usage_error = None;
+            }
+            Some(Err(fault)) => self.usage_error = Some(fault),
+            None => {}
+        }
+    }
+}

@@ -1,1 +1,89 @@
-fn main() {}
+//! The project's own chores: `cargo xtask test`, `cargo xtask pg -- COMMAND`, `cargo xtask tidy`.
+// A command-line tool of ours: what it finds goes to the terminal.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod cluster;
+mod install;
+mod steps;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+
+/// Chores of the newapi workspace
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Check and test everything, on SQLite and on a private PostgreSQL cluster
+    Test {
+        /// Leave out what takes long: the fuzz targets and cargo-deny
+        #[arg(long)]
+        fast: bool,
+        /// Run only the tests whose name contains this (and nothing but tests)
+        #[arg(long, value_name = "NAME")]
+        filter: Option<String>,
+    },
+    /// Run a command with a private PostgreSQL cluster up (TEST_PG_DSN, PGHOST, PGPORT, PGUSER)
+    Pg {
+        /// The command and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Check dependency edges, sizes, and who may touch money, time, files and the environment
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().chore) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result<ExitCode> {
+    let root = workspace_root()?;
+    match chore {
+        Chore::Test { fast, filter } => steps::test(&root, fast, filter.as_deref()),
+        Chore::Pg { command } => with_cluster(&command),
+        Chore::Tidy => tidy::run(&root),
+    }
+}
+
+fn with_cluster(command: &[String]) -> Result<ExitCode> {
+    let cluster = cluster::Cluster::start()?;
+    let (program, arguments) = command.split_first().context("no command given")?;
+    let mut child = Command::new(program);
+    child.args(arguments).envs(cluster.env());
+    let status = child.status().with_context(|| format!("cannot run {program}"))?;
+    // A signal has no code; a shell would say 128 and its number.
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Ok(ExitCode::from(code))
+}
+
+/// The directory of the root Cargo.toml: where this was built, or else where it is run.
+fn workspace_root() -> Result<PathBuf> {
+    if let Some(built_at) = std::env::var_os("CARGO_MANIFEST_DIR")
+        && let Some(root) = Path::new(&built_at).parent()
+    {
+        return Ok(root.to_path_buf());
+    }
+    let output = Command::new("cargo")
+        .args(["locate-project", "--workspace", "--message-format", "plain"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    let manifest = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+    Ok(manifest.parent().context("no workspace here")?.to_path_buf())
+}

@@ -1,0 +1,198 @@
+//! A private PostgreSQL cluster: in a temporary directory, on a free port, gone afterwards.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use crate::install;
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Ends the server and clears its directory when this process is gone, whatever ended it: the
+/// shell's input is a pipe whose other end only we hold.
+const WATCHDOG: &str = r#"
+read -r _
+kill -INT "$1" 2>/dev/null
+tries=0
+while [ -e "$2/data/postmaster.pid" ] && [ "$tries" -lt 100 ]; do
+    tries=$((tries + 1)); sleep 0.1
+done
+[ -e "$2/data/postmaster.pid" ] && kill -QUIT "$1" 2>/dev/null
+rm -rf "$2"
+"#;
+
+/// A running cluster. It is stopped and removed when this is dropped, and also when the process
+/// that holds it dies.
+pub struct Cluster {
+    dir: PathBuf,
+    port: u16,
+    server: Child,
+    watchdog: Child,
+}
+
+impl Cluster {
+    /// Makes and starts a cluster.
+    pub fn start() -> Result<Self> {
+        let programs = install::postgres_programs()?;
+        let owner = if install::is_root() { Some(install::unprivileged()?) } else { None };
+        let dir = make_dir(owner)?;
+        init(&programs, dir.path(), owner)?;
+        let port = free_port()?;
+        let mut server = serve(&programs, dir.path(), port, owner)?;
+        let watchdog = match watch(server.id(), dir.path()) {
+            Ok(watchdog) => watchdog,
+            Err(error) => {
+                let _ = server.kill();
+                return Err(error);
+            }
+        };
+        // From here on the watchdog removes the directory.
+        let mut cluster = Self { dir: dir.keep(), port, server, watchdog };
+        cluster.wait_ready()?;
+        Ok(cluster)
+    }
+
+    /// The DSN of its maintenance database.
+    pub fn dsn(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// What a command needs to find it.
+    pub fn env(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("TEST_PG_DSN", self.dsn()),
+            ("PGHOST", "127.0.0.1".to_owned()),
+            ("PGPORT", self.port.to_string()),
+            ("PGUSER", "postgres".to_owned()),
+            ("PGDATABASE", "postgres".to_owned()),
+        ]
+    }
+
+    fn wait_ready(&mut self) -> Result<()> {
+        let started = Instant::now();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        loop {
+            if let Some(status) = self.server.try_wait()? {
+                bail!("PostgreSQL ended with {status}\n{}", self.log());
+            }
+            if self.says_ready() && TcpStream::connect(address).is_ok() {
+                return Ok(());
+            }
+            if started.elapsed() > START_LIMIT {
+                bail!("PostgreSQL is not ready after {START_LIMIT:?}\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The last line of the server's lock file tells its state.
+    fn says_ready(&self) -> bool {
+        let file = std::fs::read_to_string(self.dir.join("data/postmaster.pid"));
+        file.is_ok_and(|text| text.lines().next_back().is_some_and(|line| line.trim() == "ready"))
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("server.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Some(mut pipe) = self.watchdog.stdin.take() {
+            let _ = pipe.write_all(b"stop\n");
+        }
+        let _ = self.server.wait();
+        let _ = self.watchdog.wait();
+    }
+}
+
+/// Short, because a socket's path may not be longer than about a hundred characters.
+fn make_dir(owner: Option<(u32, u32)>) -> Result<TempDir> {
+    let dir = tempfile::Builder::new().prefix("newapi-pg-").tempdir_in("/tmp")?;
+    let private = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(dir.path(), private)?;
+    if let Some((user, group)) = owner {
+        std::os::unix::fs::chown(dir.path(), Some(user), Some(group))?;
+    }
+    Ok(dir)
+}
+
+fn init(programs: &Path, dir: &Path, owner: Option<(u32, u32)>) -> Result<()> {
+    let output = as_owner(Command::new(programs.join("initdb")), owner)
+        .arg("--pgdata")
+        .arg(dir.join("data"))
+        .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"])
+        .arg("--no-instructions")
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run initdb")?;
+    if !output.status.success() {
+        let (out, err) = (&output.stdout, &output.stderr);
+        let (out, err) = (String::from_utf8_lossy(out), String::from_utf8_lossy(err));
+        bail!("initdb: {}\n{out}{err}", output.status);
+    }
+    Ok(())
+}
+
+fn serve(programs: &Path, dir: &Path, port: u16, owner: Option<(u32, u32)>) -> Result<Child> {
+    let log = File::create(dir.join("server.log"))?;
+    // Durable as in production: crash tests rely on it.
+    let settings = [
+        "listen_addresses=127.0.0.1".to_owned(),
+        format!("port={port}"),
+        format!("unix_socket_directories={}", dir.display()),
+        "max_connections=300".to_owned(),
+        "shared_buffers=128MB".to_owned(),
+        "fsync=on".to_owned(),
+        "timezone=UTC".to_owned(),
+        "log_min_messages=warning".to_owned(),
+    ];
+    let mut command = as_owner(Command::new(programs.join("postgres")), owner);
+    command.arg("-D").arg(dir.join("data"));
+    for setting in settings {
+        command.arg("-c").arg(setting);
+    }
+    // A group of its own: Ctrl-C at the terminal is for the tests; the watchdog ends the server.
+    command
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .context("cannot run postgres")
+}
+
+fn watch(server: u32, dir: &Path) -> Result<Child> {
+    Command::new("sh")
+        .args(["-c", WATCHDOG, "watchdog", &server.to_string()])
+        .arg(dir)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .context("cannot run sh")
+}
+
+fn as_owner(mut command: Command, owner: Option<(u32, u32)>) -> Command {
+    if let Some((user, group)) = owner {
+        command.uid(user).gid(group);
+    }
+    command
+}
+
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+    Ok(listener.local_addr()?.port())
+}

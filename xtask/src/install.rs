@@ -1,0 +1,107 @@
+//! Finds PostgreSQL's server programs, and installs them where that is possible.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+/// Where the server programs (`initdb`, `postgres`) are, installing them if need be.
+pub fn postgres_programs() -> Result<PathBuf> {
+    if let Some(found) = find_programs() {
+        return Ok(found);
+    }
+    if !is_root() || !Path::new("/usr/bin/apt-get").exists() {
+        bail!(
+            "PostgreSQL's server programs (initdb, postgres) are not on this machine. \
+             Install them (Debian, Ubuntu: sudo apt-get install postgresql; Fedora: sudo dnf \
+             install postgresql-server; macOS: brew install postgresql) and run this again"
+        );
+    }
+    println!("PostgreSQL is not here: installing it with apt-get");
+    // Lists may be old or absent on a fresh machine; an update that fails is not the end.
+    if !apt_get(&["install", "-y", "--no-install-recommends", "postgresql"])? {
+        let _ = apt_get(&["update"])?;
+        if !apt_get(&["install", "-y", "--no-install-recommends", "postgresql"])? {
+            bail!("apt-get could not install postgresql");
+        }
+    }
+    find_programs().context("postgresql is installed, but its programs are not found")
+}
+
+fn find_programs() -> Option<PathBuf> {
+    let mut places = Vec::new();
+    // Debian and Ubuntu keep them out of the path, by version; the newest first.
+    for parent in ["/usr/lib/postgresql", "/usr/pgsql", "/opt/homebrew/opt", "/usr/local/opt"] {
+        let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir(parent)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| (version_of(&entry.file_name().to_string_lossy()), entry.path()))
+            .collect();
+        versions.sort();
+        places.extend(versions.into_iter().rev().map(|(_, path)| path.join("bin")));
+    }
+    places.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    let whole =
+        |place: &PathBuf| place.join("initdb").is_file() && place.join("postgres").is_file();
+    places.into_iter().find(whole)
+}
+
+/// 15 of `15`, `9.6` or `postgresql@15`; 0 where there is none.
+fn version_of(name: &str) -> u32 {
+    let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());
+    digits.split(|c: char| !c.is_ascii_digit()).next().and_then(|d| d.parse().ok()).unwrap_or(0)
+}
+
+fn apt_get(arguments: &[&str]) -> Result<bool> {
+    let status = Command::new("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .status()
+        .context("cannot run apt-get")?;
+    Ok(status.success())
+}
+
+/// Whether this process may do everything, as far as `id` knows.
+pub fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").output();
+    output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+/// The user and group that PostgreSQL runs as when this process is root, which it refuses to be.
+pub fn unprivileged() -> Result<(u32, u32)> {
+    let passwd = std::fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
+    let found = ["postgres", "nobody"].iter().find_map(|name| ids_of(&passwd, name));
+    found.context("neither `postgres` nor `nobody` is a user here")
+}
+
+fn ids_of(passwd: &str, name: &str) -> Option<(u32, u32)> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        if fields.next() != Some(name) {
+            return None;
+        }
+        let (user, group) = (fields.nth(1)?, fields.next()?);
+        Some((user.parse().ok()?, group.parse().ok()?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_names() {
+        assert_eq!(version_of("15"), 15);
+        assert_eq!(version_of("9.6"), 9);
+        assert_eq!(version_of("postgresql@17"), 17);
+        assert_eq!(version_of("common"), 0);
+    }
+
+    #[test]
+    fn users_are_found_in_passwd() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\npostgres:x:105:113:,,,:/var:/bin/sh\n";
+        assert_eq!(ids_of(passwd, "postgres"), Some((105, 113)));
+        assert_eq!(ids_of(passwd, "nobody"), None);
+    }
+}

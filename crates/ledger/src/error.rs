@@ -1,0 +1,115 @@
+//! Why the ledger said no.
+
+use domain::{Fault, FaultKind, Quota};
+use store::StoreError;
+
+/// What a caller of the ledger can act on.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The balance, or the key's own limit, doesn't reach.
+    #[error("insufficient quota")]
+    InsufficientQuota {
+        /// What the operation needs.
+        needed: Quota,
+        /// What is there.
+        available: Quota,
+        /// Whether the key's own limit is what doesn't reach.
+        key_limit: bool,
+    },
+    /// The user is missing, disabled or deleted.
+    #[error("user unavailable")]
+    UserUnavailable,
+    /// The key is missing or disabled.
+    #[error("key unavailable")]
+    KeyUnavailable,
+    /// No such hold.
+    #[error("unknown hold")]
+    UnknownHold,
+    /// The hold has ended, so it can't grow; or it was not charged, so nothing can be refunded.
+    #[error("the hold is not in a state for this")]
+    WrongState,
+    /// A row stayed locked by somebody else through all retries.
+    #[error("account busy")]
+    AccountBusy,
+    /// The queue is full.
+    #[error("ledger queue full")]
+    Overloaded,
+    /// The amount doesn't fit, or has the wrong sign.
+    #[error("amount out of range")]
+    Overflow,
+    /// The database didn't carry it out.
+    #[error("database: {0}")]
+    Unavailable(#[from] StoreError),
+    /// The ledger is stopping.
+    #[error("ledger stopped")]
+    Stopped,
+}
+
+impl LedgerError {
+    /// In one word, for logs and metrics.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::InsufficientQuota { .. } => "insufficient",
+            Self::UserUnavailable | Self::KeyUnavailable => "forbidden",
+            Self::UnknownHold | Self::WrongState | Self::Overflow => "invalid",
+            Self::AccountBusy => "busy",
+            Self::Overloaded => "overloaded",
+            Self::Unavailable(_) | Self::Stopped => "unavailable",
+        }
+    }
+}
+
+impl From<LedgerError> for Fault {
+    fn from(error: LedgerError) -> Self {
+        use FaultKind as Kind;
+        match error {
+            LedgerError::InsufficientQuota { needed, available, key_limit } => {
+                let (zh, en) = if key_limit {
+                    ("密钥额度不足", "the key's own limit does not reach")
+                } else {
+                    ("余额不足", "insufficient quota")
+                };
+                Self::new(
+                    Kind::InsufficientQuota,
+                    format!("{zh}: 需要 {needed}, 剩余 {available}"),
+                    format!("{en}: {needed} needed, {available} available"),
+                )
+            }
+            LedgerError::UserUnavailable => {
+                Self::new(Kind::Forbidden, "用户已被禁用", "the user is disabled")
+            }
+            LedgerError::KeyUnavailable => {
+                Self::new(Kind::Unauthenticated, "密钥不可用", "the key cannot be used")
+            }
+            LedgerError::UnknownHold => Self::new(Kind::NotFound, "没有这笔预扣费", "no such hold"),
+            LedgerError::WrongState => Self::new(
+                Kind::Conflict,
+                "预扣费状态不允许此操作",
+                "the hold has ended differently",
+            ),
+            LedgerError::AccountBusy => Self::new(
+                Kind::AccountBusy,
+                "账户繁忙, 请稍后重试",
+                "the account is busy, try again",
+            )
+            .retry_after(3),
+            LedgerError::Overloaded => {
+                Self::new(Kind::Overloaded, "系统繁忙, 请稍后重试", "overloaded, try again")
+                    .retry_after(1)
+            }
+            LedgerError::Overflow => {
+                Self::new(Kind::Config, "金额超出范围", "the amount does not fit").retry_after(60)
+            }
+            LedgerError::Unavailable(cause) => {
+                Self::new(Kind::DatabaseUnavailable, "数据库不可用", "the database is unavailable")
+                    .retry_after(1)
+                    .caused_by(cause)
+            }
+            LedgerError::Stopped => {
+                Self::new(Kind::Overloaded, "服务正在停止", "the service is stopping")
+                    .retry_after(1)
+            }
+        }
+    }
+}

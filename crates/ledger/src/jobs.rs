@@ -1,0 +1,203 @@
+//! What goes on in the background of a serving node: its lease, the sweeper, summaries, months.
+
+use crate::error::LedgerError;
+use crate::ledger::Ledger;
+use domain::{HoldId, KeyId, NodeId, UnixMs, UserId};
+use std::time::Duration;
+use store::{Db, Engine, StoreError, Value};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+mod retention;
+mod rollup;
+
+/// Holds given back by one look of the sweeper. It looks again at once while there are more.
+const SWEEP_BATCH: usize = 500;
+
+/// What the background jobs keep to.
+#[derive(Clone, Debug)]
+pub struct JobsConfig {
+    /// Name of this node in the table of nodes.
+    pub node_name: String,
+    /// How long a node may be silent before its holds are given back by others.
+    pub lease_ms: i64,
+    /// Pause between two signs of life.
+    pub heartbeat_ms: u64,
+    /// Pause between two looks for holds to expire.
+    pub sweep_ms: u64,
+    /// Pause between two summaries of the journal.
+    pub rollup_ms: u64,
+    /// How long journal lines are kept.
+    pub log_retention_days: i64,
+}
+
+impl Default for JobsConfig {
+    fn default() -> Self {
+        Self {
+            node_name: String::new(),
+            lease_ms: 15_000,
+            heartbeat_ms: 4_000,
+            sweep_ms: 2_000,
+            rollup_ms: 30_000,
+            log_retention_days: 90,
+        }
+    }
+}
+
+/// Registers the node and starts its jobs.
+pub(crate) async fn start(
+    ledger: &Ledger,
+    tracker: &TaskTracker,
+    shutdown: CancellationToken,
+) -> Result<(), LedgerError> {
+    let db = ledger.db();
+    let now = ledger.clock().now();
+    if db.engine() == Engine::Sqlite {
+        // One process serves an SQLite file: whoever was here before is dead.
+        db.execute("UPDATE nodes SET lease_until = 0", &[]).await?;
+    }
+    let config = ledger.jobs_config();
+    db.execute(
+        "INSERT INTO nodes (id, name, started_at, lease_until) VALUES ($1, $2, $3, $4)",
+        &[
+            Value::Uuid(ledger.node().0),
+            Value::Text(config.node_name.clone()),
+            Value::Time(now),
+            Value::Time(now.plus_ms(config.lease_ms)),
+        ],
+    )
+    .await?;
+
+    let finished = ledger.finished().clone();
+    every(tracker, config.heartbeat_ms, finished, ledger, "heartbeat", |l| async move {
+        heartbeat(&l).await
+    });
+    every(tracker, config.sweep_ms, shutdown.clone(), ledger, "sweep", |l| async move {
+        sweep(&l).await
+    });
+    every(tracker, config.rollup_ms, shutdown.clone(), ledger, "rollup", |l| async move {
+        rollup::run(l.db(), l.clock().now()).await
+    });
+    every(tracker, 3_600_000, shutdown, ledger, "retention", |l| async move {
+        retention::run(l.db(), l.clock().now(), l.jobs_config().log_retention_days).await
+    });
+    Ok(())
+}
+
+/// Runs every background job once, now: for tests and for the command line.
+///
+/// # Errors
+/// When the database doesn't answer.
+pub async fn run_once(ledger: &Ledger) -> Result<(), StoreError> {
+    sweep(ledger).await?;
+    rollup::run(ledger.db(), ledger.clock().now()).await?;
+    retention::run(ledger.db(), ledger.clock().now(), ledger.jobs_config().log_retention_days).await
+}
+
+/// Says goodbye: what this node still holds, if anything, is the sweeper's at once.
+pub(crate) async fn leave(ledger: &Ledger) {
+    let gone = "UPDATE nodes SET lease_until = $2 WHERE id = $1";
+    let left = Value::Time(ledger.clock().now().plus_ms(-1));
+    if let Err(error) = ledger.db().execute(gone, &[Value::Uuid(ledger.node().0), left]).await {
+        tracing::warn!(target: "custompass", event = "node_leave_failed", error = %error);
+    }
+}
+
+/// Runs `job` at once and then after every pause, until `stop`. A failure is told, and tried again.
+fn every<F>(
+    tracker: &TaskTracker,
+    pause_ms: u64,
+    stop: CancellationToken,
+    ledger: &Ledger,
+    name: &'static str,
+    job: impl Fn(Ledger) -> F + Send + 'static,
+) where
+    F: Future<Output = Result<(), StoreError>> + Send,
+{
+    let ledger = ledger.clone();
+    tracker.spawn(async move {
+        loop {
+            if let Err(error) = job(ledger.clone()).await {
+                tracing::warn!(target: "custompass", event = "job_failed", job = name, %error);
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_millis(pause_ms)) => {}
+            }
+        }
+    });
+}
+
+async fn heartbeat(ledger: &Ledger) -> Result<(), StoreError> {
+    let lease_until = ledger.clock().now().plus_ms(ledger.jobs_config().lease_ms);
+    let sql = "UPDATE nodes SET lease_until = $2 WHERE id = $1";
+    ledger.db().execute(sql, &[Value::Uuid(ledger.node().0), Value::Time(lease_until)]).await?;
+    Ok(())
+}
+
+/// Gives back what nobody will settle: orphans past their deadline, and everything of nodes whose
+/// lease has lapsed. A live node's holds are never touched.
+async fn sweep(ledger: &Ledger) -> Result<(), StoreError> {
+    let now = ledger.clock().now();
+    let orphans = "SELECT id, user_id, key_id, key_amount FROM holds
+        WHERE state = 'held' AND node_id IS NULL AND deadline_at < $1
+        ORDER BY deadline_at LIMIT 500";
+    expire_all(ledger, orphans, &[Value::Time(now)]).await?;
+    for node in lapsed_nodes(ledger.db(), now).await? {
+        let left = "SELECT id, user_id, key_id, key_amount FROM holds
+            WHERE state = 'held' AND node_id = $1 LIMIT 500";
+        expire_all(ledger, left, &[Value::Uuid(node.0)]).await?;
+        // The node's row goes once nothing is left that it held.
+        let forget = "DELETE FROM nodes WHERE id = $1 AND lease_until < $2 AND NOT EXISTS
+            (SELECT 1 FROM holds WHERE state = 'held' AND node_id = $1)";
+        ledger.db().execute(forget, &[Value::Uuid(node.0), Value::Time(now)]).await?;
+    }
+    let open =
+        ledger.db().read("SELECT count(*) AS n FROM holds WHERE state = 'held'", &[]).await?;
+    if let Some(row) = open.first() {
+        ledger.metrics().open_holds.set(row.get("n")?);
+    }
+    Ok(())
+}
+
+async fn lapsed_nodes(db: &Db, now: UnixMs) -> Result<Vec<NodeId>, StoreError> {
+    let sql = "SELECT id FROM nodes WHERE lease_until < $1";
+    let rows = db.read(sql, &[Value::Time(now)]).await?;
+    rows.iter().map(|row| row.get("id").map(NodeId)).collect()
+}
+
+async fn expire_all(ledger: &Ledger, sql: &str, params: &[Value]) -> Result<(), StoreError> {
+    loop {
+        let rows = ledger.db().read(sql, params).await?;
+        let mut ended = 0;
+        let expiring = rows.iter().map(|row| async move {
+            let (hold_id, user_id) = (HoldId(row.get("id")?), UserId(row.get("user_id")?));
+            let limited = row.get::<Option<i64>>("key_amount")?.is_some();
+            let key_id = KeyId(row.get("key_id")?);
+            let closed = ledger.expire(hold_id, user_id, limited.then_some(key_id)).await;
+            Ok::<_, StoreError>((hold_id, user_id, closed))
+        });
+        for outcome in futures_util::future::join_all(expiring).await {
+            let (hold_id, user_id, closed) = outcome?;
+            match closed {
+                Ok(closed) => {
+                    ended += 1;
+                    tracing::warn!(
+                        target: "custompass",
+                        event = "unknown_outcome",
+                        user_id = user_id.0,
+                        hold_id = %hold_id,
+                        quota = closed.refunded.0,
+                    );
+                }
+                Err(error) => tracing::warn!(
+                    target: "custompass", event = "expire_failed", hold_id = %hold_id, %error,
+                ),
+            }
+        }
+        // A full look means that there may be more; one that ended nothing won't do better now.
+        if rows.len() < SWEEP_BATCH || ended == 0 {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Old months leave; what they add up to stays, so that every balance remains provable.
+//!
+//! On PostgreSQL a month is a partition of `logs` and one of `holds`: it is added to
+//! `ledger_carry` and dropped, in one transaction. SQLite deletes in slices from the old end of
+//! the table, each slice added up in the transaction that deletes it.
+
+use domain::UnixMs;
+use store::{Db, Engine, Row, Statement, StoreError, Value};
+
+const DAY_MS: i64 = 86_400_000;
+/// Lines of one slice on SQLite: a commit of a few milliseconds, so that calls go on between.
+const SLICE_LINES: i64 = 5_000;
+
+/// Lets go of what is older than `keep_days`; 0 keeps everything.
+pub(super) async fn run(db: &Db, now: UnixMs, keep_days: i64) -> Result<(), StoreError> {
+    db.execute("DELETE FROM idempotency WHERE expires_at < $1", &[Value::Time(now)]).await?;
+    if keep_days <= 0 {
+        return Ok(());
+    }
+    let cutoff = now.plus_ms(-keep_days.saturating_mul(DAY_MS));
+    match db.engine() {
+        Engine::Postgres => {
+            store::make_months(db, now).await?;
+            drop_months(db, cutoff).await
+        }
+        Engine::Sqlite => delete_slices(db, cutoff).await,
+    }
+}
+
+async fn drop_months(db: &Db, cutoff: UnixMs) -> Result<(), StoreError> {
+    let months = "SELECT right(c.relname, 6) AS month FROM pg_inherits i
+        JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'logs'::regclass AND c.relname ~ '^logs_[0-9]{6}$'
+          AND to_date(right(c.relname, 6), 'YYYYMM') + interval '1 month'
+              <= $1::timestamptz AT TIME ZONE 'UTC'
+        ORDER BY 1";
+    for row in db.read(months, &[Value::Time(cutoff)]).await? {
+        drop_month(db, &month_of(&row)?).await?;
+    }
+    Ok(())
+}
+
+/// The name comes from the catalogue; only six digits ever reach a statement.
+fn month_of(row: &Row) -> Result<String, StoreError> {
+    let month: String = row.get("month")?;
+    Ok(month.chars().filter(char::is_ascii_digit).take(6).collect())
+}
+
+async fn drop_month(db: &Db, month: &str) -> Result<(), StoreError> {
+    let open = format!("SELECT 1 AS one FROM holds_{month} WHERE state = 'held' LIMIT 1");
+    if !db.read(&open, &[]).await?.is_empty() {
+        return Ok(());
+    }
+    let carry = format!(
+        "INSERT INTO ledger_carry (user_id, delta, used)
+         SELECT user_id, sum(delta), sum(used_delta) FROM logs_{month} GROUP BY user_id
+         ON CONFLICT (user_id) DO UPDATE SET delta = ledger_carry.delta + excluded.delta,
+                                             used = ledger_carry.used + excluded.used"
+    );
+    db.write_all(vec![
+        Statement::new(format!("LOCK TABLE logs_{month} IN ACCESS EXCLUSIVE MODE"), vec![]),
+        Statement::new(carry, vec![]),
+        Statement::new(format!("DROP TABLE logs_{month}"), vec![]),
+        Statement::new(format!("DROP TABLE holds_{month}"), vec![]),
+    ])
+    .await?;
+    tracing::info!(target: "custompass", event = "month_dropped", month);
+    Ok(())
+}
+
+async fn delete_slices(db: &Db, cutoff: UnixMs) -> Result<(), StoreError> {
+    let allow = "INSERT INTO rollup_progress (name, through) VALUES ('carried', $1)
+        ON CONFLICT (name) DO UPDATE SET through = max(through, excluded.through)";
+    db.execute(allow, &[Value::Time(cutoff)]).await?;
+    loop {
+        let last = db
+            .read(
+                "SELECT max(id) AS last FROM (SELECT id FROM logs
+                    WHERE created_at < $1 ORDER BY created_at LIMIT $2)",
+                &[Value::Time(cutoff), Value::Int(SLICE_LINES)],
+            )
+            .await?;
+        let last: Option<i64> = last.first().map_or(Ok(None), |row| row.get("last"))?;
+        let Some(last) = last else { return delete_holds(db, cutoff).await };
+        let slice = vec![Value::Int(last), Value::Time(cutoff)];
+        db.write_all(vec![
+            Statement::new(
+                "INSERT INTO ledger_carry (user_id, delta, used)
+                 SELECT user_id, sum(delta), sum(used_delta) FROM logs
+                 WHERE id <= $1 AND created_at < $2 GROUP BY user_id
+                 ON CONFLICT (user_id) DO UPDATE SET delta = delta + excluded.delta,
+                                                     used = used + excluded.used",
+                slice.clone(),
+            ),
+            Statement::new("DELETE FROM logs WHERE id <= $1 AND created_at < $2", slice),
+        ])
+        .await?;
+    }
+}
+
+/// Closed holds that began before the oldest line kept.
+async fn delete_holds(db: &Db, cutoff: UnixMs) -> Result<(), StoreError> {
+    let slice = "DELETE FROM holds WHERE id IN (SELECT id FROM holds
+        WHERE created_at < $1 AND state <> 'held' ORDER BY id LIMIT $2)";
+    let params = [Value::Time(cutoff), Value::Int(SLICE_LINES)];
+    // The table is in order of time, so the search ends at the first younger hold only when there
+    // is one; a slice that deletes nothing is the end.
+    while db.execute(slice, &params).await? > 0 {}
+    Ok(())
+}

@@ -1,0 +1,334 @@
+//! Queues. Operations that arrive while a commit is under way form the next batch: no timer, no
+//! added delay when idle.
+//!
+//! PostgreSQL has a few lanes by user, each a job that owns its connection. SQLite has one, run by
+//! the store's writer thread. A request only ever waits on a channel: it may vanish at any moment
+//! without leaving a transaction open.
+
+use crate::book::{Missing, Refusal};
+use crate::error::LedgerError;
+use crate::hold::Hold;
+use crate::ledger::LedgerConfig;
+use crate::metrics::Metrics;
+use crate::op::{Closed, Op, Outcome};
+use crate::sqlite;
+use domain::{Clock, Quota, UserId};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use store::{Db, StoreError};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+/// First pause before a locked row is tried again. Another node's commit takes about this long.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+/// Longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What an operation is answered with.
+pub(crate) enum Answer {
+    Held(Hold),
+    Done,
+    Closed(Closed),
+    Balance(Quota),
+}
+
+pub(crate) type Reply = oneshot::Sender<Result<Answer, LedgerError>>;
+
+/// An operation on its way.
+pub(crate) struct Job {
+    pub op: Op,
+    /// Nobody waits for what a dropped [`Hold`] asks for.
+    pub reply: Option<Reply>,
+    tries: u32,
+    first_try_at: Option<Instant>,
+}
+
+/// What became of an operation in a batch that is durable.
+pub(crate) enum Decided {
+    Outcome(Outcome),
+    /// A row was not there to be locked.
+    Missing(Missing),
+    No(LedgerError),
+}
+
+impl From<Result<Outcome, Refusal>> for Decided {
+    fn from(verdict: Result<Outcome, Refusal>) -> Self {
+        match verdict {
+            Ok(outcome) => Self::Outcome(outcome),
+            Err(Refusal::Missing(row)) => Self::Missing(row),
+            Err(Refusal::No(error)) => Self::No(error),
+        }
+    }
+}
+
+enum Queue {
+    Postgres(Vec<mpsc::UnboundedSender<Job>>),
+    Sqlite { waiting: Mutex<VecDeque<Job>>, scheduled: AtomicBool, db: Db },
+}
+
+/// All lanes of this process.
+pub(crate) struct Lanes {
+    queue: Queue,
+    /// Operations queued, under way, or waiting to be tried again.
+    pending: AtomicUsize,
+    idle: Notify,
+    pub config: LedgerConfig,
+    pub clock: Clock,
+    pub metrics: Metrics,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Job {
+    pub const fn new(op: Op, reply: Option<Reply>) -> Self {
+        Self { op, reply, tries: 0, first_try_at: None }
+    }
+
+    /// Whether anybody still wants this done.
+    pub fn wanted(&self) -> bool {
+        self.op.must_happen() || self.reply.as_ref().is_none_or(|reply| !reply.is_closed())
+    }
+}
+
+impl Lanes {
+    /// Lanes on SQLite: one, run by the store's writer.
+    pub fn on_sqlite(db: Db, config: LedgerConfig, clock: Clock) -> Arc<Self> {
+        let scheduled = AtomicBool::new(false);
+        Self::new(Queue::Sqlite { waiting: Mutex::default(), scheduled, db }, config, clock)
+    }
+
+    /// Lanes on PostgreSQL: as many as `senders`, each read by a job.
+    pub fn on_postgres(
+        senders: Vec<mpsc::UnboundedSender<Job>>,
+        config: LedgerConfig,
+        clock: Clock,
+    ) -> Arc<Self> {
+        Self::new(Queue::Postgres(senders), config, clock)
+    }
+
+    fn new(queue: Queue, config: LedgerConfig, clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            queue,
+            pending: AtomicUsize::new(0),
+            idle: Notify::new(),
+            config,
+            clock,
+            metrics: Metrics::default(),
+            runtime: tokio::runtime::Handle::current(),
+        })
+    }
+
+    /// Whether the queue is too long to take on new work. Work that is done is always settled.
+    pub fn is_full(&self) -> bool {
+        self.pending.load(Ordering::Relaxed) >= self.config.queue_max
+    }
+
+    /// Takes on an operation.
+    pub fn submit(self: &Arc<Self>, job: Job) {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+        self.enqueue(job);
+    }
+
+    /// Waits until everything taken on is done.
+    pub async fn drained(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.pending.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    fn enqueue(self: &Arc<Self>, job: Job) {
+        match &self.queue {
+            Queue::Postgres(senders) => {
+                let lane = lane_of(job.op.user_id(), senders.len());
+                if let Err(mpsc::error::SendError(job)) = senders[lane].send(job) {
+                    self.answer(job, Err(LedgerError::Stopped));
+                }
+            }
+            Queue::Sqlite { waiting, scheduled, db } => {
+                lock(waiting).push_back(job);
+                if !scheduled.swap(true, Ordering::AcqRel) {
+                    self.schedule(db);
+                }
+            }
+        }
+    }
+
+    fn schedule(self: &Arc<Self>, db: &Db) {
+        let lanes = self.clone();
+        let drain = Box::new(move |connection: &mut rusqlite::Connection| {
+            lanes.drain_sqlite(connection);
+        });
+        let posted = db.sqlite().map(|writer| writer.post(drain));
+        if !matches!(posted, Some(Ok(()))) {
+            let Queue::Sqlite { waiting, .. } = &self.queue else { return };
+            let jobs: Vec<Job> = lock(waiting).drain(..).collect();
+            for job in jobs {
+                self.answer(job, Err(LedgerError::Stopped));
+            }
+        }
+    }
+
+    /// Carries out one batch on the writer thread, and comes back for the next behind whatever
+    /// else wants to write.
+    fn drain_sqlite(self: &Arc<Self>, connection: &mut rusqlite::Connection) {
+        let Queue::Sqlite { waiting, scheduled, db } = &self.queue else { return };
+        let batch: Vec<Job> = {
+            let mut waiting = lock(waiting);
+            let size = waiting.len().min(self.config.batch_max);
+            waiting.drain(..size).collect()
+        };
+        self.run_sqlite(connection, batch);
+        scheduled.store(false, Ordering::Release);
+        if !lock(waiting).is_empty() && !scheduled.swap(true, Ordering::AcqRel) {
+            self.schedule(db);
+        }
+    }
+
+    fn run_sqlite(self: &Arc<Self>, connection: &mut rusqlite::Connection, batch: Vec<Job>) {
+        let batch = self.drop_unwanted(batch);
+        if batch.is_empty() {
+            return;
+        }
+        let ops: Vec<&Op> = batch.iter().map(|job| &job.op).collect();
+        let started = Instant::now();
+        match sqlite::run_batch(connection, &ops, self.clock.now()) {
+            Ok(decided) => {
+                self.metrics.committed(batch.len(), started.elapsed());
+                for (job, decided) in batch.into_iter().zip(decided) {
+                    // Nothing is ever locked row by row here: what is missing is gone.
+                    self.conclude(job, decided, |_| false);
+                }
+            }
+            Err(error) if batch.len() == 1 => {
+                let error = StoreError::from(error);
+                for job in batch {
+                    self.retry_or_fail(job, &error);
+                }
+            }
+            // One bad member never fails its neighbours.
+            Err(_) => batch.into_iter().for_each(|job| self.run_sqlite(connection, vec![job])),
+        }
+    }
+
+    /// Leaves out what nobody waits for any more.
+    pub fn drop_unwanted(&self, batch: Vec<Job>) -> Vec<Job> {
+        let (wanted, unwanted): (Vec<Job>, Vec<Job>) = batch.into_iter().partition(Job::wanted);
+        for job in unwanted {
+            self.answer(job, Err(LedgerError::Stopped));
+        }
+        wanted
+    }
+
+    /// Answers an operation of a durable batch, or has it tried again when its row was locked.
+    pub fn conclude(
+        self: &Arc<Self>,
+        job: Job,
+        decided: Decided,
+        exists: impl Fn(Missing) -> bool,
+    ) {
+        match decided {
+            Decided::Outcome(outcome) => {
+                self.metrics.entered(&job.op, &outcome);
+                let answer = match (outcome, &job.op) {
+                    (Outcome::Held { key_limited }, Op::Hold(request, _)) => {
+                        Answer::Held(Hold::new(self.clone(), request, key_limited))
+                    }
+                    (Outcome::Closed(closed), _) => Answer::Closed(closed),
+                    (Outcome::Balance(balance), _) => Answer::Balance(balance),
+                    (Outcome::Done | Outcome::Held { .. }, _) => Answer::Done,
+                };
+                self.answer(job, Ok(answer));
+            }
+            Decided::No(error) => self.answer(job, Err(error)),
+            Decided::Missing(row) if exists(row) => self.retry_locked(job),
+            Decided::Missing(Missing::User(_)) => {
+                self.answer(job, Err(LedgerError::UserUnavailable));
+            }
+            // A key may be deleted while a call is under way; the call's money still moves.
+            Decided::Missing(Missing::Key(_)) if job.op.hold_ref().is_some() => {
+                self.enqueue(Job { op: job.op.without_key(), ..job });
+            }
+            Decided::Missing(Missing::Key(_)) => self.answer(job, Err(LedgerError::KeyUnavailable)),
+            Decided::Missing(Missing::Hold(_)) => self.answer(job, Err(LedgerError::UnknownHold)),
+        }
+    }
+
+    /// Has an operation tried again whose row somebody else has locked, while its patience lasts.
+    fn retry_locked(self: &Arc<Self>, job: Job) {
+        if self.patience_left(&job) || job.op.must_happen() {
+            self.retry(job);
+        } else {
+            self.answer(job, Err(LedgerError::AccountBusy));
+        }
+    }
+
+    /// Has an operation tried again that the database did not carry out, if that may help.
+    pub fn retry_or_fail(self: &Arc<Self>, job: Job, error: &StoreError) {
+        let again = error.is_transient() && (job.op.must_happen() || self.patience_left(&job));
+        if again {
+            self.retry(job);
+        } else {
+            tracing::error!(
+                target: "custompass",
+                event = "ledger_failed",
+                user_id = job.op.user_id().0,
+                hold_id = job.op.hold_ref().map(|hold| hold.hold_id.to_string()),
+                error = %error,
+            );
+            self.answer(job, Err(LedgerError::Unavailable(copy_of(error))));
+        }
+    }
+
+    /// Patience is what the retries after 1 s, 2 s, 3 s add up to. Within it the first tries come
+    /// at once: what holds a row is nearly always another node's commit of a few milliseconds.
+    fn patience_left(&self, job: &Job) -> bool {
+        let (count, delay) = (self.config.busy_retry_count, self.config.busy_retry_delay_ms);
+        let patience = Duration::from_millis(delay * u64::from(count * (count + 1) / 2));
+        job.first_try_at.is_none_or(|first| first.elapsed() < patience)
+    }
+
+    fn retry(self: &Arc<Self>, mut job: Job) {
+        job.first_try_at.get_or_insert_with(Instant::now);
+        let pause = FIRST_PAUSE.saturating_mul(1 << job.tries.min(10)).min(LONGEST_PAUSE);
+        job.tries += 1;
+        self.metrics.retried();
+        let lanes = self.clone();
+        self.runtime.spawn(async move {
+            tokio::time::sleep(pause).await;
+            lanes.enqueue(job);
+        });
+    }
+
+    /// Ends an operation.
+    pub fn answer(&self, job: Job, answer: Result<Answer, LedgerError>) {
+        if let Some(reply) = job.reply {
+            // Where nobody listens any more, a Hold in the answer gives itself back.
+            let _ = reply.send(answer);
+        }
+        if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.idle.notify_waiters();
+        }
+    }
+}
+
+/// All operations on one user's money go through one lane, in order.
+fn lane_of(user_id: UserId, lanes: usize) -> usize {
+    usize::try_from(user_id.0.unsigned_abs()).unwrap_or(0) % lanes.max(1)
+}
+
+fn lock(queue: &Mutex<VecDeque<Job>>) -> std::sync::MutexGuard<'_, VecDeque<Job>> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same words for every member of a batch.
+fn copy_of(error: &StoreError) -> StoreError {
+    if error.is_transient() {
+        StoreError::Unavailable(error.to_string())
+    } else {
+        StoreError::Other(error.to_string())
+    }
+}

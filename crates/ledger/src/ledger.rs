@@ -1,0 +1,252 @@
+//! The front door: calls become operations on a lane.
+
+use crate::error::LedgerError;
+use crate::hold::Hold;
+use crate::jobs::{self, JobsConfig};
+use crate::lane::{Answer, Job, Lanes};
+use crate::metrics::Metrics;
+use crate::op::{Closed, HoldRef, HoldRequest, Movement, Op, Release, Settlement};
+use crate::postgres;
+use domain::{Clock, HoldId, KeyId, NodeId, Quota, UserId};
+use std::sync::Arc;
+use store::{Db, Engine};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The ledger's limits.
+#[derive(Clone, Debug)]
+pub struct LedgerConfig {
+    /// Connections that write money on PostgreSQL. Two are best on two cores; SQLite has one.
+    pub lanes: usize,
+    /// Most operations in one commit.
+    pub batch_max: usize,
+    /// Operations pending beyond which new holds are refused as overloaded.
+    pub queue_max: usize,
+    /// How often a locked row is tried again…
+    pub busy_retry_count: u32,
+    /// …after one, two, three times this pause, in all.
+    pub busy_retry_delay_ms: u64,
+    /// What the background jobs keep to.
+    pub jobs: JobsConfig,
+}
+
+impl Default for LedgerConfig {
+    fn default() -> Self {
+        Self {
+            lanes: 2,
+            batch_max: 512,
+            queue_max: 8192,
+            busy_retry_count: 3,
+            busy_retry_delay_ms: 1000,
+            jobs: JobsConfig::default(),
+        }
+    }
+}
+
+/// The ledger of this process.
+#[derive(Clone)]
+pub struct Ledger {
+    lanes: Arc<Lanes>,
+    node: NodeId,
+    db: Db,
+    /// Ends the lanes and the node's lease, after the last settlement.
+    finished: CancellationToken,
+}
+
+impl Ledger {
+    /// Opens the lanes, and starts the background jobs of a serving node on `tracker`. These stop
+    /// with `shutdown`; lanes go on until [`Ledger::drain`].
+    ///
+    /// # Errors
+    /// When the node can't be registered, or a lane can't connect.
+    pub async fn start(
+        db: Db,
+        node: NodeId,
+        config: LedgerConfig,
+        clock: Clock,
+        tracker: &TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Result<Self, LedgerError> {
+        let ledger = Self::open(db, node, config, clock, tracker).await?;
+        jobs::start(&ledger, tracker, shutdown).await?;
+        Ok(ledger)
+    }
+
+    /// Opens the lanes alone: for commands that move money beside a running server.
+    ///
+    /// # Errors
+    /// When a lane can't connect.
+    pub async fn open(
+        db: Db,
+        node: NodeId,
+        config: LedgerConfig,
+        clock: Clock,
+        tracker: &TaskTracker,
+    ) -> Result<Self, LedgerError> {
+        let finished = CancellationToken::new();
+        let lanes = match db.engine() {
+            Engine::Sqlite => Lanes::on_sqlite(db.clone(), config, clock),
+            Engine::Postgres => {
+                let (senders, receivers): (Vec<_>, Vec<_>) =
+                    (0..config.lanes.max(1)).map(|_| mpsc::unbounded_channel()).unzip();
+                let lanes = Lanes::on_postgres(senders, config, clock);
+                for receiver in receivers {
+                    let lane = postgres::Lane::connect(db.clone(), lanes.clone()).await?;
+                    tracker.spawn(lane.run(receiver, finished.clone()));
+                }
+                lanes
+            }
+        };
+        Ok(Self { lanes, node, db, finished })
+    }
+
+    /// What the ledger counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.lanes.metrics
+    }
+
+    pub(crate) const fn db(&self) -> &Db {
+        &self.db
+    }
+
+    pub(crate) const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.lanes.clock
+    }
+
+    pub(crate) fn jobs_config(&self) -> &JobsConfig {
+        &self.lanes.config.jobs
+    }
+
+    pub(crate) const fn finished(&self) -> &CancellationToken {
+        &self.finished
+    }
+
+    /// Puts money aside. Durable when this returns.
+    ///
+    /// # Errors
+    /// When the money isn't there, the user may not spend, or the ledger can't take it on.
+    pub async fn hold(&self, request: HoldRequest) -> Result<Hold, LedgerError> {
+        if self.lanes.is_full() {
+            return Err(LedgerError::Overloaded);
+        }
+        match self.carry_out(Op::Hold(request, self.node)).await? {
+            Answer::Held(hold) => Ok(hold),
+            _ => Err(LedgerError::WrongState),
+        }
+    }
+
+    /// Makes a hold as large as `to`; it never shrinks.
+    ///
+    /// # Errors
+    /// When the money isn't there: the hold is then as before.
+    pub async fn grow(&self, hold: &mut Hold, to: Quota) -> Result<(), LedgerError> {
+        self.carry_out(Op::Grow(hold.place, to)).await?;
+        hold.amount = hold.amount.max(to);
+        Ok(())
+    }
+
+    /// Charges a call, gives the rest of its hold back, or takes what is missing. Durable when
+    /// this returns; carried out even when nobody waits for it any more.
+    ///
+    /// # Errors
+    /// When the hold is unknown, or the amount doesn't fit.
+    pub async fn settle(
+        &self,
+        hold: &mut Hold,
+        settlement: Settlement,
+    ) -> Result<Closed, LedgerError> {
+        self.end(hold, Op::Settle(hold.place, settlement)).await
+    }
+
+    /// Gives a hold back whole. Carried out even when nobody waits for it any more.
+    ///
+    /// # Errors
+    /// When the hold is unknown.
+    pub async fn release(&self, hold: &mut Hold, release: Release) -> Result<Closed, LedgerError> {
+        self.end(hold, Op::Release(hold.place, release)).await
+    }
+
+    /// Leaves a hold to the sweeper: nobody knows how its call ended.
+    pub async fn abandon(&self, mut hold: Hold) {
+        hold.mark_ended();
+        let _ = self.carry_out(Op::Abandon(hold.place)).await;
+    }
+
+    /// Adds to a balance, and answers the new one.
+    ///
+    /// # Errors
+    /// When the user is missing, or the amount is not above zero or doesn't fit.
+    pub async fn deposit(&self, movement: Movement) -> Result<Quota, LedgerError> {
+        self.moved(Op::Deposit(movement)).await
+    }
+
+    /// Moves a balance either way, and answers the new one.
+    ///
+    /// # Errors
+    /// When the user is missing, or the amount doesn't fit.
+    pub async fn adjust(&self, movement: Movement) -> Result<Quota, LedgerError> {
+        self.moved(Op::Adjust(movement)).await
+    }
+
+    /// Gives back part of what a settled hold was charged, and answers the new balance.
+    ///
+    /// # Errors
+    /// When the hold was not charged that much.
+    pub async fn refund(&self, id: HoldId, movement: Movement) -> Result<Quota, LedgerError> {
+        let place = HoldRef { hold_id: id, user_id: movement.user_id, limited_key: None };
+        self.moved(Op::Refund(place, movement)).await
+    }
+
+    /// Gives back a hold whose call nobody will ever know the end of.
+    pub(crate) async fn expire(
+        &self,
+        hold_id: HoldId,
+        user_id: UserId,
+        limited_key: Option<KeyId>,
+    ) -> Result<Closed, LedgerError> {
+        match self.carry_out(Op::Expire(HoldRef { hold_id, user_id, limited_key })).await? {
+            Answer::Closed(closed) => Ok(closed),
+            _ => Err(LedgerError::WrongState),
+        }
+    }
+
+    /// Waits until everything queued is durable.
+    pub async fn settled(&self) {
+        self.lanes.drained().await;
+    }
+
+    /// Waits until everything queued is durable, then ends the lanes. Nothing is taken on after.
+    pub async fn drain(&self) {
+        self.lanes.drained().await;
+        jobs::leave(self).await;
+        self.finished.cancel();
+    }
+
+    async fn end(&self, hold: &mut Hold, op: Op) -> Result<Closed, LedgerError> {
+        // From here on the lane carries it out, whatever becomes of the caller.
+        hold.mark_ended();
+        match self.carry_out(op).await? {
+            Answer::Closed(closed) => Ok(closed),
+            _ => Err(LedgerError::WrongState),
+        }
+    }
+
+    async fn moved(&self, op: Op) -> Result<Quota, LedgerError> {
+        match self.carry_out(op).await? {
+            Answer::Balance(balance) => Ok(balance),
+            _ => Err(LedgerError::WrongState),
+        }
+    }
+
+    async fn carry_out(&self, op: Op) -> Result<Answer, LedgerError> {
+        let (reply, answer) = oneshot::channel();
+        self.lanes.submit(Job::new(op, Some(reply)));
+        answer.await.map_err(|_| LedgerError::Stopped)?
+    }
+}

@@ -1,0 +1,111 @@
+//! What the ledger counts.
+
+use crate::op::{EndState, Op, Outcome};
+use domain::Quota;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+/// Handles of all metrics of the ledger, looked up once.
+#[derive(Debug)]
+pub struct Metrics {
+    quota: Family<Kind, Counter>,
+    held: Counter,
+    settled: Counter,
+    refunded: Counter,
+    overrun: Counter,
+    unknown_outcome: Counter,
+    pub(crate) open_holds: Gauge,
+    batch_size: Histogram,
+    commit_seconds: Histogram,
+    retries: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let quota = Family::<Kind, Counter>::default();
+        let kind = |kind| quota.get_or_create(&Kind { kind }).clone();
+        Self {
+            held: kind("held"),
+            settled: kind("settled"),
+            refunded: kind("refunded"),
+            overrun: kind("overrun"),
+            unknown_outcome: kind("unknown_outcome"),
+            quota,
+            open_holds: Gauge::default(),
+            batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
+            commit_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 16)),
+            retries: Counter::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Makes the metrics part of what is scraped.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("custompass_quota", "Quota moved, by kind", self.quota.clone());
+        registry.register(
+            "custompass_open_holds",
+            "Holds open in the database, all nodes",
+            self.open_holds.clone(),
+        );
+        registry.register(
+            "custompass_ledger_batch_size",
+            "Operations in one commit",
+            self.batch_size.clone(),
+        );
+        registry.register(
+            "custompass_ledger_commit_seconds",
+            "Time of one commit, from lock to durable",
+            self.commit_seconds.clone(),
+        );
+        registry.register(
+            "custompass_ledger_retries",
+            "Operations tried again because a row was locked or the database away",
+            self.retries.clone(),
+        );
+    }
+
+    pub(crate) fn committed(&self, size: usize, took: Duration) {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a batch has at most a few hundred members"
+        )]
+        self.batch_size.observe(size as f64);
+        self.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn retried(&self) {
+        self.retries.inc();
+    }
+
+    /// Counts what became durable.
+    pub(crate) fn entered(&self, op: &Op, outcome: &Outcome) {
+        match (op, outcome) {
+            (Op::Hold(request, _), Outcome::Held { .. }) => add(&self.held, request.amount),
+            (_, Outcome::Closed(closed)) if !closed.repeated => {
+                add(&self.settled, closed.charged);
+                add(&self.refunded, closed.refunded);
+                add(&self.overrun, closed.overrun);
+                if closed.state == EndState::Expired {
+                    add(&self.unknown_outcome, closed.refunded);
+                }
+            }
+            (Op::Refund(_, movement), _) => add(&self.refunded, movement.amount),
+            _ => {}
+        }
+    }
+}
+
+fn add(counter: &Counter, amount: Quota) {
+    counter.inc_by(u64::try_from(amount.0).unwrap_or(0));
+}

@@ -1,0 +1,311 @@
+//! The ledger on real databases: against the model of plain numbers, in crowds, behind locks, and
+//! through lost connections. Every test ends in a clean audit.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use domain::{Quota, UserId};
+use ledger::{EndState, LedgerError, Movement, Release, Settlement};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use support::House;
+use testkit::on_both_databases;
+
+fn settlement(charge: i64) -> Settlement {
+    Settlement { charge: Quota(charge), ..Settlement::default() }
+}
+
+fn movement(user_id: UserId, amount: i64) -> Movement {
+    Movement { user_id, amount: Quota(amount), reason: "test".into(), by: "test".into() }
+}
+
+on_both_databases! {
+    async fn a_paid_call_moves_money_and_says_so(db: testkit::TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(1000).await;
+        let mut hold = house.hold(user, 224).await.unwrap();
+        assert_eq!(house.balance(user).await, (776, 0));
+        let closed = house.ledger.settle(&mut hold, settlement(176)).await.unwrap();
+        assert_eq!((closed.charged, closed.refunded, closed.repeated), (Quota(176), Quota(48), false));
+        assert_eq!(house.balance(user).await, (824, 176));
+        let lines = db.query(
+            "SELECT type, quota, delta, used_delta FROM logs WHERE hold_id IS NOT NULL ORDER BY id",
+        ).await;
+        let lines: Vec<_> = lines
+            .iter()
+            .map(|l| (l.text("type").to_owned(), l.i64("quota"), l.i64("delta"), l.i64("used_delta")))
+            .collect();
+        assert_eq!(lines, [
+            ("precharge".to_owned(), 224, -224, 0),
+            ("consume".to_owned(), 176, 0, 176),
+            ("refund".to_owned(), 48, 48, 0),
+        ]);
+        house.close().await;
+    }
+
+    async fn releases_and_second_ends(db: testkit::TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(100).await;
+        let mut hold = house.hold(user, 100).await.unwrap();
+        assert!(matches!(
+            house.hold(user, 1).await,
+            Err(LedgerError::InsufficientQuota { available: Quota(0), .. })
+        ));
+        house.ledger.release(&mut hold, Release { reason: "upstream_error", ..Release::default() })
+            .await.unwrap();
+        assert_eq!(house.balance(user).await, (100, 0));
+        let late = house.ledger.settle(&mut hold, settlement(5)).await.unwrap();
+        assert!(late.repeated && late.state == EndState::Released);
+        assert_eq!(house.balance(user).await, (100, 0));
+        house.close().await;
+    }
+
+    async fn a_dropped_hold_gives_itself_back(db: testkit::TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(100).await;
+        drop(house.hold(user, 60).await.unwrap());
+        house.settled().await;
+        assert_eq!(house.balance(user).await, (100, 0));
+
+        // Sent upstream: nobody knows how it ended, so it stays until its deadline.
+        let mut sent = house.hold(user, 60).await.unwrap();
+        sent.mark_sent();
+        drop(sent);
+        house.settled().await;
+        assert_eq!(house.balance(user).await, (40, 0));
+        house.pass_ms(120_000);
+        ledger::run_jobs_once(&house.ledger).await.unwrap();
+        assert_eq!(house.balance(user).await, (100, 0));
+        let line = db.row("SELECT content, delta FROM logs WHERE content = 'unknown_outcome'").await;
+        assert_eq!(line.i64("delta"), 60);
+        house.close().await;
+    }
+
+    async fn money_for_k_is_enough_for_exactly_k(db: testkit::TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(70).await;
+        let tries = (0..200).map(|_| async {
+            let mut hold = house.hold(user, 7).await.ok()?;
+            house.ledger.settle(&mut hold, settlement(7)).await.ok()
+        });
+        let done = futures_util::future::join_all(tries).await;
+        assert_eq!(done.iter().flatten().count(), 10);
+        assert_eq!(house.balance(user).await, (0, 70));
+        house.close().await;
+    }
+
+    async fn plain_sql_is_entered_as_adjust(db: testkit::TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(100).await;
+        let mut hold = house.hold(user, 30).await.unwrap();
+        let sql = format!("UPDATE users SET quota = quota + 500, used_quota = used_quota - 7 WHERE id = {user}");
+        db.execute(&sql).await;
+        house.ledger.settle(&mut hold, settlement(20)).await.unwrap();
+        assert_eq!(house.balance(user).await, (580, 13));
+        let line = db.row("SELECT delta, used_delta FROM logs WHERE type = 'adjust'").await;
+        assert_eq!((line.i64("delta"), line.i64("used_delta")), (500, -7));
+        house.close().await;
+    }
+
+    async fn deposits_adjustments_and_refunds(db: testkit::TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(10).await;
+        assert_eq!(house.ledger.deposit(movement(user, 90)).await.unwrap(), Quota(100));
+        assert_eq!(house.ledger.adjust(movement(user, -150)).await.unwrap(), Quota(-50));
+        assert_eq!(house.ledger.adjust(movement(user, 150)).await.unwrap(), Quota(100));
+        assert!(matches!(
+            house.ledger.deposit(movement(user, 0)).await, Err(LedgerError::Overflow)
+        ));
+        assert!(matches!(
+            house.ledger.deposit(movement(UserId(999), 5)).await, Err(LedgerError::UserUnavailable)
+        ));
+        let mut hold = house.hold(user, 40).await.unwrap();
+        house.ledger.settle(&mut hold, settlement(40)).await.unwrap();
+        let refund = house.ledger.refund(hold.id(), movement(user, 15)).await.unwrap();
+        assert_eq!(refund, Quota(75));
+        assert_eq!(house.balance(user).await, (75, 25));
+        assert!(house.ledger.refund(hold.id(), movement(user, 26)).await.is_err());
+        house.close().await;
+    }
+
+    async fn a_deleted_key_does_not_keep_the_money(db: testkit::TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(100).await;
+        let key = house.limited_key(user, 50).await;
+        let mut hold = house.hold_with_key(user, key, 30).await.unwrap();
+        db.execute(&format!("DELETE FROM tokens WHERE id = {key}")).await;
+        house.ledger.settle(&mut hold, settlement(10)).await.unwrap();
+        assert_eq!(house.balance(user).await, (90, 10));
+        house.close().await;
+    }
+
+    async fn a_dead_node_s_holds_are_given_back_and_a_live_one_s_never(db: testkit::TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(100).await;
+        let dead = house.another_node().await;
+        let mut lost = dead.hold(user, 30).await.unwrap();
+        lost.mark_sent();
+        std::mem::forget(lost);
+        let mut live = house.hold(user, 20).await.unwrap();
+        live.mark_sent();
+        ledger::run_jobs_once(&house.ledger).await.unwrap();
+        assert_eq!(house.balance(user).await, (50, 0));
+        // The other node falls silent; ours lives on.
+        house.lapse(&dead).await;
+        ledger::run_jobs_once(&house.ledger).await.unwrap();
+        assert_eq!(house.balance(user).await, (80, 0));
+        house.ledger.settle(&mut live, settlement(20)).await.unwrap();
+        assert_eq!(house.balance(user).await, (80, 20));
+        house.close().await;
+    }
+
+    async fn summaries_add_up_each_line_once(db: testkit::TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(1000).await;
+        for round in 1..=3 {
+            let mut hold = house.hold(user, 10).await.unwrap();
+            house.ledger.settle(&mut hold, settlement(10)).await.unwrap();
+            ledger::run_jobs_once(&house.ledger).await.unwrap();
+            house.pass_ms(70_000);
+            ledger::run_jobs_once(&house.ledger).await.unwrap();
+            ledger::run_jobs_once(&house.ledger).await.unwrap();
+            let used = "SELECT coalesce(sum(quota), 0) AS n FROM usage_hourly";
+            assert_eq!(db.i64(used).await, 10 * round);
+            assert_eq!(db.i64("SELECT sum(used_quota) AS n FROM tokens").await, 10 * round);
+        }
+        house.close().await;
+    }
+
+    async fn old_months_leave_and_balances_stay_provable(db: testkit::TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(1000).await;
+        let mut hold = house.hold(user, 100).await.unwrap();
+        house.ledger.settle(&mut hold, settlement(60)).await.unwrap();
+        house.pass_ms(200 * 86_400_000);
+        ledger::run_jobs_once(&house.ledger).await.unwrap();
+        assert_eq!(db.i64("SELECT count(*) AS n FROM logs").await, 0);
+        assert_eq!(db.i64("SELECT count(*) AS n FROM holds").await, 0);
+        assert_eq!(house.balance(user).await, (940, 60));
+        let mut hold = house.hold(user, 100).await.unwrap();
+        house.ledger.settle(&mut hold, settlement(40)).await.unwrap();
+        assert_eq!(house.balance(user).await, (900, 100));
+        house.close().await;
+    }
+
+    async fn random_crowds_agree_with_plain_numbers(db: testkit::TestDb) {
+        let house = House::open(&db).await;
+        let mut runner = TestRunner::deterministic();
+        for _ in 0..8 {
+            let plan = prop::collection::vec((1_i64..40, 0_i64..60, 0_u8..4), 40)
+                .new_tree(&mut runner).unwrap().current();
+            let user = house.user(500).await;
+            let calls = plan.iter().map(|&(amount, charge, end)| {
+                let house = &house;
+                async move {
+                    let Ok(mut hold) = house.hold(user, amount).await else { return 0 };
+                    match end {
+                        0 => {
+                            house.ledger.release(&mut hold, Release::default()).await.unwrap();
+                            0
+                        }
+                        1 => {
+                            drop(hold);
+                            0
+                        }
+                        2 if house.ledger.grow(&mut hold, Quota(amount + 5)).await.is_err() => {
+                            house.ledger.release(&mut hold, Release::default()).await.unwrap();
+                            0
+                        }
+                        _ => {
+                            house.ledger.settle(&mut hold, settlement(charge)).await.unwrap();
+                            charge
+                        }
+                    }
+                }
+            });
+            let spent: i64 = futures_util::future::join_all(calls).await.iter().sum();
+            house.settled().await;
+            assert_eq!(house.balance(user).await, (500 - spent, spent));
+        }
+        house.close().await;
+    }
+}
+
+/// What only PostgreSQL can do to us: locks held by others, and connections that die.
+mod on_postgres {
+    use super::*;
+    use testkit::TestDb;
+
+    #[test]
+    fn a_locked_account_delays_nobody_else() {
+        testkit::run(async {
+            let db = TestDb::postgres().await;
+            let house = House::open(&db).await;
+            let (locked, free) = (house.user(100).await, house.user(100).await);
+            let mut under_way = house.hold(locked, 10).await.unwrap();
+            let lock = support::Lock::on_user(&db, locked).await;
+            let mut neighbour = house.hold(free, 10).await.unwrap();
+            house.ledger.settle(&mut neighbour, settlement(10)).await.unwrap();
+            assert!(matches!(house.hold(locked, 10).await, Err(LedgerError::AccountBusy)));
+            // Work that is done is settled, however long it takes.
+            let ledger = house.ledger.clone();
+            let settling = tokio::spawn(async move {
+                ledger.settle(&mut under_way, settlement(10)).await.unwrap()
+            });
+            lock.release().await;
+            assert_eq!(settling.await.unwrap().charged, Quota(10));
+            assert_eq!(house.balance(locked).await, (90, 10));
+            house.close().await;
+        });
+    }
+
+    #[test]
+    fn killed_connections_charge_nobody_wrongly() {
+        testkit::run(async {
+            let db = TestDb::postgres().await;
+            let house = House::open(&db).await;
+            let user = house.user(100_000).await;
+            let key = house.key_of(user).await;
+            let calls = (0..300).map(|n| {
+                let (house, db) = (&house, &db);
+                async move {
+                    if n % 60 == 30 {
+                        support::kill_connections(db).await;
+                    }
+                    let request = house.request(user, key, false, 10);
+                    let Ok(mut hold) = house.ledger.hold(request).await else { return 0 };
+                    house.ledger.settle(&mut hold, settlement(7)).await.unwrap().charged.0
+                }
+            });
+            let spent: i64 = futures_util::future::join_all(calls).await.iter().sum();
+            house.settled().await;
+            assert!(spent > 0);
+            assert_eq!(house.balance(user).await, (100_000 - spent, spent));
+            house.close().await;
+        });
+    }
+
+    #[test]
+    fn one_account_on_three_nodes() {
+        testkit::run(async {
+            let db = TestDb::postgres().await;
+            let house = House::open(&db).await;
+            let nodes = [house.another_node().await, house.another_node().await];
+            let user = house.user(90).await;
+            let all = [&house.ledger, &nodes[0].ledger, &nodes[1].ledger];
+            let tries = (0..120).map(|n| {
+                let (house, ledger) = (&house, all[n % 3]);
+                async move {
+                    let mut hold = house.hold_on(ledger, user, 3).await.ok()?;
+                    ledger.settle(&mut hold, settlement(3)).await.ok()
+                }
+            });
+            let done = futures_util::future::join_all(tries).await;
+            assert_eq!(done.iter().flatten().count(), 30);
+            assert_eq!(house.balance(user).await, (0, 90));
+            house.close().await;
+        });
+    }
+}

@@ -388,7 +388,11 @@ BEGIN
     RAISE EXCEPTION 'journal lines about money can only be added (logs.id %)', OLD.id
         USING HINT = 'Correct a balance with UPDATE users SET quota = quota + ...; it is entered as adjust.';
 END $$;
-CREATE TRIGGER logs_append_only AFTER UPDATE OR DELETE ON logs FOR EACH ROW
+CREATE TRIGGER logs_no_update AFTER UPDATE ON logs FOR EACH ROW
+    WHEN (OLD.delta <> 0 OR OLD.used_delta <> 0 OR OLD.hold_id IS NOT NULL
+          OR NEW.delta <> 0 OR NEW.used_delta <> 0 OR NEW.hold_id IS NOT NULL)
+    EXECUTE FUNCTION newapi_refuse_change();
+CREATE TRIGGER logs_no_delete AFTER DELETE ON logs FOR EACH ROW
     WHEN (OLD.delta <> 0 OR OLD.used_delta <> 0 OR OLD.hold_id IS NOT NULL)
     EXECUTE FUNCTION newapi_refuse_change();
 

@@ -1,6 +1,7 @@
 -- The paid pass-through: who may call, what it costs, what was paid. The same tables as on
 -- PostgreSQL, where every column is explained. Instants are milliseconds since 1970, decimals are
--- text (SQLite would keep them as floats), ids of holds and nodes are 16 bytes.
+-- text (SQLite would keep them as floats) of at most six places, ids of holds and nodes are 16
+-- bytes.
 
 CREATE TABLE users (
     id                INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -11,7 +12,10 @@ CREATE TABLE users (
     role              INTEGER NOT NULL DEFAULT 1 CHECK (role IN (1, 10, 100)),
     status            INTEGER NOT NULL DEFAULT 1 CHECK (status IN (1, 2)),
     "group"           TEXT    NOT NULL DEFAULT 'default',
-    ratio             TEXT    NOT NULL DEFAULT '1',
+    ratio             TEXT    NOT NULL DEFAULT '1'
+                      CHECK (ratio GLOB '[0-9]*' AND ratio NOT GLOB '*[^0-9.]*'
+                             AND ratio NOT GLOB '*.*.*' AND ratio NOT GLOB '*.???????*'
+                             AND CAST(ratio AS REAL) <= 1000000),
     quota             INTEGER NOT NULL DEFAULT 0 CHECK (typeof(quota) = 'integer'),
     used_quota        INTEGER NOT NULL DEFAULT 0 CHECK (typeof(used_quota) = 'integer'),
     request_count     INTEGER NOT NULL DEFAULT 0,
@@ -68,13 +72,27 @@ CREATE TABLE channels (
 CREATE TABLE abilities (
     model_name       TEXT    NOT NULL CHECK (model_name <> ''),
     channel_type     INTEGER NOT NULL DEFAULT 52 CHECK (channel_type = 52),
-    ratio            TEXT,
+    ratio            TEXT CHECK (ratio GLOB '[0-9]*' AND ratio NOT GLOB '*[^0-9.]*'
+                            AND ratio NOT GLOB '*.*.*' AND ratio NOT GLOB '*.???????*'
+                            AND CAST(ratio AS REAL) <= 1000000),
     fixed_quota      INTEGER CHECK (fixed_quota IS NULL
                                     OR (typeof(fixed_quota) = 'integer' AND fixed_quota >= 0)),
-    completion_ratio TEXT    NOT NULL DEFAULT '1',
-    cache_ratio      TEXT    NOT NULL DEFAULT '1',
-    image_ratio      TEXT    NOT NULL DEFAULT '1',
-    audio_ratio      TEXT    NOT NULL DEFAULT '1',
+    completion_ratio TEXT    NOT NULL DEFAULT '1'
+                     CHECK (completion_ratio GLOB '[0-9]*' AND completion_ratio NOT GLOB '*[^0-9.]*'
+                            AND completion_ratio NOT GLOB '*.*.*' AND completion_ratio NOT GLOB '*.???????*'
+                            AND CAST(completion_ratio AS REAL) <= 1000000),
+    cache_ratio      TEXT    NOT NULL DEFAULT '1'
+                     CHECK (cache_ratio GLOB '[0-9]*' AND cache_ratio NOT GLOB '*[^0-9.]*'
+                            AND cache_ratio NOT GLOB '*.*.*' AND cache_ratio NOT GLOB '*.???????*'
+                            AND CAST(cache_ratio AS REAL) <= 1000000),
+    image_ratio      TEXT    NOT NULL DEFAULT '1'
+                     CHECK (image_ratio GLOB '[0-9]*' AND image_ratio NOT GLOB '*[^0-9.]*'
+                            AND image_ratio NOT GLOB '*.*.*' AND image_ratio NOT GLOB '*.???????*'
+                            AND CAST(image_ratio AS REAL) <= 1000000),
+    audio_ratio      TEXT    NOT NULL DEFAULT '1'
+                     CHECK (audio_ratio GLOB '[0-9]*' AND audio_ratio NOT GLOB '*[^0-9.]*'
+                            AND audio_ratio NOT GLOB '*.*.*' AND audio_ratio NOT GLOB '*.???????*'
+                            AND CAST(audio_ratio AS REAL) <= 1000000),
     min_hold         INTEGER NOT NULL DEFAULT 1
                      CHECK (typeof(min_hold) = 'integer' AND min_hold >= 0),
     updated_at       INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
@@ -83,7 +101,10 @@ CREATE TABLE abilities (
 
 CREATE TABLE group_ratio (
     group_name TEXT    PRIMARY KEY CHECK (group_name <> ''),
-    ratio      TEXT    NOT NULL DEFAULT '1',
+    ratio      TEXT    NOT NULL DEFAULT '1'
+               CHECK (ratio GLOB '[0-9]*' AND ratio NOT GLOB '*[^0-9.]*'
+                      AND ratio NOT GLOB '*.*.*' AND ratio NOT GLOB '*.???????*'
+                      AND CAST(ratio AS REAL) <= 1000000),
     updated_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER))
 ) WITHOUT ROWID;
 
@@ -213,6 +234,7 @@ END;
 -- the row in options says.
 CREATE TRIGGER logs_no_update BEFORE UPDATE ON logs
     WHEN OLD.delta <> 0 OR OLD.used_delta <> 0 OR OLD.hold_id IS NOT NULL
+         OR NEW.delta <> 0 OR NEW.used_delta <> 0 OR NEW.hold_id IS NOT NULL
 BEGIN
     SELECT RAISE(ABORT, 'journal lines about money can only be added');
 END;

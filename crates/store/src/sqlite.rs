@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -80,8 +80,9 @@ type ReadJob = Box<dyn FnOnce(&mut Connection) + Send>;
 /// An open SQLite file.
 pub(crate) struct Sqlite {
     pub(crate) writer: SqliteWriter,
-    readers: SyncSender<ReadJob>,
-    writer_thread: Mutex<Option<JoinHandle<()>>>,
+    /// None once closed.
+    readers: RwLock<Option<SyncSender<ReadJob>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     dir: PathBuf,
     /// Held as long as this process serves.
     lock: Mutex<Option<File>>,
@@ -96,21 +97,22 @@ impl Sqlite {
         let watch = WalWatch::new(&mut writing)?;
         let checkpointer = Checkpointer::start(connect(&path, READER_CACHE_KIB)?)?;
         let (jobs, posted) = sync_channel(QUEUE_MAX);
-        let writer_thread = spawn("sqlite-writer", move || {
-            write_loop(writing, &posted, watch, &checkpointer);
-        })?;
         let (readers, asked) = sync_channel(QUEUE_MAX);
         let asked = Arc::new(Mutex::new(asked));
+        let mut threads = Vec::new();
         for _ in 0..READERS {
             let reading = connect(&path, READER_CACHE_KIB)?;
             reading.pragma_update(None, "query_only", true)?;
             let asked = Arc::clone(&asked);
-            spawn("sqlite-reader", move || read_loop(reading, &asked))?;
+            threads.push(spawn("sqlite-reader", move || read_loop(reading, &asked))?);
         }
+        threads.push(spawn("sqlite-writer", move || {
+            write_loop(writing, &posted, watch, &checkpointer);
+        })?);
         Ok(Self {
             writer: SqliteWriter { jobs },
-            readers,
-            writer_thread: Mutex::new(Some(writer_thread)),
+            readers: RwLock::new(Some(readers)),
+            threads: Mutex::new(threads),
             dir: dir.to_owned(),
             lock: Mutex::new(None),
         })
@@ -143,7 +145,10 @@ impl Sqlite {
                 let _ = answer.send(run(conn, &sql, &params).map(|(rows, _)| rows));
             }
         });
-        send(&self.readers, job)?;
+        match &*self.readers.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(readers) => send(readers, job)?,
+            None => return Err(StoreError::Unavailable("SQLite is closed".to_owned())),
+        }
         answered.await.map_err(|_| StoreError::Other("the reading job did not end".to_owned()))?
     }
 
@@ -169,10 +174,11 @@ impl Sqlite {
         while let Err(StoreError::Busy(_)) = send(&self.writer.jobs, Message::Stop) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let thread = self.writer_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
-        }
+        *self.readers.write().unwrap_or_else(PoisonError::into_inner) = None;
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let joined = move || threads.into_iter().for_each(|thread| drop(thread.join()));
+        let _ = tokio::task::spawn_blocking(joined).await;
     }
 }
 

@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tracing::{debug, warn};
 
@@ -25,9 +26,11 @@ const RESTART_WAIT: Duration = Duration::from_millis(50);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STACK_BYTES: usize = 512 * 1024;
 
-/// The checkpoint thread. It ends with the last handle.
+/// The checkpoint thread. It ends with its handle.
 pub(crate) struct Checkpointer {
-    call: SyncSender<()>,
+    /// Gone: the thread ends.
+    call: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Checkpointer {
@@ -36,13 +39,21 @@ impl Checkpointer {
         let builder =
             std::thread::Builder::new().name("sqlite-checkpoint".into()).stack_size(STACK_BYTES);
         let started = builder.spawn(move || checkpoints(&conn, &called));
-        started.map_err(|error| StoreError::Other(format!("no thread: {error}")))?;
-        Ok(Self { call })
+        let thread = started.map_err(|error| StoreError::Other(format!("no thread: {error}")))?;
+        Ok(Self { call: Some(call), thread: Some(thread) })
     }
 
     fn call(&self) {
         // One call that is waiting is enough.
-        let _ = self.call.try_send(());
+        let _ = self.call.as_ref().map(|call| call.try_send(()));
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        self.call = None;
+        // The last connection to close tidies the log away: it must not be in a checkpoint then.
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -1,1 +1,23 @@
-//! admin
+//! Administration: the use cases ([`ops`]) and the JSON API over them ([`router`]).
+//!
+//! The command line calls the same use cases. No key, hash or password is in any answer or log,
+//! but for a key, an access token and a first password on the one occasion they are made.
+
+mod api;
+mod error;
+mod exact;
+mod fields;
+pub mod ops;
+mod page;
+mod password;
+mod random;
+mod state;
+mod words;
+
+pub use api::router;
+pub use error::AdminError;
+pub use exact::Exact;
+pub use fields::Fields;
+pub use page::{Page, PageRequest, Query};
+pub use password::Passwords;
+pub use state::{Actor, AdminState, ROLE_ADMIN, ROLE_ROOT, ROLE_USER};

@@ -1,0 +1,114 @@
+//! Who calls: access tokens, and roles.
+
+use super::envelope::Failure;
+use super::extract::Caller;
+use crate::{Actor, AdminError, AdminState};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+/// What older scripts send beside the access token: the number of the user.
+const NEW_API_USER: &str = "new-api-user";
+/// Longer ones are nobody's.
+const MAX_TOKEN_BYTES: usize = 512;
+
+/// Finds out who calls, or refuses.
+pub(super) async fn identify(
+    State(state): State<AdminState>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Failure> {
+    let actor = actor_of(&state, request.headers()).await?;
+    request.extensions_mut().insert(actor);
+    Ok(next.run(request).await)
+}
+
+/// Refuses whoever isn't an administrator.
+pub(super) async fn require_admin(
+    Caller(actor): Caller,
+    request: Request,
+    next: Next,
+) -> Result<Response, Failure> {
+    actor.require_admin()?;
+    Ok(next.run(request).await)
+}
+
+async fn actor_of(state: &AdminState, headers: &HeaderMap) -> Result<Actor, AdminError> {
+    let token = access_token(headers).ok_or_else(|| {
+        AdminError::unauthenticated(
+            "未登录, 请携带请求头 Authorization: Bearer 访问令牌",
+            "not authenticated: send Authorization: Bearer with an access token",
+        )
+    })?;
+    let live = state.live.as_ref();
+    let live = live.ok_or_else(|| AdminError::System("the API without a live view".to_owned()))?;
+    let found = live.identities.by_access_token(&store::key_hash(token)).await?;
+    let Some(user) = found.filter(|user| !user.deleted) else {
+        return Err(AdminError::unauthenticated("访问令牌无效", "unknown access token"));
+    };
+    if user.status != 1 {
+        return Err(AdminError::forbidden("用户已被禁用", "the user is disabled"));
+    }
+    if !named_rightly(headers, user.user_id.0) {
+        return Err(AdminError::unauthenticated(
+            "New-Api-User 与访问令牌的用户不一致",
+            "New-Api-User is not the access token's user",
+        ));
+    }
+    Ok(Actor { user_id: user.user_id, username: user.username, role: user.role, group: user.group })
+}
+
+/// The access token, with or without `Bearer` before it.
+fn access_token(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?.trim();
+    let token = match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        Some(_) => return None,
+        None if value.eq_ignore_ascii_case("bearer") => return None,
+        None => value,
+    };
+    (!token.is_empty() && token.len() <= MAX_TOKEN_BYTES).then_some(token)
+}
+
+/// Whether `New-Api-User`, if it is there, names this user.
+fn named_rightly(headers: &HeaderMap, user_id: i64) -> bool {
+    let Some(value) = headers.get(NEW_API_USER) else { return true };
+    value.to_str().is_ok_and(|text| text.trim().parse() == Ok(user_id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn with(name: &'static str, value: &'static str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, HeaderValue::from_static(value));
+        headers
+    }
+
+    #[test]
+    fn tokens_come_with_or_without_their_scheme() {
+        for (value, token) in [
+            ("Bearer abc", Some("abc")),
+            ("bearer  abc", Some("abc")),
+            ("abc", Some("abc")),
+            ("Basic abc", None),
+            ("Bearer ", None),
+            ("", None),
+        ] {
+            assert_eq!(access_token(&with("authorization", value)), token, "{value}");
+        }
+        assert_eq!(access_token(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_named_user_must_be_the_one() {
+        assert!(named_rightly(&HeaderMap::new(), 1));
+        assert!(named_rightly(&with(NEW_API_USER, " 1"), 1));
+        assert!(!named_rightly(&with(NEW_API_USER, "2"), 1));
+        assert!(!named_rightly(&with(NEW_API_USER, "x"), 1));
+    }
+}

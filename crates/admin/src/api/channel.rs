@@ -1,0 +1,128 @@
+//! `/api/channel`
+
+use super::envelope::{Handled, done, many, one, tried};
+use super::extract::{Asked, Caller, Numbered, Sent, subject};
+use crate::ops::channel::{self, ChannelFilter, ChannelInput, ProbeRequest};
+use crate::{AdminState, PageRequest};
+use axum::extract::State;
+use domain::ChannelId;
+
+/// Channels are few, and scripts read them all.
+const PAGE_SIZE: i64 = 100;
+
+pub(super) async fn list(State(state): State<AdminState>, Asked(query): Asked) -> Handled {
+    let page = PageRequest::read(&query, PAGE_SIZE)?;
+    many(channel::list(&state, &ChannelFilter::read(&query)?, page).await?)
+}
+
+pub(super) async fn get(State(state): State<AdminState>, Numbered(id): Numbered) -> Handled {
+    one(channel::get(&state, ChannelId(id)).await?)
+}
+
+pub(super) async fn create(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Sent(fields): Sent,
+) -> Handled {
+    one(channel::create(&state, &actor, ChannelInput::read(fields)?).await?)
+}
+
+pub(super) async fn put(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Sent(mut fields): Sent,
+) -> Handled {
+    let id = ChannelId(subject(&mut fields, None)?);
+    one(channel::update(&state, &actor, id, ChannelInput::read(fields)?).await?)
+}
+
+pub(super) async fn change(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+    Sent(mut fields): Sent,
+) -> Handled {
+    let id = ChannelId(subject(&mut fields, Some(id))?);
+    one(channel::update(&state, &actor, id, ChannelInput::read(fields)?).await?)
+}
+
+pub(super) async fn delete(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+) -> Handled {
+    channel::delete(&state, &actor, ChannelId(id)).await?;
+    done()
+}
+
+pub(super) async fn copy(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+) -> Handled {
+    one(channel::copy(&state, &actor, ChannelId(id)).await?)
+}
+
+pub(super) async fn enable(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+) -> Handled {
+    one(channel::set_status(&state, &actor, ChannelId(id), true).await?)
+}
+
+pub(super) async fn disable(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+) -> Handled {
+    one(channel::set_status(&state, &actor, ChannelId(id), false).await?)
+}
+
+pub(super) async fn test(
+    State(state): State<AdminState>,
+    caller: Caller,
+    Sent(mut fields): Sent,
+) -> Handled {
+    fields.alias("channel_id", "id");
+    let Some(id) = fields.int("channel_id")? else {
+        return Err(fields.wrong("channel_id", "不能为空", "is required").into());
+    };
+    let request = ProbeRequest {
+        channel_id: ChannelId(id),
+        model: fields.text("model")?.filter(|model| !model.is_empty()),
+        path: fields.text("path")?.filter(|path| !path.is_empty()),
+        test_data: fields.raw("test_data").map(|json| json.get().to_owned()),
+    };
+    fields.finish(&[], &[])?;
+    probe(&state, caller, request).await
+}
+
+pub(super) async fn test_one(
+    State(state): State<AdminState>,
+    caller: Caller,
+    Numbered(id): Numbered,
+    Asked(query): Asked,
+) -> Handled {
+    let owned = |name: &str| query.text(name).map(str::to_owned);
+    let request = ProbeRequest {
+        channel_id: ChannelId(id),
+        model: owned("model"),
+        path: owned("path"),
+        test_data: None,
+    };
+    probe(&state, caller, request).await
+}
+
+/// The call itself worked, so it is answered as such; `success` says how the channel did.
+async fn probe(state: &AdminState, Caller(actor): Caller, request: ProbeRequest) -> Handled {
+    let probe = channel::probe(state, &actor, request).await?;
+    let message = match (probe.ok, probe.error) {
+        (true, _) => String::new(),
+        (false, error) => {
+            let word = error.unwrap_or("unknown");
+            format!("渠道测试失败: {word} (the channel's test failed: {word})")
+        }
+    };
+    tried(probe.ok, &message, probe)
+}

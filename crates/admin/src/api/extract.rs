@@ -1,0 +1,144 @@
+//! What handlers read of a request. Everything that can't be read is a fault in the envelope.
+
+use super::envelope::Failure;
+use crate::{Actor, AdminError, Fields, Query};
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use domain::{Fault, FaultKind};
+use http::request::Parts;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use std::time::Duration;
+
+/// Largest body of a call.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// How long a caller may take to send it.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Who calls.
+pub(super) struct Caller(pub(super) Actor);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let actor = parts.extensions.get::<Actor>().cloned();
+        actor.map(Self).ok_or_else(|| Failure::system("a call without a caller".to_owned()))
+    }
+}
+
+/// The query part of the address.
+pub(super) struct Asked(pub(super) Query);
+
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+        let pairs = pairs.map_err(|_| unreadable())?.0;
+        if pairs.iter().any(|(_, value)| value.contains('\0')) {
+            return Err(unreadable());
+        }
+        Ok(Self(Query(pairs.into_iter().collect())))
+    }
+}
+
+/// The open part of the path.
+pub(super) struct Named(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        match path {
+            Ok(Path(text)) if !text.contains('\0') => Ok(Self(text)),
+            _ => Err(unreadable()),
+        }
+    }
+}
+
+/// The number in the path.
+pub(super) struct Numbered(pub(super) i64);
+
+impl<S: Send + Sync> FromRequestParts<S> for Numbered {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Named(text) = Named::from_request_parts(parts, state).await?;
+        match text.parse() {
+            Ok(number) => Ok(Self(number)),
+            Err(_) => Err(Fault::new(
+                FaultKind::NotFound,
+                "路径中的编号必须是整数",
+                "the number in the path is none",
+            )
+            .into()),
+        }
+    }
+}
+
+/// The JSON object that was sent, whatever its content type says: `curl -d` says a form.
+pub(super) struct Sent(pub(super) Fields);
+
+impl<S: Send + Sync> FromRequest<S> for Sent {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        let body = read(request.into_body());
+        let bytes = tokio::time::timeout(BODY_WITHIN, body).await.map_err(|_| {
+            AdminError::malformed("请求体发送超时", "the body did not arrive in time")
+        })??;
+        Ok(Self(Fields::parse(&bytes)?))
+    }
+}
+
+async fn read(body: Body) -> Result<Bytes, Failure> {
+    match Limited::new(body, MAX_BODY_BYTES).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Fault::new(
+            FaultKind::PayloadTooLarge,
+            "请求体超过 1 MiB",
+            "the body is larger than 1 MiB",
+        )
+        .into()),
+        Err(_) => Err(AdminError::malformed("请求体不完整", "the body broke off").into()),
+    }
+}
+
+fn unreadable() -> Failure {
+    AdminError::malformed("请求地址无法解析", "the address can't be read").into()
+}
+
+/// The number that a change is about: in the path, or in the body where the path has none.
+pub(super) fn subject(fields: &mut Fields, path: Option<i64>) -> Result<i64, AdminError> {
+    let given = fields.int("id")?;
+    match (path, given) {
+        (Some(path), Some(given)) if path != given => {
+            Err(fields.wrong("id", "与路径中的编号不一致", "is not the number in the path"))
+        }
+        (Some(id), _) | (None, Some(id)) => Ok(id),
+        (None, None) => Err(fields.wrong("id", "不能为空", "is required")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_knows_what_it_is_about() {
+        let fields = |json: &str| Fields::parse(json.as_bytes()).unwrap();
+        assert_eq!(subject(&mut fields(r#"{"id":3}"#), None).unwrap(), 3);
+        assert_eq!(subject(&mut fields("{}"), Some(3)).unwrap(), 3);
+        assert_eq!(subject(&mut fields(r#"{"id":3}"#), Some(3)).unwrap(), 3);
+        assert!(subject(&mut fields(r#"{"id":4}"#), Some(3)).is_err());
+        assert!(subject(&mut fields("{}"), None).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_body_has_a_limit() {
+        let large = read(Body::from(vec![b' '; MAX_BODY_BYTES + 1])).await.unwrap_err();
+        assert_eq!(large.0.kind, FaultKind::PayloadTooLarge);
+        assert!(read(Body::from(vec![b' '; MAX_BODY_BYTES])).await.is_ok());
+    }
+}

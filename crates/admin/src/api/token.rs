@@ -1,0 +1,89 @@
+//! `/api/token`
+
+use super::envelope::{Handled, done, many, one};
+use super::extract::{Asked, Caller, Numbered, Sent, subject};
+use crate::ops::token::{self, TokenInput, TokenView};
+use crate::{AdminState, PageRequest};
+use axum::extract::State;
+use domain::KeyId;
+use serde::Serialize;
+
+const PAGE_SIZE: i64 = 20;
+
+/// A new key, with the key itself: the one time it is shown.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    token: &'a TokenView,
+    key: &'a str,
+}
+
+pub(super) async fn list(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Asked(query): Asked,
+) -> Handled {
+    let page = PageRequest::read(&query, PAGE_SIZE)?;
+    many(token::list(&state, &actor, &query, page).await?)
+}
+
+pub(super) async fn get(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+) -> Handled {
+    one(token::get(&state, &actor, KeyId(id)).await?)
+}
+
+pub(super) async fn create(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Sent(fields): Sent,
+) -> Handled {
+    let created = token::create(&state, &actor, TokenInput::read(fields)?).await?;
+    one(Shown { token: &created.token, key: created.key.expose() })
+}
+
+pub(super) async fn put(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Sent(mut fields): Sent,
+) -> Handled {
+    let id = KeyId(subject(&mut fields, None)?);
+    one(token::update(&state, &actor, id, TokenInput::read(fields)?).await?)
+}
+
+pub(super) async fn change(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+    Sent(mut fields): Sent,
+) -> Handled {
+    let id = KeyId(subject(&mut fields, Some(id))?);
+    one(token::update(&state, &actor, id, TokenInput::read(fields)?).await?)
+}
+
+pub(super) async fn delete(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+) -> Handled {
+    token::delete(&state, &actor, KeyId(id)).await?;
+    done()
+}
+
+pub(super) async fn enable(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+) -> Handled {
+    one(token::set_status(&state, &actor, KeyId(id), true).await?)
+}
+
+pub(super) async fn disable(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+) -> Handled {
+    one(token::set_status(&state, &actor, KeyId(id), false).await?)
+}

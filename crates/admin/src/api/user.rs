@@ -1,0 +1,110 @@
+//! `/api/user`
+
+use super::envelope::{Handled, done, many, one};
+use super::extract::{Asked, Caller, Numbered, Sent, subject};
+use crate::ops::access_token;
+use crate::ops::user::{self, UserInput};
+use crate::{AdminState, PageRequest};
+use axum::extract::State;
+use domain::{Quota, UserId};
+use serde_json::json;
+
+const PAGE_SIZE: i64 = 20;
+
+pub(super) async fn list(State(state): State<AdminState>, Asked(query): Asked) -> Handled {
+    let page = PageRequest::read(&query, PAGE_SIZE)?;
+    many(user::list(&state, &query, page).await?)
+}
+
+pub(super) async fn get(State(state): State<AdminState>, Numbered(id): Numbered) -> Handled {
+    one(user::get(&state, UserId(id)).await?)
+}
+
+pub(super) async fn own(State(state): State<AdminState>, Caller(actor): Caller) -> Handled {
+    one(user::get(&state, actor.user_id).await?)
+}
+
+pub(super) async fn create(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Sent(fields): Sent,
+) -> Handled {
+    one(user::create(&state, &actor, UserInput::read_new(fields)?).await?)
+}
+
+pub(super) async fn put(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Sent(mut fields): Sent,
+) -> Handled {
+    let id = UserId(subject(&mut fields, None)?);
+    one(user::update(&state, &actor, id, UserInput::read_change(fields)?).await?)
+}
+
+pub(super) async fn change(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+    Sent(mut fields): Sent,
+) -> Handled {
+    let id = UserId(subject(&mut fields, Some(id))?);
+    one(user::update(&state, &actor, id, UserInput::read_change(fields)?).await?)
+}
+
+pub(super) async fn delete(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+) -> Handled {
+    user::delete(&state, &actor, UserId(id)).await?;
+    done()
+}
+
+pub(super) async fn enable(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+) -> Handled {
+    one(user::set_status(&state, &actor, UserId(id), true).await?)
+}
+
+pub(super) async fn disable(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+) -> Handled {
+    one(user::set_status(&state, &actor, UserId(id), false).await?)
+}
+
+pub(super) async fn move_quota(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+    Sent(mut fields): Sent,
+) -> Handled {
+    let Some(delta) = fields.int("delta")? else {
+        let en = "is required: positive adds, negative takes";
+        return Err(fields.wrong("delta", "不能为空, 正数增加, 负数扣减", en).into());
+    };
+    let reason = fields.text("reason")?.unwrap_or_default();
+    fields.finish(&[], &[])?;
+    let id = UserId(id);
+    let quota = user::move_quota(&state, &actor, id, Quota(delta), &reason).await?;
+    one(json!({ "id": id, "quota": quota }))
+}
+
+pub(super) async fn renew_access_token(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+) -> Handled {
+    one(access_token::renew(&state, &actor, UserId(id)).await?.expose())
+}
+
+/// The token itself is `data`, as scripts for similar servers expect.
+pub(super) async fn own_access_token(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+) -> Handled {
+    one(access_token::renew(&state, &actor, actor.user_id).await?.expose())
+}

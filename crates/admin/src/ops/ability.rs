@@ -1,0 +1,252 @@
+//! Prices of models.
+
+use crate::fields::Fields;
+use crate::ops::channel::TYPE_CUSTOM_PASS;
+use crate::ops::record::{self, Subject};
+use crate::page::{Page, PageRequest, Query, Where, anywhere};
+use crate::{Actor, AdminError, AdminState, exact};
+use domain::{ModelName, PriceRow, Pricing, Quota, Ratio};
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use store::{Row, Statement, StoreError};
+
+const COLUMNS: &str = "model_name, channel_type, ratio, fixed_quota, completion_ratio, \
+     cache_ratio, image_ratio, audio_ratio, min_hold, updated_at";
+/// Fields that answers show, or that scripts for similar servers send, and that change nothing.
+const IGNORED: &[&str] = &["updated_at", "enabled"];
+
+/// A price as given. It replaces the whole row: what is `None` gets its default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AbilityInput {
+    /// Model as clients ask for it.
+    pub model_name: String,
+    /// The price.
+    pub price: PriceRow,
+}
+
+/// A price as answers show it.
+#[derive(Clone, Debug, Serialize)]
+pub struct AbilityView {
+    /// Model as clients ask for it.
+    pub model_name: String,
+    /// 52.
+    pub channel_type: i64,
+    /// Price of a prompt token, in quota.
+    pub ratio: Box<RawValue>,
+    /// Price of a call, in quota.
+    pub fixed_quota: Option<Quota>,
+    /// Worth of a completion token, in prompt tokens.
+    pub completion_ratio: Box<RawValue>,
+    /// Worth of a cached prompt token.
+    pub cache_ratio: Box<RawValue>,
+    /// Worth of an image token.
+    pub image_ratio: Box<RawValue>,
+    /// Worth of an audio token.
+    pub audio_ratio: Box<RawValue>,
+    /// What is held before a call priced by ratio.
+    pub min_hold: Quota,
+    /// When it was last set through the API, in seconds since 1970.
+    pub updated_at: i64,
+}
+
+impl AbilityInput {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// The first field that breaks its rule.
+    pub fn read(mut fields: Fields) -> Result<Self, AdminError> {
+        fields.alias("model_name", "model");
+        let Some(model_name) = fields.text("model_name")? else {
+            return Err(fields.wrong("model_name", "不能为空", "is required"));
+        };
+        if fields.int("channel_type")?.is_some_and(|given| given != TYPE_CUSTOM_PASS) {
+            let en = format!("only type {TYPE_CUSTOM_PASS} (custom pass-through) exists");
+            return Err(fields.wrong("channel_type", "只支持类型 52 (自定义透传)", en));
+        }
+        let price = PriceRow {
+            fixed_quota: fields.amount("fixed_quota")?,
+            ratio: fields.ratio("ratio")?,
+            completion_ratio: fields.ratio("completion_ratio")?,
+            cache_ratio: fields.ratio("cache_ratio")?,
+            image_ratio: fields.ratio("image_ratio")?,
+            audio_ratio: fields.ratio("audio_ratio")?,
+            min_hold: fields.amount("min_hold")?,
+        };
+        fields.finish(IGNORED, &[])?;
+        Ok(Self { model_name, price })
+    }
+
+    fn check(&self) -> Result<(), AdminError> {
+        if let Err(why) = ModelName::parse(&self.model_name) {
+            let zh = "不是有效的模型名";
+            return Err(AdminError::field("model_name", zh, why.to_string()));
+        }
+        // A row that can't price a call would refuse every one of them.
+        if Pricing::freeze(Some(&self.price), Ratio::ONE, Ratio::ONE).is_err() {
+            return Err(AdminError::field(
+                "ratio",
+                "请设置 ratio (按量) 或 fixed_quota (按次), 免费模型请删除该价格",
+                "set ratio (by use) or fixed_quota (per call); a free model has no price at all",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn view(row: &Row) -> Result<AbilityView, StoreError> {
+    Ok(AbilityView {
+        model_name: row.get("model_name")?,
+        channel_type: row.get("channel_type")?,
+        ratio: exact::decimal(row, "ratio")?,
+        fixed_quota: row.get("fixed_quota")?,
+        completion_ratio: exact::decimal(row, "completion_ratio")?,
+        cache_ratio: exact::decimal(row, "cache_ratio")?,
+        image_ratio: exact::decimal(row, "image_ratio")?,
+        audio_ratio: exact::decimal(row, "audio_ratio")?,
+        min_hold: row.get("min_hold")?,
+        updated_at: exact::seconds(row.get("updated_at")?),
+    })
+}
+
+/// Creates or replaces the price of a model, live when this returns.
+///
+/// # Errors
+/// When a field breaks its rule, or the database fails.
+pub async fn put(
+    state: &AdminState,
+    actor: &Actor,
+    input: AbilityInput,
+) -> Result<AbilityView, AdminError> {
+    actor.require_admin()?;
+    input.check()?;
+    let price = &input.price;
+    let or_one = |ratio: Option<Ratio>| ratio.unwrap_or(Ratio::ONE);
+    let upsert = Statement::new(
+        "INSERT INTO abilities (model_name, channel_type, ratio, fixed_quota, completion_ratio, \
+         cache_ratio, image_ratio, audio_ratio, min_hold, updated_at) \
+         VALUES ($1, 52, $2, $3, $4, $5, $6, $7, $8, $9) \
+         ON CONFLICT (model_name, channel_type) DO UPDATE SET ratio = excluded.ratio, \
+         fixed_quota = excluded.fixed_quota, completion_ratio = excluded.completion_ratio, \
+         cache_ratio = excluded.cache_ratio, image_ratio = excluded.image_ratio, \
+         audio_ratio = excluded.audio_ratio, min_hold = excluded.min_hold, \
+         updated_at = excluded.updated_at",
+        vec![
+            input.model_name.as_str().into(),
+            price.ratio.into(),
+            price.fixed_quota.into(),
+            or_one(price.completion_ratio).into(),
+            or_one(price.cache_ratio).into(),
+            or_one(price.image_ratio).into(),
+            or_one(price.audio_ratio).into(),
+            price.min_hold.unwrap_or(Quota(1)).into(),
+            state.clock.now().into(),
+        ],
+    );
+    let line = record::manage(
+        state,
+        actor,
+        Subject::Other,
+        ("ability.put", format!("设置价格 {}", input.model_name)),
+        json!({ "model_name": input.model_name, "price": price }),
+    );
+    state.db.write_all(vec![upsert, line]).await?;
+    state.refresh().await;
+    get(state, &input.model_name).await
+}
+
+/// The price of a model.
+///
+/// # Errors
+/// When it has none, or the database fails.
+pub async fn get(state: &AdminState, model: &str) -> Result<AbilityView, AdminError> {
+    let sql = format!("SELECT {COLUMNS} FROM abilities WHERE model_name = $1");
+    let rows = state.db.read(&sql, &[model.into()]).await?;
+    Ok(view(rows.first().ok_or_else(not_found)?)?)
+}
+
+/// A page of the prices whose model has `keyword` in its name, or is `model_name`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(
+    state: &AdminState,
+    query: &Query,
+    page: PageRequest,
+) -> Result<Page<AbilityView>, AdminError> {
+    let mut conditions = Where::default();
+    let keyword = query.text("keyword").map(|word| anywhere(&word.to_lowercase()));
+    conditions.with_some(r"lower(model_name) LIKE ? ESCAPE '\'", keyword);
+    let model = query.text("model_name").or_else(|| query.text("model"));
+    conditions.with_some("model_name = ?", model);
+    conditions.page(&state.db, (COLUMNS, "abilities", "model_name"), page, view).await
+}
+
+/// Takes the price of a model away: it is free from then on.
+///
+/// # Errors
+/// When it has none, or the database fails.
+pub async fn delete(state: &AdminState, actor: &Actor, model: &str) -> Result<(), AdminError> {
+    actor.require_admin()?;
+    let statement =
+        Statement::new("DELETE FROM abilities WHERE model_name = $1", vec![model.into()])
+            .expecting(1);
+    let line = record::manage(
+        state,
+        actor,
+        Subject::Other,
+        ("ability.delete", format!("删除价格 {model}")),
+        json!({ "model_name": model }),
+    );
+    state.db.write_all(vec![statement, line]).await.map_err(|error| match error {
+        StoreError::RowCount { .. } => not_found(),
+        other => other.into(),
+    })?;
+    state.refresh().await;
+    Ok(())
+}
+
+fn not_found() -> AdminError {
+    AdminError::not_found("价格", "price: this model has none")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<AbilityInput, AdminError> {
+        let input = AbilityInput::read(Fields::parse(json.as_bytes())?)?;
+        input.check()?;
+        Ok(input)
+    }
+
+    #[test]
+    fn the_call_of_the_contract() {
+        let input =
+            read(r#"{"model_name":"m","channel_type":52,"ratio":2.0,"completion_ratio":1.5}"#);
+        let price = input.unwrap().price;
+        assert_eq!(price.ratio.unwrap().to_string(), "2");
+        assert_eq!(price.completion_ratio.unwrap().to_string(), "1.5");
+        assert_eq!(price.cache_ratio, None);
+        let exact = read(r#"{"model_name":"m","ratio":0.000001}"#).unwrap();
+        assert_eq!(exact.price.ratio.unwrap().micros(), 1);
+    }
+
+    #[test]
+    fn a_price_that_prices_nothing_is_refused() {
+        for bad in [
+            r#"{"ratio":1}"#,
+            r#"{"model_name":"m"}"#,
+            r#"{"model_name":"m","ratio":-1}"#,
+            r#"{"model_name":"m","ratio":0.1234567}"#,
+            r#"{"model_name":"m","fixed_quota":-5}"#,
+            r#"{"model_name":"m","fixed_quota":1.5}"#,
+            r#"{"model_name":"a//b","ratio":1}"#,
+            r#"{"model_name":"m","ratio":1,"channel_type":1}"#,
+            r#"{"model_name":"m","ratios":1}"#,
+        ] {
+            assert!(matches!(read(bad), Err(AdminError::Field { .. })), "{bad}");
+        }
+        assert!(read(r#"{"model_name":"m","fixed_quota":0}"#).is_ok());
+    }
+}

@@ -1,0 +1,220 @@
+//! Channels: accounts at upstreams. Their keys go in and never come out.
+
+mod input;
+mod mapping;
+mod probe;
+mod setting;
+mod write;
+
+pub use input::{ChannelInput, TYPE_CUSTOM_PASS};
+pub use probe::{Probe, ProbeRequest, probe};
+pub use setting::Setting;
+pub use write::{copy, create, delete, set_status, update};
+
+use crate::page::{self, Page, PageRequest, Query, Where};
+use crate::{AdminError, AdminState, exact};
+use domain::{ChannelId, Quota};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use store::{Row, StoreError, Value};
+
+const COLUMNS: &str = "id, name, type, base_url, (key <> '') AS has_key, models, groups, priority, \
+     weight, auto_ban, status, other, model_mapping, param_override, status_code_mapping, \
+     custompass_status_mapping, setting, used_quota, created_at, updated_at";
+
+/// A channel as answers show it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChannelView {
+    /// Number of the channel.
+    pub id: ChannelId,
+    /// Name to show.
+    pub name: String,
+    /// 52.
+    pub r#type: i64,
+    /// Scheme and host.
+    pub base_url: String,
+    /// Whether a key is set.
+    pub has_key: bool,
+    /// Models served.
+    pub models: Vec<String>,
+    /// Groups served.
+    pub groups: Vec<String>,
+    /// Higher is tried first.
+    pub priority: i64,
+    /// Share among channels of the same priority.
+    pub weight: i64,
+    /// Pause by itself when it keeps failing.
+    pub auto_ban: bool,
+    /// 1 enabled, 2 disabled, 3 disabled automatically.
+    pub status: i64,
+    /// Name of the header that carries the caller's key upstream.
+    pub other: String,
+    /// Model asked for → model sent.
+    pub model_mapping: Box<RawValue>,
+    /// Members put into JSON request bodies.
+    pub param_override: Box<RawValue>,
+    /// Upstream's status → status for the client.
+    pub status_code_mapping: Box<RawValue>,
+    /// Status words of tasks.
+    pub custompass_status_mapping: Box<RawValue>,
+    /// Timeout, retries, proxy (without its password), estimate, concurrency.
+    pub setting: Box<RawValue>,
+    /// What was charged for calls through it.
+    pub used_quota: Quota,
+    /// When it was made, in seconds since 1970.
+    pub created_at: i64,
+    /// When it was last edited.
+    pub updated_at: i64,
+}
+
+fn view(row: &Row) -> Result<ChannelView, StoreError> {
+    Ok(ChannelView {
+        id: row.get("id")?,
+        name: row.get("name")?,
+        r#type: row.get("type")?,
+        base_url: row.get("base_url")?,
+        has_key: row.get("has_key")?,
+        models: items(&row.get::<String>("models")?),
+        groups: items(&row.get::<String>("groups")?),
+        priority: row.get("priority")?,
+        weight: row.get("weight")?,
+        auto_ban: row.get("auto_ban")?,
+        status: row.get("status")?,
+        other: row.get("other")?,
+        model_mapping: exact::object(row.get("model_mapping")?),
+        param_override: exact::object(row.get("param_override")?),
+        status_code_mapping: exact::object(row.get("status_code_mapping")?),
+        custompass_status_mapping: exact::object(row.get("custompass_status_mapping")?),
+        setting: shown_setting(row.get("setting")?),
+        used_quota: row.get("used_quota")?,
+        created_at: exact::seconds(row.get("created_at")?),
+        updated_at: exact::seconds(row.get("updated_at")?),
+    })
+}
+
+/// The setting as stored, but for the password of its proxy.
+fn shown_setting(text: String) -> Box<RawValue> {
+    let Ok(serde_json::Value::Object(mut stored)) = serde_json::from_str(&text) else {
+        return exact::object(String::new());
+    };
+    if let Some(serde_json::Value::String(proxy)) = stored.get_mut("proxy") {
+        *proxy = setting::masked(proxy);
+    }
+    exact::json(serde_json::Value::Object(stored).to_string())
+}
+
+/// The items of a list with commas, as operators write it with plain SQL.
+fn items(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+/// Which channels to list.
+#[derive(Clone, Debug, Default)]
+pub struct ChannelFilter {
+    /// Stands in the name or the address, or is the number.
+    pub keyword: Option<String>,
+    /// 52.
+    pub r#type: Option<i64>,
+    /// 1, 2 or 3.
+    pub status: Option<i64>,
+    /// Serves this group.
+    pub group: Option<String>,
+    /// Serves this model.
+    pub model: Option<String>,
+}
+
+impl ChannelFilter {
+    /// Reads the filters of an address. `status` may be a word, as in `enabled`.
+    ///
+    /// # Errors
+    /// When a number is none.
+    pub fn read(query: &Query) -> Result<Self, AdminError> {
+        let owned = |name: &str| query.text(name).map(str::to_owned);
+        Ok(Self {
+            keyword: owned("keyword"),
+            r#type: query.number("type")?,
+            status: match query.text("status") {
+                Some("enabled") => Some(1),
+                Some("disabled") => Some(2),
+                // Similar servers say -1 or "all" for any.
+                Some("all" | "-1") => None,
+                _ => query.number("status")?,
+            },
+            group: owned("group"),
+            model: owned("model"),
+        })
+    }
+}
+
+/// A page of the channels that `filter` names, oldest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(
+    state: &AdminState,
+    filter: &ChannelFilter,
+    page: PageRequest,
+) -> Result<Page<ChannelView>, AdminError> {
+    let mut conditions = Where::default();
+    if let Some(keyword) = &filter.keyword {
+        let pattern = page::anywhere(&keyword.to_lowercase());
+        let by_words = r"lower(name) LIKE ? ESCAPE '\' OR lower(base_url) LIKE ? ESCAPE '\'";
+        match keyword.parse::<i64>() {
+            Ok(id) => conditions.with(&format!("({by_words} OR id = {id})"), pattern),
+            Err(_) => conditions.with(&format!("({by_words})"), pattern),
+        }
+    }
+    conditions.with_some("type = ?", filter.r#type);
+    conditions.with_some("status = ?", filter.status);
+    conditions.with_some(&listed("groups"), filter.group.as_deref().map(among));
+    conditions.with_some(&listed("models"), filter.model.as_deref().map(among));
+    conditions.page(&state.db, (COLUMNS, "channels", "id"), page, view).await
+}
+
+/// The condition that an item stands in the comma list `column`, whose items may have blanks.
+fn listed(column: &str) -> String {
+    format!(r"',' || replace({column}, ', ', ',') || ',' LIKE ? ESCAPE '\'")
+}
+
+fn among(item: &str) -> String {
+    format!("%,{},%", page::literally(item))
+}
+
+/// One channel.
+///
+/// # Errors
+/// When there is none, or the database fails.
+pub async fn get(state: &AdminState, id: ChannelId) -> Result<ChannelView, AdminError> {
+    let sql = format!("SELECT {COLUMNS} FROM channels WHERE id = $1");
+    let rows = state.db.read(&sql, &[id.into()]).await?;
+    let row = rows.first().ok_or_else(not_found)?;
+    Ok(view(row)?)
+}
+
+fn not_found() -> AdminError {
+    AdminError::not_found("渠道", "channel")
+}
+
+/// Text for a text column.
+fn text(value: &str) -> Value {
+    value.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_shown_without_its_password() {
+        let shown = shown_setting(r#"{"timeout":30,"proxy":"http://u:hidden@p:1"}"#.to_owned());
+        assert!(!shown.get().contains("hidden"));
+        assert!(shown.get().contains("http://u:***@p:1"));
+        assert_eq!(shown_setting("broken".to_owned()).get(), "{}");
+    }
+
+    #[test]
+    fn comma_lists_as_people_write_them() {
+        assert_eq!(items("a, b/submit ,,c"), ["a", "b/submit", "c"]);
+        assert_eq!(among("a_b"), r"%,a\_b,%");
+    }
+}

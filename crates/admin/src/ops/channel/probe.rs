@@ -1,0 +1,290 @@
+//! Trying a channel out: one real call with the channel's key, free of charge.
+
+use super::input::check_model;
+use super::{items, not_found};
+use crate::ops::record::{self, Subject};
+use crate::{Actor, AdminError, AdminState};
+use bytes::Bytes;
+use domain::ChannelId;
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method};
+use http_body_util::BodyExt;
+use serde::Serialize;
+use serde_json::json;
+use store::{CHANNEL_KEY, Secret};
+use upstream::{BaseUrl, Deadlines, OutboundRequest, ProxyChoice, Reply, SendError};
+
+/// How much of a reply is read.
+const MAX_REPLY_BYTES: usize = 64 * 1024;
+/// How much of it is shown.
+const SHOWN_CHARS: usize = 500;
+const CONNECT_MS: u64 = 10_000;
+const FIRST_BYTE_MS: u64 = 30_000;
+const TOTAL_MS: u64 = 60_000;
+
+/// What to try.
+#[derive(Clone, Debug)]
+pub struct ProbeRequest {
+    /// The channel, enabled or not.
+    pub channel_id: ChannelId,
+    /// Model to call; `None`: the channel's first.
+    pub model: Option<String>,
+    /// Path to call in place of the model's own, like `v1/chat/completions`.
+    pub path: Option<String>,
+    /// JSON text to send; `None`: a short chat.
+    pub test_data: Option<String>,
+}
+
+/// How it went.
+#[derive(Clone, Debug, Serialize)]
+pub struct Probe {
+    /// The channel.
+    pub channel_id: ChannelId,
+    /// The model asked for.
+    pub model: String,
+    /// Whether the upstream answered, and not with a failure.
+    pub ok: bool,
+    /// Its status.
+    pub status: Option<u16>,
+    /// How long the call took, in milliseconds.
+    pub time_ms: i64,
+    /// The first 500 characters of the reply, without the key.
+    pub reply: Option<String>,
+    /// What went wrong, in one word: `dns`, `refused`, `tls`, `first_byte_timeout`, `status`, …
+    pub error: Option<&'static str>,
+    /// What went wrong, in words.
+    pub detail: Option<String>,
+}
+
+/// A channel as far as a call needs it.
+struct Target {
+    name: String,
+    base_url: BaseUrl,
+    key: Secret,
+    models: Vec<String>,
+    mapping: serde_json::Value,
+    proxy: ProxyChoice,
+}
+
+/// Calls the upstream, whatever the channel's status, and tells how it went.
+///
+/// # Errors
+/// When there is no such channel, it can't be used as it is stored, or the database fails. An
+/// upstream that fails is no error: the probe says so.
+pub async fn probe(
+    state: &AdminState,
+    actor: &Actor,
+    request: ProbeRequest,
+) -> Result<Probe, AdminError> {
+    actor.require_admin()?;
+    let target = target(state, request.channel_id).await?;
+    let model = request.model.clone().or_else(|| target.models.first().cloned());
+    let model = model.ok_or_else(|| {
+        AdminError::field("model", "渠道没有模型, 请指定", "the channel has none: name one")
+    })?;
+    check_model("model", &model)?;
+    let line = record::manage(
+        state,
+        actor,
+        Subject::Channel(request.channel_id),
+        ("channel.test", format!("测试渠道 {} (#{})", target.name, request.channel_id)),
+        json!({ "model": model }),
+    );
+    state.db.write_all(vec![line]).await?;
+    let started = state.clock.now();
+    let outcome = call(state, &target, &model, &request).await?;
+    let time_ms = state.clock.now().since_ms(started);
+    Ok(told(request.channel_id, model, time_ms, outcome, &target.key))
+}
+
+async fn target(state: &AdminState, id: ChannelId) -> Result<Target, AdminError> {
+    let sql = "SELECT name, base_url, key, models, model_mapping, setting FROM channels \
+               WHERE id = $1";
+    let rows = state.db.read(sql, &[id.into()]).await?;
+    let row = rows.first().ok_or_else(not_found)?;
+    let base_url = BaseUrl::parse(&row.get::<String>("base_url")?)
+        .map_err(|why| AdminError::field("base_url", why.zh(), why.en()))?;
+    let setting: serde_json::Value =
+        serde_json::from_str(&row.get::<String>("setting")?).unwrap_or_default();
+    let proxy = setting.get("proxy").and_then(|proxy| proxy.as_str()).unwrap_or_default();
+    let proxy = ProxyChoice::parse(proxy)
+        .map_err(|why| AdminError::field("setting.proxy", why.zh(), why.to_string()))?;
+    let mapping = serde_json::from_str(&row.get::<String>("model_mapping")?).unwrap_or_default();
+    let key = opened(state, row.get::<String>("key")?)?;
+    let models = items(&row.get::<String>("models")?);
+    Ok(Target { name: row.get("name")?, base_url, key, models, mapping, proxy })
+}
+
+/// The channel's key. One that plain SQL put there readable is used as it is.
+fn opened(state: &AdminState, stored: String) -> Result<Secret, AdminError> {
+    if !stored.starts_with("enc:v1:") {
+        return Ok(Secret::new(stored));
+    }
+    let unreadable = || {
+        AdminError::field(
+            "key",
+            "无法解密, 请检查 SECRET_KEY 或重新填写密钥",
+            "can't be decrypted: check SECRET_KEY, or set the key again",
+        )
+    };
+    let plain = state.sealer.open(CHANNEL_KEY, &stored).map_err(|_| unreadable())?;
+    String::from_utf8(plain).map(Secret::new).map_err(|_| unreadable())
+}
+
+/// A reply as far as it was read, or why there is none.
+type Outcome = Result<(u16, Vec<u8>, Option<SendError>), SendError>;
+
+async fn call(
+    state: &AdminState,
+    target: &Target,
+    model: &str,
+    request: &ProbeRequest,
+) -> Result<Outcome, AdminError> {
+    let sent_model = target.mapping.get(model).and_then(|to| to.as_str()).unwrap_or(model);
+    let path = match &request.path {
+        Some(path) => {
+            let path = path.trim_start_matches('/');
+            check_model("path", path)?;
+            path
+        }
+        None => sent_model,
+    };
+    let uri = target.base_url.target(path, None);
+    let uri = uri.map_err(|why| AdminError::field("path", why.zh(), why.en()))?;
+    let body = request.test_data.clone().unwrap_or_else(|| {
+        let messages = json!([{ "role": "user", "content": "hi" }]);
+        json!({ "model": sent_model, "messages": messages, "max_tokens": 1 }).to_string()
+    });
+    let bearer = HeaderValue::from_str(&format!("Bearer {}", target.key.expose()));
+    let mut bearer = bearer.map_err(|_| {
+        AdminError::field("key", "含有无效字符, 请重新填写", "has characters no header may have")
+    })?;
+    bearer.set_sensitive(true);
+    let mut headers = HeaderMap::new();
+    headers.insert(AUTHORIZATION, bearer);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let outgoing = OutboundRequest {
+        method: Method::POST,
+        uri,
+        headers,
+        body: Bytes::from(body).into(),
+        proxy: &target.proxy,
+    };
+    let deadlines = Deadlines {
+        connect_ms: CONNECT_MS,
+        first_byte_ms: FIRST_BYTE_MS,
+        idle_ms: FIRST_BYTE_MS,
+        total_ms: TOTAL_MS,
+    };
+    Ok(match state.client.send(outgoing, &deadlines).await {
+        Ok(reply) => Ok(read(reply).await),
+        Err(why) => Err(why),
+    })
+}
+
+/// The beginning of the reply; a stream is left once there is enough to show.
+async fn read(mut reply: Reply) -> (u16, Vec<u8>, Option<SendError>) {
+    let status = reply.status.as_u16();
+    let mut body = Vec::new();
+    while body.len() < MAX_REPLY_BYTES {
+        match reply.body.frame().await {
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    let room = MAX_REPLY_BYTES - body.len();
+                    body.extend_from_slice(&data[..data.len().min(room)]);
+                }
+            }
+            Some(Err(why)) => return (status, body, Some(why)),
+            None => break,
+        }
+    }
+    (status, body, None)
+}
+
+fn told(
+    channel_id: ChannelId,
+    model: String,
+    time_ms: i64,
+    outcome: Outcome,
+    key: &Secret,
+) -> Probe {
+    let mut probe = Probe {
+        channel_id,
+        model,
+        ok: false,
+        status: None,
+        time_ms,
+        reply: None,
+        error: None,
+        detail: None,
+    };
+    match outcome {
+        Err(why) => {
+            probe.error = Some(why.word());
+            probe.detail = Some(why.to_string());
+        }
+        Ok((status, body, broken)) => {
+            probe.status = Some(status);
+            probe.reply = Some(shown(&body, key));
+            if let Some(why) = broken {
+                probe.error = Some(why.word());
+                probe.detail = Some(why.to_string());
+            } else if status >= 400 {
+                probe.error = Some("status");
+                probe.detail = Some(format!("the upstream answered {status}"));
+            } else if refuses(&body) {
+                probe.error = Some("envelope");
+                probe.detail = Some("the reply's code is not 0".to_owned());
+            } else {
+                probe.ok = true;
+            }
+        }
+    }
+    probe
+}
+
+/// Whether the reply is an envelope whose `code` is not 0.
+fn refuses(body: &[u8]) -> bool {
+    let Ok(serde_json::Value::Object(reply)) = serde_json::from_slice(body) else { return false };
+    reply.get("code").is_some_and(|code| code != &json!(0) && code != &json!("0"))
+}
+
+/// The beginning of the reply, for people. An upstream that echoes what it was sent must not show
+/// the key.
+fn shown(body: &[u8], key: &Secret) -> String {
+    let mut text = String::from_utf8_lossy(body).into_owned();
+    if !key.expose().is_empty() {
+        text = text.replace(key.expose(), "***");
+    }
+    text.chars().take(SHOWN_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn probe_of(outcome: Outcome) -> Probe {
+        told(ChannelId(1), "m".to_owned(), 5, outcome, &Secret::new("up-key".to_owned()))
+    }
+
+    #[test]
+    fn the_outcome_is_told_in_a_word() {
+        let good = probe_of(Ok((200, br#"{"code":0,"echo":"Bearer up-key"}"#.to_vec(), None)));
+        assert!(good.ok && good.error.is_none());
+        assert_eq!(good.reply.unwrap(), r#"{"code":0,"echo":"Bearer ***"}"#);
+        assert_eq!(probe_of(Ok((401, b"no".to_vec(), None))).error, Some("status"));
+        assert_eq!(probe_of(Ok((200, br#"{"code":7}"#.to_vec(), None))).error, Some("envelope"));
+        let cut = SendError::Cut("reset".to_owned());
+        assert_eq!(probe_of(Ok((200, vec![], Some(cut)))).error, Some("cut"));
+        let dns = SendError::Connect(upstream::ConnectError::Dns("x".to_owned()));
+        assert_eq!(probe_of(Err(dns)).error, Some("dns"));
+    }
+
+    #[test]
+    fn long_replies_are_cut_by_characters() {
+        let text = shown("界".repeat(600).as_bytes(), &Secret::new(String::new()));
+        assert_eq!(text.chars().count(), 500);
+        assert!(refuses(br#"{"code":"1"}"#) && !refuses(br#"{"code":"0"}"#) && !refuses(b"[1]"));
+    }
+}

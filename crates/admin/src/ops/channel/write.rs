@@ -1,0 +1,242 @@
+//! Writing channels.
+
+use super::input::ChannelInput;
+use super::setting;
+use super::{ChannelView, get, not_found, text};
+use crate::ops::record::{self, Subject};
+use crate::{Actor, AdminError, AdminState};
+use domain::ChannelId;
+use serde_json::json;
+use store::{CHANNEL_KEY, Secret, Statement, StoreError, Value};
+
+/// Makes a channel, live when this returns.
+///
+/// # Errors
+/// When a field breaks its rule, or the database fails.
+pub async fn create(
+    state: &AdminState,
+    actor: &Actor,
+    input: ChannelInput,
+) -> Result<ChannelView, AdminError> {
+    actor.require_admin()?;
+    let input = input.checked()?;
+    let required = |field| AdminError::field(field, "不能为空", "is required");
+    if input.base_url.is_none() {
+        return Err(required("base_url"));
+    }
+    if input.models.is_none() {
+        return Err(required("models"));
+    }
+    let name = input.name.clone().unwrap_or_default();
+    let mut set = assignments(state, &input)?;
+    let now = state.clock.now();
+    set.push(("created_at", now.into()));
+    set.push(("updated_at", now.into()));
+    let insert = insert(&set);
+    let line = record::manage(
+        state,
+        actor,
+        Subject::NewChannel,
+        ("channel.create", format!("创建渠道 {name}")),
+        json!({ "fields": input.given() }),
+    );
+    let rows = state.db.write_all(vec![insert, line]).await?;
+    state.refresh().await;
+    get(state, inserted(&rows)?).await
+}
+
+/// Changes what is given, live when this returns. An empty key stays as it is.
+///
+/// # Errors
+/// When a field breaks its rule, there is no such channel, or the database fails.
+pub async fn update(
+    state: &AdminState,
+    actor: &Actor,
+    id: ChannelId,
+    input: ChannelInput,
+) -> Result<ChannelView, AdminError> {
+    actor.require_admin()?;
+    let mut input = input.checked()?;
+    let before = get(state, id).await?;
+    if let Some(setting) = input.setting.take() {
+        input.setting = Some(setting.unmasked(kept_proxy(state, id).await?.as_deref()));
+    }
+    let mut set = assignments(state, &input)?;
+    set.push(("updated_at", state.clock.now().into()));
+    let content = format!("修改渠道 {} (#{id})", input.name.as_ref().unwrap_or(&before.name));
+    let details = json!({ "fields": input.given() });
+    change(state, id, change_sql(&set, id), actor, ("channel.update", content), details).await?;
+    get(state, id).await
+}
+
+/// Enables or disables a channel.
+///
+/// # Errors
+/// When there is no such channel, or the database fails.
+pub async fn set_status(
+    state: &AdminState,
+    actor: &Actor,
+    id: ChannelId,
+    enabled: bool,
+) -> Result<ChannelView, AdminError> {
+    let status = if enabled { 1 } else { 2 };
+    let input = ChannelInput { status: Some(status), ..ChannelInput::default() };
+    update(state, actor, id, input).await
+}
+
+/// Deletes a channel. What was logged about it stays.
+///
+/// # Errors
+/// When there is no such channel, or the database fails.
+pub async fn delete(state: &AdminState, actor: &Actor, id: ChannelId) -> Result<(), AdminError> {
+    actor.require_admin()?;
+    let before = get(state, id).await?;
+    let sql = Statement::new("DELETE FROM channels WHERE id = $1", vec![id.into()]).expecting(1);
+    let content = format!("删除渠道 {} (#{id})", before.name);
+    let details = json!({ "base_url": before.base_url, "models": before.models });
+    change(state, id, sql, actor, ("channel.delete", content), details).await
+}
+
+/// Makes a disabled copy of a channel, with its key, to be edited and enabled.
+///
+/// # Errors
+/// When there is no such channel, or the database fails.
+pub async fn copy(
+    state: &AdminState,
+    actor: &Actor,
+    id: ChannelId,
+) -> Result<ChannelView, AdminError> {
+    actor.require_admin()?;
+    let before = get(state, id).await?;
+    let name: String = before.name.chars().take(90).collect();
+    let insert = Statement::new(
+        "INSERT INTO channels (name, type, base_url, key, models, groups, priority, weight, \
+         auto_ban, status, other, model_mapping, param_override, status_code_mapping, \
+         custompass_status_mapping, setting, created_at, updated_at) \
+         SELECT $2, type, base_url, key, models, groups, priority, weight, auto_ban, 2, other, \
+         model_mapping, param_override, status_code_mapping, custompass_status_mapping, setting, \
+         $3, $3 FROM channels WHERE id = $1 RETURNING id",
+        vec![id.into(), format!("{name}_copy").into(), state.clock.now().into()],
+    )
+    .expecting(1);
+    let line = record::manage(
+        state,
+        actor,
+        Subject::NewChannel,
+        ("channel.copy", format!("复制渠道 {} (#{id})", before.name)),
+        json!({ "from": id }),
+    );
+    let rows = state.db.write_all(vec![insert, line]).await.map_err(gone)?;
+    state.refresh().await;
+    get(state, inserted(&rows)?).await
+}
+
+/// Columns and values of the fields that are given.
+fn assignments(
+    state: &AdminState,
+    input: &ChannelInput,
+) -> Result<Vec<(&'static str, Value)>, AdminError> {
+    let mut set = Vec::new();
+    let mut put = |column, value: Option<Value>| {
+        if let Some(value) = value {
+            set.push((column, value));
+        }
+    };
+    put("name", input.name.as_deref().map(text));
+    put("base_url", input.base_url.as_deref().map(text));
+    put("key", input.key.as_ref().map(|key| sealed(state, key)).transpose()?);
+    put("models", input.models.as_ref().map(|models| models.join(",").into()));
+    put("groups", input.groups.as_ref().map(|groups| groups.join(",").into()));
+    put("priority", input.priority.map(Into::into));
+    put("weight", input.weight.map(Into::into));
+    put("auto_ban", input.auto_ban.map(Into::into));
+    put("status", input.status.map(Into::into));
+    put("other", input.other.as_deref().map(text));
+    let json = |text: &Option<String>| text.clone().map(Value::Json);
+    put("model_mapping", json(&input.model_mapping));
+    put("param_override", json(&input.param_override));
+    put("status_code_mapping", json(&input.status_code_mapping));
+    put("custompass_status_mapping", json(&input.custompass_status_mapping));
+    put("setting", input.setting.as_ref().map(setting::json).transpose()?.map(Value::Json));
+    Ok(set)
+}
+
+fn sealed(state: &AdminState, key: &Secret) -> Result<Value, AdminError> {
+    let sealed = state.sealer.seal(CHANNEL_KEY, key.expose().as_bytes());
+    Ok(sealed.map_err(|e| AdminError::System(e.to_string()))?.into())
+}
+
+fn insert(set: &[(&'static str, Value)]) -> Statement {
+    let columns: Vec<&str> = set.iter().map(|(column, _)| *column).collect();
+    let marks: Vec<String> = (1..=set.len()).map(|n| format!("${n}")).collect();
+    let sql = format!(
+        "INSERT INTO channels ({}) VALUES ({}) RETURNING id",
+        columns.join(", "),
+        marks.join(", ")
+    );
+    Statement::new(sql, set.iter().map(|(_, value)| value.clone()).collect())
+}
+
+fn change_sql(set: &[(&'static str, Value)], id: ChannelId) -> Statement {
+    let mut params: Vec<Value> = set.iter().map(|(_, value)| value.clone()).collect();
+    let columns = set.iter().enumerate();
+    let pairs: Vec<String> =
+        columns.map(|(n, (column, _))| format!("{column} = ${}", n + 1)).collect();
+    params.push(id.into());
+    let sql = format!("UPDATE channels SET {} WHERE id = ${}", pairs.join(", "), params.len());
+    Statement::new(sql, params).expecting(1)
+}
+
+async fn change(
+    state: &AdminState,
+    id: ChannelId,
+    statement: Statement,
+    actor: &Actor,
+    told: (&str, String),
+    details: serde_json::Value,
+) -> Result<(), AdminError> {
+    let line = record::manage(state, actor, Subject::Channel(id), told, details);
+    state.db.write_all(vec![statement, line]).await.map_err(gone)?;
+    state.refresh().await;
+    Ok(())
+}
+
+/// A row that vanished between looking and writing.
+fn gone(error: StoreError) -> AdminError {
+    match error {
+        StoreError::RowCount { .. } => not_found(),
+        other => other.into(),
+    }
+}
+
+fn inserted(rows: &[Vec<store::Row>]) -> Result<ChannelId, AdminError> {
+    let row = rows.first().and_then(|rows| rows.first());
+    let row = row.ok_or_else(|| AdminError::System("no id of a new channel".to_owned()))?;
+    Ok(row.get("id")?)
+}
+
+/// The proxy in the stored setting.
+async fn kept_proxy(state: &AdminState, id: ChannelId) -> Result<Option<String>, AdminError> {
+    let rows = state.db.read("SELECT setting FROM channels WHERE id = $1", &[id.into()]).await?;
+    let Some(row) = rows.first() else { return Err(not_found()) };
+    let stored: serde_json::Value =
+        serde_json::from_str(&row.get::<String>("setting")?).unwrap_or_default();
+    Ok(stored.get("proxy").and_then(|proxy| proxy.as_str()).map(str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_number_their_values() {
+        let set = [("name", text("a")), ("weight", 2_i64.into())];
+        let statement = change_sql(&set, ChannelId(7));
+        assert_eq!(&*statement.sql, "UPDATE channels SET name = $1, weight = $2 WHERE id = $3");
+        let statement = insert(&set);
+        assert_eq!(
+            &*statement.sql,
+            "INSERT INTO channels (name, weight) VALUES ($1, $2) RETURNING id"
+        );
+    }
+}

@@ -1,0 +1,104 @@
+//! The first start: somebody has to be there to make everybody else.
+
+use super::user::check_username;
+use crate::password::Passwords;
+use crate::{AdminError, random};
+use domain::Clock;
+use std::fmt;
+use store::{Db, Secret, Statement};
+
+const USERNAME: &str = "root";
+/// Shorter access tokens can be guessed.
+const MIN_ACCESS_TOKEN_CHARS: usize = 8;
+const MAX_ACCESS_TOKEN_CHARS: usize = 256;
+
+/// What the operator has to know after the first start: shown once, and kept where only they read.
+pub struct FirstRun {
+    /// `root`.
+    pub username: String,
+    /// Its password, given or made.
+    pub password: Secret,
+    /// Whether the password was made, and nobody knows it yet.
+    pub password_made: bool,
+    /// Its access token, given or made.
+    pub access_token: Secret,
+    /// Whether the access token was made.
+    pub access_token_made: bool,
+}
+
+impl fmt::Debug for FirstRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FirstRun").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// Makes the user `root` when there is no user at all. Several processes may try at once: one
+/// makes it, and gets the answer.
+///
+/// # Errors
+/// When what was given can't be a password or an access token, or the database fails.
+pub async fn ensure_root(
+    db: &Db,
+    passwords: &Passwords,
+    clock: &Clock,
+    password: Option<&str>,
+    access_token: Option<&str>,
+) -> Result<Option<FirstRun>, AdminError> {
+    if !db.read("SELECT 1 AS there FROM users LIMIT 1", &[]).await?.is_empty() {
+        return Ok(None);
+    }
+    let username = check_username(USERNAME)?;
+    let (given_password, given_token) = (password, access_token);
+    let password = given_password.map_or_else(random::password, |given| Ok(given.to_owned()))?;
+    let token = match given_token {
+        Some(given) => check_access_token(given)?,
+        None => random::access_token()?,
+    };
+    let hash = passwords.hash(password.clone()).await?;
+    let now = clock.now();
+    let make = Statement::new(
+        "INSERT INTO users (username, display_name, password_hash, access_token_hash, role, \
+         created_at, updated_at) SELECT $1, $1, $2, $3, 100, $4, $4 \
+         WHERE NOT EXISTS (SELECT 1 FROM users) ON CONFLICT (username) DO NOTHING RETURNING id",
+        vec![username.as_str().into(), hash.into(), store::key_hash(&token).into(), now.into()],
+    );
+    let rows = db.write_all(vec![make]).await?;
+    let Some(row) = rows.first().and_then(|rows| rows.first()) else { return Ok(None) };
+    let id: i64 = row.get("id")?;
+    let line = "INSERT INTO logs (user_id, username, created_at, type, content) \
+                VALUES ($1, $2, $3, 'system', '首次启动: 创建 root (first start: root was made)')";
+    db.execute(line, &[id.into(), username.as_str().into(), now.into()]).await?;
+    Ok(Some(FirstRun {
+        username,
+        password: Secret::new(password),
+        password_made: given_password.is_none(),
+        access_token: Secret::new(token),
+        access_token_made: given_token.is_none(),
+    }))
+}
+
+/// An access token travels in a header.
+fn check_access_token(given: &str) -> Result<String, AdminError> {
+    let length = MIN_ACCESS_TOKEN_CHARS..=MAX_ACCESS_TOKEN_CHARS;
+    if length.contains(&given.len()) && given.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(given.to_owned());
+    }
+    Err(AdminError::field(
+        "ROOT_ACCESS_TOKEN",
+        "必须是 8 到 256 个可见 ASCII 字符, 不含空格",
+        "must be 8 to 256 visible ASCII characters without blanks",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_access_token_fits_a_header() {
+        assert!(check_access_token("test-token-1").is_ok());
+        for bad in ["", "short", "with blank in it", "令牌令牌令牌"] {
+            assert!(check_access_token(bad).is_err(), "{bad}");
+        }
+    }
+}

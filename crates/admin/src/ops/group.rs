@@ -1,0 +1,148 @@
+//! Groups: factors on every price.
+
+use crate::fields::Fields;
+use crate::ops::record::{self, Subject};
+use crate::page::{Page, PageRequest, Where};
+use crate::{Actor, AdminError, AdminState, exact, words};
+use domain::Ratio;
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use store::{Row, Statement, StoreError};
+
+const COLUMNS: &str = "group_name, ratio, updated_at";
+
+/// A group as given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupInput {
+    /// Group of users or keys.
+    pub group_name: String,
+    /// Factor on every price of the group.
+    pub ratio: Ratio,
+}
+
+/// A group as answers show it.
+#[derive(Clone, Debug, Serialize)]
+pub struct GroupView {
+    /// Group of users or keys.
+    pub group_name: String,
+    /// Factor on every price of the group.
+    pub ratio: Box<RawValue>,
+    /// When it was last set through the API, in seconds since 1970.
+    pub updated_at: i64,
+}
+
+impl GroupInput {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// The first field that breaks its rule.
+    pub fn read(mut fields: Fields) -> Result<Self, AdminError> {
+        fields.alias("group_name", "name");
+        let Some(group_name) = fields.text("group_name")? else {
+            return Err(fields.wrong("group_name", "不能为空", "is required"));
+        };
+        let ratio = fields.ratio("ratio")?.unwrap_or(Ratio::ONE);
+        fields.finish(&["updated_at"], &[])?;
+        Ok(Self { group_name, ratio })
+    }
+}
+
+fn view(row: &Row) -> Result<GroupView, StoreError> {
+    Ok(GroupView {
+        group_name: row.get("group_name")?,
+        ratio: exact::decimal(row, "ratio")?,
+        updated_at: exact::seconds(row.get("updated_at")?),
+    })
+}
+
+/// Creates or replaces the ratio of a group, live when this returns.
+///
+/// # Errors
+/// When a field breaks its rule, or the database fails.
+pub async fn put(
+    state: &AdminState,
+    actor: &Actor,
+    input: GroupInput,
+) -> Result<GroupView, AdminError> {
+    actor.require_admin()?;
+    let name = words::group("group_name", &input.group_name)?;
+    let upsert = Statement::new(
+        "INSERT INTO group_ratio (group_name, ratio, updated_at) VALUES ($1, $2, $3) \
+         ON CONFLICT (group_name) DO UPDATE SET ratio = excluded.ratio, \
+         updated_at = excluded.updated_at",
+        vec![name.as_str().into(), input.ratio.into(), state.clock.now().into()],
+    );
+    let line = record::manage(
+        state,
+        actor,
+        Subject::Other,
+        ("group.put", format!("设置分组倍率 {name} = {}", input.ratio)),
+        json!({ "group_name": name, "ratio": input.ratio }),
+    );
+    state.db.write_all(vec![upsert, line]).await?;
+    state.refresh().await;
+    get(state, &name).await
+}
+
+/// One group.
+///
+/// # Errors
+/// When it has no ratio, or the database fails.
+pub async fn get(state: &AdminState, name: &str) -> Result<GroupView, AdminError> {
+    let sql = format!("SELECT {COLUMNS} FROM group_ratio WHERE group_name = $1");
+    let rows = state.db.read(&sql, &[name.into()]).await?;
+    Ok(view(rows.first().ok_or_else(not_found)?)?)
+}
+
+/// A page of the groups that have a ratio.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(state: &AdminState, page: PageRequest) -> Result<Page<GroupView>, AdminError> {
+    let all = Where::default();
+    all.page(&state.db, (COLUMNS, "group_ratio", "group_name"), page, view).await
+}
+
+/// Takes the ratio of a group away: it counts as 1 from then on.
+///
+/// # Errors
+/// When it has none, or the database fails.
+pub async fn delete(state: &AdminState, actor: &Actor, name: &str) -> Result<(), AdminError> {
+    actor.require_admin()?;
+    let statement =
+        Statement::new("DELETE FROM group_ratio WHERE group_name = $1", vec![name.into()])
+            .expecting(1);
+    let line = record::manage(
+        state,
+        actor,
+        Subject::Other,
+        ("group.delete", format!("删除分组倍率 {name}")),
+        json!({ "group_name": name }),
+    );
+    state.db.write_all(vec![statement, line]).await.map_err(|error| match error {
+        StoreError::RowCount { .. } => not_found(),
+        other => other.into(),
+    })?;
+    state.refresh().await;
+    Ok(())
+}
+
+fn not_found() -> AdminError {
+    AdminError::not_found("分组", "group with a ratio of its own")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_call_of_the_contract() {
+        let fields = Fields::parse(br#"{"group_name":"vip","ratio":0.8}"#).unwrap();
+        let want = GroupInput { group_name: "vip".to_owned(), ratio: "0.8".parse().unwrap() };
+        assert_eq!(GroupInput::read(fields).unwrap(), want);
+        for bad in [&br#"{"ratio":1}"#[..], br#"{"group_name":"v","ratio":-1}"#] {
+            assert!(GroupInput::read(Fields::parse(bad).unwrap()).is_err());
+        }
+    }
+}

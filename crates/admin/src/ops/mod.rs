@@ -1,0 +1,16 @@
+//! The use cases, one file a resource: plain functions that check, write and record. The JSON
+//! handlers and the command line call the same ones.
+//!
+//! Every write that an administrator makes is entered in the log in the same transaction, without
+//! the secrets in it; balances are moved by the ledger alone.
+
+pub mod ability;
+pub mod access_token;
+pub mod audit;
+pub mod channel;
+pub mod first_start;
+pub mod group;
+pub mod log;
+mod record;
+pub mod token;
+pub mod user;

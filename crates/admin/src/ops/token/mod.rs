@@ -1,0 +1,121 @@
+//! Keys (`sk-…`), which the API calls tokens. A key is shown once, when it is made; what is kept
+//! is its hash, and the key itself encrypted for asking upstreams about tasks.
+
+mod input;
+mod write;
+
+pub use input::TokenInput;
+pub use write::{Created, create, delete, set_status, update};
+
+use crate::page::{self, Page, PageRequest, Query, Where};
+use crate::{Actor, AdminError, AdminState, exact};
+use domain::{KeyId, Quota, UnixMs, UserId};
+use serde::Serialize;
+use store::{Row, StoreError};
+
+const COLUMNS: &str = "id, user_id, name, key_hint, status, remain_quota, unlimited_quota, \
+     used_quota, \"group\", models, allow_ips, rate_limit_rpm, expired_at, created_at, updated_at";
+
+/// A key as answers show it: never the key itself.
+#[derive(Clone, Debug, Serialize)]
+pub struct TokenView {
+    /// Number of the key.
+    pub id: KeyId,
+    /// Owner.
+    pub user_id: UserId,
+    /// Name the owner gave it.
+    pub name: String,
+    /// Its first and last characters.
+    pub key_hint: String,
+    /// 1 enabled, 2 disabled.
+    pub status: i64,
+    /// What this key may still spend; without meaning when unlimited.
+    pub remain_quota: Quota,
+    /// Only the balance of the user limits this key.
+    pub unlimited_quota: bool,
+    /// What this key has spent.
+    pub used_quota: Quota,
+    /// Group to price and route by; `null`: the group of the user.
+    pub group: Option<String>,
+    /// Models it may call; empty: all.
+    pub models: Vec<String>,
+    /// Addresses and networks it may be used from; empty: all.
+    pub allow_ips: Vec<String>,
+    /// Requests a minute; `null`: no limit of its own.
+    pub rate_limit_rpm: Option<i64>,
+    /// When it ends, in seconds since 1970; -1: never.
+    pub expired_time: i64,
+    /// When it was made.
+    pub created_at: i64,
+    /// When it was last edited.
+    pub updated_at: i64,
+}
+
+fn view(row: &Row) -> Result<TokenView, StoreError> {
+    let ends: Option<UnixMs> = row.get("expired_at")?;
+    Ok(TokenView {
+        id: row.get("id")?,
+        user_id: row.get("user_id")?,
+        name: row.get("name")?,
+        key_hint: row.get("key_hint")?,
+        status: row.get("status")?,
+        remain_quota: row.get("remain_quota")?,
+        unlimited_quota: row.get("unlimited_quota")?,
+        used_quota: row.get("used_quota")?,
+        group: row.get("group")?,
+        models: items(&row.get::<String>("models")?),
+        allow_ips: items(&row.get::<String>("allow_ips")?),
+        rate_limit_rpm: row.get("rate_limit_rpm")?,
+        expired_time: ends.map_or(-1, exact::seconds),
+        created_at: exact::seconds(row.get("created_at")?),
+        updated_at: exact::seconds(row.get("updated_at")?),
+    })
+}
+
+fn items(text: &str) -> Vec<String> {
+    let items = text.split([',', '\n']).map(str::trim);
+    items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+/// A page of keys: an administrator's filter `user_id` names whose, users see their own. Filters
+/// `keyword` (in the name) and `status`.
+///
+/// # Errors
+/// When a filter can't be read, or the database fails.
+pub async fn list(
+    state: &AdminState,
+    actor: &Actor,
+    query: &Query,
+    page: PageRequest,
+) -> Result<Page<TokenView>, AdminError> {
+    let mut conditions = Where::default();
+    let asked = query.number::<i64>("user_id")?.map(UserId);
+    match asked {
+        Some(user_id) if !actor.owns(user_id) => {
+            return Err(AdminError::forbidden("只能查看自己的密钥", "these are not your keys"));
+        }
+        Some(user_id) => conditions.with("user_id = ?", user_id),
+        None if actor.is_admin() => {}
+        None => conditions.with("user_id = ?", actor.user_id),
+    }
+    let keyword = query.text("keyword").map(|word| page::anywhere(&word.to_lowercase()));
+    conditions.with_some(r"lower(name) LIKE ? ESCAPE '\'", keyword);
+    conditions.with_some("status = ?", query.number::<i64>("status")?);
+    conditions.page(&state.db, (COLUMNS, "tokens", "id"), page, view).await
+}
+
+/// One key, of the actor or, for administrators, of anybody.
+///
+/// # Errors
+/// When there is none, or the database fails.
+pub async fn get(state: &AdminState, actor: &Actor, id: KeyId) -> Result<TokenView, AdminError> {
+    let sql = format!("SELECT {COLUMNS} FROM tokens WHERE id = $1");
+    let rows = state.db.read(&sql, &[id.into()]).await?;
+    let found = rows.first().map(view).transpose()?;
+    // Somebody else's is as good as none: numbers must not be probed for.
+    found.filter(|token| actor.owns(token.user_id)).ok_or_else(not_found)
+}
+
+fn not_found() -> AdminError {
+    AdminError::not_found("密钥", "key")
+}

@@ -1,0 +1,126 @@
+//! Users: owners of balances. A balance is moved, never set.
+
+mod input;
+mod write;
+
+pub use input::UserInput;
+pub(super) use input::check_username;
+pub use write::{create, delete, move_quota, set_status, update};
+
+use crate::page::{self, Page, PageRequest, Query, Where};
+use crate::{AdminError, AdminState, exact};
+use domain::{Quota, UserId};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use store::{Row, StoreError};
+
+const COLUMNS: &str = "id, username, display_name, (password_hash IS NOT NULL) AS has_password, \
+     (access_token_hash IS NOT NULL) AS has_access_token, role, status, \"group\", ratio, quota, \
+     used_quota, request_count, created_at, updated_at";
+
+/// A user as answers show them.
+#[derive(Clone, Debug, Serialize)]
+pub struct UserView {
+    /// Number of the user.
+    pub id: UserId,
+    /// Name to log in with.
+    pub username: String,
+    /// Name to show.
+    pub display_name: String,
+    /// Whether there is a password.
+    pub has_password: bool,
+    /// Whether there is an access token for `/api`.
+    pub has_access_token: bool,
+    /// 1 user, 10 admin, 100 root.
+    pub role: i64,
+    /// 1 enabled, 2 disabled.
+    pub status: i64,
+    /// Group of the user.
+    pub group: String,
+    /// Factor on every price of this user.
+    pub ratio: Box<RawValue>,
+    /// What the user can still spend.
+    pub quota: Quota,
+    /// What the user has spent.
+    pub used_quota: Quota,
+    /// Paid calls settled.
+    pub request_count: i64,
+    /// When the user was made, in seconds since 1970.
+    pub created_at: i64,
+    /// When the user was last edited.
+    pub updated_at: i64,
+}
+
+fn view(row: &Row) -> Result<UserView, StoreError> {
+    Ok(UserView {
+        id: row.get("id")?,
+        username: row.get("username")?,
+        display_name: row.get("display_name")?,
+        has_password: row.get("has_password")?,
+        has_access_token: row.get("has_access_token")?,
+        role: row.get("role")?,
+        status: row.get("status")?,
+        group: row.get("group")?,
+        ratio: exact::decimal(row, "ratio")?,
+        quota: row.get("quota")?,
+        used_quota: row.get("used_quota")?,
+        request_count: row.get("request_count")?,
+        created_at: exact::seconds(row.get("created_at")?),
+        updated_at: exact::seconds(row.get("updated_at")?),
+    })
+}
+
+/// A page of the users that the filters `keyword`, `group`, `role` and `status` name.
+///
+/// # Errors
+/// When a filter can't be read, or the database fails.
+pub async fn list(
+    state: &AdminState,
+    query: &Query,
+    page: PageRequest,
+) -> Result<Page<UserView>, AdminError> {
+    let mut conditions = Where::default();
+    conditions.fixed("deleted_at IS NULL");
+    if let Some(keyword) = query.text("keyword") {
+        let pattern = page::anywhere(&keyword.to_lowercase());
+        let by_words =
+            r"lower(username) LIKE ? ESCAPE '\' OR lower(display_name) LIKE ? ESCAPE '\'";
+        match keyword.parse::<i64>() {
+            Ok(id) => conditions.with(&format!("({by_words} OR id = {id})"), pattern),
+            Err(_) => conditions.with(&format!("({by_words})"), pattern),
+        }
+    }
+    conditions.with_some("username = ?", query.text("username"));
+    conditions.with_some("\"group\" = ?", query.text("group"));
+    conditions.with_some("role = ?", query.number::<i64>("role")?);
+    conditions.with_some("status = ?", query.number::<i64>("status")?);
+    conditions.page(&state.db, (COLUMNS, "users", "id"), page, view).await
+}
+
+/// One user.
+///
+/// # Errors
+/// When there is none, or the database fails.
+pub async fn get(state: &AdminState, id: UserId) -> Result<UserView, AdminError> {
+    let sql = format!("SELECT {COLUMNS} FROM users WHERE id = $1 AND deleted_at IS NULL");
+    let rows = state.db.read(&sql, &[id.into()]).await?;
+    Ok(view(rows.first().ok_or_else(not_found)?)?)
+}
+
+/// The user of this name, or of this number.
+///
+/// # Errors
+/// When there is none, or the database fails.
+pub async fn find(state: &AdminState, name_or_id: &str) -> Result<UserView, AdminError> {
+    let sql = format!("SELECT {COLUMNS} FROM users WHERE username = $1 AND deleted_at IS NULL");
+    let rows = state.db.read(&sql, &[name_or_id.into()]).await?;
+    match (rows.first(), name_or_id.parse()) {
+        (Some(row), _) => Ok(view(row)?),
+        (None, Ok(id)) => get(state, UserId(id)).await,
+        (None, Err(_)) => Err(not_found()),
+    }
+}
+
+fn not_found() -> AdminError {
+    AdminError::not_found("用户", "user")
+}

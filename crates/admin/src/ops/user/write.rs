@@ -1,0 +1,276 @@
+//! Writing users.
+
+use super::input::UserInput;
+use super::{UserView, get, not_found};
+use crate::ops::record::{self, Subject};
+use crate::state::{ROLE_ROOT, ROLE_USER};
+use crate::{Actor, AdminError, AdminState};
+use domain::{Quota, UserId};
+use ledger::Movement;
+use serde_json::json;
+use store::{Statement, StoreError, Value};
+
+/// Longest reason for a movement of money.
+const MAX_REASON_CHARS: usize = 500;
+
+/// Makes a user, and deposits their first quota.
+///
+/// # Errors
+/// When a field breaks its rule, the name is taken, or the database fails. When only the deposit
+/// fails, the user exists with nothing, and the error says so.
+pub async fn create(
+    state: &AdminState,
+    actor: &Actor,
+    input: UserInput,
+) -> Result<UserView, AdminError> {
+    actor.require_admin()?;
+    let input = input.checked()?;
+    let role = input.role.unwrap_or(ROLE_USER);
+    actor.require_above(role)?;
+    let Some(username) = input.username.clone() else {
+        return Err(AdminError::field("username", "不能为空", "is required"));
+    };
+    let hash = hashed(state, &input).await?;
+    let now = state.clock.now();
+    let insert = Statement::new(
+        "INSERT INTO users (username, display_name, password_hash, role, status, \"group\", \
+         ratio, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) RETURNING id",
+        vec![
+            username.as_str().into(),
+            input.display_name.clone().unwrap_or_default().into(),
+            hash.into(),
+            role.into(),
+            input.status.unwrap_or(1).into(),
+            input.group.clone().unwrap_or_else(|| "default".to_owned()).into(),
+            input.ratio.unwrap_or(domain::Ratio::ONE).into(),
+            now.into(),
+        ],
+    );
+    let line = record::manage(
+        state,
+        actor,
+        Subject::Other,
+        ("user.create", format!("创建用户 {username}")),
+        json!({ "username": username, "role": role, "group": input.group, "quota": input.quota }),
+    );
+    let rows = state.db.write_all(vec![insert, line]).await.map_err(taken)?;
+    let row = rows.first().and_then(|rows| rows.first());
+    let row = row.ok_or_else(|| AdminError::System("no id of a new user".to_owned()))?;
+    let id: UserId = row.get("id")?;
+    if let Some(amount) = input.quota.filter(|quota| *quota != Quota::ZERO) {
+        let movement = Movement {
+            user_id: id,
+            amount,
+            reason: "创建用户时充值 (first deposit)".to_owned(),
+            by: actor.username.clone(),
+        };
+        let deposited = state.ledger.deposit(movement).await;
+        deposited.map_err(|cause| AdminError::DepositFailed { user_id: id.0, cause })?;
+    }
+    get(state, id).await
+}
+
+/// Changes what is given, live when this returns.
+///
+/// # Errors
+/// When a field breaks its rule, the role doesn't reach, or the database fails.
+pub async fn update(
+    state: &AdminState,
+    actor: &Actor,
+    id: UserId,
+    input: UserInput,
+) -> Result<UserView, AdminError> {
+    actor.require_admin()?;
+    let input = input.checked()?;
+    let before = get(state, id).await?;
+    let own = actor.user_id == id;
+    if !own {
+        actor.require_above(before.role)?;
+    }
+    let new_role = input.role.filter(|role| *role != before.role);
+    if let Some(role) = new_role {
+        actor.require_above(role)?;
+    }
+    if own && (new_role.is_some() || input.status == Some(2)) {
+        return Err(not_yourself());
+    }
+    if new_role.is_some() || input.status == Some(2) {
+        keep_a_root(state, &before).await?;
+    }
+    let hash = hashed(state, &input).await?;
+    let mut set: Vec<(&str, Value)> = vec![("updated_at", state.clock.now().into())];
+    let mut put = |column, value: Option<Value>| {
+        if let Some(value) = value {
+            set.push((column, value));
+        }
+    };
+    put("username", input.username.as_deref().map(Into::into));
+    put("display_name", input.display_name.as_deref().map(Into::into));
+    put("password_hash", hash.map(Into::into));
+    put("\"group\"", input.group.as_deref().map(Into::into));
+    put("ratio", input.ratio.map(Into::into));
+    put("role", new_role.map(Into::into));
+    put("status", input.status.map(Into::into));
+    let name = &before.username;
+    let told = ("user.update", format!("修改用户 {name} (#{id})"));
+    let details = json!({
+        "target_user_id": id, "fields": input.given(), "role": new_role, "group": input.group,
+        "ratio": input.ratio, "status": input.status,
+    });
+    write(state, vec![change_sql(&set, id)], actor, id, told, details).await?;
+    get(state, id).await
+}
+
+/// Enables or disables a user, and with them all their keys.
+///
+/// # Errors
+/// When there is no such user, the role doesn't reach, or the database fails.
+pub async fn set_status(
+    state: &AdminState,
+    actor: &Actor,
+    id: UserId,
+    enabled: bool,
+) -> Result<UserView, AdminError> {
+    let status = if enabled { 1 } else { 2 };
+    update(state, actor, id, UserInput { status: Some(status), ..UserInput::default() }).await
+}
+
+/// Deletes a user: their keys and access token end, their name stays taken, because the journal
+/// speaks of it, and so does their balance.
+///
+/// # Errors
+/// When there is no such user, the role doesn't reach, or the database fails.
+pub async fn delete(state: &AdminState, actor: &Actor, id: UserId) -> Result<(), AdminError> {
+    actor.require_admin()?;
+    let before = get(state, id).await?;
+    if actor.user_id == id {
+        return Err(not_yourself());
+    }
+    actor.require_above(before.role)?;
+    keep_a_root(state, &before).await?;
+    let now = state.clock.now();
+    let user = Statement::new(
+        "UPDATE users SET deleted_at = $1, updated_at = $1, status = 2, access_token_hash = NULL \
+         WHERE id = $2 AND deleted_at IS NULL",
+        vec![now.into(), id.into()],
+    )
+    .expecting(1);
+    let keys = Statement::new(
+        "UPDATE tokens SET status = 2, updated_at = $1 WHERE user_id = $2",
+        vec![now.into(), id.into()],
+    );
+    let told = ("user.delete", format!("删除用户 {} (#{id})", before.username));
+    write(state, vec![user, keys], actor, id, told, json!({ "target_user_id": id })).await
+}
+
+/// Moves a balance by `delta`: a deposit, or a correction downwards. Answers the new balance.
+///
+/// # Errors
+/// When there is nothing to move, the role doesn't reach, or the ledger refuses.
+pub async fn move_quota(
+    state: &AdminState,
+    actor: &Actor,
+    id: UserId,
+    delta: Quota,
+    reason: &str,
+) -> Result<Quota, AdminError> {
+    actor.require_admin()?;
+    if delta == Quota::ZERO {
+        let en = "must not be 0: positive adds, negative takes";
+        return Err(AdminError::field("delta", "不能为 0, 正数增加, 负数扣减", en));
+    }
+    let reason = crate::words::name("reason", reason, MAX_REASON_CHARS)?;
+    get(state, id).await?;
+    let by = actor.username.clone();
+    let movement = Movement { user_id: id, amount: delta, reason, by };
+    let balance = if delta.is_negative() {
+        state.ledger.adjust(movement).await?
+    } else {
+        state.ledger.deposit(movement).await?
+    };
+    Ok(balance)
+}
+
+async fn hashed(state: &AdminState, input: &UserInput) -> Result<Option<String>, AdminError> {
+    match &input.password {
+        Some(password) => Ok(Some(state.passwords.hash(password.expose().to_owned()).await?)),
+        None => Ok(None),
+    }
+}
+
+fn change_sql(set: &[(&str, Value)], id: UserId) -> Statement {
+    let mut params: Vec<Value> = set.iter().map(|(_, value)| value.clone()).collect();
+    let columns = set.iter().enumerate();
+    let pairs: Vec<String> =
+        columns.map(|(n, (column, _))| format!("{column} = ${}", n + 1)).collect();
+    params.push(id.into());
+    let sql = format!(
+        "UPDATE users SET {} WHERE id = ${} AND deleted_at IS NULL",
+        pairs.join(", "),
+        params.len()
+    );
+    Statement::new(sql, params).expecting(1)
+}
+
+async fn write(
+    state: &AdminState,
+    mut statements: Vec<Statement>,
+    actor: &Actor,
+    id: UserId,
+    told: (&str, String),
+    details: serde_json::Value,
+) -> Result<(), AdminError> {
+    statements.push(record::manage(state, actor, Subject::Other, told, details));
+    state.db.write_all(statements).await.map_err(taken)?;
+    state.forget_user(id);
+    Ok(())
+}
+
+fn taken(error: StoreError) -> AdminError {
+    match error {
+        StoreError::Conflict { .. } => AdminError::conflict(
+            "用户名已存在, 或属于已删除的用户",
+            "the username is taken, perhaps by a deleted user",
+        ),
+        StoreError::RowCount { .. } => not_found(),
+        other => other.into(),
+    }
+}
+
+fn not_yourself() -> AdminError {
+    AdminError::conflict(
+        "不能禁用、删除自己或修改自己的角色",
+        "nobody can disable or delete themselves, or change their own role",
+    )
+}
+
+/// Refuses to take the last root away: nobody could make another one.
+async fn keep_a_root(state: &AdminState, user: &UserView) -> Result<(), AdminError> {
+    if user.role != ROLE_ROOT {
+        return Ok(());
+    }
+    let sql = "SELECT count(*) AS n FROM users \
+               WHERE role = 100 AND status = 1 AND deleted_at IS NULL AND id <> $1";
+    let rows = state.db.read(sql, &[user.id.into()]).await?;
+    let others: i64 = rows.first().map(|row| row.get("n")).transpose()?.unwrap_or(0);
+    if others > 0 {
+        return Ok(());
+    }
+    Err(AdminError::conflict("这是最后一个 root 用户", "this is the last root user"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_never_touches_a_balance() {
+        let set = [("updated_at", Value::Int(1)), ("\"group\"", "vip".into())];
+        let statement = change_sql(&set, UserId(3));
+        assert_eq!(
+            &*statement.sql,
+            "UPDATE users SET updated_at = $1, \"group\" = $2 WHERE id = $3 AND deleted_at IS NULL"
+        );
+        assert_eq!(statement.expect_rows, Some(1));
+    }
+}

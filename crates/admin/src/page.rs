@@ -1,0 +1,221 @@
+//! Pages of a collection, and the conditions that choose what is in it.
+
+use crate::AdminError;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::str::FromStr;
+use store::{Db, Row, StoreError, Value};
+
+/// Most items on a page.
+const MAX_SIZE: i64 = 100;
+/// How far pages reach. Beyond it, `total` stops counting; the log goes on by `before_id`.
+const MAX_REACH: i64 = 10_000;
+
+/// Which page of a collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageRequest {
+    /// From 1.
+    pub page: i64,
+    /// From 1 to 100.
+    pub size: i64,
+}
+
+impl PageRequest {
+    /// The page that `p` or `page`, and `page_size`, ask for.
+    ///
+    /// # Errors
+    /// When they aren't numbers, or lie beyond what is paged through.
+    pub fn read(query: &Query, default_size: i64) -> Result<Self, AdminError> {
+        let page: Option<i64> = match query.number("p")? {
+            Some(page) => Some(page),
+            None => query.number("page")?,
+        };
+        // Older scripts start at 0, and ask for any size: they get the first page, and what a page
+        // may hold, and the answer says so.
+        let page = page.unwrap_or(1).max(1);
+        let size = query.number("page_size")?.unwrap_or(default_size).clamp(1, MAX_SIZE);
+        if page.saturating_sub(1).saturating_mul(size) >= MAX_REACH {
+            return Err(AdminError::field(
+                "page",
+                format!("只能翻到第 {MAX_REACH} 条, 请用筛选条件缩小范围"),
+                format!("pages reach to item {MAX_REACH}: narrow the filters"),
+            ));
+        }
+        Ok(Self { page, size })
+    }
+
+    /// The first page, with as many items as a page may hold.
+    #[must_use]
+    pub const fn first() -> Self {
+        Self { page: 1, size: MAX_SIZE }
+    }
+
+    const fn offset(self) -> i64 {
+        (self.page - 1) * self.size
+    }
+}
+
+/// A page of a collection.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// What is on it.
+    pub items: Vec<T>,
+    /// How many there are on all pages; counting stops at 10 000.
+    pub total: i64,
+    /// Which page this is, from 1.
+    pub page: i64,
+    /// How many a page holds.
+    pub page_size: i64,
+}
+
+/// The query part of an address, each name once.
+#[derive(Clone, Debug, Default)]
+pub struct Query(pub HashMap<String, String>);
+
+impl Query {
+    /// A parameter that says something.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// A numeric parameter.
+    ///
+    /// # Errors
+    /// When it isn't a number.
+    pub fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, AdminError> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        match text.parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(AdminError::field(name, "必须是整数", "must be a whole number")),
+        }
+    }
+}
+
+/// Conditions of a `WHERE`, with the values they speak of. Texts here are ours; whatever came from
+/// outside is a value.
+#[derive(Debug, Default)]
+pub struct Where {
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Where {
+    /// Adds a condition that speaks of no value.
+    pub fn fixed(&mut self, condition: &str) {
+        self.sql.push_str(if self.sql.is_empty() { " WHERE " } else { " AND " });
+        self.sql.push_str(condition);
+    }
+
+    /// Adds a condition whose `?`s all speak of `value`.
+    pub fn with(&mut self, condition: &str, value: impl Into<Value>) {
+        self.values.push(value.into());
+        self.fixed(&condition.replace('?', &format!("${}", self.values.len())));
+    }
+
+    /// Adds a condition where the value is there.
+    pub fn with_some(&mut self, condition: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.with(condition, value);
+        }
+    }
+
+    /// The conditions, beginning with ` WHERE` if there is one, and their values.
+    #[must_use]
+    pub fn parts(&self) -> (&str, &[Value]) {
+        (&self.sql, &self.values)
+    }
+
+    /// Reads the page `page` of `columns` from `table`.
+    ///
+    /// # Errors
+    /// When the database fails, or `read` does.
+    pub async fn page<T>(
+        &self,
+        db: &Db,
+        (columns, table, order): (&str, &str, &str),
+        page: PageRequest,
+        read: impl Fn(&Row) -> Result<T, StoreError>,
+    ) -> Result<Page<T>, AdminError> {
+        let mut sql = format!("SELECT {columns} FROM {table}{} ORDER BY {order}", self.sql);
+        // Numbers of ours: they can't be anything but digits.
+        let _ = write!(sql, " LIMIT {} OFFSET {}", page.size, page.offset());
+        let rows = db.read(&sql, &self.values).await?;
+        let items: Vec<T> = rows.iter().map(read).collect::<Result<_, _>>()?;
+        let seen = i64::try_from(items.len()).unwrap_or(i64::MAX);
+        // A page that isn't full says itself where the collection ends.
+        let total = if seen < page.size && (seen > 0 || page.page == 1) {
+            page.offset() + seen
+        } else {
+            self.count(db, table).await?
+        };
+        Ok(Page { items, total, page: page.page, page_size: page.size })
+    }
+
+    /// How many rows there are, up to what pages reach.
+    async fn count(&self, db: &Db, table: &str) -> Result<i64, AdminError> {
+        let sql = format!(
+            "SELECT count(*) AS n FROM (SELECT 1 FROM {table}{} LIMIT {MAX_REACH}) AS reached",
+            self.sql
+        );
+        let rows = db.read(&sql, &self.values).await?;
+        Ok(rows.first().map(|row| row.get("n")).transpose()?.unwrap_or(0))
+    }
+}
+
+/// A pattern for `LIKE … ESCAPE '\'` that finds `text` anywhere, whatever characters it has.
+#[must_use]
+pub fn anywhere(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 2);
+    pattern.push('%');
+    pattern.push_str(&literally(text));
+    pattern.push('%');
+    pattern
+}
+
+/// `text` for use within a pattern of `LIKE … ESCAPE '\'`.
+#[must_use]
+pub fn literally(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(pairs: &[(&str, &str)]) -> Query {
+        Query(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+
+    #[test]
+    fn pages_start_at_one_and_hold_a_hundred() {
+        let read = |pairs: &[(&str, &str)]| PageRequest::read(&query(pairs), 20);
+        assert_eq!(read(&[]).unwrap(), PageRequest { page: 1, size: 20 });
+        assert_eq!(read(&[("p", "0")]).unwrap().page, 1);
+        assert_eq!(read(&[("page", "3")]).unwrap().page, 3);
+        assert_eq!(read(&[("p", "2"), ("page", "3")]).unwrap().page, 2);
+        assert_eq!(read(&[("page_size", "100000")]).unwrap().size, 100);
+        assert_eq!(read(&[("page_size", "0")]).unwrap().size, 1);
+        assert!(read(&[("p", "x")]).is_err());
+        assert!(read(&[("p", "501")]).is_err());
+        assert!(read(&[("p", "9223372036854775807")]).is_err());
+    }
+
+    #[test]
+    fn conditions_number_their_values() {
+        let mut conditions = Where::default();
+        assert_eq!(conditions.parts().0, "");
+        conditions.fixed("a = 1");
+        conditions.with("(b = ? OR c = ?)", 5_i64);
+        conditions.with_some("d = ?", None::<i64>);
+        conditions.with_some("e = ?", Some("x".to_owned()));
+        let (sql, values) = conditions.parts();
+        assert_eq!(sql, " WHERE a = 1 AND (b = $1 OR c = $1) AND e = $2");
+        assert_eq!(values.len(), 2);
+    }
+
+    #[test]
+    fn patterns_mean_what_was_typed() {
+        assert_eq!(anywhere("50%_\\"), "%50\\%\\_\\\\%");
+    }
+}

@@ -1,0 +1,151 @@
+//! What every use case works with, and who asks for it.
+
+use crate::AdminError;
+use crate::password::Passwords;
+use domain::{Clock, KeyId, UserId};
+use ledger::Ledger;
+use std::sync::Arc;
+use store::{Db, Live, Sealer};
+use tokio_util::task::TaskTracker;
+
+/// The role that may do everything.
+pub const ROLE_ROOT: i64 = 100;
+/// The role that runs the house.
+pub const ROLE_ADMIN: i64 = 10;
+/// The role that pays.
+pub const ROLE_USER: i64 = 1;
+
+/// What the use cases work with. Cheap to clone.
+#[derive(Clone)]
+pub struct AdminState {
+    /// The database.
+    pub db: Db,
+    /// The serving process's view of the configuration, refreshed before a call answers. The
+    /// command line has none: serving processes follow the database by themselves.
+    pub live: Option<Arc<Live>>,
+    /// The only way to money.
+    pub ledger: Ledger,
+    /// Encrypts channel keys and user keys.
+    pub sealer: Sealer,
+    /// For testing channels.
+    pub client: upstream::Client,
+    /// The time.
+    pub clock: Clock,
+    /// Where passwords are hashed.
+    pub passwords: Passwords,
+    /// Calls that write run here: they go to their end, also when the caller hangs up.
+    pub jobs: TaskTracker,
+}
+
+impl AdminState {
+    /// Makes what was just written about channels and prices live in this process, so that an
+    /// answer means that it is. A failure here doesn't undo the write, which gets live a moment
+    /// later by itself.
+    pub(crate) async fn refresh(&self) {
+        if let Some(live) = &self.live
+            && let Err(error) = live.refresh().await
+        {
+            tracing::warn!(target: "custompass", event = "refresh_failed", error = %error);
+        }
+    }
+
+    /// Forgets what this process knows of a user and their keys.
+    pub(crate) fn forget_user(&self, id: UserId) {
+        if let Some(live) = &self.live {
+            live.identities.invalidate_user(id);
+        }
+    }
+
+    /// Forgets what this process knows of a key.
+    pub(crate) fn forget_key(&self, id: KeyId) {
+        if let Some(live) = &self.live {
+            live.identities.invalidate_key(id);
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// 0: the command line.
+    pub user_id: UserId,
+    /// The name that enters the log.
+    pub username: String,
+    /// 1 user, 10 admin, 100 root.
+    pub role: i64,
+    /// Group of the user.
+    pub group: String,
+}
+
+impl Actor {
+    /// The operator at the command line of the machine, who may do everything.
+    #[must_use]
+    pub fn command_line() -> Self {
+        Self {
+            user_id: UserId(0),
+            username: "command line".to_owned(),
+            role: ROLE_ROOT,
+            group: String::new(),
+        }
+    }
+
+    /// Whether the actor runs the house.
+    #[must_use]
+    pub const fn is_admin(&self) -> bool {
+        self.role >= ROLE_ADMIN
+    }
+
+    /// Refuses whoever doesn't run the house.
+    ///
+    /// # Errors
+    /// For ordinary users.
+    pub fn require_admin(&self) -> Result<(), AdminError> {
+        if self.is_admin() {
+            return Ok(());
+        }
+        Err(AdminError::forbidden("需要管理员权限", "only an administrator may do this"))
+    }
+
+    /// Whether the actor may see and change things of this user.
+    #[must_use]
+    pub fn owns(&self, user_id: UserId) -> bool {
+        self.is_admin() || self.user_id == user_id
+    }
+
+    /// Refuses to act on a user of this role: root acts on everybody, others only on roles below
+    /// their own.
+    ///
+    /// # Errors
+    /// When the role is too high.
+    pub fn require_above(&self, role: i64) -> Result<(), AdminError> {
+        if self.role >= ROLE_ROOT || self.role > role {
+            return Ok(());
+        }
+        Err(AdminError::forbidden(
+            "不能操作同级或更高级别的用户",
+            "only somebody of a higher role may do this to this user",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn actor(role: i64) -> Actor {
+        Actor { user_id: UserId(5), username: "a".to_owned(), role, group: "default".to_owned() }
+    }
+
+    #[test]
+    fn roles_reach_downwards() {
+        assert!(actor(ROLE_ROOT).require_above(ROLE_ROOT).is_ok());
+        assert!(actor(ROLE_ADMIN).require_above(ROLE_USER).is_ok());
+        assert!(actor(ROLE_ADMIN).require_above(ROLE_ADMIN).is_err());
+        assert!(actor(ROLE_ADMIN).require_above(ROLE_ROOT).is_err());
+        assert!(actor(ROLE_USER).require_above(ROLE_USER).is_err());
+        assert!(actor(ROLE_USER).require_admin().is_err());
+        assert!(actor(ROLE_USER).owns(UserId(5)) && !actor(ROLE_USER).owns(UserId(6)));
+        assert!(actor(ROLE_ADMIN).owns(UserId(6)));
+        assert!(Actor::command_line().require_above(ROLE_ROOT).is_ok());
+    }
+}

@@ -7,6 +7,16 @@ use tokio_postgres::error::SqlState;
 /// Seconds after which a caller is told to try again while the database is away.
 const RETRY_AFTER_S: u32 = 2;
 
+/// How the driver begins to say that a statement and its values don't fit.
+const OURS: [&str; 6] = [
+    "error serializing",
+    "error deserializing",
+    "error encoding",
+    "invalid column",
+    "expected ",
+    "query returned",
+];
+
 /// Why a database operation failed. Neither `Display` nor `Debug` shows the DSN.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -122,10 +132,9 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(db) = error.as_db_error() else {
-            // What did not come from the server, and is no mistake in a value, is the connection.
+            // What did not come from the server, and is no mistake of ours, is the connection.
             let words = chain(&error);
-            let ours = ["error serializing", "error deserializing", "error retrieving column"];
-            let ours = ours.iter().any(|w| words.contains(w)) || words.contains("row count");
+            let ours = OURS.iter().any(|beginning| words.starts_with(beginning));
             return if ours { Self::Other(words) } else { Self::Unavailable(words) };
         };
         let constraint = db.constraint().unwrap_or_default().to_owned();

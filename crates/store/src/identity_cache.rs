@@ -119,10 +119,7 @@ mod tests {
     use domain::Ratio;
 
     fn key(id: i64) -> (Hash, Arc<Identity>) {
-        let mut hash = [0; 32];
-        hash[..8].copy_from_slice(&id.to_be_bytes());
-        hash[8..16].copy_from_slice(&id.to_be_bytes());
-        hash.reverse();
+        let hash = crate::key_hash(&id.to_string());
         let identity = Identity {
             user_id: UserId(id % 10),
             username: "ann".into(),

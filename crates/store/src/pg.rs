@@ -3,7 +3,8 @@
 use crate::db::{PoolStatus, Statement};
 use crate::{Row, StoreError, Value, dsn, tls};
 use deadpool_postgres::{
-    ClientWrapper, Connect, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime,
+    ClientWrapper, Connect, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod,
+    Runtime,
 };
 use futures_util::TryStreamExt;
 use std::future::Future;
@@ -21,6 +22,9 @@ const SESSION: &str = "SET TimeZone = 'UTC'; SET statement_timeout = '30s'; \
                        SET idle_in_transaction_session_timeout = '30s'";
 /// From when a silent connection is probed, and how long it may stay silent.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Connections tried for one query.
+const READ_TRIES: u32 = 4;
 
 type Driver = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
@@ -111,17 +115,23 @@ impl Pg {
         })
     }
 
-    /// One statement that may be repeated when the connection turns out to be dead.
+    /// One statement that may be repeated when the connection turns out to be dead: after a
+    /// restart of the server several are.
     pub(crate) async fn read(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
-        let client = self.client().await?;
-        match run(&client, sql, params).await {
-            Ok((rows, _)) => Ok(rows),
-            Err(StoreError::Unavailable(_)) if client.is_closed() => {
-                drop(client);
-                let client = self.client().await?;
-                run(&client, sql, params).await.map(|(rows, _)| rows)
+        let mut tries_left = READ_TRIES;
+        loop {
+            let client = self.client().await?;
+            tries_left -= 1;
+            match run(&client, sql, params).await {
+                Ok((rows, _)) => return Ok(rows),
+                Err(error) if is_lost(&client, &error) => {
+                    drop(Object::take(client));
+                    if tries_left == 0 {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => Err(error),
         }
     }
 
@@ -132,7 +142,11 @@ impl Pg {
         params: &[Value],
     ) -> Result<(Vec<Row>, u64), StoreError> {
         let client = self.client().await?;
-        run(&client, sql, params).await
+        let answer = run(&client, sql, params).await;
+        if answer.as_ref().is_err_and(|error| is_lost(&client, error)) {
+            drop(Object::take(client));
+        }
+        answer
     }
 
     /// All or nothing. A dropped future rolls back.
@@ -185,6 +199,14 @@ impl Pg {
 
     pub(crate) fn close(&self) {
         self.pool.close();
+    }
+}
+
+/// Whether an error means the end of the connection. The server says so a moment before it closes.
+fn is_lost(client: &ClientWrapper, error: &StoreError) -> bool {
+    match error {
+        StoreError::Unavailable(words) => client.is_closed() || words.contains("(57P"),
+        _ => false,
     }
 }
 

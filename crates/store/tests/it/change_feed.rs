@@ -1,0 +1,145 @@
+use super::*;
+use std::time::{Duration, Instant};
+use store::key_hash;
+use testkit::{eventually, on_both_databases};
+
+/// Fails unless `seen` becomes true within the second that is promised.
+async fn within_a_second(what: &str, seen: impl Fn() -> bool) {
+    let started = Instant::now();
+    eventually(what, || async { seen().then_some(()) }).await;
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(1), "{what} took {took:?}");
+}
+
+on_both_databases! {
+    async fn plain_sql_is_live_within_a_second(test: TestDb) {
+        let db = open(&test).await;
+        let here = Following::start(&db).await;
+        let there = match test.is_postgres() {
+            true => Some(Following::start(&open(&test).await).await),
+            false => None,
+        };
+        let nodes: Vec<&Following> = std::iter::once(&here).chain(&there).collect();
+        let everywhere = |seen: &dyn Fn(&Live) -> bool| nodes.iter().all(|node| seen(&node.live));
+        test.execute("INSERT INTO abilities (model_name, ratio) VALUES ('m', 2)").await;
+        within_a_second("a new price", || everywhere(&|live| {
+            live.catalog.load().price("m").unwrap().is_some()
+        })).await;
+        test.execute("UPDATE abilities SET ratio = 3").await;
+        let three = "3".parse().ok();
+        within_a_second("a changed price", || everywhere(&|live| {
+            live.catalog.load().price("m").unwrap().unwrap().ratio == three
+        })).await;
+        test.execute("INSERT INTO channels (base_url, models, key) VALUES ('http://u', 'm', 'k')").await;
+        within_a_second("a new channel", || everywhere(&|live| {
+            live.catalog.load().candidates("default", "m").len() == 1
+        })).await;
+        test.execute("UPDATE channels SET status = 2").await;
+        within_a_second("a disabled channel", || everywhere(&|live| {
+            live.catalog.load().candidates("default", "m").is_empty()
+        })).await;
+        test.execute("DELETE FROM abilities").await;
+        within_a_second("a deleted price", || everywhere(&|live| {
+            live.catalog.load().price("m").unwrap().is_none()
+        })).await;
+        for node in std::iter::once(here).chain(there) {
+            node.stop().await;
+        }
+    }
+
+    async fn users_and_keys_are_forgotten_when_they_change(test: TestDb) {
+        let db = open(&test).await;
+        let following = Following::start(&db).await;
+        let identities = &following.live.identities;
+        let hash = key_hash("sk-1");
+        let ann = user(&db, "ann", 0).await;
+        key(&db, ann, "sk-1").await;
+        for sql in [
+            "UPDATE users SET status = 2",
+            "UPDATE tokens SET status = 2",
+            "UPDATE users SET ratio = 0.5",
+            "DELETE FROM tokens",
+        ] {
+            identities.by_key_hash(&hash).await.unwrap().unwrap();
+            test.execute(sql).await;
+            within_a_second(sql, || identities.cached(&hash).is_none()).await;
+        }
+        assert!(identities.by_key_hash(&hash).await.unwrap().is_none());
+        following.stop().await;
+    }
+
+    async fn money_is_not_a_change_of_configuration(test: TestDb) {
+        let db = open(&test).await;
+        let following = Following::start(&db).await;
+        let ann = user(&db, "ann", 0).await;
+        key(&db, ann, "sk-1").await;
+        let hash = key_hash("sk-1");
+        following.live.identities.by_key_hash(&hash).await.unwrap().unwrap();
+        test.execute("UPDATE users SET quota = 50, request_count = 1").await;
+        test.execute("UPDATE tokens SET used_quota = 50, remain_quota = 3").await;
+        test.execute("UPDATE channels SET used_quota = 50").await;
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        assert!(following.live.identities.cached(&hash).is_some());
+        following.stop().await;
+    }
+
+    async fn refreshing_makes_it_live_at_once(test: TestDb) {
+        let db = open(&test).await;
+        let following = Following::start(&db).await;
+        test.execute("INSERT INTO group_ratio (group_name, ratio) VALUES ('vip', 0.8)").await;
+        following.live.refresh().await.unwrap();
+        assert!(following.live.catalog.load().group_ratio("vip").is_some());
+        following.stop().await;
+    }
+
+    async fn many_changes_at_once_are_taken_in(test: TestDb) {
+        let db = open(&test).await;
+        let following = Following::start(&db).await;
+        let hash = key_hash("sk-1");
+        for n in 0..30 {
+            user(&db, &format!("user {n}"), 0).await;
+        }
+        key(&db, 1, "sk-1").await;
+        for _ in 0..100 {
+            db.execute("UPDATE users SET ratio = ratio + 1", &[]).await.unwrap();
+        }
+        let last = following.live.identities.by_key_hash(&hash).await.unwrap().unwrap();
+        assert_eq!(last.user_ratio, "101".parse().unwrap());
+        test.execute("UPDATE users SET ratio = 7").await;
+        let seven = "7".parse().unwrap();
+        eventually("the last change", || async {
+            let now = following.live.identities.by_key_hash(&hash).await.unwrap().unwrap();
+            (now.user_ratio == seven).then_some(())
+        }).await;
+        if !test.is_postgres() {
+            eventually("the changes to be removed", || async {
+                (test.i64("SELECT count(*) FROM config_changes").await == 0).then_some(())
+            }).await;
+        }
+        following.stop().await;
+    }
+}
+
+#[test]
+fn a_cut_connection_is_made_again() {
+    testkit::run(async {
+        let test = TestDb::postgres().await;
+        let db = open(&test).await;
+        let following = Following::start(&db).await;
+        for round in 1..4 {
+            test.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            )
+            .await;
+            let sql = format!("INSERT INTO abilities (model_name, ratio) VALUES ('m{round}', 2)");
+            test.execute(&sql).await;
+            let model = format!("m{round}");
+            within_a_second("a price set while nobody listened", || {
+                following.live.catalog.load().price(&model).unwrap().is_some()
+            })
+            .await;
+        }
+        following.stop().await;
+    });
+}

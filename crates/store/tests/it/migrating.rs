@@ -1,0 +1,78 @@
+use super::*;
+use store::{Engine, StoreError};
+use testkit::on_both_databases;
+
+on_both_databases! {
+    async fn many_starters_migrate_once(test: TestDb) {
+        let config = config(&test);
+        let (a, b, c) = tokio::join!(Db::open(&config), Db::open(&config), Db::open(&config));
+        for db in [a.unwrap(), b.unwrap(), c.unwrap()] {
+            assert!(db.pending_migrations().await.unwrap().is_empty());
+            assert!(db.migrate().await.unwrap().is_empty());
+        }
+        assert_eq!(test.i64("SELECT count(*) FROM schema_migrations").await, 1);
+    }
+
+    async fn what_is_pending_is_told_and_not_done(test: TestDb) {
+        let db = Db::open_unmigrated(&config(&test)).await.unwrap();
+        let pending = db.pending_migrations().await.unwrap();
+        assert_eq!(pending[0].version, 1);
+        assert!(pending[0].name.ends_with("/0001_paid_pass_through.sql"));
+        assert!(db.read("SELECT 1 FROM users", &[]).await.is_err());
+        assert_eq!(db.migrate().await.unwrap(), pending);
+        assert!(db.read("SELECT 1 FROM users", &[]).await.unwrap().is_empty());
+    }
+
+    async fn a_newer_or_changed_schema_is_refused(test: TestDb) {
+        drop(open(&test).await);
+        test.execute("INSERT INTO schema_migrations (version, name, sha256) VALUES (9, 'x', 'x')").await;
+        let newer = Db::open(&config(&test)).await;
+        assert!(matches!(newer, Err(StoreError::SchemaTooNew { found: 9, known: 1 })));
+        test.execute("DELETE FROM schema_migrations WHERE version = 9").await;
+        test.execute("UPDATE schema_migrations SET sha256 = 'x'").await;
+        let changed = Db::open(&config(&test)).await.unwrap_err().to_string();
+        assert!(changed.contains("0001_paid_pass_through.sql"), "{changed}");
+    }
+
+    async fn months_are_made_ahead(test: TestDb) {
+        let db = open(&test).await;
+        let (a, b) = tokio::join!(store::make_months(&db, NOW), store::make_months(&db, NOW));
+        a.unwrap();
+        b.unwrap();
+        store::make_months(&db, NOW).await.unwrap();
+        if db.engine() == Engine::Sqlite {
+            return;
+        }
+        let made = "SELECT count(*) FROM pg_class WHERE relkind = 'r'
+                    AND relname ~ '^(logs|holds)_(202611|202612|202701)$'";
+        assert_eq!(test.i64(made).await, 6);
+        // A line and a hold of this month go where they belong.
+        db.execute("INSERT INTO logs (user_id, type, created_at) VALUES (1, 'system', $1)",
+                   &[Value::Time(NOW)]).await.unwrap();
+        let ms = u128::try_from(NOW.0).unwrap();
+        let id = uuid::Uuid::from_u128(ms << 80 | 7 << 76 | 2 << 62);
+        db.execute("INSERT INTO holds (id, user_id, key_id, model_name, amount, price, deadline_at)
+                    VALUES ($1, 1, 1, 'm', 5, '{}', $2)",
+                   &[Value::Uuid(id), Value::Time(NOW)]).await.unwrap();
+        assert_eq!(test.i64("SELECT count(*) FROM logs_202611").await, 1);
+        assert_eq!(test.i64("SELECT count(*) FROM holds_202611").await, 1);
+    }
+}
+
+#[test]
+fn every_column_is_explained() {
+    testkit::run(async {
+        let test = TestDb::postgres().await;
+        drop(open(&test).await);
+        let bare = test
+            .query(
+                "SELECT c.relname, a.attname FROM pg_class c
+                 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+                   AND NOT c.relispartition AND c.relname <> 'schema_migrations'
+                   AND col_description(c.oid, a.attnum) IS NULL",
+            )
+            .await;
+        assert!(bare.is_empty(), "without a comment: {bare:?}");
+    });
+}

@@ -20,13 +20,18 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// shell's input is a pipe whose other end only we hold.
 const WATCHDOG: &str = r#"
 read -r _
-kill -INT "$1" 2>/dev/null
+server() { head -n 1 "$1/data/postmaster.pid" 2>/dev/null; }
 tries=0
-while [ -e "$2/data/postmaster.pid" ] && [ "$tries" -lt 100 ]; do
+while pid=$(server "$1") && [ -n "$pid" ] && [ "$tries" -lt 100 ]; do
+    kill -INT "$pid" 2>/dev/null
     tries=$((tries + 1)); sleep 0.1
 done
-[ -e "$2/data/postmaster.pid" ] && kill -QUIT "$1" 2>/dev/null
-rm -rf "$2"
+[ -n "$pid" ] && kill -QUIT "$pid" 2>/dev/null
+rm -rf "$1"
+# An initdb that was under way may have put something back.
+while [ -e "$1" ] && [ "$tries" -lt 130 ]; do
+    tries=$((tries + 1)); sleep 1; rm -rf "$1"
+done
 "#;
 
 /// A running cluster. It is stopped and removed when this is dropped, and also when the process
@@ -34,7 +39,7 @@ rm -rf "$2"
 pub struct Cluster {
     dir: PathBuf,
     port: u16,
-    server: Child,
+    server: Option<Child>,
     watchdog: Child,
 }
 
@@ -44,18 +49,11 @@ impl Cluster {
         let programs = install::postgres_programs()?;
         let owner = if install::is_root() { Some(install::unprivileged()?) } else { None };
         let dir = make_dir(owner)?;
-        init(&programs, dir.path(), owner)?;
-        let port = free_port()?;
-        let mut server = serve(&programs, dir.path(), port, owner)?;
-        let watchdog = match watch(server.id(), dir.path()) {
-            Ok(watchdog) => watchdog,
-            Err(error) => {
-                let _ = server.kill();
-                return Err(error);
-            }
-        };
-        // From here on the watchdog removes the directory.
-        let mut cluster = Self { dir: dir.keep(), port, server, watchdog };
+        let watchdog = watch(dir.path())?;
+        // From here on the watchdog removes the directory, whatever goes wrong.
+        let mut cluster = Self { dir: dir.keep(), port: free_port()?, server: None, watchdog };
+        init(&programs, &cluster.dir, owner)?;
+        cluster.server = Some(serve(&programs, &cluster.dir, cluster.port, owner)?);
         cluster.wait_ready()?;
         Ok(cluster)
     }
@@ -80,7 +78,8 @@ impl Cluster {
         let started = Instant::now();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         loop {
-            if let Some(status) = self.server.try_wait()? {
+            let ended = self.server.as_mut().map(Child::try_wait).transpose()?.flatten();
+            if let Some(status) = ended {
                 bail!("PostgreSQL ended with {status}\n{}", self.log());
             }
             if self.says_ready() && TcpStream::connect(address).is_ok() {
@@ -109,7 +108,9 @@ impl Drop for Cluster {
         if let Some(mut pipe) = self.watchdog.stdin.take() {
             let _ = pipe.write_all(b"stop\n");
         }
-        let _ = self.server.wait();
+        if let Some(server) = &mut self.server {
+            let _ = server.wait();
+        }
         let _ = self.watchdog.wait();
     }
 }
@@ -172,9 +173,9 @@ fn serve(programs: &Path, dir: &Path, port: u16, owner: Option<(u32, u32)>) -> R
         .context("cannot run postgres")
 }
 
-fn watch(server: u32, dir: &Path) -> Result<Child> {
+fn watch(dir: &Path) -> Result<Child> {
     Command::new("sh")
-        .args(["-c", WATCHDOG, "watchdog", &server.to_string()])
+        .args(["-c", WATCHDOG, "watchdog"])
         .arg(dir)
         .current_dir("/")
         .stdin(Stdio::piped())

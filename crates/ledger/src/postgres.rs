@@ -29,6 +29,12 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 /// How often a commit of unknown outcome is asked about while the server still works on it.
 const OUTCOME_PAUSE: Duration = Duration::from_millis(50);
 
+/// A lane finds a few rows by their keys, whatever the planner believes about young tables: without
+/// this, a table that was never analysed is joined by reading all of it. Plans are made once.
+const SESSION: &str = "SET enable_seqscan = off; SET enable_hashjoin = off;
+    SET enable_mergejoin = off; SET jit = off; SET plan_cache_mode = force_generic_plan;
+    SET synchronous_commit = on";
+
 const LOCK_USERS: &str = "SELECT id, username, quota, status = 1 AND deleted_at IS NULL
     FROM users WHERE id = ANY($1::bigint[]) FOR NO KEY UPDATE SKIP LOCKED";
 const LOCK_KEYS: &str = "SELECT id, remain_quota, unlimited_quota
@@ -270,6 +276,7 @@ impl Session {
     async fn open(db: &Db) -> Result<Self, StoreError> {
         // The driver ends by itself once the client is dropped.
         let (client, _driver) = db.dedicated_postgres().await?;
+        client.batch_execute(SESSION).await?;
         let statements = Statements::prepare(&client).await?;
         Ok(Self { client, statements })
     }

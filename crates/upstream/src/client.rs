@@ -289,3 +289,6 @@ fn stays_at(location: &str, base: &BaseUrl) -> bool {
         && uri.host().is_some_and(|host| host.eq_ignore_ascii_case(base.host()))
         && port == base.port()
 }
+
+#[cfg(test)]
+mod tests;

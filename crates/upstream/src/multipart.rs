@@ -157,11 +157,15 @@ impl Part {
         let mut part = Self { name: None, is_plain: true };
         for line in text.split("\r\n").filter(|line| !line.is_empty()) {
             // A folded line continues the one before: few readers agree on what it says.
-            if line.starts_with([' ', '\t']) || line.contains(['\r', '\n', '\0']) {
+            if line.starts_with([' ', '\t']) || line.contains(['\r', '\n']) {
                 return Err(MultipartError::Malformed);
             }
             let (key, value) = line.split_once(':').ok_or(MultipartError::Malformed)?;
-            match key.trim().to_ascii_lowercase().as_str() {
+            let is_token = |b: u8| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&b);
+            if !key.bytes().all(is_token) || value.contains(char::is_control) {
+                return Err(MultipartError::Malformed);
+            }
+            match key.to_ascii_lowercase().as_str() {
                 "content-disposition" if part.name.is_some() => {
                     return Err(MultipartError::Malformed);
                 }

@@ -1,1 +1,141 @@
+use super::*;
+use proptest::prelude::*;
 
+const TYPE: &str = "multipart/form-data; boundary=XX";
+
+fn form(parts: &[(&str, &str)]) -> Vec<u8> {
+    let mut body = String::new();
+    for (headers, value) in parts {
+        body.push_str(&format!("--XX\r\n{headers}\r\n\r\n{value}\r\n"));
+    }
+    body.push_str("--XX--\r\n");
+    body.into_bytes()
+}
+
+fn model(parts: &[(&str, &str)]) -> Result<String, MultipartError> {
+    field(TYPE, &form(parts), "model").map(|field| field.text)
+}
+
+const MODEL: &str = "Content-Disposition: form-data; name=\"model\"";
+const FILE: &str = "Content-Disposition: form-data; name=\"file\"; filename=\"a;b\\\\.wav\"\r\n\
+    Content-Type: audio/wav";
+
+#[test]
+fn finds_the_model() {
+    assert_eq!(model(&[(FILE, "RIFF\r\n--X\r\n"), (MODEL, "whisper-1")]), Ok("whisper-1".into()));
+    let plain = "content-disposition: FORM-DATA; name=model\r\nContent-Type: text/plain";
+    assert_eq!(model(&[(plain, "字")]), Ok("字".into()));
+    assert_eq!(model(&[(MODEL, "")]), Ok(String::new()));
+    assert!(is_form("Multipart/Form-Data; boundary=x") && !is_form("multipart/mixed"));
+}
+
+#[test]
+fn refuses_what_can_be_read_in_two_ways() {
+    use MultipartError::{Duplicate, Malformed, Missing, NotText};
+    assert_eq!(model(&[(FILE, "x")]), Err(Missing("model")));
+    assert_eq!(model(&[(MODEL, "a"), (MODEL, "b")]), Err(Duplicate("model")));
+    let array = "Content-Disposition: form-data; name=\"model[]\"";
+    assert_eq!(model(&[(MODEL, "a"), (array, "b")]), Err(Duplicate("model")));
+    for headers in [
+        "Content-Disposition: form-data; name=\"model\"; filename=\"x\"",
+        "Content-Disposition: form-data; name=\"model\"\r\nContent-Transfer-Encoding: base64",
+        array,
+    ] {
+        assert_eq!(model(&[(headers, "a")]), Err(NotText("model")), "{headers}");
+    }
+    for headers in [
+        "Content-Disposition: form-data; name=\"model\"; name=\"x\"",
+        "Content-Disposition: form-data; name=\"x\"; name*=utf-8''model",
+        "Content-Disposition: form-data; name=\"x\"\r\nContent-Disposition: form-data; name=model",
+        "Content-Disposition: form-data;\r\n name=\"model\"",
+        "Content-Disposition: form-data; name=\"model",
+        "Content-Disposition: attachment; name=\"model\"",
+        "no colon",
+    ] {
+        assert_eq!(model(&[(headers, "a")]), Err(Malformed), "{headers}");
+    }
+    assert_eq!(model(&[(MODEL, &"x".repeat(2000))]), Err(NotText("model")));
+}
+
+#[test]
+fn refuses_stray_delimiters_and_broken_ends() {
+    let whole = String::from_utf8(form(&[(FILE, "x"), (MODEL, "m")])).unwrap();
+    for body in [
+        whole.replace("\r\n--XX--", "\n--XX--"),
+        whole.replace("\r\n\r\nx\r\n--XX", "\r\n\r\n--XX"),
+        whole.replace("x\r\n", "x--XX\r\n"),
+        whole.replace("--XX--\r\n", "--XX"),
+        whole.replace("--XX--\r\n", ""),
+        whole.replace("--XX--\r\n", "--XXY\r\n"),
+        whole.clone() + "--XX\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nn\r\n--XX--",
+        format!("preamble\r\n{whole}"),
+        String::new(),
+    ] {
+        assert_eq!(field(TYPE, body.as_bytes(), "model"), Err(MultipartError::Malformed), "{body}");
+    }
+}
+
+#[test]
+fn reads_the_boundary() {
+    let read = |content_type: &str| boundary(content_type);
+    assert_eq!(read("multipart/form-data; charset=utf-8; Boundary=\"a b:c\""), Ok("a b:c".into()));
+    for content_type in [
+        "multipart/form-data",
+        "multipart/mixed; boundary=x",
+        "multipart/form-data; boundary=",
+        "multipart/form-data; boundary=\"a ",
+        "multipart/form-data; boundary=\"a \"",
+        "multipart/form-data; boundary=a; boundary=b",
+        "multipart/form-data; boundary=a\"b",
+    ] {
+        assert_eq!(read(content_type), Err(MultipartError::Boundary), "{content_type}");
+    }
+    assert!(read(&format!("multipart/form-data; boundary={}", "x".repeat(71))).is_err());
+}
+
+#[test]
+fn maps_a_model() {
+    let body = form(&[(FILE, "\u{0}\u{1}"), (MODEL, "old"), (FILE, "y")]);
+    let found = field(TYPE, &body, "model").unwrap();
+    let mapped = replace(&body, &found, "newer").unwrap();
+    assert_eq!(mapped, form(&[(FILE, "\u{0}\u{1}"), (MODEL, "newer"), (FILE, "y")]));
+    assert_eq!(replace(&body, &found, "a\r\n--XX"), Err(MultipartError::Malformed));
+}
+
+/// What the multer crate reads, for comparison.
+fn multer_reads(body: Vec<u8>) -> Option<Vec<String>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let stream = futures_util::stream::once(async { Ok::<_, std::io::Error>(body) });
+        let mut form = multer::Multipart::new(stream, "XX");
+        let mut models = Vec::new();
+        while let Some(field) = form.next_field().await.ok()? {
+            let is_model = field.name() == Some("model");
+            let text = field.bytes().await.ok()?;
+            if is_model {
+                models.push(String::from_utf8(text.to_vec()).ok()?);
+            }
+        }
+        Some(models)
+    })
+}
+
+proptest! {
+    #[test]
+    fn agrees_with_another_reader(
+        parts in prop::collection::vec((any::<bool>(), "[ -~é\r\n]{0,20}"), 0..5),
+        noise in prop::option::of((any::<usize>(), any::<u8>())),
+    ) {
+        let parts: Vec<_> =
+            parts.iter().map(|(m, v)| (if *m { MODEL } else { FILE }, v.as_str())).collect();
+        let mut body = form(&parts);
+        if let Some((at, byte)) = noise {
+            let at = at % body.len();
+            body[at] = byte;
+        }
+        // What the other one refuses does no harm: an upstream like it refuses the request.
+        if let (Ok(found), Some(theirs)) = (field(TYPE, &body, "model"), multer_reads(body.clone())) {
+            prop_assert_eq!(theirs, vec![found.text]);
+        }
+    }
+}

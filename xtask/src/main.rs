@@ -28,6 +28,9 @@ enum Chore {
         /// Leave out what takes long: the fuzz targets and cargo-deny
         #[arg(long)]
         fast: bool,
+        /// Install cargo-deny into target/tools when it is not here (two minutes or three)
+        #[arg(long, conflicts_with = "fast")]
+        install_deny: bool,
         /// Run only the tests whose name contains this (and nothing but tests)
         #[arg(long, value_name = "NAME")]
         filter: Option<String>,
@@ -55,7 +58,10 @@ fn main() -> ExitCode {
 fn run(chore: Chore) -> Result<ExitCode> {
     let root = workspace_root()?;
     match chore {
-        Chore::Test { fast, filter } => steps::test(&root, fast, filter.as_deref()),
+        Chore::Test { fast, install_deny, filter } => {
+            let filter = filter.as_deref();
+            steps::test(&root, steps::Flags { fast, install_deny, filter })
+        }
         Chore::Pg { command } => with_cluster(&command),
         Chore::Tidy => tidy::run(&root),
     }

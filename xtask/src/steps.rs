@@ -1,6 +1,6 @@
 //! The one test command: every check in order, stopping at the first that fails.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -12,11 +12,25 @@ use crate::tidy;
 /// How long each fuzz target runs.
 const FUZZ_SECONDS: &str = "10";
 
+/// What is installed when asked for.
+const DENY: &str = "cargo-deny@0.20.2";
+
+/// What to run of it all.
+#[derive(Debug, Clone, Copy)]
+pub struct Flags<'a> {
+    /// Leave out what takes long.
+    pub fast: bool,
+    /// Install cargo-deny when it is not here.
+    pub install_deny: bool,
+    /// Run only the tests of this name.
+    pub filter: Option<&'a str>,
+}
+
 /// Runs everything (or, with `filter`, the tests of that name alone).
-pub fn test(root: &Path, fast: bool, filter: Option<&str>) -> Result<ExitCode> {
+pub fn test(root: &Path, flags: Flags<'_>) -> Result<ExitCode> {
     let started = Instant::now();
     let mut report = Report::default();
-    let failed = run_all(root, fast, filter, &mut report).err();
+    let failed = run_all(root, flags, &mut report).err();
     let seconds = started.elapsed().as_secs();
     println!();
     for line in &report.lines {
@@ -55,8 +69,8 @@ impl Report {
     }
 }
 
-fn run_all(root: &Path, fast: bool, filter: Option<&str>, report: &mut Report) -> Result<()> {
-    if filter.is_none() {
+fn run_all(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {
+    if flags.filter.is_none() {
         report.step("tidy", || tidy::check(root))?;
         report.step("format", || cargo(root, &["fmt", "--all", "--check"], &[]))?;
         report.step("clippy", || {
@@ -74,12 +88,12 @@ fn run_all(root: &Path, fast: bool, filter: Option<&str>, report: &mut Report) -
     let env = cluster.as_ref().map(Cluster::env).unwrap_or_default();
     report.step("tests", || {
         let mut arguments = vec!["test", "--workspace"];
-        arguments.extend(filter);
+        arguments.extend(flags.filter);
         cargo(root, &arguments, &env)
     })?;
-    if filter.is_none() {
+    if flags.filter.is_none() {
         client_test(root, &env, report)?;
-        slow_checks(root, fast, report)?;
+        slow_checks(root, flags, report)?;
     }
     report.step("stop the cluster", || {
         drop(cluster.take());
@@ -100,9 +114,9 @@ fn client_test(root: &Path, env: &[(&str, String)], report: &mut Report) -> Resu
     })
 }
 
-fn slow_checks(root: &Path, fast: bool, report: &mut Report) -> Result<()> {
+fn slow_checks(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {
     let fuzz = root.join("fuzz/run.sh");
-    if fast {
+    if flags.fast {
         report.skip("fuzz targets", "--fast");
         report.skip("cargo-deny", "--fast");
         return Ok(());
@@ -114,27 +128,55 @@ fn slow_checks(root: &Path, fast: bool, report: &mut Report) -> Result<()> {
     } else {
         report.skip("fuzz targets", "fuzz/run.sh is not there");
     }
-    if has_cargo_deny() {
-        return report.step("cargo-deny", || deny(root));
+    deny_check(root, flags.install_deny, report)
+}
+
+/// Dependencies: licences, sources, bans and advisories.
+fn deny_check(root: &Path, install: bool, report: &mut Report) -> Result<()> {
+    let name = "cargo-deny";
+    if install && find_deny(root).is_none() {
+        println!("\n==> {name}: installing it into target/tools");
+        let tools = tools(root);
+        let mut command = Command::new("cargo");
+        // Unoptimised: it runs for two seconds, and optimising it takes minutes.
+        command.args(["install", "--quiet", "--locked", "--debug", "--root"]).arg(&tools);
+        if let Err(error) = run(command.arg(DENY).current_dir(root)) {
+            println!("note: {error:#}");
+        }
     }
-    // Building it takes longer than everything else here together.
-    report.skip("cargo-deny", "not installed (cargo install --locked cargo-deny)");
-    Ok(())
+    match find_deny(root) {
+        Some(program) => report.step(name, || deny(root, &program)),
+        None => {
+            let how = format!("not installed (cargo install --locked {DENY}, or --install-deny)");
+            report.skip(name, &how);
+            Ok(())
+        }
+    }
 }
 
-fn has_cargo_deny() -> bool {
-    let version = Command::new("cargo").args(["deny", "--version"]).output();
-    version.is_ok_and(|output| output.status.success())
+fn tools(root: &Path) -> PathBuf {
+    root.join("target/tools")
 }
 
-fn deny(root: &Path) -> Result<()> {
-    cargo(root, &["deny", "check", "bans", "licenses", "sources"], &[])?;
+fn find_deny(root: &Path) -> Option<PathBuf> {
+    let places = [tools(root).join("bin/cargo-deny"), PathBuf::from("cargo-deny")];
+    places.into_iter().find(|program| {
+        let version = Command::new(program).arg("--version").output();
+        version.is_ok_and(|output| output.status.success())
+    })
+}
+
+fn deny(root: &Path, program: &Path) -> Result<()> {
+    let check = ["--log-level", "error", "check", "bans", "licenses", "sources"];
+    run(Command::new(program).args(check).current_dir(root))?;
     // The advisory database comes over the network, and a test run must do without one.
-    if cargo(root, &["deny", "fetch", "db"], &[]).is_err() {
+    let fetched =
+        run(Command::new("timeout").arg("60").arg(program).args(["fetch", "db"]).current_dir(root));
+    if fetched.is_err() {
         println!("note: the advisory database could not be fetched; advisories are not checked");
         return Ok(());
     }
-    cargo(root, &["deny", "check", "advisories"], &[])
+    run(Command::new(program).args(["check", "--disable-fetch", "advisories"]).current_dir(root))
 }
 
 fn cargo(root: &Path, arguments: &[&str], env: &[(&str, String)]) -> Result<()> {

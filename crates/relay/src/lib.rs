@@ -1,1 +1,152 @@
-//! relay
+//! The data plane: from a client's request to its settled reply.
+//!
+//! [`Relay::handle`] answers everything under `/pass/` and `/v1/`. `walk.rs` is the place to begin
+//! reading: one function calls the phases in order. What is absent here: no SQL but two reads of a
+//! balance, no status codes of our own (`web` has the table), no retries of anything that may have
+//! been sent, no parsing and rewriting of bodies.
+
+mod billing;
+mod breaker;
+mod call;
+mod carry;
+mod channels;
+mod choose;
+mod config;
+mod deal;
+mod deliver;
+mod faults;
+mod flow;
+mod idempotency;
+mod identify;
+mod inflate;
+mod inlet;
+mod limits;
+mod memory;
+mod metrics;
+mod models;
+mod prepared;
+mod record;
+mod reply;
+mod route;
+mod send;
+mod surface;
+mod verdict;
+mod walk;
+
+pub use breaker::{BreakerConfig, BreakerState};
+pub use channels::ChannelHealth;
+pub use config::RelayConfig;
+
+use domain::Clock;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use ledger::Ledger;
+use prometheus_client::registry::Registry;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+use store::{Db, Live, Sealer};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+use web::Body;
+
+/// The data plane of this process.
+pub struct Relay {
+    config: RelayConfig,
+    db: Db,
+    live: Arc<Live>,
+    ledger: Ledger,
+    client: upstream::Client,
+    sealer: Sealer,
+    clock: Clock,
+    /// Work that goes on for clients that have gone.
+    jobs: TaskTracker,
+    /// Where that work runs: it is begun from destructors.
+    runtime: Handle,
+    channels: Arc<channels::Channels>,
+    limits: limits::RateLimits,
+    budget: Arc<memory::Budget>,
+    metrics: metrics::Metrics,
+    /// Zero of the rate limiter's clock, which must not jump with the wall's.
+    origin: Instant,
+}
+
+/// What the data plane works with.
+pub struct Parts {
+    /// The database.
+    pub db: Db,
+    /// Channels, prices and keys as they are now.
+    pub live: Arc<Live>,
+    /// The money.
+    pub ledger: Ledger,
+    /// The way out.
+    pub client: upstream::Client,
+    /// Seals kept replies.
+    pub sealer: Sealer,
+    /// The time.
+    pub clock: Clock,
+    /// Waited for at shutdown: what is settled after a client has gone runs here.
+    pub jobs: TaskTracker,
+}
+
+impl Relay {
+    /// Builds the data plane.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn new(config: RelayConfig, parts: Parts) -> Arc<Self> {
+        let Parts { db, live, ledger, client, sealer, clock, jobs } = parts;
+        Arc::new(Self {
+            channels: channels::Channels::new(config.breaker),
+            limits: limits::RateLimits::default(),
+            budget: memory::Budget::new(config.buffer_budget_bytes),
+            metrics: metrics::Metrics::default(),
+            origin: Instant::now(),
+            runtime: Handle::current(),
+            config,
+            db,
+            live,
+            ledger,
+            client,
+            sealer,
+            clock,
+            jobs,
+        })
+    }
+
+    /// Answers one request for a path under `/pass/` or `/v1/`. Dropping the future is what a
+    /// client that hangs up does: what is at stake by then is carried on as a tracked job.
+    pub fn handle(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Response<Body>> + Send + use<> {
+        let tie = Arc::new(carry::Tie::default());
+        let walk = walk::walk(Arc::clone(self), request, peer, Arc::clone(&tie));
+        carry::Carried::new(Arc::clone(self), tie, Box::pin(walk))
+    }
+
+    /// Makes the metrics part of what is scraped.
+    pub fn register(&self, registry: &mut Registry) {
+        let used_bytes = self.budget.used_bytes();
+        self.metrics.register(registry, &self.channels.open, used_bytes);
+    }
+
+    /// Where all channels stand that were called since the start.
+    #[must_use]
+    pub fn states(&self) -> Vec<ChannelHealth> {
+        self.channels.health()
+    }
+
+    /// Runs a job that shutdown waits for.
+    fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) {
+        self.jobs.spawn_on(job, &self.runtime);
+    }
+
+    /// Microseconds since the start.
+    fn now_us(&self) -> i64 {
+        i64::try_from(self.origin.elapsed().as_micros()).unwrap_or(i64::MAX)
+    }
+}

@@ -1,0 +1,100 @@
+//! `GET /v1/dashboard/billing/*`: balance and use, in the shape that clients of OpenAI ask for.
+//! Dollars are printed from integers: no float touches them.
+
+use domain::{Fault, Quota};
+use http::Response;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use store::{Db, Identity, Value};
+use web::Body;
+
+/// A key that never expires is shown as valid until the year 2100.
+const FOREVER_S: i64 = 4_102_444_800;
+
+#[derive(Serialize)]
+struct Subscription {
+    object: &'static str,
+    has_payment_method: bool,
+    soft_limit_usd: Box<RawValue>,
+    hard_limit_usd: Box<RawValue>,
+    system_hard_limit_usd: Box<RawValue>,
+    access_until: i64,
+}
+
+#[derive(Serialize)]
+struct Used {
+    object: &'static str,
+    /// In cents.
+    total_usage: Box<RawValue>,
+}
+
+/// What is left, and what was spent: of the key where it has a limit of its own, else of the user.
+struct Account {
+    left: Quota,
+    used: Quota,
+}
+
+/// `GET /v1/dashboard/billing/subscription`: what was there in all.
+pub(crate) async fn subscription(db: &Db, identity: &Identity) -> Result<Response<Body>, Fault> {
+    let account = account(db, identity).await?;
+    let all = i128::from(account.left.0) + i128::from(account.used.0);
+    let usd = || decimal(all, i128::from(Quota::PER_USD), 6);
+    Ok(web::json(&Subscription {
+        object: "billing_subscription",
+        has_payment_method: true,
+        soft_limit_usd: usd()?,
+        hard_limit_usd: usd()?,
+        system_hard_limit_usd: usd()?,
+        access_until: identity.expires_at.map_or(FOREVER_S, |at| at.0.div_euclid(1_000)),
+    }))
+}
+
+/// `GET /v1/dashboard/billing/usage`: what of it was spent.
+pub(crate) async fn usage(db: &Db, identity: &Identity) -> Result<Response<Body>, Fault> {
+    let account = account(db, identity).await?;
+    let cents = decimal(i128::from(account.used.0), i128::from(Quota::PER_USD / 100), 4)?;
+    Ok(web::json(&Used { object: "list", total_usage: cents }))
+}
+
+async fn account(db: &Db, identity: &Identity) -> Result<Account, Fault> {
+    const OF_USER: &str = "SELECT quota, used_quota FROM users WHERE id = $1";
+    const OF_KEY: &str = "SELECT remain_quota AS quota, used_quota FROM tokens WHERE id = $1";
+    let rows = if identity.unlimited {
+        db.read(OF_USER, &[Value::from(identity.user_id)]).await?
+    } else {
+        db.read(OF_KEY, &[Value::from(identity.key_id)]).await?
+    };
+    let row = rows.first().ok_or_else(crate::faults::bad_key)?;
+    Ok(Account { left: row.get("quota")?, used: row.get("used_quota")? })
+}
+
+/// `amount / unit` as a JSON number with up to `places` decimals, exact: `unit` divides a power
+/// of ten.
+fn decimal(amount: i128, unit: i128, places: u32) -> Result<Box<RawValue>, Fault> {
+    let scale = 10_i128.pow(places);
+    let scaled = amount * scale / unit;
+    let sign = if scaled < 0 { "-" } else { "" };
+    let (whole, rest) = (scaled.abs() / scale, scaled.abs() % scale);
+    let width = usize::try_from(places).unwrap_or(0);
+    let text = format!("{sign}{whole}.{rest:0width$}");
+    let text = text.trim_end_matches('0').trim_end_matches('.').to_owned();
+    RawValue::from_string(text).map_err(crate::faults::system)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dollars_are_exact() {
+        let usd = |quota: i64| decimal(i128::from(quota), 500_000, 6).unwrap().get().to_owned();
+        assert_eq!(usd(500_000), "1");
+        assert_eq!(usd(0), "0");
+        assert_eq!(usd(1), "0.000002");
+        assert_eq!(usd(-750_000), "-1.5");
+        assert_eq!(usd(i64::MAX), "18446744073709.551614");
+        let cents = |quota: i64| decimal(i128::from(quota), 5_000, 4).unwrap().get().to_owned();
+        assert_eq!(cents(500_000), "100");
+        assert_eq!(cents(1), "0.0002");
+    }
+}

@@ -1,0 +1,267 @@
+//! The circuit breaker of one channel: pure state, told the time by its caller.
+//!
+//! It counts only what is the upstream's own fault: no connection, no first byte in time, a
+//! status of 500 or above, a reply that breaks off. A status below 500 is an answer (429 says
+//! that this account is busy, which the client may know and wait for), and a client that hangs up
+//! says nothing about the upstream at all.
+
+/// How many slots the window is made of.
+const SLOTS: usize = 10;
+
+/// When a channel is left alone, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct BreakerConfig {
+    /// How far back outcomes count.
+    pub window_ms: i64,
+    /// Fewer calls than this in the window prove nothing.
+    pub min_calls: u32,
+    /// The share of failed calls that opens the breaker.
+    pub failure_percent: u32,
+    /// How long a channel is left alone at first. Every failed probe doubles it.
+    pub pause_ms: i64,
+    /// Up to this.
+    pub max_pause_ms: i64,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self {
+            window_ms: 60_000,
+            min_calls: 10,
+            failure_percent: 50,
+            pause_ms: 5_000,
+            max_pause_ms: 300_000,
+        }
+    }
+}
+
+/// Where a breaker stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Calls pass.
+    Closed,
+    /// The channel is left alone.
+    Open,
+    /// One call is finding out whether the upstream is back.
+    HalfOpen,
+}
+
+/// Whether a call may go to the channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// It may.
+    Call,
+    /// It may, and its outcome decides for the others.
+    Probe,
+    /// Not before so many milliseconds.
+    Refused { for_ms: i64 },
+}
+
+/// What a call said about the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    Good,
+    Bad,
+    /// Nothing: the client went away, or the call never got that far.
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    /// Which slice of time the counts are of.
+    number: i64,
+    calls: u32,
+    failures: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Closed,
+    Open { until_ms: i64 },
+    HalfOpen,
+}
+
+/// The breaker of one channel.
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    config: BreakerConfig,
+    slots: [Slot; SLOTS],
+    state: State,
+    pause_ms: i64,
+}
+
+impl Breaker {
+    pub(crate) fn new(config: BreakerConfig) -> Self {
+        Self {
+            config,
+            slots: [Slot::default(); SLOTS],
+            state: State::Closed,
+            pause_ms: config.pause_ms,
+        }
+    }
+
+    /// Asks for one call. A probe has to be answered with [`Breaker::note`].
+    pub(crate) fn enter(&mut self, now_ms: i64) -> Entry {
+        match self.state {
+            State::Closed => Entry::Call,
+            State::Open { until_ms } if now_ms >= until_ms => {
+                self.state = State::HalfOpen;
+                Entry::Probe
+            }
+            State::Open { until_ms } => Entry::Refused { for_ms: until_ms - now_ms },
+            State::HalfOpen => Entry::Refused { for_ms: 1_000 },
+        }
+    }
+
+    /// Takes in the outcome of a call that [`Breaker::enter`] let pass.
+    pub(crate) fn note(&mut self, now_ms: i64, entry: Entry, health: Health) {
+        match (entry, health) {
+            (Entry::Probe, Health::Good) => {
+                self.slots = [Slot::default(); SLOTS];
+                self.pause_ms = self.config.pause_ms;
+                self.state = State::Closed;
+            }
+            (Entry::Probe, Health::Bad) => {
+                self.pause_ms = self.pause_ms.saturating_mul(2).min(self.config.max_pause_ms);
+                self.state = State::Open { until_ms: now_ms + self.pause_ms };
+            }
+            // A probe that found out nothing: the next call is the probe.
+            (Entry::Probe, Health::Unknown) => self.state = State::Open { until_ms: now_ms },
+            (Entry::Call, Health::Good | Health::Bad) => {
+                self.count(now_ms, health == Health::Bad);
+                // Calls that began before the breaker opened may end at any time.
+                if matches!(self.state, State::Closed) && self.has_failed(now_ms) {
+                    self.state = State::Open { until_ms: now_ms + self.pause_ms };
+                }
+            }
+            (Entry::Call, Health::Unknown) | (Entry::Refused { .. }, _) => {}
+        }
+    }
+
+    pub(crate) const fn state(&self) -> BreakerState {
+        match self.state {
+            State::Closed => BreakerState::Closed,
+            State::Open { .. } => BreakerState::Open,
+            State::HalfOpen => BreakerState::HalfOpen,
+        }
+    }
+
+    fn slot_number(&self, now_ms: i64) -> i64 {
+        now_ms / (self.config.window_ms / SLOTS as i64).max(1)
+    }
+
+    fn count(&mut self, now_ms: i64, failed: bool) {
+        let number = self.slot_number(now_ms);
+        let index = usize::try_from(number.rem_euclid(SLOTS as i64)).unwrap_or(0);
+        let slot = &mut self.slots[index];
+        if slot.number != number {
+            *slot = Slot { number, ..Slot::default() };
+        }
+        slot.calls = slot.calls.saturating_add(1);
+        slot.failures = slot.failures.saturating_add(u32::from(failed));
+    }
+
+    fn has_failed(&self, now_ms: i64) -> bool {
+        let oldest = self.slot_number(now_ms) - SLOTS as i64 + 1;
+        let fresh = self.slots.iter().filter(|slot| slot.number >= oldest);
+        let (calls, failures) = fresh.fold((0_u64, 0_u64), |(calls, failures), slot| {
+            (calls + u64::from(slot.calls), failures + u64::from(slot.failures))
+        });
+        calls >= u64::from(self.config.min_calls)
+            && failures > 0
+            && failures * 100 >= calls * u64::from(self.config.failure_percent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: BreakerConfig = BreakerConfig {
+        window_ms: 10_000,
+        min_calls: 4,
+        failure_percent: 50,
+        pause_ms: 1_000,
+        max_pause_ms: 3_000,
+    };
+
+    fn fed(outcomes: &[(i64, Health)]) -> Breaker {
+        let mut breaker = Breaker::new(CONFIG);
+        for &(now_ms, health) in outcomes {
+            let entry = breaker.enter(now_ms);
+            breaker.note(now_ms, entry, health);
+        }
+        breaker
+    }
+
+    fn opened() -> Breaker {
+        fed(&[(0, Health::Bad), (1, Health::Bad), (2, Health::Bad), (3, Health::Bad)])
+    }
+
+    #[test]
+    fn a_single_error_changes_nothing() {
+        assert_eq!(fed(&[(0, Health::Bad)]).state(), BreakerState::Closed);
+        let three = [(0, Health::Bad), (1, Health::Bad), (2, Health::Bad)];
+        assert_eq!(fed(&three).state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn opens_at_the_rate_and_not_below() {
+        use Health::{Bad, Good};
+        let below = [(0, Good), (1, Good), (2, Good), (3, Bad), (4, Bad)];
+        assert_eq!(fed(&below).state(), BreakerState::Closed);
+        let at = [(0, Good), (1, Good), (2, Bad), (3, Bad)];
+        assert_eq!(fed(&at).state(), BreakerState::Open);
+    }
+
+    #[test]
+    fn clients_that_hang_up_never_open_it() {
+        let outcomes: Vec<_> = (0..100).map(|ms| (ms, Health::Unknown)).collect();
+        assert_eq!(fed(&outcomes).state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn old_failures_leave_the_window() {
+        use Health::{Bad, Good};
+        let spread = [(0, Bad), (1, Bad), (2, Bad), (12_000, Bad), (12_001, Good)];
+        assert_eq!(fed(&spread).state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn one_probe_decides() {
+        let mut breaker = opened();
+        assert_eq!(breaker.enter(4), Entry::Refused { for_ms: 999 });
+        assert_eq!(breaker.enter(1_003), Entry::Probe);
+        assert!(matches!(breaker.enter(1_004), Entry::Refused { .. }));
+        breaker.note(1_005, Entry::Probe, Health::Good);
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert_eq!(breaker.enter(1_006), Entry::Call);
+    }
+
+    #[test]
+    fn failed_probes_wait_longer_up_to_a_limit() {
+        let mut breaker = opened();
+        let mut now = 1_003;
+        for pause in [2_000, 3_000, 3_000] {
+            assert_eq!(breaker.enter(now), Entry::Probe);
+            breaker.note(now, Entry::Probe, Health::Bad);
+            assert_eq!(breaker.enter(now), Entry::Refused { for_ms: pause });
+            now += pause;
+        }
+    }
+
+    #[test]
+    fn a_probe_that_found_out_nothing_is_followed_by_another() {
+        let mut breaker = opened();
+        assert_eq!(breaker.enter(1_003), Entry::Probe);
+        breaker.note(1_004, Entry::Probe, Health::Unknown);
+        assert_eq!(breaker.enter(1_004), Entry::Probe);
+    }
+
+    #[test]
+    fn late_outcomes_of_earlier_calls_do_not_close_it() {
+        let mut breaker = opened();
+        breaker.note(10, Entry::Call, Health::Good);
+        assert_eq!(breaker.state(), BreakerState::Open);
+    }
+}

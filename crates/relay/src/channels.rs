@@ -1,0 +1,248 @@
+//! What this process knows about each channel beyond its row: breaker, calls at work.
+
+use crate::breaker::{Breaker, Entry, Health};
+use crate::choose::{Candidate, choose};
+use crate::prepared::Prepared;
+use crate::{BreakerConfig, BreakerState, RelayConfig};
+use arc_swap::ArcSwapOption;
+use domain::{ChannelId, Fault};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
+use store::Channel;
+
+/// Label of the metric that shows which channels are left alone.
+pub(crate) type ChannelLabel = [(&'static str, String); 1];
+
+/// All channels that were ever called.
+#[derive(Debug)]
+pub(crate) struct Channels {
+    config: BreakerConfig,
+    /// Zero of the breakers' clock: it must not jump with the wall's.
+    origin: Instant,
+    known: RwLock<HashMap<ChannelId, Arc<Known>>>,
+    /// 1 while a channel is left alone.
+    pub(crate) open: Family<ChannelLabel, Gauge>,
+}
+
+#[derive(Debug)]
+struct Known {
+    id: ChannelId,
+    breaker: Mutex<Breaker>,
+    in_flight: AtomicU32,
+    /// The row as it was read last.
+    prepared: ArcSwapOption<Prepared>,
+}
+
+/// Where one channel stands.
+#[derive(Clone, Copy, Debug)]
+pub struct ChannelHealth {
+    /// Which.
+    pub channel_id: ChannelId,
+    /// Its breaker.
+    pub breaker: BreakerState,
+    /// Calls at work.
+    pub in_flight: u32,
+}
+
+/// Why a channel can't be called now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Busy {
+    /// When to ask again.
+    pub for_ms: i64,
+}
+
+/// One call at work on a channel. What it says about the upstream's health is told at its end.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    channels: Arc<Channels>,
+    known: Arc<Known>,
+    /// `None` when the breaker is not asked for this channel.
+    entry: Option<Entry>,
+    health: Health,
+}
+
+impl Channels {
+    pub(crate) fn new(config: BreakerConfig) -> Arc<Self> {
+        let (known, open) = (RwLock::default(), Family::default());
+        Arc::new(Self { config, origin: Instant::now(), known, open })
+    }
+
+    /// Begins a call, if the channel's limit of calls at one time and (with `auto_ban`) its
+    /// breaker let it.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        id: ChannelId,
+        limit: Option<u32>,
+        auto_ban: bool,
+    ) -> Result<Attempt, Busy> {
+        let known = self.known(id);
+        let before = known.in_flight.fetch_add(1, Ordering::Relaxed);
+        // From here on `attempt` gives the place back.
+        let mut attempt =
+            Attempt { channels: Arc::clone(self), known, entry: None, health: Health::Unknown };
+        if limit.is_some_and(|limit| before >= limit) {
+            return Err(Busy { for_ms: 1_000 });
+        }
+        if auto_ban {
+            let mut breaker = lock(&attempt.known.breaker);
+            match breaker.enter(self.now_ms()) {
+                Entry::Refused { for_ms } => return Err(Busy { for_ms }),
+                entry => attempt.entry = Some(entry),
+            }
+        }
+        Ok(attempt)
+    }
+
+    /// Chooses a channel that can be called now. What can't joins `excluded`; if nothing is left,
+    /// the answer is when to ask again.
+    pub(crate) fn pick(
+        self: &Arc<Self>,
+        candidates: &[Arc<Channel>],
+        excluded: &mut Vec<ChannelId>,
+    ) -> Result<(Arc<Channel>, Attempt), Busy> {
+        let mut soonest = None;
+        while let Some(channel) = choose(candidates, excluded, |n| rand::random_range(0..n)) {
+            match self.enter(channel.id, channel.setting.concurrency, channel.auto_ban) {
+                Ok(attempt) => return Ok((Arc::clone(channel), attempt)),
+                Err(Busy { for_ms }) => {
+                    soonest = Some(soonest.map_or(for_ms, |ms: i64| ms.min(for_ms)));
+                    excluded.push(channel.id);
+                }
+            }
+        }
+        Err(Busy { for_ms: soonest.unwrap_or(5_000) })
+    }
+
+    /// Where all channels stand that were ever called.
+    pub(crate) fn health(&self) -> Vec<ChannelHealth> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = known
+            .values()
+            .map(|known| ChannelHealth {
+                channel_id: known.id,
+                breaker: lock(&known.breaker).state(),
+                in_flight: known.in_flight.load(Ordering::Relaxed),
+            })
+            .collect();
+        all.sort_by_key(|health| health.channel_id);
+        all
+    }
+
+    fn known(&self, id: ChannelId) -> Arc<Known> {
+        let read = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = read.get(&id) {
+            return Arc::clone(known);
+        }
+        drop(read);
+        let mut write = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || {
+            let breaker = Mutex::new(Breaker::new(self.config));
+            let (in_flight, prepared) = (AtomicU32::new(0), ArcSwapOption::empty());
+            Arc::new(Known { id, breaker, in_flight, prepared })
+        };
+        Arc::clone(write.entry(id).or_insert_with(fresh))
+    }
+
+    fn now_ms(&self) -> i64 {
+        i64::try_from(self.origin.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+impl Candidate for Arc<Channel> {
+    fn id(&self) -> ChannelId {
+        self.id
+    }
+
+    fn priority(&self) -> i64 {
+        self.priority
+    }
+
+    fn weight(&self) -> u32 {
+        self.weight
+    }
+}
+
+impl Attempt {
+    /// The channel, ready to be called. Read once for each version of its row.
+    pub(crate) fn prepared(
+        &self,
+        channel: &Arc<Channel>,
+        config: &RelayConfig,
+    ) -> Result<Arc<Prepared>, Fault> {
+        let last = self.known.prepared.load_full();
+        if let Some(prepared) = last.filter(|last| Arc::ptr_eq(&last.channel, channel)) {
+            return Ok(prepared);
+        }
+        let prepared = Arc::new(Prepared::read(channel, config)?);
+        self.known.prepared.store(Some(Arc::clone(&prepared)));
+        Ok(prepared)
+    }
+
+    /// The upstream answered.
+    pub(crate) const fn good(&mut self) {
+        self.health = Health::Good;
+    }
+
+    /// The upstream failed, by its own fault.
+    pub(crate) const fn bad(&mut self) {
+        self.health = Health::Bad;
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.known.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let Some(entry) = self.entry else { return };
+        let mut breaker = lock(&self.known.breaker);
+        let before = breaker.state();
+        breaker.note(self.channels.now_ms(), entry, self.health);
+        let after = breaker.state();
+        drop(breaker);
+        if before != after {
+            let label = [("channel_id", self.known.id.to_string())];
+            let open = i64::from(after == BreakerState::Open);
+            self.channels.open.get_or_create(&label).set(open);
+            tracing::warn!(
+                target: "custompass",
+                event = "channel_breaker",
+                channel_id = self.known.id.0,
+                state = ?after,
+            );
+        }
+    }
+}
+
+fn lock(breaker: &Mutex<Breaker>) -> std::sync::MutexGuard<'_, Breaker> {
+    breaker.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_given_back_and_limits_kept() {
+        let channels = Channels::new(BreakerConfig::default());
+        let one = channels.enter(ChannelId(1), Some(1), true).unwrap();
+        assert!(channels.enter(ChannelId(1), Some(1), true).is_err());
+        assert!(channels.enter(ChannelId(2), Some(1), true).is_ok());
+        drop(one);
+        assert!(channels.enter(ChannelId(1), Some(1), true).is_ok());
+        assert!(channels.health().iter().all(|health| health.in_flight == 0));
+    }
+
+    #[test]
+    fn failures_close_the_door_only_with_auto_ban() {
+        let channels = Channels::new(BreakerConfig { min_calls: 2, ..BreakerConfig::default() });
+        for _ in 0..2 {
+            channels.enter(ChannelId(1), None, true).unwrap().bad();
+            channels.enter(ChannelId(2), None, false).unwrap().bad();
+        }
+        assert!(channels.enter(ChannelId(1), None, true).is_err());
+        assert!(channels.enter(ChannelId(2), None, false).is_ok());
+    }
+}

@@ -1,0 +1,93 @@
+//! What an operator can set, as plain values.
+
+use crate::BreakerConfig;
+use domain::NodeId;
+use http::HeaderName;
+use web::TrustedProxies;
+
+/// Bodies up to this size are collected without asking anybody: requests so that they can be sent
+/// twice, replies so that the charge can be told in a header.
+pub(crate) const SMALL_BODY_BYTES: usize = 64 * 1024;
+
+/// Settings of the data plane. Durations in milliseconds.
+#[derive(Clone, Debug)]
+pub struct RelayConfig {
+    /// This run of the process; it owns the idempotency claims made here.
+    pub node_id: NodeId,
+    /// The header that carries the caller's key to the upstream, where the channel names none.
+    pub user_token_header: HeaderName,
+    /// Whose word about their clients is believed.
+    pub trusted_proxies: TrustedProxies,
+    /// Refuse models without a price, instead of passing them free of charge.
+    pub refuse_unpriced: bool,
+    /// Largest request body, counted after decompression.
+    pub max_request_bytes: u64,
+    /// Requests at work at one time; above it 503.
+    pub max_in_flight: i64,
+    /// What all collected bodies above 64 KiB may take together; above it 503.
+    pub buffer_budget_bytes: usize,
+    /// A reply of a model priced by use is collected up to this size; a larger one flows.
+    pub max_collected_reply_bytes: usize,
+    /// A reply larger than this is not kept for a repeated `Idempotency-Key`.
+    pub max_kept_reply_bytes: usize,
+    /// How long a reply is kept for a repeated `Idempotency-Key`.
+    pub idempotency_ttl_ms: i64,
+    /// How long a client may pause within its request body.
+    pub request_idle_ms: u64,
+    /// How long connecting to an upstream may take.
+    pub connect_ms: u64,
+    /// How long an upstream may take to its first byte (`CUSTOM_PASS_HTTP_TIMEOUT`).
+    pub first_byte_ms: u64,
+    /// How long an upstream may pause within its reply.
+    pub idle_ms: u64,
+    /// How long a whole call may take.
+    pub total_ms: u64,
+    /// How long an upstream is read on when its client has gone (`CUSTOM_PASS_DRAIN_SECONDS`).
+    pub drain_ms: u64,
+    /// How much of it.
+    pub drain_bytes: u64,
+    /// How long a client waits for its settlement to become durable. After that its reply is cut;
+    /// the ledger goes on.
+    pub settle_wait_ms: u64,
+    /// How many further channels are tried while nothing has been sent.
+    pub failover_count: u32,
+    /// When a failing channel is left alone.
+    pub breaker: BreakerConfig,
+}
+
+impl RelayConfig {
+    /// The defaults, for this node.
+    #[must_use]
+    pub fn new(node_id: NodeId) -> Self {
+        const MIB: usize = 1024 * 1024;
+        Self {
+            node_id,
+            user_token_header: HeaderName::from_static("x-custom-token"),
+            trusted_proxies: TrustedProxies::default(),
+            refuse_unpriced: false,
+            max_request_bytes: 32 * MIB as u64,
+            max_in_flight: 20_000,
+            buffer_budget_bytes: 256 * MIB,
+            max_collected_reply_bytes: 8 * MIB,
+            max_kept_reply_bytes: MIB,
+            idempotency_ttl_ms: 25 * 3_600_000,
+            request_idle_ms: 30_000,
+            connect_ms: 10_000,
+            first_byte_ms: 30_000,
+            idle_ms: 120_000,
+            total_ms: 900_000,
+            drain_ms: 30_000,
+            drain_bytes: 64 * MIB as u64,
+            settle_wait_ms: 10_000,
+            failover_count: 3,
+            breaker: BreakerConfig::default(),
+        }
+    }
+
+    /// How long a hold must be left alone: longer than any call, its drain and its settlement.
+    pub(crate) fn hold_ms(&self) -> i64 {
+        let longest = [self.total_ms, self.first_byte_ms, self.drain_ms, self.settle_wait_ms];
+        let sum = longest.into_iter().fold(60_000_u64, u64::saturating_add);
+        i64::try_from(sum).unwrap_or(i64::MAX)
+    }
+}

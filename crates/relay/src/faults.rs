@@ -1,0 +1,170 @@
+//! What the data plane tells its callers, in both languages.
+
+use domain::{Fault, FaultKind};
+
+/// A request that can't be understood.
+pub(crate) fn invalid(zh: impl Into<String>, en: impl Into<String>) -> Fault {
+    Fault::new(FaultKind::InvalidRequest, zh, en)
+}
+
+pub(crate) fn precharge_said() -> Fault {
+    invalid("查询参数不允许包含 precharge", "the query may not say precharge")
+}
+
+pub(crate) fn model_missing() -> Fault {
+    invalid("请求中缺少 model 字段", "the request names no model")
+}
+
+pub(crate) fn no_key() -> Fault {
+    let (zh, en) = ("缺少 API 密钥", "no API key; send Authorization: Bearer sk-…");
+    Fault::new(FaultKind::Unauthenticated, zh, en)
+}
+
+pub(crate) fn bad_key() -> Fault {
+    Fault::new(FaultKind::Unauthenticated, "API 密钥无效", "the API key is not valid")
+}
+
+pub(crate) fn key_disabled() -> Fault {
+    Fault::new(FaultKind::Unauthenticated, "API 密钥已被禁用", "the API key is disabled")
+}
+
+pub(crate) fn key_expired() -> Fault {
+    Fault::new(FaultKind::Unauthenticated, "API 密钥已过期", "the API key has expired")
+}
+
+pub(crate) fn user_disabled() -> Fault {
+    Fault::new(FaultKind::Forbidden, "用户已被禁用", "the user is disabled")
+}
+
+pub(crate) fn address_not_allowed() -> Fault {
+    let (zh, en) = ("此密钥不允许从当前地址访问", "this key may not be used from this address");
+    Fault::new(FaultKind::Forbidden, zh, en)
+}
+
+pub(crate) fn model_not_allowed() -> Fault {
+    let (zh, en) = ("此密钥无权访问该模型", "this key may not call this model");
+    Fault::new(FaultKind::Forbidden, zh, en)
+}
+
+pub(crate) fn group_not_allowed() -> Fault {
+    let (zh, en) = ("当前分组无权访问该模型", "this model is not offered to this group");
+    Fault::new(FaultKind::Forbidden, zh, en)
+}
+
+pub(crate) fn rate_limited(seconds: u32) -> Fault {
+    Fault::new(FaultKind::RateLimited, "请求过于频繁, 请稍后重试", "too many requests, try later")
+        .retry_after(seconds)
+}
+
+pub(crate) fn overloaded() -> Fault {
+    Fault::new(FaultKind::Overloaded, "系统繁忙, 请稍后重试", "overloaded, try again")
+        .retry_after(1)
+}
+
+pub(crate) fn too_large(limit_bytes: u64) -> Fault {
+    Fault::new(
+        FaultKind::PayloadTooLarge,
+        format!("请求体超过 {limit_bytes} 字节的上限"),
+        format!("the request body is larger than {limit_bytes} bytes"),
+    )
+}
+
+pub(crate) fn body_too_slow() -> Fault {
+    invalid("请求体传输过慢, 连接已关闭", "the request body came too slowly")
+}
+
+pub(crate) fn body_broken() -> Fault {
+    invalid("请求体不完整或格式错误", "the request body is incomplete or malformed")
+}
+
+pub(crate) fn body_undecodable() -> Fault {
+    let (zh, en) = ("请求体解压失败", "the request body can't be decompressed");
+    invalid(zh, en)
+}
+
+pub(crate) fn no_channel(retry_after_s: u32) -> Fault {
+    let (zh, en) = ("当前没有可用渠道提供该模型", "no channel serves this model now");
+    Fault::new(FaultKind::NoChannel, zh, en).retry_after(retry_after_s)
+}
+
+pub(crate) fn bad_price() -> Fault {
+    let (zh, en) = ("该模型的价格配置有误", "the price of this model is misconfigured");
+    Fault::new(FaultKind::Config, zh, en)
+}
+
+pub(crate) fn unpriced() -> Fault {
+    Fault::new(FaultKind::Config, "该模型尚未设置价格", "this model has no price")
+}
+
+pub(crate) fn bad_channel() -> Fault {
+    let (zh, en) = ("渠道配置有误", "the channel is misconfigured");
+    Fault::new(FaultKind::Config, zh, en)
+}
+
+pub(crate) fn upstream_failed() -> Fault {
+    let (zh, en) = ("上游服务不可用", "the upstream could not be reached or broke off");
+    Fault::new(FaultKind::Upstream, zh, en)
+}
+
+pub(crate) fn upstream_redirects() -> Fault {
+    let (zh, en) = ("上游重定向到其他地址", "the upstream redirects elsewhere");
+    Fault::new(FaultKind::Upstream, zh, en)
+}
+
+pub(crate) fn upstream_timeout() -> Fault {
+    Fault::new(FaultKind::Timeout, "上游响应超时", "the upstream took too long")
+}
+
+pub(crate) fn no_usage() -> Fault {
+    let (zh, en) = ("上游响应缺少可用的用量信息", "the upstream's reply has no usable usage");
+    Fault::new(FaultKind::UpstreamResponse, zh, en)
+}
+
+pub(crate) fn bad_estimate() -> Fault {
+    let (zh, en) = ("上游的预估响应无效", "the upstream's estimate can't be used");
+    Fault::new(FaultKind::UpstreamResponse, zh, en)
+}
+
+pub(crate) fn estimate_instead_of_result() -> Fault {
+    let (zh, en) = ("上游返回了预估而非结果", "the upstream answered with an estimate");
+    Fault::new(FaultKind::UpstreamResponse, zh, en)
+}
+
+pub(crate) fn not_settled() -> Fault {
+    let (zh, en) = ("结算暂时无法完成", "the settlement can't be made durable now");
+    Fault::new(FaultKind::DatabaseUnavailable, zh, en).retry_after(5)
+}
+
+pub(crate) fn idempotency_key_invalid() -> Fault {
+    invalid(
+        "Idempotency-Key 必须为 1 到 255 个字符",
+        "Idempotency-Key must have 1 to 255 characters",
+    )
+}
+
+pub(crate) fn still_running() -> Fault {
+    let (zh, en) = ("相同的请求仍在处理中", "the same request is still at work");
+    Fault::new(FaultKind::IdempotencyConflict, zh, en).retry_after(1)
+}
+
+pub(crate) fn reply_not_kept() -> Fault {
+    let (zh, en) = (
+        "相同的请求已完成并计费, 但其响应过大未保留",
+        "the same request was completed and charged, but its reply was too large to keep",
+    );
+    Fault::new(FaultKind::IdempotencyConflict, zh, en)
+}
+
+pub(crate) fn other_request() -> Fault {
+    let (zh, en) =
+        ("该 Idempotency-Key 已用于其他请求", "this Idempotency-Key was used for another request");
+    Fault::new(FaultKind::IdempotencyMismatch, zh, en)
+}
+
+pub(crate) fn not_found() -> Fault {
+    Fault::new(FaultKind::NotFound, "路径不存在", "no such path")
+}
+
+pub(crate) fn system(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Fault {
+    Fault::new(FaultKind::System, "系统错误", "internal error").caused_by(cause)
+}

@@ -1,0 +1,325 @@
+//! A reply as it flows: each piece goes to the client as it comes, the scanner reads along, and
+//! the end is withheld until the settlement is durable.
+//!
+//! What the client takes for the end differs: the end of a chunked body, the last byte of one
+//! with a length, `[DONE]` in a stream of events. Whichever comes first is what waits.
+
+use crate::Relay;
+use crate::channels::Attempt;
+use crate::deal::Deal;
+use crate::faults;
+use crate::idempotency::Tee;
+use crate::record::Record;
+use crate::reply::{ended_by, read};
+use crate::verdict::{End, Money, Sight};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use memchr::memmem;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::Instant;
+use upstream::{ReplyBody, ReplyScanner};
+use web::BodyError;
+
+const DONE: &[u8] = b"[DONE]";
+
+/// Where a flowing reply comes from, and what hangs on it.
+pub(crate) struct Source {
+    pub body: ReplyBody,
+    /// Read already, not sent yet. The scanner has not seen it.
+    pub prefix: Option<Bytes>,
+    /// What is to come, where the upstream said it.
+    pub left: Option<u64>,
+    /// What hangs on the reply; nothing for a free call, or once it is settled.
+    pub stake: Option<Stake>,
+    /// The channel's place, kept until the end.
+    pub attempt: Attempt,
+}
+
+/// A reply that is under way.
+struct Flow {
+    source: Source,
+    record: Record,
+}
+
+/// What hangs on a reply.
+pub(crate) struct Stake {
+    pub deal: Deal,
+    pub scanner: ReplyScanner,
+    pub tee: Option<Tee>,
+    /// `[DONE]` was written somewhere: from here on the scanner is asked whether it said so.
+    done_written: bool,
+    /// The end of the last piece: `[DONE]` may be split.
+    tail: [u8; DONE.len() - 1],
+}
+
+/// Whether a piece is one that the end comes with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Piece {
+    More,
+    /// The last byte of a body with a length.
+    Last,
+    /// `[DONE]`.
+    Done,
+}
+
+type Closing = Pin<Box<dyn Future<Output = (Box<Flow>, Sight)> + Send>>;
+
+enum State {
+    Passing(Box<Flow>),
+    /// The end has been seen, and waits for its settlement.
+    Closing {
+        closing: Closing,
+        withheld: Option<Bytes>,
+        over: bool,
+    },
+    Over,
+}
+
+/// The client's end of a flow.
+pub(crate) struct FlowBody {
+    relay: Arc<Relay>,
+    state: State,
+}
+
+impl FlowBody {
+    pub(crate) fn new(source: Source, record: Record) -> Self {
+        let relay = Arc::clone(record.relay());
+        Self { relay, state: State::Passing(Box::new(Flow { source, record })) }
+    }
+}
+
+impl Flow {
+    /// Reads a piece on its way.
+    fn take(&mut self, piece: &[u8]) -> Piece {
+        let mut seen = Piece::More;
+        if let Some(stake) = &mut self.source.stake {
+            stake.scanner.feed(piece);
+            if let Some(tee) = &mut stake.tee {
+                tee.feed(piece);
+            }
+            if stake.may_end_with(piece) && stake.scanner.scanned_so_far().done {
+                seen = Piece::Done;
+            }
+        }
+        if let Some(left) = &mut self.source.left {
+            *left = left.saturating_sub(piece.len() as u64);
+            if *left == 0 {
+                seen = Piece::Last;
+            }
+        }
+        seen
+    }
+
+    /// Ends the deal; durable, or given up, when this returns.
+    async fn close(mut self: Box<Self>, end: End) -> (Box<Self>, Sight) {
+        self.record.upstream_ends();
+        let Some(Stake { deal, scanner, tee, .. }) = self.source.stake.take() else {
+            return (self, Sight::Reply);
+        };
+        let relay = Arc::clone(self.record.relay());
+        let reading = read(scanner.finish());
+        let verdict = deal.judge(&reading, end, true);
+        let charged = matches!(verdict.money, Money::Charge { .. });
+        let failed = reading.failed;
+        let ended = deal.end(&relay, &mut self.record, verdict.money, reading, tee).await;
+        if let Err(fault) = ended {
+            self.record.fail(&fault);
+            return (self, Sight::Cut);
+        }
+        match verdict.sight {
+            Sight::Reply if charged => self.record.succeed(),
+            Sight::Reply if failed => {
+                let error = "the upstream's reply says that it failed".to_owned();
+                self.record.fail_upstream("UPSTREAM_ENVELOPE", error);
+            }
+            Sight::Reply => {}
+            Sight::Cut => self.record.fail(&faults::upstream_failed()),
+            Sight::Fault(fault) => self.record.fail(&fault()),
+        }
+        (self, verdict.sight)
+    }
+
+    /// Reads on for a client that has gone, within limits, and ends the deal.
+    async fn drain(mut self: Box<Self>) {
+        let relay = Arc::clone(self.record.relay());
+        relay.metrics.drained();
+        let until = Instant::now() + Duration::from_millis(relay.config.drain_ms);
+        let mut left_bytes = relay.config.drain_bytes;
+        if let Some(prefix) = self.source.prefix.take()
+            && self.take(&prefix) != Piece::More
+        {
+            let _ = self.close(End::Complete).await;
+            return;
+        }
+        let end = loop {
+            let frame = match tokio::time::timeout_at(until, self.source.body.frame()).await {
+                Err(_) => break End::DrainedOut,
+                Ok(None) => break End::Complete,
+                Ok(Some(Err(e))) => break ended_by(&e),
+                Ok(Some(Ok(frame))) => frame,
+            };
+            let Ok(piece) = frame.into_data() else { continue };
+            if self.take(&piece) != Piece::More {
+                break End::Complete;
+            }
+            left_bytes = left_bytes.saturating_sub(piece.len() as u64);
+            if left_bytes == 0 {
+                break End::DrainedOut;
+            }
+        };
+        let _ = self.close(end).await;
+    }
+}
+
+impl Stake {
+    pub(crate) const fn new(deal: Deal, scanner: ReplyScanner, tee: Option<Tee>) -> Self {
+        Self { deal, scanner, tee, done_written: false, tail: [0; DONE.len() - 1] }
+    }
+
+    /// Whether `[DONE]` may have come to its end in this piece.
+    fn may_end_with(&mut self, piece: &[u8]) -> bool {
+        self.done_written = self.done_written
+            || memmem::find(piece, DONE).is_some()
+            || says_done_at_seam(self.tail, piece);
+        if piece.len() >= self.tail.len() {
+            let from = piece.len() - self.tail.len();
+            self.tail.copy_from_slice(&piece[from..]);
+        } else {
+            self.tail.rotate_left(piece.len());
+            let from = self.tail.len() - piece.len();
+            self.tail[from..].copy_from_slice(piece);
+        }
+        self.done_written
+    }
+}
+
+/// Whether `[DONE]` was split between what came before and this piece.
+fn says_done_at_seam(tail: [u8; DONE.len() - 1], piece: &[u8]) -> bool {
+    let mut seam = [0; 2 * (DONE.len() - 1)];
+    let head = &piece[..piece.len().min(tail.len())];
+    seam[..tail.len()].copy_from_slice(&tail);
+    seam[tail.len()..tail.len() + head.len()].copy_from_slice(head);
+    memmem::find(&seam, DONE).is_some()
+}
+
+/// Why a client's reply ends before its end.
+#[derive(Debug, thiserror::Error)]
+#[error("the reply broke off")]
+struct BrokeOff;
+
+/// What a body answers when it is asked for its next piece.
+type Step = Option<Result<Frame<Bytes>, BodyError>>;
+
+impl FlowBody {
+    /// One step of a reply that passes. `None`: the state has changed, go on with that.
+    fn pass(&mut self, cx: &mut Context<'_>) -> Poll<Option<Step>> {
+        let State::Passing(flow) = &mut self.state else { return Poll::Ready(None) };
+        let polled = match flow.source.prefix.take() {
+            Some(prefix) => Some(Ok(Frame::data(prefix))),
+            None => ready!(Pin::new(&mut flow.source.body).poll_frame(cx)),
+        };
+        let (end, withheld, over) = match polled {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(piece) => match flow.take(&piece) {
+                    Piece::More => return Poll::Ready(Some(Some(Ok(Frame::data(piece))))),
+                    Piece::Last => (End::Complete, Some(piece), true),
+                    Piece::Done => (End::Complete, Some(piece), false),
+                },
+                Err(trailers) if flow.source.stake.is_none() => {
+                    return Poll::Ready(Some(Some(Ok(trailers))));
+                }
+                // Trailers come with the end, and would tell of it.
+                Err(_) => return self.pass(cx),
+            },
+            None => (End::Complete, None, true),
+            Some(Err(e)) => {
+                flow.source.attempt.bad();
+                if flow.source.stake.is_none() {
+                    flow.record.fail(&faults::upstream_failed().caused_by(e));
+                    self.state = State::Over;
+                    return Poll::Ready(Some(Some(Err(BrokeOff.into()))));
+                }
+                (ended_by(&e), None, true)
+            }
+        };
+        let State::Passing(flow) = std::mem::replace(&mut self.state, State::Over) else {
+            return Poll::Ready(None);
+        };
+        if flow.source.stake.is_none() {
+            let last = withheld.map(|piece| Ok(Frame::data(piece)));
+            return Poll::Ready(Some(last));
+        }
+        self.state = State::Closing { closing: Box::pin(flow.close(end)), withheld, over };
+        Poll::Ready(None)
+    }
+}
+
+impl Body for FlowBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        loop {
+            match &mut this.state {
+                State::Over => return Poll::Ready(None),
+                State::Passing(_) => {
+                    if let Some(step) = ready!(this.pass(cx)) {
+                        return Poll::Ready(step);
+                    }
+                }
+                State::Closing { closing, withheld, over } => {
+                    let (flow, sight) = ready!(closing.as_mut().poll(cx));
+                    let (withheld, over) = (withheld.take(), *over);
+                    this.state = State::Over;
+                    if !matches!(sight, Sight::Reply) {
+                        return Poll::Ready(Some(Err(BrokeOff.into())));
+                    }
+                    if !over {
+                        // After `[DONE]` nothing is at stake: what still comes passes by.
+                        this.state = State::Passing(flow);
+                    }
+                    return Poll::Ready(withheld.map(|piece| Ok(Frame::data(piece))));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = match &self.state {
+            // What is in hand has not been counted yet.
+            State::Passing(flow) => flow.source.left,
+            State::Closing { .. } => None,
+            State::Over => Some(0),
+        };
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Drop for FlowBody {
+    fn drop(&mut self) {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Passing(flow) if flow.source.stake.is_some() => {
+                self.relay.spawn(flow.drain());
+            }
+            State::Closing { closing, .. } => {
+                self.relay.spawn(async {
+                    let _ = closing.await;
+                });
+            }
+            State::Passing(_) | State::Over => {}
+        }
+    }
+}

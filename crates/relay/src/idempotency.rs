@@ -1,0 +1,222 @@
+//! The same `Idempotency-Key` and the same request: the stored reply again, charged once.
+
+use crate::{Relay, faults};
+use bytes::{Bytes, BytesMut};
+use domain::{Fault, UserId};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use ledger::KeptReply;
+use ring::digest::{Context, Digest, SHA256, digest};
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+use store::idempotency::Claim;
+use web::Body;
+
+/// The header that names a request for good.
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+const MAX_KEY_CHARS: usize = 255;
+
+/// This request's claim on its key: to be completed, or forgotten.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pub user_id: UserId,
+    pub key_hash: String,
+}
+
+/// What a request with an `Idempotency-Key` is.
+pub(crate) enum Claimed {
+    /// The first of its kind.
+    Mine(Ticket),
+    /// A repetition of one that has ended.
+    Replay(Response<Body>),
+}
+
+/// The head of a kept reply; its body follows after a line feed.
+#[derive(Debug, Serialize, Deserialize)]
+struct KeptHead {
+    status: u16,
+    headers: Vec<(String, String)>,
+}
+
+/// A reply on its way to the client, copied as long as it is small enough to be kept.
+pub(crate) struct Tee {
+    head: KeptHead,
+    body: Option<BytesMut>,
+    limit_bytes: usize,
+}
+
+/// The client's key, if it sent one.
+pub(crate) fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let key = value.to_str().map_err(|_| faults::idempotency_key_invalid())?;
+    if key.is_empty() || key.len() > MAX_KEY_CHARS {
+        return Err(faults::idempotency_key_invalid());
+    }
+    Ok(Some(key))
+}
+
+/// What makes two requests the same.
+pub(crate) fn fingerprint(method: &str, path_and_query: &str, body: &[u8]) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    for part in [method.as_bytes(), path_and_query.as_bytes(), body] {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    bytes_of(&context.finish())
+}
+
+fn bytes_of(digest: &Digest) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Claims a key for a request.
+pub(crate) async fn claim(
+    relay: &Relay,
+    user_id: UserId,
+    key: &str,
+    fingerprint: &[u8; 32],
+) -> Result<Claimed, Fault> {
+    let key_hash = hex(digest(&SHA256, key.as_bytes()).as_ref());
+    let now = relay.clock.now();
+    let expires_at = now.plus_ms(relay.config.idempotency_ttl_ms);
+    let node = relay.config.node_id;
+    let claim = store::idempotency::claim(
+        &relay.db,
+        user_id,
+        &key_hash,
+        fingerprint,
+        node,
+        now,
+        expires_at,
+    );
+    match claim.await? {
+        Claim::Mine => Ok(Claimed::Mine(Ticket { user_id, key_hash })),
+        Claim::Running => Err(faults::still_running()),
+        Claim::Mismatch => Err(faults::other_request()),
+        Claim::Done { reply_sealed: None } => Err(faults::reply_not_kept()),
+        Claim::Done { reply_sealed: Some(sealed) } => {
+            let opened = relay.sealer.open(store::REPLY, &sealed).map_err(faults::system)?;
+            replay(&opened).map(Claimed::Replay)
+        }
+    }
+}
+
+fn replay(kept: &[u8]) -> Result<Response<Body>, Fault> {
+    let broken = || faults::system("the kept reply can't be read");
+    let line = memchr::memchr(b'\n', kept).ok_or_else(broken)?;
+    let head: KeptHead = serde_json::from_slice(&kept[..line]).map_err(faults::system)?;
+    let body = Bytes::copy_from_slice(&kept[line + 1..]);
+    let mut response = Response::new(web::full(body));
+    *response.status_mut() = StatusCode::from_u16(head.status).map_err(faults::system)?;
+    for (name, value) in &head.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    Ok(response)
+}
+
+impl Tee {
+    pub(crate) fn new(status: StatusCode, headers: &HeaderMap, limit_bytes: usize) -> Self {
+        let kept = |name: &HeaderName| {
+            *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING && *name != web::X_REQUEST_ID
+        };
+        let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+        let headers = headers
+            .iter()
+            .filter(|(name, _)| kept(name))
+            .filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?)))
+            .collect();
+        let head = KeptHead { status: status.as_u16(), headers };
+        Self { head, body: Some(BytesMut::new()), limit_bytes }
+    }
+
+    /// Takes the next piece of the body.
+    pub(crate) fn feed(&mut self, piece: &[u8]) {
+        let Some(body) = &mut self.body else { return };
+        if body.len() + piece.len() > self.limit_bytes {
+            self.body = None;
+        } else {
+            body.extend_from_slice(piece);
+        }
+    }
+
+    /// What is stored for a claim: nothing but its end, when the reply is too large.
+    pub(crate) fn keep(self, relay: &Relay, ticket: &Ticket) -> KeptReply {
+        let sealed = self.body.and_then(|body| {
+            let mut plain = serde_json::to_vec(&self.head).ok()?;
+            plain.push(b'\n');
+            plain.extend_from_slice(&body);
+            relay.sealer.seal(store::REPLY, &plain).ok()
+        });
+        let (user_id, idempotency_key) = (ticket.user_id, ticket.key_hash.clone());
+        KeptReply { user_id, idempotency_key, sealed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    #[test]
+    fn fingerprints_tell_parts_apart() {
+        let one = fingerprint("POST", "/pass/m", b"ab");
+        assert_eq!(one, fingerprint("POST", "/pass/m", b"ab"));
+        for other in [
+            fingerprint("PUT", "/pass/m", b"ab"),
+            fingerprint("POST", "/pass/ma", b"b"),
+            fingerprint("POST", "/pass/m", b"abc"),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
+
+    #[test]
+    fn keys_have_a_length() {
+        let with = |value: &str| {
+            let value = HeaderValue::from_str(value).unwrap();
+            let headers = HeaderMap::from_iter([(IDEMPOTENCY_KEY, value)]);
+            key_of(&headers).map(|key| key.map(str::to_owned))
+        };
+        assert!(matches!(with("k-1"), Ok(Some(key)) if key == "k-1"));
+        assert!(with(&"x".repeat(255)).is_ok() && with(&"x".repeat(256)).is_err());
+        assert!(with("").is_err() && with("键").is_err());
+        assert!(matches!(key_of(&HeaderMap::new()), Ok(None)));
+    }
+
+    #[tokio::test]
+    async fn a_kept_reply_comes_back_as_it_was() {
+        let mut headers = HeaderMap::new();
+        headers.append("content-type", HeaderValue::from_static("application/json"));
+        headers.append("content-length", HeaderValue::from_static("4"));
+        headers.append("x-two", HeaderValue::from_static("1"));
+        headers.append("x-two", HeaderValue::from_static("2"));
+        let mut tee = Tee::new(StatusCode::CREATED, &headers, 4);
+        tee.feed(b"a\n");
+        tee.feed(b"\0\xff");
+        let mut kept = serde_json::to_vec(&tee.head).unwrap();
+        kept.push(b'\n');
+        kept.extend_from_slice(tee.body.as_ref().unwrap());
+        let response = replay(&kept).unwrap();
+        assert_eq!(response.status(), 201);
+        assert_eq!(response.headers()["idempotent-replayed"], "true");
+        assert_eq!(response.headers().get_all("x-two").iter().count(), 2);
+        assert!(!response.headers().contains_key("content-length"));
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(&body[..], b"a\n\0\xff");
+        tee.feed(b"x");
+        assert!(tee.body.is_none(), "too large to keep");
+    }
+}

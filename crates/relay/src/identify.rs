@@ -1,0 +1,142 @@
+//! Who calls: from a key to its user, and whether both may.
+
+use crate::faults;
+use domain::{Fault, KeyId, UnixMs};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use store::{Identity, Live};
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const PREFIX: &str = "sk-";
+/// Longest key that is looked at.
+const MAX_KEY_CHARS: usize = 256;
+const ENABLED: i64 = 1;
+
+/// Who calls.
+pub(crate) struct Caller {
+    pub identity: Arc<Identity>,
+    /// The key itself, for the upstream.
+    pub key: HeaderValue,
+}
+
+/// Finds the caller of a request, and checks what doesn't depend on the model.
+pub(crate) async fn identify(
+    live: &Live,
+    headers: &HeaderMap,
+    address: IpAddr,
+    now: UnixMs,
+) -> Result<Caller, Fault> {
+    let key = key_of(headers).ok_or_else(faults::no_key)?;
+    let hash = store::key_hash(key);
+    let identity = match live.identities.cached(&hash) {
+        Some(identity) => identity,
+        None => live.identities.by_key_hash(&hash).await?.ok_or_else(faults::bad_key)?,
+    };
+    check(&identity, address, now)?;
+    let mut key = HeaderValue::from_str(key).map_err(|_| faults::bad_key())?;
+    key.set_sensitive(true);
+    Ok(Caller { identity, key })
+}
+
+/// The key in a request's headers, in the ways clients send it.
+fn key_of(headers: &HeaderMap) -> Option<&str> {
+    let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bare = authorization.map(|text| match text.split_once(' ') {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim(),
+        _ => text.trim(),
+    });
+    let api_key = || headers.get(X_API_KEY).and_then(|value| value.to_str().ok()).map(str::trim);
+    let is_key = |key: &&str| key.starts_with(PREFIX) && key.len() <= MAX_KEY_CHARS;
+    bare.filter(is_key).or_else(|| api_key().filter(is_key))
+}
+
+fn check(identity: &Identity, address: IpAddr, now: UnixMs) -> Result<(), Fault> {
+    if identity.deleted {
+        return Err(faults::bad_key());
+    }
+    if identity.key_status != ENABLED {
+        return Err(faults::key_disabled());
+    }
+    if identity.expires_at.is_some_and(|expires_at| expires_at <= now) {
+        return Err(faults::key_expired());
+    }
+    if identity.user_status != ENABLED {
+        return Err(faults::user_disabled());
+    }
+    if !allows(&identity.allow_ips, address) {
+        return Err(faults::address_not_allowed());
+    }
+    Ok(())
+}
+
+/// Whether an address is on a list; nobody is shut out by an empty one. An entry that can't be
+/// read lets nobody in.
+fn allows(list: &[String], address: IpAddr) -> bool {
+    let holds = |entry: &String| match entry.trim().parse::<IpNet>() {
+        Ok(net) => net.contains(&address),
+        Err(_) => entry.trim().parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical() == address),
+    };
+    list.is_empty() || list.iter().any(holds)
+}
+
+/// Whether the key may call a model.
+pub(crate) fn may_call(identity: &Identity, model: &str) -> bool {
+    identity.models.as_ref().is_none_or(|models| models.contains(model))
+}
+
+/// The group whose channels and prices count for the key.
+pub(crate) fn group_of(identity: &Identity) -> &str {
+    identity.key_group.as_deref().unwrap_or(&identity.user_group)
+}
+
+/// The key's own request limit, where it has one.
+pub(crate) fn rate_of(identity: &Identity) -> Option<(KeyId, u32)> {
+    identity.rate_limit_rpm.map(|per_minute| (identity.key_id, per_minute))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key_in(headers: &[(&'static str, &str)]) -> Option<String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        key_of(&map).map(str::to_owned)
+    }
+
+    #[test]
+    fn keys_come_in_three_ways() {
+        for headers in [
+            [("authorization", "Bearer sk-a")],
+            [("authorization", "bearer  sk-a ")],
+            [("authorization", "sk-a")],
+            [("x-api-key", "sk-a")],
+        ] {
+            assert_eq!(key_in(&headers).as_deref(), Some("sk-a"), "{headers:?}");
+        }
+        let both = [("authorization", "Basic eDp5"), ("x-api-key", "sk-b")];
+        assert_eq!(key_in(&both).as_deref(), Some("sk-b"));
+        for headers in [("authorization", "Bearer x"), ("authorization", ""), ("x-api-key", "k")] {
+            assert_eq!(key_in(&[headers]), None, "{headers:?}");
+        }
+        assert_eq!(key_in(&[("x-api-key", &format!("sk-{}", "x".repeat(300)))]), None);
+        assert_eq!(key_in(&[]), None);
+    }
+
+    #[test]
+    fn address_lists() {
+        let list = |entries: &[&str]| entries.iter().map(|&e| e.to_owned()).collect::<Vec<_>>();
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert!(allows(&[], address("1.2.3.4")));
+        assert!(allows(&list(&["9.9.9.9", "1.2.3.0/24"]), address("1.2.3.4")));
+        assert!(allows(&list(&["1.2.3.4 "]), address("1.2.3.4")));
+        assert!(allows(&list(&["2001:db8::/32"]), address("2001:db8::1")));
+        assert!(!allows(&list(&["1.2.3.5", "nonsense"]), address("1.2.3.4")));
+        assert!(!allows(&list(&["nonsense"]), address("1.2.3.4")));
+    }
+}

@@ -1,0 +1,166 @@
+//! The end of every request: metrics and one log line, on whatever path it ended.
+
+use crate::Relay;
+use domain::{ChannelId, Fault, Quota, UserId};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What is known of a request, written down when it is dropped: also by a client that hangs up.
+pub(crate) struct Record {
+    relay: Arc<Relay>,
+    pub(crate) started: Instant,
+    pub(crate) request_id: Arc<str>,
+    pub(crate) user_id: Option<UserId>,
+    pub(crate) channel_id: Option<ChannelId>,
+    pub(crate) model: Option<Arc<str>>,
+    pub(crate) quota: Option<Quota>,
+    upstream_since: Option<Instant>,
+    upstream: Option<Duration>,
+    outcome: Outcome,
+    /// Not a call of a model: nothing to tell.
+    silent: bool,
+}
+
+enum Outcome {
+    /// Dropped before anything was decided: the client hung up.
+    Gone,
+    Success,
+    Failed {
+        code: &'static str,
+        error: String,
+        ours: bool,
+    },
+}
+
+/// `1.500s`
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03}s", self.0.as_secs(), self.0.subsec_millis())
+    }
+}
+
+impl Record {
+    pub(crate) fn open(relay: Arc<Relay>, request_id: Arc<str>) -> Self {
+        relay.metrics.in_flight.inc();
+        Self {
+            relay,
+            started: Instant::now(),
+            request_id,
+            user_id: None,
+            channel_id: None,
+            model: None,
+            quota: None,
+            upstream_since: None,
+            upstream: None,
+            outcome: Outcome::Gone,
+            silent: false,
+        }
+    }
+
+    pub(crate) const fn relay(&self) -> &Arc<Relay> {
+        &self.relay
+    }
+
+    /// How long the request has been at work.
+    pub(crate) fn elapsed_ms(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    pub(crate) const fn keep_silent(&mut self) {
+        self.silent = true;
+    }
+
+    /// From here on we wait for the upstream.
+    pub(crate) fn upstream_begins(&mut self) {
+        self.upstream_since = Some(Instant::now());
+    }
+
+    /// To here.
+    pub(crate) fn upstream_ends(&mut self) {
+        if let Some(since) = self.upstream_since.take() {
+            let before = self.upstream.unwrap_or_default();
+            self.upstream = Some(before.saturating_add(since.elapsed()));
+        }
+    }
+
+    pub(crate) fn succeed(&mut self) {
+        self.outcome = Outcome::Success;
+    }
+
+    /// Failed by a fault of our own telling.
+    pub(crate) fn fail(&mut self, fault: &Fault) {
+        let shown = web::show(fault.kind);
+        let cause = fault.cause_chain();
+        let error = if cause.is_empty() { fault.en.clone() } else { cause };
+        let ours = shown.status.is_server_error();
+        self.outcome = Outcome::Failed { code: shown.code, error, ours };
+    }
+
+    /// Failed by what the upstream said, which the client is told as it is.
+    pub(crate) fn fail_upstream(&mut self, code: &'static str, error: String) {
+        self.outcome = Outcome::Failed { code, error, ours: false };
+    }
+
+    fn write_line(&self, total: Duration) {
+        let duration = tracing::field::display(Seconds(total));
+        let user_id = self.user_id.map(|id| id.0);
+        let channel_id = self.channel_id.map(|id| id.0);
+        let (model, request_id) = (self.model.as_deref(), &*self.request_id);
+        let quota = self.quota.map(|quota| quota.0);
+        let line = match &self.outcome {
+            Outcome::Success => {
+                tracing::info!(
+                    target: "custompass", event = "sync_request",
+                    user_id, channel_id, model, duration, status = "success", request_id, quota,
+                );
+                return;
+            }
+            Outcome::Gone => ("CLIENT_GONE", "the client has gone", false),
+            Outcome::Failed { code, error, ours } => (*code, error.as_str(), *ours),
+        };
+        let (code, error, ours) = line;
+        self.relay.metrics.error(code);
+        if ours {
+            tracing::error!(
+                target: "custompass", event = "sync_request",
+                user_id, channel_id, model, duration, status = "error", request_id, code, quota,
+                error,
+            );
+        } else {
+            tracing::warn!(
+                target: "custompass", event = "sync_request",
+                user_id, channel_id, model, duration, status = "error", request_id, code, quota,
+                error,
+            );
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.relay.metrics.in_flight.dec();
+        if self.silent {
+            return;
+        }
+        self.upstream_ends();
+        let total = self.started.elapsed();
+        let success = matches!(self.outcome, Outcome::Success);
+        self.relay.metrics.ended(success, total, self.upstream);
+        self.write_line(total);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_what_the_handbook_greps_for() {
+        for (ms, text) in [(0, "0.000s"), (7, "0.007s"), (1_500, "1.500s"), (61_234, "61.234s")] {
+            assert_eq!(Seconds(Duration::from_millis(ms)).to_string(), text);
+        }
+    }
+}

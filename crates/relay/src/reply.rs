@@ -1,0 +1,201 @@
+//! Reading a reply: whole where that is wanted, else as it flows; and what it says.
+
+use crate::carry::Tie;
+use crate::config::SMALL_BODY_BYTES;
+use crate::memory::Share;
+use crate::verdict::{End, Reading};
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http_body::Body;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+use upstream::{ReplyBody, Scanned, SendError};
+
+/// What a reply's headers say about its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// One JSON document, or nothing said.
+    Json,
+    /// Events or lines.
+    Stream,
+    Other,
+}
+
+/// A body as far as it was collected.
+pub(crate) struct Collected {
+    pub bytes: Bytes,
+    /// How it ended; none: it is larger than was to be collected, and goes on.
+    pub end: Option<End>,
+}
+
+pub(crate) fn shape_of(headers: &HeaderMap) -> Shape {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Shape::Json };
+    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let is = |name: &str| essence.eq_ignore_ascii_case(name);
+    if ["text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl"]
+        .into_iter()
+        .any(is)
+    {
+        Shape::Stream
+    } else if essence.len() >= 4 && essence[essence.len() - 4..].eq_ignore_ascii_case("json") {
+        Shape::Json
+    } else {
+        Shape::Other
+    }
+}
+
+/// The length that a reply's headers give.
+pub(crate) fn length_of(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// How much of a reply is collected before the client sees any of it; none: it flows.
+pub(crate) fn collects(
+    headers: &HeaderMap,
+    body: &ReplyBody,
+    is_by_use: bool,
+    most_bytes: usize,
+) -> Option<usize> {
+    if body.is_end_stream() {
+        return Some(0);
+    }
+    let shape = shape_of(headers);
+    let length = body.size_hint().exact();
+    let fits = |limit: usize| length.is_none_or(|length| length <= limit as u64);
+    if shape == Shape::Json && is_by_use && fits(most_bytes) {
+        return Some(most_bytes);
+    }
+    (shape != Shape::Stream && length.is_some() && fits(SMALL_BODY_BYTES))
+        .then_some(SMALL_BODY_BYTES)
+}
+
+/// How a body that failed so has ended.
+pub(crate) const fn ended_by(error: &SendError) -> End {
+    if error.is_timeout() { End::TimedOut } else { End::Cut }
+}
+
+/// Collects a body up to `limit_bytes`. A body for nobody is read until the drain is over.
+pub(crate) async fn collect(
+    body: &mut ReplyBody,
+    limit_bytes: usize,
+    tie: &Tie,
+    share: &mut Share,
+) -> Collected {
+    let mut first = Bytes::new();
+    let mut more = BytesMut::new();
+    let end = loop {
+        let frame = poll_fn(|cx| {
+            if tie.is_drain_over() {
+                return Poll::Ready(None);
+            }
+            Pin::new(&mut *body).poll_frame(cx).map(Some)
+        });
+        let data = match frame.await {
+            None => break Some(End::DrainedOut),
+            Some(None) => break Some(End::Complete),
+            Some(Some(Err(e))) => break Some(ended_by(&e)),
+            Some(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => data,
+                // Trailers: nothing of the body comes after them.
+                Err(_) => continue,
+            },
+        };
+        if first.is_empty() {
+            first = data;
+        } else {
+            if more.is_empty() {
+                more.extend_from_slice(&first);
+            }
+            more.extend_from_slice(&data);
+        }
+        if body.is_end_stream() {
+            break Some(End::Complete);
+        }
+        let bytes = first.len().max(more.len());
+        if bytes > limit_bytes || (bytes > SMALL_BODY_BYTES && !share.grow_to(bytes)) {
+            break None;
+        }
+    };
+    Collected { bytes: if more.is_empty() { first } else { more.freeze() }, end }
+}
+
+/// What was scanned, as far as money is concerned.
+pub(crate) fn read(scanned: Scanned) -> Reading {
+    let is_stream = scanned.is_stream();
+    let envelope = scanned.envelope.unwrap_or_default();
+    let says_failed = envelope.code_ok == Some(false) || (is_stream && envelope.error);
+    let mut reading = Reading {
+        failed: says_failed,
+        is_estimate: envelope.type_precharge,
+        usage: None,
+        trouble: None,
+        is_stream,
+    };
+    let trouble = match (scanned.unreadable, scanned.usage_error, scanned.usage) {
+        (Some(why), _, _) => Some(format!("unreadable: {why}")),
+        (_, Some(why), _) => Some(why.to_string()),
+        // Half a document may have said anything.
+        (..) if !is_stream && !scanned.well_formed => Some("not one JSON document".to_owned()),
+        (_, _, None) => None,
+        (_, _, Some(report)) => match report.check() {
+            Ok(usage) => {
+                reading.usage = Some(usage);
+                None
+            }
+            Err(why) => Some(why.to_string()),
+        },
+    };
+    if reading.usage.is_none() {
+        reading.trouble = trouble;
+    }
+    reading
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn headers(content_type: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))])
+    }
+
+    #[test]
+    fn shapes() {
+        assert_eq!(shape_of(&headers("application/json; charset=utf-8")), Shape::Json);
+        assert_eq!(shape_of(&headers("application/problem+JSON")), Shape::Json);
+        assert_eq!(shape_of(&HeaderMap::new()), Shape::Json);
+        assert_eq!(shape_of(&headers("text/event-stream;charset=utf-8")), Shape::Stream);
+        assert_eq!(shape_of(&headers("application/x-ndjson")), Shape::Stream);
+        assert_eq!(shape_of(&headers("image/png")), Shape::Other);
+    }
+
+    fn reading(content_type: &'static str, body: &str) -> Reading {
+        read(upstream::scan::scan_whole(&headers(content_type), body.as_bytes()))
+    }
+
+    #[test]
+    fn usage_is_believed_only_when_it_can_be() {
+        let json = |body| reading("application/json", body);
+        let good = json(r#"{"code":0,"usage":{"prompt_tokens":3,"completion_tokens":4}}"#);
+        assert_eq!(good.usage.map(|u| (u.prompt_tokens, u.completion_tokens)), Some((3, 4)));
+        assert!(!good.failed && !good.is_estimate && good.trouble.is_none());
+        let absurd = json(r#"{"usage":{"prompt_tokens":-3}}"#);
+        assert!(absurd.usage.is_none() && absurd.trouble.is_some());
+        let half = json(r#"{"usage":{"prompt_tokens":3},"#);
+        assert!(half.usage.is_none() && half.trouble.is_some());
+        let none = json(r#"{"code":"0"}"#);
+        assert!(none.usage.is_none() && none.trouble.is_none() && !none.failed);
+    }
+
+    #[test]
+    fn failures_are_told_by_the_envelope() {
+        assert!(reading("application/json", r#"{"code":7,"message":"no"}"#).failed);
+        assert!(reading("application/json", r#"{"code":0,"type":"precharge"}"#).is_estimate);
+        assert!(!reading("application/json", r#"{"error":{"message":"x"}}"#).failed);
+        let stream = reading("text/event-stream", "data: {\"error\":{\"message\":\"x\"}}\n\n");
+        assert!(stream.failed && stream.is_stream);
+    }
+}

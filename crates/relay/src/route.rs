@@ -1,0 +1,48 @@
+//! Whether a model may be called, by whom it is served, and what it costs.
+
+use crate::identify::{group_of, may_call};
+use crate::{RelayConfig, faults};
+use domain::{Fault, Pricing, Ratio};
+use std::sync::Arc;
+use store::{Catalog, Channel, Identity};
+
+/// The channels that serve a model for this caller.
+pub(crate) fn candidates<'a>(
+    catalog: &'a Catalog,
+    identity: &Identity,
+    model: &str,
+) -> Result<&'a [Arc<Channel>], Fault> {
+    if !may_call(identity, model) {
+        return Err(faults::model_not_allowed());
+    }
+    let group = group_of(identity);
+    let candidates = catalog.candidates(group, model);
+    if !candidates.is_empty() {
+        return Ok(candidates);
+    }
+    let serves = |channel: &&Arc<Channel>| channel.models.iter().any(|m| m == model);
+    let mut serving = catalog.channels().iter().filter(serves).peekable();
+    // Served, but to others only: trying again would not help.
+    let elsewhere = serving.peek().is_some();
+    let here = serving.any(|channel| channel.groups.iter().any(|g| g == group));
+    Err(if elsewhere && !here { faults::group_not_allowed() } else { faults::no_channel(30) })
+}
+
+/// The price of a model for this caller, to be frozen in the hold.
+pub(crate) fn price(
+    catalog: &Catalog,
+    identity: &Identity,
+    model: &str,
+    config: &RelayConfig,
+) -> Result<Pricing, Fault> {
+    let row = catalog.price(model).map_err(|e| faults::bad_price().caused_by(e))?;
+    let of = |group: &str| catalog.group_ratio(group);
+    let group = identity.key_group.as_deref().and_then(of);
+    let group = group.or_else(|| of(&identity.user_group)).unwrap_or(Ratio::ONE);
+    let pricing = Pricing::freeze(row, group, identity.user_ratio)
+        .map_err(|e| faults::bad_price().caused_by(e))?;
+    match pricing {
+        Pricing::Free if config.refuse_unpriced => Err(faults::unpriced()),
+        pricing => Ok(pricing),
+    }
+}

@@ -1,0 +1,84 @@
+//! What a path of the data plane is about.
+
+use crate::faults;
+use domain::{Fault, ModelName};
+use http::Method;
+use upstream::PathError;
+
+/// Everything the data plane answers to, on one page.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Surface<'a> {
+    /// `ANY /pass/{model…}`
+    Pass(ModelName),
+    /// `ANY /v1/{path…}`: the model is in the body.
+    V1(ModelName),
+    /// `GET /v1/models`
+    Models,
+    /// `GET /v1/models/{model}`
+    Model(ModelName),
+    /// `GET /v1/dashboard/billing/subscription`
+    Subscription,
+    /// `GET /v1/dashboard/billing/usage`
+    Usage,
+    /// Nothing here.
+    #[allow(dead_code, reason = "the path is told in tests")]
+    Unknown(&'a str),
+}
+
+/// Reads a request's path, as it was received.
+pub(crate) fn surface<'a>(method: &Method, path: &'a str) -> Result<Surface<'a>, Fault> {
+    let decode = |raw| upstream::decode_model_path(raw).map_err(bad_path);
+    if let Some(raw) = path.strip_prefix("/pass/") {
+        return Ok(Surface::Pass(decode(raw)?));
+    }
+    let Some(raw) = path.strip_prefix("/v1/") else { return Ok(Surface::Unknown(path)) };
+    if matches!(*method, Method::GET | Method::HEAD) {
+        match raw.trim_end_matches('/') {
+            "models" => return Ok(Surface::Models),
+            "dashboard/billing/subscription" => return Ok(Surface::Subscription),
+            "dashboard/billing/usage" => return Ok(Surface::Usage),
+            _ => {}
+        }
+        if let Some(model) = raw.strip_prefix("models/") {
+            return Ok(Surface::Model(decode(model)?));
+        }
+    }
+    Ok(Surface::V1(decode(raw)?))
+}
+
+fn bad_path(error: PathError) -> Fault {
+    faults::invalid(format!("路径无效: {}", error.zh()), format!("bad path: {}", error.en()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(method: Method, path: &str) -> String {
+        surface(&method, path).map_or_else(|fault| fault.en, |s| format!("{s:?}"))
+    }
+
+    #[test]
+    fn every_path_has_one_meaning() {
+        for (method, path, meaning) in [
+            (Method::POST, "/pass/gpt-4", "Pass(ModelName(\"gpt-4\"))"),
+            (Method::GET, "/pass/img%2Fsubmit", "Pass(ModelName(\"img/submit\"))"),
+            (Method::POST, "/v1/chat/completions", "V1(ModelName(\"chat/completions\"))"),
+            (Method::GET, "/v1/models", "Models"),
+            (Method::GET, "/v1/models/org/m", "Model(ModelName(\"org/m\"))"),
+            (Method::POST, "/v1/models", "V1(ModelName(\"models\"))"),
+            (Method::GET, "/v1/dashboard/billing/subscription", "Subscription"),
+            (Method::GET, "/v1/dashboard/billing/usage", "Usage"),
+            (Method::GET, "/elsewhere", "Unknown(\"/elsewhere\")"),
+        ] {
+            assert_eq!(read(method, path), meaning, "{path}");
+        }
+    }
+
+    #[test]
+    fn odd_paths_are_refused() {
+        for path in ["/pass/", "/pass/a/../b", "/pass/%2e%2e/x", "/pass/%", "/v1/a//b", "/v1/"] {
+            assert!(surface(&Method::POST, path).is_err(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! One request, as a walk: the phases in order, and all the branching there is.
+//!
+//! identify → admit → route → price → claim → hold → \[estimate → grow\] → send → relay and scan →
+//! settle or release → record. Each phase is a helper in a file of its own; `record` happens when
+//! the [`Record`] is dropped, on whatever path that is.
+
+use crate::call::{Call, Target, V1Body, model_in_body, needs_whole};
+use crate::carry::Tie;
+use crate::deal::Deal;
+use crate::deliver::{Ending, deliver};
+use crate::flow::FlowBody;
+use crate::idempotency::{self, Claimed, fingerprint};
+use crate::identify::{Caller, identify, rate_of};
+use crate::inlet::{Inlet, check_length, take_in};
+use crate::memory::Share;
+use crate::record::Record;
+use crate::send::{none_left, send};
+use crate::surface::{Surface, surface};
+use crate::verdict::Reading;
+use crate::{Relay, billing, faults, models, route};
+use domain::{Fault, FrozenPrice, ModelName, Pricing};
+use http::request::Parts;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use web::Body;
+
+/// The whole walk: whatever happens, the client gets a response.
+pub(crate) async fn walk(
+    relay: Arc<Relay>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    tie: Arc<Tie>,
+) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let request_id = web::request_id(&head.headers, relay.clock.now());
+    let mut record = Record::open(Arc::clone(&relay), Arc::clone(&request_id));
+    let mut response = match passage(&relay, head, body, peer, &tie, &mut record).await {
+        Ok(Ending::Whole(response)) => response,
+        Ok(Ending::Flowing(response, source)) => {
+            response.map(|()| web::boxed(FlowBody::new(*source, record)))
+        }
+        Err(fault) => {
+            record.fail(&fault);
+            return web::render_fault(&fault, &request_id);
+        }
+    };
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(web::X_REQUEST_ID, id);
+    }
+    response
+}
+
+/// The phases in order. A fault ends the walk; by then nothing is at stake any more.
+async fn passage(
+    relay: &Arc<Relay>,
+    head: Parts,
+    body: Incoming,
+    peer: SocketAddr,
+    tie: &Tie,
+    record: &mut Record,
+) -> Result<Ending, Fault> {
+    let surface = surface(&head.method, head.uri.path())?;
+    let address = relay.config.trusted_proxies.client_address(peer, &head.headers);
+    let caller = identify(&relay.live, &head.headers, address, relay.clock.now()).await?;
+    record.user_id = Some(caller.identity.user_id);
+    admit(relay, &caller)?;
+    check_length(&head.headers, &relay.config)?;
+    if head.uri.query().is_some_and(upstream::says_precharge) {
+        return Err(faults::precharge_said());
+    }
+    let mut share = relay.budget.share();
+    let asked = match surface {
+        Surface::Pass(model) => Asked { model, v1: None, body: Err(body) },
+        Surface::V1(path) => read_v1(relay, &head, path, body, &mut share).await?,
+        own => return answer_ourselves(relay, own, &caller, record).await,
+    };
+    record.model = Some(asked.model.as_str().into());
+
+    let catalog = relay.live.catalog.load_full();
+    let candidates = route::candidates(&catalog, &caller.identity, asked.model.as_str())?;
+    let pricing = route::price(&catalog, &caller.identity, asked.model.as_str(), &relay.config)?;
+    let price = match pricing {
+        Pricing::Free => None,
+        Pricing::Priced(price) => Some(price),
+    };
+    let idempotency_key = idempotency::key_of(&head.headers)?.map(str::to_owned);
+    let inlet = match asked.body {
+        Ok(inlet) => inlet,
+        Err(body) => {
+            let by_use = price.as_ref().is_some_and(FrozenPrice::is_by_use);
+            let whole = idempotency_key.is_some() || needs_whole(candidates, by_use);
+            take_in(&head.headers, body, &relay.config, whole, &mut share).await?
+        }
+    };
+    let call = call_of(head, caller.key.clone(), record, asked.model, asked.v1, inlet);
+    if price.is_some() && candidates.iter().any(|c| call.says_precharge_to(c, &relay.config)) {
+        return Err(faults::precharge_said());
+    }
+
+    let mut excluded = Vec::new();
+    let chosen = relay.channels.pick(candidates, &mut excluded).map_err(none_left)?;
+    record.channel_id = Some(chosen.0.id);
+    let ticket = match claim(relay, &call, &caller, idempotency_key.as_deref(), tie).await? {
+        None => None,
+        Some(Claimed::Mine(ticket)) => Some(ticket),
+        Some(Claimed::Replay(response)) => {
+            record.succeed();
+            return Ok(Ending::Whole(response));
+        }
+    };
+    let mut deal = Deal::claimed(ticket);
+    if let Some(price) = price {
+        let held = deal.hold(relay, &caller.identity, chosen.0.id, price, record).await;
+        if let Err(fault) = held {
+            deal.release(relay, record, "not_held").await;
+            return Err(fault);
+        }
+        tie.at_stake();
+    }
+    match send(relay, &call, candidates, chosen, excluded, &mut deal, record, tie).await {
+        Ok(answer) => deliver(relay, &call, answer, deal, record, tie, share).await,
+        Err(failure) => {
+            let nothing = Reading::default();
+            deal.end(relay, record, failure.money, nothing, None).await?;
+            Err(failure.fault)
+        }
+    }
+}
+
+/// Rate, and how much is at work already.
+fn admit(relay: &Relay, caller: &Caller) -> Result<(), Fault> {
+    if relay.metrics.in_flight.get() > relay.config.max_in_flight {
+        return Err(faults::overloaded());
+    }
+    let Some((key_id, per_minute)) = rate_of(&caller.identity) else { return Ok(()) };
+    relay.limits.take(key_id, per_minute, relay.now_us()).map_err(|wait_us| {
+        let seconds = u32::try_from(wait_us / 1_000_000).unwrap_or(u32::MAX);
+        faults::rate_limited(seconds.saturating_add(1))
+    })
+}
+
+/// What a request asks for.
+struct Asked {
+    model: ModelName,
+    v1: Option<(ModelName, V1Body)>,
+    /// Taken in already, or still coming.
+    body: Result<Inlet, Incoming>,
+}
+
+/// Under `/v1` the body says which model is meant.
+async fn read_v1(
+    relay: &Relay,
+    head: &Parts,
+    path: ModelName,
+    body: Incoming,
+    share: &mut Share,
+) -> Result<Asked, Fault> {
+    let inlet = take_in(&head.headers, body, &relay.config, true, share).await?;
+    let bytes = inlet.whole().cloned().unwrap_or_default();
+    let (model, v1_body) = model_in_body(&head.headers, &bytes, &relay.config)?;
+    Ok(Asked { model, v1: Some((path, v1_body)), body: Ok(inlet) })
+}
+
+/// What we answer without an upstream.
+async fn answer_ourselves(
+    relay: &Relay,
+    surface: Surface<'_>,
+    caller: &Caller,
+    record: &mut Record,
+) -> Result<Ending, Fault> {
+    record.keep_silent();
+    let identity = &*caller.identity;
+    let catalog = relay.live.catalog.load_full();
+    let response = match surface {
+        Surface::Models => models::list(&catalog, identity),
+        Surface::Model(model) => models::one(&catalog, identity, model.as_str())?,
+        Surface::Subscription => billing::subscription(&relay.db, identity).await?,
+        Surface::Usage => billing::usage(&relay.db, identity).await?,
+        Surface::Pass(_) | Surface::V1(_) | Surface::Unknown(_) => return Err(faults::not_found()),
+    };
+    Ok(Ending::Whole(response))
+}
+
+fn call_of(
+    head: Parts,
+    key: HeaderValue,
+    record: &Record,
+    model: ModelName,
+    v1: Option<(ModelName, V1Body)>,
+    inlet: Inlet,
+) -> Call {
+    Call {
+        method: head.method,
+        uri: head.uri,
+        headers: head.headers,
+        key,
+        request_id: Arc::clone(&record.request_id),
+        model,
+        target: match v1 {
+            None => Target::Model,
+            Some((path, body)) => Target::V1 { path, body },
+        },
+        inlet,
+    }
+}
+
+/// Claims the client's idempotency key, if it sent one.
+async fn claim(
+    relay: &Relay,
+    call: &Call,
+    caller: &Caller,
+    key: Option<&str>,
+    tie: &Tie,
+) -> Result<Option<Claimed>, Fault> {
+    let Some(key) = key else { return Ok(None) };
+    // A claim must be ended: from here on the walk is carried on.
+    tie.at_stake();
+    let path_and_query = call.uri.path_and_query().map_or("", |both| both.as_str());
+    let body = call.inlet.whole().map_or(&[][..], |body| body);
+    let fingerprint = fingerprint(call.method.as_str(), path_and_query, body);
+    idempotency::claim(relay, caller.identity.user_id, key, &fingerprint).await.map(Some)
+}

@@ -143,14 +143,15 @@ pub async fn put(
             state.clock.now().into(),
         ],
     );
-    let line = record::manage(
+    record::write(
         state,
         actor,
+        vec![upsert],
         Subject::Other,
         ("ability.put", format!("设置价格 {}", input.model_name)),
         json!({ "model_name": input.model_name, "price": price }),
-    );
-    state.db.write_all(vec![upsert, line]).await?;
+    )
+    .await?;
     state.refresh().await;
     get(state, &input.model_name).await
 }
@@ -191,14 +192,16 @@ pub async fn delete(state: &AdminState, actor: &Actor, model: &str) -> Result<()
     let statement =
         Statement::new("DELETE FROM abilities WHERE model_name = $1", vec![model.into()])
             .expecting(1);
-    let line = record::manage(
+    record::write(
         state,
         actor,
+        vec![statement],
         Subject::Other,
         ("ability.delete", format!("删除价格 {model}")),
         json!({ "model_name": model }),
-    );
-    state.db.write_all(vec![statement, line]).await.map_err(|error| match error {
+    )
+    .await
+    .map_err(|error| match error {
         StoreError::RowCount { .. } => not_found(),
         other => other.into(),
     })?;

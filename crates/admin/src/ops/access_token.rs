@@ -28,14 +28,16 @@ pub async fn renew(
         vec![store::key_hash(&token).into(), state.clock.now().into(), user_id.into()],
     )
     .expecting(1);
-    let line = record::manage(
+    record::write(
         state,
         actor,
+        vec![statement],
         Subject::Other,
         ("user.access_token", format!("更新用户 {} 的访问令牌", user.username)),
         json!({ "target_user_id": user_id }),
-    );
-    state.db.write_all(vec![statement, line]).await.map_err(|error| match error {
+    )
+    .await
+    .map_err(|error| match error {
         StoreError::RowCount { .. } => AdminError::not_found("用户", "user"),
         other => other.into(),
     })?;

@@ -73,14 +73,15 @@ pub async fn put(
          updated_at = excluded.updated_at",
         vec![name.as_str().into(), input.ratio.into(), state.clock.now().into()],
     );
-    let line = record::manage(
+    record::write(
         state,
         actor,
+        vec![upsert],
         Subject::Other,
         ("group.put", format!("设置分组倍率 {name} = {}", input.ratio)),
         json!({ "group_name": name, "ratio": input.ratio }),
-    );
-    state.db.write_all(vec![upsert, line]).await?;
+    )
+    .await?;
     state.refresh().await;
     get(state, &name).await
 }
@@ -113,14 +114,16 @@ pub async fn delete(state: &AdminState, actor: &Actor, name: &str) -> Result<(),
     let statement =
         Statement::new("DELETE FROM group_ratio WHERE group_name = $1", vec![name.into()])
             .expecting(1);
-    let line = record::manage(
+    record::write(
         state,
         actor,
+        vec![statement],
         Subject::Other,
         ("group.delete", format!("删除分组倍率 {name}")),
         json!({ "group_name": name }),
-    );
-    state.db.write_all(vec![statement, line]).await.map_err(|error| match error {
+    )
+    .await
+    .map_err(|error| match error {
         StoreError::RowCount { .. } => not_found(),
         other => other.into(),
     })?;

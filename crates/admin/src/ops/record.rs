@@ -1,9 +1,9 @@
-//! The line in the log that says who did what.
+//! Administrative writes: the change, and the line in the log that says who did what.
 
 use crate::{Actor, AdminState};
 use domain::{ChannelId, KeyId};
 use serde_json::{Value as Json, json};
-use store::{Engine, Statement, Value};
+use store::{Engine, Row, Statement, StoreError, Value};
 
 /// What an administrative write was about, where the log has a column for it.
 #[derive(Clone, Copy, Debug)]
@@ -20,9 +20,37 @@ pub(super) enum Subject<'a> {
     NewToken(&'a [u8; 32]),
 }
 
+/// Carries `statements` out together with the log line about them: all, or nothing.
+pub(super) async fn write(
+    state: &AdminState,
+    actor: &Actor,
+    mut statements: Vec<Statement>,
+    subject: Subject<'_>,
+    (action, content): (&str, String),
+    details: Json,
+) -> Result<Vec<Vec<Row>>, StoreError> {
+    statements.push(manage(state, actor, subject, (action, content), details));
+    let rows = state.db.write_all(statements).await?;
+    tracing::info!(
+        target: "custompass",
+        event = "admin_action",
+        user_id = actor.user_id.0,
+        action = action,
+    );
+    Ok(rows)
+}
+
+/// The id that the first statement returned.
+pub(super) fn returned_id(rows: &[Vec<Row>]) -> Result<i64, StoreError> {
+    match rows.first().and_then(|rows| rows.first()) {
+        Some(row) => row.get("id"),
+        None => Err(StoreError::Other("an insert returned no id".to_owned())),
+    }
+}
+
 /// The log line for `action`, told in `content`, with `details` for programs. Neither may hold a
 /// secret.
-pub(super) fn manage(
+fn manage(
     state: &AdminState,
     actor: &Actor,
     subject: Subject<'_>,
@@ -62,12 +90,6 @@ pub(super) fn manage(
     let sql = format!(
         "INSERT INTO logs (user_id, username, created_at, type, content, other, channel_id, \
          token_id) VALUES ($1, $2, $3, 'manage', $4, $5, {channel}, {token})"
-    );
-    tracing::info!(
-        target: "custompass",
-        event = "admin_action",
-        user_id = actor.user_id.0,
-        action = action,
     );
     Statement::new(sql, params)
 }

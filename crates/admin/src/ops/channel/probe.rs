@@ -83,14 +83,15 @@ pub async fn probe(
         AdminError::field("model", "渠道没有模型, 请指定", "the channel has none: name one")
     })?;
     check_model("model", &model)?;
-    let line = record::manage(
+    record::write(
         state,
         actor,
+        vec![],
         Subject::Channel(request.channel_id),
         ("channel.test", format!("测试渠道 {} (#{})", target.name, request.channel_id)),
         json!({ "model": model }),
-    );
-    state.db.write_all(vec![line]).await?;
+    )
+    .await?;
     let started = state.clock.now();
     let outcome = call(state, &target, &model, &request).await?;
     let time_ms = state.clock.now().since_ms(started);

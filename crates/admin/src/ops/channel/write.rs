@@ -33,16 +33,17 @@ pub async fn create(
     set.push(("created_at", now.into()));
     set.push(("updated_at", now.into()));
     let insert = insert(&set);
-    let line = record::manage(
+    let rows = record::write(
         state,
         actor,
+        vec![insert],
         Subject::NewChannel,
         ("channel.create", format!("创建渠道 {name}")),
         json!({ "fields": input.given() }),
-    );
-    let rows = state.db.write_all(vec![insert, line]).await?;
+    )
+    .await?;
     state.refresh().await;
-    get(state, inserted(&rows)?).await
+    get(state, ChannelId(record::returned_id(&rows)?)).await
 }
 
 /// Changes what is given, live when this returns. An empty key stays as it is.
@@ -119,16 +120,18 @@ pub async fn copy(
         vec![id.into(), format!("{name}_copy").into(), state.clock.now().into()],
     )
     .expecting(1);
-    let line = record::manage(
+    let rows = record::write(
         state,
         actor,
+        vec![insert],
         Subject::NewChannel,
         ("channel.copy", format!("复制渠道 {} (#{id})", before.name)),
         json!({ "from": id }),
-    );
-    let rows = state.db.write_all(vec![insert, line]).await.map_err(gone)?;
+    )
+    .await
+    .map_err(gone)?;
     state.refresh().await;
-    get(state, inserted(&rows)?).await
+    get(state, ChannelId(record::returned_id(&rows)?)).await
 }
 
 /// Columns and values of the fields that are given.
@@ -195,8 +198,8 @@ async fn change(
     told: (&str, String),
     details: serde_json::Value,
 ) -> Result<(), AdminError> {
-    let line = record::manage(state, actor, Subject::Channel(id), told, details);
-    state.db.write_all(vec![statement, line]).await.map_err(gone)?;
+    let subject = Subject::Channel(id);
+    record::write(state, actor, vec![statement], subject, told, details).await.map_err(gone)?;
     state.refresh().await;
     Ok(())
 }
@@ -207,12 +210,6 @@ fn gone(error: StoreError) -> AdminError {
         StoreError::RowCount { .. } => not_found(),
         other => other.into(),
     }
-}
-
-fn inserted(rows: &[Vec<store::Row>]) -> Result<ChannelId, AdminError> {
-    let row = rows.first().and_then(|rows| rows.first());
-    let row = row.ok_or_else(|| AdminError::System("no id of a new channel".to_owned()))?;
-    Ok(row.get("id")?)
 }
 
 /// The proxy in the stored setting.

@@ -73,17 +73,16 @@ pub async fn create(
             now.into(),
         ],
     );
-    let line = record::manage(
+    let rows = record::write(
         state,
         actor,
+        vec![insert],
         Subject::NewToken(&hash),
         ("token.create", format!("创建用户 {} 的密钥 {}", user.username, shown(&input.name))),
         json!({ "target_user_id": owner, "fields": input.given() }),
-    );
-    let rows = state.db.write_all(vec![insert, line]).await?;
-    let row = rows.first().and_then(|rows| rows.first());
-    let row = row.ok_or_else(|| AdminError::System("no id of a new key".to_owned()))?;
-    let id: KeyId = row.get("id")?;
+    )
+    .await?;
+    let id = KeyId(record::returned_id(&rows)?);
     Ok(Created { token: get(state, actor, id).await?, key: Secret::new(key) })
 }
 
@@ -174,8 +173,9 @@ async fn write(
     told: (&str, String),
     details: serde_json::Value,
 ) -> Result<(), AdminError> {
-    let line = record::manage(state, actor, Subject::Token(id), told, details);
-    state.db.write_all(vec![statement, line]).await.map_err(|error| match error {
+    let subject = Subject::Token(id);
+    let written = record::write(state, actor, vec![statement], subject, told, details).await;
+    written.map_err(|error| match error {
         StoreError::RowCount { .. } => not_found(),
         other => other.into(),
     })?;

@@ -46,17 +46,17 @@ pub async fn create(
             now.into(),
         ],
     );
-    let line = record::manage(
+    let rows = record::write(
         state,
         actor,
+        vec![insert],
         Subject::Other,
         ("user.create", format!("创建用户 {username}")),
         json!({ "username": username, "role": role, "group": input.group, "quota": input.quota }),
-    );
-    let rows = state.db.write_all(vec![insert, line]).await.map_err(taken)?;
-    let row = rows.first().and_then(|rows| rows.first());
-    let row = row.ok_or_else(|| AdminError::System("no id of a new user".to_owned()))?;
-    let id: UserId = row.get("id")?;
+    )
+    .await
+    .map_err(taken)?;
+    let id = UserId(record::returned_id(&rows)?);
     if let Some(amount) = input.quota.filter(|quota| *quota != Quota::ZERO) {
         let movement = Movement {
             user_id: id,
@@ -214,14 +214,13 @@ fn change_sql(set: &[(&str, Value)], id: UserId) -> Statement {
 
 async fn write(
     state: &AdminState,
-    mut statements: Vec<Statement>,
+    statements: Vec<Statement>,
     actor: &Actor,
     id: UserId,
     told: (&str, String),
     details: serde_json::Value,
 ) -> Result<(), AdminError> {
-    statements.push(record::manage(state, actor, Subject::Other, told, details));
-    state.db.write_all(statements).await.map_err(taken)?;
+    record::write(state, actor, statements, Subject::Other, told, details).await.map_err(taken)?;
     state.forget_user(id);
     Ok(())
 }

@@ -145,7 +145,7 @@ fn deny_check(root: &Path, install: bool, report: &mut Report) -> Result<()> {
         }
     }
     match find_deny(root) {
-        Some(program) => report.step(name, || deny(root, &program)),
+        Some(program) => deny(root, &program, report),
         None => {
             let how = format!("not installed (cargo install --locked {DENY}, or --install-deny)");
             report.skip(name, &how);
@@ -166,17 +166,23 @@ fn find_deny(root: &Path) -> Option<PathBuf> {
     })
 }
 
-fn deny(root: &Path, program: &Path) -> Result<()> {
-    let check = ["--log-level", "error", "check", "bans", "licenses", "sources"];
-    run(Command::new(program).args(check).current_dir(root))?;
+fn deny(root: &Path, program: &Path, report: &mut Report) -> Result<()> {
+    report.step("cargo-deny: bans, licenses, sources", || {
+        let check = ["--log-level", "error", "check", "bans", "licenses", "sources"];
+        run(Command::new(program).args(check).current_dir(root))
+    })?;
     // The advisory database comes over the network, and a test run must do without one.
-    let fetched =
-        run(Command::new("timeout").arg("60").arg(program).args(["fetch", "db"]).current_dir(root));
-    if fetched.is_err() {
-        println!("note: the advisory database could not be fetched; advisories are not checked");
+    let name = "cargo-deny: advisories";
+    let mut fetch = Command::new("timeout");
+    fetch.arg("60").arg(program).args(["fetch", "db"]).current_dir(root);
+    if run(&mut fetch).is_err() {
+        report.skip(name, "their database could not be fetched");
         return Ok(());
     }
-    run(Command::new(program).args(["check", "--disable-fetch", "advisories"]).current_dir(root))
+    report.step(name, || {
+        let check = ["check", "--disable-fetch", "advisories"];
+        run(Command::new(program).args(check).current_dir(root))
+    })
 }
 
 fn cargo(root: &Path, arguments: &[&str], env: &[(&str, String)]) -> Result<()> {

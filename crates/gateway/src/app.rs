@@ -1,0 +1,86 @@
+//! The front door: which surface a request belongs to.
+
+use crate::health::Health;
+use axum::Router;
+use domain::{Clock, Fault, FaultKind};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use relay::Relay;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tower::ServiceExt;
+use web::Body;
+
+/// The surfaces.
+pub struct App {
+    /// `/pass` and `/v1`.
+    pub relay: Arc<Relay>,
+    /// `/api`.
+    pub admin: Router,
+    /// `/api/status`.
+    pub health: Health,
+    /// Whether memory is past its limit, so that no new call is taken.
+    pub full: AtomicBool,
+    /// For ids of requests that no surface takes.
+    pub clock: Clock,
+}
+
+impl App {
+    /// Answers one request.
+    pub async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Response<Body> {
+        let path = request.uri().path();
+        if path.starts_with("/pass/") || path.starts_with("/v1/") {
+            if self.full.load(Ordering::Relaxed) {
+                return self.refuse(
+                    &request,
+                    FaultKind::Overloaded,
+                    "服务繁忙",
+                    "out of memory budget",
+                );
+            }
+            return self.relay.handle(request, peer).await;
+        }
+        // Seldom asked, so kept out of the future that every connection carries.
+        Box::pin(self.answer_other(request)).await
+    }
+
+    async fn answer_other(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        match request.uri().path() {
+            "/api/status" | "/api/status/" => {
+                let id = web::request_id(request.headers(), self.clock.now());
+                self.health.answer(&id).await
+            }
+            path if path == "/api" || path.starts_with("/api/") => self.ask_admin(request).await,
+            "/" => web::json(&json!({
+                "name": "newapi",
+                "version": env!("CARGO_PKG_VERSION"),
+                "status": "/api/status",
+            })),
+            _ => self.refuse(&request, FaultKind::NotFound, "没有这个路径", "no such path"),
+        }
+    }
+
+    async fn ask_admin(&self, request: Request<Incoming>) -> Response<Body> {
+        match self.admin.clone().oneshot(request).await {
+            Ok(response) => response.map(web::boxed),
+            Err(never) => match never {},
+        }
+    }
+
+    fn refuse(
+        &self,
+        request: &Request<Incoming>,
+        kind: FaultKind,
+        zh: &str,
+        en: &str,
+    ) -> Response<Body> {
+        let id = web::request_id(request.headers(), self.clock.now());
+        web::render_fault(&Fault::new(kind, zh, en), &id)
+    }
+}

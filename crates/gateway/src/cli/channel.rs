@@ -1,0 +1,198 @@
+//! `newapi channel`: accounts at upstreams.
+
+use super::out;
+use super::tools::{Given, House, done, every_page};
+use admin::ops::channel::{self, ChannelFilter, ChannelInput, ChannelView, Probe, ProbeRequest};
+use clap::Subcommand;
+use domain::ChannelId;
+use std::process::ExitCode;
+
+/// Channels: accounts at upstreams.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show all channels.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a channel.
+    Create {
+        /// Name to show.
+        name: String,
+        /// Scheme and host of the upstream, like https://api.example.com.
+        #[arg(long)]
+        base_url: String,
+        /// The account's key there; `-` reads it from standard input.
+        #[arg(long)]
+        key: String,
+        /// Models it serves, separated by commas.
+        #[arg(long)]
+        models: String,
+        /// Groups it serves, separated by commas.
+        #[arg(long, default_value = "default")]
+        groups: String,
+        /// Higher is tried first.
+        #[arg(long, allow_negative_numbers = true)]
+        priority: Option<i64>,
+        /// Share among channels of the same priority.
+        #[arg(long)]
+        weight: Option<i64>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Use a channel again.
+    Enable {
+        /// Number of the channel.
+        id: i64,
+    },
+    /// Use a channel no more.
+    Disable {
+        /// Number of the channel.
+        id: i64,
+    },
+    /// Delete a channel.
+    Delete {
+        /// Number of the channel.
+        id: i64,
+    },
+    /// Really call the upstream, with the channel's key and free of charge; exits 1 if it fails.
+    Test {
+        /// Number of the channel.
+        id: i64,
+        /// Model to call; without it, the channel's first.
+        #[arg(long)]
+        model: Option<String>,
+        /// Path to call in place of the model's own, like v1/chat/completions.
+        #[arg(long)]
+        path: Option<String>,
+        /// JSON to send; without it, a short chat.
+        #[arg(long)]
+        data: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs it.
+///
+/// # Errors
+/// What the operation refuses.
+pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let house = House::open().await?;
+    let ended = act(&house, command).await;
+    house.close().await;
+    ended
+}
+
+async fn act(house: &House, command: Command) -> anyhow::Result<ExitCode> {
+    let (state, actor) = (&house.state, &house.actor);
+    match command {
+        Command::List { json } => {
+            let filter = ChannelFilter::default();
+            let filter = &filter;
+            let all = every_page(|page| channel::list(state, filter, page)).await?;
+            show_all(&all, json)?;
+        }
+        Command::Create { name, base_url, key, models, groups, priority, weight, json } => {
+            let fields = Given::default()
+                .with("name", Some(name))
+                .with("type", Some(52))
+                .with("base_url", Some(base_url))
+                .with("key", Some(read_key(key)?))
+                .with("models", Some(models))
+                .with("groups", Some(groups))
+                .with("priority", priority)
+                .with("weight", weight)
+                .fields()?;
+            let input = done(ChannelInput::read(fields))?;
+            let made = done(channel::create(state, actor, input).await)?;
+            if json {
+                out::json(&made)?;
+            } else {
+                out::line(format_args!("channel {} {} was made", made.id, made.name));
+            }
+        }
+        Command::Enable { id } => {
+            done(channel::set_status(state, actor, ChannelId(id), true).await)?;
+            out::line(format_args!("channel {id}: enabled"));
+        }
+        Command::Disable { id } => {
+            done(channel::set_status(state, actor, ChannelId(id), false).await)?;
+            out::line(format_args!("channel {id}: disabled"));
+        }
+        Command::Delete { id } => {
+            done(channel::delete(state, actor, ChannelId(id)).await)?;
+            out::line(format_args!("channel {id}: deleted"));
+        }
+        Command::Test { id, model, path, data, json } => {
+            let request = ProbeRequest { channel_id: ChannelId(id), model, path, test_data: data };
+            let probe = done(channel::probe(state, actor, request).await)?;
+            show_probe(&probe, json)?;
+            return Ok(if probe.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A key on the command line is seen by everybody who may list processes.
+fn read_key(given: String) -> anyhow::Result<String> {
+    if given != "-" {
+        return Ok(given);
+    }
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    Ok(line.trim().to_owned())
+}
+
+fn show_all(channels: &[ChannelView], json: bool) -> anyhow::Result<()> {
+    if json {
+        return out::json(&channels);
+    }
+    let rows: Vec<Vec<String>> = channels
+        .iter()
+        .map(|channel| {
+            let status = match channel.status {
+                1 => "enabled",
+                3 => "disabled by itself",
+                _ => "disabled",
+            };
+            vec![
+                channel.id.to_string(),
+                channel.name.clone(),
+                channel.base_url.clone(),
+                channel.models.join(","),
+                channel.groups.join(","),
+                status.to_owned(),
+                channel.priority.to_string(),
+                channel.weight.to_string(),
+                channel.used_quota.0.to_string(),
+            ]
+        })
+        .collect();
+    let heads =
+        ["id", "name", "base url", "models", "groups", "status", "priority", "weight", "used"];
+    out::table(&heads, &rows);
+    Ok(())
+}
+
+fn show_probe(probe: &Probe, json: bool) -> anyhow::Result<()> {
+    if json {
+        return out::json(probe);
+    }
+    let (id, model, time) = (probe.channel_id, &probe.model, probe.time_ms);
+    let status = probe.status.map_or("no answer".to_owned(), |status| format!("status {status}"));
+    let word = if probe.ok { "works" } else { "fails" };
+    out::line(format_args!("channel {id}, model {model}: {word}, {status} after {time} ms"));
+    for (name, text) in [("error", probe.error), ("detail", probe.detail.as_deref())] {
+        if let Some(text) = text {
+            out::line(format_args!("  {name}: {text}"));
+        }
+    }
+    if let Some(reply) = &probe.reply {
+        out::line(format_args!("  reply: {reply}"));
+    }
+    Ok(())
+}

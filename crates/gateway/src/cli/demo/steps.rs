@@ -1,0 +1,166 @@
+//! The calls of the demo, each with what it should cost.
+
+use super::http::{self, Reply};
+use super::{Demo, out};
+use ::http::Method;
+use serde_json::{Value, json};
+
+/// One call and what it should come to.
+struct Step {
+    title: &'static str,
+    path: &'static str,
+    body: Value,
+    explained: &'static str,
+    status: u16,
+    charge: i64,
+    cut: bool,
+}
+
+fn steps() -> Vec<Step> {
+    let chat = |stream: bool| {
+        let messages = json!([{"role": "user", "content": "Hello?"}]);
+        json!({"model": "chat", "messages": messages, "stream": stream})
+    };
+    vec![
+        Step {
+            title: "A JSON call, priced by use",
+            path: "/v1/chat/completions",
+            body: chat(false),
+            explained: "The upstream is first asked for an estimate, and that much is held: \
+                        (20 + 80×1.5) × 2 × 0.8 = 224.\n  The answer counts 20 prompt and 60 \
+                        completion tokens: (20 + 60×1.5) × 2 × 0.8 = 176 are charged, 48 go back.",
+            status: 200,
+            charge: 176,
+            cut: false,
+        },
+        Step {
+            title: "A stream, priced by use",
+            path: "/v1/chat/completions",
+            body: chat(true),
+            explained: "The same hold. Events pass as they come; the usage is in the last one, \
+                        and the end of the stream\n  waits until the charge is on disk.",
+            status: 200,
+            charge: 176,
+            cut: false,
+        },
+        Step {
+            title: "Any API at a fixed price",
+            path: "/pass/draw",
+            body: json!({"prompt": "a cat"}),
+            explained: "25000 × 0.8 = 20000, held before anything is sent, charged when it worked.",
+            status: 200,
+            charge: 20_000,
+            cut: false,
+        },
+        Step {
+            title: "The upstream fails",
+            path: "/pass/draw?status=500",
+            body: json!({"prompt": "a dog"}),
+            explained: "Its failure reaches the client as it is, and the whole hold goes back.",
+            status: 500,
+            charge: 0,
+            cut: false,
+        },
+        Step {
+            title: "The upstream says no in its envelope",
+            path: "/pass/draw?code=1001",
+            body: json!({"prompt": "a dog"}),
+            explained: "Status 200, but a code that is not 0: not charged either.",
+            status: 200,
+            charge: 0,
+            cut: false,
+        },
+        Step {
+            title: "The same again, while the money lasts",
+            path: "/pass/draw",
+            body: json!({"prompt": "a horse"}),
+            explained: "Another 20000.",
+            status: 200,
+            charge: 20_000,
+            cut: false,
+        },
+        Step {
+            title: "Too little money",
+            path: "/pass/draw",
+            body: json!({"prompt": "a whale"}),
+            explained: "Refused with 402 before the upstream hears of it.",
+            status: 402,
+            charge: 0,
+            cut: false,
+        },
+        Step {
+            title: "A stream that breaks off",
+            path: "/v1/chat/completions?cut=true&usage=off",
+            body: chat(true),
+            explained: "The upstream dies in the middle: the client's stream is cut too, never \
+                        ended as if it were whole.\n  What had begun is settled at its hold, 224.",
+            status: 200,
+            charge: 224,
+            cut: true,
+        },
+    ]
+}
+
+impl Demo {
+    /// Makes the calls one by one.
+    pub async fn run_steps(&self) -> anyhow::Result<()> {
+        for (number, step) in (1..).zip(steps()) {
+            self.run_step(number, &step).await?;
+        }
+        Ok(())
+    }
+
+    async fn run_step(&self, number: u32, step: &Step) -> anyhow::Result<()> {
+        out::line(format_args!("\n{number}. {}", step.title));
+        out::line(format_args!("  POST {}  {}", step.path, step.body));
+        out::line(format_args!("  {}", step.explained));
+        let before = self.balance().await?;
+        let reply =
+            http::call(self.base, Method::POST, step.path, &self.key, Some(&step.body)).await?;
+        let after = self.balance().await?;
+        show(&reply);
+        let charged = before - after;
+        self.check(reply.status.as_u16() == step.status, format_args!("status {}", reply.status));
+        if step.cut {
+            self.check(reply.cut, "the reply breaks off");
+        } else if reply.cut {
+            self.check(false, "the reply must not break off");
+        }
+        let words = format!(
+            "charged {}; balance {} → {}",
+            out::quota(charged),
+            out::quota(before),
+            out::quota(after)
+        );
+        self.check(charged == step.charge, words);
+        Ok(())
+    }
+}
+
+/// The reply, shortened to what fits a screen.
+fn show(reply: &Reply) {
+    for name in ["x-request-id", "x-newapi-quota"] {
+        let value = reply.header(name);
+        if !value.is_empty() {
+            out::line(format_args!("  < {name}: {value}"));
+        }
+    }
+    let lines: Vec<&str> = reply.body.lines().filter(|line| !line.is_empty()).collect();
+    let shown = 3;
+    for line in lines.iter().take(shown) {
+        out::line(format_args!("  < {}", shortened(line)));
+    }
+    if lines.len() > shown {
+        let rest = lines.len() - shown - 1;
+        out::line(format_args!("  < … {rest} more, in {} pieces altogether", reply.pieces));
+        out::line(format_args!("  < {}", shortened(lines.last().unwrap_or(&""))));
+    }
+}
+
+fn shortened(line: &str) -> String {
+    const MOST: usize = 150;
+    match line.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line.to_owned(),
+    }
+}

@@ -1,0 +1,56 @@
+//! `newapi explain`: how one charge came about.
+
+use super::{out, tools};
+use anyhow::bail;
+use std::process::ExitCode;
+
+/// Tells how one charge came about.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// `X-Request-Id` of the call, or the id of a hold.
+    id: String,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When there is no such request, or the database doesn't answer.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let db = tools::database(&tools::config()?).await?;
+    let Some(story) = ledger::explain(&db, &args.id).await? else {
+        bail!("nothing is known of {}: free calls and refused calls leave no entry", args.id);
+    };
+    if args.json {
+        out::json(&story)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    out::line(format_args!("request {}", story.request_id));
+    for hold in &story.holds {
+        out::line(format_args!("\nhold {} of user {}: {}", hold.hold_id, hold.user_id, hold.state));
+        let channel = hold.channel_id.map_or("no channel".to_owned(), |id| format!("channel {id}"));
+        out::line(format_args!("  model    {} through {channel}", hold.model));
+        out::line(format_args!("  price    {}", hold.formula));
+        out::line(format_args!("  held     {}", out::quota(hold.held.0)));
+        out::line(format_args!("  charged  {}", out::quota(hold.charged.0)));
+        let rows: Vec<Vec<String>> = hold
+            .lines
+            .iter()
+            .map(|line| {
+                let time = jiff::Timestamp::from_millisecond(line.at_ms).unwrap_or_default();
+                vec![
+                    format!("  {}", time.strftime("%Y-%m-%dT%H:%M:%SZ")),
+                    line.kind.clone(),
+                    line.delta.0.to_string(),
+                    line.prompt_tokens.to_string(),
+                    line.completion_tokens.to_string(),
+                    line.content.clone(),
+                ]
+            })
+            .collect();
+        out::table(&["  time", "entry", "balance", "prompt", "completion", "what"], &rows);
+    }
+    Ok(ExitCode::SUCCESS)
+}

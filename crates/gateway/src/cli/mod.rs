@@ -1,0 +1,117 @@
+//! The command line: one file a command.
+//!
+//! Exit status: 0 done; 1 it didn't work, or a check found something; 2 the command line or the
+//! configuration can't be used.
+
+mod audit;
+mod channel;
+mod check;
+mod config;
+mod demo;
+mod explain;
+mod migrate;
+mod mock_upstream;
+mod out;
+mod price;
+mod serve;
+mod token;
+mod tools;
+mod user;
+
+use crate::config::{Config, Problems};
+use crate::logging::Lines;
+use clap::{Parser, Subcommand};
+use std::io::Write;
+use std::process::ExitCode;
+use tokio::runtime::{Builder, Runtime};
+
+/// Puts a price, a balance and a durable settlement in front of any HTTP API.
+#[derive(Debug, Parser)]
+#[command(name = "newapi", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve (what happens without a command).
+    Serve,
+    Demo(demo::Args),
+    Migrate(migrate::Args),
+    Check(check::Args),
+    Audit(audit::Args),
+    Explain(explain::Args),
+    #[command(subcommand)]
+    User(user::Command),
+    #[command(subcommand)]
+    Token(token::Command),
+    #[command(subcommand)]
+    Channel(channel::Command),
+    #[command(subcommand)]
+    Price(price::Command),
+    MockUpstream(mock_upstream::Args),
+    Config(config::Args),
+}
+
+/// What a server is started with.
+pub struct Loaded {
+    /// Its configuration.
+    pub config: Config,
+    /// Its log, to be reopened when asked, and its dropped lines to be counted.
+    pub lines: Option<Lines>,
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command.unwrap_or(Command::Serve)) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "newapi: {error:#}");
+            if error.is::<Problems>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve => serve::run(),
+        Command::Config(args) => config::run(&args),
+        Command::Demo(args) => block_on(serving_runtime(0)?, demo::run(args)),
+        Command::MockUpstream(args) => block_on(serving_runtime(0)?, mock_upstream::run(args)),
+        Command::Migrate(args) => block_on(small_runtime()?, migrate::run(args)),
+        Command::Check(args) => block_on(small_runtime()?, check::run(args)),
+        Command::Audit(args) => block_on(small_runtime()?, audit::run(args)),
+        Command::Explain(args) => block_on(small_runtime()?, explain::run(args)),
+        Command::User(command) => block_on(small_runtime()?, user::run(command)),
+        Command::Token(command) => block_on(small_runtime()?, token::run(command)),
+        Command::Channel(command) => block_on(small_runtime()?, channel::run(command)),
+        Command::Price(command) => block_on(small_runtime()?, price::run(command)),
+    }
+}
+
+fn block_on(
+    runtime: Runtime,
+    command: impl Future<Output = anyhow::Result<ExitCode>>,
+) -> anyhow::Result<ExitCode> {
+    let ended = runtime.block_on(Box::pin(command));
+    // Nothing that matters is left to do; a thread that hangs in a system call must not keep
+    // the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    ended
+}
+
+/// For a process that serves.
+fn serving_runtime(worker_threads: usize) -> std::io::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    if worker_threads > 0 {
+        builder.worker_threads(worker_threads);
+    }
+    // Blocking work is a password now and then, or a name to resolve.
+    builder.max_blocking_threads(64).thread_name("newapi").enable_all().build()
+}
+
+/// For a command that comes and goes.
+fn small_runtime() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}

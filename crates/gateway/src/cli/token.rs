@@ -1,0 +1,169 @@
+//! `newapi token`: users' keys.
+
+use super::out;
+use super::tools::{Given, House, done, every_page};
+use admin::Query;
+use admin::ops::token::{self, TokenInput, TokenView};
+use admin::ops::user;
+use clap::Subcommand;
+use domain::KeyId;
+use serde_json::json;
+use std::process::ExitCode;
+
+/// Users' keys (sk-…).
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show keys; what they are themselves is shown once only, when they are made.
+    List {
+        /// Only those of this user: name or id.
+        #[arg(long)]
+        user: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a key, and print it.
+    Create {
+        /// Whose: name or id.
+        user: String,
+        /// Name of the key.
+        #[arg(long, default_value = "key")]
+        name: String,
+        /// What it may spend at most, in quota; without it only the balance limits it.
+        #[arg(long)]
+        quota: Option<i64>,
+        /// When it ends, in seconds since 1970; without it, never.
+        #[arg(long)]
+        expires: Option<i64>,
+        /// Models it may call, separated by commas; without it, all.
+        #[arg(long)]
+        models: Option<String>,
+        /// Group to price and route by, in place of the user's.
+        #[arg(long)]
+        group: Option<String>,
+        /// Addresses and networks it may be used from, separated by commas.
+        #[arg(long)]
+        allow_ips: Option<String>,
+        /// Requests a minute.
+        #[arg(long)]
+        rate_limit_rpm: Option<i64>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let a key in again.
+    Enable {
+        /// Number of the key.
+        id: i64,
+    },
+    /// Shut a key out.
+    Disable {
+        /// Number of the key.
+        id: i64,
+    },
+    /// Delete a key; its entries in the log stay.
+    Delete {
+        /// Number of the key.
+        id: i64,
+    },
+}
+
+/// Runs it.
+///
+/// # Errors
+/// What the operation refuses.
+pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let house = House::open().await?;
+    let ended = act(&house, command).await;
+    house.close().await;
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+async fn act(house: &House, command: Command) -> anyhow::Result<()> {
+    let (state, actor) = (&house.state, &house.actor);
+    match command {
+        Command::List { user, json } => {
+            let mut query = Query::default();
+            if let Some(user) = user {
+                let found = done(user::find(state, &user).await)?;
+                query.0.insert("user_id".to_owned(), found.id.to_string());
+            }
+            let query = &query;
+            let all = every_page(|page| token::list(state, actor, query, page)).await?;
+            return show_all(&all, json);
+        }
+        Command::Create {
+            user,
+            name,
+            quota,
+            expires,
+            models,
+            group,
+            allow_ips,
+            rate_limit_rpm,
+            json,
+        } => {
+            let owner = done(user::find(state, &user).await)?;
+            let fields = Given::default()
+                .with("user_id", Some(owner.id.0))
+                .with("name", Some(name))
+                .with("unlimited_quota", Some(quota.is_none()))
+                .with("remain_quota", quota)
+                .with("expired_time", Some(expires.unwrap_or(-1)))
+                .with("models", models)
+                .with("group", group)
+                .with("allow_ips", allow_ips)
+                .with("rate_limit_rpm", rate_limit_rpm)
+                .fields()?;
+            let made = done(token::create(state, actor, done(TokenInput::read(fields))?).await)?;
+            if json {
+                return out::json(&json!({
+                    "id": made.token.id,
+                    "key": made.key.expose(),
+                    "token": made.token,
+                }));
+            }
+            out::line(made.key.expose());
+        }
+        Command::Enable { id } => {
+            done(token::set_status(state, actor, KeyId(id), true).await)?;
+            out::line(format_args!("key {id}: enabled"));
+        }
+        Command::Disable { id } => {
+            done(token::set_status(state, actor, KeyId(id), false).await)?;
+            out::line(format_args!("key {id}: disabled"));
+        }
+        Command::Delete { id } => {
+            done(token::delete(state, actor, KeyId(id)).await)?;
+            out::line(format_args!("key {id}: deleted"));
+        }
+    }
+    Ok(())
+}
+
+fn show_all(tokens: &[TokenView], json: bool) -> anyhow::Result<()> {
+    if json {
+        return out::json(&tokens);
+    }
+    let rows: Vec<Vec<String>> = tokens
+        .iter()
+        .map(|token| {
+            let limit = if token.unlimited_quota {
+                "the balance".to_owned()
+            } else {
+                out::quota(token.remain_quota.0)
+            };
+            vec![
+                token.id.to_string(),
+                token.user_id.to_string(),
+                token.name.clone(),
+                token.key_hint.clone(),
+                if token.status == 1 { "enabled" } else { "disabled" }.to_owned(),
+                limit,
+                token.used_quota.0.to_string(),
+            ]
+        })
+        .collect();
+    out::table(&["id", "user", "name", "key", "status", "limit", "used"], &rows);
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! `newapi user`: users and their balances.
+
+use super::out;
+use super::tools::{Given, House, done, every_page};
+use admin::Query;
+use admin::ops::access_token;
+use admin::ops::user::{self, UserInput, UserView};
+use clap::{Subcommand, ValueEnum};
+use domain::Quota;
+use std::process::ExitCode;
+
+/// Users and their balances.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show all users.
+    List {
+        /// Only those with this in their name.
+        keyword: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a user.
+    Create {
+        /// Name to log in with.
+        username: String,
+        /// Password, eight characters at least; without it the user can't log in, and needs none
+        /// to call models.
+        #[arg(long)]
+        password: Option<String>,
+        /// Group, which decides on channels and prices.
+        #[arg(long, default_value = "default")]
+        group: String,
+        /// First balance, in quota; 500000 are one dollar.
+        #[arg(long)]
+        quota: Option<i64>,
+        /// What the user may do.
+        #[arg(long, value_enum, default_value_t = Role::User)]
+        role: Role,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add to a balance, or take from it.
+    #[command(name = "topup", alias = "top-up")]
+    TopUp {
+        /// Name or id.
+        user: String,
+        /// Quota to add; negative to take.
+        #[arg(allow_negative_numbers = true)]
+        delta: i64,
+        /// What the entry says.
+        #[arg(long, default_value = "top-up")]
+        reason: String,
+    },
+    /// Let a user in again.
+    Enable {
+        /// Name or id.
+        user: String,
+    },
+    /// Shut a user out; nothing is lost.
+    Disable {
+        /// Name or id.
+        user: String,
+    },
+    /// Make a new access token for the admin API; the old one ends.
+    AccessToken {
+        /// Name or id.
+        user: String,
+    },
+}
+
+/// What a user may do.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Role {
+    /// Call models.
+    User,
+    /// Run the house.
+    Admin,
+    /// Everything.
+    Root,
+}
+
+impl Role {
+    const fn number(self) -> i64 {
+        match self {
+            Self::User => 1,
+            Self::Admin => 10,
+            Self::Root => 100,
+        }
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// What the operation refuses.
+pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let house = House::open().await?;
+    let ended = act(&house, command).await;
+    house.close().await;
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+async fn act(house: &House, command: Command) -> anyhow::Result<()> {
+    let (state, actor) = (&house.state, &house.actor);
+    match command {
+        Command::List { keyword, json } => {
+            let mut query = Query::default();
+            query.0.extend(keyword.map(|word| ("keyword".to_owned(), word)));
+            let query = &query;
+            let all = every_page(|page| user::list(state, query, page)).await?;
+            return show_all(&all, json);
+        }
+        Command::Create { username, password, group, quota, role, json } => {
+            let fields = Given::default()
+                .with("username", Some(username))
+                .with("password", password)
+                .with("group", Some(group))
+                .with("quota", quota)
+                .with("role", Some(role.number()))
+                .fields()?;
+            let made = done(user::create(state, actor, done(UserInput::read_new(fields))?).await)?;
+            if json {
+                return out::json(&made);
+            }
+            let balance = out::quota(made.quota.0);
+            out::line(format_args!("user {} {} has {balance}", made.id, made.username));
+        }
+        Command::TopUp { user, delta, reason } => {
+            let found = done(user::find(state, &user).await)?;
+            let balance =
+                done(user::move_quota(state, actor, found.id, Quota(delta), &reason).await)?;
+            let (before, after) = (out::quota(balance.0 - delta), out::quota(balance.0));
+            out::line(format_args!("user {} {}: {before} → {after}", found.id, found.username));
+        }
+        Command::Enable { user } => set_status(house, &user, true).await?,
+        Command::Disable { user } => set_status(house, &user, false).await?,
+        Command::AccessToken { user } => {
+            let found = done(user::find(state, &user).await)?;
+            let token = done(access_token::renew(state, actor, found.id).await)?;
+            out::line(token.expose());
+        }
+    }
+    Ok(())
+}
+
+async fn set_status(house: &House, name: &str, enabled: bool) -> anyhow::Result<()> {
+    let found = done(user::find(&house.state, name).await)?;
+    done(user::set_status(&house.state, &house.actor, found.id, enabled).await)?;
+    let word = if enabled { "enabled" } else { "disabled" };
+    out::line(format_args!("user {} {}: {word}", found.id, found.username));
+    Ok(())
+}
+
+fn show_all(users: &[UserView], json: bool) -> anyhow::Result<()> {
+    if json {
+        return out::json(&users);
+    }
+    let rows: Vec<Vec<String>> = users
+        .iter()
+        .map(|user| {
+            vec![
+                user.id.to_string(),
+                user.username.clone(),
+                user.group.clone(),
+                user.role.to_string(),
+                if user.status == 1 { "enabled" } else { "disabled" }.to_owned(),
+                out::quota(user.quota.0),
+                user.used_quota.0.to_string(),
+                user.request_count.to_string(),
+            ]
+        })
+        .collect();
+    out::table(&["id", "name", "group", "role", "status", "quota", "used", "calls"], &rows);
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! Every setting, declared once: its name, what it may be, its default and its meaning.
+//! `newapi config` prints this table; nothing else knows a variable's name.
+
+/// What a setting may be, and so how it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// Any text; never shown.
+    Secret,
+    /// A database address; its password is never shown.
+    Dsn,
+    /// A path.
+    Path,
+    /// `true` or `false`.
+    Switch,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A whole number within these bounds.
+    Count(u64, u64),
+    /// A duration, in milliseconds, within these bounds.
+    Millis(u64, u64),
+    /// A size, in bytes, within these bounds.
+    Bytes(u64, u64),
+    /// An IP address.
+    Address,
+    /// IP networks, separated by commas.
+    Networks,
+    /// The name of an HTTP header.
+    Header,
+    /// The address of a proxy; its password is never shown.
+    Proxy,
+}
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// The environment variable, and the member of the configuration file.
+    pub name: &'static str,
+    /// Other names it goes by. The first name that is set wins.
+    pub also: &'static [&'static str],
+    /// What it may be.
+    pub kind: Kind,
+    /// Its value when nobody sets it; empty: unset.
+    pub default: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+impl Setting {
+    /// All names, the main one first.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.name).chain(self.also.iter().copied())
+    }
+}
+
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+macro_rules! settings {
+    ($($key:ident: $name:literal $(or $also:literal)*, $kind:expr, $default:literal,
+       $meaning:literal;)*) => {
+        /// Names a setting inside the program.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Key { $(#[doc = $meaning] $key),* }
+
+        /// Every setting there is, in the order in which they are shown.
+        pub const TABLE: &[Setting] = &[$(Setting {
+            name: $name,
+            also: &[$($also),*],
+            kind: $kind,
+            default: $default,
+            meaning: $meaning,
+        }),*];
+    };
+}
+
+settings! {
+    ConfigFile: "CUSTOM_PASS_CONFIG_FILE", Kind::Path, "",
+        "a JSON file with settings by name; the environment wins over it";
+
+    ListenAddr: "LISTEN_ADDR", Kind::Address, "0.0.0.0",
+        "address to serve on";
+    Port: "PORT", Kind::Count(0, 65_535), "3000",
+        "port to serve on; 0 takes a free one and says which in the log";
+    MaxConnections: "MAX_CONNECTIONS", Kind::Count(0, 1_000_000), "0",
+        "client connections at a time; more wait to be accepted. 0: half the descriptor limit";
+    HeaderTimeout: "HEADER_TIMEOUT", Kind::Millis(SECOND, 10 * MINUTE), "30s",
+        "how long a client may take to send its request head, and to stay idle between requests";
+    ShutdownTimeout: "SHUTDOWN_TIMEOUT", Kind::Millis(SECOND, HOUR), "30s",
+        "how long a stop may take: what is under way is finished and settled first";
+    TrustedProxies: "TRUSTED_PROXIES", Kind::Networks, "",
+        "networks whose X-Forwarded-For and X-Real-IP are believed";
+    WorkerThreads: "WORKER_THREADS", Kind::Count(0, 1024), "0",
+        "threads that serve; 0: one a core";
+
+    DataDir: "DATA_DIR", Kind::Path, "./data",
+        "directory of the SQLite file, the secret key and the first-run note";
+    SqlDsn: "SQL_DSN", Kind::Dsn, "",
+        "postgres://… for PostgreSQL; unset or `local`: SQLite in DATA_DIR";
+    DbMaxOpenConns: "CUSTOM_PASS_DB_MAX_OPEN_CONNS", Kind::Count(1, 1_000), "25",
+        "PostgreSQL connections at most";
+    DbMaxIdleConns: "CUSTOM_PASS_DB_MAX_IDLE_CONNS", Kind::Count(0, 1_000), "10",
+        "PostgreSQL connections that are kept while nobody uses them";
+    DbConnectTimeout: "CUSTOM_PASS_DB_CONNECT_TIMEOUT", Kind::Millis(100, 10 * MINUTE), "10s",
+        "how long to wait for a PostgreSQL connection";
+    Secret: "SECRET_KEY", Kind::Secret, "",
+        "encrypts channel keys; unset: made at the first start and kept in DATA_DIR/secret.key";
+    RootAccessToken: "ROOT_ACCESS_TOKEN", Kind::Secret, "",
+        "access token of the user root, used at the first start; unset: made and printed once";
+    RootPassword: "ROOT_PASSWORD", Kind::Secret, "",
+        "password of the user root, used at the first start; unset: made and printed once";
+
+    LedgerLanes: "CUSTOM_PASS_LEDGER_LANES", Kind::Count(1, 64), "2",
+        "writers of the ledger on PostgreSQL; SQLite has one";
+    RetryCount: "CUSTOM_PASS_RETRY_COUNT", Kind::Count(0, 20), "3",
+        "how often a hold is tried again while its account is locked by somebody else";
+    RetryDelay: "CUSTOM_PASS_RETRY_DELAY", Kind::Millis(1, MINUTE), "1s",
+        "pause before the first such try; the n-th waits n times as long";
+    LogRetentionDays: "CUSTOM_PASS_LOG_RETENTION_DAYS", Kind::Count(1, 36_500), "90",
+        "days that the table logs keeps its lines";
+
+    HttpTimeout: "CUSTOM_PASS_HTTP_TIMEOUT", Kind::Millis(100, DAY), "30s",
+        "how long an upstream may take to begin its answer; a channel's own setting wins";
+    ConnectTimeout: "CUSTOM_PASS_CONNECT_TIMEOUT", Kind::Millis(50, 10 * MINUTE), "10s",
+        "how long a connection to an upstream may take";
+    IdleTimeout: "CUSTOM_PASS_IDLE_TIMEOUT", Kind::Millis(SECOND, DAY), "2m",
+        "how long an upstream may pause within its answer";
+    TotalTimeout: "CUSTOM_PASS_TOTAL_TIMEOUT", Kind::Millis(SECOND, 7 * DAY), "15m",
+        "how long a call may take in all";
+    FailoverCount: "CUSTOM_PASS_FAILOVER_COUNT", Kind::Count(0, 100), "3",
+        "further channels that are tried while nothing has been sent";
+    DrainSeconds: "CUSTOM_PASS_DRAIN_SECONDS", Kind::Millis(0, DAY), "30s",
+        "how long an answer is read on, to be settled, when its client has gone";
+    AllowNets: "UPSTREAM_ALLOW_NETS", Kind::Networks, "",
+        "private networks that channels may address, like 10.0.0.0/8; all others are refused";
+    HttpProxy: "HTTP_PROXY" or "http_proxy", Kind::Proxy, "",
+        "proxy towards http:// upstreams";
+    HttpsProxy: "HTTPS_PROXY" or "https_proxy", Kind::Proxy, "",
+        "proxy towards https:// upstreams";
+    NoProxy: "NO_PROXY" or "no_proxy", Kind::Text, "",
+        "hosts that are reached without a proxy, separated by commas";
+
+    UserTokenHeader: "CUSTOM_PASS_HEADER_KEY", Kind::Header, "X-Custom-Token",
+        "header that carries the caller's key upstream; a channel's own setting wins";
+    MaxRequestSize: "CUSTOM_PASS_MAX_REQUEST_SIZE", Kind::Bytes(KIB, 64 * GIB), "32MiB",
+        "largest request body, counted after decompression";
+    Unpriced: "CUSTOM_PASS_UNPRICED", Kind::Word(&["pass", "reject"]), "pass",
+        "what happens to a model without a price: passed through free, or refused";
+    MaxInFlight: "CUSTOM_PASS_MAX_IN_FLIGHT", Kind::Count(1, 1_000_000), "20000",
+        "calls at work at a time; more get 503 OVERLOADED";
+    BufferBudget: "CUSTOM_PASS_BUFFER_BUDGET", Kind::Bytes(MIB, 1024 * GIB), "256MiB",
+        "memory for bodies that have to be held whole; past it new ones get 503 OVERLOADED";
+    MemoryLimit: "MEMORY_LIMIT" or "GOMEMLIMIT", Kind::Bytes(0, 1024 * GIB), "0",
+        "resident memory past which new calls get 503 OVERLOADED; nothing is killed. 0: none";
+
+    LogLevel: "CUSTOM_PASS_LOG_LEVEL" or "LOG_LEVEL",
+        Kind::Word(&["error", "warn", "info", "debug", "trace"]), "info",
+        "least important level that is logged";
+    LogFile: "CUSTOM_PASS_LOG_FILE" or "LOG_FILE", Kind::Path, "",
+        "file that the log is appended to, reopened on SIGHUP; unset: standard error";
+    LogFormat: "LOG_FORMAT", Kind::Word(&["text", "json"]), "text",
+        "shape of a log line";
+
+    EnableMetrics: "ENABLE_METRICS", Kind::Switch, "true",
+        "serve metrics";
+    MetricsAddr: "METRICS_ADDR", Kind::Address, "127.0.0.1",
+        "address to serve metrics on; set 0.0.0.0 when Prometheus runs elsewhere";
+    MetricsPort: "METRICS_PORT", Kind::Count(0, 65_535), "9090",
+        "port to serve metrics on";
+    MetricsPath: "METRICS_PATH", Kind::Path, "/metrics",
+        "path of the metrics";
+}
+
+/// Settings that other systems of this kind have, and that mean nothing here.
+pub const MEANINGLESS: &[(&str, &str)] =
+    &[("GOGC", "there is no garbage collector here; MEMORY_LIMIT sets a ceiling")];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_name_is_there_once() {
+        let mut seen = HashSet::new();
+        for setting in TABLE {
+            for name in setting.names() {
+                assert!(seen.insert(name), "{name} twice");
+            }
+            assert!(!setting.meaning.is_empty());
+        }
+        assert_eq!(TABLE[Key::MetricsPath as usize].name, "METRICS_PATH");
+    }
+}

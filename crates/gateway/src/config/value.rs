@@ -1,0 +1,264 @@
+//! Reading one value: text in, a checked value out, or what would have been allowed.
+
+use super::table::Kind;
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// A value that keeps its setting's rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Nobody set it, and it has no default.
+    Unset,
+    /// Text, a word, a path, an address of a proxy or a database.
+    Text(String),
+    /// A switch.
+    Flag(bool),
+    /// A count, milliseconds or bytes.
+    Number(u64),
+    /// An address.
+    Address(IpAddr),
+    /// Networks.
+    Networks(Vec<IpNet>),
+}
+
+/// Reads `text` as `kind` asks.
+///
+/// # Errors
+/// What is allowed, in words, when `text` is not it.
+pub fn read(kind: Kind, text: &str) -> Result<Value, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(Value::Unset);
+    }
+    let value = match kind {
+        Kind::Text | Kind::Secret | Kind::Dsn | Kind::Path => Some(Value::Text(text.to_owned())),
+        Kind::Switch => switch(text).map(Value::Flag),
+        Kind::Word(words) => {
+            let lower = text.to_ascii_lowercase();
+            words.contains(&lower.as_str()).then_some(Value::Text(lower))
+        }
+        Kind::Count(min, max) => bounded(text.parse().ok(), min, max),
+        Kind::Millis(min, max) => bounded(millis(text), min, max),
+        Kind::Bytes(min, max) => bounded(bytes(text), min, max),
+        Kind::Address => text.parse().ok().map(Value::Address),
+        Kind::Networks => networks(text).map(Value::Networks),
+        Kind::Header => {
+            http::HeaderName::from_bytes(text.as_bytes()).ok().map(|_| Value::Text(text.to_owned()))
+        }
+        Kind::Proxy => proxy(text).map(Value::Text),
+    };
+    value.ok_or_else(|| allowed(kind))
+}
+
+/// What `kind` allows, in words.
+pub fn allowed(kind: Kind) -> String {
+    match kind {
+        Kind::Text | Kind::Secret => "any text".into(),
+        Kind::Path => "a path".into(),
+        Kind::Dsn => "postgres://user:password@host:port/database, or local".into(),
+        Kind::Switch => "true or false".into(),
+        Kind::Word(words) => words.join(", "),
+        Kind::Count(min, max) => format!("a whole number from {min} to {max}"),
+        Kind::Millis(min, max) => {
+            let (min, max) = (show_millis(min), show_millis(max));
+            format!("a duration like 30, 30s, 2m, 1h or 500ms, from {min} to {max}")
+        }
+        Kind::Bytes(min, max) => {
+            let (min, max) = (show_bytes(min), show_bytes(max));
+            format!("a size like 1048576, 32MiB or 2GiB, from {min} to {max}")
+        }
+        Kind::Address => "an IP address like 127.0.0.1, 0.0.0.0 or ::".into(),
+        Kind::Networks => "IP networks separated by commas, like 10.0.0.0/8,fd00::/8".into(),
+        Kind::Header => "the name of an HTTP header".into(),
+        Kind::Proxy => "an address like http://proxy.example.com:8080".into(),
+    }
+}
+
+fn bounded(number: Option<u64>, min: u64, max: u64) -> Option<Value> {
+    number.filter(|n| (min..=max).contains(n)).map(Value::Number)
+}
+
+fn switch(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// `30` (seconds), `500ms`, `30s`, `2m`, `1h`, `1d`, and several in a row: `1m30s`.
+fn millis(text: &str) -> Option<u64> {
+    if let Ok(seconds) = text.parse::<u64>() {
+        return seconds.checked_mul(1_000);
+    }
+    let mut rest = text;
+    let mut total = 0u64;
+    while !rest.is_empty() {
+        let (number, after) = leading_number(rest)?;
+        let unit_len = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, next) = after.split_at(unit_len);
+        let factor = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        total = total.checked_add(number.checked_mul(factor)?)?;
+        rest = next;
+    }
+    Some(total)
+}
+
+/// `1048576`, `32MiB`, `32MB`, `32m`, `2GiB`; `off` is 0. Every unit is a power of 1024, as
+/// in the systems that operators come from.
+fn bytes(text: &str) -> Option<u64> {
+    if text.eq_ignore_ascii_case("off") {
+        return Some(0);
+    }
+    let (number, unit) = leading_number(text)?;
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        "t" | "tb" | "tib" => 1u64 << 40,
+        _ => return None,
+    };
+    number.checked_mul(factor)
+}
+
+fn leading_number(text: &str) -> Option<(u64, &str)> {
+    let len = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (digits, rest) = text.split_at_checked(len)?;
+    Some((digits.parse().ok()?, rest))
+}
+
+fn networks(text: &str) -> Option<Vec<IpNet>> {
+    let parse = |one: &str| {
+        let one = one.trim();
+        one.parse::<IpNet>().ok().or_else(|| one.parse::<IpAddr>().ok().map(IpNet::from))
+    };
+    text.split(',').filter(|one| !one.trim().is_empty()).map(parse).collect()
+}
+
+/// A proxy's address; `host:port` means `http://host:port`, as in curl.
+fn proxy(text: &str) -> Option<String> {
+    let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let uri: http::Uri = full.parse().ok()?;
+    let known = matches!(uri.scheme_str(), Some("http" | "https"));
+    (known && uri.host().is_some_and(|host| !host.is_empty())).then_some(full)
+}
+
+/// A duration as its setting is written.
+pub fn show_millis(ms: u64) -> String {
+    match ms {
+        0 => "0s".into(),
+        _ if ms.is_multiple_of(86_400_000) => format!("{}d", ms / 86_400_000),
+        _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
+        _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
+        _ if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
+        _ => format!("{ms}ms"),
+    }
+}
+
+/// A size as its setting is written.
+pub fn show_bytes(bytes: u64) -> String {
+    for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        if bytes > 0 && bytes.trailing_zeros() >= shift {
+            return format!("{}{unit}", bytes >> shift);
+        }
+    }
+    bytes.to_string()
+}
+
+/// An address with its password taken out, for showing.
+pub fn without_password(address: &str) -> String {
+    if let Some((scheme, rest)) = address.split_once("://") {
+        // The last @ before the path ends the credentials: a password may hold others.
+        let authority_len = rest.find(['/', '?']).unwrap_or(rest.len());
+        let at = match rest.get(..authority_len).and_then(|a| a.rfind('@')) {
+            // An unescaped slash in a password: hide everything up to the last @ there is.
+            None => rest.rfind('@'),
+            found => found,
+        };
+        let host_on = at.and_then(|at| rest.split_at_checked(at));
+        return match host_on {
+            None => address.to_owned(),
+            Some((credentials, host)) => {
+                let user = credentials.split(':').next().unwrap_or_default();
+                format!("{scheme}://{user}:***{host}")
+            }
+        };
+    }
+    let lower = address.to_ascii_lowercase();
+    if lower.contains("password") || lower.contains('@') { "***".into() } else { address.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, ms) in [
+            ("30", Some(30_000)),
+            ("30s", Some(30_000)),
+            ("2m", Some(120_000)),
+            ("1h", Some(3_600_000)),
+            ("500ms", Some(500)),
+            ("1m30s", Some(90_000)),
+            ("1x", None),
+            ("s", None),
+            ("-1s", None),
+            ("1.5s", None),
+            ("99999999999999999999h", None),
+        ] {
+            assert_eq!(millis(text), ms, "{text}");
+        }
+        assert_eq!(read(Kind::Millis(1_000, 5_000), "6s").map_err(|e| e.contains("1s")), Err(true));
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, size) in [
+            ("32MiB", Some(32 << 20)),
+            ("32m", Some(32 << 20)),
+            ("2GiB", Some(2 << 30)),
+            ("1024", Some(1024)),
+            ("off", Some(0)),
+            ("1.5G", None),
+            ("GiB", None),
+            ("18446744073709551615T", None),
+        ] {
+            assert_eq!(bytes(text), size, "{text}");
+        }
+        assert_eq!(show_bytes(32 << 20), "32MiB");
+        assert_eq!(show_millis(90_000), "90s");
+    }
+
+    #[test]
+    fn networks_and_addresses() {
+        assert!(networks("10.0.0.0/8, 127.0.0.1,::1/128").is_some_and(|nets| nets.len() == 3));
+        assert!(networks("10.0.0.0/33").is_none());
+        assert!(proxy("proxy:8080").is_some_and(|p| p == "http://proxy:8080"));
+        assert!(proxy("socks5://proxy:1080").is_none());
+        assert!(read(Kind::Header, "X Bad").is_err());
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (address, shown) in [
+            ("postgres://u:p@h:5432/d", "postgres://u:***@h:5432/d"),
+            ("postgres://u:p@x@h/d", "postgres://u:***@h/d"),
+            ("postgres://u:p/x@h/d", "postgres://u:***@h/d"),
+            ("postgres://h/d", "postgres://h/d"),
+            ("http://proxy:8080", "http://proxy:8080"),
+            ("host=h password=p", "***"),
+            ("local", "local"),
+        ] {
+            assert_eq!(without_password(address), shown);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The accept loop: HTTP/1.1 connections in, one function call a request.
+//!
+//! Used for clients, for the metrics and by the trial upstream.
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use web::Body;
+
+/// Connections that the system keeps for us while we are busy accepting others.
+const BACKLOG: u32 = 4096;
+/// Largest request head; hyper answers 431 to a larger one.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+/// Pause after an accept that failed for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a server allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at a time; more wait in the backlog.
+    pub max_connections: usize,
+    /// How long a request head may take, and how long a connection may be idle.
+    pub header_timeout_ms: u64,
+}
+
+/// How a server is told to end.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// No further connections, no further requests on those there are.
+    pub accepting: CancellationToken,
+    /// Whatever is still under way is cut.
+    pub now: CancellationToken,
+}
+
+/// Opens the port.
+///
+/// # Errors
+/// When it is taken, or may not be used.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Serves until told to stop, and returns when the last connection has ended.
+pub async fn serve<H, F>(listener: TcpListener, limits: Limits, stop: Stop, handler: H)
+where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(limits.header_timeout_ms))
+        .max_header_size(MAX_HEAD_BYTES)
+        .keep_alive(true);
+    let slots = Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS)));
+    let graceful = GracefulShutdown::new();
+    let connections = TaskTracker::new();
+
+    while let Some((stream, peer, slot)) = accept(&listener, &slots, &stop.accepting).await {
+        let handler = handler.clone();
+        let service = service_fn(move |request| {
+            let answer = handler(request, peer);
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let connection = graceful.watch(connection);
+        let cut = stop.now.clone();
+        connections.spawn(async move {
+            tokio::select! {
+                biased;
+                ended = connection => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%peer, %error, "connection ended early");
+                    }
+                }
+                () = cut.cancelled() => {}
+            }
+            drop(slot);
+        });
+    }
+    drop(listener);
+    connections.close();
+    // Whatever waits for its next request closes at once; what is at work finishes first.
+    tokio::join!(graceful.shutdown(), connections.wait());
+}
+
+/// The next connection, once there is room for it. `None`: stop.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    stop: &CancellationToken,
+) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        accepted = async {
+            let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+            loop {
+                match listener.accept().await {
+                    Ok((stream, peer)) => {
+                        // A small answer must not wait for the peer's delayed acknowledgement.
+                        let _ = stream.set_nodelay(true);
+                        return Some((stream, peer, slot));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        } => accepted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const LIMITS: Limits = Limits { max_connections: 2, header_timeout_ms: 300 };
+
+    async fn started(limits: Limits) -> (SocketAddr, Stop, tokio::task::JoinHandle<()>) {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = Stop::default();
+        let handler = |request: Request<Incoming>, _| async move {
+            if request.uri().path() == "/slow" {
+                tokio::time::sleep(Duration::from_millis(150)).await;
+            }
+            if request.uri().path() == "/never" {
+                std::future::pending::<()>().await;
+            }
+            let bytes = request.into_body().collect().await.unwrap().to_bytes();
+            Response::new(web::full(bytes))
+        };
+        let job = tokio::spawn(serve(listener, limits, stop.clone(), handler));
+        (address, stop, job)
+    }
+
+    async fn ask(address: SocketAddr, text: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).await;
+        answer
+    }
+
+    #[tokio::test]
+    async fn finishes_what_is_under_way_and_then_ends() {
+        let (address, stop, job) = started(LIMITS).await;
+        let call = tokio::spawn(ask(address, "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n"));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        stop.accepting.cancel();
+        let answer = call.await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+        job.await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_does_not_finish_is_cut() {
+        let (address, stop, job) = started(LIMITS).await;
+        let call = tokio::spawn(ask(address, "GET /never HTTP/1.1\r\nhost: x\r\n\r\n"));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        stop.accepting.cancel();
+        stop.now.cancel();
+        job.await.unwrap();
+        assert_eq!(call.await.unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn slow_heads_end_and_make_room_for_others() {
+        let (address, stop, job) = started(LIMITS).await;
+        let mut half_open = Vec::new();
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET / HT").await.unwrap();
+            half_open.push(stream);
+        }
+        let answer = ask(address, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        stop.accepting.cancel();
+        job.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn too_large_a_head_is_refused() {
+        let (address, stop, job) = started(LIMITS).await;
+        let head = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(70 << 10));
+        let answer = ask(address, &head).await;
+        assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+        stop.accepting.cancel();
+        job.await.unwrap();
+    }
+}

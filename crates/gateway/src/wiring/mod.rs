@@ -1,0 +1,9 @@
+//! Configuration → parts → running → drained.
+
+mod first_run;
+mod parts;
+mod service;
+
+pub use first_run::ensure as first_run;
+pub use parts::{client, db_config, ledger_config, log_panics, new_node, sealer, system_clock};
+pub use service::Service;

@@ -1,0 +1,120 @@
+//! From configuration to the parts that it describes.
+
+use crate::config::{Config, UpstreamConfig};
+use crate::secret;
+use anyhow::Context;
+use domain::{Clock, NodeId, UnixMs};
+use ledger::{JobsConfig, LedgerConfig};
+use relay::RelayConfig;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use store::{DbConfig, Sealer};
+use upstream::{AddressGuard, Client, ClientConfig, Proxies};
+
+/// Unused connections that are kept for each upstream, and how long.
+const POOL_IDLE: usize = 1_024;
+const POOL_IDLE_TIME: Duration = Duration::from_secs(90);
+
+/// The system's time: the only place that asks for it.
+pub fn system_clock() -> Clock {
+    Clock::new(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    })
+}
+
+/// Sends panics to the log: one job's mistake, not the process's end.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let what = panic.payload_as_str().unwrap_or("?");
+        tracing::error!(target: "custompass", event = "panic", place, what);
+    }));
+}
+
+/// A new run of this process.
+pub fn new_node(clock: &Clock) -> NodeId {
+    NodeId(web::uuid_v7(clock.now()))
+}
+
+/// Where the database is.
+pub fn db_config(config: &Config) -> DbConfig {
+    DbConfig {
+        dsn: config.database.dsn.clone(),
+        data_dir: config.database.data_dir.clone(),
+        max_connections: config.database.max_connections,
+        connect_timeout_ms: config.database.connect_timeout_ms,
+    }
+}
+
+/// What seals channel keys.
+///
+/// # Errors
+/// When the key can't be read or kept.
+pub fn sealer(config: &Config) -> anyhow::Result<Sealer> {
+    let database = &config.database;
+    let key = secret::load_or_make(database.secret_key.as_deref(), &database.data_dir)?;
+    Ok(Sealer::new(&key))
+}
+
+/// The way to the upstreams.
+///
+/// # Errors
+/// When a proxy is not an address.
+pub fn client(config: &UpstreamConfig) -> anyhow::Result<Client> {
+    let client = Client::new(ClientConfig {
+        guard: AddressGuard::new(config.allow_nets.clone()),
+        proxies: Proxies {
+            http: config.http_proxy.clone(),
+            https: config.https_proxy.clone(),
+            no: config.no_proxy.clone(),
+        },
+        connect_timeout: Duration::from_millis(config.connect_timeout_ms),
+        pool_idle_timeout: POOL_IDLE_TIME,
+        pool_max_idle_per_host: POOL_IDLE,
+    });
+    client.context("HTTP_PROXY or HTTPS_PROXY can't be used")
+}
+
+/// The ledger's limits.
+pub fn ledger_config(config: &Config) -> LedgerConfig {
+    LedgerConfig {
+        lanes: config.ledger.lanes,
+        busy_retry_count: config.ledger.busy_retry_count,
+        busy_retry_delay_ms: config.ledger.busy_retry_delay_ms,
+        jobs: JobsConfig {
+            node_name: node_name(),
+            log_retention_days: i64::from(config.ledger.log_retention_days),
+            ..JobsConfig::default()
+        },
+        ..LedgerConfig::default()
+    }
+}
+
+/// What the table of nodes calls this one: machine and process.
+fn node_name() -> String {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}:{}", machine.trim(), std::process::id())
+}
+
+/// The data plane's settings.
+///
+/// # Errors
+/// When the header's name can't be used.
+pub fn relay_config(config: &Config, node: NodeId) -> anyhow::Result<RelayConfig> {
+    let (relay, upstream) = (&config.relay, &config.upstream);
+    Ok(RelayConfig {
+        user_token_header: relay.user_token_header.parse().context("CUSTOM_PASS_HEADER_KEY")?,
+        trusted_proxies: web::TrustedProxies::new(config.server.trusted_proxies.clone()),
+        refuse_unpriced: relay.reject_unpriced,
+        max_request_bytes: relay.max_request_bytes,
+        max_in_flight: i64::try_from(relay.max_in_flight).unwrap_or(i64::MAX),
+        buffer_budget_bytes: usize::try_from(relay.buffer_budget_bytes).unwrap_or(usize::MAX),
+        connect_ms: upstream.connect_timeout_ms,
+        first_byte_ms: upstream.http_timeout_ms,
+        idle_ms: upstream.idle_timeout_ms,
+        total_ms: upstream.total_timeout_ms,
+        drain_ms: relay.drain_ms,
+        failover_count: relay.failover_count,
+        ..RelayConfig::new(node)
+    })
+}

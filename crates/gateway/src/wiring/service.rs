@@ -1,0 +1,317 @@
+//! The life of a serving process: start in order, run, stop in the opposite order.
+
+use super::parts;
+use crate::app::App;
+use crate::cli::Loaded;
+use crate::config::{Config, MetricsConfig};
+use crate::health::Health;
+use crate::logging::Lines;
+use crate::server::{self, Limits, Stop};
+use crate::{metrics, process, secret, signals};
+use admin::AdminState;
+use anyhow::Context;
+use domain::{Clock, UnixMs};
+use ledger::Ledger;
+use prometheus_client::registry::Registry;
+use relay::Relay;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use store::{Db, Live};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How often memory is looked at, when it has a limit.
+const MEMORY_PAUSE: Duration = Duration::from_millis(250);
+/// How often the months of PostgreSQL's partitions are looked after.
+const MONTHS_PAUSE: Duration = Duration::from_secs(6 * 3_600);
+/// How often idle connections to the database are thinned out.
+const IDLE_PAUSE: Duration = Duration::from_secs(30);
+/// The part of a stop's time that is kept for settling what had to be cut.
+const SETTLING: Duration = Duration::from_secs(5);
+
+/// A service that runs.
+pub struct Service {
+    /// Where it serves.
+    pub address: SocketAddr,
+    /// What to tell the operator once, after the very first start.
+    pub first_run_note: Option<String>,
+    app: Arc<App>,
+    ledger: Ledger,
+    stop: Stop,
+    shutdown_timeout: Duration,
+    /// The accept loop.
+    serving: JoinHandle<()>,
+    /// What the data plane left behind to be finished.
+    walks: TaskTracker,
+    /// Everything else in the background.
+    jobs: TaskTracker,
+    /// Ends `jobs`.
+    shutdown: CancellationToken,
+    /// Closed last.
+    db: Db,
+}
+
+/// What the surfaces share.
+struct Parts {
+    db: Db,
+    ledger: Ledger,
+    relay: Arc<Relay>,
+    admin: AdminState,
+}
+
+impl Service {
+    /// Starts everything, and returns once it serves.
+    ///
+    /// # Errors
+    /// The first thing that can't be had, in words for the operator.
+    pub async fn start(loaded: Loaded) -> anyhow::Result<Self> {
+        let Loaded { config, lines } = loaded;
+        let clock = parts::system_clock();
+        let started_at = clock.now();
+        let descriptors = process::raise_descriptor_limit();
+        // Ports first: a second start on the same machine ends before it touches anything.
+        let listener = bind(config.server.listen, "PORT")?;
+        let metrics = match &config.metrics {
+            Some(metrics) => Some((bind(metrics.listen, "METRICS_PORT")?, metrics.clone())),
+            None => None,
+        };
+        let (walks, jobs) = (TaskTracker::new(), TaskTracker::new());
+        let shutdown = CancellationToken::new();
+        let built = build(&config, &clock, &walks, &jobs, &shutdown).await?;
+        let first_run_note = super::first_run(&built.admin, &config).await?;
+
+        let app = Arc::new(App {
+            relay: Arc::clone(&built.relay),
+            admin: admin::router(built.admin.clone()),
+            health: Health::new(built.db.clone(), started_at),
+            full: AtomicBool::new(false),
+            clock: clock.clone(),
+        });
+        let stop = Stop::default();
+        let mut registry = Registry::default();
+        register(&mut registry, &built, started_at, lines.clone());
+        if let Some((listener, config)) = metrics {
+            spawn_metrics(&jobs, &shutdown, listener, config, registry)?;
+        }
+        spawn_background(&jobs, &shutdown, &config, &built.db, &clock, &app, lines);
+
+        let max_connections = match config.server.max_connections {
+            0 => process::connections_for(descriptors),
+            given => given,
+        };
+        let limits = Limits { max_connections, header_timeout_ms: config.server.header_timeout_ms };
+        let address = listener.local_addr()?;
+        let serving = tokio::spawn({
+            let (app, stop) = (Arc::clone(&app), stop.clone());
+            server::serve(listener, limits, stop, move |request, peer| {
+                Arc::clone(&app).answer(request, peer)
+            })
+        });
+        announce(address, &built.db, started_at, &clock, max_connections);
+        Ok(Self {
+            address,
+            first_run_note,
+            app,
+            ledger: built.ledger,
+            stop,
+            shutdown_timeout: Duration::from_millis(config.server.shutdown_timeout_ms),
+            serving,
+            walks,
+            jobs,
+            shutdown,
+            db: built.db,
+        })
+    }
+
+    /// Stops: no further calls, what is under way is finished and settled, then the end.
+    pub async fn stop(self) {
+        let began = Instant::now();
+        let end = began + self.shutdown_timeout;
+        let cut_at = end - SETTLING.min(self.shutdown_timeout / 2);
+        tracing::info!(target: "custompass", event = "stopping");
+        self.app.health.stopping();
+        self.stop.accepting.cancel();
+        let mut serving = self.serving;
+        if timeout_at(cut_at, &mut serving).await.is_err() {
+            tracing::warn!(target: "custompass", event = "connections_cut");
+            self.stop.now.cancel();
+            let _ = timeout_at(end, serving).await;
+        }
+        self.walks.close();
+        let settled = timeout_at(end, async {
+            self.walks.wait().await;
+            self.ledger.drain().await;
+        });
+        if settled.await.is_err() {
+            // Their holds are released by the sweeper, here after a restart or on another node.
+            let left = self.walks.len();
+            tracing::warn!(target: "custompass", event = "calls_left_unsettled", calls = left);
+        }
+        self.shutdown.cancel();
+        self.jobs.close();
+        let _ =
+            timeout_at(end.max(Instant::now() + Duration::from_secs(1)), self.jobs.wait()).await;
+        self.db.close().await;
+        let took = began.elapsed();
+        let duration = format_args!("{}.{:03}s", took.as_secs(), took.subsec_millis());
+        tracing::info!(target: "custompass", event = "stopped", %duration);
+    }
+}
+
+fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    server::listen(address).with_context(|| format!("{setting}: {address} can't be listened on"))
+}
+
+/// Opens the database and builds the parts on it, the ones that others need first.
+async fn build(
+    config: &Config,
+    clock: &Clock,
+    walks: &TaskTracker,
+    jobs: &TaskTracker,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Parts> {
+    secret::make_data_dir(&config.database.data_dir)?;
+    let sealer = parts::sealer(config)?;
+    let db = Db::open(&parts::db_config(config)).await.context("the database can't be used")?;
+    db.lock_for_serving().await.context("DATA_DIR")?;
+    store::verify_secret(&db, &sealer, clock.now()).await?;
+    store::make_months(&db, clock.now()).await?;
+    let node = parts::new_node(clock);
+    let ledger_config = parts::ledger_config(config);
+    let ledger =
+        Ledger::start(db.clone(), node, ledger_config, clock.clone(), jobs, shutdown.clone())
+            .await
+            .context("the ledger can't start")?;
+    let live = Live::start(db.clone(), sealer.clone(), clock.clone(), jobs, shutdown.clone())
+        .await
+        .context("the configuration in the database can't be read")?;
+    let client = parts::client(&config.upstream)?;
+    let relay = Relay::new(
+        parts::relay_config(config, node)?,
+        relay::Parts {
+            db: db.clone(),
+            live: Arc::clone(&live),
+            ledger: ledger.clone(),
+            client: client.clone(),
+            sealer: sealer.clone(),
+            clock: clock.clone(),
+            jobs: walks.clone(),
+        },
+    );
+    let admin = AdminState {
+        db: db.clone(),
+        live: Some(Arc::clone(&live)),
+        ledger: ledger.clone(),
+        sealer: sealer.clone(),
+        client,
+        clock: clock.clone(),
+        passwords: admin::Passwords::default(),
+        // A stop waits for what they write, too.
+        jobs: walks.clone(),
+    };
+    Ok(Parts { db, ledger, relay, admin })
+}
+
+fn register(registry: &mut Registry, parts: &Parts, started_at: UnixMs, lines: Option<Lines>) {
+    parts.relay.register(registry);
+    parts.ledger.metrics().register(registry);
+    metrics::register_process(registry, started_at, lines);
+    metrics::register_pool(registry, parts.db.clone());
+}
+
+fn spawn_metrics(
+    jobs: &TaskTracker,
+    shutdown: &CancellationToken,
+    listener: TcpListener,
+    config: MetricsConfig,
+    registry: Registry,
+) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    tracing::info!(target: "custompass", event = "metrics", %address, path = config.path);
+    // Up to the very end, so that the last numbers of a stop can still be read.
+    let stop = Stop { accepting: shutdown.clone(), now: shutdown.clone() };
+    jobs.spawn(metrics::serve(listener, config, Arc::new(registry), stop));
+    Ok(())
+}
+
+fn spawn_background(
+    jobs: &TaskTracker,
+    shutdown: &CancellationToken,
+    config: &Config,
+    db: &Db,
+    clock: &Clock,
+    app: &Arc<App>,
+    lines: Option<Lines>,
+) {
+    jobs.spawn(signals::follow(lines, shutdown.clone()));
+    let (months, clock) = (db.clone(), clock.clone());
+    every(jobs, shutdown, MONTHS_PAUSE, move || {
+        let (db, now) = (months.clone(), clock.now());
+        async move {
+            if let Err(error) = store::make_months(&db, now).await {
+                tracing::warn!(target: "custompass", event = "months_failed", %error);
+            }
+        }
+    });
+    let (pool, keep) = (db.clone(), config.database.max_idle_connections);
+    every(jobs, shutdown, IDLE_PAUSE, move || {
+        pool.shed_idle_connections(keep);
+        std::future::ready(())
+    });
+    let limit = config.relay.memory_limit_bytes;
+    if limit > 0 {
+        let app = Arc::clone(app);
+        every(jobs, shutdown, MEMORY_PAUSE, move || {
+            let full = process::resident_bytes().is_some_and(|bytes| bytes > limit);
+            if app.full.swap(full, Ordering::Relaxed) != full {
+                tracing::warn!(target: "custompass", event = "memory_limit", reached = full);
+            }
+            std::future::ready(())
+        });
+    }
+}
+
+/// Runs `job` after every pause, until the end.
+fn every<F>(
+    jobs: &TaskTracker,
+    shutdown: &CancellationToken,
+    pause: Duration,
+    job: impl Fn() -> F + Send + Sync + 'static,
+) where
+    F: Future<Output = ()> + Send,
+{
+    let shutdown = shutdown.clone();
+    jobs.spawn(async move {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            job().await;
+        }
+    });
+}
+
+fn announce(
+    address: SocketAddr,
+    db: &Db,
+    started_at: UnixMs,
+    clock: &Clock,
+    max_connections: usize,
+) {
+    let took_ms = clock.now().since_ms(started_at).max(0);
+    tracing::info!(
+        target: "custompass",
+        event = "listening",
+        %address,
+        version = env!("CARGO_PKG_VERSION"),
+        database = ?db.engine(),
+        max_connections,
+        ready_after = %format_args!("{}.{:03}s", took_ms / 1_000, took_ms % 1_000),
+    );
+}

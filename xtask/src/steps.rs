@@ -180,7 +180,7 @@ fn deny(root: &Path, program: &Path, report: &mut Report) -> Result<()> {
         return Ok(());
     }
     report.step(name, || {
-        let check = ["check", "--disable-fetch", "advisories"];
+        let check = ["--offline", "check", "advisories"];
         run(Command::new(program).args(check).current_dir(root))
     })
 }

@@ -86,9 +86,9 @@ impl Catalog {
     /// # Errors
     /// When the database can't be read. A bad row is no error, but a [`Problem`].
     pub async fn load(db: &Db, sealer: &Sealer) -> Result<Self, StoreError> {
-        let channels = db.read(SELECT_CHANNELS, &[]).await?;
-        let prices = db.read(SELECT_PRICES, &[]).await?;
-        let groups = db.read("SELECT group_name, ratio FROM group_ratio", &[]).await?;
+        let channels = db.read_first(SELECT_CHANNELS, &[]).await?;
+        let prices = db.read_first(SELECT_PRICES, &[]).await?;
+        let groups = db.read_first("SELECT group_name, ratio FROM group_ratio", &[]).await?;
         let mut catalog = Self::default();
         let mut readable = Vec::new();
         for row in &channels {

@@ -194,6 +194,19 @@ impl Db {
         }
     }
 
+    /// As [`Self::read`], for short queries that calls wait for: on SQLite they don't queue behind
+    /// somebody's long one.
+    pub(crate) async fn read_first(
+        &self,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<Vec<Row>, StoreError> {
+        match &*self.0 {
+            Backend::Postgres(pg) => pg.read(sql, params).await,
+            Backend::Sqlite(sqlite) => sqlite.read_first(sql, params).await,
+        }
+    }
+
     /// Runs a statement that changes something, with its `RETURNING` rows.
     ///
     /// # Errors
@@ -232,7 +245,7 @@ impl Db {
     /// # Errors
     /// [`StoreError::Unavailable`] when not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.read("SELECT 1", &[]).await.map(drop)
+        self.read_first("SELECT 1", &[]).await.map(drop)
     }
 
     /// The thread that writes, on SQLite.

@@ -61,7 +61,7 @@ pub async fn claim(
         if !db.write(TAKE, &params).await?.is_empty() {
             return Ok(Claim::Mine);
         }
-        let rows = db.read(LOOK, &params[..2]).await?;
+        let rows = db.read_first(LOOK, &params[..2]).await?;
         // Forgotten between the two: it may be had now.
         let Some(row) = rows.first() else { continue };
         if row.get::<Vec<u8>>("fingerprint")? != fingerprint {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Lines in which misses queue, so that one key is looked up once, however many ask.
-const LINES: usize = 64;
+/// Fewer than the pool has connections: somebody who guesses keys can't take them all.
+const LINES: usize = 16;
 
 /// A key with its owner, as far as a call needs to know them.
 #[derive(Clone, Debug)]
@@ -110,7 +111,7 @@ impl Identities {
             return Err(StoreError::Unavailable("keys can't be looked up".to_owned()));
         }
         let epoch = self.cache.epoch();
-        match self.db.read(SELECT_KEY, &[Value::from(hash)]).await {
+        match self.db.read_first(SELECT_KEY, &[Value::from(hash)]).await {
             Ok(rows) => {
                 let found = rows.first().map(identity).transpose()?.map(Arc::new);
                 self.cache.put(*hash, found.clone(), epoch, Instant::now());
@@ -131,7 +132,7 @@ impl Identities {
         &self,
         hash: &[u8; 32],
     ) -> Result<Option<AdminIdentity>, StoreError> {
-        let rows = self.db.read(SELECT_ACCESS_TOKEN, &[Value::from(hash)]).await?;
+        let rows = self.db.read_first(SELECT_ACCESS_TOKEN, &[Value::from(hash)]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         Ok(Some(AdminIdentity {
             user_id: row.get("id")?,

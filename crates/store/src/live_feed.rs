@@ -21,6 +21,9 @@ const PROBE: Duration = Duration::from_secs(10);
 const QUEUE_MAX: usize = 1024;
 /// Changes read from SQLite at a time.
 const PAGE: i64 = 1000;
+const PAGE_ROWS: usize = 1000;
+/// Changes that stay in SQLite's table, for commands that run beside the server.
+const KEPT: i64 = 10_000;
 
 /// What changed since it was last taken in.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -34,6 +37,11 @@ pub(crate) struct Changes {
 impl Changes {
     fn everything() -> Self {
         Self { catalog: true, everything: true, users: HashSet::new(), keys: HashSet::new() }
+    }
+
+    /// What the safety net reads. Identities have an end of their own.
+    fn of_catalog() -> Self {
+        Self { catalog: true, ..Self::default() }
     }
 
     /// Adds an announcement: `channels`, `users:17`, …
@@ -67,12 +75,7 @@ impl Feed {
     pub(crate) async fn open(db: &Db) -> Result<Self, StoreError> {
         match db.engine() {
             Engine::Postgres => Ok(Self::Postgres(Listener::open(db).await?)),
-            Engine::Sqlite => {
-                let sql = "SELECT coalesce(max(seq), 0) AS last FROM config_changes";
-                let rows = db.read(sql, &[]).await?;
-                let last = rows.first().map_or(Ok(0), |row| row.get("last"))?;
-                Ok(Self::Sqlite { last })
-            }
+            Engine::Sqlite => Ok(Self::Sqlite { last: newest_change(db).await? }),
         }
     }
 }
@@ -152,7 +155,7 @@ async fn follow_postgres(live: &Live, mut listener: Listener) {
                 },
                 () = sleep_until(net) => {
                     net = Instant::now() + SAFETY_NET;
-                    take_in(live, &Changes::everything()).await;
+                    take_in(live, &Changes::of_catalog()).await;
                 }
             }
         }
@@ -182,7 +185,7 @@ async fn follow_sqlite(live: &Live, mut last: i64) {
         sleep(POLL).await;
         let changes = if Instant::now() >= net {
             net = Instant::now() + SAFETY_NET;
-            Ok(Changes::everything())
+            Ok(Changes::of_catalog())
         } else {
             poll_sqlite(live.db(), &mut last).await
         };
@@ -194,22 +197,36 @@ async fn follow_sqlite(live: &Live, mut last: i64) {
     }
 }
 
-/// Reads what the triggers wrote since `last`, and removes it: only one process serves a file.
+async fn newest_change(db: &Db) -> Result<i64, StoreError> {
+    let sql = "SELECT coalesce(max(seq), 0) AS last FROM config_changes";
+    let rows = db.read_first(sql, &[]).await?;
+    rows.first().map_or(Ok(0), |row| row.get("last"))
+}
+
+/// Reads what the triggers wrote since `last`, and removes what is old.
 async fn poll_sqlite(db: &Db, last: &mut i64) -> Result<Changes, StoreError> {
     let sql = "SELECT seq, what FROM config_changes WHERE seq > $1 ORDER BY seq LIMIT $2";
-    let rows = db.read(sql, &[Value::Int(*last), Value::Int(PAGE)]).await?;
+    let rows = db.read_first(sql, &[Value::Int(*last), Value::Int(PAGE)]).await?;
+    let before = *last;
     let mut changes = Changes::default();
-    let mut seen = *last;
     for row in &rows {
+        let seq = row.get("seq")?;
+        if seq != *last + 1 {
+            // Removed before we saw it.
+            changes = Changes::everything();
+        }
         changes.add(&row.get::<String>("what")?);
-        seen = row.get("seq")?;
+        *last = seq;
     }
-    if seen > *last {
-        *last = seen;
-        // Left behind, they are removed with the next ones; they are not taken in again.
+    if rows.len() == PAGE_ROWS {
+        // More than one is good for: everything is read, and the rest of them is in it.
+        *last = newest_change(db).await?;
+        changes = Changes::everything();
+    }
+    if *last / PAGE > before / PAGE {
         let sql = "DELETE FROM config_changes WHERE seq <= $1";
-        if let Err(error) = db.execute(sql, &[Value::Int(seen)]).await {
-            debug!(%error, "taken-in changes stay for now");
+        if let Err(error) = db.execute(sql, &[Value::Int(*last - KEPT)]).await {
+            debug!(%error, "old changes stay for now");
         }
     }
     Ok(changes)

@@ -39,7 +39,11 @@ const POSTGRES_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     name       text        NOT NULL,
     sha256     text        NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now());
-    COMMENT ON TABLE schema_migrations IS 'Steps of the schema that were applied'";
+    COMMENT ON TABLE schema_migrations IS 'Steps of the schema that were applied';
+    COMMENT ON COLUMN schema_migrations.version IS 'Number of the step';
+    COMMENT ON COLUMN schema_migrations.name IS 'Its file';
+    COMMENT ON COLUMN schema_migrations.sha256 IS 'What the file held';
+    COMMENT ON COLUMN schema_migrations.applied_at IS 'When it was applied'";
 const SQLITE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version    INTEGER PRIMARY KEY,
     name       TEXT    NOT NULL,

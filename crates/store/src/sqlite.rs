@@ -1,7 +1,7 @@
-//! SQLite: one thread that writes, two that read.
+//! SQLite: one thread that writes, one that answers calls, two for everything else that reads.
 
 use crate::db::Statement;
-use crate::sqlite_checkpoint::{Checkpointer, WalWatch};
+use crate::sqlite_checkpoint::{Checkpointer, WalWatch, lengthen_log};
 use crate::{Row, StoreError, Value};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::borrow::Cow;
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-use tracing::error;
+use tracing::{error, warn};
 
 const FILE: &str = "newapi.db";
 const LOCK_FILE: &str = "newapi.lock";
@@ -28,8 +28,8 @@ const READ_LIMIT: Duration = Duration::from_secs(300);
 /// After so many steps of SQLite's machine the limit is looked at.
 const STEPS_BETWEEN_LOOKS: i32 = 100_000;
 const STACK_BYTES: usize = 1024 * 1024;
-const WRITER_CACHE_KIB: i32 = 8192;
-const READER_CACHE_KIB: i32 = 2048;
+const WRITER_CACHE_KIB: i32 = 4096;
+const READER_CACHE_KIB: i32 = 1024;
 
 /// Work for the writer's thread, with its connection.
 pub type SqliteJob = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -77,11 +77,18 @@ fn send<T>(queue: &SyncSender<T>, message: T) -> Result<(), StoreError> {
 
 type ReadJob = Box<dyn FnOnce(&mut Connection) + Send>;
 
+struct Readers {
+    /// Short queries that calls wait for: a thread of their own.
+    first: SyncSender<ReadJob>,
+    /// All others.
+    rest: SyncSender<ReadJob>,
+}
+
 /// An open SQLite file.
 pub(crate) struct Sqlite {
     pub(crate) writer: SqliteWriter,
     /// None once closed.
-    readers: RwLock<Option<SyncSender<ReadJob>>>,
+    readers: RwLock<Option<Readers>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     dir: PathBuf,
     /// Held as long as this process serves.
@@ -97,21 +104,15 @@ impl Sqlite {
         let watch = WalWatch::new(&mut writing)?;
         let checkpointer = Checkpointer::start(connect(&path, READER_CACHE_KIB)?)?;
         let (jobs, posted) = sync_channel(QUEUE_MAX);
-        let (readers, asked) = sync_channel(QUEUE_MAX);
-        let asked = Arc::new(Mutex::new(asked));
         let mut threads = Vec::new();
-        for _ in 0..READERS {
-            let reading = connect(&path, READER_CACHE_KIB)?;
-            reading.pragma_update(None, "query_only", true)?;
-            let asked = Arc::clone(&asked);
-            threads.push(spawn("sqlite-reader", move || read_loop(reading, &asked))?);
-        }
+        let first = start_readers(&path, 1, &mut threads)?;
+        let rest = start_readers(&path, READERS, &mut threads)?;
         threads.push(spawn("sqlite-writer", move || {
             write_loop(writing, &posted, watch, &checkpointer);
         })?);
         Ok(Self {
             writer: SqliteWriter { jobs },
-            readers: RwLock::new(Some(readers)),
+            readers: RwLock::new(Some(Readers { first, rest })),
             threads: Mutex::new(threads),
             dir: dir.to_owned(),
             lock: Mutex::new(None),
@@ -126,7 +127,11 @@ impl Sqlite {
         match file.try_lock() {
             Ok(()) => {
                 *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
-                Ok(())
+                self.writer.post(Box::new(|conn| {
+                    if let Err(error) = lengthen_log(conn, WRITER_CACHE_KIB) {
+                        warn!(%error, "SQLite's log keeps its length; the first commits are slower");
+                    }
+                }))
             }
             Err(TryLockError::WouldBlock) => {
                 Err(StoreError::ServedElsewhere(self.dir.join(FILE).display().to_string()))
@@ -135,8 +140,24 @@ impl Sqlite {
         }
     }
 
-    /// Runs statements on a reader.
     pub(crate) async fn read(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
+        self.read_by(|readers| &readers.rest, sql, params).await
+    }
+
+    pub(crate) async fn read_first(
+        &self,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<Vec<Row>, StoreError> {
+        self.read_by(|readers| &readers.first, sql, params).await
+    }
+
+    async fn read_by(
+        &self,
+        pick: impl FnOnce(&Readers) -> &SyncSender<ReadJob>,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<Vec<Row>, StoreError> {
         let (sql, params) = (numbered(sql).into_owned(), params.to_vec());
         let (answer, answered) = oneshot::channel();
         let job: ReadJob = Box::new(move |conn| {
@@ -146,7 +167,7 @@ impl Sqlite {
             }
         });
         match &*self.readers.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(readers) => send(readers, job)?,
+            Some(readers) => send(pick(readers), job)?,
             None => return Err(StoreError::Unavailable("SQLite is closed".to_owned())),
         }
         answered.await.map_err(|_| StoreError::Other("the reading job did not end".to_owned()))?
@@ -238,6 +259,22 @@ fn into_wal(conn: &Connection) -> Result<(), StoreError> {
             Err(error) => return Err(error),
         }
     }
+}
+
+fn start_readers(
+    path: &Path,
+    count: usize,
+    threads: &mut Vec<JoinHandle<()>>,
+) -> Result<SyncSender<ReadJob>, StoreError> {
+    let (readers, asked) = sync_channel(QUEUE_MAX);
+    let asked = Arc::new(Mutex::new(asked));
+    for _ in 0..count {
+        let reading = connect(path, READER_CACHE_KIB)?;
+        reading.pragma_update(None, "query_only", true)?;
+        let asked = Arc::clone(&asked);
+        threads.push(spawn("sqlite-reader", move || read_loop(reading, &asked))?);
+    }
+    Ok(readers)
 }
 
 fn write_loop(

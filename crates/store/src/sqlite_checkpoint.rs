@@ -17,8 +17,10 @@ use tracing::{debug, warn};
 
 /// New pages after which the thread is called.
 const PAGES_BETWEEN: u32 = 1000;
-/// Pages of 4 KiB: 64 MiB of log.
-const PAGES_MAX: u32 = 16_384;
+/// Pages of 4 KiB after which the log is started again: 16 MiB.
+const PAGES_MAX: u32 = 4096;
+/// Memory of the writer while it makes the log's file, so that the pages go to the file.
+const SMALL_CACHE_KIB: i32 = 256;
 /// What little came since the last call is copied after this time.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long the writer waits for readers when it starts the log again.
@@ -74,6 +76,22 @@ fn checkpoints(conn: &Connection, called: &Receiver<()>) {
 fn checkpoint(conn: &Connection, how: &str) -> Result<bool, rusqlite::Error> {
     let sql = format!("PRAGMA wal_checkpoint({how})");
     conn.query_row(&sql, [], |row| row.get::<_, i64>(0)).map(|busy| busy != 0)
+}
+
+/// Makes the log's file as long as it will become, before anybody waits for a commit: a commit
+/// into a file that has its length is several times as fast. Nothing is committed: the pages of a
+/// transaction too large for memory go to the log, and are given up there.
+pub(crate) fn lengthen_log(writer: &Connection, cache_kib: i32) -> Result<(), rusqlite::Error> {
+    writer.pragma_update(None, "cache_size", -SMALL_CACHE_KIB)?;
+    let written = writer.execute_batch(&format!(
+        "BEGIN IMMEDIATE;
+         CREATE TABLE newapi_log_length (body BLOB);
+         INSERT INTO newapi_log_length VALUES (zeroblob({}));
+         ROLLBACK;",
+        PAGES_MAX * 4096
+    ));
+    writer.pragma_update(None, "cache_size", -cache_kib)?;
+    written
 }
 
 /// The writer's view of the log.

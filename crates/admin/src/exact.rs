@@ -18,8 +18,8 @@ impl Serialize for Exact {
     }
 }
 
-/// The decimal in `column` as a JSON number. One that can't be read (plain SQL can put anything into
-/// an SQLite column) is shown as the text that stands there, and its neighbours stay readable.
+/// The decimal in `column` as a JSON number. One that can't be read (plain SQL can put anything
+/// into an SQLite column) is shown as the text that stands there, and its neighbours stay readable.
 ///
 /// # Errors
 /// When the row has no such column.

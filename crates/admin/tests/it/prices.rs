@@ -6,9 +6,9 @@ use domain::Ratio;
 on_both! { prices_are_exact groups }
 
 async fn prices_are_exact(house: House) {
-    let made = house
-        .post("/api/ability", r#"{"model_name":"img/submit","channel_type":52,"ratio":2.0,"completion_ratio":0.000001}"#)
-        .await;
+    let body = r#"{"model_name":"img/submit","channel_type":52,"ratio":2.0,
+        "completion_ratio":0.000001}"#;
+    let made = house.post("/api/ability", body).await;
     assert!(made.text.contains(r#""ratio":2,"#), "{}", made.text);
     assert!(made.text.contains(r#""completion_ratio":0.000001"#), "{}", made.text);
     assert!(made.text.contains(r#""cache_ratio":1,"#), "{}", made.text);

@@ -3,7 +3,7 @@
 use crate::House;
 use serde_json::json;
 
-on_both! { a_user_lives names_stay_taken search }
+on_both! { a_user_lives a_disabled_user_has_a_balance twins names_stay_taken search }
 
 async fn a_user_lives(house: House) {
     let body = r#"{"username":"ann","password":"correct horse","group":"vip","quota":1000}"#;
@@ -32,6 +32,25 @@ async fn a_user_lives(house: House) {
     house.delete(&path).await.ok();
     house.get(&path).await.refused(404, "no such user");
     house.put(&path, r#"{"group":"a"}"#).await.refused(404, "no such user");
+}
+
+/// Who is locked out can still be paid back.
+async fn a_disabled_user_has_a_balance(house: House) {
+    let body = r#"{"username":"off","status":2,"quota":5}"#;
+    let made = house.post("/api/user", body).await.ok();
+    assert_eq!((&made["status"], &made["quota"]), (&json!(2), &json!(5)));
+    let path = format!("/api/user/{}/quota", made["id"]);
+    assert_eq!(house.post(&path, r#"{"delta":-3,"reason":"paid out"}"#).await.ok()["quota"], 2);
+}
+
+/// Two administrators make the same user at once: one does.
+async fn twins(house: House) {
+    let body = r#"{"username":"ann","quota":10}"#;
+    let both = tokio::join!(house.post("/api/user", body), house.post("/api/user", body));
+    let mut statuses = [both.0.status, both.1.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409]);
+    assert_eq!(house.get("/api/audit/ledger").await.ok()["clean"], true);
 }
 
 async fn names_stay_taken(house: House) {

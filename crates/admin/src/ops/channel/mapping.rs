@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn parameters_keep_their_digits() {
-        let json = r#"{"param_override":"{\"seed\":12345678901234567890123,\"t\":0.10,\"o\":{ \"a\":1}}"}"#;
+        let json = r#"{"param_override":
+            "{\"seed\":12345678901234567890123,\"t\":0.10,\"o\":{ \"a\":1}}"}"#;
         let kept = with(json, parameters).unwrap().unwrap();
         assert_eq!(kept, r#"{"o":{ "a":1},"seed":12345678901234567890123,"t":0.10}"#);
         let own = r#"{"param_override":{"precharge":true}}"#;

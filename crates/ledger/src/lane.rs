@@ -42,6 +42,38 @@ pub(crate) struct Job {
     pub reply: Option<Reply>,
     tries: u32,
     first_try_at: Option<Instant>,
+    counted: Option<Counted>,
+}
+
+/// A place in the count of pending operations, given back whatever becomes of the operation.
+struct Counted(Arc<Lanes>);
+
+impl Counted {
+    fn new(lanes: &Arc<Lanes>) -> Self {
+        lanes.pending.fetch_add(1, Ordering::Relaxed);
+        Self(lanes.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if self.0.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.idle.notify_waiters();
+        }
+    }
+}
+
+/// Has what waits on SQLite carried out in turn, even when a batch panics.
+struct NextBatch<'a>(&'a Arc<Lanes>);
+
+impl Drop for NextBatch<'_> {
+    fn drop(&mut self) {
+        let Queue::Sqlite { waiting, scheduled, db } = &self.0.queue else { return };
+        scheduled.store(false, Ordering::Release);
+        if !lock(waiting).is_empty() && !scheduled.swap(true, Ordering::AcqRel) {
+            self.0.schedule(db);
+        }
+    }
 }
 
 /// What became of an operation in a batch that is durable.
@@ -81,7 +113,15 @@ pub(crate) struct Lanes {
 
 impl Job {
     pub const fn new(op: Op, reply: Option<Reply>) -> Self {
-        Self { op, reply, tries: 0, first_try_at: None }
+        Self { op, reply, tries: 0, first_try_at: None, counted: None }
+    }
+
+    /// Ends the operation. Where nobody listens any more, a [`Hold`] in the answer gives itself
+    /// back.
+    pub fn answer(self, answer: Result<Answer, LedgerError>) {
+        if let Some(reply) = self.reply {
+            let _ = reply.send(answer);
+        }
     }
 
     /// Whether anybody still wants this done.
@@ -124,8 +164,8 @@ impl Lanes {
     }
 
     /// Takes on an operation.
-    pub fn submit(self: &Arc<Self>, job: Job) {
-        self.pending.fetch_add(1, Ordering::Relaxed);
+    pub fn submit(self: &Arc<Self>, mut job: Job) {
+        job.counted = Some(Counted::new(self));
         self.enqueue(job);
     }
 
@@ -145,7 +185,7 @@ impl Lanes {
             Queue::Postgres(senders) => {
                 let lane = lane_of(job.op.user_id(), senders.len());
                 if let Err(mpsc::error::SendError(job)) = senders[lane].send(job) {
-                    self.answer(job, Err(LedgerError::Stopped));
+                    job.answer(Err(LedgerError::Stopped));
                 }
             }
             Queue::Sqlite { waiting, scheduled, db } => {
@@ -162,30 +202,44 @@ impl Lanes {
         let drain = Box::new(move |connection: &mut rusqlite::Connection| {
             lanes.drain_sqlite(connection);
         });
-        let posted = db.sqlite().map(|writer| writer.post(drain));
-        if !matches!(posted, Some(Ok(()))) {
-            let Queue::Sqlite { waiting, .. } = &self.queue else { return };
-            let jobs: Vec<Job> = lock(waiting).drain(..).collect();
-            for job in jobs {
-                self.answer(job, Err(LedgerError::Stopped));
+        match db.sqlite().map(|writer| writer.post(drain)) {
+            Some(Ok(())) => {}
+            Some(Err(StoreError::Busy(_))) => self.schedule_later(),
+            Some(Err(_)) | None => self.refuse_waiting(),
+        }
+    }
+
+    /// Others have filled the writer's queue: what waits here keeps its place and asks again.
+    fn schedule_later(self: &Arc<Self>) {
+        let lanes = self.clone();
+        self.runtime.spawn(async move {
+            tokio::time::sleep(FIRST_PAUSE).await;
+            if let Queue::Sqlite { db, .. } = &lanes.queue {
+                lanes.schedule(db);
             }
+        });
+    }
+
+    /// The writer has ended: nothing more will be written.
+    fn refuse_waiting(&self) {
+        let Queue::Sqlite { waiting, .. } = &self.queue else { return };
+        let jobs: Vec<Job> = lock(waiting).drain(..).collect();
+        for job in jobs {
+            job.answer(Err(LedgerError::Stopped));
         }
     }
 
     /// Carries out one batch on the writer thread, and comes back for the next behind whatever
     /// else wants to write.
     fn drain_sqlite(self: &Arc<Self>, connection: &mut rusqlite::Connection) {
-        let Queue::Sqlite { waiting, scheduled, db } = &self.queue else { return };
+        let Queue::Sqlite { waiting, .. } = &self.queue else { return };
+        let _next = NextBatch(self);
         let batch: Vec<Job> = {
             let mut waiting = lock(waiting);
             let size = waiting.len().min(self.config.batch_max);
             waiting.drain(..size).collect()
         };
         self.run_sqlite(connection, batch);
-        scheduled.store(false, Ordering::Release);
-        if !lock(waiting).is_empty() && !scheduled.swap(true, Ordering::AcqRel) {
-            self.schedule(db);
-        }
     }
 
     fn run_sqlite(self: &Arc<Self>, connection: &mut rusqlite::Connection, batch: Vec<Job>) {
@@ -218,7 +272,7 @@ impl Lanes {
     pub fn drop_unwanted(&self, batch: Vec<Job>) -> Vec<Job> {
         let (wanted, unwanted): (Vec<Job>, Vec<Job>) = batch.into_iter().partition(Job::wanted);
         for job in unwanted {
-            self.answer(job, Err(LedgerError::Stopped));
+            job.answer(Err(LedgerError::Stopped));
         }
         wanted
     }
@@ -241,19 +295,19 @@ impl Lanes {
                     (Outcome::Balance(balance), _) => Answer::Balance(balance),
                     (Outcome::Done | Outcome::Held { .. }, _) => Answer::Done,
                 };
-                self.answer(job, Ok(answer));
+                job.answer(Ok(answer));
             }
-            Decided::No(error) => self.answer(job, Err(error)),
+            Decided::No(error) => job.answer(Err(error)),
             Decided::Missing(row) if exists(row) => self.retry_locked(job),
             Decided::Missing(Missing::User(_)) => {
-                self.answer(job, Err(LedgerError::UserUnavailable));
+                job.answer(Err(LedgerError::UserUnavailable));
             }
             // A key may be deleted while a call is under way; the call's money still moves.
             Decided::Missing(Missing::Key(_)) if job.op.hold_ref().is_some() => {
                 self.enqueue(Job { op: job.op.without_key(), ..job });
             }
-            Decided::Missing(Missing::Key(_)) => self.answer(job, Err(LedgerError::KeyUnavailable)),
-            Decided::Missing(Missing::Hold(_)) => self.answer(job, Err(LedgerError::UnknownHold)),
+            Decided::Missing(Missing::Key(_)) => job.answer(Err(LedgerError::KeyUnavailable)),
+            Decided::Missing(Missing::Hold(_)) => job.answer(Err(LedgerError::UnknownHold)),
         }
     }
 
@@ -262,7 +316,7 @@ impl Lanes {
         if self.patience_left(&job) || job.op.must_happen() {
             self.retry(job);
         } else {
-            self.answer(job, Err(LedgerError::AccountBusy));
+            job.answer(Err(LedgerError::AccountBusy));
         }
     }
 
@@ -279,7 +333,7 @@ impl Lanes {
                 hold_id = job.op.hold_ref().map(|hold| hold.hold_id.to_string()),
                 error = %error,
             );
-            self.answer(job, Err(LedgerError::Unavailable(copy_of(error))));
+            job.answer(Err(LedgerError::Unavailable(copy_of(error))));
         }
     }
 
@@ -301,17 +355,6 @@ impl Lanes {
             tokio::time::sleep(pause).await;
             lanes.enqueue(job);
         });
-    }
-
-    /// Ends an operation.
-    pub fn answer(&self, job: Job, answer: Result<Answer, LedgerError>) {
-        if let Some(reply) = job.reply {
-            // Where nobody listens any more, a Hold in the answer gives itself back.
-            let _ = reply.send(answer);
-        }
-        if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.idle.notify_waiters();
-        }
     }
 }
 

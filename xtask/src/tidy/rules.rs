@@ -23,7 +23,10 @@ pub fn check(source: &Source) -> Vec<Finding> {
     let mut findings = sizes(source);
     let tool = TOOLS.contains(&source.crate_name());
     let path = source.path.to_string_lossy();
-    let mut at_each = |rule: &'static str, places: Vec<usize>, what: &str| {
+    let mut at_each = |rule: &'static str, mut places: Vec<usize>, what: &str| {
+        // Two words of a rule often stand on one line, such as `std::env` and `env::var`.
+        places.sort_unstable();
+        places.dedup_by_key(|at| source.line(*at));
         for at in places {
             if !source.is_test(at) && !source.allows(rule, at) {
                 let what = what.to_owned();

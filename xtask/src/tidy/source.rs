@@ -86,7 +86,8 @@ impl Source {
 
     /// Marks the whole file as test code when it is.
     pub fn mark_test_file(&mut self, modules: &BTreeSet<PathBuf>) {
-        let in_tests = self.path.iter().any(|part| part == "tests" || part == "benches");
+        let beside = ["tests", "benches", "examples"];
+        let in_tests = self.path.iter().any(|part| beside.iter().any(|dir| part == *dir));
         let declared = self.path.ancestors().any(|place| modules.contains(place));
         if in_tests || declared || self.code.trim_start().starts_with("#![cfg(test)]") {
             self.tests.clear();

@@ -34,6 +34,9 @@ const IDLE_PAUSE: Duration = Duration::from_secs(30);
 /// The part of a stop's time that is kept for settling what had to be cut.
 const SETTLING: Duration = Duration::from_secs(5);
 
+/// The part of that which is kept for the ledger's last commit and for closing the database.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// A service that runs.
 pub struct Service {
     /// Where it serves.
@@ -133,6 +136,7 @@ impl Service {
         let began = Instant::now();
         let end = began + self.shutdown_timeout;
         let cut_at = end - SETTLING.min(self.shutdown_timeout / 2);
+        let close_at = end - CLOSING.min(self.shutdown_timeout / 4);
         tracing::info!(target: "custompass", event = "stopping");
         self.app.health.stopping();
         self.stop.accepting.cancel();
@@ -140,23 +144,24 @@ impl Service {
         if timeout_at(cut_at, &mut serving).await.is_err() {
             tracing::warn!(target: "custompass", event = "connections_cut");
             self.stop.now.cancel();
-            let _ = timeout_at(end, serving).await;
+            let _ = timeout_at(close_at, serving).await;
         }
         self.walks.close();
-        let settled = timeout_at(end, async {
-            self.walks.wait().await;
-            self.ledger.drain().await;
-        });
-        if settled.await.is_err() {
+        if timeout_at(close_at, self.walks.wait()).await.is_err() {
             // Their holds are released by the sweeper, here after a restart or on another node.
             let left = self.walks.len();
             tracing::warn!(target: "custompass", event = "calls_left_unsettled", calls = left);
         }
         self.shutdown.cancel();
         self.jobs.close();
-        let _ =
-            timeout_at(end.max(Instant::now() + Duration::from_secs(1)), self.jobs.wait()).await;
-        self.db.close().await;
+        let closed = timeout_at(end, async {
+            self.ledger.drain().await;
+            self.jobs.wait().await;
+            self.db.close().await;
+        });
+        if closed.await.is_err() {
+            tracing::warn!(target: "custompass", event = "database_left_open");
+        }
         let took = began.elapsed();
         let duration = format_args!("{}.{:03}s", took.as_secs(), took.subsec_millis());
         tracing::info!(target: "custompass", event = "stopped", %duration);

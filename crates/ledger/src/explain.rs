@@ -5,8 +5,8 @@ use serde::Serialize;
 use store::{Db, Row, StoreError, Value};
 use uuid::Uuid;
 
-const HOLD_COLUMNS: &str = "id, user_id, model_name, channel_id, request_id, amount, price, state, charged, \
-     created_at, closed_at";
+const HOLD_COLUMNS: &str = "id, user_id, model_name, channel_id, request_id, amount, price,
+    state, charged, created_at, closed_at";
 
 /// The story of a request: every hold it made, and every line of the journal about it.
 #[derive(Clone, Debug, Serialize)]

@@ -15,7 +15,8 @@ use std::time::Duration;
 use web::Body;
 
 const AT_STAKE: u8 = 1;
-const DRAIN_OVER: u8 = 2;
+const GONE: u8 = 2;
+const DRAIN_OVER: u8 = 4;
 
 /// What a walk and its carrier tell each other.
 #[derive(Debug, Default)]
@@ -25,6 +26,11 @@ impl Tie {
     /// From here on the walk must reach its end.
     pub(crate) fn at_stake(&self) {
         self.0.fetch_or(AT_STAKE, Ordering::Relaxed);
+    }
+
+    /// Whether the client has gone.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.has(GONE)
     }
 
     /// Whether the client has been gone for so long that we stop reading for nobody.
@@ -68,6 +74,7 @@ impl Future for Carried {
 impl Drop for Carried {
     fn drop(&mut self) {
         let Some(walk) = self.walk.take().filter(|_| self.tie.has(AT_STAKE)) else { return };
+        self.tie.0.fetch_or(GONE, Ordering::Relaxed);
         let drain = Duration::from_millis(self.relay.config.drain_ms);
         self.relay.spawn(carry_on(walk, Arc::clone(&self.tie), drain));
     }

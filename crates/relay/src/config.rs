@@ -3,11 +3,16 @@
 use crate::BreakerConfig;
 use domain::NodeId;
 use http::HeaderName;
+use std::sync::Arc;
+use store::Channel;
 use web::TrustedProxies;
 
 /// Bodies up to this size are collected without asking anybody: requests so that they can be sent
 /// twice, replies so that the charge can be told in a header.
 pub(crate) const SMALL_BODY_BYTES: usize = 64 * 1024;
+
+/// What a hold's deadline has to spare.
+const MARGIN_MS: u64 = 60_000;
 
 /// Settings of the data plane. Durations in milliseconds.
 #[derive(Clone, Debug)]
@@ -84,10 +89,29 @@ impl RelayConfig {
         }
     }
 
-    /// How long a hold must be left alone: longer than any call, its drain and its settlement.
-    pub(crate) fn hold_ms(&self) -> i64 {
-        let longest = [self.total_ms, self.first_byte_ms, self.drain_ms, self.settle_wait_ms];
-        let sum = longest.into_iter().fold(60_000_u64, u64::saturating_add);
-        i64::try_from(sum).unwrap_or(i64::MAX)
+    /// How long a whole call may take on a channel with this time to its first byte. A channel
+    /// that is given more than usual is given the time to answer, too.
+    pub(crate) fn total_ms(&self, first_byte_ms: u64) -> u64 {
+        self.total_ms.max(first_byte_ms.saturating_add(self.idle_ms))
+    }
+
+    /// How long a hold must be left alone: longer than an estimate, the call, its drain and its
+    /// settlement, on the slowest of these channels, with failovers before.
+    pub(crate) fn hold_ms(&self, candidates: &[Arc<Channel>]) -> i64 {
+        let own = candidates.iter().filter_map(|channel| channel.setting.timeout_ms).max();
+        let first_byte_ms = own.unwrap_or(0).max(self.first_byte_ms);
+        let connects_ms = self.connect_ms.saturating_mul(u64::from(self.failover_count) + 1);
+        [
+            first_byte_ms,
+            self.total_ms(first_byte_ms),
+            connects_ms,
+            self.drain_ms,
+            self.settle_wait_ms,
+            MARGIN_MS,
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
+        .try_into()
+        .unwrap_or(i64::MAX)
     }
 }

@@ -6,11 +6,11 @@ use crate::faults;
 use crate::idempotency::{Tee, Ticket};
 use crate::record::Record;
 use crate::verdict::{End, Money, Reading, Sight, Verdict, decide};
-use domain::{ChannelId, Fault, FrozenPrice, HoldId, Quota};
+use domain::{Fault, FrozenPrice, HoldId, Quota};
 use ledger::{EndState, Hold, HoldRequest, LedgerError, Release, Settlement};
 use std::sync::Arc;
 use std::time::Duration;
-use store::Identity;
+use store::{Channel, Identity};
 
 /// What is at stake.
 #[derive(Default)]
@@ -46,7 +46,7 @@ impl Deal {
         &mut self,
         relay: &Relay,
         identity: &Identity,
-        channel_id: ChannelId,
+        candidates: &[Arc<Channel>],
         price: FrozenPrice,
         record: &Record,
     ) -> Result<(), Fault> {
@@ -58,12 +58,12 @@ impl Deal {
             user_id: identity.user_id,
             key_id: identity.key_id,
             key_is_limited: !identity.unlimited,
-            channel_id: Some(channel_id),
+            channel_id: record.channel_id,
             model: record.model.clone().unwrap_or_default(),
             request_id: Arc::clone(&record.request_id),
             amount,
             price: Arc::clone(&price),
-            deadline_at: now.plus_ms(relay.config.hold_ms()),
+            deadline_at: now.plus_ms(relay.config.hold_ms(candidates)),
         };
         let held = relay.ledger.hold(request).await;
         let hold = held.map_err(|e| not_held(relay, record, e))?;

@@ -77,6 +77,11 @@ pub(crate) fn body_broken() -> Fault {
     invalid("请求体不完整或格式错误", "the request body is incomplete or malformed")
 }
 
+/// Nobody sees it but the log.
+pub(crate) fn client_gone() -> Fault {
+    invalid("客户端已断开", "the client has gone before the call was sent")
+}
+
 pub(crate) fn body_undecodable() -> Fault {
     let (zh, en) = ("请求体解压失败", "the request body can't be decompressed");
     invalid(zh, en)

@@ -33,7 +33,10 @@ pub(crate) async fn identify(
     let hash = store::key_hash(key);
     let identity = match live.identities.cached(&hash) {
         Some(identity) => identity,
-        None => live.identities.by_key_hash(&hash).await?.ok_or_else(faults::bad_key)?,
+        None => {
+            let looked_up = Box::pin(live.identities.by_key_hash(&hash)).await?;
+            looked_up.ok_or_else(faults::bad_key)?
+        }
     };
     check(&identity, address, now)?;
     let mut key = HeaderValue::from_str(key).map_err(|_| faults::bad_key())?;

@@ -45,6 +45,7 @@ use prometheus_client::registry::Registry;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use store::{Db, Live, Sealer};
 use tokio::runtime::Handle;
@@ -68,6 +69,7 @@ pub struct Relay {
     limits: limits::RateLimits,
     budget: Arc<memory::Budget>,
     metrics: metrics::Metrics,
+    refuses: AtomicBool,
     /// Zero of the rate limiter's clock, which must not jump with the wall's.
     origin: Instant,
 }
@@ -103,6 +105,7 @@ impl Relay {
             limits: limits::RateLimits::default(),
             budget: memory::Budget::new(config.buffer_budget_bytes),
             metrics: metrics::Metrics::default(),
+            refuses: AtomicBool::new(false),
             origin: Instant::now(),
             runtime: Handle::current(),
             config,
@@ -132,6 +135,12 @@ impl Relay {
     pub fn register(&self, registry: &mut Registry) {
         let used_bytes = self.budget.used_bytes();
         self.metrics.register(registry, &self.channels.open, used_bytes);
+    }
+
+    /// From now on new calls get 503 `OVERLOADED`, or are taken again: for a process that has
+    /// reached its memory limit. What is under way goes on.
+    pub fn refuse_new_calls(&self, refuse: bool) {
+        self.refuses.store(refuse, Ordering::Relaxed);
     }
 
     /// Where all channels stand that were called since the start.

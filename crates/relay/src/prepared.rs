@@ -45,11 +45,12 @@ impl Prepared {
             Some(proxy) => ProxyChoice::parse(proxy.expose())
                 .map_err(|e| faults::bad_channel().caused_by(e))?,
         };
+        let first_byte_ms = channel.setting.timeout_ms.unwrap_or(config.first_byte_ms);
         let deadlines = Deadlines {
             connect_ms: config.connect_ms,
-            first_byte_ms: channel.setting.timeout_ms.unwrap_or(config.first_byte_ms),
+            first_byte_ms,
             idle_ms: config.idle_ms,
-            total_ms: config.total_ms,
+            total_ms: config.total_ms(first_byte_ms),
         };
         let channel = Arc::clone(channel);
         Ok(Self { channel, base, authorization, user_token_header, proxy, deadlines })

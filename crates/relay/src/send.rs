@@ -72,9 +72,8 @@ pub(crate) async fn send(
         }
         tried += 1;
         excluded.push(channel.id);
-        let Ok(next) = relay.channels.pick(candidates, &mut excluded) else {
-            return Err(failure);
-        };
+        let next = relay.channels.pick(candidates, &mut excluded).ok();
+        let Some(next) = next.filter(|_| !tie.is_gone()) else { return Err(failure) };
         tracing::warn!(
             target: "custompass", event = "channel_failed", channel_id = channel.id.0,
             error = failure.fault.cause_chain(), request_id = &*record.request_id,
@@ -105,7 +104,12 @@ async fn put(
         .map_err(|fault| Failure { unsent: true, ..released(fault, "not_sent") })?;
     record.upstream_begins();
     if deal.price().is_some_and(domain::FrozenPrice::is_by_use) && call.can_be_estimated(channel) {
-        match estimate(relay, call, &prepared, &mut attempt, deal, record, tie).await? {
+        // Boxed, so that calls without an estimate carry nothing of it.
+        let estimating = estimate(relay, call, &prepared, &mut attempt, deal, record, tie);
+        match Box::pin(estimating).await? {
+            Estimated::Held if tie.is_gone() => {
+                return Err(released(faults::client_gone(), "client_gone"));
+            }
             Estimated::Held => {}
             Estimated::Result(result) => {
                 let (reply, collected) = *result;
@@ -177,8 +181,11 @@ async fn estimate(
             return Err(Failure { fault, money: Money::Abandon, unsent: false });
         }
         Some(End::Complete) => {}
-        // Too large for an estimate, or nobody waits for it.
-        None | Some(End::DrainedOut) => {
+        Some(End::DrainedOut) => {
+            return Err(released(faults::client_gone(), "client_gone"));
+        }
+        // Too large for an estimate.
+        None => {
             return Ok(Estimated::Result(Box::new((reply, Some(collected)))));
         }
     }

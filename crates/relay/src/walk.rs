@@ -24,6 +24,7 @@ use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use web::Body;
 
 /// The whole walk: whatever happens, the client gets a response.
@@ -74,7 +75,7 @@ async fn passage(
     let asked = match surface {
         Surface::Pass(model) => Asked { model, v1: None, body: Err(body) },
         Surface::V1(path) => read_v1(relay, &head, path, body, &mut share).await?,
-        own => return answer_ourselves(relay, own, &caller, record).await,
+        own => return Box::pin(answer_ourselves(relay, own, &caller, record)).await,
     };
     record.model = Some(asked.model.as_str().into());
 
@@ -112,7 +113,7 @@ async fn passage(
     };
     let mut deal = Deal::claimed(ticket);
     if let Some(price) = price {
-        let held = deal.hold(relay, &caller.identity, chosen.0.id, price, record).await;
+        let held = deal.hold(relay, &caller.identity, candidates, price, record).await;
         if let Err(fault) = held {
             deal.release(relay, record, "not_held").await;
             return Err(fault);
@@ -131,7 +132,8 @@ async fn passage(
 
 /// Rate, and how much is at work already.
 fn admit(relay: &Relay, caller: &Caller) -> Result<(), Fault> {
-    if relay.metrics.in_flight.get() > relay.config.max_in_flight {
+    let refuses = relay.refuses.load(Ordering::Relaxed);
+    if refuses || relay.metrics.in_flight.get() > relay.config.max_in_flight {
         return Err(faults::overloaded());
     }
     let Some((key_id, per_minute)) = rate_of(&caller.identity) else { return Ok(()) };
@@ -220,5 +222,6 @@ async fn claim(
     let path_and_query = call.uri.path_and_query().map_or("", |both| both.as_str());
     let body = call.inlet.whole().map_or(&[][..], |body| body);
     let fingerprint = fingerprint(call.method.as_str(), path_and_query, body);
-    idempotency::claim(relay, caller.identity.user_id, key, &fingerprint).await.map(Some)
+    let claiming = idempotency::claim(relay, caller.identity.user_id, key, &fingerprint);
+    Box::pin(claiming).await.map(Some)
 }

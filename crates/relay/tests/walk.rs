@@ -1,5 +1,7 @@
 //! Walks of single requests through the data plane, on SQLite, against a scripted upstream.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod house;
 
 use house::{House, KEY, MONEY};
@@ -158,6 +160,25 @@ async fn a_call_is_finished_when_its_client_hangs_up_before_the_reply() {
     })
     .await;
     assert_eq!(house.quota().await, MONEY - 100);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn nothing_more_is_sent_for_a_client_that_left_at_the_estimate() {
+    let house = House::start().await;
+    let gate = Gate::new();
+    let estimate = Reply::estimate(9, 0).gated(&gate);
+    house.upstream.on_estimate("/use", estimate, Reply::result(1, 1));
+    let call = tokio::spawn(house.post("use").send());
+    gate.reached(1).await;
+    call.abort();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    gate.open();
+    testkit::eventually("the release", || async {
+        (house.holds("released").await == 1).then_some(())
+    })
+    .await;
+    assert_eq!((house.upstream.count(), house.quota().await), (1, MONEY));
     house.close().await;
 }
 
@@ -401,5 +422,68 @@ async fn the_poor_reach_no_upstream() {
     let answer = house.post("fixed").send().await.expect_error(402, "INSUFFICIENT_QUOTA");
     assert!(answer.text().contains("余额不足"));
     assert_eq!((house.upstream.count(), house.quota().await), (0, 99));
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_limit_broken_on_the_way_ends_the_upstream_call() {
+    let house = House::build(|config| config.max_request_bytes = 300_000).await;
+    house.upstream.on("/fixed", Reply::result(1, 1));
+    let mut raw = RawClient::connect(house.address).await;
+    let head = format!(
+        "POST /pass/fixed HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\
+         Transfer-Encoding: chunked\r\n\r\n"
+    );
+    raw.send(head).await.send(chunk(200_000)).await;
+    house.upstream.wait_for_heads(1).await;
+    raw.send(chunk(200_000)).await;
+    let answer = raw.read_answer().await.unwrap();
+    assert_eq!((answer.status, answer.error_code().as_deref()), (413, Some("PAYLOAD_TOO_LARGE")));
+    assert!(!house.upstream.requests().await[0].complete);
+    house.quota_becomes(MONEY).await;
+    // A client that leaves half-way: the same, with nobody to tell.
+    let mut raw = RawClient::connect(house.address).await;
+    let head = format!(
+        "POST /pass/fixed HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\
+         Content-Length: 250000\r\n\r\n"
+    );
+    raw.send(head).await.send(vec![b'x'; 200_000]).await;
+    house.upstream.wait_for_heads(2).await;
+    assert_eq!(house.quota().await, MONEY - 100);
+    drop(raw);
+    house.quota_becomes(MONEY).await;
+    house.close().await;
+}
+
+fn chunk(bytes: usize) -> Vec<u8> {
+    [format!("{bytes:x}\r\n").into_bytes(), vec![b'x'; bytes], b"\r\n".to_vec()].concat()
+}
+
+#[tokio::test]
+async fn the_last_byte_of_a_long_reply_waits_for_the_settlement() {
+    let house = House::start().await;
+    let long = "y".repeat(400_000);
+    house.upstream.on("/fixed", Reply::text(long.clone()));
+    let answer = house.post("fixed").send().await.expect(200);
+    assert_eq!(answer.header("content-length").as_deref(), Some("400000"));
+    assert_eq!((answer.text() == long, house.quota().await), (true, MONEY - 100));
+    house.upstream.on("/fixed", Reply::text(long).close_after(200_000));
+    assert!(house.post("fixed").try_send().await.is_err(), "cut for the client too");
+    house.quota_becomes(MONEY - 100).await;
+    house.close().await;
+}
+
+#[tokio::test]
+async fn many_at_once_spend_no_more_than_there_is() {
+    let house = House::start().await;
+    house.upstream.on("/fixed", Reply::result(1, 1));
+    let calls: Vec<_> = (0..40).map(|_| tokio::spawn(house.post("fixed").send())).collect();
+    let mut paid = 0;
+    for call in calls {
+        let answer = call.await.unwrap();
+        assert!(matches!(answer.status, 200 | 402), "{}", answer.text());
+        paid += i64::from(answer.status == 200);
+    }
+    assert_eq!((paid, house.quota().await), (MONEY / 100, 0));
     house.close().await;
 }

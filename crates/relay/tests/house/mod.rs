@@ -19,7 +19,6 @@ pub const MONEY: i64 = 1_000;
 
 pub struct House {
     pub upstream: Upstream,
-    pub relay: Arc<Relay>,
     pub db: Db,
     pub live: Arc<Live>,
     pub address: SocketAddr,
@@ -75,8 +74,8 @@ impl House {
             jobs: jobs.clone(),
         };
         let relay = Relay::new(config, parts);
-        let address = serve(Arc::clone(&relay)).await;
-        Self { upstream, relay, db, live, address, ledger, jobs, _dir: dir }
+        let address = serve(relay).await;
+        Self { upstream, db, live, address, ledger, jobs, _dir: dir }
     }
 
     pub async fn start() -> Self {

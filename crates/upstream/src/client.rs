@@ -131,7 +131,15 @@ impl Client {
         deadlines: &Deadlines,
     ) -> Result<Reply, SendError> {
         let start = Instant::now();
-        let lane = self.lane_for(request.proxy)?;
+        let own;
+        let lane = match request.proxy {
+            ProxyChoice::Default => &self.0.default,
+            ProxyChoice::Direct => &self.0.direct,
+            ProxyChoice::Via(url) => {
+                own = self.own_lane(url)?;
+                &own
+            }
+        };
         let watch = Arc::new(Watch::new(start));
         let mut outgoing = Request::new(Tracked::new(request.body, Arc::clone(&watch)));
         *outgoing.method_mut() = request.method;
@@ -153,13 +161,8 @@ impl Client {
         })
     }
 
-    fn lane_for(&self, choice: &ProxyChoice) -> Result<Lane, SendError> {
+    fn own_lane(&self, url: &ProxyUrl) -> Result<Lane, ConnectError> {
         let state = &*self.0;
-        let url = match choice {
-            ProxyChoice::Default => return Ok(state.default.clone()),
-            ProxyChoice::Direct => return Ok(state.direct.clone()),
-            ProxyChoice::Via(url) => url,
-        };
         let own = state.own.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(lane) = own.get(url) {
             return Ok(lane.clone());

@@ -91,7 +91,8 @@ impl SendError {
         }
     }
 
-    /// Whether the upstream was too slow (and not the client, and nothing else).
+    /// Whether the upstream was too slow (and not the client, and nothing else): to connect, to
+    /// answer, or to go on.
     #[must_use]
     pub const fn is_timeout(&self) -> bool {
         match self {

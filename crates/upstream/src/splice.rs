@@ -157,7 +157,10 @@ fn spans<'a>(
     is_empty: &mut bool,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Vec<Span<'a>>, SpliceError> {
-    let mut reader = serde_json::Deserializer::from_slice(body);
+    // What is skipped is not decoded, so that it is UTF-8 has to be asked for.
+    let text = std::str::from_utf8(body)
+        .map_err(|e| SpliceError::Malformed(format!("not UTF-8 at byte {}", e.valid_up_to())))?;
+    let mut reader = serde_json::Deserializer::from_str(text);
     let seed = Members { start: body.as_ptr() as usize, wanted, is_empty };
     let spans = seed.deserialize(&mut reader).map_err(|error| {
         // A broken body is called broken, whatever it is.

@@ -134,14 +134,15 @@ impl TopLevelScanner {
                     self.literal(word, done, byte, bytes, at, &mut kept_from);
                 }
                 State::Number(number) => {
-                    if let Some(next) = number.step(byte) {
-                        self.state = State::Number(next);
-                    } else if number.is_whole() {
+                    let (number, len) = number.run(&bytes[at..]);
+                    at += len;
+                    self.state = State::Number(number);
+                    if at < bytes.len() && number.is_whole() {
                         self.end_value(bytes, at, &mut kept_from);
-                        continue;
-                    } else {
+                    } else if at < bytes.len() {
                         self.state = State::Failed;
                     }
+                    continue;
                 }
                 State::Done => return at,
                 State::Colon | State::Failed => {

@@ -68,8 +68,9 @@ pub struct Scanned {
     pub usage: Option<UsageReport>,
     /// The last usage could not be read.
     pub usage_error: Option<UsageFault>,
-    /// Why (the rest of) the body could not be looked at: `content_encoding` is one that we don't
-    /// know, `broken_encoding` is one that we do, but not so, or too much of it.
+    /// Why the body could not be looked at: `content_encoding` is one that we don't know,
+    /// `broken_encoding` is one that we do, but it is broken, cut, or inflates to too much. Nothing
+    /// else is said then but the declared kind.
     pub unreadable: Option<&'static str>,
     /// JSON: one whole document and nothing else (an object, if there is an envelope). Streams:
     /// every document was whole.
@@ -150,11 +151,14 @@ impl ReplyScanner {
             Ok(decoder) => decoder.get_ref(),
             Err(reader) => Some(reader),
         };
-        let Some(reader) = reader else { return Scanned::opaque(self.unreadable) };
-        let kind = reader.kind();
-        if kind == BodyKind::Opaque {
-            return Scanned::opaque(self.unreadable);
-        }
+        let kind = match (reader, self.unreadable) {
+            (Some(reader), None) => reader.kind(),
+            // How much was read before it broke is chance: nothing of it is believed.
+            (Some(reader), Some(_)) => reader.declared_kind(),
+            (None, _) => BodyKind::Opaque,
+        };
+        let reader = reader.filter(|_| kind != BodyKind::Opaque && self.unreadable.is_none());
+        let Some(reader) = reader else { return Scanned::unread(kind, self.unreadable) };
         let tally = reader.tally();
         let envelope = tally.has_object.then_some(Envelope {
             code_ok: tally.code_ok,
@@ -167,8 +171,8 @@ impl ReplyScanner {
             envelope,
             usage: tally.usage,
             usage_error: tally.usage_error,
-            unreadable: self.unreadable,
-            well_formed: reader.is_well_formed() && self.unreadable.is_none(),
+            unreadable: None,
+            well_formed: reader.is_well_formed(),
             done: tally.done,
             documents: tally.documents,
         }
@@ -176,9 +180,9 @@ impl ReplyScanner {
 }
 
 impl Scanned {
-    const fn opaque(unreadable: Option<&'static str>) -> Self {
+    const fn unread(kind: BodyKind, unreadable: Option<&'static str>) -> Self {
         Self {
-            kind: BodyKind::Opaque,
+            kind,
             envelope: None,
             usage: None,
             usage_error: None,

@@ -147,12 +147,18 @@ impl Reader {
                 BodyKind::Opaque
             }
             Framing::Sse(_) => BodyKind::Sse,
-            Framing::Undecided => match self.declared {
-                Declared::Json => BodyKind::Json,
-                Declared::Sse => BodyKind::Sse,
-                _ => BodyKind::Opaque,
-            },
+            Framing::Undecided => self.declared_kind(),
             Framing::Opaque => BodyKind::Opaque,
+        }
+    }
+
+    /// What kind of body the headers promised.
+    pub(super) const fn declared_kind(&self) -> BodyKind {
+        match self.declared {
+            Declared::Json => BodyKind::Json,
+            Declared::Sse => BodyKind::Sse,
+            Declared::Ndjson => BodyKind::Ndjson,
+            Declared::Unknown | Declared::Opaque => BodyKind::Opaque,
         }
     }
 

@@ -9,6 +9,7 @@ const fn is_special(byte: u8) -> bool {
 }
 
 /// How many bytes of `bytes` are plain text of a string.
+#[inline]
 pub(super) fn plain_len(bytes: &[u8]) -> usize {
     // Most strings are short: the first bytes are looked at one by one.
     let (front, rest) = bytes.split_at(bytes.len().min(BLOCK));
@@ -40,6 +41,7 @@ pub(super) enum Number {
 
 impl Number {
     /// The number that `byte` begins, if it begins one.
+    #[inline]
     pub(super) const fn begin(byte: u8) -> Option<Self> {
         match byte {
             b'-' => Some(Self::Minus),
@@ -50,6 +52,7 @@ impl Number {
     }
 
     /// The number with `byte` added; `None` where it can't go on so.
+    #[inline]
     pub(super) const fn step(self, byte: u8) -> Option<Self> {
         match (self, byte) {
             (Self::Minus, b'0') => Some(Self::Zero),
@@ -61,6 +64,24 @@ impl Number {
             (Self::E | Self::ESign | Self::Exponent, b'0'..=b'9') => Some(Self::Exponent),
             _ => None,
         }
+    }
+
+    /// Reads on until the number can't go on. Says how far that was.
+    #[inline]
+    pub(super) fn run(mut self, bytes: &[u8]) -> (Self, usize) {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            // Most of a number is digits that change nothing.
+            let plain = matches!(self, Self::Int | Self::Fraction | Self::Exponent);
+            if !(plain && byte.is_ascii_digit()) {
+                match self.step(byte) {
+                    Some(next) => self = next,
+                    None => break,
+                }
+            }
+            at += 1;
+        }
+        (self, at)
     }
 
     /// Whether the number may end here.

@@ -48,6 +48,7 @@ fn refuses_what_is_no_object() {
         assert!(matches!(fails(body.as_bytes()), SpliceError::Malformed(_)), "{body}");
     }
     assert!(matches!(fails(b"{\"a\xff\":1}"), SpliceError::Malformed(_)));
+    assert!(matches!(fails(b"{\"a\":\"\xff\"}"), SpliceError::Malformed(_)));
     let bad = override_members(b"{}", &[("a", "1,\"b\":2")]);
     assert_eq!(bad, Err(SpliceError::BadValue("a".to_owned())));
 }

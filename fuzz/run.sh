@@ -1,0 +1,32 @@
+#!/bin/sh
+# Builds and runs each fuzz target for so many seconds; fails on any finding.
+# Stable Rust and a C++ compiler are enough.
+#   fuzz/run.sh [SECONDS] [TARGET...]
+set -eu
+cd "$(dirname "$0")"
+seconds=${1:-30}
+[ $# -gt 0 ] && shift
+targets=${*:-usage_scanner envelope_reader path_rule param_override}
+
+# What cargo-fuzz passes, without the sanitizer, which needs a nightly compiler.
+flags="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4"
+flags="$flags -Cllvm-args=-sanitizer-coverage-inline-8bit-counters"
+flags="$flags -Cllvm-args=-sanitizer-coverage-pc-table"
+flags="$flags -Cllvm-args=-sanitizer-coverage-trace-compares"
+flags="$flags -Clink-dead-code -Ccodegen-units=1"
+host=$(rustc -vV | sed -n 's/^host: //p')
+# With --target the flags are for the targets alone, not for build scripts and macros.
+RUSTFLAGS="$flags" cargo build --release --target "$host" --target-dir target --bins
+
+failed=0
+for target in $targets; do
+    mkdir -p "corpus/$target" "artifacts/$target"
+    echo "== $target: $seconds s"
+    "target/$host/release/$target" "corpus/$target" "seeds/$target" \
+        -max_total_time="$seconds" -max_len=8192 -timeout=10 -rss_limit_mb=1024 \
+        -print_final_stats=1 -artifact_prefix="artifacts/$target/" -dict=json.dict \
+        >"artifacts/$target.log" 2>&1 || failed=1
+    grep -E 'stat::number_of_executed_units|ERROR|SUMMARY|panicked|Test unit written' \
+        "artifacts/$target.log" || true
+    [ "$failed" = 0 ] || { tail -n 30 "artifacts/$target.log"; exit 1; }
+done

@@ -154,10 +154,48 @@ impl TestDb {
         value.unwrap_or_else(|| panic!("{sql}: the value is NULL"))
     }
 
+    /// Runs statements in a transaction that stays open, with the locks that they take, until it
+    /// is ended. PostgreSQL only: SQLite has no locks on rows.
+    pub async fn transaction(&self, sql: &str) -> Transaction {
+        let Place::Postgres { dsn, .. } = &self.place else { panic!("only PostgreSQL locks rows") };
+        let config = Config::from_str(dsn).expect("the DSN was good enough until here");
+        let connected = within("a connection to PostgreSQL", config.connect(NoTls)).await;
+        let (client, connection) = connected.expect("a connection to PostgreSQL");
+        tokio::spawn(connection);
+        let begun = client.batch_execute(&format!("BEGIN; {sql}")).await;
+        begun.unwrap_or_else(|error| panic!("{sql}\n{}", pg_error(&error)));
+        Transaction { client }
+    }
+
+    /// Lets connections in, or ends those that are open and lets no more in. PostgreSQL only.
+    pub async fn allow_connections(&self, allow: bool) {
+        let Place::Postgres { admin_dsn, name, .. } = &self.place else {
+            panic!("only PostgreSQL has connections")
+        };
+        pg_batch(admin_dsn, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {allow}")).await;
+        if !allow {
+            let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ";
+            pg_batch(admin_dsn, &format!("{end}'{name}'")).await;
+        }
+    }
+
     async fn only(&self, sql: &str) -> Option<String> {
         let row = self.row(sql).await;
         assert_eq!(row.0.len(), 1, "columns of {sql}: {row:?}");
         row.0.into_values().next().flatten()
+    }
+}
+
+/// A transaction that is open. Dropping it closes its connection.
+#[derive(Debug)]
+pub struct Transaction {
+    client: tokio_postgres::Client,
+}
+
+impl Transaction {
+    /// Ends it, and with it its locks.
+    pub async fn end(self) {
+        self.client.batch_execute("ROLLBACK").await.expect("the transaction can be ended");
     }
 }
 

@@ -31,7 +31,7 @@ mod wait;
 
 pub use api::{Admin, Paid, Token};
 pub use client::{Answer, Call, RawClient, StreamAnswer};
-pub use db::{Engine, Row, TestDb};
+pub use db::{Engine, Row, TestDb, Transaction};
 pub use server::{Server, ServerBuilder, Signal};
 pub use upstream::{Gate, RawServer, Recorded, Reply, Step, Upstream};
 pub use wait::{PATIENCE, eventually, run, within};

@@ -4,7 +4,7 @@ use crate::identify::{group_of, may_call};
 use crate::{RelayConfig, faults};
 use domain::{Fault, Pricing, Ratio};
 use std::sync::Arc;
-use store::{Catalog, Channel, Identity};
+use store::{Catalog, Channel, DEFAULT_GROUP, Identity};
 
 /// The channels that serve a model for this caller.
 pub(crate) fn candidates<'a>(
@@ -24,7 +24,8 @@ pub(crate) fn candidates<'a>(
     let mut serving = catalog.channels().iter().filter(serves).peekable();
     // Served, but to others only: trying again would not help.
     let elsewhere = serving.peek().is_some();
-    let here = serving.any(|channel| channel.groups.iter().any(|g| g == group));
+    let ours = |g: &String| g == group || g == DEFAULT_GROUP;
+    let here = serving.any(|channel| channel.groups.iter().any(ours));
     Err(if elsewhere && !here { faults::group_not_allowed() } else { faults::no_channel(30) })
 }
 

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use tracing::warn;
 
 const ENABLED: u8 = 1;
+/// The group whose channels serve every group that has none of its own for a model.
+pub const DEFAULT_GROUP: &str = "default";
 
 /// A channel: one account at an upstream.
 #[derive(Clone, Debug)]
@@ -74,6 +76,8 @@ pub struct Catalog {
     channels: Vec<Arc<Channel>>,
     by_id: HashMap<ChannelId, Arc<Channel>>,
     by_group: HashMap<String, HashMap<String, Vec<Arc<Channel>>>>,
+    /// Groups whose ratio can't be read. They can't be priced, so nothing serves them.
+    unpriced_groups: HashSet<String>,
     models: HashSet<String>,
     prices: HashMap<String, Result<PriceRow, BadRow>>,
     group_ratios: HashMap<String, Ratio>,
@@ -107,11 +111,12 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// Enabled channels that serve `model` in `group`, highest priority first.
+    /// The enabled channels that serve a model for a group, highest priority first. What no
+    /// channel serves for the group itself is served by those of the group `default`: a group is
+    /// a price first, and becomes a fence where channels are given to it.
     #[must_use]
     pub fn candidates(&self, group: &str, model: &str) -> &[Arc<Channel>] {
-        let models = self.by_group.get(group);
-        models.and_then(|models| models.get(model)).map_or(&[], Vec::as_slice)
+        self.groups_for(group).find_map(|models| models.get(model)).map_or(&[], Vec::as_slice)
     }
 
     /// Whether any channel, enabled or not, names this model.
@@ -123,8 +128,17 @@ impl Catalog {
     /// What `group` can call now, in order of name.
     #[must_use]
     pub fn models_of(&self, group: &str) -> Vec<&str> {
-        let models = self.by_group.get(group).into_iter().flat_map(HashMap::keys);
+        let models = self.groups_for(group).flat_map(HashMap::keys);
         models.map(String::as_str).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    fn groups_for(&self, group: &str) -> impl Iterator<Item = &HashMap<String, Vec<Arc<Channel>>>> {
+        let groups = if self.unpriced_groups.contains(group) {
+            [None, None]
+        } else {
+            [group, DEFAULT_GROUP].map(|group| self.by_group.get(group))
+        };
+        groups.into_iter().flatten()
     }
 
     /// The price of a model; none: it is free.
@@ -209,8 +223,7 @@ impl Catalog {
             }
             Err(error) => {
                 self.problem("group_ratio", &group, error);
-                // Without its ratio a group can't be priced: nothing serves it until it is mended.
-                self.by_group.insert(group, HashMap::new());
+                self.unpriced_groups.insert(group);
             }
         }
         Ok(())
@@ -218,14 +231,13 @@ impl Catalog {
 
     fn index(&mut self) {
         self.channels.sort_by_key(|channel| (std::cmp::Reverse(channel.priority), channel.id));
-        let broken: HashSet<String> = self.by_group.keys().cloned().collect();
         for channel in &self.channels {
             self.by_id.insert(channel.id, Arc::clone(channel));
             self.models.extend(channel.models.iter().cloned());
             if channel.status != ENABLED {
                 continue;
             }
-            for group in channel.groups.iter().filter(|group| !broken.contains(*group)) {
+            for group in &channel.groups {
                 let models = self.by_group.entry(group.clone()).or_default();
                 for model in &channel.models {
                     models.entry(model.clone()).or_default().push(Arc::clone(channel));

@@ -26,7 +26,7 @@ mod sqlite_checkpoint;
 mod tls;
 mod value;
 
-pub use catalog::{BadRow, Catalog, Channel, Problem};
+pub use catalog::{BadRow, Catalog, Channel, DEFAULT_GROUP, Problem};
 pub use channel_fields::{ChannelSetting, FieldError, Precharge, StatusWords};
 pub use db::{Db, DbConfig, Engine, PoolStatus, Statement};
 pub use error::StoreError;

@@ -29,9 +29,12 @@ on_both_databases! {
         assert_eq!(ids("default", "m"), [1, 4]);
         assert_eq!(ids("vip", "m"), [2, 1]);
         assert_eq!(ids("vip", "img/submit"), [1]);
-        assert!(ids("default", "off").is_empty() && ids("gold", "m").is_empty());
+        assert!(ids("default", "off").is_empty());
+        // A group that no channel is given to is served by the default's.
+        assert_eq!(ids("gold", "m"), ids("default", "m"));
         assert!(catalog.model_exists("off") && !catalog.model_exists("nothing"));
         assert_eq!(catalog.models_of("default"), ["img/submit", "m"]);
+        assert_eq!(catalog.models_of("gold"), ["img/submit", "m"]);
         assert_eq!(catalog.channel(ChannelId(3)).unwrap().status, 2);
         assert_eq!(catalog.channels().len(), 4);
         assert!(catalog.problems().is_empty());
@@ -57,7 +60,8 @@ on_both_databases! {
              custompass_status_mapping, setting",
             r#"'m', 3, FALSE, 'X-Up', '{"m":"real"}', '{"big":12345678901234567890123,"t":1.0}',
                '{"500":"502"}', '{"success":"done"}',
-               '{"timeout":"2m","retry_count":1,"precharge":"body","concurrency":4,"proxy":"http://p:1"}'"#,
+               '{"timeout":"2m","retry_count":1,"precharge":"body","concurrency":4,
+                 "proxy":"http://p:1"}'"#,
         ).await;
         let catalog = load(&db).await;
         let channel = &catalog.channels()[0];
@@ -89,7 +93,8 @@ on_both_databases! {
 
     async fn prices_and_groups_are_exact(test: TestDb) {
         let db = open(&test).await;
-        test.execute("INSERT INTO abilities (model_name, ratio, completion_ratio) VALUES ('m', 0.1, 1.5)").await;
+        test.execute("INSERT INTO abilities (model_name, ratio, completion_ratio)
+                      VALUES ('m', 0.1, 1.5)").await;
         test.execute("INSERT INTO abilities (model_name, fixed_quota) VALUES ('f', 2500000)").await;
         test.execute("INSERT INTO group_ratio (group_name, ratio) VALUES ('vip', 0.8)").await;
         let catalog = load(&db).await;
@@ -124,7 +129,8 @@ fn an_unreadable_price_is_not_free_and_an_unreadable_group_is_not_served() {
              INSERT INTO abilities (model_name, ratio) VALUES ('m', 'cheap'), ('n', '2');
              INSERT INTO group_ratio (group_name, ratio) VALUES ('vip', 'low');
              UPDATE channels SET model_mapping = '{}' WHERE id = 1;
-             INSERT INTO channels (base_url, models, param_override) VALUES ('http://x', 'm', '{');",
+             INSERT INTO channels (base_url, models, param_override)
+             VALUES ('http://x', 'm', '{');",
         )
         .await;
         let catalog = load(&db).await;

@@ -56,7 +56,7 @@ pub enum StoreError {
     },
     /// A newer newapi has migrated this database.
     #[error(
-        "the database has schema {found}, this newapi knows only up to {known}: use the newer newapi"
+        "the database has schema {found}, this newapi knows up to {known}: use the newer newapi"
     )]
     SchemaTooNew {
         /// The newest migration in the database.
@@ -214,8 +214,7 @@ impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
         let fault = match &error {
             StoreError::Unavailable(_) | StoreError::Busy(_) => {
-                let (zh, en) =
-                    ("数据库暂时不可用，请稍后重试", "database unavailable, try again later");
+                let (zh, en) = ("数据库暂时不可用，请稍后重试", "database unavailable, try later");
                 Self::new(FaultKind::DatabaseUnavailable, zh, en).retry_after(RETRY_AFTER_S)
             }
             StoreError::Conflict { column, .. } => Self::new(

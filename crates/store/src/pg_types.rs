@@ -197,7 +197,8 @@ mod tests {
     proptest! {
         #[test]
         fn numeric_is_its_own_inverse(whole in 0_u64.., places in "[0-9]{0,12}") {
-            let text = if places.is_empty() { whole.to_string() } else { format!("{whole}.{places}") };
+            let point = if places.is_empty() { "" } else { "." };
+            let text = format!("{whole}{point}{places}");
             prop_assert_eq!(there_and_back(&text), text);
         }
     }

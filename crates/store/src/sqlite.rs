@@ -129,7 +129,7 @@ impl Sqlite {
                 *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
                 self.writer.post(Box::new(|conn| {
                     if let Err(error) = lengthen_log(conn, WRITER_CACHE_KIB) {
-                        warn!(%error, "SQLite's log keeps its length; the first commits are slower");
+                        warn!(%error, "SQLite's log is short; the first commits are slower");
                     }
                 }))
             }

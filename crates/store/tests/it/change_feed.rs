@@ -30,7 +30,8 @@ on_both_databases! {
         within_a_second("a changed price", || everywhere(&|live| {
             live.catalog.load().price("m").unwrap().unwrap().ratio == three
         })).await;
-        test.execute("INSERT INTO channels (base_url, models, key) VALUES ('http://u', 'm', 'k')").await;
+        test.execute("INSERT INTO channels (base_url, models, key)
+                      VALUES ('http://u', 'm', 'k')").await;
         within_a_second("a new channel", || everywhere(&|live| {
             live.catalog.load().candidates("default", "m").len() == 1
         })).await;

@@ -9,7 +9,8 @@ on_both_databases! {
         let db = open(&test).await;
         let ann = user(&db, "ann", 0).await;
         let id = key(&db, ann, "sk-1").await;
-        test.execute(r#"UPDATE tokens SET models = 'a, b', allow_ips = '10.0.0.0/8', "group" = 'vip',
+        test.execute(r#"UPDATE tokens SET models = 'a, b', allow_ips = '10.0.0.0/8',
+                        "group" = 'vip',
                         rate_limit_rpm = 60, name = 'k'"#).await;
         test.execute("UPDATE users SET ratio = 0.5").await;
         let identities = Identities::new(db);

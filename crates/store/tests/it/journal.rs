@@ -51,10 +51,12 @@ on_both_databases! {
         for good in ["0", "1", "0.001", "'0.000001'", "1000000", "1.5"] {
             test.execute(&format!("UPDATE users SET ratio = {good}")).await;
             let row = &db.read("SELECT ratio FROM users", &[]).await.unwrap()[0];
-            assert_eq!(row.get::<domain::Ratio>("ratio").unwrap(), good.trim_matches('\'').parse().unwrap());
+            let expected: domain::Ratio = good.trim_matches('\'').parse().unwrap();
+            assert_eq!(row.get::<domain::Ratio>("ratio").unwrap(), expected);
         }
         for bad in ["-1", "1000001", "0.1234567", "'NaN'", "'abc'", "'1.2.3'", "''"] {
-            assert!(test.try_execute(&format!("UPDATE users SET ratio = {bad}")).await.is_err(), "{bad}");
+            let user = format!("UPDATE users SET ratio = {bad}");
+            assert!(test.try_execute(&user).await.is_err(), "{bad}");
             let price = format!("INSERT INTO abilities (model_name, ratio) VALUES ('m', {bad})");
             assert!(test.try_execute(&price).await.is_err(), "{bad}");
         }

@@ -25,7 +25,8 @@ on_both_databases! {
 
     async fn a_newer_or_changed_schema_is_refused(test: TestDb) {
         drop(open(&test).await);
-        test.execute("INSERT INTO schema_migrations (version, name, sha256) VALUES (9, 'x', 'x')").await;
+        test.execute("INSERT INTO schema_migrations (version, name, sha256)
+                      VALUES (9, 'x', 'x')").await;
         let newer = Db::open(&config(&test)).await;
         assert!(matches!(newer, Err(StoreError::SchemaTooNew { found: 9, known: 1 })));
         test.execute("DELETE FROM schema_migrations WHERE version = 9").await;

@@ -65,7 +65,8 @@ on_both_databases! {
         for name in ["ann", "bob"] {
             user(&db, name, 4_000_000_000_000_000_001).await;
         }
-        let rows = db.read("SELECT sum(quota) AS total, count(*) AS n FROM users", &[]).await.unwrap();
+        let sql = "SELECT sum(quota) AS total, count(*) AS n FROM users";
+        let rows = db.read(sql, &[]).await.unwrap();
         assert_eq!(rows[0].get::<i64>("total").unwrap(), 8_000_000_000_000_000_002);
         assert_eq!(rows[0].get::<i64>("n").unwrap(), 2);
     }
@@ -73,7 +74,8 @@ on_both_databases! {
     async fn errors_say_what_the_caller_can_act_on(test: TestDb) {
         let db = open(&test).await;
         let id = user(&db, "ann", 0).await;
-        let again = db.execute("INSERT INTO users (username) VALUES ($1)", &[Value::from("ann")]).await;
+        let again = "INSERT INTO users (username) VALUES ($1)";
+        let again = db.execute(again, &[Value::from("ann")]).await;
         match again {
             Err(StoreError::Conflict { table, column, .. }) => {
                 assert_eq!((table.as_str(), column.as_str()), ("users", "username"));
@@ -88,7 +90,8 @@ on_both_databases! {
         let typo = db.read("SELECT nothing FROM users", &[]).await;
         assert!(matches!(typo, Err(StoreError::Other(_))), "{typo:?}");
         let few = db.read("SELECT id FROM users WHERE id = $1", &[]).await;
-        assert!(db.engine() == Engine::Sqlite || matches!(few, Err(StoreError::Other(_))), "{few:?}");
+        let told = matches!(few, Err(StoreError::Other(_)));
+        assert!(told || db.engine() == Engine::Sqlite, "{few:?}");
     }
 
     async fn transactions_are_all_or_nothing(test: TestDb) {
@@ -99,7 +102,8 @@ on_both_databases! {
         };
         let failed = db.write_all(vec![insert("ann"), insert("bob"), insert("ann")]).await;
         assert!(matches!(failed, Err(StoreError::Conflict { .. })));
-        let nobody = Statement::new("UPDATE users SET status = 2 WHERE id = 77", vec![]).expecting(1);
+        let nobody = "UPDATE users SET status = 2 WHERE id = 77";
+        let nobody = Statement::new(nobody, vec![]).expecting(1);
         let failed = db.write_all(vec![insert("ann"), nobody]).await;
         assert!(matches!(failed, Err(StoreError::RowCount { index: 1, expected: 1, found: 0 })));
         assert_eq!(test.i64("SELECT count(*) FROM users").await, 0);
@@ -112,7 +116,9 @@ on_both_databases! {
         let db = open(&test).await;
         let id = user(&db, "ann", 0).await;
         let update = Statement::new(
-            "UPDATE users SET request_count = request_count + 1 WHERE id = $1", vec![Value::Int(id)]);
+            "UPDATE users SET request_count = request_count + 1 WHERE id = $1",
+            vec![Value::Int(id)],
+        );
         let mut cancelled = 0;
         for round in 0..400_u64 {
             let work = db.write_all(vec![update.clone(), update.clone()]);

@@ -6,19 +6,22 @@
 //!
 //! | reply | ended | priced | money | the client sees |
 //! |---|---|---|---|---|
-//! | envelope or stream says failed, no usage or not by use | any | any | released | the reply as it is |
-//! | an estimate in place of the result | any | any | released | 502 `UPSTREAM_RESPONSE`; cut if under way |
+//! | says it failed (and no usage by use) | any | any | released | the reply |
+//! | an estimate, not the result | any | any | released | 502 `UPSTREAM_RESPONSE`, or cut |
 //! | any other | complete | per call | the price | the reply |
 //! | with usage | complete | by use | by usage | the reply |
 //! | without usable usage, collected | complete | by use | released | 502 `UPSTREAM_RESPONSE` |
 //! | without usable usage, under way | complete | by use | the hold | the reply |
 //! | collected | cut | any | released | 502 `UPSTREAM_ERROR` |
 //! | collected | timed out | any | abandoned, `unknown_outcome` | 504 `TIMEOUT` |
-//! | stream under way | cut, timed out | per call | the price | the stream, cut |
-//! | stream under way | cut, timed out | by use | by the usage seen, else the hold | the stream, cut |
-//! | other, under way | cut, timed out | any | released: half of it is nothing | the reply, cut |
-//! | any | client gone, drain limit reached | per call | the price | – |
-//! | any | client gone, drain limit reached | by use | by the usage seen, else the hold | – |
+//! | stream under way | cut, timed out | per call | the price | cut |
+//! | stream under way | cut, timed out | by use | by the usage seen, else the hold | cut |
+//! | other, under way | cut, timed out | any | released: half of it is nothing | cut |
+//! | any | drained out | per call | the price | – |
+//! | any | drained out | by use | by the usage seen, else the hold | – |
+//!
+//! *Says it failed*: the envelope's `code` is not 0, or an event of the stream is an error.
+//! *Drained out*: the client has gone, and the upstream went on beyond what we read for nobody.
 //!
 //! A client that has gone changes nothing else: the upstream is read to its end, and the line of
 //! the table for that end counts. A charge that does not fit is settled at the hold.

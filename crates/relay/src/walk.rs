@@ -1,8 +1,8 @@
 //! One request, as a walk: the phases in order, and all the branching there is.
 //!
-//! identify → admit → route → price → claim → hold → \[estimate → grow\] → send → relay and scan →
-//! settle or release → record. Each phase is a helper in a file of its own; `record` happens when
-//! the [`Record`] is dropped, on whatever path that is.
+//! identify → admit → route → price → claim → choose → hold → \[estimate → grow\] → send →
+//! relay and scan → settle or release → record. Each phase is a helper in a file of its own;
+//! `record` happens when the [`Record`] is dropped, on whatever path that is.
 
 use crate::call::{Call, Target, V1Body, model_in_body, needs_whole};
 use crate::carry::Tie;
@@ -73,7 +73,7 @@ async fn passage(
     }
     let mut share = relay.budget.share();
     let asked = match surface {
-        Surface::Pass(model) => Asked { model, v1: None, body: Err(body) },
+        Surface::Pass(model) => Asked { model, v1: None, body: Intake::Coming(body) },
         Surface::V1(path) => read_v1(relay, &head, path, body, &mut share).await?,
         own => return Box::pin(answer_ourselves(relay, own, &caller, record)).await,
     };
@@ -88,8 +88,8 @@ async fn passage(
     };
     let idempotency_key = idempotency::key_of(&head.headers)?.map(str::to_owned);
     let inlet = match asked.body {
-        Ok(inlet) => inlet,
-        Err(body) => {
+        Intake::Here(inlet) => inlet,
+        Intake::Coming(body) => {
             let by_use = price.as_ref().is_some_and(FrozenPrice::is_by_use);
             let whole = idempotency_key.is_some() || needs_whole(candidates, by_use);
             take_in(&head.headers, body, &relay.config, whole, &mut share).await?
@@ -100,9 +100,6 @@ async fn passage(
         return Err(faults::precharge_said());
     }
 
-    let mut excluded = Vec::new();
-    let chosen = relay.channels.pick(candidates, &mut excluded).map_err(none_left)?;
-    record.channel_id = Some(chosen.0.id);
     let ticket = match claim(relay, &call, &caller, idempotency_key.as_deref(), tie).await? {
         None => None,
         Some(Claimed::Mine(ticket)) => Some(ticket),
@@ -112,9 +109,17 @@ async fn passage(
         }
     };
     let mut deal = Deal::claimed(ticket);
+    let mut excluded = Vec::new();
+    let chosen = match relay.channels.pick(candidates, &mut excluded) {
+        Ok(chosen) => chosen,
+        Err(busy) => {
+            deal.release(relay, record, "no_channel").await;
+            return Err(none_left(busy));
+        }
+    };
+    record.channel_id = Some(chosen.0.id);
     if let Some(price) = price {
-        let held = deal.hold(relay, &caller.identity, candidates, price, record).await;
-        if let Err(fault) = held {
+        if let Err(fault) = deal.hold(relay, &caller.identity, candidates, price, record).await {
             deal.release(relay, record, "not_held").await;
             return Err(fault);
         }
@@ -147,8 +152,15 @@ fn admit(relay: &Relay, caller: &Caller) -> Result<(), Fault> {
 struct Asked {
     model: ModelName,
     v1: Option<(ModelName, V1Body)>,
-    /// Taken in already, or still coming.
-    body: Result<Inlet, Incoming>,
+    body: Intake,
+}
+
+/// A request's body.
+enum Intake {
+    /// Taken in already.
+    Here(Inlet),
+    /// Nobody has looked at it.
+    Coming(Incoming),
 }
 
 /// Under `/v1` the body says which model is meant.
@@ -162,7 +174,7 @@ async fn read_v1(
     let inlet = take_in(&head.headers, body, &relay.config, true, share).await?;
     let bytes = inlet.whole().cloned().unwrap_or_default();
     let (model, v1_body) = model_in_body(&head.headers, &bytes, &relay.config)?;
-    Ok(Asked { model, v1: Some((path, v1_body)), body: Ok(inlet) })
+    Ok(Asked { model, v1: Some((path, v1_body)), body: Intake::Here(inlet) })
 }
 
 /// What we answer without an upstream.

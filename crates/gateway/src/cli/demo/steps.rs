@@ -17,10 +17,18 @@ struct Step {
 }
 
 fn steps() -> Vec<Step> {
-    let chat = |stream: bool| {
-        let messages = json!([{"role": "user", "content": "Hello?"}]);
-        json!({"model": "chat", "messages": messages, "stream": stream})
-    };
+    let mut steps = by_use();
+    steps.extend(at_a_fixed_price());
+    steps.push(broken_off());
+    steps
+}
+
+fn chat(stream: bool) -> Value {
+    let messages = json!([{"role": "user", "content": "Hello?"}]);
+    json!({"model": "chat", "messages": messages, "stream": stream})
+}
+
+fn by_use() -> Vec<Step> {
     vec![
         Step {
             title: "A JSON call, priced by use",
@@ -43,62 +51,74 @@ fn steps() -> Vec<Step> {
             charge: 176,
             cut: false,
         },
-        Step {
-            title: "Any API at a fixed price",
-            path: "/pass/draw",
-            body: json!({"prompt": "a cat"}),
-            explained: "25000 × 0.8 = 20000, held before anything is sent, charged when it worked.",
-            status: 200,
-            charge: 20_000,
-            cut: false,
-        },
-        Step {
-            title: "The upstream fails",
-            path: "/pass/draw?status=500",
-            body: json!({"prompt": "a dog"}),
-            explained: "Its failure reaches the client as it is, and the whole hold goes back.",
-            status: 500,
-            charge: 0,
-            cut: false,
-        },
-        Step {
-            title: "The upstream says no in its envelope",
-            path: "/pass/draw?code=1001",
-            body: json!({"prompt": "a dog"}),
-            explained: "Status 200, but a code that is not 0: not charged either.",
-            status: 200,
-            charge: 0,
-            cut: false,
-        },
-        Step {
-            title: "The same again, while the money lasts",
-            path: "/pass/draw",
-            body: json!({"prompt": "a horse"}),
-            explained: "Another 20000.",
-            status: 200,
-            charge: 20_000,
-            cut: false,
-        },
-        Step {
-            title: "Too little money",
-            path: "/pass/draw",
-            body: json!({"prompt": "a whale"}),
-            explained: "Refused with 402 before the upstream hears of it.",
-            status: 402,
-            charge: 0,
-            cut: false,
-        },
-        Step {
-            title: "A stream that breaks off",
-            path: "/v1/chat/completions?cut=true&usage=off",
-            body: chat(true),
-            explained: "The upstream dies in the middle: the client's stream is cut too, never \
-                        ended as if it were whole.\n  What had begun is settled at its hold, 224.",
-            status: 200,
-            charge: 224,
-            cut: true,
-        },
     ]
+}
+
+fn at_a_fixed_price() -> Vec<Step> {
+    let step = |title, path, prompt, explained, status, charge| Step {
+        title,
+        path,
+        body: json!({ "prompt": prompt }),
+        explained,
+        status,
+        charge,
+        cut: false,
+    };
+    vec![
+        step(
+            "Any API at a fixed price",
+            "/pass/draw",
+            "a cat",
+            "25000 × 0.8 = 20000, held before anything is sent, charged when it worked.",
+            200,
+            20_000,
+        ),
+        step(
+            "The upstream fails",
+            "/pass/draw?status=500",
+            "a dog",
+            "Its failure reaches the client as it is, and the whole hold goes back.",
+            500,
+            0,
+        ),
+        step(
+            "The upstream says no in its envelope",
+            "/pass/draw?code=1001",
+            "a dog",
+            "Status 200, but a code that is not 0: not charged either.",
+            200,
+            0,
+        ),
+        step(
+            "The same again, while the money lasts",
+            "/pass/draw",
+            "a horse",
+            "Another 20000.",
+            200,
+            20_000,
+        ),
+        step(
+            "Too little money",
+            "/pass/draw",
+            "a whale",
+            "Refused with 402 before the upstream hears of it.",
+            402,
+            0,
+        ),
+    ]
+}
+
+fn broken_off() -> Step {
+    Step {
+        title: "A stream that breaks off",
+        path: "/v1/chat/completions?cut=true&usage=off",
+        body: chat(true),
+        explained: "The upstream dies in the middle: the client's stream is cut too, never \
+                    ended as if it were whole.\n  What had begun is settled at its hold, 224.",
+        status: 200,
+        charge: 224,
+        cut: true,
+    }
 }
 
 impl Demo {

@@ -102,6 +102,19 @@ pub(crate) enum Refusal {
     No(LedgerError),
 }
 
+impl Refusal {
+    /// The same, told to somebody who already has `held` in this hold: it is part of what the
+    /// call needs, and of what is there for it.
+    fn counting(self, held: Quota) -> Self {
+        let Self::No(LedgerError::InsufficientQuota { needed, available, key_limit }) = self else {
+            return self;
+        };
+        let with = |amount: Quota| amount.checked_add(held).unwrap_or(amount);
+        let (needed, available) = (with(needed), with(available));
+        Self::No(LedgerError::InsufficientQuota { needed, available, key_limit })
+    }
+}
+
 impl From<LedgerError> for Refusal {
     fn from(error: LedgerError) -> Self {
         Self::No(error)
@@ -236,12 +249,13 @@ impl Book {
             return Ok(Outcome::Done);
         }
         let user_id = row.user_id;
-        self.check_balance(user_id, more)?;
+        let held = row.amount;
+        self.check_balance(user_id, more).map_err(|refusal| refusal.counting(held))?;
         if let Some(key_id) = hold.limited_key {
-            self.check_key(key_id, more)?;
+            self.check_key(key_id, more).map_err(|refusal| refusal.counting(held))?;
         }
         self.take(hold.hold_id, more);
-        Ok(Outcome::Done)
+        Ok(Outcome::Grown(more))
     }
 
     /// Moves `amount` from balance and key limit into the hold. The checks are behind us.

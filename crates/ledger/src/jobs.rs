@@ -3,8 +3,9 @@
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use domain::{HoldId, KeyId, NodeId, UnixMs, UserId};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
-use store::{Db, Engine, StoreError, Value};
+use store::{Engine, StoreError, Value, nodes};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -51,22 +52,12 @@ pub(crate) async fn start(
     shutdown: CancellationToken,
 ) -> Result<(), LedgerError> {
     let db = ledger.db();
-    let now = ledger.clock().now();
     if db.engine() == Engine::Sqlite {
         // One process serves an SQLite file: whoever was here before is dead.
         db.execute("UPDATE nodes SET lease_until = 0", &[]).await?;
     }
     let config = ledger.jobs_config();
-    db.execute(
-        "INSERT INTO nodes (id, name, started_at, lease_until) VALUES ($1, $2, $3, $4)",
-        &[
-            Value::Uuid(ledger.node().0),
-            Value::Text(config.node_name.clone()),
-            Value::Time(now),
-            Value::Time(now.plus_ms(config.lease_ms)),
-        ],
-    )
-    .await?;
+    heartbeat(ledger).await?;
 
     let finished = ledger.finished().clone();
     every(tracker, config.heartbeat_ms, finished, ledger, "heartbeat", |l| async move {
@@ -89,6 +80,7 @@ pub(crate) async fn start(
 /// # Errors
 /// When the database doesn't answer.
 pub async fn run_once(ledger: &Ledger) -> Result<(), StoreError> {
+    heartbeat(ledger).await?;
     sweep(ledger).await?;
     rollup::run(ledger.db(), ledger.clock().now()).await?;
     retention::run(ledger.db(), ledger.clock().now(), ledger.jobs_config().log_retention_days).await
@@ -128,42 +120,69 @@ fn every<F>(
     });
 }
 
+/// Renews the node's lease; registers the node anew where others have given it up meanwhile.
 async fn heartbeat(ledger: &Ledger) -> Result<(), StoreError> {
-    let lease_until = ledger.clock().now().plus_ms(ledger.jobs_config().lease_ms);
-    let sql = "UPDATE nodes SET lease_until = $2 WHERE id = $1";
-    ledger.db().execute(sql, &[Value::Uuid(ledger.node().0), Value::Time(lease_until)]).await?;
+    let (config, now) = (ledger.jobs_config(), ledger.clock().now());
+    let lease_until = now.plus_ms(config.lease_ms);
+    nodes::register(ledger.db(), ledger.node(), &config.node_name, now, lease_until).await?;
+    ledger.lease().renewed(now, lease_until);
     Ok(())
+}
+
+/// The node's own lease, as far as it knows.
+#[derive(Debug, Default)]
+pub(crate) struct Lease {
+    until_ms: AtomicI64,
+    /// Since when the lease has been renewed without a gap.
+    steady_since_ms: AtomicI64,
+}
+
+impl Lease {
+    fn renewed(&self, now: UnixMs, until: UnixMs) {
+        let lapsed_at = self.until_ms.swap(until.0, Ordering::Relaxed);
+        if lapsed_at <= now.0 {
+            self.steady_since_ms.store(now.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the others have had the time of a lease to renew theirs. While the database is
+    /// away everybody's lease lapses: whoever is back first must not take the others for dead.
+    fn is_steady(&self, now: UnixMs, lease_ms: i64) -> bool {
+        now.since_ms(UnixMs(self.steady_since_ms.load(Ordering::Relaxed))) >= lease_ms
+    }
 }
 
 /// Gives back what nobody will settle: orphans past their deadline, and everything of nodes whose
 /// lease has lapsed. A live node's holds are never touched.
 async fn sweep(ledger: &Ledger) -> Result<(), StoreError> {
-    let now = ledger.clock().now();
+    let (db, now) = (ledger.db(), ledger.clock().now());
     let orphans = "SELECT id, user_id, key_id, key_amount FROM holds
         WHERE state = 'held' AND node_id IS NULL AND deadline_at < $1
         ORDER BY deadline_at LIMIT 500";
     expire_all(ledger, orphans, &[Value::Time(now)]).await?;
-    for node in lapsed_nodes(ledger.db(), now).await? {
-        let left = "SELECT id, user_id, key_id, key_amount FROM holds
-            WHERE state = 'held' AND node_id = $1 LIMIT 500";
-        expire_all(ledger, left, &[Value::Uuid(node.0)]).await?;
-        // The node's row goes once nothing is left that it held.
-        let forget = "DELETE FROM nodes WHERE id = $1 AND lease_until < $2 AND NOT EXISTS
-            (SELECT 1 FROM holds WHERE state = 'held' AND node_id = $1)";
-        ledger.db().execute(forget, &[Value::Uuid(node.0), Value::Time(now)]).await?;
+    // One process serves an SQLite file, so there all other nodes are dead for certain.
+    let alone = db.engine() == Engine::Sqlite;
+    if alone || ledger.lease().is_steady(now, ledger.jobs_config().lease_ms) {
+        for node in nodes::lapsed(db, now).await? {
+            bury(ledger, node, now).await?;
+        }
     }
-    let open =
-        ledger.db().read("SELECT count(*) AS n FROM holds WHERE state = 'held'", &[]).await?;
+    let open = db.read("SELECT count(*) AS n FROM holds WHERE state = 'held'", &[]).await?;
     if let Some(row) = open.first() {
         ledger.metrics().open_holds.set(row.get("n")?);
     }
     Ok(())
 }
 
-async fn lapsed_nodes(db: &Db, now: UnixMs) -> Result<Vec<NodeId>, StoreError> {
-    let sql = "SELECT id FROM nodes WHERE lease_until < $1";
-    let rows = db.read(sql, &[Value::Time(now)]).await?;
-    rows.iter().map(|row| row.get("id").map(NodeId)).collect()
+/// Gives back what a dead node held; its row goes once nothing is left.
+async fn bury(ledger: &Ledger, node: NodeId, now: UnixMs) -> Result<(), StoreError> {
+    let left = "SELECT id, user_id, key_id, key_amount FROM holds
+        WHERE state = 'held' AND node_id = $1 LIMIT 500";
+    expire_all(ledger, left, &[Value::Uuid(node.0)]).await?;
+    let forget = "DELETE FROM nodes WHERE id = $1 AND lease_until < $2 AND NOT EXISTS
+        (SELECT 1 FROM holds WHERE state = 'held' AND node_id = $1)";
+    ledger.db().execute(forget, &[Value::Uuid(node.0), Value::Time(now)]).await?;
+    Ok(())
 }
 
 async fn expire_all(ledger: &Ledger, sql: &str, params: &[Value]) -> Result<(), StoreError> {

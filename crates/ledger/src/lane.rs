@@ -293,7 +293,7 @@ impl Lanes {
                     }
                     (Outcome::Closed(closed), _) => Answer::Closed(closed),
                     (Outcome::Balance(balance), _) => Answer::Balance(balance),
-                    (Outcome::Done | Outcome::Held { .. }, _) => Answer::Done,
+                    (Outcome::Done | Outcome::Grown(_) | Outcome::Held { .. }, _) => Answer::Done,
                 };
                 job.answer(Ok(answer));
             }

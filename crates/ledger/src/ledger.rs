@@ -2,7 +2,7 @@
 
 use crate::error::LedgerError;
 use crate::hold::Hold;
-use crate::jobs::{self, JobsConfig};
+use crate::jobs::{self, JobsConfig, Lease};
 use crate::lane::{Answer, Job, Lanes};
 use crate::metrics::Metrics;
 use crate::op::{Closed, HoldRef, HoldRequest, Movement, Op, Release, Settlement};
@@ -50,6 +50,7 @@ pub struct Ledger {
     lanes: Arc<Lanes>,
     node: NodeId,
     db: Db,
+    lease: Arc<Lease>,
     /// Ends the lanes and the node's lease, after the last settlement.
     finished: CancellationToken,
 }
@@ -98,7 +99,7 @@ impl Ledger {
                 lanes
             }
         };
-        Ok(Self { lanes, node, db, finished })
+        Ok(Self { lanes, node, db, lease: Arc::default(), finished })
     }
 
     /// What the ledger counts.
@@ -121,6 +122,10 @@ impl Ledger {
 
     pub(crate) fn jobs_config(&self) -> &JobsConfig {
         &self.lanes.config.jobs
+    }
+
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     pub(crate) const fn finished(&self) -> &CancellationToken {

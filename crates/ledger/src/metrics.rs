@@ -92,6 +92,7 @@ impl Metrics {
     pub(crate) fn entered(&self, op: &Op, outcome: &Outcome) {
         match (op, outcome) {
             (Op::Hold(request, _), Outcome::Held { .. }) => add(&self.held, request.amount),
+            (_, Outcome::Grown(more)) => add(&self.held, *more),
             (_, Outcome::Closed(closed)) if !closed.repeated => {
                 add(&self.settled, closed.charged);
                 add(&self.refunded, closed.refunded);

@@ -200,7 +200,9 @@ impl Op {
 pub(crate) enum Outcome {
     /// A hold was made; `key_limited` says whether the key's own limit was touched.
     Held { key_limited: bool },
-    /// A hold grew, or was abandoned.
+    /// A hold grew by so much.
+    Grown(Quota),
+    /// A hold was large enough, or was abandoned.
     Done,
     /// A hold ended.
     Closed(Closed),

@@ -154,11 +154,32 @@ on_both_databases! {
         ledger::run_jobs_once(&house.ledger).await.unwrap();
         assert_eq!(house.balance(user).await, (50, 0));
         // The other node falls silent; ours lives on.
-        house.lapse(&dead).await;
-        ledger::run_jobs_once(&house.ledger).await.unwrap();
+        house.live_on_ms(10_000).await;
+        assert_eq!(house.balance(user).await, (50, 0));
+        house.live_on_ms(20_000).await;
         assert_eq!(house.balance(user).await, (80, 0));
         house.ledger.settle(&mut live, settlement(20)).await.unwrap();
         assert_eq!(house.balance(user).await, (80, 20));
+        house.close().await;
+    }
+
+    async fn a_node_that_was_away_itself_takes_nobody_for_dead(db: testkit::TestDb) {
+        let house = House::open(&db).await;
+        if !db.is_postgres() {
+            return house.close().await; // One process serves an SQLite file.
+        }
+        let user = house.user(100).await;
+        let other = house.another_node().await;
+        let mut live = other.hold(user, 30).await.unwrap();
+        live.mark_sent();
+        // The database was away for a minute: both leases have lapsed, and we are back first.
+        house.pass_ms(60_000);
+        ledger::run_jobs_once(&house.ledger).await.unwrap();
+        assert_eq!(house.balance(user).await, (70, 0));
+        ledger::run_jobs_once(&other.ledger).await.unwrap();
+        house.live_on_ms(10_000).await;
+        let closed = other.ledger.settle(&mut live, settlement(30)).await.unwrap();
+        assert!(!closed.repeated);
         house.close().await;
     }
 

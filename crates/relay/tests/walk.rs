@@ -492,3 +492,31 @@ async fn many_at_once_spend_no_more_than_there_is() {
     assert_eq!((paid, house.quota().await), (MONEY / 100, 0));
     house.close().await;
 }
+
+#[tokio::test]
+async fn a_reply_that_cannot_be_settled_in_time_is_cut_and_still_charged() {
+    let house = House::build(|config| config.settle_wait_ms = 100).await;
+    let gate = Gate::new();
+    let stream = Reply::sse(["{\"a\":1}"]).wait(&gate).event("[DONE]");
+    house.upstream.on("/fixed", stream);
+    let mut answer = house.post("fixed").stream().await;
+    answer.read_until("\"a\":1").await;
+    let busy = |_: &mut _| std::thread::sleep(Duration::from_millis(500));
+    house.db.sqlite().unwrap().post(Box::new(busy)).unwrap();
+    gate.open();
+    let mut seen = String::new();
+    let ended = loop {
+        match answer.next_chunk().await {
+            Some(Ok(piece)) => seen.push_str(&String::from_utf8_lossy(&piece)),
+            ended => break ended,
+        }
+    };
+    assert!(matches!(ended, Some(Err(_))), "cut, not ended");
+    assert!(!seen.contains("[DONE]"));
+    house.quota_becomes(MONEY - 100).await;
+    testkit::eventually("the settlement", || async {
+        (house.holds("settled").await == 1).then_some(())
+    })
+    .await;
+    house.close().await;
+}

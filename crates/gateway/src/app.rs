@@ -40,8 +40,8 @@ impl App {
                 return self.refuse(
                     &request,
                     FaultKind::Overloaded,
-                    "服务繁忙",
-                    "out of memory budget",
+                    "服务内存已达上限",
+                    "the server is at its memory limit",
                 );
             }
             return self.relay.handle(request, peer).await;

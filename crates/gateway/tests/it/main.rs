@@ -1,0 +1,33 @@
+//! The black-box suite: the real binary, a scripted upstream and a fresh database for every test.
+//!
+//! Each module is a concern, each test a user's session that ends in a clean audit. Run it with
+//! `cargo xtask test`, or one test of it with `cargo xtask pg -- cargo test -p gateway --test it
+//! NAME`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::large_futures)]
+
+#[macro_use]
+mod house;
+
+mod balance;
+mod channels;
+mod concurrency;
+mod crash;
+mod database;
+mod errors;
+mod estimate;
+mod idempotency;
+mod keys;
+mod live;
+mod locked;
+mod malformed;
+mod observe;
+mod paid;
+mod requests;
+mod setup;
+mod setup_rules;
+mod shutdown;
+mod streams;
+mod streams_cut;
+mod timeouts;
+mod v1;
+mod wire;

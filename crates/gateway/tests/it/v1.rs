@@ -1,0 +1,169 @@
+//! `/v1`: where clients for OpenAI and its like find everything in its place.
+
+use crate::house::{House, Payer, by_use, fixed};
+use testkit::upstream::usage;
+use testkit::{Reply, TestDb, json, on_both_databases};
+
+fn chat(model: &str) -> serde_json::Value {
+    json!({"model": model, "messages": [{"role": "user", "content": "hi"}]})
+}
+
+on_both_databases! {
+    async fn a_chat_is_passed_to_the_same_path_and_billed(db: TestDb) {
+        let house = House::open(db).await;
+        let body = json!({"id": "chatcmpl-1", "choices": [], "usage": usage(20, 30)});
+        house.upstream.on("/v1/chat/completions", Reply::json(&body));
+        house.channel(&["gpt"], json!({})).await;
+        house.admin().price("gpt", by_use()).await;
+        let ann = house.payer(100).await;
+
+        let answer = house.server.post("/v1/chat/completions", &ann.key, &chat("gpt")).await;
+
+        assert_eq!(answer.expect(200).json(), body);
+        assert_eq!(house.money(&ann).await.used, 50);
+        house.close().await;
+    }
+
+    async fn balance_and_use_as_existing_clients_ask_for_them(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(250_000), Reply::text("x")).await;
+        let ann = house.payer(1_000_000).await;
+        house.pay("m", &ann).await.expect(200);
+
+        let get = |path: &str| house.server.call("GET", path).key(&ann.key).send();
+        let billing = get("/v1/dashboard/billing/subscription").await.expect(200).json();
+        assert_eq!(billing["object"], "billing_subscription", "{billing}");
+        // 500 000 quota are one dollar: 2 in all, of which 0.50 is spent, which is 50 cents.
+        assert_eq!(billing["hard_limit_usd"].to_string().trim_end_matches(".0"), "2", "{billing}");
+        let usage = get("/v1/dashboard/billing/usage").await.expect(200).json();
+        assert_eq!(usage["total_usage"].to_string().trim_end_matches(".0"), "50", "{usage}");
+        house.server.call("GET", "/v1/dashboard/billing/usage").send().await
+            .expect_error(401, "AUTH_ERROR");
+        house.close().await;
+    }
+}
+
+/// What `/v1/models` lists for a key.
+async fn model_ids(house: &House, payer: &Payer) -> Vec<String> {
+    let call = house.server.call("GET", "/v1/models").key(&payer.key);
+    let list = call.send().await.expect(200).json();
+    assert_eq!(list["object"], "list");
+    let models = list["data"].as_array().unwrap();
+    assert!(models.iter().all(|one| one["object"] == "model"), "{models:?}");
+    let mut ids: Vec<String> =
+        models.iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect();
+    ids.sort();
+    ids
+}
+
+on_sqlite! {
+    async fn models_that_the_key_may_call_are_listed(db: TestDb) {
+        let house = House::open(db).await;
+        house.channel(&["a", "b", "org/c"], json!({})).await;
+        house.channel(&["vip-only"], json!({"groups": ["vip"]})).await;
+        let ann = house.payer(0).await;
+        let narrow = house.key(&ann, json!({"models": ["b", "vip-only"]})).await;
+
+        assert_eq!(model_ids(&house, &ann).await, ["a", "b", "org/c"]);
+        assert_eq!(model_ids(&house, &narrow).await, ["b"]);
+        house.server.call("GET", "/v1/models").send().await.expect_error(401, "AUTH_ERROR");
+        assert_eq!(house.upstream.count(), 0);
+        house.close().await;
+    }
+
+    async fn the_model_of_a_form_is_its_field(db: TestDb) {
+        let house = House::open(db).await;
+        let reply = json!({"text": "hello"});
+        house.upstream.on("/v1/audio/transcriptions", Reply::json(&reply));
+        house.channel(&["whisper"], json!({})).await;
+        house.admin().price("whisper", fixed(40)).await;
+        let ann = house.payer(100).await;
+        let sound: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+        let mut form = b"--XyZ\r\nContent-Disposition: form-data; name=\"file\"; \
+            filename=\"a.wav\"\r\nContent-Type: audio/wav\r\n\r\n".to_vec();
+        form.extend_from_slice(&sound);
+        form.extend_from_slice(
+            b"\r\n--XyZ\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n\
+            whisper\r\n--XyZ--\r\n",
+        );
+
+        let call = house.server.call("POST", "/v1/audio/transcriptions").key(&ann.key);
+        let call = call.header("Content-Type", "multipart/form-data; boundary=XyZ");
+        let answer = call.body(form.clone()).send().await.expect(200);
+
+        assert_eq!(answer.json(), reply);
+        let request = &house.upstream.requests().await[0];
+        assert!(request.body == form, "the form arrives byte for byte");
+        let kind = request.header("Content-Type");
+        assert_eq!(kind.as_deref(), Some("multipart/form-data; boundary=XyZ"));
+        assert_eq!(house.money(&ann).await.used, 40);
+        house.close().await;
+    }
+
+    async fn without_a_clear_model_nothing_is_sent(db: TestDb) {
+        let house = House::open(db).await;
+        house.channel(&["gpt"], json!({})).await;
+        let ann = house.payer(100).await;
+        for body in [
+            "", "{}", "[]", "null", "{\"model\":5}", "{\"model\":\"\"}", "{\"model\":null}",
+            "{\"model\":\"gpt\"", "{\"model\":\"gpt\"} x", "{\"model\":\"gpt\",\"model\":\"m\"}",
+            "not json", "{\"nested\":{\"model\":\"gpt\"}}", "{\"model\":\"../etc\"}",
+        ] {
+            let call = house.server.call("POST", "/v1/chat/completions").key(&ann.key);
+            let call = call.header("Content-Type", "application/json").body(body);
+            let answer = call.send().await;
+            assert_eq!(answer.status, 400, "{body}: {}", answer.text());
+            answer.expect_error(400, "INVALID_REQUEST");
+        }
+        assert_eq!(house.upstream.count(), 0);
+        house.close().await;
+    }
+
+    async fn an_escaped_model_member_is_the_same_member(db: TestDb) {
+        let house = House::open(db).await;
+        house.upstream.on("/v1/chat/completions", Reply::text("x"));
+        house.channel(&["gpt"], json!({})).await;
+        house.admin().price("gpt", fixed(40)).await;
+        let ann = house.payer(100).await;
+
+        let call = house.server.call("POST", "/v1/chat/completions").key(&ann.key);
+        let call = call.header("Content-Type", "application/json");
+        call.body(r#"{"mo\u0064el":"g\u0070t"}"#).send().await.expect(200);
+
+        assert_eq!(house.money(&ann).await.used, 40);
+        house.close().await;
+    }
+
+    async fn the_models_name_can_be_mapped_and_every_other_byte_stays(db: TestDb) {
+        let house = House::open(db).await;
+        house.upstream.on("/v1/chat/completions", Reply::text("x"));
+        house.upstream.on("/gpt-2024", Reply::text("x"));
+        house.channel(&["gpt"], json!({"model_mapping": {"gpt": "gpt-2024"}})).await;
+        house.admin().price("gpt", fixed(40)).await;
+        let ann = house.payer(100).await;
+        let body = "{\"seed\":12345678901234567890123, \"model\" : \"gpt\",\n \"x\":\"<\\/\"}";
+
+        let call = house.server.call("POST", "/v1/chat/completions").key(&ann.key);
+        let call = call.header("Content-Type", "application/json").body(body);
+        call.send().await.expect(200);
+        house.pay("gpt", &ann).await.expect(200);
+
+        let requests = house.upstream.requests().await;
+        assert_eq!(requests[0].text(), body.replace("\"gpt\"", "\"gpt-2024\""));
+        assert_eq!(requests[1].path(), "/gpt-2024");
+        assert_eq!(house.money(&ann).await.used, 80, "what is priced is what was asked for");
+        house.close().await;
+    }
+
+    async fn unknown_models_have_no_channel(db: TestDb) {
+        let house = House::open(db).await;
+        house.channel(&["gpt"], json!({})).await;
+        let ann = house.payer(100).await;
+
+        let answer = house.server.post("/v1/chat/completions", &ann.key, &chat("GPT")).await;
+
+        let answer = answer.expect_error(503, "NO_CHANNEL");
+        assert!(answer.header("Retry-After").is_some());
+        house.close().await;
+    }
+}

@@ -1,0 +1,261 @@
+//! What travels and what does not: paths, queries, headers, bytes.
+
+use crate::house::{House, fixed};
+use testkit::{Reply, TestDb, json};
+
+on_sqlite! {
+    async fn bytes_and_headers_come_back_unchanged(db: TestDb) {
+        let house = House::open(db).await;
+        let body = "{ \"n\": 12345678901234567890.50,\r\n\t\"s\":\"\\u003c<\\/é\" , \"n\":1 } \n";
+        let reply = Reply::bytes("application/vnd.odd+json; charset=utf-8", body)
+            .status(201)
+            .header("X-Many", "one")
+            .header("X-Many", "two")
+            .header("ETag", "\"abc\"")
+            .header("X-Latin", b"caf\xe9")
+            .header("Cache-Control", "no-store");
+        house.model("m", fixed(7), reply).await;
+        let ann = house.payer(100).await;
+
+        let answer = house.pay("m", &ann).await.expect(201);
+
+        assert_eq!(answer.text(), body);
+        let many: Vec<_> = answer.headers.get_all("x-many").iter().collect();
+        assert_eq!(many, ["one", "two"]);
+        assert_eq!(answer.header("ETag").as_deref(), Some("\"abc\""));
+        assert_eq!(answer.headers["x-latin"].as_bytes(), b"caf\xe9");
+        let kind = answer.header("Content-Type");
+        assert_eq!(kind.as_deref(), Some("application/vnd.odd+json; charset=utf-8"));
+        assert_eq!(answer.header("Content-Length"), Some(body.len().to_string()));
+        assert!(answer.header("X-Request-Id").is_some());
+        assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("7"));
+        house.close().await;
+    }
+
+    async fn every_method_and_any_content_passes(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = house.payer(100).await;
+        let odd: Vec<u8> = (0..=255).collect();
+
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+            let call = house.server.call(method, "/pass/m?x=%20&y").key(&ann.key);
+            let call = call.header("Content-Type", "application/x-odd");
+            let carries = !matches!(method, "GET" | "HEAD");
+            let call = if carries { call.body(odd.clone()) } else { call };
+            let answer = call.send().await.expect(200);
+            assert_eq!(answer.text(), if method == "HEAD" { "" } else { "ok" }, "{method}");
+            let last = house.upstream.requests().await.pop().unwrap();
+            assert_eq!((last.method.as_str(), last.target.as_str()), (method, "/m?x=%20&y"));
+            assert_eq!(last.body, if carries { odd.clone() } else { vec![] }, "{method}");
+        }
+        assert_eq!(house.money(&ann).await.used, 7);
+        house.close().await;
+    }
+
+    async fn what_is_priced_is_what_is_sent(db: TestDb) {
+        let house = House::open(db).await;
+        let models = ["org/m", "a b", "图/画", "a%2e", "plain", "x/submit", "a:b@c"];
+        house.upstream.otherwise(Reply::text("ok"));
+        house.channel(&models, json!({})).await;
+        for model in models {
+            house.admin().price(model, fixed(1)).await;
+        }
+        let ann = house.payer(100).await;
+        for (sent, model, arrives) in [
+            ("org/m", "org/m", "/org/m"),
+            ("org%2Fm", "org/m", "/org/m"),
+            ("org%2fm", "org/m", "/org/m"),
+            ("%6Frg/%6d", "org/m", "/org/m"),
+            ("a%20b", "a b", "/a%20b"),
+            ("%E5%9B%BE/%E7%94%BB", "图/画", "/%E5%9B%BE/%E7%94%BB"),
+            ("a%252e", "a%2e", "/a%252e"),
+            ("plain?a=%2F..", "plain", "/plain"),
+            ("x/submit", "x/submit", "/x/submit"),
+            ("a:b@c", "a:b@c", "/a:b@c"),
+        ] {
+            let path = format!("/pass/{sent}");
+            house.server.call("POST", &path).key(&ann.key).send().await.expect(200);
+            let last = house.upstream.requests().await.pop().unwrap();
+            assert_eq!(last.path(), arrives, "{sent}");
+            let sql = "SELECT model_name FROM logs WHERE type = 'consume' ORDER BY id DESC LIMIT 1";
+            assert_eq!(house.db.text(sql).await, model, "{sent}");
+        }
+        house.close().await;
+    }
+
+    async fn odd_paths_are_refused_and_nothing_is_sent(db: TestDb) {
+        let house = House::open(db).await;
+        house.upstream.otherwise(Reply::text("ok"));
+        house.channel(&["m", "a/m"], json!({})).await;
+        let ann = house.payer(100).await;
+        let long = "x".repeat(201);
+        for path in [
+            "", "..", "../m", "a/../m", "a/..", "%2e%2e/m", "a/%2e%2E/m", "a%2f..%2fm", "a/./m",
+            "%2e/m", "a//m", "a%2F%2Fm", "m/", "m%2f", "/m", "%2Fm", "a%5cm", "m%3fx", "m%23x",
+            "m%00", "m%0a", "m%0d%0aX:%20y", "m%7f", "m%", "m%2", "m%zz", "%ff", "%c0%ae%c0%ae/m",
+            &long,
+        ] {
+            let path = format!("/pass/{path}");
+            let answer = house.server.call("POST", &path).key(&ann.key).send().await;
+            assert_eq!(answer.status, 400, "{path}: {}", answer.text());
+            answer.expect_error(400, "INVALID_REQUEST");
+        }
+        assert_eq!(house.upstream.count(), 0);
+        house.close().await;
+    }
+
+    async fn nobody_but_us_says_precharge(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", json!(null), Reply::text("ok")).await;
+        let ann = house.payer(100).await;
+        for query in [
+            "precharge=true", "precharge", "precharge=false", "a=1&precharge=1", "PRECHARGE=1",
+            "PreCharge=1", "%70recharge=1", "%70%72%65%63%68%61%72%67%65=1", "pre%63harge",
+            "precharge%3Dtrue", "+precharge=1", "precharge+=1", "%20precharge=1", "precharge%00=1",
+            "precharge[]=1", "precharge%5B%5D=1", "precharge[0]=1", "a=1;precharge=1",
+            "&&precharge=1", "?precharge=1", "%2570recharge=1",
+        ] {
+            let path = format!("/pass/m?{query}");
+            let answer = house.server.call("POST", &path).key(&ann.key).send().await;
+            assert_eq!(answer.status, 400, "{query}: {}", answer.text());
+            answer.expect_error(400, "INVALID_REQUEST");
+        }
+        assert_eq!(house.upstream.count(), 0);
+        for query in ["a=precharge", "precharged=1", "my-precharge=1", "q=%E5%AD%97", ""] {
+            let path = format!("/pass/m?{query}");
+            house.server.call("POST", &path).key(&ann.key).send().await.expect(200);
+        }
+        house.close().await;
+    }
+
+    async fn keys_and_cookies_stay_here_and_the_rest_goes_on(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(1), Reply::text("ok").header("Set-Cookie", "s=1")).await;
+        let ann = house.payer(100).await;
+        let call = house.server.call("POST", "/pass/m").key(&ann.key)
+            .header("X-Api-Key", &ann.key)
+            .header("Cookie", "session=secret")
+            .header("X-Custom-Token", "forged")
+            .header("Idempotency-Key", "mine")
+            .header("X-Request-Id", "req-42")
+            .header("Connection", "X-Private")
+            .header("X-Private", "1")
+            .header("Keep-Alive", "timeout=5")
+            .header("Proxy-Authorization", "Basic eDp5")
+            .header("TE", "trailers")
+            .header("User-Agent", "a client/1.0")
+            .header("Accept", "text/plain")
+            .header("X-Odd", b"\xe9")
+            .header("X-Twice", "1")
+            .header("X-Twice", "2");
+
+        let answer = call.body("x").send().await.expect(200);
+
+        assert_eq!(answer.header("X-Request-Id").as_deref(), Some("req-42"));
+        let request = house.upstream.requests().await.pop().unwrap();
+        let header = |name: &str| request.header(name);
+        assert_eq!(header("Authorization").as_deref(), Some("Bearer upstream-key"));
+        assert_eq!(header("X-Custom-Token"), Some(ann.key.clone()));
+        assert_eq!(request.headers_named("X-Custom-Token").len(), 1);
+        assert_eq!(header("Host"), Some(house.upstream.addr().to_string()));
+        assert_eq!(header("X-Request-Id").as_deref(), Some("req-42"));
+        assert_eq!(header("User-Agent").as_deref(), Some("a client/1.0"));
+        assert_eq!(header("Accept").as_deref(), Some("text/plain"));
+        assert_eq!(request.headers_named("X-Twice"), ["1", "2"]);
+        assert!(request.headers.iter().any(|(name, value)| {
+            name.eq_ignore_ascii_case("x-odd") && value == b"\xe9"
+        }));
+        for gone in
+            ["X-Api-Key", "Cookie", "X-Private", "Keep-Alive", "Proxy-Authorization", "TE"]
+        {
+            assert_eq!(header(gone), None, "{gone}");
+        }
+        // The hold is the upstream's key against doing the work twice.
+        let hold = header("Idempotency-Key").unwrap().replace('-', "");
+        assert_eq!(house.db.text("SELECT lower(hex(id)) FROM holds").await, hold.to_lowercase());
+        house.close().await;
+    }
+
+    async fn the_name_of_the_user_token_header(db: TestDb) {
+        let house = House::with(db, &[("CUSTOM_PASS_HEADER_KEY", "X-General")]).await;
+        house.model("m", fixed(1), Reply::text("ok")).await;
+        house.upstream.on("/own", Reply::text("ok"));
+        house.channel(&["own"], json!({"other": "X-Own"})).await;
+        let ann = house.payer(100).await;
+
+        house.pay("m", &ann).await.expect(200);
+        house.pay("own", &ann).await.expect(200);
+
+        let requests = house.upstream.requests().await;
+        assert_eq!(requests[0].header("X-General"), Some(ann.key.clone()));
+        assert_eq!(requests[1].header("X-Own"), Some(ann.key.clone()));
+        assert_eq!(requests[1].header("X-General"), None);
+        assert_eq!(requests[1].header("X-Custom-Token"), None);
+        house.close().await;
+    }
+
+    async fn a_request_id_is_made_when_none_can_be_kept(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = house.payer(100).await;
+        let long = "x".repeat(500);
+        for given in ["", "two words\t", "\u{e9}", &long] {
+            let call = house.server.call("POST", "/pass/m").key(&ann.key);
+            let answer = call.header("X-Request-Id", given).send().await.expect(200);
+            let id = answer.header("X-Request-Id").unwrap();
+            assert!(id != given && id.len() >= 16 && id.len() <= 128, "{given:?} → {id:?}");
+            let request = house.upstream.requests().await.pop().unwrap();
+            assert_eq!(request.header("X-Request-Id"), Some(id));
+        }
+        house.close().await;
+    }
+
+    async fn parameters_are_put_into_json_and_nothing_else_moves(db: TestDb) {
+        let house = House::open(db).await;
+        house.upstream.on("/m", Reply::text("ok"));
+        let over = "{\"temperature\": 0.10, \"top_k\": 12345678901234567890, \"stop\": null}";
+        let over: serde_json::Value = json!(over);
+        house.channel(&["m"], json!({"param_override": over})).await;
+        house.admin().price("m", fixed(1)).await;
+        let ann = house.payer(100).await;
+        let body = "{ \"big\":98765432109876543210 , \"temperature\" : 1.0,\"t\":\"\\u003c\" }\n";
+
+        let call = house.server.call("POST", "/pass/m").key(&ann.key);
+        let call = call.header("Content-Type", "application/json").body(body);
+        call.send().await.expect(200);
+
+        let sent = house.upstream.requests().await.pop().unwrap().text();
+        assert!(sent.contains("\"big\":98765432109876543210 , \"temperature\" : 0.10"), "{sent}");
+        assert!(sent.contains("\"t\":\"\\u003c\" }\n"), "{sent}");
+        assert!(sent.contains("\"top_k\":12345678901234567890"), "{sent}");
+        assert!(sent.contains("\"stop\":null"), "{sent}");
+        // What is no JSON object stays as it is.
+        let call = house.server.call("POST", "/pass/m").key(&ann.key).body("plain text");
+        call.header("Content-Type", "text/plain").send().await.expect(200);
+        assert_eq!(house.upstream.requests().await.pop().unwrap().text(), "plain text");
+        house.close().await;
+    }
+
+    async fn one_connection_carries_many_calls(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = house.payer(100).await;
+        let mut raw = house.server.raw().await;
+        let request = format!(
+            "POST /pass/m HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\nContent-Length: 2\r\n\r\nhi",
+            ann.key
+        );
+        for _ in 0..5 {
+            raw.send(&request).await;
+            assert_eq!(raw.read_answer().await.unwrap().expect(200).text(), "ok");
+        }
+        // Two at once, answered in order.
+        raw.send(format!("{request}{request}")).await;
+        for _ in 0..2 {
+            assert_eq!(raw.read_answer().await.unwrap().expect(200).text(), "ok");
+        }
+        assert_eq!(house.upstream.connections(), 1, "connections to the upstream are kept");
+        house.close().await;
+    }
+}

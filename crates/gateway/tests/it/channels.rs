@@ -1,0 +1,251 @@
+//! Which channel a call takes: by priority, by weight, around those that fail.
+
+use crate::house::{House, fixed};
+use std::collections::HashMap;
+use testkit::{Gate, Reply, TestDb, Upstream, eventually, json, on_both_databases};
+
+/// An upstream that says who it is.
+async fn named(name: &str) -> Upstream {
+    let upstream = Upstream::start().await;
+    upstream.on("/m", Reply::text(name));
+    upstream
+}
+
+/// How often each upstream answered in so many calls.
+async fn tally(house: &House, key: &str, calls: usize) -> HashMap<String, usize> {
+    let mut counts = HashMap::new();
+    for _ in 0..calls {
+        let answer = house.server.post("/pass/m", key, &json!({})).await.expect(200);
+        *counts.entry(answer.text()).or_default() += 1;
+    }
+    counts
+}
+
+on_both_databases! {
+    async fn a_channel_that_is_not_there_is_passed_over(db: TestDb) {
+        let house = House::open(db).await;
+        let gone = format!("http://127.0.0.1:{}", testkit::ports::free_port());
+        house.channel(&["m"], json!({"base_url": gone, "priority": 10})).await;
+        let second = house.model("m", fixed(10), Reply::text("ok")).await;
+        let ann = house.payer(100).await;
+
+        let answer = house.pay("m", &ann).await.expect(200);
+
+        assert_eq!(answer.text(), "ok");
+        assert_eq!(house.journal(&ann).await, ["precharge 10 -10", "consume 10 0."]);
+        let sql = "SELECT channel_id FROM logs WHERE type = 'consume'";
+        assert_eq!(house.db.i64(sql).await, second);
+        house.close().await;
+    }
+
+    async fn what_may_have_been_sent_is_not_sent_again(db: TestDb) {
+        let house = House::open(db).await;
+        let (first, second) = (named("first").await, named("second").await);
+        let admin = house.admin();
+        admin.channel_to(&first, &["m"], json!({"priority": 10})).await;
+        admin.channel_to(&second, &["m"], json!({})).await;
+        admin.price("m", fixed(10)).await;
+        let ann = house.payer(100).await;
+
+        first.queue("/m", Reply::reset());
+        house.pay("m", &ann).await.expect_error(502, "UPSTREAM_ERROR");
+        first.queue("/m", Reply::text("busy").status(503));
+        assert_eq!(house.pay("m", &ann).await.expect(503).text(), "busy");
+
+        assert_eq!((first.count(), second.count()), (2, 0));
+        house.pass_deadlines().await;
+        house.wait_for_money(&ann, 100, 0).await;
+        house.close().await;
+    }
+}
+
+on_sqlite! {
+    async fn the_highest_priority_is_taken_while_it_works(db: TestDb) {
+        let house = House::open(db).await;
+        let (high, low) = (named("high").await, named("low").await);
+        let admin = house.admin();
+        let channel = admin.channel_to(&high, &["m"], json!({"priority": 5})).await;
+        admin.channel_to(&low, &["m"], json!({"priority": -5, "weight": 100})).await;
+        let ann = house.payer(100).await;
+
+        assert_eq!(tally(&house, &ann.key, 10).await, HashMap::from([("high".into(), 10)]));
+        let path = format!("/api/channel/{channel}");
+        admin.put(&path, &json!({"status": 2})).await;
+        assert_eq!(tally(&house, &ann.key, 10).await, HashMap::from([("low".into(), 10)]));
+        house.close().await;
+    }
+
+    async fn equals_share_by_weight(db: TestDb) {
+        let house = House::open(db).await;
+        let (one, nine, none) = (named("one").await, named("nine").await, named("none").await);
+        let admin = house.admin();
+        admin.channel_to(&one, &["m"], json!({"weight": 10})).await;
+        admin.channel_to(&nine, &["m"], json!({"weight": 90})).await;
+        admin.channel_to(&none, &["m"], json!({"weight": 0})).await;
+        let ann = house.payer(100).await;
+
+        let counts = tally(&house, &ann.key, 200).await;
+
+        let (one, nine) = (counts["one"], counts["nine"]);
+        // Twenty are expected; fewer than 2 or more than 60 would be a wonder.
+        assert!((2..=60).contains(&one) && one + nine == 200, "{counts:?}");
+        house.close().await;
+    }
+
+    async fn a_channel_serves_its_groups_and_models_alone(db: TestDb) {
+        let house = House::open(db).await;
+        let (plain, vip) = (named("plain").await, named("vip").await);
+        let admin = house.admin();
+        admin.channel_to(&plain, &["m"], json!({})).await;
+        admin.channel_to(&vip, &["m", "only"], json!({"groups": ["vip"], "priority": 9})).await;
+        let ann = house.payer(100).await;
+        let with_vip = house.key(&ann, json!({"group": "vip"})).await;
+
+        assert_eq!(tally(&house, &ann.key, 3).await, HashMap::from([("plain".into(), 3)]));
+        assert_eq!(tally(&house, &with_vip.key, 3).await, HashMap::from([("vip".into(), 3)]));
+        let answer = house.pay("only", &ann).await;
+        assert!(matches!(answer.status, 403 | 503), "{}", answer.text());
+        house.close().await;
+    }
+
+    async fn a_failing_channel_is_left_alone_and_comes_back(db: TestDb) {
+        let house = House::open(db).await;
+        let (sick, well) = (named("sick").await, named("well").await);
+        let admin = house.admin();
+        admin.channel_to(&sick, &["m"], json!({"priority": 10, "auto_ban": true})).await;
+        admin.channel_to(&well, &["m"], json!({})).await;
+        admin.price("m", fixed(1)).await;
+        let ann = house.payer(10_000).await;
+        sick.on("/m", Reply::text("sick").status(500));
+
+        // Its failures are passed on, until there have been too many.
+        let mut failures = 0;
+        loop {
+            let answer = house.pay("m", &ann).await;
+            if answer.status == 200 {
+                assert_eq!(answer.text(), "well");
+                break;
+            }
+            failures += 1;
+            assert!(failures < 100, "it never opened");
+        }
+        assert!(failures > 1, "one error bans nobody");
+        assert_eq!(sick.count(), failures);
+
+        // A probe finds out that it is back.
+        sick.on("/m", Reply::text("sick"));
+        eventually("the channel to be used again", || async {
+            let answer = house.pay("m", &ann).await.expect(200);
+            (answer.text() == "sick").then_some(())
+        })
+        .await;
+        assert_eq!(tally(&house, &ann.key, 3).await, HashMap::from([("sick".into(), 3)]));
+        house.close().await;
+    }
+
+    async fn a_clients_own_faults_ban_nobody(db: TestDb) {
+        let house = House::open(db).await;
+        let (first, second) = (named("first").await, named("second").await);
+        let admin = house.admin();
+        admin.channel_to(&first, &["m"], json!({"priority": 10, "auto_ban": true})).await;
+        admin.channel_to(&second, &["m"], json!({})).await;
+        admin.price("m", fixed(1)).await;
+        let ann = house.payer(10_000).await;
+        for status in [400, 401, 403, 404, 413, 422, 429] {
+            for _ in 0..10 {
+                first.queue("/m", Reply::text("your fault").status(status));
+                house.pay("m", &ann).await.expect(status);
+            }
+        }
+        let gate = Gate::new();
+        for number in 0..20 {
+            first.queue("/m", Reply::text("late").gated(&gate));
+            let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+            let running = tokio::spawn(call.send());
+            gate.reached(number + 1).await;
+            running.abort();
+        }
+        gate.open();
+
+        assert_eq!(tally(&house, &ann.key, 5).await, HashMap::from([("first".into(), 5)]));
+        assert_eq!(second.count(), 0);
+        house.close().await;
+    }
+
+    async fn without_auto_ban_nobody_is_left_alone(db: TestDb) {
+        let house = House::open(db).await;
+        let (sick, well) = (named("sick").await, named("well").await);
+        let admin = house.admin();
+        admin.channel_to(&sick, &["m"], json!({"priority": 10, "auto_ban": false})).await;
+        admin.channel_to(&well, &["m"], json!({})).await;
+        let ann = house.payer(100).await;
+        sick.on("/m", Reply::text("sick").status(500));
+
+        for _ in 0..40 {
+            house.pay("m", &ann).await.expect(500);
+        }
+
+        assert_eq!(well.count(), 0);
+        house.close().await;
+    }
+
+    async fn when_all_are_left_alone_there_is_no_channel(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(1), Reply::text("sick").status(500)).await;
+        let ann = house.payer(1_000).await;
+        let refused = eventually("the breaker to open", || async {
+            let answer = house.pay("m", &ann).await;
+            (answer.status != 500).then_some(answer)
+        })
+        .await;
+
+        let refused = refused.expect_error(503, "NO_CHANNEL");
+
+        assert!(refused.header("Retry-After").is_some());
+        house.wait_for_money(&ann, 1_000, 0).await;
+        house.close().await;
+    }
+
+    async fn a_channel_takes_no_more_at_once_than_it_may(db: TestDb) {
+        let house = House::open(db).await;
+        let (narrow, wide) = (named("narrow").await, named("wide").await);
+        let gate = Gate::new();
+        narrow.on("/m", Reply::text("narrow").gated(&gate));
+        let admin = house.admin();
+        let one = json!({"priority": 9, "setting": {"concurrency": 1}});
+        admin.channel_to(&narrow, &["m"], one).await;
+        admin.channel_to(&wide, &["m"], json!({})).await;
+        let ann = house.payer(100).await;
+        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let running = tokio::spawn(call.send());
+        gate.reached(1).await;
+
+        assert_eq!(tally(&house, &ann.key, 3).await, HashMap::from([("wide".into(), 3)]));
+        gate.open();
+        running.await.unwrap().expect(200);
+        eventually("its place to be free", || async {
+            tally(&house, &ann.key, 1).await.contains_key("narrow").then_some(())
+        })
+        .await;
+        house.close().await;
+    }
+
+    async fn a_proxy_carries_the_calls_of_its_channel(db: TestDb) {
+        let house = House::open(db).await;
+        let proxy = Upstream::start().await;
+        proxy.otherwise(Reply::text("through the proxy"));
+        house.upstream.on("/direct", Reply::text("direct"));
+        let through = json!({"setting": {"proxy": proxy.url()}});
+        house.channel(&["m"], through).await;
+        house.channel(&["direct"], json!({})).await;
+        let ann = house.payer(100).await;
+
+        assert_eq!(house.pay("m", &ann).await.expect(200).text(), "through the proxy");
+        assert_eq!(house.pay("direct", &ann).await.expect(200).text(), "direct");
+
+        let request = &proxy.requests().await[0];
+        assert_eq!(request.target, format!("{}/m", house.upstream.url()), "absolute form");
+        assert_eq!((proxy.count(), house.upstream.count()), (1, 1));
+        house.close().await;
+    }
+}

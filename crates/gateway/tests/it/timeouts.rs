@@ -1,0 +1,112 @@
+//! When nobody knows how a call ended: the hold is given back at its deadline, and the log says so.
+
+use crate::house::{House, fixed};
+use std::time::Duration;
+use testkit::{Gate, Reply, Step, TestDb, eventually, json, on_both_databases};
+
+on_both_databases! {
+    async fn a_timeout_after_sending_is_an_unknown_outcome(db: TestDb) {
+        let house = House::with(db, &[("CUSTOM_PASS_HTTP_TIMEOUT", "300ms")]).await;
+        house.model("m", fixed(30), Reply::hang()).await;
+        let ann = house.payer(100).await;
+
+        house.pay("m", &ann).await.expect_error(504, "TIMEOUT");
+
+        // The upstream may have done the work: the money waits.
+        assert_eq!(house.money(&ann).await.quota, 70);
+        assert_eq!(house.open_holds().await, 1);
+        house.pass_deadlines().await;
+        house.wait_for_money(&ann, 100, 0).await;
+        let line = house.db.row("SELECT content, quota FROM logs WHERE type = 'refund'").await;
+        assert!(line.text("content").contains("unknown_outcome"), "{line:?}");
+        assert_eq!(line.i64("quota"), 30);
+        let sql = "SELECT count(*) FROM holds WHERE state = 'expired'";
+        assert_eq!(house.db.i64(sql).await, 1);
+        eventually("the metrics to say so", || async {
+            let sample = "custompass_quota_total{kind=\"unknown_outcome\"}";
+            (house.server.metric(sample).await == 30).then_some(())
+        })
+        .await;
+        let report = house.admin().get("/api/audit/ledger").await;
+        assert_eq!(report["unknown_outcome"], 30, "{report}");
+        house.close().await;
+    }
+
+    async fn a_live_nodes_holds_are_never_touched(db: TestDb) {
+        let house = House::open(db).await;
+        let gate = Gate::new();
+        house.model("long", fixed(30), Reply::text("done").gated(&gate)).await;
+        house.upstream.on("/lost", Reply::hang());
+        house.channel(&["lost"], json!({"setting": {"timeout": "1s"}})).await;
+        house.admin().price("lost", fixed(7)).await;
+        let ann = house.payer(100).await;
+        let call = house.server.call("POST", "/pass/long").key(&ann.key).json(&json!({}));
+        let running = tokio::spawn(call.send());
+        gate.reached(1).await;
+        house.pay("lost", &ann).await.expect_error(504, "TIMEOUT");
+
+        // Both deadlines have passed; the sweeper takes the one that nobody works on.
+        house.pass_deadlines().await;
+        house.wait_for_money(&ann, 70, 0).await;
+
+        assert_eq!(house.open_holds().await, 1);
+        gate.open();
+        running.await.unwrap().expect(200);
+        assert_eq!(house.money(&ann).await.used, 30);
+        house.close().await;
+    }
+}
+
+on_sqlite! {
+    async fn a_channels_own_timeout_wins(db: TestDb) {
+        let house = House::with(db, &[("CUSTOM_PASS_HTTP_TIMEOUT", "300ms")]).await;
+        let gate = Gate::new();
+        house.upstream.on("/m", Reply::text("at last").gated(&gate));
+        house.upstream.on("/quick", Reply::hang());
+        house.channel(&["m"], json!({"setting": {"timeout": 30}})).await;
+        house.channel(&["quick"], json!({})).await;
+        let ann = house.payer(100).await;
+        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let running = tokio::spawn(call.send());
+        gate.reached(1).await;
+
+        // The general one runs out while the patient channel waits.
+        house.pay("quick", &ann).await.expect_error(504, "TIMEOUT");
+        gate.open();
+
+        assert_eq!(running.await.unwrap().expect(200).text(), "at last");
+        house.close().await;
+    }
+
+    async fn only_a_timeout_is_a_504(db: TestDb) {
+        let house = House::open(db).await;
+        for (model, reply) in [("reset", Reply::reset()), ("closed", Reply::close())] {
+            house.model(model, fixed(1), reply).await;
+        }
+        let ann = house.payer(100).await;
+
+        for model in ["reset", "closed"] {
+            house.pay(model, &ann).await.expect_error(502, "UPSTREAM_ERROR");
+        }
+
+        house.pass_deadlines().await;
+        house.wait_for_money(&ann, 100, 0).await;
+        house.close().await;
+    }
+
+    async fn a_call_has_a_limit_in_all(db: TestDb) {
+        let short = ["CUSTOM_PASS_TOTAL_TIMEOUT", "CUSTOM_PASS_HTTP_TIMEOUT",
+            "CUSTOM_PASS_IDLE_TIMEOUT"];
+        let house = House::with(db, &short.map(|name| (name, "1s"))).await;
+        let drip = Step::Endless("data: {}\n\n".into(), Duration::from_millis(20));
+        house.model("m", fixed(30), Reply::sse::<&str>([]).step(drip)).await;
+        let ann = house.payer(100).await;
+
+        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let cut = call.try_send().await;
+
+        assert!(cut.is_err(), "an endless stream is cut, never ended");
+        house.wait_for_money(&ann, 70, 30).await;
+        house.close().await;
+    }
+}

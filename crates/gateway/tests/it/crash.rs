@@ -1,0 +1,151 @@
+//! `kill -9` at any moment: no delivered call is free, nobody pays for what was not done.
+//!
+//! `STORM_ROUNDS` makes it longer: `STORM_ROUNDS=100 cargo xtask pg -- cargo test -p gateway
+//! --test it crash`.
+
+use crate::house::{House, Payer, fixed};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use testkit::{Reply, TestDb, eventually, json, on_both_databases};
+
+const PRICE: i64 = 7;
+const WORKERS: usize = 8;
+
+/// Calls without end, each with a name of its own; remembers those that were answered whole.
+struct Load {
+    done: Arc<Mutex<HashSet<String>>>,
+    stop: Arc<AtomicBool>,
+    workers: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(house: &House, payer: &Payer) -> Self {
+        let done = Arc::<Mutex<HashSet<String>>>::default();
+        let stop = Arc::<AtomicBool>::default();
+        let counter = Arc::<AtomicUsize>::default();
+        let workers = (0..WORKERS).map(|_| {
+            let (done, stop) = (Arc::clone(&done), Arc::clone(&stop));
+            let counter = Arc::clone(&counter);
+            let call = house.server.call("POST", "/pass/m").key(&payer.key).json(&json!({}));
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let name = format!("storm-{}", counter.fetch_add(1, Ordering::Relaxed));
+                    let answer = call.clone().header("X-Request-Id", &name).try_send().await;
+                    match answer {
+                        Ok(answer) if answer.status == 200 => {
+                            done.lock().unwrap().insert(name);
+                        }
+                        _ => tokio::time::sleep(Duration::from_millis(5)).await,
+                    }
+                }
+            })
+        });
+        let workers = workers.collect();
+        Self { done, stop, workers }
+    }
+
+    fn count(&self) -> usize {
+        self.done.lock().unwrap().len()
+    }
+
+    async fn end(self) -> HashSet<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        for worker in self.workers {
+            worker.await.unwrap();
+        }
+        self.done.lock().unwrap().clone()
+    }
+}
+
+fn rounds() -> usize {
+    std::env::var("STORM_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
+}
+
+/// Compares what clients saw, what was charged, and what the upstream did.
+async fn compare(house: &House, payer: &Payer, delivered: &HashSet<String>, start: i64) {
+    let sql = "SELECT request_id FROM logs WHERE type = 'consume'";
+    let charged: Vec<String> =
+        house.db.query(sql).await.iter().map(|row| row.text("request_id").to_owned()).collect();
+    let charged_once: HashSet<String> = charged.iter().cloned().collect();
+    assert_eq!(charged.len(), charged_once.len(), "a call was charged twice");
+    let free: Vec<_> = delivered.difference(&charged_once).collect();
+    assert!(free.is_empty(), "delivered, not charged: {free:?}");
+    let done: HashSet<String> = house
+        .upstream
+        .requests()
+        .await
+        .iter()
+        .filter(|one| one.answered)
+        .filter_map(|one| one.header("X-Request-Id"))
+        .collect();
+    let undone: Vec<_> = charged_once.difference(&done).collect();
+    assert!(undone.is_empty(), "charged, and the upstream did not do it: {undone:?}");
+    let used = i64::try_from(charged.len()).unwrap() * PRICE;
+    house.wait_for_money(payer, start - used, used).await;
+}
+
+on_both_databases! {
+    async fn kill_9_under_load_loses_nothing(db: TestDb) {
+        let mut house = House::open(db).await;
+        house.model("m", fixed(PRICE), Reply::text("ok")).await;
+        let start = 100_000_000;
+        let ann = house.payer(start).await;
+        let load = Load::start(&house, &ann);
+        for round in 0..rounds() {
+            let so_far = load.count();
+            eventually("calls to go through", || async {
+                (load.count() > so_far + 20).then_some(())
+            })
+            .await;
+            // A moment that no two runs share.
+            tokio::time::sleep(Duration::from_micros(round as u64 * 7_919 % 50_000)).await;
+            house.server.kill_9().await;
+            house.server.start_again().await;
+        }
+        let delivered = load.end().await;
+        assert!(delivered.len() > rounds() * 20);
+
+        // The dead nodes' holds are given back once their lease has lapsed.
+        house.close().await;
+        compare(&house, &ann, &delivered, start).await;
+    }
+
+    async fn holds_of_a_dead_node_are_given_back(db: TestDb) {
+        let mut house = House::open(db).await;
+        house.model("m", fixed(30), Reply::hang()).await;
+        let ann = house.payer(100).await;
+        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let running = tokio::spawn(call.try_send());
+        house.upstream.wait_for_requests(1).await;
+        assert_eq!(house.money(&ann).await.quota, 70);
+
+        house.server.kill_9().await;
+        assert!(running.await.unwrap().is_err());
+        house.server.start_again().await;
+
+        house.wait_for_money(&ann, 100, 0).await;
+        let line = house.db.row("SELECT content FROM logs WHERE type = 'refund'").await;
+        assert!(line.text("content").contains("unknown_outcome"), "{line:?}");
+        house.close().await;
+    }
+}
+
+on_postgres! {
+    async fn another_node_gives_back_what_a_dead_one_held(db: TestDb) {
+        let mut house = House::open(db).await;
+        let other = crate::house::node(&house.db, &[]).await;
+        house.model("m", fixed(30), Reply::hang()).await;
+        let ann = house.payer(100).await;
+        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let running = tokio::spawn(call.try_send());
+        house.upstream.wait_for_requests(1).await;
+
+        house.server.kill_9().await;
+        drop(running);
+
+        house.wait_for_money(&ann, 100, 0).await;
+        other.audit_clean().await;
+    }
+}

@@ -1,0 +1,71 @@
+//! PostgreSQL rows that somebody else has locked: one account waits, the others do not.
+
+use crate::house::{House, Money, fixed};
+use testkit::{Gate, Reply, TestDb, json};
+
+const QUICK: &[(&str, &str)] =
+    &[("CUSTOM_PASS_RETRY_COUNT", "2"), ("CUSTOM_PASS_RETRY_DELAY", "30ms")];
+
+on_postgres! {
+    async fn a_locked_account_is_busy_and_the_others_are_served(db: TestDb) {
+        let house = House::with(db, QUICK).await;
+        house.model("m", fixed(10), Reply::text("ok")).await;
+        let (ann, bob) = (house.payer(100).await, house.payer(1_000).await);
+        let row = format!("SELECT 1 FROM users WHERE id = {} FOR UPDATE", ann.id);
+        let held = house.db.transaction(&row).await;
+
+        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let busy = tokio::spawn(call.send());
+        for _ in 0..20 {
+            house.pay("m", &bob).await.expect(200);
+        }
+        let busy = busy.await.unwrap().expect_error(503, "ACCOUNT_BUSY");
+
+        assert!(busy.header("Retry-After").is_some());
+        assert_eq!(house.upstream.count(), 20, "nothing was sent for the one that was busy");
+        held.end().await;
+        house.pay("m", &ann).await.expect(200);
+        assert_eq!(house.money(&ann).await, Money { quota: 90, used: 10, calls: 1 });
+        assert_eq!(house.money(&bob).await.used, 200);
+        house.close().await;
+    }
+
+    async fn a_settlement_waits_for_as_long_as_it_takes(db: TestDb) {
+        let house = House::with(db, QUICK).await;
+        let gate = Gate::new();
+        house.model("m", fixed(10), Reply::text("ok").gated(&gate)).await;
+        let ann = house.payer(100).await;
+        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let running = tokio::spawn(call.send());
+        gate.reached(1).await;
+        let row = format!("SELECT 1 FROM users WHERE id = {} FOR UPDATE", ann.id);
+        let held = house.db.transaction(&row).await;
+        gate.open();
+
+        // A second call finds the account busy, which shows that the lock outlasts the retries.
+        house.pay("m", &ann).await.expect_error(503, "ACCOUNT_BUSY");
+        assert_eq!(house.open_holds().await, 1);
+        held.end().await;
+
+        running.await.unwrap().expect(200);
+        assert_eq!(house.money(&ann).await, Money { quota: 90, used: 10, calls: 1 });
+        house.close().await;
+    }
+
+    async fn a_locked_key_is_busy_too(db: TestDb) {
+        let house = House::with(db, QUICK).await;
+        house.model("m", fixed(10), Reply::text("ok")).await;
+        let ann = house.payer(100).await;
+        let limited = json!({"unlimited_quota": false, "remain_quota": 50});
+        let small = house.key(&ann, limited).await;
+        let row = format!("SELECT 1 FROM tokens WHERE id = {} FOR UPDATE", small.token_id);
+        let held = house.db.transaction(&row).await;
+
+        house.pay("m", &small).await.expect_error(503, "ACCOUNT_BUSY");
+        house.pay("m", &ann).await.expect(200);
+
+        held.end().await;
+        house.pay("m", &small).await.expect(200);
+        house.close().await;
+    }
+}

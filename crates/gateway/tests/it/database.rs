@@ -1,0 +1,105 @@
+//! A database that goes away under load, and comes back.
+
+use crate::house::{House, fixed};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use testkit::{Reply, TestDb, eventually, json};
+
+const KILL: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                    WHERE datname = current_database() AND application_name = 'newapi'";
+
+on_postgres! {
+    async fn connections_killed_under_load_charge_nobody_wrongly(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(7), Reply::text("ok")).await;
+        let ann = house.payer(1_000_000).await;
+        let delivered = Arc::<Mutex<HashSet<String>>>::default();
+        let stop = Arc::<AtomicBool>::default();
+        let workers: Vec<_> = (0..8)
+            .map(|worker| {
+                let (delivered, stop) = (Arc::clone(&delivered), Arc::clone(&stop));
+                let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+                tokio::spawn(async move {
+                    let mut number = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        number += 1;
+                        let name = format!("kill-{worker}-{number}");
+                        let named = call.clone().header("X-Request-Id", &name);
+                        // An error, or a reply that is cut, is fair; a wrong charge is not.
+                        if named.try_send().await.is_ok_and(|answer| answer.status == 200) {
+                            delivered.lock().unwrap().insert(name);
+                        }
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..8 {
+            let so_far = delivered.lock().unwrap().len();
+            eventually("calls to go through", || async {
+                (delivered.lock().unwrap().len() > so_far + 10).then_some(())
+            })
+            .await;
+            house.db.query(KILL).await;
+        }
+        stop.store(true, Ordering::Relaxed);
+        for worker in workers {
+            worker.await.unwrap();
+        }
+
+        house.pass_deadlines().await;
+        house.close().await;
+        let sql = "SELECT request_id FROM logs WHERE type = 'consume'";
+        let charged: Vec<String> =
+            house.db.query(sql).await.iter().map(|row| row.text("request_id").to_owned()).collect();
+        let once: HashSet<String> = charged.iter().cloned().collect();
+        assert_eq!(once.len(), charged.len(), "charged twice");
+        let free: Vec<String> =
+            delivered.lock().unwrap().difference(&once).cloned().collect();
+        assert!(free.is_empty(), "delivered, not charged: {free:?}");
+        let seen = house.upstream.requests().await;
+        let seen: HashSet<String> =
+            seen.iter().filter_map(|one| one.header("X-Request-Id")).collect();
+        assert!(once.is_subset(&seen), "charged for what was never sent");
+        let used = 7 * i64::try_from(charged.len()).unwrap();
+        house.wait_for_money(&ann, 1_000_000 - used, used).await;
+    }
+
+    async fn without_a_database_nothing_is_sent_and_then_all_is_well(db: TestDb) {
+        let short = [("CUSTOM_PASS_DB_CONNECT_TIMEOUT", "1s"), ("CUSTOM_PASS_RETRY_COUNT", "1"),
+            ("CUSTOM_PASS_RETRY_DELAY", "50ms")];
+        let house = House::with(db, &short).await;
+        house.model("m", fixed(7), Reply::text("ok")).await;
+        let ann = house.payer(100).await;
+        house.pay("m", &ann).await.expect(200);
+        house.upstream.forget();
+
+        house.db.allow_connections(false).await;
+        let refused = eventually("the loss to be noticed", || async {
+            let answer = house.pay("m", &ann).await;
+            (answer.status != 200).then_some(answer)
+        })
+        .await;
+        let refused = refused.expect_error(503, "DATABASE_UNAVAILABLE");
+        assert!(refused.header("Retry-After").is_some());
+        health(&house, 503).await;
+        assert_eq!(house.upstream.count(), 0);
+
+        house.db.allow_connections(true).await;
+        eventually("the service to return by itself", || async {
+            (house.pay("m", &ann).await.status == 200).then_some(())
+        })
+        .await;
+        health(&house, 200).await;
+        house.close().await;
+    }
+}
+
+/// Waits until the server says this about itself.
+async fn health(house: &House, status: u16) {
+    eventually("the status to say so", || async {
+        let answer = house.server.call("GET", "/api/status").send().await;
+        (answer.status == status).then_some(())
+    })
+    .await;
+}

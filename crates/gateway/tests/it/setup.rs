@@ -1,0 +1,205 @@
+//! The admin API as set-up scripts use it, and the first start.
+
+use crate::house::{House, Money, NEWAPI, Payer};
+use std::os::unix::fs::PermissionsExt as _;
+use testkit::server::{ROOT_ACCESS_TOKEN, ROOT_PASSWORD};
+use testkit::{Admin, Call, Reply, Server, TestDb, json, on_both_databases};
+
+on_both_databases! {
+    async fn a_whole_set_up_is_five_calls(db: TestDb) {
+        let house = House::open(db).await;
+        house.upstream.on("/m", Reply::result(20, 80));
+        let admin = house.admin();
+
+        let made = admin.post("/api/channel", &json!({
+            "name": "c", "type": 52, "base_url": house.upstream.url(), "key": "up-key",
+            "models": ["m", "img/submit"], "groups": ["default"],
+        })).await;
+        let channel = made["id"].as_i64().unwrap();
+        admin.post("/api/ability", &json!({
+            "model_name": "m", "channel_type": 52, "ratio": 2.0, "completion_ratio": 1.5,
+        })).await;
+        admin.post("/api/group", &json!({"group_name": "vip", "ratio": 0.8})).await;
+        let made = admin.post("/api/user", &json!({
+            "username": "ann", "password": "a good password", "group": "vip", "quota": 1000,
+        })).await;
+        let user = made["id"].as_i64().unwrap();
+        let made = admin.post("/api/token", &json!({
+            "user_id": user, "name": "k", "unlimited_quota": true, "expired_time": -1,
+        })).await;
+        let key = made["key"].as_str().unwrap().to_owned();
+        assert!(key.starts_with("sk-"), "{made}");
+        let ann = Payer { id: user, token_id: made["id"].as_i64().unwrap(), key };
+
+        house.pay("m", &ann).await.expect(200);
+        assert_eq!(house.money(&ann).await, Money { quota: 776, used: 224, calls: 1 });
+        let row = admin.user_row(user).await;
+        assert_eq!((&row["quota"], &row["used_quota"]), (&json!(776), &json!(224)));
+        assert_eq!(row["request_count"], 1);
+        // jq '.data[] | select(.type == 52)'
+        let list = admin.envelope("/api/channel").await;
+        let found = list["data"].as_array().unwrap().iter().find(|it| it["type"] == 52).unwrap();
+        assert_eq!(found["id"], channel);
+        assert_eq!(found["models"], json!(["m", "img/submit"]));
+        assert_eq!(found["groups"], json!(["default"]));
+        assert!(found.get("key").is_none_or(|key| key.is_null() || key == ""), "{found}");
+        assert_eq!((&list["total"], &list["page"]), (&json!(1), &json!(1)));
+        assert!(list["page_size"].is_i64() && list["message"].is_string(), "{list}");
+        house.close().await;
+    }
+
+    async fn prices_and_groups_are_replaced(db: TestDb) {
+        let house = House::open(db).await;
+        let admin = house.admin();
+        for ratio in ["0.1", "0.3", "1.000001"] {
+            let number: serde_json::Value = serde_json::from_str(ratio).unwrap();
+            admin.ability(json!({"model_name": "m", "channel_type": 52, "ratio": number})).await;
+            admin.group(json!({"group_name": "vip", "ratio": number})).await;
+            // Exactly as it was said.
+            let shown = admin.call("GET", "/api/ability").send().await.expect(200).text();
+            assert!(shown.contains(&format!("\"ratio\":{ratio}")), "{shown}");
+            let groups = admin.call("GET", "/api/group").send().await.expect(200).text();
+            assert!(groups.contains(&format!("\"ratio\":{ratio}")), "{groups}");
+        }
+        assert_eq!(house.db.i64("SELECT count(*) FROM abilities").await, 1);
+        admin.delete("/api/ability?model_name=m").await;
+        assert_eq!(house.db.i64("SELECT count(*) FROM abilities").await, 0);
+        house.close().await;
+    }
+
+    async fn everything_can_be_listed_read_changed_and_deleted(db: TestDb) {
+        let house = House::open(db).await;
+        let admin = house.admin();
+        let channel = house.channel(&["a"], json!({"priority": 3})).await;
+        let ann = house.payer(100).await;
+
+        let path = format!("/api/channel/{channel}");
+        admin.put("/api/channel", &json!({"id": channel, "name": "renamed"})).await;
+        admin.put(&path, &json!({"models": "a, b,a", "key": ""})).await;
+        let row = admin.get(&path).await;
+        assert_eq!((&row["name"], &row["priority"]), (&json!("renamed"), &json!(3)));
+        assert_eq!(row["models"], json!(["a", "b"]));
+        let user = format!("/api/user/{}", ann.id);
+        admin.put(&user, &json!({"display_name": "Ann", "group": "vip"})).await;
+        let row = admin.get(&user).await;
+        assert_eq!((&row["display_name"], &row["group"]), (&json!("Ann"), &json!("vip")));
+        assert_eq!(row["quota"], 100);
+        let token = format!("/api/token/{}", ann.token_id);
+        admin.put(&token, &json!({"name": "renamed", "models": ["a"]})).await;
+        let row = admin.get(&token).await;
+        assert_eq!((&row["name"], &row["models"]), (&json!("renamed"), &json!(["a"])));
+
+        for path in [&token, &user, &path] {
+            admin.delete(path).await;
+            admin.call("GET", path).send().await.expect(404);
+        }
+        // What was paid is not forgotten with the one who paid.
+        house.close().await;
+    }
+
+    async fn a_channel_can_be_tested_for_free(db: TestDb) {
+        let house = House::open(db).await;
+        let channel = house.model("m", json!({"ratio": 1}), Reply::result(1, 2)).await;
+        let path = format!("/api/channel/test/{channel}?model=m");
+        let shown = house.admin().call("GET", &path).send().await.expect(200).text();
+        assert!(!shown.contains("upstream-key"), "{shown}");
+        let body = json!({"channel_id": channel, "model": "m", "test_data": {"q": 5}});
+        house.admin().post("/api/channel/test", &body).await;
+
+        let requests = house.upstream.requests().await;
+        let last = requests.last().unwrap();
+        assert_eq!(last.json(), json!({"q": 5}));
+        assert_eq!(last.header("Authorization").as_deref(), Some("Bearer upstream-key"));
+        assert_eq!(house.db.i64("SELECT count(*) FROM holds").await, 0);
+        house.close().await;
+    }
+
+    async fn the_first_start_makes_root_and_says_how_to_get_in(db: TestDb) {
+        let mut server = Server::builder(NEWAPI, &db)
+            .without("ROOT_ACCESS_TOKEN")
+            .without("ROOT_PASSWORD")
+            .without("SECRET_KEY")
+            .start()
+            .await;
+        let note = server.data_dir().join("first-run.txt");
+        let text = std::fs::read_to_string(&note).unwrap();
+        for name in ["first-run.txt", "secret.key"] {
+            let mode = server.data_dir().join(name).metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+        let mut found = None;
+        for word in text.split([' ', '\n', '=', ':', '"']).filter(|word| word.len() >= 16) {
+            let me = Call::new(server.addr(), "GET", "/api/user/self").key(word).send().await;
+            if me.status == 200 {
+                found = Some(word.to_owned());
+            }
+        }
+        let root = found.unwrap_or_else(|| panic!("no access token in {text:?}"));
+        let printed = server.log_lines().join("\n");
+        assert!(printed.contains(&root), "{printed}");
+
+        server.restart().await;
+        assert_eq!(server.log_lines().join("\n").matches(&root).count(), 1, "only once");
+        let me = Admin::new(server.addr(), &root).get("/api/user/self").await;
+        assert_eq!((&me["username"], &me["role"]), (&json!("root"), &json!(100)));
+        server.audit_clean().await;
+    }
+
+    async fn what_root_was_given_is_used_and_not_told(db: TestDb) {
+        let server = Server::start(NEWAPI, &db).await;
+        let me = server.admin().get("/api/user/self").await;
+        assert_eq!(me["username"], "root");
+        let printed = server.log_lines().join("\n");
+        assert!(!printed.contains(ROOT_ACCESS_TOKEN) && !printed.contains(ROOT_PASSWORD));
+        server.audit_clean().await;
+    }
+
+    async fn the_journal_can_be_read(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", json!({"fixed_quota": 10}), Reply::text("ok")).await;
+        let (ann, bob) = (house.payer(100).await, house.payer(100).await);
+        house.pay("m", &ann).await.expect(200);
+        house.pay("m", &ann).await.expect(200);
+        house.pay("m", &bob).await.expect(200);
+        let admin = house.admin();
+
+        let of_ann = admin.envelope(&format!("/api/log?user_id={}&type=consume", ann.id)).await;
+        let lines = of_ann["data"].as_array().unwrap();
+        assert_eq!((lines.len(), &of_ann["total"]), (2, &json!(2)));
+        assert!(lines.iter().all(|it| it["quota"] == 10 && it["model_name"] == "m"), "{of_ann}");
+        let request = lines[0]["request_id"].as_str().unwrap();
+        let one = admin.envelope(&format!("/api/log?request_id={request}")).await;
+        let kinds: Vec<_> =
+            one["data"].as_array().unwrap().iter().map(|it| it["type"].clone()).collect();
+        assert_eq!(kinds.len(), 2, "{one}");
+        assert!(kinds.contains(&json!("precharge")) && kinds.contains(&json!("consume")));
+        house.close().await;
+    }
+}
+
+on_postgres! {
+    async fn several_nodes_start_at_once_on_an_empty_database(db: TestDb) {
+        let start = || Server::builder(NEWAPI, &db).start();
+        let (one, two, three) = tokio::join!(start(), start(), start());
+        for server in [&one, &two, &three] {
+            server.admin().get("/api/user/self").await;
+        }
+        assert_eq!(db.i64("SELECT count(*) FROM users").await, 1);
+        one.audit_clean().await;
+    }
+}
+
+on_sqlite! {
+    async fn the_command_line_sets_up_as_well(db: TestDb) {
+        let house = House::open(db).await;
+        house.channel(&["m"], json!({})).await;
+        for command in ["user", "token", "channel", "price"] {
+            let help = house.server.cli_ok(&[command, "--help"]).await;
+            assert!(help.contains("create") || help.contains("set"), "{help}");
+            house.server.cli_ok(&[command, "list"]).await;
+        }
+        house.server.cli_ok(&["migrate", "--check"]).await;
+        house.server.cli_ok(&["check"]).await;
+        house.close().await;
+    }
+}

@@ -51,7 +51,7 @@ class Bench:
             self.end(server)
 
     def start_newapi(self, name, stub, accounts=1, core=None, **settings):
-        database = make_database(name.replace("-", "_")) if "postgres" in name else None
+        database = make_database("bench_" + name.replace("-", "_")) if "postgres" in name else None
         server = self.keep(Newapi(name, self.out, stub, database, core, **settings))
         server.set_up(accounts)
         return server
@@ -240,7 +240,7 @@ def first_event(bench):
 def memory(bench):
     """Resident memory: idle, at 256 connections, with as many idle streams as descriptors."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    count = min((limit - 200) // 2, 20_000)
+    count = min((limit - 300) // 2, 20_000)  # newapi keeps 256 for itself
     rows = []
     for database in bench.databases:
         server = bench.start_newapi(f"{database}-memory", bench.stub,

@@ -106,7 +106,9 @@ impl StoreError {
     /// Whether doing the same again later may succeed.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Busy(_))
+        // Refused at the door while we run (a password being changed, a database being moved) is
+        // mended by somebody, and what must happen then still must.
+        matches!(self, Self::Unavailable(_) | Self::Busy(_) | Self::Config(_))
     }
 
     pub(crate) fn decode(column: impl Into<String>, why: impl Into<String>) -> Self {
@@ -147,7 +149,9 @@ impl From<tokio_postgres::Error> for StoreError {
                 constraint,
             },
             _ if *code == SqlState::QUERY_CANCELED
-                || *code == SqlState::READ_ONLY_SQL_TRANSACTION =>
+                || *code == SqlState::READ_ONLY_SQL_TRANSACTION
+                // The database lets nobody in for the moment.
+                || *code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE =>
             {
                 Self::Unavailable(said())
             }
@@ -213,7 +217,7 @@ impl From<rusqlite::Error> for StoreError {
 impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
         let fault = match &error {
-            StoreError::Unavailable(_) | StoreError::Busy(_) => {
+            StoreError::Unavailable(_) | StoreError::Busy(_) | StoreError::Config(_) => {
                 let (zh, en) = ("数据库暂时不可用，请稍后重试", "database unavailable, try later");
                 Self::new(FaultKind::DatabaseUnavailable, zh, en).retry_after(RETRY_AFTER_S)
             }

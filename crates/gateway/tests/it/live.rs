@@ -47,6 +47,7 @@ on_both_databases! {
         sql(&format!("UPDATE channels SET groups = 'vip' WHERE id = {channel}")).await;
         answers(&house, &ann, 403).await;
         sql(&format!("UPDATE channels SET groups = 'vip,other' WHERE id = {channel}")).await;
+        answers(&house, &ann, 200).await;
         costs(&house, &ann, 21).await;
         sql(&format!("UPDATE channels SET status = 2 WHERE id = {channel}")).await;
         answers(&house, &ann, 503).await;

@@ -75,17 +75,19 @@ impl Drop for Carried {
     fn drop(&mut self) {
         let Some(walk) = self.walk.take().filter(|_| self.tie.has(AT_STAKE)) else { return };
         self.tie.0.fetch_or(GONE, Ordering::Relaxed);
-        let drain = Duration::from_millis(self.relay.config.drain_ms);
-        self.relay.spawn(carry_on(walk, Arc::clone(&self.tie), drain));
+        self.relay.spawn(carry_on(Arc::clone(&self.relay), walk, Arc::clone(&self.tie)));
     }
 }
 
 /// Finishes a walk whose client has gone. Its reply is dropped, and what hangs on it settles
 /// itself.
-async fn carry_on(mut walk: Walk, tie: Arc<Tie>, drain: Duration) {
-    if tokio::time::timeout(drain, walk.as_mut()).await.is_err() {
-        // Whatever the walk waits for looks at the tie whenever it is polled, and we poll it.
-        tie.0.fetch_or(DRAIN_OVER, Ordering::Relaxed);
-        walk.await;
+async fn carry_on(relay: Arc<Relay>, mut walk: Walk, tie: Arc<Tie>) {
+    tokio::select! {
+        _ = walk.as_mut() => return,
+        () = tokio::time::sleep(Duration::from_millis(relay.config.drain_ms)) => {}
+        () = relay.hurried.cancelled() => {}
     }
+    // Whatever the walk waits for looks at the tie whenever it is polled, and we poll it.
+    tie.0.fetch_or(DRAIN_OVER, Ordering::Relaxed);
+    walk.await;
 }

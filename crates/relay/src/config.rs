@@ -92,26 +92,20 @@ impl RelayConfig {
     /// How long a whole call may take on a channel with this time to its first byte. A channel
     /// that is given more than usual is given the time to answer, too.
     pub(crate) fn total_ms(&self, first_byte_ms: u64) -> u64 {
-        self.total_ms.max(first_byte_ms.saturating_add(self.idle_ms))
+        self.total_ms.max(first_byte_ms)
     }
 
-    /// How long a hold must be left alone: longer than an estimate, the call, its drain and its
-    /// settlement, on the slowest of these channels, with failovers before.
+    /// How long money stays aside when nobody knows how its call ended: what an estimate and the
+    /// head of a reply may take, on the slowest of these channels, with failovers before. A hold
+    /// that is at work has all the time it needs, whatever its deadline says.
     pub(crate) fn hold_ms(&self, candidates: &[Arc<Channel>]) -> i64 {
         let own = candidates.iter().filter_map(|channel| channel.setting.timeout_ms).max();
         let first_byte_ms = own.unwrap_or(0).max(self.first_byte_ms);
         let connects_ms = self.connect_ms.saturating_mul(u64::from(self.failover_count) + 1);
-        [
-            first_byte_ms,
-            self.total_ms(first_byte_ms),
-            connects_ms,
-            self.drain_ms,
-            self.settle_wait_ms,
-            MARGIN_MS,
-        ]
-        .into_iter()
-        .fold(0, u64::saturating_add)
-        .try_into()
-        .unwrap_or(i64::MAX)
+        [first_byte_ms, first_byte_ms, connects_ms, self.settle_wait_ms, MARGIN_MS]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+            .try_into()
+            .unwrap_or(i64::MAX)
     }
 }

@@ -157,11 +157,15 @@ impl Flow {
             return;
         }
         let end = loop {
-            let frame = match tokio::time::timeout_at(until, self.source.body.frame()).await {
-                Err(_) => break End::DrainedOut,
-                Ok(None) => break End::Complete,
-                Ok(Some(Err(e))) => break ended_by(&e),
-                Ok(Some(Ok(frame))) => frame,
+            let frame = tokio::select! {
+                frame = self.source.body.frame() => frame,
+                () = tokio::time::sleep_until(until) => break End::DrainedOut,
+                () = relay.hurried.cancelled() => break End::DrainedOut,
+            };
+            let frame = match frame {
+                None => break End::Complete,
+                Some(Err(e)) => break ended_by(&e),
+                Some(Ok(frame)) => frame,
             };
             let Ok(piece) = frame.into_data() else { continue };
             if self.take(&piece) != Piece::More {

@@ -49,6 +49,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use store::{Db, Live, Sealer};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use web::Body;
 
@@ -70,6 +71,8 @@ pub struct Relay {
     budget: Arc<memory::Budget>,
     metrics: metrics::Metrics,
     refuses: AtomicBool,
+    /// The process is about to end: nothing is read any more for clients that have gone.
+    hurried: CancellationToken,
     /// Zero of the rate limiter's clock, which must not jump with the wall's.
     origin: Instant,
 }
@@ -106,6 +109,7 @@ impl Relay {
             budget: memory::Budget::new(config.buffer_budget_bytes),
             metrics: metrics::Metrics::default(),
             refuses: AtomicBool::new(false),
+            hurried: CancellationToken::new(),
             origin: Instant::now(),
             runtime: Handle::current(),
             config,
@@ -141,6 +145,12 @@ impl Relay {
     /// reached its memory limit. What is under way goes on.
     pub fn refuse_new_calls(&self, refuse: bool) {
         self.refuses.store(refuse, Ordering::Relaxed);
+    }
+
+    /// The process is about to end. Whatever is still read for clients that have gone is settled
+    /// with what has come so far.
+    pub fn hurry(&self) {
+        self.hurried.cancel();
     }
 
     /// Where all channels stand that were called since the start.

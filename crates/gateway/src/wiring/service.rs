@@ -147,6 +147,10 @@ impl Service {
             let _ = timeout_at(close_at, serving).await;
         }
         self.walks.close();
+        if timeout_at(cut_at, self.walks.wait()).await.is_err() {
+            // Settled with what has come so far, rather than not at all.
+            self.app.relay.hurry();
+        }
         if timeout_at(close_at, self.walks.wait()).await.is_err() {
             // Their holds are released by the sweeper, here after a restart or on another node.
             let left = self.walks.len();

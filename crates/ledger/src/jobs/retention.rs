@@ -19,10 +19,7 @@ pub(super) async fn run(db: &Db, now: UnixMs, keep_days: i64) -> Result<(), Stor
     }
     let cutoff = now.plus_ms(-keep_days.saturating_mul(DAY_MS));
     match db.engine() {
-        Engine::Postgres => {
-            store::make_months(db, now).await?;
-            drop_months(db, cutoff).await
-        }
+        Engine::Postgres => drop_months(db, cutoff).await,
         Engine::Sqlite => delete_slices(db, cutoff).await,
     }
 }

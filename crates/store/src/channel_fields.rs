@@ -307,11 +307,15 @@ fn count(value: Option<String>, max: u64, field: &str) -> Result<u32, FieldError
     read.ok_or_else(|| FieldError::new(field, format!("must be a number from 0 to {max}")))
 }
 
+/// `direct` goes around the installation's own proxy.
 fn proxy(value: Option<String>, field: &str) -> Result<Secret, FieldError> {
-    let known = ["http://", "https://"];
+    const SCHEMES: [&str; 4] = ["http://", "https://", "socks5://", "socks5h://"];
+    let known = |text: &str| {
+        text.eq_ignore_ascii_case("direct") || SCHEMES.iter().any(|s| text.starts_with(s))
+    };
     match value {
-        Some(text) if known.iter().any(|scheme| text.starts_with(scheme)) => Ok(text.into()),
-        _ => Err(FieldError::new(field, "must be http://host:port")),
+        Some(text) if known(&text) => Ok(text.into()),
+        _ => Err(FieldError::new(field, "must be direct, or http(s):// or socks5:// host:port")),
     }
 }
 
@@ -379,6 +383,9 @@ mod tests {
         assert_eq!((setting_.retry_count, setting_.concurrency), (Some(2), None));
         assert_eq!((setting_.precharge, unknown), (Precharge::Off, vec!["x".to_owned()]));
         assert!(!format!("{setting_:?}").contains("u:p"));
+        for proxy in ["direct", "https://h:1", "socks5://h:1080"] {
+            assert!(setting(&format!(r#"{{"proxy":"{proxy}"}}"#)).is_ok(), "{proxy}");
+        }
         for bad in [
             r#"{"timeout":0}"#,
             r#"{"timeout":"soon"}"#,

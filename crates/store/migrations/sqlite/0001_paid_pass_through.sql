@@ -131,7 +131,7 @@ CREATE INDEX holds_open ON holds (deadline_at) WHERE state = 'held';
 
 -- The journal. Every movement of money is one line here, and the lines are what users see.
 CREATE TABLE logs (
-    id                INTEGER PRIMARY KEY AUTOINCREMENT,
+    id                INTEGER PRIMARY KEY,
     user_id           INTEGER NOT NULL,
     username          TEXT    NOT NULL DEFAULT '',
     created_at        INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),

@@ -26,7 +26,8 @@ fuzz_target!(|input: &[u8]| {
     let nested = |name: &str| top(name)?.as_object()?.get("usage");
     let candidates = [top("usage"), nested("response"), nested("message")];
     let found = candidates.into_iter().flatten().find(|usage| !usage.is_null());
-    let expected = found.and_then(|usage| serde_json::from_value::<UsageReport>(usage.clone()).ok());
+    let read = |usage: &serde_json::Value| serde_json::from_value(usage.clone()).ok();
+    let expected: Option<UsageReport> = found.and_then(read);
     // Of a report that names a field twice, a Value keeps the last; we refuse it.
     if whole.usage_error.is_none() {
         assert_eq!(whole.usage, expected);

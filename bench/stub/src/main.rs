@@ -27,7 +27,9 @@ const HEAD_MAX: usize = 64 << 10;
 const BODY_KEPT: usize = 4 << 10;
 const EVENTS: usize = 20;
 
+// tidy:allow(columns) bytes as an upstream sends them
 const CHAT: &str = r#"{"id":"chatcmpl-stub000000000000000000000001","object":"chat.completion","created":1760000000,"model":"stub-model","system_fingerprint":"fp_stub","choices":[{"index":0,"message":{"role":"assistant","content":"This is a fixed answer from the benchmark stub. It is long enough to look like a short reply of a real model, and it never changes.","refusal":null},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":24,"completion_tokens":32,"total_tokens":56,"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0}}}"#;
+// tidy:allow(columns) bytes as an upstream sends them
 const ESTIMATE: &str = r#"{"code":0,"msg":"success","type":"precharge","usage":{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150}}"#;
 
 /// The prebuilt answers and the counters; one thread serves everything.
@@ -246,6 +248,7 @@ async fn send_stream(peer: &mut TcpStream, gap_ms: u64, stub: &Stub) -> Result<(
 
 async fn send_bytes(peer: &mut TcpStream, size: u64) -> Result<()> {
     let head = format!(
+        // tidy:allow(columns) bytes as an upstream sends them
         "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: {size}\r\n\r\n"
     );
     peer.write_all(head.as_bytes()).await?;
@@ -262,6 +265,7 @@ async fn send_bytes(peer: &mut TcpStream, size: u64) -> Result<()> {
 fn whole(status: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
+        // tidy:allow(columns) bytes as an upstream sends them
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
@@ -272,6 +276,7 @@ fn stream_parts() -> Vec<Vec<u8>> {
         let event = format!("data: {data}\n\n");
         format!("{:x}\r\n{event}\r\n", event.len())
     };
+    // tidy:allow(columns) bytes as an upstream sends them
     let object = r#"{"id":"chatcmpl-stub000000000000000000000001","object":"chat.completion.chunk","created":1760000000,"model":"stub-model","choices":["#;
     let mut parts = Vec::new();
     for index in 0..EVENTS {

@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn accepts_what_upstreams_call_their_models() {
-        for name in ["gpt-4", "img/submit", "org/model:free", "a.b", "图像/生成", "a b", "%2e"] {
+        for name in ["gpt-4", "img/submit", "org/model:free", "a.b", "图像/生成", "a b", "%2e"]
+        {
             assert_eq!(ModelName::parse(name).map(|m| m.to_string()), Ok(name.to_owned()));
         }
     }

@@ -6,7 +6,8 @@ use serde_json::Number;
 /// More tokens than this in one call is a mistake of the upstream, not a bill.
 const MAX_TOKENS: i64 = 1_000_000_000;
 
-/// Usage as an upstream reports it: every field may be missing or null, and nothing is believed yet.
+/// Usage as an upstream reports it: every field may be missing or null, and nothing is believed
+/// yet.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct UsageReport {
@@ -240,8 +241,9 @@ mod tests {
 
     #[test]
     fn input_and_output_win_only_above_zero() {
-        let zero = r#"{"prompt_tokens":5,"input_tokens":0,"completion_tokens":6,"output_tokens":7}"#;
-        let usage = checked(zero);
+        let usage = checked(
+            r#"{"prompt_tokens":5,"input_tokens":0,"completion_tokens":6,"output_tokens":7}"#,
+        );
         assert_eq!((usage.prompt_tokens, usage.completion_tokens), (5, 7));
     }
 

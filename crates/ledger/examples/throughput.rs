@@ -24,7 +24,7 @@ fn now() -> UnixMs {
 #[tokio::main]
 async fn main() {
     let mut args = std::env::args().skip(1);
-    let dir = args.next().expect("DIR");
+    let dir = args.next().unwrap();
     let config = DbConfig {
         dsn: args.next(),
         data_dir: dir.into(),

@@ -38,7 +38,7 @@ pub enum ConnectError {
     #[error("dns: {0}")]
     Dns(String),
     /// All the addresses of the host are in networks that are not allowed.
-    #[error("guarded: {} is not an allowed address", .0.map_or_else(|| "the host".to_owned(), |a| a.to_string()))]
+    #[error("guarded: {} is not an allowed address", host_or(*.0))]
     Guarded(Option<IpAddr>),
     /// Refused, unreachable, reset.
     #[error("refused: {0}")]
@@ -155,4 +155,8 @@ pub(crate) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> 
         next = cause.source();
     }
     None
+}
+/// The address, or "the host" where a name is refused as such.
+fn host_or(address: Option<IpAddr>) -> String {
+    address.map_or_else(|| "the host".to_owned(), |address| address.to_string())
 }

@@ -131,7 +131,8 @@ proptest! {
             prop_assert_eq!(&out[..], text.as_bytes());
         }
         // Each member that is not named keeps its bytes.
-        let raw: std::collections::BTreeMap<String, &RawValue> = serde_json::from_str(&text).unwrap();
+        type Members<'a> = std::collections::BTreeMap<String, &'a RawValue>;
+        let raw: Members<'_> = serde_json::from_str(&text).unwrap();
         let after: std::collections::BTreeMap<String, &RawValue> =
             serde_json::from_slice(&out).unwrap();
         for (key, value) in raw {

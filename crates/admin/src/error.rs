@@ -121,6 +121,12 @@ impl From<AdminError> for Fault {
             AdminError::Forbidden { zh, en } => Self::new(Kind::Forbidden, zh, en),
             AdminError::Unauthenticated { zh, en } => Self::new(Kind::Unauthenticated, zh, en),
             AdminError::Store(cause) => cause.into(),
+            // Here it is the caller who named the amount.
+            AdminError::Ledger(LedgerError::Overflow) => Self::new(
+                Kind::Unprocessable,
+                "金额超出范围, 余额须能以 64 位整数表示",
+                "the amount does not fit: a balance is a 64-bit integer",
+            ),
             AdminError::Ledger(cause) => cause.into(),
             AdminError::DepositFailed { user_id, cause } => {
                 let inner = Self::from(cause);

@@ -154,17 +154,22 @@ impl TestDb {
         value.unwrap_or_else(|| panic!("{sql}: the value is NULL"))
     }
 
-    /// Runs statements in a transaction that stays open, with the locks that they take, until it
-    /// is ended. PostgreSQL only: SQLite has no locks on rows.
+    /// Runs statements in a transaction that stays open, with the locks that they take (on SQLite
+    /// one on the whole file), until it is ended.
     pub async fn transaction(&self, sql: &str) -> Transaction {
-        let Place::Postgres { dsn, .. } = &self.place else { panic!("only PostgreSQL locks rows") };
-        let config = Config::from_str(dsn).expect("the DSN was good enough until here");
-        let connected = within("a connection to PostgreSQL", config.connect(NoTls)).await;
-        let (client, connection) = connected.expect("a connection to PostgreSQL");
-        tokio::spawn(connection);
-        let begun = client.batch_execute(&format!("BEGIN; {sql}")).await;
-        begun.unwrap_or_else(|error| panic!("{sql}\n{}", pg_error(&error)));
-        Transaction { client }
+        let held = match &self.place {
+            Place::Sqlite(file) => {
+                let (file, sql) = (file.clone(), format!("BEGIN IMMEDIATE; {sql}"));
+                let begun = on_thread(move || {
+                    let connection = sqlite_open(&file)?;
+                    connection.execute_batch(&sql).map_err(|error| error.to_string())?;
+                    Ok(connection)
+                });
+                begun.await.map(Held::Sqlite)
+            }
+            Place::Postgres { dsn, .. } => pg_transaction(dsn, sql).await.map(Held::Postgres),
+        };
+        Transaction(held.unwrap_or_else(|error| panic!("{sql}\n{error}")))
     }
 
     /// Lets connections in, or ends those that are open and lets no more in. PostgreSQL only.
@@ -188,14 +193,23 @@ impl TestDb {
 
 /// A transaction that is open. Dropping it closes its connection.
 #[derive(Debug)]
-pub struct Transaction {
-    client: tokio_postgres::Client,
+pub struct Transaction(Held);
+
+#[derive(Debug)]
+enum Held {
+    Sqlite(rusqlite::Connection),
+    Postgres(tokio_postgres::Client),
 }
 
 impl Transaction {
     /// Ends it, and with it its locks.
     pub async fn end(self) {
-        self.client.batch_execute("ROLLBACK").await.expect("the transaction can be ended");
+        match self.0 {
+            Held::Sqlite(connection) => drop(connection),
+            Held::Postgres(client) => {
+                client.batch_execute("ROLLBACK").await.expect("the transaction can be ended");
+            }
+        }
     }
 }
 
@@ -286,6 +300,16 @@ async fn pg_simple(dsn: &str, sql: &str) -> Result<Vec<SimpleQueryMessage>, Stri
     drop(client);
     let _ = job.await;
     result
+}
+
+async fn pg_transaction(dsn: &str, sql: &str) -> Result<tokio_postgres::Client, String> {
+    let config = Config::from_str(dsn).map_err(|error| error.to_string())?;
+    let connected = within("a connection to PostgreSQL", config.connect(NoTls)).await;
+    let (client, connection) = connected.map_err(|error| pg_error(&error))?;
+    tokio::spawn(connection);
+    let begun = client.batch_execute(&format!("BEGIN; {sql}")).await;
+    begun.map_err(|error| pg_error(&error))?;
+    Ok(client)
 }
 
 async fn pg_query(dsn: &str, sql: &str) -> Result<Vec<Row>, String> {

@@ -296,10 +296,7 @@ on_sqlite! {
         drop(answer);
 
         house.close().await;
-        let status = format!("/proc/{}/status", house.server.pid());
-        let status = std::fs::read_to_string(status).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        let kib = house.peak_kib();
         assert!(kib < 300 << 10, "peak {kib} KiB");
     }
 

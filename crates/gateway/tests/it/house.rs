@@ -150,6 +150,14 @@ impl House {
         self.db.execute(&sql).await;
     }
 
+    /// The most memory that the server has had resident, in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.server.pid()));
+        let status = status.unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// The end of every test: no hold stays open, and every quota is accounted for.
     pub async fn close(&self) {
         self.server.settled_and_clean(&self.db).await;

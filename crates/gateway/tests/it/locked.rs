@@ -1,4 +1,4 @@
-//! PostgreSQL rows that somebody else has locked: one account waits, the others do not.
+//! Rows that somebody else has locked: one account waits, the others do not.
 
 use crate::house::{House, Money, fixed};
 use testkit::{Gate, Reply, TestDb, json};
@@ -66,6 +66,35 @@ on_postgres! {
 
         held.end().await;
         house.pay("m", &small).await.expect(200);
+        house.close().await;
+    }
+}
+
+on_sqlite! {
+    async fn a_file_that_somebody_writes_to_is_waited_for(db: TestDb) {
+        let house = House::with(db, QUICK).await;
+        let gate = Gate::new();
+        house.model("slow", fixed(10), Reply::text("ok").gated(&gate)).await;
+        house.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = house.payer(100).await;
+        let call = house.server.call("POST", "/pass/slow").key(&ann.key).json(&json!({}));
+        let running = tokio::spawn(call.send());
+        gate.reached(1).await;
+
+        // An operator's shell with an open transaction: on SQLite that stops every writer.
+        let held = house.db.transaction("UPDATE users SET display_name = 'x'").await;
+        gate.open();
+        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let second = tokio::spawn(call.send());
+        let answer = house.server.call("GET", "/v1/models").key(&ann.key).send().await;
+        assert_eq!(answer.status, 200, "who only reads is served: {}", answer.text());
+        held.end().await;
+
+        running.await.unwrap().expect(200);
+        let second = second.await.unwrap();
+        assert!(matches!(second.status, 200 | 503), "{}", second.text());
+        let used = if second.status == 200 { 11 } else { 10 };
+        house.wait_for_money(&ann, 100 - used, used).await;
         house.close().await;
     }
 }

@@ -206,4 +206,61 @@ on_sqlite! {
         assert!(most["page_size"].as_i64().unwrap() <= 100);
         house.close().await;
     }
+
+    async fn channels_are_switched_copied_and_kept_secret(db: TestDb) {
+        let house = House::open(db).await;
+        let channel = house.channel(&["m"], json!({"priority": 4})).await;
+        house.upstream.on("/m", Reply::text("ok"));
+        let ann = house.payer(0).await;
+        let admin = house.admin();
+        let post = |path: String| admin.call("POST", &path).send();
+
+        post(format!("/api/channel/{channel}/disable")).await.expect(200);
+        house.pay("m", &ann).await.expect_error(503, "NO_CHANNEL");
+        post(format!("/api/channel/{channel}/enable")).await.expect(200);
+        house.pay("m", &ann).await.expect(200);
+        let copy = post(format!("/api/channel/{channel}/copy")).await.expect(200);
+        assert!(!copy.text().contains("upstream-key"), "{}", copy.text());
+        let id = copy.json()["data"]["id"].as_i64().unwrap();
+        assert_ne!(id, channel);
+        let row = admin.get(&format!("/api/channel/{id}")).await;
+        assert_eq!((&row["models"], &row["priority"]), (&json!(["m"]), &json!(4)));
+        // The copy has the key, too.
+        admin.delete(&format!("/api/channel/{channel}")).await;
+        admin.put(&format!("/api/channel/{id}"), &json!({"status": 1})).await;
+        house.pay("m", &ann).await.expect(200);
+        let last = house.upstream.requests().await.pop().unwrap();
+        assert_eq!(last.header("Authorization").as_deref(), Some("Bearer upstream-key"));
+        house.close().await;
+    }
+
+    async fn users_see_their_own_and_nothing_else(db: TestDb) {
+        let house = House::open(db).await;
+        house.upstream.on("/m", Reply::text("ok"));
+        house.channel(&["m"], json!({})).await;
+        house.admin().price("m", json!({"fixed_quota": 5})).await;
+        let (ann, bob) = (house.payer(100).await, house.payer(100).await);
+        house.pay("m", &ann).await.expect(200);
+        let bobs = house.server.call("POST", "/pass/m").key(&bob.key);
+        bobs.header("X-Request-Id", "of-bob").send().await.expect(200);
+        let token = access_token(&house, ann.id).await;
+        let own = Admin::new(house.server.addr(), &token);
+
+        let log = own.envelope("/api/log/self").await;
+        let lines = log["data"].as_array().unwrap();
+        assert!(!lines.is_empty() && lines.iter().all(|it| it["user_id"] == ann.id), "{log}");
+        refused(own.call("GET", "/api/audit/explain/of-bob").send().await, 404);
+        let keys = own.envelope("/api/token").await;
+        let keys = keys["data"].as_array().unwrap();
+        assert!(keys.iter().all(|it| it["user_id"] == ann.id), "{keys:?}");
+        refused(own.call("GET", &format!("/api/token/{}", bob.token_id)).send().await, 404);
+        // A key for somebody else is not to be had.
+        let body = json!({"user_id": bob.id, "name": "k", "unlimited_quota": true});
+        let answer = own.try_post("/api/token", &body).await;
+        assert!(matches!(answer.status, 403 | 404), "{}", answer.text());
+        // The old access token ends with the new one.
+        access_token(&house, ann.id).await;
+        refused(own.call("GET", "/api/user/self").send().await, 401);
+        house.close().await;
+    }
 }

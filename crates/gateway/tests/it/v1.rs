@@ -166,4 +166,38 @@ on_sqlite! {
         assert!(answer.header("Retry-After").is_some());
         house.close().await;
     }
+
+    async fn a_submission_goes_to_the_models_own_path(db: TestDb) {
+        let house = House::open(db).await;
+        house.upstream.on("/img/submit", Reply::json(&json!({"code": 0, "data": {}})));
+        house.channel(&["img/submit"], json!({})).await;
+        house.admin().price("img/submit", fixed(40)).await;
+        let ann = house.payer(100).await;
+        let body = json!({"model": "img/submit", "prompt": "a cat"});
+
+        house.server.post("/v1/images/generations", &ann.key, &body).await.expect(200);
+        house.server.post("/pass/img/submit", &ann.key, &body).await.expect(200);
+
+        let requests = house.upstream.requests().await;
+        assert!(requests.iter().all(|one| one.path() == "/img/submit"), "{requests:?}");
+        assert_eq!(house.money(&ann).await.used, 80);
+        house.close().await;
+    }
+
+    async fn other_methods_and_paths_pass_as_well(db: TestDb) {
+        let house = House::open(db).await;
+        house.upstream.otherwise(Reply::text("ok"));
+        house.channel(&["gpt"], json!({})).await;
+        let ann = house.payer(100).await;
+        for path in ["/v1/responses", "/v1/embeddings", "/v1/messages?beta=true", "/v1/a/b/c"] {
+            house.server.post(path, &ann.key, &chat("gpt")).await.expect(200);
+            assert_eq!(house.upstream.requests().await.pop().unwrap().target, path);
+        }
+        for method in ["PUT", "PATCH"] {
+            let call = house.server.call(method, "/v1/x").key(&ann.key).json(&chat("gpt"));
+            call.send().await.expect(200);
+            assert_eq!(house.upstream.requests().await.pop().unwrap().method, method);
+        }
+        house.close().await;
+    }
 }

@@ -1,0 +1,145 @@
+//! Numbers that do not fit, and bodies that are larger than memory should be.
+
+use crate::house::{House, by_use, fixed};
+use testkit::upstream::Framing;
+use testkit::{Gate, Reply, TestDb, json, on_both_databases};
+
+on_both_databases! {
+    async fn balances_do_not_wrap(db: TestDb) {
+        let house = House::open(db).await;
+        let ann = house.payer(0).await;
+        let path = format!("/api/user/{}/quota", ann.id);
+        let most = json!({"delta": i64::MAX - 10, "reason": "rich"});
+        house.admin().post(&path, &most).await;
+
+        for delta in [11, i64::MAX, 1_000_000] {
+            let body = json!({"delta": delta, "reason": "too rich"});
+            let refused = house.admin().try_post(&path, &body).await;
+            assert_eq!(refused.status, 422, "{delta}: {}", refused.text());
+        }
+        for delta in ["9223372036854775808", "1e30", "1.5", "\"5x\"", "null"] {
+            let body = format!("{{\"delta\":{delta},\"reason\":\"x\"}}");
+            let call = house.admin().call("POST", &path).header("Content-Type", "application/json");
+            let refused = call.body(body).send().await;
+            assert!(matches!(refused.status, 400 | 422), "{delta}: {}", refused.text());
+        }
+
+        assert_eq!(house.money(&ann).await.quota, i64::MAX - 10);
+        house.close().await;
+    }
+
+    async fn a_price_that_does_not_fit_refuses_the_call(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(i64::MAX / 2), Reply::text("ok")).await;
+        let ann = house.payer(1_000).await;
+        house.admin().group(json!({"group_name": "default", "ratio": 1_000_000})).await;
+
+        let answer = house.pay("m", &ann).await;
+
+        assert!(matches!(answer.status, 402 | 503), "{}", answer.text());
+        assert_eq!(house.upstream.count(), 0);
+        house.wait_for_money(&ann, 1_000, 0).await;
+        house.close().await;
+    }
+
+    async fn a_charge_that_does_not_fit_is_settled_at_the_hold(db: TestDb) {
+        let house = House::open(db).await;
+        let dear = json!({
+            "ratio": 1_000_000, "completion_ratio": 1_000_000, "min_hold": 60,
+        });
+        house.channel(&["m"], json!({"setting": {"precharge": "off"}})).await;
+        house.upstream.on("/m", Reply::result(1, 900_000_000));
+        house.admin().price("m", dear).await;
+        house.admin().group(json!({"group_name": "default", "ratio": 1_000_000})).await;
+        let ann = house.payer(100).await;
+
+        house.pay("m", &ann).await.expect(200);
+
+        house.wait_for_money(&ann, 40, 60).await;
+        house.close().await;
+    }
+
+    async fn amounts_beyond_32_bits_are_exact(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(9_007_199_254_740_993), Reply::text("ok")).await;
+        let ann = house.payer(9_007_199_254_740_995).await;
+
+        let answer = house.pay("m", &ann).await.expect(200);
+
+        assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("9007199254740993"));
+        assert_eq!(house.money(&ann).await.quota, 2);
+        house.close().await;
+    }
+}
+
+on_sqlite! {
+    async fn a_large_upload_takes_little_memory(db: TestDb) {
+        let house = House::with(db, &[("CUSTOM_PASS_MAX_REQUEST_SIZE", "1GiB")]).await;
+        house.model("m", fixed(3), Reply::text("ok")).await;
+        let ann = house.payer(100).await;
+        let length = 192_usize << 20;
+        let mut raw = house.server.raw().await;
+        raw.send(format!(
+            "POST /pass/m HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\n\
+             Content-Length: {length}\r\n\r\n",
+            ann.key
+        ))
+        .await;
+        let piece = vec![7; 1 << 20];
+        for _ in 0..length >> 20 {
+            raw.send(&piece).await;
+        }
+
+        raw.read_answer().await.unwrap().expect(200);
+
+        let received = house.upstream.requests().await[0].received;
+        assert_eq!(received, length as u64);
+        assert!(house.peak_kib() < 100 << 10, "{} KiB", house.peak_kib());
+        house.close().await;
+    }
+
+    async fn a_slow_client_makes_the_upstream_wait_and_not_the_memory_grow(db: TestDb) {
+        let house = House::open(db).await;
+        let mut reply = Reply::new(200).header("Content-Type", "application/octet-stream");
+        for _ in 0..128 {
+            reply = reply.body(vec![7; 1 << 20]);
+        }
+        house.model("m", fixed(9), reply.framing(Framing::Chunked)).await;
+        let gate = Gate::new();
+        house.model("other", by_use(), Reply::result(1, 1).gated(&gate)).await;
+        let ann = house.payer(100).await;
+
+        let call = house.server.call("GET", "/pass/m").key(&ann.key);
+        let mut slow = call.stream().await;
+        slow.next_chunk().await.unwrap().unwrap();
+        // Others are served while it does not read.
+        gate.open();
+        for _ in 0..5 {
+            house.pay("other", &ann).await.expect(200);
+        }
+        let sent = house.upstream.requests().await[0].sent;
+        assert!(sent < 64 << 20, "{sent} bytes were taken for a client that does not read");
+        let rest = slow.rest().await.unwrap().len();
+
+        assert!(rest > 100 << 20);
+        assert!(house.peak_kib() < 100 << 10, "{} KiB", house.peak_kib());
+        house.wait_for_money(&ann, 81, 19).await;
+        house.close().await;
+    }
+
+    async fn past_its_memory_limit_new_work_waits_outside(db: TestDb) {
+        let house = House::with(db, &[("MEMORY_LIMIT", "1MiB")]).await;
+        house.model("m", json!(null), Reply::text("ok")).await;
+        let ann = house.payer(100).await;
+
+        let refused = testkit::eventually("the limit to be noticed", || async {
+            let answer = house.pay("m", &ann).await;
+            (answer.status != 200).then_some(answer)
+        })
+        .await;
+
+        let refused = refused.expect_error(503, "OVERLOADED");
+        assert!(refused.header("Retry-After").is_some());
+        house.close().await;
+    }
+}

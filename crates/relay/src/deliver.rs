@@ -46,6 +46,12 @@ pub(crate) async fn deliver(
         deal.release(relay, record, "upstream_redirects").await;
         return Err(faults::upstream_redirects());
     }
+    if reply.status.is_informational() {
+        // It switches to a protocol that nobody offered it; passed on, it would take the
+        // client's connection along.
+        deal.release(relay, record, "upstream_informational").await;
+        return Err(faults::upstream_failed());
+    }
     let mut head = Response::new(());
     *head.status_mut() = mapped(reply.status, &prepared.channel.status_code_mapping);
     *head.headers_mut() = upstream::headers::forward_reply_headers(&reply.headers);

@@ -142,6 +142,59 @@ on_both_databases! {
     }
 }
 
+on_both_databases! {
+    async fn what_is_removed_meanwhile_is_settled_all_the_same(db: TestDb) {
+        let house = House::open(db).await;
+        let gate = Gate::new();
+        let channel = house.model("m", by_use(), Reply::result(10, 20).gated(&gate)).await;
+        let ann = house.payer(1_000).await;
+        let limited = json!({"unlimited_quota": false, "remain_quota": 500});
+        let small = house.key(&ann, limited).await;
+        let call = house.server.call("POST", "/pass/m").key(&small.key).json(&json!({}));
+        let running = tokio::spawn(call.send());
+        gate.reached(1).await;
+
+        let admin = house.admin();
+        admin.delete(&format!("/api/token/{}", small.token_id)).await;
+        admin.delete(&format!("/api/channel/{channel}")).await;
+        admin.delete("/api/ability?model_name=m").await;
+        admin.delete(&format!("/api/user/{}", ann.id)).await;
+        gate.open();
+
+        let answer = running.await.unwrap().expect(200);
+        assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("30"));
+        assert_eq!(house.money(&ann).await, Money { quota: 970, used: 30, calls: 1 });
+        house.close().await;
+    }
+
+    async fn calls_that_share_a_request_id_are_calls_of_their_own(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(10), Reply::text("x")).await;
+        let ann = house.payer(100).await;
+        for _ in 0..2 {
+            let call = house.server.call("POST", "/pass/m").key(&ann.key);
+            call.header("X-Request-Id", "always-the-same").send().await.expect(200);
+        }
+
+        assert_eq!(house.money(&ann).await, Money { quota: 80, used: 20, calls: 2 });
+        house.close().await;
+    }
+
+    async fn a_price_of_nothing_needs_no_money_but_no_debts(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(0), Reply::text("x")).await;
+        let nil = house.payer(0).await;
+
+        house.pay("m", &nil).await.expect(200);
+
+        assert_eq!(house.money(&nil).await.quota, 0);
+        let sql = format!("UPDATE users SET quota = 0 - 1 WHERE id = {}", nil.id);
+        house.db.execute(&sql).await;
+        house.pay("m", &nil).await.expect_error(402, "INSUFFICIENT_QUOTA");
+        house.close().await;
+    }
+}
+
 async fn key_remain(house: &House, token_id: i64) -> i64 {
     house.db.i64(&format!("SELECT remain_quota FROM tokens WHERE id = {token_id}")).await
 }

@@ -33,5 +33,6 @@ mod storm;
 mod streams;
 mod streams_cut;
 mod timeouts;
+mod upstreams;
 mod v1;
 mod wire;

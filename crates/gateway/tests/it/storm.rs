@@ -1,5 +1,7 @@
 //! Everything at once: fair calls, failing ones, cut ones, clients that leave, money that runs
 //! out, and kills in between. Whatever happens, the books are right.
+//!
+//! `STORM_SEED` makes it another storm.
 
 use crate::house::{House, Payer, by_use, fixed};
 use std::collections::HashSet;
@@ -51,7 +53,8 @@ impl Dice {
 /// One worker's calls. Every third client leaves early; the names of paid calls that were read to
 /// their end are remembered.
 async fn work(worker: usize, call: impl Fn(&str) -> Call, done: Arc<Mutex<HashSet<String>>>) {
-    let mut dice = Dice(worker as u64 + 1);
+    let seed = std::env::var("STORM_SEED").ok().and_then(|text| text.parse::<u64>().ok());
+    let mut dice = Dice(seed.unwrap_or(1).wrapping_mul(1_000).wrapping_add(worker as u64));
     for number in 0..CALLS {
         let (model, paid) = MODELS[dice.roll(MODELS.len())];
         let name = format!("mixed-{worker}-{number}");

@@ -101,9 +101,10 @@ def memory_bytes(pid, field):
     return int(found[1]) * 1024 if found else 0
 
 
-def machine_ms():
-    """(time of all processes, time stolen by the host) of the whole machine."""
-    fields = [int(f) for f in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+def machine_ms(core=None):
+    """(time of all processes, time stolen by the host) of the machine, or of one core."""
+    lines = Path("/proc/stat").read_text().split("\n")
+    fields = [int(f) for f in lines[0 if core is None else core + 1].split()[1:]]
     return (fields[0] + fields[1] + fields[2]) * 1000 / TICK, fields[7] * 1000 / TICK
 
 
@@ -142,12 +143,13 @@ class Quiet:
     def __init__(self, limit_percent, patience_s, tries):
         self.limit, self.patience, self.tries = limit_percent, patience_s, tries
 
-    def wait(self):
+    def wait(self, core=None):
+        cores = CORES if core is None else 1
         while self.patience > 0:
-            busy, stolen = machine_ms()
+            busy, stolen = machine_ms(core)
             time.sleep(0.5)
-            busy2, stolen2 = machine_ms()
-            if (busy2 - busy + stolen2 - stolen) / (5 * CORES) <= self.limit:
+            busy2, stolen2 = machine_ms(core)
+            if (busy2 - busy + stolen2 - stolen) / (5 * cores) <= self.limit:
                 return
             self.patience -= 1
             time.sleep(0.5)
@@ -157,15 +159,16 @@ def measure(target, connections, seconds, quiet, stub, core=None):
     """One measurement of a target: the least noisy of a few tries."""
     best = None
     for _ in range(quiet.tries):
-        quiet.wait()
-        costs = [target.cpu_ms(), target.database_cpu_ms(), stub.cpu_ms(), *machine_ms()]
+        quiet.wait(core)
+        costs = [target.cpu_ms(), target.database_cpu_ms(), stub.cpu_ms(), *machine_ms(core)]
         started = time.monotonic()
         got = target.wrk.run(connections, seconds, core)
         took = (time.monotonic() - started) * 1000
-        now = [target.cpu_ms(), target.database_cpu_ms(), stub.cpu_ms(), *machine_ms()]
+        now = [target.cpu_ms(), target.database_cpu_ms(), stub.cpu_ms(), *machine_ms(core)]
         own, database, stub_ms, busy, stolen = (n - c for n, c in zip(now, costs))
         others = max(0, busy - own - database - stub_ms - got["load_ms"])
-        got["noise"] = (others + stolen) / (took * CORES) * 100
+        cores = CORES if core is None else 1
+        got["noise"] = (others + stolen) / (took * cores) * 100
         thousand = max(got["requests"], 1) / 1000
         got["rps"] = got["requests"] / got["seconds"]
         got["cpu"], got["database_cpu"] = own / thousand, database / thousand

@@ -1,4 +1,4 @@
-//! `kill -9` at any moment: no delivered call is free, nobody pays for what was not done.
+//! `kill -9` and restarts at any moment: no delivered call is free, nobody pays for what was not done.
 //!
 //! `STORM_ROUNDS` makes it longer: `STORM_ROUNDS=100 cargo xtask pg -- cargo test -p gateway
 //! --test it crash`.
@@ -63,8 +63,14 @@ fn rounds() -> usize {
     std::env::var("STORM_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
 }
 
-/// Compares what clients saw, what was charged, and what the upstream did.
-async fn compare(house: &House, payer: &Payer, delivered: &HashSet<String>, start: i64) {
+/// Compares what clients saw, what was charged, and what the upstream did; returns the names of
+/// what was charged.
+async fn compare(
+    house: &House,
+    payer: &Payer,
+    delivered: &HashSet<String>,
+    start: i64,
+) -> HashSet<String> {
     let sql = "SELECT request_id FROM logs WHERE type = 'consume'";
     let charged: Vec<String> =
         house.db.query(sql).await.iter().map(|row| row.text("request_id").to_owned()).collect();
@@ -84,6 +90,7 @@ async fn compare(house: &House, payer: &Payer, delivered: &HashSet<String>, star
     assert!(undone.is_empty(), "charged, and the upstream did not do it: {undone:?}");
     let used = i64::try_from(charged.len()).unwrap() * PRICE;
     house.wait_for_money(payer, start - used, used).await;
+    charged_once
 }
 
 on_both_databases! {
@@ -110,6 +117,27 @@ on_both_databases! {
         // The dead nodes' holds are given back once their lease has lapsed.
         house.close().await;
         compare(&house, &ann, &delivered, start).await;
+    }
+
+    async fn an_orderly_restart_under_load_loses_not_even_a_reply(db: TestDb) {
+        let mut house = House::open(db).await;
+        house.model("m", fixed(PRICE), Reply::text("ok")).await;
+        let start = 100_000_000;
+        let ann = house.payer(start).await;
+        let load = Load::start(&house, &ann);
+        for _ in 0..3 {
+            let so_far = load.count();
+            eventually("calls to go through", || async {
+                (load.count() > so_far + 20).then_some(())
+            })
+            .await;
+            house.server.restart().await;
+        }
+        let delivered = load.end().await;
+
+        house.close().await;
+        let charged = compare(&house, &ann, &delivered, start).await;
+        assert_eq!(charged, delivered, "what was charged was delivered");
     }
 
     async fn holds_of_a_dead_node_are_given_back(db: TestDb) {

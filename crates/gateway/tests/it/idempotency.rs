@@ -117,6 +117,29 @@ on_both_databases! {
         house.close().await;
     }
 
+    async fn what_died_with_its_node_can_be_tried_again(db: TestDb) {
+        let mut house = House::open(db).await;
+        house.model("m", fixed(10), Reply::text("ok")).await;
+        house.upstream.queue("/m", Reply::hang());
+        let ann = house.payer(100).await;
+        let running = tokio::spawn(call(&house, &ann, "once", "{\"a\":1}").try_send());
+        house.upstream.wait_for_requests(1).await;
+        house.server.kill_9().await;
+        assert!(running.await.unwrap().is_err());
+        house.server.start_again().await;
+
+        // Nobody knows yet that its node is dead; once its lease has lapsed, the key is free.
+        testkit::eventually("the key to be free again", || async {
+            let answer = again(&house, &ann, "once").await;
+            assert!(matches!(answer.status, 200 | 409), "{}", answer.text());
+            (answer.status == 200).then_some(())
+        })
+        .await;
+
+        house.wait_for_money(&ann, 90, 10).await;
+        house.close().await;
+    }
+
     async fn twenty_at_once_are_charged_once(db: TestDb) {
         let house = House::open(db).await;
         house.model("m", fixed(10), Reply::text("ok")).await;

@@ -35,7 +35,8 @@ const SESSION: &str = "SET enable_seqscan = off; SET enable_hashjoin = off;
     SET enable_mergejoin = off; SET jit = off; SET plan_cache_mode = force_generic_plan;
     SET synchronous_commit = on";
 
-const LOCK_USERS: &str = "SELECT id, username, quota, status = 1 AND deleted_at IS NULL
+const LOCK_USERS: &str = "SELECT id, username, quota, status = 1 AND deleted_at IS NULL,
+           txid_current()
     FROM users WHERE id = ANY($1::bigint[]) FOR NO KEY UPDATE SKIP LOCKED";
 const LOCK_KEYS: &str = "SELECT id, remain_quota, unlimited_quota
     FROM tokens WHERE id = ANY($1::bigint[]) FOR NO KEY UPDATE SKIP LOCKED";
@@ -95,7 +96,6 @@ type Ids<'a> = [&'a (dyn ToSql + Sync); 1];
 /// Statements prepared once a connection. Flights rely on it: a statement that had to be prepared
 /// first would be sent behind its `COMMIT`.
 struct Statements {
-    transaction_id: Statement,
     lock_users: Statement,
     lock_keys: Statement,
     lock_holds: Statement,
@@ -172,7 +172,7 @@ impl Lane {
                 self.conclude(batch, decided).await;
             }
             Err(Failure::Unknown { decided, transaction_id, error }) => {
-                if self.was_committed(transaction_id).await {
+                if transaction_id != 0 && self.was_committed(transaction_id).await {
                     self.conclude(batch, decided).await;
                 } else {
                     self.fail(batch, &error);
@@ -306,14 +306,15 @@ impl Session {
         let (user_ids, key_ids, hold_ids): (Ids<'_>, Ids<'_>, Ids<'_>) =
             ([&users], [&keys], [&holds]);
         // Sent in this order, answered in one round trip: the futures are polled in order.
-        let (_, id, accounts, limits, held) = try_join!(
+        let (_, accounts, limits, held) = try_join!(
             client.batch_execute("BEGIN"),
-            client.query_one(&statements.transaction_id, &[]),
             client.query(&statements.lock_users, &user_ids),
             some(!keys.is_empty(), client.query(&statements.lock_keys, &key_ids)),
             some(!holds.is_empty(), client.query(&statements.lock_holds, &hold_ids)),
         )?;
         let mut rows = Rows::default();
+        // Where no account could be locked, nothing will be written.
+        let transaction_id = accounts.first().map_or(0, |row| row.get(4));
         for row in accounts {
             let account = Account {
                 username: row.get::<_, &str>(1).into(),
@@ -331,7 +332,7 @@ impl Session {
                 rows.holds.insert(HoldId(row.get(0)), hold);
             }
         }
-        Ok((rows, id.get(0)))
+        Ok((rows, transaction_id))
     }
 
     /// The second flight: write, and commit.
@@ -544,7 +545,6 @@ impl Session {
 impl Statements {
     async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
         Ok(Self {
-            transaction_id: client.prepare("SELECT txid_current()").await?,
             lock_users: client.prepare(LOCK_USERS).await?,
             lock_keys: client.prepare(LOCK_KEYS).await?,
             lock_holds: client.prepare(LOCK_HOLDS).await?,

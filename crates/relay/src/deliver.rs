@@ -6,7 +6,7 @@ use crate::carry::Tie;
 use crate::deal::Deal;
 use crate::faults;
 use crate::flow::{Source, Stake};
-use crate::idempotency::Tee;
+use crate::idempotency::{IDEMPOTENT_REPLAYED, Tee};
 use crate::memory::Share;
 use crate::record::Record;
 use crate::reply::{Collected, collect, collects, length_of, read};
@@ -55,6 +55,10 @@ pub(crate) async fn deliver(
     let mut head = Response::new(());
     *head.status_mut() = mapped(reply.status, &prepared.channel.status_code_mapping);
     *head.headers_mut() = upstream::headers::forward_reply_headers(&reply.headers);
+    // What only we can know, nobody says in our place.
+    for ours in [X_NEWAPI_QUOTA, IDEMPOTENT_REPLAYED] {
+        head.headers_mut().remove(ours);
+    }
     let left = length_of(&reply.headers);
 
     if !reply.status.is_success() {

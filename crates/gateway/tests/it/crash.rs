@@ -1,4 +1,5 @@
-//! `kill -9` and restarts at any moment: no delivered call is free, nobody pays for what was not done.
+//! `kill -9` and restarts at any moment: no delivered call is free, nobody pays for what was not
+//! done.
 //!
 //! `STORM_ROUNDS` makes it longer: `STORM_ROUNDS=100 cargo xtask pg -- cargo test -p gateway
 //! --test it crash`.

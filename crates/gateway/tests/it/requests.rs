@@ -163,6 +163,28 @@ on_sqlite! {
         house.close().await;
     }
 
+    async fn a_refusal_is_heard_by_those_who_send_first_and_listen_later(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("dear", fixed(5_000), Reply::text("ok")).await;
+        let ann = house.payer(100).await;
+        let body = vec![b'x'; 1 << 20];
+        for (path, key, status) in [
+            ("/pass/dear", ann.key.as_str(), 402), ("/pass/dear", "sk-unknown", 401),
+            ("/pass/a/../b", &ann.key, 400), ("/pass/none", &ann.key, 503),
+            ("/elsewhere", &ann.key, 404), ("/v1/chat/completions", &ann.key, 400),
+        ] {
+            for _ in 0..5 {
+                let mut raw = house.server.raw().await;
+                raw.send(head(path, key, &format!("Content-Length: {}", body.len()))).await;
+                raw.send(&body).await;
+                let answer = raw.read_answer().await;
+                let answer = answer.unwrap_or_else(|| panic!("{path}: cut before {status}"));
+                assert_eq!(answer.status, status, "{path}");
+            }
+        }
+        house.close().await;
+    }
+
     async fn expect_continue_is_answered(db: TestDb) {
         let house = House::open(db).await;
         house.model("m", fixed(30), Reply::text("ok")).await;

@@ -258,4 +258,59 @@ on_sqlite! {
         assert_eq!(house.upstream.connections(), 1, "connections to the upstream are kept");
         house.close().await;
     }
+
+    async fn an_upstream_does_not_speak_for_us(db: TestDb) {
+        let house = House::open(db).await;
+        let forge = |reply: Reply| {
+            reply
+                .header("X-Request-Id", "theirs")
+                .header("X-Newapi-Quota", "0")
+                .header("Idempotent-Replayed", "true")
+        };
+        house.model("m", fixed(7), forge(Reply::text("ok"))).await;
+        house.model("s", json!({"ratio": 1}), forge(Reply::openai_stream(&["a"], 1, 1))).await;
+        house.model("free", json!(null), forge(Reply::text("ok"))).await;
+        house.model("fails", fixed(7), forge(Reply::text("no").status(500))).await;
+        let ann = house.payer(100).await;
+
+        for (model, status, quota) in
+            [("m", 200, Some("7")), ("s", 200, None), ("free", 200, None), ("fails", 500, None)]
+        {
+            let call = house.server.call("POST", &format!("/pass/{model}")).key(&ann.key);
+            let answer = call.header("X-Request-Id", "ours").send().await.expect(status);
+            let all = |name: &str| -> Vec<String> {
+                let values = answer.headers.get_all(name).iter();
+                values.map(|value| value.to_str().unwrap().to_owned()).collect()
+            };
+            assert_eq!(all("X-Request-Id"), ["ours"], "{model}");
+            assert_eq!(all("X-Newapi-Quota"), quota.into_iter().collect::<Vec<_>>(), "{model}");
+            assert!(all("Idempotent-Replayed").is_empty(), "{model}");
+        }
+        house.close().await;
+    }
+
+    async fn priced_replies_are_asked_for_in_what_can_be_read(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("used", json!({"ratio": 1}), Reply::result(1, 2)).await;
+        house.model("free", json!(null), Reply::text("ok")).await;
+        let odd = Reply::result(1, 2).header("Content-Encoding", "br");
+        house.model("odd", json!({"ratio": 1}), odd).await;
+        let ann = house.payer(100).await;
+        let pay = |model: &str| {
+            let call = house.server.call("POST", &format!("/pass/{model}")).key(&ann.key);
+            call.header("Accept-Encoding", "br, zstd").send()
+        };
+
+        pay("free").await.expect(200);
+        pay("used").await.expect(200);
+        pay("odd").await.expect_error(502, "UPSTREAM_RESPONSE");
+
+        let requests = house.upstream.requests().await;
+        let asked: Vec<_> = requests.iter().map(|one| one.header("Accept-Encoding")).collect();
+        assert_eq!(asked[0].as_deref(), Some("br, zstd"));
+        let readable = asked[1].clone().unwrap_or_default();
+        assert!(!readable.contains("br") && !readable.contains("zstd"), "{readable}");
+        assert_eq!(house.money(&ann).await.used, 3);
+        house.close().await;
+    }
 }

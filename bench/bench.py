@@ -12,8 +12,8 @@ from statistics import median
 
 import streams
 from harness import CORES, HERE, MIB, Quiet, Wrk, measure, say, spread
-from targets import (BY_USE, CHAT, CLIENT_KEY, ESTIMATED, FIXED, FREE, NEWAPI, UPSTREAM_KEY,
-                     Newapi, Target, make_database, start_hyper, start_nginx, start_stub)
+from targets import (BY_USE, CHAT, CLIENT_KEY, ESTIMATED, FIXED, FREE, UPSTREAM_KEY, Newapi,
+                     Target, make_database, start_hyper, start_nginx, start_stub)
 
 SIZES = {  # rounds, seconds, connections, patience for a quiet machine (s), tries
     "smoke": dict(rounds=1, seconds=1, connections=[32], patience=0, tries=1, accounts=20),
@@ -29,12 +29,13 @@ NOISE_LIMIT = 10  # per cent of the machine that others may use during a measure
 class Bench:
     """One run: its directory, what is running, the tables so far, and the goals."""
 
-    def __init__(self, size, newapi, databases):
-        self.size, self.newapi, self.databases = SIZES[size], newapi, databases
+    def __init__(self, size, databases, patience):
+        self.size, self.databases = SIZES[size], databases
         self.out = HERE / "results" / datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
         self.out.mkdir(parents=True)
         self.running, self.text, self.goals = [], [], []
-        self.quiet = Quiet(NOISE_LIMIT, self.size["patience"], self.size["tries"])
+        patience = self.size["patience"] if patience is None else patience
+        self.quiet = Quiet(NOISE_LIMIT, patience, self.size["tries"])
 
     def keep(self, server):
         self.running.append(server)
@@ -353,6 +354,8 @@ def main():
     reader.add_argument("size", nargs="?", choices=SIZES, default="quick")
     reader.add_argument("--only", action="append", choices=[*PARTS, "yardsticks"],
                         help="this part only; may be given several times")
+    reader.add_argument("--patience", type=int, metavar="SECONDS",
+                        help="how long to wait, in all, for others to leave the machine alone")
     reader.add_argument("--database", action="append", choices=["sqlite", "postgres"])
     chosen = reader.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -360,7 +363,7 @@ def main():
     databases = chosen.database or ["sqlite", "postgres"]
     if "PGPORT" not in os.environ and "postgres" in databases:
         sys.exit("bench: no PostgreSQL: use bench/run.sh, or --database sqlite")
-    bench = Bench(chosen.size, NEWAPI, databases)
+    bench = Bench(chosen.size, databases, chosen.patience)
     bench.stub = start_stub(bench.out)
     bench.line(f"{chosen.size} run of {datetime.now(timezone.utc):%F %H:%M} UTC, {CORES} cores, "
                f"Linux {platform.release()}; {bench.size['rounds']} rounds of "

@@ -1,7 +1,7 @@
 //! The end of every request: metrics and one log line, on whatever path it ended.
 
 use crate::Relay;
-use domain::{ChannelId, Fault, Quota, UserId};
+use domain::{ChannelId, Fault, FaultKind, Quota, UserId};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -95,7 +95,8 @@ impl Record {
         let shown = web::show(fault.kind);
         let cause = fault.cause_chain();
         let error = if cause.is_empty() { fault.en.clone() } else { cause };
-        let ours = shown.status.is_server_error();
+        // A model that no channel serves is nearly always a client's typo.
+        let ours = shown.status.is_server_error() && fault.kind != FaultKind::NoChannel;
         self.outcome = Outcome::Failed { code: shown.code, error, ours };
     }
 

@@ -252,10 +252,7 @@ impl Lanes {
         match sqlite::run_batch(connection, &ops, self.clock.now()) {
             Ok(decided) => {
                 self.metrics.committed(batch.len(), started.elapsed());
-                for (job, decided) in batch.into_iter().zip(decided) {
-                    // Nothing is ever locked row by row here: what is missing is gone.
-                    self.conclude(job, decided, |_| false);
-                }
+                self.answer_batch(batch, decided);
             }
             Err(error) if batch.len() == 1 => {
                 let error = StoreError::from(error);
@@ -266,6 +263,18 @@ impl Lanes {
             // One bad member never fails its neighbours.
             Err(_) => batch.into_iter().for_each(|job| self.run_sqlite(connection, vec![job])),
         }
+    }
+
+    /// Answers a durable batch from within the runtime: that is one wake-up from outside instead of
+    /// one an operation, and the writer's thread goes on with the next batch.
+    fn answer_batch(self: &Arc<Self>, batch: Vec<Job>, decided: Vec<Decided>) {
+        let lanes = self.clone();
+        self.runtime.spawn(async move {
+            for (job, decided) in batch.into_iter().zip(decided) {
+                // Nothing is ever locked row by row here: what is missing is gone.
+                lanes.conclude(job, decided, |_| false);
+            }
+        });
     }
 
     /// Leaves out what nobody waits for any more.

@@ -21,39 +21,12 @@ pub async fn register(
     db.execute(sql, &params).await.map(drop)
 }
 
-/// Renews a lease. `false`: the others have given this node up, it must register again.
-///
-/// # Errors
-/// What the database says.
-pub async fn heartbeat(db: &Db, node: NodeId, lease_until: UnixMs) -> Result<bool, StoreError> {
-    let sql = "UPDATE nodes SET lease_until = $2 WHERE id = $1";
-    db.execute(sql, &[Value::from(node), Value::from(lease_until)]).await.map(|rows| rows == 1)
-}
-
-/// Says goodbye: this node works on nothing any more.
-///
-/// # Errors
-/// What the database says.
-pub async fn forget(db: &Db, node: NodeId) -> Result<(), StoreError> {
-    db.execute("DELETE FROM nodes WHERE id = $1", &[Value::from(node)]).await.map(drop)
-}
-
 /// Nodes whose lease has lapsed.
 ///
 /// # Errors
 /// What the database says.
 pub async fn lapsed(db: &Db, now: UnixMs) -> Result<Vec<NodeId>, StoreError> {
     let sql = "SELECT id FROM nodes WHERE lease_until <= $1 ORDER BY lease_until";
-    let rows = db.read(sql, &[Value::from(now)]).await?;
-    rows.iter().map(|row| row.get("id")).collect()
-}
-
-/// Nodes whose lease runs.
-///
-/// # Errors
-/// What the database says.
-pub async fn alive(db: &Db, now: UnixMs) -> Result<Vec<NodeId>, StoreError> {
-    let sql = "SELECT id FROM nodes WHERE lease_until > $1 ORDER BY started_at";
     let rows = db.read(sql, &[Value::from(now)]).await?;
     rows.iter().map(|row| row.get("id")).collect()
 }

@@ -5,15 +5,17 @@
 //! the table, each slice added up in the transaction that deletes it.
 
 use domain::UnixMs;
-use store::{Db, Engine, Row, Statement, StoreError, Value};
+use store::{Db, Engine, Row, Statement, StoreError, Value, idempotency};
 
 const DAY_MS: i64 = 86_400_000;
 /// Lines of one slice on SQLite: a commit of a few milliseconds, so that calls go on between.
 const SLICE_LINES: i64 = 5_000;
+/// Kept replies forgotten in one commit.
+const FORGOTTEN_AT_ONCE: u32 = 1_000;
 
 /// Lets go of what is older than `keep_days`; 0 keeps everything.
 pub(super) async fn run(db: &Db, now: UnixMs, keep_days: i64) -> Result<(), StoreError> {
-    db.execute("DELETE FROM idempotency WHERE expires_at < $1", &[Value::Time(now)]).await?;
+    while idempotency::purge_expired(db, now, FORGOTTEN_AT_ONCE).await? > 0 {}
     if keep_days <= 0 {
         return Ok(());
     }

@@ -135,8 +135,7 @@ on_both_databases! {
             }
         }
         let root = found.unwrap_or_else(|| panic!("no access token in {text:?}"));
-        let printed = server.log_lines().join("\n");
-        assert!(printed.contains(&root), "{printed}");
+        server.wait_for_log(&["access token", &root]).await;
 
         server.restart().await;
         assert_eq!(server.log_lines().join("\n").matches(&root).count(), 1, "only once");

@@ -3,11 +3,11 @@
 use crate::idempotency::IDEMPOTENCY_KEY;
 use crate::inflate::{inflate, is_compressed};
 use crate::inlet::Inlet;
-use crate::prepared::Prepared;
 use crate::{RelayConfig, faults};
 use bytes::Bytes;
 use domain::{Fault, ModelName};
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
+use egress::Prepared;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use std::sync::Arc;
 use store::{Channel, Precharge};
@@ -128,12 +128,7 @@ fn content_type(headers: &HeaderMap) -> &str {
 impl Call {
     /// What the upstream calls the model.
     fn mapped<'a>(&'a self, channel: &'a Channel) -> Result<&'a str, Fault> {
-        let Some(mapped) = channel.model_mapping.get(self.model.as_str()) else {
-            return Ok(self.model.as_str());
-        };
-        // Written by an operator, perhaps with plain SQL: it must still not climb.
-        ModelName::parse(mapped).map_err(|e| faults::bad_channel().caused_by(e))?;
-        Ok(mapped)
+        egress::mapped(channel, self.model.as_str())
     }
 
     /// Whether a channel is asked for an estimate first, where the price is by use.
@@ -168,10 +163,7 @@ impl Call {
         let channel = &*prepared.channel;
         let mut headers =
             upstream::headers::forward_request_headers(&self.headers, &prepared.user_token_header);
-        headers.insert(prepared.user_token_header.clone(), self.key.clone());
-        if let Some(authorization) = &prepared.authorization {
-            headers.insert(AUTHORIZATION, authorization.clone());
-        }
+        prepared.authorize(&mut headers, self.key.clone());
         if let Ok(id) = HeaderValue::from_str(&self.request_id) {
             headers.insert(web::X_REQUEST_ID, id);
         }

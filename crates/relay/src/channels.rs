@@ -2,10 +2,10 @@
 
 use crate::breaker::{Breaker, Entry, Health};
 use crate::choose::{Candidate, choose};
-use crate::prepared::Prepared;
 use crate::{BreakerConfig, BreakerState, RelayConfig};
 use arc_swap::ArcSwapOption;
 use domain::{ChannelId, Fault};
+use egress::Prepared;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use std::collections::HashMap;
@@ -177,7 +177,7 @@ impl Attempt {
         if let Some(prepared) = last.filter(|last| Arc::ptr_eq(&last.channel, channel)) {
             return Ok(prepared);
         }
-        let prepared = Arc::new(Prepared::read(channel, config)?);
+        let prepared = Arc::new(Prepared::read(channel, &config.egress())?);
         self.known.prepared.store(Some(Arc::clone(&prepared)));
         Ok(prepared)
     }

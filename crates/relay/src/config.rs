@@ -2,9 +2,11 @@
 
 use crate::BreakerConfig;
 use domain::NodeId;
+use egress::EgressConfig;
 use http::HeaderName;
 use std::sync::Arc;
 use store::Channel;
+use upstream::Deadlines;
 use web::TrustedProxies;
 
 /// Bodies up to this size are collected without asking anybody: requests so that they can be sent
@@ -89,10 +91,16 @@ impl RelayConfig {
         }
     }
 
-    /// How long a whole call may take on a channel with this time to its first byte. A channel
-    /// that is given more than usual is given the time to answer, too.
-    pub(crate) fn total_ms(&self, first_byte_ms: u64) -> u64 {
-        self.total_ms.max(first_byte_ms)
+    /// What channels are called by, where they say nothing themselves.
+    #[must_use]
+    pub fn egress(&self) -> EgressConfig {
+        let deadlines = Deadlines {
+            connect_ms: self.connect_ms,
+            first_byte_ms: self.first_byte_ms,
+            idle_ms: self.idle_ms,
+            total_ms: self.total_ms,
+        };
+        EgressConfig { user_token_header: self.user_token_header.clone(), deadlines }
     }
 
     /// How long money stays aside when nobody knows how its call ended: what an estimate and the

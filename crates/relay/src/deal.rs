@@ -64,6 +64,7 @@ impl Deal {
             amount,
             price: Arc::clone(&price),
             deadline_at: now.plus_ms(relay.config.hold_ms(candidates)),
+            task: None,
         };
         let held = relay.ledger.hold(request).await;
         let hold = held.map_err(|e| not_held(relay, record, e))?;
@@ -130,6 +131,7 @@ impl Deal {
                     use_time_ms: record.elapsed_ms(),
                     note,
                     reply: None,
+                    task: None,
                 };
                 self.settle(relay, record, settlement, tee).await
             }
@@ -196,6 +198,7 @@ impl Deal {
             channel_id: record.channel_id,
             use_time_ms: record.elapsed_ms(),
             forget_reply: ticket.map(|ticket| (ticket.user_id, ticket.key_hash)),
+            task: None,
         };
         let limit = Duration::from_millis(relay.config.settle_wait_ms);
         let releasing = relay.ledger.release(&mut hold, release);

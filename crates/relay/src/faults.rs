@@ -101,11 +101,6 @@ pub(crate) fn unpriced() -> Fault {
     Fault::new(FaultKind::Config, "该模型尚未设置价格", "this model has no price")
 }
 
-pub(crate) fn bad_channel() -> Fault {
-    let (zh, en) = ("渠道配置有误", "the channel is misconfigured");
-    Fault::new(FaultKind::Config, zh, en)
-}
-
 pub(crate) fn upstream_failed() -> Fault {
     let (zh, en) = ("上游服务不可用", "the upstream could not be reached or broke off");
     Fault::new(FaultKind::Upstream, zh, en)

@@ -24,7 +24,6 @@ mod limits;
 mod memory;
 mod metrics;
 mod models;
-mod prepared;
 mod record;
 mod reply;
 mod route;

@@ -12,7 +12,7 @@ use super::Finding;
 const TIERS: &[&[&str]] = &[
     &["domain"],
     &["store", "upstream", "web"],
-    &["ledger"],
+    &["ledger", "egress"],
     &["relay", "tasks", "admin"],
     &["gateway"],
 ];

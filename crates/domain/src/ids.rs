@@ -54,3 +54,22 @@ uuid_id!(
     /// One run of one newapi process. A restart is a new node.
     NodeId
 );
+uuid_id!(
+    /// A task. That of a paid one is its hold's, too: the money and the work are one thing. What
+    /// the upstream calls the task is a text of the upstream's own.
+    TaskUid
+);
+
+impl From<HoldId> for TaskUid {
+    fn from(hold: HoldId) -> Self {
+        Self(hold.0)
+    }
+}
+
+impl TaskUid {
+    /// The hold of a paid task.
+    #[must_use]
+    pub const fn hold(self) -> HoldId {
+        HoldId(self.0)
+    }
+}

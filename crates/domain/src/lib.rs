@@ -9,13 +9,15 @@ mod model;
 mod price;
 mod quota;
 mod ratio;
+mod task;
 mod usage;
 
 pub use clock::{Clock, UnixMs};
 pub use fault::{Fault, FaultKind};
-pub use ids::{ChannelId, HoldId, KeyId, NodeId, UserId};
-pub use model::{ModelName, ModelNameError};
+pub use ids::{ChannelId, HoldId, KeyId, NodeId, TaskUid, UserId};
+pub use model::{ModelName, ModelNameError, submission_of, task_base};
 pub use price::{FrozenPrice, PriceError, PriceRow, Pricing, Rule, UseRatios};
 pub use quota::Quota;
 pub use ratio::{Ratio, RatioError};
+pub use task::{StatusWords, TaskStatus, task_status};
 pub use usage::{Usage, UsageError, UsageReport};

@@ -66,6 +66,18 @@ impl ModelName {
     }
 }
 
+/// What an asynchronous model is called without `/submit`: the part that addresses its tasks.
+#[must_use]
+pub fn task_base(model: &str) -> &str {
+    model.strip_suffix(SUBMIT_SUFFIX).unwrap_or(model)
+}
+
+/// The model whose tasks `base` addresses.
+#[must_use]
+pub fn submission_of(base: &str) -> String {
+    format!("{base}{SUBMIT_SUFFIX}")
+}
+
 impl fmt::Display for ModelName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -1,6 +1,8 @@
 //! What the operator's signals ask for.
 
 use crate::logging::Lines;
+use std::sync::Arc;
+use tasks::Tasks;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +20,7 @@ pub async fn stop_requested() {
 }
 
 /// Follows the signals that ask for something else than stopping, until `end`.
-pub async fn follow(lines: Option<Lines>, end: CancellationToken) {
+pub async fn follow(lines: Option<Lines>, tasks: Arc<Tasks>, end: CancellationToken) {
     let (Ok(mut hangup), Ok(mut poll)) =
         (on(SignalKind::hangup()), on(SignalKind::user_defined1()))
     else {
@@ -33,8 +35,10 @@ pub async fn follow(lines: Option<Lines>, end: CancellationToken) {
                 }
                 tracing::info!(target: "custompass", event = "log_reopened");
             }
-            // There is nothing to poll yet. Handled all the same: unhandled, it ends the process.
-            _ = poll.recv() => tracing::info!(target: "custompass", event = "poll_requested"),
+            _ = poll.recv() => {
+                tracing::info!(target: "custompass", event = "poll_requested");
+                tasks.poll_now();
+            }
         }
     }
 }

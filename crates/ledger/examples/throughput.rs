@@ -114,6 +114,7 @@ async fn paid_call(ledger: &Ledger, user_id: UserId) {
         amount: Quota(100),
         price: price(),
         deadline_at: now().plus_ms(60_000),
+        task: None,
     };
     let mut hold = ledger.hold(request).await.unwrap();
     let settlement = Settlement { charge: Quota(100), ..Settlement::default() };

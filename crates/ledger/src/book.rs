@@ -8,7 +8,9 @@ use crate::error::LedgerError;
 use crate::journal::{Entry, EntryKind};
 use crate::op::{
     Closed, EndState, HoldRef, HoldRequest, KeptReply, Movement, Op, Outcome, Release, Settlement,
+    Taken, TaskEnd,
 };
+use crate::task_rows::{EndedTask, NewTask, TaskRecord, WithQuota};
 use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, UnixMs, UserId};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -148,9 +150,19 @@ pub(crate) struct Changes {
     pub entries: Vec<Entry>,
     pub kept_replies: Vec<KeptReply>,
     pub forgotten_replies: Vec<(UserId, String)>,
+    pub new_tasks: Vec<WithQuota<NewTask>>,
+    pub recorded_tasks: Vec<WithQuota<TaskRecord>>,
+    pub ended_tasks: Vec<WithQuota<EndedTask>>,
 }
 
 impl Changes {
+    /// Whether the batch has anything to say about tasks. Most have not.
+    pub fn tells_of_tasks(&self) -> bool {
+        !self.new_tasks.is_empty()
+            || !self.recorded_tasks.is_empty()
+            || !self.ended_tasks.is_empty()
+    }
+
     /// Holds made in this batch, each as it stands at its end.
     pub fn inserted(&self) -> impl Iterator<Item = (&NewHold, &HoldRow)> {
         self.new_holds.iter().filter_map(|new| Some((new, self.holds.get(&new.request.hold_id)?)))
@@ -193,6 +205,7 @@ impl Book {
         match op {
             Op::Hold(request, node) => self.hold(request, *node),
             Op::Grow(hold, to) => self.grow(*hold, *to),
+            Op::Record(hold, taken) => self.record(*hold, taken),
             Op::Settle(hold, settlement) => self.settle(*hold, settlement),
             Op::Release(hold, release) => self.give_back(*hold, EndState::Released, Some(release)),
             Op::Expire(hold) => self.give_back(*hold, EndState::Expired, None),
@@ -237,6 +250,10 @@ impl Book {
             Slot::Vacant(slot) => slot.insert(row),
         };
         self.changes.new_holds.push(NewHold { request: request.clone(), node });
+        if let Some(task) = &request.task {
+            let told = NewTask::clone(task);
+            self.changes.new_tasks.push(WithQuota { told, quota: request.amount });
+        }
         self.take(request.hold_id, request.amount);
         Ok(Outcome::Held { key_limited: key_amount.is_some() })
     }
@@ -256,6 +273,32 @@ impl Book {
         }
         self.take(hold.hold_id, more);
         Ok(Outcome::Grown(more))
+    }
+
+    /// The upstream has taken the task: from here on the hold is the task's. What it should hold
+    /// beyond that is held if the money is there; the work is under way either way.
+    fn record(&mut self, hold: HoldRef, taken: &Taken) -> Verdict {
+        let row = self.open_hold(hold)?;
+        let HoldState::Held = row.state else { return Err(LedgerError::WrongState.into()) };
+        let held = row.amount;
+        match taken.hold.map(|to| self.grow(hold, to)).transpose() {
+            Ok(_) | Err(Refusal::No(LedgerError::InsufficientQuota { .. })) => {}
+            Err(refusal) => return Err(refusal),
+        }
+        let quota = self.open_hold(hold)?.amount;
+        if let Some(row) = self.rows.holds.get_mut(&hold.hold_id) {
+            row.channel_id = Some(taken.task.channel_id);
+        }
+        self.touch(hold.hold_id);
+        self.changes.recorded_tasks.push(WithQuota { told: taken.task.clone(), quota });
+        self.changes.kept_replies.extend(taken.reply.clone());
+        Ok(Outcome::Grown(Quota(quota.0 - held.0)))
+    }
+
+    fn end_task(&mut self, hold: HoldRef, end: Option<&TaskEnd>, quota: Quota) {
+        let Some(end) = end.cloned() else { return };
+        let told = EndedTask { uid: hold.hold_id.into(), end };
+        self.changes.ended_tasks.push(WithQuota { told, quota });
     }
 
     /// Moves `amount` from balance and key limit into the hold. The checks are behind us.
@@ -315,6 +358,7 @@ impl Book {
         }
         self.touch(hold.hold_id);
         self.changes.kept_replies.extend(settlement.reply.clone());
+        self.end_task(hold, settlement.task.as_deref(), charge);
         Ok(Outcome::Closed(Closed {
             state: EndState::Settled,
             charged: charge,
@@ -349,6 +393,7 @@ impl Book {
         entry.use_time_ms = release.map_or(0, |r| r.use_time_ms);
         self.touch(hold.hold_id);
         self.changes.forgotten_replies.extend(release.and_then(|r| r.forget_reply.clone()));
+        self.end_task(hold, release.and_then(|r| r.task.as_deref()), Quota::ZERO);
         Ok(Outcome::Closed(Closed {
             state: end,
             charged: Quota::ZERO,

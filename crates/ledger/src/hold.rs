@@ -1,7 +1,7 @@
 //! The receipt for a hold.
 
 use crate::lane::{Job, Lanes};
-use crate::op::{HoldRef, HoldRequest, Op, Release};
+use crate::op::{HoldRef, HoldRequest, Op, Release, TaskEnd};
 use domain::{HoldId, Quota, UserId};
 use std::fmt;
 use std::sync::Arc;
@@ -10,13 +10,16 @@ use std::sync::Arc;
 ///
 /// A `Hold` that is dropped before it was ended doesn't leak: while nothing was sent upstream it is
 /// given back at once; after [`Hold::mark_sent`] nobody knows how the call ended, so it is left to
-/// the sweeper, which gives it back at its deadline and says `unknown_outcome`.
+/// the sweeper, which gives it back at its deadline and says `unknown_outcome`. A task that was
+/// made with it ends as failed.
 pub struct Hold {
     lanes: Arc<Lanes>,
     pub(crate) place: HoldRef,
     pub(crate) amount: Quota,
     sent: bool,
     ended: bool,
+    /// A task was made with it: no sweeper ends it.
+    for_task: bool,
 }
 
 impl Hold {
@@ -31,6 +34,7 @@ impl Hold {
             amount: request.amount,
             sent: false,
             ended: false,
+            for_task: request.task.is_some(),
         }
     }
 
@@ -68,10 +72,12 @@ impl Drop for Hold {
         if self.ended {
             return;
         }
-        let op = if self.sent {
+        let reason = if self.sent { "unknown_outcome" } else { "not_sent" };
+        let task = self.for_task.then(|| Box::new(TaskEnd::failed(reason)));
+        let op = if self.sent && task.is_none() {
             Op::Abandon(self.place)
         } else {
-            Op::Release(self.place, Release { reason: "not_sent", ..Release::default() })
+            Op::Release(self.place, Release { reason, task, ..Release::default() })
         };
         self.lanes.submit(Job::new(op, None));
     }

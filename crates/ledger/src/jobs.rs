@@ -157,7 +157,7 @@ impl Lease {
 async fn sweep(ledger: &Ledger) -> Result<(), StoreError> {
     let (db, now) = (ledger.db(), ledger.clock().now());
     let orphans = "SELECT id, user_id, key_id, key_amount FROM holds
-        WHERE state = 'held' AND node_id IS NULL AND deadline_at < $1
+        WHERE state = 'held' AND NOT for_task AND node_id IS NULL AND deadline_at < $1
         ORDER BY deadline_at LIMIT 500";
     expire_all(ledger, orphans, &[Value::Time(now)]).await?;
     // One process serves an SQLite file, so there all other nodes are dead for certain.
@@ -177,10 +177,10 @@ async fn sweep(ledger: &Ledger) -> Result<(), StoreError> {
 /// Gives back what a dead node held; its row goes once nothing is left.
 async fn bury(ledger: &Ledger, node: NodeId, now: UnixMs) -> Result<(), StoreError> {
     let left = "SELECT id, user_id, key_id, key_amount FROM holds
-        WHERE state = 'held' AND node_id = $1 LIMIT 500";
+        WHERE state = 'held' AND NOT for_task AND node_id = $1 LIMIT 500";
     expire_all(ledger, left, &[Value::Uuid(node.0)]).await?;
     let forget = "DELETE FROM nodes WHERE id = $1 AND lease_until < $2 AND NOT EXISTS
-        (SELECT 1 FROM holds WHERE state = 'held' AND node_id = $1)";
+        (SELECT 1 FROM holds WHERE state = 'held' AND NOT for_task AND node_id = $1)";
     ledger.db().execute(forget, &[Value::Uuid(node.0), Value::Time(now)]).await?;
     Ok(())
 }

@@ -12,12 +12,13 @@ use crate::ledger::LedgerConfig;
 use crate::metrics::Metrics;
 use crate::op::{Closed, Op, Outcome};
 use crate::sqlite;
+use crate::task_rows::TaskSql;
 use domain::{Clock, Quota, UserId};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use store::{Db, StoreError};
+use store::{Db, Engine, StoreError};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 /// First pause before a locked row is tried again. Another node's commit takes about this long.
@@ -30,6 +31,7 @@ pub(crate) enum Answer {
     Held(Hold),
     Done,
     Closed(Closed),
+    Grown(Quota),
     Balance(Quota),
 }
 
@@ -108,6 +110,8 @@ pub(crate) struct Lanes {
     pub config: LedgerConfig,
     pub clock: Clock,
     pub metrics: Metrics,
+    /// How this engine is told of tasks.
+    pub tasks: TaskSql,
     runtime: tokio::runtime::Handle,
 }
 
@@ -147,8 +151,13 @@ impl Lanes {
     }
 
     fn new(queue: Queue, config: LedgerConfig, clock: Clock) -> Arc<Self> {
+        let engine = match &queue {
+            Queue::Postgres(_) => Engine::Postgres,
+            Queue::Sqlite { .. } => Engine::Sqlite,
+        };
         Arc::new(Self {
             queue,
+            tasks: TaskSql::of(engine),
             pending: AtomicUsize::new(0),
             idle: Notify::new(),
             config,
@@ -249,7 +258,7 @@ impl Lanes {
         }
         let ops: Vec<&Op> = batch.iter().map(|job| &job.op).collect();
         let started = Instant::now();
-        match sqlite::run_batch(connection, &ops, self.clock.now()) {
+        match sqlite::run_batch(connection, &ops, &self.tasks, self.clock.now()) {
             Ok(decided) => {
                 self.metrics.committed(batch.len(), started.elapsed());
                 self.answer_batch(batch, decided);
@@ -302,7 +311,8 @@ impl Lanes {
                     }
                     (Outcome::Closed(closed), _) => Answer::Closed(closed),
                     (Outcome::Balance(balance), _) => Answer::Balance(balance),
-                    (Outcome::Done | Outcome::Grown(_) | Outcome::Held { .. }, _) => Answer::Done,
+                    (Outcome::Grown(more), _) => Answer::Grown(more),
+                    (Outcome::Done | Outcome::Held { .. }, _) => Answer::Done,
                 };
                 job.answer(Ok(answer));
             }

@@ -7,6 +7,7 @@ use crate::lane::{Answer, Job, Lanes};
 use crate::metrics::Metrics;
 use crate::op::{Closed, HoldRef, HoldRequest, Movement, Op, Release, Settlement};
 use crate::postgres;
+use crate::task_rows::TaskSql;
 use domain::{Clock, HoldId, KeyId, NodeId, Quota, UserId};
 use std::sync::Arc;
 use store::{Db, Engine};
@@ -124,6 +125,10 @@ impl Ledger {
         &self.lanes.config.jobs
     }
 
+    pub(crate) fn task_sql(&self) -> &TaskSql {
+        &self.lanes.tasks
+    }
+
     pub(crate) fn lease(&self) -> &Lease {
         &self.lease
     }
@@ -215,10 +220,7 @@ impl Ledger {
         user_id: UserId,
         limited_key: Option<KeyId>,
     ) -> Result<Closed, LedgerError> {
-        match self.carry_out(Op::Expire(HoldRef { hold_id, user_id, limited_key })).await? {
-            Answer::Closed(closed) => Ok(closed),
-            _ => Err(LedgerError::WrongState),
-        }
+        self.closed(Op::Expire(HoldRef { hold_id, user_id, limited_key })).await
     }
 
     /// Waits until everything queued is durable.
@@ -236,6 +238,10 @@ impl Ledger {
     async fn end(&self, hold: &mut Hold, op: Op) -> Result<Closed, LedgerError> {
         // From here on the lane carries it out, whatever becomes of the caller.
         hold.mark_ended();
+        self.closed(op).await
+    }
+
+    pub(crate) async fn closed(&self, op: Op) -> Result<Closed, LedgerError> {
         match self.carry_out(op).await? {
             Answer::Closed(closed) => Ok(closed),
             _ => Err(LedgerError::WrongState),
@@ -249,7 +255,7 @@ impl Ledger {
         }
     }
 
-    async fn carry_out(&self, op: Op) -> Result<Answer, LedgerError> {
+    pub(crate) async fn carry_out(&self, op: Op) -> Result<Answer, LedgerError> {
         let (reply, answer) = oneshot::channel();
         self.lanes.submit(Job::new(op, Some(reply)));
         answer.await.map_err(|_| LedgerError::Stopped)?

@@ -22,6 +22,8 @@ mod model_tests;
 mod op;
 mod postgres;
 mod sqlite;
+mod task_rows;
+mod tasks;
 
 pub use audit::{AuditReport, Breach, audit};
 pub use error::LedgerError;
@@ -30,4 +32,8 @@ pub use hold::Hold;
 pub use jobs::{JobsConfig, run_once as run_jobs_once};
 pub use ledger::{Ledger, LedgerConfig};
 pub use metrics::Metrics;
-pub use op::{Closed, EndState, HoldRequest, KeptReply, Movement, Release, Settlement};
+pub use op::{
+    Closed, EndState, HoldRequest, KeptReply, Movement, Release, Settlement, Taken, TaskEnd,
+};
+pub use task_rows::{NewTask, TaskRecord};
+pub use tasks::{Charge, FinishedTask, TaskRef};

@@ -35,6 +35,7 @@ fn hold_op(n: u128, amount: i64, limited: bool) -> Op {
         amount: Quota(amount),
         price: price(),
         deadline_at: UnixMs(0),
+        task: None,
     };
     Op::Hold(request, NODE)
 }

@@ -1,6 +1,9 @@
 //! What can be asked of the ledger, and what it answers.
 
-use domain::{ChannelId, FrozenPrice, HoldId, KeyId, NodeId, Quota, UnixMs, Usage, UserId};
+use crate::task_rows::{NewTask, TaskRecord};
+use domain::{
+    ChannelId, FrozenPrice, HoldId, KeyId, NodeId, Quota, TaskStatus, UnixMs, Usage, UserId,
+};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -27,6 +30,8 @@ pub struct HoldRequest {
     pub price: Arc<FrozenPrice>,
     /// From when the hold may be expired, once nobody is at work on it.
     pub deadline_at: UnixMs,
+    /// The task that is made with it, and that it belongs to from then on.
+    pub task: Option<Box<NewTask>>,
 }
 
 /// How a delivered call is charged.
@@ -44,6 +49,50 @@ pub struct Settlement {
     pub note: Option<String>,
     /// Reply to keep for a repeated `Idempotency-Key`.
     pub reply: Option<KeptReply>,
+    /// How the task ended that the hold belongs to.
+    pub task: Option<Box<TaskEnd>>,
+}
+
+/// How a task ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct TaskEnd {
+    /// Completed or failed.
+    pub status: TaskStatus,
+    /// The upstream's own word; `None`: as it was.
+    pub upstream_status: Option<String>,
+    /// How far it got; `None`: as it was.
+    pub progress: Option<String>,
+    /// Why it failed.
+    pub fail_reason: String,
+    /// What the upstream said of it last, sealed; `None`: as it was.
+    pub data: Option<String>,
+    /// Of what the upstream said last.
+    pub fingerprint: Option<i64>,
+}
+
+impl TaskEnd {
+    /// It ended well.
+    #[must_use]
+    pub const fn completed() -> Self {
+        Self::of(TaskStatus::Completed)
+    }
+
+    /// It ended badly.
+    #[must_use]
+    pub fn failed(reason: impl Into<String>) -> Self {
+        Self { fail_reason: reason.into(), ..Self::of(TaskStatus::Failed) }
+    }
+
+    const fn of(status: TaskStatus) -> Self {
+        Self {
+            status,
+            upstream_status: None,
+            progress: None,
+            fail_reason: String::new(),
+            data: None,
+            fingerprint: None,
+        }
+    }
 }
 
 /// A reply kept for clients that repeat their request: stored in the settling transaction.
@@ -68,6 +117,19 @@ pub struct Release {
     pub use_time_ms: i64,
     /// Idempotency claim to forget, so that the client may try again: user and hashed key.
     pub forget_reply: Option<(UserId, String)>,
+    /// How the task ended that the hold belongs to.
+    pub task: Option<Box<TaskEnd>>,
+}
+
+/// An upstream has taken a task.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// What it said.
+    pub task: TaskRecord,
+    /// What the hold should reach; it stays as it is where the money isn't there.
+    pub hold: Option<Quota>,
+    /// Reply to keep for a repeated `Idempotency-Key`.
+    pub reply: Option<KeptReply>,
 }
 
 /// A movement of money made by an operator.
@@ -135,6 +197,7 @@ pub(crate) struct HoldRef {
 pub(crate) enum Op {
     Hold(HoldRequest, NodeId),
     Grow(HoldRef, Quota),
+    Record(HoldRef, Box<Taken>),
     Settle(HoldRef, Settlement),
     Release(HoldRef, Release),
     Expire(HoldRef),
@@ -157,6 +220,7 @@ impl Op {
     pub const fn hold_ref(&self) -> Option<HoldRef> {
         match self {
             Self::Grow(hold, _)
+            | Self::Record(hold, _)
             | Self::Settle(hold, _)
             | Self::Release(hold, _)
             | Self::Expire(hold)
@@ -178,6 +242,7 @@ impl Op {
     pub fn without_key(mut self) -> Self {
         match &mut self {
             Self::Grow(hold, _)
+            | Self::Record(hold, _)
             | Self::Settle(hold, _)
             | Self::Release(hold, _)
             | Self::Expire(hold)
@@ -191,7 +256,7 @@ impl Op {
     /// Whether the work is done and the money must follow, however long it takes. Other operations
     /// give up, and say so.
     pub const fn must_happen(&self) -> bool {
-        matches!(self, Self::Settle(..) | Self::Release(..) | Self::Abandon(_))
+        matches!(self, Self::Record(..) | Self::Settle(..) | Self::Release(..) | Self::Abandon(_))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::book::{Account, Book, Changes, HoldRow, HoldState, KeyLimit, Missing,
 use crate::error::LedgerError;
 use crate::lane::{Decided, Job, Lanes};
 use crate::op::Op;
+use crate::task_rows::{TaskSql, json_rows};
 use domain::{ChannelId, HoldId, KeyId, Quota, UnixMs, UserId};
 use futures_util::future::OptionFuture;
 use futures_util::try_join;
@@ -52,14 +53,16 @@ const MOVE_BALANCES: &str = "UPDATE users AS u
 const MOVE_KEYS: &str = "UPDATE tokens AS t SET remain_quota = t.remain_quota + c.delta
     FROM unnest($1::bigint[], $2::bigint[]) AS c (id, delta) WHERE t.id = c.id";
 const INSERT_HOLDS: &str = "INSERT INTO holds (id, user_id, key_id, channel_id, model_name,
-           request_id, amount, key_amount, price, state, charged, node_id, deadline_at, created_at)
+           request_id, amount, key_amount, price, state, charged, node_id, deadline_at, created_at,
+           for_task)
     SELECT c.id, c.user_id, c.key_id, c.channel_id, c.model, c.request_id, c.amount, c.key_amount,
-           c.price::jsonb, c.state, c.charged, c.node_id, c.deadline_at, $14::timestamptz
+           c.price::jsonb, c.state, c.charged, c.node_id, c.deadline_at, $14::timestamptz,
+           c.for_task
     FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[],
                 $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::bigint[], $12::uuid[],
-                $13::timestamptz[])
+                $13::timestamptz[], $15::boolean[])
          AS c (id, user_id, key_id, channel_id, model, request_id, amount, key_amount, price,
-               state, charged, node_id, deadline_at)";
+               state, charged, node_id, deadline_at, for_task)";
 const UPDATE_HOLDS: &str = "UPDATE holds AS h
     SET channel_id = c.channel_id, amount = c.amount, key_amount = c.key_amount, state = c.state,
         charged = c.charged, node_id = CASE WHEN c.orphaned THEN NULL ELSE h.node_id END,
@@ -92,6 +95,8 @@ const EXISTING: &str = "SELECT 'u', id::text FROM users WHERE id = ANY($1::bigin
 
 /// The one parameter of a locking statement.
 type Ids<'a> = [&'a (dyn ToSql + Sync); 1];
+/// Rows of tasks, and the time.
+type TaskRows<'a> = [&'a (dyn ToSql + Sync); 2];
 
 /// Statements prepared once a connection. Flights rely on it: a statement that had to be prepared
 /// first would be sent behind its `COMMIT`.
@@ -106,6 +111,15 @@ struct Statements {
     insert_entries: Statement,
     keep_replies: Statement,
     forget_replies: Statement,
+    tasks: TaskStatements,
+}
+
+/// What a batch may have to say about tasks.
+struct TaskStatements {
+    insert: Statement,
+    record: Statement,
+    end: Statement,
+    outbox: Statement,
 }
 
 /// A connection of a lane, with what it has prepared.
@@ -138,7 +152,7 @@ impl From<tokio_postgres::Error> for Failure {
 impl Lane {
     /// Opens the lane's connection.
     pub async fn connect(db: Db, lanes: Arc<Lanes>) -> Result<Self, LedgerError> {
-        let session = Some(Session::open(&db).await?);
+        let session = Some(Session::open(&db, &lanes.tasks).await?);
         Ok(Self { db, lanes, session })
     }
 
@@ -199,7 +213,8 @@ impl Lane {
     async fn attempt(&mut self, batch: &[Job]) -> Result<Vec<Decided>, Failure> {
         if self.session.as_ref().is_none_or(|session| session.client.is_closed()) {
             self.session = None;
-            self.session = Some(Session::open(&self.db).await.map_err(Failure::RolledBack)?);
+            let opened = Session::open(&self.db, &self.lanes.tasks).await;
+            self.session = Some(opened.map_err(Failure::RolledBack)?);
         }
         let Some(session) = &self.session else {
             return Err(Failure::RolledBack(StoreError::Unavailable("no connection".to_owned())));
@@ -253,7 +268,7 @@ impl Lane {
 
     async fn ask_outcome(&mut self, transaction_id: i64) -> Result<Option<bool>, StoreError> {
         if self.session.is_none() {
-            self.session = Some(Session::open(&self.db).await?);
+            self.session = Some(Session::open(&self.db, &self.lanes.tasks).await?);
         }
         let Some(session) = &self.session else { return Ok(None) };
         let asked =
@@ -273,11 +288,11 @@ impl Lane {
 }
 
 impl Session {
-    async fn open(db: &Db) -> Result<Self, StoreError> {
+    async fn open(db: &Db, tasks: &TaskSql) -> Result<Self, StoreError> {
         // The driver ends by itself once the client is dropped.
         let (client, _driver) = db.dedicated_postgres().await?;
         client.batch_execute(SESSION).await?;
-        let statements = Statements::prepare(&client).await?;
+        let statements = Statements::prepare(&client, tasks).await?;
         Ok(Self { client, statements })
     }
 
@@ -350,6 +365,7 @@ impl Session {
             some(!changes.entries.is_empty(), self.insert_entries(changes, now)),
             some(!changes.kept_replies.is_empty(), self.keep_replies(changes)),
             some(!changes.forgotten_replies.is_empty(), self.forget_replies(changes)),
+            some(changes.tells_of_tasks(), self.write_tasks(changes, now)),
             client.batch_execute("COMMIT"),
         )?;
         Ok(())
@@ -396,6 +412,7 @@ impl Session {
         let states: Vec<&str> = rows().map(|r| r.state.word()).collect();
         let charged: Vec<i64> = rows().map(|r| r.charged.0).collect();
         let nodes: Vec<Uuid> = changes.inserted().map(|(new, _)| new.node.0).collect();
+        let for_task: Vec<bool> = requests().map(|r| r.task.is_some()).collect();
         let deadlines: Vec<Value> = requests().map(|r| Value::Time(r.deadline_at)).collect();
         self.client
             .execute(
@@ -415,6 +432,7 @@ impl Session {
                     &nodes,
                     &deadlines,
                     &Value::Time(now),
+                    &for_task,
                 ],
             )
             .await
@@ -518,6 +536,31 @@ impl Session {
         self.client.execute(&self.statements.forget_replies, &[&users, &keys]).await
     }
 
+    async fn write_tasks(
+        &self,
+        changes: &Changes,
+        now: UnixMs,
+    ) -> Result<(), tokio_postgres::Error> {
+        let at = Value::Time(now);
+        let statements = &self.statements.tasks;
+        let new = Value::Json(json_rows(&changes.new_tasks));
+        let recorded = Value::Json(json_rows(&changes.recorded_tasks));
+        let ended = Value::Json(json_rows(&changes.ended_tasks));
+        let ends = !changes.ended_tasks.is_empty();
+        let (new, recorded, ended): (TaskRows<'_>, TaskRows<'_>, TaskRows<'_>) =
+            ([&new, &at], [&recorded, &at], [&ended, &at]);
+        try_join!(
+            some(!changes.new_tasks.is_empty(), self.client.execute(&statements.insert, &new)),
+            some(
+                !changes.recorded_tasks.is_empty(),
+                self.client.execute(&statements.record, &recorded)
+            ),
+            some(ends, self.client.execute(&statements.end, &ended)),
+            some(ends, self.client.execute(&statements.outbox, &ended)),
+        )?;
+        Ok(())
+    }
+
     async fn existing(&self, missing: &[Missing]) -> Result<HashSet<Missing>, StoreError> {
         let (mut users, mut keys, mut holds) = (Vec::new(), Vec::new(), Vec::new());
         for row in missing {
@@ -543,7 +586,7 @@ impl Session {
 }
 
 impl Statements {
-    async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
+    async fn prepare(client: &Client, tasks: &TaskSql) -> Result<Self, tokio_postgres::Error> {
         Ok(Self {
             lock_users: client.prepare(LOCK_USERS).await?,
             lock_keys: client.prepare(LOCK_KEYS).await?,
@@ -555,6 +598,12 @@ impl Statements {
             insert_entries: client.prepare(INSERT_ENTRIES).await?,
             keep_replies: client.prepare(KEEP_REPLIES).await?,
             forget_replies: client.prepare(FORGET_REPLIES).await?,
+            tasks: TaskStatements {
+                insert: client.prepare(&tasks.insert).await?,
+                record: client.prepare(&tasks.record).await?,
+                end: client.prepare(&tasks.end).await?,
+                outbox: client.prepare(&tasks.outbox).await?,
+            },
         })
     }
 }

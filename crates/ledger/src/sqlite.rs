@@ -3,6 +3,7 @@
 use crate::book::{Account, Book, Changes, HoldRow, HoldState, KeyLimit, Rows};
 use crate::lane::Decided;
 use crate::op::Op;
+use crate::task_rows::{TaskSql, statements};
 use domain::{ChannelId, HoldId, KeyId, Quota, UnixMs, UserId};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
@@ -10,13 +11,16 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 pub(crate) fn run_batch(
     connection: &mut Connection,
     ops: &[&Op],
+    tasks: &TaskSql,
     now: UnixMs,
 ) -> rusqlite::Result<Vec<Decided>> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut book = Book::new(load(&transaction, ops)?, now);
     let decided = ops.iter().map(|op| book.apply(op).into()).collect();
     let now = book.now();
-    write(&transaction, &book.into_changes(), now)?;
+    let changes = book.into_changes();
+    write(&transaction, &changes, now)?;
+    write_tasks(&transaction, tasks, &changes, now)?;
     transaction.commit()?;
     Ok(decided)
 }
@@ -144,8 +148,9 @@ fn write_holds(
 ) -> rusqlite::Result<()> {
     let mut insert = transaction.prepare_cached(
         "INSERT INTO holds (id, user_id, key_id, channel_id, model_name, request_id, amount,
-                            key_amount, price, state, charged, node_id, deadline_at, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                            key_amount, price, state, charged, node_id, deadline_at, created_at,
+                            for_task)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?;
     for (new, row) in changes.inserted() {
         insert.execute(params![
@@ -163,6 +168,7 @@ fn write_holds(
             new.node.0.as_bytes().as_slice(),
             new.request.deadline_at.0,
             now.0,
+            new.request.task.is_some(),
         ])?;
     }
     let mut update = transaction.prepare_cached(
@@ -182,6 +188,18 @@ fn write_holds(
             row.orphaned,
             now.0,
         ])?;
+    }
+    Ok(())
+}
+
+fn write_tasks(
+    transaction: &Transaction<'_>,
+    sql: &TaskSql,
+    changes: &Changes,
+    now: UnixMs,
+) -> rusqlite::Result<()> {
+    for (sql, rows) in statements(sql, changes) {
+        transaction.prepare_cached(sql)?.execute(params![rows, now.0])?;
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Channels and prices as they are now, ready to be asked.
 
-use crate::channel_fields::{self as fields, ChannelSetting, StatusWords};
+use crate::channel_fields::{self as fields, ChannelSetting};
 use crate::{CHANNEL_KEY, Db, Row, Sealer, Secret, StoreError, Value};
-use domain::{ChannelId, PriceRow, Ratio};
+use domain::{ChannelId, PriceRow, Ratio, StatusWords};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Display;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //! administrative calls before they write.
 
 use crate::Secret;
-use domain::ModelName;
+use domain::{ModelName, StatusWords};
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -55,17 +55,8 @@ pub struct ChannelSetting {
     pub precharge: Precharge,
     /// Calls at the same time; none: no limit.
     pub concurrency: Option<u32>,
-}
-
-/// The column `custompass_status_mapping`: which words of an upstream mean what.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StatusWords {
-    /// Done.
-    pub success: Vec<String>,
-    /// Failed.
-    pub failed: Vec<String>,
-    /// Still at work.
-    pub processing: Vec<String>,
+    /// The upstream honours `Idempotency-Key`: a submission that a crash left open is repeated.
+    pub idempotent: bool,
 }
 
 /// The items of a comma list: trimmed, without empty ones, each once, in order.
@@ -293,6 +284,13 @@ pub fn setting(text: &str) -> Result<(ChannelSetting, Vec<String>), FieldError> 
                     Some("body") => Precharge::Body,
                     Some("off") => Precharge::Off,
                     _ => return Err(bad("must be query, body or off")),
+                };
+            }
+            "idempotent" => {
+                setting.idempotent = match raw.get() {
+                    "true" => true,
+                    "false" => false,
+                    _ => return Err(bad("must be true or false")),
                 };
             }
             _ => unknown.push(name),

@@ -27,7 +27,7 @@ mod tls;
 mod value;
 
 pub use catalog::{BadRow, Catalog, Channel, DEFAULT_GROUP, Problem};
-pub use channel_fields::{ChannelSetting, FieldError, Precharge, StatusWords};
+pub use channel_fields::{ChannelSetting, FieldError, Precharge};
 pub use db::{Db, DbConfig, Engine, PoolStatus, Statement};
 pub use error::StoreError;
 pub use identity::{AdminIdentity, Identities, Identity};

@@ -5,6 +5,7 @@ const MONEY: &[(&str, &[&str])] = &[
     ("users", &["quota", "used_quota", "revision"]),
     ("tokens", &["remain_quota", "used_quota"]),
     ("channels", &["used_quota"]),
+    ("tasks", &["quota", "precharge_quota", "used_quota"]),
     // A line that moves money; lines that only tell something are anybody's.
     ("logs", &["delta", "used_delta", "hold_id", "closes"]),
 ];

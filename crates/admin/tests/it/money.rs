@@ -136,6 +136,7 @@ async fn pay(house: &House, user_id: i64, key_id: i64) {
         amount: Quota(7),
         price: Arc::new(price),
         deadline_at: house.state.clock.now().plus_ms(60_000),
+        task: None,
     };
     let mut hold = house.state.ledger.hold(request).await.unwrap();
     let channel_id = Some(ChannelId(4));

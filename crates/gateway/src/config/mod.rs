@@ -9,6 +9,7 @@ mod value;
 pub use load::{Problem, Problems, Settings, Source, shown};
 pub use table::{Key, MEANINGLESS, TABLE};
 
+use domain::StatusWords;
 use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// The data plane.
     pub relay: RelaySettings,
+    /// Asynchronous work.
+    pub tasks: TaskSettings,
     /// The log.
     pub log: LogConfig,
     /// The metrics; none when switched off.
@@ -131,6 +134,27 @@ pub struct RelaySettings {
     pub memory_limit_bytes: u64,
 }
 
+/// Asynchronous work.
+#[derive(Clone, Debug)]
+pub struct TaskSettings {
+    /// Between two questions about a task.
+    pub poll_interval_ms: u64,
+    /// For one question.
+    pub query_timeout_ms: u64,
+    /// Tasks in one question.
+    pub batch_size: usize,
+    /// Questions at a time.
+    pub max_concurrent: usize,
+    /// How old a task may become.
+    pub max_lifetime_ms: u64,
+    /// Days that ended tasks are kept.
+    pub retention_days: u32,
+    /// Words of upstreams.
+    pub status_words: StatusWords,
+    /// Private networks that webhooks may address.
+    pub webhook_allow_nets: Vec<IpNet>,
+}
+
 /// The log.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
@@ -177,6 +201,7 @@ impl Config {
                 drain_ms: s.number(Key::DrainSeconds),
                 memory_limit_bytes: s.number(Key::MemoryLimit),
             },
+            tasks: tasks(s),
             log: LogConfig {
                 level: s.text(Key::LogLevel).unwrap_or_default(),
                 file: s.text(Key::LogFile).map(PathBuf::from),
@@ -226,6 +251,28 @@ fn upstream(s: &Settings) -> UpstreamConfig {
         http_proxy: s.text(Key::HttpProxy),
         https_proxy: s.text(Key::HttpsProxy),
         no_proxy: s.text(Key::NoProxy),
+    }
+}
+
+fn tasks(s: &Settings) -> TaskSettings {
+    let words = |key| {
+        let text = s.text(key).unwrap_or_default();
+        let words = text.split([',', '，']).map(str::trim).filter(|word| !word.is_empty());
+        words.map(str::to_owned).collect()
+    };
+    TaskSettings {
+        poll_interval_ms: s.number(Key::PollInterval),
+        query_timeout_ms: s.number(Key::TaskTimeout),
+        batch_size: s.size(Key::TaskBatchSize),
+        max_concurrent: s.size(Key::TaskMaxConcurrent),
+        max_lifetime_ms: s.number(Key::TaskMaxLifetime),
+        retention_days: s.small(Key::TaskRetentionDays),
+        status_words: StatusWords {
+            success: words(Key::StatusSuccess),
+            failed: words(Key::StatusFailed),
+            processing: words(Key::StatusProcessing),
+        },
+        webhook_allow_nets: s.networks(Key::WebhookAllowNets),
     }
 }
 

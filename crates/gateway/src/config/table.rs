@@ -146,6 +146,30 @@ settings! {
     NoProxy: "NO_PROXY" or "no_proxy", Kind::Text, "",
         "hosts that are reached without a proxy, separated by commas";
 
+    PollInterval: "CUSTOM_PASS_POLL_INTERVAL", Kind::Millis(SECOND, HOUR), "30s",
+        "pause between two questions to an upstream about an unfinished task";
+    TaskTimeout: "CUSTOM_PASS_TASK_TIMEOUT", Kind::Millis(100, HOUR), "15s",
+        "how long one such question may take";
+    TaskBatchSize: "CUSTOM_PASS_BATCH_SIZE", Kind::Count(1, 1_000), "50",
+        "tasks in one question";
+    TaskMaxConcurrent: "CUSTOM_PASS_MAX_CONCURRENT", Kind::Count(1, 10_000), "100",
+        "questions under way at a time, to all channels together";
+    TaskMaxLifetime: "CUSTOM_PASS_TASK_MAX_LIFETIME", Kind::Millis(SECOND, 365 * DAY), "1h",
+        "how old a task may become; then it is asked about once more, and failed with a full refund";
+    TaskRetentionDays: "CUSTOM_PASS_TASK_RETENTION_DAYS", Kind::Count(1, 36_500), "30",
+        "days that ended tasks and their webhooks are kept";
+    StatusSuccess: "CUSTOM_PASS_STATUS_SUCCESS", Kind::Text,
+        "completed,success,succeeded,finished,done",
+        "words of upstreams that say that a task is done; a channel's own mapping wins";
+    StatusFailed: "CUSTOM_PASS_STATUS_FAILED", Kind::Text,
+        "failed,failure,error,cancelled,canceled,timeout,expired",
+        "words that say that it has failed";
+    StatusProcessing: "CUSTOM_PASS_STATUS_PROCESSING", Kind::Text,
+        "processing,pending,running,in_progress,queued,submitted",
+        "words that say that it is under way";
+    WebhookAllowNets: "WEBHOOK_ALLOW_NETS", Kind::Networks, "",
+        "private networks that users' webhooks may address; all others are refused";
+
     UserTokenHeader: "CUSTOM_PASS_HEADER_KEY", Kind::Header, "X-Custom-Token",
         "header that carries the caller's key upstream; a channel's own setting wins";
     MaxRequestSize: "CUSTOM_PASS_MAX_REQUEST_SIZE", Kind::Bytes(KIB, 64 * GIB), "32MiB",

@@ -8,6 +8,7 @@ use ledger::{JobsConfig, LedgerConfig};
 use relay::RelayConfig;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{DbConfig, Sealer};
+use tasks::TasksConfig;
 use upstream::{AddressGuard, Client, ClientConfig, Proxies};
 
 /// Unused connections that are kept for each upstream, and how long.
@@ -73,6 +74,31 @@ pub fn client(config: &UpstreamConfig) -> anyhow::Result<Client> {
         pool_max_idle_per_host: POOL_IDLE,
     });
     client.context("HTTP_PROXY or HTTPS_PROXY can't be used")
+}
+
+/// The way to users' webhooks. The networks of upstreams are not theirs to address.
+///
+/// # Errors
+/// When a proxy is not an address.
+pub fn webhook_client(config: &Config) -> anyhow::Result<Client> {
+    let allow_nets = config.tasks.webhook_allow_nets.clone();
+    client(&UpstreamConfig { allow_nets, ..config.upstream.clone() })
+}
+
+/// The work on tasks.
+pub fn tasks_config(config: &Config, relay: &RelayConfig) -> TasksConfig {
+    let tasks = &config.tasks;
+    TasksConfig {
+        node_id: relay.node_id,
+        poll_interval_ms: tasks.poll_interval_ms,
+        query_timeout_ms: tasks.query_timeout_ms,
+        batch_size: tasks.batch_size,
+        max_concurrent: tasks.max_concurrent,
+        max_lifetime_ms: tasks.max_lifetime_ms,
+        retention_days: tasks.retention_days,
+        status_words: tasks.status_words.clone(),
+        egress: relay.egress(),
+    }
 }
 
 /// The ledger's limits.

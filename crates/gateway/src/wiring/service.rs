@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::{Db, Live};
+use tasks::Tasks;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -64,6 +65,7 @@ struct Parts {
     db: Db,
     ledger: Ledger,
     relay: Arc<Relay>,
+    tasks: Arc<Tasks>,
     admin: AdminState,
 }
 
@@ -101,7 +103,8 @@ impl Service {
         if let Some((listener, config)) = metrics {
             spawn_metrics(&jobs, &shutdown, listener, config, registry)?;
         }
-        spawn_background(&jobs, &shutdown, &config, &built.db, &clock, &app, lines);
+        jobs.spawn(signals::follow(lines, Arc::clone(&built.tasks), shutdown.clone()));
+        spawn_background(&jobs, &shutdown, &config, &built.db, &clock, &app);
 
         let max_connections = match config.server.max_connections {
             0 => process::connections_for(descriptors),
@@ -200,8 +203,23 @@ async fn build(
         .await
         .context("the configuration in the database can't be read")?;
     let client = parts::client(&config.upstream)?;
+    let relay_config = parts::relay_config(config, node)?;
+    let tasks = Tasks::start(
+        parts::tasks_config(config, &relay_config),
+        &tasks::Parts {
+            db: db.clone(),
+            live: Arc::clone(&live),
+            ledger: ledger.clone(),
+            client: client.clone(),
+            webhook_client: parts::webhook_client(config)?,
+            sealer: sealer.clone(),
+            clock: clock.clone(),
+        },
+        jobs,
+        shutdown,
+    );
     let relay = Relay::new(
-        parts::relay_config(config, node)?,
+        relay_config,
         relay::Parts {
             db: db.clone(),
             live: Arc::clone(&live),
@@ -223,11 +241,12 @@ async fn build(
         // A stop waits for what they write, too.
         jobs: walks.clone(),
     };
-    Ok(Parts { db, ledger, relay, admin })
+    Ok(Parts { db, ledger, relay, tasks, admin })
 }
 
 fn register(registry: &mut Registry, parts: &Parts, started_at: UnixMs, lines: Option<Lines>) {
     parts.relay.register(registry);
+    parts.tasks.register(registry);
     parts.ledger.metrics().register(registry);
     metrics::register_process(registry, started_at, lines);
     metrics::register_pool(registry, parts.db.clone());
@@ -255,9 +274,7 @@ fn spawn_background(
     db: &Db,
     clock: &Clock,
     app: &Arc<App>,
-    lines: Option<Lines>,
 ) {
-    jobs.spawn(signals::follow(lines, shutdown.clone()));
     let (months, clock) = (db.clone(), clock.clone());
     every(jobs, shutdown, MONTHS_PAUSE, move || {
         let (db, now) = (months.clone(), clock.now());

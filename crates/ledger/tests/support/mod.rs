@@ -159,6 +159,7 @@ impl House {
             amount: Quota(amount),
             price: price(),
             deadline_at: now.plus_ms(60_000),
+            task: None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! `setting` of a channel: timeout, retry_count, proxy, precharge, concurrency.
+//! `setting` of a channel: timeout, retry_count, proxy, precharge, concurrency, idempotent.
 
 use crate::AdminError;
 use crate::fields::Fields;
@@ -39,6 +39,9 @@ pub struct Setting {
     /// Most calls at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<i64>,
+    /// The upstream honours `Idempotency-Key`: a submission that a crash left open is repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotent: Option<bool>,
 }
 
 /// Reads and checks the field `setting`.
@@ -51,6 +54,7 @@ pub(super) fn read(fields: &mut Fields) -> Result<Option<Setting>, AdminError> {
         precharge: read_precharge(&mut given)?,
         // 0 is how a form says "no limit".
         concurrency: given.int_in("concurrency", 0, MAX_CONCURRENCY)?.filter(|&limit| limit != 0),
+        idempotent: given.flag("idempotent")?,
     };
     agreed(&given, &setting)?;
     given.finish(&[], IGNORED_IF_EMPTY)?;
@@ -164,10 +168,10 @@ mod tests {
     #[test]
     fn reads_what_it_knows() {
         let json = r#"{"timeout":30,"retry_count":2,"proxy":"http://u:p@proxy:8080/",
-            "precharge":"body","concurrency":5}"#;
+            "precharge":"body","concurrency":5,"idempotent":true}"#;
         let read = setting(json).unwrap().unwrap();
         let stored = r#"{"timeout":"30","retry_count":2,"proxy":"http://u:p@proxy:8080",
-            "precharge":"body","concurrency":5}"#;
+            "precharge":"body","concurrency":5,"idempotent":true}"#;
         let stored: Setting = serde_json::from_str(stored).unwrap();
         assert_eq!(read, stored);
         assert_eq!(setting(r#""""#), Ok(Some(Setting::default())));

@@ -1,0 +1,168 @@
+//! Where an asynchronous task stands, and what an upstream's word for it means.
+
+use serde::Serialize;
+use std::fmt;
+
+/// What is stored of a task's progress through life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskStatus {
+    /// Taken by the upstream, or on its way there.
+    Submitted,
+    /// The upstream is at work on it.
+    Processing,
+    /// Ended well, and charged.
+    Completed,
+    /// Ended badly, or given up; nothing was charged.
+    Failed,
+    /// The upstream says a word that is on no list. It is still asked about.
+    Unknown,
+}
+
+impl TaskStatus {
+    /// All there are.
+    pub const ALL: [Self; 5] =
+        [Self::Submitted, Self::Processing, Self::Completed, Self::Failed, Self::Unknown];
+    /// Those that don't last.
+    pub const UNFINISHED: [Self; 3] = [Self::Submitted, Self::Processing, Self::Unknown];
+
+    /// The word in the database and the API.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Submitted => "submitted",
+            Self::Processing => "processing",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The status of a word in the database.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.word() == word)
+    }
+
+    /// Whether nothing comes after it.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed)
+    }
+}
+
+impl fmt::Display for TaskStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// Which words of an upstream mean what. Case and blanks at the ends don't count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatusWords {
+    /// Done.
+    pub success: Vec<String>,
+    /// Failed.
+    pub failed: Vec<String>,
+    /// Still at work.
+    pub processing: Vec<String>,
+}
+
+impl StatusWords {
+    /// The words that need not be configured.
+    #[must_use]
+    pub fn usual() -> Self {
+        let list = |words: &str| words.split(',').map(str::to_owned).collect();
+        Self {
+            success: list("completed,success,succeeded,finished,done"),
+            failed: list("failed,failure,error,cancelled,canceled,timeout,expired"),
+            processing: list("processing,pending,running,in_progress,queued,submitted"),
+        }
+    }
+
+    /// What a word means, if it is on one of the lists.
+    #[must_use]
+    pub fn meaning(&self, word: &str) -> Option<TaskStatus> {
+        let word = word.trim();
+        let on = |list: &[String]| list.iter().any(|w| same_word(w, word));
+        if on(&self.success) {
+            Some(TaskStatus::Completed)
+        } else if on(&self.failed) {
+            Some(TaskStatus::Failed)
+        } else if on(&self.processing) {
+            // `submitted` is a word of its own life: what was only taken is not at work yet.
+            let submitted = word.eq_ignore_ascii_case(TaskStatus::Submitted.word());
+            Some(if submitted { TaskStatus::Submitted } else { TaskStatus::Processing })
+        } else {
+            None
+        }
+    }
+}
+
+fn same_word(listed: &str, said: &str) -> bool {
+    let listed = listed.trim();
+    listed.eq_ignore_ascii_case(said) || listed.to_lowercase() == said.to_lowercase()
+}
+
+/// What an upstream's word means: the channel's lists first, then the installation's, which begin
+/// as the usual ones. A word on no list is [`TaskStatus::Unknown`].
+#[must_use]
+pub fn task_status(
+    word: &str,
+    channel: Option<&StatusWords>,
+    installation: &StatusWords,
+) -> TaskStatus {
+    channel
+        .and_then(|words| words.meaning(word))
+        .or_else(|| installation.meaning(word))
+        .unwrap_or(TaskStatus::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(success: &[&str], failed: &[&str]) -> StatusWords {
+        let list = |words: &[&str]| words.iter().map(|&w| w.to_owned()).collect();
+        StatusWords { success: list(success), failed: list(failed), processing: Vec::new() }
+    }
+
+    #[test]
+    fn the_usual_words() {
+        let usual = StatusWords::usual();
+        for (word, status) in [
+            ("completed", TaskStatus::Completed),
+            (" SUCCESS ", TaskStatus::Completed),
+            ("Succeeded", TaskStatus::Completed),
+            ("Cancelled", TaskStatus::Failed),
+            ("canceled", TaskStatus::Failed),
+            ("expired", TaskStatus::Failed),
+            ("IN_PROGRESS", TaskStatus::Processing),
+            ("queued", TaskStatus::Processing),
+            ("submitted", TaskStatus::Submitted),
+            ("100%", TaskStatus::Unknown),
+            ("", TaskStatus::Unknown),
+        ] {
+            assert_eq!(task_status(word, None, &usual), status, "{word:?}");
+        }
+    }
+
+    #[test]
+    fn a_channel_s_own_words_win() {
+        let (own, usual) = (words(&["expired"], &["Done", "ГОТОВО"]), StatusWords::usual());
+        let status = |word| task_status(word, Some(&own), &usual);
+        assert_eq!(status("expired"), TaskStatus::Completed);
+        assert_eq!(status("done"), TaskStatus::Failed);
+        assert_eq!(status("готово"), TaskStatus::Failed);
+        assert_eq!(status("finished"), TaskStatus::Completed);
+    }
+
+    #[test]
+    fn words_of_the_database() {
+        for status in TaskStatus::ALL {
+            assert_eq!(TaskStatus::from_word(status.word()), Some(status));
+            assert_eq!(status.is_final(), !TaskStatus::UNFINISHED.contains(&status));
+        }
+        assert_eq!(TaskStatus::from_word("done"), None);
+    }
+}

@@ -1,0 +1,228 @@
+//! Rows of `tasks` that change together with money: made with the hold, numbered when the upstream
+//! has taken the work, ended with the hold. Each kind of change is one statement for a whole batch,
+//! with its rows as one JSON array, so that both engines are told the same.
+
+use crate::book::Changes;
+use crate::op::TaskEnd;
+use domain::{ChannelId, KeyId, NodeId, Quota, TaskStatus, TaskUid, UserId};
+use serde::Serialize;
+use store::Engine;
+
+/// A task to be made, before anything is sent.
+#[derive(Clone, Debug, Serialize)]
+pub struct NewTask {
+    /// Its hold's id, or a fresh one where it costs nothing.
+    pub uid: TaskUid,
+    /// Owner.
+    pub user_id: UserId,
+    /// Key that submits it.
+    pub token_id: KeyId,
+    /// That key, sealed, for asking the upstream later.
+    pub key_sealed: String,
+    /// Channel chosen first.
+    pub channel_id: ChannelId,
+    /// Model asked for, with its `/submit`.
+    pub action: String,
+    /// `X-Request-Id` of the submission.
+    pub request_id: String,
+    /// Node that submits it.
+    pub node_id: NodeId,
+    /// The submission itself, sealed, to be repeated after a crash.
+    pub request_sealed: Option<String>,
+    /// Where the client wants to hear of its end, sealed.
+    pub webhook_url_sealed: Option<String>,
+}
+
+/// What an upstream said when it took a task.
+#[derive(Clone, Debug, Serialize)]
+pub struct TaskRecord {
+    /// Which task.
+    pub uid: TaskUid,
+    /// The upstream's id.
+    pub task_id: String,
+    /// Channel that took it.
+    pub channel_id: ChannelId,
+    /// Where it stands; not its end.
+    pub status: TaskStatus,
+    /// The upstream's own word.
+    pub upstream_status: String,
+    /// How far it is.
+    pub progress: String,
+    /// What the upstream said of it, sealed.
+    pub data: String,
+}
+
+impl TaskRecord {
+    /// A task that was taken, and of which nothing else is known.
+    #[must_use]
+    pub fn new(uid: TaskUid, task_id: String, channel_id: ChannelId) -> Self {
+        Self {
+            uid,
+            task_id,
+            channel_id,
+            status: TaskStatus::Submitted,
+            upstream_status: String::new(),
+            progress: String::new(),
+            data: String::new(),
+        }
+    }
+}
+
+/// Something about a task, with the quota that goes with it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct WithQuota<T> {
+    #[serde(flatten)]
+    pub told: T,
+    /// What it holds, or was charged.
+    pub quota: Quota,
+}
+
+/// The end of a task.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct EndedTask {
+    pub uid: TaskUid,
+    #[serde(flatten)]
+    pub end: TaskEnd,
+}
+
+/// The statements of one engine; each takes the rows and the time.
+pub(crate) struct TaskSql {
+    pub insert: String,
+    pub record: String,
+    pub end: String,
+    /// As `end`, for tasks without a hold: whoever comes first ends them.
+    pub end_free: String,
+    /// Who is told of the ends.
+    pub outbox: String,
+}
+
+/// Columns of the JSON rows, with their types on PostgreSQL.
+const NEW: &[(&str, &str)] = &[
+    ("uid", "uuid"),
+    ("user_id", "bigint"),
+    ("token_id", "bigint"),
+    ("key_sealed", "text"),
+    ("channel_id", "bigint"),
+    ("action", "text"),
+    ("request_id", "text"),
+    ("node_id", "uuid"),
+    ("request_sealed", "text"),
+    ("webhook_url_sealed", "text"),
+    ("quota", "bigint"),
+];
+const RECORD: &[(&str, &str)] = &[
+    ("uid", "uuid"),
+    ("task_id", "text"),
+    ("channel_id", "bigint"),
+    ("status", "text"),
+    ("upstream_status", "text"),
+    ("progress", "text"),
+    ("data", "text"),
+    ("quota", "bigint"),
+];
+const END: &[(&str, &str)] = &[
+    ("uid", "uuid"),
+    ("status", "text"),
+    ("upstream_status", "text"),
+    ("progress", "text"),
+    ("fail_reason", "text"),
+    ("data", "text"),
+    ("fingerprint", "bigint"),
+    ("quota", "bigint"),
+];
+const ENDED: &[(&str, &str)] = &[("uid", "uuid"), ("status", "text")];
+
+/// The rows of the first parameter as a table called `c`.
+fn rows_of(engine: Engine, columns: &[(&str, &str)]) -> String {
+    let list = |item: &dyn Fn(&str, &str) -> String| {
+        columns.iter().map(|(name, kind)| item(name, kind)).collect::<Vec<_>>().join(", ")
+    };
+    match engine {
+        Engine::Postgres => {
+            let typed = list(&|name, kind| format!("{name} {kind}"));
+            format!("jsonb_to_recordset($1::jsonb) AS c ({typed})")
+        }
+        Engine::Sqlite => {
+            let read = list(&|name, kind| match kind {
+                "uuid" => format!("unhex(replace(value ->> '{name}', '-', '')) AS {name}"),
+                _ => format!("value ->> '{name}' AS {name}"),
+            });
+            format!("(SELECT {read} FROM json_each(?1)) AS c")
+        }
+    }
+}
+
+impl TaskSql {
+    pub fn of(engine: Engine) -> Self {
+        let now = match engine {
+            Engine::Postgres => "$2::timestamptz",
+            Engine::Sqlite => "?2",
+        };
+        let (new, record) = (rows_of(engine, NEW), rows_of(engine, RECORD));
+        let (end, ended) = (rows_of(engine, END), rows_of(engine, ENDED));
+        let update_end = format!(
+            "UPDATE tasks SET status = c.status,
+                    upstream_status = coalesce(c.upstream_status, tasks.upstream_status),
+                    progress = coalesce(c.progress, tasks.progress), fail_reason = c.fail_reason,
+                    data = coalesce(c.data, tasks.data),
+                    fingerprint = coalesce(c.fingerprint, tasks.fingerprint),
+                    quota = c.quota, used_quota = c.quota, finish_time = {now},
+                    updated_at = {now}, node_id = NULL, request_sealed = NULL,
+                    version = tasks.version + 1
+             FROM {end} WHERE tasks.uid = c.uid"
+        );
+        Self {
+            insert: format!(
+                "INSERT INTO tasks (uid, user_id, token_id, key_sealed, channel_id, action,
+                        request_id, node_id, request_sealed, webhook_url_sealed, quota,
+                        precharge_quota, created_at, updated_at, lifetime_from)
+                 SELECT c.uid, c.user_id, c.token_id, c.key_sealed, c.channel_id, c.action,
+                        c.request_id, c.node_id, c.request_sealed, c.webhook_url_sealed, c.quota,
+                        c.quota, {now}, {now}, {now}
+                 FROM {new}"
+            ),
+            record: format!(
+                "UPDATE tasks SET task_id = c.task_id, channel_id = c.channel_id,
+                        status = c.status, upstream_status = c.upstream_status,
+                        progress = c.progress, data = c.data, quota = c.quota,
+                        precharge_quota = c.quota, submit_time = {now}, updated_at = {now},
+                        node_id = NULL, request_sealed = NULL, version = tasks.version + 1
+                 FROM {record} WHERE tasks.uid = c.uid AND tasks.task_id = ''"
+            ),
+            end_free: format!("{update_end} AND tasks.finish_time IS NULL"),
+            end: update_end,
+            outbox: format!(
+                "INSERT INTO webhook_deliveries (endpoint_id, user_id, task_uid, event, due_at,
+                        created_at)
+                 SELECT e.id, t.user_id, t.uid, 'task.' || c.status, {now}, {now}
+                 FROM {ended} JOIN tasks t ON t.uid = c.uid
+                      JOIN webhook_endpoints e ON e.user_id = t.user_id
+                 WHERE e.status = 1
+                   AND (e.events = '' OR ',' || e.events || ',' LIKE '%,task.' || c.status || ',%')
+                   AND (e.url <> '' OR t.webhook_url_sealed IS NOT NULL)
+                 ON CONFLICT (task_uid, endpoint_id) DO NOTHING"
+            ),
+        }
+    }
+}
+
+/// What a batch has to say about tasks: statements with their rows, in order. Most batches have
+/// nothing.
+pub(crate) fn statements<'a>(
+    sql: &'a TaskSql,
+    changes: &Changes,
+) -> impl Iterator<Item = (&'a str, String)> {
+    let (new, recorded) = (&changes.new_tasks, &changes.recorded_tasks);
+    let ended = &changes.ended_tasks;
+    let insert = (!new.is_empty()).then(|| (sql.insert.as_str(), json_rows(new)));
+    let record = (!recorded.is_empty()).then(|| (sql.record.as_str(), json_rows(recorded)));
+    let end = (!ended.is_empty()).then(|| (sql.end.as_str(), json_rows(ended)));
+    let outbox = (!ended.is_empty()).then(|| (sql.outbox.as_str(), json_rows(ended)));
+    [insert, record, end, outbox].into_iter().flatten()
+}
+
+/// Rows as the statements take them.
+pub(crate) fn json_rows(rows: &[impl Serialize]) -> String {
+    // The types of the rows have no value that JSON can't hold.
+    serde_json::to_string(rows).unwrap_or_default()
+}

@@ -68,7 +68,7 @@ pub struct JournalLine {
     pub content: String,
 }
 
-/// Finds the story behind a request id or a hold id.
+/// Finds the story behind a request id, a hold id, or a task's id at its upstream.
 ///
 /// # Errors
 /// When the database doesn't answer.
@@ -80,11 +80,14 @@ pub async fn explain(db: &Db, id: &str) -> Result<Option<Explanation>, StoreErro
         let sql = format!("SELECT {HOLD_COLUMNS} FROM holds WHERE id = $1");
         holds = db.read(&sql, &[Value::Uuid(hold_id)]).await?;
     }
+    if holds.is_empty() {
+        holds = holds_of_task(db, id).await?;
+    }
     let Some(first) = holds.first() else { return Ok(None) };
     let request_id: String = first.get("request_id")?;
     let mut stories = Vec::new();
     for hold in &holds {
-        stories.push(story(db, hold, &request_id).await?);
+        stories.push(story(db, hold).await?);
     }
     Ok(Some(Explanation { request_id, holds: stories }))
 }
@@ -102,13 +105,23 @@ async fn holds_of_request(db: &Db, request_id: &str) -> Result<Vec<Row>, StoreEr
     db.read(&sql, &[Value::Text(request_id.to_owned())]).await
 }
 
-async fn story(db: &Db, hold: &Row, request_id: &str) -> Result<HoldStory, StoreError> {
+async fn holds_of_task(db: &Db, task_id: &str) -> Result<Vec<Row>, StoreError> {
+    let sql = format!(
+        "SELECT {HOLD_COLUMNS} FROM holds WHERE id IN
+            (SELECT uid FROM tasks WHERE task_id = $1 AND task_id <> '')
+         ORDER BY id DESC LIMIT 100"
+    );
+    db.read(&sql, &[Value::Text(task_id.to_owned())]).await
+}
+
+async fn story(db: &Db, hold: &Row) -> Result<HoldStory, StoreError> {
     let hold_id: Uuid = hold.get("id")?;
+    let request_id: String = hold.get("request_id")?;
     let lines = db
         .read(
             "SELECT id, created_at, type, quota, delta, prompt_tokens, completion_tokens, content
              FROM logs WHERE request_id = $1 AND hold_id = $2 ORDER BY id",
-            &[Value::Text(request_id.to_owned()), Value::Uuid(hold_id)],
+            &[Value::Text(request_id), Value::Uuid(hold_id)],
         )
         .await?;
     let price: serde_json::Value = hold.get("price")?;

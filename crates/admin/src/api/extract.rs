@@ -84,12 +84,28 @@ impl<S: Send + Sync> FromRequest<S> for Sent {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        let body = read(request.into_body());
-        let bytes = tokio::time::timeout(BODY_WITHIN, body).await.map_err(|_| {
-            AdminError::malformed("请求体发送超时", "the body did not arrive in time")
-        })??;
-        Ok(Self(Fields::parse(&bytes)?))
+        Ok(Self(Fields::parse(&received(request).await?)?))
     }
+}
+
+/// The same for calls that say enough by their address: they may come without a body.
+pub(super) struct MaySay(pub(super) Fields);
+
+impl<S: Send + Sync> FromRequest<S> for MaySay {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        let bytes = received(request).await?;
+        let said = if bytes.trim_ascii().is_empty() { &b"{}"[..] } else { &bytes };
+        Ok(Self(Fields::parse(said)?))
+    }
+}
+
+async fn received(request: Request) -> Result<Bytes, Failure> {
+    let body = read(request.into_body());
+    tokio::time::timeout(BODY_WITHIN, body)
+        .await
+        .map_err(|_| AdminError::malformed("请求体发送超时", "the body did not arrive in time"))?
 }
 
 async fn read(body: Body) -> Result<Bytes, Failure> {

@@ -7,6 +7,7 @@ mod envelope;
 mod extract;
 mod group;
 mod journal;
+mod task;
 mod token;
 mod user;
 
@@ -66,6 +67,10 @@ fn house() -> Router<AdminState> {
         .route("/api/user/{id}/enable", post(user::enable))
         .route("/api/user/{id}/disable", post(user::disable))
         .route("/api/user/{id}/token", post(user::renew_access_token))
+        .route("/api/task", get(task::list))
+        .route("/api/task/{id}/settle-now", post(task::settle_now))
+        .route("/api/task/{id}/fail-and-refund", post(task::fail_and_refund))
+        .route("/api/task/{id}/requeue", post(task::requeue))
         .route("/api/log", get(journal::list))
         .route("/api/log/stat", get(journal::statistics))
         .route("/api/audit/ledger", get(journal::audit))
@@ -85,6 +90,8 @@ fn own() -> Router<AdminState> {
         )
         .route("/api/token/{id}/enable", put(token::enable).post(token::enable))
         .route("/api/token/{id}/disable", put(token::disable).post(token::disable))
+        .route("/api/task/self", get(task::list_own))
+        .route("/api/task/{id}", get(task::get))
         .route("/api/log/self", get(journal::list_own))
         .route("/api/log/self/stat", get(journal::statistics_own))
         .route("/api/audit/explain/{id}", get(journal::explain))

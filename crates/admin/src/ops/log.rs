@@ -197,7 +197,7 @@ fn read_type(text: &str) -> Result<Option<String>, AdminError> {
 }
 
 /// Seconds since 1970, or an instant like `2024-01-01T12:00:00Z`.
-fn read_time(query: &Query, names: [&str; 2]) -> Result<Option<UnixMs>, AdminError> {
+pub(super) fn read_time(query: &Query, names: [&str; 2]) -> Result<Option<UnixMs>, AdminError> {
     for name in names {
         let Some(text) = query.text(name) else { continue };
         if text == "0" {

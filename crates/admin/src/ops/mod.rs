@@ -12,5 +12,6 @@ pub mod first_start;
 pub mod group;
 pub mod log;
 mod record;
+pub mod task;
 pub mod token;
 pub mod user;

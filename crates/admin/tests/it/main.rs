@@ -23,6 +23,7 @@ mod access;
 mod channels;
 mod money;
 mod prices;
+mod tasks;
 mod tokens;
 mod users;
 

@@ -14,6 +14,7 @@ mod mock_upstream;
 mod out;
 mod price;
 mod serve;
+mod task;
 mod token;
 mod tools;
 mod user;
@@ -50,6 +51,8 @@ enum Command {
     Channel(channel::Command),
     #[command(subcommand)]
     Price(price::Command),
+    #[command(subcommand)]
+    Task(task::Command),
     MockUpstream(mock_upstream::Args),
     Config(config::Args),
 }
@@ -87,6 +90,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Token(command) => block_on(small_runtime()?, token::run(command)),
         Command::Channel(command) => block_on(small_runtime()?, channel::run(command)),
         Command::Price(command) => block_on(small_runtime()?, price::run(command)),
+        Command::Task(command) => block_on(small_runtime()?, task::run(command)),
     }
 }
 

@@ -1,0 +1,77 @@
+//! `/api/task`
+
+use super::envelope::{Handled, many, one};
+use super::extract::{Asked, Caller, MaySay, Named};
+use crate::ops::task::{self, Decision, TaskFilter};
+use crate::{Actor, AdminState, PageRequest, Query};
+use axum::extract::State;
+
+const PAGE_SIZE: i64 = 20;
+
+pub(super) async fn list(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Asked(query): Asked,
+) -> Handled {
+    listed(&state, &actor, false, &query).await
+}
+
+pub(super) async fn list_own(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Asked(query): Asked,
+) -> Handled {
+    listed(&state, &actor, true, &query).await
+}
+
+async fn listed(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> Handled {
+    let page = PageRequest::read(query, PAGE_SIZE)?;
+    many(task::list(state, actor, own, &TaskFilter::read(query)?, page).await?)
+}
+
+pub(super) async fn get(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Named(id): Named,
+) -> Handled {
+    one(task::get(&state, &actor, &id).await?)
+}
+
+pub(super) async fn settle_now(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Named(id): Named,
+    said: MaySay,
+) -> Handled {
+    decided(&state, &actor, &id, Decision::SettleNow, said).await
+}
+
+pub(super) async fn fail_and_refund(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Named(id): Named,
+    said: MaySay,
+) -> Handled {
+    decided(&state, &actor, &id, Decision::FailAndRefund, said).await
+}
+
+pub(super) async fn requeue(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Named(id): Named,
+    said: MaySay,
+) -> Handled {
+    decided(&state, &actor, &id, Decision::Requeue, said).await
+}
+
+async fn decided(
+    state: &AdminState,
+    actor: &Actor,
+    id: &str,
+    decision: Decision,
+    MaySay(mut fields): MaySay,
+) -> Handled {
+    let reason = fields.text("reason")?.unwrap_or_default();
+    fields.finish(&[], &[])?;
+    one(task::decide(state, actor, id, decision, &reason).await?)
+}

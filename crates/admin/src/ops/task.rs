@@ -1,0 +1,355 @@
+//! Asynchronous tasks, for whoever runs the house: to be seen, settled, refunded, asked about
+//! again.
+
+use super::log::read_time;
+use super::record::{self, Subject};
+use crate::page::{Page, PageRequest, Query, Where};
+use crate::{Actor, AdminError, AdminState, exact, words};
+use domain::{ChannelId, KeyId, Quota, TaskStatus, TaskUid, UnixMs, UserId};
+use ledger::{Charge, TaskEnd, TaskRef};
+use serde::Serialize;
+use serde_json::json;
+use store::{Row, Statement, StoreError, Value};
+use uuid::Uuid;
+
+const COLUMNS: &str = "id, uid, task_id, platform, user_id, token_id, channel_id, action, status, \
+     upstream_status, progress, fail_reason, quota, precharge_quota, used_quota, request_id, \
+     created_at, updated_at, submit_time, finish_time, lifetime_from";
+/// Longest id of an upstream.
+const MAX_ID_CHARS: usize = 255;
+const MAX_REASON_CHARS: usize = 500;
+
+/// A task as answers show it. What the upstream said of it is its owner's to read.
+#[derive(Clone, Debug, Serialize)]
+pub struct TaskView {
+    /// Number of the task.
+    pub id: i64,
+    /// Its hold, and the `Idempotency-Key` sent upstream.
+    pub uid: TaskUid,
+    /// The upstream's id; empty until it is known.
+    pub task_id: String,
+    /// Always `custompass`.
+    pub platform: String,
+    /// Owner.
+    pub user_id: UserId,
+    /// Key that submitted it.
+    pub token_id: KeyId,
+    /// Channel that has it; not shown to users.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel_id: Option<ChannelId>,
+    /// Model asked for, with its `/submit`.
+    pub action: String,
+    /// `submitted`, `processing`, `completed`, `failed`, `unknown`.
+    pub status: String,
+    /// The upstream's own word.
+    pub upstream_status: String,
+    /// How far it is, in the upstream's words.
+    pub progress: String,
+    /// Why it failed.
+    pub fail_reason: String,
+    /// What it holds, or was charged in the end.
+    pub quota: Quota,
+    /// What it held at first.
+    pub precharge_quota: Quota,
+    /// What it was charged in the end.
+    pub used_quota: Quota,
+    /// `X-Request-Id` of the submission.
+    pub request_id: String,
+    /// When it was made, in seconds since 1970, like all times here.
+    pub created_at: i64,
+    /// When something about it last changed.
+    pub updated_at: i64,
+    /// When the upstream had taken it; 0: not yet.
+    pub submit_time: i64,
+    /// When it ended; 0: not yet.
+    pub finish_time: i64,
+    #[serde(skip)]
+    lifetime_from: UnixMs,
+}
+
+/// Which tasks.
+#[derive(Clone, Debug, Default)]
+pub struct TaskFilter {
+    /// Whose.
+    pub user_id: Option<UserId>,
+    /// Whose, by name.
+    pub username: Option<String>,
+    /// Where they stand; `unfinished` is every word that doesn't last.
+    pub status: Option<String>,
+    /// Of which model, with or without `/submit`.
+    pub model: Option<String>,
+    /// Through which channel.
+    pub channel_id: Option<ChannelId>,
+    /// With this id of the upstream's.
+    pub task_id: Option<String>,
+    /// Made from when.
+    pub start_at: Option<UnixMs>,
+    /// Made until when.
+    pub end_at: Option<UnixMs>,
+    /// Older than this one: the way through more than pages reach.
+    pub before_id: Option<i64>,
+}
+
+/// Every word that doesn't last.
+const UNFINISHED: &str = "unfinished";
+
+impl TaskFilter {
+    /// Reads the filters of an address.
+    ///
+    /// # Errors
+    /// When one of them means nothing.
+    pub fn read(query: &Query) -> Result<Self, AdminError> {
+        let owned = |name: &str| query.text(name).map(str::to_owned);
+        let model = ["model", "model_name", "action"].into_iter().find_map(owned);
+        let channel = query.number("channel_id")?.filter(|&id: &i64| id != 0);
+        Ok(Self {
+            user_id: query.number("user_id")?.map(UserId),
+            username: owned("username"),
+            status: query.text("status").map(read_status).transpose()?,
+            model: model.map(|m| domain::submission_of(domain::task_base(&m))),
+            channel_id: channel.map(ChannelId),
+            task_id: owned("task_id"),
+            start_at: read_time(query, ["start_time", "start_timestamp"])?,
+            end_at: read_time(query, ["end_time", "end_timestamp"])?,
+            before_id: query.number("before_id")?,
+        })
+    }
+
+    fn conditions(&self, self_of: Option<UserId>) -> Where {
+        let mut conditions = Where::default();
+        conditions.with_some("user_id = ?", self_of.or(self.user_id));
+        if self_of.is_none() {
+            let by_name = "user_id = (SELECT id FROM users WHERE users.username = ?)";
+            conditions.with_some(by_name, self.username.as_deref());
+        }
+        match self.status.as_deref() {
+            Some(UNFINISHED) => {
+                conditions.fixed("status IN ('submitted', 'processing', 'unknown')");
+            }
+            status => conditions.with_some("status = ?", status),
+        }
+        conditions.with_some("action = ?", self.model.as_deref());
+        conditions.with_some("channel_id = ?", self.channel_id);
+        conditions.with_some("task_id = ?", self.task_id.as_deref());
+        conditions.with_some("created_at >= ?", self.start_at);
+        conditions.with_some("created_at < ?", self.end_at);
+        conditions.with_some("id < ?", self.before_id);
+        conditions
+    }
+}
+
+fn read_status(text: &str) -> Result<String, AdminError> {
+    let known = text == UNFINISHED || TaskStatus::from_word(text).is_some();
+    if known {
+        return Ok(text.to_owned());
+    }
+    let words = "submitted, processing, completed, failed, unknown, unfinished";
+    Err(AdminError::field(
+        "status",
+        format!("必须是 {words} 之一"),
+        format!("must be one of {words}"),
+    ))
+}
+
+fn view(row: &Row) -> Result<TaskView, StoreError> {
+    let seconds = |at: Option<UnixMs>| at.map_or(0, exact::seconds);
+    Ok(TaskView {
+        id: row.get("id")?,
+        uid: TaskUid(row.get::<Uuid>("uid")?),
+        task_id: row.get("task_id")?,
+        platform: row.get("platform")?,
+        user_id: row.get("user_id")?,
+        token_id: row.get("token_id")?,
+        channel_id: row.get("channel_id")?,
+        action: row.get("action")?,
+        status: row.get("status")?,
+        upstream_status: row.get("upstream_status")?,
+        progress: row.get("progress")?,
+        fail_reason: row.get("fail_reason")?,
+        quota: row.get("quota")?,
+        precharge_quota: row.get("precharge_quota")?,
+        used_quota: row.get("used_quota")?,
+        request_id: row.get("request_id")?,
+        created_at: exact::seconds(row.get("created_at")?),
+        updated_at: exact::seconds(row.get("updated_at")?),
+        submit_time: seconds(row.get("submit_time")?),
+        finish_time: seconds(row.get("finish_time")?),
+        lifetime_from: row.get("lifetime_from")?,
+    })
+}
+
+/// What `actor` may see of a task.
+fn shown(actor: &Actor, mut task: TaskView) -> TaskView {
+    if !actor.is_admin() {
+        task.channel_id = None;
+    }
+    task
+}
+
+/// A page of the tasks that `filter` names, newest first. `own`: the actor's own alone.
+///
+/// # Errors
+/// When the role doesn't reach, or the database fails.
+pub async fn list(
+    state: &AdminState,
+    actor: &Actor,
+    own: bool,
+    filter: &TaskFilter,
+    page: PageRequest,
+) -> Result<Page<TaskView>, AdminError> {
+    let self_of = own.then_some(actor.user_id);
+    if !own {
+        actor.require_admin()?;
+    }
+    let conditions = filter.conditions(self_of);
+    let mut page = conditions.page(&state.db, (COLUMNS, "tasks", "id DESC"), page, view).await?;
+    page.items = page.items.into_iter().map(|task| shown(actor, task)).collect();
+    Ok(page)
+}
+
+/// One task: by its number, its uid, or its upstream's id (of several, the newest). Users see
+/// their own.
+///
+/// # Errors
+/// When there is none, or the database fails.
+pub async fn get(state: &AdminState, actor: &Actor, id: &str) -> Result<TaskView, AdminError> {
+    let found = find(state, id).await?.filter(|task| actor.owns(task.user_id));
+    found.map(|task| shown(actor, task)).ok_or_else(not_found)
+}
+
+fn not_found() -> AdminError {
+    AdminError::not_found("任务", "task")
+}
+
+async fn find(state: &AdminState, id: &str) -> Result<Option<TaskView>, AdminError> {
+    if id.is_empty() || id.chars().count() > MAX_ID_CHARS {
+        return Ok(None);
+    }
+    // A number is one of ours first: whoever means an upstream's number can name the uid.
+    let mut ways: Vec<(&str, Value)> = Vec::new();
+    ways.extend(id.parse::<i64>().ok().map(|number| ("id", Value::Int(number))));
+    ways.extend(Uuid::parse_str(id).ok().map(|uid| ("uid", Value::Uuid(uid))));
+    ways.push(("task_id", Value::from(id)));
+    for (column, value) in ways {
+        let sql =
+            format!("SELECT {COLUMNS} FROM tasks WHERE {column} = $1 ORDER BY id DESC LIMIT 1");
+        if let Some(row) = state.db.read(&sql, &[value]).await?.first() {
+            return Ok(Some(view(row)?));
+        }
+    }
+    Ok(None)
+}
+
+/// What an operator decides about a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is done: charged at its price, or at what it holds where use is unknown.
+    SettleNow,
+    /// It has failed: everything goes back.
+    FailAndRefund,
+    /// It lives on: its lifetime begins anew, and it is asked about at once.
+    Requeue,
+}
+
+impl Decision {
+    const fn action(self) -> &'static str {
+        match self {
+            Self::SettleNow => "task.settle_now",
+            Self::FailAndRefund => "task.fail_and_refund",
+            Self::Requeue => "task.requeue",
+        }
+    }
+}
+
+/// Carries out a decision about an unfinished task, and answers how it stands then.
+///
+/// # Errors
+/// When there is no such task, it has ended already, or the database fails.
+pub async fn decide(
+    state: &AdminState,
+    actor: &Actor,
+    id: &str,
+    decision: Decision,
+    reason: &str,
+) -> Result<TaskView, AdminError> {
+    actor.require_admin()?;
+    let reason = words::name("reason", reason, MAX_REASON_CHARS)?;
+    let task = find(state, id).await?.ok_or_else(not_found)?;
+    let changed = match decision {
+        Decision::SettleNow => {
+            finish(state, &task, Charge::Price(None), TaskEnd::completed()).await?
+        }
+        Decision::FailAndRefund => {
+            let words =
+                if reason.is_empty() { "管理员终止 (ended by an operator)" } else { &reason };
+            finish(state, &task, Charge::Nothing("operator"), TaskEnd::failed(words)).await?
+        }
+        Decision::Requeue => requeue(state, &task).await?,
+    };
+    if !changed {
+        return Err(AdminError::conflict("任务已经结束", "the task has ended already"));
+    }
+    let content = format!("任务 {} (#{}): {}", task.task_id, task.id, decision.action());
+    let details = json!({ "task": task.id, "uid": task.uid, "owner": task.user_id,
+                          "reason": reason });
+    record::write(state, actor, vec![], Subject::Other, (decision.action(), content), details)
+        .await?;
+    find(state, &task.uid.to_string()).await?.ok_or_else(not_found)
+}
+
+/// Ends a task with its money, and says whether it was this that ended it.
+async fn finish(
+    state: &AdminState,
+    task: &TaskView,
+    charge: Charge,
+    end: TaskEnd,
+) -> Result<bool, AdminError> {
+    let subject = TaskRef {
+        uid: task.uid,
+        user_id: task.user_id,
+        channel_id: task.channel_id.unwrap_or(ChannelId(0)),
+        since: task.lifetime_from,
+    };
+    Ok(!state.ledger.finish_task(&subject, charge, end).await?.repeated)
+}
+
+async fn requeue(state: &AdminState, task: &TaskView) -> Result<bool, AdminError> {
+    let statement = Statement::new(
+        "UPDATE tasks SET lifetime_from = $2, updated_at = $2, version = version + 1
+         WHERE uid = $1 AND status IN ('submitted', 'processing', 'unknown')",
+        vec![Value::Uuid(task.uid.0), state.clock.now().into()],
+    );
+    Ok(state.db.execute(&statement.sql, &statement.params).await? > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(pairs: &[(&str, &str)]) -> Result<TaskFilter, AdminError> {
+        let pairs = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        TaskFilter::read(&Query(pairs.collect()))
+    }
+
+    #[test]
+    fn a_model_is_meant_with_or_without_its_suffix() {
+        for model in ["img", "img/submit"] {
+            let read = filter(&[("model", model)]).unwrap();
+            assert_eq!(read.model.as_deref(), Some("img/submit"));
+        }
+    }
+
+    #[test]
+    fn status_words() {
+        let sql = |status| filter(&[("status", status)]).unwrap().conditions(None).parts().0.len();
+        assert!(sql("unfinished") > sql("failed"));
+        assert!(filter(&[("status", "done")]).is_err());
+    }
+
+    #[test]
+    fn users_only_ever_reach_their_own() {
+        let filter = filter(&[("user_id", "7"), ("username", "eve")]).unwrap();
+        let own = filter.conditions(Some(UserId(2)));
+        assert_eq!(own.parts(), (" WHERE user_id = $1", &[Value::Int(2)][..]));
+    }
+}

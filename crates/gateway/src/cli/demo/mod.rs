@@ -3,6 +3,7 @@
 
 mod http;
 mod steps;
+mod tasks;
 
 use super::{Loaded, out};
 use crate::config::{Config, Key, LogConfig, Settings};
@@ -73,7 +74,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     out::line(format_args!("  upstream  http://{upstream_address}   a scripted API"));
 
     let demo = set_up(service.address, upstream_address).await?;
-    demo.run_steps().await?;
+    let next = demo.run_steps().await?;
+    demo.run_tasks(next).await?;
     demo.show_records(&scratch.0.join("newapi.log")).await?;
     let mistakes = demo.mistakes.load(Ordering::Relaxed);
     if mistakes == 0 {
@@ -110,7 +112,8 @@ fn config(dir: &Path, port: u16) -> anyhow::Result<Config> {
             "PORT" => port.as_str(),
             "LISTEN_ADDR" => "127.0.0.1",
             "ENABLE_METRICS" => "false",
-            "UPSTREAM_ALLOW_NETS" => "127.0.0.0/8",
+            "UPSTREAM_ALLOW_NETS" | "WEBHOOK_ALLOW_NETS" => "127.0.0.0/8",
+            "CUSTOM_PASS_POLL_INTERVAL" => "1s",
             "ROOT_ACCESS_TOKEN" => ACCESS_TOKEN,
             _ => return None,
         };
@@ -126,7 +129,7 @@ async fn set_up(base: SocketAddr, upstream: SocketAddr) -> anyhow::Result<Demo> 
     out::line("\nSet-up: the operator's calls, as user root");
     let channel = json!({
         "name": "trial", "type": 52, "base_url": format!("http://{upstream}"),
-        "key": "upstream-key", "models": ["chat", "draw"], "groups": ["vip"],
+        "key": "upstream-key", "models": ["chat", "draw", "image/submit"], "groups": ["vip"],
     });
     admin(base, "/api/channel", &channel, "a channel to the upstream").await?;
     let by_use =
@@ -134,6 +137,8 @@ async fn set_up(base: SocketAddr, upstream: SocketAddr) -> anyhow::Result<Demo> 
     admin(base, "/api/ability", &by_use, "a price by use: 2 a token, 3 a completion token").await?;
     let fixed = json!({"model_name": "draw", "channel_type": 52, "fixed_quota": 25_000});
     admin(base, "/api/ability", &fixed, "a fixed price: 25000 a call").await?;
+    let task = json!({"model_name": "image/submit", "channel_type": 52, "fixed_quota": 5_000});
+    admin(base, "/api/ability", &task, "a fixed price for a task: 5000").await?;
     let group = json!({"group_name": "vip", "ratio": 0.8});
     admin(base, "/api/group", &group, "a group that pays 80 %").await?;
     let user = json!({
@@ -240,11 +245,16 @@ Still serving. Try it:
 
   curl -i http://{base}/pass/draw -H 'Authorization: Bearer {key}' -d '{{"prompt":"a cat"}}'
 
+  curl -i http://{base}/pass/image/submit -H 'Authorization: Bearer {key}' -d '{{"prompt":"a cat"}}'
+
+  curl -s 'http://{base}/v1/tasks' -H 'Authorization: Bearer {key}'
+
   curl -s http://{base}/api/user/{user_id} -H 'Authorization: Bearer {ACCESS_TOKEN}'
 
   curl -s http://{base}/api/audit/ledger -H 'Authorization: Bearer {ACCESS_TOKEN}'
 
-The upstream at http://{upstream} fails on demand: add ?status=500, ?code=1001 or ?cut=true.
+The upstream at http://{upstream} fails on demand: add ?status=500, ?code=1001, ?cut=true, or
+?outcome=failed to a task.
 Ctrl-C ends it."#
         ));
     }

@@ -122,15 +122,16 @@ fn broken_off() -> Step {
 }
 
 impl Demo {
-    /// Makes the calls one by one.
-    pub async fn run_steps(&self) -> anyhow::Result<()> {
-        for (number, step) in (1..).zip(steps()) {
-            self.run_step(number, &step).await?;
+    /// Makes the calls one by one, and answers the number that comes next.
+    pub async fn run_steps(&self) -> anyhow::Result<usize> {
+        let steps = steps();
+        for (number, step) in (1..).zip(&steps) {
+            self.run_step(number, step).await?;
         }
-        Ok(())
+        Ok(steps.len() + 1)
     }
 
-    async fn run_step(&self, number: u32, step: &Step) -> anyhow::Result<()> {
+    async fn run_step(&self, number: usize, step: &Step) -> anyhow::Result<()> {
         out::line(format_args!("\n{number}. {}", step.title));
         out::line(format_args!("  POST {}  {}", step.path, step.body));
         out::line(format_args!("  {}", step.explained));
@@ -158,8 +159,8 @@ impl Demo {
 }
 
 /// The reply, shortened to what fits a screen.
-fn show(reply: &Reply) {
-    for name in ["x-request-id", "x-newapi-quota"] {
+pub(super) fn show(reply: &Reply) {
+    for name in ["x-request-id", "x-newapi-quota", "location", "retry-after"] {
         let value = reply.header(name);
         if !value.is_empty() {
             out::line(format_args!("  < {name}: {value}"));

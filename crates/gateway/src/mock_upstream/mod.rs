@@ -13,7 +13,12 @@
 //! | `code=N` | status 200 and an envelope that says so |
 //! | `delay_ms=N` | a pause before the answer, or before each event of a stream |
 //! | `cut=true` | the connection breaks in the middle of the answer |
+//! | `polls=N` | a task submitted so is done at the N-th question about it (2) |
+//! | `outcome=failed` | and has failed then |
 
+mod tasks;
+
+use self::tasks::{Part, Tasks};
 use crate::server::{self, Limits, Stop};
 use bytes::Bytes;
 use futures_util::stream;
@@ -22,6 +27,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use web::{Body, BodyError};
@@ -35,7 +41,9 @@ const WORDS: [&str; 5] = ["Hello", " from", " the", " trial", " upstream."];
 
 /// Serves until told to stop.
 pub async fn serve(listener: TcpListener, stop: Stop) {
-    server::serve(listener, LIMITS, stop, |request, _| answer(request)).await;
+    let tasks = Arc::new(Tasks::default());
+    server::serve(listener, LIMITS, stop, move |request, _| answer(request, Arc::clone(&tasks)))
+        .await;
 }
 
 /// What the query asks for.
@@ -50,6 +58,8 @@ struct Script {
     code: Option<i64>,
     delay: Duration,
     cut: bool,
+    polls: u64,
+    fails: bool,
 }
 
 impl Script {
@@ -69,6 +79,8 @@ impl Script {
             code: value("code").and_then(|(_, v)| v.parse().ok()),
             delay: Duration::from_millis(number("delay_ms").unwrap_or(0)),
             cut: is("cut", "true"),
+            polls: number("polls").unwrap_or(2).max(1),
+            fails: is("outcome", "failed"),
         }
     }
 
@@ -81,9 +93,11 @@ impl Script {
     }
 }
 
-async fn answer(request: Request<Incoming>) -> Response<Body> {
+async fn answer(request: Request<Incoming>, tasks: Arc<Tasks>) -> Response<Body> {
     let mut script = Script::from_query(request.uri().query().unwrap_or_default());
     let echoes = request.uri().path().ends_with("/echo");
+    let part = Part::of(request.uri().path());
+    let key = request.headers().get("idempotency-key").cloned();
     let content_type = request.headers().get(CONTENT_TYPE).cloned();
     let body = match Limited::new(request.into_body(), MAX_REQUEST_BYTES).collect().await {
         Ok(body) => body.to_bytes(),
@@ -115,6 +129,14 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
         let usage = script.usage(script.estimate_tokens);
         let estimate = json!({"code": 0, "message": "", "type": "precharge", "usage": usage});
         return reply(StatusCode::OK, &estimate);
+    }
+    match part {
+        Part::Submission => {
+            let key = key.as_ref().and_then(|key| key.to_str().ok());
+            return reply(StatusCode::OK, &tasks.submit(script, key));
+        }
+        Part::Question => return reply(StatusCode::OK, &tasks.list(&asked)),
+        Part::Neither => {}
     }
     if streams { streamed(&script, &model) } else { whole(&script, &model) }
 }

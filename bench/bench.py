@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from statistics import median
 
 import streams
+from tasks import tasks
 from harness import CORES, HERE, MIB, Quiet, Wrk, measure, say, spread
 from targets import (BY_USE, CHAT, CLIENT_KEY, ESTIMATED, FIXED, FREE, UPSTREAM_KEY, Newapi,
                      Target, make_database, start_hyper, start_nginx, start_stub)
@@ -30,7 +31,7 @@ class Bench:
     """One run: its directory, what is running, the tables so far, and the goals."""
 
     def __init__(self, size, databases, patience):
-        self.size, self.databases = SIZES[size], databases
+        self.name, self.size, self.databases = size, SIZES[size], databases
         self.out = HERE / "results" / datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
         self.out.mkdir(parents=True)
         self.running, self.text, self.goals = [], [], []
@@ -346,7 +347,8 @@ def yardsticks(bench):
 
 
 PARTS = {"throughput": throughput, "one-core": one_core, "accounts": accounts,
-         "first-event": first_event, "memory": memory, "large-bodies": large_bodies}
+         "first-event": first_event, "memory": memory, "large-bodies": large_bodies,
+         "tasks": tasks}
 
 
 def main():

@@ -11,20 +11,24 @@
 //! | … with `?precharge=true`           | an estimate                                        |
 //! | … with `?size=N`                   | N bytes                                            |
 //! | GET /stats                         | counters                                           |
+//! | tasks                              | see tasks.rs                                       |
 //!
 //! `?gap_ms=N` waits N ms after the first event of a stream and after each that follows.
 //! A request body of any length is read and dropped: memory does not grow with it.
+
+mod tasks;
 
 use std::cell::Cell;
 use std::io::{Error, ErrorKind, Result};
 use std::time::Duration;
 
+use tasks::Tasks;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 const HEAD_MAX: usize = 64 << 10;
-/// How much of a request body is kept, to look for `"stream":true`.
-const BODY_KEPT: usize = 4 << 10;
+/// How much of a request body is kept, to look for `"stream":true` or the ids of tasks.
+const BODY_KEPT: usize = 32 << 10;
 const EVENTS: usize = 20;
 
 // tidy:allow(columns) bytes as an upstream sends them
@@ -42,6 +46,7 @@ struct Stub {
     streams: Cell<u64>,
     open: Cell<u64>,
     open_peak: Cell<u64>,
+    tasks: Tasks,
 }
 
 struct Request {
@@ -64,6 +69,7 @@ fn main() {
         streams: Cell::new(0),
         open: Cell::new(0),
         open_peak: Cell::new(0),
+        tasks: Tasks::new(),
     };
     // Alive as long as the process: nothing has to count references to it.
     let stub: &'static Stub = Box::leak(Box::new(stub));
@@ -108,6 +114,10 @@ async fn connection(mut peer: TcpStream, stub: &Stub) -> Result<()> {
         let number = |name: &str| parameter(name).and_then(|text| text.parse::<u64>().ok());
         if !request.authorized {
             peer.write_all(&whole("401 Unauthorized", r#"{"error":"wrong key"}"#)).await?;
+        } else if request.target.contains("/hang/") {
+            std::future::pending::<()>().await;
+        } else if let Some(answer) = of_tasks(&request, &number, stub) {
+            peer.write_all(&whole("200 OK", &answer)).await?;
         } else if let Some(size) = number("size") {
             send_bytes(&mut peer, size).await?;
         } else if !request.post {
@@ -125,6 +135,28 @@ async fn connection(mut peer: TcpStream, stub: &Stub) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The answer to what is about tasks.
+fn of_tasks(
+    request: &Request,
+    number: &impl Fn(&str) -> Option<u64>,
+    stub: &Stub,
+) -> Option<String> {
+    let path = request.target.split('?').next().unwrap_or_default();
+    match (request.post, path) {
+        (true, path) if path.contains("/garbage/") => Some("<html>not today</html>".to_owned()),
+        (true, path) if path.ends_with("/submit") => Some(stub.tasks.submit()),
+        (true, path) if path.ends_with("/task/list-by-condition") => {
+            Some(stub.tasks.list(&request.body_start))
+        }
+        (false, "/tasks/begin") => Some(stub.tasks.begin()),
+        (false, "/tasks/done") => Some(stub.tasks.done(number("every")?)),
+        (false, "/tasks/stats") => {
+            Some(stub.tasks.stats(usize::try_from(number("count")?).ok()?))
+        }
+        _ => None,
+    }
 }
 
 /// Reads one request; `None` when the peer closed between two requests.

@@ -71,7 +71,7 @@ impl Tasks {
             }
             let done = every > 0 && number as u64 % every == 0;
             let rest = match done {
-                true => r#""completed","progress":"100%","result":{"url":"https://x.example/y.png"}}"#,
+                true => r#""completed","progress":"100%","result":{"url":"https://x.example/y"}}"#,
                 false => r#""processing","progress":"50%"}"#,
             };
             answer.push_str(&format!(r#"{{"task_id":"{id}","status":{rest}"#));

@@ -6,9 +6,11 @@
 mod audit;
 mod channel;
 mod check;
+mod completion;
 mod config;
 mod demo;
 mod explain;
+mod logs;
 mod migrate;
 mod mock_upstream;
 mod out;
@@ -55,6 +57,10 @@ enum Command {
     Task(task::Command),
     MockUpstream(mock_upstream::Args),
     Config(config::Args),
+    #[command(subcommand)]
+    Logs(logs::Command),
+    Completion(completion::Args),
+    Man(completion::ManArgs),
 }
 
 /// What a server is started with.
@@ -80,6 +86,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve => serve::run(),
         Command::Config(args) => config::run(&args),
+        Command::Logs(command) => logs::run(&command),
+        Command::Completion(args) => completion::run(&args),
+        Command::Man(args) => completion::man(&args),
         Command::Demo(args) => block_on(serving_runtime(0)?, demo::run(args)),
         Command::MockUpstream(args) => block_on(serving_runtime(0)?, mock_upstream::run(args)),
         Command::Migrate(args) => block_on(small_runtime()?, migrate::run(args)),

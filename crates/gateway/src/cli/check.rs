@@ -111,7 +111,7 @@ async fn check_catalog(
 }
 
 /// Whether anything answers there, whatever it says. The channel's key stays here.
-async fn reach(client: &Client, channel: &Channel) -> anyhow::Result<http::StatusCode> {
+pub(super) async fn reach(client: &Client, channel: &Channel) -> anyhow::Result<http::StatusCode> {
     let base = BaseUrl::parse(&channel.base_url).context("base_url")?;
     let proxy = match &channel.setting.proxy {
         None => ProxyChoice::Default,

@@ -9,7 +9,9 @@ mod check;
 mod completion;
 mod config;
 mod demo;
+mod doctor;
 mod explain;
+mod http;
 mod logs;
 mod migrate;
 mod mock_upstream;
@@ -43,6 +45,7 @@ enum Command {
     Demo(demo::Args),
     Migrate(migrate::Args),
     Check(check::Args),
+    Doctor(doctor::Args),
     Audit(audit::Args),
     Explain(explain::Args),
     #[command(subcommand)]
@@ -93,6 +96,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::MockUpstream(args) => block_on(serving_runtime(0)?, mock_upstream::run(args)),
         Command::Migrate(args) => block_on(small_runtime()?, migrate::run(args)),
         Command::Check(args) => block_on(small_runtime()?, check::run(args)),
+        Command::Doctor(args) => block_on(small_runtime()?, doctor::run(args)),
         Command::Audit(args) => block_on(small_runtime()?, audit::run(args)),
         Command::Explain(args) => block_on(small_runtime()?, explain::run(args)),
         Command::User(command) => block_on(small_runtime()?, user::run(command)),

@@ -1,11 +1,10 @@
 //! `newapi demo`: the whole thing in one process, paid calls over real HTTP, each explained with
 //! what it cost. It checks what it shows, and fails when a number is not what it should be.
 
-mod http;
 mod steps;
 mod tasks;
 
-use super::{Loaded, out};
+use super::{Loaded, http, out};
 use crate::config::{Config, Key, LogConfig, Settings};
 use crate::server::Stop;
 use crate::wiring::Service;

@@ -1,7 +1,7 @@
 //! The calls of the demo, each with what it should cost.
 
-use super::http::{self, Reply};
 use super::{Demo, out};
+use crate::cli::http::{self, Reply};
 use ::http::Method;
 use serde_json::{Value, json};
 

@@ -1,7 +1,8 @@
 //! The demo's tasks: work that goes on after its call, one that succeeds and one that fails.
 
 use super::steps::show;
-use super::{Demo, http, out};
+use super::{Demo, out};
+use crate::cli::http;
 use ::http::Method;
 use anyhow::Context;
 use serde_json::json;

@@ -1,0 +1,61 @@
+//! Balances and holds.
+
+use super::Report;
+use domain::UnixMs;
+use store::{Db, StoreError, Value};
+
+/// A hold past its deadline by this much should have been given back.
+const OVERDUE_MS: i64 = 120_000;
+
+pub(super) async fn check(report: &mut Report, db: &Db, now: UnixMs) {
+    match ledger::audit(db).await {
+        Err(error) => report.failed("audit", &error),
+        Ok(audit) if audit.clean => {
+            let found = format!("clean: {} users, {} open holds", audit.users, audit.open_holds);
+            report.good("audit", found);
+        }
+        Ok(audit) => {
+            let found = format!("{} breaches", audit.breaches.len());
+            report.bad("audit", found, "newapi audit lists them; newapi explain tells how it came");
+        }
+    }
+    if let Err(error) = overdue_holds(report, db, now).await {
+        report.failed("holds", &error);
+    }
+    if let Err(error) = negative_balances(report, db).await {
+        report.failed("balances", &error);
+    }
+}
+
+async fn overdue_holds(report: &mut Report, db: &Db, now: UnixMs) -> Result<(), StoreError> {
+    let rows = db
+        .read(
+            "SELECT count(*) AS n FROM holds WHERE state = 'held' AND NOT for_task
+               AND node_id IS NULL AND deadline_at < $1",
+            &[Value::Time(now.plus_ms(-OVERDUE_MS))],
+        )
+        .await?;
+    match rows.first().map_or(Ok(0), |row| row.get::<i64>("n"))? {
+        0 => report.good("holds", "none is overdue"),
+        overdue => report.bad(
+            "holds",
+            format!("{overdue} should have been given back by now"),
+            "no node sweeps: is any newapi running on this database?",
+        ),
+    }
+    Ok(())
+}
+
+async fn negative_balances(report: &mut Report, db: &Db) -> Result<(), StoreError> {
+    let sql = "SELECT count(*) AS n FROM users WHERE quota < 0 AND deleted_at IS NULL";
+    let rows = db.read(sql, &[]).await?;
+    match rows.first().map_or(Ok(0), |row| row.get::<i64>("n"))? {
+        0 => report.good("balances", "none is negative"),
+        below => report.odd(
+            "balances",
+            format!("{below} users are below zero, and get 402"),
+            "work that cost more than was held; newapi user list, newapi user topup",
+        ),
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! The running service, asked as its clients and Prometheus do.
+
+use super::Report;
+use crate::cli::http;
+use crate::config::Config;
+use ::http::Method;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The handbook's alert: more failed calls than these, in per cent.
+const MAX_ERROR_PERCENT: u64 = 10;
+/// Fewer calls say nothing about a rate.
+const MIN_CALLS: u64 = 20;
+/// Of what there is only so much of, in use: connections, descriptors.
+const MAX_USED_PERCENT: u64 = 90;
+const MIB: u64 = 1 << 20;
+/// Resident memory that the handbook worries about.
+const MUCH_MEMORY: u64 = 2_048 * MIB;
+
+pub(super) async fn check(report: &mut Report, config: &Config) {
+    let address = here(config.server.listen);
+    match get(address, "/api/status").await {
+        Some((200, _)) => report.good("service", format!("answers on {address}")),
+        Some((status, body)) => report.bad(
+            "service",
+            format!("answers {status}: {}", shortened(&body)),
+            "the message says what it waits for; see the end of the log",
+        ),
+        None => report.bad(
+            "service",
+            format!("nothing answers on {address}"),
+            "systemctl status newapi; journalctl -u newapi -n 50; is PORT the one it serves on?",
+        ),
+    }
+    let Some(metrics) = &config.metrics else {
+        return report.odd("metrics", "are switched off", "ENABLE_METRICS=true");
+    };
+    match get(here(metrics.listen), &metrics.path).await {
+        Some((200, page)) => of_metrics(report, &page, config.relay.memory_limit_bytes),
+        _ => report.bad(
+            "metrics",
+            format!("nothing answers on {}{}", metrics.listen, metrics.path),
+            "is METRICS_PORT the one that the service was started with?",
+        ),
+    }
+}
+
+/// An address that is served everywhere is served on this machine, too.
+fn here(listen: SocketAddr) -> SocketAddr {
+    let everywhere = listen.ip().is_unspecified();
+    let local = if everywhere { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen.ip() };
+    SocketAddr::new(local, listen.port())
+}
+
+async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let call = http::call(address, Method::GET, path, "", None);
+    let reply = tokio::time::timeout(PATIENCE, call).await.ok()?.ok()?;
+    Some((reply.status.as_u16(), reply.body))
+}
+
+fn shortened(body: &str) -> String {
+    body.chars().take(200).collect()
+}
+
+fn of_metrics(report: &mut Report, page: &str, memory_limit: u64) {
+    report.good("metrics", "are served");
+    let sum = |name: &str, label: &str| -> u64 {
+        let samples = page.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        samples.filter_map(whole).sum()
+    };
+    let failed = sum("custompass_requests_total", "status=\"error\"");
+    error_rate(report, sum("custompass_requests_total", ""), failed);
+    let open = sum("custompass_database_connections_open", "");
+    let used = open.saturating_sub(sum("custompass_database_connections_idle", ""));
+    let waiting = sum("custompass_database_connections_waiting", "");
+    pool(report, sum("custompass_database_connections_max", ""), used, waiting);
+    memory(report, sum("process_resident_memory_bytes", ""), memory_limit);
+    let dropped = sum("custompass_log_lines_dropped_total", "");
+    if dropped > 0 {
+        report.odd("log", format!("{dropped} lines were dropped"), "is its disk full or slow?");
+    }
+    let (open, most) = (sum("process_open_fds", ""), sum("process_max_fds", ""));
+    if most > 0 && percent(open, most) > MAX_USED_PERCENT {
+        report.bad("descriptors", format!("{open} of {most} are open"), "raise LimitNOFILE");
+    }
+}
+
+/// The whole part of a sample.
+fn whole(line: &str) -> Option<u64> {
+    line.rsplit(' ').next()?.split('.').next()?.parse().ok()
+}
+
+fn percent(part: u64, all: u64) -> u64 {
+    part.saturating_mul(100) / all.max(1)
+}
+
+fn error_rate(report: &mut Report, all: u64, failed: u64) {
+    if all < MIN_CALLS {
+        return report.good("error rate", format!("{all} calls since the start say little"));
+    }
+    let percent = percent(failed, all);
+    let found = format!("{percent} % of {all} calls since the start failed");
+    if percent > MAX_ERROR_PERCENT {
+        report.bad("error rate", found, "newapi logs analyze says which errors, and for whom");
+    } else {
+        report.good("error rate", found);
+    }
+}
+
+fn pool(report: &mut Report, max: u64, used: u64, waiting: u64) {
+    // SQLite has no pool.
+    if max == 0 {
+        return;
+    }
+    let found = format!("{used} of {max} connections are in use, {waiting} callers wait");
+    if waiting > 0 || percent(used, max) > MAX_USED_PERCENT {
+        let mend = "raise CUSTOM_PASS_DB_MAX_OPEN_CONNS, and look for long transactions below";
+        report.bad("connection pool", found, mend);
+    } else {
+        report.good("connection pool", found);
+    }
+}
+
+fn memory(report: &mut Report, resident: u64, limit: u64) {
+    let found = format!("{} MiB resident", resident / MIB);
+    if limit > 0 && resident > limit {
+        let mend = "new calls get 503 OVERLOADED: raise MEMORY_LIMIT, or lower \
+                    CUSTOM_PASS_MAX_IN_FLIGHT";
+        report.bad("memory", format!("{found}, above MEMORY_LIMIT"), mend);
+    } else if resident > MUCH_MEMORY {
+        let mend = "lower CUSTOM_PASS_MAX_IN_FLIGHT or CUSTOM_PASS_BUFFER_BUDGET, or set \
+                    MEMORY_LIMIT";
+        report.odd("memory", found, mend);
+    } else {
+        report.good("memory", found);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::doctor::State;
+
+    fn states(page: &str) -> Vec<(String, State)> {
+        let mut report = Report::default();
+        of_metrics(&mut report, page, 1 << 20);
+        report.0.into_iter().map(|check| (check.name, check.state)).collect()
+    }
+
+    #[test]
+    fn a_busy_page_is_found_wanting() {
+        let page = "\
+custompass_requests_total{type=\"sync\",status=\"success\"} 80
+custompass_requests_total{type=\"sync\",status=\"error\"} 20
+custompass_database_connections_max 25
+custompass_database_connections_open 25
+custompass_database_connections_idle 1
+custompass_database_connections_waiting 3
+process_resident_memory_bytes 2000000
+";
+        let states = states(page);
+        for name in ["error rate", "connection pool", "memory"] {
+            assert!(states.contains(&(name.to_owned(), State::Bad)), "{name}: {states:?}");
+        }
+    }
+
+    #[test]
+    fn a_quiet_page_is_well() {
+        assert!(states("process_resident_memory_bytes 1000\n").iter().all(|s| s.1 == State::Good));
+    }
+}

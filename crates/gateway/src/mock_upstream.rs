@@ -14,7 +14,7 @@
 //! | `delay_ms=N` | a pause before the answer, or before each event of a stream |
 //! | `cut=true` | the connection breaks in the middle of the answer |
 
-use crate::server::{self, Limits, Stop};
+use crate::server::{self, Limits, Place, Stop};
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::CONTENT_TYPE;
@@ -35,7 +35,8 @@ const WORDS: [&str; 5] = ["Hello", " from", " the", " trial", " upstream."];
 
 /// Serves until told to stop.
 pub async fn serve(listener: TcpListener, stop: Stop) {
-    server::serve(listener, LIMITS, stop, |request, _| answer(request)).await;
+    let place = Place::here(|request, _| answer(request));
+    server::serve(listener, LIMITS, stop, vec![place]).await;
 }
 
 /// What the query asks for.

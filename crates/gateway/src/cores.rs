@@ -5,11 +5,14 @@
 
 use std::io;
 use std::num::NonZero;
+use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 
 /// Names to resolve are the only blocking work here.
 const MAX_BLOCKING_THREADS: usize = 16;
+/// Less than what a connection upstream may take.
+const TICK: Duration = Duration::from_secs(2);
 
 /// The threads; they end when this is dropped.
 pub struct Cores(Vec<Core>);
@@ -52,8 +55,12 @@ impl Core {
     }
 }
 
-fn run(runtime: Runtime, ended: oneshot::Receiver<()>) {
-    let _ = runtime.block_on(ended);
+fn run(runtime: Runtime, mut ended: oneshot::Receiver<()>) {
+    runtime.block_on(async {
+        // A timer that is due before all others has the runtime wake itself up, by way of the
+        // system. This one always is due before those of a call.
+        while tokio::time::timeout(TICK, &mut ended).await.is_err() {}
+    });
     // A name that can't be resolved must not keep the process.
     runtime.shutdown_background();
 }

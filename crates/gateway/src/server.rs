@@ -90,7 +90,9 @@ where
         places.into_iter().map(|place| (place, Arc::<Connections>::default())).collect();
     let tracker = TaskTracker::new();
     take_connections(listener, limits, &stop, |stream, peer, slot| {
-        let Some((place, connections)) = places.iter().min_by_key(|(_, c)| c.open()) else { return };
+        let Some((place, connections)) = places.iter().min_by_key(|(_, c)| c.open()) else {
+            return;
+        };
         let handler = place.handler.clone();
         let service = service_fn(move |request| {
             let answer = handler(request, peer);
@@ -171,6 +173,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     const LIMITS: Limits = Limits { max_connections: 2, header_timeout_ms: 300 };
+    const LIMITS_OF_MANY: Limits = Limits { max_connections: 16, header_timeout_ms: 60_000 };
 
     async fn started(limits: Limits) -> (SocketAddr, Stop, tokio::task::JoinHandle<()>) {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -244,6 +247,36 @@ mod tests {
         let head = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(70 << 10));
         let answer = ask(address, &head).await;
         assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+        stop.accepting.cancel();
+        job.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn connections_are_spread_evenly() {
+        let cores = crate::cores::Cores::start(2).unwrap();
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = Stop::default();
+        let says_where = |_, _| async {
+            let thread = std::thread::current();
+            Response::new(web::full(thread.name().unwrap_or_default().to_owned()))
+        };
+        let places = cores.runtimes().map(|runtime| {
+            let runtime = runtime.clone();
+            Place { runtime, handler: says_where }
+        });
+        let job = tokio::spawn(serve(listener, LIMITS_OF_MANY, stop.clone(), places.collect()));
+        let (mut kept, mut seen) = (Vec::new(), Vec::new());
+        for _ in 0..4 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            let mut answer = vec![0; 4096];
+            let read = stream.read(&mut answer).await.unwrap();
+            seen.push(String::from_utf8_lossy(&answer[read - "core-0".len()..read]).into_owned());
+            kept.push(stream);
+        }
+        seen.sort();
+        assert_eq!(seen, ["core-0", "core-0", "core-1", "core-1"]);
         stop.accepting.cancel();
         job.await.unwrap();
     }

@@ -116,9 +116,8 @@ impl Service {
         let cores = Cores::start(config.server.worker_threads).context("threads can't be made")?;
         let places = cores.runtimes().map(|runtime| {
             let (app, relay) = (Arc::clone(&app), built.relay.on(runtime.clone()));
-            let handler = move |request, peer| {
-                Arc::clone(&app).answer(Arc::clone(&relay), request, peer)
-            };
+            let handler =
+                move |request, peer| Arc::clone(&app).answer(Arc::clone(&relay), request, peer);
             Place { runtime: runtime.clone(), handler }
         });
         let serving = tokio::spawn(server::serve(listener, limits, stop.clone(), places.collect()));

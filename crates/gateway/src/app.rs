@@ -10,13 +10,13 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt;
 use web::Body;
 
 /// The surfaces.
 pub struct App {
-    /// `/pass` and `/v1`.
-    pub relay: Arc<Relay>,
     /// `/api`.
     pub admin: Router,
     /// `/api/status`.
@@ -25,12 +25,15 @@ pub struct App {
     pub full: AtomicBool,
     /// For ids of requests that no surface takes.
     pub clock: Clock,
+    /// Where everything but the data plane runs, so that no report keeps calls waiting.
+    pub runtime: Handle,
 }
 
 impl App {
-    /// Answers one request.
+    /// Answers one request; `relay` is `/pass` and `/v1`, where the connection is.
     pub async fn answer(
         self: Arc<Self>,
+        relay: Arc<Relay>,
         request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Response<Body> {
@@ -44,10 +47,14 @@ impl App {
                     "the server is at its memory limit",
                 );
             }
-            return self.relay.handle(request, peer).await;
+            return relay.handle(request, peer).await;
         }
-        // Seldom asked, so kept out of the future that every connection carries.
-        Box::pin(self.answer_other(request)).await
+        let answering = self.runtime.spawn(self.clone().answer_other(request));
+        // A client that hangs up ends it.
+        match AbortOnDropHandle::new(answering).await {
+            Ok(response) => response,
+            Err(_) => web::render_fault(&Fault::new(FaultKind::System, "系统错误", "panicked"), ""),
+        }
     }
 
     async fn answer_other(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {

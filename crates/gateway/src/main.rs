@@ -6,6 +6,9 @@
 mod app;
 mod cli;
 mod config;
+mod connections;
+mod cores;
+mod head_timer;
 mod health;
 mod logging;
 mod metrics;

@@ -3,7 +3,7 @@
 use crate::config::MetricsConfig;
 use crate::logging::Lines;
 use crate::process;
-use crate::server::{self, Limits, Stop};
+use crate::server::{self, Limits, Place, Stop};
 use domain::{Fault, FaultKind, UnixMs};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response};
@@ -47,7 +47,7 @@ pub async fn serve(
         let (registry, path) = (Arc::clone(&registry), Arc::clone(&path));
         async move { answer(&request, &path, &registry) }
     };
-    server::serve(listener, LIMITS, stop, handler).await;
+    server::serve(listener, LIMITS, stop, vec![Place::here(handler)]).await;
 }
 
 fn answer(request: &Request<Incoming>, path: &str, registry: &Registry) -> Response<Body> {

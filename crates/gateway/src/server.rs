@@ -2,19 +2,21 @@
 //!
 //! Used for clients, for the metrics and by the trial upstream.
 
+use crate::connections::{Connections, Word};
+use crate::head_timer::HeadTimer;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use web::Body;
@@ -44,6 +46,21 @@ pub struct Stop {
     pub now: CancellationToken,
 }
 
+/// Where connections are served.
+pub struct Place<H> {
+    /// They stay on this runtime for good.
+    pub runtime: Handle,
+    /// Answers their requests.
+    pub handler: H,
+}
+
+impl<H> Place<H> {
+    /// On the runtime that runs this.
+    pub fn here(handler: H) -> Self {
+        Self { runtime: Handle::current(), handler }
+    }
+}
+
 /// Opens the port.
 ///
 /// # Errors
@@ -55,74 +72,97 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves until told to stop, and returns when the last connection has ended.
-pub async fn serve<H, F>(listener: TcpListener, limits: Limits, stop: Stop, handler: H)
+/// Serves until told to stop, and returns when the last connection has ended. A connection goes to
+/// the place that has the fewest.
+///
+/// One accept loop for all: with a port that is shared among threads the system chooses by a hash,
+/// which gives a few busy connections to one and none to the other.
+pub async fn serve<H, F>(listener: TcpListener, limits: Limits, stop: Stop, places: Vec<Place<H>>)
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(limits.header_timeout_ms))
+    http.header_read_timeout(Duration::from_millis(limits.header_timeout_ms))
         .max_header_size(MAX_HEAD_BYTES)
         .keep_alive(true);
-    let slots = Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS)));
-    let graceful = GracefulShutdown::new();
-    let connections = TaskTracker::new();
-
-    while let Some((stream, peer, slot)) = accept(&listener, &slots, &stop.accepting).await {
-        let handler = handler.clone();
+    let places: Vec<_> =
+        places.into_iter().map(|place| (place, Arc::<Connections>::default())).collect();
+    let tracker = TaskTracker::new();
+    take_connections(listener, limits, &stop, |stream, peer, slot| {
+        let Some((place, connections)) = places.iter().min_by_key(|(_, c)| c.open()) else {
+            return;
+        };
+        let handler = place.handler.clone();
         let service = service_fn(move |request| {
             let answer = handler(request, peer);
             async move { Ok::<_, Infallible>(answer.await) }
         });
+        let _there = place.runtime.enter();
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, "a connection could not be taken"),
+        };
+        let mut http = http.clone();
+        http.timer(HeadTimer::default());
         let connection = http.serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
-        let cut = stop.now.clone();
-        connections.spawn(async move {
-            tokio::select! {
-                biased;
-                ended = connection => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%peer, %error, "connection ended early");
-                    }
-                }
-                () = cut.cancelled() => {}
+        let attended = connections.join().attend(connection);
+        let connection = async move {
+            if let Err(error) = attended.await {
+                tracing::debug!(%peer, %error, "connection ended early");
             }
             drop(slot);
-        });
-    }
-    drop(listener);
-    connections.close();
+        };
+        tracker.spawn_on(connection, &place.runtime);
+    })
+    .await;
+    tracker.close();
     // Whatever waits for its next request closes at once; what is at work finishes first.
-    tokio::join!(graceful.shutdown(), connections.wait());
+    places.iter().for_each(|(_, connections)| connections.tell(Word::Finish));
+    tokio::select! {
+        () = tracker.wait() => return,
+        () = stop.now.cancelled() => {}
+    }
+    places.iter().for_each(|(_, connections)| connections.tell(Word::Cut));
+    tracker.wait().await;
 }
 
-/// The next connection, once there is room for it. `None`: stop.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-    stop: &CancellationToken,
-) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+/// Takes connections, as long as there is room for them, until told to stop.
+async fn take_connections(
+    listener: TcpListener,
+    limits: Limits,
+    stop: &Stop,
+    mut take: impl FnMut(std::net::TcpStream, SocketAddr, OwnedSemaphorePermit),
+) {
+    let slots = Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS)));
+    let accepting = async {
+        while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+            let (stream, peer) = accept(&listener).await;
+            take(stream, peer, slot);
+        }
+    };
     tokio::select! {
         biased;
-        () = stop.cancelled() => None,
-        accepted = async {
-            let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-            loop {
-                match listener.accept().await {
-                    Ok((stream, peer)) => {
-                        // A small answer must not wait for the peer's delayed acknowledgement.
-                        let _ = stream.set_nodelay(true);
-                        return Some((stream, peer, slot));
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                }
+        () = stop.accepting.cancelled() => {}
+        () = accepting => {}
+    }
+}
+
+/// The next connection, on no runtime yet.
+async fn accept(listener: &TcpListener) -> (std::net::TcpStream, SocketAddr) {
+    loop {
+        let accepted = listener.accept().await.and_then(|(stream, peer)| {
+            // A small answer must not wait for the peer's delayed acknowledgement.
+            let _ = stream.set_nodelay(true);
+            Ok((stream.into_std()?, peer))
+        });
+        match accepted {
+            Ok(connection) => return connection,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
-        } => accepted,
+        }
     }
 }
 
@@ -133,6 +173,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     const LIMITS: Limits = Limits { max_connections: 2, header_timeout_ms: 300 };
+    const LIMITS_OF_MANY: Limits = Limits { max_connections: 16, header_timeout_ms: 60_000 };
 
     async fn started(limits: Limits) -> (SocketAddr, Stop, tokio::task::JoinHandle<()>) {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -148,7 +189,8 @@ mod tests {
             let bytes = request.into_body().collect().await.unwrap().to_bytes();
             Response::new(web::full(bytes))
         };
-        let job = tokio::spawn(serve(listener, limits, stop.clone(), handler));
+        let places = vec![Place::here(handler)];
+        let job = tokio::spawn(serve(listener, limits, stop.clone(), places));
         (address, stop, job)
     }
 
@@ -205,6 +247,36 @@ mod tests {
         let head = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(70 << 10));
         let answer = ask(address, &head).await;
         assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+        stop.accepting.cancel();
+        job.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn connections_are_spread_evenly() {
+        let cores = crate::cores::Cores::start(2).unwrap();
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = Stop::default();
+        let says_where = |_, _| async {
+            let thread = std::thread::current();
+            Response::new(web::full(thread.name().unwrap_or_default().to_owned()))
+        };
+        let places = cores.runtimes().map(|runtime| {
+            let runtime = runtime.clone();
+            Place { runtime, handler: says_where }
+        });
+        let job = tokio::spawn(serve(listener, LIMITS_OF_MANY, stop.clone(), places.collect()));
+        let (mut kept, mut seen) = (Vec::new(), Vec::new());
+        for _ in 0..4 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            let mut answer = vec![0; 4096];
+            let read = stream.read(&mut answer).await.unwrap();
+            seen.push(String::from_utf8_lossy(&answer[read - "core-0".len()..read]).into_owned());
+            kept.push(stream);
+        }
+        seen.sort();
+        assert_eq!(seen, ["core-0", "core-0", "core-1", "core-1"]);
         stop.accepting.cancel();
         job.await.unwrap();
     }

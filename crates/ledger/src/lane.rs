@@ -14,11 +14,12 @@ use crate::op::{Closed, Op, Outcome};
 use crate::sqlite;
 use crate::task_rows::TaskSql;
 use domain::{Clock, Quota, UserId};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use store::{Db, Engine, StoreError};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 /// First pause before a locked row is tried again. Another node's commit takes about this long.
@@ -45,6 +46,8 @@ pub(crate) struct Job {
     tries: u32,
     first_try_at: Option<Instant>,
     counted: Option<Counted>,
+    /// Where whoever asked for it waits.
+    home: Option<Handle>,
 }
 
 /// A place in the count of pending operations, given back whatever becomes of the operation.
@@ -112,12 +115,12 @@ pub(crate) struct Lanes {
     pub metrics: Metrics,
     /// How this engine is told of tasks.
     pub tasks: TaskSql,
-    runtime: tokio::runtime::Handle,
+    runtime: Handle,
 }
 
 impl Job {
     pub const fn new(op: Op, reply: Option<Reply>) -> Self {
-        Self { op, reply, tries: 0, first_try_at: None, counted: None }
+        Self { op, reply, tries: 0, first_try_at: None, counted: None, home: None }
     }
 
     /// Ends the operation. Where nobody listens any more, a [`Hold`] in the answer gives itself
@@ -163,7 +166,7 @@ impl Lanes {
             config,
             clock,
             metrics: Metrics::default(),
-            runtime: tokio::runtime::Handle::current(),
+            runtime: Handle::current(),
         })
     }
 
@@ -175,6 +178,7 @@ impl Lanes {
     /// Takes on an operation.
     pub fn submit(self: &Arc<Self>, mut job: Job) {
         job.counted = Some(Counted::new(self));
+        job.home = Handle::try_current().ok();
         self.enqueue(job);
     }
 
@@ -261,7 +265,8 @@ impl Lanes {
         match sqlite::run_batch(connection, &ops, &self.tasks, self.clock.now()) {
             Ok(decided) => {
                 self.metrics.committed(batch.len(), started.elapsed());
-                self.answer_batch(batch, decided);
+                // Nothing is ever locked row by row here: what is missing is gone.
+                self.answer_batch(batch, decided, HashSet::new());
             }
             Err(error) if batch.len() == 1 => {
                 let error = StoreError::from(error);
@@ -274,16 +279,32 @@ impl Lanes {
         }
     }
 
-    /// Answers a durable batch from within the runtime: that is one wake-up from outside instead of
-    /// one an operation, and the writer's thread goes on with the next batch.
-    fn answer_batch(self: &Arc<Self>, batch: Vec<Job>, decided: Vec<Decided>) {
-        let lanes = self.clone();
-        self.runtime.spawn(async move {
-            for (job, decided) in batch.into_iter().zip(decided) {
-                // Nothing is ever locked row by row here: what is missing is gone.
-                lanes.conclude(job, decided, |_| false);
+    /// Answers a durable batch, each operation on the runtime that it came from: that is one wake-up
+    /// across threads for each runtime instead of one an operation, and the lane goes on with the
+    /// next batch. `existing` are the rows that are there, and were locked.
+    pub fn answer_batch(
+        self: &Arc<Self>,
+        batch: Vec<Job>,
+        decided: Vec<Decided>,
+        existing: HashSet<Missing>,
+    ) {
+        let mut homes: Vec<(Handle, Vec<(Job, Decided)>)> = Vec::new();
+        for (job, decided) in batch.into_iter().zip(decided) {
+            let home = job.home.as_ref().unwrap_or(&self.runtime);
+            match homes.iter_mut().find(|(known, _)| known.id() == home.id()) {
+                Some((_, answers)) => answers.push((job, decided)),
+                None => homes.push((home.clone(), vec![(job, decided)])),
             }
-        });
+        }
+        let existing = Arc::new(existing);
+        for (home, answers) in homes {
+            let (lanes, existing) = (self.clone(), existing.clone());
+            home.spawn(async move {
+                for (job, decided) in answers {
+                    lanes.conclude(job, decided, |row| existing.contains(&row));
+                }
+            });
+        }
     }
 
     /// Leaves out what nobody waits for any more.
@@ -296,12 +317,7 @@ impl Lanes {
     }
 
     /// Answers an operation of a durable batch, or has it tried again when its row was locked.
-    pub fn conclude(
-        self: &Arc<Self>,
-        job: Job,
-        decided: Decided,
-        exists: impl Fn(Missing) -> bool,
-    ) {
+    fn conclude(self: &Arc<Self>, job: Job, decided: Decided, exists: impl Fn(Missing) -> bool) {
         match decided {
             Decided::Outcome(outcome) => {
                 self.metrics.entered(&job.op, &outcome);

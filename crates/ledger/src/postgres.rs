@@ -239,9 +239,7 @@ impl Lane {
             .filter_map(|d| if let Decided::Missing(row) = d { Some(*row) } else { None })
             .collect();
         let existing = self.existing(&missing).await;
-        for (job, decided) in batch.into_iter().zip(decided) {
-            self.lanes.conclude(job, decided, |row| existing.contains(&row));
-        }
+        self.lanes.answer_batch(batch, decided, existing);
     }
 
     async fn existing(&self, missing: &[Missing]) -> HashSet<Missing> {

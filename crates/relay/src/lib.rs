@@ -52,9 +52,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use web::Body;
 
-/// The data plane of this process.
+/// The data plane of this process, as one runtime sees it: the way out and the jobs are its own,
+/// the rest is shared by all.
+#[derive(Clone)]
 pub struct Relay {
-    config: RelayConfig,
+    config: Arc<RelayConfig>,
     db: Db,
     live: Arc<Live>,
     ledger: Ledger,
@@ -66,10 +68,10 @@ pub struct Relay {
     /// Where that work runs: it is begun from destructors.
     runtime: Handle,
     channels: Arc<channels::Channels>,
-    limits: limits::RateLimits,
+    limits: Arc<limits::RateLimits>,
     budget: Arc<memory::Budget>,
     metrics: metrics::Metrics,
-    refuses: AtomicBool,
+    refuses: Arc<AtomicBool>,
     /// The process is about to end: nothing is read any more for clients that have gone.
     hurried: CancellationToken,
     /// Zero of the rate limiter's clock, which must not jump with the wall's.
@@ -104,14 +106,14 @@ impl Relay {
         let Parts { db, live, ledger, client, sealer, clock, jobs } = parts;
         Arc::new(Self {
             channels: channels::Channels::new(config.breaker),
-            limits: limits::RateLimits::default(),
+            limits: Arc::default(),
             budget: memory::Budget::new(config.buffer_budget_bytes),
             metrics: metrics::Metrics::default(),
-            refuses: AtomicBool::new(false),
+            refuses: Arc::default(),
             hurried: CancellationToken::new(),
             origin: Instant::now(),
             runtime: Handle::current(),
-            config,
+            config: Arc::new(config),
             db,
             live,
             ledger,
@@ -120,6 +122,14 @@ impl Relay {
             clock,
             jobs,
         })
+    }
+
+    /// The same data plane on another runtime, where calls and what they leave behind stay: with
+    /// connections of its own, so that no call waits for another thread to move its bytes.
+    #[must_use]
+    pub fn on(&self, runtime: Handle) -> Arc<Self> {
+        let client = self.client.with_own_connections();
+        Arc::new(Self { client, runtime, ..self.clone() })
     }
 
     /// Answers one request for a path under `/pass/` or `/v1/`. Dropping the future is what a

@@ -20,7 +20,7 @@ impl Adder<'_> {
 }
 
 /// All metrics of the data plane.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     requests: Family<TypeAndStatus, Counter>,
     durations: Family<TypeAndStatus, Histogram, fn() -> Histogram>,

@@ -114,11 +114,16 @@ impl Client {
 
     pub(crate) fn with_tls(config: ClientConfig, tls: Tls) -> Result<Self, ProxyError> {
         let guard = Arc::new(config.guard.clone());
-        let tls = Arc::new(tls);
-        let default = lane(&config, &guard, &tls, Route::of_installation(&config.proxies)?);
-        let direct = lane(&config, &guard, &tls, Route::Direct);
-        let own = RwLock::new(HashMap::new());
-        Ok(Self(Arc::new(State { config, guard, tls, default, direct, own })))
+        let route = Arc::new(Route::of_installation(&config.proxies)?);
+        Ok(Self(Arc::new(State::new(config, guard, Arc::new(tls), route))))
+    }
+
+    /// A client that does the same over connections of its own.
+    #[must_use]
+    pub fn with_own_connections(&self) -> Self {
+        let State { config, guard, tls, default, .. } = &*self.0;
+        let (guard, tls, route) = (guard.clone(), tls.clone(), default.way.route.clone());
+        Self(Arc::new(State::new(config.clone(), guard, tls, route)))
     }
 
     /// Sends `request` and waits for the head of its reply. Redirects are not followed.
@@ -169,7 +174,7 @@ impl Client {
         }
         drop(own);
         let route = Route::via(url).map_err(|e| ConnectError::Proxy(e.to_string()))?;
-        let made = lane(&state.config, &state.guard, &state.tls, route);
+        let made = lane(&state.config, &state.guard, &state.tls, Arc::new(route));
         let mut own = state.own.write().unwrap_or_else(PoisonError::into_inner);
         if own.len() >= MAX_PROXIES && !own.contains_key(url) {
             // Any one goes: requests under way keep theirs, and a new pool is soon warm.
@@ -181,7 +186,25 @@ impl Client {
     }
 }
 
-fn lane(config: &ClientConfig, guard: &Arc<AddressGuard>, tls: &Arc<Tls>, route: Route) -> Lane {
+impl State {
+    fn new(
+        config: ClientConfig,
+        guard: Arc<AddressGuard>,
+        tls: Arc<Tls>,
+        route: Arc<Route>,
+    ) -> Self {
+        let default = lane(&config, &guard, &tls, route);
+        let direct = lane(&config, &guard, &tls, Arc::new(Route::Direct));
+        Self { config, guard, tls, default, direct, own: RwLock::default() }
+    }
+}
+
+fn lane(
+    config: &ClientConfig,
+    guard: &Arc<AddressGuard>,
+    tls: &Arc<Tls>,
+    route: Arc<Route>,
+) -> Lane {
     let (guard, tls) = (Arc::clone(guard), Arc::clone(tls));
     let way = Arc::new(Way { guard, route, tls, timeout: config.connect_timeout });
     let hyper = legacy::Client::builder(TokioExecutor::new())

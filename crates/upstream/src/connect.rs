@@ -31,7 +31,7 @@ pub(crate) struct Connector(pub(crate) Arc<Way>);
 /// What all connections of a [`Connector`] have in common.
 pub(crate) struct Way {
     pub(crate) guard: Arc<AddressGuard>,
-    pub(crate) route: Route,
+    pub(crate) route: Arc<Route>,
     pub(crate) tls: Arc<Tls>,
     pub(crate) timeout: Duration,
 }

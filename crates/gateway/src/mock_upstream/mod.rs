@@ -19,7 +19,7 @@
 mod tasks;
 
 use self::tasks::{Part, Tasks};
-use crate::server::{self, Limits, Stop};
+use crate::server::{self, Limits, Place, Stop};
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::CONTENT_TYPE;
@@ -42,8 +42,8 @@ const WORDS: [&str; 5] = ["Hello", " from", " the", " trial", " upstream."];
 /// Serves until told to stop.
 pub async fn serve(listener: TcpListener, stop: Stop) {
     let tasks = Arc::new(Tasks::default());
-    server::serve(listener, LIMITS, stop, move |request, _| answer(request, Arc::clone(&tasks)))
-        .await;
+    let place = Place::here(move |request, _| answer(request, Arc::clone(&tasks)));
+    server::serve(listener, LIMITS, stop, vec![place]).await;
 }
 
 /// What the query asks for.

@@ -4,9 +4,10 @@ use super::parts;
 use crate::app::App;
 use crate::cli::Loaded;
 use crate::config::{Config, MetricsConfig};
+use crate::cores::Cores;
 use crate::health::Health;
 use crate::logging::Lines;
-use crate::server::{self, Limits, Stop};
+use crate::server::{self, Limits, Place, Stop};
 use crate::{metrics, process, secret, signals};
 use admin::AdminState;
 use anyhow::Context;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use store::{Db, Live};
 use tasks::Tasks;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -45,6 +47,7 @@ pub struct Service {
     /// What to tell the operator once, after the very first start.
     pub first_run_note: Option<String>,
     app: Arc<App>,
+    relay: Arc<Relay>,
     ledger: Ledger,
     stop: Stop,
     shutdown_timeout: Duration,
@@ -56,8 +59,9 @@ pub struct Service {
     jobs: TaskTracker,
     /// Ends `jobs`.
     shutdown: CancellationToken,
-    /// Closed last.
+    /// Closed last but for the threads that use it.
     db: Db,
+    _cores: Cores,
 }
 
 /// What the surfaces share.
@@ -91,11 +95,11 @@ impl Service {
         let first_run_note = super::first_run(&built.admin, &config).await?;
 
         let app = Arc::new(App {
-            relay: Arc::clone(&built.relay),
             admin: admin::router(built.admin.clone()),
             health: Health::new(built.db.clone(), started_at),
             full: AtomicBool::new(false),
             clock: clock.clone(),
+            runtime: Handle::current(),
         });
         let stop = Stop::default();
         let mut registry = Registry::default();
@@ -112,17 +116,20 @@ impl Service {
         };
         let limits = Limits { max_connections, header_timeout_ms: config.server.header_timeout_ms };
         let address = listener.local_addr()?;
-        let serving = tokio::spawn({
-            let (app, stop) = (Arc::clone(&app), stop.clone());
-            server::serve(listener, limits, stop, move |request, peer| {
-                Arc::clone(&app).answer(request, peer)
-            })
+        let cores = Cores::start(config.server.worker_threads).context("threads can't be made")?;
+        let places = cores.runtimes().map(|runtime| {
+            let (app, relay) = (Arc::clone(&app), built.relay.on(runtime.clone()));
+            let handler =
+                move |request, peer| Arc::clone(&app).answer(Arc::clone(&relay), request, peer);
+            Place { runtime: runtime.clone(), handler }
         });
+        let serving = tokio::spawn(server::serve(listener, limits, stop.clone(), places.collect()));
         announce(address, &built.db, started_at, &clock, max_connections);
         Ok(Self {
             address,
             first_run_note,
             app,
+            relay: built.relay,
             ledger: built.ledger,
             stop,
             shutdown_timeout: Duration::from_millis(config.server.shutdown_timeout_ms),
@@ -131,6 +138,7 @@ impl Service {
             jobs,
             shutdown,
             db: built.db,
+            _cores: cores,
         })
     }
 
@@ -152,7 +160,7 @@ impl Service {
         self.walks.close();
         if timeout_at(cut_at, self.walks.wait()).await.is_err() {
             // Settled with what has come so far, rather than not at all.
-            self.app.relay.hurry();
+            self.relay.hurry();
         }
         if timeout_at(close_at, self.walks.wait()).await.is_err() {
             // Their holds are released by the sweeper, here after a restart or on another node.

@@ -58,6 +58,8 @@ pub struct RelayConfig {
     pub settle_wait_ms: u64,
     /// How many further channels are tried while nothing has been sent.
     pub failover_count: u32,
+    /// How many clients may wait for tasks at one time; above it 503.
+    pub max_task_waiters: usize,
     /// When a failing channel is left alone.
     pub breaker: BreakerConfig,
 }
@@ -87,6 +89,7 @@ impl RelayConfig {
             drain_bytes: 64 * MIB as u64,
             settle_wait_ms: 10_000,
             failover_count: 3,
+            max_task_waiters: 10_000,
             breaker: BreakerConfig::default(),
         }
     }

@@ -17,8 +17,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use store::Identity;
 
-/// After so much silence a comment is sent, so that nobody on the way takes the stream for dead.
-const SILENCE: Duration = Duration::from_secs(15);
+/// Sent after some silence, so that nobody on the way takes the stream for dead.
 const COMMENT: &[u8] = b": still here\n\n";
 const LAST_EVENT_ID: &str = "last-event-id";
 const X_ACCEL_BUFFERING: &str = "x-accel-buffering";
@@ -89,9 +88,10 @@ impl Events {
         if let Some(unsent) = self.unsent.take() {
             return Some((unsent, self));
         }
+        let silence = Duration::from_millis(self.relay.config.task_silence_ms);
         loop {
             let change = self.waiter.as_mut()?.change(self.known);
-            let Ok(look) = tokio::time::timeout(SILENCE, change).await else {
+            let Ok(look) = tokio::time::timeout(silence, change).await else {
                 return Some((Bytes::from_static(COMMENT), self));
             };
             if look? == Look::Gone {

@@ -167,8 +167,7 @@ fn page_of(
         None => "null".to_owned(),
     };
     let (first_id, last_id) = (id(rows.first()), id(rows.last()));
-    let tail =
-        format!(r#"],"has_more":{has_more},"first_id":{first_id},"last_id":{last_id}}}"#);
+    let tail = format!(r#"],"has_more":{has_more},"first_id":{first_id},"last_id":{last_id}}}"#);
     answer.push(tail.as_bytes())?;
     Ok(answer.end())
 }

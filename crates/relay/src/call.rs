@@ -93,7 +93,11 @@ pub(crate) fn model_in_body(
 }
 
 /// The body as it reads.
-fn plain(headers: &HeaderMap, body: &Bytes, config: &RelayConfig) -> Result<Bytes, Fault> {
+pub(crate) fn plain(
+    headers: &HeaderMap,
+    body: &Bytes,
+    config: &RelayConfig,
+) -> Result<Bytes, Fault> {
     if !is_compressed(headers) {
         return Ok(body.clone());
     }

@@ -58,6 +58,10 @@ pub struct RelayConfig {
     pub settle_wait_ms: u64,
     /// How many further channels are tried while nothing has been sent.
     pub failover_count: u32,
+    /// How many clients may wait for tasks at one time; above it 503.
+    pub max_task_waiters: usize,
+    /// After how much silence a stream of a task's events says that it is still there.
+    pub task_silence_ms: u64,
     /// When a failing channel is left alone.
     pub breaker: BreakerConfig,
 }
@@ -87,6 +91,8 @@ impl RelayConfig {
             drain_bytes: 64 * MIB as u64,
             settle_wait_ms: 10_000,
             failover_count: 3,
+            max_task_waiters: 10_000,
+            task_silence_ms: 15_000,
             breaker: BreakerConfig::default(),
         }
     }

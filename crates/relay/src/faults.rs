@@ -165,6 +165,20 @@ pub(crate) fn not_found() -> Fault {
     Fault::new(FaultKind::NotFound, "路径不存在", "no such path")
 }
 
+/// Also for a task of somebody else: nobody learns that it exists.
+pub(crate) fn task_not_found() -> Fault {
+    Fault::new(FaultKind::TaskNotFound, "任务不存在", "no such task")
+}
+
+pub(crate) fn method_not_allowed() -> Fault {
+    let (zh, en) = ("此路径不支持该请求方法", "this method is not for this path");
+    Fault::new(FaultKind::MethodNotAllowed, zh, en)
+}
+
+pub(crate) fn bad_parameter(name: &str, allowed: &str) -> Fault {
+    invalid(format!("参数 {name} 无效: {allowed}"), format!("{name} must be {allowed}"))
+}
+
 pub(crate) fn system(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Fault {
     Fault::new(FaultKind::System, "系统错误", "internal error").caused_by(cause)
 }

@@ -1,9 +1,9 @@
 //! The data plane: from a client's request to its settled reply.
 //!
 //! [`Relay::handle`] answers everything under `/pass/` and `/v1/`. `walk.rs` is the place to begin
-//! reading: one function calls the phases in order. What is absent here: no SQL but two reads of a
-//! balance, no status codes of our own (`web` has the table), no retries of anything that may have
-//! been sent, no parsing and rewriting of bodies.
+//! reading: one function calls the phases in order. What is absent here: no SQL but reads of a
+//! balance and of tasks, no status codes of our own (`web` has the table), no retries of anything
+//! that may have been sent, no parsing and rewriting of bodies.
 
 mod billing;
 mod breaker;
@@ -29,6 +29,7 @@ mod reply;
 mod route;
 mod send;
 mod surface;
+mod task_view;
 mod verdict;
 mod walk;
 
@@ -72,6 +73,8 @@ pub struct Relay {
     budget: Arc<memory::Budget>,
     metrics: metrics::Metrics,
     refuses: Arc<AtomicBool>,
+    /// Clients that wait for tasks.
+    task_watch: Arc<task_view::Watch>,
     /// The process is about to end: nothing is read any more for clients that have gone.
     hurried: CancellationToken,
     /// Zero of the rate limiter's clock, which must not jump with the wall's.
@@ -110,6 +113,7 @@ impl Relay {
             budget: memory::Budget::new(config.buffer_budget_bytes),
             metrics: metrics::Metrics::default(),
             refuses: Arc::default(),
+            task_watch: Arc::new(task_view::Watch::new(config.max_task_waiters)),
             hurried: CancellationToken::new(),
             origin: Instant::now(),
             runtime: Handle::current(),
@@ -154,6 +158,12 @@ impl Relay {
     /// reached its memory limit. What is under way goes on.
     pub fn refuse_new_calls(&self, refuse: bool) {
         self.refuses.store(refuse, Ordering::Relaxed);
+    }
+
+    /// A stop begins. Whoever waits for a task is answered with what is known of it, and streams
+    /// of a task's events end; clients ask again elsewhere.
+    pub fn stop_waiting(&self) {
+        self.task_watch.stop();
     }
 
     /// The process is about to end. Whatever is still read for clients that have gone is settled

@@ -1,6 +1,7 @@
 //! What a path of the data plane is about.
 
 use crate::faults;
+use crate::task_view::{self, TaskCall};
 use domain::{Fault, ModelName};
 use http::Method;
 use upstream::PathError;
@@ -20,18 +21,30 @@ pub(crate) enum Surface<'a> {
     Subscription,
     /// `GET /v1/dashboard/billing/usage`
     Usage,
+    /// What became of asynchronous work.
+    Tasks(TaskCall),
     /// Nothing here.
     #[allow(dead_code, reason = "the path is told in tests")]
     Unknown(&'a str),
 }
 
-/// Reads a request's path, as it was received.
-pub(crate) fn surface<'a>(method: &Method, path: &'a str) -> Result<Surface<'a>, Fault> {
+/// Reads a request's path, as it was received. `is_model`: whether a model of this name exists.
+pub(crate) fn surface<'a>(
+    method: &Method,
+    path: &'a str,
+    is_model: impl Fn(&str) -> bool,
+) -> Result<Surface<'a>, Fault> {
     let decode = |raw| upstream::decode_model_path(raw).map_err(bad_path);
     if let Some(raw) = path.strip_prefix("/pass/") {
-        return Ok(Surface::Pass(decode(raw)?));
+        return match task_view::under_pass(method, raw, is_model)? {
+            Some(call) => Ok(Surface::Tasks(call)),
+            None => Ok(Surface::Pass(decode(raw)?)),
+        };
     }
     let Some(raw) = path.strip_prefix("/v1/") else { return Ok(Surface::Unknown(path)) };
+    if let Some(call) = task_view::under_v1(method, raw)? {
+        return Ok(Surface::Tasks(call));
+    }
     if matches!(*method, Method::GET | Method::HEAD) {
         match raw.trim_end_matches('/') {
             "models" => return Ok(Surface::Models),
@@ -46,7 +59,7 @@ pub(crate) fn surface<'a>(method: &Method, path: &'a str) -> Result<Surface<'a>,
     Ok(Surface::V1(decode(raw)?))
 }
 
-fn bad_path(error: PathError) -> Fault {
+pub(crate) fn bad_path(error: PathError) -> Fault {
     faults::invalid(format!("路径无效: {}", error.zh()), format!("bad path: {}", error.en()))
 }
 
@@ -55,7 +68,7 @@ mod tests {
     use super::*;
 
     fn read(method: Method, path: &str) -> String {
-        surface(&method, path).map_or_else(|fault| fault.en, |s| format!("{s:?}"))
+        surface(&method, path, |_| false).map_or_else(|fault| fault.en, |s| format!("{s:?}"))
     }
 
     #[test]
@@ -69,6 +82,10 @@ mod tests {
             (Method::POST, "/v1/models", "V1(ModelName(\"models\"))"),
             (Method::GET, "/v1/dashboard/billing/subscription", "Subscription"),
             (Method::GET, "/v1/dashboard/billing/usage", "Usage"),
+            (Method::GET, "/v1/tasks", "Tasks(Page)"),
+            (Method::POST, "/v1/tasks", "V1(ModelName(\"tasks\"))"),
+            (Method::POST, "/pass/m/task/list-by-condition", "Tasks(List { model: \"m/submit\" })"),
+            (Method::GET, "/pass/m/tasks/7", "Pass(ModelName(\"m/tasks/7\"))"),
             (Method::GET, "/elsewhere", "Unknown(\"/elsewhere\")"),
         ] {
             assert_eq!(read(method, path), meaning, "{path}");
@@ -78,7 +95,7 @@ mod tests {
     #[test]
     fn odd_paths_are_refused() {
         for path in ["/pass/", "/pass/a/../b", "/pass/%2e%2e/x", "/pass/%", "/v1/a//b", "/v1/"] {
-            assert!(surface(&Method::POST, path).is_err(), "{path}");
+            assert!(surface(&Method::POST, path, |_| false).is_err(), "{path}");
         }
     }
 }

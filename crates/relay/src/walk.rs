@@ -17,7 +17,7 @@ use crate::record::Record;
 use crate::send::{none_left, send};
 use crate::surface::{Surface, surface};
 use crate::verdict::Reading;
-use crate::{Relay, billing, faults, models, route};
+use crate::{Relay, billing, faults, models, route, task_view};
 use domain::{Fault, FrozenPrice, ModelName, Pricing};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
@@ -62,7 +62,8 @@ async fn passage(
     tie: &Tie,
     record: &mut Record,
 ) -> Result<Ending, Fault> {
-    let surface = surface(&head.method, head.uri.path())?;
+    let is_model = |name: &str| relay.live.catalog.load().model_exists(name);
+    let surface = surface(&head.method, head.uri.path(), is_model)?;
     let address = relay.config.trusted_proxies.client_address(peer, &head.headers);
     let caller = identify(&relay.live, &head.headers, address, relay.clock.now()).await?;
     record.user_id = Some(caller.identity.user_id);
@@ -75,6 +76,11 @@ async fn passage(
     let asked = match surface {
         Surface::Pass(model) => Asked { model, v1: None, body: Intake::Coming(body) },
         Surface::V1(path) => read_v1(relay, &head, path, body, &mut share).await?,
+        Surface::Tasks(call) => {
+            record.keep_silent();
+            let told = task_view::answer(relay, call, &head, body, &caller, share);
+            return Box::pin(told).await.map(Ending::Whole);
+        }
         own => return Box::pin(answer_ourselves(relay, own, &caller, record)).await,
     };
     record.model = Some(asked.model.as_str().into());
@@ -192,7 +198,9 @@ async fn answer_ourselves(
         Surface::Model(model) => models::one(&catalog, identity, model.as_str())?,
         Surface::Subscription => billing::subscription(&relay.db, identity).await?,
         Surface::Usage => billing::usage(&relay.db, identity).await?,
-        Surface::Pass(_) | Surface::V1(_) | Surface::Unknown(_) => return Err(faults::not_found()),
+        Surface::Pass(_) | Surface::V1(_) | Surface::Tasks(_) | Surface::Unknown(_) => {
+            return Err(faults::not_found());
+        }
     };
     Ok(Ending::Whole(response))
 }

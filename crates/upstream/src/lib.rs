@@ -25,7 +25,7 @@ pub use body::Payload;
 pub use client::{Client, ClientConfig, Deadlines, OutboundRequest, Reply, redirects_elsewhere};
 pub use error::{BoxError, ConnectError, Phase, SendError, Sent};
 pub use guard::AddressGuard;
-pub use path::{PathError, decode_model_path};
+pub use path::{PathError, decode_model_path, percent_decoded};
 pub use proxy::{Proxies, ProxyChoice, ProxyError};
 pub use query::{says_precharge, with_precharge};
 pub use reply::ReplyBody;

@@ -53,10 +53,14 @@ impl PathError {
 /// # Errors
 /// When the encoding is broken, or the decoded name can't be a model's.
 pub fn decode_model_path(raw: &str) -> Result<ModelName, PathError> {
-    Ok(ModelName::parse(&decode(raw)?)?)
+    Ok(ModelName::parse(&percent_decoded(raw)?)?)
 }
 
-fn decode(raw: &str) -> Result<Cow<'_, str>, PathError> {
+/// What a part of a request's target reads, decoded exactly once.
+///
+/// # Errors
+/// When the encoding is broken, or what it decodes to is no text.
+pub fn percent_decoded(raw: &str) -> Result<Cow<'_, str>, PathError> {
     let bytes = raw.as_bytes();
     if memchr::memchr(b'%', bytes).is_none() {
         return Ok(Cow::Borrowed(raw));

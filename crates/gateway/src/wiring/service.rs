@@ -150,6 +150,7 @@ impl Service {
         let close_at = end - CLOSING.min(self.shutdown_timeout / 4);
         tracing::info!(target: "custompass", event = "stopping");
         self.app.health.stopping();
+        self.relay.stop_waiting();
         self.stop.accepting.cancel();
         let mut serving = self.serving;
         if timeout_at(cut_at, &mut serving).await.is_err() {

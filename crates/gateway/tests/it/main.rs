@@ -33,6 +33,7 @@ mod shutdown;
 mod storm;
 mod streams;
 mod streams_cut;
+mod task_view;
 mod timeouts;
 mod upstreams;
 mod v1;

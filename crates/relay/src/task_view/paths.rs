@@ -1,0 +1,189 @@
+//! Which call about tasks a path is.
+
+use crate::faults;
+use domain::{Fault, ModelName, submission_of};
+use http::Method;
+
+/// Longest id of a task that is looked for.
+pub(super) const MAX_ID_CHARS: usize = 255;
+const TASK: &str = "task";
+const LIST: &str = "list-by-condition";
+const FETCH: &str = "fetch";
+const EVENTS: &str = "events";
+
+/// A call about tasks.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum TaskCall {
+    /// Some of a model's tasks; the body has their ids.
+    List { model: String },
+    /// One task.
+    One(Wanted),
+    /// One task, and what becomes of it.
+    Events(Wanted),
+    /// A page of all tasks.
+    Page,
+}
+
+/// Which task a path names.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The model it is of, where the path says it.
+    pub(super) model: Option<String>,
+    /// The upstream's id, or, where the path names no model, ours.
+    pub(super) id: String,
+}
+
+/// Whether a text can be the id of a task.
+pub(super) fn can_be_id(text: &str) -> bool {
+    !text.is_empty() && text.chars().count() <= MAX_ID_CHARS && !text.chars().any(char::is_control)
+}
+
+/// Reads a path under `/pass/`, as it was received. `None`: it is about no task. A model that is
+/// configured by exactly this name stays reachable.
+pub(crate) fn under_pass(
+    method: &Method,
+    raw: &str,
+    is_model: impl Fn(&str) -> bool,
+) -> Result<Option<TaskCall>, Fault> {
+    let Some((base, place)) = split(raw) else { return Ok(None) };
+    if upstream::decode_model_path(raw).is_ok_and(|name| is_model(name.as_str())) {
+        return Ok(None);
+    }
+    let base = upstream::decode_model_path(base).map_err(crate::surface::bad_path)?;
+    let model = submission_of(base.as_str());
+    ModelName::parse(&model).map_err(|e| crate::surface::bad_path(e.into()))?;
+    let call = match place {
+        Place::List if *method == Method::POST => return Ok(Some(TaskCall::List { model })),
+        Place::List => return Err(faults::method_not_allowed()),
+        Place::One(id) => TaskCall::One(wanted(Some(model), id)?),
+        Place::Events(id) => TaskCall::Events(wanted(Some(model), id)?),
+    };
+    if is_reading(method) { Ok(Some(call)) } else { Err(faults::method_not_allowed()) }
+}
+
+/// Reads a path under `/v1/`. Whatever is not read goes to an upstream, as everywhere under `/v1`.
+pub(crate) fn under_v1(method: &Method, raw: &str) -> Result<Option<TaskCall>, Fault> {
+    let raw = raw.strip_suffix('/').unwrap_or(raw);
+    if !is_reading(method) {
+        return Ok(None);
+    }
+    if raw == "tasks" {
+        return Ok(Some(TaskCall::Page));
+    }
+    let Some(rest) = raw.strip_prefix("tasks/") else { return Ok(None) };
+    match rest.split_once('/') {
+        None => Ok(Some(TaskCall::One(wanted(None, rest)?))),
+        Some((id, EVENTS)) => Ok(Some(TaskCall::Events(wanted(None, id)?))),
+        Some(_) => Ok(None),
+    }
+}
+
+fn is_reading(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// What follows the base.
+enum Place<'a> {
+    List,
+    One(&'a str),
+    Events(&'a str),
+}
+
+/// `{base}/task/{place}`, cut at slashes that are written as such: an id may have others.
+fn split(raw: &str) -> Option<(&str, Place<'_>)> {
+    let (head, last) = raw.rsplit_once('/')?;
+    if matches!(last, FETCH | EVENTS)
+        && let Some((base, id)) = head.rsplit_once('/').and_then(|(b, id)| Some((base_of(b)?, id)))
+    {
+        return Some((base, if last == EVENTS { Place::Events(id) } else { Place::One(id) }));
+    }
+    let place = if last == LIST { Place::List } else { Place::One(last) };
+    base_of(head).map(|base| (base, place))
+}
+
+/// `{base}/task`
+fn base_of(head: &str) -> Option<&str> {
+    let (base, task) = head.rsplit_once('/')?;
+    (task == TASK && !base.is_empty()).then_some(base)
+}
+
+fn wanted(model: Option<String>, raw: &str) -> Result<Wanted, Fault> {
+    let id = upstream::percent_decoded(raw).map_err(crate::surface::bad_path)?;
+    if !can_be_id(&id) {
+        let zh = "任务 ID 必须为 1 到 255 个字符, 不含控制字符";
+        let en = "a task's id has 1 to 255 characters, none of them a control character";
+        return Err(faults::invalid(zh, en));
+    }
+    Ok(Wanted { model, id: id.into_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pass(method: &Method, raw: &str) -> String {
+        let read = under_pass(method, raw, |name| name == "org/task/7");
+        read.map_or_else(|fault| format!("{:?}", fault.kind), |call| format!("{call:?}"))
+    }
+
+    fn of(model: &str, id: &str) -> Wanted {
+        Wanted { model: Some(model.to_owned()), id: id.to_owned() }
+    }
+
+    #[test]
+    fn paths_that_name_tasks() {
+        let one = |model, id| format!("{:?}", Some(TaskCall::One(of(model, id))));
+        let events = |model, id| format!("{:?}", Some(TaskCall::Events(of(model, id))));
+        for (raw, meaning) in [
+            ("img/task/7", one("img/submit", "7")),
+            ("a/b/task/7/fetch", one("a/b/submit", "7")),
+            ("a%2Fb/task/x%2Fy%20z", one("a/b/submit", "x/y z")),
+            ("img/task/7/events", events("img/submit", "7")),
+            // The last place that makes sense is the one that is meant.
+            ("img/task/task/fetch", one("img/submit", "task")),
+            ("img/task/events", one("img/submit", "events")),
+            ("task/task/7", one("task/submit", "7")),
+        ] {
+            assert_eq!(pass(&Method::GET, raw), meaning, "{raw}");
+            assert_eq!(pass(&Method::HEAD, raw), meaning, "{raw}");
+            assert_eq!(pass(&Method::POST, raw), "MethodNotAllowed", "{raw}");
+        }
+        let list = Some(TaskCall::List { model: "a/b/submit".to_owned() });
+        assert_eq!(pass(&Method::POST, "a/b/task/list-by-condition"), format!("{list:?}"));
+        assert_eq!(pass(&Method::GET, "a/b/task/list-by-condition"), "MethodNotAllowed");
+    }
+
+    #[test]
+    fn paths_that_do_not() {
+        for raw in ["img", "img/submit", "task/7", "/task/7", "img/tasks/7", "img/task/7/cancel"] {
+            assert_eq!(pass(&Method::GET, raw), "None", "{raw}");
+        }
+        // The operator's own name wins.
+        assert_eq!(pass(&Method::GET, "org/task/7"), "None");
+        assert_eq!(pass(&Method::POST, "org/task/7"), "None");
+        for raw in ["img/task/", "img/task/%", "img/task/%00", "a/../b/task/7", "a//task/7"] {
+            assert_eq!(pass(&Method::GET, raw), "InvalidRequest", "{raw}");
+        }
+        let long = |chars| format!("img/task/{}", "x".repeat(chars));
+        assert_eq!(pass(&Method::GET, &long(256)), "InvalidRequest");
+        assert!(pass(&Method::GET, &long(255)).contains("One"));
+        // With its suffix the model's name would be too long to exist.
+        let base = format!("{}/task/7", "x".repeat(195));
+        assert_eq!(pass(&Method::GET, &base), "InvalidRequest");
+    }
+
+    #[test]
+    fn paths_over_all_models() {
+        let read = |method, raw| under_v1(&method, raw).map_err(|fault| fault.kind);
+        let any = |id: &str| Wanted { model: None, id: id.to_owned() };
+        assert_eq!(read(Method::GET, "tasks"), Ok(Some(TaskCall::Page)));
+        assert_eq!(read(Method::HEAD, "tasks/"), Ok(Some(TaskCall::Page)));
+        assert_eq!(read(Method::GET, "tasks/a%2Fb"), Ok(Some(TaskCall::One(any("a/b")))));
+        assert_eq!(read(Method::GET, "tasks/7/events"), Ok(Some(TaskCall::Events(any("7")))));
+        for raw in ["tasks/7/cancel", "taskset", "chat/completions"] {
+            assert_eq!(read(Method::GET, raw), Ok(None), "{raw}");
+        }
+        assert_eq!(read(Method::POST, "tasks"), Ok(None));
+        assert!(read(Method::GET, "tasks/%0a").is_err());
+    }
+}

@@ -1,0 +1,211 @@
+//! Tasks in the database, as far as their owners may see them.
+
+use super::query::PageQuery;
+use domain::{Quota, TaskStatus, TaskUid, UnixMs};
+use std::collections::HashMap;
+use store::{Db, Engine, Identity, Row, StoreError, Value};
+use uuid::Uuid;
+
+const SELECT: &str = "SELECT id, uid, task_id, action, status, upstream_status, progress,
+    fail_reason, quota, data, version, created_at, updated_at, finish_time FROM tasks WHERE ";
+
+/// A task.
+#[derive(Debug)]
+pub(super) struct TaskRow {
+    /// Grows from task to task.
+    pub id: i64,
+    pub uid: TaskUid,
+    /// The upstream's id; empty while it has none.
+    pub task_id: String,
+    pub model: String,
+    pub status: TaskStatus,
+    pub upstream_status: String,
+    pub progress: String,
+    pub fail_reason: String,
+    pub quota: Quota,
+    /// What the upstream said of it last, sealed; may be empty.
+    pub data: String,
+    pub version: i64,
+    pub created_at: UnixMs,
+    pub updated_at: UnixMs,
+    pub finish_time: Option<UnixMs>,
+}
+
+/// Where a task stands. Who edits the table by hand may forget the version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub version: i64,
+    pub status: TaskStatus,
+}
+
+impl TaskRow {
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.get("id")?,
+            uid: TaskUid(row.get("uid")?),
+            task_id: row.get("task_id")?,
+            model: row.get("action")?,
+            status: status_of(row)?,
+            upstream_status: row.get("upstream_status")?,
+            progress: row.get("progress")?,
+            fail_reason: row.get("fail_reason")?,
+            quota: row.get("quota")?,
+            data: row.get("data")?,
+            version: row.get("version")?,
+            created_at: row.get("created_at")?,
+            updated_at: row.get("updated_at")?,
+            finish_time: row.get("finish_time")?,
+        })
+    }
+
+    pub(super) const fn standing(&self) -> Standing {
+        Standing { version: self.version, status: self.status }
+    }
+}
+
+fn status_of(row: &Row) -> Result<TaskStatus, StoreError> {
+    let word: String = row.get("status")?;
+    let status = TaskStatus::from_word(&word);
+    status.ok_or_else(|| StoreError::Other(format!("tasks.status says {word:?}")))
+}
+
+/// A query for tasks of one user, as far as the key may see them.
+struct Query {
+    engine: Engine,
+    sql: String,
+    params: Vec<Value>,
+}
+
+impl Query {
+    /// `owner`: how the user's column is written. With a `+` in front, on either engine, its index
+    /// is left alone: users have many tasks, and what else is asked for is nearly unique.
+    fn of(db: &Db, identity: &Identity, owner: &str) -> Self {
+        let (engine, sql) = (db.engine(), format!("{SELECT}{owner} = $1"));
+        let mut query = Self { engine, sql, params: vec![identity.user_id.into()] };
+        if let Some(models) = &identity.models {
+            query.and_among("action", models.iter());
+        }
+        query
+    }
+
+    fn and(&mut self, compared: &str, value: impl Into<Value>) {
+        self.params.push(value.into());
+        self.sql.push_str(&format!(" AND {compared} ${}", self.params.len()));
+    }
+
+    fn and_among<'a>(&mut self, column: &str, texts: impl Iterator<Item = &'a String>) {
+        let texts = texts.map(|text| serde_json::Value::from(text.as_str())).collect();
+        self.params.push(serde_json::Value::Array(texts).into());
+        let list = list_of(self.engine, self.params.len());
+        self.sql.push_str(&format!(" AND {column} {list}"));
+    }
+
+    async fn run(&self, db: &Db) -> Result<Vec<TaskRow>, StoreError> {
+        db.read(&self.sql, &self.params).await?.iter().map(TaskRow::read).collect()
+    }
+
+    async fn first(&self, db: &Db) -> Result<Option<TaskRow>, StoreError> {
+        Ok(self.run(db).await?.into_iter().next())
+    }
+}
+
+/// `IN` the texts of a JSON array that is the `n`th parameter.
+fn list_of(engine: Engine, n: usize) -> String {
+    match engine {
+        Engine::Postgres => format!("= ANY(ARRAY(SELECT jsonb_array_elements_text(${n}::jsonb)))"),
+        Engine::Sqlite => format!("IN (SELECT value FROM json_each(${n}))"),
+    }
+}
+
+/// One task by our id.
+pub(super) async fn by_uid(
+    db: &Db,
+    identity: &Identity,
+    uid: TaskUid,
+) -> Result<Option<TaskRow>, StoreError> {
+    let mut query = Query::of(db, identity, "+user_id");
+    query.and("uid =", uid.0);
+    query.first(db).await
+}
+
+/// The newest task that an upstream calls so, of one model or of all.
+pub(super) async fn by_upstream_id(
+    db: &Db,
+    identity: &Identity,
+    model: Option<&str>,
+    task_id: &str,
+) -> Result<Option<TaskRow>, StoreError> {
+    let mut query = Query::of(db, identity, "+user_id");
+    query.and("task_id =", task_id);
+    if let Some(model) = model {
+        query.and("action =", model);
+    }
+    // Not by the primary key, which would be walked from its end.
+    query.sql.push_str(" ORDER BY +id DESC LIMIT 1");
+    query.first(db).await
+}
+
+/// Tasks of a model by the upstream's ids; of each id the newest.
+pub(super) async fn by_upstream_ids(
+    db: &Db,
+    identity: &Identity,
+    model: &str,
+    ids: &[String],
+) -> Result<HashMap<String, TaskRow>, StoreError> {
+    let mut query = Query::of(db, identity, "+user_id");
+    query.and("action =", model);
+    query.and_among("task_id", ids.iter());
+    let mut newest: HashMap<String, TaskRow> = HashMap::new();
+    for row in query.run(db).await? {
+        if newest.get(&row.task_id).is_none_or(|other| other.id < row.id) {
+            newest.insert(row.task_id.clone(), row);
+        }
+    }
+    Ok(newest)
+}
+
+/// A page of all tasks, newest first, with one more than asked for if there are more.
+pub(super) async fn page(
+    db: &Db,
+    identity: &Identity,
+    page: &PageQuery,
+) -> Result<Vec<TaskRow>, StoreError> {
+    let mut query = Query::of(db, identity, "user_id");
+    if let Some(after) = page.after {
+        query.and("uid <", after);
+    }
+    if let Some(status) = page.status {
+        query.and("status =", status.word());
+    }
+    if let Some(model) = &page.model {
+        query.and("action =", model);
+    }
+    let rows = i64::try_from(page.limit).unwrap_or(i64::MAX).saturating_add(1);
+    query.params.push(rows.into());
+    query.sql.push_str(&format!(" ORDER BY uid DESC LIMIT ${}", query.params.len()));
+    query.run(db).await
+}
+
+/// Where tasks stand, whoever's they are.
+pub(super) async fn standings(
+    db: &Db,
+    uids: &[TaskUid],
+) -> Result<HashMap<TaskUid, Standing>, StoreError> {
+    let sql = match db.engine() {
+        Engine::Postgres => {
+            "SELECT uid, version, status FROM tasks
+             WHERE uid = ANY(ARRAY(SELECT jsonb_array_elements_text($1::jsonb)::uuid))"
+        }
+        Engine::Sqlite => {
+            "SELECT uid, version, status FROM tasks
+             WHERE uid IN (SELECT unhex(replace(value, '-', '')) FROM json_each($1))"
+        }
+    };
+    let asked = uids.iter().map(|uid| uid.0.to_string().into()).collect();
+    let rows = db.read(sql, &[serde_json::Value::Array(asked).into()]).await?;
+    let standing = |row: &Row| {
+        let uid = TaskUid(row.get::<Uuid>("uid")?);
+        Ok((uid, Standing { version: row.get("version")?, status: status_of(row)? }))
+    };
+    rows.iter().map(standing).collect()
+}

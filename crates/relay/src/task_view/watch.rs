@@ -1,0 +1,186 @@
+//! How those who wait for tasks hear of changes, whichever node makes them: while anybody waits,
+//! one job looks at all tasks that are waited for, and wakes those whose task has changed.
+
+use super::rows::{Standing, standings};
+use crate::{Relay, faults};
+use domain::{Fault, TaskUid};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use store::Db;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Most tasks in one query.
+const MAX_LOOKED_AT: usize = 500;
+
+/// What a look at a task found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    Stands(Standing),
+    /// There is no such task any more.
+    Gone,
+}
+
+/// Everybody who waits on this node.
+pub(crate) struct Watch {
+    max_waiters: usize,
+    watched: Mutex<Watched>,
+    stopping: CancellationToken,
+}
+
+#[derive(Default)]
+struct Watched {
+    tasks: HashMap<TaskUid, Entry>,
+    waiters: usize,
+    /// The job runs.
+    looking: bool,
+}
+
+/// A task that is waited for.
+struct Entry {
+    /// The last look at it, once there was one.
+    look: watch::Sender<Option<Look>>,
+    waiters: usize,
+}
+
+/// A place among those who wait; given back when it is dropped.
+pub(super) struct Waiter {
+    watch: Arc<Watch>,
+    uid: TaskUid,
+    look: watch::Receiver<Option<Look>>,
+    /// An older look may be there already, which this one has not seen.
+    fresh: bool,
+}
+
+impl Watch {
+    pub(crate) fn new(max_waiters: usize) -> Self {
+        let (watched, stopping) = (Mutex::default(), CancellationToken::new());
+        Self { max_waiters, watched, stopping }
+    }
+
+    /// Nobody waits any more, from here on.
+    pub(crate) fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to be looked at. `None`: nothing, and the job is over.
+    fn to_look_at(&self) -> Option<Vec<TaskUid>> {
+        let mut watched = self.lock();
+        if watched.tasks.is_empty() || self.stopping.is_cancelled() {
+            watched.looking = false;
+            return None;
+        }
+        Some(watched.tasks.keys().copied().collect())
+    }
+
+    fn tell(&self, uids: &[TaskUid], found: &HashMap<TaskUid, Standing>) {
+        let watched = self.lock();
+        for uid in uids {
+            let look = found.get(uid).map_or(Look::Gone, |&standing| Look::Stands(standing));
+            if let Some(entry) = watched.tasks.get(uid) {
+                entry.look.send_if_modified(|last| last.replace(look) != Some(look));
+            }
+        }
+    }
+}
+
+/// Takes a place among those who wait for a task.
+pub(super) fn follow(relay: &Relay, uid: TaskUid) -> Result<Waiter, Fault> {
+    let watch = &relay.task_watch;
+    let mut watched = watch.lock();
+    if watched.waiters >= watch.max_waiters {
+        return Err(faults::overloaded());
+    }
+    watched.waiters += 1;
+    let entry = watched
+        .tasks
+        .entry(uid)
+        .or_insert_with(|| Entry { look: watch::Sender::new(None), waiters: 0 });
+    entry.waiters += 1;
+    let look = entry.look.subscribe();
+    let looking = std::mem::replace(&mut watched.looking, true);
+    drop(watched);
+    if !looking {
+        relay.spawn(keep_looking(relay.db.clone(), Arc::clone(watch)));
+    }
+    Ok(Waiter { watch: Arc::clone(watch), uid, look, fresh: true })
+}
+
+impl Waiter {
+    /// Waits until a look finds the task elsewhere than at `known`. `None`: the service stops.
+    pub(super) async fn change(&mut self, known: Standing) -> Option<Look> {
+        let watch = Arc::clone(&self.watch);
+        loop {
+            if !std::mem::take(&mut self.fresh) {
+                tokio::select! {
+                    biased;
+                    () = watch.stopping.cancelled() => return None,
+                    changed = self.look.changed() => changed.ok()?,
+                }
+            } else if watch.stopping.is_cancelled() {
+                return None;
+            }
+            let look = *self.look.borrow_and_update();
+            if let Some(look) = look.filter(|&look| look != Look::Stands(known)) {
+                return Some(look);
+            }
+        }
+    }
+
+    /// Waits until the task has ended, or is gone, or the service stops.
+    pub(super) async fn end(&mut self, mut known: Standing) {
+        while let Some(Look::Stands(standing)) = self.change(known).await {
+            if standing.status.is_final() {
+                return;
+            }
+            known = standing;
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let mut watched = self.watch.lock();
+        watched.waiters -= 1;
+        if let Some(entry) = watched.tasks.get_mut(&self.uid) {
+            entry.waiters -= 1;
+            if entry.waiters == 0 {
+                watched.tasks.remove(&self.uid);
+            }
+        }
+    }
+}
+
+/// The job: looks, until nobody waits.
+async fn keep_looking(db: Db, watch: Arc<Watch>) {
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            () = watch.stopping.cancelled() => {}
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+        let Some(uids) = watch.to_look_at() else { return };
+        for uids in uids.chunks(MAX_LOOKED_AT) {
+            match standings(&db, uids).await {
+                Ok(found) => {
+                    watch.tell(uids, &found);
+                    failing = false;
+                }
+                // Those who wait get what is known when their time is over.
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(target: "custompass", event = "task_watch_failed", %error);
+                    }
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! What an operator can set, as plain values.
 
 use crate::BreakerConfig;
-use domain::NodeId;
+use domain::{NodeId, StatusWords};
 use egress::EgressConfig;
 use http::HeaderName;
 use std::sync::Arc;
@@ -62,6 +62,10 @@ pub struct RelayConfig {
     pub max_task_waiters: usize,
     /// After how much silence a stream of a task's events says that it is still there.
     pub task_silence_ms: u64,
+    /// Which words of upstreams mean what, where the channel has none of its own.
+    pub status_words: StatusWords,
+    /// How often tasks are asked about: what clients are told to wait.
+    pub poll_interval_ms: u64,
     /// When a failing channel is left alone.
     pub breaker: BreakerConfig,
 }
@@ -93,6 +97,8 @@ impl RelayConfig {
             failover_count: 3,
             max_task_waiters: 10_000,
             task_silence_ms: 15_000,
+            status_words: StatusWords::usual(),
+            poll_interval_ms: 30_000,
             breaker: BreakerConfig::default(),
         }
     }

@@ -62,8 +62,7 @@ async fn passage(
     tie: &Tie,
     record: &mut Record,
 ) -> Result<Ending, Fault> {
-    let is_model = |name: &str| relay.live.catalog.load().model_exists(name);
-    let surface = surface(&head.method, head.uri.path(), is_model)?;
+    let surface = surface_of(relay, &head)?;
     let address = relay.config.trusted_proxies.client_address(peer, &head.headers);
     let caller = identify(&relay.live, &head.headers, address, relay.clock.now()).await?;
     record.user_id = Some(caller.identity.user_id);
@@ -76,12 +75,7 @@ async fn passage(
     let asked = match surface {
         Surface::Pass(model) => Asked { model, v1: None, body: Intake::Coming(body) },
         Surface::V1(path) => read_v1(relay, &head, path, body, &mut share).await?,
-        Surface::Tasks(call) => {
-            record.keep_silent();
-            let told = task_view::answer(relay, call, &head, body, &caller, share);
-            return Box::pin(told).await.map(Ending::Whole);
-        }
-        own => return Box::pin(answer_ourselves(relay, own, &caller, record)).await,
+        own => return Box::pin(answer_ourselves(relay, own, &head, body, &caller, record)).await,
     };
     record.model = Some(asked.model.as_str().into());
     let wish = submit::Wish::of(&asked.model, &mut head.headers, record)?;
@@ -162,6 +156,11 @@ async fn passage(
     }
 }
 
+fn surface_of<'a>(relay: &Relay, head: &'a Parts) -> Result<Surface<'a>, Fault> {
+    let is_model = |name: &str| relay.live.catalog.load().model_exists(name);
+    surface(&head.method, head.uri.path(), is_model)
+}
+
 /// Rate, and how much is at work already.
 fn admit(relay: &Relay, caller: &Caller) -> Result<(), Fault> {
     let refuses = relay.refuses.load(Ordering::Relaxed);
@@ -206,8 +205,10 @@ async fn read_v1(
 
 /// What we answer without an upstream.
 async fn answer_ourselves(
-    relay: &Relay,
+    relay: &Arc<Relay>,
     surface: Surface<'_>,
+    head: &Parts,
+    body: Incoming,
     caller: &Caller,
     record: &mut Record,
 ) -> Result<Ending, Fault> {
@@ -219,9 +220,8 @@ async fn answer_ourselves(
         Surface::Model(model) => models::one(&catalog, identity, model.as_str())?,
         Surface::Subscription => billing::subscription(&relay.db, identity).await?,
         Surface::Usage => billing::usage(&relay.db, identity).await?,
-        Surface::Pass(_) | Surface::V1(_) | Surface::Tasks(_) | Surface::Unknown(_) => {
-            return Err(faults::not_found());
-        }
+        Surface::Tasks(call) => task_view::answer(relay, call, head, body, caller).await?,
+        Surface::Pass(_) | Surface::V1(_) | Surface::Unknown(_) => return Err(faults::not_found()),
     };
     Ok(Ending::Whole(response))
 }

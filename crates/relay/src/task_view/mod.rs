@@ -46,8 +46,8 @@ pub(crate) async fn answer(
     head: &Parts,
     body: Incoming,
     caller: &Caller,
-    share: Share,
 ) -> Result<Response<Body>, Fault> {
+    let share = relay.budget.share();
     let identity = &caller.identity;
     match call {
         TaskCall::List { model } => {

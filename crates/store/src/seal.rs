@@ -19,6 +19,12 @@ pub const CHANNEL_KEY: &str = "channels.key";
 pub const TOKEN_KEY: &str = "tokens.key_sealed";
 /// Purpose of a stored reply.
 pub const REPLY: &str = "idempotency.reply_sealed";
+/// Purpose of what an upstream said of a task.
+pub const TASK_DATA: &str = "tasks.data";
+/// Purpose of the address that a submission wants its task's end told to.
+pub const WEBHOOK_URL: &str = "tasks.webhook_url_sealed";
+/// Purpose of what signs webhooks.
+pub const WEBHOOK_SECRET: &str = "webhook_endpoints.secret_sealed";
 const CHECK: &str = "options.secret_check";
 const CHECK_TEXT: &[u8] = b"newapi";
 

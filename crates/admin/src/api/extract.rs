@@ -84,12 +84,30 @@ impl<S: Send + Sync> FromRequest<S> for Sent {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        let body = read(request.into_body());
-        let bytes = tokio::time::timeout(BODY_WITHIN, body).await.map_err(|_| {
-            AdminError::malformed("请求体发送超时", "the body did not arrive in time")
-        })??;
+        Ok(Self(Fields::parse(&arrived(request).await?)?))
+    }
+}
+
+/// As [`Sent`], where nothing at all may be sent too.
+pub(super) struct SentIfAny(pub(super) Fields);
+
+impl<S: Send + Sync> FromRequest<S> for SentIfAny {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        let bytes = arrived(request).await?;
+        if bytes.is_empty() {
+            return Ok(Self(Fields::default()));
+        }
         Ok(Self(Fields::parse(&bytes)?))
     }
+}
+
+async fn arrived(request: Request) -> Result<Bytes, Failure> {
+    let body = read(request.into_body());
+    tokio::time::timeout(BODY_WITHIN, body)
+        .await
+        .map_err(|_| AdminError::malformed("请求体发送超时", "the body did not arrive in time"))?
 }
 
 async fn read(body: Body) -> Result<Bytes, Failure> {

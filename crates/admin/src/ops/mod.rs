@@ -14,3 +14,4 @@ pub mod log;
 mod record;
 pub mod token;
 pub mod user;
+pub mod webhook;

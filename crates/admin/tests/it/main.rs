@@ -25,6 +25,7 @@ mod money;
 mod prices;
 mod tokens;
 mod users;
+mod webhooks;
 
 use admin::{AdminState, Passwords};
 use axum::Router;
@@ -120,6 +121,7 @@ impl House {
             ledger: ledger.await.unwrap(),
             sealer,
             client: client(),
+            webhook_guard: AddressGuard::default(),
             clock,
             passwords: Passwords::default(),
             jobs,

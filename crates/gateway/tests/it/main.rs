@@ -35,4 +35,5 @@ mod streams_cut;
 mod timeouts;
 mod upstreams;
 mod v1;
+mod webhooks;
 mod wire;

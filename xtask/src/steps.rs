@@ -92,7 +92,7 @@ fn run_all(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {
         cargo(root, &arguments, &env)
     })?;
     if flags.filter.is_none() {
-        client_test(root, &env, report)?;
+        client_tests(root, &env, report)?;
         slow_checks(root, flags, report)?;
     }
     report.step("stop the cluster", || {
@@ -101,17 +101,24 @@ fn run_all(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {
     })
 }
 
-/// A client library that people really use, against the real binary.
-fn client_test(root: &Path, env: &[(&str, String)], report: &mut Report) -> Result<()> {
-    let name = "the openai Python client";
-    let script = root.join("tests/openai/run.sh");
-    if !script.exists() {
-        report.skip(name, "tests/openai/run.sh is not there");
-        return Ok(());
+/// Client libraries that people really use, against the real binary: a name, and who runs it.
+const CLIENTS: &[(&str, &str)] = &[
+    ("the openai Python client", "tests/openai/run.sh"),
+    ("the standardwebhooks Python client", "tests/standardwebhooks/run.sh"),
+];
+
+fn client_tests(root: &Path, env: &[(&str, String)], report: &mut Report) -> Result<()> {
+    for (name, path) in CLIENTS {
+        let script = root.join(path);
+        if !script.exists() {
+            report.skip(name, &format!("{path} is not there"));
+            continue;
+        }
+        report.step(name, || {
+            run(Command::new(&script).current_dir(root).envs(env.iter().map(|(k, v)| (*k, v))))
+        })?;
     }
-    report.step(name, || {
-        run(Command::new(&script).current_dir(root).envs(env.iter().map(|(k, v)| (*k, v))))
-    })
+    Ok(())
 }
 
 fn slow_checks(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {

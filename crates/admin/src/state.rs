@@ -29,6 +29,8 @@ pub struct AdminState {
     pub sealer: Sealer,
     /// For testing channels.
     pub client: upstream::Client,
+    /// Which addresses webhooks may have.
+    pub webhook_guard: upstream::AddressGuard,
     /// The time.
     pub clock: Clock,
     /// Where passwords are hashed.

@@ -52,8 +52,8 @@ impl Tasks {
         jobs: &TaskTracker,
         shutdown: &CancellationToken,
     ) -> Arc<Self> {
-        let poller = poller::start(config.clone(), parts.clone(), jobs, shutdown);
-        let webhooks = webhooks::start(config, parts.clone(), jobs, shutdown);
+        let poller = poller::start(config, parts.clone(), jobs, shutdown);
+        let webhooks = webhooks::start(parts.clone(), jobs, shutdown);
         Arc::new(Self { poller, webhooks })
     }
 

@@ -84,24 +84,26 @@ impl<S: Send + Sync> FromRequest<S> for Sent {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        Ok(Self(Fields::parse(&received(request).await?)?))
+        Ok(Self(Fields::parse(&arrived(request).await?)?))
     }
 }
 
-/// The same for calls that say enough by their address: they may come without a body.
-pub(super) struct MaySay(pub(super) Fields);
+/// As [`Sent`], where nothing at all may be sent too.
+pub(super) struct SentIfAny(pub(super) Fields);
 
-impl<S: Send + Sync> FromRequest<S> for MaySay {
+impl<S: Send + Sync> FromRequest<S> for SentIfAny {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        let bytes = received(request).await?;
-        let said = if bytes.trim_ascii().is_empty() { &b"{}"[..] } else { &bytes };
-        Ok(Self(Fields::parse(said)?))
+        let bytes = arrived(request).await?;
+        if bytes.trim_ascii().is_empty() {
+            return Ok(Self(Fields::default()));
+        }
+        Ok(Self(Fields::parse(&bytes)?))
     }
 }
 
-async fn received(request: Request) -> Result<Bytes, Failure> {
+async fn arrived(request: Request) -> Result<Bytes, Failure> {
     let body = read(request.into_body());
     tokio::time::timeout(BODY_WITHIN, body)
         .await

@@ -10,6 +10,7 @@ mod journal;
 mod task;
 mod token;
 mod user;
+mod webhook;
 
 use crate::AdminState;
 use axum::extract::Request;
@@ -92,9 +93,29 @@ fn own() -> Router<AdminState> {
         .route("/api/token/{id}/disable", put(token::disable).post(token::disable))
         .route("/api/task/self", get(task::list_own))
         .route("/api/task/{id}", get(task::get))
+        .merge(webhooks())
         .route("/api/log/self", get(journal::list_own))
         .route("/api/log/self/stat", get(journal::statistics_own))
         .route("/api/audit/explain/{id}", get(journal::explain))
+}
+
+/// Where users want to hear of their tasks.
+fn webhooks() -> Router<AdminState> {
+    Router::new()
+        .route("/api/webhook", get(webhook::list).post(webhook::create))
+        .route(
+            "/api/webhook/submission-secret",
+            get(webhook::submissions).post(webhook::renew_submission_secret),
+        )
+        .route("/api/webhook/delivery/{id}/redeliver", post(webhook::redeliver))
+        .route(
+            "/api/webhook/{id}",
+            get(webhook::get).put(webhook::change).patch(webhook::change).delete(webhook::delete),
+        )
+        .route("/api/webhook/{id}/enable", put(webhook::enable).post(webhook::enable))
+        .route("/api/webhook/{id}/disable", put(webhook::disable).post(webhook::disable))
+        .route("/api/webhook/{id}/rotate", post(webhook::rotate))
+        .route("/api/webhook/{id}/deliveries", get(webhook::deliveries))
 }
 
 /// What every call goes through: one spelling of its path, an id, and a fault in its envelope.

@@ -1,7 +1,7 @@
 //! `/api/task`
 
 use super::envelope::{Handled, many, one};
-use super::extract::{Asked, Caller, MaySay, Named};
+use super::extract::{Asked, Caller, Named, SentIfAny};
 use crate::ops::task::{self, Decision, TaskFilter};
 use crate::{Actor, AdminState, PageRequest, Query};
 use axum::extract::State;
@@ -41,7 +41,7 @@ pub(super) async fn settle_now(
     State(state): State<AdminState>,
     Caller(actor): Caller,
     Named(id): Named,
-    said: MaySay,
+    said: SentIfAny,
 ) -> Handled {
     decided(&state, &actor, &id, Decision::SettleNow, said).await
 }
@@ -50,7 +50,7 @@ pub(super) async fn fail_and_refund(
     State(state): State<AdminState>,
     Caller(actor): Caller,
     Named(id): Named,
-    said: MaySay,
+    said: SentIfAny,
 ) -> Handled {
     decided(&state, &actor, &id, Decision::FailAndRefund, said).await
 }
@@ -59,7 +59,7 @@ pub(super) async fn requeue(
     State(state): State<AdminState>,
     Caller(actor): Caller,
     Named(id): Named,
-    said: MaySay,
+    said: SentIfAny,
 ) -> Handled {
     decided(&state, &actor, &id, Decision::Requeue, said).await
 }
@@ -69,7 +69,7 @@ async fn decided(
     actor: &Actor,
     id: &str,
     decision: Decision,
-    MaySay(mut fields): MaySay,
+    SentIfAny(mut fields): SentIfAny,
 ) -> Handled {
     let reason = fields.text("reason")?.unwrap_or_default();
     fields.finish(&[], &[])?;

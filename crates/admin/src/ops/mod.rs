@@ -15,3 +15,4 @@ mod record;
 pub mod task;
 pub mod token;
 pub mod user;
+pub mod webhook;

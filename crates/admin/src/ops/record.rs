@@ -40,6 +40,18 @@ pub(super) async fn write(
     Ok(rows)
 }
 
+/// The update of the row `id` of `table`, which must be there. Names here are ours; whatever came
+/// from outside is a value.
+pub(super) fn update_row(table: &str, set: &[(&'static str, Value)], id: i64) -> Statement {
+    let columns = set.iter().enumerate();
+    let pairs: Vec<String> =
+        columns.map(|(n, (column, _))| format!("{column} = ${}", n + 1)).collect();
+    let mut params: Vec<Value> = set.iter().map(|(_, value)| value.clone()).collect();
+    params.push(id.into());
+    let sql = format!("UPDATE {table} SET {} WHERE id = ${}", pairs.join(", "), params.len());
+    Statement::new(sql, params).expecting(1)
+}
+
 /// The id that the first statement returned.
 pub(super) fn returned_id(rows: &[Vec<Row>]) -> Result<i64, StoreError> {
     match rows.first().and_then(|rows| rows.first()) {

@@ -26,6 +26,7 @@ mod prices;
 mod tasks;
 mod tokens;
 mod users;
+mod webhooks;
 
 use admin::{AdminState, Passwords};
 use axum::Router;
@@ -121,6 +122,7 @@ impl House {
             ledger: ledger.await.unwrap(),
             sealer,
             client: client(),
+            webhook_guard: AddressGuard::default(),
             clock,
             passwords: Passwords::default(),
             jobs,

@@ -76,6 +76,7 @@ impl House {
             ledger,
             sealer,
             client,
+            webhook_guard: wiring::webhook_guard(&config),
             clock,
             passwords,
             jobs: jobs.clone(),

@@ -5,5 +5,7 @@ mod parts;
 mod service;
 
 pub use first_run::ensure as first_run;
-pub use parts::{client, db_config, ledger_config, log_panics, new_node, sealer, system_clock};
+pub use parts::{
+    client, db_config, ledger_config, log_panics, new_node, sealer, system_clock, webhook_guard,
+};
 pub use service::Service;

@@ -76,6 +76,11 @@ pub fn client(config: &UpstreamConfig) -> anyhow::Result<Client> {
     client.context("HTTP_PROXY or HTTPS_PROXY can't be used")
 }
 
+/// Which addresses users' webhooks may have.
+pub fn webhook_guard(config: &Config) -> AddressGuard {
+    AddressGuard::new(config.tasks.webhook_allow_nets.clone())
+}
+
 /// The way to users' webhooks. The networks of upstreams are not theirs to address.
 ///
 /// # Errors

@@ -246,6 +246,7 @@ async fn build(
         ledger: ledger.clone(),
         sealer: sealer.clone(),
         client,
+        webhook_guard: parts::webhook_guard(config),
         clock: clock.clone(),
         passwords: admin::Passwords::default(),
         // A stop waits for what they write, too.

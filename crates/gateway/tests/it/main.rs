@@ -37,4 +37,5 @@ mod task_view;
 mod timeouts;
 mod upstreams;
 mod v1;
+mod webhooks;
 mod wire;

@@ -66,7 +66,15 @@ pub async fn update(
     set.push(("updated_at", state.clock.now().into()));
     let content = format!("修改渠道 {} (#{id})", input.name.as_ref().unwrap_or(&before.name));
     let details = json!({ "fields": input.given() });
-    change(state, id, change_sql(&set, id), actor, ("channel.update", content), details).await?;
+    change(
+        state,
+        id,
+        record::update_row("channels", &set, id.0),
+        actor,
+        ("channel.update", content),
+        details,
+    )
+    .await?;
     get(state, id).await
 }
 
@@ -180,16 +188,6 @@ fn insert(set: &[(&'static str, Value)]) -> Statement {
     Statement::new(sql, set.iter().map(|(_, value)| value.clone()).collect())
 }
 
-fn change_sql(set: &[(&'static str, Value)], id: ChannelId) -> Statement {
-    let mut params: Vec<Value> = set.iter().map(|(_, value)| value.clone()).collect();
-    let columns = set.iter().enumerate();
-    let pairs: Vec<String> =
-        columns.map(|(n, (column, _))| format!("{column} = ${}", n + 1)).collect();
-    params.push(id.into());
-    let sql = format!("UPDATE channels SET {} WHERE id = ${}", pairs.join(", "), params.len());
-    Statement::new(sql, params).expecting(1)
-}
-
 async fn change(
     state: &AdminState,
     id: ChannelId,
@@ -228,7 +226,7 @@ mod tests {
     #[test]
     fn statements_number_their_values() {
         let set = [("name", text("a")), ("weight", 2_i64.into())];
-        let statement = change_sql(&set, ChannelId(7));
+        let statement = record::update_row("channels", &set, 7);
         assert_eq!(&*statement.sql, "UPDATE channels SET name = $1, weight = $2 WHERE id = $3");
         let statement = insert(&set);
         assert_eq!(

@@ -106,7 +106,7 @@ pub async fn update(
         let user = user::get(state, before.user_id).await?;
         check_group(actor, &input, &user.group)?;
     }
-    let mut set: Vec<(&str, Value)> = vec![("updated_at", state.clock.now().into())];
+    let mut set: Vec<(&'static str, Value)> = vec![("updated_at", state.clock.now().into())];
     let mut put = |column, value: Option<Value>| {
         if let Some(value) = value {
             set.push((column, value));
@@ -121,13 +121,7 @@ pub async fn update(
     put("allow_ips", input.allow_ips.as_deref().map(|ips| joined(Some(ips))));
     put("rate_limit_rpm", input.rate_limit_rpm.map(Into::into));
     put("status", input.status.map(Into::into));
-    let mut params: Vec<Value> = set.iter().map(|(_, value)| value.clone()).collect();
-    let columns = set.iter().enumerate();
-    let pairs: Vec<String> =
-        columns.map(|(n, (column, _))| format!("{column} = ${}", n + 1)).collect();
-    params.push(id.into());
-    let sql = format!("UPDATE tokens SET {} WHERE id = ${}", pairs.join(", "), params.len());
-    let statement = Statement::new(sql, params).expecting(1);
+    let statement = record::update_row("tokens", &set, id.0);
     let told = ("token.update", format!("修改密钥 {} (#{id})", before.name));
     let details = json!({
         "target_user_id": before.user_id, "fields": input.given(),

@@ -98,7 +98,7 @@ pub async fn update(
         keep_a_root(state, &before).await?;
     }
     let hash = hashed(state, &input).await?;
-    let mut set: Vec<(&str, Value)> = vec![("updated_at", state.clock.now().into())];
+    let mut set: Vec<(&'static str, Value)> = vec![("updated_at", state.clock.now().into())];
     let mut put = |column, value: Option<Value>| {
         if let Some(value) = value {
             set.push((column, value));
@@ -198,18 +198,10 @@ async fn hashed(state: &AdminState, input: &UserInput) -> Result<Option<String>,
     }
 }
 
-fn change_sql(set: &[(&str, Value)], id: UserId) -> Statement {
-    let mut params: Vec<Value> = set.iter().map(|(_, value)| value.clone()).collect();
-    let columns = set.iter().enumerate();
-    let pairs: Vec<String> =
-        columns.map(|(n, (column, _))| format!("{column} = ${}", n + 1)).collect();
-    params.push(id.into());
-    let sql = format!(
-        "UPDATE users SET {} WHERE id = ${} AND deleted_at IS NULL",
-        pairs.join(", "),
-        params.len()
-    );
-    Statement::new(sql, params).expecting(1)
+fn change_sql(set: &[(&'static str, Value)], id: UserId) -> Statement {
+    let mut statement = record::update_row("users", set, id.0);
+    statement.sql.to_mut().push_str(" AND deleted_at IS NULL");
+    statement
 }
 
 async fn write(

@@ -1,0 +1,128 @@
+//! `/api/webhook`
+
+use super::envelope::{Handled, done, many, one};
+use super::extract::{Asked, Caller, Numbered, Sent, SentIfAny, subject};
+use crate::ops::webhook::{self, Shown, WebhookInput, WebhookView};
+use crate::{AdminState, PageRequest};
+use axum::extract::State;
+use serde::Serialize;
+
+const PAGE_SIZE: i64 = 20;
+
+/// An endpoint with its new secret: the one time it is shown.
+#[derive(Serialize)]
+struct WithSecret<'a> {
+    #[serde(flatten)]
+    endpoint: &'a WebhookView,
+    secret: &'a str,
+}
+
+fn with_secret(shown: &Shown) -> Handled {
+    one(WithSecret { endpoint: &shown.endpoint, secret: shown.secret.expose() })
+}
+
+pub(super) async fn list(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Asked(query): Asked,
+) -> Handled {
+    let page = PageRequest::read(&query, PAGE_SIZE)?;
+    many(webhook::list(&state, &actor, &query, page).await?)
+}
+
+pub(super) async fn get(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+) -> Handled {
+    one(webhook::get(&state, &actor, id).await?)
+}
+
+pub(super) async fn create(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Sent(fields): Sent,
+) -> Handled {
+    with_secret(&webhook::create(&state, &actor, WebhookInput::read(fields)?).await?)
+}
+
+pub(super) async fn change(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+    Sent(mut fields): Sent,
+) -> Handled {
+    let id = subject(&mut fields, Some(id))?;
+    one(webhook::update(&state, &actor, id, WebhookInput::read(fields)?).await?)
+}
+
+pub(super) async fn delete(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+) -> Handled {
+    webhook::delete(&state, &actor, id).await?;
+    done()
+}
+
+pub(super) async fn enable(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+) -> Handled {
+    one(webhook::set_status(&state, &actor, id, true).await?)
+}
+
+pub(super) async fn disable(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+) -> Handled {
+    one(webhook::set_status(&state, &actor, id, false).await?)
+}
+
+pub(super) async fn rotate(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+    SentIfAny(fields): SentIfAny,
+) -> Handled {
+    let given = webhook::read_secret(fields)?;
+    with_secret(&webhook::rotate(&state, &actor, id, given).await?)
+}
+
+pub(super) async fn deliveries(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+    Asked(query): Asked,
+) -> Handled {
+    let page = PageRequest::read(&query, PAGE_SIZE)?;
+    many(webhook::deliveries(&state, &actor, id, &query, page).await?)
+}
+
+pub(super) async fn redeliver(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Numbered(id): Numbered,
+) -> Handled {
+    one(webhook::redeliver(&state, &actor, id).await?)
+}
+
+pub(super) async fn submissions(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Asked(query): Asked,
+) -> Handled {
+    one(webhook::submissions(&state, &actor, &query).await?)
+}
+
+pub(super) async fn renew_submission_secret(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Asked(query): Asked,
+    SentIfAny(fields): SentIfAny,
+) -> Handled {
+    let given = webhook::read_secret(fields)?;
+    with_secret(&webhook::renew_submission_secret(&state, &actor, &query, given).await?)
+}

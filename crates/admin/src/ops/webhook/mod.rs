@@ -1,0 +1,104 @@
+//! Endpoints of webhooks: where users want to be told that a task has ended. The secret of one is
+//! shown when it is made or rotated, and never again.
+
+mod delivery;
+mod input;
+mod submission;
+mod write;
+
+pub use delivery::{DeliveryView, deliveries, redeliver};
+pub use input::{WebhookInput, read_secret};
+pub use submission::{renew_submission_secret, submissions};
+pub use write::{Shown, create, delete, rotate, set_status, update};
+
+use crate::page::{Page, PageRequest, Query, Where};
+use crate::{Actor, AdminError, AdminState, exact};
+use domain::{UnixMs, UserId};
+use serde::Serialize;
+use store::{Row, StoreError};
+
+const COLUMNS: &str = "id, user_id, url, events, status, disabled_reason, previous_until, \
+     created_at, updated_at";
+
+/// An endpoint as answers show it: never its secret.
+#[derive(Clone, Debug, Serialize)]
+pub struct WebhookView {
+    /// Number of the endpoint.
+    pub id: i64,
+    /// Owner.
+    pub user_id: UserId,
+    /// Address; empty: that of `X-Webhook-Url` of each submission.
+    pub url: String,
+    /// What it hears of; empty: all.
+    pub events: Vec<String>,
+    /// 1 enabled, 2 disabled.
+    pub status: i64,
+    /// Why newapi itself disabled it.
+    pub disabled_reason: String,
+    /// Until when the secret before signs too, in seconds since 1970; `null`: it doesn't.
+    pub previous_until: Option<i64>,
+    /// When it was made.
+    pub created_at: i64,
+    /// When it was last edited.
+    pub updated_at: i64,
+}
+
+fn view(row: &Row) -> Result<WebhookView, StoreError> {
+    let events: String = row.get("events")?;
+    let until: Option<UnixMs> = row.get("previous_until")?;
+    Ok(WebhookView {
+        id: row.get("id")?,
+        user_id: row.get("user_id")?,
+        url: row.get("url")?,
+        events: events.split(',').filter(|e| !e.is_empty()).map(str::to_owned).collect(),
+        status: row.get("status")?,
+        disabled_reason: row.get("disabled_reason")?,
+        previous_until: until.map(exact::seconds),
+        created_at: exact::seconds(row.get("created_at")?),
+        updated_at: exact::seconds(row.get("updated_at")?),
+    })
+}
+
+/// A page of endpoints: an administrator's filter `user_id` names whose, users see their own.
+///
+/// # Errors
+/// When a filter can't be read, or the database fails.
+pub async fn list(
+    state: &AdminState,
+    actor: &Actor,
+    query: &Query,
+    page: PageRequest,
+) -> Result<Page<WebhookView>, AdminError> {
+    let mut conditions = Where::default();
+    conditions.fixed("url <> ''");
+    if query.text("user_id").is_some() || !actor.is_admin() {
+        conditions.with("user_id = ?", whose(actor, query)?);
+    }
+    conditions.page(&state.db, (COLUMNS, "webhook_endpoints", "id"), page, view).await
+}
+
+/// One endpoint, of the actor or, for administrators, of anybody.
+///
+/// # Errors
+/// When there is none, or the database fails.
+pub async fn get(state: &AdminState, actor: &Actor, id: i64) -> Result<WebhookView, AdminError> {
+    let sql = format!("SELECT {COLUMNS} FROM webhook_endpoints WHERE id = $1");
+    let rows = state.db.read(&sql, &[id.into()]).await?;
+    let found = rows.first().map(view).transpose()?;
+    // Somebody else's is as good as none: numbers must not be probed for.
+    found.filter(|endpoint| actor.owns(endpoint.user_id)).ok_or_else(not_found)
+}
+
+/// Whom a call is about: the actor, or for administrators whoever `user_id` names.
+fn whose(actor: &Actor, query: &Query) -> Result<UserId, AdminError> {
+    let asked = query.number::<i64>("user_id")?.map_or(actor.user_id, UserId);
+    if actor.owns(asked) { Ok(asked) } else { Err(not_yours()) }
+}
+
+fn not_found() -> AdminError {
+    AdminError::not_found("回调地址", "webhook")
+}
+
+fn not_yours() -> AdminError {
+    AdminError::forbidden("只能管理自己的回调地址", "these are not your webhooks")
+}

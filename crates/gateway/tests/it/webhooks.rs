@@ -1,0 +1,368 @@
+//! Webhooks: told once a task has ended, signed, tried again, and nobody in another's way.
+//!
+//! Ended tasks and their rows in the outbox are put there with SQL.
+
+use crate::house::{House, node};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+use testkit::server::SECRET_KEY;
+use testkit::{Gate, Recorded, Reply, TestDb, eventually, json, on_both_databases};
+
+const LOCAL: &[(&str, &str)] = &[("WEBHOOK_ALLOW_NETS", "127.0.0.0/8"), ("LOG_LEVEL", "debug")];
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAAA";
+const OTHER_SECRET: &str = "whsec_AAAAQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAA";
+
+/// The endpoints of a user, and tasks that have ended.
+struct Hooks {
+    house: House,
+    user_id: i64,
+}
+
+impl Hooks {
+    async fn open(db: TestDb) -> Self {
+        let house = House::with(db, LOCAL).await;
+        let user_id = house.payer(0).await.id;
+        Self { house, user_id }
+    }
+
+    /// An endpoint at this path of the upstream.
+    async fn endpoint(&self, path: &str) -> i64 {
+        let url = format!("{}{path}", self.house.upstream.url());
+        let body = json!({"user_id": self.user_id, "url": url, "secret": SECRET});
+        self.house.admin().post("/api/webhook", &body).await["id"].as_i64().unwrap()
+    }
+
+    /// A completed task, and its rows in the outbox for these endpoints; answers its uid.
+    async fn ended(&self, endpoints: &[i64]) -> uuid::Uuid {
+        self.ended_with(endpoints, "''", "NULL").await
+    }
+
+    async fn ended_with(&self, endpoints: &[i64], data: &str, url: &str) -> uuid::Uuid {
+        let uid = uuid::Uuid::now_v7();
+        let (db, user) = (&self.house.db, self.user_id);
+        let (id, now) = if db.is_postgres() {
+            (format!("'{uid}'"), "now()")
+        } else {
+            (format!("x'{}'", uid.simple()), "CAST(unixepoch('subsec') * 1000 AS INTEGER)")
+        };
+        let mut sql = format!(
+            "INSERT INTO tasks (uid, task_id, user_id, channel_id, action, status,
+                    upstream_status, data, webhook_url_sealed, finish_time)
+             VALUES ({id}, 'up-1', {user}, 1, 'img/submit', 'completed', 'DONE', {data}, {url},
+                    {now});"
+        );
+        for endpoint in endpoints {
+            sql.push_str(&format!(
+                "INSERT INTO webhook_deliveries (endpoint_id, user_id, task_uid, event, due_at)
+                 VALUES ({endpoint}, {user}, {id}, 'task.completed', {now});"
+            ));
+        }
+        db.execute(&sql).await;
+        uid
+    }
+
+    /// Waits until this many rows of an endpoint are in this state.
+    async fn wait(&self, endpoint: i64, state: &str, count: i64) {
+        let sql = format!(
+            "SELECT count(*) FROM webhook_deliveries
+             WHERE endpoint_id = {endpoint} AND state = '{state}'"
+        );
+        eventually(&format!("{count} {state} of endpoint {endpoint}"), || async {
+            (self.house.db.i64(&sql).await == count).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits for the row of an endpoint to have been tried so often, and to wait for the next.
+    async fn wait_for_try(&self, endpoint: i64, attempts: i64) {
+        let sql = format!(
+            "SELECT count(*) FROM webhook_deliveries WHERE endpoint_id = {endpoint}
+             AND state = 'pending' AND attempts = {attempts} AND last_error <> ''"
+        );
+        eventually("a failed try to be written down", || async {
+            (self.house.db.i64(&sql).await == 1).then_some(())
+        })
+        .await;
+    }
+
+    /// Makes everything due.
+    async fn hurry(&self) {
+        let now = if self.house.db.is_postgres() { "now()" } else { "1" };
+        self.house.db.execute(&format!("UPDATE webhook_deliveries SET due_at = {now}")).await;
+    }
+
+    async fn requests_to(&self, path: &str) -> Vec<Recorded> {
+        let all = self.house.upstream.requests().await;
+        all.into_iter().filter(|one| one.target == path).collect()
+    }
+}
+
+fn sealed(purpose: &str, text: &str) -> String {
+    let sealer = store::Sealer::new(SECRET_KEY.as_bytes());
+    format!("'{}'", sealer.seal(purpose, text.as_bytes()).unwrap())
+}
+
+/// Whether one of a request's signatures is made with this secret.
+fn signed_with(request: &Recorded, secret: &str) -> bool {
+    let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+    let (id, time) = (request.header("webhook-id"), request.header("webhook-timestamp"));
+    let signed = format!("{}.{}.{}", id.unwrap(), time.unwrap(), request.text());
+    let signatures = request.header("webhook-signature").unwrap();
+    signatures.split(' ').any(|signature| {
+        let tag = STANDARD.decode(signature.strip_prefix("v1,").unwrap()).unwrap();
+        hmac::verify(&key, signed.as_bytes(), &tag).is_ok()
+    })
+}
+
+on_both_databases! {
+    async fn an_ended_task_is_told_of(db: TestDb) {
+        let hooks = Hooks::open(db).await;
+        hooks.house.upstream.otherwise(Reply::new(204));
+        let endpoint = hooks.endpoint("/hook?a=1").await;
+        let said = r#"{"task_id":"up-1","result":{"n": 1.50,"n":2},"usage":{"total_tokens":3}}"#;
+        let uid = hooks.ended_with(&[endpoint], &sealed(store::TASK_DATA, said), "NULL").await;
+
+        hooks.wait(endpoint, "delivered", 1).await;
+
+        let got = hooks.house.upstream.requests().await;
+        assert_eq!(got.len(), 1);
+        let got = &got[0];
+        assert_eq!((got.method.as_str(), got.target.as_str()), ("POST", "/hook?a=1"));
+        let id = format!("msg_{}_{endpoint}", uid.simple());
+        assert_eq!(got.header("webhook-id").unwrap(), id);
+        assert_eq!(got.header("user-agent").unwrap(), "newapi");
+        assert!(signed_with(got, SECRET) && !signed_with(got, OTHER_SECRET));
+        assert!(got.text().contains(r#""result":{"n": 1.50,"n":2},"#), "{}", got.text());
+        let body = got.json();
+        assert_eq!(body["type"], "task.completed");
+        assert_eq!(body["data"]["id"], uid.to_string());
+        assert_eq!(body["data"]["task_id"], "up-1");
+        let row = hooks.house.db.row("SELECT attempts, last_status FROM webhook_deliveries").await;
+        assert_eq!((row.i64("attempts"), row.i64("last_status")), (1, 204));
+        let sample = "custompass_webhooks_total{result=\"delivered\"}";
+        assert_eq!(hooks.house.server.metric(sample).await, 1);
+        hooks.house.close().await;
+    }
+
+    async fn a_failed_one_is_tried_again(db: TestDb) {
+        let hooks = Hooks::open(db).await;
+        let upstream = &hooks.house.upstream;
+        upstream.queue("/hook", Reply::new(500));
+        upstream.queue("/hook", Reply::redirect(302, &format!("{}/other", upstream.url())));
+        upstream.queue("/hook", Reply::reset());
+        upstream.on("/hook", Reply::text("ok"));
+        let endpoint = hooks.endpoint("/hook").await;
+        hooks.ended(&[endpoint]).await;
+
+        for attempt in 1..=3 {
+            hooks.wait_for_try(endpoint, attempt).await;
+            hooks.hurry().await;
+        }
+        hooks.wait(endpoint, "delivered", 1).await;
+
+        let got = upstream.requests().await;
+        assert_eq!(got.len(), 4, "no redirect is followed");
+        let id = got[0].header("webhook-id");
+        assert!(got.iter().all(|one| one.header("webhook-id") == id && one.target == "/hook"));
+        assert!(got.iter().all(|one| signed_with(one, SECRET)));
+
+        // The last of all tries.
+        upstream.on("/hook", Reply::new(503));
+        let admin = hooks.house.admin();
+        hooks.house.db.execute("UPDATE webhook_deliveries SET attempts = 10").await;
+        let list = admin.get(&format!("/api/webhook/{endpoint}/deliveries")).await;
+        let delivery = list[0]["id"].as_i64().unwrap();
+        admin.post(&format!("/api/webhook/delivery/{delivery}/redeliver"), &json!({})).await;
+        hooks.wait(endpoint, "failed", 1).await;
+        let path = format!("/api/webhook/{endpoint}/deliveries?state=failed");
+        let history = admin.get(&path).await;
+        assert_eq!((&history[0]["attempts"], &history[0]["last_status"]), (&json!(11), &json!(503)));
+        upstream.on("/hook", Reply::text("ok"));
+        admin.post(&format!("/api/webhook/delivery/{delivery}/redeliver"), &json!({})).await;
+        hooks.wait(endpoint, "delivered", 1).await;
+        let last = upstream.requests().await.pop().unwrap();
+        assert_eq!(last.header("webhook-id"), id);
+        hooks.house.close().await;
+    }
+
+    async fn both_secrets_sign_for_a_while(db: TestDb) {
+        let hooks = Hooks::open(db).await;
+        hooks.house.upstream.on("/hook", Reply::text("ok"));
+        let endpoint = hooks.endpoint("/hook").await;
+        let path = format!("/api/webhook/{endpoint}/rotate");
+        let body = json!({"secret": OTHER_SECRET});
+        assert_eq!(hooks.house.admin().post(&path, &body).await["secret"], OTHER_SECRET);
+
+        hooks.ended(&[endpoint]).await;
+        hooks.wait(endpoint, "delivered", 1).await;
+        let past = if hooks.house.db.is_postgres() { "now()" } else { "1" };
+        let over = format!("UPDATE webhook_endpoints SET previous_until = {past}");
+        hooks.house.db.execute(&over).await;
+        hooks.ended(&[endpoint]).await;
+        hooks.wait(endpoint, "delivered", 2).await;
+
+        let got = hooks.house.upstream.requests().await;
+        assert!(signed_with(&got[0], SECRET) && signed_with(&got[0], OTHER_SECRET));
+        assert!(!signed_with(&got[1], SECRET) && signed_with(&got[1], OTHER_SECRET));
+        let made = hooks.house.admin().call("POST", &path).send().await.expect(200).json();
+        assert!(made["data"]["secret"].as_str().unwrap().starts_with("whsec_"));
+        hooks.house.close().await;
+    }
+
+    async fn gone_ends_an_endpoint(db: TestDb) {
+        let hooks = Hooks::open(db).await;
+        hooks.house.upstream.on("/hook", Reply::new(410));
+        let endpoint = hooks.endpoint("/hook").await;
+        hooks.ended(&[endpoint]).await;
+        hooks.wait(endpoint, "failed", 1).await;
+
+        let shown = hooks.house.admin().get(&format!("/api/webhook/{endpoint}")).await;
+        assert_eq!((&shown["status"], &shown["disabled_reason"]), (&json!(2), &json!("answered 410 Gone")));
+        // What still came for it is given up, unsent.
+        hooks.ended(&[endpoint]).await;
+        hooks.wait(endpoint, "failed", 2).await;
+        assert_eq!(hooks.house.upstream.count(), 1);
+        let again = format!("/api/webhook/{endpoint}/enable");
+        let shown = hooks.house.admin().post(&again, &json!({})).await;
+        assert_eq!((&shown["status"], &shown["disabled_reason"]), (&json!(1), &json!("")));
+        hooks.house.close().await;
+    }
+
+    async fn a_slow_endpoint_delays_nobody(db: TestDb) {
+        let hooks = Hooks::open(db).await;
+        let gate = Gate::new();
+        hooks.house.upstream.on("/slow", Reply::text("ok").gated(&gate));
+        hooks.house.upstream.on("/fast", Reply::text("ok"));
+        let (slow, fast) = (hooks.endpoint("/slow").await, hooks.endpoint("/fast").await);
+        for _ in 0..40 {
+            hooks.ended(&[slow]).await;
+        }
+        gate.reached(4).await;
+        for _ in 0..8 {
+            hooks.ended(&[fast]).await;
+        }
+
+        hooks.wait(fast, "delivered", 8).await;
+
+        assert_eq!(hooks.requests_to("/slow").await.len(), 4);
+        gate.open();
+        hooks.wait(slow, "delivered", 40).await;
+        hooks.house.close().await;
+    }
+
+    async fn a_submission_names_its_own_address(db: TestDb) {
+        let hooks = Hooks::open(db).await;
+        let upstream = &hooks.house.upstream;
+        upstream.on("/own", Reply::text("ok"));
+        let admin = hooks.house.admin();
+        let path = format!("/api/webhook/submission-secret?user_id={}", hooks.user_id);
+        let made = admin.post(&path, &json!({"secret": SECRET})).await;
+        let endpoint = made["id"].as_i64().unwrap();
+        let url = sealed(store::WEBHOOK_URL, &format!("{}/own", upstream.url()));
+        hooks.ended_with(&[endpoint], "''", &url).await;
+        hooks.wait(endpoint, "delivered", 1).await;
+        assert!(signed_with(&upstream.requests().await[0], SECRET));
+
+        // 410 of one submission's address ends nothing but this delivery.
+        upstream.on("/own", Reply::new(410));
+        hooks.ended_with(&[endpoint], "''", &url).await;
+        hooks.wait(endpoint, "failed", 1).await;
+        let shown = admin.get(&path).await;
+        assert_eq!((&shown["id"], &shown["status"]), (&json!(endpoint), &json!(1)));
+        assert_eq!(shown.get("secret"), None);
+        let again = admin.post(&path, &json!({})).await;
+        assert_eq!(again["id"], json!(endpoint));
+        assert_ne!(again["secret"], json!(SECRET));
+        assert!(again["previous_until"].is_i64());
+        assert!(admin.get("/api/webhook").await.as_array().unwrap().is_empty());
+        hooks.house.close().await;
+    }
+
+    async fn a_death_in_between_tells_again(db: TestDb) {
+        let mut hooks = Hooks::open(db).await;
+        hooks.house.upstream.queue("/hook", Reply::hang());
+        hooks.house.upstream.on("/hook", Reply::text("ok"));
+        let endpoint = hooks.endpoint("/hook").await;
+        hooks.ended(&[endpoint]).await;
+        hooks.house.upstream.wait_for_requests(1).await;
+
+        hooks.house.server.kill_9().await;
+        hooks.house.server.start_again().await;
+        // Its claim lapses after a minute.
+        hooks.hurry().await;
+
+        hooks.wait(endpoint, "delivered", 1).await;
+        let got = hooks.house.upstream.requests().await;
+        assert_eq!(got.len(), 2);
+        assert_eq!(got[0].header("webhook-id"), got[1].header("webhook-id"));
+        hooks.house.close().await;
+    }
+
+    async fn private_addresses_are_refused(db: TestDb) {
+        let house = House::open(db).await;
+        let user_id = house.payer(0).await.id;
+        let admin = house.admin();
+        let body = json!({"user_id": user_id, "url": house.upstream.url()});
+        let refused = admin.try_post("/api/webhook", &body).await.expect(422);
+        assert!(refused.text().contains("WEBHOOK_ALLOW_NETS"), "{}", refused.text());
+
+        // A name says nothing about its address: the connection itself is refused.
+        let body = json!({"user_id": user_id, "url": "http://example.com/", "secret": SECRET});
+        let endpoint = admin.post("/api/webhook", &body).await["id"].as_i64().unwrap();
+        let url = house.upstream.url();
+        house.db.execute(&format!("UPDATE webhook_endpoints SET url = '{url}'")).await;
+        let hooks = Hooks { house, user_id };
+        hooks.ended(&[endpoint]).await;
+        hooks.wait_for_try(endpoint, 1).await;
+
+        let error = hooks.house.db.text("SELECT last_error FROM webhook_deliveries").await;
+        assert_eq!((error.as_str(), hooks.house.upstream.count()), ("guarded", 0));
+        hooks.house.close().await;
+    }
+
+    async fn nothing_secret_is_readable(db: TestDb) {
+        let hooks = Hooks::open(db).await;
+        hooks.house.upstream.on("/hook", Reply::new(500));
+        let endpoint = hooks.endpoint("/hook").await;
+        let said = r#"{"result":"a-private-picture"}"#;
+        hooks.ended_with(&[endpoint], &sealed(store::TASK_DATA, said), "NULL").await;
+        hooks.wait_for_try(endpoint, 1).await;
+        let words = ["webhook_failed", &format!("endpoint_id={endpoint}")];
+        hooks.house.server.wait_for_log(&words).await;
+
+        let log = hooks.house.server.log_lines().join("\n");
+        let row = hooks.house.db.row("SELECT secret_sealed FROM webhook_endpoints").await;
+        let kept = row.text("secret_sealed");
+        let lines = hooks.house.db.query("SELECT content, other FROM logs").await;
+        let shown = hooks.house.admin().get("/api/webhook").await.to_string();
+        let bare = &SECRET[6..];
+        for text in [&log, kept, &format!("{lines:?}"), &shown] {
+            assert!(!text.contains(bare) && !text.contains("a-private-picture"), "{text}");
+        }
+        assert!(!log.contains("/hook"), "{log}");
+        hooks.house.close().await;
+    }
+}
+
+on_postgres! {
+    async fn two_nodes_deliver_once(db: TestDb) {
+        let hooks = Hooks::open(db).await;
+        let second = node(&hooks.house.db, LOCAL).await;
+        hooks.house.upstream.on("/hook", Reply::text("ok"));
+        let endpoint = hooks.endpoint("/hook").await;
+        for _ in 0..60 {
+            hooks.ended(&[endpoint]).await;
+        }
+
+        hooks.wait(endpoint, "delivered", 60).await;
+
+        let got = hooks.house.upstream.requests().await;
+        let ids: std::collections::HashSet<_> =
+            got.iter().map(|one| one.header("webhook-id")).collect();
+        assert_eq!((got.len(), ids.len()), (60, 60));
+        second.audit_clean().await;
+        hooks.house.close().await;
+    }
+}

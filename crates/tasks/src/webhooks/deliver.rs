@@ -1,0 +1,235 @@
+//! One try of one delivery: sent, judged, and written down.
+
+use super::claim::Claim;
+use super::metrics::{Ended, Metrics};
+use super::parcel::{Parcel, Unsendable, pack};
+use super::retry;
+use crate::Parts;
+use bytes::Bytes;
+use domain::UnixMs;
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http_body_util::BodyExt as _;
+use store::{Statement, StoreError, Value};
+use upstream::{Deadlines, OutboundRequest, Payload, ProxyChoice, ReplyBody};
+
+/// How long an endpoint may take to be connected to, and to answer.
+const DEADLINES: Deadlines =
+    Deadlines { connect_ms: 5_000, first_byte_ms: 15_000, idle_ms: 15_000, total_ms: 15_000 };
+/// What is read of an answer, so that its connection can be used again; beyond, it is closed.
+const READ_BYTES: usize = 64 * 1024;
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+
+/// Why an endpoint was disabled that answered 410.
+const GONE: &str = "answered 410 Gone";
+
+/// How a try ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Delivered(StatusCode),
+    /// The endpoint wants to hear no more.
+    Gone {
+        of_submission: bool,
+    },
+    Failed {
+        status: Option<StatusCode>,
+        why: &'static str,
+    },
+    Unsendable(Unsendable),
+}
+
+/// Tries a delivery. What can't be written down is tried again when the claim has lapsed.
+pub(super) async fn attempt(parts: &Parts, metrics: &Metrics, claim: Claim) {
+    let (outcome, rest) = match pack(parts, &claim).await {
+        Ok(Ok(parcel)) => send(parts, parcel).await,
+        Ok(Err(why)) => (Outcome::Unsendable(why), None),
+        Err(error) => return unrecorded(&claim, &error),
+    };
+    // Written down first: whatever the rest of the answer does, it was given.
+    match record(parts, &claim, &outcome).await {
+        Ok(ended) => {
+            metrics.ended(ended);
+            tell(&claim, &outcome, ended);
+        }
+        Err(error) => unrecorded(&claim, &error),
+    }
+    if let Some(rest) = rest {
+        drain(rest).await;
+    }
+}
+
+async fn send(parts: &Parts, parcel: Parcel) -> (Outcome, Option<ReplyBody>) {
+    let of_submission = parcel.of_submission;
+    let Some(request) = request(parcel) else {
+        let why = "address_unreadable";
+        return (Outcome::Failed { status: None, why }, None);
+    };
+    match parts.webhook_client.send(request, &DEADLINES).await {
+        Ok(reply) => (judge(reply.status, of_submission), Some(reply.body)),
+        Err(error) => (Outcome::Failed { status: None, why: error.word() }, None),
+    }
+}
+
+fn request(parcel: Parcel) -> Option<OutboundRequest<'static>> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(USER_AGENT, HeaderValue::from_static("newapi"));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(WEBHOOK_ID, HeaderValue::try_from(parcel.id).ok()?);
+    headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(parcel.timestamp));
+    headers.insert(WEBHOOK_SIGNATURE, HeaderValue::try_from(parcel.signature).ok()?);
+    Some(OutboundRequest {
+        method: Method::POST,
+        uri: parcel.uri,
+        headers,
+        body: Payload::Whole(Bytes::from(parcel.body)),
+        proxy: &ProxyChoice::Default,
+    })
+}
+
+fn judge(status: StatusCode, of_submission: bool) -> Outcome {
+    if status.is_success() {
+        Outcome::Delivered(status)
+    } else if status == StatusCode::GONE {
+        Outcome::Gone { of_submission }
+    } else {
+        let why = if status.is_redirection() { "redirect" } else { "status" };
+        Outcome::Failed { status: Some(status), why }
+    }
+}
+
+/// Reads what is left of an answer, up to a limit.
+async fn drain(mut body: ReplyBody) {
+    let mut seen = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        seen += frame.data_ref().map_or(0, Bytes::len);
+        if seen > READ_BYTES {
+            return;
+        }
+    }
+}
+
+/// Writes down how a try ended, unless the row has gone on without it.
+async fn record(parts: &Parts, claim: &Claim, outcome: &Outcome) -> Result<Ended, StoreError> {
+    let now = parts.clock.now();
+    let (ended, statements) = match *outcome {
+        Outcome::Delivered(status) => {
+            (Ended::Delivered, vec![mark(claim, "delivered", now, Some(status), "")])
+        }
+        Outcome::Gone { of_submission } => {
+            let own = mark(claim, "failed", now, Some(StatusCode::GONE), "gone");
+            // An address that one submission named says nothing about those of others.
+            let all = if of_submission { vec![own] } else { with_endpoint(own, claim, now) };
+            (Ended::Failed, all)
+        }
+        Outcome::Failed { status, why } => again(claim, now, status, why),
+        Outcome::Unsendable(Unsendable::NotNow(why)) => again(claim, now, None, why),
+        Outcome::Unsendable(Unsendable::Never(why)) => {
+            (Ended::Failed, vec![mark(claim, "failed", now, None, why)])
+        }
+        Outcome::Unsendable(Unsendable::NoEndpoint) => {
+            (Ended::Failed, vec![give_up_all(claim.endpoint_id)])
+        }
+    };
+    parts.db.write_all(statements).await?;
+    Ok(ended)
+}
+
+fn again(
+    claim: &Claim,
+    now: UnixMs,
+    status: Option<StatusCode>,
+    why: &'static str,
+) -> (Ended, Vec<Statement>) {
+    match retry::pause_ms(claim.attempt, |most| rand::random_range(0..=most)) {
+        Some(ms) => (Ended::Retried, vec![mark(claim, "pending", now.plus_ms(ms), status, why)]),
+        None => (Ended::Failed, vec![mark(claim, "failed", now, status, why)]),
+    }
+}
+
+/// The state of a row after a try. One that was claimed anew meanwhile is that claim's to write.
+fn mark(
+    claim: &Claim,
+    state: &'static str,
+    due_at: UnixMs,
+    status: Option<StatusCode>,
+    why: &'static str,
+) -> Statement {
+    let sql = "UPDATE webhook_deliveries
+               SET state = $1, due_at = $2, last_status = $3, last_error = $4
+               WHERE id = $5 AND attempts = $6 AND state = 'pending'";
+    let params = vec![
+        state.into(),
+        due_at.into(),
+        status.map(|status| Value::from(status.as_u16())).unwrap_or(Value::Null),
+        why.into(),
+        claim.id.into(),
+        claim.attempt.into(),
+    ];
+    Statement::new(sql, params)
+}
+
+fn with_endpoint(own: Statement, claim: &Claim, now: UnixMs) -> Vec<Statement> {
+    let disable = Statement::new(
+        "UPDATE webhook_endpoints SET status = 2, disabled_reason = $1, updated_at = $2
+         WHERE id = $3 AND status = 1",
+        vec![GONE.into(), now.into(), claim.endpoint_id.into()],
+    );
+    vec![own, disable, give_up_all(claim.endpoint_id)]
+}
+
+/// Nothing more goes to an endpoint.
+fn give_up_all(endpoint_id: i64) -> Statement {
+    Statement::new(
+        "UPDATE webhook_deliveries SET state = 'failed', last_error = 'endpoint_disabled'
+         WHERE endpoint_id = $1 AND state = 'pending'",
+        vec![endpoint_id.into()],
+    )
+}
+
+/// One line about a try: never the address, the body or the secret.
+fn tell(claim: &Claim, outcome: &Outcome, ended: Ended) {
+    let (endpoint_id, attempt) = (claim.endpoint_id, claim.attempt);
+    let (status, why) = match *outcome {
+        Outcome::Delivered(status) => {
+            let status = status.as_u16();
+            tracing::debug!(
+                target: "custompass", event = "webhook_delivered", endpoint_id, status, attempt,
+            );
+            return;
+        }
+        Outcome::Gone { .. } => (Some(StatusCode::GONE), "gone"),
+        Outcome::Failed { status, why } => (status, why),
+        Outcome::Unsendable(Unsendable::NotNow(why) | Unsendable::Never(why)) => (None, why),
+        Outcome::Unsendable(Unsendable::NoEndpoint) => (None, "endpoint_disabled"),
+    };
+    let status = status.map_or(0, |status| status.as_u16());
+    tracing::warn!(
+        target: "custompass", event = "webhook_failed", endpoint_id, status, attempt, reason = why,
+        result = ended.word(),
+    );
+}
+
+fn unrecorded(claim: &Claim, error: &StoreError) {
+    let endpoint_id = claim.endpoint_id;
+    tracing::warn!(target: "custompass", event = "webhook_unrecorded", endpoint_id, %error);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_answer_means() {
+        let judged = |status: u16| judge(StatusCode::from_u16(status).unwrap(), false);
+        assert!(matches!(judged(200), Outcome::Delivered(_)));
+        assert!(matches!(judged(204), Outcome::Delivered(_)));
+        assert_eq!(judged(410), Outcome::Gone { of_submission: false });
+        for (status, word) in [(302, "redirect"), (404, "status"), (500, "status")] {
+            assert!(matches!(judged(status), Outcome::Failed { why, .. } if why == word));
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Telling users that their tasks have ended: the sender of a node.
+//!
+//! The outbox is `webhook_deliveries`. The ledger writes its rows in the transaction that ends a
+//! task; every node takes what is due and tries it ([`claim`], [`deliver`]). A delivery is made at
+//! least once: a node that dies between the endpoint's answer and writing it down leaves it to be
+//! made again, under the same `webhook-id`.
+
+mod claim;
+mod deliver;
+mod message;
+mod metrics;
+mod parcel;
+mod retry;
+mod signature;
+
+use crate::Parts;
+use claim::Claim;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use metrics::Metrics;
+use prometheus_client::registry::Registry;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Db, StoreError};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Deliveries under way from one node.
+const MAX_IN_FLIGHT: usize = 64;
+/// How often an idle sender looks for what is due.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often what is pending is counted, and how far.
+const COUNT_EVERY: Duration = Duration::from_secs(15);
+const COUNTED: i64 = 100_000;
+/// How long a stop waits for what is under way. The rest is made again when its claim has lapsed.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The sender of this node.
+pub(crate) struct Webhooks {
+    metrics: Arc<Metrics>,
+}
+
+pub(crate) fn start(
+    parts: Parts,
+    jobs: &TaskTracker,
+    shutdown: &CancellationToken,
+) -> Arc<Webhooks> {
+    let metrics = Arc::<Metrics>::default();
+    let (counted, db) = (Arc::clone(&metrics), parts.db.clone());
+    jobs.spawn(shutdown.clone().run_until_cancelled_owned(count(db, counted)));
+    let sender = Sender {
+        parts,
+        metrics: Arc::clone(&metrics),
+        in_flight: FuturesUnordered::new(),
+        under_way: HashMap::new(),
+        more: false,
+    };
+    jobs.spawn(sender.run(shutdown.clone()));
+    Arc::new(Webhooks { metrics })
+}
+
+impl Webhooks {
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        self.metrics.register(registry);
+    }
+}
+
+struct Sender {
+    parts: Parts,
+    metrics: Arc<Metrics>,
+    /// What is under way; each ends in the number of its endpoint.
+    in_flight: FuturesUnordered<BoxFuture<'static, i64>>,
+    /// How many of them go to each endpoint.
+    under_way: HashMap<i64, usize>,
+    /// The last look left something for want of room.
+    more: bool,
+}
+
+impl Sender {
+    async fn run(mut self, shutdown: CancellationToken) {
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                _ = look.tick() => self.take().await,
+                Some(endpoint_id) = self.in_flight.next() => {
+                    self.ended(endpoint_id);
+                    if self.more {
+                        self.take().await;
+                    }
+                }
+            }
+        }
+        let rest = async { while self.in_flight.next().await.is_some() {} };
+        let _ = tokio::time::timeout(GRACE, rest).await;
+    }
+
+    fn ended(&mut self, endpoint_id: i64) {
+        if let Some(count) = self.under_way.get_mut(&endpoint_id) {
+            *count -= 1;
+            if *count == 0 {
+                self.under_way.remove(&endpoint_id);
+            }
+        }
+    }
+
+    /// Takes what is due, as far as there is room.
+    async fn take(&mut self) {
+        let room = MAX_IN_FLIGHT.saturating_sub(self.in_flight.len());
+        if room == 0 {
+            return;
+        }
+        let now = self.parts.clock.now();
+        match claim::claim(&self.parts.db, now, room, &self.under_way).await {
+            Ok(claimed) => {
+                self.more = claimed.more;
+                claimed.claims.into_iter().for_each(|claim| self.begin(claim));
+            }
+            Err(error) => {
+                self.more = false;
+                tracing::warn!(target: "custompass", event = "webhooks_stalled", %error);
+            }
+        }
+    }
+
+    fn begin(&mut self, claim: Claim) {
+        *self.under_way.entry(claim.endpoint_id).or_default() += 1;
+        let (parts, metrics) = (self.parts.clone(), Arc::clone(&self.metrics));
+        self.in_flight.push(Box::pin(async move {
+            deliver::attempt(&parts, &metrics, claim).await;
+            claim.endpoint_id
+        }));
+    }
+}
+
+/// Keeps the gauge of what is pending.
+async fn count(db: Db, metrics: Arc<Metrics>) {
+    let mut pause = interval(COUNT_EVERY);
+    pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        pause.tick().await;
+        // Without an answer the gauge stays: that the database is away is told elsewhere.
+        if let Ok(pending) = pending(&db).await {
+            metrics.pending.set(pending);
+        }
+    }
+}
+
+async fn pending(db: &Db) -> Result<i64, StoreError> {
+    let sql = "SELECT count(*) AS n FROM
+               (SELECT 1 FROM webhook_deliveries WHERE state = 'pending' LIMIT $1) AS counted";
+    let rows = db.read(sql, &[COUNTED.into()]).await?;
+    rows.first().map_or(Ok(0), |row| row.get("n"))
+}

@@ -1,0 +1,123 @@
+//! What is to be delivered: read from the rows, opened and signed.
+
+use super::claim::Claim;
+use super::message::{self, Ended};
+use super::signature;
+use crate::Parts;
+use domain::{TaskUid, UnixMs};
+use http::Uri;
+use store::{Row, Sealer, Secret, StoreError, TASK_DATA, WEBHOOK_SECRET, WEBHOOK_URL, webhooks};
+
+/// A webhook, ready to go.
+pub(super) struct Parcel {
+    pub uri: Uri,
+    pub id: String,
+    pub timestamp: i64,
+    pub signature: String,
+    pub body: Vec<u8>,
+    /// It goes to the address of one submission, not to an endpoint that others share.
+    pub of_submission: bool,
+}
+
+/// Why there is nothing to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unsendable {
+    /// The endpoint is gone or disabled, and with it all that waits for it.
+    NoEndpoint,
+    /// The task or its address is gone: this one delivery can't be made.
+    Never(&'static str),
+    /// Something can't be read; an operator or the owner may mend it in time.
+    NotNow(&'static str),
+}
+
+const SELECT: &str = "
+    SELECT e.status AS endpoint_status, e.url, e.secret_sealed, e.previous_secret_sealed,
+           e.previous_until, t.uid, t.task_id, t.action, t.status, t.upstream_status, t.progress,
+           t.fail_reason, t.quota, t.data, t.webhook_url_sealed, t.created_at, t.updated_at,
+           t.finish_time
+    FROM webhook_deliveries d
+         LEFT JOIN webhook_endpoints e ON e.id = d.endpoint_id AND e.user_id = d.user_id
+         LEFT JOIN tasks t ON t.uid = d.task_uid AND t.user_id = d.user_id
+    WHERE d.id = $1";
+
+/// Makes the parcel of a delivery, as its endpoint and its task are now.
+pub(super) async fn pack(
+    parts: &Parts,
+    claim: &Claim,
+) -> Result<Result<Parcel, Unsendable>, StoreError> {
+    let rows = parts.db.read(SELECT, &[claim.id.into()]).await?;
+    let Some(row) = rows.first() else { return Ok(Err(Unsendable::Never("delivery_gone"))) };
+    if row.get::<Option<i64>>("endpoint_status")? != Some(1) {
+        return Ok(Err(Unsendable::NoEndpoint));
+    }
+    if row.get::<Option<String>>("status")?.is_none() {
+        return Ok(Err(Unsendable::Never("task_gone")));
+    }
+    let now = parts.clock.now();
+    let task = ended(row, &parts.sealer)?;
+    let (uri, of_submission) = match address(row, &parts.sealer)? {
+        Ok(found) => found,
+        Err(why) => return Ok(Err(why)),
+    };
+    let keys = keys(row, &parts.sealer, now)?;
+    let Ok(body) = message::body(&task) else {
+        return Ok(Err(Unsendable::NotNow("task_unreadable")));
+    };
+    let id = message::message_id(claim.task_uid, claim.endpoint_id);
+    let timestamp = now.0.div_euclid(1_000);
+    Ok(match signature::sign(&keys, &id, timestamp, &body) {
+        Some(signature) => Ok(Parcel { uri, id, timestamp, signature, body, of_submission }),
+        None => Err(Unsendable::NotNow("secret_unreadable")),
+    })
+}
+
+/// Where it goes, and whether only one submission asked for that.
+fn address(row: &Row, sealer: &Sealer) -> Result<Result<(Uri, bool), Unsendable>, StoreError> {
+    let url: String = row.get("url")?;
+    let (url, of_submission) = if url.is_empty() {
+        let Some(sealed) = row.get::<Option<String>>("webhook_url_sealed")? else {
+            return Ok(Err(Unsendable::Never("address_gone")));
+        };
+        match sealer.open_text(WEBHOOK_URL, &sealed) {
+            Ok(url) => (url, true),
+            Err(_) => return Ok(Err(Unsendable::NotNow("address_unreadable"))),
+        }
+    } else {
+        (Secret::from(url), false)
+    };
+    let uri = url.expose().parse::<Uri>().ok().filter(|uri| uri.host().is_some());
+    Ok(uri.map(|uri| (uri, of_submission)).ok_or(Unsendable::NotNow("address_unreadable")))
+}
+
+/// What signs now: the secret, and while it lasts the one before.
+fn keys(row: &Row, sealer: &Sealer, now: UnixMs) -> Result<Vec<Vec<u8>>, StoreError> {
+    let current: String = row.get("secret_sealed")?;
+    let until: Option<UnixMs> = row.get("previous_until")?;
+    let previous: Option<String> = row.get("previous_secret_sealed")?;
+    let previous = previous.filter(|_| until.is_some_and(|until| until > now));
+    let key = |sealed: &String| {
+        let secret = sealer.open_text(WEBHOOK_SECRET, sealed).ok()?;
+        webhooks::signing_key(&secret)
+    };
+    Ok([Some(current), previous].iter().flatten().filter_map(key).collect())
+}
+
+fn ended(row: &Row, sealer: &Sealer) -> Result<Ended, StoreError> {
+    let data: String = row.get("data")?;
+    // What can't be opened is left out: that the task has ended is worth telling alone.
+    let said = sealer.open(TASK_DATA, &data).ok().and_then(|text| String::from_utf8(text).ok());
+    let finished: Option<UnixMs> = row.get("finish_time")?;
+    Ok(Ended {
+        uid: TaskUid(row.get("uid")?),
+        task_id: row.get("task_id")?,
+        model: row.get("action")?,
+        status: row.get("status")?,
+        upstream_status: row.get("upstream_status")?,
+        progress: row.get("progress")?,
+        fail_reason: row.get("fail_reason")?,
+        quota: row.get("quota")?,
+        said: said.unwrap_or_default(),
+        created_at: row.get("created_at")?,
+        finish_time: finished.map_or_else(|| row.get("updated_at"), Ok)?,
+    })
+}

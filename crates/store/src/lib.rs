@@ -32,10 +32,12 @@ pub use db::{Db, DbConfig, Engine, PoolStatus, Statement};
 pub use error::StoreError;
 pub use identity::{AdminIdentity, Identities, Identity};
 pub use live::Live;
+pub use live_feed::request_poll;
 pub use migrations::{Migration, make_months};
 pub use row::{FromValue, Row};
 pub use seal::{
-    CHANNEL_KEY, REPLY, SealError, Sealer, Secret, TOKEN_KEY, key_hash, key_hint, verify_secret,
+    CHANNEL_KEY, REPLY, SealError, Sealer, Secret, TASK_DATA, TOKEN_KEY, key_hash, key_hint,
+    verify_secret,
 };
 pub use sqlite::{SqliteJob, SqliteWriter};
 pub use value::Value;

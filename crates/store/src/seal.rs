@@ -19,6 +19,8 @@ pub const CHANNEL_KEY: &str = "channels.key";
 pub const TOKEN_KEY: &str = "tokens.key_sealed";
 /// Purpose of a stored reply.
 pub const REPLY: &str = "idempotency.reply_sealed";
+/// Purpose of what an upstream said of a task.
+pub const TASK_DATA: &str = "tasks.data";
 const CHECK: &str = "options.secret_check";
 const CHECK_TEXT: &[u8] = b"newapi";
 

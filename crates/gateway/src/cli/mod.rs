@@ -12,6 +12,7 @@ mod explain;
 mod migrate;
 mod mock_upstream;
 mod out;
+mod poll;
 mod price;
 mod serve;
 mod token;
@@ -50,6 +51,7 @@ enum Command {
     Channel(channel::Command),
     #[command(subcommand)]
     Price(price::Command),
+    Poll(poll::Args),
     MockUpstream(mock_upstream::Args),
     Config(config::Args),
 }
@@ -86,6 +88,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::User(command) => block_on(small_runtime()?, user::run(command)),
         Command::Token(command) => block_on(small_runtime()?, token::run(command)),
         Command::Channel(command) => block_on(small_runtime()?, channel::run(command)),
+        Command::Poll(args) => block_on(small_runtime()?, poll::run(args)),
         Command::Price(command) => block_on(small_runtime()?, price::run(command)),
     }
 }

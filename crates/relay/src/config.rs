@@ -1,7 +1,7 @@
 //! What an operator can set, as plain values.
 
 use crate::BreakerConfig;
-use domain::NodeId;
+use domain::{NodeId, StatusWords};
 use egress::EgressConfig;
 use http::HeaderName;
 use std::sync::Arc;
@@ -58,6 +58,10 @@ pub struct RelayConfig {
     pub settle_wait_ms: u64,
     /// How many further channels are tried while nothing has been sent.
     pub failover_count: u32,
+    /// Which words of upstreams mean what, where the channel has none of its own.
+    pub status_words: StatusWords,
+    /// How often tasks are asked about: what clients are told to wait.
+    pub poll_interval_ms: u64,
     /// When a failing channel is left alone.
     pub breaker: BreakerConfig,
 }
@@ -87,6 +91,8 @@ impl RelayConfig {
             drain_bytes: 64 * MIB as u64,
             settle_wait_ms: 10_000,
             failover_count: 3,
+            status_words: StatusWords::usual(),
+            poll_interval_ms: 30_000,
             breaker: BreakerConfig::default(),
         }
     }

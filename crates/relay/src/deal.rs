@@ -1,36 +1,63 @@
-//! What a call has at stake: its hold, and its claim on an idempotency key. Whoever has a deal
-//! ends it, once.
+//! What a call has at stake: its hold, the task that it submits, and its claim on an idempotency
+//! key. Whoever has a deal ends it, once.
 
 use crate::Relay;
 use crate::faults;
 use crate::idempotency::{Tee, Ticket};
 use crate::record::Record;
 use crate::verdict::{End, Money, Reading, Sight, Verdict, decide};
-use domain::{Fault, FrozenPrice, HoldId, Quota};
-use ledger::{EndState, Hold, HoldRequest, LedgerError, Release, Settlement};
+use domain::{ChannelId, Fault, FrozenPrice, HoldId, Quota, TaskUid, UserId};
+use ledger::{
+    Charge, EndState, Hold, HoldRequest, KeptReply, LedgerError, NewTask, Release, Settlement,
+    Taken, TaskEnd, TaskRef,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Channel, Identity};
+use tokio::time::error::Elapsed;
+
+/// Why something is given back when nobody knows how its call ended.
+pub(crate) const UNKNOWN_OUTCOME: &str = "unknown_outcome";
 
 /// What is at stake.
 #[derive(Default)]
 pub(crate) struct Deal {
     paid: Option<(Hold, Arc<FrozenPrice>)>,
     ticket: Option<Ticket>,
+    /// A task that was made, and has no number of the upstream's yet.
+    task: Option<OpenTask>,
+}
+
+/// A task on its way to an upstream.
+#[derive(Clone, Copy)]
+pub(crate) struct OpenTask {
+    pub uid: TaskUid,
+    user_id: UserId,
 }
 
 impl Deal {
     pub(crate) const fn claimed(ticket: Option<Ticket>) -> Self {
-        Self { paid: None, ticket }
+        Self { paid: None, ticket, task: None }
     }
 
     /// Whether there is nothing to be ended.
     pub(crate) const fn is_empty(&self) -> bool {
-        self.paid.is_none() && self.ticket.is_none()
+        self.paid.is_none() && self.ticket.is_none() && self.task.is_none()
     }
 
+    /// What the upstream may know the call by: its hold's id, or that of a task that is free.
     pub(crate) fn hold_id(&self) -> Option<HoldId> {
-        self.paid.as_ref().map(|(hold, _)| hold.id())
+        let held = self.paid.as_ref().map(|(hold, _)| hold.id());
+        held.or_else(|| self.task.map(|task| task.uid.hold()))
+    }
+
+    pub(crate) const fn task(&self) -> Option<OpenTask> {
+        self.task
+    }
+
+    /// How much is held.
+    pub(crate) fn held(&self) -> Option<Quota> {
+        self.paid.as_ref().map(|(hold, _)| hold.amount())
     }
 
     pub(crate) fn price(&self) -> Option<&FrozenPrice> {
@@ -41,20 +68,27 @@ impl Deal {
         self.ticket.is_some()
     }
 
-    /// Puts the money aside. Nothing billable may be sent before.
+    /// The client's idempotency key, hashed.
+    pub(crate) fn claim(&self) -> Option<&str> {
+        self.ticket.as_ref().map(|ticket| ticket.key_hash.as_str())
+    }
+
+    /// Puts the money aside, and makes the task that it is for. Nothing billable may be sent before.
     pub(crate) async fn hold(
         &mut self,
         relay: &Relay,
         identity: &Identity,
         candidates: &[Arc<Channel>],
         price: FrozenPrice,
+        task: Option<Box<NewTask>>,
         record: &Record,
     ) -> Result<(), Fault> {
         let amount = price.first_hold().map_err(|e| faults::bad_price().caused_by(e))?;
         let now = relay.clock.now();
         let price = Arc::new(price);
+        let open = task.as_ref().map(|task| OpenTask { uid: task.uid, user_id: task.user_id });
         let request = HoldRequest {
-            hold_id: HoldId(web::uuid_v7(now)),
+            hold_id: open.map_or_else(|| HoldId(web::uuid_v7(now)), |task| task.uid.hold()),
             user_id: identity.user_id,
             key_id: identity.key_id,
             key_is_limited: !identity.unlimited,
@@ -64,13 +98,50 @@ impl Deal {
             amount,
             price: Arc::clone(&price),
             deadline_at: now.plus_ms(relay.config.hold_ms(candidates)),
-            task: None,
+            task,
         };
         let held = relay.ledger.hold(request).await;
         let hold = held.map_err(|e| not_held(relay, record, e))?;
         relay.metrics.precharged();
         self.paid = Some((hold, price));
+        self.task = open;
         Ok(())
+    }
+
+    /// Makes a task that costs nothing.
+    pub(crate) async fn open_free(&mut self, relay: &Relay, task: NewTask) -> Result<(), Fault> {
+        let open = OpenTask { uid: task.uid, user_id: task.user_id };
+        relay.ledger.open_free_task(task).await?;
+        self.task = Some(open);
+        Ok(())
+    }
+
+    /// The upstream has taken the task: from here on it is the poller's to end. Answers what it
+    /// holds.
+    pub(crate) async fn record(
+        self,
+        relay: &Relay,
+        mut taken: Taken,
+        tee: Option<Tee>,
+    ) -> Result<Option<Quota>, Fault> {
+        if let (Some(ticket), Some(tee)) = (&self.ticket, tee) {
+            taken.reply = Some(tee.keep(relay, ticket));
+        }
+        let limit = Duration::from_millis(relay.config.settle_wait_ms);
+        let Some((mut hold, _)) = self.paid else {
+            let kept = taken.reply.take();
+            let user_id = self.task.map_or(UserId(0), |task| task.user_id);
+            let recording = relay.ledger.record_task_again(user_id, taken);
+            not_late(tokio::time::timeout(limit, recording).await)?;
+            if let Some(kept) = kept {
+                complete(relay, kept).await?;
+            }
+            return Ok(None);
+        };
+        let held = hold.amount();
+        let recording = relay.ledger.record_task(&mut hold, taken);
+        let more = not_late(tokio::time::timeout(limit, recording).await)?;
+        Ok(Some(held.checked_add(more).unwrap_or(held)))
     }
 
     /// Makes the hold as large as an estimate.
@@ -140,7 +211,7 @@ impl Deal {
                 Ok(())
             }
             Money::Abandon => {
-                self.abandon(relay).await;
+                self.abandon(relay, record).await;
                 Ok(())
             }
         }
@@ -159,16 +230,7 @@ impl Deal {
         };
         let Some((mut hold, _)) = self.paid else {
             let Some(kept) = kept else { return Ok(()) };
-            let node = relay.config.node_id;
-            store::idempotency::complete(
-                &relay.db,
-                kept.user_id,
-                &kept.idempotency_key,
-                node,
-                kept.sealed,
-            )
-            .await?;
-            return Ok(());
+            return complete(relay, kept).await;
         };
         settlement.reply = kept;
         let limit = Duration::from_millis(relay.config.settle_wait_ms);
@@ -191,14 +253,31 @@ impl Deal {
     /// Gives everything back. Whether that is durable yet is not the client's business: the
     /// ledger carries it out.
     pub(crate) async fn release(self, relay: &Relay, record: &Record, reason: &'static str) {
-        let Self { paid, ticket } = self;
-        let Some((mut hold, _)) = paid else { return forget(relay, ticket).await };
+        self.release_telling(relay, record, reason, reason.to_owned()).await;
+    }
+
+    /// The same; a task that was made ends as failed, and `why` is what its owner reads.
+    pub(crate) async fn release_telling(
+        self,
+        relay: &Relay,
+        record: &Record,
+        reason: &'static str,
+        why: String,
+    ) {
+        let Self { paid, ticket, task } = self;
+        let end = task.map(|_| Box::new(TaskEnd::failed(why)));
+        let Some((mut hold, _)) = paid else {
+            if let (Some(task), Some(end)) = (task, end) {
+                fail_free(relay, record, task, *end).await;
+            }
+            return forget(relay, ticket).await;
+        };
         let release = Release {
             reason,
             channel_id: record.channel_id,
             use_time_ms: record.elapsed_ms(),
             forget_reply: ticket.map(|ticket| (ticket.user_id, ticket.key_hash)),
-            task: None,
+            task: end,
         };
         let limit = Duration::from_millis(relay.config.settle_wait_ms);
         let releasing = relay.ledger.release(&mut hold, release);
@@ -210,15 +289,50 @@ impl Deal {
         }
     }
 
-    /// Leaves the hold to its deadline: nobody knows how the call ended.
-    pub(crate) async fn abandon(self, relay: &Relay) {
-        let Self { paid, ticket } = self;
+    /// Leaves the hold to its deadline: nobody knows how the call ended. A task can't be asked
+    /// about without a number, so it has failed.
+    async fn abandon(self, relay: &Relay, record: &Record) {
+        if self.task.is_some() {
+            return self.release(relay, record, UNKNOWN_OUTCOME).await;
+        }
+        let Self { paid, ticket, .. } = self;
         if let Some((hold, _)) = paid {
             let limit = Duration::from_millis(relay.config.settle_wait_ms);
             // Beyond the limit the ledger goes on by itself.
             let _ = tokio::time::timeout(limit, relay.ledger.abandon(hold)).await;
         }
         forget(relay, ticket).await;
+    }
+}
+
+/// Stores the end of a claim by itself.
+async fn complete(relay: &Relay, kept: KeptReply) -> Result<(), Fault> {
+    let KeptReply { user_id, idempotency_key, sealed } = kept;
+    let node = relay.config.node_id;
+    store::idempotency::complete(&relay.db, user_id, &idempotency_key, node, sealed).await?;
+    Ok(())
+}
+
+/// Ends a task that holds nothing.
+async fn fail_free(relay: &Relay, record: &Record, task: OpenTask, end: TaskEnd) {
+    let OpenTask { uid, user_id } = task;
+    let channel_id = record.channel_id.unwrap_or(ChannelId(0));
+    let task = TaskRef { uid, user_id, channel_id, since: relay.clock.now() };
+    if let Err(e) = relay.ledger.finish_task(&task, Charge::Nothing("failed"), end).await {
+        tracing::error!(
+            target: "custompass", event = "task_not_ended", task_uid = %uid,
+            request_id = &*record.request_id, error = %e,
+        );
+    }
+}
+
+/// What came of recording a task, if it came in time.
+fn not_late<T>(recorded: Result<Result<T, LedgerError>, Elapsed>) -> Result<T, Fault> {
+    match recorded {
+        Err(_) => Err(faults::not_settled()),
+        Ok(Err(LedgerError::WrongState)) => Err(faults::task_given_up()),
+        Ok(Err(e)) => Err(faults::not_settled().caused_by(e)),
+        Ok(Ok(recorded)) => Ok(recorded),
     }
 }
 

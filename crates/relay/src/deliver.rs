@@ -14,14 +14,15 @@ use crate::send::Answer;
 use crate::verdict::{End, Money, Sight};
 use bytes::Bytes;
 use domain::{Fault, FrozenPrice};
+use egress::Prepared;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use std::collections::HashMap;
-use upstream::ReplyScanner;
+use upstream::{Reply, ReplyScanner};
 use web::Body;
 
 /// What was charged, where it is known before the body.
-const X_NEWAPI_QUOTA: HeaderName = HeaderName::from_static("x-newapi-quota");
+pub(crate) const X_NEWAPI_QUOTA: HeaderName = HeaderName::from_static("x-newapi-quota");
 
 /// What a walk ends with.
 pub(crate) enum Ending {
@@ -41,24 +42,12 @@ pub(crate) async fn deliver(
     tie: &Tie,
     mut share: Share,
 ) -> Result<Ending, Fault> {
-    let Answer { mut reply, prepared, attempt, collected } = answer;
-    if upstream::redirects_elsewhere(reply.status, &reply.headers, &prepared.base) {
-        deal.release(relay, record, "upstream_redirects").await;
-        return Err(faults::upstream_redirects());
+    let Answer { mut reply, prepared, attempt, collected, .. } = answer;
+    if let Some((reason, fault)) = unusable(&reply, &prepared) {
+        deal.release(relay, record, reason).await;
+        return Err(fault);
     }
-    if reply.status.is_informational() {
-        // It switches to a protocol that nobody offered it; passed on, it would take the
-        // client's connection along.
-        deal.release(relay, record, "upstream_informational").await;
-        return Err(faults::upstream_failed());
-    }
-    let mut head = Response::new(());
-    *head.status_mut() = mapped(reply.status, &prepared.channel.status_code_mapping);
-    *head.headers_mut() = upstream::headers::forward_reply_headers(&reply.headers);
-    // What only we can know, nobody says in our place.
-    for ours in [X_NEWAPI_QUOTA, IDEMPOTENT_REPLAYED] {
-        head.headers_mut().remove(ours);
-    }
+    let head = head_of(&reply, &prepared);
     let left = length_of(&reply.headers);
 
     if !reply.status.is_success() {
@@ -98,6 +87,29 @@ pub(crate) async fn deliver(
     record.upstream_ends();
     let whole = Whole { head, headers: &reply.headers, bytes: collected.bytes, end };
     settle_whole(relay, call, whole, deal, record, share).await
+}
+
+/// Why a reply can't be passed on whatever its body is, and the reason for giving the money back.
+pub(crate) fn unusable(reply: &Reply, prepared: &Prepared) -> Option<(&'static str, Fault)> {
+    if upstream::redirects_elsewhere(reply.status, &reply.headers, &prepared.base) {
+        return Some(("upstream_redirects", faults::upstream_redirects()));
+    }
+    // It switches to a protocol that nobody offered it; passed on, it would take the client's
+    // connection along.
+    let switches = reply.status.is_informational();
+    switches.then(|| ("upstream_informational", faults::upstream_failed()))
+}
+
+/// The head of a reply as the client gets it.
+pub(crate) fn head_of(reply: &Reply, prepared: &Prepared) -> Response<()> {
+    let mut head = Response::new(());
+    *head.status_mut() = mapped(reply.status, &prepared.channel.status_code_mapping);
+    *head.headers_mut() = upstream::headers::forward_reply_headers(&reply.headers);
+    // What only we can know, nobody says in our place.
+    for ours in [X_NEWAPI_QUOTA, IDEMPOTENT_REPLAYED] {
+        head.headers_mut().remove(ours);
+    }
+    head
 }
 
 /// A reply that is here to its end.
@@ -148,7 +160,12 @@ async fn settle_whole(
     }
 }
 
-fn in_one_piece(call: &Call, head: Response<()>, bytes: Bytes, share: Share) -> Response<Body> {
+pub(crate) fn in_one_piece(
+    call: &Call,
+    head: Response<()>,
+    bytes: Bytes,
+    share: Share,
+) -> Response<Body> {
     let mut response = head.map(|()| web::boxed(share.hold(bytes)));
     tidy_length(call, &mut response);
     response

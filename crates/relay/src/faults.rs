@@ -135,6 +135,24 @@ pub(crate) fn not_settled() -> Fault {
     Fault::new(FaultKind::DatabaseUnavailable, zh, en).retry_after(5)
 }
 
+pub(crate) fn task_given_up() -> Fault {
+    let (zh, en) =
+        ("任务在上游接受之前已被终止", "the task was given up before the upstream had taken it");
+    Fault::new(FaultKind::System, zh, en)
+}
+
+pub(crate) fn no_task_reply() -> Fault {
+    let (zh, en) = ("上游的提交响应过大", "the upstream's reply to the submission is too large");
+    Fault::new(FaultKind::UpstreamResponse, zh, en)
+}
+
+pub(crate) fn webhook_url_invalid() -> Fault {
+    invalid(
+        "X-Webhook-Url 必须是不含凭据的 http(s) 地址, 最长 2048 个字符",
+        "X-Webhook-Url must be an http(s) URL without credentials, 2048 characters at most",
+    )
+}
+
 pub(crate) fn idempotency_key_invalid() -> Fault {
     invalid(
         "Idempotency-Key 必须为 1 到 255 个字符",

@@ -28,6 +28,7 @@ mod record;
 mod reply;
 mod route;
 mod send;
+mod submit;
 mod surface;
 mod verdict;
 mod walk;

@@ -19,13 +19,20 @@ impl Adder<'_> {
     }
 }
 
+/// How calls of one type ended.
+#[derive(Debug)]
+struct Outcomes {
+    succeeded: (Counter, Histogram),
+    failed: (Counter, Histogram),
+}
+
 /// All metrics of the data plane.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     requests: Family<TypeAndStatus, Counter>,
     durations: Family<TypeAndStatus, Histogram, fn() -> Histogram>,
-    succeeded: (Counter, Histogram),
-    failed: (Counter, Histogram),
+    sync: Outcomes,
+    submissions: Outcomes,
     upstream: Histogram,
     overhead: Histogram,
     errors: Family<OneLabel, Counter>,
@@ -52,13 +59,15 @@ impl Default for Metrics {
         let durations: Family<TypeAndStatus, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(seconds);
         let precharges = Family::<OneLabel, Counter>::default();
-        let of = |status| {
-            let labels = [("type", "sync"), ("status", status)];
+        let of = |kind, status| {
+            let labels = [("type", kind), ("status", status)];
             (requests.get_or_create_owned(&labels), durations.get_or_create_owned(&labels))
         };
+        let outcomes =
+            |kind| Outcomes { succeeded: of(kind, "success"), failed: of(kind, "error") };
         Self {
-            succeeded: of("success"),
-            failed: of("error"),
+            sync: outcomes("sync"),
+            submissions: outcomes("async"),
             precharged: precharges.get_or_create_owned(&[("result", "ok")]),
             requests,
             durations,
@@ -107,8 +116,15 @@ impl Metrics {
     }
 
     /// A request has ended.
-    pub(crate) fn ended(&self, success: bool, total: Duration, upstream: Option<Duration>) {
-        let (count, duration) = if success { &self.succeeded } else { &self.failed };
+    pub(crate) fn ended(
+        &self,
+        is_async: bool,
+        success: bool,
+        total: Duration,
+        upstream: Option<Duration>,
+    ) {
+        let outcomes = if is_async { &self.submissions } else { &self.sync };
+        let (count, duration) = if success { &outcomes.succeeded } else { &outcomes.failed };
         count.inc();
         duration.observe(total.as_secs_f64());
         if let Some(upstream) = upstream {

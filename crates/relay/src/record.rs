@@ -18,6 +18,10 @@ pub(crate) struct Record {
     upstream_since: Option<Instant>,
     upstream: Option<Duration>,
     outcome: Outcome,
+    /// The call submits a task.
+    is_async: bool,
+    /// What the upstream calls the task that it took.
+    pub(crate) task_id: Option<String>,
     /// Not a call of a model: nothing to tell.
     silent: bool,
 }
@@ -56,6 +60,8 @@ impl Record {
             upstream_since: None,
             upstream: None,
             outcome: Outcome::Gone,
+            is_async: false,
+            task_id: None,
             silent: false,
         }
     }
@@ -71,6 +77,11 @@ impl Record {
 
     pub(crate) const fn keep_silent(&mut self) {
         self.silent = true;
+    }
+
+    /// The call is a submission, and told of as such.
+    pub(crate) const fn submits(&mut self) {
+        self.is_async = true;
     }
 
     /// From here on we wait for the upstream.
@@ -110,12 +121,14 @@ impl Record {
         let user_id = self.user_id.map(|id| id.0);
         let channel_id = self.channel_id.map(|id| id.0);
         let (model, request_id) = (self.model.as_deref(), &*self.request_id);
-        let quota = self.quota.map(|quota| quota.0);
+        let (quota, task_id) = (self.quota.map(|quota| quota.0), self.task_id.as_deref());
+        let event = if self.is_async { "async_request" } else { "sync_request" };
         let line = match &self.outcome {
             Outcome::Success => {
                 tracing::info!(
-                    target: "custompass", event = "sync_request",
+                    target: "custompass", event,
                     user_id, channel_id, model, duration, status = "success", request_id, quota,
+                    task_id,
                 );
                 return;
             }
@@ -126,15 +139,15 @@ impl Record {
         self.relay.metrics.error(code);
         if ours {
             tracing::error!(
-                target: "custompass", event = "sync_request",
+                target: "custompass", event,
                 user_id, channel_id, model, duration, status = "error", request_id, code, quota,
-                error,
+                task_id, error,
             );
         } else {
             tracing::warn!(
-                target: "custompass", event = "sync_request",
+                target: "custompass", event,
                 user_id, channel_id, model, duration, status = "error", request_id, code, quota,
-                error,
+                task_id, error,
             );
         }
     }
@@ -149,7 +162,7 @@ impl Drop for Record {
         self.upstream_ends();
         let total = self.started.elapsed();
         let success = matches!(self.outcome, Outcome::Success);
-        self.relay.metrics.ended(success, total, self.upstream);
+        self.relay.metrics.ended(self.is_async, success, total, self.upstream);
         self.write_line(total);
     }
 }

@@ -9,6 +9,7 @@ use crate::faults;
 use crate::inlet::InletError;
 use crate::record::Record;
 use crate::reply::{Collected, Shape, collect, read, shape_of};
+use crate::submit;
 use crate::verdict::{End, Money};
 use domain::{ChannelId, Fault};
 use egress::Prepared;
@@ -23,6 +24,8 @@ pub(crate) struct Answer {
     pub attempt: Attempt,
     /// What of the body was read already, to see whether it is an estimate.
     pub collected: Option<Collected>,
+    /// The hold is as large as an estimate said.
+    pub estimated: bool,
 }
 
 /// Why there is none.
@@ -80,6 +83,11 @@ pub(crate) async fn send(
         );
         relay.metrics.failed_over();
         (channel, attempt) = next;
+        if let Some(task) = deal.task() {
+            submit::moves_to(relay, task, channel.id)
+                .await
+                .map_err(|fault| released(fault, "not_sent"))?;
+        }
     }
 }
 
@@ -103,6 +111,7 @@ async fn put(
         .prepared(channel, &relay.config)
         .map_err(|fault| Failure { unsent: true, ..released(fault, "not_sent") })?;
     record.upstream_begins();
+    let mut estimated = false;
     if deal.price().is_some_and(domain::FrozenPrice::is_by_use) && call.can_be_estimated(channel) {
         // Boxed, so that calls without an estimate carry nothing of it.
         let estimating = estimate(relay, call, &prepared, &mut attempt, deal, record, tie);
@@ -110,15 +119,15 @@ async fn put(
             Estimated::Held if tie.is_gone() => {
                 return Err(released(faults::client_gone(), "client_gone"));
             }
-            Estimated::Held => {}
+            Estimated::Held => estimated = true,
             Estimated::Result(result) => {
                 let (reply, collected) = *result;
-                return Ok(Answer { reply, prepared, attempt, collected });
+                return Ok(Answer { reply, prepared, attempt, collected, estimated });
             }
         }
     }
     let reply = request(relay, call, &prepared, &mut attempt, deal, Kind::Real).await?;
-    Ok(Answer { reply, prepared, attempt, collected: None })
+    Ok(Answer { reply, prepared, attempt, collected: None, estimated })
 }
 
 /// One request, to the head of its reply.

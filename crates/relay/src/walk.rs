@@ -17,7 +17,7 @@ use crate::record::Record;
 use crate::send::{none_left, send};
 use crate::surface::{Surface, surface};
 use crate::verdict::Reading;
-use crate::{Relay, billing, faults, models, route};
+use crate::{Relay, billing, faults, models, route, submit};
 use domain::{Fault, FrozenPrice, ModelName, Pricing};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
@@ -56,7 +56,7 @@ pub(crate) async fn walk(
 /// The phases in order. A fault ends the walk; by then nothing is at stake any more.
 async fn passage(
     relay: &Arc<Relay>,
-    head: Parts,
+    mut head: Parts,
     body: Incoming,
     peer: SocketAddr,
     tie: &Tie,
@@ -78,6 +78,7 @@ async fn passage(
         own => return Box::pin(answer_ourselves(relay, own, &caller, record)).await,
     };
     record.model = Some(asked.model.as_str().into());
+    let wish = submit::Wish::of(&asked.model, &mut head.headers, record)?;
 
     let catalog = relay.live.catalog.load_full();
     let candidates = route::candidates(&catalog, &caller.identity, asked.model.as_str())?;
@@ -91,7 +92,8 @@ async fn passage(
         Intake::Here(inlet) => inlet,
         Intake::Coming(body) => {
             let by_use = price.as_ref().is_some_and(FrozenPrice::is_by_use);
-            let whole = idempotency_key.is_some() || needs_whole(candidates, by_use);
+            let kept = wish.is_some() && submit::may_be_repeated(candidates);
+            let whole = kept || idempotency_key.is_some() || needs_whole(candidates, by_use);
             take_in(&head.headers, body, &relay.config, whole, &mut share).await?
         }
     };
@@ -118,14 +120,33 @@ async fn passage(
         }
     };
     record.channel_id = Some(chosen.0.id);
-    if let Some(price) = price {
-        if let Err(fault) = deal.hold(relay, &caller.identity, candidates, price, record).await {
-            deal.release(relay, record, "not_held").await;
-            return Err(fault);
+    let held = match (&wish, price) {
+        (Some(wish), price) => {
+            let opening =
+                submit::open(relay, &call, &caller, candidates, price, wish, &mut deal, record);
+            tie.at_stake();
+            Box::pin(opening).await
         }
+        (None, Some(price)) => {
+            deal.hold(relay, &caller.identity, candidates, price, None, record).await
+        }
+        (None, None) => Ok(()),
+    };
+    if let Err(fault) = held {
+        deal.release(relay, record, "not_held").await;
+        return Err(fault);
+    }
+    if !deal.is_empty() {
         tie.at_stake();
     }
+    if wish.is_some() && tie.is_gone() {
+        deal.release(relay, record, "client_gone").await;
+        return Err(faults::client_gone());
+    }
     match send(relay, &call, candidates, chosen, excluded, &mut deal, record, tie).await {
+        Ok(answer) if wish.is_some() => {
+            Box::pin(submit::deliver(relay, &call, answer, deal, record, tie, share)).await
+        }
         Ok(answer) => deliver(relay, &call, answer, deal, record, tie, share).await,
         Err(failure) => {
             let nothing = Reading::default();

@@ -75,6 +75,25 @@ pub async fn claim(
     Err(StoreError::Busy("the idempotency key keeps changing hands".to_owned()))
 }
 
+/// Takes a claim over from the node that left it undone. `false`: the request was repeated
+/// meanwhile, and the claim is somebody else's.
+///
+/// # Errors
+/// What the database says.
+pub async fn take_over(
+    db: &Db,
+    user_id: UserId,
+    key_hash_hex: &str,
+    from: NodeId,
+    to: NodeId,
+) -> Result<bool, StoreError> {
+    let sql = "UPDATE idempotency SET node_id = $4
+        WHERE user_id = $1 AND idempotency_key = $2 AND node_id = $3 AND NOT done";
+    let params =
+        [Value::from(user_id), Value::from(key_hash_hex), Value::from(from), Value::from(to)];
+    Ok(db.execute(sql, &params).await? > 0)
+}
+
 /// The statement that completes a claim, for a transaction of the ledger's. It touches no row
 /// when the claim is not this node's any more.
 #[must_use]

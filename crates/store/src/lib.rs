@@ -25,6 +25,7 @@ mod sqlite;
 mod sqlite_checkpoint;
 mod tls;
 mod value;
+pub mod webhooks;
 
 pub use catalog::{BadRow, Catalog, Channel, DEFAULT_GROUP, Problem};
 pub use channel_fields::{ChannelSetting, FieldError, Precharge};
@@ -36,8 +37,8 @@ pub use live_feed::request_poll;
 pub use migrations::{Migration, make_months};
 pub use row::{FromValue, Row};
 pub use seal::{
-    CHANNEL_KEY, REPLY, SealError, Sealer, Secret, TASK_DATA, TOKEN_KEY, key_hash, key_hint,
-    verify_secret,
+    CHANNEL_KEY, REPLY, SealError, Sealer, Secret, TASK_DATA, TASK_REQUEST, TOKEN_KEY,
+    WEBHOOK_SECRET, WEBHOOK_URL, key_hash, key_hint, verify_secret,
 };
 pub use sqlite::{SqliteJob, SqliteWriter};
 pub use value::Value;

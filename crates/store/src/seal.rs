@@ -21,6 +21,12 @@ pub const TOKEN_KEY: &str = "tokens.key_sealed";
 pub const REPLY: &str = "idempotency.reply_sealed";
 /// Purpose of what an upstream said of a task.
 pub const TASK_DATA: &str = "tasks.data";
+/// Purpose of a submission that may have to be repeated.
+pub const TASK_REQUEST: &str = "tasks.request_sealed";
+/// Purpose of the address that hears of a task's end.
+pub const WEBHOOK_URL: &str = "tasks.webhook_url_sealed";
+/// Purpose of the secret that signs webhooks.
+pub const WEBHOOK_SECRET: &str = "webhook_endpoints.secret_sealed";
 const CHECK: &str = "options.secret_check";
 const CHECK_TEXT: &[u8] = b"newapi";
 

@@ -23,6 +23,7 @@ mod tls;
 pub use address::{AddressError, BaseUrl};
 pub use body::Payload;
 pub use client::{Client, ClientConfig, Deadlines, OutboundRequest, Reply, redirects_elsewhere};
+pub use encode::{encode_path, encode_segment};
 pub use error::{BoxError, ConnectError, Phase, SendError, Sent};
 pub use guard::AddressGuard;
 pub use path::{PathError, decode_model_path};

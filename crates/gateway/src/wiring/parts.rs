@@ -141,6 +141,8 @@ pub fn relay_config(config: &Config, node: NodeId) -> anyhow::Result<RelayConfig
         total_ms: upstream.total_timeout_ms,
         drain_ms: relay.drain_ms,
         failover_count: relay.failover_count,
+        status_words: config.tasks.status_words.clone(),
+        poll_interval_ms: config.tasks.poll_interval_ms,
         ..RelayConfig::new(node)
     })
 }

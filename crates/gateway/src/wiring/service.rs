@@ -104,6 +104,7 @@ impl Service {
             spawn_metrics(&jobs, &shutdown, listener, config, registry)?;
         }
         jobs.spawn(signals::follow(lines, Arc::clone(&built.tasks), shutdown.clone()));
+        jobs.spawn(Arc::clone(&built.relay).keep_recovering(shutdown.clone()));
         spawn_background(&jobs, &shutdown, &config, &built.db, &clock, &app);
 
         let max_connections = match config.server.max_connections {

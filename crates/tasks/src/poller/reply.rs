@@ -320,9 +320,9 @@ fn text_or_number(raw: &RawValue) -> Option<Cow<'_, str>> {
     if is_number { Some(Cow::Borrowed(raw.get())) } else { text_of(raw) }
 }
 
-/// The beginning of a text, without what PostgreSQL can't store.
+/// The beginning of a text, as it may stand in the database and in front of people.
 fn clipped(text: &str, most: usize) -> String {
-    text.chars().filter(|&c| c != '\0').take(most).collect()
+    text.trim().chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -1,0 +1,168 @@
+//! A submission as it was received, kept until the upstream has taken it: after a crash it is
+//! repeated to an upstream that knows a repetition when it sees one.
+
+use crate::call::{Call, Target, model_in_body};
+use crate::inlet::Inlet;
+use crate::surface::{Surface, surface};
+use crate::{Relay, RelayConfig, faults};
+use bytes::Bytes;
+use domain::Fault;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use store::TASK_REQUEST;
+
+/// A larger submission is not kept; after a crash it has failed.
+const MAX_BYTES: usize = 1024 * 1024;
+
+/// All but the body, which follows after a line feed.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    method: String,
+    path_and_query: String,
+    headers: Vec<(String, String)>,
+    /// The client's idempotency key, hashed: the claim stays with the task.
+    claim: Option<String>,
+}
+
+/// A submission, read again.
+pub(super) struct Kept {
+    pub call: Call,
+    pub claim: Option<String>,
+}
+
+/// Seals a submission; `None` when it is too large to be kept.
+pub(super) fn seal(
+    relay: &Relay,
+    call: &Call,
+    claim: Option<&str>,
+) -> Result<Option<String>, Fault> {
+    let Some(body) = call.inlet.whole() else { return Ok(None) };
+    let Some(plain) = written(call, body, &relay.config, claim)? else { return Ok(None) };
+    relay.sealer.seal(TASK_REQUEST, &plain).map(Some).map_err(faults::system)
+}
+
+fn written(
+    call: &Call,
+    body: &[u8],
+    config: &RelayConfig,
+    claim: Option<&str>,
+) -> Result<Option<Vec<u8>>, Fault> {
+    let path_and_query = call.uri.path_and_query().map_or("/", |both| both.as_str());
+    // Without the keys: the caller's own is kept elsewhere.
+    let end_to_end =
+        upstream::headers::forward_request_headers(&call.headers, &config.user_token_header);
+    let headers = end_to_end.iter().map(|(name, value)| (name.to_string(), latin_1(value)));
+    let head = Head {
+        method: call.method.to_string(),
+        path_and_query: path_and_query.to_owned(),
+        headers: headers.collect(),
+        claim: claim.map(str::to_owned),
+    };
+    let mut plain = serde_json::to_vec(&head).map_err(faults::system)?;
+    plain.push(b'\n');
+    plain.extend_from_slice(body);
+    Ok(Some(plain).filter(|plain| plain.len() <= MAX_BYTES))
+}
+
+/// Any bytes as text, and back, without loss.
+fn latin_1(value: &HeaderValue) -> String {
+    value.as_bytes().iter().copied().map(char::from).collect()
+}
+
+fn of_latin_1(text: &str) -> Option<HeaderValue> {
+    let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
+    HeaderValue::from_bytes(&bytes.ok()?).ok()
+}
+
+/// Reads a submission again. `None`: it can't be, so it can't be repeated.
+pub(super) fn open(relay: &Relay, sealed: &str, key: &str, request_id: &str) -> Option<Kept> {
+    let plain = relay.sealer.open(TASK_REQUEST, sealed).ok()?;
+    let mut key = HeaderValue::from_str(key).ok()?;
+    key.set_sensitive(true);
+    again(&plain, key, request_id, &relay.config)
+}
+
+fn again(plain: &[u8], key: HeaderValue, request_id: &str, config: &RelayConfig) -> Option<Kept> {
+    let line = memchr::memchr(b'\n', plain)?;
+    let head: Head = serde_json::from_slice(&plain[..line]).ok()?;
+    let body = Bytes::copy_from_slice(&plain[line + 1..]);
+    let method = Method::from_bytes(head.method.as_bytes()).ok()?;
+    let uri: Uri = head.path_and_query.parse().ok()?;
+    let mut headers = HeaderMap::with_capacity(head.headers.len());
+    for (name, value) in &head.headers {
+        headers.append(HeaderName::try_from(name).ok()?, of_latin_1(value)?);
+    }
+    let (model, target) = match surface(&method, uri.path()).ok()? {
+        Surface::Pass(model) => (model, Target::Model),
+        Surface::V1(path) => {
+            let (model, body) = model_in_body(&headers, &body, config).ok()?;
+            (model, Target::V1 { path, body })
+        }
+        _ => return None,
+    };
+    let (inlet, request_id) = (Inlet::Whole(body), Arc::from(request_id));
+    let call = Call { method, uri, headers, key, request_id, model, target, inlet };
+    Some(Kept { call, claim: head.claim })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::{ModelName, NodeId};
+
+    fn config() -> RelayConfig {
+        RelayConfig::new(NodeId(uuid::Uuid::nil()))
+    }
+
+    fn call(path: &str, body: &[u8]) -> Call {
+        let mut headers = HeaderMap::new();
+        headers.append("x-bytes", HeaderValue::from_bytes(b"\xff\x80").unwrap());
+        headers.append("x-two", HeaderValue::from_static("1"));
+        headers.append("x-two", HeaderValue::from_static("2"));
+        headers.append("authorization", HeaderValue::from_static("Bearer sk-secret"));
+        Call {
+            method: Method::POST,
+            uri: path.parse().unwrap(),
+            headers,
+            key: HeaderValue::from_static("sk-secret"),
+            request_id: "r".into(),
+            model: ModelName::parse("img/submit").unwrap(),
+            target: Target::Model,
+            inlet: Inlet::Whole(Bytes::copy_from_slice(body)),
+        }
+    }
+
+    fn kept(path: &str, body: &[u8]) -> Option<(Vec<u8>, Kept)> {
+        let plain = written(&call(path, body), body, &config(), Some("k")).unwrap()?;
+        let kept = again(&plain, HeaderValue::from_static("sk-secret"), "r", &config())?;
+        Some((plain, kept))
+    }
+
+    #[test]
+    fn a_submission_is_read_as_it_was() {
+        let body = b"{\"a\":1}\n\xff\0";
+        let (plain, Kept { call, claim }) = kept("/pass/img%2Fsubmit?q=%20", body).unwrap();
+        assert!(memchr::memmem::find(&plain, b"sk-secret").is_none(), "no key is in it");
+        assert_eq!((call.model.as_str(), claim.as_deref()), ("img/submit", Some("k")));
+        assert_eq!(call.uri.to_string(), "/pass/img%2Fsubmit?q=%20");
+        assert_eq!(call.inlet.whole().map(|body| &body[..]), Some(&body[..]));
+        assert_eq!(call.headers["x-bytes"].as_bytes(), b"\xff\x80");
+        assert_eq!(call.headers.get_all("x-two").iter().count(), 2);
+        assert!(!call.headers.contains_key("authorization"));
+    }
+
+    #[test]
+    fn a_submission_under_v1_keeps_its_model() {
+        let body = br#"{"model":"img/submit"}"#;
+        let (_, Kept { call, .. }) = kept("/v1/images", body).unwrap();
+        assert_eq!(call.model.as_str(), "img/submit");
+        assert!(matches!(call.target, Target::V1 { .. }));
+        assert!(kept("/v1/images", b"{}").is_none(), "it names no model");
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_kept() {
+        assert!(kept("/pass/img/submit", &vec![b'x'; MAX_BYTES]).is_none());
+    }
+}

@@ -1,0 +1,307 @@
+//! The first word of an upstream about a task.
+
+use crate::inflate::{inflate, is_compressed};
+use crate::reply::read as read_money;
+use crate::{Relay, faults};
+use domain::{Fault, FrozenPrice, Quota, StatusWords, TaskStatus, TaskUid, Usage, task_status};
+use http::{HeaderMap, StatusCode};
+use ledger::TaskRecord;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use store::{Channel, TASK_DATA};
+
+/// What is inflated of a compressed reply at most.
+const MAX_PLAIN_BYTES: u64 = 8 * 1024 * 1024;
+const MAX_ID_CHARS: usize = 255;
+/// An upstream's word for a status, or for progress, is kept so far.
+const MAX_WORD_CHARS: usize = 100;
+/// An upstream's reason for a failure is kept so far.
+const MAX_REASON_CHARS: usize = 1_000;
+/// What is said of a task is kept whole up to this size; else its known members.
+const MAX_DATA_BYTES: usize = 1024 * 1024;
+/// A refusal that is larger is not looked into for its words.
+const MAX_REFUSAL_BYTES: usize = 256 * 1024;
+
+/// What the reply to a submission means.
+pub(super) enum FirstReply {
+    /// There is a task.
+    Taken(Said),
+    /// There is none, and there was to be none.
+    Refused(Refusal),
+    /// An estimate that nobody had asked for.
+    Estimate,
+}
+
+/// What an upstream said when it took a task.
+pub(super) struct Said {
+    pub task_id: String,
+    status: String,
+    progress: String,
+    /// The element itself.
+    data: String,
+    usage: Option<Usage>,
+}
+
+/// How an upstream said no.
+pub(super) struct Refusal {
+    /// For the ledger, in one word.
+    pub reason: &'static str,
+    /// For metrics and log.
+    pub code: &'static str,
+    pub error: String,
+    /// For the task's owner, as the upstream said it.
+    pub words: String,
+}
+
+/// The envelope, as far as it is about the task.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+struct Element<'a> {
+    #[serde(borrow, default)]
+    task_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    status: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    progress: Option<&'a RawValue>,
+}
+
+/// Reads a whole reply.
+pub(super) fn read(status: StatusCode, headers: &HeaderMap, bytes: &[u8]) -> FirstReply {
+    let money = read_money(upstream::scan::scan_whole(headers, bytes));
+    let plain = plain(headers, bytes);
+    let refused = |reason, code, error: String| {
+        let words = plain.as_deref().and_then(words_of).unwrap_or_else(|| error.clone());
+        FirstReply::Refused(Refusal { reason, code, error, words })
+    };
+    if status.as_u16() >= 400 {
+        let error = format!("status {}", status.as_u16());
+        return refused("upstream_status", "UPSTREAM_STATUS", error);
+    }
+    if money.failed {
+        let error = "the upstream's reply says that it failed".to_owned();
+        return refused("upstream_failed", "UPSTREAM_ENVELOPE", error);
+    }
+    if money.is_estimate {
+        return FirstReply::Estimate;
+    }
+    match plain.as_deref().and_then(element_of) {
+        Some((task_id, element, data)) => FirstReply::Taken(Said {
+            status: word(element.status),
+            progress: word(element.progress),
+            data: kept(&task_id, &element, data),
+            task_id,
+            usage: money.usage,
+        }),
+        None => {
+            let error = "the upstream's reply names no usable data.task_id".to_owned();
+            refused("no_task_id", "UPSTREAM_RESPONSE", error)
+        }
+    }
+}
+
+/// The reply as it reads, if it can be read.
+fn plain<'a>(headers: &HeaderMap, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    if !is_compressed(headers) {
+        return Some(Cow::Borrowed(bytes));
+    }
+    inflate(headers, bytes, MAX_PLAIN_BYTES).ok().flatten().map(Cow::Owned)
+}
+
+/// The id, and the element that it stands in.
+fn element_of(plain: &[u8]) -> Option<(String, Element<'_>, &str)> {
+    let envelope: Envelope<'_> = serde_json::from_slice(plain).ok()?;
+    let data = envelope.data?.get();
+    let element: Element<'_> = serde_json::from_str(data).ok()?;
+    let id = scalar(element.task_id?)?;
+    let chars = id.chars().count();
+    let is_good = (1..=MAX_ID_CHARS).contains(&chars) && !id.chars().any(char::is_control);
+    is_good.then_some((id, element, data))
+}
+
+/// A string or a number, as text; a number in the digits that the upstream used.
+fn scalar(value: &RawValue) -> Option<String> {
+    let text = value.get();
+    match text.as_bytes().first()? {
+        b'"' => serde_json::from_str(text).ok(),
+        b'-' | b'0'..=b'9' => Some(text.to_owned()),
+        _ => None,
+    }
+}
+
+fn word(value: Option<&RawValue>) -> String {
+    value.and_then(scalar).map(|text| readable(&text, MAX_WORD_CHARS)).unwrap_or_default()
+}
+
+/// A text as it may stand in the database and in front of people.
+fn readable(text: &str, max_chars: usize) -> String {
+    text.trim().chars().take(max_chars).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn kept(task_id: &str, element: &Element<'_>, data: &str) -> String {
+    if data.len() <= MAX_DATA_BYTES {
+        return data.to_owned();
+    }
+    serde_json::json!({
+        "task_id": task_id,
+        "status": word(element.status),
+        "progress": word(element.progress),
+    })
+    .to_string()
+}
+
+/// Why, in the upstream's words.
+fn words_of(plain: &[u8]) -> Option<String> {
+    const PLACES: [&str; 6] =
+        ["/message", "/msg", "/error/message", "/error", "/data/error", "/detail"];
+    let plain = Some(plain).filter(|plain| plain.len() <= MAX_REFUSAL_BYTES)?;
+    let value: serde_json::Value = serde_json::from_slice(plain).ok()?;
+    let said = |place: &&str| value.pointer(place)?.as_str().map(str::trim);
+    let words = PLACES.iter().filter_map(said).find(|words| !words.is_empty())?;
+    Some(readable(words, MAX_REASON_CHARS))
+}
+
+impl Said {
+    /// The row's new state.
+    pub(super) fn record(
+        self,
+        relay: &Relay,
+        uid: TaskUid,
+        channel: &Channel,
+    ) -> Result<TaskRecord, Fault> {
+        let sealed = relay.sealer.seal(TASK_DATA, self.data.as_bytes());
+        let words = (channel.status_words.as_ref(), &relay.config.status_words);
+        Ok(TaskRecord {
+            status: first_status(&self.status, words.0, words.1),
+            upstream_status: self.status,
+            progress: self.progress,
+            data: sealed.map_err(faults::system)?,
+            ..TaskRecord::new(uid, self.task_id, channel.id)
+        })
+    }
+
+    /// What the use that the upstream told of costs.
+    pub(super) fn price_of_use(&self, price: &FrozenPrice) -> Option<Quota> {
+        price.charge(self.usage.as_ref()?).ok()
+    }
+}
+
+/// Where a task stands that was just taken. One that has ended already is ended by the poller, who
+/// learns its result and its use.
+fn first_status(
+    word: &str,
+    channel: Option<&StatusWords>,
+    installation: &StatusWords,
+) -> TaskStatus {
+    if word.is_empty() {
+        return TaskStatus::Submitted;
+    }
+    match task_status(word, channel, installation) {
+        status if status.is_final() => TaskStatus::Processing,
+        status => status,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: u16, body: &str) -> FirstReply {
+        read(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
+    }
+
+    fn taken(body: &str) -> Said {
+        match reply(200, body) {
+            FirstReply::Taken(said) => said,
+            _ => panic!("not taken: {body}"),
+        }
+    }
+
+    fn refused(status: u16, body: &str) -> (&'static str, String) {
+        match reply(status, body) {
+            FirstReply::Refused(refusal) => (refusal.reason, refusal.words),
+            _ => panic!("not refused: {body}"),
+        }
+    }
+
+    #[test]
+    fn ids_are_strings_or_numbers() {
+        let id = |id: &str| taken(&format!(r#"{{"code":0,"data":{{"task_id":{id}}}}}"#)).task_id;
+        assert_eq!(id(r#""t-1""#), "t-1");
+        assert_eq!(id(r#""字\u00fc""#), "字ü");
+        assert_eq!(id("123456789012345678901234567890"), "123456789012345678901234567890");
+        assert_eq!(id("-1"), "-1");
+        let long = "x".repeat(255);
+        assert_eq!(id(&format!("\"{long}\"")), long);
+    }
+
+    #[test]
+    fn what_names_no_task_is_no_task() {
+        let long = format!(r#"{{"data":{{"task_id":"{}"}}}}"#, "x".repeat(256));
+        for body in [
+            "",
+            "<html>",
+            "{}",
+            "[]",
+            r#"{"data":null}"#,
+            r#"{"data":[]}"#,
+            r#"{"data":{"task_id":""}}"#,
+            r#"{"data":{"task_id":null}}"#,
+            r#"{"data":{"task_id":true}}"#,
+            r#"{"data":{"task_id":{"a":1}}}"#,
+            r#"{"data":{"task_id":"a\u0000b"}}"#,
+            r#"{"data":{"task_id":"a\nb"}}"#,
+            r#"{"task_id":"t"}"#,
+            r#"{"data":{"task_id":"t"}"#,
+            &long,
+        ] {
+            assert_eq!(refused(200, body).0, "no_task_id", "{body}");
+        }
+    }
+
+    #[test]
+    fn refusals_have_words() {
+        let body = r#"{"code":7,"message":"too\u0000 rude","data":{"task_id":"t"}}"#;
+        assert_eq!(refused(200, body), ("upstream_failed", "too  rude".to_owned()));
+        let openai = r#"{"error":{"message":"no"}}"#;
+        assert_eq!(refused(400, openai), ("upstream_status", "no".to_owned()));
+        assert_eq!(refused(500, "oops"), ("upstream_status", "status 500".to_owned()));
+        let long = format!(r#"{{"code":1,"message":"{}"}}"#, "x".repeat(5_000));
+        assert_eq!(refused(200, &long).1.len(), MAX_REASON_CHARS);
+        let estimate = r#"{"code":0,"type":"precharge","data":{"task_id":"t"}}"#;
+        assert!(matches!(reply(200, estimate), FirstReply::Estimate));
+    }
+
+    #[test]
+    fn words_and_use_are_kept() {
+        let said = taken(
+            r#"{"code":"0","usage":{"prompt_tokens":3,"completion_tokens":4},
+                "data":{"task_id":1,"status":"Queued","progress":30,"more":[1.50]}}"#,
+        );
+        assert_eq!((said.status.as_str(), said.progress.as_str()), ("Queued", "30"));
+        assert!(said.data.contains("1.50"), "as the upstream wrote it");
+        assert_eq!(said.usage.map(|u| (u.prompt_tokens, u.completion_tokens)), Some((3, 4)));
+        let huge = format!(r#"{{"data":{{"task_id":"t","x":"{}"}}}}"#, "x".repeat(MAX_DATA_BYTES));
+        assert_eq!(taken(&huge).data, r#"{"progress":"","status":"","task_id":"t"}"#);
+    }
+
+    #[test]
+    fn no_first_word_is_the_last() {
+        let usual = StatusWords::usual();
+        for (word, status) in [
+            ("", TaskStatus::Submitted),
+            ("submitted", TaskStatus::Submitted),
+            ("queued", TaskStatus::Processing),
+            ("done", TaskStatus::Processing),
+            ("failed", TaskStatus::Processing),
+            ("huh", TaskStatus::Unknown),
+        ] {
+            assert_eq!(first_status(word, None, &usual), status, "{word}");
+        }
+    }
+}

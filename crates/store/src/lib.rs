@@ -33,6 +33,7 @@ pub use db::{Db, DbConfig, Engine, PoolStatus, Statement};
 pub use error::StoreError;
 pub use identity::{AdminIdentity, Identities, Identity};
 pub use live::Live;
+pub use live_feed::request_poll;
 pub use migrations::{Migration, make_months};
 pub use row::{FromValue, Row};
 pub use seal::{

@@ -7,6 +7,7 @@ use domain::Clock;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,6 +25,8 @@ pub struct Live {
     pub catalog: ArcSwap<Catalog>,
     /// Keys and their owners.
     pub identities: Identities,
+    /// Counts the requests to ask about all tasks now.
+    polls: watch::Sender<u64>,
     db: Db,
     sealer: Sealer,
     /// One load at a time, so that an older one never replaces a newer one.
@@ -46,6 +49,7 @@ impl Live {
         let live = Arc::new(Self {
             catalog: ArcSwap::default(),
             identities: Identities::new(db.clone()),
+            polls: watch::Sender::new(0),
             db,
             sealer,
             loading: tokio::sync::Mutex::default(),
@@ -70,6 +74,16 @@ impl Live {
     pub async fn refresh(&self) -> Result<(), StoreError> {
         self.identities.clear();
         self.reload_catalog().await
+    }
+
+    /// Changes whenever somebody, on whatever node, wants all tasks to be asked about now.
+    #[must_use]
+    pub fn polls(&self) -> watch::Receiver<u64> {
+        self.polls.subscribe()
+    }
+
+    pub(crate) fn poll_requested(&self) {
+        self.polls.send_modify(|count| *count += 1);
     }
 
     pub(crate) const fn db(&self) -> &Db {

@@ -30,13 +30,14 @@ const KEPT: i64 = 10_000;
 pub(crate) struct Changes {
     catalog: bool,
     everything: bool,
+    poll: bool,
     users: HashSet<UserId>,
     keys: HashSet<KeyId>,
 }
 
 impl Changes {
     fn everything() -> Self {
-        Self { catalog: true, everything: true, users: HashSet::new(), keys: HashSet::new() }
+        Self { catalog: true, everything: true, ..Self::default() }
     }
 
     /// What the safety net reads. Identities have an end of their own.
@@ -51,12 +52,16 @@ impl Changes {
             ("users", Ok(id)) => drop(self.users.insert(UserId(id))),
             ("tokens", Ok(id)) => drop(self.keys.insert(KeyId(id))),
             ("users" | "tokens", Err(_)) => self.everything = true,
+            ("tasks", _) => self.poll = true,
             _ => self.catalog = true,
         }
     }
 
     /// Takes everything in. The identities first: they can't fail.
     async fn apply(&self, live: &Live) -> Result<(), StoreError> {
+        if self.poll {
+            live.poll_requested();
+        }
         if self.everything {
             live.identities.clear();
         } else if !self.users.is_empty() || !self.keys.is_empty() {
@@ -97,6 +102,18 @@ async fn take_in(live: &Live, changes: &Changes) {
         }
         sleep(DEAF).await;
     }
+}
+
+/// Asks all nodes to poll all their tasks now.
+///
+/// # Errors
+/// What the database says.
+pub async fn request_poll(db: &Db) -> Result<(), StoreError> {
+    let sql = match db.engine() {
+        Engine::Postgres => "SELECT CAST(pg_notify('newapi_config', 'tasks:poll') AS text)",
+        Engine::Sqlite => "INSERT INTO config_changes (what) VALUES ('tasks:poll')",
+    };
+    db.execute(sql, &[]).await.map(drop)
 }
 
 /// A connection that listens.
@@ -245,6 +262,8 @@ mod tests {
         assert!(!changes.catalog && !changes.everything);
         assert_eq!(changes.users, HashSet::from([UserId(17)]));
         assert_eq!(changes.keys, HashSet::from([KeyId(3)]));
+        changes.add("tasks:poll");
+        assert!(changes.poll && !changes.catalog && !changes.everything);
         changes.add("abilities");
         assert!(changes.catalog && !changes.everything);
         changes.add("users:x");

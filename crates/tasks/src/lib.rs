@@ -9,6 +9,7 @@ mod poller;
 mod webhooks;
 
 pub use config::TasksConfig;
+pub use poller::reply;
 
 use domain::Clock;
 use ledger::Ledger;

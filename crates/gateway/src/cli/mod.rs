@@ -16,6 +16,7 @@ mod logs;
 mod migrate;
 mod mock_upstream;
 mod out;
+mod poll;
 mod price;
 mod serve;
 mod task;
@@ -58,6 +59,7 @@ enum Command {
     Price(price::Command),
     #[command(subcommand)]
     Task(task::Command),
+    Poll(poll::Args),
     MockUpstream(mock_upstream::Args),
     Config(config::Args),
     #[command(subcommand)]
@@ -102,6 +104,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::User(command) => block_on(small_runtime()?, user::run(command)),
         Command::Token(command) => block_on(small_runtime()?, token::run(command)),
         Command::Channel(command) => block_on(small_runtime()?, channel::run(command)),
+        Command::Poll(args) => block_on(small_runtime()?, poll::run(args)),
         Command::Price(command) => block_on(small_runtime()?, price::run(command)),
         Command::Task(command) => block_on(small_runtime()?, task::run(command)),
     }

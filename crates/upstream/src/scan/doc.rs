@@ -2,7 +2,7 @@
 
 use super::UsageFault;
 use super::json::TopLevelScanner;
-use super::slots::{Slot, Slots};
+use super::slots::{MAX_USAGE, Slot, Slots};
 use domain::UsageReport;
 
 /// The longest message that is passed on, in characters.
@@ -90,9 +90,16 @@ fn report(slot: &Slot) -> Option<Result<UsageReport, UsageFault>> {
     if slot.is_cut() {
         return Some(Err(UsageFault::TooLarge));
     }
-    match slot.whole()? {
+    read_usage(slot.whole()?)
+}
+
+/// The usage that a member's value reports; `null` reports none.
+#[must_use]
+pub fn read_usage(json: &[u8]) -> Option<Result<UsageReport, UsageFault>> {
+    match json {
         b"null" => None,
-        json @ [b'{', ..] => Some(serde_json::from_slice(json).map_err(|_| UsageFault::Malformed)),
+        _ if json.len() > MAX_USAGE => Some(Err(UsageFault::TooLarge)),
+        [b'{', ..] => Some(serde_json::from_slice(json).map_err(|_| UsageFault::Malformed)),
         _ => Some(Err(UsageFault::Malformed)),
     }
 }

@@ -13,6 +13,8 @@ mod sse;
 mod tally;
 mod text;
 
+pub use doc::read_usage;
+
 use decode::{Coding, Decoder};
 use domain::UsageReport;
 use http::{HeaderMap, header};

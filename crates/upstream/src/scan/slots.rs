@@ -1,7 +1,7 @@
 //! What is kept of a document: the raw text of a few members.
 
 /// Longest usage that is read.
-const MAX_USAGE: usize = 64 * 1024;
+pub(super) const MAX_USAGE: usize = 64 * 1024;
 /// Longest text of a message that is looked at; what is said of it is shorter still.
 const MAX_TEXT: usize = 4 * 1024;
 /// Longest `code` and `type`.

@@ -1,0 +1,273 @@
+//! What a reply changes: nothing for most tasks; for some a few columns, in one statement for all
+//! of them; and the end of some, with their money.
+
+use super::page::Waiting;
+use super::reply::{Asked, Element, Odd, Unreadable, read_reply};
+use super::{Core, lease::Lane};
+use domain::{TaskStatus, UnixMs, task_status};
+use futures_util::future::join_all;
+use ledger::{Charge, TaskEnd, TaskRef};
+use serde::Serialize;
+use store::{Channel, Engine, TASK_DATA, Value};
+
+/// A task that goes on, and of which something new is said.
+#[derive(Serialize)]
+struct Change {
+    id: i64,
+    /// As it was read: a reply that was overtaken by a later one changes nothing.
+    version: i64,
+    status: TaskStatus,
+    upstream_status: String,
+    progress: String,
+    data: String,
+    fingerprint: i64,
+}
+
+/// A task that ends.
+struct End<'t> {
+    task: &'t Waiting,
+    charge: Charge,
+    end: TaskEnd,
+}
+
+/// What a reply says about the tasks of a question.
+struct News<'t> {
+    changes: Vec<Change>,
+    ends: Vec<End<'t>>,
+    bad_usage: usize,
+}
+
+/// Changes what the reply says is new. Answers what of it was odd.
+///
+/// # Errors
+/// When the reply can't be used.
+pub(super) async fn reply(
+    core: &Core,
+    lane: &Lane,
+    channel: &Channel,
+    tasks: &[Waiting],
+    body: Vec<u8>,
+) -> Result<(), Unreadable> {
+    let now = core.parts.clock.now();
+    let (news, odd) = read(core, channel, tasks, &body, now)?;
+    drop(body);
+    if odd.any() || news.bad_usage > 0 {
+        let Odd { malformed, strangers, duplicates, missing } = odd;
+        tracing::warn!(
+            target: "custompass", event = "poll_reply_odd", channel_id = lane.channel_id.0,
+            model = &*lane.action, task_count = tasks.len(), malformed, strangers, duplicates,
+            missing, bad_usage = news.bad_usage,
+        );
+    }
+    write(core, lane, &news.changes, now).await;
+    finish(core, lane, news.ends).await;
+    Ok(())
+}
+
+fn read<'t>(
+    core: &Core,
+    channel: &Channel,
+    tasks: &'t [Waiting],
+    body: &[u8],
+    now: UnixMs,
+) -> Result<(News<'t>, Odd), Unreadable> {
+    let asked: Asked<'_> = tasks.iter().map(|task| task.task_id.as_str()).collect();
+    let mut news = News { changes: Vec::new(), ends: Vec::new(), bad_usage: 0 };
+    let mut ended = vec![false; tasks.len()];
+    let odd = read_reply(body, &asked, |place, element| {
+        let task = &tasks[place];
+        let words = channel.status_words.as_ref();
+        let status = task_status(element.raw_word(), words, &core.config.status_words);
+        if status.is_final() {
+            ended[place] = true;
+            news.ends.push(ended_by_reply(core, task, status, element, &mut news.bad_usage));
+            return;
+        }
+        if status == TaskStatus::Unknown {
+            core.metrics.unknown_words.inc();
+            core.words.note(channel.id, element.word());
+        }
+        let fingerprint = element.fingerprint();
+        // The word may be the same and mean something else by now: its list was edited.
+        let same = fingerprint == task.fingerprint && status == task.status;
+        if !same && !is_overdue(core, task, now) {
+            news.changes.extend(changed(core, task, status, element, fingerprint));
+        }
+    })?;
+    for (task, _) in tasks.iter().zip(ended).filter(|(_, ended)| !ended) {
+        if is_overdue(core, task, now) {
+            news.ends.push(End::of_age(task, true));
+        }
+    }
+    Ok((news, odd))
+}
+
+fn changed(
+    core: &Core,
+    task: &Waiting,
+    status: TaskStatus,
+    element: &Element<'_>,
+    fingerprint: i64,
+) -> Option<Change> {
+    Some(Change {
+        id: task.place.id,
+        version: task.version,
+        status,
+        upstream_status: element.word(),
+        progress: element.progress(),
+        data: sealed(core, element)?,
+        fingerprint,
+    })
+}
+
+fn sealed(core: &Core, element: &Element<'_>) -> Option<String> {
+    let sealed = core.parts.sealer.seal(TASK_DATA, element.kept().as_bytes());
+    sealed.inspect_err(|error| tracing::warn!(%error, "what is said of a task can't be kept")).ok()
+}
+
+fn ended_by_reply<'t>(
+    core: &Core,
+    task: &'t Waiting,
+    status: TaskStatus,
+    element: &Element<'_>,
+    bad_usage: &mut usize,
+) -> End<'t> {
+    let (charge, fail_reason) = if status == TaskStatus::Completed {
+        let usage = element.usage().unwrap_or_else(|_| {
+            // What the task holds stands in for a use that can't be billed.
+            *bad_usage += 1;
+            None
+        });
+        (Charge::Price(usage), String::new())
+    } else {
+        (Charge::Nothing("upstream_failed"), element.reason())
+    };
+    let end = TaskEnd {
+        status,
+        upstream_status: Some(element.word()),
+        progress: Some(element.progress()),
+        fail_reason,
+        data: sealed(core, element),
+        fingerprint: Some(element.fingerprint()),
+    };
+    End { task, charge, end }
+}
+
+impl<'t> End<'t> {
+    fn of_age(task: &'t Waiting, answered: bool) -> Self {
+        let reason = if answered {
+            "任务超过最长时限仍未完成 (the task was not finished within its lifetime)"
+        } else {
+            "任务超过最长时限, 上游没有应答 \
+             (the task outlived its lifetime, and the upstream does not answer)"
+        };
+        Self { task, charge: Charge::Nothing("lifetime"), end: TaskEnd::failed(reason) }
+    }
+}
+
+fn is_overdue(core: &Core, task: &Waiting, now: UnixMs) -> bool {
+    let most = i64::try_from(core.config.max_lifetime_ms).unwrap_or(i64::MAX);
+    now.since_ms(task.lifetime_from) > most
+}
+
+/// Ends those of these tasks that are too old, after a question about them that told nothing:
+/// at once where the upstream has answered in whatever way; else after some more intervals.
+/// These are counted from when this node began to ask: after a long stop nobody is called dead
+/// because the upstream happens to be away at that very moment.
+pub(super) async fn end_overdue(
+    core: &Core,
+    lane: &Lane,
+    asking_since: UnixMs,
+    tasks: &[Waiting],
+    answered: bool,
+) {
+    let now = core.parts.clock.now();
+    let grace_ms = core.config.poll_interval_ms.saturating_mul(super::GRACE_INTERVALS);
+    let most = core.config.max_lifetime_ms.saturating_add(grace_ms);
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let grace_ms = i64::try_from(grace_ms).unwrap_or(i64::MAX);
+    let given_up = |task: &&Waiting| {
+        now.since_ms(task.lifetime_from) > most && now.since_ms(asking_since) > grace_ms
+    };
+    let ends = tasks.iter().filter(|task| match answered {
+        true => is_overdue(core, task, now),
+        false => given_up(task),
+    });
+    finish(core, lane, ends.map(|task| End::of_age(task, answered)).collect()).await;
+}
+
+/// Enters the changes, all in one statement.
+async fn write(core: &Core, lane: &Lane, changes: &[Change], now: UnixMs) {
+    if changes.is_empty() {
+        return;
+    }
+    let rows = match serde_json::to_string(changes) {
+        Ok(rows) => rows,
+        Err(error) => return tracing::warn!(%error, "changes of tasks can't be written"),
+    };
+    let _turn = core.permits.statements.acquire().await;
+    let params = [Value::Json(rows), Value::Time(now)];
+    if let Err(error) = core.parts.db.execute(update(core.parts.db.engine()), &params).await {
+        tracing::warn!(
+            target: "custompass", event = "task_changes_lost", channel_id = lane.channel_id.0,
+            model = &*lane.action, task_count = changes.len(), %error,
+        );
+    }
+}
+
+const fn update(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Postgres => {
+            "UPDATE tasks SET status = c.status, upstream_status = c.upstream_status,
+                    progress = c.progress, data = c.data, fingerprint = c.fingerprint,
+                    updated_at = $2::timestamptz, version = tasks.version + 1
+             FROM jsonb_to_recordset($1::jsonb) AS c (id bigint, version bigint, status text,
+                    upstream_status text, progress text, data text, fingerprint bigint)
+             WHERE tasks.id = c.id AND tasks.version = c.version
+               AND tasks.status IN ('submitted', 'processing', 'unknown')"
+        }
+        Engine::Sqlite => {
+            "UPDATE tasks SET status = c.status, upstream_status = c.upstream_status,
+                    progress = c.progress, data = c.data, fingerprint = c.fingerprint,
+                    updated_at = ?2, version = tasks.version + 1
+             FROM (SELECT value ->> 'id' AS id, value ->> 'version' AS version,
+                          value ->> 'status' AS status,
+                          value ->> 'upstream_status' AS upstream_status,
+                          value ->> 'progress' AS progress, value ->> 'data' AS data,
+                          value ->> 'fingerprint' AS fingerprint
+                   FROM json_each(?1)) AS c
+             WHERE tasks.id = c.id AND tasks.version = c.version
+               AND tasks.status IN ('submitted', 'processing', 'unknown')"
+        }
+    }
+}
+
+/// Ends tasks with their money. Together, so that they share the ledger's commits.
+async fn finish(core: &Core, lane: &Lane, ends: Vec<End<'_>>) {
+    join_all(ends.into_iter().map(|end| finish_one(core, lane, end))).await;
+}
+
+async fn finish_one(core: &Core, lane: &Lane, End { task, charge, end }: End<'_>) {
+    let _turn = core.permits.ends.acquire().await;
+    let place = TaskRef {
+        uid: task.uid,
+        user_id: task.user_id,
+        channel_id: lane.channel_id,
+        since: task.since,
+    };
+    let status = end.status;
+    match core.parts.ledger.finish_task(&place, charge, end).await {
+        Ok(finished) if finished.repeated => {}
+        Ok(finished) => tracing::info!(
+            target: "custompass", event = "task_finished", user_id = task.user_id.0,
+            channel_id = lane.channel_id.0, model = &*lane.action, task_id = task.task_id,
+            status = status.word(), quota = finished.charged.0, request_id = task.request_id,
+        ),
+        // It is still unfinished, and so it is asked about and ended again.
+        Err(error) => tracing::warn!(
+            target: "custompass", event = "task_not_finished", user_id = task.user_id.0,
+            channel_id = lane.channel_id.0, model = &*lane.action, task_id = task.task_id,
+            status = status.word(), request_id = task.request_id, %error,
+        ),
+    }
+}

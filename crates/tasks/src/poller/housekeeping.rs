@@ -1,0 +1,140 @@
+//! What has to be put right or thrown away now and then.
+
+use super::Core;
+use domain::{ChannelId, TaskStatus, TaskUid, UnixMs, UserId};
+use ledger::{Charge, LedgerError, TaskEnd, TaskRef};
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Engine, Statement, StoreError, Value};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+/// Pause between two looks for holds whose task is gone.
+const STRAYS_PAUSE: Duration = Duration::from_secs(60);
+/// They may take this part of the time at most.
+const STRAYS_PART: u32 = 50;
+/// Stray holds that one look gives back. It looks again at once while there are more.
+const STRAYS: usize = 500;
+/// Pause between two looks for tasks that are old enough to be deleted.
+const RETENTION_PAUSE: Duration = Duration::from_secs(3_600);
+/// Tasks deleted in one transaction.
+const SLICE: usize = 1_000;
+const DAY_MS: i64 = 24 * 3_600 * 1_000;
+
+/// Gives back holds of tasks that an operator ended or deleted with plain SQL.
+pub(super) async fn strays(core: Arc<Core>, stop: CancellationToken) {
+    loop {
+        let began = Instant::now();
+        if let Err(error) = release_strays(&core).await {
+            tracing::warn!(target: "custompass", event = "stray_holds_failed", %error);
+        }
+        let pause = STRAYS_PAUSE.max(began.elapsed() * STRAYS_PART);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+async fn release_strays(core: &Core) -> Result<(), LedgerError> {
+    // A task and its hold are made, and ended, in one transaction: what differs was edited.
+    let sql = "SELECT h.id, h.user_id, t.status, t.channel_id, t.fail_reason, t.created_at
+               FROM holds h LEFT JOIN tasks t ON t.uid = h.id
+               WHERE h.state = 'held' AND h.for_task
+                 AND (t.uid IS NULL OR t.status IN ('completed', 'failed'))
+               LIMIT $1";
+    loop {
+        let most = Value::Int(i64::try_from(STRAYS).unwrap_or(i64::MAX));
+        let rows = core.parts.db.read(sql, &[most]).await?;
+        for row in &rows {
+            let (uid, user_id) = (TaskUid(row.get("id")?), row.get("user_id")?);
+            let status: Option<String> = row.get("status")?;
+            match status.as_deref().and_then(TaskStatus::from_word) {
+                None => drop(core.parts.ledger.release_stray_hold(uid, user_id).await?),
+                Some(status) => {
+                    let since: UnixMs = row.get("created_at")?;
+                    let channel_id: ChannelId = row.get("channel_id")?;
+                    let task = TaskRef { uid, user_id, channel_id, since };
+                    let fail_reason = row.get("fail_reason")?;
+                    end_edited(core, &task, status, fail_reason).await?;
+                }
+            }
+            told(uid, user_id);
+        }
+        if rows.len() < STRAYS {
+            return Ok(());
+        }
+    }
+}
+
+/// The row says that the task has ended; its amounts, its time and its webhooks follow, so that
+/// it is told from no other task.
+async fn end_edited(
+    core: &Core,
+    task: &TaskRef,
+    status: TaskStatus,
+    fail_reason: String,
+) -> Result<(), LedgerError> {
+    let end = TaskEnd { status, fail_reason, ..TaskEnd::completed() };
+    core.parts.ledger.finish_task(task, Charge::Nothing("task_edited"), end).await.map(drop)
+}
+
+fn told(uid: TaskUid, user_id: UserId) {
+    tracing::warn!(
+        target: "custompass", event = "stray_hold_released", user_id = user_id.0, task = %uid,
+    );
+}
+
+/// Deletes ended tasks that are old, with their webhooks.
+pub(super) async fn retention(core: Arc<Core>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            deleted = delete_old(&core) => {
+                if let Err(error) = deleted {
+                    tracing::warn!(target: "custompass", event = "task_retention_failed", %error);
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(RETENTION_PAUSE) => {}
+        }
+    }
+}
+
+async fn delete_old(core: &Core) -> Result<(), StoreError> {
+    let db = &core.parts.db;
+    let days = i64::from(core.config.retention_days);
+    let before = core.parts.clock.now().plus_ms(-days.saturating_mul(DAY_MS));
+    let find = "SELECT id FROM tasks
+                WHERE finish_time < $1 AND status IN ('completed', 'failed')
+                ORDER BY finish_time LIMIT $2";
+    let list = match db.engine() {
+        Engine::Postgres => {
+            "SELECT CAST(c.value AS bigint) FROM jsonb_array_elements_text($1::jsonb) AS c (value)"
+        }
+        Engine::Sqlite => "SELECT value FROM json_each($1)",
+    };
+    let webhooks = format!(
+        "DELETE FROM webhook_deliveries
+         WHERE task_uid IN (SELECT uid FROM tasks WHERE id IN ({list}))"
+    );
+    let tasks = format!("DELETE FROM tasks WHERE id IN ({list})");
+    loop {
+        let most = Value::Int(i64::try_from(SLICE).unwrap_or(i64::MAX));
+        let rows = db.read(find, &[Value::Time(before), most]).await?;
+        let ids = rows.iter().map(|row| row.get("id")).collect::<Result<Vec<i64>, _>>()?;
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let count = ids.len();
+        let ids = vec![Value::Json(serde_json::Value::from(ids).to_string())];
+        db.write_all(vec![
+            Statement::new(webhooks.clone(), ids.clone()),
+            Statement::new(tasks.clone(), ids),
+        ])
+        .await?;
+        tracing::debug!(count, "old tasks deleted");
+    }
+}

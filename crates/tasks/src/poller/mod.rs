@@ -1,0 +1,102 @@
+//! Asking upstreams how their tasks go.
+//!
+//! Work is split into *lanes*: a lane is one model of one channel. Nodes share the lanes through
+//! leases ([`lease`], [`lanes`]). One job for each lane passes over all its unfinished tasks in
+//! every interval ([`sweep`]), a page at a time ([`page`]), in questions about tasks of one owner's
+//! key ([`question`]), whose replies ([`reply`]) change what is new ([`apply`]). What one lane may
+//! take of the node is limited ([`permits`]), most of all while its upstream hangs.
+//!
+//! Between passes a lane remembers where it was broken off and a few tasks that spoil questions;
+//! everything else is in the database. So memory does not grow with the number of tasks, and a
+//! node can die at any moment: whatever it had not written is asked about again.
+
+mod apply;
+mod housekeeping;
+mod lanes;
+mod lease;
+mod metrics;
+mod page;
+mod permits;
+mod question;
+pub mod reply;
+mod suspects;
+mod sweep;
+mod words;
+
+use crate::{Parts, TasksConfig};
+use metrics::Metrics;
+use permits::Permits;
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use words::Words;
+
+/// So many intervals past its lifetime a task is given up whose upstream doesn't answer at all.
+const GRACE_INTERVALS: u64 = 3;
+
+/// What the jobs of the poller share.
+struct Core {
+    config: TasksConfig,
+    parts: Parts,
+    metrics: Metrics,
+    permits: Permits,
+    words: Words,
+    /// Counts the wishes to ask about everything now.
+    polls: watch::Sender<u64>,
+}
+
+/// The poller of this node.
+pub(crate) struct Poller(Arc<Core>);
+
+pub(crate) fn start(
+    config: TasksConfig,
+    parts: Parts,
+    jobs: &TaskTracker,
+    shutdown: &CancellationToken,
+) -> Arc<Poller> {
+    let core = Arc::new(Core {
+        metrics: Metrics::default(),
+        permits: Permits::new(config.max_concurrent),
+        words: Words::default(),
+        polls: watch::Sender::new(0),
+        config,
+        parts,
+    });
+    jobs.spawn(lanes::run(Arc::clone(&core), jobs.clone(), shutdown.clone()));
+    jobs.spawn(follow_wishes(Arc::clone(&core), shutdown.clone()));
+    jobs.spawn(housekeeping::strays(Arc::clone(&core), shutdown.clone()));
+    jobs.spawn(housekeeping::retention(Arc::clone(&core), shutdown.clone()));
+    Arc::new(Poller(core))
+}
+
+/// What is wished on any node reaches all.
+async fn follow_wishes(core: Arc<Core>, shutdown: CancellationToken) {
+    let mut wishes = core.parts.live.polls();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            wished = wishes.changed() => match wished {
+                Ok(()) => core.poll_now(),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl Core {
+    fn poll_now(&self) {
+        self.polls.send_modify(|count| *count += 1);
+    }
+}
+
+impl Poller {
+    pub(crate) fn poll_now(&self) {
+        self.0.poll_now();
+    }
+
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        self.0.metrics.register(registry);
+    }
+}

@@ -1,0 +1,160 @@
+//! The unfinished tasks of a lane, a page at a time, in the order of their index.
+
+use super::Core;
+use super::lease::Lane;
+use super::question::is_number;
+use super::reply::Element;
+use domain::{TaskStatus, TaskUid, UnixMs, UserId};
+use store::{Row, StoreError, TASK_DATA, Value};
+
+/// A place in a lane: key of the owner, and number of the task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) token_id: i64,
+    pub(super) id: i64,
+}
+
+impl Place {
+    pub(super) const FIRST: Self = Self { token_id: i64::MIN, id: i64::MIN };
+    pub(super) const LAST: Self = Self { token_id: i64::MAX, id: i64::MAX };
+}
+
+/// A task that is to be asked about.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    pub(super) place: Place,
+    pub(super) uid: TaskUid,
+    pub(super) user_id: UserId,
+    /// The upstream's id.
+    pub(super) task_id: String,
+    pub(super) status: TaskStatus,
+    pub(super) fingerprint: i64,
+    pub(super) version: i64,
+    pub(super) lifetime_from: UnixMs,
+    pub(super) since: UnixMs,
+    pub(super) request_id: String,
+    /// The owner's key, sealed: with the first task of each key on a page.
+    pub(super) key_sealed: Option<String>,
+}
+
+/// One pass over a lane, from a place round to the same place. The place is where the last pass
+/// was broken off, so that what stands behind a stretch that hangs has its turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Round {
+    from: Place,
+    at: Place,
+    wrapped: bool,
+}
+
+impl Round {
+    pub(super) const fn from(from: Place) -> Self {
+        Self { from, at: from, wrapped: false }
+    }
+
+    /// Behind which place, and up to which, the next page lies.
+    pub(super) const fn span(&self) -> (Place, Place) {
+        (self.at, if self.wrapped { self.from } else { Place::LAST })
+    }
+
+    /// A page ended here; or there was nothing more in this span. Says whether more may come.
+    pub(super) fn advance(&mut self, end: Option<Place>) -> bool {
+        match end {
+            Some(end) => self.at = end,
+            None if self.wrapped || self.from == Place::FIRST => return false,
+            None => (self.at, self.wrapped) = (Place::FIRST, true),
+        }
+        true
+    }
+}
+
+// The inner query is a walk along the index `tasks_unfinished`; the outer one sees only its page.
+const PAGE: &str = "
+    SELECT id, token_id, uid, user_id, task_id, status, fingerprint, version, lifetime_from,
+           since, request_id,
+           CASE WHEN lag(token_id) OVER (ORDER BY token_id, id) = token_id THEN NULL
+                ELSE key_sealed END AS key_sealed
+    FROM (SELECT id, token_id, uid, user_id, task_id, status, fingerprint, version,
+                 lifetime_from, coalesce(submit_time, created_at) AS since, request_id, key_sealed
+          FROM tasks
+          WHERE channel_id = $1 AND action = $2
+            AND status IN ('submitted', 'processing', 'unknown') AND task_id <> ''
+            AND (token_id, id) > ($3, $4) AND (token_id, id) <= ($5, $6)
+          ORDER BY token_id, id LIMIT $7) AS page
+    ORDER BY token_id, id";
+
+/// The next page of a span.
+pub(super) async fn load(
+    core: &Core,
+    lane: &Lane,
+    (after, until): (Place, Place),
+    rows: usize,
+) -> Result<Vec<Waiting>, StoreError> {
+    let params = [
+        Value::from(lane.channel_id),
+        Value::from(&lane.action),
+        Value::Int(after.token_id),
+        Value::Int(after.id),
+        Value::Int(until.token_id),
+        Value::Int(until.id),
+        Value::Int(i64::try_from(rows).unwrap_or(i64::MAX)),
+    ];
+    let _turn = core.permits.statements.acquire().await;
+    let rows = core.parts.db.read(PAGE, &params).await?;
+    rows.iter().map(Waiting::read).collect()
+}
+
+impl Waiting {
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        let status: String = row.get("status")?;
+        Ok(Self {
+            place: Place { token_id: row.get("token_id")?, id: row.get("id")? },
+            uid: TaskUid(row.get("uid")?),
+            user_id: row.get("user_id")?,
+            task_id: row.get("task_id")?,
+            status: TaskStatus::from_word(&status).unwrap_or(TaskStatus::Unknown),
+            fingerprint: row.get("fingerprint")?,
+            version: row.get("version")?,
+            lifetime_from: row.get("lifetime_from")?,
+            since: row.get("since")?,
+            request_id: row.get("request_id")?,
+            key_sealed: row.get("key_sealed")?,
+        })
+    }
+}
+
+/// Whether this upstream writes its ids as numbers: what it said of one task that could be one
+/// tells. One row is read for this in each pass, and only where an id could be a number at all.
+pub(super) async fn has_numbers(core: &Core, page: &[Waiting]) -> Result<bool, StoreError> {
+    let Some(task) = page.iter().find(|task| is_number(&task.task_id)) else { return Ok(false) };
+    let sql = "SELECT data FROM tasks WHERE id = $1";
+    let rows = core.parts.db.read(sql, &[Value::Int(task.place.id)]).await?;
+    let Some(row) = rows.first() else { return Ok(false) };
+    let data = core.parts.sealer.open_text(TASK_DATA, &row.get::<String>("data")?);
+    Ok(data.is_ok_and(|data| Element::id_is_number(data.expose())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(token_id: i64, id: i64) -> Place {
+        Place { token_id, id }
+    }
+
+    #[test]
+    fn a_round_comes_by_every_place_once() {
+        let mut round = Round::from(Place::FIRST);
+        assert_eq!(round.span(), (Place::FIRST, Place::LAST));
+        assert!(round.advance(Some(at(1, 5))));
+        assert_eq!(round.span(), (at(1, 5), Place::LAST));
+        assert!(!round.advance(None));
+
+        let mut round = Round::from(at(2, 7));
+        assert_eq!(round.span(), (at(2, 7), Place::LAST));
+        assert!(round.advance(None));
+        assert_eq!(round.span(), (Place::FIRST, at(2, 7)));
+        assert!(round.advance(Some(at(1, 1))));
+        assert_eq!(round.span(), (at(1, 1), at(2, 7)));
+        assert!(!round.advance(None));
+    }
+}

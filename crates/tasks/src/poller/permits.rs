@@ -1,0 +1,109 @@
+//! Who may ask at the same time, so that nobody who hangs keeps others waiting.
+
+use domain::ChannelId;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use store::Channel;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+/// Lanes that hang share this part of all questions.
+const SICK_PART: usize = 4;
+/// Replies that may be larger than [`super::question::LARGE_REPLY`] at the same time.
+const LARGE_REPLIES: usize = 4;
+/// Statements of pages and changes at the same time: the pool is the data plane's as well.
+const STATEMENTS: usize = 8;
+/// Ends of tasks that wait for the ledger at the same time.
+const ENDS: usize = 64;
+
+/// The limits of one node.
+pub(super) struct Permits {
+    all: Semaphore,
+    sick: Semaphore,
+    pub(super) large: Semaphore,
+    pub(super) statements: Semaphore,
+    pub(super) ends: Semaphore,
+    /// Of channels that have a limit of their own, with that limit.
+    channels: Mutex<HashMap<ChannelId, (usize, Arc<Semaphore>)>>,
+    most: usize,
+    share: AtomicUsize,
+}
+
+/// A question may be asked while this is held.
+pub(super) struct Permit<'a> {
+    _channel: Option<OwnedSemaphorePermit>,
+    _sick: Option<SemaphorePermit<'a>>,
+    _all: Option<SemaphorePermit<'a>>,
+}
+
+impl Permits {
+    pub(super) fn new(most: usize) -> Self {
+        let most = most.clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            all: Semaphore::new(most),
+            sick: Semaphore::new((most / SICK_PART).max(1)),
+            large: Semaphore::new(LARGE_REPLIES),
+            statements: Semaphore::new(STATEMENTS),
+            ends: Semaphore::new(ENDS),
+            channels: Mutex::default(),
+            most,
+            share: AtomicUsize::new(1),
+        }
+    }
+
+    /// Splits the questions among so many lanes.
+    pub(super) fn split_among(&self, lanes: usize) {
+        self.share.store((self.most / lanes.max(1)).max(1), Ordering::Relaxed);
+    }
+
+    /// How many questions one lane may have under way.
+    pub(super) fn share(&self) -> usize {
+        self.share.load(Ordering::Relaxed)
+    }
+
+    /// Waits for its turn. The widest limit comes last: who waits for a narrow one holds nothing
+    /// that others need.
+    pub(super) async fn acquire(&self, channel: &Channel, sick: bool) -> Permit<'_> {
+        let own = self.of_channel(channel);
+        let channel = match own {
+            Some(own) => own.acquire_owned().await.ok(),
+            None => None,
+        };
+        let sick = if sick { self.sick.acquire().await.ok() } else { None };
+        let all = self.all.acquire().await.ok();
+        Permit { _channel: channel, _sick: sick, _all: all }
+    }
+
+    fn of_channel(&self, channel: &Channel) -> Option<Arc<Semaphore>> {
+        let most = usize::try_from(channel.setting.concurrency?).unwrap_or(1).max(1);
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || (most, Arc::new(Semaphore::new(most)));
+        let entry = channels.entry(channel.id).or_insert_with(fresh);
+        if entry.0 != most {
+            // Questions under way keep the old one.
+            *entry = fresh();
+        }
+        Some(Arc::clone(&entry.1))
+    }
+
+    /// Forgets channels that nobody asks here any more.
+    pub(super) fn keep(&self, channels: &HashSet<ChannelId>) {
+        let mut known = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|id, _| channels.contains(id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_is_never_nothing() {
+        let permits = Permits::new(100);
+        for (lanes, share) in [(0, 100), (1, 100), (3, 33), (50, 2), (1000, 1)] {
+            permits.split_among(lanes);
+            assert_eq!(permits.share(), share, "{lanes}");
+        }
+        assert_eq!(Permits::new(0).most, 1);
+    }
+}

@@ -1,0 +1,233 @@
+//! One question: `POST {base}/{model}/task/list-by-condition`, and the bytes of its reply.
+
+use super::Core;
+use bytes::Bytes;
+use domain::{Fault, task_base};
+use egress::Prepared;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use http_body_util::BodyExt;
+use serde_json::value::RawValue;
+use std::fmt::Write;
+use std::sync::Arc;
+use store::Channel;
+use tokio::sync::SemaphorePermit;
+use upstream::{Deadlines, OutboundRequest, ReplyBody, SendError, Sent};
+
+/// Longest reply that is read.
+pub(super) const MAX_REPLY: usize = 16 * 1024 * 1024;
+/// A larger reply than this waits for its turn, so that many at once don't fill the memory.
+pub(super) const LARGE_REPLY: usize = 1024 * 1024;
+
+/// Why a question brought nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// It could not be asked: the channel, its row or the owner's key is not there.
+    Unasked(String),
+    /// No connection.
+    Unreachable(String),
+    /// No reply in time.
+    Timeout,
+    /// The connection broke off, or no HTTP came back.
+    Broken(&'static str),
+    /// A status other than success.
+    Status(StatusCode),
+    /// A reply that can't be used.
+    Unusable(String),
+    /// A reply longer than is read.
+    TooLarge,
+}
+
+impl Failure {
+    /// Whether asking on costs time rather than telling anything.
+    pub(super) const fn hangs(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Timeout)
+    }
+
+    /// Whether an upstream has answered, however badly.
+    pub(super) const fn is_answer(&self) -> bool {
+        matches!(self, Self::Status(_) | Self::Unusable(_) | Self::TooLarge)
+    }
+
+    /// Whether one task among those asked about may be to blame.
+    pub(super) const fn may_be_one_task(&self) -> bool {
+        !matches!(self, Self::Unasked(_) | Self::Unreachable(_))
+    }
+
+    /// One word for metrics.
+    pub(super) const fn word(&self) -> &'static str {
+        match self {
+            Self::Unasked(_) => "unasked",
+            Self::Unreachable(_) => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Broken(_) => "broken",
+            Self::Status(_) => "status",
+            Self::Unusable(_) => "unusable",
+            Self::TooLarge => "too_large",
+        }
+    }
+
+    /// In short, for the log. Never a body.
+    pub(super) fn error(&self) -> String {
+        match self {
+            Self::Unasked(why) | Self::Unreachable(why) | Self::Unusable(why) => why.clone(),
+            Self::Timeout => "timed out".to_owned(),
+            Self::Broken(word) => (*word).to_owned(),
+            Self::Status(status) => format!("status {}", status.as_u16()),
+            Self::TooLarge => format!("the reply is larger than {MAX_REPLY} bytes"),
+        }
+    }
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        match &error {
+            _ if error.is_timeout() => Self::Timeout,
+            _ if error.sent() == Sent::No => Self::Unreachable(error.word().to_owned()),
+            _ => Self::Broken(error.word()),
+        }
+    }
+}
+
+/// How a lane's channel is asked: what follows from its row, read once for each version of it.
+pub(super) struct Asking {
+    pub(super) prepared: Prepared,
+    uri: Uri,
+    deadlines: Deadlines,
+}
+
+impl Asking {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When the row can't be used.
+    pub(super) fn read(core: &Core, channel: &Arc<Channel>, action: &str) -> Result<Self, Fault> {
+        let prepared = Prepared::read(channel, &core.config.egress)?;
+        let model = task_base(egress::mapped(channel, action)?);
+        let bad = |error: upstream::AddressError| {
+            Fault::new(domain::FaultKind::Config, error.zh(), error.en())
+        };
+        let path = format!("{model}/task/list-by-condition");
+        let uri = prepared.base.target(&path, None).map_err(bad)?;
+        let total_ms = core.config.query_timeout_ms;
+        let connect_ms = prepared.deadlines.connect_ms.min(total_ms);
+        let deadlines =
+            Deadlines { connect_ms, first_byte_ms: total_ms, idle_ms: total_ms, total_ms };
+        Ok(Self { prepared, uri, deadlines })
+    }
+}
+
+/// A whole reply.
+pub(super) struct Answer<'a> {
+    pub(super) body: Vec<u8>,
+    /// Held until the reply is forgotten.
+    _large: Option<SemaphorePermit<'a>>,
+}
+
+/// Asks about these ids.
+pub(super) async fn ask<'a>(
+    core: &'a Core,
+    asking: &Asking,
+    owner: &HeaderValue,
+    ids: impl Iterator<Item = &str>,
+    numbers: bool,
+) -> Result<Answer<'a>, Failure> {
+    let mut headers = HeaderMap::with_capacity(6);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let request_id = web::uuid_v7(core.parts.clock.now()).to_string();
+    if let Ok(request_id) = HeaderValue::try_from(request_id) {
+        headers.insert(web::X_REQUEST_ID, request_id);
+    }
+    asking.prepared.authorize(&mut headers, owner.clone());
+    let request = OutboundRequest {
+        method: Method::POST,
+        uri: asking.uri.clone(),
+        headers,
+        body: Bytes::from(question(ids, numbers)).into(),
+        proxy: &asking.prepared.proxy,
+    };
+    let reply = core.parts.client.send(request, &asking.deadlines).await?;
+    if !reply.status.is_success() {
+        return Err(Failure::Status(reply.status));
+    }
+    let encoding = reply.headers.get(CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| encoding != "identity") {
+        return Err(Failure::Unusable("compressed, though asked not to be".to_owned()));
+    }
+    collect(core, reply.body).await
+}
+
+async fn collect(core: &Core, mut from: ReplyBody) -> Result<Answer<'_>, Failure> {
+    let (mut body, mut large) = (Vec::new(), None);
+    while let Some(frame) = from.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        let length = body.len() + data.len();
+        if length > MAX_REPLY {
+            return Err(Failure::TooLarge);
+        }
+        if length > LARGE_REPLY && large.is_none() {
+            large = core.permits.large.acquire().await.ok();
+        }
+        body.extend_from_slice(&data);
+    }
+    Ok(Answer { body, _large: large })
+}
+
+/// `{"task_ids":[…]}`. Ids are kept as text. Where this upstream writes its ids as numbers, those
+/// that are numbers go back as numbers, digit by digit; all others as strings.
+fn question<'i>(ids: impl Iterator<Item = &'i str>, numbers: bool) -> String {
+    let mut text = String::with_capacity(64 * 32);
+    text.push_str("{\"task_ids\":[");
+    for (at, id) in ids.enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        if numbers && is_number(id) {
+            text.push_str(id);
+        } else if id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/".contains(&b)) {
+            // Writing to a String can't fail.
+            let _ = write!(text, "\"{id}\"");
+        } else {
+            text.push_str(&serde_json::Value::from(id).to_string());
+        }
+    }
+    text.push_str("]}");
+    text
+}
+
+/// Whether an id, kept as text, may have been a number.
+pub(super) fn is_number(id: &str) -> bool {
+    id.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+        && serde_json::from_str::<&RawValue>(id).is_ok()
+        && !id.ends_with(char::is_whitespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use upstream::{ConnectError, Phase};
+
+    #[test]
+    fn ids_go_back_as_they_came() {
+        let ids = || ["a-1", "12", "0012", "1e3", "x\"y", "99999999999999999999"].into_iter();
+        let texts = r#"{"task_ids":["a-1","12","0012","1e3","x\"y","99999999999999999999"]}"#;
+        assert_eq!(question(ids(), false), texts);
+        let numbers = r#"{"task_ids":["a-1",12,"0012",1e3,"x\"y",99999999999999999999]}"#;
+        assert_eq!(question(ids(), true), numbers);
+        assert_eq!(question(std::iter::empty(), true), r#"{"task_ids":[]}"#);
+    }
+
+    #[test]
+    fn only_silence_hangs() {
+        let refused = Failure::from(SendError::Connect(ConnectError::Refused("x".into())));
+        assert!(refused.hangs() && !refused.is_answer() && !refused.may_be_one_task());
+        for phase in [Phase::Connect, Phase::FirstByte, Phase::Idle, Phase::Total] {
+            assert_eq!(Failure::from(SendError::Timeout(phase)), Failure::Timeout);
+        }
+        let cut = Failure::from(SendError::Cut("x".into()));
+        assert!(!cut.hangs() && !cut.is_answer() && cut.may_be_one_task());
+        let status = Failure::Status(StatusCode::BAD_GATEWAY);
+        assert!(!status.hangs() && status.is_answer() && status.may_be_one_task());
+    }
+}

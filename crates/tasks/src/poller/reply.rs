@@ -1,0 +1,329 @@
+//! What an upstream says about its tasks: `{"code":0,"data":[{"task_id", "status", …}]}`.
+//!
+//! Nothing is copied before it is known to matter: of a reply that brings no news, each element
+//! costs one pass over its bytes and one hash. Each element is read by itself, so that one that
+//! is malformed says nothing about its neighbours.
+
+use domain::{Usage, UsageReport};
+use ring::digest::{Context, SHA256};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::ControlFlow;
+
+/// Longest word for a status, and longest progress, that is kept, in characters.
+const MAX_WORD: usize = 64;
+/// Longest reason for a failure that is kept, in characters.
+const MAX_REASON: usize = 1_000;
+/// Largest element that is kept whole; of a larger one, all but its result.
+const MAX_KEPT: usize = 4 * 1024 * 1024;
+/// So many elements may be odd before a reply is taken for noise.
+const MAX_ODD: usize = 10_000;
+
+/// The ids that were asked about.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// In order, each with its place in the question.
+    ids: Vec<(&'a str, usize)>,
+}
+
+impl<'a> FromIterator<&'a str> for Asked<'a> {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(ids: I) -> Self {
+        let mut ids: Vec<_> = ids.into_iter().zip(0..).collect();
+        ids.sort_unstable();
+        Self { ids }
+    }
+}
+
+impl Asked<'_> {
+    /// Where `id` stands in `ids`: more than one place, when two tasks have the same id.
+    fn places(&self, id: &str) -> &[(&str, usize)] {
+        let from = self.ids.partition_point(|(asked, _)| *asked < id);
+        let count = self.ids[from..].partition_point(|(asked, _)| *asked == id);
+        &self.ids[from..from + count]
+    }
+}
+
+/// What of a reply was not as it should be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Odd {
+    /// Elements that can't be read.
+    pub malformed: usize,
+    /// Elements about tasks that nobody asked for.
+    pub strangers: usize,
+    /// Elements about a task that an earlier one spoke of. The first is believed.
+    pub duplicates: usize,
+    /// Tasks that were asked about, and that nothing was said of.
+    pub missing: usize,
+}
+
+impl Odd {
+    /// Whether there is anything to tell.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
+/// Why a reply says nothing about any task.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Not a JSON object.
+    #[error("not a JSON object")]
+    NotJson,
+    /// `code` is not 0.
+    #[error("code {0}")]
+    Code(String),
+    /// `data` is missing, or no array.
+    #[error("no array in data")]
+    NoData,
+    /// Far more elements than were asked for.
+    #[error("nothing but noise in data")]
+    Noise,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default)]
+    code: Option<&'a RawValue>,
+    /// `None` when it is missing; `null` is the empty list of some languages.
+    #[serde(borrow, default, deserialize_with = "present")]
+    data: Option<&'a RawValue>,
+}
+
+fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
+}
+
+#[derive(Deserialize)]
+struct Members<'a> {
+    #[serde(borrow, default)]
+    task_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    status: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    progress: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+}
+
+/// What is said about one task.
+pub struct Element<'a> {
+    members: Members<'a>,
+    raw: &'a RawValue,
+    word: Cow<'a, str>,
+}
+
+/// Reads a reply: `tell` hears of each task that was asked about, by its place in the question,
+/// at most once.
+///
+/// # Errors
+/// When the reply as a whole can't be used. Nothing, or not all, was told then.
+pub fn read_reply<'a>(
+    body: &'a [u8],
+    asked: &Asked<'_>,
+    mut tell: impl FnMut(usize, &Element<'a>),
+) -> Result<Odd, Unreadable> {
+    let data = envelope(body)?;
+    let mut odd = Odd::default();
+    let mut told = vec![false; asked.ids.len()];
+    let mut each = |raw: &'a RawValue| {
+        match Element::read(raw) {
+            None => odd.malformed += 1,
+            Some((id, element)) => {
+                let places = asked.places(&id);
+                odd.strangers += usize::from(places.is_empty());
+                for &(_, place) in places {
+                    if std::mem::replace(&mut told[place], true) {
+                        odd.duplicates += 1;
+                    } else {
+                        tell(place, &element);
+                    }
+                }
+            }
+        }
+        match odd.malformed + odd.strangers + odd.duplicates > MAX_ODD {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    };
+    if data.get() != "null" {
+        let mut elements = serde_json::Deserializer::from_str(data.get());
+        elements.deserialize_seq(Each(&mut each)).map_err(|_| Unreadable::Noise)?;
+    }
+    odd.missing = told.iter().filter(|told| !**told).count();
+    Ok(odd)
+}
+
+/// `data`, when the envelope is one, and says that all is well.
+fn envelope(body: &[u8]) -> Result<&RawValue, Unreadable> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
+    // serde reads a struct from an array, too.
+    if body.first() != Some(&b'{') {
+        return Err(Unreadable::NotJson);
+    }
+    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|_| Unreadable::NotJson)?;
+    if let Some(code) = envelope.code.filter(|code| !is_zero(code.get())) {
+        return Err(Unreadable::Code(code.get().chars().take(20).collect()));
+    }
+    let data = envelope.data.filter(|data| data.get() == "null" || data.get().starts_with('['));
+    data.ok_or(Unreadable::NoData)
+}
+
+/// 0 in any spelling: `0`, `"0"`, `0.0`, `-0`, `0e5`.
+fn is_zero(json: &str) -> bool {
+    let digits = json.split(['e', 'E']).next().unwrap_or_default();
+    json == "\"0\"" || digits.contains('0') && digits.bytes().all(|b| b"0.-".contains(&b))
+}
+
+struct Each<'a, F>(&'a mut F);
+
+impl<'de, F: FnMut(&'de RawValue) -> ControlFlow<()>> Visitor<'de> for Each<'_, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        while let Some(raw) = elements.next_element()? {
+            if (self.0)(raw).is_break() {
+                return Err(A::Error::custom("too many"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Element<'a> {
+    /// An element and its id; `None` when it has no id or no word for its status.
+    fn read(raw: &'a RawValue) -> Option<(Cow<'a, str>, Self)> {
+        let text = raw.get();
+        if !text.starts_with('{') {
+            return None;
+        }
+        let members: Members<'a> = serde_json::from_str(text).ok()?;
+        let id = text_or_number(members.task_id?)?;
+        let word = text_of(members.status?)?;
+        Some((id, Self { members, raw, word }))
+    }
+
+    /// The upstream's word for where the task stands.
+    #[must_use]
+    pub fn word(&self) -> String {
+        clipped(&self.word, MAX_WORD)
+    }
+
+    /// The same as it came.
+    #[must_use]
+    pub fn raw_word(&self) -> &str {
+        &self.word
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn progress(&self) -> String {
+        let progress = self.members.progress.and_then(text_or_number).unwrap_or_default();
+        clipped(&progress, MAX_WORD)
+    }
+
+    /// Why it failed, in the upstream's words; empty where it says nothing.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        #[derive(Deserialize)]
+        struct Said<'a> {
+            #[serde(borrow, default)]
+            message: Option<&'a RawValue>,
+            #[serde(borrow, default)]
+            msg: Option<&'a RawValue>,
+        }
+        let Some(error) = self.members.error else { return String::new() };
+        if let Some(text) = text_of(error) {
+            return clipped(&text, MAX_REASON);
+        }
+        let said = error.get().starts_with('{').then(|| serde_json::from_str(error.get()).ok());
+        let message = said.flatten().and_then(|said: Said<'_>| {
+            let text = |raw: Option<&'a RawValue>| raw.and_then(text_of).filter(|t| !t.is_empty());
+            text(said.message).or_else(|| text(said.msg))
+        });
+        clipped(message.as_deref().unwrap_or(error.get()), MAX_REASON)
+    }
+
+    /// What it used; `None` where it doesn't say.
+    ///
+    /// # Errors
+    /// When what it says can't be billed.
+    pub fn usage(&self) -> Result<Option<Usage>, String> {
+        let report = self.members.usage.map(|raw| raw.get().as_bytes());
+        let report = report.and_then(upstream::scan::read_usage).transpose();
+        let report: Option<UsageReport> = report.map_err(|fault| fault.to_string())?;
+        report.map(|report| report.check()).transpose().map_err(|error| error.to_string())
+    }
+
+    /// What tells whether anything is new: of two elements that say the same, it is the same.
+    #[must_use]
+    pub fn fingerprint(&self) -> i64 {
+        let Members { status, progress, error, result, usage, .. } = &self.members;
+        let mut hash = Context::new(&SHA256);
+        for member in [status, progress, error, result, usage] {
+            let text = member.map_or("", RawValue::get);
+            hash.update(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hash.update(text.as_bytes());
+        }
+        let first = hash.finish().as_ref().first_chunk::<8>().copied();
+        i64::from_be_bytes(first.unwrap_or_default())
+    }
+
+    /// Its text, as it is kept. The result of one that is too large is left out.
+    #[must_use]
+    pub fn kept(&self) -> Cow<'a, str> {
+        if self.raw.get().len() <= MAX_KEPT {
+            return Cow::Borrowed(self.raw.get());
+        }
+        let Members { task_id, status, progress, .. } = &self.members;
+        let small = |raw: &Option<&'a RawValue>| {
+            raw.map(RawValue::get).filter(|text| text.len() <= MAX_REASON).unwrap_or("null")
+        };
+        let (id, status, progress) = (small(task_id), small(status), small(progress));
+        let kept = format!(
+            "{{\"task_id\":{id},\"status\":{status},\"progress\":{progress},\"result\":null}}"
+        );
+        Cow::Owned(kept)
+    }
+
+    /// Whether the upstream writes the id as a number.
+    #[must_use]
+    pub fn id_is_number(json: &str) -> bool {
+        let members: Option<Members<'_>> =
+            json.starts_with('{').then(|| serde_json::from_str(json).ok()).flatten();
+        let id = members.and_then(|members| members.task_id);
+        id.is_some_and(|id| text_of(id).is_none() && text_or_number(id).is_some())
+    }
+}
+
+fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        return serde_json::from_str(raw.get()).ok().map(Cow::Owned);
+    }
+    Some(Cow::Borrowed(inner))
+}
+
+fn text_or_number(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let is_number = raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    if is_number { Some(Cow::Borrowed(raw.get())) } else { text_of(raw) }
+}
+
+/// The beginning of a text, as it may stand in the database and in front of people.
+fn clipped(text: &str, most: usize) -> String {
+    text.trim().chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests;

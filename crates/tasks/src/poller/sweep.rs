@@ -1,0 +1,299 @@
+//! One pass over a lane: every unfinished task of one model of one channel is asked about.
+
+use super::lease::Lane;
+use super::page::{self, Place, Round, Waiting};
+use super::question::{self, Asking, Failure};
+use super::suspects::Suspects;
+use super::{Core, apply};
+use domain::UnixMs;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::HeaderValue;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Channel, TOKEN_KEY};
+use tokio::time::Instant;
+
+/// Most rows of a page.
+const PAGE_MAX: usize = 2_000;
+/// Questions of each place at work that a page is good for.
+const PAGE_QUESTIONS: usize = 4;
+/// After so many questions in a row that hang, a pass is broken off.
+const HANGS_MAX: usize = 3;
+/// Questions that one pass may spend on finding what spoils its neighbours: enough to find one
+/// among 64.
+const HALVES_MAX: usize = 12;
+/// So many of them bring nothing at all, and it isn't a single task's fault.
+const HALVES_IN_VAIN: usize = 6;
+/// Failed questions of one pass that are kept to be halved.
+const FAILED_MAX: usize = 4;
+
+/// What a lane remembers between passes.
+pub(super) struct Memory {
+    /// Since when this node has asked about this lane.
+    since: UnixMs,
+    /// Where the last pass was broken off.
+    resume: Option<Place>,
+    /// Its last question hung.
+    sick: bool,
+    /// Tasks that spoil questions.
+    suspects: Suspects,
+    /// The channel as it was read last.
+    asking: Option<Arc<Asking>>,
+}
+
+impl Memory {
+    pub(super) fn new(since: UnixMs) -> Self {
+        let (resume, sick, asking) = (None, false, None);
+        Self { since, resume, sick, suspects: Suspects::default(), asking }
+    }
+
+    fn asking(&mut self, core: &Core, lane: &Lane) -> Result<Arc<Asking>, Failure> {
+        let catalog = core.parts.live.catalog.load();
+        let Some(channel) = catalog.channel(lane.channel_id) else {
+            self.asking = None;
+            return Err(Failure::Unasked("the channel is gone, or can't be read".to_owned()));
+        };
+        let last = self.asking.as_ref();
+        if let Some(last) = last.filter(|last| Arc::ptr_eq(&last.prepared.channel, channel)) {
+            return Ok(Arc::clone(last));
+        }
+        let asking = Asking::read(core, channel, &lane.action)
+            .map_err(|fault| Failure::Unasked(format!("{}: {}", fault.en, fault.cause_chain())))?;
+        Ok(Arc::clone(self.asking.insert(Arc::new(asking))))
+    }
+}
+
+/// Tasks of one owner's key that are asked about together.
+struct Batch {
+    tasks: Vec<Waiting>,
+    owner: Result<HeaderValue, Failure>,
+}
+
+/// What does not change during a pass.
+struct Pass<'a> {
+    core: &'a Core,
+    lane: &'a Lane,
+    /// When the pass was to begin.
+    due: Instant,
+    since: UnixMs,
+    asking: Result<Arc<Asking>, Failure>,
+}
+
+/// How far a pass has come.
+#[derive(Default)]
+struct Course {
+    hangs: usize,
+    answers: usize,
+    failed: Vec<Batch>,
+    warned: bool,
+    numbers: bool,
+    /// Behind which place everything was asked about.
+    asked_to: Option<Place>,
+}
+
+/// Asks about all tasks of a lane.
+pub(super) async fn run(core: &Core, lane: &Lane, memory: &mut Memory, due: Instant) {
+    let asking = memory.asking(core, lane);
+    let pass = Pass { core, lane, due, since: memory.since, asking };
+    let mut course = Course::default();
+    let mut round = Round::from(memory.resume.take().unwrap_or(Place::FIRST));
+    let mut first = true;
+    memory.suspects.begin();
+    loop {
+        let size = core.config.batch_size.max(1);
+        let rows = (size * core.permits.share() * PAGE_QUESTIONS).min(PAGE_MAX).max(size);
+        let page = match page::load(core, lane, round.span(), rows).await {
+            Ok(page) => page,
+            Err(error) => return pass.warn_unread(&error),
+        };
+        if std::mem::take(&mut first) {
+            course.numbers = page::has_numbers(core, &page).await.unwrap_or(false);
+        }
+        let end = page.last().map(|task| task.place);
+        let batches = batches(core, page, size, &mut memory.suspects);
+        pass.ask_all(batches, memory, &mut course).await;
+        if course.hangs >= HANGS_MAX {
+            memory.resume = course.asked_to;
+            return;
+        }
+        if !round.advance(end) {
+            break;
+        }
+    }
+    pass.ask_in_halves(memory, &mut course).await;
+    memory.suspects.end();
+}
+
+/// Splits a page into questions. Tasks that spoil questions are asked about by themselves.
+fn batches(core: &Core, page: Vec<Waiting>, size: usize, suspects: &mut Suspects) -> Vec<Batch> {
+    let mut batches: Vec<Batch> = Vec::new();
+    let mut owner = Err(Failure::Unasked(String::new()));
+    // Whether the last batch has room for the next task.
+    let mut open = false;
+    for mut task in page {
+        if let Some(sealed) = task.key_sealed.take() {
+            owner = owner_key(core, &sealed);
+            open = false;
+        }
+        let alone = suspects.meets(task.place.id);
+        match batches.last_mut().filter(|last| open && !alone && last.tasks.len() < size) {
+            Some(last) => last.tasks.push(task),
+            None => batches.push(Batch { tasks: vec![task], owner: owner.clone() }),
+        }
+        open = !alone;
+    }
+    batches
+}
+
+fn owner_key(core: &Core, sealed: &str) -> Result<HeaderValue, Failure> {
+    let unasked = |why: &str| Failure::Unasked(format!("the owner's key {why}"));
+    let key = core.parts.sealer.open_text(TOKEN_KEY, sealed);
+    let key = key.map_err(|error| unasked(&error.to_string()))?;
+    let mut value =
+        HeaderValue::from_str(key.expose()).map_err(|_| unasked("can't be a header"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+impl Pass<'_> {
+    /// Asks these, as many at a time as this lane may, and stops beginning new ones when too many
+    /// hang.
+    async fn ask_all(&self, batches: Vec<Batch>, memory: &mut Memory, course: &mut Course) {
+        let (mut waiting, mut under_way) = (batches.into_iter(), FuturesUnordered::new());
+        loop {
+            let most = if memory.sick { 1 } else { self.core.permits.share() };
+            while under_way.len() < most && course.hangs < HANGS_MAX {
+                let Some(batch) = waiting.next() else { break };
+                course.asked_to = batch.tasks.last().map(|task| task.place);
+                under_way.push(Box::pin(self.ask(batch, memory.sick, course.numbers)));
+            }
+            let Some((batch, asked)) = under_way.next().await else { return };
+            self.take(batch, asked, memory, course).await;
+        }
+    }
+
+    /// Notes how a question went.
+    async fn take(
+        &self,
+        batch: Batch,
+        asked: Result<(), Failure>,
+        memory: &mut Memory,
+        course: &mut Course,
+    ) {
+        let single = (batch.tasks.len() == 1).then(|| batch.tasks[0].place.id);
+        let failure = match asked {
+            Ok(()) => {
+                (memory.sick, course.hangs) = (false, 0);
+                course.answers += 1;
+                if let Some(id) = single {
+                    memory.suspects.acquit(id);
+                }
+                return;
+            }
+            Err(failure) => failure,
+        };
+        memory.sick = failure.hangs();
+        course.hangs = if failure.hangs() { course.hangs + 1 } else { 0 };
+        self.warn(&failure, course);
+        let halve = failure.may_be_one_task() && single.is_none();
+        if halve && course.failed.len() < FAILED_MAX {
+            course.failed.push(batch);
+            return;
+        }
+        if let Some(id) = single.filter(|_| failure.may_be_one_task() && course.answers > 0) {
+            memory.suspects.accuse(id);
+        }
+        self.end_overdue(&batch.tasks, failure.is_answer()).await;
+    }
+
+    /// Asks again about the batches that failed as a whole, in halves: the reply may be too large,
+    /// or one task in it may be what the upstream can't bear. A batch that hung is only halved
+    /// when others of this pass were answered.
+    async fn ask_in_halves(&self, memory: &mut Memory, course: &mut Course) {
+        let mut left = HALVES_MAX;
+        let mut queue: std::collections::VecDeque<_> = course.failed.drain(..).collect();
+        let mut unanswered = course.answers == 0;
+        while let Some(batch) = queue.pop_front() {
+            let in_vain = unanswered && left <= HALVES_MAX - HALVES_IN_VAIN;
+            if left < 2 || in_vain || course.hangs >= HANGS_MAX || memory.sick && unanswered {
+                self.end_overdue(&batch.tasks, !memory.sick).await;
+                continue;
+            }
+            for half in batch.halves() {
+                left -= 1;
+                let (half, asked) = Box::pin(self.ask(half, memory.sick, course.numbers)).await;
+                unanswered &= asked.is_err();
+                self.take(half, asked, memory, course).await;
+            }
+            queue.extend(course.failed.drain(..));
+        }
+    }
+
+    /// Asks about a batch, and enters what is answered.
+    async fn ask(&self, batch: Batch, sick: bool, numbers: bool) -> (Batch, Result<(), Failure>) {
+        let asked = self.put(&batch, sick, numbers).await;
+        let result = asked.as_ref().map_or_else(Failure::word, |()| "ok");
+        self.core.metrics.answered(result);
+        (batch, asked)
+    }
+
+    async fn put(&self, batch: &Batch, sick: bool, numbers: bool) -> Result<(), Failure> {
+        let asking = self.asking.as_ref().map_err(Clone::clone)?;
+        let owner = batch.owner.as_ref().map_err(Clone::clone)?;
+        let channel: &Channel = &asking.prepared.channel;
+        let permit = self.core.permits.acquire(channel, sick).await;
+        let began = Instant::now();
+        self.core.metrics.asked(began.saturating_duration_since(self.due));
+        let ids = batch.tasks.iter().map(|task| task.task_id.as_str());
+        let answer = question::ask(self.core, asking, owner, ids, numbers).await;
+        drop(permit);
+        tracing::debug!(
+            target: "custompass", event = "polling_tasks", channel_id = channel.id.0,
+            model = &*self.lane.action, task_count = batch.tasks.len(),
+            duration = %Seconds(began.elapsed()),
+        );
+        let answer = answer?;
+        let read = apply::reply(self.core, self.lane, channel, &batch.tasks, answer.body).await;
+        read.map_err(|why| Failure::Unusable(why.to_string()))
+    }
+
+    async fn end_overdue(&self, tasks: &[Waiting], answered: bool) {
+        apply::end_overdue(self.core, self.lane, self.since, tasks, answered).await;
+    }
+
+    /// Once in a pass: what fails for one question mostly fails for all.
+    fn warn(&self, failure: &Failure, course: &mut Course) {
+        if !std::mem::replace(&mut course.warned, true) {
+            tracing::warn!(
+                target: "custompass", event = "poll_failed", channel_id = self.lane.channel_id.0,
+                model = &*self.lane.action, error = failure.error(),
+            );
+        }
+    }
+
+    fn warn_unread(&self, error: &store::StoreError) {
+        tracing::warn!(
+            target: "custompass", event = "poll_failed", channel_id = self.lane.channel_id.0,
+            model = &*self.lane.action, %error,
+        );
+    }
+}
+
+impl Batch {
+    fn halves(mut self) -> [Self; 2] {
+        let second = self.tasks.split_off(self.tasks.len() / 2);
+        let owner = self.owner.clone();
+        [self, Self { tasks: second, owner }]
+    }
+}
+
+/// `1.500s`
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03}s", self.0.as_secs(), self.0.subsec_millis())
+    }
+}

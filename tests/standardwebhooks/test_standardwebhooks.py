@@ -96,15 +96,17 @@ class House:
         """A task that has ended, and its row in the outbox; then what arrives."""
         uid, now = uuid.uuid4().bytes, int(time.time() * 1000)
         with sqlite3.connect(os.path.join(self.directory, "newapi.db"), timeout=20) as database:
+            # All times are given: the SQLite of an older Python can't work out their defaults.
             database.execute(
-                "INSERT INTO tasks (uid, task_id, user_id, channel_id, action, status,"
-                " finish_time) VALUES (?, 'up-1', ?, 1, 'img/submit', 'completed', ?)",
-                (uid, self.user_id, now),
+                "INSERT INTO tasks (uid, task_id, user_id, channel_id, action, status, created_at,"
+                " updated_at, lifetime_from, finish_time)"
+                " VALUES (?, 'up-1', ?, 1, 'img/submit', 'completed', ?, ?, ?, ?)",
+                (uid, self.user_id, now, now, now, now),
             )
             database.execute(
-                "INSERT INTO webhook_deliveries (endpoint_id, user_id, task_uid, event, due_at)"
-                " VALUES (?, ?, ?, 'task.completed', ?)",
-                (self.endpoint_id, self.user_id, uid, now),
+                "INSERT INTO webhook_deliveries (endpoint_id, user_id, task_uid, event, due_at,"
+                " created_at) VALUES (?, ?, ?, 'task.completed', ?, ?)",
+                (self.endpoint_id, self.user_id, uid, now, now),
             )
         database.close()
         return Receiver.arrived.get(timeout=30)

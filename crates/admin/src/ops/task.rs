@@ -319,7 +319,11 @@ async fn requeue(state: &AdminState, task: &TaskView) -> Result<bool, AdminError
          WHERE uid = $1 AND status IN ('submitted', 'processing', 'unknown')",
         vec![Value::Uuid(task.uid.0), state.clock.now().into()],
     );
-    Ok(state.db.execute(&statement.sql, &statement.params).await? > 0)
+    let lives = state.db.execute(&statement.sql, &statement.params).await? > 0;
+    if lives {
+        store::request_poll(&state.db).await?;
+    }
+    Ok(lives)
 }
 
 #[cfg(test)]

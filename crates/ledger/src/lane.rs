@@ -11,8 +11,9 @@ use crate::hold::Hold;
 use crate::ledger::LedgerConfig;
 use crate::metrics::Metrics;
 use crate::op::{Closed, Op, Outcome};
+use crate::open_holds::OpenHolds;
 use crate::sqlite;
-use domain::{Clock, Quota, UserId};
+use domain::{Clock, NodeId, Quota, UserId};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,7 +69,7 @@ struct NextBatch<'a>(&'a Arc<Lanes>);
 
 impl Drop for NextBatch<'_> {
     fn drop(&mut self) {
-        let Queue::Sqlite { waiting, scheduled, db } = &self.0.queue else { return };
+        let Queue::Sqlite { waiting, scheduled, db, .. } = &self.0.queue else { return };
         scheduled.store(false, Ordering::Release);
         if !lock(waiting).is_empty() && !scheduled.swap(true, Ordering::AcqRel) {
             self.0.schedule(db);
@@ -96,7 +97,12 @@ impl From<Result<Outcome, Refusal>> for Decided {
 
 enum Queue {
     Postgres(Vec<mpsc::UnboundedSender<Job>>),
-    Sqlite { waiting: Mutex<VecDeque<Job>>, scheduled: AtomicBool, db: Db },
+    Sqlite {
+        waiting: Mutex<VecDeque<Job>>,
+        scheduled: AtomicBool,
+        db: Db,
+        writer: Box<Mutex<sqlite::Writer>>,
+    },
 }
 
 /// All lanes of this process.
@@ -105,6 +111,8 @@ pub(crate) struct Lanes {
     /// Operations queued, under way, or waiting to be tried again.
     pending: AtomicUsize,
     idle: Notify,
+    pub node: NodeId,
+    pub open: OpenHolds,
     pub config: LedgerConfig,
     pub clock: Clock,
     pub metrics: Metrics,
@@ -119,6 +127,9 @@ impl Job {
     /// Ends the operation. Where nobody listens any more, a [`Hold`] in the answer gives itself
     /// back.
     pub fn answer(self, answer: Result<Answer, LedgerError>) {
+        if let (Op::Hold(request, _), Err(_), Some(counted)) = (&self.op, &answer, &self.counted) {
+            counted.0.open.forget(request.hold_id);
+        }
         if let Some(reply) = self.reply {
             let _ = reply.send(answer);
         }
@@ -132,25 +143,33 @@ impl Job {
 
 impl Lanes {
     /// Lanes on SQLite: one, run by the store's writer.
-    pub fn on_sqlite(db: Db, config: LedgerConfig, clock: Clock) -> Arc<Self> {
-        let scheduled = AtomicBool::new(false);
-        Self::new(Queue::Sqlite { waiting: Mutex::default(), scheduled, db }, config, clock)
+    pub fn on_sqlite(db: Db, node: NodeId, config: LedgerConfig, clock: Clock) -> Arc<Self> {
+        let queue = Queue::Sqlite {
+            waiting: Mutex::default(),
+            scheduled: AtomicBool::new(false),
+            db,
+            writer: Box::default(),
+        };
+        Self::new(queue, node, config, clock)
     }
 
     /// Lanes on PostgreSQL: as many as `senders`, each read by a job.
     pub fn on_postgres(
         senders: Vec<mpsc::UnboundedSender<Job>>,
+        node: NodeId,
         config: LedgerConfig,
         clock: Clock,
     ) -> Arc<Self> {
-        Self::new(Queue::Postgres(senders), config, clock)
+        Self::new(Queue::Postgres(senders), node, config, clock)
     }
 
-    fn new(queue: Queue, config: LedgerConfig, clock: Clock) -> Arc<Self> {
+    fn new(queue: Queue, node: NodeId, config: LedgerConfig, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             queue,
             pending: AtomicUsize::new(0),
             idle: Notify::new(),
+            node,
+            open: OpenHolds::default(),
             config,
             clock,
             metrics: Metrics::default(),
@@ -188,7 +207,7 @@ impl Lanes {
                     job.answer(Err(LedgerError::Stopped));
                 }
             }
-            Queue::Sqlite { waiting, scheduled, db } => {
+            Queue::Sqlite { waiting, scheduled, db, .. } => {
                 lock(waiting).push_back(job);
                 if !scheduled.swap(true, Ordering::AcqRel) {
                     self.schedule(db);
@@ -231,7 +250,7 @@ impl Lanes {
 
     /// Carries out one batch on the writer thread, and comes back for the next behind whatever
     /// else wants to write.
-    fn drain_sqlite(self: &Arc<Self>, connection: &mut rusqlite::Connection) {
+    fn drain_sqlite(self: &Arc<Self>, connection: &rusqlite::Connection) {
         let Queue::Sqlite { waiting, .. } = &self.queue else { return };
         let _next = NextBatch(self);
         let batch: Vec<Job> = {
@@ -242,14 +261,21 @@ impl Lanes {
         self.run_sqlite(connection, batch);
     }
 
-    fn run_sqlite(self: &Arc<Self>, connection: &mut rusqlite::Connection, batch: Vec<Job>) {
+    fn run_sqlite(self: &Arc<Self>, connection: &rusqlite::Connection, batch: Vec<Job>) {
         let batch = self.drop_unwanted(batch);
         if batch.is_empty() {
             return;
         }
+        let Queue::Sqlite { writer, .. } = &self.queue else { return };
         let ops: Vec<&Op> = batch.iter().map(|job| &job.op).collect();
         let started = Instant::now();
-        match sqlite::run_batch(connection, &ops, self.clock.now()) {
+        let outcome = writer.lock().unwrap_or_else(PoisonError::into_inner).run_batch(
+            connection,
+            &ops,
+            self.clock.now(),
+            (self.node, &self.open),
+        );
+        match outcome {
             Ok(decided) => {
                 self.metrics.committed(batch.len(), started.elapsed());
                 self.answer_batch(batch, decided);
@@ -316,7 +342,10 @@ impl Lanes {
                 self.enqueue(Job { op: job.op.without_key(), ..job });
             }
             Decided::Missing(Missing::Key(_)) => job.answer(Err(LedgerError::KeyUnavailable)),
-            Decided::Missing(Missing::Hold(_)) => job.answer(Err(LedgerError::UnknownHold)),
+            Decided::Missing(Missing::Hold(id)) => {
+                self.open.forget(id);
+                job.answer(Err(LedgerError::UnknownHold));
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! How fast the money path is without any HTTP: hold and settle, each durable, by N callers.
 //!
-//! `cargo run --release -p ledger --example throughput -- DIR [DSN]` prints, for 1, 32 and 256
-//! callers and for one account and a thousand, paid calls a second and the median of one.
+//! `cargo run --release -p ledger --example throughput -- DIR [DSN|-] [ACCOUNTS CALLERS]` prints
+//! paid calls a second and the median of one: for so many accounts and callers, or for 1, 32 and
+//! 256 callers of one account and of a thousand.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::float_arithmetic)]
 
@@ -26,7 +27,7 @@ async fn main() {
     let mut args = std::env::args().skip(1);
     let dir = args.next().unwrap();
     let config = DbConfig {
-        dsn: args.next(),
+        dsn: args.next().filter(|dsn| dsn != "-"),
         data_dir: dir.into(),
         max_connections: 5,
         connect_timeout_ms: 5000,
@@ -39,10 +40,12 @@ async fn main() {
     let ledger =
         Ledger::start(db.clone(), node, LedgerConfig::default(), clock, &jobs, stop).await.unwrap();
     let users = users(&db, &ledger, 1000).await;
-    for accounts in [1000, 1] {
-        for callers in [1, 32, 256] {
-            run(&ledger, &users[..accounts], callers).await;
-        }
+    let chosen: Vec<usize> = args.map(|arg| arg.parse().unwrap()).collect();
+    let all = [(1000, 1), (1000, 32), (1000, 256), (1, 1), (1, 32), (1, 256)];
+    let rounds =
+        if let [accounts, callers] = chosen[..] { &[(accounts, callers)][..] } else { &all };
+    for &(accounts, callers) in rounds {
+        run(&ledger, &users[..accounts], callers).await;
     }
     ledger.drain().await;
     let report = ledger::audit(&db).await.unwrap();

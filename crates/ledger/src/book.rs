@@ -1,8 +1,8 @@
 //! Every rule about money, in one place and without a database.
 //!
-//! A lane loads the rows that its batch touches, opens a [`Book`] over them, applies each operation
-//! in order of arrival, and writes what [`Book::into_changes`] says. An operation that is refused
-//! changes nothing, so it refuses itself alone.
+//! A lane brings the rows that its batch touches, opens a [`Book`] over them, applies each
+//! operation in order of arrival, and writes what [`Book::into_changes`] says. An operation that is
+//! refused changes nothing, so it refuses itself alone.
 
 use crate::error::LedgerError;
 use crate::journal::{Entry, EntryKind};
@@ -11,12 +11,12 @@ use crate::op::{
     Taken, TaskEnd,
 };
 use crate::task_rows::{EndedTask, NewTask, TaskRecord, WithQuota};
-use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, UnixMs, UserId};
+use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, UserId};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::sync::Arc;
 
-/// A user's row, locked.
+/// A user's row.
 #[derive(Clone, Debug)]
 pub(crate) struct Account {
     pub username: Arc<str>,
@@ -25,7 +25,7 @@ pub(crate) struct Account {
     pub usable: bool,
 }
 
-/// A key's row, locked. Only loaded for keys that have a limit of their own.
+/// A key's row. Only brought for keys that have a limit of their own.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyLimit {
     pub remain: Quota,
@@ -58,7 +58,7 @@ impl HoldState {
     }
 }
 
-/// A hold's row, locked.
+/// A hold's row.
 #[derive(Clone, Debug)]
 pub(crate) struct HoldRow {
     pub user_id: UserId,
@@ -73,10 +73,33 @@ pub(crate) struct HoldRow {
     pub charged: Quota,
     /// Nobody is at work on it any more.
     pub orphaned: bool,
-    /// Made in this batch.
-    pub fresh: bool,
+    /// What the database says; `None`: made in this batch.
+    pub stored: Option<Stored>,
     /// Changed in this batch.
     pub touched: bool,
+}
+
+/// What of a hold's row a batch may change, as it was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub state: HoldState,
+    pub amount: Quota,
+    pub charged: Quota,
+}
+
+impl HoldRow {
+    /// Nobody is at work on it, and it has not ended.
+    pub fn is_abandoned(&self) -> bool {
+        self.orphaned && self.state == HoldState::Held
+    }
+
+    /// The row once it is written.
+    pub fn stored(mut self) -> Self {
+        let (state, amount, charged) = (self.state, self.amount, self.charged);
+        self.stored = Some(Stored { state, amount, charged });
+        self.touched = false;
+        self
+    }
 }
 
 /// All rows a batch touches. What is missing was locked by somebody else, or isn't there.
@@ -147,6 +170,10 @@ pub(crate) struct Changes {
     /// Holds whose row changed, made in this batch or before. The row itself is in `holds`.
     changed_holds: Vec<HoldId>,
     pub holds: HashMap<HoldId, HoldRow>,
+    /// Every account that was asked about, as it stands at the end.
+    pub balances: HashMap<UserId, Account>,
+    /// The same for limits of keys.
+    pub limits: HashMap<KeyId, KeyLimit>,
     pub entries: Vec<Entry>,
     pub kept_replies: Vec<KeptReply>,
     pub forgotten_replies: Vec<(UserId, String)>,
@@ -173,7 +200,7 @@ impl Changes {
         self.changed_holds
             .iter()
             .filter_map(|id| Some((*id, self.holds.get(id)?)))
-            .filter(|(_, row)| !row.fresh)
+            .filter(|(_, row)| row.stored.is_some())
     }
 }
 
@@ -182,22 +209,18 @@ impl Changes {
 pub(crate) struct Book {
     rows: Rows,
     changes: Changes,
-    now: UnixMs,
 }
 
 type Verdict = Result<Outcome, Refusal>;
 
 impl Book {
-    pub fn new(rows: Rows, now: UnixMs) -> Self {
-        Self { rows, changes: Changes::default(), now }
-    }
-
-    pub const fn now(&self) -> UnixMs {
-        self.now
+    pub fn new(rows: Rows) -> Self {
+        Self { rows, changes: Changes::default() }
     }
 
     pub fn into_changes(self) -> Changes {
-        Changes { holds: self.rows.holds, ..self.changes }
+        let Rows { accounts: balances, keys: limits, holds } = self.rows;
+        Changes { holds, balances, limits, ..self.changes }
     }
 
     /// Decides one operation. Either it is entered whole, or nothing of it is.
@@ -241,7 +264,7 @@ impl Book {
             state: HoldState::Held,
             charged: Quota::ZERO,
             orphaned: false,
-            fresh: true,
+            stored: None,
             touched: false,
         };
         match self.rows.holds.entry(request.hold_id) {

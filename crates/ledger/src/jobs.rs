@@ -5,7 +5,8 @@ use crate::ledger::Ledger;
 use domain::{HoldId, KeyId, NodeId, UnixMs, UserId};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
-use store::{Engine, StoreError, Value, nodes};
+use store::nodes::{self, NodeState};
+use store::{Engine, StoreError, Value};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -120,11 +121,24 @@ fn every<F>(
     });
 }
 
-/// Renews the node's lease; registers the node anew where others have given it up meanwhile.
-async fn heartbeat(ledger: &Ledger) -> Result<(), StoreError> {
+/// Renews the node's lease, and tells where its open holds are; registers the node anew where
+/// others have given it up meanwhile.
+pub(crate) async fn heartbeat(ledger: &Ledger) -> Result<(), StoreError> {
+    // One at a time: what is told last must be what was found last.
+    let _turn = ledger.lease().telling.lock().await;
     let (config, now) = (ledger.jobs_config(), ledger.clock().now());
     let lease_until = now.plus_ms(config.lease_ms);
-    nodes::register(ledger.db(), ledger.node(), &config.node_name, now, lease_until).await?;
+    let told = ledger.open_holds().to_tell(now);
+    let node = NodeState {
+        id: ledger.node(),
+        name: &config.node_name,
+        now,
+        lease_until,
+        oldest_hold: told.mark,
+        open_holds: told.count,
+    };
+    nodes::register(ledger.db(), &node).await?;
+    ledger.open_holds().told(told);
     ledger.lease().renewed(now, lease_until);
     Ok(())
 }
@@ -135,6 +149,8 @@ pub(crate) struct Lease {
     until_ms: AtomicI64,
     /// Since when the lease has been renewed without a gap.
     steady_since_ms: AtomicI64,
+    /// Held by whoever tells of the node.
+    telling: tokio::sync::Mutex<()>,
 }
 
 impl Lease {
@@ -157,7 +173,7 @@ impl Lease {
 async fn sweep(ledger: &Ledger) -> Result<(), StoreError> {
     let (db, now) = (ledger.db(), ledger.clock().now());
     let orphans = "SELECT id, user_id, key_id, key_amount FROM holds
-        WHERE state = 'held' AND NOT for_task AND node_id IS NULL AND deadline_at < $1
+        WHERE node_id IS NULL AND state = 'held' AND NOT for_task AND deadline_at < $1
         ORDER BY deadline_at LIMIT 500";
     expire_all(ledger, orphans, &[Value::Time(now)]).await?;
     // One process serves an SQLite file, so there all other nodes are dead for certain.
@@ -167,9 +183,12 @@ async fn sweep(ledger: &Ledger) -> Result<(), StoreError> {
             bury(ledger, node, now).await?;
         }
     }
-    let open = db.read("SELECT count(*) AS n FROM holds WHERE state = 'held'", &[]).await?;
-    if let Some(row) = open.first() {
-        ledger.metrics().open_holds.set(row.get("n")?);
+    let elsewhere = "SELECT CAST((SELECT coalesce(sum(open_holds), 0) FROM nodes WHERE id <> $1)
+               + (SELECT count(*) FROM holds WHERE node_id IS NULL AND state = 'held')
+               AS BIGINT) AS n";
+    if let Some(row) = db.read(elsewhere, &[Value::Uuid(ledger.node().0)]).await?.first() {
+        let here = i64::try_from(ledger.open_holds().count()).unwrap_or(i64::MAX);
+        ledger.metrics().open_holds.set(row.get::<i64>("n")?.saturating_add(here));
     }
     Ok(())
 }
@@ -177,10 +196,13 @@ async fn sweep(ledger: &Ledger) -> Result<(), StoreError> {
 /// Gives back what a dead node held; its row goes once nothing is left.
 async fn bury(ledger: &Ledger, node: NodeId, now: UnixMs) -> Result<(), StoreError> {
     let left = "SELECT id, user_id, key_id, key_amount FROM holds
-        WHERE state = 'held' AND NOT for_task AND node_id = $1 LIMIT 500";
+        WHERE id >= (SELECT oldest_hold FROM nodes WHERE id = $1)
+           AND state = 'held' AND NOT for_task AND node_id = $1
+         ORDER BY id LIMIT 500";
     expire_all(ledger, left, &[Value::Uuid(node.0)]).await?;
     let forget = "DELETE FROM nodes WHERE id = $1 AND lease_until < $2 AND NOT EXISTS
-        (SELECT 1 FROM holds WHERE state = 'held' AND NOT for_task AND node_id = $1)";
+        (SELECT 1 FROM holds WHERE holds.id >= nodes.oldest_hold
+           AND holds.state = 'held' AND NOT holds.for_task AND holds.node_id = $1)";
     ledger.db().execute(forget, &[Value::Uuid(node.0), Value::Time(now)]).await?;
     Ok(())
 }

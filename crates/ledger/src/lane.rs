@@ -11,9 +11,10 @@ use crate::hold::Hold;
 use crate::ledger::LedgerConfig;
 use crate::metrics::Metrics;
 use crate::op::{Closed, Op, Outcome};
+use crate::open_holds::OpenHolds;
 use crate::sqlite;
 use crate::task_rows::TaskSql;
-use domain::{Clock, Quota, UserId};
+use domain::{Clock, NodeId, Quota, UserId};
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,7 +74,7 @@ struct NextBatch<'a>(&'a Arc<Lanes>);
 
 impl Drop for NextBatch<'_> {
     fn drop(&mut self) {
-        let Queue::Sqlite { waiting, scheduled, db } = &self.0.queue else { return };
+        let Queue::Sqlite { waiting, scheduled, db, .. } = &self.0.queue else { return };
         scheduled.store(false, Ordering::Release);
         if !lock(waiting).is_empty() && !scheduled.swap(true, Ordering::AcqRel) {
             self.0.schedule(db);
@@ -101,7 +102,12 @@ impl From<Result<Outcome, Refusal>> for Decided {
 
 enum Queue {
     Postgres(Vec<mpsc::UnboundedSender<Job>>),
-    Sqlite { waiting: Mutex<VecDeque<Job>>, scheduled: AtomicBool, db: Db },
+    Sqlite {
+        waiting: Mutex<VecDeque<Job>>,
+        scheduled: AtomicBool,
+        db: Db,
+        writer: Box<Mutex<sqlite::Writer>>,
+    },
 }
 
 /// All lanes of this process.
@@ -110,6 +116,8 @@ pub(crate) struct Lanes {
     /// Operations queued, under way, or waiting to be tried again.
     pending: AtomicUsize,
     idle: Notify,
+    pub node: NodeId,
+    pub open: OpenHolds,
     pub config: LedgerConfig,
     pub clock: Clock,
     pub metrics: Metrics,
@@ -126,6 +134,9 @@ impl Job {
     /// Ends the operation. Where nobody listens any more, a [`Hold`] in the answer gives itself
     /// back.
     pub fn answer(self, answer: Result<Answer, LedgerError>) {
+        if let (Op::Hold(request, _), Err(_), Some(counted)) = (&self.op, &answer, &self.counted) {
+            counted.0.open.forget(request.hold_id);
+        }
         if let Some(reply) = self.reply {
             let _ = reply.send(answer);
         }
@@ -139,21 +150,27 @@ impl Job {
 
 impl Lanes {
     /// Lanes on SQLite: one, run by the store's writer.
-    pub fn on_sqlite(db: Db, config: LedgerConfig, clock: Clock) -> Arc<Self> {
-        let scheduled = AtomicBool::new(false);
-        Self::new(Queue::Sqlite { waiting: Mutex::default(), scheduled, db }, config, clock)
+    pub fn on_sqlite(db: Db, node: NodeId, config: LedgerConfig, clock: Clock) -> Arc<Self> {
+        let queue = Queue::Sqlite {
+            waiting: Mutex::default(),
+            scheduled: AtomicBool::new(false),
+            db,
+            writer: Box::default(),
+        };
+        Self::new(queue, node, config, clock)
     }
 
     /// Lanes on PostgreSQL: as many as `senders`, each read by a job.
     pub fn on_postgres(
         senders: Vec<mpsc::UnboundedSender<Job>>,
+        node: NodeId,
         config: LedgerConfig,
         clock: Clock,
     ) -> Arc<Self> {
-        Self::new(Queue::Postgres(senders), config, clock)
+        Self::new(Queue::Postgres(senders), node, config, clock)
     }
 
-    fn new(queue: Queue, config: LedgerConfig, clock: Clock) -> Arc<Self> {
+    fn new(queue: Queue, node: NodeId, config: LedgerConfig, clock: Clock) -> Arc<Self> {
         let engine = match &queue {
             Queue::Postgres(_) => Engine::Postgres,
             Queue::Sqlite { .. } => Engine::Sqlite,
@@ -163,6 +180,8 @@ impl Lanes {
             tasks: TaskSql::of(engine),
             pending: AtomicUsize::new(0),
             idle: Notify::new(),
+            node,
+            open: OpenHolds::default(),
             config,
             clock,
             metrics: Metrics::default(),
@@ -201,7 +220,7 @@ impl Lanes {
                     job.answer(Err(LedgerError::Stopped));
                 }
             }
-            Queue::Sqlite { waiting, scheduled, db } => {
+            Queue::Sqlite { waiting, scheduled, db, .. } => {
                 lock(waiting).push_back(job);
                 if !scheduled.swap(true, Ordering::AcqRel) {
                     self.schedule(db);
@@ -244,7 +263,7 @@ impl Lanes {
 
     /// Carries out one batch on the writer thread, and comes back for the next behind whatever
     /// else wants to write.
-    fn drain_sqlite(self: &Arc<Self>, connection: &mut rusqlite::Connection) {
+    fn drain_sqlite(self: &Arc<Self>, connection: &rusqlite::Connection) {
         let Queue::Sqlite { waiting, .. } = &self.queue else { return };
         let _next = NextBatch(self);
         let batch: Vec<Job> = {
@@ -255,14 +274,21 @@ impl Lanes {
         self.run_sqlite(connection, batch);
     }
 
-    fn run_sqlite(self: &Arc<Self>, connection: &mut rusqlite::Connection, batch: Vec<Job>) {
+    fn run_sqlite(self: &Arc<Self>, connection: &rusqlite::Connection, batch: Vec<Job>) {
         let batch = self.drop_unwanted(batch);
         if batch.is_empty() {
             return;
         }
+        let Queue::Sqlite { writer, .. } = &self.queue else { return };
         let ops: Vec<&Op> = batch.iter().map(|job| &job.op).collect();
         let started = Instant::now();
-        match sqlite::run_batch(connection, &ops, &self.tasks, self.clock.now()) {
+        let outcome = writer.lock().unwrap_or_else(PoisonError::into_inner).run_batch(
+            connection,
+            &ops,
+            self.clock.now(),
+            (self.node, &self.open, &self.tasks),
+        );
+        match outcome {
             Ok(decided) => {
                 self.metrics.committed(batch.len(), started.elapsed());
                 // Nothing is ever locked row by row here: what is missing is gone.
@@ -342,7 +368,10 @@ impl Lanes {
                 self.enqueue(Job { op: job.op.without_key(), ..job });
             }
             Decided::Missing(Missing::Key(_)) => job.answer(Err(LedgerError::KeyUnavailable)),
-            Decided::Missing(Missing::Hold(_)) => job.answer(Err(LedgerError::UnknownHold)),
+            Decided::Missing(Missing::Hold(id)) => {
+                self.open.forget(id);
+                job.answer(Err(LedgerError::UnknownHold));
+            }
         }
     }
 

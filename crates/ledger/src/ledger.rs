@@ -6,6 +6,7 @@ use crate::jobs::{self, JobsConfig, Lease};
 use crate::lane::{Answer, Job, Lanes};
 use crate::metrics::Metrics;
 use crate::op::{Closed, HoldRef, HoldRequest, Movement, Op, Release, Settlement};
+use crate::open_holds::OpenHolds;
 use crate::postgres;
 use crate::task_rows::TaskSql;
 use domain::{Clock, HoldId, KeyId, NodeId, Quota, UserId};
@@ -88,11 +89,11 @@ impl Ledger {
     ) -> Result<Self, LedgerError> {
         let finished = CancellationToken::new();
         let lanes = match db.engine() {
-            Engine::Sqlite => Lanes::on_sqlite(db.clone(), config, clock),
+            Engine::Sqlite => Lanes::on_sqlite(db.clone(), node, config, clock),
             Engine::Postgres => {
                 let (senders, receivers): (Vec<_>, Vec<_>) =
                     (0..config.lanes.max(1)).map(|_| mpsc::unbounded_channel()).unzip();
-                let lanes = Lanes::on_postgres(senders, config, clock);
+                let lanes = Lanes::on_postgres(senders, node, config, clock);
                 for receiver in receivers {
                     let lane = postgres::Lane::connect(db.clone(), lanes.clone()).await?;
                     tracker.spawn(lane.run(receiver, finished.clone()));
@@ -129,6 +130,10 @@ impl Ledger {
         &self.lanes.tasks
     }
 
+    pub(crate) fn open_holds(&self) -> &OpenHolds {
+        &self.lanes.open
+    }
+
     pub(crate) fn lease(&self) -> &Lease {
         &self.lease
     }
@@ -145,6 +150,12 @@ impl Ledger {
         if self.lanes.is_full() {
             return Err(LedgerError::Overloaded);
         }
+        let mut entered = self.lanes.open.enter(request.hold_id);
+        if entered.before_mark {
+            // The clock was set back: the next sign of life says so.
+            jobs::heartbeat(self).await?;
+        }
+        entered.hand_over();
         match self.carry_out(Op::Hold(request, self.node)).await? {
             Answer::Held(hold) => Ok(hold),
             _ => Err(LedgerError::WrongState),

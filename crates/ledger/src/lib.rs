@@ -1,11 +1,11 @@
 //! Money. The only crate that writes a balance, a hold or a money line of the journal.
 //!
 //! The walk of one operation: [`Ledger`] turns a call into an [`op::Op`] and queues it on the lane
-//! of its user. A lane takes whatever has queued while its last commit was under way, loads the
-//! rows these operations touch under lock, lets [`book::Book`] decide each of them in order of
-//! arrival, writes all that changed with a handful of set-based statements, and commits once. Only
-//! then is anybody answered. [`sqlite`] and [`postgres`] differ in how rows are loaded and
-//! written; what is decided is the same code.
+//! of its user. A lane takes whatever has queued while its last commit was under way, brings the
+//! rows these operations touch, lets [`book::Book`] decide each of them in order of arrival, writes
+//! all that changed with a handful of set-based statements, and commits once. Only then is anybody
+//! answered. [`sqlite`] and [`postgres`] differ in how rows are read and written, and in how they
+//! make sure that rows which were not read are as they are known; what is decided is the same code.
 
 mod audit;
 mod book;
@@ -14,12 +14,14 @@ mod explain;
 mod hold;
 mod jobs;
 mod journal;
+mod known;
 mod lane;
 mod ledger;
 mod metrics;
 #[cfg(test)]
 mod model_tests;
 mod op;
+mod open_holds;
 mod postgres;
 mod sqlite;
 mod task_rows;

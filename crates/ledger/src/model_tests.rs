@@ -67,7 +67,7 @@ fn book(quota: i64, key: Option<i64>) -> Book {
     if let Some(remain) = key {
         rows.keys.insert(KEY, KeyLimit { remain: Quota(remain), unlimited: false });
     }
-    Book::new(rows, UnixMs(0))
+    Book::new(rows)
 }
 
 fn refused(book: &mut Book, op: &Op) -> LedgerError {
@@ -333,8 +333,8 @@ proptest! {
             prop_assert_eq!((balance.0, balance.1, used), (model.quota, model.key, model.used));
             prop_assert_eq!(journal, model.quota);
             let mut rows = Rows::default();
-            for (id, mut row) in changes.holds {
-                (row.fresh, row.touched) = (false, false);
+            for (id, row) in changes.holds {
+                let row = row.stored();
                 let ended = matches!(row.state, HoldState::Ended(_));
                 prop_assert_eq!(closings.get(&Some(id)).copied().unwrap_or(0), i32::from(ended));
                 rows.holds.insert(id, row);
@@ -343,7 +343,7 @@ proptest! {
                 Account { username: "ann".into(), quota: Quota(balance.0), usable: true };
             rows.accounts.insert(USER, account);
             rows.keys.insert(KEY, KeyLimit { remain: Quota(balance.1), unlimited: false });
-            open = Book::new(rows, UnixMs(0));
+            open = Book::new(rows);
         }
     }
 }

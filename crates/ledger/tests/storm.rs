@@ -216,6 +216,83 @@ on_both_databases! {
         house.close().await;
     }
 
+    async fn what_others_change_is_seen_at_once(db: testkit::TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(10).await;
+        let key = house.limited_key(user, 5).await;
+        assert!(house.hold_with_key(user, key, 6).await.is_err());
+        db.execute(&format!("UPDATE tokens SET remain_quota = 50 WHERE id = {key}")).await;
+        drop(house.hold_with_key(user, key, 6).await.unwrap());
+        house.settled().await;
+        assert!(house.hold(user, 11).await.is_err());
+        db.execute(&format!("UPDATE users SET quota = quota + 1 WHERE id = {user}")).await;
+        drop(house.hold(user, 11).await.unwrap());
+        house.settled().await;
+        db.execute(&format!("UPDATE users SET status = 2 WHERE id = {user}")).await;
+        assert!(matches!(house.hold(user, 1).await, Err(LedgerError::UserUnavailable)));
+        let renamed = "UPDATE users SET status = 1, username = 'new'";
+        db.execute(&format!("{renamed} WHERE id = {user}")).await;
+        drop(house.hold(user, 1).await.unwrap());
+        house.settled().await;
+        let named = "SELECT count(*) AS n FROM logs WHERE username = 'new'";
+        assert_eq!(db.i64(named).await, 2);
+        assert_eq!(house.balance(user).await, (11, 0));
+        house.close().await;
+    }
+
+    async fn a_hold_that_another_node_ended_is_not_ended_again(db: testkit::TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(100).await;
+        let mut hold = house.hold(user, 30).await.unwrap();
+        hold.mark_sent();
+        // This node was silent for longer than its lease, and another took it for dead.
+        let other = house.another_node().await;
+        house.pass_ms(20_000);
+        for _ in 0..4 {
+            house.pass_ms(5_000);
+            ledger::run_jobs_once(&other.ledger).await.unwrap();
+        }
+        let late = house.ledger.settle(&mut hold, settlement(30)).await.unwrap();
+        assert!(late.repeated && late.state == EndState::Expired);
+        assert_eq!(house.balance(user).await, (100, 0));
+        house.close().await;
+    }
+
+    async fn holds_of_a_clock_set_back_are_found_when_their_node_dies(db: testkit::TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(100).await;
+        let dead = house.another_node().await;
+        ledger::run_jobs_once(&dead.ledger).await.unwrap();
+        house.pass_ms(-3_600_000);
+        let mut early = dead.hold(user, 30).await.unwrap();
+        early.mark_sent();
+        std::mem::forget(early);
+        house.pass_ms(3_600_000);
+        ledger::run_jobs_once(&dead.ledger).await.unwrap();
+        house.live_on_ms(60_000).await;
+        assert_eq!(house.balance(user).await, (100, 0));
+        assert_eq!(db.i64("SELECT count(*) AS n FROM holds WHERE state = 'expired'").await, 1);
+        house.close().await;
+    }
+
+    async fn an_open_hold_keeps_the_mark_of_its_node(db: testkit::TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(100).await;
+        let dead = house.another_node().await;
+        let mut long = dead.hold(user, 30).await.unwrap();
+        long.mark_sent();
+        for _ in 0..3 {
+            house.pass_ms(300_000);
+            drop(dead.hold(user, 5).await.unwrap());
+            dead.settled().await;
+            ledger::run_jobs_once(&dead.ledger).await.unwrap();
+        }
+        std::mem::forget(long);
+        house.live_on_ms(60_000).await;
+        assert_eq!(house.balance(user).await, (100, 0));
+        house.close().await;
+    }
+
     async fn random_crowds_agree_with_plain_numbers(db: testkit::TestDb) {
         let house = House::open(&db).await;
         let mut runner = TestRunner::deterministic();

@@ -181,7 +181,9 @@ CREATE TABLE holds (
     created_at  timestamptz NOT NULL DEFAULT now(),
     closed_at   timestamptz
 ) PARTITION BY RANGE (id);
-CREATE INDEX holds_open ON holds (deadline_at) WHERE state = 'held';
+-- What nobody is at work on; the open holds of a node are found from nodes.oldest_hold on. No index
+-- mentions what changes when a hold ends, so that its row can change in its page.
+CREATE INDEX holds_orphaned ON holds (deadline_at) WHERE node_id IS NULL;
 COMMENT ON TABLE  holds IS 'Money put aside for calls under way, and how each hold ended';
 COMMENT ON COLUMN holds.id IS 'UUIDv7; also the Idempotency-Key sent upstream';
 COMMENT ON COLUMN holds.user_id IS 'Whose balance';
@@ -194,7 +196,7 @@ COMMENT ON COLUMN holds.key_amount IS 'What was taken from the key''s own limit;
 COMMENT ON COLUMN holds.price IS 'The price as it was when the hold was made';
 COMMENT ON COLUMN holds.state IS 'held, settled, released or expired; each hold ends once';
 COMMENT ON COLUMN holds.charged IS 'What was charged in the end';
-COMMENT ON COLUMN holds.node_id IS 'Node at work on it; null: nobody, outcome unknown';
+COMMENT ON COLUMN holds.node_id IS 'Node at work on it, or that ended it; null: nobody, outcome unknown';
 COMMENT ON COLUMN holds.deadline_at IS 'From when it may be expired, once its node is gone';
 COMMENT ON COLUMN holds.created_at IS 'When it was made';
 COMMENT ON COLUMN holds.closed_at IS 'When it ended';
@@ -296,13 +298,17 @@ CREATE TABLE nodes (
     id          uuid PRIMARY KEY,
     name        text        NOT NULL DEFAULT '',
     started_at  timestamptz NOT NULL DEFAULT now(),
-    lease_until timestamptz NOT NULL
+    lease_until timestamptz NOT NULL,
+    oldest_hold uuid        NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    open_holds  bigint      NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE  nodes IS 'Running newapi processes';
 COMMENT ON COLUMN nodes.id IS 'One run of one process';
 COMMENT ON COLUMN nodes.name IS 'Host name and process number';
 COMMENT ON COLUMN nodes.started_at IS 'When it started';
 COMMENT ON COLUMN nodes.lease_until IS 'Until when its holds are nobody else''s business';
+COMMENT ON COLUMN nodes.oldest_hold IS 'None of its open holds has an earlier id';
+COMMENT ON COLUMN nodes.open_holds IS 'How many holds it has open, as of its last sign of life';
 
 CREATE TABLE idempotency (
     user_id         bigint      NOT NULL,
@@ -395,6 +401,13 @@ CREATE TRIGGER logs_no_update AFTER UPDATE ON logs FOR EACH ROW
 CREATE TRIGGER logs_no_delete AFTER DELETE ON logs FOR EACH ROW
     WHEN (OLD.delta <> 0 OR OLD.used_delta <> 0 OR OLD.hold_id IS NOT NULL)
     EXECUTE FUNCTION newapi_refuse_change();
+
+-- A batch of the ledger that finds a hold other than it knew it undoes itself.
+CREATE FUNCTION newapi_refuse_batch() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a hold was changed by somebody else' USING ERRCODE = 'serialization_failure',
+        HINT = 'Nothing to do: the ledger locks the rows, and enters the batch again.';
+END $$;
 
 -- Every node hears of a changed setting, whoever changed it.
 CREATE FUNCTION newapi_announce_table() RETURNS trigger LANGUAGE plpgsql AS $$

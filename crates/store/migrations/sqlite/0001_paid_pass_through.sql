@@ -109,6 +109,7 @@ CREATE TABLE group_ratio (
 ) WITHOUT ROWID;
 
 -- A hold is a row, never a counter. Its id is a UUIDv7, so the table is in order of time.
+-- Words are compared one by one: for an IN list SQLite makes and fills a table at every statement.
 CREATE TABLE holds (
     id          BLOB    NOT NULL PRIMARY KEY,
     user_id     INTEGER NOT NULL,
@@ -120,14 +121,16 @@ CREATE TABLE holds (
     key_amount  INTEGER,
     price       TEXT    NOT NULL,
     state       TEXT    NOT NULL DEFAULT 'held'
-                CHECK (state IN ('held', 'settled', 'released', 'expired')),
+                CHECK (state = 'held' OR state = 'settled' OR state = 'released'
+                       OR state = 'expired'),
     charged     INTEGER NOT NULL DEFAULT 0,
     node_id     BLOB,
     deadline_at INTEGER NOT NULL,
     created_at  INTEGER NOT NULL,
     closed_at   INTEGER
 ) WITHOUT ROWID;
-CREATE INDEX holds_open ON holds (deadline_at) WHERE state = 'held';
+-- What nobody is at work on. The open holds of a node are found from nodes.oldest_hold on.
+CREATE INDEX holds_orphaned ON holds (deadline_at) WHERE node_id IS NULL;
 
 -- The journal. Every movement of money is one line here, and the lines are what users see.
 CREATE TABLE logs (
@@ -136,8 +139,9 @@ CREATE TABLE logs (
     username          TEXT    NOT NULL DEFAULT '',
     created_at        INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
     type              TEXT    NOT NULL
-                      CHECK (type IN ('topup', 'precharge', 'consume', 'refund', 'adjust',
-                                      'manage', 'system', 'error')),
+                      CHECK (type = 'precharge' OR type = 'consume' OR type = 'refund'
+                             OR type = 'topup' OR type = 'adjust' OR type = 'manage'
+                             OR type = 'system' OR type = 'error'),
     model_name        TEXT    NOT NULL DEFAULT '',
     quota             INTEGER NOT NULL DEFAULT 0,
     prompt_tokens     INTEGER NOT NULL DEFAULT 0,
@@ -185,7 +189,9 @@ CREATE TABLE nodes (
     id          BLOB    NOT NULL PRIMARY KEY,
     name        TEXT    NOT NULL DEFAULT '',
     started_at  INTEGER NOT NULL,
-    lease_until INTEGER NOT NULL
+    lease_until INTEGER NOT NULL,
+    oldest_hold BLOB    NOT NULL DEFAULT x'00000000000000000000000000000000',
+    open_holds  INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 
 CREATE TABLE idempotency (

@@ -1,7 +1,7 @@
 use super::*;
-use domain::{NodeId, UserId};
+use domain::{HoldId, NodeId, UnixMs, UserId};
 use store::idempotency::{self, Claim};
-use store::nodes;
+use store::nodes::{self, NodeState};
 use testkit::on_both_databases;
 use uuid::Uuid;
 
@@ -12,6 +12,11 @@ fn node(n: u128) -> NodeId {
     NodeId(Uuid::from_u128(n))
 }
 
+fn node_state(id: NodeId, lease_until: UnixMs) -> NodeState<'static> {
+    let oldest_hold = HoldId(Uuid::nil());
+    NodeState { id, name: "a", now: NOW, lease_until, oldest_hold, open_holds: 0 }
+}
+
 async fn claim(db: &Db, key: &str, print: u8, by: u128, now: UnixMs) -> Claim {
     let until = now.plus_ms(DAY_MS);
     idempotency::claim(db, ANN, key, &[print; 32], node(by), now, until).await.unwrap()
@@ -20,7 +25,7 @@ async fn claim(db: &Db, key: &str, print: u8, by: u128, now: UnixMs) -> Claim {
 on_both_databases! {
     async fn one_of_many_gets_the_claim(test: TestDb) {
         let db = open(&test).await;
-        nodes::register(&db, node(1), "a", NOW, NOW.plus_ms(30_000)).await.unwrap();
+        nodes::register(&db, &node_state(node(1), NOW.plus_ms(30_000))).await.unwrap();
         let claims = (0..16).map(|_| {
             let db = db.clone();
             tokio::spawn(async move { claim(&db, "k", 1, 1, NOW).await })
@@ -37,7 +42,7 @@ on_both_databases! {
 
     async fn a_claim_lives_through_its_stages(test: TestDb) {
         let db = open(&test).await;
-        nodes::register(&db, node(1), "a", NOW, NOW.plus_ms(30_000)).await.unwrap();
+        nodes::register(&db, &node_state(node(1), NOW.plus_ms(30_000))).await.unwrap();
         assert_eq!(claim(&db, "k", 1, 1, NOW).await, Claim::Mine);
         assert_eq!(claim(&db, "k", 1, 2, NOW).await, Claim::Running);
         assert_eq!(claim(&db, "k", 9, 2, NOW).await, Claim::Mismatch);
@@ -59,13 +64,13 @@ on_both_databases! {
 
     async fn what_a_dead_node_left_is_taken_over(test: TestDb) {
         let db = open(&test).await;
-        nodes::register(&db, node(1), "a", NOW, NOW.plus_ms(30_000)).await.unwrap();
+        nodes::register(&db, &node_state(node(1), NOW.plus_ms(30_000))).await.unwrap();
         assert_eq!(claim(&db, "k", 1, 1, NOW).await, Claim::Mine);
         let later = NOW.plus_ms(30_001);
         assert_eq!(claim(&db, "k", 9, 2, later).await, Claim::Mismatch);
         assert_eq!(claim(&db, "k", 1, 2, later).await, Claim::Mine);
         idempotency::complete(&db, ANN, "k", node(1), None).await.unwrap();
-        nodes::register(&db, node(2), "b", later, later.plus_ms(30_000)).await.unwrap();
+        nodes::register(&db, &node_state(node(2), later.plus_ms(30_000))).await.unwrap();
         assert_eq!(claim(&db, "k", 1, 3, later).await, Claim::Running, "the first has lost it");
     }
 
@@ -83,11 +88,11 @@ on_both_databases! {
 
     async fn leases_lapse(test: TestDb) {
         let db = open(&test).await;
-        nodes::register(&db, node(1), "a", NOW, NOW.plus_ms(10)).await.unwrap();
-        nodes::register(&db, node(2), "b", NOW, NOW.plus_ms(20)).await.unwrap();
+        nodes::register(&db, &node_state(node(1), NOW.plus_ms(10))).await.unwrap();
+        nodes::register(&db, &node_state(node(2), NOW.plus_ms(20))).await.unwrap();
         assert!(nodes::lapsed(&db, NOW).await.unwrap().is_empty());
         assert_eq!(nodes::lapsed(&db, NOW.plus_ms(10)).await.unwrap(), [node(1)]);
-        nodes::register(&db, node(1), "a", NOW, NOW.plus_ms(30)).await.unwrap();
+        nodes::register(&db, &node_state(node(1), NOW.plus_ms(30))).await.unwrap();
         assert!(nodes::lapsed(&db, NOW.plus_ms(10)).await.unwrap().is_empty());
     }
 }

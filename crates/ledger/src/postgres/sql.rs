@@ -1,0 +1,161 @@
+//! What a lane says to PostgreSQL.
+
+/// A lane finds a few rows by their keys, whatever the planner believes about young tables: without
+/// this, a table that was never analysed is joined by reading all of it. Plans are made once.
+pub(super) const SESSION: &str = "SET enable_seqscan = off; SET enable_hashjoin = off;
+    SET enable_mergejoin = off; SET jit = off; SET plan_cache_mode = force_generic_plan;
+    SET synchronous_commit = on";
+
+pub(super) const READ_USERS: &str = "SELECT id, username, quota,
+           status = 1 AND deleted_at IS NULL
+    FROM users WHERE id = ANY($1::bigint[])";
+pub(super) const READ_KEYS: &str = "SELECT id, remain_quota, unlimited_quota
+    FROM tokens WHERE id = ANY($1::bigint[])";
+pub(super) const READ_HOLDS: &str = "SELECT id, user_id, key_id, channel_id, model_name,
+           request_id, amount, key_amount, state, charged, node_id IS NULL
+    FROM holds WHERE id = ANY($1::uuid[])";
+/// The same, with the transaction's number; what others have locked is skipped.
+pub(super) const LOCK_USERS: &str = "SELECT id, username, quota,
+           status = 1 AND deleted_at IS NULL, txid_current()
+    FROM users WHERE id = ANY($1::bigint[]) FOR NO KEY UPDATE SKIP LOCKED";
+/// Makes another reading statement lock what it finds, and skip what others have locked.
+pub(super) const AND_LOCK: &str = " FOR NO KEY UPDATE SKIP LOCKED";
+
+pub(super) const MOVE_BALANCES: &str = "UPDATE users AS u
+    SET quota = u.quota + c.delta, used_quota = u.used_quota + c.used,
+        request_count = u.request_count + c.requests, revision = u.revision + 1
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
+         AS c (id, delta, used, requests)
+    WHERE u.id = c.id AND (c.delta <> 0 OR c.used <> 0 OR c.requests <> 0)";
+pub(super) const MOVE_KEYS: &str = "UPDATE tokens AS t SET remain_quota = t.remain_quota + c.delta
+    FROM unnest($1::bigint[], $2::bigint[]) AS c (id, delta)
+    WHERE t.id = c.id AND c.delta <> 0";
+pub(super) const INSERT_HOLDS: &str = "INSERT INTO holds (id, user_id, key_id, channel_id,
+           model_name, request_id, amount, key_amount, price, deadline_at, state, charged,
+           for_task, node_id, created_at)
+    SELECT c.id, c.user_id, c.key_id, c.channel_id, c.model, c.request_id, c.amount, c.key_amount,
+           c.price::jsonb, c.deadline_at, c.state, c.charged, c.for_task, $14::uuid,
+           $15::timestamptz
+    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[],
+                $7::bigint[], $8::bigint[], $9::text[], $10::timestamptz[], $11::text[],
+                $12::bigint[], $13::boolean[])
+         AS c (id, user_id, key_id, channel_id, model, request_id, amount, key_amount, price,
+               deadline_at, state, charged, for_task)";
+pub(super) const UPDATE_HOLDS: &str = "UPDATE holds AS h
+    SET channel_id = c.channel_id, amount = c.amount, key_amount = c.key_amount, state = c.state,
+        charged = c.charged,
+        node_id = CASE WHEN c.abandoned THEN NULL ELSE coalesce(h.node_id, $8::uuid) END,
+        closed_at = CASE WHEN c.state = 'held' THEN NULL
+                         ELSE coalesce(h.closed_at, $9::timestamptz) END
+    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[],
+                $7::boolean[])
+         AS c (id, channel_id, amount, key_amount, state, charged, abandoned)
+    WHERE h.id = c.id";
+pub(super) const INSERT_ENTRIES: &str = "INSERT INTO logs (user_id, username, type, model_name,
+           quota, prompt_tokens, completion_tokens, channel_id, token_id, request_id, use_time_ms,
+           content, other, delta, used_delta, hold_id, closes, created_at)
+    SELECT c.user_id, c.username, c.type, c.model, c.quota, c.prompt, c.completion, c.channel_id,
+           c.token_id, c.request_id, c.use_time_ms, c.content, c.other::jsonb, c.delta,
+           c.used_delta, c.hold_id, c.closes, $18::timestamptz
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
+                $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::bigint[], $12::text[],
+                $13::text[], $14::bigint[], $15::bigint[], $16::uuid[], $17::boolean[])
+         AS c (user_id, username, type, model, quota, prompt, completion, channel_id, token_id,
+               request_id, use_time_ms, content, other, delta, used_delta, hold_id, closes)";
+pub(super) const KEEP_REPLIES: &str = "UPDATE idempotency AS i
+    SET done = true, reply_sealed = c.sealed
+    FROM unnest($1::bigint[], $2::text[], $3::text[]) AS c (user_id, key, sealed)
+    WHERE i.user_id = c.user_id AND i.idempotency_key = c.key";
+pub(super) const FORGET_REPLIES: &str = "DELETE FROM idempotency AS i
+    USING unnest($1::bigint[], $2::text[]) AS c (user_id, key)
+    WHERE i.user_id = c.user_id AND i.idempotency_key = c.key AND NOT i.done";
+
+/// A whole batch in one statement, and so in one transaction: written if every row is still as the
+/// Book saw it, else nothing is. Accounts and keys are locked, if nobody else has them, and
+/// compared; a hold has been this lane's alone since it was made, so it is compared as it is
+/// changed, and an unexpected change undoes the statement.
+pub(super) const ENTER_BATCH: &str = "WITH
+account AS (
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::boolean[], $5::bigint[],
+                         $6::bigint[], $7::bigint[])
+        AS c (id, username, quota, usable, delta, used, requests)),
+key AS (
+    SELECT * FROM unnest($8::bigint[], $9::bigint[], $10::boolean[], $11::bigint[])
+        AS c (id, remain, unlimited, delta)),
+locked_user AS MATERIALIZED (
+    SELECT u.id FROM account AS c JOIN users AS u ON u.id = c.id
+    WHERE u.quota = c.quota AND u.username = c.username
+      AND (u.status = 1 AND u.deleted_at IS NULL) = c.usable
+    FOR NO KEY UPDATE OF u SKIP LOCKED),
+locked_key AS MATERIALIZED (
+    SELECT t.id FROM key AS c JOIN tokens AS t ON t.id = c.id
+    WHERE t.remain_quota = c.remain AND t.unlimited_quota = c.unlimited
+    FOR NO KEY UPDATE OF t SKIP LOCKED),
+fit AS MATERIALIZED (
+    SELECT (SELECT count(*) FROM locked_user) = cardinality($1::bigint[])
+       AND (SELECT count(*) FROM locked_key) = cardinality($8::bigint[]) AS ok),
+changed_hold AS (
+    UPDATE holds AS h
+    SET channel_id = c.channel_id, amount = c.amount, key_amount = c.key_amount, state = c.state,
+        charged = c.charged,
+        node_id = CASE WHEN c.abandoned THEN NULL ELSE coalesce(h.node_id, $49::uuid) END,
+        closed_at = CASE WHEN c.state = 'held' THEN NULL
+                         ELSE coalesce(h.closed_at, $50::timestamptz) END
+    FROM unnest($12::uuid[], $13::bigint[], $14::bigint[], $15::bigint[], $16::text[],
+                $17::bigint[], $18::boolean[], $19::text[], $20::bigint[], $21::bigint[])
+         AS c (id, channel_id, amount, key_amount, state, charged, abandoned, state_was,
+               amount_was, charged_was)
+    WHERE h.id = c.id AND h.state = c.state_was AND h.amount = c.amount_was
+      AND h.charged = c.charged_was AND (SELECT ok FROM fit)
+    RETURNING 1),
+made_hold AS (
+    INSERT INTO holds (id, user_id, key_id, channel_id, model_name, request_id, amount, key_amount,
+           price, deadline_at, node_id, created_at)
+    SELECT c.id, c.user_id, c.key_id, c.channel_id, c.model, c.request_id, c.amount, c.key_amount,
+           c.price::jsonb, c.deadline_at, $49::uuid, $50::timestamptz
+    FROM unnest($22::uuid[], $23::bigint[], $24::bigint[], $25::bigint[], $26::text[], $27::text[],
+                $28::bigint[], $29::bigint[], $30::text[], $31::timestamptz[])
+         AS c (id, user_id, key_id, channel_id, model, request_id, amount, key_amount, price,
+               deadline_at)
+    WHERE (SELECT ok FROM fit)),
+moved_balance AS (
+    UPDATE users AS u
+    SET quota = u.quota + c.delta, used_quota = u.used_quota + c.used,
+        request_count = u.request_count + c.requests, revision = u.revision + 1
+    FROM account AS c
+    WHERE u.id = c.id AND (c.delta <> 0 OR c.used <> 0 OR c.requests <> 0)
+      AND (SELECT ok FROM fit)),
+moved_key AS (
+    UPDATE tokens AS t SET remain_quota = t.remain_quota + c.delta
+    FROM key AS c WHERE t.id = c.id AND c.delta <> 0 AND (SELECT ok FROM fit)),
+entered AS (
+    INSERT INTO logs (user_id, username, type, model_name, quota, prompt_tokens,
+           completion_tokens, channel_id, token_id, request_id, use_time_ms, content, other, delta,
+           used_delta, hold_id, closes, created_at)
+    SELECT c.user_id, c.username, c.type, c.model, c.quota, c.prompt, c.completion, c.channel_id,
+           c.token_id, c.request_id, c.use_time_ms, c.content, c.other::jsonb, c.delta,
+           c.used_delta, c.hold_id, c.closes, $50::timestamptz
+    FROM unnest($32::bigint[], $33::text[], $34::text[], $35::text[], $36::bigint[], $37::bigint[],
+                $38::bigint[], $39::bigint[], $40::bigint[], $41::text[], $42::bigint[],
+                $43::text[], $44::text[], $45::bigint[], $46::bigint[], $47::uuid[],
+                $48::boolean[])
+         AS c (user_id, username, type, model, quota, prompt, completion, channel_id, token_id,
+               request_id, use_time_ms, content, other, delta, used_delta, hold_id, closes)
+    WHERE (SELECT ok FROM fit))
+SELECT CASE WHEN NOT ok THEN false
+            WHEN (SELECT count(*) FROM changed_hold) = cardinality($12::uuid[]) THEN true
+            ELSE newapi_refuse_batch() END
+FROM fit";
+
+pub(super) const EXISTING: &str = "SELECT 'u', id::text FROM users WHERE id = ANY($1::bigint[])
+    UNION ALL SELECT 'k', id::text FROM tokens WHERE id = ANY($2::bigint[])
+    UNION ALL SELECT 'h', id::text FROM holds WHERE id = ANY($3::uuid[])";
+
+/// Who serves this connection. A number alone may be given to another process later.
+pub(super) const WHO_SERVES: &str = "SELECT pid, backend_start::text FROM pg_stat_activity
+    WHERE pid = pg_backend_pid()";
+pub(super) const STILL_SERVES: &str = "SELECT 1 FROM pg_stat_activity
+    WHERE pid = $1::integer AND backend_start::text = $2::text";
+pub(super) const BEARS_WITNESS: &str = "SELECT 1 FROM holds
+    WHERE id = $1::uuid AND state = coalesce($2::text, state)
+      AND amount = coalesce($3::bigint, amount)";

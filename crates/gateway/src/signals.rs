@@ -1,6 +1,7 @@
 //! What the operator's signals ask for.
 
 use crate::logging::Lines;
+use crate::supervisor;
 use std::sync::Arc;
 use tasks::Tasks;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -30,9 +31,7 @@ pub async fn follow(lines: Option<Lines>, tasks: Arc<Tasks>, end: CancellationTo
         tokio::select! {
             () = end.cancelled() => return,
             _ = hangup.recv() => {
-                if let Some(lines) = &lines {
-                    lines.reopen();
-                }
+                supervisor::reload(|| lines.iter().for_each(Lines::reopen));
                 tracing::info!(target: "custompass", event = "log_reopened");
             }
             _ = poll.recv() => {

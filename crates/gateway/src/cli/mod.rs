@@ -9,6 +9,7 @@ mod check;
 mod config;
 mod demo;
 mod explain;
+mod health;
 mod migrate;
 mod mock_upstream;
 mod out;
@@ -41,6 +42,7 @@ enum Command {
     Demo(demo::Args),
     Migrate(migrate::Args),
     Check(check::Args),
+    Health(health::Args),
     Audit(audit::Args),
     Explain(explain::Args),
     #[command(subcommand)]
@@ -84,6 +86,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::MockUpstream(args) => block_on(serving_runtime(0)?, mock_upstream::run(args)),
         Command::Migrate(args) => block_on(small_runtime()?, migrate::run(args)),
         Command::Check(args) => block_on(small_runtime()?, check::run(args)),
+        Command::Health(args) => block_on(small_runtime()?, health::run(args)),
         Command::Audit(args) => block_on(small_runtime()?, audit::run(args)),
         Command::Explain(args) => block_on(small_runtime()?, explain::run(args)),
         Command::User(command) => block_on(small_runtime()?, user::run(command)),

@@ -3,7 +3,7 @@
 use super::{Loaded, block_on, out, serving_runtime};
 use crate::config::{self, Config};
 use crate::wiring::{self, Service};
-use crate::{logging, signals};
+use crate::{logging, signals, supervisor};
 use anyhow::Context;
 use std::process::ExitCode;
 
@@ -42,7 +42,9 @@ async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
     if let Some(note) = &service.first_run_note {
         out::line(note);
     }
+    let supervised = supervisor::serving(service.address, service.max_connections);
     signals::stop_requested().await;
+    supervised.stopping();
     tokio::select! {
         () = service.stop() => {}
         // Asked twice: what is under way is left to the sweeper of the next start.

@@ -32,6 +32,7 @@ mod shutdown;
 mod storm;
 mod streams;
 mod streams_cut;
+mod supervised;
 mod timeouts;
 mod upstreams;
 mod v1;

@@ -42,8 +42,10 @@ async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
     if let Some(note) = &service.first_run_note {
         out::line(note);
     }
+    // Before anybody hears that it serves, and may ask it to stop.
+    let stop = signals::stop_requested();
     let supervised = supervisor::serving(service.address, service.max_connections);
-    signals::stop_requested().await;
+    stop.await;
     supervised.stopping();
     tokio::select! {
         () = service.stop() => {}

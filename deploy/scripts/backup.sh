@@ -23,9 +23,12 @@ case $dsn in
     postgres://* | postgresql://*)
         command -v pg_dump >/dev/null || die "pg_dump is not here (Debian: postgresql-client)"
         split_password "$dsn"
-        # --clean: it can be read into a database that has the tables already.
-        pg_dump --format=plain --clean --if-exists --no-owner --no-privileges --dbname="$ADDRESS" \
-            | gzip -6 >"$draft"
+        # With it the backup can be read into a database that has the tables already.
+        {
+            cat "$here/clear.sql"
+            pg_dump --format=plain --no-owner --no-privileges --dbname="$ADDRESS"
+            echo "COMMIT;"
+        } | gzip -6 >"$draft"
         ;;
     "" | local)
         [ -e "$DATA_DIR/newapi.db" ] || die "there is no $DATA_DIR/newapi.db"

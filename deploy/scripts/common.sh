@@ -73,5 +73,6 @@ split_password() {
     user=${user%%:*}
     export PGPASSWORD
     PGPASSWORD=$(printf '%b' "${password//%/\\x}")
+    # shellcheck disable=SC2034
     ADDRESS="${dsn%%://*}://$user@${authority##*@}${rest#"$authority"}"
 }

@@ -93,6 +93,7 @@ fn run_all(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {
     })?;
     if flags.filter.is_none() {
         client_test(root, &env, report)?;
+        deploy_files(root, flags, &env, report)?;
         slow_checks(root, flags, report)?;
     }
     report.step("stop the cluster", || {
@@ -112,6 +113,22 @@ fn client_test(root: &Path, env: &[(&str, String)], report: &mut Report) -> Resu
     report.step(name, || {
         run(Command::new(&script).current_dir(root).envs(env.iter().map(|(k, v)| (*k, v))))
     })
+}
+
+/// Unit, manifests, rules and scripts, each read by the tool that it is for.
+fn deploy_files(
+    root: &Path,
+    flags: Flags<'_>,
+    env: &[(&str, String)],
+    report: &mut Report,
+) -> Result<()> {
+    let name = "deploy files";
+    if flags.fast {
+        report.skip(name, "--fast");
+        return Ok(());
+    }
+    let env = env.iter().map(|(name, value)| (*name, value));
+    report.step(name, || run(Command::new(root.join("deploy/check.sh")).envs(env)))
 }
 
 fn slow_checks(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {

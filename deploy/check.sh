@@ -89,7 +89,9 @@ if have hadolint; then hadolint docker/Dockerfile; else skipped+=("hadolint"); f
 if docker compose version >/dev/null 2>&1; then
     docker compose -f docker/compose.yml config --quiet
 elif have docker-compose; then
-    docker-compose -f docker/compose.yml config --quiet
+    # Version 1 does not know the project's name.
+    sed '/^name:/d' docker/compose.yml \
+        | docker-compose --project-directory docker -f - config --quiet
 else
     skipped+=("docker compose config")
 fi

@@ -5,6 +5,7 @@ use crate::config::{self, Config};
 use crate::wiring::{self, Service};
 use crate::{logging, signals, supervisor};
 use anyhow::Context;
+use std::pin::pin;
 use std::process::ExitCode;
 
 /// Serves.
@@ -38,12 +39,17 @@ async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
     for (name, why) in config::meaningless_in_process() {
         tracing::warn!(target: "custompass", event = "setting_without_effect", name, why);
     }
-    let service = Service::start(loaded).await?;
+    // Heeded before the first call can come, and before anybody hears that it serves.
+    let mut stop = pin!(signals::stop_requested());
+    let service = tokio::select! {
+        biased;
+        started = Box::pin(Service::start(loaded)) => started?,
+        // Nothing is under way yet; what a migration has begun is rolled back.
+        () = &mut stop => return Ok(ExitCode::SUCCESS),
+    };
     if let Some(note) = &service.first_run_note {
         out::line(note);
     }
-    // Before anybody hears that it serves, and may ask it to stop.
-    let stop = signals::stop_requested();
     let supervised = supervisor::serving(service.address, service.max_connections);
     stop.await;
     supervised.stopping();

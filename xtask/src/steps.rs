@@ -93,6 +93,7 @@ fn run_all(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {
     })?;
     if flags.filter.is_none() {
         client_tests(root, &env, report)?;
+        deploy_files(root, flags, &env, report)?;
         slow_checks(root, flags, report)?;
     }
     report.step("stop the cluster", || {
@@ -119,6 +120,22 @@ fn client_tests(root: &Path, env: &[(&str, String)], report: &mut Report) -> Res
         })?;
     }
     Ok(())
+}
+
+/// Unit, manifests, rules and scripts, each read by the tool that it is for.
+fn deploy_files(
+    root: &Path,
+    flags: Flags<'_>,
+    env: &[(&str, String)],
+    report: &mut Report,
+) -> Result<()> {
+    let name = "deploy files";
+    if flags.fast {
+        report.skip(name, "--fast");
+        return Ok(());
+    }
+    let env = env.iter().map(|(name, value)| (*name, value));
+    report.step(name, || run(Command::new(root.join("deploy/check.sh")).envs(env)))
 }
 
 fn slow_checks(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {

@@ -13,10 +13,12 @@ mod health;
 mod logging;
 mod metrics;
 mod mock_upstream;
+mod probe;
 mod process;
 mod secret;
 mod server;
 mod signals;
+mod supervisor;
 mod wiring;
 
 #[cfg(feature = "jemalloc")]

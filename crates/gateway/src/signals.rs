@@ -1,38 +1,55 @@
 //! What the operator's signals ask for.
 
 use crate::logging::Lines;
+use crate::supervisor;
 use std::sync::Arc;
 use tasks::Tasks;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Returns when `SIGTERM` or `SIGINT` asks this process to stop.
-pub async fn stop_requested() {
-    let (Ok(mut term), Ok(mut int)) = (on(SignalKind::terminate()), on(SignalKind::interrupt()))
-    else {
-        // Without handlers the signals keep their usual effect: they end the process.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+/// Ends when `SIGTERM` or `SIGINT` asks this process to stop. It counts from this call on, not from
+/// the first poll.
+pub fn stop_requested() -> impl Future<Output = ()> {
+    let signals = on(SignalKind::terminate()).ok().zip(on(SignalKind::interrupt()).ok());
+    async {
+        let Some((mut term, mut int)) = signals else {
+            // Without handlers the signals keep their usual effect: they end the process.
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
     }
 }
 
-/// Follows the signals that ask for something else than stopping, until `end`.
-pub async fn follow(lines: Option<Lines>, tasks: Arc<Tasks>, end: CancellationToken) {
-    let (Ok(mut hangup), Ok(mut poll)) =
-        (on(SignalKind::hangup()), on(SignalKind::user_defined1()))
-    else {
-        return;
-    };
+/// Follows the signals that ask for something else than stopping, until `end`. They
+/// count from this call on.
+pub fn follow(
+    lines: Option<Lines>,
+    tasks: Arc<Tasks>,
+    end: CancellationToken,
+) -> impl Future<Output = ()> {
+    let signals = on(SignalKind::hangup()).ok().zip(on(SignalKind::user_defined1()).ok());
+    async move {
+        if let Some((hangup, poll)) = signals {
+            follow_both(hangup, poll, lines, tasks, end).await;
+        }
+    }
+}
+
+async fn follow_both(
+    mut hangup: Signal,
+    mut poll: Signal,
+    lines: Option<Lines>,
+    tasks: Arc<Tasks>,
+    end: CancellationToken,
+) {
     loop {
         tokio::select! {
             () = end.cancelled() => return,
             _ = hangup.recv() => {
-                if let Some(lines) = &lines {
-                    lines.reopen();
-                }
+                supervisor::reload(|| lines.iter().for_each(Lines::reopen));
                 tracing::info!(target: "custompass", event = "log_reopened");
             }
             _ = poll.recv() => {

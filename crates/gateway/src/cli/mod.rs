@@ -11,6 +11,7 @@ mod config;
 mod demo;
 mod doctor;
 mod explain;
+mod health;
 mod http;
 mod logs;
 mod migrate;
@@ -47,6 +48,7 @@ enum Command {
     Migrate(migrate::Args),
     Check(check::Args),
     Doctor(doctor::Args),
+    Health(health::Args),
     Audit(audit::Args),
     Explain(explain::Args),
     #[command(subcommand)]
@@ -99,6 +101,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate(args) => block_on(small_runtime()?, migrate::run(args)),
         Command::Check(args) => block_on(small_runtime()?, check::run(args)),
         Command::Doctor(args) => block_on(small_runtime()?, doctor::run(args)),
+        Command::Health(args) => block_on(small_runtime()?, health::run(args)),
         Command::Audit(args) => block_on(small_runtime()?, audit::run(args)),
         Command::Explain(args) => block_on(small_runtime()?, explain::run(args)),
         Command::User(command) => block_on(small_runtime()?, user::run(command)),

@@ -3,8 +3,9 @@
 use super::{Loaded, block_on, out, serving_runtime};
 use crate::config::{self, Config};
 use crate::wiring::{self, Service};
-use crate::{logging, signals};
+use crate::{logging, signals, supervisor};
 use anyhow::Context;
+use std::pin::pin;
 use std::process::ExitCode;
 
 /// Serves.
@@ -38,11 +39,20 @@ async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
     for (name, why) in config::meaningless_in_process() {
         tracing::warn!(target: "custompass", event = "setting_without_effect", name, why);
     }
-    let service = Service::start(loaded).await?;
+    // Heeded before the first call can come, and before anybody hears that it serves.
+    let mut stop = pin!(signals::stop_requested());
+    let service = tokio::select! {
+        biased;
+        started = Box::pin(Service::start(loaded)) => started?,
+        // Nothing is under way yet; what a migration has begun is rolled back.
+        () = &mut stop => return Ok(ExitCode::SUCCESS),
+    };
     if let Some(note) = &service.first_run_note {
         out::line(note);
     }
-    signals::stop_requested().await;
+    let supervised = supervisor::serving(service.address, service.max_connections);
+    stop.await;
+    supervised.stopping();
     tokio::select! {
         () = service.stop() => {}
         // Asked twice: what is under way is left to the sweeper of the next start.

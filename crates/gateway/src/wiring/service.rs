@@ -44,6 +44,8 @@ const CLOSING: Duration = Duration::from_secs(1);
 pub struct Service {
     /// Where it serves.
     pub address: SocketAddr,
+    /// How many connections it serves at a time.
+    pub max_connections: usize,
     /// What to tell the operator once, after the very first start.
     pub first_run_note: Option<String>,
     app: Arc<App>,
@@ -128,6 +130,7 @@ impl Service {
         announce(address, &built.db, started_at, &clock, max_connections);
         Ok(Self {
             address,
+            max_connections,
             first_run_note,
             app,
             relay: built.relay,

@@ -33,6 +33,7 @@ mod shutdown;
 mod storm;
 mod streams;
 mod streams_cut;
+mod supervised;
 mod task_view;
 mod timeouts;
 mod upstreams;

@@ -1,0 +1,82 @@
+"""Whether every metric that rules, their tests and the dashboard name is one that the program has.
+
+A name that nobody registers is no error to Prometheus: the alert just never fires.
+"""
+
+import json
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FORMS = ("", "_total", "_info", "_bucket", "_sum", "_count")
+# Made by Prometheus itself.
+OTHERS = {"up"}
+# Of the specification, and registered by crates/tasks; there it may come late, here it may not be
+# misspelt.
+PROMISED = {
+    "custompass_tasks_in_queue",
+    "custompass_task_poll_lag_seconds",
+    "custompass_webhooks",
+}
+NAME = re.compile(r"\b(?:custompass|process|newapi)_[a-z_]+")
+
+
+def registered():
+    names = set(PROMISED)
+    for path in sorted(ROOT.glob("crates/*/src/**/*.rs")):
+        text = path.read_text()
+        names.update(re.findall(r'"((?:custompass|process|newapi)_[a-z_]+)"', text))
+        # A family of names: format!("custompass_database_connections_{name}"), and its members.
+        for stem in re.findall(r'format!\("(custompass_[a-z_]+_)\{name\}"\)', text):
+            names.update(stem + word for word in re.findall(r'\("([a-z]+)", "', text))
+    return {name + form for name in names for form in FORMS}
+
+
+def expressions():
+    dashboard = json.loads((ROOT / "deploy/grafana/newapi.json").read_text())
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", []):
+            yield f"dashboard, {panel['title']}", target["expr"]
+    for variable in dashboard["templating"]["list"]:
+        if variable["type"] == "query":
+            yield f"dashboard, {variable['name']}", variable["query"]["query"]
+    import yaml
+
+    for group in yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]:
+        for rule in group["rules"]:
+            yield rule["alert"], rule["expr"]
+    for test in yaml.safe_load((ROOT / "deploy/prometheus/alerts_test.yml").read_text())["tests"]:
+        for series in test["input_series"]:
+            yield f"test, {test['name']}", series["series"]
+
+
+def rules(path):
+    """Each expression as a rule of its own, for promtool to read: Grafana's words filled in."""
+    import yaml
+
+    filled = []
+    for place, text in expressions():
+        if place.startswith("dashboard") and "label_values" not in text:
+            text = text.replace("$__rate_interval", "5m").replace("$instance", ".*")
+            filled.append({"record": f"panel:{len(filled)}", "expr": text})
+    path.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": filled}]}))
+
+
+def main():
+    if len(sys.argv) > 1:
+        rules(pathlib.Path(sys.argv[1]))
+    known = registered()
+    bad, count = [], 0
+    for place, text in expressions():
+        # What stands in quotes is a label's value.
+        for name in NAME.findall(re.sub(r'"[^"]*"', '""', text)):
+            count += 1
+            if name not in known and name not in OTHERS:
+                bad.append(f"{place}: {name} is not a metric of newapi")
+    print("\n".join(bad) or f"{count} names of metrics are known")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

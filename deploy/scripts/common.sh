@@ -1,0 +1,78 @@
+# shellcheck shell=bash
+# What the scripts share. DESTDIR goes before every path and leaves the system's services, users and
+# owners alone: for packages and for tests.
+
+DESTDIR="${DESTDIR:-}"
+PREFIX="${PREFIX:-/opt/newapi}"
+HOME_DIR="$DESTDIR$PREFIX"
+ENV_FILE="$DESTDIR/etc/newapi/newapi.env"
+DATA_DIR="${DATA_DIR:-$DESTDIR/var/lib/newapi}"
+# shellcheck disable=SC2034
+LOG="$DESTDIR/var/log/newapi.log"
+# shellcheck disable=SC2034
+BACKUPS="$HOME_DIR/backups"
+
+say() { printf '%s\n' "$*"; }
+die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
+
+# Whether this is the real system, with its services.
+live() { [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; }
+
+need_root() {
+    if [ -z "$DESTDIR" ] && [ "$(id -u)" -ne 0 ]; then die "run it as root"; fi
+}
+
+# Takes a file's place in one step, so that nobody ever finds half of it.
+place() {
+    local from=$1 to=$2 mode=$3
+    install -m "$mode" "$from" "$to.new"
+    mv -f "$to.new" "$to"
+}
+
+# One setting: from the environment, else from the service's file.
+setting() {
+    local name=$1 line=""
+    if [ -n "${!name:-}" ]; then
+        printf '%s' "${!name}"
+        return
+    fi
+    if [ -r "$ENV_FILE" ]; then
+        line=$(grep -E "^$name=" "$ENV_FILE" | tail -n 1 || true)
+        line=${line#*=}
+        case $line in
+            \"*\") line=${line#\"}; line=${line%\"} ;;
+            \'*\') line=${line#\'}; line=${line%\'} ;;
+        esac
+    fi
+    printf '%s' "$line"
+}
+
+# Waits until the service answers, as its own health command sees it.
+wait_healthy() {
+    local port
+    port=$(setting PORT)
+    local tries=${HEALTH_TRIES:-30}
+    while [ "$tries" -gt 0 ]; do
+        if PORT="${port:-3000}" "$HOME_DIR/newapi" health >/dev/null 2>&1; then return 0; fi
+        tries=$((tries - 1))
+        sleep 1
+    done
+    return 1
+}
+
+# Splits the password off an address of PostgreSQL, into PGPASSWORD and ADDRESS: the command line of
+# a process can be read by everybody on the machine, its environment can't.
+split_password() {
+    local dsn=$1 rest authority user password
+    ADDRESS=$dsn
+    rest=${dsn#*://}
+    authority=${rest%%[/?]*}
+    case $authority in *:*@*) ;; *) return 0 ;; esac
+    user=${authority%@*}
+    password=${user#*:}
+    user=${user%%:*}
+    export PGPASSWORD
+    PGPASSWORD=$(printf '%b' "${password//%/\\x}")
+    # shellcheck disable=SC2034
+    ADDRESS="${dsn%%://*}://$user@${authority##*@}${rest#"$authority"}"
+}

@@ -2,7 +2,9 @@
 //! hears of it; what was not taken costs nothing.
 
 use crate::house::{House, Money, Payer, by_use, fixed};
-use testkit::{Answer, Gate, Reply, Row, TestDb, Upstream, eventually, json, on_both_databases};
+use testkit::{
+    Answer, Gate, Recorded, Reply, Row, TestDb, Upstream, eventually, json, on_both_databases,
+};
 
 /// No estimates: the first reply says how much is used.
 pub fn without_estimate() -> serde_json::Value {
@@ -52,8 +54,8 @@ async fn failed(house: &House, payer: &Payer, reason: &str) {
 on_both_databases! {
     async fn a_task_is_held_for_recorded_and_named(db: TestDb) {
         let house = House::open(db).await;
-        let body = "{ \"code\":0,\n \"data\":{\"task_id\":\"a/b 1\",\"status\":\"Queued\",\"progress\":30,\
-                    \"more\":[1.50]}}";
+        let body = "{ \"code\":0,\n \"data\":{\"task_id\":\"a/b 1\",\"status\":\"Queued\",\
+                    \"progress\":30,\"more\":[1.50]}}";
         let channel = tasks(&house, fixed(40), Reply::raw_json(body).header("X-Own", "1")).await;
         let ann = house.payer(100).await;
 
@@ -81,7 +83,8 @@ on_both_databases! {
         assert_eq!((sent.target.as_str(), sent.text().as_str()), ("/img/submit?q=1", "a cat"));
         assert_eq!(sent.header("Accept-Encoding").as_deref(), Some("identity"));
         let key = sent.header("Idempotency-Key").unwrap();
-        let hold = "SELECT count(*) FROM holds h JOIN tasks t ON t.uid = h.id WHERE h.state = 'held'";
+        let hold = "SELECT count(*) FROM holds h JOIN tasks t ON t.uid = h.id
+                    WHERE h.state = 'held'";
         assert_eq!((key.len(), house.db.i64(hold).await), (36, 1));
         assert_eq!(house.journal(&ann).await, ["precharge 40 -40"]);
         house.server.audit_clean().await;
@@ -144,7 +147,8 @@ on_both_databases! {
 
         assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("50"));
         let requests = house.upstream.requests().await;
-        let keys: Vec<_> = requests.iter().filter_map(|one| one.header("Idempotency-Key")).collect();
+        let key = |one: &Recorded| one.header("Idempotency-Key");
+        let keys: Vec<_> = requests.iter().filter_map(key).collect();
         assert_eq!(keys[0], format!("{}-precharge", keys[1]));
         assert_eq!(quotas(&task(&house).await), (50, 50, 0));
         house.server.audit_clean().await;

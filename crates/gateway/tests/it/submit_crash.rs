@@ -63,7 +63,8 @@ on_both_databases! {
 
         let sent = house.upstream.requests().await;
         assert_eq!(sent.len(), 2);
-        for name in ["Idempotency-Key", "X-Request-Id", "X-Own", "Authorization", "X-Custom-Token"] {
+        let ours = ["Idempotency-Key", "X-Request-Id", "Authorization", "X-Custom-Token"];
+        for name in ours.into_iter().chain(["X-Own"]) {
             assert!(sent[0].header(name).is_some(), "{name}");
             assert_eq!(sent[0].header(name), sent[1].header(name), "{name}");
         }
@@ -225,6 +226,26 @@ on_both_databases! {
         house.server.wait_for_log(&["submission_recovered", "request_id=good"]).await;
         assert_eq!(house.money(&ann).await.quota, 60);
         house.server.audit_clean().await;
+    }
+
+    async fn what_a_living_node_has_forgotten_ends_as_well(db: TestDb) {
+        let house = House::open(db).await;
+        let ann = house.payer(0).await;
+        let (uid, old) = if house.db.is_postgres() {
+            ("gen_random_uuid()", "now() - interval '1 hour'")
+        } else {
+            ("randomblob(16)", "CAST(unixepoch('subsec') * 1000 AS INTEGER) - 3600000")
+        };
+        let insert = format!(
+            "INSERT INTO tasks (uid, user_id, channel_id, action, request_id, node_id, created_at)
+             SELECT {uid}, {}, 1, 'img/submit', 'crashed', id, {old} FROM nodes",
+            ann.id
+        );
+        assert_eq!(house.db.execute(&insert).await, 1);
+
+        house.server.wait_for_log(&["submission_lost", "request_id=crashed"]).await;
+        assert_eq!(task(&house).await.text("status"), "failed");
+        house.close().await;
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) struct Answered {
 
 /// One reply, read.
 enum Heard {
-    Taken(Said, Response<()>, Bytes),
+    Taken(Box<(Said, Response<()>, Bytes)>),
     Estimate(Option<Usage>),
 }
 
@@ -102,7 +102,8 @@ impl Again {
                 Heard::Estimate(usage) => {
                     estimate = usage.and_then(|usage| price.charge(&usage).ok());
                 }
-                Heard::Taken(said, head, bytes) => {
+                Heard::Taken(taken) => {
+                    let (said, head, bytes) = *taken;
                     let hold = said.price_of_use(price);
                     return Ok(Answered { said, head, bytes, hold });
                 }
@@ -110,7 +111,8 @@ impl Again {
         }
         match self.ask(relay, left, &prepared, &mut attempt, Kind::Real).await? {
             Heard::Estimate(_) => Err(Repeated::Lost("the upstream answered with an estimate")),
-            Heard::Taken(said, head, bytes) => {
+            Heard::Taken(taken) => {
+                let (said, head, bytes) = *taken;
                 let hold = estimate.or_else(|| said.price_of_use(price?));
                 Ok(Answered { said, head, bytes, hold })
             }
@@ -169,7 +171,7 @@ async fn hear(relay: &Relay, mut reply: Reply, prepared: &Prepared) -> Result<He
     let bytes =
         whole(collected).map_err(|_| Repeated::Lost("the upstream's reply is too large"))?;
     match said::read(reply.status, &reply.headers, &bytes) {
-        FirstReply::Taken(said) => Ok(Heard::Taken(said, head, bytes)),
+        FirstReply::Taken(said) => Ok(Heard::Taken(Box::new((said, head, bytes)))),
         FirstReply::Refused(Refusal { words, .. }) => Err(Repeated::Refused(words)),
         FirstReply::Estimate(usage) => Ok(Heard::Estimate(usage)),
     }

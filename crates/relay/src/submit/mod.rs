@@ -16,12 +16,12 @@ use crate::deal::{Deal, OpenTask, UNKNOWN_OUTCOME};
 use crate::deliver::{Ending, X_NEWAPI_QUOTA, head_of, in_one_piece, unusable};
 use crate::faults;
 use crate::idempotency::Tee;
-use crate::identify::Caller;
 use crate::memory::Share;
 use crate::record::Record;
 use crate::reply::{Collected, collect};
 use crate::send::Answer;
 use crate::verdict::End;
+use crate::walk::Order;
 use bytes::Bytes;
 use domain::{ChannelId, Fault, FrozenPrice, ModelName, Quota, TaskUid, task_base};
 use http::header::{LOCATION, RETRY_AFTER};
@@ -82,17 +82,15 @@ pub(crate) fn may_be_repeated(candidates: &[Arc<Channel>]) -> bool {
 }
 
 /// Makes the task, and puts the money for it aside. Nothing is sent before this is durable.
-#[expect(clippy::too_many_arguments, reason = "as many as the walk's own phases")]
 pub(crate) async fn open(
     relay: &Relay,
-    call: &Call,
-    caller: &Caller,
-    candidates: &[Arc<Channel>],
+    order: Order<'_>,
     price: Option<FrozenPrice>,
     wish: &Wish,
     deal: &mut Deal,
     record: &Record,
 ) -> Result<(), Fault> {
+    let Order { call, caller, candidates, .. } = order;
     let now = relay.clock.now();
     let identity = &*caller.identity;
     let seal =

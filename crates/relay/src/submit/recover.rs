@@ -1,5 +1,6 @@
 //! What a crash left between sending a submission and recording its task: a row without a number
-//! of the upstream's, made by a node that is no more.
+//! of the upstream's, made by a node that is no more. (Or by this one, so long ago that no walk can
+//! be at it any more: the database was away when its end was to be written.)
 //!
 //! A row is taken over by writing this node's name into it, guarded by the old name, so that one of
 //! several nodes gets it. Where the upstream honours `Idempotency-Key` the same submission is sent
@@ -26,6 +27,8 @@ const BATCH: i64 = 200;
 const AT_ONCE: usize = 16;
 /// How old a submission may become while its upstream can't be reached.
 const MAX_AGE_MS: i64 = 10 * 60_000;
+/// Whatever the settings say: far enough back for time itself to be told.
+const MAX_WALK_MS: i64 = 10 * 24 * 3_600_000;
 /// The reason for the ledger and for the log.
 const LOST: &str = "submission_lost";
 
@@ -130,9 +133,24 @@ async fn left_behind(relay: &Relay, after: TaskUid) -> Result<Vec<Row>, StoreErr
     const SELECT: &str = "SELECT uid, user_id, channel_id, action, request_id, node_id,
             key_sealed, request_sealed, created_at FROM tasks
         WHERE node_id IS NOT NULL AND task_id = '' AND finish_time IS NULL AND uid > $1
-          AND NOT EXISTS (SELECT 1 FROM nodes WHERE nodes.id = tasks.node_id)
-        ORDER BY uid LIMIT $2";
-    relay.db.read(SELECT, &[Value::Uuid(after.0), Value::Int(BATCH)]).await
+          AND ((node_id = $2 AND created_at < $3)
+               OR NOT EXISTS (SELECT 1 FROM nodes WHERE nodes.id = tasks.node_id))
+        ORDER BY uid LIMIT $4";
+    let params = [
+        Value::Uuid(after.0),
+        Value::from(relay.config.node_id),
+        Value::Time(relay.clock.now().plus_ms(-longest_walk_ms(relay))),
+        Value::Int(BATCH),
+    ];
+    relay.db.read(SELECT, &params).await
+}
+
+/// Longer than any submission can be at work: its estimate, its reply, and failovers before.
+fn longest_walk_ms(relay: &Relay) -> i64 {
+    let catalog = relay.live.catalog.load();
+    let total_ms = i64::try_from(relay.config.total_ms).unwrap_or(i64::MAX);
+    let replies_ms = total_ms.saturating_mul(2);
+    relay.config.hold_ms(catalog.channels()).saturating_add(replies_ms).min(MAX_WALK_MS)
 }
 
 fn left_of(row: &Row) -> Result<Left, StoreError> {

@@ -16,6 +16,8 @@ use std::time::Duration;
 use store::{Channel, Identity};
 use tokio::time::error::Elapsed;
 
+/// Between two tries to record a task that costs nothing.
+const RECORD_PAUSE: Duration = Duration::from_millis(200);
 /// Why something is given back when nobody knows how its call ended.
 pub(crate) const UNKNOWN_OUTCOME: &str = "unknown_outcome";
 
@@ -73,7 +75,8 @@ impl Deal {
         self.ticket.as_ref().map(|ticket| ticket.key_hash.as_str())
     }
 
-    /// Puts the money aside, and makes the task that it is for. Nothing billable may be sent before.
+    /// Puts the money aside, and makes the task that it is for. Nothing billable may be sent
+    /// before.
     pub(crate) async fn hold(
         &mut self,
         relay: &Relay,
@@ -131,7 +134,7 @@ impl Deal {
         let Some((mut hold, _)) = self.paid else {
             let kept = taken.reply.take();
             let user_id = self.task.map_or(UserId(0), |task| task.user_id);
-            let recording = relay.ledger.record_task_again(user_id, taken);
+            let recording = record_free(relay, user_id, taken);
             not_late(tokio::time::timeout(limit, recording).await)?;
             if let Some(kept) = kept {
                 complete(relay, kept).await?;
@@ -323,6 +326,16 @@ async fn fail_free(relay: &Relay, record: &Record, task: OpenTask, end: TaskEnd)
             target: "custompass", event = "task_not_ended", task_uid = %uid,
             request_id = &*record.request_id, error = %e,
         );
+    }
+}
+
+/// Records a task that costs nothing; as with money, a database that is away is waited for.
+async fn record_free(relay: &Relay, user_id: UserId, taken: Taken) -> Result<(), LedgerError> {
+    loop {
+        match relay.ledger.record_task_again(user_id, taken.clone()).await {
+            Err(LedgerError::Unavailable(_)) => tokio::time::sleep(RECORD_PAUSE).await,
+            recorded => return recorded.map(drop),
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use hyper::body::Incoming;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use store::Channel;
 use web::Body;
 
 /// The whole walk: whatever happens, the client gets a response.
@@ -110,7 +111,32 @@ async fn passage(
             return Ok(Ending::Whole(response));
         }
     };
-    let mut deal = Deal::claimed(ticket);
+    let (deal, wish) = (Deal::claimed(ticket), wish.as_ref());
+    let order = Order { call: &call, caller: &caller, candidates, wish };
+    carry_out(relay, order, price, deal, share, tie, record).await
+}
+
+/// A call that may be made: by whom, to which channels, and what is wished of its task, if it
+/// submits one.
+#[derive(Clone, Copy)]
+pub(crate) struct Order<'a> {
+    pub call: &'a Call,
+    pub caller: &'a Caller,
+    pub candidates: &'a [Arc<Channel>],
+    pub wish: Option<&'a submit::Wish>,
+}
+
+/// From the choice of a channel to the end of the deal.
+async fn carry_out(
+    relay: &Relay,
+    order: Order<'_>,
+    price: Option<FrozenPrice>,
+    mut deal: Deal,
+    share: Share,
+    tie: &Tie,
+    record: &mut Record,
+) -> Result<Ending, Fault> {
+    let Order { call, candidates, wish, .. } = order;
     let mut excluded = Vec::new();
     let chosen = match relay.channels.pick(candidates, &mut excluded) {
         Ok(chosen) => chosen,
@@ -120,40 +146,46 @@ async fn passage(
         }
     };
     record.channel_id = Some(chosen.0.id);
-    let held = match (&wish, price) {
-        (Some(wish), price) => {
-            let opening =
-                submit::open(relay, &call, &caller, candidates, price, wish, &mut deal, record);
-            tie.at_stake();
-            Box::pin(opening).await
-        }
-        (None, Some(price)) => {
-            deal.hold(relay, &caller.identity, candidates, price, None, record).await
-        }
-        (None, None) => Ok(()),
-    };
-    if let Err(fault) = held {
+    if let Err(fault) = put_aside(relay, order, price, &mut deal, tie, record).await {
         deal.release(relay, record, "not_held").await;
         return Err(fault);
-    }
-    if !deal.is_empty() {
-        tie.at_stake();
     }
     if wish.is_some() && tie.is_gone() {
         deal.release(relay, record, "client_gone").await;
         return Err(faults::client_gone());
     }
-    match send(relay, &call, candidates, chosen, excluded, &mut deal, record, tie).await {
+    match send(relay, call, candidates, chosen, excluded, &mut deal, record, tie).await {
         Ok(answer) if wish.is_some() => {
-            Box::pin(submit::deliver(relay, &call, answer, deal, record, tie, share)).await
+            Box::pin(submit::deliver(relay, call, answer, deal, record, tie, share)).await
         }
-        Ok(answer) => deliver(relay, &call, answer, deal, record, tie, share).await,
+        Ok(answer) => deliver(relay, call, answer, deal, record, tie, share).await,
         Err(failure) => {
             let nothing = Reading::default();
             deal.end(relay, record, failure.money, nothing, None).await?;
             Err(failure.fault)
         }
     }
+}
+
+/// Holds the money; for a submission, makes its task, too. Then the walk must reach its end.
+async fn put_aside(
+    relay: &Relay,
+    order: Order<'_>,
+    price: Option<FrozenPrice>,
+    deal: &mut Deal,
+    tie: &Tie,
+    record: &Record,
+) -> Result<(), Fault> {
+    if let Some(wish) = order.wish {
+        // A row without money is nobody's to take back, so not even its making may be left.
+        tie.at_stake();
+        return Box::pin(submit::open(relay, order, price, wish, deal, record)).await;
+    }
+    let Some(price) = price else { return Ok(()) };
+    let identity = &order.caller.identity;
+    deal.hold(relay, identity, order.candidates, price, None, record).await?;
+    tie.at_stake();
+    Ok(())
 }
 
 /// Rate, and how much is at work already.

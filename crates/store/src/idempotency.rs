@@ -75,8 +75,8 @@ pub async fn claim(
     Err(StoreError::Busy("the idempotency key keeps changing hands".to_owned()))
 }
 
-/// Takes a claim over from the node that left it undone. `false`: the request was repeated
-/// meanwhile, and the claim is somebody else's.
+/// Takes over a claim that a node left undone which is no more. `false`: the request was repeated
+/// meanwhile, and the claim is somebody else's, or has ended.
 ///
 /// # Errors
 /// What the database says.
@@ -84,14 +84,31 @@ pub async fn take_over(
     db: &Db,
     user_id: UserId,
     key_hash_hex: &str,
-    from: NodeId,
     to: NodeId,
 ) -> Result<bool, StoreError> {
+    let sql = "UPDATE idempotency SET node_id = $3
+        WHERE user_id = $1 AND idempotency_key = $2 AND NOT done
+          AND NOT EXISTS (SELECT 1 FROM nodes WHERE nodes.id = idempotency.node_id)";
+    let params = [Value::from(user_id), Value::from(key_hash_hex), Value::from(to)];
+    Ok(db.execute(sql, &params).await? > 0)
+}
+
+/// Gives back what [`take_over`] took, in the name of the node that is no more.
+///
+/// # Errors
+/// What the database says.
+pub async fn hand_back(
+    db: &Db,
+    user_id: UserId,
+    key_hash_hex: &str,
+    from: NodeId,
+    to: NodeId,
+) -> Result<(), StoreError> {
     let sql = "UPDATE idempotency SET node_id = $4
         WHERE user_id = $1 AND idempotency_key = $2 AND node_id = $3 AND NOT done";
     let params =
         [Value::from(user_id), Value::from(key_hash_hex), Value::from(from), Value::from(to)];
-    Ok(db.execute(sql, &params).await? > 0)
+    db.execute(sql, &params).await.map(drop)
 }
 
 /// The statement that completes a claim, for a transaction of the ledger's. It touches no row

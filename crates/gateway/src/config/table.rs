@@ -155,7 +155,7 @@ settings! {
     TaskMaxConcurrent: "CUSTOM_PASS_MAX_CONCURRENT", Kind::Count(1, 10_000), "100",
         "questions under way at a time, to all channels together";
     TaskMaxLifetime: "CUSTOM_PASS_TASK_MAX_LIFETIME", Kind::Millis(SECOND, 365 * DAY), "1h",
-        "how old a task may become; then it is asked about once more, and failed with a full refund";
+        "how old a task may become; then it is asked about once more, and failed with a refund";
     TaskRetentionDays: "CUSTOM_PASS_TASK_RETENTION_DAYS", Kind::Count(1, 36_500), "30",
         "days that ended tasks and their webhooks are kept";
     StatusSuccess: "CUSTOM_PASS_STATUS_SUCCESS", Kind::Text,

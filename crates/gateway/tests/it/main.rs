@@ -33,6 +33,8 @@ mod shutdown;
 mod storm;
 mod streams;
 mod streams_cut;
+mod submit;
+mod submit_crash;
 mod timeouts;
 mod upstreams;
 mod v1;

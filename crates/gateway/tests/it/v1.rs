@@ -169,7 +169,9 @@ on_sqlite! {
 
     async fn a_submission_goes_to_the_models_own_path(db: TestDb) {
         let house = House::open(db).await;
-        house.upstream.on("/img/submit", Reply::json(&json!({"code": 0, "data": {}})));
+        house.upstream.on("/img/submit", Reply::json(&json!({
+            "code": 0, "data": {"task_id": "t-1"},
+        })));
         house.channel(&["img/submit"], json!({})).await;
         house.admin().price("img/submit", fixed(40)).await;
         let ann = house.payer(100).await;
@@ -180,8 +182,8 @@ on_sqlite! {
 
         let requests = house.upstream.requests().await;
         assert!(requests.iter().all(|one| one.path() == "/img/submit"), "{requests:?}");
-        assert_eq!(house.money(&ann).await.used, 80);
-        house.close().await;
+        assert_eq!(house.money(&ann).await.quota, 20, "held until the tasks end");
+        house.server.audit_clean().await;
     }
 
     async fn other_methods_and_paths_pass_as_well(db: TestDb) {

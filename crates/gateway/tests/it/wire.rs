@@ -55,7 +55,7 @@ on_sqlite! {
 
     async fn what_is_priced_is_what_is_sent(db: TestDb) {
         let house = House::open(db).await;
-        let models = ["org/m", "a b", "图/画", "a%2e", "plain", "x/submit", "a:b@c"];
+        let models = ["org/m", "a b", "图/画", "a%2e", "plain", "a:b@c"];
         house.upstream.otherwise(Reply::text("ok"));
         house.channel(&models, json!({})).await;
         for model in models {
@@ -71,7 +71,6 @@ on_sqlite! {
             ("%E5%9B%BE/%E7%94%BB", "图/画", "/%E5%9B%BE/%E7%94%BB"),
             ("a%252e", "a%2e", "/a%252e"),
             ("plain?a=%2F..", "plain", "/plain"),
-            ("x/submit", "x/submit", "/x/submit"),
             ("a:b@c", "a:b@c", "/a:b@c"),
         ] {
             let path = format!("/pass/{sent}");

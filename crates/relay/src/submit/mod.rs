@@ -4,6 +4,7 @@
 //! when it names the task, that is durable before the client sees it. From then on the task is the
 //! poller's. What a crash leaves between the two is looked after in `recover.rs`.
 
+mod again;
 mod recover;
 mod request;
 mod said;
@@ -15,14 +16,14 @@ use crate::deal::{Deal, OpenTask, UNKNOWN_OUTCOME};
 use crate::deliver::{Ending, X_NEWAPI_QUOTA, head_of, in_one_piece, unusable};
 use crate::faults;
 use crate::idempotency::Tee;
-use crate::identify::Caller;
 use crate::memory::Share;
 use crate::record::Record;
 use crate::reply::{Collected, collect};
 use crate::send::Answer;
 use crate::verdict::End;
+use crate::walk::Order;
 use bytes::Bytes;
-use domain::{ChannelId, Fault, FrozenPrice, ModelName, Quota, TaskUid, UnixMs, task_base};
+use domain::{ChannelId, Fault, FrozenPrice, ModelName, Quota, TaskUid, task_base};
 use http::header::{LOCATION, RETRY_AFTER};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri};
@@ -81,17 +82,15 @@ pub(crate) fn may_be_repeated(candidates: &[Arc<Channel>]) -> bool {
 }
 
 /// Makes the task, and puts the money for it aside. Nothing is sent before this is durable.
-#[expect(clippy::too_many_arguments, reason = "as many as the walk's own phases")]
 pub(crate) async fn open(
     relay: &Relay,
-    call: &Call,
-    caller: &Caller,
-    candidates: &[Arc<Channel>],
+    order: Order<'_>,
     price: Option<FrozenPrice>,
     wish: &Wish,
     deal: &mut Deal,
     record: &Record,
 ) -> Result<(), Fault> {
+    let Order { call, caller, candidates, .. } = order;
     let now = relay.clock.now();
     let identity = &*caller.identity;
     let seal =
@@ -182,7 +181,7 @@ pub(crate) async fn deliver(
             record.succeed();
             Ok(Ending::Whole(in_one_piece(call, head, bytes, share)))
         }
-        FirstReply::Estimate => {
+        FirstReply::Estimate(_) => {
             deal.release(relay, record, "estimate_instead_of_result").await;
             Err(faults::estimate_instead_of_result())
         }
@@ -227,10 +226,7 @@ async fn record_taken(
         return Err(faults::system("a submission without a task"));
     };
     record.task_id = Some(said.task_id.clone());
-    let location = location(&call.model, &said.task_id);
-    head.headers_mut().insert(LOCATION, location.map_err(faults::system)?);
-    let seconds = relay.config.poll_interval_ms.div_ceil(1_000).max(1);
-    head.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    point_to_task(relay, &mut head, call.model.as_str(), &said.task_id);
     let held = deal.held();
     let hold = match deal.price() {
         Some(price) if price.is_by_use() && !estimated => said.price_of_use(price),
@@ -242,11 +238,7 @@ async fn record_taken(
     }
     // Whether the hold can grow is known only afterwards, so a kept reply doesn't say what it is
     // then.
-    let tee = deal.is_claimed().then(|| {
-        let mut tee = Tee::new(head.status(), head.headers(), relay.config.max_kept_reply_bytes);
-        tee.feed(bytes);
-        tee
-    });
+    let tee = deal.is_claimed().then(|| tee_of(relay, &head, bytes));
     let task = said.record(relay, uid, channel)?;
     let held = deal.record(relay, Taken { task, hold, reply: None }, tee).await?;
     record.quota = held;
@@ -256,18 +248,26 @@ async fn record_taken(
     Ok(head)
 }
 
-/// Where a task is found on our side.
-fn location(
-    model: &ModelName,
-    task_id: &str,
-) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
-    let base = upstream::encode_path(task_base(model.as_str()));
-    HeaderValue::try_from(format!("/pass/{base}/task/{}", upstream::encode_segment(task_id)))
+/// Says where the task is found on our side, and when it is worth asking.
+fn point_to_task(relay: &Relay, head: &mut Response<()>, model: &str, task_id: &str) {
+    let seconds = relay.config.poll_interval_ms.div_ceil(1_000).max(1);
+    head.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    // What is percent-encoded is always fit for a header.
+    if let Ok(location) = HeaderValue::try_from(location(model, task_id)) {
+        head.headers_mut().insert(LOCATION, location);
+    }
 }
 
-/// How old something is.
-fn age_ms(since: UnixMs, now: UnixMs) -> i64 {
-    now.since_ms(since).max(0)
+fn location(model: &str, task_id: &str) -> String {
+    let base = upstream::encode_path(task_base(model));
+    format!("/pass/{base}/task/{}", upstream::encode_segment(task_id))
+}
+
+/// A whole reply, to be kept for a repeated request.
+fn tee_of(relay: &Relay, head: &Response<()>, bytes: &[u8]) -> Tee {
+    let mut tee = Tee::new(head.status(), head.headers(), relay.config.max_kept_reply_bytes);
+    tee.feed(bytes);
+    tee
 }
 
 #[cfg(test)]
@@ -299,13 +299,8 @@ mod tests {
 
     #[test]
     fn a_task_s_place_is_a_path() {
-        let place = |model: &str, id: &str| {
-            location(&ModelName::parse(model).unwrap(), id).unwrap().to_str().unwrap().to_owned()
-        };
-        assert_eq!(place("img/submit", "t-1"), "/pass/img/task/t-1");
-        assert_eq!(
-            place("图/a b/submit", "a/b ü?"),
-            "/pass/%E5%9B%BE/a%20b/task/a%2Fb%20%C3%BC%3F"
-        );
+        assert_eq!(location("img/submit", "t-1"), "/pass/img/task/t-1");
+        let odd = location("图/a b/submit", "a/b ü?");
+        assert_eq!(odd, "/pass/%E5%9B%BE/a%20b/task/a%2Fb%20%C3%BC%3F");
     }
 }

@@ -1,26 +1,22 @@
 //! What a crash left between sending a submission and recording its task: a row without a number
-//! of the upstream's, made by a node that is no more.
+//! of the upstream's, made by a node that is no more. (Or by this one, so long ago that no walk can
+//! be at it any more: the database was away when its end was to be written.)
 //!
 //! A row is taken over by writing this node's name into it, guarded by the old name, so that one of
 //! several nodes gets it. Where the upstream honours `Idempotency-Key` the same submission is sent
 //! again under the same key; else nobody can know what became of it, and it ends as failed.
 
-use super::said::{self, FirstReply, Refusal, Said};
-use super::{age_ms, request, whole};
+use super::again::{Again, Answered, Repeated};
+use super::{point_to_task, tee_of};
 use crate::Relay;
-use crate::call::Kind;
-use crate::carry::Tie;
-use crate::deliver::unusable;
-use crate::reply::collect;
-use crate::verdict::End;
+use crate::idempotency::Ticket;
 use domain::{ChannelId, FrozenPrice, NodeId, Quota, TaskUid, UnixMs, UserId};
-use egress::Prepared;
 use futures_util::{StreamExt, stream};
-use http::StatusCode;
-use ledger::{Charge, LedgerError, Taken, TaskEnd, TaskRef};
-use std::sync::Arc;
+use ledger::{Charge, KeptReply, LedgerError, Taken, TaskEnd, TaskRef};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use store::{Channel, Row, StoreError, TOKEN_KEY, Value};
+use store::{Row, StoreError, Value};
 use tokio_util::sync::CancellationToken;
 
 /// Between two looks for submissions that were left behind.
@@ -31,20 +27,22 @@ const BATCH: i64 = 200;
 const AT_ONCE: usize = 16;
 /// How old a submission may become while its upstream can't be reached.
 const MAX_AGE_MS: i64 = 10 * 60_000;
+/// Whatever the settings say: far enough back for time itself to be told.
+const MAX_WALK_MS: i64 = 10 * 24 * 3_600_000;
 /// The reason for the ledger and for the log.
 const LOST: &str = "submission_lost";
 
 /// A submission that was left behind.
-struct Left {
-    uid: TaskUid,
-    user_id: UserId,
-    channel_id: ChannelId,
-    model: String,
-    request_id: String,
-    node: NodeId,
-    key_sealed: String,
-    request_sealed: Option<String>,
-    created_at: UnixMs,
+pub(super) struct Left {
+    pub uid: TaskUid,
+    pub user_id: UserId,
+    pub channel_id: ChannelId,
+    pub model: String,
+    pub request_id: String,
+    pub node: NodeId,
+    pub key_sealed: String,
+    pub request_sealed: Option<String>,
+    pub created_at: UnixMs,
 }
 
 /// What became of it.
@@ -52,21 +50,28 @@ enum Outcome {
     /// Recorded, refused, or lost: it has an end or a number now.
     Over,
     /// The upstream could not be reached; later, perhaps.
-    Later(String),
+    Later,
 }
 
-/// Why it is not repeated, or what the repetition came to.
-enum Repeated {
-    Taken(Said),
-    Refused(String),
-    Lost(&'static str),
-    Unreached(String),
-}
+/// Channels that could not be reached in this look: the others' submissions don't wait for them.
+#[derive(Default)]
+struct Unreached(Mutex<HashSet<ChannelId>>);
 
-/// A submission that can be repeated.
-struct Again {
-    kept: request::Kept,
-    channel: Arc<Channel>,
+impl Unreached {
+    fn has(&self, id: ChannelId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+
+    /// Tells of a channel, once.
+    fn add(&self, left: &Left, why: &str) {
+        let is_new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(left.channel_id);
+        if is_new {
+            tracing::warn!(
+                target: "custompass", event = "submission_delayed", task_uid = %left.uid,
+                channel_id = left.channel_id.0, request_id = left.request_id, error = why,
+            );
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +103,7 @@ impl Relay {
     /// Looks once after every submission whose node is no more. None of them harms another.
     pub async fn recover_submissions(&self) {
         let mut after = TaskUid(uuid::Uuid::nil());
+        let unreached = Unreached::default();
         loop {
             let rows = match left_behind(self, after).await {
                 Ok(rows) => rows,
@@ -109,8 +115,8 @@ impl Relay {
             let Some(last) = rows.last() else { return };
             let (is_last, uid) =
                 (rows.len() < usize::try_from(BATCH).unwrap_or(0), last.get("uid"));
-            let recovering = stream::iter(&rows).for_each_concurrent(AT_ONCE, |row| async move {
-                if let Err(error) = recover_row(self, row).await {
+            let recovering = stream::iter(&rows).for_each_concurrent(AT_ONCE, |row| async {
+                if let Err(error) = recover_row(self, row, &unreached).await {
                     tracing::warn!(target: "custompass", event = "recovery_failed", %error);
                 }
             });
@@ -127,9 +133,24 @@ async fn left_behind(relay: &Relay, after: TaskUid) -> Result<Vec<Row>, StoreErr
     const SELECT: &str = "SELECT uid, user_id, channel_id, action, request_id, node_id,
             key_sealed, request_sealed, created_at FROM tasks
         WHERE node_id IS NOT NULL AND task_id = '' AND finish_time IS NULL AND uid > $1
-          AND NOT EXISTS (SELECT 1 FROM nodes WHERE nodes.id = tasks.node_id)
-        ORDER BY uid LIMIT $2";
-    relay.db.read(SELECT, &[Value::Uuid(after.0), Value::Int(BATCH)]).await
+          AND ((node_id = $2 AND created_at < $3)
+               OR NOT EXISTS (SELECT 1 FROM nodes WHERE nodes.id = tasks.node_id))
+        ORDER BY uid LIMIT $4";
+    let params = [
+        Value::Uuid(after.0),
+        Value::from(relay.config.node_id),
+        Value::Time(relay.clock.now().plus_ms(-longest_walk_ms(relay))),
+        Value::Int(BATCH),
+    ];
+    relay.db.read(SELECT, &params).await
+}
+
+/// Longer than any submission can be at work: its estimate, its reply, and failovers before.
+fn longest_walk_ms(relay: &Relay) -> i64 {
+    let catalog = relay.live.catalog.load();
+    let total_ms = i64::try_from(relay.config.total_ms).unwrap_or(i64::MAX);
+    let replies_ms = total_ms.saturating_mul(2);
+    relay.config.hold_ms(catalog.channels()).saturating_add(replies_ms).min(MAX_WALK_MS)
 }
 
 fn left_of(row: &Row) -> Result<Left, StoreError> {
@@ -146,24 +167,18 @@ fn left_of(row: &Row) -> Result<Left, StoreError> {
     })
 }
 
-async fn recover_row(relay: &Relay, row: &Row) -> Result<(), RecoverError> {
+async fn recover_row(relay: &Relay, row: &Row, unreached: &Unreached) -> Result<(), RecoverError> {
     let left = left_of(row)?;
     let ours = relay.config.node_id;
     if !passes(relay, left.uid, left.node, ours).await? {
         return Ok(());
     }
-    let recovered = recover(relay, &left).await;
+    let recovered = recover(relay, &left, unreached).await;
     // Whatever was not brought to an end is given back, so that the next look finds it.
     if !matches!(recovered, Ok(Outcome::Over)) {
         passes(relay, left.uid, ours, left.node).await?;
     }
-    if let Outcome::Later(why) = recovered? {
-        tracing::warn!(
-            target: "custompass", event = "submission_delayed", task_uid = %left.uid,
-            channel_id = left.channel_id.0, request_id = left.request_id, error = why,
-        );
-    }
-    Ok(())
+    recovered.map(drop)
 }
 
 /// Hands a row from one node to another. `false`: somebody else was first.
@@ -174,155 +189,86 @@ async fn passes(relay: &Relay, uid: TaskUid, from: NodeId, to: NodeId) -> Result
     Ok(relay.db.execute(sql, &params).await? > 0)
 }
 
-async fn recover(relay: &Relay, left: &Left) -> Result<Outcome, RecoverError> {
-    let again = match again_of(relay, left) {
+async fn recover(
+    relay: &Relay,
+    left: &Left,
+    unreached: &Unreached,
+) -> Result<Outcome, RecoverError> {
+    let again = match Again::of(relay, left) {
         Ok(again) => again,
         Err(why) => return lose(relay, left, why).await,
     };
-    let Again { kept, channel } = &again;
-    let ours = relay.config.node_id;
-    let claim = kept.claim.as_deref();
-    if let Some(claim) = claim {
-        let (db, user_id) = (&relay.db, left.user_id);
-        if !store::idempotency::take_over(db, user_id, claim, left.node, ours).await? {
-            // The client has repeated the request itself: that one stands for both.
-            return lose(relay, left, "repeated by its client").await;
-        }
-    }
-    let outcome = match repeat(relay, left, &again).await {
-        Repeated::Taken(said) => {
-            record(relay, left, said, channel, claim).await?;
-            return Ok(Outcome::Over);
-        }
-        Repeated::Unreached(why) if is_young(relay, left) => {
-            if let Some(claim) = claim {
-                let (db, user_id) = (&relay.db, left.user_id);
-                store::idempotency::take_over(db, user_id, claim, ours, left.node).await?;
-            }
-            return Ok(Outcome::Later(why));
-        }
-        Repeated::Unreached(_) => lose(relay, left, "the upstream can't be reached").await?,
-        Repeated::Lost(why) => lose(relay, left, why).await?,
-        Repeated::Refused(words) => {
-            let refunded = end(relay, left, "upstream_refused", words).await?;
-            tracing::info!(
-                target: "custompass", event = "submission_refused", task_uid = %left.uid,
-                user_id = left.user_id.0, channel_id = left.channel_id.0, model = left.model,
-                request_id = left.request_id, refunded = refunded.0,
-            );
-            Outcome::Over
-        }
+    let Some(claim) = again.kept.claim.as_deref() else {
+        return bring_to_end(relay, left, &again, unreached).await;
     };
-    if let Some(claim) = claim {
-        store::idempotency::forget(&relay.db, left.user_id, claim, ours).await?;
+    let (db, user_id, ours) = (&relay.db, left.user_id, relay.config.node_id);
+    if !store::idempotency::take_over(db, user_id, claim, ours).await? {
+        // The client has repeated the request itself: that one stands for both.
+        return lose(relay, left, "repeated by its client").await;
     }
-    Ok(outcome)
+    let outcome = bring_to_end(relay, left, &again, unreached).await;
+    if matches!(outcome, Ok(Outcome::Over)) {
+        // A claim that was completed stays.
+        store::idempotency::forget(db, user_id, claim, ours).await?;
+    } else {
+        store::idempotency::hand_back(db, user_id, claim, ours, left.node).await?;
+    }
+    outcome
+}
+
+async fn bring_to_end(
+    relay: &Relay,
+    left: &Left,
+    again: &Again,
+    unreached: &Unreached,
+) -> Result<Outcome, RecoverError> {
+    let repeated = if unreached.has(left.channel_id) {
+        Repeated::Unreached("it could not be reached for another submission".to_owned())
+    } else {
+        let price = price_of(relay, left).await?;
+        again.send(relay, left, price.as_ref()).await
+    };
+    match repeated {
+        Repeated::Taken(answered) => record(relay, left, *answered, again).await?,
+        Repeated::Refused(words) => refuse(relay, left, words).await?,
+        Repeated::Unreached(why) => {
+            unreached.add(left, &why);
+            if is_young(relay, left) {
+                return Ok(Outcome::Later);
+            }
+            return lose(relay, left, "the upstream can't be reached").await;
+        }
+        Repeated::Lost(why) => return lose(relay, left, why).await,
+    }
+    Ok(Outcome::Over)
 }
 
 fn is_young(relay: &Relay, left: &Left) -> bool {
-    age_ms(left.created_at, relay.clock.now()) < MAX_AGE_MS
-}
-
-/// What is needed to repeat a submission, or why it can't be.
-fn again_of(relay: &Relay, left: &Left) -> Result<Again, &'static str> {
-    let catalog = relay.live.catalog.load_full();
-    let channel = catalog.channel(left.channel_id).ok_or("its channel is gone")?;
-    if !channel.setting.idempotent {
-        return Err("its upstream does not honour Idempotency-Key");
-    }
-    let sealed = left.request_sealed.as_deref().ok_or("it was too large to be kept")?;
-    let key = relay.sealer.open_text(TOKEN_KEY, &left.key_sealed);
-    let key = key.map_err(|_| "its key can't be opened")?;
-    let kept = request::open(relay, sealed, key.expose(), &left.request_id)
-        .filter(|kept| kept.call.model.as_str() == left.model)
-        .ok_or("it can't be read again")?;
-    Ok(Again { kept, channel: Arc::clone(channel) })
-}
-
-/// Sends the submission again, under the key that the upstream knows it by.
-async fn repeat(relay: &Relay, left: &Left, again: &Again) -> Repeated {
-    let Again { kept, channel } = again;
-    let limit = channel.setting.concurrency;
-    let Ok(mut attempt) = relay.channels.enter(channel.id, limit, channel.auto_ban) else {
-        return Repeated::Unreached("the channel is busy or left alone".to_owned());
-    };
-    let Ok(prepared) = attempt.prepared(channel, &relay.config) else {
-        return Repeated::Lost("its channel is misconfigured");
-    };
-    let call = &kept.call;
-    let Ok(put) = call.put(&prepared, Some(left.uid.hold()), Kind::Real, &relay.config) else {
-        return Repeated::Lost("it can't be put to its channel");
-    };
-    let request = put.request(&call.method, &prepared);
-    let reply = match relay.client.send(request, &prepared.deadlines).await {
-        Ok(reply) => reply,
-        Err(error) => {
-            attempt.bad();
-            return Repeated::Unreached(error.to_string());
-        }
-    };
-    if reply.status.is_server_error() {
-        attempt.bad();
-    } else {
-        attempt.good();
-    }
-    if may_differ_later(reply.status) {
-        return Repeated::Unreached(format!("status {}", reply.status.as_u16()));
-    }
-    judge(relay, reply, &prepared).await
-}
-
-/// Whether an upstream that says this may say something else when it is asked again.
-fn may_differ_later(status: StatusCode) -> bool {
-    status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 425 | 429)
-}
-
-async fn judge(relay: &Relay, mut reply: upstream::Reply, prepared: &Prepared) -> Repeated {
-    if unusable(&reply, prepared).is_some() {
-        return Repeated::Lost("its upstream redirects elsewhere");
-    }
-    let (tie, mut share) = (Tie::default(), relay.budget.share());
-    let most = relay.config.max_collected_reply_bytes;
-    let collected = collect(&mut reply.body, most, &tie, &mut share).await;
-    if matches!(collected.end, Some(End::Cut | End::TimedOut)) {
-        return Repeated::Unreached("the reply broke off".to_owned());
-    }
-    let Ok(bytes) = whole(collected) else {
-        return Repeated::Lost("the upstream's reply is too large");
-    };
-    match said::read(reply.status, &reply.headers, &bytes) {
-        FirstReply::Taken(said) => Repeated::Taken(said),
-        FirstReply::Refused(Refusal { words, .. }) => Repeated::Refused(words),
-        FirstReply::Estimate => Repeated::Lost("the upstream answered with an estimate"),
-    }
+    relay.clock.now().since_ms(left.created_at) < MAX_AGE_MS
 }
 
 async fn record(
     relay: &Relay,
     left: &Left,
-    said: Said,
-    channel: &Channel,
-    claim: Option<&str>,
+    answered: Answered,
+    again: &Again,
 ) -> Result<(), RecoverError> {
-    let hold = hold_for(relay, left, &said).await?;
-    let other = |fault: domain::Fault| RecoverError::Other(fault.en);
+    let Answered { said, mut head, bytes, hold } = answered;
     let task_id = said.task_id.clone();
-    let task = said.record(relay, left.uid, channel).map_err(other)?;
-    // The reply itself went to nobody: who repeats the request is told that it was done.
-    let reply = claim.map(|claim| ledger::KeptReply {
-        user_id: left.user_id,
-        idempotency_key: claim.to_owned(),
-        sealed: None,
+    // The reply goes to nobody but a client that repeats its request.
+    let reply = again.kept.claim.as_deref().map(|claim| {
+        point_to_task(relay, &mut head, &left.model, &task_id);
+        let ticket = Ticket { user_id: left.user_id, key_hash: claim.to_owned() };
+        tee_of(relay, &head, &bytes).keep(relay, &ticket)
     });
-    relay
-        .ledger
-        .record_task_again(left.user_id, Taken { task, hold, reply: reply.clone() })
-        .await?;
-    if let (None, Some(reply)) = (hold, reply) {
-        // A free task has no transaction of the ledger's; for others this changes nothing more.
+    let task = said.record(relay, left.uid, &again.channel);
+    let task = task.map_err(|fault| RecoverError::Other(fault.en))?;
+    let taken = Taken { task, hold, reply: reply.clone() };
+    relay.ledger.record_task_again(left.user_id, taken).await?;
+    if let Some(KeptReply { user_id, idempotency_key, sealed }) = reply {
+        // The ledger has done so with the money; a free task has none.
         let (db, node) = (&relay.db, relay.config.node_id);
-        let (user_id, key) = (reply.user_id, &reply.idempotency_key);
-        store::idempotency::complete(db, user_id, key, node, None).await?;
+        store::idempotency::complete(db, user_id, &idempotency_key, node, sealed).await?;
     }
     tracing::info!(
         target: "custompass", event = "submission_recovered", task_uid = %left.uid, task_id,
@@ -332,18 +278,24 @@ async fn record(
     Ok(())
 }
 
-/// What the hold should reach: as for a first submission, the use that the upstream told of, where
-/// no estimate has made it larger already.
-async fn hold_for(relay: &Relay, left: &Left, said: &Said) -> Result<Option<Quota>, RecoverError> {
-    let sql = "SELECT amount, price FROM holds WHERE id = $1";
+/// The price that the hold was made at; none: the task is free.
+async fn price_of(relay: &Relay, left: &Left) -> Result<Option<FrozenPrice>, RecoverError> {
+    let sql = "SELECT price FROM holds WHERE id = $1";
     let rows = relay.db.read(sql, &[Value::Uuid(left.uid.0)]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
-    let amount: Quota = row.get("amount")?;
     let price: String = row.get("price")?;
-    let price: FrozenPrice =
-        serde_json::from_str(&price).map_err(|e| RecoverError::Other(e.to_string()))?;
-    let is_first = price.first_hold().is_ok_and(|first| first == amount);
-    Ok(if price.is_by_use() && is_first { said.price_of_use(&price) } else { None })
+    serde_json::from_str(&price).map(Some).map_err(|e| RecoverError::Other(e.to_string()))
+}
+
+/// The upstream says no, now that it is asked again.
+async fn refuse(relay: &Relay, left: &Left, words: String) -> Result<(), RecoverError> {
+    let refunded = end(relay, left, "upstream_refused", words).await?;
+    tracing::info!(
+        target: "custompass", event = "submission_refused", task_uid = %left.uid,
+        user_id = left.user_id.0, channel_id = left.channel_id.0, model = left.model,
+        request_id = left.request_id, refunded = refunded.0,
+    );
+    Ok(())
 }
 
 /// Nobody will know what became of it: failed, and given back.
@@ -372,19 +324,4 @@ async fn end(
     let end = TaskEnd::failed(words);
     let finished = relay.ledger.finish_task(&task, Charge::Nothing(reason), end).await?;
     Ok(finished.refunded)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_upstream_that_is_not_itself_is_asked_again() {
-        for status in [408, 409, 425, 429, 500, 503] {
-            assert!(may_differ_later(StatusCode::from_u16(status).unwrap()), "{status}");
-        }
-        for status in [200, 302, 400, 401, 402, 404, 422] {
-            assert!(!may_differ_later(StatusCode::from_u16(status).unwrap()), "{status}");
-        }
-    }
 }

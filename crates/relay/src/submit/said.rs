@@ -29,8 +29,8 @@ pub(super) enum FirstReply {
     Taken(Said),
     /// There is none, and there was to be none.
     Refused(Refusal),
-    /// An estimate that nobody had asked for.
-    Estimate,
+    /// There is an estimate, with the use that it expects.
+    Estimate(Option<Usage>),
 }
 
 /// What an upstream said when it took a task.
@@ -88,7 +88,7 @@ pub(super) fn read(status: StatusCode, headers: &HeaderMap, bytes: &[u8]) -> Fir
         return refused("upstream_failed", "UPSTREAM_ENVELOPE", error);
     }
     if money.is_estimate {
-        return FirstReply::Estimate;
+        return FirstReply::Estimate(money.usage);
     }
     match plain.as_deref().and_then(element_of) {
         Some((task_id, element, data)) => FirstReply::Taken(Said {
@@ -274,7 +274,7 @@ mod tests {
         let long = format!(r#"{{"code":1,"message":"{}"}}"#, "x".repeat(5_000));
         assert_eq!(refused(200, &long).1.len(), MAX_REASON_CHARS);
         let estimate = r#"{"code":0,"type":"precharge","data":{"task_id":"t"}}"#;
-        assert!(matches!(reply(200, estimate), FirstReply::Estimate));
+        assert!(matches!(reply(200, estimate), FirstReply::Estimate(None)));
     }
 
     #[test]

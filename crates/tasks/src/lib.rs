@@ -9,7 +9,6 @@ mod poller;
 mod webhooks;
 
 pub use config::TasksConfig;
-pub use poller::reply;
 
 use domain::Clock;
 use ledger::Ledger;

@@ -18,6 +18,7 @@ pub mod query;
 mod reply;
 pub mod scan;
 pub mod splice;
+pub mod task_reply;
 mod tls;
 
 pub use address::{AddressError, BaseUrl};

@@ -26,6 +26,7 @@ mod malformed;
 mod nodes;
 mod observe;
 mod paid;
+mod poller;
 mod requests;
 mod setup;
 mod setup_rules;

@@ -2,13 +2,13 @@
 //! of them; and the end of some, with their money.
 
 use super::page::Waiting;
-use super::reply::{Asked, Element, Odd, Unreadable, read_reply};
 use super::{Core, lease::Lane};
 use domain::{TaskStatus, UnixMs, task_status};
 use futures_util::future::join_all;
 use ledger::{Charge, TaskEnd, TaskRef};
 use serde::Serialize;
 use store::{Channel, Engine, TASK_DATA, Value};
+use upstream::task_reply::{Asked, Element, Odd, Unreadable, read_reply};
 
 /// A task that goes on, and of which something new is said.
 #[derive(Serialize)]

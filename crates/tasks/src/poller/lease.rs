@@ -190,7 +190,10 @@ pub(super) async fn clear_dead(db: &Db) -> Result<(), StoreError> {
 }
 
 fn json_rows(lanes: &[Lane]) -> Value {
-    let row = |lane: &Lane| serde_json::json!({ "channel_id": lane.channel_id.0, "action": &*lane.action });
+    let row = |lane: &Lane| {
+        let (channel_id, action) = (lane.channel_id, &*lane.action);
+        serde_json::json!({ "channel_id": channel_id, "action": action })
+    };
     Value::Json(serde_json::Value::from_iter(lanes.iter().map(row)).to_string())
 }
 

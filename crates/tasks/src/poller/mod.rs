@@ -2,9 +2,10 @@
 //!
 //! Work is split into *lanes*: a lane is one model of one channel. Nodes share the lanes through
 //! leases ([`lease`], [`lanes`]). One job for each lane passes over all its unfinished tasks in
-//! every interval ([`sweep`]), a page at a time ([`page`]), in questions about tasks of one owner's
-//! key ([`question`]), whose replies ([`reply`]) change what is new ([`apply`]). What one lane may
-//! take of the node is limited ([`permits`]), most of all while its upstream hangs.
+//! every interval ([`sweep`]), a page at a time ([`page`]), in questions about tasks of one
+//! owner's key ([`question`]). Their replies ([`upstream::task_reply`]) change what is new
+//! ([`apply`]). What one lane may take of the node is limited ([`permits`]), most of all while its
+//! upstream hangs.
 //!
 //! Between passes a lane remembers where it was broken off and a few tasks that spoil questions;
 //! everything else is in the database. So memory does not grow with the number of tasks, and a
@@ -18,7 +19,6 @@ mod metrics;
 mod page;
 mod permits;
 mod question;
-pub mod reply;
 mod suspects;
 mod sweep;
 mod words;

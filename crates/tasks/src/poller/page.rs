@@ -3,9 +3,9 @@
 use super::Core;
 use super::lease::Lane;
 use super::question::is_number;
-use super::reply::Element;
 use domain::{TaskStatus, TaskUid, UnixMs, UserId};
 use store::{Row, StoreError, TASK_DATA, Value};
+use upstream::task_reply::Element;
 
 /// A place in a lane: key of the owner, and number of the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -261,7 +261,7 @@ impl<'a> Element<'a> {
     /// When what it says can't be billed.
     pub fn usage(&self) -> Result<Option<Usage>, String> {
         let report = self.members.usage.map(|raw| raw.get().as_bytes());
-        let report = report.and_then(upstream::scan::read_usage).transpose();
+        let report = report.and_then(crate::scan::read_usage).transpose();
         let report: Option<UsageReport> = report.map_err(|fault| fault.to_string())?;
         report.map(|report| report.check()).transpose().map_err(|error| error.to_string())
     }

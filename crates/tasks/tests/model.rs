@@ -1,0 +1,296 @@
+//! Tasks under random replies, nodes and crashes, beside a small model of what may come of them.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use domain::{ChannelId, KeyId, Quota, UserId};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use support::{HELD, House, Node, price};
+use testkit::{Recorded, Reply, TestDb, Upstream, eventually, json, on_both_databases};
+
+const STEPS: usize = 80;
+const MONEY: i64 = 1_000_000;
+
+/// How a task may have ended: the word in the database, and what was charged.
+type End = (&'static str, i64);
+
+/// What the upstream knows, and what it has said.
+struct World {
+    dice: StdRng,
+    /// By id: how it is now, and how it was before.
+    tasks: HashMap<String, (State, State)>,
+    /// By id: every end that was told of in a reply that may have been heard.
+    ends: HashMap<String, Vec<End>>,
+    free: HashMap<String, bool>,
+    /// Says only what is right.
+    honest: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Running(u8),
+    Done(Option<i64>),
+    Failed,
+}
+
+impl State {
+    fn element(self, id: &str) -> Value {
+        match self {
+            Self::Running(progress) => {
+                json!({"task_id": id, "status": "running", "progress": format!("{progress}%")})
+            }
+            Self::Done(None) => json!({"task_id": id, "status": "done", "result": {"u": id}}),
+            Self::Done(Some(tokens)) => json!({
+                "task_id": id, "status": "Succeeded", "usage": {"prompt_tokens": tokens},
+            }),
+            Self::Failed => json!({"task_id": id, "status": "error", "error": {"message": "no"}}),
+        }
+    }
+
+    fn end(self, free: bool) -> Option<End> {
+        let charge = |tokens: Option<i64>| {
+            let usage = tokens
+                .map(|prompt_tokens| domain::Usage { prompt_tokens, ..domain::Usage::default() });
+            usage.map_or(HELD, |usage| price().charge(&usage).unwrap().0)
+        };
+        match self {
+            Self::Running(_) => None,
+            Self::Done(tokens) => Some(("completed", if free { 0 } else { charge(tokens) })),
+            Self::Failed => Some(("failed", 0)),
+        }
+    }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        Self {
+            dice: StdRng::seed_from_u64(seed),
+            tasks: HashMap::new(),
+            ends: HashMap::new(),
+            free: HashMap::new(),
+            honest: false,
+        }
+    }
+
+    fn roll(&mut self, sides: u32) -> u32 {
+        self.dice.random_range(0..sides)
+    }
+
+    fn random_state(&mut self) -> State {
+        match self.roll(6) {
+            0 => State::Done(None),
+            1 => State::Done(Some(0)),
+            2 => State::Done(Some(i64::from(self.roll(300)))),
+            3 => State::Failed,
+            _ => State::Running(u8::try_from(self.roll(101)).unwrap()),
+        }
+    }
+
+    /// A task goes on; one that has ended stays as it is.
+    fn advance(&mut self, id: &str) {
+        let next = self.random_state();
+        let (now, before) = self.tasks.get_mut(id).unwrap();
+        if matches!(now, State::Running(_)) {
+            (*before, *now) = (*now, next);
+        }
+    }
+
+    fn reply(&mut self, request: &Recorded) -> Reply {
+        let asked = request.json();
+        let ids = asked["task_ids"].as_array().unwrap();
+        if !self.honest {
+            match self.roll(20) {
+                0 => return Reply::new(500),
+                1 => return Reply::text("<html>"),
+                2 => return Reply::reset(),
+                3 => return Reply::failure(7, "no"),
+                _ => {}
+            }
+        }
+        let mut elements = Vec::new();
+        for id in ids.iter().map(|id| id.as_str().unwrap()) {
+            self.speak_of(id, &mut elements);
+        }
+        let reply = Reply::json(&json!({"code": 0, "data": elements}));
+        let slow = if self.honest { 0 } else { self.roll(400) / 2 };
+        if slow > 150 { reply.delay(Duration::from_millis(slow.into())) } else { reply }
+    }
+
+    fn speak_of(&mut self, id: &str, elements: &mut Vec<Value>) {
+        let (now, before) = self.tasks[id];
+        let lie = if self.honest { 99 } else { self.roll(20) };
+        let says = |world: &mut Self, state: State, heard: bool, elements: &mut Vec<Value>| {
+            elements.push(state.element(id));
+            let end = state.end(world.free[id]).filter(|_| heard);
+            world.ends.entry(id.to_owned()).or_default().extend(end);
+        };
+        match lie {
+            // Missing.
+            0 => {}
+            // Late.
+            1 | 2 => says(self, before, true, elements),
+            // Contradicts what it said, or will say.
+            3 if matches!(now, State::Done(_)) => says(self, State::Failed, true, elements),
+            3 if now == State::Failed => says(self, State::Done(Some(5)), true, elements),
+            // Twice: the first one counts.
+            4 => {
+                says(self, now, true, elements);
+                says(self, State::Failed, false, elements);
+            }
+            5 => elements.push(json!({"task_id": id, "status": 7})),
+            6 => {
+                elements.push(json!({"task_id": format!("{id}x"), "status": "done"}));
+                elements.push(json!(["?"]));
+                says(self, now, true, elements);
+            }
+            _ => says(self, now, true, elements),
+        }
+    }
+}
+
+/// The whole play.
+struct Play {
+    house: House,
+    upstream: Upstream,
+    world: Arc<Mutex<World>>,
+    users: Vec<(UserId, KeyId)>,
+    channels: Vec<ChannelId>,
+    nodes: Vec<Node>,
+    ids: Vec<String>,
+    /// Rows that have ended, as they were when they did.
+    ended: HashMap<String, testkit::Row>,
+}
+
+impl Play {
+    async fn open(db: &TestDb, seed: u64) -> Self {
+        let house = House::open(db).await;
+        let upstream = Upstream::start().await;
+        let world = Arc::new(Mutex::new(World::new(seed)));
+        let speaker = Arc::clone(&world);
+        upstream.otherwise_handle(move |request| speaker.lock().unwrap().reply(request));
+        let mut users = Vec::new();
+        for _ in 0..3 {
+            users.push(house.user(MONEY).await);
+        }
+        let channels =
+            vec![house.channel(&upstream.url()).await, house.channel(&upstream.url()).await];
+        let (nodes, ids, ended) = (Vec::new(), Vec::new(), HashMap::new());
+        Self { house, upstream, world, users, channels, nodes, ids, ended }
+    }
+
+    fn roll(&self, sides: usize) -> usize {
+        let sides = u32::try_from(sides).unwrap();
+        usize::try_from(self.world.lock().unwrap().roll(sides)).unwrap()
+    }
+
+    async fn step(&mut self, db: &TestDb) {
+        match self.roll(12) {
+            0..=3 => self.submit().await,
+            4..=6 if !self.ids.is_empty() => {
+                let id = &self.ids[self.roll(self.ids.len())];
+                self.world.lock().unwrap().advance(id);
+            }
+            7 if self.nodes.len() < 2 => self.nodes.push(self.house.node().await),
+            8 if !self.nodes.is_empty() => {
+                self.nodes.swap_remove(self.roll(self.nodes.len())).crash();
+            }
+            9 if self.nodes.len() == 2 => self.nodes.remove(0).stop().await,
+            _ => self.listen(db).await,
+        }
+    }
+
+    async fn submit(&mut self) {
+        let id = format!("t-{}", self.ids.len());
+        let free = self.roll(5) == 0;
+        {
+            let mut world = self.world.lock().unwrap();
+            world.tasks.insert(id.clone(), (State::Running(0), State::Running(0)));
+            world.free.insert(id.clone(), free);
+        }
+        let user = self.users[self.roll(self.users.len())];
+        let channel = self.channels[self.roll(self.channels.len())];
+        let action = ["a/submit", "b/submit"][self.roll(2)];
+        self.house.submit(user, channel, action, &id, free).await;
+        self.ids.push(id);
+    }
+
+    /// Lets the nodes ask, and looks at what has ended: that stays as it is.
+    async fn listen(&mut self, db: &TestDb) {
+        let unfinished = db.i64("SELECT count(*) FROM tasks WHERE finish_time IS NULL").await;
+        if unfinished > 0 && !self.nodes.is_empty() {
+            let before = self.upstream.count();
+            let one = self.roll(self.nodes.len());
+            self.nodes[one].tasks.poll_now();
+            self.upstream.wait_for_heads(before + 1).await;
+        }
+        self.compare(db).await;
+    }
+
+    async fn compare(&mut self, db: &TestDb) {
+        for row in db.query("SELECT * FROM tasks WHERE finish_time IS NOT NULL").await {
+            let id = row.text("task_id").to_owned();
+            let end = (row.text("status"), row.i64("used_quota"));
+            let allowed = self.world.lock().unwrap().ends.get(&id).cloned().unwrap_or_default();
+            assert!(allowed.contains(&end), "{id} ended as {end:?}; told was {allowed:?}");
+            assert_eq!(row.i64("quota"), row.i64("used_quota"), "{row:?}");
+            let first = self.ended.entry(id).or_insert_with(|| row.clone());
+            assert_eq!(*first, row, "it changed after its end");
+        }
+    }
+
+    /// Everything ends, by replies that are right; then the books are compared.
+    async fn end(mut self, db: &TestDb) {
+        {
+            let mut world = self.world.lock().unwrap();
+            world.honest = true;
+            for id in &self.ids {
+                while matches!(world.tasks[id].0, State::Running(_)) {
+                    world.advance(id);
+                }
+            }
+        }
+        if self.nodes.is_empty() {
+            self.nodes.push(self.house.node().await);
+        }
+        let unfinished = "SELECT count(*) FROM tasks WHERE finish_time IS NULL";
+        eventually("every task to end", || async { (db.i64(unfinished).await == 0).then_some(()) })
+            .await;
+        for node in self.nodes.drain(..) {
+            node.stop().await;
+        }
+        self.compare(db).await;
+        assert_eq!(self.ended.len(), self.ids.len());
+        let paid = self.ids.iter().filter(|id| !self.world.lock().unwrap().free[*id]).count();
+        let paid = i64::try_from(paid).unwrap();
+        let closing = "SELECT count(DISTINCT hold_id) FROM logs WHERE closes";
+        let lines = "SELECT count(*) FROM logs WHERE closes";
+        assert_eq!((db.i64(closing).await, db.i64(lines).await), (paid, paid));
+        for (user, _) in &self.users {
+            let charged = "SELECT CAST(sum(used_quota) AS bigint) FROM tasks WHERE user_id =";
+            let charged = Quota(db.i64(&format!("{charged} {user}")).await);
+            let left = db.i64(&format!("SELECT quota FROM users WHERE id = {user}")).await;
+            assert_eq!(Quota(left), Quota(MONEY - charged.0));
+        }
+        self.house.close().await;
+    }
+}
+
+async fn play(db: TestDb, seed: u64) {
+    let mut play = Play::open(&db, seed).await;
+    for _ in 0..STEPS {
+        play.step(&db).await;
+    }
+    play.end(&db).await;
+}
+
+on_both_databases! {
+    async fn each_task_ends_once_1(db: TestDb) { play(db, 1).await; }
+    async fn each_task_ends_once_2(db: TestDb) { play(db, 2).await; }
+    async fn each_task_ends_once_3(db: TestDb) { play(db, 3).await; }
+}

@@ -305,9 +305,9 @@ impl Lanes {
         }
     }
 
-    /// Answers a durable batch, each operation on the runtime that it came from: that is one wake-up
-    /// across threads for each runtime instead of one an operation, and the lane goes on with the
-    /// next batch. `existing` are the rows that are there, and were locked.
+    /// Answers a durable batch, each operation on the runtime that it came from: that is one
+    /// wake-up across threads for each runtime instead of one an operation, and the lane goes on
+    /// with the next batch. `existing` are the rows that are there, and were locked.
     pub fn answer_batch(
         self: &Arc<Self>,
         batch: Vec<Job>,

@@ -79,7 +79,8 @@ async fn long_transactions(report: &mut Report, db: &Db) -> Result<(), StoreErro
             "SELECT pid, CAST(extract(epoch FROM now() - xact_start) AS bigint) AS seconds,
                     application_name, state
              FROM pg_stat_activity
-             WHERE datname = current_database() AND xact_start < now() - CAST($1 AS bigint) * interval '1 second'
+             WHERE datname = current_database()
+               AND xact_start < now() - CAST($1 AS bigint) * interval '1 second'
                AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 5",
             &[LONG_S.into()],
         )

@@ -83,7 +83,7 @@ CREATE TABLE task_lanes (
     PRIMARY KEY (channel_id, action)
 );
 COMMENT ON TABLE  task_lanes IS 'Who asks about unfinished tasks: one node for each model of a channel';
-COMMENT ON COLUMN task_lanes.channel_id IS 'Channel';
+COMMENT ON COLUMN task_lanes.channel_id IS 'Channel; 0: the node itself, which tells the others that it polls';
 COMMENT ON COLUMN task_lanes.action IS 'Model';
 COMMENT ON COLUMN task_lanes.node_id IS 'Node that asks';
 COMMENT ON COLUMN task_lanes.lease_until IS 'Until when nobody else does';

@@ -75,10 +75,13 @@ impl Hooks {
     }
 
     /// Waits for the row of an endpoint to have been tried so often, and to wait for the next.
-    async fn wait_for_try(&self, endpoint: i64, attempts: i64) {
+    async fn wait_for_try(&self, endpoint: i64, attempts: i64, status: Option<u16>) {
+        // A try is counted when it begins; its status is there when it has ended.
+        let status = status.map_or("IS NULL".to_owned(), |status| format!("= {status}"));
         let sql = format!(
             "SELECT count(*) FROM webhook_deliveries WHERE endpoint_id = {endpoint}
-             AND state = 'pending' AND attempts = {attempts} AND last_error <> ''"
+             AND state = 'pending' AND attempts = {attempts} AND last_error <> ''
+             AND last_status {status}"
         );
         eventually("a failed try to be written down", || async {
             (self.house.db.i64(&sql).await == 1).then_some(())
@@ -156,8 +159,8 @@ on_both_databases! {
         let endpoint = hooks.endpoint("/hook").await;
         hooks.ended(&[endpoint]).await;
 
-        for attempt in 1..=3 {
-            hooks.wait_for_try(endpoint, attempt).await;
+        for (attempt, status) in [(1, Some(500)), (2, Some(302)), (3, None)] {
+            hooks.wait_for_try(endpoint, attempt, status).await;
             hooks.hurry().await;
         }
         hooks.wait(endpoint, "delivered", 1).await;
@@ -317,7 +320,7 @@ on_both_databases! {
         house.db.execute(&format!("UPDATE webhook_endpoints SET url = '{url}'")).await;
         let hooks = Hooks { house, user_id };
         hooks.ended(&[endpoint]).await;
-        hooks.wait_for_try(endpoint, 1).await;
+        hooks.wait_for_try(endpoint, 1, None).await;
 
         let error = hooks.house.db.text("SELECT last_error FROM webhook_deliveries").await;
         assert_eq!((error.as_str(), hooks.house.upstream.count()), ("guarded", 0));
@@ -330,7 +333,7 @@ on_both_databases! {
         let endpoint = hooks.endpoint("/hook").await;
         let said = r#"{"result":"a-private-picture"}"#;
         hooks.ended_with(&[endpoint], &sealed(store::TASK_DATA, said), "NULL").await;
-        hooks.wait_for_try(endpoint, 1).await;
+        hooks.wait_for_try(endpoint, 1, Some(500)).await;
         let words = ["webhook_failed", &format!("endpoint_id={endpoint}")];
         hooks.house.server.wait_for_log(&words).await;
 

@@ -100,9 +100,12 @@ impl Tasks {
         let all = (1..=count).map(of);
         let reached = all.clone().filter(|one| one.times > 0).count();
         let times: u64 = all.clone().map(|one| u64::from(one.times)).sum();
-        // A pause that has not ended yet counts as far as it has come.
-        let mut pauses: Vec<u32> =
-            all.map(|one| one.longest_ms.max(now_ms.saturating_sub(one.last_ms))).collect();
+        // A pause that has not ended yet counts as far as it has come. Nobody asks about what is
+        // done; whether all others were asked about, `reached` tells.
+        let mut pauses: Vec<u32> = all
+            .filter(|one| one.times > 0)
+            .map(|one| one.longest_ms.max(now_ms.saturating_sub(one.last_ms)))
+            .collect();
         pauses.sort_unstable();
         let at = |part: usize| pauses.get(pauses.len().saturating_sub(1) * part / 100);
         let (p50, p99, most) = (at(50), at(99), pauses.last());

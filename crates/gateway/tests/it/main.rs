@@ -37,6 +37,7 @@ mod streams_cut;
 mod submit;
 mod submit_crash;
 mod supervised;
+mod task_life;
 mod task_view;
 mod timeouts;
 mod upstreams;

@@ -1,6 +1,6 @@
 //! Tasks that are asked about: how they end, what that costs, and whom a bad upstream delays.
 
-use crate::house::{House, Money, Payer, node};
+use crate::house::{House, Money, Payer, fixed, node};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 use testkit::{Reply, Signal, TestDb, Upstream, eventually, json, on_both_databases, within};
@@ -339,6 +339,35 @@ on_both_databases! {
         age(&house.db, "t-2", 2 * 3_601).await;
         wait_status(&house.db, "t-2", "failed").await;
         house.wait_for_money(&ann, 100, 0).await;
+        house.close().await;
+    }
+
+    async fn what_ended_long_ago_is_forgotten(db: TestDb) {
+        let settings = [SOON, ("CUSTOM_PASS_TASK_RETENTION_DAYS", "7")];
+        let mut house = House::with(db, &settings).await;
+        model(&house, IMG, fixed(40), &["old", "young"]).await;
+        house.upstream.on(LIST, list(json!([
+            {"task_id": "old", "status": "done"}, {"task_id": "young", "status": "done"},
+        ])));
+        let ann = house.payer(100).await;
+        submit(&house, IMG, &ann, 2).await;
+        for id in ["old", "young"] {
+            wait_status(&house.db, id, "completed").await;
+        }
+        let back = if house.db.is_postgres() { "interval '8 days'" } else { "8 * 86400000" };
+        house
+            .db
+            .execute(&format!(
+                "UPDATE tasks SET finish_time = finish_time - {back} WHERE task_id = 'old'"
+            ))
+            .await;
+        house.server.restart().await;
+        eventually("the old task to be gone", || async {
+            (house.db.i64("SELECT count(*) FROM tasks").await == 1).then_some(())
+        })
+        .await;
+        assert_eq!(house.db.text("SELECT task_id FROM tasks").await, "young");
+        assert_eq!(house.money(&ann).await.used, 80);
         house.close().await;
     }
 

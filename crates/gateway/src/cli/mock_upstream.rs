@@ -11,9 +11,9 @@ use std::process::ExitCode;
 ///
 /// It answers like a chat API and always counts 20 prompt and 60 completion tokens. In the query
 /// it can be asked for something else: prompt_tokens=N, completion_tokens=N, estimate_tokens=N,
-/// usage=off, status=N, code=N, delay_ms=N, cut=true. A path that ends in /submit takes a task, which
-/// is done at the second question about it (polls=N), or has failed then (outcome=failed). A path
-/// that ends in /echo returns the body.
+/// usage=off, status=N, code=N, delay_ms=N, cut=true. A path that ends in /submit takes a task,
+/// which is done at the second question about it (polls=N), or has failed then (outcome=failed). A
+/// path that ends in /echo returns the body.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Port to serve on; 0 takes a free one.

@@ -2,9 +2,9 @@
 
 use crate::Relay;
 use domain::{ChannelId, Fault, FaultKind, Quota, UserId};
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use web::Seconds;
 
 /// What is known of a request, written down when it is dropped: also by a client that hangs up.
 pub(crate) struct Record {
@@ -35,15 +35,6 @@ enum Outcome {
         error: String,
         ours: bool,
     },
-}
-
-/// `1.500s`
-struct Seconds(Duration);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:03}s", self.0.as_secs(), self.0.subsec_millis())
-    }
 }
 
 impl Record {
@@ -164,17 +155,5 @@ impl Drop for Record {
         let success = matches!(self.outcome, Outcome::Success);
         self.relay.metrics.ended(self.is_async, success, total, self.upstream);
         self.write_line(total);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_what_the_handbook_greps_for() {
-        for (ms, text) in [(0, "0.000s"), (7, "0.007s"), (1_500, "1.500s"), (61_234, "61.234s")] {
-            assert_eq!(Seconds(Duration::from_millis(ms)).to_string(), text);
-        }
     }
 }

@@ -9,11 +9,10 @@ use domain::UnixMs;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::HeaderValue;
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 use store::{Channel, TOKEN_KEY};
 use tokio::time::Instant;
+use web::Seconds;
 
 /// Most rows of a page.
 const PAGE_MAX: usize = 2_000;
@@ -286,14 +285,5 @@ impl Batch {
         let second = self.tasks.split_off(self.tasks.len() / 2);
         let owner = self.owner.clone();
         [self, Self { tasks: second, owner }]
-    }
-}
-
-/// `1.500s`
-struct Seconds(Duration);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:03}s", self.0.as_secs(), self.0.subsec_millis())
     }
 }

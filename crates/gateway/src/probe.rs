@@ -30,7 +30,8 @@ async fn ask(address: SocketAddr) -> io::Result<u16> {
 }
 
 /// Where a server that listens on every address can be reached from its own machine.
-fn reachable(mut listening: SocketAddr) -> SocketAddr {
+#[must_use]
+pub fn reachable(mut listening: SocketAddr) -> SocketAddr {
     match listening.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => listening.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => listening.set_ip(Ipv6Addr::LOCALHOST.into()),

@@ -3,8 +3,9 @@
 use super::Report;
 use crate::cli::http;
 use crate::config::Config;
+use crate::probe::reachable;
 use ::http::Method;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -19,7 +20,7 @@ const MIB: u64 = 1 << 20;
 const MUCH_MEMORY: u64 = 2_048 * MIB;
 
 pub(super) async fn check(report: &mut Report, config: &Config) {
-    let address = here(config.server.listen);
+    let address = reachable(config.server.listen);
     match get(address, "/api/status").await {
         Some((200, _)) => report.good("service", format!("answers on {address}")),
         Some((status, body)) => report.bad(
@@ -36,7 +37,7 @@ pub(super) async fn check(report: &mut Report, config: &Config) {
     let Some(metrics) = &config.metrics else {
         return report.odd("metrics", "are switched off", "ENABLE_METRICS=true");
     };
-    match get(here(metrics.listen), &metrics.path).await {
+    match get(reachable(metrics.listen), &metrics.path).await {
         Some((200, page)) => of_metrics(report, &page, config.relay.memory_limit_bytes),
         _ => report.bad(
             "metrics",
@@ -44,13 +45,6 @@ pub(super) async fn check(report: &mut Report, config: &Config) {
             "is METRICS_PORT the one that the service was started with?",
         ),
     }
-}
-
-/// An address that is served everywhere is served on this machine, too.
-fn here(listen: SocketAddr) -> SocketAddr {
-    let everywhere = listen.ip().is_unspecified();
-    let local = if everywhere { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen.ip() };
-    SocketAddr::new(local, listen.port())
 }
 
 async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {

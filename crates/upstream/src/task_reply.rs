@@ -1,4 +1,5 @@
-//! What an upstream says about its tasks: `{"code":0,"data":[{"task_id", "status", …}]}`.
+//! What an upstream says about its tasks: `{"code":0,"data":[{"task_id", "status", …}]}`, and, when
+//! it takes one, `{"code":0,"data":{"task_id", …}}`.
 //!
 //! Nothing is copied before it is known to matter: of a reply that brings no news, each element
 //! costs one pass over its bytes and one hash. Each element is read by itself, so that one that
@@ -15,6 +16,8 @@ use std::ops::ControlFlow;
 
 /// Longest word for a status, and longest progress, that is kept, in characters.
 const MAX_WORD: usize = 64;
+/// Longest id that names a task, in characters.
+const MAX_ID: usize = 255;
 /// Longest reason for a failure that is kept, in characters.
 const MAX_REASON: usize = 1_000;
 /// Largest element that is kept whole; of a larger one, all but its result.
@@ -161,6 +164,19 @@ pub fn read_reply<'a>(
     Ok(odd)
 }
 
+/// Reads the reply to a submission: the new task's id, and what is said about it, perhaps no more
+/// than that. `None` when it names no usable id. Whether all is well the envelope says elsewhere.
+#[must_use]
+pub fn read_submission(body: &[u8]) -> Option<(String, Element<'_>)> {
+    let envelope: Envelope<'_> = serde_json::from_slice(body).ok()?;
+    let raw = envelope.data?;
+    let members = members(raw)?;
+    let id = text_or_number(members.task_id?)?;
+    let is_good = (1..=MAX_ID).contains(&id.chars().count()) && !id.chars().any(char::is_control);
+    let word = members.status.and_then(text_or_number).unwrap_or_default();
+    is_good.then(|| (id.into_owned(), Element { members, raw, word }))
+}
+
 /// `data`, when the envelope is one, and says that all is well.
 fn envelope(body: &[u8]) -> Result<&RawValue, Unreadable> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
@@ -204,11 +220,7 @@ impl<'de, F: FnMut(&'de RawValue) -> ControlFlow<()>> Visitor<'de> for Each<'_, 
 impl<'a> Element<'a> {
     /// An element and its id; `None` when it has no id or no word for its status.
     fn read(raw: &'a RawValue) -> Option<(Cow<'a, str>, Self)> {
-        let text = raw.get();
-        if !text.starts_with('{') {
-            return None;
-        }
-        let members: Members<'a> = serde_json::from_str(text).ok()?;
+        let members = members(raw)?;
         let id = text_or_number(members.task_id?)?;
         let word = text_of(members.status?)?;
         Some((id, Self { members, raw, word }))
@@ -217,7 +229,7 @@ impl<'a> Element<'a> {
     /// The upstream's word for where the task stands.
     #[must_use]
     pub fn word(&self) -> String {
-        clipped(&self.word, MAX_WORD)
+        readable(&self.word, MAX_WORD)
     }
 
     /// The same as it came.
@@ -230,7 +242,7 @@ impl<'a> Element<'a> {
     #[must_use]
     pub fn progress(&self) -> String {
         let progress = self.members.progress.and_then(text_or_number).unwrap_or_default();
-        clipped(&progress, MAX_WORD)
+        readable(&progress, MAX_WORD)
     }
 
     /// Why it failed, in the upstream's words; empty where it says nothing.
@@ -245,14 +257,14 @@ impl<'a> Element<'a> {
         }
         let Some(error) = self.members.error else { return String::new() };
         if let Some(text) = text_of(error) {
-            return clipped(&text, MAX_REASON);
+            return readable(&text, MAX_REASON);
         }
         let said = error.get().starts_with('{').then(|| serde_json::from_str(error.get()).ok());
         let message = said.flatten().and_then(|said: Said<'_>| {
             let text = |raw: Option<&'a RawValue>| raw.and_then(text_of).filter(|t| !t.is_empty());
             text(said.message).or_else(|| text(said.msg))
         });
-        clipped(message.as_deref().unwrap_or(error.get()), MAX_REASON)
+        readable(message.as_deref().unwrap_or(error.get()), MAX_REASON)
     }
 
     /// What it used; `None` where it doesn't say.
@@ -307,6 +319,11 @@ impl<'a> Element<'a> {
     }
 }
 
+/// The members of an object; serde would read them from an array, too.
+fn members(raw: &RawValue) -> Option<Members<'_>> {
+    raw.get().starts_with('{').then(|| serde_json::from_str(raw.get()).ok()).flatten()
+}
+
 fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
     let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
@@ -321,7 +338,8 @@ fn text_or_number(raw: &RawValue) -> Option<Cow<'_, str>> {
 }
 
 /// The beginning of a text, as it may stand in the database and in front of people.
-fn clipped(text: &str, most: usize) -> String {
+#[must_use]
+pub fn readable(text: &str, most: usize) -> String {
     text.trim().chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

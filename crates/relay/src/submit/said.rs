@@ -6,20 +6,14 @@ use crate::{Relay, faults};
 use domain::{Fault, FrozenPrice, Quota, StatusWords, TaskStatus, TaskUid, Usage, task_status};
 use http::{HeaderMap, StatusCode};
 use ledger::TaskRecord;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use std::borrow::Cow;
 use store::{Channel, TASK_DATA};
+use upstream::task_reply::{read_submission, readable};
 
 /// What is inflated of a compressed reply at most.
 const MAX_PLAIN_BYTES: u64 = 8 * 1024 * 1024;
-const MAX_ID_CHARS: usize = 255;
-/// An upstream's word for a status, or for progress, is kept so far.
-const MAX_WORD_CHARS: usize = 100;
 /// An upstream's reason for a failure is kept so far.
 const MAX_REASON_CHARS: usize = 1_000;
-/// What is said of a task is kept whole up to this size; else its known members.
-const MAX_DATA_BYTES: usize = 1024 * 1024;
 /// A refusal that is larger is not looked into for its words.
 const MAX_REFUSAL_BYTES: usize = 256 * 1024;
 
@@ -54,23 +48,6 @@ pub(super) struct Refusal {
     pub words: String,
 }
 
-/// The envelope, as far as it is about the task.
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-}
-
-#[derive(Default, Deserialize)]
-struct Element<'a> {
-    #[serde(borrow, default)]
-    task_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    status: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    progress: Option<&'a RawValue>,
-}
-
 /// Reads a whole reply.
 pub(super) fn read(status: StatusCode, headers: &HeaderMap, bytes: &[u8]) -> FirstReply {
     let money = read_money(upstream::scan::scan_whole(headers, bytes));
@@ -90,12 +67,12 @@ pub(super) fn read(status: StatusCode, headers: &HeaderMap, bytes: &[u8]) -> Fir
     if money.is_estimate {
         return FirstReply::Estimate(money.usage);
     }
-    match plain.as_deref().and_then(element_of) {
-        Some((task_id, element, data)) => FirstReply::Taken(Said {
-            status: word(element.status),
-            progress: word(element.progress),
-            data: kept(&task_id, &element, data),
+    match plain.as_deref().and_then(read_submission) {
+        Some((task_id, element)) => FirstReply::Taken(Said {
             task_id,
+            status: element.word(),
+            progress: element.progress(),
+            data: element.kept().into_owned(),
             usage: money.usage,
         }),
         None => {
@@ -111,48 +88,6 @@ fn plain<'a>(headers: &HeaderMap, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         return Some(Cow::Borrowed(bytes));
     }
     inflate(headers, bytes, MAX_PLAIN_BYTES).ok().flatten().map(Cow::Owned)
-}
-
-/// The id, and the element that it stands in.
-fn element_of(plain: &[u8]) -> Option<(String, Element<'_>, &str)> {
-    let envelope: Envelope<'_> = serde_json::from_slice(plain).ok()?;
-    let data = envelope.data?.get();
-    let element: Element<'_> = serde_json::from_str(data).ok()?;
-    let id = scalar(element.task_id?)?;
-    let chars = id.chars().count();
-    let is_good = (1..=MAX_ID_CHARS).contains(&chars) && !id.chars().any(char::is_control);
-    is_good.then_some((id, element, data))
-}
-
-/// A string or a number, as text; a number in the digits that the upstream used.
-fn scalar(value: &RawValue) -> Option<String> {
-    let text = value.get();
-    match text.as_bytes().first()? {
-        b'"' => serde_json::from_str(text).ok(),
-        b'-' | b'0'..=b'9' => Some(text.to_owned()),
-        _ => None,
-    }
-}
-
-fn word(value: Option<&RawValue>) -> String {
-    value.and_then(scalar).map(|text| readable(&text, MAX_WORD_CHARS)).unwrap_or_default()
-}
-
-/// A text as it may stand in the database and in front of people.
-fn readable(text: &str, max_chars: usize) -> String {
-    text.trim().chars().take(max_chars).map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-fn kept(task_id: &str, element: &Element<'_>, data: &str) -> String {
-    if data.len() <= MAX_DATA_BYTES {
-        return data.to_owned();
-    }
-    serde_json::json!({
-        "task_id": task_id,
-        "status": word(element.status),
-        "progress": word(element.progress),
-    })
-    .to_string()
 }
 
 /// Why, in the upstream's words.
@@ -250,6 +185,7 @@ mod tests {
             "[]",
             r#"{"data":null}"#,
             r#"{"data":[]}"#,
+            r#"{"data":["t"]}"#,
             r#"{"data":{"task_id":""}}"#,
             r#"{"data":{"task_id":null}}"#,
             r#"{"data":{"task_id":true}}"#,
@@ -286,8 +222,6 @@ mod tests {
         assert_eq!((said.status.as_str(), said.progress.as_str()), ("Queued", "30"));
         assert!(said.data.contains("1.50"), "as the upstream wrote it");
         assert_eq!(said.usage.map(|u| (u.prompt_tokens, u.completion_tokens)), Some((3, 4)));
-        let huge = format!(r#"{{"data":{{"task_id":"t","x":"{}"}}}}"#, "x".repeat(MAX_DATA_BYTES));
-        assert_eq!(taken(&huge).data, r#"{"progress":"","status":"","task_id":"t"}"#);
     }
 
     #[test]

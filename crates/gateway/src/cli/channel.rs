@@ -148,34 +148,21 @@ fn read_key(given: String) -> anyhow::Result<String> {
 }
 
 fn show_all(channels: &[ChannelView], json: bool) -> anyhow::Result<()> {
-    if json {
-        return out::json(&channels);
-    }
-    let rows: Vec<Vec<String>> = channels
-        .iter()
-        .map(|channel| {
-            let status = match channel.status {
-                1 => "enabled",
-                3 => "disabled by itself",
-                _ => "disabled",
-            };
-            vec![
-                channel.id.to_string(),
-                channel.name.clone(),
-                channel.base_url.clone(),
-                channel.models.join(","),
-                channel.groups.join(","),
-                status.to_owned(),
-                channel.priority.to_string(),
-                channel.weight.to_string(),
-                channel.used_quota.0.to_string(),
-            ]
-        })
-        .collect();
     let heads =
         ["id", "name", "base url", "models", "groups", "status", "priority", "weight", "used"];
-    out::table(&heads, &rows);
-    Ok(())
+    out::list(channels, json, &heads, |channel| {
+        vec![
+            channel.id.to_string(),
+            channel.name.clone(),
+            channel.base_url.clone(),
+            channel.models.join(","),
+            channel.groups.join(","),
+            out::status(channel.status).to_owned(),
+            channel.priority.to_string(),
+            channel.weight.to_string(),
+            channel.used_quota.0.to_string(),
+        ]
+    })
 }
 
 fn show_probe(probe: &Probe, json: bool) -> anyhow::Result<()> {

@@ -42,6 +42,32 @@ pub fn table(heads: &[&str], rows: &[Vec<String>]) {
     }
 }
 
+/// A collection: JSON for scripts, a table for people.
+///
+/// # Errors
+/// When the items have no JSON form.
+pub fn list<T: serde::Serialize>(
+    items: &[T],
+    json_asked: bool,
+    heads: &[&str],
+    row: impl Fn(&T) -> Vec<String>,
+) -> anyhow::Result<()> {
+    if json_asked {
+        return json(&items);
+    }
+    table(heads, &items.iter().map(row).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// A row's status, in a word.
+pub const fn status(number: i64) -> &'static str {
+    match number {
+        1 => "enabled",
+        3 => "disabled by itself",
+        _ => "disabled",
+    }
+}
+
 /// Quota with its worth: `224 ($0.000448)`. 500 000 quota are one dollar.
 pub fn quota(quota: i64) -> String {
     let micros = i128::from(quota) * 2;

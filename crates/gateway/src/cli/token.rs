@@ -142,28 +142,21 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
 }
 
 fn show_all(tokens: &[TokenView], json: bool) -> anyhow::Result<()> {
-    if json {
-        return out::json(&tokens);
-    }
-    let rows: Vec<Vec<String>> = tokens
-        .iter()
-        .map(|token| {
-            let limit = if token.unlimited_quota {
-                "the balance".to_owned()
-            } else {
-                out::quota(token.remain_quota.0)
-            };
-            vec![
-                token.id.to_string(),
-                token.user_id.to_string(),
-                token.name.clone(),
-                token.key_hint.clone(),
-                if token.status == 1 { "enabled" } else { "disabled" }.to_owned(),
-                limit,
-                token.used_quota.0.to_string(),
-            ]
-        })
-        .collect();
-    out::table(&["id", "user", "name", "key", "status", "limit", "used"], &rows);
-    Ok(())
+    let heads = ["id", "user", "name", "key", "status", "limit", "used"];
+    out::list(tokens, json, &heads, |token| {
+        let limit = if token.unlimited_quota {
+            "the balance".to_owned()
+        } else {
+            out::quota(token.remain_quota.0)
+        };
+        vec![
+            token.id.to_string(),
+            token.user_id.to_string(),
+            token.name.clone(),
+            token.key_hint.clone(),
+            out::status(token.status).to_owned(),
+            limit,
+            token.used_quota.0.to_string(),
+        ]
+    })
 }

@@ -154,24 +154,17 @@ async fn set_status(house: &House, name: &str, enabled: bool) -> anyhow::Result<
 }
 
 fn show_all(users: &[UserView], json: bool) -> anyhow::Result<()> {
-    if json {
-        return out::json(&users);
-    }
-    let rows: Vec<Vec<String>> = users
-        .iter()
-        .map(|user| {
-            vec![
-                user.id.to_string(),
-                user.username.clone(),
-                user.group.clone(),
-                user.role.to_string(),
-                if user.status == 1 { "enabled" } else { "disabled" }.to_owned(),
-                out::quota(user.quota.0),
-                user.used_quota.0.to_string(),
-                user.request_count.to_string(),
-            ]
-        })
-        .collect();
-    out::table(&["id", "name", "group", "role", "status", "quota", "used", "calls"], &rows);
-    Ok(())
+    let heads = ["id", "name", "group", "role", "status", "quota", "used", "calls"];
+    out::list(users, json, &heads, |user| {
+        vec![
+            user.id.to_string(),
+            user.username.clone(),
+            user.group.clone(),
+            user.role.to_string(),
+            out::status(user.status).to_owned(),
+            out::quota(user.quota.0),
+            user.used_quota.0.to_string(),
+            user.request_count.to_string(),
+        ]
+    })
 }

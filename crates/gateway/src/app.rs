@@ -19,7 +19,7 @@ use web::Body;
 pub struct App {
     /// `/api`.
     pub admin: Router,
-    /// `/api/status`.
+    /// `/livez`, `/readyz` and `/api/status`.
     pub health: Health,
     /// Whether memory is past its limit, so that no new call is taken.
     pub full: AtomicBool,
@@ -58,11 +58,11 @@ impl App {
     }
 
     async fn answer_other(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let id = || web::request_id(request.headers(), self.clock.now());
         match request.uri().path() {
-            "/api/status" | "/api/status/" => {
-                let id = web::request_id(request.headers(), self.clock.now());
-                self.health.answer(&id).await
-            }
+            "/livez" => Health::alive(),
+            "/readyz" => self.health.ready(&id()).await,
+            "/api/status" | "/api/status/" => self.health.status(&id()).await,
             path if path == "/api" || path.starts_with("/api/") => self.ask_admin(request).await,
             "/" => web::json(&json!({
                 "name": "newapi",

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 /// The shortest beginning of a reply that has a status: `HTTP/1.1 200`.
 const HEAD: usize = 12;
 
-/// The status that `GET /api/status` answers with, at the address that a server listens on.
+/// The status that `GET /readyz` answers with, at the address that a server listens on.
 ///
 /// # Errors
 /// When nothing that is HTTP comes back in time.
@@ -20,7 +20,7 @@ pub async fn status(listening: SocketAddr, within: Duration) -> io::Result<u16> 
 
 async fn ask(address: SocketAddr) -> io::Result<u16> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = "GET /api/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let request = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     stream.write_all(request.as_bytes()).await?;
     let mut head = [0; HEAD];
     stream.read_exact(&mut head).await?;

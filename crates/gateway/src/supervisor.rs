@@ -72,7 +72,7 @@ async fn beat(
         let status = match probe::status(address, pause).await {
             _ if stopping.is_cancelled() => "",
             Ok(200) => "serving",
-            Ok(_) => "serving, but not ready: GET /api/status says why",
+            Ok(_) => "serving, but not ready: GET /readyz says why",
             // Then the question itself waits for a place: busy, not dead.
             Err(_) if is_full(max_connections) => "serving as many connections as it may",
             Err(error) => {

@@ -161,6 +161,14 @@ impl Db {
         migrations::pending(self).await
     }
 
+    /// Whether the database answers, and has every migration that this version knows.
+    ///
+    /// # Errors
+    /// What the database says; [`StoreError::Unavailable`] when nothing.
+    pub async fn is_current(&self) -> Result<bool, StoreError> {
+        migrations::is_current(self).await
+    }
+
     /// Makes sure that this is the only process that serves this SQLite file. Says yes on
     /// PostgreSQL, where any number may.
     ///

@@ -86,6 +86,15 @@ pub(crate) async fn pending(db: &Db) -> Result<Vec<Migration>, StoreError> {
     still_to_do(known(db.engine()), &applied)
 }
 
+/// Whether no step that this version knows is missing. Only the newest is looked at, so that the
+/// answer is cheap; a schema that a newer version has moved on meanwhile lacks nothing.
+pub(crate) async fn is_current(db: &Db) -> Result<bool, StoreError> {
+    let sql = "SELECT COALESCE(max(version), 0) AS version FROM schema_migrations";
+    let rows = db.read_first(sql, &[]).await?;
+    let applied: i64 = rows.first().map_or(Ok(0), |row| row.get("version"))?;
+    Ok(known(db.engine()).last().is_none_or(|newest| applied >= newest.version))
+}
+
 fn applied_row(row: &Row) -> Result<(i64, String), StoreError> {
     Ok((row.get("version")?, row.get("sha256")?))
 }

@@ -22,8 +22,8 @@ pub struct Args {}
 pub async fn run(Args {}: Args) -> anyhow::Result<ExitCode> {
     let listening = Config::from_settings(&from_process()?)?.server.listen;
     let status = probe::status(listening, PATIENCE).await;
-    let status = status.with_context(|| format!("{listening}: GET /api/status"))?;
-    ensure!(status == 200, "{listening}: GET /api/status answers {status}");
+    let status = status.with_context(|| format!("{listening}: GET /readyz"))?;
+    ensure!(status == 200, "{listening}: GET /readyz answers {status}");
     out::line("ok");
     Ok(ExitCode::SUCCESS)
 }

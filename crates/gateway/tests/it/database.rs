@@ -4,7 +4,7 @@ use crate::house::{House, fixed};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use testkit::{Reply, TestDb, eventually, json};
+use testkit::{Reply, TestDb, eventually, json, on_both_databases};
 
 const KILL: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                     WHERE datname = current_database() AND application_name = 'newapi'";
@@ -83,6 +83,8 @@ on_postgres! {
         let refused = refused.expect_error(503, "DATABASE_UNAVAILABLE");
         assert!(refused.header("Retry-After").is_some());
         health(&house, 503).await;
+        ready(&house, "database_unreachable").await;
+        house.server.call("GET", "/livez").send().await.expect(200);
         assert_eq!(house.upstream.count(), 0);
 
         house.db.allow_connections(true).await;
@@ -93,6 +95,34 @@ on_postgres! {
         health(&house, 200).await;
         house.close().await;
     }
+}
+
+on_both_databases! {
+    async fn a_schema_that_lacks_a_step_is_no_place_for_calls(db: TestDb) {
+        let house = House::open(db).await;
+        ready(&house, "").await;
+
+        house.db.execute("UPDATE schema_migrations SET version = -version").await;
+        ready(&house, "migrations_pending").await;
+        house.server.call("GET", "/livez").send().await.expect(200);
+        // As a newer version leaves it, whose rolling start this one sees.
+        house.db.execute("UPDATE schema_migrations SET version = 100 - version").await;
+        ready(&house, "").await;
+
+        house.db.execute("UPDATE schema_migrations SET version = version - 100").await;
+        house.close().await;
+    }
+}
+
+/// Waits until the server says why no calls should come; nothing: that they should.
+async fn ready(house: &House, reason: &str) {
+    eventually(&format!("readiness: {reason:?}"), || async {
+        let answer = house.server.call("GET", "/readyz").send().await;
+        let found = answer.json()["reason"].as_str().unwrap_or_default().to_owned();
+        let status = if reason.is_empty() { 200 } else { 503 };
+        (answer.status == status && found == reason).then_some(())
+    })
+    .await;
 }
 
 /// Waits until the server says this about itself.

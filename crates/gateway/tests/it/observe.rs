@@ -179,7 +179,7 @@ on_both_databases! {
 
     async fn the_health_check_needs_no_key(db: TestDb) {
         let house = House::open(db).await;
-        for path in ["/api/status", "/api/status/"] {
+        for path in ["/api/status", "/api/status/", "/livez", "/readyz"] {
             let answer = house.server.call("GET", path).send().await.expect(200);
             let text = answer.text();
             assert!(!text.contains("postgres://") && !text.contains("newapi.db"), "{text}");

@@ -6,6 +6,8 @@ use serde::ser::Error;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use store::{Row, StoreError, Value};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 /// A ratio as a JSON number, digit by digit. No float comes near it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,18 @@ impl Serialize for Exact {
         digits.serialize(serializer)
     }
 }
+
+/// How the document describes a ratio: a number whose digits are exact.
+pub struct Decimal;
+
+impl PartialSchema for Decimal {
+    fn schema() -> RefOr<Schema> {
+        let number = ObjectBuilder::new().schema_type(Type::Number);
+        number.description(Some("An exact decimal with at most 6 places.")).into()
+    }
+}
+
+impl ToSchema for Decimal {}
 
 /// The decimal in `column` as a JSON number. One that can't be read (plain SQL can put anything
 /// into an SQLite column) is shown as the text that stands there, and its neighbours stay readable.

@@ -2,6 +2,7 @@
 //! seen exactly as they were written, and a field nobody asked for is refused.
 
 use crate::AdminError;
+use crate::survey::{self, Survey};
 use domain::{Quota, Ratio};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -20,6 +21,8 @@ pub struct Fields {
     /// Where this object stands in the request: `setting.`, or nothing.
     prefix: String,
     members: BTreeMap<String, Box<RawValue>>,
+    /// Nothing was sent: what is read is noted, for the document.
+    survey: Option<Survey>,
 }
 
 /// The members of an object, and the first one that came twice.
@@ -68,8 +71,19 @@ impl Fields {
         Self::of("", members)
     }
 
+    /// Fields that nobody sent, and that note in `survey` what is read of them.
+    pub(crate) fn surveyed(survey: Survey) -> Self {
+        Self { survey: Some(survey), ..Self::default() }
+    }
+
+    fn note(&self, name: &str, schema: impl FnOnce() -> serde_json::Value) {
+        if let Some(survey) = &self.survey {
+            survey.value(name, schema());
+        }
+    }
+
     fn of(prefix: &str, seen: Members) -> Result<Self, AdminError> {
-        let fields = Self { prefix: prefix.to_owned(), members: seen.members };
+        let fields = Self { prefix: prefix.to_owned(), members: seen.members, survey: None };
         // No database keeps this character in a text; said here, the field is known.
         if let Some((name, _)) = fields.members.iter().find(|(_, json)| json.get().contains(NUL)) {
             return Err(fields.wrong(name, "不能包含 \\u0000", "must not contain \\u0000"));
@@ -91,6 +105,27 @@ impl Fields {
         self.members.contains_key(name)
     }
 
+    /// Whether all of it stands in the one member `name`, as older scripts send it.
+    #[must_use]
+    pub fn is_wrapped(&self, name: &str) -> bool {
+        if let Some(survey) = &self.survey {
+            survey.wrapper(name);
+        }
+        self.has(name)
+    }
+
+    /// The value of a field that has to be there.
+    ///
+    /// # Errors
+    /// When it isn't.
+    pub fn required<T: Default>(&self, name: &str, value: Option<T>) -> Result<T, AdminError> {
+        if let Some(survey) = &self.survey {
+            survey.required(name);
+            return Ok(T::default());
+        }
+        value.ok_or_else(|| self.wrong(name, "不能为空", "is required"))
+    }
+
     /// The names of what is left.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.members.keys().map(String::as_str)
@@ -98,6 +133,9 @@ impl Fields {
 
     /// Reads `old` where only that older name of `name` is given.
     pub fn alias(&mut self, name: &str, old: &str) {
+        if let Some(survey) = &self.survey {
+            survey.alias(name, old);
+        }
         if let Some(value) = self.members.remove(old) {
             self.members.entry(name.to_owned()).or_insert(value);
         }
@@ -111,6 +149,7 @@ impl Fields {
 
     /// The field's JSON text. `null` is as good as absent.
     pub fn raw(&mut self, name: &str) -> Option<Box<RawValue>> {
+        self.note(name, || serde_json::json!({}));
         self.members.remove(name).filter(|value| value.get() != "null")
     }
 
@@ -128,6 +167,7 @@ impl Fields {
     /// # Errors
     /// When it is anything else.
     pub fn text(&mut self, name: &str) -> Result<Option<String>, AdminError> {
+        self.note(name, survey::text);
         let Some(value) = self.raw(name) else { return Ok(None) };
         match serde_json::from_str(value.get()) {
             Ok(text) => Ok(Some(text)),
@@ -151,6 +191,7 @@ impl Fields {
     /// # Errors
     /// When it is anything else, or doesn't fit.
     pub fn int(&mut self, name: &str) -> Result<Option<i64>, AdminError> {
+        self.note(name, survey::int);
         let Some(value) = self.raw(name) else { return Ok(None) };
         match digits_of(value.get()).parse() {
             Ok(number) => Ok(Some(number)),
@@ -174,6 +215,7 @@ impl Fields {
     /// # Errors
     /// When it is anything else, or outside.
     pub fn int_in(&mut self, name: &str, low: i64, high: i64) -> Result<Option<i64>, AdminError> {
+        self.note(name, || survey::int_in(low, high));
         match self.int(name)? {
             Some(number) if !(low..=high).contains(&number) => Err(self.wrong(
                 name,
@@ -197,6 +239,7 @@ impl Fields {
     /// # Errors
     /// When it is anything else.
     pub fn flag(&mut self, name: &str) -> Result<Option<bool>, AdminError> {
+        self.note(name, survey::flag);
         let Some(value) = self.raw(name) else { return Ok(None) };
         match value.get() {
             "true" | "1" => Ok(Some(true)),
@@ -210,6 +253,7 @@ impl Fields {
     /// # Errors
     /// When it isn't an exact ratio.
     pub fn ratio(&mut self, name: &str) -> Result<Option<Ratio>, AdminError> {
+        self.note(name, survey::ratio);
         let Some(value) = self.raw(name) else { return Ok(None) };
         match digits_of(value.get()).parse() {
             Ok(ratio) => Ok(Some(ratio)),
@@ -238,6 +282,7 @@ impl Fields {
     /// # Errors
     /// When it is anything else, or very long.
     pub fn list(&mut self, name: &str) -> Result<Option<Vec<String>>, AdminError> {
+        self.note(name, || survey::list(MAX_ITEMS));
         let Some(value) = self.raw(name) else { return Ok(None) };
         let given: Vec<String> = if value.get().starts_with('"') {
             let text: String = serde_json::from_str(value.get())
@@ -276,6 +321,9 @@ impl Fields {
     /// # Errors
     /// When it is anything else.
     pub fn object(&mut self, name: &str) -> Result<Option<Self>, AdminError> {
+        if let Some(survey) = &self.survey {
+            return Ok(Some(Self::surveyed(survey.object(name))));
+        }
         let Some(value) = self.raw(name) else { return Ok(None) };
         let text = if value.get().starts_with('"') {
             let text: String = serde_json::from_str(value.get())
@@ -310,6 +358,9 @@ impl Fields {
     /// # Errors
     /// When a field is left.
     pub fn finish(self, ignored: &[&str], ignored_if_empty: &[&str]) -> Result<(), AdminError> {
+        if let Some(survey) = &self.survey {
+            survey.closed(ignored, ignored_if_empty);
+        }
         for (name, value) in &self.members {
             let harmless = ignored.contains(&name.as_str())
                 || (ignored_if_empty.contains(&name.as_str()) && says_nothing(value.get()));

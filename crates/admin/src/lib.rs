@@ -12,9 +12,10 @@ mod page;
 mod password;
 mod random;
 mod state;
+mod survey;
 mod words;
 
-pub use api::router;
+pub use api::{openapi, router};
 pub use error::AdminError;
 pub use exact::Exact;
 pub use fields::Fields;

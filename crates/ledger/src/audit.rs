@@ -5,6 +5,7 @@
 use domain::Quota;
 use serde::Serialize;
 use store::{Db, Row, StoreError};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Most breaches listed for a rule. One is enough to ring the bell.
@@ -49,7 +50,7 @@ const TOTALS: &str = "SELECT (SELECT count(*) FROM users) AS users,
       WHERE closes AND content = 'unknown_outcome') AS unknown_outcome";
 
 /// What the check found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct AuditReport {
     /// Whether every rule holds.
     pub clean: bool,
@@ -66,7 +67,7 @@ pub struct AuditReport {
 }
 
 /// A broken rule.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Breach {
     /// Which rule.
     pub rule: &'static str,

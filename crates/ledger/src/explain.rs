@@ -3,13 +3,14 @@
 use domain::{FrozenPrice, Quota, Rule, UnixMs};
 use serde::Serialize;
 use store::{Db, Row, StoreError, Value};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 const HOLD_COLUMNS: &str = "id, user_id, model_name, channel_id, request_id, amount, price,
     state, charged, created_at, closed_at";
 
 /// The story of a request: every hold it made, and every line of the journal about it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Explanation {
     /// `X-Request-Id` of the call.
     pub request_id: String,
@@ -18,7 +19,7 @@ pub struct Explanation {
 }
 
 /// The story of a hold.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct HoldStory {
     /// The hold.
     pub hold_id: Uuid,
@@ -35,6 +36,7 @@ pub struct HoldStory {
     /// What was charged.
     pub charged: Quota,
     /// The price as it was frozen.
+    #[schema(value_type = Object)]
     pub price: serde_json::Value,
     /// The price in words.
     pub formula: String,
@@ -47,7 +49,7 @@ pub struct HoldStory {
 }
 
 /// A line of the journal.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct JournalLine {
     /// `logs.id`.
     pub id: i64,

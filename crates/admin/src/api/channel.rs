@@ -3,7 +3,7 @@
 use super::envelope::{Handled, done, many, one, tried};
 use super::extract::{Asked, Caller, Numbered, Sent, subject};
 use crate::ops::channel::{self, ChannelFilter, ChannelInput, ProbeRequest};
-use crate::{AdminState, PageRequest};
+use crate::{AdminError, AdminState, Fields, PageRequest};
 use axum::extract::State;
 use domain::ChannelId;
 
@@ -82,20 +82,23 @@ pub(super) async fn disable(
 pub(super) async fn test(
     State(state): State<AdminState>,
     caller: Caller,
-    Sent(mut fields): Sent,
+    Sent(fields): Sent,
 ) -> Handled {
+    probe(&state, caller, read_probe(fields)?).await
+}
+
+/// Reads what to try.
+pub(super) fn read_probe(mut fields: Fields) -> Result<ProbeRequest, AdminError> {
     fields.alias("channel_id", "id");
-    let Some(id) = fields.int("channel_id")? else {
-        return Err(fields.wrong("channel_id", "不能为空", "is required").into());
-    };
+    let id = fields.int("channel_id")?;
     let request = ProbeRequest {
-        channel_id: ChannelId(id),
+        channel_id: ChannelId(fields.required("channel_id", id)?),
         model: fields.text("model")?.filter(|model| !model.is_empty()),
         path: fields.text("path")?.filter(|path| !path.is_empty()),
         test_data: fields.raw("test_data").map(|json| json.get().to_owned()),
     };
     fields.finish(&[], &[])?;
-    probe(&state, caller, request).await
+    Ok(request)
 }
 
 pub(super) async fn test_one(

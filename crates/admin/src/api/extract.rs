@@ -134,8 +134,8 @@ pub(super) fn subject(fields: &mut Fields, path: Option<i64>) -> Result<i64, Adm
         (Some(path), Some(given)) if path != given => {
             Err(fields.wrong("id", "与路径中的编号不一致", "is not the number in the path"))
         }
-        (Some(id), _) | (None, Some(id)) => Ok(id),
-        (None, None) => Err(fields.wrong("id", "不能为空", "is required")),
+        (Some(id), _) => Ok(id),
+        (None, given) => fields.required("id", given),
     }
 }
 

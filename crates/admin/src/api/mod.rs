@@ -7,27 +7,40 @@ mod envelope;
 mod extract;
 mod group;
 mod journal;
+mod openapi;
+mod table;
 mod task;
 mod token;
 mod user;
 mod webhook;
 
 use crate::AdminState;
+use crate::ops::ability::{AbilityInput, AbilityView};
+use crate::ops::channel::{ChannelInput, ChannelView, Probe};
+use crate::ops::group::{GroupInput, GroupView};
+use crate::ops::log::{LogView, Statistics};
+use crate::ops::task::TaskView;
+use crate::ops::token::{TokenInput, TokenView};
+use crate::ops::user::{UserInput, UserView};
+use crate::ops::webhook::{DeliveryView, WebhookInput, WebhookView, read_secret};
 use axum::extract::Request;
 use axum::response::Response;
-use axum::routing::{get, post, put};
 use axum::{Router, middleware};
 use domain::{Fault, FaultKind};
 use envelope::Failure;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Uri};
+use ledger::{AuditReport, Explanation};
+use table::Verb::{Get, Patch, Post, Put};
+use table::{Doc, Role, Table, nothing, object, one, page, text};
 use tower::ServiceExt;
 
 /// Everything under `/api` but `/api/status`.
 pub fn router(state: AdminState) -> Router {
     let inner = house()
-        .route_layer(middleware::from_fn(auth::require_admin))
-        .merge(own())
+        .router()
+        .merge(own().router())
+        .merge(webhooks().router())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(state.clone(), auth::identify))
@@ -36,86 +49,211 @@ pub fn router(state: AdminState) -> Router {
     Router::new().fallback(entry)
 }
 
+const CHANNEL_FILTERS: &[&str] = &["keyword", "type:int", "status", "group", "model"];
+const LOG_FILTERS: &[&str] = &[
+    "user_id:int",
+    "username",
+    "type",
+    "model",
+    "model_name",
+    "channel_id:int",
+    "channel:int",
+    "token_id:int",
+    "token_name",
+    "token",
+    "request_id",
+    "start_time",
+    "start_timestamp",
+    "end_time",
+    "end_timestamp",
+    "before_id:int",
+];
+const TASK_FILTERS: &[&str] = &[
+    "user_id:int",
+    "username",
+    "status",
+    "model",
+    "model_name",
+    "action",
+    "channel_id:int",
+    "task_id",
+    "start_time",
+    "start_timestamp",
+    "end_time",
+    "end_timestamp",
+    "before_id:int",
+];
+
+/// The OpenAPI document of all of it.
+#[must_use]
+pub fn openapi() -> serde_json::Value {
+    openapi::document(&[house().calls(), own().calls(), webhooks().calls()].concat())
+}
+
 /// What administrators reach.
-fn house() -> Router<AdminState> {
-    Router::new()
-        .route("/api/channel", get(channel::list).post(channel::create).put(channel::put))
-        .route("/api/channel/search", get(channel::list))
-        .route("/api/channel/test", post(channel::test))
-        .route("/api/channel/test/{id}", get(channel::test_one))
-        .route("/api/channel/copy/{id}", post(channel::copy))
-        .route(
-            "/api/channel/{id}",
-            get(channel::get).put(channel::change).patch(channel::change).delete(channel::delete),
+fn house() -> Table {
+    let table = Table::new(Role::Admin)
+        .get("/api/task", task::list, page::<TaskView>("Tasks, newest first").asks(TASK_FILTERS))
+        .post("/api/task/{task}/settle-now", task::settle_now, decision("Settle a task now"))
+        .post("/api/task/{task}/fail-and-refund", task::fail_and_refund, decision("Refund a task"))
+        .post("/api/task/{task}/requeue", task::requeue, decision("Ask about a task again"))
+        .get("/api/log", journal::list, page::<LogView>("The log, newest first").asks(LOG_FILTERS))
+        .get("/api/log/stat", journal::statistics, one::<Statistics>("Sums").asks(LOG_FILTERS))
+        .get("/api/audit/ledger", journal::audit, one::<AuditReport>("Check the conservation"));
+    users(prices(channels(table)))
+}
+
+fn channels(table: Table) -> Table {
+    let list = page::<ChannelView>("Channels").asks(CHANNEL_FILTERS);
+    let new = one::<ChannelView>("Create a channel")
+        .takes_with(ChannelInput::read, &["base_url", "models"]);
+    let change = one::<ChannelView>("Change what is given of a channel");
+    table
+        .get("/api/channel", channel::list, list.clone())
+        .get("/api/channel/search", channel::list, list)
+        .post("/api/channel", channel::create, new)
+        .on(&[Put], "/api/channel", channel::put, change.clone().takes_numbered(ChannelInput::read))
+        .on(&[Put, Patch], "/api/channel/{id}", channel::change, change.takes(ChannelInput::read))
+        .get("/api/channel/{id}", channel::get, one::<ChannelView>("A channel"))
+        .delete("/api/channel/{id}", channel::delete, nothing("Delete a channel"))
+        .post("/api/channel/copy/{id}", channel::copy, one::<ChannelView>("Copy a channel"))
+        .post("/api/channel/{id}/copy", channel::copy, one::<ChannelView>("Copy a channel"))
+        .post("/api/channel/{id}/enable", channel::enable, one::<ChannelView>("Enable a channel"))
+        .post("/api/channel/{id}/disable", channel::disable, one::<ChannelView>("Disable it"))
+        .post("/api/channel/test", channel::test, one::<Probe>(TRY_OUT).takes(channel::read_probe))
+        .get(
+            "/api/channel/test/{id}",
+            channel::test_one,
+            one::<Probe>(TRY_OUT).asks(&["model", "path"]),
         )
-        .route("/api/channel/{id}/copy", post(channel::copy))
-        .route("/api/channel/{id}/enable", post(channel::enable))
-        .route("/api/channel/{id}/disable", post(channel::disable))
-        .route(
-            "/api/ability",
-            get(ability::list).post(ability::put).put(ability::put).delete(ability::delete_named),
+}
+
+const TRY_OUT: &str = "Try a channel out: one real call; `success` says how it went";
+
+fn prices(table: Table) -> Table {
+    let list = page::<AbilityView>("Prices").asks(&["keyword", "model_name", "model"]);
+    let put = one::<AbilityView>("Create or replace a price").takes(AbilityInput::read);
+    let group = one::<GroupView>("Create or replace a group").takes(GroupInput::read);
+    let by_name = nothing("Delete a price: the model is free from then on");
+    table
+        .get("/api/ability", ability::list, list)
+        .on(&[Post, Put], "/api/ability", ability::put, put)
+        .delete("/api/ability", ability::delete_named, by_name.clone().asks(&["model_name"]))
+        .get("/api/ability/{*model}", ability::get, one::<AbilityView>("The price of a model"))
+        .delete("/api/ability/{*model}", ability::delete, by_name)
+        .get("/api/group", group::list, page::<GroupView>("Groups"))
+        .on(&[Post, Put], "/api/group", group::put, group)
+        .get("/api/group/{name}", group::get, one::<GroupView>("A group"))
+        .delete("/api/group/{name}", group::delete, nothing("Delete a group"))
+}
+
+fn users(table: Table) -> Table {
+    let list =
+        page::<UserView>("Users").asks(&["keyword", "username", "group", "role:int", "status:int"]);
+    let change = one::<UserView>("Change what is given of a user; never the balance");
+    let new = one::<UserView>("Create a user").takes_with(UserInput::read_new, &["username"]);
+    let moved = one::<user::Moved>("Move a balance").takes(user::read_movement);
+    table
+        .get("/api/user", user::list, list.clone())
+        .get("/api/user/search", user::list, list)
+        .post("/api/user", user::create, new)
+        .on(&[Put], "/api/user", user::put, change.clone().takes_numbered(UserInput::read_change))
+        .on(&[Put, Patch], "/api/user/{id}", user::change, change.takes(UserInput::read_change))
+        .get("/api/user/{id}", user::get, one::<UserView>("A user"))
+        .delete("/api/user/{id}", user::delete, nothing("Delete a user"))
+        .post("/api/user/{id}/quota", user::move_quota, moved)
+        .post("/api/user/{id}/enable", user::enable, one::<UserView>("Enable a user"))
+        .post("/api/user/{id}/disable", user::disable, one::<UserView>("Disable a user"))
+        .post(
+            "/api/user/{id}/token",
+            user::renew_access_token,
+            text("Give a user a new access token"),
         )
-        .route("/api/ability/{*model}", get(ability::get).delete(ability::delete))
-        .route("/api/group", get(group::list).post(group::put).put(group::put))
-        .route("/api/group/{name}", get(group::get).delete(group::delete))
-        .route("/api/user", get(user::list).post(user::create).put(user::put))
-        .route("/api/user/search", get(user::list))
-        .route(
-            "/api/user/{id}",
-            get(user::get).put(user::change).patch(user::change).delete(user::delete),
-        )
-        .route("/api/user/{id}/quota", post(user::move_quota))
-        .route("/api/user/{id}/enable", post(user::enable))
-        .route("/api/user/{id}/disable", post(user::disable))
-        .route("/api/user/{id}/token", post(user::renew_access_token))
-        .route("/api/task", get(task::list))
-        .route("/api/task/{id}/settle-now", post(task::settle_now))
-        .route("/api/task/{id}/fail-and-refund", post(task::fail_and_refund))
-        .route("/api/task/{id}/requeue", post(task::requeue))
-        .route("/api/log", get(journal::list))
-        .route("/api/log/stat", get(journal::statistics))
-        .route("/api/audit/ledger", get(journal::audit))
 }
 
 /// What every user reaches, about themselves. Administrators reach more through the same calls.
-fn own() -> Router<AdminState> {
-    Router::new()
-        .route("/api/user/self", get(user::own))
-        .route("/api/user/token", get(user::own_access_token).post(user::own_access_token))
-        .route("/api/user/self/token", get(user::own_access_token).post(user::own_access_token))
-        .route("/api/token", get(token::list).post(token::create).put(token::put))
-        .route("/api/token/search", get(token::list))
-        .route(
-            "/api/token/{id}",
-            get(token::get).put(token::change).patch(token::change).delete(token::delete),
+fn own() -> Table {
+    let renew = text("A new access token; the one before ends");
+    let tokens = page::<TokenView>("Keys").asks(&["user_id:int", "keyword", "status:int"]);
+    let new =
+        one::<token::Shown<'_>>("Create a key; it is shown this once").takes(TokenInput::read);
+    let change = one::<TokenView>("Change what is given of a key");
+    let own_tasks = page::<TaskView>("One's own tasks").asks(TASK_FILTERS);
+    Table::new(Role::User)
+        .get("/api/openapi.json", document, object("This document"))
+        .get("/api/user/self", user::own, one::<UserView>("Who calls"))
+        .on(&[Get, Post], "/api/user/token", user::own_access_token, renew.clone())
+        .on(&[Get, Post], "/api/user/self/token", user::own_access_token, renew)
+        .get("/api/token", token::list, tokens.clone())
+        .get("/api/token/search", token::list, tokens)
+        .post("/api/token", token::create, new)
+        .on(&[Put], "/api/token", token::put, change.clone().takes_numbered(TokenInput::read))
+        .on(&[Put, Patch], "/api/token/{id}", token::change, change.takes(TokenInput::read))
+        .get("/api/token/{id}", token::get, one::<TokenView>("A key"))
+        .delete("/api/token/{id}", token::delete, nothing("Delete a key"))
+        .on(&[Put, Post], "/api/token/{id}/enable", token::enable, one::<TokenView>("Enable a key"))
+        .on(&[Put, Post], "/api/token/{id}/disable", token::disable, one::<TokenView>("Disable it"))
+        .get("/api/task/self", task::list_own, own_tasks)
+        .get(
+            "/api/task/{task}",
+            task::get,
+            one::<TaskView>("A task, by its number, uid or upstream id"),
         )
-        .route("/api/token/{id}/enable", put(token::enable).post(token::enable))
-        .route("/api/token/{id}/disable", put(token::disable).post(token::disable))
-        .route("/api/task/self", get(task::list_own))
-        .route("/api/task/{id}", get(task::get))
-        .merge(webhooks())
-        .route("/api/log/self", get(journal::list_own))
-        .route("/api/log/self/stat", get(journal::statistics_own))
-        .route("/api/audit/explain/{id}", get(journal::explain))
+        .get("/api/log/self", journal::list_own, page::<LogView>("One's own log").asks(LOG_FILTERS))
+        .get(
+            "/api/log/self/stat",
+            journal::statistics_own,
+            one::<Statistics>("Sums").asks(LOG_FILTERS),
+        )
+        .get(
+            "/api/audit/explain/{request}",
+            journal::explain,
+            one::<Explanation>("How a charge came about"),
+        )
 }
 
 /// Where users want to hear of their tasks.
-fn webhooks() -> Router<AdminState> {
-    Router::new()
-        .route("/api/webhook", get(webhook::list).post(webhook::create))
-        .route(
+fn webhooks() -> Table {
+    use webhook::WithSecret;
+    let submissions = one::<WebhookView>("What signs for `X-Webhook-Url`").asks(&["user_id:int"]);
+    let renew = one::<WithSecret<'_>>("Make or rotate its secret").asks(&["user_id:int"]);
+    let new = one::<WithSecret<'_>>("Create a webhook; its secret is shown this once");
+    let new = new.takes_with(WebhookInput::read, &["url"]);
+    let change = one::<WebhookView>("Change what is given of a webhook").takes(WebhookInput::read);
+    let rotate = one::<WithSecret<'_>>("Rotate a secret").may_take(read_secret);
+    let enable = one::<WebhookView>("Enable a webhook");
+    let disable = one::<WebhookView>("Disable a webhook");
+    let deliveries = page::<DeliveryView>("What was delivered, newest first").asks(&["state"]);
+    Table::new(Role::User)
+        .get("/api/webhook", webhook::list, page::<WebhookView>("Webhooks").asks(&["user_id:int"]))
+        .post("/api/webhook", webhook::create, new)
+        .get("/api/webhook/submission-secret", webhook::submissions, submissions)
+        .post(
             "/api/webhook/submission-secret",
-            get(webhook::submissions).post(webhook::renew_submission_secret),
+            webhook::renew_submission_secret,
+            renew.may_take(read_secret),
         )
-        .route("/api/webhook/delivery/{id}/redeliver", post(webhook::redeliver))
-        .route(
-            "/api/webhook/{id}",
-            get(webhook::get).put(webhook::change).patch(webhook::change).delete(webhook::delete),
+        .post(
+            "/api/webhook/delivery/{id}/redeliver",
+            webhook::redeliver,
+            one::<DeliveryView>("Deliver again"),
         )
-        .route("/api/webhook/{id}/enable", put(webhook::enable).post(webhook::enable))
-        .route("/api/webhook/{id}/disable", put(webhook::disable).post(webhook::disable))
-        .route("/api/webhook/{id}/rotate", post(webhook::rotate))
-        .route("/api/webhook/{id}/deliveries", get(webhook::deliveries))
+        .get("/api/webhook/{id}", webhook::get, one::<WebhookView>("A webhook"))
+        .on(&[Put, Patch], "/api/webhook/{id}", webhook::change, change)
+        .delete("/api/webhook/{id}", webhook::delete, nothing("Delete a webhook"))
+        .on(&[Put, Post], "/api/webhook/{id}/enable", webhook::enable, enable)
+        .on(&[Put, Post], "/api/webhook/{id}/disable", webhook::disable, disable)
+        .post("/api/webhook/{id}/rotate", webhook::rotate, rotate)
+        .get("/api/webhook/{id}/deliveries", webhook::deliveries, deliveries)
+}
+
+/// What an administrator decides over a task.
+fn decision(summary: &'static str) -> Doc {
+    one::<TaskView>(summary).may_take(task::read_reason)
+}
+
+async fn document() -> Response {
+    web::json(&openapi()).map(axum::body::Body::new)
 }
 
 /// What every call goes through: one spelling of its path, an id, and a fault in its envelope.
@@ -188,6 +326,6 @@ mod tests {
 
     #[test]
     fn the_table_has_no_conflicts() {
-        let _ = house().merge(own());
+        let _ = house().router().merge(own().router()).merge(webhooks().router());
     }
 }

@@ -3,7 +3,7 @@
 use super::envelope::{Handled, many, one};
 use super::extract::{Asked, Caller, Named, SentIfAny};
 use crate::ops::task::{self, Decision, TaskFilter};
-use crate::{Actor, AdminState, PageRequest, Query};
+use crate::{Actor, AdminError, AdminState, Fields, PageRequest, Query};
 use axum::extract::State;
 
 const PAGE_SIZE: i64 = 20;
@@ -69,9 +69,14 @@ async fn decided(
     actor: &Actor,
     id: &str,
     decision: Decision,
-    SentIfAny(mut fields): SentIfAny,
+    SentIfAny(fields): SentIfAny,
 ) -> Handled {
+    one(task::decide(state, actor, id, decision, &read_reason(fields)?).await?)
+}
+
+/// Reads why somebody decided over a task.
+pub(super) fn read_reason(mut fields: Fields) -> Result<String, AdminError> {
     let reason = fields.text("reason")?.unwrap_or_default();
     fields.finish(&[], &[])?;
-    one(task::decide(state, actor, id, decision, &reason).await?)
+    Ok(reason)
 }

@@ -7,12 +7,14 @@ use crate::{AdminState, PageRequest};
 use axum::extract::State;
 use domain::KeyId;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 const PAGE_SIZE: i64 = 20;
 
 /// A new key, with the key itself: the one time it is shown.
-#[derive(Serialize)]
-struct Shown<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = TokenShown)]
+pub(super) struct Shown<'a> {
     #[serde(flatten)]
     token: &'a TokenView,
     key: &'a str,

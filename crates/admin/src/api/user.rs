@@ -4,10 +4,11 @@ use super::envelope::{Handled, done, many, one};
 use super::extract::{Asked, Caller, Numbered, Sent, subject};
 use crate::ops::access_token;
 use crate::ops::user::{self, UserInput};
-use crate::{AdminState, PageRequest};
+use crate::{AdminError, AdminState, Fields, PageRequest};
 use axum::extract::State;
 use domain::{Quota, UserId};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 const PAGE_SIZE: i64 = 20;
 
@@ -80,17 +81,29 @@ pub(super) async fn move_quota(
     State(state): State<AdminState>,
     Caller(actor): Caller,
     Numbered(id): Numbered,
-    Sent(mut fields): Sent,
+    Sent(fields): Sent,
 ) -> Handled {
-    let Some(delta) = fields.int("delta")? else {
-        let en = "is required: positive adds, negative takes";
-        return Err(fields.wrong("delta", "不能为空, 正数增加, 负数扣减", en).into());
-    };
+    let (delta, reason) = read_movement(fields)?;
+    let quota = user::move_quota(&state, &actor, UserId(id), delta, &reason).await?;
+    one(Moved { id: UserId(id), quota })
+}
+
+/// A balance after it was moved.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Moved {
+    /// The user.
+    id: UserId,
+    /// What the user can still spend.
+    quota: Quota,
+}
+
+/// Reads by how much a balance moves (positive adds, negative takes), and why.
+pub(super) fn read_movement(mut fields: Fields) -> Result<(Quota, String), AdminError> {
+    let delta = fields.int("delta")?;
+    let delta = fields.required("delta", delta)?;
     let reason = fields.text("reason")?.unwrap_or_default();
     fields.finish(&[], &[])?;
-    let id = UserId(id);
-    let quota = user::move_quota(&state, &actor, id, Quota(delta), &reason).await?;
-    one(json!({ "id": id, "quota": quota }))
+    Ok((Quota(delta), reason))
 }
 
 pub(super) async fn renew_access_token(

@@ -6,12 +6,14 @@ use crate::ops::webhook::{self, Shown, WebhookInput, WebhookView};
 use crate::{AdminState, PageRequest};
 use axum::extract::State;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 const PAGE_SIZE: i64 = 20;
 
 /// An endpoint with its new secret: the one time it is shown.
-#[derive(Serialize)]
-struct WithSecret<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = WebhookWithSecret)]
+pub(super) struct WithSecret<'a> {
     #[serde(flatten)]
     endpoint: &'a WebhookView,
     secret: &'a str,

@@ -1,5 +1,6 @@
 //! Prices of models.
 
+use crate::exact::Decimal;
 use crate::fields::Fields;
 use crate::ops::channel::TYPE_CUSTOM_PASS;
 use crate::ops::record::{self, Subject};
@@ -10,6 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use store::{Row, Statement, StoreError};
+use utoipa::ToSchema;
 
 const COLUMNS: &str = "model_name, channel_type, ratio, fixed_quota, completion_ratio, \
      cache_ratio, image_ratio, audio_ratio, min_hold, updated_at";
@@ -26,23 +28,28 @@ pub struct AbilityInput {
 }
 
 /// A price as answers show it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct AbilityView {
     /// Model as clients ask for it.
     pub model_name: String,
     /// 52.
     pub channel_type: i64,
     /// Price of a prompt token, in quota.
+    #[schema(value_type = Option<Decimal>)]
     pub ratio: Box<RawValue>,
     /// Price of a call, in quota.
     pub fixed_quota: Option<Quota>,
     /// Worth of a completion token, in prompt tokens.
+    #[schema(value_type = Decimal)]
     pub completion_ratio: Box<RawValue>,
     /// Worth of a cached prompt token.
+    #[schema(value_type = Decimal)]
     pub cache_ratio: Box<RawValue>,
     /// Worth of an image token.
+    #[schema(value_type = Decimal)]
     pub image_ratio: Box<RawValue>,
     /// Worth of an audio token.
+    #[schema(value_type = Decimal)]
     pub audio_ratio: Box<RawValue>,
     /// What is held before a call priced by ratio.
     pub min_hold: Quota,
@@ -57,9 +64,8 @@ impl AbilityInput {
     /// The first field that breaks its rule.
     pub fn read(mut fields: Fields) -> Result<Self, AdminError> {
         fields.alias("model_name", "model");
-        let Some(model_name) = fields.text("model_name")? else {
-            return Err(fields.wrong("model_name", "不能为空", "is required"));
-        };
+        let model_name = fields.text("model_name")?;
+        let model_name = fields.required("model_name", model_name)?;
         if fields.int("channel_type")?.is_some_and(|given| given != TYPE_CUSTOM_PASS) {
             let en = format!("only type {TYPE_CUSTOM_PASS} (custom pass-through) exists");
             return Err(fields.wrong("channel_type", "只支持类型 52 (自定义透传)", en));

@@ -1,5 +1,6 @@
 //! Groups: factors on every price.
 
+use crate::exact::Decimal;
 use crate::fields::Fields;
 use crate::ops::record::{self, Subject};
 use crate::page::{Page, PageRequest, Where};
@@ -9,6 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use store::{Row, Statement, StoreError};
+use utoipa::ToSchema;
 
 const COLUMNS: &str = "group_name, ratio, updated_at";
 
@@ -22,11 +24,12 @@ pub struct GroupInput {
 }
 
 /// A group as answers show it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct GroupView {
     /// Group of users or keys.
     pub group_name: String,
     /// Factor on every price of the group.
+    #[schema(value_type = Decimal)]
     pub ratio: Box<RawValue>,
     /// When it was last set through the API, in seconds since 1970.
     pub updated_at: i64,
@@ -39,9 +42,8 @@ impl GroupInput {
     /// The first field that breaks its rule.
     pub fn read(mut fields: Fields) -> Result<Self, AdminError> {
         fields.alias("group_name", "name");
-        let Some(group_name) = fields.text("group_name")? else {
-            return Err(fields.wrong("group_name", "不能为空", "is required"));
-        };
+        let group_name = fields.text("group_name")?;
+        let group_name = fields.required("group_name", group_name)?;
         let ratio = fields.ratio("ratio")?.unwrap_or(Ratio::ONE);
         fields.finish(&["updated_at"], &[])?;
         Ok(Self { group_name, ratio })

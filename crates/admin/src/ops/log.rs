@@ -6,6 +6,7 @@ use domain::{ChannelId, KeyId, Quota, UnixMs, UserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use store::{Row, StoreError};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 const COLUMNS: &str = "id, user_id, username, created_at, type, model_name, quota, \
@@ -28,7 +29,7 @@ const DAY_MS: i64 = 86_400_000;
 const MAX_SUM_DAYS: i64 = 31;
 
 /// A line of the log as answers show it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct LogView {
     /// Number of the line.
     pub id: i64,
@@ -60,6 +61,7 @@ pub struct LogView {
     /// In words.
     pub content: String,
     /// Details: price, usage, reason.
+    #[schema(value_type = Option<Object>)]
     pub other: Box<RawValue>,
     /// Effect on the balance.
     pub delta: Quota,
@@ -72,7 +74,7 @@ pub struct LogView {
 }
 
 /// Sums over lines of one type.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct TypeSum {
     /// The type.
     pub r#type: String,
@@ -89,7 +91,7 @@ pub struct TypeSum {
 }
 
 /// What the lines of a time add up to.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Statistics {
     /// Consumed.
     pub quota: Quota,

@@ -10,6 +10,7 @@ use ledger::{Charge, TaskEnd, TaskRef};
 use serde::Serialize;
 use serde_json::json;
 use store::{Row, Statement, StoreError, Value};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 const COLUMNS: &str = "id, uid, task_id, platform, user_id, token_id, channel_id, action, status, \
@@ -20,7 +21,7 @@ const MAX_ID_CHARS: usize = 255;
 const MAX_REASON_CHARS: usize = 500;
 
 /// A task as answers show it. What the upstream said of it is its owner's to read.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct TaskView {
     /// Number of the task.
     pub id: i64,

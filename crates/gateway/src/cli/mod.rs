@@ -16,6 +16,7 @@ mod http;
 mod logs;
 mod migrate;
 mod mock_upstream;
+mod openapi;
 mod out;
 mod poll;
 mod price;
@@ -66,6 +67,7 @@ enum Command {
     Config(config::Args),
     #[command(subcommand)]
     Logs(logs::Command),
+    Openapi(openapi::Args),
     Completion(completion::Args),
     Man(completion::ManArgs),
 }
@@ -94,6 +96,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve => serve::run(),
         Command::Config(args) => config::run(&args),
         Command::Logs(command) => logs::run(&command),
+        Command::Openapi(args) => openapi::run(&args),
         Command::Completion(args) => completion::run(&args),
         Command::Man(args) => completion::man(&args),
         Command::Demo(args) => block_on(serving_runtime(0)?, demo::run(args)),

@@ -174,7 +174,7 @@ impl ChannelInput {
 
 /// The object itself, out of the wrapping that older scripts put around it.
 fn unwrapped(mut fields: Fields) -> Result<Fields, AdminError> {
-    if !fields.has("channel") {
+    if !fields.is_wrapped("channel") {
         return Ok(fields);
     }
     if fields.text("mode")?.is_some_and(|mode| mode != "single") {

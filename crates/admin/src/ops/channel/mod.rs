@@ -17,13 +17,14 @@ use domain::{ChannelId, Quota};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use store::{Row, StoreError, Value};
+use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, name, type, base_url, (key <> '') AS has_key, models, groups, priority, \
      weight, auto_ban, status, other, model_mapping, param_override, status_code_mapping, \
      custompass_status_mapping, setting, used_quota, created_at, updated_at";
 
 /// A channel as answers show it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ChannelView {
     /// Number of the channel.
     pub id: ChannelId,
@@ -50,14 +51,19 @@ pub struct ChannelView {
     /// Name of the header that carries the caller's key upstream.
     pub other: String,
     /// Model asked for → model sent.
+    #[schema(value_type = Object)]
     pub model_mapping: Box<RawValue>,
     /// Members put into JSON request bodies.
+    #[schema(value_type = Object)]
     pub param_override: Box<RawValue>,
     /// Upstream's status → status for the client.
+    #[schema(value_type = Object)]
     pub status_code_mapping: Box<RawValue>,
     /// Status words of tasks.
+    #[schema(value_type = Object)]
     pub custompass_status_mapping: Box<RawValue>,
     /// Timeout, retries, proxy (without its password), estimate, concurrency.
+    #[schema(value_type = Object)]
     pub setting: Box<RawValue>,
     /// What was charged for calls through it.
     pub used_quota: Quota,

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 use store::{CHANNEL_KEY, Secret};
 use upstream::{BaseUrl, Deadlines, OutboundRequest, ProxyChoice, Reply, SendError};
+use utoipa::ToSchema;
 
 /// How much of a reply is read.
 const MAX_REPLY_BYTES: usize = 64 * 1024;
@@ -36,7 +37,7 @@ pub struct ProbeRequest {
 }
 
 /// How it went.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Probe {
     /// The channel.
     pub channel_id: ChannelId,

@@ -12,12 +12,13 @@ use crate::{Actor, AdminError, AdminState, exact};
 use domain::{KeyId, Quota, UnixMs, UserId};
 use serde::Serialize;
 use store::{Row, StoreError};
+use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, user_id, name, key_hint, status, remain_quota, unlimited_quota, \
      used_quota, \"group\", models, allow_ips, rate_limit_rpm, expired_at, created_at, updated_at";
 
 /// A key as answers show it: never the key itself.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct TokenView {
     /// Number of the key.
     pub id: KeyId,

@@ -7,19 +7,21 @@ pub use input::UserInput;
 pub(super) use input::check_username;
 pub use write::{create, delete, move_quota, set_status, update};
 
+use crate::exact::Decimal;
 use crate::page::{self, Page, PageRequest, Query, Where};
 use crate::{AdminError, AdminState, exact};
 use domain::{Quota, UserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use store::{Row, StoreError};
+use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, username, display_name, (password_hash IS NOT NULL) AS has_password, \
      (access_token_hash IS NOT NULL) AS has_access_token, role, status, \"group\", ratio, quota, \
      used_quota, request_count, created_at, updated_at";
 
 /// A user as answers show them.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct UserView {
     /// Number of the user.
     pub id: UserId,
@@ -38,6 +40,7 @@ pub struct UserView {
     /// Group of the user.
     pub group: String,
     /// Factor on every price of this user.
+    #[schema(value_type = Decimal)]
     pub ratio: Box<RawValue>,
     /// What the user can still spend.
     pub quota: Quota,

@@ -8,6 +8,7 @@ use domain::{UnixMs, UserId};
 use serde::Serialize;
 use serde_json::json;
 use store::{Row, Statement, StoreError};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 const COLUMNS: &str = "id, endpoint_id, user_id, task_uid, event, state, attempts, due_at, \
@@ -15,7 +16,7 @@ const COLUMNS: &str = "id, endpoint_id, user_id, task_uid, event, state, attempt
 const STATES: [&str; 3] = ["pending", "delivered", "failed"];
 
 /// A delivery as answers show it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct DeliveryView {
     /// Number of the delivery.
     pub id: i64,

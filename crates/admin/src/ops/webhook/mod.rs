@@ -16,12 +16,13 @@ use crate::{Actor, AdminError, AdminState, exact};
 use domain::{UnixMs, UserId};
 use serde::Serialize;
 use store::{Row, StoreError};
+use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, user_id, url, events, status, disabled_reason, previous_until, \
      created_at, updated_at";
 
 /// An endpoint as answers show it: never its secret.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct WebhookView {
     /// Number of the endpoint.
     pub id: i64,

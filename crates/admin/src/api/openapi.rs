@@ -1,0 +1,230 @@
+//! The OpenAPI document: the route table, written out.
+
+use super::table::{Answer, Body, Call, Data, Role};
+use serde_json::{Map, Value, json};
+
+/// What a call can come to besides working: status, name, and when.
+const ERRORS: [(u16, &str, &str); 11] = [
+    (400, "BadRequest", "The request can't be read: its address, or a body that is not JSON"),
+    (401, "Unauthenticated", "No access token, or one that nobody has"),
+    (403, "Forbidden", "The role does not reach, or the user is disabled"),
+    (404, "NotFound", "No such thing, or not the caller's"),
+    (405, "MethodNotAllowed", "Not a method of this path; `Allow` names those it has"),
+    (409, "Conflict", "The name is taken, or the state of things forbids it"),
+    (413, "PayloadTooLarge", "The body is larger than 1 MiB"),
+    (422, "Unprocessable", "A field breaks its rule; the message names it, the rule and the mend"),
+    (429, "RateLimited", "Too many calls; `Retry-After` says when to come again"),
+    (500, "System", "Our own mistake; the log has its cause under the request id"),
+    (503, "Unavailable", "The database is away or the server is full; `Retry-After` says when"),
+];
+
+const INTRODUCTION: &str = "Administration of the gateway, under `/api`. Every answer is an \
+    envelope: `success`, `message` and `data`; a collection has its array in `data`, and `total`, \
+    `page` and `page_size` beside it. Messages are Chinese with the English in parentheses. \
+    A path with a trailing slash is the same path. Bodies are JSON whatever their content type \
+    says. Amounts are whole numbers of quota; 500000 quota are 1 USD. `null` and an absent field \
+    mean the same, but where a description says otherwise. A field that nobody knows is refused.";
+
+/// The document of these calls.
+pub(super) fn document(calls: &[Call]) -> Value {
+    let mut schemas = common_schemas();
+    let mut paths = Map::new();
+    for call in calls {
+        if let Answer::One(data) | Answer::Page(data) = &call.doc.answer {
+            for (name, schema) in &data.named {
+                schemas.insert(name.clone(), json!(schema));
+            }
+        }
+        let path = spelt(call.path);
+        let item = paths.entry(path).or_insert_with(|| json!({}));
+        item[call.verb.word()] = operation(call);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "newapi",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": INTRODUCTION,
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "security": [{ "accessToken": [] }],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "responses": error_responses(),
+            "headers": { "RequestId": text_header("The id of the call, in our log.") },
+            "parameters": { "NewApiUser": {
+                "name": "New-Api-User", "in": "header", "schema": { "type": "string" },
+                "description": "Not needed. If it is there it has to be the number of the user \
+                    whose access token is sent.",
+            } },
+            "securitySchemes": { "accessToken": {
+                "type": "http", "scheme": "bearer",
+                "description": "A user's access token; `Bearer` may be left out.",
+            } },
+        },
+    })
+}
+
+/// A path as OpenAPI writes it: it has no word for "the rest of the path".
+fn spelt(path: &str) -> String {
+    path.replace("{*", "{")
+}
+
+fn operation(call: &Call) -> Value {
+    let mut parameters = path_parameters(call.path);
+    let query = call.doc.params.iter();
+    parameters.extend(query.map(|param| {
+        json!({ "name": param.name, "in": "query", "schema": param.schema,
+            "description": described(param.name) })
+    }));
+    parameters.push(json!({ "$ref": "#/components/parameters/NewApiUser" }));
+    let role = match call.role {
+        Role::User => "For every user, about what is theirs.",
+        Role::Admin => "For administrators.",
+    };
+    let mut operation = json!({
+        "operationId": operation_id(call),
+        "summary": call.doc.summary,
+        "description": role,
+        "tags": [call.path.split('/').nth(2).unwrap_or_default()],
+        "parameters": parameters,
+        "responses": responses(&call.doc.answer),
+    });
+    if let Some(Body { schema, required }) = &call.doc.body {
+        operation["requestBody"] = json!({
+            "required": required,
+            "content": { "application/json": { "schema": schema } },
+        });
+    }
+    operation
+}
+
+/// `get_channel_id_copy`: one a path and method, and steady.
+fn operation_id(call: &Call) -> String {
+    let words = call.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty());
+    let mut id = call.verb.word().to_owned();
+    for word in words.skip(1) {
+        id.push('_');
+        id.push_str(word);
+    }
+    id
+}
+
+/// `{id}` is a number, `{*name}` has slashes in it, any other is a text.
+fn path_parameters(path: &str) -> Vec<Value> {
+    let open = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    open.map(|name| {
+        let (name, schema) = match (name, name.strip_prefix('*')) {
+            ("id", _) => (name, json!({ "type": "integer", "format": "int64" })),
+            (_, Some(rest)) => (
+                rest,
+                json!({ "type": "string", "minLength": 1,
+                "description": "May contain slashes, as they are." }),
+            ),
+            _ => (name, json!({ "type": "string", "minLength": 1 })),
+        };
+        json!({ "name": name, "in": "path", "required": true, "schema": schema })
+    })
+    .collect()
+}
+
+/// Parameters that mean the same everywhere.
+fn described(param: &str) -> &'static str {
+    match param {
+        "p" | "page" => "The page, from 1; 0 is the first, too. `p` wins over `page`.",
+        "page_size" => "Items on a page: from 1 to 100; others are taken as the nearest of these.",
+        "keyword" => "A part of the name.",
+        "start_time" | "start_timestamp" => {
+            "From when: seconds since 1970, or an instant like 2024-01-01T12:00:00Z; 0: any."
+        }
+        "end_time" | "end_timestamp" => "Until when, in the same ways.",
+        "before_id" => "Only what is older than this number: the way on where pages end.",
+        "type" => "A word, or the number that similar servers give it; 0 and `all`: any.",
+        _ => "",
+    }
+}
+
+fn responses(answer: &Answer) -> Value {
+    let (description, schema) = match answer {
+        Answer::One(data) => ("Done", envelope(&data.schema, &json!({}))),
+        Answer::Page(Data { schema, .. }) => {
+            let items = json!({ "type": "array", "items": schema, "maxItems": 100 });
+            ("A page", envelope(&items, &page_members()))
+        }
+        Answer::Object => ("The document", json!({ "type": "object" })),
+    };
+    let mut responses = json!({ "200": {
+        "description": description,
+        "headers": { "X-Request-Id": { "$ref": "#/components/headers/RequestId" } },
+        "content": { "application/json": { "schema": schema } },
+    } });
+    for (status, name, _) in ERRORS {
+        let reference = format!("#/components/responses/{name}");
+        responses[status.to_string()] = json!({ "$ref": reference });
+    }
+    responses
+}
+
+fn envelope(data: &Value, beside: &Value) -> Value {
+    let mut properties = json!({
+        "success": { "type": "boolean" },
+        "message": { "type": "string" },
+        "data": data,
+    });
+    let mut required = vec!["success", "message", "data"];
+    for (name, schema) in beside.as_object().into_iter().flatten() {
+        properties[name] = schema.clone();
+        required.push(name);
+    }
+    json!({ "type": "object", "properties": properties, "required": required,
+        "additionalProperties": false })
+}
+
+fn page_members() -> Value {
+    let number = |low: i64, text: &str| json!({ "type": "integer", "format": "int64", "minimum": low, "description": text });
+    json!({
+        "total": number(0, "How many there are on all pages; counting stops at 10000."),
+        "page": number(1, "Which page this is."),
+        "page_size": number(1, "How many a page holds."),
+    })
+}
+
+fn common_schemas() -> Map<String, Value> {
+    let failed = json!({
+        "type": "object",
+        "description": "What went wrong.",
+        "properties": {
+            "success": { "const": false },
+            "message": { "type": "string", "description": "Chinese (English)." },
+            "data": { "type": "null" },
+        },
+        "required": ["success", "message", "data"],
+        "additionalProperties": false,
+    });
+    [("Failed".to_owned(), failed)].into_iter().collect()
+}
+
+fn error_responses() -> Value {
+    let mut responses = json!({});
+    for (status, name, description) in ERRORS {
+        let mut headers = json!({ "X-Request-Id": { "$ref": "#/components/headers/RequestId" } });
+        match status {
+            405 => headers["Allow"] = text_header("The methods of this path."),
+            429 | 503 => headers["Retry-After"] = text_header("When to try again, in seconds."),
+            _ => {}
+        }
+        responses[name] = json!({
+            "description": description,
+            "headers": headers,
+            "content": { "application/json": {
+                "schema": { "$ref": "#/components/schemas/Failed" },
+            } },
+        });
+    }
+    responses
+}
+
+fn text_header(description: &str) -> Value {
+    json!({ "description": description, "schema": { "type": "string" } })
+}

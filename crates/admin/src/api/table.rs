@@ -1,0 +1,265 @@
+//! The route table. A call enters the router together with what the OpenAPI document says of it,
+//! and there is no other way in.
+
+use crate::survey::Survey;
+use crate::{AdminError, AdminState, Fields};
+use axum::Router;
+use axum::handler::Handler;
+use axum::middleware::from_fn;
+use axum::routing::{MethodFilter, MethodRouter};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+
+/// A method that calls have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Get,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+impl Verb {
+    const fn filter(self) -> MethodFilter {
+        match self {
+            Self::Get => MethodFilter::GET,
+            Self::Post => MethodFilter::POST,
+            Self::Put => MethodFilter::PUT,
+            Self::Patch => MethodFilter::PATCH,
+            Self::Delete => MethodFilter::DELETE,
+        }
+    }
+
+    /// As the document spells it.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Post => "post",
+            Self::Put => "put",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// Whom a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Everybody with an access token.
+    User,
+    /// Administrators.
+    Admin,
+}
+
+/// One path with one method.
+#[derive(Clone)]
+pub(super) struct Call {
+    pub(super) verb: Verb,
+    pub(super) path: &'static str,
+    pub(super) role: Role,
+    pub(super) doc: Doc,
+}
+
+/// Calls for one role.
+pub(super) struct Table {
+    role: Role,
+    router: Router<AdminState>,
+    calls: Vec<Call>,
+}
+
+impl Table {
+    pub(super) fn new(role: Role) -> Self {
+        Self { role, router: Router::new(), calls: Vec::new() }
+    }
+
+    pub(super) fn get<H, T>(self, path: &'static str, handler: H, doc: Doc) -> Self
+    where
+        H: Handler<T, AdminState>,
+        T: 'static,
+    {
+        self.on(&[Verb::Get], path, handler, doc)
+    }
+
+    pub(super) fn post<H, T>(self, path: &'static str, handler: H, doc: Doc) -> Self
+    where
+        H: Handler<T, AdminState>,
+        T: 'static,
+    {
+        self.on(&[Verb::Post], path, handler, doc)
+    }
+
+    pub(super) fn delete<H, T>(self, path: &'static str, handler: H, doc: Doc) -> Self
+    where
+        H: Handler<T, AdminState>,
+        T: 'static,
+    {
+        self.on(&[Verb::Delete], path, handler, doc)
+    }
+
+    /// A call that several methods make.
+    pub(super) fn on<H, T>(
+        mut self,
+        verbs: &[Verb],
+        path: &'static str,
+        handler: H,
+        doc: Doc,
+    ) -> Self
+    where
+        H: Handler<T, AdminState>,
+        T: 'static,
+    {
+        for &verb in verbs {
+            let method = MethodRouter::new().on(verb.filter(), handler.clone());
+            self.router = self.router.route(path, method);
+            self.calls.push(Call { verb, path, role: self.role, doc: doc.clone() });
+        }
+        self
+    }
+
+    /// The router, each call behind its role.
+    pub(super) fn router(self) -> Router<AdminState> {
+        match self.role {
+            Role::User => self.router,
+            Role::Admin => self.router.route_layer(from_fn(super::auth::require_admin)),
+        }
+    }
+
+    /// What the document speaks of.
+    pub(super) fn calls(self) -> Vec<Call> {
+        self.calls
+    }
+}
+
+/// What the document says of a call.
+#[derive(Clone)]
+pub(super) struct Doc {
+    pub(super) summary: &'static str,
+    pub(super) answer: Answer,
+    pub(super) body: Option<Body>,
+    pub(super) params: Vec<Param>,
+}
+
+/// What a call answers.
+#[derive(Clone)]
+pub(super) enum Answer {
+    /// `data` is one of these.
+    One(Data),
+    /// `data` is a page of these.
+    Page(Data),
+    /// Not an envelope: any JSON object.
+    Object,
+}
+
+/// A schema and those it speaks of, by name.
+#[derive(Clone)]
+pub(super) struct Data {
+    pub(super) schema: Value,
+    pub(super) named: Vec<(String, RefOr<Schema>)>,
+}
+
+impl Data {
+    fn of<T: ToSchema>() -> Self {
+        let mut named = vec![(T::name().into_owned(), T::schema())];
+        T::schemas(&mut named);
+        Self { schema: json!({ "$ref": format!("#/components/schemas/{}", T::name()) }), named }
+    }
+
+    const fn plain(schema: Value) -> Self {
+        Self { schema, named: Vec::new() }
+    }
+}
+
+/// What a call is sent.
+#[derive(Clone)]
+pub(super) struct Body {
+    pub(super) schema: Value,
+    pub(super) required: bool,
+}
+
+/// A parameter of the address.
+#[derive(Clone, Debug)]
+pub(super) struct Param {
+    pub(super) name: &'static str,
+    pub(super) schema: Value,
+}
+
+/// A call that answers one thing.
+pub(super) fn one<T: ToSchema>(summary: &'static str) -> Doc {
+    Doc::new(summary, Answer::One(Data::of::<T>()))
+}
+
+/// A call that answers a text.
+pub(super) fn text(summary: &'static str) -> Doc {
+    Doc::new(summary, Answer::One(Data::plain(json!({ "type": "string" }))))
+}
+
+/// A call that has nothing to show.
+pub(super) fn nothing(summary: &'static str) -> Doc {
+    Doc::new(summary, Answer::One(Data::plain(json!({ "type": "null" }))))
+}
+
+/// A call that answers a page of things, and takes the parameters of pages.
+pub(super) fn page<T: ToSchema>(summary: &'static str) -> Doc {
+    let doc = Doc::new(summary, Answer::Page(Data::of::<T>()));
+    doc.asks(&["p:int", "page:int", "page_size:int"])
+}
+
+/// A call that answers any JSON object, without an envelope.
+pub(super) fn object(summary: &'static str) -> Doc {
+    Doc::new(summary, Answer::Object)
+}
+
+impl Doc {
+    const fn new(summary: &'static str, answer: Answer) -> Self {
+        Self { summary, answer, body: None, params: Vec::new() }
+    }
+
+    /// Parameters of the address: texts, or whole numbers where `:int` follows the name.
+    pub(super) fn asks(mut self, params: &[&'static str]) -> Self {
+        self.params.extend(params.iter().map(|param| match param.strip_suffix(":int") {
+            Some(name) => Param { name, schema: json!({ "type": "integer", "format": "int64" }) },
+            None => Param { name: param, schema: json!({ "type": "string" }) },
+        }));
+        self
+    }
+
+    /// The body that `read` reads.
+    pub(super) fn takes<T>(self, read: fn(Fields) -> Result<T, AdminError>) -> Self {
+        self.takes_with(read, &[])
+    }
+
+    /// The same, where the call itself insists on some fields.
+    pub(super) fn takes_with<T>(
+        mut self,
+        read: fn(Fields) -> Result<T, AdminError>,
+        required: &[&str],
+    ) -> Self {
+        self.body = Some(Body { schema: surveyed(read, required), required: true });
+        self
+    }
+
+    /// The same, where nothing at all may be sent, too.
+    pub(super) fn may_take<T>(mut self, read: fn(Fields) -> Result<T, AdminError>) -> Self {
+        self.body = Some(Body { schema: surveyed(read, &[]), required: false });
+        self
+    }
+
+    /// The body that `read` reads once the number of what is changed is taken out of it.
+    pub(super) fn takes_numbered<T>(mut self, read: fn(Fields) -> Result<T, AdminError>) -> Self {
+        let survey = Survey::default();
+        let mut fields = Fields::surveyed(survey.clone());
+        let _ = super::extract::subject(&mut fields, None).and_then(|_| read(fields));
+        self.body = Some(Body { schema: survey.schema(&[]), required: true });
+        self
+    }
+}
+
+/// What `read` asks for.
+fn surveyed<T>(read: fn(Fields) -> Result<T, AdminError>, required: &[&str]) -> Value {
+    let survey = Survey::default();
+    // Nothing was sent, so what it comes to means nothing.
+    let _ = read(Fields::surveyed(survey.clone()));
+    survey.schema(required)
+}

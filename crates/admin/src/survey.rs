@@ -1,0 +1,187 @@
+//! What a reader asks of a request's body, found out by letting it read: the schema in the OpenAPI
+//! document is what is really read, field by field, and can't be anything else.
+
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The fields that were asked for so far.
+#[derive(Clone, Debug, Default)]
+pub struct Survey(Arc<Mutex<Asked>>);
+
+#[derive(Debug, Default)]
+struct Asked {
+    fields: BTreeMap<String, Asking>,
+    required: Vec<String>,
+    /// Older names, and what they are names of.
+    aliases: Vec<(String, String)>,
+    /// The one member that the whole object may stand in.
+    wrapper: Option<String>,
+    /// Nothing but the fields is accepted.
+    closed: bool,
+}
+
+#[derive(Debug)]
+enum Asking {
+    Value(Value),
+    Object(Survey),
+}
+
+impl Survey {
+    /// A value of this schema is read. Whoever asks first knows most about it.
+    pub fn value(&self, name: &str, schema: Value) {
+        self.lock().fields.entry(name.to_owned()).or_insert(Asking::Value(schema));
+    }
+
+    /// An object is read, whose fields are asked for next.
+    pub fn object(&self, name: &str) -> Self {
+        let inner = Self::default();
+        self.lock().fields.entry(name.to_owned()).or_insert(Asking::Object(inner.clone()));
+        inner
+    }
+
+    /// The field has to be there.
+    pub fn required(&self, name: &str) {
+        self.lock().required.push(name.to_owned());
+    }
+
+    /// `old` is another name of `name`.
+    pub fn alias(&self, name: &str, old: &str) {
+        self.lock().aliases.push((name.to_owned(), old.to_owned()));
+    }
+
+    /// All of it may stand in the one member `name`.
+    pub fn wrapper(&self, name: &str) {
+        self.lock().wrapper = Some(name.to_owned());
+    }
+
+    /// Nothing else is accepted, but these: ignored always, or while they say nothing.
+    pub fn closed(&self, ignored: &[&str], ignored_if_empty: &[&str]) {
+        for name in ignored {
+            self.value(name, json!({ "description": "Accepted, and ignored." }));
+        }
+        let nothing = [json!(null), json!(""), json!("{}"), json!("null"), json!({}), json!([])];
+        let nothing = [nothing.as_slice(), &[json!(false), json!(0)]].concat();
+        for name in ignored_if_empty {
+            let why = "Accepted while it is empty; it would mean something elsewhere.";
+            self.value(name, json!({ "enum": nothing, "description": why }));
+        }
+        self.lock().closed = true;
+    }
+
+    /// The schema of what is accepted; `also` are fields that have to be there, too.
+    pub fn schema(&self, also: &[&str]) -> Value {
+        let asked = self.lock();
+        let mut properties = Map::new();
+        for (name, asking) in &asked.fields {
+            properties.insert(name.clone(), asking.schema());
+        }
+        for (name, old) in &asked.aliases {
+            let mut schema = properties.get(name).cloned().unwrap_or_else(|| json!({}));
+            schema["deprecated"] = true.into();
+            schema["description"] = format!("Another name of `{name}`.").into();
+            properties.insert(old.clone(), schema);
+        }
+        let mut object = json!({ "type": "object", "properties": properties });
+        if asked.closed {
+            object["additionalProperties"] = false.into();
+        }
+        let required = asked.required.iter().map(String::as_str).chain(also.iter().copied());
+        let rules: Vec<Value> = required.map(|name| asked.presence(name)).collect();
+        if !rules.is_empty() {
+            object["allOf"] = rules.into();
+        }
+        match &asked.wrapper {
+            Some(member) => json!({ "oneOf": [object.clone(), wrapped(member, &object)] }),
+            None => object,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Asked {
+    /// That a field is there, under one of its names.
+    fn presence(&self, name: &str) -> Value {
+        let aliases = self.aliases.iter().filter(|(new, _)| new == name);
+        let names = std::iter::once(name).chain(aliases.map(|(_, old)| old.as_str()));
+        let mut ways: Vec<Value> = names.map(|name| json!({ "required": [name] })).collect();
+        if ways.len() == 1 { ways.remove(0) } else { json!({ "anyOf": ways }) }
+    }
+}
+
+impl Asking {
+    fn schema(&self) -> Value {
+        match self {
+            Self::Value(schema) => schema.clone(),
+            Self::Object(inner) => json!({ "anyOf": [
+                inner.schema(&[]),
+                { "type": "string", "contentMediaType": "application/json",
+                  "description": "The same object as text; empty: an empty object." },
+                { "type": "null" },
+            ] }),
+        }
+    }
+}
+
+/// How older scripts send it: `{"mode":"single","channel":{…}}`.
+fn wrapped(member: &str, object: &Value) -> Value {
+    json!({
+        "type": "object",
+        "properties": { "mode": { "const": "single" }, member: object },
+        "required": [member],
+        "additionalProperties": false,
+    })
+}
+
+/// A text.
+pub fn text() -> Value {
+    json!({ "type": ["string", "null"] })
+}
+
+/// A whole number, or its digits in a string.
+pub fn int() -> Value {
+    json!({ "anyOf": [
+        { "type": "integer", "format": "int64" },
+        { "type": "string", "pattern": "^\\s*[+-]?[0-9]+\\s*$" },
+        { "type": "null" },
+    ] })
+}
+
+/// The same in a range.
+pub fn int_in(low: i64, high: i64) -> Value {
+    let mut schema = int();
+    schema["anyOf"][0]["minimum"] = low.into();
+    schema["anyOf"][0]["maximum"] = high.into();
+    schema["description"] = format!("From {low} to {high}.").into();
+    schema
+}
+
+/// `true` or `false`; older scripts write 1 and 0.
+pub fn flag() -> Value {
+    json!({ "enum": [true, false, 1, 0, null] })
+}
+
+/// An exact decimal, as a number or a string.
+pub fn ratio() -> Value {
+    json!({
+        "anyOf": [
+            { "type": "number", "minimum": 0, "maximum": 1_000_000 },
+            { "type": "string", "pattern": "^\\s*[0-9]+(\\.[0-9]{1,6})?\\s*$" },
+            { "type": "null" },
+        ],
+        "description": "An exact decimal from 0 to 1000000 with at most 6 places.",
+    })
+}
+
+/// A list of texts: an array, or one string with commas or line breaks.
+pub fn list(max_items: usize) -> Value {
+    json!({ "anyOf": [
+        { "type": "array", "maxItems": max_items,
+          "items": { "type": "string", "pattern": "^[^,]*$" } },
+        { "type": "string", "description": "The items, separated by commas or line breaks." },
+        { "type": "null" },
+    ] })
+}

@@ -1,0 +1,126 @@
+"""Has schemathesis try every call of the OpenAPI document that newapi prints, on a real server.
+
+Usage: test_schemathesis.py PATH_OF_NEWAPI. Prints "N passed, 0 failed".
+
+Every answer has to be one the document knows: status, content type, headers and schema, whatever
+was sent; a wrong method and a missing token are refused as the document says. Afterwards the
+books have to balance.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+ROOT_TOKEN = "root-access-token-of-the-schemathesis-test"
+# What is tried of a call at most; the run is the same every time.
+EXAMPLES = "12"
+# They give the caller a new access token, and end the one that the test calls with.
+RENEWALS = "^/api/user/(self/|[{]id[}]/)?token$"
+CHECKS = [
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "unsupported_method",
+    "allow_header_conformance",
+    "missing_required_header",
+    "ignored_auth",
+]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def call(port, method, path, body=None):
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}",
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {ROOT_TOKEN}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return json.load(response)
+
+
+def wait_until_ready(port):
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status", timeout=5)
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise RuntimeError("the server did not become ready")
+
+
+def set_up(port):
+    """One thing of each kind, so that there is something to be listed, read and changed."""
+    channel = {"name": "c", "type": 52, "base_url": "http://192.0.2.1", "key": "k", "models": ["m"]}
+    call(port, "POST", "/api/channel", channel)
+    call(port, "POST", "/api/ability", {"model_name": "m", "channel_type": 52, "ratio": 2.0})
+    call(port, "POST", "/api/group", {"group_name": "vip", "ratio": 0.8})
+    user = {"username": "ann", "password": "a good password", "quota": 1000}
+    user_id = call(port, "POST", "/api/user", user)["data"]["id"]
+    call(port, "POST", "/api/token", {"user_id": user_id, "name": "k", "remain_quota": 5})
+    call(port, "POST", "/api/webhook", {"user_id": user_id, "url": "https://192.0.2.1/hook"})
+
+
+def schemathesis(document, port):
+    program = os.path.join(os.path.dirname(sys.executable), "schemathesis")
+    return [
+        program, "run", document, "--url", f"http://127.0.0.1:{port}",
+        "--header", f"Authorization:Bearer {ROOT_TOKEN}", "--header", "New-Api-User:1",
+        "--exclude-path-regex", RENEWALS, "--checks", ",".join(CHECKS),
+        "--phases", "coverage,fuzzing", "--max-examples", EXAMPLES, "--continue-on-failure",
+        "--generation-deterministic", "--generation-database", "none", "--warnings", "off",
+        "--request-timeout", "30", "--no-color", *sys.argv[2:],
+    ]
+
+
+def main():
+    newapi = os.path.abspath(sys.argv[1])
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="newapi-schemathesis-") as directory:
+        environment = {
+            "PATH": os.environ.get("PATH", ""),
+            "HOME": directory,
+            "DATA_DIR": directory,
+            "PORT": str(port),
+            "LISTEN_ADDR": "127.0.0.1",
+            "ENABLE_METRICS": "false",
+            "ROOT_ACCESS_TOKEN": ROOT_TOKEN,
+            "ROOT_PASSWORD": "a password for the schemathesis test",
+            "LOG_FILE": os.path.join(directory, "newapi.log"),
+        }
+        document = os.path.join(directory, "openapi.json")
+        with open(document, "w", encoding="utf-8") as file:
+            subprocess.run([newapi, "openapi"], env=environment, stdout=file, check=True)
+        server = subprocess.Popen([newapi, "serve"], env=environment, stdout=subprocess.DEVNULL)
+        try:
+            wait_until_ready(port)
+            served = call(port, "GET", "/api/openapi.json")
+            with open(document, encoding="utf-8") as file:
+                assert served == json.load(file), "the served document is not the printed one"
+            set_up(port)
+            started = time.monotonic()
+            tried = subprocess.run(schemathesis(document, port), cwd=directory, env=environment)
+            print(f"schemathesis: {time.monotonic() - started:.0f} s")
+            audit = subprocess.run([newapi, "audit"], env=environment)
+        finally:
+            server.terminate()
+            server.wait(timeout=60)
+    failed = (tried.returncode != 0) + (audit.returncode != 0)
+    print(f"{2 - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,6 +7,7 @@ mod envelope;
 mod extract;
 mod group;
 mod journal;
+mod redemption;
 mod task;
 mod token;
 mod user;
@@ -68,6 +69,7 @@ fn house() -> Router<AdminState> {
         .route("/api/user/{id}/enable", post(user::enable))
         .route("/api/user/{id}/disable", post(user::disable))
         .route("/api/user/{id}/token", post(user::renew_access_token))
+        .merge(redemptions())
         .route("/api/task", get(task::list))
         .route("/api/task/{id}/settle-now", post(task::settle_now))
         .route("/api/task/{id}/fail-and-refund", post(task::fail_and_refund))
@@ -77,10 +79,30 @@ fn house() -> Router<AdminState> {
         .route("/api/audit/ledger", get(journal::audit))
 }
 
+/// Codes that are worth quota. Making them is the house's; redeeming one is everybody's.
+fn redemptions() -> Router<AdminState> {
+    Router::new()
+        .route(
+            "/api/redemption",
+            get(redemption::list).post(redemption::create).put(redemption::put),
+        )
+        .route("/api/redemption/search", get(redemption::list))
+        .route(
+            "/api/redemption/{id}",
+            get(redemption::get)
+                .put(redemption::change)
+                .patch(redemption::change)
+                .delete(redemption::delete),
+        )
+        .route("/api/redemption/{id}/enable", post(redemption::enable))
+        .route("/api/redemption/{id}/disable", post(redemption::disable))
+}
+
 /// What every user reaches, about themselves. Administrators reach more through the same calls.
 fn own() -> Router<AdminState> {
     Router::new()
         .route("/api/user/self", get(user::own))
+        .route("/api/user/topup", post(redemption::redeem))
         .route("/api/user/token", get(user::own_access_token).post(user::own_access_token))
         .route("/api/user/self/token", get(user::own_access_token).post(user::own_access_token))
         .route("/api/token", get(token::list).post(token::create).put(token::put))

@@ -27,6 +27,7 @@ mod nodes;
 mod observe;
 mod paid;
 mod poller;
+mod redemption;
 mod requests;
 mod setup;
 mod setup_rules;

@@ -121,7 +121,7 @@ fn own() -> Router<AdminState> {
         .route("/api/audit/explain/{id}", get(journal::explain))
 }
 
-/// Where users want to hear of their tasks.
+/// Where users want to hear of their tasks and their balance.
 fn webhooks() -> Router<AdminState> {
     Router::new()
         .route("/api/webhook", get(webhook::list).post(webhook::create))
@@ -129,6 +129,7 @@ fn webhooks() -> Router<AdminState> {
             "/api/webhook/submission-secret",
             get(webhook::submissions).post(webhook::renew_submission_secret),
         )
+        .route("/api/webhook/low-balance", get(webhook::low_balance).put(webhook::set_low_balance))
         .route("/api/webhook/delivery/{id}/redeliver", post(webhook::redeliver))
         .route(
             "/api/webhook/{id}",

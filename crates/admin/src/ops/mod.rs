@@ -11,6 +11,7 @@ pub mod channel;
 pub mod first_start;
 pub mod group;
 pub mod log;
+pub mod low_balance;
 mod record;
 pub mod redemption;
 pub mod task;

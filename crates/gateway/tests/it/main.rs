@@ -22,6 +22,7 @@ mod keys;
 mod limits;
 mod live;
 mod locked;
+mod low_balance;
 mod malformed;
 mod nodes;
 mod observe;

@@ -68,6 +68,19 @@ on_both_databases! {
         let log = house.admin().get("/api/log?type=topup").await;
         assert_eq!(log[0]["other"]["redemption_id"], *id, "{log}");
         house.close().await;
+
+        // A code that was marked by hand paid nobody, and the audit says so.
+        let now = if house.db.is_postgres() { "now()" } else { "4000000000000" };
+        let mark = format!(
+            "UPDATE redemptions SET status = 3, redeemed_by = {}, redeemed_at = {now} \
+             WHERE status = 1",
+            bob.payer.id
+        );
+        house.db.execute(&mark).await;
+        let audit = house.server.cli(&["audit"]).await;
+        assert!(!audit.status.success());
+        let said = String::from_utf8_lossy(&audit.stdout);
+        assert!(said.contains("a redeemed code has its topup line"), "{said}");
     }
 
     async fn of_all_who_try_at_once_one_wins(db: TestDb) {

@@ -63,6 +63,12 @@ pub enum AdminError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// Too many redemption codes that don't exist.
+    #[error("too many wrong codes")]
+    TooManyWrongCodes {
+        /// When the next one is looked at, in seconds.
+        retry_after_s: u32,
+    },
     /// A user was made, but the first deposit was not.
     #[error("user {user_id} was created, but the deposit failed: {cause}")]
     DepositFailed {
@@ -128,6 +134,12 @@ impl From<AdminError> for Fault {
                 "the amount does not fit: a balance is a 64-bit integer",
             ),
             AdminError::Ledger(cause) => cause.into(),
+            AdminError::TooManyWrongCodes { retry_after_s } => Self::new(
+                Kind::RateLimited,
+                format!("错误的兑换码过多, 请 {retry_after_s} 秒后再试"),
+                format!("too many wrong codes: try again in {retry_after_s} s"),
+            )
+            .retry_after(retry_after_s),
             AdminError::DepositFailed { user_id, cause } => {
                 let inner = Self::from(cause);
                 Self {

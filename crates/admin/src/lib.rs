@@ -19,6 +19,7 @@ pub use api::{openapi, router};
 pub use error::AdminError;
 pub use exact::Exact;
 pub use fields::Fields;
+pub use ops::redemption::WrongCodes;
 pub use page::{Page, PageRequest, Query};
 pub use password::Passwords;
 pub use state::{Actor, AdminState, ROLE_ADMIN, ROLE_ROOT, ROLE_USER};

@@ -9,6 +9,8 @@ const FAIR: u8 = 248;
 /// Characters of a key after its `sk-`. 62^48 is beyond 2^285.
 const KEY_CHARS: usize = 48;
 const ACCESS_TOKEN_CHARS: usize = 40;
+/// Characters of a redemption code. 62^32 is beyond 2^190.
+const CODE_CHARS: usize = 32;
 const PASSWORD_CHARS: usize = 20;
 
 /// `chars` random letters and digits, each as likely as any other.
@@ -41,6 +43,14 @@ pub fn user_key() -> Result<String, AdminError> {
 /// When the system gives no random bytes.
 pub fn access_token() -> Result<String, AdminError> {
     text(ACCESS_TOKEN_CHARS)
+}
+
+/// A new redemption code.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn redemption_code() -> Result<String, AdminError> {
+    text(CODE_CHARS)
 }
 
 /// A password for a person to copy once.

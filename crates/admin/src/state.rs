@@ -1,6 +1,7 @@
 //! What every use case works with, and who asks for it.
 
 use crate::AdminError;
+use crate::ops::redemption::WrongCodes;
 use crate::password::Passwords;
 use domain::{Clock, KeyId, UserId};
 use ledger::Ledger;
@@ -35,6 +36,8 @@ pub struct AdminState {
     pub clock: Clock,
     /// Where passwords are hashed.
     pub passwords: Passwords,
+    /// Who has tried redemption codes that don't exist.
+    pub wrong_codes: WrongCodes,
     /// Calls that write run here: they go to their end, also when the caller hangs up.
     pub jobs: TaskTracker,
 }

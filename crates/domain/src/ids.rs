@@ -53,6 +53,10 @@ row_id!(
     /// A channel: one account at an upstream.
     ChannelId
 );
+row_id!(
+    /// A redemption code.
+    RedemptionId
+);
 uuid_id!(
     /// A hold. UUIDv7, so the ids of a month are one contiguous range.
     HoldId

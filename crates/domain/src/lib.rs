@@ -14,7 +14,7 @@ mod usage;
 
 pub use clock::{Clock, UnixMs};
 pub use fault::{Fault, FaultKind};
-pub use ids::{ChannelId, HoldId, KeyId, NodeId, TaskUid, UserId};
+pub use ids::{ChannelId, HoldId, KeyId, NodeId, RedemptionId, TaskUid, UserId};
 pub use model::{ModelName, ModelNameError, submission_of, task_base};
 pub use price::{FrozenPrice, PriceError, PriceRow, Pricing, Rule, UseRatios};
 pub use quota::Quota;

@@ -43,6 +43,17 @@ const STRAYS: &str = "SELECT l.id AS id, l.hold_id AS hold_id FROM logs l
     LEFT JOIN holds h ON h.id = l.hold_id
     WHERE l.type = 'precharge' AND h.id IS NULL LIMIT 100";
 
+/// A code and its line are written in one transaction, with one time. Lines of dropped months are
+/// gone.
+const CODES: &str = "SELECT r.id AS id, r.quota AS quota, r.redeemed_by AS user_id
+    FROM redemptions r
+    WHERE r.status = 3 AND r.redeemed_at >= (SELECT min(created_at) FROM logs)
+      AND 1 <> (SELECT count(*) FROM logs l
+                WHERE l.user_id = r.redeemed_by AND l.created_at = r.redeemed_at
+                  AND l.type = 'topup' AND l.delta = r.quota
+                  AND l.content LIKE 'redemption #' || r.id || ' %')
+    ORDER BY r.id LIMIT 100";
+
 const TOTALS: &str = "SELECT (SELECT count(*) FROM users) AS users,
     (SELECT count(*) FROM holds WHERE state = 'held') AS open_holds,
     (SELECT CAST(coalesce(sum(amount), 0) AS BIGINT) FROM holds WHERE state = 'held') AS held,
@@ -77,7 +88,7 @@ pub struct Breach {
     pub detail: String,
 }
 
-/// Checks every balance and every hold against the journal.
+/// Checks every balance, every hold and every redeemed code against the journal.
 ///
 /// # Errors
 /// When the database doesn't answer.
@@ -95,6 +106,14 @@ pub async fn audit(db: &Db) -> Result<AuditReport, StoreError> {
             rule: "every precharge line has its hold",
             subject: format!("logs.id {}", row.get::<i64>("id")?),
             detail: format!("hold {hold_id} is missing"),
+        });
+    }
+    for row in db.read(CODES, &[]).await? {
+        let (quota, user_id): (i64, i64) = (row.get("quota")?, row.get("user_id")?);
+        breaches.push(Breach {
+            rule: "a redeemed code has its topup line",
+            subject: format!("redemptions.id {}", row.get::<i64>("id")?),
+            detail: format!("user {user_id} has no line that pays its {quota}"),
         });
     }
     breaches.truncate(MOST_ROWS);

@@ -10,8 +10,9 @@ use crate::op::{
     Closed, EndState, HoldRef, HoldRequest, KeptReply, Movement, Op, Outcome, Release, Settlement,
     Taken, TaskEnd,
 };
+use crate::redemption::{CodeRow, Redemption};
 use crate::task_rows::{EndedTask, NewTask, TaskRecord, WithQuota};
-use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, UserId};
+use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, RedemptionId, UserId};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::sync::Arc;
@@ -108,6 +109,7 @@ pub(crate) struct Rows {
     pub accounts: HashMap<UserId, Account>,
     pub keys: HashMap<KeyId, KeyLimit>,
     pub holds: HashMap<HoldId, HoldRow>,
+    pub codes: HashMap<RedemptionId, CodeRow>,
 }
 
 /// A row that an operation needs and that was not loaded.
@@ -116,6 +118,7 @@ pub(crate) enum Missing {
     User(UserId),
     Key(KeyId),
     Hold(HoldId),
+    Code(RedemptionId),
 }
 
 /// Why an operation was not carried out.
@@ -180,6 +183,8 @@ pub(crate) struct Changes {
     pub new_tasks: Vec<WithQuota<NewTask>>,
     pub recorded_tasks: Vec<WithQuota<TaskRecord>>,
     pub ended_tasks: Vec<WithQuota<EndedTask>>,
+    /// Codes that were redeemed, and by whom.
+    pub redeemed: Vec<(RedemptionId, UserId)>,
 }
 
 impl Changes {
@@ -219,7 +224,7 @@ impl Book {
     }
 
     pub fn into_changes(self) -> Changes {
-        let Rows { accounts: balances, keys: limits, holds } = self.rows;
+        let Rows { accounts: balances, keys: limits, holds, codes: _ } = self.rows;
         Changes { holds, balances, limits, ..self.changes }
     }
 
@@ -236,6 +241,7 @@ impl Book {
             Op::Deposit(movement) => self.movement(movement, EntryKind::Topup),
             Op::Adjust(movement) => self.movement(movement, EntryKind::Adjust),
             Op::Refund(hold, movement) => self.refund(*hold, movement),
+            Op::Redeem(redemption) => self.redeem(redemption),
         }
     }
 
@@ -458,11 +464,33 @@ impl Book {
             request_id: "".into(),
             use_time_ms: 0,
             usage: None,
+            redemption: None,
             content: words_of(movement),
         };
         self.move_balance(movement.user_id, movement.amount, Quota::ZERO, 0);
         self.changes.entries.push(entry);
         Ok(Outcome::Balance(balance))
+    }
+
+    /// A deposit of what the code is worth, which is nothing from then on.
+    fn redeem(&mut self, redemption: &Redemption) -> Verdict {
+        let (id, user_id) = (redemption.id, redemption.user_id);
+        let code = self.rows.codes.get(&id).ok_or(Refusal::Missing(Missing::Code(id)))?;
+        let amount = code.worth(redemption.at).map_err(LedgerError::Code)?;
+        if !self.account(user_id)?.usable {
+            return Err(LedgerError::UserUnavailable.into());
+        }
+        let reason = format!("redemption #{id} {}", code.name).trim_end().to_owned();
+        let movement = Movement { user_id, amount, reason, by: redemption.by.clone() };
+        let outcome = self.movement(&movement, EntryKind::Topup)?;
+        if let Some(line) = self.changes.entries.last_mut() {
+            line.redemption = Some(id);
+        }
+        if let Some(code) = self.rows.codes.get_mut(&id) {
+            code.mark_redeemed();
+        }
+        self.changes.redeemed.push((id, user_id));
+        Ok(outcome)
     }
 
     /// Gives back part of what a settled hold was charged; never more than that.
@@ -578,6 +606,7 @@ impl Book {
             request_id: row.request_id.clone(),
             use_time_ms: 0,
             usage: None,
+            redemption: None,
             content: String::new(),
         });
         let last = self.changes.entries.len() - 1;

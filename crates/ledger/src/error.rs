@@ -28,6 +28,9 @@ pub enum LedgerError {
     /// The hold has ended, so it can't grow; or it was not charged, so nothing can be refunded.
     #[error("the hold is not in a state for this")]
     WrongState,
+    /// The redemption code is worth nothing, or nothing any more.
+    #[error("redemption code: {0:?}")]
+    Code(CodeFault),
     /// A row stayed locked by somebody else through all retries.
     #[error("account busy")]
     AccountBusy,
@@ -45,6 +48,19 @@ pub enum LedgerError {
     Stopped,
 }
 
+/// Why a redemption code is worth nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeFault {
+    /// There is none.
+    Unknown,
+    /// Somebody has redeemed it.
+    Redeemed,
+    /// An administrator disabled it.
+    Disabled,
+    /// It came too late.
+    Expired,
+}
+
 impl LedgerError {
     /// In one word, for logs and metrics.
     #[must_use]
@@ -52,7 +68,7 @@ impl LedgerError {
         match self {
             Self::InsufficientQuota { .. } => "insufficient",
             Self::UserUnavailable | Self::KeyUnavailable => "forbidden",
-            Self::UnknownHold | Self::WrongState | Self::Overflow => "invalid",
+            Self::UnknownHold | Self::WrongState | Self::Overflow | Self::Code(_) => "invalid",
             Self::AccountBusy => "busy",
             Self::Overloaded => "overloaded",
             Self::Unavailable(_) | Self::Stopped => "unavailable",
@@ -88,6 +104,17 @@ impl From<LedgerError> for Fault {
                 "预扣费状态不允许此操作",
                 "the hold has ended differently",
             ),
+            LedgerError::Code(fault) => {
+                let (kind, zh, en) = match fault {
+                    CodeFault::Unknown => (Kind::NotFound, "兑换码不存在", "no such code"),
+                    CodeFault::Redeemed => {
+                        (Kind::Conflict, "兑换码已被使用", "the code has been redeemed")
+                    }
+                    CodeFault::Disabled => (Kind::Conflict, "兑换码已停用", "the code is disabled"),
+                    CodeFault::Expired => (Kind::Conflict, "兑换码已过期", "the code has expired"),
+                };
+                Self::new(kind, zh, en)
+            }
             LedgerError::AccountBusy => Self::new(
                 Kind::AccountBusy,
                 "账户繁忙, 请稍后重试",

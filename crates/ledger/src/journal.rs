@@ -1,6 +1,6 @@
 //! Lines of the journal, as they are about to be written.
 
-use domain::{ChannelId, HoldId, KeyId, Quota, Usage, UserId};
+use domain::{ChannelId, HoldId, KeyId, Quota, RedemptionId, Usage, UserId};
 use std::sync::Arc;
 
 /// What a line is about. The words are those of `logs.type`.
@@ -43,12 +43,17 @@ pub(crate) struct Entry {
     pub request_id: Arc<str>,
     pub use_time_ms: i64,
     pub usage: Option<Usage>,
+    /// The code that was redeemed.
+    pub redemption: Option<RedemptionId>,
     pub content: String,
 }
 
 impl Entry {
     /// The details that have no column of their own, as JSON.
     pub fn other(&self) -> Option<String> {
+        if let Some(id) = self.redemption {
+            return Some(format!("{{\"redemption_id\":{id}}}"));
+        }
         let usage = self.usage.as_ref()?;
         let plain = usage.cached_tokens == 0
             && usage.image_tokens == 0

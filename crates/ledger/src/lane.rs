@@ -6,7 +6,7 @@
 //! without leaving a transaction open.
 
 use crate::book::{Missing, Refusal};
-use crate::error::LedgerError;
+use crate::error::{CodeFault, LedgerError};
 use crate::hold::Hold;
 use crate::ledger::LedgerConfig;
 use crate::metrics::Metrics;
@@ -366,6 +366,9 @@ impl Lanes {
             // A key may be deleted while a call is under way; the call's money still moves.
             Decided::Missing(Missing::Key(_)) if job.op.hold_ref().is_some() => {
                 self.enqueue(Job { op: job.op.without_key(), ..job });
+            }
+            Decided::Missing(Missing::Code(_)) => {
+                job.answer(Err(LedgerError::Code(CodeFault::Unknown)));
             }
             Decided::Missing(Missing::Key(_)) => job.answer(Err(LedgerError::KeyUnavailable)),
             Decided::Missing(Missing::Hold(id)) => {

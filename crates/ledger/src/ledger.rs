@@ -259,7 +259,7 @@ impl Ledger {
         }
     }
 
-    async fn moved(&self, op: Op) -> Result<Quota, LedgerError> {
+    pub(crate) async fn moved(&self, op: Op) -> Result<Quota, LedgerError> {
         match self.carry_out(op).await? {
             Answer::Balance(balance) => Ok(balance),
             _ => Err(LedgerError::WrongState),

@@ -23,12 +23,13 @@ mod model_tests;
 mod op;
 mod open_holds;
 mod postgres;
+mod redemption;
 mod sqlite;
 mod task_rows;
 mod tasks;
 
 pub use audit::{AuditReport, Breach, audit};
-pub use error::LedgerError;
+pub use error::{CodeFault, LedgerError};
 pub use explain::{Explanation, explain};
 pub use hold::Hold;
 pub use jobs::{JobsConfig, run_once as run_jobs_once};
@@ -37,5 +38,6 @@ pub use metrics::Metrics;
 pub use op::{
     Closed, EndState, HoldRequest, KeptReply, Movement, Release, Settlement, Taken, TaskEnd,
 };
+pub use redemption::Redemption;
 pub use task_rows::{NewTask, TaskRecord};
 pub use tasks::{Charge, FinishedTask, TaskRef};

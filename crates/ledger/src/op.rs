@@ -1,8 +1,10 @@
 //! What can be asked of the ledger, and what it answers.
 
+use crate::redemption::Redemption;
 use crate::task_rows::{NewTask, TaskRecord};
 use domain::{
-    ChannelId, FrozenPrice, HoldId, KeyId, NodeId, Quota, TaskStatus, UnixMs, Usage, UserId,
+    ChannelId, FrozenPrice, HoldId, KeyId, NodeId, Quota, RedemptionId, TaskStatus, UnixMs, Usage,
+    UserId,
 };
 use serde::Serialize;
 use std::sync::Arc;
@@ -205,6 +207,7 @@ pub(crate) enum Op {
     Deposit(Movement),
     Adjust(Movement),
     Refund(HoldRef, Movement),
+    Redeem(Redemption),
 }
 
 impl Op {
@@ -212,6 +215,7 @@ impl Op {
         match self {
             Self::Hold(request, _) => request.user_id,
             Self::Deposit(movement) | Self::Adjust(movement) => movement.user_id,
+            Self::Redeem(redemption) => redemption.user_id,
             _ => self.hold_ref().map_or(UserId(0), |hold| hold.user_id),
         }
     }
@@ -226,7 +230,15 @@ impl Op {
             | Self::Expire(hold)
             | Self::Abandon(hold)
             | Self::Refund(hold, _) => Some(*hold),
-            Self::Hold(..) | Self::Deposit(_) | Self::Adjust(_) => None,
+            Self::Hold(..) | Self::Deposit(_) | Self::Adjust(_) | Self::Redeem(_) => None,
+        }
+    }
+
+    /// The code that is redeemed.
+    pub const fn code(&self) -> Option<RedemptionId> {
+        match self {
+            Self::Redeem(redemption) => Some(redemption.id),
+            _ => None,
         }
     }
 
@@ -248,7 +260,7 @@ impl Op {
             | Self::Expire(hold)
             | Self::Abandon(hold)
             | Self::Refund(hold, _) => hold.limited_key = None,
-            Self::Hold(..) | Self::Deposit(_) | Self::Adjust(_) => {}
+            Self::Hold(..) | Self::Deposit(_) | Self::Adjust(_) | Self::Redeem(_) => {}
         }
         self
     }

@@ -5,8 +5,9 @@ use crate::known::Known;
 use crate::lane::Decided;
 use crate::op::Op;
 use crate::open_holds::OpenHolds;
+use crate::redemption::CodeRow;
 use crate::task_rows::{TaskSql, statements};
-use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, UnixMs, UserId};
+use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, RedemptionId, UnixMs, UserId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// What the writer knows of the rows without reading them, as of a state of the file.
@@ -93,6 +94,11 @@ impl Writer {
             {
                 rows.keys.insert(key_id, key);
             }
+            if let Some(id) = op.code()
+                && let Some(code) = batch.load_code(id)?
+            {
+                rows.codes.insert(id, code);
+            }
         }
         Ok(rows)
     }
@@ -146,13 +152,36 @@ impl Batch<'_> {
         self.connection.prepare_cached(sql)?.query_row([id], hold_row).optional()
     }
 
+    fn load_code(&self, id: RedemptionId) -> rusqlite::Result<Option<CodeRow>> {
+        let sql = "SELECT name, quota, status, expires_at FROM redemptions WHERE id = ?1";
+        let code = |row: &rusqlite::Row<'_>| {
+            Ok(CodeRow {
+                name: row.get::<_, String>(0)?.into(),
+                quota: Quota(row.get(1)?),
+                status: row.get(2)?,
+                expires_at: row.get::<_, Option<i64>>(3)?.map(UnixMs),
+            })
+        };
+        self.connection.prepare_cached(sql)?.query_row([id.0], code).optional()
+    }
+
     fn write(&self, changes: &Changes) -> rusqlite::Result<()> {
         self.write_accounts(changes)?;
         self.insert_holds(changes)?;
         self.update_holds(changes)?;
         self.write_entries(changes)?;
         self.write_replies(changes)?;
+        self.write_codes(changes)?;
         self.write_tasks(changes)
+    }
+
+    fn write_codes(&self, changes: &Changes) -> rusqlite::Result<()> {
+        for (id, user_id) in &changes.redeemed {
+            let sql = "UPDATE redemptions SET status = 3, redeemed_by = ?2, redeemed_at = ?3
+                       WHERE id = ?1";
+            self.connection.prepare_cached(sql)?.execute([id.0, user_id.0, self.now.0])?;
+        }
+        Ok(())
     }
 
     fn write_tasks(&self, changes: &Changes) -> rusqlite::Result<()> {

@@ -1,7 +1,7 @@
 //! Rows of an answer, the same for both engines.
 
 use crate::{StoreError, Value};
-use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, Ratio, UnixMs, UserId};
+use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, Ratio, RedemptionId, UnixMs, UserId};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -208,4 +208,12 @@ macro_rules! wrapped {
         })*
     };
 }
-wrapped!(Quota(i64), UserId(i64), KeyId(i64), ChannelId(i64), HoldId(Uuid), NodeId(Uuid));
+wrapped!(
+    Quota(i64),
+    UserId(i64),
+    KeyId(i64),
+    ChannelId(i64),
+    RedemptionId(i64),
+    HoldId(Uuid),
+    NodeId(Uuid)
+);

@@ -1,6 +1,6 @@
 //! Parameters of SQL, the same for both engines.
 
-use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, Ratio, UnixMs, UserId};
+use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, Ratio, RedemptionId, UnixMs, UserId};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -65,6 +65,7 @@ value_from! {
     Quota => |x| Self::Int(x.0);
     UserId => |x| Self::Int(x.0);
     KeyId => |x| Self::Int(x.0);
+    RedemptionId => |x| Self::Int(x.0);
     ChannelId => |x| Self::Int(x.0);
     serde_json::Value => |x| Self::Json(x.to_string());
     &serde_json::Value => |x| Self::Json(x.to_string());

@@ -6,6 +6,7 @@ const MONEY: &[(&str, &[&str])] = &[
     ("tokens", &["remain_quota", "used_quota"]),
     ("channels", &["used_quota"]),
     ("tasks", &["quota", "precharge_quota", "used_quota"]),
+    ("redemptions", &["redeemed_by", "redeemed_at"]),
     // A line that moves money; lines that only tell something are anybody's.
     ("logs", &["delta", "used_delta", "hold_id", "closes"]),
 ];

@@ -8,6 +8,7 @@ mod extract;
 mod group;
 mod journal;
 mod openapi;
+mod redemption;
 mod table;
 mod task;
 mod token;
@@ -32,7 +33,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Uri};
 use ledger::{AuditReport, Explanation};
 use table::Verb::{Get, Patch, Post, Put};
-use table::{Doc, Role, Table, nothing, object, one, page, text};
+use table::{Doc, Role, Table, nothing, number, object, one, page, text, texts};
 use tower::ServiceExt;
 
 /// Everything under `/api` but `/api/status`.
@@ -100,7 +101,35 @@ fn house() -> Table {
         .get("/api/log", journal::list, page::<LogView>("The log, newest first").asks(LOG_FILTERS))
         .get("/api/log/stat", journal::statistics, one::<Statistics>("Sums").asks(LOG_FILTERS))
         .get("/api/audit/ledger", journal::audit, one::<AuditReport>("Check the conservation"));
-    users(prices(channels(table)))
+    redemptions(users(prices(channels(table))))
+}
+
+/// Codes that are worth quota. Making them is the house's; redeeming one is everybody's.
+fn redemptions(table: Table) -> Table {
+    use crate::ops::redemption::{RedemptionChange, RedemptionInput, RedemptionView};
+    let list = page::<RedemptionView>("Codes, newest first").asks(&["keyword", "status:int"]);
+    let new = texts("Create codes; they are shown this once").takes(RedemptionInput::read);
+    let change = one::<RedemptionView>("Change what is given of a code");
+    let put = change.clone().takes_numbered(RedemptionChange::read);
+    let change = change.takes(RedemptionChange::read);
+    table
+        .get("/api/redemption", redemption::list, list.clone())
+        .get("/api/redemption/search", redemption::list, list)
+        .post("/api/redemption", redemption::create, new)
+        .on(&[Put], "/api/redemption", redemption::put, put)
+        .on(&[Put, Patch], "/api/redemption/{id}", redemption::change, change)
+        .get("/api/redemption/{id}", redemption::get, one::<RedemptionView>("A code"))
+        .delete("/api/redemption/{id}", redemption::delete, nothing("Delete a code"))
+        .post(
+            "/api/redemption/{id}/enable",
+            redemption::enable,
+            one::<RedemptionView>("Enable a code"),
+        )
+        .post(
+            "/api/redemption/{id}/disable",
+            redemption::disable,
+            one::<RedemptionView>("Disable a code"),
+        )
 }
 
 fn channels(table: Table) -> Table {
@@ -182,6 +211,11 @@ fn own() -> Table {
     Table::new(Role::User)
         .get("/api/openapi.json", document, object("This document"))
         .get("/api/user/self", user::own, one::<UserView>("Who calls"))
+        .post(
+            "/api/user/topup",
+            redemption::redeem,
+            number("Redeem a code; `data` is its worth").takes(redemption::read_code),
+        )
         .on(&[Get, Post], "/api/user/token", user::own_access_token, renew.clone())
         .on(&[Get, Post], "/api/user/self/token", user::own_access_token, renew)
         .get("/api/token", token::list, tokens.clone())
@@ -212,8 +246,9 @@ fn own() -> Table {
         )
 }
 
-/// Where users want to hear of their tasks.
+/// Where users want to hear of their tasks and their balance.
 fn webhooks() -> Table {
+    use crate::ops::low_balance::{self, LowBalanceView};
     use webhook::WithSecret;
     let submissions = one::<WebhookView>("What signs for `X-Webhook-Url`").asks(&["user_id:int"]);
     let renew = one::<WithSecret<'_>>("Make or rotate its secret").asks(&["user_id:int"]);
@@ -224,7 +259,11 @@ fn webhooks() -> Table {
     let enable = one::<WebhookView>("Enable a webhook");
     let disable = one::<WebhookView>("Disable a webhook");
     let deliveries = page::<DeliveryView>("What was delivered, newest first").asks(&["state"]);
+    let told = one::<LowBalanceView>("When the caller is told of a low balance");
+    let tell = one::<LowBalanceView>("Set it").takes(low_balance::read_threshold);
     Table::new(Role::User)
+        .get("/api/webhook/low-balance", webhook::low_balance, told)
+        .on(&[Put], "/api/webhook/low-balance", webhook::set_low_balance, tell)
         .get("/api/webhook", webhook::list, page::<WebhookView>("Webhooks").asks(&["user_id:int"]))
         .post("/api/webhook", webhook::create, new)
         .get("/api/webhook/submission-secret", webhook::submissions, submissions)

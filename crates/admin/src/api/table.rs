@@ -195,6 +195,18 @@ pub(super) fn text(summary: &'static str) -> Doc {
     Doc::new(summary, Answer::One(Data::plain(json!({ "type": "string" }))))
 }
 
+/// A call that answers a list of texts.
+pub(super) fn texts(summary: &'static str) -> Doc {
+    let schema = json!({ "type": "array", "items": { "type": "string" } });
+    Doc::new(summary, Answer::One(Data::plain(schema)))
+}
+
+/// A call that answers a whole number.
+pub(super) fn number(summary: &'static str) -> Doc {
+    let schema = json!({ "type": "integer", "format": "int64" });
+    Doc::new(summary, Answer::One(Data::plain(schema)))
+}
+
 /// A call that has nothing to show.
 pub(super) fn nothing(summary: &'static str) -> Doc {
     Doc::new(summary, Answer::One(Data::plain(json!({ "type": "null" }))))

@@ -2,6 +2,7 @@
 
 use super::envelope::{Handled, done, many, one};
 use super::extract::{Asked, Caller, Numbered, Sent, SentIfAny, subject};
+use crate::ops::low_balance;
 use crate::ops::webhook::{self, Shown, WebhookInput, WebhookView};
 use crate::{AdminState, PageRequest};
 use axum::extract::State;
@@ -127,4 +128,17 @@ pub(super) async fn renew_submission_secret(
 ) -> Handled {
     let given = webhook::read_secret(fields)?;
     with_secret(&webhook::renew_submission_secret(&state, &actor, &query, given).await?)
+}
+
+pub(super) async fn low_balance(State(state): State<AdminState>, Caller(actor): Caller) -> Handled {
+    one(low_balance::get(&state, &actor).await?)
+}
+
+pub(super) async fn set_low_balance(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Sent(fields): Sent,
+) -> Handled {
+    let threshold = low_balance::read_threshold(fields)?;
+    one(low_balance::set(&state, &actor, threshold).await?)
 }

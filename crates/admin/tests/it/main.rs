@@ -125,6 +125,7 @@ impl House {
             webhook_guard: AddressGuard::default(),
             clock,
             passwords: Passwords::default(),
+            wrong_codes: admin::WrongCodes::default(),
             jobs,
         };
         let first = admin::ops::first_start::ensure_root(

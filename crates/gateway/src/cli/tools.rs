@@ -79,6 +79,7 @@ impl House {
             webhook_guard: wiring::webhook_guard(&config),
             clock,
             passwords,
+            wrong_codes: admin::WrongCodes::default(),
             jobs: jobs.clone(),
         };
         // A first user made here must not keep root from being made at the first start.

@@ -259,6 +259,7 @@ async fn build(
         webhook_guard: parts::webhook_guard(config),
         clock: clock.clone(),
         passwords: admin::Passwords::default(),
+        wrong_codes: admin::WrongCodes::default(),
         // A stop waits for what they write, too.
         jobs: walks.clone(),
     };

@@ -5,8 +5,9 @@ use super::{Decision, Failure, sql};
 use crate::book::{Account, Book, Changes, HoldRow, HoldState, KeyLimit, Missing, Rows, Stored};
 use crate::lane::Decided;
 use crate::op::{EndState, Op};
+use crate::redemption::CodeRow;
 use crate::task_rows::{TaskSql, json_rows};
-use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, UnixMs, UserId};
+use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, RedemptionId, UnixMs, UserId};
 use futures_util::future::OptionFuture;
 use futures_util::try_join;
 use std::collections::HashSet;
@@ -43,6 +44,8 @@ struct Statements {
     insert_entries: Statement,
     keep_replies: Statement,
     forget_replies: Statement,
+    lock_codes: Statement,
+    redeem_codes: Statement,
     tasks: TaskStatements,
 }
 
@@ -121,6 +124,10 @@ impl Session {
         mut rows: Rows,
         now: UnixMs,
     ) -> Result<AtOnce, Failure> {
+        // Whoever redeems a code must have locked it.
+        if ops.iter().any(|op| op.code().is_some()) {
+            return Ok(AtOnce::NotFor);
+        }
         self.read_unknown(ops, &mut rows).await?;
         let decision = decide(ops, rows);
         let changes = &*decision.changes;
@@ -231,17 +238,23 @@ impl Session {
         let wanted = Wanted::of(ops);
         let (users, keys, holds): (Ids<'_>, Ids<'_>, Ids<'_>) =
             ([&wanted.users], [&wanted.keys], [&wanted.holds]);
+        let wanted_codes: Ids<'_> = [&wanted.codes];
         // Sent in this order, answered in one round trip: the futures are polled in order.
-        let (_, accounts, limits, held) = try_join!(
+        let (_, accounts, limits, held, codes) = try_join!(
             client.batch_execute("BEGIN"),
             client.query(&lock.users, &users),
             some(!wanted.keys.is_empty(), client.query(&lock.keys, &keys)),
             some(!wanted.holds.is_empty(), client.query(&lock.holds, &holds)),
+            some(
+                !wanted.codes.is_empty(),
+                client.query(&self.statements.lock_codes, &wanted_codes)
+            ),
         )?;
         // Where no account could be locked, nothing will be written.
         let transaction_id = accounts.first().map_or(0, |row| row.get(4));
         let mut rows = Rows::default();
         add(&mut rows, Some(accounts), limits, held);
+        rows.codes.extend(codes.iter().flatten().map(code_row));
         Ok((rows, transaction_id))
     }
 
@@ -270,6 +283,7 @@ impl Session {
             some(!changes.entries.is_empty(), client.execute(&statements.insert_entries, &lines)),
             some(!changes.kept_replies.is_empty(), self.keep_replies(changes)),
             some(!changes.forgotten_replies.is_empty(), self.forget_replies(changes)),
+            some(!changes.redeemed.is_empty(), self.redeem_codes(changes, &now)),
             some(changes.tells_of_tasks(), self.write_tasks(changes, &now)),
             client.batch_execute("COMMIT"),
         )?;
@@ -292,6 +306,12 @@ impl Session {
             some(ends, client.execute(&statements.outbox, &ended)),
         )?;
         Ok(())
+    }
+
+    async fn redeem_codes(&self, changes: &Changes, now: &Value) -> Sent<u64> {
+        let (codes, users): (Vec<i64>, Vec<i64>) =
+            changes.redeemed.iter().map(|(id, user_id)| (id.0, user_id.0)).unzip();
+        self.client.execute(&self.statements.redeem_codes, &[&codes, &users, now]).await
     }
 
     async fn keep_replies(&self, changes: &Changes) -> Sent<u64> {
@@ -337,14 +357,16 @@ impl Session {
 
     pub async fn existing(&self, missing: &[Missing]) -> Result<HashSet<Missing>, StoreError> {
         let (mut users, mut keys, mut holds) = (Vec::new(), Vec::new(), Vec::new());
+        let mut codes = Vec::new();
         for row in missing {
             match row {
                 Missing::User(id) => users.push(id.0),
                 Missing::Key(id) => keys.push(id.0),
                 Missing::Hold(id) => holds.push(id.0),
+                Missing::Code(id) => codes.push(id.0),
             }
         }
-        let rows = self.client.query(sql::EXISTING, &[&users, &keys, &holds]).await?;
+        let rows = self.client.query(sql::EXISTING, &[&users, &keys, &holds, &codes]).await?;
         Ok(rows
             .iter()
             .filter_map(|row| {
@@ -352,6 +374,7 @@ impl Session {
                 Some(match row.get::<_, &str>(0) {
                     "u" => Missing::User(UserId(id.parse().ok()?)),
                     "k" => Missing::Key(KeyId(id.parse().ok()?)),
+                    "c" => Missing::Code(RedemptionId(id.parse().ok()?)),
                     _ => Missing::Hold(HoldId(id.parse().ok()?)),
                 })
             })
@@ -381,6 +404,8 @@ impl Statements {
             insert_entries: client.prepare(sql::INSERT_ENTRIES).await?,
             keep_replies: client.prepare(sql::KEEP_REPLIES).await?,
             forget_replies: client.prepare(sql::FORGET_REPLIES).await?,
+            lock_codes: client.prepare(sql::LOCK_CODES).await?,
+            redeem_codes: client.prepare(sql::REDEEM_CODES).await?,
             tasks: TaskStatements {
                 insert: client.prepare(&tasks.insert).await?,
                 record: client.prepare(&tasks.record).await?,
@@ -396,6 +421,7 @@ struct Wanted {
     users: Vec<i64>,
     keys: Vec<i64>,
     holds: Vec<Uuid>,
+    codes: Vec<i64>,
 }
 
 impl Wanted {
@@ -404,6 +430,7 @@ impl Wanted {
             users: distinct(ops.iter().map(|op| op.user_id().0)),
             keys: distinct(ops.iter().filter_map(|op| op.limited_key()).map(|id| id.0)),
             holds: distinct(ops.iter().filter_map(|op| op.hold_ref()).map(|h| h.hold_id.0)),
+            codes: distinct(ops.iter().filter_map(|op| op.code()).map(|id| id.0)),
         }
     }
 }
@@ -432,6 +459,16 @@ fn add(rows: &mut Rows, users: Option<Vec<Row>>, keys: Option<Vec<Row>>, holds: 
             rows.holds.insert(HoldId(row.get(0)), hold);
         }
     }
+}
+
+fn code_row(row: &Row) -> (RedemptionId, CodeRow) {
+    let code = CodeRow {
+        name: row.get::<_, &str>(1).into(),
+        quota: Quota(row.get(2)),
+        status: row.get(3),
+        expires_at: row.get::<_, Option<i64>>(4).map(UnixMs),
+    };
+    (RedemptionId(row.get(0)), code)
 }
 
 fn hold_row(row: &Row) -> Option<HoldRow> {

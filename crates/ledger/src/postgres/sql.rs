@@ -18,6 +18,9 @@ pub(super) const READ_HOLDS: &str = "SELECT id, user_id, key_id, channel_id, mod
 pub(super) const LOCK_USERS: &str = "SELECT id, username, quota,
            status = 1 AND deleted_at IS NULL, txid_current()
     FROM users WHERE id = ANY($1::bigint[]) FOR NO KEY UPDATE SKIP LOCKED";
+pub(super) const LOCK_CODES: &str = "SELECT id, name, quota, status,
+           (extract(epoch FROM expires_at) * 1000)::bigint
+    FROM redemptions WHERE id = ANY($1::bigint[]) FOR NO KEY UPDATE SKIP LOCKED";
 /// Makes another reading statement lock what it finds, and skip what others have locked.
 pub(super) const AND_LOCK: &str = " FOR NO KEY UPDATE SKIP LOCKED";
 
@@ -62,6 +65,9 @@ pub(super) const INSERT_ENTRIES: &str = "INSERT INTO logs (user_id, username, ty
                 $13::text[], $14::bigint[], $15::bigint[], $16::uuid[], $17::boolean[])
          AS c (user_id, username, type, model, quota, prompt, completion, channel_id, token_id,
                request_id, use_time_ms, content, other, delta, used_delta, hold_id, closes)";
+pub(super) const REDEEM_CODES: &str = "UPDATE redemptions AS r
+    SET status = 3, redeemed_by = c.user_id, redeemed_at = $3::timestamptz
+    FROM unnest($1::bigint[], $2::bigint[]) AS c (id, user_id) WHERE r.id = c.id";
 pub(super) const KEEP_REPLIES: &str = "UPDATE idempotency AS i
     SET done = true, reply_sealed = c.sealed
     FROM unnest($1::bigint[], $2::text[], $3::text[]) AS c (user_id, key, sealed)
@@ -149,7 +155,8 @@ FROM fit";
 
 pub(super) const EXISTING: &str = "SELECT 'u', id::text FROM users WHERE id = ANY($1::bigint[])
     UNION ALL SELECT 'k', id::text FROM tokens WHERE id = ANY($2::bigint[])
-    UNION ALL SELECT 'h', id::text FROM holds WHERE id = ANY($3::uuid[])";
+    UNION ALL SELECT 'h', id::text FROM holds WHERE id = ANY($3::uuid[])
+    UNION ALL SELECT 'c', id::text FROM redemptions WHERE id = ANY($4::bigint[])";
 
 /// Who serves this connection. A number alone may be given to another process later.
 pub(super) const WHO_SERVES: &str = "SELECT pid, backend_start::text FROM pg_stat_activity

@@ -85,7 +85,7 @@ fn told(uid: TaskUid, user_id: UserId) {
     );
 }
 
-/// Deletes ended tasks that are old, with their webhooks.
+/// Deletes ended tasks that are old, with their webhooks, and those about balances.
 pub(super) async fn retention(core: Arc<Core>, stop: CancellationToken) {
     loop {
         tokio::select! {
@@ -107,6 +107,9 @@ async fn delete_old(core: &Core) -> Result<(), StoreError> {
     let db = &core.parts.db;
     let days = i64::from(core.config.retention_days);
     let before = core.parts.clock.now().plus_ms(-days.saturating_mul(DAY_MS));
+    let balances = "DELETE FROM webhook_deliveries
+                    WHERE event = 'balance.low' AND created_at < $1";
+    db.execute(balances, &[Value::Time(before)]).await?;
     let find = "SELECT id FROM tasks
                 WHERE finish_time < $1 AND status IN ('completed', 'failed')
                 ORDER BY finish_time LIMIT $2";

@@ -1,6 +1,6 @@
 //! What a webhook says.
 
-use domain::{Quota, TaskUid, UnixMs};
+use domain::{Quota, TaskUid, UnixMs, UserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -23,11 +23,19 @@ pub(super) struct Ended {
     pub finish_time: UnixMs,
 }
 
+/// A balance that fell below what its owner named.
+#[derive(Debug, Serialize)]
+pub(super) struct LowBalance {
+    pub user_id: UserId,
+    pub quota: Quota,
+    pub threshold: Quota,
+}
+
 #[derive(Serialize)]
-struct Message<'a> {
+struct Message<D> {
     r#type: String,
     timestamp: String,
-    data: Data<'a>,
+    data: D,
 }
 
 #[derive(Serialize)]
@@ -45,6 +53,9 @@ struct Data<'a> {
     created_at: i64,
     finish_time: i64,
 }
+
+/// The event that a balance is low.
+pub(super) const LOW_BALANCE: &str = "balance.low";
 
 /// The event that a status is.
 pub(super) fn event(status: &str) -> String {
@@ -85,6 +96,12 @@ pub(super) fn body(task: &Ended) -> Result<Vec<u8>, serde_json::Error> {
             finish_time: seconds(task.finish_time),
         },
     })
+}
+
+/// The body of the event that a balance is low.
+pub(super) fn low_balance(seen_at: UnixMs, low: LowBalance) -> Result<Vec<u8>, serde_json::Error> {
+    let r#type = LOW_BALANCE.to_owned();
+    serde_json::to_vec(&Message { r#type, timestamp: iso8601(seen_at), data: low })
 }
 
 const fn seconds(instant: UnixMs) -> i64 {
@@ -130,6 +147,16 @@ mod tests {
              \"progress\":\"100%\",\"error\":null,\
              \"result\":{\"n\": 12345678901234567890.50, \"a\":1,\"a\":2},\"usage\":null,\
              \"quota\":40,\"created_at\":1700000000,\"finish_time\":1700000060}}"
+        );
+    }
+
+    #[test]
+    fn says_what_is_left() {
+        let low = LowBalance { user_id: UserId(2), quota: Quota(-3), threshold: Quota(10) };
+        assert_eq!(
+            String::from_utf8(low_balance(UnixMs(1_700_000_060_250), low).unwrap()).unwrap(),
+            "{\"type\":\"balance.low\",\"timestamp\":\"2023-11-14T22:14:20.25Z\",\
+             \"data\":{\"user_id\":2,\"quota\":-3,\"threshold\":10}}"
         );
     }
 

@@ -1,12 +1,13 @@
-//! Telling users that their tasks have ended: the sender of a node.
+//! Telling users that their tasks have ended, or their balance is low: the sender of a node.
 //!
 //! The outbox is `webhook_deliveries`. The ledger writes its rows in the transaction that ends a
-//! task; every node takes what is due and tries it ([`claim`], [`deliver`]). A delivery is made at
+//! task, and [`low_balance`] those about balances; every node takes what is due and tries it ([`claim`], [`deliver`]). A delivery is made at
 //! least once: a node that dies between the endpoint's answer and writing it down leaves it to be
 //! made again, under the same `webhook-id`.
 
 mod claim;
 mod deliver;
+mod low_balance;
 mod message;
 mod metrics;
 mod parcel;
@@ -50,6 +51,7 @@ pub(crate) fn start(
     let metrics = Arc::<Metrics>::default();
     let (counted, db) = (Arc::clone(&metrics), parts.db.clone());
     jobs.spawn(shutdown.clone().run_until_cancelled_owned(count(db, counted)));
+    jobs.spawn(shutdown.clone().run_until_cancelled_owned(low_balance::watch(parts.clone())));
     let sender = Sender {
         parts,
         metrics: Arc::clone(&metrics),

@@ -1,7 +1,7 @@
 //! What is to be delivered: read from the rows, opened and signed.
 
 use super::claim::Claim;
-use super::message::{self, Ended};
+use super::message::{self, Ended, LowBalance};
 use super::signature;
 use crate::Parts;
 use domain::{TaskUid, UnixMs};
@@ -34,7 +34,8 @@ const SELECT: &str = "
     SELECT e.status AS endpoint_status, e.url, e.secret_sealed, e.previous_secret_sealed,
            e.previous_until, t.uid, t.task_id, t.action, t.status, t.upstream_status, t.progress,
            t.fail_reason, t.quota, t.data, t.webhook_url_sealed, t.created_at, t.updated_at,
-           t.finish_time
+           t.finish_time, d.event, d.user_id AS owner, d.created_at AS seen_at, d.balance,
+           d.threshold
     FROM webhook_deliveries d
          LEFT JOIN webhook_endpoints e ON e.id = d.endpoint_id AND e.user_id = d.user_id
          LEFT JOIN tasks t ON t.uid = d.task_uid AND t.user_id = d.user_id
@@ -50,19 +51,20 @@ pub(super) async fn pack(
     if row.get::<Option<i64>>("endpoint_status")? != Some(1) {
         return Ok(Err(Unsendable::NoEndpoint));
     }
-    if row.get::<Option<String>>("status")?.is_none() {
-        return Ok(Err(Unsendable::Never("task_gone")));
-    }
     let now = parts.clock.now();
-    let task = ended(row, &parts.sealer)?;
+    let body = match row.get::<String>("event")?.as_str() {
+        message::LOW_BALANCE => message::low_balance(row.get("seen_at")?, low_balance(row)?),
+        _ if row.get::<Option<String>>("status")?.is_none() => {
+            return Ok(Err(Unsendable::Never("task_gone")));
+        }
+        _ => message::body(&ended(row, &parts.sealer)?),
+    };
     let (uri, of_submission) = match address(row, &parts.sealer)? {
         Ok(found) => found,
         Err(why) => return Ok(Err(why)),
     };
     let keys = keys(row, &parts.sealer, now)?;
-    let Ok(body) = message::body(&task) else {
-        return Ok(Err(Unsendable::NotNow("task_unreadable")));
-    };
+    let Ok(body) = body else { return Ok(Err(Unsendable::NotNow("task_unreadable"))) };
     let id = message::message_id(claim.task_uid, claim.endpoint_id);
     let timestamp = now.0.div_euclid(1_000);
     Ok(match signature::sign(&keys, &id, timestamp, &body) {
@@ -100,6 +102,14 @@ fn keys(row: &Row, sealer: &Sealer, now: UnixMs) -> Result<Vec<Vec<u8>>, StoreEr
         webhooks::signing_key(&secret)
     };
     Ok([Some(current), previous].iter().flatten().filter_map(key).collect())
+}
+
+fn low_balance(row: &Row) -> Result<LowBalance, StoreError> {
+    Ok(LowBalance {
+        user_id: row.get("owner")?,
+        quota: row.get("balance")?,
+        threshold: row.get("threshold")?,
+    })
 }
 
 fn ended(row: &Row, sealer: &Sealer) -> Result<Ended, StoreError> {

@@ -24,9 +24,9 @@ pub struct DeliveryView {
     pub endpoint_id: i64,
     /// Whose.
     pub user_id: UserId,
-    /// `id` of the task that ended.
+    /// `id` of the task that ended; of `balance.low`: of the event.
     pub task: Uuid,
-    /// `task.completed` or `task.failed`.
+    /// `task.completed`, `task.failed` or `balance.low`.
     pub event: String,
     /// `pending`, `delivered`, or `failed`: given up.
     pub state: String,
@@ -38,7 +38,7 @@ pub struct DeliveryView {
     pub last_status: Option<i64>,
     /// Why the last try failed, in one word.
     pub last_error: String,
-    /// When the task ended.
+    /// When the task ended, or the balance was seen to be low.
     pub created_at: i64,
     /// When it was last tried.
     pub attempted_at: Option<i64>,

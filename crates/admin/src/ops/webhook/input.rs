@@ -9,7 +9,7 @@ use upstream::AddressGuard;
 
 const MAX_URL_CHARS: usize = 2048;
 /// What an endpoint can hear of.
-const EVENTS: [&str; 2] = ["task.completed", "task.failed"];
+const EVENTS: [&str; 3] = ["task.completed", "task.failed", "balance.low"];
 /// Fields that answers show, and that change nothing.
 const IGNORED: &[&str] = &["id", "disabled_reason", "previous_until", "created_at", "updated_at"];
 
@@ -57,8 +57,12 @@ impl WebhookInput {
         if let Some(event) = unknown {
             return Err(AdminError::field(
                 "events",
-                format!("{event:?} 不是事件, 只有 task.completed 和 task.failed, 空表示全部"),
-                format!("{event:?} is no event: task.completed, task.failed; empty: all"),
+                format!(
+                    "{event:?} 不是事件, 只有 task.completed, task.failed 和 balance.low, 空表示全部"
+                ),
+                format!(
+                    "{event:?} is no event: task.completed, task.failed, balance.low; empty: all"
+                ),
             ));
         }
         Ok(self)

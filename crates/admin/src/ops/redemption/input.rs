@@ -1,0 +1,120 @@
+//! What may be said about redemption codes.
+
+use crate::fields::Fields;
+use crate::{AdminError, words};
+use domain::{Quota, UnixMs};
+
+/// Most codes made at once.
+const MAX_COUNT: i64 = 1000;
+const MAX_NAME_CHARS: usize = 64;
+/// The last second of the year 9999.
+const MAX_SECONDS: i64 = 253_402_300_799;
+/// Fields that answers show, and that change nothing.
+const IGNORED: &[&str] =
+    &["id", "key", "key_hint", "user_id", "created_time", "used_user_id", "redeemed_time", "count"];
+
+/// A lot of codes to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedemptionInput {
+    /// Name of the lot.
+    pub name: String,
+    /// What each is worth.
+    pub quota: Quota,
+    /// How many.
+    pub count: usize,
+    /// From when they are worth nothing; `None`: never.
+    pub expires_at: Option<UnixMs>,
+}
+
+/// What may change about a code: what is `None` stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RedemptionChange {
+    /// Name.
+    pub name: Option<String>,
+    /// What the caller takes it to be worth, which can't change.
+    pub quota: Option<Quota>,
+    /// When it ends; `Some(None)`: never.
+    pub expires_at: Option<Option<UnixMs>>,
+    /// 1 open, 2 disabled.
+    pub status: Option<i64>,
+}
+
+impl RedemptionInput {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// The first field that breaks its rule.
+    pub fn read(mut fields: Fields) -> Result<Self, AdminError> {
+        let name = fields.text("name")?.unwrap_or_default();
+        let quota = fields.amount("quota")?.unwrap_or(Quota::ZERO);
+        let count = fields.int_in("count", 1, MAX_COUNT)?.unwrap_or(1);
+        let expires_at = read_expiry(&mut fields)?.flatten();
+        fields.finish(&["id", "key"], &[])?;
+        if quota <= Quota::ZERO {
+            return Err(AdminError::field("quota", "必须大于 0", "must be above 0"));
+        }
+        let name = words::name("name", &name, MAX_NAME_CHARS)?;
+        Ok(Self { name, quota, count: usize::try_from(count).unwrap_or(1), expires_at })
+    }
+}
+
+impl RedemptionChange {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// The first field that breaks its rule.
+    pub fn read(mut fields: Fields) -> Result<Self, AdminError> {
+        let name = fields.text("name")?;
+        let change = Self {
+            name: name.map(|name| words::name("name", &name, MAX_NAME_CHARS)).transpose()?,
+            quota: fields.amount("quota")?,
+            expires_at: read_expiry(&mut fields)?,
+            status: fields.int_in("status", 1, 2)?,
+        };
+        fields.finish(IGNORED, &[])?;
+        Ok(change)
+    }
+}
+
+/// `expired_time`: seconds since 1970, or 0 (or -1, as for keys) for never.
+fn read_expiry(fields: &mut Fields) -> Result<Option<Option<UnixMs>>, AdminError> {
+    match fields.nullable_int("expired_time")? {
+        None => Ok(None),
+        Some(None | Some(-1 | 0)) => Ok(Some(None)),
+        Some(Some(seconds @ 1..=MAX_SECONDS)) => Ok(Some(Some(UnixMs(seconds * 1000)))),
+        Some(Some(_)) => Err(fields.wrong(
+            "expired_time",
+            "必须是秒级 Unix 时间戳, 0 表示永不过期",
+            "must be seconds since 1970, or 0 for never",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_call_of_similar_servers() {
+        let read = |json: &str| RedemptionInput::read(Fields::parse(json.as_bytes()).unwrap());
+        let want = RedemptionInput {
+            name: "spring".to_owned(),
+            quota: Quota(500),
+            count: 3,
+            expires_at: Some(UnixMs(2_000_000_000_000)),
+        };
+        let json = r#"{"name":"spring","quota":500,"count":3,"expired_time":2000000000}"#;
+        assert_eq!(read(json).unwrap(), want);
+        assert_eq!(read(r#"{"quota":1,"expired_time":0}"#).unwrap().expires_at, None);
+        for bad in [
+            "{}",
+            r#"{"quota":0}"#,
+            r#"{"quota":1,"count":0}"#,
+            r#"{"quota":1,"count":1001}"#,
+            r#"{"quota":1,"expired_time":-7}"#,
+            r#"{"quota":1,"more":1}"#,
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}

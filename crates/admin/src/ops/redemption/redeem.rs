@@ -1,0 +1,119 @@
+//! Redeeming a code. The ledger decides and pays; here codes that don't exist are counted.
+
+use crate::{Actor, AdminError, AdminState};
+use domain::{Quota, RedemptionId, UnixMs, UserId};
+use ledger::{CodeFault, LedgerError, Redemption};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Wrong codes that a user may try within [`WINDOW_MS`], on each node.
+const WRONG_MAX: u32 = 10;
+const WINDOW_MS: i64 = 10 * 60 * 1000;
+/// Users whose wrong codes are counted at once. Past it those counted longest are forgotten.
+const USERS_MAX: usize = 10_000;
+
+/// Turns a code into quota of whoever asks, and answers how much that was.
+///
+/// # Errors
+/// When the code is worth nothing, when too many wrong ones were tried, or the ledger fails.
+pub async fn redeem(state: &AdminState, actor: &Actor, code: &str) -> Result<Quota, AdminError> {
+    let now = state.clock.now();
+    // Counted before it is looked at, so that many at once are no way around the limit.
+    state.wrong_codes.count(actor.user_id, now)?;
+    let code = code.trim();
+    let sql = "SELECT id, quota FROM redemptions WHERE code_hash = $1";
+    let rows = state.db.read(sql, &[(&store::key_hash(code)).into()]).await?;
+    let Some(row) = rows.first() else {
+        return Err(LedgerError::Code(CodeFault::Unknown).into());
+    };
+    state.wrong_codes.take_back(actor.user_id);
+    let id: RedemptionId = row.get("id")?;
+    let by = actor.username.clone();
+    state.ledger.redeem(Redemption { id, user_id: actor.user_id, by, at: now }).await?;
+    tracing::info!(
+        target: "custompass",
+        event = "code_redeemed",
+        user_id = actor.user_id.0,
+        redemption_id = id.0,
+    );
+    Ok(row.get("quota")?)
+}
+
+/// How many wrong codes users have tried lately.
+#[derive(Clone, Debug, Default)]
+pub struct WrongCodes(Arc<Mutex<HashMap<UserId, Tally>>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Tally {
+    since: UnixMs,
+    wrong: u32,
+}
+
+impl Tally {
+    fn lapsed(self, now: UnixMs) -> bool {
+        now.0.saturating_sub(self.since.0) >= WINDOW_MS
+    }
+}
+
+impl WrongCodes {
+    /// Counts a code as wrong, until it is known to be right.
+    fn count(&self, user_id: UserId, now: UnixMs) -> Result<(), AdminError> {
+        let mut tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if tallies.len() >= USERS_MAX && !tallies.contains_key(&user_id) {
+            tallies.retain(|_, tally| !tally.lapsed(now));
+            let oldest = tallies.iter().min_by_key(|(_, tally)| tally.since).map(|(id, _)| *id);
+            if let Some(id) = oldest.filter(|_| tallies.len() >= USERS_MAX) {
+                tallies.remove(&id);
+            }
+        }
+        let tally = tallies.entry(user_id).or_insert(Tally { since: now, wrong: 0 });
+        if tally.lapsed(now) {
+            *tally = Tally { since: now, wrong: 0 };
+        }
+        if tally.wrong >= WRONG_MAX {
+            let left_ms = tally.since.0.saturating_add(WINDOW_MS).saturating_sub(now.0);
+            let seconds = u32::try_from(left_ms.div_euclid(1000) + 1).unwrap_or(u32::MAX);
+            return Err(AdminError::TooManyWrongCodes { retry_after_s: seconds });
+        }
+        tally.wrong += 1;
+        Ok(())
+    }
+
+    fn take_back(&self, user_id: UserId) {
+        let mut tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tally) = tallies.get_mut(&user_id) {
+            tally.wrong = tally.wrong.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_codes_are_counted_for_a_while() {
+        let (wrong, ann, bob) = (WrongCodes::default(), UserId(1), UserId(2));
+        let start = UnixMs(1_000_000);
+        for _ in 0..WRONG_MAX {
+            wrong.count(ann, start).unwrap();
+            wrong.count(bob, start).unwrap();
+            wrong.take_back(bob);
+        }
+        let refused = wrong.count(ann, start.plus_ms(1_000)).unwrap_err();
+        assert!(matches!(refused, AdminError::TooManyWrongCodes { retry_after_s: 600 }));
+        assert!(wrong.count(bob, start).is_ok());
+        assert!(wrong.count(ann, start.plus_ms(WINDOW_MS)).is_ok());
+    }
+
+    #[test]
+    fn the_count_has_a_limit_of_its_own() {
+        let wrong = WrongCodes::default();
+        for id in 0..=i64::try_from(USERS_MAX).unwrap() {
+            wrong.count(UserId(id), UnixMs(id)).unwrap();
+        }
+        let tallies = wrong.0.lock().unwrap();
+        assert_eq!(tallies.len(), USERS_MAX);
+        assert!(!tallies.contains_key(&UserId(0)));
+    }
+}

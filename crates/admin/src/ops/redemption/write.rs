@@ -1,0 +1,139 @@
+//! Making and changing redemption codes. Only the ledger marks one as redeemed.
+
+use super::input::{RedemptionChange, RedemptionInput};
+use super::{RedemptionView, get, not_found};
+use crate::ops::record::{self, Subject};
+use crate::{Actor, AdminError, AdminState, random};
+use domain::{RedemptionId, UnixMs};
+use serde_json::json;
+use std::fmt::Write as _;
+use store::{Secret, Statement, StoreError, Value};
+
+/// Makes a lot of codes, all or none, and answers them: nobody sees them again.
+///
+/// # Errors
+/// When a field breaks its rule, or the database fails.
+pub async fn create(
+    state: &AdminState,
+    actor: &Actor,
+    input: RedemptionInput,
+) -> Result<Vec<Secret>, AdminError> {
+    actor.require_admin()?;
+    let now = state.clock.now();
+    check_expiry(input.expires_at, now)?;
+    let codes: Vec<String> = std::iter::repeat_with(random::redemption_code)
+        .take(input.count)
+        .collect::<Result<_, _>>()?;
+    let told = ("redemption.create", format!("生成兑换码 {} × {}", input.name, input.count));
+    let details = json!({ "name": input.name, "quota": input.quota, "count": input.count });
+    let insert = insert(&input, &codes, actor, now);
+    record::write(state, actor, vec![insert], Subject::Other, told, details).await?;
+    Ok(codes.into_iter().map(Secret::new).collect())
+}
+
+/// One statement for the whole lot.
+fn insert(input: &RedemptionInput, codes: &[String], actor: &Actor, now: UnixMs) -> Statement {
+    let mut sql = "INSERT INTO redemptions (name, quota, created_by, created_at, expires_at, \
+                   code_hash, code_hint) VALUES "
+        .to_owned();
+    let mut params: Vec<Value> = vec![
+        input.name.as_str().into(),
+        input.quota.into(),
+        actor.user_id.into(),
+        now.into(),
+        input.expires_at.into(),
+    ];
+    for (nth, code) in codes.iter().enumerate() {
+        params.push((&store::key_hash(code)).into());
+        params.push(store::key_hint(code).into());
+        let (comma, last) = (if nth == 0 { "" } else { ", " }, params.len());
+        let _ = write!(sql, "{comma}($1, $2, $3, $4, $5, ${}, ${last})", last - 1);
+    }
+    Statement::new(sql, params)
+}
+
+/// Changes what is given of a code that nobody has redeemed.
+///
+/// # Errors
+/// When a field breaks its rule, the code isn't there or has been redeemed, or the database fails.
+pub async fn update(
+    state: &AdminState,
+    actor: &Actor,
+    id: RedemptionId,
+    change: RedemptionChange,
+) -> Result<RedemptionView, AdminError> {
+    actor.require_admin()?;
+    let now = state.clock.now();
+    let before = get(state, id).await?;
+    if change.quota.is_some_and(|quota| quota != before.quota) {
+        let en = "what a code is worth stays: disable it, and make another one";
+        return Err(AdminError::field("quota", "额度不能修改, 请停用后重新生成", en));
+    }
+    // A whole record may be sent back as it was read, its past end included.
+    if change.expires_at.flatten().is_some_and(|ends| ends.0 / 1000 != before.expired_time) {
+        check_expiry(change.expires_at.flatten(), now)?;
+    }
+    let mut set: Vec<(&'static str, Value)> = Vec::new();
+    let mut put = |column, value: Option<Value>| {
+        if let Some(value) = value {
+            set.push((column, value));
+        }
+    };
+    put("name", change.name.as_deref().map(Into::into));
+    put("expires_at", change.expires_at.map(Into::into));
+    put("status", change.status.map(Into::into));
+    if set.is_empty() {
+        return Ok(before);
+    }
+    let mut statement = record::update_row("redemptions", &set, id.0);
+    statement.sql.to_mut().push_str(" AND status <> 3");
+    let told = ("redemption.update", format!("修改兑换码 {} (#{id})", before.name));
+    let details = json!({ "redemption_id": id, "status": change.status, "name": change.name });
+    let written = record::write(state, actor, vec![statement], Subject::Other, told, details).await;
+    written.map_err(|error| match error {
+        StoreError::RowCount { .. } => {
+            AdminError::conflict("兑换码已被使用, 不能修改", "the code has been redeemed")
+        }
+        other => other.into(),
+    })?;
+    get(state, id).await
+}
+
+/// Opens or disables a code that nobody has redeemed.
+///
+/// # Errors
+/// As for [`update`].
+pub async fn set_status(
+    state: &AdminState,
+    actor: &Actor,
+    id: RedemptionId,
+    open: bool,
+) -> Result<RedemptionView, AdminError> {
+    let status = Some(if open { 1 } else { 2 });
+    update(state, actor, id, RedemptionChange { status, ..RedemptionChange::default() }).await
+}
+
+/// Deletes a code. What it paid stays in the journal.
+///
+/// # Errors
+/// When the code isn't there, or the database fails.
+pub async fn delete(state: &AdminState, actor: &Actor, id: RedemptionId) -> Result<(), AdminError> {
+    actor.require_admin()?;
+    let before = get(state, id).await?;
+    let statement =
+        Statement::new("DELETE FROM redemptions WHERE id = $1", vec![id.into()]).expecting(1);
+    let told = ("redemption.delete", format!("删除兑换码 {} (#{id})", before.name));
+    let details = json!({ "redemption_id": id, "quota": before.quota, "status": before.status });
+    let written = record::write(state, actor, vec![statement], Subject::Other, told, details).await;
+    written.map(drop).map_err(|error| match error {
+        StoreError::RowCount { .. } => not_found(),
+        other => other.into(),
+    })
+}
+
+fn check_expiry(ends: Option<UnixMs>, now: UnixMs) -> Result<(), AdminError> {
+    if ends.is_some_and(|ends| ends <= now) {
+        return Err(AdminError::field("expired_time", "已经过去", "lies in the past"));
+    }
+    Ok(())
+}

@@ -1,31 +1,61 @@
-//! Finds PostgreSQL's server programs, and installs them where that is possible.
+//! Finds the server programs of PostgreSQL and Redis, and installs them where that is possible.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 /// Where the server programs (`initdb`, `postgres`) are, installing them if need be.
 pub fn postgres_programs() -> Result<PathBuf> {
     if let Some(found) = find_programs() {
         return Ok(found);
     }
-    if !is_root() || !Path::new("/usr/bin/apt-get").exists() {
+    if !can_install() {
         bail!(
             "PostgreSQL's server programs (initdb, postgres) are not on this machine. \
              Install them (Debian, Ubuntu: sudo apt-get install postgresql; Fedora: sudo dnf \
              install postgresql-server; macOS: brew install postgresql) and run this again"
         );
     }
-    println!("PostgreSQL is not here: installing it with apt-get");
+    install("postgresql")?;
+    find_programs().context("postgresql is installed, but its programs are not found")
+}
+
+/// Makes sure that `redis-server` is in the path, where the tests look for it.
+pub fn redis_server() -> Result<()> {
+    let is_here = || {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|place| place.join("redis-server").is_file())
+    };
+    if is_here() {
+        return Ok(());
+    }
+    if !can_install() {
+        bail!(
+            "redis-server is not on this machine. Install it (Debian, Ubuntu: sudo apt-get install \
+             redis-server; Fedora: sudo dnf install redis; macOS: brew install redis) and run \
+             this again"
+        );
+    }
+    install("redis-server")?;
+    ensure!(is_here(), "redis-server is installed, but is not in the path");
+    Ok(())
+}
+
+fn can_install() -> bool {
+    is_root() && Path::new("/usr/bin/apt-get").exists()
+}
+
+fn install(package: &str) -> Result<()> {
+    println!("{package} is not here: installing it with apt-get");
     // Lists may be old or absent on a fresh machine; an update that fails is not the end.
-    if !apt_get(&["install", "-y", "--no-install-recommends", "postgresql"])? {
+    if !apt_get(&["install", "-y", "--no-install-recommends", package])? {
         let _ = apt_get(&["update"])?;
-        if !apt_get(&["install", "-y", "--no-install-recommends", "postgresql"])? {
-            bail!("apt-get could not install postgresql");
+        if !apt_get(&["install", "-y", "--no-install-recommends", package])? {
+            bail!("apt-get could not install {package}");
         }
     }
-    find_programs().context("postgresql is installed, but its programs are not found")
+    Ok(())
 }
 
 fn find_programs() -> Option<PathBuf> {

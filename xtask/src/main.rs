@@ -69,6 +69,9 @@ fn run(chore: Chore) -> Result<ExitCode> {
 
 fn with_cluster(command: &[String]) -> Result<ExitCode> {
     let cluster = cluster::Cluster::start()?;
+    if let Err(error) = install::redis_server() {
+        println!("note: {error:#}");
+    }
     let (program, arguments) = command.split_first().context("no command given")?;
     let mut child = Command::new(program);
     child.args(arguments).envs(cluster.env());

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use crate::cluster::Cluster;
-use crate::tidy;
+use crate::{install, tidy};
 
 /// How long each fuzz target runs.
 const FUZZ_SECONDS: &str = "10";
@@ -85,6 +85,7 @@ fn run_all(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {
         cluster = Some(started);
         Ok(())
     })?;
+    report.step("redis-server", install::redis_server)?;
     let env = cluster.as_ref().map(Cluster::env).unwrap_or_default();
     report.step("tests", || {
         let mut arguments = vec!["test", "--workspace"];

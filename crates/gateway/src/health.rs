@@ -1,14 +1,17 @@
-//! How this process is: `GET /livez` says that it works, `GET /readyz` and `GET /api/status` whether
-//! it should get calls. The database is asked at most once a second, however often they are polled.
+//! How this process is: `GET /livez` says that it works, `GET /readyz` and `GET /api/status`
+//! whether it should get calls. The database is asked at most once a second, however often they are
+//! polled.
 
 use domain::{Fault, FaultKind, UnixMs};
 use http::Response;
 use serde_json::json;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::Db;
+use throttle::Shared;
 use tokio::time::Instant;
 use web::Body;
 
@@ -60,6 +63,7 @@ type Answer = Result<(), Unready>;
 /// The state of this process.
 pub struct Health {
     db: Db,
+    redis: Option<Arc<Shared>>,
     started_at: UnixMs,
     stopping: AtomicBool,
     last: Mutex<Option<(Instant, Answer)>>,
@@ -67,10 +71,11 @@ pub struct Health {
 }
 
 impl Health {
-    /// Of a process that started at `started_at` and works on `db`.
-    pub fn new(db: Db, started_at: UnixMs) -> Self {
+    /// Of a process that started at `started_at`, works on `db`, and counts in `redis`.
+    pub fn new(db: Db, redis: Option<Arc<Shared>>, started_at: UnixMs) -> Self {
         Self {
             db,
+            redis,
             started_at,
             stopping: AtomicBool::new(false),
             last: Mutex::new(None),
@@ -89,12 +94,14 @@ impl Health {
         web::json(&json!({"status": "alive"}))
     }
 
-    /// The answer to `GET /readyz`.
+    /// The answer to `GET /readyz`. Redis being away is told, and is no reason: it only helps.
     pub async fn ready(&self, request_id: &str) -> Response<Body> {
+        let redis = self.redis();
         match self.check().await {
-            Ok(()) => web::json(&json!({"status": "ready"})),
+            Ok(()) => web::json(&json!({"status": "ready", "redis": redis})),
             Err(unready) => {
-                let body = json!({"status": "not_ready", "reason": unready.word()});
+                let reason = unready.word();
+                let body = json!({"status": "not_ready", "reason": reason, "redis": redis});
                 let refusal = web::render_admin_fault(&unready.fault(), request_id);
                 refusal.map(|_| web::full(body.to_string()))
             }
@@ -109,11 +116,20 @@ impl Health {
                 "message": "",
                 "data": {
                     "status": "ok",
+                    "redis": self.redis(),
                     "version": env!("CARGO_PKG_VERSION"),
                     "start_time": self.started_at.0.div_euclid(1_000),
                 },
             })),
             Err(unready) => web::render_admin_fault(&unready.fault(), request_id),
+        }
+    }
+
+    fn redis(&self) -> &'static str {
+        match &self.redis {
+            None => "off",
+            Some(shared) if shared.is_up() => "up",
+            Some(_) => "down",
         }
     }
 
@@ -180,12 +196,15 @@ mod tests {
             max_connections: 1,
             connect_timeout_ms: 1_000,
         };
-        let health = Health::new(Db::open(&config).await.unwrap(), UnixMs(0));
-        assert_eq!(said(health.ready("r").await).await, (200, json!({"status": "ready"})));
+        let health = Health::new(Db::open(&config).await.unwrap(), None, UnixMs(0));
+        assert_eq!(
+            said(health.ready("r").await).await,
+            (200, json!({"status": "ready", "redis": "off"}))
+        );
 
         health.stopping();
 
-        let not = json!({"status": "not_ready", "reason": "stopping"});
+        let not = json!({"status": "not_ready", "reason": "stopping", "redis": "off"});
         assert_eq!(said(health.ready("r").await).await, (503, not));
         assert_eq!(said(Health::alive()).await.0, 200);
     }

@@ -20,7 +20,6 @@ mod idempotency;
 mod identify;
 mod inflate;
 mod inlet;
-mod limits;
 mod memory;
 mod metrics;
 mod models;
@@ -49,6 +48,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use store::{Db, Live, Sealer};
+use throttle::RateLimits;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -70,7 +70,7 @@ pub struct Relay {
     /// Where that work runs: it is begun from destructors.
     runtime: Handle,
     channels: Arc<channels::Channels>,
-    limits: Arc<limits::RateLimits>,
+    limits: Arc<RateLimits>,
     budget: Arc<memory::Budget>,
     metrics: metrics::Metrics,
     refuses: Arc<AtomicBool>,
@@ -92,6 +92,8 @@ pub struct Parts {
     pub ledger: Ledger,
     /// The way out.
     pub client: upstream::Client,
+    /// Requests per minute of keys.
+    pub limits: RateLimits,
     /// Seals kept replies.
     pub sealer: Sealer,
     /// The time.
@@ -107,10 +109,10 @@ impl Relay {
     /// Outside a tokio runtime.
     #[must_use]
     pub fn new(config: RelayConfig, parts: Parts) -> Arc<Self> {
-        let Parts { db, live, ledger, client, sealer, clock, jobs } = parts;
+        let Parts { db, live, ledger, client, limits, sealer, clock, jobs } = parts;
         Arc::new(Self {
             channels: channels::Channels::new(config.breaker),
-            limits: Arc::default(),
+            limits: Arc::new(limits),
             budget: memory::Budget::new(config.buffer_budget_bytes),
             metrics: metrics::Metrics::default(),
             refuses: Arc::default(),

@@ -67,7 +67,7 @@ async fn passage(
     let address = relay.config.trusted_proxies.client_address(peer, &head.headers);
     let caller = identify(&relay.live, &head.headers, address, relay.clock.now()).await?;
     record.user_id = Some(caller.identity.user_id);
-    admit(relay, &caller)?;
+    admit(relay, &caller).await?;
     check_length(&head.headers, &relay.config)?;
     if head.uri.query().is_some_and(upstream::says_precharge) {
         return Err(faults::precharge_said());
@@ -194,13 +194,13 @@ async fn put_aside(
 }
 
 /// Rate, and how much is at work already.
-fn admit(relay: &Relay, caller: &Caller) -> Result<(), Fault> {
+async fn admit(relay: &Relay, caller: &Caller) -> Result<(), Fault> {
     let refuses = relay.refuses.load(Ordering::Relaxed);
     if refuses || relay.metrics.in_flight.get() > relay.config.max_in_flight {
         return Err(faults::overloaded());
     }
     let Some((key_id, per_minute)) = rate_of(&caller.identity) else { return Ok(()) };
-    relay.limits.take(key_id, per_minute, relay.now_us()).map_err(|wait_us| {
+    relay.limits.take(key_id, per_minute, relay.now_us()).await.map_err(|wait_us| {
         let seconds = u32::try_from(wait_us / 1_000_000).unwrap_or(u32::MAX);
         faults::rate_limited(seconds.saturating_add(1))
     })

@@ -11,7 +11,7 @@ use super::Finding;
 /// Leftmost tier first. A crate depends only on tiers to its left, never sideways.
 const TIERS: &[&[&str]] = &[
     &["domain"],
-    &["store", "upstream", "web"],
+    &["store", "upstream", "web", "throttle"],
     &["ledger", "egress"],
     &["relay", "tasks", "admin"],
     &["gateway"],

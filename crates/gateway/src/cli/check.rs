@@ -51,12 +51,25 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(problems) => findings.bad(problems),
         Ok(config) => {
             findings.good("configuration");
+            check_redis(&mut findings, &config).await;
             if let Err(error) = check_database(&mut findings, &config, args.offline).await {
                 findings.bad(format_args!("{error:#}"));
             }
         }
     }
     Ok(if findings.wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether the count that nodes share can be had, where it is wished for.
+async fn check_redis(findings: &mut Findings, config: &Config) {
+    match wiring::shared_count(config) {
+        Err(error) => findings.bad(format_args!("{error:#}")),
+        Ok(None) => {}
+        Ok(Some(redis)) => match redis.reach().await {
+            Ok(()) => findings.good("Redis answers"),
+            Err(error) => findings.bad(format_args!("REDIS_CONN_STRING: {error}")),
+        },
+    }
 }
 
 async fn check_database(

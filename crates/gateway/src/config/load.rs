@@ -173,7 +173,7 @@ pub fn shown(kind: Kind, text: &str) -> String {
     match kind {
         _ if text.is_empty() => String::new(),
         Kind::Secret => "***".into(),
-        Kind::Dsn | Kind::Proxy => value::without_password(text),
+        Kind::Dsn | Kind::Redis | Kind::Proxy => value::without_password(text),
         _ => text.to_owned(),
     }
 }

@@ -13,6 +13,7 @@ use domain::StatusWords;
 use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use store::Secret;
 
 /// Everything that can be set, in the shape in which it is used.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// The data plane.
     pub relay: RelaySettings,
+    /// The Redis that helps; none when unset or switched off. The address may hold a password.
+    pub redis: Option<Secret>,
     /// Asynchronous work.
     pub tasks: TaskSettings,
     /// The log.
@@ -201,6 +204,7 @@ impl Config {
                 drain_ms: s.number(Key::DrainSeconds),
                 memory_limit_bytes: s.number(Key::MemoryLimit),
             },
+            redis: redis(s),
             tasks: tasks(s),
             log: LogConfig {
                 level: s.text(Key::LogLevel).unwrap_or_default(),
@@ -252,6 +256,11 @@ fn upstream(s: &Settings) -> UpstreamConfig {
         https_proxy: s.text(Key::HttpsProxy),
         no_proxy: s.text(Key::NoProxy),
     }
+}
+
+fn redis(s: &Settings) -> Option<Secret> {
+    let address = s.text(Key::RedisConnString).filter(|_| s.flag(Key::EnableCache));
+    address.map(Secret::new)
 }
 
 fn tasks(s: &Settings) -> TaskSettings {

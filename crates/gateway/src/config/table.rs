@@ -26,6 +26,8 @@ pub enum Kind {
     Address,
     /// IP networks, separated by commas.
     Networks,
+    /// The address of a Redis; its password is never shown.
+    Redis,
     /// The name of an HTTP header.
     Header,
     /// The address of a proxy; its password is never shown.
@@ -109,6 +111,10 @@ settings! {
         "PostgreSQL connections that are kept while nobody uses them";
     DbConnectTimeout: "CUSTOM_PASS_DB_CONNECT_TIMEOUT", Kind::Millis(100, 10 * MINUTE), "10s",
         "how long to wait for a PostgreSQL connection";
+    RedisConnString: "REDIS_CONN_STRING", Kind::Redis, "",
+        "redis://… or rediss://…: rate limits hold over all nodes; unset: each counts for itself";
+    EnableCache: "ENABLE_CACHE", Kind::Switch, "true",
+        "use the Redis of REDIS_CONN_STRING";
     Secret: "SECRET_KEY", Kind::Secret, "",
         "encrypts channel keys; unset: made at the first start and kept in DATA_DIR/secret.key";
     RootAccessToken: "ROOT_ACCESS_TOKEN", Kind::Secret, "",

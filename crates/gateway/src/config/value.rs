@@ -45,6 +45,7 @@ pub fn read(kind: Kind, text: &str) -> Result<Value, String> {
         Kind::Header => {
             http::HeaderName::from_bytes(text.as_bytes()).ok().map(|_| Value::Text(text.to_owned()))
         }
+        Kind::Redis => throttle::is_address(text).then(|| Value::Text(text.to_owned())),
         Kind::Proxy => proxy(text).map(Value::Text),
     };
     value.ok_or_else(|| allowed(kind))
@@ -70,6 +71,7 @@ pub fn allowed(kind: Kind) -> String {
         Kind::Address => "an IP address like 127.0.0.1, 0.0.0.0 or ::".into(),
         Kind::Networks => "IP networks separated by commas, like 10.0.0.0/8,fd00::/8".into(),
         Kind::Header => "the name of an HTTP header".into(),
+        Kind::Redis => "an address like redis://:password@localhost:6379/0, or rediss://…".into(),
         Kind::Proxy => "an address like http://proxy.example.com:8080".into(),
     }
 }

@@ -6,6 +6,7 @@ mod service;
 
 pub use first_run::ensure as first_run;
 pub use parts::{
-    client, db_config, ledger_config, log_panics, new_node, sealer, system_clock, webhook_guard,
+    client, db_config, ledger_config, log_panics, new_node, sealer, shared_count, system_clock,
+    webhook_guard,
 };
 pub use service::Service;

@@ -6,9 +6,11 @@ use anyhow::Context;
 use domain::{Clock, NodeId, UnixMs};
 use ledger::{JobsConfig, LedgerConfig};
 use relay::RelayConfig;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{DbConfig, Sealer};
 use tasks::TasksConfig;
+use throttle::Shared;
 use upstream::{AddressGuard, Client, ClientConfig, Proxies};
 
 /// Unused connections that are kept for each upstream, and how long.
@@ -55,6 +57,19 @@ pub fn sealer(config: &Config) -> anyhow::Result<Sealer> {
     let database = &config.database;
     let key = secret::load_or_make(database.secret_key.as_deref(), &database.data_dir)?;
     Ok(Sealer::new(&key))
+}
+
+/// The count of requests that all nodes share, where there is a Redis. It connects when it is kept.
+///
+/// # Errors
+/// When the secret can't be read or kept.
+pub fn shared_count(config: &Config) -> anyhow::Result<Option<Arc<Shared>>> {
+    let Some(address) = &config.redis else { return Ok(None) };
+    let database = &config.database;
+    let secret = secret::load_or_make(database.secret_key.as_deref(), &database.data_dir)?;
+    let shared =
+        Shared::new(address.expose(), &secret).context("REDIS_CONN_STRING can't be used")?;
+    Ok(Some(Arc::new(shared)))
 }
 
 /// The way to the upstreams.

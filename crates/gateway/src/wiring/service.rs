@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::{Db, Live};
 use tasks::Tasks;
+use throttle::{RateLimits, Shared};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -73,6 +74,7 @@ struct Parts {
     relay: Arc<Relay>,
     tasks: Arc<Tasks>,
     admin: AdminState,
+    redis: Option<Arc<Shared>>,
 }
 
 impl Service {
@@ -98,7 +100,7 @@ impl Service {
 
         let app = Arc::new(App {
             admin: admin::router(built.admin.clone()),
-            health: Health::new(built.db.clone(), started_at),
+            health: Health::new(built.db.clone(), built.redis.clone(), started_at),
             full: AtomicBool::new(false),
             clock: clock.clone(),
             runtime: Handle::current(),
@@ -108,6 +110,9 @@ impl Service {
         register(&mut registry, &built, started_at, lines.clone());
         if let Some((listener, config)) = metrics {
             spawn_metrics(&jobs, &shutdown, listener, config, registry)?;
+        }
+        if let Some(redis) = &built.redis {
+            jobs.spawn(Arc::clone(redis).keep(shutdown.clone()));
         }
         jobs.spawn(signals::follow(lines, Arc::clone(&built.tasks), shutdown.clone()));
         jobs.spawn(Arc::clone(&built.relay).keep_recovering(shutdown.clone()));
@@ -231,6 +236,7 @@ async fn build(
         jobs,
         shutdown,
     );
+    let redis = parts::shared_count(config)?;
     let relay = Relay::new(
         relay_config,
         relay::Parts {
@@ -238,6 +244,7 @@ async fn build(
             live: Arc::clone(&live),
             ledger: ledger.clone(),
             client: client.clone(),
+            limits: RateLimits::new(redis.clone()),
             sealer: sealer.clone(),
             clock: clock.clone(),
             jobs: walks.clone(),
@@ -255,13 +262,16 @@ async fn build(
         // A stop waits for what they write, too.
         jobs: walks.clone(),
     };
-    Ok(Parts { db, ledger, relay, tasks, admin })
+    Ok(Parts { db, ledger, relay, tasks, admin, redis })
 }
 
 fn register(registry: &mut Registry, parts: &Parts, started_at: UnixMs, lines: Option<Lines>) {
     parts.relay.register(registry);
     parts.tasks.register(registry);
     parts.ledger.metrics().register(registry);
+    if let Some(redis) = &parts.redis {
+        redis.register(registry);
+    }
     metrics::register_process(registry, started_at, lines);
     metrics::register_pool(registry, parts.db.clone());
 }

@@ -69,6 +69,7 @@ impl House {
             live: Arc::clone(&live),
             ledger: ledger.clone(),
             client,
+            limits: throttle::RateLimits::default(),
             sealer,
             clock,
             jobs: jobs.clone(),

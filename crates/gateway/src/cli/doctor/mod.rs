@@ -5,6 +5,7 @@ mod channels;
 mod database;
 mod money;
 mod recent;
+mod redis;
 mod service;
 mod tasks;
 
@@ -102,6 +103,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(config) = configuration(&mut report) {
         service::check(&mut report, &config).await;
         recent::check(&mut report, &config);
+        redis::check(&mut report, &config).await;
         match tools::unmigrated(&config).await {
             Err(error) => report.bad(
                 "database",

@@ -1,5 +1,6 @@
-//! Requests per minute, per key: GCRA, in memory, bounded.
+//! The count of this node: in memory, bounded.
 
+use crate::{MINUTE_US, spacing_us};
 use domain::KeyId;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,16 +8,15 @@ use std::sync::{Mutex, PoisonError};
 const SHARDS: usize = 16;
 /// Keys remembered per shard. One that has been idle for a minute needs no memory.
 const KEYS_PER_SHARD: usize = 8_192;
-const MINUTE_US: i64 = 60_000_000;
 
-/// The rate limiter of all keys.
+/// What this node has let through.
 #[derive(Debug, Default)]
-pub(crate) struct RateLimits {
+pub(crate) struct NodeCount {
     /// For each key when it would be back at rest, in microseconds.
     shards: [Mutex<HashMap<KeyId, i64>>; SHARDS],
 }
 
-impl RateLimits {
+impl NodeCount {
     /// Takes one request of `key` at `now_us`, or says in how many microseconds there is room.
     pub(crate) fn take(&self, key: KeyId, per_minute: u32, now_us: i64) -> Result<(), i64> {
         let index = usize::try_from(key.0.rem_euclid(SHARDS as i64)).unwrap_or(0);
@@ -35,10 +35,9 @@ impl RateLimits {
     }
 }
 
-/// The generic cell rate algorithm: a minute's worth may come at once, then they must be spaced.
+/// The rule of `take.lua`, too: change both.
 fn gcra(rest_at_us: i64, per_minute: u32, now_us: i64) -> Result<i64, i64> {
-    let spacing_us = MINUTE_US / i64::from(per_minute.max(1));
-    let next_us = rest_at_us.max(now_us) + spacing_us;
+    let next_us = rest_at_us.max(now_us) + spacing_us(per_minute);
     let early_us = next_us - now_us - MINUTE_US;
     if early_us > 0 { Err(early_us) } else { Ok(next_us) }
 }
@@ -49,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_minutes_worth_may_come_at_once() {
-        let limits = RateLimits::default();
+        let limits = NodeCount::default();
         for _ in 0..3 {
             assert_eq!(limits.take(KeyId(1), 3, 5), Ok(()));
         }
@@ -59,7 +58,7 @@ mod tests {
 
     #[test]
     fn room_comes_back_evenly() {
-        let limits = RateLimits::default();
+        let limits = NodeCount::default();
         for _ in 0..60 {
             assert_eq!(limits.take(KeyId(1), 60, 0), Ok(()));
         }
@@ -70,7 +69,7 @@ mod tests {
 
     #[test]
     fn no_more_than_the_rate_over_any_stretch() {
-        let limits = RateLimits::default();
+        let limits = NodeCount::default();
         let taken = (0..600_000).filter(|ms| limits.take(KeyId(1), 30, ms * 1_000).is_ok());
         // Ten minutes at 30, and the burst at the start.
         assert!((300..=330).contains(&taken.count()));
@@ -78,7 +77,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let limits = RateLimits::default();
+        let limits = NodeCount::default();
         for key in 0..(KEYS_PER_SHARD as i64 + 100) * SHARDS as i64 {
             assert_eq!(limits.take(KeyId(key), 1, 0), Ok(()));
         }

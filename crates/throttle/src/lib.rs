@@ -1,0 +1,57 @@
+//! Requests per minute of a key, by the generic cell rate algorithm: a minute's worth may come at
+//! once, then they must be spaced.
+//!
+//! Where there is a Redis, it counts for all nodes together; while it is away, and where there is
+//! none, each node counts for itself. Nothing but this is asked of it: no money, and no news, which
+//! the database carries (`store::Live`).
+
+mod keeper;
+mod node;
+mod shared;
+
+pub use shared::{Shared, ThrottleError, is_address};
+
+use domain::KeyId;
+use node::NodeCount;
+use std::sync::Arc;
+
+/// The burst: as much as a minute allows.
+const MINUTE_US: i64 = 60_000_000;
+
+fn spacing_us(per_minute: u32) -> i64 {
+    MINUTE_US / i64::from(per_minute.max(1))
+}
+
+/// The rate limiter of all keys.
+#[derive(Debug, Default)]
+pub struct RateLimits {
+    node: NodeCount,
+    shared: Option<Arc<Shared>>,
+}
+
+impl RateLimits {
+    /// Counts in `shared` while it answers, and else here.
+    #[must_use]
+    pub fn new(shared: Option<Arc<Shared>>) -> Self {
+        Self { node: NodeCount::default(), shared }
+    }
+
+    /// Takes one request of `key`; `now_us` is of a clock that does not jump.
+    ///
+    /// # Errors
+    /// In how many microseconds there is room, when there is none now.
+    pub async fn take(&self, key: KeyId, per_minute: u32, now_us: i64) -> Result<(), i64> {
+        let here = || self.node.take(key, per_minute, now_us);
+        let Some(shared) = &self.shared else { return here() };
+        // Boxed, so that no call carries room for it that has no limit.
+        match Box::pin(shared.take(key, per_minute)).await {
+            None => here(),
+            Some(refused @ Err(_)) => refused,
+            Some(Ok(())) => {
+                // So that a node that loses Redis goes on from what it has let through itself.
+                let _ = here();
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The count of all nodes together, in Redis. A call waits for it a few milliseconds at most, and
+//! not at all while it is known to be away.
+
+use crate::{MINUTE_US, spacing_us};
+use arc_swap::ArcSwapOption;
+use domain::KeyId;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client};
+use ring::hmac;
+use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// How long a call waits for an answer.
+const PATIENCE: Duration = Duration::from_millis(10);
+/// After so many in a row that did not come in time, nobody asks any more.
+const MISSES: u32 = 3;
+/// How long a connection may take, and an answer that no call waits for.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
+/// Whatever else the same Redis is used for.
+const NAMESPACE: &str = "newapi:rpm:";
+/// Bytes of a hash that name a key: enough that no two collide.
+const NAME_BYTES: usize = 16;
+const TAKE: &str = include_str!("take.lua");
+
+/// Why Redis can't be asked.
+pub type ThrottleError = redis::RedisError;
+
+/// Whether `REDIS_CONN_STRING` may be this: `redis://`, `rediss://` or `unix://`.
+#[must_use]
+pub fn is_address(text: &str) -> bool {
+    Client::open(text).is_ok()
+}
+
+/// The count of all nodes together.
+pub struct Shared {
+    client: Client,
+    /// Makes names of ids, which can't be read back, and which other installations don't share.
+    names: hmac::Key,
+    /// There while Redis is believed to answer. [`Shared::keep`] alone puts it there.
+    link: ArcSwapOption<Link>,
+    up: Gauge,
+    asked: Asked,
+}
+
+/// How asking went, for the metrics.
+#[derive(Debug)]
+struct Asked {
+    all: Family<[(&'static str, &'static str); 1], Counter>,
+    answered: Counter,
+    /// Asked in vain.
+    failed: Counter,
+    /// Not asked, for it is away.
+    away: Counter,
+}
+
+/// A connection that serves every call at once, until one of them finds it broken.
+pub(crate) struct Link {
+    connection: MultiplexedConnection,
+    /// Questions in a row that were not answered in time.
+    misses: AtomicU32,
+    why: OnceLock<String>,
+    broken: CancellationToken,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The client knows a password.
+        f.debug_struct("Shared").field("up", &self.is_up()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// At `address`, under names made with `secret`. Connects when [`Self::keep`] runs.
+    ///
+    /// # Errors
+    /// When it is not an address.
+    pub fn new(address: &str, secret: &[u8]) -> Result<Self, ThrottleError> {
+        let all = Family::<[(&'static str, &'static str); 1], Counter>::default();
+        let of = |result| all.get_or_create_owned(&[("result", result)]);
+        let (answered, failed, away) = (of("answered"), of("failed"), of("away"));
+        Ok(Self {
+            client: Client::open(address)?,
+            names: hmac::Key::new(hmac::HMAC_SHA256, secret),
+            link: ArcSwapOption::empty(),
+            up: Gauge::default(),
+            asked: Asked { all, answered, failed, away },
+        })
+    }
+
+    /// Whether it answered last.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.link.load().as_ref().is_some_and(|link| !link.broken.is_cancelled())
+    }
+
+    /// Connects, and asks as a call does.
+    ///
+    /// # Errors
+    /// What Redis says, or that it says nothing.
+    pub async fn reach(&self) -> Result<(), ThrottleError> {
+        self.connect().await.map(drop)
+    }
+
+    /// Makes the metrics part of what is scraped.
+    pub fn register(&self, registry: &mut Registry) {
+        let up = "1 while Redis answers and rate limits hold over all nodes";
+        registry.register("custompass_redis_up", up, self.up.clone());
+        let asked = "Rate limits looked up in Redis, by result";
+        registry.register("custompass_redis_asked", asked, self.asked.all.clone());
+    }
+
+    /// Takes one request of `key`: `Err` says in how many microseconds there is room. `None`:
+    /// Redis can't say.
+    pub(crate) async fn take(&self, key: KeyId, per_minute: u32) -> Option<Result<(), i64>> {
+        let link = self.link.load_full().filter(|link| !link.broken.is_cancelled());
+        let Some(link) = link else {
+            self.asked.away.inc();
+            return None;
+        };
+        let asking = ask(link.connection.clone(), self.name_of(key), spacing_us(per_minute));
+        match timeout(PATIENCE, asking).await {
+            Ok(Ok(early_us)) => {
+                link.misses.store(0, Ordering::Relaxed);
+                self.asked.answered.inc();
+                return Some(if early_us > 0 { Err(early_us) } else { Ok(()) });
+            }
+            Ok(Err(error)) => link.give_up(&error),
+            Err(_) => {
+                if link.misses.fetch_add(1, Ordering::Relaxed) + 1 >= MISSES {
+                    link.give_up(&"no answer in time");
+                }
+            }
+        }
+        self.asked.failed.inc();
+        None
+    }
+
+    /// A connection that has answered the very question that calls ask: one that is read-only, or
+    /// out of memory, is as good as none.
+    pub(crate) async fn connect(&self) -> Result<Link, ThrottleError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_PATIENCE))
+            .set_response_timeout(Some(CONNECT_PATIENCE));
+        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let link = Link {
+            connection,
+            misses: AtomicU32::new(0),
+            why: OnceLock::new(),
+            broken: CancellationToken::new(),
+        };
+        self.probe(&link).await?;
+        Ok(link)
+    }
+
+    /// Asks for nobody's key, and takes next to nothing of it.
+    pub(crate) async fn probe(&self, link: &Link) -> Result<(), ThrottleError> {
+        ask(link.connection.clone(), self.name_of(KeyId(0)), 1).await.map(drop)
+    }
+
+    /// From now on this link is asked, or none.
+    pub(crate) fn put(&self, link: Option<std::sync::Arc<Link>>) {
+        self.up.set(i64::from(link.is_some()));
+        self.link.store(link);
+    }
+
+    fn name_of(&self, key: KeyId) -> String {
+        let tag = hmac::sign(&self.names, format!("{NAMESPACE}{key}").as_bytes());
+        let hash = tag.as_ref().iter().take(NAME_BYTES).map(|byte| format!("{byte:02x}"));
+        std::iter::once(NAMESPACE.to_owned()).chain(hash).collect()
+    }
+}
+
+impl Link {
+    /// Nobody asks it any more.
+    pub(crate) fn give_up(&self, why: &impl fmt::Display) {
+        let _ = self.why.set(why.to_string());
+        self.broken.cancel();
+    }
+
+    /// Waits until somebody has given it up.
+    pub(crate) async fn given_up(&self) {
+        self.broken.cancelled().await;
+    }
+
+    /// Why it was given up.
+    pub(crate) fn why(&self) -> &str {
+        self.why.get().map_or("", String::as_str)
+    }
+}
+
+async fn ask(
+    mut connection: MultiplexedConnection,
+    name: String,
+    spacing_us: i64,
+) -> Result<i64, ThrottleError> {
+    let mut command = redis::cmd("EVAL");
+    command.arg(TAKE).arg(1).arg(name).arg(spacing_us).arg(MINUTE_US);
+    command.query_async(&mut connection).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_nothing() {
+        let shared = |secret: &[u8]| Shared::new("redis://localhost", secret).unwrap();
+        let (one, other) = (shared(b"one").name_of(KeyId(7)), shared(b"other").name_of(KeyId(7)));
+        assert_ne!(one, other, "two installations share no count");
+        assert_eq!(one, shared(b"one").name_of(KeyId(7)));
+        assert_ne!(one, shared(b"one").name_of(KeyId(8)));
+        assert_eq!(one.len(), NAMESPACE.len() + 2 * NAME_BYTES);
+    }
+
+    #[test]
+    fn addresses() {
+        for good in ["redis://localhost:6379", "rediss://u:p@host/1", "redis://:p@[::1]:1"] {
+            assert!(is_address(good), "{good}");
+        }
+        for bad in ["localhost:6379", "http://localhost", "redis://host:port", ""] {
+            assert!(!is_address(bad), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_link_nobody_waits() {
+        let shared = Shared::new("redis://127.0.0.1:1", b"").unwrap();
+        assert_eq!(shared.take(KeyId(1), 1).await, None);
+        assert!(!shared.is_up());
+        assert!(shared.reach().await.is_err());
+    }
+}

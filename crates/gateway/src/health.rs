@@ -1,5 +1,6 @@
 //! How this process is: `GET /livez` says that it works, `GET /readyz` and `GET /api/status`
-//! whether it should get calls. The database is asked at most once a second, however often they are polled.
+//! whether it should get calls. The database is asked at most once a second, however often they are
+//! polled.
 
 use domain::{Fault, FaultKind, UnixMs};
 use http::Response;

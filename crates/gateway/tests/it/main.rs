@@ -10,6 +10,7 @@ mod house;
 
 mod balance;
 mod channels;
+mod cluster;
 mod commands;
 mod concurrency;
 mod crash;

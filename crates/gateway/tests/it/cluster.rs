@@ -1,0 +1,268 @@
+//! Three nodes over one PostgreSQL and one Redis, and what becomes of them when parts are lost.
+
+use crate::house::{House, Payer, fixed, node};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use testkit::{Call, Redis, Reply, Server, TestDb, eventually, json};
+
+/// Clients that call without a pause, for each node.
+const CLIENTS: usize = 2;
+/// What breaks in the long test: Redis, a node, the database.
+const FAULTS: usize = 3;
+
+/// A house with three doors.
+struct Cluster {
+    house: House,
+    others: [Server; 2],
+    redis: Redis,
+}
+
+impl Cluster {
+    async fn open(db: TestDb) -> Self {
+        let redis = Redis::start().await;
+        let url = redis.url();
+        let settings = [
+            ("REDIS_CONN_STRING", url.as_str()),
+            ("CUSTOM_PASS_DB_CONNECT_TIMEOUT", "1s"),
+            ("CUSTOM_PASS_RETRY_DELAY", "50ms"),
+        ];
+        let house = House::with(db, &settings).await;
+        let others = [node(&house.db, &settings).await, node(&house.db, &settings).await];
+        let cluster = Self { house, others, redis };
+        cluster.ready(&json!({"status": "ready", "redis": "up"})).await;
+        cluster
+    }
+
+    fn nodes(&self) -> [&Server; 3] {
+        [&self.house.server, &self.others[0], &self.others[1]]
+    }
+
+    /// Waits until every node says this of itself.
+    async fn ready(&self, expected: &serde_json::Value) {
+        let status = if expected["status"] == "ready" { 200 } else { 503 };
+        for server in self.nodes() {
+            eventually(&format!("{expected}"), || async {
+                let answer = server.call("GET", "/readyz").send().await;
+                (answer.status == status && answer.json() == *expected).then_some(())
+            })
+            .await;
+        }
+    }
+
+    /// A model that every node knows.
+    async fn model(&self, payer: &Payer) {
+        self.house.model("m", fixed(7), Reply::text("ok")).await;
+        self.price_is(payer, 7).await;
+    }
+
+    /// Waits until every node charges this.
+    async fn price_is(&self, payer: &Payer, quota: i64) {
+        for server in self.nodes() {
+            eventually(&format!("a node to charge {quota}"), || async {
+                let answer = pass(server, payer).send().await;
+                (answer.header("X-Newapi-Quota")? == quota.to_string()).then_some(())
+            })
+            .await;
+        }
+    }
+
+    /// Of twelve calls through all nodes in turn, how many a new key of this rate may make.
+    async fn let_through(&self, payer: &Payer, per_minute: u32) -> i64 {
+        let limited = self.house.key(payer, json!({"rate_limit_rpm": per_minute})).await;
+        let mut passed = 0;
+        for turn in 0..12 {
+            let answer = pass(self.nodes()[turn % 3], &limited).send().await;
+            assert!(matches!(answer.status, 200 | 429), "{}", answer.text());
+            passed += i64::from(answer.status == 200);
+        }
+        passed
+    }
+
+    async fn metric(&self, sample: &str) -> i64 {
+        let mut sum = 0;
+        for server in self.nodes() {
+            sum += server.metric(sample).await;
+        }
+        sum
+    }
+}
+
+fn pass(server: &Server, payer: &Payer) -> Call {
+    server.call("POST", "/pass/m").key(&payer.key).json(&json!({}))
+}
+
+on_postgres! {
+    async fn a_rate_holds_over_all_nodes_while_there_is_redis(db: TestDb) {
+        let mut cluster = Cluster::open(db).await;
+        let ann = cluster.house.payer(1_000_000).await;
+        cluster.model(&ann).await;
+        assert_eq!(cluster.metric("custompass_redis_asked_total{result=\"answered\"}").await, 0,
+            "a key without a limit costs no question");
+
+        let passed = cluster.let_through(&ann, 2).await;
+        // A call that was not answered in time, on a machine that is busy, is counted by its node.
+        let failed = cluster.metric("custompass_redis_asked_total{result=\"failed\"}").await;
+        assert!((2..=2 + failed).contains(&passed), "{passed} of 2, {failed} in vain");
+        assert!(cluster.house.server.cli_ok(&["check"]).await.contains("✓ Redis answers"));
+        let kept = cluster.redis.cli(&["KEYS", "*"]).await;
+        assert!(!kept.is_empty());
+        assert!(kept.lines().all(|name| name.starts_with("newapi:rpm:")), "{kept}");
+        assert!(!kept.contains(&ann.key[3..]), "{kept}");
+
+        cluster.redis.kill_9().await;
+        cluster.ready(&json!({"status": "ready", "redis": "down"})).await;
+        assert_eq!(cluster.let_through(&ann, 2).await, 6, "each node counts for itself");
+        assert_eq!(cluster.metric("custompass_redis_up").await, 0);
+        let found = cluster.house.server.cli(&["check"]).await;
+        assert!(!found.status.success(), "{found:?}");
+        let said = cluster.house.server.cli(&["doctor", "--offline"]).await;
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert!(said.contains("! redis: can't be asked"), "{said}");
+
+        cluster.redis.start_again().await;
+        cluster.ready(&json!({"status": "ready", "redis": "up"})).await;
+        let passed = cluster.let_through(&ann, 2).await;
+        let failed = cluster.metric("custompass_redis_asked_total{result=\"failed\"}").await;
+        assert!((2..=2 + failed).contains(&passed), "{passed} of 2, {failed} in vain");
+        for server in cluster.nodes() {
+            let lines = server.log_lines();
+            let times = |event| lines.iter().filter(|line| line.contains(event)).count();
+            let (up, away) = (times("custompass: redis_up"), times("custompass: redis_away"));
+            assert!(away > 0 && up == away + 1, "{up} up, {away} away: {lines:?}");
+        }
+        cluster.house.close().await;
+    }
+
+    async fn whatever_is_lost_nobody_is_charged_wrongly(db: TestDb) {
+        let mut cluster = Cluster::open(db).await;
+        let ann = cluster.house.payer(10_000_000).await;
+        // So many that nobody is refused, and yet each call is counted.
+        let ann = cluster.house.key(&ann, json!({"rate_limit_rpm": 1_000_000})).await;
+        cluster.model(&ann).await;
+        cluster.others[0].admin().price("m", fixed(8)).await;
+        let changed = Instant::now();
+        cluster.price_is(&ann, 8).await;
+        assert!(changed.elapsed() < Duration::from_secs(1), "{:?}", changed.elapsed());
+
+        let load = Load::start(&cluster, &ann);
+        load.goes_on().await;
+        cluster.others[0].admin().price("m", fixed(9)).await;
+        cluster.price_is(&ann, 9).await;
+
+        cluster.redis.kill_9().await;
+        load.goes_on().await;
+        cluster.redis.start_again().await;
+        cluster.ready(&json!({"status": "ready", "redis": "up"})).await;
+
+        let dead = cluster.others[1].pid();
+        cluster.others[1].kill_9().await;
+        let lapse = format!("UPDATE nodes SET lease_until = now() WHERE name LIKE '%:{dead}'");
+        assert_eq!(cluster.house.db.execute(&lapse).await, 1);
+        load.goes_on_through(&[0, 1]).await;
+        cluster.others[1].start_again().await;
+        load.goes_on().await;
+
+        cluster.house.db.allow_connections(false).await;
+        let unready = "database_unreachable";
+        cluster.ready(&json!({"status": "not_ready", "reason": unready, "redis": "up"})).await;
+        for server in cluster.nodes() {
+            server.call("GET", "/livez").send().await.expect(200);
+        }
+        cluster.house.db.allow_connections(true).await;
+        load.goes_on().await;
+        cluster.ready(&json!({"status": "ready", "redis": "up"})).await;
+
+        let delivered = load.stop().await;
+        charged_as_delivered(&cluster, &ann, &delivered).await;
+    }
+}
+
+/// Clients of every node that call as fast as they are answered, and note what they got.
+struct Load {
+    clients: Vec<tokio::task::JoinHandle<()>>,
+    delivered: Arc<[Mutex<HashSet<String>>; 3]>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Load {
+    fn start(cluster: &Cluster, payer: &Payer) -> Self {
+        let delivered = Arc::<[Mutex<HashSet<String>>; 3]>::default();
+        let stop = Arc::<AtomicBool>::default();
+        let mut clients = Vec::new();
+        for (at, server) in cluster.nodes().into_iter().enumerate() {
+            for client in 0..CLIENTS {
+                let (call, name) = (pass(server, payer), format!("load-{at}-{client}"));
+                let (delivered, stop) = (Arc::clone(&delivered), Arc::clone(&stop));
+                clients.push(tokio::spawn(async move {
+                    call_on(&call, &name, &delivered[at], &stop).await;
+                }));
+            }
+        }
+        Self { clients, delivered, stop }
+    }
+
+    /// Waits until further calls were answered through each node.
+    async fn goes_on(&self) {
+        self.goes_on_through(&[0, 1, 2]).await;
+    }
+
+    async fn goes_on_through(&self, nodes: &[usize]) {
+        let count = |node: usize| self.delivered[node].lock().unwrap().len();
+        let before: Vec<usize> = nodes.iter().map(|&node| count(node)).collect();
+        eventually("calls to go through", || async {
+            let all = nodes.iter().zip(&before).all(|(&node, before)| count(node) >= before + 10);
+            all.then_some(())
+        })
+        .await;
+    }
+
+    /// The ids of all calls that were answered.
+    async fn stop(self) -> HashSet<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            client.await.unwrap();
+        }
+        self.delivered.iter().flat_map(|ids| ids.lock().unwrap().clone()).collect()
+    }
+}
+
+async fn call_on(call: &Call, name: &str, delivered: &Mutex<HashSet<String>>, stop: &AtomicBool) {
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        number += 1;
+        let id = format!("{name}-{number}");
+        let answer = call.clone().header("X-Request-Id", &id).try_send().await;
+        // An error, or a reply that is cut, is fair; a wrong charge is not.
+        if answer.is_ok_and(|answer| answer.status == 200) {
+            delivered.lock().unwrap().insert(id);
+        } else {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Every call that was answered was charged, once, and so was no other, but for those whose reply
+/// was lost on its last way with the node or the database that broke.
+async fn charged_as_delivered(cluster: &Cluster, payer: &Payer, delivered: &HashSet<String>) {
+    let house = &cluster.house;
+    house.pass_deadlines().await;
+    house.close().await;
+    let sql = "SELECT request_id FROM logs WHERE type = 'consume'";
+    let charged: Vec<String> =
+        house.db.query(sql).await.iter().map(|row| row.text("request_id").to_owned()).collect();
+    let once: HashSet<String> =
+        charged.iter().filter(|id| id.starts_with("load-")).cloned().collect();
+    let of_load = charged.iter().filter(|id| id.starts_with("load-")).count();
+    assert_eq!(once.len(), of_load, "charged twice");
+    let free: Vec<&String> = delivered.difference(&once).collect();
+    assert!(free.is_empty(), "delivered, not charged: {free:?}");
+    let lost = once.difference(delivered).count();
+    assert!(lost <= FAULTS * CLIENTS * 3, "{lost} were charged and not delivered");
+    let seen = house.upstream.requests().await;
+    let seen: HashSet<String> = seen.iter().filter_map(|one| one.header("X-Request-Id")).collect();
+    assert!(once.is_subset(&seen), "charged for what was never sent");
+    let sum = house.db.i64("SELECT sum(quota) FROM logs WHERE type = 'consume'").await;
+    assert_eq!(house.money(payer).await.used, sum);
+}

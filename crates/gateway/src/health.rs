@@ -88,11 +88,12 @@ impl Health {
         let answers = match tokio::time::timeout(PATIENCE, self.db.ping()).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the database does not answer");
+                tracing::warn!(target: "custompass", event = "database_unavailable", %error);
                 false
             }
             Err(_) => {
-                tracing::warn!("the database does not answer in time");
+                let error = "no answer in time";
+                tracing::warn!(target: "custompass", event = "database_unavailable", error);
                 false
             }
         };

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The handbook's code blocks, and the table that says how each of them is run.
 
     blocks.py check     fails when table, handbook and docs/handbook.md do not agree

@@ -16,17 +16,22 @@ mkdir -p "$BACKUPS"
 name="newapi-$(date -u +%Y%m%dT%H%M%S)-$$.sql.gz"
 draft="$BACKUPS/.$name.part"
 copy=""
-trap 'rm -f "$draft" ${copy:+"$copy"}' EXIT
+trap 'rm -f "$draft" ${copy:+"$copy" "$copy.list"}' EXIT
 
 dsn=$(setting SQL_DSN)
 case $dsn in
     postgres://* | postgresql://*)
         command -v pg_dump >/dev/null || die "pg_dump is not here (Debian: postgresql-client)"
         split_password "$dsn"
+        copy=$(mktemp "$BACKUPS/.copy.XXXXXX")
+        pg_dump --format=custom --compress=1 --dbname="$ADDRESS" --file="$copy"
+        # Extensions (pg_stat_statements) belong to an administrator, whoever restores: they stay as
+        # they are.
+        pg_restore --list "$copy" | grep -v ' EXTENSION ' >"$copy.list"
         # With it the backup can be read into a database that has the tables already.
         {
             cat "$here/clear.sql"
-            pg_dump --format=plain --no-owner --no-privileges --dbname="$ADDRESS"
+            pg_restore --no-owner --no-privileges --use-list="$copy.list" --file=- "$copy"
             echo "COMMIT;"
         } | gzip -6 >"$draft"
         ;;

@@ -25,7 +25,7 @@ struct Arguments {
 enum Chore {
     /// Check and test everything, on SQLite and on a private PostgreSQL cluster
     Test {
-        /// Leave out what takes long: the deploy files, the fuzz targets and cargo-deny
+        /// Leave out what takes long: deploy files, the handbook, fuzz targets and cargo-deny
         #[arg(long)]
         fast: bool,
         /// Install cargo-deny into target/tools when it is not here (two minutes or three)

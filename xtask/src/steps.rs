@@ -95,6 +95,7 @@ fn run_all(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {
     if flags.filter.is_none() {
         client_tests(root, &env, report)?;
         deploy_files(root, flags, &env, report)?;
+        handbook(root, flags, report)?;
         slow_checks(root, flags, report)?;
     }
     report.step("stop the cluster", || {
@@ -137,6 +138,16 @@ fn deploy_files(
     }
     let env = env.iter().map(|(name, value)| (*name, value));
     report.step(name, || run(Command::new(root.join("deploy/check.sh")).envs(env)))
+}
+
+/// Every code block of the operator's handbook, against an installation of its own.
+fn handbook(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {
+    let name = "the operator's handbook";
+    if flags.fast {
+        report.skip(name, "--fast");
+        return Ok(());
+    }
+    report.step(name, || run(&mut Command::new(root.join("tests/handbook/run.sh"))))
 }
 
 fn slow_checks(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {

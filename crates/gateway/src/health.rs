@@ -157,15 +157,16 @@ impl Health {
         let answer = match tokio::time::timeout(PATIENCE, self.db.is_current()).await {
             Ok(Ok(true)) => Ok(()),
             Ok(Ok(false)) => {
-                tracing::warn!("the schema lacks migrations");
+                tracing::warn!(target: "custompass", event = "migrations_missing");
                 Err(Unready::Migrations)
             }
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the database does not answer");
+                tracing::warn!(target: "custompass", event = "database_unavailable", %error);
                 Err(Unready::Database)
             }
             Err(_) => {
-                tracing::warn!("the database does not answer in time");
+                let error = "no answer in time";
+                tracing::warn!(target: "custompass", event = "database_unavailable", error);
                 Err(Unready::Database)
             }
         };

@@ -101,7 +101,7 @@ where
         let _there = place.runtime.enter();
         let stream = match TcpStream::from_std(stream) {
             Ok(stream) => stream,
-            Err(error) => return tracing::warn!(%error, "a connection could not be taken"),
+            Err(error) => return connection_failed(&error),
         };
         let mut http = http.clone();
         http.timer(HeadTimer::default());
@@ -159,11 +159,16 @@ async fn accept(listener: &TcpListener) -> (std::net::TcpStream, SocketAddr) {
         match accepted {
             Ok(connection) => return connection,
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                connection_failed(&error);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
+}
+
+/// A connection that nobody could be given.
+fn connection_failed(error: &std::io::Error) {
+    tracing::warn!(target: "custompass", event = "connection_failed", %error);
 }
 
 #[cfg(test)]

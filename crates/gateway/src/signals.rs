@@ -61,5 +61,7 @@ async fn follow_both(
 }
 
 fn on(kind: SignalKind) -> std::io::Result<Signal> {
-    signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal can't be followed"))
+    signal(kind).inspect_err(|error| {
+        tracing::warn!(target: "custompass", event = "signal_not_followed", %error);
+    })
 }

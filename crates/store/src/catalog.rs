@@ -321,6 +321,6 @@ async fn seal_key(db: &Db, sealer: &Sealer, id: ChannelId, stored: &str) {
     let sql = "UPDATE channels SET key = $1 WHERE id = $2 AND key = $3";
     let params = [Value::Text(sealed), Value::from(id), Value::from(stored)];
     if let Err(error) = db.execute(sql, &params).await {
-        warn!(channel_id = id.0, %error, "a channel's key stays readable");
+        warn!(target: "custompass", event = "key_stays_readable", channel_id = id.0, %error);
     }
 }

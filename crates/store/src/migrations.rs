@@ -144,7 +144,7 @@ pub(crate) async fn migrate(db: &Db) -> Result<Vec<Migration>, StoreError> {
         }
     };
     for migration in &applied {
-        info!(file = migration.name, "schema migrated");
+        info!(target: "custompass", event = "schema_migrated", file = migration.name);
     }
     Ok(applied)
 }

@@ -296,7 +296,7 @@ fn read_loop(mut conn: Connection, asked: &Mutex<Receiver<ReadJob>>) {
         let started = Instant::now();
         let limit = move || started.elapsed() > READ_LIMIT;
         if let Err(error) = conn.progress_handler(STEPS_BETWEEN_LOOKS, Some(limit)) {
-            error!(%error, "a reading job runs without its time limit");
+            error!(target: "custompass", event = "time_limit_missing", %error);
         }
         guarded(&mut conn, job);
     }
@@ -305,12 +305,12 @@ fn read_loop(mut conn: Connection, asked: &Mutex<Receiver<ReadJob>>) {
 /// Neither a panic nor an open transaction of one job reaches the next.
 fn guarded(conn: &mut Connection, job: impl FnOnce(&mut Connection)) {
     if catch_unwind(AssertUnwindSafe(|| job(conn))).is_err() {
-        error!("a database job panicked");
+        error!(target: "custompass", event = "database_job_panicked");
     }
     if !conn.is_autocommit()
         && let Err(error) = conn.execute_batch("ROLLBACK")
     {
-        error!(%error, "an open transaction could not be rolled back");
+        error!(target: "custompass", event = "rollback_failed", %error);
     }
 }
 

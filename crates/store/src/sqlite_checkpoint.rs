@@ -64,7 +64,7 @@ fn checkpoints(conn: &Connection, called: &Receiver<()>) {
         match called.recv_timeout(IDLE) {
             Ok(()) | Err(RecvTimeoutError::Timeout) => {
                 if let Err(error) = checkpoint(conn, "PASSIVE") {
-                    warn!(%error, "SQLite checkpoint failed");
+                    warn!(target: "custompass", event = "checkpoint_failed", %error);
                 }
             }
             Err(RecvTimeoutError::Disconnected) => return,
@@ -141,7 +141,7 @@ impl WalWatch {
             Ok(true) => self.restart_at = pages + PAGES_BETWEEN,
             Err(error) => {
                 self.restart_at = pages + PAGES_BETWEEN;
-                warn!(%error, pages, "SQLite log could not be started again");
+                warn!(target: "custompass", event = "checkpoint_incomplete", %error, pages);
             }
         }
     }

@@ -122,7 +122,11 @@ fn changed(
 
 fn sealed(core: &Core, element: &Element<'_>) -> Option<String> {
     let sealed = core.parts.sealer.seal(TASK_DATA, element.kept().as_bytes());
-    sealed.inspect_err(|error| tracing::warn!(%error, "what is said of a task can't be kept")).ok()
+    sealed
+        .inspect_err(|error| {
+            tracing::warn!(target: "custompass", event = "task_reply_not_kept", %error);
+        })
+        .ok()
 }
 
 fn ended_by_reply<'t>(

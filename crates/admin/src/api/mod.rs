@@ -7,6 +7,7 @@ mod envelope;
 mod extract;
 mod group;
 mod journal;
+mod statement;
 mod task;
 mod token;
 mod user;
@@ -74,6 +75,8 @@ fn house() -> Router<AdminState> {
         .route("/api/task/{id}/requeue", post(task::requeue))
         .route("/api/log", get(journal::list))
         .route("/api/log/stat", get(journal::statistics))
+        .route("/api/log/export", get(journal::export))
+        .route("/api/statement", get(statement::of_user))
         .route("/api/audit/ledger", get(journal::audit))
 }
 
@@ -96,6 +99,8 @@ fn own() -> Router<AdminState> {
         .merge(webhooks())
         .route("/api/log/self", get(journal::list_own))
         .route("/api/log/self/stat", get(journal::statistics_own))
+        .route("/api/log/self/export", get(journal::export_own))
+        .route("/api/statement/self", get(statement::own))
         .route("/api/audit/explain/{id}", get(journal::explain))
 }
 

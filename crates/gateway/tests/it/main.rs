@@ -18,6 +18,7 @@ mod doctor;
 mod errors;
 mod estimate;
 mod idempotency;
+mod journal;
 mod keys;
 mod limits;
 mod live;

@@ -52,9 +52,9 @@ fn harmless(cell: &str) -> bool {
 fn is_number(cell: &str) -> bool {
     let unsigned = cell.strip_prefix(['+', '-']).unwrap_or(cell);
     let (whole, part) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
-    [whole, part].iter().all(|digits| {
-        !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit())
-    })
+    [whole, part]
+        .iter()
+        .all(|digits| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
 /// An instant as people and programs read it: `2026-11-25T08:46:10Z`. One that no calendar has is
@@ -83,13 +83,18 @@ mod tests {
 
     #[test]
     fn rows_are_as_rfc_4180_says() {
-        assert_eq!(text(&[&["a", "b c"], &["1", "x,\"y\"\nz"]]), "a,b c\r\n1,\"x,\"\"y\"\"\nz\"\r\n");
+        assert_eq!(
+            text(&[&["a", "b c"], &["1", "x,\"y\"\nz"]]),
+            "a,b c\r\n1,\"x,\"\"y\"\"\nz\"\r\n"
+        );
         assert_eq!(text(&[&["", ""], &[""]]).lines().next(), Some(","));
     }
 
     #[test]
     fn formulas_are_text_and_numbers_stay_numbers() {
-        for formula in ["=1+1", "+A1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "-", "-1.", "+.5", "-1e5"] {
+        for formula in
+            ["=1+1", "+A1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "-", "-1.", "+.5", "-1e5"]
+        {
             assert!(!harmless(formula), "{formula}");
         }
         for plain in ["", "a=1", "-5", "+5", "-0.25", "12", "2026-11-25", "'=1"] {

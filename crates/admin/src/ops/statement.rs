@@ -291,7 +291,14 @@ impl Statement {
     /// Never.
     pub fn csv(&self) -> Result<Vec<u8>, AdminError> {
         let mut sheet = Sheet::new();
-        sheet.row(["kind", "model_name", "count", "prompt_tokens", "completion_tokens", "amount"])?;
+        sheet.row([
+            "kind",
+            "model_name",
+            "count",
+            "prompt_tokens",
+            "completion_tokens",
+            "amount",
+        ])?;
         sheet.row(["opening", "", "", "", "", &self.opening.0.to_string()])?;
         for line in &self.lines {
             sheet.row([

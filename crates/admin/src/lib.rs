@@ -11,6 +11,7 @@ pub mod ops;
 mod page;
 mod password;
 mod random;
+mod sheet;
 mod state;
 mod survey;
 mod words;

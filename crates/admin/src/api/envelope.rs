@@ -1,11 +1,11 @@
 //! `{"success","message","data"}`, and a collection's `total`, `page`, `page_size` beside it.
 
-use crate::{AdminError, Page};
+use crate::{AdminError, Page, sheet};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use domain::{Fault, FaultKind};
-use http::HeaderMap;
-use http::header::ALLOW;
+use domain::{Fault, FaultKind, UnixMs};
+use http::header::{ALLOW, CONTENT_DISPOSITION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -54,6 +54,19 @@ pub(super) fn many<T: Serialize>(page: Page<T>) -> Handled {
         page: page.page,
         page_size: page.page_size,
     }))
+}
+
+/// A table to be kept as a file.
+pub(super) fn attached(what: &str, made: UnixMs, body: Body) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
+    // Names are of our own making: letters, digits, `-` and `.`.
+    let disposition = format!("attachment; filename=\"{}\"", sheet::file_name(what, made));
+    if let Ok(disposition) = HeaderValue::try_from(disposition) {
+        headers.insert(CONTENT_DISPOSITION, disposition);
+    }
+    response
 }
 
 fn respond(value: &impl Serialize) -> Response {

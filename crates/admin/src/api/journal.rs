@@ -1,11 +1,14 @@
 //! `/api/log` and `/api/audit`
 
-use super::envelope::{Handled, many, one};
+use super::envelope::{Failure, Handled, attached, many, one};
 use super::extract::{Asked, Caller, Named};
 use crate::ops::audit as proofs;
+use crate::ops::export::Export;
 use crate::ops::log::{self, LogFilter};
 use crate::{Actor, AdminState, PageRequest, Query};
+use axum::body::Body;
 use axum::extract::State;
+use futures_util::{StreamExt, stream};
 
 const PAGE_SIZE: i64 = 20;
 
@@ -44,6 +47,37 @@ pub(super) async fn statistics_own(
     Asked(query): Asked,
 ) -> Handled {
     one(log::statistics(&state, &actor, true, &LogFilter::read(&query)?).await?)
+}
+
+pub(super) async fn export(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Asked(query): Asked,
+) -> Handled {
+    exported(&state, &actor, false, &query).await
+}
+
+pub(super) async fn export_own(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Asked(query): Asked,
+) -> Handled {
+    exported(&state, &actor, true, &query).await
+}
+
+/// The body asks for a piece when the client has taken the one before: what waits is one piece, and
+/// nothing is open in the database meanwhile.
+async fn exported(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> Handled {
+    let mut export = Export::begin(state, actor, own, LogFilter::read(query)?, query)?;
+    // What fails at once has its status; later the body breaks off, so that nobody takes a part
+    // for the whole.
+    let first = export.piece().await?.unwrap_or_default();
+    let rest = stream::try_unfold(export, async |mut export| {
+        let piece = export.piece().await.map_err(|error| Failure::from(error).0)?;
+        Ok::<_, std::sync::Arc<domain::Fault>>(piece.map(|piece| (piece, export)))
+    });
+    let whole = stream::once(async { Ok(first) }).chain(rest);
+    Ok(attached("logs", state.clock.now(), Body::from_stream(whole)))
 }
 
 pub(super) async fn audit(State(state): State<AdminState>, Caller(actor): Caller) -> Handled {

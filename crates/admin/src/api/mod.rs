@@ -9,6 +9,7 @@ mod group;
 mod journal;
 mod openapi;
 mod redemption;
+mod statement;
 mod table;
 mod task;
 mod token;
@@ -20,6 +21,7 @@ use crate::ops::ability::{AbilityInput, AbilityView};
 use crate::ops::channel::{ChannelInput, ChannelView, Probe};
 use crate::ops::group::{GroupInput, GroupView};
 use crate::ops::log::{LogView, Statistics};
+use crate::ops::statement::Statement;
 use crate::ops::task::TaskView;
 use crate::ops::token::{TokenInput, TokenView};
 use crate::ops::user::{UserInput, UserView};
@@ -33,7 +35,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Uri};
 use ledger::{AuditReport, Explanation};
 use table::Verb::{Get, Patch, Post, Put};
-use table::{Doc, Role, Table, nothing, number, object, one, page, text, texts};
+use table::{Doc, Role, Table, csv, nothing, number, object, one, one_or_csv, page, text, texts};
 use tower::ServiceExt;
 
 /// Everything under `/api` but `/api/status`.
@@ -100,6 +102,16 @@ fn house() -> Table {
         .post("/api/task/{task}/requeue", task::requeue, decision("Ask about a task again"))
         .get("/api/log", journal::list, page::<LogView>("The log, newest first").asks(LOG_FILTERS))
         .get("/api/log/stat", journal::statistics, one::<Statistics>("Sums").asks(LOG_FILTERS))
+        .get(
+            "/api/log/export",
+            journal::export,
+            csv("The log as CSV").asks(LOG_FILTERS).asks(&["limit:int"]),
+        )
+        .get(
+            "/api/statement",
+            statement::of_user,
+            one_or_csv::<Statement>("A month of a user's balance").asks(&["user_id:int", "month"]),
+        )
         .get("/api/audit/ledger", journal::audit, one::<AuditReport>("Check the conservation"));
     redemptions(users(prices(channels(table))))
 }
@@ -238,6 +250,16 @@ fn own() -> Table {
             "/api/log/self/stat",
             journal::statistics_own,
             one::<Statistics>("Sums").asks(LOG_FILTERS),
+        )
+        .get(
+            "/api/log/self/export",
+            journal::export_own,
+            csv("One's own log as CSV").asks(LOG_FILTERS).asks(&["limit:int"]),
+        )
+        .get(
+            "/api/statement/self",
+            statement::own,
+            one_or_csv::<Statement>("A month of one's own balance").asks(&["month"]),
         )
         .get(
             "/api/audit/explain/{request}",

@@ -30,7 +30,7 @@ pub(super) fn document(calls: &[Call]) -> Value {
     let mut schemas = common_schemas();
     let mut paths = Map::new();
     for call in calls {
-        if let Answer::One(data) | Answer::Page(data) = &call.doc.answer {
+        if let Answer::One(data) | Answer::OneOrCsv(data) | Answer::Page(data) = &call.doc.answer {
             for (name, schema) in &data.named {
                 schemas.insert(name.clone(), json!(schema));
             }
@@ -146,18 +146,26 @@ fn described(param: &str) -> &'static str {
 }
 
 fn responses(answer: &Answer) -> Value {
-    let (description, schema) = match answer {
-        Answer::One(data) => ("Done", envelope(&data.schema, &json!({}))),
+    let json = |schema: Value| json!({ "application/json": { "schema": schema } });
+    let csv = || json!({ "text/csv": { "schema": { "type": "string" } } });
+    let (description, content) = match answer {
+        Answer::One(data) => ("Done", json(envelope(&data.schema, &json!({})))),
+        Answer::OneOrCsv(data) => {
+            let mut either = json(envelope(&data.schema, &json!({})));
+            either["text/csv"] = csv()["text/csv"].take();
+            ("Done", either)
+        }
+        Answer::Csv => ("The lines, below a line of names", csv()),
         Answer::Page(Data { schema, .. }) => {
             let items = json!({ "type": "array", "items": schema, "maxItems": 100 });
-            ("A page", envelope(&items, &page_members()))
+            ("A page", json(envelope(&items, &page_members())))
         }
-        Answer::Object => ("The document", json!({ "type": "object" })),
+        Answer::Object => ("The document", json(json!({ "type": "object" }))),
     };
     let mut responses = json!({ "200": {
         "description": description,
         "headers": { "X-Request-Id": { "$ref": "#/components/headers/RequestId" } },
-        "content": { "application/json": { "schema": schema } },
+        "content": content,
     } });
     for (status, name, _) in ERRORS {
         let reference = format!("#/components/responses/{name}");

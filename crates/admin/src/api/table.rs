@@ -150,6 +150,10 @@ pub(super) enum Answer {
     Page(Data),
     /// Not an envelope: any JSON object.
     Object,
+    /// Not an envelope: lines of CSV.
+    Csv,
+    /// `data` is one of these; asked for with `format=csv`, lines of CSV.
+    OneOrCsv(Data),
 }
 
 /// A schema and those it speaks of, by name.
@@ -216,6 +220,17 @@ pub(super) fn nothing(summary: &'static str) -> Doc {
 pub(super) fn page<T: ToSchema>(summary: &'static str) -> Doc {
     let doc = Doc::new(summary, Answer::Page(Data::of::<T>()));
     doc.asks(&["p:int", "page:int", "page_size:int"])
+}
+
+/// A call that answers lines of CSV.
+pub(super) fn csv(summary: &'static str) -> Doc {
+    Doc::new(summary, Answer::Csv)
+}
+
+/// A call that answers one thing, as JSON or as CSV.
+pub(super) fn one_or_csv<T: ToSchema>(summary: &'static str) -> Doc {
+    let doc = Doc::new(summary, Answer::OneOrCsv(Data::of::<T>()));
+    doc.asks(&["format"])
 }
 
 /// A call that answers any JSON object, without an envelope.

@@ -9,7 +9,7 @@ use store::{Row, StoreError};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-const COLUMNS: &str = "id, user_id, username, created_at, type, model_name, quota, \
+pub(super) const COLUMNS: &str = "id, user_id, username, created_at, type, model_name, quota, \
      prompt_tokens, completion_tokens, channel_id, token_id, request_id, use_time_ms, content, \
      other, delta, used_delta, hold_id, closes";
 /// The words of `type`.
@@ -157,7 +157,7 @@ impl LogFilter {
         })
     }
 
-    fn conditions(&self, self_of: Option<UserId>) -> Where {
+    pub(super) fn conditions(&self, self_of: Option<UserId>) -> Where {
         let mut conditions = Where::default();
         conditions.with_some("user_id = ?", self_of.or(self.user_id));
         if self_of.is_none() {
@@ -221,7 +221,7 @@ pub(super) fn read_time(query: &Query, names: [&str; 2]) -> Result<Option<UnixMs
     Ok(None)
 }
 
-fn view(row: &Row) -> Result<LogView, StoreError> {
+pub(super) fn view(row: &Row) -> Result<LogView, StoreError> {
     Ok(LogView {
         id: row.get("id")?,
         user_id: row.get("user_id")?,
@@ -269,7 +269,7 @@ pub async fn list(
     Ok(page)
 }
 
-fn scope(actor: &Actor, own: bool) -> Result<Option<UserId>, AdminError> {
+pub(super) fn scope(actor: &Actor, own: bool) -> Result<Option<UserId>, AdminError> {
     if own {
         return Ok(Some(actor.user_id));
     }

@@ -19,6 +19,7 @@ mod doctor;
 mod errors;
 mod estimate;
 mod idempotency;
+mod journal;
 mod keys;
 mod limits;
 mod live;

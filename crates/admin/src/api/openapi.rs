@@ -28,7 +28,7 @@ const INTRODUCTION: &str = "Administration of the gateway, under `/api`. Every a
 /// The document of these calls.
 pub(super) fn document(calls: &[Call]) -> Value {
     let mut schemas = common_schemas();
-    let mut paths = Map::new();
+    let mut paths = super::plane::paths();
     for call in calls {
         if let Answer::One(data) | Answer::Page(data) = &call.doc.answer {
             for (name, schema) in &data.named {
@@ -61,6 +61,9 @@ pub(super) fn document(calls: &[Call]) -> Value {
             "securitySchemes": { "accessToken": {
                 "type": "http", "scheme": "bearer",
                 "description": "A user's access token; `Bearer` may be left out.",
+            }, "key": {
+                "type": "http", "scheme": "bearer",
+                "description": "A key, `sk-…`; `x-api-key` takes it, too.",
             } },
         },
     })

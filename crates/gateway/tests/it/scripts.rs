@@ -49,10 +49,10 @@ on_both_databases! {
         let path = "/api/log/?p=0&page_size=20&type=2&username=&token_name=&model_name=m\
                     &start_timestamp=0&end_timestamp=0&channel=0&group=";
         let log = root("GET", path).send().await.expect(200).json();
-        assert_eq!((&log["total"], &log["data"][0]["quota"]), (&json!(1), &json!(224)));
+        assert_eq!((&log["total"], &log["data"][0]["quota"]), (&json!(1), &json!(280)));
         assert_eq!(log["data"][0]["type"], "consume");
         let row = root("GET", &format!("/api/user/{ann}")).send().await.expect(200).json();
-        assert_eq!(row["data"]["quota"], 776);
+        assert_eq!(row["data"]["quota"], 720);
 
         // Whoever names another user than their token's is not believed.
         let other = house.admin().call("GET", "/api/user/self").header("New-Api-User", "2");

@@ -136,7 +136,7 @@ fn path_parameters(path: &str) -> Vec<Value> {
 fn described(param: &Param) -> &'static str {
     match param.name {
         "p" | "page" => {
-            "The page, from 1; 0 is the first, too. `p` wins over `page`. Pages reach to item 10000."
+            "From 1; 0 is the first, too. `p` wins over `page`. Pages reach to item 10000."
         }
         "page_size" => "Items on a page: from 1 to 100; others are taken as the nearest of these.",
         "keyword" => "A part of the name.",
@@ -189,7 +189,11 @@ fn envelope(data: &Value, beside: &Value) -> Value {
 }
 
 fn page_members() -> Value {
-    let number = |low: i64, text: &str| json!({ "type": "integer", "format": "int64", "minimum": low, "description": text });
+    let number = |low: i64, text: &str| {
+        let mut schema = json!({ "type": "integer", "minimum": low });
+        schema["description"] = text.into();
+        schema
+    };
     json!({
         "total": number(0, "How many there are on all pages; counting stops at 10000."),
         "page": number(1, "Which page this is."),

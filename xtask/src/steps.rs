@@ -108,6 +108,7 @@ fn run_all(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {
 const CLIENTS: &[(&str, &str)] = &[
     ("the openai Python client", "tests/openai/run.sh"),
     ("the standardwebhooks Python client", "tests/standardwebhooks/run.sh"),
+    ("schemathesis on the admin API", "tests/schemathesis/run.sh"),
 ];
 
 fn client_tests(root: &Path, env: &[(&str, String)], report: &mut Report) -> Result<()> {

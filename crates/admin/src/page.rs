@@ -26,10 +26,7 @@ impl PageRequest {
     /// # Errors
     /// When they aren't numbers, or lie beyond what is paged through.
     pub fn read(query: &Query, default_size: i64) -> Result<Self, AdminError> {
-        let page: Option<i64> = match query.number("p")? {
-            Some(page) => Some(page),
-            None => query.number("page")?,
-        };
+        let page: Option<i64> = query.number("p")?.or(query.number("page")?);
         // Older scripts start at 0, and ask for any size: they get the first page, and what a page
         // may hold, and the answer says so.
         let page = page.unwrap_or(1).max(1);

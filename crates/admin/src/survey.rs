@@ -76,18 +76,21 @@ impl Survey {
         for (name, asking) in &asked.fields {
             properties.insert(name.clone(), asking.schema());
         }
+        let mut rules = Vec::new();
         for (name, old) in &asked.aliases {
-            let mut schema = properties.get(name).cloned().unwrap_or_else(|| json!({}));
-            schema["deprecated"] = true.into();
-            schema["description"] = format!("Another name of `{name}`.").into();
-            properties.insert(old.clone(), schema);
+            let schema = properties.get(name).cloned().unwrap_or_else(|| json!({}));
+            // Beside the newer name it isn't even looked at.
+            let given = json!({ "properties": { old: schema } });
+            rules.push(json!({ "anyOf": [{ "required": [name] }, given] }));
+            let told = format!("Older name of `{name}`, read where that one is absent.");
+            properties.insert(old.clone(), json!({ "deprecated": true, "description": told }));
         }
         let mut object = json!({ "type": "object", "properties": properties });
         if asked.closed {
             object["additionalProperties"] = false.into();
         }
         let required = asked.required.iter().map(String::as_str).chain(also.iter().copied());
-        let rules: Vec<Value> = required.map(|name| asked.presence(name)).collect();
+        rules.extend(required.map(|name| asked.presence(name)));
         if !rules.is_empty() {
             object["allOf"] = rules.into();
         }
@@ -107,7 +110,7 @@ impl Asked {
     fn presence(&self, name: &str) -> Value {
         let aliases = self.aliases.iter().filter(|(new, _)| new == name);
         let names = std::iter::once(name).chain(aliases.map(|(_, old)| old.as_str()));
-        let mut ways: Vec<Value> = names.map(|name| json!({ "required": [name] })).collect();
+        let mut ways: Vec<Value> = names.map(there).collect();
         if ways.len() == 1 { ways.remove(0) } else { json!({ "anyOf": ways }) }
     }
 }
@@ -124,6 +127,10 @@ impl Asking {
             ] }),
         }
     }
+}
+
+fn there(name: &str) -> Value {
+    json!({ "required": [name], "properties": { name: { "not": { "type": "null" } } } })
 }
 
 /// How older scripts send it: `{"mode":"single","channel":{…}}`.

@@ -3,7 +3,8 @@
 use crate::health::Health;
 use axum::Router;
 use domain::{Clock, Fault, FaultKind};
-use http::{Request, Response};
+use http::header::ALLOW;
+use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use relay::Relay;
 use serde_json::json;
@@ -57,12 +58,23 @@ impl App {
         }
     }
 
-    async fn answer_other(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
-        let id = || web::request_id(request.headers(), self.clock.now());
+    async fn answer_health(&self, request: &Request<Incoming>) -> Response<Body> {
+        let id = web::request_id(request.headers(), self.clock.now());
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return only_read(&id);
+        }
         match request.uri().path() {
             "/livez" => Health::alive(),
-            "/readyz" => self.health.ready(&id()).await,
-            "/api/status" | "/api/status/" => self.health.status(&id()).await,
+            "/readyz" => self.health.ready(&id).await,
+            _ => self.health.status(&id).await,
+        }
+    }
+
+    async fn answer_other(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        match request.uri().path() {
+            "/livez" | "/readyz" | "/api/status" | "/api/status/" => {
+                self.answer_health(&request).await
+            }
             path if path == "/api" || path.starts_with("/api/") => self.ask_admin(request).await,
             "/" => web::json(&json!({
                 "name": "newapi",
@@ -90,4 +102,13 @@ impl App {
         let id = web::request_id(request.headers(), self.clock.now());
         web::render_fault(&Fault::new(kind, zh, en), &id)
     }
+}
+
+/// The health is read, and nothing else.
+fn only_read(request_id: &str) -> Response<Body> {
+    let fault =
+        Fault::new(FaultKind::MethodNotAllowed, "该接口只支持 GET", "this path is read with GET");
+    let mut response = web::render_admin_fault(&fault, request_id);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET,HEAD"));
+    response
 }

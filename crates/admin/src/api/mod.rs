@@ -8,6 +8,7 @@ mod extract;
 mod group;
 mod journal;
 mod openapi;
+mod plane;
 mod redemption;
 mod statement;
 mod table;

@@ -1,6 +1,6 @@
 //! The OpenAPI document: the route table, written out.
 
-use super::table::{Answer, Body, Call, Data, Role};
+use super::table::{Answer, Body, Call, Data, Param, Role};
 use serde_json::{Map, Value, json};
 
 /// What a call can come to besides working: status, name, and when.
@@ -28,7 +28,7 @@ const INTRODUCTION: &str = "Administration of the gateway, under `/api`. Every a
 /// The document of these calls.
 pub(super) fn document(calls: &[Call]) -> Value {
     let mut schemas = common_schemas();
-    let mut paths = Map::new();
+    let mut paths = super::plane::paths();
     for call in calls {
         if let Answer::One(data) | Answer::OneOrCsv(data) | Answer::Page(data) = &call.doc.answer {
             for (name, schema) in &data.named {
@@ -61,6 +61,9 @@ pub(super) fn document(calls: &[Call]) -> Value {
             "securitySchemes": { "accessToken": {
                 "type": "http", "scheme": "bearer",
                 "description": "A user's access token; `Bearer` may be left out.",
+            }, "key": {
+                "type": "http", "scheme": "bearer",
+                "description": "A key, `sk-…`; `x-api-key` takes it, too.",
             } },
         },
     })
@@ -76,7 +79,7 @@ fn operation(call: &Call) -> Value {
     let query = call.doc.params.iter();
     parameters.extend(query.map(|param| {
         json!({ "name": param.name, "in": "query", "schema": param.schema,
-            "description": described(param.name) })
+            "description": described(param) })
     }));
     parameters.push(json!({ "$ref": "#/components/parameters/NewApiUser" }));
     let role = match call.role {
@@ -130,9 +133,11 @@ fn path_parameters(path: &str) -> Vec<Value> {
 }
 
 /// Parameters that mean the same everywhere.
-fn described(param: &str) -> &'static str {
-    match param {
-        "p" | "page" => "The page, from 1; 0 is the first, too. `p` wins over `page`.",
+fn described(param: &Param) -> &'static str {
+    match param.name {
+        "p" | "page" => {
+            "From 1; 0 is the first, too. `p` wins over `page`. Pages reach to item 10000."
+        }
         "page_size" => "Items on a page: from 1 to 100; others are taken as the nearest of these.",
         "keyword" => "A part of the name.",
         "start_time" | "start_timestamp" => {
@@ -140,7 +145,9 @@ fn described(param: &str) -> &'static str {
         }
         "end_time" | "end_timestamp" => "Until when, in the same ways.",
         "before_id" => "Only what is older than this number: the way on where pages end.",
-        "type" => "A word, or the number that similar servers give it; 0 and `all`: any.",
+        "type" if param.schema["type"] == "string" => {
+            "A word, or the number that similar servers give it; 0 and `all`: any."
+        }
         _ => "",
     }
 }
@@ -190,7 +197,11 @@ fn envelope(data: &Value, beside: &Value) -> Value {
 }
 
 fn page_members() -> Value {
-    let number = |low: i64, text: &str| json!({ "type": "integer", "format": "int64", "minimum": low, "description": text });
+    let number = |low: i64, text: &str| {
+        let mut schema = json!({ "type": "integer", "minimum": low });
+        schema["description"] = text.into();
+        schema
+    };
     json!({
         "total": number(0, "How many there are on all pages; counting stops at 10000."),
         "page": number(1, "Which page this is."),
@@ -235,4 +246,89 @@ fn error_responses() -> Value {
 
 fn text_header(description: &str) -> Value {
     json!({ "description": description, "schema": { "type": "string" } })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::api::openapi;
+    use serde_json::Value;
+    use std::collections::BTreeSet;
+
+    /// Every operation, with the path and method it stands under.
+    fn operations(document: &Value) -> Vec<(String, &Value)> {
+        let paths = document["paths"].as_object().unwrap();
+        let calls = paths.iter().flat_map(|(path, item)| {
+            let item = item.as_object().unwrap();
+            item.iter().map(move |(verb, operation)| (format!("{verb} {path}"), operation))
+        });
+        calls.collect()
+    }
+
+    fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str));
+                members.values().for_each(|member| references(member, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn what_is_spoken_of_is_there() {
+        let document = openapi();
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        assert!(found.contains("#/components/schemas/TokenView"));
+        for reference in found {
+            assert!(document.pointer(&reference[1..]).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn every_operation_has_its_own_id() {
+        let document = openapi();
+        let operations = operations(&document);
+        let ids = operations.iter().map(|(_, operation)| operation["operationId"].as_str());
+        assert_eq!(ids.collect::<BTreeSet<_>>().len(), operations.len());
+    }
+
+    /// A reader that gave up early, because it insists on a field that was not sent, would leave
+    /// the fields after it out.
+    #[test]
+    fn every_body_was_read_to_its_end() {
+        let document = openapi();
+        let mut bodies = 0;
+        for (call, operation) in operations(&document) {
+            let body = &operation["requestBody"]["content"]["application/json"]["schema"];
+            if body.is_null() {
+                continue;
+            }
+            let flat = if body["oneOf"].is_array() { &body["oneOf"][0] } else { body };
+            assert_eq!(flat["additionalProperties"], false, "{call} calls Fields::finish last");
+            bodies += 1;
+        }
+        assert!(bodies > 10);
+    }
+
+    #[test]
+    fn spellings_are_told_as_they_are_read() {
+        let document = openapi();
+        let body = |path: &str| {
+            let pointer = "/post/requestBody/content/application~1json/schema";
+            document["paths"][path].pointer(pointer).unwrap()
+        };
+        let key = body("/api/token");
+        assert_eq!(key["properties"]["models"]["anyOf"][0]["type"], "array");
+        assert_eq!(key["properties"]["models"]["anyOf"][1]["type"], "string");
+        assert_eq!(key["properties"]["quota"]["deprecated"], true);
+        assert_eq!(key["properties"]["status"]["anyOf"][0]["maximum"], 2);
+        let channel = body("/api/channel");
+        let wrapped = &channel["oneOf"][1]["properties"]["channel"]["properties"];
+        assert_eq!(wrapped, &channel["oneOf"][0]["properties"]);
+        let setting = &wrapped["setting"]["anyOf"];
+        assert_eq!(setting[0]["properties"]["retry_count"]["anyOf"][0]["maximum"], 10);
+        assert_eq!(setting[1]["type"], "string");
+    }
 }

@@ -234,7 +234,7 @@ pub(super) fn one_or_csv<T: ToSchema>(summary: &'static str) -> Doc {
 }
 
 /// A call that answers any JSON object, without an envelope.
-pub(super) fn object(summary: &'static str) -> Doc {
+pub(super) const fn object(summary: &'static str) -> Doc {
     Doc::new(summary, Answer::Object)
 }
 
@@ -243,10 +243,13 @@ impl Doc {
         Self { summary, answer, body: None, params: Vec::new() }
     }
 
-    /// Parameters of the address: texts, or whole numbers where `:int` follows the name.
+    /// Parameters of the address, none of which has to be there: texts, or whole numbers where
+    /// `:int` follows the name. An empty one says nothing.
     pub(super) fn asks(mut self, params: &[&'static str]) -> Self {
+        let number =
+            json!({ "anyOf": [{ "type": "integer", "format": "int64" }, { "const": "" }] });
         self.params.extend(params.iter().map(|param| match param.strip_suffix(":int") {
-            Some(name) => Param { name, schema: json!({ "type": "integer", "format": "int64" }) },
+            Some(name) => Param { name, schema: number.clone() },
             None => Param { name: param, schema: json!({ "type": "string" }) },
         }));
         self

@@ -138,10 +138,7 @@ impl LogFilter {
     pub fn read(query: &Query) -> Result<Self, AdminError> {
         let owned = |name: &str| query.text(name).map(str::to_owned);
         let either = |a: &str, b: &str| owned(a).or_else(|| owned(b));
-        let channel = match query.number("channel_id")? {
-            Some(id) => Some(id),
-            None => query.number("channel")?,
-        };
+        let channel = query.number("channel_id")?.or(query.number("channel")?);
         Ok(Self {
             user_id: query.number("user_id")?.map(UserId),
             username: owned("username"),

@@ -35,6 +35,8 @@ pub enum FaultKind {
     RateLimited,
     /// Our own mistake.
     System,
+    /// This build, or the way it was started, can't do this.
+    Unsupported,
     /// The upstream could not be reached, or broke off.
     Upstream,
     /// The upstream's reply breaks the contract.

@@ -1,6 +1,7 @@
 //! The front door: which surface a request belongs to.
 
 use crate::health::Health;
+use crate::memory_limit::MemoryLimit;
 use axum::Router;
 use domain::{Clock, Fault, FaultKind};
 use http::header::ALLOW;
@@ -10,7 +11,6 @@ use relay::Relay;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt;
@@ -22,8 +22,8 @@ pub struct App {
     pub admin: Router,
     /// `/livez`, `/readyz` and `/api/status`.
     pub health: Health,
-    /// Whether memory is past its limit, so that no new call is taken.
-    pub full: AtomicBool,
+    /// Past it no new call is taken.
+    pub memory: MemoryLimit,
     /// For ids of requests that no surface takes.
     pub clock: Clock,
     /// Where everything but the data plane runs, so that no report keeps calls waiting.
@@ -40,7 +40,7 @@ impl App {
     ) -> Response<Body> {
         let path = request.uri().path();
         if path.starts_with("/pass/") || path.starts_with("/v1/") {
-            if self.full.load(Ordering::Relaxed) {
+            if self.memory.is_full() {
                 return self.refuse(
                     &request,
                     FaultKind::Overloaded,

@@ -8,9 +8,11 @@ mod cli;
 mod config;
 mod connections;
 mod cores;
+mod diagnostics;
 mod head_timer;
 mod health;
 mod logging;
+mod memory_limit;
 mod metrics;
 mod mock_upstream;
 mod probe;
@@ -24,6 +26,13 @@ mod wiring;
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Sampling for heap profiles can be switched on later only if jemalloc was started prepared for
+/// it. The diagnostics port does that; `MALLOC_CONF` in the environment wins.
+#[cfg(feature = "jemalloc")]
+#[allow(unsafe_code, non_upper_case_globals)] // The name under which jemalloc looks for it.
+#[unsafe(export_name = "malloc_conf")]
+pub static malloc_conf: &[u8; 46] = b"prof:true,prof_active:false,lg_prof_sample:19\0";
 
 fn main() -> std::process::ExitCode {
     cli::main()

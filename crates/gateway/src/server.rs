@@ -113,7 +113,7 @@ where
             }
             drop(slot);
         };
-        tracker.spawn_on(connection, &place.runtime);
+        tracker.spawn_on(roster::named("connection", connection), &place.runtime);
     })
     .await;
     tracker.close();

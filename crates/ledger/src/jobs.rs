@@ -108,7 +108,7 @@ fn every<F>(
     F: Future<Output = Result<(), StoreError>> + Send,
 {
     let ledger = ledger.clone();
-    tracker.spawn(async move {
+    let run = async move {
         loop {
             if let Err(error) = job(ledger.clone()).await {
                 tracing::warn!(target: "custompass", event = "job_failed", job = name, %error);
@@ -118,7 +118,8 @@ fn every<F>(
                 () = tokio::time::sleep(Duration::from_millis(pause_ms)) => {}
             }
         }
-    });
+    };
+    tracker.spawn(roster::named(name, run));
 }
 
 /// Renews the node's lease, and tells where its open holds are; registers the node anew where

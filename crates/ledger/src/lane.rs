@@ -244,12 +244,12 @@ impl Lanes {
     /// Others have filled the writer's queue: what waits here keeps its place and asks again.
     fn schedule_later(self: &Arc<Self>) {
         let lanes = self.clone();
-        self.runtime.spawn(async move {
+        self.runtime.spawn(roster::named("ledger queue wait", async move {
             tokio::time::sleep(FIRST_PAUSE).await;
             if let Queue::Sqlite { db, .. } = &lanes.queue {
                 lanes.schedule(db);
             }
-        });
+        }));
     }
 
     /// The writer has ended: nothing more will be written.
@@ -418,10 +418,10 @@ impl Lanes {
         job.tries += 1;
         self.metrics.retried();
         let lanes = self.clone();
-        self.runtime.spawn(async move {
+        self.runtime.spawn(roster::named("ledger retry", async move {
             tokio::time::sleep(pause).await;
             lanes.enqueue(job);
-        });
+        }));
     }
 }
 

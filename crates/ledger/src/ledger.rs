@@ -96,7 +96,8 @@ impl Ledger {
                 let lanes = Lanes::on_postgres(senders, node, config, clock);
                 for receiver in receivers {
                     let lane = postgres::Lane::connect(db.clone(), lanes.clone()).await?;
-                    tracker.spawn(lane.run(receiver, finished.clone()));
+                    let run = lane.run(receiver, finished.clone());
+                    tracker.spawn(roster::named("ledger lane", run));
                 }
                 lanes
             }

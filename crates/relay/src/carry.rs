@@ -75,7 +75,8 @@ impl Drop for Carried {
     fn drop(&mut self) {
         let Some(walk) = self.walk.take().filter(|_| self.tie.has(AT_STAKE)) else { return };
         self.tie.0.fetch_or(GONE, Ordering::Relaxed);
-        self.relay.spawn(carry_on(Arc::clone(&self.relay), walk, Arc::clone(&self.tie)));
+        let rest = carry_on(Arc::clone(&self.relay), walk, Arc::clone(&self.tie));
+        self.relay.spawn("call without its client", rest);
     }
 }
 

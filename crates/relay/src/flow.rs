@@ -316,10 +316,10 @@ impl Drop for FlowBody {
     fn drop(&mut self) {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Passing(flow) if flow.source.stake.is_some() => {
-                self.relay.spawn(flow.drain());
+                self.relay.spawn("drain", flow.drain());
             }
             State::Closing { closing, .. } => {
-                self.relay.spawn(async {
+                self.relay.spawn("settlement", async {
                     let _ = closing.await;
                 });
             }

@@ -182,8 +182,9 @@ impl Relay {
     }
 
     /// Runs a job that shutdown waits for.
-    fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) {
-        self.jobs.spawn_on(job, &self.runtime);
+    #[track_caller]
+    fn spawn(&self, kind: &'static str, job: impl Future<Output = ()> + Send + 'static) {
+        self.jobs.spawn_on(roster::named(kind, job), &self.runtime);
     }
 
     /// Microseconds since the start.

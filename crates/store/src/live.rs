@@ -58,12 +58,12 @@ impl Live {
         let feed = live_feed::Feed::open(&live.db).await?;
         live.reload_catalog().await?;
         let follower = Arc::clone(&live);
-        tracker.spawn(async move {
+        tracker.spawn(roster::named("configuration feed", async move {
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = live_feed::follow(&follower, feed) => {}
             }
-        });
+        }));
         Ok(live)
     }
 

@@ -126,7 +126,7 @@ impl Listener {
     async fn open(db: &Db) -> Result<Self, StoreError> {
         let (client, mut driver) = db.pg()?.undriven().await?;
         let (tell, heard) = channel(QUEUE_MAX);
-        tokio::spawn(async move {
+        tokio::spawn(roster::named("PostgreSQL listener", async move {
             while let Some(Ok(message)) = poll_fn(|cx| driver.poll_message(cx)).await {
                 if let AsyncMessage::Notification(notice) = message
                     && tell.try_send(notice.payload().to_owned()).is_err()
@@ -135,7 +135,7 @@ impl Listener {
                     return;
                 }
             }
-        });
+        }));
         client.batch_execute("SET statement_timeout = '30s'; LISTEN newapi_config").await?;
         Ok(Self { client, heard })
     }

@@ -50,11 +50,11 @@ impl Connector {
         config: &Config,
     ) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
         let (client, driver) = self.connect(config).await?;
-        let driven = tokio::spawn(async move {
+        let driven = tokio::spawn(roster::named("PostgreSQL connection", async move {
             if let Err(error) = driver.await {
                 debug!(%error, "a PostgreSQL connection ended");
             }
-        });
+        }));
         client.batch_execute(SESSION).await?;
         Ok((client, driven))
     }

@@ -52,6 +52,7 @@ pub const fn show(kind: FaultKind) -> Shown {
         K::PayloadTooLarge => shown(S::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", REQUEST),
         K::RateLimited => later(shown(S::TOO_MANY_REQUESTS, "RATE_LIMITED", "rate_limit_error"), 1),
         K::System => shown(S::INTERNAL_SERVER_ERROR, "SYSTEM_ERROR", SERVER),
+        K::Unsupported => shown(S::NOT_IMPLEMENTED, "UNSUPPORTED", SERVER),
         K::Upstream => shown(S::BAD_GATEWAY, "UPSTREAM_ERROR", UPSTREAM),
         K::UpstreamResponse => shown(S::BAD_GATEWAY, "UPSTREAM_RESPONSE", UPSTREAM),
         K::NoChannel => later(shown(S::SERVICE_UNAVAILABLE, "NO_CHANNEL", SERVER), 5),

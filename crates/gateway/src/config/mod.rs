@@ -11,7 +11,7 @@ pub use table::{Key, MEANINGLESS, TABLE};
 
 use domain::StatusWords;
 use ipnet::IpNet;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use store::Secret;
 
@@ -36,6 +36,8 @@ pub struct Config {
     pub log: LogConfig,
     /// The metrics; none when switched off.
     pub metrics: Option<MetricsConfig>,
+    /// Where to serve diagnostics; nowhere when switched off.
+    pub diagnostics: Option<SocketAddr>,
 }
 
 /// The client side.
@@ -215,6 +217,10 @@ impl Config {
                 listen: SocketAddr::new(s.address(Key::MetricsAddr), s.port(Key::MetricsPort)),
                 path: s.text(Key::MetricsPath).unwrap_or_default(),
             }),
+            // For whoever is on the machine, and for nobody else.
+            diagnostics: s
+                .flag(Key::EnablePprof)
+                .then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, s.port(Key::PprofPort)))),
         };
         let problems = disagreements(s, &config);
         if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
@@ -303,6 +309,12 @@ fn disagreements(s: &Settings, config: &Config) -> Vec<Problem> {
         }
         if !metrics.path.starts_with('/') {
             problem(Key::MetricsPath, "a path that begins with /".into());
+        }
+    }
+    if let Some(diagnostics) = config.diagnostics.filter(|address| address.port() != 0) {
+        let others = [Some(&config.server.listen), config.metrics.as_ref().map(|it| &it.listen)];
+        if others.into_iter().flatten().any(|other| other.port() == diagnostics.port()) {
+            problem(Key::PprofPort, "another port than PORT and METRICS_PORT".into());
         }
     }
     problems

@@ -205,6 +205,10 @@ settings! {
         "port to serve metrics on";
     MetricsPath: "METRICS_PATH", Kind::Path, "/metrics",
         "path of the metrics";
+    EnablePprof: "ENABLE_PPROF", Kind::Switch, "false",
+        "serve diagnostics, on 127.0.0.1: profiles of processor and memory, the jobs alive";
+    PprofPort: "PPROF_PORT", Kind::Count(0, 65_535), "6060",
+        "port to serve diagnostics on";
 }
 
 /// Settings that other systems of this kind have, and that mean nothing here.

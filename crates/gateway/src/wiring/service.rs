@@ -7,8 +7,9 @@ use crate::config::{Config, MetricsConfig};
 use crate::cores::Cores;
 use crate::health::Health;
 use crate::logging::Lines;
+use crate::memory_limit::MemoryLimit;
 use crate::server::{self, Limits, Place, Stop};
-use crate::{metrics, process, secret, signals};
+use crate::{diagnostics, metrics, process, secret, signals};
 use admin::AdminState;
 use anyhow::Context;
 use domain::{Clock, UnixMs};
@@ -17,7 +18,6 @@ use prometheus_client::registry::Registry;
 use relay::Relay;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::{Db, Live};
 use tasks::Tasks;
@@ -93,6 +93,7 @@ impl Service {
             Some(metrics) => Some((bind(metrics.listen, "METRICS_PORT")?, metrics.clone())),
             None => None,
         };
+        let diagnostics = config.diagnostics.map(|at| bind(at, "PPROF_PORT")).transpose()?;
         let (walks, jobs) = (TaskTracker::new(), TaskTracker::new());
         let shutdown = CancellationToken::new();
         let built = build(&config, &clock, &walks, &jobs, &shutdown).await?;
@@ -101,21 +102,28 @@ impl Service {
         let app = Arc::new(App {
             admin: admin::router(built.admin.clone()),
             health: Health::new(built.db.clone(), built.redis.clone(), started_at),
-            full: AtomicBool::new(false),
+            memory: MemoryLimit::new(config.relay.memory_limit_bytes),
             clock: clock.clone(),
             runtime: Handle::current(),
         });
         let stop = Stop::default();
         let mut registry = Registry::default();
         register(&mut registry, &built, started_at, lines.clone());
+        app.memory.register(&mut registry);
         if let Some((listener, config)) = metrics {
             spawn_metrics(&jobs, &shutdown, listener, config, registry)?;
         }
         if let Some(redis) = &built.redis {
-            jobs.spawn(Arc::clone(redis).keep(shutdown.clone()));
+            let keeping = Arc::clone(redis).keep(shutdown.clone());
+            jobs.spawn(roster::named("redis", keeping));
         }
-        jobs.spawn(signals::follow(lines, Arc::clone(&built.tasks), shutdown.clone()));
-        jobs.spawn(Arc::clone(&built.relay).keep_recovering(shutdown.clone()));
+        if let Some(listener) = diagnostics {
+            spawn_diagnostics(&jobs, &shutdown, listener, &clock)?;
+        }
+        let signals = signals::follow(lines, Arc::clone(&built.tasks), shutdown.clone());
+        jobs.spawn(roster::named("signals", signals));
+        let recovering = Arc::clone(&built.relay).keep_recovering(shutdown.clone());
+        jobs.spawn(roster::named("recovery", recovering));
         spawn_background(&jobs, &shutdown, &config, &built.db, &clock, &app);
 
         let max_connections = match config.server.max_connections {
@@ -131,7 +139,8 @@ impl Service {
                 move |request, peer| Arc::clone(&app).answer(Arc::clone(&relay), request, peer);
             Place { runtime: runtime.clone(), handler }
         });
-        let serving = tokio::spawn(server::serve(listener, limits, stop.clone(), places.collect()));
+        let serving = server::serve(listener, limits, stop.clone(), places.collect());
+        let serving = tokio::spawn(roster::named("accept loop", serving));
         announce(address, &built.db, started_at, &clock, max_connections);
         Ok(Self {
             address,
@@ -288,7 +297,22 @@ fn spawn_metrics(
     tracing::info!(target: "custompass", event = "metrics", %address, path = config.path);
     // Up to the very end, so that the last numbers of a stop can still be read.
     let stop = Stop { accepting: shutdown.clone(), now: shutdown.clone() };
-    jobs.spawn(metrics::serve(listener, config, Arc::new(registry), stop));
+    let serving = metrics::serve(listener, config, Arc::new(registry), stop);
+    jobs.spawn(roster::named("metrics", serving));
+    Ok(())
+}
+
+fn spawn_diagnostics(
+    jobs: &TaskTracker,
+    shutdown: &CancellationToken,
+    listener: TcpListener,
+    clock: &Clock,
+) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    tracing::info!(target: "custompass", event = "diagnostics", %address);
+    // A stop can be looked at as well; a profile that is being taken then ends with it.
+    let stop = Stop { accepting: shutdown.clone(), now: shutdown.clone() };
+    jobs.spawn(roster::named("diagnostics", diagnostics::serve(listener, clock.clone(), stop)));
     Ok(())
 }
 
@@ -301,7 +325,7 @@ fn spawn_background(
     app: &Arc<App>,
 ) {
     let (months, clock) = (db.clone(), clock.clone());
-    every(jobs, shutdown, MONTHS_PAUSE, move || {
+    every("months", jobs, shutdown, MONTHS_PAUSE, move || {
         let (db, now) = (months.clone(), clock.now());
         async move {
             if let Err(error) = store::make_months(&db, now).await {
@@ -310,18 +334,14 @@ fn spawn_background(
         }
     });
     let (pool, keep) = (db.clone(), config.database.max_idle_connections);
-    every(jobs, shutdown, IDLE_PAUSE, move || {
+    every("idle connections", jobs, shutdown, IDLE_PAUSE, move || {
         pool.shed_idle_connections(keep);
         std::future::ready(())
     });
-    let limit = config.relay.memory_limit_bytes;
-    if limit > 0 {
+    if app.memory.is_set() {
         let app = Arc::clone(app);
-        every(jobs, shutdown, MEMORY_PAUSE, move || {
-            let full = process::resident_bytes().is_some_and(|bytes| bytes > limit);
-            if app.full.swap(full, Ordering::Relaxed) != full {
-                tracing::warn!(target: "custompass", event = "memory_limit", reached = full);
-            }
+        every("memory limit", jobs, shutdown, MEMORY_PAUSE, move || {
+            app.memory.look();
             std::future::ready(())
         });
     }
@@ -329,6 +349,7 @@ fn spawn_background(
 
 /// Runs `job` after every pause, until the end.
 fn every<F>(
+    kind: &'static str,
     jobs: &TaskTracker,
     shutdown: &CancellationToken,
     pause: Duration,
@@ -337,7 +358,7 @@ fn every<F>(
     F: Future<Output = ()> + Send,
 {
     let shutdown = shutdown.clone();
-    jobs.spawn(async move {
+    let run = async move {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -345,7 +366,8 @@ fn every<F>(
             }
             job().await;
         }
-    });
+    };
+    jobs.spawn(roster::named(kind, run));
 }
 
 fn announce(

@@ -15,6 +15,7 @@ mod commands;
 mod concurrency;
 mod crash;
 mod database;
+mod diagnostics;
 mod doctor;
 mod errors;
 mod estimate;

@@ -108,7 +108,7 @@ pub(super) fn follow(relay: &Relay, uid: TaskUid) -> Result<Waiter, Fault> {
     let looking = std::mem::replace(&mut watched.looking, true);
     drop(watched);
     if !looking {
-        relay.spawn(keep_looking(relay.db.clone(), Arc::clone(watch)));
+        relay.spawn("task watch", keep_looking(relay.db.clone(), Arc::clone(watch)));
     }
     Ok(Waiter { watch: Arc::clone(watch), uid, look, fresh: true })
 }

@@ -147,7 +147,7 @@ impl Lanes {
         let stop = self.shutdown.child_token();
         let polls = self.core.polls.subscribe();
         let asking = ask(Arc::clone(&self.core), lane.clone(), polls, stop.clone());
-        let job = self.jobs.spawn(asking);
+        let job = self.jobs.spawn(roster::named("poller lane", asking));
         self.held.insert(lane, Held { stop, job });
     }
 }

@@ -64,10 +64,14 @@ pub(crate) fn start(
         config,
         parts,
     });
-    jobs.spawn(lanes::run(Arc::clone(&core), jobs.clone(), shutdown.clone()));
-    jobs.spawn(follow_wishes(Arc::clone(&core), shutdown.clone()));
-    jobs.spawn(housekeeping::strays(Arc::clone(&core), shutdown.clone()));
-    jobs.spawn(housekeeping::retention(Arc::clone(&core), shutdown.clone()));
+    let lanes = lanes::run(Arc::clone(&core), jobs.clone(), shutdown.clone());
+    jobs.spawn(roster::named("poller", lanes));
+    let wishes = follow_wishes(Arc::clone(&core), shutdown.clone());
+    jobs.spawn(roster::named("poll wishes", wishes));
+    let strays = housekeeping::strays(Arc::clone(&core), shutdown.clone());
+    jobs.spawn(roster::named("stray tasks", strays));
+    let retention = housekeeping::retention(Arc::clone(&core), shutdown.clone());
+    jobs.spawn(roster::named("task retention", retention));
     Arc::new(Poller(core))
 }
 

@@ -50,8 +50,10 @@ pub(crate) fn start(
 ) -> Arc<Webhooks> {
     let metrics = Arc::<Metrics>::default();
     let (counted, db) = (Arc::clone(&metrics), parts.db.clone());
-    jobs.spawn(shutdown.clone().run_until_cancelled_owned(count(db, counted)));
-    jobs.spawn(shutdown.clone().run_until_cancelled_owned(low_balance::watch(parts.clone())));
+    let counting = shutdown.clone().run_until_cancelled_owned(count(db, counted));
+    jobs.spawn(roster::named("webhook count", counting));
+    let watching = shutdown.clone().run_until_cancelled_owned(low_balance::watch(parts.clone()));
+    jobs.spawn(roster::named("low balance", watching));
     let sender = Sender {
         parts,
         metrics: Arc::clone(&metrics),
@@ -59,7 +61,7 @@ pub(crate) fn start(
         under_way: HashMap::new(),
         more: false,
     };
-    jobs.spawn(sender.run(shutdown.clone()));
+    jobs.spawn(roster::named("webhooks", sender.run(shutdown.clone())));
     Arc::new(Webhooks { metrics })
 }
 

@@ -1,0 +1,85 @@
+//! The ceiling on resident memory: past it no new call is taken.
+
+use crate::process;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Calls are taken again once so many percent of the limit are free. At the limit itself, the
+/// first call that is taken would close the door behind it.
+const MARGIN_PERCENT: u64 = 5;
+
+/// The ceiling, and whether it is reached.
+#[derive(Debug)]
+pub struct MemoryLimit {
+    /// 0: none.
+    limit_bytes: u64,
+    full: AtomicBool,
+    /// The same, as a metric.
+    reached: Gauge,
+}
+
+impl MemoryLimit {
+    /// A ceiling at so many bytes; 0: none.
+    pub fn new(limit_bytes: u64) -> Self {
+        Self { limit_bytes, full: AtomicBool::new(false), reached: Gauge::default() }
+    }
+
+    /// Whether there is a ceiling to look after.
+    pub const fn is_set(&self) -> bool {
+        self.limit_bytes > 0
+    }
+
+    /// Whether new calls are refused.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Registers its metric.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "custompass_memory_limit_reached",
+            "1 while calls are refused because MEMORY_LIMIT is reached",
+            self.reached.clone(),
+        );
+    }
+
+    /// Looks at what is used now.
+    pub fn look(&self) {
+        if let Some(bytes) = process::resident_bytes() {
+            self.consider(bytes);
+        }
+    }
+
+    fn consider(&self, bytes: u64) {
+        let was = self.is_full();
+        let ceiling = if was {
+            self.limit_bytes - self.limit_bytes / 100 * MARGIN_PERCENT
+        } else {
+            self.limit_bytes
+        };
+        let full = bytes > ceiling;
+        if full != was {
+            self.full.store(full, Ordering::Relaxed);
+            self.reached.set(i64::from(full));
+            let limit = self.limit_bytes;
+            tracing::warn!(target: "custompass", event = "memory_limit", reached = full, bytes, limit);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opens_again_only_with_some_room() {
+        let limit = MemoryLimit::new(1_000);
+        let seen = [999, 1_000, 1_001, 990, 951, 950, 1_000, 1_001].map(|bytes| {
+            limit.consider(bytes);
+            assert_eq!(limit.reached.get(), i64::from(limit.is_full()));
+            limit.is_full()
+        });
+        assert_eq!(seen, [false, false, true, true, true, false, false, true]);
+    }
+}

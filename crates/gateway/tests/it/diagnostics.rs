@@ -1,0 +1,120 @@
+//! What the diagnostics port says of a server at work.
+
+use crate::house::{House, fixed};
+use flate2::read::GzDecoder;
+use pprof::protos::{Message, Profile};
+use std::io::Read as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use testkit::{Answer, Call, Gate, Reply, TestDb, ports::free_port};
+
+/// A house whose diagnostics can be asked.
+struct Looked {
+    house: House,
+    address: SocketAddr,
+}
+
+impl Looked {
+    async fn at(db: TestDb) -> Self {
+        let port = free_port();
+        let settings = [("ENABLE_PPROF", "true"), ("PPROF_PORT", &*port.to_string())];
+        let house = House::with(db, &settings).await;
+        Self { house, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) }
+    }
+
+    async fn ask(&self, target: &str) -> Answer {
+        Call::new(self.address, "GET", &format!("/debug/pprof/{target}")).send().await
+    }
+
+    async fn jobs(&self) -> String {
+        self.ask("goroutine?debug=1").await.expect(200).text()
+    }
+
+    async fn profile(&self, target: &str) -> Profile {
+        let answer = self.ask(target).await.expect(200);
+        let mut bytes = Vec::new();
+        GzDecoder::new(&*answer.body).read_to_end(&mut bytes).unwrap();
+        Profile::decode(&*bytes).unwrap()
+    }
+}
+
+/// The text that a profile's number stands for.
+fn text(profile: &Profile, index: i64) -> &str {
+    &profile.string_table[usize::try_from(index).unwrap()]
+}
+
+on_sqlite! {
+    async fn the_jobs_alive_are_listed_by_kind_and_place(db: TestDb) {
+        let looked = Looked::at(db).await;
+        let house = &looked.house;
+        let gate = Gate::new();
+        house.model("m", fixed(9), Reply::text("ok").gated(&gate)).await;
+        let ann = house.payer(10).await;
+        assert!(!looked.jobs().await.contains("call without its client"));
+
+        // A client that goes while its call is under way leaves a job behind.
+        let call = house.server.call("POST", "/pass/m").key(&ann.key).body("a private prompt");
+        let client = tokio::spawn(call.try_send());
+        testkit::eventually("the call to arrive", || async {
+            (!house.upstream.requests().await.is_empty()).then_some(())
+        })
+        .await;
+        client.abort();
+        let jobs = testkit::eventually("the job to be listed", || async {
+            Some(looked.jobs().await).filter(|jobs| jobs.contains("1 call without its client, "))
+        })
+        .await;
+
+        assert!(jobs.starts_with("goroutine profile: total "), "{jobs}");
+        for known in ["accept loop", "sweep", "poller", "webhooks", "relay/src/carry.rs:"] {
+            assert!(jobs.contains(known), "{known} in {jobs}");
+        }
+        for secret in ["private prompt", &ann.key] {
+            assert!(!jobs.contains(secret), "{secret} in {jobs}");
+        }
+        let profile = looked.profile("goroutine").await;
+        let kinds: Vec<&str> =
+            profile.function.iter().map(|function| text(&profile, function.name)).collect();
+        assert!(kinds.contains(&"call without its client"), "{kinds:?}");
+        assert_eq!(text(&profile, profile.sample_type[0].ty), "goroutine");
+        assert!(profile.sample.iter().all(|sample| sample.value[0] > 0));
+
+        gate.open();
+        testkit::eventually("the job to end", || async {
+            (!looked.jobs().await.contains("call without its client")).then_some(())
+        })
+        .await;
+        house.wait_for_money(&ann, 1, 9).await;
+        looked.house.close().await;
+    }
+
+    async fn processor_time_is_sampled_by_one_at_a_time(db: TestDb) {
+        let looked = Looked::at(db).await;
+        let (profile, second) = tokio::join!(looked.profile("profile?seconds=2"), async {
+            testkit::eventually("the first profile to be under way", || async {
+                Some(looked.ask("profile?seconds=1").await).filter(|it| it.status != 200)
+            })
+            .await
+        });
+        second.expect_error(409, "CONFLICT");
+        assert_eq!(text(&profile, profile.sample_type[1].ty), "cpu");
+        assert!(profile.duration_nanos >= 2_000_000_000, "{}", profile.duration_nanos);
+        for wrong in ["0", "61", "x", "-1"] {
+            let target = format!("profile?seconds={wrong}");
+            looked.ask(&target).await.expect_error(400, "INVALID_REQUEST");
+        }
+        looked.ask("nothing").await.expect_error(404, "NOT_FOUND");
+        looked.house.close().await;
+    }
+
+    async fn a_heap_profile_needs_the_allocator_that_makes_it(db: TestDb) {
+        let looked = Looked::at(db).await;
+        if cfg!(feature = "jemalloc") {
+            let profile = looked.profile("heap").await;
+            assert!(!profile.sample.is_empty());
+        } else {
+            let refused = looked.ask("heap").await.expect_error(501, "UNSUPPORTED");
+            assert!(refused.text().contains("--features jemalloc"), "{}", refused.text());
+        }
+        looked.house.close().await;
+    }
+}

@@ -63,7 +63,8 @@ impl MemoryLimit {
             self.full.store(full, Ordering::Relaxed);
             self.reached.set(i64::from(full));
             let limit = self.limit_bytes;
-            tracing::warn!(target: "custompass", event = "memory_limit", reached = full, bytes, limit);
+            let event = "memory_limit";
+            tracing::warn!(target: "custompass", event, reached = full, bytes, limit);
         }
     }
 }

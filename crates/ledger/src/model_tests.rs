@@ -1,11 +1,15 @@
 //! The book against the simplest model there is: plain numbers, one rule a line.
 
 use crate::book::{Account, Book, HoldState, KeyLimit, Refusal, Rows};
-use crate::error::LedgerError;
+use crate::error::{CodeFault, LedgerError};
 use crate::op::{
     Closed, EndState, HoldRef, HoldRequest, Movement, Op, Outcome, Release, Settlement,
 };
-use domain::{FrozenPrice, HoldId, KeyId, NodeId, PriceRow, Pricing, Quota, Ratio, UnixMs, UserId};
+use crate::redemption::{CodeRow, Redemption};
+use domain::{
+    FrozenPrice, HoldId, KeyId, NodeId, PriceRow, Pricing, Quota, Ratio, RedemptionId, UnixMs,
+    UserId,
+};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -161,6 +165,27 @@ fn amounts_that_do_not_fit_change_nothing() {
     assert!(matches!(refused(&mut book, &settle_op(1, -1, false)), LedgerError::Overflow));
     assert!(matches!(refused(&mut book, &hold_op(2, -1, false)), LedgerError::Overflow));
     assert_eq!(book.into_changes().entries.len(), 1);
+}
+
+#[test]
+fn a_code_pays_once_within_a_batch_too() {
+    let (id, ends) = (RedemptionId(7), UnixMs(1_000));
+    let code =
+        || CodeRow { name: "spring".into(), quota: Quota(5), status: 1, expires_at: Some(ends) };
+    let redeem = |at| Op::Redeem(Redemption { id, user_id: USER, by: "ann".into(), at });
+    let mut rows = Rows::default();
+    let account = Account { username: "ann".into(), quota: Quota(10), usable: true };
+    rows.accounts.insert(USER, account);
+    rows.codes.insert(id, code());
+    let mut book = Book::new(rows);
+    assert!(matches!(refused(&mut book, &redeem(ends)), LedgerError::Code(CodeFault::Expired)));
+    let before = redeem(ends.plus_ms(-1));
+    assert_eq!(book.apply(&before).unwrap(), Outcome::Balance(Quota(15)));
+    assert!(matches!(refused(&mut book, &before), LedgerError::Code(CodeFault::Redeemed)));
+    let changes = book.into_changes();
+    assert_eq!(changes.redeemed, [(id, USER)]);
+    assert_eq!(changes.accounts[&USER].delta, Quota(5));
+    assert_eq!(changes.entries[0].other().as_deref(), Some(r#"{"redemption_id":7}"#));
 }
 
 /// What the model knows of a hold.

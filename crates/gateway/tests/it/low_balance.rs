@@ -43,7 +43,8 @@ on_both_databases! {
     async fn a_low_balance_is_told_once_until_it_has_risen(db: TestDb) {
         let house = House::with(db, LOCAL).await;
         // Several nodes look; one tells.
-        let _second = if house.db.is_postgres() { Some(node(&house.db, LOCAL).await) } else { None };
+        let several = house.db.is_postgres();
+        let _second = if several { Some(node(&house.db, LOCAL).await) } else { None };
         let (ann, own) = spender(&house).await;
         own.put("/api/webhook/low-balance", &json!({"threshold": 50})).await;
 

@@ -1,9 +1,9 @@
 //! Telling users that their tasks have ended, or their balance is low: the sender of a node.
 //!
 //! The outbox is `webhook_deliveries`. The ledger writes its rows in the transaction that ends a
-//! task, and [`low_balance`] those about balances; every node takes what is due and tries it ([`claim`], [`deliver`]). A delivery is made at
-//! least once: a node that dies between the endpoint's answer and writing it down leaves it to be
-//! made again, under the same `webhook-id`.
+//! task, and [`low_balance`] those about balances; every node takes what is due and tries it
+//! ([`claim`], [`deliver`]). A delivery is made at least once: a node that dies between the
+//! endpoint's answer and writing it down leaves it to be made again, under the same `webhook-id`.
 
 mod claim;
 mod deliver;

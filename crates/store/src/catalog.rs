@@ -316,7 +316,10 @@ fn read_price(row: &Row) -> Result<PriceRow, StoreError> {
 async fn seal_key(db: &Db, sealer: &Sealer, id: ChannelId, stored: &str) {
     let sealed = match sealer.seal(CHANNEL_KEY, stored.trim().as_bytes()) {
         Ok(sealed) => sealed,
-        Err(error) => return warn!(channel_id = id.0, %error, "a channel's key stays readable"),
+        Err(error) => {
+            let event = "key_stays_readable";
+            return warn!(target: "custompass", event, channel_id = id.0, %error);
+        }
     };
     let sql = "UPDATE channels SET key = $1 WHERE id = $2 AND key = $3";
     let params = [Value::Text(sealed), Value::from(id), Value::from(stored)];

@@ -9,6 +9,8 @@ const FAIR: u8 = 248;
 /// Characters of a key after its `sk-`. 62^48 is beyond 2^285.
 const KEY_CHARS: usize = 48;
 const ACCESS_TOKEN_CHARS: usize = 40;
+/// 62^43 is beyond 2^256.
+const SESSION_CHARS: usize = 43;
 const PASSWORD_CHARS: usize = 20;
 
 /// `chars` random letters and digits, each as likely as any other.
@@ -41,6 +43,14 @@ pub fn user_key() -> Result<String, AdminError> {
 /// When the system gives no random bytes.
 pub fn access_token() -> Result<String, AdminError> {
     text(ACCESS_TOKEN_CHARS)
+}
+
+/// What a console's cookie holds.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn session() -> Result<String, AdminError> {
+    text(SESSION_CHARS)
 }
 
 /// A password for a person to copy once.

@@ -1,6 +1,7 @@
 //! What every use case works with, and who asks for it.
 
 use crate::AdminError;
+use crate::login_guard::LoginGuard;
 use crate::password::Passwords;
 use domain::{Clock, KeyId, UserId};
 use ledger::Ledger;
@@ -33,6 +34,8 @@ pub struct AdminState {
     pub webhook_guard: upstream::AddressGuard,
     /// The time.
     pub clock: Clock,
+    /// How often somebody may try to log in.
+    pub logins: LoginGuard,
     /// Where passwords are hashed.
     pub passwords: Passwords,
     /// Calls that write run here: they go to their end, also when the caller hangs up.

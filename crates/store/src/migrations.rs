@@ -27,10 +27,10 @@ macro_rules! migrations {
     };
 }
 
-const POSTGRES: &[Migration] =
-    migrations!("postgres": 1 "0001_paid_pass_through.sql", 2 "0002_tasks.sql");
-const SQLITE: &[Migration] =
-    migrations!("sqlite": 1 "0001_paid_pass_through.sql", 2 "0002_tasks.sql");
+const POSTGRES: &[Migration] = migrations!("postgres":
+    1 "0001_paid_pass_through.sql", 2 "0002_tasks.sql", 3 "0003_console.sql");
+const SQLITE: &[Migration] = migrations!("sqlite":
+    1 "0001_paid_pass_through.sql", 2 "0002_tasks.sql", 3 "0003_console.sql");
 
 /// The advisory locks of newapi in a PostgreSQL database.
 const MIGRATION_LOCK: i64 = 0x006e_6577_6170_6901;

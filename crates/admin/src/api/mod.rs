@@ -7,6 +7,7 @@ mod envelope;
 mod extract;
 mod group;
 mod journal;
+mod session;
 mod task;
 mod token;
 mod user;
@@ -31,6 +32,7 @@ pub fn router(state: AdminState) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(state.clone(), auth::identify))
+        .merge(open().method_not_allowed_fallback(wrong_method))
         .with_state(state.clone());
     let entry = move |request: Request| enter(state.clone(), inner.clone(), request);
     Router::new().fallback(entry)
@@ -77,10 +79,17 @@ fn house() -> Router<AdminState> {
         .route("/api/audit/ledger", get(journal::audit))
 }
 
+/// What needs no authentication.
+fn open() -> Router<AdminState> {
+    Router::new().route("/api/user/login", post(session::login))
+}
+
 /// What every user reaches, about themselves. Administrators reach more through the same calls.
 fn own() -> Router<AdminState> {
     Router::new()
         .route("/api/user/self", get(user::own))
+        .route("/api/user/self/password", put(session::change_password))
+        .route("/api/user/logout", get(session::logout).post(session::logout))
         .route("/api/user/token", get(user::own_access_token).post(user::own_access_token))
         .route("/api/user/self/token", get(user::own_access_token).post(user::own_access_token))
         .route("/api/token", get(token::list).post(token::create).put(token::put))
@@ -188,6 +197,6 @@ mod tests {
 
     #[test]
     fn the_table_has_no_conflicts() {
-        let _ = house().merge(own());
+        let _ = house().merge(own()).merge(open());
     }
 }

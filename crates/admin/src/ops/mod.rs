@@ -12,6 +12,7 @@ pub mod first_start;
 pub mod group;
 pub mod log;
 mod record;
+pub mod session;
 pub mod task;
 pub mod token;
 pub mod user;

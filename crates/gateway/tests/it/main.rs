@@ -12,6 +12,7 @@ mod balance;
 mod channels;
 mod commands;
 mod concurrency;
+mod console;
 mod crash;
 mod database;
 mod doctor;

@@ -57,6 +57,12 @@ pub enum AdminError {
         /// In English.
         en: String,
     },
+    /// Too many attempts.
+    #[error("too many attempts: again in {retry_after_s} s")]
+    TooMany {
+        /// When there is room again.
+        retry_after_s: u32,
+    },
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -126,6 +132,12 @@ impl From<AdminError> for Fault {
             AdminError::Conflict { zh, en } => Self::new(Kind::Conflict, zh, en),
             AdminError::Forbidden { zh, en } => Self::new(Kind::Forbidden, zh, en),
             AdminError::Unauthenticated { zh, en } => Self::new(Kind::Unauthenticated, zh, en),
+            AdminError::TooMany { retry_after_s } => Self::new(
+                Kind::RateLimited,
+                format!("尝试过于频繁, 请 {retry_after_s} 秒后再试"),
+                format!("too many attempts: try again in {retry_after_s} s"),
+            )
+            .retry_after(retry_after_s),
             AdminError::Store(cause) => cause.into(),
             // Here it is the caller who named the amount.
             AdminError::Ledger(LedgerError::Overflow) => Self::new(

@@ -11,6 +11,8 @@ const KEY_CHARS: usize = 48;
 const ACCESS_TOKEN_CHARS: usize = 40;
 /// Characters of a redemption code. 62^32 is beyond 2^190.
 const CODE_CHARS: usize = 32;
+/// 62^43 is beyond 2^256.
+const SESSION_CHARS: usize = 43;
 const PASSWORD_CHARS: usize = 20;
 
 /// `chars` random letters and digits, each as likely as any other.
@@ -51,6 +53,14 @@ pub fn access_token() -> Result<String, AdminError> {
 /// When the system gives no random bytes.
 pub fn redemption_code() -> Result<String, AdminError> {
     text(CODE_CHARS)
+}
+
+/// What a console's cookie holds.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn session() -> Result<String, AdminError> {
+    text(SESSION_CHARS)
 }
 
 /// A password for a person to copy once.

@@ -1,6 +1,7 @@
 //! What every use case works with, and who asks for it.
 
 use crate::AdminError;
+use crate::login_guard::LoginGuard;
 use crate::ops::redemption::WrongCodes;
 use crate::password::Passwords;
 use domain::{Clock, KeyId, UserId};
@@ -34,6 +35,8 @@ pub struct AdminState {
     pub webhook_guard: upstream::AddressGuard,
     /// The time.
     pub clock: Clock,
+    /// How often somebody may try to log in.
+    pub logins: LoginGuard,
     /// Where passwords are hashed.
     pub passwords: Passwords,
     /// Who has tried redemption codes that don't exist.

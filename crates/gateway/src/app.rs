@@ -35,7 +35,7 @@ impl App {
     pub async fn answer(
         self: Arc<Self>,
         relay: Arc<Relay>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Response<Body> {
         let path = request.uri().path();
@@ -50,6 +50,8 @@ impl App {
             }
             return relay.handle(request, peer).await;
         }
+        // Whom the admin API limits logins by.
+        request.extensions_mut().insert(peer);
         let answering = self.runtime.spawn(self.clone().answer_other(request));
         // A client that hangs up ends it.
         match AbortOnDropHandle::new(answering).await {

@@ -31,12 +31,14 @@ const POSTGRES: &[Migration] = migrations!(
     "postgres":
     1 "0001_paid_pass_through.sql",
     2 "0002_tasks.sql",
+    3 "0003_console.sql",
     4 "0004_limits.sql",
 );
 const SQLITE: &[Migration] = migrations!(
     "sqlite":
     1 "0001_paid_pass_through.sql",
     2 "0002_tasks.sql",
+    3 "0003_console.sql",
     4 "0004_limits.sql",
 );
 

@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// The networks whose word about their clients is believed.
@@ -39,6 +40,14 @@ impl TrustedProxies {
         }
         let real = headers.get(X_REAL_IP).and_then(|value| address(value.as_bytes()));
         nearest.or(real).unwrap_or(peer)
+    }
+
+    /// Whether a trusted proxy says that the client came over https.
+    #[must_use]
+    pub fn over_https(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
+        let said = headers.get(X_FORWARDED_PROTO);
+        self.trusts(peer.ip().to_canonical())
+            && said.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
     }
 
     fn trusts(&self, address: IpAddr) -> bool {

@@ -2,7 +2,8 @@
 
 use super::envelope::Failure;
 use super::extract::Caller;
-use crate::{Actor, AdminError, AdminState};
+use super::session::{self, Session};
+use crate::{Actor, AdminError, AdminState, ops};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -20,7 +21,26 @@ pub(super) async fn identify(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    let actor = actor_of(&state, request.headers()).await?;
+    let headers = request.headers();
+    // A call that names its token means it; browsers send cookies unasked.
+    let (actor, session) = match session::cookie(headers) {
+        Some(token) if !headers.contains_key(AUTHORIZATION) => {
+            session::check_csrf(token, (request.method(), request.uri().path()), headers)?;
+            let hash = store::key_hash(token);
+            (actor_of_session(&state, &hash).await?, Some(Session(hash)))
+        }
+        _ => (actor_of(&state, headers).await?, None),
+    };
+    if !named_rightly(headers, actor.user_id.0) {
+        return Err(AdminError::unauthenticated(
+            "New-Api-User 与当前用户不一致",
+            "New-Api-User is not the user who calls",
+        )
+        .into());
+    }
+    if let Some(session) = session {
+        request.extensions_mut().insert(session);
+    }
     request.extensions_mut().insert(actor);
     Ok(next.run(request).await)
 }
@@ -51,13 +71,13 @@ async fn actor_of(state: &AdminState, headers: &HeaderMap) -> Result<Actor, Admi
     if user.status != 1 {
         return Err(AdminError::forbidden("用户已被禁用", "the user is disabled"));
     }
-    if !named_rightly(headers, user.user_id.0) {
-        return Err(AdminError::unauthenticated(
-            "New-Api-User 与访问令牌的用户不一致",
-            "New-Api-User is not the access token's user",
-        ));
-    }
     Ok(Actor { user_id: user.user_id, username: user.username, role: user.role, group: user.group })
+}
+
+async fn actor_of_session(state: &AdminState, hash: &[u8; 32]) -> Result<Actor, AdminError> {
+    ops::session::find(state, hash).await?.ok_or_else(|| {
+        AdminError::unauthenticated("登录已失效, 请重新登录", "the session has ended: log in again")
+    })
 }
 
 /// The access token, with or without `Bearer` before it.

@@ -10,6 +10,7 @@ mod journal;
 mod openapi;
 mod plane;
 mod redemption;
+mod session;
 mod statement;
 mod table;
 mod task;
@@ -48,6 +49,7 @@ pub fn router(state: AdminState) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(state.clone(), auth::identify))
+        .merge(open().router().method_not_allowed_fallback(wrong_method))
         .with_state(state.clone());
     let entry = move |request: Request| enter(state.clone(), inner.clone(), request);
     Router::new().fallback(entry)
@@ -91,7 +93,9 @@ const TASK_FILTERS: &[&str] = &[
 /// The OpenAPI document of all of it.
 #[must_use]
 pub fn openapi() -> serde_json::Value {
-    openapi::document(&[house().calls(), own().calls(), webhooks().calls()].concat())
+    openapi::document(
+        &[house().calls(), own().calls(), webhooks().calls(), open().calls()].concat(),
+    )
 }
 
 /// What administrators reach.
@@ -213,6 +217,12 @@ fn users(table: Table) -> Table {
         )
 }
 
+/// What needs no authentication.
+fn open() -> Table {
+    let login = one::<session::Welcome>("Log in; the answer sets the session's cookie");
+    Table::new(Role::Anyone).post("/api/user/login", session::login, login.takes(session::read))
+}
+
 /// What every user reaches, about themselves. Administrators reach more through the same calls.
 fn own() -> Table {
     let renew = text("A new access token; the one before ends");
@@ -228,6 +238,13 @@ fn own() -> Table {
             "/api/user/topup",
             redemption::redeem,
             number("Redeem a code; `data` is its worth").takes(redemption::read_code),
+        )
+        .on(&[Get, Post], "/api/user/logout", session::logout, nothing("End the session"))
+        .on(
+            &[Put],
+            "/api/user/self/password",
+            session::change_password,
+            nothing("Change one's password").takes(session::read_passwords),
         )
         .on(&[Get, Post], "/api/user/token", user::own_access_token, renew.clone())
         .on(&[Get, Post], "/api/user/self/token", user::own_access_token, renew)
@@ -388,6 +405,10 @@ mod tests {
 
     #[test]
     fn the_table_has_no_conflicts() {
-        let _ = house().router().merge(own().router()).merge(webhooks().router());
+        let _ = house()
+            .router()
+            .merge(own().router())
+            .merge(webhooks().router())
+            .merge(open().router());
     }
 }

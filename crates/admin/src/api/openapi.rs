@@ -83,6 +83,7 @@ fn operation(call: &Call) -> Value {
     }));
     parameters.push(json!({ "$ref": "#/components/parameters/NewApiUser" }));
     let role = match call.role {
+        Role::Anyone => "For everybody.",
         Role::User => "For every user, about what is theirs.",
         Role::Admin => "For administrators.",
     };
@@ -94,6 +95,9 @@ fn operation(call: &Call) -> Value {
         "parameters": parameters,
         "responses": responses(&call.doc.answer),
     });
+    if call.role == Role::Anyone {
+        operation["security"] = json!([]);
+    }
     if let Some(Body { schema, required }) = &call.doc.body {
         operation["requestBody"] = json!({
             "required": required,

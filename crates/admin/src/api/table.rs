@@ -47,6 +47,8 @@ impl Verb {
 /// Whom a call is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
+    /// Everybody, also without an access token.
+    Anyone,
     /// Everybody with an access token.
     User,
     /// Administrators.
@@ -121,7 +123,7 @@ impl Table {
     /// The router, each call behind its role.
     pub(super) fn router(self) -> Router<AdminState> {
         match self.role {
-            Role::User => self.router,
+            Role::Anyone | Role::User => self.router,
             Role::Admin => self.router.route_layer(from_fn(super::auth::require_admin)),
         }
     }

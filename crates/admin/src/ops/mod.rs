@@ -15,6 +15,7 @@ pub mod log;
 pub mod low_balance;
 mod record;
 pub mod redemption;
+pub mod session;
 pub mod statement;
 pub mod task;
 pub mod token;

@@ -124,6 +124,7 @@ impl House {
             client: client(),
             webhook_guard: AddressGuard::default(),
             clock,
+            logins: admin::LoginGuard::default(),
             passwords: Passwords::default(),
             wrong_codes: admin::WrongCodes::default(),
             jobs,

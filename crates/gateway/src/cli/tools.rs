@@ -78,6 +78,7 @@ impl House {
             client,
             webhook_guard: wiring::webhook_guard(&config),
             clock,
+            logins: admin::LoginGuard::default(),
             passwords,
             wrong_codes: admin::WrongCodes::default(),
             jobs: jobs.clone(),

@@ -142,6 +142,11 @@ fn node_name() -> String {
     format!("{}:{}", machine.trim(), std::process::id())
 }
 
+/// The networks whose word about their clients is believed.
+pub fn trusted_proxies(config: &Config) -> web::TrustedProxies {
+    web::TrustedProxies::new(config.server.trusted_proxies.clone())
+}
+
 /// The data plane's settings.
 ///
 /// # Errors
@@ -150,7 +155,7 @@ pub fn relay_config(config: &Config, node: NodeId) -> anyhow::Result<RelayConfig
     let (relay, upstream) = (&config.relay, &config.upstream);
     Ok(RelayConfig {
         user_token_header: relay.user_token_header.parse().context("CUSTOM_PASS_HEADER_KEY")?,
-        trusted_proxies: web::TrustedProxies::new(config.server.trusted_proxies.clone()),
+        trusted_proxies: trusted_proxies(config),
         refuse_unpriced: relay.reject_unpriced,
         max_request_bytes: relay.max_request_bytes,
         max_in_flight: i64::try_from(relay.max_in_flight).unwrap_or(i64::MAX),

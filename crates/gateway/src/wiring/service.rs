@@ -267,6 +267,7 @@ async fn build(
         client,
         webhook_guard: parts::webhook_guard(config),
         clock: clock.clone(),
+        logins: admin::LoginGuard::new(parts::trusted_proxies(config)),
         passwords: admin::Passwords::default(),
         wrong_codes: admin::WrongCodes::default(),
         // A stop waits for what they write, too.

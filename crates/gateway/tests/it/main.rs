@@ -13,6 +13,7 @@ mod channels;
 mod cluster;
 mod commands;
 mod concurrency;
+mod console;
 mod crash;
 mod database;
 mod diagnostics;

@@ -3,6 +3,7 @@
 use super::input::UserInput;
 use super::{UserView, get, not_found};
 use crate::ops::record::{self, Subject};
+use crate::ops::session;
 use crate::state::{ROLE_ROOT, ROLE_USER};
 use crate::{Actor, AdminError, AdminState};
 use domain::{Quota, UserId};
@@ -117,7 +118,11 @@ pub async fn update(
         "target_user_id": id, "fields": input.given(), "role": new_role, "group": input.group,
         "ratio": input.ratio, "status": input.status,
     });
-    write(state, vec![change_sql(&set, id)], actor, id, told, details).await?;
+    let mut statements = vec![change_sql(&set, id)];
+    if input.password.is_some() || input.status == Some(2) {
+        statements.push(session::end_all(id));
+    }
+    write(state, statements, actor, id, told, details).await?;
     get(state, id).await
 }
 
@@ -160,7 +165,15 @@ pub async fn delete(state: &AdminState, actor: &Actor, id: UserId) -> Result<(),
         vec![now.into(), id.into()],
     );
     let told = ("user.delete", format!("删除用户 {} (#{id})", before.username));
-    write(state, vec![user, keys], actor, id, told, json!({ "target_user_id": id })).await
+    write(
+        state,
+        vec![user, keys, session::end_all(id)],
+        actor,
+        id,
+        told,
+        json!({ "target_user_id": id }),
+    )
+    .await
 }
 
 /// Moves a balance by `delta`: a deposit, or a correction downwards. Answers the new balance.

@@ -1,0 +1,163 @@
+//! Console sessions: the cookie, what guards it, and the calls that begin and end it.
+
+use super::envelope::{Failure, Handled, done, one};
+use super::extract::{Caller, Sent};
+use crate::ops::session::{self, LoggedIn};
+use crate::{AdminError, AdminState, Fields};
+use axum::Extension;
+use axum::extract::State;
+use domain::UserId;
+use http::header::{COOKIE, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, Method};
+use serde::Serialize;
+use std::net::SocketAddr;
+use store::Secret;
+use utoipa::ToSchema;
+
+const NAME: &str = "newapi_session";
+const CSRF_HEADER: &str = "x-csrf-token";
+/// Longer ones are nobody's.
+const MAX_COOKIE_BYTES: usize = 128;
+/// What changes something although it is asked with `GET`, as older scripts do.
+const WRITING_GETS: [&str; 3] = ["/api/user/token", "/api/user/self/token", "/api/channel/test/"];
+
+/// Who has logged in.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Welcome {
+    id: UserId,
+    username: String,
+    role: i64,
+    group: String,
+    /// For the header `X-CSRF-Token`.
+    csrf_token: String,
+}
+
+/// The session a call came with: the hash of its cookie.
+#[derive(Clone, Copy)]
+pub(super) struct Session(pub(super) [u8; 32]);
+
+pub(super) async fn login(
+    State(state): State<AdminState>,
+    peer: Option<Extension<SocketAddr>>,
+    headers: HeaderMap,
+    Sent(fields): Sent,
+) -> Handled {
+    let Some(Extension(peer)) = peer else {
+        return Err(Failure::system("a login from nowhere".to_owned()));
+    };
+    state.logins.take_address(peer, &headers, state.clock.now())?;
+    let (username, password) = read(fields)?;
+    let LoggedIn { actor, token } = session::login(&state, username.trim(), password).await?;
+    let mut response = one(Welcome {
+        id: actor.user_id,
+        username: actor.username,
+        role: actor.role,
+        group: actor.group,
+        csrf_token: csrf_token(token.expose()),
+    })?;
+    let secure = if state.logins.over_https(peer, &headers) { "; Secure" } else { "" };
+    let cookie = format!("{NAME}={}; Path=/api; HttpOnly; SameSite=Strict{secure}", token.expose());
+    let mut cookie = HeaderValue::try_from(cookie).map_err(|e| Failure::system(e.to_string()))?;
+    cookie.set_sensitive(true);
+    response.headers_mut().insert(SET_COOKIE, cookie);
+    Ok(response)
+}
+
+pub(super) async fn logout(
+    State(state): State<AdminState>,
+    session: Option<Extension<Session>>,
+) -> Handled {
+    if let Some(Extension(Session(hash))) = session {
+        session::logout(&state, &hash).await?;
+    }
+    let mut response = done()?;
+    let gone = "newapi_session=; Path=/api; HttpOnly; SameSite=Strict; Max-Age=0";
+    response.headers_mut().insert(SET_COOKIE, HeaderValue::from_static(gone));
+    Ok(response)
+}
+
+pub(super) async fn change_password(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    session: Option<Extension<Session>>,
+    Sent(fields): Sent,
+) -> Handled {
+    let (old, new) = read_passwords(fields)?;
+    let kept = session.map(|Extension(Session(hash))| hash);
+    session::change_password(&state, &actor, kept, (old, new)).await?;
+    done()
+}
+
+/// Reads who logs in.
+pub(super) fn read(fields: Fields) -> Result<(String, Secret), AdminError> {
+    two(fields, ["username", "password"]).map(|[name, password]| (name, Secret::new(password)))
+}
+
+/// Reads an old password and a new one.
+pub(super) fn read_passwords(fields: Fields) -> Result<(Secret, Secret), AdminError> {
+    let both = two(fields, ["old_password", "new_password"])?;
+    let [old, new] = both.map(Secret::new);
+    Ok((old, new))
+}
+
+/// Two texts, neither of them empty.
+fn two(mut fields: Fields, names: [&str; 2]) -> Result<[String; 2], AdminError> {
+    let mut texts = [String::new(), String::new()];
+    for (text, name) in texts.iter_mut().zip(names) {
+        let given = fields.text(name)?.filter(|text| !text.is_empty());
+        *text = fields.required(name, given)?;
+    }
+    fields.finish(&[], &[])?;
+    Ok(texts)
+}
+
+/// What the console's cookie holds.
+pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|p| p.trim().split_once('='));
+    let (_, token) = pairs.find(|(name, _)| *name == NAME)?;
+    (!token.is_empty() && token.len() <= MAX_COOKIE_BYTES).then_some(token)
+}
+
+/// Refuses a write that another site may have made the browser send: it can't know the token.
+pub(super) fn check_csrf(
+    token: &str,
+    (method, path): (&Method, &str),
+    headers: &HeaderMap,
+) -> Result<(), AdminError> {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    if reads && !WRITING_GETS.iter().any(|writing| path.starts_with(writing)) {
+        return Ok(());
+    }
+    let given = headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok());
+    // Compared as hashes: how long that takes tells nothing of the token.
+    let right = store::key_hash(&csrf_token(token));
+    if given.is_some_and(|given| store::key_hash(given) == right) {
+        return Ok(());
+    }
+    Err(AdminError::forbidden(
+        "缺少或错误的 X-CSRF-Token, 请使用登录时返回的 csrf_token",
+        "X-CSRF-Token is missing or wrong: send the csrf_token that the login answered",
+    ))
+}
+
+/// Follows from the session's token, which can't be found from it.
+fn csrf_token(token: &str) -> String {
+    let hash = store::key_hash(&format!("csrf:{token}"));
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cookie_is_found_among_others() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(cookie(&headers), None);
+        headers.append(COOKIE, HeaderValue::from_static("a=b; newapi_session=xyz; c=d"));
+        assert_eq!(cookie(&headers), Some("xyz"));
+        headers.insert(COOKIE, HeaderValue::from_static("newapi_session="));
+        assert_eq!(cookie(&headers), None);
+    }
+}

@@ -1,0 +1,175 @@
+//! People at a console: who is logged in, kept in the database, so on every node.
+
+use crate::ops::record::{self, Subject};
+use crate::{Actor, AdminError, AdminState, password, random};
+use domain::{UnixMs, UserId};
+use serde_json::json;
+use store::{Secret, Statement, StoreError, Value};
+
+/// How long a session lasts at most.
+const LIFETIME_MS: i64 = 7 * 24 * 3_600_000;
+/// How long it lasts unused.
+const IDLE_MS: i64 = 12 * 3_600_000;
+/// How exactly its last use is known: a write a minute, not one a call.
+const USE_NOTED_MS: i64 = 60_000;
+/// How many sessions a user has; the longest unused ends when another begins.
+const MAX_PER_USER: i64 = 20;
+const SELECT: &str = "SELECT u.id, u.username, u.role, u.\"group\", s.used_at \
+     FROM sessions s JOIN users u ON u.id = s.user_id \
+     WHERE s.token_hash = $1 AND s.created_at > $2 AND s.used_at > $3 \
+     AND u.status = 1 AND u.deleted_at IS NULL";
+
+/// A session just begun.
+pub struct LoggedIn {
+    /// Who.
+    pub actor: Actor,
+    /// What the cookie holds.
+    pub token: Secret,
+}
+
+/// Begins a session of the user who has this name and password. Unknown users and wrong passwords
+/// get the same answer, after the same time.
+///
+/// # Errors
+/// When they don't match, there were too many attempts, or the database fails.
+pub async fn login(
+    state: &AdminState,
+    username: &str,
+    password: Secret,
+) -> Result<LoggedIn, AdminError> {
+    let now = state.clock.now();
+    state.logins.take_name(username, now)?;
+    let sql = "SELECT id, username, role, status, \"group\", password_hash FROM users \
+         WHERE username = $1 AND deleted_at IS NULL";
+    let rows = state.db.read(sql, &[username.into()]).await?;
+    let user = rows.first();
+    let hash = user.map(|row| row.get("password_hash")).transpose()?.flatten();
+    let right = state.passwords.verify(password.expose().to_owned(), hash.clone()).await?;
+    let (Some(user), Some(hash), true) = (user, hash, right) else {
+        return Err(AdminError::unauthenticated(
+            "用户名或密码错误",
+            "unknown user name or wrong password",
+        ));
+    };
+    if user.get::<i64>("status")? != 1 {
+        return Err(AdminError::forbidden("用户已被禁用", "the user is disabled"));
+    }
+    let actor = Actor {
+        user_id: user.get("id")?,
+        username: user.get("username")?,
+        role: user.get("role")?,
+        group: user.get("group")?,
+    };
+    let token = random::session()?;
+    begin(state, &actor, store::key_hash(&token), hash).await?;
+    Ok(LoggedIn { actor, token: Secret::new(token) })
+}
+
+/// Enters the session, unless the password was changed meanwhile, and sweeps what has ended.
+async fn begin(
+    state: &AdminState,
+    actor: &Actor,
+    session: [u8; 32],
+    hash: String,
+) -> Result<(), AdminError> {
+    let now = state.clock.now();
+    let swept = Statement::new(
+        "DELETE FROM sessions WHERE created_at <= $1 OR used_at <= $2",
+        vec![now.plus_ms(-LIFETIME_MS).into(), now.plus_ms(-IDLE_MS).into()],
+    );
+    let made_room = Statement::new(
+        "DELETE FROM sessions WHERE user_id = $1 AND token_hash NOT IN (SELECT token_hash \
+         FROM sessions WHERE user_id = $1 ORDER BY used_at DESC LIMIT $2)",
+        vec![actor.user_id.into(), (MAX_PER_USER - 1).into()],
+    );
+    let begun = Statement::new(
+        "INSERT INTO sessions (token_hash, user_id, created_at, used_at) SELECT $1, id, $2, $2 \
+         FROM users WHERE id = $3 AND password_hash = $4 AND status = 1 AND deleted_at IS NULL",
+        vec![Value::from(&session), now.into(), actor.user_id.into(), hash.into()],
+    )
+    .expecting(1);
+    let told = ("user.login", format!("用户 {} 登录", actor.username));
+    record::write(state, actor, vec![swept, made_room, begun], Subject::Other, told, json!({}))
+        .await
+        .map_err(|error| match error {
+            StoreError::RowCount { .. } => {
+                AdminError::conflict("用户刚被修改, 请重试", "the user was just changed: try again")
+            }
+            other => other.into(),
+        })?;
+    Ok(())
+}
+
+/// Whose session this is, if it goes on: always as the database has it, so that it ends at once
+/// for users who are disabled or deleted.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find(state: &AdminState, session: &[u8; 32]) -> Result<Option<Actor>, AdminError> {
+    let now = state.clock.now();
+    let (made_after, used_after) = (now.plus_ms(-LIFETIME_MS), now.plus_ms(-IDLE_MS));
+    let params = [session.into(), made_after.into(), used_after.into()];
+    let rows = state.db.read(SELECT, &params).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    if now.since_ms(row.get::<UnixMs>("used_at")?) >= USE_NOTED_MS {
+        let sql = "UPDATE sessions SET used_at = $1 WHERE token_hash = $2";
+        state.db.execute(sql, &[now.into(), session.into()]).await?;
+    }
+    Ok(Some(Actor {
+        user_id: row.get("id")?,
+        username: row.get("username")?,
+        role: row.get("role")?,
+        group: row.get("group")?,
+    }))
+}
+
+/// Ends a session.
+///
+/// # Errors
+/// When the database fails.
+pub async fn logout(state: &AdminState, session: &[u8; 32]) -> Result<(), AdminError> {
+    let sql = "DELETE FROM sessions WHERE token_hash = $1";
+    state.db.execute(sql, &[session.into()]).await?;
+    Ok(())
+}
+
+/// Changes the actor's own password, and ends their sessions but for `kept`.
+///
+/// # Errors
+/// When the old one is wrong, the new one breaks its rule, or the database fails.
+pub async fn change_password(
+    state: &AdminState,
+    actor: &Actor,
+    kept: Option<[u8; 32]>,
+    (old, new): (Secret, Secret),
+) -> Result<(), AdminError> {
+    password::check(new.expose())?;
+    state.logins.take_name(&actor.username, state.clock.now())?;
+    let sql = "SELECT password_hash FROM users WHERE id = $1";
+    let rows = state.db.read(sql, &[actor.user_id.into()]).await?;
+    let before = rows.first().map(|row| row.get("password_hash")).transpose()?.flatten();
+    if !state.passwords.verify(old.expose().to_owned(), before).await? {
+        return Err(AdminError::field("old_password", "原密码错误", "is not the password"));
+    }
+    let hash = state.passwords.hash(new.expose().to_owned()).await?;
+    let changed = Statement::new(
+        "UPDATE users SET password_hash = $1, updated_at = $2 WHERE id = $3",
+        vec![hash.into(), state.clock.now().into(), actor.user_id.into()],
+    )
+    .expecting(1);
+    let ended = match kept {
+        None => end_all(actor.user_id),
+        Some(kept) => Statement::new(
+            "DELETE FROM sessions WHERE user_id = $1 AND token_hash <> $2",
+            vec![actor.user_id.into(), Value::from(&kept)],
+        ),
+    };
+    let told = ("user.password", format!("用户 {} 修改密码", actor.username));
+    record::write(state, actor, vec![changed, ended], Subject::Other, told, json!({})).await?;
+    Ok(())
+}
+
+/// Ends all sessions of a user.
+pub(super) fn end_all(user_id: UserId) -> Statement {
+    Statement::new("DELETE FROM sessions WHERE user_id = $1", vec![user_id.into()])
+}

@@ -1,0 +1,145 @@
+//! People who log in: sessions, what guards them, and what ends them.
+
+use crate::house::House;
+use testkit::{Answer, Call, Server, TestDb, json, on_both_databases};
+
+/// A browser that is logged in.
+struct Browser<'a> {
+    server: &'a Server,
+    cookie: String,
+    csrf: String,
+}
+
+impl<'a> Browser<'a> {
+    async fn login(server: &'a Server, username: &str, password: &str) -> Self {
+        let answer = try_login(server, username, password).await.expect(200);
+        let set = answer.headers["set-cookie"].to_str().unwrap();
+        for guard in ["HttpOnly", "SameSite=Strict", "Path=/api"] {
+            assert!(set.contains(guard), "{set}");
+        }
+        assert!(!set.contains("Secure"), "this call came over plain http: {set}");
+        let cookie = set.split(';').next().unwrap().to_owned();
+        let csrf = answer.json()["data"]["csrf_token"].as_str().unwrap().to_owned();
+        Self { server, cookie, csrf }
+    }
+
+    /// A call as another site could make the browser send it.
+    fn forged(&self, method: &str, path: &str) -> Call {
+        self.server.call(method, path).header("Cookie", &self.cookie)
+    }
+
+    fn call(&self, method: &str, path: &str) -> Call {
+        self.forged(method, path).header("X-CSRF-Token", &self.csrf)
+    }
+
+    /// The status of a look at oneself.
+    async fn status(&self) -> u16 {
+        self.forged("GET", "/api/user/self").send().await.status
+    }
+}
+
+async fn try_login(server: &Server, username: &str, password: &str) -> Answer {
+    let body = json!({ "username": username, "password": password });
+    server.call("POST", "/api/user/login").json(&body).send().await
+}
+
+/// A new user with this name and the password `a good password`.
+async fn person(house: &House, username: &str) -> i64 {
+    let user = json!({ "username": username, "password": "a good password" });
+    house.admin().user(user).await
+}
+
+fn message(answer: &Answer) -> String {
+    answer.json()["message"].to_string()
+}
+
+on_both_databases! {
+    async fn a_session_lives_until_it_is_ended(db: TestDb) {
+        let house = House::open(db).await;
+        let id = person(&house, "ann").await;
+        let ann = Browser::login(&house.server, "ann", "a good password").await;
+        let own = ann.forged("GET", "/api/user/self").send().await.expect(200);
+        assert_eq!(own.json()["data"]["id"], id);
+        ann.forged("GET", "/api/user").send().await.expect(403);
+
+        let key = json!({ "name": "k", "unlimited_quota": true, "expired_time": -1 });
+        ann.forged("POST", "/api/token").json(&key).send().await.expect(403);
+        let wrong = ann.forged("POST", "/api/token").header("X-CSRF-Token", "x");
+        wrong.json(&key).send().await.expect(403);
+        ann.call("POST", "/api/token").json(&key).send().await.expect(200);
+        ann.forged("GET", "/api/user/token").send().await.expect(403);
+
+        let other = Browser::login(&house.server, "ann", "a good password").await;
+        let theirs = ann.forged("POST", "/api/token").header("X-CSRF-Token", &other.csrf);
+        theirs.json(&key).send().await.expect(403);
+        other.call("POST", "/api/user/logout").send().await.expect(200);
+        assert_eq!((ann.status().await, other.status().await), (200, 401));
+
+        let admin = house.admin();
+        let disable = admin.call("POST", &format!("/api/user/{id}/disable"));
+        disable.send().await.expect(200);
+        assert_eq!(ann.status().await, 401);
+        let enable = admin.call("POST", &format!("/api/user/{id}/enable"));
+        enable.send().await.expect(200);
+        assert_eq!(ann.status().await, 401, "what has ended doesn't come back");
+        house.close().await;
+    }
+
+    async fn a_new_password_ends_the_other_sessions(db: TestDb) {
+        let house = House::open(db).await;
+        let id = person(&house, "ann").await;
+        let here = Browser::login(&house.server, "ann", "a good password").await;
+        let there = Browser::login(&house.server, "ann", "a good password").await;
+        let change = |old: &str, new: &str| {
+            let body = json!({ "old_password": old, "new_password": new });
+            here.call("PUT", "/api/user/self/password").json(&body).send()
+        };
+        change("a wrong password", "a better password").await.expect(422);
+        change("a good password", "short").await.expect(422);
+        assert_eq!(there.status().await, 200);
+        change("a good password", "a better password").await.expect(200);
+        assert_eq!((here.status().await, there.status().await), (200, 401));
+        try_login(&house.server, "ann", "a good password").await.expect(401);
+
+        let user = json!({ "password": "the best password" });
+        house.admin().put(&format!("/api/user/{id}"), &user).await;
+        assert_eq!(here.status().await, 401);
+        Browser::login(&house.server, "ann", "the best password").await;
+        house.close().await;
+    }
+
+    async fn guessing_is_slowed_down(db: TestDb) {
+        let house = House::open(db).await;
+        person(&house, "ann").await;
+        let wrong = try_login(&house.server, "ann", "a wrong password").await.expect(401);
+        let nobody = try_login(&house.server, "nobody", "a wrong password").await.expect(401);
+        assert_eq!(message(&wrong), message(&nobody));
+        let mut refused = None;
+        for _ in 0..12 {
+            let answer = try_login(&house.server, "ann", "a wrong password").await;
+            if answer.status == 429 {
+                refused = Some(answer);
+                break;
+            }
+            answer.expect(401);
+        }
+        let refused = refused.expect("the name's attempts were used up");
+        let seconds: u32 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=7).contains(&seconds), "{seconds}");
+        try_login(&house.server, "nobody", "a wrong password").await.expect(401);
+        house.close().await;
+    }
+}
+
+on_sqlite! {
+    async fn over_https_the_cookie_stays_on_https(db: TestDb) {
+        let house = House::with(db, &[("TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+        person(&house, "ann").await;
+        let body = json!({ "username": "ann", "password": "a good password" });
+        let call = house.server.call("POST", "/api/user/login").json(&body);
+        let answer = call.header("X-Forwarded-Proto", "https").send().await.expect(200);
+        let set = answer.headers["set-cookie"].to_str().unwrap();
+        assert!(set.contains("; Secure"), "{set}");
+        house.close().await;
+    }
+}

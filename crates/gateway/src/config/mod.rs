@@ -3,10 +3,12 @@
 //! The only place that reads the environment.
 
 mod load;
+mod markdown;
 mod table;
 mod value;
 
 pub use load::{Problem, Problems, Settings, Source, shown};
+pub use markdown::page as markdown;
 pub use table::{Key, MEANINGLESS, TABLE};
 
 use domain::StatusWords;

@@ -1,5 +1,6 @@
 //! Every setting, declared once: its name, what it may be, its default and its meaning.
-//! `newapi config` prints this table; nothing else knows a variable's name.
+//! `newapi config` prints this table, and docs/configuration.md is made from it; nothing else
+//! knows a variable's name.
 
 /// What a setting may be, and so how it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

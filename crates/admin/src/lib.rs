@@ -18,6 +18,7 @@ pub use api::router;
 pub use error::AdminError;
 pub use exact::Exact;
 pub use fields::Fields;
+pub use ops::option::{OptionRefused, OptionView, Options};
 pub use page::{Page, PageRequest, Query};
 pub use password::Passwords;
 pub use state::{Actor, AdminState, ROLE_ADMIN, ROLE_ROOT, ROLE_USER};

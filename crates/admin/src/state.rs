@@ -1,7 +1,7 @@
 //! What every use case works with, and who asks for it.
 
-use crate::AdminError;
 use crate::password::Passwords;
+use crate::{AdminError, Options};
 use domain::{Clock, KeyId, UserId};
 use ledger::Ledger;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub struct AdminState {
     pub clock: Clock,
     /// Where passwords are hashed.
     pub passwords: Passwords,
+    /// The settings of a serving process that follow changes; the command line has none.
+    pub options: Option<Arc<dyn Options>>,
     /// Calls that write run here: they go to their end, also when the caller hangs up.
     pub jobs: TaskTracker,
 }

@@ -7,6 +7,7 @@ mod envelope;
 mod extract;
 mod group;
 mod journal;
+mod option;
 mod task;
 mod token;
 mod user;
@@ -74,6 +75,7 @@ fn house() -> Router<AdminState> {
         .route("/api/task/{id}/requeue", post(task::requeue))
         .route("/api/log", get(journal::list))
         .route("/api/log/stat", get(journal::statistics))
+        .route("/api/option", get(option::list).put(option::put))
         .route("/api/audit/ledger", get(journal::audit))
 }
 

@@ -11,6 +11,7 @@ pub mod channel;
 pub mod first_start;
 pub mod group;
 pub mod log;
+pub mod option;
 mod record;
 pub mod task;
 pub mod token;

@@ -11,11 +11,16 @@ Made by `newapi config --markdown` from the table of settings; a test fails when
 
 A channel's own `setting` wins over the environment, the environment over the file
 (`CUSTOM_PASS_CONFIG_FILE`, a JSON object by the same names), the file over the default. A variable
-that is set to nothing counts as not set. Of several names the first that is set wins. `newapi config`
-shows what each setting is here, and who has set it.
+that is set to nothing counts as not set. Of several names the first that is set wins.
+`newapi config` shows what each setting is here, and who has set it.
 
-| setting | other names | allowed | default | |
-|---|---|---|---|---|
+Those that are *live* follow a change of the file while running, within two seconds or at a SIGHUP;
+calls that are under way keep what they began with. The others keep their value until
+the next start, and a line of the log says so. A file that can't be used
+changes nothing, and the log says why.
+
+| setting | other names | allowed | default | live | |
+|---|---|---|---|---|---|
 ";
 
 const MEANINGLESS_HEAD: &str = "
@@ -46,7 +51,8 @@ fn row(page: &mut String, setting: &Setting) {
     let also: Vec<String> = setting.also.iter().map(|name| code(name)).collect();
     let (also, default) = (also.join(", "), code(setting.default));
     let allowed = allowed(setting.kind);
-    let _ = writeln!(page, "| `{name}` | {also} | {allowed} | {default} | {meaning} |");
+    let live = if setting.live { "live" } else { "" };
+    let _ = writeln!(page, "| `{name}` | {also} | {allowed} | {default} | {live} | {meaning} |");
 }
 
 fn allowed(kind: Kind) -> String {

@@ -3,9 +3,11 @@
 mod first_run;
 mod parts;
 mod service;
+mod settings;
 
 pub use first_run::ensure as first_run;
 pub use parts::{
     client, db_config, ledger_config, log_panics, new_node, sealer, system_clock, webhook_guard,
 };
 pub use service::Service;
+pub use settings::LiveSettings;

@@ -28,6 +28,7 @@ mod observe;
 mod paid;
 mod poller;
 mod requests;
+mod settings;
 mod setup;
 mod setup_rules;
 mod shutdown;

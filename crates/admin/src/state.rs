@@ -1,9 +1,9 @@
 //! What every use case works with, and who asks for it.
 
-use crate::AdminError;
 use crate::login_guard::LoginGuard;
 use crate::ops::redemption::WrongCodes;
 use crate::password::Passwords;
+use crate::{AdminError, Options};
 use domain::{Clock, KeyId, UserId};
 use ledger::Ledger;
 use std::sync::Arc;
@@ -41,6 +41,8 @@ pub struct AdminState {
     pub passwords: Passwords,
     /// Who has tried redemption codes that don't exist.
     pub wrong_codes: WrongCodes,
+    /// The settings of a serving process that follow changes; the command line has none.
+    pub options: Option<Arc<dyn Options>>,
     /// Calls that write run here: they go to their end, also when the caller hangs up.
     pub jobs: TaskTracker,
 }

@@ -2,6 +2,7 @@
 
 use crate::logging::Lines;
 use crate::supervisor;
+use crate::wiring::LiveSettings;
 use std::sync::Arc;
 use tasks::Tasks;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,13 +28,14 @@ pub fn stop_requested() -> impl Future<Output = ()> {
 /// count from this call on.
 pub fn follow(
     lines: Option<Lines>,
+    settings: Option<Arc<LiveSettings>>,
     tasks: Arc<Tasks>,
     end: CancellationToken,
 ) -> impl Future<Output = ()> {
     let signals = on(SignalKind::hangup()).ok().zip(on(SignalKind::user_defined1()).ok());
     async move {
         if let Some((hangup, poll)) = signals {
-            follow_both(hangup, poll, lines, tasks, end).await;
+            follow_both(hangup, poll, lines, settings, tasks, end).await;
         }
     }
 }
@@ -42,6 +44,7 @@ async fn follow_both(
     mut hangup: Signal,
     mut poll: Signal,
     lines: Option<Lines>,
+    settings: Option<Arc<LiveSettings>>,
     tasks: Arc<Tasks>,
     end: CancellationToken,
 ) {
@@ -49,7 +52,10 @@ async fn follow_both(
         tokio::select! {
             () = end.cancelled() => return,
             _ = hangup.recv() => {
-                supervisor::reload(|| lines.iter().for_each(Lines::reopen));
+                supervisor::reload(|| {
+                    lines.iter().for_each(Lines::reopen);
+                    settings.iter().for_each(|settings| settings.reload());
+                });
                 tracing::info!(target: "custompass", event = "log_reopened");
             }
             _ = poll.recv() => {

@@ -34,7 +34,14 @@ struct Known {
     breaker: Mutex<Breaker>,
     in_flight: AtomicU32,
     /// The row as it was read last.
-    prepared: ArcSwapOption<Prepared>,
+    prepared: ArcSwapOption<Kept>,
+}
+
+/// A row as it was read, and the settings that were there then.
+#[derive(Debug)]
+struct Kept {
+    prepared: Arc<Prepared>,
+    config: Arc<RelayConfig>,
 }
 
 /// Where one channel stands.
@@ -167,18 +174,22 @@ impl Candidate for Arc<Channel> {
 }
 
 impl Attempt {
-    /// The channel, ready to be called. Read once for each version of its row.
+    /// The channel, ready to be called. Read once for each version of its row and of the settings.
     pub(crate) fn prepared(
         &self,
         channel: &Arc<Channel>,
-        config: &RelayConfig,
+        config: &Arc<RelayConfig>,
     ) -> Result<Arc<Prepared>, Fault> {
-        let last = self.known.prepared.load_full();
-        if let Some(prepared) = last.filter(|last| Arc::ptr_eq(&last.channel, channel)) {
-            return Ok(prepared);
+        let last = self.known.prepared.load();
+        if let Some(last) = last.as_deref()
+            && Arc::ptr_eq(&last.prepared.channel, channel)
+            && Arc::ptr_eq(&last.config, config)
+        {
+            return Ok(Arc::clone(&last.prepared));
         }
         let prepared = Arc::new(Prepared::read(channel, &config.egress())?);
-        self.known.prepared.store(Some(Arc::clone(&prepared)));
+        let kept = Kept { prepared: Arc::clone(&prepared), config: Arc::clone(config) };
+        self.known.prepared.store(Some(Arc::new(kept)));
         Ok(prepared)
     }
 

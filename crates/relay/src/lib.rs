@@ -12,6 +12,7 @@ mod carry;
 mod channels;
 mod choose;
 mod config;
+mod current;
 mod deal;
 mod deliver;
 mod faults;
@@ -36,6 +37,7 @@ mod walk;
 pub use breaker::{BreakerConfig, BreakerState};
 pub use channels::ChannelHealth;
 pub use config::RelayConfig;
+pub use current::Current;
 
 use domain::Clock;
 use http::{Request, Response};

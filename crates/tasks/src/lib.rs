@@ -57,6 +57,11 @@ impl Tasks {
         Arc::new(Self { poller, webhooks })
     }
 
+    /// Asks by these settings from now on. How many questions may be under way stays.
+    pub fn configure(&self, config: TasksConfig) {
+        self.poller.configure(config);
+    }
+
     /// Asks about every unfinished task now, instead of at its time.
     pub fn poll_now(&self) {
         self.poller.poll_now();

@@ -8,6 +8,7 @@ mod extract;
 mod group;
 mod journal;
 mod openapi;
+mod option;
 mod plane;
 mod redemption;
 mod session;
@@ -23,6 +24,7 @@ use crate::ops::ability::{AbilityInput, AbilityView};
 use crate::ops::channel::{ChannelInput, ChannelView, Probe};
 use crate::ops::group::{GroupInput, GroupView};
 use crate::ops::log::{LogView, Statistics};
+use crate::ops::option::{OptionInput, OptionView};
 use crate::ops::statement::Statement;
 use crate::ops::task::TaskView;
 use crate::ops::token::{TokenInput, TokenView};
@@ -116,6 +118,13 @@ fn house() -> Table {
             "/api/statement",
             statement::of_user,
             one_or_csv::<Statement>("A month of a user's balance").asks(&["user_id:int", "month"]),
+        )
+        .get("/api/option", option::list, page::<OptionView>("Settings of this node"))
+        .on(
+            &[Put],
+            "/api/option",
+            option::put,
+            one::<OptionView>("Change a setting on this node").takes(OptionInput::read),
         )
         .get("/api/audit/ledger", journal::audit, one::<AuditReport>("Check the conservation"));
     redemptions(users(prices(channels(table))))

@@ -84,9 +84,8 @@ pub(super) async fn redeem(
 
 /// Reads a code to be redeemed.
 pub(super) fn read_code(mut fields: Fields) -> Result<Secret, AdminError> {
-    let Some(code) = fields.text("key")?.map(Secret::new) else {
-        return Err(fields.wrong("key", "不能为空", "is required"));
-    };
+    let code = fields.text("key")?;
+    let code = fields.required("key", code)?;
     fields.finish(&[], &[])?;
-    Ok(code)
+    Ok(Secret::new(code))
 }

@@ -25,17 +25,12 @@ pub struct LowBalanceView {
 /// # Errors
 /// The first field that breaks its rule.
 pub fn read_threshold(mut fields: Fields) -> Result<Option<Quota>, AdminError> {
-    let Some(threshold) = fields.nullable_int("threshold")? else {
-        return Err(fields.wrong(
-            "threshold",
-            "不能为空, null 表示不提醒",
-            "is required; null: never",
-        ));
-    };
-    if threshold.is_some_and(i64::is_negative) {
-        return Err(fields.wrong("threshold", "不能为负", "must not be negative"));
-    }
+    let threshold = fields.nullable_int("threshold")?;
+    let threshold = fields.required("threshold", threshold)?;
     fields.finish(&["told", "told_at"], &[])?;
+    if threshold.is_some_and(i64::is_negative) {
+        return Err(AdminError::field("threshold", "不能为负", "must not be negative"));
+    }
     Ok(threshold.filter(|quota| *quota != 0).map(Quota))
 }
 

@@ -13,6 +13,7 @@ pub mod first_start;
 pub mod group;
 pub mod log;
 pub mod low_balance;
+pub mod option;
 mod record;
 pub mod redemption;
 pub mod session;

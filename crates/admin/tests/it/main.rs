@@ -117,6 +117,7 @@ impl House {
         let live = live.await.unwrap();
         let ledger = Ledger::open(db.clone(), node, LedgerConfig::default(), clock.clone(), &jobs);
         let state = AdminState {
+            options: None,
             db,
             live: Some(live),
             ledger: ledger.await.unwrap(),

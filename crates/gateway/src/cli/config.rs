@@ -1,7 +1,7 @@
 //! `newapi config`: every setting, its value, and where that comes from.
 
 use super::out;
-use crate::config::{Config, MEANINGLESS, Settings, Source, from_process, shown};
+use crate::config::{Config, MEANINGLESS, Settings, Source, from_process, markdown, shown};
 use serde_json::{Map, json};
 use std::process::ExitCode;
 
@@ -11,6 +11,9 @@ pub struct Args {
     /// As JSON.
     #[arg(long)]
     json: bool,
+    /// The page docs/configuration.md: what can be set, not what is.
+    #[arg(long, conflicts_with_all = ["json", "set"])]
+    markdown: bool,
     /// Only what somebody has set.
     #[arg(long)]
     set: bool,
@@ -21,6 +24,10 @@ pub struct Args {
 /// # Errors
 /// When a setting can't be used.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.markdown {
+        out::line(markdown().trim_end());
+        return Ok(ExitCode::SUCCESS);
+    }
     let settings = from_process()?;
     if args.json {
         print_json(args, &settings)?;

@@ -26,8 +26,8 @@ mod token;
 mod tools;
 mod user;
 
-use crate::config::{Config, Problems};
-use crate::logging::Lines;
+use crate::config::{Config, Problems, Settings};
+use crate::logging::{Levels, Lines};
 use clap::{Parser, Subcommand};
 use std::io::Write;
 use std::process::ExitCode;
@@ -76,6 +76,8 @@ enum Command {
 pub struct Loaded {
     /// Its configuration.
     pub config: Config,
+    /// What changes of settings begin with, and the log's levels, where changes are followed.
+    pub followed: Option<(Settings, Levels)>,
     /// Its log, to be reopened when asked, and its dropped lines to be counted.
     pub lines: Option<Lines>,
 }

@@ -15,11 +15,11 @@ use std::process::ExitCode;
 pub fn run() -> anyhow::Result<ExitCode> {
     let settings = config::from_process()?;
     let config = Config::from_settings(&settings)?;
-    let log = logging::install(&config.log, wiring::system_clock())?;
+    let (log, levels) = logging::install(&config.log, wiring::system_clock())?;
     wiring::log_panics();
     let runtime = serving_runtime(config.server.worker_threads).context("threads can't be made")?;
     let in_file = config.log.file.is_some();
-    let loaded = Loaded { config, lines: Some(log.lines()) };
+    let loaded = Loaded { config, followed: Some((settings, levels)), lines: Some(log.lines()) };
     let ended = block_on(runtime, serve(loaded));
     if let Err(error) = &ended
         && in_file

@@ -71,6 +71,7 @@ impl House {
         let client = wiring::client(&config.upstream)?;
         let passwords = admin::Passwords::default();
         let state = AdminState {
+            options: None,
             db,
             live: None,
             ledger,

@@ -1,7 +1,9 @@
-//! Where values come from: environment, then file, then default. All problems at once.
+//! Where values come from: what was set while running, then the environment, then the file, then
+//! the default. All problems at once.
 
 use super::table::{Key, Kind, Setting, TABLE};
 use super::value::{self, Value};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -15,6 +17,8 @@ pub enum Source {
     File(PathBuf),
     /// The environment variable of this name.
     Environment(&'static str),
+    /// An administrator of the running process; gone at its end.
+    Runtime,
 }
 
 impl fmt::Display for Source {
@@ -23,6 +27,7 @@ impl fmt::Display for Source {
             Self::Default => f.write_str("default"),
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Runtime => f.write_str("runtime"),
         }
     }
 }
@@ -68,15 +73,18 @@ impl fmt::Display for Problems {
 #[derive(Clone, Debug)]
 pub struct Settings(Vec<Resolved>);
 
+/// What was set while running, by the settings' main names.
+pub type Runtime = BTreeMap<&'static str, String>;
+
 /// What the environment answers for a name.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Settings {
-    /// Reads every setting from `environment`, and from the file that it names.
+    /// Reads every setting from `runtime`, `environment`, and the file that this names.
     ///
     /// # Errors
     /// Everything that can't be read or is out of bounds.
-    pub fn load(environment: Environment<'_>) -> Result<Self, Problems> {
+    pub fn load(environment: Environment<'_>, runtime: &Runtime) -> Result<Self, Problems> {
         let mut problems = Vec::new();
         let file = match from_environment(&TABLE[Key::ConfigFile as usize], environment) {
             None => None,
@@ -92,7 +100,10 @@ impl Settings {
             problems.extend(unknown_members(path, members));
         }
         let resolved = TABLE.iter().map(|setting| {
-            let (text, source) = find(setting, environment, file.as_ref());
+            let (text, source) = match runtime.get(setting.name) {
+                Some(text) => (text.clone(), Source::Runtime),
+                None => find(setting, environment, file.as_ref()),
+            };
             let value = value::read(setting.kind, &text).unwrap_or_else(|allowed| {
                 let found = shown(setting.kind, &text);
                 let name = named(setting, &source);
@@ -103,6 +114,24 @@ impl Settings {
         });
         let settings = Self(resolved.collect());
         if problems.is_empty() { Ok(settings) } else { Err(Problems(problems)) }
+    }
+
+    /// Takes over from `newer` what may change while running. Also the names of the others
+    /// that differ: they wait for the next start.
+    #[must_use]
+    pub fn adopt(&self, newer: Self) -> (Self, Vec<&'static str>) {
+        let mut waiting = Vec::new();
+        let both = TABLE.iter().zip(self.0.iter().zip(newer.0));
+        let adopted = both.map(|(setting, (old, new))| {
+            if setting.live {
+                return new;
+            }
+            if old.value != new.value {
+                waiting.push(setting.name);
+            }
+            old.clone()
+        });
+        (Self(adopted.collect()), waiting)
     }
 
     /// Each setting with its value.
@@ -209,7 +238,7 @@ fn named(setting: &Setting, source: &Source) -> String {
     match source {
         Source::Environment(name) => (*name).to_owned(),
         Source::File(path) => format!("{}: {}", path.display(), setting.name),
-        Source::Default => setting.name.to_owned(),
+        Source::Default | Source::Runtime => setting.name.to_owned(),
     }
 }
 
@@ -253,9 +282,10 @@ mod tests {
     fn with(vars: &[(&str, &str)]) -> Result<Settings, Problems> {
         let vars: Vec<(String, String)> =
             vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Settings::load(&move |name| {
-            vars.iter().find(|(k, _)| k == name).map(|(_, value)| value.clone())
-        })
+        Settings::load(
+            &move |name| vars.iter().find(|(k, _)| k == name).map(|(_, value)| value.clone()),
+            &Runtime::new(),
+        )
     }
 
     #[test]
@@ -297,9 +327,18 @@ mod tests {
 
     #[test]
     fn the_more_particular_name_wins() {
-        let settings = with(&[("LOG_LEVEL", "warn"), ("CUSTOM_PASS_LOG_LEVEL", "debug")]).unwrap();
-        assert_eq!(settings.text(Key::LogLevel).as_deref(), Some("debug"));
+        let settings = with(&[("MEMORY_LIMIT", "1GiB"), ("GOMEMLIMIT", "2GiB")]).unwrap();
+        assert_eq!(settings.number(Key::MemoryLimit), 1 << 30);
         let settings = with(&[("http_proxy", "http://p:1")]).unwrap();
         assert_eq!(settings.text(Key::HttpProxy).as_deref(), Some("http://p:1"));
+    }
+
+    #[test]
+    fn what_needs_a_restart_keeps_its_value() {
+        let old = with(&[]).unwrap();
+        let new = with(&[("PORT", "5000"), ("CUSTOM_PASS_HTTP_TIMEOUT", "5s")]).unwrap();
+        let (adopted, waiting) = old.adopt(new);
+        assert_eq!((adopted.port(Key::Port), adopted.number(Key::HttpTimeout)), (3000, 5_000));
+        assert_eq!(waiting, ["PORT"]);
     }
 }

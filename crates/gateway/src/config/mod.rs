@@ -1,13 +1,17 @@
-//! Configuration: one struct a concern, read once at the start and passed on by value.
+//! Configuration: one struct a concern, passed on by value. What may change while running is passed
+//! on again (`wiring::settings`).
 //!
 //! The only place that reads the environment.
 
 mod load;
+mod markdown;
 mod table;
 mod value;
 
-pub use load::{Problem, Problems, Settings, Source, shown};
-pub use table::{Key, MEANINGLESS, TABLE};
+pub use load::{Problem, Problems, Resolved, Runtime, Settings, Source, shown};
+pub use markdown::page as markdown;
+pub use table::{Key, MEANINGLESS, Setting, TABLE};
+pub use value::allowed;
 
 use domain::StatusWords;
 use ipnet::IpNet;
@@ -165,6 +169,8 @@ pub struct TaskSettings {
 pub struct LogConfig {
     /// Least important level: `error` … `trace`.
     pub level: String,
+    /// The same for the lines of calls, tasks and money: the area `custompass`.
+    pub custompass_level: String,
     /// Where to; `None`: standard error.
     pub file: Option<PathBuf>,
     /// JSON instead of text.
@@ -210,6 +216,10 @@ impl Config {
             tasks: tasks(s),
             log: LogConfig {
                 level: s.text(Key::LogLevel).unwrap_or_default(),
+                custompass_level: s
+                    .text(Key::CustomPassLogLevel)
+                    .or_else(|| s.text(Key::LogLevel))
+                    .unwrap_or_default(),
                 file: s.text(Key::LogFile).map(PathBuf::from),
                 json: s.text(Key::LogFormat).as_deref() == Some("json"),
             },
@@ -322,7 +332,14 @@ fn disagreements(s: &Settings, config: &Config) -> Vec<Problem> {
 
 /// What the environment says, read through the one function that asks it.
 pub fn from_process() -> Result<Settings, Problems> {
-    Settings::load(&|name| std::env::var_os(name).map(|text| text.to_string_lossy().into_owned()))
+    from_process_under(&Runtime::new())
+}
+
+/// The same, with what was set while running on top.
+pub fn from_process_under(runtime: &Runtime) -> Result<Settings, Problems> {
+    let environment =
+        |name: &str| std::env::var_os(name).map(|text| text.to_string_lossy().into_owned());
+    Settings::load(&environment, runtime)
 }
 
 /// Names in the environment that look like ours and are not, so that a slip of the pen, or a

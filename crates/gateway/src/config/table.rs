@@ -1,5 +1,6 @@
 //! Every setting, declared once: its name, what it may be, its default and its meaning.
-//! `newapi config` prints this table; nothing else knows a variable's name.
+//! `newapi config` prints this table, and docs/configuration.md is made from it; nothing else
+//! knows a variable's name.
 
 /// What a setting may be, and so how it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct Setting {
     pub default: &'static str,
     /// What it does.
     pub meaning: &'static str,
+    /// Whether a change takes effect while running; else at the next start.
+    pub live: bool,
 }
 
 impl Setting {
@@ -64,9 +67,13 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
+const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
+
 macro_rules! settings {
+    (@live) => { false };
+    (@live live) => { true };
     ($($key:ident: $name:literal $(or $also:literal)*, $kind:expr, $default:literal,
-       $meaning:literal;)*) => {
+       $meaning:literal $(, $live:ident)?;)*) => {
         /// Names a setting inside the program.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Key { $(#[doc = $meaning] $key),* }
@@ -78,6 +85,7 @@ macro_rules! settings {
             kind: $kind,
             default: $default,
             meaning: $meaning,
+            live: settings!(@live $($live)?),
         }),*];
     };
 }
@@ -132,17 +140,17 @@ settings! {
         "days that the table logs keeps its lines";
 
     HttpTimeout: "CUSTOM_PASS_HTTP_TIMEOUT", Kind::Millis(100, DAY), "30s",
-        "how long an upstream may take to begin its answer; a channel's own setting wins";
+        "how long an upstream may take to begin its answer; a channel's own setting wins", live;
     ConnectTimeout: "CUSTOM_PASS_CONNECT_TIMEOUT", Kind::Millis(50, 10 * MINUTE), "10s",
         "how long a connection to an upstream may take";
     IdleTimeout: "CUSTOM_PASS_IDLE_TIMEOUT", Kind::Millis(SECOND, DAY), "2m",
-        "how long an upstream may pause within its answer";
+        "how long an upstream may pause within its answer", live;
     TotalTimeout: "CUSTOM_PASS_TOTAL_TIMEOUT", Kind::Millis(SECOND, 7 * DAY), "15m",
-        "how long a call may take in all";
+        "how long a call may take in all", live;
     FailoverCount: "CUSTOM_PASS_FAILOVER_COUNT", Kind::Count(0, 100), "3",
-        "further channels that are tried while nothing has been sent";
+        "further channels that are tried while nothing has been sent", live;
     DrainSeconds: "CUSTOM_PASS_DRAIN_SECONDS", Kind::Millis(0, DAY), "30s",
-        "how long an answer is read on, to be settled, when its client has gone";
+        "how long an answer is read on, to be settled, when its client has gone", live;
     AllowNets: "UPSTREAM_ALLOW_NETS", Kind::Networks, "",
         "private networks that channels may address, like 10.0.0.0/8; all others are refused";
     HttpProxy: "HTTP_PROXY" or "http_proxy", Kind::Proxy, "",
@@ -153,45 +161,46 @@ settings! {
         "hosts that are reached without a proxy, separated by commas";
 
     PollInterval: "CUSTOM_PASS_POLL_INTERVAL", Kind::Millis(SECOND, HOUR), "30s",
-        "pause between two questions to an upstream about an unfinished task";
+        "pause between two questions to an upstream about an unfinished task", live;
     TaskTimeout: "CUSTOM_PASS_TASK_TIMEOUT", Kind::Millis(100, HOUR), "15s",
-        "how long one such question may take";
+        "how long one such question may take", live;
     TaskBatchSize: "CUSTOM_PASS_BATCH_SIZE", Kind::Count(1, 1_000), "50",
-        "tasks in one question";
+        "tasks in one question", live;
     TaskMaxConcurrent: "CUSTOM_PASS_MAX_CONCURRENT", Kind::Count(1, 10_000), "100",
         "questions under way at a time, to all channels together";
     TaskMaxLifetime: "CUSTOM_PASS_TASK_MAX_LIFETIME", Kind::Millis(SECOND, 365 * DAY), "1h",
-        "how old a task may become; then it is asked about once more, failed and refunded";
+        "how old a task may become; then it is asked about once more, failed and refunded", live;
     TaskRetentionDays: "CUSTOM_PASS_TASK_RETENTION_DAYS", Kind::Count(1, 36_500), "30",
-        "days that ended tasks and their webhooks are kept";
+        "days that ended tasks and their webhooks are kept", live;
     StatusSuccess: "CUSTOM_PASS_STATUS_SUCCESS", Kind::Text,
         "completed,success,succeeded,finished,done",
-        "words of upstreams that say that a task is done; a channel's own mapping wins";
+        "words of upstreams that say that a task is done; a channel's own mapping wins", live;
     StatusFailed: "CUSTOM_PASS_STATUS_FAILED", Kind::Text,
         "failed,failure,error,cancelled,canceled,timeout,expired",
-        "words that say that it has failed";
+        "words that say that it has failed", live;
     StatusProcessing: "CUSTOM_PASS_STATUS_PROCESSING", Kind::Text,
         "processing,pending,running,in_progress,queued,submitted",
-        "words that say that it is under way";
+        "words that say that it is under way", live;
     WebhookAllowNets: "WEBHOOK_ALLOW_NETS", Kind::Networks, "",
         "private networks that users' webhooks may address; all others are refused";
 
     UserTokenHeader: "CUSTOM_PASS_HEADER_KEY", Kind::Header, "X-Custom-Token",
-        "header that carries the caller's key upstream; a channel's own setting wins";
+        "header that carries the caller's key upstream; a channel's own setting wins", live;
     MaxRequestSize: "CUSTOM_PASS_MAX_REQUEST_SIZE", Kind::Bytes(KIB, 64 * GIB), "32MiB",
-        "largest request body, counted after decompression";
+        "largest request body, counted after decompression", live;
     Unpriced: "CUSTOM_PASS_UNPRICED", Kind::Word(&["pass", "reject"]), "pass",
-        "what happens to a model without a price: passed through free, or refused";
+        "what happens to a model without a price: passed through free, or refused", live;
     MaxInFlight: "CUSTOM_PASS_MAX_IN_FLIGHT", Kind::Count(1, 1_000_000), "20000",
-        "calls at work at a time; more get 503 OVERLOADED";
+        "calls at work at a time; more get 503 OVERLOADED", live;
     BufferBudget: "CUSTOM_PASS_BUFFER_BUDGET", Kind::Bytes(MIB, 1024 * GIB), "256MiB",
         "memory for bodies that have to be held whole; past it new ones get 503 OVERLOADED";
     MemoryLimit: "MEMORY_LIMIT" or "GOMEMLIMIT", Kind::Bytes(0, 1024 * GIB), "0",
         "resident memory past which new calls get 503 OVERLOADED; nothing is killed. 0: none";
 
-    LogLevel: "CUSTOM_PASS_LOG_LEVEL" or "LOG_LEVEL",
-        Kind::Word(&["error", "warn", "info", "debug", "trace"]), "info",
-        "least important level that is logged";
+    LogLevel: "LOG_LEVEL", Kind::Word(LEVELS), "info",
+        "least important level that is logged", live;
+    CustomPassLogLevel: "CUSTOM_PASS_LOG_LEVEL", Kind::Word(LEVELS), "",
+        "the same for the lines of calls, tasks and money (custompass:); unset: as LOG_LEVEL", live;
     LogFile: "CUSTOM_PASS_LOG_FILE" or "LOG_FILE", Kind::Path, "",
         "file that the log is appended to, reopened on SIGHUP; unset: standard error";
     LogFormat: "LOG_FORMAT", Kind::Word(&["text", "json"]), "text",

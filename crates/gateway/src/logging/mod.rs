@@ -8,6 +8,7 @@ pub use writer::{Lines, Writer};
 
 use crate::config::LogConfig;
 use domain::Clock;
+use std::sync::{Arc, PoisonError, RwLock};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
@@ -16,19 +17,54 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 ///
 /// # Errors
 /// When the file can't be opened, or a log has been installed before.
-pub fn install(config: &LogConfig, clock: Clock) -> anyhow::Result<Writer> {
+pub fn install(config: &LogConfig, clock: Clock) -> anyhow::Result<(Writer, Levels)> {
     let writer = Writer::start(config.file.as_deref()).map_err(|error| {
         let path = config.file.as_deref().unwrap_or(std::path::Path::new("standard error"));
         anyhow::anyhow!("LOG_FILE={}: can't be opened: {error}", path.display())
     })?;
+    let levels = Levels(Arc::new(RwLock::new(Areas::read(config))));
     let layer = LogLayer {
         shape: if config.json { Shape::Json } else { Shape::Text },
-        level: level(&config.level),
+        levels: levels.clone(),
         clock,
         lines: writer.lines(),
     };
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))?;
-    Ok(writer)
+    Ok((writer, levels))
+}
+
+/// How much is logged, changeable while running.
+#[derive(Clone)]
+pub struct Levels(Arc<RwLock<Areas>>);
+
+/// The least important level of each area.
+#[derive(Clone, Copy)]
+struct Areas {
+    custompass: LevelFilter,
+    others: LevelFilter,
+}
+
+impl Levels {
+    /// Logs by these levels from now on. An event asks no lock for its level: `tracing` remembers
+    /// for each place in the code whether it is wanted, and is told to ask again here.
+    pub fn set(&self, config: &LogConfig) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Areas::read(config);
+        tracing::callsite::rebuild_interest_cache();
+    }
+
+    fn areas(&self) -> Areas {
+        *self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Areas {
+    fn read(config: &LogConfig) -> Self {
+        Self { custompass: level(&config.custompass_level), others: level(&config.level) }
+    }
+
+    fn of(self, target: &str) -> LevelFilter {
+        if target == "custompass" { self.custompass } else { self.others }
+    }
 }
 
 fn level(word: &str) -> LevelFilter {
@@ -50,7 +86,7 @@ fn is_ours(target: &str) -> bool {
 
 struct LogLayer {
     shape: Shape,
-    level: LevelFilter,
+    levels: Levels,
     clock: Clock,
     lines: Lines,
 }
@@ -60,11 +96,13 @@ impl<S: Subscriber> Layer<S> for LogLayer {
         let level = *metadata.level();
         // Other people's crates say at their lower levels whatever they like, addresses with
         // passwords included.
-        level <= self.level && (level <= LevelFilter::WARN || is_ours(metadata.target()))
+        level <= self.levels.areas().of(metadata.target())
+            && (level <= LevelFilter::WARN || is_ours(metadata.target()))
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level)
+        let areas = self.levels.areas();
+        Some(areas.custompass.max(areas.others))
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {

@@ -3,6 +3,7 @@
 mod first_run;
 mod parts;
 mod service;
+mod settings;
 
 pub use first_run::ensure as first_run;
 pub use parts::{
@@ -10,3 +11,4 @@ pub use parts::{
     webhook_guard,
 };
 pub use service::Service;
+pub use settings::LiveSettings;

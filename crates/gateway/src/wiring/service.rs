@@ -1,6 +1,7 @@
 //! The life of a serving process: start in order, run, stop in the opposite order.
 
 use super::parts;
+use super::settings::{Followers, LiveSettings};
 use crate::app::App;
 use crate::cli::Loaded;
 use crate::config::{Config, MetricsConfig};
@@ -12,10 +13,10 @@ use crate::server::{self, Limits, Place, Stop};
 use crate::{diagnostics, metrics, process, secret, signals};
 use admin::AdminState;
 use anyhow::Context;
-use domain::{Clock, UnixMs};
+use domain::{Clock, NodeId, UnixMs};
 use ledger::Ledger;
 use prometheus_client::registry::Registry;
-use relay::Relay;
+use relay::{Current, Relay};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +70,7 @@ pub struct Service {
 
 /// What the surfaces share.
 struct Parts {
+    node: NodeId,
     db: Db,
     ledger: Ledger,
     relay: Arc<Relay>,
@@ -83,7 +85,7 @@ impl Service {
     /// # Errors
     /// The first thing that can't be had, in words for the operator.
     pub async fn start(loaded: Loaded) -> anyhow::Result<Self> {
-        let Loaded { config, lines } = loaded;
+        let Loaded { config, followed, lines } = loaded;
         let clock = parts::system_clock();
         let started_at = clock.now();
         let descriptors = process::raise_descriptor_limit();
@@ -96,8 +98,21 @@ impl Service {
         let diagnostics = config.diagnostics.map(|at| bind(at, "PPROF_PORT")).transpose()?;
         let (walks, jobs) = (TaskTracker::new(), TaskTracker::new());
         let shutdown = CancellationToken::new();
-        let built = build(&config, &clock, &walks, &jobs, &shutdown).await?;
+        let mut built = build(&config, &clock, &walks, &jobs, &shutdown).await?;
         let first_run_note = super::first_run(&built.admin, &config).await?;
+        let cores = Cores::start(config.server.worker_threads).context("threads can't be made")?;
+        let places: Vec<_> = cores
+            .runtimes()
+            .map(|runtime| (runtime.clone(), Current::new(built.relay.on(runtime.clone()))))
+            .collect();
+        let main = Current::new(Arc::clone(&built.relay));
+        let settings = followed.map(|(settings, levels)| {
+            let relays = places.iter().map(|(_, relay)| relay.clone());
+            let relays = relays.chain([main.clone()]).collect();
+            let (node, tasks) = (built.node, Arc::clone(&built.tasks));
+            LiveSettings::new(settings, Followers { node, relays, tasks, levels })
+        });
+        built.admin.options = settings.clone().map(|settings| settings as Arc<dyn admin::Options>);
 
         let app = Arc::new(App {
             admin: admin::router(built.admin.clone()),
@@ -120,9 +135,13 @@ impl Service {
         if let Some(listener) = diagnostics {
             spawn_diagnostics(&jobs, &shutdown, listener, &clock)?;
         }
-        let signals = signals::follow(lines, Arc::clone(&built.tasks), shutdown.clone());
+        let tasks = Arc::clone(&built.tasks);
+        let signals = signals::follow(lines, settings.clone(), tasks, shutdown.clone());
         jobs.spawn(roster::named("signals", signals));
-        let recovering = Arc::clone(&built.relay).keep_recovering(shutdown.clone());
+        if let Some(settings) = settings {
+            jobs.spawn(roster::named("settings", settings.follow(shutdown.clone())));
+        }
+        let recovering = Relay::keep_recovering(main, shutdown.clone());
         jobs.spawn(roster::named("recovery", recovering));
         spawn_background(&jobs, &shutdown, &config, &built.db, &clock, &app);
 
@@ -132,12 +151,10 @@ impl Service {
         };
         let limits = Limits { max_connections, header_timeout_ms: config.server.header_timeout_ms };
         let address = listener.local_addr()?;
-        let cores = Cores::start(config.server.worker_threads).context("threads can't be made")?;
-        let places = cores.runtimes().map(|runtime| {
-            let (app, relay) = (Arc::clone(&app), built.relay.on(runtime.clone()));
-            let handler =
-                move |request, peer| Arc::clone(&app).answer(Arc::clone(&relay), request, peer);
-            Place { runtime: runtime.clone(), handler }
+        let places = places.into_iter().map(|(runtime, relay)| {
+            let app = Arc::clone(&app);
+            let handler = move |request, peer| Arc::clone(&app).answer(relay.now(), request, peer);
+            Place { runtime, handler }
         });
         let serving = server::serve(listener, limits, stop.clone(), places.collect());
         let serving = tokio::spawn(roster::named("accept loop", serving));
@@ -260,6 +277,8 @@ async fn build(
         },
     );
     let admin = AdminState {
+        // What they follow is not built yet.
+        options: None,
         db: db.clone(),
         live: Some(Arc::clone(&live)),
         ledger: ledger.clone(),
@@ -273,7 +292,7 @@ async fn build(
         // A stop waits for what they write, too.
         jobs: walks.clone(),
     };
-    Ok(Parts { db, ledger, relay, tasks, admin, redis })
+    Ok(Parts { node, db, ledger, relay, tasks, admin, redis })
 }
 
 fn register(registry: &mut Registry, parts: &Parts, started_at: UnixMs, lines: Option<Lines>) {

@@ -36,6 +36,7 @@ mod poller;
 mod redemption;
 mod requests;
 mod scripts;
+mod settings;
 mod setup;
 mod setup_rules;
 mod shutdown;

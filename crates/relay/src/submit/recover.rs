@@ -8,13 +8,13 @@
 
 use super::again::{Again, Answered, Repeated};
 use super::{point_to_task, tee_of};
-use crate::Relay;
 use crate::idempotency::Ticket;
+use crate::{Current, Relay};
 use domain::{ChannelId, FrozenPrice, NodeId, Quota, TaskUid, UnixMs, UserId};
 use futures_util::{StreamExt, stream};
 use ledger::{Charge, KeptReply, LedgerError, Taken, TaskEnd, TaskRef};
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use store::{Row, StoreError, Value};
 use tokio_util::sync::CancellationToken;
@@ -87,11 +87,12 @@ enum RecoverError {
 impl Relay {
     /// Looks after submissions that other runs left behind, at once and then again and again,
     /// until `shutdown`. What is under way by then is left to the next run.
-    pub async fn keep_recovering(self: Arc<Self>, shutdown: CancellationToken) {
+    pub async fn keep_recovering(current: Current, shutdown: CancellationToken) {
         loop {
+            let relay = current.now();
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = self.recover_submissions() => {}
+                () = relay.recover_submissions() => {}
             }
             tokio::select! {
                 () = shutdown.cancelled() => return,

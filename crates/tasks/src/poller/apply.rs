@@ -77,7 +77,7 @@ fn read<'t>(
     let odd = read_reply(body, &asked, |place, element| {
         let task = &tasks[place];
         let words = channel.status_words.as_ref();
-        let status = task_status(element.raw_word(), words, &core.config.status_words);
+        let status = task_status(element.raw_word(), words, &core.config.load().status_words);
         if status.is_final() {
             ended[place] = true;
             news.ends.push(ended_by_reply(core, task, status, element, &mut news.bad_usage));
@@ -170,7 +170,7 @@ impl<'t> End<'t> {
 }
 
 fn is_overdue(core: &Core, task: &Waiting, now: UnixMs) -> bool {
-    let most = i64::try_from(core.config.max_lifetime_ms).unwrap_or(i64::MAX);
+    let most = i64::try_from(core.config.load().max_lifetime_ms).unwrap_or(i64::MAX);
     now.since_ms(task.lifetime_from) > most
 }
 
@@ -186,8 +186,8 @@ pub(super) async fn end_overdue(
     answered: bool,
 ) {
     let now = core.parts.clock.now();
-    let grace_ms = core.config.poll_interval_ms.saturating_mul(super::GRACE_INTERVALS);
-    let most = core.config.max_lifetime_ms.saturating_add(grace_ms);
+    let grace_ms = core.config.load().poll_interval_ms.saturating_mul(super::GRACE_INTERVALS);
+    let most = core.config.load().max_lifetime_ms.saturating_add(grace_ms);
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     let grace_ms = i64::try_from(grace_ms).unwrap_or(i64::MAX);
     let given_up = |task: &&Waiting| {

@@ -105,7 +105,7 @@ pub(super) async fn retention(core: Arc<Core>, stop: CancellationToken) {
 
 async fn delete_old(core: &Core) -> Result<(), StoreError> {
     let db = &core.parts.db;
-    let days = i64::from(core.config.retention_days);
+    let days = i64::from(core.config.load().retention_days);
     let before = core.parts.clock.now().plus_ms(-days.saturating_mul(DAY_MS));
     let balances = "DELETE FROM webhook_deliveries
                     WHERE event = 'balance.low' AND created_at < $1";

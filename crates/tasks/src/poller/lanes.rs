@@ -56,8 +56,9 @@ pub(super) async fn run(core: Arc<Core>, jobs: TaskTracker, shutdown: Cancellati
         tracing::warn!(target: "custompass", event = "task_leases_failed", %error);
     }
     let mut polls = core.polls.subscribe();
-    let round_ms = (core.config.poll_interval_ms / ROUNDS).clamp(ROUND_MIN_MS, ROUND_MAX_MS);
     while !shutdown.is_cancelled() {
+        let interval_ms = core.config.load().poll_interval_ms;
+        let round_ms = (interval_ms / ROUNDS).clamp(ROUND_MIN_MS, ROUND_MAX_MS);
         let next = Instant::now() + Duration::from_millis(round_ms);
         tokio::select! {
             () = shutdown.cancelled() => break,
@@ -74,7 +75,7 @@ pub(super) async fn run(core: Arc<Core>, jobs: TaskTracker, shutdown: Cancellati
         held.stop.cancel();
         let _ = held.job.await;
     }
-    if let Err(error) = lease::leave(&core.parts.db, core.config.node_id).await {
+    if let Err(error) = lease::leave(&core.parts.db, core.config.load().node_id).await {
         tracing::warn!(target: "custompass", event = "task_leases_failed", %error);
     }
 }
@@ -104,8 +105,8 @@ impl Lanes {
     /// Renews, takes and gives back.
     async fn lease(&mut self) -> Result<(), StoreError> {
         let core = Arc::clone(&self.core);
-        let (db, me) = (&core.parts.db, core.config.node_id);
-        let lease_ms = core.config.poll_interval_ms.max(LEASE_MIN_MS);
+        let (db, me) = (&core.parts.db, core.config.load().node_id);
+        let lease_ms = core.config.load().poll_interval_ms.max(LEASE_MIN_MS);
         let (now, began) = (core.parts.clock.now(), Instant::now());
         let until = now.plus_ms(i64::try_from(lease_ms).unwrap_or(i64::MAX));
         let leases = lease::renew(db, me, now, until).await?;
@@ -172,7 +173,6 @@ async fn ask(
     mut polls: watch::Receiver<u64>,
     stop: CancellationToken,
 ) {
-    let interval = Duration::from_millis(core.config.poll_interval_ms);
     let mut memory = Memory::new(core.parts.clock.now());
     let mut due = Instant::now();
     loop {
@@ -186,7 +186,7 @@ async fn ask(
             () = stop.cancelled() => return,
             () = Box::pin(sweep::run(&core, &lane, &mut memory, due)) => {}
         }
-        due = began + interval;
+        due = began + Duration::from_millis(core.config.load().poll_interval_ms);
     }
 }
 

@@ -24,6 +24,7 @@ mod sweep;
 mod words;
 
 use crate::{Parts, TasksConfig};
+use arc_swap::ArcSwap;
 use metrics::Metrics;
 use permits::Permits;
 use prometheus_client::registry::Registry;
@@ -38,7 +39,7 @@ const GRACE_INTERVALS: u64 = 3;
 
 /// What the jobs of the poller share.
 struct Core {
-    config: TasksConfig,
+    config: ArcSwap<TasksConfig>,
     parts: Parts,
     metrics: Metrics,
     permits: Permits,
@@ -61,7 +62,7 @@ pub(crate) fn start(
         permits: Permits::new(config.max_concurrent),
         words: Words::default(),
         polls: watch::Sender::new(0),
-        config,
+        config: ArcSwap::from_pointee(config),
         parts,
     });
     let lanes = lanes::run(Arc::clone(&core), jobs.clone(), shutdown.clone());
@@ -98,6 +99,15 @@ impl Core {
 impl Poller {
     pub(crate) fn poll_now(&self) {
         self.0.poll_now();
+    }
+
+    pub(crate) fn configure(&self, config: TasksConfig) {
+        let interval_ms = config.poll_interval_ms;
+        let before = self.0.config.swap(Arc::new(config));
+        if before.poll_interval_ms != interval_ms {
+            // Who sleeps through the old interval sleeps through the new one from here.
+            self.0.poll_now();
+        }
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {

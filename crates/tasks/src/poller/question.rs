@@ -102,14 +102,14 @@ impl Asking {
     /// # Errors
     /// When the row can't be used.
     pub(super) fn read(core: &Core, channel: &Arc<Channel>, action: &str) -> Result<Self, Fault> {
-        let prepared = Prepared::read(channel, &core.config.egress)?;
+        let prepared = Prepared::read(channel, &core.config.load().egress)?;
         let model = task_base(egress::mapped(channel, action)?);
         let bad = |error: upstream::AddressError| {
             Fault::new(domain::FaultKind::Config, error.zh(), error.en())
         };
         let path = format!("{model}/task/list-by-condition");
         let uri = prepared.base.target(&path, None).map_err(bad)?;
-        let total_ms = core.config.query_timeout_ms;
+        let total_ms = core.config.load().query_timeout_ms;
         let connect_ms = prepared.deadlines.connect_ms.min(total_ms);
         let deadlines =
             Deadlines { connect_ms, first_byte_ms: total_ms, idle_ms: total_ms, total_ms };

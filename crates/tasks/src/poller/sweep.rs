@@ -101,7 +101,7 @@ pub(super) async fn run(core: &Core, lane: &Lane, memory: &mut Memory, due: Inst
     let mut first = true;
     memory.suspects.begin();
     loop {
-        let size = core.config.batch_size.max(1);
+        let size = core.config.load().batch_size.max(1);
         let rows = (size * core.permits.share() * PAGE_QUESTIONS).min(PAGE_MAX).max(size);
         let page = match page::load(core, lane, round.span(), rows).await {
             Ok(page) => page,

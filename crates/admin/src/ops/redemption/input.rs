@@ -46,7 +46,8 @@ impl RedemptionInput {
     /// The first field that breaks its rule.
     pub fn read(mut fields: Fields) -> Result<Self, AdminError> {
         let name = fields.text("name")?.unwrap_or_default();
-        let quota = fields.amount("quota")?.unwrap_or(Quota::ZERO);
+        let quota = fields.amount("quota")?;
+        let quota = fields.required("quota", quota)?;
         let count = fields.int_in("count", 1, MAX_COUNT)?.unwrap_or(1);
         let expires_at = read_expiry(&mut fields)?.flatten();
         fields.finish(&["id", "key"], &[])?;

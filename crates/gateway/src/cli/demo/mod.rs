@@ -5,7 +5,7 @@ mod steps;
 mod tasks;
 
 use super::{Loaded, http, out};
-use crate::config::{Config, Key, LogConfig, Settings};
+use crate::config::{Config, Runtime, Settings};
 use crate::server::Stop;
 use crate::wiring::Service;
 use crate::{mock_upstream, server, signals};
@@ -64,8 +64,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let upstream_job = tokio::spawn(mock_upstream::serve(upstream, upstream_stop.clone()));
 
     let config = config(&scratch.0, args.port)?;
-    let log = crate::logging::install(&config.log, crate::wiring::system_clock())?;
-    let service = Service::start(Loaded { config, lines: Some(log.lines()) }).await?;
+    let (log, _) = crate::logging::install(&config.log, crate::wiring::system_clock())?;
+    let loaded = Loaded { config, followed: None, lines: Some(log.lines()) };
+    let service = Service::start(loaded).await?;
     let took_ms = began.elapsed().as_millis();
     out::line("newapi demo: everything runs in this process and is gone when it ends\n");
     out::line(format_args!("  server    http://{}   (ready in {took_ms} ms)", service.address));
@@ -105,23 +106,23 @@ fn scratch_dir() -> anyhow::Result<PathBuf> {
 /// The defaults, whatever the environment says, with the loopback network allowed.
 fn config(dir: &Path, port: u16) -> anyhow::Result<Config> {
     let (dir_text, port) = (dir.display().to_string(), port.to_string());
-    let settings = Settings::load(&|name| {
+    let log = dir.join("newapi.log").display().to_string();
+    let environment = |name: &str| {
         let value = match name {
             "DATA_DIR" => dir_text.as_str(),
             "PORT" => port.as_str(),
             "LISTEN_ADDR" => "127.0.0.1",
             "ENABLE_METRICS" => "false",
+            "LOG_FILE" => log.as_str(),
             "UPSTREAM_ALLOW_NETS" | "WEBHOOK_ALLOW_NETS" => "127.0.0.0/8",
             "CUSTOM_PASS_POLL_INTERVAL" => "1s",
             "ROOT_ACCESS_TOKEN" => ACCESS_TOKEN,
             _ => return None,
         };
         Some(value.to_owned())
-    })?;
-    let mut config = Config::from_settings(&settings)?;
-    let level = settings.text(Key::LogLevel).unwrap_or_default();
-    config.log = LogConfig { level, file: Some(dir.join("newapi.log")), json: false };
-    Ok(config)
+    };
+    let settings = Settings::load(&environment, &Runtime::new())?;
+    Ok(Config::from_settings(&settings)?)
 }
 
 async fn set_up(base: SocketAddr, upstream: SocketAddr) -> anyhow::Result<Demo> {

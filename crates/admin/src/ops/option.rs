@@ -1,0 +1,124 @@
+//! Settings of the running process: what they are, and changes of those that can change.
+
+use crate::fields::Fields;
+use crate::ops::record::{self, Subject};
+use crate::page::Page;
+use crate::{Actor, AdminError, AdminState, ROLE_ROOT};
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+/// Where the settings of this process are. They are read in the binary, above this crate.
+pub trait Options: Send + Sync {
+    /// All of them.
+    fn all(&self) -> Vec<OptionView>;
+
+    /// Sets one on this node, until it ends; `None` goes back to what the environment and the
+    /// file say.
+    ///
+    /// # Errors
+    /// When it can't be; nothing has changed then.
+    fn change(&self, name: &str, value: Option<&str>) -> Result<OptionView, OptionRefused>;
+}
+
+/// A setting as answers show it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct OptionView {
+    /// Its main name.
+    pub key: &'static str,
+    /// As written; secrets masked.
+    pub value: String,
+    /// `default`, `file …`, `environment …` or `runtime`.
+    pub source: String,
+    /// What may stand there.
+    pub allowed: String,
+    /// When nobody sets it.
+    pub default: &'static str,
+    /// Whether it can be changed while running.
+    pub live: bool,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+/// Why a setting can't be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OptionRefused {
+    /// No setting has this name.
+    Unknown,
+    /// It is read at the start alone.
+    NeedsRestart,
+    /// What would have been allowed.
+    NotAllowed(String),
+}
+
+/// A change as given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionInput {
+    /// A name of the setting.
+    pub key: String,
+    /// What it shall be; `None`: what the environment and the file say.
+    pub value: Option<String>,
+}
+
+impl OptionInput {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// The first field that breaks its rule.
+    pub fn read(mut fields: Fields) -> Result<Self, AdminError> {
+        let key = fields.text("key")?;
+        let key = fields.required("key", key)?;
+        let value = fields.nullable_text("value")?;
+        let value = fields.required("value", value)?;
+        fields.finish(&[], &[])?;
+        Ok(Self { key, value: value.filter(|value| !value.trim().is_empty()) })
+    }
+}
+
+/// All settings of this process.
+///
+/// # Errors
+/// For everybody but root.
+pub fn list(state: &AdminState, actor: &Actor) -> Result<Page<OptionView>, AdminError> {
+    let items = options(state, actor)?.all();
+    let total = i64::try_from(items.len()).unwrap_or(i64::MAX);
+    Ok(Page { items, total, page: 1, page_size: total })
+}
+
+/// Changes a setting on this node, until it ends.
+///
+/// # Errors
+/// For everybody but root, when the setting can't be changed, or the database fails.
+pub async fn change(
+    state: &AdminState,
+    actor: &Actor,
+    input: OptionInput,
+) -> Result<OptionView, AdminError> {
+    let OptionInput { key, value } = input;
+    let changed =
+        options(state, actor)?.change(&key, value.as_deref()).map_err(|refused| match refused {
+            OptionRefused::Unknown => AdminError::not_found("设置项", "setting of this name"),
+            OptionRefused::NeedsRestart => AdminError::conflict(
+                format!("{key} 需要重启才能修改"),
+                format!("{key} can be changed by a restart only"),
+            ),
+            OptionRefused::NotAllowed(allowed) => AdminError::field(
+                "value",
+                format!("{key} 的取值不合法，允许：{allowed}"),
+                format!("allowed for {key} is {allowed}"),
+            ),
+        })?;
+    let content = format!("设置 {} = {}（本节点，重启前有效）", changed.key, changed.value);
+    let details = json!({ "key": changed.key, "value": changed.value, "source": changed.source });
+    record::write(state, actor, vec![], Subject::Other, ("option.change", content), details)
+        .await?;
+    Ok(changed)
+}
+
+fn options<'a>(state: &'a AdminState, actor: &Actor) -> Result<&'a dyn Options, AdminError> {
+    if actor.role < ROLE_ROOT {
+        return Err(AdminError::forbidden("需要 root 权限", "only root may do this"));
+    }
+    let absent = || AdminError::not_found("运行时设置", "settings to be changed here");
+    state.options.as_deref().ok_or_else(absent)
+}

@@ -1,0 +1,166 @@
+//! Settings that follow their file, and an administrator, while running.
+
+use super::parts;
+use crate::config::{self, Config, Problem, Problems, Resolved, Runtime, Setting, Settings, shown};
+use crate::logging::Levels;
+use admin::{OptionRefused, OptionView, Options};
+use domain::NodeId;
+use relay::Current;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+use tasks::Tasks;
+use tokio_util::sync::CancellationToken;
+
+/// How often the file is looked at.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What can be changed while running.
+pub struct Followers {
+    /// This run of the process.
+    pub node: NodeId,
+    /// The data plane, on each of its runtimes.
+    pub relays: Vec<Current>,
+    /// The work on tasks.
+    pub tasks: Arc<Tasks>,
+    /// The log.
+    pub levels: Levels,
+}
+
+/// The settings as they are now.
+pub struct LiveSettings {
+    followers: Followers,
+    file: Option<PathBuf>,
+    state: Mutex<State>,
+}
+
+struct State {
+    settings: Settings,
+    /// What an administrator has set here.
+    runtime: Runtime,
+    /// The settings that wait for a restart, as last said.
+    waiting: Vec<&'static str>,
+}
+
+/// Another one: another file, or another text in it.
+type Stamp = Option<(SystemTime, u64)>;
+
+impl LiveSettings {
+    /// Begins with what the process was started with.
+    pub fn new(settings: Settings, followers: Followers) -> Arc<Self> {
+        let file = settings.text(config::Key::ConfigFile).map(PathBuf::from);
+        let state = State { settings, runtime: Runtime::new(), waiting: Vec::new() };
+        Arc::new(Self { followers, file, state: Mutex::new(state) })
+    }
+
+    /// Follows the file until `end`. The first look counts as a change: the file may have been
+    /// written since it was read.
+    pub async fn follow(self: Arc<Self>, end: CancellationToken) {
+        let Some(file) = &self.file else { return };
+        let mut last: Option<Stamp> = None;
+        loop {
+            let stamp = tokio::fs::metadata(file).await.ok();
+            let stamp = stamp.and_then(|found| Some((found.modified().ok()?, found.len())));
+            if last.replace(stamp) != Some(stamp) {
+                self.reload();
+            }
+            tokio::select! {
+                () = end.cancelled() => return,
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    /// Reads everything again. What can't be used changes nothing, and the log says why.
+    pub fn reload(&self) {
+        let mut state = self.state();
+        let runtime = state.runtime.clone();
+        if let Err(Problems(problems)) = self.take(&mut state, runtime) {
+            for Problem { name, found, allowed } in problems {
+                tracing::error!(
+                    target: "custompass", event = "setting_refused", name, value = found, allowed
+                );
+            }
+        }
+    }
+
+    /// Reads all settings with `runtime` on top, and has the parts work by them.
+    fn take(&self, state: &mut State, runtime: Runtime) -> Result<(), Problems> {
+        let (settings, waiting) = state.settings.adopt(config::from_process_under(&runtime)?);
+        self.apply(&Config::from_settings(&settings)?)?;
+        for ((setting, old), (_, new)) in state.settings.all().zip(settings.all()) {
+            if old.value != new.value {
+                let (value, source) = (shown(setting.kind, &new.text), new.source.to_string());
+                let name = setting.name;
+                tracing::info!(
+                    target: "custompass", event = "setting_changed", name, value, source
+                );
+            }
+        }
+        for name in waiting.iter().filter(|name| !state.waiting.contains(name)) {
+            tracing::warn!(target: "custompass", event = "setting_needs_restart", name);
+        }
+        *state = State { settings, runtime, waiting };
+        Ok(())
+    }
+
+    fn apply(&self, config: &Config) -> Result<(), Problems> {
+        let Followers { node, relays, tasks, levels } = &self.followers;
+        let relay_config = parts::relay_config(config, *node).map_err(|error| {
+            let (name, found) = ("CUSTOM_PASS_HEADER_KEY".into(), error.to_string());
+            Problems(vec![Problem { name, found, allowed: "the name of an HTTP header".into() }])
+        })?;
+        tasks.configure(parts::tasks_config(config, &relay_config));
+        let relay_config = Arc::new(relay_config);
+        for relay in relays {
+            relay.configure(Arc::clone(&relay_config));
+        }
+        levels.set(&config.log);
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Options for LiveSettings {
+    fn all(&self) -> Vec<OptionView> {
+        self.state().settings.all().map(|(setting, resolved)| view(setting, resolved)).collect()
+    }
+
+    fn change(&self, name: &str, value: Option<&str>) -> Result<OptionView, OptionRefused> {
+        let mut state = self.state();
+        let setting = state.settings.all().map(|(setting, _)| setting);
+        let setting = setting.into_iter().find(|setting| setting.names().any(|n| n == name));
+        let setting = setting.ok_or(OptionRefused::Unknown)?;
+        if !setting.live {
+            return Err(OptionRefused::NeedsRestart);
+        }
+        let mut runtime = state.runtime.clone();
+        match value {
+            Some(value) => runtime.insert(setting.name, value.to_owned()),
+            None => runtime.remove(setting.name),
+        };
+        self.take(&mut state, runtime).map_err(|problems| {
+            let Problems(problems) = problems;
+            let ours = problems.iter().find(|problem| problem.name == setting.name);
+            let problem = ours.or(problems.first());
+            OptionRefused::NotAllowed(problem.map(|p| p.allowed.clone()).unwrap_or_default())
+        })?;
+        let found = state.settings.all().find(|(one, _)| one.name == setting.name);
+        found.map(|(setting, resolved)| view(setting, resolved)).ok_or(OptionRefused::Unknown)
+    }
+}
+
+fn view(setting: &'static Setting, resolved: &Resolved) -> OptionView {
+    OptionView {
+        key: setting.name,
+        value: shown(setting.kind, &resolved.text),
+        source: resolved.source.to_string(),
+        allowed: config::allowed(setting.kind),
+        default: setting.default,
+        live: setting.live,
+        meaning: setting.meaning,
+    }
+}

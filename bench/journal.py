@@ -12,8 +12,8 @@ from harness import HERE, say
 from targets import ROOT_TOKEN, Newapi, make_database
 
 SIZES = {  # lines, users, requests a query, and the seconds after which a query is left alone
-    "smoke": dict(lines=100_000, users=100, requests=10, within=5),
-    "quick": dict(lines=10_000_000, users=5_000, requests=40, within=5),
+    "smoke": dict(lines=1_000_000, users=1_000, requests=10, within=1),
+    "quick": dict(lines=10_000_000, users=5_000, requests=40, within=3),
     "full": dict(lines=10_000_000, users=5_000, requests=200, within=20),
 }
 GOAL_MS = 100
@@ -28,7 +28,7 @@ def psql(dsn, *arguments):
 
 def fill(dsn, size):
     """Fills the database, unless that was done before (BENCH_JOURNAL_DSN)."""
-    if int(psql(dsn, "-c", "SELECT count(*) FROM (SELECT 1 FROM logs LIMIT 50000) some")) < 50_000:
+    if int(psql(dsn, "-c", "SELECT count(*) FROM (SELECT 1 FROM logs LIMIT 50000) AS found")) < 50_000:
         say(f"  filling in {size['lines']:,} lines")
         psql(dsn, "-v", f"lines={size['lines']}", "-v", f"users={size['users']}",
              "-f", str(HERE / "journal.sql"))

@@ -124,8 +124,8 @@ impl Where {
         }
     }
 
-    /// Counts among the first `rows` of the table alone: for tables whose rows can't be counted while
-    /// somebody waits.
+    /// Counts among the first `rows` of the table alone: for tables whose rows can't be counted
+    /// while somebody waits.
     pub const fn count_among(&mut self, rows: i64) {
         self.count_among = Some(rows);
     }

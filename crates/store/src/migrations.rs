@@ -27,9 +27,16 @@ macro_rules! migrations {
     };
 }
 
-const POSTGRES: &[Migration] = migrations!("postgres": 1 "0001_paid_pass_through.sql", 2 "0002_tasks.sql", 5 "0005_journal.sql");
-const SQLITE: &[Migration] =
-    migrations!("sqlite": 1 "0001_paid_pass_through.sql", 2 "0002_tasks.sql", 5 "0005_journal.sql");
+const POSTGRES: &[Migration] = migrations!("postgres":
+    1 "0001_paid_pass_through.sql",
+    2 "0002_tasks.sql",
+    5 "0005_journal.sql",
+);
+const SQLITE: &[Migration] = migrations!("sqlite":
+    1 "0001_paid_pass_through.sql",
+    2 "0002_tasks.sql",
+    5 "0005_journal.sql",
+);
 
 /// The advisory locks of newapi in a PostgreSQL database.
 const MIGRATION_LOCK: i64 = 0x006e_6577_6170_6901;

@@ -161,7 +161,7 @@ impl Where {
             // always have a next one.
             let counted = self.count(db, table, order).await?;
             let next = i64::from(self.count_among.is_some() && seen == page.size);
-            counted.max(page.offset() + seen + next)
+            if seen > 0 { counted.max(page.offset() + seen + next) } else { counted }
         };
         Ok(Page { items, total, page: page.page, page_size: page.size })
     }

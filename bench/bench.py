@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from statistics import median
 
 import streams
+from journal import journal
 from tasks import tasks
 from harness import CORES, HERE, MIB, Quiet, Wrk, measure, say, spread
 from targets import (BY_USE, CHAT, CLIENT_KEY, ESTIMATED, FIXED, FREE, UPSTREAM_KEY, Newapi,
@@ -348,7 +349,7 @@ def yardsticks(bench):
 
 PARTS = {"throughput": throughput, "one-core": one_core, "accounts": accounts,
          "first-event": first_event, "memory": memory, "large-bodies": large_bodies,
-         "tasks": tasks}
+         "tasks": tasks, "journal": journal}
 
 
 def main():

@@ -34,8 +34,11 @@ impl PageRequest {
         if page.saturating_sub(1).saturating_mul(size) >= MAX_REACH {
             return Err(AdminError::field(
                 "page",
-                format!("只能翻到第 {MAX_REACH} 条, 请用筛选条件缩小范围"),
-                format!("pages reach to item {MAX_REACH}: narrow the filters"),
+                format!("只能翻到第 {MAX_REACH} 条, 请缩小筛选范围; 日志与任务可用 before_id 继续"),
+                format!(
+                    "pages reach to item {MAX_REACH}: narrow the filters; \
+                     logs and tasks go on with before_id"
+                ),
             ));
         }
         Ok(Self { page, size })
@@ -95,6 +98,7 @@ impl Query {
 pub struct Where {
     sql: String,
     values: Vec<Value>,
+    count_among: Option<i64>,
 }
 
 impl Where {
@@ -115,6 +119,12 @@ impl Where {
         if let Some(value) = value {
             self.with(condition, value);
         }
+    }
+
+    /// Counts among the first `rows` of the table alone: for tables whose rows can't be counted
+    /// while somebody waits.
+    pub const fn count_among(&mut self, rows: i64) {
+        self.count_among = Some(rows);
     }
 
     /// The conditions, beginning with ` WHERE` if there is one, and their values.
@@ -144,15 +154,23 @@ impl Where {
         let total = if seen < page.size && (seen > 0 || page.page == 1) {
             page.offset() + seen
         } else {
-            self.count(db, table).await?
+            // What was counted among the first rows may be less than was seen; a full page may
+            // always have a next one.
+            let counted = self.count(db, table, order).await?;
+            let next = i64::from(self.count_among.is_some() && seen == page.size);
+            if seen > 0 { counted.max(page.offset() + seen + next) } else { counted }
         };
         Ok(Page { items, total, page: page.page, page_size: page.size })
     }
 
     /// How many rows there are, up to what pages reach.
-    async fn count(&self, db: &Db, table: &str) -> Result<i64, AdminError> {
+    async fn count(&self, db: &Db, table: &str, order: &str) -> Result<i64, AdminError> {
+        let among = self.count_among.map_or_else(
+            || table.to_owned(),
+            |rows| format!("(SELECT * FROM {table} ORDER BY {order} LIMIT {rows}) AS first_rows"),
+        );
         let sql = format!(
-            "SELECT count(*) AS n FROM (SELECT 1 FROM {table}{} LIMIT {MAX_REACH}) AS reached",
+            "SELECT count(*) AS n FROM (SELECT 1 FROM {among}{} LIMIT {MAX_REACH}) AS reached",
             self.sql
         );
         let rows = db.read(&sql, &self.values).await?;

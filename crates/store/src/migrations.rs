@@ -33,6 +33,7 @@ const POSTGRES: &[Migration] = migrations!(
     2 "0002_tasks.sql",
     3 "0003_console.sql",
     4 "0004_limits.sql",
+    5 "0005_journal.sql",
 );
 const SQLITE: &[Migration] = migrations!(
     "sqlite":
@@ -40,6 +41,7 @@ const SQLITE: &[Migration] = migrations!(
     2 "0002_tasks.sql",
     3 "0003_console.sql",
     4 "0004_limits.sql",
+    5 "0005_journal.sql",
 );
 
 /// The advisory locks of newapi in a PostgreSQL database.

@@ -1,0 +1,49 @@
+-- A long journal: `lines` lines over three months, newest a few minutes ago, of `users` users.
+-- Users, models and channels are used unevenly; some are rare. Balances are what the lines add up
+-- to, so the audit is clean. Calls are lines of type consume: their holds are of no interest here.
+SET synchronous_commit = off;
+SELECT newapi_make_month((now() AT TIME ZONE 'UTC' - months * interval '1 month')::date)
+FROM generate_series(0, 3) months;
+
+INSERT INTO users (username) SELECT 'bench-user-' || n FROM generate_series(1, :users) n;
+INSERT INTO tokens (user_id, name, key_hash, unlimited_quota)
+SELECT id, 'bench-key-' || id, sha256(username::bytea), true
+FROM users WHERE username LIKE 'bench-user-%';
+
+CREATE TEMP TABLE payers AS
+SELECT row_number() OVER (ORDER BY u.id) - 1 AS n, u.id, u.username, t.id AS token_id
+FROM users u JOIN tokens t ON t.user_id = u.id WHERE u.username LIKE 'bench-user-%';
+CREATE UNIQUE INDEX ON payers (n);
+ANALYZE payers;
+
+INSERT INTO logs (user_id, username, created_at, type, model_name, quota, prompt_tokens,
+                  completion_tokens, channel_id, token_id, request_id, use_time_ms, content, delta,
+                  used_delta)
+SELECT p.id, p.username, made.at, made.type,
+       CASE WHEN moves THEN made.model ELSE '' END, 50, 20, 30,
+       CASE WHEN moves THEN made.channel END, p.token_id, to_char(made.n, 'FM00000000') || '-bench',
+       100, CASE made.type WHEN 'topup' THEN 'paid by transfer' ELSE '' END,
+       CASE made.type WHEN 'consume' THEN -50 WHEN 'refund' THEN 50 WHEN 'topup' THEN 100000
+                      ELSE 0 END,
+       CASE made.type WHEN 'consume' THEN 50 WHEN 'refund' THEN -50 ELSE 0 END
+FROM (SELECT n, now() - interval '3 min' - (:lines - n) * (interval '90 days' / :lines) AS at,
+             CASE WHEN n <= :users THEN 'topup' WHEN n % 50000 = 0 THEN 'topup'
+                  WHEN n % 100000 = 7 THEN 'manage' WHEN n % 20 = 3 THEN 'refund'
+                  WHEN n % 100 = 1 THEN 'error' ELSE 'consume' END AS type,
+             CASE WHEN n % 1000000 = 11 THEN 'rare' WHEN n % 20000 = 12 THEN 'seldom'
+                  ELSE 'model-' || floor(40 * random() ^ 2) END AS model,
+             CASE WHEN n % 500000 = 13 THEN 999 ELSE 1 + floor(20 * random() ^ 2) END AS channel,
+             CASE WHEN n <= :users THEN n - 1 ELSE floor(:users * random() ^ 2) END::bigint AS payer
+      FROM generate_series(1, :lines) n OFFSET 0) AS made
+JOIN payers p ON p.n = made.payer,
+     LATERAL (SELECT made.type IN ('consume', 'refund') AS moves) AS about
+ORDER BY made.n;
+
+-- As the ledger writes: with its revision, so that nothing is entered twice.
+UPDATE users SET quota = quota + s.delta, used_quota = used_quota + s.used, revision = revision + 1
+FROM (SELECT user_id, sum(delta) AS delta, sum(used_delta) AS used FROM logs
+      WHERE user_id IN (SELECT id FROM payers) GROUP BY user_id) AS s
+WHERE users.id = s.user_id;
+-- As autovacuum leaves it.
+VACUUM ANALYZE logs;
+VACUUM ANALYZE users;

@@ -83,7 +83,7 @@ def schemathesis(document, port):
         "--header", f"Authorization:Bearer {ROOT_TOKEN}", "--header", "New-Api-User:1",
         "--exclude-path-regex", f"{RENEWALS}|{PLANE}", "--checks", ",".join(CHECKS),
         # The same handlers and bodies as PUT.
-        "--exclude-method", "PATCH", "--workers", "2",
+        "--exclude-method", "PATCH",
         "--phases", "coverage,fuzzing", "--max-examples", EXAMPLES, "--continue-on-failure",
         "--generation-deterministic", "--warnings", "off",
         "--request-timeout", "30", "--no-color", *sys.argv[2:],

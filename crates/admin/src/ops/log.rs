@@ -30,6 +30,8 @@ const OF_CALLS: [&str; 3] = ["precharge", "consume", "refund"];
 const SELDOM: &str = "type IN ('topup', 'adjust', 'manage', 'system', 'error')";
 /// How many lines are looked at to say how many there are, where no index leads to them.
 const MAX_COUNTED_AMONG: i64 = 50_000;
+/// Amounts are summed up in two parts, above and below this: their sum may not fit.
+const PART: i64 = 1_000_000_000;
 const DAY_MS: i64 = 86_400_000;
 /// The longest time that is summed up at once; charts over more read the hourly summaries.
 const MAX_SUM_DAYS: i64 = 31;
@@ -342,12 +344,14 @@ pub async fn statistics(
     let conditions = bounded.conditions(scope);
     let (sql, values) = conditions.parts();
     let sql = format!(
-        "SELECT type, count(*) AS n, sum(quota) AS quota, sum(delta) AS delta, \
-         sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens \
+        "SELECT type, count(*) AS n, sum(quota / {PART}) AS quota_high, \
+         sum(quota % {PART}) AS quota_low, sum(delta / {PART}) AS delta_high, \
+         sum(delta % {PART}) AS delta_low, sum(prompt_tokens) AS prompt_tokens, \
+         sum(completion_tokens) AS completion_tokens \
          FROM logs{sql} GROUP BY type ORDER BY type"
     );
     let rows = state.db.read(&sql, values).await?;
-    let by_type: Vec<TypeSum> = rows.iter().map(sum).collect::<Result<_, _>>()?;
+    let by_type: Vec<TypeSum> = rows.iter().map(sum).collect::<Result<_, AdminError>>()?;
     let consumed = by_type.iter().find(|sum| sum.r#type == "consume");
     Ok(Statistics {
         quota: consumed.map_or(Quota::ZERO, |sum| sum.quota),
@@ -357,14 +361,24 @@ pub async fn statistics(
     })
 }
 
-fn sum(row: &Row) -> Result<TypeSum, StoreError> {
+fn sum(row: &Row) -> Result<TypeSum, AdminError> {
     Ok(TypeSum {
         r#type: row.get("type")?,
         count: row.get("n")?,
-        quota: row.get("quota")?,
-        delta: row.get("delta")?,
+        quota: whole(row, "quota_high", "quota_low")?,
+        delta: whole(row, "delta_high", "delta_low")?,
         prompt_tokens: row.get("prompt_tokens")?,
         completion_tokens: row.get("completion_tokens")?,
+    })
+}
+
+/// A sum from its two parts.
+fn whole(row: &Row, high: &str, low: &str) -> Result<Quota, AdminError> {
+    let high = i128::from(row.get::<i64>(high)?);
+    let sum = high * i128::from(PART) + i128::from(row.get::<i64>(low)?);
+    i64::try_from(sum).map(Quota).map_err(|_| {
+        let en = "the sum does not fit into a 64-bit integer: choose a shorter time";
+        AdminError::field("start_time", "合计超出范围, 请缩短时间范围", en)
     })
 }
 

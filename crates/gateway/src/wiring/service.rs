@@ -79,6 +79,25 @@ struct Parts {
     redis: Option<Arc<Shared>>,
 }
 
+/// Every port that is served on.
+struct Ports {
+    listener: TcpListener,
+    metrics: Option<(TcpListener, MetricsConfig)>,
+    diagnostics: Option<TcpListener>,
+}
+
+impl Ports {
+    fn bind(config: &Config) -> anyhow::Result<Self> {
+        let listener = bind(config.server.listen, "PORT")?;
+        let metrics = match &config.metrics {
+            Some(metrics) => Some((bind(metrics.listen, "METRICS_PORT")?, metrics.clone())),
+            None => None,
+        };
+        let diagnostics = config.diagnostics.map(|at| bind(at, "PPROF_PORT")).transpose()?;
+        Ok(Self { listener, metrics, diagnostics })
+    }
+}
+
 impl Service {
     /// Starts everything, and returns once it serves.
     ///
@@ -90,12 +109,7 @@ impl Service {
         let started_at = clock.now();
         let descriptors = process::raise_descriptor_limit();
         // Ports first: a second start on the same machine ends before it touches anything.
-        let listener = bind(config.server.listen, "PORT")?;
-        let metrics = match &config.metrics {
-            Some(metrics) => Some((bind(metrics.listen, "METRICS_PORT")?, metrics.clone())),
-            None => None,
-        };
-        let diagnostics = config.diagnostics.map(|at| bind(at, "PPROF_PORT")).transpose()?;
+        let Ports { listener, metrics, diagnostics } = Ports::bind(&config)?;
         let (walks, jobs) = (TaskTracker::new(), TaskTracker::new());
         let shutdown = CancellationToken::new();
         let mut built = build(&config, &clock, &walks, &jobs, &shutdown).await?;
@@ -128,21 +142,10 @@ impl Service {
         if let Some((listener, config)) = metrics {
             spawn_metrics(&jobs, &shutdown, listener, config, registry)?;
         }
-        if let Some(redis) = &built.redis {
-            let keeping = Arc::clone(redis).keep(shutdown.clone());
-            jobs.spawn(roster::named("redis", keeping));
-        }
         if let Some(listener) = diagnostics {
             spawn_diagnostics(&jobs, &shutdown, listener, &clock)?;
         }
-        let tasks = Arc::clone(&built.tasks);
-        let signals = signals::follow(lines, settings.clone(), tasks, shutdown.clone());
-        jobs.spawn(roster::named("signals", signals));
-        if let Some(settings) = settings {
-            jobs.spawn(roster::named("settings", settings.follow(shutdown.clone())));
-        }
-        let recovering = Relay::keep_recovering(main, shutdown.clone());
-        jobs.spawn(roster::named("recovery", recovering));
+        spawn_followers(&jobs, &shutdown, &built, (lines, settings, main));
         spawn_background(&jobs, &shutdown, &config, &built.db, &clock, &app);
 
         let max_connections = match config.server.max_connections {
@@ -334,6 +337,27 @@ fn spawn_diagnostics(
     let stop = Stop { accepting: shutdown.clone(), now: shutdown.clone() };
     jobs.spawn(roster::named("diagnostics", diagnostics::serve(listener, clock.clone(), stop)));
     Ok(())
+}
+
+/// What follows the world outside: Redis, signals, the settings; and what recovers submissions.
+fn spawn_followers(
+    jobs: &TaskTracker,
+    shutdown: &CancellationToken,
+    parts: &Parts,
+    (lines, settings, main): (Option<Lines>, Option<Arc<LiveSettings>>, Current),
+) {
+    if let Some(redis) = &parts.redis {
+        let keeping = Arc::clone(redis).keep(shutdown.clone());
+        jobs.spawn(roster::named("redis", keeping));
+    }
+    let tasks = Arc::clone(&parts.tasks);
+    let signals = signals::follow(lines, settings.clone(), tasks, shutdown.clone());
+    jobs.spawn(roster::named("signals", signals));
+    if let Some(settings) = settings {
+        jobs.spawn(roster::named("settings", settings.follow(shutdown.clone())));
+    }
+    let recovering = Relay::keep_recovering(main, shutdown.clone());
+    jobs.spawn(roster::named("recovery", recovering));
 }
 
 fn spawn_background(

@@ -28,6 +28,18 @@ pub(super) async fn list_own(
     listed(&state, &actor, true, &query).await
 }
 
+/// Who changed what, and when: the lines that each administrative write leaves behind, in the
+/// transaction of the write itself.
+pub(super) async fn actions(
+    State(state): State<AdminState>,
+    Caller(actor): Caller,
+    Asked(query): Asked,
+) -> Handled {
+    let page = PageRequest::read(&query, PAGE_SIZE)?;
+    let filter = LogFilter { r#type: Some("manage"), ..LogFilter::read(&query)? };
+    many(log::list(&state, &actor, false, &filter, page).await?)
+}
+
 async fn listed(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> Handled {
     let page = PageRequest::read(query, PAGE_SIZE)?;
     many(log::list(state, actor, own, &LogFilter::read(query)?, page).await?)

@@ -126,6 +126,7 @@ fn house() -> Table {
             option::put,
             one::<OptionView>("Change a setting on this node").takes(OptionInput::read),
         )
+        .get("/api/audit/actions", journal::actions, page::<LogView>(ACTIONS).asks(LOG_FILTERS))
         .get("/api/audit/ledger", journal::audit, one::<AuditReport>("Check the conservation"));
     redemptions(users(prices(channels(table))))
 }
@@ -183,6 +184,7 @@ fn channels(table: Table) -> Table {
         )
 }
 
+const ACTIONS: &str = "Administrative writes, newest first; `other` says by whom";
 const TRY_OUT: &str = "Try a channel out: one real call; `success` says how it went";
 
 fn prices(table: Table) -> Table {

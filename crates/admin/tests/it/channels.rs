@@ -60,9 +60,10 @@ async fn a_channel_lives(house: House) {
     house.delete(&format!("/api/channel/{id}")).await.refused(404, "no such channel");
 
     // Each of it is in the log, about the right channel, without a secret.
-    let log = house.get("/api/log?type=manage&page_size=100").await;
+    let log = house.get("/api/audit/actions?page_size=100").await;
     assert!(!log.text.contains("up-key") && !log.text.contains("hidden"));
     let log = log.ok();
+    assert!(log.as_array().unwrap().iter().all(|line| line["other"]["by"] == "root"));
     let about = |action: &str| {
         let lines = log.as_array().unwrap().iter();
         let mut ids = lines.filter(|line| line["other"]["action"] == action);

@@ -13,10 +13,12 @@ pub use markdown::page as markdown;
 pub use table::{Key, MEANINGLESS, Setting, TABLE};
 pub use value::allowed;
 
+use crate::logging::Rotation;
 use domain::StatusWords;
 use ipnet::IpNet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 use store::Secret;
 
 /// Everything that can be set, in the shape in which it is used.
@@ -173,6 +175,8 @@ pub struct LogConfig {
     pub custompass_level: String,
     /// Where to; `None`: standard error.
     pub file: Option<PathBuf>,
+    /// When the file is put aside.
+    pub rotation: Rotation,
     /// JSON instead of text.
     pub json: bool,
 }
@@ -221,6 +225,12 @@ impl Config {
                     .or_else(|| s.text(Key::LogLevel))
                     .unwrap_or_default(),
                 file: s.text(Key::LogFile).map(PathBuf::from),
+                rotation: Rotation {
+                    max_bytes: s.number(Key::LogMaxSize),
+                    max_age: Some(Duration::from_millis(s.number(Key::LogMaxAge)))
+                        .filter(|age| !age.is_zero()),
+                    kept: s.number(Key::LogKeep),
+                },
                 json: s.text(Key::LogFormat).as_deref() == Some("json"),
             },
             metrics: s.flag(Key::EnableMetrics).then(|| MetricsConfig {

@@ -203,6 +203,12 @@ settings! {
         "the same for the lines of calls, tasks and money (custompass:); unset: as LOG_LEVEL", live;
     LogFile: "CUSTOM_PASS_LOG_FILE" or "LOG_FILE", Kind::Path, "",
         "file that the log is appended to, reopened on SIGHUP; unset: standard error";
+    LogMaxSize: "LOG_MAX_SIZE", Kind::Bytes(0, 1024 * GIB), "1GiB",
+        "size beyond which LOG_FILE is put aside as LOG_FILE.1; 0: never";
+    LogMaxAge: "LOG_MAX_AGE", Kind::Millis(0, 366 * DAY), "0",
+        "age at which LOG_FILE is put aside, when a line comes; 0: never";
+    LogKeep: "LOG_KEEP", Kind::Count(1, 1_000), "5",
+        "files put aside that are kept";
     LogFormat: "LOG_FORMAT", Kind::Word(&["text", "json"]), "text",
         "shape of a log line";
 

@@ -1,8 +1,10 @@
 //! The log: events in, the operator's lines out.
 
+mod file;
 mod format;
 mod writer;
 
+pub use file::Rotation;
 pub use format::Shape;
 pub use writer::{Lines, Writer};
 
@@ -18,7 +20,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 /// # Errors
 /// When the file can't be opened, or a log has been installed before.
 pub fn install(config: &LogConfig, clock: Clock) -> anyhow::Result<(Writer, Levels)> {
-    let writer = Writer::start(config.file.as_deref()).map_err(|error| {
+    let writer = Writer::start(config.file.as_deref(), config.rotation).map_err(|error| {
         let path = config.file.as_deref().unwrap_or(std::path::Path::new("standard error"));
         anyhow::anyhow!("LOG_FILE={}: can't be opened: {error}", path.display())
     })?;

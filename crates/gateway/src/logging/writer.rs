@@ -3,9 +3,9 @@
 //! One buffer is filled by all, and taken over whole by the writer: no allocation a line, and
 //! one `write` for whatever has come together in [`LINGER`].
 
-use std::fs::{File, OpenOptions};
+use super::file::{LogFile, Rotation};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub struct Writer {
 
 enum Sink {
     Stderr,
-    File { path: PathBuf, file: File },
+    File(LogFile),
 }
 
 impl Lines {
@@ -84,10 +84,10 @@ impl Writer {
     ///
     /// # Errors
     /// When the file can't be opened.
-    pub fn start(path: Option<&Path>) -> io::Result<Self> {
+    pub fn start(path: Option<&Path>, rotation: Rotation) -> io::Result<Self> {
         let sink = match path {
             None => Sink::Stderr,
-            Some(path) => Sink::File { path: path.to_owned(), file: open(path)? },
+            Some(path) => Sink::File(LogFile::open(path, rotation)?),
         };
         let shared = Shared { state: Mutex::default(), changed: Condvar::new() };
         let lines = Lines(Arc::new(shared));
@@ -123,10 +123,6 @@ impl Drop for Writer {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
-}
-
 fn write_all(lines: &Lines, mut sink: Sink) {
     let mut buffer = Vec::new();
     loop {
@@ -147,11 +143,13 @@ fn write_all(lines: &Lines, mut sink: Sink) {
             let _ = writeln!(buffer, "# {dropped} lines dropped: the log can't be written as fast");
         }
         // A log that can't be written must not end the service; the next line tries again.
-        let _ = sink.write(&buffer);
+        if !buffer.is_empty() {
+            let _ = sink.write(&buffer);
+        }
         buffer.clear();
         buffer.shrink_to(KEPT_BYTES);
-        if reopen {
-            sink.reopen();
+        if reopen && let Sink::File(file) = &mut sink {
+            file.reopen();
         }
         if closing {
             return;
@@ -163,16 +161,7 @@ impl Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Stderr => io::stderr().lock().write_all(bytes),
-            Self::File { file, .. } => file.write_all(bytes),
-        }
-    }
-
-    /// Keeps the old file when the new one can't be opened: no line is lost.
-    fn reopen(&mut self) {
-        if let Self::File { path, file } = self
-            && let Ok(new) = open(path)
-        {
-            *file = new;
+            Self::File(file) => file.write(bytes),
         }
     }
 }
@@ -180,6 +169,8 @@ impl Sink {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NEVER: Rotation = Rotation { max_bytes: 0, max_age: None, kept: 1 };
 
     fn wait_for(path: &Path, text: &str) {
         for _ in 0..400 {
@@ -196,7 +187,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         std::fs::write(&path, "kept\n").unwrap();
-        let writer = Writer::start(Some(&path)).unwrap();
+        let writer = Writer::start(Some(&path), NEVER).unwrap();
         let lines = writer.lines();
         for n in 0..1_000 {
             lines.push(&format!("line {n}\n"));
@@ -211,7 +202,7 @@ mod tests {
     fn a_renamed_file_is_left_behind_after_reopening() {
         let dir = tempfile::tempdir().unwrap();
         let (path, old) = (dir.path().join("log"), dir.path().join("log.1"));
-        let writer = Writer::start(Some(&path)).unwrap();
+        let writer = Writer::start(Some(&path), NEVER).unwrap();
         let lines = writer.lines();
         lines.push("one\n");
         wait_for(&path, "one");
@@ -234,7 +225,7 @@ mod tests {
     fn a_flood_is_dropped_and_counted_and_never_waits() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let writer = Writer::start(Some(&path)).unwrap();
+        let writer = Writer::start(Some(&path), NEVER).unwrap();
         let lines = writer.lines();
         let line = format!("{}\n", "x".repeat(1 << 16));
         for _ in 0..64 {

@@ -126,6 +126,18 @@ impl Fields {
         value.ok_or_else(|| self.wrong(name, "不能为空", "is required"))
     }
 
+    /// The value of a field that has to be there, where `null` is a value.
+    ///
+    /// # Errors
+    /// When it isn't.
+    pub fn mentioned<T: Default>(&self, name: &str, value: Option<T>) -> Result<T, AdminError> {
+        if let Some(survey) = &self.survey {
+            survey.mentioned(name);
+            return Ok(T::default());
+        }
+        value.ok_or_else(|| self.wrong(name, "缺少该字段", "is missing; null is a value"))
+    }
+
     /// The names of what is left.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.members.keys().map(String::as_str)

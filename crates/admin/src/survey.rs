@@ -13,6 +13,8 @@ pub struct Survey(Arc<Mutex<Asked>>);
 struct Asked {
     fields: BTreeMap<String, Asking>,
     required: Vec<String>,
+    /// What has to be there, if only as `null`.
+    mentioned: Vec<String>,
     /// Older names, and what they are names of.
     aliases: Vec<(String, String)>,
     /// The one member that the whole object may stand in.
@@ -43,6 +45,11 @@ impl Survey {
     /// The field has to be there.
     pub fn required(&self, name: &str) {
         self.lock().required.push(name.to_owned());
+    }
+
+    /// The field has to be there; it may be `null`.
+    pub fn mentioned(&self, name: &str) {
+        self.lock().mentioned.push(name.to_owned());
     }
 
     /// `old` is another name of `name`.
@@ -91,6 +98,7 @@ impl Survey {
         }
         let required = asked.required.iter().map(String::as_str).chain(also.iter().copied());
         rules.extend(required.map(|name| asked.presence(name)));
+        rules.extend(asked.mentioned.iter().map(|name| json!({ "required": [name] })));
         if !rules.is_empty() {
             object["allOf"] = rules.into();
         }

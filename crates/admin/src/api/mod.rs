@@ -39,7 +39,9 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Uri};
 use ledger::{AuditReport, Explanation};
 use table::Verb::{Get, Patch, Post, Put};
-use table::{Doc, Role, Table, csv, nothing, number, object, one, one_or_csv, page, text, texts};
+use table::{
+    Doc, Role, Table, all, csv, nothing, number, object, one, one_or_csv, page, text, texts,
+};
 use tower::ServiceExt;
 
 /// Everything under `/api` but `/api/status`.
@@ -119,7 +121,7 @@ fn house() -> Table {
             statement::of_user,
             one_or_csv::<Statement>("A month of a user's balance").asks(&["user_id:int", "month"]),
         )
-        .get("/api/option", option::list, page::<OptionView>("Settings of this node"))
+        .get("/api/option", option::list, all::<OptionView>("Settings of this node"))
         .on(
             &[Put],
             "/api/option",

@@ -220,8 +220,12 @@ pub(super) fn nothing(summary: &'static str) -> Doc {
 
 /// A call that answers a page of things, and takes the parameters of pages.
 pub(super) fn page<T: ToSchema>(summary: &'static str) -> Doc {
-    let doc = Doc::new(summary, Answer::Page(Data::of::<T>()));
-    doc.asks(&["p:int", "page:int", "page_size:int"])
+    all::<T>(summary).asks(&["p:int", "page:int", "page_size:int"])
+}
+
+/// A call that answers all there is on one page.
+pub(super) fn all<T: ToSchema>(summary: &'static str) -> Doc {
+    Doc::new(summary, Answer::Page(Data::of::<T>()))
 }
 
 /// A call that answers lines of CSV.

@@ -26,7 +26,7 @@ pub struct LowBalanceView {
 /// The first field that breaks its rule.
 pub fn read_threshold(mut fields: Fields) -> Result<Option<Quota>, AdminError> {
     let threshold = fields.nullable_int("threshold")?;
-    let threshold = fields.required("threshold", threshold)?;
+    let threshold = fields.mentioned("threshold", threshold)?;
     fields.finish(&["told", "told_at"], &[])?;
     if threshold.is_some_and(i64::is_negative) {
         return Err(AdminError::field("threshold", "不能为负", "must not be negative"));

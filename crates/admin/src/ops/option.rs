@@ -69,7 +69,7 @@ impl OptionInput {
         let key = fields.text("key")?;
         let key = fields.required("key", key)?;
         let value = fields.nullable_text("value")?;
-        let value = fields.required("value", value)?;
+        let value = fields.mentioned("value", value)?;
         fields.finish(&[], &[])?;
         Ok(Self { key, value: value.filter(|value| !value.trim().is_empty()) })
     }

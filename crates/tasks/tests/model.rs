@@ -261,8 +261,7 @@ impl Play {
         if self.nodes.is_empty() {
             self.nodes.push(self.house.node().await);
         }
-        let unfinished = "SELECT count(*) FROM tasks WHERE finish_time IS NULL";
-        eventually("every task to end", || async { (db.i64(unfinished).await == 0).then_some(()) })
+        eventually("every task to end", || async { (unfinished(db).await == 0).then_some(()) })
             .await;
         for node in self.nodes.drain(..) {
             node.stop().await;

@@ -37,7 +37,7 @@ pub async fn serve(listener: TcpListener, clock: Clock, stop: Stop) {
         async move {
             let answered = answer(&request, &clock).await;
             answered.unwrap_or_else(|fault| {
-                tracing::warn!(event = "diagnostics_failed", error = %fault);
+                tracing::warn!(target: "custompass", event = "diagnostics_failed", error = %fault);
                 web::render_fault(&fault, "")
             })
         }

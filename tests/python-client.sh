@@ -40,4 +40,5 @@ if [ "$(cat "$venv/done" 2>/dev/null || true)" != "$package" ]; then
 fi
 
 cargo build --quiet --manifest-path "$root/Cargo.toml" -p gateway
+export PYTHONPATH=$root/tests PYTHONDONTWRITEBYTECODE=1
 exec "$venv/bin/python" "$here/test_$name.py" "${CARGO_TARGET_DIR:-$root/target}/debug/newapi"

@@ -3,77 +3,25 @@
 Usage: test_openai.py PATH_OF_NEWAPI. Prints "N passed, 0 failed".
 """
 
-import json
-import os
 import re
-import socket
-import subprocess
 import sys
-import tempfile
-import time
-import traceback
-import urllib.request
 
 import openai
+from newapi_server import Server, free_port, run
 
-ROOT_TOKEN = "root-access-token-of-the-openai-test"
 START = 10_000
 # What the trial upstream counts for every answer, at one quota a token.
 CHARGE = 20 + 60
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class House:
+class House(Server):
     """A server, its upstream, a user with a key and a priced model."""
 
     def __init__(self, newapi, directory):
-        self.port, upstream_port = free_port(), free_port()
-        environment = {
-            "PATH": os.environ.get("PATH", ""),
-            "DATA_DIR": directory,
-            "PORT": str(self.port),
-            "LISTEN_ADDR": "127.0.0.1",
-            "ENABLE_METRICS": "false",
-            "UPSTREAM_ALLOW_NETS": "127.0.0.0/8",
-            "ROOT_ACCESS_TOKEN": ROOT_TOKEN,
-            "ROOT_PASSWORD": "a password for the openai test",
-            "LOG_FILE": os.path.join(directory, "newapi.log"),
-        }
-        self.newapi, self.environment, self.directory = newapi, environment, directory
-        self.processes = [
-            self.start("mock-upstream", "--port", str(upstream_port)),
-            self.start("serve"),
-        ]
-        self.wait_until_ready()
+        upstream_port = free_port()
+        upstream = ["mock-upstream", "--port", str(upstream_port)]
+        super().__init__(newapi, directory, [upstream], UPSTREAM_ALLOW_NETS="127.0.0.0/8")
         self.set_up(f"http://127.0.0.1:{upstream_port}")
-
-    def start(self, *arguments):
-        command = [self.newapi, *arguments]
-        return subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL)
-
-    def wait_until_ready(self):
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/status", timeout=5)
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise RuntimeError("the server did not become ready")
-
-    def api(self, method, path, body=None):
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}",
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {ROOT_TOKEN}", "Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return json.load(response)["data"]
 
     def set_up(self, upstream):
         self.api("POST", "/api/channel", {
@@ -93,18 +41,6 @@ class House:
 
     def used(self):
         return self.api("GET", f"/api/user/{self.user_id}")["used_quota"]
-
-    def audit(self):
-        ran = subprocess.run(
-            [self.newapi, "audit"], env=self.environment, capture_output=True, text=True,
-        )
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-
-    def stop(self):
-        for process in reversed(self.processes):
-            process.terminate()
-        for process in reversed(self.processes):
-            process.wait(timeout=60)
 
 
 MESSAGES = [{"role": "user", "content": "Say hello."}]
@@ -214,29 +150,6 @@ def test_not_enough_balance(house):
         raise AssertionError("served without a balance")
 
 
-def main():
-    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
-    failed = 0
-    print(f"openai {openai.__version__}")
-    with tempfile.TemporaryDirectory(prefix="newapi-openai-") as directory:
-        house = House(os.path.abspath(sys.argv[1]), directory)
-        try:
-            for name, test in [*tests, ("audit", House.audit)]:
-                try:
-                    test(house)
-                    print(f"ok      {name}")
-                except Exception:
-                    failed += 1
-                    print(f"FAILED  {name}")
-                    traceback.print_exc(file=sys.stdout)
-            if failed:
-                with open(os.path.join(directory, "newapi.log"), encoding="utf-8") as log:
-                    print("--- log ---", log.read()[-4000:], sep="\n")
-        finally:
-            house.stop()
-    print(f"{len(tests) + 1 - failed} passed, {failed} failed")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    print(f"openai {openai.__version__}")
+    sys.exit(run(House, globals()))

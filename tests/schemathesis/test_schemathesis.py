@@ -9,14 +9,13 @@ books have to balance.
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 
-ROOT_TOKEN = "root-access-token-of-the-schemathesis-test"
+from newapi_server import ROOT_TOKEN, Server
+
 # What is tried of a call at most; the inputs are the same every time.
 EXAMPLES = "10"
 # They give the caller a new access token, and end the one that the test calls with.
@@ -37,43 +36,16 @@ CHECKS = [
 ]
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def call(port, method, path, body=None):
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}{path}",
-        method=method,
-        data=None if body is None else json.dumps(body).encode(),
-        headers={"Authorization": f"Bearer {ROOT_TOKEN}", "Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as response:
-        return json.load(response)
-
-
-def wait_until_ready(port):
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status", timeout=5)
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise RuntimeError("the server did not become ready")
-
-
-def set_up(port):
+def set_up(server):
     """One thing of each kind, so that there is something to be listed, read and changed."""
     channel = {"name": "c", "type": 52, "base_url": "http://127.0.0.1:9", "key": "k", "models": ["m"]}
-    call(port, "POST", "/api/channel", channel)
-    call(port, "POST", "/api/ability", {"model_name": "m", "channel_type": 52, "ratio": 2.0})
-    call(port, "POST", "/api/group", {"group_name": "vip", "ratio": 0.8})
+    server.call("POST", "/api/channel", channel)
+    server.call("POST", "/api/ability", {"model_name": "m", "channel_type": 52, "ratio": 2.0})
+    server.call("POST", "/api/group", {"group_name": "vip", "ratio": 0.8})
     user = {"username": "ann", "password": "a good password", "quota": 1000}
-    user_id = call(port, "POST", "/api/user", user)["data"]["id"]
-    call(port, "POST", "/api/token", {"user_id": user_id, "name": "k", "remain_quota": 5})
-    call(port, "POST", "/api/webhook", {"user_id": user_id, "url": "https://hook.invalid/"})
+    user_id = server.call("POST", "/api/user", user)["data"]["id"]
+    server.call("POST", "/api/token", {"user_id": user_id, "name": "k", "remain_quota": 5})
+    server.call("POST", "/api/webhook", {"user_id": user_id, "url": "https://hook.invalid/"})
 
 
 def schemathesis(document, port):
@@ -92,36 +64,23 @@ def schemathesis(document, port):
 
 def main():
     newapi = os.path.abspath(sys.argv[1])
-    port = free_port()
     with tempfile.TemporaryDirectory(prefix="newapi-schemathesis-") as directory:
-        environment = {
-            "PATH": os.environ.get("PATH", ""),
-            "HOME": directory,
-            "DATA_DIR": directory,
-            "PORT": str(port),
-            "LISTEN_ADDR": "127.0.0.1",
-            "ENABLE_METRICS": "false",
-            "ROOT_ACCESS_TOKEN": ROOT_TOKEN,
-            "ROOT_PASSWORD": "a password for the schemathesis test",
-            "LOG_FILE": os.path.join(directory, "newapi.log"),
-        }
+        server = Server(newapi, directory)
         document = os.path.join(directory, "openapi.json")
         with open(document, "w", encoding="utf-8") as file:
-            subprocess.run([newapi, "openapi"], env=environment, stdout=file, check=True)
-        server = subprocess.Popen([newapi, "serve"], env=environment, stdout=subprocess.DEVNULL)
+            subprocess.run([newapi, "openapi"], env=server.environment, stdout=file, check=True)
         try:
-            wait_until_ready(port)
-            served = call(port, "GET", "/api/openapi.json")
+            served = server.call("GET", "/api/openapi.json")
             with open(document, encoding="utf-8") as file:
                 assert served == json.load(file), "the served document is not the printed one"
-            set_up(port)
+            set_up(server)
             started = time.monotonic()
-            tried = subprocess.run(schemathesis(document, port), cwd=directory, env=environment)
+            command = schemathesis(document, server.port)
+            tried = subprocess.run(command, cwd=directory, env=server.environment)
             print(f"schemathesis: {time.monotonic() - started:.0f} s")
-            audit = subprocess.run([newapi, "audit"], env=environment)
+            audit = subprocess.run([newapi, "audit"], env=server.environment)
         finally:
-            server.terminate()
-            server.wait(timeout=60)
+            server.stop()
     failed = (tried.returncode != 0) + (audit.returncode != 0)
     print(f"{2 - failed} passed, {failed} failed")
     return 1 if failed else 0

@@ -4,30 +4,16 @@ Usage: test_standardwebhooks.py PATH_OF_NEWAPI. Prints "N passed, 0 failed".
 """
 
 import http.server
-import json
 import os
 import queue
-import socket
 import sqlite3
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-import traceback
-import urllib.request
 import uuid
 
+from newapi_server import Server, run
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
-
-ROOT_TOKEN = "root-access-token-of-the-webhook-test"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
 
 class Receiver(http.server.BaseHTTPRequestHandler):
     """Keeps what arrives."""
@@ -44,27 +30,11 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class House:
+class House(Server):
     """A server, a receiver, and a user with an endpoint there."""
 
     def __init__(self, newapi, directory):
-        self.port = free_port()
-        self.environment = {
-            "PATH": os.environ.get("PATH", ""),
-            "DATA_DIR": directory,
-            "PORT": str(self.port),
-            "LISTEN_ADDR": "127.0.0.1",
-            "ENABLE_METRICS": "false",
-            "WEBHOOK_ALLOW_NETS": "127.0.0.0/8",
-            "ROOT_ACCESS_TOKEN": ROOT_TOKEN,
-            "ROOT_PASSWORD": "a password for the webhook test",
-            "LOG_FILE": os.path.join(directory, "newapi.log"),
-        }
-        self.newapi, self.directory = newapi, directory
-        self.server = subprocess.Popen(
-            [newapi, "serve"], env=self.environment, stdout=subprocess.DEVNULL,
-        )
-        self.wait_until_ready()
+        super().__init__(newapi, directory, WEBHOOK_ALLOW_NETS="127.0.0.0/8")
         self.receiver = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
         threading.Thread(target=self.receiver.serve_forever, daemon=True).start()
         user = {"username": "ann", "password": "a good password"}
@@ -72,25 +42,6 @@ class House:
         url = f"http://127.0.0.1:{self.receiver.server_port}/hook"
         made = self.api("POST", "/api/webhook", {"user_id": self.user_id, "url": url})
         self.endpoint_id, self.secret = made["id"], made["secret"]
-
-    def wait_until_ready(self):
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/status", timeout=5)
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise RuntimeError("the server did not become ready")
-
-    def api(self, method, path, body=None):
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}",
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {ROOT_TOKEN}", "Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return json.load(response)["data"]
 
     def end_a_task(self):
         """A task that has ended, and its row in the outbox; then what arrives."""
@@ -111,15 +62,8 @@ class House:
         database.close()
         return Receiver.arrived.get(timeout=30)
 
-    def audit(self):
-        ran = subprocess.run(
-            [self.newapi, "audit"], env=self.environment, capture_output=True, text=True,
-        )
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-
     def stop(self):
-        self.server.terminate()
-        self.server.wait(timeout=60)
+        super().stop()
         self.receiver.shutdown()
 
 
@@ -152,28 +96,5 @@ def test_both_secrets_after_a_rotation(house):
     Webhook(house.secret).verify(body, headers)
 
 
-def main():
-    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
-    failed = 0
-    with tempfile.TemporaryDirectory(prefix="newapi-webhooks-") as directory:
-        house = House(os.path.abspath(sys.argv[1]), directory)
-        try:
-            for name, test in [*tests, ("audit", House.audit)]:
-                try:
-                    test(house)
-                    print(f"ok      {name}")
-                except Exception:
-                    failed += 1
-                    print(f"FAILED  {name}")
-                    traceback.print_exc(file=sys.stdout)
-            if failed:
-                with open(os.path.join(directory, "newapi.log"), encoding="utf-8") as log:
-                    print("--- log ---", log.read()[-4000:], sep="\n")
-        finally:
-            house.stop()
-    print(f"{len(tests) + 1 - failed} passed, {failed} failed")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(House, globals()))

@@ -1,14 +1,16 @@
-//! Requests per minute of a key, by the generic cell rate algorithm: a minute's worth may come at
-//! once, then they must be spaced.
+//! So many a minute, by the generic cell rate algorithm: a minute's worth may come at once, then
+//! they must be spaced. Requests of keys ([`RateLimits`]), and whatever else ([`PerMinute`]).
 //!
-//! Where there is a Redis, it counts for all nodes together; while it is away, and where there is
-//! none, each node counts for itself. Nothing but this is asked of it: no money, and no news, which
-//! the database carries (`store::Live`).
+//! Where there is a Redis, it counts keys for all nodes together; while it is away, and where there
+//! is none, each node counts for itself. Nothing but this is asked of it: no money, and no news,
+//! which the database carries (`store::Live`).
 
 mod keeper;
 mod node;
+mod per_minute;
 mod shared;
 
+pub use per_minute::PerMinute;
 pub use shared::{Shared, ThrottleError, is_address};
 
 use domain::KeyId;

@@ -1,45 +1,28 @@
 //! The count of this node: in memory, bounded.
 
-use crate::{MINUTE_US, spacing_us};
+use crate::per_minute::PerMinute;
 use domain::KeyId;
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::array;
 
 const SHARDS: usize = 16;
-/// Keys remembered per shard. One that has been idle for a minute needs no memory.
 const KEYS_PER_SHARD: usize = 8_192;
 
-/// What this node has let through.
-#[derive(Debug, Default)]
-pub(crate) struct NodeCount {
-    /// For each key when it would be back at rest, in microseconds.
-    shards: [Mutex<HashMap<KeyId, i64>>; SHARDS],
+/// What this node has let through, in shards: every call with a limit comes by here.
+#[derive(Debug)]
+pub(crate) struct NodeCount([PerMinute<KeyId>; SHARDS]);
+
+impl Default for NodeCount {
+    fn default() -> Self {
+        Self(array::from_fn(|_| PerMinute::new(KEYS_PER_SHARD)))
+    }
 }
 
 impl NodeCount {
     /// Takes one request of `key` at `now_us`, or says in how many microseconds there is room.
     pub(crate) fn take(&self, key: KeyId, per_minute: u32, now_us: i64) -> Result<(), i64> {
         let index = usize::try_from(key.0.rem_euclid(SHARDS as i64)).unwrap_or(0);
-        let mut shard = self.shards[index].lock().unwrap_or_else(PoisonError::into_inner);
-        let rest_at_us = shard.get(&key).copied().unwrap_or(now_us);
-        let next_us = gcra(rest_at_us, per_minute, now_us)?;
-        if shard.len() >= KEYS_PER_SHARD && !shard.contains_key(&key) {
-            shard.retain(|_, rest_at_us| *rest_at_us > now_us);
-            if shard.len() >= KEYS_PER_SHARD {
-                // More busy keys than we can remember: all start afresh, nobody is shut out.
-                shard.clear();
-            }
-        }
-        shard.insert(key, next_us);
-        Ok(())
+        self.0[index].take(key, per_minute, now_us)
     }
-}
-
-/// The rule of `take.lua`, too: change both.
-fn gcra(rest_at_us: i64, per_minute: u32, now_us: i64) -> Result<i64, i64> {
-    let next_us = rest_at_us.max(now_us) + spacing_us(per_minute);
-    let early_us = next_us - now_us - MINUTE_US;
-    if early_us > 0 { Err(early_us) } else { Ok(next_us) }
 }
 
 #[cfg(test)]
@@ -81,8 +64,8 @@ mod tests {
         for key in 0..(KEYS_PER_SHARD as i64 + 100) * SHARDS as i64 {
             assert_eq!(limits.take(KeyId(key), 1, 0), Ok(()));
         }
-        for shard in &limits.shards {
-            assert!(shard.lock().unwrap().len() <= KEYS_PER_SHARD);
+        for shard in &limits.0 {
+            assert!(shard.remembered() <= KEYS_PER_SHARD);
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::ops::record::{self, Subject};
 use crate::{Actor, AdminError, AdminState, password, random};
 use domain::{UnixMs, UserId};
 use serde_json::json;
-use store::{Secret, Statement, StoreError, Value};
+use store::{Row, Secret, Statement, StoreError, Value};
 
 /// How long a session lasts at most.
 const LIFETIME_MS: i64 = 7 * 24 * 3_600_000;
@@ -54,12 +54,7 @@ pub async fn login(
     if user.get::<i64>("status")? != 1 {
         return Err(AdminError::forbidden("用户已被禁用", "the user is disabled"));
     }
-    let actor = Actor {
-        user_id: user.get("id")?,
-        username: user.get("username")?,
-        role: user.get("role")?,
-        group: user.get("group")?,
-    };
+    let actor = actor(user)?;
     let token = random::session()?;
     begin(state, &actor, store::key_hash(&token), hash).await?;
     Ok(LoggedIn { actor, token: Secret::new(token) })
@@ -115,12 +110,16 @@ pub async fn find(state: &AdminState, session: &[u8; 32]) -> Result<Option<Actor
         let sql = "UPDATE sessions SET used_at = $1 WHERE token_hash = $2";
         state.db.execute(sql, &[now.into(), session.into()]).await?;
     }
-    Ok(Some(Actor {
+    Ok(Some(actor(row)?))
+}
+
+fn actor(row: &Row) -> Result<Actor, StoreError> {
+    Ok(Actor {
         user_id: row.get("id")?,
         username: row.get("username")?,
         role: row.get("role")?,
         group: row.get("group")?,
-    }))
+    })
 }
 
 /// Ends a session.

@@ -109,7 +109,7 @@ fn every<F>(
 {
     let ledger = ledger.clone();
     let run = async move {
-        loop {
+        while !stop.is_cancelled() {
             if let Err(error) = job(ledger.clone()).await {
                 tracing::warn!(target: "custompass", event = "job_failed", job = name, %error);
             }

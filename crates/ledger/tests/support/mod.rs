@@ -51,20 +51,19 @@ impl House {
         let (node, jobs) = (NodeId(Uuid::now_v7()), TaskTracker::new());
         let read = now_ms.clone();
         let clock = Clock::new(move || UnixMs(read.load(Ordering::Relaxed)));
-        // Jobs run when the test says so: their pauses are longer than any test.
-        let pause_ms = 3_600_000;
+        // Jobs run when the test says so: they are told to stop before they begin, but for the
+        // sign of life, whose pause is longer than any test.
+        let stop = CancellationToken::new();
+        stop.cancel();
         let config = LedgerConfig {
             busy_retry_delay_ms: 50,
             jobs: JobsConfig {
                 node_name: "test".into(),
-                heartbeat_ms: pause_ms,
-                sweep_ms: pause_ms,
-                rollup_ms: pause_ms,
+                heartbeat_ms: 3_600_000,
                 ..JobsConfig::default()
             },
             ..LedgerConfig::default()
         };
-        let stop = CancellationToken::new();
         let ledger = Ledger::start(db.clone(), node, config, clock, &jobs, stop).await.unwrap();
         Self { ledger, db, now_ms, jobs }
     }

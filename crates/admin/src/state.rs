@@ -31,8 +31,8 @@ pub struct AdminState {
     pub sealer: Sealer,
     /// For testing channels.
     pub client: upstream::Client,
-    /// Which addresses webhooks may have.
-    pub webhook_guard: upstream::AddressGuard,
+    /// The way to webhooks, which says what addresses they may have.
+    pub webhook_client: upstream::Client,
     /// The time.
     pub clock: Clock,
     /// How often somebody may try to log in.

@@ -57,7 +57,7 @@ impl Tasks {
         Arc::new(Self { poller, webhooks })
     }
 
-    /// Asks by these settings from now on. How many questions may be under way stays.
+    /// Asks by these settings from now on.
     pub fn configure(&self, config: TasksConfig) {
         self.poller.configure(config);
     }

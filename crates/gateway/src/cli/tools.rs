@@ -77,7 +77,7 @@ impl House {
             ledger,
             sealer,
             client,
-            webhook_guard: wiring::webhook_guard(&config),
+            webhook_client: wiring::webhook_client(&config)?,
             clock,
             logins: admin::LoginGuard::default(),
             passwords,

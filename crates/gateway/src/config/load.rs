@@ -123,7 +123,7 @@ impl Settings {
         let mut waiting = Vec::new();
         let both = TABLE.iter().zip(self.0.iter().zip(newer.0));
         let adopted = both.map(|(setting, (old, new))| {
-            if setting.live {
+            if setting.is_live() {
                 return new;
             }
             if old.value != new.value {

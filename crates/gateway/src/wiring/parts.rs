@@ -17,6 +17,8 @@ use upstream::{AddressGuard, Client, ClientConfig, Proxies};
 const POOL_IDLE: usize = 1_024;
 const POOL_IDLE_TIME: Duration = Duration::from_secs(90);
 
+const BAD_PROXY: &str = "HTTP_PROXY or HTTPS_PROXY can't be used";
+
 /// The system's time: the only place that asks for it.
 pub fn system_clock() -> Clock {
     Clock::new(|| {
@@ -72,12 +74,9 @@ pub fn shared_count(config: &Config) -> anyhow::Result<Option<Arc<Shared>>> {
     Ok(Some(Arc::new(shared)))
 }
 
-/// The way to the upstreams.
-///
-/// # Errors
-/// When a proxy is not an address.
-pub fn client(config: &UpstreamConfig) -> anyhow::Result<Client> {
-    let client = Client::new(ClientConfig {
+/// How upstreams are reached.
+pub fn client_config(config: &UpstreamConfig) -> ClientConfig {
+    ClientConfig {
         guard: AddressGuard::new(config.allow_nets.clone()),
         proxies: Proxies {
             http: config.http_proxy.clone(),
@@ -87,22 +86,29 @@ pub fn client(config: &UpstreamConfig) -> anyhow::Result<Client> {
         connect_timeout: Duration::from_millis(config.connect_timeout_ms),
         pool_idle_timeout: POOL_IDLE_TIME,
         pool_max_idle_per_host: POOL_IDLE,
-    });
-    client.context("HTTP_PROXY or HTTPS_PROXY can't be used")
+    }
 }
 
-/// Which addresses users' webhooks may have.
-pub fn webhook_guard(config: &Config) -> AddressGuard {
-    AddressGuard::new(config.tasks.webhook_allow_nets.clone())
+/// How users' webhooks are reached. The networks of upstreams are not theirs to address.
+pub fn webhook_client_config(config: &Config) -> ClientConfig {
+    let guard = AddressGuard::new(config.tasks.webhook_allow_nets.clone());
+    ClientConfig { guard, ..client_config(&config.upstream) }
 }
 
-/// The way to users' webhooks. The networks of upstreams are not theirs to address.
+/// The way to the upstreams.
+///
+/// # Errors
+/// When a proxy is not an address.
+pub fn client(config: &UpstreamConfig) -> anyhow::Result<Client> {
+    Client::new(client_config(config)).context(BAD_PROXY)
+}
+
+/// The way to users' webhooks.
 ///
 /// # Errors
 /// When a proxy is not an address.
 pub fn webhook_client(config: &Config) -> anyhow::Result<Client> {
-    let allow_nets = config.tasks.webhook_allow_nets.clone();
-    client(&UpstreamConfig { allow_nets, ..config.upstream.clone() })
+    Client::new(webhook_client_config(config)).context(BAD_PROXY)
 }
 
 /// The work on tasks.

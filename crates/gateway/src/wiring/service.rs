@@ -7,7 +7,7 @@ use crate::cli::Loaded;
 use crate::config::{Config, MetricsConfig};
 use crate::cores::Cores;
 use crate::health::Health;
-use crate::logging::Lines;
+use crate::logging::{Levels, Lines};
 use crate::memory_limit::MemoryLimit;
 use crate::server::{self, Limits, Place, Stop};
 use crate::{diagnostics, metrics, process, secret, signals};
@@ -30,7 +30,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How often memory is looked at, when it has a limit.
+/// How often memory is looked at, while it has a limit.
 const MEMORY_PAUSE: Duration = Duration::from_millis(250);
 /// How often the months of PostgreSQL's partitions are looked after.
 const MONTHS_PAUSE: Duration = Duration::from_secs(6 * 3_600);
@@ -79,6 +79,28 @@ struct Parts {
     redis: Option<Arc<Shared>>,
 }
 
+impl Parts {
+    /// What settings that change are told to.
+    fn followers(
+        &self,
+        relays: Vec<Current>,
+        memory: &Arc<MemoryLimit>,
+        levels: Levels,
+    ) -> Followers {
+        Followers {
+            node: self.node,
+            relays,
+            tasks: Arc::clone(&self.tasks),
+            ledger: self.ledger.clone(),
+            client: self.admin.client.clone(),
+            webhook_client: self.admin.webhook_client.clone(),
+            logins: self.admin.logins.clone(),
+            memory: Arc::clone(memory),
+            levels,
+        }
+    }
+}
+
 /// Every port that is served on.
 struct Ports {
     listener: TcpListener,
@@ -120,18 +142,18 @@ impl Service {
             .map(|runtime| (runtime.clone(), Current::new(built.relay.on(runtime.clone()))))
             .collect();
         let main = Current::new(Arc::clone(&built.relay));
+        let memory = Arc::new(MemoryLimit::new(config.relay.memory_limit_bytes));
         let settings = followed.map(|(settings, levels)| {
             let relays = places.iter().map(|(_, relay)| relay.clone());
             let relays = relays.chain([main.clone()]).collect();
-            let (node, tasks) = (built.node, Arc::clone(&built.tasks));
-            LiveSettings::new(settings, Followers { node, relays, tasks, levels })
+            LiveSettings::new(settings, built.followers(relays, &memory, levels))
         });
         built.admin.options = settings.clone().map(|settings| settings as Arc<dyn admin::Options>);
 
         let app = Arc::new(App {
             admin: admin::router(built.admin.clone()),
             health: Health::new(built.db.clone(), built.redis.clone(), started_at),
-            memory: MemoryLimit::new(config.relay.memory_limit_bytes),
+            memory,
             clock: clock.clone(),
             runtime: Handle::current(),
         });
@@ -250,6 +272,7 @@ async fn build(
         .await
         .context("the configuration in the database can't be read")?;
     let client = parts::client(&config.upstream)?;
+    let webhook_client = parts::webhook_client(config)?;
     let relay_config = parts::relay_config(config, node)?;
     let tasks = Tasks::start(
         parts::tasks_config(config, &relay_config),
@@ -258,7 +281,7 @@ async fn build(
             live: Arc::clone(&live),
             ledger: ledger.clone(),
             client: client.clone(),
-            webhook_client: parts::webhook_client(config)?,
+            webhook_client: webhook_client.clone(),
             sealer: sealer.clone(),
             clock: clock.clone(),
         },
@@ -287,7 +310,7 @@ async fn build(
         ledger: ledger.clone(),
         sealer: sealer.clone(),
         client,
-        webhook_guard: parts::webhook_guard(config),
+        webhook_client,
         clock: clock.clone(),
         logins: admin::LoginGuard::new(parts::trusted_proxies(config)),
         passwords: admin::Passwords::default(),
@@ -382,13 +405,11 @@ fn spawn_background(
         pool.shed_idle_connections(keep);
         std::future::ready(())
     });
-    if app.memory.is_set() {
-        let app = Arc::clone(app);
-        every("memory limit", jobs, shutdown, MEMORY_PAUSE, move || {
-            app.memory.look();
-            std::future::ready(())
-        });
-    }
+    let memory = Arc::clone(&app.memory);
+    every("memory limit", jobs, shutdown, MEMORY_PAUSE, move || {
+        memory.look();
+        std::future::ready(())
+    });
 }
 
 /// Runs `job` after every pause, until the end.

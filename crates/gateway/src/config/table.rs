@@ -33,6 +33,12 @@ pub enum Kind {
     Header,
     /// The address of a proxy; its password is never shown.
     Proxy,
+    /// The address of a service, without query, user or password.
+    Url,
+    /// Headers of a request, like `key=value,key=value`; never shown.
+    Headers,
+    /// A number from 0 to 1.
+    Share,
 }
 
 /// One setting.
@@ -67,6 +73,14 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
+const SAMPLERS: &[&str] = &[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+];
 const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 
 macro_rules! settings {
@@ -224,6 +238,23 @@ settings! {
         "serve diagnostics, on 127.0.0.1: profiles of processor and memory, the jobs alive";
     PprofPort: "PPROF_PORT", Kind::Count(0, 65_535), "6060",
         "port to serve diagnostics on";
+
+    OtlpEndpoint: "OTEL_EXPORTER_OTLP_ENDPOINT", Kind::Url, "",
+        "collector that traces are sent to, at its path /v1/traces; unset: there are none";
+    OtelDisabled: "OTEL_SDK_DISABLED", Kind::Switch, "false",
+        "send no traces, whatever the other settings say";
+    OtlpProtocol: "OTEL_EXPORTER_OTLP_PROTOCOL", Kind::Word(&["http/protobuf"]), "http/protobuf",
+        "how they are sent";
+    OtlpHeaders: "OTEL_EXPORTER_OTLP_HEADERS", Kind::Headers, "",
+        "headers for the collector";
+    OtlpTimeout: "OTEL_EXPORTER_OTLP_TIMEOUT", Kind::Count(1, 10 * MINUTE), "10000",
+        "how long the collector may take, in milliseconds";
+    OtelServiceName: "OTEL_SERVICE_NAME", Kind::Text, "newapi",
+        "what traces say they come from";
+    TracesSampler: "OTEL_TRACES_SAMPLER", Kind::Word(SAMPLERS), "parentbased_always_on",
+        "which calls are recorded; parentbased: those of a recorded trace, and of others as said";
+    TracesSamplerArg: "OTEL_TRACES_SAMPLER_ARG", Kind::Share, "1",
+        "share of the calls that traceidratio records";
 }
 
 /// Settings that other systems of this kind have, and that mean nothing here.

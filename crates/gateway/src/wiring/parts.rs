@@ -4,6 +4,7 @@ use crate::config::{Config, UpstreamConfig};
 use crate::secret;
 use anyhow::Context;
 use domain::{Clock, NodeId, UnixMs};
+use ipnet::{Ipv4Net, Ipv6Net};
 use ledger::{JobsConfig, LedgerConfig};
 use relay::RelayConfig;
 use std::sync::Arc;
@@ -102,6 +103,15 @@ pub fn webhook_guard(config: &Config) -> AddressGuard {
 /// When a proxy is not an address.
 pub fn webhook_client(config: &Config) -> anyhow::Result<Client> {
     let allow_nets = config.tasks.webhook_allow_nets.clone();
+    client(&UpstreamConfig { allow_nets, ..config.upstream.clone() })
+}
+
+/// The way to the collector of traces, which the operator has chosen, wherever it is.
+///
+/// # Errors
+/// When a proxy is not an address.
+pub fn traces_client(config: &Config) -> anyhow::Result<Client> {
+    let allow_nets = vec![Ipv4Net::default().into(), Ipv6Net::default().into()];
     client(&UpstreamConfig { allow_nets, ..config.upstream.clone() })
 }
 

@@ -138,27 +138,23 @@ impl Record {
             (key::KEY_ID, self.key_id.map(|id| id.0)),
             (key::CHANNEL_ID, self.channel_id.map(|id| id.0)),
             (key::QUOTA, self.quota.map(|quota| quota.0)),
-            (key::STATUS, self.status.map(|status| i64::from(status.as_u16()))),
         ];
         for (key, value) in ids {
             if let Some(value) = value {
                 span.set(key, value);
             }
         }
+        if let Some(status) = self.status {
+            span.status(status);
+        }
         // What no channel serves is not the name of a model, but whatever a client wrote.
         if let Some(model) = self.model.as_ref().filter(|_| self.channel_id.is_some()) {
             span.set(key::MODEL, Arc::clone(model));
         }
-        let code = match &self.outcome {
-            Outcome::Failed { code, .. } => *code,
-            Outcome::Gone if self.status.is_none() => CLIENT_GONE,
-            Outcome::Gone | Outcome::Success => return,
-        };
-        if self.status.is_some_and(|status| status.is_client_error()) {
-            // The client's failure is no failure of the server's span.
-            span.set(key::ERROR, code);
-        } else {
-            span.fail(code);
+        match &self.outcome {
+            Outcome::Failed { code, .. } => span.unserved(code, self.status),
+            Outcome::Gone if self.status.is_none() => span.fail(CLIENT_GONE),
+            Outcome::Gone | Outcome::Success => {}
         }
     }
 

@@ -45,7 +45,7 @@ impl Traced {
 
     /// It answers; its reply may still be coming.
     pub(crate) fn hears(&mut self, status: StatusCode) {
-        self.attempt.set(key::STATUS, i64::from(status.as_u16()));
+        self.attempt.status(status);
         if status.is_client_error() || status.is_server_error() {
             self.attempt.fail("UPSTREAM_STATUS");
         }

@@ -34,10 +34,8 @@ pub const HOLD_ID: &str = "newapi.hold.id";
 pub const QUOTA: &str = "newapi.quota";
 /// Why money is given back.
 pub const REASON: &str = "newapi.reason";
-/// Asynchronous work.
-pub const TASK_ID: &str = "newapi.task.id";
-/// How many tasks.
-pub const TASKS: &str = "newapi.tasks";
+/// Where a webhook goes.
+pub const ENDPOINT_ID: &str = "newapi.endpoint.id";
 
 /// A method as it is told: what a client made up could be anything.
 #[must_use]

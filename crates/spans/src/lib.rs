@@ -7,7 +7,7 @@
 mod incoming;
 pub mod key;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use opentelemetry::trace::{Span as _, SpanContext, Status, TraceContextExt, Tracer as _};
 use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_sdk::trace::SdkTracer;
@@ -106,10 +106,25 @@ impl Span {
     }
 
     /// The request that it is about has this route: a pattern, never the path itself.
-    pub fn route(&mut self, method: &Method, route: &'static str) {
+    pub fn route(&mut self, method: &Method, route: &str) {
         let Some(live) = self.0.as_mut().filter(|live| live.span.is_recording()) else { return };
         live.span.update_name(format!("{} {route}", key::method(method)));
-        live.span.set_attribute(KeyValue::new(key::ROUTE, route));
+        live.span.set_attribute(KeyValue::new(key::ROUTE, route.to_owned()));
+    }
+
+    /// The reply has this status.
+    pub fn status(&mut self, status: StatusCode) {
+        self.set(key::STATUS, i64::from(status.as_u16()));
+    }
+
+    /// The request that has come in was not served, in a word of ours. Where the client is to
+    /// blame (`status`), the server has not failed.
+    pub fn unserved(&mut self, code: &'static str, status: Option<StatusCode>) {
+        if status.is_some_and(|status| status.is_client_error()) {
+            self.set(key::ERROR, code);
+        } else {
+            self.fail(code);
+        }
     }
 
     /// It failed, in a word of ours.

@@ -125,6 +125,7 @@ impl House {
             client: client(),
             webhook_guard: AddressGuard::default(),
             clock,
+            tracer: spans::Tracer::default(),
             logins: admin::LoginGuard::default(),
             passwords: Passwords::default(),
             wrong_codes: admin::WrongCodes::default(),

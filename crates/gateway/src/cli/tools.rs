@@ -79,6 +79,7 @@ impl House {
             client,
             webhook_guard: wiring::webhook_guard(&config),
             clock,
+            tracer: spans::Tracer::default(),
             logins: admin::LoginGuard::default(),
             passwords,
             wrong_codes: admin::WrongCodes::default(),

@@ -97,6 +97,16 @@ fn failed(span: &Span) -> &'static str {
     if status.code() == StatusCode::Error { "!" } else { "" }
 }
 
+/// What the collector got has nothing in it that is somebody's own.
+async fn nothing_private(collector: &Upstream, secrets: &[&str]) {
+    for message in collector.requests().await {
+        let bytes = String::from_utf8_lossy(&message.body);
+        for secret in secrets.iter().chain(&["private"]) {
+            assert!(!bytes.contains(secret), "{secret} in {bytes}");
+        }
+    }
+}
+
 /// A call that belongs to somebody's trace.
 fn traced(call: Call, flags: &str) -> Call {
     call.header("traceparent", format!("00-{TRACE}-{PARENT}-{flags}"))
@@ -154,12 +164,7 @@ on_sqlite! {
         let resource = read(&message).resource_spans.remove(0).resource.unwrap();
         let told = format!("{resource:?}");
         assert!(told.contains("service.name") && told.contains("till"), "{told}");
-        for message in collector.requests().await {
-            let bytes = String::from_utf8_lossy(&message.body);
-            for secret in [ann.key.as_str(), "upstream-key", "private"] {
-                assert!(!bytes.contains(secret), "{secret} in {bytes}");
-            }
-        }
+        nothing_private(&collector, &[&ann.key, "upstream-key"]).await;
         house.close().await;
     }
 
@@ -253,9 +258,69 @@ on_sqlite! {
 
         let spans = trace(&collector, TRACE).await;
         assert_eq!(phases(&spans), Vec::<String>::new());
-        for message in collector.requests().await {
-            assert!(!String::from_utf8_lossy(&message.body).contains("private"));
+        nothing_private(&collector, &[&ann.key]).await;
+        house.close().await;
+    }
+
+    async fn a_task_is_told_of_from_its_submission_to_its_webhook(db: TestDb) {
+        let settings =
+            [("CUSTOM_PASS_POLL_INTERVAL", "1s"), ("WEBHOOK_ALLOW_NETS", "127.0.0.0/8")];
+        let (house, collector) = observed(db, &settings).await;
+        let done = r#"{"code":0,"data":[{"task_id":"private-1","status":"DONE","result":1}]}"#;
+        house.upstream.on("/img/task/list-by-condition", Reply::raw_json(done));
+        let taken = Reply::json(&json!({"code": 0, "data": {"task_id": "private-1"}}));
+        let channel = house.model("img/submit", fixed(40), taken).await;
+        house.upstream.on("/private-hook", Reply::new(204));
+        let ann = house.payer(100).await;
+        let call = house.server.call("POST", "/pass/img/submit").key(&ann.key).json(&json!({}));
+        let hook = format!("{}/private-hook", house.upstream.url());
+
+        traced(call, "01").header("X-Webhook-Url", hook).send().await.expect(200);
+
+        let spans = trace(&collector, TRACE).await;
+        assert_eq!(phases(&spans), ["hold", "POST 1 200", "record task"]);
+        let named = |name: &'static str| {
+            let there = move |all: &[Recorded]| spans_in(all).iter().any(|one| one.name == name);
+            collector.wait_until(name, there)
+        };
+        for (name, key, value, status) in [
+            ("ask about tasks", "newapi.channel.id", channel, "200"),
+            ("webhook", "newapi.attempt", 1, "204"),
+        ] {
+            let all = spans_in(&named(name).await);
+            let span = all.iter().find(|span| span.name == name).unwrap();
+            assert_eq!((span.kind(), span.parent_span_id.len()), (SpanKind::Client, 0));
+            assert_eq!(said(span, key), Some(value.to_string()));
+            assert_eq!(said(span, "http.response.status_code").as_deref(), Some(status));
+            assert_eq!(failed(span), "");
         }
+        nothing_private(&collector, &[&ann.key, "upstream-key"]).await;
+        house.close().await;
+    }
+
+    async fn calls_of_the_api_are_told_by_their_route(db: TestDb) {
+        let (house, collector) = observed(db, &[]).await;
+        let ann = house.payer(10).await;
+        let admin = house.admin();
+        let get = |path: String, id: &str| {
+            let call = admin.call("GET", &path);
+            call.header("traceparent", format!("00-{id}-{PARENT}-01")).send()
+        };
+        let other = TRACE.replace("0af", "1bf");
+
+        get(format!("/api/user/{}/?keyword=private", ann.id), TRACE).await.expect(200);
+        get("/api/private".to_owned(), &other).await.expect(404);
+
+        let told = |spans: Vec<Span>| {
+            assert_eq!(spans.len(), 1);
+            let status = said(&spans[0], "http.response.status_code").unwrap();
+            (spans[0].name.clone(), status, failed(&spans[0]))
+        };
+        let found = told(trace(&collector, TRACE).await);
+        assert_eq!(found, ("GET /api/user/{id}".to_owned(), "200".to_owned(), ""));
+        let missing = told(trace(&collector, &other).await);
+        assert_eq!(missing, ("GET".to_owned(), "404".to_owned(), ""));
+        nothing_private(&collector, &[&ann.key]).await;
         house.close().await;
     }
 

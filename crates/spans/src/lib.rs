@@ -1,8 +1,8 @@
 //! Spans: what a call did, and when, for those who collect traces (OpenTelemetry).
 //!
 //! A [`Tracer`] that is off makes spans that are nothing: whoever carries one along pays a branch.
-//! What is told of a call are ids, amounts and words of ours: see [`key`]. No header, path, query,
-//! body or message of anybody's goes into a span.
+//! What is told of a call are ids, amounts and words of ours: see [`key`]. Of what a client sends
+//! `Host` and `X-Request-Id` go into a span; of what an upstream says, its status.
 
 mod incoming;
 pub mod key;

@@ -35,6 +35,8 @@ pub struct AdminState {
     pub webhook_client: upstream::Client,
     /// The time.
     pub clock: Clock,
+    /// Makes the spans of calls.
+    pub tracer: spans::Tracer,
     /// How often somebody may try to log in.
     pub logins: LoginGuard,
     /// Where passwords are hashed.

@@ -35,6 +35,8 @@ pub struct Parts {
     pub sealer: Sealer,
     /// The time.
     pub clock: Clock,
+    /// Makes the spans of what is asked and told.
+    pub tracer: spans::Tracer,
 }
 
 /// The background work of this node.

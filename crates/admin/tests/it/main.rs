@@ -124,6 +124,7 @@ impl House {
             client: client(AddressGuard::new(vec!["127.0.0.0/8".parse().unwrap()])),
             webhook_client: client(AddressGuard::default()),
             clock,
+            tracer: spans::Tracer::default(),
             logins: admin::LoginGuard::default(),
             passwords: Passwords::default(),
             wrong_codes: admin::WrongCodes::default(),

@@ -79,6 +79,7 @@ impl House {
             client,
             webhook_client: wiring::webhook_client(&config)?,
             clock,
+            tracer: spans::Tracer::default(),
             logins: admin::LoginGuard::default(),
             passwords,
             wrong_codes: admin::WrongCodes::default(),

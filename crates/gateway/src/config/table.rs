@@ -33,6 +33,12 @@ pub enum Kind {
     Header,
     /// The address of a proxy; its password is never shown.
     Proxy,
+    /// The address of a service, without query, user or password.
+    Url,
+    /// Headers of a request, like `key=value,key=value`; never shown.
+    Headers,
+    /// A number from 0 to 1.
+    Share,
 }
 
 /// One setting.
@@ -81,6 +87,14 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
+const SAMPLERS: &[&str] = &[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+];
 const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 
 /// Why some settings wait for a start.
@@ -95,6 +109,7 @@ const SEALED: &str = "what it has sealed is read with it";
 const FIRST: &str = "only the very first start reads it";
 const LANES: &str = "a user's money stays in one lane";
 const LOG: &str = "the log is opened once";
+const TRACES: &str = "the way to the collector is opened once";
 
 macro_rules! settings {
     (@change live) => { Change::Live };
@@ -258,6 +273,24 @@ settings! {
         start PORTS;
     PprofPort: "PPROF_PORT", Kind::Count(0, 65_535), "6060",
         "port to serve diagnostics on", start PORTS;
+
+    OtlpEndpoint: "OTEL_EXPORTER_OTLP_ENDPOINT", Kind::Url, "",
+        "collector that traces are sent to, at its path /v1/traces; unset: there are none", start TRACES;
+    OtelDisabled: "OTEL_SDK_DISABLED", Kind::Switch, "false",
+        "send no traces, whatever the other settings say", start TRACES;
+    OtlpProtocol: "OTEL_EXPORTER_OTLP_PROTOCOL", Kind::Word(&["http/protobuf"]), "http/protobuf",
+        "how they are sent", start TRACES;
+    OtlpHeaders: "OTEL_EXPORTER_OTLP_HEADERS", Kind::Headers, "",
+        "headers for the collector", start TRACES;
+    OtlpTimeout: "OTEL_EXPORTER_OTLP_TIMEOUT", Kind::Count(1, 10 * MINUTE), "10000",
+        "how long the collector may take, in milliseconds", start TRACES;
+    OtelServiceName: "OTEL_SERVICE_NAME", Kind::Text, "newapi",
+        "what traces say they come from", start TRACES;
+    TracesSampler: "OTEL_TRACES_SAMPLER", Kind::Word(SAMPLERS), "parentbased_always_on",
+        "which calls are recorded; parentbased: those of a recorded trace, and of others as said",
+        start TRACES;
+    TracesSamplerArg: "OTEL_TRACES_SAMPLER_ARG", Kind::Share, "1",
+        "share of the calls that traceidratio records", start TRACES;
 }
 
 /// Settings that other systems of this kind have, and that mean nothing here.

@@ -4,6 +4,7 @@ use crate::config::{Config, UpstreamConfig};
 use crate::secret;
 use anyhow::Context;
 use domain::{Clock, NodeId, UnixMs};
+use ipnet::{Ipv4Net, Ipv6Net};
 use ledger::{JobsConfig, LedgerConfig};
 use relay::RelayConfig;
 use std::sync::Arc;
@@ -109,6 +110,15 @@ pub fn client(config: &UpstreamConfig) -> anyhow::Result<Client> {
 /// When a proxy is not an address.
 pub fn webhook_client(config: &Config) -> anyhow::Result<Client> {
     Client::new(webhook_client_config(config)).context(BAD_PROXY)
+}
+
+/// The way to the collector of traces, which the operator has chosen, wherever it is.
+///
+/// # Errors
+/// When a proxy is not an address.
+pub fn traces_client(config: &Config) -> anyhow::Result<Client> {
+    let allow_nets = vec![Ipv4Net::default().into(), Ipv6Net::default().into()];
+    client(&UpstreamConfig { allow_nets, ..config.upstream.clone() })
 }
 
 /// The work on tasks.

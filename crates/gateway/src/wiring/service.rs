@@ -10,6 +10,7 @@ use crate::health::Health;
 use crate::logging::{Levels, Lines};
 use crate::memory_limit::MemoryLimit;
 use crate::server::{self, Limits, Place, Stop};
+use crate::traces::Traces;
 use crate::{diagnostics, metrics, process, secret, signals};
 use admin::AdminState;
 use anyhow::Context;
@@ -65,6 +66,8 @@ pub struct Service {
     shutdown: CancellationToken,
     /// Closed last but for the threads that use it.
     db: Db,
+    /// Where spans go, if they go anywhere.
+    traces: Option<Traces>,
     _cores: Cores,
 }
 
@@ -77,6 +80,7 @@ struct Parts {
     tasks: Arc<Tasks>,
     admin: AdminState,
     redis: Option<Arc<Shared>>,
+    traces: Option<Traces>,
 }
 
 impl Parts {
@@ -198,6 +202,7 @@ impl Service {
             jobs,
             shutdown,
             db: built.db,
+            traces: built.traces,
             _cores: cores,
         })
     }
@@ -238,6 +243,9 @@ impl Service {
         if closed.await.is_err() {
             tracing::warn!(target: "custompass", event = "database_left_open");
         }
+        if let Some(traces) = self.traces {
+            traces.stop(end).await;
+        }
         let took = began.elapsed();
         let duration = format_args!("{}.{:03}s", took.as_secs(), took.subsec_millis());
         tracing::info!(target: "custompass", event = "stopped", %duration);
@@ -273,6 +281,11 @@ async fn build(
         .context("the configuration in the database can't be read")?;
     let client = parts::client(&config.upstream)?;
     let webhook_client = parts::webhook_client(config)?;
+    let traces = match &config.traces {
+        Some(traces) => Some(Traces::start(traces, parts::traces_client(config)?, node)?),
+        None => None,
+    };
+    let tracer = traces.as_ref().map(Traces::tracer).unwrap_or_default();
     let relay_config = parts::relay_config(config, node)?;
     let tasks = Tasks::start(
         parts::tasks_config(config, &relay_config),
@@ -284,6 +297,7 @@ async fn build(
             webhook_client: webhook_client.clone(),
             sealer: sealer.clone(),
             clock: clock.clone(),
+            tracer: tracer.clone(),
         },
         jobs,
         shutdown,
@@ -299,6 +313,7 @@ async fn build(
             limits: RateLimits::new(redis.clone()),
             sealer: sealer.clone(),
             clock: clock.clone(),
+            tracer: tracer.clone(),
             jobs: walks.clone(),
         },
     );
@@ -312,13 +327,14 @@ async fn build(
         client,
         webhook_client,
         clock: clock.clone(),
+        tracer,
         logins: admin::LoginGuard::new(parts::trusted_proxies(config)),
         passwords: admin::Passwords::default(),
         wrong_codes: admin::WrongCodes::default(),
         // A stop waits for what they write, too.
         jobs: walks.clone(),
     };
-    Ok(Parts { node, db, ledger, relay, tasks, admin, redis })
+    Ok(Parts { node, db, ledger, relay, tasks, admin, redis, traces })
 }
 
 fn register(registry: &mut Registry, parts: &Parts, started_at: UnixMs, lines: Option<Lines>) {
@@ -327,6 +343,9 @@ fn register(registry: &mut Registry, parts: &Parts, started_at: UnixMs, lines: O
     parts.ledger.metrics().register(registry);
     if let Some(redis) = &parts.redis {
         redis.register(registry);
+    }
+    if let Some(traces) = &parts.traces {
+        traces.register(registry);
     }
     metrics::register_process(registry, started_at, lines);
     metrics::register_pool(registry, parts.db.clone());

@@ -16,6 +16,7 @@ pub(crate) struct Record {
     relay: Arc<Relay>,
     pub(crate) started: Instant,
     pub(crate) request_id: Arc<str>,
+    /// What traces show of it.
     pub(crate) trace: Traced,
     pub(crate) user_id: Option<UserId>,
     pub(crate) key_id: Option<KeyId>,

@@ -30,16 +30,17 @@ impl Traced {
 
     /// An upstream is asked.
     pub(crate) fn asks(&mut self, method: &Method, prepared: &Prepared, kind: Kind) {
+        if !self.call.is_recorded() {
+            return;
+        }
         let method = key::method(method);
         let mut span = self.call.child(spans::Kind::Client, method);
-        if span.is_recorded() {
-            span.set(key::METHOD, method);
-            span.set(key::HOST, prepared.base.host().to_owned());
-            span.set(key::PORT, i64::from(prepared.base.port()));
-            span.set(key::CHANNEL_ID, prepared.channel.id.0);
-            span.set(key::ATTEMPT, self.attempts);
-            span.set(key::ESTIMATE, kind == Kind::Estimate);
-        }
+        span.set(key::METHOD, method);
+        span.set(key::HOST, prepared.base.host().to_owned());
+        span.set(key::PORT, i64::from(prepared.base.port()));
+        span.set(key::CHANNEL_ID, prepared.channel.id.0);
+        span.set(key::ATTEMPT, self.attempts);
+        span.set(key::ESTIMATE, kind == Kind::Estimate);
         self.attempt = span;
     }
 

@@ -350,7 +350,7 @@ pub async fn statistics(
          sum(completion_tokens) AS completion_tokens \
          FROM logs{sql} GROUP BY type ORDER BY type"
     );
-    let rows = state.db.read(&sql, values).await?;
+    let rows = state.db.search(&sql, values).await?;
     let by_type: Vec<TypeSum> = rows.iter().map(sum).collect::<Result<_, AdminError>>()?;
     let consumed = by_type.iter().find(|sum| sum.r#type == "consume");
     Ok(Statistics {

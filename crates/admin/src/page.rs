@@ -133,6 +133,12 @@ impl Where {
         (&self.sql, &self.values)
     }
 
+    /// The conditions, beginning with ` WHERE` if there is one, and their values.
+    #[must_use]
+    pub fn into_parts(self) -> (String, Vec<Value>) {
+        (self.sql, self.values)
+    }
+
     /// Reads the page `page` of `columns` from `table`.
     ///
     /// # Errors

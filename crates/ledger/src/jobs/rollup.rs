@@ -60,17 +60,27 @@ async fn waiting(db: &Db, upto: UnixMs) -> Result<Option<Waiting>, StoreError> {
     let make = "INSERT INTO rollup_progress (name, through)
         SELECT 'usage', min(created_at) FROM logs HAVING min(created_at) < $1
         ON CONFLICT (name) DO NOTHING";
-    let read = "SELECT through, (SELECT min(created_at) FROM logs
-                    WHERE created_at >= p.through AND created_at < $1) AS first_line
-                FROM rollup_progress p WHERE name = 'usage'";
-    let mut rows = db.read(read, &[Value::Time(upto)]).await?;
+    let read = "SELECT through FROM rollup_progress WHERE name = 'usage'";
+    let mut rows = db.read(read, &[]).await?;
     if rows.is_empty() && db.execute(make, &[Value::Time(upto)]).await? > 0 {
-        rows = db.read(read, &[Value::Time(upto)]).await?;
+        rows = db.read(read, &[]).await?;
     }
     let Some(row) = rows.first() else { return Ok(None) };
-    let through = row.get("through")?;
-    let first_line: Option<UnixMs> = row.get("first_line")?;
-    Ok(first_line.map(|first_line| Waiting { through, first_line }))
+    let through: UnixMs = row.get("through")?;
+    // First in the next hour: on PostgreSQL the first line of all is found by looking at all.
+    for to in [upto.min(through.plus_ms(SLICE_MS)), upto] {
+        if let Some(first_line) = first_line(db, through, to).await? {
+            return Ok(Some(Waiting { through, first_line }));
+        }
+    }
+    Ok(None)
+}
+
+async fn first_line(db: &Db, from: UnixMs, to: UnixMs) -> Result<Option<UnixMs>, StoreError> {
+    let first = "SELECT min(created_at) AS first_line FROM logs
+        WHERE created_at >= $1 AND created_at < $2";
+    let rows = db.read(first, &[Value::Time(from), Value::Time(to)]).await?;
+    rows.first().map_or(Ok(None), |row| row.get("first_line"))
 }
 
 fn hourly(engine: Engine) -> String {

@@ -1,18 +1,19 @@
 //! The journal added up, so that sums and statements need not read every line.
 //!
-//! `journal_sums` knows the lines up to a mark, each once: by the hour for the house and for each
-//! channel, by the day for each key of a user. The mark is a number of a line and no instant, so a
-//! clock that was set back loses nothing. Whoever reads adds the lines behind the mark.
+//! `logs_by_hour` knows the lines of each channel and all together (channel 0), `logs_by_day` those
+//! of each key of a user; both the lines up to a mark, each once. The mark is the number of a line
+//! and no instant, so that a clock that was set back loses nothing. Whoever reads adds the lines
+//! behind the mark.
 
 use store::Engine;
 
-/// The house and its channels are added up by the hour, in milliseconds.
+/// What a row of `logs_by_hour` is about, in milliseconds.
 pub const HOUR_MS: i64 = 3_600_000;
-/// Users are added up by the day, in milliseconds.
+/// What a row of `logs_by_day` is about, in milliseconds.
 pub const DAY_MS: i64 = 86_400_000;
 /// Amounts are added up in two parts, above and below this: their sum may not fit.
 pub const PART: i64 = 1_000_000_000;
-/// What is added up: a column of `journal_sums`, and what one line of the journal is worth in it.
+/// What is added up: a column, and what one line of the journal is worth in it.
 pub const COLUMNS: [(&str, &str); 12] = [
     ("lines", "1"),
     ("charging", "CASE WHEN used_delta <> 0 THEN 1 ELSE 0 END"),
@@ -28,39 +29,47 @@ pub const COLUMNS: [(&str, &str); 12] = [
     ("completion_tokens_low", "completion_tokens % 1000000000"),
 ];
 
-/// The statement that enters the lines after `$1` up to `$2`. They are read once.
-pub(crate) fn enter(engine: Engine) -> String {
-    let (hour, day) = match engine {
-        Engine::Postgres => {
-            ("date_trunc('hour', created_at, 'UTC')", "date_trunc('day', created_at, 'UTC')")
-        }
-        Engine::Sqlite => {
-            ("created_at - created_at % 3600000", "created_at - created_at % 86400000")
-        }
+/// The statement that enters the lines after `$1` up to `$2` by the hour.
+pub(crate) fn by_hour(engine: Engine) -> String {
+    let hour = match engine {
+        Engine::Postgres => "date_trunc('hour', created_at, 'UTC')",
+        Engine::Sqlite => "created_at - created_at % 3600000",
     };
-    let each = |show: &dyn Fn(&str, &str) -> String| {
-        COLUMNS.map(|(column, worth)| show(column, worth)).join(", ")
-    };
-    let columns = each(&|column, _| column.to_owned());
-    let of_lines = each(&|column, worth| format!("sum({worth}) AS {column}"));
-    let of_slice = each(&|column, _| format!("sum({column})"));
-    let added = each(&|column, _| format!("{column} = journal_sums.{column} + excluded.{column}"));
+    let (columns, of_lines) = (list(|column, _| column.to_owned()), list(summed));
+    let of_channels = list(|column, _| format!("sum({column})"));
+    let added = list(|column, _| format!("{column} = logs_by_hour.{column} + excluded.{column}"));
     format!(
         "WITH slice AS MATERIALIZED (
-             SELECT {hour} AS created_at, user_id, coalesce(channel_id, 0) AS channel_id,
-                    coalesce(token_id, 0) AS token_id, model_name, type, {of_lines}
-             FROM logs WHERE id > $1 AND id <= $2 GROUP BY 1, 2, 3, 4, 5, 6)
-         INSERT INTO journal_sums (user_id, channel_id, created_at, token_id, model_name, type,
-                                   {columns})
-         SELECT 0, 0, created_at, 0, model_name, type, {of_slice}
-         FROM slice GROUP BY created_at, model_name, type
+             SELECT coalesce(channel_id, 0) AS channel_id, {hour} AS hour, model_name, type, {of_lines}
+             FROM logs WHERE id > $1 AND id <= $2 GROUP BY 1, 2, 3, 4)
+         INSERT INTO logs_by_hour (channel_id, hour, model_name, type, {columns})
+         SELECT channel_id, hour, model_name, type, {columns} FROM slice WHERE channel_id <> 0
          UNION ALL
-         SELECT 0, channel_id, created_at, 0, model_name, type, {of_slice}
-         FROM slice WHERE channel_id <> 0 GROUP BY channel_id, created_at, model_name, type
-         UNION ALL
-         SELECT user_id, 0, {day}, token_id, model_name, type, {of_slice}
-         FROM slice WHERE user_id <> 0 GROUP BY user_id, {day}, token_id, model_name, type
-         ON CONFLICT (user_id, channel_id, created_at, token_id, model_name, type)
-         DO UPDATE SET {added}"
+         SELECT 0, hour, model_name, type, {of_channels} FROM slice GROUP BY hour, model_name, type
+         ON CONFLICT (channel_id, hour, model_name, type) DO UPDATE SET {added}"
     )
+}
+
+/// The statement that enters the lines after `$1` up to `$2` by the day.
+pub(crate) fn by_day(engine: Engine) -> String {
+    let day = match engine {
+        Engine::Postgres => "date_trunc('day', created_at, 'UTC')",
+        Engine::Sqlite => "created_at - created_at % 86400000",
+    };
+    let (columns, of_lines) = (list(|column, _| column.to_owned()), list(summed));
+    let added = list(|column, _| format!("{column} = logs_by_day.{column} + excluded.{column}"));
+    format!(
+        "INSERT INTO logs_by_day (user_id, day, token_id, model_name, type, {columns})
+         SELECT user_id, {day}, coalesce(token_id, 0), model_name, type, {of_lines}
+         FROM logs WHERE id > $1 AND id <= $2 GROUP BY 1, 2, 3, 4, 5
+         ON CONFLICT (user_id, day, token_id, model_name, type) DO UPDATE SET {added}"
+    )
+}
+
+fn list(show: impl Fn(&str, &str) -> String) -> String {
+    COLUMNS.map(|(column, worth)| show(column, worth)).join(", ")
+}
+
+fn summed(column: &str, worth: &str) -> String {
+    format!("sum({worth}) AS {column}")
 }

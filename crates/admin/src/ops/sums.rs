@@ -6,7 +6,7 @@ use ledger::journal_sums::{COLUMNS, DAY_MS, HOUR_MS, PART};
 use store::{Row, StoreError, Value};
 
 /// A table for `FROM` that has a row for each line of the journal, or for many of them, with the
-/// columns of `journal_sums`; and the values it speaks of.
+/// columns that are added up; and the values it speaks of.
 pub(super) struct Source {
     pub(super) table: String,
     pub(super) values: Vec<Value>,
@@ -14,7 +14,7 @@ pub(super) struct Source {
 
 /// The lines that `filter` names from `start` on, before `end` or without one.
 ///
-/// Hours (of users: days) that lie within are taken from `journal_sums`, which knows their lines up
+/// Hours (of users: days) that lie within are read as they were added up, which knows their lines up
 /// to a mark; the lines behind the mark, and those at either end of the time, from the journal. One
 /// statement reads all, so none is missed or read twice while the mark moves.
 pub(super) fn source(
@@ -37,59 +37,82 @@ pub(super) fn source(
             "SELECT created_at, type, model_name, {worth} FROM {journal}{conditions} AND {more}"
         )
     };
-    let within = |from: &str, to: Option<&str>| match to {
-        Some(to) => format!("created_at >= {from} AND created_at < {to}"),
-        None => format!("created_at >= {from}"),
-    };
-
-    let added_up = filter.added_up(self_of).map(|(rows, span_ms)| {
-        let last = end.map(|end| floor(end, span_ms));
-        (rows, floor(start.plus_ms(span_ms - 1), span_ms), last)
+    let spans = filter.spans(self_of).map(|spans| {
+        let last = end.map(|end| floor(end, spans.ms));
+        (spans, floor(start.plus_ms(spans.ms - 1), spans.ms), last)
     });
-    let parts = match added_up {
-        Some((rows, first, last)) if last.is_none_or(|last| first < last) => {
+    let parts = match spans {
+        Some((Spans { rows, start: of_row, .. }, first, last))
+            if last.is_none_or(|last| first < last) =>
+        {
             let columns = COLUMNS.map(|(column, _)| column).join(", ");
             let (first_at, last_at) = (at(first), last.map(&mut at));
-            let middle = within(&first_at, last_at.as_deref());
+            let middle = |column| within(column, &first_at, last_at.as_deref());
+            let (whole, behind) = (middle(of_row), middle("created_at"));
             let mut parts = vec![
                 format!(
-                    "SELECT created_at, type, model_name, {columns}
-                     FROM journal_sums{conditions} AND {rows} AND {middle}"
+                    "SELECT {of_row} AS created_at, type, model_name, {columns}
+                     FROM {rows}{conditions} AND {whole}"
                 ),
-                lines(&format!("id > (SELECT through FROM journal_sums_mark) AND {middle}")),
+                lines(&format!("id > (SELECT through FROM logs_added_up) AND {behind}")),
             ];
             if start < first {
-                parts.push(lines(&within(&at(start), Some(&first_at))));
+                parts.push(lines(&within("created_at", &at(start), Some(&first_at))));
             }
             if let (Some(end), Some(last), Some(last_at)) = (end, last, &last_at)
                 && last < end
             {
-                parts.push(lines(&within(last_at, Some(&at(end)))));
+                parts.push(lines(&within("created_at", last_at, Some(&at(end)))));
             }
             parts
         }
         _ => {
             let (start, end) = (at(start), end.map(&mut at));
-            vec![lines(&within(&start, end.as_deref()))]
+            vec![lines(&within("created_at", &start, end.as_deref()))]
         }
     };
     Source { table: format!("({}) AS lines", parts.join(" UNION ALL ")), values }
 }
 
+/// Rows that know many lines each.
+#[derive(Clone, Copy)]
+struct Spans {
+    /// Their table; or those of its rows that know all the lines, in parentheses.
+    rows: &'static str,
+    /// The column that says when a row's time begins.
+    start: &'static str,
+    /// How long a row's time is.
+    ms: i64,
+}
+
+const DAYS_OF_USERS: Spans = Spans { rows: "logs_by_day", start: "day", ms: DAY_MS };
+const HOURS_OF_CHANNELS: Spans = Spans { rows: "logs_by_hour", start: "hour", ms: HOUR_MS };
+const HOURS: Spans = Spans {
+    rows: "(SELECT * FROM logs_by_hour WHERE channel_id = 0) AS hours",
+    start: "hour",
+    ms: HOUR_MS,
+};
+
 impl LogFilter {
-    /// Which rows of `journal_sums` know the lines, and how much time each row is about; none where
-    /// the sums of these lines aren't kept.
-    fn added_up(&self, self_of: Option<UserId>) -> Option<(&'static str, i64)> {
-        if self.request_id.is_some() || self.before_id.is_some() || self.user_id == Some(UserId(0))
-        {
+    /// The rows that know the lines; none where the sums of these lines aren't kept.
+    fn spans(&self, self_of: Option<UserId>) -> Option<Spans> {
+        let of_users = self.is_of_users(self_of);
+        if self.request_id.is_some() || self.before_id.is_some() {
             return None;
         }
-        match (self.is_of_users(self_of), self.channel_id.is_some(), self.token_id.is_some()) {
-            (true, false, _) => Some(("channel_id = 0", DAY_MS)),
-            (false, true, false) => Some(("user_id = 0", HOUR_MS)),
-            (false, false, false) => Some(("user_id = 0 AND channel_id = 0", HOUR_MS)),
+        match (of_users, self.channel_id, self.token_id) {
+            (true, None, _) => Some(DAYS_OF_USERS),
+            (false, Some(_), None) => Some(HOURS_OF_CHANNELS),
+            (false, None, None) => Some(HOURS),
             _ => None,
         }
+    }
+}
+
+fn within(column: &str, from: &str, to: Option<&str>) -> String {
+    match to {
+        Some(to) => format!("{column} >= {from} AND {column} < {to}"),
+        None => format!("{column} >= {from}"),
     }
 }
 

@@ -4,7 +4,7 @@
 //! ends. On PostgreSQL the newest line is therefore remembered, and the mark follows once every
 //! transaction that ran then has ended. SQLite writes one after another.
 
-use crate::journal_sums::enter;
+use crate::journal_sums::{by_day, by_hour};
 use domain::UnixMs;
 use store::{Db, Engine, Statement, StoreError, Value};
 
@@ -14,18 +14,18 @@ const SLICE_LINES: i64 = 20_000;
 /// within one statement.
 const LAG_MS: i64 = 10_000;
 
-const ADVANCE: &str = "UPDATE journal_sums_mark SET through = $2 WHERE through = $1";
+const ADVANCE: &str = "UPDATE logs_added_up SET through = $2 WHERE through = $1";
 const WAITING_SQLITE: &str = "SELECT through, (SELECT max(id) FROM logs) AS upto
-    FROM journal_sums_mark";
+    FROM logs_added_up";
 const WAITING_POSTGRES: &str = "SELECT through,
     CASE WHEN horizon <= txid_snapshot_xmin(txid_current_snapshot()) AND seen_at <= $1
          THEN newest END AS upto
-    FROM journal_sums_mark";
+    FROM logs_added_up";
 /// Looks for the newest line, unless the one that was last seen is still being waited for.
-const LOOK: &str = "UPDATE journal_sums_mark SET newest = n.newest, seen_at = $1,
+const LOOK: &str = "UPDATE logs_added_up SET newest = n.newest, seen_at = $1,
         horizon = txid_snapshot_xmax(txid_current_snapshot())
     FROM (SELECT coalesce(max(id), 0) AS newest FROM logs) AS n
-    WHERE through >= journal_sums_mark.newest AND n.newest > through";
+    WHERE through >= logs_added_up.newest AND n.newest > through";
 
 /// Brings the sums up to date.
 pub(super) async fn run(db: &Db, now: UnixMs) -> Result<(), StoreError> {
@@ -33,7 +33,8 @@ pub(super) async fn run(db: &Db, now: UnixMs) -> Result<(), StoreError> {
         let slice = vec![Value::Int(through), Value::Int(upto.min(through + SLICE_LINES))];
         let entered = db.write_all(vec![
             Statement::new(ADVANCE, slice.clone()).expecting(1),
-            Statement::new(enter(db.engine()), slice),
+            Statement::new(by_hour(db.engine()), slice.clone()),
+            Statement::new(by_day(db.engine()), slice),
         ]);
         match entered.await {
             Ok(_) => {}

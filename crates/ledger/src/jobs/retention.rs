@@ -60,12 +60,13 @@ async fn drop_month(db: &Db, month: &str) -> Result<(), StoreError> {
         format!("((to_date('{month}', 'YYYYMM') + interval '{after}') AT TIME ZONE 'UTC')")
     };
     let (start, end) = (begins("0"), begins("1 month"));
-    let sums =
-        format!("DELETE FROM journal_sums WHERE created_at >= {start} AND created_at < {end}");
+    let hours = format!("DELETE FROM logs_by_hour WHERE hour >= {start} AND hour < {end}");
+    let days = format!("DELETE FROM logs_by_day WHERE day >= {start} AND day < {end}");
     db.write_all(vec![
         Statement::new(format!("LOCK TABLE logs_{month} IN ACCESS EXCLUSIVE MODE"), vec![]),
         Statement::new(carry, vec![]),
-        Statement::new(sums, vec![]),
+        Statement::new(hours, vec![]),
+        Statement::new(days, vec![]),
         Statement::new(format!("DROP TABLE logs_{month}"), vec![]),
         Statement::new(format!("DROP TABLE holds_{month}"), vec![]),
     ])
@@ -100,7 +101,8 @@ async fn delete_slices(db: &Db, cutoff: UnixMs) -> Result<(), StoreError> {
             ),
             // A trigger takes them out of the sums.
             Statement::new("DELETE FROM logs WHERE id <= $1 AND created_at < $2", slice),
-            Statement::new("DELETE FROM journal_sums WHERE lines = 0", vec![]),
+            Statement::new("DELETE FROM logs_by_hour WHERE lines = 0", vec![]),
+            Statement::new("DELETE FROM logs_by_day WHERE lines = 0", vec![]),
         ])
         .await?;
     }

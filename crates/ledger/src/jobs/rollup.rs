@@ -13,8 +13,10 @@ const LAG_MS: i64 = 60_000;
 /// At most this much of the journal in one go.
 const SLICE_MS: i64 = 3_600_000;
 
+/// Instants are compared by the millisecond, which is what we know of them: PostgreSQL may have the
+/// mark more exactly.
 const ADVANCE: &str = "UPDATE rollup_progress SET through = $2
-    WHERE name = 'usage' AND through = $1";
+    WHERE name = 'usage' AND through >= $1 AND through < $3";
 const CHANNELS: &str = "UPDATE channels SET used_quota = used_quota + s.used FROM (
     SELECT channel_id, CAST(sum(used_delta) AS BIGINT) AS used FROM logs
     WHERE created_at >= $1 AND created_at < $2 AND used_delta <> 0 GROUP BY channel_id) AS s
@@ -34,7 +36,11 @@ pub(super) async fn run(db: &Db, now: UnixMs) -> Result<(), StoreError> {
         let statement =
             |sql: String| Statement::new(sql, vec![Value::Time(through), Value::Time(to)]);
         let slice = vec![
-            statement(ADVANCE.to_owned()).expecting(1),
+            Statement::new(
+                ADVANCE,
+                vec![Value::Time(through), Value::Time(to), Value::Time(through.plus_ms(1))],
+            )
+            .expecting(1),
             statement(hourly.clone()),
             statement(CHANNELS.to_owned()),
             statement(KEYS.to_owned()),

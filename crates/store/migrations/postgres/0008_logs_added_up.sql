@@ -100,9 +100,11 @@ COMMENT ON COLUMN logs_added_up.seen_at IS 'When that was';
 -- Lines that moved no money may be deleted by hand. They leave the sums as well; the lock keeps
 -- them from being added up meanwhile.
 CREATE FUNCTION newapi_leave_sums() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    mark bigint;
 BEGIN
-    PERFORM FROM logs_added_up WHERE through >= OLD.id FOR SHARE;
-    IF NOT FOUND THEN
+    SELECT through INTO mark FROM logs_added_up FOR SHARE;
+    IF mark < OLD.id THEN
         RETURN NULL;
     END IF;
     UPDATE logs_by_hour SET

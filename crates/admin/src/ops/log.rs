@@ -360,8 +360,13 @@ pub async fn statistics(
     }
     let filter = filter.with_owner(&state.db).await?;
     // No line is later than now, so that the present hour or day needs no end.
-    let Source { table, values } =
-        sums::source(&filter, scope, start_at, Some(end_at).filter(|end_at| *end_at <= now));
+    let Source { table, values } = sums::source(
+        &state.db,
+        &filter,
+        scope,
+        (start_at, Some(end_at).filter(|end_at| *end_at <= now)),
+    )
+    .await?;
     let columns = sums::columns();
     let sql = format!(
         "SELECT type, {columns} FROM {table} GROUP BY type HAVING sum(lines) > 0 ORDER BY type"

@@ -196,7 +196,8 @@ async fn sums(
     (start, end): (UnixMs, UnixMs),
 ) -> Result<Vec<Sum>, AdminError> {
     let filter = LogFilter { user_id: Some(user_id), ..LogFilter::default() };
-    let Source { table, mut values } = sums::source(&filter, None, UnixMs(0), Some(end));
+    let Source { table, mut values } =
+        sums::source(db, &filter, None, (UnixMs(0), Some(end))).await?;
     values.extend([start.into(), user_id.into()]);
     let (start, user_id) = (values.len() - 1, values.len());
     let (columns, of_one) = (sums::columns(), sums::of_a_line());

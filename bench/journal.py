@@ -1,23 +1,26 @@
 """A long journal: what the pages and sums of the admin API take over ten million lines."""
 
-import json
 import os
 import subprocess
 import time
 import urllib.error
 import urllib.request
+from datetime import datetime, timedelta, timezone
 from statistics import median
+from urllib.parse import urlencode
 
-from harness import HERE, say
+from harness import HERE, say, wait_until
 from targets import ROOT_TOKEN, Newapi, make_database
 
 SIZES = {  # lines, users, requests a query, and the seconds after which a query is left alone
-    "smoke": dict(lines=1_000_000, users=1_000, requests=10, within=1),
+    "smoke": dict(lines=1_000_000, users=1_000, requests=15, within=1),
     "quick": dict(lines=10_000_000, users=5_000, requests=40, within=3),
     "full": dict(lines=10_000_000, users=5_000, requests=200, within=20),
 }
 GOAL_MS = 100
 DAY = 86_400
+# How long the background may take to add up a journal that was filled at once.
+ADDED_UP_SECONDS = 3_600
 
 
 def psql(dsn, *arguments):
@@ -34,77 +37,171 @@ def fill(dsn, size):
              "-f", str(HERE / "journal.sql"))
 
 
-def ask(server, path):
+def added_up(dsn):
+    """Whether the background has come to the end of what was filled in."""
+    return psql(dsn, "-c", """
+        SELECT s.through + 50000 > l.id AND u.through > l.created_at
+        FROM logs_added_up s, (SELECT id, created_at FROM logs ORDER BY id DESC LIMIT 1) l,
+             rollup_progress u WHERE u.name = 'usage'""") == "t"
+
+
+def ask(server, path, token):
     """One request: its status, and the milliseconds until its whole answer was there."""
     request = urllib.request.Request(server.base + path,
-                                     headers={"Authorization": f"Bearer {ROOT_TOKEN}"})
+                                     headers={"Authorization": f"Bearer {token}"})
     began = time.perf_counter()
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
-            status, body = answer.status, answer.read()
+            status = answer.status
+            answer.read()
     except urllib.error.HTTPError as error:
-        status, body = error.code, error.read()
-    return status, (time.perf_counter() - began) * 1000, body
+        status = error.code
+        error.read()
+    return status, (time.perf_counter() - began) * 1000
 
 
-def queries(server, dsn):
-    """What is asked: name and address."""
-    user, name, token, request, line = psql(dsn, "-F", " ", "-c", """
-        SELECT user_id, username, token_id, request_id, id FROM logs
-        WHERE type = 'consume' AND id > (SELECT max(id) FROM logs) / 2 ORDER BY id LIMIT 1""").split()
+def queries(dsn):
+    """What is asked: name, and address."""
+    user, name, token, key, request, line = psql(dsn, "-F", " ", "-c", """
+        SELECT l.user_id, username, token_id, t.name, request_id, l.id
+        FROM logs l JOIN tokens t ON t.id = token_id
+        WHERE type = 'consume' AND l.id > (SELECT max(id) FROM logs) / 2
+        ORDER BY l.id LIMIT 1""").split()
+    busiest, their_key = psql(dsn, "-F", " ", "-c", """
+        SELECT user_id, min(token_id) FROM logs_by_day
+        GROUP BY user_id ORDER BY sum(lines) DESC LIMIT 1""").split()
     now = int(time.time())
-    return [
-        ("first page", "/api/log"),
-        ("page 100 of 100 lines", "/api/log?p=100&page_size=100"),
-        ("page 100 000: refused, with the way on", "/api/log?p=100000"),
-        ("`before_id` in the middle", f"/api/log?before_id={line}"),
-        ("user", f"/api/log?user_id={user}"),
-        ("user, page 10", f"/api/log?user_id={user}&p=10"),
-        ("user name", f"/api/log?username={name}"),
-        ("key", f"/api/log?token_id={token}"),
-        ("request", f"/api/log?request_id={request}"),
-        ("channel", "/api/log?channel_id=3"),
-        ("channel used 20 times", "/api/log?channel_id=999"),
-        ("model", "/api/log?model=model-7"),
-        ("model used 500 times", "/api/log?model=seldom"),
-        ("model used 10 times", "/api/log?model=rare"),
-        ("type consume", "/api/log?type=consume"),
-        ("type refund", "/api/log?type=refund"),
-        ("type manage, 100 lines", "/api/log?type=manage"),
-        ("type topup", "/api/log?type=topup"),
-        ("type system, no line", "/api/log?type=system"),
-        ("an hour", f"/api/log?start_time={now - 30 * DAY}&end_time={now - 30 * DAY + 3600}"),
+    month = dict(start_time=now - 31 * DAY + 600)
+    quarter_ago = dict(start_time=now - 80 * DAY + 77, end_time=now - 50 * DAY + 1_234)
+    last_month = time.strftime("%Y-%m", time.gmtime(now - 31 * DAY))
+
+    def to(path, **parameters):
+        return f"{path}?{urlencode(parameters)}"
+
+    pages = [
+        ("first page", {}),
+        ("page 100 of 100 lines", dict(p=100, page_size=100)),
+        ("page 100 000: refused, with the way on", dict(p=100_000)),
+        ("`before_id` in the middle", dict(before_id=line)),
+        ("an hour, a month ago",
+         dict(start_time=now - 30 * DAY, end_time=now - 30 * DAY + 3_600)),
+        ("user", dict(user_id=user)),
+        ("user, page 10", dict(user_id=user, p=10)),
+        ("user name", dict(username=name)),
+        ("no such user", dict(username="nobody")),
+        ("busiest user", dict(user_id=busiest)),
+        ("busiest user, page 100 of 100 lines", dict(user_id=busiest, p=100, page_size=100)),
+        ("key", dict(token_id=token)),
+        ("key by its name", dict(token_name=key)),
+        ("request", dict(request_id=request)),
+        ("no such request", dict(request_id="none")),
+        ("channel", dict(channel_id=3)),
+        ("channel, page 100 of 100 lines", dict(channel_id=3, p=100, page_size=100)),
+        ("channel used 20 times", dict(channel_id=999)),
+        ("model", dict(model="model-7")),
+        ("model, page 100 of 100 lines", dict(model="model-7", p=100, page_size=100)),
+        ("model, `before_id` in the middle", dict(model="model-7", before_id=line)),
+        ("model used 500 times", dict(model="seldom")),
+        ("model used 500 times, page 5 of 100 lines", dict(model="seldom", p=5, page_size=100)),
+        ("model used 10 times", dict(model="rare")),
+        ("model never used", dict(model="none")),
+        ("type consume", dict(type="consume")),
+        ("type refund", dict(type="refund")),
+        ("type refund, page 100 of 100 lines", dict(type="refund", p=100, page_size=100)),
+        ("type error", dict(type="error")),
+        ("type manage, 100 lines", dict(type="manage")),
+        ("type topup", dict(type="topup")),
+        ("type system, no line", dict(type="system")),
         ("user, model, type, 30 days",
-         f"/api/log?user_id={user}&model=model-1&type=consume&start_time={now - 30 * DAY}"),
-        ("channel, model, type", "/api/log?channel_id=2&model=model-3&type=refund"),
-        ("sums of a day", "/api/log/stat"),
-        ("sums of 31 days", f"/api/log/stat?start_time={now - 31 * DAY + 60}"),
-        ("sums of 31 days, user", f"/api/log/stat?user_id={user}&start_time={now - 31 * DAY + 60}"),
-        ("statement of a month", f"/api/statement?user_id={user}"),
+         dict(user_id=user, model="model-1", type="consume", start_time=now - 30 * DAY)),
+        ("busiest user, model used 500 times", dict(user_id=busiest, model="seldom")),
+        ("busiest user, model never used", dict(user_id=busiest, model="none")),
+        ("channel, model, type", dict(channel_id=2, model="model-3", type="refund")),
+    ]
+    sums = [
+        ("a day", {}),
+        ("an hour", dict(start_time=now - 3_600)),
+        ("31 days", month),
+        ("30 days, a quarter ago", quarter_ago),
+        ("31 days, type", dict(type="refund", **month)),
+        ("31 days, model", dict(model="model-7", **month)),
+        ("31 days, model used 10 times", dict(model="rare", **month)),
+        ("31 days, channel", dict(channel_id=1, **month)),
+        ("31 days, channel, model, type",
+         dict(channel_id=2, model="model-3", type="refund", **month)),
+        ("31 days, user", dict(user_id=user, **month)),
+        ("31 days, user name", dict(username=name, **month)),
+        ("31 days, user, channel", dict(user_id=user, channel_id=3, **month)),
+        ("31 days, busiest user", dict(user_id=busiest, **month)),
+        ("31 days, busiest user, model", dict(user_id=busiest, model="model-1", **month)),
+        ("31 days, busiest user, channel", dict(user_id=busiest, channel_id=3, **month)),
+        ("31 days, key", dict(token_id=their_key, **month)),
+        ("31 days, key by its name", dict(token_name=key, **month)),
+        ("31 days, request", dict(request_id=request, **month)),
+    ]
+    exports = [
+        ("1 000 lines", {}),
+        ("1 000 lines of a model", dict(model="model-7")),
+        ("a model used 10 times", dict(model="rare")),
+        ("1 000 lines of the busiest user", dict(user_id=busiest)),
+    ]
+    return [
+        *((f"log: {what}", to("/api/log", **filters)) for what, filters in pages),
+        *((f"export: {what}", to("/api/log/export", limit=1_000, **filters))
+          for what, filters in exports),
+        *((f"sums: {what}", to("/api/log/stat", **filters)) for what, filters in sums),
+        ("statement: user", to("/api/statement", user_id=user)),
+        ("statement: busiest user", to("/api/statement", user_id=busiest)),
+        ("statement: busiest user, last month",
+         to("/api/statement", user_id=busiest, month=last_month)),
+        ("statement: as CSV", to("/api/statement", user_id=user, format="csv")),
+        ("audit trail", "/api/audit/actions"),
         ("users", "/api/user?page_size=100"),
         ("users, page 50", "/api/user?page_size=100&p=50"),
-    ]
+        ("user, searched for", "/api/user/search?keyword=user-49"),
+        ("keys of a user", f"/api/token?user_id={user}"),
+        ("tasks", "/api/task"),
+    ], [
+        ("own log", "/api/log/self"),
+        ("own log, page 100 of 100 lines", "/api/log/self?p=100&page_size=100"),
+        ("own sums of 31 days", to("/api/log/self/stat", **month)),
+        ("own statement", "/api/statement/self"),
+    ], busiest
+
+
+def measured(server, path, token, size):
+    """What a query takes: its status, and its times in order."""
+    ask(server, path, token)
+    times, status, began = [], 0, time.monotonic()
+    while len(times) < size["requests"] and time.monotonic() - began < size["within"]:
+        status, ms = ask(server, path, token)
+        times.append(ms)
+    return status, sorted(times)
 
 
 def journal(bench):
     size = SIZES[bench.name]
     dsn = os.environ.get("BENCH_JOURNAL_DSN") or make_database("bench_journal")
-    server = bench.keep(Newapi("postgres-journal", bench.out, bench.stub, dsn))
+    # The same secret each time, so that a database can be measured again.
+    server = bench.keep(Newapi("postgres-journal", bench.out, bench.stub, dsn, SECRET_KEY="bench"))
     fill(dsn, size)
-    rows = []
-    for name, path in queries(server, dsn):
-        times, status, began = [], 0, time.monotonic()
-        ask(server, path)
-        while len(times) < size["requests"] and time.monotonic() - began < size["within"]:
-            status, ms, _ = ask(server, path)
-            times.append(ms)
-        times.sort()
-        p99 = times[min(len(times) - 1, len(times) * 99 // 100)]
-        rows.append((name, status, len(times), f"{median(times):.1f} ms", f"{p99:.1f} ms"))
+    say("  waiting until the journal is added up")
+    if not wait_until(lambda: added_up(dsn), seconds=ADDED_UP_SECONDS, pause=2):
+        raise RuntimeError("the journal was not added up in time")
+    of_house, of_busiest, busiest = queries(dsn)
+    own_token = server.call(f"/api/user/{busiest}/token", {})
+    asked = [(*query, ROOT_TOKEN) for query in of_house]
+    asked += [(*query, own_token) for query in of_busiest]
+    rows, slowest = [], (0, "")
+    for name, path, token in asked:
+        status, times = measured(server, path, token, size)
+        p95 = times[min(len(times) - 1, len(times) * 95 // 100)]
+        slowest = max(slowest, (median(times), name))
+        rows.append((name, status, len(times), f"{median(times):.1f} ms", f"{p95:.1f} ms"))
         say(f"  {rows[-1]}")
-        bench.goal(f"{name}: median ≤ {GOAL_MS} ms", median(times) <= GOAL_MS,
-                   f"{median(times):.1f} ms")
+    bench.goal(f"{len(rows)} pages and sums of the admin API, postgres: median ≤ {GOAL_MS} ms",
+               slowest[0] <= GOAL_MS, f"at most {slowest[0]:.1f} ms ({slowest[1]})")
     lines = int(psql(dsn, "-c", "SELECT max(id) FROM logs"))
     bench.title(f"A journal of {lines:,} lines over three months, PostgreSQL")
-    bench.table(("query", "status", "requests", "median", "p99"), rows)
+    bench.table(("query", "status", "requests", "median", "p95"), rows)
     bench.end(server)

@@ -133,6 +133,12 @@ impl Where {
         (&self.sql, &self.values)
     }
 
+    /// The conditions, beginning with ` WHERE` if there is one, and their values.
+    #[must_use]
+    pub fn into_parts(self) -> (String, Vec<Value>) {
+        (self.sql, self.values)
+    }
+
     /// Reads the page `page` of `columns` from `table`.
     ///
     /// # Errors
@@ -147,7 +153,7 @@ impl Where {
         let mut sql = format!("SELECT {columns} FROM {table}{} ORDER BY {order}", self.sql);
         // Numbers of ours: they can't be anything but digits.
         let _ = write!(sql, " LIMIT {} OFFSET {}", page.size, page.offset());
-        let rows = db.read(&sql, &self.values).await?;
+        let rows = db.search(&sql, &self.values).await?;
         let items: Vec<T> = rows.iter().map(read).collect::<Result<_, _>>()?;
         let seen = i64::try_from(items.len()).unwrap_or(i64::MAX);
         // A page that isn't full says itself where the collection ends.
@@ -173,7 +179,7 @@ impl Where {
             "SELECT count(*) AS n FROM (SELECT 1 FROM {among}{} LIMIT {MAX_REACH}) AS reached",
             self.sql
         );
-        let rows = db.read(&sql, &self.values).await?;
+        let rows = db.search(&sql, &self.values).await?;
         Ok(rows.first().map(|row| row.get("n")).transpose()?.unwrap_or(0))
     }
 }

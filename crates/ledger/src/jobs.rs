@@ -10,6 +10,7 @@ use store::{Engine, StoreError, Value};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+mod journal_sums;
 mod retention;
 mod rollup;
 mod user_logs;
@@ -73,6 +74,9 @@ pub(crate) async fn start(
     every(tracker, config.rollup_ms, shutdown.clone(), ledger, "rollup", |l| async move {
         rollup::run(l.db(), l.clock().now()).await
     });
+    every(tracker, config.rollup_ms, shutdown.clone(), ledger, "journal_sums", |l| async move {
+        journal_sums::run(l.db(), l.clock().now()).await
+    });
     every(tracker, USER_LOGS_PAUSE_MS, shutdown.clone(), ledger, "user_logs", |l| async move {
         user_logs::run(l.db()).await
     });
@@ -90,6 +94,7 @@ pub async fn run_once(ledger: &Ledger) -> Result<(), StoreError> {
     heartbeat(ledger).await?;
     sweep(ledger).await?;
     rollup::run(ledger.db(), ledger.clock().now()).await?;
+    journal_sums::run(ledger.db(), ledger.clock().now()).await?;
     user_logs::run(ledger.db()).await?;
     retention::run(ledger.db(), ledger.clock().now(), ledger.config().jobs.log_retention_days).await
 }

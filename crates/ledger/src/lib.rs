@@ -14,6 +14,7 @@ mod explain;
 mod hold;
 mod jobs;
 mod journal;
+pub mod journal_sums;
 mod known;
 mod lane;
 mod ledger;

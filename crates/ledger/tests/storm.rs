@@ -32,6 +32,54 @@ async fn differences(db: &testkit::TestDb) -> i64 {
     .await
 }
 
+/// Fails unless the sums are those of the journal's lines up to the mark. Answers how many lines
+/// these are.
+async fn added_up(db: &testkit::TestDb) -> i64 {
+    let amounts = ["quota", "delta", "used_delta", "prompt_tokens", "completion_tokens"];
+    let parts = amounts.map(|a| format!("sum({a}_high), sum({a}_low)")).join(", ");
+    let of = |rows: &str, kept: &str| {
+        format!(
+            "SELECT {rows}, model_name, type, sum(lines), sum(charging), {parts}
+             FROM {kept} GROUP BY 1, 2, 3 HAVING sum(lines) > 0"
+        )
+    };
+    let part = |a| format!("sum({a} / 1000000000), sum({a} % 1000000000)");
+    let parts = amounts.map(part).join(", ");
+    let journal = |rows: &str, which: &str| {
+        format!(
+            "SELECT {rows}, model_name, type, count(*),
+                    count(CASE WHEN used_delta <> 0 THEN 1 END), {parts}
+             FROM logs WHERE id <= (SELECT through FROM logs_added_up) AND {which}
+             GROUP BY 1, 2, 3"
+        )
+    };
+    for (kept, lines) in [
+        (of("user_id", "logs_by_day"), journal("user_id", "1 = 1")),
+        (
+            of("channel_id", "logs_by_hour WHERE channel_id <> 0"),
+            journal("channel_id", "channel_id IS NOT NULL"),
+        ),
+        (of("0", "logs_by_hour WHERE channel_id = 0"), journal("0", "1 = 1")),
+    ] {
+        for (one, other) in [(&kept, &lines), (&lines, &kept)] {
+            let differ = db.query(&format!("{one} EXCEPT {other}")).await;
+            assert!(differ.is_empty(), "{differ:?} of\n{one}");
+        }
+    }
+    let lines = "SELECT count(*) AS n FROM logs WHERE id <= (SELECT through FROM logs_added_up)";
+    db.i64(lines).await
+}
+
+/// Lives on until every line is in the sums: on PostgreSQL the transactions of other tests, too,
+/// are waited for.
+async fn all_added_up(house: &House, db: &testkit::TestDb) {
+    let all = || async {
+        house.live_on_ms(20_000).await;
+        (added_up(db).await == db.i64("SELECT count(*) AS n FROM logs").await).then_some(())
+    };
+    testkit::eventually("every line to be added up", all).await;
+}
+
 on_both_databases! {
     async fn a_paid_call_moves_money_and_says_so(db: testkit::TestDb) {
         let house = House::open(&db).await;
@@ -236,6 +284,41 @@ on_both_databases! {
             assert_eq!(db.i64(used).await, 10 * round);
             assert_eq!(db.i64("SELECT sum(used_quota) AS n FROM tokens").await, 10 * round);
         }
+        house.close().await;
+    }
+
+    async fn sums_are_those_of_the_journal(db: testkit::TestDb) {
+        let house = House::open(&db).await;
+        let note = "INSERT INTO logs (user_id, type, model_name, channel_id, quota, content)
+                    VALUES (1, 'system', 'm', 3, 4, 'a note')";
+        let lines = "SELECT count(*) AS n FROM logs";
+        for _ in 0..3 {
+            let user = house.user(1000).await;
+            let mut hold = house.hold(user, 10).await.unwrap();
+            house.ledger.settle(&mut hold, settlement(7)).await.unwrap();
+            // Amounts whose sum does not fit.
+            let rich = house.user(i64::MAX - 10).await;
+            house.ledger.adjust(movement(rich, -(i64::MAX - 10))).await.unwrap();
+            db.execute(note).await;
+            all_added_up(&house, &db).await;
+            // The end of the journal goes, and its number is given again.
+            db.execute("DELETE FROM logs WHERE type = 'system'").await;
+            db.execute(note).await;
+            added_up(&db).await;
+        }
+        if db.is_postgres() {
+            // A line whose transaction is open has its number, and is seen by nobody.
+            let hidden = db.transaction(note).await;
+            db.execute(note).await;
+            let before = db.i64(lines).await;
+            house.live_on_ms(40_000).await;
+            assert_eq!(added_up(&db).await, before - 2, "two notes wait");
+            hidden.end().await;
+        }
+        all_added_up(&house, &db).await;
+        house.pass_ms(200 * 86_400_000);
+        ledger::run_jobs_once(&house.ledger).await.unwrap();
+        assert_eq!((added_up(&db).await, db.i64(lines).await), (0, 0));
         house.close().await;
     }
 

@@ -1,7 +1,7 @@
 //! One way to run SQL on either engine.
 
 use crate::dsn::{self, Target};
-use crate::pg::Pg;
+use crate::pg::{Pg, Planned};
 use crate::sqlite::{Sqlite, SqliteWriter};
 use crate::{Migration, Row, StoreError, Value, migrations};
 use std::borrow::Cow;
@@ -132,7 +132,7 @@ impl Db {
             Target::Postgres(parsed, verify) => {
                 let timeout = Duration::from_millis(config.connect_timeout_ms.max(1));
                 let pg = Pg::new(*parsed, verify, config.max_connections, timeout)?;
-                pg.read("SELECT 1", &[]).await?;
+                pg.read("SELECT 1", &[], Planned::Once).await?;
                 Backend::Postgres(pg)
             }
             Target::Sqlite => {
@@ -197,7 +197,19 @@ impl Db {
     /// What the database says.
     pub async fn read(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
         match &*self.0 {
-            Backend::Postgres(pg) => pg.read(sql, params).await,
+            Backend::Postgres(pg) => pg.read(sql, params, Planned::Once).await,
+            Backend::Sqlite(sqlite) => sqlite.read(sql, params).await,
+        }
+    }
+
+    /// As [`Self::read`], for conditions that somebody chose: planned for these values, because no
+    /// plan is right for a value that every row has and for one that none has.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn search(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
+        match &*self.0 {
+            Backend::Postgres(pg) => pg.read(sql, params, Planned::Anew).await,
             Backend::Sqlite(sqlite) => sqlite.read(sql, params).await,
         }
     }
@@ -210,7 +222,7 @@ impl Db {
         params: &[Value],
     ) -> Result<Vec<Row>, StoreError> {
         match &*self.0 {
-            Backend::Postgres(pg) => pg.read(sql, params).await,
+            Backend::Postgres(pg) => pg.read(sql, params, Planned::Once).await,
             Backend::Sqlite(sqlite) => sqlite.read_first(sql, params).await,
         }
     }

@@ -23,6 +23,15 @@ const SESSION: &str = "SET TimeZone = 'UTC'; SET statement_timeout = '30s'; \
 /// From when a silent connection is probed, and how long it may stay silent.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// How a statement is planned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Planned {
+    /// Kept on the connection. After some runs PostgreSQL may use one plan for whatever values.
+    Once,
+    /// For its values, each time.
+    Anew,
+}
+
 /// Connections tried for one query.
 const READ_TRIES: u32 = 4;
 
@@ -117,12 +126,17 @@ impl Pg {
 
     /// One statement that may be repeated when the connection turns out to be dead: after a
     /// restart of the server several are.
-    pub(crate) async fn read(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
+    pub(crate) async fn read(
+        &self,
+        sql: &str,
+        params: &[Value],
+        planned: Planned,
+    ) -> Result<Vec<Row>, StoreError> {
         let mut tries_left = READ_TRIES;
         loop {
             let client = self.client().await?;
             tries_left -= 1;
-            match run(&client, sql, params).await {
+            match run(&client, sql, params, planned).await {
                 Ok((rows, _)) => return Ok(rows),
                 Err(error) if is_lost(&client, &error) => {
                     drop(Object::take(client));
@@ -142,7 +156,7 @@ impl Pg {
         params: &[Value],
     ) -> Result<(Vec<Row>, u64), StoreError> {
         let client = self.client().await?;
-        let answer = run(&client, sql, params).await;
+        let answer = run(&client, sql, params, Planned::Once).await;
         if answer.as_ref().is_err_and(|error| is_lost(&client, error)) {
             drop(Object::take(client));
         }
@@ -214,8 +228,12 @@ async fn run(
     client: &ClientWrapper,
     sql: &str,
     params: &[Value],
+    planned: Planned,
 ) -> Result<(Vec<Row>, u64), StoreError> {
-    let prepared = client.prepare_cached(sql).await?;
+    let prepared = match planned {
+        Planned::Once => client.prepare_cached(sql).await?,
+        Planned::Anew => client.prepare(sql).await?,
+    };
     let stream = client.query_raw(&prepared, params).await?;
     collect(&prepared, stream).await
 }

@@ -104,7 +104,7 @@ impl Export {
         let (sql, values) = conditions.parts();
         let (columns, table) = (log::COLUMNS, self.filter.table(self.scope));
         let sql = format!("SELECT {columns} FROM {table}{sql} ORDER BY id DESC LIMIT {wanted}");
-        let rows = self.db.read(&sql, values).await?;
+        let rows = self.db.search(&sql, values).await?;
         let lines = rows.iter().map(log::view).collect::<Result<Vec<_>, _>>()?;
         let read = i64::try_from(lines.len()).unwrap_or(i64::MAX);
         self.lines_left = if read < wanted { 0 } else { self.lines_left - read };

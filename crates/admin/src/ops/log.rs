@@ -1,8 +1,10 @@
 //! The log: the journal of money, and who did what.
 
+use super::sums::{self, Source};
 use crate::page::{Page, PageRequest, Query, Where};
 use crate::{Actor, AdminError, AdminState, exact};
 use domain::{ChannelId, KeyId, Quota, UnixMs, UserId};
+use ledger::journal_sums::DAY_MS;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use store::{Db, Row, StoreError};
@@ -30,9 +32,6 @@ const OF_CALLS: [&str; 3] = ["precharge", "consume", "refund"];
 const SELDOM: &str = "type IN ('topup', 'adjust', 'manage', 'system', 'error')";
 /// How many lines are looked at to say how many there are, where no index leads to them.
 const MAX_COUNTED_AMONG: i64 = 50_000;
-/// Amounts are summed up in two parts, above and below this: their sum may not fit.
-const PART: i64 = 1_000_000_000;
-const DAY_MS: i64 = 86_400_000;
 /// The longest time that is summed up at once; charts over more read the hourly summaries.
 const MAX_SUM_DAYS: i64 = 31;
 
@@ -175,13 +174,17 @@ impl LogFilter {
             || self.is_seldom()
     }
 
-    /// Where the lines are looked for: among those of users, unless a narrower index leads to them.
-    pub(super) fn table(&self, self_of: Option<UserId>) -> &'static str {
-        let of_users = self_of.is_some()
+    /// Whether it names users, or keys by their name.
+    pub(super) fn is_of_users(&self, self_of: Option<UserId>) -> bool {
+        self_of.is_some()
             || self.user_id.is_some()
             || self.username.is_some()
-            || self.token_name.is_some();
-        if of_users && self.request_id.is_none() && !self.is_seldom() {
+            || self.token_name.is_some()
+    }
+
+    /// Where the lines are looked for: among those of users, unless a narrower index leads to them.
+    pub(super) fn table(&self, self_of: Option<UserId>) -> &'static str {
+        if self.is_of_users(self_of) && self.request_id.is_none() && !self.is_seldom() {
             "user_logs"
         } else {
             "logs"
@@ -345,7 +348,8 @@ pub async fn statistics(
     filter: &LogFilter,
 ) -> Result<Statistics, AdminError> {
     let scope = scope(actor, own)?;
-    let end_at = filter.end_at.unwrap_or_else(|| state.clock.now().plus_ms(1));
+    let now = state.clock.now();
+    let end_at = filter.end_at.unwrap_or_else(|| now.plus_ms(1));
     let start_at = filter.start_at.unwrap_or_else(|| end_at.plus_ms(-DAY_MS));
     if end_at.since_ms(start_at) > MAX_SUM_DAYS * DAY_MS {
         return Err(AdminError::field(
@@ -354,18 +358,20 @@ pub async fn statistics(
             format!("sums go over at most {MAX_SUM_DAYS} days"),
         ));
     }
-    let bounded = LogFilter { start_at: Some(start_at), end_at: Some(end_at), ..filter.clone() };
-    let conditions = bounded.conditions(scope);
-    let (sql, values) = conditions.parts();
-    let table = bounded.table(scope);
+    let filter = filter.with_owner(&state.db).await?;
+    // No line is later than now, so that the present hour or day needs no end.
+    let Source { table, values } = sums::source(
+        &state.db,
+        &filter,
+        scope,
+        (start_at, Some(end_at).filter(|end_at| *end_at <= now)),
+    )
+    .await?;
+    let columns = sums::columns();
     let sql = format!(
-        "SELECT type, count(*) AS n, sum(quota / {PART}) AS quota_high, \
-         sum(quota % {PART}) AS quota_low, sum(delta / {PART}) AS delta_high, \
-         sum(delta % {PART}) AS delta_low, sum(prompt_tokens) AS prompt_tokens, \
-         sum(completion_tokens) AS completion_tokens \
-         FROM {table}{sql} GROUP BY type ORDER BY type"
+        "SELECT type, {columns} FROM {table} GROUP BY type HAVING sum(lines) > 0 ORDER BY type"
     );
-    let rows = state.db.read(&sql, values).await?;
+    let rows = state.db.search(&sql, &values).await?;
     let by_type: Vec<TypeSum> = rows.iter().map(sum).collect::<Result<_, AdminError>>()?;
     let consumed = by_type.iter().find(|sum| sum.r#type == "consume");
     Ok(Statistics {
@@ -377,23 +383,19 @@ pub async fn statistics(
 }
 
 fn sum(row: &Row) -> Result<TypeSum, AdminError> {
+    let whole = |name| {
+        sums::whole(row, name)?.ok_or_else(|| {
+            let en = "the sum does not fit into a 64-bit integer: choose a shorter time";
+            AdminError::field("start_time", "合计超出范围, 请缩短时间范围", en)
+        })
+    };
     Ok(TypeSum {
         r#type: row.get("type")?,
-        count: row.get("n")?,
-        quota: whole(row, "quota_high", "quota_low")?,
-        delta: whole(row, "delta_high", "delta_low")?,
-        prompt_tokens: row.get("prompt_tokens")?,
-        completion_tokens: row.get("completion_tokens")?,
-    })
-}
-
-/// A sum from its two parts.
-fn whole(row: &Row, high: &str, low: &str) -> Result<Quota, AdminError> {
-    let high = i128::from(row.get::<i64>(high)?);
-    let sum = high * i128::from(PART) + i128::from(row.get::<i64>(low)?);
-    i64::try_from(sum).map(Quota).map_err(|_| {
-        let en = "the sum does not fit into a 64-bit integer: choose a shorter time";
-        AdminError::field("start_time", "合计超出范围, 请缩短时间范围", en)
+        count: row.get("lines")?,
+        quota: Quota(whole("quota")?),
+        delta: Quota(whole("delta")?),
+        prompt_tokens: whole("prompt_tokens")?,
+        completion_tokens: whole("completion_tokens")?,
     })
 }
 

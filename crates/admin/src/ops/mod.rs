@@ -19,6 +19,7 @@ mod record;
 pub mod redemption;
 pub mod session;
 pub mod statement;
+mod sums;
 pub mod task;
 pub mod token;
 pub mod user;

@@ -3,6 +3,8 @@
 //! They are sums over the journal and nothing else, so they agree with the balance as the journal
 //! does. All sums are read in one statement, and speak of one moment.
 
+use super::log::LogFilter;
+use super::sums::{self, Source};
 use crate::page::Query;
 use crate::sheet::Sheet;
 use crate::{Actor, AdminError, AdminState, exact};
@@ -14,15 +16,6 @@ use std::collections::BTreeMap;
 use store::{Db, Engine, Row, StoreError};
 use utoipa::ToSchema;
 
-const SUMS: &str = "SELECT CASE WHEN created_at < $2 THEN 'opening' ELSE type END AS kind,
-        CASE WHEN created_at < $2 THEN '' ELSE model_name END AS model, count(*) AS lines,
-        count(CASE WHEN used_delta <> 0 THEN 1 END) AS charging,
-        CAST(sum(prompt_tokens) AS BIGINT) AS prompt_tokens,
-        CAST(sum(completion_tokens) AS BIGINT) AS completion_tokens,
-        CAST(sum(delta) AS BIGINT) AS delta, CAST(sum(used_delta) AS BIGINT) AS used
-    FROM user_logs WHERE user_id = $1 AND created_at < $3 GROUP BY 1, 2
-    UNION ALL
-    SELECT 'carried', '', 0, 0, 0, 0, delta, used FROM ledger_carry WHERE user_id = $1";
 /// From when on the journal is whole. PostgreSQL drops whole months.
 const KEPT_POSTGRES: &str = "SELECT date_trunc('month', created_at, 'UTC') AS kept_from
     FROM logs ORDER BY id LIMIT 1";
@@ -150,8 +143,7 @@ pub async fn of_month(
     let month = Month::read(query, now)?;
     let (start, end) = month.bounds()?;
     let username = username(&state.db, user_id).await?;
-    let rows = state.db.read(SUMS, &[user_id.into(), start.into(), end.into()]).await?;
-    let sums = rows.iter().map(Sum::read).collect::<Result<Vec<_>, _>>()?;
+    let sums = sums(&state.db, user_id, (start, end)).await?;
     let carried = sums.iter().any(|sum| sum.kind == "carried");
     if carried && kept_from(&state.db).await?.is_none_or(|kept| start < kept) {
         return Err(AdminError::NotFound {
@@ -197,6 +189,32 @@ async fn kept_from(db: &Db) -> Result<Option<UnixMs>, StoreError> {
     db.read(sql, &[]).await?.first().map(|row| row.get("kept_from")).transpose()
 }
 
+/// What the lines of the user add up to, before the month and in it.
+async fn sums(
+    db: &Db,
+    user_id: UserId,
+    (start, end): (UnixMs, UnixMs),
+) -> Result<Vec<Sum>, AdminError> {
+    let filter = LogFilter { user_id: Some(user_id), ..LogFilter::default() };
+    let Source { table, mut values } =
+        sums::source(db, &filter, None, (UnixMs(0), Some(end))).await?;
+    values.extend([start.into(), user_id.into()]);
+    let (start, user_id) = (values.len() - 1, values.len());
+    let (columns, of_one) = (sums::columns(), sums::of_a_line());
+    let sql = format!(
+        "SELECT CASE WHEN created_at < ${start} THEN 'opening' ELSE type END AS kind,
+             CASE WHEN created_at < ${start} THEN '' ELSE model_name END AS model, {columns}
+         FROM {table} GROUP BY 1, 2
+         UNION ALL
+         SELECT 'carried', '', {of_one}
+         FROM (SELECT 0 AS quota, delta, used AS used_delta, 0 AS prompt_tokens,
+                      0 AS completion_tokens
+               FROM ledger_carry WHERE user_id = ${user_id}) AS carried"
+    );
+    let rows = db.search(&sql, &values).await?;
+    rows.iter().map(Sum::read).collect()
+}
+
 /// What the lines of one type and model add up to.
 struct Sum {
     kind: String,
@@ -210,16 +228,17 @@ struct Sum {
 }
 
 impl Sum {
-    fn read(row: &Row) -> Result<Self, StoreError> {
+    fn read(row: &Row) -> Result<Self, AdminError> {
+        let whole = |name| sums::whole(row, name)?.ok_or_else(too_large);
         Ok(Self {
             kind: row.get("kind")?,
             model: row.get("model")?,
             lines: row.get("lines")?,
             charging: row.get("charging")?,
-            prompt_tokens: row.get("prompt_tokens")?,
-            completion_tokens: row.get("completion_tokens")?,
-            delta: row.get("delta")?,
-            used: row.get("used")?,
+            prompt_tokens: whole("prompt_tokens")?,
+            completion_tokens: whole("completion_tokens")?,
+            delta: Quota(whole("delta")?),
+            used: Quota(whole("used_delta")?),
         })
     }
 }

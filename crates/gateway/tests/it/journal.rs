@@ -2,7 +2,7 @@
 
 use crate::house::{House, by_use, fixed};
 use serde_json::Value;
-use testkit::{Gate, Reply, TestDb, json, on_both_databases};
+use testkit::{Gate, Reply, TestDb, eventually, json, on_both_databases};
 
 /// An export, as rows of cells. No cell of these tests holds a comma or a line break, but for what
 /// is quoted.
@@ -45,7 +45,149 @@ async fn chatter(db: &TestDb, user: i64, lines: i64) {
     .await;
 }
 
+/// Lines of three users over forty days, as the ledger leaves them: the balances are their sums.
+async fn history(db: &TestDb, lines: i64) {
+    let at = format!("1700000000 + CAST(n AS BIGINT) * 3456000 / {lines}");
+    let at =
+        if db.is_postgres() { format!("to_timestamp({at})") } else { format!("({at}) * 1000") };
+    db.execute(&format!(
+        "INSERT INTO users (id, username) VALUES (901, 'ann'), (902, 'bob'), (903, 'eve');
+         INSERT INTO tokens (id, user_id, name, key_hash, unlimited_quota)
+         SELECT id, id, 'key of ' || username, {hash}, true FROM users WHERE id > 900;
+         WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {lines})
+         INSERT INTO logs (user_id, created_at, type, model_name, channel_id, token_id, quota,
+                           prompt_tokens, completion_tokens, delta, used_delta)
+         SELECT 901 + n % 3, {at},
+                CASE n % 5 WHEN 0 THEN 'topup' WHEN 1 THEN 'refund' ELSE 'consume' END,
+                CASE n % 5 WHEN 0 THEN '' ELSE 'model-' || n % 7 END,
+                CASE n % 5 WHEN 0 THEN NULL ELSE 1 + n % 4 END,
+                CASE n % 5 WHEN 0 THEN NULL ELSE 901 + n % 3 END, n, n % 11, n % 13,
+                CASE n % 5 WHEN 0 THEN 3 * n WHEN 1 THEN n ELSE -n END,
+                CASE n % 5 WHEN 0 THEN 0 WHEN 1 THEN -n ELSE n END
+         FROM n;
+         UPDATE users SET revision = revision + 1,
+             quota = (SELECT sum(delta) FROM logs WHERE user_id = users.id),
+             used_quota = (SELECT sum(used_delta) FROM logs WHERE user_id = users.id)
+         WHERE id > 900",
+        hash = if db.is_postgres() { "sha256(username::bytea)" } else { "randomblob(32)" },
+    ))
+    .await;
+}
+
+/// Fifty more lines among those of [`history`], of one user.
+async fn history_goes_on(db: &TestDb) {
+    db.execute(
+        "INSERT INTO logs (user_id, created_at, type, model_name, channel_id, token_id, quota,
+                           prompt_tokens, delta, used_delta)
+         SELECT 901, created_at, 'consume', 'model-3', 2, 901, 5, 1, -5, 5
+         FROM logs WHERE user_id > 900 AND type <> 'topup' ORDER BY id LIMIT 50;
+         UPDATE users SET revision = revision + 1, quota = quota - 250, used_quota = used_quota + 250
+         WHERE id = 901",
+    )
+    .await;
+}
+
+/// Lets the background add up what the journal has, and nothing that comes later.
+async fn add_up(house: &mut House) {
+    if house.db.is_postgres() {
+        // A first start sees the lines; the next one knows that none is hidden before them.
+        house.server.restart().await;
+        reach(&house.db, "newest").await;
+        let long_ago = "UPDATE logs_added_up SET seen_at = '2020-01-01', horizon = 0";
+        house.db.execute(long_ago).await;
+    }
+    house.server.restart().await;
+    reach(&house.db, "through").await;
+    house
+        .db
+        .execute(if house.db.is_postgres() {
+            "CREATE RULE stay AS ON UPDATE TO logs_added_up DO INSTEAD NOTHING"
+        } else {
+            "CREATE TRIGGER stay BEFORE UPDATE ON logs_added_up BEGIN SELECT RAISE(IGNORE); END"
+        })
+        .await;
+}
+
+async fn reach(db: &TestDb, mark: &str) {
+    let behind = format!("SELECT (SELECT max(id) FROM logs) - {mark} AS n FROM logs_added_up");
+    let there = || async { (db.i64(&behind).await == 0).then_some(()) };
+    eventually("the journal to be added up", there).await;
+}
+
+/// What the lines of a condition add up to, as the API shows it.
+async fn plain_sums(db: &TestDb, condition: &str) -> Value {
+    let sql = format!(
+        "SELECT type, count(*) AS n, sum(quota) AS quota, sum(delta) AS delta,
+                sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens
+         FROM logs WHERE {condition} GROUP BY type ORDER BY type"
+    );
+    let sum = |row: &testkit::Row| {
+        json!({"type": row.text("type"), "count": row.i64("n"), "quota": row.i64("quota"),
+               "delta": row.i64("delta"), "prompt_tokens": row.i64("prompt_tokens"),
+               "completion_tokens": row.i64("completion_tokens")})
+    };
+    db.query(&sql).await.iter().map(sum).collect()
+}
+
 on_both_databases! {
+    async fn sums_are_those_of_the_lines(db: TestDb) {
+        let mut house = House::with(db, &[("CUSTOM_PASS_LOG_RETENTION_DAYS", "36500")]).await;
+        history(&house.db, 3_000).await;
+        add_up(&mut house).await;
+        // Lines of the same days that come later, and are not added up yet.
+        history_goes_on(&house.db).await;
+        let behind = "SELECT max(id) - (SELECT through FROM logs_added_up) AS n FROM logs";
+        assert_eq!(house.db.i64(behind).await, 50);
+
+        let instant = |s: i64| {
+            if house.db.is_postgres() { format!("to_timestamp({s})") } else { (s * 1000).to_string() }
+        };
+        const DAY: i64 = 86_400;
+        let first = 1_700_000_000;
+        let midnight = first / DAY * DAY;
+        for (filter, condition) in [
+            ("", "1 = 1"),
+            ("type=consume", "type = 'consume'"),
+            ("type=topup", "type = 'topup'"),
+            ("model=model-3", "model_name = 'model-3'"),
+            ("channel_id=2", "channel_id = 2"),
+            ("channel_id=2&model=model-3&type=refund",
+             "channel_id = 2 AND model_name = 'model-3' AND type = 'refund'"),
+            ("user_id=901", "user_id = 901"),
+            ("username=bob&model=model-1", "user_id = 902 AND model_name = 'model-1'"),
+            ("user_id=901&channel_id=2", "user_id = 901 AND channel_id = 2"),
+            ("token_id=903", "token_id = 903"),
+            ("token_name=key%20of%20eve&type=consume", "token_id = 903 AND type = 'consume'"),
+            ("user_id=901&token_id=902", "1 = 0"),
+            ("model=none", "1 = 0"),
+        ] {
+            for (start, end) in [
+                (midnight, midnight + 31 * DAY),
+                (midnight + DAY + 1, midnight + 20 * DAY + 12_345),
+                (midnight + 3 * DAY + 1_800, midnight + 3 * DAY + 5_400),
+                (midnight + 3 * DAY + 1_800, midnight + 3 * DAY + 9_000),
+                (midnight + 30 * DAY + 77, midnight + 60 * DAY),
+            ] {
+                let path = format!("/api/log/stat?{filter}&start_time={start}&end_time={end}");
+                let sums = house.admin().get(&path).await;
+                let (from, to) = (instant(start), instant(end));
+                let times = format!("{condition} AND created_at >= {from} AND created_at < {to}");
+                assert_eq!(sums["by_type"], plain_sums(&house.db, &times).await, "{path}");
+            }
+        }
+        // A statement of a month that ended, and the one behind it.
+        for month in ["2023-11", "2023-12"] {
+            let path = format!("/api/statement?user_id=901&month={month}");
+            let statement = house.admin().get(&path).await;
+            let end = instant(statement["end_time"].as_i64().unwrap());
+            let closing = "SELECT sum(delta) AS n FROM logs WHERE user_id = 901 AND created_at <";
+            let closing = house.db.i64(&format!("{closing} {end}")).await;
+            assert_eq!(statement["closing"], closing);
+            assert_eq!(statement["opening"].as_i64().unwrap() + moved(&statement), closing);
+        }
+        house.close().await;
+    }
+
     async fn the_log_is_exported_as_a_table(db: TestDb) {
         let house = House::open(db).await;
         house.model("=cmd()", fixed(60), Reply::text("x")).await;

@@ -13,8 +13,10 @@ const LAG_MS: i64 = 60_000;
 /// At most this much of the journal in one go.
 const SLICE_MS: i64 = 3_600_000;
 
+/// Instants are compared by the millisecond, which is what we know of them: PostgreSQL may have the
+/// mark more exactly.
 const ADVANCE: &str = "UPDATE rollup_progress SET through = $2
-    WHERE name = 'usage' AND through = $1";
+    WHERE name = 'usage' AND through >= $1 AND through < $3";
 const CHANNELS: &str = "UPDATE channels SET used_quota = used_quota + s.used FROM (
     SELECT channel_id, CAST(sum(used_delta) AS BIGINT) AS used FROM logs
     WHERE created_at >= $1 AND created_at < $2 AND used_delta <> 0 GROUP BY channel_id) AS s
@@ -34,7 +36,11 @@ pub(super) async fn run(db: &Db, now: UnixMs) -> Result<(), StoreError> {
         let statement =
             |sql: String| Statement::new(sql, vec![Value::Time(through), Value::Time(to)]);
         let slice = vec![
-            statement(ADVANCE.to_owned()).expecting(1),
+            Statement::new(
+                ADVANCE,
+                vec![Value::Time(through), Value::Time(to), Value::Time(through.plus_ms(1))],
+            )
+            .expecting(1),
             statement(hourly.clone()),
             statement(CHANNELS.to_owned()),
             statement(KEYS.to_owned()),
@@ -60,17 +66,27 @@ async fn waiting(db: &Db, upto: UnixMs) -> Result<Option<Waiting>, StoreError> {
     let make = "INSERT INTO rollup_progress (name, through)
         SELECT 'usage', min(created_at) FROM logs HAVING min(created_at) < $1
         ON CONFLICT (name) DO NOTHING";
-    let read = "SELECT through, (SELECT min(created_at) FROM logs
-                    WHERE created_at >= p.through AND created_at < $1) AS first_line
-                FROM rollup_progress p WHERE name = 'usage'";
-    let mut rows = db.read(read, &[Value::Time(upto)]).await?;
+    let read = "SELECT through FROM rollup_progress WHERE name = 'usage'";
+    let mut rows = db.read(read, &[]).await?;
     if rows.is_empty() && db.execute(make, &[Value::Time(upto)]).await? > 0 {
-        rows = db.read(read, &[Value::Time(upto)]).await?;
+        rows = db.read(read, &[]).await?;
     }
     let Some(row) = rows.first() else { return Ok(None) };
-    let through = row.get("through")?;
-    let first_line: Option<UnixMs> = row.get("first_line")?;
-    Ok(first_line.map(|first_line| Waiting { through, first_line }))
+    let through: UnixMs = row.get("through")?;
+    // First in the next hour: on PostgreSQL the first line of all is found by looking at all.
+    for to in [upto.min(through.plus_ms(SLICE_MS)), upto] {
+        if let Some(first_line) = first_line(db, through, to).await? {
+            return Ok(Some(Waiting { through, first_line }));
+        }
+    }
+    Ok(None)
+}
+
+async fn first_line(db: &Db, from: UnixMs, to: UnixMs) -> Result<Option<UnixMs>, StoreError> {
+    let first = "SELECT min(created_at) AS first_line FROM logs
+        WHERE created_at >= $1 AND created_at < $2";
+    let rows = db.read(first, &[Value::Time(from), Value::Time(to)]).await?;
+    rows.first().map_or(Ok(None), |row| row.get("first_line"))
 }
 
 fn hourly(engine: Engine) -> String {

@@ -1,0 +1,75 @@
+//! The journal added up, so that sums and statements need not read every line.
+//!
+//! `logs_by_hour` knows the lines of each channel and all together (channel 0), `logs_by_day` those
+//! of each key of a user; both the lines up to a mark, each once. The mark is the number of a line
+//! and no instant, so that a clock that was set back loses nothing. Whoever reads adds the lines
+//! behind the mark.
+
+use store::Engine;
+
+/// What a row of `logs_by_hour` is about, in milliseconds.
+pub const HOUR_MS: i64 = 3_600_000;
+/// What a row of `logs_by_day` is about, in milliseconds.
+pub const DAY_MS: i64 = 86_400_000;
+/// Amounts are added up in two parts, above and below this: their sum may not fit.
+pub const PART: i64 = 1_000_000_000;
+/// What is added up: a column, and what one line of the journal is worth in it.
+pub const COLUMNS: [(&str, &str); 12] = [
+    ("lines", "1"),
+    ("charging", "CASE WHEN used_delta <> 0 THEN 1 ELSE 0 END"),
+    ("quota_high", "quota / 1000000000"),
+    ("quota_low", "quota % 1000000000"),
+    ("delta_high", "delta / 1000000000"),
+    ("delta_low", "delta % 1000000000"),
+    ("used_delta_high", "used_delta / 1000000000"),
+    ("used_delta_low", "used_delta % 1000000000"),
+    ("prompt_tokens_high", "prompt_tokens / 1000000000"),
+    ("prompt_tokens_low", "prompt_tokens % 1000000000"),
+    ("completion_tokens_high", "completion_tokens / 1000000000"),
+    ("completion_tokens_low", "completion_tokens % 1000000000"),
+];
+
+/// The statement that enters the lines after `$1` up to `$2` by the hour.
+pub(crate) fn by_hour(engine: Engine) -> String {
+    let hour = match engine {
+        Engine::Postgres => "date_trunc('hour', created_at, 'UTC')",
+        Engine::Sqlite => "created_at - created_at % 3600000",
+    };
+    let (columns, of_lines) = (list(|column, _| column.to_owned()), list(summed));
+    let of_channels = list(|column, _| format!("sum({column})"));
+    let added = list(|column, _| format!("{column} = logs_by_hour.{column} + excluded.{column}"));
+    format!(
+        "WITH slice AS MATERIALIZED (
+             SELECT coalesce(channel_id, 0) AS channel_id, {hour} AS hour, model_name, type, {of_lines}
+             FROM logs WHERE id > $1 AND id <= $2 GROUP BY 1, 2, 3, 4)
+         INSERT INTO logs_by_hour (channel_id, hour, model_name, type, {columns})
+         SELECT channel_id, hour, model_name, type, {columns} FROM slice WHERE channel_id <> 0
+         UNION ALL
+         SELECT 0, hour, model_name, type, {of_channels} FROM slice GROUP BY hour, model_name, type
+         ON CONFLICT (channel_id, hour, model_name, type) DO UPDATE SET {added}"
+    )
+}
+
+/// The statement that enters the lines after `$1` up to `$2` by the day.
+pub(crate) fn by_day(engine: Engine) -> String {
+    let day = match engine {
+        Engine::Postgres => "date_trunc('day', created_at, 'UTC')",
+        Engine::Sqlite => "created_at - created_at % 86400000",
+    };
+    let (columns, of_lines) = (list(|column, _| column.to_owned()), list(summed));
+    let added = list(|column, _| format!("{column} = logs_by_day.{column} + excluded.{column}"));
+    format!(
+        "INSERT INTO logs_by_day (user_id, day, token_id, model_name, type, {columns})
+         SELECT user_id, {day}, coalesce(token_id, 0), model_name, type, {of_lines}
+         FROM logs WHERE id > $1 AND id <= $2 GROUP BY 1, 2, 3, 4, 5
+         ON CONFLICT (user_id, day, token_id, model_name, type) DO UPDATE SET {added}"
+    )
+}
+
+fn list(show: impl Fn(&str, &str) -> String) -> String {
+    COLUMNS.map(|(column, worth)| show(column, worth)).join(", ")
+}
+
+fn summed(column: &str, worth: &str) -> String {
+    format!("sum({worth}) AS {column}")
+}

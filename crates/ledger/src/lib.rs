@@ -24,6 +24,8 @@ mod op;
 mod open_holds;
 mod postgres;
 mod redemption;
+mod rows;
+mod spending;
 mod sqlite;
 mod task_rows;
 mod tasks;
@@ -39,5 +41,6 @@ pub use op::{
     Closed, EndState, HoldRequest, KeptReply, Movement, Release, Settlement, Taken, TaskEnd,
 };
 pub use redemption::Redemption;
+pub use spending::{LimitReached, Period};
 pub use task_rows::{NewTask, TaskRecord};
 pub use tasks::{Charge, FinishedTask, TaskRef};

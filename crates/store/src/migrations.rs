@@ -34,6 +34,7 @@ const POSTGRES: &[Migration] = migrations!(
     3 "0003_console.sql",
     4 "0004_limits.sql",
     5 "0005_journal.sql",
+    7 "0007_spending.sql",
 );
 const SQLITE: &[Migration] = migrations!(
     "sqlite":
@@ -42,6 +43,7 @@ const SQLITE: &[Migration] = migrations!(
     3 "0003_console.sql",
     4 "0004_limits.sql",
     5 "0005_journal.sql",
+    7 "0007_spending.sql",
 );
 
 /// The advisory locks of newapi in a PostgreSQL database.

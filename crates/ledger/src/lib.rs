@@ -41,6 +41,6 @@ pub use op::{
     Closed, EndState, HoldRequest, KeptReply, Movement, Release, Settlement, Taken, TaskEnd,
 };
 pub use redemption::Redemption;
-pub use spending::{LimitReached, Period};
+pub use spending::{LimitReached, Period, SpendingView};
 pub use task_rows::{NewTask, TaskRecord};
 pub use tasks::{Charge, FinishedTask, TaskRef};

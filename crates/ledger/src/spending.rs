@@ -10,6 +10,9 @@ use domain::{Quota, UnixMs};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
+use serde::Serialize;
+use store::{Row, StoreError};
+use utoipa::ToSchema;
 
 /// A day (UTC) as a number that reads like one: 20261125.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,6 +176,51 @@ impl Spending {
     /// Takes something back from the period that it was counted in.
     pub fn take_back(&mut self, today: Day, counted_on: Option<Day>, amount: Quota) {
         self.spent = self.spent.by(today).without(counted_on, amount);
+    }
+}
+
+/// Limits on what is spent, and what is left of them, as answers show them.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SpendingView {
+    /// What may be spent in a day (UTC); `null`: no limit.
+    pub daily_limit: Option<Quota>,
+    /// What may be spent in a calendar month (UTC); `null`: no limit.
+    pub monthly_limit: Option<Quota>,
+    /// What is left of the day's; below zero where a call cost more than it held.
+    pub daily_left: Option<Quota>,
+    /// What is left of the month's.
+    pub monthly_left: Option<Quota>,
+}
+
+impl SpendingView {
+    /// The columns of `users` and of `tokens` that are read.
+    pub const COLUMNS: &str = "daily_limit, monthly_limit, spent_on, spent_day, spent_month";
+
+    /// From a row, as it is at this time.
+    ///
+    /// # Errors
+    /// When a column isn't there.
+    pub fn read(row: &Row, now: UnixMs) -> Result<Self, StoreError> {
+        let limits = Limits { daily: row.get("daily_limit")?, monthly: row.get("monthly_limit")? };
+        let on: Option<i64> = row.get("spent_on")?;
+        let on = on.map(|on| i32::try_from(on).unwrap_or_default());
+        let spending = Spending::of(limits, on, row.get("spent_day")?, row.get("spent_month")?);
+        let spent = spending.map(|spending| spending.spent).unwrap_or_default().by(Day::of(now));
+        let left = |limit: Option<Quota>, spent: Quota| {
+            limit.map(|limit| Quota(limit.0.saturating_sub(spent.0)))
+        };
+        Ok(Self {
+            daily_limit: limits.daily,
+            monthly_limit: limits.monthly,
+            daily_left: left(limits.daily, spent.day),
+            monthly_left: left(limits.monthly, spent.month),
+        })
+    }
+
+    /// What these limits leave to spend now; `None`: there is none.
+    #[must_use]
+    pub fn left(&self) -> Option<Quota> {
+        [self.daily_left, self.monthly_left].into_iter().flatten().min()
     }
 }
 

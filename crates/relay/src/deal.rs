@@ -94,7 +94,7 @@ impl Deal {
             hold_id: open.map_or_else(|| HoldId(web::uuid_v7(now)), |task| task.uid.hold()),
             user_id: identity.user_id,
             key_id: identity.key_id,
-            key_is_limited: !identity.unlimited,
+            key_is_limited: identity.limited,
             channel_id: record.channel_id,
             model: record.model.clone().unwrap_or_default(),
             request_id: Arc::clone(&record.request_id),

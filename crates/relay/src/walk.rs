@@ -250,8 +250,10 @@ async fn answer_ourselves(
     let response = match surface {
         Surface::Models => models::list(&catalog, identity),
         Surface::Model(model) => models::one(&catalog, identity, model.as_str())?,
-        Surface::Subscription => billing::subscription(&relay.db, identity).await?,
-        Surface::Usage => billing::usage(&relay.db, identity).await?,
+        Surface::Subscription => {
+            billing::subscription(&relay.db, identity, relay.clock.now()).await?
+        }
+        Surface::Usage => billing::usage(&relay.db, identity, relay.clock.now()).await?,
         Surface::Tasks(call) => task_view::answer(relay, call, head, body, caller).await?,
         Surface::Pass(_) | Surface::V1(_) | Surface::Unknown(_) => return Err(faults::not_found()),
     };

@@ -135,6 +135,7 @@ mod tests {
             allow_ips: Vec::new(),
             expires_at: None,
             unlimited: true,
+            limited: false,
             rate_limit_rpm: None,
             deleted: false,
         };

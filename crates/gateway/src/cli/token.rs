@@ -44,12 +44,33 @@ pub enum Command {
         /// Addresses and networks it may be used from, separated by commas.
         #[arg(long)]
         allow_ips: Option<String>,
+        /// What it may spend in a day (UTC), in quota.
+        #[arg(long)]
+        daily_limit: Option<i64>,
+        /// What it may spend in a calendar month (UTC), in quota.
+        #[arg(long)]
+        monthly_limit: Option<i64>,
         /// Requests a minute.
         #[arg(long)]
         rate_limit_rpm: Option<i64>,
         /// As JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Say what a key may spend in a day and in a month (UTC), and how often it may call; what
+    /// is not said stays.
+    Limit {
+        /// Number of the key.
+        id: i64,
+        /// In quota; 0 takes the limit off.
+        #[arg(long)]
+        daily: Option<i64>,
+        /// In quota; 0 takes the limit off.
+        #[arg(long)]
+        monthly: Option<i64>,
+        /// Requests a minute; 0 takes the limit off.
+        #[arg(long)]
+        rpm: Option<i64>,
     },
     /// Let a key in again.
     Enable {
@@ -100,6 +121,8 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
             models,
             group,
             allow_ips,
+            daily_limit,
+            monthly_limit,
             rate_limit_rpm,
             json,
         } => {
@@ -113,6 +136,8 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
                 .with("models", models)
                 .with("group", group)
                 .with("allow_ips", allow_ips)
+                .with("daily_limit", daily_limit)
+                .with("monthly_limit", monthly_limit)
                 .with("rate_limit_rpm", rate_limit_rpm)
                 .fields()?;
             let made = done(token::create(state, actor, done(TokenInput::read(fields))?).await)?;
@@ -124,6 +149,18 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
                 }));
             }
             out::line(made.key.expose());
+        }
+        Command::Limit { id, daily, monthly, rpm } => {
+            let fields = Given::default()
+                .with("daily_limit", daily)
+                .with("monthly_limit", monthly)
+                .with("rate_limit_rpm", rpm)
+                .fields()?;
+            let input = done(TokenInput::read(fields))?;
+            let limited = done(token::update(state, actor, KeyId(id), input).await)?;
+            let limits = out::spending(&limited.spending);
+            let rpm = limited.rate_limit_rpm.map_or_else(|| "-".to_owned(), |rpm| rpm.to_string());
+            out::line(format_args!("key {id}: {limits}, requests a minute {rpm}"));
         }
         Command::Enable { id } => {
             done(token::set_status(state, actor, KeyId(id), true).await)?;
@@ -142,7 +179,7 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
 }
 
 fn show_all(tokens: &[TokenView], json: bool) -> anyhow::Result<()> {
-    let heads = ["id", "user", "name", "key", "status", "limit", "used"];
+    let heads = ["id", "user", "name", "key", "status", "limit", "used", "limits"];
     out::list(tokens, json, &heads, |token| {
         let limit = if token.unlimited_quota {
             "the balance".to_owned()
@@ -157,6 +194,7 @@ fn show_all(tokens: &[TokenView], json: bool) -> anyhow::Result<()> {
             out::status(token.status).to_owned(),
             limit,
             token.used_quota.0.to_string(),
+            out::spending(&token.spending),
         ]
     })
 }

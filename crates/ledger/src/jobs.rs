@@ -13,9 +13,12 @@ use tokio_util::task::TaskTracker;
 
 mod retention;
 mod rollup;
+mod user_logs;
 
 /// Holds given back by one look of the sweeper. It looks again at once while there are more.
 const SWEEP_BATCH: usize = 500;
+/// Pause between two copies of whose lines the journal has got. Meanwhile readers pass over them all.
+const USER_LOGS_PAUSE_MS: u64 = 5_000;
 
 /// What the background jobs keep to.
 #[derive(Clone, Debug)]
@@ -71,6 +74,9 @@ pub(crate) async fn start(
     every(tracker, config.rollup_ms, shutdown.clone(), ledger, "rollup", |l| async move {
         rollup::run(l.db(), l.clock().now()).await
     });
+    every(tracker, USER_LOGS_PAUSE_MS, shutdown.clone(), ledger, "user_logs", |l| async move {
+        user_logs::run(l.db()).await
+    });
     every(tracker, 3_600_000, shutdown, ledger, "retention", |l| async move {
         retention::run(l.db(), l.clock().now(), l.jobs_config().log_retention_days).await
     });
@@ -85,6 +91,7 @@ pub async fn run_once(ledger: &Ledger) -> Result<(), StoreError> {
     heartbeat(ledger).await?;
     sweep(ledger).await?;
     rollup::run(ledger.db(), ledger.clock().now()).await?;
+    user_logs::run(ledger.db()).await?;
     retention::run(ledger.db(), ledger.clock().now(), ledger.jobs_config().log_retention_days).await
 }
 

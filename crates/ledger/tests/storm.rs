@@ -22,6 +22,17 @@ fn movement(user_id: UserId, amount: i64) -> Movement {
     Movement { user_id, amount: Quota(amount), reason: "test".into(), by: "test".into() }
 }
 
+/// Lines that the journal has and its view by users has not, or the other way round.
+async fn differences(db: &testkit::TestDb) -> i64 {
+    let lines = "SELECT id, user_id, created_at, type, content, delta, hold_id, closes FROM";
+    db.i64(&format!(
+        "SELECT (SELECT count(*) FROM ({lines} logs EXCEPT {lines} user_logs) AS missing)
+              + (SELECT count(*) FROM ({lines} user_logs EXCEPT {lines} logs) AS stray)
+              + abs((SELECT count(*) FROM logs) - (SELECT count(*) FROM user_logs)) AS n"
+    ))
+    .await
+}
+
 on_both_databases! {
     async fn a_paid_call_moves_money_and_says_so(db: testkit::TestDb) {
         let house = House::open(&db).await;
@@ -181,6 +192,34 @@ on_both_databases! {
         house.live_on_ms(10_000).await;
         let closed = other.ledger.settle(&mut live, settlement(30)).await.unwrap();
         assert!(!closed.repeated);
+        house.close().await;
+    }
+
+    async fn the_lines_of_users_are_whole_while_they_are_copied(db: testkit::TestDb) {
+        let house = House::open(&db).await;
+        let users = [house.user(1000).await, house.user(1000).await];
+        let copied = "SELECT count(*) AS n FROM user_log_lines";
+        let note = format!(
+            "INSERT INTO logs (user_id, type, content) VALUES ({}, 'system', 'a note')",
+            users[0].0
+        );
+        for round in 1..=3 {
+            for user in users {
+                let mut hold = house.hold(user, 10).await.unwrap();
+                house.ledger.settle(&mut hold, settlement(10)).await.unwrap();
+            }
+            db.execute(&note).await;
+            assert_eq!(differences(&db).await, 0, "round {round}, before the copy");
+            ledger::run_jobs_once(&house.ledger).await.unwrap();
+            assert_eq!(differences(&db).await, 0, "round {round}, after it");
+            if !db.is_postgres() {
+                assert_eq!(db.i64(copied).await, db.i64("SELECT count(*) AS n FROM logs").await);
+            }
+            // The end of the journal goes, and its number is given again.
+            db.execute("DELETE FROM logs WHERE type = 'system'").await;
+            db.execute(&note).await;
+            assert_eq!(differences(&db).await, 0, "round {round}, after a line was deleted");
+        }
         house.close().await;
     }
 

@@ -34,6 +34,7 @@ const POSTGRES: &[Migration] = migrations!(
     3 "0003_console.sql",
     4 "0004_limits.sql",
     5 "0005_journal.sql",
+    6 "0006_user_logs.sql",
     7 "0007_spending.sql",
 );
 const SQLITE: &[Migration] = migrations!(
@@ -43,6 +44,7 @@ const SQLITE: &[Migration] = migrations!(
     3 "0003_console.sql",
     4 "0004_limits.sql",
     5 "0005_journal.sql",
+    6 "0006_user_logs.sql",
     7 "0007_spending.sql",
 );
 

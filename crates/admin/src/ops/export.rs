@@ -102,8 +102,8 @@ impl Export {
         }
         let conditions = self.filter.conditions(self.scope);
         let (sql, values) = conditions.parts();
-        let columns = log::COLUMNS;
-        let sql = format!("SELECT {columns} FROM logs{sql} ORDER BY id DESC LIMIT {wanted}");
+        let (columns, table) = (log::COLUMNS, self.filter.table(self.scope));
+        let sql = format!("SELECT {columns} FROM {table}{sql} ORDER BY id DESC LIMIT {wanted}");
         let rows = self.db.read(&sql, values).await?;
         let lines = rows.iter().map(log::view).collect::<Result<Vec<_>, _>>()?;
         let read = i64::try_from(lines.len()).unwrap_or(i64::MAX);

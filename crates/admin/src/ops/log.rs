@@ -175,6 +175,19 @@ impl LogFilter {
             || self.is_seldom()
     }
 
+    /// Where the lines are looked for: among those of users, unless a narrower index leads to them.
+    pub(super) fn table(&self, self_of: Option<UserId>) -> &'static str {
+        let of_users = self_of.is_some()
+            || self.user_id.is_some()
+            || self.username.is_some()
+            || self.token_name.is_some();
+        if of_users && self.request_id.is_none() && !self.is_seldom() {
+            "user_logs"
+        } else {
+            "logs"
+        }
+    }
+
     /// The lines of a key are among those of its owner, whom the index knows.
     async fn with_owner(&self, db: &Db) -> Result<Self, AdminError> {
         let mut filter = self.clone();
@@ -302,7 +315,8 @@ pub async fn list(
         conditions.count_among(MAX_COUNTED_AMONG);
     }
     // Newest first by number: on both engines the primary key runs backwards, without a sort.
-    let mut page = conditions.page(&state.db, (COLUMNS, "logs", "id DESC"), page, view).await?;
+    let table = filter.table(scope);
+    let mut page = conditions.page(&state.db, (COLUMNS, table, "id DESC"), page, view).await?;
     if !actor.is_admin() {
         for line in &mut page.items {
             line.channel_id = None;
@@ -343,12 +357,13 @@ pub async fn statistics(
     let bounded = LogFilter { start_at: Some(start_at), end_at: Some(end_at), ..filter.clone() };
     let conditions = bounded.conditions(scope);
     let (sql, values) = conditions.parts();
+    let table = bounded.table(scope);
     let sql = format!(
         "SELECT type, count(*) AS n, sum(quota / {PART}) AS quota_high, \
          sum(quota % {PART}) AS quota_low, sum(delta / {PART}) AS delta_high, \
          sum(delta % {PART}) AS delta_low, sum(prompt_tokens) AS prompt_tokens, \
          sum(completion_tokens) AS completion_tokens \
-         FROM logs{sql} GROUP BY type ORDER BY type"
+         FROM {table}{sql} GROUP BY type ORDER BY type"
     );
     let rows = state.db.read(&sql, values).await?;
     let by_type: Vec<TypeSum> = rows.iter().map(sum).collect::<Result<_, AdminError>>()?;

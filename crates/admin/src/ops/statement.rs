@@ -20,7 +20,7 @@ const SUMS: &str = "SELECT CASE WHEN created_at < $2 THEN 'opening' ELSE type EN
         CAST(sum(prompt_tokens) AS BIGINT) AS prompt_tokens,
         CAST(sum(completion_tokens) AS BIGINT) AS completion_tokens,
         CAST(sum(delta) AS BIGINT) AS delta, CAST(sum(used_delta) AS BIGINT) AS used
-    FROM logs WHERE user_id = $1 AND created_at < $3 GROUP BY 1, 2
+    FROM user_logs WHERE user_id = $1 AND created_at < $3 GROUP BY 1, 2
     UNION ALL
     SELECT 'carried', '', 0, 0, 0, 0, delta, used FROM ledger_carry WHERE user_id = $1";
 /// From when on the journal is whole. PostgreSQL drops whole months.

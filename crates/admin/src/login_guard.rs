@@ -1,6 +1,7 @@
 //! How often somebody may try a password: by address and by name, in memory, bounded.
 
 use crate::AdminError;
+use arc_swap::ArcSwap;
 use domain::UnixMs;
 use http::HeaderMap;
 use std::hash::Hash;
@@ -23,7 +24,7 @@ pub struct LoginGuard(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    proxies: TrustedProxies,
+    proxies: ArcSwap<TrustedProxies>,
     addresses: PerMinute<IpAddr>,
     names: PerMinute<[u8; 32]>,
 }
@@ -39,7 +40,13 @@ impl LoginGuard {
     #[must_use]
     pub fn new(proxies: TrustedProxies) -> Self {
         let (addresses, names) = (PerMinute::new(REMEMBERED), PerMinute::new(REMEMBERED));
+        let proxies = ArcSwap::from_pointee(proxies);
         Self(Arc::new(Inner { proxies, addresses, names }))
+    }
+
+    /// Believes these proxies from now on.
+    pub fn believe(&self, proxies: TrustedProxies) {
+        self.0.proxies.store(Arc::new(proxies));
     }
 
     /// Takes one attempt of the client behind `peer`.
@@ -49,7 +56,7 @@ impl LoginGuard {
         headers: &HeaderMap,
         now: UnixMs,
     ) -> Result<(), AdminError> {
-        let address = self.0.proxies.client_address(peer, headers);
+        let address = self.0.proxies.load().client_address(peer, headers);
         taken(&self.0.addresses, network(address), PER_ADDRESS, now)
     }
 
@@ -60,7 +67,7 @@ impl LoginGuard {
 
     /// Whether the client behind `peer` came over https.
     pub(crate) fn over_https(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
-        self.0.proxies.over_https(peer, headers)
+        self.0.proxies.load().over_https(peer, headers)
     }
 }
 

@@ -31,10 +31,12 @@ pub struct AdminState {
     pub sealer: Sealer,
     /// For testing channels.
     pub client: upstream::Client,
-    /// Which addresses webhooks may have.
-    pub webhook_guard: upstream::AddressGuard,
+    /// The way to webhooks, which says what addresses they may have.
+    pub webhook_client: upstream::Client,
     /// The time.
     pub clock: Clock,
+    /// Makes the spans of calls.
+    pub tracer: spans::Tracer,
     /// How often somebody may try to log in.
     pub logins: LoginGuard,
     /// Where passwords are hashed.

@@ -23,7 +23,7 @@ pub struct App {
     /// `/livez`, `/readyz` and `/api/status`.
     pub health: Health,
     /// Past it no new call is taken.
-    pub memory: MemoryLimit,
+    pub memory: Arc<MemoryLimit>,
     /// For ids of requests that no surface takes.
     pub clock: Clock,
     /// Where everything but the data plane runs, so that no report keeps calls waiting.

@@ -21,6 +21,7 @@ mod secret;
 mod server;
 mod signals;
 mod supervisor;
+mod traces;
 mod wiring;
 
 #[cfg(feature = "jemalloc")]

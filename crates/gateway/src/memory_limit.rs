@@ -3,7 +3,7 @@
 use crate::process;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Calls are taken again once so many percent of the limit are free. At the limit itself, the
 /// first call that is taken would close the door behind it.
@@ -13,7 +13,7 @@ const MARGIN_PERCENT: u64 = 5;
 #[derive(Debug)]
 pub struct MemoryLimit {
     /// 0: none.
-    limit_bytes: u64,
+    limit_bytes: AtomicU64,
     full: AtomicBool,
     /// The same, as a metric.
     reached: Gauge,
@@ -22,12 +22,14 @@ pub struct MemoryLimit {
 impl MemoryLimit {
     /// A ceiling at so many bytes; 0: none.
     pub fn new(limit_bytes: u64) -> Self {
+        let limit_bytes = AtomicU64::new(limit_bytes);
         Self { limit_bytes, full: AtomicBool::new(false), reached: Gauge::default() }
     }
 
-    /// Whether there is a ceiling to look after.
-    pub const fn is_set(&self) -> bool {
-        self.limit_bytes > 0
+    /// Puts the ceiling there from now on; 0: none.
+    pub fn set(&self, limit_bytes: u64) {
+        self.limit_bytes.store(limit_bytes, Ordering::Relaxed);
+        self.look();
     }
 
     /// Whether new calls are refused.
@@ -46,23 +48,23 @@ impl MemoryLimit {
 
     /// Looks at what is used now.
     pub fn look(&self) {
-        if let Some(bytes) = process::resident_bytes() {
-            self.consider(bytes);
+        match self.limit_bytes.load(Ordering::Relaxed) {
+            0 => self.consider(0, u64::MAX),
+            limit => {
+                if let Some(bytes) = process::resident_bytes() {
+                    self.consider(bytes, limit);
+                }
+            }
         }
     }
 
-    fn consider(&self, bytes: u64) {
+    fn consider(&self, bytes: u64, limit: u64) {
         let was = self.is_full();
-        let ceiling = if was {
-            self.limit_bytes - self.limit_bytes / 100 * MARGIN_PERCENT
-        } else {
-            self.limit_bytes
-        };
+        let ceiling = if was { limit - limit / 100 * MARGIN_PERCENT } else { limit };
         let full = bytes > ceiling;
         if full != was {
             self.full.store(full, Ordering::Relaxed);
             self.reached.set(i64::from(full));
-            let limit = self.limit_bytes;
             let event = "memory_limit";
             tracing::warn!(target: "custompass", event, reached = full, bytes, limit);
         }
@@ -75,12 +77,14 @@ mod tests {
 
     #[test]
     fn opens_again_only_with_some_room() {
-        let limit = MemoryLimit::new(1_000);
+        let limit = MemoryLimit::new(0);
         let seen = [999, 1_000, 1_001, 990, 951, 950, 1_000, 1_001].map(|bytes| {
-            limit.consider(bytes);
+            limit.consider(bytes, 1_000);
             assert_eq!(limit.reached.get(), i64::from(limit.is_full()));
             limit.is_full()
         });
         assert_eq!(seen, [false, false, true, true, true, false, false, true]);
+        limit.set(0);
+        assert!(!limit.is_full(), "no limit, no ceiling");
     }
 }

@@ -61,7 +61,7 @@ pub(crate) async fn start(
         // One process serves an SQLite file: whoever was here before is dead.
         db.execute("UPDATE nodes SET lease_until = 0", &[]).await?;
     }
-    let config = ledger.jobs_config();
+    let config = &ledger.config().jobs;
     heartbeat(ledger).await?;
 
     let finished = ledger.finished().clone();
@@ -78,7 +78,7 @@ pub(crate) async fn start(
         user_logs::run(l.db()).await
     });
     every(tracker, 3_600_000, shutdown, ledger, "retention", |l| async move {
-        retention::run(l.db(), l.clock().now(), l.jobs_config().log_retention_days).await
+        retention::run(l.db(), l.clock().now(), l.config().jobs.log_retention_days).await
     });
     Ok(())
 }
@@ -92,7 +92,7 @@ pub async fn run_once(ledger: &Ledger) -> Result<(), StoreError> {
     sweep(ledger).await?;
     rollup::run(ledger.db(), ledger.clock().now()).await?;
     user_logs::run(ledger.db()).await?;
-    retention::run(ledger.db(), ledger.clock().now(), ledger.jobs_config().log_retention_days).await
+    retention::run(ledger.db(), ledger.clock().now(), ledger.config().jobs.log_retention_days).await
 }
 
 /// Says goodbye: what this node still holds, if anything, is the sweeper's at once.
@@ -135,7 +135,8 @@ fn every<F>(
 pub(crate) async fn heartbeat(ledger: &Ledger) -> Result<(), StoreError> {
     // One at a time: what is told last must be what was found last.
     let _turn = ledger.lease().telling.lock().await;
-    let (config, now) = (ledger.jobs_config(), ledger.clock().now());
+    let (config, now) = (ledger.config(), ledger.clock().now());
+    let config = &config.jobs;
     let lease_until = now.plus_ms(config.lease_ms);
     let told = ledger.open_holds().to_tell(now);
     let node = NodeState {
@@ -187,7 +188,7 @@ async fn sweep(ledger: &Ledger) -> Result<(), StoreError> {
     expire_all(ledger, orphans, &[Value::Time(now)]).await?;
     // One process serves an SQLite file, so there all other nodes are dead for certain.
     let alone = db.engine() == Engine::Sqlite;
-    if alone || ledger.lease().is_steady(now, ledger.jobs_config().lease_ms) {
+    if alone || ledger.lease().is_steady(now, ledger.config().jobs.lease_ms) {
         for node in nodes::lapsed(db, now).await? {
             bury(ledger, node, now).await?;
         }

@@ -15,6 +15,7 @@ use crate::open_holds::OpenHolds;
 use crate::rows::Missing;
 use crate::sqlite;
 use crate::task_rows::TaskSql;
+use arc_swap::ArcSwap;
 use domain::{Clock, NodeId, Quota, UserId};
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -119,7 +120,7 @@ pub(crate) struct Lanes {
     idle: Notify,
     pub node: NodeId,
     pub open: OpenHolds,
-    pub config: LedgerConfig,
+    pub config: ArcSwap<LedgerConfig>,
     pub clock: Clock,
     pub metrics: Metrics,
     /// How this engine is told of tasks.
@@ -183,7 +184,7 @@ impl Lanes {
             idle: Notify::new(),
             node,
             open: OpenHolds::default(),
-            config,
+            config: ArcSwap::from_pointee(config),
             clock,
             metrics: Metrics::default(),
             runtime: Handle::current(),
@@ -192,7 +193,12 @@ impl Lanes {
 
     /// Whether the queue is too long to take on new work. Work that is done is always settled.
     pub fn is_full(&self) -> bool {
-        self.pending.load(Ordering::Relaxed) >= self.config.queue_max
+        self.pending.load(Ordering::Relaxed) >= self.config.load().queue_max
+    }
+
+    /// Most operations in one commit.
+    pub fn batch_max(&self) -> usize {
+        self.config.load().batch_max
     }
 
     /// Takes on an operation.
@@ -269,7 +275,7 @@ impl Lanes {
         let _next = NextBatch(self);
         let batch: Vec<Job> = {
             let mut waiting = lock(waiting);
-            let size = waiting.len().min(self.config.batch_max);
+            let size = waiting.len().min(self.batch_max());
             waiting.drain(..size).collect()
         };
         self.run_sqlite(connection, batch);
@@ -408,7 +414,8 @@ impl Lanes {
     /// Patience is what the retries after 1 s, 2 s, 3 s add up to. Within it the first tries come
     /// at once: what holds a row is nearly always another node's commit of a few milliseconds.
     fn patience_left(&self, job: &Job) -> bool {
-        let (count, delay) = (self.config.busy_retry_count, self.config.busy_retry_delay_ms);
+        let config = self.config.load();
+        let (count, delay) = (config.busy_retry_count, config.busy_retry_delay_ms);
         let patience = Duration::from_millis(delay * u64::from(count * (count + 1) / 2));
         job.first_try_at.is_none_or(|first| first.elapsed() < patience)
     }

@@ -123,8 +123,14 @@ impl Ledger {
         &self.lanes.clock
     }
 
-    pub(crate) fn jobs_config(&self) -> &JobsConfig {
-        &self.lanes.config.jobs
+    /// Keeps to these limits from now on. What it was started with stays: the number of lanes, the
+    /// pauses of the jobs.
+    pub fn configure(&self, config: LedgerConfig) {
+        self.lanes.config.store(Arc::new(config));
+    }
+
+    pub(crate) fn config(&self) -> Arc<LedgerConfig> {
+        self.lanes.config.load_full()
     }
 
     pub(crate) fn task_sql(&self) -> &TaskSql {

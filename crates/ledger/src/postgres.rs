@@ -108,7 +108,7 @@ impl Lane {
             let mut batch = Vec::new();
             tokio::select! {
                 biased;
-                taken = queue.recv_many(&mut batch, self.lanes.config.batch_max) => {
+                taken = queue.recv_many(&mut batch, self.lanes.batch_max()) => {
                     if taken == 0 {
                         return;
                     }

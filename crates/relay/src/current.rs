@@ -24,9 +24,10 @@ impl Current {
 
     /// Gives these settings to every call from now on. Channels are prepared once for each
     /// `config`, so all runtimes are to be given the same one. What was built from the first
-    /// ones stays as it is: the budget of bodies, the breakers, the waiters for tasks.
+    /// ones stays as it is: the breakers, the waiters for tasks.
     pub fn configure(&self, config: Arc<RelayConfig>) {
         let relay = Relay::clone(&self.now());
+        relay.budget.resize(config.buffer_budget_bytes);
         self.0.store(Arc::new(Relay { config, ..relay }));
     }
 }

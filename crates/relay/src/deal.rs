@@ -5,12 +5,14 @@ use crate::Relay;
 use crate::faults;
 use crate::idempotency::{Tee, Ticket};
 use crate::record::Record;
+use crate::traced::ended;
 use crate::verdict::{End, Money, Reading, Sight, Verdict, decide};
 use domain::{ChannelId, Fault, FrozenPrice, HoldId, Quota, TaskUid, UserId};
 use ledger::{
     Charge, EndState, Hold, HoldRequest, KeptReply, LedgerError, NewTask, Release, Settlement,
     Taken, TaskEnd, TaskRef,
 };
+use spans::key;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Channel, Identity};
@@ -103,8 +105,11 @@ impl Deal {
             deadline_at: now.plus_ms(relay.config.hold_ms(candidates)),
             task,
         };
+        let mut span = record.trace.phase("hold");
+        span.show(key::HOLD_ID, request.hold_id);
+        span.set(key::QUOTA, amount.0);
         let held = relay.ledger.hold(request).await;
-        let hold = held.map_err(|e| not_held(relay, record, e))?;
+        let hold = ended(span, held.map_err(|e| not_held(relay, record, e)))?;
         relay.metrics.precharged();
         self.paid = Some((hold, price));
         self.task = open;
@@ -158,7 +163,10 @@ impl Deal {
         if to <= hold.amount() {
             return Ok(());
         }
-        relay.ledger.grow(hold, to).await.map_err(|e| not_held(relay, record, e))
+        let mut span = record.trace.phase("grow");
+        span.set(key::QUOTA, to.0);
+        let grown = relay.ledger.grow(hold, to).await;
+        ended(span, grown.map_err(|e| not_held(relay, record, e)))
     }
 
     /// Something billable is about to leave us.
@@ -237,12 +245,15 @@ impl Deal {
         };
         settlement.reply = kept;
         let limit = Duration::from_millis(relay.config.settle_wait_ms);
+        let mut span = record.trace.phase("settle");
+        span.set(key::QUOTA, settlement.charge.0);
         let settling = relay.ledger.settle(&mut hold, settlement);
-        let closed = match tokio::time::timeout(limit, settling).await {
-            Err(_) => return Err(faults::not_settled()),
-            Ok(Err(e)) => return Err(faults::not_settled().caused_by(e)),
-            Ok(Ok(closed)) => closed,
+        let settled = match tokio::time::timeout(limit, settling).await {
+            Err(_) => Err(faults::not_settled()),
+            Ok(Err(e)) => Err(faults::not_settled().caused_by(e)),
+            Ok(Ok(closed)) => Ok(closed),
         };
+        let closed = ended(span, settled)?;
         record.quota = Some(closed.charged);
         if closed.state != EndState::Settled {
             tracing::error!(
@@ -283,8 +294,11 @@ impl Deal {
             task: end,
         };
         let limit = Duration::from_millis(relay.config.settle_wait_ms);
+        let mut span = record.trace.phase("release");
+        span.set(key::REASON, reason);
         let releasing = relay.ledger.release(&mut hold, release);
         if let Ok(Err(e)) = tokio::time::timeout(limit, releasing).await {
+            span.fail(e.word());
             tracing::error!(
                 target: "custompass", event = "release_failed", hold_id = %hold.id(),
                 request_id = &*record.request_id, error = %e,

@@ -31,6 +31,7 @@ mod send;
 mod submit;
 mod surface;
 mod task_view;
+mod traced;
 mod verdict;
 mod walk;
 
@@ -67,6 +68,7 @@ pub struct Relay {
     client: upstream::Client,
     sealer: Sealer,
     clock: Clock,
+    tracer: spans::Tracer,
     /// Work that goes on for clients that have gone.
     jobs: TaskTracker,
     /// Where that work runs: it is begun from destructors.
@@ -100,6 +102,8 @@ pub struct Parts {
     pub sealer: Sealer,
     /// The time.
     pub clock: Clock,
+    /// Makes the spans of calls.
+    pub tracer: spans::Tracer,
     /// Waited for at shutdown: what is settled after a client has gone runs here.
     pub jobs: TaskTracker,
 }
@@ -111,7 +115,7 @@ impl Relay {
     /// Outside a tokio runtime.
     #[must_use]
     pub fn new(config: RelayConfig, parts: Parts) -> Arc<Self> {
-        let Parts { db, live, ledger, client, limits, sealer, clock, jobs } = parts;
+        let Parts { db, live, ledger, client, limits, sealer, clock, tracer, jobs } = parts;
         Arc::new(Self {
             channels: channels::Channels::new(config.breaker),
             limits: Arc::new(limits),
@@ -129,6 +133,7 @@ impl Relay {
             client,
             sealer,
             clock,
+            tracer,
             jobs,
         })
     }

@@ -6,12 +6,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll};
 
 /// What all held bodies may take together.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    limit_bytes: i64,
+    limit_bytes: AtomicI64,
     /// Also a metric.
     used_bytes: Gauge,
 }
@@ -25,7 +26,13 @@ pub(crate) struct Share {
 
 impl Budget {
     pub(crate) fn new(limit_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { limit_bytes: signed(limit_bytes), used_bytes: Gauge::default() })
+        let limit_bytes = AtomicI64::new(signed(limit_bytes));
+        Arc::new(Self { limit_bytes, used_bytes: Gauge::default() })
+    }
+
+    /// Makes it this large from now on. Shares that are taken stay, also when they are more.
+    pub(crate) fn resize(&self, limit_bytes: usize) {
+        self.limit_bytes.store(signed(limit_bytes), Ordering::Relaxed);
     }
 
     /// An empty share, to grow as data comes.
@@ -52,7 +59,7 @@ impl Share {
             return true;
         }
         let before = self.budget.used_bytes.inc_by(more);
-        if before.saturating_add(more) > self.budget.limit_bytes {
+        if before.saturating_add(more) > self.budget.limit_bytes.load(Ordering::Relaxed) {
             self.budget.used_bytes.dec_by(more);
             return false;
         }
@@ -116,6 +123,8 @@ mod tests {
         assert_eq!(budget.used_bytes().get(), 100);
         drop(one);
         assert!(two.grow_to(100));
+        budget.resize(50);
+        assert!(!budget.share().grow_to(1));
         drop(two);
         assert_eq!(budget.used_bytes().get(), 0);
     }

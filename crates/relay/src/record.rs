@@ -1,23 +1,33 @@
 //! The end of every request: metrics and one log line, on whatever path it ended.
 
 use crate::Relay;
-use domain::{ChannelId, Fault, FaultKind, Quota, UserId};
+use crate::traced::Traced;
+use domain::{ChannelId, Fault, FaultKind, KeyId, Quota, UserId};
+use http::StatusCode;
+use spans::{Span, key};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use web::Seconds;
+
+const CLIENT_GONE: &str = "CLIENT_GONE";
 
 /// What is known of a request, written down when it is dropped: also by a client that hangs up.
 pub(crate) struct Record {
     relay: Arc<Relay>,
     pub(crate) started: Instant,
     pub(crate) request_id: Arc<str>,
+    /// What traces show of it.
+    pub(crate) trace: Traced,
     pub(crate) user_id: Option<UserId>,
+    pub(crate) key_id: Option<KeyId>,
     pub(crate) channel_id: Option<ChannelId>,
     pub(crate) model: Option<Arc<str>>,
     pub(crate) quota: Option<Quota>,
     upstream_since: Option<Instant>,
     upstream: Option<Duration>,
     outcome: Outcome,
+    /// What the client reads first.
+    status: Option<StatusCode>,
     /// The call submits a task.
     is_async: bool,
     /// What the upstream calls the task that it took.
@@ -38,19 +48,22 @@ enum Outcome {
 }
 
 impl Record {
-    pub(crate) fn open(relay: Arc<Relay>, request_id: Arc<str>) -> Self {
+    pub(crate) fn open(relay: Arc<Relay>, request_id: Arc<str>, span: Span) -> Self {
         relay.metrics.in_flight.inc();
         Self {
             relay,
             started: Instant::now(),
             request_id,
+            trace: Traced::new(span),
             user_id: None,
+            key_id: None,
             channel_id: None,
             model: None,
             quota: None,
             upstream_since: None,
             upstream: None,
             outcome: Outcome::Gone,
+            status: None,
             is_async: false,
             task_id: None,
             silent: false,
@@ -78,14 +91,21 @@ impl Record {
     /// From here on we wait for the upstream.
     pub(crate) fn upstream_begins(&mut self) {
         self.upstream_since = Some(Instant::now());
+        self.trace.next_attempt();
     }
 
     /// To here.
     pub(crate) fn upstream_ends(&mut self) {
+        self.trace.attempt_ends();
         if let Some(since) = self.upstream_since.take() {
             let before = self.upstream.unwrap_or_default();
             self.upstream = Some(before.saturating_add(since.elapsed()));
         }
+    }
+
+    /// The head of the reply goes to the client.
+    pub(crate) const fn answers(&mut self, status: StatusCode) {
+        self.status = Some(status);
     }
 
     pub(crate) fn succeed(&mut self) {
@@ -107,23 +127,56 @@ impl Record {
         self.outcome = Outcome::Failed { code, error, ours: false };
     }
 
+    /// Says in the call's span what has become known of it.
+    fn tell_span(&mut self) {
+        let span = &mut self.trace.call;
+        if !span.is_recorded() {
+            return;
+        }
+        span.set(key::REQUEST_ID, Arc::clone(&self.request_id));
+        let ids = [
+            (key::USER_ID, self.user_id.map(|id| id.0)),
+            (key::KEY_ID, self.key_id.map(|id| id.0)),
+            (key::CHANNEL_ID, self.channel_id.map(|id| id.0)),
+            (key::QUOTA, self.quota.map(|quota| quota.0)),
+        ];
+        for (key, value) in ids {
+            if let Some(value) = value {
+                span.set(key, value);
+            }
+        }
+        if let Some(status) = self.status {
+            span.status(status);
+        }
+        // What no channel serves is not the name of a model, but whatever a client wrote.
+        if let Some(model) = self.model.as_ref().filter(|_| self.channel_id.is_some()) {
+            span.set(key::MODEL, Arc::clone(model));
+        }
+        match &self.outcome {
+            Outcome::Failed { code, .. } => span.unserved(code, self.status),
+            Outcome::Gone if self.status.is_none() => span.fail(CLIENT_GONE),
+            Outcome::Gone | Outcome::Success => {}
+        }
+    }
+
     fn write_line(&self, total: Duration) {
         let duration = tracing::field::display(Seconds(total));
         let user_id = self.user_id.map(|id| id.0);
         let channel_id = self.channel_id.map(|id| id.0);
         let (model, request_id) = (self.model.as_deref(), &*self.request_id);
         let (quota, task_id) = (self.quota.map(|quota| quota.0), self.task_id.as_deref());
+        let trace_id = self.trace.call.trace_id().map(tracing::field::display);
         let event = if self.is_async { "async_request" } else { "sync_request" };
         let line = match &self.outcome {
             Outcome::Success => {
                 tracing::info!(
                     target: "custompass", event,
                     user_id, channel_id, model, duration, status = "success", request_id, quota,
-                    task_id,
+                    task_id, trace_id,
                 );
                 return;
             }
-            Outcome::Gone => ("CLIENT_GONE", "the client has gone", false),
+            Outcome::Gone => (CLIENT_GONE, "the client has gone", false),
             Outcome::Failed { code, error, ours } => (*code, error.as_str(), *ours),
         };
         let (code, error, ours) = line;
@@ -132,13 +185,13 @@ impl Record {
             tracing::error!(
                 target: "custompass", event,
                 user_id, channel_id, model, duration, status = "error", request_id, code, quota,
-                task_id, error,
+                task_id, trace_id, error,
             );
         } else {
             tracing::warn!(
                 target: "custompass", event,
                 user_id, channel_id, model, duration, status = "error", request_id, code, quota,
-                task_id, error,
+                task_id, trace_id, error,
             );
         }
     }
@@ -147,6 +200,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.relay.metrics.in_flight.dec();
+        self.tell_span();
         if self.silent {
             return;
         }

@@ -126,7 +126,7 @@ async fn put(
             }
         }
     }
-    let reply = request(relay, call, &prepared, &mut attempt, deal, Kind::Real).await?;
+    let reply = request(relay, call, &prepared, &mut attempt, deal, Kind::Real, record).await?;
     Ok(Answer { reply, prepared, attempt, collected: None, estimated })
 }
 
@@ -138,14 +138,17 @@ async fn request(
     attempt: &mut Attempt,
     deal: &mut Deal,
     kind: Kind,
+    record: &mut Record,
 ) -> Result<Reply, Failure> {
     let put = call
         .put(prepared, deal.hold_id(), kind, &relay.config)
         .map_err(|fault| released(fault, "not_sent"))?;
     deal.mark_sent();
+    record.trace.asks(&call.method, prepared, kind);
     let sending = relay.client.send(put.request(&call.method, prepared), &prepared.deadlines);
     match sending.await {
         Ok(reply) => {
+            record.trace.hears(reply.status);
             if reply.status.is_server_error() {
                 attempt.bad();
             } else {
@@ -157,7 +160,9 @@ async fn request(
             if !error.is_clients_fault() {
                 attempt.bad();
             }
-            Err(failure_of(error))
+            let failure = failure_of(error);
+            record.trace.hears_nothing(&failure.fault);
+            Err(failure)
         }
     }
 }
@@ -169,10 +174,10 @@ async fn estimate(
     prepared: &Prepared,
     attempt: &mut Attempt,
     deal: &mut Deal,
-    record: &Record,
+    record: &mut Record,
     tie: &Tie,
 ) -> Result<Estimated, Failure> {
-    let mut reply = request(relay, call, prepared, attempt, deal, Kind::Estimate).await?;
+    let mut reply = request(relay, call, prepared, attempt, deal, Kind::Estimate, record).await?;
     if !reply.status.is_success() || shape_of(&reply.headers) != Shape::Json {
         return Ok(Estimated::Result(Box::new((reply, None))));
     }
@@ -208,6 +213,7 @@ async fn estimate(
     })?;
     let price = deal.price().ok_or_else(|| bad("no price".to_owned()))?;
     let amount = price.charge(&usage).map_err(|e| bad(e.to_string()))?;
+    record.trace.attempt_ends();
     deal.grow(relay, amount, record).await.map_err(|fault| released(fault, "estimate_not_held"))?;
     Ok(Estimated::Held)
 }

@@ -28,6 +28,22 @@ pub(crate) enum Surface<'a> {
     Unknown(&'a str),
 }
 
+impl Surface<'_> {
+    /// The pattern that its paths fit.
+    pub(crate) const fn route(&self) -> &'static str {
+        match self {
+            Self::Pass(_) => "/pass/{model}",
+            Self::V1(_) => "/v1/{path}",
+            Self::Models => "/v1/models",
+            Self::Model(_) => "/v1/models/{model}",
+            Self::Subscription => "/v1/dashboard/billing/subscription",
+            Self::Usage => "/v1/dashboard/billing/usage",
+            Self::Tasks(call) => call.route(),
+            Self::Unknown(_) => "",
+        }
+    }
+}
+
 /// Reads a request's path, as it was received. `is_model`: whether a model of this name exists.
 pub(crate) fn surface<'a>(
     method: &Method,

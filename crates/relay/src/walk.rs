@@ -37,15 +37,22 @@ pub(crate) async fn walk(
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
     let request_id = web::request_id(&head.headers, relay.clock.now());
-    let mut record = Record::open(Arc::clone(&relay), Arc::clone(&request_id));
+    let span = relay.tracer.incoming(&head.method, &head.headers);
+    let mut record = Record::open(Arc::clone(&relay), Arc::clone(&request_id), span);
     let mut response = match passage(&relay, head, body, peer, &tie, &mut record).await {
-        Ok(Ending::Whole(response)) => response,
+        Ok(Ending::Whole(response)) => {
+            record.answers(response.status());
+            response
+        }
         Ok(Ending::Flowing(response, source)) => {
+            record.answers(response.status());
             response.map(|()| web::boxed(FlowBody::new(*source, record)))
         }
         Err(fault) => {
             record.fail(&fault);
-            return web::render_fault(&fault, &request_id);
+            let response = web::render_fault(&fault, &request_id);
+            record.answers(response.status());
+            return response;
         }
     };
     if let Ok(id) = HeaderValue::from_str(&request_id) {
@@ -64,9 +71,11 @@ async fn passage(
     record: &mut Record,
 ) -> Result<Ending, Fault> {
     let surface = surface_of(relay, &head)?;
+    record.trace.call.route(&head.method, surface.route());
     let address = relay.config.trusted_proxies.client_address(peer, &head.headers);
     let caller = identify(&relay.live, &head.headers, address, relay.clock.now()).await?;
     record.user_id = Some(caller.identity.user_id);
+    record.key_id = Some(caller.identity.key_id);
     admit(relay, &caller).await?;
     check_length(&head.headers, &relay.config)?;
     if head.uri.query().is_some_and(upstream::says_precharge) {

@@ -35,6 +35,8 @@ pub struct Parts {
     pub sealer: Sealer,
     /// The time.
     pub clock: Clock,
+    /// Makes the spans of what is asked and told.
+    pub tracer: spans::Tracer,
 }
 
 /// The background work of this node.
@@ -57,7 +59,7 @@ impl Tasks {
         Arc::new(Self { poller, webhooks })
     }
 
-    /// Asks by these settings from now on. How many questions may be under way stays.
+    /// Asks by these settings from now on.
     pub fn configure(&self, config: TasksConfig) {
         self.poller.configure(config);
     }

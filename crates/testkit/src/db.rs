@@ -53,6 +53,11 @@ impl TestDb {
                  `cargo xtask pg -- cargo test -p CRATE NAME` runs one."
             );
         };
+        Self::in_cluster(admin_dsn).await
+    }
+
+    /// An empty database in the cluster of this DSN.
+    pub async fn in_cluster(admin_dsn: String) -> Self {
         let name = format!("t_{}", uuid::Uuid::now_v7().simple());
         let dsn = with_database(&admin_dsn, &name);
         pg_batch(&admin_dsn, &format!("CREATE DATABASE {name}")).await;
@@ -312,7 +317,7 @@ async fn pg_transaction(dsn: &str, sql: &str) -> Result<tokio_postgres::Client, 
     Ok(client)
 }
 
-async fn pg_query(dsn: &str, sql: &str) -> Result<Vec<Row>, String> {
+pub(crate) async fn pg_query(dsn: &str, sql: &str) -> Result<Vec<Row>, String> {
     let mut rows = Vec::new();
     for message in pg_simple(dsn, sql).await? {
         if let SimpleQueryMessage::Row(row) = message {

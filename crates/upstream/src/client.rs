@@ -8,6 +8,7 @@ use crate::guard::AddressGuard;
 use crate::proxy::{Proxies, ProxyChoice, ProxyError, ProxyUrl, Route};
 use crate::reply::ReplyBody;
 use crate::tls::Tls;
+use arc_swap::ArcSwap;
 use http::header::{LOCATION, PROXY_AUTHORIZATION};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
@@ -29,7 +30,7 @@ const MAX_READ_BUFFER: usize = 64 * 1024;
 const MAX_HEADERS: usize = 128;
 
 /// How connections are made and kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
     /// Which addresses may be connected to.
     pub guard: AddressGuard,
@@ -85,12 +86,23 @@ pub struct Reply {
 
 /// Sends requests. Cheap to clone; the clones share their connections.
 #[derive(Clone)]
-pub struct Client(Arc<State>);
+pub struct Client {
+    /// As it is configured now: also of clients with connections of their own.
+    setup: Arc<ArcSwap<Setup>>,
+    state: Arc<ArcSwap<State>>,
+}
 
-struct State {
+/// What connections are made by.
+struct Setup {
     config: ClientConfig,
     guard: Arc<AddressGuard>,
     tls: Arc<Tls>,
+    route: Arc<Route>,
+}
+
+/// Connections, and what they were made by.
+struct State {
+    setup: Arc<Setup>,
     default: Lane,
     direct: Lane,
     own: RwLock<HashMap<ProxyUrl, Lane>>,
@@ -113,17 +125,49 @@ impl Client {
     }
 
     pub(crate) fn with_tls(config: ClientConfig, tls: Tls) -> Result<Self, ProxyError> {
-        let guard = Arc::new(config.guard.clone());
-        let route = Arc::new(Route::of_installation(&config.proxies)?);
-        Ok(Self(Arc::new(State::new(config, guard, Arc::new(tls), route))))
+        let setup = Arc::new(Setup::new(config, Arc::new(tls))?);
+        Ok(Self::of(Arc::new(ArcSwap::new(setup))))
     }
 
-    /// A client that does the same over connections of its own.
+    /// A client that does the same over connections of its own, now and after every
+    /// [`Client::configure`] of either.
     #[must_use]
     pub fn with_own_connections(&self) -> Self {
-        let State { config, guard, tls, default, .. } = &*self.0;
-        let (guard, tls, route) = (guard.clone(), tls.clone(), default.way.route.clone());
-        Self(Arc::new(State::new(config.clone(), guard, tls, route)))
+        Self::of(Arc::clone(&self.setup))
+    }
+
+    fn of(setup: Arc<ArcSwap<Setup>>) -> Self {
+        let state = State::new(setup.load_full());
+        Self { setup, state: Arc::new(ArcSwap::from_pointee(state)) }
+    }
+
+    /// Works by `config` from the next request on, over new connections where it differs: those
+    /// that are open may lead where none may lead any more. Requests under way go on.
+    ///
+    /// # Errors
+    /// When one of the installation's proxies is not an address; nothing has changed then.
+    pub fn configure(&self, config: ClientConfig) -> Result<(), ProxyError> {
+        let now = self.setup.load();
+        if now.config != config {
+            self.setup.store(Arc::new(Setup::new(config, Arc::clone(&now.tls))?));
+        }
+        Ok(())
+    }
+
+    /// Which addresses may be connected to.
+    #[must_use]
+    pub fn guard(&self) -> Arc<AddressGuard> {
+        Arc::clone(&self.setup.load().guard)
+    }
+
+    fn state(&self) -> Arc<State> {
+        let (state, setup) = (self.state.load_full(), self.setup.load());
+        if Arc::ptr_eq(&state.setup, &setup) {
+            return state;
+        }
+        let state = Arc::new(State::new(Arc::clone(&setup)));
+        self.state.store(Arc::clone(&state));
+        state
     }
 
     /// Sends `request` and waits for the head of its reply. Redirects are not followed.
@@ -136,12 +180,13 @@ impl Client {
         deadlines: &Deadlines,
     ) -> Result<Reply, SendError> {
         let start = Instant::now();
+        let state = self.state();
         let own;
         let lane = match request.proxy {
-            ProxyChoice::Default => &self.0.default,
-            ProxyChoice::Direct => &self.0.direct,
+            ProxyChoice::Default => &state.default,
+            ProxyChoice::Direct => &state.direct,
             ProxyChoice::Via(url) => {
-                own = self.own_lane(url)?;
+                own = state.own_lane(url)?;
                 &own
             }
         };
@@ -165,17 +210,32 @@ impl Client {
             body: ReplyBody::new(body, idle, total_at),
         })
     }
+}
+
+impl Setup {
+    fn new(config: ClientConfig, tls: Arc<Tls>) -> Result<Self, ProxyError> {
+        let guard = Arc::new(config.guard.clone());
+        let route = Arc::new(Route::of_installation(&config.proxies)?);
+        Ok(Self { config, guard, tls, route })
+    }
+}
+
+impl State {
+    fn new(setup: Arc<Setup>) -> Self {
+        let default = lane(&setup, Arc::clone(&setup.route));
+        let direct = lane(&setup, Arc::new(Route::Direct));
+        Self { setup, default, direct, own: RwLock::default() }
+    }
 
     fn own_lane(&self, url: &ProxyUrl) -> Result<Lane, ConnectError> {
-        let state = &*self.0;
-        let own = state.own.read().unwrap_or_else(PoisonError::into_inner);
+        let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(lane) = own.get(url) {
             return Ok(lane.clone());
         }
         drop(own);
         let route = Route::via(url).map_err(|e| ConnectError::Proxy(e.to_string()))?;
-        let made = lane(&state.config, &state.guard, &state.tls, Arc::new(route));
-        let mut own = state.own.write().unwrap_or_else(PoisonError::into_inner);
+        let made = lane(&self.setup, Arc::new(route));
+        let mut own = self.own.write().unwrap_or_else(PoisonError::into_inner);
         if own.len() >= MAX_PROXIES && !own.contains_key(url) {
             // Any one goes: requests under way keep theirs, and a new pool is soon warm.
             if let Some(victim) = own.keys().next().cloned() {
@@ -186,26 +246,9 @@ impl Client {
     }
 }
 
-impl State {
-    fn new(
-        config: ClientConfig,
-        guard: Arc<AddressGuard>,
-        tls: Arc<Tls>,
-        route: Arc<Route>,
-    ) -> Self {
-        let default = lane(&config, &guard, &tls, route);
-        let direct = lane(&config, &guard, &tls, Arc::new(Route::Direct));
-        Self { config, guard, tls, default, direct, own: RwLock::default() }
-    }
-}
-
-fn lane(
-    config: &ClientConfig,
-    guard: &Arc<AddressGuard>,
-    tls: &Arc<Tls>,
-    route: Arc<Route>,
-) -> Lane {
-    let (guard, tls) = (Arc::clone(guard), Arc::clone(tls));
+fn lane(setup: &Setup, route: Arc<Route>) -> Lane {
+    let (guard, tls) = (Arc::clone(&setup.guard), Arc::clone(&setup.tls));
+    let config = &setup.config;
     let way = Arc::new(Way { guard, route, tls, timeout: config.connect_timeout });
     let hyper = legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The proxies of the whole installation, as the usual variables give them.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Proxies {
     /// For `http://` upstreams (`HTTP_PROXY`).
     pub http: Option<String>,

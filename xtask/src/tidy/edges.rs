@@ -10,7 +10,7 @@ use super::Finding;
 
 /// Leftmost tier first. A crate depends only on tiers to its left, never sideways.
 const TIERS: &[&[&str]] = &[
-    &["domain", "roster"],
+    &["domain", "roster", "spans"],
     &["store", "upstream", "web", "throttle"],
     &["ledger", "egress"],
     &["relay", "tasks", "admin"],

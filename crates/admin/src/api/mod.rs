@@ -30,7 +30,8 @@ use crate::ops::task::TaskView;
 use crate::ops::token::{TokenInput, TokenView};
 use crate::ops::user::{UserInput, UserView};
 use crate::ops::webhook::{DeliveryView, WebhookInput, WebhookView, read_secret};
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::Next;
 use axum::response::Response;
 use axum::{Router, middleware};
 use domain::{Fault, FaultKind};
@@ -54,6 +55,7 @@ pub fn router(state: AdminState) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(state.clone(), auth::identify))
         .merge(open().router().method_not_allowed_fallback(wrong_method))
+        .layer(middleware::from_fn(say_route))
         .with_state(state.clone());
     let entry = move |request: Request| enter(state.clone(), inner.clone(), request);
     Router::new().fallback(entry)
@@ -352,7 +354,9 @@ async fn document() -> Response {
 async fn enter(state: AdminState, inner: Router, mut request: Request) -> Response {
     let request_id = web::request_id(request.headers(), state.clock.now());
     without_trailing_slash(request.uri_mut());
-    let writes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let mut span = state.tracer.incoming(request.method(), request.headers());
+    let method = request.method().clone();
+    let writes = !matches!(method, Method::GET | Method::HEAD);
     let work = inner.oneshot(request);
     let done = if writes {
         // A write goes to its end, also when its caller doesn't wait for it.
@@ -361,11 +365,25 @@ async fn enter(state: AdminState, inner: Router, mut request: Request) -> Respon
         work.await
     };
     let mut response = done.unwrap_or_else(|never| match never {});
-    if let Some(Failure(fault)) = response.extensions_mut().remove::<Failure>() {
-        return envelope::render(&fault, &request_id, response.headers());
+    if let Some(route) = response.extensions_mut().remove::<MatchedPath>() {
+        span.route(&method, route.as_str());
     }
+    if let Some(Failure(fault)) = response.extensions_mut().remove::<Failure>() {
+        response = envelope::render(&fault, &request_id, response.headers());
+        span.unserved(web::show(fault.kind).code, Some(response.status()));
+    }
+    span.status(response.status());
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(web::X_REQUEST_ID, id);
+    }
+    response
+}
+
+/// Says with an answer which route it came by.
+async fn say_route(route: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if let Some(route) = route {
+        response.extensions_mut().insert(route);
     }
     response
 }

@@ -88,10 +88,9 @@ fn clock() -> Clock {
     })
 }
 
-fn client() -> Client {
-    let allow = vec!["127.0.0.0/8".parse().unwrap()];
+fn client(guard: AddressGuard) -> Client {
     let config = ClientConfig {
-        guard: AddressGuard::new(allow),
+        guard,
         proxies: Proxies::default(),
         connect_timeout: Duration::from_secs(5),
         pool_idle_timeout: Duration::from_secs(5),
@@ -122,9 +121,10 @@ impl House {
             live: Some(live),
             ledger: ledger.await.unwrap(),
             sealer,
-            client: client(),
-            webhook_guard: AddressGuard::default(),
+            client: client(AddressGuard::new(vec!["127.0.0.0/8".parse().unwrap()])),
+            webhook_client: client(AddressGuard::default()),
             clock,
+            tracer: spans::Tracer::default(),
             logins: admin::LoginGuard::default(),
             passwords: Passwords::default(),
             wrong_codes: admin::WrongCodes::default(),

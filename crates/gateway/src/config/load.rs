@@ -123,7 +123,7 @@ impl Settings {
         let mut waiting = Vec::new();
         let both = TABLE.iter().zip(self.0.iter().zip(newer.0));
         let adopted = both.map(|(setting, (old, new))| {
-            if setting.live {
+            if setting.is_live() {
                 return new;
             }
             if old.value != new.value {
@@ -201,7 +201,7 @@ impl Settings {
 pub fn shown(kind: Kind, text: &str) -> String {
     match kind {
         _ if text.is_empty() => String::new(),
-        Kind::Secret => "***".into(),
+        Kind::Secret | Kind::Headers => "***".into(),
         Kind::Dsn | Kind::Redis | Kind::Proxy => value::without_password(text),
         _ => text.to_owned(),
     }

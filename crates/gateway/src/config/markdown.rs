@@ -1,6 +1,6 @@
 //! `docs/configuration.md`, made from the table of settings.
 
-use super::table::{Kind, MEANINGLESS, Setting, TABLE};
+use super::table::{Change, Kind, MEANINGLESS, Setting, TABLE};
 use super::value;
 use std::fmt::Write;
 
@@ -16,10 +16,10 @@ that is set to nothing counts as not set. Of several names the first that is set
 
 Those that are *live* follow a change of the file while running, within two seconds or at a SIGHUP;
 calls that are under way keep what they began with. The others keep their value until
-the next start, and a line of the log says so. A file that can't be used
-changes nothing, and the log says why.
+the next start, for the reason that the table names, and a line of the log says so. A file that
+can't be used changes nothing, and the log says why.
 
-| setting | other names | allowed | default | live | |
+| setting | other names | allowed | default | a change takes effect | |
 |---|---|---|---|---|---|
 ";
 
@@ -51,13 +51,17 @@ fn row(page: &mut String, setting: &Setting) {
     let also: Vec<String> = setting.also.iter().map(|name| code(name)).collect();
     let (also, default) = (also.join(", "), code(setting.default));
     let allowed = allowed(setting.kind);
-    let live = if setting.live { "live" } else { "" };
-    let _ = writeln!(page, "| `{name}` | {also} | {allowed} | {default} | {live} | {meaning} |");
+    let when = match setting.change {
+        Change::Live => "live".to_owned(),
+        Change::AtStart(why) => format!("at the start: {why}"),
+    };
+    let _ = writeln!(page, "| `{name}` | {also} | {allowed} | {default} | {when} | {meaning} |");
 }
 
 fn allowed(kind: Kind) -> String {
     match kind {
         Kind::Secret => "any text; never shown".into(),
+        Kind::Headers => format!("{}; never shown", value::allowed(kind)),
         Kind::Word(words) => words.iter().map(|word| code(word)).collect::<Vec<_>>().join(", "),
         other => value::allowed(other),
     }

@@ -15,6 +15,7 @@ pub use value::allowed;
 
 use crate::logging::Rotation;
 use domain::StatusWords;
+use http::HeaderMap;
 use ipnet::IpNet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -44,6 +45,8 @@ pub struct Config {
     pub metrics: Option<MetricsConfig>,
     /// Where to serve diagnostics; nowhere when switched off.
     pub diagnostics: Option<SocketAddr>,
+    /// Where traces go; none when there are none.
+    pub traces: Option<TracesConfig>,
 }
 
 /// The client side.
@@ -190,6 +193,32 @@ pub struct MetricsConfig {
     pub path: String,
 }
 
+/// Traces.
+#[derive(Clone, Debug)]
+pub struct TracesConfig {
+    /// The collector's address; spans go to `/v1/traces` below it.
+    pub endpoint: String,
+    /// How they are sent: the table knows one way.
+    pub protocol: String,
+    /// What it wants to be told, like a key.
+    pub headers: HeaderMap,
+    /// How long it may take.
+    pub timeout_ms: u64,
+    /// What the spans are said to come from.
+    pub service_name: String,
+    /// Which calls are recorded.
+    pub sampling: Sampling,
+}
+
+/// Which calls are recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct Sampling {
+    /// A call that is part of somebody's trace is recorded if that is.
+    pub by_parent: bool,
+    /// The share that is recorded of the others.
+    pub share: f64,
+}
+
 impl Config {
     /// Turns settings into what the parts of the program take.
     ///
@@ -241,6 +270,7 @@ impl Config {
             diagnostics: s
                 .flag(Key::EnablePprof)
                 .then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, s.port(Key::PprofPort)))),
+            traces: traces(s),
         };
         let problems = disagreements(s, &config);
         if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
@@ -309,6 +339,26 @@ fn tasks(s: &Settings) -> TaskSettings {
         },
         webhook_allow_nets: s.networks(Key::WebhookAllowNets),
     }
+}
+
+fn traces(s: &Settings) -> Option<TracesConfig> {
+    let endpoint = s.text(Key::OtlpEndpoint).filter(|_| !s.flag(Key::OtelDisabled))?;
+    let sampler = s.text(Key::TracesSampler).unwrap_or_default();
+    let given = || s.text(Key::TracesSamplerArg).and_then(|text| value::share(&text));
+    let share = match sampler.trim_start_matches("parentbased_") {
+        "always_off" => 0.0,
+        "traceidratio" => given().unwrap_or(1.0),
+        _ => 1.0,
+    };
+    let headers = s.text(Key::OtlpHeaders).and_then(|text| value::headers(&text));
+    Some(TracesConfig {
+        endpoint,
+        protocol: s.text(Key::OtlpProtocol).unwrap_or_default(),
+        headers: headers.unwrap_or_default(),
+        timeout_ms: s.number(Key::OtlpTimeout),
+        service_name: s.text(Key::OtelServiceName).unwrap_or_default(),
+        sampling: Sampling { by_parent: sampler.starts_with("parentbased_"), share },
+    })
 }
 
 /// Settings that exclude one another.

@@ -33,6 +33,12 @@ pub enum Kind {
     Header,
     /// The address of a proxy; its password is never shown.
     Proxy,
+    /// The address of a service, without query, user or password.
+    Url,
+    /// Headers of a request, like `key=value,key=value`; never shown.
+    Headers,
+    /// A number from 0 to 1.
+    Share,
 }
 
 /// One setting.
@@ -48,11 +54,25 @@ pub struct Setting {
     pub default: &'static str,
     /// What it does.
     pub meaning: &'static str,
-    /// Whether a change takes effect while running; else at the next start.
-    pub live: bool,
+    /// When a change takes effect.
+    pub change: Change,
+}
+
+/// When a change of a setting takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// While running.
+    Live,
+    /// At the next start, for this reason.
+    AtStart(&'static str),
 }
 
 impl Setting {
+    /// Whether a change takes effect while running.
+    pub fn is_live(&self) -> bool {
+        self.change == Change::Live
+    }
+
     /// All names, the main one first.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.name).chain(self.also.iter().copied())
@@ -67,13 +87,35 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
+const SAMPLERS: &[&str] = &[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+];
 const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 
+/// Why some settings wait for a start.
+const FILE: &str = "the environment of a process is given once";
+const PORTS: &str = "ports are opened once";
+const ACCEPTING: &str = "the accept loop is begun once";
+const STOP: &str = "it must fit what the service manager allows, TimeoutStopSec";
+const THREADS: &str = "threads are started once";
+const DATABASE: &str = "the database is opened once";
+const REDIS: &str = "the link to Redis is made once";
+const SEALED: &str = "what it has sealed is read with it";
+const FIRST: &str = "only the very first start reads it";
+const LANES: &str = "a user's money stays in one lane";
+const LOG: &str = "the log is opened once";
+const TRACES: &str = "the way to the collector is opened once";
+
 macro_rules! settings {
-    (@live) => { false };
-    (@live live) => { true };
+    (@change live) => { Change::Live };
+    (@change start $why:ident) => { Change::AtStart($why) };
     ($($key:ident: $name:literal $(or $also:literal)*, $kind:expr, $default:literal,
-       $meaning:literal $(, $live:ident)?;)*) => {
+       $meaning:literal, $when:ident $($why:ident)?;)*) => {
         /// Names a setting inside the program.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Key { $(#[doc = $meaning] $key),* }
@@ -85,64 +127,70 @@ macro_rules! settings {
             kind: $kind,
             default: $default,
             meaning: $meaning,
-            live: settings!(@live $($live)?),
+            change: settings!(@change $when $($why)?),
         }),*];
     };
 }
 
 settings! {
     ConfigFile: "CUSTOM_PASS_CONFIG_FILE", Kind::Path, "",
-        "a JSON file with settings by name; the environment wins over it";
+        "a JSON file with settings by name; the environment wins over it", start FILE;
 
     ListenAddr: "LISTEN_ADDR", Kind::Address, "0.0.0.0",
-        "address to serve on";
+        "address to serve on", start PORTS;
     Port: "PORT", Kind::Count(0, 65_535), "3000",
-        "port to serve on; 0 takes a free one and says which in the log";
+        "port to serve on; 0 takes a free one and says which in the log", start PORTS;
     MaxConnections: "MAX_CONNECTIONS", Kind::Count(0, 1_000_000), "0",
-        "client connections at a time; more wait to be accepted. 0: half the descriptor limit";
+        "client connections at a time; more wait to be accepted. 0: half the descriptor limit",
+        start ACCEPTING;
     HeaderTimeout: "HEADER_TIMEOUT", Kind::Millis(SECOND, 10 * MINUTE), "30s",
-        "how long a client may take to send its request head, and to stay idle between requests";
+        "how long a client may take to send its request head, and to stay idle between requests",
+        start ACCEPTING;
     ShutdownTimeout: "SHUTDOWN_TIMEOUT", Kind::Millis(SECOND, HOUR), "30s",
-        "how long a stop may take: what is under way is finished and settled first";
+        "how long a stop may take: what is under way is finished and settled first", start STOP;
     TrustedProxies: "TRUSTED_PROXIES", Kind::Networks, "",
-        "networks whose X-Forwarded-For and X-Real-IP are believed";
+        "networks whose X-Forwarded-For and X-Real-IP are believed", live;
     WorkerThreads: "WORKER_THREADS", Kind::Count(0, 1024), "0",
-        "threads that serve; 0: one a core";
+        "threads that serve; 0: one a core", start THREADS;
 
     DataDir: "DATA_DIR", Kind::Path, "./data",
-        "directory of the SQLite file, the secret key and the first-run note";
+        "directory of the SQLite file, the secret key and the first-run note", start DATABASE;
     SqlDsn: "SQL_DSN", Kind::Dsn, "",
-        "postgres://… for PostgreSQL; unset or `local`: SQLite in DATA_DIR";
+        "postgres://… for PostgreSQL; unset or `local`: SQLite in DATA_DIR", start DATABASE;
     DbMaxOpenConns: "CUSTOM_PASS_DB_MAX_OPEN_CONNS", Kind::Count(1, 1_000), "25",
-        "PostgreSQL connections at most";
+        "PostgreSQL connections at most", start DATABASE;
     DbMaxIdleConns: "CUSTOM_PASS_DB_MAX_IDLE_CONNS", Kind::Count(0, 1_000), "10",
-        "PostgreSQL connections that are kept while nobody uses them";
+        "PostgreSQL connections that are kept while nobody uses them", start DATABASE;
     DbConnectTimeout: "CUSTOM_PASS_DB_CONNECT_TIMEOUT", Kind::Millis(100, 10 * MINUTE), "10s",
-        "how long to wait for a PostgreSQL connection";
+        "how long to wait for a PostgreSQL connection", start DATABASE;
     RedisConnString: "REDIS_CONN_STRING", Kind::Redis, "",
-        "redis://… or rediss://…: rate limits hold over all nodes; unset: each counts for itself";
+        "redis://… or rediss://…: rate limits hold over all nodes; unset: each counts for itself",
+        start REDIS;
     EnableCache: "ENABLE_CACHE", Kind::Switch, "true",
-        "use the Redis of REDIS_CONN_STRING";
+        "use the Redis of REDIS_CONN_STRING", start REDIS;
     Secret: "SECRET_KEY", Kind::Secret, "",
-        "encrypts channel keys; unset: made at the first start and kept in DATA_DIR/secret.key";
+        "encrypts channel keys; unset: made at the first start and kept in DATA_DIR/secret.key",
+        start SEALED;
     RootAccessToken: "ROOT_ACCESS_TOKEN", Kind::Secret, "",
-        "access token of the user root, used at the first start; unset: made and printed once";
+        "access token of the user root, used at the first start; unset: made and printed once",
+        start FIRST;
     RootPassword: "ROOT_PASSWORD", Kind::Secret, "",
-        "password of the user root, used at the first start; unset: made and printed once";
+        "password of the user root, used at the first start; unset: made and printed once",
+        start FIRST;
 
     LedgerLanes: "CUSTOM_PASS_LEDGER_LANES", Kind::Count(1, 64), "2",
-        "writers of the ledger on PostgreSQL; SQLite has one";
+        "writers of the ledger on PostgreSQL; SQLite has one", start LANES;
     RetryCount: "CUSTOM_PASS_RETRY_COUNT", Kind::Count(0, 20), "3",
-        "how often a hold is tried again while its account is locked by somebody else";
+        "how often a hold is tried again while its account is locked by somebody else", live;
     RetryDelay: "CUSTOM_PASS_RETRY_DELAY", Kind::Millis(1, MINUTE), "1s",
-        "pause before the first such try; the n-th waits n times as long";
+        "pause before the first such try; the n-th waits n times as long", live;
     LogRetentionDays: "CUSTOM_PASS_LOG_RETENTION_DAYS", Kind::Count(1, 36_500), "90",
-        "days that the table logs keeps its lines";
+        "days that the table logs keeps its lines", live;
 
     HttpTimeout: "CUSTOM_PASS_HTTP_TIMEOUT", Kind::Millis(100, DAY), "30s",
         "how long an upstream may take to begin its answer; a channel's own setting wins", live;
     ConnectTimeout: "CUSTOM_PASS_CONNECT_TIMEOUT", Kind::Millis(50, 10 * MINUTE), "10s",
-        "how long a connection to an upstream may take";
+        "how long a connection to an upstream may take", live;
     IdleTimeout: "CUSTOM_PASS_IDLE_TIMEOUT", Kind::Millis(SECOND, DAY), "2m",
         "how long an upstream may pause within its answer", live;
     TotalTimeout: "CUSTOM_PASS_TOTAL_TIMEOUT", Kind::Millis(SECOND, 7 * DAY), "15m",
@@ -152,13 +200,13 @@ settings! {
     DrainSeconds: "CUSTOM_PASS_DRAIN_SECONDS", Kind::Millis(0, DAY), "30s",
         "how long an answer is read on, to be settled, when its client has gone", live;
     AllowNets: "UPSTREAM_ALLOW_NETS", Kind::Networks, "",
-        "private networks that channels may address, like 10.0.0.0/8; all others are refused";
+        "private networks that channels may address, like 10.0.0.0/8; all others are refused", live;
     HttpProxy: "HTTP_PROXY" or "http_proxy", Kind::Proxy, "",
-        "proxy towards http:// upstreams";
+        "proxy towards http:// upstreams", live;
     HttpsProxy: "HTTPS_PROXY" or "https_proxy", Kind::Proxy, "",
-        "proxy towards https:// upstreams";
+        "proxy towards https:// upstreams", live;
     NoProxy: "NO_PROXY" or "no_proxy", Kind::Text, "",
-        "hosts that are reached without a proxy, separated by commas";
+        "hosts that are reached without a proxy, separated by commas", live;
 
     PollInterval: "CUSTOM_PASS_POLL_INTERVAL", Kind::Millis(SECOND, HOUR), "30s",
         "pause between two questions to an upstream about an unfinished task", live;
@@ -167,7 +215,7 @@ settings! {
     TaskBatchSize: "CUSTOM_PASS_BATCH_SIZE", Kind::Count(1, 1_000), "50",
         "tasks in one question", live;
     TaskMaxConcurrent: "CUSTOM_PASS_MAX_CONCURRENT", Kind::Count(1, 10_000), "100",
-        "questions under way at a time, to all channels together";
+        "questions under way at a time, to all channels together", live;
     TaskMaxLifetime: "CUSTOM_PASS_TASK_MAX_LIFETIME", Kind::Millis(SECOND, 365 * DAY), "1h",
         "how old a task may become; then it is asked about once more, failed and refunded", live;
     TaskRetentionDays: "CUSTOM_PASS_TASK_RETENTION_DAYS", Kind::Count(1, 36_500), "30",
@@ -182,7 +230,7 @@ settings! {
         "processing,pending,running,in_progress,queued,submitted",
         "words that say that it is under way", live;
     WebhookAllowNets: "WEBHOOK_ALLOW_NETS", Kind::Networks, "",
-        "private networks that users' webhooks may address; all others are refused";
+        "private networks that users' webhooks may address; all others are refused", live;
 
     UserTokenHeader: "CUSTOM_PASS_HEADER_KEY", Kind::Header, "X-Custom-Token",
         "header that carries the caller's key upstream; a channel's own setting wins", live;
@@ -193,37 +241,56 @@ settings! {
     MaxInFlight: "CUSTOM_PASS_MAX_IN_FLIGHT", Kind::Count(1, 1_000_000), "20000",
         "calls at work at a time; more get 503 OVERLOADED", live;
     BufferBudget: "CUSTOM_PASS_BUFFER_BUDGET", Kind::Bytes(MIB, 1024 * GIB), "256MiB",
-        "memory for bodies that have to be held whole; past it new ones get 503 OVERLOADED";
+        "memory for bodies that have to be held whole; past it new ones get 503 OVERLOADED", live;
     MemoryLimit: "MEMORY_LIMIT" or "GOMEMLIMIT", Kind::Bytes(0, 1024 * GIB), "0",
-        "resident memory past which new calls get 503 OVERLOADED; nothing is killed. 0: none";
+        "resident memory past which new calls get 503 OVERLOADED; nothing is killed. 0: none", live;
 
     LogLevel: "LOG_LEVEL", Kind::Word(LEVELS), "info",
         "least important level that is logged", live;
     CustomPassLogLevel: "CUSTOM_PASS_LOG_LEVEL", Kind::Word(LEVELS), "",
         "the same for the lines of calls, tasks and money (custompass:); unset: as LOG_LEVEL", live;
     LogFile: "CUSTOM_PASS_LOG_FILE" or "LOG_FILE", Kind::Path, "",
-        "file that the log is appended to, reopened on SIGHUP; unset: standard error";
+        "file that the log is appended to, reopened on SIGHUP; unset: standard error", start LOG;
     LogMaxSize: "LOG_MAX_SIZE", Kind::Bytes(0, 1024 * GIB), "1GiB",
-        "size beyond which LOG_FILE is put aside as LOG_FILE.1; 0: never";
+        "size beyond which LOG_FILE is put aside as LOG_FILE.1; 0: never", start LOG;
     LogMaxAge: "LOG_MAX_AGE", Kind::Millis(0, 366 * DAY), "0",
-        "age at which LOG_FILE is put aside, when a line comes; 0: never";
+        "age at which LOG_FILE is put aside, when a line comes; 0: never", start LOG;
     LogKeep: "LOG_KEEP", Kind::Count(1, 1_000), "5",
-        "files put aside that are kept";
+        "files put aside that are kept", start LOG;
     LogFormat: "LOG_FORMAT", Kind::Word(&["text", "json"]), "text",
-        "shape of a log line";
+        "shape of a log line", start LOG;
 
     EnableMetrics: "ENABLE_METRICS", Kind::Switch, "true",
-        "serve metrics";
+        "serve metrics", start PORTS;
     MetricsAddr: "METRICS_ADDR", Kind::Address, "127.0.0.1",
-        "address to serve metrics on; set 0.0.0.0 when Prometheus runs elsewhere";
+        "address to serve metrics on; set 0.0.0.0 when Prometheus runs elsewhere", start PORTS;
     MetricsPort: "METRICS_PORT", Kind::Count(0, 65_535), "9090",
-        "port to serve metrics on";
+        "port to serve metrics on", start PORTS;
     MetricsPath: "METRICS_PATH", Kind::Path, "/metrics",
-        "path of the metrics";
+        "path of the metrics", start PORTS;
     EnablePprof: "ENABLE_PPROF", Kind::Switch, "false",
-        "serve diagnostics, on 127.0.0.1: profiles of processor and memory, the jobs alive";
+        "serve diagnostics, on 127.0.0.1: profiles of processor and memory, the jobs alive",
+        start PORTS;
     PprofPort: "PPROF_PORT", Kind::Count(0, 65_535), "6060",
-        "port to serve diagnostics on";
+        "port to serve diagnostics on", start PORTS;
+
+    OtlpEndpoint: "OTEL_EXPORTER_OTLP_ENDPOINT", Kind::Url, "",
+        "collector that traces are sent to, at its path /v1/traces; unset: there are none", start TRACES;
+    OtelDisabled: "OTEL_SDK_DISABLED", Kind::Switch, "false",
+        "send no traces, whatever the other settings say", start TRACES;
+    OtlpProtocol: "OTEL_EXPORTER_OTLP_PROTOCOL", Kind::Word(&["http/protobuf"]), "http/protobuf",
+        "how they are sent", start TRACES;
+    OtlpHeaders: "OTEL_EXPORTER_OTLP_HEADERS", Kind::Headers, "",
+        "headers for the collector", start TRACES;
+    OtlpTimeout: "OTEL_EXPORTER_OTLP_TIMEOUT", Kind::Count(1, 10 * MINUTE), "10000",
+        "how long the collector may take, in milliseconds", start TRACES;
+    OtelServiceName: "OTEL_SERVICE_NAME", Kind::Text, "newapi",
+        "what traces say they come from", start TRACES;
+    TracesSampler: "OTEL_TRACES_SAMPLER", Kind::Word(SAMPLERS), "parentbased_always_on",
+        "which calls are recorded; parentbased: those of a recorded trace, and of others as said",
+        start TRACES;
+    TracesSamplerArg: "OTEL_TRACES_SAMPLER_ARG", Kind::Share, "1",
+        "share of the calls that traceidratio records", start TRACES;
 }
 
 /// Settings that other systems of this kind have, and that mean nothing here.

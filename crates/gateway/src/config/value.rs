@@ -1,7 +1,9 @@
 //! Reading one value: text in, a checked value out, or what would have been allowed.
 
 use super::table::Kind;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// A value that keeps its setting's rule.
@@ -43,10 +45,13 @@ pub fn read(kind: Kind, text: &str) -> Result<Value, String> {
         Kind::Address => text.parse().ok().map(Value::Address),
         Kind::Networks => networks(text).map(Value::Networks),
         Kind::Header => {
-            http::HeaderName::from_bytes(text.as_bytes()).ok().map(|_| Value::Text(text.to_owned()))
+            HeaderName::from_bytes(text.as_bytes()).ok().map(|_| Value::Text(text.to_owned()))
         }
         Kind::Redis => throttle::is_address(text).then(|| Value::Text(text.to_owned())),
         Kind::Proxy => proxy(text).map(Value::Text),
+        Kind::Url => is_url(text).then(|| Value::Text(text.to_owned())),
+        Kind::Headers => headers(text).map(|_| Value::Text(text.to_owned())),
+        Kind::Share => share(text).map(|_| Value::Text(text.to_owned())),
     };
     value.ok_or_else(|| allowed(kind))
 }
@@ -73,6 +78,9 @@ pub fn allowed(kind: Kind) -> String {
         Kind::Header => "the name of an HTTP header".into(),
         Kind::Redis => "an address like redis://:password@localhost:6379/0, or rediss://…".into(),
         Kind::Proxy => "an address like http://proxy.example.com:8080".into(),
+        Kind::Url => "an address like http://localhost:4318".into(),
+        Kind::Headers => "headers like key=value,key=value, percent-encoded".into(),
+        Kind::Share => "a number from 0 to 1, like 0.1".into(),
     }
 }
 
@@ -151,6 +159,31 @@ fn proxy(text: &str) -> Option<String> {
     let uri: http::Uri = full.parse().ok()?;
     let known = matches!(uri.scheme_str(), Some("http" | "https"));
     (known && uri.host().is_some_and(|host| !host.is_empty())).then_some(full)
+}
+
+fn is_url(text: &str) -> bool {
+    let Ok(uri) = text.parse::<http::Uri>() else { return false };
+    let plain = uri.query().is_none() && uri.authority().is_some_and(|a| !a.as_str().contains('@'));
+    let has_host = uri.host().is_some_and(|host| !host.is_empty());
+    plain && has_host && matches!(uri.scheme_str(), Some("http" | "https"))
+}
+
+/// `key=value,key=value`; values are percent-encoded, as OpenTelemetry has it.
+pub fn headers(text: &str) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
+        let (name, value) = pair.split_once('=')?;
+        let value = percent_encoding::percent_decode_str(value.trim());
+        let mut value = HeaderValue::from_bytes(&Cow::from(value)).ok()?;
+        value.set_sensitive(true);
+        headers.append(HeaderName::from_bytes(name.trim().as_bytes()).ok()?, value);
+    }
+    Some(headers)
+}
+
+/// A number from 0 to 1.
+pub fn share(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share))
 }
 
 /// A duration as its setting is written.
@@ -247,6 +280,22 @@ mod tests {
         assert!(proxy("proxy:8080").is_some_and(|p| p == "http://proxy:8080"));
         assert!(proxy("socks5://proxy:1080").is_none());
         assert!(read(Kind::Header, "X Bad").is_err());
+    }
+
+    #[test]
+    fn what_traces_need() {
+        assert!(is_url("http://localhost:4318") && is_url("https://otel.example/base/"));
+        for bad in ["localhost:4318", "grpc://x:4317", "http://u:p@x", "http://x/?k=1", "http://"] {
+            assert!(!is_url(bad), "{bad}");
+        }
+        let read = headers("api-key=s%3D1, X-Scope = a b ,").unwrap();
+        let said = ["api-key", "x-scope"].map(|name| read[name].to_str().unwrap());
+        assert_eq!(said, ["s=1", "a b"]);
+        assert!(headers("no value").is_none() && headers("a b=c").is_none());
+        assert_eq!(share("0.25"), Some(0.25));
+        for bad in ["-0.1", "1.1", "NaN", "10%"] {
+            assert_eq!(share(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::config::{Config, UpstreamConfig};
 use crate::secret;
 use anyhow::Context;
 use domain::{Clock, NodeId, UnixMs};
+use ipnet::{Ipv4Net, Ipv6Net};
 use ledger::{JobsConfig, LedgerConfig};
 use relay::RelayConfig;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use upstream::{AddressGuard, Client, ClientConfig, Proxies};
 /// Unused connections that are kept for each upstream, and how long.
 const POOL_IDLE: usize = 1_024;
 const POOL_IDLE_TIME: Duration = Duration::from_secs(90);
+
+const BAD_PROXY: &str = "HTTP_PROXY or HTTPS_PROXY can't be used";
 
 /// The system's time: the only place that asks for it.
 pub fn system_clock() -> Clock {
@@ -72,12 +75,9 @@ pub fn shared_count(config: &Config) -> anyhow::Result<Option<Arc<Shared>>> {
     Ok(Some(Arc::new(shared)))
 }
 
-/// The way to the upstreams.
-///
-/// # Errors
-/// When a proxy is not an address.
-pub fn client(config: &UpstreamConfig) -> anyhow::Result<Client> {
-    let client = Client::new(ClientConfig {
+/// How upstreams are reached.
+pub fn client_config(config: &UpstreamConfig) -> ClientConfig {
+    ClientConfig {
         guard: AddressGuard::new(config.allow_nets.clone()),
         proxies: Proxies {
             http: config.http_proxy.clone(),
@@ -87,21 +87,37 @@ pub fn client(config: &UpstreamConfig) -> anyhow::Result<Client> {
         connect_timeout: Duration::from_millis(config.connect_timeout_ms),
         pool_idle_timeout: POOL_IDLE_TIME,
         pool_max_idle_per_host: POOL_IDLE,
-    });
-    client.context("HTTP_PROXY or HTTPS_PROXY can't be used")
+    }
 }
 
-/// Which addresses users' webhooks may have.
-pub fn webhook_guard(config: &Config) -> AddressGuard {
-    AddressGuard::new(config.tasks.webhook_allow_nets.clone())
+/// How users' webhooks are reached. The networks of upstreams are not theirs to address.
+pub fn webhook_client_config(config: &Config) -> ClientConfig {
+    let guard = AddressGuard::new(config.tasks.webhook_allow_nets.clone());
+    ClientConfig { guard, ..client_config(&config.upstream) }
 }
 
-/// The way to users' webhooks. The networks of upstreams are not theirs to address.
+/// The way to the upstreams.
+///
+/// # Errors
+/// When a proxy is not an address.
+pub fn client(config: &UpstreamConfig) -> anyhow::Result<Client> {
+    Client::new(client_config(config)).context(BAD_PROXY)
+}
+
+/// The way to users' webhooks.
 ///
 /// # Errors
 /// When a proxy is not an address.
 pub fn webhook_client(config: &Config) -> anyhow::Result<Client> {
-    let allow_nets = config.tasks.webhook_allow_nets.clone();
+    Client::new(webhook_client_config(config)).context(BAD_PROXY)
+}
+
+/// The way to the collector of traces, which the operator has chosen, wherever it is.
+///
+/// # Errors
+/// When a proxy is not an address.
+pub fn traces_client(config: &Config) -> anyhow::Result<Client> {
+    let allow_nets = vec![Ipv4Net::default().into(), Ipv6Net::default().into()];
     client(&UpstreamConfig { allow_nets, ..config.upstream.clone() })
 }
 

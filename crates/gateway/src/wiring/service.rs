@@ -7,9 +7,10 @@ use crate::cli::Loaded;
 use crate::config::{Config, MetricsConfig};
 use crate::cores::Cores;
 use crate::health::Health;
-use crate::logging::Lines;
+use crate::logging::{Levels, Lines};
 use crate::memory_limit::MemoryLimit;
 use crate::server::{self, Limits, Place, Stop};
+use crate::traces::Traces;
 use crate::{diagnostics, metrics, process, secret, signals};
 use admin::AdminState;
 use anyhow::Context;
@@ -30,7 +31,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How often memory is looked at, when it has a limit.
+/// How often memory is looked at, while it has a limit.
 const MEMORY_PAUSE: Duration = Duration::from_millis(250);
 /// How often the months of PostgreSQL's partitions are looked after.
 const MONTHS_PAUSE: Duration = Duration::from_secs(6 * 3_600);
@@ -65,6 +66,8 @@ pub struct Service {
     shutdown: CancellationToken,
     /// Closed last but for the threads that use it.
     db: Db,
+    /// Where spans go, if they go anywhere.
+    traces: Option<Traces>,
     _cores: Cores,
 }
 
@@ -77,6 +80,29 @@ struct Parts {
     tasks: Arc<Tasks>,
     admin: AdminState,
     redis: Option<Arc<Shared>>,
+    traces: Option<Traces>,
+}
+
+impl Parts {
+    /// What settings that change are told to.
+    fn followers(
+        &self,
+        relays: Vec<Current>,
+        memory: &Arc<MemoryLimit>,
+        levels: Levels,
+    ) -> Followers {
+        Followers {
+            node: self.node,
+            relays,
+            tasks: Arc::clone(&self.tasks),
+            ledger: self.ledger.clone(),
+            client: self.admin.client.clone(),
+            webhook_client: self.admin.webhook_client.clone(),
+            logins: self.admin.logins.clone(),
+            memory: Arc::clone(memory),
+            levels,
+        }
+    }
 }
 
 /// Every port that is served on.
@@ -120,18 +146,18 @@ impl Service {
             .map(|runtime| (runtime.clone(), Current::new(built.relay.on(runtime.clone()))))
             .collect();
         let main = Current::new(Arc::clone(&built.relay));
+        let memory = Arc::new(MemoryLimit::new(config.relay.memory_limit_bytes));
         let settings = followed.map(|(settings, levels)| {
             let relays = places.iter().map(|(_, relay)| relay.clone());
             let relays = relays.chain([main.clone()]).collect();
-            let (node, tasks) = (built.node, Arc::clone(&built.tasks));
-            LiveSettings::new(settings, Followers { node, relays, tasks, levels })
+            LiveSettings::new(settings, built.followers(relays, &memory, levels))
         });
         built.admin.options = settings.clone().map(|settings| settings as Arc<dyn admin::Options>);
 
         let app = Arc::new(App {
             admin: admin::router(built.admin.clone()),
             health: Health::new(built.db.clone(), built.redis.clone(), started_at),
-            memory: MemoryLimit::new(config.relay.memory_limit_bytes),
+            memory,
             clock: clock.clone(),
             runtime: Handle::current(),
         });
@@ -176,6 +202,7 @@ impl Service {
             jobs,
             shutdown,
             db: built.db,
+            traces: built.traces,
             _cores: cores,
         })
     }
@@ -216,6 +243,9 @@ impl Service {
         if closed.await.is_err() {
             tracing::warn!(target: "custompass", event = "database_left_open");
         }
+        if let Some(traces) = self.traces {
+            traces.stop(end).await;
+        }
         let took = began.elapsed();
         let duration = format_args!("{}.{:03}s", took.as_secs(), took.subsec_millis());
         tracing::info!(target: "custompass", event = "stopped", %duration);
@@ -250,6 +280,12 @@ async fn build(
         .await
         .context("the configuration in the database can't be read")?;
     let client = parts::client(&config.upstream)?;
+    let webhook_client = parts::webhook_client(config)?;
+    let traces = match &config.traces {
+        Some(traces) => Some(Traces::start(traces, parts::traces_client(config)?, node)?),
+        None => None,
+    };
+    let tracer = traces.as_ref().map(Traces::tracer).unwrap_or_default();
     let relay_config = parts::relay_config(config, node)?;
     let tasks = Tasks::start(
         parts::tasks_config(config, &relay_config),
@@ -258,9 +294,10 @@ async fn build(
             live: Arc::clone(&live),
             ledger: ledger.clone(),
             client: client.clone(),
-            webhook_client: parts::webhook_client(config)?,
+            webhook_client: webhook_client.clone(),
             sealer: sealer.clone(),
             clock: clock.clone(),
+            tracer: tracer.clone(),
         },
         jobs,
         shutdown,
@@ -276,6 +313,7 @@ async fn build(
             limits: RateLimits::new(redis.clone()),
             sealer: sealer.clone(),
             clock: clock.clone(),
+            tracer: tracer.clone(),
             jobs: walks.clone(),
         },
     );
@@ -287,15 +325,16 @@ async fn build(
         ledger: ledger.clone(),
         sealer: sealer.clone(),
         client,
-        webhook_guard: parts::webhook_guard(config),
+        webhook_client,
         clock: clock.clone(),
+        tracer,
         logins: admin::LoginGuard::new(parts::trusted_proxies(config)),
         passwords: admin::Passwords::default(),
         wrong_codes: admin::WrongCodes::default(),
         // A stop waits for what they write, too.
         jobs: walks.clone(),
     };
-    Ok(Parts { node, db, ledger, relay, tasks, admin, redis })
+    Ok(Parts { node, db, ledger, relay, tasks, admin, redis, traces })
 }
 
 fn register(registry: &mut Registry, parts: &Parts, started_at: UnixMs, lines: Option<Lines>) {
@@ -304,6 +343,9 @@ fn register(registry: &mut Registry, parts: &Parts, started_at: UnixMs, lines: O
     parts.ledger.metrics().register(registry);
     if let Some(redis) = &parts.redis {
         redis.register(registry);
+    }
+    if let Some(traces) = &parts.traces {
+        traces.register(registry);
     }
     metrics::register_process(registry, started_at, lines);
     metrics::register_pool(registry, parts.db.clone());
@@ -382,13 +424,11 @@ fn spawn_background(
         pool.shed_idle_connections(keep);
         std::future::ready(())
     });
-    if app.memory.is_set() {
-        let app = Arc::clone(app);
-        every("memory limit", jobs, shutdown, MEMORY_PAUSE, move || {
-            app.memory.look();
-            std::future::ready(())
-        });
-    }
+    let memory = Arc::clone(&app.memory);
+    every("memory limit", jobs, shutdown, MEMORY_PAUSE, move || {
+        memory.look();
+        std::future::ready(())
+    });
 }
 
 /// Runs `job` after every pause, until the end.

@@ -3,8 +3,10 @@
 use super::parts;
 use crate::config::{self, Config, Problem, Problems, Resolved, Runtime, Setting, Settings, shown};
 use crate::logging::Levels;
-use admin::{OptionRefused, OptionView, Options};
+use crate::memory_limit::MemoryLimit;
+use admin::{LoginGuard, OptionRefused, OptionView, Options};
 use domain::NodeId;
+use ledger::Ledger;
 use relay::Current;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +25,16 @@ pub struct Followers {
     pub relays: Vec<Current>,
     /// The work on tasks.
     pub tasks: Arc<Tasks>,
+    /// The money.
+    pub ledger: Ledger,
+    /// The way to upstreams, on all runtimes.
+    pub client: upstream::Client,
+    /// The way to webhooks.
+    pub webhook_client: upstream::Client,
+    /// Who tries to log in.
+    pub logins: LoginGuard,
+    /// The ceiling on memory.
+    pub memory: Arc<MemoryLimit>,
     /// The log.
     pub levels: Levels,
 }
@@ -104,18 +116,30 @@ impl LiveSettings {
         Ok(())
     }
 
+    /// What can be refused comes first, so that nothing has changed then.
     fn apply(&self, config: &Config) -> Result<(), Problems> {
-        let Followers { node, relays, tasks, levels } = &self.followers;
-        let relay_config = parts::relay_config(config, *node).map_err(|error| {
-            let (name, found) = ("CUSTOM_PASS_HEADER_KEY".into(), error.to_string());
-            Problems(vec![Problem { name, found, allowed: "the name of an HTTP header".into() }])
+        let parts = &self.followers;
+        let relay_config = parts::relay_config(config, parts.node).map_err(|error| {
+            problem("CUSTOM_PASS_HEADER_KEY", &error, "the name of an HTTP header")
         })?;
-        tasks.configure(parts::tasks_config(config, &relay_config));
+        let ways = [
+            (&parts.client, parts::client_config(&config.upstream)),
+            (&parts.webhook_client, parts::webhook_client_config(config)),
+        ];
+        for (client, way) in ways {
+            client
+                .configure(way)
+                .map_err(|error| problem("HTTP_PROXY", &error.into(), "the address of a proxy"))?;
+        }
+        parts.tasks.configure(parts::tasks_config(config, &relay_config));
         let relay_config = Arc::new(relay_config);
-        for relay in relays {
+        for relay in &parts.relays {
             relay.configure(Arc::clone(&relay_config));
         }
-        levels.set(&config.log);
+        parts.ledger.configure(parts::ledger_config(config));
+        parts.logins.believe(parts::trusted_proxies(config));
+        parts.memory.set(config.relay.memory_limit_bytes);
+        parts.levels.set(&config.log);
         Ok(())
     }
 
@@ -134,7 +158,7 @@ impl Options for LiveSettings {
         let setting = state.settings.all().map(|(setting, _)| setting);
         let setting = setting.into_iter().find(|setting| setting.names().any(|n| n == name));
         let setting = setting.ok_or(OptionRefused::Unknown)?;
-        if !setting.live {
+        if !setting.is_live() {
             return Err(OptionRefused::NeedsRestart);
         }
         let mut runtime = state.runtime.clone();
@@ -153,6 +177,11 @@ impl Options for LiveSettings {
     }
 }
 
+fn problem(name: &str, error: &anyhow::Error, allowed: &str) -> Problems {
+    let (name, found, allowed) = (name.into(), error.to_string(), allowed.into());
+    Problems(vec![Problem { name, found, allowed }])
+}
+
 fn view(setting: &'static Setting, resolved: &Resolved) -> OptionView {
     OptionView {
         key: setting.name,
@@ -160,7 +189,7 @@ fn view(setting: &'static Setting, resolved: &Resolved) -> OptionView {
         source: resolved.source.to_string(),
         allowed: config::allowed(setting.kind),
         default: setting.default,
-        live: setting.live,
+        live: setting.is_live(),
         meaning: setting.meaning,
     }
 }

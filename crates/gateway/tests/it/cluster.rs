@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use testkit::{Call, Redis, Reply, Server, TestDb, eventually, json};
+use testkit::{Call, Postgres, Redis, Reply, Row, Server, TestDb, eventually, json};
 
 /// Clients that call without a pause, for each node.
 const CLIENTS: usize = 2;
@@ -27,6 +27,7 @@ impl Cluster {
             ("REDIS_CONN_STRING", url.as_str()),
             ("CUSTOM_PASS_DB_CONNECT_TIMEOUT", "1s"),
             ("CUSTOM_PASS_RETRY_DELAY", "50ms"),
+            ("CUSTOM_PASS_POLL_INTERVAL", "1s"),
         ];
         let house = House::with(db, &settings).await;
         let others = [node(&house.db, &settings).await, node(&house.db, &settings).await];
@@ -49,6 +50,16 @@ impl Cluster {
             })
             .await;
         }
+    }
+
+    /// Waits until every node hears of changes.
+    async fn listening(&self) {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                   AND query LIKE '%LISTEN newapi_config'";
+        eventually("every node to listen", || async {
+            (self.house.db.i64(sql).await == 3).then_some(())
+        })
+        .await;
     }
 
     /// A model that every node knows.
@@ -135,7 +146,13 @@ on_postgres! {
         cluster.house.close().await;
     }
 
-    async fn whatever_is_lost_nobody_is_charged_wrongly(db: TestDb) {
+}
+
+#[test]
+fn whatever_is_lost_nobody_is_charged_wrongly() {
+    testkit::run(async {
+        let postgres = Postgres::start().await;
+        let db = TestDb::in_cluster(postgres.dsn()).await;
         let mut cluster = Cluster::open(db).await;
         let ann = cluster.house.payer(10_000_000).await;
         // So many that nobody is refused, and yet each call is counted.
@@ -164,19 +181,61 @@ on_postgres! {
         cluster.others[1].start_again().await;
         load.goes_on().await;
 
-        cluster.house.db.allow_connections(false).await;
+        let task = begin_task(&cluster, &ann).await;
+        postgres.crash().await;
         let unready = "database_unreachable";
         cluster.ready(&json!({"status": "not_ready", "reason": unready, "redis": "up"})).await;
         for server in cluster.nodes() {
             server.call("GET", "/livez").send().await.expect(200);
+            pass(server, &ann).send().await.expect_error(503, "DATABASE_UNAVAILABLE");
         }
-        cluster.house.db.allow_connections(true).await;
+        postgres.start_again().await;
+        assert!(postgres.log().contains("automatic recovery"), "{}", postgres.log());
+        // While nobody may be listening yet; and again when everybody is.
+        cluster.house.db.execute("UPDATE abilities SET fixed_quota = 10").await;
         load.goes_on().await;
         cluster.ready(&json!({"status": "ready", "redis": "up"})).await;
+        cluster.price_is(&ann, 10).await;
+        cluster.listening().await;
+        cluster.house.db.execute("UPDATE abilities SET fixed_quota = 11").await;
+        let changed = Instant::now();
+        cluster.price_is(&ann, 11).await;
+        assert!(changed.elapsed() < Duration::from_secs(1), "{:?}", changed.elapsed());
+        end_task(&cluster, &task).await;
 
         let delivered = load.stop().await;
         charged_as_delivered(&cluster, &ann, &delivered).await;
-    }
+    });
+}
+
+/// A task that its upstream is at work on, and has been asked about.
+async fn begin_task(cluster: &Cluster, payer: &Payer) -> Row {
+    let house = &cluster.house;
+    let taken = Reply::json(&json!({"code": 0, "data": {"task_id": "up-1"}}));
+    house.model("img/submit", fixed(40), taken).await;
+    say_of_task(cluster, "running");
+    house.pay("img/submit", payer).await.expect(200);
+    eventually("the task to be asked about", || async {
+        let row = house.db.row("SELECT * FROM tasks").await;
+        (row.get("upstream_status") == Some("running")).then_some(row)
+    })
+    .await
+}
+
+/// The task ends now, and is charged by the price of its submission.
+async fn end_task(cluster: &Cluster, task: &Row) {
+    say_of_task(cluster, "done");
+    eventually("the task to end", || async {
+        let row = cluster.house.db.row("SELECT * FROM tasks").await;
+        assert_eq!(row.text("task_id"), task.text("task_id"));
+        (row.text("status") == "completed" && row.i64("used_quota") == 40).then_some(())
+    })
+    .await;
+}
+
+fn say_of_task(cluster: &Cluster, status: &str) {
+    let said = json!({"code": 0, "data": [{"task_id": "up-1", "status": status}]});
+    cluster.house.upstream.on("/img/task/list-by-condition", Reply::json(&said));
 }
 
 /// Clients of every node that call as fast as they are answered, and note what they got.

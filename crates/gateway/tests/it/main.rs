@@ -50,6 +50,7 @@ mod supervised;
 mod task_life;
 mod task_view;
 mod timeouts;
+mod traces;
 mod upstreams;
 mod v1;
 mod webhooks;

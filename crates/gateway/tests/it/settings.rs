@@ -1,8 +1,9 @@
 //! Settings that change while the server runs: through their file, and through root.
 
-use crate::house::{House, fixed};
+use crate::house::{House, Payer, fixed};
+use crate::submit::taken;
 use std::path::Path;
-use testkit::{Reply, Signal, TestDb, json, on_both_databases};
+use testkit::{Gate, Reply, Signal, TestDb, eventually, json, on_both_databases};
 
 /// Puts a whole file in place of another, as an editor does.
 fn write(path: &Path, text: &str) {
@@ -11,7 +12,113 @@ fn write(path: &Path, text: &str) {
     std::fs::rename(&draft, path).unwrap();
 }
 
+/// Waits until a call is answered so.
+async fn answered(house: &House, payer: &Payer, status: u16, code: &str) {
+    eventually(&format!("{status} {code}"), || async {
+        let answer = house.pay("m", payer).await;
+        (answer.status == status && (code.is_empty() || answer.text().contains(code))).then_some(())
+    })
+    .await;
+}
+
+on_postgres! {
+    async fn limits_and_ways_follow_the_file(db: TestDb) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("newapi.json");
+        write(&file, r#"{"CUSTOM_PASS_RETRY_DELAY": "1m", "CUSTOM_PASS_CONNECT_TIMEOUT": "10m"}"#);
+        let house = House::with(db, &[("CUSTOM_PASS_CONFIG_FILE", file.to_str().unwrap())]).await;
+        house.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = house.payer(1_000_000).await;
+        let change = |text: &str| {
+            write(&file, text);
+            house.server.signal(Signal::HUP);
+        };
+
+        // An account that is locked: with the delay of the start its call would wait for minutes.
+        let row = format!("SELECT 1 FROM users WHERE id = {} FOR UPDATE", ann.id);
+        let held = house.db.transaction(&row).await;
+        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let waiting = tokio::spawn(call.send());
+        change(r#"{"CUSTOM_PASS_RETRY_DELAY": "10ms", "CUSTOM_PASS_CONNECT_TIMEOUT": "100ms"}"#);
+        waiting.await.unwrap().expect_error(503, "ACCOUNT_BUSY");
+        held.end().await;
+
+        // An upstream that takes connections, and never says hello.
+        let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("https://{}", mute.local_addr().unwrap());
+        house.channel(&["mute"], json!({"base_url": base})).await;
+        house.pay("mute", &ann).await.expect_error(502, "UPSTREAM_ERROR");
+
+        change(r#"{"MEMORY_LIMIT": "1MiB"}"#);
+        answered(&house, &ann, 503, "OVERLOADED").await;
+        change(r#"{"CUSTOM_PASS_BUFFER_BUDGET": "1MiB"}"#);
+        answered(&house, &ann, 200, "").await;
+        house.upstream.on("/v1/chat/completions", Reply::text("ok"));
+        let large = json!({"model": "m", "text": "x".repeat(2 << 20)});
+        let chat = || house.server.post("/v1/chat/completions", &ann.key, &large);
+        chat().await.expect_error(503, "OVERLOADED");
+        change(r#"{"TRUSTED_PROXIES": "127.0.0.0/8"}"#);
+        let there = house.key(&ann, json!({"allow_ips": "203.0.113.7"})).await;
+        eventually("the proxy to be believed", || async {
+            let call = house.server.call("POST", "/pass/m").key(&there.key);
+            let answer = call.header("X-Forwarded-For", "203.0.113.7").send().await;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+        chat().await.expect(200);
+        house.close().await;
+    }
+}
+
 on_sqlite! {
+    async fn root_changes_where_calls_may_go_and_how_many_questions_are_asked(db: TestDb) {
+        let few = [
+            ("CUSTOM_PASS_MAX_CONCURRENT", "1"), ("CUSTOM_PASS_POLL_INTERVAL", "1s"),
+            ("CUSTOM_PASS_TASK_TIMEOUT", "10m"),
+        ];
+        let house = House::with(db, &few).await;
+        house.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = house.payer(1_000).await;
+        house.pay("m", &ann).await.expect(200);
+        let set = async |name: &str, value: serde_json::Value| {
+            house.admin().put("/api/option", &json!({"key": name, "value": value})).await;
+        };
+        let hook = json!({"user_id": ann.id, "url": format!("{}/hook", house.upstream.url())});
+        let post_hook = || house.admin().call("POST", "/api/webhook").json(&hook).send();
+        assert_eq!(post_hook().await.status, 422);
+
+        // Also the connection that is open leads nowhere now.
+        set("UPSTREAM_ALLOW_NETS", json!("10.0.0.0/8")).await;
+        house.pay("m", &ann).await.expect_error(502, "UPSTREAM_ERROR");
+        set("UPSTREAM_ALLOW_NETS", json!(null)).await;
+        house.pay("m", &ann).await.expect(200);
+        set("HTTP_PROXY", json!("http://127.0.0.1:1")).await;
+        house.pay("m", &ann).await.expect_error(502, "UPSTREAM_ERROR");
+        set("NO_PROXY", json!("127.0.0.0/8")).await;
+        house.pay("m", &ann).await.expect(200);
+        set("WEBHOOK_ALLOW_NETS", json!("127.0.0.0/8")).await;
+        assert_eq!(post_hook().await.status, 200);
+
+        let gate = Gate::new();
+        for model in ["one/submit", "two/submit"] {
+            house.model(model, fixed(1), taken(model)).await;
+            let asked = format!("/{}/task/list-by-condition", model.trim_end_matches("/submit"));
+            let ended = json!({"code": 0, "data": [{"task_id": model, "status": "done"}]});
+            house.upstream.on(&asked, Reply::json(&ended).gated(&gate));
+            house.pay(model, &ann).await.expect(200);
+        }
+        gate.reached(1).await;
+        set("CUSTOM_PASS_MAX_CONCURRENT", json!("2")).await;
+        gate.reached(2).await;
+        gate.open();
+        eventually("both tasks to end", || async {
+            let sql = "SELECT count(*) FROM tasks WHERE status = 'completed'";
+            (house.db.i64(sql).await == 2).then_some(())
+        })
+        .await;
+        house.close().await;
+    }
+
     async fn the_file_is_followed_while_running(db: TestDb) {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("newapi.json");

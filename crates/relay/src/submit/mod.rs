@@ -20,6 +20,7 @@ use crate::memory::Share;
 use crate::record::Record;
 use crate::reply::{Collected, collect};
 use crate::send::Answer;
+use crate::traced::ended;
 use crate::verdict::End;
 use crate::walk::Order;
 use bytes::Bytes;
@@ -240,7 +241,8 @@ async fn record_taken(
     // then.
     let tee = deal.is_claimed().then(|| tee_of(relay, &head, bytes));
     let task = said.record(relay, uid, channel)?;
-    let held = deal.record(relay, Taken { task, hold, reply: None }, tee).await?;
+    let span = record.trace.phase("record task");
+    let held = ended(span, deal.record(relay, Taken { task, hold, reply: None }, tee).await)?;
     record.quota = held;
     if let Some(Quota(held)) = held {
         head.headers_mut().insert(X_NEWAPI_QUOTA, HeaderValue::from(held));

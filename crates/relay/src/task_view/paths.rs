@@ -24,6 +24,20 @@ pub(crate) enum TaskCall {
     Page,
 }
 
+impl TaskCall {
+    /// The pattern that its paths fit.
+    pub(crate) const fn route(&self) -> &'static str {
+        match self {
+            Self::List { .. } => "/pass/{model}/task/list-by-condition",
+            Self::One(Wanted { model: Some(_), .. }) => "/pass/{model}/task/{id}",
+            Self::Events(Wanted { model: Some(_), .. }) => "/pass/{model}/task/{id}/events",
+            Self::One(_) => "/v1/tasks/{id}",
+            Self::Events(_) => "/v1/tasks/{id}/events",
+            Self::Page => "/v1/tasks",
+        }
+    }
+}
+
 /// Which task a path names.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {

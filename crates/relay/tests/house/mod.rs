@@ -72,6 +72,7 @@ impl House {
             limits: throttle::RateLimits::default(),
             sealer,
             clock,
+            tracer: spans::Tracer::default(),
             jobs: jobs.clone(),
         };
         let relay = Relay::new(config, parts);

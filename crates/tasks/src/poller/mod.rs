@@ -21,6 +21,7 @@ mod permits;
 mod question;
 mod suspects;
 mod sweep;
+mod width;
 mod words;
 
 use crate::{Parts, TasksConfig};
@@ -102,9 +103,10 @@ impl Poller {
     }
 
     pub(crate) fn configure(&self, config: TasksConfig) {
-        let interval_ms = config.poll_interval_ms;
-        let before = self.0.config.swap(Arc::new(config));
-        if before.poll_interval_ms != interval_ms {
+        let config = Arc::new(config);
+        let before = self.0.config.swap(Arc::clone(&config));
+        self.0.permits.set(config.max_concurrent);
+        if before.poll_interval_ms != config.poll_interval_ms {
             // Who sleeps through the old interval sleeps through the new one from here.
             self.0.poll_now();
         }

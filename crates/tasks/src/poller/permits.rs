@@ -1,11 +1,12 @@
 //! Who may ask at the same time, so that nobody who hangs keeps others waiting.
 
+use super::width::{Turn, Width};
 use domain::ChannelId;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use store::Channel;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Lanes that hang share this part of all questions.
 const SICK_PART: usize = 4;
@@ -18,47 +19,52 @@ const ENDS: usize = 64;
 
 /// The limits of one node.
 pub(super) struct Permits {
-    all: Semaphore,
-    sick: Semaphore,
+    /// Of all questions.
+    all: Width,
+    sick: Width,
     pub(super) large: Semaphore,
     pub(super) statements: Semaphore,
     pub(super) ends: Semaphore,
     /// Of channels that have a limit of their own, with that limit.
     channels: Mutex<HashMap<ChannelId, (usize, Arc<Semaphore>)>>,
-    most: usize,
-    share: AtomicUsize,
+    /// Lanes that share the questions.
+    lanes: AtomicUsize,
 }
 
 /// A question may be asked while this is held.
 pub(super) struct Permit<'a> {
     _channel: Option<OwnedSemaphorePermit>,
-    _sick: Option<SemaphorePermit<'a>>,
-    _all: Option<SemaphorePermit<'a>>,
+    _sick: Option<Turn<'a>>,
+    _all: Turn<'a>,
 }
 
 impl Permits {
     pub(super) fn new(most: usize) -> Self {
-        let most = most.clamp(1, Semaphore::MAX_PERMITS);
         Self {
-            all: Semaphore::new(most),
-            sick: Semaphore::new((most / SICK_PART).max(1)),
+            all: Width::new(most),
+            sick: Width::new(most / SICK_PART),
             large: Semaphore::new(LARGE_REPLIES),
             statements: Semaphore::new(STATEMENTS),
             ends: Semaphore::new(ENDS),
             channels: Mutex::default(),
-            most,
-            share: AtomicUsize::new(1),
+            lanes: AtomicUsize::new(1),
         }
+    }
+
+    /// Lets so many questions be under way from now on.
+    pub(super) fn set(&self, most: usize) {
+        self.all.set(most);
+        self.sick.set(most / SICK_PART);
     }
 
     /// Splits the questions among so many lanes.
     pub(super) fn split_among(&self, lanes: usize) {
-        self.share.store((self.most / lanes.max(1)).max(1), Ordering::Relaxed);
+        self.lanes.store(lanes.max(1), Ordering::Relaxed);
     }
 
     /// How many questions one lane may have under way.
     pub(super) fn share(&self) -> usize {
-        self.share.load(Ordering::Relaxed)
+        (self.all.most() / self.lanes.load(Ordering::Relaxed)).max(1)
     }
 
     /// Waits for its turn. The widest limit comes last: who waits for a narrow one holds nothing
@@ -69,8 +75,8 @@ impl Permits {
             Some(own) => own.acquire_owned().await.ok(),
             None => None,
         };
-        let sick = if sick { self.sick.acquire().await.ok() } else { None };
-        let all = self.all.acquire().await.ok();
+        let sick = if sick { Some(self.sick.turn().await) } else { None };
+        let all = self.all.turn().await;
         Permit { _channel: channel, _sick: sick, _all: all }
     }
 
@@ -104,6 +110,7 @@ mod tests {
             permits.split_among(lanes);
             assert_eq!(permits.share(), share, "{lanes}");
         }
-        assert_eq!(Permits::new(0).most, 1);
+        permits.set(0);
+        assert_eq!(permits.share(), 1);
     }
 }

@@ -8,6 +8,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::BodyExt;
 use serde_json::value::RawValue;
+use spans::{Span, key};
 use std::fmt::Write;
 use std::sync::Arc;
 use store::Channel;
@@ -132,6 +133,28 @@ pub(super) async fn ask<'a>(
     ids: impl Iterator<Item = &str>,
     numbers: bool,
 ) -> Result<Answer<'a>, Failure> {
+    let mut span = core.parts.tracer.root(spans::Kind::Client, "ask about tasks");
+    if span.is_recorded() {
+        let Prepared { base, channel, .. } = &asking.prepared;
+        span.set(key::METHOD, "POST");
+        span.set(key::HOST, base.host().to_owned());
+        span.set(key::PORT, i64::from(base.port()));
+        span.set(key::CHANNEL_ID, channel.id.0);
+    }
+    let answer = put(core, asking, owner, question(ids, numbers), &mut span).await;
+    if let Err(failure) = &answer {
+        span.fail(failure.word());
+    }
+    answer
+}
+
+async fn put<'a>(
+    core: &'a Core,
+    asking: &Asking,
+    owner: &HeaderValue,
+    question: String,
+    span: &mut Span,
+) -> Result<Answer<'a>, Failure> {
     let mut headers = HeaderMap::with_capacity(6);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -144,10 +167,11 @@ pub(super) async fn ask<'a>(
         method: Method::POST,
         uri: asking.uri.clone(),
         headers,
-        body: Bytes::from(question(ids, numbers)).into(),
+        body: Bytes::from(question).into(),
         proxy: &asking.prepared.proxy,
     };
     let reply = core.parts.client.send(request, &asking.deadlines).await?;
+    span.status(reply.status);
     if !reply.status.is_success() {
         return Err(Failure::Status(reply.status));
     }

@@ -10,6 +10,7 @@ use domain::UnixMs;
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt as _;
+use spans::{Span, key};
 use store::{Statement, StoreError, Value};
 use upstream::{Deadlines, OutboundRequest, Payload, ProxyChoice, ReplyBody};
 
@@ -43,11 +44,15 @@ enum Outcome {
 
 /// Tries a delivery. What can't be written down is tried again when the claim has lapsed.
 pub(super) async fn attempt(parts: &Parts, metrics: &Metrics, claim: Claim) {
+    let mut span = parts.tracer.root(spans::Kind::Client, "webhook");
+    span.set(key::ENDPOINT_ID, claim.endpoint_id);
+    span.set(key::ATTEMPT, claim.attempt);
     let (outcome, rest) = match pack(parts, &claim).await {
         Ok(Ok(parcel)) => send(parts, parcel).await,
         Ok(Err(why)) => (Outcome::Unsendable(why), None),
         Err(error) => return unrecorded(&claim, &error),
     };
+    tell_span(span, &outcome);
     // Written down first: whatever the rest of the answer does, it was given.
     match record(parts, &claim, &outcome).await {
         Ok(ended) => {
@@ -190,27 +195,43 @@ fn give_up_all(endpoint_id: i64) -> Statement {
     )
 }
 
+/// The status that came, and in a word what is wrong.
+const fn told(outcome: &Outcome) -> (Option<StatusCode>, Option<&'static str>) {
+    match *outcome {
+        Outcome::Delivered(status) => (Some(status), None),
+        Outcome::Gone { .. } => (Some(StatusCode::GONE), Some("gone")),
+        Outcome::Failed { status, why } => (status, Some(why)),
+        Outcome::Unsendable(Unsendable::NotNow(why) | Unsendable::Never(why)) => (None, Some(why)),
+        Outcome::Unsendable(Unsendable::NoEndpoint) => (None, Some("endpoint_disabled")),
+    }
+}
+
 /// One line about a try: never the address, the body or the secret.
 fn tell(claim: &Claim, outcome: &Outcome, ended: Ended) {
     let (endpoint_id, attempt) = (claim.endpoint_id, claim.attempt);
-    let (status, why) = match *outcome {
-        Outcome::Delivered(status) => {
-            let status = status.as_u16();
-            tracing::debug!(
-                target: "custompass", event = "webhook_delivered", endpoint_id, status, attempt,
-            );
-            return;
-        }
-        Outcome::Gone { .. } => (Some(StatusCode::GONE), "gone"),
-        Outcome::Failed { status, why } => (status, why),
-        Outcome::Unsendable(Unsendable::NotNow(why) | Unsendable::Never(why)) => (None, why),
-        Outcome::Unsendable(Unsendable::NoEndpoint) => (None, "endpoint_disabled"),
-    };
+    let (status, why) = told(outcome);
     let status = status.map_or(0, |status| status.as_u16());
+    let Some(reason) = why else {
+        tracing::debug!(
+            target: "custompass", event = "webhook_delivered", endpoint_id, status, attempt,
+        );
+        return;
+    };
     tracing::warn!(
-        target: "custompass", event = "webhook_failed", endpoint_id, status, attempt, reason = why,
+        target: "custompass", event = "webhook_failed", endpoint_id, status, attempt, reason,
         result = ended.word(),
     );
+}
+
+/// The same in the span of the try, which ends.
+fn tell_span(mut span: Span, outcome: &Outcome) {
+    let (status, why) = told(outcome);
+    if let Some(status) = status {
+        span.status(status);
+    }
+    if let Some(why) = why {
+        span.fail(why);
+    }
 }
 
 fn unrecorded(claim: &Claim, error: &StoreError) {

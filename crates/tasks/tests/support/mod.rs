@@ -201,6 +201,7 @@ impl Node {
             webhook_client: client,
             sealer: sealer(),
             clock: clock(),
+            tracer: spans::Tracer::default(),
         };
         let tasks = Tasks::start(config, &parts, &jobs, &stop);
         (tasks, ledger, jobs, stop)

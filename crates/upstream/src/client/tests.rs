@@ -184,6 +184,32 @@ async fn the_guard_stands_before_the_connection() {
 }
 
 #[tokio::test]
+async fn another_configuration_holds_for_the_next_request_on_every_runtime() {
+    let address = answer(&["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]).await;
+    let uri = format!("http://{address}/");
+    let client = client();
+    let other = client.with_own_connections();
+    for client in [&client, &other] {
+        client.send(get(&uri), &PATIENT).await.unwrap().body.collect().await.unwrap();
+    }
+
+    let proxies = Proxies { http: Some("ftp://proxy".to_owned()), ..Proxies::default() };
+    let bad = ClientConfig { guard: AddressGuard::default(), proxies, ..config() };
+    assert!(client.configure(bad).is_err());
+    assert!(other.send(get(&uri), &PATIENT).await.is_ok(), "nothing has changed");
+    let guard = AddressGuard::default();
+    client.configure(ClientConfig { guard, ..config() }).unwrap();
+
+    // Not over the connections that are open, either.
+    for client in [&client, &other] {
+        let error = client.send(get(&uri), &PATIENT).await.err().expect("an error");
+        assert!(matches!(error, SendError::Connect(ConnectError::Guarded(_))), "{error:?}");
+    }
+    client.configure(config()).unwrap();
+    assert!(other.send(get(&uri), &PATIENT).await.is_ok());
+}
+
+#[tokio::test]
 async fn deadlines_are_separate() {
     let silent = answer(&[]).await;
     let uri = format!("http://{silent}/");

@@ -51,7 +51,7 @@ impl WebhookInput {
     /// The first field that doesn't.
     pub fn checked(mut self, state: &AdminState) -> Result<Self, AdminError> {
         if let Some(url) = &mut self.url {
-            *url = checked_url(url, &state.webhook_guard)?;
+            *url = checked_url(url, &state.webhook_client.guard())?;
         }
         let unknown = self.events.iter().flatten().find(|event| !EVENTS.contains(&event.as_str()));
         if let Some(event) = unknown {

@@ -215,7 +215,7 @@ async fn many_proxies_do_not_pile_up() {
     for port in 1..=100 {
         let choice = ProxyChoice::parse(&format!("http://127.0.0.1:{port}")).unwrap();
         let ProxyChoice::Via(url) = choice else { panic!("no proxy") };
-        assert!(client.own_lane(&url).is_ok());
+        assert!(client.state().own_lane(&url).is_ok());
     }
-    assert_eq!(client.0.own.read().unwrap().len(), MAX_PROXIES);
+    assert_eq!(client.state().own.read().unwrap().len(), MAX_PROXIES);
 }

@@ -1,0 +1,72 @@
+//! A call as traces show it. All of this is nothing while no traces are sent.
+
+use crate::call::Kind;
+use domain::Fault;
+use egress::Prepared;
+use http::{Method, StatusCode};
+use spans::{Span, key};
+
+/// The span of a call, and that of the attempt at an upstream which is under way.
+pub(crate) struct Traced {
+    attempt: Span,
+    attempts: i64,
+    pub(crate) call: Span,
+}
+
+impl Traced {
+    pub(crate) fn new(call: Span) -> Self {
+        Self { attempt: Span::default(), attempts: 0, call }
+    }
+
+    /// The span of a phase: until it is dropped, or [`ended`].
+    pub(crate) fn phase(&self, name: &'static str) -> Span {
+        self.call.child(spans::Kind::Internal, name)
+    }
+
+    /// Another channel gets the call.
+    pub(crate) const fn next_attempt(&mut self) {
+        self.attempts += 1;
+    }
+
+    /// An upstream is asked.
+    pub(crate) fn asks(&mut self, method: &Method, prepared: &Prepared, kind: Kind) {
+        if !self.call.is_recorded() {
+            return;
+        }
+        let method = key::method(method);
+        let mut span = self.call.child(spans::Kind::Client, method);
+        span.set(key::METHOD, method);
+        span.set(key::HOST, prepared.base.host().to_owned());
+        span.set(key::PORT, i64::from(prepared.base.port()));
+        span.set(key::CHANNEL_ID, prepared.channel.id.0);
+        span.set(key::ATTEMPT, self.attempts);
+        span.set(key::ESTIMATE, kind == Kind::Estimate);
+        self.attempt = span;
+    }
+
+    /// It answers; its reply may still be coming.
+    pub(crate) fn hears(&mut self, status: StatusCode) {
+        self.attempt.status(status);
+        if status.is_client_error() || status.is_server_error() {
+            self.attempt.fail("UPSTREAM_STATUS");
+        }
+    }
+
+    /// It does not answer.
+    pub(crate) fn hears_nothing(&mut self, fault: &Fault) {
+        self.attempt.fail(web::show(fault.kind).code);
+    }
+
+    /// Its reply has ended.
+    pub(crate) fn attempt_ends(&mut self) {
+        self.attempt = Span::default();
+    }
+}
+
+/// Ends the span of a phase with what came of it.
+pub(crate) fn ended<T>(mut span: Span, result: Result<T, Fault>) -> Result<T, Fault> {
+    if let Err(fault) = &result {
+        span.fail(web::show(fault.kind).code);
+    }
+    result
+}

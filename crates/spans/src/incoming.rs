@@ -1,0 +1,78 @@
+//! What is taken from a client's head: whose trace its request belongs to, and whom it addresses.
+
+use crate::{Span, key};
+use http::HeaderMap;
+use http::header::HOST;
+use http::uri::Authority;
+use opentelemetry::Context;
+use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry::trace::{SpanContext, TraceContextExt};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+
+const TRACEPARENT: &str = "traceparent";
+
+/// The span that the client says its request is a part of; none, where it says nothing that can be
+/// read.
+pub(crate) fn parent(headers: &HeaderMap) -> SpanContext {
+    let context =
+        TraceContextPropagator::new().extract_with_context(&Context::new(), &ParentOnly(headers));
+    context.span().span_context().clone()
+}
+
+/// Hides `tracestate`: text of the client's that we have no use for, and would pass on.
+struct ParentOnly<'a>(&'a HeaderMap);
+
+impl Extractor for ParentOnly<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        let mut given = self.0.get_all(key).iter().filter(|_| key == TRACEPARENT);
+        match (given.next(), given.next()) {
+            (Some(one), None) => one.to_str().ok(),
+            _ => None,
+        }
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec![TRACEPARENT]
+    }
+}
+
+/// Which of our names the client used.
+pub(crate) fn host(headers: &HeaderMap, span: &mut Span) {
+    if !span.is_recorded() {
+        return;
+    }
+    let authority = headers.get(HOST).and_then(|value| value.to_str().ok()?.parse().ok());
+    let Some(authority): Option<Authority> = authority else { return };
+    span.set(key::HOST, authority.host().to_owned());
+    if let Some(port) = authority.port_u16() {
+        span.set(key::PORT, i64::from(port));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn told(given: &[&'static str]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for value in given {
+            headers.append(TRACEPARENT, HeaderValue::from_static(value));
+        }
+        headers.insert("tracestate", HeaderValue::from_static("secret=1"));
+        let parent = parent(&headers);
+        assert_eq!(parent.trace_state().header(), "");
+        parent.is_valid().then(|| format!("{} {}", parent.span_id(), parent.is_sampled()))
+    }
+
+    #[test]
+    fn only_a_sane_parent_is_believed() {
+        let sampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let unsampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+        assert_eq!(told(&[sampled]).as_deref(), Some("b7ad6b7169203331 true"));
+        assert_eq!(told(&[unsampled]).as_deref(), Some("b7ad6b7169203331 false"));
+        for odd in [&[][..], &[""], &["00-0-0-01"], &["secret"], &[sampled, sampled]] {
+            assert_eq!(told(odd), None, "{odd:?}");
+        }
+    }
+}

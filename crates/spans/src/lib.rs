@@ -1,0 +1,137 @@
+//! Spans: what a call did, and when, for those who collect traces (OpenTelemetry).
+//!
+//! A [`Tracer`] that is off makes spans that are nothing: whoever carries one along pays a branch.
+//! What is told of a call are ids, amounts and words of ours: see [`key`]. Of what a client sends
+//! `Host` and `X-Request-Id` go into a span; of what an upstream says, its status.
+
+mod incoming;
+pub mod key;
+
+use http::{HeaderMap, Method, StatusCode};
+use opentelemetry::trace::{Span as _, SpanContext, Status, TraceContextExt, Tracer as _};
+use opentelemetry::{Context, KeyValue, Value};
+use opentelemetry_sdk::trace::SdkTracer;
+use std::fmt::Display;
+
+pub use opentelemetry::trace::{SpanKind as Kind, TraceId};
+
+/// Makes spans, or, by default, nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Tracer(Option<SdkTracer>);
+
+impl Tracer {
+    /// Makes spans of `tracer`.
+    #[must_use]
+    pub const fn new(tracer: SdkTracer) -> Self {
+        Self(Some(tracer))
+    }
+
+    /// The span of a request that has come in. It belongs to the trace that the client names
+    /// (`traceparent`), which says then whether it is recorded.
+    #[must_use]
+    pub fn incoming(&self, method: &Method, headers: &HeaderMap) -> Span {
+        let Some(tracer) = &self.0 else { return Span::default() };
+        let mut span =
+            Span::begin(tracer, Kind::Server, key::method(method), incoming::parent(headers));
+        span.set(key::METHOD, key::method(method));
+        incoming::host(headers, &mut span);
+        span
+    }
+
+    /// The span of something that nobody asked for just now. It begins a trace.
+    #[must_use]
+    pub fn root(&self, kind: Kind, name: &'static str) -> Span {
+        let Some(tracer) = &self.0 else { return Span::default() };
+        Span::begin(tracer, kind, name, SpanContext::NONE)
+    }
+}
+
+/// From its making until it is dropped. Nothing, when its tracer is off.
+#[derive(Debug, Default)]
+pub struct Span(Option<Box<Live>>);
+
+#[derive(Debug)]
+struct Live {
+    span: opentelemetry_sdk::trace::Span,
+    tracer: SdkTracer,
+}
+
+impl Span {
+    fn begin(tracer: &SdkTracer, kind: Kind, name: &'static str, parent: SpanContext) -> Self {
+        // A sampler takes even a parent that is none for one that is not recorded.
+        let parent = match parent.is_valid() {
+            true => Context::new().with_remote_span_context(parent),
+            false => Context::new(),
+        };
+        let builder = tracer.span_builder(name).with_kind(kind);
+        let span = tracer.build_with_context(builder, &parent);
+        Self(Some(Box::new(Live { span, tracer: tracer.clone() })))
+    }
+
+    /// A part of what this span is about; nothing, where this one is not recorded.
+    #[must_use]
+    pub fn child(&self, kind: Kind, name: &'static str) -> Self {
+        match &self.0 {
+            Some(live) if live.span.is_recording() => {
+                Self::begin(&live.tracer, kind, name, live.span.span_context().clone())
+            }
+            _ => Self::default(),
+        }
+    }
+
+    /// Whether anybody will ever see it.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        self.0.as_ref().is_some_and(|live| live.span.is_recording())
+    }
+
+    /// Which trace it belongs to, whether it is recorded or not.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<TraceId> {
+        self.0.as_ref().map(|live| live.span.span_context().trace_id())
+    }
+
+    /// Says something about it.
+    pub fn set(&mut self, key: &'static str, value: impl Into<Value>) {
+        if let Some(live) = &mut self.0 {
+            live.span.set_attribute(KeyValue::new(key, value));
+        }
+    }
+
+    /// The same, of what has to be written out first.
+    pub fn show(&mut self, key: &'static str, value: impl Display) {
+        if self.is_recorded() {
+            self.set(key, value.to_string());
+        }
+    }
+
+    /// The request that it is about has this route: a pattern, never the path itself.
+    pub fn route(&mut self, method: &Method, route: &str) {
+        let Some(live) = self.0.as_mut().filter(|live| live.span.is_recording()) else { return };
+        live.span.update_name(format!("{} {route}", key::method(method)));
+        live.span.set_attribute(KeyValue::new(key::ROUTE, route.to_owned()));
+    }
+
+    /// The reply has this status.
+    pub fn status(&mut self, status: StatusCode) {
+        self.set(key::STATUS, i64::from(status.as_u16()));
+    }
+
+    /// The request that has come in was not served, in a word of ours. Where the client is to
+    /// blame (`status`), the server has not failed.
+    pub fn unserved(&mut self, code: &'static str, status: Option<StatusCode>) {
+        if status.is_some_and(|status| status.is_client_error()) {
+            self.set(key::ERROR, code);
+        } else {
+            self.fail(code);
+        }
+    }
+
+    /// It failed, in a word of ours.
+    pub fn fail(&mut self, code: &'static str) {
+        self.set(key::ERROR, code);
+        if let Some(live) = &mut self.0 {
+            live.span.set_status(Status::Error { description: "".into() });
+        }
+    }
+}

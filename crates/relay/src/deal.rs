@@ -204,6 +204,7 @@ impl Deal {
         reading: Reading,
         tee: Option<Tee>,
     ) -> Result<(), Fault> {
+        record.used(reading.usage.as_ref());
         match money {
             Money::Charge { amount, note } => {
                 let settlement = Settlement {

@@ -46,6 +46,8 @@ pub struct Identity {
     pub limited: bool,
     /// Requests a minute.
     pub rate_limit_rpm: Option<u32>,
+    /// Tokens a minute.
+    pub rate_limit_tpm: Option<u32>,
     /// The owner was deleted.
     pub deleted: bool,
 }
@@ -170,7 +172,7 @@ const SELECT_KEY: &str = r#"SELECT t.id AS key_id, t.user_id, t.name AS key_name
         t.status AS key_status, t."group" AS key_group, t.models, t.allow_ips, t.expired_at,
         t.unlimited_quota, (NOT t.unlimited_quota OR t.daily_limit IS NOT NULL
             OR t.monthly_limit IS NOT NULL OR t.spent_on IS NOT NULL) AS limited,
-        t.rate_limit_rpm, u.username, u.role, u.status AS user_status,
+        t.rate_limit_rpm, t.rate_limit_tpm, u.username, u.role, u.status AS user_status,
         u."group" AS user_group, u.ratio, u.deleted_at
     FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.key_hash = $1"#;
 
@@ -197,6 +199,7 @@ fn identity(row: &Row) -> Result<Identity, StoreError> {
         unlimited: row.get("unlimited_quota")?,
         limited: row.get("limited")?,
         rate_limit_rpm: row.get("rate_limit_rpm")?,
+        rate_limit_tpm: row.get("rate_limit_tpm")?,
         deleted: row.get::<Option<UnixMs>>("deleted_at")?.is_some(),
     })
 }

@@ -137,6 +137,7 @@ mod tests {
             unlimited: true,
             limited: false,
             rate_limit_rpm: None,
+            rate_limit_tpm: None,
             deleted: false,
         };
         (hash, Arc::new(identity))

@@ -53,6 +53,9 @@ pub enum Command {
         /// Requests a minute.
         #[arg(long)]
         rate_limit_rpm: Option<i64>,
+        /// Tokens a minute.
+        #[arg(long)]
+        rate_limit_tpm: Option<i64>,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -71,6 +74,9 @@ pub enum Command {
         /// Requests a minute; 0 takes the limit off.
         #[arg(long)]
         rpm: Option<i64>,
+        /// Tokens a minute; 0 takes the limit off.
+        #[arg(long)]
+        tpm: Option<i64>,
     },
     /// Let a key in again.
     Enable {
@@ -124,6 +130,7 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
             daily_limit,
             monthly_limit,
             rate_limit_rpm,
+            rate_limit_tpm,
             json,
         } => {
             let owner = done(user::find(state, &user).await)?;
@@ -139,6 +146,7 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
                 .with("daily_limit", daily_limit)
                 .with("monthly_limit", monthly_limit)
                 .with("rate_limit_rpm", rate_limit_rpm)
+                .with("rate_limit_tpm", rate_limit_tpm)
                 .fields()?;
             let made = done(token::create(state, actor, done(TokenInput::read(fields))?).await)?;
             if json {
@@ -150,17 +158,21 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
             }
             out::line(made.key.expose());
         }
-        Command::Limit { id, daily, monthly, rpm } => {
+        Command::Limit { id, daily, monthly, rpm, tpm } => {
             let fields = Given::default()
                 .with("daily_limit", daily)
                 .with("monthly_limit", monthly)
                 .with("rate_limit_rpm", rpm)
+                .with("rate_limit_tpm", tpm)
                 .fields()?;
             let input = done(TokenInput::read(fields))?;
             let limited = done(token::update(state, actor, KeyId(id), input).await)?;
             let limits = out::spending(&limited.spending);
-            let rpm = limited.rate_limit_rpm.map_or_else(|| "-".to_owned(), |rpm| rpm.to_string());
-            out::line(format_args!("key {id}: {limits}, requests a minute {rpm}"));
+            let shown = |limit: Option<i64>| limit.map_or("-".to_owned(), |n| n.to_string());
+            let (rpm, tpm) = (shown(limited.rate_limit_rpm), shown(limited.rate_limit_tpm));
+            out::line(format_args!(
+                "key {id}: {limits}, requests a minute {rpm}, tokens a minute {tpm}"
+            ));
         }
         Command::Enable { id } => {
             done(token::set_status(state, actor, KeyId(id), true).await)?;

@@ -6,6 +6,7 @@ use domain::{ModelName, Quota, UnixMs, UserId};
 
 const MAX_NAME_CHARS: usize = 64;
 const MAX_RPM: i64 = 10_000_000;
+const MAX_TPM: i64 = 1_000_000_000;
 /// The last second of the year 9999.
 const MAX_SECONDS: i64 = 253_402_300_799;
 /// Fields that answers show, or that scripts for similar servers send, and that change nothing.
@@ -46,6 +47,8 @@ pub struct TokenInput {
     pub allow_ips: Option<Vec<String>>,
     /// Requests a minute; `Some(None)`: no limit of its own.
     pub rate_limit_rpm: Option<Option<i64>>,
+    /// Tokens a minute; `Some(None)`: no limit.
+    pub rate_limit_tpm: Option<Option<i64>>,
     /// What it may spend in a day; `Some(None)`: no limit.
     pub daily_limit: Option<Option<i64>>,
     /// What it may spend in a month; `Some(None)`: no limit.
@@ -78,6 +81,7 @@ impl TokenInput {
             group: group.map(|group| group.filter(|name| !name.trim().is_empty())),
             allow_ips: fields.list("allow_ips")?,
             rate_limit_rpm: rpm.map(|rpm| rpm.filter(|&rpm| rpm != 0)),
+            rate_limit_tpm: fields.limit("rate_limit_tpm", MAX_TPM)?,
             daily_limit: fields.limit("daily_limit", i64::MAX)?,
             monthly_limit: fields.limit("monthly_limit", i64::MAX)?,
             status: fields.int_in("status", 1, 2)?,
@@ -136,6 +140,7 @@ impl TokenInput {
             ("group", self.group.is_some()),
             ("allow_ips", self.allow_ips.is_some()),
             ("rate_limit_rpm", self.rate_limit_rpm.is_some()),
+            ("rate_limit_tpm", self.rate_limit_tpm.is_some()),
             ("daily_limit", self.daily_limit.is_some()),
             ("monthly_limit", self.monthly_limit.is_some()),
             ("status", self.status.is_some()),
@@ -209,6 +214,7 @@ mod tests {
             (r#"{"allow_ips":["nowhere"]}"#, "allow_ips"),
             (r#"{"rate_limit_rpm":-4}"#, "rate_limit_rpm"),
             (r#"{"daily_limit":-4}"#, "daily_limit"),
+            (r#"{"rate_limit_tpm":1000000001}"#, "rate_limit_tpm"),
             (r#"{"status":9}"#, "status"),
             (r#"{"unlimited":true}"#, "unlimited"),
         ] {

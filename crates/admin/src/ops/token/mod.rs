@@ -16,7 +16,8 @@ use store::{Row, StoreError};
 use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, user_id, name, key_hint, status, remain_quota, unlimited_quota, \
-     used_quota, \"group\", models, allow_ips, rate_limit_rpm, expired_at, created_at, updated_at";
+     used_quota, \"group\", models, allow_ips, rate_limit_rpm, rate_limit_tpm, expired_at, created_at, \
+     updated_at";
 
 fn columns() -> String {
     format!("{COLUMNS}, {}", SpendingView::COLUMNS)
@@ -49,6 +50,8 @@ pub struct TokenView {
     pub allow_ips: Vec<String>,
     /// Requests a minute; `null`: no limit of its own.
     pub rate_limit_rpm: Option<i64>,
+    /// Tokens a minute; `null`: no limit.
+    pub rate_limit_tpm: Option<i64>,
     /// Limits on what it spends.
     #[serde(flatten)]
     pub spending: SpendingView,
@@ -75,6 +78,7 @@ fn view(row: &Row, now: UnixMs) -> Result<TokenView, StoreError> {
         models: items(&row.get::<String>("models")?),
         allow_ips: items(&row.get::<String>("allow_ips")?),
         rate_limit_rpm: row.get("rate_limit_rpm")?,
+        rate_limit_tpm: row.get("rate_limit_tpm")?,
         spending: SpendingView::read(row, now)?,
         expired_time: ends.map_or(-1, exact::seconds),
         created_at: exact::seconds(row.get("created_at")?),

@@ -54,8 +54,8 @@ pub async fn create(
     let insert = Statement::new(
         "INSERT INTO tokens (user_id, name, key_hash, key_hint, key_sealed, status, remain_quota, \
          unlimited_quota, \"group\", models, allow_ips, rate_limit_rpm, daily_limit, \
-         monthly_limit, expired_at, created_at, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $16) \
+         monthly_limit, rate_limit_tpm, expired_at, created_at, updated_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17) \
          RETURNING id",
         vec![
             owner.into(),
@@ -72,6 +72,7 @@ pub async fn create(
             input.rate_limit_rpm.flatten().into(),
             input.daily_limit.flatten().into(),
             input.monthly_limit.flatten().into(),
+            input.rate_limit_tpm.flatten().into(),
             input.expired_at.flatten().into(),
             now.into(),
         ],
@@ -123,6 +124,7 @@ pub async fn update(
     put("\"group\"", input.group.clone().map(Into::into));
     put("allow_ips", input.allow_ips.as_deref().map(|ips| joined(Some(ips))));
     put("rate_limit_rpm", input.rate_limit_rpm.map(Into::into));
+    put("rate_limit_tpm", input.rate_limit_tpm.map(Into::into));
     put("daily_limit", input.daily_limit.map(Into::into));
     put("monthly_limit", input.monthly_limit.map(Into::into));
     put("status", input.status.map(Into::into));

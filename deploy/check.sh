@@ -17,7 +17,6 @@ need systemd-analyze systemd
 need promtool prometheus
 need shellcheck shellcheck
 need logrotate logrotate
-need sqlite3 sqlite3
 need python3 python3
 python3 -c 'import yaml' 2>/dev/null || missing+=(python3-yaml)
 if [ "${#missing[@]}" -gt 0 ]; then

@@ -6,7 +6,6 @@ DESTDIR="${DESTDIR:-}"
 PREFIX="${PREFIX:-/opt/newapi}"
 HOME_DIR="$DESTDIR$PREFIX"
 ENV_FILE="$DESTDIR/etc/newapi/newapi.env"
-DATA_DIR="${DATA_DIR:-$DESTDIR/var/lib/newapi}"
 # shellcheck disable=SC2034
 LOG="$DESTDIR/var/log/newapi.log"
 # shellcheck disable=SC2034
@@ -47,6 +46,21 @@ setting() {
     printf '%s' "$line"
 }
 
+DATA_DIR=$(setting DATA_DIR)
+DATA_DIR="${DATA_DIR:-$DESTDIR/var/lib/newapi}"
+
+# Runs the binary with the settings of the service.
+as_service() (
+    umask 077
+    export DATA_DIR
+    if [ -r "$ENV_FILE" ]; then
+        while IFS='=' read -r name _; do
+            export "$name=$(setting "$name")"
+        done < <(grep -E '^[A-Z_]+=' "$ENV_FILE")
+    fi
+    exec "$HOME_DIR/newapi" "$@"
+)
+
 # Waits until the service answers, as its own health command sees it.
 wait_healthy() {
     local port
@@ -58,21 +72,4 @@ wait_healthy() {
         sleep 1
     done
     return 1
-}
-
-# Splits the password off an address of PostgreSQL, into PGPASSWORD and ADDRESS: the command line of
-# a process can be read by everybody on the machine, its environment can't.
-split_password() {
-    local dsn=$1 rest authority user password
-    ADDRESS=$dsn
-    rest=${dsn#*://}
-    authority=${rest%%[/?]*}
-    case $authority in *:*@*) ;; *) return 0 ;; esac
-    user=${authority%@*}
-    password=${user#*:}
-    user=${user%%:*}
-    export PGPASSWORD
-    PGPASSWORD=$(printf '%b' "${password//%/\\x}")
-    # shellcheck disable=SC2034
-    ADDRESS="${dsn%%://*}://$user@${authority##*@}${rest#"$authority"}"
 }

@@ -25,8 +25,7 @@ install -d -m 0755 "$DESTDIR/etc/systemd/system" "$DESTDIR/etc/logrotate.d"
 place "$binary" "$HOME_DIR/newapi" 0755
 # The name that the handbook uses.
 ln -sfn newapi "$HOME_DIR/new-api"
-place "$here/clear.sql" "$HOME_DIR/scripts/clear.sql" 0644
-for script in common.sh upgrade.sh rollback.sh backup.sh; do
+for script in common.sh upgrade.sh rollback.sh backup.sh restore.sh; do
     place "$here/$script" "$HOME_DIR/scripts/$script" 0755
 done
 place "$here/../systemd/newapi.service" "$DESTDIR/etc/systemd/system/newapi.service" 0644

@@ -17,7 +17,7 @@ if live; then
     systemctl reset-failed newapi.service 2>/dev/null || true
     if ! systemctl start newapi.service || ! wait_healthy; then
         die "the old version does not answer either: journalctl -u newapi. If it says that the schema \
-is newer, restore $BACKUPS/latest.sql.gz"
+is newer, restore.sh the newest backup in $BACKUPS"
     fi
 fi
 say "back to $("$HOME_DIR/newapi" --version)"

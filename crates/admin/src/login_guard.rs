@@ -14,6 +14,8 @@ use web::TrustedProxies;
 const PER_ADDRESS: u32 = 30;
 /// Attempts a minute at one name.
 const PER_NAME: u32 = 10;
+/// Lines a minute about failures that may enter the journal.
+const LINES: u32 = 30;
 /// Addresses, and names, that are remembered. Past it all start afresh: the places for hashing
 /// limit the rest.
 const REMEMBERED: usize = 16_384;
@@ -27,6 +29,8 @@ struct Inner {
     proxies: ArcSwap<TrustedProxies>,
     addresses: PerMinute<IpAddr>,
     names: PerMinute<[u8; 32]>,
+    failures: PerMinute<([u8; 32], IpAddr, &'static str)>,
+    lines: PerMinute<()>,
 }
 
 impl Default for LoginGuard {
@@ -40,8 +44,9 @@ impl LoginGuard {
     #[must_use]
     pub fn new(proxies: TrustedProxies) -> Self {
         let (addresses, names) = (PerMinute::new(REMEMBERED), PerMinute::new(REMEMBERED));
+        let (failures, lines) = (PerMinute::new(REMEMBERED), PerMinute::new(1));
         let proxies = ArcSwap::from_pointee(proxies);
-        Self(Arc::new(Inner { proxies, addresses, names }))
+        Self(Arc::new(Inner { proxies, addresses, names, failures, lines }))
     }
 
     /// Believes these proxies from now on.
@@ -49,20 +54,36 @@ impl LoginGuard {
         self.0.proxies.store(Arc::new(proxies));
     }
 
-    /// Takes one attempt of the client behind `peer`.
-    pub(crate) fn take_address(
-        &self,
-        peer: SocketAddr,
-        headers: &HeaderMap,
-        now: UnixMs,
-    ) -> Result<(), AdminError> {
-        let address = self.0.proxies.load().client_address(peer, headers);
-        taken(&self.0.addresses, network(address), PER_ADDRESS, now)
+    /// The client behind `peer`.
+    pub(crate) fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
+        self.0.proxies.load().client_address(peer, headers)
+    }
+
+    /// Takes one attempt of a client.
+    pub(crate) fn take_address(&self, client: IpAddr, now: UnixMs) -> Result<(), AdminError> {
+        taken(&self.0.addresses, network(client), PER_ADDRESS, now)
     }
 
     /// Takes one attempt at the password of the user of this name, known or not.
     pub(crate) fn take_name(&self, username: &str, now: UnixMs) -> Result<(), AdminError> {
         taken(&self.0.names, store::key_hash(username), PER_NAME, now)
+    }
+
+    /// Whether this failure is the first of its kind in a minute.
+    pub(crate) fn is_news(
+        &self,
+        username: &str,
+        client: IpAddr,
+        reason: &'static str,
+        now: UnixMs,
+    ) -> bool {
+        let failure = (store::key_hash(username), network(client), reason);
+        taken(&self.0.failures, failure, 1, now).is_ok()
+    }
+
+    /// Takes one of the lines about failures that may enter the journal in a minute.
+    pub(crate) fn take_line(&self, now: UnixMs) -> bool {
+        taken(&self.0.lines, (), LINES, now).is_ok()
     }
 
     /// Whether the client behind `peer` came over https.

@@ -4,6 +4,7 @@
 //! The environment, files and the clock are read here and nowhere else.
 
 mod app;
+mod backup;
 mod cli;
 mod config;
 mod connections;

@@ -6,7 +6,7 @@ use rand::rngs::SysRng;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Name of the file in the data directory.
 const FILE: &str = "secret.key";
@@ -23,21 +23,37 @@ pub fn make_data_dir(data_dir: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("DATA_DIR={}: can't be made", data_dir.display()))
 }
 
+/// Where the data directory keeps it.
+pub fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join(FILE)
+}
+
+/// The secret key, if there is one: `given`, else what the data directory keeps.
+///
+/// # Errors
+/// When the file can't be read, or others may read it.
+pub fn load(given: Option<&str>, data_dir: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+    if let Some(given) = given {
+        return Ok(Some(given.as_bytes().to_vec()));
+    }
+    let path = path(data_dir);
+    match read(&path) {
+        Ok(kept) => Ok(Some(kept)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
 /// The secret key: `given`, else what the data directory keeps, else a new one that it keeps
 /// from now on.
 ///
 /// # Errors
 /// When the file can't be read or written, or others may read it.
 pub fn load_or_make(given: Option<&str>, data_dir: &Path) -> anyhow::Result<Vec<u8>> {
-    if let Some(given) = given {
-        return Ok(given.as_bytes().to_vec());
+    if let Some(key) = load(given, data_dir)? {
+        return Ok(key);
     }
-    let path = data_dir.join(FILE);
-    match read(&path) {
-        Ok(kept) => return Ok(kept),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| path.display().to_string()),
-    }
+    let path = path(data_dir);
     let mut bytes = [0u8; 32];
     SysRng.try_fill_bytes(&mut bytes).context("the system gives no random bytes")?;
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -17,7 +17,7 @@ mod user_logs;
 
 /// Holds given back by one look of the sweeper. It looks again at once while there are more.
 const SWEEP_BATCH: usize = 500;
-/// Pause between two copies of whose lines the journal has got. Meanwhile readers pass over them all.
+/// Pause between two copies of whose the journal's lines are. Readers pass over the rest.
 const USER_LOGS_PAUSE_MS: u64 = 5_000;
 
 /// What the background jobs keep to.

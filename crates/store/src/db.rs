@@ -248,6 +248,35 @@ impl Db {
         }
     }
 
+    /// Whether there is a table of this name.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn has_table(&self, name: &str) -> Result<bool, StoreError> {
+        let sql = match self.engine() {
+            Engine::Postgres => "SELECT 1 WHERE to_regclass($1::text) IS NOT NULL",
+            Engine::Sqlite => "SELECT 1 FROM sqlite_master WHERE name = $1",
+        };
+        Ok(!self.read(sql, &[Value::from(name)]).await?.is_empty())
+    }
+
+    /// Whether there is any table, of whomever. What extensions bring does not count.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn has_tables(&self) -> Result<bool, StoreError> {
+        let sql = match self.engine() {
+            Engine::Postgres => {
+                "SELECT 1 FROM pg_class c
+                 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
+                   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                                   AND d.objid = c.oid AND d.deptype = 'e') LIMIT 1"
+            }
+            Engine::Sqlite => "SELECT 1 FROM sqlite_master LIMIT 1",
+        };
+        Ok(!self.read(sql, &[]).await?.is_empty())
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors

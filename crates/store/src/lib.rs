@@ -13,6 +13,7 @@ mod error;
 pub mod idempotency;
 mod identity;
 mod identity_cache;
+mod libpq;
 mod live;
 mod live_feed;
 mod migrations;
@@ -23,6 +24,7 @@ mod row;
 mod seal;
 mod sqlite;
 mod sqlite_checkpoint;
+mod sqlite_copy;
 mod tls;
 mod value;
 pub mod webhooks;
@@ -32,13 +34,15 @@ pub use channel_fields::{ChannelSetting, FieldError, Precharge};
 pub use db::{Db, DbConfig, Engine, PoolStatus, Statement};
 pub use error::StoreError;
 pub use identity::{AdminIdentity, Identities, Identity};
+pub use libpq::libpq_env;
 pub use live::Live;
 pub use live_feed::request_poll;
-pub use migrations::{Migration, make_months};
+pub use migrations::{Migration, make_months, migrations_for, newest_schema};
 pub use row::{FromValue, Row};
 pub use seal::{
     CHANNEL_KEY, REPLY, SealError, Sealer, Secret, TASK_DATA, TASK_REQUEST, TOKEN_KEY,
     WEBHOOK_SECRET, WEBHOOK_URL, key_hash, key_hint, verify_secret,
 };
 pub use sqlite::{SqliteJob, SqliteWriter};
+pub use sqlite_copy::{Contents, copy_sqlite, inspect_sqlite, replace_sqlite};
 pub use value::Value;

@@ -67,7 +67,8 @@ const SQLITE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     name       TEXT    NOT NULL,
     sha256     TEXT    NOT NULL,
     applied_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)))";
-const SELECT_APPLIED: &str = "SELECT version, sha256 FROM schema_migrations ORDER BY version";
+pub(crate) const SELECT_APPLIED: &str =
+    "SELECT version, sha256 FROM schema_migrations ORDER BY version";
 const INSERT_APPLIED: &str =
     "INSERT INTO schema_migrations (version, name, sha256) VALUES ($1, $2, $3)";
 
@@ -88,13 +89,26 @@ const fn known(engine: Engine) -> &'static [Migration] {
     }
 }
 
+/// The newest step that this program knows.
+#[must_use]
+pub fn newest_schema(engine: Engine) -> i64 {
+    known(engine).last().map_or(0, |newest| newest.version)
+}
+
+/// What a database would still need that has had these steps: (version, sha256 of its file).
+///
+/// # Errors
+/// When one of them was changed since, or is newer than this program.
+pub fn migrations_for(
+    engine: Engine,
+    applied: &[(i64, String)],
+) -> Result<Vec<Migration>, StoreError> {
+    still_to_do(known(engine), applied)
+}
+
 /// What is still to be applied.
 pub(crate) async fn pending(db: &Db) -> Result<Vec<Migration>, StoreError> {
-    let there = match db.engine() {
-        Engine::Postgres => "SELECT 1 WHERE to_regclass('schema_migrations') IS NOT NULL",
-        Engine::Sqlite => "SELECT 1 FROM sqlite_master WHERE name = 'schema_migrations'",
-    };
-    if db.read(there, &[]).await?.is_empty() {
+    if !db.has_table("schema_migrations").await? {
         return Ok(known(db.engine()).to_vec());
     }
     let applied = db.read(SELECT_APPLIED, &[]).await?;

@@ -50,3 +50,16 @@ pub async fn lapsed(db: &Db, now: UnixMs) -> Result<Vec<NodeId>, StoreError> {
     let rows = db.read(sql, &[Value::from(now)]).await?;
     rows.iter().map(|row| row.get("id")).collect()
 }
+
+/// Names of the nodes whose lease lasts; none while there is no such table.
+///
+/// # Errors
+/// What the database says.
+pub async fn alive(db: &Db, now: UnixMs) -> Result<Vec<String>, StoreError> {
+    if !db.has_table("nodes").await? {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT name FROM nodes WHERE lease_until > $1 ORDER BY name";
+    let rows = db.read(sql, &[Value::from(now)]).await?;
+    rows.iter().map(|row| row.get("name")).collect()
+}

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
-const FILE: &str = "newapi.db";
+pub(crate) const FILE: &str = "newapi.db";
 const LOCK_FILE: &str = "newapi.lock";
 const READERS: usize = 2;
 /// Jobs that may wait for a thread.
@@ -225,7 +225,7 @@ fn make_file(dir: &Path) -> Result<PathBuf, StoreError> {
     Ok(path)
 }
 
-fn connect(path: &Path, cache_kib: i32) -> Result<Connection, StoreError> {
+pub(crate) fn connect(path: &Path, cache_kib: i32) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;

@@ -45,9 +45,10 @@ pub(super) async fn login(
     let Some(Extension(peer)) = peer else {
         return Err(Failure::system("a login from nowhere".to_owned()));
     };
-    state.logins.take_address(peer, &headers, state.clock.now())?;
+    let client = state.logins.client(peer, &headers);
     let (username, password) = read(fields)?;
-    let LoggedIn { actor, token } = session::login(&state, username.trim(), password).await?;
+    let username = username.trim();
+    let LoggedIn { actor, token } = session::login(&state, client, username, password).await?;
     let mut response = one(Welcome {
         id: actor.user_id,
         username: actor.username,

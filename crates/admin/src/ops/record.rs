@@ -62,7 +62,7 @@ pub(super) fn returned_id(rows: &[Vec<Row>]) -> Result<i64, StoreError> {
 
 /// The log line for `action`, told in `content`, with `details` for programs. Neither may hold a
 /// secret.
-fn manage(
+pub(super) fn manage(
     state: &AdminState,
     actor: &Actor,
     subject: Subject<'_>,

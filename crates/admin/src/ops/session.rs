@@ -1,9 +1,11 @@
 //! People at a console: who is logged in, kept in the database, so on every node.
 
+use crate::ops::failed_login;
 use crate::ops::record::{self, Subject};
 use crate::{Actor, AdminError, AdminState, password, random};
 use domain::{UnixMs, UserId};
 use serde_json::json;
+use std::net::IpAddr;
 use store::{Row, Secret, Statement, StoreError, Value};
 
 /// How long a session lasts at most.
@@ -27,17 +29,32 @@ pub struct LoggedIn {
     pub token: Secret,
 }
 
-/// Begins a session of the user who has this name and password. Unknown users and wrong passwords
-/// get the same answer, after the same time.
+/// Begins a session of the user who has this name and password, for the client at this address.
+/// Unknown users and wrong passwords get the same answer, after the same time.
 ///
 /// # Errors
 /// When they don't match, there were too many attempts, or the database fails.
 pub async fn login(
     state: &AdminState,
+    client: IpAddr,
+    username: &str,
+    password: Secret,
+) -> Result<LoggedIn, AdminError> {
+    let ended = attempt(state, client, username, password).await;
+    if let Err(error) = &ended {
+        failed_login::tell(state, client, username, error).await?;
+    }
+    ended
+}
+
+async fn attempt(
+    state: &AdminState,
+    client: IpAddr,
     username: &str,
     password: Secret,
 ) -> Result<LoggedIn, AdminError> {
     let now = state.clock.now();
+    state.logins.take_address(client, now)?;
     state.logins.take_name(username, now)?;
     let sql = "SELECT id, username, role, status, \"group\", password_hash FROM users \
          WHERE username = $1 AND deleted_at IS NULL";

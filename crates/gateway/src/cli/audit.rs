@@ -1,6 +1,7 @@
 //! `newapi audit`: whether every balance is the sum of its entries.
 
 use super::{out, tools};
+use ledger::AuditReport;
 use std::process::ExitCode;
 
 /// Checks every balance and every hold against the journal; exits 1 on any breach.
@@ -21,23 +22,28 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.json {
         out::json(&report)?;
     } else {
-        out::line(format_args!(
-            "{} users, {} open holds with {}, unknown outcomes {}",
-            report.users,
-            report.open_holds,
-            out::quota(report.held.0),
-            out::quota(report.unknown_outcome.0),
-        ));
-        let rows: Vec<Vec<String>> = report
-            .breaches
-            .iter()
-            .map(|b| vec![b.rule.to_owned(), b.subject.clone(), b.detail.clone()])
-            .collect();
-        if rows.is_empty() {
-            out::line("clean: every balance is the sum of its entries");
-        } else {
-            out::table(&["rule", "where", "what"], &rows);
-        }
+        show(&report);
     }
     Ok(if report.clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The report, for people.
+pub(super) fn show(report: &AuditReport) {
+    out::line(format_args!(
+        "{} users, {} open holds with {}, unknown outcomes {}",
+        report.users,
+        report.open_holds,
+        out::quota(report.held.0),
+        out::quota(report.unknown_outcome.0),
+    ));
+    let rows: Vec<Vec<String>> = report
+        .breaches
+        .iter()
+        .map(|b| vec![b.rule.to_owned(), b.subject.clone(), b.detail.clone()])
+        .collect();
+    if rows.is_empty() {
+        out::line("clean: every balance is the sum of its entries");
+    } else {
+        out::table(&["rule", "where", "what"], &rows);
+    }
 }

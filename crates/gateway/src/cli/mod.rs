@@ -4,6 +4,7 @@
 //! configuration can't be used.
 
 mod audit;
+mod backup;
 mod channel;
 mod check;
 mod completion;
@@ -20,6 +21,7 @@ mod openapi;
 mod out;
 mod poll;
 mod price;
+mod restore;
 mod serve;
 mod task;
 mod token;
@@ -52,6 +54,8 @@ enum Command {
     Health(health::Args),
     Audit(audit::Args),
     Explain(explain::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
     #[command(subcommand)]
     User(user::Command),
     #[command(subcommand)]
@@ -96,6 +100,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve => serve::run(),
+        Command::Backup(args) => backup::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Logs(command) => logs::run(&command),
         Command::Openapi(args) => openapi::run(&args),
@@ -109,6 +114,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Health(args) => block_on(small_runtime()?, health::run(args)),
         Command::Audit(args) => block_on(small_runtime()?, audit::run(args)),
         Command::Explain(args) => block_on(small_runtime()?, explain::run(args)),
+        Command::Restore(args) => block_on(small_runtime()?, restore::run(args)),
         Command::User(command) => block_on(small_runtime()?, user::run(command)),
         Command::Token(command) => block_on(small_runtime()?, token::run(command)),
         Command::Channel(command) => block_on(small_runtime()?, channel::run(command)),

@@ -275,7 +275,8 @@ settings! {
         "port to serve diagnostics on", start PORTS;
 
     OtlpEndpoint: "OTEL_EXPORTER_OTLP_ENDPOINT", Kind::Url, "",
-        "collector that traces are sent to, at its path /v1/traces; unset: there are none", start TRACES;
+        "collector that traces are sent to, at its path /v1/traces; unset: there are none",
+        start TRACES;
     OtelDisabled: "OTEL_SDK_DISABLED", Kind::Switch, "false",
         "send no traces, whatever the other settings say", start TRACES;
     OtlpProtocol: "OTEL_EXPORTER_OTLP_PROTOCOL", Kind::Word(&["http/protobuf"]), "http/protobuf",

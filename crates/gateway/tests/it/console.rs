@@ -131,6 +131,45 @@ on_both_databases! {
     }
 }
 
+on_both_databases! {
+    async fn failed_logins_are_seen_by_administrators(db: TestDb) {
+        let house = House::open(db).await;
+        let ann = person(&house, "ann").await;
+        for _ in 0..12 {
+            assert_ne!(try_login(&house.server, "ann", "a wrong password").await.status, 200);
+        }
+        // Somebody in a hurry: the password where the name belongs.
+        try_login(&house.server, "a good password", "ann").await.expect(401);
+
+        let actions = house.admin().envelope("/api/audit/actions").await;
+        let lines = actions["data"].as_array().unwrap().iter();
+        let lines = lines.filter(|line| line["other"]["action"] == "user.login_failed");
+        let mut told: Vec<_> = lines
+            .map(|line| {
+                assert_eq!(line["other"]["address"], "127.0.0.1", "{line}");
+                let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+                let id = line["user_id"].as_i64().unwrap();
+                (id, text(&line["username"]), text(&line["other"]["reason"]))
+            })
+            .collect();
+        told.sort_unstable();
+        let expected = [
+            (0, "a g…", "wrong_password"),
+            (ann, "ann", "too_many_attempts"),
+            (ann, "ann", "wrong_password"),
+        ];
+        let expected = expected.map(|(id, name, why)| (id, name.to_owned(), why.to_owned()));
+        assert_eq!(told, expected, "each once");
+        let words = ["login_failed", "username=ann", "address=127.0.0.1", "reason=wrong_password"];
+        house.server.wait_for_log(&words).await;
+        house.server.wait_for_log(&["login_failed", "reason=too_many_attempts"]).await;
+        let log = house.server.log_lines().join("\n");
+        assert!(!log.contains("a wrong password") && !log.contains("a good"), "{log}");
+        assert_eq!(log.matches("reason=too_many_attempts").count(), 1, "{log}");
+        house.close().await;
+    }
+}
+
 on_sqlite! {
     async fn over_https_the_cookie_stays_on_https(db: TestDb) {
         let house = House::with(db, &[("TRUSTED_PROXIES", "127.0.0.0/8")]).await;

@@ -15,14 +15,14 @@ const PRICE: i64 = 7;
 const WORKERS: usize = 8;
 
 /// Calls without end, each with a name of its own; remembers those that were answered whole.
-struct Load {
+pub struct Load {
     done: Arc<Mutex<HashSet<String>>>,
     stop: Arc<AtomicBool>,
     workers: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Load {
-    fn start(house: &House, payer: &Payer) -> Self {
+    pub fn start(house: &House, payer: &Payer) -> Self {
         let done = Arc::<Mutex<HashSet<String>>>::default();
         let stop = Arc::<AtomicBool>::default();
         let counter = Arc::<AtomicUsize>::default();
@@ -47,11 +47,11 @@ impl Load {
         Self { done, stop, workers }
     }
 
-    fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.done.lock().unwrap().len()
     }
 
-    async fn end(self) -> HashSet<String> {
+    pub async fn end(self) -> HashSet<String> {
         self.stop.store(true, Ordering::Relaxed);
         for worker in self.workers {
             worker.await.unwrap();

@@ -8,6 +8,7 @@
 #[macro_use]
 mod house;
 
+mod backup;
 mod balance;
 mod channels;
 mod cluster;

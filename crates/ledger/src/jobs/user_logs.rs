@@ -1,9 +1,9 @@
 //! Which lines of the journal are whose, on SQLite.
 //!
 //! An index on the journal by user costs every line a page of its own: users call in turns, and
-//! each one's leaf is elsewhere. Here the same pairs are copied some thousands at a time, sorted, so
-//! that many lines share a page. The view `user_logs` reads what was copied together with the end of
-//! the journal that was not, so it is always whole. PostgreSQL has its index.
+//! each one's leaf is elsewhere. Here the same pairs are copied some thousands at a time, sorted,
+//! so that many lines share a page. The view `user_logs` reads what was copied together with the
+//! end of the journal that was not, so it is always whole. PostgreSQL has its index.
 
 use store::{Db, Engine, Statement, StoreError, Value};
 

@@ -1,0 +1,83 @@
+//! What a failed login leaves behind: a line in the log, and one in the journal.
+//!
+//! Whoever tries passwords must not be able to fill either. Tries at a password cost a hash and are
+//! limited; what is refused before that is told once a minute for a name and a network, and so
+//! many lines a minute enter the journal at most.
+
+use crate::ops::record::{self, Subject};
+use crate::{Actor, AdminError, AdminState};
+use domain::UserId;
+use serde_json::json;
+use std::net::IpAddr;
+use store::StoreError;
+
+/// So much is shown of a name that nobody has: people type their password there.
+const SHOWN_CHARS: usize = 3;
+
+/// Tells of a login that `error` ended. What is no fault of who tried is told elsewhere.
+pub(super) async fn tell(
+    state: &AdminState,
+    client: IpAddr,
+    username: &str,
+    error: &AdminError,
+) -> Result<(), AdminError> {
+    let (reason, tried) = match error {
+        AdminError::Unauthenticated { .. } => ("wrong_password", true),
+        AdminError::Forbidden { .. } => ("disabled", true),
+        AdminError::TooMany { .. } => ("too_many_attempts", false),
+        _ => return Ok(()),
+    };
+    let news = state.logins.is_news(username, client, reason, state.clock.now());
+    if !news && !tried {
+        return Ok(());
+    }
+    let who = who(state, username).await?;
+    tracing::warn!(
+        target: "custompass",
+        event = "login_failed",
+        user_id = who.user_id.0,
+        username = who.username,
+        address = %client,
+        reason,
+    );
+    if news && state.logins.take_line(state.clock.now()) {
+        let content = format!("用户 {} 登录失败 ({reason})，来自 {client}", who.username);
+        let details = json!({ "by": null, "address": client, "reason": reason });
+        let told = ("user.login_failed", content);
+        let line = record::manage(state, &who, Subject::Other, told, details);
+        state.db.write_all(vec![line]).await?;
+    }
+    Ok(())
+}
+
+/// Whose name it is; user 0 when nobody's.
+async fn who(state: &AdminState, username: &str) -> Result<Actor, StoreError> {
+    let sql = "SELECT id FROM users WHERE username = $1 AND deleted_at IS NULL";
+    let rows = match username.contains('\0') {
+        true => Vec::new(),
+        false => state.db.read(sql, &[username.into()]).await?,
+    };
+    let (user_id, username) = match rows.first() {
+        Some(row) => (row.get("id")?, username.to_owned()),
+        None => (UserId(0), hint(username)),
+    };
+    Ok(Actor { user_id, username, role: 0, group: String::new() })
+}
+
+/// The beginning of a name, without what would not be printed.
+fn hint(username: &str) -> String {
+    let shown = username.chars().filter(|c| !c.is_control()).take(SHOWN_CHARS);
+    shown.chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_nobody_has_is_not_shown() {
+        assert_eq!(hint("correct horse battery staple"), "cor…");
+        assert_eq!(hint("\u{1b}[2J\n密码"), "[2J…");
+        assert_eq!(hint(""), "…");
+    }
+}

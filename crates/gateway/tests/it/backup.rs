@@ -1,0 +1,244 @@
+//! Backups: of one moment, whatever goes on meanwhile; and back, wholly or not at all.
+
+use crate::crash::Load;
+use crate::house::{House, NEWAPI, fixed};
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use testkit::{Gate, Reply, Server, TestDb, eventually, json, on_both_databases};
+
+const START: i64 = 1_000_000;
+
+/// What a command prints as JSON, which must succeed.
+async fn said(server: &Server, arguments: &[&str]) -> serde_json::Value {
+    let text = server.cli_ok(arguments).await;
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?} {error}: {text}"))
+}
+
+/// What a command complains of, which must fail.
+async fn refused(server: &Server, arguments: &[&str]) -> String {
+    let Output { status, stdout, stderr } = server.cli(arguments).await;
+    let text = String::from_utf8_lossy(&stderr).into_owned();
+    assert!(!status.success(), "{arguments:?}: {}{text}", String::from_utf8_lossy(&stdout));
+    text
+}
+
+/// A path as an argument.
+fn arg(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A directory of this name, empty.
+fn dir(db: &TestDb, name: &str) -> PathBuf {
+    let dir = db.dir().join(name);
+    fs::create_dir(&dir).unwrap();
+    dir
+}
+
+/// Names of the files in a directory, in order.
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort_unstable();
+    names
+}
+
+on_both_databases! {
+    async fn a_backup_under_load_is_of_one_moment(db: TestDb) {
+        let house = House::open(db).await;
+        let gate = Gate::new();
+        house.model("slow", fixed(30), Reply::text("ok").gated(&gate)).await;
+        house.model("m", fixed(7), Reply::text("ok")).await;
+        let ann = house.payer(START).await;
+        let slow = house.server.call("POST", "/pass/slow").key(&ann.key).json(&json!({}));
+        let slow = tokio::spawn(slow.send());
+        house.upstream.wait_for_requests(1).await;
+        let load = Load::start(&house, &ann);
+        eventually("calls to go through", || async { (load.count() > 50).then_some(()) }).await;
+
+        let backups = dir(&house.db, "copies");
+        let mut made = Vec::new();
+        for _ in 0..2 {
+            let so_far = load.count();
+            made.push(said(&house.server, &["backup", arg(&backups), "--json"]).await);
+            assert!(load.count() > so_far, "calls stood still while it was made");
+        }
+        load.end().await;
+        gate.open();
+        slow.await.unwrap().expect(200);
+
+        let mut others = Vec::new();
+        for backup in made {
+            assert!(backup["rows"]["logs"].as_i64().unwrap() > 50, "{backup}");
+            let other = TestDb::on(house.db.engine()).await;
+            let server = Server::builder(NEWAPI, &other).build();
+            let file = backup["file"].as_str().unwrap();
+            let restored = said(&server, &["restore", file, "--json"]).await;
+            assert_eq!(restored["audit"]["clean"], true, "{restored}");
+            assert!(restored["audit"]["open_holds"].as_i64().unwrap() > 0, "{restored}");
+            assert_eq!(restored["restored"]["warnings"], json!([]));
+            others.push((other, server));
+        }
+
+        let (other, mut server) = others.pop().unwrap();
+        server.start_again().await;
+        // What was held for calls that nobody will settle here is given back.
+        server.settled_and_clean(&other).await;
+        let consumed = other.i64("SELECT 7 * count(*) FROM logs WHERE type = 'consume'").await;
+        let sql = format!("SELECT quota, used_quota FROM users WHERE id = {}", ann.id);
+        let row = other.row(&sql).await;
+        assert_eq!((row.i64("quota"), row.i64("used_quota")), (START - consumed, consumed));
+        // And everything works: keys, channels, their keys, prices.
+        server.post("/pass/m", &ann.key, &json!({})).await.expect(200);
+        server.settled_and_clean(&other).await;
+        house.close().await;
+    }
+
+    async fn nothing_is_replaced_by_mistake(db: TestDb) {
+        let mut house = House::open(db).await;
+        house.model("m", fixed(7), Reply::text("ok")).await;
+        let ann = house.payer(START).await;
+        let copies = dir(&house.db, "copies");
+        let file = copies.join("one.gz");
+        let shown = house.server.cli_ok(&["backup", arg(&file)]).await;
+        assert!(shown.contains("read back whole") && shown.contains("SECRET_KEY"), "{shown}");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(refused(&house.server, &["backup", arg(&file)]).await.contains("already"));
+        let restore = ["restore", arg(&file), "--replace"];
+        let running = refused(&house.server, &restore).await;
+        assert!(running.contains("stop the server first"), "{running}");
+        house.pay("m", &ann).await.expect(200);
+        assert!(house.server.terminate().await.success());
+
+        let full = refused(&house.server, &["restore", arg(&file)]).await;
+        assert!(full.contains("--replace"), "{full}");
+        let bytes = fs::read(&file).unwrap();
+        let half = copies.join("half.gz");
+        fs::write(&half, &bytes[..bytes.len() / 2]).unwrap();
+        refused(&house.server, &["restore", arg(&half), "--replace"]).await;
+        let zeros = if house.db.is_postgres() { "now()" } else { "0" };
+        house.db.execute(&format!("INSERT INTO schema_migrations (version, name, sha256, applied_at)
+                                   VALUES (9999, 'later', '', {zeros})")).await;
+        let newer = copies.join("newer.gz");
+        house.server.cli_ok(&["backup", arg(&newer)]).await;
+        house.db.execute("DELETE FROM schema_migrations WHERE version = 9999").await;
+        let future = refused(&house.server, &["restore", arg(&newer), "--replace"]).await;
+        assert!(future.contains("9999") && future.contains("newer"), "{future}");
+        assert_eq!(house.money(&ann).await.quota, START - 7, "a refusal changes nothing");
+
+        // There and back again: what is replaced is kept.
+        let restored = said(&house.server, &[&restore[..], &["--json"]].concat()).await;
+        assert_eq!(house.money(&ann).await.quota, START);
+        let kept = restored["restored"]["kept"].as_str().unwrap();
+        house.server.set_env("SECRET_KEY", "b3RoZXItb3RoZXItb3RoZXItb3RoZXItb3RoZXItMTI=");
+        let shown = house.server.cli_ok(&["restore", kept, "--replace"]).await;
+        assert!(shown.contains("! SECRET_KEY") && shown.contains("clean"), "{shown}");
+        assert_eq!(house.money(&ann).await.quota, START - 7);
+        house.server.set_env("SECRET_KEY", testkit::server::SECRET_KEY);
+        house.server.start_again().await;
+        house.pay("m", &ann).await.expect(200);
+        let left = names(&copies);
+        assert_eq!(left, ["half.gz", "newer.gz", "one.gz"], "nothing else is left behind");
+        house.close().await;
+    }
+
+    async fn a_directory_keeps_the_newest(db: TestDb) {
+        let server = Server::start(NEWAPI, &db).await;
+        let copies = dir(&db, "copies");
+        let mut last = String::new();
+        for _ in 0..3 {
+            let made = said(&server, &["backup", arg(&copies), "--keep", "2", "--json"]).await;
+            last = made["file"].as_str().unwrap().to_owned();
+        }
+
+        let names = names(&copies);
+        assert_eq!(names.len(), 3, "two, and the link: {names:?}");
+        let suffix = if db.is_postgres() { "sql.gz" } else { "db.gz" };
+        let latest = fs::canonicalize(copies.join(format!("latest.{suffix}"))).unwrap();
+        assert_eq!(latest, fs::canonicalize(last).unwrap());
+        server.audit_clean().await;
+    }
+
+    async fn an_older_backup_is_brought_up_to_date(db: TestDb) {
+        let engine = if db.is_postgres() { "postgres" } else { "sqlite" };
+        db.execute(
+            "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, name text NOT NULL,
+                 sha256 text NOT NULL, applied_at text)",
+        )
+        .await;
+        let steps = Path::new(env!("CARGO_MANIFEST_DIR")).join("../store/migrations").join(engine);
+        let files = names(&steps);
+        let (newest, older) = files.split_last().unwrap();
+        for (index, file) in older.iter().enumerate() {
+            let sql = fs::read_to_string(steps.join(file)).unwrap();
+            db.execute(&sql).await;
+            let hash = ring::digest::digest(&ring::digest::SHA256, sql.as_bytes());
+            let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+            db.execute(&format!("INSERT INTO schema_migrations (version, name, sha256)
+                                 VALUES ({}, '{engine}/{file}', '{hash}')", index + 1)).await;
+        }
+        let copies = dir(&db, "copies");
+        let server = Server::builder(NEWAPI, &db).build();
+        let made = said(&server, &["backup", arg(&copies), "--json"]).await;
+        assert_eq!(made["schema"].as_u64().unwrap(), older.len() as u64);
+
+        let other = TestDb::on(db.engine()).await;
+        let mut server = Server::builder(NEWAPI, &other).build();
+        let file = made["file"].as_str().unwrap();
+        let restored = said(&server, &["restore", file, "--json"]).await;
+
+        assert_eq!(restored["restored"]["migrated"], json!([format!("{engine}/{newest}")]));
+        server.start_again().await;
+        server.audit_clean().await;
+    }
+}
+
+on_postgres! {
+    // As the handbook does it.
+    async fn psql_restores_wholly_or_not_at_all(db: TestDb) {
+        let mut house = House::open(db).await;
+        house.db.execute("INSERT INTO group_ratio (group_name, ratio) VALUES ('vip', 0.5)").await;
+        let file = house.db.dir().join("one.sql.gz");
+        house.server.cli_ok(&["backup", arg(&file)]).await;
+        assert!(house.server.terminate().await.success());
+        let changed = "UPDATE group_ratio SET ratio = 9 WHERE group_name = 'vip'";
+        house.db.execute(changed).await;
+        let ratio = "SELECT CAST(ratio * 10 AS bigint) FROM group_ratio WHERE group_name = 'vip'";
+        let psql = |file: &Path| {
+            let dsn = house.db.sql_dsn().unwrap();
+            let line = "gunzip -c \"$1\" | psql -q \"$2\" >/dev/null";
+            let mut shell = tokio::process::Command::new("sh");
+            shell.args(["-c", line, "sh", arg(file), dsn]);
+            async move { String::from_utf8(shell.output().await.unwrap().stderr).unwrap() }
+        };
+
+        assert_eq!(psql(&file).await, "");
+        assert_eq!(house.db.i64(ratio).await, 5);
+
+        house.db.execute(changed).await;
+        let mut sql = String::new();
+        flate2::read::GzDecoder::new(fs::File::open(&file).unwrap())
+            .read_to_string(&mut sql)
+            .unwrap();
+        let broken = house.db.dir().join("broken.sql.gz");
+        let mut pack = flate2::write::GzEncoder::new(
+            fs::File::create(&broken).unwrap(),
+            flate2::Compression::fast(),
+        );
+        let sql = sql.replace("\nCOMMIT;", "\nSELECT broken;\nCOMMIT;");
+        pack.write_all(sql.as_bytes()).unwrap();
+        pack.finish().unwrap();
+        assert!(psql(&broken).await.contains("broken"));
+        assert_eq!(house.db.i64(ratio).await, 90);
+        // Ours stops at the first mistake, and says so.
+        let restore = ["restore", arg(&broken), "--replace"];
+        let said = refused(&house.server, &restore).await;
+        assert!(said.contains("nothing was restored"), "{said}");
+        assert_eq!(house.db.i64(ratio).await, 90);
+        house.server.start_again().await;
+        house.close().await;
+    }
+}

@@ -1,0 +1,77 @@
+//! `SQL_DSN`, as the programs of PostgreSQL are told it.
+
+use crate::StoreError;
+use crate::dsn::{self, Target, Verify};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use tokio_postgres::config::{Host, SslMode};
+
+/// The environment in which `pg_dump` and `psql` find the database of a `SQL_DSN`; none for SQLite.
+/// The environment, because everybody on the machine may read the command line of a process.
+///
+/// # Errors
+/// [`StoreError::Config`] when it can't be read.
+pub fn libpq_env(dsn: Option<&str>) -> Result<Option<Vec<(&'static str, OsString)>>, StoreError> {
+    let Target::Postgres(config, verify) = dsn::parse(dsn)? else { return Ok(None) };
+    let mut env = Vec::new();
+    let mut add = |name, value: Option<OsString>| env.extend(value.map(|value| (name, value)));
+    let hosts = joined(config.get_hosts().iter().map(|host| match host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(dir) => dir.display().to_string(),
+    }));
+    add("PGHOST", hosts);
+    add("PGHOSTADDR", joined(config.get_hostaddrs().iter().map(ToString::to_string)));
+    add("PGPORT", joined(config.get_ports().iter().map(ToString::to_string)));
+    add("PGUSER", config.get_user().map(OsString::from));
+    add("PGPASSWORD", config.get_password().map(|bytes| OsString::from_vec(bytes.to_vec())));
+    add("PGDATABASE", config.get_dbname().map(OsString::from));
+    add("PGOPTIONS", config.get_options().map(OsString::from));
+    let timeout = config.get_connect_timeout().map(|limit| limit.as_secs().to_string().into());
+    add("PGCONNECT_TIMEOUT", timeout);
+    add("PGSSLMODE", Some(ssl_mode(config.get_ssl_mode(), verify).into()));
+    Ok(Some(env))
+}
+
+fn joined(parts: impl Iterator<Item = String>) -> Option<OsString> {
+    let parts: Vec<String> = parts.collect();
+    (!parts.is_empty()).then(|| parts.join(",").into())
+}
+
+const fn ssl_mode(mode: SslMode, verify: Verify) -> &'static str {
+    match (mode, verify) {
+        (SslMode::Disable, _) => "disable",
+        (_, Verify::Full) => "verify-full",
+        (_, Verify::Chain) => "verify-ca",
+        (SslMode::Require, Verify::Nothing) => "require",
+        (_, Verify::Nothing) => "prefer",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(dsn: &str) -> String {
+        let env = libpq_env(Some(dsn)).unwrap().unwrap();
+        let words = env.iter().map(|(name, value)| format!("{name}={}", value.display()));
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn every_form_becomes_an_environment() {
+        assert!(libpq_env(None).unwrap().is_none() && libpq_env(Some("local")).unwrap().is_none());
+        assert_eq!(
+            env("postgres://ann:p%40ss:w@db.example:6000/new?sslmode=verify-full"),
+            "PGHOST=db.example PGPORT=6000 PGUSER=ann PGPASSWORD=p@ss:w PGDATABASE=new \
+             PGSSLMODE=verify-full"
+        );
+        assert_eq!(
+            env("host=/run/pg user=ann dbname=new connect_timeout=3 sslmode=disable"),
+            "PGHOST=/run/pg PGUSER=ann PGDATABASE=new PGCONNECT_TIMEOUT=3 PGSSLMODE=disable"
+        );
+        assert_eq!(
+            env("postgresql://a:1,b:2/new"),
+            "PGHOST=a,b PGPORT=1,2 PGDATABASE=new PGSSLMODE=prefer"
+        );
+    }
+}

@@ -167,12 +167,7 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
                 .fields()?;
             let input = done(TokenInput::read(fields))?;
             let limited = done(token::update(state, actor, KeyId(id), input).await)?;
-            let limits = out::spending(&limited.spending);
-            let shown = |limit: Option<i64>| limit.map_or("-".to_owned(), |n| n.to_string());
-            let (rpm, tpm) = (shown(limited.rate_limit_rpm), shown(limited.rate_limit_tpm));
-            out::line(format_args!(
-                "key {id}: {limits}, requests a minute {rpm}, tokens a minute {tpm}"
-            ));
+            show_limits(&limited);
         }
         Command::Enable { id } => {
             done(token::set_status(state, actor, KeyId(id), true).await)?;
@@ -188,6 +183,14 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn show_limits(token: &TokenView) {
+    let limits = out::spending(&token.spending);
+    let shown = |limit: Option<i64>| limit.map_or("-".to_owned(), |n| n.to_string());
+    let (rpm, tpm) = (shown(token.rate_limit_rpm), shown(token.rate_limit_tpm));
+    let id = token.id;
+    out::line(format_args!("key {id}: {limits}, requests a minute {rpm}, tokens a minute {tpm}"));
 }
 
 fn show_all(tokens: &[TokenView], json: bool) -> anyhow::Result<()> {

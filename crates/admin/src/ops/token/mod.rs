@@ -16,8 +16,8 @@ use store::{Row, StoreError};
 use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, user_id, name, key_hint, status, remain_quota, unlimited_quota, \
-     used_quota, \"group\", models, allow_ips, rate_limit_rpm, rate_limit_tpm, expired_at, created_at, \
-     updated_at";
+     used_quota, \"group\", models, allow_ips, rate_limit_rpm, rate_limit_tpm, expired_at, \
+     created_at, updated_at";
 
 fn columns() -> String {
     format!("{COLUMNS}, {}", SpendingView::COLUMNS)

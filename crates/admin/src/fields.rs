@@ -246,6 +246,17 @@ impl Fields {
         Ok(self.int_in(name, 0, i64::MAX)?.map(Quota))
     }
 
+    /// A limit: a whole number up to `high`; `null` and 0 take it off.
+    ///
+    /// # Errors
+    /// When it is anything else, or outside.
+    pub fn limit(&mut self, name: &str, high: i64) -> Result<Option<Option<i64>>, AdminError> {
+        if self.unset(name) {
+            return Ok(Some(None));
+        }
+        Ok(self.int_in(name, 0, high)?.map(|limit| (limit != 0).then_some(limit)))
+    }
+
     /// `true` or `false`; older scripts write 1 and 0.
     ///
     /// # Errors

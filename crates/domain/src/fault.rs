@@ -13,6 +13,8 @@ pub enum FaultKind {
     Unauthenticated,
     /// Balance, or the key's own limit, doesn't reach.
     InsufficientQuota,
+    /// What may be spent in a day or in a month doesn't reach.
+    SpendingLimit,
     /// Not allowed for this key or this role.
     Forbidden,
     /// No such thing, or another user's.

@@ -54,6 +54,34 @@ const CODES: &str = "SELECT r.id AS id, r.quota AS quota, r.redeemed_by AS user_
                   AND l.content LIKE 'redemption #' || r.id || ' %')
     ORDER BY r.id LIMIT 100";
 
+/// What is counted as spent is what the holds of that day and of its month come to. Where months
+/// of the owner were dropped, a hold that was open for that long may be gone, and count still.
+const COUNTS: &str = "SELECT * FROM (
+    SELECT c.what AS what, c.id AS id, c.spent_day AS spent_day, c.spent_month AS spent_month,
+           CASE WHEN l.user_id IS NULL THEN 0 ELSE 1 END AS carried,
+           CAST(coalesce(sum(CASE WHEN h.counted_on = c.spent_on THEN h.quota ELSE 0 END), 0)
+                AS BIGINT) AS day,
+           CAST(coalesce(sum(h.quota), 0) AS BIGINT) AS month
+    FROM (SELECT 'users' AS what, id, id AS user_id, spent_on, spent_day, spent_month FROM users
+          UNION ALL
+          SELECT 'tokens', id, user_id, spent_on, spent_day, spent_month FROM tokens) c
+    LEFT JOIN (SELECT what, id, counted_on, sum(CASE state WHEN 'held' THEN amount
+                                                           WHEN 'settled' THEN charged
+                                                           ELSE 0 END) AS quota
+               FROM (SELECT 'users' AS what, user_id AS id, counted_on, state, amount, charged
+                     FROM holds WHERE counted_on IS NOT NULL
+                     UNION ALL
+                     SELECT 'tokens', key_id, key_counted_on, state, amount, charged
+                     FROM holds WHERE key_counted_on IS NOT NULL) counted
+               GROUP BY what, id, counted_on) h
+         ON h.what = c.what AND h.id = c.id AND h.counted_on / 100 = c.spent_on / 100
+    LEFT JOIN ledger_carry l ON l.user_id = c.user_id
+    WHERE c.spent_on IS NOT NULL
+    GROUP BY c.what, c.id, c.spent_day, c.spent_month, l.user_id) AS s
+    WHERE spent_day < day OR spent_month < month
+       OR (carried = 0 AND (spent_day > day OR spent_month > month))
+    ORDER BY what, id LIMIT 100";
+
 const TOTALS: &str = "SELECT (SELECT count(*) FROM users) AS users,
     (SELECT count(*) FROM holds WHERE state = 'held') AS open_holds,
     (SELECT CAST(coalesce(sum(amount), 0) AS BIGINT) FROM holds WHERE state = 'held') AS held,
@@ -88,7 +116,8 @@ pub struct Breach {
     pub detail: String,
 }
 
-/// Checks every balance, every hold and every redeemed code against the journal.
+/// Checks every balance, every hold, every redeemed code and every count of what is spent against
+/// the journal.
 ///
 /// # Errors
 /// When the database doesn't answer.
@@ -115,6 +144,9 @@ pub async fn audit(db: &Db) -> Result<AuditReport, StoreError> {
             subject: format!("redemptions.id {}", row.get::<i64>("id")?),
             detail: format!("user {user_id} has no line that pays its {quota}"),
         });
+    }
+    for row in db.read(COUNTS, &[]).await? {
+        breaches.push(count_breach(&row)?);
     }
     breaches.truncate(MOST_ROWS);
     let totals = db.read(TOTALS, &[]).await?;
@@ -170,6 +202,21 @@ fn hold_breach(row: &Row) -> Result<Breach, StoreError> {
             number("moved")?,
             number("used")?,
             number("closings")?,
+        ),
+    })
+}
+
+fn count_breach(row: &Row) -> Result<Breach, StoreError> {
+    let number = |column: &str| row.get::<i64>(column);
+    Ok(Breach {
+        rule: "what is counted as spent is what its holds come to",
+        subject: format!("{}.id {}", row.get::<String>("what")?, number("id")?),
+        detail: format!(
+            "spent_day {}, holds of the day {}, spent_month {}, holds of the month {}",
+            number("spent_day")?,
+            number("day")?,
+            number("spent_month")?,
+            number("month")?,
         ),
     })
 }

@@ -10,116 +10,13 @@ use crate::op::{
     Closed, EndState, HoldRef, HoldRequest, KeptReply, Movement, Op, Outcome, Release, Settlement,
     Taken, TaskEnd,
 };
-use crate::redemption::{CodeRow, Redemption};
+use crate::redemption::Redemption;
+use crate::rows::{Account, HoldRow, HoldState, KeyLimit, Missing, Rows};
+use crate::spending::{Day, Spending, Spent};
 use crate::task_rows::{EndedTask, NewTask, TaskRecord, WithQuota};
-use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, RedemptionId, UserId};
+use domain::{HoldId, KeyId, NodeId, Quota, RedemptionId, UnixMs, UserId};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
-use std::sync::Arc;
-
-/// A user's row.
-#[derive(Clone, Debug)]
-pub(crate) struct Account {
-    pub username: Arc<str>,
-    pub quota: Quota,
-    /// Enabled and not deleted.
-    pub usable: bool,
-}
-
-/// A key's row. Only brought for keys that have a limit of their own.
-#[derive(Clone, Debug)]
-pub(crate) struct KeyLimit {
-    pub remain: Quota,
-    pub unlimited: bool,
-}
-
-/// Where a hold stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HoldState {
-    Held,
-    Ended(EndState),
-}
-
-impl HoldState {
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Held => "held",
-            Self::Ended(end) => end.word(),
-        }
-    }
-
-    pub fn from_word(word: &str) -> Option<Self> {
-        Some(match word {
-            "held" => Self::Held,
-            "settled" => Self::Ended(EndState::Settled),
-            "released" => Self::Ended(EndState::Released),
-            "expired" => Self::Ended(EndState::Expired),
-            _ => return None,
-        })
-    }
-}
-
-/// A hold's row.
-#[derive(Clone, Debug)]
-pub(crate) struct HoldRow {
-    pub user_id: UserId,
-    pub key_id: KeyId,
-    pub channel_id: Option<ChannelId>,
-    pub model: Arc<str>,
-    pub request_id: Arc<str>,
-    pub amount: Quota,
-    /// What was taken from the key's own limit; `None`: it had none.
-    pub key_amount: Option<Quota>,
-    pub state: HoldState,
-    pub charged: Quota,
-    /// Nobody is at work on it any more.
-    pub orphaned: bool,
-    /// What the database says; `None`: made in this batch.
-    pub stored: Option<Stored>,
-    /// Changed in this batch.
-    pub touched: bool,
-}
-
-/// What of a hold's row a batch may change, as it was before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stored {
-    pub state: HoldState,
-    pub amount: Quota,
-    pub charged: Quota,
-}
-
-impl HoldRow {
-    /// Nobody is at work on it, and it has not ended.
-    pub fn is_abandoned(&self) -> bool {
-        self.orphaned && self.state == HoldState::Held
-    }
-
-    /// The row once it is written.
-    pub fn stored(mut self) -> Self {
-        let (state, amount, charged) = (self.state, self.amount, self.charged);
-        self.stored = Some(Stored { state, amount, charged });
-        self.touched = false;
-        self
-    }
-}
-
-/// All rows a batch touches. What is missing was locked by somebody else, or isn't there.
-#[derive(Debug, Default)]
-pub(crate) struct Rows {
-    pub accounts: HashMap<UserId, Account>,
-    pub keys: HashMap<KeyId, KeyLimit>,
-    pub holds: HashMap<HoldId, HoldRow>,
-    pub codes: HashMap<RedemptionId, CodeRow>,
-}
-
-/// A row that an operation needs and that was not loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Missing {
-    User(UserId),
-    Key(KeyId),
-    Hold(HoldId),
-    Code(RedemptionId),
-}
 
 /// Why an operation was not carried out.
 #[derive(Debug)]
@@ -155,6 +52,16 @@ pub(crate) struct AccountChange {
     pub delta: Quota,
     pub used_delta: Quota,
     pub requests: i64,
+    /// The count of what is spent, before it changed.
+    pub spent_was: Option<Spent>,
+}
+
+/// How the limits of a key moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyChange {
+    pub delta: Quota,
+    /// The count of what is spent, before it changed.
+    pub spent_was: Option<Spent>,
 }
 
 /// A hold to insert.
@@ -168,7 +75,7 @@ pub(crate) struct NewHold {
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub accounts: HashMap<UserId, AccountChange>,
-    pub keys: HashMap<KeyId, Quota>,
+    pub keys: HashMap<KeyId, KeyChange>,
     pub new_holds: Vec<NewHold>,
     /// Holds whose row changed, made in this batch or before. The row itself is in `holds`.
     changed_holds: Vec<HoldId>,
@@ -214,13 +121,14 @@ impl Changes {
 pub(crate) struct Book {
     rows: Rows,
     changes: Changes,
+    today: Day,
 }
 
 type Verdict = Result<Outcome, Refusal>;
 
 impl Book {
-    pub fn new(rows: Rows) -> Self {
-        Self { rows, changes: Changes::default() }
+    pub fn new(rows: Rows, now: UnixMs) -> Self {
+        Self { rows, changes: Changes::default(), today: Day::of(now) }
     }
 
     pub fn into_changes(self) -> Changes {
@@ -267,12 +175,16 @@ impl Book {
             request_id: request.request_id.clone(),
             amount: Quota::ZERO,
             key_amount: key_amount.map(|_| Quota::ZERO),
+            counted_on: None,
+            key_counted_on: None,
             state: HoldState::Held,
             charged: Quota::ZERO,
             orphaned: false,
             stored: None,
             touched: false,
         };
+        let key = request.key_is_limited.then_some(request.key_id);
+        self.check_spending(&row, key, request.amount)?;
         match self.rows.holds.entry(request.hold_id) {
             // A UUIDv7 that is taken is a mistake of the caller.
             Slot::Occupied(_) => return Err(LedgerError::WrongState.into()),
@@ -283,8 +195,8 @@ impl Book {
             let told = NewTask::clone(task);
             self.changes.new_tasks.push(WithQuota { told, quota: request.amount });
         }
-        self.take(request.hold_id, request.amount);
-        Ok(Outcome::Held { key_limited: key_amount.is_some() })
+        let row = self.take(request.hold_id, key, request.amount);
+        Ok(Outcome::Held { key_limited: row.is_some_and(HoldRow::limits_key) })
     }
 
     fn grow(&mut self, hold: HoldRef, to: Quota) -> Verdict {
@@ -294,13 +206,13 @@ impl Book {
         if more <= Quota::ZERO {
             return Ok(Outcome::Done);
         }
-        let user_id = row.user_id;
         let held = row.amount;
-        self.check_balance(user_id, more).map_err(|refusal| refusal.counting(held))?;
-        if let Some(key_id) = hold.limited_key {
+        self.check_balance(row.user_id, more).map_err(|refusal| refusal.counting(held))?;
+        if let (Some(key_id), Some(_)) = (hold.limited_key, row.key_amount) {
             self.check_key(key_id, more).map_err(|refusal| refusal.counting(held))?;
         }
-        self.take(hold.hold_id, more);
+        self.check_spending(row, hold.limited_key, to)?;
+        self.take(hold.hold_id, hold.limited_key, more);
         Ok(Outcome::Grown(more))
     }
 
@@ -311,7 +223,10 @@ impl Book {
         let HoldState::Held = row.state else { return Err(LedgerError::WrongState.into()) };
         let held = row.amount;
         match taken.hold.map(|to| self.grow(hold, to)).transpose() {
-            Ok(_) | Err(Refusal::No(LedgerError::InsufficientQuota { .. })) => {}
+            Ok(_)
+            | Err(Refusal::No(
+                LedgerError::InsufficientQuota { .. } | LedgerError::SpendingLimit(_),
+            )) => {}
             Err(refusal) => return Err(refusal),
         }
         let quota = self.open_hold(hold)?.amount;
@@ -331,11 +246,14 @@ impl Book {
     }
 
     /// Moves `amount` from balance and key limit into the hold. The checks are behind us.
-    fn take(&mut self, hold_id: HoldId, amount: Quota) {
-        let Some(row) = self.rows.holds.get_mut(&hold_id) else { return };
-        row.amount = Quota(row.amount.0 + amount.0);
+    fn take(&mut self, hold_id: HoldId, key: Option<KeyId>, amount: Quota) -> Option<&HoldRow> {
+        let mut row = self.rows.holds.get(&hold_id)?.clone();
+        let held = row.amount;
+        row.amount = Quota(held.0 + amount.0);
         row.key_amount = row.key_amount.map(|held| Quota(held.0 + amount.0));
-        let row = row.clone();
+        let now = row.amount;
+        self.count(&mut row, key, held, now);
+        self.rows.holds.insert(hold_id, row.clone());
         let delta = Quota(-amount.0);
         self.move_balance(row.user_id, delta, Quota::ZERO, 0);
         if row.key_amount.is_some() && self.rows.keys.contains_key(&row.key_id) {
@@ -343,6 +261,7 @@ impl Book {
         }
         self.enter(hold_id, &row, EntryKind::Precharge, amount, delta);
         self.touch(hold_id);
+        self.rows.holds.get(&hold_id)
     }
 
     fn settle(&mut self, hold: HoldRef, settlement: &Settlement) -> Verdict {
@@ -364,10 +283,12 @@ impl Book {
 
         row.state = HoldState::Ended(EndState::Settled);
         row.charged = charge;
+        let held = row.amount;
+        self.count(&mut row, hold.limited_key, held, charge);
         row.channel_id = settlement.channel_id.or(row.channel_id);
         self.rows.holds.insert(hold.hold_id, row.clone());
         self.move_balance(row.user_id, left, charge, 1);
-        if let Some(key_id) = hold.limited_key {
+        if let (Some(key_id), Some(_)) = (hold.limited_key, row.key_amount) {
             self.move_key(key_id, left);
         }
         let (refunded, overrun) = (left.max(Quota::ZERO), Quota(-left.0.min(0)));
@@ -410,6 +331,8 @@ impl Book {
         }
 
         row.state = HoldState::Ended(end);
+        let held = row.amount;
+        self.count(&mut row, hold.limited_key, held, Quota::ZERO);
         row.channel_id = release.and_then(|r| r.channel_id).or(row.channel_id);
         self.rows.holds.insert(hold.hold_id, row.clone());
         self.move_balance(row.user_id, row.amount, Quota::ZERO, 0);
@@ -508,6 +431,11 @@ impl Book {
         let balance = account.quota.checked_add(amount).ok_or(LedgerError::Overflow)?;
         row.charged = Quota(row.charged.0 - amount.0);
         self.rows.holds.insert(hold.hold_id, row.clone());
+        let today = self.today;
+        self.each_spending(row.user_id, hold.limited_key, |spending, of_key| {
+            let on = if of_key { row.key_counted_on } else { row.counted_on };
+            spending.take_back(today, on, amount);
+        });
         let taken_back = Quota(-amount.0);
         self.move_balance(row.user_id, amount, taken_back, 0);
         let entry = self.enter(hold.hold_id, &row, EntryKind::Refund, amount, amount);
@@ -556,6 +484,50 @@ impl Book {
         Ok(())
     }
 
+    /// Whether what may be spent reaches for this hold to be `to`.
+    fn check_spending(&self, row: &HoldRow, key: Option<KeyId>, to: Quota) -> Result<(), Refusal> {
+        let no = |reached| Refusal::No(LedgerError::SpendingLimit(reached));
+        if let Some(spending) = &self.account(row.user_id)?.spending {
+            spending.check(self.today, (row.counted_on, row.amount), to, false).map_err(no)?;
+        }
+        if let Some(id) = key
+            && let Some(spending) = &self.key(id)?.spending
+        {
+            spending.check(self.today, (row.key_counted_on, row.amount), to, true).map_err(no)?;
+        }
+        Ok(())
+    }
+
+    /// Counts a hold as spent: at `now`, instead of at `was` where it was counted before.
+    fn count(&mut self, row: &mut HoldRow, key: Option<KeyId>, was: Quota, now: Quota) {
+        let today = self.today;
+        self.each_spending(row.user_id, key, |spending, of_key| {
+            let on = if of_key { &mut row.key_counted_on } else { &mut row.counted_on };
+            *on = Some(spending.recount(today, (*on, was), now));
+        });
+    }
+
+    /// What is counted of the user and of the key, where it is: about to change.
+    fn each_spending(
+        &mut self,
+        user_id: UserId,
+        key: Option<KeyId>,
+        mut change: impl FnMut(&mut Spending, bool),
+    ) {
+        let account = self.rows.accounts.get_mut(&user_id);
+        if let Some(spending) = account.and_then(|account| account.spending.as_deref_mut()) {
+            let changed = self.changes.accounts.entry(user_id).or_default();
+            changed.spent_was.get_or_insert(spending.spent);
+            change(spending, false);
+        }
+        let limit = key.and_then(|id| Some((id, self.rows.keys.get_mut(&id)?)));
+        if let Some((id, KeyLimit { spending: Some(spending), .. })) = limit {
+            let changed = self.changes.keys.entry(id).or_default();
+            changed.spent_was.get_or_insert(spending.spent);
+            change(spending, true);
+        }
+    }
+
     fn move_balance(&mut self, id: UserId, delta: Quota, used_delta: Quota, requests: i64) {
         if let Some(account) = self.rows.accounts.get_mut(&id) {
             account.quota = Quota(account.quota.0 + delta.0);
@@ -571,7 +543,7 @@ impl Book {
             key.remain = Quota(key.remain.0.saturating_add(delta.0));
         }
         let change = self.changes.keys.entry(id).or_default();
-        *change = Quota(change.0.saturating_add(delta.0));
+        change.delta = Quota(change.delta.0.saturating_add(delta.0));
     }
 
     fn touch(&mut self, id: HoldId) {

@@ -1,5 +1,6 @@
 //! Why the ledger said no.
 
+use crate::spending::{LimitReached, Period};
 use domain::{Fault, FaultKind, Quota};
 use store::StoreError;
 
@@ -16,6 +17,9 @@ pub enum LedgerError {
         /// Whether the key's own limit is what doesn't reach.
         key_limit: bool,
     },
+    /// What may be spent in a day or in a month doesn't reach.
+    #[error("spending limit reached")]
+    SpendingLimit(LimitReached),
     /// The user is missing, disabled or deleted.
     #[error("user unavailable")]
     UserUnavailable,
@@ -67,6 +71,7 @@ impl LedgerError {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::InsufficientQuota { .. } => "insufficient",
+            Self::SpendingLimit(_) => "spending_limit",
             Self::UserUnavailable | Self::KeyUnavailable => "forbidden",
             Self::UnknownHold | Self::WrongState | Self::Overflow | Self::Code(_) => "invalid",
             Self::AccountBusy => "busy",
@@ -92,6 +97,7 @@ impl From<LedgerError> for Fault {
                     format!("{en}: {needed} needed, {available} available"),
                 )
             }
+            LedgerError::SpendingLimit(reached) => limit_reached(&reached),
             LedgerError::UserUnavailable => {
                 Self::new(Kind::Forbidden, "用户已被禁用", "the user is disabled")
             }
@@ -139,4 +145,25 @@ impl From<LedgerError> for Fault {
             }
         }
     }
+}
+
+fn limit_reached(reached: &LimitReached) -> Fault {
+    let (whose_zh, whose) =
+        if reached.of_key { ("密钥", "the key's") } else { ("用户", "the user's") };
+    let (period_zh, period) = match reached.period {
+        Period::Day => ("每日", "daily"),
+        Period::Month => ("每月", "monthly"),
+    };
+    let LimitReached { needed, available, .. } = reached;
+    let resets = reached.resets();
+    Fault::new(
+        FaultKind::SpendingLimit,
+        format!(
+            "{whose_zh}{period_zh}消费限额不足: 需要 {needed}, 剩余 {available}, {resets} 重置"
+        ),
+        format!(
+            "{whose} {period} spending limit does not reach: {needed} needed, {available} left, \
+             resets at {resets}"
+        ),
+    )
 }

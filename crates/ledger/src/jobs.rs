@@ -2,7 +2,8 @@
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
-use domain::{HoldId, KeyId, NodeId, UnixMs, UserId};
+use crate::op::HoldRef;
+use domain::{HoldId, NodeId, UnixMs, UserId};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use store::nodes::{self, NodeState};
@@ -186,7 +187,7 @@ impl Lease {
 /// lease has lapsed. A live node's holds are never touched.
 async fn sweep(ledger: &Ledger) -> Result<(), StoreError> {
     let (db, now) = (ledger.db(), ledger.clock().now());
-    let orphans = "SELECT id, user_id, key_id, key_amount FROM holds
+    let orphans = "SELECT id, user_id, key_id, key_amount, key_counted_on FROM holds
         WHERE node_id IS NULL AND state = 'held' AND NOT for_task AND deadline_at < $1
         ORDER BY deadline_at LIMIT 500";
     expire_all(ledger, orphans, &[Value::Time(now)]).await?;
@@ -209,7 +210,7 @@ async fn sweep(ledger: &Ledger) -> Result<(), StoreError> {
 
 /// Gives back what a dead node held; its row goes once nothing is left.
 async fn bury(ledger: &Ledger, node: NodeId, now: UnixMs) -> Result<(), StoreError> {
-    let left = "SELECT id, user_id, key_id, key_amount FROM holds
+    let left = "SELECT id, user_id, key_id, key_amount, key_counted_on FROM holds
         WHERE id >= (SELECT oldest_hold FROM nodes WHERE id = $1)
            AND state = 'held' AND NOT for_task AND node_id = $1
          ORDER BY id LIMIT 500";
@@ -227,9 +228,7 @@ async fn expire_all(ledger: &Ledger, sql: &str, params: &[Value]) -> Result<(), 
         let mut ended = 0;
         let expiring = rows.iter().map(|row| async move {
             let (hold_id, user_id) = (HoldId(row.get("id")?), UserId(row.get("user_id")?));
-            let limited = row.get::<Option<i64>>("key_amount")?.is_some();
-            let key_id = KeyId(row.get("key_id")?);
-            let closed = ledger.expire(hold_id, user_id, limited.then_some(key_id)).await;
+            let closed = ledger.expire(HoldRef::read(row, hold_id, user_id)?).await;
             Ok::<_, StoreError>((hold_id, user_id, closed))
         });
         for outcome in futures_util::future::join_all(expiring).await {

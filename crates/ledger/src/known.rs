@@ -3,8 +3,9 @@
 //! What is known is never trusted blindly: each engine has its way to tell, in the transaction
 //! itself, that the rows are still these. Then they need not be read first.
 
-use crate::book::{Changes, Rows};
+use crate::book::Changes;
 use crate::op::Op;
+use crate::rows::Rows;
 use std::collections::HashMap;
 
 /// Rows kept in mind. Past it a lane starts to learn anew.

@@ -5,13 +5,14 @@
 //! the store's writer thread. A request only ever waits on a channel: it may vanish at any moment
 //! without leaving a transaction open.
 
-use crate::book::{Missing, Refusal};
+use crate::book::Refusal;
 use crate::error::{CodeFault, LedgerError};
 use crate::hold::Hold;
 use crate::ledger::LedgerConfig;
 use crate::metrics::Metrics;
 use crate::op::{Closed, Op, Outcome};
 use crate::open_holds::OpenHolds;
+use crate::rows::Missing;
 use crate::sqlite;
 use crate::task_rows::TaskSql;
 use arc_swap::ArcSwap;

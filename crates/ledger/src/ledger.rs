@@ -9,9 +9,9 @@ use crate::op::{Closed, HoldRef, HoldRequest, Movement, Op, Release, Settlement}
 use crate::open_holds::OpenHolds;
 use crate::postgres;
 use crate::task_rows::TaskSql;
-use domain::{Clock, HoldId, KeyId, NodeId, Quota, UserId};
+use domain::{Clock, HoldId, NodeId, Quota};
 use std::sync::Arc;
-use store::{Db, Engine};
+use store::{Db, Engine, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -227,18 +227,16 @@ impl Ledger {
     /// # Errors
     /// When the hold was not charged that much.
     pub async fn refund(&self, id: HoldId, movement: Movement) -> Result<Quota, LedgerError> {
-        let place = HoldRef { hold_id: id, user_id: movement.user_id, limited_key: None };
+        let sql = "SELECT key_id, key_amount, key_counted_on FROM holds WHERE id = $1";
+        let rows = self.db.read(sql, &[Value::Uuid(id.0)]).await?;
+        let row = rows.first().ok_or(LedgerError::UnknownHold)?;
+        let place = HoldRef::read(row, id, movement.user_id)?;
         self.moved(Op::Refund(place, movement)).await
     }
 
     /// Gives back a hold whose call nobody will ever know the end of.
-    pub(crate) async fn expire(
-        &self,
-        hold_id: HoldId,
-        user_id: UserId,
-        limited_key: Option<KeyId>,
-    ) -> Result<Closed, LedgerError> {
-        self.closed(Op::Expire(HoldRef { hold_id, user_id, limited_key })).await
+    pub(crate) async fn expire(&self, hold: HoldRef) -> Result<Closed, LedgerError> {
+        self.closed(Op::Expire(hold)).await
     }
 
     /// Waits until everything queued is durable.

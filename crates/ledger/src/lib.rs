@@ -25,6 +25,8 @@ mod op;
 mod open_holds;
 mod postgres;
 mod redemption;
+mod rows;
+mod spending;
 mod sqlite;
 mod task_rows;
 mod tasks;
@@ -40,5 +42,6 @@ pub use op::{
     Closed, EndState, HoldRequest, KeptReply, Movement, Release, Settlement, Taken, TaskEnd,
 };
 pub use redemption::Redemption;
+pub use spending::{LimitReached, Period, SpendingView};
 pub use task_rows::{NewTask, TaskRecord};
 pub use tasks::{Charge, FinishedTask, TaskRef};

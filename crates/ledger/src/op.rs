@@ -8,6 +8,7 @@ use domain::{
 };
 use serde::Serialize;
 use std::sync::Arc;
+use store::{Row, StoreError};
 
 /// A wish to put money aside before a call.
 #[derive(Clone, Debug)]
@@ -190,8 +191,18 @@ pub struct Closed {
 pub(crate) struct HoldRef {
     pub hold_id: HoldId,
     pub user_id: UserId,
-    /// Set when part of the hold was taken from the key's own limit.
+    /// Set when the hold is part of a limit of the key's own.
     pub limited_key: Option<KeyId>,
+}
+
+impl HoldRef {
+    /// From `key_id`, `key_amount` and `key_counted_on` of a hold's row.
+    pub fn read(row: &Row, hold_id: HoldId, user_id: UserId) -> Result<Self, StoreError> {
+        let has = |column| Ok::<_, StoreError>(row.get::<Option<i64>>(column)?.is_some());
+        let key_id = KeyId(row.get("key_id")?);
+        let limited_key = (has("key_amount")? || has("key_counted_on")?).then_some(key_id);
+        Ok(Self { hold_id, user_id, limited_key })
+    }
 }
 
 /// One operation, as a lane carries it out.

@@ -4,7 +4,8 @@
 //! node tells others, with its lease, from which id on its open holds are (its *mark*): should it
 //! die, they are found there, without an index that every hold would have to enter and leave.
 
-use crate::book::{Changes, HoldRow, HoldState};
+use crate::book::Changes;
+use crate::rows::{HoldRow, HoldState};
 use domain::{HoldId, UnixMs};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -15,11 +15,12 @@ mod columns;
 mod session;
 mod sql;
 
-use crate::book::{Changes, Missing};
+use crate::book::Changes;
 use crate::error::LedgerError;
 use crate::known::Known;
 use crate::lane::{Decided, Job, Lanes};
 use crate::op::Op;
+use crate::rows::Missing;
 use session::{Question, Session};
 use std::collections::HashSet;
 use std::sync::Arc;

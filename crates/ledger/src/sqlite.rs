@@ -1,11 +1,13 @@
 //! One batch on SQLite: prepared statements on the writer's own connection, one commit.
 
-use crate::book::{Account, Book, Changes, HoldRow, HoldState, KeyLimit, Rows, Stored};
+use crate::book::{Book, Changes};
 use crate::known::Known;
 use crate::lane::Decided;
 use crate::op::Op;
 use crate::open_holds::OpenHolds;
 use crate::redemption::CodeRow;
+use crate::rows::{Account, HoldRow, HoldState, KeyLimit, Rows, Stored};
+use crate::spending::{Day, Limits, Spending};
 use crate::task_rows::{TaskSql, statements};
 use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, RedemptionId, UnixMs, UserId};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -58,7 +60,7 @@ impl Writer {
             self.known.forget_all();
             open.distrust_all();
         }
-        let mut book = Book::new(self.load(batch, ops, open)?);
+        let mut book = Book::new(self.load(batch, ops, open)?, batch.now);
         let decided = ops.iter().map(|op| book.apply(op).into()).collect();
         let changes = book.into_changes();
         batch.write(&changes)?;
@@ -124,29 +126,37 @@ impl Batch<'_> {
     }
 
     fn load_account(&self, id: UserId) -> rusqlite::Result<Option<Account>> {
-        let sql = "SELECT username, quota, status = 1 AND deleted_at IS NULL
+        let sql = "SELECT username, quota, status = 1 AND deleted_at IS NULL,
+                          daily_limit, monthly_limit, spent_on, spent_day, spent_month
                    FROM users WHERE id = ?1";
         let account = |row: &rusqlite::Row<'_>| {
             Ok(Account {
                 username: row.get::<_, String>(0)?.into(),
                 quota: Quota(row.get(1)?),
                 usable: row.get(2)?,
+                spending: spending(row, 3)?,
             })
         };
         self.connection.prepare_cached(sql)?.query_row([id.0], account).optional()
     }
 
     fn load_key(&self, id: KeyId) -> rusqlite::Result<Option<KeyLimit>> {
-        let sql = "SELECT remain_quota, unlimited_quota FROM tokens WHERE id = ?1";
+        let sql = "SELECT remain_quota, unlimited_quota,
+                          daily_limit, monthly_limit, spent_on, spent_day, spent_month
+                   FROM tokens WHERE id = ?1";
         let limit = |row: &rusqlite::Row<'_>| {
-            Ok(KeyLimit { remain: Quota(row.get(0)?), unlimited: row.get(1)? })
+            Ok(KeyLimit {
+                remain: Quota(row.get(0)?),
+                unlimited: row.get(1)?,
+                spending: spending(row, 2)?,
+            })
         };
         self.connection.prepare_cached(sql)?.query_row([id.0], limit).optional()
     }
 
     fn load_hold(&self, id: HoldId) -> rusqlite::Result<Option<HoldRow>> {
         let sql = "SELECT user_id, key_id, channel_id, model_name, request_id, amount, key_amount,
-                          state, charged, node_id IS NULL
+                          state, charged, node_id IS NULL, counted_on, key_counted_on
                    FROM holds WHERE id = ?1";
         let id = id.0.as_bytes().as_slice();
         self.connection.prepare_cached(sql)?.query_row([id], hold_row).optional()
@@ -199,6 +209,9 @@ impl Batch<'_> {
         )?;
         for (id, change) in &changes.accounts {
             account.execute(params![id.0, change.delta.0, change.used_delta.0, change.requests])?;
+            let spent_was = change.spent_was;
+            let spending = changes.balances.get(id).and_then(|row| row.spending.as_deref());
+            self.write_spent("users", id.0, spending.filter(|_| spent_was.is_some()))?;
         }
         if changes.keys.is_empty() {
             return Ok(());
@@ -206,10 +219,23 @@ impl Batch<'_> {
         let mut key = self
             .connection
             .prepare_cached("UPDATE tokens SET remain_quota = remain_quota + ?2 WHERE id = ?1")?;
-        for (id, delta) in &changes.keys {
-            key.execute(params![id.0, delta.0])?;
+        for (id, change) in &changes.keys {
+            key.execute(params![id.0, change.delta.0])?;
+            let spent_was = change.spent_was;
+            let spending = changes.limits.get(id).and_then(|row| row.spending.as_deref());
+            self.write_spent("tokens", id.0, spending.filter(|_| spent_was.is_some()))?;
         }
         Ok(())
+    }
+
+    /// What is counted as spent, where it has changed.
+    fn write_spent(&self, table: &str, id: i64, now: Option<&Spending>) -> rusqlite::Result<()> {
+        let Some(Spending { spent, .. }) = now else { return Ok(()) };
+        let sql = format!(
+            "UPDATE {table} SET spent_on = ?2, spent_day = ?3, spent_month = ?4 WHERE id = ?1"
+        );
+        let count = params![id, spent.on.0, spent.day.0, spent.month.0];
+        self.connection.prepare_cached(&sql)?.execute(count).map(drop)
     }
 
     fn insert_holds(&self, changes: &Changes) -> rusqlite::Result<()> {
@@ -219,8 +245,8 @@ impl Batch<'_> {
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO holds (id, user_id, key_id, channel_id, model_name, request_id, amount,
                                 key_amount, price, state, charged, node_id, deadline_at, created_at,
-                                for_task)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                                for_task, counted_on, key_counted_on)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         )?;
         for (new, row) in changes.inserted() {
             insert.execute(params![
@@ -239,6 +265,8 @@ impl Batch<'_> {
                 new.request.deadline_at.0,
                 self.now.0,
                 new.request.task.is_some(),
+                row.counted_on.map(|on| on.0),
+                row.key_counted_on.map(|on| on.0),
             ])?;
         }
         Ok(())
@@ -252,7 +280,8 @@ impl Batch<'_> {
             "UPDATE holds SET channel_id = ?2, amount = ?3, key_amount = ?4, state = ?5,
                     charged = ?6,
                     node_id = CASE WHEN ?7 THEN NULL ELSE coalesce(node_id, ?8) END,
-                    closed_at = CASE WHEN ?5 = 'held' THEN NULL ELSE coalesce(closed_at, ?9) END
+                    closed_at = CASE WHEN ?5 = 'held' THEN NULL ELSE coalesce(closed_at, ?9) END,
+                    counted_on = ?10, key_counted_on = ?11
              WHERE id = ?1",
         )?;
         for (id, row) in changes.updated() {
@@ -266,6 +295,8 @@ impl Batch<'_> {
                 row.is_abandoned(),
                 self.node.0.as_bytes().as_slice(),
                 self.now.0,
+                row.counted_on.map(|on| on.0),
+                row.key_counted_on.map(|on| on.0),
             ])?;
             if touched != 1 {
                 return Err(rusqlite::Error::StatementChangedRows(touched));
@@ -328,6 +359,13 @@ impl Batch<'_> {
     }
 }
 
+/// From five columns, of which this is the first.
+fn spending(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Option<Box<Spending>>> {
+    let limit = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Quota));
+    let limits = Limits { daily: limit(first)?, monthly: limit(first + 1)? };
+    Ok(Spending::of(limits, row.get(first + 2)?, row.get(first + 3)?, row.get(first + 4)?))
+}
+
 fn hold_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<HoldRow> {
     let word: String = row.get(7)?;
     let state = HoldState::from_word(&word)
@@ -343,6 +381,8 @@ fn hold_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<HoldRow> {
         key_amount: row.get::<_, Option<i64>>(6)?.map(Quota),
         state,
         charged,
+        counted_on: row.get::<_, Option<i32>>(10)?.map(Day),
+        key_counted_on: row.get::<_, Option<i32>>(11)?.map(Day),
         orphaned: row.get(9)?,
         stored: Some(Stored { state, amount, charged }),
         touched: false,

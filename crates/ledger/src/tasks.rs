@@ -7,7 +7,7 @@ use crate::lane::Answer;
 use crate::ledger::Ledger;
 use crate::op::{Closed, HoldRef, Op, Release, Settlement, Taken, TaskEnd};
 use crate::task_rows::{EndedTask, NewTask, WithQuota, json_rows};
-use domain::{ChannelId, FrozenPrice, KeyId, Quota, TaskUid, UnixMs, Usage, UserId};
+use domain::{ChannelId, FrozenPrice, Quota, TaskUid, UnixMs, Usage, UserId};
 use serde::Serialize;
 use store::{Row, Statement, StoreError, Value};
 
@@ -192,7 +192,8 @@ impl Ledger {
         uid: TaskUid,
         user_id: UserId,
     ) -> Result<Option<TaskHold>, LedgerError> {
-        let sql = "SELECT key_id, key_amount, amount, price FROM holds WHERE id = $1";
+        let sql = "SELECT key_id, key_amount, key_counted_on, amount, price FROM holds
+            WHERE id = $1";
         let rows = self.db().read(sql, &[Value::Uuid(uid.0)]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         Ok(Some(TaskHold::read(row, uid, user_id)?))
@@ -217,12 +218,9 @@ impl Ledger {
 
 impl TaskHold {
     fn read(row: &Row, uid: TaskUid, user_id: UserId) -> Result<Self, StoreError> {
-        let key_id: KeyId = row.get("key_id")?;
-        let limited = row.get::<Option<i64>>("key_amount")?.is_some();
         let price: String = row.get("price")?;
         let price = serde_json::from_str(&price).map_err(|e| StoreError::Other(e.to_string()))?;
-        let place =
-            HoldRef { hold_id: uid.hold(), user_id, limited_key: limited.then_some(key_id) };
+        let place = HoldRef::read(row, uid.hold(), user_id)?;
         Ok(Self { place, amount: row.get("amount")?, price })
     }
 

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[allow(dead_code, reason = "shared with other tests")]
 mod support;
 
 use domain::{Quota, UserId};

@@ -1,8 +1,9 @@
 //! `GET /v1/dashboard/billing/*`: balance and use, in the shape that clients of OpenAI ask for.
 //! Dollars are printed from integers: no float touches them.
 
-use domain::{Fault, Quota};
+use domain::{Fault, Quota, UnixMs};
 use http::Response;
+use ledger::SpendingView;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use store::{Db, Identity, Value};
@@ -32,40 +33,56 @@ struct Used {
 struct Account {
     left: Quota,
     used: Quota,
+    /// What the limits of the day and of the month leave of that, where there are any.
+    left_now: Quota,
 }
 
-/// `GET /v1/dashboard/billing/subscription`: what was there in all.
-pub(crate) async fn subscription(db: &Db, identity: &Identity) -> Result<Response<Body>, Fault> {
-    let account = account(db, identity).await?;
-    let all = i128::from(account.left.0) + i128::from(account.used.0);
-    let usd = || decimal(all, i128::from(Quota::PER_USD), 6);
+/// `GET /v1/dashboard/billing/subscription`: what was there in all, and as far as it may be spent
+/// now.
+pub(crate) async fn subscription(
+    db: &Db,
+    identity: &Identity,
+    now: UnixMs,
+) -> Result<Response<Body>, Fault> {
+    let Account { left, used, left_now } = account(db, identity, now).await?;
+    let with_used = |left: Quota| i128::from(left.0) + i128::from(used.0);
+    let usd = |left| decimal(with_used(left), i128::from(Quota::PER_USD), 6);
     Ok(web::json(&Subscription {
         object: "billing_subscription",
         has_payment_method: true,
-        soft_limit_usd: usd()?,
-        hard_limit_usd: usd()?,
-        system_hard_limit_usd: usd()?,
+        soft_limit_usd: usd(left_now)?,
+        hard_limit_usd: usd(left_now)?,
+        system_hard_limit_usd: usd(left)?,
         access_until: identity.expires_at.map_or(FOREVER_S, |at| at.0.div_euclid(1_000)),
     }))
 }
 
 /// `GET /v1/dashboard/billing/usage`: what of it was spent.
-pub(crate) async fn usage(db: &Db, identity: &Identity) -> Result<Response<Body>, Fault> {
-    let account = account(db, identity).await?;
+pub(crate) async fn usage(
+    db: &Db,
+    identity: &Identity,
+    now: UnixMs,
+) -> Result<Response<Body>, Fault> {
+    let account = account(db, identity, now).await?;
     let cents = decimal(i128::from(account.used.0), i128::from(Quota::PER_USD / 100), 4)?;
     Ok(web::json(&Used { object: "list", total_usage: cents }))
 }
 
-async fn account(db: &Db, identity: &Identity) -> Result<Account, Fault> {
-    const OF_USER: &str = "SELECT quota, used_quota FROM users WHERE id = $1";
-    const OF_KEY: &str = "SELECT remain_quota AS quota, used_quota FROM tokens WHERE id = $1";
-    let rows = if identity.unlimited {
-        db.read(OF_USER, &[Value::from(identity.user_id)]).await?
-    } else {
-        db.read(OF_KEY, &[Value::from(identity.key_id)]).await?
+async fn account(db: &Db, identity: &Identity, now: UnixMs) -> Result<Account, Fault> {
+    let columns = SpendingView::COLUMNS;
+    let of_user = format!("SELECT quota, used_quota, {columns} FROM users WHERE id = $1");
+    let of_key =
+        format!("SELECT remain_quota AS quota, used_quota, {columns} FROM tokens WHERE id = $1");
+    let user = db.read(&of_user, &[Value::from(identity.user_id)]).await?;
+    let key = db.read(&of_key, &[Value::from(identity.key_id)]).await?;
+    let (Some(user), Some(key)) = (user.first(), key.first()) else {
+        return Err(crate::faults::bad_key());
     };
-    let row = rows.first().ok_or_else(crate::faults::bad_key)?;
-    Ok(Account { left: row.get("quota")?, used: row.get("used_quota")? })
+    let row = if identity.unlimited { user } else { key };
+    let left: Quota = row.get("quota")?;
+    let limits = [SpendingView::read(user, now)?.left(), SpendingView::read(key, now)?.left()];
+    let left_now = limits.into_iter().flatten().fold(left, Quota::min);
+    Ok(Account { left, used: row.get("used_quota")?, left_now })
 }
 
 /// `amount / unit` as a JSON number with up to `places` decimals, exact: `unit` divides a power

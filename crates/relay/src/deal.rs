@@ -96,7 +96,7 @@ impl Deal {
             hold_id: open.map_or_else(|| HoldId(web::uuid_v7(now)), |task| task.uid.hold()),
             user_id: identity.user_id,
             key_id: identity.key_id,
-            key_is_limited: !identity.unlimited,
+            key_is_limited: identity.limited,
             channel_id: record.channel_id,
             model: record.model.clone().unwrap_or_default(),
             request_id: Arc::clone(&record.request_id),
@@ -204,6 +204,7 @@ impl Deal {
         reading: Reading,
         tee: Option<Tee>,
     ) -> Result<(), Fault> {
+        record.used(reading.usage.as_ref());
         match money {
             Money::Charge { amount, note } => {
                 let settlement = Settlement {

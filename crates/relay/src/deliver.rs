@@ -58,7 +58,7 @@ pub(crate) async fn deliver(
         return Ok(flowing(call, head, source));
     }
     record.succeed();
-    if deal.is_empty() {
+    if deal.is_empty() && record.counts_tokens_of.is_none() {
         let source = Source { body: reply.body, prefix: None, left, stake: None, attempt };
         return Ok(flowing(call, head, source));
     }

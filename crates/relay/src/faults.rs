@@ -56,6 +56,11 @@ pub(crate) fn rate_limited(seconds: u32) -> Fault {
         .retry_after(seconds)
 }
 
+pub(crate) fn tokens_used_up(seconds: u32) -> Fault {
+    let (zh, en) = ("密钥本分钟的 Token 数已用完", "the key's tokens of this minute are used up");
+    Fault::new(FaultKind::RateLimited, zh, en).retry_after(seconds)
+}
+
 pub(crate) fn overloaded() -> Fault {
     Fault::new(FaultKind::Overloaded, "系统繁忙, 请稍后重试", "overloaded, try again")
         .retry_after(1)

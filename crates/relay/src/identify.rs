@@ -100,6 +100,11 @@ pub(crate) fn rate_of(identity: &Identity) -> Option<(KeyId, u32)> {
     identity.rate_limit_rpm.map(|per_minute| (identity.key_id, per_minute))
 }
 
+/// The key's own limit on tokens, where it has one.
+pub(crate) fn token_rate_of(identity: &Identity) -> Option<(KeyId, u32)> {
+    identity.rate_limit_tpm.map(|per_minute| (identity.key_id, per_minute))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

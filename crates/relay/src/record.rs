@@ -2,7 +2,7 @@
 
 use crate::Relay;
 use crate::traced::Traced;
-use domain::{ChannelId, Fault, FaultKind, KeyId, Quota, UserId};
+use domain::{ChannelId, Fault, FaultKind, KeyId, Quota, Usage, UserId};
 use http::StatusCode;
 use spans::{Span, key};
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub(crate) struct Record {
     pub(crate) channel_id: Option<ChannelId>,
     pub(crate) model: Option<Arc<str>>,
     pub(crate) quota: Option<Quota>,
+    /// The key whose tokens are limited, and to how many a minute.
+    pub(crate) counts_tokens_of: Option<(KeyId, u32)>,
     upstream_since: Option<Instant>,
     upstream: Option<Duration>,
     outcome: Outcome,
@@ -60,6 +62,7 @@ impl Record {
             channel_id: None,
             model: None,
             quota: None,
+            counts_tokens_of: None,
             upstream_since: None,
             upstream: None,
             outcome: Outcome::Gone,
@@ -100,6 +103,19 @@ impl Record {
         if let Some(since) = self.upstream_since.take() {
             let before = self.upstream.unwrap_or_default();
             self.upstream = Some(before.saturating_add(since.elapsed()));
+        }
+    }
+
+    /// Counts what the call has used, where its key's tokens are limited.
+    pub(crate) fn used(&self, usage: Option<&Usage>) {
+        let (Some((key_id, per_minute)), Some(usage)) = (self.counts_tokens_of, usage) else {
+            return;
+        };
+        let tokens = usage.prompt_tokens.saturating_add(usage.completion_tokens);
+        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+        let (limits, now_us) = (&self.relay.limits, self.relay.now_us());
+        if let Some(telling) = limits.count_tokens(key_id, tokens, per_minute, now_us) {
+            self.relay.spawn("count of tokens", telling);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::deal::Deal;
 use crate::deliver::{Ending, deliver};
 use crate::flow::FlowBody;
 use crate::idempotency::{self, Claimed, fingerprint};
-use crate::identify::{Caller, identify, rate_of};
+use crate::identify::{Caller, identify, rate_of, token_rate_of};
 use crate::inlet::{Inlet, check_length, take_in};
 use crate::memory::Share;
 use crate::record::Record;
@@ -77,6 +77,10 @@ async fn passage(
     record.user_id = Some(caller.identity.user_id);
     record.key_id = Some(caller.identity.key_id);
     admit(relay, &caller).await?;
+    if matches!(surface, Surface::Pass(_) | Surface::V1(_)) {
+        record.counts_tokens_of = token_rate_of(&caller.identity);
+        look_for_tokens(relay, record).await?;
+    }
     check_length(&head.headers, &relay.config)?;
     if head.uri.query().is_some_and(upstream::says_precharge) {
         return Err(faults::precharge_said());
@@ -209,10 +213,19 @@ async fn admit(relay: &Relay, caller: &Caller) -> Result<(), Fault> {
         return Err(faults::overloaded());
     }
     let Some((key_id, per_minute)) = rate_of(&caller.identity) else { return Ok(()) };
-    relay.limits.take(key_id, per_minute, relay.now_us()).await.map_err(|wait_us| {
-        let seconds = u32::try_from(wait_us / 1_000_000).unwrap_or(u32::MAX);
-        faults::rate_limited(seconds.saturating_add(1))
-    })
+    let taken = relay.limits.take(key_id, per_minute, relay.now_us()).await;
+    taken.map_err(|wait_us| faults::rate_limited(seconds(wait_us)))
+}
+
+/// Whether the key has tokens left in this minute. What the call uses is known when it has ended.
+async fn look_for_tokens(relay: &Relay, record: &Record) -> Result<(), Fault> {
+    let Some((key_id, _)) = record.counts_tokens_of else { return Ok(()) };
+    let looked = relay.limits.look_for_tokens(key_id, relay.now_us()).await;
+    looked.map_err(|wait_us| faults::tokens_used_up(seconds(wait_us)))
+}
+
+fn seconds(wait_us: i64) -> u32 {
+    u32::try_from(wait_us / 1_000_000).unwrap_or(u32::MAX).saturating_add(1)
 }
 
 /// What a request asks for.
@@ -259,8 +272,10 @@ async fn answer_ourselves(
     let response = match surface {
         Surface::Models => models::list(&catalog, identity),
         Surface::Model(model) => models::one(&catalog, identity, model.as_str())?,
-        Surface::Subscription => billing::subscription(&relay.db, identity).await?,
-        Surface::Usage => billing::usage(&relay.db, identity).await?,
+        Surface::Subscription => {
+            billing::subscription(&relay.db, identity, relay.clock.now()).await?
+        }
+        Surface::Usage => billing::usage(&relay.db, identity, relay.clock.now()).await?,
         Surface::Tasks(call) => task_view::answer(relay, call, head, body, caller).await?,
         Surface::Pass(_) | Surface::V1(_) | Surface::Unknown(_) => return Err(faults::not_found()),
     };

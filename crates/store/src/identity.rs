@@ -40,10 +40,14 @@ pub struct Identity {
     pub allow_ips: Vec<String>,
     /// When it ends.
     pub expires_at: Option<UnixMs>,
-    /// Only the owner's balance limits it.
+    /// Only the owner's balance limits what it spends in all.
     pub unlimited: bool,
+    /// What it spends is limited, in all or in a day or a month, or is counted since it was.
+    pub limited: bool,
     /// Requests a minute.
     pub rate_limit_rpm: Option<u32>,
+    /// Tokens a minute.
+    pub rate_limit_tpm: Option<u32>,
     /// The owner was deleted.
     pub deleted: bool,
 }
@@ -166,7 +170,9 @@ impl Identities {
 
 const SELECT_KEY: &str = r#"SELECT t.id AS key_id, t.user_id, t.name AS key_name,
         t.status AS key_status, t."group" AS key_group, t.models, t.allow_ips, t.expired_at,
-        t.unlimited_quota, t.rate_limit_rpm, u.username, u.role, u.status AS user_status,
+        t.unlimited_quota, (NOT t.unlimited_quota OR t.daily_limit IS NOT NULL
+            OR t.monthly_limit IS NOT NULL OR t.spent_on IS NOT NULL) AS limited,
+        t.rate_limit_rpm, t.rate_limit_tpm, u.username, u.role, u.status AS user_status,
         u."group" AS user_group, u.ratio, u.deleted_at
     FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.key_hash = $1"#;
 
@@ -191,7 +197,9 @@ fn identity(row: &Row) -> Result<Identity, StoreError> {
         allow_ips: crate::channel_fields::list(&row.get::<String>("allow_ips")?),
         expires_at: row.get("expired_at")?,
         unlimited: row.get("unlimited_quota")?,
+        limited: row.get("limited")?,
         rate_limit_rpm: row.get("rate_limit_rpm")?,
+        rate_limit_tpm: row.get("rate_limit_tpm")?,
         deleted: row.get::<Option<UnixMs>>("deleted_at")?.is_some(),
     })
 }

@@ -135,7 +135,9 @@ mod tests {
             allow_ips: Vec::new(),
             expires_at: None,
             unlimited: true,
+            limited: false,
             rate_limit_rpm: None,
+            rate_limit_tpm: None,
             deleted: false,
         };
         (hash, Arc::new(identity))

@@ -35,6 +35,7 @@ const POSTGRES: &[Migration] = migrations!(
     4 "0004_limits.sql",
     5 "0005_journal.sql",
     6 "0006_user_logs.sql",
+    7 "0007_spending.sql",
     8 "0008_logs_added_up.sql",
 );
 const SQLITE: &[Migration] = migrations!(
@@ -45,6 +46,7 @@ const SQLITE: &[Migration] = migrations!(
     4 "0004_limits.sql",
     5 "0005_journal.sql",
     6 "0006_user_logs.sql",
+    7 "0007_spending.sql",
     8 "0008_logs_added_up.sql",
 );
 

@@ -1,5 +1,7 @@
 //! So many a minute, by the generic cell rate algorithm: a minute's worth may come at once, then
-//! they must be spaced. Requests of keys ([`RateLimits`]), and whatever else ([`PerMinute`]).
+//! they must be spaced. Requests and tokens of keys ([`RateLimits`]), and whatever else
+//! ([`PerMinute`]). How many tokens a call uses is known when it has ended: they are counted then,
+//! and calls are refused while a minute's worth is used up.
 //!
 //! Where there is a Redis, it counts keys for all nodes together; while it is away, and where there
 //! is none, each node counts for itself. Nothing but this is asked of it: no money, and no news,
@@ -24,10 +26,17 @@ fn spacing_us(per_minute: u32) -> i64 {
     MINUTE_US / i64::from(per_minute.max(1))
 }
 
+/// So much of a minute do `used` take up. Counted as one, for a single token may take up less
+/// than a microsecond.
+fn cost_us(used: u32, per_minute: u32) -> i64 {
+    i64::from(used) * MINUTE_US / i64::from(per_minute.max(1))
+}
+
 /// The rate limiter of all keys.
 #[derive(Debug, Default)]
 pub struct RateLimits {
     node: NodeCount,
+    tokens: NodeCount,
     shared: Option<Arc<Shared>>,
 }
 
@@ -35,7 +44,7 @@ impl RateLimits {
     /// Counts in `shared` while it answers, and else here.
     #[must_use]
     pub fn new(shared: Option<Arc<Shared>>) -> Self {
-        Self { node: NodeCount::default(), shared }
+        Self { node: NodeCount::default(), tokens: NodeCount::default(), shared }
     }
 
     /// Takes one request of `key`; `now_us` is of a clock that does not jump.
@@ -55,5 +64,30 @@ impl RateLimits {
                 Ok(())
             }
         }
+    }
+
+    /// Whether `key` has tokens left in this minute.
+    ///
+    /// # Errors
+    /// In how many microseconds it has, when it has none now.
+    pub async fn look_for_tokens(&self, key: KeyId, now_us: i64) -> Result<(), i64> {
+        // What was counted here is part of what all nodes have counted, and known sooner.
+        self.tokens.look(key, now_us)?;
+        let Some(shared) = &self.shared else { return Ok(()) };
+        Box::pin(shared.look_for_tokens(key)).await.unwrap_or(Ok(()))
+    }
+
+    /// Counts tokens that a call of `key` has used. What is answered tells the other nodes; nobody
+    /// needs to wait for it.
+    pub fn count_tokens(
+        &self,
+        key: KeyId,
+        used: u32,
+        per_minute: u32,
+        now_us: i64,
+    ) -> Option<impl Future<Output = ()> + Send + 'static> {
+        self.tokens.count(key, used, per_minute, now_us);
+        let shared = Arc::clone(self.shared.as_ref()?);
+        Some(async move { shared.count_tokens(key, used, per_minute).await })
     }
 }

@@ -20,8 +20,22 @@ impl Default for NodeCount {
 impl NodeCount {
     /// Takes one request of `key` at `now_us`, or says in how many microseconds there is room.
     pub(crate) fn take(&self, key: KeyId, per_minute: u32, now_us: i64) -> Result<(), i64> {
+        self.shard(key).take(key, per_minute, now_us)
+    }
+
+    /// Whether `key` has room, or in how many microseconds.
+    pub(crate) fn look(&self, key: KeyId, now_us: i64) -> Result<(), i64> {
+        self.shard(key).look(&key, now_us)
+    }
+
+    /// Counts what `key` has used.
+    pub(crate) fn count(&self, key: KeyId, used: u32, per_minute: u32, now_us: i64) {
+        self.shard(key).count(key, used, per_minute, now_us);
+    }
+
+    fn shard(&self, key: KeyId) -> &PerMinute<KeyId> {
         let index = usize::try_from(key.0.rem_euclid(SHARDS as i64)).unwrap_or(0);
-        self.0[index].take(key, per_minute, now_us)
+        &self.0[index]
     }
 }
 

@@ -1,9 +1,9 @@
 //! So many a minute of each, in memory, bounded.
 
-use crate::{MINUTE_US, spacing_us};
+use crate::{MINUTE_US, cost_us, spacing_us};
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What was let through, by whom it was for.
 #[derive(Debug)]
@@ -26,9 +26,36 @@ impl<K: Eq + Hash> PerMinute<K> {
     /// # Errors
     /// In how many microseconds there is room, when there is none now.
     pub fn take(&self, who: K, per_minute: u32, now_us: i64) -> Result<(), i64> {
-        let mut known = self.rest_at_us.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known();
         let rest_at_us = known.get(&who).copied().unwrap_or(now_us);
         let next_us = gcra(rest_at_us, per_minute, now_us)?;
+        self.remember(&mut known, who, next_us, now_us);
+        Ok(())
+    }
+
+    /// Whether there is room for any more of `who`; nothing is taken.
+    ///
+    /// # Errors
+    /// In how many microseconds there is.
+    pub fn look(&self, who: &K, now_us: i64) -> Result<(), i64> {
+        let rest_at_us = self.known().get(who).copied().unwrap_or(now_us);
+        let early_us = rest_at_us - now_us - MINUTE_US;
+        if early_us >= 0 { Err(early_us + 1) } else { Ok(()) }
+    }
+
+    /// Counts what was used already, though it be more than there is room for.
+    pub fn count(&self, who: K, used: u32, per_minute: u32, now_us: i64) {
+        let mut known = self.known();
+        let rest_at_us = known.get(&who).copied().unwrap_or(now_us);
+        let next_us = after_use(rest_at_us, used, per_minute, now_us);
+        self.remember(&mut known, who, next_us, now_us);
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<K, i64>> {
+        self.rest_at_us.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, known: &mut HashMap<K, i64>, who: K, next_us: i64, now_us: i64) {
         if known.len() >= self.places && !known.contains_key(&who) {
             known.retain(|_, rest_at_us| *rest_at_us > now_us);
             if known.len() >= self.places {
@@ -37,12 +64,11 @@ impl<K: Eq + Hash> PerMinute<K> {
             }
         }
         known.insert(who, next_us);
-        Ok(())
     }
 
     #[cfg(test)]
     pub(crate) fn remembered(&self) -> usize {
-        self.rest_at_us.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.known().len()
     }
 }
 
@@ -53,9 +79,46 @@ fn gcra(rest_at_us: i64, per_minute: u32, now_us: i64) -> Result<i64, i64> {
     if early_us > 0 { Err(early_us) } else { Ok(next_us) }
 }
 
+/// The rule of `count.lua`, too: change both. What goes beyond a minute's worth is made good for
+/// a minute, and then forgiven: one huge call must not shut its key out for hours.
+fn after_use(rest_at_us: i64, used: u32, per_minute: u32, now_us: i64) -> i64 {
+    let next_us = rest_at_us.max(now_us).saturating_add(cost_us(used, per_minute));
+    next_us.min(now_us + 2 * MINUTE_US)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_used_is_made_good_within_a_minute() {
+        let tokens = PerMinute::new(10);
+        assert_eq!(tokens.look(&7, 0), Ok(()));
+        tokens.count(7, 50, 100, 0);
+        assert_eq!(tokens.look(&7, 0), Ok(()), "half of it");
+        tokens.count(7, 80, 100, 0);
+        // 30 too many: 18 seconds.
+        assert_eq!(tokens.look(&7, 0), Err(18_000_001));
+        assert_eq!(tokens.look(&8, 0), Ok(()), "nobody else");
+        assert_eq!(tokens.look(&7, 18_000_001), Ok(()));
+        tokens.count(7, u32::MAX, 1, 20_000_000);
+        assert_eq!(tokens.look(&7, 20_000_000), Err(MINUTE_US + 1));
+        assert_eq!(tokens.look(&7, 20_000_001 + MINUTE_US), Ok(()));
+    }
+
+    #[test]
+    fn no_more_tokens_than_the_rate_over_any_stretch() {
+        let tokens = PerMinute::new(1);
+        let used: i64 = (0..600_000_i64)
+            .filter(|ms| tokens.look(&7, ms * 1_000).is_ok())
+            .map(|ms| {
+                tokens.count(7, 90, 1_000, ms * 1_000);
+                90
+            })
+            .sum();
+        // Ten minutes, the burst at the start, and the call that went beyond it.
+        assert!((10_000..=11_090).contains(&used), "{used}");
+    }
 
     #[test]
     fn memory_is_bounded() {

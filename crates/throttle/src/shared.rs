@@ -1,7 +1,7 @@
 //! The count of all nodes together, in Redis. A call waits for it a few milliseconds at most, and
 //! not at all while it is known to be away.
 
-use crate::{MINUTE_US, spacing_us};
+use crate::{MINUTE_US, cost_us, spacing_us};
 use arc_swap::ArcSwapOption;
 use domain::KeyId;
 use prometheus_client::metrics::counter::Counter;
@@ -25,10 +25,12 @@ const MISSES: u32 = 3;
 /// How long a connection may take, and an answer that no call waits for.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
 /// Whatever else the same Redis is used for.
-const NAMESPACE: &str = "newapi:rpm:";
+const REQUESTS: &str = "newapi:rpm:";
+const TOKENS: &str = "newapi:tpm:";
 /// Bytes of a hash that name a key: enough that no two collide.
 const NAME_BYTES: usize = 16;
 const TAKE: &str = include_str!("take.lua");
+const COUNT: &str = include_str!("count.lua");
 
 /// Why Redis can't be asked.
 pub type ThrottleError = redis::RedisError;
@@ -120,12 +122,29 @@ impl Shared {
     /// Takes one request of `key`: `Err` says in how many microseconds there is room. `None`:
     /// Redis can't say.
     pub(crate) async fn take(&self, key: KeyId, per_minute: u32) -> Option<Result<(), i64>> {
+        self.room(TAKE, self.name_of(REQUESTS, key), spacing_us(per_minute)).await
+    }
+
+    /// Whether `key` has tokens left, in the same words.
+    pub(crate) async fn look_for_tokens(&self, key: KeyId) -> Option<Result<(), i64>> {
+        self.room(COUNT, self.name_of(TOKENS, key), 0).await
+    }
+
+    /// Counts tokens that `key` has used, where Redis can be told.
+    pub(crate) async fn count_tokens(&self, key: KeyId, used: u32, per_minute: u32) {
+        // Less than a microsecond is told as one: 0 is a question.
+        let cost_us = cost_us(used, per_minute).max(1);
+        self.room(COUNT, self.name_of(TOKENS, key), cost_us).await;
+    }
+
+    /// Runs a script that says in how many microseconds there is room.
+    async fn room(&self, script: &str, name: String, cost_us: i64) -> Option<Result<(), i64>> {
         let link = self.link.load_full().filter(|link| !link.broken.is_cancelled());
         let Some(link) = link else {
             self.asked.away.inc();
             return None;
         };
-        let asking = ask(link.connection.clone(), self.name_of(key), spacing_us(per_minute));
+        let asking = ask(link.connection.clone(), script, name, cost_us);
         match timeout(PATIENCE, asking).await {
             Ok(Ok(early_us)) => {
                 link.misses.store(0, Ordering::Relaxed);
@@ -162,7 +181,7 @@ impl Shared {
 
     /// Asks for nobody's key, and takes next to nothing of it.
     pub(crate) async fn probe(&self, link: &Link) -> Result<(), ThrottleError> {
-        ask(link.connection.clone(), self.name_of(KeyId(0)), 1).await.map(drop)
+        ask(link.connection.clone(), TAKE, self.name_of(REQUESTS, KeyId(0)), 1).await.map(drop)
     }
 
     /// From now on this link is asked, or none.
@@ -171,10 +190,10 @@ impl Shared {
         self.link.store(link);
     }
 
-    fn name_of(&self, key: KeyId) -> String {
-        let tag = hmac::sign(&self.names, format!("{NAMESPACE}{key}").as_bytes());
+    fn name_of(&self, namespace: &str, key: KeyId) -> String {
+        let tag = hmac::sign(&self.names, format!("{namespace}{key}").as_bytes());
         let hash = tag.as_ref().iter().take(NAME_BYTES).map(|byte| format!("{byte:02x}"));
-        std::iter::once(NAMESPACE.to_owned()).chain(hash).collect()
+        std::iter::once(namespace.to_owned()).chain(hash).collect()
     }
 }
 
@@ -198,11 +217,12 @@ impl Link {
 
 async fn ask(
     mut connection: MultiplexedConnection,
+    script: &str,
     name: String,
-    spacing_us: i64,
+    cost_us: i64,
 ) -> Result<i64, ThrottleError> {
     let mut command = redis::cmd("EVAL");
-    command.arg(TAKE).arg(1).arg(name).arg(spacing_us).arg(MINUTE_US);
+    command.arg(script).arg(1).arg(name).arg(cost_us).arg(MINUTE_US);
     command.query_async(&mut connection).await
 }
 
@@ -213,11 +233,12 @@ mod tests {
     #[test]
     fn names_say_nothing() {
         let shared = |secret: &[u8]| Shared::new("redis://localhost", secret).unwrap();
-        let (one, other) = (shared(b"one").name_of(KeyId(7)), shared(b"other").name_of(KeyId(7)));
+        let name = |secret, key| shared(secret).name_of(REQUESTS, KeyId(key));
+        let (one, other) = (name(b"one", 7), name(b"other", 7));
         assert_ne!(one, other, "two installations share no count");
-        assert_eq!(one, shared(b"one").name_of(KeyId(7)));
-        assert_ne!(one, shared(b"one").name_of(KeyId(8)));
-        assert_eq!(one.len(), NAMESPACE.len() + 2 * NAME_BYTES);
+        assert_eq!(one, name(b"one", 7));
+        assert_ne!(one, name(b"one", 8));
+        assert_eq!(one.len(), REQUESTS.len() + 2 * NAME_BYTES);
     }
 
     #[test]

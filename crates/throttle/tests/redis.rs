@@ -84,6 +84,38 @@ fn nodes_share_a_minutes_worth() {
 }
 
 #[test]
+fn nodes_share_a_minutes_tokens() {
+    testkit::run(async {
+        let redis = Redis::start().await;
+        let nodes = [Node::start(&redis.url(), b"s"), Node::start(&redis.url(), b"s")];
+        for node in &nodes {
+            node.sees(true).await;
+        }
+        let left = async |node: &Node, key| node.limits.look_for_tokens(KeyId(key), 0).await;
+        let telling = |used| nodes[0].limits.count_tokens(KeyId(7), used, 1_000, 0).unwrap();
+        assert_eq!(left(&nodes[1], 7).await, Ok(()));
+        telling(600).await;
+        assert_eq!(left(&nodes[1], 7).await, Ok(()), "400 are left");
+
+        let counted_alone = nodes[0].limits.count_tokens(KeyId(8), 1_200, 1_000, 0).unwrap();
+        assert_eq!(left(&nodes[0], 8).await, Err(12_000_001), "before anybody is told");
+        drop(counted_alone);
+        assert_eq!(left(&nodes[1], 8).await, Ok(()), "keys don't share a limit");
+        let wait_us = eventually("the other node to know", || async {
+            // Again, for on a machine that is busy Redis may be told or asked in vain.
+            telling(600).await;
+            left(&nodes[1], 7).await.err()
+        })
+        .await;
+        assert!((1..=60_000_001).contains(&wait_us), "{wait_us}");
+        for name in redis.cli(&["KEYS", "newapi:tpm:*"]).await.split_whitespace() {
+            let left: i64 = redis.cli(&["PTTL", name]).await.trim().parse().unwrap();
+            assert!((60_000..=120_000).contains(&left), "{name} stays {left} ms");
+        }
+    });
+}
+
+#[test]
 fn room_comes_back_evenly() {
     testkit::run(async {
         let redis = Redis::start().await;

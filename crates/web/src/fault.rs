@@ -41,6 +41,7 @@ pub const fn show(kind: FaultKind) -> Shown {
         K::InsufficientQuota => {
             shown(S::PAYMENT_REQUIRED, "INSUFFICIENT_QUOTA", "insufficient_quota")
         }
+        K::SpendingLimit => shown(S::PAYMENT_REQUIRED, "SPENDING_LIMIT", "insufficient_quota"),
         K::Forbidden => shown(S::FORBIDDEN, "FORBIDDEN", "permission_error"),
         K::NotFound => shown(S::NOT_FOUND, "NOT_FOUND", "not_found_error"),
         K::TaskNotFound => shown(S::NOT_FOUND, "TASK_NOT_FOUND", "not_found_error"),

@@ -75,6 +75,17 @@ pub fn quota(quota: i64) -> String {
     format!("{quota} ({sign}${}.{:06})", micros / 1_000_000, micros % 1_000_000)
 }
 
+/// What is left of limits on spending: `30 of 50 today, 70 of 100 this month`.
+pub fn spending(limits: &ledger::SpendingView) -> String {
+    let days = (limits.daily_left, limits.daily_limit, "today");
+    let months = (limits.monthly_left, limits.monthly_limit, "this month");
+    let shown: Vec<String> = [days, months]
+        .into_iter()
+        .filter_map(|(left, limit, when)| Some(format!("{} of {} {when}", left?, limit?)))
+        .collect();
+    if shown.is_empty() { "-".to_owned() } else { shown.join(", ") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

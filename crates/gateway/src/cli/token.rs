@@ -44,12 +44,39 @@ pub enum Command {
         /// Addresses and networks it may be used from, separated by commas.
         #[arg(long)]
         allow_ips: Option<String>,
+        /// What it may spend in a day (UTC), in quota.
+        #[arg(long)]
+        daily_limit: Option<i64>,
+        /// What it may spend in a calendar month (UTC), in quota.
+        #[arg(long)]
+        monthly_limit: Option<i64>,
         /// Requests a minute.
         #[arg(long)]
         rate_limit_rpm: Option<i64>,
+        /// Tokens a minute.
+        #[arg(long)]
+        rate_limit_tpm: Option<i64>,
         /// As JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Say what a key may spend in a day and in a month (UTC), and how often it may call; what
+    /// is not said stays.
+    Limit {
+        /// Number of the key.
+        id: i64,
+        /// In quota; 0 takes the limit off.
+        #[arg(long)]
+        daily: Option<i64>,
+        /// In quota; 0 takes the limit off.
+        #[arg(long)]
+        monthly: Option<i64>,
+        /// Requests a minute; 0 takes the limit off.
+        #[arg(long)]
+        rpm: Option<i64>,
+        /// Tokens a minute; 0 takes the limit off.
+        #[arg(long)]
+        tpm: Option<i64>,
     },
     /// Let a key in again.
     Enable {
@@ -100,7 +127,10 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
             models,
             group,
             allow_ips,
+            daily_limit,
+            monthly_limit,
             rate_limit_rpm,
+            rate_limit_tpm,
             json,
         } => {
             let owner = done(user::find(state, &user).await)?;
@@ -113,7 +143,10 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
                 .with("models", models)
                 .with("group", group)
                 .with("allow_ips", allow_ips)
+                .with("daily_limit", daily_limit)
+                .with("monthly_limit", monthly_limit)
                 .with("rate_limit_rpm", rate_limit_rpm)
+                .with("rate_limit_tpm", rate_limit_tpm)
                 .fields()?;
             let made = done(token::create(state, actor, done(TokenInput::read(fields))?).await)?;
             if json {
@@ -124,6 +157,17 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
                 }));
             }
             out::line(made.key.expose());
+        }
+        Command::Limit { id, daily, monthly, rpm, tpm } => {
+            let fields = Given::default()
+                .with("daily_limit", daily)
+                .with("monthly_limit", monthly)
+                .with("rate_limit_rpm", rpm)
+                .with("rate_limit_tpm", tpm)
+                .fields()?;
+            let input = done(TokenInput::read(fields))?;
+            let limited = done(token::update(state, actor, KeyId(id), input).await)?;
+            show_limits(&limited);
         }
         Command::Enable { id } => {
             done(token::set_status(state, actor, KeyId(id), true).await)?;
@@ -141,8 +185,16 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn show_limits(token: &TokenView) {
+    let limits = out::spending(&token.spending);
+    let shown = |limit: Option<i64>| limit.map_or("-".to_owned(), |n| n.to_string());
+    let (rpm, tpm) = (shown(token.rate_limit_rpm), shown(token.rate_limit_tpm));
+    let id = token.id;
+    out::line(format_args!("key {id}: {limits}, requests a minute {rpm}, tokens a minute {tpm}"));
+}
+
 fn show_all(tokens: &[TokenView], json: bool) -> anyhow::Result<()> {
-    let heads = ["id", "user", "name", "key", "status", "limit", "used"];
+    let heads = ["id", "user", "name", "key", "status", "limit", "used", "limits"];
     out::list(tokens, json, &heads, |token| {
         let limit = if token.unlimited_quota {
             "the balance".to_owned()
@@ -157,6 +209,7 @@ fn show_all(tokens: &[TokenView], json: bool) -> anyhow::Result<()> {
             out::status(token.status).to_owned(),
             limit,
             token.used_quota.0.to_string(),
+            out::spending(&token.spending),
         ]
     })
 }

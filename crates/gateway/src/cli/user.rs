@@ -34,6 +34,12 @@ pub enum Command {
         /// First balance, in quota; 500000 are one dollar.
         #[arg(long)]
         quota: Option<i64>,
+        /// What the user may spend in a day (UTC), in quota.
+        #[arg(long)]
+        daily_limit: Option<i64>,
+        /// What the user may spend in a calendar month (UTC), in quota.
+        #[arg(long)]
+        monthly_limit: Option<i64>,
         /// What the user may do.
         #[arg(long, value_enum, default_value_t = Role::User)]
         role: Role,
@@ -52,6 +58,17 @@ pub enum Command {
         /// What the entry says.
         #[arg(long, default_value = "top-up")]
         reason: String,
+    },
+    /// Say what a user may spend in a day and in a month (UTC); what is not said stays.
+    Limit {
+        /// Name or id.
+        user: String,
+        /// In quota; 0 takes the limit off.
+        #[arg(long)]
+        daily: Option<i64>,
+        /// In quota; 0 takes the limit off.
+        #[arg(long)]
+        monthly: Option<i64>,
     },
     /// Let a user in again.
     Enable {
@@ -112,12 +129,23 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
             let all = every_page(|page| user::list(state, query, page)).await?;
             return show_all(&all, json);
         }
-        Command::Create { username, password, group, quota, role, json } => {
+        Command::Create {
+            username,
+            password,
+            group,
+            quota,
+            daily_limit,
+            monthly_limit,
+            role,
+            json,
+        } => {
             let fields = Given::default()
                 .with("username", Some(username))
                 .with("password", password)
                 .with("group", Some(group))
                 .with("quota", quota)
+                .with("daily_limit", daily_limit)
+                .with("monthly_limit", monthly_limit)
                 .with("role", Some(role.number()))
                 .fields()?;
             let made = done(user::create(state, actor, done(UserInput::read_new(fields))?).await)?;
@@ -133,6 +161,14 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
                 done(user::move_quota(state, actor, found.id, Quota(delta), &reason).await)?;
             let (before, after) = (out::quota(balance.0 - delta), out::quota(balance.0));
             out::line(format_args!("user {} {}: {before} → {after}", found.id, found.username));
+        }
+        Command::Limit { user, daily, monthly } => {
+            let found = done(user::find(state, &user).await)?;
+            let limits = Given::default().with("daily_limit", daily).with("monthly_limit", monthly);
+            let input = done(UserInput::read_change(limits.fields()?))?;
+            let limited = done(user::update(state, actor, found.id, input).await)?;
+            let limits = out::spending(&limited.spending);
+            out::line(format_args!("user {} {}: {limits}", found.id, found.username));
         }
         Command::Enable { user } => set_status(house, &user, true).await?,
         Command::Disable { user } => set_status(house, &user, false).await?,
@@ -154,7 +190,7 @@ async fn set_status(house: &House, name: &str, enabled: bool) -> anyhow::Result<
 }
 
 fn show_all(users: &[UserView], json: bool) -> anyhow::Result<()> {
-    let heads = ["id", "name", "group", "role", "status", "quota", "used", "calls"];
+    let heads = ["id", "name", "group", "role", "status", "quota", "used", "calls", "limits"];
     out::list(users, json, &heads, |user| {
         vec![
             user.id.to_string(),
@@ -165,6 +201,7 @@ fn show_all(users: &[UserView], json: bool) -> anyhow::Result<()> {
             out::quota(user.quota.0),
             user.used_quota.0.to_string(),
             user.request_count.to_string(),
+            out::spending(&user.spending),
         ]
     })
 }

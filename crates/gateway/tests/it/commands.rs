@@ -43,6 +43,18 @@ on_both_databases! {
             let shown = house.server.cli_ok(&[list, "list"]).await;
             assert!(!shown.contains(&ann.key) && !shown.contains("up-key"), "{shown}");
         }
+        let limits = ["user", "limit", "ann", "--daily", "300", "--monthly", "4000"];
+        let said = house.server.cli_ok(&limits).await;
+        assert!(said.contains("300 of 300 today, 4000 of 4000 this month"), "{said}");
+        let said = house.server.cli_ok(&["user", "limit", "ann", "--daily", "0"]).await;
+        assert!(!said.contains("today") && said.contains("4000 this month"), "{said}");
+        let key = ann.token_id.to_string();
+        let said = house.server.cli_ok(&["token", "limit", &key, "--daily", "4"]).await;
+        assert!(said.contains("4 of 4 today"), "{said}");
+        testkit::eventually("the key's limit to be heard of", || async {
+            (house.pay("m", &ann).await.status == 402).then_some(())
+        })
+        .await;
         house.server.cli_ok(&["user", "disable", "ann"]).await;
         testkit::eventually("the user to be shut out", || async {
             (house.pay("m", &ann).await.status == 403).then_some(())

@@ -1,6 +1,6 @@
 //! Keys: how they are sent, what they may, and that nobody can read them.
 
-use crate::house::{House, Payer, fixed};
+use crate::house::{House, Payer, by_use, fixed};
 use testkit::{Answer, Reply, TestDb, eventually, json, on_both_databases};
 
 async fn house_with_model(db: TestDb) -> House {
@@ -10,6 +10,41 @@ async fn house_with_model(db: TestDb) -> House {
 }
 
 on_both_databases! {
+    async fn a_key_has_so_many_tokens_a_minute(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("used", by_use(), Reply::result(300, 400)).await;
+        house.model("fixed", fixed(1), Reply::result(300, 400)).await;
+        house.model("free", json!(null), Reply::result(300, 400)).await;
+        house.model("stream", by_use(), Reply::openai_stream(&["a", "b"], 300, 400)).await;
+        house.model("freestream", json!(null), Reply::openai_stream(&["a"], 300, 400)).await;
+        let ann = house.payer(10_000).await;
+
+        for model in ["used", "fixed", "free", "stream", "freestream"] {
+            let key = house.key(&ann, json!({"rate_limit_tpm": 1_000})).await;
+            house.pay(model, &key).await.expect(200);
+            // 300 are left; what it uses is known when it has ended.
+            house.pay(model, &key).await.expect(200);
+            let calls = house.upstream.count();
+
+            let refused = house.pay(model, &key).await.expect_error(429, "RATE_LIMITED");
+
+            assert!(refused.text().contains("tokens"), "{model}: {}", refused.text());
+            // 400 too many, of 1000 a minute.
+            let seconds: u64 = refused.header("Retry-After").unwrap().parse().unwrap();
+            assert!((1..=25).contains(&seconds), "{model}: {seconds}");
+            assert_eq!(house.upstream.count(), calls, "{model}");
+            house.server.call("GET", "/v1/models").key(&key.key).send().await.expect(200);
+            house.pay(model, &ann).await.expect(200);
+            house.admin().put(&format!("/api/token/{}", key.token_id),
+                &json!({"rate_limit_tpm": 0})).await;
+            eventually("the limit to be off", || async {
+                (house.pay(model, &key).await.status == 200).then_some(())
+            })
+            .await;
+        }
+        house.close().await;
+    }
+
     async fn a_key_is_nowhere_to_be_read(db: TestDb) {
         let house = house_with_model(db).await;
         let ann = house.payer(100).await;

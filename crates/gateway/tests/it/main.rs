@@ -41,6 +41,7 @@ mod settings;
 mod setup;
 mod setup_rules;
 mod shutdown;
+mod spending;
 mod storm;
 mod streams;
 mod streams_cut;

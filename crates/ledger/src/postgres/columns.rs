@@ -3,9 +3,72 @@
 use super::Params;
 use crate::book::Changes;
 use crate::journal::Entry;
+use crate::rows::HoldRow;
+use crate::spending::{Spending, Spent};
 use crate::sqlite::price_json;
 use store::Value;
 use uuid::Uuid;
+
+/// What is limited and counted of accounts or of keys: as the Book found it, and as it becomes.
+#[derive(Default)]
+pub(super) struct Counted {
+    daily: Vec<Option<i64>>,
+    monthly: Vec<Option<i64>>,
+    on_was: Vec<Option<i32>>,
+    day_was: Vec<i64>,
+    month_was: Vec<i64>,
+    /// `None`: it stays as it is.
+    on: Vec<Option<i32>>,
+    day: Vec<i64>,
+    month: Vec<i64>,
+}
+
+impl Counted {
+    fn push(&mut self, spending: Option<&Spending>, changed_from: Option<Spent>) {
+        let limits = spending.map(|spending| spending.limits).unwrap_or_default();
+        let spent = spending.map(|spending| spending.spent).unwrap_or_default();
+        let was = changed_from.unwrap_or(spent);
+        self.daily.push(limits.daily.map(|limit| limit.0));
+        self.monthly.push(limits.monthly.map(|limit| limit.0));
+        self.on_was.push(was.began().then_some(was.on.0));
+        self.day_was.push(was.day.0);
+        self.month_was.push(was.month.0);
+        self.on.push(changed_from.map(|_| spent.on.0));
+        self.day.push(spent.day.0);
+        self.month.push(spent.month.0);
+    }
+
+    /// What was found, and what becomes of it.
+    pub fn compared(&self) -> Params<'_> {
+        let mut params: Params<'_> =
+            vec![&self.daily, &self.monthly, &self.on_was, &self.day_was, &self.month_was];
+        params.extend(self.moved());
+        params
+    }
+
+    /// What becomes of it: the rows are locked.
+    fn moved(&self) -> Params<'_> {
+        vec![&self.on, &self.day, &self.month]
+    }
+}
+
+/// When holds count as spent, by the user and by the key.
+#[derive(Default)]
+pub(super) struct CountedOn {
+    user: Vec<Option<i32>>,
+    key: Vec<Option<i32>>,
+}
+
+impl CountedOn {
+    fn push(&mut self, row: &HoldRow) {
+        self.user.push(row.counted_on.map(|on| on.0));
+        self.key.push(row.key_counted_on.map(|on| on.0));
+    }
+
+    pub fn days(&self) -> Params<'_> {
+        vec![&self.user, &self.key]
+    }
+}
 
 /// Every account a batch asked about: as the Book found it, and how it moves.
 #[derive(Default)]
@@ -17,6 +80,7 @@ pub(super) struct Accounts<'a> {
     deltas: Vec<i64>,
     used: Vec<i64>,
     requests: Vec<i64>,
+    pub counted: Counted,
 }
 
 impl<'a> Accounts<'a> {
@@ -31,6 +95,7 @@ impl<'a> Accounts<'a> {
             columns.deltas.push(change.delta.0);
             columns.used.push(change.used_delta.0);
             columns.requests.push(change.requests);
+            columns.counted.push(account.spending.as_deref(), change.spent_was);
         }
         columns
     }
@@ -50,7 +115,9 @@ impl<'a> Accounts<'a> {
 
     /// How they move: they are locked.
     pub fn moved(&self) -> Params<'_> {
-        vec![&self.ids, &self.deltas, &self.used, &self.requests]
+        let mut params: Params<'_> = vec![&self.ids, &self.deltas, &self.used, &self.requests];
+        params.extend(self.counted.moved());
+        params
     }
 }
 
@@ -61,17 +128,19 @@ pub(super) struct Keys {
     remains: Vec<i64>,
     unlimited: Vec<bool>,
     deltas: Vec<i64>,
+    pub counted: Counted,
 }
 
 impl Keys {
     pub fn of(changes: &Changes) -> Self {
         let mut columns = Self::default();
         for (id, limit) in &changes.limits {
-            let delta = changes.keys.get(id).map_or(0, |delta| delta.0);
+            let change = changes.keys.get(id).copied().unwrap_or_default();
             columns.ids.push(id.0);
-            columns.remains.push(limit.remain.0.wrapping_sub(delta));
+            columns.remains.push(limit.remain.0.wrapping_sub(change.delta.0));
             columns.unlimited.push(limit.unlimited);
-            columns.deltas.push(delta);
+            columns.deltas.push(change.delta.0);
+            columns.counted.push(limit.spending.as_deref(), change.spent_was);
         }
         columns
     }
@@ -81,7 +150,9 @@ impl Keys {
     }
 
     pub fn moved(&self) -> Params<'_> {
-        vec![&self.ids, &self.deltas]
+        let mut params: Params<'_> = vec![&self.ids, &self.deltas];
+        params.extend(self.counted.moved());
+        params
     }
 }
 
@@ -98,6 +169,7 @@ pub(super) struct ChangedHolds {
     states_were: Vec<&'static str>,
     amounts_were: Vec<i64>,
     charged_were: Vec<i64>,
+    pub counted: CountedOn,
 }
 
 impl ChangedHolds {
@@ -115,6 +187,7 @@ impl ChangedHolds {
             columns.states_were.push(stored.state.word());
             columns.amounts_were.push(stored.amount.0);
             columns.charged_were.push(stored.charged.0);
+            columns.counted.push(row);
         }
         columns
     }
@@ -156,6 +229,7 @@ pub(super) struct NewHolds<'a> {
     states: Vec<&'static str>,
     charged: Vec<i64>,
     for_task: Vec<bool>,
+    pub counted: CountedOn,
 }
 
 impl<'a> NewHolds<'a> {
@@ -175,6 +249,7 @@ impl<'a> NewHolds<'a> {
             columns.for_task.push(new.request.task.is_some());
             columns.states.push(row.state.word());
             columns.charged.push(row.charged.0);
+            columns.counted.push(row);
         }
         columns
     }

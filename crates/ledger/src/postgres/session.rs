@@ -2,10 +2,12 @@
 
 use super::columns::{Accounts, ChangedHolds, Entries, Keys, NewHolds};
 use super::{Decision, Failure, sql};
-use crate::book::{Account, Book, Changes, HoldRow, HoldState, KeyLimit, Missing, Rows, Stored};
+use crate::book::{Book, Changes};
 use crate::lane::Decided;
 use crate::op::{EndState, Op};
 use crate::redemption::CodeRow;
+use crate::rows::{Account, HoldRow, HoldState, KeyLimit, Missing, Rows, Stored};
+use crate::spending::{Day, Limits, Spending};
 use crate::task_rows::{TaskSql, json_rows};
 use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, RedemptionId, UnixMs, UserId};
 use futures_util::future::OptionFuture;
@@ -129,7 +131,7 @@ impl Session {
             return Ok(AtOnce::NotFor);
         }
         self.read_unknown(ops, &mut rows).await?;
-        let decision = decide(ops, rows);
+        let decision = decide(ops, rows, now);
         let changes = &*decision.changes;
         let Some(witness) = self.witness(changes) else { return Ok(AtOnce::NotFor) };
         match self.enter(changes, now).await {
@@ -205,6 +207,10 @@ impl Session {
         params.extend(made.made());
         params.extend(entries.lines());
         params.extend(self.node_and(&now));
+        params.extend(accounts.counted.compared());
+        params.extend(keys.counted.compared());
+        params.extend(changed.counted.days());
+        params.extend(made.counted.days());
         let row = self.client.query_one(&self.statements.enter_batch, &params).await?;
         Ok(row.get(0))
     }
@@ -216,7 +222,7 @@ impl Session {
     /// Locks a batch's rows, decides, and writes.
     pub async fn lock_and_enter(&self, ops: &[&Op], now: UnixMs) -> Result<Decision, Failure> {
         let (rows, transaction_id) = self.lock(ops).await?;
-        let decision = decide(ops, rows);
+        let decision = decide(ops, rows, now);
         match self.write_and_commit(&decision.changes, now).await {
             Ok(()) => Ok(decision),
             Err(error) if self.is_lost(&error) => {
@@ -251,7 +257,7 @@ impl Session {
             ),
         )?;
         // Where no account could be locked, nothing will be written.
-        let transaction_id = accounts.first().map_or(0, |row| row.get(4));
+        let transaction_id = accounts.first().map_or(0, |row| row.get(9));
         let mut rows = Rows::default();
         add(&mut rows, Some(accounts), limits, held);
         rows.codes.extend(codes.iter().flatten().map(code_row));
@@ -267,8 +273,10 @@ impl Session {
         let now = Value::Time(now);
         let mut changed_params = changed.changed();
         changed_params.extend(self.node_and(&now));
+        changed_params.extend(changed.counted.days());
         let mut made_params = made.as_they_stand();
         made_params.extend(self.node_and(&now));
+        made_params.extend(made.counted.days());
         let mut lines = entries.lines();
         lines.push(&now);
         let (moved, keys_moved) = (accounts.moved(), keys.moved());
@@ -435,8 +443,8 @@ impl Wanted {
     }
 }
 
-fn decide(ops: &[&Op], rows: Rows) -> Decision {
-    let mut book = Book::new(rows);
+fn decide(ops: &[&Op], rows: Rows, now: UnixMs) -> Decision {
+    let mut book = Book::new(rows, now);
     let decided: Vec<Decided> = ops.iter().map(|op| book.apply(op).into()).collect();
     Decision { decided, changes: Box::new(book.into_changes()) }
 }
@@ -447,11 +455,13 @@ fn add(rows: &mut Rows, users: Option<Vec<Row>>, keys: Option<Vec<Row>>, holds: 
             username: row.get::<_, &str>(1).into(),
             quota: Quota(row.get(2)),
             usable: row.get(3),
+            spending: spending(&row, 4),
         };
         rows.accounts.insert(UserId(row.get(0)), account);
     }
     for row in keys.unwrap_or_default() {
-        let key = KeyLimit { remain: Quota(row.get(1)), unlimited: row.get(2) };
+        let (remain, unlimited) = (Quota(row.get(1)), row.get(2));
+        let key = KeyLimit { remain, unlimited, spending: spending(&row, 3) };
         rows.keys.insert(KeyId(row.get(0)), key);
     }
     for row in holds.unwrap_or_default() {
@@ -459,6 +469,13 @@ fn add(rows: &mut Rows, users: Option<Vec<Row>>, keys: Option<Vec<Row>>, holds: 
             rows.holds.insert(HoldId(row.get(0)), hold);
         }
     }
+}
+
+/// From five columns, of which this is the first.
+fn spending(row: &Row, first: usize) -> Option<Box<Spending>> {
+    let limit = |column: usize| row.get::<_, Option<i64>>(column).map(Quota);
+    let limits = Limits { daily: limit(first), monthly: limit(first + 1) };
+    Spending::of(limits, row.get(first + 2), row.get(first + 3), row.get(first + 4))
 }
 
 fn code_row(row: &Row) -> (RedemptionId, CodeRow) {
@@ -484,6 +501,8 @@ fn hold_row(row: &Row) -> Option<HoldRow> {
         key_amount: row.get::<_, Option<i64>>(7).map(Quota),
         state,
         charged,
+        counted_on: row.get::<_, Option<i32>>(11).map(Day),
+        key_counted_on: row.get::<_, Option<i32>>(12).map(Day),
         orphaned: row.get(10),
         stored: Some(Stored { state, amount, charged }),
         touched: false,

@@ -7,16 +7,20 @@ pub(super) const SESSION: &str = "SET enable_seqscan = off; SET enable_hashjoin 
     SET synchronous_commit = on";
 
 pub(super) const READ_USERS: &str = "SELECT id, username, quota,
-           status = 1 AND deleted_at IS NULL
+           status = 1 AND deleted_at IS NULL, daily_limit, monthly_limit, spent_on, spent_day,
+           spent_month
     FROM users WHERE id = ANY($1::bigint[])";
-pub(super) const READ_KEYS: &str = "SELECT id, remain_quota, unlimited_quota
+pub(super) const READ_KEYS: &str = "SELECT id, remain_quota, unlimited_quota,
+           daily_limit, monthly_limit, spent_on, spent_day, spent_month
     FROM tokens WHERE id = ANY($1::bigint[])";
 pub(super) const READ_HOLDS: &str = "SELECT id, user_id, key_id, channel_id, model_name,
-           request_id, amount, key_amount, state, charged, node_id IS NULL
+           request_id, amount, key_amount, state, charged, node_id IS NULL, counted_on,
+           key_counted_on
     FROM holds WHERE id = ANY($1::uuid[])";
 /// The same, with the transaction's number; what others have locked is skipped.
 pub(super) const LOCK_USERS: &str = "SELECT id, username, quota,
-           status = 1 AND deleted_at IS NULL, txid_current()
+           status = 1 AND deleted_at IS NULL, daily_limit, monthly_limit, spent_on, spent_day,
+           spent_month, txid_current()
     FROM users WHERE id = ANY($1::bigint[]) FOR NO KEY UPDATE SKIP LOCKED";
 pub(super) const LOCK_CODES: &str = "SELECT id, name, quota, status,
            (extract(epoch FROM expires_at) * 1000)::bigint
@@ -26,33 +30,45 @@ pub(super) const AND_LOCK: &str = " FOR NO KEY UPDATE SKIP LOCKED";
 
 pub(super) const MOVE_BALANCES: &str = "UPDATE users AS u
     SET quota = u.quota + c.delta, used_quota = u.used_quota + c.used,
-        request_count = u.request_count + c.requests, revision = u.revision + 1
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
-         AS c (id, delta, used, requests)
-    WHERE u.id = c.id AND (c.delta <> 0 OR c.used <> 0 OR c.requests <> 0)";
-pub(super) const MOVE_KEYS: &str = "UPDATE tokens AS t SET remain_quota = t.remain_quota + c.delta
-    FROM unnest($1::bigint[], $2::bigint[]) AS c (id, delta)
-    WHERE t.id = c.id AND c.delta <> 0";
+        request_count = u.request_count + c.requests, revision = u.revision + 1,
+        spent_on = coalesce(c.spent_on, u.spent_on),
+        spent_day = CASE WHEN c.spent_on IS NULL THEN u.spent_day ELSE c.spent_day END,
+        spent_month = CASE WHEN c.spent_on IS NULL THEN u.spent_month ELSE c.spent_month END
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::integer[],
+                $6::bigint[], $7::bigint[])
+         AS c (id, delta, used, requests, spent_on, spent_day, spent_month)
+    WHERE u.id = c.id
+      AND (c.delta <> 0 OR c.used <> 0 OR c.requests <> 0 OR c.spent_on IS NOT NULL)";
+pub(super) const MOVE_KEYS: &str = "UPDATE tokens AS t
+    SET remain_quota = t.remain_quota + c.delta,
+        spent_on = coalesce(c.spent_on, t.spent_on),
+        spent_day = CASE WHEN c.spent_on IS NULL THEN t.spent_day ELSE c.spent_day END,
+        spent_month = CASE WHEN c.spent_on IS NULL THEN t.spent_month ELSE c.spent_month END
+    FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::bigint[], $5::bigint[])
+         AS c (id, delta, spent_on, spent_day, spent_month)
+    WHERE t.id = c.id AND (c.delta <> 0 OR c.spent_on IS NOT NULL)";
 pub(super) const INSERT_HOLDS: &str = "INSERT INTO holds (id, user_id, key_id, channel_id,
            model_name, request_id, amount, key_amount, price, deadline_at, state, charged,
-           for_task, node_id, created_at)
+           for_task, node_id, created_at, counted_on, key_counted_on)
     SELECT c.id, c.user_id, c.key_id, c.channel_id, c.model, c.request_id, c.amount, c.key_amount,
            c.price::jsonb, c.deadline_at, c.state, c.charged, c.for_task, $14::uuid,
-           $15::timestamptz
+           $15::timestamptz, c.counted_on, c.key_counted_on
     FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[],
                 $7::bigint[], $8::bigint[], $9::text[], $10::timestamptz[], $11::text[],
-                $12::bigint[], $13::boolean[])
+                $12::bigint[], $13::boolean[], $16::integer[], $17::integer[])
          AS c (id, user_id, key_id, channel_id, model, request_id, amount, key_amount, price,
-               deadline_at, state, charged, for_task)";
+               deadline_at, state, charged, for_task, counted_on, key_counted_on)";
 pub(super) const UPDATE_HOLDS: &str = "UPDATE holds AS h
     SET channel_id = c.channel_id, amount = c.amount, key_amount = c.key_amount, state = c.state,
         charged = c.charged,
         node_id = CASE WHEN c.abandoned THEN NULL ELSE coalesce(h.node_id, $8::uuid) END,
         closed_at = CASE WHEN c.state = 'held' THEN NULL
-                         ELSE coalesce(h.closed_at, $9::timestamptz) END
+                         ELSE coalesce(h.closed_at, $9::timestamptz) END,
+        counted_on = c.counted_on, key_counted_on = c.key_counted_on
     FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[],
-                $7::boolean[])
-         AS c (id, channel_id, amount, key_amount, state, charged, abandoned)
+                $7::boolean[], $10::integer[], $11::integer[])
+         AS c (id, channel_id, amount, key_amount, state, charged, abandoned, counted_on,
+               key_counted_on)
     WHERE h.id = c.id";
 pub(super) const INSERT_ENTRIES: &str = "INSERT INTO logs (user_id, username, type, model_name,
            quota, prompt_tokens, completion_tokens, channel_id, token_id, request_id, use_time_ms,
@@ -83,19 +99,33 @@ pub(super) const FORGET_REPLIES: &str = "DELETE FROM idempotency AS i
 pub(super) const ENTER_BATCH: &str = "WITH
 account AS (
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::boolean[], $5::bigint[],
-                         $6::bigint[], $7::bigint[])
-        AS c (id, username, quota, usable, delta, used, requests)),
+                         $6::bigint[], $7::bigint[], $51::bigint[], $52::bigint[], $53::integer[],
+                         $54::bigint[], $55::bigint[], $56::integer[], $57::bigint[],
+                         $58::bigint[])
+        AS c (id, username, quota, usable, delta, used, requests, daily, monthly, on_was, day_was,
+              month_was, spent_on, spent_day, spent_month)),
 key AS (
-    SELECT * FROM unnest($8::bigint[], $9::bigint[], $10::boolean[], $11::bigint[])
-        AS c (id, remain, unlimited, delta)),
+    SELECT * FROM unnest($8::bigint[], $9::bigint[], $10::boolean[], $11::bigint[],
+                         $59::bigint[], $60::bigint[], $61::integer[], $62::bigint[],
+                         $63::bigint[], $64::integer[], $65::bigint[], $66::bigint[])
+        AS c (id, remain, unlimited, delta, daily, monthly, on_was, day_was, month_was, spent_on,
+              spent_day, spent_month)),
 locked_user AS MATERIALIZED (
     SELECT u.id FROM account AS c JOIN users AS u ON u.id = c.id
     WHERE u.quota = c.quota AND u.username = c.username
       AND (u.status = 1 AND u.deleted_at IS NULL) = c.usable
+      AND u.daily_limit IS NOT DISTINCT FROM c.daily
+      AND u.monthly_limit IS NOT DISTINCT FROM c.monthly
+      AND u.spent_on IS NOT DISTINCT FROM c.on_was
+      AND (c.on_was IS NULL OR u.spent_day = c.day_was AND u.spent_month = c.month_was)
     FOR NO KEY UPDATE OF u SKIP LOCKED),
 locked_key AS MATERIALIZED (
     SELECT t.id FROM key AS c JOIN tokens AS t ON t.id = c.id
     WHERE t.remain_quota = c.remain AND t.unlimited_quota = c.unlimited
+      AND t.daily_limit IS NOT DISTINCT FROM c.daily
+      AND t.monthly_limit IS NOT DISTINCT FROM c.monthly
+      AND t.spent_on IS NOT DISTINCT FROM c.on_was
+      AND (c.on_was IS NULL OR t.spent_day = c.day_was AND t.spent_month = c.month_was)
     FOR NO KEY UPDATE OF t SKIP LOCKED),
 fit AS MATERIALIZED (
     SELECT (SELECT count(*) FROM locked_user) = cardinality($1::bigint[])
@@ -106,34 +136,47 @@ changed_hold AS (
         charged = c.charged,
         node_id = CASE WHEN c.abandoned THEN NULL ELSE coalesce(h.node_id, $49::uuid) END,
         closed_at = CASE WHEN c.state = 'held' THEN NULL
-                         ELSE coalesce(h.closed_at, $50::timestamptz) END
+                         ELSE coalesce(h.closed_at, $50::timestamptz) END,
+        counted_on = c.counted_on, key_counted_on = c.key_counted_on
     FROM unnest($12::uuid[], $13::bigint[], $14::bigint[], $15::bigint[], $16::text[],
-                $17::bigint[], $18::boolean[], $19::text[], $20::bigint[], $21::bigint[])
+                $17::bigint[], $18::boolean[], $19::text[], $20::bigint[], $21::bigint[],
+                $67::integer[], $68::integer[])
          AS c (id, channel_id, amount, key_amount, state, charged, abandoned, state_was,
-               amount_was, charged_was)
+               amount_was, charged_was, counted_on, key_counted_on)
     WHERE h.id = c.id AND h.state = c.state_was AND h.amount = c.amount_was
       AND h.charged = c.charged_was AND (SELECT ok FROM fit)
     RETURNING 1),
 made_hold AS (
     INSERT INTO holds (id, user_id, key_id, channel_id, model_name, request_id, amount, key_amount,
-           price, deadline_at, node_id, created_at)
+           price, deadline_at, node_id, created_at, counted_on, key_counted_on)
     SELECT c.id, c.user_id, c.key_id, c.channel_id, c.model, c.request_id, c.amount, c.key_amount,
-           c.price::jsonb, c.deadline_at, $49::uuid, $50::timestamptz
+           c.price::jsonb, c.deadline_at, $49::uuid, $50::timestamptz, c.counted_on,
+           c.key_counted_on
     FROM unnest($22::uuid[], $23::bigint[], $24::bigint[], $25::bigint[], $26::text[], $27::text[],
-                $28::bigint[], $29::bigint[], $30::text[], $31::timestamptz[])
+                $28::bigint[], $29::bigint[], $30::text[], $31::timestamptz[], $69::integer[],
+                $70::integer[])
          AS c (id, user_id, key_id, channel_id, model, request_id, amount, key_amount, price,
-               deadline_at)
+               deadline_at, counted_on, key_counted_on)
     WHERE (SELECT ok FROM fit)),
 moved_balance AS (
     UPDATE users AS u
     SET quota = u.quota + c.delta, used_quota = u.used_quota + c.used,
-        request_count = u.request_count + c.requests, revision = u.revision + 1
+        request_count = u.request_count + c.requests, revision = u.revision + 1,
+        spent_on = coalesce(c.spent_on, u.spent_on),
+        spent_day = CASE WHEN c.spent_on IS NULL THEN u.spent_day ELSE c.spent_day END,
+        spent_month = CASE WHEN c.spent_on IS NULL THEN u.spent_month ELSE c.spent_month END
     FROM account AS c
-    WHERE u.id = c.id AND (c.delta <> 0 OR c.used <> 0 OR c.requests <> 0)
+    WHERE u.id = c.id
+      AND (c.delta <> 0 OR c.used <> 0 OR c.requests <> 0 OR c.spent_on IS NOT NULL)
       AND (SELECT ok FROM fit)),
 moved_key AS (
-    UPDATE tokens AS t SET remain_quota = t.remain_quota + c.delta
-    FROM key AS c WHERE t.id = c.id AND c.delta <> 0 AND (SELECT ok FROM fit)),
+    UPDATE tokens AS t
+    SET remain_quota = t.remain_quota + c.delta,
+        spent_on = coalesce(c.spent_on, t.spent_on),
+        spent_day = CASE WHEN c.spent_on IS NULL THEN t.spent_day ELSE c.spent_day END,
+        spent_month = CASE WHEN c.spent_on IS NULL THEN t.spent_month ELSE c.spent_month END
+    FROM key AS c
+    WHERE t.id = c.id AND (c.delta <> 0 OR c.spent_on IS NOT NULL) AND (SELECT ok FROM fit)),
 entered AS (
     INSERT INTO logs (user_id, username, type, model_name, quota, prompt_tokens,
            completion_tokens, channel_id, token_id, request_id, use_time_ms, content, other, delta,

@@ -85,6 +85,15 @@ impl House {
         self.now_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
+    /// The next month begins.
+    pub fn to_next_month(&self) {
+        let now = self.now_ms.load(Ordering::Relaxed);
+        let date =
+            jiff::Timestamp::from_millisecond(now).unwrap().to_zoned(jiff::tz::TimeZone::UTC);
+        let first = date.last_of_month().unwrap().tomorrow().unwrap().start_of_day().unwrap();
+        self.now_ms.store(first.timestamp().as_millisecond(), Ordering::Relaxed);
+    }
+
     pub async fn user(&self, quota: i64) -> UserId {
         let name = format!("u{}", Uuid::now_v7().simple());
         let sql = "INSERT INTO users (username) VALUES ($1) RETURNING id";

@@ -6,6 +6,7 @@ use domain::{ModelName, Quota, UnixMs, UserId};
 
 const MAX_NAME_CHARS: usize = 64;
 const MAX_RPM: i64 = 10_000_000;
+const MAX_TPM: i64 = 1_000_000_000;
 /// The last second of the year 9999.
 const MAX_SECONDS: i64 = 253_402_300_799;
 /// Fields that answers show, or that scripts for similar servers send, and that change nothing.
@@ -14,6 +15,8 @@ const IGNORED: &[&str] = &[
     "key",
     "key_hint",
     "used_quota",
+    "daily_left",
+    "monthly_left",
     "created_at",
     "updated_at",
     "created_time",
@@ -44,6 +47,12 @@ pub struct TokenInput {
     pub allow_ips: Option<Vec<String>>,
     /// Requests a minute; `Some(None)`: no limit of its own.
     pub rate_limit_rpm: Option<Option<i64>>,
+    /// Tokens a minute; `Some(None)`: no limit.
+    pub rate_limit_tpm: Option<Option<i64>>,
+    /// What it may spend in a day; `Some(None)`: no limit.
+    pub daily_limit: Option<Option<i64>>,
+    /// What it may spend in a month; `Some(None)`: no limit.
+    pub monthly_limit: Option<Option<i64>>,
     /// 1 enabled, 2 disabled.
     pub status: Option<i64>,
 }
@@ -72,6 +81,9 @@ impl TokenInput {
             group: group.map(|group| group.filter(|name| !name.trim().is_empty())),
             allow_ips: fields.list("allow_ips")?,
             rate_limit_rpm: rpm.map(|rpm| rpm.filter(|&rpm| rpm != 0)),
+            rate_limit_tpm: fields.limit("rate_limit_tpm", MAX_TPM)?,
+            daily_limit: fields.limit("daily_limit", i64::MAX)?,
+            monthly_limit: fields.limit("monthly_limit", i64::MAX)?,
             status: fields.int_in("status", 1, 2)?,
         };
         fields.finish(IGNORED, IGNORED_IF_EMPTY)?;
@@ -128,6 +140,9 @@ impl TokenInput {
             ("group", self.group.is_some()),
             ("allow_ips", self.allow_ips.is_some()),
             ("rate_limit_rpm", self.rate_limit_rpm.is_some()),
+            ("rate_limit_tpm", self.rate_limit_tpm.is_some()),
+            ("daily_limit", self.daily_limit.is_some()),
+            ("monthly_limit", self.monthly_limit.is_some()),
             ("status", self.status.is_some()),
         ];
         given.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
@@ -173,12 +188,14 @@ mod tests {
     fn older_names_and_empty_values() {
         let read = read(
             r#"{"quota":5,"model_limits":"a,b","model_limits_enabled":true,"group":"",
-                "rate_limit_rpm":0,"allow_ips":"10.0.0.0/8\n1.2.3.4","expired_time":1700000000}"#,
+                "rate_limit_rpm":0,"daily_limit":0,"monthly_limit":"9",
+                "allow_ips":"10.0.0.0/8\n1.2.3.4","expired_time":1700000000}"#,
         );
         let input = read.unwrap();
         assert_eq!(input.remain_quota, Some(Quota(5)));
         assert_eq!(input.models.unwrap(), ["a", "b"]);
         assert_eq!((input.group, input.rate_limit_rpm), (Some(None), Some(None)));
+        assert_eq!((input.daily_limit, input.monthly_limit), (Some(None), Some(Some(9))));
         assert_eq!(input.allow_ips.unwrap(), ["10.0.0.0/8", "1.2.3.4"]);
         assert_eq!(input.expired_at, Some(Some(UnixMs(1_700_000_000_000))));
         let off = super::TokenInput::read(
@@ -196,6 +213,8 @@ mod tests {
             (r#"{"models":["a?b"]}"#, "models"),
             (r#"{"allow_ips":["nowhere"]}"#, "allow_ips"),
             (r#"{"rate_limit_rpm":-4}"#, "rate_limit_rpm"),
+            (r#"{"daily_limit":-4}"#, "daily_limit"),
+            (r#"{"rate_limit_tpm":1000000001}"#, "rate_limit_tpm"),
             (r#"{"status":9}"#, "status"),
             (r#"{"unlimited":true}"#, "unlimited"),
         ] {

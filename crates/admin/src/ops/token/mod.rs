@@ -10,12 +10,18 @@ pub use write::{Created, create, delete, set_status, update};
 use crate::page::{self, Page, PageRequest, Query, Where};
 use crate::{Actor, AdminError, AdminState, exact};
 use domain::{KeyId, Quota, UnixMs, UserId};
+use ledger::SpendingView;
 use serde::Serialize;
 use store::{Row, StoreError};
 use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, user_id, name, key_hint, status, remain_quota, unlimited_quota, \
-     used_quota, \"group\", models, allow_ips, rate_limit_rpm, expired_at, created_at, updated_at";
+     used_quota, \"group\", models, allow_ips, rate_limit_rpm, rate_limit_tpm, expired_at, \
+     created_at, updated_at";
+
+fn columns() -> String {
+    format!("{COLUMNS}, {}", SpendingView::COLUMNS)
+}
 
 /// A key as answers show it: never the key itself.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -44,6 +50,11 @@ pub struct TokenView {
     pub allow_ips: Vec<String>,
     /// Requests a minute; `null`: no limit of its own.
     pub rate_limit_rpm: Option<i64>,
+    /// Tokens a minute; `null`: no limit.
+    pub rate_limit_tpm: Option<i64>,
+    /// Limits on what it spends.
+    #[serde(flatten)]
+    pub spending: SpendingView,
     /// When it ends, in seconds since 1970; -1: never.
     pub expired_time: i64,
     /// When it was made.
@@ -52,7 +63,7 @@ pub struct TokenView {
     pub updated_at: i64,
 }
 
-fn view(row: &Row) -> Result<TokenView, StoreError> {
+fn view(row: &Row, now: UnixMs) -> Result<TokenView, StoreError> {
     let ends: Option<UnixMs> = row.get("expired_at")?;
     Ok(TokenView {
         id: row.get("id")?,
@@ -67,6 +78,8 @@ fn view(row: &Row) -> Result<TokenView, StoreError> {
         models: items(&row.get::<String>("models")?),
         allow_ips: items(&row.get::<String>("allow_ips")?),
         rate_limit_rpm: row.get("rate_limit_rpm")?,
+        rate_limit_tpm: row.get("rate_limit_tpm")?,
+        spending: SpendingView::read(row, now)?,
         expired_time: ends.map_or(-1, exact::seconds),
         created_at: exact::seconds(row.get("created_at")?),
         updated_at: exact::seconds(row.get("updated_at")?),
@@ -102,7 +115,9 @@ pub async fn list(
     let keyword = query.text("keyword").map(|word| page::anywhere(&word.to_lowercase()));
     conditions.with_some(r"lower(name) LIKE ? ESCAPE '\'", keyword);
     conditions.with_some("status = ?", query.number::<i64>("status")?);
-    conditions.page(&state.db, (COLUMNS, "tokens", "id"), page, view).await
+    let now = state.clock.now();
+    let read = |row: &Row| view(row, now);
+    conditions.page(&state.db, (&columns(), "tokens", "id"), page, read).await
 }
 
 /// One key, of the actor or, for administrators, of anybody.
@@ -110,9 +125,10 @@ pub async fn list(
 /// # Errors
 /// When there is none, or the database fails.
 pub async fn get(state: &AdminState, actor: &Actor, id: KeyId) -> Result<TokenView, AdminError> {
-    let sql = format!("SELECT {COLUMNS} FROM tokens WHERE id = $1");
+    let sql = format!("SELECT {} FROM tokens WHERE id = $1", columns());
     let rows = state.db.read(&sql, &[id.into()]).await?;
-    let found = rows.first().map(view).transpose()?;
+    let now = state.clock.now();
+    let found = rows.first().map(|row| view(row, now)).transpose()?;
     // Somebody else's is as good as none: numbers must not be probed for.
     found.filter(|token| actor.owns(token.user_id)).ok_or_else(not_found)
 }

@@ -53,8 +53,9 @@ pub async fn create(
     let unlimited = input.unlimited_quota.unwrap_or(input.remain_quota.is_none());
     let insert = Statement::new(
         "INSERT INTO tokens (user_id, name, key_hash, key_hint, key_sealed, status, remain_quota, \
-         unlimited_quota, \"group\", models, allow_ips, rate_limit_rpm, expired_at, created_at, \
-         updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14) \
+         unlimited_quota, \"group\", models, allow_ips, rate_limit_rpm, daily_limit, \
+         monthly_limit, rate_limit_tpm, expired_at, created_at, updated_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17) \
          RETURNING id",
         vec![
             owner.into(),
@@ -69,6 +70,9 @@ pub async fn create(
             joined(input.models.as_deref()),
             joined(input.allow_ips.as_deref()),
             input.rate_limit_rpm.flatten().into(),
+            input.daily_limit.flatten().into(),
+            input.monthly_limit.flatten().into(),
+            input.rate_limit_tpm.flatten().into(),
             input.expired_at.flatten().into(),
             now.into(),
         ],
@@ -120,13 +124,17 @@ pub async fn update(
     put("\"group\"", input.group.clone().map(Into::into));
     put("allow_ips", input.allow_ips.as_deref().map(|ips| joined(Some(ips))));
     put("rate_limit_rpm", input.rate_limit_rpm.map(Into::into));
+    put("rate_limit_tpm", input.rate_limit_tpm.map(Into::into));
+    put("daily_limit", input.daily_limit.map(Into::into));
+    put("monthly_limit", input.monthly_limit.map(Into::into));
     put("status", input.status.map(Into::into));
     let statement = record::update_row("tokens", &set, id.0);
     let told = ("token.update", format!("修改密钥 {} (#{id})", before.name));
     let details = json!({
         "target_user_id": before.user_id, "fields": input.given(),
         "remain_quota": input.remain_quota, "unlimited_quota": input.unlimited_quota,
-        "status": input.status,
+        "status": input.status, "daily_limit": input.daily_limit,
+        "monthly_limit": input.monthly_limit,
     });
     write(state, statement, actor, id, told, details).await?;
     get(state, actor, id).await

@@ -13,6 +13,8 @@ const IGNORED: &[&str] = &[
     "has_password",
     "has_access_token",
     "request_count",
+    "daily_left",
+    "monthly_left",
     "created_at",
     "updated_at",
     "created_time",
@@ -58,6 +60,10 @@ pub struct UserInput {
     pub role: Option<i64>,
     /// 1 enabled, 2 disabled.
     pub status: Option<i64>,
+    /// What may be spent in a day; `Some(None)`: no limit.
+    pub daily_limit: Option<Option<i64>>,
+    /// What may be spent in a month; `Some(None)`: no limit.
+    pub monthly_limit: Option<Option<i64>>,
     /// First deposit; only for a new user.
     pub quota: Option<Quota>,
 }
@@ -100,6 +106,8 @@ impl UserInput {
             ratio: fields.ratio("ratio")?,
             role: fields.int("role")?,
             status: fields.int_in("status", 1, 2)?,
+            daily_limit: fields.limit("daily_limit", i64::MAX)?,
+            monthly_limit: fields.limit("monthly_limit", i64::MAX)?,
             quota: None,
         };
         fields.finish(IGNORED, IGNORED_IF_EMPTY)?;
@@ -147,6 +155,8 @@ impl UserInput {
             ("ratio", self.ratio.is_some()),
             ("role", self.role.is_some()),
             ("status", self.status.is_some()),
+            ("daily_limit", self.daily_limit.is_some()),
+            ("monthly_limit", self.monthly_limit.is_some()),
         ];
         given.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
     }
@@ -216,6 +226,8 @@ mod tests {
             (r#"{"username":"a","status":3}"#, "status"),
             (r#"{"username":"a","quota":-1}"#, "quota"),
             (r#"{"username":"a","ratio":"x"}"#, "ratio"),
+            (r#"{"username":"a","daily_limit":-1}"#, "daily_limit"),
+            (r#"{"username":"a","monthly_limit":"1.5"}"#, "monthly_limit"),
             (r#"{"username":"a","group":"a,b"}"#, "group"),
             (r#"{"user":"a"}"#, "user"),
             (r#"{"username":"a","email":"a@b.c"}"#, "email"),

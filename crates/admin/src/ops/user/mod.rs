@@ -10,7 +10,8 @@ pub use write::{create, delete, move_quota, set_status, update};
 use crate::exact::Decimal;
 use crate::page::{self, Page, PageRequest, Query, Where};
 use crate::{AdminError, AdminState, exact};
-use domain::{Quota, UserId};
+use domain::{Quota, UnixMs, UserId};
+use ledger::SpendingView;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use store::{Row, StoreError};
@@ -19,6 +20,10 @@ use utoipa::ToSchema;
 const COLUMNS: &str = "id, username, display_name, (password_hash IS NOT NULL) AS has_password, \
      (access_token_hash IS NOT NULL) AS has_access_token, role, status, \"group\", ratio, quota, \
      used_quota, request_count, created_at, updated_at";
+
+fn columns() -> String {
+    format!("{COLUMNS}, {}", SpendingView::COLUMNS)
+}
 
 /// A user as answers show them.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -48,13 +53,16 @@ pub struct UserView {
     pub used_quota: Quota,
     /// Paid calls settled.
     pub request_count: i64,
+    /// Limits on what is spent.
+    #[serde(flatten)]
+    pub spending: SpendingView,
     /// When the user was made, in seconds since 1970.
     pub created_at: i64,
     /// When the user was last edited.
     pub updated_at: i64,
 }
 
-fn view(row: &Row) -> Result<UserView, StoreError> {
+fn view(row: &Row, now: UnixMs) -> Result<UserView, StoreError> {
     Ok(UserView {
         id: row.get("id")?,
         username: row.get("username")?,
@@ -68,6 +76,7 @@ fn view(row: &Row) -> Result<UserView, StoreError> {
         quota: row.get("quota")?,
         used_quota: row.get("used_quota")?,
         request_count: row.get("request_count")?,
+        spending: SpendingView::read(row, now)?,
         created_at: exact::seconds(row.get("created_at")?),
         updated_at: exact::seconds(row.get("updated_at")?),
     })
@@ -97,7 +106,9 @@ pub async fn list(
     conditions.with_some("\"group\" = ?", query.text("group"));
     conditions.with_some("role = ?", query.number::<i64>("role")?);
     conditions.with_some("status = ?", query.number::<i64>("status")?);
-    conditions.page(&state.db, (COLUMNS, "users", "id"), page, view).await
+    let now = state.clock.now();
+    let read = |row: &Row| view(row, now);
+    conditions.page(&state.db, (&columns(), "users", "id"), page, read).await
 }
 
 /// One user.
@@ -105,9 +116,9 @@ pub async fn list(
 /// # Errors
 /// When there is none, or the database fails.
 pub async fn get(state: &AdminState, id: UserId) -> Result<UserView, AdminError> {
-    let sql = format!("SELECT {COLUMNS} FROM users WHERE id = $1 AND deleted_at IS NULL");
+    let sql = format!("SELECT {} FROM users WHERE id = $1 AND deleted_at IS NULL", columns());
     let rows = state.db.read(&sql, &[id.into()]).await?;
-    Ok(view(rows.first().ok_or_else(not_found)?)?)
+    Ok(view(rows.first().ok_or_else(not_found)?, state.clock.now())?)
 }
 
 /// The user of this name, or of this number.
@@ -115,10 +126,10 @@ pub async fn get(state: &AdminState, id: UserId) -> Result<UserView, AdminError>
 /// # Errors
 /// When there is none, or the database fails.
 pub async fn find(state: &AdminState, name_or_id: &str) -> Result<UserView, AdminError> {
-    let sql = format!("SELECT {COLUMNS} FROM users WHERE username = $1 AND deleted_at IS NULL");
+    let sql = format!("SELECT {} FROM users WHERE username = $1 AND deleted_at IS NULL", columns());
     let rows = state.db.read(&sql, &[name_or_id.into()]).await?;
     match (rows.first(), name_or_id.parse()) {
-        (Some(row), _) => Ok(view(row)?),
+        (Some(row), _) => Ok(view(row, state.clock.now())?),
         (None, Ok(id)) => get(state, UserId(id)).await,
         (None, Err(_)) => Err(not_found()),
     }

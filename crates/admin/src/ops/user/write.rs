@@ -35,7 +35,8 @@ pub async fn create(
     let now = state.clock.now();
     let insert = Statement::new(
         "INSERT INTO users (username, display_name, password_hash, role, status, \"group\", \
-         ratio, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) RETURNING id",
+         ratio, daily_limit, monthly_limit, created_at, updated_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10) RETURNING id",
         vec![
             username.as_str().into(),
             input.display_name.clone().unwrap_or_default().into(),
@@ -44,6 +45,8 @@ pub async fn create(
             input.status.unwrap_or(1).into(),
             input.group.clone().unwrap_or_else(|| "default".to_owned()).into(),
             input.ratio.unwrap_or(domain::Ratio::ONE).into(),
+            input.daily_limit.flatten().into(),
+            input.monthly_limit.flatten().into(),
             now.into(),
         ],
     );
@@ -53,7 +56,10 @@ pub async fn create(
         vec![insert],
         Subject::Other,
         ("user.create", format!("创建用户 {username}")),
-        json!({ "username": username, "role": role, "group": input.group, "quota": input.quota }),
+        json!({
+            "username": username, "role": role, "group": input.group, "quota": input.quota,
+            "daily_limit": input.daily_limit, "monthly_limit": input.monthly_limit,
+        }),
     )
     .await
     .map_err(taken)?;
@@ -112,11 +118,14 @@ pub async fn update(
     put("ratio", input.ratio.map(Into::into));
     put("role", new_role.map(Into::into));
     put("status", input.status.map(Into::into));
+    put("daily_limit", input.daily_limit.map(Into::into));
+    put("monthly_limit", input.monthly_limit.map(Into::into));
     let name = &before.username;
     let told = ("user.update", format!("修改用户 {name} (#{id})"));
     let details = json!({
         "target_user_id": id, "fields": input.given(), "role": new_role, "group": input.group,
-        "ratio": input.ratio, "status": input.status,
+        "ratio": input.ratio, "status": input.status, "daily_limit": input.daily_limit,
+        "monthly_limit": input.monthly_limit,
     });
     let mut statements = vec![change_sql(&set, id)];
     if input.password.is_some() || input.status == Some(2) {

@@ -1,0 +1,156 @@
+//! Limits on what is spent in a day and in a month, of users and of keys.
+
+use crate::house::{House, Money, Payer, by_use, fixed};
+use testkit::{Admin, Reply, TestDb, eventually, json, on_both_databases};
+
+/// A day to come. What was counted on it goes on counting: midnight can't fall into a test.
+const TODAY: u32 = 20_990_115;
+/// A day of another month that is over.
+const LONG_AGO: u32 = 20_000_115;
+
+/// Makes this the day on which everything of a user was counted.
+async fn counted_on(house: &House, payer: &Payer, day: u32) {
+    let id = payer.id;
+    for sql in [
+        format!("UPDATE users SET spent_on = {day} WHERE id = {id}"),
+        format!("UPDATE tokens SET spent_on = {day} WHERE user_id = {id}"),
+        format!("UPDATE holds SET counted_on = {day} WHERE user_id = {id} AND counted_on > 0"),
+        format!(
+            "UPDATE holds SET key_counted_on = {day} WHERE user_id = {id} AND key_counted_on > 0"
+        ),
+    ] {
+        house.db.execute(&sql).await;
+    }
+}
+
+/// A user with limits, whose day is today.
+async fn limited(house: &House, quota: i64, limits: serde_json::Value) -> Payer {
+    let payer = house.payer(quota).await;
+    house.admin().put(&format!("/api/user/{}", payer.id), &limits).await;
+    counted_on(house, &payer, TODAY).await;
+    payer
+}
+
+/// Pays so often at once; returns how many were answered 200.
+async fn storm(house: &House, payer: &Payer, calls: usize) -> usize {
+    let calls = (0..calls).map(|_| house.pay("m", payer));
+    let answers = futures_util::future::join_all(calls).await;
+    let (paid, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer.status == 200);
+    for answer in refused {
+        answer.expect_error(402, "SPENDING_LIMIT");
+    }
+    paid.len()
+}
+
+on_both_databases! {
+    async fn a_users_limits_reset(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(60), Reply::text("x")).await;
+        house.model("fails", fixed(60), Reply::failure(7, "no")).await;
+        let ann = limited(&house, 10_000, json!({"daily_limit": 130})).await;
+
+        house.pay("fails", &ann).await.expect(200);
+        house.pay("m", &ann).await.expect(200);
+        house.pay("m", &ann).await.expect(200);
+        let refused = house.pay("m", &ann).await.expect_error(402, "SPENDING_LIMIT");
+        let text = refused.text();
+        for said in ["用户每日消费限额不足", "60 needed, 10 left", "2099-01-16 00:00 UTC"] {
+            assert!(text.contains(said), "{said}: {text}");
+        }
+        assert_eq!(house.upstream.count(), 3, "the upstream hears nothing of it");
+
+        // The next day; and the month says no before the day does.
+        counted_on(&house, &ann, LONG_AGO).await;
+        house.pay("m", &ann).await.expect(200);
+        house.db.execute(&format!("UPDATE users SET monthly_limit = 70 WHERE id = {}", ann.id))
+            .await;
+        let refused = house.pay("m", &ann).await.expect_error(402, "SPENDING_LIMIT");
+        assert!(refused.text().contains("每月"), "{}", refused.text());
+
+        // Who is not limited is not counted.
+        let bob = house.payer(100).await;
+        house.pay("m", &bob).await.expect(200);
+        let count = "SELECT count(*) FROM users WHERE spent_on IS NOT NULL";
+        assert_eq!(house.db.i64(count).await, 1);
+        assert_eq!(house.money(&ann).await, Money { quota: 9_820, used: 180, calls: 3 });
+        house.close().await;
+    }
+
+    async fn limits_hold_for_many_calls_at_once(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(7), Reply::text("x")).await;
+        let ann = limited(&house, 10_000, json!({"monthly_limit": 15 * 7 + 6})).await;
+        let small = house.key(&ann, json!({"daily_limit": 4 * 7})).await;
+        counted_on(&house, &ann, TODAY).await;
+
+        assert_eq!(storm(&house, &small, 20).await, 4);
+        assert_eq!(storm(&house, &ann, 40).await, 11);
+        assert_eq!(house.money(&ann).await, Money { quota: 9_895, used: 105, calls: 15 });
+        let refused = house.pay("m", &small).await.expect_error(402, "SPENDING_LIMIT");
+        assert!(refused.text().contains("用户每月"), "the user's comes first: {}", refused.text());
+        house.close().await;
+    }
+
+    async fn a_keys_limit_set_with_sql_is_live(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", by_use(), Reply::result(20, 30)).await;
+        let ann = house.payer(10_000).await;
+        let small = house.key(&ann, json!({})).await;
+        house.pay("m", &small).await.expect(200);
+        let limit = |sql: &str| {
+            format!("UPDATE tokens SET {sql}, spent_on = {TODAY} WHERE id = {}", small.token_id)
+        };
+
+        // What was spent before there was a limit is not counted.
+        house.db.execute(&limit("daily_limit = 50")).await;
+        let path = format!("/api/token/{}", small.token_id);
+        eventually("the key's limit to be counted", || async {
+            house.pay("m", &small).await;
+            let left = house.admin().get(&path).await["daily_left"].as_i64();
+            (left == Some(0)).then_some(())
+        })
+        .await;
+        let refused = house.pay("m", &small).await.expect_error(402, "SPENDING_LIMIT");
+        assert!(refused.text().contains("密钥每日"), "{}", refused.text());
+        house.pay("m", &ann).await.expect(200);
+        house.db.execute(&limit("daily_limit = NULL")).await;
+        house.pay("m", &small).await.expect(200);
+        house.close().await;
+    }
+
+    async fn who_is_limited_sees_what_is_left(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(100_000), Reply::text("x")).await;
+        let limits = json!({"daily_limit": 250_000, "monthly_limit": 1_000_000});
+        let ann = limited(&house, 5_000_000, limits).await;
+        let key = house.key(&ann, json!({"monthly_limit": 150_000})).await;
+        counted_on(&house, &ann, TODAY).await;
+        house.pay("m", &key).await.expect(200);
+
+        let renewed = house.admin().post(&format!("/api/user/{}/token", ann.id), &json!({})).await;
+        let own = Admin::new(house.server.addr(), renewed.as_str().unwrap());
+        let seen = own.get("/api/user/self").await;
+        let left = |row: &serde_json::Value| {
+            (row["daily_left"].clone(), row["monthly_left"].clone())
+        };
+        assert_eq!(left(&seen), (json!(150_000), json!(900_000)));
+        let path = format!("/api/token/{}", key.token_id);
+        let seen = own.get(&path).await;
+        assert_eq!(left(&seen), (json!(null), json!(50_000)));
+        // Dollars: what there was in all, and what of it may be spent now.
+        let subscription = "/v1/dashboard/billing/subscription";
+        let answer = house.server.call("GET", subscription).key(&key.key).send().await;
+        let answer = answer.expect(200).json();
+        assert_eq!((&answer["hard_limit_usd"], &answer["system_hard_limit_usd"]),
+            (&json!(0.3), &json!(10)));
+
+        // A key's limits are its owner's business, a user's are not.
+        own.put(&path, &json!({"monthly_limit": null, "daily_limit": 0})).await;
+        let seen = own.get(&path).await;
+        assert_eq!(left(&seen), (json!(null), json!(null)));
+        let user = format!("/api/user/{}", ann.id);
+        own.call("PUT", &user).json(&json!({"daily_limit": 0})).send().await.expect(403);
+        house.close().await;
+    }
+}

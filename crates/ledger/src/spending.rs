@@ -1,0 +1,258 @@
+//! What a user or a key may spend in a day and in a calendar month (UTC), and has spent.
+//!
+//! A hold counts in the period in which it was made or last grew; a charge in the period in which
+//! the hold was settled. So what is open past midnight is no gift of the new day, and no debt of
+//! it, either: once it ends, what it held is taken back from its own period, if that still lasts.
+//!
+//! Days never go back: a node whose clock is behind counts in the latest day that was counted.
+
+use domain::{Quota, UnixMs};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+use serde::Serialize;
+use store::{Row, StoreError};
+use utoipa::ToSchema;
+
+/// A day (UTC) as a number that reads like one: 20261125.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Day(pub i32);
+
+impl Day {
+    pub fn of(now: UnixMs) -> Self {
+        let instant = Timestamp::from_millisecond(now.0).unwrap_or_default();
+        let date = instant.to_zoned(TimeZone::UTC).date();
+        let (year, month, day) = (date.year(), date.month(), date.day());
+        Self(i32::from(year) * 10_000 + i32::from(month) * 100 + i32::from(day))
+    }
+
+    const fn month(self) -> i32 {
+        self.0 / 100
+    }
+
+    /// `None` for a number that is no day.
+    fn date(self) -> Option<Date> {
+        let year = i16::try_from(self.0 / 10_000).ok()?;
+        let [month, day] = [self.0 / 100 % 100, self.0 % 100].map(i8::try_from);
+        Date::new(year, month.ok()?, day.ok()?).ok()
+    }
+
+    /// The first day of the next period.
+    fn after(self, period: Period) -> Option<Date> {
+        let date = self.date()?;
+        match period {
+            Period::Day => date.tomorrow().ok(),
+            Period::Month => date.first_of_month().checked_add(1.month()).ok(),
+        }
+    }
+}
+
+/// What a limit is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Period {
+    /// A day, UTC.
+    Day,
+    /// A calendar month, UTC.
+    Month,
+}
+
+/// How much may be spent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub daily: Option<Quota>,
+    pub monthly: Option<Quota>,
+}
+
+/// What was spent, and is held, on the last day that was counted and in its month.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spent {
+    pub on: Day,
+    pub day: Quota,
+    pub month: Quota,
+}
+
+impl Spent {
+    /// Whether anything was ever counted.
+    pub fn began(self) -> bool {
+        self != Self::default()
+    }
+
+    /// The same on `today`, or on the day itself where that is later.
+    fn by(self, today: Day) -> Self {
+        if today <= self.on {
+            return self;
+        }
+        let month = if today.month() == self.on.month() { self.month } else { Quota::ZERO };
+        Self { on: today, day: Quota::ZERO, month }
+    }
+
+    /// Without what was counted on a day, as far as that day and its month still last.
+    fn without(mut self, on: Option<Day>, amount: Quota) -> Self {
+        if on == Some(self.on) {
+            self.day = Quota(self.day.0.saturating_sub(amount.0));
+        }
+        if on.is_some_and(|on| on.month() == self.on.month()) {
+            self.month = Quota(self.month.0.saturating_sub(amount.0));
+        }
+        self
+    }
+
+    fn with(mut self, amount: Quota) -> Self {
+        self.day = Quota(self.day.0.saturating_add(amount.0));
+        self.month = Quota(self.month.0.saturating_add(amount.0));
+        self
+    }
+}
+
+/// The limits and the count of a user or of a key. Only for those that have a limit or had one:
+/// a count that was begun is kept, so that a limit taken off and set again finds it right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Spending {
+    pub limits: Limits,
+    pub spent: Spent,
+}
+
+/// A limit that does not reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitReached {
+    /// The key's own; else the user's.
+    pub of_key: bool,
+    /// Of the day, or of the month.
+    pub period: Period,
+    /// What the operation needs.
+    pub needed: Quota,
+    /// What is left of the limit.
+    pub available: Quota,
+    /// The day that counts.
+    on: Day,
+}
+
+impl LimitReached {
+    /// From when on there is room again.
+    pub(crate) fn resets(&self) -> String {
+        self.on.after(self.period).map_or_else(String::new, |date| format!("{date} 00:00 UTC"))
+    }
+}
+
+impl Spending {
+    /// From a row's columns; `None`: nothing is limited, nor ever was.
+    pub fn of(limits: Limits, on: Option<i32>, day: i64, month: i64) -> Option<Box<Self>> {
+        let spent = on.map(|on| Spent { on: Day(on), day: Quota(day), month: Quota(month) });
+        if limits == Limits::default() && spent.is_none() {
+            return None;
+        }
+        Some(Box::new(Self { limits, spent: spent.unwrap_or_default() }))
+    }
+
+    /// Whether there is room for a hold of `to` that is counted at `held` so far.
+    pub fn check(
+        &self,
+        today: Day,
+        (counted_on, held): (Option<Day>, Quota),
+        to: Quota,
+        of_key: bool,
+    ) -> Result<(), LimitReached> {
+        let spent = self.spent.by(today).without(counted_on, held);
+        // The month first: where both are reached, the next day is of no use.
+        let months = (Period::Month, self.limits.monthly, spent.month);
+        let days = (Period::Day, self.limits.daily, spent.day);
+        for (period, limit, spent_so_far) in [months, days] {
+            let Some(limit) = limit else { continue };
+            let available = Quota(limit.0.saturating_sub(spent_so_far.0));
+            if available.is_negative() || available < to {
+                let on = spent.on;
+                return Err(LimitReached { of_key, period, needed: to, available, on });
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts an amount in this period instead of what was counted before; answers its day.
+    pub fn recount(&mut self, today: Day, was: (Option<Day>, Quota), now: Quota) -> Day {
+        self.spent = self.spent.by(today).without(was.0, was.1).with(now);
+        self.spent.on
+    }
+
+    /// Takes something back from the period that it was counted in.
+    pub fn take_back(&mut self, today: Day, counted_on: Option<Day>, amount: Quota) {
+        self.spent = self.spent.by(today).without(counted_on, amount);
+    }
+}
+
+/// Limits on what is spent, and what is left of them, as answers show them.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SpendingView {
+    /// What may be spent in a day (UTC); `null`: no limit.
+    pub daily_limit: Option<Quota>,
+    /// What may be spent in a calendar month (UTC); `null`: no limit.
+    pub monthly_limit: Option<Quota>,
+    /// What is left of the day's; below zero where a call cost more than it held.
+    pub daily_left: Option<Quota>,
+    /// What is left of the month's.
+    pub monthly_left: Option<Quota>,
+}
+
+impl SpendingView {
+    /// The columns of `users` and of `tokens` that are read.
+    pub const COLUMNS: &str = "daily_limit, monthly_limit, spent_on, spent_day, spent_month";
+
+    /// From a row, as it is at this time.
+    ///
+    /// # Errors
+    /// When a column isn't there.
+    pub fn read(row: &Row, now: UnixMs) -> Result<Self, StoreError> {
+        let limits = Limits { daily: row.get("daily_limit")?, monthly: row.get("monthly_limit")? };
+        let on: Option<i64> = row.get("spent_on")?;
+        let on = on.map(|on| i32::try_from(on).unwrap_or_default());
+        let spending = Spending::of(limits, on, row.get("spent_day")?, row.get("spent_month")?);
+        let spent = spending.map(|spending| spending.spent).unwrap_or_default().by(Day::of(now));
+        let left = |limit: Option<Quota>, spent: Quota| {
+            limit.map(|limit| Quota(limit.0.saturating_sub(spent.0)))
+        };
+        Ok(Self {
+            daily_limit: limits.daily,
+            monthly_limit: limits.monthly,
+            daily_left: left(limits.daily, spent.day),
+            monthly_left: left(limits.monthly, spent.month),
+        })
+    }
+
+    /// What these limits leave to spend now; `None`: there is none.
+    #[must_use]
+    pub fn left(&self) -> Option<Quota> {
+        [self.daily_left, self.monthly_left].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_read_like_days() {
+        assert_eq!(Day::of(UnixMs(0)), Day(19_700_101));
+        assert_eq!(Day::of(UnixMs(1_796_083_199_999)), Day(20_261_130));
+        assert_eq!(Day::of(UnixMs(1_796_083_200_000)), Day(20_261_201));
+        assert!(Day(20_261_130).month() < Day(20_261_201).month());
+    }
+
+    #[test]
+    fn it_is_said_when_a_limit_resets() {
+        let reached = |period, on| {
+            let (needed, available) = (Quota(1), Quota(0));
+            LimitReached { of_key: false, period, needed, available, on: Day(on) }.resets()
+        };
+        assert_eq!(reached(Period::Day, 20_261_130), "2026-12-01 00:00 UTC");
+        assert_eq!(reached(Period::Month, 20_261_231), "2027-01-01 00:00 UTC");
+        assert_eq!(reached(Period::Day, 20_261_100), "", "somebody has edited it");
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_opens_no_day_again() {
+        let mut spending = Spending { limits: Limits::default(), spent: Spent::default() };
+        let (today, yesterday) = (Day(20_261_201), Day(20_261_130));
+        assert_eq!(spending.recount(today, (None, Quota::ZERO), Quota(5)), today);
+        assert_eq!(spending.recount(yesterday, (None, Quota::ZERO), Quota(2)), today);
+        assert_eq!(spending.spent, Spent { on: today, day: Quota(7), month: Quota(7) });
+    }
+}

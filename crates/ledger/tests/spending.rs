@@ -1,0 +1,182 @@
+//! Limits on what is spent in a day and in a month. Every test ends in a clean audit, which knows
+//! what each count has to be.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+#[allow(dead_code, reason = "shared with other tests")]
+mod support;
+
+use domain::{KeyId, Quota, UserId};
+use ledger::{LedgerError, LimitReached, Movement, Period, Release, Settlement};
+use support::House;
+use testkit::{TestDb, on_both_databases};
+
+const DAY_MS: i64 = 86_400_000;
+
+fn settlement(charge: i64) -> Settlement {
+    Settlement { charge: Quota(charge), ..Settlement::default() }
+}
+
+async fn limit(db: &TestDb, whose: &str, id: impl std::fmt::Display, limits: &str) {
+    db.execute(&format!("UPDATE {whose} SET {limits} WHERE id = {id}")).await;
+}
+
+/// What is counted: today, and this month.
+async fn spent(db: &TestDb, whose: &str, id: impl std::fmt::Display) -> (i64, i64) {
+    let sql = format!("SELECT spent_day, spent_month FROM {whose} WHERE id = {id}");
+    let row = db.row(&sql).await;
+    (row.i64("spent_day"), row.i64("spent_month"))
+}
+
+async fn pay(house: &House, user: UserId, amount: i64) -> Result<(), LedgerError> {
+    let mut hold = house.hold(user, amount).await?;
+    house.ledger.settle(&mut hold, settlement(amount)).await.map(drop)
+}
+
+async fn refusal(house: &House, user: UserId, amount: i64) -> LimitReached {
+    match house.hold(user, amount).await.unwrap_err() {
+        LedgerError::SpendingLimit(reached) => reached,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A key that only these limits limit.
+async fn key_with(db: &TestDb, house: &House, user: UserId, limits: &str) -> KeyId {
+    let key = house.limited_key(user, 0).await;
+    limit(db, "tokens", key, &format!("unlimited_quota = true, {limits}")).await;
+    key
+}
+
+on_both_databases! {
+    async fn a_limit_for_k_is_enough_for_exactly_k_a_day(db: TestDb) {
+        let house = House::open(&db).await;
+        let other = house.another_node().await;
+        let user = house.user(1_000).await;
+        limit(&db, "users", user, "daily_limit = 70, monthly_limit = 100").await;
+        house.to_next_month();
+        let mut paid = Vec::new();
+        for _ in 0..3 {
+            let tries = (0..60).map(|n| {
+                let node = if n % 2 == 0 { &house } else { &other };
+                async move {
+                    let mut hold = node.hold(user, 7).await.ok()?;
+                    node.ledger.settle(&mut hold, settlement(7)).await.ok()
+                }
+            });
+            let done = futures_util::future::join_all(tries).await;
+            paid.push(done.iter().flatten().count());
+            house.pass_ms(DAY_MS);
+        }
+        // 70, and then what the month leaves: 30.
+        assert_eq!(paid, [10, 4, 0]);
+        let reached = refusal(&house, user, 3).await;
+        assert_eq!((reached.period, reached.available), (Period::Month, Quota(2)));
+        house.to_next_month();
+        pay(&house, user, 70).await.unwrap();
+        assert_eq!(refusal(&house, user, 1).await.period, Period::Day);
+        assert_eq!(house.balance(user).await, (1_000 - 168, 168));
+        house.close().await;
+    }
+
+    async fn a_hold_counts_in_its_own_day_until_it_ends(db: TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(1_000).await;
+        limit(&db, "users", user, "daily_limit = 50").await;
+        house.to_next_month();
+        let mut open = house.hold(user, 30).await.unwrap();
+        let mut grown = house.hold(user, 10).await.unwrap();
+        assert_eq!(refusal(&house, user, 11).await.available, Quota(10));
+
+        house.pass_ms(DAY_MS);
+        drop(house.hold(user, 50).await.unwrap());
+        house.settled().await;
+        // One that grows is of this day from then on, with all that it holds.
+        house.ledger.grow(&mut grown, Quota(40)).await.unwrap();
+        assert_eq!(spent(&db, "users", user).await, (40, 70));
+        // The other's charge is this day's, whatever it held; work that is done is paid.
+        house.ledger.settle(&mut open, settlement(25)).await.unwrap();
+        assert_eq!(spent(&db, "users", user).await, (65, 65));
+        assert_eq!(refusal(&house, user, 0).await.available, Quota(-15));
+        house.ledger.release(&mut grown, Release::default()).await.unwrap();
+        assert_eq!(spent(&db, "users", user).await, (25, 25));
+        pay(&house, user, 25).await.unwrap();
+        house.close().await;
+    }
+
+    async fn keys_have_limits_of_their_own(db: TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(1_000).await;
+        limit(&db, "users", user, "monthly_limit = 60").await;
+        let key = key_with(&db, &house, user, "daily_limit = 20").await;
+        house.to_next_month();
+        let mut hold = house.hold_with_key(user, key, 20).await.unwrap();
+        let refused = house.hold_with_key(user, key, 1).await.unwrap_err();
+        assert!(matches!(&refused, LedgerError::SpendingLimit(reached) if reached.of_key));
+        assert!(house.ledger.grow(&mut hold, Quota(21)).await.is_err(), "nor does one grow");
+        house.ledger.settle(&mut hold, settlement(15)).await.unwrap();
+        drop(house.hold_with_key(user, key, 5).await.unwrap());
+        pay(&house, user, 40).await.unwrap();
+        assert_eq!(spent(&db, "tokens", key).await, (15, 15));
+        assert_eq!(spent(&db, "users", user).await, (55, 55));
+
+        // The key has room, its owner has not; what is refused is counted nowhere.
+        let refused = house.hold_with_key(user, key, 10).await.unwrap_err();
+        assert!(matches!(&refused, LedgerError::SpendingLimit(reached) if !reached.of_key));
+        // A refund is taken back from where its charge was counted.
+        let (user_id, amount) = (user, Quota(10));
+        let movement = Movement { user_id, amount, reason: "late".into(), by: "test".into() };
+        house.ledger.refund(hold.id(), movement).await.unwrap();
+        assert_eq!(spent(&db, "tokens", key).await, (5, 5));
+        drop(house.hold_with_key(user, key, 15).await.unwrap());
+        house.settled().await;
+        house.close().await;
+    }
+
+    async fn what_a_dead_node_held_is_not_spent(db: TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(100).await;
+        let key = key_with(&db, &house, user, "daily_limit = 30").await;
+        house.to_next_month();
+        let dead = house.another_node().await;
+        let mut lost = dead.hold_with_key(user, key, 30).await.unwrap();
+        lost.mark_sent();
+        std::mem::forget(lost);
+        assert!(house.hold_with_key(user, key, 1).await.is_err());
+        house.live_on_ms(40_000).await;
+        assert_eq!(house.balance(user).await, (100, 0));
+        drop(house.hold_with_key(user, key, 30).await.unwrap());
+        house.settled().await;
+        house.close().await;
+    }
+
+    async fn limits_set_with_sql_hold_at_once_and_counts_stay(db: TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(1_000).await;
+        // What was held before a count began is not in it, and its charge is.
+        let mut before = house.hold(user, 500).await.unwrap();
+        limit(&db, "users", user, "daily_limit = 40").await;
+        assert_eq!(refusal(&house, user, 41).await.available, Quota(40));
+        house.ledger.settle(&mut before, settlement(30)).await.unwrap();
+        assert_eq!(refusal(&house, user, 11).await.available, Quota(10));
+        // Without a limit the count goes on: the next one finds it right.
+        limit(&db, "users", user, "daily_limit = NULL").await;
+        pay(&house, user, 50).await.unwrap();
+        limit(&db, "users", user, "daily_limit = 100, monthly_limit = 90").await;
+        assert_eq!(refusal(&house, user, 11).await.available, Quota(10));
+        pay(&house, user, 10).await.unwrap();
+        house.close().await;
+    }
+
+    async fn the_audit_finds_a_count_that_was_edited(db: TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(1_000).await;
+        limit(&db, "users", user, "daily_limit = 40").await;
+        pay(&house, user, 30).await.unwrap();
+        limit(&db, "users", user, "spent_day = 0").await;
+        let report = ledger::audit(&house.db).await.unwrap();
+        assert_eq!(report.breaches.len(), 1, "{report:#?}");
+        assert!(report.breaches[0].detail.contains("spent_day 0, holds of the day 30"));
+        limit(&db, "users", user, "spent_day = 30").await;
+        house.close().await;
+    }
+}

@@ -28,13 +28,9 @@ pub(super) async fn source(
     let journal = filter.table(self_of);
     let (conditions, mut values) = filter.conditions(self_of).into_parts();
     let conditions = if conditions.is_empty() { " WHERE 1 = 1" } else { &conditions };
-    let mut behind_mark = "id > (SELECT through FROM logs_added_up)".to_owned();
-    if let Some(mark) = mark_before(db).await? {
-        values.push(mark);
-        let _ = write!(behind_mark, " AND id > ${}", values.len());
-    }
-    let mut at = |instant: UnixMs| {
-        values.push(Value::Time(instant));
+    let mark_before = mark_before(db).await?;
+    let mut at = |value: Value| {
+        values.push(value);
         format!("${}", values.len())
     };
     let lines = |more: &str| {
@@ -52,9 +48,13 @@ pub(super) async fn source(
             if last.is_none_or(|last| first < last) =>
         {
             let columns = COLUMNS.map(|(column, _)| column).join(", ");
-            let (first_at, last_at) = (at(first), last.map(&mut at));
+            let (first_at, last_at) = (at(first.into()), last.map(|last| at(last.into())));
             let middle = |column| within(column, &first_at, last_at.as_deref());
             let (whole, behind) = (middle(of_row), middle("created_at"));
+            let mut behind_mark = "id > (SELECT through FROM logs_added_up)".to_owned();
+            if let Some(mark) = mark_before {
+                let _ = write!(behind_mark, " AND id > {}", at(mark));
+            }
             let mut parts = vec![
                 format!(
                     "SELECT {of_row} AS created_at, type, model_name, {columns}
@@ -63,17 +63,17 @@ pub(super) async fn source(
                 lines(&format!("{behind_mark} AND {behind}")),
             ];
             if start < first {
-                parts.push(lines(&within("created_at", &at(start), Some(&first_at))));
+                parts.push(lines(&within("created_at", &at(start.into()), Some(&first_at))));
             }
             if let (Some(end), Some(last), Some(last_at)) = (end, last, &last_at)
                 && last < end
             {
-                parts.push(lines(&within("created_at", last_at, Some(&at(end)))));
+                parts.push(lines(&within("created_at", last_at, Some(&at(end.into())))));
             }
             parts
         }
         _ => {
-            let (start, end) = (at(start), end.map(&mut at));
+            let (start, end) = (at(start.into()), end.map(|end| at(end.into())));
             vec![lines(&within("created_at", &start, end.as_deref()))]
         }
     };

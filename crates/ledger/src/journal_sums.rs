@@ -40,7 +40,8 @@ pub(crate) fn by_hour(engine: Engine) -> String {
     let added = list(|column, _| format!("{column} = logs_by_hour.{column} + excluded.{column}"));
     format!(
         "WITH slice AS MATERIALIZED (
-             SELECT coalesce(channel_id, 0) AS channel_id, {hour} AS hour, model_name, type, {of_lines}
+             SELECT coalesce(channel_id, 0) AS channel_id, {hour} AS hour, model_name, type,
+                    {of_lines}
              FROM logs WHERE id > $1 AND id <= $2 GROUP BY 1, 2, 3, 4)
          INSERT INTO logs_by_hour (channel_id, hour, model_name, type, {columns})
          SELECT channel_id, hour, model_name, type, {columns} FROM slice WHERE channel_id <> 0

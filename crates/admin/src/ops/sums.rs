@@ -15,9 +15,9 @@ pub(super) struct Source {
 
 /// The lines that `filter` names from `start` on, before `end` or without one.
 ///
-/// Hours (of users: days) that lie within are read as they were added up, which knows their lines up
-/// to a mark; the lines behind the mark, and those at either end of the time, from the journal. One
-/// statement reads all, so none is missed or read twice while the mark moves.
+/// Hours (of users: days) that lie within are read as they were added up, which knows their lines
+/// up to a mark; the lines behind the mark, and those at either end of the time, from the journal.
+/// One statement reads all, so none is missed or read twice while the mark moves.
 pub(super) async fn source(
     db: &Db,
     filter: &LogFilter,

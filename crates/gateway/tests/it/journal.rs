@@ -81,7 +81,8 @@ async fn history_goes_on(db: &TestDb) {
                            prompt_tokens, delta, used_delta)
          SELECT 901, created_at, 'consume', 'model-3', 2, 901, 5, 1, -5, 5
          FROM logs WHERE user_id > 900 AND type <> 'topup' ORDER BY id LIMIT 50;
-         UPDATE users SET revision = revision + 1, quota = quota - 250, used_quota = used_quota + 250
+         UPDATE users SET revision = revision + 1, quota = quota - 250,
+             used_quota = used_quota + 250
          WHERE id = 901",
     )
     .await;
@@ -140,7 +141,8 @@ on_both_databases! {
         assert_eq!(house.db.i64(behind).await, 50);
 
         let instant = |s: i64| {
-            if house.db.is_postgres() { format!("to_timestamp({s})") } else { (s * 1000).to_string() }
+            let on_postgres = house.db.is_postgres();
+            if on_postgres { format!("to_timestamp({s})") } else { (s * 1000).to_string() }
         };
         const DAY: i64 = 86_400;
         let first = 1_700_000_000;

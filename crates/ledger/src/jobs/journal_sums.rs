@@ -1,8 +1,8 @@
 //! Adds up the journal behind a mark, slice by slice.
 //!
-//! A line may appear late: its number is given at its beginning, and it is seen when its transaction
-//! ends. On PostgreSQL the newest line is therefore remembered, and the mark follows once every
-//! transaction that ran then has ended. SQLite writes one after another.
+//! A line may appear late: its number is given at its beginning, and it is seen when its
+//! transaction ends. On PostgreSQL the newest line is therefore remembered, and the mark follows
+//! once every transaction that ran then has ended. SQLite writes one after another.
 
 use crate::journal_sums::{by_day, by_hour};
 use domain::UnixMs;
@@ -10,8 +10,8 @@ use store::{Db, Engine, Statement, StoreError, Value};
 
 /// Lines of one commit: some milliseconds of SQLite's writer, so that calls go on between.
 const SLICE_LINES: i64 = 20_000;
-/// How long a line may have its number before its transaction has one, on PostgreSQL: both are given
-/// within one statement.
+/// How long a line may have its number before its transaction has one, on PostgreSQL: both are
+/// given within one statement.
 const LAG_MS: i64 = 10_000;
 
 const ADVANCE: &str = "UPDATE logs_added_up SET through = $2 WHERE through = $1";

@@ -175,6 +175,8 @@ def measured(server, path, token, size):
     times, status, began = [], 0, time.monotonic()
     while len(times) < size["requests"] and time.monotonic() - began < size["within"]:
         status, ms = ask(server, path, token)
+        if status >= 500:
+            raise RuntimeError(f"{path}: {status}")
         times.append(ms)
     return status, sorted(times)
 

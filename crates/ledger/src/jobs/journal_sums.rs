@@ -8,8 +8,10 @@ use crate::journal_sums::{by_day, by_hour};
 use domain::UnixMs;
 use store::{Db, Engine, Statement, StoreError, Value};
 
-/// Lines of one commit: some milliseconds of SQLite's writer, so that calls go on between.
-const SLICE_LINES: i64 = 20_000;
+/// Lines of one commit. SQLite has one writer: a few milliseconds, so that calls go on between.
+const SLICE_SQLITE: i64 = 2_000;
+/// PostgreSQL has others beside it, and more lines share a sum.
+const SLICE_POSTGRES: i64 = 20_000;
 /// How long a line may have its number before its transaction has one, on PostgreSQL: both are
 /// given within one statement.
 const LAG_MS: i64 = 10_000;
@@ -29,8 +31,12 @@ const LOOK: &str = "UPDATE logs_added_up SET newest = n.newest, seen_at = $1,
 
 /// Brings the sums up to date.
 pub(super) async fn run(db: &Db, now: UnixMs) -> Result<(), StoreError> {
+    let slice_lines = match db.engine() {
+        Engine::Sqlite => SLICE_SQLITE,
+        Engine::Postgres => SLICE_POSTGRES,
+    };
     while let Some((through, upto)) = waiting(db, now).await? {
-        let slice = vec![Value::Int(through), Value::Int(upto.min(through + SLICE_LINES))];
+        let slice = vec![Value::Int(through), Value::Int(upto.min(through + slice_lines))];
         let entered = db.write_all(vec![
             Statement::new(ADVANCE, slice.clone()).expecting(1),
             Statement::new(by_hour(db.engine()), slice.clone()),

@@ -11,6 +11,7 @@ use store::{Engine, StoreError, Value};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+mod behind;
 mod journal_sums;
 mod retention;
 mod rollup;

@@ -29,12 +29,17 @@ pub const COLUMNS: [(&str, &str); 12] = [
     ("completion_tokens_low", "completion_tokens % 1000000000"),
 ];
 
-/// The statement that enters the lines after `$1` up to `$2` by the hour.
-pub(crate) fn by_hour(engine: Engine) -> String {
-    let hour = match engine {
+/// The hour that a line is of.
+pub(crate) const fn hour(engine: Engine) -> &'static str {
+    match engine {
         Engine::Postgres => "date_trunc('hour', created_at, 'UTC')",
         Engine::Sqlite => "created_at - created_at % 3600000",
-    };
+    }
+}
+
+/// The statement that enters the lines after `$1` up to `$2` by the hour.
+pub(crate) fn by_hour(engine: Engine) -> String {
+    let hour = hour(engine);
     let (columns, of_lines) = (list(|column, _| column.to_owned()), list(summed));
     let of_channels = list(|column, _| format!("sum({column})"));
     let added = list(|column, _| format!("{column} = logs_by_hour.{column} + excluded.{column}"));

@@ -4,9 +4,10 @@
 //! transaction ends. On PostgreSQL the newest line is therefore remembered, and the mark follows
 //! once every transaction that ran then has ended. SQLite writes one after another.
 
+use super::behind::Behind;
 use crate::journal_sums::{by_day, by_hour};
 use domain::UnixMs;
-use store::{Db, Engine, Statement, StoreError, Value};
+use store::{Db, Engine, StoreError, Value};
 
 /// Lines of one commit. SQLite has one writer: a few milliseconds, so that calls go on between.
 const SLICE_SQLITE: i64 = 2_000;
@@ -35,18 +36,10 @@ pub(super) async fn run(db: &Db, now: UnixMs) -> Result<(), StoreError> {
         Engine::Sqlite => SLICE_SQLITE,
         Engine::Postgres => SLICE_POSTGRES,
     };
-    while let Some((through, upto)) = waiting(db, now).await? {
-        let slice = vec![Value::Int(through), Value::Int(upto.min(through + slice_lines))];
-        let entered = db.write_all(vec![
-            Statement::new(ADVANCE, slice.clone()).expecting(1),
-            Statement::new(by_hour(db.engine()), slice.clone()),
-            Statement::new(by_day(db.engine()), slice),
-        ]);
-        match entered.await {
-            Ok(_) => {}
-            // Another node was here first, or the end of the journal was deleted meanwhile.
-            Err(StoreError::RowCount { .. }) => return Ok(()),
-            Err(error) => return Err(error),
+    while let Some(behind) = waiting(db, now).await? {
+        let sums = [by_hour(db.engine()), by_day(db.engine())];
+        if !behind.enter(db, slice_lines, ADVANCE, sums).await? {
+            return Ok(());
         }
     }
     if db.engine() == Engine::Postgres {
@@ -55,14 +48,11 @@ pub(super) async fn run(db: &Db, now: UnixMs) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The lines to be added up: after the first number, up to the second.
-async fn waiting(db: &Db, now: UnixMs) -> Result<Option<(i64, i64)>, StoreError> {
+/// The lines to be added up.
+async fn waiting(db: &Db, now: UnixMs) -> Result<Option<Behind>, StoreError> {
     let rows = match db.engine() {
         Engine::Postgres => db.read(WAITING_POSTGRES, &[Value::Time(now.plus_ms(-LAG_MS))]).await?,
         Engine::Sqlite => db.read(WAITING_SQLITE, &[]).await?,
     };
-    let Some(row) = rows.first() else { return Ok(None) };
-    let through: i64 = row.get("through")?;
-    let upto: Option<i64> = row.get("upto")?;
-    Ok(upto.filter(|&upto| upto > through).map(|upto| (through, upto)))
+    Behind::read(&rows)
 }

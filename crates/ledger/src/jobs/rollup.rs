@@ -5,6 +5,7 @@
 //! with the mark of how far the summary has come. The lag is longer than any transaction may take,
 //! so no line can appear before the mark later on.
 
+use crate::journal_sums;
 use domain::UnixMs;
 use store::{Db, Engine, Statement, StoreError, Value};
 
@@ -90,10 +91,7 @@ async fn first_line(db: &Db, from: UnixMs, to: UnixMs) -> Result<Option<UnixMs>,
 }
 
 fn hourly(engine: Engine) -> String {
-    let hour = match engine {
-        Engine::Postgres => "date_trunc('hour', created_at, 'UTC')",
-        Engine::Sqlite => "created_at - created_at % 3600000",
-    };
+    let hour = journal_sums::hour(engine);
     format!(
         "INSERT INTO usage_hourly (hour, user_id, channel_id, token_id, model_name, calls, quota,
                                    prompt_tokens, completion_tokens)

@@ -35,7 +35,7 @@ fn cost_us(used: u32, per_minute: u32) -> i64 {
 /// The rate limiter of all keys.
 #[derive(Debug, Default)]
 pub struct RateLimits {
-    node: NodeCount,
+    requests: NodeCount,
     tokens: NodeCount,
     shared: Option<Arc<Shared>>,
 }
@@ -44,7 +44,7 @@ impl RateLimits {
     /// Counts in `shared` while it answers, and else here.
     #[must_use]
     pub fn new(shared: Option<Arc<Shared>>) -> Self {
-        Self { node: NodeCount::default(), tokens: NodeCount::default(), shared }
+        Self { requests: NodeCount::default(), tokens: NodeCount::default(), shared }
     }
 
     /// Takes one request of `key`; `now_us` is of a clock that does not jump.
@@ -52,7 +52,7 @@ impl RateLimits {
     /// # Errors
     /// In how many microseconds there is room, when there is none now.
     pub async fn take(&self, key: KeyId, per_minute: u32, now_us: i64) -> Result<(), i64> {
-        let here = || self.node.take(key, per_minute, now_us);
+        let here = || self.requests.take(key, per_minute, now_us);
         let Some(shared) = &self.shared else { return here() };
         // Boxed, so that no call carries room for it that has no limit.
         match Box::pin(shared.take(key, per_minute)).await {

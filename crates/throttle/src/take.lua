@@ -1,6 +1,6 @@
 -- Takes one request of the key KEYS[1], or says in how many microseconds there is room.
 -- ARGV[1]: the spacing, ARGV[2]: the burst, both in microseconds. The clock is Redis's own, so that
--- the clocks of the nodes don't matter. The rule of `gcra` in node.rs: change both.
+-- the clocks of the nodes don't matter. The rule of `gcra` in per_minute.rs: change both.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local burst = tonumber(ARGV[2])

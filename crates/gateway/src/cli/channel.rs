@@ -81,10 +81,7 @@ pub enum Command {
 /// # Errors
 /// What the operation refuses.
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
-    let house = House::open().await?;
-    let ended = act(&house, command).await;
-    house.close().await;
-    ended
+    House::with(async |house| act(house, command).await).await
 }
 
 async fn act(house: &House, command: Command) -> anyhow::Result<ExitCode> {

@@ -100,10 +100,7 @@ pub enum Command {
 /// # Errors
 /// What the operation refuses.
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
-    let house = House::open().await?;
-    let ended = act(&house, command).await;
-    house.close().await;
-    ended.map(|()| ExitCode::SUCCESS)
+    House::with(async |house| act(house, command).await).await.map(|()| ExitCode::SUCCESS)
 }
 
 async fn act(house: &House, command: Command) -> anyhow::Result<()> {

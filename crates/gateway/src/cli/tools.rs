@@ -51,11 +51,18 @@ pub struct House {
 }
 
 impl House {
-    /// Opens it.
+    /// Opens it for some work, and closes it whatever comes of that.
     ///
     /// # Errors
-    /// When the database or the secret key can't be used.
-    pub async fn open() -> anyhow::Result<Self> {
+    /// When the database or the secret key can't be used; what the work says.
+    pub async fn with<T>(work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let house = Self::open().await?;
+        let ended = work(&house).await;
+        house.close().await;
+        ended
+    }
+
+    async fn open() -> anyhow::Result<Self> {
         let config = config()?;
         secret::make_data_dir(&config.database.data_dir)?;
         let sealer = wiring::sealer(&config)?;
@@ -92,8 +99,8 @@ impl House {
         Ok(Self { state, actor: Actor::command_line(), jobs })
     }
 
-    /// Closes it; whatever was asked for is on disk then.
-    pub async fn close(self) {
+    /// Whatever was asked for is on disk then.
+    async fn close(self) {
         self.state.ledger.drain().await;
         self.jobs.close();
         self.jobs.wait().await;

@@ -15,7 +15,7 @@ mod sampled {
 
     /// How the names of those begin who allocate for others: the allocator, what leads to it, and
     /// collections that grow. Whoever calls them is whose memory it is.
-    const ALLOCATING: [&str; 15] = [
+    const ALLOCATING: [&str; 16] = [
         "je_",
         "prof_",
         "malloc",
@@ -23,6 +23,7 @@ mod sampled {
         "realloc",
         "imalloc",
         "iralloc",
+        "do_ralloc",
         "<tikv_jemallocator::",
         "__rust",
         "alloc::",

@@ -88,6 +88,8 @@ class House:
             "PATH": f"/srv/handbook/shims:{os.environ['PATH']}:/usr/sbin",
             "HOME": "/srv/home", "LANG": "C.UTF-8", "TERM": "dumb",
             "DATA_DIR": "/var/lib/newapi", "LOG_FILE": str(LOG), "CURL_CA_BUNDLE": "/srv/ca.pem",
+            # Where Go keeps its own pprof, which it has to build first.
+            "GOCACHE": os.environ.get("GOCACHE", ""),
             "PGHOST": "localhost", "PGUSER": "newapi", "PGDATABASE": "newapi", "PAGER": "cat",
         }
         self.started = []

@@ -42,6 +42,11 @@ for pair in $programs; do
     command -v "${pair%%:*}" >/dev/null || packages+=("${pair#*:}")
 done
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
+jemalloc='/usr/lib/*/libjemalloc_pic.a'
+# Building it from source is the better part of a build; elsewhere that is how it is had.
+if command -v apt-get >/dev/null; then
+    compgen -G "$jemalloc" >/dev/null || packages+=(libjemalloc-dev)
+fi
 if [ "${#packages[@]}" -gt 0 ]; then
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
         missing "these packages are not here: ${packages[*]}"
@@ -60,7 +65,18 @@ fi
 
 "$python" "$here/blocks.py" check
 
-cargo build --quiet --manifest-path "$root/Cargo.toml" -p gateway
+if jemalloc=$(compgen -G "$jemalloc"); then
+    export JEMALLOC_OVERRIDE=$jemalloc
+fi
+# As it is shipped: only jemalloc can say what holds memory.
+cargo build --quiet --manifest-path "$root/Cargo.toml" -p gateway --features jemalloc
+# Go's own reader of profiles has a say where Go is; it is built when first asked for.
+PATH=$PATH:/usr/local/go/bin
+if command -v go >/dev/null; then
+    GOCACHE=$(go env GOCACHE)
+    export GOCACHE
+    go tool pprof -h >/dev/null 2>&1 || true
+fi
 # What goes inside: /tmp and /opt, where all this may stand, are others there.
 mkdir "$tmp/stage"
 cp "${CARGO_TARGET_DIR:-$root/target}/debug/newapi" "$tmp/stage/newapi"

@@ -1,36 +1,88 @@
 //! Where processor time goes: a sample of all running threads, some times a second.
 
 use super::failed;
+use super::stacks::{self, Measure, Stack};
 use domain::{Fault, FaultKind};
-use pprof::ProfilerGuardBuilder;
 use pprof::protos::Profile;
-use std::time::Duration;
-use tokio::sync::Semaphore;
+use pprof::{ProfilerGuard, ProfilerGuardBuilder, UnresolvedReport};
+use std::time::{Duration, UNIX_EPOCH};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::spawn_blocking;
 
 /// As many samples a second as other profilers take; not a divisor of anything periodic.
 const FREQUENCY: i32 = 99;
+const PERIOD_NANOS: i64 = 1_000_000_000 / FREQUENCY as i64;
 const DEFAULT_SECONDS: u64 = 30;
 const MAX_SECONDS: u64 = 60;
-/// A sample is taken in a signal handler, where walking the stack from within these can wait for
-/// a lock that the interrupted thread holds.
-const NOT_WALKED: [&str; 4] = ["libc", "libgcc", "pthread", "vdso"];
+/// A sample is taken in a signal handler. Within these, walking the stack can wait for a lock that
+/// the interrupted thread holds, or fail. The C library is not among them: there calls wait for
+/// the kernel, which is where most of a gateway's time goes.
+const NOT_WALKED: [&str; 3] = ["libgcc", "pthread", "vdso"];
 
 /// There is one timer a process, so one profile at a time.
 static TURN: Semaphore = Semaphore::const_new(1);
 
+/// Samples are taken while this lives.
+struct Sampling {
+    guard: ProfilerGuard<'static>,
+    _turn: SemaphorePermit<'static>,
+}
+
 /// Takes samples for `seconds`.
 pub async fn profile(seconds: Option<&str>) -> Result<Profile, Fault> {
     let pause = Duration::from_secs(read(seconds)?);
-    let Ok(_turn) = TURN.try_acquire() else {
+    let Ok(turn) = TURN.try_acquire() else {
         let (zh, en) = ("已有剖析正在进行", "a profile is being taken already");
         return Err(Fault::new(FaultKind::Conflict, zh, en));
     };
-    let sampling = ProfilerGuardBuilder::default().frequency(FREQUENCY).blocklist(&NOT_WALKED);
-    let sampling = sampling.build().map_err(failed)?;
+    let sampling = spawn_blocking(|| Sampling::start(turn)).await.map_err(failed)?;
+    let sampling = sampling.map_err(failed)?;
     tokio::time::sleep(pause).await;
-    // Finding the names of functions reads the binary's debug information, which takes a while.
-    let named = tokio::task::spawn_blocking(move || sampling.report().build()?.pprof());
-    named.await.map_err(failed)?.map_err(failed)
+    spawn_blocking(|| sampling.end()).await.map_err(failed)?
+}
+
+impl Sampling {
+    fn start(turn: SemaphorePermit<'static>) -> pprof::Result<Self> {
+        let builder = ProfilerGuardBuilder::default().frequency(FREQUENCY).blocklist(&NOT_WALKED);
+        let guard = builder.build()?;
+        // It has walked and named a stack, for the unwinder to be ready in the signal handler. The
+        // debug information that was read for the names is worth a hundred megabytes.
+        backtrace::clear_symbol_cache();
+        Ok(Self { guard, _turn: turn })
+    }
+
+    fn end(self) -> Result<Profile, Fault> {
+        let report = self.guard.report().build_unresolved().map_err(failed)?;
+        drop(self);
+        named(&report).map_err(failed)
+    }
+}
+
+fn named(report: &UnresolvedReport) -> std::io::Result<Profile> {
+    let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+    let cpu = ("cpu", "nanoseconds");
+    let measure = Measure {
+        values: &[("samples", "count"), ("cpu", "nanoseconds")],
+        period: (cpu, PERIOD_NANOS),
+        time_nanos: nanos(report.timing.start_time.duration_since(UNIX_EPOCH).unwrap_or_default()),
+        duration_nanos: nanos(report.timing.duration),
+        hidden: |names| {
+            // Our handler, and from where the kernel calls it.
+            let handler = names.iter().position(|name| *name == "perf_signal_handler");
+            handler.map_or(0, |handler| handler + 2)
+        },
+        interrupts: true,
+    };
+    let stacks = report.data.iter().map(|(frames, count)| {
+        let count = i64::try_from(*count).unwrap_or(i64::MAX);
+        let name = frames.thread_name.get(..frames.thread_name_length).unwrap_or_default();
+        Stack {
+            addresses: frames.frames.iter().map(|frame| frame.ip() as u64).collect(),
+            values: vec![count, count.saturating_mul(PERIOD_NANOS)],
+            thread: Some(String::from_utf8_lossy(name).into_owned()),
+        }
+    });
+    stacks::profile(&measure, stacks.collect())
 }
 
 fn read(seconds: Option<&str>) -> Result<u64, Fault> {

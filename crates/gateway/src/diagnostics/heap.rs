@@ -1,26 +1,76 @@
 //! What holds memory, as jemalloc has sampled it.
 
-use domain::Fault;
+use domain::{Fault, UnixMs};
+use pprof::protos::Profile;
 
 #[cfg(feature = "jemalloc")]
 pub use sampled::{profile, start_sampling};
 
 #[cfg(feature = "jemalloc")]
 mod sampled {
-    use super::{Fault, unsupported};
+    use super::{Fault, Profile, UnixMs, unsupported};
     use crate::diagnostics::failed;
+    use crate::diagnostics::stacks::{self, Measure, Stack};
+    use jemalloc_pprof::WeightedStack;
+
+    /// How the names of those begin who allocate for others: the allocator, what leads to it, and
+    /// collections that grow. Whoever calls them is whose memory it is.
+    const ALLOCATING: [&str; 16] = [
+        "je_",
+        "prof_",
+        "malloc",
+        "calloc",
+        "realloc",
+        "imalloc",
+        "iralloc",
+        "do_ralloc",
+        "<tikv_jemallocator::",
+        "__rust",
+        "alloc::",
+        "<alloc::",
+        "hashbrown::",
+        "<hashbrown::",
+        "sqlite3Mem",
+        "sqlite3Malloc",
+    ];
 
     /// From now on some allocations are remembered with their stacks.
     pub async fn start_sampling() {
         jemalloc_pprof::activate_jemalloc_profiling().await;
     }
 
-    pub async fn profile() -> Result<Vec<u8>, Fault> {
+    pub async fn profile(now: UnixMs) -> Result<Profile, Fault> {
         let Some(control) = jemalloc_pprof::PROF_CTL.as_ref() else {
             return Err(unsupported("MALLOC_CONF has switched it off"));
         };
-        let dump = || control.blocking_lock().dump_pprof();
-        tokio::task::spawn_blocking(dump).await.map_err(failed)?.map_err(failed)
+        let dump = move || {
+            let mut control = control.blocking_lock();
+            let period = 1 << control.lg_sample();
+            let dumped = control.dump_profile().map_err(failed)?;
+            let stacks = dumped.stacks.into_iter().map(|(stack, _)| held(stack));
+            let bytes = ("space", "bytes");
+            let measure = Measure {
+                values: &[("inuse_space", "bytes")],
+                period: (bytes, period),
+                time_nanos: now.0.saturating_mul(1_000_000),
+                duration_nanos: 0,
+                hidden: |names| names.iter().take_while(|name| is_allocating(name)).count(),
+                interrupts: false,
+            };
+            stacks::profile(&measure, stacks.collect()).map_err(failed)
+        };
+        tokio::task::spawn_blocking(dump).await.map_err(failed)?
+    }
+
+    fn is_allocating(name: &str) -> bool {
+        ALLOCATING.iter().any(|beginning| name.starts_with(beginning))
+    }
+
+    fn held(stack: WeightedStack) -> Stack {
+        let addresses = stack.addrs.into_iter().rev().map(|address| address as u64);
+        #[allow(clippy::cast_possible_truncation)] // A number of bytes, which memory has.
+        let bytes = stack.weight as i64;
+        Stack { addresses: addresses.collect(), values: vec![bytes], thread: None }
     }
 }
 
@@ -28,7 +78,7 @@ mod sampled {
 pub async fn start_sampling() {}
 
 #[cfg(not(feature = "jemalloc"))]
-pub async fn profile() -> Result<Vec<u8>, Fault> {
+pub async fn profile(_now: UnixMs) -> Result<Profile, Fault> {
     Err(unsupported("this build has no jemalloc: cargo build --features jemalloc"))
 }
 

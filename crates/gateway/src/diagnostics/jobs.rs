@@ -1,5 +1,6 @@
 //! The jobs alive, by kind and place.
 
+use super::strings::Strings;
 use domain::UnixMs;
 use pprof::protos::{Function, Line, Location, Profile, Sample, ValueType};
 use roster::Job;
@@ -59,26 +60,6 @@ pub fn profile(alive: &[Job], now: UnixMs) -> Profile {
             Sample { location_id: vec![id], value: vec![group.count], ..Sample::default() };
         profile.sample.push(sample);
     }
-    profile.string_table = strings.0;
+    profile.string_table = strings.table();
     profile
-}
-
-/// What a profile calls strings by. The first must be empty.
-struct Strings(Vec<String>);
-
-impl Default for Strings {
-    fn default() -> Self {
-        Self(vec![String::new()])
-    }
-}
-
-impl Strings {
-    fn index(&mut self, text: &str) -> i64 {
-        let found = self.0.iter().position(|known| known == text);
-        let index = found.unwrap_or_else(|| {
-            self.0.push(text.to_owned());
-            self.0.len() - 1
-        });
-        i64::try_from(index).unwrap_or(0)
-    }
 }

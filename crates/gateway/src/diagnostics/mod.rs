@@ -2,9 +2,14 @@
 //! under the paths that `pprof` and `go tool pprof` know. Names of functions and of jobs, numbers
 //! and lines of source; never anything of a call.
 
+mod code;
 mod cpu;
 mod heap;
 mod jobs;
+mod stacks;
+mod strings;
+
+pub use heap::start_sampling;
 
 use crate::server::{self, Limits, Place, Stop};
 use domain::{Clock, Fault, FaultKind};
@@ -31,7 +36,6 @@ const INDEX: &str = "\
 
 /// Serves until told to stop.
 pub async fn serve(listener: TcpListener, clock: Clock, stop: Stop) {
-    heap::start_sampling().await;
     let handler = move |request: Request<Incoming>, _peer| {
         let clock = clock.clone();
         async move {
@@ -60,7 +64,7 @@ async fn answer(request: &Request<Incoming>, clock: &Clock) -> Result<Response<B
             }
         }
         "/debug/pprof/profile" => packed(&cpu::profile(parameter(query, "seconds")).await?),
-        "/debug/pprof/heap" => Ok(respond(PROFILE, heap::profile().await?)),
+        "/debug/pprof/heap" => packed(&heap::profile(clock.now()).await?),
         _ => Err(Fault::new(FaultKind::NotFound, "没有这个路径", "no such path")),
     }
 }

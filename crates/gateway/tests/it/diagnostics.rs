@@ -40,6 +40,25 @@ fn decoded(answer: &Answer) -> Profile {
     Profile::decode(&*bytes).unwrap()
 }
 
+/// The names of the functions in which `profile` has stacks.
+fn names(profile: &Profile) -> Vec<&str> {
+    profile.function.iter().map(|function| text(profile, function.name)).collect()
+}
+
+/// That functions of ours have names, and that the binary is told of by its file.
+fn expect_ours(profile: &Profile, crates: &[&str]) {
+    let names = names(profile);
+    for ours in crates {
+        assert!(names.iter().any(|name| name.starts_with(ours)), "{ours} in {names:?}");
+    }
+    let binary = |name: &str| name.ends_with("/newapi");
+    let mapping = profile.mapping.iter().find(|mapping| binary(text(profile, mapping.filename)));
+    let mapping = mapping.unwrap();
+    assert!(mapping.has_functions, "{mapping:?}");
+    let inside = |address| (mapping.memory_start..mapping.memory_limit).contains(&address);
+    assert!(profile.location.iter().any(|location| inside(location.address)));
+}
+
 /// The text that a profile's number stands for.
 fn text(profile: &Profile, index: i64) -> &str {
     &profile.string_table[usize::try_from(index).unwrap()]
@@ -75,8 +94,7 @@ on_sqlite! {
             assert!(!jobs.contains(secret), "{secret} in {jobs}");
         }
         let profile = looked.profile("goroutine").await;
-        let kinds: Vec<&str> =
-            profile.function.iter().map(|function| text(&profile, function.name)).collect();
+        let kinds = names(&profile);
         assert!(kinds.contains(&"call without its client"), "{kinds:?}");
         assert_eq!(text(&profile, profile.sample_type[0].ty), "goroutine");
         assert!(profile.sample.iter().all(|sample| sample.value[0] > 0));
@@ -92,14 +110,33 @@ on_sqlite! {
 
     async fn processor_time_is_sampled_by_one_at_a_time(db: TestDb) {
         let looked = Looked::at(db).await;
+        let house = &looked.house;
+        house.model("m", fixed(0), Reply::text("ok")).await;
+        let ann = house.payer(10).await;
         // Whichever comes first takes its profile; the other is refused.
         let ask = || looked.ask("profile?seconds=2");
-        let (one, other) = tokio::join!(ask(), ask());
+        let asking = async { tokio::join!(ask(), ask()) };
+        let calling = async {
+            loop {
+                house.server.call("POST", "/pass/m").key(&ann.key).body("{}").send().await.expect(200);
+            }
+        };
+        let (one, other) = tokio::select! {
+            answers = asking => answers,
+            () = calling => unreachable!("it calls for ever"),
+        };
         let (taken, refused) = if one.status == 200 { (one, other) } else { (other, one) };
         refused.expect_error(409, "CONFLICT");
         let profile = decoded(&taken.expect(200));
-        assert_eq!(text(&profile, profile.sample_type[1].ty), "cpu");
+        let cpu = &profile.sample_type[1];
+        assert_eq!((text(&profile, cpu.ty), text(&profile, cpu.unit)), ("cpu", "nanoseconds"));
         assert!(profile.duration_nanos >= 2_000_000_000, "{}", profile.duration_nanos);
+        assert!(profile.sample.iter().all(|sample| sample.value[1] == sample.value[0] * profile.period));
+        expect_ours(&profile, &["newapi::", "relay::"]);
+        // The measuring itself is left out; what it has interrupted in the kernel is not.
+        let names = names(&profile);
+        assert!(!names.contains(&"perf_signal_handler"), "{names:?}");
+        assert!(names.contains(&"epoll_wait"), "{names:?}");
         for wrong in ["0", "61", "x", "-1"] {
             let target = format!("profile?seconds={wrong}");
             looked.ask(&target).await.expect_error(400, "INVALID_REQUEST");
@@ -111,8 +148,10 @@ on_sqlite! {
     async fn a_heap_profile_needs_the_allocator_that_makes_it(db: TestDb) {
         let looked = Looked::at(db).await;
         if cfg!(feature = "jemalloc") {
+            // The first one, of a server that has only just started.
             let profile = looked.profile("heap").await;
-            assert!(!profile.sample.is_empty());
+            assert!(profile.sample.iter().map(|sample| sample.value[0]).sum::<i64>() > 0);
+            expect_ours(&profile, &["store::"]);
         } else {
             let refused = looked.ask("heap").await.expect_error(501, "UNSUPPORTED");
             assert!(refused.text().contains("--features jemalloc"), "{}", refused.text());

@@ -1,0 +1,150 @@
+//! Profiles made of stacks: addresses of code, and what was measured there.
+
+use super::code::Code;
+use super::strings::Strings;
+use pprof::protos::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType};
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+
+/// What was measured at one stack.
+pub struct Stack {
+    /// Where each of its functions goes on, the innermost first: one further than its call.
+    pub addresses: Vec<u64>,
+    /// As many as there are `Measure::values`.
+    pub values: Vec<i64>,
+    pub thread: Option<String>,
+}
+
+/// A name and a unit.
+pub type Value = (&'static str, &'static str);
+
+/// What it is that was measured, and how.
+pub struct Measure {
+    pub values: &'static [Value],
+    /// Of what, and by how much of it, a sample is taken once.
+    pub period: (Value, i64),
+    pub time_nanos: i64,
+    pub duration_nanos: i64,
+    /// How many of a stack's innermost functions do the measuring; they are left out.
+    pub hidden: fn(&[&str]) -> usize,
+    /// Whether what they measure was interrupted, rather than called them: it goes on where it is.
+    pub interrupts: bool,
+}
+
+/// The stacks with names.
+pub fn profile(measure: &Measure, stacks: Vec<Stack>) -> io::Result<Profile> {
+    let addresses: BTreeSet<u64> = stacks
+        .iter()
+        .flat_map(|stack| &stack.addresses)
+        .flat_map(|at| [*at, at.saturating_sub(1)])
+        .collect();
+    let code = Code::around(&addresses)?;
+    let mut drawing = Drawing::on(&code);
+    for stack in stacks {
+        drawing.add(stack, measure);
+    }
+    Ok(drawing.finish(measure))
+}
+
+/// A profile that is being made.
+struct Drawing<'c> {
+    code: &'c Code,
+    strings: Strings,
+    profile: Profile,
+    /// By name.
+    functions: HashMap<&'c str, u64>,
+    /// By address.
+    locations: HashMap<u64, u64>,
+}
+
+impl<'c> Drawing<'c> {
+    fn on(code: &'c Code) -> Self {
+        let mut strings = Strings::default();
+        let mapping = (1..).zip(&code.pieces).map(|(id, piece)| Mapping {
+            id,
+            memory_start: piece.start,
+            memory_limit: piece.end,
+            file_offset: piece.offset,
+            filename: strings.index(&piece.path.to_string_lossy()),
+            build_id: strings.index(&piece.build_id),
+            ..Mapping::default()
+        });
+        let profile = Profile { mapping: mapping.collect(), ..Profile::default() };
+        Self { code, strings, profile, functions: HashMap::new(), locations: HashMap::new() }
+    }
+
+    fn add(&mut self, stack: Stack, measure: &Measure) {
+        let mut places: Vec<u64> = stack.addresses.iter().map(|at| at.saturating_sub(1)).collect();
+        let named = places.iter().map(|at| self.code.name(*at).unwrap_or_default());
+        let hidden = (measure.hidden)(&named.collect::<Vec<_>>());
+        places.drain(..hidden.min(places.len()));
+        if let Some(innermost) = places.first_mut().filter(|_| measure.interrupts) {
+            *innermost += 1;
+        }
+        let thread = stack.thread.map(|thread| Label {
+            key: self.strings.index("thread"),
+            str: self.strings.index(&thread),
+            ..Label::default()
+        });
+        let sample = Sample {
+            location_id: places.into_iter().map(|address| self.location(address)).collect(),
+            value: stack.values,
+            label: Vec::from_iter(thread),
+        };
+        self.profile.sample.push(sample);
+    }
+
+    fn location(&mut self, address: u64) -> u64 {
+        if let Some(id) = self.locations.get(&address) {
+            return *id;
+        }
+        let id = next_id(self.profile.location.len());
+        let name = self.code.name(address);
+        let line = name.map(|name| Line { function_id: self.function(name), ..Line::default() });
+        let mapping = self.code.place(address).map(|place| &mut self.profile.mapping[place]);
+        let mapping_id = mapping.map_or(0, |mapping| {
+            // A reader then looks for no names itself.
+            mapping.has_functions |= name.is_some();
+            mapping.id
+        });
+        let line = Vec::from_iter(line);
+        self.profile.location.push(Location {
+            id,
+            mapping_id,
+            address,
+            line,
+            ..Location::default()
+        });
+        self.locations.insert(address, id);
+        id
+    }
+
+    fn function(&mut self, name: &'c str) -> u64 {
+        *self.functions.entry(name).or_insert_with(|| {
+            let id = next_id(self.profile.function.len());
+            let name = self.strings.index(name);
+            self.profile.function.push(Function { id, name, ..Function::default() });
+            id
+        })
+    }
+
+    fn finish(mut self, measure: &Measure) -> Profile {
+        let strings = &mut self.strings;
+        let mut value = |(ty, unit)| ValueType { ty: strings.index(ty), unit: strings.index(unit) };
+        let (period_type, period) = measure.period;
+        Profile {
+            sample_type: measure.values.iter().copied().map(&mut value).collect(),
+            period_type: Some(value(period_type)),
+            period,
+            time_nanos: measure.time_nanos,
+            duration_nanos: measure.duration_nanos,
+            string_table: self.strings.table(),
+            ..self.profile
+        }
+    }
+}
+
+/// The number of a new one beside `len` others. They count from 1.
+fn next_id(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX - 1) + 1
+}

@@ -1,0 +1,33 @@
+//! The table of strings of a profile.
+
+use std::collections::HashMap;
+
+/// What a profile calls strings by. The first is empty.
+pub struct Strings {
+    indices: HashMap<String, i64>,
+    table: Vec<String>,
+}
+
+impl Default for Strings {
+    fn default() -> Self {
+        Self { indices: HashMap::from([(String::new(), 0)]), table: vec![String::new()] }
+    }
+}
+
+impl Strings {
+    /// The number of `text`.
+    pub fn index(&mut self, text: &str) -> i64 {
+        if let Some(index) = self.indices.get(text) {
+            return *index;
+        }
+        let index = i64::try_from(self.table.len()).unwrap_or(0);
+        self.table.push(text.to_owned());
+        self.indices.insert(text.to_owned(), index);
+        index
+    }
+
+    /// All of them, by number.
+    pub fn table(self) -> Vec<String> {
+        self.table
+    }
+}

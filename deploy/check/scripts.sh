@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs install, backup, upgrade, rollback and restore below a directory of its own, with stand-ins
-# for the binary: what they do with files and settings, without a service. What the commands do is
-# for the tests of the binary.
+# Runs install, newapi.sh, backup, upgrade, rollback and restore below a directory of its own, with stand-ins
+# for the binary: what they do with files and settings, without a service: tests/handbook has one,
+# and a real binary.
 set -euo pipefail
 scripts=$(cd "$(dirname "$0")/../scripts" && pwd)
 tmp=$(mktemp -d)
@@ -39,6 +39,7 @@ same "$("$home/newapi")" "newapi 2" "the new binary"
 same "$("$home/new-api.backup")" "newapi 1" "the old binary is kept"
 same "$(stat -c %a "$home/backups")" 700 "mode of the backups"
 same "$(KEEP=2 DATA_DIR=/x SQL_DSN=y "$home/scripts/backup.sh")" "backup $home/backups --keep 2 /x y" "its own settings"
+same "$("$home/scripts/newapi.sh" doctor --json)" "doctor --json $data postgres://ann:p@db/x?a=b" "any command"
 same "$("$home/scripts/restore.sh" one.gz)" "restore --replace one.gz $data postgres://ann:p@db/x?a=b" "restore"
 
 "$home/scripts/rollback.sh" >/dev/null

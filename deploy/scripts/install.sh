@@ -25,7 +25,7 @@ install -d -m 0755 "$DESTDIR/etc/systemd/system" "$DESTDIR/etc/logrotate.d"
 place "$binary" "$HOME_DIR/newapi" 0755
 # The name that the handbook uses.
 ln -sfn newapi "$HOME_DIR/new-api"
-for script in common.sh upgrade.sh rollback.sh backup.sh restore.sh; do
+for script in common.sh newapi.sh upgrade.sh rollback.sh backup.sh restore.sh; do
     place "$here/$script" "$HOME_DIR/scripts/$script" 0755
 done
 place "$here/../systemd/newapi.service" "$DESTDIR/etc/systemd/system/newapi.service" 0644
@@ -44,4 +44,5 @@ if live; then
     systemctl enable newapi.service
 fi
 say "installed in $HOME_DIR. Next: settings in $ENV_FILE, then systemctl start newapi"
+say "Then $HOME_DIR/scripts/newapi.sh doctor says whether all is well"
 say "The first start prints root's password and token once: journalctl -u newapi"

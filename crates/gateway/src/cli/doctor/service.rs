@@ -78,7 +78,7 @@ fn of_metrics(report: &mut Report, page: &str, memory_limit: u64) {
     queue(report, sum(page, "custompass_tasks_in_queue", "status=\"submitted\""));
     let dropped = sample("custompass_log_lines_dropped_total");
     if dropped > 0 {
-        report.odd("log", format!("{dropped} lines were dropped"), "is its disk full or slow?");
+        report.odd("log lines", format!("{dropped} were dropped"), "is its disk full or slow?");
     }
     let (open, most) = (sample("process_open_fds"), sample("process_max_fds"));
     if most > 0 && percent(open, most) > MAX_USED_PERCENT {

@@ -100,8 +100,8 @@ async fn missing_refunds(report: &mut Report, db: &Db) -> Result<(), StoreError>
     }
     if edited > 0 {
         let found = format!("{edited} ended tasks seem to hold more than they used");
-        let mend = "their rows were edited, no money is missing: newapi audit; put it right with \
-                    UPDATE tasks SET quota = used_quota WHERE status IN ('completed', 'failed')";
+        let mend = "their rows were edited, and no money is missing: newapi audit. Put quota back \
+                    to used_quota in these rows, or leave them";
         report.odd("rows of tasks", found, mend);
     }
     if held == 0 && edited == 0 {

@@ -1,6 +1,6 @@
-//! `newapi doctor`: each fault of the operator's handbook is caused on purpose, found under its name
-//! and told with its mend; then it is mended as told, and doctor is content. `docs/faults.md` has
-//! the list.
+//! `newapi doctor`: each fault of the operator's handbook is caused on purpose, found under its
+//! name and told with its mend; then it is mended as told, and doctor is content. `docs/faults.md`
+//! has the list.
 
 mod database;
 mod service;

@@ -114,7 +114,8 @@ on_sqlite! {
     async fn slow_calls_are_found(db: TestDb) {
         let log = db.dir().join("newapi.log").display().to_string();
         let house = House::with(db, &[("LOG_FILE", &log)]).await;
-        house.model("m", fixed(1), Reply::text("ok").delay(std::time::Duration::from_millis(2))).await;
+        let slow = Reply::text("ok").delay(std::time::Duration::from_millis(2));
+        house.model("m", fixed(1), slow).await;
         let ann = house.payer(1_000).await;
         for _ in 0..20 {
             house.pay("m", &ann).await.expect(200);

@@ -27,6 +27,20 @@ place() {
     mv -f "$to.new" "$to"
 }
 
+# Scripts, unit and logrotate, from the tree of a release. Run from where they are installed there is
+# nothing to place. What an operator has changed is elsewhere: settings, `systemctl edit newapi`.
+place_files() {
+    local from=$1
+    if [ "$from" -ef "$HOME_DIR/scripts" ]; then return; fi
+    local script
+    for script in common.sh newapi.sh upgrade.sh rollback.sh backup.sh restore.sh; do
+        place "$from/$script" "$HOME_DIR/scripts/$script" 0755
+    done
+    place "$from/../systemd/newapi.service" "$DESTDIR/etc/systemd/system/newapi.service" 0644
+    place "$from/../logrotate/newapi" "$DESTDIR/etc/logrotate.d/newapi" 0644
+    if live; then systemctl daemon-reload; fi
+}
+
 # One setting: from the environment, else from the service's file.
 setting() {
     local name=$1 line=""

@@ -206,7 +206,7 @@ fn mend(code: &str) -> &'static str {
         "OVERLOADED" => "see memory; CUSTOM_PASS_MAX_IN_FLIGHT limits calls, too",
         "CONFIG_ERROR" => "a price or a channel can't be read: see channels and prices",
         _ if code.starts_with("UPSTREAM") || code == "TIMEOUT" => {
-            "the upstreams do: see their channels; newapi channel test ID"
+            "their upstreams refuse them, or fail: see the channels; newapi channel test ID"
         }
         _ => "newapi logs analyze says which errors, and for whom",
     }

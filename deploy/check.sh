@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Checks everything under deploy/ with the tools that read it. As root on Debian and Ubuntu it
-# installs those that are missing; elsewhere it says which. What is not packaged there
-# (kubectl, kubernetes-validate, hadolint, docker compose) is used where it is, and else named as skipped.
+# installs those that are missing; elsewhere it says which. Those of check/requirements.txt come from
+# PyPI, into an environment under target/. What can't be had on a machine (kubectl, docker compose
+# and, without a network, those from PyPI) is named as skipped.
 set -euo pipefail
 cd "$(dirname "$0")"
 tmp=$(mktemp -d)
@@ -13,29 +14,56 @@ have() { command -v "$1" >/dev/null 2>&1; }
 
 missing=()
 need() { have "$1" || missing+=("$2"); }
+# Lists may be old or absent on a fresh machine. No service is to start for being installed.
+apt_install() {
+    export DEBIAN_FRONTEND=noninteractive
+    local get=(apt-get install -y -qq --no-install-recommends)
+    RUNLEVEL=1 "${get[@]}" "$@" >"$tmp/apt" 2>&1 \
+        || { apt-get update -qq && RUNLEVEL=1 "${get[@]}" "$@"; } >"$tmp/apt" 2>&1
+}
+can_install() { [ "$(id -u)" -eq 0 ] && have apt-get; }
+# What can be done without: it is here, or installed, or skipped.
+want() {
+    if have "$1" || { can_install && apt_install "$2" && have "$1"; }; then return 0; fi
+    skipped+=("$3")
+    return 1
+}
+
 need systemd-analyze systemd
 need promtool prometheus
 need shellcheck shellcheck
 need logrotate logrotate
 need python3 python3
 python3 -c 'import yaml' 2>/dev/null || missing+=(python3-yaml)
+python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 if [ "${#missing[@]}" -gt 0 ]; then
-    if [ "$(id -u)" -ne 0 ] || ! have apt-get; then
+    if ! can_install; then
         echo "missing: ${missing[*]} (Debian, Ubuntu: sudo apt-get install ${missing[*]})" >&2
         exit 1
     fi
-    export DEBIAN_FRONTEND=noninteractive
-    # Lists may be old or absent on a fresh machine. No service is to start for being installed.
-    install() {
-        RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$tmp/apt" 2>&1
-    }
-    install || { apt-get update -qq && install; } || { cat "$tmp/apt" >&2; exit 1; }
+    apt_install "${missing[@]}" || { cat "$tmp/apt" >&2; exit 1; }
 fi
 python=python3
 if ! "$python" -c 'import yaml' 2>/dev/null; then
     # apt gives its modules to the system's own Python, which need not be the first one.
     python=/usr/bin/python3
 fi
+
+# Fetched once, and again when another version is asked for.
+venv="$PWD/../target/deploy-venv"
+if ! cmp -s check/requirements.txt "$venv/done"; then
+    rm -rf "$venv"
+    if "$python" -m venv "$venv" && "$venv/bin/pip" install --quiet \
+        --disable-pip-version-check -r check/requirements.txt >"$tmp/pip" 2>&1; then
+        cp check/requirements.txt "$venv/done"
+    fi
+fi
+# A tool of that environment, if it is there.
+tool() {
+    if [ -e "$venv/done" ] && [ -x "$venv/bin/$1" ]; then return 0; fi
+    skipped+=("$1")
+    return 1
+}
 
 step "systemd"
 unit=systemd/newapi.service
@@ -72,27 +100,27 @@ promtool check rules "$tmp/dashboard.yml" >"$tmp/out" 2>&1 || { cat "$tmp/out"; 
 
 step "containers"
 "$python" check/manifests.py
-rendered=""
-if have kubectl && kubectl kustomize kubernetes >"$tmp/rendered.yaml" 2>"$tmp/out"; then
-    rendered="$tmp/rendered.yaml"
-else
-    skipped+=("kubectl kustomize")
+manifests=(kubernetes/[!k]*.yaml)
+if want kubectl kubectl "kubectl kustomize"; then
+    kubectl kustomize kubernetes >"$tmp/rendered.yaml"
+    manifests+=("$tmp/rendered.yaml")
 fi
-if have kubernetes-validate; then
-    kubernetes-validate --strict --quiet -k 1.31 ${rendered:+"$rendered"} \
-        kubernetes/[!k]*.yaml
-else
-    skipped+=("kubernetes-validate (pip install kubernetes-validate)")
+# The oldest version that the manifests are meant for, and the newest that is known.
+if tool kubernetes-validate; then
+    for version in 1.30 1.37; do
+        "$venv/bin/kubernetes-validate" --strict --quiet -k "$version" "${manifests[@]}"
+    done
 fi
-if have hadolint; then hadolint docker/Dockerfile; else skipped+=("hadolint"); fi
+if tool hadolint; then "$venv/bin/hadolint" docker/Dockerfile; fi
+if tool check-jsonschema; then
+    "$venv/bin/check-jsonschema" --quiet --builtin-schema vendor.compose-spec docker/compose.yml
+fi
 if docker compose version >/dev/null 2>&1; then
     docker compose -f docker/compose.yml config --quiet
-elif have docker-compose; then
+elif want docker-compose docker-compose "docker compose config"; then
     # Version 1 does not know the project's name.
     sed '/^name:/d' docker/compose.yml \
         | docker-compose --project-directory docker -f - config --quiet
-else
-    skipped+=("docker compose config")
 fi
 
 for name in "${skipped[@]}"; do echo "skipped: $name is not here"; done

@@ -47,31 +47,54 @@ def kubernetes(bad):
     stop = int(settings["SHUTDOWN_TIMEOUT"].rstrip("s"))
     stop += container["lifecycle"]["preStop"]["sleep"]["seconds"]
     bad(stop < pod["terminationGracePeriodSeconds"], "a stop is killed before its time")
-    # The restricted profile of the pod security standards.
-    both = {**pod["securityContext"], **container["securityContext"]}
-    bad(both["runAsNonRoot"] and both["seccompProfile"]["type"] == "RuntimeDefault", "not restricted")
-    bad(both["allowPrivilegeEscalation"] is False, "privileges may be gained")
-    bad(both["capabilities"] == {"drop": ["ALL"]}, "capabilities are kept")
-    bad(both["readOnlyRootFilesystem"], "the root file system can be written")
+    backup = documents["CronJob", "newapi-backup"]["spec"]["jobTemplate"]["spec"]["template"]
+    others = backup["metadata"]["labels"].items()
+    bad(not any(s.items() <= others for s in selectors), "a backup's pod would get calls")
+    claims = [v["persistentVolumeClaim"]["claimName"] for v in backup["spec"]["volumes"]
+              if "persistentVolumeClaim" in v]
+    for claim in claims:
+        bad(("PersistentVolumeClaim", claim) in documents, f"the claim {claim} is not made")
+    for spec in (pod, backup["spec"]):
+        restricted(bad, spec, spec["containers"][0])
     ports = {port["name"] for port in container["ports"]}
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         bad(container[probe]["httpGet"]["port"] in ports, f"{probe} asks no port of the container")
     bad(deployment["replicas"] > 1, "one pod is no several")
 
 
+def restricted(bad, pod, container):
+    """The restricted profile of the pod security standards, which the namespace enforces."""
+    both = {**pod["securityContext"], **container["securityContext"]}
+    bad(both["runAsNonRoot"] and both["seccompProfile"]["type"] == "RuntimeDefault", "not restricted")
+    bad(both["allowPrivilegeEscalation"] is False, "privileges may be gained")
+    bad(both["capabilities"] == {"drop": ["ALL"]}, "capabilities are kept")
+    bad(both["readOnlyRootFilesystem"], "the root file system can be written")
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    mounts = {mount["name"] for mount in container["volumeMounts"]}
+    bad(mounts == volumes, f"volumes {volumes}, mounted {mounts}")
+
+
 def compose(bad):
     document = yaml.safe_load((DEPLOY / "docker/compose.yml").read_text())
     for name, service in document["services"].items():
-        bad("healthcheck" in service, f"{name} has no health check")
+        # What runs once and ends has a profile, and is not started with the others.
+        bad("healthcheck" in service or "profiles" in service, f"{name} has no health check")
         for secret in service.get("secrets", []):
             bad(secret in document["secrets"], f"{name}: secret {secret} is not declared")
         for volume in service.get("volumes", []):
             bad(volume.split(":")[0] in document["volumes"], f"{name}: volume {volume}")
         for other in service.get("depends_on", {}):
             bad(other in document["services"], f"{name} waits for {other}")
-    build = document["services"]["newapi"]["build"]
-    context = (DEPLOY / "docker" / build["context"]).resolve()
-    bad((context / build["dockerfile"]).is_file(), "the Dockerfile is not where compose looks")
+    text = (DEPLOY / "docker/Dockerfile").read_text()
+    for name in ("newapi", "backup"):
+        build = document["services"][name]["build"]
+        context = (DEPLOY / "docker" / build["context"]).resolve()
+        bad((context / build["dockerfile"]).is_file(), "the Dockerfile is not where compose looks")
+        target = build.get("target")
+        bad(target is None or f" AS {target}\n" in text, f"the Dockerfile has no target {target}")
+    # pg_dump refuses a server that is newer than itself.
+    server = re.match(r"postgres:(\d+)", document["services"]["postgres"]["image"])[1]
+    bad(f"POSTGRES_VERSION={server}\n" in text, f"the tools are not PostgreSQL {server}'s")
 
 
 def dockerfile(bad):
@@ -81,9 +104,11 @@ def dockerfile(bad):
     allowed = {"ARG", "FROM", "RUN", "WORKDIR", "COPY", "LABEL", "ENV", "USER", "VOLUME", "EXPOSE",
                "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
     bad(words <= allowed, f"no instructions: {words - allowed}")
-    last = lines[max(n for n, line in enumerate(lines) if line.startswith("FROM")) :]
-    user = [line.split()[1] for line in last if line.startswith("USER")]
-    bad(user and re.fullmatch(r"[1-9]\d*:[1-9]\d*", user[-1]), "the image runs as root")
+    stages = [n for n, line in enumerate(lines) if line.startswith("FROM")]
+    tools, last = lines[stages[-2] : stages[-1]], lines[stages[-1] :]
+    for stage in (tools, last):
+        user = [line.split()[1] for line in stage if line.startswith("USER")]
+        bad(user and re.fullmatch(r"[1-9]\d*:[1-9]\d*", user[-1]), f"{stage[0]}: runs as root")
     bad(any(line.startswith("HEALTHCHECK") for line in last), "no health check")
     bad(not any(line.startswith("RUN") for line in last), "the last stage has no shell to RUN in")
     for line in last:

@@ -1,6 +1,8 @@
-"""Whether every metric that rules, their tests and the dashboard name is one that the program has.
+"""Whether every metric that rules, their tests and the dashboard name is one that the program has,
+and every alert has been seen to fire.
 
-A name that nobody registers is no error to Prometheus: the alert just never fires.
+A name that nobody registers is no error to Prometheus: the alert just never fires. Whether the
+dashboard's queries find anything is tried on a real server, by tests/handbook.
 """
 
 import json
@@ -44,6 +46,18 @@ def expressions():
             yield f"test, {test['name']}", series["series"]
 
 
+def untested():
+    """Alerts that no test has seen fire."""
+    import yaml
+
+    groups = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]
+    tests = yaml.safe_load((ROOT / "deploy/prometheus/alerts_test.yml").read_text())["tests"]
+    fired = {one["alertname"] for test in tests for one in test["alert_rule_test"]
+             if one["exp_alerts"]}
+    return [rule["alert"] for group in groups for rule in group["rules"]
+            if rule["alert"] not in fired]
+
+
 def rules(path):
     """Each expression as a rule of its own, for promtool to read: Grafana's words filled in."""
     import yaml
@@ -60,7 +74,7 @@ def main():
     if len(sys.argv) > 1:
         rules(pathlib.Path(sys.argv[1]))
     known = registered()
-    bad, count = [], 0
+    bad, count = [f"{name}: no test sees it fire" for name in untested()], 0
     for place, text in expressions():
         # What stands in quotes is a label's value.
         for name in NAME.findall(re.sub(r'"[^"]*"', '""', text)):

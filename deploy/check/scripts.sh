@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs install, backup, upgrade, rollback and restore below a directory of its own, with stand-ins
-# for the binary: what they do with files and settings, without a service. What the commands do is
-# for the tests of the binary.
+# Runs install, newapi.sh, backup, upgrade, rollback and restore below a directory of its own, with stand-ins
+# for the binary: what they do with files and settings, without a service: tests/handbook has one,
+# and a real binary.
 set -euo pipefail
 scripts=$(cd "$(dirname "$0")/../scripts" && pwd)
 tmp=$(mktemp -d)
@@ -39,7 +39,20 @@ same "$("$home/newapi")" "newapi 2" "the new binary"
 same "$("$home/new-api.backup")" "newapi 1" "the old binary is kept"
 same "$(stat -c %a "$home/backups")" 700 "mode of the backups"
 same "$(KEEP=2 DATA_DIR=/x SQL_DSN=y "$home/scripts/backup.sh")" "backup $home/backups --keep 2 /x y" "its own settings"
+same "$("$home/scripts/newapi.sh" doctor --json)" "doctor --json $data postgres://ann:p@db/x?a=b" "any command"
 same "$("$home/scripts/restore.sh" one.gz)" "restore --replace one.gz $data postgres://ann:p@db/x?a=b" "restore"
+
+# From the tree of a release: what an upgrade alone knows of comes along, settings stay.
+unit="$DESTDIR/etc/systemd/system/newapi.service"
+echo old >"$unit"
+rm "$home/scripts/newapi.sh"
+"$home/scripts/upgrade.sh" "$tmp/v2" >/dev/null
+same "$(cat "$unit")" "old" "the installed script has no unit to place"
+same "$("$home/new-api.backup")" "newapi 1" "the old binary is kept at a second upgrade"
+"$scripts/upgrade.sh" "$tmp/v2" >/dev/null
+cmp "$unit" "$scripts/../systemd/newapi.service"
+[ -x "$home/scripts/newapi.sh" ] || fail "a new script is not there"
+grep -q '^SQL_DSN=' "$DESTDIR/etc/newapi/newapi.env" || fail "settings are lost"
 
 "$home/scripts/rollback.sh" >/dev/null
 same "$("$home/new-api")" "newapi 1" "the old binary is back"

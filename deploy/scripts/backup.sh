@@ -8,4 +8,4 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 need_root
 install -d -m 0700 "$BACKUPS"
-as_service backup "$BACKUPS" --keep "${KEEP:-14}"
+as_root backup "$BACKUPS" --keep "${KEEP:-14}"

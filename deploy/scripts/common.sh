@@ -6,7 +6,6 @@ DESTDIR="${DESTDIR:-}"
 PREFIX="${PREFIX:-/opt/newapi}"
 HOME_DIR="$DESTDIR$PREFIX"
 ENV_FILE="$DESTDIR/etc/newapi/newapi.env"
-# shellcheck disable=SC2034
 LOG="$DESTDIR/var/log/newapi.log"
 # shellcheck disable=SC2034
 BACKUPS="$HOME_DIR/backups"
@@ -28,6 +27,20 @@ place() {
     mv -f "$to.new" "$to"
 }
 
+# Scripts, unit and logrotate, from the tree of a release. Run from where they are installed there is
+# nothing to place. What an operator has changed is elsewhere: settings, `systemctl edit newapi`.
+place_files() {
+    local from=$1
+    if [ "$from" -ef "$HOME_DIR/scripts" ]; then return; fi
+    local script
+    for script in common.sh newapi.sh upgrade.sh rollback.sh backup.sh restore.sh; do
+        place "$from/$script" "$HOME_DIR/scripts/$script" 0755
+    done
+    place "$from/../systemd/newapi.service" "$DESTDIR/etc/systemd/system/newapi.service" 0644
+    place "$from/../logrotate/newapi" "$DESTDIR/etc/logrotate.d/newapi" 0644
+    if live; then systemctl daemon-reload; fi
+}
+
 # One setting: from the environment, else from the service's file.
 setting() {
     local name=$1 line=""
@@ -46,20 +59,32 @@ setting() {
     printf '%s' "$line"
 }
 
+# As the unit gives them, unless its file says otherwise.
 DATA_DIR=$(setting DATA_DIR)
 DATA_DIR="${DATA_DIR:-$DESTDIR/var/lib/newapi}"
+LOG_FILE=$(setting LOG_FILE)
+LOG_FILE="${LOG_FILE:-$LOG}"
 
 # Runs the binary with the settings of the service.
-as_service() (
+with_settings() (
     umask 077
-    export DATA_DIR
+    export DATA_DIR LOG_FILE
     if [ -r "$ENV_FILE" ]; then
         while IFS='=' read -r name _; do
             export "$name=$(setting "$name")"
         done < <(grep -E '^[A-Z_]+=' "$ENV_FILE")
     fi
-    exec "$HOME_DIR/newapi" "$@"
+    exec "$@"
 )
+
+# As root, who may read and write backups.
+as_root() { with_settings "$HOME_DIR/newapi" "$@"; }
+
+# As the service's user, to whom everything belongs that it makes.
+as_service() {
+    if [ -n "$DESTDIR" ]; then as_root "$@"; return; fi
+    with_settings setpriv --reuid=newapi --regid=newapi --init-groups "$HOME_DIR/newapi" "$@"
+}
 
 # Waits until the service answers, as its own health command sees it.
 wait_healthy() {

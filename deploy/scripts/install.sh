@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts newapi on this machine as a service. Running it again changes neither settings nor data.
+# Puts newapi on this machine as a service. Settings and data that are there already stay.
 #   deploy/scripts/install.sh target/release/newapi
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -25,11 +25,7 @@ install -d -m 0755 "$DESTDIR/etc/systemd/system" "$DESTDIR/etc/logrotate.d"
 place "$binary" "$HOME_DIR/newapi" 0755
 # The name that the handbook uses.
 ln -sfn newapi "$HOME_DIR/new-api"
-for script in common.sh upgrade.sh rollback.sh backup.sh restore.sh; do
-    place "$here/$script" "$HOME_DIR/scripts/$script" 0755
-done
-place "$here/../systemd/newapi.service" "$DESTDIR/etc/systemd/system/newapi.service" 0644
-place "$here/../logrotate/newapi" "$DESTDIR/etc/logrotate.d/newapi" 0644
+place_files "$here"
 # What the operator has written stays.
 [ -e "$ENV_FILE" ] || place "$here/../systemd/newapi.env" "$ENV_FILE" 0600
 [ -e "$LOG" ] || install -m 0640 /dev/null "$LOG"
@@ -39,9 +35,7 @@ if [ -z "$DESTDIR" ]; then
     # The service may read what stands beside its settings (CUSTOM_PASS_CONFIG_FILE), and no one else.
     chown root:newapi "$(dirname "$ENV_FILE")"
 fi
-if live; then
-    systemctl daemon-reload
-    systemctl enable newapi.service
-fi
+if live; then systemctl enable newapi.service; fi
 say "installed in $HOME_DIR. Next: settings in $ENV_FILE, then systemctl start newapi"
+say "Then $HOME_DIR/scripts/newapi.sh doctor says whether all is well"
 say "The first start prints root's password and token once: journalctl -u newapi"

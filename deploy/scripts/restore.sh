@@ -10,7 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 file=${1:?usage: restore.sh FILE}
 need_root
 if live; then systemctl stop newapi.service; fi
-as_service restore --replace "$file" \
+as_root restore --replace "$file" \
     || die "the service stays stopped until you start it: systemctl start newapi"
 # What root has made in it is the service's.
 if [ -z "$DESTDIR" ]; then chown -R newapi:newapi "$DATA_DIR"; fi

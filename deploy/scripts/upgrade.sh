@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Puts a new binary in place: backup of the database, old binary kept as new-api.backup, restart.
 # If the new one does not answer, the old one comes back by itself.
-#   /opt/newapi/scripts/upgrade.sh NEW_BINARY          (SKIP_BACKUP=1: without the database's backup)
+#   deploy/scripts/upgrade.sh NEW_BINARY               from a release's tree: its unit and scripts, too
+#   /opt/newapi/scripts/upgrade.sh NEW_BINARY          the binary alone
+# SKIP_BACKUP=1 leaves out the database's backup.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=common.sh
@@ -17,10 +19,14 @@ version=$("$binary" --version) || die "$binary does not run on this machine"
 # over a migration takes this backup.
 if [ -z "${SKIP_BACKUP:-}" ]; then "$here/backup.sh"; fi
 
-place "$HOME_DIR/newapi" "$HOME_DIR/new-api.backup" 0755
+# The same binary once more is no reason to forget the one before.
+if ! cmp -s "$binary" "$HOME_DIR/newapi"; then
+    place "$HOME_DIR/newapi" "$HOME_DIR/new-api.backup" 0755
+fi
 # While the old one still serves: it keeps the file that it was started from.
 place "$binary" "$HOME_DIR/newapi" 0755
 ln -sfn newapi "$HOME_DIR/new-api"
+place_files "$here"
 
 if live; then
     # Calls under way are finished and settled by the old one first.

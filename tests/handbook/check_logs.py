@@ -4,6 +4,7 @@ import json
 import pathlib
 import re
 import subprocess
+import urllib.parse
 import urllib.request
 
 from checks import block
@@ -12,6 +13,8 @@ from house import LOG, wait_until
 PROMETHEUS_PORT = 9091
 # Of the rules' patience: what is tried here is that they fire, not how long they wait.
 SOON = "1s"
+# Panels of what this installation has none of: webhooks, and channels that fail so often.
+MAY_BE_EMPTY = {"Webhooks", "Channels left alone"}
 
 
 @block("常用日志查询")
@@ -66,14 +69,15 @@ def monitor(run):
     ran.has(rf"ALERT: High error rate: {errors} errors")
 
 
-def prometheus(rules):
-    """Starts a real one with these rules."""
+def prometheus(*rules):
+    """Starts a real one with these files of rules."""
     home = pathlib.Path("/srv/prometheus")
     home.mkdir()
-    (home / "rules.yml").write_text(rules, encoding="utf-8")
+    for number, text in enumerate(rules):
+        (home / f"rules-{number}.yml").write_text(text, encoding="utf-8")
     (home / "prometheus.yml").write_text(json.dumps({
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": ["rules.yml"],
+        "rule_files": ["rules-*.yml"],
         "scrape_configs": [{
             "job_name": "newapi", "static_configs": [{"targets": ["localhost:9090"]}],
         }],
@@ -102,13 +106,34 @@ def scraped():
         return False
 
 
+def rules_work():
+    rules = [rule for group in ask("rules")["groups"] for rule in group["rules"]]
+    bad = [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"]
+    assert len(rules) > 20 and not bad, bad
+
+
+def panels_have_data():
+    """Each query of the dashboard finds something in what this Prometheus has scraped."""
+    dashboard = json.loads(
+        pathlib.Path("/srv/deploy/grafana/newapi.json").read_text(encoding="utf-8"))
+    empty = set()
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", []):
+            query = target["expr"].replace("$__rate_interval", "1m").replace("$instance", ".*")
+            found = ask("query?" + urllib.parse.urlencode({"query": query}))["result"]
+            if not any(sample["value"][1] != "NaN" for sample in found):
+                empty.add(panel["title"])
+    assert empty <= MAY_BE_EMPTY, empty
+
+
 @block("告警配置")
 def alerts(run):
     house = run.house
     rules = pathlib.Path("/srv/home/prometheus-alerts.yml")
     rules.write_text(run.text, encoding="utf-8")
     house.shell(f"promtool check rules {rules}").ok().has("SUCCESS: 2 rules found")
-    server = prometheus(re.sub(r"for: \w+", f"for: {SOON}", run.text))
+    ours = pathlib.Path("/srv/deploy/prometheus/alerts.yml").read_text(encoding="utf-8")
+    server = prometheus(re.sub(r"for: \w+", f"for: {SOON}", run.text), ours)
     house.started.append(server)
     wait_until(scraped, "a scrape", 30)
     both = {"CustomPassHighErrorRate", "CustomPassTaskQueueBacklog"}
@@ -121,5 +146,7 @@ def alerts(run):
         house.submit("slow-render", "polls=1000000")
     house.slow_upstream.send_signal(house.HANG)
     wait_until(lambda: firing() >= both, "the alerts", 40)
+    rules_work()
+    panels_have_data()
     server.terminate()
     server.wait(20)

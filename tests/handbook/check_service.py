@@ -161,3 +161,27 @@ def restore(run):
     assert house.balances() == kept
     house.audit_clean()
     assert house.call() == 200
+
+
+def upgrade(house):
+    """No block, but what upgrade.sh promises: the old binary comes back when the new one is no good."""
+    scripts = "/opt/newapi/scripts"
+    # What the scripts take for a system with services.
+    pathlib.Path("/run/systemd/system").mkdir(parents=True, exist_ok=True)
+    version = house.shell("/opt/newapi/newapi --version").ok().text
+    bad = pathlib.Path("/srv/bad-upgrade")
+    bad.write_text("#!/bin/sh\n[ $1 = --version ] && exec echo newapi 9.9\nexit 1\n", "ascii")
+    bad.chmod(0o755)
+    pid = house.shell("pgrep -x newapi").text
+    refused = house.shell(f"HEALTH_TRIES=1 {scripts}/upgrade.sh {bad}", seconds=120)
+    assert refused.code != 0, refused.text
+    refused.has("the new version does not answer; going back", "back to newapi ")
+    assert house.shell("/opt/newapi/newapi --version").ok().text == version
+    assert house.call() == 200
+    house.shell(f"SKIP_BACKUP=1 {scripts}/upgrade.sh /srv/newapi", seconds=120).ok().has("^now ")
+    assert house.shell("pgrep -x newapi").text not in ("", pid)
+    assert house.call() == 200
+    # And doctor, as an operator asks it: with the service's settings.
+    said = house.shell(f"{scripts}/newapi.sh doctor --offline")
+    said.has("✓ service: answers", "✓ database: Postgres answers", "error rate", "✓ audit: clean")
+    said.lacks("goes to standard error")

@@ -9,6 +9,7 @@ import time
 import traceback
 
 import blocks
+import check_service
 import checks
 import house
 
@@ -55,6 +56,8 @@ def main():
             check = by_place[block.heading, block.number]
             run = checks.Run(installation, *row.what_runs(block), printed=block.text)
             results.append(tried(name, lambda: check(run)))
+        if results[0] and not wanted:
+            results.append(tried("upgrade", lambda: check_service.upgrade(installation)))
         if results[0]:
             results.append(tried("audit", installation.audit_clean))
         if not all(results):

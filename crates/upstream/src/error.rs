@@ -61,7 +61,7 @@ pub enum ConnectError {
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// No connection.
-    #[error("{0}")]
+    #[error(transparent)]
     Connect(#[from] ConnectError),
     /// A deadline passed.
     #[error("timed out waiting for {0:?}")]

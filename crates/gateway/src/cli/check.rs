@@ -1,7 +1,7 @@
 //! `newapi check`: whether this installation can do its work, everything that is wrong at once.
 
 use super::{out, tools};
-use crate::config::{Config, from_process, unknown_in_process};
+use crate::config::{Config, UpstreamConfig, from_process, unknown_in_process};
 use crate::wiring;
 use anyhow::Context;
 use http::{HeaderMap, Method};
@@ -9,8 +9,9 @@ use std::process::ExitCode;
 use store::{Catalog, Channel, Db};
 use upstream::{BaseUrl, Client, Deadlines, OutboundRequest, Payload, ProxyChoice};
 
-const DEADLINES: Deadlines =
-    Deadlines { connect_ms: 5_000, first_byte_ms: 10_000, idle_ms: 10_000, total_ms: 10_000 };
+/// How long an upstream is waited for at most.
+const CONNECT_MS: u64 = 5_000;
+const ANSWER_MS: u64 = 10_000;
 
 /// Checks configuration, database and channels; exits 1 if anything is wrong.
 #[derive(clap::Args, Debug)]
@@ -114,7 +115,7 @@ async fn check_catalog(
         } else if offline {
             findings.good(name);
         } else {
-            match reach(&client, channel).await {
+            match reach(&client, &config.upstream, channel).await {
                 Ok(status) => findings.good(format_args!("{name} answers ({status})")),
                 Err(error) => findings.bad(format_args!("{name}: {error:#}")),
             }
@@ -123,8 +124,20 @@ async fn check_catalog(
     Ok(())
 }
 
-/// Whether anything answers there, whatever it says. The channel's key stays here.
-pub(super) async fn reach(client: &Client, channel: &Channel) -> anyhow::Result<http::StatusCode> {
+/// Whether anything answers there, whatever it says, within the time that a call has. The channel's
+/// key stays here.
+pub(super) async fn reach(
+    client: &Client,
+    config: &UpstreamConfig,
+    channel: &Channel,
+) -> anyhow::Result<http::StatusCode> {
+    let answer_ms = config.http_timeout_ms.min(ANSWER_MS);
+    let deadlines = Deadlines {
+        connect_ms: config.connect_timeout_ms.min(CONNECT_MS),
+        first_byte_ms: answer_ms,
+        idle_ms: answer_ms,
+        total_ms: ANSWER_MS,
+    };
     let base = BaseUrl::parse(&channel.base_url).context("base_url")?;
     let proxy = match &channel.setting.proxy {
         None => ProxyChoice::Default,
@@ -137,5 +150,5 @@ pub(super) async fn reach(client: &Client, channel: &Channel) -> anyhow::Result<
         body: Payload::Whole(bytes::Bytes::new()),
         proxy: &proxy,
     };
-    Ok(client.send(request, &DEADLINES).await?.status)
+    Ok(client.send(request, &deadlines).await?.status)
 }

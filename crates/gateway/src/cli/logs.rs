@@ -1,6 +1,7 @@
 //! `newapi logs analyze`: what the log says about the last hours: how many calls, which errors, how
 //! long they took, and who calls.
 
+use super::log_line::{Line, millis};
 use super::out;
 use crate::config::{Config, from_process};
 use anyhow::{Context, bail};
@@ -119,14 +120,14 @@ impl Tally {
         if call {
             let status = read.field("status").unwrap_or_default();
             *self.summary.calls.entry(format!("{} {status}", read.event)).or_default() += 1;
-            self.durations_ms.extend(read.field("duration").and_then(|text| millis(&text)));
+            self.durations_ms.extend(read.field("duration").and_then(millis));
             if let Some(user) = read.field("user_id") {
-                *self.users.entry(user).or_default() += 1;
+                *self.users.entry(user.to_owned()).or_default() += 1;
             }
         }
         if matches!(read.level.as_str(), "ERROR" | "WARN") {
-            let code = read.field("code").filter(|_| call).unwrap_or(read.event);
-            *self.summary.errors.entry(code).or_default() += 1;
+            let code = read.field("code").filter(|_| call).unwrap_or(&read.event);
+            *self.summary.errors.entry(code.to_owned()).or_default() += 1;
         }
     }
 
@@ -162,76 +163,6 @@ impl Durations {
     }
 }
 
-/// A line of the log, in either shape.
-struct Line {
-    at_ms: i64,
-    level: String,
-    event: String,
-    fields: BTreeMap<String, String>,
-}
-
-impl Line {
-    fn read(line: &str) -> Option<Self> {
-        if line.starts_with('{') { Self::of_json(line) } else { Self::of_text(line) }
-    }
-
-    fn of_json(line: &str) -> Option<Self> {
-        let members: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_str(line).ok()?;
-        let mut fields: BTreeMap<String, String> = members
-            .into_iter()
-            .map(|(name, value)| match value {
-                serde_json::Value::String(text) => (name, text),
-                other => (name, other.to_string()),
-            })
-            .collect();
-        let at_ms = instant(&fields.remove("time")?)?;
-        let level = fields.remove("level")?;
-        let event = fields.remove("event").or_else(|| fields.remove("message"))?;
-        Some(Self { at_ms, level, event, fields })
-    }
-
-    /// `2024-01-01T12:00:00Z [INFO] custompass: event key=value key="two words"`
-    fn of_text(line: &str) -> Option<Self> {
-        let (at, rest) = line.split_once(" [")?;
-        let (level, rest) = rest.split_once("] ")?;
-        let (_, rest) = rest.split_once(": ")?;
-        let (event, rest) = rest.split_once(' ').unwrap_or((rest, ""));
-        let fields = pairs(rest);
-        let (level, event) = (level.to_owned(), event.to_owned());
-        Some(Self { at_ms: instant(at)?, level, event, fields })
-    }
-
-    fn field(&self, name: &str) -> Option<String> {
-        self.fields.get(name).cloned()
-    }
-}
-
-fn pairs(mut rest: &str) -> BTreeMap<String, String> {
-    let mut fields = BTreeMap::new();
-    while let Some((name, value)) = rest.split_once('=') {
-        let (value, after) = match value.strip_prefix('"') {
-            None => value.split_once(' ').unwrap_or((value, "")),
-            Some(quoted) => quoted.split_once("\" ").unwrap_or((quoted.trim_end_matches('"'), "")),
-        };
-        fields.insert(name.trim().to_owned(), value.to_owned());
-        rest = after;
-    }
-    fields
-}
-
-fn instant(text: &str) -> Option<i64> {
-    text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
-}
-
-/// `1.500s` in milliseconds.
-fn millis(text: &str) -> Option<u64> {
-    let (seconds, thousandths) = text.strip_suffix('s')?.split_once('.')?;
-    let thousandths = format!("{thousandths:0<3}");
-    let ms: u64 = thousandths.get(..3)?.parse().ok()?;
-    seconds.parse::<u64>().ok()?.checked_mul(1_000)?.checked_add(ms)
-}
-
 fn show(summary: &Summary) {
     let counted = |title: &str, counts: &mut dyn Iterator<Item = (&String, &u64)>| {
         out::line(format_args!("\n{title}"));
@@ -263,6 +194,7 @@ fn show(summary: &Summary) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::log_line::instant;
     use super::*;
 
     const LINES: [&str; 6] = [
@@ -299,18 +231,5 @@ mod tests {
         let durations = summary.durations.unwrap();
         assert_eq!((durations.min_ms, durations.p50_ms, durations.max_ms), (100, 200, 1_500));
         assert_eq!((durations.average_ms, summary.unreadable_lines), (600, 1));
-    }
-
-    #[test]
-    fn quoted_values_may_hold_anything() {
-        let fields = pairs("a=1 error=\"x y=z\" b=2");
-        assert_eq!((fields["error"].as_str(), fields["b"].as_str()), ("x y=z", "2"));
-    }
-
-    #[test]
-    fn durations_are_read() {
-        assert_eq!(millis("61.234s"), Some(61_234));
-        assert_eq!(millis("0.5s"), Some(500));
-        assert_eq!(millis("soon"), None);
     }
 }

@@ -14,6 +14,7 @@ mod doctor;
 mod explain;
 mod health;
 mod http;
+mod log_line;
 mod logs;
 mod migrate;
 mod mock_upstream;

@@ -97,7 +97,7 @@ fn switch(text: &str) -> Option<bool> {
 }
 
 /// `30` (seconds), `500ms`, `30s`, `2m`, `1h`, `1d`, and several in a row: `1m30s`.
-fn millis(text: &str) -> Option<u64> {
+pub fn millis(text: &str) -> Option<u64> {
     if let Ok(seconds) = text.parse::<u64>() {
         return seconds.checked_mul(1_000);
     }

@@ -4,8 +4,13 @@ use super::Report;
 use crate::cli::check::reach;
 use crate::config::Config;
 use crate::wiring;
-use store::{Catalog, Channel, Db};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use store::{Catalog, Channel, Db, StoreError};
 use upstream::{Client, ConnectError, SendError};
+
+/// At most so many models are named.
+const SHOWN: usize = 10;
 
 pub(super) async fn check(report: &mut Report, config: &Config, db: &Db, offline: bool) {
     let sealer = match wiring::sealer(config) {
@@ -26,7 +31,8 @@ pub(super) async fn check(report: &mut Report, config: &Config, db: &Db, offline
     };
     for problem in catalog.problems() {
         let name = format!("{} {}", problem.table, problem.row);
-        report.bad(name, problem.why.clone(), "mend the row; it is left out until then");
+        let mend = "mend this row; until then it is left out, as if it were not there";
+        report.bad(name, problem.why.clone(), mend);
     }
     let enabled = catalog.channels().iter().filter(|channel| channel.status == 1);
     let enabled: Vec<_> = enabled.collect();
@@ -34,26 +40,82 @@ pub(super) async fn check(report: &mut Report, config: &Config, db: &Db, offline
         return report.bad("channels", "none is enabled", "newapi channel create, or enable one");
     }
     report.good("channels", format!("{} enabled", enabled.len()));
+    let reject = config.relay.reject_unpriced;
+    if let Err(error) = prices(report, db, &catalog, &enabled, reject).await {
+        report.failed("prices", &error);
+    }
     if offline {
         return;
     }
     match wiring::client(&config.upstream) {
         Ok(client) => {
             for channel in enabled {
-                reached(report, &client, channel).await;
+                reached(report, config, &client, channel).await;
             }
         }
         Err(error) => report.bad("proxy", format!("{error:#}"), "mend HTTP_PROXY, HTTPS_PROXY"),
     }
 }
 
-async fn reached(report: &mut Report, client: &Client, channel: &Channel) {
+/// Models that cost nothing, and prices of models that nobody serves: each may be meant, and each
+/// is how a bill goes wrong.
+async fn prices(
+    report: &mut Report,
+    db: &Db,
+    catalog: &Catalog,
+    enabled: &[&Arc<Channel>],
+    reject_unpriced: bool,
+) -> Result<(), StoreError> {
+    let served = enabled.iter().flat_map(|channel| &channel.models).map(String::as_str);
+    let served: BTreeSet<&str> = served.collect();
+    let unpriced = served.iter().filter(|model| matches!(catalog.price(model), Ok(None)));
+    let unpriced = shown(unpriced.map(|model| (*model).to_owned()));
+    let rows = db.read("SELECT model_name FROM abilities ORDER BY model_name", &[]).await?;
+    let priced: Result<Vec<String>, StoreError> =
+        rows.iter().map(|row| row.get("model_name")).collect();
+    let unserved = priced?.into_iter().filter(|model| !served.contains(model.as_str()));
+    let unserved = shown(unserved.map(|model| match model.strip_suffix("/submit") {
+        Some(base) if served.contains(base) => {
+            format!("{model} (a channel has {base}: a task's model ends in /submit)")
+        }
+        _ => model,
+    }));
+    if let Some(models) = &unpriced {
+        let what = if reject_unpriced { "are refused" } else { "cost nothing" };
+        let mend = "newapi price set MODEL; CUSTOM_PASS_UNPRICED says whether a model without \
+                    a price is free or refused";
+        report.odd("prices", format!("without a price, and so {what}: {models}"), mend);
+    }
+    if let Some(models) = &unserved {
+        let mend = "put the model into a channel's list, or newapi price delete MODEL";
+        report.odd("models", format!("priced, and on no enabled channel: {models}"), mend);
+    }
+    if unpriced.is_none() && unserved.is_none() {
+        report.good("prices", "every model that is served has one");
+    }
+    Ok(())
+}
+
+/// The first few of them; none: there are none.
+fn shown(models: impl Iterator<Item = String>) -> Option<String> {
+    let mut models: Vec<String> = models.collect();
+    let more = models.len().saturating_sub(SHOWN);
+    models.truncate(SHOWN);
+    if more > 0 {
+        models.push(format!("and {more} more"));
+    }
+    (!models.is_empty()).then(|| models.join(", "))
+}
+
+async fn reached(report: &mut Report, config: &Config, client: &Client, channel: &Channel) {
     let name = format!("channel {} upstream", channel.id);
     let base = &channel.base_url;
-    match reach(client, channel).await {
+    match reach(client, &config.upstream, channel).await {
         Ok(status) => report.good(name, format!("{base} answers ({})", status.as_u16())),
         Err(error) => {
-            let mend = error.downcast_ref::<SendError>().map_or("mend its base_url", mend);
+            let mend = error
+                .downcast_ref::<SendError>()
+                .map_or("mend its base_url: https://HOST, and no path", mend);
             report.bad(name, format!("{base}: {error:#}"), mend);
         }
     }
@@ -69,7 +131,8 @@ const fn mend(error: &SendError) -> &'static str {
             "a private address: allow its network with UPSTREAM_ALLOW_NETS, if that is meant"
         }
         SendError::Connect(ConnectError::Tls(_)) => {
-            "check the certificate: openssl s_client -connect HOST:443; update ca-certificates"
+            "is it https there? openssl s_client -connect HOST:443 shows its certificate; that of \
+             an own authority is trusted with SSL_CERT_FILE or update-ca-certificates"
         }
         SendError::Connect(ConnectError::Proxy(_)) => {
             "check HTTP_PROXY, HTTPS_PROXY and the channel's setting.proxy"

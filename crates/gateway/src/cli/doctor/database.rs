@@ -1,17 +1,19 @@
 //! The database: schema, locks, long transactions, clocks.
 
-use super::Report;
+use super::{Limits, Report};
 use crate::wiring;
 use domain::UnixMs;
-use store::{Db, Engine, Row, StoreError};
+use store::{Db, Engine, Row, StoreError, Value};
 
-/// A transaction this long holds others up.
-const LONG_S: i64 = 300;
+/// Nobody needs a lock for this long.
+const LOCKED_MS: i64 = 1_000;
+/// At most so many are named.
+const SHOWN: i64 = 5;
 /// Clocks this far apart confuse leases.
 const MAX_SKEW_MS: i64 = 5_000;
 
 /// Checks it, and says whether it can be asked further.
-pub(super) async fn check(report: &mut Report, db: &Db) -> bool {
+pub(super) async fn check(report: &mut Report, db: &Db, limits: &Limits) -> bool {
     report.good("database", format!("{:?} answers", db.engine()));
     match db.pending_migrations().await {
         Ok(pending) if pending.is_empty() => report.good("schema", "is this program's"),
@@ -25,17 +27,19 @@ pub(super) async fn check(report: &mut Report, db: &Db) -> bool {
             return false;
         }
     }
-    if db.engine() == Engine::Postgres
-        && let Err(error) = check_server(report, db).await
-    {
-        report.failed("locks", &error);
+    let checked = match db.engine() {
+        Engine::Postgres => check_server(report, db, limits).await,
+        Engine::Sqlite => locked_file(report, db).await,
+    };
+    if let Err(error) = checked {
+        report.failed("locked rows", &error);
     }
     true
 }
 
-async fn check_server(report: &mut Report, db: &Db) -> Result<(), StoreError> {
+async fn check_server(report: &mut Report, db: &Db, limits: &Limits) -> Result<(), StoreError> {
     locked_rows(report, db).await?;
-    long_transactions(report, db).await?;
+    long_transactions(report, db, limits.long_transaction_ms).await?;
     let rows = db.read("SELECT clock_timestamp() AS now", &[]).await?;
     let theirs: UnixMs = rows.first().map_or(Ok(UnixMs(0)), |row| row.get("now"))?;
     let skew_ms = wiring::system_clock().now().since_ms(theirs).abs();
@@ -48,56 +52,91 @@ async fn check_server(report: &mut Report, db: &Db) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// SQLite has one lock, for the whole file.
+async fn locked_file(report: &mut Report, db: &Db) -> Result<(), StoreError> {
+    match db.execute("DELETE FROM config_changes WHERE 1 = 0", &[]).await {
+        Ok(_) => report.good("locked rows", "the file can be written to"),
+        Err(StoreError::Busy(_)) => report.bad(
+            "locked rows",
+            "another program has left a transaction open, and nobody else can write",
+            "end it: fuser -v DATA_DIR/newapi.db says who has the file open; .quit leaves sqlite3",
+        ),
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Who holds locks that others wait for; and who holds rows of money and then does nothing: newapi
+/// waits for no lock, it refuses the call with 503 `ACCOUNT_BUSY`.
 async fn locked_rows(report: &mut Report, db: &Db) -> Result<(), StoreError> {
-    let waiting = db
-        .read(
-            "SELECT a.pid, b AS blocker, left(a.query, 80) AS query
-             FROM pg_stat_activity a, unnest(pg_blocking_pids(a.pid)) AS b
-             WHERE a.datname = current_database() AND a.wait_event_type = 'Lock' LIMIT 5",
-            &[],
+    let sql = "
+        WITH holders AS (
+            SELECT unnest(pg_blocking_pids(pid)) AS pid FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock'
+              AND query_start < now() - CAST($1 AS bigint) * interval '1 millisecond'
+            UNION
+            SELECT a.pid FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid AND l.granted
+            WHERE a.datname = current_database() AND a.state LIKE 'idle in transaction%'
+              AND a.state_change < now() - CAST($1 AS bigint) * interval '1 millisecond'
+              AND l.mode <> 'AccessShareLock'
+              AND l.relation IN ('users'::regclass, 'tokens'::regclass, 'holds'::regclass)
         )
-        .await?;
-    if waiting.is_empty() {
-        report.good("locked rows", "nobody waits for a lock");
+        SELECT a.pid, a.usename, a.application_name, host(a.client_addr) AS address, a.state,
+               CAST(extract(epoch FROM now() - a.xact_start) AS bigint) AS seconds
+        FROM holders JOIN pg_stat_activity a ON a.pid = holders.pid
+        ORDER BY a.xact_start LIMIT $2";
+    let holders = db.read(sql, &[LOCKED_MS.into(), SHOWN.into()]).await?;
+    if holders.is_empty() {
+        report.good("locked rows", "nobody keeps others waiting");
         return Ok(());
     }
-    let told: Result<Vec<String>, StoreError> = waiting
-        .iter()
-        .map(|row| {
-            let (pid, blocker): (i64, i64) = (row.get("pid")?, row.get("blocker")?);
-            Ok(format!("process {pid} waits for {blocker}"))
-        })
-        .collect();
-    let mend = "end the one that is waited for: SELECT pg_terminate_backend(<pid>)";
-    report.bad("locked rows", told?.join("; "), mend);
+    let mend = format!("finish that transaction, or end it: {}", ended(&holders)?);
+    report.bad("locked rows", format!("held by {}", told(&holders)?), mend);
     Ok(())
 }
 
-async fn long_transactions(report: &mut Report, db: &Db) -> Result<(), StoreError> {
-    let long = db
-        .read(
-            "SELECT pid, CAST(extract(epoch FROM now() - xact_start) AS bigint) AS seconds,
-                    application_name, state
-             FROM pg_stat_activity
-             WHERE datname = current_database()
-               AND xact_start < now() - CAST($1 AS bigint) * interval '1 second'
-               AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 5",
-            &[LONG_S.into()],
-        )
-        .await?;
+async fn long_transactions(report: &mut Report, db: &Db, limit_ms: u64) -> Result<(), StoreError> {
+    let sql = "
+        SELECT pid, usename, application_name, host(client_addr) AS address, state,
+               CAST(extract(epoch FROM now() - xact_start) AS bigint) AS seconds
+        FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()
+          AND xact_start < now() - CAST($1 AS bigint) * interval '1 millisecond'
+        ORDER BY xact_start LIMIT $2";
+    let limit = Value::Int(i64::try_from(limit_ms).unwrap_or(i64::MAX));
+    let long = db.read(sql, &[limit, SHOWN.into()]).await?;
     if long.is_empty() {
-        report.good("long transactions", format!("none over {LONG_S} s"));
+        report.good("long transactions", format!("none over {} s", limit_ms / 1_000));
         return Ok(());
     }
-    let told: Result<Vec<String>, StoreError> = long.iter().map(told).collect();
-    let mend = "end it unless you know it: SELECT pg_terminate_backend(<pid>)";
-    report.bad("long transactions", told?.join("; "), mend);
+    let mend = format!("finish it, or end it unless it is a backup's: {}", ended(&long)?);
+    report.bad("long transactions", told(&long)?, mend);
     Ok(())
 }
 
-fn told(row: &Row) -> Result<String, StoreError> {
-    let (pid, seconds): (i64, i64) = (row.get("pid")?, row.get("seconds")?);
-    let name: String = row.get("application_name")?;
-    let state: Option<String> = row.get("state")?;
-    Ok(format!("process {pid} ({name}), {} for {seconds} s", state.unwrap_or_default()))
+/// Who they are, as an operator can find them. Not what they run: that may hold a secret.
+fn told(sessions: &[Row]) -> Result<String, StoreError> {
+    let told = sessions.iter().map(|row| {
+        let (pid, seconds): (i64, i64) = (row.get("pid")?, row.get("seconds")?);
+        let [user, name, address, state] =
+            ["usename", "application_name", "address", "state"].map(|name| row.get(name));
+        let (user, name): (Option<String>, Option<String>) = (user?, name?);
+        let (address, state): (Option<String>, Option<String>) = (address?, state?);
+        let address = address.unwrap_or_else(|| "this machine".to_owned());
+        Ok(format!(
+            "process {pid} ({} as {} from {address}), {} for {seconds} s",
+            name.filter(|name| !name.is_empty()).as_deref().unwrap_or("no name"),
+            user.unwrap_or_default(),
+            state.unwrap_or_default(),
+        ))
+    });
+    Ok(told.collect::<Result<Vec<String>, StoreError>>()?.join("; "))
+}
+
+/// What ends them.
+fn ended(sessions: &[Row]) -> Result<String, StoreError> {
+    let calls =
+        sessions.iter().map(|row| Ok(format!("pg_terminate_backend({})", row.get::<i64>("pid")?)));
+    let calls = calls.collect::<Result<Vec<String>, StoreError>>()?;
+    Ok(format!("SELECT {}", calls.join(", ")))
 }

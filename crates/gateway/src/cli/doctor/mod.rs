@@ -10,7 +10,7 @@ mod service;
 mod tasks;
 
 use super::{out, tools};
-use crate::config::{Config, from_process, meaningless_in_process, unknown_in_process};
+use crate::config::{Config, from_process, meaningless_in_process, millis, unknown_in_process};
 use crate::wiring;
 use serde::Serialize;
 use std::process::ExitCode;
@@ -25,6 +25,35 @@ pub struct Args {
     /// Don't reach out to the upstreams.
     #[arg(long)]
     offline: bool,
+    /// What may be slow.
+    #[command(flatten)]
+    limits: Limits,
+}
+
+/// What is too slow.
+#[derive(clap::Args, Debug)]
+pub(super) struct Limits {
+    /// A call that takes longer is slow: 5s, 500ms, 1m.
+    #[arg(long = "slow-call", value_name = "TIME", default_value = "5s", value_parser = time)]
+    slow_call_ms: u64,
+    /// A transaction that takes longer is in the way.
+    #[arg(
+        long = "long-transaction", value_name = "TIME", default_value = "5m", value_parser = time
+    )]
+    long_transaction_ms: u64,
+}
+
+fn time(text: &str) -> Result<u64, String> {
+    millis(text).ok_or_else(|| "a time is 30s, 500ms, 2m or 1h".to_owned())
+}
+
+/// The handbook's alert: more failed calls than these, in per cent.
+const MAX_FAILED_PERCENT: u64 = 10;
+/// Fewer calls say nothing about a rate.
+const MIN_CALLS: u64 = 20;
+
+fn percent(part: u64, all: u64) -> u64 {
+    part.saturating_mul(100) / all.max(1)
 }
 
 /// How a check came out.
@@ -70,7 +99,7 @@ impl Report {
 
     /// A check that could not be made is a finding, too.
     fn failed(&mut self, name: &str, error: &StoreError) {
-        self.bad(name, error.to_string(), "see the check of the database");
+        self.bad(name, error.to_string(), "see the checks of the database, and locked rows");
     }
 
     fn show(&self) {
@@ -102,7 +131,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut report = Report::default();
     if let Some(config) = configuration(&mut report) {
         service::check(&mut report, &config).await;
-        recent::check(&mut report, &config);
+        recent::check(&mut report, &config, &args.limits, wiring::system_clock().now());
         redis::check(&mut report, &config).await;
         match tools::unmigrated(&config).await {
             Err(error) => report.bad(
@@ -110,7 +139,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 format!("{error:#}"),
                 "start it, and check SQL_DSN: systemctl status postgresql",
             ),
-            Ok(db) => with_database(&mut report, &config, &db, args.offline).await,
+            Ok(db) => with_database(&mut report, &config, &db, &args).await,
         }
     }
     if args.json {
@@ -141,12 +170,12 @@ fn configuration(report: &mut Report) -> Option<Config> {
     }
 }
 
-async fn with_database(report: &mut Report, config: &Config, db: &Db, offline: bool) {
-    if !database::check(report, db).await {
+async fn with_database(report: &mut Report, config: &Config, db: &Db, args: &Args) {
+    if !database::check(report, db, &args.limits).await {
         return;
     }
     let now = wiring::system_clock().now();
     money::check(report, db, now).await;
     tasks::check(report, db, now).await;
-    channels::check(report, config, db, offline).await;
+    channels::check(report, config, db, args.offline).await;
 }

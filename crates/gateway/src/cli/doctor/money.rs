@@ -40,7 +40,8 @@ async fn overdue_holds(report: &mut Report, db: &Db, now: UnixMs) -> Result<(), 
         overdue => report.bad(
             "holds",
             format!("{overdue} should have been given back by now"),
-            "no node sweeps: is any newapi running on this database?",
+            "no newapi works on this database: systemctl status newapi; once one does, it gives \
+             them back",
         ),
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! The running service, asked as its clients and Prometheus do.
 
-use super::Report;
+use super::{MAX_FAILED_PERCENT, MIN_CALLS, Report, percent};
 use crate::cli::http;
 use crate::config::Config;
 use crate::probe::reachable;
@@ -9,12 +9,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The handbook's alert: more failed calls than these, in per cent.
-const MAX_ERROR_PERCENT: u64 = 10;
-/// Fewer calls say nothing about a rate.
-const MIN_CALLS: u64 = 20;
 /// Of what there is only so much of, in use: connections, descriptors.
 const MAX_USED_PERCENT: u64 = 90;
+/// The handbook's alert: more tasks than these were taken and not begun.
+const MANY_TASKS: u64 = 100;
 const MIB: u64 = 1 << 20;
 /// Resident memory that the handbook worries about.
 const MUCH_MEMORY: u64 = 2_048 * MIB;
@@ -26,7 +24,7 @@ pub(super) async fn check(report: &mut Report, config: &Config) {
         Some((status, body)) => report.bad(
             "service",
             format!("answers {status}: {}", shortened(&body)),
-            "the message says what it waits for; see the end of the log",
+            "see the database, below, and the end of the log: it serves again by itself",
         ),
         None => report.bad(
             "service",
@@ -38,7 +36,13 @@ pub(super) async fn check(report: &mut Report, config: &Config) {
         return report.odd("metrics", "are switched off", "ENABLE_METRICS=true");
     };
     match get(reachable(metrics.listen), &metrics.path).await {
-        Some((200, page)) => of_metrics(report, &page, config.relay.memory_limit_bytes),
+        Some((200, page)) => {
+            of_metrics(report, &page, config.relay.memory_limit_bytes);
+            // The log's end knows better: this rate hardly moves after a month.
+            if config.log.file.is_none() {
+                error_rate(report, &page);
+            }
+        }
         _ => report.bad(
             "metrics",
             format!("nothing answers on {}{}", metrics.listen, metrics.path),
@@ -57,24 +61,26 @@ fn shortened(body: &str) -> String {
     body.chars().take(200).collect()
 }
 
+/// The sum of all samples of this name with this label.
+fn sum(page: &str, name: &str, label: &str) -> u64 {
+    let samples = page.lines().filter(|line| line.starts_with(name) && line.contains(label));
+    samples.filter_map(whole).sum()
+}
+
 fn of_metrics(report: &mut Report, page: &str, memory_limit: u64) {
     report.good("metrics", "are served");
-    let sum = |name: &str, label: &str| -> u64 {
-        let samples = page.lines().filter(|line| line.starts_with(name) && line.contains(label));
-        samples.filter_map(whole).sum()
-    };
-    let failed = sum("custompass_requests_total", "status=\"error\"");
-    error_rate(report, sum("custompass_requests_total", ""), failed);
-    let open = sum("custompass_database_connections_open", "");
-    let used = open.saturating_sub(sum("custompass_database_connections_idle", ""));
-    let waiting = sum("custompass_database_connections_waiting", "");
-    pool(report, sum("custompass_database_connections_max", ""), used, waiting);
-    memory(report, sum("process_resident_memory_bytes", ""), memory_limit);
-    let dropped = sum("custompass_log_lines_dropped_total", "");
+    let sample = |name: &str| sum(page, name, "");
+    let open = sample("custompass_database_connections_open");
+    let used = open.saturating_sub(sample("custompass_database_connections_idle"));
+    let waiting = sample("custompass_database_connections_waiting");
+    pool(report, sample("custompass_database_connections_max"), used, waiting);
+    memory(report, sample("process_resident_memory_bytes"), memory_limit);
+    queue(report, sum(page, "custompass_tasks_in_queue", "status=\"submitted\""));
+    let dropped = sample("custompass_log_lines_dropped_total");
     if dropped > 0 {
-        report.odd("log", format!("{dropped} lines were dropped"), "is its disk full or slow?");
+        report.odd("log lines", format!("{dropped} were dropped"), "is its disk full or slow?");
     }
-    let (open, most) = (sum("process_open_fds", ""), sum("process_max_fds", ""));
+    let (open, most) = (sample("process_open_fds"), sample("process_max_fds"));
     if most > 0 && percent(open, most) > MAX_USED_PERCENT {
         report.bad("descriptors", format!("{open} of {most} are open"), "raise LimitNOFILE");
     }
@@ -85,20 +91,32 @@ fn whole(line: &str) -> Option<u64> {
     line.rsplit(' ').next()?.split('.').next()?.parse().ok()
 }
 
-fn percent(part: u64, all: u64) -> u64 {
-    part.saturating_mul(100) / all.max(1)
-}
-
-fn error_rate(report: &mut Report, all: u64, failed: u64) {
+fn error_rate(report: &mut Report, page: &str) {
+    let all = sum(page, "custompass_requests_total", "");
+    let failed = sum(page, "custompass_requests_total", "status=\"error\"");
     if all < MIN_CALLS {
         return report.good("error rate", format!("{all} calls since the start say little"));
     }
     let percent = percent(failed, all);
     let found = format!("{percent} % of {all} calls since the start failed");
-    if percent > MAX_ERROR_PERCENT {
-        report.bad("error rate", found, "newapi logs analyze says which errors, and for whom");
+    if percent > MAX_FAILED_PERCENT {
+        let mend = "custompass_errors_total says which errors; with LOG_FILE newapi logs analyze \
+                    does, and for whom";
+        report.bad("error rate", found, mend);
     } else {
         report.good("error rate", found);
+    }
+}
+
+fn queue(report: &mut Report, waiting: u64) {
+    let found = format!("{waiting} tasks were submitted and are not at work yet");
+    if waiting > MANY_TASKS {
+        let mend = "the upstream is slow, or its answers are not read: see tasks asked about and \
+                    the channel's tasks; CUSTOM_PASS_MAX_CONCURRENT and CUSTOM_PASS_BATCH_SIZE \
+                    say how many are asked about at once";
+        report.odd("task queue", found, mend);
+    } else {
+        report.good("task queue", found);
     }
 }
 
@@ -109,7 +127,8 @@ fn pool(report: &mut Report, max: u64, used: u64, waiting: u64) {
     }
     let found = format!("{used} of {max} connections are in use, {waiting} callers wait");
     if waiting > 0 || percent(used, max) > MAX_USED_PERCENT {
-        let mend = "raise CUSTOM_PASS_DB_MAX_OPEN_CONNS, and look for long transactions below";
+        let mend = "end what holds them up (locked rows and long transactions, below); if there is \
+                    nothing, raise CUSTOM_PASS_DB_MAX_OPEN_CONNS";
         report.bad("connection pool", found, mend);
     } else {
         report.good("connection pool", found);
@@ -139,6 +158,7 @@ mod tests {
     fn states(page: &str) -> Vec<(String, State)> {
         let mut report = Report::default();
         of_metrics(&mut report, page, 1 << 20);
+        error_rate(&mut report, page);
         report.0.into_iter().map(|check| (check.name, check.state)).collect()
     }
 

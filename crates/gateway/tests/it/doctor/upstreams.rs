@@ -1,0 +1,184 @@
+//! Upstreams out of reach, and what is in the way.
+
+use super::{Diagnosis, until};
+use crate::house::{House, Payer, fixed};
+use base64::Engine;
+use std::path::PathBuf;
+use std::sync::Arc;
+use testkit::{RawServer, Reply, TestDb, eventually, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::{ServerConfig, crypto::ring};
+
+const ROOT: &[u8] = include_bytes!("../../../../upstream/tests/tls/root.der");
+const LEAF: &[u8] = include_bytes!("../../../../upstream/tests/tls/leaf.der");
+const LEAF_KEY: &[u8] = include_bytes!("../../../../upstream/tests/tls/leaf.key.der");
+
+/// An upstream over TLS, whose certificate nobody trusts.
+async fn untrusted() -> RawServer {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(LEAF_KEY));
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![CertificateDer::from(LEAF)], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    RawServer::start(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let _ = stream.read(&mut [0; 1024]).await;
+            let _ = stream.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n").await;
+        }
+    })
+    .await
+}
+
+/// The root as a file that OpenSSL and we read.
+fn root_file(db: &TestDb) -> PathBuf {
+    let text = base64::engine::general_purpose::STANDARD.encode(ROOT);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|l| str::from_utf8(l).unwrap()).collect();
+    let path = db.dir().join("root.pem");
+    let pem =
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"));
+    std::fs::write(&path, pem).unwrap();
+    path
+}
+
+async fn logged(db: TestDb, settings: &[(&str, &str)]) -> House {
+    let log = db.dir().join("newapi.log").display().to_string();
+    House::with(db, &[&[("LOG_FILE", log.as_str())], settings].concat()).await
+}
+
+async fn pay_often(house: &House, payer: &Payer, status: u16) {
+    for _ in 0..3 {
+        house.pay("m", payer).await.expect(status);
+    }
+}
+
+on_sqlite! {
+    async fn what_is_in_the_way_is_told_apart(db: TestDb) {
+        let house = House::open(db).await;
+        Diagnosis::of(&house).await.bad("channels", "none is enabled", "newapi channel create");
+        let well = house.upstream.url();
+        // Says in plain HTTP that it does not understand, as servers do.
+        let plain = RawServer::start(|mut stream| async move {
+            let _ = stream.read(&mut [0; 1024]).await;
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        })
+        .await;
+        for (name, url) in [
+            ("nowhere", "http://127.0.0.1:1"),
+            ("nameless", "http://no-such-host.invalid"),
+            ("private", "http://10.0.0.1"),
+            ("not-https", &plain.url().replace("http://", "https://")),
+        ] {
+            house.channel(&["m"], json!({"name": name, "base_url": url})).await;
+        }
+        house.admin().price("m", fixed(1)).await;
+        let diagnosis = Diagnosis::with(&house, &[]).await;
+        diagnosis.bad("channel 1 upstream", "refused", "firewall");
+        diagnosis.bad("channel 2 upstream", "dns", "nslookup");
+        diagnosis.bad("channel 3 upstream", "10.0.0.1", "UPSTREAM_ALLOW_NETS");
+        diagnosis.bad("channel 4 upstream", "tls", "is it https there?");
+        for id in 1..=4 {
+            house.admin().put("/api/channel", &json!({"id": id, "base_url": well})).await;
+        }
+        Diagnosis::with(&house, &[]).await.well();
+        house.close().await;
+    }
+
+    async fn a_certificate_that_nobody_trusts(db: TestDb) {
+        let mut house = House::open(db).await;
+        let upstream = untrusted().await;
+        let base_url = upstream.url().replace("http://", "https://");
+        house.channel(&["m"], json!({"base_url": base_url})).await;
+        house.admin().price("m", fixed(1)).await;
+        let diagnosis = Diagnosis::with(&house, &[]).await;
+        diagnosis.bad("channel 1 upstream", "tls", "SSL_CERT_FILE");
+        house.server.set_env("SSL_CERT_FILE", root_file(&house.db).display());
+        Diagnosis::with(&house, &[]).await.well();
+        house.close().await;
+    }
+
+    async fn a_proxy_that_is_away(db: TestDb) {
+        let mut house = House::with(db, &[("HTTP_PROXY", "http://127.0.0.1:1")]).await;
+        house.model("m", fixed(1), Reply::text("ok")).await;
+        let diagnosis = Diagnosis::with(&house, &[]).await;
+        diagnosis.bad("channel 1 upstream", "proxy", "HTTP_PROXY");
+        house.server.set_env("NO_PROXY", "127.0.0.1");
+        Diagnosis::with(&house, &[]).await.well();
+        house.close().await;
+    }
+
+    async fn an_upstream_that_answers_too_late(db: TestDb) {
+        let mut house = logged(db, &[("CUSTOM_PASS_HTTP_TIMEOUT", "300ms")]).await;
+        house.model("m", fixed(1), Reply::hang()).await;
+        house.upstream.otherwise(Reply::hang());
+        let ann = house.payer(100).await;
+        pay_often(&house, &ann, 504).await;
+        let diagnosis = Diagnosis::with(&house, &[]).await;
+        diagnosis.bad("channel 1 upstream", "timed out", "CUSTOM_PASS_HTTP_TIMEOUT");
+        diagnosis.bad("channel 1 time", "3 calls", "CUSTOM_PASS_HTTP_TIMEOUT");
+
+        let slow = || Reply::text("ok").delay(std::time::Duration::from_millis(350));
+        house.upstream.on("/m", slow());
+        house.upstream.otherwise(slow());
+        house.server.set_env("CUSTOM_PASS_HTTP_TIMEOUT", "30s");
+        house.server.restart().await;
+        house.pay("m", &ann).await.expect(200);
+        until(&house, "channel calls", "good", &[]).await.well();
+        Diagnosis::with(&house, &[]).await.good("channel 1 upstream");
+        house.pass_deadlines().await;
+        house.close().await;
+    }
+
+    async fn a_key_that_the_upstream_does_not_take(db: TestDb) {
+        let house = logged(db, &[]).await;
+        let channel = house.model("m", fixed(1), Reply::text("ok")).await;
+        house.upstream.handle("/m", |request| {
+            let right = request.header("authorization").as_deref() == Some("Bearer right-key");
+            if right { Reply::text("ok") } else { Reply::text("no").status(401) }
+        });
+        let ann = house.payer(100).await;
+        pay_often(&house, &ann, 401).await;
+        let diagnosis = until(&house, "channel 1 key", "bad", &[]).await;
+        diagnosis.bad("channel 1 key", "401", "set the channel's key again");
+        // It breaks nothing but calls: the upstream itself can be reached.
+        Diagnosis::with(&house, &[]).await.good("channel 1 upstream");
+
+        // Blanks and line breaks around a key never get as far as a call.
+        let key = json!({"id": channel, "key": " right-key\n"});
+        house.admin().put("/api/channel", &key).await;
+        house.pay("m", &ann).await.expect(200);
+        until(&house, "channel calls", "good", &[]).await.well();
+        house.close().await;
+    }
+
+    async fn an_address_that_was_written_wrong_with_sql(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = house.payer(100).await;
+        let set = |url: String| {
+            let sql = format!("UPDATE channels SET base_url = '{url}'");
+            let db = &house.db;
+            async move { db.execute(&sql).await }
+        };
+        set("api.example.com".to_owned()).await;
+        eventually("the channel to be left out", || async {
+            (house.pay("m", &ann).await.status == 503).then_some(())
+        })
+        .await;
+        let diagnosis = Diagnosis::with(&house, &[]).await;
+        diagnosis.bad("channel 1 upstream", "base_url must start with http", "https://HOST");
+        set(house.upstream.url()).await;
+        eventually("the channel to be back", || async {
+            (house.pay("m", &ann).await.status == 200).then_some(())
+        })
+        .await;
+        Diagnosis::with(&house, &[]).await.well();
+        house.close().await;
+    }
+}

@@ -34,7 +34,7 @@ pub use channel_fields::{ChannelSetting, FieldError, Precharge};
 pub use db::{Db, DbConfig, Engine, PoolStatus, Statement};
 pub use error::StoreError;
 pub use identity::{AdminIdentity, Identities, Identity};
-pub use libpq::libpq_env;
+pub use libpq::{Libpq, libpq};
 pub use live::Live;
 pub use live_feed::request_poll;
 pub use migrations::{Migration, make_months, migrations_for, newest_schema};

@@ -43,7 +43,7 @@ pub const fn suffix(engine: Engine) -> &'static str {
 /// # Errors
 /// When `SQL_DSN` can't be read.
 pub fn engine(database: &DatabaseConfig) -> anyhow::Result<Engine> {
-    let postgres = store::libpq_env(database.dsn.as_deref())?.is_some();
+    let postgres = store::libpq(database.dsn.as_deref())?.is_some();
     Ok(if postgres { Engine::Postgres } else { Engine::Sqlite })
 }
 
@@ -58,8 +58,8 @@ pub async fn make(database: &DatabaseConfig, file: &Path) -> anyhow::Result<Made
     }
     let room = archive::room(archive::dir_of(file))?;
     let draft = Draft::begin(room.path())?;
-    let draft = match store::libpq_env(database.dsn.as_deref())? {
-        Some(env) => postgres::dump(&env, room.path(), draft).await?,
+    let draft = match store::libpq(database.dsn.as_deref())? {
+        Some(server) => postgres::dump(server, room.path(), draft).await?,
         None => copy_sqlite(database.data_dir.clone(), room.path().to_owned(), draft).await?,
     };
     let draft = draft.finish()?;
@@ -90,7 +90,7 @@ pub struct Backup {
     /// SQLite's file, unpacked.
     unpacked: Option<NamedTempFile>,
     /// Where that lies. After it, because fields are dropped in order.
-    _room: TempDir,
+    room: TempDir,
 }
 
 impl Backup {
@@ -105,7 +105,7 @@ impl Backup {
         if contents.applied.is_empty() {
             bail!("it is no backup of newapi: no step of the schema is in it");
         }
-        Ok(Self { engine, contents, file: file.to_owned(), unpacked, _room: room })
+        Ok(Self { engine, contents, file: file.to_owned(), unpacked, room })
     }
 
     /// What the schema in it still needs for this program.
@@ -125,8 +125,8 @@ impl Backup {
         if let Some(unpacked) = &self.unpacked {
             return Ok(store::replace_sqlite(db, unpacked.path().to_owned()).await?);
         }
-        let env = store::libpq_env(database.dsn.as_deref())?.context("this is no PostgreSQL")?;
-        postgres::load(&env, archive::open(&self.file)?).await
+        let server = store::libpq(database.dsn.as_deref())?.context("this is no PostgreSQL")?;
+        postgres::load(server, self.room.path(), archive::open(&self.file)?).await
     }
 }
 

@@ -7,14 +7,13 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 use std::process::Stdio;
+use store::Libpq;
+use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 
 /// How much of what a program writes is taken together.
 const PIECE_BYTES: usize = 64 * 1024;
-
-/// The address of a database, as `libpq` is told it.
-type Env = [(&'static str, OsString)];
 
 /// What comes before the tables in a backup: it takes away those that are there, in a transaction
 /// that is left open, so that `psql` alone restores wholly or not at all.
@@ -46,20 +45,21 @@ $alone$;
 const EPILOGUE: &[u8] = b"COMMIT;\n";
 
 /// Writes the database as it is at this moment, as SQL.
-pub async fn dump(env: &Env, room: &Path, mut to: Draft) -> anyhow::Result<Draft> {
+pub async fn dump(server: Libpq, room: &Path, mut to: Draft) -> anyhow::Result<Draft> {
+    let way = Way::to(server, room)?;
     let (copy, list) = (archive::scratch(room)?, archive::scratch(room)?);
-    let mut pg_dump = program("pg_dump", env);
+    let mut pg_dump = way.program("pg_dump");
     pg_dump.args(["--format=custom", "--compress=1", "--no-password", "--file"]).arg(copy.path());
     ended("pg_dump", start(&mut pg_dump)?).await?;
     // Extensions (pg_stat_statements) belong to an administrator, whoever restores: they stay as
     // they are.
-    let (mut pg_restore, mut all) = (program("pg_restore", &[]), Vec::new());
+    let (mut pg_restore, mut all) = (program("pg_restore"), Vec::new());
     pipe_out(pg_restore.arg("--list").arg(copy.path()), &mut all).await?;
     let all = String::from_utf8(all)?;
     let ours: Vec<&str> = all.lines().filter(|line| !line.contains(" EXTENSION ")).collect();
     list.as_file().write_all(ours.join("\n").as_bytes())?;
     to.write_all(CLEAR)?;
-    let mut pg_restore = program("pg_restore", &[]);
+    let mut pg_restore = program("pg_restore");
     pg_restore.args(["--no-owner", "--no-privileges", "--file=-", "--use-list"]);
     pipe_out(pg_restore.arg(list.path()).arg(copy.path()), &mut to).await?;
     to.write_all(COMMIT)?;
@@ -67,8 +67,9 @@ pub async fn dump(env: &Env, room: &Path, mut to: Draft) -> anyhow::Result<Draft
 }
 
 /// Puts a dump in the place of what is in the database, in one transaction.
-pub async fn load(env: &Env, mut dump: Unpacking) -> anyhow::Result<()> {
-    let mut psql = program("psql", env);
+pub async fn load(server: Libpq, room: &Path, mut dump: Unpacking) -> anyhow::Result<()> {
+    let way = Way::to(server, room)?;
+    let mut psql = way.program("psql");
     psql.args(["--no-psqlrc", "--no-password", "--quiet", "--output=/dev/null"]);
     psql.args(["--set=ON_ERROR_STOP=1", "--file=-"]);
     let mut child = start(psql.stdin(Stdio::piped()))?;
@@ -85,12 +86,38 @@ pub async fn load(env: &Env, mut dump: Unpacking) -> anyhow::Result<()> {
     written.context("psql did not read it all")
 }
 
+/// How programs reach the database.
+struct Way {
+    env: Vec<(&'static str, OsString)>,
+    /// What the server's certificate is checked against.
+    _roots: Option<NamedTempFile>,
+}
+
+impl Way {
+    fn to(server: Libpq, room: &Path) -> anyhow::Result<Self> {
+        let Libpq { mut env, roots } = server;
+        let mut file = None;
+        if let Some(roots) = roots {
+            let mut made = archive::scratch(room)?;
+            made.write_all(roots.as_bytes())?;
+            env.push(("PGSSLROOTCERT", made.path().into()));
+            file = Some(made);
+        }
+        Ok(Self { env, _roots: file })
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let mut command = program(name);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
 /// A program of PostgreSQL. What it complains of goes where our own complaints go. Nobody who is
 /// not waited for any more works on.
-fn program(name: &str, env: &Env) -> Command {
+fn program(name: &str) -> Command {
     let mut command = Command::new(name);
-    command.envs(env.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
-    command.kill_on_drop(true);
+    command.stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 

@@ -9,7 +9,7 @@ use std::ops::Not as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use testkit::{Gate, Reply, Server, TestDb, eventually, json, on_both_databases};
+use testkit::{Gate, Postgres, Reply, Server, TestDb, eventually, json, on_both_databases};
 
 const START: i64 = 1_000_000;
 
@@ -34,6 +34,25 @@ fn children(parent: Pid) -> Vec<String> {
     let pid = parent.as_raw_nonzero();
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
     list.split_whitespace().map(str::to_owned).collect()
+}
+
+/// An authority and a server's certificate by it, as `openssl` makes them, in `dir`.
+fn certificates(dir: &Path) {
+    let make = |arguments: &str| {
+        let openssl = std::process::Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"])
+            .args(arguments.split(' '))
+            .current_dir(dir)
+            .output()
+            .unwrap();
+        assert!(openssl.status.success(), "{}", String::from_utf8_lossy(&openssl.stderr));
+    };
+    make("-keyout ca.key -out ca.pem -subj /CN=ours");
+    make("-keyout other.key -out other.pem -subj /CN=other");
+    make(
+        "-CA ca.pem -CAkey ca.key -keyout server.key -out server.pem -subj /CN=server \
+          -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE",
+    );
 }
 
 /// A path as an argument.
@@ -285,5 +304,41 @@ on_postgres! {
         assert_eq!(house.db.i64(ratio).await, 90);
         house.server.start_again().await;
         house.close().await;
+    }
+
+    async fn the_programs_believe_whom_the_server_believes(_db: TestDb) {
+        let tls = tempfile::tempdir().unwrap();
+        certificates(tls.path());
+        let text = |name: &str| fs::read_to_string(tls.path().join(name)).unwrap();
+        let postgres = Postgres::start().await;
+        postgres.with_tls(&text("server.pem"), &text("server.key"));
+        postgres.crash().await;
+        postgres.start_again().await;
+        let db = TestDb::in_cluster(postgres.dsn()).await;
+        let plain = db.sql_dsn().unwrap().replace("127.0.0.1", "localhost");
+        let dsn = format!("{plain}?sslmode=verify-full");
+        let settings = |roots: &str| {
+            let server = Server::builder(NEWAPI, &db).env("SQL_DSN", &dsn);
+            server.env("SSL_CERT_FILE", tls.path().join(roots).display())
+        };
+        let mut server = settings("ca.pem").start().await;
+        let file = db.dir().join("one.sql.gz");
+        said(&server, &["backup", arg(&file), "--json"]).await;
+        assert!(server.terminate().await.success());
+
+        let restored = said(&server, &["restore", arg(&file), "--replace", "--json"]).await;
+        assert_eq!(restored["audit"]["clean"], true, "{restored}");
+
+        // pg_dump asks the same: a name that the certificate doesn't have.
+        let stranger = dsn.replace("localhost", "127.0.0.1");
+        server.set_env("SQL_DSN", &stranger);
+        let why = refused(&server, &["backup", arg(&db.dir().join("two.sql.gz"))]).await;
+        assert!(why.contains("certificate") && why.contains("127.0.0.1"), "{why}");
+        server.set_env("SQL_DSN", &dsn);
+        server.set_env("SSL_CERT_FILE", tls.path().join("other.pem").display());
+        let why = refused(&server, &["backup", arg(&db.dir().join("two.sql.gz"))]).await;
+        assert!(why.contains("certificate verify failed"), "{why}");
+        server.set_env("SSL_CERT_FILE", tls.path().join("ca.pem").display());
+        server.audit_clean().await;
     }
 }

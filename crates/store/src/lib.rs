@@ -22,6 +22,7 @@ mod pg;
 mod pg_types;
 mod row;
 mod seal;
+mod sealed_proxy;
 mod sqlite;
 mod sqlite_checkpoint;
 mod sqlite_copy;
@@ -43,6 +44,7 @@ pub use seal::{
     CHANNEL_KEY, REPLY, SealError, Sealer, Secret, TASK_DATA, TASK_REQUEST, TOKEN_KEY,
     WEBHOOK_SECRET, WEBHOOK_URL, key_hash, key_hint, verify_secret,
 };
+pub use sealed_proxy::{open_proxy, seal_proxy};
 pub use sqlite::{SqliteJob, SqliteWriter};
 pub use sqlite_copy::{Contents, copy_sqlite, inspect_sqlite, replace_sqlite};
 pub use value::Value;

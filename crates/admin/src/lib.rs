@@ -22,7 +22,7 @@ pub use error::AdminError;
 pub use exact::Exact;
 pub use fields::Fields;
 pub use login_guard::LoginGuard;
-pub use ops::option::{OptionRefused, OptionView, Options};
+pub use ops::option::{Changed, OptionRefused, OptionView, Options};
 pub use ops::redemption::WrongCodes;
 pub use page::{Page, PageRequest, Query};
 pub use password::Passwords;

@@ -1,6 +1,7 @@
 //! How often somebody may try a password: by address and by name, in memory, bounded.
 
 use crate::AdminError;
+use crate::ops::failed_login::Door;
 use arc_swap::ArcSwap;
 use domain::UnixMs;
 use http::HeaderMap;
@@ -29,7 +30,7 @@ struct Inner {
     proxies: ArcSwap<TrustedProxies>,
     addresses: PerMinute<IpAddr>,
     names: PerMinute<[u8; 32]>,
-    failures: PerMinute<([u8; 32], IpAddr, &'static str)>,
+    failures: PerMinute<([u8; 32], IpAddr, (Door, &'static str))>,
     lines: PerMinute<()>,
 }
 
@@ -74,7 +75,7 @@ impl LoginGuard {
         &self,
         username: &str,
         client: IpAddr,
-        reason: &'static str,
+        reason: (Door, &'static str),
         now: UnixMs,
     ) -> bool {
         let failure = (store::key_hash(username), network(client), reason);

@@ -24,6 +24,17 @@ pub fn stop_requested() -> impl Future<Output = ()> {
     }
 }
 
+/// Work that a signal to stop drops, with whatever it has in hand.
+///
+/// # Errors
+/// The work's own, and when it was stopped.
+pub async fn unless_stopped<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::select! {
+        done = work => done,
+        () = stop_requested() => anyhow::bail!("stopped by a signal"),
+    }
+}
+
 /// Follows the signals that ask for something else than stopping, until `end`. They
 /// count from this call on.
 pub fn follow(

@@ -17,6 +17,8 @@ mod retention;
 mod rollup;
 mod user_logs;
 
+/// Between two looks for lines that are old enough to leave.
+const RETENTION_PAUSE: Duration = Duration::from_secs(3_600);
 /// Holds given back by one look of the sweeper. It looks again at once while there are more.
 const SWEEP_BATCH: usize = 500;
 /// Pause between two copies of whose the journal's lines are. Readers pass over the rest.
@@ -82,10 +84,23 @@ pub(crate) async fn start(
     every(tracker, USER_LOGS_PAUSE_MS, shutdown.clone(), ledger, "user_logs", |l| async move {
         user_logs::run(l.db()).await
     });
-    every(tracker, 3_600_000, shutdown, ledger, "retention", |l| async move {
-        retention::run(l.db(), l.clock().now(), l.config().jobs.log_retention_days).await
-    });
+    tracker.spawn(roster::named("retention", retain(ledger.clone(), shutdown)));
     Ok(())
+}
+
+/// Lets go of what is old now and then, and at once when lines are to be kept for another time.
+async fn retain(ledger: Ledger, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let days = ledger.config().jobs.log_retention_days;
+        if let Err(error) = retention::run(ledger.db(), ledger.clock().now(), days).await {
+            tracing::warn!(target: "custompass", event = "job_failed", job = "retention", %error);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = ledger.retention_changed() => {}
+            () = tokio::time::sleep(RETENTION_PAUSE) => {}
+        }
+    }
 }
 
 /// Runs every background job once, now: for tests and for the command line.

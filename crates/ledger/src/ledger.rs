@@ -12,7 +12,7 @@ use crate::task_rows::TaskSql;
 use domain::{Clock, HoldId, NodeId, Quota};
 use std::sync::Arc;
 use store::{Db, Engine, Value};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -53,6 +53,7 @@ pub struct Ledger {
     node: NodeId,
     db: Db,
     lease: Arc<Lease>,
+    retention_changed: Arc<Notify>,
     /// Ends the lanes and the node's lease, after the last settlement.
     finished: CancellationToken,
 }
@@ -102,7 +103,8 @@ impl Ledger {
                 lanes
             }
         };
-        Ok(Self { lanes, node, db, lease: Arc::default(), finished })
+        let (lease, retention_changed) = (Arc::default(), Arc::default());
+        Ok(Self { lanes, node, db, lease, retention_changed, finished })
     }
 
     /// What the ledger counts.
@@ -126,7 +128,16 @@ impl Ledger {
     /// Keeps to these limits from now on. What it was started with stays: the number of lanes, the
     /// pauses of the jobs.
     pub fn configure(&self, config: LedgerConfig) {
-        self.lanes.config.store(Arc::new(config));
+        let config = Arc::new(config);
+        let before = self.lanes.config.swap(Arc::clone(&config));
+        if before.jobs.log_retention_days != config.jobs.log_retention_days {
+            self.retention_changed.notify_one();
+        }
+    }
+
+    /// Waits until lines are kept for another time than before.
+    pub(crate) async fn retention_changed(&self) {
+        self.retention_changed.notified().await;
     }
 
     pub(crate) fn config(&self) -> Arc<LedgerConfig> {

@@ -1,6 +1,8 @@
 //! Channels and prices as they are now, ready to be asked.
 
 use crate::channel_fields::{self as fields, ChannelSetting};
+use crate::seal::SealError;
+use crate::sealed_proxy::{open_proxy, seal_proxy};
 use crate::{CHANNEL_KEY, Db, Row, Sealer, Secret, StoreError, Value};
 use domain::{ChannelId, PriceRow, Ratio, StatusWords};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -85,12 +87,13 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Reads everything. Readable keys of channels are sealed on the way.
+    /// Reads everything. Readable keys and proxies of channels are sealed on the way.
     ///
     /// # Errors
     /// When the database can't be read. A bad row is no error, but a [`Problem`].
     pub async fn load(db: &Db, sealer: &Sealer) -> Result<Self, StoreError> {
-        let channels = db.read_first(SELECT_CHANNELS, &[]).await?;
+        let select = format!("{SELECT_CHANNELS} ORDER BY id");
+        let channels = db.read_first(&select, &[]).await?;
         let prices = db.read_first(SELECT_PRICES, &[]).await?;
         let groups = db.read_first("SELECT group_name, ratio FROM group_ratio", &[]).await?;
         let mut catalog = Self::default();
@@ -105,8 +108,8 @@ impl Catalog {
             catalog.take_group(row)?;
         }
         catalog.index();
-        for (id, key) in readable {
-            seal_key(db, sealer, id, &key).await;
+        for readable in readable {
+            readable.seal(db).await;
         }
         Ok(catalog)
     }
@@ -177,12 +180,7 @@ impl Catalog {
         self.problems.push(Problem { table, row: row.to_string(), why: why.to_string() });
     }
 
-    fn take_channel(
-        &mut self,
-        row: &Row,
-        sealer: &Sealer,
-        readable: &mut Vec<(ChannelId, String)>,
-    ) {
+    fn take_channel(&mut self, row: &Row, sealer: &Sealer, readable: &mut Vec<Readable>) {
         let id: ChannelId = match row.get("id") {
             Ok(id) => id,
             Err(error) => return self.problem("channels", "?", error),
@@ -192,12 +190,8 @@ impl Catalog {
                 for why in warnings {
                     self.problem("channels", id, why);
                 }
-                if let Ok(stored) = row.get::<String>("key")
-                    && !stored.is_empty()
-                    && !Sealer::is_sealed(&stored)
-                {
-                    readable.push((id, stored));
-                }
+                readable.extend(Readable::key(id, row, sealer));
+                readable.extend(Readable::proxy(id, row, sealer));
                 self.channels.push(Arc::new(channel));
             }
             Err(why) => self.problem("channels", id, why),
@@ -249,7 +243,7 @@ impl Catalog {
 
 const SELECT_CHANNELS: &str = "SELECT id, name, base_url, key, models, groups, priority, weight,
     auto_ban, status, other, model_mapping, param_override, status_code_mapping,
-    custompass_status_mapping, setting FROM channels ORDER BY id";
+    custompass_status_mapping, setting FROM channels";
 
 const SELECT_PRICES: &str = "SELECT model_name, ratio, fixed_quota, completion_ratio, cache_ratio,
     image_ratio, audio_ratio, min_hold FROM abilities";
@@ -276,7 +270,9 @@ fn read_channel(
             false
         }
     });
-    let (setting, unknown) = fields::setting(&text("setting")?)?;
+    let setting = open_proxy(sealer, &text("setting")?);
+    let setting = setting.map_err(|error| format!("setting.proxy {error}"))?;
+    let (setting, unknown) = fields::setting(&setting)?;
     warnings.extend(unknown.into_iter().map(|name| format!("setting.{name} means nothing")));
     let channel = Channel {
         id,
@@ -312,18 +308,43 @@ fn read_price(row: &Row) -> Result<PriceRow, StoreError> {
     Ok(price)
 }
 
-/// Seals a key that was put there readable. Somebody who changed it meanwhile wins.
-async fn seal_key(db: &Db, sealer: &Sealer, id: ChannelId, stored: &str) {
-    let sealed = match sealer.seal(CHANNEL_KEY, stored.trim().as_bytes()) {
-        Ok(sealed) => sealed,
-        Err(error) => {
-            let event = "key_stays_readable";
-            return warn!(target: "custompass", event, channel_id = id.0, %error);
+/// A secret of a channel that somebody put there readable.
+struct Readable {
+    id: ChannelId,
+    column: &'static str,
+    stored: Value,
+    sealed: Result<Value, SealError>,
+}
+
+impl Readable {
+    fn key(id: ChannelId, row: &Row, sealer: &Sealer) -> Option<Self> {
+        let stored: String = row.get("key").ok()?;
+        if stored.is_empty() || Sealer::is_sealed(&stored) {
+            return None;
         }
-    };
-    let sql = "UPDATE channels SET key = $1 WHERE id = $2 AND key = $3";
-    let params = [Value::Text(sealed), Value::from(id), Value::from(stored)];
-    if let Err(error) = db.execute(sql, &params).await {
-        warn!(target: "custompass", event = "key_stays_readable", channel_id = id.0, %error);
+        let sealed = sealer.seal(CHANNEL_KEY, stored.trim().as_bytes()).map(Value::Text);
+        Some(Self { id, column: "key", stored: Value::Text(stored), sealed })
+    }
+
+    fn proxy(id: ChannelId, row: &Row, sealer: &Sealer) -> Option<Self> {
+        let stored: String = row.get("setting").ok()?;
+        let sealed = seal_proxy(sealer, &stored).transpose()?.map(Value::Json);
+        Some(Self { id, column: "setting", stored: Value::Json(stored), sealed })
+    }
+
+    /// Seals it. Somebody who changed it meanwhile wins.
+    async fn seal(self, db: &Db) {
+        let Self { id, column, stored, sealed } = self;
+        let event = "key_stays_readable";
+        let sealed = match sealed {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                return warn!(target: "custompass", event, channel_id = id.0, column, %error);
+            }
+        };
+        let sql = format!("UPDATE channels SET {column} = $1 WHERE id = $2 AND {column} = $3");
+        if let Err(error) = db.execute(&sql, &[sealed, Value::from(id), stored]).await {
+            warn!(target: "custompass", event, channel_id = id.0, column, %error);
+        }
     }
 }

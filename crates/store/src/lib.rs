@@ -22,6 +22,7 @@ mod pg;
 mod pg_types;
 mod row;
 mod seal;
+mod sealed_proxy;
 mod sqlite;
 mod sqlite_checkpoint;
 mod sqlite_copy;
@@ -34,7 +35,7 @@ pub use channel_fields::{ChannelSetting, FieldError, Precharge};
 pub use db::{Db, DbConfig, Engine, PoolStatus, Statement};
 pub use error::StoreError;
 pub use identity::{AdminIdentity, Identities, Identity};
-pub use libpq::libpq_env;
+pub use libpq::{Libpq, libpq};
 pub use live::Live;
 pub use live_feed::request_poll;
 pub use migrations::{Migration, make_months, migrations_for, newest_schema};
@@ -43,6 +44,7 @@ pub use seal::{
     CHANNEL_KEY, REPLY, SealError, Sealer, Secret, TASK_DATA, TASK_REQUEST, TOKEN_KEY,
     WEBHOOK_SECRET, WEBHOOK_URL, key_hash, key_hint, verify_secret,
 };
+pub use sealed_proxy::{open_proxy, seal_proxy};
 pub use sqlite::{SqliteJob, SqliteWriter};
 pub use sqlite_copy::{Contents, copy_sqlite, inspect_sqlite, replace_sqlite};
 pub use value::Value;

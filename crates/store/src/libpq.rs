@@ -2,16 +2,27 @@
 
 use crate::StoreError;
 use crate::dsn::{self, Target, Verify};
+use crate::tls;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use tokio_postgres::config::{Host, SslMode};
 
-/// The environment in which `pg_dump` and `psql` find the database of a `SQL_DSN`; none for SQLite.
-/// The environment, because everybody on the machine may read the command line of a process.
+/// How `pg_dump` and `psql` find the database, and whom they believe to be it.
+#[derive(Clone, Debug)]
+pub struct Libpq {
+    /// The environment, because everybody on the machine may read the command line of a process.
+    pub env: Vec<(&'static str, OsString)>,
+    /// The certificates that we believe, for a file that `PGSSLROOTCERT` names: libpq looks for
+    /// them in the home directory alone. None where nothing is checked.
+    pub roots: Option<String>,
+}
+
+/// How the programs of PostgreSQL find the database of a `SQL_DSN`; none for SQLite.
 ///
 /// # Errors
-/// [`StoreError::Config`] when it can't be read.
-pub fn libpq_env(dsn: Option<&str>) -> Result<Option<Vec<(&'static str, OsString)>>, StoreError> {
+/// [`StoreError::Config`] when it can't be read, or asks for a check against certificates that the
+/// system has none of.
+pub fn libpq(dsn: Option<&str>) -> Result<Option<Libpq>, StoreError> {
     let Target::Postgres(config, verify) = dsn::parse(dsn)? else { return Ok(None) };
     let mut env = Vec::new();
     let mut add = |name, value: Option<OsString>| env.extend(value.map(|value| (name, value)));
@@ -29,7 +40,17 @@ pub fn libpq_env(dsn: Option<&str>) -> Result<Option<Vec<(&'static str, OsString
     let timeout = config.get_connect_timeout().map(|limit| limit.as_secs().to_string().into());
     add("PGCONNECT_TIMEOUT", timeout);
     add("PGSSLMODE", Some(ssl_mode(config.get_ssl_mode(), verify).into()));
-    Ok(Some(env))
+    let roots = match verify {
+        Verify::Nothing => None,
+        Verify::Chain | Verify::Full => Some(tls::roots_pem().ok_or_else(no_roots)?),
+    };
+    Ok(Some(Libpq { env, roots }))
+}
+
+fn no_roots() -> StoreError {
+    let why = "SQL_DSN asks for a check of the server's certificate, and this system has none to \
+               check against (Debian, Ubuntu: apt-get install ca-certificates)";
+    StoreError::Config(why.to_owned())
 }
 
 fn joined(parts: impl Iterator<Item = String>) -> Option<OsString> {
@@ -52,14 +73,14 @@ mod tests {
     use super::*;
 
     fn env(dsn: &str) -> String {
-        let env = libpq_env(Some(dsn)).unwrap().unwrap();
+        let env = libpq(Some(dsn)).unwrap().unwrap().env;
         let words = env.iter().map(|(name, value)| format!("{name}={}", value.display()));
         words.collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn every_form_becomes_an_environment() {
-        assert!(libpq_env(None).unwrap().is_none() && libpq_env(Some("local")).unwrap().is_none());
+        assert!(libpq(None).unwrap().is_none() && libpq(Some("local")).unwrap().is_none());
         assert_eq!(
             env("postgres://ann:p%40ss:w@db.example:6000/new?sslmode=verify-full"),
             "PGHOST=db.example PGPORT=6000 PGUSER=ann PGPASSWORD=p@ss:w PGDATABASE=new \

@@ -2,6 +2,8 @@
 
 use crate::StoreError;
 use crate::dsn::Verify;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -11,6 +13,9 @@ use rustls::{
 };
 use std::sync::Arc;
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// How long a line of a PEM file is (RFC 7468).
+const PEM_COLUMNS: usize = 64;
 
 /// The connector for one way of verifying.
 pub(crate) fn connector(verify: Verify) -> Result<MakeRustlsConnect, StoreError> {
@@ -35,6 +40,21 @@ pub(crate) fn connector(verify: Verify) -> Result<MakeRustlsConnect, StoreError>
         }
     };
     Ok(MakeRustlsConnect::new(config))
+}
+
+/// The system's certificates as a file of them has them; none where the system has none.
+pub(crate) fn roots_pem() -> Option<String> {
+    let certs = rustls_native_certs::load_native_certs().certs;
+    let mut pem = String::new();
+    for cert in &certs {
+        let text = STANDARD.encode(cert);
+        pem.push_str("-----BEGIN CERTIFICATE-----\n");
+        for line in text.as_bytes().chunks(PEM_COLUMNS) {
+            pem.extend(line.iter().map(|byte| char::from(*byte)).chain(['\n']));
+        }
+        pem.push_str("-----END CERTIFICATE-----\n");
+    }
+    (!certs.is_empty()).then_some(pem)
 }
 
 /// The system's certificates, or the well-known ones where the system has none.

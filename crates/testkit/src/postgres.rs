@@ -75,6 +75,19 @@ impl Postgres {
         self.control(&["start", "--options", &how]).await;
     }
 
+    /// Speaks TLS from the next start on, with this certificate and its key.
+    pub fn with_tls(&self, certificate: &str, key: &str) {
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let file = self.dir.join("data").join(name);
+            std::fs::write(&file, text).expect("our own cluster");
+            let private = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(&file, private).expect("our own file");
+            chown(&file, Some(self.owner.user), Some(self.owner.group)).expect("its owner");
+        }
+        let settings = self.dir.join("data/postgresql.auto.conf");
+        std::fs::write(settings, "ssl = on\n").expect("our own cluster");
+    }
+
     /// What the server has said so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()

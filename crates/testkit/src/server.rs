@@ -314,6 +314,13 @@ impl Server {
         within(&what, ran).await.unwrap_or_else(|error| panic!("{what}: {error}"))
     }
 
+    /// Starts a command, for one that is to be signalled. Dropping it kills it.
+    pub fn cli_started(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.binary.display()))
+    }
+
     /// Like [`Server::cli`]: fails the test when the command fails, else its standard output.
     pub async fn cli_ok(&self, arguments: &[&str]) -> String {
         let output = self.cli(arguments).await;

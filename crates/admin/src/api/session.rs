@@ -42,9 +42,7 @@ pub(super) async fn login(
     headers: HeaderMap,
     Sent(fields): Sent,
 ) -> Handled {
-    let Some(Extension(peer)) = peer else {
-        return Err(Failure::system("a login from nowhere".to_owned()));
-    };
+    let peer = known(peer)?;
     let client = state.logins.client(peer, &headers);
     let (username, password) = read(fields)?;
     let username = username.trim();
@@ -80,13 +78,24 @@ pub(super) async fn logout(
 pub(super) async fn change_password(
     State(state): State<AdminState>,
     Caller(actor): Caller,
+    peer: Option<Extension<SocketAddr>>,
     session: Option<Extension<Session>>,
+    headers: HeaderMap,
     Sent(fields): Sent,
 ) -> Handled {
+    let client = state.logins.client(known(peer)?, &headers);
     let (old, new) = read_passwords(fields)?;
     let kept = session.map(|Extension(Session(hash))| hash);
-    session::change_password(&state, &actor, kept, (old, new)).await?;
+    session::change_password(&state, &actor, client, kept, (old, new)).await?;
     done()
+}
+
+/// Who is at the other end of the connection.
+fn known(peer: Option<Extension<SocketAddr>>) -> Result<SocketAddr, Failure> {
+    let Some(Extension(peer)) = peer else {
+        return Err(Failure::system("a call from nowhere".to_owned()));
+    };
+    Ok(peer)
 }
 
 /// Reads who logs in.

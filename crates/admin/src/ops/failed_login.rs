@@ -1,4 +1,5 @@
-//! What a failed login leaves behind: a line in the log, and one in the journal.
+//! What a failed try at a password leaves behind, to log in or to change it: a line in the log, and
+//! one in the journal.
 //!
 //! Whoever tries passwords must not be able to fill either. Tries at a password cost a hash and are
 //! limited; what is refused before that is told once a minute for a name and a network, and so
@@ -14,37 +15,57 @@ use store::StoreError;
 /// So much is shown of a name that nobody has: people type their password there.
 const SHOWN_CHARS: usize = 3;
 
-/// Tells of a login that `error` ended. What is no fault of who tried is told elsewhere.
+/// What the password was tried for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Door {
+    /// A session.
+    Login,
+    /// Another password.
+    Change,
+}
+
+impl Door {
+    /// Its name in the log and in the journal, and what is said of it there.
+    const fn words(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Login => ("login_failed", "user.login_failed", "登录失败"),
+            Self::Change => ("password_refused", "user.password_refused", "修改密码失败"),
+        }
+    }
+}
+
+/// Tells of a try that `error` ended. What is no fault of who tried is told elsewhere.
 pub(super) async fn tell(
     state: &AdminState,
+    door: Door,
     client: IpAddr,
     username: &str,
     error: &AdminError,
 ) -> Result<(), AdminError> {
     let (reason, tried) = match error {
-        AdminError::Unauthenticated { .. } => ("wrong_password", true),
+        AdminError::Unauthenticated { .. } | AdminError::Field { .. } => ("wrong_password", true),
         AdminError::Forbidden { .. } => ("disabled", true),
         AdminError::TooMany { .. } => ("too_many_attempts", false),
         _ => return Ok(()),
     };
-    let news = state.logins.is_news(username, client, reason, state.clock.now());
+    let news = state.logins.is_news(username, client, (door, reason), state.clock.now());
     if !news && !tried {
         return Ok(());
     }
     let who = who(state, username).await?;
+    let (event, action, words) = door.words();
     tracing::warn!(
         target: "custompass",
-        event = "login_failed",
+        event,
         user_id = who.user_id.0,
         username = who.username,
         address = %client,
         reason,
     );
     if news && state.logins.take_line(state.clock.now()) {
-        let content = format!("用户 {} 登录失败 ({reason})，来自 {client}", who.username);
+        let content = format!("用户 {} {words} ({reason})，来自 {client}", who.username);
         let details = json!({ "by": null, "address": client, "reason": reason });
-        let told = ("user.login_failed", content);
-        let line = record::manage(state, &who, Subject::Other, told, details);
+        let line = record::manage(state, &who, Subject::Other, (action, content), details);
         state.db.write_all(vec![line]).await?;
     }
     Ok(())

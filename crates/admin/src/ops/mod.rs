@@ -9,7 +9,7 @@ pub mod access_token;
 pub mod audit;
 pub mod channel;
 pub mod export;
-mod failed_login;
+pub(crate) mod failed_login;
 pub mod first_start;
 pub mod group;
 pub mod log;

@@ -6,6 +6,7 @@ use crate::page::Page;
 use crate::{Actor, AdminError, AdminState, ROLE_ROOT};
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 /// Where the settings of this process are. They are read in the binary, above this crate.
@@ -18,7 +19,20 @@ pub trait Options: Send + Sync {
     ///
     /// # Errors
     /// When it can't be; nothing has changed then.
-    fn change(&self, name: &str, value: Option<&str>) -> Result<OptionView, OptionRefused>;
+    fn change(&self, name: &str, value: Option<&str>) -> Result<Changed, OptionRefused>;
+
+    /// Held by whoever changes one, until the change has its line: else it is taken back, and must
+    /// not take another's with it.
+    fn turn(&self) -> &Mutex<()>;
+}
+
+/// A setting that was changed.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// As it is now.
+    pub now: OptionView,
+    /// What an administrator had set before.
+    pub before: Option<String>,
 }
 
 /// A setting as answers show it.
@@ -88,31 +102,43 @@ pub fn list(state: &AdminState, actor: &Actor) -> Result<Page<OptionView>, Admin
 /// Changes a setting on this node, until it ends.
 ///
 /// # Errors
-/// For everybody but root, when the setting can't be changed, or the database fails.
+/// For everybody but root, when the setting can't be changed, or the database fails; nothing has
+/// changed then.
 pub async fn change(
     state: &AdminState,
     actor: &Actor,
     input: OptionInput,
 ) -> Result<OptionView, AdminError> {
     let OptionInput { key, value } = input;
-    let changed =
-        options(state, actor)?.change(&key, value.as_deref()).map_err(|refused| match refused {
-            OptionRefused::Unknown => AdminError::not_found("设置项", "setting of this name"),
-            OptionRefused::NeedsRestart => AdminError::conflict(
-                format!("{key} 需要重启才能修改"),
-                format!("{key} can be changed by a restart only"),
-            ),
-            OptionRefused::NotAllowed(allowed) => AdminError::field(
-                "value",
-                format!("{key} 的取值不合法，允许：{allowed}"),
-                format!("allowed for {key} is {allowed}"),
-            ),
-        })?;
-    let content = format!("设置 {} = {}（本节点，重启前有效）", changed.key, changed.value);
-    let details = json!({ "key": changed.key, "value": changed.value, "source": changed.source });
-    record::write(state, actor, vec![], Subject::Other, ("option.change", content), details)
-        .await?;
-    Ok(changed)
+    let options = options(state, actor)?;
+    let _turn = options.turn().lock().await;
+    let Changed { now, before } =
+        options.change(&key, value.as_deref()).map_err(|refused| refusal(&key, refused))?;
+    let content = format!("设置 {} = {}（本节点，重启前有效）", now.key, now.value);
+    let details = json!({ "key": now.key, "value": now.value, "source": now.source });
+    let told = ("option.change", content);
+    let line = record::write(state, actor, vec![], Subject::Other, told, details).await;
+    if let Err(error) = line {
+        // What was in force a moment ago is allowed.
+        let _ = options.change(&key, before.as_deref());
+        return Err(error.into());
+    }
+    Ok(now)
+}
+
+fn refusal(key: &str, refused: OptionRefused) -> AdminError {
+    match refused {
+        OptionRefused::Unknown => AdminError::not_found("设置项", "setting of this name"),
+        OptionRefused::NeedsRestart => AdminError::conflict(
+            format!("{key} 需要重启才能修改"),
+            format!("{key} can be changed by a restart only"),
+        ),
+        OptionRefused::NotAllowed(allowed) => AdminError::field(
+            "value",
+            format!("{key} 的取值不合法，允许：{allowed}"),
+            format!("allowed for {key} is {allowed}"),
+        ),
+    }
 }
 
 fn options<'a>(state: &'a AdminState, actor: &Actor) -> Result<&'a dyn Options, AdminError> {

@@ -1,6 +1,6 @@
 //! People at a console: who is logged in, kept in the database, so on every node.
 
-use crate::ops::failed_login;
+use crate::ops::failed_login::{self, Door};
 use crate::ops::record::{self, Subject};
 use crate::{Actor, AdminError, AdminState, password, random};
 use domain::{UnixMs, UserId};
@@ -42,7 +42,7 @@ pub async fn login(
 ) -> Result<LoggedIn, AdminError> {
     let ended = attempt(state, client, username, password).await;
     if let Err(error) = &ended {
-        failed_login::tell(state, client, username, error).await?;
+        failed_login::tell(state, Door::Login, client, username, error).await?;
     }
     ended
 }
@@ -149,23 +149,22 @@ pub async fn logout(state: &AdminState, session: &[u8; 32]) -> Result<(), AdminE
     Ok(())
 }
 
-/// Changes the actor's own password, and ends their sessions but for `kept`.
+/// Changes the actor's own password, and ends their sessions but for `kept`, for the client at this
+/// address.
 ///
 /// # Errors
 /// When the old one is wrong, the new one breaks its rule, or the database fails.
 pub async fn change_password(
     state: &AdminState,
     actor: &Actor,
+    client: IpAddr,
     kept: Option<[u8; 32]>,
     (old, new): (Secret, Secret),
 ) -> Result<(), AdminError> {
     password::check(new.expose())?;
-    state.logins.take_name(&actor.username, state.clock.now())?;
-    let sql = "SELECT password_hash FROM users WHERE id = $1";
-    let rows = state.db.read(sql, &[actor.user_id.into()]).await?;
-    let before = rows.first().map(|row| row.get("password_hash")).transpose()?.flatten();
-    if !state.passwords.verify(old.expose().to_owned(), before).await? {
-        return Err(AdminError::field("old_password", "原密码错误", "is not the password"));
+    if let Err(error) = check_own(state, actor, client, old).await {
+        failed_login::tell(state, Door::Change, client, &actor.username, &error).await?;
+        return Err(error);
     }
     let hash = state.passwords.hash(new.expose().to_owned()).await?;
     let changed = Statement::new(
@@ -183,6 +182,25 @@ pub async fn change_password(
     let told = ("user.password", format!("用户 {} 修改密码", actor.username));
     record::write(state, actor, vec![changed, ended], Subject::Other, told, json!({})).await?;
     Ok(())
+}
+
+/// Takes one try at the actor's own password, which this must be.
+async fn check_own(
+    state: &AdminState,
+    actor: &Actor,
+    client: IpAddr,
+    password: Secret,
+) -> Result<(), AdminError> {
+    let now = state.clock.now();
+    state.logins.take_address(client, now)?;
+    state.logins.take_name(&actor.username, now)?;
+    let sql = "SELECT password_hash FROM users WHERE id = $1";
+    let rows = state.db.read(sql, &[actor.user_id.into()]).await?;
+    let hash = rows.first().map(|row| row.get("password_hash")).transpose()?.flatten();
+    if state.passwords.verify(password.expose().to_owned(), hash).await? {
+        return Ok(());
+    }
+    Err(AdminError::field("old_password", "原密码错误", "is not the password"))
 }
 
 /// Ends all sessions of a user.

@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
-use tempfile::{Builder, NamedTempFile};
+use tempfile::{Builder, NamedTempFile, TempDir};
 
 const LEVEL: Compression = Compression::new(6);
 /// At least so much of a file is looked at together.
@@ -21,9 +21,9 @@ pub type Unpacking = BufReader<MultiGzDecoder<BufReader<File>>>;
 pub struct Draft(GzEncoder<NamedTempFile>);
 
 impl Draft {
-    /// One that `file` may become.
-    pub fn beside(file: &Path) -> anyhow::Result<Self> {
-        Ok(Self(GzEncoder::new(scratch(dir_of(file))?, LEVEL)))
+    /// An empty one.
+    pub fn begin(room: &Path) -> anyhow::Result<Self> {
+        Ok(Self(GzEncoder::new(scratch(room)?, LEVEL)))
     }
 
     /// On disk, as a whole.
@@ -49,10 +49,17 @@ pub fn dir_of(file: &Path) -> &Path {
     file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A file for the meantime, which only its owner may read.
-pub fn scratch(dir: &Path) -> anyhow::Result<NamedTempFile> {
-    let made = Builder::new().prefix(".newapi-backup-").suffix(".part").tempfile_in(dir);
+/// A directory for the meantime, which is gone with all that is in it once this is dropped: also
+/// what a thread has open that nobody waits for any more.
+pub fn room(dir: &Path) -> anyhow::Result<TempDir> {
+    let made = Builder::new().prefix(".newapi-backup-").suffix(".part").tempdir_in(dir);
     made.with_context(|| format!("nothing can be written in {}", dir.display()))
+}
+
+/// A file for the meantime, which only its owner may read.
+pub fn scratch(room: &Path) -> anyhow::Result<NamedTempFile> {
+    let made = NamedTempFile::new_in(room);
+    made.with_context(|| format!("nothing can be written in {}", room.display()))
 }
 
 /// Gives a draft its name, which must not be taken, for good.

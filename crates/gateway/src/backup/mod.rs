@@ -14,7 +14,8 @@ use archive::Draft;
 use std::io;
 use std::path::{Path, PathBuf};
 use store::{Contents, Db, Engine, Migration};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
+use tokio::task::spawn_blocking;
 
 /// What a SQLite file begins with.
 const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
@@ -42,33 +43,41 @@ pub const fn suffix(engine: Engine) -> &'static str {
 /// # Errors
 /// When `SQL_DSN` can't be read.
 pub fn engine(database: &DatabaseConfig) -> anyhow::Result<Engine> {
-    let postgres = store::libpq_env(database.dsn.as_deref())?.is_some();
+    let postgres = store::libpq(database.dsn.as_deref())?.is_some();
     Ok(if postgres { Engine::Postgres } else { Engine::Sqlite })
 }
 
-/// Writes a backup to `file`, which must not be there yet. Blocks.
+/// Writes a backup to `file`, which must not be there yet. Dropped before its end, it leaves
+/// nothing behind.
 ///
 /// # Errors
 /// When the database or the file can't be used; there is no file then.
-pub fn make(database: &DatabaseConfig, file: &Path) -> anyhow::Result<Made> {
+pub async fn make(database: &DatabaseConfig, file: &Path) -> anyhow::Result<Made> {
     if file.exists() {
         bail!("{} is there already", file.display());
     }
-    let dir = archive::dir_of(file);
-    let mut draft = Draft::beside(file)?;
-    match store::libpq_env(database.dsn.as_deref())? {
-        Some(env) => postgres::dump(&env, dir, &mut draft)?,
-        None => {
-            let copy = archive::scratch(dir)?;
-            store::copy_sqlite(&database.data_dir, copy.path())?;
-            io::copy(&mut copy.reopen()?, &mut draft).context("the copy can't be read")?;
-        }
-    }
+    let room = archive::room(archive::dir_of(file))?;
+    let draft = Draft::begin(room.path())?;
+    let draft = match store::libpq(database.dsn.as_deref())? {
+        Some(server) => postgres::dump(server, room.path(), draft).await?,
+        None => copy_sqlite(database.data_dir.clone(), room.path().to_owned(), draft).await?,
+    };
     let draft = draft.finish()?;
-    let read = Backup::open(draft.path(), dir).context("the backup can't be read back")?;
+    let read = Backup::open(draft.path(), room.path()).await;
+    let read = read.context("the backup can't be read back")?;
     let bytes = draft.as_file().metadata()?.len();
     archive::place(draft, file)?;
     Ok(Made { bytes, engine: read.engine, contents: read.contents })
+}
+
+async fn copy_sqlite(from: PathBuf, room: PathBuf, mut draft: Draft) -> anyhow::Result<Draft> {
+    let copied = spawn_blocking(move || {
+        let copy = archive::scratch(&room)?;
+        store::copy_sqlite(&from, copy.path())?;
+        io::copy(&mut copy.reopen()?, &mut draft).context("the copy can't be read")?;
+        Ok(draft)
+    });
+    copied.await?
 }
 
 /// A backup that was read to its end, and found whole.
@@ -80,26 +89,23 @@ pub struct Backup {
     file: PathBuf,
     /// SQLite's file, unpacked.
     unpacked: Option<NamedTempFile>,
+    /// Where that lies. After it, because fields are dropped in order.
+    room: TempDir,
 }
 
 impl Backup {
-    /// Reads it all; what has to be unpacked for that goes to `scratch`. Blocks.
+    /// Reads it all; what has to be unpacked for that goes to `scratch`.
     ///
     /// # Errors
     /// When it is damaged, cut off, or no backup.
-    pub fn open(file: &Path, scratch: &Path) -> anyhow::Result<Self> {
-        let mut packed = archive::open(file)?;
-        let (engine, contents, unpacked) = if archive::begins_with(&mut packed, SQLITE_MAGIC)? {
-            let mut unpacked = archive::scratch(scratch)?;
-            io::copy(&mut packed, &mut unpacked).context("it can't be unpacked")?;
-            (Engine::Sqlite, store::inspect_sqlite(unpacked.path())?, Some(unpacked))
-        } else {
-            (Engine::Postgres, sql::inspect(packed)?, None)
-        };
+    pub async fn open(file: &Path, scratch: &Path) -> anyhow::Result<Self> {
+        let room = archive::room(scratch)?;
+        let (packed, to) = (file.to_owned(), room.path().to_owned());
+        let (engine, contents, unpacked) = spawn_blocking(move || read(&packed, &to)).await??;
         if contents.applied.is_empty() {
             bail!("it is no backup of newapi: no step of the schema is in it");
         }
-        Ok(Self { engine, contents, file: file.to_owned(), unpacked })
+        Ok(Self { engine, contents, file: file.to_owned(), unpacked, room })
     }
 
     /// What the schema in it still needs for this program.
@@ -119,8 +125,18 @@ impl Backup {
         if let Some(unpacked) = &self.unpacked {
             return Ok(store::replace_sqlite(db, unpacked.path().to_owned()).await?);
         }
-        let env = store::libpq_env(database.dsn.as_deref())?.context("this is no PostgreSQL")?;
-        tokio::task::spawn_blocking(move || postgres::load(&env, archive::open(&self.file)?))
-            .await?
+        let server = store::libpq(database.dsn.as_deref())?.context("this is no PostgreSQL")?;
+        postgres::load(server, self.room.path(), archive::open(&self.file)?).await
     }
+}
+
+/// What a backup is of, what is in it, and SQLite's file.
+fn read(file: &Path, room: &Path) -> anyhow::Result<(Engine, Contents, Option<NamedTempFile>)> {
+    let mut packed = archive::open(file)?;
+    if !archive::begins_with(&mut packed, SQLITE_MAGIC)? {
+        return Ok((Engine::Postgres, sql::inspect(packed)?, None));
+    }
+    let mut unpacked = archive::scratch(room)?;
+    io::copy(&mut packed, &mut unpacked).context("it can't be unpacked")?;
+    Ok((Engine::Sqlite, store::inspect_sqlite(unpacked.path())?, Some(unpacked)))
 }

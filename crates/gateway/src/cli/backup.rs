@@ -3,7 +3,7 @@
 use super::{out, tools};
 use crate::backup::{self, Made};
 use crate::config::DatabaseConfig;
-use crate::{secret, wiring};
+use crate::{secret, signals, wiring};
 use anyhow::{Context, bail};
 use domain::UnixMs;
 use serde_json::json;
@@ -40,7 +40,12 @@ pub struct Args {
 ///
 /// # Errors
 /// When database or file can't be used.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    signals::unless_stopped(write(&args)).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn write(args: &Args) -> anyhow::Result<()> {
     let database = tools::config()?.database;
     let engine = backup::engine(&database)?;
     let (file, made) = match directory(args, &database)? {
@@ -49,12 +54,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             if args.keep.is_some() {
                 bail!("--keep is for a directory of backups, and {} is none", file.display());
             }
-            let made = backup::make(&database, &file)?;
+            let made = backup::make(&database, &file).await?;
             (file, made)
         }
         Some(dir) => {
             let file = dir.join(name(PREFIX, wiring::system_clock().now(), engine));
-            let made = backup::make(&database, &file)?;
+            let made = backup::make(&database, &file).await?;
             link_latest(&dir, &file, engine)?;
             if let Some(keep) = args.keep {
                 remove_old(&dir, engine, keep)?;
@@ -62,8 +67,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             (file, made)
         }
     };
-    show(args, &database, &file, &made)?;
-    Ok(ExitCode::SUCCESS)
+    show(args, &database, &file, &made)
 }
 
 /// The directory to write in; none when a file was named.

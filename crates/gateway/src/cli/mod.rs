@@ -101,7 +101,6 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve => serve::run(),
-        Command::Backup(args) => backup::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Logs(command) => logs::run(&command),
         Command::Openapi(args) => openapi::run(&args),
@@ -115,6 +114,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Health(args) => block_on(small_runtime()?, health::run(args)),
         Command::Audit(args) => block_on(small_runtime()?, audit::run(args)),
         Command::Explain(args) => block_on(small_runtime()?, explain::run(args)),
+        Command::Backup(args) => block_on(small_runtime()?, backup::run(args)),
         Command::Restore(args) => block_on(small_runtime()?, restore::run(args)),
         Command::User(command) => block_on(small_runtime()?, user::run(command)),
         Command::Token(command) => block_on(small_runtime()?, token::run(command)),

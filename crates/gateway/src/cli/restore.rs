@@ -3,7 +3,7 @@
 use super::{audit, backup::name, backup::rows, out, tools};
 use crate::backup::{self, Backup};
 use crate::config::Config;
-use crate::{secret, wiring};
+use crate::{secret, signals, wiring};
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -49,6 +49,10 @@ struct Restored {
 /// When backup or database can't be used; nothing was changed then, except that what is said to
 /// be restored was.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    signals::unless_stopped(put_back(args)).await
+}
+
+async fn put_back(args: Args) -> anyhow::Result<ExitCode> {
     let config = tools::config()?;
     let db = tools::unmigrated(&config).await?;
     let backup = read(&args, &config, &db).await?;
@@ -76,8 +80,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// The backup, if it can go into this database.
 async fn read(args: &Args, config: &Config, db: &Db) -> anyhow::Result<Backup> {
-    let (file, scratch) = (args.file.clone(), config.database.data_dir.clone());
-    let opened = tokio::task::spawn_blocking(move || Backup::open(&file, &scratch)).await?;
+    let opened = Backup::open(&args.file, &config.database.data_dir).await;
     let backup = opened.with_context(|| format!("{} can't be used", args.file.display()))?;
     let (of, here) = (backup.engine, db.engine());
     if of != here {
@@ -118,12 +121,10 @@ async fn keep_what_is_there(
     if !args.replace {
         bail!("the database is not empty: with --replace it is kept as a backup, and replaced");
     }
-    let database = config.database.clone();
-    let dir = database.data_dir.join("backups");
+    let dir = config.database.data_dir.join("backups");
     secret::make_data_dir(&dir)?;
     let kept = dir.join(name(KEPT, wiring::system_clock().now(), db.engine()));
-    let file = kept.clone();
-    let made = tokio::task::spawn_blocking(move || backup::make(&database, &file)).await?;
+    let made = backup::make(&config.database, &kept).await;
     made.context("what is there can't be kept, so it is not replaced")?;
     Ok(Some(kept))
 }

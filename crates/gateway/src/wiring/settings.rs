@@ -4,7 +4,7 @@ use super::parts;
 use crate::config::{self, Config, Problem, Problems, Resolved, Runtime, Setting, Settings, shown};
 use crate::logging::Levels;
 use crate::memory_limit::MemoryLimit;
-use admin::{LoginGuard, OptionRefused, OptionView, Options};
+use admin::{Changed, LoginGuard, OptionRefused, OptionView, Options};
 use domain::NodeId;
 use ledger::Ledger;
 use relay::Current;
@@ -44,6 +44,8 @@ pub struct LiveSettings {
     followers: Followers,
     file: Option<PathBuf>,
     state: Mutex<State>,
+    /// Of administrators.
+    turn: tokio::sync::Mutex<()>,
 }
 
 struct State {
@@ -62,7 +64,8 @@ impl LiveSettings {
     pub fn new(settings: Settings, followers: Followers) -> Arc<Self> {
         let file = settings.text(config::Key::ConfigFile).map(PathBuf::from);
         let state = State { settings, runtime: Runtime::new(), waiting: Vec::new() };
-        Arc::new(Self { followers, file, state: Mutex::new(state) })
+        let (state, turn) = (Mutex::new(state), tokio::sync::Mutex::default());
+        Arc::new(Self { followers, file, state, turn })
     }
 
     /// Follows the file until `end`. The first look counts as a change: the file may have been
@@ -153,7 +156,11 @@ impl Options for LiveSettings {
         self.state().settings.all().map(|(setting, resolved)| view(setting, resolved)).collect()
     }
 
-    fn change(&self, name: &str, value: Option<&str>) -> Result<OptionView, OptionRefused> {
+    fn turn(&self) -> &tokio::sync::Mutex<()> {
+        &self.turn
+    }
+
+    fn change(&self, name: &str, value: Option<&str>) -> Result<Changed, OptionRefused> {
         let mut state = self.state();
         let setting = state.settings.all().map(|(setting, _)| setting);
         let setting = setting.into_iter().find(|setting| setting.names().any(|n| n == name));
@@ -162,7 +169,7 @@ impl Options for LiveSettings {
             return Err(OptionRefused::NeedsRestart);
         }
         let mut runtime = state.runtime.clone();
-        match value {
+        let before = match value {
             Some(value) => runtime.insert(setting.name, value.to_owned()),
             None => runtime.remove(setting.name),
         };
@@ -173,7 +180,8 @@ impl Options for LiveSettings {
             OptionRefused::NotAllowed(problem.map(|p| p.allowed.clone()).unwrap_or_default())
         })?;
         let found = state.settings.all().find(|(one, _)| one.name == setting.name);
-        found.map(|(setting, resolved)| view(setting, resolved)).ok_or(OptionRefused::Unknown)
+        let (setting, resolved) = found.ok_or(OptionRefused::Unknown)?;
+        Ok(Changed { now: view(setting, resolved), before })
     }
 }
 

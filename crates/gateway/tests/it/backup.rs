@@ -2,18 +2,22 @@
 
 use crate::crash::Load;
 use crate::house::{House, NEWAPI, fixed};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::ops::Not as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use testkit::{Gate, Reply, Server, TestDb, eventually, json, on_both_databases};
+use testkit::{Gate, Postgres, Reply, Server, TestDb, eventually, json, on_both_databases};
 
 const START: i64 = 1_000_000;
 
-/// What a command prints as JSON, which must succeed.
+/// What a command prints as JSON, which must succeed and complain of nothing.
 async fn said(server: &Server, arguments: &[&str]) -> serde_json::Value {
-    let text = server.cli_ok(arguments).await;
+    let Output { status, stdout, stderr } = server.cli(arguments).await;
+    let (text, complaints) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success() && complaints.is_empty(), "{arguments:?} {status}: {complaints}");
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?} {error}: {text}"))
 }
 
@@ -23,6 +27,32 @@ async fn refused(server: &Server, arguments: &[&str]) -> String {
     let text = String::from_utf8_lossy(&stderr).into_owned();
     assert!(!status.success(), "{arguments:?}: {}{text}", String::from_utf8_lossy(&stdout));
     text
+}
+
+/// The processes that a process has started.
+fn children(parent: Pid) -> Vec<String> {
+    let pid = parent.as_raw_nonzero();
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    list.split_whitespace().map(str::to_owned).collect()
+}
+
+/// An authority and a server's certificate by it, as `openssl` makes them, in `dir`.
+fn certificates(dir: &Path) {
+    let make = |arguments: &str| {
+        let openssl = std::process::Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"])
+            .args(arguments.split(' '))
+            .current_dir(dir)
+            .output()
+            .unwrap();
+        assert!(openssl.status.success(), "{}", String::from_utf8_lossy(&openssl.stderr));
+    };
+    make("-keyout ca.key -out ca.pem -subj /CN=ours");
+    make("-keyout other.key -out other.pem -subj /CN=other");
+    make(
+        "-CA ca.pem -CAkey ca.key -keyout server.key -out server.pem -subj /CN=server \
+          -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE",
+    );
 }
 
 /// A path as an argument.
@@ -197,6 +227,40 @@ on_both_databases! {
 }
 
 on_postgres! {
+    async fn a_stopped_backup_leaves_nothing_behind(db: TestDb) {
+        let house = House::open(db).await;
+        let copies = dir(&house.db, "copies");
+        for signal in [Signal::INT, Signal::TERM] {
+            // pg_dump waits for it.
+            let lock = house.db.transaction("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").await;
+            let mut backup = house.server.cli_started(&["backup", arg(&copies)]);
+            let pid = Pid::from_raw(backup.id().unwrap().try_into().unwrap()).unwrap();
+            let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                         AND application_name = 'pg_dump' AND wait_event_type = 'Lock'";
+            eventually("pg_dump to wait", || async {
+                (house.db.i64(waits).await == 1).then_some(())
+            })
+            .await;
+            let pg_dump = children(pid);
+            assert_eq!((names(&copies).len(), pg_dump.len()), (1, 1));
+
+            kill_process(pid, signal).unwrap();
+            let status = backup.wait().await.unwrap();
+
+            assert_eq!(status.code(), Some(1), "{signal:?}: {status}");
+            assert_eq!(names(&copies), [""; 0]);
+            // What is left until somebody asks how it ended has no command line.
+            let command = Path::new("/proc").join(&pg_dump[0]).join("cmdline");
+            eventually("pg_dump to be gone", || async {
+                fs::read(&command).is_ok_and(|line| !line.is_empty()).not().then_some(())
+            })
+            .await;
+            lock.end().await;
+        }
+        said(&house.server, &["backup", arg(&copies), "--json"]).await;
+        house.close().await;
+    }
+
     // As the handbook does it.
     async fn psql_restores_wholly_or_not_at_all(db: TestDb) {
         let mut house = House::open(db).await;
@@ -240,5 +304,41 @@ on_postgres! {
         assert_eq!(house.db.i64(ratio).await, 90);
         house.server.start_again().await;
         house.close().await;
+    }
+
+    async fn the_programs_believe_whom_the_server_believes(_db: TestDb) {
+        let tls = tempfile::tempdir().unwrap();
+        certificates(tls.path());
+        let text = |name: &str| fs::read_to_string(tls.path().join(name)).unwrap();
+        let postgres = Postgres::start().await;
+        postgres.with_tls(&text("server.pem"), &text("server.key"));
+        postgres.crash().await;
+        postgres.start_again().await;
+        let db = TestDb::in_cluster(postgres.dsn()).await;
+        let plain = db.sql_dsn().unwrap().replace("127.0.0.1", "localhost");
+        let dsn = format!("{plain}?sslmode=verify-full");
+        let settings = |roots: &str| {
+            let server = Server::builder(NEWAPI, &db).env("SQL_DSN", &dsn);
+            server.env("SSL_CERT_FILE", tls.path().join(roots).display())
+        };
+        let mut server = settings("ca.pem").start().await;
+        let file = db.dir().join("one.sql.gz");
+        said(&server, &["backup", arg(&file), "--json"]).await;
+        assert!(server.terminate().await.success());
+
+        let restored = said(&server, &["restore", arg(&file), "--replace", "--json"]).await;
+        assert_eq!(restored["audit"]["clean"], true, "{restored}");
+
+        // pg_dump asks the same: a name that the certificate doesn't have.
+        let stranger = dsn.replace("localhost", "127.0.0.1");
+        server.set_env("SQL_DSN", &stranger);
+        let why = refused(&server, &["backup", arg(&db.dir().join("two.sql.gz"))]).await;
+        assert!(why.contains("certificate") && why.contains("127.0.0.1"), "{why}");
+        server.set_env("SQL_DSN", &dsn);
+        server.set_env("SSL_CERT_FILE", tls.path().join("other.pem").display());
+        let why = refused(&server, &["backup", arg(&db.dir().join("two.sql.gz"))]).await;
+        assert!(why.contains("certificate verify failed"), "{why}");
+        server.set_env("SSL_CERT_FILE", tls.path().join("ca.pem").display());
+        server.audit_clean().await;
     }
 }

@@ -1,6 +1,8 @@
 //! Which channel a call takes: by priority, by weight, around those that fail.
 
 use crate::house::{House, fixed};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use std::collections::HashMap;
 use testkit::{Gate, Reply, TestDb, Upstream, eventually, json, on_both_databases};
 
@@ -246,6 +248,47 @@ on_sqlite! {
         let request = &proxy.requests().await[0];
         assert_eq!(request.target, format!("{}/m", house.upstream.url()), "absolute form");
         assert_eq!((proxy.count(), house.upstream.count()), (1, 1));
+        house.close().await;
+    }
+}
+
+on_both_databases! {
+    async fn a_proxys_password_is_nowhere_to_be_read(db: TestDb) {
+        let house = House::open(db).await;
+        let proxy = Upstream::start().await;
+        proxy.otherwise(Reply::text("through the proxy"));
+        let login = |password: &str| proxy.url().replace("//", &format!("//ann:{password}@"));
+        let through = json!({"setting": {"proxy": login("pw-of-the-api"), "timeout": "30s"}});
+        let channel = house.channel(&["m"], through).await;
+        let ann = house.payer(100).await;
+        let sql = "SELECT CAST(setting AS text) FROM channels";
+        let path = format!("/api/channel/{channel}");
+        let masked = login("***");
+
+        for password in ["pw-of-the-api", "pw-of-the-sql"] {
+            if password == "pw-of-the-sql" {
+                let setting = json!({"proxy": login(password), "timeout": "30s"});
+                let typed = format!("UPDATE channels SET setting = '{setting}'");
+                house.db.execute(&typed).await;
+                eventually("it to be sealed", || async {
+                    house.db.text(sql).await.contains("enc:v1:").then_some(())
+                })
+                .await;
+            }
+            let stored = house.db.text(sql).await;
+            assert!(!stored.contains(password) && stored.contains("30s"), "{stored}");
+            let shown = house.admin().get(&path).await;
+            assert_eq!(shown["setting"], json!({"proxy": masked, "timeout": "30s"}));
+            // What was shown is given back, and means what is kept.
+            house.admin().put(&path, &json!({"setting": shown["setting"]})).await;
+            assert!(!house.db.text(sql).await.contains(password));
+            house.pay("m", &ann).await.expect(200);
+            let seen = proxy.requests().await.pop().unwrap();
+            let basic = STANDARD.encode(format!("ann:{password}"));
+            let expected = format!("Basic {basic}");
+            assert_eq!(seen.header("proxy-authorization").as_deref(), Some(&*expected));
+        }
+        assert!(!house.server.log_lines().join("\n").contains("pw-of-the"));
         house.close().await;
     }
 }

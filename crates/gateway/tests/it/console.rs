@@ -96,6 +96,14 @@ on_both_databases! {
         };
         change("a wrong password", "a better password").await.expect(422);
         change("a good password", "short").await.expect(422);
+        let actions = house.admin().envelope("/api/audit/actions").await;
+        let line = &actions["data"][0];
+        assert_eq!(line["other"]["action"], "user.password_refused", "{actions}");
+        assert_eq!((&line["other"]["address"], &line["other"]["reason"]), (
+            &json!("127.0.0.1"), &json!("wrong_password"),
+        ));
+        assert_eq!(line["user_id"], id);
+        house.server.wait_for_log(&["password_refused", "username=ann", "127.0.0.1"]).await;
         assert_eq!(there.status().await, 200);
         change("a good password", "a better password").await.expect(200);
         assert_eq!((here.status().await, there.status().await), (200, 401));

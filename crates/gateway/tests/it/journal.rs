@@ -130,6 +130,22 @@ async fn plain_sums(db: &TestDb, condition: &str) -> Value {
     db.query(&sql).await.iter().map(sum).collect()
 }
 
+on_sqlite! {
+    async fn old_lines_leave_once_they_are_to_be_kept_shorter(db: TestDb) {
+        let house = House::with(db, &[("CUSTOM_PASS_LOG_RETENTION_DAYS", "36500")]).await;
+        history(&house.db, 300).await;
+        let lines = "SELECT count(*) FROM logs WHERE user_id > 900";
+        assert_eq!(house.db.i64(lines).await, 300);
+
+        let short = json!({"key": "CUSTOM_PASS_LOG_RETENTION_DAYS", "value": "90"});
+        house.admin().put("/api/option", &short).await;
+
+        let gone = || async { (house.db.i64(lines).await == 0).then_some(()) };
+        eventually("lines of years ago to be gone", gone).await;
+        house.close().await;
+    }
+}
+
 on_both_databases! {
     async fn sums_are_those_of_the_lines(db: TestDb) {
         let mut house = House::with(db, &[("CUSTOM_PASS_LOG_RETENTION_DAYS", "36500")]).await;

@@ -343,8 +343,7 @@ on_both_databases! {
     }
 
     async fn what_ended_long_ago_is_forgotten(db: TestDb) {
-        let settings = [SOON, ("CUSTOM_PASS_TASK_RETENTION_DAYS", "7")];
-        let mut house = House::with(db, &settings).await;
+        let house = House::with(db, &[SOON]).await;
         model(&house, IMG, fixed(40), &["old", "young"]).await;
         house.upstream.on(LIST, list(json!([
             {"task_id": "old", "status": "done"}, {"task_id": "young", "status": "done"},
@@ -361,7 +360,8 @@ on_both_databases! {
                 "UPDATE tasks SET finish_time = finish_time - {back} WHERE task_id = 'old'"
             ))
             .await;
-        house.server.restart().await;
+        let week = json!({"key": "CUSTOM_PASS_TASK_RETENTION_DAYS", "value": "7"});
+        house.admin().put("/api/option", &week).await;
         eventually("the old task to be gone", || async {
             (house.db.i64("SELECT count(*) FROM tasks").await == 1).then_some(())
         })

@@ -202,4 +202,32 @@ on_both_databases! {
         assert_eq!(house.db.i64(sql).await, 2);
         house.close().await;
     }
+
+    async fn a_change_without_its_line_is_taken_back(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = house.payer(100).await;
+        let put = async |value: serde_json::Value| {
+            let change = json!({"key": "HTTP_PROXY", "value": value});
+            house.admin().call("PUT", "/api/option").json(&change).send().await
+        };
+        house.db.execute(if house.db.is_postgres() {
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE 'no lines'; END $$;
+             CREATE TRIGGER refuse BEFORE INSERT ON logs FOR EACH ROW
+             WHEN (NEW.content LIKE '%HTTP_PROXY%') EXECUTE FUNCTION refuse()"
+        } else {
+            "CREATE TRIGGER refuse BEFORE INSERT ON logs WHEN NEW.content LIKE '%HTTP_PROXY%'
+             BEGIN SELECT RAISE(ABORT, 'no lines'); END"
+        }).await;
+
+        assert_eq!(put(json!("http://127.0.0.1:1")).await.status, 500);
+
+        house.pay("m", &ann).await.expect(200);
+        let on = if house.db.is_postgres() { " ON logs" } else { "" };
+        house.db.execute(&format!("DROP TRIGGER refuse{on}")).await;
+        put(json!("http://127.0.0.1:1")).await.expect(200);
+        house.pay("m", &ann).await.expect_error(502, "UPSTREAM_ERROR");
+        house.close().await;
+    }
 }

@@ -85,7 +85,8 @@ fn told(uid: TaskUid, user_id: UserId) {
     );
 }
 
-/// Deletes ended tasks that are old, with their webhooks, and those about balances.
+/// Deletes ended tasks that are old, with their webhooks, and those about balances: now and then,
+/// and at once when they are to be kept for another time.
 pub(super) async fn retention(core: Arc<Core>, stop: CancellationToken) {
     loop {
         tokio::select! {
@@ -98,6 +99,7 @@ pub(super) async fn retention(core: Arc<Core>, stop: CancellationToken) {
         }
         tokio::select! {
             () = stop.cancelled() => return,
+            () = core.retention_changed.notified() => {}
             () = sleep(RETENTION_PAUSE) => {}
         }
     }

@@ -30,7 +30,7 @@ use metrics::Metrics;
 use permits::Permits;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use words::Words;
@@ -45,6 +45,8 @@ struct Core {
     metrics: Metrics,
     permits: Permits,
     words: Words,
+    /// Ended tasks are to be kept for another time than before.
+    retention_changed: Notify,
     /// Counts the wishes to ask about everything now.
     polls: watch::Sender<u64>,
 }
@@ -62,6 +64,7 @@ pub(crate) fn start(
         metrics: Metrics::default(),
         permits: Permits::new(config.max_concurrent),
         words: Words::default(),
+        retention_changed: Notify::new(),
         polls: watch::Sender::new(0),
         config: ArcSwap::from_pointee(config),
         parts,
@@ -109,6 +112,9 @@ impl Poller {
         if before.poll_interval_ms != config.poll_interval_ms {
             // Who sleeps through the old interval sleeps through the new one from here.
             self.0.poll_now();
+        }
+        if before.retention_days != config.retention_days {
+            self.0.retention_changed.notify_one();
         }
     }
 

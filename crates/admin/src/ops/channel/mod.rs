@@ -16,7 +16,7 @@ use crate::{AdminError, AdminState, exact};
 use domain::{ChannelId, Quota};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use store::{Row, StoreError, Value};
+use store::{Row, Sealer, StoreError, Value};
 use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, name, type, base_url, (key <> '') AS has_key, models, groups, priority, \
@@ -73,7 +73,7 @@ pub struct ChannelView {
     pub updated_at: i64,
 }
 
-fn view(row: &Row) -> Result<ChannelView, StoreError> {
+fn view(sealer: &Sealer, row: &Row) -> Result<ChannelView, StoreError> {
     Ok(ChannelView {
         id: row.get("id")?,
         name: row.get("name")?,
@@ -91,7 +91,7 @@ fn view(row: &Row) -> Result<ChannelView, StoreError> {
         param_override: exact::object(row.get("param_override")?),
         status_code_mapping: exact::object(row.get("status_code_mapping")?),
         custompass_status_mapping: exact::object(row.get("custompass_status_mapping")?),
-        setting: shown_setting(row.get("setting")?),
+        setting: shown_setting(sealer, row.get("setting")?),
         used_quota: row.get("used_quota")?,
         created_at: exact::seconds(row.get("created_at")?),
         updated_at: exact::seconds(row.get("updated_at")?),
@@ -99,7 +99,8 @@ fn view(row: &Row) -> Result<ChannelView, StoreError> {
 }
 
 /// The setting as stored, but for the password of its proxy.
-fn shown_setting(text: String) -> Box<RawValue> {
+fn shown_setting(sealer: &Sealer, text: String) -> Box<RawValue> {
+    let text = store::open_proxy(sealer, &text).unwrap_or(text);
     let Ok(serde_json::Value::Object(mut stored)) = serde_json::from_str(&text) else {
         return exact::object(String::new());
     };
@@ -174,7 +175,9 @@ pub async fn list(
     conditions.with_some("status = ?", filter.status);
     conditions.with_some(&listed("groups"), filter.group.as_deref().map(among));
     conditions.with_some(&listed("models"), filter.model.as_deref().map(among));
-    conditions.page(&state.db, (COLUMNS, "channels", "id"), page, view).await
+    conditions
+        .page(&state.db, (COLUMNS, "channels", "id"), page, |row| view(&state.sealer, row))
+        .await
 }
 
 /// The condition that an item stands in the comma list `column`, whose items may have blanks.
@@ -194,7 +197,7 @@ pub async fn get(state: &AdminState, id: ChannelId) -> Result<ChannelView, Admin
     let sql = format!("SELECT {COLUMNS} FROM channels WHERE id = $1");
     let rows = state.db.read(&sql, &[id.into()]).await?;
     let row = rows.first().ok_or_else(not_found)?;
-    Ok(view(row)?)
+    Ok(view(&state.sealer, row)?)
 }
 
 fn not_found() -> AdminError {
@@ -212,10 +215,13 @@ mod tests {
 
     #[test]
     fn a_proxy_is_shown_without_its_password() {
-        let shown = shown_setting(r#"{"timeout":30,"proxy":"http://u:hidden@p:1"}"#.to_owned());
-        assert!(!shown.get().contains("hidden"));
-        assert!(shown.get().contains("http://u:***@p:1"));
-        assert_eq!(shown_setting("broken".to_owned()).get(), "{}");
+        let shown = |text: &str| shown_setting(&Sealer::new(b"ours"), text.to_owned());
+        let one = shown(r#"{"timeout":30,"proxy":"http://u:hidden@p:1"}"#);
+        assert!(!one.get().contains("hidden"));
+        assert!(one.get().contains("http://u:***@p:1"));
+        let sealed = store::seal_proxy(&Sealer::new(b"other"), r#"{"proxy":"http://u:p@h"}"#);
+        assert_eq!(shown(&sealed.unwrap().unwrap()).get(), r#"{"proxy":"***"}"#);
+        assert_eq!(shown("broken").get(), "{}");
     }
 
     #[test]

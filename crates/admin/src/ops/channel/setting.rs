@@ -3,7 +3,7 @@
 use crate::AdminError;
 use crate::fields::Fields;
 use serde::{Deserialize, Serialize};
-use store::channel_fields;
+use store::{Sealer, channel_fields};
 use upstream::ProxyChoice;
 
 /// A day: longer is a mistake.
@@ -74,8 +74,11 @@ impl Setting {
     }
 }
 
-/// The proxy's address without its password.
+/// The proxy's address without its password; nothing of one that can't be opened.
 pub(super) fn masked(proxy: &str) -> String {
+    if Sealer::is_sealed(proxy) {
+        return MASK.to_owned();
+    }
     let Some((scheme, rest)) = proxy.split_once("://") else { return proxy.to_owned() };
     match rest.rsplit_once('@') {
         Some((login, host)) => {
@@ -98,7 +101,13 @@ fn agreed(given: &Fields, setting: &Setting) -> Result<(), AdminError> {
 }
 
 /// The setting as it is stored.
-pub(super) fn json(setting: &Setting) -> Result<String, AdminError> {
+pub(super) fn stored(sealer: &Sealer, setting: &Setting) -> Result<String, AdminError> {
+    let plain = json(setting)?;
+    let sealed = store::seal_proxy(sealer, &plain);
+    Ok(sealed.map_err(|e| AdminError::System(e.to_string()))?.unwrap_or(plain))
+}
+
+fn json(setting: &Setting) -> Result<String, AdminError> {
     serde_json::to_string(setting).map_err(|e| AdminError::System(format!("writing JSON: {e}")))
 }
 

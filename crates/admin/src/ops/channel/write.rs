@@ -168,7 +168,8 @@ fn assignments(
     put("param_override", json(&input.param_override));
     put("status_code_mapping", json(&input.status_code_mapping));
     put("custompass_status_mapping", json(&input.custompass_status_mapping));
-    put("setting", input.setting.as_ref().map(setting::json).transpose()?.map(Value::Json));
+    let setting = input.setting.as_ref().map(|it| setting::stored(&state.sealer, it));
+    put("setting", setting.transpose()?.map(Value::Json));
     Ok(set)
 }
 
@@ -214,8 +215,10 @@ fn gone(error: StoreError) -> AdminError {
 async fn kept_proxy(state: &AdminState, id: ChannelId) -> Result<Option<String>, AdminError> {
     let rows = state.db.read("SELECT setting FROM channels WHERE id = $1", &[id.into()]).await?;
     let Some(row) = rows.first() else { return Err(not_found()) };
+    // One that can't be opened can't be kept: it has to be given anew.
+    let opened = store::open_proxy(&state.sealer, &row.get::<String>("setting")?);
     let stored: serde_json::Value =
-        serde_json::from_str(&row.get::<String>("setting")?).unwrap_or_default();
+        serde_json::from_str(&opened.unwrap_or_default()).unwrap_or_default();
     Ok(stored.get("proxy").and_then(|proxy| proxy.as_str()).map(str::to_owned))
 }
 

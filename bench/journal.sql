@@ -1,5 +1,6 @@
 -- A long journal: `lines` lines over three months, newest a few minutes ago, of `users` users.
--- Users, models and channels are used unevenly; some are rare. Balances are what the lines add up
+-- Users, models and channels are used unevenly; some are rare, one model was given up, and one channel
+-- serves a model of its own. Half of the keys share a name, and one key was deleted. Balances are what the lines add up
 -- to, so the audit is clean. Calls are lines of type consume: their holds are of no interest here.
 SET synchronous_commit = off;
 SELECT newapi_make_month((now() AT TIME ZONE 'UTC' - months * interval '1 month')::date)
@@ -7,7 +8,7 @@ FROM generate_series(0, 3) months;
 
 INSERT INTO users (username) SELECT 'bench-user-' || n FROM generate_series(1, :users) n;
 INSERT INTO tokens (user_id, name, key_hash, unlimited_quota)
-SELECT id, 'bench-key-' || id, sha256(username::bytea), true
+SELECT id, CASE WHEN id % 2 = 0 THEN 'default' ELSE 'bench-key-' || id END, sha256(username::bytea), true
 FROM users WHERE username LIKE 'bench-user-%';
 
 CREATE TEMP TABLE payers AS
@@ -31,8 +32,11 @@ FROM (SELECT n, now() - interval '3 min' - (:lines - n) * (interval '90 days' / 
                   WHEN n % 100000 = 7 THEN 'manage' WHEN n % 20 = 3 THEN 'refund'
                   WHEN n % 100 = 1 THEN 'error' ELSE 'consume' END AS type,
              CASE WHEN n % 1000000 = 11 THEN 'rare' WHEN n % 20000 = 12 THEN 'seldom'
+                  WHEN n % 2000 = 15 THEN 'thin' WHEN n % 1000 = 14 THEN 'apart'
+                  WHEN n % 100 = 9 AND n < 0.8 * :lines THEN 'retired'
                   ELSE 'model-' || floor(40 * random() ^ 2) END AS model,
-             CASE WHEN n % 500000 = 13 THEN 999 ELSE 1 + floor(20 * random() ^ 2) END AS channel,
+             CASE WHEN n % 500000 = 13 THEN 999 WHEN n % 1000 = 14 THEN 21
+                  ELSE 1 + floor(20 * random() ^ 2) END AS channel,
              CASE WHEN n <= :users THEN n - 1 ELSE floor(:users * random() ^ 2) END::bigint AS payer
       FROM generate_series(1, :lines) n OFFSET 0) AS made
 JOIN payers p ON p.n = made.payer,
@@ -44,6 +48,7 @@ UPDATE users SET quota = quota + s.delta, used_quota = used_quota + s.used, revi
 FROM (SELECT user_id, sum(delta) AS delta, sum(used_delta) AS used FROM logs
       WHERE user_id IN (SELECT id FROM payers) GROUP BY user_id) AS s
 WHERE users.id = s.user_id;
+DELETE FROM tokens WHERE id = (SELECT token_id FROM payers WHERE n = 2);
 -- As autovacuum leaves it.
 VACUUM ANALYZE logs;
 VACUUM ANALYZE users;

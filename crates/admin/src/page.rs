@@ -9,7 +9,7 @@ use store::{Db, Row, StoreError, Value};
 /// Most items on a page.
 const MAX_SIZE: i64 = 100;
 /// How far pages reach. Beyond it, `total` stops counting; the log goes on by `before_id`.
-const MAX_REACH: i64 = 10_000;
+pub(crate) const MAX_REACH: i64 = 10_000;
 
 /// Which page of a collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl PageRequest {
         Self { page: 1, size: MAX_SIZE }
     }
 
-    const fn offset(self) -> i64 {
+    pub(crate) const fn offset(self) -> i64 {
         (self.page - 1) * self.size
     }
 }
@@ -139,6 +139,24 @@ impl Where {
         (self.sql, self.values)
     }
 
+    /// Reads at most `size` rows behind the first `offset`: `columns` from `table`.
+    ///
+    /// # Errors
+    /// When the database fails, or `read` does.
+    pub async fn some<T>(
+        &self,
+        db: &Db,
+        (columns, table, order): (&str, &str, &str),
+        (size, offset): (i64, i64),
+        read: impl Fn(&Row) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut sql = format!("SELECT {columns} FROM {table}{} ORDER BY {order}", self.sql);
+        // Numbers of ours: they can't be anything but digits.
+        let _ = write!(sql, " LIMIT {size} OFFSET {offset}");
+        let rows = db.search(&sql, &self.values).await?;
+        rows.iter().map(read).collect()
+    }
+
     /// Reads the page `page` of `columns` from `table`.
     ///
     /// # Errors
@@ -150,11 +168,8 @@ impl Where {
         page: PageRequest,
         read: impl Fn(&Row) -> Result<T, StoreError>,
     ) -> Result<Page<T>, AdminError> {
-        let mut sql = format!("SELECT {columns} FROM {table}{} ORDER BY {order}", self.sql);
-        // Numbers of ours: they can't be anything but digits.
-        let _ = write!(sql, " LIMIT {} OFFSET {}", page.size, page.offset());
-        let rows = db.search(&sql, &self.values).await?;
-        let items: Vec<T> = rows.iter().map(read).collect::<Result<_, _>>()?;
+        let part = (page.size, page.offset());
+        let items = self.some(db, (columns, table, order), part, read).await?;
         let seen = i64::try_from(items.len()).unwrap_or(i64::MAX);
         // A page that isn't full says itself where the collection ends.
         let total = if seen < page.size && (seen > 0 || page.page == 1) {

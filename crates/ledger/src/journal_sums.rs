@@ -1,7 +1,8 @@
 //! The journal added up, so that sums and statements need not read every line.
 //!
 //! `logs_by_hour` knows the lines of each channel and all together (channel 0), `logs_by_day` those
-//! of each key of a user; both the lines up to a mark, each once. The mark is the number of a line
+//! of each key of a user through each channel, and `log_blocks` how many there are in each block of
+//! the journal. All three know the lines up to a mark, each once. The mark is the number of a line
 //! and no instant, so that a clock that was set back loses nothing. Whoever reads adds the lines
 //! behind the mark.
 
@@ -9,8 +10,10 @@ use store::Engine;
 
 /// What a row of `logs_by_hour` is about, in milliseconds.
 pub const HOUR_MS: i64 = 3_600_000;
-/// What a row of `logs_by_day` is about, in milliseconds.
+/// What a row of `logs_by_day` or `log_blocks` is about, in milliseconds.
 pub const DAY_MS: i64 = 86_400_000;
+/// How many numbers of lines a block of `log_blocks` has: so many are read within milliseconds.
+pub const BLOCK_LINES: i64 = 65_536;
 /// Amounts are added up in two parts, above and below this: their sum may not fit.
 pub const PART: i64 = 1_000_000_000;
 /// What is added up: a column, and what one line of the journal is worth in it.
@@ -37,6 +40,13 @@ pub(crate) const fn hour(engine: Engine) -> &'static str {
     }
 }
 
+const fn day(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Postgres => "date_trunc('day', created_at, 'UTC')",
+        Engine::Sqlite => "created_at - created_at % 86400000",
+    }
+}
+
 /// The statement that enters the lines after `$1` up to `$2` by the hour.
 pub(crate) fn by_hour(engine: Engine) -> String {
     let hour = hour(engine);
@@ -56,19 +66,43 @@ pub(crate) fn by_hour(engine: Engine) -> String {
     )
 }
 
-/// The statement that enters the lines after `$1` up to `$2` by the day.
+/// The statement that enters the lines after `$1` up to `$2` by the day: in order, so that those of
+/// a user share pages.
 pub(crate) fn by_day(engine: Engine) -> String {
-    let day = match engine {
-        Engine::Postgres => "date_trunc('day', created_at, 'UTC')",
-        Engine::Sqlite => "created_at - created_at % 86400000",
+    let day = day(engine);
+    let (least, greatest) = match engine {
+        Engine::Postgres => ("least", "greatest"),
+        Engine::Sqlite => ("min", "max"),
     };
     let (columns, of_lines) = (list(|column, _| column.to_owned()), list(summed));
     let added = list(|column, _| format!("{column} = logs_by_day.{column} + excluded.{column}"));
     format!(
-        "INSERT INTO logs_by_day (user_id, day, token_id, model_name, type, {columns})
-         SELECT user_id, {day}, coalesce(token_id, 0), model_name, type, {of_lines}
-         FROM logs WHERE id > $1 AND id <= $2 GROUP BY 1, 2, 3, 4, 5
-         ON CONFLICT (user_id, day, token_id, model_name, type) DO UPDATE SET {added}"
+        "INSERT INTO logs_by_day (user_id, day, token_id, model_name, type, channel_id,
+                                  first_line, last_line, {columns})
+         SELECT user_id, {day}, coalesce(token_id, 0), model_name, type, coalesce(channel_id, 0),
+                min(id), max(id), {of_lines}
+         FROM logs WHERE id > $1 AND id <= $2 GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
+         ON CONFLICT (user_id, day, token_id, model_name, type, channel_id) DO UPDATE SET {added},
+             first_line = {least}(logs_by_day.first_line, excluded.first_line),
+             last_line = {greatest}(logs_by_day.last_line, excluded.last_line)"
+    )
+}
+
+/// The statement that enters the lines after `$1` up to `$2` by the block.
+pub(crate) fn by_block(engine: Engine) -> String {
+    let day = day(engine);
+    format!(
+        "WITH slice AS MATERIALIZED (
+             SELECT coalesce(channel_id, 0) AS channel_id, id / {BLOCK_LINES} AS block,
+                    {day} AS day, model_name, type, count(*) AS lines
+             FROM logs WHERE id > $1 AND id <= $2 GROUP BY 1, 2, 3, 4, 5)
+         INSERT INTO log_blocks (channel_id, block, day, model_name, type, lines)
+         SELECT channel_id, block, day, model_name, type, lines FROM slice WHERE channel_id <> 0
+         UNION ALL
+         SELECT 0, block, day, model_name, type, sum(lines) FROM slice
+         GROUP BY block, day, model_name, type
+         ON CONFLICT (channel_id, block, day, model_name, type) DO UPDATE
+         SET lines = log_blocks.lines + excluded.lines"
     )
 }
 

@@ -54,6 +54,18 @@ async fn added_up(db: &testkit::TestDb) -> i64 {
              GROUP BY 1, 2, 3"
         )
     };
+    let blocks = |kept: &str| {
+        format!(
+            "SELECT block, model_name, type, sum(lines) FROM {kept}
+             GROUP BY 1, 2, 3 HAVING sum(lines) > 0"
+        )
+    };
+    let lines_of_blocks = |which: &str| {
+        format!(
+            "SELECT id / 65536, model_name, type, count(*) FROM logs
+             WHERE id <= (SELECT through FROM logs_added_up) AND {which} GROUP BY 1, 2, 3"
+        )
+    };
     for (kept, lines) in [
         (of("user_id", "logs_by_day"), journal("user_id", "1 = 1")),
         (
@@ -61,6 +73,8 @@ async fn added_up(db: &testkit::TestDb) -> i64 {
             journal("channel_id", "channel_id IS NOT NULL"),
         ),
         (of("0", "logs_by_hour WHERE channel_id = 0"), journal("0", "1 = 1")),
+        (blocks("log_blocks WHERE channel_id <> 0"), lines_of_blocks("channel_id IS NOT NULL")),
+        (blocks("log_blocks WHERE channel_id = 0"), lines_of_blocks("1 = 1")),
     ] {
         for (one, other) in [(&kept, &lines), (&lines, &kept)] {
             let differ = db.query(&format!("{one} EXCEPT {other}")).await;

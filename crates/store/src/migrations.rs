@@ -37,6 +37,7 @@ const POSTGRES: &[Migration] = migrations!(
     6 "0006_user_logs.sql",
     7 "0007_spending.sql",
     8 "0008_logs_added_up.sql",
+    9 "0009_log_blocks.sql",
 );
 const SQLITE: &[Migration] = migrations!(
     "sqlite":
@@ -48,6 +49,7 @@ const SQLITE: &[Migration] = migrations!(
     6 "0006_user_logs.sql",
     7 "0007_spending.sql",
     8 "0008_logs_added_up.sql",
+    9 "0009_log_blocks.sql",
 );
 
 /// The advisory locks of newapi in a PostgreSQL database.

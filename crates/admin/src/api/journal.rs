@@ -80,7 +80,7 @@ pub(super) async fn export_own(
 /// The body asks for a piece when the client has taken the one before: what waits is one piece, and
 /// nothing is open in the database meanwhile.
 async fn exported(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> Handled {
-    let mut export = Export::begin(state, actor, own, LogFilter::read(query)?, query)?;
+    let mut export = Export::begin(state, actor, own, LogFilter::read(query)?, query).await?;
     // What fails at once has its status; later the body breaks off, so that nobody takes a part
     // for the whole.
     let first = export.piece().await?.unwrap_or_default();

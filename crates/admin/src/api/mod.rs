@@ -62,6 +62,8 @@ pub fn router(state: AdminState) -> Router {
 }
 
 const CHANNEL_FILTERS: &[&str] = &["keyword", "type:int", "status", "group", "model"];
+/// What leads through pages and exports; sums have none of it.
+const ON: &[&str] = &["before_id:int"];
 const LOG_FILTERS: &[&str] = &[
     "user_id:int",
     "username",
@@ -78,7 +80,6 @@ const LOG_FILTERS: &[&str] = &[
     "start_timestamp",
     "end_time",
     "end_timestamp",
-    "before_id:int",
 ];
 const TASK_FILTERS: &[&str] = &[
     "user_id:int",
@@ -111,12 +112,16 @@ fn house() -> Table {
         .post("/api/task/{task}/settle-now", task::settle_now, decision("Settle a task now"))
         .post("/api/task/{task}/fail-and-refund", task::fail_and_refund, decision("Refund a task"))
         .post("/api/task/{task}/requeue", task::requeue, decision("Ask about a task again"))
-        .get("/api/log", journal::list, page::<LogView>("The log, newest first").asks(LOG_FILTERS))
+        .get(
+            "/api/log",
+            journal::list,
+            page::<LogView>("The log, newest first").asks(LOG_FILTERS).asks(ON),
+        )
         .get("/api/log/stat", journal::statistics, one::<Statistics>("Sums").asks(LOG_FILTERS))
         .get(
             "/api/log/export",
             journal::export,
-            csv("The log as CSV").asks(LOG_FILTERS).asks(&["limit:int"]),
+            csv("The log as CSV").asks(LOG_FILTERS).asks(ON).asks(&["limit:int"]),
         )
         .get(
             "/api/statement",
@@ -130,7 +135,11 @@ fn house() -> Table {
             option::put,
             one::<OptionView>("Change a setting on this node").takes(OptionInput::read),
         )
-        .get("/api/audit/actions", journal::actions, page::<LogView>(ACTIONS).asks(LOG_FILTERS))
+        .get(
+            "/api/audit/actions",
+            journal::actions,
+            page::<LogView>(ACTIONS).asks(LOG_FILTERS).asks(ON),
+        )
         .get("/api/audit/ledger", journal::audit, one::<AuditReport>("Check the conservation"));
     redemptions(users(prices(channels(table))))
 }
@@ -278,7 +287,11 @@ fn own() -> Table {
             task::get,
             one::<TaskView>("A task, by its number, uid or upstream id"),
         )
-        .get("/api/log/self", journal::list_own, page::<LogView>("One's own log").asks(LOG_FILTERS))
+        .get(
+            "/api/log/self",
+            journal::list_own,
+            page::<LogView>("One's own log").asks(LOG_FILTERS).asks(ON),
+        )
         .get(
             "/api/log/self/stat",
             journal::statistics_own,
@@ -287,7 +300,7 @@ fn own() -> Table {
         .get(
             "/api/log/self/export",
             journal::export_own,
-            csv("One's own log as CSV").asks(LOG_FILTERS).asks(&["limit:int"]),
+            csv("One's own log as CSV").asks(LOG_FILTERS).asks(ON).asks(&["limit:int"]),
         )
         .get(
             "/api/statement/self",

@@ -1,7 +1,8 @@
 //! The log as a table for spreadsheets, piece by piece, however long it is.
 
 use super::log::{self, LogFilter, LogView};
-use crate::page::Query;
+use super::places::Places;
+use crate::page::{PageRequest, Query};
 use crate::sheet::{self, Sheet};
 use crate::{Actor, AdminError, AdminState};
 use domain::UserId;
@@ -49,8 +50,8 @@ impl Export {
     /// `own`: the actor's own lines alone.
     ///
     /// # Errors
-    /// When the role doesn't reach, or the limit is none.
-    pub fn begin(
+    /// When the role doesn't reach, the limit is none, or the database fails.
+    pub async fn begin(
         state: &AdminState,
         actor: &Actor,
         own: bool,
@@ -67,8 +68,8 @@ impl Export {
         }
         Ok(Self {
             db: state.db.clone(),
-            filter,
             scope: log::scope(actor, own)?,
+            filter: filter.with_owner(&state.db).await?,
             shows_channels: actor.is_admin(),
             lines_left: limit,
             headed: false,
@@ -100,12 +101,14 @@ impl Export {
         if wanted == 0 {
             return Ok(Vec::new());
         }
-        let conditions = self.filter.conditions(self.scope);
-        let (sql, values) = conditions.parts();
-        let (columns, table) = (log::COLUMNS, self.filter.table(self.scope));
-        let sql = format!("SELECT {columns} FROM {table}{sql} ORDER BY id DESC LIMIT {wanted}");
-        let rows = self.db.search(&sql, values).await?;
-        let lines = rows.iter().map(log::view).collect::<Result<Vec<_>, _>>()?;
+        let mut conditions = self.filter.conditions(self.scope);
+        let page = PageRequest { page: 1, size: wanted };
+        if let Some(places) = Places::of(&self.db, &self.filter, self.scope, page).await? {
+            let Some(part) = places.part(page) else { return Ok(Vec::new()) };
+            part.narrow(&mut conditions);
+        }
+        let journal = (log::COLUMNS, self.filter.table(self.scope), "id DESC");
+        let lines = conditions.some(&self.db, journal, (wanted, 0), log::view).await?;
         let read = i64::try_from(lines.len()).unwrap_or(i64::MAX);
         self.lines_left = if read < wanted { 0 } else { self.lines_left - read };
         if let Some(last) = lines.last() {

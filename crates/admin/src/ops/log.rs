@@ -1,5 +1,6 @@
 //! The log: the journal of money, and who did what.
 
+use super::places::Places;
 use super::sums::{self, Source};
 use crate::page::{Page, PageRequest, Query, Where};
 use crate::{Actor, AdminError, AdminState, exact};
@@ -32,8 +33,12 @@ const OF_CALLS: [&str; 3] = ["precharge", "consume", "refund"];
 const SELDOM: &str = "type IN ('topup', 'adjust', 'manage', 'system', 'error')";
 /// How many lines are looked at to say how many there are, where no index leads to them.
 const MAX_COUNTED_AMONG: i64 = 50_000;
+/// Whose a key is that never was.
+const NOBODY: UserId = UserId(0);
 /// The longest time that is summed up at once; charts over more read the hourly summaries.
 const MAX_SUM_DAYS: i64 = 31;
+/// Of how many keys of one name the lines are summed up, whosever they are.
+const MAX_KEYS_OF_NAME: i64 = 100;
 
 /// A line of the log as answers show it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -191,15 +196,32 @@ impl LogFilter {
         }
     }
 
-    /// The lines of a key are among those of its owner, whom the index knows.
-    async fn with_owner(&self, db: &Db) -> Result<Self, AdminError> {
-        let mut filter = self.clone();
-        if let (Some(token_id), None) = (self.token_id, self.user_id) {
-            let sql = "SELECT user_id FROM tokens WHERE id = $1";
-            let rows = db.read(sql, &[token_id.into()]).await?;
-            filter.user_id = rows.first().map(|row| row.get("user_id")).transpose()?;
+    /// Says no to a name that so many users gave their keys that it is hardly a filter.
+    async fn check_name(&self, db: &Db, self_of: Option<UserId>) -> Result<(), AdminError> {
+        let of_one = self_of.is_some() || self.user_id.is_some() || self.username.is_some();
+        let Some(name) = self.token_name.as_deref().filter(|_| !of_one) else { return Ok(()) };
+        let sql = "SELECT id FROM tokens WHERE name = $1 LIMIT $2";
+        let found = db.read(sql, &[name.into(), (MAX_KEYS_OF_NAME + 1).into()]).await?;
+        if i64::try_from(found.len()).is_ok_and(|found| found <= MAX_KEYS_OF_NAME) {
+            return Ok(());
         }
-        Ok(filter)
+        Err(AdminError::field(
+            "token_name",
+            format!("超过 {MAX_KEYS_OF_NAME} 个密钥叫这个名称, 请加上 user_id"),
+            format!("more than {MAX_KEYS_OF_NAME} keys have this name: say whose, with user_id"),
+        ))
+    }
+
+    /// The lines of a key are among those of its owner, whom the index knows.
+    pub(super) async fn with_owner(mut self, db: &Db) -> Result<Self, StoreError> {
+        if let (Some(token_id), None) = (self.token_id, self.user_id) {
+            let sql = "SELECT user_id FROM tokens WHERE id = $1
+                UNION ALL SELECT user_id FROM deleted_tokens WHERE id = $1";
+            let rows = db.read(sql, &[token_id.into()]).await?;
+            let owner = rows.first().map(|row| row.get("user_id")).transpose()?;
+            self.user_id = Some(owner.unwrap_or(NOBODY));
+        }
+        Ok(self)
     }
 
     pub(super) fn conditions(&self, self_of: Option<UserId>) -> Where {
@@ -312,14 +334,28 @@ pub async fn list(
     page: PageRequest,
 ) -> Result<Page<LogView>, AdminError> {
     let scope = scope(actor, own)?;
-    let filter = filter.with_owner(&state.db).await?;
+    let filter = filter.clone().with_owner(&state.db).await?;
     let mut conditions = filter.conditions(scope);
-    if scope.is_none() && !filter.is_narrow() {
-        conditions.count_among(MAX_COUNTED_AMONG);
-    }
     // Newest first by number: on both engines the primary key runs backwards, without a sort.
-    let table = filter.table(scope);
-    let mut page = conditions.page(&state.db, (COLUMNS, table, "id DESC"), page, view).await?;
+    let lines = (COLUMNS, filter.table(scope), "id DESC");
+    let mut page = match Places::of(&state.db, &filter, scope, page).await? {
+        Some(places) => {
+            let items = match places.part(page) {
+                Some(part) => {
+                    part.narrow(&mut conditions);
+                    conditions.some(&state.db, lines, (page.size, part.offset), view).await?
+                }
+                None => Vec::new(),
+            };
+            Page { items, total: places.total, page: page.page, page_size: page.size }
+        }
+        None => {
+            if scope.is_none() && !filter.is_narrow() {
+                conditions.count_among(MAX_COUNTED_AMONG);
+            }
+            conditions.page(&state.db, lines, page, view).await?
+        }
+    };
     if !actor.is_admin() {
         for line in &mut page.items {
             line.channel_id = None;
@@ -358,7 +394,9 @@ pub async fn statistics(
             format!("sums go over at most {MAX_SUM_DAYS} days"),
         ));
     }
-    let filter = filter.with_owner(&state.db).await?;
+    filter.check_name(&state.db, scope).await?;
+    // It leads through pages, and sums have none.
+    let filter = LogFilter { before_id: None, ..filter.clone() }.with_owner(&state.db).await?;
     // No line is later than now, so that the present hour or day needs no end.
     let Source { table, values } = sums::source(
         &state.db,

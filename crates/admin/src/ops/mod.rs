@@ -15,6 +15,7 @@ pub mod group;
 pub mod log;
 pub mod low_balance;
 pub mod option;
+mod places;
 mod record;
 pub mod redemption;
 pub mod session;

@@ -114,15 +114,11 @@ const HOURS: Spans = Spans {
 impl LogFilter {
     /// The rows that know the lines; none where the sums of these lines aren't kept.
     fn spans(&self, self_of: Option<UserId>) -> Option<Spans> {
-        let of_users = self.is_of_users(self_of);
-        if self.request_id.is_some() || self.before_id.is_some() {
-            return None;
-        }
-        match (of_users, self.channel_id, self.token_id) {
-            (true, None, _) => Some(DAYS_OF_USERS),
-            (false, Some(_), None) => Some(HOURS_OF_CHANNELS),
-            (false, None, None) => Some(HOURS),
-            _ => None,
+        match (self.is_of_users(self_of), self.channel_id) {
+            _ if self.request_id.is_some() => None,
+            (true, _) => Some(DAYS_OF_USERS),
+            (false, Some(_)) => Some(HOURS_OF_CHANNELS),
+            (false, None) => Some(HOURS),
         }
     }
 }

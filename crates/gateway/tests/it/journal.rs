@@ -46,6 +46,7 @@ async fn chatter(db: &TestDb, user: i64, lines: i64) {
 }
 
 /// Lines of three users over forty days, as the ledger leaves them: the balances are their sums.
+/// Their numbers are spread over several blocks of the journal.
 async fn history(db: &TestDb, lines: i64) {
     let at = format!("1700000000 + CAST(n AS BIGINT) * 3456000 / {lines}");
     let at =
@@ -55,9 +56,9 @@ async fn history(db: &TestDb, lines: i64) {
          INSERT INTO tokens (id, user_id, name, key_hash, unlimited_quota)
          SELECT id, id, 'key of ' || username, {hash}, true FROM users WHERE id > 900;
          WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {lines})
-         INSERT INTO logs (user_id, created_at, type, model_name, channel_id, token_id, quota,
+         INSERT INTO logs (id, user_id, created_at, type, model_name, channel_id, token_id, quota,
                            prompt_tokens, completion_tokens, delta, used_delta)
-         SELECT 901 + n % 3, {at},
+         SELECT 1000 + n * 100, 901 + n % 3, {at},
                 CASE n % 5 WHEN 0 THEN 'topup' WHEN 1 THEN 'refund' ELSE 'consume' END,
                 CASE n % 5 WHEN 0 THEN '' ELSE 'model-' || n % 7 END,
                 CASE n % 5 WHEN 0 THEN NULL ELSE 1 + n % 4 END,
@@ -72,6 +73,9 @@ async fn history(db: &TestDb, lines: i64) {
         hash = if db.is_postgres() { "sha256(username::bytea)" } else { "randomblob(32)" },
     ))
     .await;
+    if db.is_postgres() {
+        db.query("SELECT setval('logs_id_seq', (SELECT max(id) FROM logs))").await;
+    }
 }
 
 /// Fifty more lines among those of [`history`], of one user.
@@ -146,6 +150,50 @@ on_sqlite! {
     }
 }
 
+/// Fails unless pages are those of the journal, and their totals.
+async fn pages_are_those_of_the_lines(house: &House, instant: impl Fn(i64) -> String) {
+    let (middle, noon) = (150_000, 1_700_000_000 + 20 * 86_400);
+    for (filter, condition) in [
+        ("type=consume", "type = 'consume'".to_owned()),
+        ("type=precharge", "1 = 0".to_owned()),
+        ("model=model-3", "model_name = 'model-3'".to_owned()),
+        ("channel_id=2&model=model-3", "channel_id = 2 AND model_name = 'model-3'".to_owned()),
+        (&format!("type=refund&before_id={middle}"), format!("type = 'refund' AND id < {middle}")),
+        (&format!("end_time={noon}"), format!("created_at < {}", instant(noon))),
+        ("username=ann&type=consume", "user_id = 901 AND type = 'consume'".to_owned()),
+        (
+            &format!("token_id=903&before_id={middle}&end_time={noon}"),
+            format!("token_id = 903 AND id < {middle} AND created_at < {}", instant(noon)),
+        ),
+        (
+            &format!("channel_id=3&start_time={}&end_time={noon}", noon - 500_000),
+            format!(
+                "channel_id = 3 AND created_at >= {} AND created_at < {}",
+                instant(noon - 500_000),
+                instant(noon)
+            ),
+        ),
+    ] {
+        let lines = house.db.query(&format!("SELECT id FROM logs WHERE {condition}")).await;
+        let mut lines: Vec<i64> = lines.iter().map(|line| line.i64("id")).collect();
+        lines.sort_by_key(|&id| std::cmp::Reverse(id));
+        for (page, size) in [(1, 20), (2, 7), (5, 60), (9, 100)] {
+            let path = format!("/api/log?{filter}&p={page}&page_size={size}");
+            let found = house.admin().call("GET", &path).send().await.expect(200).json();
+            let ids = found["data"].as_array().unwrap().iter().map(|line| &line["id"]);
+            let want = lines.iter().skip((page - 1) * size).take(size);
+            assert!(ids.eq(want), "{path}: {found}");
+            assert_eq!(found["total"], lines.len(), "{path}");
+        }
+        let path = format!("/api/log/export?{filter}");
+        let text = house.admin().call("GET", &path).send().await.expect(200).text();
+        assert!(
+            rows(&text)[1..].iter().map(|row| row[0].parse::<i64>().unwrap()).eq(lines),
+            "{path}"
+        );
+    }
+}
+
 on_both_databases! {
     async fn sums_are_those_of_the_lines(db: TestDb) {
         let mut house = House::with(db, &[("CUSTOM_PASS_LOG_RETENTION_DAYS", "36500")]).await;
@@ -174,6 +222,7 @@ on_both_databases! {
             ("user_id=901", "user_id = 901"),
             ("username=bob&model=model-1", "user_id = 902 AND model_name = 'model-1'"),
             ("user_id=901&channel_id=2", "user_id = 901 AND channel_id = 2"),
+            ("token_id=901&channel_id=2&before_id=5", "token_id = 901 AND channel_id = 2"),
             ("token_id=903", "token_id = 903"),
             ("token_name=key%20of%20eve&type=consume", "token_id = 903 AND type = 'consume'"),
             ("user_id=901&token_id=902", "1 = 0"),
@@ -193,6 +242,19 @@ on_both_databases! {
                 assert_eq!(sums["by_type"], plain_sums(&house.db, &times).await, "{path}");
             }
         }
+        pages_are_those_of_the_lines(&house, instant).await;
+
+        // A key that is gone leaves its lines behind.
+        let of_key = ["/api/log/stat?token_id=903&start_time=1700000000&end_time=1702000000",
+                      "/api/log?token_id=903&type=refund", "/api/log/export?token_id=903"];
+        let admin = house.admin();
+        let read = async |path| admin.call("GET", path).send().await.expect(200).text();
+        let before = [read(of_key[0]).await, read(of_key[1]).await, read(of_key[2]).await];
+        admin.call("DELETE", "/api/token/903").send().await.expect(200);
+        let after = [read(of_key[0]).await, read(of_key[1]).await, read(of_key[2]).await];
+        assert_eq!(before, after);
+        assert_eq!(admin.get("/api/log?token_id=904").await, json!([]), "no such key");
+
         // A statement of a month that ended, and the one behind it.
         for month in ["2023-11", "2023-12"] {
             let path = format!("/api/statement?user_id=901&month={month}");

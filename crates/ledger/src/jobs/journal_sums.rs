@@ -5,7 +5,7 @@
 //! once every transaction that ran then has ended. SQLite writes one after another.
 
 use super::behind::Behind;
-use crate::journal_sums::{by_day, by_hour};
+use crate::journal_sums::{by_block, by_day, by_hour};
 use domain::UnixMs;
 use store::{Db, Engine, StoreError, Value};
 
@@ -37,7 +37,7 @@ pub(super) async fn run(db: &Db, now: UnixMs) -> Result<(), StoreError> {
         Engine::Postgres => SLICE_POSTGRES,
     };
     while let Some(behind) = waiting(db, now).await? {
-        let sums = [by_hour(db.engine()), by_day(db.engine())];
+        let sums = [by_hour, by_day, by_block].map(|statement| statement(db.engine()));
         if !behind.enter(db, slice_lines, ADVANCE, sums).await? {
             return Ok(());
         }

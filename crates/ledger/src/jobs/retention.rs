@@ -62,11 +62,13 @@ async fn drop_month(db: &Db, month: &str) -> Result<(), StoreError> {
     let (start, end) = (begins("0"), begins("1 month"));
     let hours = format!("DELETE FROM logs_by_hour WHERE hour >= {start} AND hour < {end}");
     let days = format!("DELETE FROM logs_by_day WHERE day >= {start} AND day < {end}");
+    let blocks = format!("DELETE FROM log_blocks WHERE day >= {start} AND day < {end}");
     db.write_all(vec![
         Statement::new(format!("LOCK TABLE logs_{month} IN ACCESS EXCLUSIVE MODE"), vec![]),
         Statement::new(carry, vec![]),
         Statement::new(hours, vec![]),
         Statement::new(days, vec![]),
+        Statement::new(blocks, vec![]),
         Statement::new(format!("DROP TABLE logs_{month}"), vec![]),
         Statement::new(format!("DROP TABLE holds_{month}"), vec![]),
     ])
@@ -103,6 +105,7 @@ async fn delete_slices(db: &Db, cutoff: UnixMs) -> Result<(), StoreError> {
             Statement::new("DELETE FROM logs WHERE id <= $1 AND created_at < $2", slice),
             Statement::new("DELETE FROM logs_by_hour WHERE lines = 0", vec![]),
             Statement::new("DELETE FROM logs_by_day WHERE lines = 0", vec![]),
+            Statement::new("DELETE FROM log_blocks WHERE lines = 0", vec![]),
         ])
         .await?;
     }

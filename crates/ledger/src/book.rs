@@ -429,6 +429,9 @@ impl Book {
         let mut row = row.clone();
         let account = self.account(row.user_id)?;
         let balance = account.quota.checked_add(amount).ok_or(LedgerError::Overflow)?;
+        if let Some(key_id) = hold.limited_key {
+            self.key(key_id)?;
+        }
         row.charged = Quota(row.charged.0 - amount.0);
         self.rows.holds.insert(hold.hold_id, row.clone());
         let today = self.today;

@@ -102,6 +102,12 @@ impl Changes {
             || !self.ended_tasks.is_empty()
     }
 
+    /// Whether a key has a limit of its own that the batch is about, or what somebody spends is
+    /// limited or counted. Most have not.
+    pub fn are_limited(&self) -> bool {
+        !self.limits.is_empty() || self.balances.values().any(|account| account.spending.is_some())
+    }
+
     /// Holds made in this batch, each as it stands at its end.
     pub fn inserted(&self) -> impl Iterator<Item = (&NewHold, &HoldRow)> {
         self.new_holds.iter().filter_map(|new| Some((new, self.holds.get(&new.request.hold_id)?)))
@@ -429,6 +435,9 @@ impl Book {
         let mut row = row.clone();
         let account = self.account(row.user_id)?;
         let balance = account.quota.checked_add(amount).ok_or(LedgerError::Overflow)?;
+        if let Some(key_id) = hold.limited_key {
+            self.key(key_id)?;
+        }
         row.charged = Quota(row.charged.0 - amount.0);
         self.rows.holds.insert(hold.hold_id, row.clone());
         let today = self.today;

@@ -180,3 +180,30 @@ on_both_databases! {
         house.close().await;
     }
 }
+
+/// What is refunded is taken back from the key's count as well, or nothing is.
+#[test]
+fn a_refund_is_not_made_past_a_locked_key() {
+    testkit::run(async {
+        let db = TestDb::postgres().await;
+        let house = House::open(&db).await;
+        let user = house.user(100).await;
+        let key = key_with(&db, &house, user, "daily_limit = 30").await;
+        let mut hold = house.hold_with_key(user, key, 30).await.unwrap();
+        house.ledger.settle(&mut hold, settlement(30)).await.unwrap();
+        let refund = || {
+            let (reason, by) = ("late".into(), "test".into());
+            let movement = Movement { user_id: user, amount: Quota(10), reason, by };
+            house.ledger.refund(hold.id(), movement)
+        };
+        let lock = support::Lock::on_key(&db, key).await;
+        assert!(matches!(refund().await, Err(LedgerError::AccountBusy)));
+        lock.release().await;
+        assert_eq!(refund().await.unwrap(), Quota(80));
+        assert_eq!(spent(&db, "tokens", key).await, (20, 20));
+        // A key that is gone keeps nobody from being paid back.
+        db.execute(&format!("DELETE FROM tokens WHERE id = {key}")).await;
+        assert_eq!(refund().await.unwrap(), Quota(90));
+        house.close().await;
+    });
+}

@@ -36,7 +36,8 @@ pub(super) struct Session {
 /// Statements prepared once a connection. Flights rely on it: a statement that had to be prepared
 /// first would be sent behind its `COMMIT`.
 struct Statements {
-    enter_batch: Statement,
+    enter_free: Statement,
+    enter_limited: Statement,
     read: Reading,
     lock: Reading,
     move_balances: Statement,
@@ -202,16 +203,20 @@ impl Session {
         let entries = Entries::of(&changes.entries);
         let now = Value::Time(now);
         let mut params = accounts.compared();
-        params.extend(keys.compared());
         params.extend(changed.compared());
         params.extend(made.made());
         params.extend(entries.lines());
         params.extend(self.node_and(&now));
-        params.extend(accounts.counted.compared());
-        params.extend(keys.counted.compared());
-        params.extend(changed.counted.days());
-        params.extend(made.counted.days());
-        let row = self.client.query_one(&self.statements.enter_batch, &params).await?;
+        let mut statement = &self.statements.enter_free;
+        if changes.are_limited() {
+            statement = &self.statements.enter_limited;
+            params.extend(keys.compared());
+            params.extend(accounts.counted.compared());
+            params.extend(keys.counted.compared());
+            params.extend(changed.counted.days());
+            params.extend(made.counted.days());
+        }
+        let row = self.client.query_one(statement, &params).await?;
         Ok(row.get(0))
     }
 
@@ -394,7 +399,8 @@ impl Statements {
     async fn prepare(client: &Client, tasks: &TaskSql) -> Sent<Self> {
         let locking = |reading: &str| format!("{reading}{}", sql::AND_LOCK);
         Ok(Self {
-            enter_batch: client.prepare(sql::ENTER_BATCH).await?,
+            enter_free: client.prepare(&sql::enter_batch(false)).await?,
+            enter_limited: client.prepare(&sql::enter_batch(true)).await?,
             read: Reading {
                 users: client.prepare(sql::READ_USERS).await?,
                 keys: client.prepare(sql::READ_KEYS).await?,

@@ -206,8 +206,16 @@ pub struct Lock {
 
 impl Lock {
     pub async fn on_user(db: &TestDb, user: UserId) -> Self {
+        Self::on(db, "users", user.0).await
+    }
+
+    pub async fn on_key(db: &TestDb, key: KeyId) -> Self {
+        Self::on(db, "tokens", key.0).await
+    }
+
+    async fn on(db: &TestDb, table: &str, id: i64) -> Self {
         let client = connect(db).await;
-        let sql = format!("BEGIN; SELECT 1 FROM users WHERE id = {user} FOR UPDATE");
+        let sql = format!("BEGIN; SELECT 1 FROM {table} WHERE id = {id} FOR UPDATE");
         client.batch_execute(&sql).await.unwrap();
         Self { client }
     }

@@ -3,7 +3,7 @@
 use super::{Loaded, block_on, out, serving_runtime};
 use crate::config::{self, Config};
 use crate::wiring::{self, Service};
-use crate::{logging, signals, supervisor};
+use crate::{diagnostics, logging, signals, supervisor};
 use anyhow::Context;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -38,6 +38,10 @@ async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
     }
     for (name, why) in config::meaningless_in_process() {
         tracing::warn!(target: "custompass", event = "setting_without_effect", name, why);
+    }
+    if loaded.config.diagnostics.is_some() {
+        // Before anything is made that holds memory.
+        diagnostics::start_sampling().await;
     }
     // Heeded before the first call can come, and before anybody hears that it serves.
     let mut stop = pin!(signals::stop_requested());

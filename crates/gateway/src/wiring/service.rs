@@ -136,10 +136,6 @@ impl Service {
         let descriptors = process::raise_descriptor_limit();
         // Ports first: a second start on the same machine ends before it touches anything.
         let Ports { listener, metrics, diagnostics } = Ports::bind(&config)?;
-        if diagnostics.is_some() {
-            // Before anything is made that holds memory.
-            diagnostics::start_sampling().await;
-        }
         let (walks, jobs) = (TaskTracker::new(), TaskTracker::new());
         let shutdown = CancellationToken::new();
         let mut built = build(&config, &clock, &walks, &jobs, &shutdown).await?;

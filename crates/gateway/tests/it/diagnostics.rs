@@ -118,7 +118,8 @@ on_sqlite! {
         let asking = async { tokio::join!(ask(), ask()) };
         let calling = async {
             loop {
-                house.server.call("POST", "/pass/m").key(&ann.key).body("{}").send().await.expect(200);
+                let call = house.server.call("POST", "/pass/m").key(&ann.key).body("{}");
+                call.send().await.expect(200);
             }
         };
         let (one, other) = tokio::select! {
@@ -131,7 +132,9 @@ on_sqlite! {
         let cpu = &profile.sample_type[1];
         assert_eq!((text(&profile, cpu.ty), text(&profile, cpu.unit)), ("cpu", "nanoseconds"));
         assert!(profile.duration_nanos >= 2_000_000_000, "{}", profile.duration_nanos);
-        assert!(profile.sample.iter().all(|sample| sample.value[1] == sample.value[0] * profile.period));
+        for sample in &profile.sample {
+            assert_eq!(sample.value[1], sample.value[0] * profile.period);
+        }
         expect_ours(&profile, &["newapi::", "relay::"]);
         // The measuring itself is left out; what it has interrupted in the kernel is not.
         let names = names(&profile);

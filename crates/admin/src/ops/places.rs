@@ -153,6 +153,7 @@ impl LogFilter {
     fn counts(&self, self_of: Option<UserId>, page: PageRequest) -> Option<Counts> {
         let of_some = self.model.is_some()
             || self.channel_id.is_some()
+            || self.token_id.is_some()
             || self.r#type.is_some()
             || self.start_at.is_some()
             || self.end_at.is_some();

@@ -17,8 +17,9 @@ use tokio_postgres::{Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
-/// Set on every connection. A transaction that nobody drives any more must not keep its locks.
-const SESSION: &str = "SET TimeZone = 'UTC'; SET statement_timeout = '30s'; \
+/// Set on every connection. A transaction that nobody drives any more must not keep its locks. What
+/// compiling a plan takes (`jit`) is more than all that our longest queries take without.
+const SESSION: &str = "SET TimeZone = 'UTC'; SET statement_timeout = '30s'; SET jit = off; \
                        SET idle_in_transaction_session_timeout = '30s'";
 /// From when a silent connection is probed, and how long it may stay silent.
 const KEEPALIVE: Duration = Duration::from_secs(30);

@@ -79,7 +79,7 @@ impl Places {
         self_of: Option<UserId>,
         page: PageRequest,
     ) -> Result<Option<Self>, StoreError> {
-        let Some(counts) = filter.counts(self_of) else { return Ok(None) };
+        let Some(counts) = filter.counts(self_of, page) else { return Ok(None) };
         let Known { mark, newest, mut places } = known(db, filter, counts).await?;
         if newest - mark > MAX_BEHIND {
             return Ok(None);
@@ -150,19 +150,19 @@ struct Counts {
 
 impl LogFilter {
     /// The rows that count the lines; none where an index leads to them, or nobody counts them.
-    fn counts(&self, self_of: Option<UserId>) -> Option<Counts> {
-        if self.request_id.is_some() || self.token_name.is_some() {
-            return None;
-        }
-        if self.is_of_users(self_of) {
-            return Some(self.counts_of_users(self_of));
-        }
+    fn counts(&self, self_of: Option<UserId>, page: PageRequest) -> Option<Counts> {
         let of_some = self.model.is_some()
             || self.channel_id.is_some()
+            || self.token_id.is_some()
             || self.r#type.is_some()
             || self.start_at.is_some()
             || self.end_at.is_some();
-        of_some.then(|| self.counts_of_blocks())
+        match self.is_of_users(self_of) {
+            _ if self.request_id.is_some() || self.token_name.is_some() => None,
+            // The newest lines of a user are found by the index.
+            true => (of_some || page.page > 1).then(|| self.counts_of_users(self_of)),
+            false => of_some.then(|| self.counts_of_blocks()),
+        }
     }
 
     fn counts_of_users(&self, self_of: Option<UserId>) -> Counts {

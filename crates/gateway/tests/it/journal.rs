@@ -160,6 +160,7 @@ async fn pages_are_those_of_the_lines(house: &House, instant: impl Fn(i64) -> St
         ("channel_id=2&model=model-3", "channel_id = 2 AND model_name = 'model-3'".to_owned()),
         (&format!("type=refund&before_id={middle}"), format!("type = 'refund' AND id < {middle}")),
         (&format!("end_time={noon}"), format!("created_at < {}", instant(noon))),
+        ("user_id=902", "user_id = 902".to_owned()),
         ("username=ann&type=consume", "user_id = 901 AND type = 'consume'".to_owned()),
         (
             &format!("token_id=903&before_id={middle}&end_time={noon}"),
@@ -254,6 +255,15 @@ on_both_databases! {
         let after = [read(of_key[0]).await, read(of_key[1]).await, read(of_key[2]).await];
         assert_eq!(before, after);
         assert_eq!(admin.get("/api/log?token_id=904").await, json!([]), "no such key");
+
+        // A name that many keys have says little.
+        let hash = if house.db.is_postgres() { "sha256(n::text::bytea)" } else { "randomblob(32)" };
+        house.db.execute(&format!(
+            "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 101)
+             INSERT INTO tokens (user_id, name, key_hash) SELECT 901, 'mine', {hash} FROM n"
+        )).await;
+        admin.call("GET", "/api/log/stat?token_name=mine").send().await.expect(422);
+        admin.call("GET", "/api/log/stat?token_name=mine&user_id=901").send().await.expect(200);
 
         // A statement of a month that ended, and the one behind it.
         for month in ["2023-11", "2023-12"] {

@@ -144,3 +144,14 @@ BEGIN
       AND model_name = OLD.model_name AND type = OLD.type;
     RETURN NULL;
 END $$;
+
+-- Finer: of the pages that a seldom model is found on, a quarter is read.
+DO $$ BEGIN
+    IF current_setting('server_version_num')::int >= 140000 THEN
+        DROP INDEX logs_rare;
+        CREATE INDEX logs_rare ON logs USING brin
+            (model_name text_bloom_ops(n_distinct_per_range = 64),
+             channel_id int8_bloom_ops(n_distinct_per_range = 64))
+            WITH (pages_per_range = 4, autosummarize = on);
+    END IF;
+END $$;

@@ -37,6 +37,7 @@ const POSTGRES: &[Migration] = migrations!(
     6 "0006_user_logs.sql",
     7 "0007_spending.sql",
     8 "0008_logs_added_up.sql",
+    10 "0010_announce.sql",
 );
 const SQLITE: &[Migration] = migrations!(
     "sqlite":

@@ -38,6 +38,7 @@ const POSTGRES: &[Migration] = migrations!(
     7 "0007_spending.sql",
     8 "0008_logs_added_up.sql",
     9 "0009_log_blocks.sql",
+    10 "0010_announce.sql",
 );
 const SQLITE: &[Migration] = migrations!(
     "sqlite":

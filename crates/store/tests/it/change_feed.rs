@@ -59,6 +59,11 @@ on_both_databases! {
             "UPDATE users SET status = 2",
             "UPDATE tokens SET status = 2",
             "UPDATE users SET ratio = 0.5",
+            "UPDATE users SET \"group\" = 'vip'",
+            "UPDATE tokens SET models = 'm', allow_ips = '127.0.0.1'",
+            "UPDATE tokens SET rate_limit_tpm = 5",
+            "UPDATE tokens SET monthly_limit = 5",
+            "UPDATE tokens SET unlimited_quota = NOT unlimited_quota",
             "DELETE FROM tokens",
         ] {
             identities.by_key_hash(&hash).await.unwrap().unwrap();

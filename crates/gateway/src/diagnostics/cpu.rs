@@ -1,7 +1,7 @@
 //! Where processor time goes: a sample of all running threads, some times a second.
 
 use super::failed;
-use super::stacks::{self, Measure, Stack};
+use super::stacks::{self, Measure, Stack, Value};
 use domain::{Fault, FaultKind};
 use pprof::protos::Profile;
 use pprof::{ProfilerGuard, ProfilerGuardBuilder, UnresolvedReport};
@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 /// As many samples a second as other profilers take; not a divisor of anything periodic.
 const FREQUENCY: i32 = 99;
 const PERIOD_NANOS: i64 = 1_000_000_000 / FREQUENCY as i64;
+const CPU: Value = ("cpu", "nanoseconds");
 const DEFAULT_SECONDS: u64 = 30;
 const MAX_SECONDS: u64 = 60;
 /// A sample is taken in a signal handler. Within these, walking the stack can wait for a lock that
@@ -60,10 +61,9 @@ impl Sampling {
 
 fn named(report: &UnresolvedReport) -> std::io::Result<Profile> {
     let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
-    let cpu = ("cpu", "nanoseconds");
     let measure = Measure {
-        values: &[("samples", "count"), ("cpu", "nanoseconds")],
-        period: (cpu, PERIOD_NANOS),
+        values: &[("samples", "count"), CPU],
+        period: (CPU, PERIOD_NANOS),
         time_nanos: nanos(report.timing.start_time.duration_since(UNIX_EPOCH).unwrap_or_default()),
         duration_nanos: nanos(report.timing.duration),
         hidden: |names| {

@@ -1,11 +1,11 @@
 //! So many a minute, by the generic cell rate algorithm: a minute's worth may come at once, then
 //! they must be spaced. Requests and tokens of keys ([`RateLimits`]), tries of anybody ([`Tries`]),
-//! and whatever else ([`PerMinute`]). How many tokens a call uses is known when it has ended: they are counted then,
-//! and calls are refused while a minute's worth is used up.
+//! and whatever else ([`PerMinute`]). How many tokens a call uses is known when it has ended: they
+//! are counted then, and calls are refused while a minute's worth is used up.
 //!
-//! Where there is a Redis, it counts keys and tries for all nodes together; while it is away, and where there
-//! is none, each node counts for itself. Nothing but this is asked of it: no money, and no news,
-//! which the database carries (`store::Live`).
+//! Where there is a Redis, it counts keys and tries for all nodes together; while it is away, and
+//! where there is none, each node counts for itself. Nothing but this is asked of it: no money, and
+//! no news, which the database carries (`store::Live`).
 
 mod keeper;
 mod node;

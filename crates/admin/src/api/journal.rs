@@ -50,7 +50,7 @@ pub(super) async fn statistics(
     Caller(actor): Caller,
     Asked(query): Asked,
 ) -> Handled {
-    one(log::statistics(&state, &actor, false, &LogFilter::read(&query)?).await?)
+    one(log::statistics(&state, &actor, false, &LogFilter::of_sums(&query)?).await?)
 }
 
 pub(super) async fn statistics_own(
@@ -58,7 +58,7 @@ pub(super) async fn statistics_own(
     Caller(actor): Caller,
     Asked(query): Asked,
 ) -> Handled {
-    one(log::statistics(&state, &actor, true, &LogFilter::read(&query)?).await?)
+    one(log::statistics(&state, &actor, true, &LogFilter::of_sums(&query)?).await?)
 }
 
 pub(super) async fn export(

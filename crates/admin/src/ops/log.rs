@@ -143,11 +143,19 @@ pub struct LogFilter {
 }
 
 impl LogFilter {
-    /// Reads the filters of an address.
+    /// Reads the filters of an address, and where to go on.
     ///
     /// # Errors
     /// When one of them means nothing.
     pub fn read(query: &Query) -> Result<Self, AdminError> {
+        Ok(Self { before_id: query.number("before_id")?, ..Self::of_sums(query)? })
+    }
+
+    /// Reads the filters of an address alone: sums have no pages.
+    ///
+    /// # Errors
+    /// When one of them means nothing.
+    pub fn of_sums(query: &Query) -> Result<Self, AdminError> {
         let owned = |name: &str| query.text(name).map(str::to_owned);
         let either = |a: &str, b: &str| owned(a).or_else(|| owned(b));
         let channel = query.number("channel_id")?.or(query.number("channel")?);
@@ -162,7 +170,7 @@ impl LogFilter {
             request_id: owned("request_id"),
             start_at: read_time(query, ["start_time", "start_timestamp"])?,
             end_at: read_time(query, ["end_time", "end_timestamp"])?,
-            before_id: query.number("before_id")?,
+            before_id: None,
         })
     }
 
@@ -395,8 +403,7 @@ pub async fn statistics(
         ));
     }
     filter.check_name(&state.db, scope).await?;
-    // It leads through pages, and sums have none.
-    let filter = LogFilter { before_id: None, ..filter.clone() }.with_owner(&state.db).await?;
+    let filter = filter.clone().with_owner(&state.db).await?;
     // No line is later than now, so that the present hour or day needs no end.
     let Source { table, values } = sums::source(
         &state.db,
@@ -442,7 +449,7 @@ mod tests {
     use super::*;
 
     fn query(pairs: &[(&str, &str)]) -> Query {
-        Query(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub struct RelayConfig {
     pub failover_count: u32,
     /// How many clients may wait for tasks at one time; above it 503.
     pub max_task_waiters: usize,
+    /// How many of them may be one user's; above it 429.
+    pub max_task_waiters_of_user: usize,
     /// After how much silence a stream of a task's events says that it is still there.
     pub task_silence_ms: u64,
     /// Which words of upstreams mean what, where the channel has none of its own.
@@ -96,6 +98,7 @@ impl RelayConfig {
             settle_wait_ms: 10_000,
             failover_count: 3,
             max_task_waiters: 10_000,
+            max_task_waiters_of_user: 1_000,
             task_silence_ms: 15_000,
             status_words: StatusWords::usual(),
             poll_interval_ms: 30_000,

@@ -61,6 +61,11 @@ pub(crate) fn tokens_used_up(seconds: u32) -> Fault {
     Fault::new(FaultKind::RateLimited, zh, en).retry_after(seconds)
 }
 
+pub(crate) fn too_many_waiting() -> Fault {
+    let (zh, en) = ("等待任务的连接过多, 请先结束一些", "too many wait for tasks: end some first");
+    Fault::new(FaultKind::RateLimited, zh, en).retry_after(1)
+}
+
 pub(crate) fn overloaded() -> Fault {
     Fault::new(FaultKind::Overloaded, "系统繁忙, 请稍后重试", "overloaded, try again")
         .retry_after(1)

@@ -122,7 +122,10 @@ impl Relay {
             budget: memory::Budget::new(config.buffer_budget_bytes),
             metrics: metrics::Metrics::default(),
             refuses: Arc::default(),
-            task_watch: Arc::new(task_view::Watch::new(config.max_task_waiters)),
+            task_watch: Arc::new(task_view::Watch::new(
+                config.max_task_waiters,
+                config.max_task_waiters_of_user,
+            )),
             hurried: CancellationToken::new(),
             origin: Instant::now(),
             runtime: Handle::current(),

@@ -7,7 +7,7 @@ mod house;
 
 use house::House;
 use store::{Sealer, TASK_DATA, Value};
-use testkit::{Answer, eventually, json};
+use testkit::{Answer, Call, eventually, json};
 use uuid::Uuid;
 
 /// Writes a task of which the upstream has said this.
@@ -75,6 +75,33 @@ async fn places_are_few_and_given_back() {
     refused.expect_error(503, "OVERLOADED");
     // Who doesn't wait needs no place.
     house.call("GET", "/v1/tasks/1").send().await.expect(200);
+
+    drop(events);
+    eventually("the place to be free", || async { (wait().await.status == 200).then_some(()) })
+        .await;
+    house.close().await;
+}
+
+#[tokio::test]
+async fn one_user_leaves_room_to_the_others() {
+    let house = House::build(|config| config.max_task_waiters_of_user = 1).await;
+    task(&house, 1, "processing", "{}").await;
+    let key = format!("sk-{}", "b".repeat(48));
+    house.sql("INSERT INTO users (id, username) VALUES (2, 'ben')", &[]).await;
+    let token =
+        "INSERT INTO tokens (id, user_id, key_hash, unlimited_quota) VALUES (2, 2, $1, TRUE)";
+    house.sql(token, &[Value::from(&store::key_hash(&key))]).await;
+    task(&house, 2, "processing", "{}").await;
+    house.sql("UPDATE tasks SET user_id = 2 WHERE task_id = '2'", &[]).await;
+    let mut events = house.call("GET", "/v1/tasks/1/events").stream().await;
+    events.read_until("\n\n").await;
+
+    let wait = || house.call("GET", "/v1/tasks/1?wait=1").send();
+    let refused = wait().await.expect_error(429, "RATE_LIMITED");
+    assert!(refused.text().contains("wait for tasks"), "{}", refused.text());
+    house.call("GET", "/v1/tasks/1").send().await.expect(200);
+    let theirs = Call::new(house.address, "GET", "/v1/tasks/2?wait=1").key(&key);
+    theirs.send().await.expect(200);
 
     drop(events);
     eventually("the place to be free", || async { (wait().await.status == 200).then_some(()) })

@@ -45,7 +45,11 @@ pub(super) fn answer(
         shape,
         known: row.standing(),
         unsent: if seen { None } else { Some(event(relay, row, shape)?) },
-        waiter: if row.status.is_final() { None } else { Some(follow(relay, row.uid)?) },
+        waiter: if row.status.is_final() {
+            None
+        } else {
+            Some(follow(relay, identity.user_id, row.uid)?)
+        },
     };
     let mut response = Response::new(web::boxed(EventBody(Some(Box::pin(events.next())))));
     let headers = response.headers_mut();

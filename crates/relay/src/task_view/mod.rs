@@ -130,7 +130,7 @@ async fn waited(
     if row.status.is_final() || wait.is_zero() {
         return Ok(row);
     }
-    let mut waiter = watch::follow(relay, row.uid)?;
+    let mut waiter = watch::follow(relay, identity.user_id, row.uid)?;
     let _ = tokio::time::timeout(wait, waiter.end(row.standing())).await;
     drop(waiter);
     rows::by_uid(&relay.db, identity, row.uid).await?.ok_or_else(faults::task_not_found)

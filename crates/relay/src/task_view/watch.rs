@@ -3,7 +3,7 @@
 
 use super::rows::{Standing, standings};
 use crate::{Relay, faults};
-use domain::{Fault, TaskUid};
+use domain::{Fault, TaskUid, UserId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,6 +27,7 @@ pub(super) enum Look {
 /// Everybody who waits on this node.
 pub(crate) struct Watch {
     max_waiters: usize,
+    max_of_user: usize,
     watched: Mutex<Watched>,
     stopping: CancellationToken,
 }
@@ -35,6 +36,8 @@ pub(crate) struct Watch {
 struct Watched {
     tasks: HashMap<TaskUid, Entry>,
     waiters: usize,
+    /// How many of them are whose.
+    of_users: HashMap<UserId, usize>,
     /// The job runs.
     looking: bool,
 }
@@ -49,6 +52,7 @@ struct Entry {
 /// A place among those who wait; given back when it is dropped.
 pub(super) struct Waiter {
     watch: Arc<Watch>,
+    user_id: UserId,
     uid: TaskUid,
     look: watch::Receiver<Option<Look>>,
     /// An older look may be there already, which this one has not seen.
@@ -56,9 +60,9 @@ pub(super) struct Waiter {
 }
 
 impl Watch {
-    pub(crate) fn new(max_waiters: usize) -> Self {
+    pub(crate) fn new(max_waiters: usize, max_of_user: usize) -> Self {
         let (watched, stopping) = (Mutex::default(), CancellationToken::new());
-        Self { max_waiters, watched, stopping }
+        Self { max_waiters, max_of_user, watched, stopping }
     }
 
     /// Nobody waits any more, from here on.
@@ -91,13 +95,18 @@ impl Watch {
     }
 }
 
-/// Takes a place among those who wait for a task.
-pub(super) fn follow(relay: &Relay, uid: TaskUid) -> Result<Waiter, Fault> {
+/// Takes a place among those who wait for a task, for this user.
+pub(super) fn follow(relay: &Relay, user_id: UserId, uid: TaskUid) -> Result<Waiter, Fault> {
     let watch = &relay.task_watch;
     let mut watched = watch.lock();
     if watched.waiters >= watch.max_waiters {
         return Err(faults::overloaded());
     }
+    let of_user = watched.of_users.get(&user_id).copied().unwrap_or_default();
+    if of_user >= watch.max_of_user {
+        return Err(faults::too_many_waiting());
+    }
+    watched.of_users.insert(user_id, of_user + 1);
     watched.waiters += 1;
     let entry = watched
         .tasks
@@ -110,7 +119,7 @@ pub(super) fn follow(relay: &Relay, uid: TaskUid) -> Result<Waiter, Fault> {
     if !looking {
         relay.spawn("task watch", keep_looking(relay.db.clone(), Arc::clone(watch)));
     }
-    Ok(Waiter { watch: Arc::clone(watch), uid, look, fresh: true })
+    Ok(Waiter { watch: Arc::clone(watch), user_id, uid, look, fresh: true })
 }
 
 impl Waiter {
@@ -149,6 +158,12 @@ impl Drop for Waiter {
     fn drop(&mut self) {
         let mut watched = self.watch.lock();
         watched.waiters -= 1;
+        if let Some(of_user) = watched.of_users.get_mut(&self.user_id) {
+            *of_user -= 1;
+            if *of_user == 0 {
+                watched.of_users.remove(&self.user_id);
+            }
+        }
         if let Some(entry) = watched.tasks.get_mut(&self.uid) {
             entry.waiters -= 1;
             if entry.waiters == 0 {

@@ -1,14 +1,14 @@
-//! How often somebody may try a password: by address and by name, in memory, bounded.
+//! How often somebody may try a password: by address and by name, over all nodes where there is a
+//! Redis, else in memory, bounded.
 
 use crate::AdminError;
 use crate::ops::failed_login::Door;
 use arc_swap::ArcSwap;
 use domain::UnixMs;
 use http::HeaderMap;
-use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use throttle::PerMinute;
+use throttle::{PerMinute, Shared, Tries};
 use web::TrustedProxies;
 
 /// Attempts a minute from one address. An office may share one.
@@ -28,23 +28,24 @@ pub struct LoginGuard(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     proxies: ArcSwap<TrustedProxies>,
-    addresses: PerMinute<IpAddr>,
-    names: PerMinute<[u8; 32]>,
+    addresses: Tries,
+    names: Tries,
     failures: PerMinute<([u8; 32], IpAddr, (Door, &'static str))>,
     lines: PerMinute<()>,
 }
 
 impl Default for LoginGuard {
     fn default() -> Self {
-        Self::new(TrustedProxies::default())
+        Self::new(TrustedProxies::default(), None)
     }
 }
 
 impl LoginGuard {
-    /// Believes these proxies about their clients.
+    /// Believes these proxies about their clients, and counts in `shared` while it answers.
     #[must_use]
-    pub fn new(proxies: TrustedProxies) -> Self {
-        let (addresses, names) = (PerMinute::new(REMEMBERED), PerMinute::new(REMEMBERED));
+    pub fn new(proxies: TrustedProxies, shared: Option<Arc<Shared>>) -> Self {
+        let addresses = Tries::new("login by address", REMEMBERED, shared.clone());
+        let names = Tries::new("login by name", REMEMBERED, shared);
         let (failures, lines) = (PerMinute::new(REMEMBERED), PerMinute::new(1));
         let proxies = ArcSwap::from_pointee(proxies);
         Self(Arc::new(Inner { proxies, addresses, names, failures, lines }))
@@ -61,13 +62,15 @@ impl LoginGuard {
     }
 
     /// Takes one attempt of a client.
-    pub(crate) fn take_address(&self, client: IpAddr, now: UnixMs) -> Result<(), AdminError> {
-        taken(&self.0.addresses, network(client), PER_ADDRESS, now)
+    pub(crate) async fn take_address(&self, client: IpAddr, now: UnixMs) -> Result<(), AdminError> {
+        let who = store::key_hash(&network(client).to_string());
+        self.0.addresses.take(who, PER_ADDRESS, micros(now)).await.map_err(too_many)
     }
 
     /// Takes one attempt at the password of the user of this name, known or not.
-    pub(crate) fn take_name(&self, username: &str, now: UnixMs) -> Result<(), AdminError> {
-        taken(&self.0.names, store::key_hash(username), PER_NAME, now)
+    pub(crate) async fn take_name(&self, username: &str, now: UnixMs) -> Result<(), AdminError> {
+        let who = store::key_hash(username);
+        self.0.names.take(who, PER_NAME, micros(now)).await.map_err(too_many)
     }
 
     /// Whether this failure is the first of its kind in a minute.
@@ -79,12 +82,12 @@ impl LoginGuard {
         now: UnixMs,
     ) -> bool {
         let failure = (store::key_hash(username), network(client), reason);
-        taken(&self.0.failures, failure, 1, now).is_ok()
+        self.0.failures.take(failure, 1, micros(now)).is_ok()
     }
 
     /// Takes one of the lines about failures that may enter the journal in a minute.
     pub(crate) fn take_line(&self, now: UnixMs) -> bool {
-        taken(&self.0.lines, (), LINES, now).is_ok()
+        self.0.lines.take((), LINES, micros(now)).is_ok()
     }
 
     /// Whether the client behind `peer` came over https.
@@ -101,32 +104,29 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-fn taken<K: Eq + Hash>(
-    attempts: &PerMinute<K>,
-    who: K,
-    per_minute: u32,
-    now: UnixMs,
-) -> Result<(), AdminError> {
-    attempts.take(who, per_minute, now.0.saturating_mul(1000)).map_err(|early_us| {
-        let retry_after_s = u32::try_from(early_us / 1_000_000 + 1).unwrap_or(u32::MAX);
-        AdminError::TooMany { retry_after_s }
-    })
+const fn micros(now: UnixMs) -> i64 {
+    now.0.saturating_mul(1000)
+}
+
+fn too_many(early_us: i64) -> AdminError {
+    let retry_after_s = u32::try_from(early_us / 1_000_000 + 1).unwrap_or(u32::MAX);
+    AdminError::TooMany { retry_after_s }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn attempts_are_counted_by_name_and_come_back() {
+    #[tokio::test]
+    async fn attempts_are_counted_by_name_and_come_back() {
         let (guard, now) = (LoginGuard::default(), UnixMs(1_000_000));
         for _ in 0..PER_NAME {
-            guard.take_name("ann", now).unwrap();
+            guard.take_name("ann", now).await.unwrap();
         }
-        let refused = guard.take_name("ann", now).unwrap_err();
+        let refused = guard.take_name("ann", now).await.unwrap_err();
         assert!(matches!(refused, AdminError::TooMany { retry_after_s: 7 }), "{refused:?}");
-        guard.take_name("ben", now).unwrap();
-        guard.take_name("ann", now.plus_ms(7_000)).unwrap();
+        guard.take_name("ben", now).await.unwrap();
+        guard.take_name("ann", now.plus_ms(7_000)).await.unwrap();
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! So many a minute, by the generic cell rate algorithm: a minute's worth may come at once, then
-//! they must be spaced. Requests and tokens of keys ([`RateLimits`]), and whatever else
-//! ([`PerMinute`]). How many tokens a call uses is known when it has ended: they are counted then,
-//! and calls are refused while a minute's worth is used up.
+//! they must be spaced. Requests and tokens of keys ([`RateLimits`]), tries of anybody ([`Tries`]),
+//! and whatever else ([`PerMinute`]). How many tokens a call uses is known when it has ended: they
+//! are counted then, and calls are refused while a minute's worth is used up.
 //!
-//! Where there is a Redis, it counts keys for all nodes together; while it is away, and where there
-//! is none, each node counts for itself. Nothing but this is asked of it: no money, and no news,
-//! which the database carries (`store::Live`).
+//! Where there is a Redis, it counts keys and tries for all nodes together; while it is away, and
+//! where there is none, each node counts for itself. Nothing but this is asked of it: no money, and
+//! no news, which the database carries (`store::Live`).
 
 mod keeper;
 mod node;
@@ -55,15 +55,7 @@ impl RateLimits {
         let here = || self.requests.take(key, per_minute, now_us);
         let Some(shared) = &self.shared else { return here() };
         // Boxed, so that no call carries room for it that has no limit.
-        match Box::pin(shared.take(key, per_minute)).await {
-            None => here(),
-            Some(refused @ Err(_)) => refused,
-            Some(Ok(())) => {
-                // So that a node that loses Redis goes on from what it has let through itself.
-                let _ = here();
-                Ok(())
-            }
-        }
+        decided(Box::pin(shared.take(key, per_minute)).await, here)
     }
 
     /// Whether `key` has tokens left in this minute.
@@ -89,5 +81,48 @@ impl RateLimits {
         self.tokens.count(key, used, per_minute, now_us);
         let shared = Arc::clone(self.shared.as_ref()?);
         Some(async move { shared.count_tokens(key, used, per_minute).await })
+    }
+}
+
+/// What Redis says where it has answered, and else what is counted here.
+fn decided(
+    shared: Option<Result<(), i64>>,
+    here: impl FnOnce() -> Result<(), i64>,
+) -> Result<(), i64> {
+    match shared {
+        None => here(),
+        Some(refused @ Err(_)) => refused,
+        Some(Ok(())) => {
+            // So that a node that loses Redis goes on from what it has let through itself.
+            let _ = here();
+            Ok(())
+        }
+    }
+}
+
+/// So many tries a minute of each.
+#[derive(Debug)]
+pub struct Tries {
+    /// At what: tells them apart in Redis.
+    what: &'static str,
+    here: PerMinute<[u8; 32]>,
+    shared: Option<Arc<Shared>>,
+}
+
+impl Tries {
+    /// Counts in `shared` while it answers, and else here, where so many are remembered at once.
+    #[must_use]
+    pub fn new(what: &'static str, places: usize, shared: Option<Arc<Shared>>) -> Self {
+        Self { what, here: PerMinute::new(places), shared }
+    }
+
+    /// Takes one try of whoever has this hash; `now_us` is of a clock that does not jump.
+    ///
+    /// # Errors
+    /// In how many microseconds there is room, when there is none now.
+    pub async fn take(&self, who: [u8; 32], per_minute: u32, now_us: i64) -> Result<(), i64> {
+        let here = || self.here.take(who, per_minute, now_us);
+        let Some(shared) = &self.shared else { return here() };
+        decided(shared.take_try(self.what, &who, per_minute).await, here)
     }
 }

@@ -27,6 +27,7 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
 /// Whatever else the same Redis is used for.
 const REQUESTS: &str = "newapi:rpm:";
 const TOKENS: &str = "newapi:tpm:";
+const TRIES: &str = "newapi:tries:";
 /// Bytes of a hash that name a key: enough that no two collide.
 const NAME_BYTES: usize = 16;
 const TAKE: &str = include_str!("take.lua");
@@ -125,6 +126,18 @@ impl Shared {
         self.room(TAKE, self.name_of(REQUESTS, key), spacing_us(per_minute)).await
     }
 
+    /// Takes one try of `who` at `what`, in the same words.
+    pub(crate) async fn take_try(
+        &self,
+        what: &str,
+        who: &[u8],
+        per_minute: u32,
+    ) -> Option<Result<(), i64>> {
+        let who: String = who.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = self.name_of(TRIES, format_args!("{what}:{who}"));
+        self.room(TAKE, name, spacing_us(per_minute)).await
+    }
+
     /// Whether `key` has tokens left, in the same words.
     pub(crate) async fn look_for_tokens(&self, key: KeyId) -> Option<Result<(), i64>> {
         self.room(COUNT, self.name_of(TOKENS, key), 0).await
@@ -190,7 +203,7 @@ impl Shared {
         self.link.store(link);
     }
 
-    fn name_of(&self, namespace: &str, key: KeyId) -> String {
+    fn name_of(&self, namespace: &str, key: impl fmt::Display) -> String {
         let tag = hmac::sign(&self.names, format!("{namespace}{key}").as_bytes());
         let hash = tag.as_ref().iter().take(NAME_BYTES).map(|byte| format!("{byte:02x}"));
         std::iter::once(namespace.to_owned()).chain(hash).collect()

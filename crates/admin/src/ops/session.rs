@@ -54,8 +54,8 @@ async fn attempt(
     password: Secret,
 ) -> Result<LoggedIn, AdminError> {
     let now = state.clock.now();
-    state.logins.take_address(client, now)?;
-    state.logins.take_name(username, now)?;
+    state.logins.take_address(client, now).await?;
+    state.logins.take_name(username, now).await?;
     let sql = "SELECT id, username, role, status, \"group\", password_hash FROM users \
          WHERE username = $1 AND deleted_at IS NULL";
     let rows = state.db.read(sql, &[username.into()]).await?;
@@ -192,8 +192,8 @@ async fn check_own(
     password: Secret,
 ) -> Result<(), AdminError> {
     let now = state.clock.now();
-    state.logins.take_address(client, now)?;
-    state.logins.take_name(&actor.username, now)?;
+    state.logins.take_address(client, now).await?;
+    state.logins.take_name(&actor.username, now).await?;
     let sql = "SELECT password_hash FROM users WHERE id = $1";
     let rows = state.db.read(sql, &[actor.user_id.into()]).await?;
     let hash = rows.first().map(|row| row.get("password_hash")).transpose()?.flatten();

@@ -328,7 +328,7 @@ async fn build(
         webhook_client,
         clock: clock.clone(),
         tracer,
-        logins: admin::LoginGuard::new(parts::trusted_proxies(config)),
+        logins: admin::LoginGuard::new(parts::trusted_proxies(config), redis.clone()),
         passwords: admin::Passwords::default(),
         wrong_codes: admin::WrongCodes::default(),
         // A stop waits for what they write, too.

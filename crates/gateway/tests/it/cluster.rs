@@ -1,6 +1,6 @@
 //! Three nodes over one PostgreSQL and one Redis, and what becomes of them when parts are lost.
 
-use crate::house::{House, Payer, fixed, node};
+use crate::house::{House, Payer, by_use, fixed, node};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -91,6 +91,27 @@ impl Cluster {
         passed
     }
 
+    /// A key of 100 tokens a minute of which the first node has used more, and has told Redis.
+    async fn used_up(&self, payer: &Payer) -> Payer {
+        let server = &self.house.server;
+        let told = async || (server.metric(ANSWERED).await, server.metric(IN_VAIN).await);
+        // Whether it was told in time is up to the machine; a new key is another try.
+        for _ in 0..20 {
+            let key = self.house.key(payer, json!({"rate_limit_tpm": 100})).await;
+            let before = told().await;
+            pass(server, &key).send().await.expect(200);
+            let after = eventually("both questions to be over", || async {
+                let after = told().await;
+                (after.0 + after.1 >= before.0 + before.1 + 2).then_some(after)
+            })
+            .await;
+            if after.1 == before.1 {
+                return key;
+            }
+        }
+        panic!("Redis never answers in time")
+    }
+
     async fn metric(&self, sample: &str) -> i64 {
         let mut sum = 0;
         for server in self.nodes() {
@@ -99,6 +120,10 @@ impl Cluster {
         sum
     }
 }
+
+const ANSWERED: &str = "custompass_redis_asked_total{result=\"answered\"}";
+/// A question that was not answered in time, on a machine that is busy: the node decides by itself.
+const IN_VAIN: &str = "custompass_redis_asked_total{result=\"failed\"}";
 
 fn pass(server: &Server, payer: &Payer) -> Call {
     server.call("POST", "/pass/m").key(&payer.key).json(&json!({}))
@@ -146,6 +171,46 @@ on_postgres! {
         cluster.house.close().await;
     }
 
+    async fn tokens_and_logins_count_over_all_nodes(db: TestDb) {
+        let mut cluster = Cluster::open(db).await;
+        let ann = cluster.house.payer(1_000_000).await;
+        cluster.house.model("m", by_use(), Reply::result(100, 50)).await;
+        for server in cluster.nodes() {
+            eventually("a node to know the model", || async {
+                (pass(server, &ann).send().await.status == 200).then_some(())
+            })
+            .await;
+        }
+
+        let limited = cluster.used_up(&ann).await;
+        for server in &cluster.others {
+            let answer = pass(server, &limited).send().await;
+            let in_vain = server.metric(IN_VAIN).await;
+            assert!(answer.status == 429 || in_vain > 0, "{}", answer.text());
+        }
+
+        let begun = Instant::now();
+        let (mut tried, body) = (0, json!({"username": "root", "password": "wrong"}));
+        for turn in 0..18 {
+            let call = cluster.nodes()[turn % 3].call("POST", "/api/user/login").json(&body);
+            let answer = call.send().await;
+            assert!(matches!(answer.status, 401 | 429), "{}", answer.text());
+            tried += i64::from(answer.status == 401);
+        }
+        // Ten, and one more each six seconds.
+        let most = 10 + i64::try_from(begun.elapsed().as_secs() / 6).unwrap() + 1;
+        let most = most + cluster.metric(IN_VAIN).await;
+        assert!((10..=most).contains(&tried), "{tried} of {most}");
+
+        cluster.redis.kill_9().await;
+        cluster.ready(&json!({"status": "ready", "redis": "down"})).await;
+        let limited = cluster.house.key(&ann, json!({"rate_limit_tpm": 100})).await;
+        for server in cluster.nodes() {
+            pass(server, &limited).send().await.expect(200);
+            pass(server, &limited).send().await.expect_error(429, "RATE_LIMITED");
+        }
+        cluster.house.close().await;
+    }
 }
 
 #[test]

@@ -248,6 +248,22 @@ const SELECT_CHANNELS: &str = "SELECT id, name, base_url, key, models, groups, p
 const SELECT_PRICES: &str = "SELECT model_name, ratio, fixed_quota, completion_ratio, cache_ratio,
     image_ratio, audio_ratio, min_hold FROM abilities";
 
+/// A channel as its row is now, enabled or not, or why it can't be used; none without a row.
+///
+/// # Errors
+/// When the database can't be read.
+pub async fn channel_now(
+    db: &Db,
+    sealer: &Sealer,
+    id: ChannelId,
+) -> Result<Option<Result<Channel, Problem>>, StoreError> {
+    let rows = db.read(&format!("{SELECT_CHANNELS} WHERE id = $1"), &[Value::from(id)]).await?;
+    Ok(rows.first().map(|row| match read_channel(id, row, sealer) {
+        Ok((channel, _)) => Ok(channel),
+        Err(why) => Err(Problem { table: "channels", row: id.to_string(), why: why.to_string() }),
+    }))
+}
+
 /// A channel, and what is odd about it but doesn't stop it.
 fn read_channel(
     id: ChannelId,

@@ -287,8 +287,14 @@ on_both_databases! {
             let basic = STANDARD.encode(format!("ann:{password}"));
             let expected = format!("Basic {basic}");
             assert_eq!(seen.header("proxy-authorization").as_deref(), Some(&*expected));
+            let tried = house.admin().get(&format!("/api/channel/test/{channel}")).await;
+            assert_eq!(tried["reply"], "through the proxy", "{tried}");
         }
         assert!(!house.server.log_lines().join("\n").contains("pw-of-the"));
+        house.db.execute("UPDATE channels SET setting = '{\"proxy\": \"ftp://ann:pw@h\"}'").await;
+        let test = house.admin().call("GET", &format!("/api/channel/test/{channel}"));
+        let refused = test.send().await.expect(422).text();
+        assert!(refused.contains("setting.proxy") && !refused.contains("pw@"), "{refused}");
         house.close().await;
     }
 }

@@ -1,18 +1,20 @@
 //! Trying a channel out: one real call with the channel's key, free of charge.
 
 use super::input::check_model;
-use super::{items, not_found};
+use super::not_found;
 use crate::ops::record::{self, Subject};
 use crate::{Actor, AdminError, AdminState};
 use bytes::Bytes;
-use domain::ChannelId;
+use domain::{ChannelId, Fault};
+use egress::{EgressConfig, Prepared};
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::BodyExt;
 use serde::Serialize;
 use serde_json::json;
-use store::{CHANNEL_KEY, Secret};
-use upstream::{BaseUrl, Deadlines, OutboundRequest, ProxyChoice, Reply, SendError};
+use std::sync::Arc;
+use store::Secret;
+use upstream::{Deadlines, OutboundRequest, Reply, SendError};
 use utoipa::ToSchema;
 
 /// How much of a reply is read.
@@ -57,16 +59,6 @@ pub struct Probe {
     pub detail: Option<String>,
 }
 
-/// A channel as far as a call needs it.
-struct Target {
-    name: String,
-    base_url: BaseUrl,
-    key: Secret,
-    models: Vec<String>,
-    mapping: serde_json::Value,
-    proxy: ProxyChoice,
-}
-
 /// Calls the upstream, whatever the channel's status, and tells how it went.
 ///
 /// # Errors
@@ -79,7 +71,8 @@ pub async fn probe(
 ) -> Result<Probe, AdminError> {
     actor.require_admin()?;
     let target = target(state, request.channel_id).await?;
-    let model = request.model.clone().or_else(|| target.models.first().cloned());
+    let channel = &target.channel;
+    let model = request.model.clone().or_else(|| channel.models.first().cloned());
     let model = model.ok_or_else(|| {
         AdminError::field("model", "渠道没有模型, 请指定", "the channel has none: name one")
     })?;
@@ -89,48 +82,43 @@ pub async fn probe(
         actor,
         vec![],
         Subject::Channel(request.channel_id),
-        ("channel.test", format!("测试渠道 {} (#{})", target.name, request.channel_id)),
+        ("channel.test", format!("测试渠道 {} (#{})", channel.name, request.channel_id)),
         json!({ "model": model }),
     )
     .await?;
     let started = state.clock.now();
     let outcome = call(state, &target, &model, &request).await?;
     let time_ms = state.clock.now().since_ms(started);
-    Ok(told(request.channel_id, model, time_ms, outcome, &target.key))
+    Ok(told(request.channel_id, model, time_ms, outcome, &channel.key))
 }
 
-async fn target(state: &AdminState, id: ChannelId) -> Result<Target, AdminError> {
-    let sql = "SELECT name, base_url, key, models, model_mapping, setting FROM channels \
-               WHERE id = $1";
-    let rows = state.db.read(sql, &[id.into()]).await?;
-    let row = rows.first().ok_or_else(not_found)?;
-    let base_url = BaseUrl::parse(&row.get::<String>("base_url")?)
-        .map_err(|why| AdminError::field("base_url", why.zh(), why.en()))?;
-    let setting: serde_json::Value =
-        serde_json::from_str(&row.get::<String>("setting")?).unwrap_or_default();
-    let proxy = setting.get("proxy").and_then(|proxy| proxy.as_str()).unwrap_or_default();
-    let proxy = ProxyChoice::parse(proxy)
-        .map_err(|why| AdminError::field("setting.proxy", why.zh(), why.to_string()))?;
-    let mapping = serde_json::from_str(&row.get::<String>("model_mapping")?).unwrap_or_default();
-    let key = opened(state, row.get::<String>("key")?)?;
-    let models = items(&row.get::<String>("models")?);
-    Ok(Target { name: row.get("name")?, base_url, key, models, mapping, proxy })
-}
-
-/// The channel's key. One that plain SQL put there readable is used as it is.
-fn opened(state: &AdminState, stored: String) -> Result<Secret, AdminError> {
-    if !stored.starts_with("enc:v1:") {
-        return Ok(Secret::new(stored));
-    }
-    let unreadable = || {
-        AdminError::field(
-            "key",
-            "无法解密, 请检查 SECRET_KEY 或重新填写密钥",
-            "can't be decrypted: check SECRET_KEY, or set the key again",
-        )
+/// The channel as the relay would call it, but for how long that may take.
+async fn target(state: &AdminState, id: ChannelId) -> Result<Prepared, AdminError> {
+    let channel = store::channel_now(&state.db, &state.sealer, id).await?.ok_or_else(not_found)?;
+    let channel = channel.map_err(|problem| unusable(&problem.why))?;
+    let deadlines = Deadlines {
+        connect_ms: CONNECT_MS,
+        first_byte_ms: FIRST_BYTE_MS,
+        idle_ms: FIRST_BYTE_MS,
+        total_ms: TOTAL_MS,
     };
-    let plain = state.sealer.open(CHANNEL_KEY, &stored).map_err(|_| unreadable())?;
-    String::from_utf8(plain).map(Secret::new).map_err(|_| unreadable())
+    // Nobody calls through us, so nobody's key goes along.
+    let config = EgressConfig { user_token_header: AUTHORIZATION, deadlines };
+    let prepared = Prepared::read(&Arc::new(channel), &config).map_err(misread)?;
+    let deadlines = Deadlines { total_ms: TOTAL_MS, ..prepared.deadlines };
+    Ok(Prepared { deadlines, ..prepared })
+}
+
+fn misread(fault: Fault) -> AdminError {
+    unusable(&fault.source.map_or(fault.en, |why| why.to_string()))
+}
+
+fn unusable(why: &str) -> AdminError {
+    AdminError::field(
+        "channel_id",
+        format!("渠道配置有误: {why}"),
+        format!("is misconfigured: {why}"),
+    )
 }
 
 /// A reply as far as it was read, or why there is none.
@@ -138,11 +126,11 @@ type Outcome = Result<(u16, Vec<u8>, Option<SendError>), SendError>;
 
 async fn call(
     state: &AdminState,
-    target: &Target,
+    target: &Prepared,
     model: &str,
     request: &ProbeRequest,
 ) -> Result<Outcome, AdminError> {
-    let sent_model = target.mapping.get(model).and_then(|to| to.as_str()).unwrap_or(model);
+    let sent_model = egress::mapped(&target.channel, model).map_err(misread)?;
     let path = match &request.path {
         Some(path) => {
             let path = path.trim_start_matches('/');
@@ -151,19 +139,16 @@ async fn call(
         }
         None => sent_model,
     };
-    let uri = target.base_url.target(path, None);
+    let uri = target.base.target(path, None);
     let uri = uri.map_err(|why| AdminError::field("path", why.zh(), why.en()))?;
     let body = request.test_data.clone().unwrap_or_else(|| {
         let messages = json!([{ "role": "user", "content": "hi" }]);
         json!({ "model": sent_model, "messages": messages, "max_tokens": 1 }).to_string()
     });
-    let bearer = HeaderValue::from_str(&format!("Bearer {}", target.key.expose()));
-    let mut bearer = bearer.map_err(|_| {
-        AdminError::field("key", "含有无效字符, 请重新填写", "has characters no header may have")
-    })?;
-    bearer.set_sensitive(true);
     let mut headers = HeaderMap::new();
-    headers.insert(AUTHORIZATION, bearer);
+    if let Some(authorization) = &target.authorization {
+        headers.insert(AUTHORIZATION, authorization.clone());
+    }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let outgoing = OutboundRequest {
@@ -173,13 +158,7 @@ async fn call(
         body: Bytes::from(body).into(),
         proxy: &target.proxy,
     };
-    let deadlines = Deadlines {
-        connect_ms: CONNECT_MS,
-        first_byte_ms: FIRST_BYTE_MS,
-        idle_ms: FIRST_BYTE_MS,
-        total_ms: TOTAL_MS,
-    };
-    Ok(match state.client.send(outgoing, &deadlines).await {
+    Ok(match state.client.send(outgoing, &target.deadlines).await {
         Ok(reply) => Ok(read(reply).await),
         Err(why) => Err(why),
     })

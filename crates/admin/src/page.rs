@@ -1,6 +1,8 @@
 //! Pages of a collection, and the conditions that choose what is in it.
 
 use crate::AdminError;
+use crate::survey::Survey;
+use serde_json::json;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::str::FromStr;
@@ -70,13 +72,36 @@ pub struct Page<T> {
 
 /// The query part of an address, each name once.
 #[derive(Clone, Debug, Default)]
-pub struct Query(pub HashMap<String, String>);
+pub struct Query {
+    pairs: HashMap<String, String>,
+    /// Notes what is asked of it.
+    survey: Option<Survey>,
+}
+
+impl FromIterator<(String, String)> for Query {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
+        Self { pairs: pairs.into_iter().collect(), survey: None }
+    }
+}
 
 impl Query {
+    /// One that says nothing, and notes in `survey` what it is asked.
+    pub(crate) fn surveyed(survey: Survey) -> Self {
+        Self { pairs: HashMap::new(), survey: Some(survey) }
+    }
+
+    /// Has it say this, too.
+    pub fn say(&mut self, name: &str, value: impl Into<String>) {
+        self.pairs.insert(name.to_owned(), value.into());
+    }
+
     /// A parameter that says something.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+        if let Some(survey) = &self.survey {
+            survey.value(name, json!({ "type": "string" }));
+        }
+        self.pairs.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
     /// A numeric parameter.
@@ -84,6 +109,11 @@ impl Query {
     /// # Errors
     /// When it isn't a number.
     pub fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, AdminError> {
+        if let Some(survey) = &self.survey {
+            // An empty one says nothing.
+            let whole = json!({ "type": "integer", "format": "int64" });
+            survey.value(name, json!({ "anyOf": [whole, { "const": "" }] }));
+        }
         let Some(text) = self.text(name) else { return Ok(None) };
         match text.parse() {
             Ok(number) => Ok(Some(number)),
@@ -205,7 +235,7 @@ mod tests {
     use super::*;
 
     fn query(pairs: &[(&str, &str)]) -> Query {
-        Query(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     }
 
     #[test]

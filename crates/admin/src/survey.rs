@@ -1,5 +1,5 @@
-//! What a reader asks of a request's body, found out by letting it read: the schema in the OpenAPI
-//! document is what is really read, field by field, and can't be anything else.
+//! What a reader asks of a request's body or address, found out by letting it read: the schema in
+//! the OpenAPI document is what is really read, field by field, and can't be anything else.
 
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -33,6 +33,12 @@ impl Survey {
     /// A value of this schema is read. Whoever asks first knows most about it.
     pub fn value(&self, name: &str, schema: Value) {
         self.lock().fields.entry(name.to_owned()).or_insert(Asking::Value(schema));
+    }
+
+    /// What was asked for, by name, and its schema.
+    pub fn asked(&self) -> Vec<(String, Value)> {
+        let asked = self.lock();
+        asked.fields.iter().map(|(name, asking)| (name.clone(), asking.schema())).collect()
     }
 
     /// An object is read, whose fields are asked for next.

@@ -38,7 +38,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
         if pairs.iter().any(|(_, value)| value.contains('\0')) {
             return Err(unreadable());
         }
-        Ok(Self(Query(pairs.into_iter().collect())))
+        Ok(Self(pairs.into_iter().collect()))
     }
 }
 

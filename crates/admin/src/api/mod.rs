@@ -21,12 +21,13 @@ mod webhook;
 
 use crate::AdminState;
 use crate::ops::ability::{AbilityInput, AbilityView};
-use crate::ops::channel::{ChannelInput, ChannelView, Probe};
+use crate::ops::channel::{ChannelFilter, ChannelInput, ChannelView, Probe};
+use crate::ops::export;
 use crate::ops::group::{GroupInput, GroupView};
-use crate::ops::log::{LogView, Statistics};
+use crate::ops::log::{LogFilter, LogView, Statistics};
 use crate::ops::option::{OptionInput, OptionView};
 use crate::ops::statement::Statement;
-use crate::ops::task::TaskView;
+use crate::ops::task::{TaskFilter, TaskView};
 use crate::ops::token::{TokenInput, TokenView};
 use crate::ops::user::{UserInput, UserView};
 use crate::ops::webhook::{DeliveryView, WebhookInput, WebhookView, read_secret};
@@ -61,41 +62,6 @@ pub fn router(state: AdminState) -> Router {
     Router::new().fallback(entry)
 }
 
-const CHANNEL_FILTERS: &[&str] = &["keyword", "type:int", "status", "group", "model"];
-const LOG_FILTERS: &[&str] = &[
-    "user_id:int",
-    "username",
-    "type",
-    "model",
-    "model_name",
-    "channel_id:int",
-    "channel:int",
-    "token_id:int",
-    "token_name",
-    "token",
-    "request_id",
-    "start_time",
-    "start_timestamp",
-    "end_time",
-    "end_timestamp",
-    "before_id:int",
-];
-const TASK_FILTERS: &[&str] = &[
-    "user_id:int",
-    "username",
-    "status",
-    "model",
-    "model_name",
-    "action",
-    "channel_id:int",
-    "task_id",
-    "start_time",
-    "start_timestamp",
-    "end_time",
-    "end_timestamp",
-    "before_id:int",
-];
-
 /// The OpenAPI document of all of it.
 #[must_use]
 pub fn openapi() -> serde_json::Value {
@@ -107,16 +73,28 @@ pub fn openapi() -> serde_json::Value {
 /// What administrators reach.
 fn house() -> Table {
     let table = Table::new(Role::Admin)
-        .get("/api/task", task::list, page::<TaskView>("Tasks, newest first").asks(TASK_FILTERS))
+        .get(
+            "/api/task",
+            task::list,
+            page::<TaskView>("Tasks, newest first").filters(TaskFilter::read),
+        )
         .post("/api/task/{task}/settle-now", task::settle_now, decision("Settle a task now"))
         .post("/api/task/{task}/fail-and-refund", task::fail_and_refund, decision("Refund a task"))
         .post("/api/task/{task}/requeue", task::requeue, decision("Ask about a task again"))
-        .get("/api/log", journal::list, page::<LogView>("The log, newest first").asks(LOG_FILTERS))
-        .get("/api/log/stat", journal::statistics, one::<Statistics>("Sums").asks(LOG_FILTERS))
+        .get(
+            "/api/log",
+            journal::list,
+            page::<LogView>("The log, newest first").filters(LogFilter::read),
+        )
+        .get(
+            "/api/log/stat",
+            journal::statistics,
+            one::<Statistics>("Sums").filters(LogFilter::read),
+        )
         .get(
             "/api/log/export",
             journal::export,
-            csv("The log as CSV").asks(LOG_FILTERS).asks(&["limit:int"]),
+            csv("The log as CSV").filters(LogFilter::read).filters(export::limit),
         )
         .get(
             "/api/statement",
@@ -130,7 +108,11 @@ fn house() -> Table {
             option::put,
             one::<OptionView>("Change a setting on this node").takes(OptionInput::read),
         )
-        .get("/api/audit/actions", journal::actions, page::<LogView>(ACTIONS).asks(LOG_FILTERS))
+        .get(
+            "/api/audit/actions",
+            journal::actions,
+            page::<LogView>(ACTIONS).filters(LogFilter::read),
+        )
         .get("/api/audit/ledger", journal::audit, one::<AuditReport>("Check the conservation"));
     redemptions(users(prices(channels(table))))
 }
@@ -164,7 +146,7 @@ fn redemptions(table: Table) -> Table {
 }
 
 fn channels(table: Table) -> Table {
-    let list = page::<ChannelView>("Channels").asks(CHANNEL_FILTERS);
+    let list = page::<ChannelView>("Channels").filters(ChannelFilter::read);
     let new = one::<ChannelView>("Create a channel")
         .takes_with(ChannelInput::read, &["base_url", "models"]);
     let change = one::<ChannelView>("Change what is given of a channel");
@@ -245,7 +227,7 @@ fn own() -> Table {
     let new =
         one::<token::Shown<'_>>("Create a key; it is shown this once").takes(TokenInput::read);
     let change = one::<TokenView>("Change what is given of a key");
-    let own_tasks = page::<TaskView>("One's own tasks").asks(TASK_FILTERS);
+    let own_tasks = page::<TaskView>("One's own tasks").filters(TaskFilter::read);
     Table::new(Role::User)
         .get("/api/openapi.json", document, object("This document"))
         .get("/api/user/self", user::own, one::<UserView>("Who calls"))
@@ -278,16 +260,20 @@ fn own() -> Table {
             task::get,
             one::<TaskView>("A task, by its number, uid or upstream id"),
         )
-        .get("/api/log/self", journal::list_own, page::<LogView>("One's own log").asks(LOG_FILTERS))
+        .get(
+            "/api/log/self",
+            journal::list_own,
+            page::<LogView>("One's own log").filters(LogFilter::read),
+        )
         .get(
             "/api/log/self/stat",
             journal::statistics_own,
-            one::<Statistics>("Sums").asks(LOG_FILTERS),
+            one::<Statistics>("Sums").filters(LogFilter::read),
         )
         .get(
             "/api/log/self/export",
             journal::export_own,
-            csv("One's own log as CSV").asks(LOG_FILTERS).asks(&["limit:int"]),
+            csv("One's own log as CSV").filters(LogFilter::read).filters(export::limit),
         )
         .get(
             "/api/statement/self",

@@ -138,7 +138,7 @@ fn path_parameters(path: &str) -> Vec<Value> {
 
 /// Parameters that mean the same everywhere.
 fn described(param: &Param) -> &'static str {
-    match param.name {
+    match param.name.as_str() {
         "p" | "page" => {
             "From 1; 0 is the first, too. `p` wins over `page`. Pages reach to item 10000."
         }

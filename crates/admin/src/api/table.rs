@@ -2,7 +2,7 @@
 //! and there is no other way in.
 
 use crate::survey::Survey;
-use crate::{AdminError, AdminState, Fields};
+use crate::{AdminError, AdminState, Fields, PageRequest, Query};
 use axum::Router;
 use axum::handler::Handler;
 use axum::middleware::from_fn;
@@ -187,7 +187,7 @@ pub(super) struct Body {
 /// A parameter of the address.
 #[derive(Clone, Debug)]
 pub(super) struct Param {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) schema: Value,
 }
 
@@ -220,7 +220,7 @@ pub(super) fn nothing(summary: &'static str) -> Doc {
 
 /// A call that answers a page of things, and takes the parameters of pages.
 pub(super) fn page<T: ToSchema>(summary: &'static str) -> Doc {
-    all::<T>(summary).asks(&["p:int", "page:int", "page_size:int"])
+    all::<T>(summary).filters(|query| PageRequest::read(query, 1))
 }
 
 /// A call that answers all there is on one page.
@@ -255,9 +255,19 @@ impl Doc {
         let number =
             json!({ "anyOf": [{ "type": "integer", "format": "int64" }, { "const": "" }] });
         self.params.extend(params.iter().map(|param| match param.strip_suffix(":int") {
-            Some(name) => Param { name, schema: number.clone() },
-            None => Param { name: param, schema: json!({ "type": "string" }) },
+            Some(name) => Param { name: name.to_owned(), schema: number.clone() },
+            None => Param { name: (*param).to_owned(), schema: json!({ "type": "string" }) },
         }));
+        self
+    }
+
+    /// The parameters of the address that `read` reads, none of which has to be there.
+    pub(super) fn filters<T>(mut self, read: fn(&Query) -> Result<T, AdminError>) -> Self {
+        let survey = Survey::default();
+        // Nothing was asked, so what it comes to means nothing.
+        let _ = read(&Query::surveyed(survey.clone()));
+        let asked = survey.asked().into_iter();
+        self.params.extend(asked.map(|(name, schema)| Param { name, schema }));
         self
     }
 

@@ -44,6 +44,22 @@ pub struct Export {
     headed: bool,
 }
 
+/// How many lines are asked for.
+///
+/// # Errors
+/// When they are none, or too many.
+pub(crate) fn limit(query: &Query) -> Result<i64, AdminError> {
+    let limit = query.number("limit")?.unwrap_or(MAX_LINES);
+    if (1..=MAX_LINES).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(AdminError::field(
+        "limit",
+        format!("必须在 1 到 {MAX_LINES} 之间, 其余用 before_id 继续导出"),
+        format!("must be from 1 to {MAX_LINES}; export the rest with before_id"),
+    ))
+}
+
 impl Export {
     /// An export of the lines that `filter` names, newest first, at most the `limit` of `query`.
     /// `own`: the actor's own lines alone.
@@ -57,20 +73,13 @@ impl Export {
         filter: LogFilter,
         query: &Query,
     ) -> Result<Self, AdminError> {
-        let limit = query.number("limit")?.unwrap_or(MAX_LINES);
-        if !(1..=MAX_LINES).contains(&limit) {
-            return Err(AdminError::field(
-                "limit",
-                format!("必须在 1 到 {MAX_LINES} 之间, 其余用 before_id 继续导出"),
-                format!("must be from 1 to {MAX_LINES}; export the rest with before_id"),
-            ));
-        }
+        let lines_left = limit(query)?;
         Ok(Self {
             db: state.db.clone(),
             filter,
             scope: log::scope(actor, own)?,
             shows_channels: actor.is_admin(),
-            lines_left: limit,
+            lines_left,
             headed: false,
         })
     }

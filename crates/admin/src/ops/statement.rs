@@ -398,7 +398,7 @@ mod tests {
         let now = UnixMs(1_709_251_199_000);
         let read = |text: &str| {
             let pairs = [("month".to_owned(), text.to_owned())];
-            Month::read(&Query(pairs.into_iter().collect()), now)
+            Month::read(&pairs.into_iter().collect(), now)
         };
         let february = read("2024-02").unwrap();
         assert_eq!(

@@ -333,7 +333,7 @@ mod tests {
 
     fn filter(pairs: &[(&str, &str)]) -> Result<TaskFilter, AdminError> {
         let pairs = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        TaskFilter::read(&Query(pairs.collect()))
+        TaskFilter::read(&pairs.collect())
     }
 
     #[test]

@@ -83,7 +83,7 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
                 ("before_id", before.map(|id| id.to_string())),
             ];
             let given = given.into_iter().filter_map(|(name, value)| Some((name, value?)));
-            let query = Query(given.map(|(name, value)| (name.to_owned(), value)).collect());
+            let query: Query = given.map(|(name, value)| (name.to_owned(), value)).collect();
             let filter = done(TaskFilter::read(&query))?;
             let page = task::list(state, actor, false, &filter, PageRequest::first()).await;
             let page = done(page)?;

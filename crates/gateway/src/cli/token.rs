@@ -113,7 +113,7 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
             let mut query = Query::default();
             if let Some(user) = user {
                 let found = done(user::find(state, &user).await)?;
-                query.0.insert("user_id".to_owned(), found.id.to_string());
+                query.say("user_id", found.id.to_string());
             }
             let query = &query;
             let all = every_page(|page| token::list(state, actor, query, page)).await?;

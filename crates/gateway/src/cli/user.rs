@@ -124,7 +124,9 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
     match command {
         Command::List { keyword, json } => {
             let mut query = Query::default();
-            query.0.extend(keyword.map(|word| ("keyword".to_owned(), word)));
+            if let Some(word) = keyword {
+                query.say("keyword", word);
+            }
             let query = &query;
             let all = every_page(|page| user::list(state, query, page)).await?;
             return show_all(&all, json);

@@ -6,6 +6,9 @@
 //! and no instant, so that a clock that was set back loses nothing. Whoever reads adds the lines
 //! behind the mark.
 
+mod as_read;
+
+pub(crate) use as_read::{Summed, summed_alike};
 use store::Engine;
 
 /// What a row of `logs_by_hour` is about, in milliseconds.
@@ -47,12 +50,11 @@ const fn day(engine: Engine) -> &'static str {
     }
 }
 
-/// The statement that enters the lines after `$1` up to `$2` by the hour.
-pub(crate) fn by_hour(engine: Engine) -> String {
-    let hour = hour(engine);
-    let (columns, of_lines) = (list(|column, _| column.to_owned()), list(summed));
+/// The statement that enters the lines after `$1` up to `$2` by the hour, on PostgreSQL.
+pub(crate) fn by_hour() -> String {
+    let (hour, columns) = (hour(Engine::Postgres), names());
     let of_channels = list(|column, _| format!("sum({column})"));
-    let added = list(|column, _| format!("{column} = logs_by_hour.{column} + excluded.{column}"));
+    let (of_lines, added) = (list(summed), added_by_hour());
     format!(
         "WITH slice AS MATERIALIZED (
              SELECT coalesce(channel_id, 0) AS channel_id, {hour} AS hour, model_name, type,
@@ -62,35 +64,28 @@ pub(crate) fn by_hour(engine: Engine) -> String {
          SELECT channel_id, hour, model_name, type, {columns} FROM slice WHERE channel_id <> 0
          UNION ALL
          SELECT 0, hour, model_name, type, {of_channels} FROM slice GROUP BY hour, model_name, type
-         ON CONFLICT (channel_id, hour, model_name, type) DO UPDATE SET {added}"
+         {added}"
     )
 }
 
-/// The statement that enters the lines after `$1` up to `$2` by the day: in order, so that those of
-/// a user share pages.
-pub(crate) fn by_day(engine: Engine) -> String {
-    let day = day(engine);
-    let (least, greatest) = match engine {
-        Engine::Postgres => ("least", "greatest"),
-        Engine::Sqlite => ("min", "max"),
-    };
-    let (columns, of_lines) = (list(|column, _| column.to_owned()), list(summed));
-    let added = list(|column, _| format!("{column} = logs_by_day.{column} + excluded.{column}"));
+/// The statement that enters the lines after `$1` up to `$2` by the day, on PostgreSQL: in order, so
+/// that those of a user share pages.
+pub(crate) fn by_day() -> String {
+    let (day, columns) = (day(Engine::Postgres), names());
+    let (of_lines, added) = (list(summed), added_by_day(Engine::Postgres));
     format!(
         "INSERT INTO logs_by_day (user_id, day, token_id, model_name, type, channel_id,
                                   first_line, last_line, {columns})
          SELECT user_id, {day}, coalesce(token_id, 0), model_name, type, coalesce(channel_id, 0),
                 min(id), max(id), {of_lines}
          FROM logs WHERE id > $1 AND id <= $2 GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
-         ON CONFLICT (user_id, day, token_id, model_name, type, channel_id) DO UPDATE SET {added},
-             first_line = {least}(logs_by_day.first_line, excluded.first_line),
-             last_line = {greatest}(logs_by_day.last_line, excluded.last_line)"
+         {added}"
     )
 }
 
-/// The statement that enters the lines after `$1` up to `$2` by the block.
-pub(crate) fn by_block(engine: Engine) -> String {
-    let day = day(engine);
+/// The statement that enters the lines after `$1` up to `$2` by the block, on PostgreSQL.
+pub(crate) fn by_block() -> String {
+    let day = day(Engine::Postgres);
     format!(
         "WITH slice AS MATERIALIZED (
              SELECT coalesce(channel_id, 0) AS channel_id, id / {BLOCK_LINES} AS block,
@@ -101,13 +96,37 @@ pub(crate) fn by_block(engine: Engine) -> String {
          UNION ALL
          SELECT 0, block, day, model_name, type, sum(lines) FROM slice
          GROUP BY block, day, model_name, type
-         ON CONFLICT (channel_id, block, day, model_name, type) DO UPDATE
-         SET lines = log_blocks.lines + excluded.lines"
+         {ADDED_BY_BLOCK}"
     )
 }
 
+fn added_by_hour() -> String {
+    let added = list(|column, _| format!("{column} = logs_by_hour.{column} + excluded.{column}"));
+    format!("ON CONFLICT (channel_id, hour, model_name, type) DO UPDATE SET {added}")
+}
+
+fn added_by_day(engine: Engine) -> String {
+    let (least, greatest) = match engine {
+        Engine::Postgres => ("least", "greatest"),
+        Engine::Sqlite => ("min", "max"),
+    };
+    let added = list(|column, _| format!("{column} = logs_by_day.{column} + excluded.{column}"));
+    format!(
+        "ON CONFLICT (user_id, day, token_id, model_name, type, channel_id) DO UPDATE SET {added},
+             first_line = {least}(logs_by_day.first_line, excluded.first_line),
+             last_line = {greatest}(logs_by_day.last_line, excluded.last_line)"
+    )
+}
+
+const ADDED_BY_BLOCK: &str = "ON CONFLICT (channel_id, block, day, model_name, type) DO UPDATE
+    SET lines = log_blocks.lines + excluded.lines";
+
 fn list(show: impl Fn(&str, &str) -> String) -> String {
     COLUMNS.map(|(column, worth)| show(column, worth)).join(", ")
+}
+
+fn names() -> String {
+    list(|column, _| column.to_owned())
 }
 
 fn summed(column: &str, worth: &str) -> String {

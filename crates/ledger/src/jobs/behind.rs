@@ -1,6 +1,7 @@
 //! The journal behind a mark: lines that something else is still to be told of, in the order of
 //! their numbers.
 
+use std::borrow::Cow;
 use store::{Db, Row, Statement, StoreError, Value};
 
 /// Lines of the journal: after the number of the mark, up to the other.
@@ -19,24 +20,32 @@ impl Behind {
         Ok(upto.filter(|&upto| upto > through).map(|upto| Self { through, upto }))
     }
 
-    /// Moves the mark over as many lines as one commit may have, and runs the statements for these:
-    /// after `$1`, up to `$2`. False where the mark was moved by somebody else: by another node, or
-    /// back with the end of the journal, which was deleted.
-    pub(super) async fn enter(
-        self,
-        db: &Db,
-        lines: i64,
-        advance: &'static str,
-        statements: impl IntoIterator<Item = String>,
-    ) -> Result<bool, StoreError> {
-        let upto = self.upto.min(self.through.saturating_add(lines));
-        let slice = vec![Value::Int(self.through), Value::Int(upto)];
-        let mut all = vec![Statement::new(advance, slice.clone()).expecting(1)];
-        all.extend(statements.into_iter().map(|sql| Statement::new(sql, slice.clone())));
-        match db.write_all(all).await {
-            Ok(_) => Ok(true),
-            Err(StoreError::RowCount { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+    /// As many lines as one commit may have.
+    pub(super) fn slice(self, lines: i64) -> Self {
+        Self { upto: self.upto.min(self.through.saturating_add(lines)), ..self }
+    }
+
+    /// A statement about the slice: after `$1`, up to `$2`.
+    pub(super) fn statement(self, sql: impl Into<Cow<'static, str>>) -> Statement {
+        Statement::new(sql, self.bounds().to_vec())
+    }
+
+    pub(super) const fn bounds(self) -> [Value; 2] {
+        [Value::Int(self.through), Value::Int(self.upto)]
+    }
+}
+
+/// Runs the statements for a slice, if `advance` moves the mark. False where it was moved by somebody
+/// else: by another node, or back with the end of the journal, which was deleted.
+pub(super) async fn enter(
+    db: &Db,
+    advance: Statement,
+    statements: impl IntoIterator<Item = Statement>,
+) -> Result<bool, StoreError> {
+    let all = std::iter::once(advance.expecting(1)).chain(statements).collect();
+    match db.write_all(all).await {
+        Ok(_) => Ok(true),
+        Err(StoreError::RowCount { .. }) => Ok(false),
+        Err(error) => Err(error),
     }
 }

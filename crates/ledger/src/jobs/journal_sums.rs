@@ -4,20 +4,21 @@
 //! transaction ends. On PostgreSQL the newest line is therefore remembered, and the mark follows
 //! once every transaction that ran then has ended. SQLite writes one after another.
 
-use super::behind::Behind;
-use crate::journal_sums::{by_block, by_day, by_hour};
+use super::behind::{Behind, enter};
+use crate::journal_sums::{Summed, by_block, by_day, by_hour, summed_alike};
 use domain::UnixMs;
-use store::{Db, Engine, StoreError, Value};
+use store::{Db, Engine, Statement, StoreError, Value};
 
-/// Lines of one commit. SQLite has one writer: a few milliseconds, so that calls go on between.
-const SLICE_SQLITE: i64 = 2_000;
-/// PostgreSQL has others beside it, and more lines share a sum.
-const SLICE_POSTGRES: i64 = 20_000;
+/// Lines of one commit. More lines at once share more sums.
+const SLICE_LINES: i64 = 20_000;
 /// How long a line may have its number before its transaction has one, on PostgreSQL: both are
 /// given within one statement.
 const LAG_MS: i64 = 10_000;
 
 const ADVANCE: &str = "UPDATE logs_added_up SET through = $2 WHERE through = $1";
+/// Unless lines have left since they were read: the sums would not have left with them.
+const ADVANCE_AS_READ: &str = "UPDATE logs_added_up SET through = $2 WHERE through = $1
+    AND (SELECT count(*) FROM logs WHERE id > $1 AND id <= $2) = $3";
 const WAITING_SQLITE: &str = "SELECT through, (SELECT max(id) FROM logs) AS upto
     FROM logs_added_up";
 const WAITING_POSTGRES: &str = "SELECT through,
@@ -32,13 +33,16 @@ const LOOK: &str = "UPDATE logs_added_up SET newest = n.newest, seen_at = $1,
 
 /// Brings the sums up to date.
 pub(super) async fn run(db: &Db, now: UnixMs) -> Result<(), StoreError> {
-    let slice_lines = match db.engine() {
-        Engine::Sqlite => SLICE_SQLITE,
-        Engine::Postgres => SLICE_POSTGRES,
-    };
     while let Some(behind) = waiting(db, now).await? {
-        let sums = [by_hour, by_day, by_block].map(|statement| statement(db.engine()));
-        if !behind.enter(db, slice_lines, ADVANCE, sums).await? {
+        let slice = behind.slice(SLICE_LINES);
+        let entered = match db.engine() {
+            Engine::Postgres => {
+                let sums = [by_hour(), by_day(), by_block()].map(|sql| slice.statement(sql));
+                enter(db, slice.statement(ADVANCE), sums).await?
+            }
+            Engine::Sqlite => enter_as_read(db, slice).await?,
+        };
+        if !entered {
             return Ok(());
         }
     }
@@ -46,6 +50,16 @@ pub(super) async fn run(db: &Db, now: UnixMs) -> Result<(), StoreError> {
         db.execute(LOOK, &[Value::Time(now)]).await?;
     }
     Ok(())
+}
+
+/// SQLite has one writer, which calls wait for: the lines are added up by a reader, and the writer
+/// has the sums alone to write.
+async fn enter_as_read(db: &Db, slice: Behind) -> Result<bool, StoreError> {
+    let [through, upto] = slice.bounds();
+    let alike = db.read(&summed_alike(), &[through.clone(), upto.clone()]).await?;
+    let summed = Summed::read(&alike)?;
+    let advance = Statement::new(ADVANCE_AS_READ, vec![through, upto, summed.lines().into()]);
+    enter(db, advance, summed.statements()).await
 }
 
 /// The lines to be added up.

@@ -5,7 +5,7 @@
 //! so that many lines share a page. The view `user_logs` reads what was copied together with the
 //! end of the journal that was not, so it is always whole. PostgreSQL has its index.
 
-use super::behind::Behind;
+use super::behind::{Behind, enter};
 use store::{Db, Engine, StoreError};
 
 /// Lines of one commit: some milliseconds of the writer, so that calls go on between.
@@ -22,7 +22,8 @@ pub(super) async fn run(db: &Db) -> Result<(), StoreError> {
         return Ok(());
     }
     while let Some(behind) = Behind::read(&db.read(WAITING, &[]).await?)? {
-        if !behind.enter(db, SLICE_LINES, ADVANCE, [COPY.to_owned()]).await? {
+        let slice = behind.slice(SLICE_LINES);
+        if !enter(db, slice.statement(ADVANCE), [slice.statement(COPY)]).await? {
             break;
         }
     }

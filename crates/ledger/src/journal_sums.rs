@@ -68,8 +68,8 @@ pub(crate) fn by_hour() -> String {
     )
 }
 
-/// The statement that enters the lines after `$1` up to `$2` by the day, on PostgreSQL: in order, so
-/// that those of a user share pages.
+/// The statement that enters the lines after `$1` up to `$2` by the day, on PostgreSQL: in order,
+/// so that those of a user share pages.
 pub(crate) fn by_day() -> String {
     let (day, columns) = (day(Engine::Postgres), names());
     let (of_lines, added) = (list(summed), added_by_day(Engine::Postgres));

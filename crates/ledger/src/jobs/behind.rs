@@ -35,8 +35,8 @@ impl Behind {
     }
 }
 
-/// Runs the statements for a slice, if `advance` moves the mark. False where it was moved by somebody
-/// else: by another node, or back with the end of the journal, which was deleted.
+/// Runs the statements for a slice, if `advance` moves the mark. False where it was moved by
+/// somebody else: by another node, or back with the end of the journal, which was deleted.
 pub(super) async fn enter(
     db: &Db,
     advance: Statement,

@@ -413,11 +413,14 @@ impl Lanes {
 
     /// Patience is what the retries after 1 s, 2 s, 3 s add up to. Within it the first tries come
     /// at once: what holds a row is nearly always another node's commit of a few milliseconds.
-    fn patience_left(&self, job: &Job) -> bool {
+    pub fn patience(&self) -> Duration {
         let config = self.config.load();
         let (count, delay) = (config.busy_retry_count, config.busy_retry_delay_ms);
-        let patience = Duration::from_millis(delay * u64::from(count * (count + 1) / 2));
-        job.first_try_at.is_none_or(|first| first.elapsed() < patience)
+        Duration::from_millis(delay * u64::from(count * (count + 1) / 2))
+    }
+
+    fn patience_left(&self, job: &Job) -> bool {
+        job.first_try_at.is_none_or(|first| first.elapsed() < self.patience())
     }
 
     fn retry(self: &Arc<Self>, mut job: Job) {

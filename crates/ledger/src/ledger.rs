@@ -11,10 +11,15 @@ use crate::postgres;
 use crate::task_rows::TaskSql;
 use domain::{Clock, HoldId, NodeId, Quota};
 use std::sync::Arc;
-use store::{Db, Engine, Value};
+use std::time::Duration;
+use store::{Db, Engine, StoreError, Value};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// How long a lane is waited for, beyond the patience with locked rows, by what may still be
+/// refused.
+const LANE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The ledger's limits.
 #[derive(Clone, Debug)]
@@ -174,7 +179,7 @@ impl Ledger {
             jobs::heartbeat(self).await?;
         }
         entered.hand_over();
-        match self.carry_out(Op::Hold(request, self.node)).await? {
+        match self.carry_out_in_time(Op::Hold(request, self.node)).await? {
             Answer::Held(hold) => Ok(hold),
             _ => Err(LedgerError::WrongState),
         }
@@ -185,7 +190,7 @@ impl Ledger {
     /// # Errors
     /// When the money isn't there: the hold is then as before.
     pub async fn grow(&self, hold: &mut Hold, to: Quota) -> Result<(), LedgerError> {
-        self.carry_out(Op::Grow(hold.place, to)).await?;
+        self.carry_out_in_time(Op::Grow(hold.place, to)).await?;
         hold.amount = hold.amount.max(to);
         Ok(())
     }
@@ -280,6 +285,17 @@ impl Ledger {
             Answer::Balance(balance) => Ok(balance),
             _ => Err(LedgerError::WrongState),
         }
+    }
+
+    /// For what nothing depends on yet. A lane that has lost its connection around a commit tells
+    /// nobody anything before it knows what became of it, and may have to wait for the database to
+    /// come back; whoever asks needn't. A hold that is made for nobody gives itself back.
+    async fn carry_out_in_time(&self, op: Op) -> Result<Answer, LedgerError> {
+        let patience = self.lanes.patience() + LANE_PATIENCE;
+        let late = || StoreError::Unavailable("the ledger has no answer yet".to_owned());
+        tokio::time::timeout(patience, self.carry_out(op))
+            .await
+            .unwrap_or_else(|_| Err(LedgerError::Unavailable(late())))
     }
 
     pub(crate) async fn carry_out(&self, op: Op) -> Result<Answer, LedgerError> {

@@ -10,6 +10,41 @@ const KILL: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                     WHERE datname = current_database() AND application_name = 'newapi'";
 
 on_postgres! {
+    async fn a_call_whose_commit_is_in_doubt_does_not_wait_for_the_database(db: TestDb) {
+        let house = House::with(db, &[("CUSTOM_PASS_RETRY_DELAY", "50ms")]).await;
+        house.model("m", fixed(7), Reply::text("ok")).await;
+        let ann = house.payer(100).await;
+        house.pay("m", &ann).await.expect(200);
+        house.db.execute(
+            "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql
+             AS 'BEGIN PERFORM pg_sleep(60); RETURN NEW; END'"
+        ).await;
+        house.db.execute(
+            "CREATE TRIGGER linger BEFORE INSERT ON holds FOR EACH ROW EXECUTE FUNCTION linger()"
+        ).await;
+
+        let lost = async {
+            eventually("a hold to be on its way", || async {
+                let sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'
+                           AND datname = current_database()";
+                (house.db.i64(sql).await == 1).then_some(())
+            })
+            .await;
+            house.db.allow_connections(false).await;
+        };
+        let (answer, ()) = tokio::join!(house.pay("m", &ann), lost);
+        answer.expect_error(503, "DATABASE_UNAVAILABLE");
+
+        house.db.allow_connections(true).await;
+        house.db.execute("DROP TRIGGER linger ON holds").await;
+        eventually("the service to return by itself", || async {
+            (house.pay("m", &ann).await.status == 200).then_some(())
+        })
+        .await;
+        house.wait_for_money(&ann, 100 - 14, 14).await;
+        house.close().await;
+    }
+
     async fn connections_killed_under_load_charge_nobody_wrongly(db: TestDb) {
         let house = House::open(db).await;
         house.model("m", fixed(7), Reply::text("ok")).await;

@@ -178,7 +178,7 @@ on_sqlite! {
             (house.pay("m", &ann).await.status == 200).then_some(())
         })
         .await;
-        Diagnosis::with(&house, &[]).await.well();
+        Diagnosis::with(&house, &[]).await.good("channel 1 upstream");
         house.close().await;
     }
 }

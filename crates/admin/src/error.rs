@@ -99,6 +99,14 @@ impl AdminError {
         Self::NotFound { zh: format!("{zh}不存在"), en: format!("no such {en}") }
     }
 
+    /// What a failed write means where only a row that isn't there any more can have been missed.
+    pub fn or_missing(missing: impl FnOnce() -> Self) -> impl FnOnce(StoreError) -> Self {
+        move |error| match error {
+            StoreError::RowCount { .. } => missing(),
+            other => other.into(),
+        }
+    }
+
     /// Something of that name exists already.
     pub fn conflict(zh: impl Into<String>, en: impl Into<String>) -> Self {
         Self::Conflict { zh: zh.into(), en: en.into() }

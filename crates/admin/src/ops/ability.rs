@@ -207,10 +207,7 @@ pub async fn delete(state: &AdminState, actor: &Actor, model: &str) -> Result<()
         json!({ "model_name": model }),
     )
     .await
-    .map_err(|error| match error {
-        StoreError::RowCount { .. } => not_found(),
-        other => other.into(),
-    })?;
+    .map_err(AdminError::or_missing(not_found))?;
     state.refresh().await;
     Ok(())
 }

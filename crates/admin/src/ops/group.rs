@@ -125,10 +125,7 @@ pub async fn delete(state: &AdminState, actor: &Actor, name: &str) -> Result<(),
         json!({ "group_name": name }),
     )
     .await
-    .map_err(|error| match error {
-        StoreError::RowCount { .. } => not_found(),
-        other => other.into(),
-    })?;
+    .map_err(AdminError::or_missing(not_found))?;
     state.refresh().await;
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::{Actor, AdminError, AdminState, exact};
 use domain::{Quota, UnixMs};
 use serde::Serialize;
 use serde_json::json;
-use store::{Statement, StoreError};
+use store::Statement;
 use utoipa::ToSchema;
 
 /// When somebody wants to be told, and was told.
@@ -69,10 +69,7 @@ pub async fn set(
     let told = ("user.low_balance", "设置余额提醒".to_owned());
     let details = json!({ "target_user_id": actor.user_id, "threshold": threshold });
     let written = record::write(state, actor, vec![statement], Subject::Other, told, details).await;
-    written.map_err(|error| match error {
-        StoreError::RowCount { .. } => not_found(),
-        other => other.into(),
-    })?;
+    written.map_err(AdminError::or_missing(not_found))?;
     get(state, actor).await
 }
 

@@ -7,7 +7,7 @@ use crate::ops::record::{self, Subject};
 use crate::{Actor, AdminError, AdminState};
 use domain::ChannelId;
 use serde_json::json;
-use store::{CHANNEL_KEY, Secret, Statement, StoreError, Value};
+use store::{CHANNEL_KEY, Secret, Statement, Value};
 
 /// Makes a channel, live when this returns.
 ///
@@ -137,7 +137,7 @@ pub async fn copy(
         json!({ "from": id }),
     )
     .await
-    .map_err(gone)?;
+    .map_err(AdminError::or_missing(not_found))?;
     state.refresh().await;
     get(state, ChannelId(record::returned_id(&rows)?)).await
 }
@@ -198,17 +198,11 @@ async fn change(
     details: serde_json::Value,
 ) -> Result<(), AdminError> {
     let subject = Subject::Channel(id);
-    record::write(state, actor, vec![statement], subject, told, details).await.map_err(gone)?;
+    record::write(state, actor, vec![statement], subject, told, details)
+        .await
+        .map_err(AdminError::or_missing(not_found))?;
     state.refresh().await;
     Ok(())
-}
-
-/// A row that vanished between looking and writing.
-fn gone(error: StoreError) -> AdminError {
-    match error {
-        StoreError::RowCount { .. } => not_found(),
-        other => other.into(),
-    }
 }
 
 /// The proxy in the stored setting.

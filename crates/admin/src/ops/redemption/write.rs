@@ -125,10 +125,7 @@ pub async fn delete(state: &AdminState, actor: &Actor, id: RedemptionId) -> Resu
     let told = ("redemption.delete", format!("删除兑换码 {} (#{id})", before.name));
     let details = json!({ "redemption_id": id, "quota": before.quota, "status": before.status });
     let written = record::write(state, actor, vec![statement], Subject::Other, told, details).await;
-    written.map(drop).map_err(|error| match error {
-        StoreError::RowCount { .. } => not_found(),
-        other => other.into(),
-    })
+    written.map(drop).map_err(AdminError::or_missing(not_found))
 }
 
 fn check_expiry(ends: Option<UnixMs>, now: UnixMs) -> Result<(), AdminError> {

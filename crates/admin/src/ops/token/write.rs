@@ -7,7 +7,7 @@ use crate::ops::user;
 use crate::{Actor, AdminError, AdminState, random};
 use domain::{KeyId, Quota, UserId};
 use serde_json::json;
-use store::{Secret, Statement, StoreError, TOKEN_KEY, Value};
+use store::{Secret, Statement, TOKEN_KEY, Value};
 
 /// A key that was just made, with the key itself: nobody sees it again.
 #[derive(Debug)]
@@ -177,10 +177,7 @@ async fn write(
 ) -> Result<(), AdminError> {
     let subject = Subject::Token(id);
     let written = record::write(state, actor, vec![statement], subject, told, details).await;
-    written.map_err(|error| match error {
-        StoreError::RowCount { .. } => not_found(),
-        other => other.into(),
-    })?;
+    written.map_err(AdminError::or_missing(not_found))?;
     state.forget_key(id);
     Ok(())
 }

@@ -208,10 +208,7 @@ async fn write(
     details: serde_json::Value,
 ) -> Result<(), AdminError> {
     let written = record::write(state, actor, statements, Subject::Other, told, details).await;
-    written.map(drop).map_err(|error| match error {
-        StoreError::RowCount { .. } => not_found(),
-        other => other.into(),
-    })
+    written.map(drop).map_err(AdminError::or_missing(not_found))
 }
 
 /// Makes the endpoint of a user's submissions, if there is none; answers its secret if it did.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 const RULE_VERSION: u8 = 1;
 /// What a model priced by use holds before anything is known of the call.
 const DEFAULT_MIN_HOLD: Quota = Quota(1);
-/// One, in the unit of [`Ratio::micros`].
-const MICRO: i128 = 1_000_000;
+/// One, in the unit that the product of two [`Ratio::micros`] has.
+const SQUARE: i128 = 1_000_000 * 1_000_000;
 
 /// A row of `abilities`: what an operator set for a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,7 +156,7 @@ impl FrozenPrice {
     }
 
     fn per_call(&self, fixed_quota: Quota) -> Result<Quota, PriceError> {
-        scaled(i128::from(fixed_quota.0), &[self.group, self.user], MICRO * MICRO)
+        scaled(i128::from(fixed_quota.0), 1, self.group, self.user)
     }
 
     fn by_use(&self, ratios: &UseRatios, usage: &Usage) -> Result<Quota, PriceError> {
@@ -170,20 +170,24 @@ impl FrozenPrice {
         let weighted = parts.into_iter().try_fold(0_i128, |sum, (tokens, worth)| {
             i128::from(tokens).checked_mul(i128::from(worth.micros()))?.checked_add(sum)
         });
-        let weighted = weighted.ok_or(PriceError::Overflow)?;
-        scaled(weighted, &[ratios.ratio, self.group, self.user], MICRO * MICRO * MICRO * MICRO)
+        let of_call = weighted.and_then(|sum| sum.checked_mul(i128::from(ratios.ratio.micros())));
+        scaled(of_call.ok_or(PriceError::Overflow)?, SQUARE, self.group, self.user)
     }
 }
 
-/// `amount × each of factors ÷ unit`, rounded once, half away from zero.
-fn scaled(amount: i128, factors: &[Ratio], unit: i128) -> Result<Quota, PriceError> {
-    let product = factors
-        .iter()
-        .try_fold(amount, |product, factor| product.checked_mul(i128::from(factor.micros())));
+/// `amount ÷ unit × group × user`, rounded once, half away from zero. `unit` is at most
+/// [`SQUARE`].
+///
+/// The plain product has up to 193 bits. So whole units are multiplied by themselves, and what is
+/// left below one by itself: 10¹² × 10²⁴ fits.
+fn scaled(amount: i128, unit: i128, group: Ratio, user: Ratio) -> Result<Quota, PriceError> {
+    let factor = i128::from(group.micros()) * i128::from(user.micros());
+    let units = (amount / unit).checked_mul(factor).ok_or(PriceError::Overflow)?;
+    let below = (units % SQUARE) * unit + (amount % unit) * factor;
+    let whole = unit * SQUARE;
     // Amounts are never negative, so half away from zero is half up.
-    let rounded = product.and_then(|p| p.checked_add(unit / 2)).map(|p| p / unit);
-    let fitting = rounded.and_then(|r| i64::try_from(r).ok());
-    fitting.map(Quota).ok_or(PriceError::Overflow)
+    let rounded = units / SQUARE + (below + whole / 2) / whole;
+    i64::try_from(rounded).map(Quota).map_err(|_| PriceError::Overflow)
 }
 
 #[cfg(test)]
@@ -270,10 +274,23 @@ mod tests {
     }
 
     #[test]
+    fn large_amounts_are_exact() {
+        let dear = by_use("1000000", "1000000");
+        // 1.000001 × 0.999999 is 0.999999999999.
+        let price = frozen(&dear, "1.000001", "0.999999");
+        let exact = Quota(8_999_999_999_991_000_000);
+        assert_eq!(price.charge(&tokens(0, 9_000_000)), Ok(exact));
+        let price = frozen(&by_use("0.5", "1000000"), "1", "1");
+        assert_eq!(price.charge(&tokens(1, 1_000_000_000)), Ok(Quota(500_000_000_000_001)));
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused() {
         let dear = by_use("1000000", "1000000");
         let usage = tokens(1_000_000_000, 1_000_000_000);
         assert_eq!(frozen(&dear, "1000000", "1").charge(&usage), Err(PriceError::Overflow));
+        let most = frozen(&dear, "1000000", "1000000");
+        assert_eq!(most.charge(&usage), Err(PriceError::Overflow));
         let huge = PriceRow { fixed_quota: Some(Quota(i64::MAX)), ..PriceRow::default() };
         assert_eq!(frozen(&huge, "1", "1").first_hold(), Ok(Quota(i64::MAX)));
         assert_eq!(frozen(&huge, "1.000001", "1").first_hold(), Err(PriceError::Overflow));

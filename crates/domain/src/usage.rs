@@ -1,19 +1,29 @@
 //! Usage: what an upstream says it did, and what we are ready to bill for.
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Number;
+use serde_json::value::RawValue;
 
 /// More tokens than this in one call is a mistake of the upstream, not a bill.
 const MAX_TOKENS: i64 = 1_000_000_000;
+/// More characters than this are no amount of money.
+const MAX_COST_CHARS: usize = 40;
 
 /// Usage as an upstream reports it: every field may be missing or null, and nothing is believed
 /// yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UsageReport {
+    counts: Counts,
+    noted: Noted,
+}
+
+/// What is billed by: a report that can't be read so can't be billed.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
-pub struct UsageReport {
+struct Counts {
     prompt_tokens: Option<Number>,
     completion_tokens: Option<Number>,
-    total_tokens: Option<Number>,
     /// Anthropic's and the Responses API's name for the prompt; wins when above 0.
     input_tokens: Option<Number>,
     /// The same for the completion.
@@ -28,11 +38,6 @@ pub struct UsageReport {
     prompt_tokens_details: Details,
     #[serde(deserialize_with = "null_is_default")]
     input_tokens_details: Details,
-    #[serde(deserialize_with = "null_is_default")]
-    completion_tokens_details: Details,
-    #[serde(deserialize_with = "null_is_default")]
-    output_tokens_details: Details,
-    cost: Option<Number>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -41,7 +46,14 @@ struct Details {
     cached_tokens: Option<Number>,
     image_tokens: Option<Number>,
     audio_tokens: Option<Number>,
-    reasoning_tokens: Option<Number>,
+}
+
+/// What nothing is billed by. It may be anything, and makes no report unusable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Noted {
+    total_tokens: Option<i64>,
+    reasoning_tokens: Option<i64>,
+    cost: Option<String>,
 }
 
 /// Checked counts: what a call is billed for.
@@ -87,18 +99,81 @@ pub enum UsageError {
     },
 }
 
+impl<'de> Deserialize<'de> for UsageReport {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        // Read twice, so that what is only noted can't spoil what is billed.
+        let text = Box::<RawValue>::deserialize(from)?;
+        let counts = serde_json::from_str(text.get()).map_err(D::Error::custom)?;
+        Ok(Self { counts, noted: Noted::read(text.get()) })
+    }
+}
+
+impl Noted {
+    fn read(json: &str) -> Self {
+        /// Undecoded: a member may be out of any range, and nested as deep as it likes.
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Members<'a> {
+            #[serde(borrow)]
+            total_tokens: Option<&'a RawValue>,
+            #[serde(borrow)]
+            completion_tokens_details: Option<&'a RawValue>,
+            #[serde(borrow)]
+            output_tokens_details: Option<&'a RawValue>,
+            #[serde(borrow)]
+            cost: Option<&'a RawValue>,
+            #[serde(borrow)]
+            reasoning_tokens: Option<&'a RawValue>,
+        }
+        let members: Members<'_> = serde_json::from_str(json).unwrap_or_default();
+        let reasoning = |details: Option<&RawValue>| {
+            let within: Members<'_> = serde_json::from_str(details?.get()).ok()?;
+            noted_count(within.reasoning_tokens?)
+        };
+        Self {
+            total_tokens: members.total_tokens.and_then(noted_count),
+            reasoning_tokens: reasoning(members.completion_tokens_details)
+                .or_else(|| reasoning(members.output_tokens_details)),
+            cost: members.cost.and_then(noted_amount),
+        }
+    }
+
+    fn inconsistency(&self, usage: &Usage) -> Option<String> {
+        let parts = usage.cached_tokens + usage.image_tokens + usage.audio_tokens;
+        if parts > usage.prompt_tokens {
+            return Some(format!("parts {parts} exceed prompt {}", usage.prompt_tokens));
+        }
+        let sum = usage.prompt_tokens + usage.completion_tokens;
+        let total = self.total_tokens.filter(|&total| total != sum)?;
+        Some(format!("total {total} is not the sum {sum}"))
+    }
+}
+
+fn noted_count(member: &RawValue) -> Option<i64> {
+    member.get().parse().ok().filter(|count| (0..=MAX_TOKENS).contains(count))
+}
+
+/// An amount as it is written, as a number or as a string.
+fn noted_amount(member: &RawValue) -> Option<String> {
+    let text = member.get().trim_matches('"');
+    let is_amount = |b: u8| b.is_ascii_alphanumeric() || b"+-., $".contains(&b);
+    let fits = (1..=MAX_COST_CHARS).contains(&text.len()) && text.bytes().all(is_amount);
+    (fits && text != "null").then(|| text.to_owned())
+}
+
 impl UsageReport {
     /// The report of a stream: `later` replaces this one. Only where it is silent about the prompt
     /// (Anthropic counts the prompt in a stream's first event) is the prompt of this one kept.
     pub fn supersede(&mut self, mut later: Self) {
-        if later.prompt_tokens.is_none() && later.input_tokens.is_none() {
-            later.prompt_tokens = self.prompt_tokens.take();
-            later.input_tokens = self.input_tokens.take();
-            later.prompt_cache_hit_tokens = self.prompt_cache_hit_tokens.take();
-            later.cache_read_input_tokens = self.cache_read_input_tokens.take();
-            later.cache_creation_input_tokens = self.cache_creation_input_tokens.take();
-            later.prompt_tokens_details = std::mem::take(&mut self.prompt_tokens_details);
-            later.input_tokens_details = std::mem::take(&mut self.input_tokens_details);
+        let (counts, newer) = (&mut self.counts, &mut later.counts);
+        if newer.prompt_tokens.is_none() && newer.input_tokens.is_none() {
+            newer.prompt_tokens = counts.prompt_tokens.take();
+            newer.input_tokens = counts.input_tokens.take();
+            newer.prompt_cache_hit_tokens = counts.prompt_cache_hit_tokens.take();
+            newer.cache_read_input_tokens = counts.cache_read_input_tokens.take();
+            newer.cache_creation_input_tokens = counts.cache_creation_input_tokens.take();
+            newer.prompt_tokens_details = std::mem::take(&mut counts.prompt_tokens_details);
+            newer.input_tokens_details = std::mem::take(&mut counts.input_tokens_details);
         }
         *self = later;
     }
@@ -108,35 +183,37 @@ impl UsageReport {
     /// # Errors
     /// When a count is absurd, or none is there.
     pub fn check(&self) -> Result<Usage, UsageError> {
-        let prompt = count("prompt_tokens", self.prompt_tokens.as_ref())?;
-        let input = count("input_tokens", self.input_tokens.as_ref())?;
-        let completion = count("completion_tokens", self.completion_tokens.as_ref())?;
-        let output = count("output_tokens", self.output_tokens.as_ref())?;
+        let Self { counts, noted } = self;
+        let prompt = count("prompt_tokens", counts.prompt_tokens.as_ref())?;
+        let input = count("input_tokens", counts.input_tokens.as_ref())?;
+        let completion = count("completion_tokens", counts.completion_tokens.as_ref())?;
+        let output = count("output_tokens", counts.output_tokens.as_ref())?;
         if [prompt, input, completion, output].iter().all(Option::is_none) {
             return Err(UsageError::Empty);
         }
-        let cache_read = count("cache_read_input_tokens", self.cache_read_input_tokens.as_ref())?;
+        let cache_read = count("cache_read_input_tokens", counts.cache_read_input_tokens.as_ref())?;
         let cache_creation =
-            count("cache_creation_input_tokens", self.cache_creation_input_tokens.as_ref())?
-                .unwrap_or(0);
-        let beside = cache_read.unwrap_or(0) + cache_creation;
+            count("cache_creation_input_tokens", counts.cache_creation_input_tokens.as_ref())?;
+        let beside = cache_read.unwrap_or(0) + cache_creation.unwrap_or(0);
         let mut usage = Usage {
             prompt_tokens: wins(input, prompt) + beside,
             completion_tokens: wins(output, completion),
-            cached_tokens: match (cache_read, self.cache_hits()?) {
+            cached_tokens: match (cache_read, counts.cache_hits()?) {
                 (Some(read), _) => read,
                 (None, hits) => hits,
             },
-            image_tokens: self.prompt_detail("image_tokens", |d| d.image_tokens.as_ref())?,
-            audio_tokens: self.prompt_detail("audio_tokens", |d| d.audio_tokens.as_ref())?,
-            reasoning_tokens: self.reasoning()?,
-            upstream_cost: self.cost.as_ref().map(Number::to_string),
+            image_tokens: counts.prompt_detail("image_tokens", |d| d.image_tokens.as_ref())?,
+            audio_tokens: counts.prompt_detail("audio_tokens", |d| d.audio_tokens.as_ref())?,
+            reasoning_tokens: noted.reasoning_tokens.unwrap_or(0),
+            upstream_cost: noted.cost.clone(),
             inconsistency: None,
         };
-        usage.inconsistency = self.inconsistency(&usage)?;
+        usage.inconsistency = noted.inconsistency(&usage);
         Ok(usage)
     }
+}
 
+impl Counts {
     fn cache_hits(&self) -> Result<i64, UsageError> {
         match count("prompt_cache_hit_tokens", self.prompt_cache_hit_tokens.as_ref())? {
             Some(hits) => Ok(hits),
@@ -151,22 +228,6 @@ impl UsageReport {
     ) -> Result<i64, UsageError> {
         let said = pick(&self.prompt_tokens_details).or(pick(&self.input_tokens_details));
         Ok(count(field, said)?.unwrap_or(0))
-    }
-
-    fn reasoning(&self) -> Result<i64, UsageError> {
-        let said = self.completion_tokens_details.reasoning_tokens.as_ref();
-        let said = said.or(self.output_tokens_details.reasoning_tokens.as_ref());
-        Ok(count("reasoning_tokens", said)?.unwrap_or(0))
-    }
-
-    fn inconsistency(&self, usage: &Usage) -> Result<Option<String>, UsageError> {
-        let parts = usage.cached_tokens + usage.image_tokens + usage.audio_tokens;
-        if parts > usage.prompt_tokens {
-            return Ok(Some(format!("parts {parts} exceed prompt {}", usage.prompt_tokens)));
-        }
-        let sum = usage.prompt_tokens + usage.completion_tokens;
-        let total = count("total_tokens", self.total_tokens.as_ref())?;
-        Ok(total.filter(|&t| t != sum).map(|t| format!("total {t} is not the sum {sum}")))
     }
 }
 
@@ -260,6 +321,28 @@ mod tests {
         }
         assert_eq!(report("{}").check(), Err(UsageError::Empty));
         assert!(serde_json::from_str::<UsageReport>(r#"{"prompt_tokens":"5"}"#).is_err());
+    }
+
+    #[test]
+    fn what_is_only_noted_makes_no_report_unusable() {
+        let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
+        for noted in [
+            r#""cost":"a \ud800""#,
+            r#""cost":1e999"#,
+            r#""cost":1,"cost":2"#,
+            &format!(r#""cost":{deep}"#),
+            r#""total_tokens":-1,"completion_tokens_details":[]"#,
+            r#""output_tokens_details":{"reasoning_tokens":99999999999999999999}"#,
+        ] {
+            let usage = checked(&format!(r#"{{"prompt_tokens":1,{noted}}}"#));
+            assert_eq!((usage.prompt_tokens, usage.reasoning_tokens), (1, 0), "{noted}");
+        }
+        let cost = |json: &str| checked(&format!(r#"{{"prompt_tokens":1,"cost":{json}}}"#));
+        assert_eq!(cost("\"$0.01\"").upstream_cost.as_deref(), Some("$0.01"));
+        assert_eq!(cost("1e999").upstream_cost.as_deref(), Some("1e999"));
+        for nothing in ["null", "{}", "[1]", "\"\"", "\"\\u0000\"", "\"<b>\""] {
+            assert_eq!(cost(nothing).upstream_cost, None, "{nothing}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | an estimate, not the result | any | any | released | 502 `UPSTREAM_RESPONSE`, or cut |
 //! | any other | complete | per call | the price | the reply |
 //! | with usage | complete | by use | by usage | the reply |
+//! | with too large a charge, collected | complete | by use | released | 503 `CONFIG_ERROR` |
 //! | without usable usage, collected | complete | by use | released | 502 `UPSTREAM_RESPONSE` |
 //! | without usable usage, under way | complete | by use | the hold | the reply |
 //! | collected | cut | any | released | 502 `UPSTREAM_ERROR` |
@@ -24,7 +25,8 @@
 //! *Drained out*: the client has gone, and the upstream went on beyond what we read for nobody.
 //!
 //! A client that has gone changes nothing else: the upstream is read to its end, and the line of
-//! the table for that end counts. A charge that does not fit is settled at the hold.
+//! the table for that end counts. A charge that does not fit (more quota than 64 bits hold: the
+//! price is a mistake) is settled at the hold where the client has seen something.
 
 use crate::faults;
 use domain::{Fault, FrozenPrice, Quota, Usage};
@@ -122,27 +124,24 @@ pub(crate) fn decide(
         End::Cut if !worth_something => return verdict(release("upstream_cut"), sight),
         _ => {}
     }
-    if !price.is_by_use() {
-        return verdict(charge(price, held, &Usage::default()), sight);
-    }
-    match &reading.usage {
-        Some(usage) => verdict(charge(price, held, usage), sight),
-        None if end == End::Complete && !under_way => {
-            verdict(release("no_usage"), Sight::Fault(faults::no_usage))
+    let unseen = end == End::Complete && !under_way;
+    let usage = if price.is_by_use() { reading.usage.as_ref() } else { Some(&Usage::default()) };
+    match usage.map(|usage| price.charge(usage)) {
+        Some(Ok(amount)) => verdict(Money::Charge { amount, note: None }, sight),
+        Some(Err(_)) if unseen => {
+            verdict(release("charge_does_not_fit"), Sight::Fault(faults::bad_price))
         }
+        Some(Err(e)) => verdict(at_the_hold(held, &e.to_string()), sight),
+        None if unseen => verdict(release("no_usage"), Sight::Fault(faults::no_usage)),
         None => {
             let why = reading.trouble.as_deref().unwrap_or("no usage in the reply");
-            let note = Some(format!("settled at the hold: {why}"));
-            verdict(Money::Charge { amount: held, note }, sight)
+            verdict(at_the_hold(held, why), sight)
         }
     }
 }
 
-fn charge(price: &FrozenPrice, held: Quota, usage: &Usage) -> Money {
-    match price.charge(usage) {
-        Ok(amount) => Money::Charge { amount, note: None },
-        Err(e) => Money::Charge { amount: held, note: Some(format!("settled at the hold: {e}")) },
-    }
+fn at_the_hold(held: Quota, why: &str) -> Money {
+    Money::Charge { amount: held, note: Some(format!("settled at the hold: {why}")) }
 }
 
 #[cfg(test)]
@@ -269,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_settled_at_the_hold() {
+    fn what_does_not_fit_is_refused_while_it_can_be() {
         let most = "1000000".parse().unwrap();
         let dear = PriceRow {
             ratio: Some(most),
@@ -281,6 +280,9 @@ mod tests {
             panic!("not priced")
         };
         let huge = json(usage(1_000_000_000));
-        assert_eq!(short(&dear, huge, End::Complete, false), "7! reply");
+        let unseen = short(&dear, huge.clone(), End::Complete, false);
+        assert_eq!(unseen, "charge_does_not_fit CONFIG_ERROR");
+        assert_eq!(short(&dear, huge.clone(), End::Complete, true), "7! reply");
+        assert_eq!(short(&dear, huge, End::DrainedOut, false), "7! reply");
     }
 }

@@ -16,6 +16,49 @@ const WORKED: &[Case] = &[
 ];
 
 on_both_databases! {
+    async fn what_is_only_noted_makes_no_reply_unusable(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", by_use(), Reply::text("-")).await;
+        let ann = house.payer(1_000).await;
+        for noted in [
+            r#""cost":"0.01""#,
+            r#""cost":{"usd":1},"cost":2"#,
+            r#""total_tokens":"30""#,
+            r#""total_tokens":-1"#,
+            r#""completion_tokens_details":{"reasoning_tokens":"8","image_tokens":[]}"#,
+            r#""completion_tokens_details":"none""#,
+            r#""output_tokens_details":{"reasoning_tokens":1.5}"#,
+        ] {
+            let usage = format!(r#"{{"prompt_tokens":10,{noted},"completion_tokens":20}}"#);
+            let body = format!(r#"{{"code":0,"usage":{usage}}}"#);
+            house.upstream.on_estimate("/m", Reply::estimate(1, 1), Reply::raw_json(body));
+
+            let answer = house.pay("m", &ann).await;
+
+            assert_eq!(answer.status, 200, "{noted}: {}", answer.text());
+            assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("30"), "{noted}");
+        }
+        assert_eq!(house.money(&ann).await.used, 7 * 30);
+        house.close().await;
+    }
+
+    async fn a_large_charge_is_exact_and_one_that_does_not_fit_is_refused(db: TestDb) {
+        let house = House::open(db).await;
+        let most = json!({"ratio": 1_000_000, "completion_ratio": 1_000_000});
+        house.model("m", most, Reply::result(1, 300)).await;
+        let ann = house.payer(1_000_000_000_000_000).await;
+
+        let large = house.pay("m", &ann).await.expect(200);
+        house.admin().group(json!({"group_name": "default", "ratio": 1_000_000})).await;
+        house.pay("m", &ann).await.expect_error(503, "CONFIG_ERROR");
+
+        assert_eq!(large.header("X-Newapi-Quota").as_deref(), Some("300000001000000"));
+        assert_eq!(house.money(&ann).await.used, 300_000_001_000_000);
+        house.close().await;
+    }
+}
+
+on_both_databases! {
     async fn the_worked_cases_come_out_exactly(db: TestDb) {
         let house = House::open(db).await;
         for (number, case) in WORKED.iter().enumerate() {

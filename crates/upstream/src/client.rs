@@ -9,7 +9,7 @@ use crate::proxy::{Proxies, ProxyChoice, ProxyError, ProxyUrl, Route};
 use crate::reply::ReplyBody;
 use crate::tls::Tls;
 use arc_swap::ArcSwap;
-use http::header::{LOCATION, PROXY_AUTHORIZATION};
+use http::header::{CONTENT_LENGTH, LOCATION, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
@@ -78,7 +78,7 @@ pub struct Reply {
     pub status: StatusCode,
     /// The version that the upstream speaks.
     pub version: Version,
-    /// The headers, as they came.
+    /// The headers, as they came, but without a length that the framing contradicts.
     pub headers: HeaderMap,
     /// The body, as it comes.
     pub body: ReplyBody,
@@ -200,7 +200,12 @@ impl Client {
         *outgoing.uri_mut() = request.uri;
         let response = lane.hyper.request(outgoing);
         let response = head_within(response, &watch, start, deadlines).await?;
-        let (parts, body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
+        // Chunks win over a length (RFC 9112 §6.3), and a length that does not count must not be
+        // passed on, nor be believed by anything that reads the reply here.
+        if parts.headers.contains_key(TRANSFER_ENCODING) {
+            parts.headers.remove(CONTENT_LENGTH);
+        }
         let idle = Duration::from_millis(deadlines.idle_ms);
         let total_at = start + Duration::from_millis(deadlines.total_ms);
         Ok(Reply {

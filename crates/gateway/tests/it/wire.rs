@@ -1,6 +1,6 @@
 //! What travels and what does not: paths, queries, headers, bytes.
 
-use crate::house::{House, fixed};
+use crate::house::{House, by_use, fixed};
 use testkit::{Reply, TestDb, json};
 
 on_sqlite! {
@@ -233,6 +233,28 @@ on_sqlite! {
         let call = house.server.call("POST", "/pass/m").key(&ann.key).body("plain text");
         call.header("Content-Type", "text/plain").send().await.expect(200);
         assert_eq!(house.upstream.requests().await.pop().unwrap().text(), "plain text");
+        house.close().await;
+    }
+
+    async fn chunks_win_over_a_length(db: TestDb) {
+        let house = House::open(db).await;
+        let body = r#"{"code":0,"usage":{"prompt_tokens":300,"completion_tokens":400}}"#;
+        let framed = |kind: &str| {
+            let reply = Reply::new(200).header("Content-Type", kind).chunked();
+            let reply = reply.header("Transfer-Encoding", "chunked");
+            reply.header("Content-Length", "9").body(body)
+        };
+        house.model("m", by_use(), framed("application/json")).await;
+        house.model("free", json!(null), framed("text/plain")).await;
+        house.model("text", fixed(5), framed("text/plain")).await;
+        let ann = house.payer(1_000).await;
+
+        for model in ["m", "free", "text"] {
+            let answer = house.pay(model, &ann).await.expect(200);
+            assert_eq!(answer.text(), body, "{model}");
+        }
+
+        assert_eq!(house.money(&ann).await.used, 705);
         house.close().await;
     }
 

@@ -261,6 +261,9 @@ impl Deal {
                 target: "custompass", event = "settled_too_late", hold_id = %hold.id(),
                 request_id = &*record.request_id, error = "the hold had ended before",
             );
+            // The ledger has changed nothing, so the claim is still open: what was not charged
+            // may be asked for again.
+            forget(relay, self.ticket).await;
         }
         Ok(())
     }

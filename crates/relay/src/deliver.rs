@@ -13,7 +13,7 @@ use crate::reply::{Collected, collect, collects, length_of, read};
 use crate::send::Answer;
 use crate::verdict::{End, Money, Sight};
 use bytes::Bytes;
-use domain::{Fault, FrozenPrice};
+use domain::{Fault, FrozenPrice, Quota};
 use egress::Prepared;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
@@ -133,23 +133,28 @@ async fn settle_whole(
     let Whole { mut head, headers, bytes, end } = whole;
     let reading = read(upstream::scan::scan_whole(headers, &bytes));
     let verdict = deal.judge(&reading, end, false);
-    match &verdict.money {
-        Money::Charge { amount, .. } if deal.price().is_some() => {
-            head.headers_mut().insert(X_NEWAPI_QUOTA, HeaderValue::from(amount.0));
-        }
-        Money::Release { .. } if reading.failed => {
-            let error = "the upstream's reply says that it failed".to_owned();
-            record.fail_upstream("UPSTREAM_ENVELOPE", error);
-        }
-        _ => {}
+    if reading.failed && matches!(verdict.money, Money::Release { .. }) {
+        let error = "the upstream's reply says that it failed".to_owned();
+        record.fail_upstream("UPSTREAM_ENVELOPE", error);
     }
+    let is_priced = deal.price().is_some();
     let tee = deal.is_claimed().then(|| {
-        let mut tee = Tee::new(head.status(), head.headers(), relay.config.max_kept_reply_bytes);
+        let mut kept = head.headers().clone();
+        if let Money::Charge { amount, .. } = &verdict.money
+            && is_priced
+        {
+            kept.insert(X_NEWAPI_QUOTA, HeaderValue::from(amount.0));
+        }
+        let mut tee = Tee::new(head.status(), &kept, relay.config.max_kept_reply_bytes);
         tee.feed(&bytes);
-        tee
+        tee.ended(end)
     });
     let trouble = reading.trouble.clone();
     deal.end(relay, record, verdict.money, reading, tee).await?;
+    // What the ledger says, and not what was asked of it: the hold may have ended before.
+    if let Some(Quota(charged)) = record.quota.filter(|_| is_priced) {
+        head.headers_mut().insert(X_NEWAPI_QUOTA, HeaderValue::from(charged));
+    }
     match verdict.sight {
         Sight::Reply => Ok(Ending::Whole(in_one_piece(call, head, bytes, share))),
         Sight::Fault(fault) => Err(match trouble {

@@ -177,8 +177,8 @@ pub(crate) fn still_running() -> Fault {
 
 pub(crate) fn reply_not_kept() -> Fault {
     let (zh, en) = (
-        "相同的请求已完成并计费, 但其响应过大未保留",
-        "the same request was completed and charged, but its reply was too large to keep",
+        "相同的请求已完成并计费, 但其响应过大或中断, 未保留",
+        "the same request was completed and charged, but its reply was not kept: too large, or cut",
     );
     Fault::new(FaultKind::IdempotencyConflict, zh, en)
 }

@@ -126,6 +126,7 @@ impl Flow {
         let verdict = deal.judge(&reading, end, true);
         let charged = matches!(verdict.money, Money::Charge { .. });
         let failed = reading.failed;
+        let tee = tee.map(|tee| tee.ended(end));
         let ended = deal.end(&relay, &mut self.record, verdict.money, reading, tee).await;
         if let Err(fault) = ended {
             self.record.fail(&fault);

@@ -1,10 +1,14 @@
 //! The same `Idempotency-Key` and the same request: the stored reply again, charged once.
 
+use crate::verdict::End;
 use crate::{Relay, faults};
 use bytes::{Bytes, BytesMut};
 use domain::{Fault, UserId};
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::header::{
+    ACCEPT, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RANGE,
+    TRANSFER_ENCODING,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
 use ledger::KeptReply;
 use ring::digest::{Context, Digest, SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -16,6 +20,21 @@ use web::Body;
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const MAX_KEY_CHARS: usize = 255;
+/// The headers that change what a request means. Not all: client libraries count their tries, name
+/// themselves and trace in headers, and a repetition must not become another request by that.
+const COUNTED: [HeaderName; 11] = [
+    CONTENT_TYPE,
+    CONTENT_ENCODING,
+    ACCEPT,
+    ACCEPT_LANGUAGE,
+    RANGE,
+    HeaderName::from_static("prefer"),
+    HeaderName::from_static("openai-beta"),
+    HeaderName::from_static("openai-organization"),
+    HeaderName::from_static("openai-project"),
+    HeaderName::from_static("anthropic-beta"),
+    HeaderName::from_static("anthropic-version"),
+];
 
 /// This request's claim on its key: to be completed, or forgotten.
 #[derive(Debug)]
@@ -56,13 +75,29 @@ pub(crate) fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
     Ok(Some(key))
 }
 
-/// What makes two requests the same.
-pub(crate) fn fingerprint(method: &str, path_and_query: &str, body: &[u8]) -> [u8; 32] {
+/// What makes two requests the same: all that an upstream is likely to answer otherwise to.
+/// `webhook_url` is the client's word for its task, which is no longer among the headers.
+pub(crate) fn fingerprint(
+    head: (&Method, &Uri, &HeaderMap),
+    webhook_url: Option<&str>,
+    body: &[u8],
+) -> [u8; 32] {
+    let (method, uri, headers) = head;
     let mut context = Context::new(&SHA256);
-    for part in [method.as_bytes(), path_and_query.as_bytes(), body] {
+    let mut part = |part: &[u8]| {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part);
+    };
+    part(method.as_str().as_bytes());
+    part(uri.path_and_query().map_or("", |both| both.as_str()).as_bytes());
+    for (name, value) in COUNTED.iter().flat_map(|name| {
+        headers.get_all(name).into_iter().map(move |value| (name, value.as_bytes()))
+    }) {
+        part(name.as_str().as_bytes());
+        part(value);
     }
+    part(webhook_url.unwrap_or_default().as_bytes());
+    part(body);
     bytes_of(&context.finish())
 }
 
@@ -152,7 +187,17 @@ impl Tee {
         }
     }
 
-    /// What is stored for a claim: nothing but its end, when the reply is too large.
+    /// The reply has ended so. What is not complete is not kept: replayed, it would end like one
+    /// that is.
+    #[must_use]
+    pub(crate) fn ended(mut self, end: End) -> Self {
+        if end != End::Complete {
+            self.body = None;
+        }
+        self
+    }
+
+    /// What is stored for a claim: nothing but its end, when the reply is too large or incomplete.
     pub(crate) fn keep(self, relay: &Relay, ticket: &Ticket) -> KeptReply {
         let sealed = self.body.and_then(|body| {
             let mut plain = serde_json::to_vec(&self.head).ok()?;
@@ -172,12 +217,23 @@ mod tests {
 
     #[test]
     fn fingerprints_tell_parts_apart() {
-        let one = fingerprint("POST", "/pass/m", b"ab");
-        assert_eq!(one, fingerprint("POST", "/pass/m", b"ab"));
+        let of = |method: Method, path: &str, headers: &[(&str, &str)], url, body: &[u8]| {
+            let pairs = headers.iter().map(|(name, value)| {
+                (HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap())
+            });
+            let (uri, headers) = (path.parse().unwrap(), pairs.collect());
+            fingerprint((&method, &uri, &headers), url, body)
+        };
+        let (post, path) = (Method::POST, "/pass/m");
+        let one = of(post.clone(), path, &[], None, b"ab");
+        assert_eq!(one, of(post.clone(), path, &[("user-agent", "x")], None, b"ab"));
         for other in [
-            fingerprint("PUT", "/pass/m", b"ab"),
-            fingerprint("POST", "/pass/ma", b"b"),
-            fingerprint("POST", "/pass/m", b"abc"),
+            of(Method::PUT, path, &[], None, b"ab"),
+            of(post.clone(), "/pass/ma", &[], None, b"b"),
+            of(post.clone(), path, &[], None, b"abc"),
+            of(post.clone(), path, &[], Some("ab"), b""),
+            of(post.clone(), path, &[("accept", "ab")], None, b""),
+            of(post, path, &[("content-type", "x")], None, b"ab"),
         ] {
             assert_ne!(one, other);
         }

@@ -116,7 +116,8 @@ async fn passage(
         return Err(faults::precharge_said());
     }
 
-    let ticket = match claim(relay, &call, &caller, idempotency_key.as_deref(), tie).await? {
+    let order = Order { call: &call, caller: &caller, candidates, wish: wish.as_ref() };
+    let ticket = match claim(relay, order, idempotency_key.as_deref(), tie).await? {
         None => None,
         Some(Claimed::Mine(ticket)) => Some(ticket),
         Some(Claimed::Replay(response)) => {
@@ -124,9 +125,7 @@ async fn passage(
             return Ok(Ending::Whole(response));
         }
     };
-    let (deal, wish) = (Deal::claimed(ticket), wish.as_ref());
-    let order = Order { call: &call, caller: &caller, candidates, wish };
-    carry_out(relay, order, price, deal, share, tie, record).await
+    carry_out(relay, order, price, Deal::claimed(ticket), share, tie, record).await
 }
 
 /// A call that may be made: by whom, to which channels, and what is wished of its task, if it
@@ -308,17 +307,17 @@ fn call_of(
 /// Claims the client's idempotency key, if it sent one.
 async fn claim(
     relay: &Relay,
-    call: &Call,
-    caller: &Caller,
+    order: Order<'_>,
     key: Option<&str>,
     tie: &Tie,
 ) -> Result<Option<Claimed>, Fault> {
     let Some(key) = key else { return Ok(None) };
     // A claim must be ended: from here on the walk is carried on.
     tie.at_stake();
-    let path_and_query = call.uri.path_and_query().map_or("", |both| both.as_str());
+    let call = order.call;
     let body = call.inlet.whole().map_or(&[][..], |body| body);
-    let fingerprint = fingerprint(call.method.as_str(), path_and_query, body);
-    let claiming = idempotency::claim(relay, caller.identity.user_id, key, &fingerprint);
+    let webhook_url = order.wish.and_then(|wish| wish.webhook_url.as_deref());
+    let fingerprint = fingerprint((&call.method, &call.uri, &call.headers), webhook_url, body);
+    let claiming = idempotency::claim(relay, order.caller.identity.user_id, key, &fingerprint);
     Box::pin(claiming).await.map(Some)
 }

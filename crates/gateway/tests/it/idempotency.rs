@@ -1,7 +1,7 @@
 //! `Idempotency-Key`: the same request twice is done once and charged once.
 
 use crate::house::{House, Payer, by_use, fixed};
-use testkit::{Answer, Call, Gate, Reply, TestDb, on_both_databases};
+use testkit::{Answer, Call, Gate, Reply, Step, TestDb, json, on_both_databases};
 
 fn call(house: &House, payer: &Payer, key: &str, body: &str) -> Call {
     let call = house.server.call("POST", "/pass/m?x=1").key(&payer.key);
@@ -177,6 +177,129 @@ on_both_databases! {
         assert_eq!(house.money(&ann).await.used, 10);
         house.close().await;
     }
+
+    async fn a_stream_that_broke_off_is_not_replayed_as_whole(db: TestDb) {
+        let house = House::open(db).await;
+        let events = ["{\"a\":1}", "{\"a\":2}"];
+        house.model("m", fixed(10), Reply::sse(events).step(Step::Close)).await;
+        let ann = house.payer(100).await;
+
+        let first = call(&house, &ann, "once", "{}").try_send().await;
+
+        assert!(first.is_err(), "it broke off, and says so");
+        house.wait_for_money(&ann, 90, 10).await;
+        let second = call(&house, &ann, "once", "{}").send().await;
+        second.expect_error(409, "IDEMPOTENCY_CONFLICT");
+        assert_eq!(house.upstream.count(), 1);
+        assert_eq!(house.money(&ann).await.used, 10);
+        house.close().await;
+    }
+
+    async fn a_stream_that_outlived_its_drain_is_not_replayed_as_whole(db: TestDb) {
+        let house = House::with(db, &[("CUSTOM_PASS_DRAIN_SECONDS", "1")]).await;
+        house.model("m", fixed(10), Reply::sse(["{\"a\":1}"]).step(Step::Hang)).await;
+        let ann = house.payer(100).await;
+        let mut answer = call(&house, &ann, "once", "{}").stream().await;
+        answer.read_until("a").await;
+        drop(answer);
+        house.wait_for_money(&ann, 90, 10).await;
+
+        let second = call(&house, &ann, "once", "{}").send().await;
+
+        second.expect_error(409, "IDEMPOTENCY_CONFLICT");
+        assert_eq!(house.upstream.count(), 1);
+        house.close().await;
+    }
+
+    async fn a_body_that_outlived_its_drain_is_not_replayed_as_whole(db: TestDb) {
+        let house = House::with(db, &[("CUSTOM_PASS_DRAIN_SECONDS", "1")]).await;
+        house.model("m", by_use(), begun_body()).await;
+        house.upstream.on_estimate("/m", Reply::estimate(5, 5), begun_body());
+        let ann = house.payer(100).await;
+        let running = tokio::spawn(call(&house, &ann, "once", "{}").try_send());
+        house.upstream.wait_for_requests(2).await;
+        running.abort();
+        assert!(running.await.unwrap_err().is_cancelled());
+        house.wait_for_money(&ann, 90, 10).await;
+
+        let second = call(&house, &ann, "once", "{}").send().await;
+
+        second.expect_error(409, "IDEMPOTENCY_CONFLICT");
+        house.close().await;
+    }
+
+    async fn what_changes_the_meaning_makes_another_request(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(10), Reply::text("ok")).await;
+        let ann = house.payer(100).await;
+        let named = |headers: &[(&str, &str)]| {
+            let call = house.server.call("POST", "/pass/m").key(&ann.key).body("{}");
+            let call = call.header("Idempotency-Key", "once");
+            headers.iter().fold(call, |call, (name, value)| call.header(name, value)).send()
+        };
+        let json = ("Content-Type", "application/json");
+        named(&[json, ("User-Agent", "a/1"), ("X-Request-Id", "one")]).await.expect(200);
+
+        for headers in [
+            &[][..],
+            &[("Content-Type", "text/plain")],
+            &[json, json],
+            &[json, ("Accept", "text/event-stream")],
+            &[json, ("OpenAI-Beta", "assistants=v2")],
+            &[json, ("Anthropic-Version", "2023-06-01")],
+            &[json, ("Range", "bytes=0-1")],
+        ] {
+            named(headers).await.expect_error(422, "IDEMPOTENCY_MISMATCH");
+        }
+        let again = named(&[json, ("User-Agent", "a/2"), ("X-Request-Id", "two")]).await;
+        assert_eq!(again.expect(200).header("Idempotent-Replayed").as_deref(), Some("true"));
+        house.close().await;
+    }
+
+    async fn another_webhook_is_another_request(db: TestDb) {
+        let house = House::open(db).await;
+        let taken = Reply::json(&json!({"code": 0, "data": {"task_id": "t-1"}}));
+        house.model("img/submit", fixed(10), taken).await;
+        let ann = house.payer(100).await;
+        let submit = |url: &str| {
+            let call = house.server.call("POST", "/pass/img/submit").key(&ann.key);
+            let call = call.json(&json!({})).header("Idempotency-Key", "once");
+            call.header("X-Webhook-Url", url).send()
+        };
+        submit("https://a.example/x").await.expect(200);
+
+        submit("https://b.example/x").await.expect_error(422, "IDEMPOTENCY_MISMATCH");
+        let again = submit("https://a.example/x").await.expect(200);
+
+        assert_eq!(again.header("Idempotent-Replayed").as_deref(), Some("true"));
+        assert_eq!(house.upstream.count(), 1);
+        house.server.audit_clean().await;
+    }
+
+    async fn a_charge_that_did_not_happen_is_not_told(db: TestDb) {
+        let house = House::open(db).await;
+        let gate = Gate::new();
+        house.model("m", fixed(10), Reply::text("ok").gated(&gate)).await;
+        let ann = house.payer(100).await;
+        let running = tokio::spawn(call(&house, &ann, "once", "{}").send());
+        gate.reached(1).await;
+        // As another node does once this one's lease has lapsed.
+        house.db.execute("UPDATE holds SET node_id = NULL, deadline_at = created_at").await;
+        house.wait_for_money(&ann, 100, 0).await;
+        gate.open();
+
+        let answer = running.await.unwrap().expect(200);
+
+        let told = answer.header("X-Newapi-Quota");
+        assert_eq!(told, Some(house.money(&ann).await.used.to_string()));
+        house.close().await;
+    }
+}
+
+/// A reply that begins, and hangs.
+fn begun_body() -> Reply {
+    let begun = Reply::new(200).header("Content-Type", "application/json").chunked();
+    begun.body("{\"a\":").step(Step::Hang)
 }
 
 on_sqlite! {

@@ -39,7 +39,7 @@ const MAX_WEBHOOK_URL_CHARS: usize = 2048;
 /// What a client wishes of its task beyond the call.
 pub(crate) struct Wish {
     /// Where it wants to hear of its end.
-    webhook_url: Option<String>,
+    pub webhook_url: Option<String>,
 }
 
 impl Wish {

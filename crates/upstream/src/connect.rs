@@ -64,16 +64,13 @@ async fn connect(way: &Way, target: &Uri, deadline: Instant) -> Result<Io, Conne
         _ => return Err(ConnectError::Address("the scheme is neither http nor https")),
     };
     let host = target.host().ok_or(ConnectError::Address("no host"))?;
+    let port = target.port_u16().unwrap_or(if https { 443 } else { 80 });
     let stream = match way.route.intercept(target) {
-        None => {
-            let port = target.port_u16().unwrap_or(if https { 443 } else { 80 });
-            Stream::plain(dial(host, port, Some(&way.guard), deadline).await?)
+        None => Stream::plain(dial(host, port, Some(&way.guard), deadline).await?),
+        Some(proxy) => {
+            judge(&way.guard, host, port).await?;
+            through_proxy(way, &proxy, target, https, deadline).await?
         }
-        // The name is the proxy's to resolve: only what we can judge is judged.
-        Some(_) if !way.guard.permits_host(host) => {
-            return Err(ConnectError::Guarded(literal(host)));
-        }
-        Some(proxy) => through_proxy(way, &proxy, target, https, deadline).await?,
     };
     if !https {
         return Ok(TokioIo::new(stream));
@@ -84,8 +81,29 @@ async fn connect(way: &Way, target: &Uri, deadline: Instant) -> Result<Io, Conne
     Ok(TokioIo::new(Stream { io: Inner::Boxed(Box::new(tls)), absolute_form: false, h2 }))
 }
 
+/// Refuses a host that a proxy must not reach. A proxy may take any of its addresses, so all have
+/// to be permitted. The proxy is then given the name: many decide by names, and some are there
+/// because they know a better resolver. What it finds may differ, if the name's owner wants it to;
+/// that is the proxy's to refuse.
+///
+/// A guard that permits everything asks no resolver: there are machines where the proxy alone has
+/// one.
+async fn judge(guard: &AddressGuard, host: &str, port: u16) -> Result<(), ConnectError> {
+    if !guard.permits_host(host) {
+        return Err(ConnectError::Guarded(literal(host)));
+    }
+    if guard.permits_everything() {
+        return Ok(());
+    }
+    let addresses = resolve(host, port).await?;
+    match addresses.iter().find(|address| !guard.permits(address.ip())) {
+        Some(refused) => Err(ConnectError::Guarded(Some(refused.ip()))),
+        None => Ok(()),
+    }
+}
+
 /// A connection to the proxy, tunnelled on to the target where the proxy is not to read along.
-/// The proxy's own address is the operator's choice, and not guarded.
+/// The installation's proxy is the operator's choice, and not guarded; a channel's own is.
 async fn through_proxy(
     way: &Way,
     proxy: &Intercept,
@@ -94,7 +112,7 @@ async fn through_proxy(
     deadline: Instant,
 ) -> Result<Stream, ConnectError> {
     let failed = |e: ConnectError| match e {
-        ConnectError::Timeout => ConnectError::Timeout,
+        kept @ (ConnectError::Timeout | ConnectError::Guarded(_)) => kept,
         other => ConnectError::Proxy(other.to_string()),
     };
     let uri = proxy.uri();
@@ -105,7 +123,8 @@ async fn through_proxy(
         "socks5" | "socks5h" => 1080,
         _ => 80,
     });
-    let mut stream = Stream::plain(dial(host, port, None, deadline).await.map_err(failed)?);
+    let guard = way.route.is_a_channels().then_some(&*way.guard);
+    let mut stream = Stream::plain(dial(host, port, guard, deadline).await.map_err(failed)?);
     if scheme == "https" {
         let config = way.tls.configs().await?.proxy;
         let tls = handshake(config, host, stream).await.map_err(ConnectError::Proxy)?;

@@ -33,6 +33,15 @@ impl AddressGuard {
         }
     }
 
+    /// Whether there is nothing to judge: the operator allows all networks.
+    pub(crate) fn permits_everything(&self) -> bool {
+        let all = |v4: bool| {
+            let whole = |net: &IpNet| net.prefix_len() == 0 && net.addr().is_ipv4() == v4;
+            self.allow.iter().any(whole)
+        };
+        all(true) && all(false)
+    }
+
     /// Whether a name that somebody else resolves (a proxy) may be asked for. Literal addresses
     /// are judged as such; a name that means loopback is judged as loopback.
     #[must_use]

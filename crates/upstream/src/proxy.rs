@@ -103,6 +103,11 @@ impl Route {
         intercept(&url.0).map(Self::Via)
     }
 
+    /// Whether this is a channel's own proxy, which its editor chose and not the operator.
+    pub(crate) const fn is_a_channels(&self) -> bool {
+        matches!(self, Self::Via(_))
+    }
+
     /// The proxy for `target`, if it is reached through one.
     pub(crate) fn intercept(&self, target: &Uri) -> Option<Intercept> {
         match self {

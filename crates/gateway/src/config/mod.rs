@@ -167,6 +167,8 @@ pub struct TaskSettings {
     pub status_words: StatusWords,
     /// Private networks that webhooks may address.
     pub webhook_allow_nets: Vec<IpNet>,
+    /// Whether webhooks go through the installation's proxies.
+    pub webhook_use_proxy: bool,
 }
 
 /// The log.
@@ -338,6 +340,7 @@ fn tasks(s: &Settings) -> TaskSettings {
             processing: words(Key::StatusProcessing),
         },
         webhook_allow_nets: s.networks(Key::WebhookAllowNets),
+        webhook_use_proxy: s.flag(Key::WebhookUseProxy),
     }
 }
 

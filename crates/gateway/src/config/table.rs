@@ -200,7 +200,8 @@ settings! {
     DrainSeconds: "CUSTOM_PASS_DRAIN_SECONDS", Kind::Millis(0, DAY), "30s",
         "how long an answer is read on, to be settled, when its client has gone", live;
     AllowNets: "UPSTREAM_ALLOW_NETS", Kind::Networks, "",
-        "private networks that channels may address, like 10.0.0.0/8; all others are refused", live;
+        "private networks that channels and their own proxies may be in, like 10.0.0.0/8; all \
+         others are refused", live;
     HttpProxy: "HTTP_PROXY" or "http_proxy", Kind::Proxy, "",
         "proxy towards http:// upstreams", live;
     HttpsProxy: "HTTPS_PROXY" or "https_proxy", Kind::Proxy, "",
@@ -231,6 +232,8 @@ settings! {
         "words that say that it is under way", live;
     WebhookAllowNets: "WEBHOOK_ALLOW_NETS", Kind::Networks, "",
         "private networks that users' webhooks may address; all others are refused", live;
+    WebhookUseProxy: "WEBHOOK_USE_PROXY", Kind::Switch, "false",
+        "users' webhooks, too, go through HTTP_PROXY and HTTPS_PROXY", live;
 
     UserTokenHeader: "CUSTOM_PASS_HEADER_KEY", Kind::Header, "X-Custom-Token",
         "header that carries the caller's key upstream; a channel's own setting wins", live;

@@ -90,10 +90,16 @@ pub fn client_config(config: &UpstreamConfig) -> ClientConfig {
     }
 }
 
-/// How users' webhooks are reached. The networks of upstreams are not theirs to address.
+/// How users' webhooks are reached. The networks of upstreams are not theirs to address, nor is
+/// what an upstream's proxy can reach, unless the operator says so.
 pub fn webhook_client_config(config: &Config) -> ClientConfig {
     let guard = AddressGuard::new(config.tasks.webhook_allow_nets.clone());
-    ClientConfig { guard, ..client_config(&config.upstream) }
+    let through = client_config(&config.upstream);
+    let proxies = match config.tasks.webhook_use_proxy {
+        true => through.proxies.clone(),
+        false => Proxies::default(),
+    };
+    ClientConfig { guard, proxies, ..through }
 }
 
 /// The way to the upstreams.

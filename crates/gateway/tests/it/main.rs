@@ -21,6 +21,7 @@ mod diagnostics;
 mod doctor;
 mod errors;
 mod estimate;
+mod guard;
 mod idempotency;
 mod journal;
 mod keys;

@@ -26,6 +26,12 @@ fn acceptor(alpn: &[&[u8]]) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
+/// What asks no resolver before a proxy gets a name: `up.test` has no address.
+fn open() -> ClientConfig {
+    let allow = ["0.0.0.0/0", "::/0"].map(|net| net.parse().unwrap());
+    ClientConfig { guard: AddressGuard::new(allow.to_vec()), ..config() }
+}
+
 fn trusting(config: ClientConfig) -> Client {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(ROOT)).unwrap();
@@ -109,7 +115,7 @@ fn via(request: OutboundRequest<'static>, url: &str) -> (OutboundRequest<'static
 #[tokio::test]
 async fn a_channels_proxy_reads_plain_requests_and_tunnels_others() {
     let (address, mut seen) = proxy(false).await;
-    let client = trusting(config());
+    let client = trusting(open());
     let url = format!("http://user:pa%3Ass@{address}");
     let auth = "proxy-authorization: Basic dXNlcjpwYTpzcw==";
     for (target, line, answer) in [
@@ -140,7 +146,7 @@ async fn the_installations_proxy_is_used_but_where_it_is_not() {
         https: Some(format!("http://{address}")),
         no: Some("127.0.0.1".to_owned()),
     };
-    let client = trusting(ClientConfig { proxies, ..config() });
+    let client = trusting(ClientConfig { proxies, ..open() });
     for (target, expected) in [
         ("http://up.test/".to_owned(), "proxy"),
         ("https://up.test/".to_owned(), "hello"),
@@ -160,13 +166,25 @@ async fn the_installations_proxy_is_used_but_where_it_is_not() {
 async fn a_proxy_is_no_way_around_the_guard() {
     let (address, mut seen) = proxy(false).await;
     let guard = AddressGuard::default();
-    let client = trusting(ClientConfig { guard, ..config() });
-    let choice = ProxyChoice::parse(&format!("http://{address}")).unwrap();
-    for target in ["http://169.254.169.254/", "https://[::1]/", "http://localhost/"] {
-        let request = OutboundRequest { proxy: &choice, ..get(target) };
-        let error = client.send(request, &PATIENT).await.err().unwrap();
+    let url = format!("http://{address}");
+    let proxies = Proxies { http: Some(url.clone()), https: Some(url.clone()), no: None };
+    let client = trusting(ClientConfig { guard, proxies, ..config() });
+    // The last of them stands for a public upstream through a channel's own proxy in here.
+    let choice = ProxyChoice::parse(&url).unwrap();
+    for (target, proxy) in [
+        ("http://169.254.169.254/", &ProxyChoice::Default),
+        ("https://[::1]/", &ProxyChoice::Default),
+        ("http://localhost/", &ProxyChoice::Default),
+        ("http://1.1.1.1/", &choice),
+        ("https://1.1.1.1/", &choice),
+    ] {
+        let error = client.send(OutboundRequest { proxy, ..get(target) }, &PATIENT).await;
+        let error = error.err().unwrap();
         assert!(matches!(error, SendError::Connect(ConnectError::Guarded(_))), "{error:?}");
     }
+    // A name without an address is not left to the proxy.
+    let error = client.send(get("http://no-such-host.invalid/"), &PATIENT).await.err().unwrap();
+    assert!(matches!(error, SendError::Connect(ConnectError::Dns(_))), "{error:?}");
     assert!(seen.try_recv().is_err());
 }
 
@@ -177,7 +195,7 @@ async fn a_proxy_that_refuses_or_is_not_there_is_no_connection() {
     for (address, target) in [(refuses, "https://up.test/"), (closed, "http://up.test/")] {
         let choice = ProxyChoice::parse(&format!("http://{address}")).unwrap();
         let request = OutboundRequest { proxy: &choice, ..get(target) };
-        let error = trusting(config()).send(request, &PATIENT).await.err().unwrap();
+        let error = trusting(open()).send(request, &PATIENT).await.err().unwrap();
         assert!(matches!(error, SendError::Connect(ConnectError::Proxy(_))), "{error:?}");
         assert_eq!((error.sent(), error.word()), (Sent::No, "proxy"));
     }
@@ -205,7 +223,7 @@ async fn socks_leads_to_the_name_that_it_is_told() {
     .await;
     let choice = ProxyChoice::parse(&format!("socks5://{address}")).unwrap();
     let request = OutboundRequest { proxy: &choice, ..get("http://up.test/a") };
-    let reply = client().send(request, &PATIENT).await.unwrap();
+    let reply = trusting(open()).send(request, &PATIENT).await.unwrap();
     assert_eq!(reply.body.collect().await.unwrap().to_bytes(), "ok");
 }
 

@@ -1,13 +1,14 @@
-//! How often somebody may try a password: by address and by name, over all nodes where there is a
-//! Redis, else in memory, bounded.
+//! How often somebody may try a password, by address and by name, or an access token, by address:
+//! over all nodes where there is a Redis, else in memory, bounded.
 
 use crate::AdminError;
 use crate::ops::failed_login::Door;
 use arc_swap::ArcSwap;
 use domain::UnixMs;
 use http::HeaderMap;
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use throttle::{PerMinute, Shared, Tries};
 use web::TrustedProxies;
 
@@ -17,9 +18,10 @@ const PER_ADDRESS: u32 = 30;
 const PER_NAME: u32 = 10;
 /// Lines a minute about failures that may enter the journal.
 const LINES: u32 = 30;
-/// Addresses, and names, that are remembered. Past it all start afresh: the places for hashing
-/// limit the rest.
+/// Addresses, and names, that are remembered. Past it the half that tried least starts afresh.
 const REMEMBERED: usize = 16_384;
+/// Callers that are remembered as right. Past it all prove themselves once more.
+const CALLERS: usize = 16_384;
 
 /// What this process knows of attempts. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -30,6 +32,10 @@ struct Inner {
     proxies: ArcSwap<TrustedProxies>,
     addresses: Tries,
     names: Tries,
+    tokens: Tries,
+    /// Access tokens that were right, each with the network that it came from. They take no try, so
+    /// that a guesser does not shut out other callers behind the same address.
+    callers: Mutex<HashSet<[u8; 32]>>,
     failures: PerMinute<([u8; 32], IpAddr, (Door, &'static str))>,
     lines: PerMinute<()>,
 }
@@ -45,10 +51,12 @@ impl LoginGuard {
     #[must_use]
     pub fn new(proxies: TrustedProxies, shared: Option<Arc<Shared>>) -> Self {
         let addresses = Tries::new("login by address", REMEMBERED, shared.clone());
-        let names = Tries::new("login by name", REMEMBERED, shared);
+        let names = Tries::new("login by name", REMEMBERED, shared.clone());
+        let tokens = Tries::new("access token by address", REMEMBERED, shared);
         let (failures, lines) = (PerMinute::new(REMEMBERED), PerMinute::new(1));
         let proxies = ArcSwap::from_pointee(proxies);
-        Self(Arc::new(Inner { proxies, addresses, names, failures, lines }))
+        let callers = Mutex::default();
+        Self(Arc::new(Inner { proxies, addresses, names, tokens, callers, failures, lines }))
     }
 
     /// Believes these proxies from now on.
@@ -73,6 +81,38 @@ impl LoginGuard {
         self.0.names.take(who, PER_NAME, micros(now)).await.map_err(too_many)
     }
 
+    /// Takes one try of a client at the access token of this hash, unless it was right before.
+    pub(crate) async fn take_token(
+        &self,
+        token: &[u8; 32],
+        client: IpAddr,
+        now: UnixMs,
+    ) -> Result<(), AdminError> {
+        if self.callers().contains(&caller(token, client)) {
+            return Ok(());
+        }
+        let who = store::key_hash(&network(client).to_string());
+        self.0.tokens.take(who, PER_ADDRESS, micros(now)).await.map_err(too_many)
+    }
+
+    /// Remembers whether a client's access token is right.
+    pub(crate) fn record_token(&self, token: &[u8; 32], client: IpAddr, right: bool) {
+        let caller = caller(token, client);
+        let mut callers = self.callers();
+        if !right {
+            callers.remove(&caller);
+        } else if !callers.contains(&caller) {
+            if callers.len() >= CALLERS {
+                callers.clear();
+            }
+            callers.insert(caller);
+        }
+    }
+
+    fn callers(&self) -> MutexGuard<'_, HashSet<[u8; 32]>> {
+        self.0.callers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether this failure is the first of its kind in a minute.
     pub(crate) fn is_news(
         &self,
@@ -94,6 +134,14 @@ impl LoginGuard {
     pub(crate) fn over_https(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
         self.0.proxies.load().over_https(peer, headers)
     }
+}
+
+/// An access token together with the network that it comes from.
+fn caller(token: &[u8; 32], client: IpAddr) -> [u8; 32] {
+    let mut both = *token;
+    let network = store::key_hash(&network(client).to_string());
+    both.iter_mut().zip(network).for_each(|(byte, other)| *byte ^= other);
+    both
 }
 
 /// Who has one IPv6 address has all of its /64.
@@ -127,6 +175,25 @@ mod tests {
         assert!(matches!(refused, AdminError::TooMany { retry_after_s: 7 }), "{refused:?}");
         guard.take_name("ben", now).await.unwrap();
         guard.take_name("ann", now.plus_ms(7_000)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_was_right_takes_no_try() {
+        let (guard, now) = (LoginGuard::default(), UnixMs(1_000_000));
+        let (right, wrong) = (store::key_hash("right"), store::key_hash("wrong"));
+        let [here, there] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
+        guard.take_token(&right, here, now).await.unwrap();
+        guard.record_token(&right, here, true);
+        for _ in 1..PER_ADDRESS {
+            guard.take_token(&wrong, here, now).await.unwrap();
+            guard.record_token(&wrong, here, false);
+        }
+        assert!(guard.take_token(&wrong, here, now).await.is_err());
+        guard.take_token(&right, here, now).await.unwrap();
+        guard.take_token(&wrong, there, now).await.unwrap();
+        // It ended: from now on it is a guess like any other.
+        guard.record_token(&right, here, false);
+        assert!(guard.take_token(&right, here, now).await.is_err());
     }
 
     #[test]

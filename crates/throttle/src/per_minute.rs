@@ -59,8 +59,7 @@ impl<K: Eq + Hash> PerMinute<K> {
         if known.len() >= self.places && !known.contains_key(&who) {
             known.retain(|_, rest_at_us| *rest_at_us > now_us);
             if known.len() >= self.places {
-                // More busy ones than we can remember: all start afresh, nobody is shut out.
-                known.clear();
+                forget_half(known);
             }
         }
         known.insert(who, next_us);
@@ -70,6 +69,23 @@ impl<K: Eq + Hash> PerMinute<K> {
     pub(crate) fn remembered(&self) -> usize {
         self.known().len()
     }
+}
+
+/// Forgets the half that is nearest to rest. Those that are at their limit are the last to start
+/// afresh: else whoever can come from many networks could reset the limit at one name by trying
+/// many others. By halves, so that a flood pays for one look through all of them now and then.
+fn forget_half<K: Eq + Hash>(known: &mut HashMap<K, i64>) {
+    let mut ends: Vec<i64> = known.values().copied().collect();
+    let middle = ends.len() / 2;
+    let (_, &mut median, _) = ends.select_nth_unstable(middle);
+    // Many may rest at the same moment: no more than half of all stay.
+    let busier = known.values().filter(|end| **end > median).count();
+    let mut equals = (ends.len() - middle).saturating_sub(busier);
+    known.retain(|_, end| {
+        let spared = *end == median && equals > 0;
+        equals -= usize::from(spared);
+        *end > median || spared
+    });
 }
 
 /// The rule of `take.lua`, too: change both.
@@ -127,5 +143,28 @@ mod tests {
             names.take(n, 10, 0).unwrap();
         }
         assert!(names.remembered() <= 1_000);
+    }
+
+    #[test]
+    fn many_others_do_not_reset_a_limit() {
+        let names = PerMinute::new(100);
+        for _ in 0..10 {
+            names.take(-1, 10, 0).unwrap();
+        }
+        for other in 0..1_000 {
+            names.take(other, 10, 0).unwrap();
+            assert!(names.take(-1, 10, 0).is_err(), "after {other}");
+        }
+        assert!(names.remembered() <= 100);
+        assert_eq!(names.take(-1, 10, MINUTE_US), Ok(()));
+    }
+
+    #[test]
+    fn half_of_equals_is_forgotten() {
+        let names = PerMinute::new(100);
+        for other in 0..101 {
+            names.take(other, 10, 0).unwrap();
+        }
+        assert_eq!(names.remembered(), 51);
     }
 }

@@ -3,12 +3,14 @@
 use super::envelope::Failure;
 use super::extract::Caller;
 use super::session::{self, Session};
+use crate::ops::failed_login;
 use crate::{Actor, AdminError, AdminState, ops};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use std::net::{IpAddr, SocketAddr};
 
 /// What older scripts send beside the access token: the number of the user.
 const NEW_API_USER: &str = "new-api-user";
@@ -29,7 +31,10 @@ pub(super) async fn identify(
             let hash = store::key_hash(token);
             (actor_of_session(&state, &hash).await?, Some(Session(hash)))
         }
-        _ => (actor_of(&state, headers).await?, None),
+        _ => {
+            let peer = request.extensions().get::<SocketAddr>().copied();
+            (actor_of(&state, peer, headers).await?, None)
+        }
     };
     if !named_rightly(headers, actor.user_id.0) {
         return Err(AdminError::unauthenticated(
@@ -55,17 +60,39 @@ pub(super) async fn require_admin(
     Ok(next.run(request).await)
 }
 
-async fn actor_of(state: &AdminState, headers: &HeaderMap) -> Result<Actor, AdminError> {
+async fn actor_of(
+    state: &AdminState,
+    peer: Option<SocketAddr>,
+    headers: &HeaderMap,
+) -> Result<Actor, AdminError> {
     let token = access_token(headers).ok_or_else(|| {
         AdminError::unauthenticated(
             "未登录, 请携带请求头 Authorization: Bearer 访问令牌",
             "not authenticated: send Authorization: Bearer with an access token",
         )
     })?;
+    let peer = peer.ok_or_else(|| AdminError::System("a call from nowhere".to_owned()))?;
+    let (client, token) = (state.logins.client(peer, headers), store::key_hash(token));
+    let found = owner_of(state, client, &token).await;
+    if let Err(error) = &found {
+        failed_login::report_token(state, client, error);
+    }
+    found
+}
+
+/// The user of this access token. A try at one is as dear as a try at a password: what is not known
+/// to be right is counted before it is looked up.
+async fn owner_of(
+    state: &AdminState,
+    client: IpAddr,
+    token: &[u8; 32],
+) -> Result<Actor, AdminError> {
+    state.logins.take_token(token, client, state.clock.now()).await?;
     let live = state.live.as_ref();
     let live = live.ok_or_else(|| AdminError::System("the API without a live view".to_owned()))?;
-    let found = live.identities.by_access_token(&store::key_hash(token)).await?;
-    let Some(user) = found.filter(|user| !user.deleted) else {
+    let found = live.identities.by_access_token(token).await?.filter(|user| !user.deleted);
+    state.logins.record_token(token, client, found.is_some());
+    let Some(user) = found else {
         return Err(AdminError::unauthenticated("访问令牌无效", "unknown access token"));
     };
     if user.status != 1 {

@@ -1,5 +1,5 @@
 //! What a failed try at a password leaves behind, to log in or to change it: a line in the log, and
-//! one in the journal.
+//! one in the journal. One at an access token leaves a line in the log.
 //!
 //! Whoever tries passwords must not be able to fill either. Tries at a password cost a hash and are
 //! limited; what is refused before that is told once a minute for a name and a network, and so
@@ -22,6 +22,8 @@ pub(crate) enum Door {
     Login,
     /// Another password.
     Change,
+    /// `/api`, as an access token.
+    Token,
 }
 
 impl Door {
@@ -30,6 +32,7 @@ impl Door {
         match self {
             Self::Login => ("login_failed", "user.login_failed", "登录失败"),
             Self::Change => ("password_refused", "user.password_refused", "修改密码失败"),
+            Self::Token => ("access_token_refused", "user.token_refused", "访问令牌错误"),
         }
     }
 }
@@ -69,6 +72,20 @@ pub(super) async fn tell(
         state.db.write_all(vec![line]).await?;
     }
     Ok(())
+}
+
+/// Logs a try at an access token that `error` ended, once a minute for a network. The journal has
+/// no line of it: there is no user whose line it would be.
+pub(crate) fn report_token(state: &AdminState, client: IpAddr, error: &AdminError) {
+    let reason = match error {
+        AdminError::Unauthenticated { .. } => "unknown",
+        AdminError::TooMany { .. } => "too_many_attempts",
+        _ => return,
+    };
+    if state.logins.is_news("", client, (Door::Token, reason), state.clock.now()) {
+        let (event, ..) = Door::Token.words();
+        tracing::warn!(target: "custompass", event, address = %client, reason);
+    }
 }
 
 /// Whose name it is; user 0 when nobody's.

@@ -8,9 +8,10 @@ use std::fmt;
 use store::{Db, Secret, Statement};
 
 const USERNAME: &str = "root";
-/// Shorter access tokens can be guessed.
-const MIN_ACCESS_TOKEN_CHARS: usize = 8;
-const MAX_ACCESS_TOKEN_CHARS: usize = 256;
+/// Shorter access tokens can be guessed. 24 characters of a word list are still some 80 bits.
+pub const MIN_ACCESS_TOKEN_CHARS: usize = 24;
+/// Longer ones are a mistake: an access token travels in a header.
+pub const MAX_ACCESS_TOKEN_CHARS: usize = 256;
 
 /// What the operator has to know after the first start: shown once, and kept where only they read.
 pub struct FirstRun {
@@ -77,16 +78,26 @@ pub async fn ensure_root(
     }))
 }
 
-/// An access token travels in a header.
-fn check_access_token(given: &str) -> Result<String, AdminError> {
+/// Whether this may be an access token: long enough, and fit for a header.
+#[must_use]
+pub fn is_access_token(given: &str) -> bool {
     let length = MIN_ACCESS_TOKEN_CHARS..=MAX_ACCESS_TOKEN_CHARS;
-    if length.contains(&given.len()) && given.bytes().all(|b| b.is_ascii_graphic()) {
+    length.contains(&given.len()) && given.bytes().all(|b| b.is_ascii_graphic())
+}
+
+fn check_access_token(given: &str) -> Result<String, AdminError> {
+    if is_access_token(given) {
         return Ok(given.to_owned());
     }
     Err(AdminError::field(
         "ROOT_ACCESS_TOKEN",
-        "必须是 8 到 256 个可见 ASCII 字符, 不含空格",
-        "must be 8 to 256 visible ASCII characters without blanks",
+        format!(
+            "必须是 {MIN_ACCESS_TOKEN_CHARS} 到 {MAX_ACCESS_TOKEN_CHARS} 个可见 ASCII 字符, 不含空格"
+        ),
+        format!(
+            "must be {MIN_ACCESS_TOKEN_CHARS} to {MAX_ACCESS_TOKEN_CHARS} visible ASCII \
+             characters without blanks"
+        ),
     ))
 }
 
@@ -96,8 +107,15 @@ mod tests {
 
     #[test]
     fn an_access_token_fits_a_header() {
-        assert!(check_access_token("test-token-1").is_ok());
-        for bad in ["", "short", "with blank in it", "令牌令牌令牌"] {
+        assert!(check_access_token("test-token-of-24-letters").is_ok());
+        let longest = "x".repeat(MAX_ACCESS_TOKEN_CHARS + 1);
+        for bad in [
+            "",
+            "only-23-characters-long",
+            "with a blank in it, or with two",
+            "令牌令牌令牌令牌",
+            &longest,
+        ] {
             assert!(check_access_token(bad).is_err(), "{bad}");
         }
     }

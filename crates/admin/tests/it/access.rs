@@ -3,6 +3,7 @@
 use crate::{House, ROOT};
 use axum::body::Body;
 use http::Request;
+use std::net::{Ipv4Addr, SocketAddr};
 
 on_both! { the_door envelopes roles first_start_happens_once }
 
@@ -11,12 +12,14 @@ async fn the_door(house: House) {
         house.call("", "GET", path, "").await.refused(401, "Authorization");
         house.call("wrong-token", "GET", path, "").await.refused(401, "unknown");
     }
-    let bare = Request::get("/api/user/self").header("authorization", ROOT);
+    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    let bare = Request::get("/api/user/self").header("authorization", ROOT).extension(peer);
     let me = house.send(bare.body(Body::empty()).unwrap()).await.ok();
     assert_eq!((me["username"].as_str(), me["role"].as_i64()), (Some("root"), Some(100)));
     let id = me["id"].as_i64().unwrap();
     for (named, status) in [(id, 200), (id + 1, 401)] {
         let request = Request::get("/api/user/self")
+            .extension(peer)
             .header("authorization", format!("Bearer {ROOT}"))
             .header("new-api-user", named.to_string());
         assert_eq!(house.send(request.body(Body::empty()).unwrap()).await.status, status);

@@ -36,6 +36,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use ledger::{Ledger, LedgerConfig};
 use serde_json::Value;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{Db, DbConfig, Live, Sealer};
 use testkit::TestDb;
@@ -45,7 +46,7 @@ use tower::ServiceExt;
 use upstream::{AddressGuard, Client, ClientConfig, Proxies};
 
 /// The access token of root.
-pub(crate) const ROOT: &str = "root-access-token";
+pub(crate) const ROOT: &str = "root-access-token-of-these-tests";
 
 /// A serving process without its sockets.
 pub(crate) struct House {
@@ -144,6 +145,7 @@ impl House {
     /// A call with this access token, and this text as its body.
     pub(crate) async fn call(&self, token: &str, method: &str, path: &str, body: &str) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
+        request = request.extension(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
         if !token.is_empty() {
             request = request.header("authorization", format!("Bearer {token}"));
         }

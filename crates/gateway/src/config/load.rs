@@ -201,7 +201,7 @@ impl Settings {
 pub fn shown(kind: Kind, text: &str) -> String {
     match kind {
         _ if text.is_empty() => String::new(),
-        Kind::Secret | Kind::Headers => "***".into(),
+        Kind::Secret | Kind::AccessToken | Kind::Headers => "***".into(),
         Kind::Dsn | Kind::Redis | Kind::Proxy => value::without_password(text),
         _ => text.to_owned(),
     }

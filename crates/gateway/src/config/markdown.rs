@@ -61,6 +61,7 @@ fn row(page: &mut String, setting: &Setting) {
 fn allowed(kind: Kind) -> String {
     match kind {
         Kind::Secret => "any text; never shown".into(),
+        Kind::AccessToken => format!("{}; never shown", value::allowed(kind)),
         Kind::Headers => format!("{}; never shown", value::allowed(kind)),
         Kind::Word(words) => words.iter().map(|word| code(word)).collect::<Vec<_>>().join(", "),
         other => value::allowed(other),

@@ -9,6 +9,8 @@ pub enum Kind {
     Text,
     /// Any text; never shown.
     Secret,
+    /// An access token for `/api`; never shown.
+    AccessToken,
     /// A database address; its password is never shown.
     Dsn,
     /// A path.
@@ -171,7 +173,7 @@ settings! {
     Secret: "SECRET_KEY", Kind::Secret, "",
         "encrypts channel keys; unset: made at the first start and kept in DATA_DIR/secret.key",
         start SEALED;
-    RootAccessToken: "ROOT_ACCESS_TOKEN", Kind::Secret, "",
+    RootAccessToken: "ROOT_ACCESS_TOKEN", Kind::AccessToken, "",
         "access token of the user root, used at the first start; unset: made and printed once",
         start FIRST;
     RootPassword: "ROOT_PASSWORD", Kind::Secret, "",

@@ -1,6 +1,7 @@
 //! Reading one value: text in, a checked value out, or what would have been allowed.
 
 use super::table::Kind;
+use admin::ops::first_start::{MAX_ACCESS_TOKEN_CHARS, MIN_ACCESS_TOKEN_CHARS, is_access_token};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use std::borrow::Cow;
@@ -47,6 +48,7 @@ pub fn read(kind: Kind, text: &str) -> Result<Value, String> {
         Kind::Header => {
             HeaderName::from_bytes(text.as_bytes()).ok().map(|_| Value::Text(text.to_owned()))
         }
+        Kind::AccessToken => is_access_token(text).then(|| Value::Text(text.to_owned())),
         Kind::Redis => throttle::is_address(text).then(|| Value::Text(text.to_owned())),
         Kind::Proxy => proxy(text).map(Value::Text),
         Kind::Url => is_url(text).then(|| Value::Text(text.to_owned())),
@@ -76,6 +78,9 @@ pub fn allowed(kind: Kind) -> String {
         Kind::Address => "an IP address like 127.0.0.1, 0.0.0.0 or ::".into(),
         Kind::Networks => "IP networks separated by commas, like 10.0.0.0/8,fd00::/8".into(),
         Kind::Header => "the name of an HTTP header".into(),
+        Kind::AccessToken => {
+            format!("{MIN_ACCESS_TOKEN_CHARS} to {MAX_ACCESS_TOKEN_CHARS} visible ASCII characters")
+        }
         Kind::Redis => "an address like redis://:password@localhost:6379/0, or rediss://…".into(),
         Kind::Proxy => "an address like http://proxy.example.com:8080".into(),
         Kind::Url => "an address like http://localhost:4318".into(),

@@ -8,6 +8,7 @@
 #[macro_use]
 mod house;
 
+mod access_tokens;
 mod backup;
 mod balance;
 mod channels;

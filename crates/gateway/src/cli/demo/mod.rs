@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::time::Instant;
 
-const ACCESS_TOKEN: &str = "demo-access-token";
+const ACCESS_TOKEN: &str = "demo-access-token-that-is-long-enough";
 const START_QUOTA: i64 = 50_000;
 
 /// Shows the main job in one process, with nothing else installed.

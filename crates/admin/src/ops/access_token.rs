@@ -16,11 +16,7 @@ pub async fn renew(
     actor: &Actor,
     user_id: UserId,
 ) -> Result<Secret, AdminError> {
-    let user = user::get(state, user_id).await?;
-    if actor.user_id != user_id {
-        actor.require_admin()?;
-        actor.require_above(user.role)?;
-    }
+    let user = user::reached(state, actor, user_id).await?;
     let token = random::access_token()?;
     let statement = Statement::new(
         "UPDATE users SET access_token_hash = $1, updated_at = $2 \

@@ -3,6 +3,7 @@
 
 use super::log::read_time;
 use super::record::{self, Subject};
+use super::user;
 use crate::page::{Page, PageRequest, Query, Where};
 use crate::{Actor, AdminError, AdminState, exact, words};
 use domain::{ChannelId, KeyId, Quota, TaskStatus, TaskUid, UnixMs, UserId};
@@ -276,6 +277,7 @@ pub async fn decide(
     actor.require_admin()?;
     let reason = words::name("reason", reason, MAX_REASON_CHARS)?;
     let task = find(state, id).await?.ok_or_else(not_found)?;
+    user::require_reach(state, actor, task.user_id).await?;
     let changed = match decision {
         Decision::SettleNow => {
             finish(state, &task, Charge::Price(None), TaskEnd::completed()).await?

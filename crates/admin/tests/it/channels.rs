@@ -48,14 +48,16 @@ async fn a_channel_lives(house: House) {
     let (name, value) = &channel.param_override[0];
     assert_eq!((name.as_str(), value.as_str()), ("seed", "12345678901234567890123"));
 
-    // Copied (disabled), disabled, enabled, deleted.
+    // Copied (disabled, without its key), disabled, enabled, deleted.
     let copy = house.post(&format!("/api/channel/copy/{id}"), "").await.ok();
     assert_eq!((copy["name"].as_str(), copy["status"].as_i64()), (Some("c_copy"), Some(2)));
     assert_eq!(house.post(&format!("/api/channel/{id}/disable"), "").await.ok()["status"], 2);
     assert!(live.catalog.load().candidates("default", "m").is_empty());
     let copy_id = copy["id"].as_i64().unwrap();
     house.post(&format!("/api/channel/{copy_id}/enable"), "").await.ok();
-    assert_eq!(live.catalog.load().candidates("default", "m")[0].key.expose(), "up-key");
+    assert_eq!(live.catalog.load().candidates("default", "m")[0].key.expose(), "");
+    house.put(&format!("/api/channel/{copy_id}"), r#"{"key":"its-own"}"#).await.ok();
+    assert_eq!(live.catalog.load().candidates("default", "m")[0].key.expose(), "its-own");
     house.delete(&format!("/api/channel/{id}")).await.ok();
     house.delete(&format!("/api/channel/{id}")).await.refused(404, "no such channel");
 

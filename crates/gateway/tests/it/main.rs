@@ -38,6 +38,7 @@ mod paid;
 mod poller;
 mod redemption;
 mod requests;
+mod rights;
 mod scripts;
 mod settings;
 mod setup;

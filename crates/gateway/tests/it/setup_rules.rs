@@ -225,12 +225,13 @@ on_sqlite! {
         assert_ne!(id, channel);
         let row = admin.get(&format!("/api/channel/{id}")).await;
         assert_eq!((&row["models"], &row["priority"]), (&json!(["m"]), &json!(4)));
-        // The copy has the key, too.
+        // The copy has no key, and a key of its own is all that it lacks.
+        assert_eq!(row["has_key"], json!(false));
         admin.delete(&format!("/api/channel/{channel}")).await;
-        admin.put(&format!("/api/channel/{id}"), &json!({"status": 1})).await;
+        admin.put(&format!("/api/channel/{id}"), &json!({"status": 1, "key": "its-own"})).await;
         house.pay("m", &ann).await.expect(200);
         let last = house.upstream.requests().await.pop().unwrap();
-        assert_eq!(last.header("Authorization").as_deref(), Some("Bearer upstream-key"));
+        assert_eq!(last.header("Authorization").as_deref(), Some("Bearer its-own"));
         house.close().await;
     }
 

@@ -1,5 +1,6 @@
 //! Channels: accounts at upstreams. Their keys go in and never come out.
 
+mod destination;
 mod input;
 mod mapping;
 mod probe;

@@ -1,5 +1,6 @@
 //! Writing channels.
 
+use super::destination::{Destination, key_needed};
 use super::input::ChannelInput;
 use super::setting;
 use super::{ChannelView, get, not_found, text};
@@ -7,7 +8,7 @@ use crate::ops::record::{self, Subject};
 use crate::{Actor, AdminError, AdminState};
 use domain::ChannelId;
 use serde_json::json;
-use store::{CHANNEL_KEY, Secret, Statement, Value};
+use store::{CHANNEL_KEY, Secret, Statement, StoreError, Value};
 
 /// Makes a channel, live when this returns.
 ///
@@ -59,22 +60,23 @@ pub async fn update(
     actor.require_admin()?;
     let mut input = input.checked()?;
     let before = get(state, id).await?;
+    let kept = Destination::read(state, id).await?;
     if let Some(setting) = input.setting.take() {
-        input.setting = Some(setting.unmasked(kept_proxy(state, id).await?.as_deref()));
+        input.setting = Some(setting.unmasked(kept.proxy.as_deref()));
+    }
+    if let Some(field) = kept.moved_by(&input).filter(|_| before.has_key && input.key.is_none()) {
+        return Err(key_needed(field));
     }
     let mut set = assignments(state, &input)?;
     set.push(("updated_at", state.clock.now().into()));
+    let mut statement = record::update_row("channels", &set, id.0);
+    let aimed = input.base_url.is_some() || input.other.is_some() || input.setting.is_some();
+    if aimed && input.key.is_none() {
+        kept.still_there(&mut statement);
+    }
     let content = format!("修改渠道 {} (#{id})", input.name.as_ref().unwrap_or(&before.name));
     let details = json!({ "fields": input.given() });
-    change(
-        state,
-        id,
-        record::update_row("channels", &set, id.0),
-        actor,
-        ("channel.update", content),
-        details,
-    )
-    .await?;
+    change(state, id, statement, actor, ("channel.update", content), details).await?;
     get(state, id).await
 }
 
@@ -106,7 +108,8 @@ pub async fn delete(state: &AdminState, actor: &Actor, id: ChannelId) -> Result<
     change(state, id, sql, actor, ("channel.delete", content), details).await
 }
 
-/// Makes a disabled copy of a channel, with its key, to be edited and enabled.
+/// Makes a disabled copy of a channel, to be edited, given a key and enabled. The key stays with
+/// the original: who edits a copy may point it elsewhere.
 ///
 /// # Errors
 /// When there is no such channel, or the database fails.
@@ -122,7 +125,7 @@ pub async fn copy(
         "INSERT INTO channels (name, type, base_url, key, models, groups, priority, weight, \
          auto_ban, status, other, model_mapping, param_override, status_code_mapping, \
          custompass_status_mapping, setting, created_at, updated_at) \
-         SELECT $2, type, base_url, key, models, groups, priority, weight, auto_ban, 2, other, \
+         SELECT $2, type, base_url, '', models, groups, priority, weight, auto_ban, 2, other, \
          model_mapping, param_override, status_code_mapping, custompass_status_mapping, setting, \
          $3, $3 FROM channels WHERE id = $1 RETURNING id",
         vec![id.into(), format!("{name}_copy").into(), state.clock.now().into()],
@@ -198,22 +201,19 @@ async fn change(
     details: serde_json::Value,
 ) -> Result<(), AdminError> {
     let subject = Subject::Channel(id);
-    record::write(state, actor, vec![statement], subject, told, details)
-        .await
-        .map_err(AdminError::or_missing(not_found))?;
+    match record::write(state, actor, vec![statement], subject, told, details).await {
+        Ok(_) => {}
+        Err(StoreError::RowCount { .. }) => {
+            get(state, id).await?;
+            return Err(AdminError::conflict(
+                "渠道刚被修改, 请重试",
+                "the channel was just changed: try again",
+            ));
+        }
+        Err(other) => return Err(other.into()),
+    }
     state.refresh().await;
     Ok(())
-}
-
-/// The proxy in the stored setting.
-async fn kept_proxy(state: &AdminState, id: ChannelId) -> Result<Option<String>, AdminError> {
-    let rows = state.db.read("SELECT setting FROM channels WHERE id = $1", &[id.into()]).await?;
-    let Some(row) = rows.first() else { return Err(not_found()) };
-    // One that can't be opened can't be kept: it has to be given anew.
-    let opened = store::open_proxy(&state.sealer, &row.get::<String>("setting")?);
-    let stored: serde_json::Value =
-        serde_json::from_str(&opened.unwrap_or_default()).unwrap_or_default();
-    Ok(stored.get("proxy").and_then(|proxy| proxy.as_str()).map(str::to_owned))
 }
 
 #[cfg(test)]

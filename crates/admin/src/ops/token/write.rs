@@ -36,7 +36,7 @@ pub async fn create(
     if owner == UserId(0) {
         return Err(AdminError::field("user_id", "不能为空", "is required"));
     }
-    let user = match user::get(state, owner).await {
+    let user = match user::reached(state, actor, owner).await {
         Err(AdminError::NotFound { .. }) => {
             return Err(AdminError::field("user_id", "用户不存在", "no such user"));
         }
@@ -66,7 +66,7 @@ pub async fn create(
             input.status.unwrap_or(1).into(),
             input.remain_quota.unwrap_or(Quota::ZERO).into(),
             unlimited.into(),
-            input.group.clone().flatten().into(),
+            pinned(input.group.clone().flatten(), &user.group).into(),
             joined(input.models.as_deref()),
             joined(input.allow_ips.as_deref()),
             input.rate_limit_rpm.flatten().into(),
@@ -101,14 +101,16 @@ pub async fn update(
     input: TokenInput,
 ) -> Result<TokenView, AdminError> {
     let input = input.checked()?;
-    let before = get(state, actor, id).await?;
+    let before = reached(state, actor, id).await?;
     if input.user_id.is_some_and(|owner| owner != before.user_id) {
         let en = "a key stays with its owner: make another one";
         return Err(AdminError::field("user_id", "密钥不能转给其他用户, 请新建", en));
     }
-    if input.group.as_ref().is_some_and(|group| *group != before.group) {
+    let mut group = input.group.clone();
+    if group.as_ref().is_some_and(|group| *group != before.group) {
         let user = user::get(state, before.user_id).await?;
         check_group(actor, &input, &user.group)?;
+        group = group.map(|group| pinned(group, &user.group));
     }
     let mut set: Vec<(&'static str, Value)> = vec![("updated_at", state.clock.now().into())];
     let mut put = |column, value: Option<Value>| {
@@ -121,7 +123,7 @@ pub async fn update(
     put("remain_quota", input.remain_quota.map(Into::into));
     put("expired_at", input.expired_at.map(Into::into));
     put("models", input.models.as_deref().map(|models| joined(Some(models))));
-    put("\"group\"", input.group.clone().map(Into::into));
+    put("\"group\"", group.map(Into::into));
     put("allow_ips", input.allow_ips.as_deref().map(|ips| joined(Some(ips))));
     put("rate_limit_rpm", input.rate_limit_rpm.map(Into::into));
     put("rate_limit_tpm", input.rate_limit_tpm.map(Into::into));
@@ -159,7 +161,7 @@ pub async fn set_status(
 /// # Errors
 /// When the key isn't there or isn't the actor's, or the database fails.
 pub async fn delete(state: &AdminState, actor: &Actor, id: KeyId) -> Result<(), AdminError> {
-    let before = get(state, actor, id).await?;
+    let before = reached(state, actor, id).await?;
     let statement =
         Statement::new("DELETE FROM tokens WHERE id = $1", vec![id.into()]).expecting(1);
     let told = ("token.delete", format!("删除密钥 {} (#{id})", before.name));
@@ -180,6 +182,20 @@ async fn write(
     written.map_err(AdminError::or_missing(not_found))?;
     state.forget_key(id);
     Ok(())
+}
+
+/// A key that the actor may change.
+async fn reached(state: &AdminState, actor: &Actor, id: KeyId) -> Result<TokenView, AdminError> {
+    let token = get(state, actor, id).await?;
+    user::require_reach(state, actor, token.user_id).await?;
+    Ok(token)
+}
+
+/// The group that a key keeps for itself. The owner's own is none: the key follows the owner out of
+/// it, so that no user keeps a cheaper one than theirs. One that differs was given by an
+/// administrator.
+fn pinned(group: Option<String>, owners: &str) -> Option<String> {
+    group.filter(|group| group != owners)
 }
 
 /// A group is a price: users can't choose a cheaper one than theirs.

@@ -9,7 +9,7 @@ pub use write::{create, delete, move_quota, set_status, update};
 
 use crate::exact::Decimal;
 use crate::page::{self, Page, PageRequest, Query, Where};
-use crate::{AdminError, AdminState, exact};
+use crate::{Actor, AdminError, AdminState, exact};
 use domain::{Quota, UnixMs, UserId};
 use ledger::SpendingView;
 use serde::Serialize;
@@ -119,6 +119,47 @@ pub async fn get(state: &AdminState, id: UserId) -> Result<UserView, AdminError>
     let sql = format!("SELECT {} FROM users WHERE id = $1 AND deleted_at IS NULL", columns());
     let rows = state.db.read(&sql, &[id.into()]).await?;
     Ok(view(rows.first().ok_or_else(not_found)?, state.clock.now())?)
+}
+
+/// A user whose things the actor may change: themselves and, for administrators, those of a lower
+/// role.
+///
+/// # Errors
+/// When there is no such user, the role doesn't reach, or the database fails.
+pub async fn reached(
+    state: &AdminState,
+    actor: &Actor,
+    id: UserId,
+) -> Result<UserView, AdminError> {
+    if actor.user_id != id {
+        actor.require_admin()?;
+    }
+    let user = get(state, id).await?;
+    if actor.user_id != id {
+        actor.require_above(user.role)?;
+    }
+    Ok(user)
+}
+
+/// Refuses to change what belongs to another user whose role the actor's doesn't reach: their keys,
+/// webhooks and tasks, which may outlive them.
+///
+/// # Errors
+/// When the role doesn't reach, or the database fails.
+pub(super) async fn require_reach(
+    state: &AdminState,
+    actor: &Actor,
+    owner: UserId,
+) -> Result<(), AdminError> {
+    if actor.user_id == owner {
+        return Ok(());
+    }
+    actor.require_admin()?;
+    let rows = state.db.read("SELECT role FROM users WHERE id = $1", &[owner.into()]).await?;
+    match rows.first() {
+        Some(row) => actor.require_above(row.get("role")?),
+        None => Ok(()),
+    }
 }
 
 /// The user of this name, or of this number.

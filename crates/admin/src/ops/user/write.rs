@@ -1,15 +1,15 @@
 //! Writing users.
 
 use super::input::UserInput;
-use super::{UserView, get, not_found};
+use super::{UserView, get, reached};
 use crate::ops::record::{self, Subject};
 use crate::ops::session;
-use crate::state::{ROLE_ROOT, ROLE_USER};
+use crate::state::ROLE_USER;
 use crate::{Actor, AdminError, AdminState};
 use domain::{Quota, UserId};
 use ledger::Movement;
 use serde_json::json;
-use store::{Statement, StoreError, Value};
+use store::{Engine, Statement, StoreError, Value};
 
 /// Longest reason for a movement of money.
 const MAX_REASON_CHARS: usize = 500;
@@ -89,10 +89,10 @@ pub async fn update(
 ) -> Result<UserView, AdminError> {
     actor.require_admin()?;
     let input = input.checked()?;
-    let before = get(state, id).await?;
+    let before = reached(state, actor, id).await?;
     let own = actor.user_id == id;
-    if !own {
-        actor.require_above(before.role)?;
+    if own && input.password.is_some() {
+        return Err(old_password_needed());
     }
     let new_role = input.role.filter(|role| *role != before.role);
     if let Some(role) = new_role {
@@ -101,9 +101,7 @@ pub async fn update(
     if own && (new_role.is_some() || input.status == Some(2)) {
         return Err(not_yourself());
     }
-    if new_role.is_some() || input.status == Some(2) {
-        keep_a_root(state, &before).await?;
-    }
+    let demotes = new_role.is_some() || input.status == Some(2);
     let hash = hashed(state, &input).await?;
     let mut set: Vec<(&'static str, Value)> = vec![("updated_at", state.clock.now().into())];
     let mut put = |column, value: Option<Value>| {
@@ -127,7 +125,13 @@ pub async fn update(
         "ratio": input.ratio, "status": input.status, "daily_limit": input.daily_limit,
         "monthly_limit": input.monthly_limit,
     });
-    let mut statements = vec![change_sql(&set, id)];
+    let mut statements = match demotes {
+        true => but_the_last_root(state, change_sql(&set, id)),
+        false => vec![change_sql(&set, id)],
+    };
+    if input.group.as_ref().is_some_and(|group| *group != before.group) {
+        statements.push(keys_follow(id, &before.group));
+    }
     if input.password.is_some() || input.status == Some(2) {
         statements.push(session::end_all(id));
     }
@@ -156,12 +160,10 @@ pub async fn set_status(
 /// When there is no such user, the role doesn't reach, or the database fails.
 pub async fn delete(state: &AdminState, actor: &Actor, id: UserId) -> Result<(), AdminError> {
     actor.require_admin()?;
-    let before = get(state, id).await?;
+    let before = reached(state, actor, id).await?;
     if actor.user_id == id {
         return Err(not_yourself());
     }
-    actor.require_above(before.role)?;
-    keep_a_root(state, &before).await?;
     let now = state.clock.now();
     let user = Statement::new(
         "UPDATE users SET deleted_at = $1, updated_at = $1, status = 2, access_token_hash = NULL \
@@ -174,15 +176,9 @@ pub async fn delete(state: &AdminState, actor: &Actor, id: UserId) -> Result<(),
         vec![now.into(), id.into()],
     );
     let told = ("user.delete", format!("删除用户 {} (#{id})", before.username));
-    write(
-        state,
-        vec![user, keys, session::end_all(id)],
-        actor,
-        id,
-        told,
-        json!({ "target_user_id": id }),
-    )
-    .await
+    let mut statements = but_the_last_root(state, user);
+    statements.extend([keys, session::end_all(id)]);
+    write(state, statements, actor, id, told, json!({ "target_user_id": id })).await
 }
 
 /// Moves a balance by `delta`: a deposit, or a correction downwards. Answers the new balance.
@@ -202,7 +198,7 @@ pub async fn move_quota(
         return Err(AdminError::field("delta", "不能为 0, 正数增加, 负数扣减", en));
     }
     let reason = crate::words::name("reason", reason, MAX_REASON_CHARS)?;
-    get(state, id).await?;
+    reached(state, actor, id).await?;
     let by = actor.username.clone();
     let movement = Movement { user_id: id, amount: delta, reason, by };
     let balance = if delta.is_negative() {
@@ -234,7 +230,18 @@ async fn write(
     told: (&str, String),
     details: serde_json::Value,
 ) -> Result<(), AdminError> {
-    record::write(state, actor, statements, Subject::Other, told, details).await.map_err(taken)?;
+    match record::write(state, actor, statements, Subject::Other, told, details).await {
+        Ok(_) => {}
+        Err(StoreError::RowCount { .. }) => {
+            // Either the user is gone, or was the last who can make another root.
+            get(state, id).await?;
+            return Err(AdminError::conflict(
+                "这是最后一个 root 用户",
+                "this is the last root user",
+            ));
+        }
+        Err(other) => return Err(taken(other)),
+    }
     state.forget_user(id);
     Ok(())
 }
@@ -245,7 +252,6 @@ fn taken(error: StoreError) -> AdminError {
             "用户名已存在, 或属于已删除的用户",
             "the username is taken, perhaps by a deleted user",
         ),
-        StoreError::RowCount { .. } => not_found(),
         other => other.into(),
     }
 }
@@ -257,19 +263,33 @@ fn not_yourself() -> AdminError {
     )
 }
 
-/// Refuses to take the last root away: nobody could make another one.
-async fn keep_a_root(state: &AdminState, user: &UserView) -> Result<(), AdminError> {
-    if user.role != ROLE_ROOT {
-        return Ok(());
+fn old_password_needed() -> AdminError {
+    AdminError::forbidden(
+        "修改自己的密码需要原密码, 请使用 PUT /api/user/self/password",
+        "your own password is changed with the old one: PUT /api/user/self/password",
+    )
+}
+
+/// `change`, which takes a root away, unless it would be the last. The condition is part of the
+/// update; on PostgreSQL all roots are locked before, so that two who do this to each other at
+/// once don't both find the other still there.
+fn but_the_last_root(state: &AdminState, mut change: Statement) -> Vec<Statement> {
+    change.sql.to_mut().push_str(
+        " AND (role <> 100 OR EXISTS (SELECT 1 FROM users other WHERE other.role = 100 \
+         AND other.status = 1 AND other.deleted_at IS NULL AND other.id <> users.id))",
+    );
+    let roots = "SELECT id FROM users WHERE role = 100 ORDER BY id FOR UPDATE";
+    match state.db.engine() {
+        Engine::Postgres => vec![Statement::new(roots, vec![]), change],
+        Engine::Sqlite => vec![change],
     }
-    let sql = "SELECT count(*) AS n FROM users \
-               WHERE role = 100 AND status = 1 AND deleted_at IS NULL AND id <> $1";
-    let rows = state.db.read(sql, &[user.id.into()]).await?;
-    let others: i64 = rows.first().map(|row| row.get("n")).transpose()?.unwrap_or(0);
-    if others > 0 {
-        return Ok(());
-    }
-    Err(AdminError::conflict("这是最后一个 root 用户", "this is the last root user"))
+}
+
+/// Keys that name the group their owner leaves follow the owner: a group is a price, and the right
+/// to it ends with the move.
+fn keys_follow(id: UserId, left: &str) -> Statement {
+    let sql = "UPDATE tokens SET \"group\" = NULL WHERE user_id = $1 AND \"group\" = $2";
+    Statement::new(sql, vec![id.into(), left.into()])
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What was delivered, and what is still to be.
 
-use super::get;
+use super::{get, reached};
 use crate::ops::record::{self, Subject};
 use crate::page::{Page, PageRequest, Query, Where};
 use crate::{Actor, AdminError, AdminState, exact};
@@ -101,7 +101,7 @@ pub async fn redeliver(
     id: i64,
 ) -> Result<DeliveryView, AdminError> {
     let before = find(state, actor, id).await?;
-    let endpoint = get(state, actor, before.endpoint_id).await?;
+    let endpoint = reached(state, actor, before.endpoint_id).await?;
     if endpoint.status != 1 {
         return Err(AdminError::conflict(
             "回调地址已禁用, 请先启用",

@@ -11,6 +11,7 @@ pub use input::{WebhookInput, read_secret};
 pub use submission::{renew_submission_secret, submissions};
 pub use write::{Shown, create, delete, rotate, set_status, update};
 
+use crate::ops::user;
 use crate::page::{Page, PageRequest, Query, Where};
 use crate::{Actor, AdminError, AdminState, exact};
 use domain::{UnixMs, UserId};
@@ -88,6 +89,13 @@ pub async fn get(state: &AdminState, actor: &Actor, id: i64) -> Result<WebhookVi
     let found = rows.first().map(view).transpose()?;
     // Somebody else's is as good as none: numbers must not be probed for.
     found.filter(|endpoint| actor.owns(endpoint.user_id)).ok_or_else(not_found)
+}
+
+/// An endpoint that the actor may change.
+async fn reached(state: &AdminState, actor: &Actor, id: i64) -> Result<WebhookView, AdminError> {
+    let endpoint = get(state, actor, id).await?;
+    user::require_reach(state, actor, endpoint.user_id).await?;
+    Ok(endpoint)
 }
 
 /// Whom a call is about: the actor, or for administrators whoever `user_id` names.

@@ -35,7 +35,7 @@ pub async fn renew_submission_secret(
     given: Option<Secret>,
 ) -> Result<Shown, AdminError> {
     let owner = whose(actor, query)?;
-    user::get(state, owner).await?;
+    user::reached(state, actor, owner).await?;
     let secret = given_or_new(given)?;
     let made = create_for_submissions(state, actor, owner, &secret).await?;
     let endpoint = find(state, owner).await?;

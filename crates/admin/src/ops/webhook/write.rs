@@ -1,7 +1,7 @@
 //! Writing endpoints.
 
 use super::input::WebhookInput;
-use super::{WebhookView, get, not_found, not_yours};
+use super::{WebhookView, get, not_found, not_yours, reached};
 use crate::ops::record::{self, Subject};
 use crate::ops::user;
 use crate::{Actor, AdminError, AdminState};
@@ -40,7 +40,7 @@ pub async fn create(
     let Some(url) = &input.url else {
         return Err(AdminError::field("url", "不能为空", "is required"));
     };
-    let user = match user::get(state, owner).await {
+    let user = match user::reached(state, actor, owner).await {
         Err(AdminError::NotFound { .. }) => {
             return Err(AdminError::field("user_id", "用户不存在", "no such user"));
         }
@@ -89,7 +89,7 @@ pub async fn update(
     input: WebhookInput,
 ) -> Result<WebhookView, AdminError> {
     let input = input.checked(state)?;
-    let before = get(state, actor, id).await?;
+    let before = reached(state, actor, id).await?;
     refuse_changes(&input, &before)?;
     let mut set: Vec<(&'static str, Value)> = vec![("updated_at", state.clock.now().into())];
     if let Some(url) = &input.url {
@@ -150,7 +150,7 @@ pub async fn set_status(
 /// # Errors
 /// When the endpoint isn't there or isn't the actor's, or the database fails.
 pub async fn delete(state: &AdminState, actor: &Actor, id: i64) -> Result<(), AdminError> {
-    let before = get(state, actor, id).await?;
+    let before = reached(state, actor, id).await?;
     let gone = Statement::new("DELETE FROM webhook_endpoints WHERE id = $1", vec![id.into()]);
     let told = ("webhook.delete", format!("删除回调地址 #{id}"));
     let details = json!({ "target_user_id": before.user_id, "webhook_id": id });
@@ -168,7 +168,7 @@ pub async fn rotate(
     id: i64,
     given: Option<Secret>,
 ) -> Result<Shown, AdminError> {
-    let before = get(state, actor, id).await?;
+    let before = reached(state, actor, id).await?;
     let secret = given_or_new(given)?;
     let now = state.clock.now();
     let statement = Statement::new(

@@ -1,0 +1,206 @@
+//! Who may change what: a channel's key stays where it is, root's things stay root's, and a group
+//! is not kept by a key.
+
+use crate::house::{House, NEWAPI, fixed};
+use testkit::server::ROOT_PASSWORD;
+use testkit::{Admin, Answer, Reply, Server, TestDb, Upstream, json, on_both_databases};
+
+/// A user of this role, and their access token.
+async fn member(server: &Server, name: &str, role: i64) -> (i64, Admin) {
+    let root = server.admin();
+    let user = json!({"username": name, "password": "correct horse 42", "role": role});
+    let id = root.user(user).await;
+    let token = root.post(&format!("/api/user/{id}/token"), &json!({})).await;
+    (id, Admin::new(server.addr(), token.as_str().unwrap()))
+}
+
+async fn try_put(admin: &Admin, path: &str, body: serde_json::Value) -> Answer {
+    admin.call("PUT", path).json(&body).send().await
+}
+
+on_both_databases! {
+    async fn a_channels_key_goes_nowhere_else_unless_it_is_given_again(db: TestDb) {
+        let house = House::open(db).await;
+        let thief = Upstream::start().await;
+        thief.otherwise(Reply::text("mine"));
+        let channel = house.model("m", fixed(1), Reply::text("ok")).await;
+        let (_, admin) = member(&house.server, "admin", 10).await;
+        let path = format!("/api/channel/{channel}");
+
+        for (moved, field) in [
+            (json!({"base_url": thief.url()}), "base_url"),
+            (json!({"base_url": thief.url(), "key": ""}), "base_url"),
+            (json!({"setting": {"proxy": thief.url()}}), "setting.proxy"),
+            (json!({"other": "X-Other-Token"}), "other"),
+        ] {
+            let refused = try_put(&admin, &path, moved.clone()).await.expect(422);
+            assert!(refused.text().contains(field), "{moved}: {}", refused.text());
+            let wrapped = json!({"id": channel, "base_url": thief.url()});
+            try_put(&admin, "/api/channel", wrapped).await.expect(422);
+        }
+        let mut whole = admin.get(&path).await;
+        whole["weight"] = json!(7);
+        try_put(&admin, &path, whole).await.expect(200);
+        let ann = house.payer(100).await;
+        house.pay("m", &ann).await.expect(200);
+        assert_eq!(thief.count(), 0);
+
+        // The channel's place and its key may change together.
+        let both = json!({"base_url": thief.url(), "key": "another-key"});
+        try_put(&admin, &path, both).await.expect(200);
+        house.pay("m", &ann).await.expect(200);
+        let seen = thief.requests().await;
+        assert_eq!(seen[0].header("authorization").as_deref(), Some("Bearer another-key"));
+        house.close().await;
+    }
+
+    async fn a_copy_of_a_channel_has_no_key(db: TestDb) {
+        let house = House::open(db).await;
+        let channel = house.model("m", fixed(1), Reply::text("ok")).await;
+        let (_, admin) = member(&house.server, "admin", 10).await;
+
+        let copy = admin.post(&format!("/api/channel/{channel}/copy"), &json!({})).await;
+
+        assert_eq!((&copy["has_key"], &copy["status"]), (&json!(false), &json!(2)));
+        let test = json!({"channel_id": copy["id"], "model": "m"});
+        admin.post("/api/channel/test", &test).await;
+        let seen = house.upstream.requests().await;
+        assert_eq!(seen.last().unwrap().header("authorization"), None);
+        house.close().await;
+    }
+
+    async fn an_administrator_cannot_touch_roots_things(db: TestDb) {
+        let house = House::open(db).await;
+        let root = house.admin();
+        let (own_id, admin) = member(&house.server, "admin", 10).await;
+        let (peer, _) = member(&house.server, "peer", 10).await;
+        let key = root.key_of(1, json!({})).await.id;
+        let hook = json!({"url": "https://hooks.example/x"});
+        let hook = root.post("/api/webhook", &hook).await["id"].as_i64().unwrap();
+        root.get("/api/webhook/submission-secret").await;
+        let uid = if house.db.is_postgres() {
+            "'01890000-0000-7000-8000-000000000001'"
+        } else {
+            "x'01890000000070008000000000000001'"
+        };
+        house.db.execute(&format!(
+            "INSERT INTO tasks (uid, user_id, channel_id, action, task_id, status, upstream_status,
+                                progress)
+             VALUES ({uid}, 1, 1, 'img/submit', 'up-1', 'processing', 'WORD', '5%')"
+        )).await;
+
+        let money = json!({"delta": -5, "reason": "x"});
+        let of_root = json!({"user_id": 1, "name": "mine"});
+        let hooked = json!({"user_id": 1, "url": "https://hooks.example/y"});
+        let nothing = json!({});
+        for (method, path, body) in [
+            ("POST", "/api/user/1/quota".to_owned(), &money),
+            ("POST", format!("/api/user/{peer}/quota"), &money),
+            ("POST", "/api/token".to_owned(), &of_root),
+            ("PUT", format!("/api/token/{key}"), &json!({"name": "mine"})),
+            ("POST", format!("/api/token/{key}/disable"), &nothing),
+            ("DELETE", format!("/api/token/{key}"), &nothing),
+            ("POST", "/api/webhook".to_owned(), &hooked),
+            ("PUT", format!("/api/webhook/{hook}"), &json!({"url": "https://hooks.example/z"})),
+            ("POST", format!("/api/webhook/{hook}/disable"), &nothing),
+            ("POST", format!("/api/webhook/{hook}/rotate"), &nothing),
+            ("DELETE", format!("/api/webhook/{hook}"), &nothing),
+            ("POST", "/api/webhook/submission-secret?user_id=1".to_owned(), &nothing),
+            ("POST", "/api/task/up-1/settle-now".to_owned(), &json!({"reason": "x"})),
+            ("POST", "/api/task/up-1/fail-and-refund".to_owned(), &json!({"reason": "x"})),
+            ("POST", "/api/task/up-1/requeue".to_owned(), &json!({"reason": "x"})),
+            ("PUT", "/api/user/1".to_owned(), &json!({"password": "correct horse 43"})),
+            ("POST", "/api/user/1/token".to_owned(), &nothing),
+        ] {
+            let answer = admin.call(method, &path).json(body).send().await;
+            assert_eq!(answer.status, 403, "{method} {path}: {}", answer.text());
+        }
+        assert_eq!(root.user_quota(1).await, 0);
+        assert_eq!(root.get(&format!("/api/token/{key}")).await["status"], 1);
+        // Their own money and keys, and those of users, are theirs to change.
+        let (ann, _) = member(&house.server, "ann", 1).await;
+        admin.post(&format!("/api/user/{ann}/quota"), &json!({"delta": 5, "reason": "x"})).await;
+        admin.key_of(ann, json!({})).await;
+        admin.key_of(own_id, json!({})).await;
+        house.db.execute("DELETE FROM tasks").await;
+        house.close().await;
+    }
+
+    async fn a_password_is_not_changed_without_the_old_one(db: TestDb) {
+        let server = Server::start(NEWAPI, &db).await;
+        let (id, admin) = member(&server, "admin", 10).await;
+
+        let new = json!({"password": "correct horse 43"});
+        try_put(&admin, &format!("/api/user/{id}"), new.clone()).await.expect(403);
+        try_put(&server.admin(), "/api/user/1", new).await.expect(403);
+        let wrong = json!({"old_password": "not this one", "new_password": "correct horse 43"});
+        try_put(&admin, "/api/user/self/password", wrong).await.expect(422);
+        for (who, old) in [(&admin, "correct horse 42"), (&server.admin(), ROOT_PASSWORD)] {
+            let right = json!({"old_password": old, "new_password": "correct horse 43"});
+            try_put(who, "/api/user/self/password", right).await.expect(200);
+        }
+        server.audit_clean().await;
+    }
+
+    async fn two_roots_cannot_take_each_other_away(db: TestDb) {
+        let server = Server::start(NEWAPI, &db).await;
+        let (id, other) = member(&server, "other", 100).await;
+        let root = server.admin();
+        let enabled = "SELECT count(*) FROM users WHERE role = 100 AND status = 1 \
+                       AND deleted_at IS NULL";
+
+        for round in 0..20 {
+            let (off, role) = (json!({"status": 2}), json!({"role": 1}));
+            let (own_path, path) = ("/api/user/1".to_owned(), format!("/api/user/{id}"));
+            let first = async {
+                let change = if round % 2 == 0 { &off } else { &role };
+                try_put(&root, &path, change.clone()).await
+            };
+            let (one, two) = tokio::join!(first, try_put(&other, &own_path, off.clone()));
+            assert!(db.i64(enabled).await >= 1, "round {round}: {} {}", one.text(), two.text());
+            db.execute("UPDATE users SET role = 100, status = 1, deleted_at = NULL").await;
+        }
+        server.audit_clean().await;
+    }
+
+    async fn a_group_is_not_kept_by_a_key(db: TestDb) {
+        let house = House::open(db).await;
+        let root = house.admin();
+        root.group(json!({"group_name": "vip", "ratio": "0.1"})).await;
+        house.model("m", fixed(1_000), Reply::text("ok")).await;
+        let (id, own) = member(&house.server, "ann", 1).await;
+        root.put(&format!("/api/user/{id}"), &json!({"group": "vip"})).await;
+        root.add_quota(id, 10_000, "for the test").await;
+        let mut payers = Vec::new();
+        for by in [&own, &root] {
+            let token = by.key_of(id, json!({"group": "vip"})).await;
+            payers.push(crate::house::Payer { id, token_id: token.id, key: token.key });
+        }
+        // As an earlier version kept it.
+        let token = own.key_of(id, json!({})).await;
+        let sql = format!("UPDATE tokens SET \"group\" = 'vip' WHERE id = {}", token.id);
+        house.db.execute(&sql).await;
+        payers.push(crate::house::Payer { id, token_id: token.id, key: token.key });
+        let given = root.key_of(id, json!({"group": "gift"})).await;
+        root.group(json!({"group_name": "gift", "ratio": "0.2"})).await;
+        let charge = async |payer| {
+            let answer = house.pay("m", payer).await.expect(200);
+            answer.header("X-Newapi-Quota").unwrap()
+        };
+        for payer in &payers {
+            assert_eq!(charge(payer).await, "100");
+        }
+
+        root.put(&format!("/api/user/{id}"), &json!({"group": "default"})).await;
+
+        for payer in &payers {
+            assert_eq!(charge(payer).await, "1000");
+        }
+        // What an administrator gave, other than the owner's, stays.
+        let given = crate::house::Payer { id, token_id: given.id, key: given.key };
+        assert_eq!(charge(&given).await, "200");
+        let again = json!({"group": "vip"});
+        try_put(&own, &format!("/api/token/{}", payers[0].token_id), again).await.expect(403);
+        house.close().await;
+    }
+}

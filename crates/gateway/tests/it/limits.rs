@@ -42,18 +42,22 @@ on_both_databases! {
         house.close().await;
     }
 
-    async fn a_charge_that_does_not_fit_is_settled_at_the_hold(db: TestDb) {
+    async fn a_charge_that_does_not_fit_is_refused_or_settled_at_the_hold(db: TestDb) {
         let house = House::open(db).await;
         let dear = json!({
             "ratio": 1_000_000, "completion_ratio": 1_000_000, "min_hold": 60,
         });
-        house.channel(&["m"], json!({"setting": {"precharge": "off"}})).await;
+        house.channel(&["m", "s"], json!({"setting": {"precharge": "off"}})).await;
         house.upstream.on("/m", Reply::result(1, 900_000_000));
-        house.admin().price("m", dear).await;
+        house.upstream.on("/s", Reply::openai_stream(&["a"], 1, 900_000_000));
+        house.admin().price("m", dear.clone()).await;
+        house.admin().price("s", dear).await;
         house.admin().group(json!({"group_name": "default", "ratio": 1_000_000})).await;
         let ann = house.payer(100).await;
 
-        house.pay("m", &ann).await.expect(200);
+        house.pay("m", &ann).await.expect_error(503, "CONFIG_ERROR");
+        house.wait_for_money(&ann, 100, 0).await;
+        house.pay("s", &ann).await.expect(200);
 
         house.wait_for_money(&ann, 40, 60).await;
         house.close().await;

@@ -68,6 +68,8 @@ pub struct Fault {
     pub en: String,
     /// When trying again makes sense, in seconds.
     pub retry_after_s: Option<u32>,
+    /// The methods that the path has, where the request's is none of them.
+    pub allow: Option<&'static str>,
     /// For the log alone.
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -75,13 +77,20 @@ pub struct Fault {
 impl Fault {
     /// A failure of `kind` with its public words.
     pub fn new(kind: FaultKind, zh: impl Into<String>, en: impl Into<String>) -> Self {
-        Self { kind, zh: zh.into(), en: en.into(), retry_after_s: None, source: None }
+        Self { kind, zh: zh.into(), en: en.into(), retry_after_s: None, allow: None, source: None }
     }
 
     /// Says when to try again.
     #[must_use]
     pub const fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// Says which methods there are.
+    #[must_use]
+    pub const fn allowing(mut self, methods: &'static str) -> Self {
+        self.allow = Some(methods);
         self
     }
 

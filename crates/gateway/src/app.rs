@@ -4,8 +4,7 @@ use crate::health::Health;
 use crate::memory_limit::MemoryLimit;
 use axum::Router;
 use domain::{Clock, Fault, FaultKind};
-use http::header::ALLOW;
-use http::{HeaderValue, Method, Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use relay::Relay;
 use serde_json::json;
@@ -110,7 +109,5 @@ impl App {
 fn only_read(request_id: &str) -> Response<Body> {
     let fault =
         Fault::new(FaultKind::MethodNotAllowed, "该接口只支持 GET", "this path is read with GET");
-    let mut response = web::render_admin_fault(&fault, request_id);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET,HEAD"));
-    response
+    web::render_admin_fault(&fault.allowing("GET,HEAD"), request_id)
 }

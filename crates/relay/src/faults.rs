@@ -198,9 +198,9 @@ pub(crate) fn task_not_found() -> Fault {
     Fault::new(FaultKind::TaskNotFound, "任务不存在", "no such task")
 }
 
-pub(crate) fn method_not_allowed() -> Fault {
+pub(crate) fn method_not_allowed(allowed: &'static str) -> Fault {
     let (zh, en) = ("此路径不支持该请求方法", "this method is not for this path");
-    Fault::new(FaultKind::MethodNotAllowed, zh, en)
+    Fault::new(FaultKind::MethodNotAllowed, zh, en).allowing(allowed)
 }
 
 pub(crate) fn bad_parameter(name: &str, allowed: &str) -> Fault {

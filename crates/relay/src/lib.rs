@@ -22,6 +22,7 @@ mod identify;
 mod inflate;
 mod inlet;
 mod memory;
+mod methods;
 mod metrics;
 mod models;
 mod record;

@@ -1,14 +1,14 @@
 //! What a path of the data plane is about.
 
-use crate::faults;
 use crate::task_view::{self, TaskCall};
+use crate::{faults, methods};
 use domain::{Fault, ModelName};
 use http::Method;
 use upstream::PathError;
 
 /// Everything the data plane answers to, on one page.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Surface<'a> {
+pub(crate) enum Surface {
     /// `ANY /pass/{model…}`
     Pass(ModelName),
     /// `ANY /v1/{path…}`: the model is in the body.
@@ -24,11 +24,10 @@ pub(crate) enum Surface<'a> {
     /// What became of asynchronous work.
     Tasks(TaskCall),
     /// Nothing here.
-    #[allow(dead_code, reason = "the path is told in tests")]
-    Unknown(&'a str),
+    Unknown,
 }
 
-impl Surface<'_> {
+impl Surface {
     /// The pattern that its paths fit.
     pub(crate) const fn route(&self) -> &'static str {
         match self {
@@ -39,17 +38,18 @@ impl Surface<'_> {
             Self::Subscription => "/v1/dashboard/billing/subscription",
             Self::Usage => "/v1/dashboard/billing/usage",
             Self::Tasks(call) => call.route(),
-            Self::Unknown(_) => "",
+            Self::Unknown => "",
         }
     }
 }
 
 /// Reads a request's path, as it was received. `is_model`: whether a model of this name exists.
-pub(crate) fn surface<'a>(
+pub(crate) fn surface(
     method: &Method,
-    path: &'a str,
+    path: &str,
     is_model: impl Fn(&str) -> bool,
-) -> Result<Surface<'a>, Fault> {
+) -> Result<Surface, Fault> {
+    methods::check(method)?;
     let decode = |raw| upstream::decode_model_path(raw).map_err(bad_path);
     if let Some(raw) = path.strip_prefix("/pass/") {
         return match task_view::under_pass(method, raw, is_model)? {
@@ -57,7 +57,7 @@ pub(crate) fn surface<'a>(
             None => Ok(Surface::Pass(decode(raw)?)),
         };
     }
-    let Some(raw) = path.strip_prefix("/v1/") else { return Ok(Surface::Unknown(path)) };
+    let Some(raw) = path.strip_prefix("/v1/") else { return Ok(Surface::Unknown) };
     if let Some(call) = task_view::under_v1(method, raw)? {
         return Ok(Surface::Tasks(call));
     }
@@ -102,7 +102,7 @@ mod tests {
             (Method::POST, "/v1/tasks", "V1(ModelName(\"tasks\"))"),
             (Method::POST, "/pass/m/task/list-by-condition", "Tasks(List { model: \"m/submit\" })"),
             (Method::GET, "/pass/m/tasks/7", "Pass(ModelName(\"m/tasks/7\"))"),
-            (Method::GET, "/elsewhere", "Unknown(\"/elsewhere\")"),
+            (Method::GET, "/elsewhere", "Unknown"),
         ] {
             assert_eq!(read(method, path), meaning, "{path}");
         }

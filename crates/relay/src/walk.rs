@@ -179,7 +179,7 @@ async fn carry_out(
     }
 }
 
-fn surface_of<'a>(relay: &Relay, head: &'a Parts) -> Result<Surface<'a>, Fault> {
+fn surface_of(relay: &Relay, head: &Parts) -> Result<Surface, Fault> {
     let is_model = |name: &str| relay.live.catalog.load().model_exists(name);
     surface(&head.method, head.uri.path(), is_model)
 }
@@ -259,7 +259,7 @@ async fn read_v1(
 /// What we answer without an upstream.
 async fn answer_ourselves(
     relay: &Arc<Relay>,
-    surface: Surface<'_>,
+    surface: Surface,
     head: &Parts,
     body: Incoming,
     caller: &Caller,
@@ -276,7 +276,7 @@ async fn answer_ourselves(
         }
         Surface::Usage => billing::usage(&relay.db, identity, relay.clock.now()).await?,
         Surface::Tasks(call) => task_view::answer(relay, call, head, body, caller).await?,
-        Surface::Pass(_) | Surface::V1(_) | Surface::Unknown(_) => return Err(faults::not_found()),
+        Surface::Pass(_) | Surface::V1(_) | Surface::Unknown => return Err(faults::not_found()),
     };
     Ok(Ending::Whole(response))
 }

@@ -2,7 +2,7 @@
 
 use crate::{Body, X_REQUEST_ID, full};
 use domain::{Fault, FaultKind};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
@@ -111,6 +111,9 @@ fn respond(fault: &Fault, shown: Shown, request_id: &str, body: Option<Vec<u8>>)
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     if let Some(seconds) = fault.retry_after_s.or(shown.retry_after_s) {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(methods) = fault.allow {
+        headers.insert(ALLOW, HeaderValue::from_static(methods));
     }
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(X_REQUEST_ID, id);

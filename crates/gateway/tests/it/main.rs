@@ -31,6 +31,7 @@ mod live;
 mod locked;
 mod low_balance;
 mod malformed;
+mod methods;
 mod nodes;
 mod observe;
 mod openapi;

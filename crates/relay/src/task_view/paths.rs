@@ -68,11 +68,11 @@ pub(crate) fn under_pass(
     ModelName::parse(&model).map_err(|e| crate::surface::bad_path(e.into()))?;
     let call = match place {
         Place::List if *method == Method::POST => return Ok(Some(TaskCall::List { model })),
-        Place::List => return Err(faults::method_not_allowed()),
+        Place::List => return Err(faults::method_not_allowed("POST")),
         Place::One(id) => TaskCall::One(wanted(Some(model), id)?),
         Place::Events(id) => TaskCall::Events(wanted(Some(model), id)?),
     };
-    if is_reading(method) { Ok(Some(call)) } else { Err(faults::method_not_allowed()) }
+    if is_reading(method) { Ok(Some(call)) } else { Err(faults::method_not_allowed("GET, HEAD")) }
 }
 
 /// Reads a path under `/v1/`. Whatever is not read goes to an upstream, as everywhere under `/v1`.

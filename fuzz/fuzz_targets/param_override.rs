@@ -2,7 +2,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use upstream::{multipart, splice};
@@ -26,21 +25,16 @@ fuzz_target!(|input: &[u8]| {
             assert_eq!(after[name].get(), value.get());
         }
     }
-    let Ok(member) = member else { return };
-    let mapped = splice::replace_string(input, &member, &member.text);
-    let again = splice::top_level_string(&mapped, "model").expect("still a model");
-    assert_eq!(again.text, member.text);
-    let there_and_back = splice::replace_string(&mapped, &again, "x");
-    if let Ok(value) = serde_json::from_slice::<Value>(&there_and_back) {
-        assert_eq!(value["model"], "x");
+    if member.is_ok() {
+        let mapped = splice::top_level_string(&changed, "model").expect("still a model");
+        assert_eq!(mapped, "other");
     }
 });
 
 fn form(input: &[u8]) {
-    let content_type = "multipart/form-data; boundary=B";
-    let Ok(field) = multipart::field(content_type, input, "model") else { return };
+    let Ok(field) = multipart::field("B", input, "model") else { return };
     let changed = multipart::replace(input, &field, "other").expect("a plain value");
-    let again = multipart::field(content_type, &changed, "model").expect("still a form");
+    let again = multipart::field("B", &changed, "model").expect("still a form");
     assert_eq!(again.text, "other");
     let back = multipart::replace(&changed, &again, &field.text);
     if let Ok(back) = back {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use upstream::{BaseUrl, decode_model_path, says_precharge, with_precharge};
+use upstream::{BaseUrl, decode_model_path, says, with_precharge};
 
 fuzz_target!(|input: &str| {
     let _ = BaseUrl::parse(input);
@@ -11,8 +11,8 @@ fuzz_target!(|input: &str| {
         None => (input, None),
     };
     if let Some(query) = query {
-        let _ = says_precharge(query);
-        assert!(says_precharge(&with_precharge(Some(query))));
+        let _ = says(query.as_bytes(), "precharge");
+        assert!(says(with_precharge(Some(query)).as_bytes(), "precharge"));
     }
     let Ok(name) = decode_model_path(path) else { return };
     assert!(!name.as_str().contains("..") && !name.as_str().contains(['?', '#', '\\']));

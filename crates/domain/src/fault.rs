@@ -33,6 +33,8 @@ pub enum FaultKind {
     Unprocessable,
     /// The body is larger than allowed.
     PayloadTooLarge,
+    /// The body is of a type that can't be read, or could be read in two ways.
+    UnsupportedMediaType,
     /// Too many requests.
     RateLimited,
     /// Our own mistake.

@@ -1,19 +1,22 @@
 //! One call of a model: what the client asked for, and how it is put to a channel.
 
 use crate::idempotency::IDEMPOTENCY_KEY;
-use crate::inflate::{inflate, is_compressed};
+use crate::inflate::is_compressed;
 use crate::inlet::Inlet;
+use crate::request_body::{
+    bad_form, bad_json, check_can_carry_estimate, check_says_no_precharge, plain,
+};
 use crate::{RelayConfig, faults};
 use bytes::Bytes;
-use domain::{Fault, ModelName};
+use domain::{Fault, FrozenPrice, ModelName};
 use egress::Prepared;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Uri};
+use std::borrow::Cow;
 use std::sync::Arc;
 use store::{Channel, Precharge};
-use upstream::multipart::{self, MultipartError};
-use upstream::splice::{self, SpliceError};
-use upstream::{OutboundRequest, Payload};
+use upstream::media::{self, MediaKind};
+use upstream::{OutboundRequest, Payload, multipart, splice};
 
 /// A call, as the client made it.
 pub(crate) struct Call {
@@ -27,6 +30,9 @@ pub(crate) struct Call {
     pub model: ModelName,
     pub target: Target,
     pub inlet: Inlet,
+    /// A channel is asked for an estimate in this body. It was read as JSON then, and is sent as
+    /// such, whatever its client calls it.
+    pub is_json: bool,
 }
 
 /// Where a call is addressed to.
@@ -40,9 +46,9 @@ pub(crate) enum Target {
 /// The body of a call under `/v1`.
 pub(crate) struct V1Body {
     /// The body as it reads, decompressed.
-    plain: Bytes,
+    pub plain: Bytes,
     /// Where a form says the model; JSON says it at its top.
-    form_field: Option<multipart::Field>,
+    pub form_field: Option<multipart::Field>,
 }
 
 /// A call put to one channel.
@@ -70,90 +76,43 @@ impl Put {
     }
 }
 
-/// Reads which model a call under `/v1` means.
-pub(crate) fn model_in_body(
-    headers: &HeaderMap,
-    body: &Bytes,
-    config: &RelayConfig,
-) -> Result<(ModelName, V1Body), Fault> {
-    let plain = plain(headers, body, config)?;
-    if plain.is_empty() {
-        return Err(faults::model_missing());
-    }
-    let content_type = content_type(headers);
-    let (text, form_field) = if multipart::is_form(content_type) {
-        let field = multipart::field(content_type, &plain, "model").map_err(bad_form)?;
-        (field.text.clone(), Some(field))
-    } else {
-        (splice::top_level_string(&plain, "model").map_err(bad_json)?.text, None)
-    };
-    let model = ModelName::parse(&text)
-        .map_err(|e| faults::invalid(format!("model 无效: {e}"), format!("model {e}")))?;
-    Ok((model, V1Body { plain, form_field }))
-}
-
-/// The body as it reads.
-pub(crate) fn plain(
-    headers: &HeaderMap,
-    body: &Bytes,
-    config: &RelayConfig,
-) -> Result<Bytes, Fault> {
-    if !is_compressed(headers) {
-        return Ok(body.clone());
-    }
-    match inflate(headers, body, config.max_request_bytes) {
-        Ok(Some(plain)) => Ok(plain.into()),
-        Ok(None) => Err(faults::invalid(
-            "不支持该 Content-Encoding",
-            "this Content-Encoding of the request can't be read",
-        )),
-        Err(e) => Err(e.fault()),
-    }
-}
-
-fn bad_json(error: SpliceError) -> Fault {
-    match error {
-        SpliceError::Missing(_) => faults::model_missing(),
-        error => faults::invalid(error.zh(), error.to_string()),
-    }
-}
-
-fn bad_form(error: MultipartError) -> Fault {
-    match error {
-        MultipartError::Missing(_) => faults::model_missing(),
-        error => faults::invalid(error.zh(), error.to_string()),
-    }
-}
-
-fn content_type(headers: &HeaderMap) -> &str {
-    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
-}
-
 impl Call {
     /// What the upstream calls the model.
     fn mapped<'a>(&'a self, channel: &'a Channel) -> Result<&'a str, Fault> {
         egress::mapped(channel, self.model.as_str())
     }
 
-    /// Whether a channel is asked for an estimate first, where the price is by use.
-    pub(crate) fn can_be_estimated(&self, channel: &Channel) -> bool {
-        match channel.setting.precharge {
-            Precharge::Off => false,
-            Precharge::Query => true,
-            Precharge::Body => self.json_body().is_some(),
+    /// Makes sure of a body by whose estimate the call is paid: nothing in it, and nothing that is
+    /// said about it, leaves the estimate out. `price` is the call's.
+    pub(crate) fn check_estimate(
+        &mut self,
+        price: &FrozenPrice,
+        candidates: &[Arc<Channel>],
+        config: &RelayConfig,
+    ) -> Result<(), Fault> {
+        let asks = |how| candidates.iter().any(|channel| channel.setting.precharge == how);
+        let (in_body, in_query) = (asks(Precharge::Body), asks(Precharge::Query));
+        // A call of a fixed price is never estimated; asked for in its body, it would be.
+        let is_concerned = in_body || (in_query && price.is_by_use());
+        if !is_concerned {
+            return Ok(());
         }
+        let Some(body) = self.inlet.whole() else { return Ok(()) };
+        let plain = match &self.target {
+            Target::V1 { body, .. } => body.plain.clone(),
+            Target::Model => plain(&self.headers, body, config)?,
+        };
+        if in_body && price.is_by_use() {
+            check_can_carry_estimate(&plain)?;
+            self.is_json = true;
+            return Ok(());
+        }
+        check_says_no_precharge(&self.headers, &plain)
     }
 
-    /// The body, if it is all here and a JSON object by its looks.
-    fn json_body(&self) -> Option<&Bytes> {
-        if let Target::V1 { body, .. } = &self.target {
-            return body.form_field.is_none().then_some(&body.plain);
-        }
-        let body = self.inlet.whole().filter(|body| !body.is_empty())?;
-        let essence = content_type(&self.headers).split(';').next().unwrap_or_default().trim();
-        let json = essence.len() >= 4 && essence[essence.len() - 4..].eq_ignore_ascii_case("json");
-        let looks = || body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
-        (json || (essence.is_empty() && looks())).then_some(body)
+    /// Whether a channel is asked for an estimate first, where the price is by use.
+    pub(crate) fn is_estimated_by(channel: &Channel) -> bool {
+        channel.setting.precharge != Precharge::Off
     }
 
     /// Puts the call to a channel. `hold_id` is the idempotency key of a paid call.
@@ -184,6 +143,9 @@ impl Call {
             // What is charged has to be read.
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
+        if self.is_json && media::media_kind(&headers) != Ok(MediaKind::Json) {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
         let body = match self.edited(channel, kind, config)? {
             None => self.inlet.payload(),
             Some(edited) => {
@@ -208,48 +170,79 @@ impl Call {
         uri.map_err(|e| faults::invalid(e.zh(), e.en()))
     }
 
-    /// The body with what the channel wants changed, if that is anything. It is decompressed then.
+    /// The body where it is not sent as it came: with what the channel wants changed, and
+    /// decompressed where it had to be read, for what was read is what is sent.
     fn edited(
         &self,
         channel: &Channel,
         kind: Kind,
         config: &RelayConfig,
     ) -> Result<Option<Bytes>, Fault> {
-        let mapped = self.mapped(channel)?;
-        let is_mapped = mapped != self.model.as_str();
-        let mut members: Vec<(&str, String)> = Vec::new();
-        if let Target::V1 { body, .. } = &self.target
-            && is_mapped
-        {
-            if let Some(field) = &body.form_field {
-                let edited = multipart::replace(&body.plain, field, mapped).map_err(bad_form)?;
-                return Ok(Some(edited));
-            }
-            members.push(("model", serde_json::Value::from(mapped).to_string()));
+        let members = self.members(channel, kind)?;
+        match &self.target {
+            Target::V1 { body, .. } => self.edited_v1(body, channel, &members),
+            Target::Model => self.edited_pass(&members, config),
         }
-        members.extend(channel.param_override.iter().map(|(k, v)| (k.as_str(), v.clone())));
-        if kind == Kind::Estimate && channel.setting.precharge == Precharge::Body {
-            members.push(("precharge", "true".to_owned()));
-        }
-        let Some(body) = self.json_body().filter(|_| !members.is_empty()) else { return Ok(None) };
-        let plain = match &self.target {
-            Target::V1 { .. } => body.clone(),
-            Target::Model => plain(&self.headers, body, config)?,
-        };
-        splice::override_members(&plain, &members).map(Some).map_err(bad_json)
     }
 
-    /// A client may not ask for estimates itself, where the channel would take it for ours.
-    pub(crate) fn says_precharge_to(&self, channel: &Channel, config: &RelayConfig) -> bool {
-        if channel.setting.precharge != Precharge::Body {
-            return false;
+    /// The members that the channel wants in a JSON body.
+    fn members<'a>(
+        &'a self,
+        channel: &'a Channel,
+        kind: Kind,
+    ) -> Result<Vec<(&'a str, Cow<'a, str>)>, Fault> {
+        let mut members = Vec::new();
+        let mapped = self.mapped(channel)?;
+        if matches!(self.target, Target::V1 { .. }) && mapped != self.model.as_str() {
+            members.push(("model", serde_json::Value::from(mapped).to_string().into()));
         }
-        let Some(body) = self.json_body() else { return false };
-        let body = match &self.target {
-            Target::V1 { .. } => Ok(body.clone()),
-            Target::Model => plain(&self.headers, body, config),
+        members.extend(channel.param_override.iter().map(|(k, v)| (k.as_str(), v.as_str().into())));
+        if kind == Kind::Estimate && channel.setting.precharge == Precharge::Body {
+            members.push(("precharge", "true".into()));
+        }
+        Ok(members)
+    }
+
+    fn edited_v1(
+        &self,
+        body: &V1Body,
+        channel: &Channel,
+        members: &[(&str, Cow<'_, str>)],
+    ) -> Result<Option<Bytes>, Fault> {
+        let mapped = self.mapped(channel)?;
+        match &body.form_field {
+            Some(field) if mapped != self.model.as_str() => {
+                multipart::replace(&body.plain, field, mapped).map(Some).map_err(bad_form)
+            }
+            None if !members.is_empty() => {
+                splice::override_members(&body.plain, members).map(Some).map_err(bad_json)
+            }
+            _ => Ok(is_compressed(&self.headers).then(|| body.plain.clone())),
+        }
+    }
+
+    fn edited_pass(
+        &self,
+        members: &[(&str, Cow<'_, str>)],
+        config: &RelayConfig,
+    ) -> Result<Option<Bytes>, Fault> {
+        let Some(body) = self.inlet.whole().filter(|body| !body.is_empty()) else {
+            return Ok(None);
         };
-        body.is_ok_and(|body| splice::has_member(&body, "precharge").unwrap_or(false))
+        if members.is_empty() && !(self.is_json && is_compressed(&self.headers)) {
+            return Ok(None);
+        }
+        let edited = plain(&self.headers, body, config).and_then(|plain| {
+            if members.is_empty() {
+                return Ok(plain);
+            }
+            splice::override_members(&plain, members).map_err(bad_json)
+        });
+        // What is no JSON object, and doesn't call itself one, has no members to be changed.
+        match edited {
+            Err(_) if !self.is_json && !media::mentions(&self.headers, "json") => Ok(None),
+            edited => edited.map(Some),
+        }
     }
 }
 
@@ -260,46 +253,4 @@ pub(crate) fn needs_whole(candidates: &[Arc<Channel>], is_by_use: bool) -> bool 
         !channel.param_override.is_empty()
             || (is_by_use && channel.setting.precharge != Precharge::Off)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use domain::NodeId;
-
-    fn config() -> RelayConfig {
-        RelayConfig::new(NodeId(uuid::Uuid::nil()))
-    }
-
-    fn read(content_type: &'static str, body: &'static [u8]) -> Result<String, Fault> {
-        let value = HeaderValue::from_static(content_type);
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, value)]);
-        model_in_body(&headers, &Bytes::from_static(body), &config())
-            .map(|(model, _)| model.to_string())
-    }
-
-    #[test]
-    fn the_model_of_a_body() {
-        assert_eq!(read("application/json", br#"{"a":1,"model":"m"}"#).unwrap(), "m");
-        assert_eq!(read("", br#"{"model":"m/submit"}"#).unwrap(), "m/submit");
-        let form = b"--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nw\r\n--b--\r\n";
-        assert_eq!(read("multipart/form-data; boundary=b", form).unwrap(), "w");
-    }
-
-    #[test]
-    fn bodies_without_one_model_are_refused() {
-        for body in [
-            &b""[..],
-            b"{}",
-            b"[]",
-            b"{\"model\":1}",
-            b"{\"model\":\"a\",\"model\":\"b\"}",
-            b"{\"model\":\"../x\"}",
-            b"{\"model\":\"a\"",
-            b"\xff",
-        ] {
-            let fault = read("application/json", body).unwrap_err();
-            assert_eq!(fault.kind, domain::FaultKind::InvalidRequest, "{body:?}");
-        }
-    }
 }

@@ -8,7 +8,34 @@ pub(crate) fn invalid(zh: impl Into<String>, en: impl Into<String>) -> Fault {
 }
 
 pub(crate) fn precharge_said() -> Fault {
-    invalid("查询参数不允许包含 precharge", "the query may not say precharge")
+    invalid("请求不允许包含 precharge", "a request may not say precharge")
+}
+
+pub(crate) fn model_said() -> Fault {
+    let zh = "查询参数不允许包含 model, 请放在请求体中";
+    invalid(zh, "the query may not say model: it belongs in the body")
+}
+
+/// What is read to know the price has to read the same to the upstream. `zh` and `en` say why this
+/// may not.
+pub(crate) fn media_type(zh: &str, en: &str) -> Fault {
+    Fault::new(
+        FaultKind::UnsupportedMediaType,
+        format!(
+            "{zh}; 请使用一个 Content-Type: application/json (UTF-8), 或 multipart/form-data 且仅带 boundary"
+        ),
+        format!(
+            "{en}; send one Content-Type: application/json in UTF-8, or multipart/form-data with \
+             no parameter but its boundary"
+        ),
+    )
+}
+
+pub(crate) fn estimate_needs_json() -> Fault {
+    invalid(
+        "该模型按请求体预估费用, 请求体必须是 UTF-8 的 JSON 对象",
+        "this model is estimated by its body, which must be a JSON object in UTF-8",
+    )
 }
 
 pub(crate) fn model_missing() -> Fault {

@@ -27,6 +27,7 @@ mod metrics;
 mod models;
 mod record;
 mod reply;
+mod request_body;
 mod route;
 mod send;
 mod submit;

@@ -112,7 +112,7 @@ async fn put(
         .map_err(|fault| Failure { unsent: true, ..released(fault, "not_sent") })?;
     record.upstream_begins();
     let mut estimated = false;
-    if deal.price().is_some_and(domain::FrozenPrice::is_by_use) && call.can_be_estimated(channel) {
+    if deal.price().is_some_and(domain::FrozenPrice::is_by_use) && Call::is_estimated_by(channel) {
         // Boxed, so that calls without an estimate carry nothing of it.
         let estimating = estimate(relay, call, &prepared, &mut attempt, deal, record, tie);
         match Box::pin(estimating).await? {

@@ -4,7 +4,7 @@
 //! relay and scan → settle or release → record. Each phase is a helper in a file of its own;
 //! `record` happens when the [`Record`] is dropped, on whatever path that is.
 
-use crate::call::{Call, Target, V1Body, model_in_body, needs_whole};
+use crate::call::{Call, Target, V1Body, needs_whole};
 use crate::carry::Tie;
 use crate::deal::Deal;
 use crate::deliver::{Ending, deliver};
@@ -14,6 +14,7 @@ use crate::identify::{Caller, identify, rate_of, token_rate_of};
 use crate::inlet::{Inlet, check_length, take_in};
 use crate::memory::Share;
 use crate::record::Record;
+use crate::request_body::{kind, model_in_body};
 use crate::send::{none_left, send};
 use crate::surface::{Surface, surface};
 use crate::verdict::Reading;
@@ -21,6 +22,7 @@ use crate::{Relay, billing, faults, models, route, submit, task_view};
 use domain::{Fault, FrozenPrice, ModelName, Pricing};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -82,9 +84,7 @@ async fn passage(
         look_for_tokens(relay, record).await?;
     }
     check_length(&head.headers, &relay.config)?;
-    if head.uri.query().is_some_and(upstream::says_precharge) {
-        return Err(faults::precharge_said());
-    }
+    check_query(&surface, head.uri.query())?;
     let mut share = relay.budget.share();
     let asked = match surface {
         Surface::Pass(model) => Asked { model, v1: None, body: Intake::Coming(body) },
@@ -111,9 +111,9 @@ async fn passage(
             take_in(&head.headers, body, &relay.config, whole, &mut share).await?
         }
     };
-    let call = call_of(head, caller.key.clone(), record, asked.model, asked.v1, inlet);
-    if price.is_some() && candidates.iter().any(|c| call.says_precharge_to(c, &relay.config)) {
-        return Err(faults::precharge_said());
+    let mut call = call_of(head, caller.key.clone(), record, asked.model, asked.v1, inlet);
+    if let Some(price) = &price {
+        call.check_estimate(price, candidates, &relay.config)?;
     }
 
     let order = Order { call: &call, caller: &caller, candidates, wish: wish.as_ref() };
@@ -184,6 +184,18 @@ fn surface_of(relay: &Relay, head: &Parts) -> Result<Surface, Fault> {
     surface(&head.method, head.uri.path(), is_model)
 }
 
+/// What a client may not say in its query: some upstreams would believe it before the body.
+fn check_query(surface: &Surface, query: Option<&str>) -> Result<(), Fault> {
+    let says = |name| query.is_some_and(|query| upstream::says(query.as_bytes(), name));
+    if says("precharge") {
+        return Err(faults::precharge_said());
+    }
+    if matches!(surface, Surface::V1(_)) && says("model") {
+        return Err(faults::model_said());
+    }
+    Ok(())
+}
+
 /// Holds the money; for a submission, makes its task, too. Then the walk must reach its end.
 async fn put_aside(
     relay: &Relay,
@@ -250,6 +262,10 @@ async fn read_v1(
     body: Incoming,
     share: &mut Share,
 ) -> Result<Asked, Fault> {
+    if !body.is_end_stream() {
+        // What will be refused need not be taken in.
+        kind(&head.headers)?;
+    }
     let inlet = take_in(&head.headers, body, &relay.config, true, share).await?;
     let bytes = inlet.whole().cloned().unwrap_or_default();
     let (model, v1_body) = model_in_body(&head.headers, &bytes, &relay.config)?;
@@ -301,6 +317,7 @@ fn call_of(
             Some((path, body)) => Target::V1 { path, body },
         },
         inlet,
+        is_json: false,
     }
 }
 

@@ -363,7 +363,8 @@ async fn v1_reads_maps_and_overrides_the_model() {
     house.upstream.on("/gpt-real", Reply::result(1, 1));
     house.post("fixed").send().await.expect(200);
     for body in ["{}", "", "[]", "{\"model\":5}"] {
-        house.call("POST", "/v1/x").body(body).send().await.expect_error(400, "INVALID_REQUEST");
+        let call = house.call("POST", "/v1/x").header("content-type", "application/json");
+        call.body(body).send().await.expect_error(400, "INVALID_REQUEST");
     }
     assert_eq!(house.quota().await, MONEY - 200);
     house.close().await;

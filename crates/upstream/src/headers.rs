@@ -1,6 +1,6 @@
 //! Which headers travel, in either direction.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName};
 
 /// What belongs to one connection and ends with it (RFC 9110 §7.6.1).
 fn is_hop_by_hop(name: &HeaderName) -> bool {
@@ -27,7 +27,25 @@ fn stays_here(name: &HeaderName) -> bool {
             | header::EXPECT
     ) || matches!(name.as_str(), "x-api-key" | "idempotency-key")
         || name.as_str().starts_with("proxy-")
+        || (name.as_str().starts_with("x-") && REROUTING.contains(&name.as_str()))
 }
+
+/// What some servers and frameworks take the path or the method of a request from. What is priced
+/// is the path that was sent, so no client may name another.
+const REROUTING: &[&str] = &[
+    "x-envoy-original-path",
+    "x-forwarded-method",
+    "x-forwarded-path",
+    "x-forwarded-prefix",
+    "x-forwarded-uri",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-method",
+    "x-original-uri",
+    "x-original-url",
+    "x-rewrite-url",
+];
 
 /// The client's headers that go on to the upstream. The channel's own (`Authorization`, the
 /// user-token header, `Idempotency-Key`) are for the caller to add, so a client can't set them.
@@ -80,30 +98,10 @@ impl<'a> Named<'a> {
     }
 }
 
-/// Leaves in `Accept-Encoding` only what [`crate::scan`] can read. For a model priced by use the
-/// reply has to be read, so an upstream must not be invited to answer in anything else.
-pub fn narrow_accept_encoding(headers: &mut HeaderMap) {
-    let Some(value) = headers.get(header::ACCEPT_ENCODING) else { return };
-    let said = value.to_str().unwrap_or_default();
-    let several = headers.get_all(header::ACCEPT_ENCODING).iter().count() > 1;
-    let readable = |item: &&str| {
-        let coding = item.split(';').next().unwrap_or_default().trim();
-        ["gzip", "x-gzip", "deflate", "identity"].iter().any(|c| coding.eq_ignore_ascii_case(c))
-    };
-    let mut items = said.split(',').map(str::trim).filter(|item| !item.is_empty());
-    if !several && items.clone().all(|item| readable(&item)) {
-        return;
-    }
-    let kept: Vec<&str> = items.by_ref().filter(readable).collect();
-    let narrowed = if kept.is_empty() { "identity".to_owned() } else { kept.join(", ") };
-    let narrowed = HeaderValue::try_from(narrowed);
-    headers
-        .insert(header::ACCEPT_ENCODING, narrowed.unwrap_or(HeaderValue::from_static("identity")));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
 
     fn map(pairs: &[(&str, &str)]) -> HeaderMap {
         let pair = |&(name, value): &(&str, &str)| {
@@ -135,6 +133,8 @@ mod tests {
             ("proxy-authorization", "Basic x"),
             ("proxy-connection", "close"),
             ("idempotency-key", "k"),
+            ("x-http-method-override", "TRACE"),
+            ("x-original-url", "/elsewhere"),
             ("x-custom-token", "forged"),
             ("x-other", "1"),
             ("x-other", "2"),
@@ -168,24 +168,5 @@ mod tests {
             ("x-ratelimit-remaining", "5"),
         ]);
         assert_eq!(forward_reply_headers(&from), expected);
-    }
-
-    #[test]
-    fn only_readable_encodings_are_asked_for() {
-        for (said, left) in [
-            ("gzip, deflate", "gzip, deflate"),
-            ("gzip, deflate, br, zstd", "gzip, deflate"),
-            ("br;q=1.0, gzip;q=0.8, *;q=0.1", "gzip;q=0.8"),
-            ("br", "identity"),
-            ("*", "identity"),
-            ("", ""),
-        ] {
-            let mut headers = map(&[("accept-encoding", said)]);
-            narrow_accept_encoding(&mut headers);
-            assert_eq!(headers, map(&[("accept-encoding", left)]), "{said}");
-        }
-        let mut none = HeaderMap::new();
-        narrow_accept_encoding(&mut none);
-        assert!(none.is_empty());
     }
 }

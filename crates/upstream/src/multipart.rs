@@ -3,12 +3,12 @@
 //! Stricter than most readers: whatever two readers could take for different forms is refused,
 //! for what is priced has to be what the upstream reads.
 
+use crate::parameters::{Malformed, Parameters, is_token};
+use crate::query::could_be;
 use bytes::Bytes;
 use memchr::memmem::Finder;
 use std::ops::Range;
 
-/// Longest boundary (RFC 2046).
-const MAX_BOUNDARY: usize = 70;
 /// Longest headers of one part.
 const MAX_PART_HEADERS: usize = 8 * 1024;
 /// Most parts of a form.
@@ -19,9 +19,6 @@ const MAX_VALUE: usize = 1024;
 /// Why a form can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MultipartError {
-    /// The content type names no boundary, or one that can't be.
-    #[error("the content type has no valid boundary")]
-    Boundary,
     /// The parts are not where they should be.
     #[error("the multipart body is malformed")]
     Malformed,
@@ -44,7 +41,6 @@ impl MultipartError {
     #[must_use]
     pub fn zh(self) -> String {
         match self {
-            Self::Boundary => "Content-Type 中缺少有效的 boundary".to_owned(),
             Self::Malformed => "multipart 请求体格式错误".to_owned(),
             Self::TooManyParts => "multipart 请求体的部分过多".to_owned(),
             Self::Missing(name) => format!("表单缺少字段 {name}"),
@@ -63,19 +59,12 @@ pub struct Field {
     pub range: Range<usize>,
 }
 
-/// Whether a request with this content type is a form.
-#[must_use]
-pub fn is_form(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("multipart/form-data")
-}
-
-/// The field `name` of a form.
+/// The field `name` of a form with this boundary.
 ///
 /// # Errors
 /// When the form can't be read, or has not exactly one such field.
-pub fn field(content_type: &str, body: &[u8], name: &'static str) -> Result<Field, MultipartError> {
-    let delimiter = format!("--{}", boundary(content_type)?);
+pub fn field(boundary: &str, body: &[u8], name: &'static str) -> Result<Field, MultipartError> {
+    let delimiter = format!("--{boundary}");
     let finder = Finder::new(delimiter.as_bytes());
     let mut found = None;
     // Where the delimiter stands that the next part begins with.
@@ -161,7 +150,6 @@ impl Part {
                 return Err(MultipartError::Malformed);
             }
             let (key, value) = line.split_once(':').ok_or(MultipartError::Malformed)?;
-            let is_token = |b: u8| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&b);
             if !key.bytes().all(is_token) || value.contains(char::is_control) {
                 return Err(MultipartError::Malformed);
             }
@@ -174,33 +162,45 @@ impl Part {
                     let coding = value.trim().to_ascii_lowercase();
                     part.is_plain &= matches!(coding.as_str(), "7bit" | "8bit" | "binary");
                 }
+                "content-type" => part.is_plain &= is_plain_text(value).unwrap_or(false),
                 _ => {}
             }
         }
         Ok(part)
     }
 
+    /// `form-data; name="…"`, and perhaps the name of a file. The name comes first, because some
+    /// readers search for the first text that looks like one; for the same reason there may be no
+    /// other parameter.
     fn read_disposition(&mut self, value: &str) -> Result<(), MultipartError> {
-        let mut parameters = Parameters(value);
-        if !parameters.word()?.eq_ignore_ascii_case("form-data") {
+        let (word, mut parameters) = Parameters::of(value);
+        let name = parameters.next()?.filter(|first| first.key == "name" && first.is_plain);
+        let name = name.ok_or(MultipartError::Malformed)?.value;
+        // `=?…?=` is decoded by some, and the others end a parameter for those who just split.
+        if !word.eq_ignore_ascii_case("form-data") || name.contains([';', '=', '"']) {
             return Err(MultipartError::Malformed);
         }
-        while let Some((key, value)) = parameters.next()? {
-            match key.as_str() {
-                "name" if self.name.is_none() => self.name = Some(value),
-                // Two names, or one that is encoded: readers differ in which they take.
-                "name" | "name*" => return Err(MultipartError::Malformed),
-                "filename" | "filename*" => self.is_plain = false,
-                _ => {}
+        self.name = Some(name);
+        let (mut plain, mut encoded) = (false, false);
+        while let Some(parameter) = parameters.next()? {
+            let seen = match parameter.key.as_str() {
+                "filename" => &mut plain,
+                "filename*" => &mut encoded,
+                // Two names, one that is encoded or continued, or another parameter.
+                _ => return Err(MultipartError::Malformed),
+            };
+            if std::mem::replace(seen, true) {
+                return Err(MultipartError::Malformed);
             }
+            self.is_plain = false;
         }
         Ok(())
     }
 
+    /// Whether some reader may take it for the field `name`: `model[]` and `model.x`, too.
     fn is_named(&self, name: &str) -> bool {
-        // `model[]` and `model.x` are `model` to some.
-        let own = self.name.as_deref().unwrap_or_default().trim();
-        own.split(['[', '.']).next() == Some(name)
+        let own = self.name.as_deref().unwrap_or_default();
+        could_be(own.split('.').next().unwrap_or_default().as_bytes(), name)
     }
 
     fn text(
@@ -218,82 +218,22 @@ impl Part {
     }
 }
 
-fn boundary(content_type: &str) -> Result<String, MultipartError> {
-    let mut parameters = Parameters(content_type);
-    if !parameters.word()?.eq_ignore_ascii_case("multipart/form-data") {
-        return Err(MultipartError::Boundary);
-    }
-    let mut found = None;
-    while let Some((key, value)) = parameters.next().map_err(|_| MultipartError::Boundary)? {
-        if key == "boundary" && found.replace(value).is_some() {
-            return Err(MultipartError::Boundary);
-        }
-    }
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(&b);
-    found
-        .filter(|b| (1..=MAX_BOUNDARY).contains(&b.len()) && b.bytes().all(allowed))
-        .filter(|b| !b.ends_with(' '))
-        .ok_or(MultipartError::Boundary)
-}
-
-/// `word; key=value; key="value"`.
-struct Parameters<'a>(&'a str);
-
-impl<'a> Parameters<'a> {
-    fn word(&mut self) -> Result<&'a str, MultipartError> {
-        let end = self.0.find(';').unwrap_or(self.0.len());
-        let (word, rest) = self.0.split_at(end);
-        self.0 = rest;
-        Ok(word.trim())
-    }
-
-    /// The next parameter: its key in small letters, its value unquoted.
-    fn next(&mut self) -> Result<Option<(String, String)>, MultipartError> {
-        let rest = self.0.trim_start_matches([' ', '\t', ';']);
-        if rest.is_empty() {
-            return Ok(None);
-        }
-        let (key, rest) = rest.split_once('=').ok_or(MultipartError::Malformed)?;
-        let key = key.trim().to_ascii_lowercase();
-        if key.contains(['"', ';']) {
-            return Err(MultipartError::Malformed);
-        }
-        let rest = rest.trim_start();
-        let (value, rest) = match rest.strip_prefix('"') {
-            Some(quoted) => unquote(quoted)?,
-            None => {
-                let end = rest.find(';').unwrap_or(rest.len());
-                (rest[..end].trim().to_owned(), &rest[end..])
-            }
-        };
-        let rest = rest.trim_start();
-        if !rest.is_empty() && !rest.starts_with(';') {
-            return Err(MultipartError::Malformed);
-        }
-        self.0 = rest;
-        Ok(Some((key, value)))
+impl From<Malformed> for MultipartError {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
     }
 }
 
-/// What stands before the closing quote, and what comes after it. Browsers write a quote as
-/// `%22`, RFC 822 as `\"`; a backslash before anything else is itself, as in Windows paths.
-fn unquote(text: &str) -> Result<(String, &str), MultipartError> {
-    let mut value = String::new();
-    let mut chars = text.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return Ok((value.replace("%22", "\""), &text[at + 1..])),
-            '\\' => match chars.peek() {
-                Some(&(_, next @ ('"' | '\\'))) => {
-                    value.push(next);
-                    chars.next();
-                }
-                _ => value.push('\\'),
-            },
-            _ => value.push(c),
-        }
+/// Whether a part of this type is a text to every reader: some decode by its charset.
+fn is_plain_text(content_type: &str) -> Result<bool, Malformed> {
+    let (essence, mut parameters) = Parameters::of(content_type);
+    let mut is_plain = essence.eq_ignore_ascii_case("text/plain");
+    while let Some(parameter) = parameters.next()? {
+        let is_ours =
+            ["utf-8", "us-ascii"].iter().any(|name| parameter.value.eq_ignore_ascii_case(name));
+        is_plain &= parameter.key == "charset" && is_ours;
     }
-    Err(MultipartError::Malformed)
+    Ok(is_plain)
 }
 
 #[cfg(test)]

@@ -1,22 +1,31 @@
-//! The query string: a client may not say `precharge`, because only we may.
+//! Names that a client may not say: `precharge`, because only we may, and `model` in the query of a
+//! call whose body says it.
 
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
 
-/// The word itself.
-const WORD: &str = "precharge";
 /// How often a name is decoded. Once is what upstreams do; a second and third reading close the
 /// door on those that sit behind a decoder of their own.
 const ROUNDS: usize = 3;
 
-/// Whether a query string, as it was received, says `precharge` in any spelling that some
-/// upstream may read as such: encoded, in capitals, with blanks around it, as an array, after `;`.
+/// Whether pairs of names and values, encoded as in a query string or a form, have `name` in any
+/// spelling that some reader may take for it: encoded, in capitals, with blanks around it, as an
+/// array, after `;`.
 #[must_use]
-pub fn says_precharge(raw_query: &str) -> bool {
-    if !raw_query.contains(['%', '+']) && !contains_word(raw_query) {
+pub fn says(pairs: &[u8], name: &str) -> bool {
+    if memchr::memchr2(b'%', b'+', pairs).is_none() && !contains(pairs, name) {
         return false;
     }
-    raw_query.split(['&', ';', '?']).any(|pair| is_word(pair.as_bytes()))
+    pairs.split(|b| matches!(b, b'&' | b';' | b'?')).any(|pair| could_be(pair, name))
+}
+
+/// Whether `text` contains `word`, in capitals or not.
+pub(crate) fn contains(text: &[u8], word: &str) -> bool {
+    let Some(&first) = word.as_bytes().first() else { return true };
+    memchr::memchr2_iter(first.to_ascii_lowercase(), first.to_ascii_uppercase(), text).any(|at| {
+        let end = at + word.len();
+        text.get(at..end).is_some_and(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+    })
 }
 
 /// The query string with `precharge=true` added at its end, all else untouched.
@@ -28,30 +37,30 @@ pub fn with_precharge(raw_query: Option<&str>) -> String {
     }
 }
 
-fn contains_word(text: &str) -> bool {
-    text.as_bytes().windows(WORD.len()).any(|part| part.eq_ignore_ascii_case(WORD.as_bytes()))
-}
-
-fn is_word(pair: &[u8]) -> bool {
-    let mut name = Cow::Borrowed(pair);
+/// Whether some reader may take `pair` for one that is called `name`.
+pub(crate) fn could_be(pair: &[u8], name: &str) -> bool {
+    let mut read = Cow::Borrowed(pair);
     for _ in 0..ROUNDS {
-        if names_it(&name) {
+        if resembles(&read, name) {
             return true;
         }
-        let spaced: Vec<u8> = name.iter().map(|&b| if b == b'+' { b' ' } else { b }).collect();
+        let spaced: Vec<u8> = read.iter().map(|&b| if b == b'+' { b' ' } else { b }).collect();
         let decoded: Vec<u8> = percent_decode(&spaced).collect();
-        if decoded == *name {
+        if decoded == *read {
             return false;
         }
-        name = Cow::Owned(decoded);
+        read = Cow::Owned(decoded);
     }
-    names_it(&name)
+    resembles(&read, name)
 }
 
-fn names_it(pair: &[u8]) -> bool {
-    let name = pair.split(|&b| matches!(b, b'=' | b'[')).next().unwrap_or_default();
-    let name = String::from_utf8_lossy(name);
-    name.trim_matches(|c: char| c.is_whitespace() || c.is_control()).eq_ignore_ascii_case(WORD)
+/// The same without decoding anything.
+pub(crate) fn resembles(pair: &[u8], name: &str) -> bool {
+    let own = pair.split(|&b| matches!(b, b'=' | b'[')).next().unwrap_or_default();
+    let own = String::from_utf8_lossy(own);
+    let own = own.trim_matches(|c: char| c.is_whitespace() || c.is_control());
+    // A text ends at its first NUL for some.
+    own.split('\0').next().unwrap_or_default().eq_ignore_ascii_case(name)
 }
 
 #[cfg(test)]
@@ -81,15 +90,21 @@ mod tests {
             "??precharge=1",
             "&&precharge",
         ] {
-            assert!(says_precharge(query), "{query}");
+            assert!(says(query.as_bytes(), "precharge"), "{query}");
         }
     }
 
     #[test]
     fn leaves_others_alone() {
         for query in ["", "a=precharge", "precharged=1", "x-precharge=1", "a=%ff&b=+", "%", "%%%"] {
-            assert!(!says_precharge(query), "{query}");
+            assert!(!says(query.as_bytes(), "precharge"), "{query}");
         }
+    }
+
+    #[test]
+    fn knows_other_names_as_well() {
+        assert!(says(b"a=1&MODEL%00x=1", "model") && says(b"m%6fdel", "model"));
+        assert!(!says(b"a=model&models=1&m%6fdels", "model"));
     }
 
     #[test]
@@ -97,6 +112,6 @@ mod tests {
         assert_eq!(with_precharge(None), "precharge=true");
         assert_eq!(with_precharge(Some("")), "precharge=true");
         assert_eq!(with_precharge(Some("a=%20")), "a=%20&precharge=true");
-        assert!(says_precharge(&with_precharge(Some("a"))));
+        assert!(says(with_precharge(Some("a")).as_bytes(), "precharge"));
     }
 }

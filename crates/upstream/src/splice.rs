@@ -48,15 +48,6 @@ impl SpliceError {
     }
 }
 
-/// A string member of a body.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StringMember {
-    /// The string, decoded.
-    pub text: String,
-    /// Where its value stands in the body, quotes included.
-    pub range: Range<usize>,
-}
-
 /// Where the value of a member stands.
 struct Span<'a> {
     key: Cow<'a, str>,
@@ -115,32 +106,20 @@ pub fn override_members<K: AsRef<str>, V: AsRef<str>>(
 
 /// The string that the member `name` of the body is.
 ///
-/// Some upstreams take `Model` for `model`, and of two members the first or the last: a body
-/// that could be read in two ways is refused, for one of them would not have been paid.
+/// Some upstreams take `Model` or `model\u0000` for `model`, and of two members the first or the
+/// last: a body that could be read in two ways is refused, for one of them would not have been
+/// paid.
 ///
 /// # Errors
 /// When the body is no JSON object, or has not exactly one such member, or it is no string.
-pub fn top_level_string(body: &[u8], name: &'static str) -> Result<StringMember, SpliceError> {
-    let mut found = spans(body, &mut true, |key| key.eq_ignore_ascii_case(name))?;
+pub fn top_level_string(body: &[u8], name: &'static str) -> Result<String, SpliceError> {
+    let mut found = spans(body, &mut true, |key| resembles(key, name))?;
     if found.len() > 1 {
         return Err(SpliceError::Duplicate(name));
     }
-    let span = found.pop().filter(|span| span.key == name).ok_or(SpliceError::Missing(name))?;
-    match serde_json::from_slice::<String>(&body[span.range.clone()]) {
-        Ok(text) => Ok(StringMember { text, range: span.range }),
-        Err(_) => Err(SpliceError::NotAString(name)),
-    }
-}
-
-/// Puts another string where [`top_level_string`] found one.
-#[must_use]
-pub fn replace_string(body: &[u8], member: &StringMember, text: &str) -> Bytes {
-    let json = serde_json::Value::from(text).to_string();
-    let mut out = Vec::with_capacity(body.len() + json.len());
-    out.extend_from_slice(body.get(..member.range.start).unwrap_or_default());
-    out.extend_from_slice(json.as_bytes());
-    out.extend_from_slice(body.get(member.range.end..).unwrap_or_default());
-    Bytes::from(out)
+    let span = found.pop().filter(|span| span.key == name);
+    let span = span.ok_or(SpliceError::Missing(name))?;
+    serde_json::from_slice(&body[span.range]).map_err(|_| SpliceError::NotAString(name))
 }
 
 /// Whether the body is a JSON object that has `name` at its top, in capitals or not.
@@ -148,7 +127,12 @@ pub fn replace_string(body: &[u8], member: &StringMember, text: &str) -> Bytes {
 /// # Errors
 /// When the body is no JSON object.
 pub fn has_member(body: &[u8], name: &str) -> Result<bool, SpliceError> {
-    Ok(!spans(body, &mut true, |key| key.eq_ignore_ascii_case(name))?.is_empty())
+    Ok(!spans(body, &mut true, |key| resembles(key, name))?.is_empty())
+}
+
+/// Whether some upstream may take `key` for `name`.
+fn resembles(key: &str, name: &str) -> bool {
+    crate::query::resembles(key.as_bytes(), name)
 }
 
 /// The members of the body whose keys are wanted, in order.

@@ -51,6 +51,9 @@ pub const fn show(kind: FaultKind) -> Shown {
         K::IdempotencyMismatch => shown(S::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_MISMATCH", REQUEST),
         K::Unprocessable => shown(S::UNPROCESSABLE_ENTITY, "UNPROCESSABLE", REQUEST),
         K::PayloadTooLarge => shown(S::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", REQUEST),
+        K::UnsupportedMediaType => {
+            shown(S::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", REQUEST)
+        }
         K::RateLimited => later(shown(S::TOO_MANY_REQUESTS, "RATE_LIMITED", "rate_limit_error"), 1),
         K::System => shown(S::INTERNAL_SERVER_ERROR, "SYSTEM_ERROR", SERVER),
         K::Unsupported => shown(S::NOT_IMPLEMENTED, "UNSUPPORTED", SERVER),

@@ -37,6 +37,7 @@ mod observe;
 mod openapi;
 mod paid;
 mod poller;
+mod priced;
 mod redemption;
 mod requests;
 mod rights;

@@ -69,7 +69,8 @@ on_sqlite! {
         let piece = format!("2000\r\n{}\r\n", "x".repeat(0x2000));
         for path in ["/pass/fixed", "/pass/used", "/v1/chat/completions"] {
             let mut raw = house.server.raw().await;
-            raw.send(head(path, &ann.key, "Transfer-Encoding: chunked")).await;
+            let headers = "Content-Type: application/json\r\nTransfer-Encoding: chunked";
+            raw.send(head(path, &ann.key, headers)).await;
             for _ in 0..9 {
                 raw.send(&piece).await;
             }
@@ -171,7 +172,7 @@ on_sqlite! {
         for (path, key, status) in [
             ("/pass/dear", ann.key.as_str(), 402), ("/pass/dear", "sk-unknown", 401),
             ("/pass/a/../b", &ann.key, 400), ("/pass/none", &ann.key, 503),
-            ("/elsewhere", &ann.key, 404), ("/v1/chat/completions", &ann.key, 400),
+            ("/elsewhere", &ann.key, 404), ("/v1/chat/completions", &ann.key, 415),
         ] {
             for _ in 0..5 {
                 let mut raw = house.server.raw().await;

@@ -5,7 +5,7 @@ use super::recover::Left;
 use super::said::{self, FirstReply, Refusal, Said};
 use super::{request, whole};
 use crate::Relay;
-use crate::call::Kind;
+use crate::call::{Call, Kind};
 use crate::carry::Tie;
 use crate::channels::Attempt;
 use crate::deliver::{head_of, unusable};
@@ -87,7 +87,7 @@ impl Again {
         left: &Left,
         price: Option<&FrozenPrice>,
     ) -> Result<Answered, Repeated> {
-        let Self { kept, channel } = self;
+        let channel = &self.channel;
         let limit = channel.setting.concurrency;
         let entered = relay.channels.enter(channel.id, limit, channel.auto_ban);
         let mut attempt = entered
@@ -97,7 +97,7 @@ impl Again {
             .map_err(|_| Repeated::Lost("its channel is misconfigured"))?;
         let price = price.filter(|price| price.is_by_use());
         let mut estimate = None;
-        if let Some(price) = price.filter(|_| kept.call.can_be_estimated(channel)) {
+        if let Some(price) = price.filter(|_| Call::is_estimated_by(channel)) {
             match self.ask(relay, left, &prepared, &mut attempt, Kind::Estimate).await? {
                 Heard::Estimate(usage) => {
                     estimate = usage.and_then(|usage| price.charge(&usage).ok());

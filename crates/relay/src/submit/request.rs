@@ -1,8 +1,9 @@
 //! A submission as it was received, kept until the upstream has taken it: after a crash it is
 //! repeated to an upstream that knows a repetition when it sees one.
 
-use crate::call::{Call, Target, model_in_body};
+use crate::call::{Call, Target};
 use crate::inlet::Inlet;
+use crate::request_body::model_in_body;
 use crate::surface::{Surface, surface};
 use crate::{Relay, RelayConfig, faults};
 use bytes::Bytes;
@@ -23,6 +24,9 @@ struct Head {
     headers: Vec<(String, String)>,
     /// The client's idempotency key, hashed: the claim stays with the task.
     claim: Option<String>,
+    /// It is sent as JSON, whatever its headers say.
+    #[serde(default)]
+    is_json: bool,
 }
 
 /// A submission, read again.
@@ -58,6 +62,7 @@ fn written(
         path_and_query: path_and_query.to_owned(),
         headers: headers.collect(),
         claim: claim.map(str::to_owned),
+        is_json: call.is_json,
     };
     let mut plain = serde_json::to_vec(&head).map_err(faults::system)?;
     plain.push(b'\n');
@@ -102,7 +107,8 @@ fn again(plain: &[u8], key: HeaderValue, request_id: &str, config: &RelayConfig)
         _ => return None,
     };
     let (inlet, request_id) = (Inlet::Whole(body), Arc::from(request_id));
-    let call = Call { method, uri, headers, key, request_id, model, target, inlet };
+    let is_json = head.is_json;
+    let call = Call { method, uri, headers, key, request_id, model, target, inlet, is_json };
     Some(Kept { call, claim: head.claim })
 }
 
@@ -120,6 +126,7 @@ mod tests {
         headers.append("x-bytes", HeaderValue::from_bytes(b"\xff\x80").unwrap());
         headers.append("x-two", HeaderValue::from_static("1"));
         headers.append("x-two", HeaderValue::from_static("2"));
+        headers.append("content-type", HeaderValue::from_static("application/json"));
         headers.append("authorization", HeaderValue::from_static("Bearer sk-secret"));
         Call {
             method: Method::POST,
@@ -130,6 +137,7 @@ mod tests {
             model: ModelName::parse("img/submit").unwrap(),
             target: Target::Model,
             inlet: Inlet::Whole(Bytes::copy_from_slice(body)),
+            is_json: true,
         }
     }
 
@@ -149,7 +157,7 @@ mod tests {
         assert_eq!(call.inlet.whole().map(|body| &body[..]), Some(&body[..]));
         assert_eq!(call.headers["x-bytes"].as_bytes(), b"\xff\x80");
         assert_eq!(call.headers.get_all("x-two").iter().count(), 2);
-        assert!(!call.headers.contains_key("authorization"));
+        assert!(call.is_json && !call.headers.contains_key("authorization"));
     }
 
     #[test]

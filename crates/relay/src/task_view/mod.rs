@@ -14,10 +14,10 @@ mod watch;
 pub(crate) use paths::{TaskCall, under_pass, under_v1};
 pub(crate) use watch::Watch;
 
-use crate::call::plain;
 use crate::identify::Caller;
 use crate::inlet::take_in;
 use crate::memory::Share;
+use crate::request_body::plain;
 use crate::{Relay, RelayConfig, faults};
 use domain::{Fault, TaskUid};
 use element::{Shape, element};

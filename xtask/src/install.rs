@@ -1,4 +1,4 @@
-//! Finds the server programs of PostgreSQL and Redis, and installs them where that is possible.
+//! Finds the programs that the tests need beside Rust, and installs them where that is possible.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,22 +23,40 @@ pub fn postgres_programs() -> Result<PathBuf> {
 
 /// Makes sure that `redis-server` is in the path, where the tests look for it.
 pub fn redis_server() -> Result<()> {
+    let others = "Fedora: sudo dnf install redis; macOS: brew install redis";
+    program("redis-server", "redis-server", others)
+}
+
+/// Makes sure that `go`, `node` and `npm` are in the path: readers of bodies are written for them.
+pub fn go_and_node() -> Result<()> {
+    for (name, package) in [("go", "golang-go"), ("node", "nodejs"), ("npm", "npm")] {
+        program(
+            name,
+            package,
+            "Fedora: sudo dnf install golang nodejs; macOS: brew install go node",
+        )?;
+    }
+    Ok(())
+}
+
+/// Makes sure that a program is in the path: from the package of Debian and Ubuntu, or else the
+/// person who runs this is told how `others` install it.
+fn program(name: &str, package: &str, others: &str) -> Result<()> {
     let is_here = || {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|place| place.join("redis-server").is_file())
+        std::env::split_paths(&path).any(|place| place.join(name).is_file())
     };
     if is_here() {
         return Ok(());
     }
     if !can_install() {
         bail!(
-            "redis-server is not on this machine. Install it (Debian, Ubuntu: sudo apt-get install \
-             redis-server; Fedora: sudo dnf install redis; macOS: brew install redis) and run \
-             this again"
+            "{name} is not on this machine. Install it (Debian, Ubuntu: sudo apt-get install \
+             {package}; {others}) and run this again"
         );
     }
-    install("redis-server")?;
-    ensure!(is_here(), "redis-server is installed, but is not in the path");
+    install(package)?;
+    ensure!(is_here(), "{name} is installed, but is not in the path");
     Ok(())
 }
 

@@ -86,6 +86,9 @@ fn run_all(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {
         Ok(())
     })?;
     report.step("redis-server", install::redis_server)?;
+    if flags.filter.is_none() {
+        report.step("go and node", install::go_and_node)?;
+    }
     let env = cluster.as_ref().map(Cluster::env).unwrap_or_default();
     report.step("tests", || {
         let mut arguments = vec!["test", "--workspace"];
@@ -109,6 +112,7 @@ const CLIENTS: &[(&str, &str)] = &[
     ("the openai Python client", "tests/openai/run.sh"),
     ("the standardwebhooks Python client", "tests/standardwebhooks/run.sh"),
     ("schemathesis on the admin API", "tests/schemathesis/run.sh"),
+    ("readers of bodies in Go, Python and Node", "tests/readers/run.sh"),
 ];
 
 fn client_tests(root: &Path, env: &[(&str, String)], report: &mut Report) -> Result<()> {

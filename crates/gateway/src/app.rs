@@ -1,7 +1,6 @@
 //! The front door: which surface a request belongs to.
 
 use crate::health::Health;
-use crate::memory_limit::MemoryLimit;
 use axum::Router;
 use domain::{Clock, Fault, FaultKind};
 use http::{Method, Request, Response};
@@ -21,8 +20,6 @@ pub struct App {
     pub admin: Router,
     /// `/livez`, `/readyz` and `/api/status`.
     pub health: Health,
-    /// Past it no new call is taken.
-    pub memory: Arc<MemoryLimit>,
     /// For ids of requests that no surface takes.
     pub clock: Clock,
     /// Where everything but the data plane runs, so that no report keeps calls waiting.
@@ -39,14 +36,6 @@ impl App {
     ) -> Response<Body> {
         let path = request.uri().path();
         if path.starts_with("/pass/") || path.starts_with("/v1/") {
-            if self.memory.is_full() {
-                return self.refuse(
-                    &request,
-                    FaultKind::Overloaded,
-                    "服务内存已达上限",
-                    "the server is at its memory limit",
-                );
-            }
             return relay.handle(request, peer).await;
         }
         // Whom the admin API limits logins by.

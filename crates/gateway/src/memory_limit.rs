@@ -3,6 +3,7 @@
 use crate::process;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Calls are taken again once so many percent of the limit are free. At the limit itself, the
@@ -10,20 +11,26 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 const MARGIN_PERCENT: u64 = 5;
 
 /// The ceiling, and whether it is reached.
-#[derive(Debug)]
 pub struct MemoryLimit {
     /// 0: none.
     limit_bytes: AtomicU64,
     full: AtomicBool,
+    /// Has the data plane refuse new calls, or take them again.
+    refuse: Box<dyn Fn(bool) + Send + Sync>,
     /// The same, as a metric.
     reached: Gauge,
 }
 
 impl MemoryLimit {
-    /// A ceiling at so many bytes; 0: none.
-    pub fn new(limit_bytes: u64) -> Self {
-        let limit_bytes = AtomicU64::new(limit_bytes);
-        Self { limit_bytes, full: AtomicBool::new(false), reached: Gauge::default() }
+    /// A ceiling at so many bytes; 0: none. `refuse` is called whenever it is reached (`true`), and
+    /// when there is room again.
+    pub fn new(limit_bytes: u64, refuse: impl Fn(bool) + Send + Sync + 'static) -> Self {
+        Self {
+            limit_bytes: AtomicU64::new(limit_bytes),
+            full: AtomicBool::new(false),
+            refuse: Box::new(refuse),
+            reached: Gauge::default(),
+        }
     }
 
     /// Puts the ceiling there from now on; 0: none.
@@ -33,7 +40,7 @@ impl MemoryLimit {
     }
 
     /// Whether new calls are refused.
-    pub fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
 
@@ -64,6 +71,7 @@ impl MemoryLimit {
         let full = bytes > ceiling;
         if full != was {
             self.full.store(full, Ordering::Relaxed);
+            (self.refuse)(full);
             self.reached.set(i64::from(full));
             let event = "memory_limit";
             tracing::warn!(target: "custompass", event, reached = full, bytes, limit);
@@ -71,16 +79,26 @@ impl MemoryLimit {
     }
 }
 
+impl fmt::Debug for MemoryLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryLimit").field("full", &self.full).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn opens_again_only_with_some_room() {
-        let limit = MemoryLimit::new(0);
+        let refuses = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&refuses);
+        let limit = MemoryLimit::new(0, move |full| told.store(full, Ordering::Relaxed));
         let seen = [999, 1_000, 1_001, 990, 951, 950, 1_000, 1_001].map(|bytes| {
             limit.consider(bytes, 1_000);
             assert_eq!(limit.reached.get(), i64::from(limit.is_full()));
+            assert_eq!(refuses.load(Ordering::Relaxed), limit.is_full());
             limit.is_full()
         });
         assert_eq!(seen, [false, false, true, true, true, false, false, true]);

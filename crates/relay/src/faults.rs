@@ -98,6 +98,11 @@ pub(crate) fn overloaded() -> Fault {
         .retry_after(1)
 }
 
+pub(crate) fn out_of_memory() -> Fault {
+    let (zh, en) = ("服务内存已达上限", "the server is at its memory limit");
+    Fault::new(FaultKind::Overloaded, zh, en)
+}
+
 pub(crate) fn too_large(limit_bytes: u64) -> Fault {
     Fault::new(
         FaultKind::PayloadTooLarge,

@@ -1,9 +1,10 @@
 //! The data plane: from a client's request to its settled reply.
 //!
 //! [`Relay::handle`] answers everything under `/pass/` and `/v1/`. `walk.rs` is the place to begin
-//! reading: one function calls the phases in order. What is absent here: no SQL but reads of a
-//! balance and of tasks, no status codes of our own (`web` has the table), no retries of anything
-//! that may have been sent, no parsing and rewriting of bodies.
+//! reading: its functions call the phases in order. What is absent here: no SQL that moves money
+//! (a balance and tasks are read, and a submission on its way updates its own task's row), no
+//! retries of anything that may have been sent, no parsing and rewriting of bodies. Status codes
+//! are chosen in `web`, but for the 204 that ends a stream of a task's events (`task_view`).
 
 mod billing;
 mod breaker;
@@ -169,8 +170,8 @@ impl Relay {
         self.metrics.register(registry, &self.channels.open, used_bytes);
     }
 
-    /// From now on new calls get 503 `OVERLOADED`, or are taken again: for a process that has
-    /// reached its memory limit. What is under way goes on.
+    /// From now on new requests get 503 `OVERLOADED`, or are taken again, on every runtime: for a
+    /// process that has reached its memory limit. What is under way continues.
     pub fn refuse_new_calls(&self, refuse: bool) {
         self.refuses.store(refuse, Ordering::Relaxed);
     }

@@ -1,4 +1,5 @@
-//! One request, as a walk: the phases in order, and all the branching there is.
+//! One request, as a walk: the phases in order. `passage` leads to the claim, `carry_out` from the
+//! choice of a channel to the end; `send` and `deliver` branch further.
 //!
 //! identify → admit → route → price → claim → choose → hold → \[estimate → grow\] → send →
 //! relay and scan → settle or release → record. Each phase is a helper in a file of its own;
@@ -72,6 +73,9 @@ async fn passage(
     tie: &Tie,
     record: &mut Record,
 ) -> Result<Ending, Fault> {
+    if relay.refuses.load(Ordering::Relaxed) {
+        return Err(faults::out_of_memory());
+    }
     let surface = surface_of(relay, &head)?;
     record.trace.call.route(&head.method, surface.route());
     let address = relay.config.trusted_proxies.client_address(peer, &head.headers);
@@ -219,8 +223,7 @@ async fn put_aside(
 
 /// Rate, and how much is at work already.
 async fn admit(relay: &Relay, caller: &Caller) -> Result<(), Fault> {
-    let refuses = relay.refuses.load(Ordering::Relaxed);
-    if refuses || relay.metrics.in_flight.get() > relay.config.max_in_flight {
+    if relay.metrics.in_flight.get() > relay.config.max_in_flight {
         return Err(faults::overloaded());
     }
     let Some((key_id, per_minute)) = rate_of(&caller.identity) else { return Ok(()) };

@@ -146,7 +146,9 @@ impl Service {
             .map(|runtime| (runtime.clone(), Current::new(built.relay.on(runtime.clone()))))
             .collect();
         let main = Current::new(Arc::clone(&built.relay));
-        let memory = Arc::new(MemoryLimit::new(config.relay.memory_limit_bytes));
+        let relay = Arc::clone(&built.relay);
+        let refuse = move |full| relay.refuse_new_calls(full);
+        let memory = Arc::new(MemoryLimit::new(config.relay.memory_limit_bytes, refuse));
         let settings = followed.map(|(settings, levels)| {
             let relays = places.iter().map(|(_, relay)| relay.clone());
             let relays = relays.chain([main.clone()]).collect();
@@ -157,14 +159,13 @@ impl Service {
         let app = Arc::new(App {
             admin: admin::router(built.admin.clone()),
             health: Health::new(built.db.clone(), built.redis.clone(), started_at),
-            memory,
             clock: clock.clone(),
             runtime: Handle::current(),
         });
         let stop = Stop::default();
         let mut registry = Registry::default();
         register(&mut registry, &built, started_at, lines.clone());
-        app.memory.register(&mut registry);
+        memory.register(&mut registry);
         if let Some((listener, config)) = metrics {
             spawn_metrics(&jobs, &shutdown, listener, config, registry)?;
         }
@@ -172,7 +173,7 @@ impl Service {
             spawn_diagnostics(&jobs, &shutdown, listener, &clock)?;
         }
         spawn_followers(&jobs, &shutdown, &built, (lines, settings, main));
-        spawn_background(&jobs, &shutdown, &config, &built.db, &clock, &app);
+        spawn_background(&jobs, &shutdown, &config, &built.db, &clock, &memory);
 
         let max_connections = match config.server.max_connections {
             0 => process::connections_for(descriptors),
@@ -408,7 +409,7 @@ fn spawn_background(
     config: &Config,
     db: &Db,
     clock: &Clock,
-    app: &Arc<App>,
+    memory: &Arc<MemoryLimit>,
 ) {
     let (months, clock) = (db.clone(), clock.clone());
     every("months", jobs, shutdown, MONTHS_PAUSE, move || {
@@ -424,7 +425,7 @@ fn spawn_background(
         pool.shed_idle_connections(keep);
         std::future::ready(())
     });
-    let memory = Arc::clone(&app.memory);
+    let memory = Arc::clone(memory);
     every("memory limit", jobs, shutdown, MEMORY_PAUSE, move || {
         memory.look();
         std::future::ready(())

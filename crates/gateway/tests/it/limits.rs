@@ -144,6 +144,10 @@ on_sqlite! {
 
         let refused = refused.expect_error(503, "OVERLOADED");
         assert!(refused.header("Retry-After").is_some());
+        let id = refused.header("X-Request-Id").unwrap();
+        house.server.wait_for_log(&["code=OVERLOADED", &format!("request_id={id}")]).await;
+        let counted = house.server.metric("custompass_errors_total{code=\"OVERLOADED\"}").await;
+        assert!(counted >= 1, "{counted}");
         house.close().await;
     }
 }

@@ -1,11 +1,14 @@
 //! The metrics port: everything that is registered, in the text that Prometheus reads.
 
+mod format;
+
 use crate::config::MetricsConfig;
 use crate::logging::Lines;
 use crate::process;
 use crate::server::{self, Limits, Place, Stop};
 use domain::{Fault, FaultKind, UnixMs};
-use http::header::CONTENT_TYPE;
+use format::Format;
+use http::header::{CONTENT_TYPE, VARY};
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use prometheus_client::collector::Collector;
@@ -22,8 +25,6 @@ use web::Body;
 
 /// Prometheus itself, a script or two, somebody with curl.
 const LIMITS: Limits = Limits { max_connections: 32, header_timeout_ms: 30_000 };
-const OPENMETRICS: HeaderValue =
-    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// Registers what the process itself has to say.
 pub fn register_process(registry: &mut Registry, started_at: UnixMs, lines: Option<Lines>) {
@@ -58,20 +59,25 @@ fn answer(request: &Request<Incoming>, path: &str, registry: &Registry) -> Respo
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return fault(FaultKind::MethodNotAllowed, "只支持 GET", "only GET");
     }
-    match text(registry) {
-        Ok(text) => {
-            let mut response = Response::new(web::full(text));
-            response.headers_mut().insert(CONTENT_TYPE, OPENMETRICS);
+    let format = Format::wanted(request.headers());
+    match page(registry, format) {
+        Ok(page) => {
+            let mut response = Response::new(web::full(page));
+            response.headers_mut().insert(CONTENT_TYPE, format.content_type());
+            response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
             response
         }
         Err(_) => fault(FaultKind::System, "指标无法写出", "the metrics can't be written"),
     }
 }
 
-fn text(registry: &Registry) -> Result<String, fmt::Error> {
-    let mut text = String::with_capacity(16 << 10);
-    prometheus_client::encoding::text::encode(&mut text, registry)?;
-    Ok(text)
+fn page(registry: &Registry, format: Format) -> Result<String, fmt::Error> {
+    let mut page = String::with_capacity(16 << 10);
+    prometheus_client::encoding::text::encode(&mut page, registry)?;
+    Ok(match format {
+        Format::OpenMetrics => page,
+        Format::Text => format::text(&page),
+    })
 }
 
 /// Asked of the system at each scrape.
@@ -152,7 +158,7 @@ mod tests {
     fn is_what_scripts_expect() {
         let mut registry = Registry::default();
         register_process(&mut registry, UnixMs(1_700_000_000_000), None);
-        let text = text(&registry).unwrap();
+        let text = page(&registry, Format::OpenMetrics).unwrap();
         assert!(text.contains("\nprocess_start_time_seconds 1700000000\n"), "{text}");
         assert!(text.contains("newapi_build_info{version=\"0.1.0\"} 1\n"), "{text}");
         assert!(text.ends_with("# EOF\n"));

@@ -32,6 +32,7 @@ mod locked;
 mod low_balance;
 mod malformed;
 mod methods;
+mod metrics;
 mod nodes;
 mod observe;
 mod openapi;

@@ -298,3 +298,38 @@ on_both_databases! {
         house.close().await;
     }
 }
+
+on_both_databases! {
+    async fn a_channel_with_unfinished_tasks_stays(db: TestDb) {
+        let house = House::open(db).await;
+        let channel = house.channel(&["img/submit"], json!({})).await;
+        let ann = house.payer(0).await;
+        for (number, status) in ["submitted", "processing", "unknown", "failed"].iter().enumerate() {
+            let uid = if house.db.is_postgres() {
+                format!("'01890000-0000-7000-8000-00000000000{number}'")
+            } else {
+                format!("x'0189000000007000800000000000000{number}'")
+            };
+            house.db.execute(&format!(
+                "INSERT INTO tasks (uid, user_id, channel_id, action, task_id, status,
+                                    upstream_status, progress)
+                 VALUES ({uid}, {}, {channel}, 'img/submit', 'up', '{status}', 'WORD', '5%')",
+                ann.id
+            )).await;
+        }
+        let path = format!("/api/channel/{channel}");
+
+        let refused = house.admin().call("DELETE", &path).send().await.expect(409).text();
+        assert!(refused.contains('3') && refused.contains("disable"), "{refused}");
+        let said = house.server.cli(&["channel", "delete", &channel.to_string()]).await;
+        assert!(!said.status.success());
+        let said = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(said.contains('3') && said.contains("disable"), "{said}");
+        house.admin().get(&path).await;
+
+        house.db.execute("UPDATE tasks SET status = 'failed'").await;
+        house.admin().delete(&path).await;
+        house.admin().call("GET", &path).send().await.expect(404);
+        house.close().await;
+    }
+}

@@ -95,17 +95,38 @@ pub async fn set_status(
     update(state, actor, id, input).await
 }
 
-/// Deletes a channel. What was logged about it stays.
+/// Deletes a channel that has no unfinished tasks: without it they can't be asked about, and their
+/// holds would stay until their lifetime is over. What was logged about it stays.
 ///
 /// # Errors
-/// When there is no such channel, or the database fails.
+/// When there is no such channel, it has unfinished tasks, or the database fails.
 pub async fn delete(state: &AdminState, actor: &Actor, id: ChannelId) -> Result<(), AdminError> {
     actor.require_admin()?;
     let before = get(state, id).await?;
-    let sql = Statement::new("DELETE FROM channels WHERE id = $1", vec![id.into()]).expecting(1);
+    let sql = format!("DELETE FROM channels WHERE id = $1 AND NOT EXISTS ({UNFINISHED})");
+    let sql = Statement::new(sql, vec![id.into()]).expecting(1);
     let content = format!("删除渠道 {} (#{id})", before.name);
     let details = json!({ "base_url": before.base_url, "models": before.models });
-    change(state, id, sql, actor, ("channel.delete", content), details).await
+    let deleted = change(state, id, sql, actor, ("channel.delete", content), details).await;
+    match deleted {
+        Err(AdminError::Conflict { .. }) => Err(still_needed(state, id).await?),
+        other => other,
+    }
+}
+
+const UNFINISHED: &str = "SELECT 1 FROM tasks WHERE channel_id = $1 \
+     AND status IN ('submitted', 'processing', 'unknown')";
+
+async fn still_needed(state: &AdminState, id: ChannelId) -> Result<AdminError, AdminError> {
+    let sql = format!("SELECT count(*) AS n FROM ({UNFINISHED}) unfinished");
+    let rows = state.db.read(&sql, &[id.into()]).await?;
+    let count: i64 = rows.first().map(|row| row.get("n")).transpose()?.unwrap_or(0);
+    Ok(AdminError::conflict(
+        format!("渠道还有 {count} 个未完成的任务, 请先禁用渠道, 待任务结束后再删除"),
+        format!(
+            "the channel has {count} unfinished tasks: disable it, and delete it when they end"
+        ),
+    ))
 }
 
 /// Makes a disabled copy of a channel, to be edited, given a key and enabled. The key stays with

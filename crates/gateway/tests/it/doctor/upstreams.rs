@@ -84,7 +84,8 @@ on_sqlite! {
         diagnosis.bad("channel 3 upstream", "10.0.0.1", "UPSTREAM_ALLOW_NETS");
         diagnosis.bad("channel 4 upstream", "tls", "is it https there?");
         for id in 1..=4 {
-            house.admin().put("/api/channel", &json!({"id": id, "base_url": well})).await;
+            let moved = json!({"id": id, "base_url": well, "key": "its-own"});
+            house.admin().put("/api/channel", &moved).await;
         }
         Diagnosis::with(&house, &[]).await.well();
         house.close().await;

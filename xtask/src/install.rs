@@ -21,10 +21,12 @@ pub fn postgres_programs() -> Result<PathBuf> {
     find_programs().context("postgresql is installed, but its programs are not found")
 }
 
-/// Makes sure that `redis-server` is in the path, where the tests look for it.
-pub fn redis_server() -> Result<()> {
+/// Makes sure that `redis-server` and `pgbouncer` are in the path, where the tests look for them.
+pub fn servers() -> Result<()> {
     let others = "Fedora: sudo dnf install redis; macOS: brew install redis";
-    program("redis-server", "redis-server", others)
+    program("redis-server", "redis-server", others)?;
+    let others = "Fedora: sudo dnf install pgbouncer; macOS: brew install pgbouncer";
+    program("pgbouncer", "pgbouncer", others)
 }
 
 /// Makes sure that `go`, `node` and `npm` are in the path: readers of bodies are written for them.

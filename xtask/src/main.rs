@@ -69,7 +69,7 @@ fn run(chore: Chore) -> Result<ExitCode> {
 
 fn with_cluster(command: &[String]) -> Result<ExitCode> {
     let cluster = cluster::Cluster::start()?;
-    if let Err(error) = install::redis_server() {
+    if let Err(error) = install::servers() {
         println!("note: {error:#}");
     }
     let (program, arguments) = command.split_first().context("no command given")?;

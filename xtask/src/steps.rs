@@ -85,7 +85,7 @@ fn run_all(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {
         cluster = Some(started);
         Ok(())
     })?;
-    report.step("redis-server", install::redis_server)?;
+    report.step("redis-server and pgbouncer", install::servers)?;
     if flags.filter.is_none() {
         report.step("go and node", install::go_and_node)?;
     }

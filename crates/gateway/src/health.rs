@@ -1,22 +1,28 @@
 //! How this process is: `GET /livez` says that it works, `GET /readyz` and `GET /api/status`
-//! whether it should get calls. The database is asked at most once a second, however often they are
-//! polled.
+//! whether it should get calls. The database is asked at most once a second, and written to at most
+//! every ten seconds while that works, however often they are polled.
 
 use domain::{Fault, FaultKind, UnixMs};
 use http::Response;
 use serde_json::json;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use store::Db;
+use store::{Db, Engine, StoreError};
 use throttle::Shared;
 use tokio::time::Instant;
 use web::Body;
 
 /// How long an answer of the database counts.
 const FRESH: Duration = Duration::from_secs(1);
+/// How long a write that was taken counts: it costs the database a commit.
+const WRITTEN: Duration = Duration::from_secs(10);
+/// The least room that the disk of an SQLite file must have, in bytes: a batch of calls takes some
+/// hundred KiB.
+const ROOM: u64 = 1 << 20;
 /// How long the database may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -27,6 +33,8 @@ enum Unready {
     Stopping,
     /// The database can't be reached, or can't answer.
     Database,
+    /// It takes no writes: its disk is full, or it is a standby.
+    NotWritable,
     /// The schema lacks a step, as after an old backup was put back.
     Migrations,
 }
@@ -37,6 +45,7 @@ impl Unready {
         match self {
             Self::Stopping => "stopping",
             Self::Database => "database_unreachable",
+            Self::NotWritable => "database_not_writable",
             Self::Migrations => "migrations_pending",
         }
     }
@@ -47,6 +56,11 @@ impl Unready {
             Self::Database => {
                 (FaultKind::DatabaseUnavailable, "数据库没有响应", "the database does not answer")
             }
+            Self::NotWritable => (
+                FaultKind::DatabaseUnavailable,
+                "数据库无法写入, 请检查磁盘空间或主备状态",
+                "the database takes no writes: is its disk full, or is it a standby?",
+            ),
             Self::Migrations => (
                 FaultKind::DatabaseUnavailable,
                 "数据库结构需要升级",
@@ -63,23 +77,29 @@ type Answer = Result<(), Unready>;
 /// The state of this process.
 pub struct Health {
     db: Db,
+    /// Where the database is, if it is a file.
+    file_dir: Option<PathBuf>,
     redis: Option<Arc<Shared>>,
     started_at: UnixMs,
     stopping: AtomicBool,
     last: Mutex<Option<(Instant, Answer)>>,
-    asking: tokio::sync::Mutex<()>,
+    /// Held while the database is asked. When it last took a write.
+    asking: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl Health {
-    /// Of a process that started at `started_at`, works on `db`, and counts in `redis`.
-    pub fn new(db: Db, redis: Option<Arc<Shared>>, started_at: UnixMs) -> Self {
+    /// Of a process that started at `started_at`, works on `db`, whose file would be in `data_dir`,
+    /// and counts in `redis`.
+    pub fn new(db: Db, data_dir: &Path, redis: Option<Arc<Shared>>, started_at: UnixMs) -> Self {
+        let file_dir = (db.engine() == Engine::Sqlite).then(|| data_dir.to_owned());
         Self {
             db,
+            file_dir,
             redis,
             started_at,
             stopping: AtomicBool::new(false),
             last: Mutex::new(None),
-            asking: tokio::sync::Mutex::new(()),
+            asking: tokio::sync::Mutex::new(None),
         }
     }
 
@@ -148,31 +168,60 @@ impl Health {
         last.filter(|(at, _)| at.elapsed() < FRESH).map(|(_, answer)| answer)
     }
 
-    /// Asks the database. Whoever comes meanwhile waits for the same answer.
+    /// Asks the database. Who comes meanwhile waits for the same answer.
     async fn ask(&self) -> Answer {
-        let _turn = self.asking.lock().await;
+        let mut written = self.asking.lock().await;
         if let Some(answer) = self.remembered() {
             return answer;
         }
-        let answer = match tokio::time::timeout(PATIENCE, self.db.is_current()).await {
-            Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => {
-                tracing::warn!(target: "custompass", event = "migrations_missing");
-                Err(Unready::Migrations)
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(target: "custompass", event = "database_unavailable", %error);
-                Err(Unready::Database)
-            }
-            Err(_) => {
-                let error = "no answer in time";
-                tracing::warn!(target: "custompass", event = "database_unavailable", error);
-                Err(Unready::Database)
-            }
-        };
+        let mut answer = self.read().await;
+        if answer.is_ok() && written.is_none_or(|at| at.elapsed() >= WRITTEN) {
+            answer = self.write().await;
+            *written = answer.is_ok().then(Instant::now);
+        }
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Some((Instant::now(), answer));
         answer
+    }
+
+    async fn read(&self) -> Answer {
+        match in_time(self.db.is_current()).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                tracing::warn!(target: "custompass", event = "migrations_missing");
+                Err(Unready::Migrations)
+            }
+            Err(error) => {
+                tracing::warn!(target: "custompass", event = "database_unavailable", error);
+                Err(Unready::Database)
+            }
+        }
+    }
+
+    async fn write(&self) -> Answer {
+        if self.file_dir.as_deref().is_some_and(has_no_room) {
+            let error = "the disk of DATA_DIR is full";
+            tracing::warn!(target: "custompass", event = "database_not_writable", error);
+            return Err(Unready::NotWritable);
+        }
+        in_time(self.db.try_write()).await.map_err(|error| {
+            tracing::warn!(target: "custompass", event = "database_not_writable", error);
+            Unready::NotWritable
+        })
+    }
+}
+
+/// Whether the file system of a directory has no room for SQLite's files to grow. A small write may
+/// still find a place in them while those of calls do not.
+fn has_no_room(dir: &Path) -> bool {
+    rustix::fs::statvfs(dir).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM)
+}
+
+/// What the database answers within [`PATIENCE`], or why there is nothing.
+async fn in_time<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err("no answer in time".to_owned()),
     }
 }
 
@@ -197,7 +246,7 @@ mod tests {
             max_connections: 1,
             connect_timeout_ms: 1_000,
         };
-        let health = Health::new(Db::open(&config).await.unwrap(), None, UnixMs(0));
+        let health = Health::new(Db::open(&config).await.unwrap(), dir.path(), None, UnixMs(0));
         assert_eq!(
             said(health.ready("r").await).await,
             (200, json!({"status": "ready", "redis": "off"}))

@@ -132,7 +132,7 @@ impl Db {
             Target::Postgres(parsed, verify) => {
                 let timeout = Duration::from_millis(config.connect_timeout_ms.max(1));
                 let pg = Pg::new(*parsed, verify, config.max_connections, timeout)?;
-                pg.read("SELECT 1", &[], Planned::Once).await?;
+                pg.refuse_shared_sessions().await?;
                 Backend::Postgres(pg)
             }
             Target::Sqlite => {
@@ -167,6 +167,17 @@ impl Db {
     /// What the database says; [`StoreError::Unavailable`] when nothing.
     pub async fn is_current(&self) -> Result<bool, StoreError> {
         migrations::is_current(self).await
+    }
+
+    /// Writes something that changes nothing, durably: a disk that is full and a server that is
+    /// read-only show by nothing else.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn try_write(&self) -> Result<(), StoreError> {
+        let sql = "UPDATE schema_migrations SET applied_at = applied_at \
+                   WHERE version = (SELECT max(version) FROM schema_migrations)";
+        self.execute(sql, &[]).await.map(drop)
     }
 
     /// Makes sure that this is the only process that serves this SQLite file. Says yes on

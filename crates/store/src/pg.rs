@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Config, Connection, Socket};
+use tokio_postgres::{Client, Config, Connection, SimpleQueryMessage, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
@@ -32,6 +32,11 @@ pub(crate) enum Planned {
     /// For its values, each time.
     Anew,
 }
+
+/// What to do about a pooler that shares sessions.
+const SHARED_SESSIONS: &str = "SQL_DSN leads to a connection pooler in transaction mode, which \
+    keeps no session: use session mode (in PgBouncer pool_mode = session for this database), or \
+    the address of the PostgreSQL server itself";
 
 /// Connections tried for one query.
 const READ_TRIES: u32 = 4;
@@ -86,6 +91,16 @@ impl Connect for Connector {
     }
 }
 
+/// The server process of a session. Nothing is prepared: that is what may not work.
+async fn served_by(client: &Client) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT pg_backend_pid() || ' ' || pg_postmaster_start_time()";
+    let answer = client.simple_query(sql).await?;
+    Ok(answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    }))
+}
+
 impl Pg {
     /// Prepares to connect; nothing is sent yet.
     pub(crate) fn new(
@@ -113,6 +128,21 @@ impl Pg {
             .build()
             .map_err(|error| StoreError::Config(error.to_string()))?;
         Ok(Self { pool, connector, config })
+    }
+
+    /// Refuses a pooler that gives a session's server process to others between transactions.
+    /// Nothing that is kept on a session would be there any more: prepared statements, settings,
+    /// `LISTEN`, advisory locks. Some such poolers hide it well, and then no node would hear of a
+    /// changed price. It shows in the process of a session: it changes, or serves another session
+    /// that is open as well.
+    pub(crate) async fn refuse_shared_sessions(&self) -> Result<(), StoreError> {
+        let (one, _driven) = self.dedicated().await?;
+        let (other, _driven_too) = self.dedicated().await?;
+        let first = served_by(&one).await?;
+        if first == served_by(&other).await? || first != served_by(&one).await? {
+            return Err(StoreError::Config(SHARED_SESSIONS.to_owned()));
+        }
+        Ok(())
     }
 
     async fn client(&self) -> Result<deadpool_postgres::Client, StoreError> {

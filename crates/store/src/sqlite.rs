@@ -122,8 +122,9 @@ impl Sqlite {
     /// Takes the lock that one serving process holds for as long as it lives.
     pub(crate) fn lock_for_serving(&self) -> Result<(), StoreError> {
         let path = self.dir.join(LOCK_FILE);
-        let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        let file = opened.map_err(|error| no_file(&path, &error))?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let file = options.open(&path).map_err(|error| no_file(&path, &error))?;
         match file.try_lock() {
             Ok(()) => {
                 *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);

@@ -24,6 +24,7 @@
 pub mod api;
 pub mod client;
 pub mod db;
+pub mod pgbouncer;
 pub mod ports;
 pub mod postgres;
 pub mod redis;
@@ -34,6 +35,7 @@ mod wait;
 pub use api::{Admin, Paid, Token};
 pub use client::{Answer, Call, RawClient, StreamAnswer};
 pub use db::{Engine, Row, TestDb, Transaction};
+pub use pgbouncer::Pgbouncer;
 pub use postgres::Postgres;
 pub use redis::Redis;
 pub use server::{Server, ServerBuilder, Signal};

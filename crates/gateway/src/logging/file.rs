@@ -2,9 +2,12 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+/// Of a new file: it has names, models and addresses, for its owner and for those who collect logs.
+const MODE: u32 = 0o640;
 
 /// When a file is put aside, as `newapi.log.1`, and how many of these there are.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +32,7 @@ pub(super) struct LogFile {
 
 impl LogFile {
     pub(super) fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let file = OpenOptions::new().create(true).append(true).mode(MODE).open(path)?;
         let found = file.metadata()?;
         let begun = found.created().ok();
         Ok(Self { path: path.to_owned(), rotation, file, bytes: found.len(), begun })

@@ -1,5 +1,5 @@
 //! The two formats of the metrics page. The library writes OpenMetrics 1.0, which Prometheus asks
-//! for; everything else reads the text format 0.0.4, in which a counter's own name ends in `_total`.
+//! for; all else reads the text format 0.0.4, in which a counter's own name ends in `_total`.
 
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue};

@@ -156,9 +156,10 @@ impl Service {
         });
         built.admin.options = settings.clone().map(|settings| settings as Arc<dyn admin::Options>);
 
+        let (db, data_dir) = (built.db.clone(), &config.database.data_dir);
         let app = Arc::new(App {
             admin: admin::router(built.admin.clone()),
-            health: Health::new(built.db.clone(), built.redis.clone(), started_at),
+            health: Health::new(db, data_dir, built.redis.clone(), started_at),
             clock: clock.clone(),
             runtime: Handle::current(),
         });

@@ -304,7 +304,8 @@ on_both_databases! {
         let house = House::open(db).await;
         let channel = house.channel(&["img/submit"], json!({})).await;
         let ann = house.payer(0).await;
-        for (number, status) in ["submitted", "processing", "unknown", "failed"].iter().enumerate() {
+        let statuses = ["submitted", "processing", "unknown", "failed"];
+        for (number, status) in statuses.iter().enumerate() {
             let uid = if house.db.is_postgres() {
                 format!("'01890000-0000-7000-8000-00000000000{number}'")
             } else {

@@ -23,7 +23,7 @@ async fn tried(house: &House, channel: i64) -> serde_json::Value {
 on_sqlite! {
     async fn a_name_is_judged_before_a_proxy_gets_it(db: TestDb) {
         let Some(name) = private_name() else {
-            eprintln!("SKIPPED: no name but localhost means this machine here");
+            crate::house::skipped("no name but localhost means this machine here");
             return;
         };
         let proxy = Upstream::start().await;

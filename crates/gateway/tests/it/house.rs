@@ -173,6 +173,12 @@ pub async fn node(db: &TestDb, settings: &[(&str, &str)]) -> Server {
     builder.start().await
 }
 
+/// Says loudly that a test can't be run here, and why.
+#[allow(clippy::print_stderr)]
+pub fn skipped(why: &str) {
+    eprintln!("SKIPPED: {why}");
+}
+
 /// A price by use, one quota a token.
 pub fn by_use() -> serde_json::Value {
     json!({"ratio": 1})

@@ -39,7 +39,7 @@ fn promtool(page: &str) {
         .stderr(Stdio::piped())
         .spawn();
     let Ok(mut started) = started else {
-        eprintln!("SKIPPED: promtool is not in the path");
+        crate::house::skipped("promtool is not in the path");
         return;
     };
     started.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
@@ -63,8 +63,8 @@ on_sqlite! {
             let kind = page.header("Content-Type").unwrap();
             assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8", "{accept:?}");
             let text = page.text();
-            for line in [format!("# TYPE {counter} counter"), "# TYPE newapi_build_info gauge".into()]
-            {
+            let info = "# TYPE newapi_build_info gauge".to_owned();
+            for line in [format!("# TYPE {counter} counter"), info] {
                 assert!(text.lines().any(|it| it == line), "{line} is not in {text}");
             }
             assert!(text.contains(&format!("# HELP {counter} ")), "{text}");

@@ -1,0 +1,135 @@
+//! A disk that is full, a database that takes no writes, and who may read what is on the disk.
+
+use crate::house::{House, fixed, skipped};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use testkit::{Answer, Reply, TestDb, eventually};
+
+/// As much as the log of SQLite, its database and those of the process need, and little more.
+const SMALL: &str = "size=48m";
+const KILL: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                    WHERE datname = current_database() AND application_name = 'newapi'";
+
+/// A file system of memory, as small as [`SMALL`] says. Gone with this.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Over this directory, where this process may.
+    fn over(dir: &Path) -> Option<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", SMALL, "tmpfs"]).arg(dir);
+        mount.status().is_ok_and(|status| status.success()).then(|| Self(dir.to_owned()))
+    }
+
+    /// Leaves no room.
+    fn fill(&self) {
+        let _ = std::io::copy(
+            &mut std::io::repeat(b'x'),
+            &mut std::fs::File::create(self.0.join("fill")).unwrap(),
+        );
+    }
+
+    fn empty(&self) {
+        std::fs::remove_file(self.0.join("fill")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: the server may still be there.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+async fn readiness(house: &House) -> Answer {
+    house.server.call("GET", "/readyz").send().await
+}
+
+/// Waits for readiness to say this.
+async fn wait_for_readiness(house: &House, status: u16, word: &str) {
+    eventually(&format!("readiness to be {status} {word}"), || async {
+        let answer = readiness(house).await;
+        (answer.status == status && answer.text().contains(word)).then_some(())
+    })
+    .await;
+}
+
+on_sqlite! {
+    async fn a_full_disk_is_not_ready(db: TestDb) {
+        let Some(disk) = SmallDisk::over(db.dir()) else {
+            skipped("this process can't mount a file system");
+            return;
+        };
+        let house = House::open(db).await;
+        house.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = house.payer(1_000_000).await;
+        house.pay("m", &ann).await.expect(200);
+        wait_for_readiness(&house, 200, "ready").await;
+
+        disk.fill();
+        // Said before the first call fails: the log of SQLite has room of its own for a while.
+        wait_for_readiness(&house, 503, "database_not_writable").await;
+        let mut paid = 1;
+        while house.pay("m", &ann).await.status == 200 {
+            paid += 1;
+            assert!(paid < 100_000, "the disk is not full");
+        }
+        assert_eq!(readiness(&house).await.status, 503);
+        house.server.call("GET", "/livez").send().await.expect(200);
+        house.server.wait_for_log(&["database_not_writable"]).await;
+
+        disk.empty();
+        wait_for_readiness(&house, 200, "ready").await;
+        house.pay("m", &ann).await.expect(200);
+        house.close().await;
+        assert_eq!(house.money(&ann).await.calls, paid + 1);
+    }
+
+    async fn files_are_for_their_owner_and_group(db: TestDb) {
+        let log = db.dir().join("newapi.log").display().to_string();
+        let settings = [("LOG_FILE", log.as_str()), ("LOG_LEVEL", "debug")];
+        let mut house = House::with(db, &settings).await;
+        house.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = house.payer(10).await;
+        house.pay("m", &ann).await.expect(200);
+        house.server.cli_ok(&["backup"]).await;
+        house.server.restart().await;
+        let mut files = 0;
+        let mut dirs = vec![house.server.data_dir().to_owned()];
+        while let Some(dir) = dirs.pop() {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                let found = std::fs::metadata(&path).unwrap();
+                let mode = found.permissions().mode();
+                let log = path.to_string_lossy().contains("newapi.log");
+                let others = if log { 0o137 } else { 0o077 };
+                if found.is_dir() { dirs.push(path.clone()) } else { files += 1 }
+                assert_eq!(mode & others, 0, "{}: {mode:o}", path.display());
+            }
+        }
+        assert!(files >= 4, "{files}");
+        house.close().await;
+    }
+}
+
+on_postgres! {
+    async fn a_database_that_takes_no_writes_is_not_ready(db: TestDb) {
+        let house = House::open(db).await;
+        wait_for_readiness(&house, 200, "ready").await;
+        let name = house.db.text("SELECT current_database()").await;
+        let reads_only = |on: &str| {
+            format!("ALTER DATABASE {name} SET default_transaction_read_only = {on}")
+        };
+        // As after a fail-over that left us with the standby.
+        house.db.execute(&reads_only("on")).await;
+        house.db.execute(KILL).await;
+        wait_for_readiness(&house, 503, "database_not_writable").await;
+
+        let writing = format!("BEGIN READ WRITE; {}; COMMIT", reads_only("off"));
+        house.db.execute(&writing).await;
+        house.db.execute(KILL).await;
+        wait_for_readiness(&house, 200, "ready").await;
+        house.close().await;
+    }
+}

@@ -5,7 +5,7 @@ use crate::dsn::{self, Target, Verify};
 use crate::tls;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 /// How `pg_dump` and `psql` find the database, and whom they believe to be it.
 #[derive(Clone, Debug)]
@@ -39,6 +39,10 @@ pub fn libpq(dsn: Option<&str>) -> Result<Option<Libpq>, StoreError> {
     add("PGOPTIONS", config.get_options().map(OsString::from));
     let timeout = config.get_connect_timeout().map(|limit| limit.as_secs().to_string().into());
     add("PGCONNECT_TIMEOUT", timeout);
+    // Of several hosts the programs take the one that we take: another may be behind, or refuse a
+    // restore.
+    let writable = config.get_target_session_attrs() == TargetSessionAttrs::ReadWrite;
+    add("PGTARGETSESSIONATTRS", writable.then(|| "read-write".into()));
     add("PGSSLMODE", Some(ssl_mode(config.get_ssl_mode(), verify).into()));
     let roots = match verify {
         Verify::Nothing => None,
@@ -85,6 +89,11 @@ mod tests {
             env("postgres://ann:p%40ss:w@db.example:6000/new?sslmode=verify-full"),
             "PGHOST=db.example PGPORT=6000 PGUSER=ann PGPASSWORD=p@ss:w PGDATABASE=new \
              PGSSLMODE=verify-full"
+        );
+        assert_eq!(
+            env("postgres://ann@a:1,b:2/new?target_session_attrs=read-write"),
+            "PGHOST=a,b PGPORT=1,2 PGUSER=ann PGDATABASE=new PGTARGETSESSIONATTRS=read-write \
+             PGSSLMODE=prefer"
         );
         assert_eq!(
             env("host=/run/pg user=ann dbname=new connect_timeout=3 sslmode=disable"),

@@ -6,7 +6,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::sync::Arc;
 use store::Channel;
-use upstream::{BaseUrl, Deadlines, ProxyChoice};
+use upstream::{BaseUrl, Deadlines, EchoGuard, ProxyChoice};
 
 /// What the installation says where a channel says nothing. Durations in milliseconds.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct Prepared {
     pub base: BaseUrl,
     /// `Bearer {channel key}`; none when the channel has no key.
     pub authorization: Option<HeaderValue>,
+    /// Keeps the channel's key out of what its upstream says.
+    pub echo: Option<EchoGuard>,
     /// The header that carries the caller's key.
     pub user_token_header: HeaderName,
     /// The way there.
@@ -67,7 +69,8 @@ impl Prepared {
         let total_ms = config.deadlines.total_ms.max(first_byte_ms);
         let deadlines = Deadlines { first_byte_ms, total_ms, ..config.deadlines };
         let channel = Arc::clone(channel);
-        Ok(Self { channel, base, authorization, user_token_header, proxy, deadlines })
+        let echo = EchoGuard::of(channel.key.expose());
+        Ok(Self { channel, base, authorization, echo, user_token_header, proxy, deadlines })
     }
 
     /// Says who we are, and for whom we call.

@@ -13,16 +13,19 @@ use crate::reply::{Collected, collect, collects, length_of, read};
 use crate::send::Answer;
 use crate::verdict::{End, Money, Sight};
 use bytes::Bytes;
-use domain::{Fault, FrozenPrice, Quota};
+use domain::{ChannelId, Fault, FrozenPrice, Quota};
 use egress::Prepared;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use std::collections::HashMap;
-use upstream::{Reply, ReplyScanner};
+use upstream::{EchoGuard, Reply, ReplyScanner};
 use web::Body;
 
 /// What was charged, where it is known before the body.
 pub(crate) const X_NEWAPI_QUOTA: HeaderName = HeaderName::from_static("x-newapi-quota");
+
+/// Why money is given back when a reply shows the channel's key.
+pub(crate) const UPSTREAM_ECHO: &str = "upstream_echo";
 
 /// What a walk ends with.
 pub(crate) enum Ending {
@@ -54,12 +57,15 @@ pub(crate) async fn deliver(
         // Failed or moved: passed on as it is, and free.
         record.fail_upstream("UPSTREAM_STATUS", format!("status {}", reply.status.as_u16()));
         deal.release(relay, record, "upstream_status").await;
-        let source = Source { body: reply.body, prefix: None, left, stake: None, attempt };
+        // An error page is read whole by whoever reads it, so its end may wait.
+        let echo = prepared.echo.as_ref().map(EchoGuard::withholding_watch);
+        let source = Source { body: reply.body, prefix: None, left, echo, stake: None, attempt };
         return Ok(flowing(call, head, source));
     }
     record.succeed();
+    let echo = prepared.echo.as_ref().map(EchoGuard::watch);
     if deal.is_empty() && record.counts_tokens_of.is_none() {
-        let source = Source { body: reply.body, prefix: None, left, stake: None, attempt };
+        let source = Source { body: reply.body, prefix: None, left, echo, stake: None, attempt };
         return Ok(flowing(call, head, source));
     }
 
@@ -72,7 +78,7 @@ pub(crate) async fn deliver(
             None => Collected { bytes: Bytes::new(), end: None },
         },
     };
-    let mut source = Source { body: reply.body, prefix: None, left, stake: None, attempt };
+    let mut source = Source { body: reply.body, prefix: None, left, echo, stake: None, attempt };
     let Some(end) = collected.end else {
         let kept_bytes = relay.config.max_kept_reply_bytes;
         let tee = deal.is_claimed().then(|| Tee::new(head.status(), head.headers(), kept_bytes));
@@ -85,6 +91,10 @@ pub(crate) async fn deliver(
     }
     drop(source);
     record.upstream_ends();
+    if repeats_key(&prepared, &collected.bytes) {
+        deal.release(relay, record, UPSTREAM_ECHO).await;
+        return Err(faults::upstream_echo());
+    }
     let whole = Whole { head, headers: &reply.headers, bytes: collected.bytes, end };
     settle_whole(relay, call, whole, deal, record, share).await
 }
@@ -94,7 +104,10 @@ pub(crate) fn unusable(reply: &Reply, prepared: &Prepared) -> Option<(&'static s
     if upstream::redirects_elsewhere(reply.status, &reply.headers, &prepared.base) {
         return Some(("upstream_redirects", faults::upstream_redirects()));
     }
-    // It switches to a protocol that nobody offered it; passed on, it would take the client's
+    if upstream::is_repeated_request(&reply.headers) {
+        return Some((UPSTREAM_ECHO, faults::upstream_echo()));
+    }
+    // It switches to a protocol that it was not offered; passed on, it would take the client's
     // connection along.
     let switches = reply.status.is_informational();
     switches.then(|| ("upstream_informational", faults::upstream_failed()))
@@ -109,7 +122,27 @@ pub(crate) fn head_of(reply: &Reply, prepared: &Prepared) -> Response<()> {
     for ours in [X_NEWAPI_QUOTA, IDEMPOTENT_REPLAYED] {
         head.headers_mut().remove(ours);
     }
+    if prepared.echo.as_ref().is_some_and(|echo| echo.clean(head.headers_mut())) {
+        warn_of_echo(prepared.channel.id);
+    }
     head
+}
+
+/// Whether a reply shows the channel's key.
+pub(crate) fn repeats_key(prepared: &Prepared, bytes: &[u8]) -> bool {
+    let repeats = prepared.echo.as_ref().is_some_and(|echo| echo.finds(bytes));
+    if repeats {
+        warn_of_echo(prepared.channel.id);
+    }
+    repeats
+}
+
+/// The operator should know: other clients of that upstream may see what ours don't.
+pub(crate) fn warn_of_echo(channel_id: ChannelId) {
+    tracing::error!(
+        target: "custompass", event = "upstream_echo", channel_id = channel_id.0,
+        error = "the upstream repeats the channel's key to clients; it was kept back",
+    );
 }
 
 /// A reply that is here to its end.

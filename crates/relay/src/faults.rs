@@ -153,6 +153,14 @@ pub(crate) fn upstream_redirects() -> Fault {
     Fault::new(FaultKind::Upstream, zh, en)
 }
 
+pub(crate) fn upstream_echo() -> Fault {
+    let (zh, en) = (
+        "上游响应中包含其渠道凭据, 已拦截",
+        "the upstream's reply repeats the credentials of its channel, and is withheld",
+    );
+    Fault::new(FaultKind::UpstreamResponse, zh, en)
+}
+
 pub(crate) fn upstream_timeout() -> Fault {
     Fault::new(FaultKind::Timeout, "上游响应超时", "the upstream took too long")
 }

@@ -7,12 +7,14 @@
 use crate::Relay;
 use crate::channels::Attempt;
 use crate::deal::Deal;
+use crate::deliver::warn_of_echo;
 use crate::faults;
 use crate::idempotency::Tee;
 use crate::record::Record;
 use crate::reply::{ended_by, read};
 use crate::verdict::{End, Money, Sight};
 use bytes::Bytes;
+use domain::Fault;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use memchr::memmem;
@@ -22,7 +24,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
-use upstream::{ReplyBody, ReplyScanner};
+use upstream::{EchoWatch, Echoed, ReplyBody, ReplyScanner};
 use web::BodyError;
 
 const DONE: &[u8] = b"[DONE]";
@@ -34,6 +36,8 @@ pub(crate) struct Source {
     pub prefix: Option<Bytes>,
     /// What is to come, where the upstream said it.
     pub left: Option<u64>,
+    /// Looks for the channel's key.
+    pub echo: Option<EchoWatch>,
     /// What hangs on the reply; nothing for a free call, or once it is settled.
     pub stake: Option<Stake>,
     /// The channel's place, kept until the end.
@@ -113,6 +117,31 @@ impl Flow {
             }
         }
         seen
+    }
+
+    /// Reads a piece on its way, and returns what of it may pass now.
+    fn look_through(&mut self, piece: Bytes) -> Result<(Bytes, Piece), Echoed> {
+        let seen = self.take(&piece);
+        let Some(watch) = &mut self.source.echo else { return Ok((piece, seen)) };
+        let mut passes = watch.pass(piece)?;
+        if seen == Piece::Last {
+            passes = joined(passes, watch.rest());
+        }
+        Ok((passes, seen))
+    }
+
+    /// What may still pass once the upstream has said all.
+    fn rest(&mut self) -> Option<Bytes> {
+        let rest = self.source.echo.as_mut().map(EchoWatch::rest)?;
+        (!rest.is_empty()).then_some(rest)
+    }
+
+    fn passes_trailers(&self, trailers: &Frame<Bytes>) -> bool {
+        let watch = self.source.echo.as_ref();
+        self.source.stake.is_none()
+            && trailers
+                .trailers_ref()
+                .is_none_or(|trailers| watch.is_none_or(|watch| watch.passes_trailers(trailers)))
     }
 
     /// Ends the deal; durable, or given up, when this returns.
@@ -203,6 +232,14 @@ impl Stake {
     }
 }
 
+/// Two pieces as one.
+fn joined(first: Bytes, second: Bytes) -> Bytes {
+    if second.is_empty() {
+        return first;
+    }
+    [first, second].concat().into()
+}
+
 /// Whether `[DONE]` was split between what came before and this piece.
 fn says_done_at_seam(tail: [u8; DONE.len() - 1], piece: &[u8]) -> bool {
     let mut seam = [0; 2 * (DONE.len() - 1)];
@@ -221,6 +258,14 @@ struct BrokeOff;
 type Step = Option<Result<Frame<Bytes>, BodyError>>;
 
 impl FlowBody {
+    /// Ends a reply on which no money depends.
+    fn break_off(&mut self, fault: &Fault) -> Step {
+        if let State::Passing(mut flow) = std::mem::replace(&mut self.state, State::Over) {
+            flow.record.fail(fault);
+        }
+        Some(Err(BrokeOff.into()))
+    }
+
     /// One step of a reply that passes. `None`: the state has changed, go on with that.
     fn pass(&mut self, cx: &mut Context<'_>) -> Poll<Option<Step>> {
         let State::Passing(flow) = &mut self.state else { return Poll::Ready(None) };
@@ -230,24 +275,34 @@ impl FlowBody {
         };
         let (end, withheld, over) = match polled {
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(piece) => match flow.take(&piece) {
-                    Piece::More => return Poll::Ready(Some(Some(Ok(Frame::data(piece))))),
-                    Piece::Last => (End::Complete, Some(piece), true),
-                    Piece::Done => (End::Complete, Some(piece), false),
+                Ok(piece) => match flow.look_through(piece) {
+                    Ok((piece, Piece::More)) => {
+                        return Poll::Ready(Some(Some(Ok(Frame::data(piece)))));
+                    }
+                    Ok((piece, Piece::Last)) => (End::Complete, Some(piece), true),
+                    Ok((piece, Piece::Done)) => (End::Complete, Some(piece), false),
+                    Err(Echoed) => {
+                        if let Some(channel_id) = flow.record.channel_id {
+                            warn_of_echo(channel_id);
+                        }
+                        if flow.source.stake.is_none() {
+                            return Poll::Ready(Some(self.break_off(&faults::upstream_echo())));
+                        }
+                        (End::Cut, None, true)
+                    }
                 },
-                Err(trailers) if flow.source.stake.is_none() => {
+                Err(trailers) if flow.passes_trailers(&trailers) => {
                     return Poll::Ready(Some(Some(Ok(trailers))));
                 }
                 // Trailers come with the end, and would tell of it.
                 Err(_) => return self.pass(cx),
             },
-            None => (End::Complete, None, true),
+            None => (End::Complete, flow.rest(), true),
             Some(Err(e)) => {
                 flow.source.attempt.bad();
                 if flow.source.stake.is_none() {
-                    flow.record.fail(&faults::upstream_failed().caused_by(e));
-                    self.state = State::Over;
-                    return Poll::Ready(Some(Some(Err(BrokeOff.into()))));
+                    let fault = faults::upstream_failed().caused_by(e);
+                    return Poll::Ready(Some(self.break_off(&fault)));
                 }
                 (ended_by(&e), None, true)
             }

@@ -67,4 +67,92 @@ on_sqlite! {
         assert_eq!(answer.header("Allow").as_deref(), Some("GET, HEAD"));
         house.close().await;
     }
+
+    async fn an_echo_does_not_show_the_channels_key(db: TestDb) {
+        let house = House::open(db).await;
+        for (model, status, kind) in [
+            ("page", 500, "text/html"),
+            ("says", 200, "text/plain"),
+            ("json", 200, "application/json"),
+            ("http", 200, "message/http"),
+            ("refusal", 403, "application/json"),
+            ("img/submit", 200, "application/json"),
+            ("free", 200, "text/plain"),
+            ("events", 200, "text/event-stream"),
+        ] {
+            house.upstream.handle(&format!("/{model}"), echo(status, kind));
+            house.channel(&[model], json!({"key": SECRET})).await;
+            if model != "free" {
+                house.admin().price(model, fixed(1)).await;
+            }
+        }
+        house.upstream.handle("/header", |request| {
+            let authorization = request.header("Authorization").unwrap();
+            Reply::text("ok").header("X-Seen", authorization)
+        });
+        house.channel(&["header"], json!({"key": SECRET})).await;
+        house.admin().price("header", fixed(1)).await;
+        let ann = house.payer(100).await;
+
+        for model in [
+            "page", "says", "json", "http", "refusal", "img/submit", "free", "events", "header",
+        ] {
+            let call = house.server.call("POST", &format!("/pass/{model}")).key(&ann.key);
+            match call.json(&json!({})).try_send().await {
+                Ok(answer) => {
+                    assert!(!answer.text().contains(SECRET), "{model}: {}", answer.text());
+                    assert!(!format!("{:?}", answer.headers).contains(SECRET), "{model}");
+                    if model == "header" {
+                        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+                    } else {
+                        answer.expect_error(502, "UPSTREAM_RESPONSE");
+                    }
+                }
+                // What flows breaks off where the key would stand.
+                Err(_) => {
+                    assert!(matches!(model, "page" | "refusal" | "events" | "free"), "{model}");
+                }
+            }
+        }
+        // The header was taken out of a good reply; the events were under way.
+        house.wait_for_money(&ann, 98, 2).await;
+        house.server.wait_for_log(&["upstream_echo", "ERROR"]).await;
+        house.close().await;
+    }
+
+    async fn what_repeats_nothing_passes_unchanged(db: TestDb) {
+        let house = House::open(db).await;
+        // Each piece ends like the beginning of the key.
+        let piece = format!("{}{}", "x".repeat(9_000), &SECRET[..SECRET.len() - 1]);
+        let pieces = |status: u16, kind: &str| {
+            let reply = Reply::new(status).header("Content-Type", kind);
+            (0..20).fold(reply, |reply, _| reply.body(piece.clone()))
+        };
+        for (model, reply) in [
+            ("page", pieces(500, "text/html")),
+            ("chunked-page", pieces(404, "application/json").chunked()),
+            ("short-page", Reply::text("no").status(400)),
+            ("empty-page", Reply::new(403)),
+            ("text", pieces(200, "text/plain")),
+            ("chunked-text", pieces(200, "text/plain").chunked()),
+        ] {
+            house.upstream.on(&format!("/{model}"), reply);
+            house.channel(&[model], json!({"key": SECRET})).await;
+            if model.ends_with("text") {
+                house.admin().price(model, fixed(1)).await;
+            }
+        }
+        let ann = house.payer(100).await;
+
+        for (model, status) in [
+            ("page", 500), ("chunked-page", 404), ("text", 200), ("chunked-text", 200),
+        ] {
+            let answer = house.pay(model, &ann).await.expect(status);
+            assert!(answer.text() == piece.repeat(20), "{model}: {} bytes", answer.body.len());
+        }
+        assert_eq!(house.pay("short-page", &ann).await.expect(400).text(), "no");
+        assert_eq!(house.pay("empty-page", &ann).await.expect(403).text(), "");
+        house.wait_for_money(&ann, 98, 2).await;
+        house.close().await;
+    }
 }

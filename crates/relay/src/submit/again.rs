@@ -8,7 +8,7 @@ use crate::Relay;
 use crate::call::{Call, Kind};
 use crate::carry::Tie;
 use crate::channels::Attempt;
-use crate::deliver::{head_of, unusable};
+use crate::deliver::{head_of, repeats_key, unusable};
 use crate::reply::collect;
 use crate::verdict::End;
 use bytes::Bytes;
@@ -159,7 +159,7 @@ fn may_differ_later(status: StatusCode) -> bool {
 
 async fn hear(relay: &Relay, mut reply: Reply, prepared: &Prepared) -> Result<Heard, Repeated> {
     if unusable(&reply, prepared).is_some() {
-        return Err(Repeated::Lost("its upstream redirects elsewhere"));
+        return Err(Repeated::Lost("its upstream's reply can't be passed on"));
     }
     let head = head_of(&reply, prepared);
     let (tie, mut share) = (Tie::default(), relay.budget.share());
@@ -170,6 +170,9 @@ async fn hear(relay: &Relay, mut reply: Reply, prepared: &Prepared) -> Result<He
     }
     let bytes =
         whole(collected).map_err(|_| Repeated::Lost("the upstream's reply is too large"))?;
+    if repeats_key(prepared, &bytes) {
+        return Err(Repeated::Lost("the upstream's reply repeats its channel's key"));
+    }
     match said::read(reply.status, &reply.headers, &bytes) {
         FirstReply::Taken(said) => Ok(Heard::Taken(Box::new((said, head, bytes)))),
         FirstReply::Refused(Refusal { words, .. }) => Err(Repeated::Refused(words)),

@@ -13,7 +13,9 @@ use crate::Relay;
 use crate::call::Call;
 use crate::carry::Tie;
 use crate::deal::{Deal, OpenTask, UNKNOWN_OUTCOME};
-use crate::deliver::{Ending, X_NEWAPI_QUOTA, head_of, in_one_piece, unusable};
+use crate::deliver::{
+    Ending, UPSTREAM_ECHO, X_NEWAPI_QUOTA, head_of, in_one_piece, repeats_key, unusable,
+};
 use crate::faults;
 use crate::idempotency::Tee;
 use crate::memory::Share;
@@ -175,6 +177,10 @@ pub(crate) async fn deliver(
             return Err(fault);
         }
     };
+    if repeats_key(&prepared, &bytes) {
+        deal.release(relay, record, UPSTREAM_ECHO).await;
+        return Err(faults::upstream_echo());
+    }
     match said::read(reply.status, &reply.headers, &bytes) {
         FirstReply::Taken(said) => {
             let took = Took { said, estimated, channel: &prepared.channel };

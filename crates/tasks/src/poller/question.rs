@@ -179,7 +179,12 @@ async fn put<'a>(
     if encoding.is_some_and(|encoding| encoding != "identity") {
         return Err(Failure::Unusable("compressed, though asked not to be".to_owned()));
     }
-    collect(core, reply.body).await
+    let answer = collect(core, reply.body).await?;
+    // What tasks have become is shown to their owners.
+    if asking.prepared.echo.as_ref().is_some_and(|echo| echo.finds(&answer.body)) {
+        return Err(Failure::Unusable("the reply repeats the channel's key".to_owned()));
+    }
+    Ok(answer)
 }
 
 async fn collect(core: &Core, mut from: ReplyBody) -> Result<Answer<'_>, Failure> {

@@ -150,6 +150,7 @@ fn check_charset(parameter: &Parameter, seen: &mut bool) -> Result<(), MediaErro
 mod tests {
     use super::*;
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     fn read(types: &[&str]) -> Result<MediaKind, MediaError> {
         let mut headers = HeaderMap::new();
@@ -177,6 +178,30 @@ mod tests {
         let quoted = "Multipart/Form-Data; charset=utf-8; Boundary=\"a=b:c\"";
         assert_eq!(read(&[quoted]), form("a=b:c"));
         assert!(read(&[&format!("multipart/form-data; boundary={}", "x".repeat(70))]).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn noise_does_no_harm(text in "(application/json|multipart/form-data)?[ -~]{0,60}") {
+            let _ = read(&[&text]);
+        }
+
+        /// Whoever splits at `;` and `=` finds what was read.
+        #[test]
+        fn a_naive_reader_reads_the_same(
+            parameters in prop::collection::vec(
+                "(boundary|charset|x|boundary\\*)=(\"?(b|utf-8|evil)\"?)", 0..4),
+        ) {
+            let text = format!("multipart/form-data; {}", parameters.join("; "));
+            if let Ok(MediaKind::Form { boundary }) = read(&[&text]) {
+                let pairs = text.split(';').filter_map(|pair| pair.trim().split_once('='));
+                let found: Vec<_> = pairs
+                    .filter(|(key, _)| key.starts_with("boundary"))
+                    .map(|(_, value)| value.trim_matches('"'))
+                    .collect();
+                prop_assert_eq!(found, [boundary.as_str()]);
+            }
+        }
     }
 
     #[test]

@@ -20,7 +20,8 @@ pub fn says(pairs: &[u8], name: &str) -> bool {
 }
 
 /// Whether `text` contains `word`, in capitals or not.
-pub(crate) fn contains(text: &[u8], word: &str) -> bool {
+#[must_use]
+pub fn contains(text: &[u8], word: &str) -> bool {
     let Some(&first) = word.as_bytes().first() else { return true };
     memchr::memchr2_iter(first.to_ascii_lowercase(), first.to_ascii_uppercase(), text).any(|at| {
         let end = at + word.len();

@@ -108,6 +108,9 @@ impl Flow {
             }
             if stake.may_end_with(piece) && stake.scanner.scanned_so_far().done {
                 seen = Piece::Done;
+                if let Some(tee) = &mut stake.tee {
+                    tee.close_event();
+                }
             }
         }
         if let Some(left) = &mut self.source.left {

@@ -187,6 +187,19 @@ impl Tee {
         }
     }
 
+    /// The stream has said `[DONE]` in a line whose blank line may not have come yet: what still
+    /// comes is not kept, and without it the last event would be lost to whoever reads a replay.
+    pub(crate) fn close_event(&mut self) {
+        let Some(body) = &mut self.body else { return };
+        for line_end in [b"\r\n".as_slice(), b"\n"] {
+            let Some(line) = body.strip_suffix(line_end) else { continue };
+            if !line.ends_with(line_end) {
+                body.extend_from_slice(line_end);
+            }
+            return;
+        }
+    }
+
     /// The reply has ended so. What is not complete is not kept: replayed, it would end like one
     /// that is.
     #[must_use]
@@ -274,5 +287,20 @@ mod tests {
         assert_eq!(&body[..], b"a\n\0\xff");
         tee.feed(b"x");
         assert!(tee.body.is_none(), "too large to keep");
+    }
+
+    #[test]
+    fn a_kept_stream_ends_its_last_event() {
+        for (kept, closed) in [
+            ("x\n", "x\n\n"),
+            ("x\n\n", "x\n\n"),
+            ("x\r\n", "x\r\n\r\n"),
+            ("x\r\n\r\n", "x\r\n\r\n"),
+        ] {
+            let mut tee = Tee::new(StatusCode::OK, &HeaderMap::new(), 99);
+            tee.feed(kept.as_bytes());
+            tee.close_event();
+            assert_eq!(tee.body.as_deref(), Some(closed.as_bytes()));
+        }
     }
 }

@@ -178,6 +178,25 @@ on_both_databases! {
         house.close().await;
     }
 
+    async fn a_stream_whose_end_comes_in_pieces_is_replayed_whole(db: TestDb) {
+        let house = House::open(db).await;
+        let gate = Gate::new();
+        let reply = Reply::sse(["{\"a\":1}"]).body("data: [DONE]\n").wait(&gate).body("\n");
+        house.model("m", fixed(10), reply).await;
+        let ann = house.payer(100).await;
+        let mut answer = call(&house, &ann, "once", "{}").stream().await;
+        let mut first = answer.read_until("[DONE]\n").await;
+        gate.open();
+        first.push_str(&String::from_utf8_lossy(&answer.rest().await.unwrap()));
+
+        let second = call(&house, &ann, "once", "{}").send().await.expect(200);
+
+        assert_eq!(second.text(), first);
+        assert_eq!(second.header("Idempotent-Replayed").as_deref(), Some("true"));
+        assert_eq!(house.money(&ann).await.used, 10);
+        house.close().await;
+    }
+
     async fn a_stream_that_broke_off_is_not_replayed_as_whole(db: TestDb) {
         let house = House::open(db).await;
         let events = ["{\"a\":1}", "{\"a\":2}"];

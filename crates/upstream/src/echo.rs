@@ -4,7 +4,7 @@
 //! Found is the key as it was sent. A body that is compressed, or spells the key otherwise, is not
 //! looked through.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName};
 use memchr::memmem::Finder;
@@ -53,7 +53,7 @@ impl EchoGuard {
     /// Looks through a body that passes piece by piece.
     #[must_use]
     pub fn watch(&self) -> EchoWatch {
-        EchoWatch { guard: self.clone(), tail: BytesMut::new(), withholds: false }
+        EchoWatch { guard: self.clone(), tail: Vec::new(), withholds: false }
     }
 
     /// The same, so that no part of the key passes either: the last bytes of each piece wait for
@@ -89,7 +89,7 @@ pub struct Echoed;
 pub struct EchoWatch {
     guard: EchoGuard,
     /// The last bytes, one fewer than the key has.
-    tail: BytesMut,
+    tail: Vec<u8>,
     withholds: bool,
 }
 
@@ -102,20 +102,22 @@ impl EchoWatch {
         let reach = self.guard.0.needle().len() - 1;
         let before = self.tail.len();
         self.tail.extend_from_slice(&piece[..piece.len().min(reach)]);
-        if self.guard.finds(&self.tail) || self.guard.finds(&piece) {
+        let spans_pieces = before > 0 && self.guard.finds(&self.tail);
+        if spans_pieces || self.guard.finds(&piece) {
             return Err(Echoed);
         }
         if self.withholds {
             self.tail.truncate(before);
             self.tail.extend_from_slice(&piece);
-            let passes = self.tail.len().saturating_sub(reach);
-            return Ok(self.tail.split_to(passes).freeze());
+            let withheld = self.tail.split_off(self.tail.len().saturating_sub(reach));
+            return Ok(std::mem::replace(&mut self.tail, withheld).into());
         }
         if piece.len() >= reach {
             self.tail.clear();
             self.tail.extend_from_slice(&piece[piece.len() - reach..]);
         } else {
-            let _ = self.tail.split_to(self.tail.len().saturating_sub(reach));
+            let excess = self.tail.len().saturating_sub(reach);
+            self.tail.drain(..excess);
         }
         Ok(piece)
     }
@@ -128,7 +130,7 @@ impl EchoWatch {
 
     /// What was withheld, at the end of the body.
     pub fn rest(&mut self) -> Bytes {
-        if self.withholds { self.tail.split().freeze() } else { Bytes::new() }
+        if self.withholds { std::mem::take(&mut self.tail).into() } else { Bytes::new() }
     }
 }
 

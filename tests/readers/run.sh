@@ -20,7 +20,7 @@ if [ "${SKIP_READERS:-}" != 1 ]; then
     command -v go >/dev/null || missing "go is not installed (apt-get install golang-go)"
     command -v npm >/dev/null || missing "npm is not installed (apt-get install nodejs npm)"
     mkdir -p "$READERS_DIR"
-    (cd "$here" && GOTOOLCHAIN=local GO111MODULE=off go build -o "$READERS_DIR/reader-go" reader.go) ||
+    (cd "$here" && GOFLAGS='' GOTOOLCHAIN=local GO111MODULE=off go build -o "$READERS_DIR/reader-go" reader.go) ||
         missing "the reader in Go does not build"
     cp "$here/reader.js" "$here/reader.py" "$READERS_DIR/"
     if ! cmp -s "$here/package.json" "$READERS_DIR/package.json" || [ ! -d "$READERS_DIR/node_modules" ]; then

@@ -4,7 +4,8 @@ use crate::idempotency::IDEMPOTENCY_KEY;
 use crate::inflate::is_compressed;
 use crate::inlet::Inlet;
 use crate::request_body::{
-    bad_form, bad_json, check_can_carry_estimate, check_says_no_precharge, plain,
+    bad_form, bad_json, check_can_carry_estimate, check_is_no_estimate, check_says_no_precharge,
+    plain,
 };
 use crate::{RelayConfig, faults};
 use bytes::Bytes;
@@ -92,22 +93,22 @@ impl Call {
     ) -> Result<(), Fault> {
         let asks = |how| candidates.iter().any(|channel| channel.setting.precharge == how);
         let (in_body, in_query) = (asks(Precharge::Body), asks(Precharge::Query));
-        // A call of a fixed price is never estimated; asked for in its body, it would be.
         let is_concerned = in_body || (in_query && price.is_by_use());
-        if !is_concerned {
-            return Ok(());
-        }
-        let Some(body) = self.inlet.whole() else { return Ok(()) };
+        let Some(body) = self.inlet.whole().filter(|_| is_concerned) else { return Ok(()) };
         let plain = match &self.target {
-            Target::V1 { body, .. } => body.plain.clone(),
-            Target::Model => plain(&self.headers, body, config)?,
+            Target::V1 { body, .. } => Ok(body.plain.clone()),
+            Target::Model => plain(&self.headers, body, config),
         };
-        if in_body && price.is_by_use() {
-            check_can_carry_estimate(&plain)?;
+        if !price.is_by_use() {
+            // Never estimated by us; by its client's word, an estimate would be all it gets.
+            return plain.map_or(Ok(()), |plain| check_is_no_estimate(&plain));
+        }
+        if in_body {
+            check_can_carry_estimate(&plain?)?;
             self.is_json = true;
             return Ok(());
         }
-        check_says_no_precharge(&self.headers, &plain)
+        check_says_no_precharge(&self.headers, &plain?)
     }
 
     /// Whether a channel is asked for an estimate first, where the price is by use.

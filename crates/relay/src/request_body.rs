@@ -74,16 +74,21 @@ pub(crate) fn check_can_carry_estimate(plain: &[u8]) -> Result<(), Fault> {
     }
 }
 
+/// Refuses a JSON object that has `precharge` at its top.
+pub(crate) fn check_is_no_estimate(plain: &[u8]) -> Result<(), Fault> {
+    let says = may_say_precharge(plain) && splice::has_member(plain, PRECHARGE) == Ok(true);
+    if says { Err(faults::precharge_said()) } else { Ok(()) }
+}
+
 /// Refuses a body that says `precharge` where the query is to say it: some upstreams put both into
 /// one bag, and take the body's.
 pub(crate) fn check_says_no_precharge(headers: &HeaderMap, plain: &[u8]) -> Result<(), Fault> {
     let says = if media::mentions(headers, MULTIPART) {
         form_says_precharge(headers, plain)?
     } else {
-        let in_form = media::mentions(headers, URLENCODED) && upstream::says(plain, PRECHARGE);
-        in_form || (may_say_precharge(plain) && splice::has_member(plain, PRECHARGE) == Ok(true))
+        media::mentions(headers, URLENCODED) && upstream::says(plain, PRECHARGE)
     };
-    if says { Err(faults::precharge_said()) } else { Ok(()) }
+    if says { Err(faults::precharge_said()) } else { check_is_no_estimate(plain) }
 }
 
 /// Whether JSON can have the member at all: spares most bodies from being parsed.

@@ -323,6 +323,28 @@ on_both_databases! {
 }
 
 on_sqlite! {
+    async fn a_fixed_price_asks_for_no_json(db: TestDb) {
+        let house = House::open(db).await;
+        house.upstream.otherwise(Reply::text("ok"));
+        house.channel(&["m"], json!({"setting": {"precharge": "body"}})).await;
+        house.admin().price("m", fixed(1)).await;
+        let ann = house.payer(100).await;
+        for (kind, coding, body, status) in [
+            ("text/plain", "identity", "plain text", 200),
+            ("multipart/odd", "identity", "no form", 200),
+            ("application/json", "br", "?", 200),
+            ("text/plain", "identity", "{\"precharge\":true}", 400),
+        ] {
+            let call = house.server.call("POST", "/pass/m").key(&ann.key);
+            let call = call.header("Content-Type", kind).header("Content-Encoding", coding);
+            call.body(body).send().await.expect(status);
+        }
+        let requests = house.upstream.requests().await;
+        let kinds: Vec<_> = requests.iter().filter_map(|one| one.header("Content-Type")).collect();
+        assert_eq!(kinds, ["text/plain", "multipart/odd", "application/json"]);
+        house.close().await;
+    }
+
     async fn a_body_does_not_speak_against_the_estimates_query(db: TestDb) {
         let house = House::open(db).await;
         house.model("m", by_use(), Reply::text("-")).await;

@@ -40,7 +40,7 @@ pub enum Pricing {
 }
 
 /// A price as it was when the hold was made. Settlement uses this, whatever has changed since.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FrozenPrice {
     /// The formula, with the operator's numbers.
     #[serde(flatten)]
@@ -54,7 +54,7 @@ pub struct FrozenPrice {
 }
 
 /// The two ways to price a call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "rule", rename_all = "snake_case")]
 pub enum Rule {
     /// So much a call.
@@ -67,7 +67,7 @@ pub enum Rule {
 }
 
 /// The operator's numbers for a model priced by use, with nothing left open.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct UseRatios {
     /// Price of a plain prompt token.
     pub ratio: Ratio,
@@ -149,6 +149,19 @@ impl FrozenPrice {
         }
     }
 
+    /// What work that was done costs: its price, or `held` where its use is unknown or its price
+    /// doesn't fit, with the reason.
+    #[must_use]
+    pub fn charge_or(&self, held: Quota, usage: Option<&Usage>) -> (Quota, Option<String>) {
+        if usage.is_none() && self.is_by_use() {
+            return (held, Some("no usage".to_owned()));
+        }
+        match self.charge(usage.unwrap_or(&Usage::default())) {
+            Ok(charge) => (charge, None),
+            Err(error) => (held, Some(error.to_string())),
+        }
+    }
+
     /// Whether the amount depends on usage.
     #[must_use]
     pub const fn is_by_use(&self) -> bool {
@@ -187,7 +200,8 @@ fn scaled(amount: i128, unit: i128, group: Ratio, user: Ratio) -> Result<Quota, 
     let whole = unit * SQUARE;
     // Amounts are never negative, so half away from zero is half up.
     let rounded = units / SQUARE + (below + whole / 2) / whole;
-    i64::try_from(rounded).map(Quota).map_err(|_| PriceError::Overflow)
+    let fitting = i64::try_from(rounded).ok().map(Quota);
+    fitting.filter(|amount| amount.is_amount()).ok_or(PriceError::Overflow)
 }
 
 #[cfg(test)]
@@ -278,8 +292,8 @@ mod tests {
         let dear = by_use("1000000", "1000000");
         // 1.000001 × 0.999999 is 0.999999999999.
         let price = frozen(&dear, "1.000001", "0.999999");
-        let exact = Quota(8_999_999_999_991_000_000);
-        assert_eq!(price.charge(&tokens(0, 9_000_000)), Ok(exact));
+        let exact = Quota(899_999_999_999_100);
+        assert_eq!(price.charge(&tokens(0, 900)), Ok(exact));
         let price = frozen(&by_use("0.5", "1000000"), "1", "1");
         assert_eq!(price.charge(&tokens(1, 1_000_000_000)), Ok(Quota(500_000_000_000_001)));
     }
@@ -291,8 +305,8 @@ mod tests {
         assert_eq!(frozen(&dear, "1000000", "1").charge(&usage), Err(PriceError::Overflow));
         let most = frozen(&dear, "1000000", "1000000");
         assert_eq!(most.charge(&usage), Err(PriceError::Overflow));
-        let huge = PriceRow { fixed_quota: Some(Quota(i64::MAX)), ..PriceRow::default() };
-        assert_eq!(frozen(&huge, "1", "1").first_hold(), Ok(Quota(i64::MAX)));
+        let huge = PriceRow { fixed_quota: Some(Quota::LARGEST), ..PriceRow::default() };
+        assert_eq!(frozen(&huge, "1", "1").first_hold(), Ok(Quota::LARGEST));
         assert_eq!(frozen(&huge, "1.000001", "1").first_hold(), Err(PriceError::Overflow));
     }
 

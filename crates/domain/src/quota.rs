@@ -28,6 +28,15 @@ impl Quota {
     /// What one US dollar is worth.
     pub const PER_USD: i64 = 500_000;
 
+    /// The largest amount of one movement: two billion dollars. Sums over the journal fit 64 bits.
+    pub const LARGEST: Self = Self(1_000_000_000_000_000);
+
+    /// Whether this is an amount that can be held or charged: not negative, and not too large.
+    #[must_use]
+    pub const fn is_amount(self) -> bool {
+        0 <= self.0 && self.0 <= Self::LARGEST.0
+    }
+
     /// `self + other`, or `None` where that doesn't fit.
     #[must_use]
     pub const fn checked_add(self, other: Self) -> Option<Self> {

@@ -48,7 +48,7 @@ async fn main() {
         run(&ledger, &users[..accounts], callers).await;
     }
     ledger.drain().await;
-    let report = ledger::audit(&db).await.unwrap();
+    let report = ledger::audit(&db, now()).await.unwrap();
     println!("audit clean: {}", report.clean);
 }
 
@@ -61,7 +61,8 @@ async fn users(db: &Db, ledger: &Ledger, count: usize) -> Vec<UserId> {
     }
     let deposits = users.iter().map(|&user_id| {
         let amount = Quota(1_000_000_000_000);
-        ledger.deposit(Movement { user_id, amount, reason: "bench".into(), by: "bench".into() })
+        let (reason, by, reference) = ("bench".into(), "bench".into(), None);
+        ledger.deposit(Movement { user_id, amount, reason, by, reference })
     });
     futures_util::future::try_join_all(deposits).await.unwrap();
     users

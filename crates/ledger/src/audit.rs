@@ -2,46 +2,60 @@
 //!
 //! Each rule is one statement, so it sees one moment of a live system; nothing is locked.
 
-use domain::Quota;
+use domain::{Quota, UnixMs};
 use serde::Serialize;
-use store::{Db, Row, StoreError};
+use store::{Db, Row, StoreError, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Most breaches listed for a rule. One is enough to ring the bell.
+/// Most breaches listed. One is enough for an alarm.
 const MOST_ROWS: usize = 100;
+
+/// Most breaches read for a rule.
+const LIMIT: &str = "LIMIT 100";
 
 const BALANCES: &str = "SELECT * FROM (
     SELECT u.id AS id, u.quota AS quota, u.used_quota AS used_quota,
            CAST(coalesce(l.delta, 0) + coalesce(c.delta, 0) AS BIGINT) AS journal_quota,
            CAST(coalesce(l.used, 0) + coalesce(c.used, 0) AS BIGINT) AS journal_used,
+           CAST(coalesce(h.held, 0) AS BIGINT) AS held,
            CAST(coalesce(l.excused, 0) AS BIGINT) AS excused,
            CASE WHEN c.user_id IS NULL THEN 0 ELSE 1 END AS carried
     FROM users u
     LEFT JOIN (SELECT user_id, sum(delta) AS delta, sum(used_delta) AS used,
-                      sum(CASE WHEN delta < 0 AND type IN ('consume', 'adjust')
-                               THEN 1 ELSE 0 END) AS excused
+                      sum(CASE WHEN type = 'consume' AND quota > coalesce(held, 0)
+                                 OR type = 'adjust' AND delta < 0 THEN 1 ELSE 0 END) AS excused
                FROM logs GROUP BY user_id) l ON l.user_id = u.id
+    LEFT JOIN (SELECT user_id, sum(amount) AS held FROM holds GROUP BY user_id) h
+         ON h.user_id = u.id
     LEFT JOIN ledger_carry c ON c.user_id = u.id) AS b
-    WHERE quota <> journal_quota OR used_quota <> journal_used
+    WHERE quota <> journal_quota - held OR used_quota <> journal_used
        OR (quota < 0 AND excused = 0 AND carried = 0)
-    ORDER BY id LIMIT 100";
+    ORDER BY id";
 
-const HOLDS: &str = "SELECT * FROM (
-    SELECT h.id AS id, h.state AS state, h.amount AS amount, h.charged AS charged,
-           CAST(coalesce(sum(l.delta), 0) AS BIGINT) AS moved,
-           CAST(coalesce(sum(l.used_delta), 0) AS BIGINT) AS used,
-           CAST(coalesce(sum(CASE WHEN l.closes THEN 1 ELSE 0 END), 0) AS BIGINT) AS closings
-    FROM holds h LEFT JOIN logs l ON l.hold_id = h.id
-    GROUP BY h.id, h.state, h.amount, h.charged) AS s
-    WHERE closings <> CASE WHEN state = 'held' THEN 0 ELSE 1 END
-       OR moved <> CASE state WHEN 'held' THEN -amount WHEN 'settled' THEN -charged ELSE 0 END
-       OR used <> CASE state WHEN 'settled' THEN charged ELSE 0 END
-    LIMIT 100";
+/// A line of a settlement moves the balance by its charge, and every charge was made once.
+const CHARGES: &str = "SELECT hold_id, count(*) AS lines,
+           CAST(coalesce(sum(quota), 0) AS BIGINT) AS charged,
+           CAST(coalesce(sum(delta), 0) AS BIGINT) AS moved,
+           CAST(coalesce(sum(used_delta), 0) AS BIGINT) AS used
+    FROM logs WHERE type = 'consume' AND hold_id IS NOT NULL
+    GROUP BY hold_id
+    HAVING count(*) > 1 OR sum(delta) <> -sum(quota) OR sum(used_delta) <> sum(quota)";
 
-const STRAYS: &str = "SELECT l.id AS id, l.hold_id AS hold_id FROM logs l
-    LEFT JOIN holds h ON h.id = l.hold_id
-    WHERE l.type = 'precharge' AND h.id IS NULL LIMIT 100";
+/// Holds that nothing will end: the call is charged already, or its user is gone, or the sweeper
+/// can't give it back.
+const HOLDS: &str = "SELECT h.id AS id, h.user_id AS user_id, h.amount AS amount,
+           CASE WHEN u.id IS NULL THEN 'its user is gone'
+                WHEN l.id IS NOT NULL THEN 'its call is charged'
+                ELSE 'it is overdue' END AS why
+    FROM holds h
+    LEFT JOIN users u ON u.id = h.user_id
+    LEFT JOIN logs l ON l.request_id = h.request_id AND l.request_id <> '' AND l.hold_id = h.id
+         AND l.type = 'consume'
+    WHERE u.id IS NULL OR l.id IS NOT NULL
+       OR (h.deadline_at < $1 AND NOT h.for_task
+           AND (h.node_id IS NULL OR NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = h.node_id)))
+    ORDER BY h.id";
 
 /// A code and its line are written in one transaction, with one time. Lines of dropped months are
 /// gone.
@@ -52,10 +66,10 @@ const CODES: &str = "SELECT r.id AS id, r.quota AS quota, r.redeemed_by AS user_
                 WHERE l.user_id = r.redeemed_by AND l.created_at = r.redeemed_at
                   AND l.type = 'topup' AND l.delta = r.quota
                   AND l.content LIKE 'redemption #' || r.id || ' %')
-    ORDER BY r.id LIMIT 100";
+    ORDER BY r.id";
 
-/// What is counted as spent is what the holds of that day and of its month come to. Where months
-/// of the owner were dropped, a hold that was open for that long may be gone, and count still.
+/// What is counted as spent is what the lines and the open holds of that day and of its month come
+/// to. Where months of the owner were dropped, a line that counted may be gone, and count still.
 const COUNTS: &str = "SELECT * FROM (
     SELECT c.what AS what, c.id AS id, c.spent_day AS spent_day, c.spent_month AS spent_month,
            CASE WHEN l.user_id IS NULL THEN 0 ELSE 1 END AS carried,
@@ -65,14 +79,18 @@ const COUNTS: &str = "SELECT * FROM (
     FROM (SELECT 'users' AS what, id, id AS user_id, spent_on, spent_day, spent_month FROM users
           UNION ALL
           SELECT 'tokens', id, user_id, spent_on, spent_day, spent_month FROM tokens) c
-    LEFT JOIN (SELECT what, id, counted_on, sum(CASE state WHEN 'held' THEN amount
-                                                           WHEN 'settled' THEN charged
-                                                           ELSE 0 END) AS quota
-               FROM (SELECT 'users' AS what, user_id AS id, counted_on, state, amount, charged
+    LEFT JOIN (SELECT what, id, counted_on, sum(quota) AS quota
+               FROM (SELECT 'users' AS what, user_id AS id, counted_on, amount AS quota
                      FROM holds WHERE counted_on IS NOT NULL
                      UNION ALL
-                     SELECT 'tokens', key_id, key_counted_on, state, amount, charged
-                     FROM holds WHERE key_counted_on IS NOT NULL) counted
+                     SELECT 'users', user_id, counted_on, used_delta
+                     FROM logs WHERE counted_on IS NOT NULL
+                     UNION ALL
+                     SELECT 'tokens', key_id, key_counted_on, amount
+                     FROM holds WHERE key_counted_on IS NOT NULL
+                     UNION ALL
+                     SELECT 'tokens', token_id, key_counted_on, used_delta
+                     FROM logs WHERE key_counted_on IS NOT NULL) counted
                GROUP BY what, id, counted_on) h
          ON h.what = c.what AND h.id = c.id AND h.counted_on / 100 = c.spent_on / 100
     LEFT JOIN ledger_carry l ON l.user_id = c.user_id
@@ -80,13 +98,16 @@ const COUNTS: &str = "SELECT * FROM (
     GROUP BY c.what, c.id, c.spent_day, c.spent_month, l.user_id) AS s
     WHERE spent_day < day OR spent_month < month
        OR (carried = 0 AND (spent_day > day OR spent_month > month))
-    ORDER BY what, id LIMIT 100";
+    ORDER BY what, id";
 
 const TOTALS: &str = "SELECT (SELECT count(*) FROM users) AS users,
-    (SELECT count(*) FROM holds WHERE state = 'held') AS open_holds,
-    (SELECT CAST(coalesce(sum(amount), 0) AS BIGINT) FROM holds WHERE state = 'held') AS held,
-    (SELECT CAST(coalesce(sum(delta), 0) AS BIGINT) FROM logs
-      WHERE closes AND content = 'unknown_outcome') AS unknown_outcome";
+    (SELECT count(*) FROM holds) AS open_holds,
+    (SELECT CAST(coalesce(sum(amount), 0) AS BIGINT) FROM holds) AS held,
+    (SELECT CAST(coalesce(sum(held), 0) AS BIGINT) FROM logs
+      WHERE type = 'error' AND content = 'unknown_outcome') AS unknown_outcome";
+
+/// How long past its deadline a hold may be open. The sweeper looks every few seconds.
+const OVERDUE_MS: i64 = 3_600_000;
 
 /// What the check found.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -99,7 +120,7 @@ pub struct AuditReport {
     pub open_holds: i64,
     /// What they hold.
     pub held: Quota,
-    /// What was given back because nobody knows how its calls ended.
+    /// What was given back because the outcome of its calls is unknown.
     pub unknown_outcome: Quota,
     /// Every broken rule, with its row.
     pub breaches: Vec<Breach>,
@@ -116,28 +137,23 @@ pub struct Breach {
     pub detail: String,
 }
 
-/// Checks every balance, every hold, every redeemed code and every count of what is spent against
-/// the journal.
+/// Checks every balance, every charge, every open hold, every redeemed code and every count of what
+/// is spent against the journal.
 ///
 /// # Errors
 /// When the database doesn't answer.
-pub async fn audit(db: &Db) -> Result<AuditReport, StoreError> {
+pub async fn audit(db: &Db, now: UnixMs) -> Result<AuditReport, StoreError> {
     let mut breaches = Vec::new();
-    for row in db.read(BALANCES, &[]).await? {
+    for row in broken(db, BALANCES, &[]).await? {
         balance_breaches(&row, &mut breaches)?;
     }
-    for row in db.read(HOLDS, &[]).await? {
+    for row in broken(db, CHARGES, &[]).await? {
+        breaches.push(charge_breach(&row)?);
+    }
+    for row in broken(db, HOLDS, &[Value::Time(now.plus_ms(-OVERDUE_MS))]).await? {
         breaches.push(hold_breach(&row)?);
     }
-    for row in db.read(STRAYS, &[]).await? {
-        let hold_id: Uuid = row.get("hold_id")?;
-        breaches.push(Breach {
-            rule: "every precharge line has its hold",
-            subject: format!("logs.id {}", row.get::<i64>("id")?),
-            detail: format!("hold {hold_id} is missing"),
-        });
-    }
-    for row in db.read(CODES, &[]).await? {
+    for row in broken(db, CODES, &[]).await? {
         let (quota, user_id): (i64, i64) = (row.get("quota")?, row.get("user_id")?);
         breaches.push(Breach {
             rule: "a redeemed code has its topup line",
@@ -145,7 +161,7 @@ pub async fn audit(db: &Db) -> Result<AuditReport, StoreError> {
             detail: format!("user {user_id} has no line that pays its {quota}"),
         });
     }
-    for row in db.read(COUNTS, &[]).await? {
+    for row in broken(db, COUNTS, &[]).await? {
         breaches.push(count_breach(&row)?);
     }
     breaches.truncate(MOST_ROWS);
@@ -161,14 +177,20 @@ pub async fn audit(db: &Db) -> Result<AuditReport, StoreError> {
     })
 }
 
+async fn broken(db: &Db, rule: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
+    db.read(&format!("{rule} {LIMIT}"), params).await
+}
+
 fn balance_breaches(row: &Row, breaches: &mut Vec<Breach>) -> Result<(), StoreError> {
     let subject = format!("users.id {}", row.get::<i64>("id")?);
     let (quota, journal): (i64, i64) = (row.get("quota")?, row.get("journal_quota")?);
-    if quota != journal {
+    let held: i64 = row.get("held")?;
+    if quota != journal - held {
+        let difference = i128::from(quota) - i128::from(journal) + i128::from(held);
         breaches.push(Breach {
-            rule: "quota is the sum of its journal",
+            rule: "quota is the sum of its journal less what is held",
             subject: subject.clone(),
-            detail: format!("quota {quota}, journal {journal}, difference {}", quota - journal),
+            detail: format!("quota {quota}, journal {journal}, held {held}: {difference} off"),
         });
     }
     let (used, journal): (i64, i64) = (row.get("used_quota")?, row.get("journal_used")?);
@@ -189,19 +211,31 @@ fn balance_breaches(row: &Row, breaches: &mut Vec<Breach>) -> Result<(), StoreEr
     Ok(())
 }
 
-fn hold_breach(row: &Row) -> Result<Breach, StoreError> {
-    let state: String = row.get("state")?;
+fn charge_breach(row: &Row) -> Result<Breach, StoreError> {
     let number = |column: &str| row.get::<i64>(column);
     Ok(Breach {
-        rule: "a hold and its journal lines agree, and a closed one has one closing line",
-        subject: format!("holds.id {}", row.get::<Uuid>("id")?),
+        rule: "a call is charged once, and its line moves what it charges",
+        subject: format!("logs.hold_id {}", row.get::<Uuid>("hold_id")?),
         detail: format!(
-            "state {state}, amount {}, charged {}, lines move {} and use {}, closing lines {}",
-            number("amount")?,
+            "{} lines charge {}, move {} and use {}",
+            number("lines")?,
             number("charged")?,
             number("moved")?,
             number("used")?,
-            number("closings")?,
+        ),
+    })
+}
+
+fn hold_breach(row: &Row) -> Result<Breach, StoreError> {
+    let (id, amount): (Uuid, i64) = (row.get("id")?, row.get("amount")?);
+    let why: String = row.get("why")?;
+    Ok(Breach {
+        rule: "an open hold is of a call under way",
+        subject: format!("holds.id {id}"),
+        detail: format!(
+            "user {}, amount {amount}: {why}. Remedy: where the user is there, make room in the \
+             balance, and the sweeper gives it back; else DELETE FROM holds WHERE id = '{id}'",
+            row.get::<i64>("user_id")?,
         ),
     })
 }
@@ -209,10 +243,10 @@ fn hold_breach(row: &Row) -> Result<Breach, StoreError> {
 fn count_breach(row: &Row) -> Result<Breach, StoreError> {
     let number = |column: &str| row.get::<i64>(column);
     Ok(Breach {
-        rule: "what is counted as spent is what its holds come to",
+        rule: "what is counted as spent is what its lines and holds come to",
         subject: format!("{}.id {}", row.get::<String>("what")?, number("id")?),
         detail: format!(
-            "spent_day {}, holds of the day {}, spent_month {}, holds of the month {}",
+            "spent_day {}, lines and holds of the day {}, spent_month {}, of the month {}",
             number("spent_day")?,
             number("day")?,
             number("spent_month")?,

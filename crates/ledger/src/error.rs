@@ -32,6 +32,9 @@ pub enum LedgerError {
     /// The hold has ended, so it can't grow; or it was not charged, so nothing can be refunded.
     #[error("the hold is not in a state for this")]
     WrongState,
+    /// The reference names a movement of another kind or amount.
+    #[error("the reference names another movement")]
+    ReferenceTaken,
     /// The redemption code is worth nothing, or nothing any more.
     #[error("redemption code: {0:?}")]
     Code(CodeFault),
@@ -73,7 +76,11 @@ impl LedgerError {
             Self::InsufficientQuota { .. } => "insufficient",
             Self::SpendingLimit(_) => "spending_limit",
             Self::UserUnavailable | Self::KeyUnavailable => "forbidden",
-            Self::UnknownHold | Self::WrongState | Self::Overflow | Self::Code(_) => "invalid",
+            Self::UnknownHold
+            | Self::WrongState
+            | Self::ReferenceTaken
+            | Self::Overflow
+            | Self::Code(_) => "invalid",
             Self::AccountBusy => "busy",
             Self::Overloaded => "overloaded",
             Self::Unavailable(_) | Self::Stopped => "unavailable",
@@ -109,6 +116,11 @@ impl From<LedgerError> for Fault {
                 Kind::Conflict,
                 "预扣费状态不允许此操作",
                 "the hold has ended differently",
+            ),
+            LedgerError::ReferenceTaken => Self::new(
+                Kind::Conflict,
+                "该 reference 已用于另一笔变动",
+                "the reference names a movement of another kind or amount",
             ),
             LedgerError::Code(fault) => {
                 let (kind, zh, en) = match fault {

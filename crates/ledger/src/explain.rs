@@ -1,13 +1,16 @@
 //! How one charge came about.
 
-use domain::{FrozenPrice, Quota, Rule, UnixMs};
+use domain::{FrozenPrice, Quota, Rule, UnixMs, Usage};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use store::{Db, Row, StoreError, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-const HOLD_COLUMNS: &str = "id, user_id, model_name, channel_id, request_id, amount, price,
-    state, charged, created_at, closed_at";
+/// Most lines of one request.
+const LINES_MAX: &str = "LIMIT 500";
+/// How long after its hold was made the line of a call is looked for, by the id of the hold alone.
+const CALL_MS: i64 = 3_600_000;
 
 /// The story of a request: every hold it made, and every line of the journal about it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -30,16 +33,20 @@ pub struct HoldStory {
     /// Channel that was asked last.
     pub channel_id: Option<i64>,
     /// `held`, `settled`, `released` or `expired`.
-    pub state: String,
+    pub state: &'static str,
     /// What was held.
     pub held: Quota,
+    /// By which estimate: `price`, `min_hold`, `upstream` (its estimate) or `none`.
+    pub held_by: &'static str,
     /// What was charged.
     pub charged: Quota,
     /// The price as it was frozen.
     #[schema(value_type = Object)]
     pub price: serde_json::Value,
-    /// The price in words.
+    /// The formula of the price.
     pub formula: String,
+    /// The formula with the numbers of the call; empty until it is charged.
+    pub calculation: String,
     /// When the hold was made, in milliseconds since 1970.
     pub created_at_ms: i64,
     /// When it ended.
@@ -66,81 +73,149 @@ pub struct JournalLine {
     pub prompt_tokens: i64,
     /// Tokens of the completion.
     pub completion_tokens: i64,
-    /// In words.
+    /// What else it says.
     pub content: String,
 }
 
-/// Finds the story behind a request id, a hold id, or a task's id at its upstream.
+/// Finds the story behind a request id, a task's id at its upstream, or a hold id (for an hour
+/// after the hold was made, and of tasks for ever).
 ///
 /// # Errors
 /// When the database doesn't answer.
 pub async fn explain(db: &Db, id: &str) -> Result<Option<Explanation>, StoreError> {
-    let mut holds = holds_of_request(db, id).await?;
-    if holds.is_empty()
-        && let Ok(hold_id) = Uuid::parse_str(id)
-    {
-        let sql = format!("SELECT {HOLD_COLUMNS} FROM holds WHERE id = $1");
-        holds = db.read(&sql, &[Value::Uuid(hold_id)]).await?;
+    if let Some(found) = of_request(db, id).await? {
+        return Ok(Some(found));
     }
-    if holds.is_empty() {
-        holds = holds_of_task(db, id).await?;
+    match request_of(db, id).await? {
+        Some(request_id) => of_request(db, &request_id).await,
+        None => Ok(None),
     }
-    let Some(first) = holds.first() else { return Ok(None) };
-    let request_id: String = first.get("request_id")?;
-    let mut stories = Vec::new();
-    for hold in &holds {
-        stories.push(story(db, hold).await?);
-    }
-    Ok(Some(Explanation { request_id, holds: stories }))
 }
 
-/// The journal has an index by request, holds have not: their ids come from its lines.
-async fn holds_of_request(db: &Db, request_id: &str) -> Result<Vec<Row>, StoreError> {
+/// The request that a hold or a task belongs to.
+async fn request_of(db: &Db, id: &str) -> Result<Option<String>, StoreError> {
+    let mut found = Vec::new();
+    if let Ok(hold_id) = Uuid::parse_str(id) {
+        let sql = "SELECT request_id FROM holds WHERE id = $1
+            UNION ALL SELECT request_id FROM tasks WHERE uid = $1";
+        found = db.read(sql, &[Value::Uuid(hold_id)]).await?;
+        if found.is_empty()
+            && let Some(made_at) = made_at(hold_id)
+        {
+            let sql = "SELECT request_id FROM logs
+                WHERE hold_id = $1 AND created_at >= $2 AND created_at < $3 LIMIT 1";
+            let until = Value::Time(made_at.plus_ms(CALL_MS));
+            found = db.read(sql, &[Value::Uuid(hold_id), Value::Time(made_at), until]).await?;
+        }
+    }
+    if found.is_empty() && !id.is_empty() {
+        let sql = "SELECT request_id FROM tasks WHERE task_id = $1 ORDER BY id DESC LIMIT 1";
+        found = db.read(sql, &[Value::Text(id.to_owned())]).await?;
+    }
+    found.first().map(|row| row.get("request_id")).transpose()
+}
+
+async fn of_request(db: &Db, request_id: &str) -> Result<Option<Explanation>, StoreError> {
     if request_id.is_empty() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
-    let sql = format!(
-        "SELECT {HOLD_COLUMNS} FROM holds WHERE id IN
-            (SELECT hold_id FROM logs WHERE request_id = $1 AND hold_id IS NOT NULL)
-         ORDER BY id LIMIT 100"
-    );
-    db.read(&sql, &[Value::Text(request_id.to_owned())]).await
-}
-
-async fn holds_of_task(db: &Db, task_id: &str) -> Result<Vec<Row>, StoreError> {
-    let sql = format!(
-        "SELECT {HOLD_COLUMNS} FROM holds WHERE id IN
-            (SELECT uid FROM tasks WHERE task_id = $1 AND task_id <> '')
-         ORDER BY id DESC LIMIT 100"
-    );
-    db.read(&sql, &[Value::Text(task_id.to_owned())]).await
-}
-
-async fn story(db: &Db, hold: &Row) -> Result<HoldStory, StoreError> {
-    let hold_id: Uuid = hold.get("id")?;
-    let request_id: String = hold.get("request_id")?;
-    let lines = db
+    let params = [Value::Text(request_id.to_owned())];
+    let open = db
         .read(
-            "SELECT id, created_at, type, quota, delta, prompt_tokens, completion_tokens, content
-             FROM logs WHERE request_id = $1 AND hold_id = $2 ORDER BY id",
-            &[Value::Text(request_id), Value::Uuid(hold_id)],
+            "SELECT h.id AS hold_id, h.user_id, h.model_name, h.channel_id, h.amount AS held,
+                    p.price
+             FROM holds h LEFT JOIN price_snapshots p ON p.id = h.price_id
+             WHERE h.request_id = $1 ORDER BY h.id LIMIT 100",
+            &params,
         )
         .await?;
-    let price: serde_json::Value = hold.get("price")?;
+    let sql = format!(
+        "SELECT l.id, l.created_at, l.type, l.quota, l.delta, l.prompt_tokens,
+                l.completion_tokens, l.content, l.other, l.hold_id, l.user_id, l.model_name,
+                l.channel_id, l.held, p.price
+         FROM logs l LEFT JOIN price_snapshots p ON p.id = l.price_id
+         WHERE l.request_id = $1 AND l.request_id <> '' AND l.hold_id IS NOT NULL
+         ORDER BY l.id {LINES_MAX}"
+    );
+    let lines = db.read(&sql, &params).await?;
+    let mut stories: BTreeMap<Uuid, HoldStory> = BTreeMap::new();
+    for row in &open {
+        let story = story(row)?;
+        stories.insert(story.hold_id, story);
+    }
+    for row in &lines {
+        let hold_id: Uuid = row.get("hold_id")?;
+        let is_open = stories.contains_key(&hold_id);
+        let story = match stories.entry(hold_id) {
+            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::btree_map::Entry::Vacant(new) => new.insert(story(row)?),
+        };
+        story.add(row, is_open && story.closed_at_ms.is_none())?;
+    }
+    if stories.is_empty() {
+        return Ok(None);
+    }
+    let request_id = request_id.to_owned();
+    Ok(Some(Explanation { request_id, holds: stories.into_values().collect() }))
+}
+
+/// The beginning of a story: the hold, as its row or the first of its lines has it.
+fn story(row: &Row) -> Result<HoldStory, StoreError> {
+    let hold_id: Uuid = row.get("hold_id")?;
+    let price: Option<serde_json::Value> = row.get("price")?;
+    let price = price.unwrap_or_default();
+    let held = Quota(row.get::<Option<i64>>("held")?.unwrap_or_default());
+    let frozen: Option<FrozenPrice> = serde_json::from_value(price.clone()).ok();
     Ok(HoldStory {
         hold_id,
-        user_id: hold.get("user_id")?,
-        model: hold.get("model_name")?,
-        channel_id: hold.get("channel_id")?,
-        state: hold.get("state")?,
-        held: Quota(hold.get("amount")?),
-        charged: Quota(hold.get("charged")?),
-        formula: formula(&price),
+        user_id: row.get("user_id")?,
+        model: row.get("model_name")?,
+        channel_id: row.get("channel_id")?,
+        state: "held",
+        held,
+        held_by: held_by(frozen.as_ref(), held),
+        charged: Quota::ZERO,
+        formula: frozen.as_ref().map(formula).unwrap_or_default(),
         price,
-        created_at_ms: hold.get::<UnixMs>("created_at")?.0,
-        closed_at_ms: hold.get::<Option<UnixMs>>("closed_at")?.map(|at| at.0),
-        lines: lines.iter().map(line).collect::<Result<_, _>>()?,
+        calculation: String::new(),
+        created_at_ms: made_at(hold_id).map_or(0, |at| at.0),
+        closed_at_ms: None,
+        lines: Vec::new(),
     })
+}
+
+impl HoldStory {
+    fn add(&mut self, row: &Row, is_open: bool) -> Result<(), StoreError> {
+        let line = line(row)?;
+        let held = row.get::<Option<i64>>("held")?.map(Quota);
+        let frozen: Option<FrozenPrice> = serde_json::from_value(self.price.clone()).ok();
+        match line.kind.as_str() {
+            "consume" => {
+                self.state = "settled";
+                self.charged = line.quota;
+                self.calculation = match &frozen {
+                    Some(price) if line.content.is_empty() => calculation(price, row, line.quota)?,
+                    _ => format!("{} ({})", line.quota, line.content),
+                };
+            }
+            // Of a call, or of a task, that was given back whole.
+            "error" | "refund" if !is_open && self.state == "held" => {
+                let unknown = line.content == "unknown_outcome" && line.kind == "error";
+                self.state = if unknown { "expired" } else { "released" };
+            }
+            _ => {}
+        }
+        if let Some(held) = held.filter(|_| line.kind != "precharge") {
+            self.held = held;
+            self.held_by = held_by(frozen.as_ref(), held);
+        }
+        if self.state != "held" && self.closed_at_ms.is_none() {
+            self.closed_at_ms = Some(line.at_ms);
+        }
+        self.channel_id = row.get::<Option<i64>>("channel_id")?.or(self.channel_id);
+        self.lines.push(line);
+        Ok(())
+    }
 }
 
 fn line(row: &Row) -> Result<JournalLine, StoreError> {
@@ -156,12 +231,26 @@ fn line(row: &Row) -> Result<JournalLine, StoreError> {
     })
 }
 
-fn formula(price: &serde_json::Value) -> String {
-    let Ok(price) = serde_json::from_value::<FrozenPrice>(price.clone()) else {
-        return String::new();
-    };
+/// By which estimate so much was held.
+fn held_by(price: Option<&FrozenPrice>, held: Quota) -> &'static str {
+    match price.map(|price| &price.rule) {
+        _ if held == Quota::ZERO => "none",
+        Some(Rule::PerCall { .. }) => "price",
+        Some(Rule::ByUse(ratios)) if held == ratios.min_hold => "min_hold",
+        _ => "upstream",
+    }
+}
+
+/// When a UUIDv7 was made.
+fn made_at(id: Uuid) -> Option<UnixMs> {
+    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    let ms = i64::try_from(seconds).ok()?.checked_mul(1_000)?;
+    Some(UnixMs(ms.checked_add(i64::from(nanos / 1_000_000))?))
+}
+
+fn formula(price: &FrozenPrice) -> String {
     let (group, user) = (price.group, price.user);
-    match price.rule {
+    match &price.rule {
         Rule::PerCall { fixed_quota } => {
             format!("round(fixed {fixed_quota} × group {group} × user {user})")
         }
@@ -171,4 +260,32 @@ fn formula(price: &serde_json::Value) -> String {
             r.cache_ratio, r.image_ratio, r.audio_ratio, r.completion_ratio, r.ratio
         ),
     }
+}
+
+/// The formula with the numbers of a line. Parts that were not used are left out.
+fn calculation(price: &FrozenPrice, row: &Row, charged: Quota) -> Result<String, StoreError> {
+    let (group, user) = (price.group, price.user);
+    let Rule::ByUse(r) = &price.rule else { return Ok(format!("{} = {charged}", formula(price))) };
+    let other: Option<serde_json::Value> = row.get("other")?;
+    let detailed = other.and_then(|mut other| other.get_mut("usage").map(serde_json::Value::take));
+    let detailed: Option<Usage> = detailed.and_then(|usage| serde_json::from_value(usage).ok());
+    let usage = match detailed {
+        Some(usage) => usage,
+        None => Usage {
+            prompt_tokens: row.get("prompt_tokens")?,
+            completion_tokens: row.get("completion_tokens")?,
+            ..Usage::default()
+        },
+    };
+    let parts = [
+        (usage.cached_tokens, "cached", r.cache_ratio),
+        (usage.image_tokens, "image", r.image_ratio),
+        (usage.audio_tokens, "audio", r.audio_ratio),
+        (usage.completion_tokens, "completion", r.completion_ratio),
+    ];
+    let mut sum = format!("{} prompt", usage.plain_prompt_tokens());
+    for (tokens, name, ratio) in parts.into_iter().filter(|(tokens, ..)| *tokens != 0) {
+        sum.push_str(&format!(" + {tokens} {name} × {ratio}"));
+    }
+    Ok(format!("round(({sum}) × ratio {} × group {group} × user {user}) = {charged}", r.ratio))
 }

@@ -1,40 +1,46 @@
 //! The receipt for a hold.
 
-use crate::lane::{Job, Lanes};
-use crate::op::{HoldRef, HoldRequest, Op, Release, TaskEnd};
-use domain::{HoldId, Quota, UserId};
+use crate::lanes::{Job, Lanes};
+use crate::op::{Finish, HoldRef, HoldTerms, NewHold, Op, Release, TaskEnd};
+use crate::tasks::{Charge, TaskRef};
+use domain::{HoldId, Quota, UnixMs, UserId};
 use std::fmt;
 use std::sync::Arc;
 
-/// Money put aside for one call. Whoever has it must end it, once.
+/// Money put aside for one call. Its owner must end it, once.
 ///
 /// A `Hold` that is dropped before it was ended doesn't leak: while nothing was sent upstream it is
-/// given back at once; after [`Hold::mark_sent`] nobody knows how the call ended, so it is left to
-/// the sweeper, which gives it back at its deadline and says `unknown_outcome`. A task that was
-/// made with it ends as failed.
+/// given back at once; after [`Hold::mark_sent`] the outcome of the call is unknown, so it is left
+/// to the sweeper, which gives it back at its deadline. A task that was made with it ends as
+/// failed.
 pub struct Hold {
     lanes: Arc<Lanes>,
     pub(crate) place: HoldRef,
+    pub(crate) terms: Arc<HoldTerms>,
     pub(crate) amount: Quota,
     sent: bool,
     ended: bool,
-    /// A task was made with it: no sweeper ends it.
-    for_task: bool,
+    /// The task that was made with it: no sweeper ends it.
+    task: Option<TaskRef>,
 }
 
 impl Hold {
-    pub(crate) fn new(lanes: Arc<Lanes>, request: &HoldRequest, key_limited: bool) -> Self {
+    pub(crate) fn new(lanes: Arc<Lanes>, new: &NewHold) -> Self {
+        let request = &new.request;
+        let since = lanes.clock.now();
         Self {
             lanes,
-            place: HoldRef {
-                hold_id: request.hold_id,
-                user_id: request.user_id,
-                limited_key: key_limited.then_some(request.key_id),
-            },
+            place: HoldRef { hold_id: request.hold_id, user_id: request.user_id },
+            terms: Arc::new(HoldTerms {
+                key_id: request.key_id,
+                model: request.model.clone(),
+                request_id: request.request_id.clone(),
+                price_id: new.price_id,
+            }),
             amount: request.amount,
             sent: false,
             ended: false,
-            for_task: request.task.is_some(),
+            task: request.task.as_ref().map(|task| task_ref(task.uid, request.user_id, since)),
         }
     }
 
@@ -42,6 +48,12 @@ impl Hold {
     #[must_use]
     pub const fn id(&self) -> HoldId {
         self.place.hold_id
+    }
+
+    /// `X-Request-Id` of its call.
+    #[must_use]
+    pub fn request_id(&self) -> &Arc<str> {
+        &self.terms.request_id
     }
 
     /// Whose balance it was taken from.
@@ -67,17 +79,29 @@ impl Hold {
     }
 }
 
+fn task_ref(uid: domain::TaskUid, user_id: UserId, since: UnixMs) -> TaskRef {
+    TaskRef { uid, user_id, channel_id: None, since }
+}
+
 impl Drop for Hold {
     fn drop(&mut self) {
         if self.ended {
             return;
         }
         let reason = if self.sent { "unknown_outcome" } else { "not_sent" };
-        let task = self.for_task.then(|| Box::new(TaskEnd::failed(reason)));
-        let op = if self.sent && task.is_none() {
-            Op::Abandon(self.place)
-        } else {
-            Op::Release(self.place, Release { reason, task, ..Release::default() })
+        let op = match self.task {
+            Some(task) => Op::Finish(Box::new(Finish {
+                task,
+                charge: Charge::Nothing(reason),
+                end: TaskEnd::failed(reason),
+                forget_reply: None,
+            })),
+            None if self.sent => Op::Abandon(self.place),
+            None => {
+                let leaves_line = self.lanes.may_log_failure(self.place.user_id);
+                let release = Release { reason, ..Release::default() };
+                Op::Release(self.place, release, leaves_line)
+            }
         };
         self.lanes.submit(Job::new(op, None));
     }

@@ -1,4 +1,4 @@
-//! What goes on in the background of a serving node: its lease, the sweeper, summaries, months.
+//! Background jobs of a serving node: its lease, the sweeper, the rollups, retention.
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
@@ -11,48 +11,13 @@ use store::{Engine, StoreError, Value};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-mod behind;
-mod journal_sums;
 mod retention;
 mod rollup;
-mod user_logs;
 
 /// Between two looks for lines that are old enough to leave.
 const RETENTION_PAUSE: Duration = Duration::from_secs(3_600);
 /// Holds given back by one look of the sweeper. It looks again at once while there are more.
 const SWEEP_BATCH: usize = 500;
-/// Pause between two copies of whose the journal's lines are. Readers pass over the rest.
-const USER_LOGS_PAUSE_MS: u64 = 5_000;
-
-/// What the background jobs keep to.
-#[derive(Clone, Debug)]
-pub struct JobsConfig {
-    /// Name of this node in the table of nodes.
-    pub node_name: String,
-    /// How long a node may be silent before its holds are given back by others.
-    pub lease_ms: i64,
-    /// Pause between two signs of life.
-    pub heartbeat_ms: u64,
-    /// Pause between two looks for holds to expire.
-    pub sweep_ms: u64,
-    /// Pause between two summaries of the journal.
-    pub rollup_ms: u64,
-    /// How long journal lines are kept.
-    pub log_retention_days: i64,
-}
-
-impl Default for JobsConfig {
-    fn default() -> Self {
-        Self {
-            node_name: String::new(),
-            lease_ms: 15_000,
-            heartbeat_ms: 4_000,
-            sweep_ms: 2_000,
-            rollup_ms: 30_000,
-            log_retention_days: 90,
-        }
-    }
-}
 
 /// Registers the node and starts its jobs.
 pub(crate) async fn start(
@@ -77,12 +42,6 @@ pub(crate) async fn start(
     });
     every(tracker, config.rollup_ms, shutdown.clone(), ledger, "rollup", |l| async move {
         rollup::run(l.db(), l.clock().now()).await
-    });
-    every(tracker, config.rollup_ms, shutdown.clone(), ledger, "journal_sums", |l| async move {
-        journal_sums::run(l.db(), l.clock().now()).await
-    });
-    every(tracker, USER_LOGS_PAUSE_MS, shutdown.clone(), ledger, "user_logs", |l| async move {
-        user_logs::run(l.db()).await
     });
     tracker.spawn(roster::named("retention", retain(ledger.clone(), shutdown)));
     Ok(())
@@ -111,12 +70,10 @@ pub async fn run_once(ledger: &Ledger) -> Result<(), StoreError> {
     heartbeat(ledger).await?;
     sweep(ledger).await?;
     rollup::run(ledger.db(), ledger.clock().now()).await?;
-    journal_sums::run(ledger.db(), ledger.clock().now()).await?;
-    user_logs::run(ledger.db()).await?;
     retention::run(ledger.db(), ledger.clock().now(), ledger.config().jobs.log_retention_days).await
 }
 
-/// Says goodbye: what this node still holds, if anything, is the sweeper's at once.
+/// Ends the node's lease: what it still holds, if anything, is the sweeper's at once.
 pub(crate) async fn leave(ledger: &Ledger) {
     let gone = "UPDATE nodes SET lease_until = $2 WHERE id = $1";
     let left = Value::Time(ledger.clock().now().plus_ms(-1));
@@ -125,7 +82,8 @@ pub(crate) async fn leave(ledger: &Ledger) {
     }
 }
 
-/// Runs `job` at once and then after every pause, until `stop`. A failure is told, and tried again.
+/// Runs `job` at once and then after every pause, until `stop`. A failure is logged, and the job
+/// tried again.
 fn every<F>(
     tracker: &TaskTracker,
     pause_ms: u64,
@@ -151,25 +109,13 @@ fn every<F>(
     tracker.spawn(roster::named(name, run));
 }
 
-/// Renews the node's lease, and tells where its open holds are; registers the node anew where
-/// others have given it up meanwhile.
+/// Renews the node's lease; registers the node anew where others have given it up meanwhile.
 pub(crate) async fn heartbeat(ledger: &Ledger) -> Result<(), StoreError> {
-    // One at a time: what is told last must be what was found last.
-    let _turn = ledger.lease().telling.lock().await;
     let (config, now) = (ledger.config(), ledger.clock().now());
     let config = &config.jobs;
     let lease_until = now.plus_ms(config.lease_ms);
-    let told = ledger.open_holds().to_tell(now);
-    let node = NodeState {
-        id: ledger.node(),
-        name: &config.node_name,
-        now,
-        lease_until,
-        oldest_hold: told.mark,
-        open_holds: told.count,
-    };
-    nodes::register(ledger.db(), &node).await?;
-    ledger.open_holds().told(told);
+    let (id, name) = (ledger.node(), &config.node_name);
+    nodes::register(ledger.db(), &NodeState { id, name, now, lease_until }).await?;
     ledger.lease().renewed(now, lease_until);
     Ok(())
 }
@@ -180,8 +126,6 @@ pub(crate) struct Lease {
     until_ms: AtomicI64,
     /// Since when the lease has been renewed without a gap.
     steady_since_ms: AtomicI64,
-    /// Held by whoever tells of the node.
-    telling: tokio::sync::Mutex<()>,
 }
 
 impl Lease {
@@ -193,47 +137,40 @@ impl Lease {
     }
 
     /// Whether the others have had the time of a lease to renew theirs. While the database is
-    /// away everybody's lease lapses: whoever is back first must not take the others for dead.
+    /// away every lease lapses: the node that is back first must not take the others for dead.
     fn is_steady(&self, now: UnixMs, lease_ms: i64) -> bool {
         now.since_ms(UnixMs(self.steady_since_ms.load(Ordering::Relaxed))) >= lease_ms
     }
 }
 
-/// Gives back what nobody will settle: orphans past their deadline, and everything of nodes whose
-/// lease has lapsed. A live node's holds are never touched.
+/// Gives back what no call will settle: holds without a node past their deadline, and everything of
+/// nodes whose lease has lapsed. A live node's holds are never touched.
 async fn sweep(ledger: &Ledger) -> Result<(), StoreError> {
     let (db, now) = (ledger.db(), ledger.clock().now());
-    let orphans = "SELECT id, user_id, key_id, key_amount, key_counted_on FROM holds
-        WHERE node_id IS NULL AND state = 'held' AND NOT for_task AND deadline_at < $1
+    let orphans = "SELECT id, user_id FROM holds
+        WHERE node_id IS NULL AND NOT for_task AND deadline_at < $1
         ORDER BY deadline_at LIMIT 500";
     expire_all(ledger, orphans, &[Value::Time(now)]).await?;
     // One process serves an SQLite file, so there all other nodes are dead for certain.
     let alone = db.engine() == Engine::Sqlite;
     if alone || ledger.lease().is_steady(now, ledger.config().jobs.lease_ms) {
         for node in nodes::lapsed(db, now).await? {
-            bury(ledger, node, now).await?;
+            reap_node(ledger, node, now).await?;
         }
     }
-    let elsewhere = "SELECT CAST((SELECT coalesce(sum(open_holds), 0) FROM nodes WHERE id <> $1)
-               + (SELECT count(*) FROM holds WHERE node_id IS NULL AND state = 'held')
-               AS BIGINT) AS n";
-    if let Some(row) = db.read(elsewhere, &[Value::Uuid(ledger.node().0)]).await?.first() {
-        let here = i64::try_from(ledger.open_holds().count()).unwrap_or(i64::MAX);
-        ledger.metrics().open_holds.set(row.get::<i64>("n")?.saturating_add(here));
+    if let Some(row) = db.read("SELECT count(*) AS n FROM holds", &[]).await?.first() {
+        ledger.metrics().open_holds.set(row.get("n")?);
     }
     Ok(())
 }
 
-/// Gives back what a dead node held; its row goes once nothing is left.
-async fn bury(ledger: &Ledger, node: NodeId, now: UnixMs) -> Result<(), StoreError> {
-    let left = "SELECT id, user_id, key_id, key_amount, key_counted_on FROM holds
-        WHERE id >= (SELECT oldest_hold FROM nodes WHERE id = $1)
-           AND state = 'held' AND NOT for_task AND node_id = $1
-         ORDER BY id LIMIT 500";
+/// Gives back what an expired node held; its row goes once nothing is left.
+async fn reap_node(ledger: &Ledger, node: NodeId, now: UnixMs) -> Result<(), StoreError> {
+    let left = "SELECT id, user_id FROM holds WHERE node_id = $1 AND NOT for_task
+        ORDER BY id LIMIT 500";
     expire_all(ledger, left, &[Value::Uuid(node.0)]).await?;
     let forget = "DELETE FROM nodes WHERE id = $1 AND lease_until < $2 AND NOT EXISTS
-        (SELECT 1 FROM holds WHERE holds.id >= nodes.oldest_hold
-           AND holds.state = 'held' AND NOT holds.for_task AND holds.node_id = $1)";
+        (SELECT 1 FROM holds WHERE holds.node_id = $1 AND NOT holds.for_task)";
     ledger.db().execute(forget, &[Value::Uuid(node.0), Value::Time(now)]).await?;
     Ok(())
 }
@@ -244,7 +181,7 @@ async fn expire_all(ledger: &Ledger, sql: &str, params: &[Value]) -> Result<(), 
         let mut ended = 0;
         let expiring = rows.iter().map(|row| async move {
             let (hold_id, user_id) = (HoldId(row.get("id")?), UserId(row.get("user_id")?));
-            let closed = ledger.expire(HoldRef::read(row, hold_id, user_id)?).await;
+            let closed = ledger.expire(HoldRef { hold_id, user_id }).await;
             Ok::<_, StoreError>((hold_id, user_id, closed))
         });
         for outcome in futures_util::future::join_all(expiring).await {

@@ -1,54 +1,65 @@
 //! Lines of the journal, as they are about to be written.
 
-use domain::{ChannelId, HoldId, KeyId, Quota, RedemptionId, Usage, UserId};
+use crate::spending::Day;
+use domain::{ChannelId, HoldId, KeyId, Quota, RedemptionId, UnixMs, Usage, UserId};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What a line is about. The words are those of `logs.type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EntryKind {
+pub(crate) enum LineKind {
     Topup,
     Precharge,
     Consume,
     Refund,
     Adjust,
+    Error,
 }
 
-impl EntryKind {
-    pub const fn word(self) -> &'static str {
+impl LineKind {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Topup => "topup",
             Self::Precharge => "precharge",
             Self::Consume => "consume",
             Self::Refund => "refund",
             Self::Adjust => "adjust",
+            Self::Error => "error",
         }
     }
 }
 
 /// One line. `delta` is its effect on the balance, `used_delta` on what was spent: the sums of
-/// these two columns *are* `users.quota` and `users.used_quota`.
+/// these two columns, less what is held, *are* `users.quota` and `users.used_quota`.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub kind: EntryKind,
+pub(crate) struct Line {
+    pub kind: LineKind,
+    pub created_at: UnixMs,
     pub user_id: UserId,
     pub username: Arc<str>,
     pub quota: Quota,
     pub delta: Quota,
     pub used_delta: Quota,
     pub hold_id: Option<HoldId>,
-    pub closes: bool,
+    pub held: Option<Quota>,
+    pub price_id: Option<i64>,
     pub key_id: Option<KeyId>,
     pub channel_id: Option<ChannelId>,
     pub model: Arc<str>,
     pub request_id: Arc<str>,
     pub use_time_ms: i64,
     pub usage: Option<Usage>,
+    /// When `used_delta` counts as spent by the user, and by the key; `None`: it isn't counted.
+    pub counted_on: Option<Day>,
+    pub key_counted_on: Option<Day>,
     /// The code that was redeemed.
     pub redemption: Option<RedemptionId>,
-    pub content: String,
+    /// The name of a movement.
+    pub reference: Option<Arc<str>>,
+    pub content: Cow<'static, str>,
 }
 
-impl Entry {
+impl Line {
     /// The details that have no column of their own, as JSON.
     pub fn other(&self) -> Option<String> {
         if let Some(id) = self.redemption {
@@ -61,7 +72,7 @@ impl Entry {
             && usage.reasoning_tokens == 0
             && usage.upstream_cost.is_none()
             && usage.inconsistency.is_none();
-        // Most calls have nothing to tell beyond the two counts, which have columns.
+        // Most calls have nothing to say beyond the two counts, which have columns.
         if plain {
             return None;
         }

@@ -1,55 +1,32 @@
 //! The front door: calls become operations on a lane.
 
+use crate::config::LedgerConfig;
 use crate::error::LedgerError;
 use crate::hold::Hold;
-use crate::jobs::{self, JobsConfig, Lease};
-use crate::lane::{Answer, Job, Lanes};
+use crate::jobs::{self, Lease};
+use crate::journal::LineKind;
+use crate::lanes::{Answer, Job, Lanes};
 use crate::metrics::Metrics;
-use crate::op::{Closed, HoldRef, HoldRequest, Movement, Op, Release, Settlement};
-use crate::open_holds::OpenHolds;
-use crate::postgres;
-use crate::task_rows::TaskSql;
-use domain::{Clock, HoldId, NodeId, Quota};
+use crate::op::{Closed, HoldRef, HoldRequest, Moved, Movement, NewHold, Op, Release, Settlement};
+use crate::postgres::{Lane, LaneQueues};
+use crate::prices::PriceIds;
+use crate::redemption::Redemption;
+use crate::sqlite::SqliteQueue;
+use domain::{Clock, NodeId, Quota};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Db, Engine, StoreError, Value};
+use store::{Db, Engine, StoreError};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 /// How long a lane is waited for, beyond the patience with locked rows, by what may still be
 /// refused.
 const LANE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The ledger's limits.
-#[derive(Clone, Debug)]
-pub struct LedgerConfig {
-    /// Connections that write money on PostgreSQL. Two are best on two cores; SQLite has one.
-    pub lanes: usize,
-    /// Most operations in one commit.
-    pub batch_max: usize,
-    /// Operations pending beyond which new holds are refused as overloaded.
-    pub queue_max: usize,
-    /// How often a locked row is tried again…
-    pub busy_retry_count: u32,
-    /// …after one, two, three times this pause, in all.
-    pub busy_retry_delay_ms: u64,
-    /// What the background jobs keep to.
-    pub jobs: JobsConfig,
-}
-
-impl Default for LedgerConfig {
-    fn default() -> Self {
-        Self {
-            lanes: 2,
-            batch_max: 512,
-            queue_max: 8192,
-            busy_retry_count: 3,
-            busy_retry_delay_ms: 1000,
-            jobs: JobsConfig::default(),
-        }
-    }
-}
+/// Longest reference of a movement, in characters.
+pub const REFERENCE_MAX: usize = 100;
 
 /// The ledger of this process.
 #[derive(Clone)]
@@ -58,6 +35,7 @@ pub struct Ledger {
     node: NodeId,
     db: Db,
     lease: Arc<Lease>,
+    prices: Arc<PriceIds>,
     retention_changed: Arc<Notify>,
     /// Ends the lanes and the node's lease, after the last settlement.
     finished: CancellationToken,
@@ -95,21 +73,30 @@ impl Ledger {
     ) -> Result<Self, LedgerError> {
         let finished = CancellationToken::new();
         let lanes = match db.engine() {
-            Engine::Sqlite => Lanes::on_sqlite(db.clone(), node, config, clock),
+            Engine::Sqlite => {
+                Lanes::new(Box::new(SqliteQueue::new(db.clone())), node, config, clock)
+            }
             Engine::Postgres => {
                 let (senders, receivers): (Vec<_>, Vec<_>) =
                     (0..config.lanes.max(1)).map(|_| mpsc::unbounded_channel()).unzip();
-                let lanes = Lanes::on_postgres(senders, node, config, clock);
+                let lanes = Lanes::new(Box::new(LaneQueues(senders)), node, config, clock);
                 for receiver in receivers {
-                    let lane = postgres::Lane::connect(db.clone(), lanes.clone()).await?;
+                    let lane = Lane::connect(db.clone(), lanes.clone()).await?;
                     let run = lane.run(receiver, finished.clone());
                     tracker.spawn(roster::named("ledger lane", run));
                 }
                 lanes
             }
         };
-        let (lease, retention_changed) = (Arc::default(), Arc::default());
-        Ok(Self { lanes, node, db, lease, retention_changed, finished })
+        Ok(Self {
+            lanes,
+            node,
+            db,
+            lease: Arc::default(),
+            prices: Arc::default(),
+            retention_changed: Arc::default(),
+            finished,
+        })
     }
 
     /// What the ledger counts.
@@ -149,14 +136,6 @@ impl Ledger {
         self.lanes.config.load_full()
     }
 
-    pub(crate) fn task_sql(&self) -> &TaskSql {
-        &self.lanes.tasks
-    }
-
-    pub(crate) fn open_holds(&self) -> &OpenHolds {
-        &self.lanes.open
-    }
-
     pub(crate) fn lease(&self) -> &Lease {
         &self.lease
     }
@@ -173,13 +152,9 @@ impl Ledger {
         if self.lanes.is_full() {
             return Err(LedgerError::Overloaded);
         }
-        let mut entered = self.lanes.open.enter(request.hold_id);
-        if entered.before_mark {
-            // The clock was set back: the next sign of life says so.
-            jobs::heartbeat(self).await?;
-        }
-        entered.hand_over();
-        match self.carry_out_in_time(Op::Hold(request, self.node)).await? {
+        let price_id = self.prices.id_of(&self.db, &request.price, self.clock().now()).await?;
+        let new = NewHold { request, price_id, node: self.node };
+        match self.carry_out_in_time(Op::Hold(Box::new(new))).await? {
             Answer::Held(hold) => Ok(hold),
             _ => Err(LedgerError::WrongState),
         }
@@ -205,7 +180,8 @@ impl Ledger {
         hold: &mut Hold,
         settlement: Settlement,
     ) -> Result<Closed, LedgerError> {
-        self.end(hold, Op::Settle(hold.place, settlement)).await
+        let op = Op::Settle(hold.place, Box::new(settlement), hold.terms.clone());
+        self.end(hold, op).await
     }
 
     /// Gives a hold back whole. Carried out even when nobody waits for it any more.
@@ -213,44 +189,58 @@ impl Ledger {
     /// # Errors
     /// When the hold is unknown.
     pub async fn release(&self, hold: &mut Hold, release: Release) -> Result<Closed, LedgerError> {
-        self.end(hold, Op::Release(hold.place, release)).await
+        let leaves_line = self.lanes.may_log_failure(hold.user_id());
+        self.end(hold, Op::Release(hold.place, release, leaves_line)).await
     }
 
-    /// Leaves a hold to the sweeper: nobody knows how its call ended.
+    /// Leaves a hold to the sweeper: the outcome of its call is unknown.
     pub async fn abandon(&self, mut hold: Hold) {
         hold.mark_ended();
         let _ = self.carry_out(Op::Abandon(hold.place)).await;
     }
 
-    /// Adds to a balance, and answers the new one.
+    /// Adds to a balance.
     ///
     /// # Errors
-    /// When the user is missing, or the amount is not above zero or doesn't fit.
-    pub async fn deposit(&self, movement: Movement) -> Result<Quota, LedgerError> {
-        self.moved(Op::Deposit(movement)).await
+    /// When the user is missing, the amount is not above zero or doesn't fit, or the reference
+    /// names another movement.
+    pub async fn deposit(&self, movement: Movement) -> Result<Moved, LedgerError> {
+        let reference = reference_of(&movement);
+        self.moved(Op::Move(movement, LineKind::Topup, reference)).await
     }
 
-    /// Moves a balance either way, and answers the new one.
+    /// Moves a balance either way.
     ///
     /// # Errors
-    /// When the user is missing, or the amount doesn't fit.
-    pub async fn adjust(&self, movement: Movement) -> Result<Quota, LedgerError> {
-        self.moved(Op::Adjust(movement)).await
+    /// When the user is missing, the amount doesn't fit, or the reference names another movement.
+    pub async fn adjust(&self, movement: Movement) -> Result<Moved, LedgerError> {
+        let reference = reference_of(&movement);
+        self.moved(Op::Move(movement, LineKind::Adjust, reference)).await
     }
 
-    /// Gives back part of what a settled hold was charged, and answers the new balance.
+    /// Gives back part of what a settled call was charged, by its `X-Request-Id`.
     ///
     /// # Errors
-    /// When the hold was not charged that much.
-    pub async fn refund(&self, id: HoldId, movement: Movement) -> Result<Quota, LedgerError> {
-        let sql = "SELECT key_id, key_amount, key_counted_on FROM holds WHERE id = $1";
-        let rows = self.db.read(sql, &[Value::Uuid(id.0)]).await?;
-        let row = rows.first().ok_or(LedgerError::UnknownHold)?;
-        let place = HoldRef::read(row, id, movement.user_id)?;
-        self.moved(Op::Refund(place, movement)).await
+    /// When the user has no such call, or it was not charged that much, or the reference names
+    /// another movement.
+    pub async fn refund(
+        &self,
+        request_id: Arc<str>,
+        movement: Movement,
+    ) -> Result<Moved, LedgerError> {
+        let reference = reference_of(&movement);
+        self.moved(Op::Refund(request_id, movement, reference)).await
     }
 
-    /// Gives back a hold whose call nobody will ever know the end of.
+    /// Redeems a code. Of all who redeem it one succeeds.
+    ///
+    /// # Errors
+    /// When the code is worth nothing (any more), or the user is missing.
+    pub async fn redeem(&self, redemption: Redemption) -> Result<Moved, LedgerError> {
+        self.moved(Op::Redeem(redemption, fresh_reference())).await
+    }
+
+    /// Gives back a hold when the outcome of its call will stay unknown.
     pub(crate) async fn expire(&self, hold: HoldRef) -> Result<Closed, LedgerError> {
         self.closed(Op::Expire(hold)).await
     }
@@ -280,16 +270,16 @@ impl Ledger {
         }
     }
 
-    pub(crate) async fn moved(&self, op: Op) -> Result<Quota, LedgerError> {
+    async fn moved(&self, op: Op) -> Result<Moved, LedgerError> {
         match self.carry_out(op).await? {
-            Answer::Balance(balance) => Ok(balance),
+            Answer::Moved(moved) => Ok(moved),
             _ => Err(LedgerError::WrongState),
         }
     }
 
-    /// For what nothing depends on yet. A lane that has lost its connection around a commit tells
-    /// nobody anything before it knows what became of it, and may have to wait for the database to
-    /// come back; whoever asks needn't. A hold that is made for nobody gives itself back.
+    /// For what nothing depends on yet. A lane that has lost its connection around a commit answers
+    /// nothing before it knows what became of it, and may have to wait for the database to come
+    /// back; the caller needn't. A hold without a caller gives itself back.
     async fn carry_out_in_time(&self, op: Op) -> Result<Answer, LedgerError> {
         let patience = self.lanes.patience() + LANE_PATIENCE;
         let late = || StoreError::Unavailable("the ledger has no answer yet".to_owned());
@@ -303,4 +293,14 @@ impl Ledger {
         self.lanes.submit(Job::new(op, Some(reply)));
         answer.await.map_err(|_| LedgerError::Stopped)?
     }
+}
+
+/// The caller's name of a movement, or a fresh one: every movement has one, so that a commit that
+/// was not answered can be entered again.
+fn reference_of(movement: &Movement) -> Arc<str> {
+    movement.reference.clone().unwrap_or_else(fresh_reference)
+}
+
+fn fresh_reference() -> Arc<str> {
+    Uuid::new_v4().to_string().into()
 }

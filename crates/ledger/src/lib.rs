@@ -1,22 +1,27 @@
 //! Money. The only crate that writes a balance, a hold or a money line of the journal.
 //!
 //! The walk of one operation: [`Ledger`] turns a call into an [`op::Op`] and queues it on the lane
-//! of its user. A lane takes whatever has queued while its last commit was under way, brings the
-//! rows these operations touch, lets [`book::Book`] decide each of them in order of arrival, writes
-//! all that changed with a handful of set-based statements, and commits once. Only then is anybody
-//! answered. [`sqlite`] and [`postgres`] differ in how rows are read and written, and in how they
-//! make sure that rows which were not read are as they are known; what is decided is the same code.
+//! of its user ([`lanes`]). A lane takes what has queued while its last commit was under way,
+//! brings the rows these operations want, lets [`book::Book`] decide each of them in order of
+//! arrival, writes all that changed, and commits once. Only then are the callers answered.
+//! [`sqlite`] and [`postgres`] differ in how rows are read and written, and in how they make sure
+//! that rows which were not read are as they are cached; what is decided is the same code.
+//!
+//! The modules as floors, each importing from those before it: `spending`, `task_rows`, `op`,
+//! `journal`, `rows`, `book`, `columns`, `tables`, `wanted`, the caches, `lanes` with `hold`, the
+//! engines, `ledger` with `tasks`, `jobs`.
 
 mod audit;
 mod book;
+mod columns;
+mod config;
 mod error;
 mod explain;
 mod hold;
 mod jobs;
 mod journal;
-pub mod journal_sums;
-mod known;
-mod lane;
+
+mod lanes;
 mod ledger;
 mod metrics;
 #[cfg(test)]
@@ -24,23 +29,33 @@ mod model_tests;
 mod op;
 mod open_holds;
 mod postgres;
+mod prices;
+mod recount;
 mod redemption;
+pub mod rollups;
+mod row_cache;
 mod rows;
 mod spending;
 mod sqlite;
+#[cfg(test)]
+mod statement_tests;
+mod tables;
 mod task_rows;
 mod tasks;
+mod wanted;
 
 pub use audit::{AuditReport, Breach, audit};
+pub use config::{JobsConfig, LedgerConfig};
 pub use error::{CodeFault, LedgerError};
 pub use explain::{Explanation, explain};
 pub use hold::Hold;
-pub use jobs::{JobsConfig, run_once as run_jobs_once};
-pub use ledger::{Ledger, LedgerConfig};
+pub use jobs::run_once as run_jobs_once;
+pub use ledger::{Ledger, REFERENCE_MAX};
 pub use metrics::Metrics;
 pub use op::{
-    Closed, EndState, HoldRequest, KeptReply, Movement, Release, Settlement, Taken, TaskEnd,
+    Closed, EndState, HoldRequest, KeptReply, Moved, Movement, Release, Settlement, Taken, TaskEnd,
 };
+pub use recount::recount;
 pub use redemption::Redemption;
 pub use spending::{LimitReached, Period, SpendingView};
 pub use task_rows::{NewTask, TaskRecord};

@@ -91,7 +91,7 @@ impl Metrics {
     /// Counts what became durable.
     pub(crate) fn entered(&self, op: &Op, outcome: &Outcome) {
         match (op, outcome) {
-            (Op::Hold(request, _), Outcome::Held { .. }) => add(&self.held, request.amount),
+            (Op::Hold(new), Outcome::Held) => add(&self.held, new.request.amount),
             (_, Outcome::Grown(more)) => add(&self.held, *more),
             (_, Outcome::Closed(closed)) if !closed.repeated => {
                 add(&self.settled, closed.charged);
@@ -101,7 +101,9 @@ impl Metrics {
                     add(&self.unknown_outcome, closed.refunded);
                 }
             }
-            (Op::Refund(_, movement), _) => add(&self.refunded, movement.amount),
+            (Op::Refund(_, movement, _), Outcome::Moved(moved)) if !moved.repeated => {
+                add(&self.refunded, movement.amount);
+            }
             _ => {}
         }
     }

@@ -1,25 +1,26 @@
 //! What can be asked of the ledger, and what it answers.
 
+use crate::journal::LineKind;
 use crate::redemption::Redemption;
 use crate::task_rows::{NewTask, TaskRecord};
+use crate::tasks::{Charge, TaskRef};
 use domain::{
-    ChannelId, FrozenPrice, HoldId, KeyId, NodeId, Quota, RedemptionId, TaskStatus, UnixMs, Usage,
+    ChannelId, FrozenPrice, HoldId, KeyId, NodeId, Quota, TaskStatus, TaskUid, UnixMs, Usage,
     UserId,
 };
 use serde::Serialize;
 use std::sync::Arc;
-use store::{Row, StoreError};
 
-/// A wish to put money aside before a call.
+/// A request to put money aside before a call.
 #[derive(Clone, Debug)]
 pub struct HoldRequest {
-    /// UUIDv7, made by the caller.
+    /// UUIDv7, made by the caller. The same request again is answered as the first was.
     pub hold_id: HoldId,
     /// Whose balance.
     pub user_id: UserId,
     /// Key that called.
     pub key_id: KeyId,
-    /// Whether the key has a limit of its own. The key's row decides; this says whether to ask it.
+    /// Whether the key has a limit of its own. The key's row decides; this says whether to read it.
     pub key_is_limited: bool,
     /// Channel chosen so far.
     pub channel_id: Option<ChannelId>,
@@ -31,7 +32,7 @@ pub struct HoldRequest {
     pub amount: Quota,
     /// The price, frozen.
     pub price: Arc<FrozenPrice>,
-    /// From when the hold may be expired, once nobody is at work on it.
+    /// From when the hold may be expired, once its node is gone.
     pub deadline_at: UnixMs,
     /// The task that is made with it, and that it belongs to from then on.
     pub task: Option<Box<NewTask>>,
@@ -48,12 +49,10 @@ pub struct Settlement {
     pub channel_id: Option<ChannelId>,
     /// How long it took.
     pub use_time_ms: i64,
-    /// Anything worth telling about the charge.
+    /// What the line of the journal says about the charge.
     pub note: Option<String>,
     /// Reply to keep for a repeated `Idempotency-Key`.
     pub reply: Option<KeptReply>,
-    /// How the task ended that the hold belongs to.
-    pub task: Option<Box<TaskEnd>>,
 }
 
 /// How a task ended.
@@ -112,7 +111,7 @@ pub struct KeptReply {
 /// Why a hold is given back whole.
 #[derive(Clone, Debug, Default)]
 pub struct Release {
-    /// In one word: `upstream_error`, `no_channel`, …
+    /// A label: `upstream_error`, `no_channel`, …
     pub reason: &'static str,
     /// Channel that was asked last.
     pub channel_id: Option<ChannelId>,
@@ -120,8 +119,6 @@ pub struct Release {
     pub use_time_ms: i64,
     /// Idempotency claim to forget, so that the client may try again: user and hashed key.
     pub forget_reply: Option<(UserId, String)>,
-    /// How the task ended that the hold belongs to.
-    pub task: Option<Box<TaskEnd>>,
 }
 
 /// An upstream has taken a task.
@@ -146,6 +143,18 @@ pub struct Movement {
     pub reason: String,
     /// Who.
     pub by: String,
+    /// Names the movement: the same reference again, of the same user, moves nothing and is
+    /// answered as the first was. `None`: every request is a movement of its own.
+    pub reference: Option<Arc<str>>,
+}
+
+/// What a movement came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The balance now.
+    pub balance: Quota,
+    /// It had been made before, under the same reference.
+    pub repeated: bool,
 }
 
 /// How a hold ended.
@@ -156,19 +165,8 @@ pub enum EndState {
     Settled,
     /// Given back whole.
     Released,
-    /// Given back whole by the sweeper: nobody knows how the call ended.
+    /// Given back whole by the sweeper: the outcome of the call is unknown.
     Expired,
-}
-
-impl EndState {
-    /// The word in the database.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Settled => "settled",
-            Self::Released => "released",
-            Self::Expired => "expired",
-        }
-    }
 }
 
 /// The end of a hold.
@@ -182,118 +180,145 @@ pub struct Closed {
     pub refunded: Quota,
     /// What was taken beyond the hold.
     pub overrun: Quota,
-    /// Somebody had ended it before; this is how.
+    /// It had ended before; this is how.
     pub repeated: bool,
 }
 
-/// Where a hold and its money stand: enough to find and lock all its rows.
-#[derive(Clone, Copy, Debug)]
+/// A hold that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HoldRef {
     pub hold_id: HoldId,
     pub user_id: UserId,
-    /// Set when the hold is part of a limit of the key's own.
-    pub limited_key: Option<KeyId>,
 }
 
-impl HoldRef {
-    /// From `key_id`, `key_amount` and `key_counted_on` of a hold's row.
-    pub fn read(row: &Row, hold_id: HoldId, user_id: UserId) -> Result<Self, StoreError> {
-        let has = |column| Ok::<_, StoreError>(row.get::<Option<i64>>(column)?.is_some());
-        let key_id = KeyId(row.get("key_id")?);
-        let limited_key = (has("key_amount")? || has("key_counted_on")?).then_some(key_id);
-        Ok(Self { hold_id, user_id, limited_key })
-    }
+/// What a settlement says of its call when the row of its hold is lost.
+#[derive(Clone, Debug)]
+pub(crate) struct HoldTerms {
+    pub key_id: KeyId,
+    pub model: Arc<str>,
+    pub request_id: Arc<str>,
+    pub price_id: i64,
 }
 
-/// One operation, as a lane carries it out.
+/// A hold to make.
+#[derive(Clone, Debug)]
+pub(crate) struct NewHold {
+    pub request: HoldRequest,
+    pub price_id: i64,
+    pub node: NodeId,
+}
+
+/// The end of a task.
+#[derive(Clone, Debug)]
+pub(crate) struct Finish {
+    pub task: TaskRef,
+    pub charge: Charge,
+    pub end: TaskEnd,
+    /// Idempotency claim to forget.
+    pub forget_reply: Option<(UserId, String)>,
+}
+
+/// One operation, as a lane carries it out. Each may be sent again: its second time is answered as
+/// its first.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    Hold(HoldRequest, NodeId),
+    Hold(Box<NewHold>),
     Grow(HoldRef, Quota),
-    Record(HoldRef, Box<Taken>),
-    Settle(HoldRef, Settlement),
-    Release(HoldRef, Release),
+    Settle(HoldRef, Box<Settlement>, Arc<HoldTerms>),
+    /// The flag says whether the failed call leaves a line.
+    Release(HoldRef, Release, bool),
     Expire(HoldRef),
     Abandon(HoldRef),
-    Deposit(Movement),
-    Adjust(Movement),
-    Refund(HoldRef, Movement),
-    Redeem(Redemption),
+    Record(UserId, Box<Taken>),
+    Finish(Box<Finish>),
+    Move(Movement, LineKind, Arc<str>),
+    /// Of the charge of a request.
+    Refund(Arc<str>, Movement, Arc<str>),
+    Redeem(Redemption, Arc<str>),
 }
 
 impl Op {
     pub fn user_id(&self) -> UserId {
         match self {
-            Self::Hold(request, _) => request.user_id,
-            Self::Deposit(movement) | Self::Adjust(movement) => movement.user_id,
-            Self::Redeem(redemption) => redemption.user_id,
-            _ => self.hold_ref().map_or(UserId(0), |hold| hold.user_id),
-        }
-    }
-
-    /// The existing hold that this is about.
-    pub const fn hold_ref(&self) -> Option<HoldRef> {
-        match self {
+            Self::Hold(new) => new.request.user_id,
             Self::Grow(hold, _)
-            | Self::Record(hold, _)
-            | Self::Settle(hold, _)
-            | Self::Release(hold, _)
+            | Self::Settle(hold, ..)
+            | Self::Release(hold, ..)
             | Self::Expire(hold)
-            | Self::Abandon(hold)
-            | Self::Refund(hold, _) => Some(*hold),
-            Self::Hold(..) | Self::Deposit(_) | Self::Adjust(_) | Self::Redeem(_) => None,
+            | Self::Abandon(hold) => hold.user_id,
+            Self::Record(user_id, _) => *user_id,
+            Self::Finish(finish) => finish.task.user_id,
+            Self::Move(movement, ..) | Self::Refund(_, movement, _) => movement.user_id,
+            Self::Redeem(redemption, _) => redemption.user_id,
         }
     }
 
-    /// The code that is redeemed.
-    pub const fn code(&self) -> Option<RedemptionId> {
+    /// The hold that this makes, changes or ends.
+    pub fn hold_id(&self) -> Option<HoldId> {
         match self {
-            Self::Redeem(redemption) => Some(redemption.id),
+            Self::Hold(new) => Some(new.request.hold_id),
+            Self::Grow(hold, _)
+            | Self::Settle(hold, ..)
+            | Self::Release(hold, ..)
+            | Self::Expire(hold)
+            | Self::Abandon(hold) => Some(hold.hold_id),
+            Self::Record(..) | Self::Finish(_) => self.task().map(TaskUid::hold),
+            Self::Move(..) | Self::Refund(..) | Self::Redeem(..) => None,
+        }
+    }
+
+    /// The task that this takes or ends.
+    pub fn task(&self) -> Option<TaskUid> {
+        match self {
+            Self::Record(_, taken) => Some(taken.task.uid),
+            Self::Finish(finish) => Some(finish.task.uid),
             _ => None,
         }
     }
 
-    /// The key whose limit is touched.
-    pub fn limited_key(&self) -> Option<KeyId> {
+    /// The reference of a movement.
+    pub fn reference(&self) -> Option<&Arc<str>> {
         match self {
-            Self::Hold(request, _) => request.key_is_limited.then_some(request.key_id),
-            _ => self.hold_ref().and_then(|hold| hold.limited_key),
+            Self::Move(.., reference)
+            | Self::Refund(.., reference)
+            | Self::Redeem(_, reference) => Some(reference),
+            _ => None,
         }
     }
 
-    /// The same without its key's own limit: the key is gone.
-    pub fn without_key(mut self) -> Self {
-        match &mut self {
-            Self::Grow(hold, _)
-            | Self::Record(hold, _)
-            | Self::Settle(hold, _)
-            | Self::Release(hold, _)
-            | Self::Expire(hold)
-            | Self::Abandon(hold)
-            | Self::Refund(hold, _) => hold.limited_key = None,
-            Self::Hold(..) | Self::Deposit(_) | Self::Adjust(_) | Self::Redeem(_) => {}
+    /// Whether one statement, over rows that nothing has locked, can carry this out.
+    pub fn fits_one_statement(&self) -> bool {
+        match self {
+            Self::Hold(new) => new.request.task.is_none(),
+            Self::Settle(_, settlement, _) => settlement.reply.is_none(),
+            Self::Release(_, release, _) => release.forget_reply.is_none(),
+            Self::Grow(..) | Self::Expire(_) | Self::Abandon(_) => true,
+            Self::Record(..)
+            | Self::Finish(_)
+            | Self::Move(..)
+            | Self::Refund(..)
+            | Self::Redeem(..) => false,
         }
-        self
     }
 
     /// Whether the work is done and the money must follow, however long it takes. Other operations
-    /// give up, and say so.
-    pub const fn must_happen(&self) -> bool {
+    /// give up with an error.
+    pub const fn must_complete(&self) -> bool {
         matches!(self, Self::Record(..) | Self::Settle(..) | Self::Release(..) | Self::Abandon(_))
     }
 }
 
-/// What an operation came to, as the book sees it.
+/// What the Book made of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// A hold was made; `key_limited` says whether the key's own limit was touched.
-    Held { key_limited: bool },
+    /// A hold was made.
+    Held,
     /// A hold grew by so much.
     Grown(Quota),
     /// A hold was large enough, or was abandoned.
     Done,
     /// A hold ended.
     Closed(Closed),
-    /// A balance was moved; this is the new one.
-    Balance(Quota),
+    /// A balance was moved.
+    Moved(Moved),
 }

@@ -1,83 +1,95 @@
 //! Lanes on PostgreSQL.
 //!
-//! A batch is nearly always one statement, and so one round trip and one transaction
-//! ([`session::Session::enter_at_once`]): it holds what the lane knows of the rows beside what it
-//! changes, and changes nothing when a row is not so. Then, and when a batch needs more, rows are
-//! locked in one flight and written in a second.
+//! A batch of calls is one statement, and so one round trip and one transaction: it says what the
+//! lane knows of the rows beside what it changes, and undoes itself when a row is not so. Then, and
+//! for operations that need more ([`Op::fits_one_statement`]), rows are locked in one flight and
+//! written in a second.
 //!
-//! A lane never waits for a lock: what somebody else holds is skipped (`SKIP LOCKED`) and tried
-//! again, while the others of its batch go on. A lane owns its connection; nothing that a client
-//! can cancel ever sees it.
+//! A lane hardly waits for a lock: what another session holds is skipped (`SKIP LOCKED`) and tried
+//! again, while the others of its batch are carried out. A lane owns its connection; nothing that a
+//! client can cancel ever sees it.
 
 #![expect(clippy::large_futures, reason = "a lane is one future, made once and never moved")]
 
-mod columns;
+mod read;
+mod rest;
 mod session;
-mod sql;
+mod statement;
 
-use crate::book::Changes;
+use crate::book::{Book, Changes, Refusal};
 use crate::error::LedgerError;
-use crate::known::Known;
-use crate::lane::{Decided, Job, Lanes};
-use crate::op::Op;
-use crate::rows::Missing;
-use session::{Question, Session};
-use std::collections::HashSet;
+use crate::lanes::{Job, Lanes, Queue};
+use crate::op::{Op, Outcome};
+use crate::row_cache::RowCache;
+use crate::rows::Rows;
+use crate::wanted::Wanted;
+use domain::UserId;
+use session::{Server, Session};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::{Db, StoreError};
-use tokio::sync::mpsc::UnboundedReceiver;
-use tokio_postgres::types::ToSql;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, error::SendError};
 use tokio_util::sync::CancellationToken;
 
 /// Pause before a lost connection is opened again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
-/// How often a commit of unknown outcome is asked about while the server still works on it.
-const OUTCOME_PAUSE: Duration = Duration::from_millis(50);
-/// Most batches that lock first after rows were not as they were known: somebody shares them.
-const CAUTION_MAX: u32 = 64;
+/// Pause between two looks whether the server process of a lost connection has ended.
+const SERVER_PAUSE: Duration = Duration::from_millis(50);
+/// Most batches that lock first after a conflict.
+const LOCK_FIRST_MAX: u32 = 64;
 
-/// Parameters of a statement.
-type Params<'a> = Vec<&'a (dyn ToSql + Sync)>;
+/// The queues of all lanes.
+pub(crate) struct LaneQueues(pub Vec<UnboundedSender<Job>>);
 
-/// One lane: the only one who writes its users' money on this node.
+impl Queue for LaneQueues {
+    fn push(&self, _: &Arc<Lanes>, job: Job) -> Result<(), Box<Job>> {
+        let lane = lane_of(job.op.user_id(), self.0.len());
+        self.0[lane].send(job).map_err(|SendError(job)| Box::new(job))
+    }
+}
+
+/// All operations on one user's money go through one lane, in order.
+fn lane_of(user_id: UserId, lanes: usize) -> usize {
+    usize::try_from(user_id.0.unsigned_abs()).unwrap_or(0) % lanes.max(1)
+}
+
+/// One lane: the only writer of its users' money on this node.
 pub(crate) struct Lane {
     db: Db,
     lanes: Arc<Lanes>,
     session: Option<Session>,
-    known: Known,
-    caution: Caution,
+    cache: RowCache,
+    contention: Contention,
 }
 
-/// When to lock first. What is known of accounts that other nodes use as much goes stale as fast as
-/// it is learnt; each time, twice as many batches lock first.
+/// When to lock first. What is cached of accounts that other nodes use as much goes stale as fast
+/// as it is read; at each conflict twice as many batches lock first.
 #[derive(Debug, Default)]
-struct Caution {
+struct Contention {
     batches_left: u32,
     last: u32,
 }
 
-impl Caution {
-    /// Whether this batch locks first.
-    fn counsels(&mut self) -> bool {
-        let counsels = self.batches_left > 0;
+impl Contention {
+    fn should_lock_first(&mut self) -> bool {
+        let should = self.batches_left > 0;
         self.batches_left = self.batches_left.saturating_sub(1);
-        counsels
+        should
     }
 
-    fn was_right(&mut self) {
-        self.last = (self.last * 2).clamp(1, CAUTION_MAX);
+    fn on_conflict(&mut self) {
+        self.last = (self.last * 2).clamp(1, LOCK_FIRST_MAX);
         self.batches_left = self.last;
     }
 
-    fn was_needless(&mut self) {
+    fn on_success(&mut self) {
         self.last /= 2;
     }
 }
 
 /// What a batch came to.
 struct Decision {
-    decided: Vec<Decided>,
+    verdicts: Vec<Result<Outcome, Refusal>>,
     changes: Box<Changes>,
 }
 
@@ -85,8 +97,8 @@ struct Decision {
 enum Failure {
     /// It was rolled back.
     RolledBack(StoreError),
-    /// The connection was lost around the commit: what was decided, and how to find out.
-    Unknown { decision: Decision, question: Option<Question>, error: StoreError },
+    /// The connection was lost around the commit, which was this server process's to carry out.
+    InDoubt(Server, StoreError),
 }
 
 impl From<tokio_postgres::Error> for Failure {
@@ -98,11 +110,12 @@ impl From<tokio_postgres::Error> for Failure {
 impl Lane {
     /// Opens the lane's connection.
     pub async fn connect(db: Db, lanes: Arc<Lanes>) -> Result<Self, LedgerError> {
-        let session = Some(Session::open(&db, lanes.node, &lanes.tasks).await?);
-        Ok(Self { db, lanes, session, known: Known::default(), caution: Caution::default() })
+        let session = Some(Session::open(&db).await?);
+        let (cache, contention) = (RowCache::default(), Contention::default());
+        Ok(Self { db, lanes, session, cache, contention })
     }
 
-    /// Carries out whatever is queued, batch by batch, until `finished`.
+    /// Carries out what is queued, batch by batch, until `finished`.
     pub async fn run(mut self, mut queue: UnboundedReceiver<Job>, finished: CancellationToken) {
         loop {
             let mut batch = Vec::new();
@@ -120,137 +133,140 @@ impl Lane {
         }
     }
 
-    async fn run_batch(&mut self, batch: Vec<Job>) {
+    async fn run_batch(&mut self, mut batch: Vec<Job>) {
         if batch.is_empty() {
             return;
         }
         let started = Instant::now();
         let size = batch.len();
-        match self.attempt(&batch).await {
-            Ok(decision) => {
-                self.lanes.metrics.committed(size, started.elapsed());
-                self.conclude(batch, decision).await;
-            }
-            Err(Failure::Unknown { decision, question, error }) => {
-                if let Some(question) = question
-                    && self.was_committed(&question).await
-                {
-                    self.conclude(batch, decision).await;
-                } else {
-                    self.fail(batch, &error);
+        loop {
+            match self.attempt(&batch).await {
+                Ok(Decision { verdicts, changes }) => {
+                    self.lanes.metrics.committed(size, started.elapsed());
+                    self.cache.insert(&changes);
+                    self.lanes.open.insert(&changes);
+                    return self.lanes.answer_batch(batch, verdicts);
+                }
+                // Every operation finds what it did, if it did it: the batch is entered again, once
+                // the old server process can't commit it any more.
+                Err(Failure::InDoubt(server, error)) => {
+                    tracing::warn!(target: "custompass", event = "commit_in_doubt", %error);
+                    self.forget(&batch);
+                    for job in &mut batch {
+                        (job.in_doubt, job.lock_first) = (true, true);
+                    }
+                    self.until_ended(&server).await;
+                }
+                Err(Failure::RolledBack(error)) if size == 1 || self.session.is_none() => {
+                    for job in batch {
+                        self.lanes.retry_or_fail(job, &error);
+                    }
+                    return;
+                }
+                // One bad member never fails its neighbours.
+                Err(Failure::RolledBack(_)) => {
+                    for job in batch {
+                        Box::pin(self.run_batch(vec![job])).await;
+                    }
+                    return;
                 }
             }
-            Err(Failure::RolledBack(error)) if size == 1 || self.session.is_none() => {
-                self.fail(batch, &error);
-            }
-            // One bad member never fails its neighbours.
-            Err(Failure::RolledBack(_)) => {
-                for job in batch {
-                    Box::pin(self.run_batch(vec![job])).await;
-                }
-            }
-        }
-    }
-
-    fn fail(&self, batch: Vec<Job>, error: &StoreError) {
-        for job in batch {
-            self.lanes.retry_or_fail(job, error);
         }
     }
 
     async fn attempt(&mut self, batch: &[Job]) -> Result<Decision, Failure> {
         if self.session.as_ref().is_none_or(Session::is_closed) {
             self.session = None;
-            let session = Session::open(&self.db, self.lanes.node, &self.lanes.tasks).await;
-            self.session = Some(session.map_err(Failure::RolledBack)?);
+            self.session = Some(Session::open(&self.db).await.map_err(Failure::RolledBack)?);
         }
         let ops: Vec<&Op> = batch.iter().map(|job| &job.op).collect();
-        if !self.caution.counsels()
+        let fits = batch.iter().all(|job| !job.lock_first && job.op.fits_one_statement());
+        if fits
+            && !self.contention.should_lock_first()
             && let Some(decision) = self.attempt_at_once(&ops).await?
         {
-            self.caution.was_needless();
+            self.contention.on_success();
             return Ok(decision);
         }
-        let Some(session) = &self.session else { return Err(no_connection()) };
-        let outcome = session.lock_and_enter(&ops, self.lanes.clock.now()).await;
+        let Some(session) = &mut self.session else { return Err(no_connection()) };
+        let outcome = session.lock_and_write(&ops, self.lanes.clock.now()).await;
         if outcome.is_err() && !session.roll_back().await {
             self.session = None;
         }
         outcome
     }
 
-    /// `None`: the batch has to lock first; nothing was changed.
+    /// One statement over rows that are cached, or read without a lock. `None`: the batch has to
+    /// lock first; nothing was changed.
     async fn attempt_at_once(&mut self, ops: &[&Op]) -> Result<Option<Decision>, Failure> {
-        let Some(session) = &self.session else { return Err(no_connection()) };
-        let mut rows = self.known.rows_of(ops);
-        let holds = || ops.iter().filter_map(|op| op.hold_ref()).map(|hold| hold.hold_id);
-        rows.holds.extend(self.lanes.open.known(holds()));
-        let outcome = session.enter_at_once(ops, rows, self.lanes.clock.now()).await;
-        match outcome {
-            Ok(session::AtOnce::Entered(decision)) => return Ok(Some(decision)),
-            Ok(session::AtOnce::NotFor) => return Ok(None),
-            Ok(session::AtOnce::Stale) => {}
-            Err(Failure::RolledBack(_)) if !session.is_closed() => {}
-            Err(failure) => {
-                if session.is_closed() {
-                    self.session = None;
-                }
-                return Err(failure);
-            }
+        let Some(session) = &mut self.session else { return Err(no_connection()) };
+        let (mut wanted, mut rows) = (Wanted::of(ops), Rows::default());
+        self.lanes.open.fill(&wanted, &mut rows);
+        wanted.add_keys_of_holds(&rows);
+        self.cache.fill(&wanted, &mut rows);
+        if !session.read_missing(&wanted, &mut rows).await? {
+            return Ok(None);
         }
-        self.caution.was_right();
-        self.known.forget(ops);
-        self.lanes.open.distrust(holds());
+        let decision = decide(ops, rows, self.lanes.clock.now());
+        match session.write(&decision.changes).await {
+            Ok(()) => return Ok(Some(decision)),
+            Err(error) if session.is_lost(&error) => {
+                let server = session.server().clone();
+                self.session = None;
+                return Err(Failure::InDoubt(server, error.into()));
+            }
+            // A row was not as it is cached, or stayed locked.
+            Err(_) => {}
+        }
+        self.contention.on_conflict();
+        self.cache.invalidate(&wanted);
+        self.lanes.open.invalidate(&wanted);
         Ok(None)
     }
 
-    /// Answers a durable batch. Rows that were not there to be locked are looked up, to tell
-    /// locked from gone.
-    async fn conclude(&mut self, batch: Vec<Job>, decision: Decision) {
-        let Decision { decided, changes } = decision;
-        self.known.written(&changes);
-        self.lanes.open.written(&changes);
-        let missing: Vec<Missing> = decided
-            .iter()
-            .filter_map(|d| if let Decided::Missing(row) = d { Some(*row) } else { None })
-            .collect();
-        let existing = self.existing(&missing).await;
-        self.lanes.answer_batch(batch, decided, existing);
+    fn forget(&mut self, batch: &[Job]) {
+        let ops: Vec<&Op> = batch.iter().map(|job| &job.op).collect();
+        let wanted = Wanted::of(&ops);
+        self.cache.invalidate(&wanted);
+        self.lanes.open.invalidate(&wanted);
     }
 
-    async fn existing(&self, missing: &[Missing]) -> HashSet<Missing> {
-        if missing.is_empty() {
-            return HashSet::new();
-        }
-        // Where it can't be told, a row is taken to be locked: that is tried again.
-        let all = || missing.iter().copied().collect();
-        let Some(session) = &self.session else { return all() };
-        session.existing(missing).await.unwrap_or_else(|_| all())
-    }
-
-    /// Whether a transaction whose commit was not answered is durable. The server knows, and is
-    /// asked until it says; nobody is told anything before.
-    async fn was_committed(&mut self, question: &Question) -> bool {
+    /// Waits until the server process of a lost connection has ended. Callers are told nothing
+    /// before.
+    async fn until_ended(&mut self, server: &Server) {
         loop {
-            match self.ask(question).await {
-                Ok(Some(committed)) => return committed,
-                Ok(None) => tokio::time::sleep(OUTCOME_PAUSE).await,
-                Err(_) => tokio::time::sleep(RECONNECT_PAUSE).await,
+            match self.has_ended(server).await {
+                Ok(true) => return,
+                Ok(false) => tokio::time::sleep(SERVER_PAUSE).await,
+                Err(_) => {
+                    self.session = None;
+                    tokio::time::sleep(RECONNECT_PAUSE).await;
+                }
             }
         }
     }
 
-    async fn ask(&mut self, question: &Question) -> Result<Option<bool>, StoreError> {
-        if self.session.is_none() {
-            self.session = Some(Session::open(&self.db, self.lanes.node, &self.lanes.tasks).await?);
-        }
-        let Some(session) = &self.session else { return Ok(None) };
-        let answer = session.ask(question).await;
-        if answer.is_err() {
-            self.session = None;
-        }
-        Ok(answer?)
+    async fn has_ended(&mut self, server: &Server) -> Result<bool, StoreError> {
+        let session = match self.session.take().filter(|session| !session.is_closed()) {
+            Some(session) => session,
+            None => Session::open(&self.db).await?,
+        };
+        let ended = session.has_ended(server).await?;
+        self.session = Some(session);
+        Ok(ended)
     }
+}
+
+/// The statement of a batch with these parts.
+#[cfg(test)]
+pub(crate) fn statement_of(parts: &[&str], forms: crate::columns::Forms) -> String {
+    statement::Shape::named(parts, forms).sql()
+}
+
+fn decide(ops: &[&Op], rows: Rows, now: domain::UnixMs) -> Decision {
+    let mut book = Book::new(rows, now);
+    let verdicts = ops.iter().map(|op| book.apply(op)).collect();
+    Decision { verdicts, changes: Box::new(book.into_changes()) }
 }
 
 fn no_connection() -> Failure {

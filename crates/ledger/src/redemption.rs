@@ -1,9 +1,7 @@
 //! Redemption codes. A code and the balance that it raises move in one transaction, decided by the
 //! same [`Book`](crate::book::Book): so exactly one of all who try it at once is paid.
 
-use crate::error::{CodeFault, LedgerError};
-use crate::ledger::Ledger;
-use crate::op::Op;
+use crate::error::CodeFault;
 use domain::{Quota, RedemptionId, UnixMs, UserId};
 use std::sync::Arc;
 
@@ -11,14 +9,14 @@ use std::sync::Arc;
 const OPEN: i16 = 1;
 const REDEEMED: i16 = 3;
 
-/// Somebody redeems a code.
+/// A user redeems a code.
 #[derive(Clone, Debug)]
 pub struct Redemption {
     /// Which code.
     pub id: RedemptionId,
     /// Whose balance it raises.
     pub user_id: UserId,
-    /// Who says so, in words.
+    /// Who asked for it.
     pub by: String,
     /// When.
     pub at: UnixMs,
@@ -46,15 +44,5 @@ impl CodeRow {
 
     pub const fn mark_redeemed(&mut self) {
         self.status = REDEEMED;
-    }
-}
-
-impl Ledger {
-    /// Redeems a code, and answers the new balance. Of all who redeem it one succeeds.
-    ///
-    /// # Errors
-    /// When the code is worth nothing (any more), or the user is missing.
-    pub async fn redeem(&self, redemption: Redemption) -> Result<Quota, LedgerError> {
-        self.moved(Op::Redeem(redemption)).await
     }
 }

@@ -3,13 +3,17 @@
 use crate::op::EndState;
 use crate::redemption::CodeRow;
 use crate::spending::{Day, Spending};
-use domain::{ChannelId, HoldId, KeyId, Quota, RedemptionId, UserId};
-use std::collections::HashMap;
+use domain::{
+    ChannelId, FrozenPrice, HoldId, KeyId, NodeId, Quota, RedemptionId, TaskUid, UnixMs, UserId,
+};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// A user's row.
 #[derive(Clone, Debug)]
 pub(crate) struct Account {
+    pub id: UserId,
     pub username: Arc<str>,
     pub quota: Quota,
     /// Enabled and not deleted.
@@ -20,40 +24,16 @@ pub(crate) struct Account {
 /// A key's row. Only brought for keys that have a limit of their own.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyLimit {
+    pub id: KeyId,
     pub remain: Quota,
     pub unlimited: bool,
     pub spending: Option<Box<Spending>>,
 }
 
-/// Where a hold stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HoldState {
-    Held,
-    Ended(EndState),
-}
-
-impl HoldState {
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Held => "held",
-            Self::Ended(end) => end.word(),
-        }
-    }
-
-    pub fn from_word(word: &str) -> Option<Self> {
-        Some(match word {
-            "held" => Self::Held,
-            "settled" => Self::Ended(EndState::Settled),
-            "released" => Self::Ended(EndState::Released),
-            "expired" => Self::Ended(EndState::Expired),
-            _ => return None,
-        })
-    }
-}
-
-/// A hold's row.
+/// A hold's row. It is open: whatever ends a hold deletes the row.
 #[derive(Clone, Debug)]
 pub(crate) struct HoldRow {
+    pub id: HoldId,
     pub user_id: UserId,
     pub key_id: KeyId,
     pub channel_id: Option<ChannelId>,
@@ -65,56 +45,116 @@ pub(crate) struct HoldRow {
     /// When it counts as spent by the user, and by the key; `None`: it isn't counted.
     pub counted_on: Option<Day>,
     pub key_counted_on: Option<Day>,
-    pub state: HoldState,
-    pub charged: Quota,
-    /// Nobody is at work on it any more.
-    pub orphaned: bool,
-    /// What the database says; `None`: made in this batch.
-    pub stored: Option<Stored>,
+    pub price_id: i64,
+    /// A task holds it: it ends with the task.
+    pub for_task: bool,
+    /// Whose call it is; `None`: nothing will end it but its deadline.
+    pub node: Option<NodeId>,
+    pub deadline_at: UnixMs,
+    pub created_at: UnixMs,
+    /// The amount in the database; `None`: made in this batch.
+    pub stored_amount: Option<Quota>,
     /// Changed in this batch.
     pub touched: bool,
 }
 
-/// What of a hold's row a batch may change, as it was before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stored {
-    pub state: HoldState,
-    pub amount: Quota,
-    pub charged: Quota,
+impl Default for HoldRow {
+    fn default() -> Self {
+        Self {
+            id: HoldId(Uuid::nil()),
+            user_id: UserId(0),
+            key_id: KeyId(0),
+            channel_id: None,
+            model: "".into(),
+            request_id: "".into(),
+            amount: Quota::ZERO,
+            key_amount: None,
+            counted_on: None,
+            key_counted_on: None,
+            price_id: 0,
+            for_task: false,
+            node: None,
+            deadline_at: UnixMs(0),
+            created_at: UnixMs(0),
+            stored_amount: None,
+            touched: false,
+        }
+    }
 }
 
 impl HoldRow {
-    /// Nobody is at work on it, and it has not ended.
-    pub fn is_abandoned(&self) -> bool {
-        self.orphaned && self.state == HoldState::Held
-    }
-
-    /// Its key has a limit of its own that it is part of.
-    pub const fn limits_key(&self) -> bool {
-        self.key_amount.is_some() || self.key_counted_on.is_some()
+    /// The key whose own limit it is part of.
+    pub fn limited_key(&self) -> Option<KeyId> {
+        (self.key_amount.is_some() || self.key_counted_on.is_some()).then_some(self.key_id)
     }
 
     /// The row once it is written.
     pub fn stored(mut self) -> Self {
-        let (state, amount, charged) = (self.state, self.amount, self.charged);
-        self.stored = Some(Stored { state, amount, charged });
+        self.stored_amount = Some(self.amount);
         self.touched = false;
         self
     }
 }
 
-/// All rows a batch touches. What is missing was locked by somebody else, or isn't there.
+/// How a hold ended that has no row any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EndedHold {
+    pub state: EndState,
+    pub held: Quota,
+    pub charged: Quota,
+}
+
+/// What a task's row says of its end.
+#[derive(Clone, Debug)]
+pub(crate) struct TaskRow {
+    pub ended: bool,
+    /// The upstream has given it an id.
+    pub taken: bool,
+    pub charged: Quota,
+}
+
+/// A settled call, as its line of the journal says, less what was given back since.
+#[derive(Clone, Debug)]
+pub(crate) struct SettledCall {
+    pub hold_id: HoldId,
+    pub key_id: KeyId,
+    pub channel_id: Option<ChannelId>,
+    pub model: Arc<str>,
+    pub counted_on: Option<Day>,
+    pub key_counted_on: Option<Day>,
+    /// What was charged and not given back.
+    pub charged: Quota,
+}
+
+/// A movement that was made under a reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MadeMovement {
+    pub kind: String,
+    pub amount: Quota,
+}
+
+/// All rows a batch touches.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
     pub accounts: HashMap<UserId, Account>,
     pub keys: HashMap<KeyId, KeyLimit>,
     pub holds: HashMap<HoldId, HoldRow>,
     pub codes: HashMap<RedemptionId, CodeRow>,
+    pub tasks: HashMap<TaskUid, TaskRow>,
+    /// The frozen prices of the tasks' holds, by their number.
+    pub prices: HashMap<i64, Arc<FrozenPrice>>,
+    /// Holds that have ended, where that is known.
+    pub ended: HashMap<HoldId, EndedHold>,
+    /// Settled calls by their request.
+    pub settled: HashMap<Arc<str>, SettledCall>,
+    pub movements: HashMap<(UserId, Arc<str>), MadeMovement>,
+    /// Rows that are not there. A row that is neither here nor above is locked by another session.
+    pub gone: HashSet<RowId>,
 }
 
-/// A row that an operation needs and that was not loaded.
+/// Names a row that an operation needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Missing {
+pub(crate) enum RowId {
     User(UserId),
     Key(KeyId),
     Hold(HoldId),

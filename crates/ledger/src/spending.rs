@@ -21,9 +21,7 @@ pub(crate) struct Day(pub i32);
 impl Day {
     pub fn of(now: UnixMs) -> Self {
         let instant = Timestamp::from_millisecond(now.0).unwrap_or_default();
-        let date = instant.to_zoned(TimeZone::UTC).date();
-        let (year, month, day) = (date.year(), date.month(), date.day());
-        Self(i32::from(year) * 10_000 + i32::from(month) * 100 + i32::from(day))
+        Self::from(instant.to_zoned(TimeZone::UTC).date())
     }
 
     const fn month(self) -> i32 {
@@ -37,6 +35,11 @@ impl Day {
         Date::new(year, month.ok()?, day.ok()?).ok()
     }
 
+    fn next(self) -> Option<Self> {
+        let tomorrow = self.date()?.tomorrow().ok()?;
+        Some(Self::from(tomorrow))
+    }
+
     /// The first day of the next period.
     fn after(self, period: Period) -> Option<Date> {
         let date = self.date()?;
@@ -44,6 +47,13 @@ impl Day {
             Period::Day => date.tomorrow().ok(),
             Period::Month => date.first_of_month().checked_add(1.month()).ok(),
         }
+    }
+}
+
+impl From<Date> for Day {
+    fn from(date: Date) -> Self {
+        let (year, month, day) = (date.year(), date.month(), date.day());
+        Self(i32::from(year) * 10_000 + i32::from(month) * 100 + i32::from(day))
     }
 }
 
@@ -77,10 +87,12 @@ impl Spent {
         self != Self::default()
     }
 
-    /// The same on `today`, or on the day itself where that is later.
+    /// The same on `today`, or on the day itself where that is later. A day that lies more than a
+    /// day ahead was counted by a clock gone wrong: the count starts anew.
     fn by(self, today: Day) -> Self {
         if today <= self.on {
-            return self;
+            let believable = today == self.on || today.next().is_none_or(|next| self.on <= next);
+            return if believable { self } else { Self { on: today, ..Self::default() } };
         }
         let month = if today.month() == self.on.month() { self.month } else { Quota::ZERO };
         Self { on: today, day: Quota::ZERO, month }
@@ -245,6 +257,15 @@ mod tests {
         assert_eq!(reached(Period::Day, 20_261_130), "2026-12-01 00:00 UTC");
         assert_eq!(reached(Period::Month, 20_261_231), "2027-01-01 00:00 UTC");
         assert_eq!(reached(Period::Day, 20_261_100), "", "somebody has edited it");
+    }
+
+    #[test]
+    fn a_day_that_lies_far_ahead_is_not_believed() {
+        let ahead = Spent { on: Day(20_300_601), day: Quota(9), month: Quota(9) };
+        let today = Day(20_261_231);
+        assert_eq!(ahead.by(today), Spent { on: today, ..Spent::default() });
+        let tomorrow = Spent { on: Day(20_270_101), ..ahead };
+        assert_eq!(tomorrow.by(today), tomorrow, "another node's day may have begun");
     }
 
     #[test]

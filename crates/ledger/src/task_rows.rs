@@ -90,8 +90,6 @@ pub(crate) struct TaskSql {
     pub insert: String,
     pub record: String,
     pub end: String,
-    /// As `end`, for tasks without a hold: whoever comes first ends them.
-    pub end_free: String,
     /// Who is told of the ends.
     pub outbox: String,
 }
@@ -179,7 +177,8 @@ impl TaskSql {
                  SELECT c.uid, c.user_id, c.token_id, c.key_sealed, c.channel_id, c.action,
                         c.request_id, c.node_id, c.request_sealed, c.webhook_url_sealed, c.quota,
                         c.quota, {now}, {now}, {now}
-                 FROM {new}"
+                 FROM {new} WHERE true
+                 ON CONFLICT (uid) DO NOTHING"
             ),
             record: format!(
                 "UPDATE tasks SET task_id = c.task_id, channel_id = c.channel_id,
@@ -189,7 +188,6 @@ impl TaskSql {
                         node_id = NULL, request_sealed = NULL, version = tasks.version + 1
                  FROM {record} WHERE tasks.uid = c.uid AND tasks.task_id = ''"
             ),
-            end_free: format!("{update_end} AND tasks.finish_time IS NULL"),
             end: update_end,
             outbox: format!(
                 "INSERT INTO webhook_deliveries (endpoint_id, user_id, task_uid, event, due_at,

@@ -124,8 +124,9 @@ on_both_databases! {
         assert!(matches!(&refused, LedgerError::SpendingLimit(reached) if !reached.of_key));
         // A refund is taken back from where its charge was counted.
         let (user_id, amount) = (user, Quota(10));
-        let movement = Movement { user_id, amount, reason: "late".into(), by: "test".into() };
-        house.ledger.refund(hold.id(), movement).await.unwrap();
+        let (reason, by, reference) = ("late".into(), "test".into(), None);
+        let movement = Movement { user_id, amount, reason, by, reference };
+        house.ledger.refund(hold.request_id().clone(), movement).await.unwrap();
         assert_eq!(spent(&db, "tokens", key).await, (5, 5));
         drop(house.hold_with_key(user, key, 15).await.unwrap());
         house.settled().await;
@@ -173,9 +174,9 @@ on_both_databases! {
         limit(&db, "users", user, "daily_limit = 40").await;
         pay(&house, user, 30).await.unwrap();
         limit(&db, "users", user, "spent_day = 0").await;
-        let report = ledger::audit(&house.db).await.unwrap();
+        let report = ledger::audit(&house.db, house.now()).await.unwrap();
         assert_eq!(report.breaches.len(), 1, "{report:#?}");
-        assert!(report.breaches[0].detail.contains("spent_day 0, holds of the day 30"));
+        assert!(report.breaches[0].detail.contains("spent_day 0, lines and holds of the day 30"));
         limit(&db, "users", user, "spent_day = 30").await;
         house.close().await;
     }
@@ -192,18 +193,18 @@ fn a_refund_is_not_made_past_a_locked_key() {
         let mut hold = house.hold_with_key(user, key, 30).await.unwrap();
         house.ledger.settle(&mut hold, settlement(30)).await.unwrap();
         let refund = || {
-            let (reason, by) = ("late".into(), "test".into());
-            let movement = Movement { user_id: user, amount: Quota(10), reason, by };
-            house.ledger.refund(hold.id(), movement)
+            let (reason, by, reference) = ("late".into(), "test".into(), None);
+            let movement = Movement { user_id: user, amount: Quota(10), reason, by, reference };
+            house.ledger.refund(hold.request_id().clone(), movement)
         };
         let lock = support::Lock::on_key(&db, key).await;
         assert!(matches!(refund().await, Err(LedgerError::AccountBusy)));
         lock.release().await;
-        assert_eq!(refund().await.unwrap(), Quota(80));
+        assert_eq!(refund().await.unwrap().balance, Quota(80));
         assert_eq!(spent(&db, "tokens", key).await, (20, 20));
         // A key that is gone keeps nobody from being paid back.
         db.execute(&format!("DELETE FROM tokens WHERE id = {key}")).await;
-        assert_eq!(refund().await.unwrap(), Quota(90));
+        assert_eq!(refund().await.unwrap().balance, Quota(90));
         house.close().await;
     });
 }

@@ -46,7 +46,7 @@ async fn submitted(house: &House, user: UserId, amount: i64) -> TaskRef {
     let mut hold = submitting(house, user, amount).await;
     let uid = TaskUid::from(hold.id());
     house.ledger.record_task(&mut hold, taken(uid, "t-1", None)).await.unwrap();
-    TaskRef { uid, user_id: user, channel_id: CHANNEL, since: UnixMs(0) }
+    TaskRef { uid, user_id: user, channel_id: Some(CHANNEL), since: UnixMs(0) }
 }
 
 async fn free_task(house: &House, user: UserId) -> TaskRef {
@@ -54,7 +54,7 @@ async fn free_task(house: &House, user: UserId) -> TaskRef {
     let task = new_task(uid, user, house.key_of(user).await);
     house.ledger.open_free_task(task).await.unwrap();
     house.ledger.record_task_again(user, taken(uid, "t-2", None)).await.unwrap();
-    TaskRef { uid, user_id: user, channel_id: CHANNEL, since: UnixMs(0) }
+    TaskRef { uid, user_id: user, channel_id: Some(CHANNEL), since: UnixMs(0) }
 }
 
 /// Status, what is held or was charged, what was held at first, what was charged.
@@ -90,7 +90,7 @@ on_both_databases! {
         assert_eq!(kept.text("task_id"), "up-1");
         assert!(kept.get("request_sealed").is_none() && kept.get("node_id").is_none());
 
-        let task = TaskRef { uid, user_id: user, channel_id: CHANNEL, since: UnixMs(0) };
+        let task = TaskRef { uid, user_id: user, channel_id: Some(CHANNEL), since: UnixMs(0) };
         let end = TaskEnd { data: Some("enc:v1:data".into()), ..TaskEnd::completed() };
         let ended = house.ledger.finish_task(&task, Charge::Price(None), end).await.unwrap();
         assert_eq!((ended.charged, ended.refunded, ended.repeated), (Quota(1), Quota(299), false));
@@ -200,7 +200,7 @@ on_both_databases! {
         let user = house.user(100).await;
         let task = submitted(&house, user, 60).await;
         db.execute("UPDATE tasks SET status = 'failed'").await;
-        let released = house.ledger.release_stray_hold(task.uid, user).await.unwrap().unwrap();
+        let released = house.ledger.release_stray_hold(task.uid, user).await.unwrap();
         assert_eq!(released.refunded, Quota(60));
         assert_eq!(house.balance(user).await, (100, 0));
         house.close().await;

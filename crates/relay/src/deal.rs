@@ -7,10 +7,10 @@ use crate::idempotency::{Tee, Ticket};
 use crate::record::Record;
 use crate::traced::ended;
 use crate::verdict::{End, Money, Reading, Sight, Verdict, decide};
-use domain::{ChannelId, Fault, FrozenPrice, HoldId, Quota, TaskUid, UserId};
+use domain::{Fault, FrozenPrice, HoldId, Quota, TaskUid, UserId};
 use ledger::{
-    Charge, EndState, Hold, HoldRequest, KeptReply, LedgerError, NewTask, Release, Settlement,
-    Taken, TaskEnd, TaskRef,
+    Charge, Hold, HoldRequest, KeptReply, LedgerError, NewTask, Release, Settlement, Taken,
+    TaskEnd, TaskRef,
 };
 use spans::key;
 use std::sync::Arc;
@@ -214,7 +214,6 @@ impl Deal {
                     use_time_ms: record.elapsed_ms(),
                     note,
                     reply: None,
-                    task: None,
                 };
                 self.settle(relay, record, settlement, tee).await
             }
@@ -256,10 +255,10 @@ impl Deal {
         };
         let closed = ended(span, settled)?;
         record.quota = Some(closed.charged);
-        if closed.state != EndState::Settled {
-            tracing::error!(
-                target: "custompass", event = "settled_too_late", hold_id = %hold.id(),
-                request_id = &*record.request_id, error = "the hold had ended before",
+        if closed.repeated {
+            tracing::warn!(
+                target: "custompass", event = "settled_before", hold_id = %hold.id(),
+                request_id = &*record.request_id,
             );
             // The ledger has changed nothing, so the claim is still open: what was not charged
             // may be asked for again.
@@ -283,10 +282,13 @@ impl Deal {
         why: String,
     ) {
         let Self { paid, ticket, task } = self;
-        let end = task.map(|_| Box::new(TaskEnd::failed(why)));
+        let task = task.map(|OpenTask { uid, user_id }| {
+            let (channel_id, since) = (record.channel_id, relay.clock.now());
+            (TaskRef { uid, user_id, channel_id, since }, TaskEnd::failed(why))
+        });
         let Some((mut hold, _)) = paid else {
-            if let (Some(task), Some(end)) = (task, end) {
-                fail_free(relay, record, task, *end).await;
+            if let Some((task, end)) = task {
+                fail_free(relay, record, &task, end).await;
             }
             return forget(relay, ticket).await;
         };
@@ -295,12 +297,19 @@ impl Deal {
             channel_id: record.channel_id,
             use_time_ms: record.elapsed_ms(),
             forget_reply: ticket.map(|ticket| (ticket.user_id, ticket.key_hash)),
-            task: end,
         };
         let limit = Duration::from_millis(relay.config.settle_wait_ms);
         let mut span = record.trace.phase("release");
         span.set(key::REASON, reason);
-        let releasing = relay.ledger.release(&mut hold, release);
+        let releasing = async {
+            match task {
+                Some((task, end)) => {
+                    let failed = relay.ledger.fail_submission(&mut hold, &task, release, end);
+                    failed.await.map(drop)
+                }
+                None => relay.ledger.release(&mut hold, release).await.map(drop),
+            }
+        };
         if let Ok(Err(e)) = tokio::time::timeout(limit, releasing).await {
             span.fail(e.word());
             tracing::error!(
@@ -335,13 +344,10 @@ async fn complete(relay: &Relay, kept: KeptReply) -> Result<(), Fault> {
 }
 
 /// Ends a task that holds nothing.
-async fn fail_free(relay: &Relay, record: &Record, task: OpenTask, end: TaskEnd) {
-    let OpenTask { uid, user_id } = task;
-    let channel_id = record.channel_id.unwrap_or(ChannelId(0));
-    let task = TaskRef { uid, user_id, channel_id, since: relay.clock.now() };
-    if let Err(e) = relay.ledger.finish_task(&task, Charge::Nothing("failed"), end).await {
+async fn fail_free(relay: &Relay, record: &Record, task: &TaskRef, end: TaskEnd) {
+    if let Err(e) = relay.ledger.finish_task(task, Charge::Nothing("failed"), end).await {
         tracing::error!(
-            target: "custompass", event = "task_not_ended", task_uid = %uid,
+            target: "custompass", event = "task_not_ended", task_uid = %task.uid,
             request_id = &*record.request_id, error = %e,
         );
     }

@@ -64,6 +64,12 @@ pub enum StoreError {
         /// The newest migration in this program.
         known: i64,
     },
+    /// A database of a build before the first release.
+    #[error(
+        "the database was made by a newapi before its first release, whose schema ends there: \
+         start with an empty database, or keep using the build that made this one"
+    )]
+    SchemaUnreleased,
     /// A migration is not what it was when it was applied.
     #[error("migration {file} was changed after it was applied to this database")]
     MigrationChanged {

@@ -27,31 +27,15 @@ macro_rules! migrations {
     };
 }
 
-const POSTGRES: &[Migration] = migrations!(
-    "postgres":
-    1 "0001_paid_pass_through.sql",
-    2 "0002_tasks.sql",
-    3 "0003_console.sql",
-    4 "0004_limits.sql",
-    5 "0005_journal.sql",
-    6 "0006_user_logs.sql",
-    7 "0007_spending.sql",
-    8 "0008_logs_added_up.sql",
-    9 "0009_log_blocks.sql",
-    10 "0010_announce.sql",
-);
-const SQLITE: &[Migration] = migrations!(
-    "sqlite":
-    1 "0001_paid_pass_through.sql",
-    2 "0002_tasks.sql",
-    3 "0003_console.sql",
-    4 "0004_limits.sql",
-    5 "0005_journal.sql",
-    6 "0006_user_logs.sql",
-    7 "0007_spending.sql",
-    8 "0008_logs_added_up.sql",
-    9 "0009_log_blocks.sql",
-);
+const POSTGRES: &[Migration] = migrations!("postgres": 1 "0001_schema.sql");
+const SQLITE: &[Migration] = migrations!("sqlite": 1 "0001_schema.sql");
+
+/// The first step of the schema before the first release, on either engine: no step leads on from
+/// it.
+const UNRELEASED: [&str; 2] = [
+    "d4d91745700464274ff51b73c1fab0410cb913c556f1ae67b2684da630d83927",
+    "91d8b6d83fde4a827cb3f1f24a4dec7ff7e135587dd1f5525bf2fe05c651b343",
+];
 
 /// The advisory locks of newapi in a PostgreSQL database.
 const MIGRATION_LOCK: i64 = 0x006e_6577_6170_6901;
@@ -71,7 +55,8 @@ const SQLITE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version    INTEGER PRIMARY KEY,
     name       TEXT    NOT NULL,
     sha256     TEXT    NOT NULL,
-    applied_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)))";
+    applied_at INTEGER NOT NULL
+               DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)))";
 pub(crate) const SELECT_APPLIED: &str =
     "SELECT version, sha256 FROM schema_migrations ORDER BY version";
 const INSERT_APPLIED: &str =
@@ -138,6 +123,9 @@ fn still_to_do(
     known: &[Migration],
     applied: &[(i64, String)],
 ) -> Result<Vec<Migration>, StoreError> {
+    if applied.iter().any(|(_, sha256)| UNRELEASED.contains(&sha256.as_str())) {
+        return Err(StoreError::SchemaUnreleased);
+    }
     let newest_known = known.last().map_or(0, |m| m.version);
     if let Some((found, _)) = applied.iter().find(|(version, _)| *version > newest_known) {
         return Err(StoreError::SchemaTooNew { found: *found, known: newest_known });

@@ -2,9 +2,9 @@
 //! others.
 
 use crate::{Db, StoreError, Value};
-use domain::{HoldId, NodeId, UnixMs};
+use domain::{NodeId, UnixMs};
 
-/// What a node tells of itself.
+/// What a node says of itself.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeState<'a> {
     /// The node.
@@ -13,12 +13,8 @@ pub struct NodeState<'a> {
     pub name: &'a str,
     /// Now.
     pub now: UnixMs,
-    /// Until when its holds are nobody else's business.
+    /// Until when no other node ends its holds.
     pub lease_until: UnixMs,
-    /// None of its open holds has an earlier id.
-    pub oldest_hold: HoldId,
-    /// How many holds it has open.
-    pub open_holds: usize,
 }
 
 /// Announces a node, or renews its lease.
@@ -26,17 +22,13 @@ pub struct NodeState<'a> {
 /// # Errors
 /// What the database says.
 pub async fn register(db: &Db, node: &NodeState<'_>) -> Result<(), StoreError> {
-    let sql = "INSERT INTO nodes (id, name, started_at, lease_until, oldest_hold, open_holds)
-               VALUES ($1, $2, $3, $4, $5, $6)
-               ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until,
-                   oldest_hold = excluded.oldest_hold, open_holds = excluded.open_holds";
+    let sql = "INSERT INTO nodes (id, name, started_at, lease_until) VALUES ($1, $2, $3, $4)
+               ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until";
     let params = [
         Value::from(node.id),
         Value::from(node.name),
         Value::from(node.now),
         Value::from(node.lease_until),
-        Value::from(node.oldest_hold),
-        Value::Int(i64::try_from(node.open_holds).unwrap_or(i64::MAX)),
     ];
     db.execute(sql, &params).await.map(drop)
 }

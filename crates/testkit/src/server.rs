@@ -341,7 +341,7 @@ impl Server {
 
     /// Waits until no hold is open (settlement may follow a reply), then audits.
     pub async fn settled_and_clean(&self, db: &TestDb) {
-        let sql = "SELECT count(*) FROM holds WHERE state = 'held'";
+        let sql = "SELECT count(*) FROM holds";
         eventually("every hold to be closed", || async { (db.i64(sql).await == 0).then_some(()) })
             .await;
         self.audit_clean().await;

@@ -8,11 +8,11 @@ const MONEY: &[(&str, &[&str])] = &[
     ("tasks", &["quota", "precharge_quota", "used_quota"]),
     ("redemptions", &["redeemed_by", "redeemed_at"]),
     // A line that moves money; lines that only tell something are anybody's.
-    ("logs", &["delta", "used_delta", "hold_id", "closes"]),
+    ("logs", &["delta", "used_delta", "hold_id", "held", "reference"]),
 ];
 
 /// Tables of which every write is a write of money.
-const MONEY_TABLES: &[&str] = &["holds", "ledger_carry"];
+const MONEY_TABLES: &[&str] = &["holds", "ledger_carry", "movements", "price_snapshots"];
 
 /// What of money this SQL writes, if it does.
 pub fn money_write(sql: &str) -> Option<String> {

@@ -3,7 +3,7 @@
 use super::envelope::{Failure, Handled, attached, many, one};
 use super::extract::{Asked, Caller, Named};
 use crate::ops::audit as proofs;
-use crate::ops::export::Export;
+use crate::ops::log::export::Export;
 use crate::ops::log::{self, LogFilter};
 use crate::{Actor, AdminState, PageRequest, Query};
 use axum::body::Body;

@@ -2,7 +2,7 @@
 
 use super::envelope::{Handled, attached, one};
 use super::extract::{Asked, Caller};
-use crate::ops::statement;
+use crate::ops::log::statement;
 use crate::{Actor, AdminError, AdminState, Query};
 use axum::body::Body;
 use axum::extract::State;

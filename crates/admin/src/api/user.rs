@@ -3,7 +3,7 @@
 use super::envelope::{Handled, done, many, one};
 use super::extract::{Asked, Caller, Numbered, Sent, subject};
 use crate::ops::access_token;
-use crate::ops::user::{self, UserInput};
+use crate::ops::user::{self, MovementInput, UserInput};
 use crate::{AdminError, AdminState, Fields, PageRequest};
 use axum::extract::State;
 use domain::{Quota, UserId};
@@ -83,9 +83,9 @@ pub(super) async fn move_quota(
     Numbered(id): Numbered,
     Sent(fields): Sent,
 ) -> Handled {
-    let (delta, reason) = read_movement(fields)?;
-    let quota = user::move_quota(&state, &actor, UserId(id), delta, &reason).await?;
-    one(Moved { id: UserId(id), quota })
+    let input = read_movement(fields)?;
+    let moved = user::move_quota(&state, &actor, UserId(id), input).await?;
+    one(Moved { id: UserId(id), quota: moved.balance, repeated: moved.repeated })
 }
 
 /// A balance after it was moved.
@@ -95,15 +95,18 @@ pub(super) struct Moved {
     id: UserId,
     /// What the user can still spend.
     quota: Quota,
+    /// It had been moved before, under the same reference; nothing moved now.
+    repeated: bool,
 }
 
-/// Reads by how much a balance moves (positive adds, negative takes), and why.
-pub(super) fn read_movement(mut fields: Fields) -> Result<(Quota, String), AdminError> {
+/// Reads how a balance is to be moved.
+pub(super) fn read_movement(mut fields: Fields) -> Result<MovementInput, AdminError> {
     let delta = fields.int("delta")?;
     let delta = fields.required("delta", delta)?;
     let reason = fields.text("reason")?.unwrap_or_default();
+    let (reference, refund_of) = (fields.text("reference")?, fields.text("refund_of")?);
     fields.finish(&[], &[])?;
-    Ok((Quota(delta), reason))
+    Ok(MovementInput { delta: Quota(delta), reason, reference, refund_of })
 }
 
 pub(super) async fn renew_access_token(

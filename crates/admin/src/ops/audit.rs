@@ -12,7 +12,7 @@ const MAX_ID_CHARS: usize = 128;
 /// When the database fails.
 pub async fn ledger(state: &AdminState, actor: &Actor) -> Result<AuditReport, AdminError> {
     actor.require_admin()?;
-    Ok(ledger::audit(&state.db).await?)
+    Ok(ledger::audit(&state.db, state.clock.now()).await?)
 }
 
 /// How the charge of a request, or of a hold, came about. Users see their own, without our inner

@@ -310,7 +310,7 @@ async fn finish(
     let subject = TaskRef {
         uid: task.uid,
         user_id: task.user_id,
-        channel_id: task.channel_id.unwrap_or(ChannelId(0)),
+        channel_id: task.channel_id,
         since: task.lifetime_from,
     };
     Ok(!state.ledger.finish_task(&subject, charge, end).await?.repeated)

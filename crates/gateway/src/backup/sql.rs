@@ -9,7 +9,7 @@ const LAST_WORDS: &str = "-- PostgreSQL database dump complete";
 /// The table that tells the schema.
 const STEPS: &str = "schema_migrations";
 /// Tables that are kept in parts, which are counted together.
-const IN_PARTS: [&str; 2] = ["logs", "holds"];
+const IN_PARTS: [&str; 1] = ["logs"];
 
 /// The rows of a table that are being read.
 struct Copy {

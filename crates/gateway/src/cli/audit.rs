@@ -18,7 +18,7 @@ pub struct Args {
 /// When the database doesn't answer.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let db = tools::database(&tools::config()?).await?;
-    let report = ledger::audit(&db).await?;
+    let report = ledger::audit(&db, crate::wiring::system_clock().now()).await?;
     if args.json {
         out::json(&report)?;
     } else {

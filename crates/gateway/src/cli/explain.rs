@@ -33,8 +33,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let channel = hold.channel_id.map_or("no channel".to_owned(), |id| format!("channel {id}"));
         out::line(format_args!("  model    {} through {channel}", hold.model));
         out::line(format_args!("  price    {}", hold.formula));
-        out::line(format_args!("  held     {}", out::quota(hold.held.0)));
+        out::line(format_args!("  held     {} ({})", out::quota(hold.held.0), hold.held_by));
         out::line(format_args!("  charged  {}", out::quota(hold.charged.0)));
+        if !hold.calculation.is_empty() {
+            out::line(format_args!("           {}", hold.calculation));
+        }
         let rows: Vec<Vec<String>> = hold
             .lines
             .iter()

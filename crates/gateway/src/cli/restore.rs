@@ -67,7 +67,7 @@ async fn put_back(args: Args) -> anyhow::Result<ExitCode> {
     restored.migrated = migrated.iter().map(|step| step.name).collect();
     restored.schema = store::newest_schema(db.engine());
     restored.warnings = secret_warnings(&config, &db).await?;
-    let report = ledger::audit(&db).await?;
+    let report = ledger::audit(&db, wiring::system_clock().now()).await?;
     db.close().await;
     if args.json {
         out::json(&serde_json::json!({ "restored": restored, "audit": report }))?;

@@ -4,7 +4,7 @@ use super::out;
 use super::tools::{Given, House, done, every_page};
 use admin::Query;
 use admin::ops::access_token;
-use admin::ops::user::{self, UserInput, UserView};
+use admin::ops::user::{self, MovementInput, UserInput, UserView};
 use clap::{Subcommand, ValueEnum};
 use domain::Quota;
 use std::process::ExitCode;
@@ -58,6 +58,12 @@ pub enum Command {
         /// What the entry says.
         #[arg(long, default_value = "top-up")]
         reason: String,
+        /// Name of the movement: the same again, for this user, moves nothing.
+        #[arg(long)]
+        reference: Option<String>,
+        /// `X-Request-Id` of a charged call: the quota is given back to it, and counts as unspent.
+        #[arg(long, value_name = "REQUEST_ID")]
+        refund_of: Option<String>,
     },
     /// Say what a user may spend in a day and in a month (UTC); what is not said stays.
     Limit {
@@ -69,6 +75,12 @@ pub enum Command {
         /// In quota; 0 takes the limit off.
         #[arg(long)]
         monthly: Option<i64>,
+    },
+    /// Add up again, from the journal, what a user and the user's keys have spent today and this
+    /// month.
+    Recount {
+        /// Name or id.
+        user: String,
     },
     /// Let a user in again.
     Enable {
@@ -154,12 +166,24 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
             let balance = out::quota(made.quota.0);
             out::line(format_args!("user {} {} has {balance}", made.id, made.username));
         }
-        Command::TopUp { user, delta, reason } => {
+        Command::TopUp { user, delta, reason, reference, refund_of } => {
             let found = done(user::find(state, &user).await)?;
-            let balance =
-                done(user::move_quota(state, actor, found.id, Quota(delta), &reason).await)?;
-            let (before, after) = (out::quota(balance.0 - delta), out::quota(balance.0));
-            out::line(format_args!("user {} {}: {before} → {after}", found.id, found.username));
+            let input = MovementInput { delta: Quota(delta), reason, reference, refund_of };
+            let moved = done(user::move_quota(state, actor, found.id, input).await)?;
+            let balance = moved.balance.0;
+            let before = if moved.repeated { balance } else { balance - delta };
+            let note = if moved.repeated { " (moved before, under this reference)" } else { "" };
+            let (before, after) = (out::quota(before), out::quota(balance));
+            out::line(format_args!(
+                "user {} {}: {before} → {after}{note}",
+                found.id, found.username
+            ));
+        }
+        Command::Recount { user } => {
+            let found = done(user::find(state, &user).await)?;
+            ledger::recount(&state.db, found.id, state.clock.now()).await?;
+            let counted = out::spending(&done(user::get(state, found.id).await)?.spending);
+            out::line(format_args!("user {} {}: {counted}", found.id, found.username));
         }
         Command::Limit { user, daily, monthly } => {
             let found = done(user::find(state, &user).await)?;

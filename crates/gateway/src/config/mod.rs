@@ -104,6 +104,8 @@ pub struct LedgerSettings {
     pub busy_retry_delay_ms: u64,
     /// Days that log lines are kept.
     pub log_retention_days: u32,
+    /// Lines that a user's failed calls leave in a minute.
+    pub failures_per_minute: u32,
 }
 
 /// The way to the upstreams.
@@ -235,6 +237,7 @@ impl Config {
                 busy_retry_count: s.small(Key::RetryCount),
                 busy_retry_delay_ms: s.number(Key::RetryDelay),
                 log_retention_days: s.small(Key::LogRetentionDays),
+                failures_per_minute: s.small(Key::LogFailures),
             },
             upstream: upstream(s),
             relay: RelaySettings {

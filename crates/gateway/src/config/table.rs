@@ -188,6 +188,8 @@ settings! {
         "pause before the first such try; the n-th waits n times as long", live;
     LogRetentionDays: "CUSTOM_PASS_LOG_RETENTION_DAYS", Kind::Count(1, 36_500), "90",
         "days that the table logs keeps its lines", live;
+    LogFailures: "CUSTOM_PASS_LOG_FAILURES", Kind::Count(0, 1_000_000), "60",
+        "lines of type error that a user's failed calls leave in a minute; 0: none", live;
 
     HttpTimeout: "CUSTOM_PASS_HTTP_TIMEOUT", Kind::Millis(100, DAY), "30s",
         "how long an upstream may take to begin its answer; a channel's own setting wins", live;

@@ -149,6 +149,7 @@ pub fn ledger_config(config: &Config) -> LedgerConfig {
         lanes: config.ledger.lanes,
         busy_retry_count: config.ledger.busy_retry_count,
         busy_retry_delay_ms: config.ledger.busy_retry_delay_ms,
+        failures_per_minute: config.ledger.failures_per_minute,
         jobs: JobsConfig {
             node_name: node_name(),
             log_retention_days: i64::from(config.ledger.log_retention_days),

@@ -45,7 +45,7 @@ on_both_databases! {
         house.pay("m", &bob).await.expect(200);
 
         assert_eq!(house.money(&bob).await, Money { quota: 45, used: 5, calls: 1 });
-        let journal = ["precharge 50 -50", "consume 5 0.", "refund 45 45"];
+        let journal = ["consume 5 -5 of 50"];
         assert_eq!(house.journal(&bob).await, journal);
         house.close().await;
     }
@@ -59,7 +59,7 @@ on_both_databases! {
 
         house.pay("m", &ann).await.expect(200);
         assert_eq!(house.money(&ann).await, Money { quota: -190, used: 200, calls: 1 });
-        assert_eq!(house.journal(&ann).await, ["precharge 1 -1", "consume 200 -199."]);
+        assert_eq!(house.journal(&ann).await, ["consume 200 -200 of 1"]);
 
         // Below zero nothing goes any more, until somebody tops up.
         house.pay("m", &ann).await.expect_error(402, "INSUFFICIENT_QUOTA");

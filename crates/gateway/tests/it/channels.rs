@@ -34,7 +34,7 @@ on_both_databases! {
         let answer = house.pay("m", &ann).await.expect(200);
 
         assert_eq!(answer.text(), "ok");
-        assert_eq!(house.journal(&ann).await, ["precharge 10 -10", "consume 10 0."]);
+        assert_eq!(house.journal(&ann).await, ["consume 10 -10 of 10"]);
         let sql = "SELECT channel_id FROM logs WHERE type = 'consume'";
         assert_eq!(house.db.i64(sql).await, second);
         house.close().await;

@@ -155,7 +155,7 @@ on_both_databases! {
         house.server.start_again().await;
 
         house.wait_for_money(&ann, 100, 0).await;
-        let line = house.db.row("SELECT content FROM logs WHERE type = 'refund'").await;
+        let line = house.db.row("SELECT content FROM logs WHERE type = 'error'").await;
         assert!(line.text("content").contains("unknown_outcome"), "{line:?}");
         house.close().await;
     }

@@ -104,7 +104,7 @@ on_sqlite! {
         house.pay("m", &ann).await.expect(200);
 
         assert_eq!(house.upstream.count(), 1);
-        assert_eq!(house.journal(&ann).await, ["precharge 1 -1", "consume 30 -29."]);
+        assert_eq!(house.journal(&ann).await, ["consume 30 -30 of 1"]);
         house.close().await;
     }
 
@@ -161,7 +161,7 @@ on_sqlite! {
 
         house.pay("m", &ann).await.expect(200);
 
-        let journal = ["precharge 60 -60", "consume 30 0.", "refund 30 30"];
+        let journal = ["consume 30 -30 of 60"];
         assert_eq!(house.journal(&ann).await, journal);
         house.close().await;
     }

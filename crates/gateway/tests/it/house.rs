@@ -118,17 +118,18 @@ impl House {
         .await;
     }
 
-    /// The lines of a user's journal about calls, in order: `precharge 224 -224`, that is type,
-    /// amount and effect on the balance; the line that ends a hold ends in `.`
+    /// The lines of a user's journal about calls, in order: `consume 176 -176 of 224`, that is
+    /// type, amount, effect on the balance, and what was held.
     pub async fn journal(&self, payer: &Payer) -> Vec<String> {
         let sql = format!(
-            "SELECT type, quota, delta, closes FROM logs WHERE user_id = {} \
-             AND type IN ('precharge', 'consume', 'refund') ORDER BY id",
+            "SELECT type, quota, delta, held FROM logs WHERE user_id = {} \
+             AND type IN ('precharge', 'consume', 'refund', 'error') ORDER BY id",
             payer.id
         );
         let line = |row: &testkit::Row| {
-            let end = if row.bool("closes") { "." } else { "" };
-            format!("{} {} {}{end}", row.text("type"), row.i64("quota"), row.i64("delta"))
+            let held =
+                row.get("held").map_or(String::new(), |_| format!(" of {}", row.i64("held")));
+            format!("{} {} {}{held}", row.text("type"), row.i64("quota"), row.i64("delta"))
         };
         self.db.query(&sql).await.iter().map(line).collect()
     }
@@ -140,13 +141,13 @@ impl House {
 
     /// How many holds are open.
     pub async fn open_holds(&self) -> i64 {
-        self.db.i64("SELECT count(*) FROM holds WHERE state = 'held'").await
+        self.db.i64("SELECT count(*) FROM holds").await
     }
 
     /// Lets the deadline of every open hold pass.
     pub async fn pass_deadlines(&self) {
         let now = if self.db.is_postgres() { "now()" } else { "1" };
-        let sql = format!("UPDATE holds SET deadline_at = {now} WHERE state = 'held'");
+        let sql = format!("UPDATE holds SET deadline_at = {now}");
         self.db.execute(&sql).await;
     }
 

@@ -9,10 +9,14 @@ on_both_databases! {
         let house = House::open(db).await;
         let ann = house.payer(0).await;
         let path = format!("/api/user/{}/quota", ann.id);
-        let most = json!({"delta": i64::MAX - 10, "reason": "rich"});
-        house.admin().post(&path, &most).await;
+        // The largest movement there is: two billion dollars.
+        let most = 1_000_000_000_000_000_i64;
+        house.admin().post(&path, &json!({"delta": most, "reason": "rich"})).await;
+        let id = ann.id;
+        let edit = format!("UPDATE users SET quota = quota + {} WHERE id = {id}", i64::MAX - most);
+        assert!(house.db.try_execute(&edit).await.is_err(), "nor by SQL");
 
-        for delta in [11, i64::MAX, 1_000_000] {
+        for delta in [most + 1, i64::MAX, -most - 1, i64::MIN] {
             let body = json!({"delta": delta, "reason": "too rich"});
             let refused = house.admin().try_post(&path, &body).await;
             assert_eq!(refused.status, 422, "{delta}: {}", refused.text());
@@ -24,7 +28,59 @@ on_both_databases! {
             assert!(matches!(refused.status, 400 | 422), "{delta}: {}", refused.text());
         }
 
-        assert_eq!(house.money(&ann).await.quota, i64::MAX - 10);
+        assert_eq!(house.money(&ann).await.quota, most);
+        house.close().await;
+    }
+
+    async fn a_movement_with_a_reference_is_made_once(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(60), Reply::text("x")).await;
+        let (ann, bob) = (house.payer(100).await, house.payer(100).await);
+        let path = format!("/api/user/{}/quota", ann.id);
+        let pay = |delta: i64| json!({"delta": delta, "reason": "paid", "reference": "pay-7"});
+
+        let first = house.admin().post(&path, &pay(50)).await;
+        assert_eq!((&first["quota"], &first["repeated"]), (&json!(150), &json!(false)));
+        let again = house.admin().post(&path, &pay(50)).await;
+        assert_eq!((&again["quota"], &again["repeated"]), (&json!(150), &json!(true)));
+        assert_eq!(house.admin().try_post(&path, &pay(51)).await.status, 409);
+        let id = bob.id.to_string();
+        let topup = ["user", "topup", id.as_str(), "50", "--reference", "pay-7"];
+        house.server.cli_ok(&topup).await;
+        let repeated = house.server.cli_ok(&topup).await;
+        assert!(repeated.contains("moved before"), "{repeated}");
+        assert_eq!(house.money(&bob).await.quota, 150);
+
+        // A charge goes back to its call, and never more than that.
+        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        call.header("X-Request-Id", "call-9").send().await.expect(200);
+        let back = |delta: i64| json!({"delta": delta, "reason": "bad", "refund_of": "call-9"});
+        let refunded = house.admin().post(&path, &back(40)).await;
+        assert_eq!(refunded["quota"], 130);
+        assert_eq!(house.admin().try_post(&path, &back(21)).await.status, 422);
+        let unknown = json!({"delta": 1, "reason": "bad", "refund_of": "call-8"});
+        assert_eq!(house.admin().try_post(&path, &unknown).await.status, 404);
+        let money = house.money(&ann).await;
+        assert_eq!((money.quota, money.used), (130, 20));
+        let story = house.server.cli_ok(&["explain", "call-9"]).await;
+        assert!(story.contains("held     60") && story.contains("(price)"), "{story}");
+        house.close().await;
+    }
+
+    async fn failed_calls_leave_so_many_lines_a_minute(db: TestDb) {
+        let house = House::with(db, &[("CUSTOM_PASS_LOG_FAILURES", "3")]).await;
+        house.model("m", fixed(5), Reply::failure(7, "no")).await;
+        let (ann, bob) = (house.payer(100).await, house.payer(100).await);
+        for _ in 0..6 {
+            house.pay("m", &ann).await.expect(200);
+        }
+        house.pay("m", &bob).await.expect(200);
+        house.wait_for_money(&ann, 100, 0).await;
+        let failed = |id: i64| {
+            format!("SELECT count(*) FROM logs WHERE type = 'error' AND user_id = {id}")
+        };
+        assert_eq!(house.db.i64(&failed(ann.id)).await, 3);
+        assert_eq!(house.db.i64(&failed(bob.id)).await, 1, "each user has a share");
         house.close().await;
     }
 
@@ -65,12 +121,12 @@ on_both_databases! {
 
     async fn amounts_beyond_32_bits_are_exact(db: TestDb) {
         let house = House::open(db).await;
-        house.model("m", fixed(9_007_199_254_740_993), Reply::text("ok")).await;
-        let ann = house.payer(9_007_199_254_740_995).await;
+        house.model("m", fixed(999_999_999_999_997), Reply::text("ok")).await;
+        let ann = house.payer(999_999_999_999_999).await;
 
         let answer = house.pay("m", &ann).await.expect(200);
 
-        assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("9007199254740993"));
+        assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("999999999999997"));
         assert_eq!(house.money(&ann).await.quota, 2);
         house.close().await;
     }

@@ -152,7 +152,7 @@ on_both_databases! {
 
         for sql in [
             "DELETE FROM logs", "DELETE FROM logs WHERE type = 'consume'",
-            "UPDATE logs SET delta = 0", "UPDATE logs SET quota = 1 WHERE type = 'precharge'",
+            "UPDATE logs SET delta = 0", "UPDATE logs SET quota = 1 WHERE type = 'consume'",
             "UPDATE logs SET user_id = 1 WHERE type = 'topup'",
         ] {
             let refused = house.db.try_execute(sql).await;

@@ -108,7 +108,7 @@ on_both_databases! {
         assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("2000000"));
         let money = Money { quota: 1_000_000, used: 2_000_000, calls: 1 };
         assert_eq!(house.money(&ann).await, money);
-        let journal = ["precharge 2000000 -2000000", "consume 2000000 0."];
+        let journal = ["consume 2000000 -2000000 of 2000000"];
         assert_eq!(house.journal(&ann).await, journal);
         let row = house.admin().user_row(ann.id).await;
         assert_eq!(row["quota"], 1_000_000);
@@ -126,11 +126,7 @@ on_both_databases! {
         house.pay("m", &ann).await.expect(200);
 
         assert_eq!(house.money(&ann).await, Money { quota: 970, used: 30, calls: 1 });
-        let held = "SELECT sum(quota) FROM logs WHERE type = 'precharge'";
-        assert_eq!(house.db.i64(held).await, 100);
-        let journal = house.journal(&ann).await;
-        assert!(journal.iter().any(|line| line.starts_with("consume 30 0")), "{journal:?}");
-        assert!(journal.iter().any(|line| line.starts_with("refund 70 70")), "{journal:?}");
+        assert_eq!(house.journal(&ann).await, ["consume 30 -30 of 100"]);
         house.close().await;
     }
 
@@ -201,7 +197,8 @@ on_both_databases! {
         let printed = house.server.cli_ok(&["explain", "why-30"]).await;
         assert!(printed.contains("why-30") && printed.contains("30"), "{printed}");
         let story = house.admin().get("/api/audit/explain/why-30").await.to_string();
-        assert!(story.contains("30") && story.contains("precharge"), "{story}");
+        assert!(story.contains("(10 prompt + 20 completion × 1)"), "{story}");
+        assert!(story.contains("\"held_by\":\"min_hold\""), "{story}");
         let unknown = house.server.cli(&["explain", "no-such-request"]).await;
         assert!(!unknown.status.success());
         house.close().await;

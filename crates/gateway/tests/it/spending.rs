@@ -3,21 +3,24 @@
 use crate::house::{House, Money, Payer, by_use, fixed};
 use testkit::{Admin, Reply, TestDb, eventually, json, on_both_databases};
 
-/// A day to come. What was counted on it goes on counting: midnight can't fall into a test.
-const TODAY: u32 = 20_990_115;
 /// A day of another month that is over.
 const LONG_AGO: u32 = 20_000_115;
 
-/// Makes this the day on which everything of a user was counted.
-async fn counted_on(house: &House, payer: &Payer, day: u32) {
-    let id = payer.id;
+/// Tomorrow. A count that has begun on it stays there today, so midnight can't fall into a test.
+fn tomorrow() -> jiff::civil::Date {
+    jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC).date().tomorrow().unwrap()
+}
+
+fn counted_day() -> String {
+    tomorrow().strftime("%Y%m%d").to_string()
+}
+
+/// Lets the counts of a user and of the user's keys begin tomorrow.
+async fn count_tomorrow(house: &House, payer: &Payer) {
+    let (id, day) = (payer.id, counted_day());
     for sql in [
         format!("UPDATE users SET spent_on = {day} WHERE id = {id}"),
         format!("UPDATE tokens SET spent_on = {day} WHERE user_id = {id}"),
-        format!("UPDATE holds SET counted_on = {day} WHERE user_id = {id} AND counted_on > 0"),
-        format!(
-            "UPDATE holds SET key_counted_on = {day} WHERE user_id = {id} AND key_counted_on > 0"
-        ),
     ] {
         house.db.execute(&sql).await;
     }
@@ -27,7 +30,7 @@ async fn counted_on(house: &House, payer: &Payer, day: u32) {
 async fn limited(house: &House, quota: i64, limits: serde_json::Value) -> Payer {
     let payer = house.payer(quota).await;
     house.admin().put(&format!("/api/user/{}", payer.id), &limits).await;
-    counted_on(house, &payer, TODAY).await;
+    count_tomorrow(house, &payer).await;
     payer
 }
 
@@ -55,25 +58,52 @@ on_both_databases! {
         house.pay("m", &ann).await.expect(200);
         let refused = house.pay("m", &ann).await.expect_error(402, "SPENDING_LIMIT");
         let text = refused.text();
-        for said in ["用户每日消费限额不足", "60 needed, 10 left", "2099-01-16 00:00 UTC"] {
+        let resets = format!("{} 00:00 UTC", tomorrow().tomorrow().unwrap());
+        for said in ["用户每日消费限额不足", "60 needed, 10 left", &resets] {
             assert!(text.contains(said), "{said}: {text}");
         }
         assert_eq!(house.upstream.count(), 3, "the upstream hears nothing of it");
 
-        // The next day; and the month says no before the day does.
-        counted_on(&house, &ann, LONG_AGO).await;
-        house.pay("m", &ann).await.expect(200);
-        house.db.execute(&format!("UPDATE users SET monthly_limit = 70 WHERE id = {}", ann.id))
-            .await;
-        let refused = house.pay("m", &ann).await.expect_error(402, "SPENDING_LIMIT");
+        assert_eq!(house.money(&ann).await, Money { quota: 9_880, used: 120, calls: 2 });
+
+        // A day that has been spent is over; and the month says no before the day does.
+        let bob = house.payer(10_000).await;
+        house.db.execute(&format!(
+            "UPDATE users SET daily_limit = 100, monthly_limit = 70, spent_on = {LONG_AGO},
+                    spent_day = 100, spent_month = 100 WHERE id = {}", bob.id
+        )).await;
+        house.pay("m", &bob).await.expect(200);
+        let refused = house.pay("m", &bob).await.expect_error(402, "SPENDING_LIMIT");
         assert!(refused.text().contains("每月"), "{}", refused.text());
 
         // Who is not limited is not counted.
-        let bob = house.payer(100).await;
-        house.pay("m", &bob).await.expect(200);
+        let eve = house.payer(100).await;
+        house.pay("m", &eve).await.expect(200);
         let count = "SELECT count(*) FROM users WHERE spent_on IS NOT NULL";
-        assert_eq!(house.db.i64(count).await, 1);
-        assert_eq!(house.money(&ann).await, Money { quota: 9_820, used: 180, calls: 3 });
+        assert_eq!(house.db.i64(count).await, 2);
+        house.close().await;
+    }
+
+    async fn a_count_of_a_clock_gone_wrong_is_not_believed(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(60), Reply::text("x")).await;
+        let ann = house.payer(1_000).await;
+        house.admin().put(&format!("/api/user/{}", ann.id), &json!({"daily_limit": 100})).await;
+        // One call while the clock said 2030, with all the day spent.
+        house.db.execute(&format!(
+            "UPDATE users SET spent_on = 20300602, spent_day = 100, spent_month = 100
+             WHERE id = {}", ann.id
+        )).await;
+        house.pay("m", &ann).await.expect(200);
+        house.pay("m", &ann).await.expect_error(402, "SPENDING_LIMIT");
+
+        // A count that was spoilt by hand is added up again from the journal.
+        let spoil = format!("UPDATE users SET spent_day = 100 WHERE id = {}", ann.id);
+        house.db.execute(&spoil).await;
+        assert_eq!(house.server.cli(&["audit"]).await.status.code(), Some(1));
+        let id = ann.id.to_string();
+        let printed = house.server.cli_ok(&["user", "recount", &id]).await;
+        assert!(printed.contains("40 of 100 today"), "{printed}");
         house.close().await;
     }
 
@@ -82,7 +112,7 @@ on_both_databases! {
         house.model("m", fixed(7), Reply::text("x")).await;
         let ann = limited(&house, 10_000, json!({"monthly_limit": 15 * 7 + 6})).await;
         let small = house.key(&ann, json!({"daily_limit": 4 * 7})).await;
-        counted_on(&house, &ann, TODAY).await;
+        count_tomorrow(&house, &ann).await;
 
         assert_eq!(storm(&house, &small, 20).await, 4);
         assert_eq!(storm(&house, &ann, 40).await, 11);
@@ -99,7 +129,8 @@ on_both_databases! {
         let small = house.key(&ann, json!({})).await;
         house.pay("m", &small).await.expect(200);
         let limit = |sql: &str| {
-            format!("UPDATE tokens SET {sql}, spent_on = {TODAY} WHERE id = {}", small.token_id)
+            let (day, id) = (counted_day(), small.token_id);
+            format!("UPDATE tokens SET {sql}, spent_on = {day} WHERE id = {id}")
         };
 
         // What was spent before there was a limit is not counted.
@@ -125,7 +156,7 @@ on_both_databases! {
         let limits = json!({"daily_limit": 250_000, "monthly_limit": 1_000_000});
         let ann = limited(&house, 5_000_000, limits).await;
         let key = house.key(&ann, json!({"monthly_limit": 150_000})).await;
-        counted_on(&house, &ann, TODAY).await;
+        count_tomorrow(&house, &ann).await;
         house.pay("m", &key).await.expect(200);
 
         let renewed = house.admin().post(&format!("/api/user/{}/token", ann.id), &json!({})).await;

@@ -45,7 +45,7 @@ async fn lost(house: &House, payer: &Payer) {
     assert_eq!((task.text("status"), quotas(&task)), ("failed", (0, 40, 0)));
     assert!(task.text("fail_reason").starts_with("submission_lost"));
     assert_eq!(house.money(payer).await.quota, 100);
-    assert!(house.journal(payer).await.contains(&"refund 40 40.".to_owned()));
+    assert!(house.journal(payer).await.contains(&"refund 40 0 of 40".to_owned()));
     house.close().await;
 }
 

@@ -1,9 +1,10 @@
 //! Old months leave; what they add up to stays, so that every balance remains provable.
 //!
-//! On PostgreSQL a month is a partition of `logs` and one of `holds`: it is added to
-//! `ledger_carry` and dropped, in one transaction. SQLite deletes in slices from the old end of
+//! On PostgreSQL a month is a partition of `logs`: it is added to `ledger_carry` and dropped, in
+//! one transaction. SQLite deletes in slices from the old end of
 //! the table, each slice added up in the transaction that deletes it.
 
+use crate::prices::REFRESH_MS;
 use domain::UnixMs;
 use store::{Db, Engine, Row, Statement, StoreError, Value, idempotency};
 
@@ -21,9 +22,18 @@ pub(super) async fn run(db: &Db, now: UnixMs, keep_days: i64) -> Result<(), Stor
     }
     let cutoff = now.plus_ms(-keep_days.saturating_mul(DAY_MS));
     match db.engine() {
-        Engine::Postgres => drop_months(db, cutoff).await,
-        Engine::Sqlite => delete_slices(db, cutoff).await,
+        Engine::Postgres => drop_months(db, cutoff).await?,
+        Engine::Sqlite => delete_slices(db, cutoff).await?,
     }
+    drop_prices(db, cutoff).await
+}
+
+/// Prices that no line refers to any more. A node tells a price's row once a day that it uses it.
+async fn drop_prices(db: &Db, cutoff: UnixMs) -> Result<(), StoreError> {
+    let unused = "DELETE FROM price_snapshots WHERE used_at < $1
+        AND NOT EXISTS (SELECT 1 FROM holds WHERE holds.price_id = price_snapshots.id)";
+    db.execute(unused, &[Value::Time(cutoff.plus_ms(-2 * REFRESH_MS))]).await?;
+    Ok(())
 }
 
 async fn drop_months(db: &Db, cutoff: UnixMs) -> Result<(), StoreError> {
@@ -46,10 +56,6 @@ fn month_of(row: &Row) -> Result<String, StoreError> {
 }
 
 async fn drop_month(db: &Db, month: &str) -> Result<(), StoreError> {
-    let open = format!("SELECT 1 AS one FROM holds_{month} WHERE state = 'held' LIMIT 1");
-    if !db.read(&open, &[]).await?.is_empty() {
-        return Ok(());
-    }
     let carry = format!(
         "INSERT INTO ledger_carry (user_id, delta, used)
          SELECT user_id, sum(delta), sum(used_delta) FROM logs_{month} GROUP BY user_id
@@ -70,7 +76,6 @@ async fn drop_month(db: &Db, month: &str) -> Result<(), StoreError> {
         Statement::new(days, vec![]),
         Statement::new(blocks, vec![]),
         Statement::new(format!("DROP TABLE logs_{month}"), vec![]),
-        Statement::new(format!("DROP TABLE holds_{month}"), vec![]),
     ])
     .await?;
     tracing::info!(target: "custompass", event = "month_dropped", month);
@@ -78,8 +83,7 @@ async fn drop_month(db: &Db, month: &str) -> Result<(), StoreError> {
 }
 
 async fn delete_slices(db: &Db, cutoff: UnixMs) -> Result<(), StoreError> {
-    let allow = "INSERT INTO rollup_progress (name, through) VALUES ('carried', $1)
-        ON CONFLICT (name) DO UPDATE SET through = max(through, excluded.through)";
+    let allow = "UPDATE rollup_cursor SET kept_from = max(kept_from, $1)";
     db.execute(allow, &[Value::Time(cutoff)]).await?;
     loop {
         let last = db
@@ -90,7 +94,7 @@ async fn delete_slices(db: &Db, cutoff: UnixMs) -> Result<(), StoreError> {
             )
             .await?;
         let last: Option<i64> = last.first().map_or(Ok(None), |row| row.get("last"))?;
-        let Some(last) = last else { return delete_holds(db, cutoff).await };
+        let Some(last) = last else { return Ok(()) };
         let slice = vec![Value::Int(last), Value::Time(cutoff)];
         db.write_all(vec![
             Statement::new(
@@ -109,15 +113,4 @@ async fn delete_slices(db: &Db, cutoff: UnixMs) -> Result<(), StoreError> {
         ])
         .await?;
     }
-}
-
-/// Closed holds that began before the oldest line kept.
-async fn delete_holds(db: &Db, cutoff: UnixMs) -> Result<(), StoreError> {
-    let slice = "DELETE FROM holds WHERE id IN (SELECT id FROM holds
-        WHERE created_at < $1 AND state <> 'held' ORDER BY id LIMIT $2)";
-    let params = [Value::Time(cutoff), Value::Int(SLICE_LINES)];
-    // The table is in order of time, so the search ends at the first younger hold only when there
-    // is one; a slice that deletes nothing is the end.
-    while db.execute(slice, &params).await? > 0 {}
-    Ok(())
 }

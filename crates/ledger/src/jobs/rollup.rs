@@ -1,111 +1,114 @@
-//! Summaries of the journal: usage by the hour, and what channels and keys have used.
+//! The follower of the journal: adds it up behind a cursor, slice by slice. One cursor for all that
+//! follows: sums by hour and by day, counts by block, what channels and keys have used, and on
+//! SQLite whose the lines are.
 //!
-//! A money transaction never touches a channel's row: every call of every user would queue behind
-//! it. Instead, journal lines older than the lag are added up here, each exactly once, together
-//! with the mark of how far the summary has come. The lag is longer than any transaction may take,
-//! so no line can appear before the mark later on.
+//! A line may appear late: its number is given at its beginning, and it is seen when its
+//! transaction ends. On PostgreSQL the newest line is therefore remembered, and the cursor follows
+//! once every transaction that ran then has ended. SQLite writes one after another.
 
-use crate::journal_sums;
+use crate::rollups::{Summed, by_block, by_day, by_hour, grouped, used_by};
 use domain::UnixMs;
-use store::{Db, Engine, Statement, StoreError, Value};
+use store::{Db, Engine, Row, Statement, StoreError, Value};
 
-/// Longer than a money transaction can take: a statement is ended by the server after 30 s.
-const LAG_MS: i64 = 60_000;
-/// At most this much of the journal in one go.
-const SLICE_MS: i64 = 3_600_000;
+/// Lines of one commit. More lines at once share more sums.
+const SLICE_LINES: i64 = 20_000;
+/// How long a line may have its number before its transaction has one, on PostgreSQL: both are
+/// given within one statement.
+const LAG_MS: i64 = 10_000;
 
-/// Instants are compared by the millisecond, which is what we know of them: PostgreSQL may have the
-/// mark more exactly.
-const ADVANCE: &str = "UPDATE rollup_progress SET through = $2
-    WHERE name = 'usage' AND through >= $1 AND through < $3";
-const CHANNELS: &str = "UPDATE channels SET used_quota = used_quota + s.used FROM (
-    SELECT channel_id, CAST(sum(used_delta) AS BIGINT) AS used FROM logs
-    WHERE created_at >= $1 AND created_at < $2 AND used_delta <> 0 GROUP BY channel_id) AS s
-    WHERE channels.id = s.channel_id";
-const KEYS: &str = "UPDATE tokens SET used_quota = used_quota + s.used FROM (
-    SELECT token_id, CAST(sum(used_delta) AS BIGINT) AS used FROM logs
-    WHERE created_at >= $1 AND created_at < $2 AND used_delta <> 0 GROUP BY token_id) AS s
-    WHERE tokens.id = s.token_id";
+const ADVANCE: &str = "UPDATE rollup_cursor SET through = $2 WHERE through = $1";
+/// Unless lines have left since they were read: the sums would not have left with them.
+const ADVANCE_AS_READ: &str = "UPDATE rollup_cursor SET through = $2 WHERE through = $1
+    AND (SELECT count(*) FROM logs WHERE id > $1 AND id <= $2) = $3";
+const COPY_USER_LINES: &str = "INSERT INTO user_log_lines (user_id, log_id, created_at)
+    SELECT user_id, id, created_at FROM logs WHERE id > $1 AND id <= $2 ORDER BY user_id, id";
+const PENDING_SQLITE: &str = "SELECT through, (SELECT max(id) FROM logs) AS upto
+    FROM rollup_cursor";
+const PENDING_POSTGRES: &str = "SELECT through,
+    CASE WHEN horizon <= txid_snapshot_xmin(txid_current_snapshot()) AND seen_at <= $1
+         THEN newest END AS upto
+    FROM rollup_cursor";
+/// Looks for the newest line, unless the one that was last seen is still being waited for.
+const LOOK: &str = "UPDATE rollup_cursor SET newest = n.newest, seen_at = $1,
+        horizon = txid_snapshot_xmax(txid_current_snapshot())
+    FROM (SELECT coalesce(max(id), 0) AS newest FROM logs) AS n
+    WHERE through >= rollup_cursor.newest AND n.newest > through";
 
-/// Brings the summaries up to date.
+/// Lines of the journal that are not in the rollups: after one number, up to the other.
+#[derive(Clone, Copy)]
+struct PendingRange {
+    through: i64,
+    upto: i64,
+}
+
+impl PendingRange {
+    async fn read(db: &Db, now: UnixMs) -> Result<Option<Self>, StoreError> {
+        let rows = match db.engine() {
+            Engine::Postgres => {
+                db.read(PENDING_POSTGRES, &[Value::Time(now.plus_ms(-LAG_MS))]).await?
+            }
+            Engine::Sqlite => db.read(PENDING_SQLITE, &[]).await?,
+        };
+        rows.first().map_or(Ok(None), Self::of)
+    }
+
+    fn of(row: &Row) -> Result<Option<Self>, StoreError> {
+        let through = row.get("through")?;
+        let upto: Option<i64> = row.get("upto")?;
+        Ok(upto.filter(|&upto| upto > through).map(|upto| Self { through, upto }))
+    }
+
+    /// As many lines as one commit may have.
+    fn slice(self) -> Self {
+        Self { upto: self.upto.min(self.through.saturating_add(SLICE_LINES)), ..self }
+    }
+
+    const fn bounds(self) -> [Value; 2] {
+        [Value::Int(self.through), Value::Int(self.upto)]
+    }
+
+    /// A statement about these lines: after `$1`, up to `$2`.
+    fn statement(self, sql: impl Into<std::borrow::Cow<'static, str>>) -> Statement {
+        Statement::new(sql, self.bounds().to_vec())
+    }
+}
+
+/// Brings the rollups up to date.
 pub(super) async fn run(db: &Db, now: UnixMs) -> Result<(), StoreError> {
-    let upto = now.plus_ms(-LAG_MS);
-    let hourly = hourly(db.engine());
-    while let Some(Waiting { through, first_line }) = waiting(db, upto).await? {
-        // Silence is skipped in one step.
-        let to = upto.min(first_line.plus_ms(SLICE_MS));
-        let statement =
-            |sql: String| Statement::new(sql, vec![Value::Time(through), Value::Time(to)]);
-        let slice = vec![
-            Statement::new(
-                ADVANCE,
-                vec![Value::Time(through), Value::Time(to), Value::Time(through.plus_ms(1))],
-            )
-            .expecting(1),
-            statement(hourly.clone()),
-            statement(CHANNELS.to_owned()),
-            statement(KEYS.to_owned()),
-        ];
-        match db.write_all(slice).await {
+    while let Some(pending) = PendingRange::read(db, now).await? {
+        let slice = pending.slice();
+        let statements = match db.engine() {
+            Engine::Postgres => statements_of(slice),
+            Engine::Sqlite => read_and_sum(db, slice).await?,
+        };
+        match db.write_all(statements).await {
             Ok(_) => {}
-            // Another node was here first; it does the rest.
+            // The cursor was moved: by another node, or back with the end of the journal.
             Err(StoreError::RowCount { .. }) => return Ok(()),
             Err(error) => return Err(error),
         }
     }
+    if db.engine() == Engine::Postgres {
+        db.execute(LOOK, &[Value::Time(now)]).await?;
+    }
     Ok(())
 }
 
-/// Lines not yet in the summaries.
-struct Waiting {
-    through: UnixMs,
-    first_line: UnixMs,
+fn statements_of(slice: PendingRange) -> Vec<Statement> {
+    let sums = [by_hour(), by_day(), by_block()];
+    let used = [used_by("channels", "channel_id"), used_by("tokens", "token_id")];
+    let advance = slice.statement(ADVANCE).expecting(1);
+    let follow = sums.into_iter().chain(used).map(|sql| slice.statement(sql));
+    std::iter::once(advance).chain(follow).collect()
 }
 
-/// What there is to add up. The mark is made where there is none yet.
-async fn waiting(db: &Db, upto: UnixMs) -> Result<Option<Waiting>, StoreError> {
-    let make = "INSERT INTO rollup_progress (name, through)
-        SELECT 'usage', min(created_at) FROM logs HAVING min(created_at) < $1
-        ON CONFLICT (name) DO NOTHING";
-    let read = "SELECT through FROM rollup_progress WHERE name = 'usage'";
-    let mut rows = db.read(read, &[]).await?;
-    if rows.is_empty() && db.execute(make, &[Value::Time(upto)]).await? > 0 {
-        rows = db.read(read, &[]).await?;
-    }
-    let Some(row) = rows.first() else { return Ok(None) };
-    let through: UnixMs = row.get("through")?;
-    // First in the next hour: on PostgreSQL the first line of all is found by looking at all.
-    for to in [upto.min(through.plus_ms(SLICE_MS)), upto] {
-        if let Some(first_line) = first_line(db, through, to).await? {
-            return Ok(Some(Waiting { through, first_line }));
-        }
-    }
-    Ok(None)
-}
-
-async fn first_line(db: &Db, from: UnixMs, to: UnixMs) -> Result<Option<UnixMs>, StoreError> {
-    let first = "SELECT min(created_at) AS first_line FROM logs
-        WHERE created_at >= $1 AND created_at < $2";
-    let rows = db.read(first, &[Value::Time(from), Value::Time(to)]).await?;
-    rows.first().map_or(Ok(None), |row| row.get("first_line"))
-}
-
-fn hourly(engine: Engine) -> String {
-    let hour = journal_sums::hour(engine);
-    format!(
-        "INSERT INTO usage_hourly (hour, user_id, channel_id, token_id, model_name, calls, quota,
-                                   prompt_tokens, completion_tokens)
-         SELECT {hour}, user_id, coalesce(channel_id, 0), coalesce(token_id, 0), model_name,
-                count(CASE WHEN type = 'consume' THEN 1 END), sum(used_delta),
-                sum(prompt_tokens), sum(completion_tokens)
-         FROM logs
-         WHERE created_at >= $1 AND created_at < $2
-           AND (type = 'consume' OR (type = 'refund' AND used_delta <> 0))
-         GROUP BY 1, 2, 3, 4, 5
-         ON CONFLICT (hour, user_id, channel_id, token_id, model_name) DO UPDATE
-         SET calls = usage_hourly.calls + excluded.calls,
-             quota = usage_hourly.quota + excluded.quota,
-             prompt_tokens = usage_hourly.prompt_tokens + excluded.prompt_tokens,
-             completion_tokens = usage_hourly.completion_tokens + excluded.completion_tokens"
-    )
+/// SQLite has one writer, which calls wait for: the lines are added up by a reader, and the writer
+/// has the sums alone to write.
+async fn read_and_sum(db: &Db, slice: PendingRange) -> Result<Vec<Statement>, StoreError> {
+    let [through, upto] = slice.bounds();
+    let groups = db.read(&grouped(), &[through.clone(), upto.clone()]).await?;
+    let summed = Summed::read(&groups)?;
+    let advance = Statement::new(ADVANCE_AS_READ, vec![through, upto, summed.lines().into()]);
+    let first = [advance.expecting(1), slice.statement(COPY_USER_LINES)];
+    Ok(first.into_iter().chain(summed.statements()).collect())
 }

@@ -68,6 +68,10 @@ impl House {
         Self { ledger, db, now_ms, jobs }
     }
 
+    pub fn now(&self) -> UnixMs {
+        UnixMs(self.now_ms.load(Ordering::Relaxed))
+    }
+
     /// Another node over the same database and by the same clock.
     pub async fn another_node(&self) -> Self {
         Self::on(self.db.clone(), self.now_ms.clone()).await
@@ -104,6 +108,7 @@ impl House {
             amount: Quota(quota),
             reason: "start".into(),
             by: "test".into(),
+            reference: None,
         };
         self.ledger.deposit(deposit).await.unwrap();
         self.limited_key(user_id, 0).await;
@@ -185,7 +190,7 @@ impl House {
 
     /// Ends with a clean audit.
     pub async fn close(self) {
-        let report = ledger::audit(&self.db).await.unwrap();
+        let report = ledger::audit(&self.db, self.now()).await.unwrap();
         assert!(report.clean, "{report:#?}");
         self.ledger.drain().await;
         self.jobs.close();

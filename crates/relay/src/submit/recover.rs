@@ -281,7 +281,8 @@ async fn record(
 
 /// The price that the hold was made at; none: the task is free.
 async fn price_of(relay: &Relay, left: &Left) -> Result<Option<FrozenPrice>, RecoverError> {
-    let sql = "SELECT price FROM holds WHERE id = $1";
+    let sql = "SELECT p.price FROM holds h JOIN price_snapshots p ON p.id = h.price_id
+        WHERE h.id = $1";
     let rows = relay.db.read(sql, &[Value::Uuid(left.uid.0)]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let price: String = row.get("price")?;
@@ -319,7 +320,7 @@ async fn end(
     let task = TaskRef {
         uid: left.uid,
         user_id: left.user_id,
-        channel_id: left.channel_id,
+        channel_id: Some(left.channel_id),
         since: left.created_at,
     };
     let end = TaskEnd::failed(words);

@@ -119,15 +119,19 @@ impl House {
         .await;
     }
 
-    /// How holds stand: state, and how many.
+    /// How many holds are open (`held`), were `settled` or were `released`.
     pub async fn holds(&self, state: &str) -> i64 {
-        let sql = "SELECT count(*) AS n FROM holds WHERE state = $1";
-        self.db.read(sql, &[Value::from(state)]).await.unwrap()[0].get("n").unwrap()
+        let sql = match state {
+            "held" => "SELECT count(*) AS n FROM holds",
+            "settled" => "SELECT count(*) AS n FROM logs WHERE type = 'consume'",
+            _ => "SELECT count(*) AS n FROM logs WHERE type = 'error' AND hold_id IS NOT NULL",
+        };
+        self.db.read(sql, &[]).await.unwrap()[0].get("n").unwrap()
     }
 
     /// Every test ends here: nothing is lost, nobody is at work any more.
     pub async fn close(self) {
-        let audit = ledger::audit(&self.db).await.unwrap();
+        let audit = ledger::audit(&self.db, now()).await.unwrap();
         assert!(audit.clean, "{:?}", audit.breaches);
         self.ledger.drain().await;
         self.jobs.close();
@@ -154,7 +158,10 @@ async fn furnish(db: &Db, ledger: &Ledger, url: &str) {
     }
     let (reason, by) = ("start".to_owned(), "test".to_owned());
     let amount = domain::Quota(MONEY);
-    ledger.deposit(Movement { user_id: UserId(1), amount, reason, by }).await.unwrap();
+    ledger
+        .deposit(Movement { user_id: UserId(1), amount, reason, by, reference: None })
+        .await
+        .unwrap();
 }
 
 async fn serve(relay: Arc<Relay>) -> SocketAddr {

@@ -1,5 +1,5 @@
 use super::*;
-use domain::{HoldId, NodeId, UnixMs, UserId};
+use domain::{NodeId, UnixMs, UserId};
 use store::idempotency::{self, Claim};
 use store::nodes::{self, NodeState};
 use testkit::on_both_databases;
@@ -13,8 +13,7 @@ fn node(n: u128) -> NodeId {
 }
 
 fn node_state(id: NodeId, lease_until: UnixMs) -> NodeState<'static> {
-    let oldest_hold = HoldId(Uuid::nil());
-    NodeState { id, name: "a", now: NOW, lease_until, oldest_hold, open_holds: 0 }
+    NodeState { id, name: "a", now: NOW, lease_until }
 }
 
 async fn claim(db: &Db, key: &str, print: u8, by: u128, now: UnixMs) -> Claim {

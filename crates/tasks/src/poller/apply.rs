@@ -256,7 +256,7 @@ async fn finish_one(core: &Core, lane: &Lane, End { task, charge, end }: End<'_>
     let place = TaskRef {
         uid: task.uid,
         user_id: task.user_id,
-        channel_id: lane.channel_id,
+        channel_id: Some(lane.channel_id),
         since: task.since,
     };
     let status = end.status;

@@ -40,7 +40,7 @@ async fn release_strays(core: &Core) -> Result<(), LedgerError> {
     // A task and its hold are made, and ended, in one transaction: what differs was edited.
     let sql = "SELECT h.id, h.user_id, t.status, t.channel_id, t.fail_reason, t.created_at
                FROM holds h LEFT JOIN tasks t ON t.uid = h.id
-               WHERE h.state = 'held' AND h.for_task
+               WHERE h.for_task
                  AND (t.uid IS NULL OR t.status IN ('completed', 'failed'))
                LIMIT $1";
     loop {
@@ -53,7 +53,7 @@ async fn release_strays(core: &Core) -> Result<(), LedgerError> {
                 None => drop(core.parts.ledger.release_stray_hold(uid, user_id).await?),
                 Some(status) => {
                     let since: UnixMs = row.get("created_at")?;
-                    let channel_id: ChannelId = row.get("channel_id")?;
+                    let channel_id: Option<ChannelId> = row.get("channel_id")?;
                     let task = TaskRef { uid, user_id, channel_id, since };
                     let fail_reason = row.get("fail_reason")?;
                     end_edited(core, &task, status, fail_reason).await?;

@@ -71,7 +71,10 @@ impl House {
         let sql = "INSERT INTO users (username) VALUES ($1) RETURNING id";
         let user_id: UserId = self.db.write(sql, &[name]).await.unwrap()[0].get("id").unwrap();
         let (amount, reason, by) = (Quota(quota), "start".into(), "test".into());
-        self.ledger.deposit(Movement { user_id, amount, reason, by }).await.unwrap();
+        self.ledger
+            .deposit(Movement { user_id, amount, reason, by, reference: None })
+            .await
+            .unwrap();
         let sql = "INSERT INTO tokens (user_id, key_hash) VALUES ($1, $2) RETURNING id";
         let hash = Value::Bytes(Uuid::now_v7().as_bytes().to_vec());
         let rows = self.db.write(sql, &[Value::Int(user_id.0), hash]).await.unwrap();
@@ -143,7 +146,7 @@ impl House {
 
     /// Ends with a clean audit.
     pub async fn close(self) {
-        let report = ledger::audit(&self.db).await.unwrap();
+        let report = ledger::audit(&self.db, clock().now()).await.unwrap();
         assert!(report.clean, "{report:#?}");
         self.ledger.drain().await;
         self.jobs.close();

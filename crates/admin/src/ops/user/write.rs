@@ -7,7 +7,7 @@ use crate::ops::session;
 use crate::state::ROLE_USER;
 use crate::{Actor, AdminError, AdminState};
 use domain::{Quota, UserId};
-use ledger::Movement;
+use ledger::{Moved, Movement, REFERENCE_MAX};
 use serde_json::json;
 use store::{Engine, Statement, StoreError, Value};
 
@@ -70,6 +70,7 @@ pub async fn create(
             amount,
             reason: "创建用户时充值 (first deposit)".to_owned(),
             by: actor.username.clone(),
+            reference: None,
         };
         let deposited = state.ledger.deposit(movement).await;
         deposited.map_err(|cause| AdminError::DepositFailed { user_id: id.0, cause })?;
@@ -181,7 +182,7 @@ pub async fn delete(state: &AdminState, actor: &Actor, id: UserId) -> Result<(),
     write(state, statements, actor, id, told, json!({ "target_user_id": id })).await
 }
 
-/// Moves a balance by `delta`: a deposit, or a correction downwards. Answers the new balance.
+/// Moves a balance: a deposit, a correction downwards, or a refund of a call.
 ///
 /// # Errors
 /// When there is nothing to move, the role doesn't reach, or the ledger refuses.
@@ -189,24 +190,38 @@ pub async fn move_quota(
     state: &AdminState,
     actor: &Actor,
     id: UserId,
-    delta: Quota,
-    reason: &str,
-) -> Result<Quota, AdminError> {
+    input: MovementInput,
+) -> Result<Moved, AdminError> {
     actor.require_admin()?;
+    let MovementInput { delta, reason, reference, refund_of } = input;
     if delta == Quota::ZERO {
         let en = "must not be 0: positive adds, negative takes";
         return Err(AdminError::field("delta", "不能为 0, 正数增加, 负数扣减", en));
     }
-    let reason = crate::words::name("reason", reason, MAX_REASON_CHARS)?;
+    let reason = crate::words::name("reason", &reason, MAX_REASON_CHARS)?;
+    let reference = reference.map(|it| crate::words::name("reference", &it, REFERENCE_MAX));
+    let reference = reference.transpose()?.filter(|it| !it.is_empty()).map(Into::into);
     reached(state, actor, id).await?;
     let by = actor.username.clone();
-    let movement = Movement { user_id: id, amount: delta, reason, by };
-    let balance = if delta.is_negative() {
-        state.ledger.adjust(movement).await?
-    } else {
-        state.ledger.deposit(movement).await?
-    };
-    Ok(balance)
+    let movement = Movement { user_id: id, amount: delta, reason, by, reference };
+    Ok(match refund_of {
+        Some(request_id) => state.ledger.refund(request_id.into(), movement).await?,
+        None if delta.is_negative() => state.ledger.adjust(movement).await?,
+        None => state.ledger.deposit(movement).await?,
+    })
+}
+
+/// How a balance is to be moved.
+#[derive(Clone, Debug, Default)]
+pub struct MovementInput {
+    /// By how much: positive adds, negative takes.
+    pub delta: Quota,
+    /// Why.
+    pub reason: String,
+    /// Name of the movement: the same again moves nothing.
+    pub reference: Option<String>,
+    /// `X-Request-Id` of the call whose charge is given back, whole or in part.
+    pub refund_of: Option<String>,
 }
 
 async fn hashed(state: &AdminState, input: &UserInput) -> Result<Option<String>, AdminError> {

@@ -8,7 +8,7 @@ use store::{Db, StoreError, Value};
 const OVERDUE_MS: i64 = 120_000;
 
 pub(super) async fn check(report: &mut Report, db: &Db, now: UnixMs) {
-    match ledger::audit(db).await {
+    match ledger::audit(db, now).await {
         Err(error) => report.failed("audit", &error),
         Ok(audit) if audit.clean => {
             let found = format!("clean: {} users, {} open holds", audit.users, audit.open_holds);
@@ -30,7 +30,7 @@ pub(super) async fn check(report: &mut Report, db: &Db, now: UnixMs) {
 async fn overdue_holds(report: &mut Report, db: &Db, now: UnixMs) -> Result<(), StoreError> {
     let rows = db
         .read(
-            "SELECT count(*) AS n FROM holds WHERE state = 'held' AND NOT for_task
+            "SELECT count(*) AS n FROM holds WHERE NOT for_task
                AND node_id IS NULL AND deadline_at < $1",
             &[Value::Time(now.plus_ms(-OVERDUE_MS))],
         )

@@ -83,10 +83,9 @@ async fn unmapped_words(report: &mut Report, db: &Db) -> Result<(), StoreError> 
 /// A task and its hold end together; where they differ, somebody has edited or deleted the row.
 async fn missing_refunds(report: &mut Report, db: &Db) -> Result<(), StoreError> {
     let held = "SELECT count(*) FROM holds h LEFT JOIN tasks t ON t.uid = h.id
-                WHERE h.state = 'held' AND h.for_task
+                WHERE h.for_task
                   AND (t.uid IS NULL OR t.status IN ('completed', 'failed'))";
-    let edited =
-        "SELECT count(*) FROM tasks t LEFT JOIN holds h ON h.id = t.uid AND h.state = 'held'
+    let edited = "SELECT count(*) FROM tasks t LEFT JOIN holds h ON h.id = t.uid
                   WHERE t.status IN ('completed', 'failed') AND t.quota > t.used_quota
                     AND h.id IS NULL";
     let rows = db.read(&format!("SELECT ({held}) AS held, ({edited}) AS edited"), &[]).await?;

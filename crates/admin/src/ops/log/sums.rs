@@ -1,0 +1,146 @@
+//! Sums over the journal, from what is added up already and the lines that are not.
+
+use super::LogFilter;
+use domain::{UnixMs, UserId};
+use ledger::rollups::{COLUMNS, DAY_MS, HOUR_MS};
+use std::fmt::Write as _;
+use store::{Db, Engine, StoreError, Value};
+
+/// A table for `FROM` that has a row for each line of the journal, or for many of them, with the
+/// columns that are added up; and the values it speaks of.
+pub(super) struct Source {
+    pub(super) table: String,
+    pub(super) values: Vec<Value>,
+}
+
+/// The lines that `filter` names from `start` on, before `end` or without one.
+///
+/// Hours (of users: days) that lie within are read as they were added up, which knows their lines
+/// up to the cursor; the lines behind it, and those at either end of the time, from the journal.
+/// One statement reads all, so none is missed or read twice while the cursor moves.
+pub(super) async fn source(
+    db: &Db,
+    filter: &LogFilter,
+    self_of: Option<UserId>,
+    (start, end): (UnixMs, Option<UnixMs>),
+) -> Result<Source, StoreError> {
+    let filter = LogFilter { start_at: None, end_at: None, ..filter.clone() };
+    let journal = filter.table(self_of);
+    let (conditions, mut values) = filter.conditions(self_of).into_parts();
+    let conditions = if conditions.is_empty() { " WHERE 1 = 1" } else { &conditions };
+    let cursor_before = cursor_before(db).await?;
+    let mut at = |value: Value| {
+        values.push(value);
+        format!("${}", values.len())
+    };
+    let lines = |more: &str| {
+        let worth = of_a_line();
+        format!(
+            "SELECT created_at, type, model_name, {worth} FROM {journal}{conditions} AND {more}"
+        )
+    };
+    let spans = filter.spans(self_of).map(|spans| {
+        let last = end.map(|end| floor(end, spans.ms));
+        (spans, floor(start.plus_ms(spans.ms - 1), spans.ms), last)
+    });
+    let parts = match spans {
+        Some((Spans { rows, start: of_row, .. }, first, last))
+            if last.is_none_or(|last| first < last) =>
+        {
+            let columns = COLUMNS.map(|(column, _)| column).join(", ");
+            let (first_at, last_at) = (at(first.into()), last.map(|last| at(last.into())));
+            let middle = |column| within(column, &first_at, last_at.as_deref());
+            let (whole, behind) = (middle(of_row), middle("created_at"));
+            let mut behind_cursor = "id > (SELECT through FROM rollup_cursor)".to_owned();
+            if let Some(cursor) = cursor_before {
+                let _ = write!(behind_cursor, " AND id > {}", at(cursor));
+            }
+            let mut parts = vec![
+                format!(
+                    "SELECT {of_row} AS created_at, type, model_name, {columns}
+                     FROM {rows}{conditions} AND {whole}"
+                ),
+                lines(&format!("{behind_cursor} AND {behind}")),
+            ];
+            if start < first {
+                parts.push(lines(&within("created_at", &at(start.into()), Some(&first_at))));
+            }
+            if let (Some(end), Some(last), Some(last_at)) = (end, last, &last_at)
+                && last < end
+            {
+                parts.push(lines(&within("created_at", last_at, Some(&at(end.into())))));
+            }
+            parts
+        }
+        _ => {
+            let (start, end) = (at(start.into()), end.map(|end| at(end.into())));
+            vec![lines(&within("created_at", &start, end.as_deref()))]
+        }
+    };
+    Ok(Source { table: format!("({}) AS lines", parts.join(" UNION ALL ")), values })
+}
+
+/// Where the cursor was a moment ago, for PostgreSQL: it plans for values, and can't tell that few
+/// lines are behind one that it reads itself. The cursor goes forward alone there.
+async fn cursor_before(db: &Db) -> Result<Option<Value>, StoreError> {
+    match db.engine() {
+        Engine::Sqlite => Ok(None),
+        Engine::Postgres => {
+            let rows = db.read("SELECT through FROM rollup_cursor", &[]).await?;
+            rows.first().map(|row| row.get("through").map(Value::Int)).transpose()
+        }
+    }
+}
+
+/// Rows that know many lines each.
+#[derive(Clone, Copy)]
+struct Spans {
+    /// Their table; or those of its rows that know all the lines, in parentheses.
+    rows: &'static str,
+    /// The column that says when a row's time begins.
+    start: &'static str,
+    /// How long a row's time is.
+    ms: i64,
+}
+
+const DAYS_OF_USERS: Spans = Spans { rows: "logs_by_day", start: "day", ms: DAY_MS };
+const HOURS_OF_CHANNELS: Spans = Spans { rows: "logs_by_hour", start: "hour", ms: HOUR_MS };
+const HOURS: Spans = Spans {
+    rows: "(SELECT * FROM logs_by_hour WHERE channel_id = 0) AS hours",
+    start: "hour",
+    ms: HOUR_MS,
+};
+
+impl LogFilter {
+    /// The rows that know the lines; none where the sums of these lines aren't kept.
+    fn spans(&self, self_of: Option<UserId>) -> Option<Spans> {
+        match (self.is_of_users(self_of), self.channel_id) {
+            _ if self.request_id.is_some() => None,
+            (true, _) => Some(DAYS_OF_USERS),
+            (false, Some(_)) => Some(HOURS_OF_CHANNELS),
+            (false, None) => Some(HOURS),
+        }
+    }
+}
+
+fn within(column: &str, from: &str, to: Option<&str>) -> String {
+    match to {
+        Some(to) => format!("{column} >= {from} AND {column} < {to}"),
+        None => format!("{column} >= {from}"),
+    }
+}
+
+/// The start of the span that an instant lies in.
+const fn floor(at: UnixMs, span_ms: i64) -> UnixMs {
+    UnixMs(at.0 - at.0.rem_euclid(span_ms))
+}
+
+/// The columns of a source, of one line of the journal.
+pub(super) fn of_a_line() -> String {
+    COLUMNS.map(|(column, worth)| format!("{worth} AS {column}")).join(", ")
+}
+
+/// The columns that add up a source.
+pub(super) fn columns() -> String {
+    COLUMNS.map(|(column, _)| format!("CAST(sum({column}) AS BIGINT) AS {column}")).join(", ")
+}

@@ -1,0 +1,167 @@
+//! Balances moved by operators, codes and refunds. Each has a reference, and moves once.
+
+use super::{Book, NewMovement, Refusal, Verdict};
+use crate::error::LedgerError;
+use crate::journal::{Line, LineKind};
+use crate::op::{Moved, Movement, Outcome};
+use crate::redemption::Redemption;
+use crate::rows::{MadeMovement, RowId, SettledCall};
+use domain::{Quota, UserId};
+use std::sync::Arc;
+
+impl Book {
+    pub(super) fn movement(
+        &mut self,
+        movement: &Movement,
+        kind: LineKind,
+        reference: &Arc<str>,
+    ) -> Verdict {
+        if let Some(repeated) =
+            self.made_before(movement.user_id, kind, movement.amount, reference)?
+        {
+            return Ok(repeated);
+        }
+        if kind == LineKind::Topup && movement.amount <= Quota::ZERO {
+            return Err(LedgerError::Overflow.into());
+        }
+        let mut line = self.moving_line(movement, kind, reference)?;
+        line.delta = movement.amount;
+        self.enter_movement(line, reference)
+    }
+
+    /// A deposit of what the code is worth, which is nothing from then on.
+    pub(super) fn redeem(&mut self, redemption: &Redemption, reference: &Arc<str>) -> Verdict {
+        let (id, user_id) = (redemption.id, redemption.user_id);
+        if self.rows.movements.contains_key(&(user_id, reference.clone())) {
+            let balance = self.account(user_id)?.quota;
+            return Ok(Outcome::Moved(Moved { balance, repeated: true }));
+        }
+        let unknown = LedgerError::Code(crate::error::CodeFault::Unknown);
+        let code = self.rows.codes.get(&id);
+        let code = code.ok_or_else(|| self.gone_or_locked(RowId::Code(id), unknown))?;
+        let amount = code.worth(redemption.at).map_err(LedgerError::Code)?;
+        if !self.account(user_id)?.usable {
+            return Err(LedgerError::UserUnavailable.into());
+        }
+        let reason = format!("redemption #{id} {}", code.name).trim_end().to_owned();
+        let by = redemption.by.clone();
+        let movement = Movement { user_id, amount, reason, by, reference: None };
+        let mut line = self.moving_line(&movement, LineKind::Topup, reference)?;
+        line.delta = amount;
+        line.redemption = Some(id);
+        let outcome = self.enter_movement(line, reference)?;
+        if let Some(code) = self.rows.codes.get_mut(&id) {
+            code.mark_redeemed();
+        }
+        self.changes.redeemed.push((id, user_id));
+        Ok(outcome)
+    }
+
+    /// Gives back part of what a settled call was charged; never more than that.
+    pub(super) fn refund(
+        &mut self,
+        request_id: &Arc<str>,
+        movement: &Movement,
+        reference: &Arc<str>,
+    ) -> Verdict {
+        let (user_id, amount) = (movement.user_id, movement.amount);
+        if let Some(repeated) = self.made_before(user_id, LineKind::Refund, amount, reference)? {
+            return Ok(repeated);
+        }
+        let call = self.rows.settled.get(request_id).ok_or(LedgerError::UnknownHold)?.clone();
+        if amount <= Quota::ZERO || amount > call.charged {
+            return Err(LedgerError::Overflow.into());
+        }
+        let key = match call.key_counted_on {
+            Some(_) => self.key(call.key_id)?.map(|key| key.id),
+            None => None,
+        };
+        let mut line = self.moving_line(movement, LineKind::Refund, reference)?;
+        let SettledCall { counted_on, key_counted_on, .. } = call;
+        line.delta = amount;
+        line.used_delta = Quota(-amount.0);
+        line.hold_id = Some(call.hold_id);
+        line.key_id = Some(call.key_id);
+        line.channel_id = call.channel_id;
+        line.model = call.model;
+        line.request_id = request_id.clone();
+        (line.counted_on, line.key_counted_on) = (counted_on, key_counted_on);
+        let outcome = self.enter_movement(line, reference)?;
+        if let Some(call) = self.rows.settled.get_mut(request_id) {
+            call.charged = Quota(call.charged.0 - amount.0);
+        }
+        let today = self.today;
+        self.each_spending(user_id, key, |spending, of_key| {
+            spending.take_back(today, if of_key { key_counted_on } else { counted_on }, amount);
+        });
+        Ok(outcome)
+    }
+
+    /// The first answer to a movement that is sent again. One of another kind or amount under the
+    /// same reference is refused.
+    fn made_before(
+        &self,
+        user_id: UserId,
+        kind: LineKind,
+        amount: Quota,
+        reference: &Arc<str>,
+    ) -> Result<Option<Outcome>, Refusal> {
+        let balance = self.account(user_id)?.quota;
+        let made = self.rows.movements.get(&(user_id, reference.clone()));
+        match made {
+            None => Ok(None),
+            Some(made) if made.kind == kind.as_str() && made.amount == amount => {
+                Ok(Some(Outcome::Moved(Moved { balance, repeated: true })))
+            }
+            Some(_) => Err(LedgerError::ReferenceTaken.into()),
+        }
+    }
+
+    fn moving_line(
+        &self,
+        movement: &Movement,
+        kind: LineKind,
+        reference: &Arc<str>,
+    ) -> Result<Line, Refusal> {
+        let account = self.account(movement.user_id)?;
+        Ok(Line {
+            kind,
+            created_at: self.now,
+            user_id: movement.user_id,
+            username: account.username.clone(),
+            quota: movement.amount,
+            delta: Quota::ZERO,
+            used_delta: Quota::ZERO,
+            hold_id: None,
+            held: None,
+            price_id: None,
+            key_id: None,
+            channel_id: None,
+            model: "".into(),
+            request_id: "".into(),
+            use_time_ms: 0,
+            usage: None,
+            counted_on: None,
+            key_counted_on: None,
+            redemption: None,
+            reference: Some(reference.clone()),
+            content: format!("{} (by {})", movement.reason, movement.by).into(),
+        })
+    }
+
+    fn enter_movement(&mut self, line: Line, reference: &Arc<str>) -> Verdict {
+        let (user_id, kind, amount) = (line.user_id, line.kind, line.quota);
+        if !Quota(amount.0.saturating_abs()).is_amount() {
+            return Err(LedgerError::Overflow.into());
+        }
+        let account = self.account(user_id)?;
+        let balance = account.quota.checked_add(line.delta).ok_or(LedgerError::Overflow)?;
+        self.move_balance(user_id, line.delta, line.used_delta, 0);
+        self.push(line);
+        let made = MadeMovement { kind: kind.as_str().to_owned(), amount };
+        self.rows.movements.insert((user_id, reference.clone()), made);
+        let reference = reference.clone();
+        self.changes.movements.push(NewMovement { user_id, reference, kind, amount });
+        Ok(Outcome::Moved(Moved { balance, repeated: false }))
+    }
+}

@@ -1,0 +1,135 @@
+//! The life of a task's money: held with the task's row, grown when the upstream has taken it,
+//! ended with it.
+
+use super::calls::{Settled, repeated};
+use super::{Book, Found, Refusal, Verdict};
+use crate::error::LedgerError;
+use crate::journal::LineKind;
+use crate::op::{Closed, EndState, Finish, Outcome, Settlement, Taken};
+use crate::rows::{EndedHold, HoldRow, TaskRow};
+use crate::task_rows::{EndedTask, WithQuota};
+use crate::tasks::Charge;
+use domain::Quota;
+use std::borrow::Cow;
+
+impl Book {
+    /// The upstream has taken the task: from here on the hold is the task's. What it should hold
+    /// beyond that is held if the money is there; the work is under way either way.
+    pub(super) fn record(&mut self, taken: &Taken) -> Verdict {
+        let uid = taken.task.uid;
+        match self.rows.tasks.get(&uid) {
+            None | Some(TaskRow { ended: true, .. }) => return Err(LedgerError::WrongState.into()),
+            // The commit of the first time was not answered.
+            Some(TaskRow { taken: true, .. }) => return Ok(Outcome::Grown(Quota::ZERO)),
+            Some(_) => {}
+        }
+        let id = uid.hold();
+        let held = match self.found(id)? {
+            Found::Open(row) => Some(row.amount),
+            // A task without a price has no hold.
+            Found::Ended(_) | Found::Lost => None,
+        };
+        let mut quota = Quota::ZERO;
+        if let Some(held) = held {
+            match taken.hold.map(|to| self.grow(id, to)).transpose() {
+                Ok(_)
+                | Err(Refusal::No(
+                    LedgerError::InsufficientQuota { .. } | LedgerError::SpendingLimit(_),
+                )) => {}
+                Err(refusal) => return Err(refusal),
+            }
+            if let Some(row) = self.rows.holds.get_mut(&id) {
+                row.channel_id = Some(taken.task.channel_id);
+                row.touched = true;
+                quota = row.amount;
+            }
+            debug_assert!(quota >= held, "a hold never shrinks");
+        }
+        if let Some(task) = self.rows.tasks.get_mut(&uid) {
+            task.taken = true;
+        }
+        self.changes.recorded_tasks.push(WithQuota { told: taken.task.clone(), quota });
+        self.changes.kept_replies.extend(taken.reply.clone());
+        Ok(Outcome::Grown(Quota(quota.0 - held.unwrap_or_default().0)))
+    }
+
+    /// Ends a task and its hold. Where the hold is gone, the task's row says what it came to.
+    pub(super) fn finish(&mut self, finish: &Finish) -> Verdict {
+        let uid = finish.task.uid;
+        let row = match self.found(uid.hold())? {
+            Found::Open(row) => Some(row.clone()),
+            Found::Ended(ended) => return Ok(Outcome::Closed(repeated(ended))),
+            Found::Lost => None,
+        };
+        let closed = match (row, self.rows.tasks.get(&uid)) {
+            (Some(row), _) => self.finish_paid(row, finish)?,
+            (None, None) => return Err(LedgerError::UnknownHold.into()),
+            (None, Some(TaskRow { ended: true, charged, .. })) => {
+                let charged = *charged;
+                let state = EndState::Settled;
+                return Ok(Outcome::Closed(repeated(EndedHold { state, held: charged, charged })));
+            }
+            (None, Some(_)) => free(),
+        };
+        if let Some(task) = self.rows.tasks.get_mut(&uid) {
+            (task.ended, task.charged) = (true, closed.charged);
+        }
+        let told = EndedTask { uid, end: finish.end.clone() };
+        self.changes.ended_tasks.push(WithQuota { told, quota: closed.charged });
+        self.changes.forgotten_replies.extend(finish.forget_reply.clone());
+        Ok(Outcome::Closed(closed))
+    }
+
+    fn finish_paid(&mut self, mut row: HoldRow, finish: &Finish) -> Result<Closed, Refusal> {
+        let held = row.amount;
+        let use_time_ms = self.now.since_ms(finish.task.since).max(0);
+        let (charge, usage, note) = match &finish.charge {
+            Charge::Nothing(reason) => {
+                row.channel_id = finish.task.channel_id.or(row.channel_id);
+                let closed = self.give_back(&mut row, EndState::Released)?;
+                let line = self.line(LineKind::Refund, &row, held);
+                line.content = (*reason).into();
+                line.use_time_ms = use_time_ms;
+                return Ok(closed);
+            }
+            Charge::Held => (held, None, "settled at the hold".into()),
+            Charge::Price(usage) => {
+                let (charge, note) = self.price_of(&row, usage.as_ref());
+                (charge, usage.clone(), note)
+            }
+        };
+        let channel_id = finish.task.channel_id;
+        let settlement = Settlement { usage, channel_id, use_time_ms, ..Settlement::default() };
+        let told = row.clone();
+        let settled = Settled { charge, settlement: &settlement, note };
+        let closed = self.charge(row, &settled)?;
+        if closed.refunded > Quota::ZERO {
+            let refund = self.line(LineKind::Refund, &told, closed.refunded);
+            refund.content = "settled below the hold".into();
+            refund.channel_id = channel_id.or(refund.channel_id);
+        }
+        Ok(closed)
+    }
+
+    /// The price of what was used, with a note where that isn't the plain formula.
+    fn price_of(&self, row: &HoldRow, usage: Option<&domain::Usage>) -> (Quota, Cow<'static, str>) {
+        let Some(price) = self.rows.prices.get(&row.price_id) else {
+            return (row.amount, "settled at the hold: its price is lost".into());
+        };
+        match price.charge_or(row.amount, usage) {
+            (charge, None) => (charge, "".into()),
+            (charge, Some(why)) => (charge, format!("settled at the hold: {why}").into()),
+        }
+    }
+}
+
+/// The end of a task that costs nothing.
+const fn free() -> Closed {
+    Closed {
+        state: EndState::Settled,
+        charged: Quota::ZERO,
+        refunded: Quota::ZERO,
+        overrun: Quota::ZERO,
+        repeated: false,
+    }
+}

@@ -1,0 +1,385 @@
+//! Descriptions of tables, from which the statements of both engines are made.
+//!
+//! A column of money is described once: its name, its type, how it is written from a row and read
+//! into one. Placeholders, `unnest` lists, comparisons and row readers follow from that, so a new
+//! column is one line in `tables.rs`.
+
+use domain::UnixMs;
+use std::borrow::Cow;
+use store::Value;
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+/// A value of a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cell<'a> {
+    Null,
+    Int(i64),
+    Bool(bool),
+    Text(Cow<'a, str>),
+    Uuid(Uuid),
+    Time(UnixMs),
+}
+
+impl Cell<'_> {
+    pub fn int(&self) -> Option<i64> {
+        if let Self::Int(value) = self { Some(*value) } else { None }
+    }
+
+    pub fn uuid(&self) -> Option<Uuid> {
+        if let Self::Uuid(value) = self { Some(*value) } else { None }
+    }
+
+    /// Whether it is true; null is not.
+    pub fn is_true(&self) -> bool {
+        matches!(self, Self::Bool(true))
+    }
+
+    pub fn text(&self) -> &str {
+        if let Self::Text(value) = self { value } else { "" }
+    }
+}
+
+impl From<Option<i64>> for Cell<'_> {
+    fn from(value: Option<i64>) -> Self {
+        value.map_or(Self::Null, Self::Int)
+    }
+}
+
+impl<'a> From<&'a str> for Cell<'a> {
+    fn from(value: &'a str) -> Self {
+        Self::Text(value.into())
+    }
+}
+
+/// The type of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    BigInt,
+    Integer,
+    Bool,
+    Text,
+    Json,
+    Uuid,
+    Time,
+}
+
+impl Kind {
+    /// The type of a parameter on PostgreSQL. JSON travels as text and is cast where it is written.
+    const fn parameter(self) -> &'static str {
+        match self {
+            Self::BigInt => "bigint",
+            Self::Integer => "integer",
+            Self::Bool => "boolean",
+            Self::Text | Self::Json => "text",
+            Self::Uuid => "uuid",
+            Self::Time => "timestamptz",
+        }
+    }
+}
+
+/// What a column is for in a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Tells the row from others.
+    Key,
+    /// Set when the row is made.
+    Fixed,
+    /// Set when the row is made, and whenever it changes.
+    Mutable,
+    /// How the row was found: this expression over it. A statement that changes the row compares.
+    Seen(&'static str),
+    /// What is added to this column.
+    Add(&'static str),
+}
+
+/// Which batches a column is for. Most need few columns, and a statement costs what it mentions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Forms(u8);
+
+impl Forms {
+    /// Every batch.
+    pub const ALWAYS: Self = Self(0);
+    /// Batches in which a key has a limit of its own, or spending is counted.
+    pub const LIMITED: Self = Self(1);
+    /// Batches with lines that say more than a plain call does.
+    pub const DETAILED: Self = Self(2);
+    /// All columns.
+    pub const ALL: Self = Self(3);
+
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// A column of the rows `R`.
+pub(crate) struct Column<R: 'static> {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub role: Role,
+    pub form: Forms,
+    /// The value in a row.
+    pub get: fn(&R) -> Cell<'_>,
+    /// Puts a value that was read into a row; `None`: it is not read.
+    pub set: Option<fn(&mut R, &Cell<'_>)>,
+}
+
+/// A table of the rows `R`.
+pub(crate) struct Table<R: 'static> {
+    pub name: &'static str,
+    pub columns: &'static [Column<R>],
+    /// What has to hold, besides, for a row that a batch without limits changes.
+    pub free_guard: &'static str,
+    /// What is set, besides, whenever a row changes.
+    pub also_set: &'static str,
+}
+
+/// Parameters of a statement on PostgreSQL: one array a column.
+pub(crate) type Arrays<'a> = Vec<Box<dyn ToSql + Sync + Send + 'a>>;
+
+/// The text of a statement on PostgreSQL while it is put together; it numbers the placeholders.
+#[derive(Default)]
+pub(crate) struct Placeholders(usize);
+
+impl Placeholders {
+    /// The placeholder that comes next.
+    pub fn peek(&self) -> String {
+        format!("${}", self.0 + 1)
+    }
+
+    /// The next placeholder.
+    pub fn next(&mut self) -> String {
+        self.0 += 1;
+        format!("${}", self.0)
+    }
+}
+
+impl<R> Table<R> {
+    fn of(&self, forms: Forms, wanted: impl Fn(Role) -> bool) -> Vec<&'static Column<R>> {
+        let columns = self.columns.iter();
+        columns.filter(|column| forms.has(column.form) && wanted(column.role)).collect()
+    }
+
+    fn inserted(&self, forms: Forms) -> Vec<&'static Column<R>> {
+        self.of(forms, |role| matches!(role, Role::Key | Role::Fixed | Role::Mutable))
+    }
+
+    fn updated(&self, forms: Forms) -> Vec<&'static Column<R>> {
+        self.of(forms, |role| !matches!(role, Role::Fixed))
+    }
+
+    fn compared(&self, forms: Forms) -> Vec<&'static Column<R>> {
+        self.of(forms, |role| matches!(role, Role::Key | Role::Seen(_)))
+    }
+
+    fn read(&self) -> impl Iterator<Item = &'static Column<R>> {
+        self.columns.iter().filter(|column| column.set.is_some())
+    }
+
+    /// The expressions over the table as `t` that a reading statement selects, in the order of
+    /// [`Self::row`].
+    pub fn selected(&self) -> String {
+        let expressions = self.read().map(|column| match column.role {
+            Role::Seen(expression) => expression.to_owned(),
+            _ => format!("t.{}", column.name),
+        });
+        expressions.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Reads a row; `cell` answers the value of a place.
+    pub fn row<E>(
+        &self,
+        mut cell: impl FnMut(usize, Kind) -> Result<Cell<'static>, E>,
+    ) -> Result<R, E>
+    where
+        R: Default,
+    {
+        let mut row = R::default();
+        for (place, column) in self.read().enumerate() {
+            if let Some(set) = column.set {
+                set(&mut row, &cell(place, column.kind)?);
+            }
+        }
+        Ok(row)
+    }
+}
+
+/// Statements over many rows at once, on PostgreSQL.
+impl<R> Table<R> {
+    /// `INSERT` of rows that come as arrays, if `condition`.
+    pub fn insert_all(&self, forms: Forms, at: &mut Placeholders) -> String {
+        let columns = self.inserted(forms);
+        let values = list(&columns, |column| match column.kind {
+            Kind::Json => format!("c.{}::jsonb", column.name),
+            _ => format!("c.{}", column.name),
+        });
+        format!(
+            "INSERT INTO {} ({})\n    SELECT {values}\n    FROM {}",
+            self.name,
+            list(&columns, |column| column.name.to_owned()),
+            source(&columns, at),
+        )
+    }
+
+    /// `UPDATE` of the rows that are still as they were found; says how many by `RETURNING`.
+    pub fn update_all(&self, forms: Forms, at: &mut Placeholders) -> String {
+        let columns = self.updated(forms);
+        let mut set: Vec<String> = columns
+            .iter()
+            .filter_map(|column| match column.role {
+                Role::Mutable => Some(format!("{0} = c.{0}", column.name)),
+                Role::Add(to) => Some(format!("{to} = t.{to} + c.{}", column.name)),
+                Role::Key | Role::Fixed | Role::Seen(_) => None,
+            })
+            .collect();
+        if !self.also_set.is_empty() {
+            set.push(self.also_set.to_owned());
+        }
+        format!(
+            "UPDATE {} AS t SET {}\n    FROM {}\n    WHERE {}\n    RETURNING 1",
+            self.name,
+            set.join(", "),
+            source(&columns, at),
+            self.unchanged(&columns, forms),
+        )
+    }
+
+    /// `DELETE` of the rows that are still as they were found.
+    pub fn delete_all(&self, forms: Forms, at: &mut Placeholders) -> String {
+        let columns = self.compared(forms);
+        format!(
+            "DELETE FROM {} AS t\n    USING {}\n    WHERE {}\n    RETURNING 1",
+            self.name,
+            source(&columns, at),
+            self.unchanged(&columns, forms),
+        )
+    }
+
+    /// `SELECT` of the rows that are still as they were found.
+    pub fn compare_all(&self, forms: Forms, at: &mut Placeholders) -> String {
+        let columns = self.compared(forms);
+        format!(
+            "SELECT 1 FROM {} JOIN {} AS t\n    ON {}",
+            source(&columns, at),
+            self.name,
+            self.unchanged(&columns, forms),
+        )
+    }
+
+    fn unchanged(&self, columns: &[&Column<R>], forms: Forms) -> String {
+        let mut all: Vec<String> = columns
+            .iter()
+            .filter_map(|column| match column.role {
+                Role::Key => Some(format!("t.{0} = c.{0}", column.name)),
+                Role::Seen(expression) if column.form == Forms::ALWAYS => {
+                    Some(format!("{expression} = c.{}", column.name))
+                }
+                Role::Seen(expression) => {
+                    Some(format!("{expression} IS NOT DISTINCT FROM c.{}", column.name))
+                }
+                Role::Fixed | Role::Mutable | Role::Add(_) => None,
+            })
+            .collect();
+        if !forms.has(Forms::LIMITED) && !self.free_guard.is_empty() {
+            all.push(self.free_guard.to_owned());
+        }
+        all.join(" AND ")
+    }
+
+    /// The parameters of [`Self::insert_all`].
+    pub fn inserts<'a>(&self, forms: Forms, rows: &'a [R]) -> Arrays<'a> {
+        arrays(&self.inserted(forms), rows)
+    }
+
+    /// The parameters of [`Self::update_all`].
+    pub fn updates<'a>(&self, forms: Forms, rows: &'a [R]) -> Arrays<'a> {
+        arrays(&self.updated(forms), rows)
+    }
+
+    /// The parameters of [`Self::delete_all`] and [`Self::compare_all`].
+    pub fn compares<'a>(&self, forms: Forms, rows: &'a [R]) -> Arrays<'a> {
+        arrays(&self.compared(forms), rows)
+    }
+}
+
+/// Statements over one row, on SQLite. Nothing is compared: a batch has the file to itself.
+impl<R> Table<R> {
+    pub fn insert_one(&self) -> String {
+        let columns = self.inserted(Forms::ALL);
+        let places: Vec<String> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
+        let names = list(&columns, |column| column.name.to_owned());
+        format!("INSERT INTO {} ({names}) VALUES ({})", self.name, places.join(", "))
+    }
+
+    pub fn update_one(&self) -> String {
+        let columns = self.written();
+        let (mut set, mut which) = (Vec::new(), Vec::new());
+        for (n, column) in columns.iter().enumerate() {
+            let place = n + 1;
+            match column.role {
+                Role::Key => which.push(format!("t.{} = ?{place}", column.name)),
+                Role::Add(to) => set.push(format!("{to} = t.{to} + ?{place}")),
+                _ => set.push(format!("{} = ?{place}", column.name)),
+            }
+        }
+        if !self.also_set.is_empty() {
+            set.push(self.also_set.to_owned());
+        }
+        format!("UPDATE {} AS t SET {} WHERE {}", self.name, set.join(", "), which.join(" AND "))
+    }
+
+    fn written(&self) -> Vec<&'static Column<R>> {
+        self.of(Forms::ALL, |role| matches!(role, Role::Key | Role::Mutable | Role::Add(_)))
+    }
+
+    /// The parameters of [`Self::insert_one`].
+    pub fn insert_cells<'a>(&self, row: &'a R) -> Vec<Cell<'a>> {
+        self.inserted(Forms::ALL).iter().map(|column| (column.get)(row)).collect()
+    }
+
+    /// The parameters of [`Self::update_one`].
+    pub fn update_cells<'a>(&self, row: &'a R) -> Vec<Cell<'a>> {
+        self.written().iter().map(|column| (column.get)(row)).collect()
+    }
+}
+
+/// Rows that come as one array a column, as the table `c`.
+fn source<R>(columns: &[&Column<R>], at: &mut Placeholders) -> String {
+    let arrays = list(columns, |column| format!("{}::{}[]", at.next(), column.kind.parameter()));
+    format!("unnest({arrays})\n        AS c ({})", list(columns, |column| column.name.to_owned()))
+}
+
+fn list<R>(columns: &[&Column<R>], show: impl FnMut(&&Column<R>) -> String) -> String {
+    columns.iter().map(show).collect::<Vec<_>>().join(", ")
+}
+
+fn arrays<'a, R>(columns: &[&'static Column<R>], rows: &'a [R]) -> Arrays<'a> {
+    columns.iter().map(|column| array(column, rows)).collect()
+}
+
+fn array<'a, R>(column: &Column<R>, rows: &'a [R]) -> Box<dyn ToSql + Sync + Send + 'a> {
+    let cells = rows.iter().map(column.get);
+    match column.kind {
+        Kind::BigInt => Box::new(cells.map(|cell| cell.int()).collect::<Vec<_>>()),
+        Kind::Integer => Box::new(
+            cells.map(|cell| cell.int().and_then(|n| i32::try_from(n).ok())).collect::<Vec<_>>(),
+        ),
+        Kind::Bool => Box::new(cells.map(|cell| cell.is_true()).collect::<Vec<_>>()),
+        Kind::Uuid => Box::new(cells.map(|cell| cell.uuid()).collect::<Vec<_>>()),
+        Kind::Text | Kind::Json => Box::new(cells.map(text_of).collect::<Vec<_>>()),
+        Kind::Time => Box::new(cells.map(time_of).collect::<Vec<_>>()),
+    }
+}
+
+fn text_of(cell: Cell<'_>) -> Option<Cow<'_, str>> {
+    if let Cell::Text(text) = cell { Some(text) } else { None }
+}
+
+fn time_of(cell: Cell<'_>) -> Value {
+    if let Cell::Time(at) = cell { Value::Time(at) } else { Value::Null }
+}

@@ -1,0 +1,65 @@
+//! What the ledger keeps to.
+
+/// The ledger's limits.
+#[derive(Clone, Debug)]
+pub struct LedgerConfig {
+    /// Connections that write money on PostgreSQL. Two are best on two cores; SQLite has one.
+    pub lanes: usize,
+    /// Most operations in one commit.
+    pub batch_max: usize,
+    /// Operations pending beyond which new holds are refused as overloaded.
+    pub queue_max: usize,
+    /// How often a locked row is tried again…
+    pub busy_retry_count: u32,
+    /// …after one, two, three times this pause, in all.
+    pub busy_retry_delay_ms: u64,
+    /// Lines of type `error` that a user's failed calls may leave in the journal in a minute, on
+    /// each node. 0: none.
+    pub failures_per_minute: u32,
+    /// What the background jobs keep to.
+    pub jobs: JobsConfig,
+}
+
+impl Default for LedgerConfig {
+    fn default() -> Self {
+        Self {
+            lanes: 2,
+            batch_max: 512,
+            queue_max: 8192,
+            busy_retry_count: 3,
+            busy_retry_delay_ms: 1000,
+            failures_per_minute: 60,
+            jobs: JobsConfig::default(),
+        }
+    }
+}
+
+/// What the background jobs keep to.
+#[derive(Clone, Debug)]
+pub struct JobsConfig {
+    /// Name of this node in the table of nodes.
+    pub node_name: String,
+    /// How long a node may be silent before other nodes give its holds back.
+    pub lease_ms: i64,
+    /// Pause between two heartbeats.
+    pub heartbeat_ms: u64,
+    /// Pause between two sweeps for holds to expire.
+    pub sweep_ms: u64,
+    /// Pause between two rollups of the journal.
+    pub rollup_ms: u64,
+    /// How long journal lines are kept.
+    pub log_retention_days: i64,
+}
+
+impl Default for JobsConfig {
+    fn default() -> Self {
+        Self {
+            node_name: String::new(),
+            lease_ms: 15_000,
+            heartbeat_ms: 4_000,
+            sweep_ms: 2_000,
+            rollup_ms: 5_000,
+            log_retention_days: 90,
+        }
+    }
+}

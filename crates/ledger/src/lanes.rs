@@ -1,0 +1,299 @@
+//! Operations on their way: queued, tried again, answered.
+//!
+//! Operations that arrive while a commit is under way form the next batch: no timer, no added
+//! delay when idle. PostgreSQL has a few lanes by user, each a job that owns its connection; SQLite
+//! has one, run by the store's writer thread. A request only ever waits on a channel: it may vanish
+//! at any moment without leaving a transaction open.
+
+use crate::book::Refusal;
+use crate::config::LedgerConfig;
+use crate::error::LedgerError;
+use crate::hold::Hold;
+use crate::metrics::Metrics;
+use crate::op::{Closed, Moved, Op, Outcome};
+use crate::open_holds::OpenHolds;
+use arc_swap::ArcSwap;
+use domain::{Clock, NodeId, Quota, UserId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use store::StoreError;
+use throttle::PerMinute;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
+
+/// First pause before a locked row is tried again. Another node's commit takes about this long.
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(2);
+/// Users whose failed calls are counted at once. One that has been idle for a minute needs no
+/// place.
+const FAILING_USERS_MAX: usize = 10_000;
+/// Longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What an operation is answered with.
+pub(crate) enum Answer {
+    Held(Hold),
+    Done,
+    Closed(Closed),
+    Grown(Quota),
+    Moved(Moved),
+}
+
+pub(crate) type Reply = oneshot::Sender<Result<Answer, LedgerError>>;
+
+/// An operation on its way.
+pub(crate) struct Job {
+    pub op: Op,
+    /// `None`: what a dropped [`Hold`] asks for.
+    pub reply: Option<Reply>,
+    /// The row cache is no help: a row was locked, or a commit was not answered.
+    pub lock_first: bool,
+    /// It may have become durable without an answer: it is carried out again in any case.
+    pub in_doubt: bool,
+    tries: u32,
+    first_try_at: Option<Instant>,
+    pending: Option<Pending>,
+    /// Where the caller waits.
+    home: Option<Handle>,
+}
+
+/// A place in the count of pending operations, given back when the operation has ended.
+struct Pending(Arc<Lanes>);
+
+impl Pending {
+    fn new(lanes: &Arc<Lanes>) -> Self {
+        lanes.pending.fetch_add(1, Ordering::Relaxed);
+        Self(lanes.clone())
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if self.0.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.idle.notify_waiters();
+        }
+    }
+}
+
+/// Takes operations to the lane of their user.
+pub(crate) trait Queue: Send + Sync {
+    /// Queues a job; gives it back when nothing will be written any more.
+    fn push(&self, lanes: &Arc<Lanes>, job: Job) -> Result<(), Box<Job>>;
+}
+
+/// All lanes of this process.
+pub(crate) struct Lanes {
+    queue: Box<dyn Queue>,
+    /// Operations queued, under way, or waiting to be tried again.
+    pending: AtomicUsize,
+    idle: Notify,
+    pub open: OpenHolds,
+    pub config: ArcSwap<LedgerConfig>,
+    pub clock: Clock,
+    pub metrics: Metrics,
+    pub runtime: Handle,
+    /// Lines that failed calls have left.
+    failures: PerMinute<UserId>,
+}
+
+impl Job {
+    pub const fn new(op: Op, reply: Option<Reply>) -> Self {
+        Self {
+            op,
+            reply,
+            lock_first: false,
+            in_doubt: false,
+            tries: 0,
+            first_try_at: None,
+            pending: None,
+            home: None,
+        }
+    }
+
+    /// Ends the operation. Where the caller has gone, a [`Hold`] in the answer gives itself back.
+    pub fn answer(self, answer: Result<Answer, LedgerError>) {
+        if let Some(reply) = self.reply {
+            let _ = reply.send(answer);
+        }
+    }
+
+    /// Whether this still has to be done.
+    fn is_wanted(&self) -> bool {
+        self.in_doubt
+            || self.op.must_complete()
+            || self.reply.as_ref().is_none_or(|reply| !reply.is_closed())
+    }
+}
+
+impl Lanes {
+    pub fn new(
+        queue: Box<dyn Queue>,
+        node: NodeId,
+        config: LedgerConfig,
+        clock: Clock,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            queue,
+            pending: AtomicUsize::new(0),
+            idle: Notify::new(),
+            open: OpenHolds::of(node),
+            config: ArcSwap::from_pointee(config),
+            clock,
+            metrics: Metrics::default(),
+            runtime: Handle::current(),
+            failures: PerMinute::new(FAILING_USERS_MAX),
+        })
+    }
+
+    /// Whether the queue is too long to take on new work. Work that is done is always settled.
+    pub fn is_full(&self) -> bool {
+        self.pending.load(Ordering::Relaxed) >= self.config.load().queue_max
+    }
+
+    /// Most operations in one commit.
+    pub fn batch_max(&self) -> usize {
+        self.config.load().batch_max
+    }
+
+    /// Takes on an operation.
+    pub fn submit(self: &Arc<Self>, mut job: Job) {
+        job.pending = Some(Pending::new(self));
+        job.home = Handle::try_current().ok();
+        self.enqueue(job);
+    }
+
+    /// Whether a failed call of this user leaves a line in the journal: so many a minute do.
+    pub fn may_log_failure(&self, user_id: UserId) -> bool {
+        let per_minute = self.config.load().failures_per_minute;
+        let now_us = self.clock.now().0.saturating_mul(1_000);
+        per_minute > 0 && self.failures.take(user_id, per_minute, now_us).is_ok()
+    }
+
+    /// Waits until everything taken on is done.
+    pub async fn drained(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.pending.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    fn enqueue(self: &Arc<Self>, job: Job) {
+        if let Err(job) = self.queue.push(self, job) {
+            job.answer(Err(LedgerError::Stopped));
+        }
+    }
+
+    /// Leaves out what no caller waits for any more.
+    pub fn drop_unwanted(&self, batch: Vec<Job>) -> Vec<Job> {
+        let (wanted, unwanted): (Vec<Job>, Vec<Job>) = batch.into_iter().partition(Job::is_wanted);
+        for job in unwanted {
+            job.answer(Err(LedgerError::Stopped));
+        }
+        wanted
+    }
+
+    /// Answers a durable batch, each operation on the runtime that it came from: that is one
+    /// wake-up across threads for each runtime instead of one an operation, and the lane goes on
+    /// with the next batch.
+    pub fn answer_batch(self: &Arc<Self>, batch: Vec<Job>, decided: Vec<Result<Outcome, Refusal>>) {
+        type Answers = Vec<(Job, Result<Outcome, Refusal>)>;
+        let mut homes: Vec<(Handle, Answers)> = Vec::new();
+        for (job, decided) in batch.into_iter().zip(decided) {
+            let home = job.home.as_ref().unwrap_or(&self.runtime);
+            match homes.iter_mut().find(|(known, _)| known.id() == home.id()) {
+                Some((_, answers)) => answers.push((job, decided)),
+                None => homes.push((home.clone(), vec![(job, decided)])),
+            }
+        }
+        for (home, answers) in homes {
+            let lanes = self.clone();
+            home.spawn(async move {
+                for (job, decided) in answers {
+                    lanes.conclude(job, decided);
+                }
+            });
+        }
+    }
+
+    /// Answers an operation of a durable batch, or has it tried again when its row was locked.
+    fn conclude(self: &Arc<Self>, job: Job, decided: Result<Outcome, Refusal>) {
+        match decided {
+            Ok(outcome) => {
+                self.metrics.entered(&job.op, &outcome);
+                let answer = match (outcome, &job.op) {
+                    (Outcome::Held, Op::Hold(new)) => Answer::Held(Hold::new(self.clone(), new)),
+                    (Outcome::Closed(closed), _) => Answer::Closed(closed),
+                    (Outcome::Moved(moved), _) => Answer::Moved(moved),
+                    (Outcome::Grown(more), _) => Answer::Grown(more),
+                    (Outcome::Done | Outcome::Held, _) => Answer::Done,
+                };
+                job.answer(Ok(answer));
+            }
+            Err(Refusal::No(error)) => job.answer(Err(error)),
+            Err(Refusal::Locked) => self.retry_locked(job),
+        }
+    }
+
+    /// Has an operation tried again whose row another session has locked, while its patience lasts.
+    fn retry_locked(self: &Arc<Self>, mut job: Job) {
+        job.lock_first = true;
+        if self.has_patience(&job) || job.op.must_complete() {
+            self.retry(job);
+        } else {
+            job.answer(Err(LedgerError::AccountBusy));
+        }
+    }
+
+    /// Has an operation tried again that the database did not carry out, if that may help.
+    pub fn retry_or_fail(self: &Arc<Self>, job: Job, error: &StoreError) {
+        let must = job.in_doubt || job.op.must_complete();
+        if error.is_transient() && (must || self.has_patience(&job)) {
+            self.retry(job);
+            return;
+        }
+        tracing::error!(
+            target: "custompass",
+            event = "ledger_failed",
+            user_id = job.op.user_id().0,
+            hold_id = job.op.hold_id().map(|id| id.to_string()),
+            error = %error,
+        );
+        job.answer(Err(LedgerError::Unavailable(copy_of(error))));
+    }
+
+    /// Patience is what the retries after 1 s, 2 s, 3 s add up to. Within it the first tries come
+    /// at once: what holds a row is nearly always another node's commit of a few milliseconds.
+    pub fn patience(&self) -> Duration {
+        let config = self.config.load();
+        let (count, delay) = (config.busy_retry_count, config.busy_retry_delay_ms);
+        Duration::from_millis(delay * u64::from(count * (count + 1) / 2))
+    }
+
+    fn has_patience(&self, job: &Job) -> bool {
+        job.first_try_at.is_none_or(|first| first.elapsed() < self.patience())
+    }
+
+    fn retry(self: &Arc<Self>, mut job: Job) {
+        job.first_try_at.get_or_insert_with(Instant::now);
+        let pause = FIRST_PAUSE.saturating_mul(1 << job.tries.min(10)).min(LONGEST_PAUSE);
+        job.tries += 1;
+        self.metrics.retried();
+        let lanes = self.clone();
+        self.runtime.spawn(roster::named("ledger retry", async move {
+            tokio::time::sleep(pause).await;
+            lanes.enqueue(job);
+        }));
+    }
+}
+
+/// The same words for every member of a batch.
+fn copy_of(error: &StoreError) -> StoreError {
+    if error.is_transient() {
+        StoreError::Unavailable(error.to_string())
+    } else {
+        StoreError::Other(error.to_string())
+    }
+}

@@ -1,0 +1,107 @@
+//! What a batch writes beside its money: tasks, replies, names of movements, codes.
+
+use super::session::Sent;
+use crate::book::Changes;
+use crate::task_rows::{TaskSql, json_rows};
+use futures_util::try_join;
+use store::{Engine, Value};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Statement};
+
+const REDEEM_CODES: &str = "UPDATE redemptions AS r
+    SET status = 3, redeemed_by = c.user_id, redeemed_at = $3::timestamptz
+    FROM unnest($1::bigint[], $2::bigint[]) AS c (id, user_id) WHERE r.id = c.id";
+const NAME_MOVEMENTS: &str = "INSERT INTO movements (user_id, reference, type, amount, created_at)
+    SELECT c.user_id, c.reference, c.type, c.amount, $5::timestamptz
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])
+        AS c (user_id, reference, type, amount)";
+const KEEP_REPLIES: &str = "UPDATE idempotency AS i
+    SET done = true, reply_sealed = c.sealed
+    FROM unnest($1::bigint[], $2::text[], $3::text[]) AS c (user_id, key, sealed)
+    WHERE i.user_id = c.user_id AND i.idempotency_key = c.key";
+const FORGET_REPLIES: &str = "DELETE FROM idempotency AS i
+    USING unnest($1::bigint[], $2::text[]) AS c (user_id, key)
+    WHERE i.user_id = c.user_id AND i.idempotency_key = c.key AND NOT i.done";
+
+/// The statements, prepared once a connection.
+pub(super) struct Rest {
+    insert_tasks: Statement,
+    record_tasks: Statement,
+    end_tasks: Statement,
+    outbox: Statement,
+    name_movements: Statement,
+    redeem_codes: Statement,
+    keep_replies: Statement,
+    forget_replies: Statement,
+}
+
+/// Rows, and the time.
+type Timed<'a> = [&'a (dyn ToSql + Sync); 2];
+
+impl Rest {
+    pub async fn prepare(client: &Client) -> Sent<Self> {
+        let tasks = TaskSql::of(Engine::Postgres);
+        Ok(Self {
+            insert_tasks: client.prepare(&tasks.insert).await?,
+            record_tasks: client.prepare(&tasks.record).await?,
+            end_tasks: client.prepare(&tasks.end).await?,
+            outbox: client.prepare(&tasks.outbox).await?,
+            name_movements: client.prepare(NAME_MOVEMENTS).await?,
+            redeem_codes: client.prepare(REDEEM_CODES).await?,
+            keep_replies: client.prepare(KEEP_REPLIES).await?,
+            forget_replies: client.prepare(FORGET_REPLIES).await?,
+        })
+    }
+
+    pub async fn insert_tasks(&self, client: &Client, changes: &Changes, now: &Value) -> Sent<u64> {
+        let rows = Value::Json(json_rows(&changes.new_tasks));
+        client.execute(&self.insert_tasks, &[&rows, now]).await
+    }
+
+    pub async fn record_tasks(&self, client: &Client, changes: &Changes, now: &Value) -> Sent<u64> {
+        let rows = Value::Json(json_rows(&changes.recorded_tasks));
+        client.execute(&self.record_tasks, &[&rows, now]).await
+    }
+
+    pub async fn end_tasks(&self, client: &Client, changes: &Changes, now: &Value) -> Sent<()> {
+        let rows = Value::Json(json_rows(&changes.ended_tasks));
+        let params: Timed<'_> = [&rows, now];
+        try_join!(client.execute(&self.end_tasks, &params), client.execute(&self.outbox, &params))?;
+        Ok(())
+    }
+
+    pub async fn name_movements(
+        &self,
+        client: &Client,
+        changes: &Changes,
+        now: &Value,
+    ) -> Sent<u64> {
+        let made = &changes.movements;
+        let users: Vec<i64> = made.iter().map(|m| m.user_id.0).collect();
+        let references: Vec<&str> = made.iter().map(|m| &*m.reference).collect();
+        let kinds: Vec<&str> = made.iter().map(|m| m.kind.as_str()).collect();
+        let amounts: Vec<i64> = made.iter().map(|m| m.amount.0).collect();
+        let params: [&(dyn ToSql + Sync); 5] = [&users, &references, &kinds, &amounts, now];
+        client.execute(&self.name_movements, &params).await
+    }
+
+    pub async fn redeem_codes(&self, client: &Client, changes: &Changes, now: &Value) -> Sent<u64> {
+        let (codes, users): (Vec<i64>, Vec<i64>) =
+            changes.redeemed.iter().map(|(id, user_id)| (id.0, user_id.0)).unzip();
+        client.execute(&self.redeem_codes, &[&codes, &users, now]).await
+    }
+
+    pub async fn keep_replies(&self, client: &Client, changes: &Changes) -> Sent<u64> {
+        let replies = &changes.kept_replies;
+        let users: Vec<i64> = replies.iter().map(|r| r.user_id.0).collect();
+        let keys: Vec<&str> = replies.iter().map(|r| r.idempotency_key.as_str()).collect();
+        let sealed: Vec<Option<&str>> = replies.iter().map(|r| r.sealed.as_deref()).collect();
+        client.execute(&self.keep_replies, &[&users, &keys, &sealed]).await
+    }
+
+    pub async fn forget_replies(&self, client: &Client, changes: &Changes) -> Sent<u64> {
+        let (users, keys): (Vec<i64>, Vec<&str>) =
+            changes.forgotten_replies.iter().map(|(user, key)| (user.0, key.as_str())).unzip();
+        client.execute(&self.forget_replies, &[&users, &keys]).await
+    }
+}

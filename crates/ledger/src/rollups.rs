@@ -1,0 +1,141 @@
+//! The journal added up, so that sums and statements need not read every line.
+//!
+//! `logs_by_hour` knows the lines of each channel and all together (channel 0), `logs_by_day` those
+//! of each key of a user through each channel, and `log_blocks` how many there are in each block of
+//! the journal. All three know the lines up to the cursor, each once. The cursor is the number of a
+//! line and no instant, so that a clock that was set back loses nothing. Readers add the lines
+//! behind the cursor.
+
+mod grouped;
+
+pub(crate) use grouped::{Summed, grouped};
+use store::Engine;
+
+/// What a row of `logs_by_hour` is about, in milliseconds.
+pub const HOUR_MS: i64 = 3_600_000;
+/// What a row of `logs_by_day` or `log_blocks` is about, in milliseconds.
+pub const DAY_MS: i64 = 86_400_000;
+/// How many numbers of lines a block of `log_blocks` has: so many are read within milliseconds.
+pub const BLOCK_LINES: i64 = 65_536;
+/// What is added up: a column, and what one line of the journal is worth in it. Amounts of lines
+/// are bounded ([`domain::Quota::LARGEST`]), so the sums fit 64 bits.
+pub const COLUMNS: [(&str, &str); 7] = [
+    ("lines", "1"),
+    ("charging", "CASE WHEN used_delta <> 0 THEN 1 ELSE 0 END"),
+    ("quota", "quota"),
+    ("delta", "delta"),
+    ("used_delta", "used_delta"),
+    ("prompt_tokens", "prompt_tokens"),
+    ("completion_tokens", "completion_tokens"),
+];
+/// Which of [`COLUMNS`] is what was spent.
+pub(crate) const USED_DELTA: usize = 4;
+
+/// The hour that a line is of.
+pub(crate) const fn hour(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Postgres => "date_trunc('hour', created_at, 'UTC')",
+        Engine::Sqlite => "created_at - created_at % 3600000",
+    }
+}
+
+const fn day(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Postgres => "date_trunc('day', created_at, 'UTC')",
+        Engine::Sqlite => "created_at - created_at % 86400000",
+    }
+}
+
+/// The statement that enters the lines after `$1` up to `$2` by the hour, on PostgreSQL.
+pub(crate) fn by_hour() -> String {
+    let (hour, columns) = (hour(Engine::Postgres), names());
+    let of_channels = list(|column, _| format!("sum({column})"));
+    let (of_lines, added) = (list(summed), added_by_hour());
+    format!(
+        "WITH slice AS MATERIALIZED (
+             SELECT coalesce(channel_id, 0) AS channel_id, {hour} AS hour, model_name, type,
+                    {of_lines}
+             FROM logs WHERE id > $1 AND id <= $2 GROUP BY 1, 2, 3, 4)
+         INSERT INTO logs_by_hour (channel_id, hour, model_name, type, {columns})
+         SELECT channel_id, hour, model_name, type, {columns} FROM slice WHERE channel_id <> 0
+         UNION ALL
+         SELECT 0, hour, model_name, type, {of_channels} FROM slice GROUP BY hour, model_name, type
+         {added}"
+    )
+}
+
+/// The statement that enters the lines after `$1` up to `$2` by the day, on PostgreSQL: in order,
+/// so that those of a user share pages.
+pub(crate) fn by_day() -> String {
+    let (day, columns) = (day(Engine::Postgres), names());
+    let (of_lines, added) = (list(summed), added_by_day(Engine::Postgres));
+    format!(
+        "INSERT INTO logs_by_day (user_id, day, token_id, model_name, type, channel_id,
+                                  first_line, last_line, {columns})
+         SELECT user_id, {day}, coalesce(token_id, 0), model_name, type, coalesce(channel_id, 0),
+                min(id), max(id), {of_lines}
+         FROM logs WHERE id > $1 AND id <= $2 GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
+         {added}"
+    )
+}
+
+/// The statement that enters the lines after `$1` up to `$2` by the block, on PostgreSQL.
+pub(crate) fn by_block() -> String {
+    let day = day(Engine::Postgres);
+    format!(
+        "WITH slice AS MATERIALIZED (
+             SELECT coalesce(channel_id, 0) AS channel_id, id / {BLOCK_LINES} AS block,
+                    {day} AS day, model_name, type, count(*) AS lines
+             FROM logs WHERE id > $1 AND id <= $2 GROUP BY 1, 2, 3, 4, 5)
+         INSERT INTO log_blocks (channel_id, block, day, model_name, type, lines)
+         SELECT channel_id, block, day, model_name, type, lines FROM slice WHERE channel_id <> 0
+         UNION ALL
+         SELECT 0, block, day, model_name, type, sum(lines) FROM slice
+         GROUP BY block, day, model_name, type
+         {ADDED_BY_BLOCK}"
+    )
+}
+
+/// The statement that adds what the lines after `$1` up to `$2` used to a table of those that used
+/// it, on PostgreSQL.
+pub(crate) fn used_by(table: &str, column: &str) -> String {
+    format!(
+        "UPDATE {table} AS t SET used_quota = t.used_quota + s.used FROM (
+             SELECT {column} AS id, CAST(sum(used_delta) AS BIGINT) AS used FROM logs
+             WHERE id > $1 AND id <= $2 AND used_delta <> 0 GROUP BY 1) AS s
+         WHERE t.id = s.id"
+    )
+}
+
+fn added_by_hour() -> String {
+    let added = list(|column, _| format!("{column} = logs_by_hour.{column} + excluded.{column}"));
+    format!("ON CONFLICT (channel_id, hour, model_name, type) DO UPDATE SET {added}")
+}
+
+fn added_by_day(engine: Engine) -> String {
+    let (least, greatest) = match engine {
+        Engine::Postgres => ("least", "greatest"),
+        Engine::Sqlite => ("min", "max"),
+    };
+    let added = list(|column, _| format!("{column} = logs_by_day.{column} + excluded.{column}"));
+    format!(
+        "ON CONFLICT (user_id, day, token_id, model_name, type, channel_id) DO UPDATE SET {added},
+             first_line = {least}(logs_by_day.first_line, excluded.first_line),
+             last_line = {greatest}(logs_by_day.last_line, excluded.last_line)"
+    )
+}
+
+const ADDED_BY_BLOCK: &str = "ON CONFLICT (channel_id, block, day, model_name, type) DO UPDATE
+    SET lines = log_blocks.lines + excluded.lines";
+
+fn list(show: impl Fn(&str, &str) -> String) -> String {
+    COLUMNS.map(|(column, worth)| show(column, worth)).join(", ")
+}
+
+fn names() -> String {
+    list(|column, _| column.to_owned())
+}
+
+fn summed(column: &str, worth: &str) -> String {
+    format!("sum({worth}) AS {column}")
+}

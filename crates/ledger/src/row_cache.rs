@@ -1,0 +1,69 @@
+//! The accounts and limits that a lane has seen, as its last batch left them.
+//!
+//! What is cached is never trusted blindly: each engine has its way to tell, in the transaction
+//! itself, that the rows are still these. Then they need not be read first.
+
+use crate::book::Changes;
+use crate::rows::{Account, KeyLimit, Rows};
+use crate::wanted::Wanted;
+use domain::{KeyId, UserId};
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// Rows cached. Past it a lane starts anew.
+const ROWS_MAX: usize = 10_000;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct RowCache {
+    accounts: HashMap<UserId, Account>,
+    keys: HashMap<KeyId, KeyLimit>,
+}
+
+impl RowCache {
+    /// Adds the wanted rows that are cached.
+    pub fn fill(&self, wanted: &Wanted, rows: &mut Rows) {
+        for id in &wanted.users {
+            if let Some(account) = self.accounts.get(id) {
+                rows.accounts.insert(*id, account.clone());
+            }
+        }
+        for id in &wanted.keys {
+            if let Some(key) = self.keys.get(id) {
+                rows.keys.insert(*id, key.clone());
+            }
+        }
+    }
+
+    /// Takes in what has become durable.
+    pub fn insert(&mut self, changes: &Changes) {
+        insert_all(&mut self.accounts, &changes.accounts);
+        insert_all(&mut self.keys, &changes.keys);
+    }
+
+    /// Drops rows that are not as they were cached.
+    pub fn invalidate(&mut self, wanted: &Wanted) {
+        for id in &wanted.users {
+            self.accounts.remove(id);
+        }
+        for id in &wanted.keys {
+            self.keys.remove(id);
+        }
+    }
+
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+fn insert_all<K: Copy + Eq + Hash, V: Clone>(cached: &mut HashMap<K, V>, now: &HashMap<K, V>) {
+    if cached.len() + now.len() > ROWS_MAX {
+        cached.clear();
+    }
+    for (id, row) in now {
+        match cached.get_mut(id) {
+            Some(cached) => cached.clone_from(row),
+            None => drop(cached.insert(*id, row.clone())),
+        }
+    }
+}

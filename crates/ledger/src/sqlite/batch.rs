@@ -1,0 +1,332 @@
+//! One batch on SQLite: prepared statements on the writer's own connection, one commit.
+
+use crate::book::{Changes, Refusal};
+use crate::columns::{Cell, Kind, Table};
+use crate::op::{EndState, Outcome};
+use crate::redemption::CodeRow;
+use crate::rows::{EndedHold, HoldRow, MadeMovement, RowId, Rows, SettledCall, TaskRow};
+use crate::spending::Day;
+use crate::tables::{ACCOUNTS, AccountMove, HOLDS, KEYS, KeyMove, LINES};
+use crate::task_rows::{TaskSql, statements};
+use crate::wanted::Wanted;
+use domain::{ChannelId, FrozenPrice, HoldId, KeyId, Quota, UnixMs};
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use std::sync::{Arc, LazyLock};
+use store::Engine;
+use uuid::Uuid;
+
+/// What the Book made of each operation.
+pub(super) type Verdicts = Vec<Result<Outcome, Refusal>>;
+
+/// The statements of tables, each built once.
+struct Sql {
+    insert_hold: String,
+    update_hold: String,
+    read_hold: String,
+    move_account: String,
+    read_account: String,
+    move_key: String,
+    read_key: String,
+    insert_line: String,
+    tasks: TaskSql,
+}
+
+static SQL: LazyLock<Sql> = LazyLock::new(|| Sql {
+    insert_hold: HOLDS.insert_one(),
+    update_hold: HOLDS.update_one(),
+    read_hold: reading(&HOLDS),
+    move_account: ACCOUNTS.update_one(),
+    read_account: reading(&ACCOUNTS),
+    move_key: KEYS.update_one(),
+    read_key: reading(&KEYS),
+    insert_line: LINES.insert_one(),
+    tasks: TaskSql::of(Engine::Sqlite),
+});
+
+fn reading<R>(table: &Table<R>) -> String {
+    format!("SELECT {} FROM {} AS t WHERE t.id = ?1", table.selected(), table.name)
+}
+
+/// An open transaction.
+pub(super) struct Batch<'a> {
+    pub connection: &'a Connection,
+    pub now: UnixMs,
+}
+
+impl Batch<'_> {
+    pub fn run(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute([]).map(drop)
+    }
+
+    pub fn data_version(&self) -> rusqlite::Result<i64> {
+        self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
+    }
+
+    /// Reads one row of a table, if it is there.
+    fn read<R: Default>(
+        &self,
+        table: &Table<R>,
+        sql: &str,
+        id: impl ToSql,
+    ) -> rusqlite::Result<Option<R>> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let read = |row: &Row<'_>| table.row(|place, kind| cell_of(row, place, kind));
+        statement.query_row([id], read).optional()
+    }
+
+    /// Reads the wanted holds that `rows` lacks. Each batch has the file to itself, so what is not
+    /// there is gone.
+    pub fn read_holds(&self, wanted: &Wanted, rows: &mut Rows) -> rusqlite::Result<()> {
+        for id in &wanted.holds {
+            if rows.holds.contains_key(id) {
+                continue;
+            }
+            match self.read::<HoldRow>(&HOLDS, &SQL.read_hold, id.0.as_bytes().as_slice())? {
+                Some(row) => drop(rows.holds.insert(*id, row.stored())),
+                None => drop(rows.gone.insert(RowId::Hold(*id))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what else is wanted and not in `rows`.
+    pub fn read_others(&self, wanted: &Wanted, rows: &mut Rows) -> rusqlite::Result<()> {
+        for id in &wanted.users {
+            if rows.accounts.contains_key(id) {
+                continue;
+            }
+            match self.read::<AccountMove>(&ACCOUNTS, &SQL.read_account, id.0)? {
+                Some(row) => drop(rows.accounts.insert(*id, row.found())),
+                None => drop(rows.gone.insert(RowId::User(*id))),
+            }
+        }
+        for id in &wanted.keys {
+            if rows.keys.contains_key(id) {
+                continue;
+            }
+            match self.read::<KeyMove>(&KEYS, &SQL.read_key, id.0)? {
+                Some(row) => drop(rows.keys.insert(*id, row.found())),
+                None => drop(rows.gone.insert(RowId::Key(*id))),
+            }
+        }
+        self.read_ended(wanted, rows)?;
+        self.read_tasks(wanted, rows)?;
+        self.read_movements(wanted, rows)
+    }
+
+    /// The lines of calls whose hold is gone.
+    fn read_ended(&self, wanted: &Wanted, rows: &mut Rows) -> rusqlite::Result<()> {
+        for (id, request_id) in &wanted.settling {
+            if !rows.gone.contains(&RowId::Hold(*id)) {
+                continue;
+            }
+            let sql = "SELECT quota, held FROM logs
+                WHERE request_id = ?1 AND hold_id = ?2 AND type = 'consume'";
+            let ended = |row: &Row<'_>| {
+                let (charged, held) = (Quota(row.get(0)?), row.get::<_, Option<i64>>(1)?);
+                let held = Quota(held.unwrap_or_default());
+                Ok(EndedHold { state: EndState::Settled, held, charged })
+            };
+            let params = params![&**request_id, id.0.as_bytes().as_slice()];
+            let found = self.connection.prepare_cached(sql)?.query_row(params, ended).optional()?;
+            rows.ended.extend(found.map(|ended| (*id, ended)));
+        }
+        Ok(())
+    }
+
+    fn read_tasks(&self, wanted: &Wanted, rows: &mut Rows) -> rusqlite::Result<()> {
+        for uid in &wanted.tasks {
+            let sql = "SELECT finish_time IS NOT NULL, task_id <> '', used_quota FROM tasks
+                WHERE uid = ?1";
+            let task = |row: &Row<'_>| {
+                Ok(TaskRow { ended: row.get(0)?, taken: row.get(1)?, charged: Quota(row.get(2)?) })
+            };
+            let id = [uid.0.as_bytes().as_slice()];
+            let found = self.connection.prepare_cached(sql)?.query_row(id, task).optional()?;
+            rows.tasks.extend(found.map(|task| (*uid, task)));
+            let Some(price_id) = rows.holds.get(&uid.hold()).map(|hold| hold.price_id) else {
+                continue;
+            };
+            if rows.prices.contains_key(&price_id) {
+                continue;
+            }
+            let sql = "SELECT price FROM price_snapshots WHERE id = ?1";
+            let json = |row: &Row<'_>| row.get::<_, String>(0);
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let price = statement.query_row([price_id], json).optional()?;
+            rows.prices.extend(price.and_then(|json| frozen(&json)).map(|price| (price_id, price)));
+        }
+        Ok(())
+    }
+
+    fn read_movements(&self, wanted: &Wanted, rows: &mut Rows) -> rusqlite::Result<()> {
+        for id in &wanted.codes {
+            let sql = "SELECT name, quota, status, expires_at FROM redemptions WHERE id = ?1";
+            let code = |row: &Row<'_>| {
+                Ok(CodeRow {
+                    name: row.get::<_, String>(0)?.into(),
+                    quota: Quota(row.get(1)?),
+                    status: row.get(2)?,
+                    expires_at: row.get::<_, Option<i64>>(3)?.map(UnixMs),
+                })
+            };
+            match self.connection.prepare_cached(sql)?.query_row([id.0], code).optional()? {
+                Some(code) => drop(rows.codes.insert(*id, code)),
+                None => drop(rows.gone.insert(RowId::Code(*id))),
+            }
+        }
+        for (user_id, reference) in &wanted.references {
+            let sql = "SELECT type, amount FROM movements WHERE user_id = ?1 AND reference = ?2";
+            let made =
+                |row: &Row<'_>| Ok(MadeMovement { kind: row.get(0)?, amount: Quota(row.get(1)?) });
+            let params = params![user_id.0, &**reference];
+            let found = self.connection.prepare_cached(sql)?.query_row(params, made).optional()?;
+            rows.movements.extend(found.map(|made| ((*user_id, reference.clone()), made)));
+        }
+        for (user_id, request_id) in &wanted.refunded {
+            let sql = "SELECT c.hold_id, c.token_id, c.channel_id, c.model_name, c.counted_on,
+                    c.key_counted_on, c.quota + coalesce((SELECT sum(r.used_delta) FROM logs r
+                        WHERE r.request_id = c.request_id AND r.hold_id = c.hold_id
+                          AND r.type = 'refund'), 0)
+                FROM logs c WHERE c.request_id = ?1 AND c.user_id = ?2 AND c.type = 'consume'";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let calls = statement.query_map(params![&**request_id, user_id.0], settled_call)?;
+            let calls = calls.collect::<rusqlite::Result<Vec<_>>>()?;
+            // Clients may name their requests: of two calls with one name neither is meant.
+            if let [call] = &*calls {
+                rows.settled.insert(request_id.clone(), call.clone());
+            }
+        }
+        let keys: Vec<KeyId> = rows
+            .settled
+            .values()
+            .filter(|call| call.key_counted_on.is_some())
+            .map(|call| call.key_id)
+            .collect();
+        for id in keys {
+            if rows.keys.contains_key(&id) {
+                continue;
+            }
+            match self.read::<KeyMove>(&KEYS, &SQL.read_key, id.0)? {
+                Some(row) => drop(rows.keys.insert(id, row.found())),
+                None => drop(rows.gone.insert(RowId::Key(id))),
+            }
+        }
+        Ok(())
+    }
+
+    pub fn write(&self, changes: &Changes) -> rusqlite::Result<()> {
+        for (id, change) in &changes.account_moves {
+            let Some(account) = changes.accounts.get(id) else { continue };
+            let moved = AccountMove::new(account, change);
+            self.one(&SQL.move_account, ACCOUNTS.update_cells(&moved))?;
+        }
+        for (id, change) in &changes.key_moves {
+            let Some(key) = changes.keys.get(id) else { continue };
+            self.one(&SQL.move_key, KEYS.update_cells(&KeyMove::new(key, change)))?;
+        }
+        for row in &changes.ended_holds {
+            self.one("DELETE FROM holds WHERE id = ?1", vec![Cell::Uuid(row.id.0)])?;
+        }
+        let (made, changed) = changes.written_holds();
+        for row in &changed {
+            self.one(&SQL.update_hold, HOLDS.update_cells(row))?;
+        }
+        for row in &made {
+            self.one(&SQL.insert_hold, HOLDS.insert_cells(row))?;
+        }
+        for line in &changes.lines {
+            self.one(&SQL.insert_line, LINES.insert_cells(line))?;
+        }
+        for (sql, rows) in statements(&SQL.tasks, changes) {
+            self.connection.prepare_cached(sql)?.execute(params![rows, self.now.0])?;
+        }
+        self.write_movements(changes)?;
+        self.write_replies(changes)
+    }
+
+    /// A statement about one row.
+    fn one(&self, sql: &str, cells: Vec<Cell<'_>>) -> rusqlite::Result<()> {
+        match self.connection.prepare_cached(sql)?.execute(params_from_iter(cells))? {
+            1 => Ok(()),
+            rows => Err(rusqlite::Error::StatementChangedRows(rows)),
+        }
+    }
+
+    fn write_movements(&self, changes: &Changes) -> rusqlite::Result<()> {
+        for made in &changes.movements {
+            let sql = "INSERT INTO movements (user_id, reference, type, amount, created_at)
+                VALUES (?1, ?2, ?3, ?4, ?5)";
+            let (kind, amount) = (made.kind.as_str(), made.amount.0);
+            let params = params![made.user_id.0, &*made.reference, kind, amount, self.now.0];
+            self.connection.prepare_cached(sql)?.execute(params)?;
+        }
+        for (id, user_id) in &changes.redeemed {
+            let sql = "UPDATE redemptions SET status = 3, redeemed_by = ?2, redeemed_at = ?3
+                WHERE id = ?1";
+            let params = params![id.0, user_id.0, self.now.0];
+            self.connection.prepare_cached(sql)?.execute(params)?;
+        }
+        Ok(())
+    }
+
+    fn write_replies(&self, changes: &Changes) -> rusqlite::Result<()> {
+        for reply in &changes.kept_replies {
+            let sql = "UPDATE idempotency SET done = 1, reply_sealed = ?3
+                WHERE user_id = ?1 AND idempotency_key = ?2";
+            let params = params![reply.user_id.0, reply.idempotency_key, reply.sealed];
+            self.connection.prepare_cached(sql)?.execute(params)?;
+        }
+        for (user_id, key) in &changes.forgotten_replies {
+            let sql = "DELETE FROM idempotency
+                WHERE user_id = ?1 AND idempotency_key = ?2 AND done = 0";
+            self.connection.prepare_cached(sql)?.execute(params![user_id.0, key])?;
+        }
+        Ok(())
+    }
+}
+
+fn settled_call(row: &Row<'_>) -> rusqlite::Result<SettledCall> {
+    let day = |place| Ok::<_, rusqlite::Error>(row.get::<_, Option<i32>>(place)?.map(Day));
+    let id: Vec<u8> = row.get(0)?;
+    Ok(SettledCall {
+        hold_id: HoldId(Uuid::from_slice(&id).unwrap_or_default()),
+        key_id: KeyId(row.get::<_, Option<i64>>(1)?.unwrap_or_default()),
+        channel_id: row.get::<_, Option<i64>>(2)?.map(ChannelId),
+        model: row.get::<_, String>(3)?.into(),
+        counted_on: day(4)?,
+        key_counted_on: day(5)?,
+        charged: Quota(row.get(6)?),
+    })
+}
+
+/// A price as it was written.
+fn frozen(json: &str) -> Option<Arc<FrozenPrice>> {
+    serde_json::from_str(json).ok().map(Arc::new)
+}
+
+fn cell_of(row: &Row<'_>, place: usize, kind: Kind) -> rusqlite::Result<Cell<'static>> {
+    Ok(match (row.get_ref(place)?, kind) {
+        (ValueRef::Null, _) => Cell::Null,
+        (ValueRef::Integer(value), Kind::Bool) => Cell::Bool(value != 0),
+        (ValueRef::Integer(value), Kind::Time) => Cell::Time(UnixMs(value)),
+        (ValueRef::Integer(value), _) => Cell::Int(value),
+        (ValueRef::Blob(bytes), Kind::Uuid) => {
+            Uuid::from_slice(bytes).map_or(Cell::Null, Cell::Uuid)
+        }
+        _ => Cell::Text(row.get::<_, String>(place)?.into()),
+    })
+}
+
+impl ToSql for Cell<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Int(value) | Self::Time(UnixMs(value)) => ValueRef::Integer(*value),
+            Self::Bool(value) => ValueRef::Integer(i64::from(*value)),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Uuid(id) => ValueRef::Blob(id.as_bytes()),
+        }))
+    }
+}

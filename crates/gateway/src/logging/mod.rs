@@ -79,11 +79,13 @@ fn level(word: &str) -> LevelFilter {
     }
 }
 
+/// The crates of the workspace: see `build.rs`.
+const OUR_CRATES: &[&str] = include!(concat!(env!("OUT_DIR"), "/our_crates.rs"));
+
 /// Whether an event comes from one of our own crates.
 fn is_ours(target: &str) -> bool {
-    const OURS: [&str; 9] =
-        ["custompass", "newapi", "relay", "ledger", "store", "upstream", "admin", "web", "domain"];
-    OURS.contains(&target.split("::").next().unwrap_or(target))
+    let name = target.split("::").next().unwrap_or(target);
+    matches!(name, "custompass" | "newapi") || OUR_CRATES.contains(&name)
 }
 
 struct LogLayer {
@@ -120,6 +122,10 @@ mod tests {
     #[test]
     fn knows_its_own() {
         assert!(is_ours("custompass") && is_ours("store::live") && is_ours("newapi::server"));
+        for name in ["admin", "domain", "egress", "ledger", "relay", "roster", "spans", "tasks"] {
+            assert!(is_ours(name), "{name}");
+        }
+        assert!(is_ours("throttle") && is_ours("upstream") && is_ours("web::fault"));
         assert!(!is_ours("hyper_util::client") && !is_ours("storefront"));
     }
 }

@@ -43,9 +43,11 @@ impl Sheet {
 }
 
 /// Whether a spreadsheet takes a cell for what it says. What begins like a formula would be run:
-/// names and models are their owners' choice, and are opened by others.
+/// names and models are their owners' choice, and are opened by others. Some spreadsheets of East
+/// Asia read full-width signs as the others.
 fn harmless(cell: &str) -> bool {
-    !cell.starts_with(['=', '+', '-', '@', '\t', '\r']) || is_number(cell)
+    const SIGNS: [char; 11] = ['=', '+', '-', '@', '＝', '＋', '－', '＠', '\t', '\r', '\n'];
+    !cell.starts_with(SIGNS) || is_number(cell)
 }
 
 /// A sign, digits, and a part behind the point, perhaps.
@@ -91,9 +93,10 @@ mod tests {
 
     #[test]
     fn formulas_are_text_and_numbers_stay_numbers() {
-        for formula in
-            ["=1+1", "+A1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "-", "-1.", "+.5", "-1e5"]
-        {
+        for formula in [
+            "=1+1", "+A1", "-2+3", "@SUM(A1)", "＝1+1", "＠A", "\t=1", "\r=1", "\n=1", "-", "-1.",
+            "+.5", "-1e5",
+        ] {
             assert!(!harmless(formula), "{formula}");
         }
         for plain in ["", "a=1", "-5", "+5", "-0.25", "12", "2026-11-25", "'=1"] {

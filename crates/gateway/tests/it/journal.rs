@@ -286,6 +286,10 @@ on_both_databases! {
         let (ann, bob) = (house.payer(1_000).await, house.payer(1_000).await);
         let call = house.server.call("POST", "/pass/=cmd()").key(&ann.key).json(&json!({}));
         call.send().await.expect(200);
+        house.model("＝cmd()", fixed(60), Reply::text("x")).await;
+        house.upstream.on("/%EF%BC%9Dcmd()", Reply::text("x"));
+        let call = house.server.call("POST", "/pass/%EF%BC%9Dcmd()").key(&ann.key);
+        call.json(&json!({})).send().await.expect(200);
         house.pay("m", &bob).await.expect(200);
         house.admin().add_quota(ann.id, -200, "-1+1|calc, \"it\"").await;
         chatter(&house.db, bob.id, 2_500).await;
@@ -301,6 +305,7 @@ on_both_databases! {
         let text = answer.text();
         assert!(text.starts_with("id,created_at,type,user_id,"), "{text}");
         assert!(text.contains(",'=cmd(),60,"), "a formula is text: {text}");
+        assert!(text.contains(",'＝cmd(),60,"), "so is one with a full-width sign: {text}");
         assert!(text.contains(",-60,"), "a number is a number: {text}");
         assert!(text.contains(r#""'-1+1|calc, ""it"" "#), "{text}");
         let times = rows(&text)[1..].iter().all(|row| row[1].len() == 20 && row[1].ends_with('Z'));

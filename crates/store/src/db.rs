@@ -214,14 +214,15 @@ impl Db {
     }
 
     /// As [`Self::read`], for conditions that somebody chose: planned for these values, because no
-    /// plan is right for a value that every row has and for one that none has.
+    /// plan is right for a value that every row has and for one that none has. On SQLite it keeps
+    /// only other searches waiting, however long it takes.
     ///
     /// # Errors
     /// What the database says.
     pub async fn search(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
         match &*self.0 {
             Backend::Postgres(pg) => pg.read(sql, params, Planned::Anew).await,
-            Backend::Sqlite(sqlite) => sqlite.read(sql, params).await,
+            Backend::Sqlite(sqlite) => sqlite.search(sql, params).await,
         }
     }
 

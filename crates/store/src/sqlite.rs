@@ -1,4 +1,5 @@
-//! SQLite: one thread that writes, one that answers calls, two for everything else that reads.
+//! SQLite: one thread that writes, one that answers calls, two for everything else that reads but
+//! reports, which have two of their own.
 
 use crate::db::Statement;
 use crate::sqlite_checkpoint::{Checkpointer, WalWatch, lengthen_log};
@@ -80,8 +81,10 @@ type ReadJob = Box<dyn FnOnce(&mut Connection) + Send>;
 struct Readers {
     /// Short queries that calls wait for: a thread of their own.
     first: SyncSender<ReadJob>,
-    /// All others.
+    /// All others: logins, balances, tasks.
     rest: SyncSender<ReadJob>,
+    /// Pages, sums and exports, which may take minutes: they only keep each other waiting.
+    searches: SyncSender<ReadJob>,
 }
 
 /// An open SQLite file.
@@ -107,12 +110,13 @@ impl Sqlite {
         let mut threads = Vec::new();
         let first = start_readers(&path, 1, &mut threads)?;
         let rest = start_readers(&path, READERS, &mut threads)?;
+        let searches = start_readers(&path, READERS, &mut threads)?;
         threads.push(spawn("sqlite-writer", move || {
             write_loop(writing, &posted, watch, &checkpointer);
         })?);
         Ok(Self {
             writer: SqliteWriter { jobs },
-            readers: RwLock::new(Some(Readers { first, rest })),
+            readers: RwLock::new(Some(Readers { first, rest, searches })),
             threads: Mutex::new(threads),
             dir: dir.to_owned(),
             lock: Mutex::new(None),
@@ -151,6 +155,10 @@ impl Sqlite {
         params: &[Value],
     ) -> Result<Vec<Row>, StoreError> {
         self.read_by(|readers| &readers.first, sql, params).await
+    }
+
+    pub(crate) async fn search(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
+        self.read_by(|readers| &readers.searches, sql, params).await
     }
 
     async fn read_by(

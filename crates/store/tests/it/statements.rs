@@ -1,5 +1,7 @@
 use super::*;
 use domain::{Ratio, UserId};
+use std::future::{Future, poll_fn};
+use std::task::Poll;
 use std::time::Duration;
 use store::{Engine, Statement, StoreError};
 use testkit::{eventually, on_both_databases, within};
@@ -180,5 +182,28 @@ fn a_restarted_server_is_found_again() {
         db.shed_idle_connections(0);
         assert_eq!(db.pool_status().unwrap().idle, 0);
         db.ping().await.unwrap();
+    });
+}
+
+#[test]
+fn long_searches_keep_no_reader_waiting() {
+    testkit::run(async {
+        let test = TestDb::sqlite().await;
+        let db = open(&test).await;
+        let long = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c \
+                    WHERE n < 3000000) SELECT count(*) AS n FROM c";
+        let mut searches: Vec<_> = (0..3).map(|_| Box::pin(db.search(long, &[]))).collect();
+        // Queued, each of them, before the read is.
+        poll_fn(|cx| {
+            let pending = searches.iter_mut().all(|search| search.as_mut().poll(cx).is_pending());
+            Poll::Ready(assert!(pending))
+        })
+        .await;
+        assert_eq!(db.read("SELECT 1 AS one", &[]).await.unwrap().len(), 1);
+        let first = poll_fn(|cx| Poll::Ready(searches[0].as_mut().poll(cx).is_pending())).await;
+        assert!(first, "the read has waited for a search");
+        for search in searches {
+            search.await.unwrap();
+        }
     });
 }

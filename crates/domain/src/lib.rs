@@ -3,6 +3,7 @@
 //! Pure by design: nothing here waits, reads a file, knows SQL or HTTP, or asks for the time.
 
 mod clock;
+mod duration;
 mod fault;
 mod ids;
 mod model;
@@ -13,6 +14,7 @@ mod task;
 mod usage;
 
 pub use clock::{Clock, UnixMs};
+pub use duration::millis;
 pub use fault::{Fault, FaultKind};
 pub use ids::{ChannelId, HoldId, KeyId, NodeId, RedemptionId, TaskUid, UserId};
 pub use model::{ModelName, ModelNameError, submission_of, task_base};

@@ -2,17 +2,19 @@
 //! administrative calls before they write.
 
 use crate::Secret;
-use domain::{ModelName, StatusWords};
+use domain::{ModelName, StatusWords, millis};
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-/// Longest timeout a channel may ask for.
-const TIMEOUT_MAX_MS: u64 = 24 * 3600 * 1000;
-const RETRY_MAX: u64 = 100;
-const CONCURRENCY_MAX: u64 = 1_000_000;
+/// Longest timeout a channel may ask for: a day; longer is a mistake.
+pub const TIMEOUT_MAX_MS: u64 = 24 * 3600 * 1000;
+/// Most further channels that may be tried: as many as any installation has for one model.
+pub const RETRY_MAX: u32 = 100;
+/// Most calls at the same time: more than a node lets in.
+pub const CONCURRENCY_MAX: u32 = 1_000_000;
 
 /// Why a field can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -267,7 +269,7 @@ pub fn setting(text: &str) -> Result<(ChannelSetting, Vec<String>), FieldError> 
         }
         match name.as_str() {
             "timeout" => {
-                let ms = value.as_deref().and_then(duration_ms);
+                let ms = value.as_deref().and_then(millis);
                 let ms = ms.filter(|ms| (1..=TIMEOUT_MAX_MS).contains(ms));
                 setting.timeout_ms = Some(ms.ok_or_else(|| bad("must be 30, \"30s\" or \"2m\""))?);
             }
@@ -299,9 +301,8 @@ pub fn setting(text: &str) -> Result<(ChannelSetting, Vec<String>), FieldError> 
     Ok((setting, unknown))
 }
 
-fn count(value: Option<String>, max: u64, field: &str) -> Result<u32, FieldError> {
-    let read = value.and_then(|text| text.parse::<u64>().ok()).filter(|count| *count <= max);
-    let read = read.and_then(|count| u32::try_from(count).ok());
+fn count(value: Option<String>, max: u32, field: &str) -> Result<u32, FieldError> {
+    let read = value.and_then(|text| text.parse().ok()).filter(|count| *count <= max);
     read.ok_or_else(|| FieldError::new(field, format!("must be a number from 0 to {max}")))
 }
 
@@ -315,20 +316,6 @@ fn proxy(value: Option<String>, field: &str) -> Result<Secret, FieldError> {
         Some(text) if known(&text) => Ok(text.into()),
         _ => Err(FieldError::new(field, "must be direct, or http(s):// or socks5:// host:port")),
     }
-}
-
-/// `30`, `30s`, `500ms`, `2m`, `1h` in milliseconds.
-fn duration_ms(text: &str) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit.trim() {
-        "" | "s" => 1000,
-        "ms" => 1,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 #[cfg(test)]

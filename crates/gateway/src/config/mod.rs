@@ -11,7 +11,7 @@ mod value;
 pub use load::{Problem, Problems, Resolved, Runtime, Settings, Source, shown};
 pub use markdown::page as markdown;
 pub use table::{Key, MEANINGLESS, Setting, TABLE};
-pub use value::{allowed, millis};
+pub use value::allowed;
 
 use crate::logging::Rotation;
 use domain::StatusWords;

@@ -2,14 +2,12 @@
 
 use crate::AdminError;
 use crate::fields::Fields;
+use domain::millis;
 use serde::{Deserialize, Serialize};
-use store::{Sealer, channel_fields};
+use store::Sealer;
+use store::channel_fields::{self, CONCURRENCY_MAX, RETRY_MAX, TIMEOUT_MAX_MS};
 use upstream::ProxyChoice;
 
-/// A day: longer is a mistake.
-const MAX_TIMEOUT_MS: i64 = 86_400_000;
-const MAX_RETRIES: i64 = 10;
-const MAX_CONCURRENCY: i64 = 1_000_000;
 /// Stands in answers in place of a proxy's password.
 const MASK: &str = "***";
 /// What similar servers keep here; harmless while it says nothing.
@@ -49,11 +47,13 @@ pub(super) fn read(fields: &mut Fields) -> Result<Option<Setting>, AdminError> {
     let Some(mut given) = fields.object("setting")? else { return Ok(None) };
     let setting = Setting {
         timeout: read_timeout(&mut given)?,
-        retry_count: given.int_in("retry_count", 0, MAX_RETRIES)?,
+        retry_count: given.int_in("retry_count", 0, i64::from(RETRY_MAX))?,
         proxy: read_proxy(&mut given)?,
         precharge: read_precharge(&mut given)?,
         // 0 is how a form says "no limit".
-        concurrency: given.int_in("concurrency", 0, MAX_CONCURRENCY)?.filter(|&limit| limit != 0),
+        concurrency: given
+            .int_in("concurrency", 0, i64::from(CONCURRENCY_MAX))?
+            .filter(|&limit| limit != 0),
         idempotent: given.flag("idempotent")?,
     };
     agreed(&given, &setting)?;
@@ -114,29 +114,14 @@ fn json(setting: &Setting) -> Result<String, AdminError> {
 fn read_timeout(given: &mut Fields) -> Result<Option<String>, AdminError> {
     let Some(value) = given.raw("timeout") else { return Ok(None) };
     let text = value.get().trim_matches('"').trim().to_owned();
-    match duration_ms(&text) {
-        Some(1..=MAX_TIMEOUT_MS) => Ok(Some(text)),
+    match millis(&text) {
+        Some(1..=TIMEOUT_MAX_MS) => Ok(Some(text)),
         _ => Err(given.wrong(
             "timeout",
             "必须是 1ms 到 24h 之间的时长, 例如 30、30s 或 2m",
             "must be a duration up to 24h, like 30, 30s or 2m",
         )),
     }
-}
-
-fn duration_ms(text: &str) -> Option<i64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit_ms = match &text[digits.len()..] {
-        "ms" => 1,
-        "" | "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    digits.parse::<i64>().ok()?.checked_mul(unit_ms)
 }
 
 fn read_proxy(given: &mut Fields) -> Result<Option<String>, AdminError> {

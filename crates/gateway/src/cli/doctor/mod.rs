@@ -10,8 +10,9 @@ mod service;
 mod tasks;
 
 use super::{out, tools};
-use crate::config::{Config, from_process, meaningless_in_process, millis, unknown_in_process};
+use crate::config::{Config, from_process, meaningless_in_process, unknown_in_process};
 use crate::wiring;
+use domain::millis;
 use serde::Serialize;
 use std::process::ExitCode;
 use store::{Db, StoreError};

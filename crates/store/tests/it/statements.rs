@@ -194,11 +194,10 @@ fn long_searches_keep_no_reader_waiting() {
                     WHERE n < 3000000) SELECT count(*) AS n FROM c";
         let mut searches: Vec<_> = (0..3).map(|_| Box::pin(db.search(long, &[]))).collect();
         // Queued, each of them, before the read is.
-        poll_fn(|cx| {
-            let pending = searches.iter_mut().all(|search| search.as_mut().poll(cx).is_pending());
-            Poll::Ready(assert!(pending))
-        })
-        .await;
+        let queued = poll_fn(|cx| {
+            Poll::Ready(searches.iter_mut().all(|search| search.as_mut().poll(cx).is_pending()))
+        });
+        assert!(queued.await);
         assert_eq!(db.read("SELECT 1 AS one", &[]).await.unwrap().len(), 1);
         let first = poll_fn(|cx| Poll::Ready(searches[0].as_mut().poll(cx).is_pending())).await;
         assert!(first, "the read has waited for a search");

@@ -32,7 +32,7 @@ pub(crate) struct Call {
     pub target: Target,
     pub inlet: Inlet,
     /// A channel is asked for an estimate in this body. It was read as JSON then, and is sent as
-    /// such, whatever its client calls it.
+    /// such under any name that its client gives it.
     pub is_json: bool,
 }
 

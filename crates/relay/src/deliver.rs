@@ -57,7 +57,7 @@ pub(crate) async fn deliver(
         // Failed or moved: passed on as it is, and free.
         record.fail_upstream("UPSTREAM_STATUS", format!("status {}", reply.status.as_u16()));
         deal.release(relay, record, "upstream_status").await;
-        // An error page is read whole by whoever reads it, so its end may wait.
+        // An error page is of use only when it is whole, so its end may wait.
         let echo = prepared.echo.as_ref().map(EchoGuard::withholding_watch);
         let source = Source { body: reply.body, prefix: None, left, echo, stake: None, attempt };
         return Ok(flowing(call, head, source));

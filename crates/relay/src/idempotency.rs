@@ -188,7 +188,7 @@ impl Tee {
     }
 
     /// The stream has said `[DONE]` in a line whose blank line may not have come yet: what still
-    /// comes is not kept, and without it the last event would be lost to whoever reads a replay.
+    /// comes is not kept, and without it readers of a replay would discard the last event.
     pub(crate) fn close_event(&mut self) {
         let Some(body) = &mut self.body else { return };
         for line_end in [b"\r\n".as_slice(), b"\n"] {

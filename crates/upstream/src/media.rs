@@ -130,8 +130,8 @@ fn form(mut parameters: Parameters<'_>) -> Result<MediaKind, MediaError> {
     Ok(MediaKind::Form { boundary })
 }
 
-/// A value that reads the same to whoever splits at `;` and `=` without looking at quotes, under a
-/// name that is neither encoded nor continued (RFC 8187, RFC 2231).
+/// A value that reads the same to a reader that splits at `;` and `=` without looking at quotes,
+/// under a name that is neither encoded nor continued (RFC 8187, RFC 2231).
 fn check_plain(Parameter { key, value, is_plain }: &Parameter) -> Result<(), MediaError> {
     let fits = *is_plain && !key.contains('*') && value.bytes().all(is_token);
     if fits { Ok(()) } else { Err(MediaError::Parameters) }
@@ -186,7 +186,7 @@ mod tests {
             let _ = read(&[&text]);
         }
 
-        /// Whoever splits at `;` and `=` finds what was read.
+        /// A reader that splits at `;` and `=` finds what was read.
         #[test]
         fn a_naive_reader_reads_the_same(
             parameters in prop::collection::vec(

@@ -24,7 +24,7 @@ struct Head {
     headers: Vec<(String, String)>,
     /// The client's idempotency key, hashed: the claim stays with the task.
     claim: Option<String>,
-    /// It is sent as JSON, whatever its headers say.
+    /// It is sent as JSON, also where its headers say otherwise.
     #[serde(default)]
     is_json: bool,
 }

@@ -1,5 +1,5 @@
-//! The database behind everything: PostgreSQL or SQLite, under one small interface, and every table
-//! that holds no money.
+//! The database behind everything: PostgreSQL or SQLite, under one small interface, and the tables
+//! that several crates read. What only one crate writes has its SQL there.
 //!
 //! [`Db`] runs SQL in the dialect that both engines share. [`Live`] is the configuration as it is
 //! now: channels, prices and keys, following every change, whoever makes it. Money is written by

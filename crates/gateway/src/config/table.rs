@@ -183,9 +183,9 @@ settings! {
     LedgerLanes: "CUSTOM_PASS_LEDGER_LANES", Kind::Count(1, 64), "2",
         "writers of the ledger on PostgreSQL; SQLite has one", start LANES;
     RetryCount: "CUSTOM_PASS_RETRY_COUNT", Kind::Count(0, 20), "3",
-        "how often a hold is tried again while its account is locked by somebody else", live;
+        "with the delay, how long a hold waits for an account that another session locks", live;
     RetryDelay: "CUSTOM_PASS_RETRY_DELAY", Kind::Millis(1, MINUTE), "1s",
-        "pause before the first such try; the n-th waits n times as long", live;
+        "it waits 1 + 2 + … + count times this, 6 s by default; tried every 2 ms to 1 s", live;
     LogRetentionDays: "CUSTOM_PASS_LOG_RETENTION_DAYS", Kind::Count(1, 36_500), "90",
         "days that the table logs keeps its lines", live;
     LogFailures: "CUSTOM_PASS_LOG_FAILURES", Kind::Count(0, 1_000_000), "60",
@@ -197,7 +197,7 @@ settings! {
         "how long a connection to an upstream may take", live;
     IdleTimeout: "CUSTOM_PASS_IDLE_TIMEOUT", Kind::Millis(SECOND, DAY), "2m",
         "how long an upstream may pause within its answer", live;
-    TotalTimeout: "CUSTOM_PASS_TOTAL_TIMEOUT", Kind::Millis(SECOND, 7 * DAY), "15m",
+    TotalTimeout: "CUSTOM_PASS_TOTAL_TIMEOUT", Kind::Millis(SECOND, DAY), "15m",
         "how long a call may take in all", live;
     FailoverCount: "CUSTOM_PASS_FAILOVER_COUNT", Kind::Count(0, 100), "3",
         "further channels that are tried while nothing has been sent", live;
@@ -309,6 +309,19 @@ pub const MEANINGLESS: &[(&str, &str)] =
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn a_call_ends_before_its_claim() {
+        // Else a repetition under the same `Idempotency-Key` would be charged beside the first.
+        let claim_ms =
+            relay::RelayConfig::new(domain::NodeId(uuid::Uuid::nil())).idempotency_ttl_ms;
+        let longest = TABLE.iter().find(|setting| setting.name == "CUSTOM_PASS_TOTAL_TIMEOUT");
+        let Some(Setting { kind: Kind::Millis(_, longest), .. }) = longest else {
+            panic!("no longest call");
+        };
+        assert!(i64::try_from(*longest).unwrap() < claim_ms);
+        assert!(i64::try_from(store::channel_fields::TIMEOUT_MAX_MS).unwrap() < claim_ms);
+    }
 
     #[test]
     fn every_name_is_there_once() {

@@ -37,7 +37,7 @@ struct News<'t> {
     bad_usage: usize,
 }
 
-/// Changes what the reply says is new. Answers what of it was odd.
+/// Changes what the reply says is new.
 ///
 /// # Errors
 /// When the reply can't be used.

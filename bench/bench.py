@@ -14,7 +14,7 @@ import streams
 from journal import journal
 from tasks import tasks
 from harness import CORES, HERE, MIB, Quiet, Wrk, measure, say, spread
-from targets import (BY_USE, CHAT, CLIENT_KEY, ESTIMATED, FIXED, FREE, UPSTREAM_KEY, Newapi,
+from targets import (BEFORE, BY_USE, CHAT, CLIENT_KEY, ESTIMATED, FIXED, FREE, UPSTREAM_KEY, Newapi,
                      Target, make_database, start_hyper, start_nginx, start_stub)
 
 SIZES = {  # rounds, seconds, connections, patience for a quiet machine (s), tries
@@ -59,6 +59,10 @@ class Bench:
         server = self.keep(Newapi(name, self.out, stub, database, core, **settings))
         server.set_up(accounts)
         return server
+
+    def start_before(self, name, stub, core=None):
+        """The build before, where NEWAPI_BEFORE names one: measured in the same rounds."""
+        return self.start_newapi(f"{name}-before", stub, core=core, binary=BEFORE)
 
     def title(self, text):
         self.line(f"\n### {text}\n")
@@ -159,6 +163,10 @@ def throughput(bench):
         for price, model in (("fixed", FIXED), ("by use", BY_USE), ("estimate", ESTIMATED),
                              ("free", FREE)):
             targets.append(Target(f"{database}, {price}", server.load(model), server))
+        if BEFORE:
+            before = bench.start_before(database, bench.stub)
+            for price, model in (("fixed", FIXED), ("by use", BY_USE), ("free", FREE)):
+                targets.append(Target(f"{database}, {price}, before", before.load(model), before))
     for connections in bench.size["connections"]:
         results = rounds(bench, targets, connections)
         bench.title(f"{connections} connections")
@@ -189,6 +197,10 @@ def one_core(bench):
         server = bench.start_newapi(f"{database}-core", bench.stub, core=0)
         for price, model in (("fixed", FIXED), ("by use", BY_USE), ("free", FREE)):
             targets.append(Target(f"{database}, {price}", server.load(model), server))
+        if BEFORE:
+            before = bench.start_before(f"{database}-core", bench.stub, core=0)
+            for price, model in (("fixed", FIXED), ("free", FREE)):
+                targets.append(Target(f"{database}, {price}, before", before.load(model), before))
     results = rounds(bench, targets, 1, core=0)
     bench.title("1 connection, everything on one core")
     show(bench, targets, results)

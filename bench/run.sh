@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # bench/run.sh [smoke|quick|full] [--only PART]... [--database sqlite|postgres]...
 # Builds what is compared, starts a private PostgreSQL, measures, and prints Markdown tables.
-# NEWAPI_BIN=path measures that binary instead of building one.
+# NEWAPI_BIN=path measures that binary instead of building one; NEWAPI_BEFORE=path measures another build
+# in the same rounds.
 set -eu
 cd "$(dirname "$0")"
 for program in wrk nginx python3 psql; do

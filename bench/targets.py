@@ -15,6 +15,7 @@ CHAT = "/v1/chat/completions"
 CLIENT_KEY, UPSTREAM_KEY = "sk-bench", "sk-upstream"
 FIXED, BY_USE, ESTIMATED, FREE = "bench-fixed", "bench-use", "bench-estimate", "bench-free"
 ROOT_TOKEN = "bench-root-access-token-0123456789"
+BEFORE = os.environ.get("NEWAPI_BEFORE")
 NEWAPI = os.environ.get("NEWAPI_BIN", str(HERE.parent / "target/release/newapi"))
 PROGRAMS = HERE / "target/release"
 # Everything is on loopback: no proxy of the environment has a part in it.
@@ -122,8 +123,9 @@ def require(process, address, path="/"):
 class Newapi:
     """A newapi server over a data directory of its own."""
 
-    def __init__(self, name, out, stub, dsn=None, core=None, **settings):
+    def __init__(self, name, out, stub, dsn=None, core=None, binary=NEWAPI, **settings):
         self.name, self.out, self.stub, self.dsn, self.core = name, out, stub, dsn, core
+        self.binary = binary
         self.data = out / f"{name}-data"
         self.data.mkdir(exist_ok=True)
         self.settings = settings
@@ -149,7 +151,7 @@ class Newapi:
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         started = time.monotonic()
-        self.process = Process(self.name, [NEWAPI], self.out, env=self.environment(),
+        self.process = Process(self.name, [self.binary], self.out, env=self.environment(),
                                core=self.core)
         require(self.process, f"127.0.0.1:{self.port}", "/api/status")
         self.starts += 1
@@ -203,7 +205,7 @@ class Newapi:
 
     def audit(self):
         """True when every quota is accounted for. Run after stop(): nothing is under way."""
-        done = subprocess.run([NEWAPI, "audit"], env=self.environment(), capture_output=True,
+        done = subprocess.run([self.binary, "audit"], env=self.environment(), capture_output=True,
                               text=True)
         (self.out / f"{self.name}-audit.txt").write_text(done.stdout + done.stderr)
         return done.returncode == 0

@@ -16,6 +16,26 @@ fast:
 only NAME:
     cargo xtask test --filter {{NAME}}
 
+# Run the tests of one crate, with PostgreSQL up
+crate NAME:
+    cargo xtask test --crate {{NAME}}
+
+# Serve on port 3000, SQLite in ./data
+run:
+    cargo run -- serve
+
+# Read the documentation of every item, private ones too
+doc:
+    cargo doc --workspace --no-deps --document-private-items --open
+
+# Make the next step of the schema, for both engines
+migration NAME:
+    cargo xtask migration {{NAME}}
+
+# Which lines the tests reach (needs cargo-llvm-cov)
+coverage:
+    cargo xtask pg -- cargo llvm-cov --workspace --html
+
 # Show the main job: server, scripted upstream, paid calls, each explained
 demo:
     cargo run -- demo

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod install;
+mod migration;
 mod steps;
 mod tidy;
 
@@ -34,6 +35,14 @@ enum Chore {
         /// Run only the tests whose name contains this (and nothing but tests)
         #[arg(long, value_name = "NAME")]
         filter: Option<String>,
+        /// Run only the tests of this crate (and nothing but tests)
+        #[arg(long = "crate", value_name = "NAME")]
+        package: Option<String>,
+    },
+    /// Make an empty step of the schema for each engine, and say where to name it
+    Migration {
+        /// What it is about, in snake_case
+        name: String,
     },
     /// Run a command with a private PostgreSQL cluster up (TEST_PG_DSN, PGHOST, PGPORT, PGUSER)
     Pg {
@@ -58,10 +67,11 @@ fn main() -> ExitCode {
 fn run(chore: Chore) -> Result<ExitCode> {
     let root = workspace_root()?;
     match chore {
-        Chore::Test { fast, install_deny, filter } => {
-            let filter = filter.as_deref();
-            steps::test(&root, steps::Flags { fast, install_deny, filter })
+        Chore::Test { fast, install_deny, filter, package } => {
+            let (filter, package) = (filter.as_deref(), package.as_deref());
+            steps::test(&root, steps::Flags { fast, install_deny, filter, package })
         }
+        Chore::Migration { name } => migration::create(&root, &name),
         Chore::Pg { command } => with_cluster(&command),
         Chore::Tidy => tidy::run(&root),
     }

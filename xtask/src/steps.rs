@@ -24,6 +24,15 @@ pub struct Flags<'a> {
     pub install_deny: bool,
     /// Run only the tests of this name.
     pub filter: Option<&'a str>,
+    /// Run only the tests of this crate.
+    pub package: Option<&'a str>,
+}
+
+impl Flags<'_> {
+    /// Nothing but tests, and not all of them.
+    const fn is_part(&self) -> bool {
+        self.filter.is_some() || self.package.is_some()
+    }
 }
 
 /// Runs everything (or, with `filter`, the tests of that name alone).
@@ -70,12 +79,16 @@ impl Report {
 }
 
 fn run_all(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {
-    if flags.filter.is_none() {
+    if !flags.is_part() {
         report.step("tidy", || tidy::check(root))?;
         report.step("format", || cargo(root, &["fmt", "--all", "--check"], &[]))?;
         report.step("clippy", || {
             let lint = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
             cargo(root, &lint, &[])
+        })?;
+        report.step("rustdoc", || {
+            let document = ["doc", "--workspace", "--no-deps", "--document-private-items"];
+            cargo(root, &document, &[("RUSTDOCFLAGS", "-D warnings".to_owned())])
         })?;
     }
     let mut cluster = None;
@@ -86,16 +99,20 @@ fn run_all(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {
         Ok(())
     })?;
     report.step("redis-server and pgbouncer", install::servers)?;
-    if flags.filter.is_none() {
+    if !flags.is_part() {
         report.step("go and node", install::go_and_node)?;
     }
     let env = cluster.as_ref().map(Cluster::env).unwrap_or_default();
     report.step("tests", || {
-        let mut arguments = vec!["test", "--workspace"];
+        let mut arguments = vec!["test"];
+        match flags.package {
+            Some(package) => arguments.extend(["--package", package]),
+            None => arguments.push("--workspace"),
+        }
         arguments.extend(flags.filter);
         cargo(root, &arguments, &env)
     })?;
-    if flags.filter.is_none() {
+    if !flags.is_part() {
         client_tests(root, &env, report)?;
         deploy_files(root, flags, &env, report)?;
         handbook(root, flags, report)?;

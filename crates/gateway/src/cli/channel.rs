@@ -20,7 +20,7 @@ pub enum Command {
     Create {
         /// Name to show.
         name: String,
-        /// Scheme and host of the upstream, like https://api.example.com.
+        /// Scheme and host of the upstream, like `https://api.example.com`.
         #[arg(long)]
         base_url: String,
         /// The account's key there; `-` reads it from standard input.

@@ -255,15 +255,6 @@ impl Deal {
         };
         let closed = ended(span, settled)?;
         record.quota = Some(closed.charged);
-        if closed.repeated {
-            tracing::warn!(
-                target: "custompass", event = "settled_before", hold_id = %hold.id(),
-                request_id = &*record.request_id,
-            );
-            // The ledger has changed nothing, so the claim is still open: what was not charged
-            // may be asked for again.
-            forget(relay, self.ticket).await;
-        }
         Ok(())
     }
 

@@ -203,6 +203,23 @@ fn a_settlement_whose_hold_is_lost_charges_once() {
 }
 
 #[test]
+fn a_hold_whose_user_was_deleted_ends_without_money() {
+    for op in [settle_op(1, 5), release_op(1), Op::Expire(place(1))] {
+        let mut made = book(10, None);
+        made.apply(&hold_op(1, 6, false)).unwrap();
+        let mut rows = Rows::default();
+        let holds = made.into_changes().holds.into_iter().map(|(id, row)| (id, row.stored()));
+        rows.holds.extend(holds);
+        rows.gone.insert(RowId::User(USER));
+        let mut book = Book::new(rows, UnixMs(0));
+        let ended = book.apply(&op).unwrap();
+        assert!(matches!(ended, Outcome::Closed(Closed { charged: Quota(0), .. })), "{op:?}");
+        let changes = book.into_changes();
+        assert_eq!((changes.ended_holds.len(), changes.account_moves.len()), (1, 0), "{op:?}");
+    }
+}
+
+#[test]
 fn rows_that_are_locked_are_waited_for() {
     let mut rows = Rows::default();
     rows.accounts.insert(USER, account(10));

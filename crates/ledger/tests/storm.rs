@@ -167,6 +167,23 @@ on_both_databases! {
         house.close().await;
     }
 
+    async fn the_hold_of_a_deleted_user_ends_all_the_same(db: testkit::TestDb) {
+        let house = House::open(&db).await;
+        let user = house.user(100).await;
+        let mut under_way = house.hold(user, 20).await.unwrap();
+        let mut lost = house.hold(user, 30).await.unwrap();
+        lost.mark_sent();
+        db.execute("DELETE FROM tokens").await;
+        db.execute(&format!("DELETE FROM users WHERE id = {user}")).await;
+        drop(lost);
+        house.ledger.settle(&mut under_way, settlement(20)).await.unwrap();
+        house.settled().await;
+        house.pass_ms(120_000);
+        ledger::run_jobs_once(&house.ledger).await.unwrap();
+        assert_eq!(db.i64("SELECT count(*) AS n FROM holds").await, 0);
+        house.close().await;
+    }
+
     async fn money_for_k_is_enough_for_exactly_k(db: testkit::TestDb) {
         let house = House::open(&db).await;
         let user = house.user(70).await;

@@ -4,7 +4,7 @@ use super::{Book, Found, Refusal, Verdict};
 use crate::error::LedgerError;
 use crate::journal::LineKind;
 use crate::op::{Closed, EndState, HoldRef, HoldTerms, NewHold, Outcome, Release, Settlement};
-use crate::rows::{EndedHold, HoldRow};
+use crate::rows::{EndedHold, HoldRow, RowId};
 use crate::task_rows::{NewTask, WithQuota};
 use domain::{HoldId, KeyId, Quota};
 use std::borrow::Cow;
@@ -138,6 +138,9 @@ impl Book {
         if !charge.is_amount() {
             return Err(LedgerError::Overflow.into());
         }
+        if self.is_ownerless(&row) {
+            return Ok(self.drop_hold(row.id));
+        }
         let held = row.amount;
         let left = Quota(held.0 - charge.0);
         let balance = self.account(row.user_id)?.quota;
@@ -193,6 +196,9 @@ impl Book {
         row: &mut HoldRow,
         state: EndState,
     ) -> Result<Closed, Refusal> {
+        if self.is_ownerless(row) {
+            return Ok(self.drop_hold(row.id));
+        }
         let held = row.amount;
         let balance = self.account(row.user_id)?.quota;
         balance.checked_add(held).ok_or(LedgerError::Overflow)?;
@@ -212,6 +218,18 @@ impl Book {
             row.touched = true;
         }
         Ok(Outcome::Done)
+    }
+
+    /// Whether the user's row was deleted with plain SQL. Then there is no balance to prove.
+    fn is_ownerless(&self, row: &HoldRow) -> bool {
+        self.rows.gone.contains(&RowId::User(row.user_id))
+    }
+
+    /// Ends a hold that belongs to no balance.
+    fn drop_hold(&mut self, id: HoldId) -> Closed {
+        let state = EndState::Released;
+        self.end(id, EndedHold { state, held: Quota::ZERO, charged: Quota::ZERO });
+        closed(state, Quota::ZERO, Quota::ZERO)
     }
 
     /// What ends a hold that has ended is answered with how that was.

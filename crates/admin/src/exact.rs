@@ -21,7 +21,7 @@ impl Serialize for Exact {
 }
 
 /// How the document describes a ratio: a number whose digits are exact.
-pub struct Decimal;
+pub(crate) struct Decimal;
 
 impl PartialSchema for Decimal {
     fn schema() -> RefOr<Schema> {
@@ -37,7 +37,7 @@ impl ToSchema for Decimal {}
 ///
 /// # Errors
 /// When the row has no such column.
-pub fn decimal(row: &Row, column: &str) -> Result<Box<RawValue>, StoreError> {
+pub(crate) fn decimal(row: &Row, column: &str) -> Result<Box<RawValue>, StoreError> {
     let text = match row.get::<Value>(column)? {
         Value::Null => return Ok(RawValue::NULL.to_owned()),
         Value::Ratio(ratio) => return Ok(json(ratio.to_string())),
@@ -53,19 +53,19 @@ pub fn decimal(row: &Row, column: &str) -> Result<Box<RawValue>, StoreError> {
 
 /// JSON text from the database as the JSON that it is. What can't be read becomes `null`.
 #[must_use]
-pub fn json(text: String) -> Box<RawValue> {
+pub(crate) fn json(text: String) -> Box<RawValue> {
     RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
 /// JSON text from the database, where an empty one stands for an empty object.
 #[must_use]
-pub fn object(text: String) -> Box<RawValue> {
+pub(crate) fn object(text: String) -> Box<RawValue> {
     if text.trim().is_empty() { json("{}".to_owned()) } else { json(text) }
 }
 
 /// Whole seconds since 1970.
 #[must_use]
-pub const fn seconds(instant: UnixMs) -> i64 {
+pub(crate) const fn seconds(instant: UnixMs) -> i64 {
     instant.0.div_euclid(1000)
 }
 

@@ -288,17 +288,6 @@ impl Fields {
         }
     }
 
-    /// A ratio; `null` unsets it.
-    ///
-    /// # Errors
-    /// When it isn't an exact ratio.
-    pub fn nullable_ratio(&mut self, name: &str) -> Result<Option<Option<Ratio>>, AdminError> {
-        if self.unset(name) {
-            return Ok(Some(None));
-        }
-        Ok(self.ratio(name)?.map(Some))
-    }
-
     /// A list of texts: an array, or one string with commas. Blanks around items and empty items
     /// vanish, repeated ones stay once.
     ///
@@ -439,8 +428,6 @@ mod tests {
         for name in ["c", "d", "e", "g"] {
             assert_eq!(complaint(f.ratio(name)), name);
         }
-        assert_eq!(f.nullable_ratio("f").unwrap(), Some(None));
-        assert_eq!(f.nullable_ratio("f").unwrap(), None);
     }
 
     #[test]

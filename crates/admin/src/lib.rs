@@ -2,6 +2,7 @@
 //!
 //! The command line calls the same use cases. No key, hash or password is in any answer or log,
 //! but for a key, an access token and a first password on the one occasion they are made.
+#![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod api;
 mod error;

@@ -125,7 +125,7 @@ impl Query {
 /// Conditions of a `WHERE`, with the values they speak of. Texts here are ours; whatever came from
 /// outside is a value.
 #[derive(Debug, Default)]
-pub struct Where {
+pub(crate) struct Where {
     sql: String,
     values: Vec<Value>,
     count_among: Option<i64>,
@@ -133,19 +133,19 @@ pub struct Where {
 
 impl Where {
     /// Adds a condition that speaks of no value.
-    pub fn fixed(&mut self, condition: &str) {
+    pub(crate) fn fixed(&mut self, condition: &str) {
         self.sql.push_str(if self.sql.is_empty() { " WHERE " } else { " AND " });
         self.sql.push_str(condition);
     }
 
     /// Adds a condition whose `?`s all speak of `value`.
-    pub fn with(&mut self, condition: &str, value: impl Into<Value>) {
+    pub(crate) fn with(&mut self, condition: &str, value: impl Into<Value>) {
         self.values.push(value.into());
         self.fixed(&condition.replace('?', &format!("${}", self.values.len())));
     }
 
     /// Adds a condition where the value is there.
-    pub fn with_some(&mut self, condition: &str, value: Option<impl Into<Value>>) {
+    pub(crate) fn with_some(&mut self, condition: &str, value: Option<impl Into<Value>>) {
         if let Some(value) = value {
             self.with(condition, value);
         }
@@ -153,19 +153,19 @@ impl Where {
 
     /// Counts among the first `rows` of the table alone: for tables whose rows can't be counted
     /// while somebody waits.
-    pub const fn count_among(&mut self, rows: i64) {
+    pub(crate) const fn count_among(&mut self, rows: i64) {
         self.count_among = Some(rows);
     }
 
     /// The conditions, beginning with ` WHERE` if there is one, and their values.
     #[must_use]
-    pub fn parts(&self) -> (&str, &[Value]) {
+    pub(crate) fn parts(&self) -> (&str, &[Value]) {
         (&self.sql, &self.values)
     }
 
     /// The conditions, beginning with ` WHERE` if there is one, and their values.
     #[must_use]
-    pub fn into_parts(self) -> (String, Vec<Value>) {
+    pub(crate) fn into_parts(self) -> (String, Vec<Value>) {
         (self.sql, self.values)
     }
 
@@ -173,7 +173,7 @@ impl Where {
     ///
     /// # Errors
     /// When the database fails, or `read` does.
-    pub async fn some<T>(
+    pub(crate) async fn some<T>(
         &self,
         db: &Db,
         (columns, table, order): (&str, &str, &str),
@@ -191,7 +191,7 @@ impl Where {
     ///
     /// # Errors
     /// When the database fails, or `read` does.
-    pub async fn page<T>(
+    pub(crate) async fn page<T>(
         &self,
         db: &Db,
         (columns, table, order): (&str, &str, &str),
@@ -231,7 +231,7 @@ impl Where {
 
 /// A pattern for `LIKE … ESCAPE '\'` that finds `text` anywhere, whatever characters it has.
 #[must_use]
-pub fn anywhere(text: &str) -> String {
+pub(crate) fn anywhere(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 2);
     pattern.push('%');
     pattern.push_str(&literally(text));
@@ -241,7 +241,7 @@ pub fn anywhere(text: &str) -> String {
 
 /// `text` for use within a pattern of `LIKE … ESCAPE '\'`.
 #[must_use]
-pub fn literally(text: &str) -> String {
+pub(crate) fn literally(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
 

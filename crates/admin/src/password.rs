@@ -38,7 +38,7 @@ impl Default for Passwords {
 ///
 /// # Errors
 /// When it is too short or too long.
-pub fn check(password: &str) -> Result<(), AdminError> {
+pub(crate) fn check(password: &str) -> Result<(), AdminError> {
     if password.chars().count() < MIN_CHARS || password.len() > MAX_BYTES {
         return Err(AdminError::field(
             "password",

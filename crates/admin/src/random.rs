@@ -35,7 +35,7 @@ fn text(chars: usize) -> Result<String, AdminError> {
 ///
 /// # Errors
 /// When the system gives no random bytes.
-pub fn user_key() -> Result<String, AdminError> {
+pub(crate) fn user_key() -> Result<String, AdminError> {
     Ok(format!("sk-{}", text(KEY_CHARS)?))
 }
 
@@ -43,7 +43,7 @@ pub fn user_key() -> Result<String, AdminError> {
 ///
 /// # Errors
 /// When the system gives no random bytes.
-pub fn access_token() -> Result<String, AdminError> {
+pub(crate) fn access_token() -> Result<String, AdminError> {
     text(ACCESS_TOKEN_CHARS)
 }
 
@@ -51,7 +51,7 @@ pub fn access_token() -> Result<String, AdminError> {
 ///
 /// # Errors
 /// When the system gives no random bytes.
-pub fn redemption_code() -> Result<String, AdminError> {
+pub(crate) fn redemption_code() -> Result<String, AdminError> {
     text(CODE_CHARS)
 }
 
@@ -59,7 +59,7 @@ pub fn redemption_code() -> Result<String, AdminError> {
 ///
 /// # Errors
 /// When the system gives no random bytes.
-pub fn session() -> Result<String, AdminError> {
+pub(crate) fn session() -> Result<String, AdminError> {
     text(SESSION_CHARS)
 }
 
@@ -67,7 +67,7 @@ pub fn session() -> Result<String, AdminError> {
 ///
 /// # Errors
 /// When the system gives no random bytes.
-pub fn password() -> Result<String, AdminError> {
+pub(crate) fn password() -> Result<String, AdminError> {
     text(PASSWORD_CHARS)
 }
 

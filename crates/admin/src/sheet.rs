@@ -5,11 +5,11 @@ use csv::{Terminator, Writer, WriterBuilder};
 use domain::UnixMs;
 
 /// Rows of a table, as the text they are sent as.
-pub struct Sheet(Writer<Vec<u8>>);
+pub(crate) struct Sheet(Writer<Vec<u8>>);
 
 impl Sheet {
     /// No rows yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(WriterBuilder::new().terminator(Terminator::CRLF).from_writer(Vec::new()))
     }
 
@@ -17,7 +17,7 @@ impl Sheet {
     ///
     /// # Errors
     /// When it hasn't.
-    pub fn row<T: AsRef<str>>(
+    pub(crate) fn row<T: AsRef<str>>(
         &mut self,
         cells: impl IntoIterator<Item = T>,
     ) -> Result<(), AdminError> {
@@ -37,7 +37,7 @@ impl Sheet {
     ///
     /// # Errors
     /// Never, as memory takes whatever is written to it.
-    pub fn text(self) -> Result<Vec<u8>, AdminError> {
+    pub(crate) fn text(self) -> Result<Vec<u8>, AdminError> {
         self.0.into_inner().map_err(|error| AdminError::System(error.to_string()))
     }
 }
@@ -61,12 +61,12 @@ fn is_number(cell: &str) -> bool {
 
 /// An instant as people and programs read it: `2026-11-25T08:46:10Z`. One that no calendar has is
 /// its number.
-pub fn instant(seconds: i64) -> String {
+pub(crate) fn instant(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
 }
 
 /// A name for a file that was made at `now`: `logs-20261125T084610Z.csv`.
-pub fn file_name(what: &str, now: UnixMs) -> String {
+pub(crate) fn file_name(what: &str, now: UnixMs) -> String {
     let made = instant(now.0.div_euclid(1000)).replace(['-', ':'], "");
     format!("{what}-{made}.csv")
 }

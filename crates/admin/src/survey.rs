@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The fields that were asked for so far.
 #[derive(Clone, Debug, Default)]
-pub struct Survey(Arc<Mutex<Asked>>);
+pub(crate) struct Survey(Arc<Mutex<Asked>>);
 
 #[derive(Debug, Default)]
 struct Asked {
@@ -31,45 +31,45 @@ enum Asking {
 
 impl Survey {
     /// A value of this schema is read. Whoever asks first knows most about it.
-    pub fn value(&self, name: &str, schema: Value) {
+    pub(crate) fn value(&self, name: &str, schema: Value) {
         self.lock().fields.entry(name.to_owned()).or_insert(Asking::Value(schema));
     }
 
     /// What was asked for, by name, and its schema.
-    pub fn asked(&self) -> Vec<(String, Value)> {
+    pub(crate) fn asked(&self) -> Vec<(String, Value)> {
         let asked = self.lock();
         asked.fields.iter().map(|(name, asking)| (name.clone(), asking.schema())).collect()
     }
 
     /// An object is read, whose fields are asked for next.
-    pub fn object(&self, name: &str) -> Self {
+    pub(crate) fn object(&self, name: &str) -> Self {
         let inner = Self::default();
         self.lock().fields.entry(name.to_owned()).or_insert(Asking::Object(inner.clone()));
         inner
     }
 
     /// The field has to be there.
-    pub fn required(&self, name: &str) {
+    pub(crate) fn required(&self, name: &str) {
         self.lock().required.push(name.to_owned());
     }
 
     /// The field has to be there; it may be `null`.
-    pub fn mentioned(&self, name: &str) {
+    pub(crate) fn mentioned(&self, name: &str) {
         self.lock().mentioned.push(name.to_owned());
     }
 
     /// `old` is another name of `name`.
-    pub fn alias(&self, name: &str, old: &str) {
+    pub(crate) fn alias(&self, name: &str, old: &str) {
         self.lock().aliases.push((name.to_owned(), old.to_owned()));
     }
 
     /// All of it may stand in the one member `name`.
-    pub fn wrapper(&self, name: &str) {
+    pub(crate) fn wrapper(&self, name: &str) {
         self.lock().wrapper = Some(name.to_owned());
     }
 
     /// Nothing else is accepted, but these: ignored always, or while they say nothing.
-    pub fn closed(&self, ignored: &[&str], ignored_if_empty: &[&str]) {
+    pub(crate) fn closed(&self, ignored: &[&str], ignored_if_empty: &[&str]) {
         for name in ignored {
             self.value(name, json!({ "description": "Accepted, and ignored." }));
         }
@@ -83,7 +83,7 @@ impl Survey {
     }
 
     /// The schema of what is accepted; `also` are fields that have to be there, too.
-    pub fn schema(&self, also: &[&str]) -> Value {
+    pub(crate) fn schema(&self, also: &[&str]) -> Value {
         let asked = self.lock();
         let mut properties = Map::new();
         for (name, asking) in &asked.fields {
@@ -158,12 +158,12 @@ fn wrapped(member: &str, object: &Value) -> Value {
 }
 
 /// A text.
-pub fn text() -> Value {
+pub(crate) fn text() -> Value {
     json!({ "type": ["string", "null"] })
 }
 
 /// A whole number, or its digits in a string.
-pub fn int() -> Value {
+pub(crate) fn int() -> Value {
     json!({ "anyOf": [
         { "type": "integer", "format": "int64" },
         { "type": "string", "pattern": "^\\s*[+-]?[0-9]+\\s*$" },
@@ -172,7 +172,7 @@ pub fn int() -> Value {
 }
 
 /// The same in a range.
-pub fn int_in(low: i64, high: i64) -> Value {
+pub(crate) fn int_in(low: i64, high: i64) -> Value {
     let mut schema = int();
     schema["anyOf"][0]["minimum"] = low.into();
     schema["anyOf"][0]["maximum"] = high.into();
@@ -181,12 +181,12 @@ pub fn int_in(low: i64, high: i64) -> Value {
 }
 
 /// `true` or `false`; older scripts write 1 and 0.
-pub fn flag() -> Value {
+pub(crate) fn flag() -> Value {
     json!({ "enum": [true, false, 1, 0, null] })
 }
 
 /// An exact decimal, as a number or a string.
-pub fn ratio() -> Value {
+pub(crate) fn ratio() -> Value {
     json!({
         "anyOf": [
             { "type": "number", "minimum": 0, "maximum": 1_000_000 },
@@ -198,7 +198,7 @@ pub fn ratio() -> Value {
 }
 
 /// A list of texts: an array, or one string with commas or line breaks.
-pub fn list(max_items: usize) -> Value {
+pub(crate) fn list(max_items: usize) -> Value {
     json!({ "anyOf": [
         { "type": "array", "maxItems": max_items,
           "items": { "type": "string", "pattern": "^[^,]*$" } },

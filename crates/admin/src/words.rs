@@ -10,7 +10,7 @@ const MAX_GROUP_CHARS: usize = 64;
 ///
 /// # Errors
 /// When it breaks the rule.
-pub fn name(field: &str, text: &str, max_chars: usize) -> Result<String, AdminError> {
+pub(crate) fn name(field: &str, text: &str, max_chars: usize) -> Result<String, AdminError> {
     let text = text.trim();
     if text.chars().count() > max_chars || text.chars().any(char::is_control) {
         return Err(AdminError::field(
@@ -26,7 +26,7 @@ pub fn name(field: &str, text: &str, max_chars: usize) -> Result<String, AdminEr
 ///
 /// # Errors
 /// When it breaks the rule.
-pub fn group(field: &str, text: &str) -> Result<String, AdminError> {
+pub(crate) fn group(field: &str, text: &str) -> Result<String, AdminError> {
     let group = name(field, text, MAX_GROUP_CHARS)?;
     if group.is_empty() || group.contains(',') {
         return Err(AdminError::field(
@@ -42,7 +42,7 @@ pub fn group(field: &str, text: &str) -> Result<String, AdminError> {
 ///
 /// # Errors
 /// When an item is neither.
-pub fn networks(field: &str, items: &[String]) -> Result<Vec<String>, AdminError> {
+pub(crate) fn networks(field: &str, items: &[String]) -> Result<Vec<String>, AdminError> {
     items
         .iter()
         .map(|item| {

@@ -1,6 +1,7 @@
 //! The words of the trade: quota, prices, usage, ids, faults.
 //!
 //! Pure by design: nothing here waits, reads a file, knows SQL or HTTP, or asks for the time.
+#![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod clock;
 mod duration;

@@ -1,5 +1,6 @@
 //! A channel, ready to be called: what follows from its row alone. Calls, questions about tasks and
 //! trials all leave through here, so that a row means the same to each of them.
+#![warn(unreachable_pub, clippy::disallowed_methods)]
 
 use domain::{Fault, FaultKind, ModelName};
 use http::header::AUTHORIZATION;

@@ -2,6 +2,7 @@
 //!
 //! This crate is the binary: command line, configuration, wiring, lifecycle, log and metrics.
 //! The environment, files and the clock are read here and nowhere else.
+#![warn(clippy::disallowed_methods)]
 
 mod app;
 mod backup;

@@ -5,6 +5,7 @@
 //! (a balance and tasks are read, and a submission on its way updates its own task's row), no
 //! retries of anything that may have been sent, no parsing and rewriting of bodies. Status codes
 //! are chosen in `web`, but for the 204 that ends a stream of a task's events (`task_view`).
+#![warn(clippy::disallowed_methods)]
 
 mod billing;
 mod breaker;

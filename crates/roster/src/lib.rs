@@ -2,6 +2,7 @@
 //!
 //! The runtime's own dump of its tasks stops all of its threads to take it, and can leave them
 //! stopped. Here every job signs itself in and out, so that looking costs the jobs nothing.
+#![warn(unreachable_pub, clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
 use std::panic::Location;

@@ -3,6 +3,7 @@
 //! A [`Tracer`] that is off makes spans that are nothing: whoever carries one along pays a branch.
 //! What is told of a call are ids, amounts and words of ours: see [`key`]. Of what a client sends
 //! `Host` and `X-Request-Id` go into a span; of what an upstream says, its status.
+#![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod incoming;
 pub mod key;

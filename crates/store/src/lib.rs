@@ -4,6 +4,7 @@
 //! [`Db`] runs SQL in the dialect that both engines share. [`Live`] is the configuration as it is
 //! now: channels, prices and keys, following every change, whoever makes it. Money is written by
 //! the `ledger` crate alone.
+#![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod catalog;
 pub mod channel_fields;

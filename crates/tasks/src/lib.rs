@@ -3,6 +3,7 @@
 //!
 //! Submitting is the data plane's (`relay`), and what a task's end means for its hold is the
 //! ledger's. What is here runs in the background of every serving node.
+#![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod config;
 mod poller;

@@ -6,6 +6,7 @@
 //! Where there is a Redis, it counts keys and tries for all nodes together; while it is away, and
 //! where there is none, each node counts for itself. Nothing but this is asked of it: no money, and
 //! no news, which the database carries (`store::Live`).
+#![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod keeper;
 mod node;

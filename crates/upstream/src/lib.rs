@@ -2,6 +2,7 @@
 //!
 //! What is not here: choosing a channel, money, status codes of our own. Nothing in this crate
 //! changes a byte of a body unless it is asked to ([`splice`], [`multipart`]).
+#![warn(unreachable_pub, clippy::disallowed_methods)]
 
 pub mod address;
 mod body;

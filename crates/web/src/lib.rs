@@ -2,6 +2,7 @@
 //! calling.
 //!
 //! Status codes are chosen here and nowhere else (an upstream's own status passes through).
+#![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod body;
 mod client_address;

@@ -402,6 +402,7 @@ pub fn from_process() -> Result<Settings, Problems> {
 }
 
 /// The same, with what was set while running on top.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn from_process_under(runtime: &Runtime) -> Result<Settings, Problems> {
     let environment =
         |name: &str| std::env::var_os(name).map(|text| text.to_string_lossy().into_owned());
@@ -410,6 +411,7 @@ pub fn from_process_under(runtime: &Runtime) -> Result<Settings, Problems> {
 
 /// Names in the environment that look like ours and are not, so that a slip of the pen, or a
 /// setting of another version, doesn't go unnoticed.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn unknown_in_process() -> Vec<String> {
     let known = |name: &str| TABLE.iter().any(|setting| setting.names().any(|n| n == name));
     let mut names: Vec<String> = std::env::vars_os()
@@ -421,6 +423,7 @@ pub fn unknown_in_process() -> Vec<String> {
 }
 
 /// Settings in the environment that mean nothing here, with the reason.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn meaningless_in_process() -> impl Iterator<Item = (&'static str, &'static str)> {
     MEANINGLESS.iter().copied().filter(|(name, _)| std::env::var_os(name).is_some())
 }

@@ -21,6 +21,7 @@ const POOL_IDLE_TIME: Duration = Duration::from_secs(90);
 const BAD_PROXY: &str = "HTTP_PROXY or HTTPS_PROXY can't be used";
 
 /// The system's time: the only place that asks for it.
+#[expect(clippy::disallowed_methods, reason = "the one clock there is")]
 pub fn system_clock() -> Clock {
     Clock::new(|| {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

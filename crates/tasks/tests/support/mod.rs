@@ -18,9 +18,9 @@ use upstream::{AddressGuard, Client, ClientConfig, Deadlines, Proxies};
 use uuid::Uuid;
 
 /// What every task holds at first.
-pub const HELD: i64 = 100;
+pub(crate) const HELD: i64 = 100;
 
-pub struct House {
+pub(crate) struct House {
     pub db: Db,
     ledger: Ledger,
     config: DbConfig,
@@ -40,7 +40,7 @@ fn sealer() -> Sealer {
 }
 
 /// One token costs one.
-pub fn price() -> FrozenPrice {
+pub(crate) fn price() -> FrozenPrice {
     let row = PriceRow { ratio: Some(Ratio::ONE), ..PriceRow::default() };
     match Pricing::freeze(Some(&row), Ratio::ONE, Ratio::ONE).unwrap() {
         Pricing::Priced(price) => price,
@@ -49,7 +49,7 @@ pub fn price() -> FrozenPrice {
 }
 
 impl House {
-    pub async fn open(test_db: &TestDb) -> Self {
+    pub(crate) async fn open(test_db: &TestDb) -> Self {
         let config = DbConfig {
             dsn: test_db.sql_dsn().map(str::to_owned),
             data_dir: test_db.dir().to_owned(),
@@ -66,7 +66,7 @@ impl House {
     }
 
     /// A user with this balance and a key.
-    pub async fn user(&self, quota: i64) -> (UserId, KeyId) {
+    pub(crate) async fn user(&self, quota: i64) -> (UserId, KeyId) {
         let name = Value::Text(format!("u{}", Uuid::now_v7().simple()));
         let sql = "INSERT INTO users (username) VALUES ($1) RETURNING id";
         let user_id: UserId = self.db.write(sql, &[name]).await.unwrap()[0].get("id").unwrap();
@@ -81,14 +81,14 @@ impl House {
         (user_id, rows[0].get("id").unwrap())
     }
 
-    pub async fn channel(&self, url: &str) -> ChannelId {
+    pub(crate) async fn channel(&self, url: &str) -> ChannelId {
         let sql = "INSERT INTO channels (name, base_url, key, models)
                    VALUES ('up', $1, 'up-key', 'a/submit,b/submit') RETURNING id";
         self.db.write(sql, &[Value::from(url)]).await.unwrap()[0].get("id").unwrap()
     }
 
     /// A task that the upstream has taken, with its money; or without, when it is free.
-    pub async fn submit(
+    pub(crate) async fn submit(
         &self,
         (user_id, key_id): (UserId, KeyId),
         channel_id: ChannelId,
@@ -135,7 +135,7 @@ impl House {
     }
 
     /// Another node over the same database, on threads of its own.
-    pub async fn node(&self) -> Node {
+    pub(crate) async fn node(&self) -> Node {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         // One process has one SQLite.
         let shared = self.is_sqlite.then(|| self.db.clone());
@@ -145,7 +145,7 @@ impl House {
     }
 
     /// Ends with a clean audit.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         let report = ledger::audit(&self.db, clock().now()).await.unwrap();
         assert!(report.clean, "{report:#?}");
         self.ledger.drain().await;
@@ -153,7 +153,7 @@ impl House {
     }
 }
 
-pub struct Node {
+pub(crate) struct Node {
     runtime: Runtime,
     pub tasks: Arc<Tasks>,
     ledger: Ledger,
@@ -211,12 +211,12 @@ impl Node {
     }
 
     /// Everything that this node is at stops wherever it is.
-    pub fn crash(self) {
+    pub(crate) fn crash(self) {
         self.runtime.shutdown_background();
     }
 
     /// A stop in order.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.ledger.drain().await;
         self.jobs.close();

@@ -179,9 +179,8 @@ pub fn inflate(
     limit: usize,
 ) -> Result<Vec<u8>, InflateError> {
     let to = Bounded { bytes: Vec::new(), limit, full: false };
-    let mut decoder = match Decoder::new(Coding::of(content_encoding), to) {
-        Ok(decoder) => decoder,
-        Err(_) => return Err(InflateError::Unsupported),
+    let Ok(mut decoder) = Decoder::new(Coding::of(content_encoding), to) else {
+        return Err(InflateError::Unsupported);
     };
     let outcome = body.chunks(16 * 1024).try_for_each(|part| decoder.feed(part));
     let outcome = outcome.and_then(|()| decoder.finish());

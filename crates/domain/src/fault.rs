@@ -31,6 +31,8 @@ pub enum FaultKind {
     IdempotencyMismatch,
     /// A field of an administrative call breaks its rule.
     Unprocessable,
+    /// The body came too slowly.
+    RequestTimeout,
     /// The body is larger than allowed.
     PayloadTooLarge,
     /// The body is of a type that can't be read, or could be read in two ways.

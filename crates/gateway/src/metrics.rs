@@ -24,7 +24,8 @@ use tokio::net::TcpListener;
 use web::Body;
 
 /// Prometheus itself, a script or two, somebody with curl.
-const LIMITS: Limits = Limits { max_connections: 32, header_timeout_ms: 30_000 };
+const LIMITS: Limits =
+    Limits { max_connections: 32, header_timeout_ms: 30_000, write_timeout_ms: 60_000 };
 
 /// Registers what the process itself has to say.
 pub fn register_process(registry: &mut Registry, started_at: UnixMs, lines: Option<Lines>) {

@@ -4,6 +4,7 @@
 
 use crate::connections::{Connections, Word};
 use crate::head_timer::HeadTimer;
+use crate::write_guard::WriteGuard;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -25,6 +26,8 @@ use web::Body;
 const BACKLOG: u32 = 4096;
 /// Largest request head; hyper answers 431 to a larger one.
 const MAX_HEAD_BYTES: usize = 64 << 10;
+/// The most that a connection keeps of what was read, or of what is to be written.
+const MAX_BUFFER_BYTES: usize = 128 << 10;
 /// Pause after an accept that failed for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -35,6 +38,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// How long a request head may take, and how long a connection may be idle.
     pub header_timeout_ms: u64,
+    /// How long a client may take next to nothing of its answer.
+    pub write_timeout_ms: u64,
 }
 
 /// How a server is told to end.
@@ -85,9 +90,11 @@ where
     let mut http = http1::Builder::new();
     http.header_read_timeout(Duration::from_millis(limits.header_timeout_ms))
         .max_header_size(MAX_HEAD_BYTES)
+        .max_buf_size(MAX_BUFFER_BYTES)
         .keep_alive(true);
     let places: Vec<_> =
         places.into_iter().map(|place| (place, Arc::<Connections>::default())).collect();
+    let write_window = Duration::from_millis(limits.write_timeout_ms);
     let tracker = TaskTracker::new();
     take_connections(listener, limits, &stop, |stream, peer, slot| {
         let Some((place, connections)) = places.iter().min_by_key(|(_, c)| c.open()) else {
@@ -105,7 +112,8 @@ where
         };
         let mut http = http.clone();
         http.timer(HeadTimer::default());
-        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let connection =
+            http.serve_connection(WriteGuard::new(TokioIo::new(stream), write_window), service);
         let attended = connections.join().attend(connection);
         let connection = async move {
             if let Err(error) = attended.await {
@@ -177,8 +185,10 @@ mod tests {
     use http_body_util::BodyExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    const LIMITS: Limits = Limits { max_connections: 2, header_timeout_ms: 300 };
-    const LIMITS_OF_MANY: Limits = Limits { max_connections: 16, header_timeout_ms: 60_000 };
+    const LIMITS: Limits =
+        Limits { max_connections: 2, header_timeout_ms: 300, write_timeout_ms: 60_000 };
+    const LIMITS_OF_MANY: Limits =
+        Limits { max_connections: 16, header_timeout_ms: 60_000, write_timeout_ms: 60_000 };
 
     async fn started(limits: Limits) -> (SocketAddr, Stop, tokio::task::JoinHandle<()>) {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -1,7 +1,9 @@
 //! `GET /v1/dashboard/billing/*`: balance and use, in the shape that clients of OpenAI ask for.
 //! Dollars are printed from integers: no float touches them.
 
-use domain::{Fault, Quota, UnixMs};
+use crate::identify::{group_of, may_call};
+use crate::{Relay, faults, route};
+use domain::{Fault, Pricing, Quota, UnixMs};
 use http::Response;
 use ledger::SpendingView;
 use serde::Serialize;
@@ -83,6 +85,44 @@ async fn account(db: &Db, identity: &Identity, now: UnixMs) -> Result<Account, F
     let limits = [SpendingView::read(user, now)?.left(), SpendingView::read(key, now)?.left()];
     let left_now = limits.into_iter().flatten().fold(left, Quota::min);
     Ok(Account { left, used: row.get("used_quota")?, left_now })
+}
+
+/// Who has to be able to pay for a call.
+pub(crate) struct Payer<'a> {
+    pub relay: &'a Relay,
+    pub identity: &'a Identity,
+    /// What the call holds at least; none: its model is not known yet.
+    pub least: Option<Quota>,
+}
+
+impl Payer<'_> {
+    /// Refuses whoever could not. The hold decides in the end; this only keeps a large body out of
+    /// memory that is not going to be paid for.
+    pub(crate) async fn can_pay(self) -> Result<(), Fault> {
+        let needed = self.least.unwrap_or_else(|| self.least_of_all());
+        if needed <= Quota::ZERO {
+            return Ok(());
+        }
+        let Self { relay, identity, .. } = self;
+        let left = account(&relay.db, identity, relay.clock.now()).await?.left;
+        if left < needed { Err(faults::cannot_pay(needed, left)) } else { Ok(()) }
+    }
+
+    /// What a call of the cheapest model holds that is offered to this key.
+    fn least_of_all(&self) -> Quota {
+        let Self { relay, identity, .. } = self;
+        let catalog = relay.live.catalog.load();
+        let offered = catalog.models_of(group_of(identity));
+        let holds = offered.into_iter().filter(|model| may_call(identity, model)).map(|model| {
+            match route::price(&catalog, identity, model, &relay.config) {
+                Ok(Pricing::Priced(price)) => price.first_hold().ok(),
+                Ok(Pricing::Free) => Some(Quota::ZERO),
+                // It can't be called at all.
+                Err(_) => None,
+            }
+        });
+        holds.flatten().min().unwrap_or(Quota::ZERO)
+    }
 }
 
 /// `amount / unit` as a JSON number with up to `places` decimals, exact: `unit` divides a power

@@ -31,7 +31,7 @@ pub struct RelayConfig {
     pub max_request_bytes: u64,
     /// Requests at work at one time; above it 503.
     pub max_in_flight: i64,
-    /// What all collected bodies above 64 KiB may take together; above it 503.
+    /// What all collected bodies may take together; above it 503.
     pub buffer_budget_bytes: usize,
     /// A reply of a model priced by use is collected up to this size; a larger one flows.
     pub max_collected_reply_bytes: usize,
@@ -39,8 +39,10 @@ pub struct RelayConfig {
     pub max_kept_reply_bytes: usize,
     /// How long a reply is kept for a repeated `Idempotency-Key`.
     pub idempotency_ttl_ms: i64,
-    /// How long a client may pause within its request body.
-    pub request_idle_ms: u64,
+    /// In each of these times that a request's body is waited for, a least number of bytes comes.
+    pub body_window_ms: u64,
+    /// How long the client may be waited for in all, while its body is held.
+    pub body_timeout_ms: u64,
     /// How long connecting to an upstream may take.
     pub connect_ms: u64,
     /// How long an upstream may take to its first byte (`CUSTOM_PASS_HTTP_TIMEOUT`).
@@ -88,7 +90,8 @@ impl RelayConfig {
             max_collected_reply_bytes: 8 * MIB,
             max_kept_reply_bytes: MIB,
             idempotency_ttl_ms: 25 * 3_600_000,
-            request_idle_ms: 30_000,
+            body_window_ms: 30_000,
+            body_timeout_ms: 300_000,
             connect_ms: 10_000,
             first_byte_ms: 30_000,
             idle_ms: 120_000,

@@ -186,6 +186,7 @@ impl Deal {
             (_, true) => Sight::Cut,
             (End::TimedOut, false) => Sight::Fault(faults::upstream_timeout),
             (End::Cut, false) => Sight::Fault(faults::upstream_failed),
+            (End::ClientSlow, false) => Sight::Fault(faults::body_too_slow),
         };
         let money = match end {
             End::Complete => Money::Charge { amount: Quota::ZERO, note: None },

@@ -7,7 +7,6 @@ use crate::deal::Deal;
 use crate::faults;
 use crate::flow::{Source, Stake};
 use crate::idempotency::{IDEMPOTENT_REPLAYED, Tee};
-use crate::memory::Share;
 use crate::record::Record;
 use crate::reply::{Collected, collect, collects, length_of, read};
 use crate::send::Answer;
@@ -20,6 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use std::collections::HashMap;
 use upstream::{EchoGuard, Reply, ReplyScanner};
 use web::Body;
+use web::memory::Share;
 
 /// What was charged, where it is known before the body.
 pub(crate) const X_NEWAPI_QUOTA: HeaderName = HeaderName::from_static("x-newapi-quota");
@@ -81,8 +81,12 @@ pub(crate) async fn deliver(
     let mut source = Source { body: reply.body, prefix: None, left, echo, stake: None, attempt };
     let Some(end) = collected.end else {
         let kept_bytes = relay.config.max_kept_reply_bytes;
-        let tee = deal.is_claimed().then(|| Tee::new(head.status(), head.headers(), kept_bytes));
-        source.prefix = Some(collected.bytes).filter(|bytes| !bytes.is_empty());
+        share.shrink_to(collected.bytes.len());
+        let tee_share = share.another();
+        source.prefix = Some(share.tie(collected.bytes)).filter(|bytes| !bytes.is_empty());
+        let tee = deal
+            .is_claimed()
+            .then(|| Tee::new(head.status(), head.headers(), kept_bytes, tee_share));
         source.stake = Some(Stake::new(deal, ReplyScanner::for_headers(&reply.headers), tee));
         return Ok(flowing(call, head, source));
     };
@@ -178,7 +182,8 @@ async fn settle_whole(
         {
             kept.insert(X_NEWAPI_QUOTA, HeaderValue::from(amount.0));
         }
-        let mut tee = Tee::new(head.status(), &kept, relay.config.max_kept_reply_bytes);
+        let mut tee =
+            Tee::new(head.status(), &kept, relay.config.max_kept_reply_bytes, share.another());
         tee.feed(&bytes);
         tee.ended(end)
     });
@@ -202,8 +207,9 @@ pub(crate) fn in_one_piece(
     call: &Call,
     head: Response<()>,
     bytes: Bytes,
-    share: Share,
+    mut share: Share,
 ) -> Response<Body> {
+    share.shrink_to(bytes.len());
     let mut response = head.map(|()| web::boxed(share.hold(bytes)));
     tidy_length(call, &mut response);
     response

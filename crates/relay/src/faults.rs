@@ -1,6 +1,6 @@
 //! What the data plane tells its callers, in both languages.
 
-use domain::{Fault, FaultKind};
+use domain::{Fault, FaultKind, Quota};
 
 /// A request that can't be understood.
 pub(crate) fn invalid(zh: impl Into<String>, en: impl Into<String>) -> Fault {
@@ -112,7 +112,23 @@ pub(crate) fn too_large(limit_bytes: u64) -> Fault {
 }
 
 pub(crate) fn body_too_slow() -> Fault {
-    invalid("请求体传输过慢, 连接已关闭", "the request body came too slowly")
+    let (zh, en) = ("请求体传输过慢, 连接已关闭", "the request body came too slowly");
+    Fault::new(FaultKind::RequestTimeout, zh, en)
+}
+
+/// For the log alone: the client's reply breaks off.
+pub(crate) fn reader_too_slow() -> Fault {
+    let (zh, en) = ("客户端接收响应过慢", "the client took the reply too slowly");
+    Fault::new(FaultKind::RequestTimeout, zh, en)
+}
+
+/// A large body that its sender could not pay for is not taken in.
+pub(crate) fn cannot_pay(needed: Quota, available: Quota) -> Fault {
+    Fault::new(
+        FaultKind::InsufficientQuota,
+        format!("余额不足: 需要 {needed}, 剩余 {available}"),
+        format!("insufficient quota: {needed} needed, {available} available"),
+    )
 }
 
 pub(crate) fn body_broken() -> Fault {

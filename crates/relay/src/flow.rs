@@ -24,8 +24,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
-use upstream::{EchoWatch, Echoed, ReplyBody, ReplyScanner};
+use upstream::{EchoWatch, Echoed, Phase, ReplyBody, ReplyScanner, SendError};
 use web::BodyError;
+use web::memory::next_frame;
 
 const DONE: &[u8] = b"[DONE]";
 
@@ -181,9 +182,10 @@ impl Flow {
     async fn drain(mut self: Box<Self>) {
         let relay = Arc::clone(self.record.relay());
         relay.metrics.drained();
+        self.source.body.client_leaves();
         let until = Instant::now() + Duration::from_millis(relay.config.drain_ms);
         let mut left_bytes = relay.config.drain_bytes;
-        if let Some(prefix) = self.source.prefix.take()
+        if let Some(prefix) = self.source.prefix.take().filter(|prefix| !prefix.is_empty())
             && self.take(&prefix) != Piece::More
         {
             let _ = self.close(End::Complete).await;
@@ -269,10 +271,29 @@ impl FlowBody {
         Some(Err(BrokeOff.into()))
     }
 
+    /// The client was too slow: it is let go, and pays like one that has left. Of the upstream this
+    /// says nothing.
+    fn let_go(&mut self, error: SendError) -> Step {
+        let State::Passing(mut flow) = std::mem::replace(&mut self.state, State::Over) else {
+            return None;
+        };
+        if flow.source.stake.is_none() {
+            flow.record.fail(&faults::reader_too_slow().caused_by(error));
+        } else if matches!(error, SendError::Timeout(Phase::ClientReply)) {
+            self.relay.spawn("drain", flow.drain());
+        } else {
+            // The request broke off, and the connection upstream with it.
+            self.relay.spawn("settlement", async {
+                let _ = flow.close(End::ClientSlow).await;
+            });
+        }
+        Some(Err(BrokeOff.into()))
+    }
+
     /// One step of a reply that passes. `None`: the state has changed, go on with that.
     fn pass(&mut self, cx: &mut Context<'_>) -> Poll<Option<Step>> {
         let State::Passing(flow) = &mut self.state else { return Poll::Ready(None) };
-        let polled = match flow.source.prefix.take() {
+        let polled = match flow.source.prefix.as_mut().and_then(next_frame) {
             Some(prefix) => Some(Ok(Frame::data(prefix))),
             None => ready!(Pin::new(&mut flow.source.body).poll_frame(cx)),
         };
@@ -301,6 +322,9 @@ impl FlowBody {
                 Err(_) => return self.pass(cx),
             },
             None => (End::Complete, flow.rest(), true),
+            Some(Err(e)) if e.is_clients_fault() => {
+                return Poll::Ready(Some(self.let_go(e)));
+            }
             Some(Err(e)) => {
                 flow.source.attempt.bad();
                 if flow.source.stake.is_none() {

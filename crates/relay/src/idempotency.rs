@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use store::idempotency::Claim;
 use web::Body;
+use web::memory::Share;
 
 /// The header that names a request for good.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -63,6 +64,7 @@ pub(crate) struct Tee {
     head: KeptHead,
     body: Option<BytesMut>,
     limit_bytes: usize,
+    share: Share,
 }
 
 /// The client's key, if it sent one.
@@ -138,20 +140,27 @@ pub(crate) async fn claim(
         Claim::Mine => Ok(Claimed::Mine(Ticket { user_id, key_hash })),
         Claim::Running => Err(faults::still_running()),
         Claim::Mismatch => Err(faults::other_request()),
-        Claim::Done { reply_sealed: None } => Err(faults::reply_not_kept()),
-        Claim::Done { reply_sealed: Some(sealed) } => {
+        Claim::Done { reply_bytes: None } => Err(faults::reply_not_kept()),
+        Claim::Done { reply_bytes: Some(bytes) } => {
+            let mut share = relay.budget.share_of(user_id);
+            if !share.grow_towards(bytes) {
+                return Err(faults::overloaded());
+            }
+            let sealed = store::idempotency::reply(&relay.db, user_id, &key_hash).await?;
+            let sealed = sealed.ok_or_else(faults::reply_not_kept)?;
             let opened = relay.sealer.open(store::REPLY, &sealed).map_err(faults::system)?;
-            replay(&opened).map(Claimed::Replay)
+            drop(sealed);
+            share.shrink_to(opened.len());
+            replay(opened.into(), share).map(Claimed::Replay)
         }
     }
 }
 
-fn replay(kept: &[u8]) -> Result<Response<Body>, Fault> {
+fn replay(kept: Bytes, share: Share) -> Result<Response<Body>, Fault> {
     let broken = || faults::system("the kept reply can't be read");
-    let line = memchr::memchr(b'\n', kept).ok_or_else(broken)?;
+    let line = memchr::memchr(b'\n', &kept).ok_or_else(broken)?;
     let head: KeptHead = serde_json::from_slice(&kept[..line]).map_err(faults::system)?;
-    let body = Bytes::copy_from_slice(&kept[line + 1..]);
-    let mut response = Response::new(web::full(body));
+    let mut response = Response::new(web::boxed(share.hold(kept.slice(line + 1..))));
     *response.status_mut() = StatusCode::from_u16(head.status).map_err(faults::system)?;
     for (name, value) in &head.headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
@@ -163,7 +172,12 @@ fn replay(kept: &[u8]) -> Result<Response<Body>, Fault> {
 }
 
 impl Tee {
-    pub(crate) fn new(status: StatusCode, headers: &HeaderMap, limit_bytes: usize) -> Self {
+    pub(crate) fn new(
+        status: StatusCode,
+        headers: &HeaderMap,
+        limit_bytes: usize,
+        share: Share,
+    ) -> Self {
         let kept = |name: &HeaderName| {
             *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING && *name != web::X_REQUEST_ID
         };
@@ -174,13 +188,14 @@ impl Tee {
             .filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?)))
             .collect();
         let head = KeptHead { status: status.as_u16(), headers };
-        Self { head, body: Some(BytesMut::new()), limit_bytes }
+        Self { head, body: Some(BytesMut::new()), limit_bytes, share }
     }
 
     /// Takes the next piece of the body.
     pub(crate) fn feed(&mut self, piece: &[u8]) {
         let Some(body) = &mut self.body else { return };
-        if body.len() + piece.len() > self.limit_bytes {
+        let bytes = body.len() + piece.len();
+        if bytes > self.limit_bytes || !self.share.grow_to(bytes) {
             self.body = None;
         } else {
             body.extend_from_slice(piece);
@@ -228,6 +243,10 @@ mod tests {
     use super::*;
     use http_body_util::BodyExt;
 
+    fn share() -> Share {
+        web::memory::Budget::new(1_000).share_of(UserId(1))
+    }
+
     #[test]
     fn fingerprints_tell_parts_apart() {
         let of = |method: Method, path: &str, headers: &[(&str, &str)], url, body: &[u8]| {
@@ -272,13 +291,13 @@ mod tests {
         headers.append("content-length", HeaderValue::from_static("4"));
         headers.append("x-two", HeaderValue::from_static("1"));
         headers.append("x-two", HeaderValue::from_static("2"));
-        let mut tee = Tee::new(StatusCode::CREATED, &headers, 4);
+        let mut tee = Tee::new(StatusCode::CREATED, &headers, 4, share());
         tee.feed(b"a\n");
         tee.feed(b"\0\xff");
         let mut kept = serde_json::to_vec(&tee.head).unwrap();
         kept.push(b'\n');
         kept.extend_from_slice(tee.body.as_ref().unwrap());
-        let response = replay(&kept).unwrap();
+        let response = replay(kept.into(), share()).unwrap();
         assert_eq!(response.status(), 201);
         assert_eq!(response.headers()["idempotent-replayed"], "true");
         assert_eq!(response.headers().get_all("x-two").iter().count(), 2);
@@ -297,7 +316,7 @@ mod tests {
             ("x\r\n", "x\r\n\r\n"),
             ("x\r\n\r\n", "x\r\n\r\n"),
         ] {
-            let mut tee = Tee::new(StatusCode::OK, &HeaderMap::new(), 99);
+            let mut tee = Tee::new(StatusCode::OK, &HeaderMap::new(), 99, share());
             tee.feed(kept.as_bytes());
             tee.close_event();
             assert_eq!(tee.body.as_deref(), Some(closed.as_bytes()));

@@ -1,24 +1,24 @@
 //! The request's body: collected where it must be read or sent twice, else flowing, and never
 //! larger than allowed.
 
+use crate::billing::Payer;
 use crate::config::SMALL_BODY_BYTES;
 use crate::inflate::Inflation;
-use crate::memory::Share;
+use crate::pace::Pace;
 use crate::{RelayConfig, faults};
 use bytes::{Bytes, BytesMut};
 use domain::Fault;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
-use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 use upstream::{BoxError, Payload};
+use web::memory::Share;
 
 /// A request's body.
 pub(crate) enum Inlet {
@@ -75,72 +75,88 @@ pub(crate) fn check_length(headers: &HeaderMap, config: &RelayConfig) -> Result<
     }
 }
 
-/// Takes in a body: to its end if it is small or `whole` is asked for, else as much as is needed
+/// What a body is taken in for.
+pub(crate) struct InletRules<'a> {
+    pub config: &'a RelayConfig,
+    /// It is held to its end, however large it is.
+    pub whole: bool,
+    /// Who has to be able to pay for the call before a large body is held for it.
+    pub payer: Option<Payer<'a>>,
+}
+
+/// Takes in a body: to its end if it is small or is to be held whole, else as much as is needed
 /// to know that it is not small.
 pub(crate) async fn take_in(
     headers: &HeaderMap,
     mut body: Incoming,
-    config: &RelayConfig,
-    whole: bool,
+    rules: InletRules<'_>,
     share: &mut Share,
 ) -> Result<Inlet, Fault> {
     if body.is_end_stream() {
         return Ok(Inlet::Whole(Bytes::new()));
     }
+    let InletRules { config, whole, mut payer } = rules;
     let declared = body.size_hint().exact();
     let mut count = Count::new(headers, config.max_request_bytes);
-    let mut pieces = VecDeque::new();
-    let mut bytes = 0_usize;
+    let mut pace = Pace::new(config.body_window_ms, Some(config.body_timeout_ms));
+    let mut pieces = Pieces::default();
     loop {
-        let Some(piece) = next_piece(&mut body, config.request_idle_ms).await? else {
+        let piece = poll_fn(|cx| pace.poll_piece(&mut body, cx)).await;
+        let Some(piece) = piece.transpose().map_err(|e| e.fault())? else {
             count.finish().map_err(|e| e.fault())?;
-            return Ok(Inlet::Whole(joined(pieces, bytes)));
+            return Ok(Inlet::Whole(pieces.joined()));
         };
         count.take(&piece).map_err(|e| e.fault())?;
-        bytes += piece.len();
-        pieces.push_back(piece);
+        pieces.push(piece);
+        if !share.grow_to(pieces.len()) {
+            return Err(faults::overloaded());
+        }
         if body.is_end_stream() {
             count.finish().map_err(|e| e.fault())?;
-            return Ok(Inlet::Whole(joined(pieces, bytes)));
+            return Ok(Inlet::Whole(pieces.joined()));
         }
-        if bytes > SMALL_BODY_BYTES {
+        if pieces.len() > SMALL_BODY_BYTES {
             if !whole {
+                pace.has_no_end();
+                let pieces = Some(pieces.joined());
                 let (touched, passed) = (false, 0);
-                let stream = Stream { pieces, body, count, declared, passed, touched };
+                let stream = Stream { pieces, body, pace, count, declared, passed, touched };
                 return Ok(Inlet::Flowing(Flowing(Arc::new(Mutex::new(stream)))));
             }
-            if !share.grow_to(bytes) {
-                return Err(faults::overloaded());
+            if let Some(payer) = payer.take() {
+                payer.can_pay().await?;
             }
         }
     }
 }
 
-async fn next_piece(body: &mut Incoming, idle_ms: u64) -> Result<Option<Bytes>, Fault> {
-    let idle = Duration::from_millis(idle_ms);
-    loop {
-        let frame = tokio::time::timeout(idle, body.frame()).await;
-        match frame.map_err(|_| InletError::TooSlow.fault())? {
-            None => return Ok(None),
-            Some(Err(e)) => return Err(faults::body_broken().caused_by(e)),
-            // Trailers of a request mean nothing to us, and belong to this connection.
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) if !data.is_empty() => return Ok(Some(data)),
-                _ => {}
-            },
-        }
-    }
+/// A body as it comes. What comes alone stays as it is; more is put together at once, because a
+/// small piece may keep all of the memory that it was read into.
+#[derive(Default)]
+struct Pieces {
+    first: Bytes,
+    more: BytesMut,
 }
 
-fn joined(mut pieces: VecDeque<Bytes>, bytes: usize) -> Bytes {
-    if pieces.len() <= 1 {
-        return pieces.pop_front().unwrap_or_default();
+impl Pieces {
+    fn push(&mut self, piece: Bytes) {
+        if self.first.is_empty() {
+            self.first = piece;
+            return;
+        }
+        if self.more.is_empty() {
+            self.more.extend_from_slice(&self.first);
+        }
+        self.more.extend_from_slice(&piece);
     }
-    let mut whole = BytesMut::with_capacity(bytes);
-    for piece in &pieces {
-        whole.extend_from_slice(piece);
+
+    fn len(&self) -> usize {
+        self.first.len().max(self.more.len())
     }
-    whole.freeze()
+
+    fn joined(self) -> Bytes {
+        if self.more.is_empty() { self.first } else { self.more.freeze() }
+    }
 }
 
 /// Counts a body as it passes, also as it will be once it is decompressed.
@@ -176,9 +192,10 @@ pub(crate) struct Flowing(Arc<Mutex<Stream>>);
 
 struct Stream {
     /// Read already.
-    pieces: VecDeque<Bytes>,
+    pieces: Option<Bytes>,
     /// Still coming.
     body: Incoming,
+    pace: Pace,
     count: Count,
     /// The whole length, where the client said it.
     declared: Option<u64>,
@@ -227,28 +244,26 @@ impl Body for Outflow {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut stream = lock(&self.0);
         stream.touched = true;
-        if let Some(piece) = stream.pieces.pop_front() {
+        if let Some(piece) = stream.pieces.take() {
             stream.passed += piece.len() as u64;
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
-        loop {
-            let frame = match std::task::ready!(Pin::new(&mut stream.body).poll_frame(cx)) {
-                None => return Poll::Ready(None),
-                Some(Err(e)) => return Poll::Ready(Some(Err(InletError::Broken(e).into()))),
-                Some(Ok(frame)) => frame,
-            };
-            let Ok(piece) = frame.into_data() else { continue };
-            if let Err(e) = stream.count.take(&piece) {
-                return Poll::Ready(Some(Err(e.into())));
-            }
-            stream.passed += piece.len() as u64;
-            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        let Stream { body, pace, .. } = &mut *stream;
+        let piece = match std::task::ready!(pace.poll_piece(body, cx)) {
+            None => return Poll::Ready(None),
+            Some(Err(e)) => return Poll::Ready(Some(Err(e.into()))),
+            Some(Ok(piece)) => piece,
+        };
+        if let Err(e) = stream.count.take(&piece) {
+            return Poll::Ready(Some(Err(e.into())));
         }
+        stream.passed += piece.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
         let stream = lock(&self.0);
-        stream.pieces.is_empty() && stream.body.is_end_stream()
+        stream.pieces.is_none() && stream.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -23,10 +23,10 @@ mod idempotency;
 mod identify;
 mod inflate;
 mod inlet;
-mod memory;
 mod methods;
 mod metrics;
 mod models;
+mod pace;
 mod record;
 mod reply;
 mod request_body;
@@ -60,6 +60,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use web::Body;
+use web::memory::Budget;
 
 /// The data plane of this process, as one runtime sees it: the way out and the jobs are its own,
 /// the rest is shared by all.
@@ -79,9 +80,11 @@ pub struct Relay {
     runtime: Handle,
     channels: Arc<channels::Channels>,
     limits: Arc<RateLimits>,
-    budget: Arc<memory::Budget>,
+    budget: Arc<Budget>,
     metrics: metrics::Metrics,
     refuses: Arc<AtomicBool>,
+    /// Large results are read and told one by one.
+    telling: Arc<tokio::sync::Mutex<()>>,
     /// Clients that wait for tasks.
     task_watch: Arc<task_view::Watch>,
     /// The process is about to end: nothing is read any more for clients that have gone.
@@ -108,6 +111,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Makes the spans of calls.
     pub tracer: spans::Tracer,
+    /// The memory of bodies that are held.
+    pub budget: Arc<Budget>,
     /// Waited for at shutdown: what is settled after a client has gone runs here.
     pub jobs: TaskTracker,
 }
@@ -119,13 +124,14 @@ impl Relay {
     /// Outside a tokio runtime.
     #[must_use]
     pub fn new(config: RelayConfig, parts: Parts) -> Arc<Self> {
-        let Parts { db, live, ledger, client, limits, sealer, clock, tracer, jobs } = parts;
+        let Parts { db, live, ledger, client, limits, sealer, clock, tracer, budget, jobs } = parts;
         Arc::new(Self {
             channels: channels::Channels::new(config.breaker),
             limits: Arc::new(limits),
-            budget: memory::Budget::new(config.buffer_budget_bytes),
+            budget,
             metrics: metrics::Metrics::default(),
             refuses: Arc::default(),
+            telling: Arc::default(),
             task_watch: Arc::new(task_view::Watch::new(
                 config.max_task_waiters,
                 config.max_task_waiters_of_user,

@@ -109,7 +109,7 @@ impl Metrics {
         add.add("custompass_requests_in_flight", "Requests at work", &self.in_flight);
         add.add(
             "custompass_buffered_bytes",
-            "Bytes of collected bodies above 64 KiB",
+            "Bytes of collected bodies, until they are sent",
             buffered_bytes,
         );
         add.add("custompass_channel_open", "1 while a channel's breaker is open", open);

@@ -2,7 +2,6 @@
 
 use crate::carry::Tie;
 use crate::config::SMALL_BODY_BYTES;
-use crate::memory::Share;
 use crate::verdict::{End, Reading};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -12,6 +11,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 use upstream::{ReplyBody, Scanned, SendError};
+use web::memory::Share;
 
 /// What a reply's headers say about its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,13 @@ pub(crate) fn collects(
 
 /// How a body that failed so has ended.
 pub(crate) const fn ended_by(error: &SendError) -> End {
-    if error.is_timeout() { End::TimedOut } else { End::Cut }
+    if error.is_clients_fault() {
+        End::ClientSlow
+    } else if error.is_timeout() {
+        End::TimedOut
+    } else {
+        End::Cut
+    }
 }
 
 /// Collects a body up to `limit_bytes`. A body for nobody is read until the drain is over.
@@ -85,6 +91,8 @@ pub(crate) async fn collect(
 ) -> Collected {
     let mut first = Bytes::new();
     let mut more = BytesMut::new();
+    // The request is in memory as well, for as long.
+    let before = share.bytes();
     let end = loop {
         let frame = poll_fn(|cx| {
             if tie.is_drain_over() {
@@ -110,12 +118,18 @@ pub(crate) async fn collect(
             }
             more.extend_from_slice(&data);
         }
-        if body.is_end_stream() {
+        let bytes = first.len().max(more.len());
+        let is_over = body.is_end_stream();
+        if is_over && bytes <= SMALL_BODY_BYTES {
+            // Its end is here: it is counted where there is room, and delivered anyhow.
+            let _ = share.grow_to(before + bytes);
             break Some(End::Complete);
         }
-        let bytes = first.len().max(more.len());
-        if bytes > limit_bytes || (bytes > SMALL_BODY_BYTES && !share.grow_to(bytes)) {
+        if bytes > limit_bytes || !share.grow_to(before + bytes) {
             break None;
+        }
+        if is_over {
+            break Some(End::Complete);
         }
     };
     Collected { bytes: if more.is_empty() { first } else { more.freeze() }, end }

@@ -11,7 +11,7 @@ use crate::record::Record;
 use crate::reply::{Collected, Shape, collect, read, shape_of};
 use crate::submit;
 use crate::verdict::{End, Money};
-use domain::{ChannelId, Fault};
+use domain::{ChannelId, Fault, UserId};
 use egress::Prepared;
 use std::sync::Arc;
 use store::Channel;
@@ -181,7 +181,7 @@ async fn estimate(
     if !reply.status.is_success() || shape_of(&reply.headers) != Shape::Json {
         return Ok(Estimated::Result(Box::new((reply, None))));
     }
-    let mut share = relay.budget.share();
+    let mut share = relay.budget.share_of(record.user_id.unwrap_or(UserId(0)));
     let most = relay.config.max_collected_reply_bytes;
     let collected = collect(&mut reply.body, most, tie, &mut share).await;
     match collected.end {
@@ -195,6 +195,7 @@ async fn estimate(
             return Err(Failure { fault, money: Money::Abandon, unsent: false });
         }
         Some(End::Complete) => {}
+        Some(End::ClientSlow) => return Err(released(faults::body_too_slow(), "request_broken")),
         Some(End::DrainedOut) => {
             return Err(released(faults::client_gone(), "client_gone"));
         }
@@ -272,7 +273,7 @@ mod tests {
         for (error, code) in [
             (SendError::Payload(Box::new(large)), "PAYLOAD_TOO_LARGE"),
             (SendError::Payload("gone".into()), "INVALID_REQUEST"),
-            (SendError::Timeout(Phase::ClientBody), "INVALID_REQUEST"),
+            (SendError::Timeout(Phase::ClientBody), "REQUEST_TIMEOUT"),
         ] {
             assert_eq!(told(error), (code, broken.clone(), false));
         }

@@ -18,6 +18,7 @@
 //! | stream under way | cut, timed out | per call | the price | cut |
 //! | stream under way | cut, timed out | by use | by the usage seen, else the hold | cut |
 //! | other, under way | cut, timed out | any | released: half of it is nothing | cut |
+//! | any | client too slow | any | as drained out | 408 `REQUEST_TIMEOUT`, or cut |
 //! | any | drained out | per call | the price | – |
 //! | any | drained out | by use | by the usage seen, else the hold | – |
 //!
@@ -55,6 +56,8 @@ pub(crate) enum End {
     Cut,
     /// The upstream paused or went on for too long.
     TimedOut,
+    /// The client was too slow to send the rest of its request.
+    ClientSlow,
     /// The client has gone, and the upstream went on beyond what we read for nobody.
     DrainedOut,
 }
@@ -103,7 +106,8 @@ pub(crate) fn decide(
 ) -> Verdict {
     let sight = match (end, under_way) {
         (End::Complete | End::DrainedOut, _) => Sight::Reply,
-        (End::Cut | End::TimedOut, true) => Sight::Cut,
+        (End::Cut | End::TimedOut | End::ClientSlow, true) => Sight::Cut,
+        (End::ClientSlow, false) => Sight::Fault(faults::body_too_slow),
         (End::Cut, false) => Sight::Fault(faults::upstream_failed),
         (End::TimedOut, false) => Sight::Fault(faults::upstream_timeout),
     };
@@ -259,6 +263,8 @@ mod tests {
 
     #[test]
     fn hanging_up_is_not_a_way_to_work_for_free() {
+        assert_eq!(short(&per_call(), json(None), End::ClientSlow, false), "7 REQUEST_TIMEOUT");
+        assert_eq!(short(&by_use(), stream(usage(3)), End::ClientSlow, true), "3 cut");
         for under_way in [false, true] {
             let gone = |price, reading| short(&price, reading, End::DrainedOut, under_way);
             assert_eq!(gone(per_call(), json(None)), "7 reply");

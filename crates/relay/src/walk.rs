@@ -5,6 +5,7 @@
 //! relay and scan → settle or release → record. Each phase is a helper in a file of its own;
 //! `record` happens when the [`Record`] is dropped, on whatever path that is.
 
+use crate::billing::Payer;
 use crate::call::{Call, Target, V1Body, needs_whole};
 use crate::carry::Tie;
 use crate::deal::Deal;
@@ -12,8 +13,7 @@ use crate::deliver::{Ending, deliver};
 use crate::flow::FlowBody;
 use crate::idempotency::{self, Claimed, fingerprint};
 use crate::identify::{Caller, identify, rate_of, token_rate_of};
-use crate::inlet::{Inlet, check_length, take_in};
-use crate::memory::Share;
+use crate::inlet::{Inlet, InletRules, check_length, take_in};
 use crate::record::Record;
 use crate::request_body::{kind, model_in_body};
 use crate::send::{none_left, send};
@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use store::Channel;
 use web::Body;
+use web::memory::Share;
 
 /// The whole walk: whatever happens, the client gets a response.
 pub(crate) async fn walk(
@@ -89,10 +90,10 @@ async fn passage(
     }
     check_length(&head.headers, &relay.config)?;
     check_query(&surface, head.uri.query())?;
-    let mut share = relay.budget.share();
+    let mut share = relay.budget.share_of(caller.identity.user_id);
     let asked = match surface {
         Surface::Pass(model) => Asked { model, v1: None, body: Intake::Coming(body) },
-        Surface::V1(path) => read_v1(relay, &head, path, body, &mut share).await?,
+        Surface::V1(path) => read_v1(relay, &caller, &head, (path, body), &mut share).await?,
         own => return Box::pin(answer_ourselves(relay, own, &head, body, &caller, record)).await,
     };
     record.model = Some(asked.model.as_str().into());
@@ -112,7 +113,10 @@ async fn passage(
             let by_use = price.as_ref().is_some_and(FrozenPrice::is_by_use);
             let kept = wish.is_some() && submit::may_be_repeated(candidates);
             let whole = kept || idempotency_key.is_some() || needs_whole(candidates, by_use);
-            take_in(&head.headers, body, &relay.config, whole, &mut share).await?
+            let least = price.as_ref().and_then(|price| price.first_hold().ok());
+            let payer = least.map(|_| Payer { relay, identity: &caller.identity, least });
+            let rules = InletRules { config: &relay.config, whole, payer };
+            take_in(&head.headers, body, rules, &mut share).await?
         }
     };
     let mut call = call_of(head, caller.key.clone(), record, asked.model, asked.v1, inlet);
@@ -260,16 +264,18 @@ enum Intake {
 /// Under `/v1` the body says which model is meant.
 async fn read_v1(
     relay: &Relay,
+    caller: &Caller,
     head: &Parts,
-    path: ModelName,
-    body: Incoming,
+    (path, body): (ModelName, Incoming),
     share: &mut Share,
 ) -> Result<Asked, Fault> {
     if !body.is_end_stream() {
         // What will be refused need not be taken in.
         kind(&head.headers)?;
     }
-    let inlet = take_in(&head.headers, body, &relay.config, true, share).await?;
+    let payer = Some(Payer { relay, identity: &caller.identity, least: None });
+    let rules = InletRules { config: &relay.config, whole: true, payer };
+    let inlet = take_in(&head.headers, body, rules, share).await?;
     let bytes = inlet.whole().cloned().unwrap_or_default();
     let (model, v1_body) = model_in_body(&head.headers, &bytes, &relay.config)?;
     Ok(Asked { model, v1: Some((path, v1_body)), body: Intake::Here(inlet) })

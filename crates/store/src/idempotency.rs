@@ -17,8 +17,8 @@ pub enum Claim {
     Mismatch,
     /// It has ended.
     Done {
-        /// The reply; none when it was too large to keep.
-        reply_sealed: Option<String>,
+        /// How large the reply is, sealed; none when it was too large to keep.
+        reply_bytes: Option<usize>,
     },
 }
 
@@ -47,7 +47,8 @@ pub async fn claim(
                AND NOT EXISTS (SELECT 1 FROM nodes WHERE nodes.id = idempotency.node_id
                                AND nodes.lease_until > excluded.created_at))
         RETURNING 1";
-    const LOOK: &str = "SELECT fingerprint, done, reply_sealed FROM idempotency
+    const LOOK: &str =
+        "SELECT fingerprint, done, octet_length(reply_sealed) AS bytes FROM idempotency
         WHERE user_id = $1 AND idempotency_key = $2";
     let params = [
         Value::from(user_id),
@@ -69,10 +70,29 @@ pub async fn claim(
         }
         return Ok(match row.get("done")? {
             false => Claim::Running,
-            true => Claim::Done { reply_sealed: row.get("reply_sealed")? },
+            true => {
+                let bytes: Option<i64> = row.get("bytes")?;
+                let reply_bytes = bytes.map(|bytes| usize::try_from(bytes).unwrap_or_default());
+                Claim::Done { reply_bytes }
+            }
         });
     }
     Err(StoreError::Busy("the idempotency key keeps changing hands".to_owned()))
+}
+
+/// The sealed reply of a claim that has ended; none when there is none, or none any more.
+///
+/// # Errors
+/// What the database says.
+pub async fn reply(
+    db: &Db,
+    user_id: UserId,
+    key_hash_hex: &str,
+) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT reply_sealed FROM idempotency
+        WHERE user_id = $1 AND idempotency_key = $2 AND done";
+    let rows = db.read_first(sql, &[Value::from(user_id), Value::from(key_hash_hex)]).await?;
+    rows.first().map_or(Ok(None), |row| row.get("reply_sealed"))
 }
 
 /// Takes over a claim that a node left undone which is no more. `false`: the request was repeated

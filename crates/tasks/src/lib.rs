@@ -38,6 +38,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Makes the spans of what is asked and told.
     pub tracer: spans::Tracer,
+    /// The memory of bodies that are held.
+    pub budget: Arc<web::memory::Budget>,
 }
 
 /// The background work of this node.

@@ -52,12 +52,15 @@ pub(crate) struct Watch {
     progress: AtomicU8,
     /// Milliseconds from `start` to the last step.
     step_ms: AtomicU64,
+    /// Milliseconds for which the client was waited for, up to the last step.
+    starved_ms: AtomicU64,
 }
 
 impl Watch {
     pub(crate) const fn new(start: Instant) -> Self {
         let progress = AtomicU8::new(Progress::Untouched as u8);
-        Self { start, progress, step_ms: AtomicU64::new(0) }
+        let (step_ms, starved_ms) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { start, progress, step_ms, starved_ms }
     }
 
     pub(crate) fn progress(&self) -> Progress {
@@ -75,9 +78,20 @@ impl Watch {
         self.step_ms.load(Ordering::Acquire)
     }
 
+    /// Milliseconds for which the client was waited for, up to the last step.
+    pub(crate) fn starved_ms(&self) -> u64 {
+        self.starved_ms.load(Ordering::Acquire)
+    }
+
+    /// Only the body itself takes steps, so nothing else writes meanwhile.
     fn note(&self, progress: Progress) {
         let elapsed = self.start.elapsed().as_millis();
-        self.step_ms.store(u64::try_from(elapsed).unwrap_or(u64::MAX), Ordering::Release);
+        let now_ms = u64::try_from(elapsed).unwrap_or(u64::MAX);
+        let before_ms = self.step_ms.swap(now_ms, Ordering::AcqRel);
+        if self.progress() == Progress::Starved {
+            let starved_ms = now_ms.saturating_sub(before_ms);
+            self.starved_ms.fetch_add(starved_ms, Ordering::AcqRel);
+        }
         self.progress.store(progress as u8, Ordering::Release);
     }
 

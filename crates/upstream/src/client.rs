@@ -53,7 +53,8 @@ pub struct Deadlines {
     pub first_byte_ms: u64,
     /// Between two pieces of a body, in either direction.
     pub idle_ms: u64,
-    /// From the start to the reply's last byte.
+    /// What the upstream may take from the start to the reply's last byte, and the client beside
+    /// it: time spent waiting for one of them is never the other's.
     pub total_ms: u64,
 }
 
@@ -207,12 +208,12 @@ impl Client {
             parts.headers.remove(CONTENT_LENGTH);
         }
         let idle = Duration::from_millis(deadlines.idle_ms);
-        let total_at = start + Duration::from_millis(deadlines.total_ms);
+        let total = Duration::from_millis(deadlines.total_ms);
         Ok(Reply {
             status: parts.status,
             version: parts.version,
             headers: parts.headers,
-            body: ReplyBody::new(body, idle, total_at),
+            body: ReplyBody::new(body, idle, total, watch, start),
         })
     }
 }
@@ -302,18 +303,23 @@ async fn head_within(
 /// What the request is waiting for, and until when (in milliseconds from its start) it may.
 fn standing(watch: &Watch, deadlines: &Deadlines) -> (Phase, u64) {
     let since_step = |ms: u64| watch.step_ms().saturating_add(ms);
+    let starved_ms = watch.starved_ms();
     let (phase, until_ms) = match watch.progress() {
         Progress::Untouched => (Phase::Connect, deadlines.connect_ms),
-        Progress::Starved => (Phase::ClientBody, since_step(deadlines.idle_ms)),
+        Progress::Starved => {
+            let left_ms = deadlines.total_ms.saturating_sub(starved_ms);
+            return (Phase::ClientBody, since_step(deadlines.idle_ms.min(left_ms)));
+        }
         Progress::Writing => (Phase::FirstByte, since_step(deadlines.idle_ms)),
         Progress::Complete | Progress::Failed => {
             (Phase::FirstByte, since_step(deadlines.first_byte_ms))
         }
     };
-    if deadlines.total_ms < until_ms && phase != Phase::Connect {
-        return (Phase::Total, deadlines.total_ms);
+    let total_ms = deadlines.total_ms.saturating_add(starved_ms);
+    if total_ms < until_ms && phase != Phase::Connect {
+        return (Phase::Total, total_ms);
     }
-    (phase, until_ms.min(deadlines.total_ms))
+    (phase, until_ms.min(total_ms))
 }
 
 /// What hyper's error means, given how far the request had got.

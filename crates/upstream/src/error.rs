@@ -23,11 +23,13 @@ pub enum Phase {
     Connect,
     /// The client: the next piece of the request's body.
     ClientBody,
+    /// The client: to take the reply, with all that it had taken before.
+    ClientReply,
     /// The upstream: the head of its reply.
     FirstByte,
     /// The upstream: the next piece of the reply's body.
     Idle,
-    /// The end, whatever was going on.
+    /// The upstream: all of its work together.
     Total,
 }
 
@@ -97,7 +99,7 @@ impl SendError {
     pub const fn is_timeout(&self) -> bool {
         match self {
             Self::Connect(ConnectError::Timeout) => true,
-            Self::Timeout(phase) => !matches!(phase, Phase::ClientBody),
+            Self::Timeout(phase) => !matches!(phase, Phase::ClientBody | Phase::ClientReply),
             _ => false,
         }
     }
@@ -105,7 +107,7 @@ impl SendError {
     /// Whether the client is to blame: the upstream's record stays clean.
     #[must_use]
     pub const fn is_clients_fault(&self) -> bool {
-        matches!(self, Self::Payload(_) | Self::Timeout(Phase::ClientBody))
+        matches!(self, Self::Payload(_) | Self::Timeout(Phase::ClientBody | Phase::ClientReply))
     }
 
     /// One word for logs and metrics.
@@ -122,6 +124,7 @@ impl SendError {
             Self::Connect(ConnectError::Proxy(_)) => "proxy",
             Self::Connect(ConnectError::Address(_)) => "address",
             Self::Timeout(Phase::ClientBody) => "client_body_timeout",
+            Self::Timeout(Phase::ClientReply) => "client_reply_timeout",
             Self::Timeout(Phase::FirstByte) => "first_byte_timeout",
             Self::Timeout(Phase::Idle) => "idle_timeout",
             Self::Timeout(Phase::Total) => "total_timeout",

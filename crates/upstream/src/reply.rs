@@ -1,10 +1,12 @@
 //! The body of a reply, under its deadlines.
 
+use crate::body::{Progress, Watch};
 use crate::error::{Phase, SendError, chain};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -13,24 +15,57 @@ use tokio::time::{Instant, Sleep, sleep_until};
 const PIECES_BETWEEN_LOOKS: u8 = 32;
 
 /// The body of an upstream's reply. It ends cleanly, or with an error that says whether it was cut
-/// or took too long; after an error there is nothing more.
+/// or took too long, and whose slowness that was. After an error there is nothing more, unless it
+/// was the client that took too long for the reply.
 pub struct ReplyBody {
     inner: Incoming,
+    /// How far the request has got, which may still be on its way.
+    request: Arc<Watch>,
     idle: Duration,
-    total_at: Instant,
-    /// Since when the next piece has been waited for. The time that the client takes to read is
-    /// not the upstream's.
+    /// What the upstream may take in all, and the client beside it.
+    total: Duration,
+    start: Instant,
+    /// For how long the upstream was waited for. The rest of the time since the start was the
+    /// client's: it sent its request, or took the reply.
+    waited: Duration,
+    /// Since when the next piece has been waited for.
     waiting_since: Option<Instant>,
     /// Made at the first wait: a body that is here whole needs no timer.
     timer: Option<Pin<Box<Sleep>>>,
     in_a_row: u8,
+    client_left: bool,
     ended: bool,
 }
 
 impl ReplyBody {
-    pub(crate) const fn new(inner: Incoming, idle: Duration, total_at: Instant) -> Self {
-        let (waiting_since, timer, in_a_row, ended) = (None, None, 0, false);
-        Self { inner, idle, total_at, waiting_since, timer, in_a_row, ended }
+    pub(crate) fn new(
+        inner: Incoming,
+        idle: Duration,
+        total: Duration,
+        request: Arc<Watch>,
+        start: Instant,
+    ) -> Self {
+        let waited = start.elapsed().saturating_sub(Duration::from_millis(request.starved_ms()));
+        let (waiting_since, timer, in_a_row) = (None, None, 0);
+        let (client_left, ended) = (false, false);
+        Self {
+            inner,
+            request,
+            idle,
+            total,
+            start,
+            waited,
+            waiting_since,
+            timer,
+            in_a_row,
+            client_left,
+            ended,
+        }
+    }
+
+    /// From here on the body is read without its client, whose time no longer counts.
+    pub const fn client_leaves(&mut self) {
+        self.client_left = true;
     }
 
     fn fail(&mut self, error: SendError) -> Poll<Option<Result<Frame<Bytes>, SendError>>> {
@@ -38,11 +73,27 @@ impl ReplyBody {
         Poll::Ready(Some(Err(error)))
     }
 
+    /// Whether the client has had all its time, at an instant when it is not waited for.
+    fn client_is_late(&self, now: Instant) -> bool {
+        let since_start = now.duration_since(self.start);
+        !self.client_left && since_start.saturating_sub(self.waited) >= self.total
+    }
+
     /// Waits for whichever deadline comes first.
     fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<Phase> {
-        let since = *self.waiting_since.get_or_insert_with(Instant::now);
-        let idle_at = since + self.idle;
-        let at = idle_at.min(self.total_at);
+        let since = match self.waiting_since {
+            Some(since) => since,
+            None => {
+                let now = Instant::now();
+                if self.client_is_late(now) {
+                    return Poll::Ready(Phase::ClientReply);
+                }
+                *self.waiting_since.insert(now)
+            }
+        };
+        let (idle_at, total_at) =
+            (since + self.idle, since + self.total.saturating_sub(self.waited));
+        let at = idle_at.min(total_at);
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         loop {
             // A timer that was set for an earlier piece fires early; only then is it moved.
@@ -53,13 +104,21 @@ impl ReplyBody {
                 return Poll::Pending;
             }
             let now = Instant::now();
-            if now >= self.total_at {
-                return Poll::Ready(Phase::Total);
-            }
-            if now >= idle_at {
-                return Poll::Ready(Phase::Idle);
+            if now >= at {
+                // An upstream that waits for the rest of its request is not idle.
+                let phase = if now >= total_at { Phase::Total } else { Phase::Idle };
+                let starved = self.request.progress() == Progress::Starved;
+                return Poll::Ready(if starved { Phase::ClientBody } else { phase });
             }
             timer.as_mut().reset(at);
+        }
+    }
+
+    /// Why the body broke off.
+    fn broken(&self, error: hyper::Error) -> SendError {
+        match self.request.progress() {
+            Progress::Failed => SendError::Payload(error.into()),
+            _ => SendError::Cut(chain(&error)),
         }
     }
 }
@@ -76,19 +135,24 @@ impl Body for ReplyBody {
         if this.ended {
             return Poll::Ready(None);
         }
+        if this.in_a_row >= PIECES_BETWEEN_LOOKS {
+            this.in_a_row = 0;
+            if this.client_is_late(Instant::now()) {
+                return Poll::Ready(Some(Err(SendError::Timeout(Phase::ClientReply))));
+            }
+        }
         match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                this.waiting_since = None;
-                this.in_a_row += 1;
-                if this.in_a_row >= PIECES_BETWEEN_LOOKS {
-                    this.in_a_row = 0;
-                    if Instant::now() >= this.total_at {
-                        return this.fail(SendError::Timeout(Phase::Total));
-                    }
+                if let Some(since) = this.waiting_since.take() {
+                    this.waited += since.elapsed();
                 }
+                this.in_a_row += 1;
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => this.fail(SendError::Cut(chain(&error))),
+            Poll::Ready(Some(Err(error))) => {
+                let error = this.broken(error);
+                this.fail(error)
+            }
             Poll::Ready(None) => {
                 this.ended = true;
                 Poll::Ready(None)
@@ -96,6 +160,9 @@ impl Body for ReplyBody {
             Poll::Pending => {
                 this.in_a_row = 0;
                 match this.poll_deadlines(cx) {
+                    Poll::Ready(phase @ Phase::ClientReply) => {
+                        Poll::Ready(Some(Err(SendError::Timeout(phase))))
+                    }
                     Poll::Ready(phase) => this.fail(SendError::Timeout(phase)),
                     Poll::Pending => Poll::Pending,
                 }

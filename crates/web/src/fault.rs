@@ -50,6 +50,7 @@ pub const fn show(kind: FaultKind) -> Shown {
         K::IdempotencyConflict => later(shown(S::CONFLICT, "IDEMPOTENCY_CONFLICT", REQUEST), 1),
         K::IdempotencyMismatch => shown(S::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_MISMATCH", REQUEST),
         K::Unprocessable => shown(S::UNPROCESSABLE_ENTITY, "UNPROCESSABLE", REQUEST),
+        K::RequestTimeout => shown(S::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", REQUEST),
         K::PayloadTooLarge => shown(S::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", REQUEST),
         K::UnsupportedMediaType => {
             shown(S::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", REQUEST)

@@ -8,6 +8,7 @@ mod body;
 mod client_address;
 mod fault;
 mod json;
+pub mod memory;
 mod request_id;
 mod seconds;
 

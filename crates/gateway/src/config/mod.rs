@@ -58,6 +58,8 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// How long a request head may take.
     pub header_timeout_ms: u64,
+    /// How long a client may take next to nothing of its answer.
+    pub write_timeout_ms: u64,
     /// How long a stop may take.
     pub shutdown_timeout_ms: u64,
     /// Whose word on the client's address counts.
@@ -138,6 +140,10 @@ pub struct RelaySettings {
     pub max_request_bytes: u64,
     /// Whether a model without a price is refused.
     pub reject_unpriced: bool,
+    /// In each of these times a request body has to come on.
+    pub body_window_ms: u64,
+    /// How long a body that is held whole may take to come.
+    pub body_timeout_ms: u64,
     /// Calls at a time.
     pub max_in_flight: usize,
     /// Memory for bodies held whole.
@@ -244,6 +250,8 @@ impl Config {
                 user_token_header: s.text(Key::UserTokenHeader).unwrap_or_default(),
                 max_request_bytes: s.number(Key::MaxRequestSize),
                 reject_unpriced: s.text(Key::Unpriced).as_deref() == Some("reject"),
+                body_window_ms: s.number(Key::BodyWindow),
+                body_timeout_ms: s.number(Key::BodyTimeout),
                 max_in_flight: s.size(Key::MaxInFlight),
                 buffer_budget_bytes: s.number(Key::BufferBudget),
                 failover_count: s.small(Key::FailoverCount),
@@ -287,6 +295,7 @@ fn server(s: &Settings) -> ServerConfig {
         listen: SocketAddr::new(s.address(Key::ListenAddr), s.port(Key::Port)),
         max_connections: s.size(Key::MaxConnections),
         header_timeout_ms: s.number(Key::HeaderTimeout),
+        write_timeout_ms: s.number(Key::WriteTimeout),
         shutdown_timeout_ms: s.number(Key::ShutdownTimeout),
         trusted_proxies: s.networks(Key::TrustedProxies),
         worker_threads: s.size(Key::WorkerThreads),

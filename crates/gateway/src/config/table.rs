@@ -148,6 +148,9 @@ settings! {
     HeaderTimeout: "HEADER_TIMEOUT", Kind::Millis(SECOND, 10 * MINUTE), "30s",
         "how long a client may take to send its request head, and to stay idle between requests",
         start ACCEPTING;
+    WriteTimeout: "WRITE_TIMEOUT", Kind::Millis(SECOND, HOUR), "1m",
+        "how long a client may take next to nothing of its answer (256 bytes a second count)",
+        start ACCEPTING;
     ShutdownTimeout: "SHUTDOWN_TIMEOUT", Kind::Millis(SECOND, HOUR), "30s",
         "how long a stop may take: what is under way is finished and settled first", start STOP;
     TrustedProxies: "TRUSTED_PROXIES", Kind::Networks, "",
@@ -197,8 +200,8 @@ settings! {
         "how long a connection to an upstream may take", live;
     IdleTimeout: "CUSTOM_PASS_IDLE_TIMEOUT", Kind::Millis(SECOND, DAY), "2m",
         "how long an upstream may pause within its answer", live;
-    TotalTimeout: "CUSTOM_PASS_TOTAL_TIMEOUT", Kind::Millis(SECOND, DAY), "15m",
-        "how long a call may take in all", live;
+    TotalTimeout: "CUSTOM_PASS_TOTAL_TIMEOUT", Kind::Millis(SECOND, DAY / 2), "15m",
+        "how long an upstream may take for a call in all, and its client beside it", live;
     FailoverCount: "CUSTOM_PASS_FAILOVER_COUNT", Kind::Count(0, 100), "3",
         "further channels that are tried while nothing has been sent", live;
     DrainSeconds: "CUSTOM_PASS_DRAIN_SECONDS", Kind::Millis(0, DAY), "30s",
@@ -243,12 +246,17 @@ settings! {
         "header that carries the caller's key upstream; a channel's own setting wins", live;
     MaxRequestSize: "CUSTOM_PASS_MAX_REQUEST_SIZE", Kind::Bytes(KIB, 64 * GIB), "32MiB",
         "largest request body, counted after decompression", live;
+    BodyWindow: "CUSTOM_PASS_BODY_WINDOW", Kind::Millis(SECOND, HOUR), "30s",
+        "in each such time that a request body is waited for, 256 bytes a second must come", live;
+    BodyTimeout: "CUSTOM_PASS_BODY_TIMEOUT", Kind::Millis(SECOND, DAY), "5m",
+        "how long a body that has to be held whole may take to come; past it the call gets 408",
+        live;
     Unpriced: "CUSTOM_PASS_UNPRICED", Kind::Word(&["pass", "reject"]), "pass",
         "what happens to a model without a price: passed through free, or refused", live;
     MaxInFlight: "CUSTOM_PASS_MAX_IN_FLIGHT", Kind::Count(1, 1_000_000), "20000",
         "calls at work at a time; more get 503 OVERLOADED", live;
     BufferBudget: "CUSTOM_PASS_BUFFER_BUDGET", Kind::Bytes(MIB, 1024 * GIB), "256MiB",
-        "memory for bodies that have to be held whole; past it new ones get 503 OVERLOADED", live;
+        "memory for bodies that have to be held whole, half of it for one user; past it: 503", live;
     MemoryLimit: "MEMORY_LIMIT" or "GOMEMLIMIT", Kind::Bytes(0, 1024 * GIB), "0",
         "resident memory past which new calls get 503 OVERLOADED; nothing is killed. 0: none", live;
 
@@ -319,7 +327,8 @@ mod tests {
         let Some(Setting { kind: Kind::Millis(_, longest), .. }) = longest else {
             panic!("no longest call");
         };
-        assert!(i64::try_from(*longest).unwrap() < claim_ms);
+        // The upstream's time, and as much of its client's.
+        assert!(i64::try_from(2 * longest).unwrap() < claim_ms);
         assert!(i64::try_from(store::channel_fields::TIMEOUT_MAX_MS).unwrap() < claim_ms);
     }
 

@@ -24,7 +24,8 @@ use tokio::net::TcpListener;
 use web::Body;
 
 /// An operator or two with curl.
-const LIMITS: Limits = Limits { max_connections: 8, header_timeout_ms: 30_000 };
+const LIMITS: Limits =
+    Limits { max_connections: 8, header_timeout_ms: 30_000, write_timeout_ms: 60_000 };
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PROFILE: HeaderValue = HeaderValue::from_static("application/octet-stream");
 

@@ -32,7 +32,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use web::{Body, BodyError};
 
-const LIMITS: Limits = Limits { max_connections: 10_000, header_timeout_ms: 60_000 };
+const LIMITS: Limits =
+    Limits { max_connections: 10_000, header_timeout_ms: 60_000, write_timeout_ms: 60_000 };
 const MAX_REQUEST_BYTES: usize = 64 << 20;
 /// The time of every answer: the same bytes every time.
 const CREATED_S: u64 = 1_704_067_200;

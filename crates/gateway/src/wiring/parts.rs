@@ -182,6 +182,8 @@ pub fn relay_config(config: &Config, node: NodeId) -> anyhow::Result<RelayConfig
         trusted_proxies: trusted_proxies(config),
         refuse_unpriced: relay.reject_unpriced,
         max_request_bytes: relay.max_request_bytes,
+        body_window_ms: relay.body_window_ms,
+        body_timeout_ms: relay.body_timeout_ms,
         max_in_flight: i64::try_from(relay.max_in_flight).unwrap_or(i64::MAX),
         buffer_budget_bytes: usize::try_from(relay.buffer_budget_bytes).unwrap_or(usize::MAX),
         connect_ms: upstream.connect_timeout_ms,

@@ -4,7 +4,7 @@ use super::parts;
 use super::settings::{Followers, LiveSettings};
 use crate::app::App;
 use crate::cli::Loaded;
-use crate::config::{Config, MetricsConfig};
+use crate::config::{Config, MetricsConfig, ServerConfig};
 use crate::cores::Cores;
 use crate::health::Health;
 use crate::logging::{Levels, Lines};
@@ -30,6 +30,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use web::memory::Budget;
 
 /// How often memory is looked at, while it has a limit.
 const MEMORY_PAUSE: Duration = Duration::from_millis(250);
@@ -180,7 +181,7 @@ impl Service {
             0 => process::connections_for(descriptors),
             given => given,
         };
-        let limits = Limits { max_connections, header_timeout_ms: config.server.header_timeout_ms };
+        let limits = limits(&config, max_connections);
         let address = listener.local_addr()?;
         let places = places.into_iter().map(|(runtime, relay)| {
             let app = Arc::clone(&app);
@@ -283,12 +284,10 @@ async fn build(
         .context("the configuration in the database can't be read")?;
     let client = parts::client(&config.upstream)?;
     let webhook_client = parts::webhook_client(config)?;
-    let traces = match &config.traces {
-        Some(traces) => Some(Traces::start(traces, parts::traces_client(config)?, node)?),
-        None => None,
-    };
+    let traces = start_traces(config, node)?;
     let tracer = traces.as_ref().map(Traces::tracer).unwrap_or_default();
     let relay_config = parts::relay_config(config, node)?;
+    let budget = Budget::new(relay_config.buffer_budget_bytes);
     let tasks = Tasks::start(
         parts::tasks_config(config, &relay_config),
         &tasks::Parts {
@@ -300,6 +299,7 @@ async fn build(
             sealer: sealer.clone(),
             clock: clock.clone(),
             tracer: tracer.clone(),
+            budget: Arc::clone(&budget),
         },
         jobs,
         shutdown,
@@ -316,6 +316,7 @@ async fn build(
             sealer: sealer.clone(),
             clock: clock.clone(),
             tracer: tracer.clone(),
+            budget,
             jobs: walks.clone(),
         },
     );
@@ -337,6 +338,16 @@ async fn build(
         jobs: walks.clone(),
     };
     Ok(Parts { node, db, ledger, relay, tasks, admin, redis, traces })
+}
+
+fn start_traces(config: &Config, node: NodeId) -> anyhow::Result<Option<Traces>> {
+    let Some(traces) = &config.traces else { return Ok(None) };
+    Traces::start(traces, parts::traces_client(config)?, node).map(Some)
+}
+
+const fn limits(config: &Config, max_connections: usize) -> Limits {
+    let ServerConfig { header_timeout_ms, write_timeout_ms, .. } = config.server;
+    Limits { max_connections, header_timeout_ms, write_timeout_ms }
 }
 
 fn register(registry: &mut Registry, parts: &Parts, started_at: UnixMs, lines: Option<Lines>) {

@@ -186,6 +186,26 @@ on_sqlite! {
         house.close().await;
     }
 
+    async fn a_large_body_is_not_held_for_who_cannot_pay(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("dear", fixed(30), Reply::text("ok")).await;
+        let ann = house.payer(29).await;
+        for (path, header) in [
+            ("/v1/chat/completions", "Content-Type: application/json"),
+            ("/pass/dear", "Idempotency-Key: k"),
+        ] {
+            let mut raw = house.server.raw().await;
+            raw.send(head(path, &ann.key, &format!("{header}\r\nContent-Length: 1000000"))).await;
+
+            // Most of it has not been sent.
+            raw.send(vec![b' '; 200_000]).await;
+
+            raw.read_answer().await.unwrap().expect_error(402, "INSUFFICIENT_QUOTA");
+        }
+        assert_eq!(house.upstream.count(), 0);
+        house.close().await;
+    }
+
     async fn expect_continue_is_answered(db: TestDb) {
         let house = House::open(db).await;
         house.model("m", fixed(30), Reply::text("ok")).await;

@@ -257,6 +257,34 @@ on_both_databases! {
         hooks.house.close().await;
     }
 
+    async fn users_whose_endpoints_hang_delay_nobody_else(db: TestDb) {
+        let mut hooks = Hooks::open(db).await;
+        let gate = Gate::new();
+        hooks.house.upstream.otherwise(Reply::text("ok").gated(&gate));
+        for user in 0..2 {
+            for n in 0..10 {
+                let endpoint = hooks.endpoint(&format!("/slow/{user}/{n}")).await;
+                for _ in 0..4 {
+                    hooks.ended(&[endpoint]).await;
+                }
+            }
+            hooks.user_id = hooks.house.payer(0).await.id;
+        }
+        gate.reached(16).await;
+        hooks.house.upstream.on("/fast", Reply::text("ok"));
+        let fast = hooks.endpoint("/fast").await;
+        for _ in 0..4 {
+            hooks.ended(&[fast]).await;
+        }
+
+        hooks.wait(fast, "delivered", 4).await;
+
+        // Each has its share of what is under way, and no more.
+        assert_eq!(hooks.house.upstream.count(), 16 + 4);
+        gate.open();
+        hooks.house.close().await;
+    }
+
     async fn a_submission_names_its_own_address(db: TestDb) {
         let hooks = Hooks::open(db).await;
         let upstream = &hooks.house.upstream;

@@ -12,7 +12,7 @@ use crate::deliver::{head_of, repeats_key, unusable};
 use crate::reply::collect;
 use crate::verdict::End;
 use bytes::Bytes;
-use domain::{FrozenPrice, Quota, Usage};
+use domain::{FrozenPrice, Quota, Usage, UserId};
 use egress::Prepared;
 use http::{Response, StatusCode};
 use std::sync::Arc;
@@ -148,7 +148,7 @@ impl Again {
         if may_differ_later(reply.status) {
             return Err(Repeated::Unreached(format!("status {}", reply.status.as_u16())));
         }
-        hear(relay, reply, prepared).await
+        hear(relay, left.user_id, reply, prepared).await
     }
 }
 
@@ -157,12 +157,17 @@ fn may_differ_later(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 425 | 429)
 }
 
-async fn hear(relay: &Relay, mut reply: Reply, prepared: &Prepared) -> Result<Heard, Repeated> {
+async fn hear(
+    relay: &Relay,
+    user_id: UserId,
+    mut reply: Reply,
+    prepared: &Prepared,
+) -> Result<Heard, Repeated> {
     if unusable(&reply, prepared).is_some() {
         return Err(Repeated::Lost("its upstream's reply can't be passed on"));
     }
     let head = head_of(&reply, prepared);
-    let (tie, mut share) = (Tie::default(), relay.budget.share());
+    let (tie, mut share) = (Tie::default(), relay.budget.share_of(user_id));
     let most = relay.config.max_collected_reply_bytes;
     let collected = collect(&mut reply.body, most, &tie, &mut share).await;
     if matches!(collected.end, Some(End::Cut | End::TimedOut)) {

@@ -18,7 +18,6 @@ use crate::deliver::{
 };
 use crate::faults;
 use crate::idempotency::Tee;
-use crate::memory::Share;
 use crate::record::Record;
 use crate::reply::{Collected, collect};
 use crate::send::Answer;
@@ -26,7 +25,7 @@ use crate::traced::ended;
 use crate::verdict::End;
 use crate::walk::Order;
 use bytes::Bytes;
-use domain::{ChannelId, Fault, FrozenPrice, ModelName, Quota, TaskUid, task_base};
+use domain::{ChannelId, Fault, FrozenPrice, ModelName, Quota, TaskUid, UserId, task_base};
 use http::header::{LOCATION, RETRY_AFTER};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri};
@@ -34,6 +33,7 @@ use ledger::{NewTask, Taken};
 use said::{FirstReply, Refusal, Said};
 use std::sync::Arc;
 use store::{Channel, TOKEN_KEY, Value, WEBHOOK_URL};
+use web::memory::Share;
 
 const X_WEBHOOK_URL: HeaderName = HeaderName::from_static("x-webhook-url");
 const MAX_WEBHOOK_URL_CHARS: usize = 2048;
@@ -206,6 +206,7 @@ fn whole(collected: Collected) -> Result<Bytes, (&'static str, Fault)> {
         Some(End::Complete) => Ok(collected.bytes),
         Some(End::Cut) => Err(("upstream_cut", faults::upstream_failed())),
         Some(End::TimedOut) => Err((UNKNOWN_OUTCOME, faults::upstream_timeout())),
+        Some(End::ClientSlow) => Err((UNKNOWN_OUTCOME, faults::body_too_slow())),
         Some(End::DrainedOut) => Err((UNKNOWN_OUTCOME, faults::client_gone())),
         None => Err(("reply_too_large", faults::no_task_reply())),
     }
@@ -245,7 +246,7 @@ async fn record_taken(
     }
     // Whether the hold can grow is known only afterwards, so a kept reply doesn't say what it is
     // then.
-    let tee = deal.is_claimed().then(|| tee_of(relay, &head, bytes));
+    let tee = deal.is_claimed().then(|| tee_of(relay, &head, bytes, record.user_id));
     let task = said.record(relay, uid, channel)?;
     let span = record.trace.phase("record task");
     let held = ended(span, deal.record(relay, Taken { task, hold, reply: None }, tee).await)?;
@@ -272,8 +273,9 @@ fn location(model: &str, task_id: &str) -> String {
 }
 
 /// A whole reply, to be kept for a repeated request.
-fn tee_of(relay: &Relay, head: &Response<()>, bytes: &[u8]) -> Tee {
-    let mut tee = Tee::new(head.status(), head.headers(), relay.config.max_kept_reply_bytes);
+fn tee_of(relay: &Relay, head: &Response<()>, bytes: &[u8], user_id: Option<UserId>) -> Tee {
+    let share = relay.budget.share_of(user_id.unwrap_or(UserId(0)));
+    let mut tee = Tee::new(head.status(), head.headers(), relay.config.max_kept_reply_bytes, share);
     tee.feed(bytes);
     tee
 }

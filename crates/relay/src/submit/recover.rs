@@ -260,7 +260,7 @@ async fn record(
     let reply = again.kept.claim.as_deref().map(|claim| {
         point_to_task(relay, &mut head, &left.model, &task_id);
         let ticket = Ticket { user_id: left.user_id, key_hash: claim.to_owned() };
-        tee_of(relay, &head, &bytes).keep(relay, &ticket)
+        tee_of(relay, &head, &bytes, Some(ticket.user_id)).keep(relay, &ticket)
     });
     let task = said.record(relay, left.uid, &again.channel);
     let task = task.map_err(|fault| RecoverError::Other(fault.en))?;

@@ -30,6 +30,9 @@ const OURS: [&str; 12] = [
 /// And those where tasks go by our id.
 const OURS_BY_UID: [&str; 2] = ["id", "object"];
 
+/// Room for the members that are ours.
+const OUR_BYTES: usize = 512;
+
 /// By whose id tasks go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -43,18 +46,27 @@ pub(super) enum Shape {
 type Said<'a> = BTreeMap<String, &'a RawValue>;
 
 /// The JSON text of a task.
-pub(super) fn element(row: &TaskRow, shape: Shape, sealer: &Sealer) -> serde_json::Result<Vec<u8>> {
-    let opened = open(row, sealer);
+pub(super) fn element(
+    mut row: TaskRow,
+    shape: Shape,
+    sealer: &Sealer,
+) -> serde_json::Result<Vec<u8>> {
+    let opened = open(&row, sealer);
+    row.data = None;
     let said = serde_json::from_slice(&opened).unwrap_or_default();
-    serde_json::to_vec(&Element { row, shape, said })
+    // Grown step by step, a large one would take twice its size.
+    let mut json = Vec::with_capacity(opened.len().saturating_add(OUR_BYTES));
+    serde_json::to_writer(&mut json, &Element { row: &row, shape, said })?;
+    Ok(json)
 }
 
 /// What is stored of the upstream's words; nothing where it can't be read.
 fn open(row: &TaskRow, sealer: &Sealer) -> Vec<u8> {
-    if row.data.is_empty() {
+    let data = row.data.as_deref().unwrap_or_default();
+    if data.is_empty() {
         return Vec::new();
     }
-    sealer.open(store::TASK_DATA, &row.data).unwrap_or_else(|error| {
+    sealer.open(store::TASK_DATA, data).unwrap_or_else(|error| {
         tracing::warn!(target: "custompass", event = "task_unreadable", task = %row.uid, %error);
         Vec::new()
     })
@@ -167,7 +179,8 @@ mod tests {
             progress: "50%".to_owned(),
             fail_reason: "too old".to_owned(),
             quota: Quota(7),
-            data: String::new(),
+            data_bytes: 0,
+            data: Some(String::new()),
             version: 3,
             created_at: UnixMs(1_999),
             updated_at: UnixMs(2_000),
@@ -178,9 +191,9 @@ mod tests {
     fn shown(mut row: TaskRow, said: &str, shape: Shape) -> String {
         let sealer = Sealer::new(b"secret");
         if !said.is_empty() {
-            row.data = sealer.seal(store::TASK_DATA, said.as_bytes()).unwrap();
+            row.data = sealer.seal(store::TASK_DATA, said.as_bytes()).ok();
         }
-        String::from_utf8(element(&row, shape, &sealer).unwrap()).unwrap()
+        String::from_utf8(element(row, shape, &sealer).unwrap()).unwrap()
     }
 
     #[test]
@@ -235,10 +248,10 @@ mod tests {
             assert_eq!(shown(row("7", TaskStatus::Processing), said, Shape::Upstream), plain);
         }
         let sealed_by_another = TaskRow {
-            data: Sealer::new(b"other").seal(store::TASK_DATA, b"{}").unwrap(),
+            data: Sealer::new(b"other").seal(store::TASK_DATA, b"{}").ok(),
             ..row("7", TaskStatus::Processing)
         };
-        let text = element(&sealed_by_another, Shape::Upstream, &Sealer::new(b"secret")).unwrap();
+        let text = element(sealed_by_another, Shape::Upstream, &Sealer::new(b"secret")).unwrap();
         assert_eq!(String::from_utf8(text).unwrap(), plain);
     }
 }

@@ -1,7 +1,8 @@
 //! A task's changes as server-sent events.
 
-use super::element::{Shape, element};
+use super::element::Shape;
 use super::rows::{self, Standing, TaskRow};
+use super::told;
 use super::watch::{Look, Waiter, follow};
 use crate::{Relay, faults};
 use bytes::Bytes;
@@ -16,19 +17,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use store::Identity;
+use web::memory::next_frame;
 
 /// Sent after some silence, so that nobody on the way takes the stream for dead.
 const COMMENT: &[u8] = b": still here\n\n";
+/// Room for what stands around a line.
+const LINE_BYTES: usize = 16;
 const LAST_EVENT_ID: &str = "last-event-id";
 const X_ACCEL_BUFFERING: &str = "x-accel-buffering";
 
 /// Answers with what becomes of a task. A client that has seen its end already is told (204) not
 /// to come back.
-pub(super) fn answer(
+pub(super) async fn answer(
     relay: &Arc<Relay>,
     identity: &Arc<Identity>,
     headers: &HeaderMap,
-    row: &TaskRow,
+    row: TaskRow,
     shape: Shape,
 ) -> Result<Response<web::Body>, Fault> {
     let resumed = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
@@ -38,19 +42,17 @@ pub(super) fn answer(
         *response.status_mut() = StatusCode::NO_CONTENT;
         return Ok(response);
     }
-    let events = Events {
-        relay: Arc::clone(relay),
-        identity: Arc::clone(identity),
-        uid: row.uid,
-        shape,
-        known: row.standing(),
-        unsent: if seen { None } else { Some(event(relay, row, shape)?) },
-        waiter: if row.status.is_final() {
-            None
-        } else {
-            Some(follow(relay, identity.user_id, row.uid)?)
-        },
+    let (uid, known) = (row.uid, row.standing());
+    let waiter = match known.status.is_final() {
+        true => None,
+        false => Some(follow(relay, identity.user_id, uid)?),
     };
+    let unsent = match seen {
+        true => Bytes::new(),
+        false => event(relay, identity, row, shape).await?.ok_or_else(faults::task_not_found)?,
+    };
+    let (relay, identity) = (Arc::clone(relay), Arc::clone(identity));
+    let events = Events { relay, identity, uid, shape, known, unsent, waiter };
     let mut response = Response::new(web::boxed(EventBody(Some(Box::pin(events.next())))));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -59,10 +61,20 @@ pub(super) fn answer(
     Ok(response)
 }
 
-/// One change. The upstream's bytes may have line breaks, between which each line is told as one.
-fn event(relay: &Relay, row: &TaskRow, shape: Shape) -> Result<Bytes, Fault> {
-    let json = element(row, shape, &relay.sealer).map_err(faults::system)?;
-    let mut event = format!("id: {}\nevent: task\n", row.version).into_bytes();
+/// One change, counted until it is sent; none: the task is gone. The upstream's bytes may have line
+/// breaks, between which each line is told as one.
+async fn event(
+    relay: &Relay,
+    identity: &Identity,
+    row: TaskRow,
+    shape: Shape,
+) -> Result<Option<Bytes>, Fault> {
+    let version = row.version;
+    let mut share = relay.budget.share_of(identity.user_id);
+    let Some(json) = told(relay, row, shape, &mut share).await? else { return Ok(None) };
+    let head = format!("id: {version}\nevent: task\n");
+    let mut event = Vec::with_capacity(head.len() + json.len() + LINE_BYTES);
+    event.extend_from_slice(head.as_bytes());
     let lines = json.split(|byte| matches!(byte, b'\r' | b'\n'));
     for line in lines.filter(|line| !line.is_empty()) {
         event.extend_from_slice(b"data: ");
@@ -70,7 +82,10 @@ fn event(relay: &Relay, row: &TaskRow, shape: Shape) -> Result<Bytes, Fault> {
         event.push(b'\n');
     }
     event.push(b'\n');
-    Ok(event.into())
+    if !share.grow_towards(event.len()) {
+        return Err(faults::overloaded());
+    }
+    Ok(Some(share.tie(event.into())))
 }
 
 /// A stream of a task's changes.
@@ -81,7 +96,7 @@ struct Events {
     shape: Shape,
     /// What the client has been told.
     known: Standing,
-    unsent: Option<Bytes>,
+    unsent: Bytes,
     /// None: the task has ended, and so does the stream.
     waiter: Option<Waiter>,
 }
@@ -89,8 +104,8 @@ struct Events {
 impl Events {
     /// The next piece, and what comes after it.
     async fn next(mut self) -> Option<(Bytes, Self)> {
-        if let Some(unsent) = self.unsent.take() {
-            return Some((unsent, self));
+        if let Some(frame) = next_frame(&mut self.unsent) {
+            return Some((frame, self));
         }
         let silence = Duration::from_millis(self.relay.config.task_silence_ms);
         loop {
@@ -116,8 +131,10 @@ impl Events {
             if row.status.is_final() {
                 self.waiter = None;
             }
-            let event = event(&self.relay, &row, self.shape).ok()?;
-            return Some((event, self));
+            let event = event(&self.relay, &self.identity, row, self.shape).await;
+            self.unsent = event.ok()??;
+            let frame = next_frame(&mut self.unsent)?;
+            return Some((frame, self));
         }
     }
 }

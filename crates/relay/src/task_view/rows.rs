@@ -6,8 +6,12 @@ use std::collections::HashMap;
 use store::{Db, Engine, Identity, Row, StoreError, Value};
 use uuid::Uuid;
 
-const SELECT: &str = "SELECT id, uid, task_id, action, status, upstream_status, progress,
-    fail_reason, quota, data, version, created_at, updated_at, finish_time FROM tasks WHERE ";
+/// What the upstream said comes along where it is as small as this; larger ones are read one by
+/// one, when their turn comes: a page of them may be hundreds of megabytes.
+const SMALL_DATA_BYTES: i64 = 16 * 1024;
+
+const COLUMNS: &str = "id, uid, task_id, action, status, upstream_status, progress, fail_reason,
+    quota, octet_length(data) AS data_bytes, version, created_at, updated_at, finish_time";
 
 /// A task.
 #[derive(Debug)]
@@ -23,8 +27,10 @@ pub(super) struct TaskRow {
     pub progress: String,
     pub fail_reason: String,
     pub quota: Quota,
-    /// What the upstream said of it last, sealed; may be empty.
-    pub data: String,
+    /// How large `data` is.
+    pub data_bytes: usize,
+    /// What the upstream said of it last, sealed; may be empty. None: large, and not read yet.
+    pub data: Option<String>,
     pub version: i64,
     pub created_at: UnixMs,
     pub updated_at: UnixMs,
@@ -50,6 +56,7 @@ impl TaskRow {
             progress: row.get("progress")?,
             fail_reason: row.get("fail_reason")?,
             quota: row.get("quota")?,
+            data_bytes: usize::try_from(row.get::<i64>("data_bytes")?).unwrap_or_default(),
             data: row.get("data")?,
             version: row.get("version")?,
             created_at: row.get("created_at")?,
@@ -80,7 +87,7 @@ impl Query {
     /// `owner`: how the user's column is written. With a `+` in front, on either engine, its index
     /// is left alone: users have many tasks, and what else is asked for is nearly unique.
     fn of(db: &Db, identity: &Identity, owner: &str) -> Self {
-        let (engine, sql) = (db.engine(), format!("{SELECT}{owner} = $1"));
+        let (engine, sql) = (db.engine(), light(owner));
         let mut query = Self { engine, sql, params: vec![identity.user_id.into()] };
         if let Some(models) = &identity.models {
             query.and_among("action", models.iter());
@@ -107,6 +114,20 @@ impl Query {
     async fn first(&self, db: &Db) -> Result<Option<TaskRow>, StoreError> {
         Ok(self.run(db).await?.into_iter().next())
     }
+}
+
+/// A query that leaves large data out, begun.
+fn light(owner: &str) -> String {
+    format!(
+        "SELECT {COLUMNS}, CASE WHEN octet_length(data) <= {SMALL_DATA_BYTES} THEN data END AS data
+         FROM tasks WHERE {owner} = $1"
+    )
+}
+
+/// One task with all that the upstream said of it. It was found before, so it may be seen.
+pub(super) async fn whole(db: &Db, id: i64) -> Result<Option<TaskRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS}, data FROM tasks WHERE id = $1");
+    db.read(&sql, &[id.into()]).await?.first().map(TaskRow::read).transpose()
 }
 
 /// `IN` the texts of a JSON array that is the `n`th parameter.

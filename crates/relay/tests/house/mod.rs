@@ -73,6 +73,7 @@ impl House {
             sealer,
             clock,
             tracer: spans::Tracer::default(),
+            budget: web::memory::Budget::new(config.buffer_budget_bytes),
             jobs: jobs.clone(),
         };
         let relay = Relay::new(config, parts);

@@ -1,13 +1,19 @@
-//! Taking what is due, so that no two nodes send the same, and no endpoint is in another's way.
+//! Taking what is due, so that no two nodes send the same, and neither an endpoint nor a user is in
+//! another's way.
 
-use domain::{TaskUid, UnixMs};
+use domain::{TaskUid, UnixMs, UserId};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
 use store::{Db, Engine, Row, Statement, StoreError, Value};
 
 /// How long a claim lasts. A node that dies within it leaves the row to whoever looks next.
 const LEASE_MS: i64 = 60_000;
 /// Deliveries under way to one endpoint.
 const PER_ENDPOINT: usize = 4;
+/// Deliveries under way for one user: an eighth of all, so that users whose endpoints hang leave
+/// room for the others.
+const PER_USER: usize = 8;
 /// Endpoints looked at for one claim. Those that have enough already are among them, so it is more
 /// than a claim can serve.
 const LOOKED_AT: i64 = 256;
@@ -17,6 +23,7 @@ const LOOKED_AT: i64 = 256;
 pub(super) struct Claim {
     pub id: i64,
     pub endpoint_id: i64,
+    pub user_id: UserId,
     pub task_uid: TaskUid,
     /// Which try this is, from 1.
     pub attempt: i64,
@@ -45,7 +52,9 @@ const DUE: &str = "
                 WHERE d.state = 'pending' AND d.endpoint_id = w.endpoint_id)
         FROM waiting w WHERE w.endpoint_id IS NOT NULL
     )
-    SELECT endpoint_id FROM oldest WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
+    SELECT o.endpoint_id, e.user_id
+    FROM oldest o LEFT JOIN webhook_endpoints e ON e.id = o.endpoint_id
+    WHERE o.due_at <= $1 ORDER BY o.due_at LIMIT $2";
 
 const fn take(engine: Engine) -> &'static str {
     match engine {
@@ -56,7 +65,7 @@ const fn take(engine: Engine) -> &'static str {
              WHERE id IN (SELECT id FROM webhook_deliveries
                           WHERE state = 'pending' AND endpoint_id = $3 AND due_at <= $2
                           ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED)
-             RETURNING id, endpoint_id, task_uid, attempts"
+             RETURNING id, endpoint_id, user_id, task_uid, attempts"
         }
         Engine::Sqlite => {
             "UPDATE webhook_deliveries
@@ -64,20 +73,55 @@ const fn take(engine: Engine) -> &'static str {
              WHERE id IN (SELECT id FROM webhook_deliveries
                           WHERE state = 'pending' AND endpoint_id = $3 AND due_at <= $2
                           ORDER BY due_at LIMIT $4)
-             RETURNING id, endpoint_id, task_uid, attempts"
+             RETURNING id, endpoint_id, user_id, task_uid, attempts"
         }
     }
 }
 
-/// Takes up to `room` deliveries, given how many are `under_way` to each endpoint.
+/// What is under way from this node.
+#[derive(Debug, Default)]
+pub(super) struct UnderWay {
+    to_endpoints: HashMap<i64, usize>,
+    of_users: HashMap<UserId, usize>,
+}
+
+impl UnderWay {
+    pub(super) fn begins(&mut self, endpoint_id: i64, user_id: UserId) {
+        *self.to_endpoints.entry(endpoint_id).or_default() += 1;
+        *self.of_users.entry(user_id).or_default() += 1;
+    }
+
+    pub(super) fn ends(&mut self, endpoint_id: i64, user_id: UserId) {
+        less(&mut self.to_endpoints, endpoint_id);
+        less(&mut self.of_users, user_id);
+    }
+}
+
+fn less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
+    }
+}
+
+/// An endpoint that something is due for.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    endpoint_id: i64,
+    user_id: UserId,
+}
+
+/// Takes up to `room` deliveries, given what is `under_way`.
 pub(super) async fn claim(
     db: &Db,
     now: UnixMs,
     room: usize,
-    under_way: &HashMap<i64, usize>,
+    under_way: &UnderWay,
 ) -> Result<Claimed, StoreError> {
     let rows = db.read(DUE, &[now.into(), LOOKED_AT.into()]).await?;
-    let due = rows.iter().map(|row| row.get("endpoint_id")).collect::<Result<Vec<i64>, _>>()?;
+    let due = rows.iter().map(read_due).collect::<Result<Vec<_>, StoreError>>()?;
     let shares = shares(&due, room, under_way);
     if shares.is_empty() {
         return Ok(Claimed { claims: Vec::new(), more: !due.is_empty() });
@@ -96,24 +140,35 @@ pub(super) async fn claim(
 }
 
 /// How many to take for each endpoint: no more than there is room for, the longest due first.
-fn shares(due: &[i64], room: usize, under_way: &HashMap<i64, usize>) -> Vec<(i64, usize)> {
+fn shares(due: &[Due], room: usize, under_way: &UnderWay) -> Vec<(i64, usize)> {
     let mut left = room;
+    let mut of_users = under_way.of_users.clone();
     let mut shares = Vec::new();
-    for &endpoint_id in due {
-        let busy = under_way.get(&endpoint_id).copied().unwrap_or(0);
-        let share = PER_ENDPOINT.saturating_sub(busy).min(left);
+    for &Due { endpoint_id, user_id } in due {
+        let busy = under_way.to_endpoints.get(&endpoint_id).copied().unwrap_or(0);
+        let of_user = of_users.entry(user_id).or_default();
+        let free = PER_ENDPOINT.saturating_sub(busy).min(PER_USER.saturating_sub(*of_user));
+        let share = free.min(left);
         if share > 0 {
             left -= share;
+            *of_user += share;
             shares.push((endpoint_id, share));
         }
     }
     shares
 }
 
+fn read_due(row: &Row) -> Result<Due, StoreError> {
+    // An endpoint that is gone is nobody's; what waits for it is given up.
+    let user_id: Option<UserId> = row.get("user_id")?;
+    Ok(Due { endpoint_id: row.get("endpoint_id")?, user_id: user_id.unwrap_or(UserId(0)) })
+}
+
 fn read(row: &Row) -> Result<Claim, StoreError> {
     Ok(Claim {
         id: row.get("id")?,
         endpoint_id: row.get("endpoint_id")?,
+        user_id: row.get("user_id")?,
         task_uid: TaskUid(row.get("task_uid")?),
         attempt: row.get("attempts")?,
     })
@@ -125,10 +180,27 @@ mod tests {
 
     #[test]
     fn an_endpoint_gets_no_more_than_its_share() {
-        let busy = HashMap::from([(1, 4), (2, 3)]);
-        assert_eq!(shares(&[1, 2, 3], 64, &busy), [(2, 1), (3, 4)]);
-        assert_eq!(shares(&[3, 4, 5], 6, &busy), [(3, 4), (4, 2)]);
-        assert_eq!(shares(&[1], 64, &busy), []);
-        assert_eq!(shares(&[3], 0, &busy), []);
+        let mut busy = UnderWay::default();
+        for (endpoint_id, count) in [(1, 4), (2, 3)] {
+            (0..count).for_each(|_| busy.begins(endpoint_id, UserId(endpoint_id)));
+        }
+        let due = |ids: &[i64]| -> Vec<Due> {
+            ids.iter().map(|&id| Due { endpoint_id: id, user_id: UserId(id) }).collect()
+        };
+        assert_eq!(shares(&due(&[1, 2, 3]), 64, &busy), [(2, 1), (3, 4)]);
+        assert_eq!(shares(&due(&[3, 4, 5]), 6, &busy), [(3, 4), (4, 2)]);
+        assert_eq!(shares(&due(&[1]), 64, &busy), []);
+        assert_eq!(shares(&due(&[3]), 0, &busy), []);
+    }
+
+    #[test]
+    fn a_user_gets_no_more_than_a_share() {
+        let mut busy = UnderWay::default();
+        (0..3).for_each(|_| busy.begins(1, UserId(7)));
+        let due = [(2, 7), (3, 7), (4, 8)];
+        let due = due.map(|(endpoint_id, id)| Due { endpoint_id, user_id: UserId(id) });
+        assert_eq!(shares(&due, 64, &busy), [(2, 4), (3, 1), (4, 4)]);
+        busy.ends(1, UserId(7));
+        assert_eq!(shares(&due, 64, &busy), [(2, 4), (3, 2), (4, 4)]);
     }
 }

@@ -12,11 +12,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt as _;
 use spans::{Span, key};
 use store::{Statement, StoreError, Value};
+use tokio::sync::Mutex;
 use upstream::{Deadlines, OutboundRequest, Payload, ProxyChoice, ReplyBody};
 
 /// How long an endpoint may take to be connected to, and to answer.
 const DEADLINES: Deadlines =
     Deadlines { connect_ms: 5_000, first_byte_ms: 15_000, idle_ms: 15_000, total_ms: 15_000 };
+/// How long a delivery waits for room in memory before it is looked at again.
+const PUT_OFF_MS: i64 = 1_000;
 /// What is read of an answer, so that its connection can be used again; beyond, it is closed.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -43,11 +46,11 @@ enum Outcome {
 }
 
 /// Tries a delivery. What can't be written down is tried again when the claim has lapsed.
-pub(super) async fn attempt(parts: &Parts, metrics: &Metrics, claim: Claim) {
+pub(super) async fn attempt(parts: &Parts, metrics: &Metrics, claim: Claim, packing: &Mutex<()>) {
     let mut span = parts.tracer.root(spans::Kind::Client, "webhook");
     span.set(key::ENDPOINT_ID, claim.endpoint_id);
     span.set(key::ATTEMPT, claim.attempt);
-    let (outcome, rest) = match pack(parts, &claim).await {
+    let (outcome, rest) = match pack(parts, &claim, packing).await {
         Ok(Ok(parcel)) => send(parts, parcel).await,
         Ok(Err(why)) => (Outcome::Unsendable(why), None),
         Err(error) => return unrecorded(&claim, &error),
@@ -90,7 +93,7 @@ fn request(parcel: Parcel) -> Option<OutboundRequest<'static>> {
         method: Method::POST,
         uri: parcel.uri,
         headers,
-        body: Payload::Whole(Bytes::from(parcel.body)),
+        body: Payload::Whole(parcel.body),
         proxy: &ProxyChoice::Default,
     })
 }
@@ -131,6 +134,7 @@ async fn record(parts: &Parts, claim: &Claim, outcome: &Outcome) -> Result<Ended
             (Ended::Failed, all)
         }
         Outcome::Failed { status, why } => again(claim, now, status, why),
+        Outcome::Unsendable(Unsendable::NoRoom) => (Ended::PutOff, vec![put_off(claim, now)]),
         Outcome::Unsendable(Unsendable::NotNow(why)) => again(claim, now, None, why),
         Outcome::Unsendable(Unsendable::Never(why)) => {
             (Ended::Failed, vec![mark(claim, "failed", now, None, why)])
@@ -186,6 +190,15 @@ fn with_endpoint(own: Statement, claim: &Claim, now: UnixMs) -> Vec<Statement> {
     vec![own, disable, give_up_all(claim.endpoint_id)]
 }
 
+/// As if it had not been taken, but for a moment later.
+fn put_off(claim: &Claim, now: UnixMs) -> Statement {
+    Statement::new(
+        "UPDATE webhook_deliveries SET due_at = $1, attempts = attempts - 1
+         WHERE id = $2 AND attempts = $3 AND state = 'pending'",
+        vec![now.plus_ms(PUT_OFF_MS).into(), claim.id.into(), claim.attempt.into()],
+    )
+}
+
 /// Nothing more goes to an endpoint.
 fn give_up_all(endpoint_id: i64) -> Statement {
     Statement::new(
@@ -203,6 +216,7 @@ const fn told(outcome: &Outcome) -> (Option<StatusCode>, Option<&'static str>) {
         Outcome::Failed { status, why } => (status, Some(why)),
         Outcome::Unsendable(Unsendable::NotNow(why) | Unsendable::Never(why)) => (None, Some(why)),
         Outcome::Unsendable(Unsendable::NoEndpoint) => (None, Some("endpoint_disabled")),
+        Outcome::Unsendable(Unsendable::NoRoom) => (None, Some("no_room")),
     }
 }
 

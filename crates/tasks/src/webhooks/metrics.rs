@@ -13,6 +13,7 @@ pub(super) enum Ended {
     Delivered,
     Retried,
     Failed,
+    PutOff,
 }
 
 impl Ended {
@@ -21,6 +22,7 @@ impl Ended {
             Self::Delivered => "delivered",
             Self::Retried => "retried",
             Self::Failed => "failed",
+            Self::PutOff => "put_off",
         }
     }
 }

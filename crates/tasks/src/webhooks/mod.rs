@@ -15,15 +15,16 @@ mod retry;
 mod signature;
 
 use crate::Parts;
-use claim::Claim;
+use claim::{Claim, UnderWay};
+use domain::UserId;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use metrics::Metrics;
 use prometheus_client::registry::Registry;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Db, StoreError};
+use tokio::sync::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -58,7 +59,8 @@ pub(crate) fn start(
         parts,
         metrics: Arc::clone(&metrics),
         in_flight: FuturesUnordered::new(),
-        under_way: HashMap::new(),
+        under_way: UnderWay::default(),
+        packing: Arc::default(),
         more: false,
     };
     jobs.spawn(roster::named("webhooks", sender.run(shutdown.clone())));
@@ -74,10 +76,12 @@ impl Webhooks {
 struct Sender {
     parts: Parts,
     metrics: Arc<Metrics>,
-    /// What is under way; each ends in the number of its endpoint.
-    in_flight: FuturesUnordered<BoxFuture<'static, i64>>,
-    /// How many of them go to each endpoint.
-    under_way: HashMap<i64, usize>,
+    /// What is under way; each ends in the number of its endpoint and its owner.
+    in_flight: FuturesUnordered<BoxFuture<'static, (i64, UserId)>>,
+    /// How many of them go to each endpoint, and how many are whose.
+    under_way: UnderWay,
+    /// Large results are made ready one by one.
+    packing: Arc<Mutex<()>>,
     /// The last look left something for want of room.
     more: bool,
 }
@@ -90,8 +94,8 @@ impl Sender {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 _ = look.tick() => self.take().await,
-                Some(endpoint_id) = self.in_flight.next() => {
-                    self.ended(endpoint_id);
+                Some((endpoint_id, user_id)) = self.in_flight.next() => {
+                    self.under_way.ends(endpoint_id, user_id);
                     if self.more {
                         self.take().await;
                     }
@@ -100,15 +104,6 @@ impl Sender {
         }
         let rest = async { while self.in_flight.next().await.is_some() {} };
         let _ = tokio::time::timeout(GRACE, rest).await;
-    }
-
-    fn ended(&mut self, endpoint_id: i64) {
-        if let Some(count) = self.under_way.get_mut(&endpoint_id) {
-            *count -= 1;
-            if *count == 0 {
-                self.under_way.remove(&endpoint_id);
-            }
-        }
     }
 
     /// Takes what is due, as far as there is room.
@@ -131,11 +126,12 @@ impl Sender {
     }
 
     fn begin(&mut self, claim: Claim) {
-        *self.under_way.entry(claim.endpoint_id).or_default() += 1;
+        self.under_way.begins(claim.endpoint_id, claim.user_id);
         let (parts, metrics) = (self.parts.clone(), Arc::clone(&self.metrics));
+        let packing = Arc::clone(&self.packing);
         self.in_flight.push(Box::pin(async move {
-            deliver::attempt(&parts, &metrics, claim).await;
-            claim.endpoint_id
+            deliver::attempt(&parts, &metrics, claim, &packing).await;
+            (claim.endpoint_id, claim.user_id)
         }));
     }
 }

@@ -4,9 +4,11 @@ use super::claim::Claim;
 use super::message::{self, Ended, LowBalance};
 use super::signature;
 use crate::Parts;
+use bytes::Bytes;
 use domain::{TaskUid, UnixMs};
 use http::Uri;
 use store::{Row, Sealer, Secret, StoreError, TASK_DATA, WEBHOOK_SECRET, WEBHOOK_URL, webhooks};
+use tokio::sync::Mutex;
 
 /// A webhook, ready to go.
 pub(super) struct Parcel {
@@ -14,7 +16,8 @@ pub(super) struct Parcel {
     pub id: String,
     pub timestamp: i64,
     pub signature: String,
-    pub body: Vec<u8>,
+    /// Counted until it was sent.
+    pub body: Bytes,
     /// It goes to the address of one submission, not to an endpoint that others share.
     pub of_submission: bool,
 }
@@ -26,25 +29,36 @@ pub(super) enum Unsendable {
     NoEndpoint,
     /// The task or its address is gone: this one delivery can't be made.
     Never(&'static str),
+    /// Too much is held in memory: not a try, but put off.
+    NoRoom,
     /// Something can't be read; an operator or the owner may mend it in time.
     NotNow(&'static str),
 }
 
+/// All of it but a large result, which is read once there is room for it.
 const SELECT: &str = "
     SELECT e.status AS endpoint_status, e.url, e.secret_sealed, e.previous_secret_sealed,
            e.previous_until, t.uid, t.task_id, t.action, t.status, t.upstream_status, t.progress,
-           t.fail_reason, t.quota, t.data, t.webhook_url_sealed, t.created_at, t.updated_at,
-           t.finish_time, d.event, d.user_id AS owner, d.created_at AS seen_at, d.balance,
-           d.threshold
+           t.fail_reason, t.quota, octet_length(t.data) AS data_bytes,
+           CASE WHEN octet_length(t.data) <= 16384 THEN t.data END AS data,
+           t.webhook_url_sealed, t.created_at, t.updated_at, t.finish_time, d.event,
+           d.user_id AS owner, d.created_at AS seen_at, d.balance, d.threshold
     FROM webhook_deliveries d
          LEFT JOIN webhook_endpoints e ON e.id = d.endpoint_id AND e.user_id = d.user_id
          LEFT JOIN tasks t ON t.uid = d.task_uid AND t.user_id = d.user_id
+    WHERE d.id = $1";
+
+/// What the upstream said, where that is large.
+const DATA: &str = "
+    SELECT t.data
+    FROM webhook_deliveries d JOIN tasks t ON t.uid = d.task_uid AND t.user_id = d.user_id
     WHERE d.id = $1";
 
 /// Makes the parcel of a delivery, as its endpoint and its task are now.
 pub(super) async fn pack(
     parts: &Parts,
     claim: &Claim,
+    packing: &Mutex<()>,
 ) -> Result<Result<Parcel, Unsendable>, StoreError> {
     let rows = parts.db.read(SELECT, &[claim.id.into()]).await?;
     let Some(row) = rows.first() else { return Ok(Err(Unsendable::Never("delivery_gone"))) };
@@ -52,12 +66,29 @@ pub(super) async fn pack(
         return Ok(Err(Unsendable::NoEndpoint));
     }
     let now = parts.clock.now();
+    let mut share = parts.budget.share_of(claim.user_id);
     let body = match row.get::<String>("event")?.as_str() {
         message::LOW_BALANCE => message::low_balance(row.get("seen_at")?, low_balance(row)?),
         _ if row.get::<Option<String>>("status")?.is_none() => {
             return Ok(Err(Unsendable::Never("task_gone")));
         }
-        _ => message::body(&ended(row, &parts.sealer)?),
+        _ => {
+            let bytes = usize::try_from(row.get::<i64>("data_bytes")?).unwrap_or_default();
+            if !share.grow_towards(bytes) {
+                return Ok(Err(Unsendable::NoRoom));
+            }
+            match row.get::<Option<String>>("data")? {
+                Some(small) => message::body(&ended(row, small, &parts.sealer)?),
+                None => {
+                    // Sealed, opened and told, it is here three times: that of one at a time.
+                    let _turn = packing.lock().await;
+                    let rows = parts.db.read(DATA, &[claim.id.into()]).await?;
+                    let data = rows.first().map(|row| row.get("data")).transpose()?;
+                    drop(rows);
+                    message::body(&ended(row, data.unwrap_or_default(), &parts.sealer)?)
+                }
+            }
+        }
     };
     let (uri, of_submission) = match address(row, &parts.sealer)? {
         Ok(found) => found,
@@ -67,6 +98,7 @@ pub(super) async fn pack(
     let Ok(body) = body else { return Ok(Err(Unsendable::NotNow("task_unreadable"))) };
     let id = message::message_id(claim.task_uid, claim.endpoint_id);
     let timestamp = now.0.div_euclid(1_000);
+    let body = share.tie(body.into());
     Ok(match signature::sign(&keys, &id, timestamp, &body) {
         Some(signature) => Ok(Parcel { uri, id, timestamp, signature, body, of_submission }),
         None => Err(Unsendable::NotNow("secret_unreadable")),
@@ -112,10 +144,11 @@ fn low_balance(row: &Row) -> Result<LowBalance, StoreError> {
     })
 }
 
-fn ended(row: &Row, sealer: &Sealer) -> Result<Ended, StoreError> {
-    let data: String = row.get("data")?;
+fn ended(row: &Row, data: String, sealer: &Sealer) -> Result<Ended, StoreError> {
     // What can't be opened is left out: that the task has ended is worth telling alone.
-    let said = sealer.open(TASK_DATA, &data).ok().and_then(|text| String::from_utf8(text).ok());
+    let said = sealer.open(TASK_DATA, &data).ok();
+    drop(data);
+    let said = said.and_then(|text| String::from_utf8(text).ok());
     let finished: Option<UnixMs> = row.get("finish_time")?;
     Ok(Ended {
         uid: TaskUid(row.get("uid")?),

@@ -205,6 +205,7 @@ impl Node {
             sealer: sealer(),
             clock: clock(),
             tracer: spans::Tracer::default(),
+            budget: web::memory::Budget::new(256 << 20),
         };
         let tasks = Tasks::start(config, &parts, &jobs, &stop);
         (tasks, ledger, jobs, stop)

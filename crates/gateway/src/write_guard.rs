@@ -1,0 +1,123 @@
+//! Ends a connection whose client does not take what was written for it.
+//!
+//! What waits to be written is memory, and somebody's part of the budget. There is no timer while
+//! the client keeps up: it is armed when the system takes no more bytes, and looked at only then.
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// The least that a client takes, once it is waited for. A phone on a bad line takes more; what
+/// takes less wants to hold on to memory.
+const LEAST_BYTES_PER_SECOND: u64 = 256;
+
+/// A client's side of a connection.
+pub struct WriteGuard<T> {
+    io: T,
+    window: Duration,
+    /// None while the client keeps up.
+    wait: Option<Wait>,
+    /// Kept from wait to wait.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// A time in which a client has to take something.
+struct Wait {
+    until: Instant,
+    taken_bytes: u64,
+}
+
+impl<T> WriteGuard<T> {
+    /// Within each `window` in which the client is waited for it takes a least number of bytes.
+    pub const fn new(io: T, window: Duration) -> Self {
+        Self { io, window, wait: None, timer: None }
+    }
+
+    const fn least_bytes(&self) -> u64 {
+        self.window.as_secs().saturating_mul(LEAST_BYTES_PER_SECOND)
+    }
+
+    /// What became of a write, judged by how long the client was waited for.
+    fn judge(&mut self, cx: &mut Context<'_>, written: &Poll<io::Result<usize>>) -> io::Result<()> {
+        match written {
+            Poll::Ready(Ok(bytes)) => {
+                if let Some(wait) = &mut self.wait {
+                    wait.taken_bytes = wait.taken_bytes.saturating_add(*bytes as u64);
+                }
+                return Ok(());
+            }
+            Poll::Ready(Err(_)) => return Ok(()),
+            Poll::Pending => {}
+        }
+        let least_bytes = self.least_bytes();
+        let window = self.window;
+        let fresh = || Wait { until: Instant::now() + window, taken_bytes: 0 };
+        let wait = self.wait.get_or_insert_with(fresh);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(wait.until)));
+        loop {
+            // One that was set for an earlier wait fires early; only then is it moved.
+            if timer.deadline() > wait.until {
+                timer.as_mut().reset(wait.until);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Ok(());
+            }
+            if Instant::now() >= wait.until {
+                if wait.taken_bytes < least_bytes.max(1) {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                *wait = Wait { until: Instant::now() + window, taken_bytes: 0 };
+            }
+            timer.as_mut().reset(wait.until);
+        }
+    }
+}
+
+impl<T: Read + Unpin> Read for WriteGuard<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl<T: Write + Unpin> Write for WriteGuard<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.judge(cx, &written)?;
+        written
+    }
+
+    /// hyper asks for this when it has nothing left to write: the client has kept up.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.wait = None;
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.judge(cx, &written)?;
+        written
+    }
+}

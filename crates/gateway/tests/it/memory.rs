@@ -1,0 +1,210 @@
+//! Memory is bounded by its budget, whatever users ask for and however slowly they take it.
+
+use crate::house::{House, Payer, by_use};
+use std::time::Duration;
+use testkit::server::SECRET_KEY;
+use testkit::{Gate, RawClient, Reply, TestDb, eventually, json};
+
+/// The budget of these tests, and few other buffers.
+const SETTINGS: [(&str, &str); 3] = [
+    ("CUSTOM_PASS_BUFFER_BUDGET", "16MiB"),
+    ("CUSTOM_PASS_POLL_INTERVAL", "1h"),
+    ("WEBHOOK_ALLOW_NETS", "127.0.0.0/8"),
+];
+/// What the process may have had resident, beside the pages of its own (debug) program.
+const MOST_KIB: u64 = 100 << 10;
+const MIB: usize = 1 << 20;
+
+async fn open(db: TestDb) -> House {
+    House::with(db, &SETTINGS).await
+}
+
+async fn close(house: &House) {
+    let peak = house.peak_kib() - house.program_kib();
+    assert!(peak < MOST_KIB, "{peak} KiB were resident at a time");
+    house.close().await;
+}
+
+/// Sends a request, and reads nothing of its answer.
+async fn ask(house: &House, method: &str, path: &str, key: &str, more: &str) -> RawClient {
+    let mut raw = house.server.raw().await;
+    let length = if method == "POST" { "Content-Length: 2\r\n" } else { "" };
+    let body = if method == "POST" { "{}" } else { "" };
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n");
+    raw.send(format!("{head}{length}{more}\r\n{body}")).await;
+    raw
+}
+
+/// Ended tasks of this user, each with a result of so many bytes.
+async fn ended_tasks(house: &House, owner: &Payer, count: u32, result_bytes: usize) {
+    let said = json!({"task_id": "t", "result": "r".repeat(result_bytes)}).to_string();
+    let sealer = store::Sealer::new(SECRET_KEY.as_bytes());
+    let sealed = sealer.seal(store::TASK_DATA, said.as_bytes()).unwrap();
+    let user = owner.id;
+    let insert = |n: u32, data: &str| {
+        format!(
+            "INSERT INTO tasks (uid, user_id, channel_id, action, task_id, status, upstream_status,
+                 progress, data, finish_time)
+             VALUES (x'018f5b2e00007000{user:04x}{n:012}', {user}, 1, 'img/submit', 't-{n}',
+                 'completed', 'DONE', '100%', {data}, 1700000000000);"
+        )
+    };
+    house.db.execute(&insert(0, &format!("'{sealed}'"))).await;
+    for n in 1..count {
+        let copy = format!("(SELECT data FROM tasks WHERE user_id = {user} AND task_id = 't-0')");
+        house.db.execute(&insert(n, &copy)).await;
+    }
+}
+
+on_sqlite! {
+    async fn a_page_of_large_results(db: TestDb) {
+        let house = open(db).await;
+        let (ann, bob) = (house.payer(0).await, house.payer(0).await);
+        let (count, bytes) = (24, 3 * MIB);
+        for owner in [&ann, &bob] {
+            ended_tasks(&house, owner, count, bytes).await;
+        }
+        // One user asks for much, and reads nothing of it.
+        let mut unread = Vec::new();
+        for _ in 0..8 {
+            unread.push(ask(&house, "GET", "/v1/tasks?limit=100", &ann.key, "").await);
+        }
+
+        let ids: Vec<String> = (0..count).map(|n| format!("t-{n}")).collect();
+        for answer in [
+            house.server.call("GET", "/v1/tasks?limit=100").key(&bob.key),
+            house.server.call("POST", "/pass/img/task/list-by-condition").key(&bob.key)
+                .json(&json!({"task_ids": ids})),
+        ] {
+            let mut answer = answer.stream().await;
+            assert_eq!(answer.status, 200);
+            let mut seen = 0;
+            while let Some(piece) = answer.next_chunk().await {
+                seen += piece.unwrap().len();
+            }
+            assert!(seen > count as usize * bytes, "{seen} bytes");
+        }
+
+        drop(unread);
+        close(&house).await;
+    }
+
+    async fn readers_of_large_replies_that_do_not_read(db: TestDb) {
+        let house = open(db).await;
+        let reply = json!({"usage": testkit::upstream::usage(1, 1), "data": "x".repeat(7 * MIB)});
+        house.model("m", by_use(), Reply::json(&reply)).await;
+        let ann = house.payer(1_000).await;
+        let mut unread = Vec::new();
+        for _ in 0..24 {
+            unread.push(ask(&house, "POST", "/pass/m", &ann.key, "").await);
+        }
+        house.upstream.wait_for_requests(24).await;
+
+        // Those that fit were collected; the rest waits where it comes from.
+        eventually("some to be settled", || async {
+            (house.money(&ann).await.used >= 2).then_some(())
+        })
+        .await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+
+        assert!(house.server.metric("custompass_buffered_bytes").await > 0, "counted until sent");
+        drop(unread);
+        house.wait_for_money(&ann, 1_000 - 48, 48).await;
+        close(&house).await;
+    }
+
+    async fn replays_that_are_not_read(db: TestDb) {
+        let house = open(db).await;
+        house.model("m", by_use(), {
+            let text = "x".repeat(MIB - 1_000);
+            Reply::json(&json!({"usage": testkit::upstream::usage(1, 1), "data": text}))
+        })
+        .await;
+        let ann = house.payer(1_000).await;
+        let first = house.server.call("POST", "/pass/m").key(&ann.key);
+        first.header("Idempotency-Key", "k").body("{}").send().await.expect(200);
+
+        let mut unread = Vec::new();
+        for _ in 0..150 {
+            let again = ask(&house, "POST", "/pass/m", &ann.key, "Idempotency-Key: k\r\n").await;
+            unread.push(again);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(unread);
+
+        let again = house.server.call("POST", "/pass/m").key(&ann.key);
+        let again = again.header("Idempotency-Key", "k").body("{}");
+        let again = eventually("room for a replay", || async {
+            Some(again.clone().send().await).filter(|answer| answer.status == 200)
+        });
+        assert_eq!(again.await.header("Idempotent-Replayed").as_deref(), Some("true"));
+        assert_eq!(house.money(&ann).await.used, 2);
+        close(&house).await;
+    }
+
+    async fn bodies_that_lack_their_end(db: TestDb) {
+        let house = open(db).await;
+        house.model("m", json!(null), Reply::text("ok")).await;
+        let (ann, bob) = (house.payer(0).await, house.payer(0).await);
+        let mut stalled = Vec::new();
+        for (count, length) in [(8, 32 * MIB), (8, 3 * MIB), (1_500, 60_000)] {
+            for _ in 0..count {
+                let mut raw = house.server.raw().await;
+                raw.send(format!(
+                    "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+                     Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n",
+                    ann.key
+                ))
+                .await;
+                // A refusal closes the connection; what is sent after that is nobody's.
+                let body = vec![b' '; length - 100];
+                let sending = raw.send(&body);
+                let _ = tokio::time::timeout(Duration::from_secs(5), sending).await;
+                stalled.push(raw);
+            }
+        }
+
+        // Another user's body, which is held whole as well, finds its place.
+        let body = json!({"model": "m", "text": "x".repeat(MIB)});
+        house.upstream.on("/v1/chat/completions", Reply::text("ok"));
+        let call = house.server.call("POST", "/v1/chat/completions").key(&bob.key).json(&body);
+        call.send().await.expect(200);
+
+        drop(stalled);
+        close(&house).await;
+    }
+
+    async fn webhooks_with_large_results_to_endpoints_that_hang(db: TestDb) {
+        let house = open(db).await;
+        let owners = [house.payer(0).await, house.payer(0).await];
+        for owner in &owners {
+            ended_tasks(&house, owner, 8, 3 * MIB).await;
+        }
+        let gate = Gate::new();
+        house.upstream.otherwise(Reply::text("ok").gated(&gate));
+        for n in 0..16 {
+            let owner = owners[n % 2].id;
+            let url = format!("{}/hook/{n}", house.upstream.url());
+            let body = json!({"user_id": owner, "url": url,
+                "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAAA"});
+            let endpoint = house.admin().post("/api/webhook", &body).await["id"].as_i64().unwrap();
+            house.db.execute(&format!(
+                "INSERT INTO webhook_deliveries (endpoint_id, user_id, task_uid, event, due_at)
+                 SELECT {endpoint}, user_id, uid, 'task.completed', 1 FROM tasks
+                 WHERE user_id = {owner} LIMIT 2"
+            ))
+            .await;
+        }
+
+        gate.reached(1).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        gate.open();
+
+        eventually("all of them to be delivered", || async {
+            let sql = "SELECT count(*) FROM webhook_deliveries WHERE state <> 'delivered'";
+            (house.db.i64(sql).await == 0).then_some(())
+        })
+        .await;
+        close(&house).await;
+    }
+}

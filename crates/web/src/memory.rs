@@ -1,0 +1,260 @@
+//! The byte budget of all bodies that are held in memory, and a part of it for each user.
+
+use crate::BodyError;
+use bytes::Bytes;
+use domain::UserId;
+use http_body::{Body, Frame, SizeHint};
+use prometheus_client::metrics::gauge::Gauge;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Poll};
+
+/// The most of a held body that leaves at a time. The rest is taken when this has been sent.
+pub const FRAME_BYTES: usize = 64 * 1024;
+/// Bodies up to this size find room also when large ones have taken all that large ones may.
+const SMALL_BYTES: i64 = 64 * 1024;
+/// The share of the budget that is kept for small bodies: an eighth.
+const KEPT_FOR_SMALL: i64 = 8;
+/// What one user's bodies may take: half. So a customer who is most of the traffic is not slowed
+/// down, and nobody can keep others from being served.
+const USERS_PART: i64 = 2;
+/// Users are counted by the last bits of their ids, without a lock or a table that grows. Two
+/// that share a count share their part.
+const COUNTS: usize = 4096;
+
+/// What all held bodies may take together.
+#[derive(Debug)]
+pub struct Budget {
+    limit_bytes: AtomicI64,
+    /// Also a metric.
+    used_bytes: Gauge,
+    of_users: Box<[AtomicI64]>,
+}
+
+/// A share of the budget, of one user; given back when dropped.
+#[derive(Debug)]
+pub struct Share {
+    budget: Arc<Budget>,
+    count: usize,
+    bytes: i64,
+}
+
+impl Budget {
+    /// A budget of so many bytes.
+    #[must_use]
+    pub fn new(limit_bytes: usize) -> Arc<Self> {
+        let limit_bytes = AtomicI64::new(signed(limit_bytes));
+        let of_users = std::iter::repeat_with(AtomicI64::default).take(COUNTS).collect();
+        Arc::new(Self { limit_bytes, used_bytes: Gauge::default(), of_users })
+    }
+
+    /// Makes it this large from now on. Shares that are taken stay, also when they are more.
+    pub fn resize(&self, limit_bytes: usize) {
+        self.limit_bytes.store(signed(limit_bytes), Ordering::Relaxed);
+    }
+
+    /// An empty share, to grow as data comes.
+    #[must_use]
+    pub fn share_of(self: &Arc<Self>, user_id: UserId) -> Share {
+        let count = usize::try_from(user_id.0.rem_euclid(COUNTS as i64)).unwrap_or(0);
+        Share { budget: Arc::clone(self), count, bytes: 0 }
+    }
+
+    /// What is used now.
+    #[must_use]
+    pub const fn used_bytes(&self) -> &Gauge {
+        &self.used_bytes
+    }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+impl Share {
+    /// Makes the share at least `bytes` large. `false`: the budget, or the user's part of it,
+    /// doesn't reach.
+    pub fn grow_to(&mut self, bytes: usize) -> bool {
+        let bytes = signed(bytes);
+        let more = bytes - self.bytes;
+        if more <= 0 {
+            return true;
+        }
+        let limit = self.budget.limit_bytes.load(Ordering::Relaxed);
+        let reach = if bytes > SMALL_BYTES { limit - limit / KEPT_FOR_SMALL } else { limit };
+        let of_user = &self.budget.of_users[self.count];
+        let before = self.budget.used_bytes.inc_by(more);
+        let before_of_user = of_user.fetch_add(more, Ordering::Relaxed);
+        if before.saturating_add(more) > reach
+            || before_of_user.saturating_add(more) > limit / USERS_PART
+        {
+            of_user.fetch_sub(more, Ordering::Relaxed);
+            self.budget.used_bytes.dec_by(more);
+            return false;
+        }
+        self.bytes = bytes;
+        true
+    }
+
+    /// The same, but what is larger than a user's part counts as that: it can be served when the
+    /// user has nothing else.
+    pub fn grow_towards(&mut self, bytes: usize) -> bool {
+        let most = self.budget.limit_bytes.load(Ordering::Relaxed) / USERS_PART;
+        self.grow_to(bytes.min(usize::try_from(most).unwrap_or(usize::MAX)))
+    }
+
+    /// How large it is.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        usize::try_from(self.bytes).unwrap_or_default()
+    }
+
+    /// Gives back what is beyond `bytes`.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        let less = self.bytes - signed(bytes);
+        if less > 0 {
+            self.give_back(less);
+        }
+    }
+
+    fn give_back(&mut self, bytes: i64) {
+        self.bytes -= bytes;
+        self.budget.of_users[self.count].fetch_sub(bytes, Ordering::Relaxed);
+        self.budget.used_bytes.dec_by(bytes);
+    }
+
+    /// An empty share of the same user.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self { budget: Arc::clone(&self.budget), count: self.count, bytes: 0 }
+    }
+
+    /// Ties the share to what it was taken for: it is given back with the last piece of `bytes`,
+    /// wherever that waits until the socket has taken it.
+    #[must_use]
+    pub fn tie(self, bytes: Bytes) -> Bytes {
+        if self.bytes == 0 {
+            return bytes;
+        }
+        Bytes::from_owner(Tied { bytes, _share: self })
+    }
+
+    /// The same, as a body.
+    #[must_use]
+    pub fn hold(self, bytes: Bytes) -> Held {
+        Held(self.tie(bytes))
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.give_back(self.bytes);
+        }
+    }
+}
+
+struct Tied {
+    bytes: Bytes,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Tied {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// A body that is here to its end. It leaves in frames, so that what was not sent yet is not in a
+/// buffer where nothing counts it.
+pub struct Held(Bytes);
+
+impl Body for Held {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Poll::Ready(next_frame(&mut self.0).map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.len() as u64)
+    }
+}
+
+/// Takes the next frame off held bytes; none when they are at their end.
+pub fn next_frame(bytes: &mut Bytes) -> Option<Bytes> {
+    if bytes.len() > FRAME_BYTES {
+        return Some(bytes.split_to(FRAME_BYTES));
+    }
+    let last = std::mem::take(bytes);
+    (!last.is_empty()).then_some(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_come_out_of_one_budget_and_go_back() {
+        let budget = Budget::new(100);
+        let mut one = budget.share_of(UserId(1));
+        let mut two = budget.share_of(UserId(2));
+        assert!(one.grow_to(50) && one.grow_to(10));
+        assert!(!one.grow_to(51), "half is one user's");
+        let mut same = budget.share_of(UserId(1));
+        assert!(!same.grow_to(1), "all its shares together");
+        assert!(two.grow_to(50));
+        assert_eq!(budget.used_bytes().get(), 100);
+        assert!(!budget.share_of(UserId(3)).grow_to(1));
+        one.shrink_to(20);
+        assert!(same.grow_to(30));
+        drop((one, same));
+        budget.resize(50);
+        assert!(!budget.share_of(UserId(3)).grow_to(1));
+        drop(two);
+        assert_eq!(budget.used_bytes().get(), 0);
+    }
+
+    #[test]
+    fn large_bodies_leave_room_for_small_ones() {
+        let budget = Budget::new(800 * 1024);
+        let mut large = [1, 2].map(|id| budget.share_of(UserId(id)));
+        assert!(large[0].grow_to(400 * 1024));
+        assert!(!large[1].grow_to(400 * 1024) && large[1].grow_to(300 * 1024));
+        assert!(budget.share_of(UserId(3)).grow_to(64 * 1024));
+    }
+
+    #[test]
+    fn what_is_larger_than_a_part_is_served_alone() {
+        let budget = Budget::new(100);
+        let (mut one, mut two) = (budget.share_of(UserId(1)), budget.share_of(UserId(1)));
+        assert!(one.grow_towards(1_000) && !two.grow_towards(1_000));
+        drop(one);
+        assert!(two.grow_towards(1_000));
+    }
+
+    #[test]
+    fn bytes_are_counted_until_the_last_piece_of_them_is_gone() {
+        let budget = Budget::new(1 << 20);
+        let mut share = budget.share_of(UserId(1));
+        assert!(share.grow_to(100_000));
+        let mut held = share.hold(Bytes::from(vec![7; 100_000]));
+        let first = next_frame(&mut held.0).unwrap();
+        let second = next_frame(&mut held.0).unwrap();
+        assert_eq!((first.len(), second.len()), (FRAME_BYTES, 100_000 - FRAME_BYTES));
+        assert!(held.is_end_stream());
+        drop((held, second));
+        assert_eq!(budget.used_bytes().get(), 100_000);
+        drop(first);
+        assert_eq!(budget.used_bytes().get(), 0);
+    }
+}

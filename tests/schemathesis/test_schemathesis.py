@@ -16,6 +16,7 @@ import time
 
 from newapi_server import ROOT_TOKEN, Server
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 # What is tried of a call at most; the inputs are the same every time.
 EXAMPLES = "10"
 # They give the caller a new access token, and end the one that the test calls with.
@@ -65,7 +66,7 @@ def schemathesis(document, port):
 def main():
     newapi = os.path.abspath(sys.argv[1])
     with tempfile.TemporaryDirectory(prefix="newapi-schemathesis-") as directory:
-        server = Server(newapi, directory)
+        server = Server(newapi, directory, TRUSTED_PROXIES="127.0.0.0/8")
         document = os.path.join(directory, "openapi.json")
         with open(document, "w", encoding="utf-8") as file:
             subprocess.run([newapi, "openapi"], env=server.environment, stdout=file, check=True)
@@ -76,7 +77,8 @@ def main():
             set_up(server)
             started = time.monotonic()
             command = schemathesis(document, server.port)
-            tried = subprocess.run(command, cwd=directory, env=server.environment)
+            hooks = {"SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": HERE}
+            tried = subprocess.run(command, cwd=directory, env=server.environment | hooks)
             print(f"schemathesis: {time.monotonic() - started:.0f} s")
             audit = subprocess.run([newapi, "audit"], env=server.environment)
         finally:

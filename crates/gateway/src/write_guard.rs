@@ -1,6 +1,6 @@
 //! Ends a connection whose client does not take what was written for it.
 //!
-//! What waits to be written is memory, and somebody's part of the budget. There is no timer while
+//! What waits to be written is memory, and part of a user's budget. There is no timer while
 //! the client keeps up: it is armed when the system takes no more bytes, and looked at only then.
 
 use hyper::rt::{Read, ReadBufCursor, Write};

@@ -17,7 +17,7 @@ const SMALL_BYTES: i64 = 64 * 1024;
 /// The share of the budget that is kept for small bodies: an eighth.
 const KEPT_FOR_SMALL: i64 = 8;
 /// What one user's bodies may take: half. So a customer who is most of the traffic is not slowed
-/// down, and nobody can keep others from being served.
+/// down, and no single user can keep others from being served.
 const USERS_PART: i64 = 2;
 /// Users are counted by the last bits of their ids, without a lock or a table that grows. Two
 /// that share a count share their part.

@@ -1,4 +1,4 @@
-//! Memory is bounded by its budget, whatever users ask for and however slowly they take it.
+//! Memory is bounded by its budget, however much users ask for and however slowly they take it.
 
 use crate::house::{House, Payer, by_use};
 use std::time::Duration;
@@ -156,7 +156,7 @@ on_sqlite! {
                     ann.key
                 ))
                 .await;
-                // A refusal closes the connection; what is sent after that is nobody's.
+                // A refusal closes the connection; what is sent after that is not read.
                 let body = vec![b' '; length - 100];
                 let sending = raw.send(&body);
                 let _ = tokio::time::timeout(Duration::from_secs(5), sending).await;

@@ -159,7 +159,7 @@ fn shares(due: &[Due], room: usize, under_way: &UnderWay) -> Vec<(i64, usize)> {
 }
 
 fn read_due(row: &Row) -> Result<Due, StoreError> {
-    // An endpoint that is gone is nobody's; what waits for it is given up.
+    // An endpoint that is gone has no owner; what waits for it is given up.
     let user_id: Option<UserId> = row.get("user_id")?;
     Ok(Due { endpoint_id: row.get("endpoint_id")?, user_id: user_id.unwrap_or(UserId(0)) })
 }

@@ -22,6 +22,7 @@ fn the_list_of_faults_is_whole() {
     }
     let tests = [
         include_str!("database.rs"),
+        include_str!("../pooler.rs"),
         include_str!("service.rs"),
         include_str!("tasks.rs"),
         include_str!("upstreams.rs"),

@@ -53,8 +53,7 @@ const HOLDS: &str = "SELECT h.id AS id, h.user_id AS user_id, h.amount AS amount
     LEFT JOIN logs l ON l.request_id = h.request_id AND l.request_id <> '' AND l.hold_id = h.id
          AND l.type = 'consume'
     WHERE u.id IS NULL OR l.id IS NOT NULL
-       OR (h.deadline_at < $1 AND NOT h.for_task
-           AND (h.node_id IS NULL OR NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = h.node_id)))
+       OR (h.deadline_at < $1 AND NOT h.for_task)
     ORDER BY h.id";
 
 /// A code and its line are written in one transaction, with one time. Lines of dropped months are

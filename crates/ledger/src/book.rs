@@ -139,7 +139,7 @@ impl Book {
             }
             Op::Expire(hold) => self.expire(hold.hold_id),
             Op::Abandon(hold) => self.abandon(hold.hold_id),
-            Op::Record(_, taken) => self.record(taken),
+            Op::Record(user_id, taken) => self.record(*user_id, taken),
             Op::Finish(finish) => self.finish(finish),
             Op::Move(movement, kind, reference) => self.movement(movement, *kind, reference),
             Op::Refund(request_id, movement, reference) => {
@@ -222,11 +222,12 @@ impl Book {
     }
 
     fn move_key(&mut self, id: KeyId, delta: Quota) {
-        if let Some(key) = self.rows.keys.get_mut(&id) {
-            key.remain = Quota(key.remain.0.saturating_add(delta.0));
-        }
+        let Some(key) = self.rows.keys.get_mut(&id) else { return };
+        // "No limit" may have been written as the largest number there is.
+        let before = key.remain.0;
+        key.remain = Quota(before.saturating_add(delta.0));
         let change = self.changes.key_moves.entry(id).or_default();
-        change.delta = Quota(change.delta.0.saturating_add(delta.0));
+        change.delta = Quota(change.delta.0 + (key.remain.0 - before));
     }
 
     /// A line about a hold. It moves nothing until its `delta` says so.

@@ -47,6 +47,9 @@ pub struct JobsConfig {
     pub sweep_ms: u64,
     /// Pause between two rollups of the journal.
     pub rollup_ms: u64,
+    /// How long a line may have its number before its transaction has one, on PostgreSQL: both are
+    /// given within one statement, so this is long.
+    pub rollup_lag_ms: i64,
     /// How long journal lines are kept.
     pub log_retention_days: i64,
 }
@@ -59,6 +62,7 @@ impl Default for JobsConfig {
             heartbeat_ms: 4_000,
             sweep_ms: 2_000,
             rollup_ms: 5_000,
+            rollup_lag_ms: 10_000,
             log_retention_days: 90,
         }
     }

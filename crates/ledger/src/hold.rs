@@ -33,6 +33,7 @@ impl Hold {
             place: HoldRef { hold_id: request.hold_id, user_id: request.user_id },
             terms: Arc::new(HoldTerms {
                 key_id: request.key_id,
+                key_is_limited: request.key_is_limited,
                 model: request.model.clone(),
                 request_id: request.request_id.clone(),
                 price_id: new.price_id,

@@ -41,7 +41,7 @@ pub(crate) async fn start(
         sweep(&l).await
     });
     every(tracker, config.rollup_ms, shutdown.clone(), ledger, "rollup", |l| async move {
-        rollup::run(l.db(), l.clock().now()).await
+        rollup::run(l.db(), l.config().jobs.rollup_lag_ms).await
     });
     tracker.spawn(roster::named("retention", retain(ledger.clone(), shutdown)));
     Ok(())
@@ -69,7 +69,7 @@ async fn retain(ledger: Ledger, stop: CancellationToken) {
 pub async fn run_once(ledger: &Ledger) -> Result<(), StoreError> {
     heartbeat(ledger).await?;
     sweep(ledger).await?;
-    rollup::run(ledger.db(), ledger.clock().now()).await?;
+    rollup::run(ledger.db(), ledger.config().jobs.rollup_lag_ms).await?;
     retention::run(ledger.db(), ledger.clock().now(), ledger.config().jobs.log_retention_days).await
 }
 

@@ -60,20 +60,21 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// Whether the line says more than a plain call does.
+    pub fn is_detailed(&self) -> bool {
+        !self.content.is_empty()
+            || self.reference.is_some()
+            || self.redemption.is_some()
+            || self.usage.as_ref().is_some_and(|usage| !is_plain(usage))
+    }
+
     /// The details that have no column of their own, as JSON.
     pub fn other(&self) -> Option<String> {
         if let Some(id) = self.redemption {
             return Some(format!("{{\"redemption_id\":{id}}}"));
         }
         let usage = self.usage.as_ref()?;
-        let plain = usage.cached_tokens == 0
-            && usage.image_tokens == 0
-            && usage.audio_tokens == 0
-            && usage.reasoning_tokens == 0
-            && usage.upstream_cost.is_none()
-            && usage.inconsistency.is_none();
-        // Most calls have nothing to say beyond the two counts, which have columns.
-        if plain {
+        if is_plain(usage) {
             return None;
         }
         serde_json::to_string(usage).ok().map(|usage| format!("{{\"usage\":{usage}}}"))
@@ -86,4 +87,10 @@ impl Line {
     pub fn completion_tokens(&self) -> i64 {
         self.usage.as_ref().map_or(0, |usage| usage.completion_tokens)
     }
+}
+
+/// Most calls have nothing to say beyond the two counts, which have columns.
+fn is_plain(usage: &Usage) -> bool {
+    let Usage { prompt_tokens, completion_tokens, .. } = *usage;
+    *usage == Usage { prompt_tokens, completion_tokens, ..Usage::default() }
 }

@@ -12,6 +12,7 @@ use crate::hold::Hold;
 use crate::metrics::Metrics;
 use crate::op::{Closed, Moved, Op, Outcome};
 use crate::open_holds::OpenHolds;
+use crate::prices::PriceIds;
 use arc_swap::ArcSwap;
 use domain::{Clock, NodeId, Quota, UserId};
 use std::sync::Arc;
@@ -92,6 +93,7 @@ pub(crate) struct Lanes {
     pub clock: Clock,
     pub metrics: Metrics,
     pub runtime: Handle,
+    pub prices: PriceIds,
     /// Lines that failed calls have left.
     failures: PerMinute<UserId>,
 }
@@ -141,6 +143,7 @@ impl Lanes {
             clock,
             metrics: Metrics::default(),
             runtime: Handle::current(),
+            prices: PriceIds::default(),
             failures: PerMinute::new(FAILING_USERS_MAX),
         })
     }
@@ -250,9 +253,15 @@ impl Lanes {
     /// Has an operation tried again that the database did not carry out, if that may help.
     pub fn retry_or_fail(self: &Arc<Self>, job: Job, error: &StoreError) {
         let must = job.in_doubt || job.op.must_complete();
-        if error.is_transient() && (must || self.has_patience(&job)) {
+        // What was entered by a commit in doubt may be locked when it is looked for.
+        let entered = job.in_doubt && matches!(error, StoreError::Conflict { .. });
+        if entered || error.is_transient() && (must || self.has_patience(&job)) {
             self.retry(job);
             return;
+        }
+        // The database won't have it: the hold is the sweeper's then, and not open for good.
+        if let Op::Settle(hold, ..) | Op::Release(hold, ..) = &job.op {
+            self.submit(Job::new(Op::Abandon(*hold), None));
         }
         tracing::error!(
             target: "custompass",

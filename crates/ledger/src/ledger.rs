@@ -9,7 +9,6 @@ use crate::lanes::{Answer, Job, Lanes};
 use crate::metrics::Metrics;
 use crate::op::{Closed, HoldRef, HoldRequest, Moved, Movement, NewHold, Op, Release, Settlement};
 use crate::postgres::{Lane, LaneQueues};
-use crate::prices::PriceIds;
 use crate::redemption::Redemption;
 use crate::sqlite::SqliteQueue;
 use domain::{Clock, NodeId, Quota};
@@ -35,7 +34,6 @@ pub struct Ledger {
     node: NodeId,
     db: Db,
     lease: Arc<Lease>,
-    prices: Arc<PriceIds>,
     retention_changed: Arc<Notify>,
     /// Ends the lanes and the node's lease, after the last settlement.
     finished: CancellationToken,
@@ -93,7 +91,6 @@ impl Ledger {
             node,
             db,
             lease: Arc::default(),
-            prices: Arc::default(),
             retention_changed: Arc::default(),
             finished,
         })
@@ -152,7 +149,8 @@ impl Ledger {
         if self.lanes.is_full() {
             return Err(LedgerError::Overloaded);
         }
-        let price_id = self.prices.id_of(&self.db, &request.price, self.clock().now()).await?;
+        let price_id =
+            self.lanes.prices.id_of(&self.db, &request.price, self.clock().now()).await?;
         let new = NewHold { request, price_id, node: self.node };
         match self.carry_out_in_time(Op::Hold(Box::new(new))).await? {
             Answer::Held(hold) => Ok(hold),

@@ -20,7 +20,6 @@ mod explain;
 mod hold;
 mod jobs;
 mod journal;
-
 mod lanes;
 mod ledger;
 mod metrics;

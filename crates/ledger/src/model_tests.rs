@@ -61,9 +61,14 @@ fn place(n: u128) -> HoldRef {
 }
 
 fn settle_op(n: u128, charge: i64) -> Op {
+    settle_with(n, charge, false)
+}
+
+fn settle_with(n: u128, charge: i64, limited: bool) -> Op {
     let settlement = Settlement { charge: Quota(charge), ..Settlement::default() };
     let (model, request_id) = ("m".into(), request_id(n));
-    let terms = Arc::new(HoldTerms { key_id: KEY, model, request_id, price_id: 5 });
+    let key_is_limited = limited;
+    let terms = Arc::new(HoldTerms { key_id: KEY, key_is_limited, model, request_id, price_id: 5 });
     Op::Settle(place(n), Box::new(settlement), terms)
 }
 
@@ -240,7 +245,7 @@ fn a_refund_never_exceeds_the_charge() {
         key_counted_on: None,
         charged: Quota(4),
     };
-    rows.settled.insert(request_id(1), call);
+    rows.settled.insert((USER, request_id(1)), call);
     let mut book = Book::new(rows, UnixMs(0));
     assert!(book.apply(&refund_op(1, 3, "a")).is_ok());
     assert!(matches!(refused(&mut book, &refund_op(1, 2, "b")), LedgerError::Overflow));
@@ -312,8 +317,6 @@ struct ModelHold {
     open: bool,
     /// The day that it counts in.
     day: i64,
-    /// Whether the key's own limit knows of it: not of a charge whose hold was lost.
-    of_key: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -391,7 +394,7 @@ impl Model {
             Step::Settle(h, _) | Step::Refund(h, _) if !used(h) => return None,
             Step::Hold(h, amount) => hold_op(n(*h), *amount, true),
             Step::Grow(h, to) => Op::Grow(place(n(*h)), Quota(*to)),
-            Step::Settle(h, charge) => settle_op(n(*h), *charge),
+            Step::Settle(h, charge) => settle_with(n(*h), *charge, true),
             Step::Release(h) => release_op(n(*h)),
             Step::Expire(h) => Op::Expire(place(n(*h))),
             Step::Abandon(h) => Op::Abandon(place(n(*h))),
@@ -417,20 +420,19 @@ impl Model {
     }
 
     /// What the holds come to that `counts` says count; all are added up anew each time.
-    fn spent(&self, of_key: bool, counts: impl Fn(i64) -> bool) -> i64 {
+    fn spent(&self, counts: impl Fn(i64) -> bool) -> i64 {
         let holds = self.holds.values().filter(|hold| counts(hold.day));
         let worth =
             |hold: &ModelHold| hold.charged.unwrap_or(if hold.open { hold.amount } else { 0 });
-        holds.filter(|hold| hold.of_key || !of_key).map(worth).sum()
+        holds.map(worth).sum()
     }
 
     /// Whether a hold may be as large as `to`.
     fn may_spend(&self, h: u8, to: i64) -> bool {
         let reaches = |limit: i64, spent: i64| limit - spent >= to.max(0);
-        [false, true].into_iter().zip(self.limits).all(|(of_key, limits)| {
-            let Some(limits) = limits else { return true };
-            let mut day = self.spent(of_key, |day| day == self.today);
-            let mut month_so_far = self.spent(of_key, |day| month(day) == month(self.today));
+        self.limits.iter().flatten().all(|limits| {
+            let mut day = self.spent(|day| day == self.today);
+            let mut month_so_far = self.spent(|day| month(day) == month(self.today));
             if let Some(own) = self.holds.get(&h) {
                 day -= if own.day == self.today { own.amount } else { 0 };
                 month_so_far -= if month(own.day) == month(self.today) { own.amount } else { 0 };
@@ -453,7 +455,7 @@ impl Model {
                 self.quota -= amount;
                 self.key -= amount;
                 let (amount, day) = (*amount, today);
-                let hold = ModelHold { amount, charged: None, open: true, day, of_key: true };
+                let hold = ModelHold { amount, charged: None, open: true, day };
                 self.holds.insert(*h, hold);
             }
             Step::Grow(h, to) => {
@@ -478,9 +480,8 @@ impl Model {
                 }
                 // What was given back is charged all the same: the work was done.
                 let held = if hold.open { hold.amount } else { 0 };
-                hold.of_key = hold.open;
                 self.quota += held - charge;
-                self.key += if hold.open { held - charge } else { 0 };
+                self.key += held - charge;
                 self.used += charge;
                 (hold.charged, hold.open, hold.day) = (Some(*charge), false, today);
             }
@@ -521,7 +522,7 @@ struct Stored {
     spending: [Option<Box<Spending>>; 2],
     holds: HashMap<HoldId, HoldRow>,
     ended: HashMap<HoldId, EndedHold>,
-    settled: HashMap<Arc<str>, SettledCall>,
+    settled: HashMap<(UserId, Arc<str>), SettledCall>,
     movements: HashMap<(UserId, Arc<str>), MadeMovement>,
 }
 
@@ -573,10 +574,10 @@ impl Stored {
                         key_counted_on: line.key_counted_on,
                         charged,
                     };
-                    self.settled.insert(line.request_id.clone(), call);
+                    self.settled.insert((USER, line.request_id.clone()), call);
                 }
                 LineKind::Refund => {
-                    let call = self.settled.get_mut(&line.request_id).unwrap();
+                    let call = self.settled.get_mut(&(USER, line.request_id.clone())).unwrap();
                     call.charged = Quota(call.charged.0 + line.used_delta.0);
                 }
                 _ => {}
@@ -600,11 +601,10 @@ impl Stored {
 
     /// What the audit looks at.
     fn check_counts(&self, model: &Model) {
-        for (of_key, spending) in [false, true].into_iter().zip(&self.spending) {
-            let Some(spending) = spending else { continue };
+        for spending in self.spending.iter().flatten() {
             let spent = spending.spent;
-            let day = model.spent(of_key, |day| Day::of(at(day)) == spent.on);
-            let month = model.spent(of_key, |day| month(day) == i64::from(spent.on.0) / 100);
+            let day = model.spent(|day| Day::of(at(day)) == spent.on);
+            let month = model.spent(|day| month(day) == i64::from(spent.on.0) / 100);
             assert_eq!((spent.day, spent.month), (Quota(day), Quota(month)), "{spent:?}");
         }
     }

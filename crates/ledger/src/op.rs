@@ -195,6 +195,7 @@ pub(crate) struct HoldRef {
 #[derive(Clone, Debug)]
 pub(crate) struct HoldTerms {
     pub key_id: KeyId,
+    pub key_is_limited: bool,
     pub model: Arc<str>,
     pub request_id: Arc<str>,
     pub price_id: i64,

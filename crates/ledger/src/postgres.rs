@@ -177,6 +177,7 @@ impl Lane {
     async fn attempt(&mut self, batch: &[Job]) -> Result<Decision, Failure> {
         if self.session.as_ref().is_none_or(Session::is_closed) {
             self.session = None;
+            self.lanes.prices.clear();
             self.session = Some(Session::open(&self.db).await.map_err(Failure::RolledBack)?);
         }
         let ops: Vec<&Op> = batch.iter().map(|job| &job.op).collect();
@@ -249,7 +250,10 @@ impl Lane {
     async fn has_ended(&mut self, server: &Server) -> Result<bool, StoreError> {
         let session = match self.session.take().filter(|session| !session.is_closed()) {
             Some(session) => session,
-            None => Session::open(&self.db).await?,
+            None => {
+                self.lanes.prices.clear();
+                Session::open(&self.db).await?
+            }
         };
         let ended = session.has_ended(server).await?;
         self.session = Some(session);

@@ -48,6 +48,11 @@ impl PriceIds {
         Ok(id)
     }
 
+    /// Forgets all numbers: another server may serve the database, which lacks the last rows.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<FrozenPrice, (i64, UnixMs)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -145,8 +145,8 @@ pub(crate) struct Rows {
     pub prices: HashMap<i64, Arc<FrozenPrice>>,
     /// Holds that have ended, where that is known.
     pub ended: HashMap<HoldId, EndedHold>,
-    /// Settled calls by their request.
-    pub settled: HashMap<Arc<str>, SettledCall>,
+    /// Settled calls by their user and request: clients may name their requests.
+    pub settled: HashMap<(UserId, Arc<str>), SettledCall>,
     pub movements: HashMap<(UserId, Arc<str>), MadeMovement>,
     /// Rows that are not there. A row that is neither here nor above is locked by another session.
     pub gone: HashSet<RowId>,

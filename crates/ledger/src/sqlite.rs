@@ -128,7 +128,9 @@ impl SqliteQueue {
         let ops: Vec<&Op> = batch.iter().map(|job| &job.op).collect();
         let started = Instant::now();
         let mut writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = writer.commit(&Batch { connection, now: lanes.clock.now() }, lanes, &ops);
+        let again = batch.iter().any(|job| job.lock_first);
+        let open = Batch { connection, now: lanes.clock.now(), again };
+        let outcome = writer.commit(&open, lanes, &ops);
         drop(writer);
         match outcome {
             Ok(verdicts) => {
@@ -137,13 +139,17 @@ impl SqliteQueue {
             }
             Err(error) if batch.len() == 1 => {
                 let error = StoreError::from(error);
-                for job in batch {
+                for mut job in batch {
+                    job.lock_first = true;
                     lanes.retry_or_fail(job, &error);
                 }
             }
             // One bad member never fails its neighbours.
             Err(_) => {
-                batch.into_iter().for_each(|job| self.run_batch(connection, lanes, vec![job]));
+                for mut job in batch {
+                    job.lock_first = true;
+                    self.run_batch(connection, lanes, vec![job]);
+                }
             }
         }
     }

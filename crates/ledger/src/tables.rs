@@ -408,11 +408,3 @@ pub(crate) const LINES: Table<Line> = Table {
         written("key_counted_on", Kind::Integer, Role::Fixed, LIMITED, |l| day(l.key_counted_on)),
     ],
 };
-
-/// Whether a line says more than a plain call does.
-pub(crate) fn is_detailed(line: &Line) -> bool {
-    !line.content.is_empty()
-        || line.redemption.is_some()
-        || line.reference.is_some()
-        || line.other().is_some()
-}

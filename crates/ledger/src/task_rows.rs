@@ -167,7 +167,7 @@ impl TaskSql {
                     quota = c.quota, used_quota = c.quota, finish_time = {now},
                     updated_at = {now}, node_id = NULL, request_sealed = NULL,
                     version = tasks.version + 1
-             FROM {end} WHERE tasks.uid = c.uid"
+             FROM {end} WHERE tasks.uid = c.uid AND tasks.finish_time IS NULL"
         );
         Self {
             insert: format!(
@@ -186,7 +186,8 @@ impl TaskSql {
                         progress = c.progress, data = c.data, quota = c.quota,
                         precharge_quota = c.quota, submit_time = {now}, updated_at = {now},
                         node_id = NULL, request_sealed = NULL, version = tasks.version + 1
-                 FROM {record} WHERE tasks.uid = c.uid AND tasks.task_id = ''"
+                 FROM {record} WHERE tasks.uid = c.uid AND tasks.task_id = ''
+                   AND tasks.finish_time IS NULL"
             ),
             end: update_end,
             outbox: format!(

@@ -43,6 +43,7 @@ impl Wanted {
                 }
                 Op::Settle(hold, _, terms) => {
                     wanted.settling.push((hold.hold_id, terms.request_id.clone()));
+                    wanted.keys.extend(terms.key_is_limited.then_some(terms.key_id));
                 }
                 Op::Refund(request_id, movement, _) => {
                     wanted.refunded.push((movement.user_id, request_id.clone()));
@@ -55,6 +56,8 @@ impl Wanted {
             ops.iter().filter(|op| !matches!(op, Op::Hold(_))).filter_map(|op| op.hold_id()),
         );
         wanted.keys = distinct(wanted.keys.iter().copied());
+        wanted.refunded.sort();
+        wanted.refunded.dedup();
         wanted.codes = distinct(wanted.codes.iter().copied());
         wanted
     }

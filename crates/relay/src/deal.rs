@@ -260,7 +260,7 @@ impl Deal {
     }
 
     /// Gives everything back. Whether that is durable yet is not the client's business: the
-    /// ledger carries it out.
+    /// ledger carries it out, and a task that is left in between is recovered.
     pub(crate) async fn release(self, relay: &Relay, record: &Record, reason: &'static str) {
         self.release_telling(relay, record, reason, reason.to_owned()).await;
     }

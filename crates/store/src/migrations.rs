@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(still_to_do(SQLITE, &[]).unwrap(), SQLITE);
         assert_eq!(still_to_do(SQLITE, &[(1, sha.clone())]).unwrap(), &SQLITE[1..]);
         let changed = still_to_do(SQLITE, &[(1, "0".into())]).unwrap_err();
-        assert!(changed.to_string().contains("sqlite/0001_paid_pass_through.sql"));
+        assert!(changed.to_string().contains("sqlite/0001_schema.sql"));
         let newer = still_to_do(first, &[(1, sha), (9, "0".into())]);
         assert!(matches!(newer, Err(StoreError::SchemaTooNew { found: 9, known: 1 })));
     }

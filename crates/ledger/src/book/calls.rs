@@ -108,15 +108,7 @@ impl Book {
                 return Ok(Outcome::Closed(repeated(ended)));
             }
             // The work was done, and its call has no line: it is charged without a hold.
-            Found::Ended(_) | Found::Lost => HoldRow {
-                id: hold.hold_id,
-                user_id: hold.user_id,
-                key_id: terms.key_id,
-                model: terms.model.clone(),
-                request_id: terms.request_id.clone(),
-                price_id: terms.price_id,
-                ..HoldRow::default()
-            },
+            Found::Ended(_) | Found::Lost => self.lost_hold(hold, terms)?,
         };
         let mut note = Cow::from(settlement.note.clone().unwrap_or_default());
         if !self.rows.holds.contains_key(&hold.hold_id) {
@@ -126,6 +118,26 @@ impl Book {
         let closed = self.charge(row, &charged)?;
         self.changes.kept_replies.extend(settlement.reply.clone());
         Ok(Outcome::Closed(closed))
+    }
+
+    /// A hold of nothing in place of one that has no row any more.
+    fn lost_hold(&self, hold: HoldRef, terms: &HoldTerms) -> Result<HoldRow, Refusal> {
+        let key = match terms.key_is_limited {
+            true => self.key(terms.key_id)?,
+            false => None,
+        };
+        let counts = key.is_some_and(|key| key.spending.is_some());
+        Ok(HoldRow {
+            id: hold.hold_id,
+            user_id: hold.user_id,
+            key_id: terms.key_id,
+            model: terms.model.clone(),
+            request_id: terms.request_id.clone(),
+            price_id: terms.price_id,
+            key_amount: key.filter(|key| !key.unlimited).map(|_| Quota::ZERO),
+            key_counted_on: counts.then_some(self.today),
+            ..HoldRow::default()
+        })
     }
 
     /// Ends a hold with a charge. What was held beyond it goes back; what is missing is taken.
@@ -213,7 +225,9 @@ impl Book {
     }
 
     pub(super) fn abandon(&mut self, id: HoldId) -> Verdict {
-        if let Some(row) = self.rows.holds.get_mut(&id) {
+        if let Found::Open(_) = self.found(id)?
+            && let Some(row) = self.rows.holds.get_mut(&id)
+        {
             row.node = None;
             row.touched = true;
         }

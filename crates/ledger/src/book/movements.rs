@@ -68,7 +68,8 @@ impl Book {
         if let Some(repeated) = self.made_before(user_id, LineKind::Refund, amount, reference)? {
             return Ok(repeated);
         }
-        let call = self.rows.settled.get(request_id).ok_or(LedgerError::UnknownHold)?.clone();
+        let named = (user_id, request_id.clone());
+        let call = self.rows.settled.get(&named).ok_or(LedgerError::UnknownHold)?.clone();
         if amount <= Quota::ZERO || amount > call.charged {
             return Err(LedgerError::Overflow.into());
         }
@@ -87,7 +88,7 @@ impl Book {
         line.request_id = request_id.clone();
         (line.counted_on, line.key_counted_on) = (counted_on, key_counted_on);
         let outcome = self.enter_movement(line, reference)?;
-        if let Some(call) = self.rows.settled.get_mut(request_id) {
+        if let Some(call) = self.rows.settled.get_mut(&named) {
             call.charged = Quota(call.charged.0 - amount.0);
         }
         let today = self.today;

@@ -9,14 +9,15 @@ use crate::op::{Closed, EndState, Finish, Outcome, Settlement, Taken};
 use crate::rows::{EndedHold, HoldRow, TaskRow};
 use crate::task_rows::{EndedTask, WithQuota};
 use crate::tasks::Charge;
-use domain::Quota;
+use domain::{Quota, UserId};
 use std::borrow::Cow;
 
 impl Book {
     /// The upstream has taken the task: from here on the hold is the task's. What it should hold
     /// beyond that is held if the money is there; the work is under way either way.
-    pub(super) fn record(&mut self, taken: &Taken) -> Verdict {
+    pub(super) fn record(&mut self, user_id: UserId, taken: &Taken) -> Verdict {
         let uid = taken.task.uid;
+        self.check_turn(user_id)?;
         match self.rows.tasks.get(&uid) {
             None | Some(TaskRow { ended: true, .. }) => return Err(LedgerError::WrongState.into()),
             // The commit of the first time was not answered.
@@ -25,6 +26,9 @@ impl Book {
         }
         let id = uid.hold();
         let held = match self.found(id)? {
+            Found::Open(row) if row.user_id != user_id => {
+                return Err(LedgerError::WrongState.into());
+            }
             Found::Open(row) => Some(row.amount),
             // A task without a price has no hold.
             Found::Ended(_) | Found::Lost => None,
@@ -56,7 +60,12 @@ impl Book {
     /// Ends a task and its hold. Where the hold is gone, the task's row says what it came to.
     pub(super) fn finish(&mut self, finish: &Finish) -> Verdict {
         let uid = finish.task.uid;
+        self.check_turn(finish.task.user_id)?;
         let row = match self.found(uid.hold())? {
+            // The row of the task was edited by hand.
+            Found::Open(row) if row.user_id != finish.task.user_id => {
+                return Err(LedgerError::WrongState.into());
+            }
             Found::Open(row) => Some(row.clone()),
             Found::Ended(ended) => return Ok(Outcome::Closed(repeated(ended))),
             Found::Lost => None,
@@ -78,6 +87,15 @@ impl Book {
         self.changes.ended_tasks.push(WithQuota { told, quota: closed.charged });
         self.changes.forgotten_replies.extend(finish.forget_reply.clone());
         Ok(Outcome::Closed(closed))
+    }
+
+    /// Whoever ends or records a task has locked its user: what was read of the task is so. A user
+    /// who is gone locks nothing; then the statement looks at the task's row again.
+    fn check_turn(&self, user_id: UserId) -> Result<(), Refusal> {
+        match self.account(user_id) {
+            Err(Refusal::Locked) => Err(Refusal::Locked),
+            _ => Ok(()),
+        }
     }
 
     fn finish_paid(&mut self, mut row: HoldRow, finish: &Finish) -> Result<Closed, Refusal> {

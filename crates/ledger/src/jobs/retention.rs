@@ -28,11 +28,15 @@ pub(super) async fn run(db: &Db, now: UnixMs, keep_days: i64) -> Result<(), Stor
     drop_prices(db, cutoff).await
 }
 
+/// How long a price is kept beyond the journal. A line is of the day on which its work ended, which
+/// for a task may be long after its price was used; and PostgreSQL drops whole months.
+const PRICES_MS: i64 = 400 * DAY_MS;
+
 /// Prices that no line refers to any more. A node tells a price's row once a day that it uses it.
 async fn drop_prices(db: &Db, cutoff: UnixMs) -> Result<(), StoreError> {
     let unused = "DELETE FROM price_snapshots WHERE used_at < $1
         AND NOT EXISTS (SELECT 1 FROM holds WHERE holds.price_id = price_snapshots.id)";
-    db.execute(unused, &[Value::Time(cutoff.plus_ms(-2 * REFRESH_MS))]).await?;
+    db.execute(unused, &[Value::Time(cutoff.plus_ms(-PRICES_MS - REFRESH_MS))]).await?;
     Ok(())
 }
 

@@ -7,14 +7,10 @@
 //! once every transaction that ran then has ended. SQLite writes one after another.
 
 use crate::rollups::{Summed, by_block, by_day, by_hour, grouped, used_by};
-use domain::UnixMs;
 use store::{Db, Engine, Row, Statement, StoreError, Value};
 
 /// Lines of one commit. More lines at once share more sums.
 const SLICE_LINES: i64 = 20_000;
-/// How long a line may have its number before its transaction has one, on PostgreSQL: both are
-/// given within one statement.
-const LAG_MS: i64 = 10_000;
 
 const ADVANCE: &str = "UPDATE rollup_cursor SET through = $2 WHERE through = $1";
 /// Unless lines have left since they were read: the sums would not have left with them.
@@ -25,11 +21,12 @@ const COPY_USER_LINES: &str = "INSERT INTO user_log_lines (user_id, log_id, crea
 const PENDING_SQLITE: &str = "SELECT through, (SELECT max(id) FROM logs) AS upto
     FROM rollup_cursor";
 const PENDING_POSTGRES: &str = "SELECT through,
-    CASE WHEN horizon <= txid_snapshot_xmin(txid_current_snapshot()) AND seen_at <= $1
+    CASE WHEN horizon <= txid_snapshot_xmin(txid_current_snapshot())
+          AND seen_at <= clock_timestamp() - $1::bigint * interval '1 ms'
          THEN newest END AS upto
     FROM rollup_cursor";
 /// Looks for the newest line, unless the one that was last seen is still being waited for.
-const LOOK: &str = "UPDATE rollup_cursor SET newest = n.newest, seen_at = $1,
+const LOOK: &str = "UPDATE rollup_cursor SET newest = n.newest, seen_at = clock_timestamp(),
         horizon = txid_snapshot_xmax(txid_current_snapshot())
     FROM (SELECT coalesce(max(id), 0) AS newest FROM logs) AS n
     WHERE through >= rollup_cursor.newest AND n.newest > through";
@@ -42,11 +39,9 @@ struct PendingRange {
 }
 
 impl PendingRange {
-    async fn read(db: &Db, now: UnixMs) -> Result<Option<Self>, StoreError> {
+    async fn read(db: &Db, lag_ms: i64) -> Result<Option<Self>, StoreError> {
         let rows = match db.engine() {
-            Engine::Postgres => {
-                db.read(PENDING_POSTGRES, &[Value::Time(now.plus_ms(-LAG_MS))]).await?
-            }
+            Engine::Postgres => db.read(PENDING_POSTGRES, &[Value::Int(lag_ms)]).await?,
             Engine::Sqlite => db.read(PENDING_SQLITE, &[]).await?,
         };
         rows.first().map_or(Ok(None), Self::of)
@@ -73,9 +68,9 @@ impl PendingRange {
     }
 }
 
-/// Brings the rollups up to date.
-pub(super) async fn run(db: &Db, now: UnixMs) -> Result<(), StoreError> {
-    while let Some(pending) = PendingRange::read(db, now).await? {
+/// Brings the rollups up to date. The clock is the database's: all nodes share the cursor.
+pub(super) async fn run(db: &Db, lag_ms: i64) -> Result<(), StoreError> {
+    while let Some(pending) = PendingRange::read(db, lag_ms).await? {
         let slice = pending.slice();
         let statements = match db.engine() {
             Engine::Postgres => statements_of(slice),
@@ -89,7 +84,7 @@ pub(super) async fn run(db: &Db, now: UnixMs) -> Result<(), StoreError> {
         }
     }
     if db.engine() == Engine::Postgres {
-        db.execute(LOOK, &[Value::Time(now)]).await?;
+        db.execute(LOOK, &[]).await?;
     }
     Ok(())
 }

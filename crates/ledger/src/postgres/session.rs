@@ -14,6 +14,7 @@ use futures_util::future::OptionFuture;
 use futures_util::try_join;
 use std::collections::HashMap;
 use store::{Db, StoreError, Value};
+use tokio_postgres::error::Severity;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
@@ -28,7 +29,9 @@ const SETTINGS: &str = "SET enable_seqscan = off; SET enable_hashjoin = off;
 /// Who serves this connection. A number alone may be given to another process later.
 const WHO_SERVES: &str = "SELECT pid, backend_start::text FROM pg_stat_activity
     WHERE pid = pg_backend_pid()";
-const STILL_SERVES: &str = "SELECT 1 FROM pg_stat_activity
+/// Ends the process that served a connection, if it is still there: behind a half-open connection
+/// it would wait for hours.
+const END_SERVER: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE pid = $1::integer AND backend_start::text = $2::text";
 /// The process that serves a connection.
 #[derive(Clone, Debug)]
@@ -64,18 +67,21 @@ impl Session {
     }
 
     pub fn is_lost(&self, error: &tokio_postgres::Error) -> bool {
-        self.client.is_closed() || error.is_closed()
+        let severity = error.as_db_error().and_then(|said| said.parsed_severity());
+        self.client.is_closed()
+            || error.is_closed()
+            || matches!(severity, Some(Severity::Fatal | Severity::Panic))
     }
 
     pub const fn server(&self) -> &Server {
         &self.server
     }
 
-    /// Whether the server process of a lost connection has ended: what it had not committed by
-    /// then never will be.
+    /// Ends the server process of a lost connection, and returns whether it is gone: what it had
+    /// not committed by then never will be.
     pub async fn has_ended(&self, server: &Server) -> Sent<bool> {
         let params: [&(dyn ToSql + Sync); 2] = [&server.pid, &server.started];
-        Ok(self.client.query_opt(STILL_SERVES, &params).await?.is_none())
+        Ok(self.client.query_opt(END_SERVER, &params).await?.is_none())
     }
 
     /// Ends a transaction that failed; returns whether the connection can still be used.

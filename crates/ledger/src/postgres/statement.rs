@@ -6,8 +6,9 @@
 
 use crate::book::Changes;
 use crate::columns::{Arrays, Forms, Placeholders};
+use crate::journal::Line;
 use crate::rows::HoldRow;
-use crate::tables::{ACCOUNTS, AccountMove, HOLDS, KEYS, KeyMove, LINES, is_detailed};
+use crate::tables::{ACCOUNTS, AccountMove, HOLDS, KEYS, KeyMove, LINES};
 use std::fmt::Write as _;
 
 /// Which parts a batch has. Statements are prepared once for each shape.
@@ -64,7 +65,7 @@ impl<'a> Parts<'a> {
         if self.changes.are_limited() || self.is_limited_hold() {
             forms = forms.with(Forms::LIMITED);
         }
-        if self.changes.lines.iter().any(is_detailed)
+        if self.changes.lines.iter().any(Line::is_detailed)
             || self.made_holds.iter().any(|row| row.for_task)
         {
             forms = forms.with(Forms::DETAILED);

@@ -52,6 +52,8 @@ fn reading<R>(table: &Table<R>) -> String {
 pub(super) struct Batch<'a> {
     pub connection: &'a Connection,
     pub now: UnixMs,
+    /// A member was carried out before, and the outcome is not known.
+    pub again: bool,
 }
 
 impl Batch<'_> {
@@ -78,7 +80,8 @@ impl Batch<'_> {
     /// Reads the wanted holds that `rows` lacks. Each batch has the file to itself, so what is not
     /// there is gone.
     pub fn read_holds(&self, wanted: &Wanted, rows: &mut Rows) -> rusqlite::Result<()> {
-        for id in &wanted.holds {
+        let new_holds = if self.again { &*wanted.new_holds } else { &[] };
+        for id in wanted.holds.iter().chain(new_holds) {
             if rows.holds.contains_key(id) {
                 continue;
             }
@@ -122,7 +125,7 @@ impl Batch<'_> {
                 continue;
             }
             let sql = "SELECT quota, held FROM logs
-                WHERE request_id = ?1 AND hold_id = ?2 AND type = 'consume'";
+                WHERE request_id = ?1 AND request_id <> '' AND hold_id = ?2 AND type = 'consume'";
             let ended = |row: &Row<'_>| {
                 let (charged, held) = (Quota(row.get(0)?), row.get::<_, Option<i64>>(1)?);
                 let held = Quota(held.unwrap_or_default());
@@ -187,15 +190,16 @@ impl Batch<'_> {
         for (user_id, request_id) in &wanted.refunded {
             let sql = "SELECT c.hold_id, c.token_id, c.channel_id, c.model_name, c.counted_on,
                     c.key_counted_on, c.quota + coalesce((SELECT sum(r.used_delta) FROM logs r
-                        WHERE r.request_id = c.request_id AND r.hold_id = c.hold_id
-                          AND r.type = 'refund'), 0)
-                FROM logs c WHERE c.request_id = ?1 AND c.user_id = ?2 AND c.type = 'consume'";
+                        WHERE r.request_id = c.request_id AND r.request_id <> ''
+                          AND r.hold_id = c.hold_id AND r.type = 'refund'), 0)
+                FROM logs c WHERE c.request_id = ?1 AND c.request_id <> '' AND c.user_id = ?2
+                  AND c.type = 'consume'";
             let mut statement = self.connection.prepare_cached(sql)?;
             let calls = statement.query_map(params![&**request_id, user_id.0], settled_call)?;
             let calls = calls.collect::<rusqlite::Result<Vec<_>>>()?;
             // Clients may name their requests: of two calls with one name neither is meant.
             if let [call] = &*calls {
-                rows.settled.insert(request_id.clone(), call.clone());
+                rows.settled.insert((*user_id, request_id.clone()), call.clone());
             }
         }
         let keys: Vec<KeyId> = rows

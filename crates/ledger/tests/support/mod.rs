@@ -60,6 +60,7 @@ impl House {
             jobs: JobsConfig {
                 node_name: "test".into(),
                 heartbeat_ms: 3_600_000,
+                rollup_lag_ms: 0,
                 ..JobsConfig::default()
             },
             ..LedgerConfig::default()

@@ -20,7 +20,7 @@ CREATE TABLE users (
     deleted_at        timestamptz,
     daily_limit       bigint CHECK (daily_limit > 0),
     monthly_limit     bigint CHECK (monthly_limit > 0),
-    spent_on          integer,
+    spent_on          integer CHECK (spent_on > 0),
     spent_day         bigint      NOT NULL DEFAULT 0,
     spent_month       bigint      NOT NULL DEFAULT 0,
     low_balance_threshold bigint CHECK (low_balance_threshold > 0),
@@ -74,7 +74,7 @@ CREATE TABLE tokens (
     updated_at      timestamptz NOT NULL DEFAULT now(),
     daily_limit     bigint CHECK (daily_limit > 0),
     monthly_limit   bigint CHECK (monthly_limit > 0),
-    spent_on        integer,
+    spent_on        integer CHECK (spent_on > 0),
     spent_day       bigint      NOT NULL DEFAULT 0,
     spent_month     bigint      NOT NULL DEFAULT 0,
     rate_limit_tpm  integer CHECK (rate_limit_tpm > 0)
@@ -311,7 +311,7 @@ COMMENT ON COLUMN logs.token_id IS 'Key used';
 COMMENT ON COLUMN logs.request_id IS 'X-Request-Id of the call';
 COMMENT ON COLUMN logs.use_time_ms IS 'How long the call took';
 COMMENT ON COLUMN logs.content IS 'In words';
-COMMENT ON COLUMN logs.other IS 'Details: price, usage, reason';
+COMMENT ON COLUMN logs.other IS 'Details: usage beyond the two counts, the redeemed code, what was administered';
 COMMENT ON COLUMN logs.delta IS 'Effect on users.quota; their sum is the balance';
 COMMENT ON COLUMN logs.used_delta IS 'Effect on users.used_quota';
 COMMENT ON COLUMN logs.hold_id IS 'Hold the line belongs to';
@@ -556,6 +556,13 @@ CREATE TRIGGER logs_no_update AFTER UPDATE ON logs FOR EACH ROW
     WHEN (OLD.delta <> 0 OR OLD.used_delta <> 0 OR (OLD.hold_id IS NOT NULL AND OLD.type <> 'error')
           OR NEW.delta <> 0 OR NEW.used_delta <> 0 OR (NEW.hold_id IS NOT NULL AND NEW.type <> 'error'))
     EXECUTE FUNCTION newapi_refuse_change();
+CREATE FUNCTION newapi_refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the journal can only be added to'
+        USING HINT = 'Old months leave by CUSTOM_PASS_LOG_RETENTION_DAYS.';
+END $$;
+CREATE TRIGGER logs_no_truncate BEFORE TRUNCATE ON logs FOR EACH STATEMENT
+    EXECUTE FUNCTION newapi_refuse_truncate();
 CREATE TRIGGER logs_no_delete AFTER DELETE ON logs FOR EACH ROW
     WHEN (OLD.delta <> 0 OR OLD.used_delta <> 0 OR (OLD.hold_id IS NOT NULL AND OLD.type <> 'error'))
     EXECUTE FUNCTION newapi_refuse_change();

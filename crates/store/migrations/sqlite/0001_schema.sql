@@ -26,7 +26,7 @@ CREATE TABLE users (
         CHECK (daily_limit > 0 AND typeof(daily_limit) IN ('integer', 'null')),
     monthly_limit     INTEGER
         CHECK (monthly_limit > 0 AND typeof(monthly_limit) IN ('integer', 'null')),
-    spent_on          INTEGER,
+    spent_on          INTEGER CHECK (spent_on > 0),
     spent_day         INTEGER NOT NULL DEFAULT 0,
     spent_month       INTEGER NOT NULL DEFAULT 0,
     low_balance_threshold INTEGER
@@ -58,7 +58,7 @@ CREATE TABLE tokens (
         CHECK (daily_limit > 0 AND typeof(daily_limit) IN ('integer', 'null')),
     monthly_limit   INTEGER
         CHECK (monthly_limit > 0 AND typeof(monthly_limit) IN ('integer', 'null')),
-    spent_on        INTEGER,
+    spent_on        INTEGER CHECK (spent_on > 0),
     spent_day       INTEGER NOT NULL DEFAULT 0,
     spent_month     INTEGER NOT NULL DEFAULT 0,
     rate_limit_tpm  INTEGER
@@ -371,10 +371,9 @@ BEGIN
     SELECT RAISE(ABORT, 'journal lines about money can only be added');
 END;
 
--- Lines that leave the journal leave the rollups. The cursor goes back with the end of the journal:
--- its numbers are given again.
+-- Lines that leave the journal leave the rollups. Then the cursor goes back with the end of the
+-- journal: its numbers are given again.
 CREATE TRIGGER logs_leave_rollups AFTER DELETE ON logs
-    WHEN OLD.id <= (SELECT through FROM rollup_cursor)
 BEGIN
     UPDATE logs_by_hour SET
         lines = lines - 1,
@@ -385,7 +384,8 @@ BEGIN
         prompt_tokens = prompt_tokens - OLD.prompt_tokens,
         completion_tokens = completion_tokens - OLD.completion_tokens
     WHERE channel_id IN (0, OLD.channel_id) AND hour = OLD.created_at - OLD.created_at % 3600000
-      AND model_name = OLD.model_name AND type = OLD.type;
+      AND model_name = OLD.model_name AND type = OLD.type
+      AND OLD.id <= (SELECT through FROM rollup_cursor);
     UPDATE logs_by_day SET
         lines = lines - 1,
         charging = charging - CASE WHEN OLD.used_delta <> 0 THEN 1 ELSE 0 END,
@@ -397,11 +397,13 @@ BEGIN
     WHERE user_id = OLD.user_id AND token_id = coalesce(OLD.token_id, 0)
       AND channel_id = coalesce(OLD.channel_id, 0)
       AND day = OLD.created_at - OLD.created_at % 86400000
-      AND model_name = OLD.model_name AND type = OLD.type;
+      AND model_name = OLD.model_name AND type = OLD.type
+      AND OLD.id <= (SELECT through FROM rollup_cursor);
     UPDATE log_blocks SET lines = lines - 1
     WHERE channel_id IN (0, OLD.channel_id) AND block = OLD.id / 65536
       AND day = OLD.created_at - OLD.created_at % 86400000
-      AND model_name = OLD.model_name AND type = OLD.type;
+      AND model_name = OLD.model_name AND type = OLD.type
+      AND OLD.id <= (SELECT through FROM rollup_cursor);
     DELETE FROM user_log_lines WHERE user_id = OLD.user_id AND log_id = OLD.id;
     UPDATE rollup_cursor SET through = (SELECT coalesce(max(id), 0) FROM logs)
     WHERE through > (SELECT coalesce(max(id), 0) FROM logs);

@@ -200,7 +200,12 @@ pub async fn move_quota(
     }
     let reason = crate::words::name("reason", &reason, MAX_REASON_CHARS)?;
     let reference = reference.map(|it| crate::words::name("reference", &it, REFERENCE_MAX));
-    let reference = reference.transpose()?.filter(|it| !it.is_empty()).map(Into::into);
+    let reference = reference.transpose()?;
+    // A caller who names a movement relies on the name.
+    if reference.as_ref().is_some_and(String::is_empty) {
+        return Err(AdminError::field("reference", "不能为空", "must not be empty"));
+    }
+    let reference = reference.map(Into::into);
     reached(state, actor, id).await?;
     let by = actor.username.clone();
     let movement = Movement { user_id: id, amount: delta, reason, by, reference };

@@ -201,6 +201,21 @@ on_both_databases! {
         assert_eq!(charge(&given).await, "200");
         let again = json!({"group": "vip"});
         try_put(&own, &format!("/api/token/{}", payers[0].token_id), again).await.expect(403);
+
+        // So it is when the owner is moved with SQL.
+        let moved = |to: &str| format!("UPDATE users SET \"group\" = '{to}' WHERE id = {id}");
+        house.db.execute(&moved("vip")).await;
+        let pinned = &payers[2];
+        house.db.execute(&sql).await;
+        testkit::eventually("the price of the group", || async {
+            (charge(pinned).await == "100").then_some(())
+        })
+        .await;
+        house.db.execute(&moved("default")).await;
+        testkit::eventually("the key to follow its owner", || async {
+            (charge(pinned).await == "1000").then_some(())
+        })
+        .await;
         house.close().await;
     }
 }

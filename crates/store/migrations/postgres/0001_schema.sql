@@ -609,6 +609,17 @@ END $$;
 CREATE TRIGGER logs_leave_rollups AFTER DELETE ON logs FOR EACH ROW
     EXECUTE FUNCTION newapi_leave_rollups();
 
+-- A key that was pinned to its owner's group leaves it with the owner: a cheaper group stays with
+-- no key of a user who was moved, with SQL too.
+CREATE FUNCTION newapi_leave_group() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE tokens SET "group" = NULL WHERE user_id = NEW.id AND "group" = OLD."group";
+    RETURN NULL;
+END $$;
+CREATE TRIGGER users_leave_group AFTER UPDATE OF "group" ON users FOR EACH ROW
+    WHEN (OLD."group" <> NEW."group")
+    EXECUTE FUNCTION newapi_leave_group();
+
 CREATE FUNCTION newapi_remember_token() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO deleted_tokens (id, user_id) VALUES (OLD.id, OLD.user_id)

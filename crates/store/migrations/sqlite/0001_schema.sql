@@ -356,6 +356,14 @@ BEGIN
     VALUES (NEW.id, NEW.username, 'adjust', NEW.quota, NEW.quota, NEW.used_quota, 'SQL');
 END;
 
+-- A key that was pinned to its owner's group leaves it with the owner: a cheaper group stays with
+-- no key of a user who was moved, with SQL too.
+CREATE TRIGGER users_leave_group AFTER UPDATE OF "group" ON users
+    WHEN OLD."group" <> NEW."group"
+BEGIN
+    UPDATE tokens SET "group" = NULL WHERE user_id = NEW.id AND "group" = OLD."group";
+END;
+
 -- Append-only, by construction. Old lines leave only once ledger_carry holds their sum.
 CREATE TRIGGER logs_no_update BEFORE UPDATE ON logs
     WHEN OLD.delta <> 0 OR OLD.used_delta <> 0 OR (OLD.hold_id IS NOT NULL AND OLD.type <> 'error')

@@ -130,9 +130,6 @@ pub async fn update(
         true => but_the_last_root(state, change_sql(&set, id)),
         false => vec![change_sql(&set, id)],
     };
-    if input.group.as_ref().is_some_and(|group| *group != before.group) {
-        statements.push(keys_follow(id, &before.group));
-    }
     if input.password.is_some() || input.status == Some(2) {
         statements.push(session::end_all(id));
     }
@@ -303,13 +300,6 @@ fn but_the_last_root(state: &AdminState, mut change: Statement) -> Vec<Statement
         Engine::Postgres => vec![Statement::new(roots, vec![]), change],
         Engine::Sqlite => vec![change],
     }
-}
-
-/// Keys that name the group their owner leaves follow the owner: a group is a price, and the right
-/// to it ends with the move.
-fn keys_follow(id: UserId, left: &str) -> Statement {
-    let sql = "UPDATE tokens SET \"group\" = NULL WHERE user_id = $1 AND \"group\" = $2";
-    Statement::new(sql, vec![id.into(), left.into()])
 }
 
 #[cfg(test)]

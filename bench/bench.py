@@ -12,6 +12,7 @@ from statistics import median
 
 import streams
 from journal import journal
+from kept import kept
 from tasks import tasks
 from harness import CORES, HERE, MIB, Quiet, Wrk, measure, say, spread
 from targets import (BEFORE, BY_USE, CHAT, CLIENT_KEY, ESTIMATED, FIXED, FREE, UPSTREAM_KEY, Newapi,
@@ -361,7 +362,7 @@ def yardsticks(bench):
 
 PARTS = {"throughput": throughput, "one-core": one_core, "accounts": accounts,
          "first-event": first_event, "memory": memory, "large-bodies": large_bodies,
-         "tasks": tasks, "journal": journal}
+         "tasks": tasks, "journal": journal, "kept": kept}
 
 
 def main():

@@ -332,7 +332,8 @@ mod tests {
         let wrapped = &channel["oneOf"][1]["properties"]["channel"]["properties"];
         assert_eq!(wrapped, &channel["oneOf"][0]["properties"]);
         let setting = &wrapped["setting"]["anyOf"];
-        assert_eq!(setting[0]["properties"]["retry_count"]["anyOf"][0]["maximum"], 10);
+        let most = store::channel_fields::RETRY_MAX;
+        assert_eq!(setting[0]["properties"]["retry_count"]["anyOf"][0]["maximum"], most);
         assert_eq!(setting[1]["type"], "string");
     }
 }

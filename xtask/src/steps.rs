@@ -104,7 +104,8 @@ fn run_all(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {
     }
     let env = cluster.as_ref().map(Cluster::env).unwrap_or_default();
     report.step("tests", || {
-        let mut arguments = vec!["test"];
+        // One run names every failure.
+        let mut arguments = vec!["test", "--no-fail-fast"];
         match flags.package {
             Some(package) => arguments.extend(["--package", package]),
             None => arguments.push("--workspace"),

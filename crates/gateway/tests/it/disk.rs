@@ -71,10 +71,16 @@ on_sqlite! {
         // Said before the first call fails: the log of SQLite has room of its own for a while.
         wait_for_readiness(&house, 503, "database_not_writable").await;
         let mut paid = 1;
-        while house.pay("m", &ann).await.status == 200 {
+        let refused = loop {
+            let answer = house.pay("m", &ann).await;
+            if answer.status != 200 {
+                break answer;
+            }
             paid += 1;
             assert!(paid < 100_000, "the disk is not full");
-        }
+        };
+        // The last room may go to a hold: its call was made, and is charged once there is room.
+        paid += i64::from(refused.text().contains("settlement"));
         assert_eq!(readiness(&house).await.status, 503);
         house.server.call("GET", "/livez").send().await.expect(200);
         house.server.wait_for_log(&["database_not_writable"]).await;

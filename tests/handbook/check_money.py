@@ -13,8 +13,8 @@ def sums(house, where="true"):
 
 def settled(house):
     """Waits until no call is under way: only tasks have open holds."""
-    count = "SELECT count(*) FROM holds h WHERE state = 'held'" \
-            " AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.uid = h.id)"
+    count = "SELECT count(*) FROM holds h" \
+            " WHERE NOT EXISTS (SELECT 1 FROM tasks t WHERE t.uid = h.id)"
     wait_until(lambda: house.value(count) == "0", "the end of all calls")
 
 

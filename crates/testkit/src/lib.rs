@@ -31,6 +31,7 @@ pub mod redis;
 pub mod server;
 pub mod upstream;
 mod wait;
+mod watchdog;
 
 pub use api::{Admin, Paid, Token};
 pub use client::{Answer, Call, RawClient, StreamAnswer};

@@ -2,17 +2,11 @@
 
 use crate::ports::free_port;
 use crate::wait::eventually;
+use crate::watchdog::WATCHED;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Config, NoTls};
-
-/// Ends the pooler when the test's process closes the pipe, or is gone, whatever ended it.
-const WATCHDOG: &str = r#"
-"$@" >/dev/null 2>&1 &
-read -r _
-kill -KILL $! 2>/dev/null
-"#;
 
 /// A `pgbouncer` of the test's own.
 #[derive(Debug)]
@@ -44,7 +38,7 @@ impl Pgbouncer {
         );
         std::fs::write(&file, text).expect("our own file");
         let mut command = Command::new("sh");
-        command.args(["-c", WATCHDOG, "watchdog", "pgbouncer"]);
+        command.args(WATCHED).arg("pgbouncer");
         if rustix::process::geteuid().is_root() {
             // It refuses to be root's.
             command.args(["-u", "nobody"]);

@@ -2,16 +2,10 @@
 
 use crate::ports::free_port;
 use crate::wait::{eventually, within};
+use crate::watchdog::WATCHED;
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::Stdio;
 use tokio::process::{Child, Command};
-
-/// Ends the server when the test's process closes the pipe, or is gone, whatever ended it.
-const WATCHDOG: &str = r#"
-"$@" >/dev/null 2>&1 &
-read -r _
-kill -KILL $! 2>/dev/null
-"#;
 
 /// A `redis-server` of the test's own.
 #[derive(Debug)]
@@ -44,7 +38,8 @@ impl Redis {
         assert!(self.running.is_none(), "Redis runs already");
         let port = self.port.to_string();
         let watchdog = Command::new("sh")
-            .args(["-c", WATCHDOG, "watchdog", "redis-server", "--port", &port])
+            .args(WATCHED)
+            .args(["redis-server", "--port", &port])
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", "/tmp"])
             .stdin(Stdio::piped())
             .spawn()

@@ -160,20 +160,23 @@ impl Placeholders {
 }
 
 impl<R> Table<R> {
-    fn of(&self, forms: Forms, wanted: impl Fn(Role) -> bool) -> Vec<&'static Column<R>> {
-        let columns = self.columns.iter();
-        columns.filter(|column| forms.has(column.form) && wanted(column.role)).collect()
+    fn of(
+        &self,
+        forms: Forms,
+        wanted: fn(Role) -> bool,
+    ) -> impl Iterator<Item = &'static Column<R>> {
+        self.columns.iter().filter(move |column| forms.has(column.form) && wanted(column.role))
     }
 
-    fn inserted(&self, forms: Forms) -> Vec<&'static Column<R>> {
+    fn inserted(&self, forms: Forms) -> impl Iterator<Item = &'static Column<R>> {
         self.of(forms, |role| matches!(role, Role::Key | Role::Fixed | Role::Mutable))
     }
 
-    fn updated(&self, forms: Forms) -> Vec<&'static Column<R>> {
+    fn updated(&self, forms: Forms) -> impl Iterator<Item = &'static Column<R>> {
         self.of(forms, |role| !matches!(role, Role::Fixed))
     }
 
-    fn compared(&self, forms: Forms) -> Vec<&'static Column<R>> {
+    fn compared(&self, forms: Forms) -> impl Iterator<Item = &'static Column<R>> {
         self.of(forms, |role| matches!(role, Role::Key | Role::Seen(_)))
     }
 
@@ -213,7 +216,7 @@ impl<R> Table<R> {
 impl<R> Table<R> {
     /// `INSERT` of rows that come as arrays, if `condition`.
     pub fn insert_all(&self, forms: Forms, at: &mut Placeholders) -> String {
-        let columns = self.inserted(forms);
+        let columns: Vec<_> = self.inserted(forms).collect();
         let values = list(&columns, |column| match column.kind {
             Kind::Json => format!("c.{}::jsonb", column.name),
             _ => format!("c.{}", column.name),
@@ -228,7 +231,7 @@ impl<R> Table<R> {
 
     /// `UPDATE` of the rows that are still as they were found; says how many by `RETURNING`.
     pub fn update_all(&self, forms: Forms, at: &mut Placeholders) -> String {
-        let columns = self.updated(forms);
+        let columns: Vec<_> = self.updated(forms).collect();
         let mut set: Vec<String> = columns
             .iter()
             .filter_map(|column| match column.role {
@@ -251,7 +254,7 @@ impl<R> Table<R> {
 
     /// `DELETE` of the rows that are still as they were found.
     pub fn delete_all(&self, forms: Forms, at: &mut Placeholders) -> String {
-        let columns = self.compared(forms);
+        let columns: Vec<_> = self.compared(forms).collect();
         format!(
             "DELETE FROM {} AS t\n    USING {}\n    WHERE {}\n    RETURNING 1",
             self.name,
@@ -262,7 +265,7 @@ impl<R> Table<R> {
 
     /// `SELECT` of the rows that are still as they were found.
     pub fn compare_all(&self, forms: Forms, at: &mut Placeholders) -> String {
-        let columns = self.compared(forms);
+        let columns: Vec<_> = self.compared(forms).collect();
         format!(
             "SELECT 1 FROM {} JOIN {} AS t\n    ON {}",
             source(&columns, at),
@@ -293,33 +296,32 @@ impl<R> Table<R> {
 
     /// The parameters of [`Self::insert_all`].
     pub fn inserts<'a>(&self, forms: Forms, rows: &'a [R]) -> Arrays<'a> {
-        arrays(&self.inserted(forms), rows)
+        arrays(self.inserted(forms), rows)
     }
 
     /// The parameters of [`Self::update_all`].
     pub fn updates<'a>(&self, forms: Forms, rows: &'a [R]) -> Arrays<'a> {
-        arrays(&self.updated(forms), rows)
+        arrays(self.updated(forms), rows)
     }
 
     /// The parameters of [`Self::delete_all`] and [`Self::compare_all`].
     pub fn compares<'a>(&self, forms: Forms, rows: &'a [R]) -> Arrays<'a> {
-        arrays(&self.compared(forms), rows)
+        arrays(self.compared(forms), rows)
     }
 }
 
 /// Statements over one row, on SQLite. Nothing is compared: a batch has the file to itself.
 impl<R> Table<R> {
     pub fn insert_one(&self) -> String {
-        let columns = self.inserted(Forms::ALL);
+        let columns: Vec<_> = self.inserted(Forms::ALL).collect();
         let places: Vec<String> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
         let names = list(&columns, |column| column.name.to_owned());
         format!("INSERT INTO {} ({names}) VALUES ({})", self.name, places.join(", "))
     }
 
     pub fn update_one(&self) -> String {
-        let columns = self.written();
         let (mut set, mut which) = (Vec::new(), Vec::new());
-        for (n, column) in columns.iter().enumerate() {
+        for (n, column) in self.written().enumerate() {
             let place = n + 1;
             match column.role {
                 Role::Key => which.push(format!("t.{} = ?{place}", column.name)),
@@ -333,18 +335,18 @@ impl<R> Table<R> {
         format!("UPDATE {} AS t SET {} WHERE {}", self.name, set.join(", "), which.join(" AND "))
     }
 
-    fn written(&self) -> Vec<&'static Column<R>> {
+    fn written(&self) -> impl Iterator<Item = &'static Column<R>> {
         self.of(Forms::ALL, |role| matches!(role, Role::Key | Role::Mutable | Role::Add(_)))
     }
 
     /// The parameters of [`Self::insert_one`].
     pub fn insert_cells<'a>(&self, row: &'a R) -> Vec<Cell<'a>> {
-        self.inserted(Forms::ALL).iter().map(|column| (column.get)(row)).collect()
+        self.inserted(Forms::ALL).map(|column| (column.get)(row)).collect()
     }
 
     /// The parameters of [`Self::update_one`].
     pub fn update_cells<'a>(&self, row: &'a R) -> Vec<Cell<'a>> {
-        self.written().iter().map(|column| (column.get)(row)).collect()
+        self.written().map(|column| (column.get)(row)).collect()
     }
 }
 
@@ -358,8 +360,11 @@ fn list<R>(columns: &[&Column<R>], show: impl FnMut(&&Column<R>) -> String) -> S
     columns.iter().map(show).collect::<Vec<_>>().join(", ")
 }
 
-fn arrays<'a, R>(columns: &[&'static Column<R>], rows: &'a [R]) -> Arrays<'a> {
-    columns.iter().map(|column| array(column, rows)).collect()
+fn arrays<'a, R: 'static>(
+    columns: impl Iterator<Item = &'static Column<R>>,
+    rows: &'a [R],
+) -> Arrays<'a> {
+    columns.map(|column| array(column, rows)).collect()
 }
 
 fn array<'a, R>(column: &Column<R>, rows: &'a [R]) -> Box<dyn ToSql + Sync + Send + 'a> {

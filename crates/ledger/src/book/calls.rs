@@ -102,18 +102,18 @@ impl Book {
         settlement: &Settlement,
         terms: &HoldTerms,
     ) -> Verdict {
-        let row = match self.found(hold.hold_id)? {
-            Found::Open(row) => row.clone(),
+        let note = Cow::from(settlement.note.clone().unwrap_or_default());
+        let (row, note) = match self.found(hold.hold_id)? {
+            Found::Open(row) => (row.clone(), note),
             Found::Ended(ended) if ended.state == EndState::Settled => {
                 return Ok(Outcome::Closed(repeated(ended)));
             }
             // The work was done, and its call has no line: it is charged without a hold.
-            Found::Ended(_) | Found::Lost => self.lost_hold(hold, terms)?,
+            Found::Ended(_) | Found::Lost => {
+                let note = format!("{HOLD_LOST} {note}").trim_end().to_owned();
+                (self.lost_hold(hold, terms)?, note.into())
+            }
         };
-        let mut note = Cow::from(settlement.note.clone().unwrap_or_default());
-        if !self.rows.holds.contains_key(&hold.hold_id) {
-            note = format!("{HOLD_LOST} {note}").trim_end().to_owned().into();
-        }
         let charged = Settled { charge: settlement.charge, settlement, note };
         let closed = self.charge(row, &charged)?;
         self.changes.kept_replies.extend(settlement.reply.clone());

@@ -4,6 +4,7 @@
 //! The environment, files and the clock are read here and nowhere else.
 #![warn(clippy::disallowed_methods)]
 
+mod allocator;
 mod app;
 mod backup;
 mod cli;
@@ -27,22 +28,7 @@ mod traces;
 mod wiring;
 mod write_guard;
 
-#[cfg(feature = "jemalloc")]
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-/// Sampling for heap profiles can be switched on later only if jemalloc was started prepared for
-/// it. The diagnostics port does that; `MALLOC_CONF` in the environment wins. One allocation in
-/// 128 KiB, for a server that has just started holds a few megabytes.
-///
-/// What is larger than 1 MiB goes back to the system at once: kept for reuse by each thread, the
-/// memory of large bodies would be resident a second time, where no budget counts it.
-#[cfg(feature = "jemalloc")]
-#[allow(unsafe_code, non_upper_case_globals)] // The name under which jemalloc looks for it.
-#[unsafe(export_name = "malloc_conf")]
-pub static malloc_conf: &[u8; 73] =
-    b"prof:true,prof_active:false,lg_prof_sample:17,oversize_threshold:1048576\0";
-
 fn main() -> std::process::ExitCode {
+    allocator::give_large_memory_back();
     cli::main()
 }

@@ -159,15 +159,6 @@ impl House {
         peak.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// How much of what is resident is the program itself: pages of its file, of which a debug
-    /// build has some 40 MiB.
-    pub fn program_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.server.pid()));
-        let status = status.unwrap();
-        let file = status.lines().find_map(|line| line.strip_prefix("RssFile:")).unwrap();
-        file.trim().trim_end_matches(" kB").parse().unwrap()
-    }
-
     /// The end of every test: no hold stays open, and every quota is accounted for.
     pub async fn close(&self) {
         self.server.settled_and_clean(&self.db).await;

@@ -95,7 +95,7 @@ on_both_databases! {
 
     async fn an_expired_key_is_refused(db: TestDb) {
         let house = house_with_model(db).await;
-        let ann = house.payer(100).await;
+        let ann = house.payer(1_000_000).await;
         let hour = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let soon = i64::try_from(hour.as_secs()).unwrap() + 3_600;
         let good = house.key(&ann, json!({"expired_time": soon})).await;

@@ -1,17 +1,19 @@
 //! Memory is bounded by its budget, however much users ask for and however slowly they take it.
 
 use crate::house::{House, Payer, by_use};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use std::time::Duration;
 use testkit::server::SECRET_KEY;
 use testkit::{Gate, RawClient, Reply, TestDb, eventually, json};
 
 /// The budget of these tests, and few other buffers.
-const SETTINGS: [(&str, &str); 3] = [
+const SETTINGS: [(&str, &str); 4] = [
     ("CUSTOM_PASS_BUFFER_BUDGET", "16MiB"),
     ("CUSTOM_PASS_POLL_INTERVAL", "1h"),
+    ("CUSTOM_PASS_DRAIN_SECONDS", "600"),
     ("WEBHOOK_ALLOW_NETS", "127.0.0.0/8"),
 ];
-/// What the process may have had resident, beside the pages of its own (debug) program.
+/// What the process may have had resident, with the pages of its own program.
 const MOST_KIB: u64 = 100 << 10;
 const MIB: usize = 1 << 20;
 
@@ -20,7 +22,7 @@ async fn open(db: TestDb) -> House {
 }
 
 async fn close(house: &House) {
-    let peak = house.peak_kib() - house.program_kib();
+    let peak = house.peak_kib();
     assert!(peak < MOST_KIB, "{peak} KiB were resident at a time");
     house.close().await;
 }
@@ -100,16 +102,22 @@ on_sqlite! {
         }
         house.upstream.wait_for_requests(24).await;
 
-        // Those that fit were collected; the rest waits where it comes from.
-        eventually("some to be settled", || async {
-            (house.money(&ann).await.used >= 2).then_some(())
-        })
-        .await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Those that fit were collected, and begin to be sent; the rest waits where it comes from.
+        let mut beginning: FuturesUnordered<_> =
+            unread.iter_mut().map(|raw| raw.read_until("\r\n\r\n")).collect();
+        beginning.next().await.unwrap();
+        drop(beginning);
 
         assert!(house.server.metric("custompass_buffered_bytes").await > 0, "counted until sent");
         drop(unread);
-        house.wait_for_money(&ann, 1_000 - 48, 48).await;
+        // They are read to their ends one after the other, each with the patience of one.
+        for count in 1..=24 {
+            eventually(&format!("reply {count} to be settled"), || async {
+                (house.money(&ann).await.used >= 2 * count).then_some(())
+            })
+            .await;
+        }
+        assert_eq!(house.money(&ann).await.quota, 1_000 - 48);
         close(&house).await;
     }
 
@@ -129,7 +137,10 @@ on_sqlite! {
             let again = ask(&house, "POST", "/pass/m", &ann.key, "Idempotency-Key: k\r\n").await;
             unread.push(again);
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Each gets its answer's beginning: a replay's, or that there is no room for one.
+        for raw in &mut unread {
+            raw.read_until("HTTP/1.1 ").await;
+        }
         drop(unread);
 
         let again = house.server.call("POST", "/pass/m").key(&ann.key);
@@ -196,15 +207,23 @@ on_sqlite! {
             .await;
         }
 
+        // Of each user so many are under way as there is room for; the others were put off.
         gate.reached(1).await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        gate.open();
-
-        eventually("all of them to be delivered", || async {
-            let sql = "SELECT count(*) FROM webhook_deliveries WHERE state <> 'delivered'";
-            (house.db.i64(sql).await == 0).then_some(())
+        let put_off = "custompass_webhooks_total{result=\"put_off\"}";
+        eventually("the rest to find no room", || async {
+            (house.server.metric(put_off).await >= 8).then_some(())
         })
         .await;
+        gate.open();
+
+        // They go one after the other, each with the patience of one.
+        for count in 1..=32 {
+            eventually(&format!("delivery {count}"), || async {
+                let sql = "SELECT count(*) FROM webhook_deliveries WHERE state = 'delivered'";
+                (house.db.i64(sql).await >= count).then_some(())
+            })
+            .await;
+        }
         close(&house).await;
     }
 }

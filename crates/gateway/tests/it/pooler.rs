@@ -7,7 +7,7 @@ use testkit::{Pgbouncer, Postgres, Reply, Server, TestDb};
 async fn pays_through(db: TestDb, dsn: &str) {
     let house = House::with(db, &[("SQL_DSN", dsn)]).await;
     house.model("m", fixed(7), Reply::text("ok")).await;
-    let ann = house.payer(100).await;
+    let ann = house.payer(1_000_000).await;
     house.pay("m", &ann).await.expect(200);
     // A change with plain SQL is seen: news comes over a connection that listens.
     house.db.execute("UPDATE abilities SET fixed_quota = 9").await;

@@ -18,6 +18,9 @@ async fn try_put(admin: &Admin, path: &str, body: serde_json::Value) -> Answer {
     admin.call("PUT", path).json(&body).send().await
 }
 
+/// A balance that lasts for as many paid calls as a test may wait for something with.
+const ENOUGH: i64 = 1_000_000_000;
+
 on_both_databases! {
     async fn a_channels_key_goes_nowhere_else_unless_it_is_given_again(db: TestDb) {
         let house = House::open(db).await;
@@ -170,7 +173,7 @@ on_both_databases! {
         house.model("m", fixed(1_000), Reply::text("ok")).await;
         let (id, own) = member(&house.server, "ann", 1).await;
         root.put(&format!("/api/user/{id}"), &json!({"group": "vip"})).await;
-        root.add_quota(id, 10_000, "for the test").await;
+        root.add_quota(id, ENOUGH, "for the test").await;
         let mut payers = Vec::new();
         for by in [&own, &root] {
             let token = by.key_of(id, json!({"group": "vip"})).await;

@@ -11,6 +11,7 @@ use super::Finding;
 /// Leftmost tier first. A crate depends only on tiers to its left, never sideways.
 const TIERS: &[&[&str]] = &[
     &["domain", "roster", "spans"],
+    &["protocol"],
     &["store", "upstream", "web", "throttle"],
     &["ledger", "egress"],
     &["relay", "tasks", "admin"],

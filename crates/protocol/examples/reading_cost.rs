@@ -1,0 +1,66 @@
+//! Measures what reading replies costs: `cargo run --release -p protocol --example reading_cost`.
+//!
+//! Each line is the best of many rounds. Copying the same bytes stands beside it, for scale.
+#![allow(clippy::print_stdout, clippy::float_arithmetic, reason = "it is a measurement")]
+
+use protocol::{Head, Library, Reader, Route};
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+const REPLY: &str = concat!(
+    r#"{"id":"chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT","object":"chat.completion","cre"#,
+    r#"ated":1741569952,"model":"gpt-4.1-2025-04-14","choices":[{"index":0,"message":"#,
+    r#"{"role":"assistant","content":"Hello! How can I assist you today?","refusal":n"#,
+    r#"ull,"annotations":[]},"logprobs":null,"finish_reason":"stop"}],"usage":{"promp"#,
+    r#"t_tokens":19,"completion_tokens":10,"total_tokens":29,"prompt_tokens_details":"#,
+    r#"{"cached_tokens":0,"audio_tokens":0},"completion_tokens_details":{"reasoning_t"#,
+    r#"okens":0,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_"#,
+    r#"tokens":0}},"service_tier":"default"}"#,
+);
+
+const EVENT: &str = concat!(
+    r#"data: {"id":"chatcmpl-123","object":"chat.completion.chunk","created":16942681"#,
+    r#"90,"model":"gpt-4o-mini","system_fingerprint":"fp_44709d6fcb","choices":[{"ind"#,
+    r#"ex":0,"delta":{"content":" Hello"},"logprobs":null,"finish_reason":null}],"usa"#,
+    r#"ge":null}"#,
+    "\n\n"
+);
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let library = Library::builtin()?;
+    let openai = library.get("openai").ok_or("no openai")?;
+    let call = openai.route("POST", "/v1/chat/completions").ok_or("no route")?;
+    let stream = format!("{}data: [DONE]\n\n", EVENT.repeat((1 << 20) / EVENT.len()));
+    report("JSON reply", call.route, "application/json", REPLY.as_bytes(), 2000);
+    report("stream", call.route, "text/event-stream", stream.as_bytes(), 20);
+    Ok(())
+}
+
+fn report(what: &str, route: &Route, content_type: &str, body: &[u8], each: u32) {
+    let head = Head { status: 200, content_type: Some(content_type) };
+    let read = best(each, || {
+        let mut reader = Reader::new(route, head);
+        for piece in body.chunks(16 * 1024) {
+            reader.push(black_box(piece));
+        }
+        black_box(reader.finish());
+    });
+    let copy = best(each, || {
+        black_box(black_box(body).to_vec());
+    });
+    let rate = body.len() as f64 / read.as_secs_f64() / 1e6;
+    println!("{what}, {} bytes: {read:?} ({rate:.0} MB/s); a copy: {copy:?}", body.len());
+}
+
+/// The shortest time of one call, over many rounds of `each`.
+fn best(each: u32, mut call: impl FnMut()) -> Duration {
+    let mut best = Duration::MAX;
+    for _ in 0..60 {
+        let start = Instant::now();
+        for _ in 0..each {
+            call();
+        }
+        best = best.min(start.elapsed() / each);
+    }
+    best
+}

@@ -1,0 +1,211 @@
+//! From a document to a protocol: everything is checked here, once, and nothing later.
+
+mod problems;
+mod replies;
+mod requests;
+mod sections;
+mod tasks;
+
+pub use problems::{Problem, Problems};
+
+use crate::auth::Auth;
+use crate::document::{Document, RouteSection};
+use crate::library::Library;
+use crate::protocol::Protocol;
+use crate::route::{Pattern, Route, Source};
+use problems::Found;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Largest document, in bytes.
+pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
+/// Most routes of a protocol, with those of the ones that it speaks.
+const MAX_ROUTES: usize = 256;
+/// Most patterns of a route, sources of a model, words of a condition.
+const MAX_LIST: usize = 32;
+/// Longest word, name or title, in bytes.
+const MAX_WORD: usize = 200;
+
+/// Reads a document, with the protocols that it may build on.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(crate) fn compile(text: &str, known: &Library) -> Result<(Document, Protocol), Problems> {
+    if text.len() > MAX_DOCUMENT_BYTES {
+        return Err(Problems::whole(format!("is larger than {MAX_DOCUMENT_BYTES} bytes")));
+    }
+    let document: Document = toml::from_str(text).map_err(|error| Problems::toml(text, &error))?;
+    let mut found = Found::default();
+    let document = inherit(document, known, &mut found);
+    let protocol = protocol(&document, known, &mut found);
+    found.ended(text)?;
+    Ok((document, protocol))
+}
+
+/// The document, with its base's sections where it has none of its own.
+fn inherit(mut document: Document, known: &Library, found: &mut Found) -> Document {
+    let Some(name) = document.base.take() else { return document };
+    let Some(base) = known.document(&name) else {
+        found.at("base", format!("{name:?} is no protocol that is known here"));
+        return document;
+    };
+    let base = base.clone();
+    document.auth = document.auth.or(base.auth);
+    document.address = document.address.or(base.address);
+    document.routes = document.routes.or(base.routes);
+    document.hold = document.hold.or(base.hold);
+    document.stream = document.stream.or(base.stream);
+    document.text = document.text.or(base.text);
+    document.outcome = document.outcome.or(base.outcome);
+    document.usage = document.usage.or(base.usage);
+    document.errors = document.errors.or(base.errors);
+    document.defaults = document.defaults.or(base.defaults);
+    document.resources = document.resources.or(base.resources);
+    document.task = document.task.or(base.task);
+    if document.speaks.is_empty() {
+        document.speaks = base.speaks;
+    }
+    document
+}
+
+fn protocol(document: &Document, known: &Library, found: &mut Found) -> Protocol {
+    sections::name(document, found);
+    let name: Arc<str> = document.name.as_str().into();
+    let mut routes = routes(document, &name, found);
+    for (at, other) in document.speaks.iter().enumerate() {
+        match known.get(other) {
+            Some(other) => routes.extend(other.routes.iter().cloned()),
+            None => found.at(format!("speaks.{at}"), format!("{other:?} is no protocol")),
+        }
+    }
+    if routes.is_empty() || routes.len() > MAX_ROUTES {
+        found.at("route", format!("a protocol has between 1 and {MAX_ROUTES} routes"));
+    }
+    let auth = document.auth.as_ref().map_or_else(Auth::default, |it| sections::auth(it, found));
+    Protocol {
+        name,
+        title: document.title.clone(),
+        sources: document.sources.clone(),
+        auth,
+        address: document.address.as_ref().map(sections::address).unwrap_or_default(),
+        routes,
+        resource_days: document.resources.as_ref().map_or(0, |it| it.lifetime_days),
+        task: document.task.as_ref().and_then(|it| tasks::rules(document, it, found)).map(Arc::new),
+    }
+}
+
+fn routes(document: &Document, name: &Arc<str>, found: &mut Found) -> Vec<Arc<Route>> {
+    let sections = document.routes.as_deref().unwrap_or_default();
+    if sections.len() > MAX_ROUTES {
+        // Said by the caller.
+        return Vec::new();
+    }
+    let mut replies = BTreeMap::new();
+    let mut made: Vec<Arc<Route>> = Vec::new();
+    for (at, section) in sections.iter().enumerate() {
+        let at = format!("route.{at}");
+        let Some(route) = route(document, section, &at, &mut replies, found) else { continue };
+        let route = Route { protocol: Arc::clone(name), ..route };
+        for pattern in &route.patterns {
+            if made.iter().any(|other| other.patterns.contains(pattern)) {
+                found.at(format!("{at}.match"), format!("{pattern} is matched above already"));
+            }
+        }
+        made.push(Arc::new(route));
+    }
+    made
+}
+
+/// Rules of replies are shared by the routes that read alike.
+type Shared = BTreeMap<String, Arc<crate::rules::Rules>>;
+
+fn route(
+    document: &Document,
+    section: &RouteSection,
+    at: &str,
+    replies: &mut Shared,
+    found: &mut Found,
+) -> Option<Route> {
+    let patterns = patterns(section, at, found);
+    let model = sources(&section.model.0, &format!("{at}.model"), found);
+    let uses = sources(&section.uses.0, &format!("{at}.uses"), found);
+    captured(&patterns, &model, "model", at, found);
+    captured(&patterns, &uses, "id", at, found);
+    let RouteSection { reply, empty, meters, makes, .. } = section;
+    let rules = replies.entry(format!("{reply:?} {empty:?} {meters:?} {makes:?}"));
+    let rules = match rules {
+        std::collections::btree_map::Entry::Occupied(known) => Arc::clone(known.get()),
+        std::collections::btree_map::Entry::Vacant(free) => {
+            let rules = Arc::new(replies::rules(document, section, at, found)?);
+            Arc::clone(free.insert(rules))
+        }
+    };
+    let request = Arc::new(requests::rules(document, &model, &uses, found)?);
+    Some(Route {
+        patterns,
+        model,
+        price: section.price.unwrap_or_default(),
+        uses,
+        makes: !makes.0.is_empty(),
+        list: section.list,
+        task: section.task,
+        probe: section.probe,
+        errors: document.errors.as_ref().map(|it| it.shape).unwrap_or_default(),
+        protocol: Arc::from(""),
+        first_byte_s: document.defaults.as_ref().and_then(|it| it.first_byte_s),
+        rules,
+        request,
+    })
+}
+
+fn patterns(section: &RouteSection, at: &str, found: &mut Found) -> Vec<Pattern> {
+    let texts = &section.matches.0;
+    if texts.is_empty() || texts.len() > MAX_LIST {
+        found.at(format!("{at}.match"), format!("a route has between 1 and {MAX_LIST} patterns"));
+        return Vec::new();
+    }
+    let mut patterns = Vec::new();
+    for (number, text) in texts.iter().enumerate() {
+        match Pattern::parse(text) {
+            Ok(pattern) => patterns.push(pattern),
+            Err(error) => found.at(format!("{at}.match.{number}"), format!("{text:?} {error}")),
+        }
+    }
+    patterns
+}
+
+/// `body:/model`, `path`, `query:model`, `default:NAME`.
+fn sources(texts: &[String], at: &str, found: &mut Found) -> Vec<Source> {
+    if texts.len() > MAX_LIST {
+        found.at(at, format!("names more than {MAX_LIST} sources"));
+        return Vec::new();
+    }
+    let mut sources = Vec::new();
+    for (number, text) in texts.iter().enumerate() {
+        let at = format!("{at}.{number}");
+        let source = match text.split_once(':') {
+            Some(("body", pointer)) => found.pointer(&at, pointer).map(Source::Body),
+            Some(("query", name)) if !name.is_empty() => Some(Source::Query(name.into())),
+            Some(("default", name)) if !name.is_empty() => Some(Source::Default(name.into())),
+            None if text == "path" => Some(Source::Path),
+            _ => {
+                let what = "is none of body:/pointer, path, query:name and default:NAME";
+                found.at(at, format!("{text:?} {what}"));
+                None
+            }
+        };
+        sources.extend(source);
+    }
+    sources
+}
+
+/// A source `path` needs a capture of its name in every pattern.
+fn captured(patterns: &[Pattern], sources: &[Source], name: &str, at: &str, found: &mut Found) {
+    let from_path = sources.contains(&Source::Path);
+    if from_path && patterns.iter().any(|pattern| !pattern.has_capture(name)) {
+        found.at(
+            format!("{at}.match"),
+            format!("has a pattern without {{{name}}}, which is \"path\""),
+        );
+    }
+}

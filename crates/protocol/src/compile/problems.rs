@@ -1,0 +1,146 @@
+//! What is wrong with a document, and where.
+
+use crate::pointer::Pointer;
+use std::fmt;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// More problems than these are not told.
+const MAX_PROBLEMS: usize = 20;
+
+/// One thing that is wrong with a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The line, counted from 1; 0 where it is about the whole document.
+    pub line: usize,
+    /// What it is about, as `usage.meters.input[1]`; empty where TOML itself is broken.
+    pub at: String,
+    /// Why it can't be used.
+    pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line > 0 {
+            write!(f, "line {}: ", self.line)?;
+        }
+        if !self.at.is_empty() {
+            write!(f, "{}: ", self.at)?;
+        }
+        f.write_str(&self.reason)
+    }
+}
+
+/// All that is wrong with a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl std::error::Error for Problems {}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.0.iter().enumerate() {
+            write!(f, "{}{problem}", if at == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+impl Problems {
+    pub(crate) fn whole(reason: String) -> Self {
+        Self(vec![Problem { line: 0, at: String::new(), reason }])
+    }
+
+    pub(crate) fn toml(text: &str, error: &toml::de::Error) -> Self {
+        let line = error.span().map_or(0, |span| line(text, span.start));
+        let reason = error.message().trim().to_owned();
+        Self(vec![Problem { line, at: String::new(), reason }])
+    }
+}
+
+fn line(text: &str, at: usize) -> usize {
+    text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// What has been found, by its path in the document.
+#[derive(Debug, Default)]
+pub(crate) struct Found(Vec<(String, String)>);
+
+impl Found {
+    /// Something is wrong at `path`: keys and indices, with dots between.
+    pub(crate) fn at(&mut self, path: impl Into<String>, reason: impl Into<String>) {
+        let problem = (path.into(), reason.into());
+        // Sections that routes share are read once for each.
+        if self.0.len() < MAX_PROBLEMS && !self.0.contains(&problem) {
+            self.0.push(problem);
+        }
+    }
+
+    /// The pointer that stands at `path`.
+    pub(crate) fn pointer(&mut self, path: &str, text: &str) -> Option<Pointer> {
+        match Pointer::parse(text) {
+            Ok(pointer) => Some(pointer),
+            Err(error) => {
+                self.at(path, format!("{text:?} {error}"));
+                None
+            }
+        }
+    }
+
+    /// The value, or why it is none.
+    pub(crate) fn ok<T>(&mut self, path: &str, value: Result<T, impl fmt::Display>) -> Option<T> {
+        value.map_err(|error| self.at(path, error.to_string())).ok()
+    }
+
+    /// Nothing, or all that was found, with its lines.
+    pub(crate) fn ended(self, text: &str) -> Result<(), Problems> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let root = DeTable::parse(text).ok();
+        let problem = |(path, reason): (String, String)| {
+            let at = root.as_ref().and_then(|root| start_of(root, &path));
+            Problem { line: at.map_or(0, |at| line(text, at)), at: readable(&path), reason }
+        };
+        Err(Problems(self.0.into_iter().map(problem).collect()))
+    }
+}
+
+/// Where what `path` names begins, or the nearest thing around it.
+fn start_of(root: &Spanned<DeTable<'_>>, path: &str) -> Option<usize> {
+    let mut keys = path.split('.');
+    let first = keys.next()?;
+    let (key, mut value) = root.get_ref().get_key_value(first)?;
+    let mut start = key.span().start;
+    for key in keys {
+        let next = match value.get_ref() {
+            DeValue::Table(table) => table.get_key_value(key).map(|(key, value)| {
+                start = key.span().start;
+                value
+            }),
+            DeValue::Array(array) => key.parse().ok().and_then(|at: usize| {
+                let value = array.get(at)?;
+                start = value.span().start;
+                Some(value)
+            }),
+            _ => None,
+        };
+        let Some(next) = next else { break };
+        value = next;
+    }
+    Some(start)
+}
+
+/// `route.3.match.0` as `route[3].match[0]`.
+fn readable(path: &str) -> String {
+    let mut text = String::new();
+    for key in path.split('.') {
+        if key.bytes().all(|byte| byte.is_ascii_digit()) {
+            text.push_str(&format!("[{key}]"));
+        } else {
+            text.push_str(if text.is_empty() { "" } else { "." });
+            text.push_str(key);
+        }
+    }
+    text
+}

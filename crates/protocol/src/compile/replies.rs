@@ -1,0 +1,306 @@
+//! How replies are read: usage, outcome, text.
+
+use super::MAX_LIST;
+use super::problems::Found;
+use crate::document::{
+    ConditionSection, Document, OutcomeSection, RouteSection, SourceSection, Sources, Texts,
+    UsageSection, Words,
+};
+use crate::meter::{METERS, Meter};
+use crate::pointer::Pointer;
+use crate::program::{Ask, Builder, Keep, Kept};
+use crate::reading::Shape;
+use crate::rules::{Condition, Rules, UsageRules};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// As much of a message is kept, in bytes.
+const MESSAGE_BYTES: u16 = 4096;
+/// Longest id of a resource, in bytes.
+const ID_BYTES: u16 = 256;
+
+/// The rules of a route's replies; `None` where something is wrong.
+pub(super) fn rules(
+    document: &Document,
+    route: &RouteSection,
+    at: &str,
+    found: &mut Found,
+) -> Option<Rules> {
+    let mut builder = Builder::new();
+    let none = OutcomeSection::default();
+    let outcome = document.outcome.as_ref().unwrap_or(&none);
+    let usage = usage(document.usage.as_ref(), &route.meters, at, &mut builder, found);
+    let mut conditions = |name: &str, sections: &[ConditionSection]| {
+        conditions(&format!("outcome.{name}"), sections, &mut builder, found)
+    };
+    let failed = conditions("failed", &outcome.failed);
+    let account = conditions("account", &outcome.account);
+    let done = conditions("done", &outcome.done);
+    let estimate = conditions("estimate", &outcome.estimate);
+    keep("outcome.message", &outcome.message, Kept::Message, &mut builder, found);
+    keep(&format!("{at}.makes"), &route.makes, Kept::Resource, &mut builder, found);
+    if let Some(text) = &document.text {
+        for (at, pointer) in pointers("text.output", &text.output, found) {
+            let done = builder.text(&pointer, false);
+            found.ok(&at, done);
+        }
+    }
+    let (empty_at, empty) = match &route.empty {
+        Some(own) => (format!("{at}.empty"), own),
+        None => ("outcome.empty".to_owned(), &outcome.empty),
+    };
+    statuses("outcome.refused", &outcome.refused, found);
+    statuses("outcome.retry", &outcome.retry, found);
+    Some(Rules {
+        program: builder.build(),
+        usage,
+        failed,
+        account,
+        done,
+        estimate,
+        empty: meters(&empty_at, empty, found),
+        refused: outcome.refused.clone(),
+        retry: outcome.retry.clone(),
+        promised: shapes(route, at, found),
+    })
+}
+
+fn shapes(route: &RouteSection, at: &str, found: &mut Found) -> Vec<Shape> {
+    let mut shapes = Vec::new();
+    for (number, word) in route.reply.0.iter().enumerate() {
+        let all = [Shape::Json, Shape::Array, Shape::Events, Shape::Lines];
+        match all.into_iter().find(|shape| shape.as_str() == word) {
+            Some(shape) => shapes.push(shape),
+            None => found.at(
+                format!("{at}.reply.{number}"),
+                format!("{word:?} is none of json, array, sse and lines"),
+            ),
+        }
+    }
+    shapes
+}
+
+fn usage(
+    section: Option<&UsageSection>,
+    own: &BTreeMap<String, Sources>,
+    at: &str,
+    builder: &mut Builder,
+    found: &mut Found,
+) -> UsageRules {
+    let none = UsageSection::default();
+    let section = section.unwrap_or(&none);
+    let mut slots = Vec::new();
+    let mut number = 0;
+    let mut seen = BTreeMap::new();
+    let own = (format!("{at}.meters"), own, &[][..]);
+    let shared = ("usage.meters".to_owned(), &section.meters, section.at.0.as_slice());
+    for (at, meters, places) in [own, shared] {
+        for (word, sources) in meters {
+            let at = format!("{at}.{word}");
+            let Some(meter) = found.ok(&at, Meter::parse(word)) else { continue };
+            // A route's own meter stands in the place of the protocol's.
+            if seen.insert(meter, ()).is_some() {
+                continue;
+            }
+            let added = meter_slots(meter, sources, places, &at, builder, found);
+            slots.push((meter, number..number + added));
+            number += added;
+        }
+    }
+    let inside = inside(section, found);
+    let total = section.total.as_ref();
+    let mut word = |name: &str, word: Option<&String>| {
+        let at = format!("usage.total.{name}");
+        word.and_then(|word| found.ok(&at, Meter::parse(word)))
+    };
+    UsageRules {
+        merge: section.merge,
+        slots,
+        inside,
+        alone: word("alone", total.and_then(|it| it.alone.as_ref())),
+        above: word("above", total.and_then(|it| it.above.as_ref())),
+    }
+}
+
+/// The usage of tasks: what the document says of all replies.
+pub(super) fn task_usage(
+    section: Option<&UsageSection>,
+    builder: &mut Builder,
+    found: &mut Found,
+) -> UsageRules {
+    usage(section, &BTreeMap::new(), "task", builder, found)
+}
+
+/// Adds the sources of a meter. Returns how many there are.
+fn meter_slots(
+    meter: Meter,
+    sources: &Sources,
+    places: &[String],
+    at: &str,
+    builder: &mut Builder,
+    found: &mut Found,
+) -> usize {
+    let mut added = 0;
+    for (text, number, beside) in absolute(&sources.0, places) {
+        let at = format!("{at}.{number}");
+        let Some(pointer) = found.pointer(&at, &text) else { continue };
+        let done = builder.meter(meter, &pointer, beside);
+        added += usize::from(found.ok(&at, done).is_some());
+    }
+    added
+}
+
+/// The pointers: those of the first place before those of the second.
+fn absolute(sources: &[SourceSection], places: &[String]) -> Vec<(String, usize, bool)> {
+    let is_absolute = |it: &SourceSection| it.at.is_empty() || it.at.starts_with('/');
+    let mut all = Vec::new();
+    for (number, source) in sources.iter().enumerate().filter(|(_, it)| is_absolute(it)) {
+        all.push((source.at.clone(), number, source.beside));
+    }
+    for place in places {
+        for (number, source) in sources.iter().enumerate().filter(|(_, it)| !is_absolute(it)) {
+            all.push((format!("{place}/{}", source.at), number, source.beside));
+        }
+    }
+    if places.is_empty() {
+        // Refused where the pointer is read: it has no slash.
+        let relative = sources.iter().enumerate().filter(|(_, it)| !is_absolute(it));
+        all.extend(relative.map(|(number, it)| (it.at.clone(), number, it.beside)));
+    }
+    all
+}
+
+fn inside(section: &UsageSection, found: &mut Found) -> [Option<Meter>; METERS] {
+    let mut inside = [None; METERS];
+    for (part, whole) in &section.inside {
+        let at = format!("usage.inside.{part}");
+        let read = found.ok(&at, Meter::parse(part)).zip(found.ok(&at, Meter::parse(whole)));
+        let Some((part, whole)) = read else { continue };
+        let above = std::iter::successors(part.parent(), |meter| meter.parent());
+        if !above.into_iter().any(|meter| meter == whole) {
+            let all: Vec<_> =
+                std::iter::successors(part.parent(), |meter| meter.parent()).collect();
+            let may = all.iter().map(|meter| meter.as_str()).collect::<Vec<_>>().join(" or ");
+            let may = if may.is_empty() { "part of none" } else { &may };
+            found.at(&*at, format!("{part} can't be inside {whole}; it is {may}"));
+            continue;
+        }
+        inside[part as usize] = Some(whole);
+    }
+    inside
+}
+
+fn conditions(
+    at: &str,
+    sections: &[ConditionSection],
+    builder: &mut Builder,
+    found: &mut Found,
+) -> Vec<Condition> {
+    let each = sections.iter().enumerate();
+    each.filter_map(|(number, section)| {
+        condition(&format!("{at}.{number}"), section, builder, found)
+    })
+    .collect()
+}
+
+fn condition(
+    at: &str,
+    section: &ConditionSection,
+    builder: &mut Builder,
+    found: &mut Found,
+) -> Option<Condition> {
+    let ConditionSection { at: places, is, not, status, event } = section;
+    let has_words = is.is_some() || not.is_some();
+    if places.0.is_empty() && (has_words || (status.is_empty() && event.0.is_empty())) {
+        found.at(at, "says neither at, status nor event");
+        return None;
+    }
+    statuses(at, status, found);
+    let asks = match (is, not) {
+        (Some(_), Some(_)) => {
+            found.at(at, "has is and not; one of them is enough");
+            return None;
+        }
+        (Some(Words(words)), None) => Ask::Is(words.clone()),
+        (None, Some(Words(words))) => Ask::Not(words.clone()),
+        (None, None) => Ask::Present,
+    };
+    if let Ask::Is(words) | Ask::Not(words) = &asks
+        && (words.len() > MAX_LIST || words.iter().any(|word| word.len() > 100))
+    {
+        found.at(at, format!("has more than {MAX_LIST} words, or one of more than 100 bytes"));
+        return None;
+    }
+    let mut test = None;
+    if !places.0.is_empty() {
+        let pointers: Vec<Pointer> =
+            pointers(&format!("{at}.at"), places, found).into_iter().map(|it| it.1).collect();
+        let made = builder.test(&pointers, asks);
+        test = Some(found.ok(&format!("{at}.at"), made)?);
+    }
+    Some(Condition { test, status: status.clone(), events: event.0.clone() })
+}
+
+/// Keeps the texts at pointers, the first one preferred.
+pub(super) fn keep(at: &str, texts: &Texts, what: Kept, builder: &mut Builder, found: &mut Found) {
+    let limit = match what {
+        Kept::Message | Kept::Reason | Kept::Result => MESSAGE_BYTES,
+        _ => ID_BYTES,
+    };
+    for (rank, (at, pointer)) in (0..).zip(pointers(at, texts, found)) {
+        let done = builder.keep(&pointer, Keep { what, rank, limit });
+        found.ok(&at, done);
+    }
+}
+
+/// The pointers of a list, each with its path.
+pub(super) fn pointers(at: &str, texts: &Texts, found: &mut Found) -> Vec<(String, Pointer)> {
+    if texts.0.len() > MAX_LIST {
+        found.at(at, format!("names more than {MAX_LIST} pointers"));
+        return Vec::new();
+    }
+    let mut read = Vec::new();
+    for (number, text) in texts.0.iter().enumerate() {
+        let at = format!("{at}.{number}");
+        if let Some(pointer) = found.pointer(&at, text) {
+            read.push((at, pointer));
+        }
+    }
+    read
+}
+
+/// The slots of units of a request.
+pub(super) fn units(
+    section: &BTreeMap<String, Texts>,
+    builder: &mut Builder,
+    found: &mut Found,
+) -> Vec<(Meter, Range<usize>)> {
+    let (mut slots, mut number) = (Vec::new(), 0);
+    for (word, texts) in section {
+        let at = format!("hold.units.{word}");
+        let Some(meter) = found.ok(&at, Meter::parse(word)) else { continue };
+        if meter.is_tokens() {
+            found.at(&*at, format!("{meter} counts tokens; hold.input and hold.output do"));
+            continue;
+        }
+        let first = number;
+        for (at, pointer) in pointers(&at, texts, found) {
+            let done = builder.meter(meter, &pointer, false);
+            number += usize::from(found.ok(&at, done).is_some());
+        }
+        slots.push((meter, first..number));
+    }
+    slots
+}
+
+fn meters(at: &str, texts: &Texts, found: &mut Found) -> Vec<Meter> {
+    let each = texts.0.iter().enumerate();
+    each.filter_map(|(number, word)| found.ok(&format!("{at}.{number}"), Meter::parse(word)))
+        .collect()
+}
+
+fn statuses(at: &str, statuses: &[u16], found: &mut Found) {
+    if statuses.len() > MAX_LIST || statuses.iter().any(|status| !(200..600).contains(status)) {
+        found.at(at, "names a status that is none");
+    }
+}

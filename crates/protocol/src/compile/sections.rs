@@ -1,0 +1,88 @@
+//! The small sections: name, keys, address.
+
+use super::problems::Found;
+use super::{MAX_LIST, MAX_WORD};
+use crate::auth::{Address, Auth};
+use crate::document::{AddressSection, AuthSection, Document};
+
+/// Longest name of a protocol.
+const MAX_NAME: usize = 40;
+/// Headers that no document may set: they are about the connection, or the client's.
+const RESERVED: &[&str] = &[
+    "connection",
+    "content-encoding",
+    "content-length",
+    "cookie",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+];
+
+pub(super) fn name(document: &Document, found: &mut Found) {
+    let name = &document.name;
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(fits) {
+        found.at("name", format!("is 1 to {MAX_NAME} small letters, digits and hyphens"));
+    }
+    for (at, title) in [("title.zh", &document.title.zh), ("title.en", &document.title.en)] {
+        if title.trim().is_empty() || title.len() > MAX_WORD {
+            found.at(at, format!("is 1 to {MAX_WORD} bytes long"));
+        }
+    }
+    if document.sources.len() > MAX_LIST {
+        found.at("sources", format!("names more than {MAX_LIST} pages"));
+    }
+}
+
+pub(super) fn auth(section: &AuthSection, found: &mut Found) -> Auth {
+    let AuthSection { header, value, query, headers } = section;
+    if header.is_some() && query.is_some() {
+        found.at("auth.query", "a key is presented in a header or in the query, not in both");
+    }
+    if header.is_none() && value.is_some() {
+        found.at("auth.value", "is the value of a header, and auth.header names none");
+    }
+    let value = value.clone().unwrap_or_else(|| "{key}".to_owned());
+    if !value.contains("{key}") {
+        found.at("auth.value", "does not have {key}, which stands for the channel's key");
+    }
+    if let Some(header) = header {
+        check_header("auth.header", header, &value, found);
+    }
+    if query.as_ref().is_some_and(|it| it.is_empty() || it.len() > MAX_WORD) {
+        found.at("auth.query", "is the name of a parameter");
+    }
+    if headers.len() > MAX_LIST {
+        found.at("auth.headers", format!("names more than {MAX_LIST} headers"));
+    }
+    for (name, value) in headers {
+        check_header(&format!("auth.headers.{name}"), name, value, found);
+    }
+    Auth {
+        header: header.as_ref().map(|it| (it.clone(), value)),
+        query: query.clone(),
+        defaults: headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+    }
+}
+
+fn check_header(at: &str, name: &str, value: &str, found: &mut Found) {
+    let is_token = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b);
+    if name.is_empty() || name.len() > MAX_WORD || !name.bytes().all(is_token) {
+        found.at(at, format!("{name:?} is not a header's name in small letters"));
+    } else if RESERVED.contains(&name) {
+        found.at(at, format!("{name} is about the connection, and no document may set it"));
+    }
+    if value.len() > MAX_WORD || !value.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+        found.at(at, "has a value that a header can't have");
+    }
+}
+
+pub(super) fn address(section: &AddressSection) -> Address {
+    Address { path: section.path, prefix: section.prefix.clone() }
+}

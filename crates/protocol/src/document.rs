@@ -1,0 +1,394 @@
+//! A document as it is written: what TOML says, before anything of it is believed.
+
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// One protocol, as its file says it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Document {
+    pub(crate) name: String,
+    pub(crate) title: Title,
+    /// The protocol whose sections stand where this document has none of its own.
+    pub(crate) base: Option<String>,
+    /// Where its facts come from: a page of the vendor's, and when it was read.
+    #[serde(default)]
+    pub(crate) sources: Vec<String>,
+    /// Protocols whose routes are spoken, too, with this one's address and keys.
+    #[serde(default)]
+    pub(crate) speaks: Vec<String>,
+    pub(crate) auth: Option<AuthSection>,
+    pub(crate) address: Option<AddressSection>,
+    #[serde(rename = "route")]
+    pub(crate) routes: Option<Vec<RouteSection>>,
+    pub(crate) hold: Option<HoldSection>,
+    pub(crate) stream: Option<StreamSection>,
+    pub(crate) text: Option<TextSection>,
+    pub(crate) outcome: Option<OutcomeSection>,
+    pub(crate) usage: Option<UsageSection>,
+    pub(crate) errors: Option<ErrorsSection>,
+    pub(crate) defaults: Option<DefaultsSection>,
+    pub(crate) resources: Option<ResourcesSection>,
+    pub(crate) task: Option<TaskSection>,
+}
+
+/// What a protocol is called in front of people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Title {
+    /// In Chinese.
+    pub zh: String,
+    /// In English.
+    pub en: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AuthSection {
+    pub(crate) header: Option<String>,
+    pub(crate) value: Option<String>,
+    pub(crate) query: Option<String>,
+    /// Sent where the client sent none.
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AddressSection {
+    /// The base URL may have a path.
+    #[serde(default)]
+    pub(crate) path: bool,
+    /// Cut from a route's path where the base URL ends in it.
+    pub(crate) prefix: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RouteSection {
+    #[serde(rename = "match")]
+    pub(crate) matches: Texts,
+    #[serde(default)]
+    pub(crate) model: Texts,
+    #[serde(default)]
+    pub(crate) reply: Texts,
+    pub(crate) price: Option<PriceWord>,
+    pub(crate) empty: Option<Texts>,
+    #[serde(default)]
+    pub(crate) meters: BTreeMap<String, Sources>,
+    #[serde(default)]
+    pub(crate) makes: Texts,
+    #[serde(default)]
+    pub(crate) uses: Texts,
+    pub(crate) list: Option<ListWord>,
+    pub(crate) task: Option<TaskWord>,
+    #[serde(default)]
+    pub(crate) probe: bool,
+}
+
+/// What a call of a route costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PriceWord {
+    /// What its model costs.
+    #[default]
+    Model,
+    /// Nothing, whatever the model costs.
+    Free,
+}
+
+/// What is done with a route that would list what other customers made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListWord {
+    /// Answered from our own record of resources.
+    Own,
+    /// Refused, with the reason.
+    Refuse,
+}
+
+/// What a route is to a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskWord {
+    /// It makes one.
+    Submit,
+    /// It asks about one.
+    Ask,
+    /// It fetches a file of the result.
+    Fetch,
+    /// It cancels one.
+    Cancel,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HoldSection {
+    /// Text of the request that is counted, with all that stands below.
+    #[serde(default)]
+    pub(crate) input: Texts,
+    /// How many tokens the client allows for the reply.
+    #[serde(default)]
+    pub(crate) output: Texts,
+    /// How many replies it asks for.
+    #[serde(default)]
+    pub(crate) times: Texts,
+    /// What of the request is counted in units.
+    #[serde(default)]
+    pub(crate) units: BTreeMap<String, Texts>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StreamSection {
+    /// The member of a request that asks for a stream.
+    pub(crate) when: String,
+    /// The member that asks for usage, which is added as `true` where the client left it out.
+    pub(crate) ask: String,
+    /// The event that comes only then, and that is not passed on: this array of it is empty.
+    pub(crate) extra: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TextSection {
+    /// Text of a reply that was made by the model.
+    #[serde(default)]
+    pub(crate) output: Texts,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OutcomeSection {
+    #[serde(default)]
+    pub(crate) failed: Vec<ConditionSection>,
+    /// Meters that are all zero in a reply that delivered nothing.
+    #[serde(default)]
+    pub(crate) empty: Texts,
+    #[serde(default)]
+    pub(crate) refused: Vec<u16>,
+    #[serde(default)]
+    pub(crate) retry: Vec<u16>,
+    #[serde(default)]
+    pub(crate) account: Vec<ConditionSection>,
+    #[serde(default)]
+    pub(crate) done: Vec<ConditionSection>,
+    #[serde(default)]
+    pub(crate) estimate: Vec<ConditionSection>,
+    #[serde(default)]
+    pub(crate) message: Texts,
+}
+
+/// All that is named must hold.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConditionSection {
+    #[serde(default)]
+    pub(crate) at: Texts,
+    pub(crate) is: Option<Words>,
+    pub(crate) not: Option<Words>,
+    #[serde(default)]
+    pub(crate) status: Vec<u16>,
+    #[serde(default)]
+    pub(crate) event: Texts,
+}
+
+/// How several reports of a meter become one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Merge {
+    /// The largest: what is missing or 0 later erases nothing.
+    #[default]
+    Max,
+    /// The last.
+    Last,
+    /// All added up.
+    Sum,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UsageSection {
+    #[serde(default)]
+    pub(crate) merge: Merge,
+    /// The objects that relative pointers of meters begin at.
+    #[serde(default)]
+    pub(crate) at: Texts,
+    #[serde(default)]
+    pub(crate) meters: BTreeMap<String, Sources>,
+    /// Meters that are a part of another.
+    #[serde(default)]
+    pub(crate) inside: BTreeMap<String, String>,
+    pub(crate) total: Option<TotalSection>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TotalSection {
+    /// The meter of a total that comes without any other count.
+    pub(crate) alone: Option<String>,
+    /// The meter of what a total has above the sum of the others.
+    pub(crate) above: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ErrorsSection {
+    pub(crate) shape: crate::ErrorShape,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DefaultsSection {
+    pub(crate) first_byte_s: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResourcesSection {
+    pub(crate) lifetime_days: u32,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TaskSection {
+    pub(crate) id: Texts,
+    pub(crate) status: Texts,
+    #[serde(default)]
+    pub(crate) progress: Texts,
+    #[serde(default)]
+    pub(crate) result: Texts,
+    #[serde(default)]
+    pub(crate) error: Texts,
+    pub(crate) words: TaskWords,
+    pub(crate) ask: AskSection,
+    pub(crate) fetch: Option<String>,
+    pub(crate) cancel: Option<String>,
+}
+
+/// A vendor's own words for where a task stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskWords {
+    /// Taken, and waiting.
+    #[serde(default)]
+    pub submitted: Vec<String>,
+    /// In work.
+    #[serde(default)]
+    pub processing: Vec<String>,
+    /// Done.
+    pub completed: Vec<String>,
+    /// Ended without a result.
+    pub failed: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AskSection {
+    /// Method and path, in which `{id}` stands for the task's id.
+    pub(crate) request: String,
+    /// In which `{ids}` stands for the JSON array of ids.
+    pub(crate) body: Option<String>,
+    /// How many tasks one question may name.
+    pub(crate) batch: Option<u16>,
+    /// Where the tasks stand in the reply, if it may speak of several.
+    pub(crate) each: Option<String>,
+}
+
+/// One text, or a list of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Texts(pub(crate) Vec<String>);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Texts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Texts, E> {
+                Ok(Texts(vec![text.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Texts, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = seq.next_element()? {
+                    texts.push(text);
+                }
+                Ok(Texts(texts))
+            }
+        }
+        from.deserialize_any(Read)
+    }
+}
+
+/// Where a meter's count stands.
+#[derive(Clone, Debug)]
+pub(crate) struct SourceSection {
+    pub(crate) at: String,
+    /// Counted beside the meter that it is otherwise a part of.
+    pub(crate) beside: bool,
+}
+
+impl<'de> Deserialize<'de> for SourceSection {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = SourceSection;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a pointer, or { at = \"a pointer\", beside = true }")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<SourceSection, E> {
+                Ok(SourceSection { at: text.to_owned(), beside: false })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SourceSection, A::Error> {
+                let (mut at, mut beside) = (None, false);
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "at" => at = Some(map.next_value()?),
+                        "beside" => beside = map.next_value()?,
+                        other => return Err(A::Error::unknown_field(other, &["at", "beside"])),
+                    }
+                }
+                let at = at.ok_or_else(|| A::Error::missing_field("at"))?;
+                Ok(SourceSection { at, beside })
+            }
+        }
+        from.deserialize_any(Read)
+    }
+}
+
+/// One source, or a list of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sources(pub(crate) Vec<SourceSection>);
+
+impl<'de> Deserialize<'de> for Sources {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Vec::deserialize(from).map(Sources)
+    }
+}
+
+/// Words that a value is compared with; numbers are compared as numbers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Words(pub(crate) Vec<String>);
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let words: Vec<toml::Value> = Vec::deserialize(from)?;
+        let word = |value: toml::Value| match value {
+            toml::Value::String(text) => Ok(text),
+            toml::Value::Integer(number) => Ok(number.to_string()),
+            toml::Value::Boolean(truth) => Ok(truth.to_string()),
+            _ => Err(D::Error::custom("a word is a text, an integer, true or false")),
+        };
+        words.into_iter().map(word).collect::<Result<_, _>>().map(Words)
+    }
+}

@@ -1,0 +1,285 @@
+//! What one document said, as its values come by.
+
+use crate::count;
+use crate::program::{Action, Ask, Kept, Node, Program};
+use crate::tokens::TokenCounter;
+
+/// Most texts of one kind that are kept of a document.
+const MAX_RESULTS: usize = 64;
+/// Longest text of a fault.
+const MAX_FAULT_CHARS: usize = 40;
+
+/// What a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    Number,
+    /// `true` or `false`.
+    Truth,
+    Null,
+    Container,
+}
+
+/// A value, as much of it as is kept.
+pub(crate) struct Value<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) text: &'a [u8],
+    /// It was longer than is kept.
+    pub(crate) cut: bool,
+    /// Characters of a string.
+    pub(crate) chars: u64,
+}
+
+/// A count that can't be one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadCount {
+    pub(crate) slot: u8,
+    pub(crate) text: String,
+}
+
+/// What one document said.
+#[derive(Debug)]
+pub(crate) struct Found {
+    numbers: Box<[i64]>,
+    pub(crate) touched: u128,
+    /// Numbers of an element, until it is known whether it fits its filter.
+    pending: Box<[i64]>,
+    pending_touched: u128,
+    fits: u32,
+    /// So many containers are open.
+    pub(crate) depth: usize,
+    /// The numbers of an object that is still open: where it breaks off, they are half of a report.
+    fresh: u128,
+    fresh_depth: usize,
+    pub(crate) tests: u64,
+    pub(crate) kept: Vec<(u8, String)>,
+    pub(crate) bad: Option<BadCount>,
+    /// Whether a member that one value is kept of has come twice, and differed.
+    pub(crate) twice: bool,
+    /// Text that was made; over all documents.
+    pub(crate) text: TokenCounter,
+}
+
+impl Found {
+    pub(crate) fn new(program: &Program) -> Self {
+        let zeros = || vec![0; program.slots.len()].into_boxed_slice();
+        Self {
+            numbers: zeros(),
+            touched: 0,
+            pending: zeros(),
+            pending_touched: 0,
+            fits: 0,
+            depth: 0,
+            fresh: 0,
+            fresh_depth: 0,
+            tests: 0,
+            kept: Vec::new(),
+            bad: None,
+            twice: false,
+            text: TokenCounter::default(),
+        }
+    }
+
+    /// Makes ready for another document.
+    pub(crate) fn clear(&mut self) {
+        self.touched = 0;
+        self.pending_touched = 0;
+        self.fits = 0;
+        self.depth = 0;
+        self.fresh = 0;
+        self.tests = 0;
+        self.kept.clear();
+        self.bad = None;
+        self.twice = false;
+    }
+
+    /// The number of `slot`, if the document has one.
+    pub(crate) fn number(&self, slot: usize) -> Option<i64> {
+        (self.touched >> slot & 1 == 1).then(|| self.numbers.get(slot).copied()).flatten()
+    }
+
+    /// The texts that were kept as `what`, the preferred ones first.
+    pub(crate) fn texts<'a>(
+        &'a self,
+        program: &'a Program,
+        what: Kept,
+    ) -> impl Iterator<Item = &'a str> {
+        let keep = |number: &u8| program.keeps.get(usize::from(*number));
+        let mut found: Vec<_> = self
+            .kept
+            .iter()
+            .filter_map(|(number, text)| Some((keep(number)?, text.as_str())))
+            .filter(|(keep, text)| keep.what == what && !text.is_empty())
+            .collect();
+        found.sort_by_key(|(keep, _)| keep.rank);
+        found.into_iter().map(|(_, text)| text)
+    }
+
+    /// The document broke off: what was half said is forgotten.
+    pub(crate) const fn break_off(&mut self) {
+        self.touched &= !self.fresh;
+        self.fresh = 0;
+    }
+
+    /// A container is over, of which so many are open with it.
+    #[inline]
+    pub(crate) const fn close(&mut self, depth: usize) {
+        if depth <= self.fresh_depth {
+            self.fresh = 0;
+        }
+    }
+
+    /// An element begins at `node`.
+    pub(crate) fn begin_element(&mut self, node: &Node) {
+        for &filter in &node.filters {
+            self.fits &= !(1 << filter);
+        }
+    }
+
+    /// A value at `node` is over; of a container, its beginning.
+    pub(crate) fn value(&mut self, program: &Program, node: &Node, value: &Value<'_>) {
+        for &action in &node.actions {
+            match action {
+                Action::Number(slot) => self.number_at(program, slot, value),
+                Action::Count(slot) if value.kind == Kind::Text => {
+                    self.add(program, slot, i64::try_from(value.chars).unwrap_or(i64::MAX));
+                }
+                Action::Test(test) => self.test(program, test, value),
+                Action::Keep(keep) => self.keep(keep, value),
+                Action::Filter(filter) => {
+                    let words = program.filters.get(usize::from(filter));
+                    if words.is_some_and(|words| is_any(words, value)) {
+                        self.fits |= 1 << filter;
+                    } else {
+                        self.fits &= !(1 << filter);
+                    }
+                }
+                Action::Count(_) | Action::One(_) | Action::Text => {}
+            }
+        }
+    }
+
+    /// A container at `node` is over, and had so many elements.
+    pub(crate) fn end_container(&mut self, program: &Program, node: &Node, elements: u32) {
+        for &action in &node.actions {
+            match action {
+                Action::Count(slot) => self.add(program, slot, i64::from(elements)),
+                Action::One(slot) => self.add(program, slot, 1),
+                _ => {}
+            }
+        }
+        if !node.filters.is_empty() {
+            self.end_element(program, node);
+        }
+    }
+
+    /// What the element's numbers were is taken, or forgotten.
+    fn end_element(&mut self, program: &Program, node: &Node) {
+        let mut rest = self.pending_touched;
+        while rest != 0 {
+            let slot = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            let filter = program.slots.get(slot).and_then(|slot| slot.filter);
+            let Some(filter) = filter.filter(|filter| node.filters.contains(filter)) else {
+                continue;
+            };
+            self.pending_touched &= !(1 << slot);
+            let pending = self.pending.get(slot).copied().unwrap_or(0);
+            if self.fits >> filter & 1 == 1 {
+                sum_up(&mut self.numbers, &mut self.touched, slot, pending);
+                self.freshen(slot);
+            }
+        }
+    }
+
+    fn number_at(&mut self, program: &Program, slot: u8, value: &Value<'_>) {
+        let said = match value.kind {
+            Kind::Null => return,
+            Kind::Number | Kind::Text if !value.cut => count::read(value.text),
+            _ => None,
+        };
+        let tokens = program.slots.get(usize::from(slot)).is_some_and(|it| it.meter.is_tokens());
+        match said {
+            // A begun second is one; a begun token is a mistake.
+            Some(said) if !(said.fraction && tokens) => {
+                self.add(program, slot, said.whole + i64::from(said.fraction));
+            }
+            // An empty text is what some write for nothing.
+            _ if value.kind == Kind::Text && value.text.is_empty() => {}
+            _ => {
+                let text = String::from_utf8_lossy(value.text);
+                let text = text.chars().take(MAX_FAULT_CHARS).collect();
+                self.bad.get_or_insert(BadCount { slot, text });
+            }
+        }
+    }
+
+    const fn freshen(&mut self, slot: usize) {
+        let is_first = self.fresh == 0;
+        if is_first || self.depth < self.fresh_depth {
+            self.fresh_depth = self.depth;
+        }
+        self.fresh |= 1 << slot;
+    }
+
+    fn add(&mut self, program: &Program, slot: u8, count: i64) {
+        let at = usize::from(slot);
+        let Some(slot) = program.slots.get(at) else { return };
+        if slot.filter.is_none() {
+            self.freshen(at);
+        }
+        if slot.filter.is_some() {
+            sum_up(&mut self.pending, &mut self.pending_touched, at, count);
+        } else if slot.adds {
+            sum_up(&mut self.numbers, &mut self.touched, at, count);
+        } else if let Some(number) = self.numbers.get_mut(at) {
+            *number = count;
+            self.touched |= 1 << at;
+        }
+    }
+
+    fn test(&mut self, program: &Program, number: u8, value: &Value<'_>) {
+        let Some(test) = program.tests.get(usize::from(number)) else { return };
+        let holds = value.kind != Kind::Null
+            && match &test.asks {
+                // What some write for no error.
+                Ask::Present => {
+                    value.kind == Kind::Container || !matches!(value.text, b"" | b"false")
+                }
+                Ask::Is(words) => is_any(words, value),
+                Ask::Not(words) => !is_any(words, value),
+            };
+        if holds {
+            self.tests |= 1 << number;
+        } else if !test.any {
+            self.tests &= !(1 << number);
+        }
+    }
+
+    fn keep(&mut self, number: u8, value: &Value<'_>) {
+        if matches!(value.kind, Kind::Null | Kind::Container) || self.kept.len() == MAX_RESULTS {
+            return;
+        }
+        let text = String::from_utf8_lossy(value.text);
+        let text = match value.cut {
+            // Cut somewhere, perhaps within a character.
+            true => text.trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned(),
+            false => text.into_owned(),
+        };
+        self.twice |= self.kept.iter().any(|(other, _)| *other == number);
+        self.kept.push((number, text));
+    }
+}
+
+fn is_any(words: &[String], value: &Value<'_>) -> bool {
+    let comparable = !matches!(value.kind, Kind::Container | Kind::Null) && !value.cut;
+    let is_number = value.kind == Kind::Number;
+    comparable && words.iter().any(|word| count::same(word, value.text, is_number))
+}
+
+fn sum_up(numbers: &mut [i64], touched: &mut u128, slot: usize, count: i64) {
+    let Some(number) = numbers.get_mut(slot) else { return };
+    let before = if *touched >> slot & 1 == 1 { *number } else { 0 };
+    *number = before.saturating_add(count);
+    *touched |= 1 << slot;
+}

@@ -1,0 +1,219 @@
+//! Pointers: where in a JSON document a value stands.
+//!
+//! RFC 6901, with two words of ours: `*` is each element of an array, and `#`, at the end, is the
+//! number of elements of an array, or of characters of a string. Both may be narrowed by a member
+//! of the elements: `/details/*[modality=AUDIO]/tokens`, `/output/#[type=search|browse]`.
+
+use std::fmt;
+
+/// Longest pointer, in bytes.
+const MAX_BYTES: usize = 256;
+/// Most segments of a pointer.
+pub(crate) const MAX_SEGMENTS: usize = 15;
+/// Longest member name that can be found, in bytes.
+pub(crate) const MAX_NAME: usize = 64;
+
+/// Which elements of an array are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// The member of an element that is looked at.
+    pub member: Box<str>,
+    /// What it may be.
+    pub words: Vec<Box<str>>,
+}
+
+/// One step of a [`Pointer`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// A member of an object, or, in digits, an element of an array.
+    Name(Box<str>),
+    /// Each element of an array.
+    Each(Option<Filter>),
+    /// The number of elements of an array, or of characters of a string.
+    Count(Option<Filter>),
+}
+
+/// Where a value stands. See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pointer {
+    segments: Vec<Segment>,
+}
+
+/// Why a text is not a [`Pointer`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PointerError {
+    /// More than 256 bytes, or more than 15 segments.
+    #[error("is longer than {MAX_BYTES} bytes or {MAX_SEGMENTS} segments")]
+    TooLong,
+    /// It has to begin with `/`, or to be empty.
+    #[error("does not begin with /")]
+    NoSlash,
+    /// A member's name is too long.
+    #[error("names a member of more than {MAX_NAME} bytes")]
+    LongName,
+    /// `~` is followed by neither 0 nor 1.
+    #[error("has a ~ that is neither ~0 (a tilde) nor ~1 (a slash)")]
+    Tilde,
+    /// `#` is the end.
+    #[error("goes on after #")]
+    AfterCount,
+    /// More than one filter.
+    #[error("has more than one [filter]")]
+    TwoFilters,
+    /// A filter that can't be read.
+    #[error("has a filter that is not [member=value] or [member=value|value]")]
+    BadFilter,
+}
+
+impl Pointer {
+    /// Reads a pointer.
+    ///
+    /// # Errors
+    /// The first rule that `text` breaks.
+    pub fn parse(text: &str) -> Result<Self, PointerError> {
+        if text.len() > MAX_BYTES {
+            return Err(PointerError::TooLong);
+        }
+        if text.is_empty() {
+            return Ok(Self { segments: Vec::new() });
+        }
+        let rest = text.strip_prefix('/').ok_or(PointerError::NoSlash)?;
+        let segments = rest.split('/').map(segment).collect::<Result<Vec<_>, _>>()?;
+        if segments.len() > MAX_SEGMENTS {
+            return Err(PointerError::TooLong);
+        }
+        let is_count = |segment: &&Segment| matches!(segment, Segment::Count(_));
+        if segments.iter().rev().skip(1).any(|segment| is_count(&segment)) {
+            return Err(PointerError::AfterCount);
+        }
+        let filters = segments.iter().filter(|segment| segment.filter().is_some()).count();
+        if filters > 1 {
+            return Err(PointerError::TwoFilters);
+        }
+        Ok(Self { segments })
+    }
+
+    /// Its steps, from the document's root.
+    #[must_use]
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Whether it may meet several values in one document.
+    #[must_use]
+    pub fn is_plural(&self) -> bool {
+        self.segments.iter().any(|segment| !matches!(segment, Segment::Name(_)))
+    }
+}
+
+impl Segment {
+    /// The filter, where there is one.
+    #[must_use]
+    pub const fn filter(&self) -> Option<&Filter> {
+        match self {
+            Self::Each(filter) | Self::Count(filter) => filter.as_ref(),
+            Self::Name(_) => None,
+        }
+    }
+}
+
+fn segment(text: &str) -> Result<Segment, PointerError> {
+    match text.as_bytes() {
+        [b'*', rest @ ..] if rest.is_empty() || rest.starts_with(b"[") => {
+            filter(&text[1..]).map(Segment::Each)
+        }
+        [b'#', rest @ ..] if rest.is_empty() || rest.starts_with(b"[") => {
+            filter(&text[1..]).map(Segment::Count)
+        }
+        _ => name(text).map(Segment::Name),
+    }
+}
+
+fn filter(text: &str) -> Result<Option<Filter>, PointerError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let (member, words) =
+        inner.and_then(|text| text.split_once('=')).ok_or(PointerError::BadFilter)?;
+    let words: Vec<Box<str>> = words.split('|').map(Box::from).collect();
+    if member.is_empty() || words.iter().any(|word| word.is_empty()) {
+        return Err(PointerError::BadFilter);
+    }
+    Ok(Some(Filter { member: name(member)?, words }))
+}
+
+fn name(text: &str) -> Result<Box<str>, PointerError> {
+    if text.len() > MAX_NAME {
+        return Err(PointerError::LongName);
+    }
+    let mut name = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(next) = chars.next() {
+        match next {
+            '~' => match chars.next() {
+                Some('0') => name.push('~'),
+                Some('1') => name.push('/'),
+                _ => return Err(PointerError::Tilde),
+            },
+            other => name.push(other),
+        }
+    }
+    Ok(name.into())
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for segment in &self.segments {
+            match segment {
+                Segment::Name(name) => {
+                    write!(f, "/{}", name.replace('~', "~0").replace('/', "~1"))?;
+                }
+                Segment::Each(_) => f.write_str("/*")?,
+                Segment::Count(_) => f.write_str("/#")?,
+            }
+            if let Some(filter) = segment.filter() {
+                write!(f, "[{}={}]", filter.member, filter.words.join("|"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pointer_is_read_and_written() {
+        for text in [
+            "",
+            "/",
+            "/usage/input_tokens",
+            "/a~1b/c~0d/0",
+            "/data/#",
+            "/details/*[modality=AUDIO]/tokens",
+            "/output/#[type=search|browse]",
+        ] {
+            assert_eq!(Pointer::parse(text).map(|it| it.to_string()), Ok(text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_bad_pointer_says_why() {
+        for (text, why) in [
+            ("usage", PointerError::NoSlash),
+            ("/a/#/b", PointerError::AfterCount),
+            ("/a~2", PointerError::Tilde),
+            ("/a/*[b]", PointerError::BadFilter),
+            ("/a/*[b=]", PointerError::BadFilter),
+            ("/a/*[b=c", PointerError::BadFilter),
+            ("/a/*[b=c]/*[d=e]", PointerError::TwoFilters),
+            (&"/a".repeat(16), PointerError::TooLong),
+            (&"/a".repeat(200), PointerError::TooLong),
+            (&format!("/{}", "a".repeat(65)), PointerError::LongName),
+        ] {
+            assert_eq!(Pointer::parse(text), Err(why), "{text}");
+        }
+    }
+}

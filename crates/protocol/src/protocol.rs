@@ -1,0 +1,46 @@
+//! A protocol, ready to be used.
+
+use crate::auth::{Address, Auth};
+use crate::document::Title;
+use crate::route::{Route, RouteMatch};
+use crate::task::TaskRules;
+use std::sync::Arc;
+
+/// How one kind of API is spoken to. Immutable, and shared.
+#[derive(Debug)]
+pub struct Protocol {
+    /// Its name, which channels name it by.
+    pub name: Arc<str>,
+    /// What it is called in front of people.
+    pub title: Title,
+    /// Where its facts come from.
+    pub sources: Vec<String>,
+    /// How a channel's key is presented.
+    pub auth: Auth,
+    /// Where an API stands.
+    pub address: Address,
+    /// Its calls, in the order in which they are matched.
+    pub routes: Vec<Arc<Route>>,
+    /// How long the channel of a resource is kept, in days.
+    pub resource_days: u32,
+    /// How its tasks are asked about, where it has any.
+    pub task: Option<Arc<TaskRules>>,
+}
+
+impl Protocol {
+    /// The first route that a call fits. The path is as it came: encoded, without its query.
+    #[must_use]
+    pub fn route(&self, method: &str, path: &str) -> Option<RouteMatch<'_>> {
+        self.routes.iter().find_map(|route| {
+            let captures =
+                route.patterns.iter().find_map(|pattern| pattern.captures(method, path))?;
+            Some(RouteMatch { route, captures })
+        })
+    }
+
+    /// The cheapest route, for trying a channel.
+    #[must_use]
+    pub fn probe(&self) -> Option<&Arc<Route>> {
+        self.routes.iter().find(|route| route.probe)
+    }
+}

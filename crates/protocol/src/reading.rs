@@ -1,0 +1,340 @@
+//! Reads a reply on its way to the client, and keeps what money needs of it.
+//!
+//! The bytes that the client gets are never touched. A few hundred bytes are held, however long
+//! the reply is and however it is cut into pieces; the pieces make no difference to the outcome.
+
+use crate::found::Found;
+use crate::meter::{Meter, Meters};
+use crate::program::Kept;
+use crate::route::Route;
+use crate::rules::{Condition, Reports, Rules};
+use crate::walk::{Declared, Documents, Framer, Walker};
+use std::sync::Arc;
+
+/// The longest message of an upstream that is told, in characters.
+const MAX_MESSAGE_CHARS: usize = 500;
+
+/// How a body is made up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// One JSON document.
+    Json,
+    /// An array at the top: each element is read like an event of a stream.
+    Array,
+    /// Server-sent events.
+    Events,
+    /// JSON documents, one after another.
+    Lines,
+    /// Nothing that is read.
+    Opaque,
+}
+
+impl Shape {
+    /// Its word in documents.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Array => "array",
+            Self::Events => "sse",
+            Self::Lines => "lines",
+            Self::Opaque => "opaque",
+        }
+    }
+
+    /// Whether it comes in parts that mean something by themselves.
+    #[must_use]
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::Array | Self::Events | Self::Lines)
+    }
+}
+
+/// What the head of a reply says.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// The status.
+    pub status: u16,
+    /// The header `content-type`.
+    pub content_type: Option<&'a str>,
+}
+
+/// What came of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Something was delivered.
+    Delivered,
+    /// A reply in order, in which nothing was made.
+    Empty,
+    /// The upstream did not do what was asked.
+    Failed(Failure),
+}
+
+/// How an upstream failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// By its status.
+    Status,
+    /// Its reply says so, whatever its status.
+    Said,
+    /// The reply is of another kind than the route has: a page where JSON was promised.
+    Unpromised,
+    /// Nothing came at all.
+    Nothing,
+}
+
+impl Outcome {
+    /// Its word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Empty => "empty",
+            Self::Failed(Failure::Status) => "failed by status",
+            Self::Failed(Failure::Said) => "failed",
+            Self::Failed(Failure::Unpromised) => "failed: not what the route promises",
+            Self::Failed(Failure::Nothing) => "failed: nothing came",
+        }
+    }
+}
+
+/// A count that can't be billed: negative, a part of a token, above a thousand million, no number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeterFault {
+    /// Whose count it is.
+    pub meter: Meter,
+    /// What stood there.
+    pub text: String,
+}
+
+/// What a reply said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// How the body is made up: by its first byte more than by its header.
+    pub shape: Shape,
+    /// One whole document and nothing else; of streams, every document was whole.
+    pub well_formed: bool,
+    /// How many documents there were.
+    pub documents: u64,
+    /// The stream said that it is over.
+    pub done: bool,
+    /// What was counted, each without what another counts of it.
+    pub meters: Meters,
+    /// What did not add up. What was counted stands.
+    pub mismatch: Option<String>,
+    /// A count that can't be billed. What else was counted stands.
+    pub fault: Option<MeterFault>,
+    /// What came of the call.
+    pub outcome: Outcome,
+    /// By this status the upstream did no work: another channel may be asked.
+    pub refused: bool,
+    /// By this status another channel may be asked, where nothing has been delivered.
+    pub retry: bool,
+    /// The channel's account is broken, not the call.
+    pub account: bool,
+    /// The reply is an estimate, not a result.
+    pub estimate: bool,
+    /// Why it failed, in the upstream's words.
+    pub message: Option<String>,
+    /// The id of what was made.
+    pub resource: Option<String>,
+    /// Tokens of the text that was made, about: for replies that report none.
+    pub text_tokens: i64,
+    /// Any text was made.
+    pub any_text: bool,
+}
+
+/// Reads one reply. Push what passes by, then finish.
+#[derive(Debug)]
+pub struct Reader {
+    rules: Arc<Rules>,
+    status: u16,
+    framer: Framer,
+    walker: Walker,
+    tally: Tally,
+}
+
+/// What the documents of a body say together.
+#[derive(Clone, Debug, Default)]
+struct Tally {
+    documents: u64,
+    broken: u64,
+    done: bool,
+    failed: bool,
+    account: bool,
+    estimate: bool,
+    reports: Reports,
+    fault: Option<MeterFault>,
+    message: Option<String>,
+    resource: Option<String>,
+}
+
+/// The sum, where documents end.
+struct Adding<'a> {
+    rules: &'a Rules,
+    status: u16,
+    tally: &'a mut Tally,
+}
+
+impl Documents for Adding<'_> {
+    fn document(&mut self, walker: &Walker, event: &[u8]) {
+        self.tally.documents += 1;
+        if !walker.is_done() {
+            self.tally.broken += 1;
+        }
+        self.add(&walker.found, event);
+    }
+
+    fn bare_event(&mut self, event: &[u8]) {
+        let holds = |it: &Condition| {
+            !it.events.is_empty()
+                && it.test.is_none()
+                && it.events.iter().any(|name| name.as_bytes() == event)
+        };
+        self.tally.failed |= self.rules.failed.iter().any(holds);
+        self.tally.done |= self.rules.done.iter().any(holds);
+    }
+
+    fn done(&mut self) {
+        self.tally.done = true;
+    }
+
+    fn broken(&mut self) {
+        self.tally.broken += 1;
+    }
+}
+
+impl Adding<'_> {
+    fn add(&mut self, found: &Found, event: &[u8]) {
+        let Self { rules, status, tally } = self;
+        tally.reports.add(&rules.usage, &rules.program, found);
+        if let Some(bad) = &found.bad
+            && let Some(slot) = rules.program.slots.get(usize::from(bad.slot))
+        {
+            tally.fault = Some(MeterFault { meter: slot.meter, text: bad.text.clone() });
+        }
+        if found.tests != 0 || (!event.is_empty() && rules.look_at_events()) {
+            let any = |conditions: &[Condition]| {
+                conditions.iter().any(|condition| condition.holds(found, event, *status))
+            };
+            // Its words are those of the first failure.
+            let failed = any(&rules.failed);
+            if failed && !tally.failed {
+                tally.message = None;
+            }
+            tally.failed |= failed;
+            tally.account |= any(&rules.account);
+            tally.done |= any(&rules.done);
+            tally.estimate |= any(&rules.estimate);
+        }
+        if !found.kept.is_empty() {
+            let first = |what| found.texts(&rules.program, what).next();
+            if tally.message.is_none()
+                && let Some(message) = first(Kept::Message)
+            {
+                tally.message = Some(message.chars().take(MAX_MESSAGE_CHARS).collect());
+            }
+            if tally.resource.is_none() {
+                tally.resource = first(Kept::Resource).map(str::to_owned);
+            }
+        }
+    }
+}
+
+impl Reader {
+    /// A reader for a reply to a call of `route`.
+    #[must_use]
+    pub fn new(route: &Route, head: Head<'_>) -> Self {
+        Self::with_rules(Arc::clone(&route.rules), head)
+    }
+
+    pub(crate) fn with_rules(rules: Arc<Rules>, head: Head<'_>) -> Self {
+        let walker = Walker::new(&rules.program);
+        let framer = Framer::new(Declared::of(head.content_type));
+        Self { rules, status: head.status, framer, walker, tally: Tally::default() }
+    }
+
+    /// Reads the next piece, decoded where the reply is compressed.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let Self { rules, status, framer, walker, tally } = self;
+        let mut adding = Adding { rules, status: *status, tally };
+        framer.feed(&rules.program, bytes, walker, &mut adding);
+    }
+
+    /// What the reply said, now that it is over.
+    #[must_use]
+    pub fn finish(mut self) -> Reading {
+        let Self { rules, status, framer, walker, tally } = &mut self;
+        let mut adding = Adding { rules, status: *status, tally };
+        framer.finish(&rules.program, walker, &mut adding);
+        self.reading()
+    }
+
+    /// Whether any text has been made, or any document has come that counts or fails: what was
+    /// asked for has begun to come.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.walker.found.text.any()
+    }
+
+    /// Whether the reply has said that it is over.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        self.tally.done
+    }
+
+    fn reading(self) -> Reading {
+        let Self { rules, status, framer, walker, tally } = &self;
+        let shape = framer.shape(walker, tally.documents, tally.done);
+        let (meters, mismatch) = tally.reports.settle(&rules.usage);
+        let account = tally.account || rules.account.iter().any(|it| it.holds_by_status(*status));
+        Reading {
+            shape,
+            well_formed: framer.is_well_formed(walker, tally.broken),
+            documents: tally.documents,
+            done: tally.done,
+            outcome: self.outcome(shape, &meters),
+            meters,
+            mismatch,
+            fault: tally.fault.clone(),
+            refused: rules.refused.contains(status),
+            retry: rules.retry.contains(status),
+            account,
+            estimate: tally.estimate,
+            message: tally.message.clone(),
+            resource: tally.resource.clone(),
+            text_tokens: walker.found.text.tokens(),
+            any_text: walker.found.text.any(),
+        }
+    }
+
+    fn outcome(&self, shape: Shape, meters: &Meters) -> Outcome {
+        let Self { rules, status, framer, walker, tally } = self;
+        let promised = !rules.promised.is_empty();
+        let documents = tally.documents > tally.broken || tally.done;
+        if !(200..300).contains(status) {
+            Outcome::Failed(Failure::Status)
+        } else if tally.failed {
+            Outcome::Failed(Failure::Said)
+        } else if promised && (framer.is_blank() || (shape == Shape::Events && !documents)) {
+            Outcome::Failed(Failure::Nothing)
+        } else if promised && !is_promised(&rules.promised, shape) {
+            Outcome::Failed(Failure::Unpromised)
+        } else if is_empty(&rules.empty, meters) && !walker.found.text.any() {
+            Outcome::Empty
+        } else {
+            Outcome::Delivered
+        }
+    }
+}
+
+/// A stream's parts may come in any framing.
+fn is_promised(promised: &[Shape], shape: Shape) -> bool {
+    promised.contains(&shape)
+        || shape.is_stream() && promised.iter().any(|promised| promised.is_stream())
+}
+
+/// Whether it was reported that nothing was made.
+fn is_empty(empty: &[Meter], meters: &Meters) -> bool {
+    let said = empty.iter().any(|meter| meters.get(*meter).is_some());
+    said && empty.iter().all(|meter| meters.family(*meter) == 0)
+}

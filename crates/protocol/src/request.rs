@@ -1,0 +1,120 @@
+//! Reads a request: its model, what it is about, and what it may cost.
+
+use crate::count;
+use crate::found::Found;
+use crate::meter::{Meter, Meters};
+use crate::program::{Kept, Program};
+use crate::route::{Captures, Route, Source};
+use crate::walk::Walker;
+use percent_encoding::percent_decode_str;
+use std::ops::Range;
+
+/// What is read of requests of a route.
+#[derive(Debug)]
+pub(crate) struct RequestRules {
+    pub(crate) program: Program,
+    /// The slots of each unit, the preferred one first.
+    pub(crate) units: Vec<(Meter, Range<usize>)>,
+}
+
+/// What a request says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestReading {
+    /// The model.
+    pub model: Option<String>,
+    /// A member that the model or a resource is read from stands there twice: it must be refused,
+    /// because another reader may take the other one.
+    pub ambiguous: bool,
+    /// The ids of resources that it is about.
+    pub resources: Vec<String>,
+    /// Tokens of its text, about.
+    pub input_tokens: i64,
+    /// How many tokens of output it allows.
+    pub output_limit: Option<i64>,
+    /// How many replies it asks for, each of which may be so long.
+    pub times: i64,
+    /// What it asks for in units.
+    pub units: Meters,
+    /// It asks for a stream.
+    pub stream: bool,
+    /// The body is one JSON object.
+    pub well_formed: bool,
+}
+
+impl Route {
+    /// Reads a request: what its path captured, its query, and its JSON body (empty, where it has
+    /// none or is of another type).
+    #[must_use]
+    pub fn read_request(&self, captures: &Captures, query: &str, body: &[u8]) -> RequestReading {
+        let RequestRules { program, units } = &*self.request;
+        let mut walker = Walker::new(program);
+        let used = walker.feed(program, body);
+        walker.finish(program);
+        let whole = body[used..].iter().all(u8::is_ascii_whitespace);
+        let found = &walker.found;
+        let count = |what| found.texts(program, what).find_map(|it| count::read(it.as_bytes()));
+        let stand_in = |sources: &[Source], what: Kept| {
+            let mut found = found.texts(program, what).map(str::to_owned);
+            sources.iter().find_map(|source| source.read(&mut found, captures, query))
+        };
+        RequestReading {
+            model: stand_in(&self.model, Kept::Model),
+            ambiguous: found.twice,
+            resources: self.resources(found, captures, query),
+            input_tokens: found.text.tokens(),
+            output_limit: count(Kept::Allowed).map(|count| count.whole),
+            times: count(Kept::Times).map_or(1, |count| count.whole.max(1)),
+            units: read_units(units, found),
+            stream: found.texts(program, Kept::Stream).any(|it| it == "true"),
+            well_formed: whole && walker.is_done() && walker.is_object(),
+        }
+    }
+
+    fn resources(&self, found: &Found, captures: &Captures, query: &str) -> Vec<String> {
+        let mut ids: Vec<String> =
+            found.texts(&self.request.program, Kept::Resource).map(str::to_owned).collect();
+        for source in &self.uses {
+            let other = match source {
+                Source::Path => captures.get("id").map(str::to_owned),
+                Source::Query(name) => parameter(query, name),
+                Source::Body(_) | Source::Default(_) => None,
+            };
+            ids.extend(other);
+        }
+        ids.dedup();
+        ids
+    }
+}
+
+impl Source {
+    /// What stands there; `body` gives the texts that pointers found.
+    fn read(
+        &self,
+        body: &mut impl Iterator<Item = String>,
+        captures: &Captures,
+        query: &str,
+    ) -> Option<String> {
+        match self {
+            Self::Body(_) => body.next(),
+            Self::Path => captures.get("model").map(str::to_owned),
+            Self::Query(name) => parameter(query, name),
+            Self::Default(name) => Some(name.to_string()),
+        }
+    }
+}
+
+fn read_units(units: &[(Meter, Range<usize>)], found: &Found) -> Meters {
+    let read = |slots: &Range<usize>| slots.clone().find_map(|slot| found.number(slot));
+    units.iter().filter_map(|(meter, slots)| Some((*meter, read(slots)?))).collect()
+}
+
+/// The first value of a query's parameter, decoded.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let decode = |text: &str| {
+        let text = text.replace('+', " ");
+        percent_decode_str(&text).decode_utf8().map(|it| it.into_owned()).ok()
+    };
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(key, _)| decode(key).is_some_and(|key| key == name))?;
+    decode(value).filter(|value| !value.is_empty())
+}

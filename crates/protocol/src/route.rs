@@ -1,0 +1,353 @@
+//! Routes: which calls a protocol has, and where their model stands.
+
+use crate::ErrorShape;
+use crate::document::{ListWord, PriceWord, TaskWord};
+use crate::request::RequestRules;
+use crate::rules::Rules;
+use percent_encoding::percent_decode_str;
+use std::fmt;
+use std::sync::Arc;
+
+/// Longest pattern, in bytes.
+const MAX_BYTES: usize = 256;
+/// Most parts of a pattern.
+const MAX_PARTS: usize = 32;
+/// The methods that a pattern may name.
+const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+
+/// A part of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Literal(Box<str>),
+    /// `{name}`: something without a slash; `{+name}`: anything. Not empty.
+    Capture {
+        name: Box<str>,
+        slashes: bool,
+    },
+}
+
+/// Methods and a path: `POST /v1beta/models/{model}:generateContent`, `* /pass/{+model}`,
+/// `GET|POST /v1/files/*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    /// None: any.
+    methods: Vec<&'static str>,
+    parts: Vec<Part>,
+    /// It ends in `/*`: anything may follow.
+    open: bool,
+}
+
+/// Why a text is not a [`Pattern`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// Not a method and a path.
+    #[error("is not METHOD /path, such as POST /v1/chat/completions")]
+    Form,
+    /// A method that is none.
+    #[error("has a method other than *, GET, HEAD, POST, PUT, PATCH and DELETE")]
+    Method,
+    /// Too long.
+    #[error("is longer than {MAX_BYTES} bytes or {MAX_PARTS} parts")]
+    TooLong,
+    /// A capture that is not `{name}` or `{+name}`.
+    #[error("has a brace that is neither {{name}} nor {{+name}}")]
+    Capture,
+    /// Two captures of one name, or one directly behind another.
+    #[error("has two captures of one name, or with nothing between them")]
+    Captures,
+    /// A `*` within.
+    #[error("has a * elsewhere than at its end, behind a slash")]
+    Star,
+}
+
+/// What a pattern captured, decoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Captures(Vec<(Box<str>, String)>);
+
+impl Captures {
+    /// What stands for `{name}`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(it, _)| **it == *name).map(|(_, text)| text.as_str())
+    }
+}
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// The first rule that `text` breaks.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        if text.len() > MAX_BYTES {
+            return Err(PatternError::TooLong);
+        }
+        let (methods, path) = text.split_once(' ').ok_or(PatternError::Form)?;
+        if !path.starts_with('/') || path.contains([' ', '?', '#']) {
+            return Err(PatternError::Form);
+        }
+        let (path, open) = match path.strip_suffix('*') {
+            Some(front) if front.ends_with('/') => (front, true),
+            Some(_) => return Err(PatternError::Star),
+            None => (path, false),
+        };
+        if path.contains('*') {
+            return Err(PatternError::Star);
+        }
+        let parts = parts(path)?;
+        Ok(Self { methods: read_methods(methods)?, parts, open })
+    }
+
+    /// What it captures of a call, if it is one of its own. The path is as it came, encoded.
+    #[must_use]
+    pub fn captures(&self, method: &str, path: &str) -> Option<Captures> {
+        if !self.methods.is_empty() && !self.methods.contains(&method) {
+            return None;
+        }
+        let mut captures = Captures::default();
+        let fits = fit(&self.parts, self.open, path, &mut captures.0);
+        fits.then_some(captures)
+    }
+
+    /// Whether a path has a capture of this name.
+    #[must_use]
+    pub fn has_capture(&self, wanted: &str) -> bool {
+        let named = |part: &Part| matches!(part, Part::Capture { name, .. } if **name == *wanted);
+        self.parts.iter().any(named)
+    }
+}
+
+fn read_methods(text: &str) -> Result<Vec<&'static str>, PatternError> {
+    if text == "*" {
+        return Ok(Vec::new());
+    }
+    let known = |word| METHODS.iter().copied().find(|method| *method == word);
+    let methods: Option<Vec<_>> = text.split('|').map(known).collect();
+    methods.ok_or(PatternError::Method)
+}
+
+fn parts(path: &str) -> Result<Vec<Part>, PatternError> {
+    let mut parts: Vec<Part> = Vec::new();
+    let mut rest = path;
+    while !rest.is_empty() {
+        if parts.len() == MAX_PARTS {
+            return Err(PatternError::TooLong);
+        }
+        let end = rest.find(['{', '}']).unwrap_or(rest.len());
+        if end > 0 {
+            parts.push(Part::Literal(rest[..end].into()));
+            rest = &rest[end..];
+            continue;
+        }
+        let close =
+            rest.find('}').filter(|_| rest.starts_with('{')).ok_or(PatternError::Capture)?;
+        let inner = &rest[1..close];
+        let (name, slashes) = match inner.strip_prefix('+') {
+            Some(name) => (name, true),
+            None => (inner, false),
+        };
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+            return Err(PatternError::Capture);
+        }
+        let named = |it: &Part| matches!(it, Part::Capture { name: it, .. } if **it == *name);
+        if matches!(parts.last(), Some(Part::Capture { .. })) || parts.iter().any(named) {
+            return Err(PatternError::Captures);
+        }
+        parts.push(Part::Capture { name: name.into(), slashes });
+        rest = &rest[close + 1..];
+    }
+    Ok(parts)
+}
+
+/// Whether `path` is made of `parts`. A capture is as short as what follows it allows, so this
+/// takes no more than one look at each byte for each part.
+fn fit(parts: &[Part], open: bool, path: &str, found: &mut Vec<(Box<str>, String)>) -> bool {
+    let mut rest = path;
+    for (at, part) in parts.iter().enumerate() {
+        match part {
+            Part::Literal(text) => match rest.strip_prefix(&**text) {
+                Some(behind) => rest = behind,
+                None => return false,
+            },
+            Part::Capture { name, slashes } => {
+                let end = match parts.get(at + 1) {
+                    // What ends the path stands at its end: a model may have a colon.
+                    Some(Part::Literal(text)) if at + 2 == parts.len() && !open => {
+                        rest.strip_suffix(&**text).map(str::len)
+                    }
+                    Some(Part::Literal(text)) => rest.find(&**text),
+                    _ => Some(rest.len()),
+                };
+                let Some(end) = end.filter(|end| *end > 0) else { return false };
+                let text = &rest[..end];
+                if !slashes && text.contains('/') {
+                    return false;
+                }
+                let Some(text) = decode(text) else { return false };
+                found.push((name.clone(), text));
+                rest = &rest[end..];
+            }
+        }
+    }
+    if open { !rest.is_empty() } else { rest.is_empty() }
+}
+
+/// The decoded text, if it is one that a name may be.
+fn decode(text: &str) -> Option<String> {
+    let decoded = percent_decode_str(text).decode_utf8().ok()?;
+    (!decoded.chars().any(char::is_control)).then(|| decoded.into_owned())
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let methods = self.methods.join("|");
+        write!(f, "{} ", if methods.is_empty() { "*" } else { &methods })?;
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => f.write_str(text)?,
+                Part::Capture { name, slashes: true } => write!(f, "{{+{name}}}")?,
+                Part::Capture { name, slashes: false } => write!(f, "{{{name}}}")?,
+            }
+        }
+        f.write_str(if self.open { "*" } else { "" })
+    }
+}
+
+/// Where a route's model, or the resource that it is about, stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In the JSON body, or, of a pointer with one segment, in the form field of that name.
+    Body(crate::Pointer),
+    /// In the path, as `{model}` or `{id}`.
+    Path,
+    /// In the query's parameter of this name.
+    Query(Box<str>),
+    /// It is this one where the others say nothing.
+    Default(Box<str>),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Body(pointer) => write!(f, "body:{pointer}"),
+            Self::Path => f.write_str("path"),
+            Self::Query(name) => write!(f, "query:{name}"),
+            Self::Default(name) => write!(f, "default:{name}"),
+        }
+    }
+}
+
+/// A kind of call that a protocol has.
+#[derive(Debug)]
+pub struct Route {
+    /// Which calls these are.
+    pub patterns: Vec<Pattern>,
+    /// Where the model stands; the first that is there counts.
+    pub model: Vec<Source>,
+    /// What a call costs.
+    pub price: PriceWord,
+    /// Where the ids of resources stand that it is about: it goes to the channel of theirs.
+    pub uses: Vec<Source>,
+    /// Its reply names the id of something that was made.
+    pub makes: bool,
+    /// What is done with a route that would list what others made.
+    pub list: Option<ListWord>,
+    /// What it is to a task.
+    pub task: Option<TaskWord>,
+    /// It is the cheapest one, for trying a channel.
+    pub probe: bool,
+    /// The shape of our own errors.
+    pub errors: ErrorShape,
+    /// The protocol that it was written in.
+    pub protocol: Arc<str>,
+    /// How long the first byte of a reply may take, in seconds, if the protocol says.
+    pub first_byte_s: Option<u32>,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) request: Arc<RequestRules>,
+}
+
+/// A route, and what its pattern captured.
+#[derive(Clone, Debug)]
+pub struct RouteMatch<'a> {
+    /// The route.
+    pub route: &'a Arc<Route>,
+    /// What stands in the path for `{model}`, `{id}`.
+    pub captures: Captures,
+}
+
+impl RouteMatch<'_> {
+    /// The model, where the path carries it.
+    #[must_use]
+    pub fn model_from_path(&self) -> Option<&str> {
+        self.captures.get("model").filter(|_| self.route.model.contains(&Source::Path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn captured(pattern: &str, method: &str, path: &str) -> Option<Vec<(String, String)>> {
+        let pattern = Pattern::parse(pattern).unwrap();
+        let captures = pattern.captures(method, path)?.0;
+        Some(captures.into_iter().map(|(name, text)| (name.into(), text)).collect())
+    }
+
+    fn model(pattern: &str, path: &str) -> Option<String> {
+        captured(pattern, "POST", path).map(|mut captures| captures.remove(0).1)
+    }
+
+    #[test]
+    fn a_path_is_matched_and_its_model_captured() {
+        let gemini = "POST /v1beta/models/{model}:generateContent";
+        let of = |path| model(gemini, path);
+        assert_eq!(of("/v1beta/models/gemini-2.5-pro:generateContent").unwrap(), "gemini-2.5-pro");
+        assert_eq!(of("/v1beta/models/a:b:generateContent").unwrap(), "a:b");
+        assert_eq!(of("/v1beta/models/org%2Fm:generateContent").unwrap(), "org/m");
+        for other in [
+            "/v1beta/models/:generateContent",
+            "/v1beta/models/a/b:generateContent",
+            "/v1beta/models/m:streamGenerateContent",
+            "/v1beta/models/m:generateContent/x",
+            "/v1beta/models/a%00b:generateContent",
+            "/v1beta/models/%ff:generateContent",
+        ] {
+            assert_eq!(of(other), None, "{other}");
+        }
+        let azure = "* /openai/deployments/{model}/*";
+        assert_eq!(model(azure, "/openai/deployments/gpt/chat/completions").unwrap(), "gpt");
+        assert_eq!(model(azure, "/openai/deployments/gpt/"), None);
+        assert_eq!(model("* /pass/{+model}", "/pass/org/m/submit").unwrap(), "org/m/submit");
+        let ids = captured("GET /v1/threads/{thread}/runs/{run}", "GET", "/v1/threads/a/runs/b");
+        let pair = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        assert_eq!(ids, Some(vec![pair("thread", "a"), pair("run", "b")]));
+        assert_eq!(captured("GET|POST /a", "PUT", "/a"), None);
+        assert_eq!(captured("GET|POST /a", "POST", "/a"), Some(vec![]));
+    }
+
+    #[test]
+    fn a_pattern_is_read_and_written() {
+        for text in ["POST /v1/a", "GET|POST /v1/{id}/*", "* /pass/{+model}", "* /*"] {
+            assert_eq!(Pattern::parse(text).map(|it| it.to_string()), Ok(text.to_owned()));
+        }
+        for (text, why) in [
+            ("/v1", PatternError::Form),
+            ("POST v1", PatternError::Form),
+            ("POST /v1?x", PatternError::Form),
+            ("FETCH /v1", PatternError::Method),
+            ("POST /v1/{}", PatternError::Capture),
+            ("POST /v1/{a", PatternError::Capture),
+            ("POST /v1/}a", PatternError::Capture),
+            ("POST /v1/{A}", PatternError::Capture),
+            ("POST /v1/{a}{b}", PatternError::Captures),
+            ("POST /v1/{a}/{a}", PatternError::Captures),
+            ("POST /v1/*/a", PatternError::Star),
+            ("POST /v1*", PatternError::Star),
+        ] {
+            assert_eq!(Pattern::parse(text), Err(why), "{text}");
+        }
+        assert_eq!(
+            Pattern::parse(&format!("GET /{}", "a".repeat(300))),
+            Err(PatternError::TooLong)
+        );
+    }
+}

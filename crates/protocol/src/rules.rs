@@ -1,0 +1,149 @@
+//! How the replies of a route are read: the compiled pointers, and what their values mean.
+
+use crate::document::Merge;
+use crate::found::Found;
+use crate::meter::{METERS, Meter, Meters};
+use crate::program::Program;
+use crate::reading::Shape;
+use std::ops::Range;
+
+/// All that is named must hold.
+#[derive(Clone, Debug)]
+pub(crate) struct Condition {
+    /// The number of a test of the program.
+    pub(crate) test: Option<u8>,
+    pub(crate) status: Vec<u16>,
+    pub(crate) events: Vec<String>,
+}
+
+impl Condition {
+    /// Whether it holds for a document in an event of this name.
+    pub(crate) fn holds(&self, found: &Found, event: &[u8], status: u16) -> bool {
+        self.test.is_none_or(|test| found.tests >> test & 1 == 1)
+            && (self.status.is_empty() || self.status.contains(&status))
+            && (self.events.is_empty() || self.events.iter().any(|it| it.as_bytes() == event))
+    }
+
+    /// Whether the status alone decides it, and holds.
+    pub(crate) fn holds_by_status(&self, status: u16) -> bool {
+        self.test.is_none() && self.events.is_empty() && self.status.contains(&status)
+    }
+}
+
+/// How replies are read.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    pub(crate) program: Program,
+    pub(crate) usage: UsageRules,
+    pub(crate) failed: Vec<Condition>,
+    pub(crate) account: Vec<Condition>,
+    pub(crate) done: Vec<Condition>,
+    pub(crate) estimate: Vec<Condition>,
+    pub(crate) empty: Vec<Meter>,
+    pub(crate) refused: Vec<u16>,
+    pub(crate) retry: Vec<u16>,
+    /// The shapes that a reply may have; none: any.
+    pub(crate) promised: Vec<Shape>,
+}
+
+impl Rules {
+    /// Whether a document of which nothing was found can still mean something.
+    pub(crate) fn look_at_events(&self) -> bool {
+        let mut all = self.failed.iter().chain(&self.account).chain(&self.done);
+        all.any(|condition| !condition.events.is_empty())
+    }
+}
+
+/// How counts become meters.
+#[derive(Debug)]
+pub(crate) struct UsageRules {
+    pub(crate) merge: Merge,
+    /// The slots of each meter, the preferred one first.
+    pub(crate) slots: Vec<(Meter, Range<usize>)>,
+    /// The meter that each is a part of.
+    pub(crate) inside: [Option<Meter>; METERS],
+    pub(crate) alone: Option<Meter>,
+    pub(crate) above: Option<Meter>,
+}
+
+/// What was reported of a meter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Report {
+    count: i64,
+    beside: bool,
+}
+
+/// What has been reported so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reports {
+    reports: [Option<Report>; METERS],
+}
+
+impl Reports {
+    /// Adds what a document reports.
+    pub(crate) fn add(&mut self, rules: &UsageRules, program: &Program, found: &Found) {
+        if found.touched == 0 {
+            return;
+        }
+        for (meter, slots) in &rules.slots {
+            let said = slots.clone().filter_map(|slot| {
+                let beside = program.slots.get(slot)?.beside;
+                Some(Report { count: found.number(slot)?, beside })
+            });
+            // The first that counts anything; where none does, a 0 is still a report.
+            let mut said = said.peekable();
+            let first = said.peek().copied();
+            let Some(report) = said.find(|it| it.count > 0).or(first) else { continue };
+            let known = &mut self.reports[*meter as usize];
+            *known = match (*known, rules.merge) {
+                (Some(known), Merge::Max) if known.count >= report.count => Some(known),
+                (Some(known), Merge::Sum) => {
+                    let count = known.count.saturating_add(report.count);
+                    Some(Report { count, beside: report.beside })
+                }
+                _ => Some(report),
+            };
+        }
+    }
+
+    /// The meters, each without what others count of it, and what did not add up.
+    pub(crate) fn settle(&self, rules: &UsageRules) -> (Meters, Option<String>) {
+        let mut meters = Meters::default();
+        let mut mismatch = None;
+        for (at, meter) in Meter::ALL.into_iter().enumerate() {
+            if let Some(report) = self.reports[at].filter(|_| meter != Meter::Total) {
+                meters.set(meter, report.count);
+            }
+        }
+        for (at, part) in Meter::ALL.into_iter().enumerate() {
+            let (Some(report), Some(whole)) = (self.reports[at], rules.inside[at]) else {
+                continue;
+            };
+            let Some(rest) = meters.get(whole).filter(|_| !report.beside) else { continue };
+            if rest < report.count {
+                mismatch = Some(format!("{part} {} is more than {whole} has", report.count));
+            }
+            meters.set(whole, (rest - report.count).max(0));
+        }
+        if let Some(total) = self.reports[Meter::Total as usize] {
+            let note = add_total(&mut meters, rules, total.count);
+            mismatch = mismatch.or(note);
+        }
+        (meters, mismatch)
+    }
+}
+
+/// Counts what the total has above the others.
+fn add_total(meters: &mut Meters, rules: &UsageRules, total: i64) -> Option<String> {
+    let tokens = |(meter, _): &(Meter, i64)| meter.is_tokens();
+    let sum = meters.iter().filter(tokens).fold(0_i64, |sum, (_, count)| sum.saturating_add(count));
+    let to = if sum == 0 { rules.alone } else { rules.above };
+    match to {
+        _ if total == sum => None,
+        Some(meter) if total > sum => {
+            meters.set(meter, meters.get(meter).unwrap_or(0).saturating_add(total - sum));
+            (sum > 0).then(|| format!("total {total} is above the sum {sum}"))
+        }
+        _ => Some(format!("total {total} is not the sum {sum}")),
+    }
+}

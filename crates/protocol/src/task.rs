@@ -1,0 +1,152 @@
+//! What an upstream says about its tasks.
+
+use crate::document::TaskWords;
+use crate::meter::Meters;
+use crate::pointer::{Pointer, Segment};
+use crate::program::{Kept, Program};
+use crate::rules::{Reports, UsageRules};
+use crate::walk::Walker;
+use domain::TaskStatus;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// Longest id of a task, in characters.
+const MAX_ID: usize = 255;
+/// Most tasks that are read of one reply.
+const MAX_TASKS: usize = 10_000;
+
+/// How a question is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The method.
+    pub method: String,
+    /// The path, with `{id}` and `{model}`.
+    pub path: String,
+    /// The body, with `{id}` or `{ids}`.
+    pub body: Option<String>,
+}
+
+/// How the tasks of a vendor are asked about, and read.
+#[derive(Debug)]
+pub struct TaskRules {
+    pub(crate) program: Program,
+    pub(crate) usage: UsageRules,
+    pub(crate) words: TaskWords,
+    /// How a task, or several, are asked about.
+    pub ask: Question,
+    /// So many tasks may be named in one question.
+    pub batch: u16,
+    pub(crate) each: Option<Pointer>,
+    /// How a file of the result is fetched, where it is not at an address of its own.
+    pub fetch: Option<Question>,
+    /// How a task is cancelled.
+    pub cancel: Option<Question>,
+}
+
+/// What a reply says about one task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskReading {
+    /// Its id; exact, also where it is a number.
+    pub id: Option<String>,
+    /// The vendor's word for where it stands.
+    pub word: String,
+    /// What the word means.
+    pub status: TaskStatus,
+    /// How far it is, in the vendor's words.
+    pub progress: String,
+    /// Why it failed, in the vendor's words.
+    pub reason: String,
+    /// Where its results stand.
+    pub results: Vec<String>,
+    /// What it counted.
+    pub meters: Meters,
+}
+
+impl Question {
+    /// The path for one task. What stands for it is encoded.
+    #[must_use]
+    pub fn path_for(&self, id: &str, model: &str) -> String {
+        let encode = |text: &str| {
+            percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
+                .to_string()
+        };
+        self.path.replace("{id}", &encode(id)).replace("{model}", &encode(model))
+    }
+
+    /// The body for these tasks, as JSON.
+    #[must_use]
+    pub fn body_for(&self, ids: &[&str]) -> Option<String> {
+        let body = self.body.as_ref()?;
+        let all = serde_json::Value::from(ids).to_string();
+        let one = serde_json::Value::from(ids.first().copied().unwrap_or_default()).to_string();
+        // Within the quotes that the template has.
+        let one = one.trim_start_matches('"').trim_end_matches('"');
+        Some(body.replace("{ids}", &all).replace("{id}", one))
+    }
+}
+
+impl TaskRules {
+    /// Reads a reply to a submission, or to a question about one task.
+    #[must_use]
+    pub fn read_one(&self, body: &[u8]) -> TaskReading {
+        let mut walker = Walker::new(&self.program);
+        walker.feed(&self.program, body);
+        walker.finish(&self.program);
+        let found = &walker.found;
+        let first = |what| found.texts(&self.program, what).next().unwrap_or_default().to_owned();
+        let mut reports = Reports::default();
+        reports.add(&self.usage, &self.program, found);
+        let (id, word) = (first(Kept::Task), first(Kept::Status));
+        let fits = (1..=MAX_ID).contains(&id.chars().count()) && !id.chars().any(char::is_control);
+        TaskReading {
+            id: fits.then_some(id),
+            status: self.status(&word),
+            word,
+            progress: first(Kept::Progress),
+            reason: first(Kept::Reason),
+            results: found.texts(&self.program, Kept::Result).map(str::to_owned).collect(),
+            meters: reports.settle(&self.usage).0,
+        }
+    }
+
+    /// Reads a reply that may speak of several tasks.
+    #[must_use]
+    pub fn read_all(&self, body: &[u8]) -> Vec<TaskReading> {
+        let Some(each) = &self.each else { return vec![self.read_one(body)] };
+        let elements = elements(body, each).unwrap_or_default();
+        let elements = elements.into_iter().take(MAX_TASKS);
+        elements.map(|raw| self.read_one(raw.get().as_bytes())).collect()
+    }
+
+    /// What a vendor's word means.
+    #[must_use]
+    pub fn status(&self, word: &str) -> TaskStatus {
+        let TaskWords { submitted, processing, completed, failed } = &self.words;
+        let on = |list: &[String]| list.iter().any(|it| it.eq_ignore_ascii_case(word.trim()));
+        match () {
+            () if on(completed) => TaskStatus::Completed,
+            () if on(failed) => TaskStatus::Failed,
+            () if on(processing) => TaskStatus::Processing,
+            () if on(submitted) => TaskStatus::Submitted,
+            () => TaskStatus::Unknown,
+        }
+    }
+}
+
+/// The elements of the array, or the members of the object, that stands at `each`.
+fn elements<'a>(body: &'a [u8], each: &Pointer) -> Option<Vec<&'a RawValue>> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let mut raw: &RawValue = serde_json::from_slice(body).ok()?;
+    for segment in each.segments() {
+        let Segment::Name(name) = segment else { return None };
+        let members: BTreeMap<std::borrow::Cow<'a, str>, &RawValue> =
+            serde_json::from_str(raw.get()).ok()?;
+        raw = members.get(&**name).copied()?;
+    }
+    if raw.get().starts_with('[') {
+        return serde_json::from_str(raw.get()).ok();
+    }
+    let members: BTreeMap<std::borrow::Cow<'a, str>, &RawValue> =
+        serde_json::from_str(raw.get()).ok()?;
+    Some(members.into_values().collect())
+}

@@ -1,0 +1,22 @@
+//! From bytes to documents: which kind of body it is, where its documents begin and end, and what
+//! they say.
+
+mod framing;
+mod json;
+mod sse;
+mod text;
+
+pub(crate) use framing::{Declared, Framer};
+pub(crate) use json::Walker;
+
+/// Hears of each document that ended.
+pub(crate) trait Documents {
+    /// A document ended, whole or broken, in an event of this name.
+    fn document(&mut self, walker: &Walker, event: &[u8]);
+    /// An event without data ended.
+    fn bare_event(&mut self, event: &[u8]);
+    /// The stream said `[DONE]`.
+    fn done(&mut self);
+    /// What should have been a document was none.
+    fn broken(&mut self);
+}

@@ -1,0 +1,192 @@
+//! Server-sent events: lines to fields, fields to documents. Nothing is buffered: what an event
+//! says goes through the JSON reader as it comes.
+
+use super::Documents;
+use super::json::Walker;
+use crate::program::Program;
+use memchr::memchr2;
+
+/// The longest field name and event name that matter.
+pub(crate) const MAX_EVENT: usize = 48;
+
+/// A short word as it is read.
+#[derive(Debug)]
+struct Word {
+    bytes: [u8; MAX_EVENT],
+    len: usize,
+}
+
+impl Word {
+    const fn new() -> Self {
+        Self { bytes: [0; MAX_EVENT], len: 0 }
+    }
+
+    /// Adds `text`; a word longer than any that matters is none of them.
+    fn push(&mut self, text: &[u8]) {
+        match self.bytes.get_mut(self.len..self.len.saturating_add(text.len())) {
+            Some(room) => {
+                room.copy_from_slice(text);
+                self.len += text.len();
+            }
+            None => self.len = MAX_EVENT + 1,
+        }
+    }
+
+    fn get(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(b"")
+    }
+
+    fn is(&self, word: &[u8]) -> bool {
+        self.bytes.get(..self.len) == Some(word)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// In the field's name.
+    Name,
+    /// Behind the colon, where one blank may stand.
+    Colon,
+    Data,
+    Event,
+    /// In a comment, or a field that says nothing to us.
+    Ignored,
+}
+
+/// Reads an event stream.
+#[derive(Debug)]
+pub(crate) struct Sse {
+    at: At,
+    name: Word,
+    event: Word,
+    /// The beginning of the line's data, as far as `[DONE]` goes.
+    data: Word,
+    /// The event has data.
+    has_data: bool,
+    /// A CR ended the last line: an LF that follows belongs to it.
+    after_cr: bool,
+}
+
+impl Sse {
+    pub(crate) const fn new() -> Self {
+        Self {
+            at: At::Name,
+            name: Word::new(),
+            event: Word::new(),
+            data: Word::new(),
+            has_data: false,
+            after_cr: false,
+        }
+    }
+
+    pub(crate) fn feed<D: Documents>(
+        &mut self,
+        program: &Program,
+        mut bytes: &[u8],
+        walker: &mut Walker,
+        to: &mut D,
+    ) {
+        while let Some(&first) = bytes.first() {
+            if std::mem::take(&mut self.after_cr) && first == b'\n' {
+                bytes = &bytes[1..];
+                continue;
+            }
+            let end = memchr2(b'\n', b'\r', bytes);
+            self.within_line(program, &bytes[..end.unwrap_or(bytes.len())], walker);
+            let Some(end) = end else { return };
+            self.end_line(walker, to);
+            self.after_cr = bytes[end] == b'\r';
+            bytes = &bytes[end + 1..];
+        }
+    }
+
+    /// The stream is over. An event that lacks its blank line is taken as it is: what it says
+    /// about usage is true all the same.
+    pub(crate) fn finish<D: Documents>(&mut self, walker: &mut Walker, to: &mut D) {
+        self.end_line(walker, to);
+        self.end_event(walker, to);
+    }
+
+    fn within_line(&mut self, program: &Program, mut text: &[u8], walker: &mut Walker) {
+        if self.at == At::Name {
+            let colon = memchr::memchr(b':', text);
+            self.name.push(&text[..colon.unwrap_or(text.len())]);
+            let Some(colon) = colon else { return };
+            self.at = At::Colon;
+            text = &text[colon + 1..];
+        }
+        if self.at == At::Colon && !text.is_empty() {
+            text = text.strip_prefix(b" ").unwrap_or(text);
+            self.begin_value(program, walker);
+        }
+        match self.at {
+            At::Data => {
+                self.data.push(text);
+                walker.feed(program, text);
+            }
+            At::Event => self.event.push(text),
+            At::Name | At::Colon | At::Ignored => {}
+        }
+    }
+
+    fn begin_value(&mut self, program: &Program, walker: &mut Walker) {
+        self.at = if self.name.is(b"data") {
+            if self.has_data {
+                // The lines of one event are one text.
+                walker.feed(program, b"\n");
+            }
+            self.has_data = true;
+            self.data.len = 0;
+            At::Data
+        } else if self.name.is(b"event") {
+            self.event.len = 0;
+            At::Event
+        } else {
+            At::Ignored
+        };
+    }
+
+    fn end_line<D: Documents>(&mut self, walker: &mut Walker, to: &mut D) {
+        if self.at == At::Colon {
+            // A field without a value. No program is needed: data of nothing says nothing.
+            self.at = At::Ignored;
+            if self.name.is(b"data") {
+                self.has_data = true;
+            } else if self.name.is(b"event") {
+                self.event.len = 0;
+            }
+        }
+        let blank = self.at == At::Name && self.name.len == 0;
+        if self.at == At::Data {
+            if self.data.is(b"[DONE]") {
+                to.done();
+                walker.reset();
+                self.has_data = false;
+            } else if walker.is_done() {
+                // Whole already, blank line or not: there are streams without any.
+                to.document(walker, self.event.get());
+                walker.reset();
+                self.has_data = false;
+            }
+        }
+        self.at = At::Name;
+        self.name.len = 0;
+        if blank {
+            self.end_event(walker, to);
+        }
+    }
+
+    fn end_event<D: Documents>(&mut self, walker: &mut Walker, to: &mut D) {
+        if self.has_data {
+            if walker.is_untouched() {
+                // Empty data says nothing, but its event has a name.
+                to.bare_event(self.event.get());
+            } else {
+                to.document(walker, self.event.get());
+            }
+            walker.reset();
+        }
+        self.has_data = false;
+        self.event.len = 0;
+    }
+}

@@ -1,0 +1,289 @@
+//! Runs `cases/PROTOCOL/*.toml`: requests and replies as vendors document them and as people
+//! reported them, with what must be read of them; in one piece, in two at every byte, byte by
+//! byte, compressed, and broken off at every byte.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "it is a test")]
+
+use flate2::Compression;
+use flate2::write::{GzDecoder, GzEncoder};
+use protocol::{Head, Library, Meter, Meters, Outcome, Protocol, Reader, Reading, RouteMatch};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Replies longer than this are cut at each byte near their ends, and at some in between.
+const CUT_EVERYWHERE: usize = 4_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    /// What it is about, and where it comes from.
+    about: String,
+    /// Method and path, with its query.
+    call: String,
+    #[serde(default)]
+    request: String,
+    #[serde(default = "ok")]
+    status: u16,
+    #[serde(rename = "type", default = "json")]
+    content_type: String,
+    #[serde(default)]
+    reply: String,
+    /// Put in the place of `FILLER` in the reply, so many bytes of base64.
+    #[serde(default)]
+    filler: usize,
+    expect: Expect,
+}
+
+const fn ok() -> u16 {
+    200
+}
+
+fn json() -> String {
+    "application/json".to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expect {
+    outcome: String,
+    #[serde(default)]
+    meters: BTreeMap<String, i64>,
+    shape: Option<String>,
+    done: Option<bool>,
+    message: Option<String>,
+    resource: Option<String>,
+    fault: Option<String>,
+    #[serde(default)]
+    account: bool,
+    #[serde(default)]
+    refused: bool,
+    #[serde(default)]
+    mismatch: bool,
+    #[serde(default)]
+    estimate: bool,
+    model: Option<String>,
+    output_limit: Option<i64>,
+    stream: Option<bool>,
+    #[serde(default)]
+    units: BTreeMap<String, i64>,
+    /// Tokens of the request, as the vendor's tokenizer counts them: the estimate is within a
+    /// quarter.
+    input_tokens: Option<i64>,
+    /// Likewise of the text that was made.
+    text_tokens: Option<i64>,
+    /// What a call costs, where it is not the model's price.
+    #[serde(default)]
+    free: bool,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("cases")
+}
+
+fn cases() -> Vec<(String, String, Case)> {
+    let mut cases = Vec::new();
+    for protocol in std::fs::read_dir(folder()).unwrap() {
+        let protocol = protocol.unwrap();
+        let name = protocol.file_name().into_string().unwrap();
+        for file in std::fs::read_dir(protocol.path()).unwrap() {
+            let path = file.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let case: Case = toml::from_str(&text).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+            let label = format!("{name}/{}", path.file_stem().unwrap().to_string_lossy());
+            cases.push((name.clone(), label, case));
+        }
+    }
+    assert!(cases.len() > 10);
+    cases.sort_by(|a, b| a.1.cmp(&b.1));
+    cases
+}
+
+impl Case {
+    fn route<'a>(&self, protocol: &'a Protocol) -> RouteMatch<'a> {
+        let (method, path) = self.call.split_once(' ').unwrap();
+        let path = path.split('?').next().unwrap();
+        protocol.route(method, path).unwrap_or_else(|| panic!("no route for {}", self.call))
+    }
+
+    fn query(&self) -> &str {
+        self.call.split_once('?').map_or("", |(_, query)| query)
+    }
+
+    fn body(&self) -> Vec<u8> {
+        self.reply.replace("FILLER", &"QUJDREVGR0g".repeat(self.filler / 11)).into_bytes()
+    }
+
+    fn reader(&self, route: &RouteMatch<'_>) -> Reader {
+        let head = Head { status: self.status, content_type: Some(&self.content_type) };
+        Reader::new(route.route, head)
+    }
+
+    fn read(&self, route: &RouteMatch<'_>, pieces: &[&[u8]]) -> Reading {
+        let mut reader = self.reader(route);
+        for piece in pieces {
+            reader.push(piece);
+        }
+        reader.finish()
+    }
+}
+
+/// Where a body is cut.
+fn cuts(body: &[u8]) -> impl Iterator<Item = usize> {
+    let len = body.len();
+    let near = CUT_EVERYWHERE / 8;
+    (0..len).filter(move |at| {
+        len < CUT_EVERYWHERE || *at < near || len - at < near || at % (len / 8) == 0
+    })
+}
+
+fn meters(said: &BTreeMap<String, i64>) -> Meters {
+    said.iter().map(|(word, count)| (Meter::parse(word).unwrap(), *count)).collect()
+}
+
+fn within_a_quarter(label: &str, real: Option<i64>, estimate: i64) {
+    let Some(real) = real else { return };
+    let off = (estimate - real).abs() * 4;
+    assert!(off <= real, "{label}: {estimate} tokens estimated, {real} are real");
+}
+
+fn check_request(label: &str, case: &Case, route: &RouteMatch<'_>) {
+    let expect = &case.expect;
+    let read = route.route.read_request(&route.captures, case.query(), case.request.as_bytes());
+    if expect.model.is_some() {
+        assert_eq!(read.model, expect.model, "{label}");
+    }
+    if expect.output_limit.is_some() {
+        assert_eq!(read.output_limit, expect.output_limit, "{label}");
+    }
+    if let Some(stream) = expect.stream {
+        assert_eq!(read.stream, stream, "{label}");
+    }
+    assert!(!read.ambiguous, "{label}");
+    if !expect.units.is_empty() {
+        assert_eq!(read.units, meters(&expect.units), "{label}");
+    }
+    within_a_quarter(label, expect.input_tokens, read.input_tokens);
+    assert_eq!(route.route.price == protocol::PriceWord::Free, expect.free, "{label}");
+}
+
+fn check_reading(label: &str, case: &Case, reading: &Reading) {
+    let expect = &case.expect;
+    let at = format!("{label} ({}): {reading:?}", case.about);
+    assert_eq!(reading.outcome.as_str(), expect.outcome, "{at}");
+    assert_eq!(reading.meters, meters(&expect.meters), "{at}\n{}", reading.meters);
+    let fault = reading.fault.as_ref().map(|fault| format!("{} {}", fault.meter, fault.text));
+    assert_eq!(fault, expect.fault, "{at}");
+    assert_eq!((reading.account, reading.refused), (expect.account, expect.refused), "{at}");
+    assert_eq!(reading.mismatch.is_some(), expect.mismatch, "{at}");
+    assert_eq!(reading.estimate, expect.estimate, "{at}");
+    if expect.message.is_some() {
+        assert_eq!(reading.message, expect.message, "{at}");
+    }
+    if expect.resource.is_some() {
+        assert_eq!(reading.resource, expect.resource, "{at}");
+    }
+    if let Some(shape) = &expect.shape {
+        assert_eq!(reading.shape.as_str(), shape, "{at}");
+    }
+    if let Some(done) = expect.done {
+        assert_eq!(reading.done, done, "{at}");
+    }
+    within_a_quarter(label, expect.text_tokens, reading.text_tokens);
+}
+
+#[test]
+fn every_case_is_read_as_it_says() {
+    let library = Library::builtin().unwrap();
+    for (name, label, case) in cases() {
+        let protocol = library.get(&name).unwrap_or_else(|| panic!("no protocol {name}"));
+        let route = case.route(protocol);
+        check_request(&label, &case, &route);
+        let body = case.body();
+        let whole = case.read(&route, &[&body]);
+        check_reading(&label, &case, &whole);
+        for cut in cuts(&body) {
+            let (front, back) = body.split_at(cut);
+            assert_eq!(case.read(&route, &[front, back]), whole, "{label} cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = body.chunks(1).collect();
+        assert_eq!(case.read(&route, &bytes), whole, "{label} byte by byte");
+    }
+}
+
+#[test]
+fn a_reply_that_breaks_off_never_says_more_than_the_whole_one() {
+    let library = Library::builtin().unwrap();
+    for (name, label, case) in cases() {
+        let route = case.route(library.get(&name).unwrap());
+        let body = case.body();
+        let whole = case.read(&route, &[&body]);
+        for cut in cuts(&body) {
+            let broken = case.read(&route, &[&body[..cut]]);
+            // Parts of a whole may come behind it, so the families are compared.
+            for head in [Meter::Input, Meter::Output] {
+                let (some, all) = (broken.meters.family(head), whole.meters.family(head));
+                assert!(some <= all, "{label} broken off at {cut}: {some} of {all} {head}");
+            }
+            assert!(broken.text_tokens <= whole.text_tokens + 1, "{label} at {cut}");
+            let delivers = matches!(whole.outcome, Outcome::Delivered | Outcome::Empty);
+            let said = Outcome::Failed(protocol::Failure::Said);
+            assert!(!delivers || broken.outcome != said, "{label} at {cut}");
+        }
+    }
+}
+
+/// As a body is decoded on its way: in whatever pieces come out.
+struct Into(Reader);
+
+impl Write for Into {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.push(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_compressed_reply_reads_the_same() {
+    let library = Library::builtin().unwrap();
+    for (name, label, case) in cases() {
+        let route = case.route(library.get(&name).unwrap());
+        let body = case.body();
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        // With flushes, as streams are sent.
+        for line in body.split_inclusive(|byte| *byte == b'\n') {
+            encoder.write_all(line).unwrap();
+            encoder.flush().unwrap();
+        }
+        let compressed = encoder.finish().unwrap();
+        let mut decoder = GzDecoder::new(Into(case.reader(&route)));
+        for piece in compressed.chunks(7) {
+            decoder.write_all(piece).unwrap();
+        }
+        let reading = decoder.finish().unwrap().0.finish();
+        assert_eq!(reading, case.read(&route, &[&body]), "{label}");
+    }
+}
+
+#[test]
+fn every_protocol_has_the_cases_that_matter() {
+    let mut missing = Vec::new();
+    for protocol in Library::builtin().unwrap().iter().filter(|it| it.task.is_none()) {
+        let own: Vec<String> = cases()
+            .into_iter()
+            .filter(|(name, ..)| **name == *protocol.name)
+            .map(|(_, label, _)| label)
+            .collect();
+        for kind in ["json", "error-in-200", "empty", "refused"] {
+            if !own.iter().any(|label| label.contains(kind)) {
+                missing.push(format!("{}/{kind}", protocol.name));
+            }
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new());
+}

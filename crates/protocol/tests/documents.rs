@@ -1,0 +1,161 @@
+//! Documents: what is refused, where, and why; and what a base gives.
+#![allow(clippy::unwrap_used, reason = "it is a test")]
+
+use protocol::{Credential, Head, Library, Meter, Reader};
+
+const HEAD: &str = "name = \"mine\"\ntitle = { zh = \"我的\", en = \"Mine\" }\n";
+const ROUTE: &str = "[[route]]\nmatch = \"POST /v1/x\"\nmodel = \"body:/model\"\n";
+
+/// Wrong in three ways.
+const TASK: &str = "[task]
+id = []
+status = \"/s\"
+words = { completed = [\"done\"], failed = [\"Done\"] }
+ask = { request = \"FETCH /x\" }
+";
+
+fn refused(text: &str) -> String {
+    let mut library = Library::builtin().unwrap().clone();
+    library.add(text).map(|_| ()).unwrap_err().to_string()
+}
+
+#[test]
+fn a_small_document_is_enough() {
+    let mut library = Library::default();
+    let protocol = library.add(&format!("{HEAD}{ROUTE}")).unwrap();
+    assert_eq!((&*protocol.name, protocol.title.zh.as_str()), ("mine", "我的"));
+    assert!(protocol.auth.apply("k").is_none());
+    assert!(library.get("mine").is_some());
+}
+
+#[test]
+fn a_bad_document_is_refused_with_line_pointer_and_reason() {
+    for (rest, said) in [
+        ("[usage]\nmerge = \"min\"", "line 7: unknown variant `min`"),
+        ("[usage]\nmeterz = {}", "line 7: unknown field `meterz`"),
+        (
+            "[usage.meters]\ninput = [\"/a\", \"b\"]",
+            "line 7: usage.meters.input[1]: \"b\" does not begin with /",
+        ),
+        (
+            "[usage.meters]\ntokens = [\"/a\"]",
+            "line 7: usage.meters.tokens: \"tokens\" is not a meter; there are input, cached",
+        ),
+        (
+            "[usage.meters]\ninput = [\"/a/0/b\", \"/a/*/b\"]",
+            "line 7: usage.meters.input[1]: names an element by its index",
+        ),
+        (
+            "[usage.inside]\noutput = \"input\"",
+            "line 7: usage.inside.output: output can't be inside input",
+        ),
+        (
+            "[outcome]\nfailed = [\n  { at = \"/error\" },\n  { is = [\"x\"] },\n]",
+            "line 9: outcome.failed[1]: says neither at, status nor event",
+        ),
+        (
+            "[outcome]\nfailed = [{ at = \"/a\", is = [1], not = [2] }]",
+            "line 7: outcome.failed[0]: has is and not",
+        ),
+        ("[outcome]\nrefused = [42]", "line 7: outcome.refused: names a status that is none"),
+        ("[text]\noutput = [\"/a/#\"]", "line 7: text.output[0]: ends in #"),
+        ("[text]\noutput = [\"/a/*[b=c]/d\"]", "line 7: text.output[0]: has a [filter]"),
+        (
+            "[auth]\nheader = \"X-Key\"",
+            "line 7: auth.header: \"X-Key\" is not a header's name in small letters",
+        ),
+        ("[auth]\nheader = \"host\"", "line 7: auth.header: host is about the connection"),
+        ("[auth]\nheader = \"x\"\nvalue = \"Bearer\"", "line 8: auth.value: does not have {key}"),
+        (
+            "[auth]\nheader = \"x\"\nquery = \"key\"",
+            "line 8: auth.query: a key is presented in a header or in the query",
+        ),
+        ("[auth]\nheaders = { x = \"a\\nb\" }", "line 7: auth.headers.x: has a value"),
+        (
+            "[[route]]\nmatch = \"POST /v1/x\"",
+            "line 7: route[1].match: POST /v1/x is matched above already",
+        ),
+        (
+            "[[route]]\nmatch = \"POST v1\"",
+            "line 7: route[1].match[0]: \"POST v1\" is not METHOD /path",
+        ),
+        (
+            "[[route]]\nmatch = \"GET /y\"\nmodel = [\"path\"]",
+            "line 7: route[1].match: has a pattern without {model}",
+        ),
+        (
+            "[[route]]\nmatch = \"GET /y\"\nmodel = [\"header:x\"]",
+            "line 8: route[1].model[0]: \"header:x\" is none of body:/pointer",
+        ),
+        (
+            "[[route]]\nmatch = \"GET /y\"\nreply = \"xml\"",
+            "line 8: route[1].reply[0]: \"xml\" is none of json",
+        ),
+        ("[hold.units]\noutput = [\"/n\"]", "line 7: hold.units.output: output counts tokens"),
+        (TASK, "line 7: task.id: names no pointer"),
+    ] {
+        let found = refused(&format!("{HEAD}{ROUTE}{rest}\n"));
+        assert!(found.contains(said), "{rest}\n  is refused with: {found}\n  and not with: {said}");
+    }
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let found = refused(&format!("{HEAD}{ROUTE}{TASK}"));
+    assert_eq!(found.lines().count(), 3, "{found}");
+    assert!(found.contains("\"Done\" has a meaning already"), "{found}");
+    assert!(found.contains("\"FETCH /x\" is not METHOD /path/{id}"), "{found}");
+}
+
+#[test]
+fn a_document_is_bounded() {
+    assert!(refused(&"#".repeat(70_000)).contains("larger than 65536 bytes"));
+    let routes = (0..300)
+        .fold(HEAD.to_owned(), |text, n| format!("{text}[[route]]\nmatch = \"GET /{n}\"\n"));
+    assert!(refused(&routes).contains("between 1 and 256 routes"));
+    let pointers: Vec<String> = (0..200).map(|n| format!("\"/a{n}\"")).collect();
+    let many = format!("{HEAD}{ROUTE}[usage.meters]\ninput = [{}]\n", pointers.join(","));
+    let found = refused(&many);
+    assert!(found.contains("is one too many"), "{found}");
+    let stranger = refused(&format!("{HEAD}colour = 1\n{ROUTE}"));
+    assert!(stranger.contains("line 3: unknown field `colour`"), "{stranger}");
+    assert!(refused(HEAD).contains("between 1 and 256 routes"));
+    assert!(refused(&HEAD.replace("mine", "Mine!")).contains("small letters, digits and hyphens"));
+}
+
+#[test]
+fn a_base_gives_what_the_document_leaves_out() {
+    let mut library = Library::builtin().unwrap().clone();
+    let text = format!("{HEAD}base = \"openai\"\n[auth]\nheader = \"api-key\"\n");
+    let mine = library.add(&text).unwrap();
+    assert_eq!(mine.auth.apply("k"), Some(Credential::Header("api-key".into(), "k".into())));
+    let call = mine.route("POST", "/v1/chat/completions").unwrap();
+    assert_eq!(&*call.route.protocol, "mine");
+    let mut reader = Reader::new(call.route, Head { status: 200, content_type: None });
+    reader.push(b"{\"usage\":{\"prompt_tokens\":3}}");
+    assert_eq!(reader.finish().meters.get(Meter::Input), Some(3));
+    assert!(refused(&format!("{HEAD}base = \"nothing\"\n{ROUTE}")).contains("no protocol"));
+}
+
+#[test]
+fn a_protocol_speaks_others_with_its_own_address_and_keys() {
+    let mut library = Library::builtin().unwrap().clone();
+    let text = format!("{HEAD}speaks = [\"anthropic\"]\n{ROUTE}");
+    let mine = library.add(&text).unwrap();
+    let call = mine.route("POST", "/v1/messages").unwrap();
+    assert_eq!(&*call.route.protocol, "anthropic");
+    assert!(mine.auth.apply("k").is_none());
+    let bad = format!("{HEAD}speaks = [\"nothing\"]\n{ROUTE}");
+    assert!(refused(&bad).contains("line 3: speaks[0]: \"nothing\" is no protocol"));
+}
+
+#[test]
+fn an_ambiguous_model_is_said() {
+    let library = Library::builtin().unwrap();
+    let call = library.get("openai").unwrap().route("POST", "/v1/chat/completions").unwrap();
+    let read = |body: &str| call.route.read_request(&call.captures, "", body.as_bytes());
+    assert!(read(r#"{"model":"a","model":"b"}"#).ambiguous);
+    assert!(read(r#"{"model":"a","\u006dodel":"b"}"#).ambiguous);
+    assert!(!read(r#"{"model":"a","x":{"model":"b"}}"#).ambiguous);
+    assert!(!read(r#"{"model":"a"} {"#).well_formed);
+}

@@ -2,7 +2,7 @@
 
 use crate::house::{House, Money, Payer, fixed, node};
 use serde_json::Value;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use testkit::{Reply, Signal, TestDb, Upstream, eventually, json, on_both_databases, within};
 
 const IMG: &str = "img/submit";
@@ -422,10 +422,8 @@ on_both_databases! {
         house.upstream.on(LIST, list(json!([{"task_id": "t-1", "status": "running"}])));
         submit(&house, IMG, &ann, 1).await;
         asked_again(&house.upstream, LIST, 1).await;
-        let began = Instant::now();
+        // If each waited for those that hang, eight rounds would take longer than the test waits.
         asked_again(&house.upstream, LIST, 8).await;
-        let took = began.elapsed();
-        assert!(took < Duration::from_millis(9_500), "8 rounds took {took:?}");
         // They end, so that the audit finds no money put aside.
         for base in ["hangs", "hangs2", "garbage", "img"] {
             let done = json!([{"task_id": "x-1", "status": "failed"},
@@ -473,16 +471,18 @@ on_postgres! {
         }
         second.kill_9().await;
         let killed = Instant::now();
-        let mut slowest = Duration::ZERO;
+        let mut seen = Vec::new();
         for base in ["a", "b", "c", "d"] {
             let path = format!("/{base}/task/list-by-condition");
             let all = house.upstream.wait_until("a question after the death", |all| {
                 all.iter().any(|one| one.path() == path && one.at > killed)
             }).await;
-            let first = all.iter().find(|one| one.path() == path && one.at > killed).unwrap();
-            slowest = slowest.max(first.at - killed);
+            seen = all.iter().filter(|one| one.at > killed).map(|one| one.target.clone()).collect();
         }
-        assert!(slowest < Duration::from_secs(6), "{slowest:?}");
+        // Meanwhile the survivor's own lanes had two rounds, or the third just began.
+        let rounds = |base: &&str| seen.iter().filter(|path| path.starts_with(*base)).count();
+        let most = ["/a/", "/b/", "/c/", "/d/"].iter().map(rounds).max().unwrap();
+        assert!(most <= 3, "{seen:?}");
 
         // A node that stops in order leaves at once, whatever the interval.
         second.start_again().await;

@@ -373,7 +373,6 @@ on_both_databases! {
             (held == 1).then_some(())
         })
         .await;
-        let began = Instant::now();
         house.server.signal(Signal::TERM);
 
         let answer = held.await.unwrap().expect(200).json();
@@ -381,7 +380,6 @@ on_both_databases! {
         assert_eq!(events.rest().await.unwrap(), "");
         let status = house.server.wait_exit().await;
         assert_eq!(status.code(), Some(0), "{}", house.server.log_lines().join("\n"));
-        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         house.server.audit_clean().await;
     }
 }

@@ -8,7 +8,6 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message;
 use std::fmt::Write;
-use std::time::Instant;
 use testkit::{Call, Recorded, Reply, TestDb, Upstream, json};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -373,9 +372,7 @@ on_sqlite! {
         collector.wait_for_requests(1).await;
         house.pay("m", &ann).await.expect(200);
         house.close().await;
-        let began = Instant::now();
         assert_eq!(house.server.terminate().await.code(), Some(0));
-        assert!(began.elapsed().as_secs() < 8, "{:?}", began.elapsed());
         house.server.wait_for_log(&["traces_left_unsent"]).await;
     }
 

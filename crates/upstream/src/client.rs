@@ -36,6 +36,9 @@ pub struct ClientConfig {
     pub guard: AddressGuard,
     /// The installation's proxies.
     pub proxies: Proxies,
+    /// Proxies get the address that a host was found at and judged by, in a tunnel, and not its
+    /// name: for hosts that are named by those who must not reach what the proxy can.
+    pub pin_addresses: bool,
     /// The longest time that a connection may take to make, whatever a request's own deadline.
     pub connect_timeout: Duration,
     /// How long an unused connection is kept.
@@ -195,7 +198,9 @@ impl Client {
         let mut outgoing = Request::new(Tracked::new(request.body, Arc::clone(&watch)));
         *outgoing.method_mut() = request.method;
         *outgoing.headers_mut() = request.headers;
-        if let Some(auth) = lane.way.route.request_auth(&request.uri) {
+        // A tunnel's other end is not the proxy.
+        let tunnelled = request.uri.host().is_some_and(|host| lane.way.pins_host(host));
+        if let Some(auth) = lane.way.route.request_auth(&request.uri).filter(|_| !tunnelled) {
             outgoing.headers_mut().insert(PROXY_AUTHORIZATION, auth);
         }
         *outgoing.uri_mut() = request.uri;
@@ -255,7 +260,8 @@ impl State {
 fn lane(setup: &Setup, route: Arc<Route>) -> Lane {
     let (guard, tls) = (Arc::clone(&setup.guard), Arc::clone(&setup.tls));
     let config = &setup.config;
-    let way = Arc::new(Way { guard, route, tls, timeout: config.connect_timeout });
+    let (timeout, pins) = (config.connect_timeout, config.pin_addresses);
+    let way = Arc::new(Way { guard, route, tls, timeout, pins });
     let hyper = legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())

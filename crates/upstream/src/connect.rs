@@ -34,6 +34,16 @@ pub(crate) struct Way {
     pub(crate) route: Arc<Route>,
     pub(crate) tls: Arc<Tls>,
     pub(crate) timeout: Duration,
+    /// Proxies get the address that was judged, and no name.
+    pub(crate) pins: bool,
+}
+
+impl Way {
+    /// Whether a proxy gets an address in place of this host. Where everything is permitted there
+    /// is nothing to judge, and a literal is its own address.
+    pub(crate) fn pins_host(&self, host: &str) -> bool {
+        self.pins && !self.guard.permits_everything() && literal(host).is_none()
+    }
 }
 
 type Io = TokioIo<Stream>;
@@ -68,8 +78,12 @@ async fn connect(way: &Way, target: &Uri, deadline: Instant) -> Result<Io, Conne
     let stream = match way.route.intercept(target) {
         None => Stream::plain(dial(host, port, Some(&way.guard), deadline).await?),
         Some(proxy) => {
-            judge(&way.guard, host, port).await?;
-            through_proxy(way, &proxy, target, https, deadline).await?
+            let judged = judge(&way.guard, host, port).await?;
+            let goal = match judged.filter(|_| way.pins_host(host)) {
+                Some(address) => Goal::pinned(address, https)?,
+                None => Goal { uri: with_port(target, https)?, tunnel: https },
+            };
+            through_proxy(way, &proxy, goal, deadline).await?
         }
     };
     if !https {
@@ -81,34 +95,58 @@ async fn connect(way: &Way, target: &Uri, deadline: Instant) -> Result<Io, Conne
     Ok(TokioIo::new(Stream { io: Inner::Boxed(Box::new(tls)), absolute_form: false, h2 }))
 }
 
-/// Refuses a host that a proxy must not reach. A proxy may take any of its addresses, so all have
-/// to be permitted. The proxy is then given the name: many decide by names, and some are there
-/// because they know a better resolver. What it finds may differ, if the name's owner wants it to;
-/// that is the proxy's to refuse.
+/// What a proxy is to lead to.
+struct Goal {
+    /// Host and port, in an address without a path.
+    uri: Uri,
+    /// The proxy is not to read along.
+    tunnel: bool,
+}
+
+impl Goal {
+    /// One address. The request itself goes on naming the host, so a proxy must not rewrite it.
+    fn pinned(address: SocketAddr, https: bool) -> Result<Self, ConnectError> {
+        let scheme = if https { "https" } else { "http" };
+        let uri = Uri::try_from(format!("{scheme}://{address}/"));
+        let uri = uri.map_err(|_| ConnectError::Address("no host"))?;
+        Ok(Self { uri, tunnel: true })
+    }
+}
+
+/// Refuses a host that a proxy must not reach, else returns one of its addresses. A proxy that is
+/// given the name may take any of them, so all have to be permitted.
+///
+/// Upstreams' proxies are given the name: many decide by names, and some are there because they
+/// know a better resolver. What they find may differ, if the name's owner wants it to; that is the
+/// proxy's to refuse. The names of webhooks are their users', so there the address is pinned.
 ///
 /// A guard that permits everything asks no resolver: there are machines where the proxy alone has
 /// one.
-async fn judge(guard: &AddressGuard, host: &str, port: u16) -> Result<(), ConnectError> {
+async fn judge(
+    guard: &AddressGuard,
+    host: &str,
+    port: u16,
+) -> Result<Option<SocketAddr>, ConnectError> {
     if !guard.permits_host(host) {
         return Err(ConnectError::Guarded(literal(host)));
     }
     if guard.permits_everything() {
-        return Ok(());
+        return Ok(None);
     }
     let addresses = resolve(host, port).await?;
     match addresses.iter().find(|address| !guard.permits(address.ip())) {
         Some(refused) => Err(ConnectError::Guarded(Some(refused.ip()))),
-        None => Ok(()),
+        // More proxies reach this kind, and there is no second try.
+        None => Ok(addresses.iter().find(|one| one.is_ipv4()).or(addresses.first()).copied()),
     }
 }
 
-/// A connection to the proxy, tunnelled on to the target where the proxy is not to read along.
+/// A connection to the proxy, tunnelled on to the goal where the proxy is not to read along.
 /// The installation's proxy is the operator's choice, and not guarded; a channel's own is.
 async fn through_proxy(
     way: &Way,
     proxy: &Intercept,
-    target: &Uri,
-    https: bool,
+    goal: Goal,
     deadline: Instant,
 ) -> Result<Stream, ConnectError> {
     let failed = |e: ConnectError| match e {
@@ -137,15 +175,14 @@ async fn through_proxy(
             if let Some((user, password)) = proxy.raw_auth() {
                 socks = socks.with_auth(user.to_owned(), password.to_owned());
             }
-            let target = with_port(target, https)?;
-            socks.call(target).await.map_err(|e| ConnectError::Proxy(format!("{e:?}")))?
+            socks.call(goal.uri).await.map_err(|e| ConnectError::Proxy(format!("{e:?}")))?
         }
-        _ if https => {
+        _ if goal.tunnel => {
             let mut tunnel = Tunnel::new(uri.clone(), once);
             if let Some(auth) = proxy.basic_auth() {
                 tunnel = tunnel.with_auth(auth.clone());
             }
-            tunnel.call(target.clone()).await.map_err(|e| ConnectError::Proxy(chain(&e)))?
+            tunnel.call(goal.uri).await.map_err(|e| ConnectError::Proxy(chain(&e)))?
         }
         _ => {
             let mut stream = once.0.ok_or(ConnectError::Address("no stream"))?.into_inner();
@@ -156,7 +193,7 @@ async fn through_proxy(
     Ok(tunnelled.into_inner())
 }
 
-/// `target` with its port said, as SOCKS wants it.
+/// `target` without a path, and with its port said, as SOCKS wants it.
 fn with_port(target: &Uri, https: bool) -> Result<Uri, ConnectError> {
     let host = target.host().ok_or(ConnectError::Address("no host"))?;
     let port = target.port_u16().unwrap_or(if https { 443 } else { 80 });

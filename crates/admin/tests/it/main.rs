@@ -93,6 +93,7 @@ fn client(guard: AddressGuard) -> Client {
     let config = ClientConfig {
         guard,
         proxies: Proxies::default(),
+        pin_addresses: false,
         connect_timeout: Duration::from_secs(5),
         pool_idle_timeout: Duration::from_secs(5),
         pool_max_idle_per_host: 2,

@@ -85,6 +85,7 @@ pub fn client_config(config: &UpstreamConfig) -> ClientConfig {
             https: config.https_proxy.clone(),
             no: config.no_proxy.clone(),
         },
+        pin_addresses: false,
         connect_timeout: Duration::from_millis(config.connect_timeout_ms),
         pool_idle_timeout: POOL_IDLE_TIME,
         pool_max_idle_per_host: POOL_IDLE,
@@ -92,7 +93,8 @@ pub fn client_config(config: &UpstreamConfig) -> ClientConfig {
 }
 
 /// How users' webhooks are reached. The networks of upstreams are not theirs to address, nor is
-/// what an upstream's proxy can reach, unless the operator says so.
+/// what an upstream's proxy can reach, unless the operator says so; and then by the addresses that
+/// were judged, for what their names mean to the proxy is theirs to say.
 pub fn webhook_client_config(config: &Config) -> ClientConfig {
     let guard = AddressGuard::new(config.tasks.webhook_allow_nets.clone());
     let through = client_config(&config.upstream);
@@ -100,7 +102,7 @@ pub fn webhook_client_config(config: &Config) -> ClientConfig {
         true => through.proxies.clone(),
         false => Proxies::default(),
     };
-    ClientConfig { guard, proxies, ..through }
+    ClientConfig { guard, proxies, pin_addresses: true, ..through }
 }
 
 /// The way to the upstreams.

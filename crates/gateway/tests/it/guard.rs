@@ -60,10 +60,10 @@ on_sqlite! {
     async fn webhooks_go_through_no_proxy_unless_it_is_set(db: TestDb) {
         let proxy = Upstream::start().await;
         proxy.otherwise(Reply::text("through the proxy"));
-        let url = proxy.url();
+        let url = format!("http://us:er@{}", proxy.addr());
         let mut settings = vec![
             ("HTTP_PROXY", &*url),
-            ("WEBHOOK_ALLOW_NETS", "127.0.0.0/8"),
+            ("WEBHOOK_ALLOW_NETS", "127.0.0.0/8,::1/128"),
         ];
         let mut house = House::with(db, &settings).await;
         house.upstream.on("/hook", Reply::text("heard"));
@@ -97,6 +97,20 @@ on_sqlite! {
         house.server.restart().await;
         deliver(&house, 2).await;
         assert_eq!((proxy.count(), house.upstream.count()), (1, 1));
+
+        // A name is the user's: what it means to the proxy may be another address than the one
+        // that was judged, so that one is what the proxy gets. The endpoint is named to itself.
+        let (port, by_name) = (house.upstream.addr().port(), "UPDATE webhook_endpoints SET url = ");
+        let sql = format!("{by_name}'http://localhost:{port}/hook'");
+        house.db.execute(&sql).await;
+        proxy.handle(&format!("127.0.0.1:{port}"), |_| Reply::new(200));
+        deliver(&house, 3).await;
+        let seen = proxy.requests().await;
+        let dug = (seen[1].method.as_str(), seen[1].target.clone());
+        assert_eq!(dug, ("CONNECT", format!("127.0.0.1:{port}")));
+        let (asked, host) = (&seen[2].target, seen[2].header("host"));
+        assert_eq!((asked.as_str(), host), ("/hook", Some(format!("localhost:{port}"))));
+        assert_eq!(seen[2].header("proxy-authorization"), None);
         house.close().await;
     }
 }

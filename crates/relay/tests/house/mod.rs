@@ -56,6 +56,7 @@ impl House {
         let client = Client::new(ClientConfig {
             guard: AddressGuard::new(vec!["127.0.0.0/8".parse().unwrap()]),
             proxies: Proxies::default(),
+            pin_addresses: false,
             connect_timeout: Duration::from_secs(2),
             pool_idle_timeout: Duration::from_secs(10),
             pool_max_idle_per_host: 8,

@@ -18,6 +18,7 @@ fn config() -> ClientConfig {
     ClientConfig {
         guard: AddressGuard::new(allow.to_vec()),
         proxies: Proxies::default(),
+        pin_addresses: false,
         connect_timeout: Duration::from_secs(5),
         pool_idle_timeout: Duration::from_secs(5),
         pool_max_idle_per_host: 8,

@@ -193,6 +193,8 @@ pub(crate) struct ConditionSection {
     pub(crate) status: Vec<u16>,
     #[serde(default)]
     pub(crate) event: Texts,
+    /// Only in a stream, or only outside of one.
+    pub(crate) stream: Option<bool>,
 }
 
 /// How several reports of a meter become one.
@@ -262,6 +264,9 @@ pub(crate) struct TaskSection {
     pub(crate) result: Texts,
     #[serde(default)]
     pub(crate) error: Texts,
+    /// Where something stands, the task has failed, whatever its status says.
+    #[serde(default)]
+    pub(crate) fails: Texts,
     pub(crate) words: TaskWords,
     pub(crate) ask: AskSection,
     pub(crate) fetch: Option<String>,

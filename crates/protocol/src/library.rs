@@ -11,6 +11,20 @@ pub const BUILTIN: &[(&str, &str)] = &[
     ("openai", include_str!("../protocols/openai.toml")),
     ("anthropic", include_str!("../protocols/anthropic.toml")),
     ("gemini", include_str!("../protocols/gemini.toml")),
+    ("azure", include_str!("../protocols/azure.toml")),
+    ("cohere", include_str!("../protocols/cohere.toml")),
+    ("jina", include_str!("../protocols/jina.toml")),
+    ("ollama", include_str!("../protocols/ollama.toml")),
+    ("http", include_str!("../protocols/http.toml")),
+    ("custompass", include_str!("../protocols/custompass.toml")),
+    ("openai-video", include_str!("../protocols/openai-video.toml")),
+    ("kling", include_str!("../protocols/kling.toml")),
+    ("runway", include_str!("../protocols/runway.toml")),
+    ("dashscope", include_str!("../protocols/dashscope.toml")),
+    ("suno", include_str!("../protocols/suno.toml")),
+    ("midjourney", include_str!("../protocols/midjourney.toml")),
+    ("replicate", include_str!("../protocols/replicate.toml")),
+    ("fal", include_str!("../protocols/fal.toml")),
 ];
 
 /// Protocols by name.

@@ -25,12 +25,17 @@ pub struct Protocol {
     pub resource_days: u32,
     /// How its tasks are asked about, where it has any.
     pub task: Option<Arc<TaskRules>>,
+    /// It has routes under `/pass`.
+    pub(crate) under_pass: bool,
 }
 
 impl Protocol {
     /// The first route that a call fits. The path is as it came: encoded, without its query.
+    /// What stands behind `/pass` is the path, unless the protocol has routes there itself.
     #[must_use]
     pub fn route(&self, method: &str, path: &str) -> Option<RouteMatch<'_>> {
+        let behind = path.strip_prefix("/pass").filter(|path| path.starts_with('/'));
+        let path = behind.filter(|_| !self.under_pass).unwrap_or(path);
         self.routes.iter().find_map(|route| {
             let captures =
                 route.patterns.iter().find_map(|pattern| pattern.captures(method, path))?;

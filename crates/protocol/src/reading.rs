@@ -3,11 +3,10 @@
 //! The bytes that the client gets are never touched. A few hundred bytes are held, however long
 //! the reply is and however it is cut into pieces; the pieces make no difference to the outcome.
 
-use crate::found::Found;
 use crate::meter::{Meter, Meters};
 use crate::program::Kept;
 use crate::route::Route;
-use crate::rules::{Condition, Reports, Rules};
+use crate::rules::{Condition, Context, Reports, Rules};
 use crate::walk::{Declared, Documents, Framer, Walker};
 use std::sync::Arc;
 
@@ -177,11 +176,11 @@ struct Adding<'a> {
 
 impl Documents for Adding<'_> {
     fn document(&mut self, walker: &Walker, event: &[u8]) {
-        self.tally.documents += 1;
-        if !walker.is_done() {
-            self.tally.broken += 1;
-        }
-        self.add(&walker.found, event);
+        self.add(walker, event, true);
+    }
+
+    fn single(&mut self, walker: &Walker) {
+        self.add(walker, b"", false);
     }
 
     fn bare_event(&mut self, event: &[u8]) {
@@ -204,8 +203,13 @@ impl Documents for Adding<'_> {
 }
 
 impl Adding<'_> {
-    fn add(&mut self, found: &Found, event: &[u8]) {
+    fn add(&mut self, walker: &Walker, event: &[u8], stream: bool) {
         let Self { rules, status, tally } = self;
+        let found = &walker.found;
+        tally.documents += 1;
+        if !walker.is_done() {
+            tally.broken += 1;
+        }
         tally.reports.add(&rules.usage, &rules.program, found);
         if let Some(bad) = &found.bad
             && let Some(slot) = rules.program.slots.get(usize::from(bad.slot))
@@ -213,8 +217,9 @@ impl Adding<'_> {
             tally.fault = Some(MeterFault { meter: slot.meter, text: bad.text.clone() });
         }
         if found.tests != 0 || (!event.is_empty() && rules.look_at_events()) {
+            let about = Context { found, event, stream, status: *status };
             let any = |conditions: &[Condition]| {
-                conditions.iter().any(|condition| condition.holds(found, event, *status))
+                conditions.iter().any(|condition| condition.holds(&about))
             };
             // Its words are those of the first failure.
             let failed = any(&rules.failed);

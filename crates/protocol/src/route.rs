@@ -108,6 +108,12 @@ impl Pattern {
         fits.then_some(captures)
     }
 
+    /// Whether all its paths begin so.
+    #[must_use]
+    pub fn begins_with(&self, text: &str) -> bool {
+        matches!(self.parts.first(), Some(Part::Literal(first)) if first.starts_with(text))
+    }
+
     /// Whether a path has a capture of this name.
     #[must_use]
     pub fn has_capture(&self, wanted: &str) -> bool {

@@ -14,19 +14,32 @@ pub(crate) struct Condition {
     pub(crate) test: Option<u8>,
     pub(crate) status: Vec<u16>,
     pub(crate) events: Vec<String>,
+    pub(crate) stream: Option<bool>,
+}
+
+/// The document that conditions are asked about, and what is around it.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) found: &'a Found,
+    pub(crate) event: &'a [u8],
+    pub(crate) stream: bool,
+    pub(crate) status: u16,
 }
 
 impl Condition {
-    /// Whether it holds for a document in an event of this name.
-    pub(crate) fn holds(&self, found: &Found, event: &[u8], status: u16) -> bool {
-        self.test.is_none_or(|test| found.tests >> test & 1 == 1)
-            && (self.status.is_empty() || self.status.contains(&status))
-            && (self.events.is_empty() || self.events.iter().any(|it| it.as_bytes() == event))
+    /// Whether it holds for a document.
+    pub(crate) fn holds(&self, about: &Context<'_>) -> bool {
+        let named = |event: &String| event.as_bytes() == about.event;
+        self.test.is_none_or(|test| about.found.tests >> test & 1 == 1)
+            && (self.status.is_empty() || self.status.contains(&about.status))
+            && (self.events.is_empty() || self.events.iter().any(named))
+            && self.stream.is_none_or(|stream| stream == about.stream)
     }
 
     /// Whether the status alone decides it, and holds.
     pub(crate) fn holds_by_status(&self, status: u16) -> bool {
-        self.test.is_none() && self.events.is_empty() && self.status.contains(&status)
+        let alone = self.test.is_none() && self.events.is_empty() && self.stream.is_none();
+        alone && self.status.contains(&status)
     }
 }
 

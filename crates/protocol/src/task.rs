@@ -7,6 +7,7 @@ use crate::program::{Kept, Program};
 use crate::rules::{Reports, UsageRules};
 use crate::walk::Walker;
 use domain::TaskStatus;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
@@ -15,12 +16,19 @@ const MAX_ID: usize = 255;
 /// Most tasks that are read of one reply.
 const MAX_TASKS: usize = 10_000;
 
+/// What is encoded in several segments of a path, and in one.
+const SEGMENTS: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b'/');
+const SEGMENT: &AsciiSet = &SEGMENTS.add(b'/').add(b':');
+
 /// How a question is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// The method.
     pub method: String,
-    /// The path, with `{id}` and `{model}`.
+    /// The path, perhaps with a query. `{id}` is the task's id, `{path}` the path that it was
+    /// submitted to, `{model}` its model, `{base}` the model without `/submit`, `{app}` the first
+    /// two segments of the model.
     pub path: String,
     /// The body, with `{id}` or `{ids}`.
     pub body: Option<String>,
@@ -31,6 +39,8 @@ pub struct Question {
 pub struct TaskRules {
     pub(crate) program: Program,
     pub(crate) usage: UsageRules,
+    /// The number of the test that says that a task has failed.
+    pub(crate) fails: u8,
     pub(crate) words: TaskWords,
     /// How a task, or several, are asked about.
     pub ask: Question,
@@ -63,14 +73,18 @@ pub struct TaskReading {
 }
 
 impl Question {
-    /// The path for one task. What stands for it is encoded.
+    /// The path for one task. The id and the model are encoded where they have to be.
     #[must_use]
-    pub fn path_for(&self, id: &str, model: &str) -> String {
-        let encode = |text: &str| {
-            percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
-                .to_string()
-        };
-        self.path.replace("{id}", &encode(id)).replace("{model}", &encode(model))
+    pub fn path_for(&self, id: &str, model: &str, submitted: &str) -> String {
+        let model = utf8_percent_encode(model, SEGMENTS).to_string();
+        let base = model.strip_suffix("/submit").unwrap_or(&model);
+        let app_end = model.match_indices('/').nth(1).map_or(model.len(), |(at, _)| at);
+        self.path
+            .replace("{id}", &utf8_percent_encode(id, SEGMENT).to_string())
+            .replace("{path}", submitted)
+            .replace("{base}", base)
+            .replace("{app}", &model[..app_end])
+            .replace("{model}", &model)
     }
 
     /// The body for these tasks, as JSON.
@@ -97,10 +111,14 @@ impl TaskRules {
         let mut reports = Reports::default();
         reports.add(&self.usage, &self.program, found);
         let (id, word) = (first(Kept::Task), first(Kept::Status));
-        let fits = (1..=MAX_ID).contains(&id.chars().count()) && !id.chars().any(char::is_control);
+        // One of dots alone would climb in a path.
+        let fits = (1..=MAX_ID).contains(&id.chars().count())
+            && !id.chars().any(char::is_control)
+            && !id.chars().all(|c| c == '.');
+        let failed = found.tests >> self.fails & 1 == 1;
         TaskReading {
             id: fits.then_some(id),
-            status: self.status(&word),
+            status: if failed { TaskStatus::Failed } else { self.status(&word) },
             word,
             progress: first(Kept::Progress),
             reason: first(Kept::Reason),

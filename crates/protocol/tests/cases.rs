@@ -73,9 +73,27 @@ struct Expect {
     input_tokens: Option<i64>,
     /// Likewise of the text that was made.
     text_tokens: Option<i64>,
+    /// What is said of tasks.
+    #[serde(default)]
+    tasks: Vec<ExpectTask>,
     /// What a call costs, where it is not the model's price.
     #[serde(default)]
     free: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpectTask {
+    id: Option<String>,
+    status: String,
+    #[serde(default)]
+    progress: String,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    results: Vec<String>,
+    #[serde(default)]
+    meters: BTreeMap<String, i64>,
 }
 
 fn folder() -> PathBuf {
@@ -168,6 +186,27 @@ fn check_request(label: &str, case: &Case, route: &RouteMatch<'_>) {
     assert_eq!(route.route.price == protocol::PriceWord::Free, expect.free, "{label}");
 }
 
+fn check_tasks(label: &str, case: &Case, protocol: &Protocol) {
+    let expect = &case.expect.tasks;
+    if expect.is_empty() {
+        return;
+    }
+    let rules = protocol.task.as_ref().unwrap();
+    let asked = case.call.contains("list-by-condition");
+    let body = case.body();
+    let tasks = if asked { rules.read_all(&body) } else { vec![rules.read_one(&body)] };
+    assert_eq!(tasks.len(), expect.len(), "{label}: {tasks:?}");
+    for (task, expect) in tasks.iter().zip(expect) {
+        let at = format!("{label}: {task:?}");
+        assert_eq!(task.id, expect.id, "{at}");
+        assert_eq!(task.status.word(), expect.status, "{at}");
+        assert_eq!(task.progress, expect.progress, "{at}");
+        assert_eq!(task.reason, expect.reason, "{at}");
+        assert_eq!(task.results, expect.results, "{at}");
+        assert_eq!(task.meters, meters(&expect.meters), "{at}");
+    }
+}
+
 fn check_reading(label: &str, case: &Case, reading: &Reading) {
     let expect = &case.expect;
     let at = format!("{label} ({}): {reading:?}", case.about);
@@ -200,6 +239,7 @@ fn every_case_is_read_as_it_says() {
         let protocol = library.get(&name).unwrap_or_else(|| panic!("no protocol {name}"));
         let route = case.route(protocol);
         check_request(&label, &case, &route);
+        check_tasks(&label, &case, protocol);
         let body = case.body();
         let whole = case.read(&route, &[&body]);
         check_reading(&label, &case, &whole);
@@ -270,10 +310,24 @@ fn a_compressed_reply_reads_the_same() {
     }
 }
 
+/// Whether a protocol has calls of its own that are priced and no tasks.
+fn has_calls(protocol: &&std::sync::Arc<Protocol>) -> bool {
+    let mut own = protocol.routes.iter().filter(|route| route.protocol == protocol.name);
+    own.any(|route| route.task.is_none() && route.price == protocol::PriceWord::Model)
+}
+
 #[test]
 fn every_protocol_has_the_cases_that_matter() {
     let mut missing = Vec::new();
-    for protocol in Library::builtin().unwrap().iter().filter(|it| it.task.is_none()) {
+    for protocol in Library::builtin().unwrap().iter().filter(|it| it.task.is_some()) {
+        let of = |(name, _, case): &(String, String, Case)| {
+            **name == *protocol.name && case.expect.tasks.iter().any(|it| it.status == "completed")
+        };
+        if !cases().iter().any(of) {
+            missing.push(format!("{}/a finished task", protocol.name));
+        }
+    }
+    for protocol in Library::builtin().unwrap().iter().filter(has_calls) {
         let own: Vec<String> = cases()
             .into_iter()
             .filter(|(name, ..)| **name == *protocol.name)

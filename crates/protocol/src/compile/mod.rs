@@ -82,7 +82,9 @@ fn protocol(document: &Document, known: &Library, found: &mut Found) -> Protocol
         found.at("route", format!("a protocol has between 1 and {MAX_ROUTES} routes"));
     }
     let auth = document.auth.as_ref().map_or_else(Auth::default, |it| sections::auth(it, found));
+    let is_under_pass = |pattern: &Pattern| pattern.begins_with("/pass/");
     Protocol {
+        under_pass: routes.iter().any(|route| route.patterns.iter().any(is_under_pass)),
         name,
         title: document.title.clone(),
         sources: document.sources.clone(),

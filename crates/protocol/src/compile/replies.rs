@@ -209,7 +209,7 @@ fn condition(
     builder: &mut Builder,
     found: &mut Found,
 ) -> Option<Condition> {
-    let ConditionSection { at: places, is, not, status, event } = section;
+    let ConditionSection { at: places, is, not, status, event, stream } = section;
     let has_words = is.is_some() || not.is_some();
     if places.0.is_empty() && (has_words || (status.is_empty() && event.0.is_empty())) {
         found.at(at, "says neither at, status nor event");
@@ -238,7 +238,7 @@ fn condition(
         let made = builder.test(&pointers, asks);
         test = Some(found.ok(&format!("{at}.at"), made)?);
     }
-    Some(Condition { test, status: status.clone(), events: event.0.clone() })
+    Some(Condition { test, status: status.clone(), events: event.0.clone(), stream: *stream })
 }
 
 /// Keeps the texts at pointers, the first one preferred.

@@ -1,11 +1,11 @@
 //! How the tasks of a vendor are asked about, and read.
 
 use super::problems::Found;
-use super::replies::keep;
+use super::replies::{keep, pointers};
 use super::{MAX_LIST, MAX_WORD};
 use crate::document::{Document, TaskSection, TaskWords};
 use crate::pointer::{Pointer, Segment};
-use crate::program::{Builder, Kept};
+use crate::program::{Ask, Builder, Kept};
 use crate::task::{Question, TaskRules};
 
 /// Longest body of a question.
@@ -36,6 +36,9 @@ pub(super) fn rules(
     if section.status.0.is_empty() {
         found.at("task.status", "names no pointer");
     }
+    let fails = pointers("task.fails", &section.fails, found).into_iter().map(|it| it.1);
+    let fails = builder.test(&fails.collect::<Vec<_>>(), Ask::Present);
+    let fails = found.ok("task.fails", fails);
     let usage = super::replies::task_usage(document.usage.as_ref(), &mut builder, found);
     words(&section.words, found);
     let ask = question("task.ask.request", &section.ask.request, found);
@@ -60,6 +63,7 @@ pub(super) fn rules(
     Some(TaskRules {
         program: builder.build(),
         usage,
+        fails: fails?,
         words: section.words.clone(),
         ask: Question { body, ..ask? },
         batch,
@@ -96,7 +100,10 @@ fn words(words: &TaskWords, found: &mut Found) {
 
 /// `GET /v1/videos/{id}`.
 fn question(at: &str, text: &str, found: &mut Found) -> Option<Question> {
-    let fits = |path: &str| path.starts_with('/') && path.len() <= MAX_WORD && !path.contains(' ');
+    let fits = |path: &str| {
+        let begins = path.starts_with('/') || path.starts_with("{path}");
+        begins && path.len() <= MAX_WORD && !path.contains(' ') && has_known_braces(path)
+    };
     match text.split_once(' ') {
         Some((method @ ("GET" | "POST" | "PUT" | "DELETE"), path)) if fits(path) => {
             Some(Question { method: method.to_owned(), path: path.to_owned(), body: None })
@@ -106,6 +113,14 @@ fn question(at: &str, text: &str, found: &mut Found) -> Option<Question> {
             None
         }
     }
+}
+
+/// Whether every brace is of something that is put in.
+fn has_known_braces(path: &str) -> bool {
+    let rest = ["{id}", "{path}", "{model}", "{base}", "{app}"]
+        .iter()
+        .fold(path.to_owned(), |rest, known| rest.replace(known, ""));
+    !rest.contains(['{', '}'])
 }
 
 fn is_json(template: &str) -> bool {

@@ -174,7 +174,11 @@ impl Framer {
                 walker.finish(program);
                 sse.finish(walker, to);
             }
-            Framing::Single { .. } | Framing::Array(Array::Within) => {
+            Framing::Single { .. } => {
+                walker.finish(program);
+                to.single(walker);
+            }
+            Framing::Array(Array::Within) => {
                 walker.finish(program);
                 to.document(walker, b"");
             }

@@ -11,8 +11,10 @@ pub(crate) use json::Walker;
 
 /// Hears of each document that ended.
 pub(crate) trait Documents {
-    /// A document ended, whole or broken, in an event of this name.
+    /// A document of a stream ended, whole or broken, in an event of this name.
     fn document(&mut self, walker: &Walker, event: &[u8]);
+    /// The one document ended, whole or broken.
+    fn single(&mut self, walker: &Walker);
     /// An event without data ended.
     fn bare_event(&mut self, event: &[u8]);
     /// The stream said `[DONE]`.

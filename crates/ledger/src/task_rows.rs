@@ -1,12 +1,13 @@
 //! Rows of `tasks` that change together with money: made with the hold, numbered when the upstream
 //! has taken the work, ended with the hold. Each kind of change is one statement for a whole batch,
-//! with its rows as one JSON array, so that both engines are told the same.
+//! with its rows as one JSON array. What else is written of a task is in `store::tasks`.
 
 use crate::book::Changes;
 use crate::op::TaskEnd;
 use domain::{ChannelId, KeyId, NodeId, Quota, TaskStatus, TaskUid, UserId};
 use serde::Serialize;
 use store::Engine;
+use store::tasks::{JsonColumn, json_rows as table_of, now_param};
 
 /// A task to be made, before anything is sent.
 #[derive(Clone, Debug, Serialize)]
@@ -85,17 +86,7 @@ pub(crate) struct EndedTask {
     pub end: TaskEnd,
 }
 
-/// The statements of one engine; each takes the rows and the time.
-pub(crate) struct TaskSql {
-    pub insert: String,
-    pub record: String,
-    pub end: String,
-    /// Who is told of the ends.
-    pub outbox: String,
-}
-
-/// Columns of the JSON rows, with their types on PostgreSQL.
-const NEW: &[(&str, &str)] = &[
+const NEW: &[JsonColumn] = &[
     ("uid", "uuid"),
     ("user_id", "bigint"),
     ("token_id", "bigint"),
@@ -108,7 +99,7 @@ const NEW: &[(&str, &str)] = &[
     ("webhook_url_sealed", "text"),
     ("quota", "bigint"),
 ];
-const RECORD: &[(&str, &str)] = &[
+const RECORD: &[JsonColumn] = &[
     ("uid", "uuid"),
     ("task_id", "text"),
     ("channel_id", "bigint"),
@@ -118,7 +109,7 @@ const RECORD: &[(&str, &str)] = &[
     ("data", "text"),
     ("quota", "bigint"),
 ];
-const END: &[(&str, &str)] = &[
+const END: &[JsonColumn] = &[
     ("uid", "uuid"),
     ("status", "text"),
     ("upstream_status", "text"),
@@ -128,47 +119,27 @@ const END: &[(&str, &str)] = &[
     ("fingerprint", "bigint"),
     ("quota", "bigint"),
 ];
-const ENDED: &[(&str, &str)] = &[("uid", "uuid"), ("status", "text")];
+const ENDED: &[JsonColumn] = &[("uid", "uuid"), ("status", "text")];
 
-/// The rows of the first parameter as a table called `c`.
-fn rows_of(engine: Engine, columns: &[(&str, &str)]) -> String {
-    let list = |item: &dyn Fn(&str, &str) -> String| {
-        columns.iter().map(|(name, kind)| item(name, kind)).collect::<Vec<_>>().join(", ")
-    };
-    match engine {
-        Engine::Postgres => {
-            let typed = list(&|name, kind| format!("{name} {kind}"));
-            format!("jsonb_to_recordset($1::jsonb) AS c ({typed})")
-        }
-        Engine::Sqlite => {
-            let read = list(&|name, kind| match kind {
-                "uuid" => format!("unhex(replace(value ->> '{name}', '-', '')) AS {name}"),
-                _ => format!("value ->> '{name}' AS {name}"),
-            });
-            format!("(SELECT {read} FROM json_each(?1)) AS c")
-        }
-    }
+/// The statements that change tasks together with their money, in one transaction. Each takes the
+/// rows as JSON, and the time.
+pub(crate) struct TaskSql {
+    /// Creates tasks, with their holds.
+    pub insert: String,
+    /// Records what the upstream calls them.
+    pub record: String,
+    /// Ends them.
+    pub end: String,
+    /// Queues a delivery for every endpoint that is notified of these ends.
+    pub outbox: String,
 }
 
 impl TaskSql {
-    pub fn of(engine: Engine) -> Self {
-        let now = match engine {
-            Engine::Postgres => "$2::timestamptz",
-            Engine::Sqlite => "?2",
-        };
-        let (new, record) = (rows_of(engine, NEW), rows_of(engine, RECORD));
-        let (end, ended) = (rows_of(engine, END), rows_of(engine, ENDED));
-        let update_end = format!(
-            "UPDATE tasks SET status = c.status,
-                    upstream_status = coalesce(c.upstream_status, tasks.upstream_status),
-                    progress = coalesce(c.progress, tasks.progress), fail_reason = c.fail_reason,
-                    data = coalesce(c.data, tasks.data),
-                    fingerprint = coalesce(c.fingerprint, tasks.fingerprint),
-                    quota = c.quota, used_quota = c.quota, finish_time = {now},
-                    updated_at = {now}, node_id = NULL, request_sealed = NULL,
-                    version = tasks.version + 1
-             FROM {end} WHERE tasks.uid = c.uid AND tasks.finish_time IS NULL"
-        );
+    /// The statements in the dialect of an engine.
+    pub(crate) fn of(engine: Engine) -> Self {
+        let now = now_param(engine);
+        let (new, record) = (table_of(engine, NEW), table_of(engine, RECORD));
+        let (end, ended) = (table_of(engine, END), table_of(engine, ENDED));
         Self {
             insert: format!(
                 "INSERT INTO tasks (uid, user_id, token_id, key_sealed, channel_id, action,
@@ -189,7 +160,17 @@ impl TaskSql {
                  FROM {record} WHERE tasks.uid = c.uid AND tasks.task_id = ''
                    AND tasks.finish_time IS NULL"
             ),
-            end: update_end,
+            end: format!(
+                "UPDATE tasks SET status = c.status,
+                        upstream_status = coalesce(c.upstream_status, tasks.upstream_status),
+                        progress = coalesce(c.progress, tasks.progress),
+                        fail_reason = c.fail_reason, data = coalesce(c.data, tasks.data),
+                        fingerprint = coalesce(c.fingerprint, tasks.fingerprint),
+                        quota = c.quota, used_quota = c.quota, finish_time = {now},
+                        updated_at = {now}, node_id = NULL, request_sealed = NULL,
+                        version = tasks.version + 1
+                 FROM {end} WHERE tasks.uid = c.uid AND tasks.finish_time IS NULL"
+            ),
             outbox: format!(
                 "INSERT INTO webhook_deliveries (endpoint_id, user_id, task_uid, event, due_at,
                         created_at)

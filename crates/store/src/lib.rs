@@ -27,6 +27,7 @@ mod sealed_proxy;
 mod sqlite;
 mod sqlite_checkpoint;
 mod sqlite_copy;
+pub mod tasks;
 mod tls;
 mod value;
 pub mod webhooks;

@@ -10,7 +10,7 @@ use domain::{ChannelId, KeyId, Quota, TaskStatus, TaskUid, UnixMs, UserId};
 use ledger::{Charge, TaskEnd, TaskRef};
 use serde::Serialize;
 use serde_json::json;
-use store::{Row, Statement, StoreError, Value};
+use store::{Row, StoreError, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -317,16 +317,11 @@ async fn finish(
 }
 
 async fn requeue(state: &AdminState, task: &TaskView) -> Result<bool, AdminError> {
-    let statement = Statement::new(
-        "UPDATE tasks SET lifetime_from = $2, updated_at = $2, version = version + 1
-         WHERE uid = $1 AND status IN ('submitted', 'processing', 'unknown')",
-        vec![Value::Uuid(task.uid.0), state.clock.now().into()],
-    );
-    let lives = state.db.execute(&statement.sql, &statement.params).await? > 0;
-    if lives {
+    let restarted = store::tasks::restart_lifetime(&state.db, task.uid, state.clock.now()).await?;
+    if restarted {
         store::request_poll(&state.db).await?;
     }
-    Ok(lives)
+    Ok(restarted)
 }
 
 #[cfg(test)]

@@ -6,22 +6,9 @@ use super::{Core, lease::Lane};
 use domain::{TaskStatus, UnixMs, task_status};
 use futures_util::future::join_all;
 use ledger::{Charge, TaskEnd, TaskRef};
-use serde::Serialize;
-use store::{Channel, Engine, TASK_DATA, Value};
+use store::tasks::TaskChange;
+use store::{Channel, TASK_DATA};
 use upstream::task_reply::{Asked, Element, Odd, Unreadable, read_reply};
-
-/// A task that goes on, and of which something new is said.
-#[derive(Serialize)]
-struct Change {
-    id: i64,
-    /// As it was read: a reply that was overtaken by a later one changes nothing.
-    version: i64,
-    status: TaskStatus,
-    upstream_status: String,
-    progress: String,
-    data: String,
-    fingerprint: i64,
-}
 
 /// A task that ends.
 struct End<'t> {
@@ -32,7 +19,7 @@ struct End<'t> {
 
 /// What a reply says about the tasks of a question.
 struct News<'t> {
-    changes: Vec<Change>,
+    changes: Vec<TaskChange>,
     ends: Vec<End<'t>>,
     bad_usage: usize,
 }
@@ -108,8 +95,8 @@ fn changed(
     status: TaskStatus,
     element: &Element<'_>,
     fingerprint: i64,
-) -> Option<Change> {
-    Some(Change {
+) -> Option<TaskChange> {
+    Some(TaskChange {
         id: task.place.id,
         version: task.version,
         status,
@@ -201,48 +188,16 @@ pub(super) async fn end_overdue(
 }
 
 /// Enters the changes, all in one statement.
-async fn write(core: &Core, lane: &Lane, changes: &[Change], now: UnixMs) {
+async fn write(core: &Core, lane: &Lane, changes: &[TaskChange], now: UnixMs) {
     if changes.is_empty() {
         return;
     }
-    let rows = match serde_json::to_string(changes) {
-        Ok(rows) => rows,
-        Err(error) => return tracing::warn!(%error, "changes of tasks can't be written"),
-    };
     let _turn = core.permits.statements.acquire().await;
-    let params = [Value::Json(rows), Value::Time(now)];
-    if let Err(error) = core.parts.db.execute(update(core.parts.db.engine()), &params).await {
+    if let Err(error) = store::tasks::apply_changes(&core.parts.db, changes, now).await {
         tracing::warn!(
             target: "custompass", event = "task_changes_lost", channel_id = lane.channel_id.0,
             model = &*lane.action, task_count = changes.len(), %error,
         );
-    }
-}
-
-const fn update(engine: Engine) -> &'static str {
-    match engine {
-        Engine::Postgres => {
-            "UPDATE tasks SET status = c.status, upstream_status = c.upstream_status,
-                    progress = c.progress, data = c.data, fingerprint = c.fingerprint,
-                    updated_at = $2::timestamptz, version = tasks.version + 1
-             FROM jsonb_to_recordset($1::jsonb) AS c (id bigint, version bigint, status text,
-                    upstream_status text, progress text, data text, fingerprint bigint)
-             WHERE tasks.id = c.id AND tasks.version = c.version
-               AND tasks.status IN ('submitted', 'processing', 'unknown')"
-        }
-        Engine::Sqlite => {
-            "UPDATE tasks SET status = c.status, upstream_status = c.upstream_status,
-                    progress = c.progress, data = c.data, fingerprint = c.fingerprint,
-                    updated_at = ?2, version = tasks.version + 1
-             FROM (SELECT value ->> 'id' AS id, value ->> 'version' AS version,
-                          value ->> 'status' AS status,
-                          value ->> 'upstream_status' AS upstream_status,
-                          value ->> 'progress' AS progress, value ->> 'data' AS data,
-                          value ->> 'fingerprint' AS fingerprint
-                   FROM json_each(?1)) AS c
-             WHERE tasks.id = c.id AND tasks.version = c.version
-               AND tasks.status IN ('submitted', 'processing', 'unknown')"
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use domain::{ChannelId, TaskStatus, TaskUid, UnixMs, UserId};
 use ledger::{Charge, LedgerError, TaskEnd, TaskRef};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Engine, Statement, StoreError, Value};
+use store::{StoreError, Value};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -115,17 +115,6 @@ async fn delete_old(core: &Core) -> Result<(), StoreError> {
     let find = "SELECT id FROM tasks
                 WHERE finish_time < $1 AND status IN ('completed', 'failed')
                 ORDER BY finish_time LIMIT $2";
-    let list = match db.engine() {
-        Engine::Postgres => {
-            "SELECT CAST(c.value AS bigint) FROM jsonb_array_elements_text($1::jsonb) AS c (value)"
-        }
-        Engine::Sqlite => "SELECT value FROM json_each($1)",
-    };
-    let webhooks = format!(
-        "DELETE FROM webhook_deliveries
-         WHERE task_uid IN (SELECT uid FROM tasks WHERE id IN ({list}))"
-    );
-    let tasks = format!("DELETE FROM tasks WHERE id IN ({list})");
     loop {
         let most = Value::Int(i64::try_from(SLICE).unwrap_or(i64::MAX));
         let rows = db.read(find, &[Value::Time(before), most]).await?;
@@ -134,12 +123,7 @@ async fn delete_old(core: &Core) -> Result<(), StoreError> {
             return Ok(());
         }
         let count = ids.len();
-        let ids = vec![Value::Json(serde_json::Value::from(ids).to_string())];
-        db.write_all(vec![
-            Statement::new(webhooks.clone(), ids.clone()),
-            Statement::new(tasks.clone(), ids),
-        ])
-        .await?;
+        store::tasks::delete(db, ids).await?;
         tracing::debug!(count, "old tasks deleted");
     }
 }

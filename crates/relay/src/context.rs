@@ -1,0 +1,19 @@
+//! What belongs to one request on its way through the phases.
+
+use crate::Relay;
+use crate::client_link::ClientLink;
+use crate::record::Record;
+use std::sync::Arc;
+use web::memory::Share;
+
+/// What every phase of a request may need: one value in place of four.
+pub(crate) struct Context<'a> {
+    /// The data plane that serves it.
+    pub relay: &'a Arc<Relay>,
+    /// Whether the client is still there, and whether the request must complete without it.
+    pub link: &'a ClientLink,
+    /// What metrics, log and traces will say about it.
+    pub record: &'a mut Record,
+    /// The bytes that it holds in memory.
+    pub share: Share,
+}

@@ -1,0 +1,368 @@
+//! What the end of a call means for the money and for the client: one table for paid, free and
+//! submitted calls, with a reply and without.
+//!
+//! *Collected* means that the client has seen nothing yet, *under way* that it has. A *stream* is a
+//! reply of events or lines, each worth something by itself.
+//!
+//! | the call ended | with its body | priced | money | the client sees |
+//! |---|---|---|---|---|
+//! | before anything was sent | | any | released | another channel's reply, or 502 |
+//! | because the request broke off or was too slow | | any | released | 400, 408 or 413 |
+//! | without a reply, cut | | any | released | 502 `UPSTREAM_ERROR` |
+//! | without a reply, timed out | | any | abandoned, `unknown_outcome` | 504 `TIMEOUT` |
+//! | in its estimate | cut | any | released | 502 `UPSTREAM_ERROR` |
+//! | in its estimate | timed out | any | abandoned, `unknown_outcome` | 504 `TIMEOUT` |
+//! | in its estimate | client too slow, gone | any | released | 408, – |
+//! | with a reply that can't be passed on | | any | released | 502 |
+//! | with a status of 400 and above | | any | released | the reply |
+//! | with a reply | complete | free | – | the reply |
+//! | with a reply | not complete | free | – | as below |
+//! | with a reply that says it failed, no usage by use | any | paid | released | the reply |
+//! | with an estimate, not the result | any | paid | released | 502 `UPSTREAM_RESPONSE`, or cut |
+//! | with any other reply | complete | per call | the price | the reply |
+//! | with usage | complete | by use | by usage | the reply |
+//! | with too large a charge, collected | complete | by use | released | 503 `CONFIG_ERROR` |
+//! | without usable usage, collected | complete | by use | released | 502 `UPSTREAM_RESPONSE` |
+//! | without usable usage, under way | complete | by use | the hold | the reply |
+//! | with a reply, collected | cut | paid | released | 502 `UPSTREAM_ERROR` |
+//! | with a reply, collected | timed out | paid | abandoned, `unknown_outcome` | 504 `TIMEOUT` |
+//! | with a stream, under way | cut, timed out | per call | the price | cut |
+//! | with a stream, under way | cut, timed out | by use | by usage seen, else the hold | cut |
+//! | with another reply, under way | cut, timed out | paid | released: half is nothing | cut |
+//! | with a reply | client too slow | paid | as drained out | 408 `REQUEST_TIMEOUT`, or cut |
+//! | with a reply | drained out | per call | the price | – |
+//! | with a reply | drained out | by use | by usage seen, else the hold | – |
+//! | with a submission's reply that names its task | complete | any | the task's | the reply |
+//! | … that refuses, fails, or names no task | complete | any | released | the reply |
+//! | … that is an estimate | complete | any | released | 502 `UPSTREAM_RESPONSE` |
+//! | … that is too large, or cut | | any | released | 502 |
+//! | … | timed out, client slow, drained out | any | released, `unknown_outcome` | 504, 408, – |
+//!
+//! *Says it failed*: the envelope's `code` is not 0, or an event of the stream is an error.
+//! *Drained out*: the client has gone, and the upstream continued beyond what is read without it.
+//!
+//! A client that has gone changes nothing else: the upstream is read to its end, and the line of
+//! the table for that end counts. A charge that does not fit (more quota than an amount may have:
+//! the price is a mistake) is settled at the hold where the client has seen something.
+//!
+//! What the end of a task costs that was taken stands in the ledger, in the transaction that ends
+//! it (`ledger/src/book/tasks.rs`), by the same [`FrozenPrice::charge_or`].
+
+use crate::faults;
+use crate::inlet::InletError;
+use domain::{Fault, FrozenPrice, Quota, Usage};
+use upstream::{Phase, SendError, Sent};
+
+/// Why money is released when how its call ended is unknown.
+pub(crate) const UNKNOWN_OUTCOME: &str = "unknown_outcome";
+
+/// What was read of a reply.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reading {
+    /// The envelope's `code`, or an event of the stream, says that the call failed.
+    pub failed: bool,
+    /// The reply is an estimate.
+    pub is_estimate: bool,
+    /// Usage that can be billed.
+    pub usage: Option<Usage>,
+    /// Why there is none, where something was in its place.
+    pub trouble: Option<String>,
+    /// Events or lines.
+    pub is_stream: bool,
+}
+
+/// How a reply's body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyEnd {
+    /// The upstream said that this was all.
+    Complete,
+    /// The upstream broke off.
+    Cut,
+    /// The upstream paused or continued for too long.
+    TimedOut,
+    /// The client was too slow to send the rest of its request.
+    ClientSlow,
+    /// The client has gone, and the upstream continued beyond what is read without it.
+    DrainedOut,
+}
+
+/// How much of a reply the client has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Nothing: the reply was collected.
+    Nothing,
+    /// At least its head: the reply is under way.
+    Part,
+}
+
+/// Why a reply can't be passed on, whatever its body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// It redirects to another host.
+    Redirects,
+    /// It repeats the request, or shows the channel's key.
+    Echo,
+    /// It switches to a protocol that it was not offered; passed on, it would take the client's
+    /// connection along.
+    Informational,
+}
+
+/// What a submission's first reply says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FirstWord {
+    /// It names the task.
+    Accepted,
+    /// It has a status of 400 and above.
+    BadStatus,
+    /// It says that the submission failed.
+    Failed,
+    /// It names no task.
+    NamesNoTask,
+    /// It is an estimate.
+    Estimate,
+    /// It did not come to its end.
+    Broken(BodyEnd),
+    /// It is too large to be read.
+    TooLarge,
+}
+
+/// What a call reserved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Terms<'a> {
+    Free,
+    Paid { price: &'a FrozenPrice, held: Quota },
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub(crate) enum CallEnd<'a> {
+    /// Without a reply.
+    NoReply(SendError),
+    /// In its estimate, whose body ended early.
+    Estimate(BodyEnd),
+    /// With a reply that can't be passed on.
+    Unusable(Unusable),
+    /// With a status of 400 and above.
+    BadStatus,
+    /// With a reply.
+    Reply { reading: &'a Reading, end: BodyEnd, seen: Seen },
+    /// With the first reply to a submission.
+    Submission(FirstWord),
+}
+
+/// What happens to the hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Money {
+    Charge {
+        amount: Quota,
+        note: Option<String>,
+    },
+    Release {
+        reason: &'static str,
+    },
+    /// Left to its deadline.
+    Abandon,
+    /// It is the task's from now on.
+    Task,
+}
+
+/// What happens to the client.
+#[derive(Debug)]
+pub(crate) enum ClientOutcome {
+    /// It gets the reply, to its end.
+    Reply,
+    /// It gets a fault of ours in place of the reply.
+    Fault(Fault),
+    /// Its reply breaks off where the upstream's did.
+    Cut,
+}
+
+/// A line of the table.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub money: Money,
+    pub client: ClientOutcome,
+}
+
+impl Outcome {
+    const fn new(money: Money, client: ClientOutcome) -> Self {
+        Self { money, client }
+    }
+
+    /// Releases the hold, and tells the client why.
+    pub(crate) const fn refused(reason: &'static str, fault: Fault) -> Self {
+        Self::new(Money::Release { reason }, ClientOutcome::Fault(fault))
+    }
+
+    const fn passed_on(reason: &'static str) -> Self {
+        Self::new(Money::Release { reason }, ClientOutcome::Reply)
+    }
+}
+
+impl ClientOutcome {
+    /// What the client is told when it has seen nothing of a reply yet.
+    pub(crate) fn into_fault(self) -> Fault {
+        match self {
+            Self::Fault(fault) => fault,
+            Self::Reply | Self::Cut => faults::upstream_failed(),
+        }
+    }
+}
+
+/// Finds the line of the table.
+pub(crate) fn decide(terms: Terms<'_>, end: CallEnd<'_>) -> Outcome {
+    match end {
+        CallEnd::NoReply(error) => without_reply(error),
+        CallEnd::Estimate(end) => in_estimate(end),
+        CallEnd::Unusable(why) => unusable(why),
+        CallEnd::BadStatus => Outcome::passed_on("upstream_status"),
+        CallEnd::Submission(word) => submission(word),
+        CallEnd::Reply { reading, end, seen } => match terms {
+            Terms::Free => free(end, seen),
+            Terms::Paid { price, held } => paid((price, held), reading, end, seen),
+        },
+    }
+}
+
+fn without_reply(error: SendError) -> Outcome {
+    let (fault, money) = match &error {
+        SendError::Payload(cause) => {
+            let fault =
+                InletError::among(&**cause).map_or_else(faults::body_broken, InletError::fault);
+            (fault, Money::Release { reason: "request_broken" })
+        }
+        SendError::Timeout(Phase::ClientBody) => {
+            (faults::body_too_slow(), Money::Release { reason: "request_broken" })
+        }
+        _ if error.sent() == Sent::No => {
+            (faults::upstream_failed(), Money::Release { reason: "not_sent" })
+        }
+        SendError::Timeout(_) => (faults::upstream_timeout(), Money::Abandon),
+        _ => (faults::upstream_failed(), Money::Release { reason: "upstream_error" }),
+    };
+    Outcome::new(money, ClientOutcome::Fault(fault.caused_by(error)))
+}
+
+fn in_estimate(end: BodyEnd) -> Outcome {
+    match end {
+        BodyEnd::TimedOut => {
+            Outcome::new(Money::Abandon, ClientOutcome::Fault(faults::upstream_timeout()))
+        }
+        BodyEnd::ClientSlow => Outcome::refused("request_broken", faults::body_too_slow()),
+        BodyEnd::DrainedOut => Outcome::refused("client_gone", faults::client_gone()),
+        BodyEnd::Cut | BodyEnd::Complete => {
+            Outcome::refused("upstream_cut", faults::upstream_failed())
+        }
+    }
+}
+
+fn unusable(why: Unusable) -> Outcome {
+    match why {
+        Unusable::Redirects => Outcome::refused("upstream_redirects", faults::upstream_redirects()),
+        Unusable::Echo => Outcome::refused("upstream_echo", faults::upstream_echo()),
+        Unusable::Informational => {
+            Outcome::refused("upstream_informational", faults::upstream_failed())
+        }
+    }
+}
+
+fn submission(word: FirstWord) -> Outcome {
+    match word {
+        FirstWord::Accepted => Outcome::new(Money::Task, ClientOutcome::Reply),
+        FirstWord::BadStatus => Outcome::passed_on("upstream_status"),
+        FirstWord::Failed => Outcome::passed_on("upstream_failed"),
+        FirstWord::NamesNoTask => Outcome::passed_on("no_task_id"),
+        FirstWord::Estimate => {
+            Outcome::refused("estimate_instead_of_result", faults::estimate_instead_of_result())
+        }
+        FirstWord::TooLarge => Outcome::refused("reply_too_large", faults::no_task_reply()),
+        FirstWord::Broken(BodyEnd::Cut | BodyEnd::Complete) => {
+            Outcome::refused("upstream_cut", faults::upstream_failed())
+        }
+        FirstWord::Broken(BodyEnd::TimedOut) => {
+            Outcome::refused(UNKNOWN_OUTCOME, faults::upstream_timeout())
+        }
+        FirstWord::Broken(BodyEnd::ClientSlow) => {
+            Outcome::refused(UNKNOWN_OUTCOME, faults::body_too_slow())
+        }
+        FirstWord::Broken(BodyEnd::DrainedOut) => {
+            Outcome::refused(UNKNOWN_OUTCOME, faults::client_gone())
+        }
+    }
+}
+
+/// What a body's end means for the client, whatever it costs.
+fn client_of(end: BodyEnd, seen: Seen) -> ClientOutcome {
+    match (end, seen) {
+        (BodyEnd::Complete | BodyEnd::DrainedOut, _) => ClientOutcome::Reply,
+        (_, Seen::Part) => ClientOutcome::Cut,
+        (BodyEnd::ClientSlow, Seen::Nothing) => ClientOutcome::Fault(faults::body_too_slow()),
+        (BodyEnd::Cut, Seen::Nothing) => ClientOutcome::Fault(faults::upstream_failed()),
+        (BodyEnd::TimedOut, Seen::Nothing) => ClientOutcome::Fault(faults::upstream_timeout()),
+    }
+}
+
+/// Nothing is held: what is decided is whether the reply may be kept for a repeated request.
+fn free(end: BodyEnd, seen: Seen) -> Outcome {
+    let money = match end {
+        BodyEnd::Complete => Money::Charge { amount: Quota::ZERO, note: None },
+        _ => Money::Release { reason: "not_delivered" },
+    };
+    Outcome::new(money, client_of(end, seen))
+}
+
+fn paid(
+    (price, held): (&FrozenPrice, Quota),
+    reading: &Reading,
+    end: BodyEnd,
+    seen: Seen,
+) -> Outcome {
+    let client = client_of(end, seen);
+    let release = |reason| Money::Release { reason };
+    // A stream that failed half-way has done the work that its usage reports.
+    let worked = reading.is_stream && price.is_by_use() && reading.usage.is_some();
+    if reading.failed && !worked {
+        return Outcome::new(release("upstream_failed"), client);
+    }
+    if reading.is_estimate {
+        let client = match seen {
+            Seen::Part => ClientOutcome::Cut,
+            Seen::Nothing => ClientOutcome::Fault(faults::estimate_instead_of_result()),
+        };
+        return Outcome::new(release("estimate_instead_of_result"), client);
+    }
+    let worth_something = seen == Seen::Part && reading.is_stream;
+    match end {
+        BodyEnd::TimedOut if seen == Seen::Nothing => return Outcome::new(Money::Abandon, client),
+        BodyEnd::TimedOut if !worth_something => {
+            return Outcome::new(release("upstream_timeout"), client);
+        }
+        BodyEnd::Cut if !worth_something => return Outcome::new(release("upstream_cut"), client),
+        _ => {}
+    }
+    let (amount, why) = price.charge_or(held, reading.usage.as_ref());
+    let Some(why) = why else {
+        return Outcome::new(Money::Charge { amount, note: None }, client);
+    };
+    let is_unpriced = price.is_by_use() && reading.usage.is_none();
+    if end == BodyEnd::Complete && seen == Seen::Nothing {
+        return if is_unpriced {
+            let fault = faults::no_usage();
+            Outcome::refused(
+                "no_usage",
+                match &reading.trouble {
+                    Some(trouble) => fault.caused_by(trouble.clone()),
+                    None => fault,
+                },
+            )
+        } else {
+            Outcome::refused("charge_does_not_fit", faults::bad_price())
+        };
+    }
+    let why = reading.trouble.as_deref().filter(|_| is_unpriced).unwrap_or(&why);
+    let note = Some(format!("settled at the hold: {why}"));
+    Outcome::new(Money::Charge { amount, note }, client)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+//! What the first reply to a submission says.
+
+use crate::inflate::{inflate, is_compressed};
+use crate::outcome::FirstWord;
+use crate::reply::read as read_money;
+use crate::{Relay, faults};
+use domain::{Fault, FrozenPrice, Quota, StatusWords, TaskStatus, TaskUid, Usage, task_status};
+use http::{HeaderMap, StatusCode};
+use ledger::TaskRecord;
+use std::borrow::Cow;
+use store::{Channel, TASK_DATA};
+use upstream::task_reply::{read_submission, readable};
+
+/// What is inflated of a compressed reply at most.
+const MAX_PLAIN_BYTES: u64 = 8 * 1024 * 1024;
+/// An upstream's reason for a failure is kept so far.
+const MAX_REASON_CHARS: usize = 1_000;
+/// A refusal that is larger is not looked into for its words.
+const MAX_REFUSAL_BYTES: usize = 256 * 1024;
+
+/// What the reply to a submission means.
+pub(super) enum FirstReply {
+    /// There is a task.
+    Accepted(Accepted),
+    /// There is none.
+    Refused(Refusal),
+    /// There is an estimate, with the use that it expects.
+    Estimate(Option<Usage>),
+}
+
+/// What an upstream said when it accepted a task.
+pub(super) struct Accepted {
+    pub task_id: String,
+    status: String,
+    progress: String,
+    /// The element itself.
+    data: String,
+    usage: Option<Usage>,
+}
+
+/// How an upstream said no.
+pub(super) struct Refusal {
+    word: FirstWord,
+    /// For metrics and log.
+    pub code: &'static str,
+    pub error: String,
+    /// For the task's owner, as the upstream said it.
+    pub message: String,
+}
+
+impl FirstReply {
+    /// What it says in one word.
+    pub(super) const fn word(&self) -> FirstWord {
+        match self {
+            Self::Accepted(_) => FirstWord::Accepted,
+            Self::Refused(refusal) => refusal.word,
+            Self::Estimate(_) => FirstWord::Estimate,
+        }
+    }
+}
+
+/// Reads a whole reply.
+pub(super) fn read(status: StatusCode, headers: &HeaderMap, bytes: &[u8]) -> FirstReply {
+    let money = read_money(upstream::scan::scan_whole(headers, bytes));
+    let plain = plain(headers, bytes);
+    let refused = |word, code, error: String| {
+        let message = plain.as_deref().and_then(message_of).unwrap_or_else(|| error.clone());
+        FirstReply::Refused(Refusal { word, code, error, message })
+    };
+    if status.as_u16() >= 400 {
+        let error = format!("status {}", status.as_u16());
+        return refused(FirstWord::BadStatus, "UPSTREAM_STATUS", error);
+    }
+    if money.failed {
+        let error = "the upstream's reply says that it failed".to_owned();
+        return refused(FirstWord::Failed, "UPSTREAM_ENVELOPE", error);
+    }
+    if money.is_estimate {
+        return FirstReply::Estimate(money.usage);
+    }
+    match plain.as_deref().and_then(read_submission) {
+        Some((task_id, element)) => FirstReply::Accepted(Accepted {
+            task_id,
+            status: element.word(),
+            progress: element.progress(),
+            data: element.kept().into_owned(),
+            usage: money.usage,
+        }),
+        None => {
+            let error = "the upstream's reply names no usable data.task_id".to_owned();
+            refused(FirstWord::NamesNoTask, "UPSTREAM_RESPONSE", error)
+        }
+    }
+}
+
+/// The reply as it reads, if it can be read.
+fn plain<'a>(headers: &HeaderMap, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    if !is_compressed(headers) {
+        return Some(Cow::Borrowed(bytes));
+    }
+    inflate(headers, bytes, MAX_PLAIN_BYTES).ok().flatten().map(Cow::Owned)
+}
+
+/// Why, in the upstream's words.
+fn message_of(plain: &[u8]) -> Option<String> {
+    const PLACES: [&str; 6] =
+        ["/message", "/msg", "/error/message", "/error", "/data/error", "/detail"];
+    let plain = Some(plain).filter(|plain| plain.len() <= MAX_REFUSAL_BYTES)?;
+    let value: serde_json::Value = serde_json::from_slice(plain).ok()?;
+    let said = |place: &&str| value.pointer(place)?.as_str().map(str::trim);
+    let words = PLACES.iter().filter_map(said).find(|words| !words.is_empty())?;
+    Some(readable(words, MAX_REASON_CHARS))
+}
+
+impl Accepted {
+    /// The row's new state.
+    pub(super) fn record(
+        self,
+        relay: &Relay,
+        uid: TaskUid,
+        channel: &Channel,
+    ) -> Result<TaskRecord, Fault> {
+        let sealed = relay.sealer.seal(TASK_DATA, self.data.as_bytes());
+        let words = (channel.status_words.as_ref(), &relay.config.status_words);
+        Ok(TaskRecord {
+            status: first_status(&self.status, words.0, words.1),
+            upstream_status: self.status,
+            progress: self.progress,
+            data: sealed.map_err(faults::system)?,
+            ..TaskRecord::new(uid, self.task_id, channel.id)
+        })
+    }
+
+    /// What the use that the upstream told of costs.
+    pub(super) fn price_of_use(&self, price: &FrozenPrice) -> Option<Quota> {
+        price.charge(self.usage.as_ref()?).ok()
+    }
+}
+
+/// Where a task stands that was just taken. One that has ended already is ended by the poller, who
+/// learns its result and its use.
+fn first_status(
+    word: &str,
+    channel: Option<&StatusWords>,
+    installation: &StatusWords,
+) -> TaskStatus {
+    if word.is_empty() {
+        return TaskStatus::Submitted;
+    }
+    match task_status(word, channel, installation) {
+        status if status.is_final() => TaskStatus::Processing,
+        status => status,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: u16, body: &str) -> FirstReply {
+        read(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
+    }
+
+    fn accepted(body: &str) -> Accepted {
+        match reply(200, body) {
+            FirstReply::Accepted(accepted) => accepted,
+            _ => panic!("not accepted: {body}"),
+        }
+    }
+
+    fn refused(status: u16, body: &str) -> (FirstWord, String) {
+        match reply(status, body) {
+            FirstReply::Refused(refusal) => (refusal.word, refusal.message),
+            _ => panic!("not refused: {body}"),
+        }
+    }
+
+    #[test]
+    fn ids_are_strings_or_numbers() {
+        let id = |id: &str| accepted(&format!(r#"{{"code":0,"data":{{"task_id":{id}}}}}"#)).task_id;
+        assert_eq!(id(r#""t-1""#), "t-1");
+        assert_eq!(id(r#""字\u00fc""#), "字ü");
+        assert_eq!(id("123456789012345678901234567890"), "123456789012345678901234567890");
+        assert_eq!(id("-1"), "-1");
+        let long = "x".repeat(255);
+        assert_eq!(id(&format!("\"{long}\"")), long);
+    }
+
+    #[test]
+    fn what_names_no_task_is_no_task() {
+        let long = format!(r#"{{"data":{{"task_id":"{}"}}}}"#, "x".repeat(256));
+        for body in [
+            "",
+            "<html>",
+            "{}",
+            "[]",
+            r#"{"data":null}"#,
+            r#"{"data":[]}"#,
+            r#"{"data":["t"]}"#,
+            r#"{"data":{"task_id":""}}"#,
+            r#"{"data":{"task_id":null}}"#,
+            r#"{"data":{"task_id":true}}"#,
+            r#"{"data":{"task_id":{"a":1}}}"#,
+            r#"{"data":{"task_id":"a\u0000b"}}"#,
+            r#"{"data":{"task_id":"a\nb"}}"#,
+            r#"{"task_id":"t"}"#,
+            r#"{"data":{"task_id":"t"}"#,
+            &long,
+        ] {
+            assert_eq!(refused(200, body).0, FirstWord::NamesNoTask, "{body}");
+        }
+    }
+
+    #[test]
+    fn refusals_have_words() {
+        let body = r#"{"code":7,"message":"too\u0000 rude","data":{"task_id":"t"}}"#;
+        assert_eq!(refused(200, body), (FirstWord::Failed, "too  rude".to_owned()));
+        let openai = r#"{"error":{"message":"no"}}"#;
+        assert_eq!(refused(400, openai), (FirstWord::BadStatus, "no".to_owned()));
+        assert_eq!(refused(500, "oops"), (FirstWord::BadStatus, "status 500".to_owned()));
+        let long = format!(r#"{{"code":1,"message":"{}"}}"#, "x".repeat(5_000));
+        assert_eq!(refused(200, &long).1.len(), MAX_REASON_CHARS);
+        let estimate = r#"{"code":0,"type":"precharge","data":{"task_id":"t"}}"#;
+        assert!(matches!(reply(200, estimate), FirstReply::Estimate(None)));
+    }
+
+    #[test]
+    fn words_and_use_are_kept() {
+        let said = accepted(
+            r#"{"code":"0","usage":{"prompt_tokens":3,"completion_tokens":4},
+                "data":{"task_id":1,"status":"Queued","progress":30,"more":[1.50]}}"#,
+        );
+        assert_eq!((said.status.as_str(), said.progress.as_str()), ("Queued", "30"));
+        assert!(said.data.contains("1.50"), "as the upstream wrote it");
+        assert_eq!(said.usage.map(|u| (u.prompt_tokens, u.completion_tokens)), Some((3, 4)));
+    }
+
+    #[test]
+    fn no_first_word_is_the_last() {
+        let usual = StatusWords::usual();
+        for (word, status) in [
+            ("", TaskStatus::Submitted),
+            ("submitted", TaskStatus::Submitted),
+            ("queued", TaskStatus::Processing),
+            ("done", TaskStatus::Processing),
+            ("failed", TaskStatus::Processing),
+            ("huh", TaskStatus::Unknown),
+        ] {
+            assert_eq!(first_status(word, None, &usual), status, "{word}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The statements that write `tasks`: one place for the relay, the poller and the administrators,
+//! so that what guards a row is written once. Those that write a task's money are the ledger's
+//! (`ledger/src/task_rows.rs`), and are built of the same parts.
+//!
+//! A task is *pending* until the upstream has accepted it (`task_id = ''`), *unfinished* until it
+//! has ended. Rows that change together are one statement, with the rows as one JSON array, which
+//! both engines read alike.
+
+use crate::{Db, Engine, Statement, StoreError, Value};
+use domain::{ChannelId, NodeId, TaskStatus, TaskUid, UnixMs};
+use serde::Serialize;
+
+/// A column of JSON rows: its name, and its type on PostgreSQL.
+pub type JsonColumn = (&'static str, &'static str);
+
+const CHANGE: &[JsonColumn] = &[
+    ("id", "bigint"),
+    ("version", "bigint"),
+    ("status", "text"),
+    ("upstream_status", "text"),
+    ("progress", "text"),
+    ("data", "text"),
+    ("fingerprint", "bigint"),
+];
+
+/// An unfinished task of which the upstream reports something new.
+#[derive(Debug, Serialize)]
+pub struct TaskChange {
+    /// Which task.
+    pub id: i64,
+    /// Its version when it was read: a reply that a later one has overtaken changes nothing.
+    pub version: i64,
+    /// Where it stands; not its end.
+    pub status: TaskStatus,
+    /// The upstream's own word.
+    pub upstream_status: String,
+    /// How far it is.
+    pub progress: String,
+    /// What the upstream said of it, sealed.
+    pub data: String,
+    /// A hash of that, to see that nothing has changed.
+    pub fingerprint: i64,
+}
+
+/// The time as the second parameter.
+#[must_use]
+pub const fn now_param(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Postgres => "$2::timestamptz",
+        Engine::Sqlite => "?2",
+    }
+}
+
+/// The JSON rows of the first parameter, as a table called `c`.
+#[must_use]
+pub fn json_rows(engine: Engine, columns: &[JsonColumn]) -> String {
+    let list = |item: &dyn Fn(&str, &str) -> String| {
+        columns.iter().map(|(name, kind)| item(name, kind)).collect::<Vec<_>>().join(", ")
+    };
+    match engine {
+        Engine::Postgres => {
+            let typed = list(&|name, kind| format!("{name} {kind}"));
+            format!("jsonb_to_recordset($1::jsonb) AS c ({typed})")
+        }
+        Engine::Sqlite => {
+            let read = list(&|name, kind| match kind {
+                "uuid" => format!("unhex(replace(value ->> '{name}', '-', '')) AS {name}"),
+                _ => format!("value ->> '{name}' AS {name}"),
+            });
+            format!("(SELECT {read} FROM json_each(?1)) AS c")
+        }
+    }
+}
+
+/// Assigns a pending task to another channel.
+///
+/// # Errors
+/// What the database says.
+pub async fn move_to_channel(
+    db: &Db,
+    uid: TaskUid,
+    channel_id: ChannelId,
+    now: UnixMs,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE tasks SET channel_id = $2, updated_at = $3
+        WHERE uid = $1 AND task_id = '' AND finish_time IS NULL";
+    let params = [Value::Uuid(uid.0), Value::Int(channel_id.0), Value::Time(now)];
+    db.execute(sql, &params).await.map(drop)
+}
+
+/// Hands a pending task over to another node. `false`: another was first, or it is not pending.
+///
+/// # Errors
+/// What the database says.
+pub async fn hand_over(
+    db: &Db,
+    uid: TaskUid,
+    from: NodeId,
+    to: NodeId,
+) -> Result<bool, StoreError> {
+    let sql = "UPDATE tasks SET node_id = $3
+        WHERE uid = $1 AND node_id = $2 AND task_id = '' AND finish_time IS NULL";
+    let params = [Value::Uuid(uid.0), Value::from(from), Value::from(to)];
+    Ok(db.execute(sql, &params).await? > 0)
+}
+
+/// Writes what is new of unfinished tasks, all in one statement.
+///
+/// # Errors
+/// What the database says, or when the rows can't be written as JSON.
+pub async fn apply_changes(db: &Db, changes: &[TaskChange], now: UnixMs) -> Result<(), StoreError> {
+    let rows = serde_json::to_string(changes).map_err(|e| StoreError::Other(e.to_string()))?;
+    let (table, at) = (json_rows(db.engine(), CHANGE), now_param(db.engine()));
+    let sql = format!(
+        "UPDATE tasks SET status = c.status, upstream_status = c.upstream_status,
+                progress = c.progress, data = c.data, fingerprint = c.fingerprint,
+                updated_at = {at}, version = tasks.version + 1
+         FROM {table}
+         WHERE tasks.id = c.id AND tasks.version = c.version
+           AND tasks.status IN ('submitted', 'processing', 'unknown')"
+    );
+    db.execute(&sql, &[Value::Json(rows), Value::Time(now)]).await.map(drop)
+}
+
+/// Begins the lifetime of an unfinished task anew. `false`: it has ended.
+///
+/// # Errors
+/// What the database says.
+pub async fn restart_lifetime(db: &Db, uid: TaskUid, now: UnixMs) -> Result<bool, StoreError> {
+    let sql = "UPDATE tasks SET lifetime_from = $2, updated_at = $2, version = version + 1
+        WHERE uid = $1 AND status IN ('submitted', 'processing', 'unknown')";
+    Ok(db.execute(sql, &[Value::Uuid(uid.0), Value::Time(now)]).await? > 0)
+}
+
+/// Deletes tasks and their deliveries, in one transaction.
+///
+/// # Errors
+/// What the database says.
+pub async fn delete(db: &Db, ids: Vec<i64>) -> Result<(), StoreError> {
+    let list = match db.engine() {
+        Engine::Postgres => {
+            "SELECT CAST(c.value AS bigint) FROM jsonb_array_elements_text($1::jsonb) AS c (value)"
+        }
+        Engine::Sqlite => "SELECT value FROM json_each($1)",
+    };
+    let deliveries = format!(
+        "DELETE FROM webhook_deliveries
+         WHERE task_uid IN (SELECT uid FROM tasks WHERE id IN ({list}))"
+    );
+    let tasks = format!("DELETE FROM tasks WHERE id IN ({list})");
+    let ids = vec![Value::Json(serde_json::Value::from(ids).to_string())];
+    db.write_all(vec![Statement::new(deliveries, ids.clone()), Statement::new(tasks, ids)])
+        .await
+        .map(drop)
+}

@@ -1,4 +1,4 @@
-//! One call of a model: what the client asked for, and how it is put to a channel.
+//! One call of a model: what the client asked for, and how a channel gets it.
 
 use crate::idempotency::IDEMPOTENCY_KEY;
 use crate::inflate::is_compressed;
@@ -52,8 +52,8 @@ pub(crate) struct V1Body {
     pub form_field: Option<multipart::Field>,
 }
 
-/// A call put to one channel.
-pub(crate) struct Put {
+/// A call as one channel gets it.
+pub(crate) struct UpstreamRequest {
     pub uri: Uri,
     pub headers: HeaderMap,
     pub body: Payload,
@@ -66,8 +66,8 @@ pub(crate) enum Kind {
     Estimate,
 }
 
-impl Put {
-    pub(crate) fn request<'a>(
+impl UpstreamRequest {
+    pub(crate) fn outbound<'a>(
         self,
         method: &Method,
         prepared: &'a Prepared,
@@ -116,14 +116,14 @@ impl Call {
         channel.setting.precharge != Precharge::Off
     }
 
-    /// Puts the call to a channel. `hold_id` is the idempotency key of a paid call.
-    pub(crate) fn put(
+    /// Builds the request for a channel. `hold_id` is the idempotency key of a paid call.
+    pub(crate) fn build_request(
         &self,
         prepared: &Prepared,
         hold_id: Option<domain::HoldId>,
         kind: Kind,
         config: &RelayConfig,
-    ) -> Result<Put, Fault> {
+    ) -> Result<UpstreamRequest, Fault> {
         let channel = &*prepared.channel;
         let mut headers =
             upstream::headers::forward_request_headers(&self.headers, &prepared.user_token_header);
@@ -154,7 +154,7 @@ impl Call {
                 Payload::Whole(edited)
             }
         };
-        Ok(Put { uri: self.uri(prepared, kind)?, headers, body })
+        Ok(UpstreamRequest { uri: self.uri(prepared, kind)?, headers, body })
     }
 
     fn uri(&self, prepared: &Prepared, kind: Kind) -> Result<Uri, Fault> {

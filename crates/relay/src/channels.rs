@@ -72,6 +72,42 @@ pub(crate) struct Attempt {
     health: Health,
 }
 
+/// The channels that may be asked for one call, less those that were.
+pub(crate) struct Candidates<'a> {
+    channels: &'a Arc<Channels>,
+    candidates: &'a [Arc<Channel>],
+    excluded: Vec<ChannelId>,
+}
+
+impl<'a> Candidates<'a> {
+    pub(crate) const fn new(channels: &'a Arc<Channels>, candidates: &'a [Arc<Channel>]) -> Self {
+        Self { channels, candidates, excluded: Vec::new() }
+    }
+
+    /// Takes a channel out of the choice.
+    pub(crate) fn exclude(&mut self, id: ChannelId) {
+        self.excluded.push(id);
+    }
+
+    /// Chooses a channel that can be called now, and excludes those that can't. If none is left,
+    /// the error says when to ask again.
+    pub(crate) fn choose(&mut self) -> Result<(Arc<Channel>, Attempt), Busy> {
+        let random = |n| rand::random_range(0..n);
+        let mut soonest = None;
+        while let Some(channel) = choose(self.candidates, &self.excluded, random) {
+            let (limit, auto_ban) = (channel.setting.concurrency, channel.auto_ban);
+            match self.channels.enter(channel.id, limit, auto_ban) {
+                Ok(attempt) => return Ok((Arc::clone(channel), attempt)),
+                Err(Busy { for_ms }) => {
+                    soonest = Some(soonest.map_or(for_ms, |ms: i64| ms.min(for_ms)));
+                    self.excluded.push(channel.id);
+                }
+            }
+        }
+        Err(Busy { for_ms: soonest.unwrap_or(5_000) })
+    }
+}
+
 impl Channels {
     pub(crate) fn new(config: BreakerConfig) -> Arc<Self> {
         let (known, open) = (RwLock::default(), Family::default());
@@ -102,26 +138,6 @@ impl Channels {
             }
         }
         Ok(attempt)
-    }
-
-    /// Chooses a channel that can be called now. What can't joins `excluded`; if nothing is left,
-    /// the answer is when to ask again.
-    pub(crate) fn pick(
-        self: &Arc<Self>,
-        candidates: &[Arc<Channel>],
-        excluded: &mut Vec<ChannelId>,
-    ) -> Result<(Arc<Channel>, Attempt), Busy> {
-        let mut soonest = None;
-        while let Some(channel) = choose(candidates, excluded, |n| rand::random_range(0..n)) {
-            match self.enter(channel.id, channel.setting.concurrency, channel.auto_ban) {
-                Ok(attempt) => return Ok((Arc::clone(channel), attempt)),
-                Err(Busy { for_ms }) => {
-                    soonest = Some(soonest.map_or(for_ms, |ms: i64| ms.min(for_ms)));
-                    excluded.push(channel.id);
-                }
-            }
-        }
-        Err(Busy { for_ms: soonest.unwrap_or(5_000) })
     }
 
     /// Where all channels stand that were ever called.

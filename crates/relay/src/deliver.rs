@@ -1,16 +1,13 @@
-//! The upstream has answered: what the client gets, and what becomes of the money.
+//! The upstream has replied: what the client gets, and what becomes of the money.
 
-use crate::Relay;
 use crate::call::Call;
-use crate::carry::Tie;
-use crate::deal::Deal;
-use crate::faults;
-use crate::flow::{Source, Stake};
+use crate::context::Context;
+use crate::flow::{Pending, Source};
 use crate::idempotency::{IDEMPOTENT_REPLAYED, Tee};
-use crate::record::Record;
+use crate::outcome::{BodyEnd, CallEnd, ClientOutcome, Money, Outcome, Seen, Unusable, decide};
 use crate::reply::{Collected, collect, collects, length_of, read};
+use crate::reservation::Reservation;
 use crate::send::Answer;
-use crate::verdict::{End, Money, Sight};
 use bytes::Bytes;
 use domain::{ChannelId, Fault, FrozenPrice, Quota};
 use egress::Prepared;
@@ -24,11 +21,8 @@ use web::memory::Share;
 /// What was charged, where it is known before the body.
 pub(crate) const X_NEWAPI_QUOTA: HeaderName = HeaderName::from_static("x-newapi-quota");
 
-/// Why money is given back when a reply shows the channel's key.
-pub(crate) const UPSTREAM_ECHO: &str = "upstream_echo";
-
-/// What a walk ends with.
-pub(crate) enum Ending {
+/// What the client gets.
+pub(crate) enum Delivery {
     /// A reply that is complete.
     Whole(Response<Body>),
     /// One that is under way; the request's record goes with it.
@@ -37,84 +31,90 @@ pub(crate) enum Ending {
 
 /// Passes a reply on: whole and settled, or as it flows.
 pub(crate) async fn deliver(
-    relay: &Relay,
+    mut ctx: Context<'_>,
     call: &Call,
     answer: Answer,
-    deal: Deal,
-    record: &mut Record,
-    tie: &Tie,
-    mut share: Share,
-) -> Result<Ending, Fault> {
-    let Answer { mut reply, prepared, attempt, collected, .. } = answer;
-    if let Some((reason, fault)) = unusable(&reply, &prepared) {
-        deal.release(relay, record, reason).await;
-        return Err(fault);
+    reservation: Reservation,
+) -> Result<Delivery, Fault> {
+    let Answer { reply, prepared, attempt, collected, .. } = answer;
+    if let Some(why) = unusable(&reply, &prepared) {
+        return Err(refuse(ctx, reservation, why).await);
     }
     let head = head_of(&reply, &prepared);
     let left = length_of(&reply.headers);
 
     if !reply.status.is_success() {
         // Failed or moved: passed on as it is, and free.
-        record.fail_upstream("UPSTREAM_STATUS", format!("status {}", reply.status.as_u16()));
-        deal.release(relay, record, "upstream_status").await;
+        let error = format!("status {}", reply.status.as_u16());
+        ctx.record.fail_upstream("UPSTREAM_STATUS", error);
+        end(&mut ctx, reservation, CallEnd::BadStatus).await;
         // An error page is of use only when it is whole, so its end may wait.
         let echo = prepared.echo.as_ref().map(EchoGuard::withholding_watch);
-        let source = Source { body: reply.body, prefix: None, left, echo, stake: None, attempt };
+        let source = Source { body: reply.body, prefix: None, left, echo, pending: None, attempt };
         return Ok(flowing(call, head, source));
     }
-    record.succeed();
+    ctx.record.succeed();
     let echo = prepared.echo.as_ref().map(EchoGuard::watch);
-    if deal.is_empty() && record.counts_tokens_of.is_none() {
-        let source = Source { body: reply.body, prefix: None, left, echo, stake: None, attempt };
+    let mut source = Source { body: reply.body, prefix: None, left, echo, pending: None, attempt };
+    if reservation.is_empty() && ctx.record.counts_tokens_of.is_none() {
         return Ok(flowing(call, head, source));
     }
 
-    let by_use = deal.price().is_some_and(FrozenPrice::is_by_use);
-    let most = relay.config.max_collected_reply_bytes;
-    let collected = match collected {
-        Some(collected) => collected,
-        None => match collects(&reply.headers, &reply.body, by_use, most) {
-            Some(limit) => collect(&mut reply.body, limit, tie, &mut share).await,
-            None => Collected { bytes: Bytes::new(), end: None },
-        },
+    let by_use = reservation.price().is_some_and(FrozenPrice::is_by_use);
+    let config = &ctx.relay.config;
+    let limit = collects(&reply.headers, &source.body, by_use, config.max_collected_reply_bytes);
+    let collected = match (collected, limit) {
+        (Some(collected), _) => collected,
+        (None, Some(limit)) => collect(&mut source.body, limit, ctx.link, &mut ctx.share).await,
+        (None, None) => Collected { bytes: Bytes::new(), end: None },
     };
-    let mut source = Source { body: reply.body, prefix: None, left, echo, stake: None, attempt };
-    let Some(end) = collected.end else {
-        let kept_bytes = relay.config.max_kept_reply_bytes;
-        share.shrink_to(collected.bytes.len());
-        let tee_share = share.another();
-        source.prefix = Some(share.tie(collected.bytes)).filter(|bytes| !bytes.is_empty());
-        let tee = deal
+    let Some(body_end) = collected.end else {
+        let kept_bytes = config.max_kept_reply_bytes;
+        ctx.share.shrink_to(collected.bytes.len());
+        let tee_share = ctx.share.another();
+        source.prefix = Some(ctx.share.tie(collected.bytes)).filter(|bytes| !bytes.is_empty());
+        let tee = reservation
             .is_claimed()
             .then(|| Tee::new(head.status(), head.headers(), kept_bytes, tee_share));
-        source.stake = Some(Stake::new(deal, ReplyScanner::for_headers(&reply.headers), tee));
+        let scanner = ReplyScanner::for_headers(&reply.headers);
+        source.pending = Some(Pending::new(reservation, scanner, tee));
         return Ok(flowing(call, head, source));
     };
-    if matches!(end, End::Cut | End::TimedOut) {
+    if matches!(body_end, BodyEnd::Cut | BodyEnd::TimedOut) {
         source.attempt.bad();
     }
     drop(source);
-    record.upstream_ends();
+    ctx.record.upstream_ends();
     if repeats_key(&prepared, &collected.bytes) {
-        deal.release(relay, record, UPSTREAM_ECHO).await;
-        return Err(faults::upstream_echo());
+        return Err(refuse(ctx, reservation, Unusable::Echo).await);
     }
-    let whole = Whole { head, headers: &reply.headers, bytes: collected.bytes, end };
-    settle_whole(relay, call, whole, deal, record, share).await
+    let whole = Whole { head, headers: &reply.headers, bytes: collected.bytes, end: body_end };
+    settle_whole(ctx, call, whole, reservation).await
 }
 
-/// Why a reply can't be passed on whatever its body is, and the reason for giving the money back.
-pub(crate) fn unusable(reply: &Reply, prepared: &Prepared) -> Option<(&'static str, Fault)> {
+/// Ends a reservation for which nothing is charged.
+async fn end(ctx: &mut Context<'_>, reservation: Reservation, end: CallEnd<'_>) -> ClientOutcome {
+    let Outcome { money, client } = decide(reservation.terms(), end);
+    if let Money::Release { reason } = money {
+        reservation.release(ctx.record, reason).await;
+    }
+    client
+}
+
+/// Refuses a reply that can't be passed on.
+pub(crate) async fn refuse(mut ctx: Context<'_>, reservation: Reservation, why: Unusable) -> Fault {
+    end(&mut ctx, reservation, CallEnd::Unusable(why)).await.into_fault()
+}
+
+/// Why a reply can't be passed on whatever its body is.
+pub(crate) fn unusable(reply: &Reply, prepared: &Prepared) -> Option<Unusable> {
     if upstream::redirects_elsewhere(reply.status, &reply.headers, &prepared.base) {
-        return Some(("upstream_redirects", faults::upstream_redirects()));
+        return Some(Unusable::Redirects);
     }
     if upstream::is_repeated_request(&reply.headers) {
-        return Some((UPSTREAM_ECHO, faults::upstream_echo()));
+        return Some(Unusable::Echo);
     }
-    // It switches to a protocol that it was not offered; passed on, it would take the client's
-    // connection along.
-    let switches = reply.status.is_informational();
-    switches.then(|| ("upstream_informational", faults::upstream_failed()))
+    reply.status.is_informational().then_some(Unusable::Informational)
 }
 
 /// The head of a reply as the client gets it.
@@ -122,7 +122,7 @@ pub(crate) fn head_of(reply: &Reply, prepared: &Prepared) -> Response<()> {
     let mut head = Response::new(());
     *head.status_mut() = mapped(reply.status, &prepared.channel.status_code_mapping);
     *head.headers_mut() = upstream::headers::forward_reply_headers(&reply.headers);
-    // What only we can know, nobody says in our place.
+    // What only we can know, no upstream may say.
     for ours in [X_NEWAPI_QUOTA, IDEMPOTENT_REPLAYED] {
         head.headers_mut().remove(ours);
     }
@@ -155,51 +155,46 @@ struct Whole<'a> {
     /// As the upstream sent them.
     headers: &'a HeaderMap,
     bytes: Bytes,
-    end: End,
+    end: BodyEnd,
 }
 
 /// Settles first, then delivers in one piece.
 async fn settle_whole(
-    relay: &Relay,
+    ctx: Context<'_>,
     call: &Call,
     whole: Whole<'_>,
-    deal: Deal,
-    record: &mut Record,
-    share: Share,
-) -> Result<Ending, Fault> {
+    reservation: Reservation,
+) -> Result<Delivery, Fault> {
+    let Context { relay, record, share, .. } = ctx;
     let Whole { mut head, headers, bytes, end } = whole;
     let reading = read(upstream::scan::scan_whole(headers, &bytes));
-    let verdict = deal.judge(&reading, end, false);
-    if reading.failed && matches!(verdict.money, Money::Release { .. }) {
+    let reply = CallEnd::Reply { reading: &reading, end, seen: Seen::Nothing };
+    let Outcome { money, client } = decide(reservation.terms(), reply);
+    if reading.failed && matches!(money, Money::Release { .. }) {
         let error = "the upstream's reply says that it failed".to_owned();
         record.fail_upstream("UPSTREAM_ENVELOPE", error);
     }
-    let is_priced = deal.price().is_some();
-    let tee = deal.is_claimed().then(|| {
+    let is_priced = reservation.price().is_some();
+    let tee = reservation.is_claimed().then(|| {
         let mut kept = head.headers().clone();
-        if let Money::Charge { amount, .. } = &verdict.money
+        if let Money::Charge { amount, .. } = &money
             && is_priced
         {
             kept.insert(X_NEWAPI_QUOTA, HeaderValue::from(amount.0));
         }
-        let mut tee =
-            Tee::new(head.status(), &kept, relay.config.max_kept_reply_bytes, share.another());
+        let limit_bytes = relay.config.max_kept_reply_bytes;
+        let mut tee = Tee::new(head.status(), &kept, limit_bytes, share.another());
         tee.feed(&bytes);
         tee.ended(end)
     });
-    let trouble = reading.trouble.clone();
-    deal.end(relay, record, verdict.money, reading, tee).await?;
+    reservation.end(record, money, reading, tee).await?;
     // What the ledger says, and not what was asked of it: the hold may have ended before.
     if let Some(Quota(charged)) = record.quota.filter(|_| is_priced) {
         head.headers_mut().insert(X_NEWAPI_QUOTA, HeaderValue::from(charged));
     }
-    match verdict.sight {
-        Sight::Reply => Ok(Ending::Whole(in_one_piece(call, head, bytes, share))),
-        Sight::Fault(fault) => Err(match trouble {
-            Some(trouble) => fault().caused_by(trouble),
-            None => fault(),
-        }),
-        Sight::Cut => Err(faults::upstream_failed()),
+    match client {
+        ClientOutcome::Reply => Ok(Delivery::Whole(in_one_piece(call, head, bytes, share))),
+        not_the_reply => Err(not_the_reply.into_fault()),
     }
 }
 
@@ -215,19 +210,19 @@ pub(crate) fn in_one_piece(
     response
 }
 
-fn flowing(call: &Call, mut head: Response<()>, mut source: Source) -> Ending {
+fn flowing(call: &Call, mut head: Response<()>, mut source: Source) -> Delivery {
     use http_body::Body as _;
-    if source.body.is_end_stream() && source.prefix.is_none() && source.stake.is_none() {
+    if source.body.is_end_stream() && source.prefix.is_none() && source.pending.is_none() {
         let mut response = head.map(|()| web::empty());
         tidy_length(call, &mut response);
-        return Ending::Whole(response);
+        return Delivery::Whole(response);
     }
     if tells_length_of_nothing(call, head.status()) {
         source.left = None;
     } else {
         tidy_length(call, &mut head);
     }
-    Ending::Flowing(head, Box::new(source))
+    Delivery::Flowing(head, Box::new(source))
 }
 
 /// The length is said by the body itself, so that the two can't differ. Only where there is no

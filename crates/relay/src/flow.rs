@@ -6,13 +6,13 @@
 
 use crate::Relay;
 use crate::channels::Attempt;
-use crate::deal::Deal;
 use crate::deliver::warn_of_echo;
 use crate::faults;
 use crate::idempotency::Tee;
+use crate::outcome::{BodyEnd, CallEnd, ClientOutcome, Money, Outcome, Seen, decide};
 use crate::record::Record;
 use crate::reply::{ended_by, read};
-use crate::verdict::{End, Money, Sight};
+use crate::reservation::Reservation;
 use bytes::Bytes;
 use domain::Fault;
 use http_body::{Body, Frame, SizeHint};
@@ -30,7 +30,7 @@ use web::memory::next_frame;
 
 const DONE: &[u8] = b"[DONE]";
 
-/// Where a flowing reply comes from, and what hangs on it.
+/// Where a flowing reply comes from, and what its end settles.
 pub(crate) struct Source {
     pub body: ReplyBody,
     /// Read already, not sent yet. The scanner has not seen it.
@@ -39,8 +39,8 @@ pub(crate) struct Source {
     pub left: Option<u64>,
     /// Looks for the channel's key.
     pub echo: Option<EchoWatch>,
-    /// What hangs on the reply; nothing for a free call, or once it is settled.
-    pub stake: Option<Stake>,
+    /// What the end of the reply settles; nothing for a free call, or once it is settled.
+    pub pending: Option<Pending>,
     /// The channel's place, kept until the end.
     pub attempt: Attempt,
 }
@@ -51,13 +51,13 @@ struct Flow {
     record: Record,
 }
 
-/// What hangs on a reply.
-pub(crate) struct Stake {
-    pub deal: Deal,
+/// What the end of a reply settles, and by what.
+pub(crate) struct Pending {
+    pub reservation: Reservation,
     pub scanner: ReplyScanner,
     pub tee: Option<Tee>,
-    /// `[DONE]` was written somewhere: from here on the scanner is asked whether it said so.
-    done_written: bool,
+    /// `[DONE]` has occurred: from here on the scanner is asked whether it ended the stream.
+    done_occurred: bool,
     /// The end of the last piece: `[DONE]` may be split.
     tail: [u8; DONE.len() - 1],
 }
@@ -72,7 +72,7 @@ enum Piece {
     Done,
 }
 
-type Closing = Pin<Box<dyn Future<Output = (Box<Flow>, Sight)> + Send>>;
+type Closing = Pin<Box<dyn Future<Output = (Box<Flow>, ClientOutcome)> + Send>>;
 
 enum State {
     Passing(Box<Flow>),
@@ -102,14 +102,14 @@ impl Flow {
     /// Reads a piece on its way.
     fn take(&mut self, piece: &[u8]) -> Piece {
         let mut seen = Piece::More;
-        if let Some(stake) = &mut self.source.stake {
-            stake.scanner.feed(piece);
-            if let Some(tee) = &mut stake.tee {
+        if let Some(pending) = &mut self.source.pending {
+            pending.scanner.feed(piece);
+            if let Some(tee) = &mut pending.tee {
                 tee.feed(piece);
             }
-            if stake.may_end_with(piece) && stake.scanner.scanned_so_far().done {
+            if pending.may_end_with(piece) && pending.scanner.scanned_so_far().done {
                 seen = Piece::Done;
-                if let Some(tee) = &mut stake.tee {
+                if let Some(tee) = &mut pending.tee {
                     tee.close_event();
                 }
             }
@@ -142,43 +142,42 @@ impl Flow {
 
     fn passes_trailers(&self, trailers: &Frame<Bytes>) -> bool {
         let watch = self.source.echo.as_ref();
-        self.source.stake.is_none()
+        self.source.pending.is_none()
             && trailers
                 .trailers_ref()
                 .is_none_or(|trailers| watch.is_none_or(|watch| watch.passes_trailers(trailers)))
     }
 
-    /// Ends the deal; durable, or given up, when this returns.
-    async fn close(mut self: Box<Self>, end: End) -> (Box<Self>, Sight) {
+    /// Ends the reservation; durable, or given up, when this returns.
+    async fn close(mut self: Box<Self>, end: BodyEnd) -> (Box<Self>, ClientOutcome) {
         self.record.upstream_ends();
-        let Some(Stake { deal, scanner, tee, .. }) = self.source.stake.take() else {
-            return (self, Sight::Reply);
+        let Some(Pending { reservation, scanner, tee, .. }) = self.source.pending.take() else {
+            return (self, ClientOutcome::Reply);
         };
-        let relay = Arc::clone(self.record.relay());
         let reading = read(scanner.finish());
-        let verdict = deal.judge(&reading, end, true);
-        let charged = matches!(verdict.money, Money::Charge { .. });
+        let reply = CallEnd::Reply { reading: &reading, end, seen: Seen::Part };
+        let Outcome { money, client } = decide(reservation.terms(), reply);
+        let charged = matches!(money, Money::Charge { .. });
         let failed = reading.failed;
         let tee = tee.map(|tee| tee.ended(end));
-        let ended = deal.end(&relay, &mut self.record, verdict.money, reading, tee).await;
-        if let Err(fault) = ended {
+        if let Err(fault) = reservation.end(&mut self.record, money, reading, tee).await {
             self.record.fail(&fault);
-            return (self, Sight::Cut);
+            return (self, ClientOutcome::Cut);
         }
-        match verdict.sight {
-            Sight::Reply if charged => self.record.succeed(),
-            Sight::Reply if failed => {
+        match &client {
+            ClientOutcome::Reply if charged => self.record.succeed(),
+            ClientOutcome::Reply if failed => {
                 let error = "the upstream's reply says that it failed".to_owned();
                 self.record.fail_upstream("UPSTREAM_ENVELOPE", error);
             }
-            Sight::Reply => {}
-            Sight::Cut => self.record.fail(&faults::upstream_failed()),
-            Sight::Fault(fault) => self.record.fail(&fault()),
+            ClientOutcome::Reply => {}
+            ClientOutcome::Cut => self.record.fail(&faults::upstream_failed()),
+            ClientOutcome::Fault(fault) => self.record.fail(fault),
         }
-        (self, verdict.sight)
+        (self, client)
     }
 
-    /// Reads on for a client that has gone, within limits, and ends the deal.
+    /// Reads on for a client that has gone, within limits, and ends the reservation.
     async fn drain(mut self: Box<Self>) {
         let relay = Arc::clone(self.record.relay());
         relay.metrics.drained();
@@ -188,43 +187,47 @@ impl Flow {
         if let Some(prefix) = self.source.prefix.take().filter(|prefix| !prefix.is_empty())
             && self.take(&prefix) != Piece::More
         {
-            let _ = self.close(End::Complete).await;
+            let _ = self.close(BodyEnd::Complete).await;
             return;
         }
         let end = loop {
             let frame = tokio::select! {
                 frame = self.source.body.frame() => frame,
-                () = tokio::time::sleep_until(until) => break End::DrainedOut,
-                () = relay.hurried.cancelled() => break End::DrainedOut,
+                () = tokio::time::sleep_until(until) => break BodyEnd::DrainedOut,
+                () = relay.drains_cancelled.cancelled() => break BodyEnd::DrainedOut,
             };
             let frame = match frame {
-                None => break End::Complete,
+                None => break BodyEnd::Complete,
                 Some(Err(e)) => break ended_by(&e),
                 Some(Ok(frame)) => frame,
             };
             let Ok(piece) = frame.into_data() else { continue };
             if self.take(&piece) != Piece::More {
-                break End::Complete;
+                break BodyEnd::Complete;
             }
             left_bytes = left_bytes.saturating_sub(piece.len() as u64);
             if left_bytes == 0 {
-                break End::DrainedOut;
+                break BodyEnd::DrainedOut;
             }
         };
         let _ = self.close(end).await;
     }
 }
 
-impl Stake {
-    pub(crate) const fn new(deal: Deal, scanner: ReplyScanner, tee: Option<Tee>) -> Self {
-        Self { deal, scanner, tee, done_written: false, tail: [0; DONE.len() - 1] }
+impl Pending {
+    pub(crate) const fn new(
+        reservation: Reservation,
+        scanner: ReplyScanner,
+        tee: Option<Tee>,
+    ) -> Self {
+        Self { reservation, scanner, tee, done_occurred: false, tail: [0; DONE.len() - 1] }
     }
 
     /// Whether `[DONE]` may have come to its end in this piece.
     fn may_end_with(&mut self, piece: &[u8]) -> bool {
-        self.done_written = self.done_written
+        self.done_occurred = self.done_occurred
             || memmem::find(piece, DONE).is_some()
-            || says_done_at_seam(self.tail, piece);
+            || is_done_at_seam(self.tail, piece);
         if piece.len() >= self.tail.len() {
             let from = piece.len() - self.tail.len();
             self.tail.copy_from_slice(&piece[from..]);
@@ -233,7 +236,7 @@ impl Stake {
             let from = self.tail.len() - piece.len();
             self.tail[from..].copy_from_slice(piece);
         }
-        self.done_written
+        self.done_occurred
     }
 }
 
@@ -246,7 +249,7 @@ fn joined(first: Bytes, second: Bytes) -> Bytes {
 }
 
 /// Whether `[DONE]` was split between what came before and this piece.
-fn says_done_at_seam(tail: [u8; DONE.len() - 1], piece: &[u8]) -> bool {
+fn is_done_at_seam(tail: [u8; DONE.len() - 1], piece: &[u8]) -> bool {
     let mut seam = [0; 2 * (DONE.len() - 1)];
     let head = &piece[..piece.len().min(tail.len())];
     seam[..tail.len()].copy_from_slice(&tail);
@@ -271,20 +274,20 @@ impl FlowBody {
         Some(Err(BrokeOff.into()))
     }
 
-    /// The client was too slow: it is let go, and pays like one that has left. Of the upstream this
-    /// says nothing.
-    fn let_go(&mut self, error: SendError) -> Step {
+    /// The client was too slow: it is disconnected, and pays like one that has left. This says
+    /// nothing about the upstream.
+    fn disconnect(&mut self, error: SendError) -> Step {
         let State::Passing(mut flow) = std::mem::replace(&mut self.state, State::Over) else {
             return None;
         };
-        if flow.source.stake.is_none() {
+        if flow.source.pending.is_none() {
             flow.record.fail(&faults::reader_too_slow().caused_by(error));
         } else if matches!(error, SendError::Timeout(Phase::ClientReply)) {
             self.relay.spawn("drain", flow.drain());
         } else {
             // The request broke off, and the connection upstream with it.
             self.relay.spawn("settlement", async {
-                let _ = flow.close(End::ClientSlow).await;
+                let _ = flow.close(BodyEnd::ClientSlow).await;
             });
         }
         Some(Err(BrokeOff.into()))
@@ -303,16 +306,16 @@ impl FlowBody {
                     Ok((piece, Piece::More)) => {
                         return Poll::Ready(Some(Some(Ok(Frame::data(piece)))));
                     }
-                    Ok((piece, Piece::Last)) => (End::Complete, Some(piece), true),
-                    Ok((piece, Piece::Done)) => (End::Complete, Some(piece), false),
+                    Ok((piece, Piece::Last)) => (BodyEnd::Complete, Some(piece), true),
+                    Ok((piece, Piece::Done)) => (BodyEnd::Complete, Some(piece), false),
                     Err(Echoed) => {
                         if let Some(channel_id) = flow.record.channel_id {
                             warn_of_echo(channel_id);
                         }
-                        if flow.source.stake.is_none() {
+                        if flow.source.pending.is_none() {
                             return Poll::Ready(Some(self.break_off(&faults::upstream_echo())));
                         }
-                        (End::Cut, None, true)
+                        (BodyEnd::Cut, None, true)
                     }
                 },
                 Err(trailers) if flow.passes_trailers(&trailers) => {
@@ -321,13 +324,13 @@ impl FlowBody {
                 // Trailers come with the end, and would tell of it.
                 Err(_) => return self.pass(cx),
             },
-            None => (End::Complete, flow.rest(), true),
+            None => (BodyEnd::Complete, flow.rest(), true),
             Some(Err(e)) if e.is_clients_fault() => {
-                return Poll::Ready(Some(self.let_go(e)));
+                return Poll::Ready(Some(self.disconnect(e)));
             }
             Some(Err(e)) => {
                 flow.source.attempt.bad();
-                if flow.source.stake.is_none() {
+                if flow.source.pending.is_none() {
                     let fault = faults::upstream_failed().caused_by(e);
                     return Poll::Ready(Some(self.break_off(&fault)));
                 }
@@ -337,7 +340,7 @@ impl FlowBody {
         let State::Passing(flow) = std::mem::replace(&mut self.state, State::Over) else {
             return Poll::Ready(None);
         };
-        if flow.source.stake.is_none() {
+        if flow.source.pending.is_none() {
             let last = withheld.map(|piece| Ok(Frame::data(piece)));
             return Poll::Ready(Some(last));
         }
@@ -364,14 +367,14 @@ impl Body for FlowBody {
                     }
                 }
                 State::Closing { closing, withheld, over } => {
-                    let (flow, sight) = ready!(closing.as_mut().poll(cx));
+                    let (flow, client) = ready!(closing.as_mut().poll(cx));
                     let (withheld, over) = (withheld.take(), *over);
                     this.state = State::Over;
-                    if !matches!(sight, Sight::Reply) {
+                    if !matches!(client, ClientOutcome::Reply) {
                         return Poll::Ready(Some(Err(BrokeOff.into())));
                     }
                     if !over {
-                        // After `[DONE]` nothing is at stake: what still comes passes by.
+                        // After `[DONE]` everything is settled: what still comes passes by.
                         this.state = State::Passing(flow);
                     }
                     return Poll::Ready(withheld.map(|piece| Ok(Frame::data(piece))));
@@ -398,7 +401,7 @@ impl Body for FlowBody {
 impl Drop for FlowBody {
     fn drop(&mut self) {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Passing(flow) if flow.source.stake.is_some() => {
+            State::Passing(flow) if flow.source.pending.is_some() => {
                 self.relay.spawn("drain", flow.drain());
             }
             State::Closing { closing, .. } => {

@@ -1,6 +1,6 @@
 //! The same `Idempotency-Key` and the same request: the stored reply again, charged once.
 
-use crate::verdict::End;
+use crate::outcome::BodyEnd;
 use crate::{Relay, faults};
 use bytes::{Bytes, BytesMut};
 use domain::{Fault, UserId};
@@ -218,8 +218,8 @@ impl Tee {
     /// The reply has ended so. What is not complete is not kept: replayed, it would end like one
     /// that is.
     #[must_use]
-    pub(crate) fn ended(mut self, end: End) -> Self {
-        if end != End::Complete {
+    pub(crate) fn ended(mut self, end: BodyEnd) -> Self {
+        if end != BodyEnd::Complete {
             self.body = None;
         }
         self

@@ -1,21 +1,21 @@
 //! The data plane: from a client's request to its settled reply.
 //!
-//! [`Relay::handle`] answers everything under `/pass/` and `/v1/`. `walk.rs` is the place to begin
-//! reading: its functions call the phases in order. What is absent here: no SQL that moves money
-//! (a balance and tasks are read, and a submission on its way updates its own task's row), no
-//! retries of anything that may have been sent, no parsing and rewriting of bodies. Status codes
-//! are chosen in `web`, but for the 204 that ends a stream of a task's events (`task_view`).
+//! [`Relay::handle`] answers everything under `/pass/` and `/v1/`. `phases.rs` is the place to
+//! begin reading: its functions call the phases in order. What is absent here: no SQL that writes
+//! (a balance and tasks are read; a submission's row is changed by `store::tasks`), no retries of
+//! anything that may have been sent, no parsing and rewriting of bodies. Status codes are chosen in
+//! `web`, but for the 204 that ends a stream of a task's events (`task_view`).
 #![warn(clippy::disallowed_methods)]
 
 mod billing;
 mod breaker;
 mod call;
-mod carry;
 mod channels;
 mod choose;
+mod client_link;
 mod config;
+mod context;
 mod current;
-mod deal;
 mod deliver;
 mod faults;
 mod flow;
@@ -26,18 +26,19 @@ mod inlet;
 mod methods;
 mod metrics;
 mod models;
+mod outcome;
 mod pace;
+mod phases;
 mod record;
 mod reply;
 mod request_body;
+mod reservation;
 mod route;
 mod send;
 mod submit;
 mod surface;
 mod task_view;
 mod traced;
-mod verdict;
-mod walk;
 
 pub use breaker::{BreakerConfig, BreakerState};
 pub use channels::ChannelHealth;
@@ -88,7 +89,7 @@ pub struct Relay {
     /// Clients that wait for tasks.
     task_watch: Arc<task_view::Watch>,
     /// The process is about to end: nothing is read any more for clients that have gone.
-    hurried: CancellationToken,
+    drains_cancelled: CancellationToken,
     /// Zero of the rate limiter's clock, which must not jump with the wall's.
     origin: Instant,
 }
@@ -136,7 +137,7 @@ impl Relay {
                 config.max_task_waiters,
                 config.max_task_waiters_of_user,
             )),
-            hurried: CancellationToken::new(),
+            drains_cancelled: CancellationToken::new(),
             origin: Instant::now(),
             runtime: Handle::current(),
             config: Arc::new(config),
@@ -160,15 +161,15 @@ impl Relay {
     }
 
     /// Answers one request for a path under `/pass/` or `/v1/`. Dropping the future is what a
-    /// client that hangs up does: what is at stake by then is carried on as a tracked job.
+    /// client that disconnects does: what must complete by then continues as a tracked job.
     pub fn handle(
         self: &Arc<Self>,
         request: Request<Incoming>,
         peer: SocketAddr,
     ) -> impl Future<Output = Response<Body>> + Send + use<> {
-        let tie = Arc::new(carry::Tie::default());
-        let walk = walk::walk(Arc::clone(self), request, peer, Arc::clone(&tie));
-        carry::Carried::new(Arc::clone(self), tie, Box::pin(walk))
+        let link = Arc::new(client_link::ClientLink::default());
+        let phases = phases::run_phases(Arc::clone(self), request, peer, Arc::clone(&link));
+        client_link::DetachOnDrop::new(Arc::clone(self), link, Box::pin(phases))
     }
 
     /// Makes the metrics part of what is scraped.
@@ -191,8 +192,8 @@ impl Relay {
 
     /// The process is about to end. Whatever is still read for clients that have gone is settled
     /// with what has come so far.
-    pub fn hurry(&self) {
-        self.hurried.cancel();
+    pub fn cancel_drains(&self) {
+        self.drains_cancelled.cancel();
     }
 
     /// Where all channels stand that were called since the start.

@@ -31,7 +31,7 @@ pub(crate) struct Record {
     /// What the client reads first.
     status: Option<StatusCode>,
     /// The call submits a task.
-    is_async: bool,
+    pub(crate) is_async: bool,
     /// What the upstream calls the task that it took.
     pub(crate) task_id: Option<String>,
     /// Not a call of a model: nothing to tell.
@@ -84,11 +84,6 @@ impl Record {
 
     pub(crate) const fn keep_silent(&mut self) {
         self.silent = true;
-    }
-
-    /// The call is a submission, and told of as such.
-    pub(crate) const fn submits(&mut self) {
-        self.is_async = true;
     }
 
     /// From here on we wait for the upstream.

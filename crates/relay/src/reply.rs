@@ -1,8 +1,8 @@
 //! Reading a reply: whole where that is wanted, else as it flows; and what it says.
 
-use crate::carry::Tie;
+use crate::client_link::ClientLink;
 use crate::config::SMALL_BODY_BYTES;
-use crate::verdict::{End, Reading};
+use crate::outcome::{BodyEnd, Reading};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -27,7 +27,7 @@ pub(crate) enum Shape {
 pub(crate) struct Collected {
     pub bytes: Bytes,
     /// How it ended; none: it is larger than was to be collected, and goes on.
-    pub end: Option<End>,
+    pub end: Option<BodyEnd>,
 }
 
 pub(crate) fn shape_of(headers: &HeaderMap) -> Shape {
@@ -72,21 +72,21 @@ pub(crate) fn collects(
 }
 
 /// How a body that failed so has ended.
-pub(crate) const fn ended_by(error: &SendError) -> End {
+pub(crate) const fn ended_by(error: &SendError) -> BodyEnd {
     if error.is_clients_fault() {
-        End::ClientSlow
+        BodyEnd::ClientSlow
     } else if error.is_timeout() {
-        End::TimedOut
+        BodyEnd::TimedOut
     } else {
-        End::Cut
+        BodyEnd::Cut
     }
 }
 
-/// Collects a body up to `limit_bytes`. A body for nobody is read until the drain is over.
+/// Collects a body up to `limit_bytes`; for a client that has gone, until the drain is over.
 pub(crate) async fn collect(
     body: &mut ReplyBody,
     limit_bytes: usize,
-    tie: &Tie,
+    link: &ClientLink,
     share: &mut Share,
 ) -> Collected {
     let mut first = Bytes::new();
@@ -95,14 +95,14 @@ pub(crate) async fn collect(
     let before = share.bytes();
     let end = loop {
         let frame = poll_fn(|cx| {
-            if tie.is_drain_over() {
+            if link.is_drain_over() {
                 return Poll::Ready(None);
             }
             Pin::new(&mut *body).poll_frame(cx).map(Some)
         });
         let data = match frame.await {
-            None => break Some(End::DrainedOut),
-            Some(None) => break Some(End::Complete),
+            None => break Some(BodyEnd::DrainedOut),
+            Some(None) => break Some(BodyEnd::Complete),
             Some(Some(Err(e))) => break Some(ended_by(&e)),
             Some(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => data,
@@ -123,13 +123,13 @@ pub(crate) async fn collect(
         if is_over && bytes <= SMALL_BODY_BYTES {
             // Its end is here: it is counted where there is room, and delivered anyhow.
             let _ = share.grow_to(before + bytes);
-            break Some(End::Complete);
+            break Some(BodyEnd::Complete);
         }
         if bytes > limit_bytes || !share.grow_to(before + bytes) {
             break None;
         }
         if is_over {
-            break Some(End::Complete);
+            break Some(BodyEnd::Complete);
         }
     };
     Collected { bytes: if more.is_empty() { first } else { more.freeze() }, end }

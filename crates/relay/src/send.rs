@@ -1,23 +1,21 @@
-//! Putting a call to channels until one has taken it.
+//! Sending a call to channels until one has taken it.
 
 use crate::Relay;
 use crate::call::{Call, Kind};
-use crate::carry::Tie;
-use crate::channels::{Attempt, Busy};
-use crate::deal::Deal;
+use crate::channels::{Attempt, Busy, Candidates};
+use crate::context::Context;
 use crate::faults;
-use crate::inlet::InletError;
-use crate::record::Record;
+use crate::outcome::{BodyEnd, CallEnd, ClientOutcome, Outcome, decide};
 use crate::reply::{Collected, Shape, collect, read, shape_of};
+use crate::reservation::Reservation;
 use crate::submit;
-use crate::verdict::{End, Money};
-use domain::{ChannelId, Fault, UserId};
+use domain::{Fault, FrozenPrice, HoldId};
 use egress::Prepared;
 use std::sync::Arc;
 use store::Channel;
-use upstream::{Phase, Reply, SendError, Sent};
+use upstream::{Reply, SendError, Sent};
 
-/// A reply, and the channel that gave it.
+/// A reply, and the channel that sent it.
 pub(crate) struct Answer {
     pub reply: Reply,
     pub prepared: Arc<Prepared>,
@@ -25,69 +23,106 @@ pub(crate) struct Answer {
     /// What of the body was read already, to see whether it is an estimate.
     pub collected: Option<Collected>,
     /// The hold is as large as an estimate said.
-    pub estimated: bool,
+    pub is_estimated: bool,
 }
 
-/// Why there is none.
-pub(crate) struct Failure {
-    pub fault: Fault,
-    /// What becomes of the hold.
-    pub money: Money,
-    /// Nothing has left us: another channel may be tried.
-    unsent: bool,
+/// One channel's turn at a call.
+pub(crate) struct Exchange<'a> {
+    pub relay: &'a Relay,
+    pub call: &'a Call,
+    pub prepared: Arc<Prepared>,
+    pub attempt: Attempt,
+    /// What the upstream may know the call by.
+    pub hold_id: Option<HoldId>,
 }
 
-/// What an estimate call brought.
-enum Estimated {
-    /// The hold has grown; the real call may follow.
-    Held,
-    /// The reply is the result itself.
-    Result(Box<(Reply, Option<Collected>)>),
+/// Why a channel has not taken a call.
+pub(crate) enum NotTaken {
+    /// It can't be addressed to the channel: nothing was sent.
+    Unbuilt(Fault),
+    /// There was no reply.
+    NoReply(SendError),
 }
 
-const fn released(fault: Fault, reason: &'static str) -> Failure {
-    Failure { fault, money: Money::Release { reason }, unsent: false }
+/// A failed attempt: what it means, and whether another channel may be tried.
+struct Failure {
+    outcome: Outcome,
+    is_unsent: bool,
 }
 
-/// Puts the call to the chosen channel, and, as long as nothing has been sent, to the next.
-#[expect(clippy::too_many_arguments, reason = "the phase that everything comes together in")]
+impl From<Outcome> for Failure {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, is_unsent: false }
+    }
+}
+
+impl Exchange<'_> {
+    /// Sends one request, and reads the head of its reply. What it says about the channel's health
+    /// is noted.
+    pub(crate) async fn request(&mut self, kind: Kind) -> Result<Reply, NotTaken> {
+        let Self { relay, call, prepared, attempt, hold_id } = self;
+        let built = call.build_request(prepared, *hold_id, kind, &relay.config);
+        let request = built.map_err(NotTaken::Unbuilt)?.outbound(&call.method, prepared);
+        match relay.client.send(request, &prepared.deadlines).await {
+            Ok(reply) => {
+                if reply.status.is_server_error() {
+                    attempt.bad();
+                } else {
+                    attempt.good();
+                }
+                Ok(reply)
+            }
+            Err(error) => {
+                if !error.is_clients_fault() {
+                    attempt.bad();
+                }
+                Err(NotTaken::NoReply(error))
+            }
+        }
+    }
+}
+
+/// Sends the call to the chosen channel, and, as long as nothing has left us, to the next.
 pub(crate) async fn send(
-    relay: &Relay,
+    ctx: &mut Context<'_>,
     call: &Call,
-    candidates: &[Arc<Channel>],
-    (mut channel, mut attempt): (Arc<Channel>, Attempt),
-    mut excluded: Vec<ChannelId>,
-    deal: &mut Deal,
-    record: &mut Record,
-    tie: &Tie,
-) -> Result<Answer, Failure> {
-    let mut tried = 0;
+    (mut candidates, mut next): (Candidates<'_>, (Arc<Channel>, Attempt)),
+    reservation: &mut Reservation,
+) -> Result<Answer, Outcome> {
+    let relay = ctx.relay;
+    let mut failovers = 0;
     loop {
-        record.channel_id = Some(channel.id);
-        let failure = match put(relay, call, &channel, attempt, deal, record, tie).await {
+        let (channel, attempt) = next;
+        ctx.record.channel_id = Some(channel.id);
+        let failure = match attempt_channel(ctx, call, (&channel, attempt), reservation).await {
             Ok(answer) => return Ok(answer),
             Err(failure) => failure,
         };
-        record.upstream_ends();
-        let most = channel.setting.retry_count.unwrap_or(relay.config.failover_count);
-        if !failure.unsent || tried >= most || !call.inlet.is_fresh() {
-            return Err(failure);
+        ctx.record.upstream_ends();
+        let max_failovers = channel.setting.retry_count.unwrap_or(relay.config.failover_count);
+        if !failure.is_unsent || failovers >= max_failovers || !call.inlet.is_fresh() {
+            return Err(failure.outcome);
         }
-        tried += 1;
-        excluded.push(channel.id);
-        let next = relay.channels.pick(candidates, &mut excluded).ok();
-        let Some(next) = next.filter(|_| !tie.is_gone()) else { return Err(failure) };
+        failovers += 1;
+        candidates.exclude(channel.id);
+        let Some(another) = candidates.choose().ok().filter(|_| !ctx.link.is_disconnected()) else {
+            return Err(failure.outcome);
+        };
+        let error = match &failure.outcome.client {
+            ClientOutcome::Fault(fault) => fault.cause_chain(),
+            ClientOutcome::Reply | ClientOutcome::Cut => String::new(),
+        };
         tracing::warn!(
             target: "custompass", event = "channel_failed", channel_id = channel.id.0,
-            error = failure.fault.cause_chain(), request_id = &*record.request_id,
+            error, request_id = &*ctx.record.request_id,
         );
         relay.metrics.failed_over();
-        (channel, attempt) = next;
-        if let Some(task) = deal.task() {
-            submit::moves_to(relay, task, channel.id)
+        if let Some(task) = reservation.task() {
+            submit::move_to_channel(relay, task, another.0.id)
                 .await
-                .map_err(|fault| released(fault, "not_sent"))?;
+                .map_err(|fault| Outcome::refused("not_sent", fault))?;
         }
+        next = another;
     }
 }
 
@@ -97,185 +132,104 @@ pub(crate) fn none_left(busy: Busy) -> Fault {
     faults::no_channel(seconds.saturating_add(1))
 }
 
-/// Puts the call to one channel: the estimate where one is due, then the call itself.
-async fn put(
-    relay: &Relay,
+/// Sends the call to one channel: the estimate where one is due, then the call itself.
+async fn attempt_channel(
+    ctx: &mut Context<'_>,
     call: &Call,
-    channel: &Arc<Channel>,
-    mut attempt: Attempt,
-    deal: &mut Deal,
-    record: &mut Record,
-    tie: &Tie,
+    (channel, attempt): (&Arc<Channel>, Attempt),
+    reservation: &mut Reservation,
 ) -> Result<Answer, Failure> {
-    let prepared = attempt
-        .prepared(channel, &relay.config)
-        .map_err(|fault| Failure { unsent: true, ..released(fault, "not_sent") })?;
-    record.upstream_begins();
-    let mut estimated = false;
-    if deal.price().is_some_and(domain::FrozenPrice::is_by_use) && Call::is_estimated_by(channel) {
+    let relay = ctx.relay;
+    let prepared = attempt.prepared(channel, &relay.config).map_err(|fault| Failure {
+        outcome: Outcome::refused("not_sent", fault),
+        is_unsent: true,
+    })?;
+    ctx.record.upstream_begins();
+    let hold_id = reservation.hold_id();
+    let mut exchange = Exchange { relay, call, prepared, attempt, hold_id };
+    let is_by_use = reservation.price().is_some_and(FrozenPrice::is_by_use);
+    let mut is_estimated = false;
+    if is_by_use && Call::is_estimated_by(channel) {
         // Boxed, so that calls without an estimate carry nothing of it.
-        let estimating = estimate(relay, call, &prepared, &mut attempt, deal, record, tie);
-        match Box::pin(estimating).await? {
-            Estimated::Held if tie.is_gone() => {
-                return Err(released(faults::client_gone(), "client_gone"));
+        match Box::pin(estimate(ctx, &mut exchange, reservation)).await? {
+            None if ctx.link.is_disconnected() => {
+                return Err(Outcome::refused("client_gone", faults::client_gone()).into());
             }
-            Estimated::Held => estimated = true,
-            Estimated::Result(result) => {
-                let (reply, collected) = *result;
-                return Ok(Answer { reply, prepared, attempt, collected, estimated });
+            None => is_estimated = true,
+            Some((reply, collected)) => {
+                let Exchange { prepared, attempt, .. } = exchange;
+                return Ok(Answer { reply, prepared, attempt, collected, is_estimated });
             }
         }
     }
-    let reply = request(relay, call, &prepared, &mut attempt, deal, Kind::Real, record).await?;
-    Ok(Answer { reply, prepared, attempt, collected: None, estimated })
+    let reply = request(ctx, &mut exchange, Kind::Real, reservation).await?;
+    let Exchange { prepared, attempt, .. } = exchange;
+    Ok(Answer { reply, prepared, attempt, collected: None, is_estimated })
 }
 
-/// One request, to the head of its reply.
+/// One request of a call that has a client, a reservation and a trace.
 async fn request(
-    relay: &Relay,
-    call: &Call,
-    prepared: &Prepared,
-    attempt: &mut Attempt,
-    deal: &mut Deal,
+    ctx: &mut Context<'_>,
+    exchange: &mut Exchange<'_>,
     kind: Kind,
-    record: &mut Record,
+    reservation: &mut Reservation,
 ) -> Result<Reply, Failure> {
-    let put = call
-        .put(prepared, deal.hold_id(), kind, &relay.config)
-        .map_err(|fault| released(fault, "not_sent"))?;
-    deal.mark_sent();
-    record.trace.asks(&call.method, prepared, kind);
-    let sending = relay.client.send(put.request(&call.method, prepared), &prepared.deadlines);
-    match sending.await {
+    reservation.mark_sent();
+    let trace = &mut ctx.record.trace;
+    trace.request_sent(&exchange.call.method, &exchange.prepared, kind);
+    match exchange.request(kind).await {
         Ok(reply) => {
-            record.trace.hears(reply.status);
-            if reply.status.is_server_error() {
-                attempt.bad();
-            } else {
-                attempt.good();
-            }
+            trace.reply_received(reply.status);
             Ok(reply)
         }
-        Err(error) => {
-            if !error.is_clients_fault() {
-                attempt.bad();
+        Err(NotTaken::Unbuilt(fault)) => Err(Outcome::refused("not_sent", fault).into()),
+        Err(NotTaken::NoReply(error)) => {
+            let is_unsent = error.sent() == Sent::No;
+            let outcome = decide(reservation.terms(), CallEnd::NoReply(error));
+            if let ClientOutcome::Fault(fault) = &outcome.client {
+                trace.no_reply(fault);
             }
-            let failure = failure_of(error);
-            record.trace.hears_nothing(&failure.fault);
-            Err(failure)
+            Err(Failure { outcome, is_unsent })
         }
     }
 }
 
-/// Asks for an estimate, and makes the hold as large.
+/// Asks for an estimate, and makes the hold as large. `Some`: the reply is the result itself.
 async fn estimate(
-    relay: &Relay,
-    call: &Call,
-    prepared: &Prepared,
-    attempt: &mut Attempt,
-    deal: &mut Deal,
-    record: &mut Record,
-    tie: &Tie,
-) -> Result<Estimated, Failure> {
-    let mut reply = request(relay, call, prepared, attempt, deal, Kind::Estimate, record).await?;
+    ctx: &mut Context<'_>,
+    exchange: &mut Exchange<'_>,
+    reservation: &mut Reservation,
+) -> Result<Option<(Reply, Option<Collected>)>, Failure> {
+    let mut reply = request(ctx, exchange, Kind::Estimate, reservation).await?;
     if !reply.status.is_success() || shape_of(&reply.headers) != Shape::Json {
-        return Ok(Estimated::Result(Box::new((reply, None))));
+        return Ok(Some((reply, None)));
     }
-    let mut share = relay.budget.share_of(record.user_id.unwrap_or(UserId(0)));
-    let most = relay.config.max_collected_reply_bytes;
-    let collected = collect(&mut reply.body, most, tie, &mut share).await;
+    let limit_bytes = ctx.relay.config.max_collected_reply_bytes;
+    let mut share = ctx.share.another();
+    let collected = collect(&mut reply.body, limit_bytes, ctx.link, &mut share).await;
     match collected.end {
-        Some(End::Cut) => {
-            attempt.bad();
-            return Err(released(faults::upstream_failed(), "upstream_cut"));
-        }
-        Some(End::TimedOut) => {
-            attempt.bad();
-            let fault = faults::upstream_timeout();
-            return Err(Failure { fault, money: Money::Abandon, unsent: false });
-        }
-        Some(End::Complete) => {}
-        Some(End::ClientSlow) => return Err(released(faults::body_too_slow(), "request_broken")),
-        Some(End::DrainedOut) => {
-            return Err(released(faults::client_gone(), "client_gone"));
-        }
+        Some(BodyEnd::Complete) => {}
         // Too large for an estimate.
-        None => {
-            return Ok(Estimated::Result(Box::new((reply, Some(collected)))));
+        None => return Ok(Some((reply, Some(collected)))),
+        Some(end) => {
+            if matches!(end, BodyEnd::Cut | BodyEnd::TimedOut) {
+                exchange.attempt.bad();
+            }
+            return Err(decide(reservation.terms(), CallEnd::Estimate(end)).into());
         }
     }
     let reading = read(upstream::scan::scan_whole(&reply.headers, &collected.bytes));
     if !reading.is_estimate || reading.failed {
-        return Ok(Estimated::Result(Box::new((reply, Some(collected)))));
+        return Ok(Some((reply, Some(collected))));
     }
-    let bad = |why: String| released(faults::bad_estimate().caused_by(why), "bad_estimate");
+    let bad = |why: String| Outcome::refused("bad_estimate", faults::bad_estimate().caused_by(why));
     let usage = reading.usage.ok_or_else(|| {
         bad(reading.trouble.unwrap_or_else(|| "the estimate has no usage".to_owned()))
     })?;
-    let price = deal.price().ok_or_else(|| bad("no price".to_owned()))?;
+    let price = reservation.price().ok_or_else(|| bad("no price".to_owned()))?;
     let amount = price.charge(&usage).map_err(|e| bad(e.to_string()))?;
-    record.trace.attempt_ends();
-    deal.grow(relay, amount, record).await.map_err(|fault| released(fault, "estimate_not_held"))?;
-    Ok(Estimated::Held)
-}
-
-/// What a failed request means.
-fn failure_of(error: SendError) -> Failure {
-    let unsent = error.sent() == Sent::No;
-    let (fault, money) = match &error {
-        SendError::Payload(cause) => {
-            let fault = match InletError::among(&**cause) {
-                Some(why) => why.fault(),
-                None => faults::body_broken(),
-            };
-            (fault, Money::Release { reason: "request_broken" })
-        }
-        SendError::Timeout(Phase::ClientBody) => {
-            (faults::body_too_slow(), Money::Release { reason: "request_broken" })
-        }
-        _ if unsent => (faults::upstream_failed(), Money::Release { reason: "not_sent" }),
-        SendError::Timeout(_) => (faults::upstream_timeout(), Money::Abandon),
-        _ => (faults::upstream_failed(), Money::Release { reason: "upstream_error" }),
-    };
-    Failure { fault: fault.caused_by(error), money, unsent }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use upstream::ConnectError;
-
-    fn told(error: SendError) -> (&'static str, Money, bool) {
-        let failure = failure_of(error);
-        (web::show(failure.fault.kind).code, failure.money, failure.unsent)
-    }
-
-    #[test]
-    fn only_what_was_not_sent_may_go_to_another_channel() {
-        let refused = SendError::Connect(ConnectError::Refused("x".into()));
-        let unsent = Money::Release { reason: "not_sent" };
-        for error in [refused, SendError::Timeout(Phase::Connect), SendError::Unsent("x".into())] {
-            assert_eq!(told(error), ("UPSTREAM_ERROR", unsent.clone(), true));
-        }
-        let cut = Money::Release { reason: "upstream_error" };
-        for error in [SendError::Cut("x".into()), SendError::BadReply("x".into())] {
-            assert_eq!(told(error), ("UPSTREAM_ERROR", cut.clone(), false));
-        }
-        for phase in [Phase::FirstByte, Phase::Idle, Phase::Total] {
-            assert_eq!(told(SendError::Timeout(phase)), ("TIMEOUT", Money::Abandon, false));
-        }
-    }
-
-    #[test]
-    fn the_clients_own_faults_are_told_as_such() {
-        let broken = Money::Release { reason: "request_broken" };
-        let large = InletError::TooLarge { limit_bytes: 5 };
-        for (error, code) in [
-            (SendError::Payload(Box::new(large)), "PAYLOAD_TOO_LARGE"),
-            (SendError::Payload("gone".into()), "INVALID_REQUEST"),
-            (SendError::Timeout(Phase::ClientBody), "REQUEST_TIMEOUT"),
-        ] {
-            assert_eq!(told(error), (code, broken.clone(), false));
-        }
-    }
+    ctx.record.trace.attempt_ends();
+    let grown = reservation.grow(amount, ctx.record).await;
+    grown.map_err(|fault| Outcome::refused("estimate_not_held", fault))?;
+    Ok(None)
 }

@@ -28,8 +28,8 @@ impl Traced {
         self.attempts += 1;
     }
 
-    /// An upstream is asked.
-    pub(crate) fn asks(&mut self, method: &Method, prepared: &Prepared, kind: Kind) {
+    /// A request goes to an upstream.
+    pub(crate) fn request_sent(&mut self, method: &Method, prepared: &Prepared, kind: Kind) {
         if !self.call.is_recorded() {
             return;
         }
@@ -44,16 +44,15 @@ impl Traced {
         self.attempt = span;
     }
 
-    /// It answers; its reply may still be coming.
-    pub(crate) fn hears(&mut self, status: StatusCode) {
+    /// Its head is here; the rest of the reply may still be coming.
+    pub(crate) fn reply_received(&mut self, status: StatusCode) {
         self.attempt.status(status);
         if status.is_client_error() || status.is_server_error() {
             self.attempt.fail("UPSTREAM_STATUS");
         }
     }
 
-    /// It does not answer.
-    pub(crate) fn hears_nothing(&mut self, fault: &Fault) {
+    pub(crate) fn no_reply(&mut self, fault: &Fault) {
         self.attempt.fail(web::show(fault.kind).code);
     }
 

@@ -229,7 +229,7 @@ impl Service {
         self.walks.close();
         if timeout_at(cut_at, self.walks.wait()).await.is_err() {
             // Settled with what has come so far, rather than not at all.
-            self.relay.hurry();
+            self.relay.cancel_drains();
         }
         if timeout_at(close_at, self.walks.wait()).await.is_err() {
             // Their holds are released by the sweeper, here after a restart or on another node.

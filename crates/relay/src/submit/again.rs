@@ -1,19 +1,18 @@
-//! Sending a submission again whose first sender is no more, as it was sent the first time: the
+//! Sending a submission again whose first sender has died, as it was sent the first time: the
 //! estimate where one is due, then the submission, under the same keys.
 
+use super::first_reply::{self, Accepted, FirstReply, Refusal};
 use super::recover::Left;
-use super::said::{self, FirstReply, Refusal, Said};
 use super::{request, whole};
 use crate::Relay;
 use crate::call::{Call, Kind};
-use crate::carry::Tie;
-use crate::channels::Attempt;
+use crate::client_link::ClientLink;
 use crate::deliver::{head_of, repeats_key, unusable};
+use crate::outcome::{BodyEnd, FirstWord};
 use crate::reply::collect;
-use crate::verdict::End;
+use crate::send::{Exchange, NotTaken};
 use bytes::Bytes;
-use domain::{FrozenPrice, Quota, Usage, UserId};
-use egress::Prepared;
+use domain::{FrozenPrice, Quota, Usage};
 use http::{Response, StatusCode};
 use std::sync::Arc;
 use store::{Channel, TOKEN_KEY};
@@ -27,18 +26,18 @@ pub(super) struct Again {
 
 /// What a repetition came to.
 pub(super) enum Repeated {
-    Taken(Box<Answered>),
+    Accepted(Box<Resubmitted>),
     /// The upstream says no, in these words.
     Refused(String),
-    /// It can't be told what became of it.
+    /// What became of it can't be known.
     Lost(&'static str),
     /// Not now; perhaps later.
     Unreached(String),
 }
 
 /// A reply that names the task.
-pub(super) struct Answered {
-    pub said: Said,
+pub(super) struct Resubmitted {
+    pub accepted: Accepted,
     pub head: Response<()>,
     pub bytes: Bytes,
     /// What the hold should reach.
@@ -46,8 +45,8 @@ pub(super) struct Answered {
 }
 
 /// One reply, read.
-enum Heard {
-    Taken(Box<(Said, Response<()>, Bytes)>),
+enum ReadReply {
+    Accepted(Box<(Accepted, Response<()>, Bytes)>),
     Estimate(Option<Usage>),
 }
 
@@ -76,7 +75,7 @@ impl Again {
         price: Option<&FrozenPrice>,
     ) -> Repeated {
         match self.try_send(relay, left, price).await {
-            Ok(answered) => Repeated::Taken(Box::new(answered)),
+            Ok(resubmitted) => Repeated::Accepted(Box::new(resubmitted)),
             Err(repeated) => repeated,
         }
     }
@@ -86,70 +85,56 @@ impl Again {
         relay: &Relay,
         left: &Left,
         price: Option<&FrozenPrice>,
-    ) -> Result<Answered, Repeated> {
+    ) -> Result<Resubmitted, Repeated> {
         let channel = &self.channel;
         let limit = channel.setting.concurrency;
         let entered = relay.channels.enter(channel.id, limit, channel.auto_ban);
-        let mut attempt = entered
-            .map_err(|_| Repeated::Unreached("the channel is busy or left alone".to_owned()))?;
+        let attempt =
+            entered.map_err(|_| Repeated::Unreached("the channel is busy or paused".to_owned()))?;
         let prepared = attempt
             .prepared(channel, &relay.config)
             .map_err(|_| Repeated::Lost("its channel is misconfigured"))?;
+        let (call, hold_id) = (&self.kept.call, Some(left.uid.hold()));
+        let mut exchange = Exchange { relay, call, prepared, attempt, hold_id };
         let price = price.filter(|price| price.is_by_use());
         let mut estimate = None;
         if let Some(price) = price.filter(|_| Call::is_estimated_by(channel)) {
-            match self.ask(relay, left, &prepared, &mut attempt, Kind::Estimate).await? {
-                Heard::Estimate(usage) => {
+            match request(&mut exchange, left, Kind::Estimate).await? {
+                ReadReply::Estimate(usage) => {
                     estimate = usage.and_then(|usage| price.charge(&usage).ok());
                 }
-                Heard::Taken(taken) => {
-                    let (said, head, bytes) = *taken;
-                    let hold = said.price_of_use(price);
-                    return Ok(Answered { said, head, bytes, hold });
+                ReadReply::Accepted(result) => {
+                    let (accepted, head, bytes) = *result;
+                    let hold = accepted.price_of_use(price);
+                    return Ok(Resubmitted { accepted, head, bytes, hold });
                 }
             }
         }
-        match self.ask(relay, left, &prepared, &mut attempt, Kind::Real).await? {
-            Heard::Estimate(_) => Err(Repeated::Lost("the upstream answered with an estimate")),
-            Heard::Taken(taken) => {
-                let (said, head, bytes) = *taken;
-                let hold = estimate.or_else(|| said.price_of_use(price?));
-                Ok(Answered { said, head, bytes, hold })
+        match request(&mut exchange, left, Kind::Real).await? {
+            ReadReply::Estimate(_) => Err(Repeated::Lost("the upstream answered with an estimate")),
+            ReadReply::Accepted(result) => {
+                let (accepted, head, bytes) = *result;
+                let hold = estimate.or_else(|| accepted.price_of_use(price?));
+                Ok(Resubmitted { accepted, head, bytes, hold })
             }
         }
     }
+}
 
-    /// One request, to the end of its reply.
-    async fn ask(
-        &self,
-        relay: &Relay,
-        left: &Left,
-        prepared: &Prepared,
-        attempt: &mut Attempt,
-        kind: Kind,
-    ) -> Result<Heard, Repeated> {
-        let call = &self.kept.call;
-        let put = call
-            .put(prepared, Some(left.uid.hold()), kind, &relay.config)
-            .map_err(|_| Repeated::Lost("it can't be put to its channel"))?;
-        let request = put.request(&call.method, prepared);
-        let reply = match relay.client.send(request, &prepared.deadlines).await {
-            Ok(reply) => reply,
-            Err(error) => {
-                attempt.bad();
-                return Err(Repeated::Unreached(error.to_string()));
-            }
-        };
-        if reply.status.is_server_error() {
-            attempt.bad();
-        } else {
-            attempt.good();
-        }
-        if may_differ_later(reply.status) {
-            return Err(Repeated::Unreached(format!("status {}", reply.status.as_u16())));
-        }
-        hear(relay, left.user_id, reply, prepared).await
+/// One request, to the end of its reply.
+async fn request(
+    exchange: &mut Exchange<'_>,
+    left: &Left,
+    kind: Kind,
+) -> Result<ReadReply, Repeated> {
+    let reply = exchange.request(kind).await.map_err(|error| match error {
+        NotTaken::Unbuilt(_) => Repeated::Lost("it can't be addressed to its channel"),
+        NotTaken::NoReply(error) => Repeated::Unreached(error.to_string()),
+    })?;
+    if may_differ_later(reply.status) {
+        return Err(Repeated::Unreached(format!("status {}", reply.status.as_u16())));
     }
+    read_reply(exchange, left, reply).await
 }
 
 /// Whether an upstream that says this may say something else when it is asked again.
@@ -157,31 +142,34 @@ fn may_differ_later(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 425 | 429)
 }
 
-async fn hear(
-    relay: &Relay,
-    user_id: UserId,
+async fn read_reply(
+    exchange: &Exchange<'_>,
+    left: &Left,
     mut reply: Reply,
-    prepared: &Prepared,
-) -> Result<Heard, Repeated> {
+) -> Result<ReadReply, Repeated> {
+    let Exchange { relay, prepared, .. } = exchange;
     if unusable(&reply, prepared).is_some() {
         return Err(Repeated::Lost("its upstream's reply can't be passed on"));
     }
     let head = head_of(&reply, prepared);
-    let (tie, mut share) = (Tie::default(), relay.budget.share_of(user_id));
-    let most = relay.config.max_collected_reply_bytes;
-    let collected = collect(&mut reply.body, most, &tie, &mut share).await;
-    if matches!(collected.end, Some(End::Cut | End::TimedOut)) {
-        return Err(Repeated::Unreached("the reply broke off".to_owned()));
-    }
-    let bytes =
-        whole(collected).map_err(|_| Repeated::Lost("the upstream's reply is too large"))?;
+    let (link, mut share) = (ClientLink::default(), relay.budget.share_of(left.user_id));
+    let limit_bytes = relay.config.max_collected_reply_bytes;
+    let collected = collect(&mut reply.body, limit_bytes, &link, &mut share).await;
+    let bytes = whole(collected).map_err(|word| match word {
+        FirstWord::Broken(BodyEnd::Cut | BodyEnd::TimedOut) => {
+            Repeated::Unreached("the reply broke off".to_owned())
+        }
+        _ => Repeated::Lost("the upstream's reply is too large"),
+    })?;
     if repeats_key(prepared, &bytes) {
         return Err(Repeated::Lost("the upstream's reply repeats its channel's key"));
     }
-    match said::read(reply.status, &reply.headers, &bytes) {
-        FirstReply::Taken(said) => Ok(Heard::Taken(Box::new((said, head, bytes)))),
-        FirstReply::Refused(Refusal { words, .. }) => Err(Repeated::Refused(words)),
-        FirstReply::Estimate(usage) => Ok(Heard::Estimate(usage)),
+    match first_reply::read(reply.status, &reply.headers, &bytes) {
+        FirstReply::Accepted(accepted) => {
+            Ok(ReadReply::Accepted(Box::new((accepted, head, bytes))))
+        }
+        FirstReply::Refused(Refusal { message, .. }) => Err(Repeated::Refused(message)),
+        FirstReply::Estimate(usage) => Ok(ReadReply::Estimate(usage)),
     }
 }
 

@@ -1,60 +1,56 @@
-//! Submissions of tasks: what a walk does differently when its model ends in `/submit`.
+//! Submissions of tasks: what differs from other calls when the model ends in `/submit`.
 //!
-//! The task's row is made with the hold, before anything is sent. The reply is always collected;
+//! The task's row is created with the hold, before anything is sent. The reply is always collected;
 //! when it names the task, that is durable before the client sees it. From then on the task is the
-//! poller's. What a crash leaves between the two is looked after in `recover.rs`.
+//! poller's. What a crash leaves between the two is recovered in `recover.rs`.
 
 mod again;
+mod first_reply;
 mod recover;
 mod request;
-mod said;
 
 use crate::Relay;
 use crate::call::Call;
-use crate::carry::Tie;
-use crate::deal::{Deal, OpenTask, UNKNOWN_OUTCOME};
+use crate::context::Context;
 use crate::deliver::{
-    Ending, UPSTREAM_ECHO, X_NEWAPI_QUOTA, head_of, in_one_piece, repeats_key, unusable,
+    Delivery, X_NEWAPI_QUOTA, head_of, in_one_piece, refuse, repeats_key, unusable,
 };
 use crate::faults;
 use crate::idempotency::Tee;
-use crate::record::Record;
+use crate::outcome::{
+    BodyEnd, CallEnd, ClientOutcome, FirstWord, Money, Outcome, Terms, Unusable, decide,
+};
+use crate::phases::Order;
 use crate::reply::{Collected, collect};
+use crate::reservation::{OpenTask, Reservation};
 use crate::send::Answer;
 use crate::traced::ended;
-use crate::verdict::End;
-use crate::walk::Order;
 use bytes::Bytes;
-use domain::{ChannelId, Fault, FrozenPrice, ModelName, Quota, TaskUid, UserId, task_base};
+use domain::{ChannelId, Fault, FrozenPrice, ModelName, Quota, TaskUid, task_base};
+use first_reply::{Accepted, FirstReply, Refusal};
 use http::header::{LOCATION, RETRY_AFTER};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri};
 use ledger::{NewTask, Taken};
-use said::{FirstReply, Refusal, Said};
 use std::sync::Arc;
-use store::{Channel, TOKEN_KEY, Value, WEBHOOK_URL};
+use store::{Channel, TOKEN_KEY, WEBHOOK_URL};
 use web::memory::Share;
 
 const X_WEBHOOK_URL: HeaderName = HeaderName::from_static("x-webhook-url");
 const MAX_WEBHOOK_URL_CHARS: usize = 2048;
 
-/// What a client wishes of its task beyond the call.
-pub(crate) struct Wish {
-    /// Where it wants to hear of its end.
+/// What a client asks for of its task beyond the call.
+pub(crate) struct SubmitOptions {
+    /// Where it wants to be notified of its end.
     pub webhook_url: Option<String>,
 }
 
-impl Wish {
+impl SubmitOptions {
     /// For a call that is a submission. What is meant for us is taken out of its headers.
-    pub(crate) fn of(
-        model: &ModelName,
-        headers: &mut HeaderMap,
-        record: &mut Record,
-    ) -> Result<Option<Self>, Fault> {
+    pub(crate) fn take(model: &ModelName, headers: &mut HeaderMap) -> Result<Option<Self>, Fault> {
         if !model.is_submission() {
             return Ok(None);
         }
-        record.submits();
         let webhook_url = webhook_url(headers)?;
         headers.remove(X_WEBHOOK_URL);
         Ok(Some(Self { webhook_url }))
@@ -84,21 +80,19 @@ pub(crate) fn may_be_repeated(candidates: &[Arc<Channel>]) -> bool {
     candidates.iter().any(|channel| channel.setting.idempotent)
 }
 
-/// Makes the task, and puts the money for it aside. Nothing is sent before this is durable.
+/// Creates the task, and holds the money for it. Nothing is sent before this is durable.
 pub(crate) async fn open(
-    relay: &Relay,
+    ctx: &Context<'_>,
     order: Order<'_>,
     price: Option<FrozenPrice>,
-    wish: &Wish,
-    deal: &mut Deal,
-    record: &Record,
+    reservation: &mut Reservation,
 ) -> Result<(), Fault> {
-    let Order { call, caller, candidates, .. } = order;
+    let (Order { call, caller, candidates, submission }, relay) = (order, ctx.relay);
     let now = relay.clock.now();
     let identity = &*caller.identity;
     let seal =
         |purpose: &str, plain: &[u8]| relay.sealer.seal(purpose, plain).map_err(faults::system);
-    let webhook_url_sealed = match &wish.webhook_url {
+    let webhook_url_sealed = match submission.and_then(|options| options.webhook_url.as_ref()) {
         None => None,
         Some(url) => {
             let user_id = identity.user_id;
@@ -107,7 +101,7 @@ pub(crate) async fn open(
         }
     };
     let request_sealed = match may_be_repeated(candidates) {
-        true => request::seal(relay, call, deal.claim())?,
+        true => request::seal(relay, call, reservation.claim())?,
         false => None,
     };
     let task = NewTask {
@@ -115,7 +109,7 @@ pub(crate) async fn open(
         user_id: identity.user_id,
         token_id: identity.key_id,
         key_sealed: seal(TOKEN_KEY, caller.key.as_bytes())?,
-        channel_id: record.channel_id.unwrap_or(ChannelId(0)),
+        channel_id: ctx.record.channel_id.unwrap_or(ChannelId(0)),
         action: call.model.as_str().to_owned(),
         request_id: call.request_id.to_string(),
         node_id: relay.config.node_id,
@@ -123,122 +117,116 @@ pub(crate) async fn open(
         webhook_url_sealed,
     };
     match price {
-        None => deal.open_free(relay, task).await,
-        Some(price) => {
-            deal.hold(relay, identity, candidates, price, Some(Box::new(task)), record).await
-        }
+        None => reservation.open_free(relay, task).await,
+        Some(price) => reservation.hold(ctx, order, price, Some(Box::new(task))).await,
     }
 }
 
-/// Another channel is about to get the task: its row says so before that channel hears of it.
-pub(crate) async fn moves_to(
+/// Another channel is about to get the task: its row says so before anything is sent to it.
+pub(crate) async fn move_to_channel(
     relay: &Relay,
     task: OpenTask,
     channel_id: ChannelId,
 ) -> Result<(), Fault> {
-    let sql = "UPDATE tasks SET channel_id = $2, updated_at = $3
-        WHERE uid = $1 AND task_id = '' AND finish_time IS NULL";
     let now = relay.clock.now();
-    let params = [Value::Uuid(task.uid.0), Value::Int(channel_id.0), Value::Time(now)];
-    relay.db.execute(sql, &params).await?;
+    store::tasks::move_to_channel(&relay.db, task.uid, channel_id, now).await?;
     Ok(())
 }
 
-/// The upstream has answered: the task is recorded, or has failed, before the client hears of it.
+/// The upstream has replied: the task is recorded, or has failed, before the client knows.
 pub(crate) async fn deliver(
-    relay: &Relay,
+    mut ctx: Context<'_>,
     call: &Call,
     answer: Answer,
-    deal: Deal,
-    record: &mut Record,
-    tie: &Tie,
-    mut share: Share,
-) -> Result<Ending, Fault> {
-    let Answer { mut reply, prepared, mut attempt, collected, estimated } = answer;
-    if let Some((reason, fault)) = unusable(&reply, &prepared) {
-        deal.release(relay, record, reason).await;
-        return Err(fault);
+    reservation: Reservation,
+) -> Result<Delivery, Fault> {
+    let Answer { mut reply, prepared, mut attempt, collected, is_estimated } = answer;
+    if let Some(why) = unusable(&reply, &prepared) {
+        return Err(refuse(ctx, reservation, why).await);
     }
     let head = head_of(&reply, &prepared);
-    let most = relay.config.max_collected_reply_bytes;
+    let limit_bytes = ctx.relay.config.max_collected_reply_bytes;
     let collected = match collected {
         Some(collected) => collected,
-        None => collect(&mut reply.body, most, tie, &mut share).await,
+        None => collect(&mut reply.body, limit_bytes, ctx.link, &mut ctx.share).await,
     };
-    record.upstream_ends();
-    if matches!(collected.end, Some(End::Cut | End::TimedOut)) {
+    ctx.record.upstream_ends();
+    if matches!(collected.end, Some(BodyEnd::Cut | BodyEnd::TimedOut)) {
         attempt.bad();
     }
     drop(attempt);
     let bytes = match whole(collected) {
         Ok(bytes) => bytes,
-        Err((reason, fault)) => {
-            deal.release(relay, record, reason).await;
-            return Err(fault);
+        Err(word) => {
+            let Outcome { money, client } = decide(Terms::Free, CallEnd::Submission(word));
+            if let Money::Release { reason } = money {
+                reservation.release(ctx.record, reason).await;
+            }
+            return Err(client.into_fault());
         }
     };
     if repeats_key(&prepared, &bytes) {
-        deal.release(relay, record, UPSTREAM_ECHO).await;
-        return Err(faults::upstream_echo());
+        return Err(refuse(ctx, reservation, Unusable::Echo).await);
     }
-    match said::read(reply.status, &reply.headers, &bytes) {
-        FirstReply::Taken(said) => {
-            let took = Took { said, estimated, channel: &prepared.channel };
-            let head = record_taken(relay, call, head, &bytes, took, deal, record).await?;
-            record.succeed();
-            Ok(Ending::Whole(in_one_piece(call, head, bytes, share)))
+    let reply = first_reply::read(reply.status, &reply.headers, &bytes);
+    let word = reply.word();
+    let Outcome { money, client } = decide(reservation.terms(), CallEnd::Submission(word));
+    let mut head = head;
+    match (reply, money) {
+        (FirstReply::Accepted(accepted), _) => {
+            let acceptance = Acceptance { accepted, is_estimated, channel: &prepared.channel };
+            let reply = (&mut head, &bytes[..]);
+            record_task(&mut ctx, call, (acceptance, reply), reservation).await?;
+            ctx.record.succeed();
         }
-        FirstReply::Estimate(_) => {
-            deal.release(relay, record, "estimate_instead_of_result").await;
-            Err(faults::estimate_instead_of_result())
+        (FirstReply::Refused(Refusal { code, error, message, .. }), Money::Release { reason }) => {
+            ctx.record.fail_upstream(code, error);
+            reservation.release_task(ctx.record, reason, message).await;
         }
-        FirstReply::Refused(Refusal { reason, code, error, words }) => {
-            record.fail_upstream(code, error);
-            deal.release_telling(relay, record, reason, words).await;
-            Ok(Ending::Whole(in_one_piece(call, head, bytes, share)))
-        }
+        (_, money) => reservation.end(ctx.record, money, Default::default(), None).await?,
+    }
+    match client {
+        ClientOutcome::Reply => Ok(Delivery::Whole(in_one_piece(call, head, bytes, ctx.share))),
+        not_the_reply => Err(not_the_reply.into_fault()),
     }
 }
 
-/// A reply that is here to its end, else why the task has failed, and what the client hears.
-fn whole(collected: Collected) -> Result<Bytes, (&'static str, Fault)> {
+/// A reply that is here to its end, else what its end says.
+fn whole(collected: Collected) -> Result<Bytes, FirstWord> {
     match collected.end {
-        Some(End::Complete) => Ok(collected.bytes),
-        Some(End::Cut) => Err(("upstream_cut", faults::upstream_failed())),
-        Some(End::TimedOut) => Err((UNKNOWN_OUTCOME, faults::upstream_timeout())),
-        Some(End::ClientSlow) => Err((UNKNOWN_OUTCOME, faults::body_too_slow())),
-        Some(End::DrainedOut) => Err((UNKNOWN_OUTCOME, faults::client_gone())),
-        None => Err(("reply_too_large", faults::no_task_reply())),
+        Some(BodyEnd::Complete) => Ok(collected.bytes),
+        Some(end) => Err(FirstWord::Broken(end)),
+        None => Err(FirstWord::TooLarge),
     }
 }
 
-/// A task that was taken, by which channel, and whether its hold is what an estimate said.
-struct Took<'a> {
-    said: Said,
-    estimated: bool,
+/// A task that was accepted, by which channel, and whether its hold is what an estimate said.
+struct Acceptance<'a> {
+    accepted: Accepted,
+    is_estimated: bool,
     channel: &'a Channel,
 }
 
 /// Makes the task durable, and adds to the reply's head what only we can say.
-async fn record_taken(
-    relay: &Relay,
+async fn record_task(
+    ctx: &mut Context<'_>,
     call: &Call,
-    mut head: Response<()>,
-    bytes: &[u8],
-    took: Took<'_>,
-    deal: Deal,
-    record: &mut Record,
-) -> Result<Response<()>, Fault> {
-    let Took { said, estimated, channel } = took;
-    let Some(OpenTask { uid, .. }) = deal.task() else {
+    (acceptance, (head, bytes)): (Acceptance<'_>, (&mut Response<()>, &[u8])),
+    reservation: Reservation,
+) -> Result<(), Fault> {
+    let relay = ctx.relay;
+    let Acceptance { accepted, is_estimated, channel } = acceptance;
+    let Some(OpenTask { uid, .. }) = reservation.task() else {
         return Err(faults::system("a submission without a task"));
     };
-    record.task_id = Some(said.task_id.clone());
-    point_to_task(relay, &mut head, call.model.as_str(), &said.task_id);
-    let held = deal.held();
-    let hold = match deal.price() {
-        Some(price) if price.is_by_use() && !estimated => said.price_of_use(price),
-        _ => None,
+    ctx.record.task_id = Some(accepted.task_id.clone());
+    point_to_task(relay, head, call.model.as_str(), &accepted.task_id);
+    let (hold, held) = match reservation.terms() {
+        Terms::Paid { price, held } if price.is_by_use() && !is_estimated => {
+            (accepted.price_of_use(price), Some(held))
+        }
+        Terms::Paid { held, .. } => (None, Some(held)),
+        Terms::Free => (None, None),
     };
     let grows = matches!((hold, held), (Some(to), Some(held)) if to > held);
     if let Some(held) = held.filter(|_| !grows) {
@@ -246,15 +234,17 @@ async fn record_taken(
     }
     // Whether the hold can grow is known only afterwards, so a kept reply doesn't say what it is
     // then.
-    let tee = deal.is_claimed().then(|| tee_of(relay, &head, bytes, record.user_id));
-    let task = said.record(relay, uid, channel)?;
-    let span = record.trace.phase("record task");
-    let held = ended(span, deal.record(relay, Taken { task, hold, reply: None }, tee).await)?;
-    record.quota = held;
+    let share = ctx.share.another();
+    let tee = reservation.is_claimed().then(|| tee_of(relay, head, bytes, share));
+    let task = accepted.record(relay, uid, channel)?;
+    let span = ctx.record.trace.phase("record task");
+    let taken = Taken { task, hold, reply: None };
+    let held = ended(span, reservation.record(relay, taken, tee).await)?;
+    ctx.record.quota = held;
     if let Some(Quota(held)) = held {
         head.headers_mut().insert(X_NEWAPI_QUOTA, HeaderValue::from(held));
     }
-    Ok(head)
+    Ok(())
 }
 
 /// Says where the task is found on our side, and when it is worth asking.
@@ -273,8 +263,7 @@ fn location(model: &str, task_id: &str) -> String {
 }
 
 /// A whole reply, to be kept for a repeated request.
-fn tee_of(relay: &Relay, head: &Response<()>, bytes: &[u8], user_id: Option<UserId>) -> Tee {
-    let share = relay.budget.share_of(user_id.unwrap_or(UserId(0)));
+fn tee_of(relay: &Relay, head: &Response<()>, bytes: &[u8], share: Share) -> Tee {
     let mut tee = Tee::new(head.status(), head.headers(), relay.config.max_kept_reply_bytes, share);
     tee.feed(bytes);
     tee

@@ -1,12 +1,12 @@
-//! What a crash left between sending a submission and recording its task: a row without a number
-//! of the upstream's, made by a node that is no more. (Or by this one, so long ago that no walk can
-//! be at it any more: the database was away when its end was to be written.)
+//! What a crash left between sending a submission and recording its task: a row without an id of
+//! the upstream's, created by a node that has died. (Or by this one, so long ago that no request
+//! can still be on it: the database was away when its end was to be written.)
 //!
 //! A row is taken over by writing this node's name into it, guarded by the old name, so that one of
 //! several nodes gets it. Where the upstream honours `Idempotency-Key` the same submission is sent
-//! again under the same key; else nobody can know what became of it, and it ends as failed.
+//! again under the same key; else what became of it can't be known, and it ends as failed.
 
-use super::again::{Again, Answered, Repeated};
+use super::again::{Again, Repeated, Resubmitted};
 use super::{point_to_task, tee_of};
 use crate::idempotency::Ticket;
 use crate::{Current, Relay};
@@ -27,8 +27,8 @@ const BATCH: i64 = 200;
 const AT_ONCE: usize = 16;
 /// How old a submission may become while its upstream can't be reached.
 const MAX_AGE_MS: i64 = 10 * 60_000;
-/// Whatever the settings say: far enough back for time itself to be told.
-const MAX_WALK_MS: i64 = 10 * 24 * 3_600_000;
+/// The largest answer of [`longest_submission_ms`], whatever the settings say.
+const MAX_SUBMISSION_MS: i64 = 10 * 24 * 3_600_000;
 /// The reason for the ledger and for the log.
 const LOST: &str = "submission_lost";
 
@@ -46,8 +46,8 @@ pub(super) struct Left {
 }
 
 /// What became of it.
-enum Outcome {
-    /// Recorded, refused, or lost: it has an end or a number now.
+enum Recovery {
+    /// Recorded, refused, or lost: it has an end or an id now.
     Over,
     /// The upstream could not be reached; later, perhaps.
     Later,
@@ -62,7 +62,7 @@ impl Unreached {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
     }
 
-    /// Tells of a channel, once.
+    /// Logs a channel, once.
     fn add(&self, left: &Left, why: &str) {
         let is_new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(left.channel_id);
         if is_new {
@@ -85,8 +85,8 @@ enum RecoverError {
 }
 
 impl Relay {
-    /// Looks after submissions that other runs left behind, at once and then again and again,
-    /// until `shutdown`. What is under way by then is left to the next run.
+    /// Recovers submissions that other runs left behind, at once and then periodically, until
+    /// `shutdown`. What is under way by then is left to the next run.
     pub async fn keep_recovering(current: Current, shutdown: CancellationToken) {
         loop {
             let relay = current.now();
@@ -101,7 +101,7 @@ impl Relay {
         }
     }
 
-    /// Looks once after every submission whose node is no more. None of them harms another.
+    /// Recovers once every submission whose node has died. None of them harms another.
     pub async fn recover_submissions(&self) {
         let mut after = TaskUid(uuid::Uuid::nil());
         let unreached = Unreached::default();
@@ -140,18 +140,18 @@ async fn left_behind(relay: &Relay, after: TaskUid) -> Result<Vec<Row>, StoreErr
     let params = [
         Value::Uuid(after.0),
         Value::from(relay.config.node_id),
-        Value::Time(relay.clock.now().plus_ms(-longest_walk_ms(relay))),
+        Value::Time(relay.clock.now().plus_ms(-longest_submission_ms(relay))),
         Value::Int(BATCH),
     ];
     relay.db.read(SELECT, &params).await
 }
 
-/// Longer than any submission can be at work: its estimate, its reply, and failovers before.
-fn longest_walk_ms(relay: &Relay) -> i64 {
+/// Longer than any submission can take: its estimate, its reply, and failovers before.
+fn longest_submission_ms(relay: &Relay) -> i64 {
     let catalog = relay.live.catalog.load();
     let total_ms = i64::try_from(relay.config.total_ms).unwrap_or(i64::MAX);
     let replies_ms = total_ms.saturating_mul(2);
-    relay.config.hold_ms(catalog.channels()).saturating_add(replies_ms).min(MAX_WALK_MS)
+    relay.config.hold_ms(catalog.channels()).saturating_add(replies_ms).min(MAX_SUBMISSION_MS)
 }
 
 fn left_of(row: &Row) -> Result<Left, StoreError> {
@@ -171,33 +171,25 @@ fn left_of(row: &Row) -> Result<Left, StoreError> {
 async fn recover_row(relay: &Relay, row: &Row, unreached: &Unreached) -> Result<(), RecoverError> {
     let left = left_of(row)?;
     let ours = relay.config.node_id;
-    if !passes(relay, left.uid, left.node, ours).await? {
+    if !store::tasks::hand_over(&relay.db, left.uid, left.node, ours).await? {
         return Ok(());
     }
     let recovered = recover(relay, &left, unreached).await;
     // Whatever was not brought to an end is given back, so that the next look finds it.
-    if !matches!(recovered, Ok(Outcome::Over)) {
-        passes(relay, left.uid, ours, left.node).await?;
+    if !matches!(recovered, Ok(Recovery::Over)) {
+        store::tasks::hand_over(&relay.db, left.uid, ours, left.node).await?;
     }
     recovered.map(drop)
-}
-
-/// Hands a row from one node to another. `false`: somebody else was first.
-async fn passes(relay: &Relay, uid: TaskUid, from: NodeId, to: NodeId) -> Result<bool, StoreError> {
-    let sql = "UPDATE tasks SET node_id = $3
-        WHERE uid = $1 AND node_id = $2 AND task_id = '' AND finish_time IS NULL";
-    let params = [Value::Uuid(uid.0), Value::from(from), Value::from(to)];
-    Ok(relay.db.execute(sql, &params).await? > 0)
 }
 
 async fn recover(
     relay: &Relay,
     left: &Left,
     unreached: &Unreached,
-) -> Result<Outcome, RecoverError> {
+) -> Result<Recovery, RecoverError> {
     let again = match Again::of(relay, left) {
         Ok(again) => again,
-        Err(why) => return lose(relay, left, why).await,
+        Err(why) => return give_up(relay, left, why).await,
     };
     let Some(claim) = again.kept.claim.as_deref() else {
         return bring_to_end(relay, left, &again, unreached).await;
@@ -205,10 +197,10 @@ async fn recover(
     let (db, user_id, ours) = (&relay.db, left.user_id, relay.config.node_id);
     if !store::idempotency::take_over(db, user_id, claim, ours).await? {
         // The client has repeated the request itself: that one stands for both.
-        return lose(relay, left, "repeated by its client").await;
+        return give_up(relay, left, "repeated by its client").await;
     }
     let outcome = bring_to_end(relay, left, &again, unreached).await;
-    if matches!(outcome, Ok(Outcome::Over)) {
+    if matches!(outcome, Ok(Recovery::Over)) {
         // A claim that was completed stays.
         store::idempotency::forget(db, user_id, claim, ours).await?;
     } else {
@@ -222,7 +214,7 @@ async fn bring_to_end(
     left: &Left,
     again: &Again,
     unreached: &Unreached,
-) -> Result<Outcome, RecoverError> {
+) -> Result<Recovery, RecoverError> {
     let repeated = if unreached.has(left.channel_id) {
         Repeated::Unreached("it could not be reached for another submission".to_owned())
     } else {
@@ -230,18 +222,18 @@ async fn bring_to_end(
         again.send(relay, left, price.as_ref()).await
     };
     match repeated {
-        Repeated::Taken(answered) => record(relay, left, *answered, again).await?,
+        Repeated::Accepted(resubmitted) => record(relay, left, *resubmitted, again).await?,
         Repeated::Refused(words) => refuse(relay, left, words).await?,
         Repeated::Unreached(why) => {
             unreached.add(left, &why);
             if is_young(relay, left) {
-                return Ok(Outcome::Later);
+                return Ok(Recovery::Later);
             }
-            return lose(relay, left, "the upstream can't be reached").await;
+            return give_up(relay, left, "the upstream can't be reached").await;
         }
-        Repeated::Lost(why) => return lose(relay, left, why).await,
+        Repeated::Lost(why) => return give_up(relay, left, why).await,
     }
-    Ok(Outcome::Over)
+    Ok(Recovery::Over)
 }
 
 fn is_young(relay: &Relay, left: &Left) -> bool {
@@ -251,18 +243,19 @@ fn is_young(relay: &Relay, left: &Left) -> bool {
 async fn record(
     relay: &Relay,
     left: &Left,
-    answered: Answered,
+    resubmitted: Resubmitted,
     again: &Again,
 ) -> Result<(), RecoverError> {
-    let Answered { said, mut head, bytes, hold } = answered;
-    let task_id = said.task_id.clone();
-    // The reply goes to nobody but a client that repeats its request.
+    let Resubmitted { accepted, mut head, bytes, hold } = resubmitted;
+    let task_id = accepted.task_id.clone();
+    // Only a client that repeats its request gets the reply.
     let reply = again.kept.claim.as_deref().map(|claim| {
         point_to_task(relay, &mut head, &left.model, &task_id);
         let ticket = Ticket { user_id: left.user_id, key_hash: claim.to_owned() };
-        tee_of(relay, &head, &bytes, Some(ticket.user_id)).keep(relay, &ticket)
+        let share = relay.budget.share_of(ticket.user_id);
+        tee_of(relay, &head, &bytes, share).keep(relay, &ticket)
     });
-    let task = said.record(relay, left.uid, &again.channel);
+    let task = accepted.record(relay, left.uid, &again.channel);
     let task = task.map_err(|fault| RecoverError::Other(fault.en))?;
     let taken = Taken { task, hold, reply: reply.clone() };
     relay.ledger.record_task_again(left.user_id, taken).await?;
@@ -300,15 +293,15 @@ async fn refuse(relay: &Relay, left: &Left, words: String) -> Result<(), Recover
     Ok(())
 }
 
-/// Nobody will know what became of it: failed, and given back.
-async fn lose(relay: &Relay, left: &Left, why: &'static str) -> Result<Outcome, RecoverError> {
+/// What became of it will never be known: failed, and given back.
+async fn give_up(relay: &Relay, left: &Left, why: &'static str) -> Result<Recovery, RecoverError> {
     let refunded = end(relay, left, LOST, format!("{LOST}: {why}")).await?;
     tracing::warn!(
         target: "custompass", event = "submission_lost", task_uid = %left.uid,
         user_id = left.user_id.0, channel_id = left.channel_id.0, model = left.model,
         request_id = left.request_id, refunded = refunded.0, error = why,
     );
-    Ok(Outcome::Over)
+    Ok(Recovery::Over)
 }
 
 async fn end(

@@ -32,8 +32,7 @@ pub(super) async fn answer(
     relay: &Arc<Relay>,
     identity: &Arc<Identity>,
     headers: &HeaderMap,
-    row: TaskRow,
-    shape: Shape,
+    (row, shape): (TaskRow, Shape),
 ) -> Result<Response<web::Body>, Fault> {
     let resumed = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     let seen = resumed.is_some_and(|id| id.trim() == row.version.to_string());

@@ -42,22 +42,19 @@ struct Listing {
     share: Share,
 }
 
-/// Ids of the upstream that are asked for, in their order.
-struct Ids {
-    identity: Arc<Identity>,
-    model: String,
-    left: VecDeque<String>,
+/// Ids of the upstream that are asked for, in their order: whose, and of which model.
+pub(super) struct Ids {
+    pub identity: Arc<Identity>,
+    pub model: String,
+    pub left: VecDeque<String>,
 }
 
 /// `{"code":0,…,"data":[…]}`, in the order asked for.
 pub(super) async fn of_ids(
     relay: &Arc<Relay>,
-    identity: &Arc<Identity>,
-    model: String,
-    ids: Vec<String>,
+    ids: Ids,
     share: Share,
 ) -> Result<Response<Body>, Fault> {
-    let ids = Ids { identity: Arc::clone(identity), model, left: ids.into() };
     let listing = Listing {
         relay: Arc::clone(relay),
         shape: Shape::Upstream,

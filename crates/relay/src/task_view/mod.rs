@@ -25,6 +25,7 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response};
 use hyper::body::Incoming;
+use listing::Ids;
 use paths::Wanted;
 use query::PageQuery;
 use rows::TaskRow;
@@ -42,8 +43,7 @@ const MAX_LIST_BYTES: u64 = 2 << 20;
 pub(crate) async fn answer(
     relay: &Arc<Relay>,
     call: TaskCall,
-    head: &Parts,
-    body: Incoming,
+    (head, body): (&Parts, Incoming),
     caller: &Caller,
 ) -> Result<Response<Body>, Fault> {
     let identity = &caller.identity;
@@ -51,7 +51,8 @@ pub(crate) async fn answer(
     match call {
         TaskCall::List { model } => {
             let ids = ids_in(relay, identity, &head.headers, body).await?;
-            listing::of_ids(relay, identity, model, ids, share).await
+            let ids = Ids { identity: Arc::clone(identity), model, left: ids.into() };
+            listing::of_ids(relay, ids, share).await
         }
         TaskCall::One(wanted) => {
             let wait = query::wait(head.uri.query())?;
@@ -59,8 +60,8 @@ pub(crate) async fn answer(
             one(relay, waited(relay, identity, row, wait).await?, shape, share).await
         }
         TaskCall::Events(wanted) => {
-            let (row, shape) = find(relay, identity, &wanted).await?;
-            events::answer(relay, identity, &head.headers, row, shape).await
+            let task = find(relay, identity, &wanted).await?;
+            events::answer(relay, identity, &head.headers, task).await
         }
         TaskCall::Page => {
             let page = PageQuery::read(head.uri.query())?;

@@ -1,6 +1,6 @@
 //! `newapi`: a price, a balance and a durable settlement in front of any HTTP API.
 //!
-//! This crate is the binary: command line, configuration, wiring, lifecycle, log and metrics.
+//! This crate is the binary: command line, configuration, wiring, lifecycle and metrics.
 //! The environment, files and the clock are read here and nowhere else.
 #![warn(clippy::disallowed_methods)]
 
@@ -9,24 +9,17 @@ mod app;
 mod backup;
 mod cli;
 mod config;
-mod connections;
-mod cores;
-mod diagnostics;
-mod head_timer;
 mod health;
-mod logging;
 mod memory_limit;
 mod metrics;
 mod mock_upstream;
 mod probe;
 mod process;
 mod secret;
-mod server;
 mod signals;
 mod supervisor;
 mod traces;
 mod wiring;
-mod write_guard;
 
 fn main() -> std::process::ExitCode {
     allocator::give_large_memory_back();

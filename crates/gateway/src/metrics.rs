@@ -3,14 +3,14 @@
 mod format;
 
 use crate::config::MetricsConfig;
-use crate::logging::Lines;
 use crate::process;
-use crate::server::{self, Limits, Place, Stop};
 use domain::{Fault, FaultKind, UnixMs};
 use format::Format;
 use http::header::{CONTENT_TYPE, VARY};
 use http::{HeaderValue, Method, Request, Response};
+use httpd::{Limits, Place, Stop};
 use hyper::body::Incoming;
+use oplog::Lines;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
@@ -49,7 +49,7 @@ pub async fn serve(
         let (registry, path) = (Arc::clone(&registry), Arc::clone(&path));
         async move { answer(&request, &path, &registry) }
     };
-    server::serve(listener, LIMITS, stop, vec![Place::here(handler)]).await;
+    httpd::serve(listener, LIMITS, stop, vec![Place::here(handler)]).await;
 }
 
 fn answer(request: &Request<Incoming>, path: &str, registry: &Registry) -> Response<Body> {

@@ -1,8 +1,8 @@
 //! What the operator's signals ask for.
 
-use crate::logging::Lines;
 use crate::supervisor;
 use crate::wiring::LiveSettings;
+use oplog::Lines;
 use std::sync::Arc;
 use tasks::Tasks;
 use tokio::signal::unix::{Signal, SignalKind, signal};

@@ -12,9 +12,9 @@ use super::Finding;
 const TIERS: &[&[&str]] = &[
     &["domain", "roster", "spans"],
     &["protocol"],
-    &["store", "upstream", "web", "throttle"],
-    &["ledger", "egress"],
-    &["relay", "tasks", "admin"],
+    &["store", "upstream", "web", "throttle", "oplog"],
+    &["ledger", "egress", "httpd"],
+    &["relay", "tasks", "admin", "profiles"],
     &["gateway"],
 ];
 

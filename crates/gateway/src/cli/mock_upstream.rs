@@ -1,9 +1,9 @@
 //! `newapi mock-upstream`: something to point a channel at.
 
 use super::out;
-use crate::server::{self, Stop};
 use crate::{mock_upstream, signals};
 use anyhow::Context;
+use httpd::Stop;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
@@ -27,7 +27,7 @@ pub struct Args {
 /// When the port can't be had.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
-    let listener = server::listen(address).with_context(|| address.to_string())?;
+    let listener = httpd::listen(address).with_context(|| address.to_string())?;
     let address = listener.local_addr()?;
     out::line(format_args!("the scripted upstream listens on http://{address}"));
     let stop = Stop::default();

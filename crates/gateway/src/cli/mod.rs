@@ -30,8 +30,8 @@ mod tools;
 mod user;
 
 use crate::config::{Config, Problems, Settings};
-use crate::logging::{Levels, Lines};
 use clap::{Parser, Subcommand};
+use oplog::{Levels, Lines};
 use std::io::Write;
 use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};

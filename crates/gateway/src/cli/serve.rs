@@ -3,7 +3,7 @@
 use super::{Loaded, block_on, out, serving_runtime};
 use crate::config::{self, Config};
 use crate::wiring::{self, Service};
-use crate::{diagnostics, logging, signals, supervisor};
+use crate::{signals, supervisor};
 use anyhow::Context;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 pub fn run() -> anyhow::Result<ExitCode> {
     let settings = config::from_process()?;
     let config = Config::from_settings(&settings)?;
-    let (log, levels) = logging::install(&config.log, wiring::system_clock())?;
+    let (log, levels) = oplog::install(&config.log, wiring::system_clock())?;
     wiring::log_panics();
     let runtime = serving_runtime(config.server.worker_threads).context("threads can't be made")?;
     let in_file = config.log.file.is_some();
@@ -41,7 +41,7 @@ async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
     }
     if loaded.config.diagnostics.is_some() {
         // Before anything is made that holds memory.
-        diagnostics::start_sampling().await;
+        profiles::start_sampling().await;
     }
     // Heeded before the first call can come, and before anybody hears that it serves.
     let mut stop = pin!(signals::stop_requested());

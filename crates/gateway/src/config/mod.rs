@@ -13,10 +13,10 @@ pub use markdown::page as markdown;
 pub use table::{Key, MEANINGLESS, Setting, TABLE};
 pub use value::allowed;
 
-use crate::logging::Rotation;
 use domain::StatusWords;
 use http::HeaderMap;
 use ipnet::IpNet;
+use oplog::{LogConfig, Rotation};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -177,21 +177,6 @@ pub struct TaskSettings {
     pub webhook_allow_nets: Vec<IpNet>,
     /// Whether webhooks go through the installation's proxies.
     pub webhook_use_proxy: bool,
-}
-
-/// The log.
-#[derive(Clone, Debug)]
-pub struct LogConfig {
-    /// Least important level: `error` … `trace`.
-    pub level: String,
-    /// The same for the lines of calls, tasks and money: the area `custompass`.
-    pub custompass_level: String,
-    /// Where to; `None`: standard error.
-    pub file: Option<PathBuf>,
-    /// When the file is put aside.
-    pub rotation: Rotation,
-    /// JSON instead of text.
-    pub json: bool,
 }
 
 /// The metrics.

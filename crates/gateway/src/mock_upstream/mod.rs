@@ -19,12 +19,12 @@
 mod tasks;
 
 use self::tasks::{Part, Tasks};
-use crate::server::{self, Limits, Place, Stop};
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited, StreamBody};
+use httpd::{Limits, Place, Stop};
 use hyper::body::{Frame, Incoming};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -44,7 +44,7 @@ const WORDS: [&str; 5] = ["Hello", " from", " the", " trial", " upstream."];
 pub async fn serve(listener: TcpListener, stop: Stop) {
     let tasks = Arc::new(Tasks::default());
     let place = Place::here(move |request, _| answer(request, Arc::clone(&tasks)));
-    server::serve(listener, LIMITS, stop, vec![place]).await;
+    httpd::serve(listener, LIMITS, stop, vec![place]).await;
 }
 
 /// What the query asks for.

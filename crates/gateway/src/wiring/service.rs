@@ -5,17 +5,17 @@ use super::settings::{Followers, LiveSettings};
 use crate::app::App;
 use crate::cli::Loaded;
 use crate::config::{Config, MetricsConfig, ServerConfig};
-use crate::cores::Cores;
 use crate::health::Health;
-use crate::logging::{Levels, Lines};
 use crate::memory_limit::MemoryLimit;
-use crate::server::{self, Limits, Place, Stop};
 use crate::traces::Traces;
-use crate::{diagnostics, metrics, process, secret, signals};
+use crate::{metrics, process, secret, signals};
 use admin::AdminState;
 use anyhow::Context;
 use domain::{Clock, NodeId, UnixMs};
+use httpd::Cores;
+use httpd::{Limits, Place, Stop};
 use ledger::Ledger;
+use oplog::{Levels, Lines};
 use prometheus_client::registry::Registry;
 use relay::{Current, Relay};
 use std::net::SocketAddr;
@@ -188,7 +188,7 @@ impl Service {
             let handler = move |request, peer| Arc::clone(&app).answer(relay.now(), request, peer);
             Place { runtime, handler }
         });
-        let serving = server::serve(listener, limits, stop.clone(), places.collect());
+        let serving = httpd::serve(listener, limits, stop.clone(), places.collect());
         let serving = tokio::spawn(roster::named("accept loop", serving));
         announce(address, &built.db, started_at, &clock, max_connections);
         Ok(Self {
@@ -256,7 +256,7 @@ impl Service {
 }
 
 fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
-    server::listen(address).with_context(|| format!("{setting}: {address} can't be listened on"))
+    httpd::listen(address).with_context(|| format!("{setting}: {address} can't be listened on"))
 }
 
 /// Opens the database and builds the parts on it, the ones that others need first.
@@ -390,7 +390,7 @@ fn spawn_diagnostics(
     tracing::info!(target: "custompass", event = "diagnostics", %address);
     // A stop can be looked at as well; a profile that is being taken then ends with it.
     let stop = Stop { accepting: shutdown.clone(), now: shutdown.clone() };
-    jobs.spawn(roster::named("diagnostics", diagnostics::serve(listener, clock.clone(), stop)));
+    jobs.spawn(roster::named("diagnostics", profiles::serve(listener, clock.clone(), stop)));
     Ok(())
 }
 

@@ -2,11 +2,11 @@
 
 use super::parts;
 use crate::config::{self, Config, Problem, Problems, Resolved, Runtime, Setting, Settings, shown};
-use crate::logging::Levels;
 use crate::memory_limit::MemoryLimit;
 use admin::{Changed, LoginGuard, OptionRefused, OptionView, Options};
 use domain::NodeId;
 use ledger::Ledger;
+use oplog::Levels;
 use relay::Current;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -6,11 +6,11 @@ mod tasks;
 
 use super::{Loaded, http, out};
 use crate::config::{Config, Runtime, Settings};
-use crate::server::Stop;
 use crate::wiring::Service;
-use crate::{mock_upstream, server, signals};
+use crate::{mock_upstream, signals};
 use ::http::Method;
 use anyhow::{Context, bail, ensure};
+use httpd::Stop;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -58,13 +58,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let scratch = Scratch(scratch_dir()?);
     let began = Instant::now();
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let upstream = server::listen(loopback)?;
+    let upstream = httpd::listen(loopback)?;
     let upstream_address = upstream.local_addr()?;
     let upstream_stop = Stop::default();
     let upstream_job = tokio::spawn(mock_upstream::serve(upstream, upstream_stop.clone()));
 
     let config = config(&scratch.0, args.port)?;
-    let (log, _) = crate::logging::install(&config.log, crate::wiring::system_clock())?;
+    let (log, _) = oplog::install(&config.log, crate::wiring::system_clock())?;
     let loaded = Loaded { config, followed: None, lines: Some(log.lines()) };
     let service = Service::start(loaded).await?;
     let took_ms = began.elapsed().as_millis();

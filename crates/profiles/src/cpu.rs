@@ -30,7 +30,7 @@ struct Sampling {
 }
 
 /// Takes samples for `seconds`.
-pub async fn profile(seconds: Option<&str>) -> Result<Profile, Fault> {
+pub(crate) async fn profile(seconds: Option<&str>) -> Result<Profile, Fault> {
     let pause = Duration::from_secs(read(seconds)?);
     let Ok(turn) = TURN.try_acquire() else {
         let (zh, en) = ("已有剖析正在进行", "a profile is being taken already");

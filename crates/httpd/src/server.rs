@@ -1,8 +1,6 @@
-//! The accept loop: HTTP/1.1 connections in, one function call a request.
-//!
-//! Used for clients, for the metrics and by the trial upstream.
+//! The accept loop, and the connections that it starts.
 
-use crate::connections::{Connections, Word};
+use crate::connections::{ConnectionState, Connections};
 use crate::head_timer::HeadTimer;
 use crate::write_guard::WriteGuard;
 use http::{Request, Response};
@@ -38,16 +36,16 @@ pub struct Limits {
     pub max_connections: usize,
     /// How long a request head may take, and how long a connection may be idle.
     pub header_timeout_ms: u64,
-    /// How long a client may take next to nothing of its answer.
+    /// How long a client may take next to nothing of its response.
     pub write_timeout_ms: u64,
 }
 
-/// How a server is told to end.
+/// How a server is stopped.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     /// No further connections, no further requests on those there are.
     pub accepting: CancellationToken,
-    /// Whatever is still under way is cut.
+    /// All that is still under way is cut.
     pub now: CancellationToken,
 }
 
@@ -77,7 +75,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves until told to stop, and returns when the last connection has ended. A connection goes to
+/// Serves until stopped, and returns when the last connection has ended. A connection goes to
 /// the place that has the fewest.
 ///
 /// One accept loop for all: with a port that is shared among threads the system chooses by a hash,
@@ -114,9 +112,9 @@ where
         http.timer(HeadTimer::default());
         let connection =
             http.serve_connection(WriteGuard::new(TokioIo::new(stream), write_window), service);
-        let attended = connections.join().attend(connection);
+        let supervised = connections.join().supervise(connection);
         let connection = async move {
-            if let Err(error) = attended.await {
+            if let Err(error) = supervised.await {
                 tracing::debug!(%peer, %error, "connection ended early");
             }
             drop(slot);
@@ -125,17 +123,17 @@ where
     })
     .await;
     tracker.close();
-    // Whatever waits for its next request closes at once; what is at work finishes first.
-    places.iter().for_each(|(_, connections)| connections.tell(Word::Finish));
+    // What waits for its next request closes at once; what is under way finishes first.
+    places.iter().for_each(|(_, connections)| connections.set_all(ConnectionState::Finishing));
     tokio::select! {
         () = tracker.wait() => return,
         () = stop.now.cancelled() => {}
     }
-    places.iter().for_each(|(_, connections)| connections.tell(Word::Cut));
+    places.iter().for_each(|(_, connections)| connections.set_all(ConnectionState::Cut));
     tracker.wait().await;
 }
 
-/// Takes connections, as long as there is room for them, until told to stop.
+/// Takes connections, as long as there is room for them, until stopped.
 async fn take_connections(
     listener: TcpListener,
     limits: Limits,
@@ -174,7 +172,7 @@ async fn accept(listener: &TcpListener) -> (std::net::TcpStream, SocketAddr) {
     }
 }
 
-/// A connection that nobody could be given.
+/// A connection that could not be set up.
 fn connection_failed(error: &std::io::Error) {
     tracing::warn!(target: "custompass", event = "connection_failed", %error);
 }

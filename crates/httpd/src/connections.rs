@@ -1,7 +1,7 @@
-//! The connections of one place, and the word that ends them.
+//! The connections of one place, and the state that ends them.
 //!
-//! Each looks at one number whenever it is polled. Listening to a channel in place of that would
-//! have every poll of every connection take locks that all threads share.
+//! Each reads one atomic whenever it is polled. Waiting on a channel instead would have every poll
+//! of every connection take locks that all threads share.
 
 use hyper_util::server::graceful::GracefulConnection;
 use std::collections::HashMap;
@@ -10,24 +10,24 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// What connections are told.
+/// What connections do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum Word {
-    /// Take requests.
-    Serve,
-    /// Finish what is under way, and end.
-    Finish,
-    /// End at once.
+pub(crate) enum ConnectionState {
+    /// They take requests.
+    Serving,
+    /// They finish what is under way, and end.
+    Finishing,
+    /// They end at once.
     Cut,
 }
 
-/// Some connections.
+/// The connections of a place.
 #[derive(Debug, Default)]
-pub struct Connections {
+pub(crate) struct Connections {
     /// How many there are.
     open: AtomicUsize,
-    word: AtomicU8,
+    state: AtomicU8,
     wakers: Mutex<Wakers>,
 }
 
@@ -37,35 +37,35 @@ struct Wakers {
     by_number: HashMap<u64, Waker>,
 }
 
-/// A connection's place among the others, given back when it ends.
-pub struct Member {
+/// A connection's membership, given back when it ends.
+pub(crate) struct Member {
     all: Arc<Connections>,
     number: Option<u64>,
 }
 
-/// A connection that listens. It must be all of its task, so that its first waker stays the right
-/// one.
-pub struct Attended<C> {
+/// A connection that follows the state. It must be all of its task, so that its first waker stays
+/// the right one.
+pub(crate) struct Supervised<C> {
     connection: C,
     member: Member,
-    told: u8,
+    followed: u8,
 }
 
 impl Connections {
     /// How many there are.
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
     /// Counts one more.
-    pub fn join(self: &Arc<Self>) -> Member {
+    pub(crate) fn join(self: &Arc<Self>) -> Member {
         self.open.fetch_add(1, Ordering::Relaxed);
         Member { all: Arc::clone(self), number: None }
     }
 
-    /// Tells all of them, and those to come.
-    pub fn tell(&self, word: Word) {
-        self.word.store(word as u8, Ordering::SeqCst);
+    /// Sets the state of all of them, and of those to come.
+    pub(crate) fn set_all(&self, state: ConnectionState) {
+        self.state.store(state as u8, Ordering::SeqCst);
         for waker in self.wakers().by_number.values() {
             waker.wake_by_ref();
         }
@@ -77,13 +77,13 @@ impl Connections {
 }
 
 impl Member {
-    /// Runs `connection` to its end, or until the word says otherwise.
-    pub const fn attend<C>(self, connection: C) -> Attended<C> {
-        Attended { connection, member: self, told: Word::Serve as u8 }
+    /// Runs `connection` to its end, or until the state says otherwise.
+    pub(crate) const fn supervise<C>(self, connection: C) -> Supervised<C> {
+        Supervised { connection, member: self, followed: ConnectionState::Serving as u8 }
     }
 
-    /// Leaves word where it can be woken, the first time.
-    fn listen(&mut self, waker: &Waker) {
+    /// Registers its waker, the first time.
+    fn register(&mut self, waker: &Waker) {
         if self.number.is_some() {
             return;
         }
@@ -95,19 +95,19 @@ impl Member {
     }
 }
 
-impl<C: GracefulConnection + Unpin> Future for Attended<C> {
+impl<C: GracefulConnection + Unpin> Future for Supervised<C> {
     type Output = Result<(), C::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        this.member.listen(cx.waker());
-        let word = this.member.all.word.load(Ordering::SeqCst);
-        if word >= Word::Cut as u8 {
+        this.member.register(cx.waker());
+        let state = this.member.all.state.load(Ordering::SeqCst);
+        if state >= ConnectionState::Cut as u8 {
             return Poll::Ready(Ok(()));
         }
         let mut connection = Pin::new(&mut this.connection);
-        if word != this.told {
-            this.told = word;
+        if state != this.followed {
+            this.followed = state;
             connection.as_mut().graceful_shutdown();
         }
         connection.poll(cx)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 /// What a profile calls strings by. The first is empty.
-pub struct Strings {
+pub(crate) struct Strings {
     indices: HashMap<String, i64>,
     table: Vec<String>,
 }
@@ -16,7 +16,7 @@ impl Default for Strings {
 
 impl Strings {
     /// The number of `text`.
-    pub fn index(&mut self, text: &str) -> i64 {
+    pub(crate) fn index(&mut self, text: &str) -> i64 {
         if let Some(index) = self.indices.get(text) {
             return *index;
         }
@@ -27,7 +27,7 @@ impl Strings {
     }
 
     /// All of them, by number.
-    pub fn table(self) -> Vec<String> {
+    pub(crate) fn table(self) -> Vec<String> {
         self.table
     }
 }

@@ -23,7 +23,7 @@ pub enum Shape {
 
 /// Memory for one line, used again and again by its thread.
 #[derive(Default)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     /// The finished line.
     line: String,
     /// Its fields, while the first word is still awaited.
@@ -41,7 +41,7 @@ thread_local! {
 }
 
 /// Writes `event` as a line and hands it to `emit`.
-pub fn line(shape: Shape, now_ms: i64, event: &Event<'_>, emit: impl FnOnce(&str)) {
+pub(crate) fn line(shape: Shape, now_ms: i64, event: &Event<'_>, emit: impl FnOnce(&str)) {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.stamp_for(now_ms.div_euclid(1_000));
         let Scratch { line, fields, value, stamp, .. } = scratch;

@@ -1,6 +1,7 @@
 //! The diagnostics port: what the process does with its time and its memory, in the formats and
 //! under the paths that `pprof` and `go tool pprof` know. Names of functions and of jobs, numbers
 //! and lines of source; never anything of a call.
+#![warn(unreachable_pub)]
 
 mod code;
 mod cpu;
@@ -11,12 +12,12 @@ mod strings;
 
 pub use heap::start_sampling;
 
-use crate::server::{self, Limits, Place, Stop};
 use domain::{Clock, Fault, FaultKind};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response};
+use httpd::{Limits, Place, Stop};
 use hyper::body::Incoming;
 use pprof::protos::{Message, Profile};
 use std::io::Write;
@@ -35,7 +36,7 @@ const INDEX: &str = "\
 /debug/pprof/heap                  what holds memory
 ";
 
-/// Serves until told to stop.
+/// Serves until stopped.
 pub async fn serve(listener: TcpListener, clock: Clock, stop: Stop) {
     let handler = move |request: Request<Incoming>, _peer| {
         let clock = clock.clone();
@@ -47,7 +48,7 @@ pub async fn serve(listener: TcpListener, clock: Clock, stop: Stop) {
             })
         }
     };
-    server::serve(listener, LIMITS, stop, vec![Place::here(handler)]).await;
+    httpd::serve(listener, LIMITS, stop, vec![Place::here(handler)]).await;
 }
 
 async fn answer(request: &Request<Incoming>, clock: &Clock) -> Result<Response<Body>, Fault> {

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 
 /// What was measured at one stack.
-pub struct Stack {
+pub(crate) struct Stack {
     /// Where each of its functions goes on, the innermost first: one further than its call.
     pub addresses: Vec<u64>,
     /// As many as there are `Measure::values`.
@@ -16,10 +16,10 @@ pub struct Stack {
 }
 
 /// A name and a unit.
-pub type Value = (&'static str, &'static str);
+pub(crate) type Value = (&'static str, &'static str);
 
 /// What it is that was measured, and how.
-pub struct Measure {
+pub(crate) struct Measure {
     pub values: &'static [Value],
     /// Of what, and by how much of it, a sample is taken once.
     pub period: (Value, i64),
@@ -32,7 +32,7 @@ pub struct Measure {
 }
 
 /// The stacks with names.
-pub fn profile(measure: &Measure, stacks: Vec<Stack>) -> io::Result<Profile> {
+pub(crate) fn profile(measure: &Measure, stacks: Vec<Stack>) -> io::Result<Profile> {
     let addresses: BTreeSet<u64> = stacks
         .iter()
         .flat_map(|stack| &stack.addresses)

@@ -15,7 +15,7 @@ type Alarm = Arc<Mutex<Option<Pin<Box<tokio::time::Sleep>>>>>;
 
 /// Makes the timers of one connection.
 #[derive(Default)]
-pub struct HeadTimer(Alarm);
+pub(crate) struct HeadTimer(Alarm);
 
 /// One head's time.
 struct Head {

@@ -1,4 +1,6 @@
-//! The log: events in, the operator's lines out.
+//! The operator's log: events in, lines out, as text or JSON, to standard error or to a file that
+//! is rotated. A line is written without an allocation, by a thread of its own.
+#![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod file;
 mod format;
@@ -8,21 +10,52 @@ pub use file::Rotation;
 pub use format::Shape;
 pub use writer::{Lines, Writer};
 
-use crate::config::LogConfig;
 use domain::Clock;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
+/// What the log contains, and where it goes.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// Least important level: `error` … `trace`.
+    pub level: String,
+    /// The same for the lines of calls, tasks and money: the area `custompass`.
+    pub custompass_level: String,
+    /// Where to; `None`: standard error.
+    pub file: Option<PathBuf>,
+    /// When the file is rotated.
+    pub rotation: Rotation,
+    /// JSON instead of text.
+    pub json: bool,
+}
+
+/// Why the log can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The file can't be opened.
+    #[error("LOG_FILE={path}: can't be opened: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A log has been installed before.
+    #[error(transparent)]
+    Installed(#[from] tracing::dispatcher::SetGlobalDefaultError),
+}
+
 /// Opens the log and sends every event of this process there.
 ///
 /// # Errors
 /// When the file can't be opened, or a log has been installed before.
-pub fn install(config: &LogConfig, clock: Clock) -> anyhow::Result<(Writer, Levels)> {
-    let writer = Writer::start(config.file.as_deref(), config.rotation).map_err(|error| {
-        let path = config.file.as_deref().unwrap_or(std::path::Path::new("standard error"));
-        anyhow::anyhow!("LOG_FILE={}: can't be opened: {error}", path.display())
+pub fn install(config: &LogConfig, clock: Clock) -> Result<(Writer, Levels), LogError> {
+    let writer = Writer::start(config.file.as_deref(), config.rotation).map_err(|source| {
+        let path = config.file.as_deref().unwrap_or(Path::new("standard error"));
+        LogError::File { path: path.display().to_string(), source }
     })?;
     let levels = Levels(Arc::new(RwLock::new(Areas::read(config))));
     let layer = LogLayer {

@@ -28,7 +28,7 @@ fn grouped(alive: &[Job]) -> Groups {
 }
 
 /// For people: how many, of what kind, since when, made where.
-pub fn text(alive: &[Job]) -> String {
+pub(crate) fn text(alive: &[Job]) -> String {
     let mut text = format!("goroutine profile: total {}\n", alive.len());
     for ((kind, file, line), group) in grouped(alive) {
         let age = group.oldest.elapsed();
@@ -40,7 +40,7 @@ pub fn text(alive: &[Job]) -> String {
 }
 
 /// For tools: each group is a stack of one frame, named like its kind.
-pub fn profile(alive: &[Job], now: UnixMs) -> Profile {
+pub(crate) fn profile(alive: &[Job], now: UnixMs) -> Profile {
     let mut strings = Strings::default();
     let unit = ValueType { ty: strings.index("goroutine"), unit: strings.index("count") };
     let mut profile = Profile {

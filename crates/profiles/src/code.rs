@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 const OWN_BINARY: &str = "/proc/self/exe";
 
 /// A part of a file that is mapped as code.
-pub struct Piece {
+pub(crate) struct Piece {
     pub start: u64,
     pub end: u64,
     /// Where in the file it begins.
@@ -25,14 +25,14 @@ pub struct Piece {
 }
 
 /// What is mapped, and the names of the functions that some addresses are in.
-pub struct Code {
+pub(crate) struct Code {
     pub pieces: Vec<Piece>,
     names: HashMap<u64, String>,
 }
 
 impl Code {
     /// Finds names for `addresses`. A file that can't be read leaves its own without.
-    pub fn around(addresses: &BTreeSet<u64>) -> io::Result<Self> {
+    pub(crate) fn around(addresses: &BTreeSet<u64>) -> io::Result<Self> {
         let maps = std::fs::read_to_string("/proc/self/maps")?;
         let mut code =
             Self { pieces: maps.lines().filter_map(piece).collect(), names: HashMap::new() };
@@ -52,12 +52,12 @@ impl Code {
     }
 
     /// The function at `address`.
-    pub fn name(&self, address: u64) -> Option<&str> {
+    pub(crate) fn name(&self, address: u64) -> Option<&str> {
         self.names.get(&address).map(String::as_str)
     }
 
     /// Which of the pieces `address` is in.
-    pub fn place(&self, address: u64) -> Option<usize> {
+    pub(crate) fn place(&self, address: u64) -> Option<usize> {
         self.pieces.iter().position(|piece| (piece.start..piece.end).contains(&address))
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 const LEAST_BYTES_PER_SECOND: u64 = 256;
 
 /// A client's side of a connection.
-pub struct WriteGuard<T> {
+pub(crate) struct WriteGuard<T> {
     io: T,
     window: Duration,
     /// None while the client keeps up.
@@ -32,7 +32,7 @@ struct Wait {
 
 impl<T> WriteGuard<T> {
     /// Within each `window` in which the client is waited for it takes a least number of bytes.
-    pub const fn new(io: T, window: Duration) -> Self {
+    pub(crate) const fn new(io: T, window: Duration) -> Self {
         Self { io, window, wait: None, timer: None }
     }
 

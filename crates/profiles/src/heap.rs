@@ -4,13 +4,15 @@ use domain::{Fault, UnixMs};
 use pprof::protos::Profile;
 
 #[cfg(feature = "jemalloc")]
-pub use sampled::{profile, start_sampling};
+pub(crate) use sampled::profile;
+#[cfg(feature = "jemalloc")]
+pub use sampled::start_sampling;
 
 #[cfg(feature = "jemalloc")]
 mod sampled {
     use super::{Fault, Profile, UnixMs, unsupported};
-    use crate::diagnostics::failed;
-    use crate::diagnostics::stacks::{self, Measure, Stack};
+    use crate::failed;
+    use crate::stacks::{self, Measure, Stack};
     use jemalloc_pprof::WeightedStack;
 
     /// How the names of those begin who allocate for others: the allocator, what leads to it, and
@@ -39,7 +41,7 @@ mod sampled {
         jemalloc_pprof::activate_jemalloc_profiling().await;
     }
 
-    pub async fn profile(now: UnixMs) -> Result<Profile, Fault> {
+    pub(crate) async fn profile(now: UnixMs) -> Result<Profile, Fault> {
         let Some(control) = jemalloc_pprof::PROF_CTL.as_ref() else {
             return Err(unsupported("MALLOC_CONF has switched it off"));
         };
@@ -74,11 +76,12 @@ mod sampled {
     }
 }
 
+/// From now on some allocations are remembered with their stacks; without jemalloc, none.
 #[cfg(not(feature = "jemalloc"))]
 pub async fn start_sampling() {}
 
 #[cfg(not(feature = "jemalloc"))]
-pub async fn profile(_now: UnixMs) -> Result<Profile, Fault> {
+pub(crate) async fn profile(_now: UnixMs) -> Result<Profile, Fault> {
     Err(unsupported("this build has no jemalloc: cargo build --features jemalloc"))
 }
 

@@ -1,7 +1,7 @@
 //! What an operator can set, as plain values.
 
 use crate::BreakerConfig;
-use domain::{NodeId, StatusWords};
+use domain::StatusWords;
 use egress::EgressConfig;
 use http::HeaderName;
 use std::sync::Arc;
@@ -19,8 +19,6 @@ const MARGIN_MS: u64 = 60_000;
 /// Settings of the data plane. Durations in milliseconds.
 #[derive(Clone, Debug)]
 pub struct RelayConfig {
-    /// This run of the process; it owns the idempotency claims made here.
-    pub node_id: NodeId,
     /// The header that carries the caller's key to the upstream, where the channel names none.
     pub user_token_header: HeaderName,
     /// Whose word about their clients is believed.
@@ -74,13 +72,10 @@ pub struct RelayConfig {
     pub breaker: BreakerConfig,
 }
 
-impl RelayConfig {
-    /// The defaults, for this node.
-    #[must_use]
-    pub fn new(node_id: NodeId) -> Self {
+impl Default for RelayConfig {
+    fn default() -> Self {
         const MIB: usize = 1024 * 1024;
         Self {
-            node_id,
             user_token_header: HeaderName::from_static("x-custom-token"),
             trusted_proxies: TrustedProxies::default(),
             refuse_unpriced: false,
@@ -108,7 +103,9 @@ impl RelayConfig {
             breaker: BreakerConfig::default(),
         }
     }
+}
 
+impl RelayConfig {
     /// What channels are called by, where they say nothing themselves.
     #[must_use]
     pub fn egress(&self) -> EgressConfig {

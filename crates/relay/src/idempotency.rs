@@ -126,7 +126,7 @@ pub(crate) async fn claim(
     let key_hash = hex(digest(&SHA256, key.as_bytes()).as_ref());
     let now = relay.clock.now();
     let expires_at = now.plus_ms(relay.config.idempotency_ttl_ms);
-    let node = relay.config.node_id;
+    let node = relay.node_id;
     let claim = store::idempotency::claim(
         &relay.db,
         user_id,

@@ -45,7 +45,7 @@ pub use channels::ChannelHealth;
 pub use config::RelayConfig;
 pub use current::Current;
 
-use domain::Clock;
+use domain::{Clock, NodeId};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use ledger::Ledger;
@@ -67,6 +67,8 @@ use web::memory::Budget;
 /// the rest is shared by all.
 #[derive(Clone)]
 pub struct Relay {
+    /// This run of the process; it owns the idempotency claims made here.
+    node_id: NodeId,
     config: Arc<RelayConfig>,
     db: Db,
     live: Arc<Live>,
@@ -96,6 +98,8 @@ pub struct Relay {
 
 /// What the data plane works with.
 pub struct Parts {
+    /// This run of the process.
+    pub node_id: NodeId,
     /// The database.
     pub db: Db,
     /// Channels, prices and keys as they are now.
@@ -125,7 +129,8 @@ impl Relay {
     /// Outside a tokio runtime.
     #[must_use]
     pub fn new(config: RelayConfig, parts: Parts) -> Arc<Self> {
-        let Parts { db, live, ledger, client, limits, sealer, clock, tracer, budget, jobs } = parts;
+        let Parts { node_id, db, live, ledger, client, limits, .. } = parts;
+        let Parts { sealer, clock, tracer, budget, jobs, .. } = parts;
         Arc::new(Self {
             channels: channels::Channels::new(config.breaker),
             limits: Arc::new(limits),
@@ -140,6 +145,7 @@ impl Relay {
             drains_cancelled: CancellationToken::new(),
             origin: Instant::now(),
             runtime: Handle::current(),
+            node_id,
             config: Arc::new(config),
             db,
             live,

@@ -133,12 +133,12 @@ pub(crate) fn bad_form(error: MultipartError) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::{FaultKind, NodeId};
+    use domain::FaultKind;
     use http::HeaderValue;
     use http::header::CONTENT_TYPE;
 
     fn config() -> RelayConfig {
-        RelayConfig::new(NodeId(uuid::Uuid::nil()))
+        RelayConfig::default()
     }
 
     fn of_type(content_type: &'static str) -> HeaderMap {

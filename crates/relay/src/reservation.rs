@@ -300,7 +300,7 @@ impl Reservation {
 /// Stores the end of a claim by itself.
 async fn complete(relay: &Relay, kept: KeptReply) -> Result<(), Fault> {
     let KeptReply { user_id, idempotency_key, sealed } = kept;
-    let node = relay.config.node_id;
+    let node = relay.node_id;
     store::idempotency::complete(&relay.db, user_id, &idempotency_key, node, sealed).await?;
     Ok(())
 }
@@ -338,7 +338,7 @@ fn not_late<T>(recorded: Result<Result<T, LedgerError>, Elapsed>) -> Result<T, F
 /// Gives up a claim, so that the request may be repeated.
 async fn forget(relay: &Relay, ticket: Option<Ticket>) {
     let Some(Ticket { user_id, key_hash }) = ticket else { return };
-    let node = relay.config.node_id;
+    let node = relay.node_id;
     if let Err(e) = store::idempotency::forget(&relay.db, user_id, &key_hash, node).await {
         tracing::warn!(target: "custompass", event = "claim_not_forgotten", error = %e);
     }

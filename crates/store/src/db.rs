@@ -35,7 +35,7 @@ pub struct DbConfig {
 impl Default for DbConfig {
     fn default() -> Self {
         let data_dir = PathBuf::from("data");
-        Self { dsn: None, data_dir, max_connections: 25, connect_timeout_ms: 5000 }
+        Self { dsn: None, data_dir, max_connections: 25, connect_timeout_ms: 10_000 }
     }
 }
 

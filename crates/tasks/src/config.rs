@@ -1,13 +1,11 @@
 //! What an operator can set, as plain values.
 
-use domain::{NodeId, StatusWords};
+use domain::StatusWords;
 use egress::EgressConfig;
 
 /// Settings of the work on tasks. Durations in milliseconds.
 #[derive(Clone, Debug)]
 pub struct TasksConfig {
-    /// This run of the process; it leases what it asks about.
-    pub node_id: NodeId,
     /// Between two questions about a task (`CUSTOM_PASS_POLL_INTERVAL`).
     pub poll_interval_ms: u64,
     /// How long one question may take (`CUSTOM_PASS_TASK_TIMEOUT`).

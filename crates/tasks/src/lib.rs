@@ -11,7 +11,7 @@ mod webhooks;
 
 pub use config::TasksConfig;
 
-use domain::Clock;
+use domain::{Clock, NodeId};
 use ledger::Ledger;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ use tokio_util::task::TaskTracker;
 /// What the background work on tasks works with.
 #[derive(Clone)]
 pub struct Parts {
+    /// This run of the process; it leases what it asks about.
+    pub node_id: NodeId,
     /// The database.
     pub db: Db,
     /// Channels as they are now.

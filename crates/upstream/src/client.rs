@@ -47,6 +47,20 @@ pub struct ClientConfig {
     pub pool_max_idle_per_host: usize,
 }
 
+impl Default for ClientConfig {
+    /// Public addresses only, directly; 1024 unused connections an upstream, for 90 s.
+    fn default() -> Self {
+        Self {
+            guard: AddressGuard::default(),
+            proxies: Proxies::default(),
+            pin_addresses: false,
+            connect_timeout: Duration::from_secs(10),
+            pool_idle_timeout: Duration::from_secs(90),
+            pool_max_idle_per_host: 1_024,
+        }
+    }
+}
+
 /// The deadlines of one request, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {

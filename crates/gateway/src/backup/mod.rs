@@ -43,7 +43,7 @@ pub const fn suffix(engine: Engine) -> &'static str {
 /// # Errors
 /// When `SQL_DSN` can't be read.
 pub fn engine(database: &DatabaseConfig) -> anyhow::Result<Engine> {
-    let postgres = store::libpq(database.dsn.as_deref())?.is_some();
+    let postgres = store::libpq(database.db.dsn.as_deref())?.is_some();
     Ok(if postgres { Engine::Postgres } else { Engine::Sqlite })
 }
 
@@ -58,9 +58,9 @@ pub async fn make(database: &DatabaseConfig, file: &Path) -> anyhow::Result<Made
     }
     let room = archive::room(archive::dir_of(file))?;
     let draft = Draft::begin(room.path())?;
-    let draft = match store::libpq(database.dsn.as_deref())? {
+    let draft = match store::libpq(database.db.dsn.as_deref())? {
         Some(server) => postgres::dump(server, room.path(), draft).await?,
-        None => copy_sqlite(database.data_dir.clone(), room.path().to_owned(), draft).await?,
+        None => copy_sqlite(database.db.data_dir.clone(), room.path().to_owned(), draft).await?,
     };
     let draft = draft.finish()?;
     let read = Backup::open(draft.path(), room.path()).await;
@@ -125,7 +125,7 @@ impl Backup {
         if let Some(unpacked) = &self.unpacked {
             return Ok(store::replace_sqlite(db, unpacked.path().to_owned()).await?);
         }
-        let server = store::libpq(database.dsn.as_deref())?.context("this is no PostgreSQL")?;
+        let server = store::libpq(database.db.dsn.as_deref())?.context("this is no PostgreSQL")?;
         postgres::load(server, self.room.path(), archive::open(&self.file)?).await
     }
 }

@@ -75,7 +75,7 @@ fn directory(args: &Args, database: &DatabaseConfig) -> anyhow::Result<Option<Pa
     match &args.to {
         Some(to) => Ok(to.is_dir().then(|| to.clone())),
         None => {
-            let dir = database.data_dir.join("backups");
+            let dir = database.db.data_dir.join("backups");
             secret::make_data_dir(&dir)?;
             Ok(Some(dir))
         }
@@ -116,7 +116,7 @@ fn show(args: &Args, database: &DatabaseConfig, file: &Path, made: &Made) -> any
     let schema = made.contents.schema();
     let secret = match &database.secret_key {
         Some(_) => "the setting SECRET_KEY".to_owned(),
-        None => format!("SECRET_KEY, in {}", secret::path(&database.data_dir).display()),
+        None => format!("SECRET_KEY, in {}", secret::path(&database.db.data_dir).display()),
     };
     if args.json {
         return out::json(&json!({

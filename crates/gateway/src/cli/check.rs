@@ -1,10 +1,11 @@
 //! `newapi check`: whether this installation can do its work, everything that is wrong at once.
 
 use super::{out, tools};
-use crate::config::{Config, UpstreamConfig, from_process, unknown_in_process};
+use crate::config::{Config, from_process, unknown_in_process};
 use crate::wiring;
 use anyhow::Context;
 use http::{HeaderMap, Method};
+use relay::RelayConfig;
 use std::process::ExitCode;
 use store::{Catalog, Channel, Db};
 use upstream::{BaseUrl, Client, Deadlines, OutboundRequest, Payload, ProxyChoice};
@@ -115,7 +116,7 @@ async fn check_catalog(
         } else if offline {
             findings.good(name);
         } else {
-            match reach(&client, &config.upstream, channel).await {
+            match reach(&client, &config.relay, channel).await {
                 Ok(status) => findings.good(format_args!("{name} answers ({status})")),
                 Err(error) => findings.bad(format_args!("{name}: {error:#}")),
             }
@@ -128,12 +129,12 @@ async fn check_catalog(
 /// key stays here.
 pub(super) async fn reach(
     client: &Client,
-    config: &UpstreamConfig,
+    config: &RelayConfig,
     channel: &Channel,
 ) -> anyhow::Result<http::StatusCode> {
-    let answer_ms = config.http_timeout_ms.min(ANSWER_MS);
+    let answer_ms = config.first_byte_ms.min(ANSWER_MS);
     let deadlines = Deadlines {
-        connect_ms: config.connect_timeout_ms.min(CONNECT_MS),
+        connect_ms: config.connect_ms.min(CONNECT_MS),
         first_byte_ms: answer_ms,
         idle_ms: answer_ms,
         total_ms: ANSWER_MS,

@@ -80,7 +80,7 @@ async fn put_back(args: Args) -> anyhow::Result<ExitCode> {
 
 /// The backup, if it can go into this database.
 async fn read(args: &Args, config: &Config, db: &Db) -> anyhow::Result<Backup> {
-    let opened = Backup::open(&args.file, &config.database.data_dir).await;
+    let opened = Backup::open(&args.file, &config.database.db.data_dir).await;
     let backup = opened.with_context(|| format!("{} can't be used", args.file.display()))?;
     let (of, here) = (backup.engine, db.engine());
     if of != here {
@@ -121,7 +121,7 @@ async fn keep_what_is_there(
     if !args.replace {
         bail!("the database is not empty: with --replace it is kept as a backup, and replaced");
     }
-    let dir = config.database.data_dir.join("backups");
+    let dir = config.database.db.data_dir.join("backups");
     secret::make_data_dir(&dir)?;
     let kept = dir.join(name(KEPT, wiring::system_clock().now(), db.engine()));
     let made = backup::make(&config.database, &kept).await;
@@ -132,8 +132,8 @@ async fn keep_what_is_there(
 /// What the secret key of this installation can't open in the restored database.
 async fn secret_warnings(config: &Config, db: &Db) -> anyhow::Result<Vec<String>> {
     let database = &config.database;
-    let Some(key) = secret::load(database.secret_key.as_deref(), &database.data_dir)? else {
-        let place = secret::path(&database.data_dir);
+    let Some(key) = secret::load(database.secret_key.as_deref(), &database.db.data_dir)? else {
+        let place = secret::path(&database.db.data_dir);
         return Ok(vec![format!(
             "there is no SECRET_KEY here: set the one that the backup was made with, or put its \
              secret.key at {}, before the server starts",

@@ -24,8 +24,8 @@ pub fn config() -> anyhow::Result<Config> {
 /// # Errors
 /// When it can't be reached.
 pub async fn unmigrated(config: &Config) -> anyhow::Result<Db> {
-    secret::make_data_dir(&config.database.data_dir)?;
-    let db = Db::open_unmigrated(&wiring::db_config(config)).await;
+    secret::make_data_dir(&config.database.db.data_dir)?;
+    let db = Db::open_unmigrated(&config.database.db).await;
     db.context("the database can't be used")
 }
 
@@ -64,9 +64,9 @@ impl House {
 
     async fn open() -> anyhow::Result<Self> {
         let config = config()?;
-        secret::make_data_dir(&config.database.data_dir)?;
+        secret::make_data_dir(&config.database.db.data_dir)?;
         let sealer = wiring::sealer(&config)?;
-        let db = Db::open(&wiring::db_config(&config)).await;
+        let db = Db::open(&config.database.db).await;
         let db = db.context("the database can't be used")?;
         let clock = wiring::system_clock();
         store::verify_secret(&db, &sealer, clock.now()).await?;
@@ -84,7 +84,7 @@ impl House {
             ledger,
             sealer,
             client,
-            webhook_client: wiring::webhook_client(&config)?,
+            webhook_client: wiring::client(&config.webhooks)?,
             clock,
             tracer: spans::Tracer::default(),
             logins: admin::LoginGuard::default(),

@@ -1,4 +1,5 @@
-//! Configuration: one struct a concern, passed on by value. What may change while running is passed
+//! Configuration: the `Config` of each crate, filled from the table of settings and passed on by
+//! value. What may change while running is passed
 //! on again (`wiring::settings`).
 //!
 //! The only place that reads the environment.
@@ -15,12 +16,16 @@ pub use value::allowed;
 
 use domain::StatusWords;
 use http::HeaderMap;
-use ipnet::IpNet;
+use ledger::{JobsConfig, LedgerConfig};
 use oplog::{LogConfig, Rotation};
+use relay::RelayConfig;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-use store::Secret;
+use store::{DbConfig, Secret};
+use tasks::TasksConfig;
+use upstream::{AddressGuard, ClientConfig, Proxies};
+use web::TrustedProxies;
 
 /// Everything that can be set, in the shape in which it is used.
 #[derive(Clone, Debug)]
@@ -30,15 +35,19 @@ pub struct Config {
     /// The database, and what is kept beside it.
     pub database: DatabaseConfig,
     /// The ledger.
-    pub ledger: LedgerSettings,
+    pub ledger: LedgerConfig,
     /// The way to the upstreams.
-    pub upstream: UpstreamConfig,
+    pub upstream: ClientConfig,
+    /// The way to users' webhooks.
+    pub webhooks: ClientConfig,
     /// The data plane.
-    pub relay: RelaySettings,
+    pub relay: RelayConfig,
+    /// Resident memory past which new calls are refused; 0: none.
+    pub memory_limit_bytes: u64,
     /// The Redis that helps; none when unset or switched off. The address may hold a password.
     pub redis: Option<Secret>,
     /// Asynchronous work.
-    pub tasks: TaskSettings,
+    pub tasks: TasksConfig,
     /// The log.
     pub log: LogConfig,
     /// The metrics; none when switched off.
@@ -62,8 +71,6 @@ pub struct ServerConfig {
     pub write_timeout_ms: u64,
     /// How long a stop may take.
     pub shutdown_timeout_ms: u64,
-    /// Whose word on the client's address counts.
-    pub trusted_proxies: Vec<IpNet>,
     /// Threads; 0: one a core.
     pub worker_threads: usize,
 }
@@ -71,16 +78,10 @@ pub struct ServerConfig {
 /// The database, and what is kept beside it.
 #[derive(Clone)]
 pub struct DatabaseConfig {
-    /// `None`: SQLite in `data_dir`.
-    pub dsn: Option<String>,
-    /// Directory of everything that is kept in files.
-    pub data_dir: PathBuf,
-    /// Connections at most.
-    pub max_connections: usize,
-    /// Connections that are kept while nobody uses them.
+    /// Where it is, and how it is connected to; `data_dir` is the directory of all files.
+    pub db: DbConfig,
+    /// Connections that are kept while they are not in use.
     pub max_idle_connections: usize,
-    /// How long to wait for one.
-    pub connect_timeout_ms: u64,
     /// Encrypts channel keys, when given.
     pub secret_key: Option<String>,
     /// For the first start, when given.
@@ -91,92 +92,10 @@ pub struct DatabaseConfig {
 
 impl std::fmt::Debug for DatabaseConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DatabaseConfig").field("data_dir", &self.data_dir).finish_non_exhaustive()
+        f.debug_struct("DatabaseConfig")
+            .field("data_dir", &self.db.data_dir)
+            .finish_non_exhaustive()
     }
-}
-
-/// The ledger.
-#[derive(Clone, Copy, Debug)]
-pub struct LedgerSettings {
-    /// Writers on PostgreSQL.
-    pub lanes: usize,
-    /// Tries for a locked account.
-    pub busy_retry_count: u32,
-    /// Pause before the first of them.
-    pub busy_retry_delay_ms: u64,
-    /// Days that log lines are kept.
-    pub log_retention_days: u32,
-    /// Lines that a user's failed calls leave in a minute.
-    pub failures_per_minute: u32,
-}
-
-/// The way to the upstreams.
-#[derive(Clone, Debug)]
-pub struct UpstreamConfig {
-    /// For connecting.
-    pub connect_timeout_ms: u64,
-    /// For the first byte of an answer.
-    pub http_timeout_ms: u64,
-    /// Between bytes.
-    pub idle_timeout_ms: u64,
-    /// In all.
-    pub total_timeout_ms: u64,
-    /// Private networks that may be addressed.
-    pub allow_nets: Vec<IpNet>,
-    /// Proxy for http.
-    pub http_proxy: Option<String>,
-    /// Proxy for https.
-    pub https_proxy: Option<String>,
-    /// Hosts without a proxy.
-    pub no_proxy: Option<String>,
-}
-
-/// The data plane.
-#[derive(Clone, Debug)]
-pub struct RelaySettings {
-    /// Header that carries the caller's key upstream.
-    pub user_token_header: String,
-    /// Largest request body.
-    pub max_request_bytes: u64,
-    /// Whether a model without a price is refused.
-    pub reject_unpriced: bool,
-    /// In each of these times a request body has to come on.
-    pub body_window_ms: u64,
-    /// How long a body that is held whole may take to come.
-    pub body_timeout_ms: u64,
-    /// Calls at a time.
-    pub max_in_flight: usize,
-    /// Memory for bodies held whole.
-    pub buffer_budget_bytes: u64,
-    /// Further channels to try.
-    pub failover_count: u32,
-    /// How long an answer is read on without its client.
-    pub drain_ms: u64,
-    /// Resident memory past which new calls are refused; 0: none.
-    pub memory_limit_bytes: u64,
-}
-
-/// Asynchronous work.
-#[derive(Clone, Debug)]
-pub struct TaskSettings {
-    /// Between two questions about a task.
-    pub poll_interval_ms: u64,
-    /// For one question.
-    pub query_timeout_ms: u64,
-    /// Tasks in one question.
-    pub batch_size: usize,
-    /// Questions at a time.
-    pub max_concurrent: usize,
-    /// How old a task may become.
-    pub max_lifetime_ms: u64,
-    /// Days that ended tasks are kept.
-    pub retention_days: u32,
-    /// Words of upstreams.
-    pub status_words: StatusWords,
-    /// Private networks that webhooks may address.
-    pub webhook_allow_nets: Vec<IpNet>,
-    /// Whether webhooks go through the installation's proxies.
-    pub webhook_use_proxy: bool,
 }
 
 /// The metrics.
@@ -220,31 +139,17 @@ impl Config {
     /// # Errors
     /// Settings that are fine each by itself and don't go together.
     pub fn from_settings(s: &Settings) -> Result<Self, Problems> {
+        let relay = relay(s);
         let config = Self {
             server: server(s),
             database: database(s),
-            ledger: LedgerSettings {
-                lanes: s.size(Key::LedgerLanes),
-                busy_retry_count: s.small(Key::RetryCount),
-                busy_retry_delay_ms: s.number(Key::RetryDelay),
-                log_retention_days: s.small(Key::LogRetentionDays),
-                failures_per_minute: s.small(Key::LogFailures),
-            },
+            ledger: ledger(s),
             upstream: upstream(s),
-            relay: RelaySettings {
-                user_token_header: s.text(Key::UserTokenHeader).unwrap_or_default(),
-                max_request_bytes: s.number(Key::MaxRequestSize),
-                reject_unpriced: s.text(Key::Unpriced).as_deref() == Some("reject"),
-                body_window_ms: s.number(Key::BodyWindow),
-                body_timeout_ms: s.number(Key::BodyTimeout),
-                max_in_flight: s.size(Key::MaxInFlight),
-                buffer_budget_bytes: s.number(Key::BufferBudget),
-                failover_count: s.small(Key::FailoverCount),
-                drain_ms: s.number(Key::DrainSeconds),
-                memory_limit_bytes: s.number(Key::MemoryLimit),
-            },
+            webhooks: webhooks(s),
+            tasks: tasks(s, &relay),
+            relay,
+            memory_limit_bytes: s.number(Key::MemoryLimit),
             redis: redis(s),
-            tasks: tasks(s),
             log: LogConfig {
                 level: s.text(Key::LogLevel).unwrap_or_default(),
                 custompass_level: s
@@ -282,35 +187,88 @@ fn server(s: &Settings) -> ServerConfig {
         header_timeout_ms: s.number(Key::HeaderTimeout),
         write_timeout_ms: s.number(Key::WriteTimeout),
         shutdown_timeout_ms: s.number(Key::ShutdownTimeout),
-        trusted_proxies: s.networks(Key::TrustedProxies),
         worker_threads: s.size(Key::WorkerThreads),
     }
 }
 
 fn database(s: &Settings) -> DatabaseConfig {
     DatabaseConfig {
-        dsn: s.text(Key::SqlDsn).filter(|dsn| dsn != "local"),
-        data_dir: PathBuf::from(s.text(Key::DataDir).unwrap_or_default()),
-        max_connections: s.size(Key::DbMaxOpenConns),
+        db: DbConfig {
+            dsn: s.text(Key::SqlDsn).filter(|dsn| dsn != "local"),
+            data_dir: PathBuf::from(s.text(Key::DataDir).unwrap_or_default()),
+            max_connections: s.size(Key::DbMaxOpenConns),
+            connect_timeout_ms: s.number(Key::DbConnectTimeout),
+        },
         max_idle_connections: s.size(Key::DbMaxIdleConns),
-        connect_timeout_ms: s.number(Key::DbConnectTimeout),
         secret_key: s.text(Key::Secret),
         root_access_token: s.text(Key::RootAccessToken),
         root_password: s.text(Key::RootPassword),
     }
 }
 
-fn upstream(s: &Settings) -> UpstreamConfig {
-    UpstreamConfig {
-        connect_timeout_ms: s.number(Key::ConnectTimeout),
-        http_timeout_ms: s.number(Key::HttpTimeout),
-        idle_timeout_ms: s.number(Key::IdleTimeout),
-        total_timeout_ms: s.number(Key::TotalTimeout),
-        allow_nets: s.networks(Key::AllowNets),
-        http_proxy: s.text(Key::HttpProxy),
-        https_proxy: s.text(Key::HttpsProxy),
-        no_proxy: s.text(Key::NoProxy),
+fn ledger(s: &Settings) -> LedgerConfig {
+    LedgerConfig {
+        lanes: s.size(Key::LedgerLanes),
+        busy_retry_count: s.small(Key::RetryCount),
+        busy_retry_delay_ms: s.number(Key::RetryDelay),
+        failures_per_minute: s.small(Key::LogFailures),
+        jobs: JobsConfig {
+            log_retention_days: i64::from(s.small(Key::LogRetentionDays)),
+            ..JobsConfig::default()
+        },
+        ..LedgerConfig::default()
     }
+}
+
+fn relay(s: &Settings) -> RelayConfig {
+    // The table has checked it: `Kind::Header`.
+    let user_token_header = s.text(Key::UserTokenHeader).and_then(|name| name.parse().ok());
+    let defaults = RelayConfig::default();
+    RelayConfig {
+        user_token_header: user_token_header.unwrap_or(defaults.user_token_header),
+        trusted_proxies: TrustedProxies::new(s.networks(Key::TrustedProxies)),
+        refuse_unpriced: s.text(Key::Unpriced).as_deref() == Some("reject"),
+        max_request_bytes: s.number(Key::MaxRequestSize),
+        body_window_ms: s.number(Key::BodyWindow),
+        body_timeout_ms: s.number(Key::BodyTimeout),
+        max_in_flight: i64::try_from(s.number(Key::MaxInFlight)).unwrap_or(i64::MAX),
+        buffer_budget_bytes: s.size(Key::BufferBudget),
+        connect_ms: s.number(Key::ConnectTimeout),
+        first_byte_ms: s.number(Key::HttpTimeout),
+        idle_ms: s.number(Key::IdleTimeout),
+        total_ms: s.number(Key::TotalTimeout),
+        drain_ms: s.number(Key::DrainSeconds),
+        failover_count: s.small(Key::FailoverCount),
+        status_words: status_words(s),
+        poll_interval_ms: s.number(Key::PollInterval),
+        ..defaults
+    }
+}
+
+fn upstream(s: &Settings) -> ClientConfig {
+    ClientConfig {
+        guard: AddressGuard::new(s.networks(Key::AllowNets)),
+        proxies: Proxies {
+            http: s.text(Key::HttpProxy),
+            https: s.text(Key::HttpsProxy),
+            no: s.text(Key::NoProxy),
+        },
+        connect_timeout: Duration::from_millis(s.number(Key::ConnectTimeout)),
+        ..ClientConfig::default()
+    }
+}
+
+/// The networks of upstreams are not for users' webhooks to address, nor is what an upstream's
+/// proxy can reach, unless the operator says so; and then by the addresses that were judged,
+/// because users choose what their names mean to the proxy.
+fn webhooks(s: &Settings) -> ClientConfig {
+    let upstream = upstream(s);
+    let proxies = match s.flag(Key::WebhookUseProxy) {
+        true => upstream.proxies.clone(),
+        false => Proxies::default(),
+    };
+    let guard = AddressGuard::new(s.networks(Key::WebhookAllowNets));
+    ClientConfig { guard, proxies, pin_addresses: true, ..upstream }
 }
 
 fn redis(s: &Settings) -> Option<Secret> {
@@ -318,26 +276,29 @@ fn redis(s: &Settings) -> Option<Secret> {
     address.map(Secret::new)
 }
 
-fn tasks(s: &Settings) -> TaskSettings {
-    let words = |key| {
-        let text = s.text(key).unwrap_or_default();
-        let words = text.split([',', '，']).map(str::trim).filter(|word| !word.is_empty());
-        words.map(str::to_owned).collect()
-    };
-    TaskSettings {
+fn tasks(s: &Settings, relay: &RelayConfig) -> TasksConfig {
+    TasksConfig {
         poll_interval_ms: s.number(Key::PollInterval),
         query_timeout_ms: s.number(Key::TaskTimeout),
         batch_size: s.size(Key::TaskBatchSize),
         max_concurrent: s.size(Key::TaskMaxConcurrent),
         max_lifetime_ms: s.number(Key::TaskMaxLifetime),
         retention_days: s.small(Key::TaskRetentionDays),
-        status_words: StatusWords {
-            success: words(Key::StatusSuccess),
-            failed: words(Key::StatusFailed),
-            processing: words(Key::StatusProcessing),
-        },
-        webhook_allow_nets: s.networks(Key::WebhookAllowNets),
-        webhook_use_proxy: s.flag(Key::WebhookUseProxy),
+        status_words: status_words(s),
+        egress: relay.egress(),
+    }
+}
+
+fn status_words(s: &Settings) -> StatusWords {
+    let words = |key| {
+        let text = s.text(key).unwrap_or_default();
+        let words = text.split([',', '，']).map(str::trim).filter(|word| !word.is_empty());
+        words.map(str::to_owned).collect()
+    };
+    StatusWords {
+        success: words(Key::StatusSuccess),
+        failed: words(Key::StatusFailed),
+        processing: words(Key::StatusProcessing),
     }
 }
 
@@ -368,7 +329,7 @@ fn disagreements(s: &Settings, config: &Config) -> Vec<Problem> {
         let name = TABLE[key as usize].name.to_owned();
         problems.push(Problem { name, found: s.resolved(key).text.clone(), allowed });
     };
-    if config.upstream.total_timeout_ms < config.upstream.http_timeout_ms {
+    if config.relay.total_ms < config.relay.first_byte_ms {
         let least = &s.resolved(Key::HttpTimeout).text;
         problem(Key::TotalTimeout, format!("at least CUSTOM_PASS_HTTP_TIMEOUT ({least})"));
     }

@@ -321,8 +321,7 @@ mod tests {
     #[test]
     fn a_call_ends_before_its_claim() {
         // Else a repetition under the same `Idempotency-Key` would be charged beside the first.
-        let claim_ms =
-            relay::RelayConfig::new(domain::NodeId(uuid::Uuid::nil())).idempotency_ttl_ms;
+        let claim_ms = relay::RelayConfig::default().idempotency_ttl_ms;
         let longest = TABLE.iter().find(|setting| setting.name == "CUSTOM_PASS_TOTAL_TIMEOUT");
         let Some(Setting { kind: Kind::Millis(_, longest), .. }) = longest else {
             panic!("no longest call");

@@ -32,7 +32,7 @@ pub async fn ensure(admin: &AdminState, config: &Config) -> anyhow::Result<Optio
     };
     let password = shown(&made.password, made.password_made);
     let token = shown(&made.access_token, made.access_token_made);
-    let path = database.data_dir.join(FILE);
+    let path = database.db.data_dir.join(FILE);
     let note = format!(
         "first start: the user {} was made\n  password      {password}\n  access token  {token}\n\
          kept in {} until you delete it\n",

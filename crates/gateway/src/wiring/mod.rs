@@ -6,9 +6,6 @@ mod service;
 mod settings;
 
 pub use first_run::ensure as first_run;
-pub use parts::{
-    client, db_config, ledger_config, log_panics, new_node, sealer, shared_count, system_clock,
-    webhook_client,
-};
+pub use parts::{client, ledger_config, log_panics, new_node, sealer, shared_count, system_clock};
 pub use service::Service;
 pub use settings::LiveSettings;

@@ -74,7 +74,6 @@ pub struct Service {
 
 /// What the surfaces share.
 struct Parts {
-    node: NodeId,
     db: Db,
     ledger: Ledger,
     relay: Arc<Relay>,
@@ -93,7 +92,6 @@ impl Parts {
         levels: Levels,
     ) -> Followers {
         Followers {
-            node: self.node,
             relays,
             tasks: Arc::clone(&self.tasks),
             ledger: self.ledger.clone(),
@@ -149,7 +147,7 @@ impl Service {
         let main = Current::new(Arc::clone(&built.relay));
         let relay = Arc::clone(&built.relay);
         let refuse = move |full| relay.refuse_new_calls(full);
-        let memory = Arc::new(MemoryLimit::new(config.relay.memory_limit_bytes, refuse));
+        let memory = Arc::new(MemoryLimit::new(config.memory_limit_bytes, refuse));
         let settings = followed.map(|(settings, levels)| {
             let relays = places.iter().map(|(_, relay)| relay.clone());
             let relays = relays.chain([main.clone()]).collect();
@@ -157,7 +155,7 @@ impl Service {
         });
         built.admin.options = settings.clone().map(|settings| settings as Arc<dyn admin::Options>);
 
-        let (db, data_dir) = (built.db.clone(), &config.database.data_dir);
+        let (db, data_dir) = (built.db.clone(), &config.database.db.data_dir);
         let app = Arc::new(App {
             admin: admin::router(built.admin.clone()),
             health: Health::new(db, data_dir, built.redis.clone(), started_at),
@@ -267,9 +265,9 @@ async fn build(
     jobs: &TaskTracker,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Parts> {
-    secret::make_data_dir(&config.database.data_dir)?;
+    secret::make_data_dir(&config.database.db.data_dir)?;
     let sealer = parts::sealer(config)?;
-    let db = Db::open(&parts::db_config(config)).await.context("the database can't be used")?;
+    let db = Db::open(&config.database.db).await.context("the database can't be used")?;
     db.lock_for_serving().await.context("DATA_DIR")?;
     store::verify_secret(&db, &sealer, clock.now()).await?;
     store::make_months(&db, clock.now()).await?;
@@ -283,14 +281,14 @@ async fn build(
         .await
         .context("the configuration in the database can't be read")?;
     let client = parts::client(&config.upstream)?;
-    let webhook_client = parts::webhook_client(config)?;
+    let webhook_client = parts::client(&config.webhooks)?;
     let traces = start_traces(config, node)?;
     let tracer = traces.as_ref().map(Traces::tracer).unwrap_or_default();
-    let relay_config = parts::relay_config(config, node)?;
-    let budget = Budget::new(relay_config.buffer_budget_bytes);
+    let budget = Budget::new(config.relay.buffer_budget_bytes);
     let tasks = Tasks::start(
-        parts::tasks_config(config, &relay_config),
+        config.tasks.clone(),
         &tasks::Parts {
+            node_id: node,
             db: db.clone(),
             live: Arc::clone(&live),
             ledger: ledger.clone(),
@@ -306,8 +304,9 @@ async fn build(
     );
     let redis = parts::shared_count(config)?;
     let relay = Relay::new(
-        relay_config,
+        config.relay.clone(),
         relay::Parts {
+            node_id: node,
             db: db.clone(),
             live: Arc::clone(&live),
             ledger: ledger.clone(),
@@ -331,13 +330,13 @@ async fn build(
         webhook_client,
         clock: clock.clone(),
         tracer,
-        logins: admin::LoginGuard::new(parts::trusted_proxies(config), redis.clone()),
+        logins: admin::LoginGuard::new(config.relay.trusted_proxies.clone(), redis.clone()),
         passwords: admin::Passwords::default(),
         wrong_codes: admin::WrongCodes::default(),
         // A stop waits for what they write, too.
         jobs: walks.clone(),
     };
-    Ok(Parts { node, db, ledger, relay, tasks, admin, redis, traces })
+    Ok(Parts { db, ledger, relay, tasks, admin, redis, traces })
 }
 
 fn start_traces(config: &Config, node: NodeId) -> anyhow::Result<Option<Traces>> {

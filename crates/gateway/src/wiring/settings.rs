@@ -4,7 +4,6 @@ use super::parts;
 use crate::config::{self, Config, Problem, Problems, Resolved, Runtime, Setting, Settings, shown};
 use crate::memory_limit::MemoryLimit;
 use admin::{Changed, LoginGuard, OptionRefused, OptionView, Options};
-use domain::NodeId;
 use ledger::Ledger;
 use oplog::Levels;
 use relay::Current;
@@ -19,8 +18,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What can be changed while running.
 pub struct Followers {
-    /// This run of the process.
-    pub node: NodeId,
     /// The data plane, on each of its runtimes.
     pub relays: Vec<Current>,
     /// The work on tasks.
@@ -122,26 +119,20 @@ impl LiveSettings {
     /// What can be refused comes first, so that nothing has changed then.
     fn apply(&self, config: &Config) -> Result<(), Problems> {
         let parts = &self.followers;
-        let relay_config = parts::relay_config(config, parts.node).map_err(|error| {
-            problem("CUSTOM_PASS_HEADER_KEY", &error, "the name of an HTTP header")
-        })?;
-        let ways = [
-            (&parts.client, parts::client_config(&config.upstream)),
-            (&parts.webhook_client, parts::webhook_client_config(config)),
-        ];
+        let ways = [(&parts.client, &config.upstream), (&parts.webhook_client, &config.webhooks)];
         for (client, way) in ways {
             client
-                .configure(way)
+                .configure(way.clone())
                 .map_err(|error| problem("HTTP_PROXY", &error.into(), "the address of a proxy"))?;
         }
-        parts.tasks.configure(parts::tasks_config(config, &relay_config));
-        let relay_config = Arc::new(relay_config);
+        parts.tasks.configure(config.tasks.clone());
+        let relay_config = Arc::new(config.relay.clone());
         for relay in &parts.relays {
             relay.configure(Arc::clone(&relay_config));
         }
         parts.ledger.configure(parts::ledger_config(config));
-        parts.logins.believe(parts::trusted_proxies(config));
-        parts.memory.set(config.relay.memory_limit_bytes);
+        parts.logins.believe(config.relay.trusted_proxies.clone());
+        parts.memory.set(config.memory_limit_bytes);
         parts.levels.set(&config.log);
         Ok(())
     }

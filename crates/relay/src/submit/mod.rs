@@ -112,7 +112,7 @@ pub(crate) async fn open(
         channel_id: ctx.record.channel_id.unwrap_or(ChannelId(0)),
         action: call.model.as_str().to_owned(),
         request_id: call.request_id.to_string(),
-        node_id: relay.config.node_id,
+        node_id: relay.node_id,
         request_sealed,
         webhook_url_sealed,
     };

@@ -139,7 +139,7 @@ async fn left_behind(relay: &Relay, after: TaskUid) -> Result<Vec<Row>, StoreErr
         ORDER BY uid LIMIT $4";
     let params = [
         Value::Uuid(after.0),
-        Value::from(relay.config.node_id),
+        Value::from(relay.node_id),
         Value::Time(relay.clock.now().plus_ms(-longest_submission_ms(relay))),
         Value::Int(BATCH),
     ];
@@ -170,7 +170,7 @@ fn left_of(row: &Row) -> Result<Left, StoreError> {
 
 async fn recover_row(relay: &Relay, row: &Row, unreached: &Unreached) -> Result<(), RecoverError> {
     let left = left_of(row)?;
-    let ours = relay.config.node_id;
+    let ours = relay.node_id;
     if !store::tasks::hand_over(&relay.db, left.uid, left.node, ours).await? {
         return Ok(());
     }
@@ -194,7 +194,7 @@ async fn recover(
     let Some(claim) = again.kept.claim.as_deref() else {
         return bring_to_end(relay, left, &again, unreached).await;
     };
-    let (db, user_id, ours) = (&relay.db, left.user_id, relay.config.node_id);
+    let (db, user_id, ours) = (&relay.db, left.user_id, relay.node_id);
     if !store::idempotency::take_over(db, user_id, claim, ours).await? {
         // The client has repeated the request itself: that one stands for both.
         return give_up(relay, left, "repeated by its client").await;
@@ -261,7 +261,7 @@ async fn record(
     relay.ledger.record_task_again(left.user_id, taken).await?;
     if let Some(KeptReply { user_id, idempotency_key, sealed }) = reply {
         // The ledger has done so with the money; a free task has none.
-        let (db, node) = (&relay.db, relay.config.node_id);
+        let (db, node) = (&relay.db, relay.node_id);
         store::idempotency::complete(db, user_id, &idempotency_key, node, sealed).await?;
     }
     tracing::info!(

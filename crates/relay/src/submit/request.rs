@@ -115,10 +115,10 @@ fn again(plain: &[u8], key: HeaderValue, request_id: &str, config: &RelayConfig)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::{ModelName, NodeId};
+    use domain::ModelName;
 
     fn config() -> RelayConfig {
-        RelayConfig::new(NodeId(uuid::Uuid::nil()))
+        RelayConfig::default()
     }
 
     fn call(path: &str, body: &[u8]) -> Call {

@@ -62,10 +62,10 @@ impl House {
             pool_max_idle_per_host: 8,
         })
         .unwrap();
-        let mut config = RelayConfig::new(node);
-        config.connect_ms = 2_000;
+        let mut config = RelayConfig { connect_ms: 2_000, ..RelayConfig::default() };
         change(&mut config);
         let parts = Parts {
+            node_id: node,
             db: db.clone(),
             live: Arc::clone(&live),
             ledger: ledger.clone(),

@@ -75,7 +75,7 @@ pub(super) async fn run(core: Arc<Core>, jobs: TaskTracker, shutdown: Cancellati
         held.stop.cancel();
         let _ = held.job.await;
     }
-    if let Err(error) = lease::leave(&core.parts.db, core.config.load().node_id).await {
+    if let Err(error) = lease::leave(&core.parts.db, core.parts.node_id).await {
         tracing::warn!(target: "custompass", event = "task_leases_failed", %error);
     }
 }
@@ -105,7 +105,7 @@ impl Lanes {
     /// Renews, takes and gives back.
     async fn lease(&mut self) -> Result<(), StoreError> {
         let core = Arc::clone(&self.core);
-        let (db, me) = (&core.parts.db, core.config.load().node_id);
+        let (db, me) = (&core.parts.db, core.parts.node_id);
         let lease_ms = core.config.load().poll_interval_ms.max(LEASE_MIN_MS);
         let (now, began) = (core.parts.clock.now(), Instant::now());
         let until = now.plus_ms(i64::try_from(lease_ms).unwrap_or(i64::MAX));

@@ -187,7 +187,6 @@ impl Node {
         let deadlines =
             Deadlines { connect_ms: 2_000, first_byte_ms: 2_000, idle_ms: 2_000, total_ms: 2_000 };
         let config = TasksConfig {
-            node_id,
             poll_interval_ms: 300,
             query_timeout_ms: 1_000,
             batch_size: 4,
@@ -198,6 +197,7 @@ impl Node {
             egress: EgressConfig { user_token_header: "x-user-token".parse().unwrap(), deadlines },
         };
         let parts = Parts {
+            node_id,
             db,
             live,
             ledger: ledger.clone(),

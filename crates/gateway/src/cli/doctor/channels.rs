@@ -40,7 +40,7 @@ pub(super) async fn check(report: &mut Report, config: &Config, db: &Db, offline
         return report.bad("channels", "none is enabled", "newapi channel create, or enable one");
     }
     report.good("channels", format!("{} enabled", enabled.len()));
-    let reject = config.relay.reject_unpriced;
+    let reject = config.relay.refuse_unpriced;
     if let Err(error) = prices(report, db, &catalog, &enabled, reject).await {
         report.failed("prices", &error);
     }
@@ -110,7 +110,7 @@ fn shown(models: impl Iterator<Item = String>) -> Option<String> {
 async fn reached(report: &mut Report, config: &Config, client: &Client, channel: &Channel) {
     let name = format!("channel {} upstream", channel.id);
     let base = &channel.base_url;
-    match reach(client, &config.upstream, channel).await {
+    match reach(client, &config.relay, channel).await {
         Ok(status) => report.good(name, format!("{base} answers ({})", status.as_u16())),
         Err(error) => {
             let mend = error

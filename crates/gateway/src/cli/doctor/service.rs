@@ -37,7 +37,7 @@ pub(super) async fn check(report: &mut Report, config: &Config) {
     };
     match get(reachable(metrics.listen), &metrics.path).await {
         Some((200, page)) => {
-            of_metrics(report, &page, config.relay.memory_limit_bytes);
+            of_metrics(report, &page, config.memory_limit_bytes);
             // The log's end knows better: this rate hardly moves after a month.
             if config.log.file.is_none() {
                 error_rate(report, &page);

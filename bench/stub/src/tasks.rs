@@ -19,7 +19,7 @@ const PREFIX: &str = "t-";
 
 /// When a task was asked about.
 #[derive(Clone, Copy, Default)]
-struct Asked {
+struct AskedIds {
     /// Milliseconds since `begin`; 0: not since then.
     last_ms: u32,
     /// The longest pause between two questions, or from `begin` to the first.
@@ -28,7 +28,7 @@ struct Asked {
 }
 
 pub struct Tasks {
-    asked: RefCell<Vec<Asked>>,
+    asked: RefCell<Vec<AskedIds>>,
     began: Cell<Instant>,
     submitted: Cell<u64>,
     questions: Cell<u64>,
@@ -63,7 +63,7 @@ impl Tasks {
         for id in body.split('"').filter(|id| id.starts_with(PREFIX)) {
             let Ok(number) = id[PREFIX.len()..].parse::<usize>() else { continue };
             if asked.len() <= number {
-                asked.resize(number + 1, Asked::default());
+                asked.resize(number + 1, AskedIds::default());
             }
             asked[number].note(now_ms);
             if !answer.ends_with('[') {
@@ -81,7 +81,7 @@ impl Tasks {
     }
 
     pub fn begin(&self) -> String {
-        self.asked.borrow_mut().fill(Asked::default());
+        self.asked.borrow_mut().fill(AskedIds::default());
         self.began.set(Instant::now());
         self.questions.set(0);
         "{}".to_owned()
@@ -124,7 +124,7 @@ impl Tasks {
     }
 }
 
-impl Asked {
+impl AskedIds {
     fn note(&mut self, now_ms: u32) {
         self.longest_ms = self.longest_ms.max(now_ms.saturating_sub(self.last_ms));
         self.last_ms = now_ms.max(1);

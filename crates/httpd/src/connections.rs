@@ -38,16 +38,16 @@ struct Wakers {
 }
 
 /// A connection's membership, given back when it ends.
-pub(crate) struct Member {
+pub(crate) struct Membership {
     all: Arc<Connections>,
     number: Option<u64>,
 }
 
 /// A connection that follows the state. It must be all of its task, so that its first waker stays
 /// the right one.
-pub(crate) struct Supervised<C> {
+pub(crate) struct SupervisedConnection<C> {
     connection: C,
-    member: Member,
+    member: Membership,
     followed: u8,
 }
 
@@ -58,9 +58,9 @@ impl Connections {
     }
 
     /// Counts one more.
-    pub(crate) fn join(self: &Arc<Self>) -> Member {
+    pub(crate) fn join(self: &Arc<Self>) -> Membership {
         self.open.fetch_add(1, Ordering::Relaxed);
-        Member { all: Arc::clone(self), number: None }
+        Membership { all: Arc::clone(self), number: None }
     }
 
     /// Sets the state of all of them, and of those to come.
@@ -76,10 +76,10 @@ impl Connections {
     }
 }
 
-impl Member {
+impl Membership {
     /// Runs `connection` to its end, or until the state says otherwise.
-    pub(crate) const fn supervise<C>(self, connection: C) -> Supervised<C> {
-        Supervised { connection, member: self, followed: ConnectionState::Serving as u8 }
+    pub(crate) const fn supervise<C>(self, connection: C) -> SupervisedConnection<C> {
+        SupervisedConnection { connection, member: self, followed: ConnectionState::Serving as u8 }
     }
 
     /// Registers its waker, the first time.
@@ -95,7 +95,7 @@ impl Member {
     }
 }
 
-impl<C: GracefulConnection + Unpin> Future for Supervised<C> {
+impl<C: GracefulConnection + Unpin> Future for SupervisedConnection<C> {
     type Output = Result<(), C::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -114,7 +114,7 @@ impl<C: GracefulConnection + Unpin> Future for Supervised<C> {
     }
 }
 
-impl Drop for Member {
+impl Drop for Membership {
     fn drop(&mut self) {
         self.all.open.fetch_sub(1, Ordering::Relaxed);
         if let Some(number) = self.number {

@@ -10,8 +10,8 @@ mod movements;
 mod tasks;
 
 use crate::error::LedgerError;
-use crate::journal::{Line, LineKind};
-use crate::op::{KeptReply, Op, Outcome};
+use crate::journal::{JournalLine, LineKind};
+use crate::op::{KeptReply, Op, OpOutcome};
 use crate::rows::{Account, EndedHold, HoldRow, KeyLimit, RowId, Rows};
 use crate::spending::{Day, Spending, Spent};
 use crate::task_rows::{EndedTask, NewTask, TaskRecord, WithQuota};
@@ -21,20 +21,20 @@ use std::sync::Arc;
 
 /// Why an operation was not carried out.
 #[derive(Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum OpRefusal {
     /// Another session has locked its row.
     Locked,
     /// It breaks a rule.
     No(LedgerError),
 }
 
-impl From<LedgerError> for Refusal {
+impl From<LedgerError> for OpRefusal {
     fn from(error: LedgerError) -> Self {
         Self::No(error)
     }
 }
 
-pub(crate) type Verdict = Result<Outcome, Refusal>;
+pub(crate) type Verdict = Result<OpOutcome, OpRefusal>;
 
 /// How an account moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub(crate) struct NewMovement {
 
 /// Everything a batch writes.
 #[derive(Debug, Default)]
-pub(crate) struct Changes {
+pub(crate) struct BatchChanges {
     pub account_moves: HashMap<UserId, AccountChange>,
     pub key_moves: HashMap<KeyId, KeyChange>,
     /// Open holds as they stand at the end; those that a batch changed are `touched`.
@@ -76,7 +76,7 @@ pub(crate) struct Changes {
     pub accounts: HashMap<UserId, Account>,
     /// The same for limits of keys.
     pub keys: HashMap<KeyId, KeyLimit>,
-    pub lines: Vec<Line>,
+    pub lines: Vec<JournalLine>,
     pub kept_replies: Vec<KeptReply>,
     pub forgotten_replies: Vec<(UserId, String)>,
     pub new_tasks: Vec<WithQuota<NewTask>>,
@@ -87,7 +87,7 @@ pub(crate) struct Changes {
     pub redeemed: Vec<(RedemptionId, UserId)>,
 }
 
-impl Changes {
+impl BatchChanges {
     /// Whether a key has a limit of its own that the batch is about, or spending is limited or
     /// counted. Most batches are free of both.
     pub fn are_limited(&self) -> bool {
@@ -105,7 +105,7 @@ impl Changes {
 #[derive(Debug)]
 pub(crate) struct Book {
     rows: Rows,
-    changes: Changes,
+    changes: BatchChanges,
     now: UnixMs,
     today: Day,
 }
@@ -120,12 +120,12 @@ enum Found<'a> {
 
 impl Book {
     pub fn new(rows: Rows, now: UnixMs) -> Self {
-        Self { rows, changes: Changes::default(), now, today: Day::of(now) }
+        Self { rows, changes: BatchChanges::default(), now, today: Day::of(now) }
     }
 
-    pub fn into_changes(self) -> Changes {
+    pub fn into_changes(self) -> BatchChanges {
         let Rows { accounts, keys, holds, .. } = self.rows;
-        Changes { accounts, keys, holds, ..self.changes }
+        BatchChanges { accounts, keys, holds, ..self.changes }
     }
 
     /// Decides one operation. Either it is entered whole, or nothing of it is.
@@ -149,7 +149,7 @@ impl Book {
         }
     }
 
-    fn found(&self, id: HoldId) -> Result<Found<'_>, Refusal> {
+    fn found(&self, id: HoldId) -> Result<Found<'_>, OpRefusal> {
         if let Some(row) = self.rows.holds.get(&id) {
             return Ok(Found::Open(row));
         }
@@ -159,11 +159,11 @@ impl Book {
         if self.rows.gone.contains(&RowId::Hold(id)) {
             Ok(Found::Lost)
         } else {
-            Err(Refusal::Locked)
+            Err(OpRefusal::Locked)
         }
     }
 
-    fn account(&self, id: UserId) -> Result<&Account, Refusal> {
+    fn account(&self, id: UserId) -> Result<&Account, OpRefusal> {
         self.rows
             .accounts
             .get(&id)
@@ -172,20 +172,20 @@ impl Book {
 
     /// The key's own limit; `None`: the key was deleted while its call was under way, and the
     /// call's money moves without it.
-    fn key(&self, id: KeyId) -> Result<Option<&KeyLimit>, Refusal> {
+    fn key(&self, id: KeyId) -> Result<Option<&KeyLimit>, OpRefusal> {
         match self.rows.keys.get(&id) {
             Some(key) => Ok(Some(key)),
             None if self.rows.gone.contains(&RowId::Key(id)) => Ok(None),
-            None => Err(Refusal::Locked),
+            None => Err(OpRefusal::Locked),
         }
     }
 
-    fn gone_or_locked(&self, row: RowId, error: LedgerError) -> Refusal {
-        if self.rows.gone.contains(&row) { error.into() } else { Refusal::Locked }
+    fn gone_or_locked(&self, row: RowId, error: LedgerError) -> OpRefusal {
+        if self.rows.gone.contains(&row) { error.into() } else { OpRefusal::Locked }
     }
 
     /// The key whose limit a hold is part of, if that is still there.
-    fn limited_key(&self, row: &HoldRow) -> Result<Option<KeyId>, Refusal> {
+    fn limited_key(&self, row: &HoldRow) -> Result<Option<KeyId>, OpRefusal> {
         let Some(id) = row.limited_key() else { return Ok(None) };
         Ok(self.key(id)?.map(|_| id))
     }
@@ -231,9 +231,9 @@ impl Book {
     }
 
     /// A line about a hold. It moves nothing until its `delta` says so.
-    fn line(&mut self, kind: LineKind, row: &HoldRow, quota: Quota) -> &mut Line {
+    fn line(&mut self, kind: LineKind, row: &HoldRow, quota: Quota) -> &mut JournalLine {
         let username = self.rows.accounts.get(&row.user_id).map(|a| a.username.clone());
-        self.push(Line {
+        self.push(JournalLine {
             kind,
             created_at: self.now,
             user_id: row.user_id,
@@ -258,14 +258,14 @@ impl Book {
         })
     }
 
-    fn push(&mut self, line: Line) -> &mut Line {
+    fn push(&mut self, line: JournalLine) -> &mut JournalLine {
         self.changes.lines.push(line);
         let last = self.changes.lines.len() - 1;
         &mut self.changes.lines[last]
     }
 
     /// A negative balance blocks every further hold, a hold of nothing included.
-    fn check_balance(&self, id: UserId, needed: Quota) -> Result<(), Refusal> {
+    fn check_balance(&self, id: UserId, needed: Quota) -> Result<(), OpRefusal> {
         let available = self.account(id)?.quota;
         if available.is_negative() || available < needed {
             let key_limit = false;

@@ -54,7 +54,7 @@ impl<'a> From<&'a str> for Cell<'a> {
 
 /// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ColumnType {
     BigInt,
     Integer,
     Bool,
@@ -64,7 +64,7 @@ pub(crate) enum Kind {
     Time,
 }
 
-impl Kind {
+impl ColumnType {
     /// The type of a parameter on PostgreSQL. JSON travels as text and is cast where it is written.
     const fn parameter(self) -> &'static str {
         match self {
@@ -80,7 +80,7 @@ impl Kind {
 
 /// What a column is for in a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+pub(crate) enum ColumnRole {
     /// Tells the row from others.
     Key,
     /// Set when the row is made.
@@ -120,8 +120,8 @@ impl Forms {
 /// A column of the rows `R`.
 pub(crate) struct Column<R: 'static> {
     pub name: &'static str,
-    pub kind: Kind,
-    pub role: Role,
+    pub kind: ColumnType,
+    pub role: ColumnRole,
     pub form: Forms,
     /// The value in a row.
     pub get: fn(&R) -> Cell<'_>,
@@ -130,7 +130,7 @@ pub(crate) struct Column<R: 'static> {
 }
 
 /// A table of the rows `R`.
-pub(crate) struct Table<R: 'static> {
+pub(crate) struct TableSchema<R: 'static> {
     pub name: &'static str,
     pub columns: &'static [Column<R>],
     /// What has to hold, besides, for a row that a batch without limits changes.
@@ -159,25 +159,27 @@ impl Placeholders {
     }
 }
 
-impl<R> Table<R> {
+impl<R> TableSchema<R> {
     fn of(
         &self,
         forms: Forms,
-        wanted: fn(Role) -> bool,
+        wanted: fn(ColumnRole) -> bool,
     ) -> impl Iterator<Item = &'static Column<R>> {
         self.columns.iter().filter(move |column| forms.has(column.form) && wanted(column.role))
     }
 
     fn inserted(&self, forms: Forms) -> impl Iterator<Item = &'static Column<R>> {
-        self.of(forms, |role| matches!(role, Role::Key | Role::Fixed | Role::Mutable))
+        self.of(forms, |role| {
+            matches!(role, ColumnRole::Key | ColumnRole::Fixed | ColumnRole::Mutable)
+        })
     }
 
     fn updated(&self, forms: Forms) -> impl Iterator<Item = &'static Column<R>> {
-        self.of(forms, |role| !matches!(role, Role::Fixed))
+        self.of(forms, |role| !matches!(role, ColumnRole::Fixed))
     }
 
     fn compared(&self, forms: Forms) -> impl Iterator<Item = &'static Column<R>> {
-        self.of(forms, |role| matches!(role, Role::Key | Role::Seen(_)))
+        self.of(forms, |role| matches!(role, ColumnRole::Key | ColumnRole::Seen(_)))
     }
 
     fn read(&self) -> impl Iterator<Item = &'static Column<R>> {
@@ -188,7 +190,7 @@ impl<R> Table<R> {
     /// [`Self::row`].
     pub fn selected(&self) -> String {
         let expressions = self.read().map(|column| match column.role {
-            Role::Seen(expression) => expression.to_owned(),
+            ColumnRole::Seen(expression) => expression.to_owned(),
             _ => format!("t.{}", column.name),
         });
         expressions.collect::<Vec<_>>().join(", ")
@@ -197,7 +199,7 @@ impl<R> Table<R> {
     /// Reads a row; `cell` answers the value of a place.
     pub fn row<E>(
         &self,
-        mut cell: impl FnMut(usize, Kind) -> Result<Cell<'static>, E>,
+        mut cell: impl FnMut(usize, ColumnType) -> Result<Cell<'static>, E>,
     ) -> Result<R, E>
     where
         R: Default,
@@ -213,12 +215,12 @@ impl<R> Table<R> {
 }
 
 /// Statements over many rows at once, on PostgreSQL.
-impl<R> Table<R> {
+impl<R> TableSchema<R> {
     /// `INSERT` of rows that come as arrays, if `condition`.
     pub fn insert_all(&self, forms: Forms, at: &mut Placeholders) -> String {
         let columns: Vec<_> = self.inserted(forms).collect();
         let values = list(&columns, |column| match column.kind {
-            Kind::Json => format!("c.{}::jsonb", column.name),
+            ColumnType::Json => format!("c.{}::jsonb", column.name),
             _ => format!("c.{}", column.name),
         });
         format!(
@@ -235,9 +237,9 @@ impl<R> Table<R> {
         let mut set: Vec<String> = columns
             .iter()
             .filter_map(|column| match column.role {
-                Role::Mutable => Some(format!("{0} = c.{0}", column.name)),
-                Role::Add(to) => Some(format!("{to} = t.{to} + c.{}", column.name)),
-                Role::Key | Role::Fixed | Role::Seen(_) => None,
+                ColumnRole::Mutable => Some(format!("{0} = c.{0}", column.name)),
+                ColumnRole::Add(to) => Some(format!("{to} = t.{to} + c.{}", column.name)),
+                ColumnRole::Key | ColumnRole::Fixed | ColumnRole::Seen(_) => None,
             })
             .collect();
         if !self.also_set.is_empty() {
@@ -278,14 +280,14 @@ impl<R> Table<R> {
         let mut all: Vec<String> = columns
             .iter()
             .filter_map(|column| match column.role {
-                Role::Key => Some(format!("t.{0} = c.{0}", column.name)),
-                Role::Seen(expression) if column.form == Forms::ALWAYS => {
+                ColumnRole::Key => Some(format!("t.{0} = c.{0}", column.name)),
+                ColumnRole::Seen(expression) if column.form == Forms::ALWAYS => {
                     Some(format!("{expression} = c.{}", column.name))
                 }
-                Role::Seen(expression) => {
+                ColumnRole::Seen(expression) => {
                     Some(format!("{expression} IS NOT DISTINCT FROM c.{}", column.name))
                 }
-                Role::Fixed | Role::Mutable | Role::Add(_) => None,
+                ColumnRole::Fixed | ColumnRole::Mutable | ColumnRole::Add(_) => None,
             })
             .collect();
         if !forms.has(Forms::LIMITED) && !self.free_guard.is_empty() {
@@ -311,7 +313,7 @@ impl<R> Table<R> {
 }
 
 /// Statements over one row, on SQLite. Nothing is compared: a batch has the file to itself.
-impl<R> Table<R> {
+impl<R> TableSchema<R> {
     pub fn insert_one(&self) -> String {
         let columns: Vec<_> = self.inserted(Forms::ALL).collect();
         let places: Vec<String> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
@@ -324,8 +326,8 @@ impl<R> Table<R> {
         for (n, column) in self.written().enumerate() {
             let place = n + 1;
             match column.role {
-                Role::Key => which.push(format!("t.{} = ?{place}", column.name)),
-                Role::Add(to) => set.push(format!("{to} = t.{to} + ?{place}")),
+                ColumnRole::Key => which.push(format!("t.{} = ?{place}", column.name)),
+                ColumnRole::Add(to) => set.push(format!("{to} = t.{to} + ?{place}")),
                 _ => set.push(format!("{} = ?{place}", column.name)),
             }
         }
@@ -336,7 +338,9 @@ impl<R> Table<R> {
     }
 
     fn written(&self) -> impl Iterator<Item = &'static Column<R>> {
-        self.of(Forms::ALL, |role| matches!(role, Role::Key | Role::Mutable | Role::Add(_)))
+        self.of(Forms::ALL, |role| {
+            matches!(role, ColumnRole::Key | ColumnRole::Mutable | ColumnRole::Add(_))
+        })
     }
 
     /// The parameters of [`Self::insert_one`].
@@ -370,14 +374,14 @@ fn arrays<'a, R: 'static>(
 fn array<'a, R>(column: &Column<R>, rows: &'a [R]) -> Box<dyn ToSql + Sync + Send + 'a> {
     let cells = rows.iter().map(column.get);
     match column.kind {
-        Kind::BigInt => Box::new(cells.map(|cell| cell.int()).collect::<Vec<_>>()),
-        Kind::Integer => Box::new(
+        ColumnType::BigInt => Box::new(cells.map(|cell| cell.int()).collect::<Vec<_>>()),
+        ColumnType::Integer => Box::new(
             cells.map(|cell| cell.int().and_then(|n| i32::try_from(n).ok())).collect::<Vec<_>>(),
         ),
-        Kind::Bool => Box::new(cells.map(|cell| cell.is_true()).collect::<Vec<_>>()),
-        Kind::Uuid => Box::new(cells.map(|cell| cell.uuid()).collect::<Vec<_>>()),
-        Kind::Text | Kind::Json => Box::new(cells.map(text_of).collect::<Vec<_>>()),
-        Kind::Time => Box::new(cells.map(time_of).collect::<Vec<_>>()),
+        ColumnType::Bool => Box::new(cells.map(|cell| cell.is_true()).collect::<Vec<_>>()),
+        ColumnType::Uuid => Box::new(cells.map(|cell| cell.uuid()).collect::<Vec<_>>()),
+        ColumnType::Text | ColumnType::Json => Box::new(cells.map(text_of).collect::<Vec<_>>()),
+        ColumnType::Time => Box::new(cells.map(time_of).collect::<Vec<_>>()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The receipt for a hold.
 
-use crate::lanes::{Job, Lanes};
+use crate::lanes::{Lanes, QueuedOp};
 use crate::op::{Finish, HoldRef, HoldTerms, NewHold, Op, Release, TaskEnd};
 use crate::tasks::{Charge, TaskRef};
 use domain::{HoldId, Quota, UnixMs, UserId};
@@ -104,7 +104,7 @@ impl Drop for Hold {
                 Op::Release(self.place, release, leaves_line)
             }
         };
-        self.lanes.submit(Job::new(op, None));
+        self.lanes.submit(QueuedOp::new(op, None));
     }
 }
 

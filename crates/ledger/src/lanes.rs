@@ -5,12 +5,12 @@
 //! has one, run by the store's writer thread. A request only ever waits on a channel: it may vanish
 //! at any moment without leaving a transaction open.
 
-use crate::book::Refusal;
+use crate::book::OpRefusal;
 use crate::config::LedgerConfig;
 use crate::error::LedgerError;
 use crate::hold::Hold;
 use crate::metrics::Metrics;
-use crate::op::{Closed, Moved, Op, Outcome};
+use crate::op::{Closed, Moved, Op, OpOutcome};
 use crate::open_holds::OpenHolds;
 use crate::prices::PriceIds;
 use arc_swap::ArcSwap;
@@ -32,7 +32,7 @@ const FAILING_USERS_MAX: usize = 10_000;
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What an operation is answered with.
-pub(crate) enum Answer {
+pub(crate) enum OpAnswer {
     Held(Hold),
     Done,
     Closed(Closed),
@@ -40,13 +40,13 @@ pub(crate) enum Answer {
     Moved(Moved),
 }
 
-pub(crate) type Reply = oneshot::Sender<Result<Answer, LedgerError>>;
+pub(crate) type AnswerSender = oneshot::Sender<Result<OpAnswer, LedgerError>>;
 
 /// An operation on its way.
-pub(crate) struct Job {
+pub(crate) struct QueuedOp {
     pub op: Op,
     /// `None`: what a dropped [`Hold`] asks for.
-    pub reply: Option<Reply>,
+    pub reply: Option<AnswerSender>,
     /// The row cache is no help: a row was locked, or a commit was not answered.
     pub lock_first: bool,
     /// It may have become durable without an answer: it is carried out again in any case.
@@ -77,14 +77,14 @@ impl Drop for Pending {
 }
 
 /// Takes operations to the lane of their user.
-pub(crate) trait Queue: Send + Sync {
+pub(crate) trait LaneQueue: Send + Sync {
     /// Queues a job; gives it back when nothing will be written any more.
-    fn push(&self, lanes: &Arc<Lanes>, job: Job) -> Result<(), Box<Job>>;
+    fn push(&self, lanes: &Arc<Lanes>, job: QueuedOp) -> Result<(), Box<QueuedOp>>;
 }
 
 /// All lanes of this process.
 pub(crate) struct Lanes {
-    queue: Box<dyn Queue>,
+    queue: Box<dyn LaneQueue>,
     /// Operations queued, under way, or waiting to be tried again.
     pending: AtomicUsize,
     idle: Notify,
@@ -98,8 +98,8 @@ pub(crate) struct Lanes {
     failures: PerMinute<UserId>,
 }
 
-impl Job {
-    pub const fn new(op: Op, reply: Option<Reply>) -> Self {
+impl QueuedOp {
+    pub const fn new(op: Op, reply: Option<AnswerSender>) -> Self {
         Self {
             op,
             reply,
@@ -113,7 +113,7 @@ impl Job {
     }
 
     /// Ends the operation. Where the caller has gone, a [`Hold`] in the answer gives itself back.
-    pub fn answer(self, answer: Result<Answer, LedgerError>) {
+    pub fn answer(self, answer: Result<OpAnswer, LedgerError>) {
         if let Some(reply) = self.reply {
             let _ = reply.send(answer);
         }
@@ -129,7 +129,7 @@ impl Job {
 
 impl Lanes {
     pub fn new(
-        queue: Box<dyn Queue>,
+        queue: Box<dyn LaneQueue>,
         node: NodeId,
         config: LedgerConfig,
         clock: Clock,
@@ -159,7 +159,7 @@ impl Lanes {
     }
 
     /// Takes on an operation.
-    pub fn submit(self: &Arc<Self>, mut job: Job) {
+    pub fn submit(self: &Arc<Self>, mut job: QueuedOp) {
         job.pending = Some(Pending::new(self));
         job.home = Handle::try_current().ok();
         self.enqueue(job);
@@ -183,15 +183,16 @@ impl Lanes {
         }
     }
 
-    fn enqueue(self: &Arc<Self>, job: Job) {
+    fn enqueue(self: &Arc<Self>, job: QueuedOp) {
         if let Err(job) = self.queue.push(self, job) {
             job.answer(Err(LedgerError::Stopped));
         }
     }
 
     /// Leaves out what no caller waits for any more.
-    pub fn drop_unwanted(&self, batch: Vec<Job>) -> Vec<Job> {
-        let (wanted, unwanted): (Vec<Job>, Vec<Job>) = batch.into_iter().partition(Job::is_wanted);
+    pub fn drop_unwanted(&self, batch: Vec<QueuedOp>) -> Vec<QueuedOp> {
+        let (wanted, unwanted): (Vec<QueuedOp>, Vec<QueuedOp>) =
+            batch.into_iter().partition(QueuedOp::is_wanted);
         for job in unwanted {
             job.answer(Err(LedgerError::Stopped));
         }
@@ -201,8 +202,12 @@ impl Lanes {
     /// Answers a durable batch, each operation on the runtime that it came from: that is one
     /// wake-up across threads for each runtime instead of one an operation, and the lane goes on
     /// with the next batch.
-    pub fn answer_batch(self: &Arc<Self>, batch: Vec<Job>, decided: Vec<Result<Outcome, Refusal>>) {
-        type Answers = Vec<(Job, Result<Outcome, Refusal>)>;
+    pub fn answer_batch(
+        self: &Arc<Self>,
+        batch: Vec<QueuedOp>,
+        decided: Vec<Result<OpOutcome, OpRefusal>>,
+    ) {
+        type Answers = Vec<(QueuedOp, Result<OpOutcome, OpRefusal>)>;
         let mut homes: Vec<(Handle, Answers)> = Vec::new();
         for (job, decided) in batch.into_iter().zip(decided) {
             let home = job.home.as_ref().unwrap_or(&self.runtime);
@@ -222,26 +227,28 @@ impl Lanes {
     }
 
     /// Answers an operation of a durable batch, or has it tried again when its row was locked.
-    fn conclude(self: &Arc<Self>, job: Job, decided: Result<Outcome, Refusal>) {
+    fn conclude(self: &Arc<Self>, job: QueuedOp, decided: Result<OpOutcome, OpRefusal>) {
         match decided {
             Ok(outcome) => {
                 self.metrics.entered(&job.op, &outcome);
                 let answer = match (outcome, &job.op) {
-                    (Outcome::Held, Op::Hold(new)) => Answer::Held(Hold::new(self.clone(), new)),
-                    (Outcome::Closed(closed), _) => Answer::Closed(closed),
-                    (Outcome::Moved(moved), _) => Answer::Moved(moved),
-                    (Outcome::Grown(more), _) => Answer::Grown(more),
-                    (Outcome::Done | Outcome::Held, _) => Answer::Done,
+                    (OpOutcome::Held, Op::Hold(new)) => {
+                        OpAnswer::Held(Hold::new(self.clone(), new))
+                    }
+                    (OpOutcome::Closed(closed), _) => OpAnswer::Closed(closed),
+                    (OpOutcome::Moved(moved), _) => OpAnswer::Moved(moved),
+                    (OpOutcome::Grown(more), _) => OpAnswer::Grown(more),
+                    (OpOutcome::Done | OpOutcome::Held, _) => OpAnswer::Done,
                 };
                 job.answer(Ok(answer));
             }
-            Err(Refusal::No(error)) => job.answer(Err(error)),
-            Err(Refusal::Locked) => self.retry_locked(job),
+            Err(OpRefusal::No(error)) => job.answer(Err(error)),
+            Err(OpRefusal::Locked) => self.retry_locked(job),
         }
     }
 
     /// Has an operation tried again whose row another session has locked, while its patience lasts.
-    fn retry_locked(self: &Arc<Self>, mut job: Job) {
+    fn retry_locked(self: &Arc<Self>, mut job: QueuedOp) {
         job.lock_first = true;
         if self.has_patience(&job) || job.op.must_complete() {
             self.retry(job);
@@ -251,7 +258,7 @@ impl Lanes {
     }
 
     /// Has an operation tried again that the database did not carry out, if that may help.
-    pub fn retry_or_fail(self: &Arc<Self>, job: Job, error: &StoreError) {
+    pub fn retry_or_fail(self: &Arc<Self>, job: QueuedOp, error: &StoreError) {
         let must = job.in_doubt || job.op.must_complete();
         // What was entered by a commit in doubt may be locked when it is looked for.
         let entered = job.in_doubt && matches!(error, StoreError::Conflict { .. });
@@ -261,7 +268,7 @@ impl Lanes {
         }
         // The database won't have it: the hold is the sweeper's then, and not open for good.
         if let Op::Settle(hold, ..) | Op::Release(hold, ..) = &job.op {
-            self.submit(Job::new(Op::Abandon(*hold), None));
+            self.submit(QueuedOp::new(Op::Abandon(*hold), None));
         }
         tracing::error!(
             target: "custompass",
@@ -281,11 +288,11 @@ impl Lanes {
         Duration::from_millis(delay * u64::from(count * (count + 1) / 2))
     }
 
-    fn has_patience(&self, job: &Job) -> bool {
+    fn has_patience(&self, job: &QueuedOp) -> bool {
         job.first_try_at.is_none_or(|first| first.elapsed() < self.patience())
     }
 
-    fn retry(self: &Arc<Self>, mut job: Job) {
+    fn retry(self: &Arc<Self>, mut job: QueuedOp) {
         job.first_try_at.get_or_insert_with(Instant::now);
         let pause = FIRST_PAUSE.saturating_mul(1 << job.tries.min(10)).min(LONGEST_PAUSE);
         job.tries += 1;

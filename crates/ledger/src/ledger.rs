@@ -5,7 +5,7 @@ use crate::error::LedgerError;
 use crate::hold::Hold;
 use crate::jobs::{self, Lease};
 use crate::journal::LineKind;
-use crate::lanes::{Answer, Job, Lanes};
+use crate::lanes::{Lanes, OpAnswer, QueuedOp};
 use crate::metrics::Metrics;
 use crate::op::{Closed, HoldRef, HoldRequest, Moved, Movement, NewHold, Op, Release, Settlement};
 use crate::postgres::{Lane, LaneQueues};
@@ -153,7 +153,7 @@ impl Ledger {
             self.lanes.prices.id_of(&self.db, &request.price, self.clock().now()).await?;
         let new = NewHold { request, price_id, node: self.node };
         match self.carry_out_in_time(Op::Hold(Box::new(new))).await? {
-            Answer::Held(hold) => Ok(hold),
+            OpAnswer::Held(hold) => Ok(hold),
             _ => Err(LedgerError::WrongState),
         }
     }
@@ -263,14 +263,14 @@ impl Ledger {
 
     pub(crate) async fn closed(&self, op: Op) -> Result<Closed, LedgerError> {
         match self.carry_out(op).await? {
-            Answer::Closed(closed) => Ok(closed),
+            OpAnswer::Closed(closed) => Ok(closed),
             _ => Err(LedgerError::WrongState),
         }
     }
 
     async fn moved(&self, op: Op) -> Result<Moved, LedgerError> {
         match self.carry_out(op).await? {
-            Answer::Moved(moved) => Ok(moved),
+            OpAnswer::Moved(moved) => Ok(moved),
             _ => Err(LedgerError::WrongState),
         }
     }
@@ -278,7 +278,7 @@ impl Ledger {
     /// For what nothing depends on yet. A lane that has lost its connection around a commit answers
     /// nothing before it knows what became of it, and may have to wait for the database to come
     /// back; the caller needn't. A hold without a caller gives itself back.
-    async fn carry_out_in_time(&self, op: Op) -> Result<Answer, LedgerError> {
+    async fn carry_out_in_time(&self, op: Op) -> Result<OpAnswer, LedgerError> {
         let patience = self.lanes.patience() + LANE_PATIENCE;
         let late = || StoreError::Unavailable("the ledger has no answer yet".to_owned());
         tokio::time::timeout(patience, self.carry_out(op))
@@ -286,9 +286,9 @@ impl Ledger {
             .unwrap_or_else(|_| Err(LedgerError::Unavailable(late())))
     }
 
-    pub(crate) async fn carry_out(&self, op: Op) -> Result<Answer, LedgerError> {
+    pub(crate) async fn carry_out(&self, op: Op) -> Result<OpAnswer, LedgerError> {
         let (reply, answer) = oneshot::channel();
-        self.lanes.submit(Job::new(op, Some(reply)));
+        self.lanes.submit(QueuedOp::new(op, Some(reply)));
         answer.await.map_err(|_| LedgerError::Stopped)?
     }
 }

@@ -1,6 +1,6 @@
 //! What the ledger counts.
 
-use crate::op::{EndState, Op, Outcome};
+use crate::op::{EndState, Op, OpOutcome};
 use domain::Quota;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -89,11 +89,11 @@ impl Metrics {
     }
 
     /// Counts what became durable.
-    pub(crate) fn entered(&self, op: &Op, outcome: &Outcome) {
+    pub(crate) fn entered(&self, op: &Op, outcome: &OpOutcome) {
         match (op, outcome) {
-            (Op::Hold(new), Outcome::Held) => add(&self.held, new.request.amount),
-            (_, Outcome::Grown(more)) => add(&self.held, *more),
-            (_, Outcome::Closed(closed)) if !closed.repeated => {
+            (Op::Hold(new), OpOutcome::Held) => add(&self.held, new.request.amount),
+            (_, OpOutcome::Grown(more)) => add(&self.held, *more),
+            (_, OpOutcome::Closed(closed)) if !closed.repeated => {
                 add(&self.settled, closed.charged);
                 add(&self.refunded, closed.refunded);
                 add(&self.overrun, closed.overrun);
@@ -101,7 +101,7 @@ impl Metrics {
                     add(&self.unknown_outcome, closed.refunded);
                 }
             }
-            (Op::Refund(_, movement, _), Outcome::Moved(moved)) if !moved.repeated => {
+            (Op::Refund(_, movement, _), OpOutcome::Moved(moved)) if !moved.repeated => {
                 add(&self.refunded, movement.amount);
             }
             _ => {}

@@ -1,15 +1,15 @@
 //! The book against the simplest model there is: plain numbers, one rule a line.
 
-use crate::book::{Book, Changes, Refusal};
+use crate::book::{BatchChanges, Book, OpRefusal};
 use crate::error::{CodeFault, LedgerError};
 use crate::journal::LineKind;
 use crate::op::{
-    Closed, EndState, HoldRef, HoldRequest, HoldTerms, Moved, Movement, NewHold, Op, Outcome,
+    Closed, EndState, HoldRef, HoldRequest, HoldTerms, Moved, Movement, NewHold, Op, OpOutcome,
     Release, Settlement,
 };
 use crate::redemption::{CodeRow, Redemption};
 use crate::rows::{Account, EndedHold, HoldRow, KeyLimit, MadeMovement, RowId, Rows, SettledCall};
-use crate::spending::{Day, Limits, Spending};
+use crate::spending::{Day, Spending, SpendingLimits};
 use domain::{
     FrozenPrice, HoldId, KeyId, NodeId, PriceRow, Pricing, Quota, Ratio, RedemptionId, UnixMs,
     UserId,
@@ -109,7 +109,7 @@ fn book(quota: i64, key: Option<i64>) -> Book {
 
 fn refused(book: &mut Book, op: &Op) -> LedgerError {
     match book.apply(op) {
-        Err(Refusal::No(error)) => error,
+        Err(OpRefusal::No(error)) => error,
         other => panic!("{other:?}"),
     }
 }
@@ -138,7 +138,7 @@ fn the_key_s_own_limit_is_checked_in_the_same_step() {
     ));
     assert!(book.apply(&hold_op(2, 5, true)).is_ok());
     let settled = book.apply(&settle_op(2, 3)).unwrap();
-    assert!(matches!(settled, Outcome::Closed(Closed { refunded: Quota(2), .. })));
+    assert!(matches!(settled, OpOutcome::Closed(Closed { refunded: Quota(2), .. })));
     let changes = book.into_changes();
     assert_eq!(changes.key_moves[&KEY].delta, Quota(-3));
     assert_eq!(changes.account_moves[&USER].delta, Quota(-3));
@@ -149,7 +149,7 @@ fn settling_takes_what_is_missing_and_a_negative_balance_blocks() {
     let mut book = book(10, None);
     book.apply(&hold_op(1, 10, false)).unwrap();
     let closed = book.apply(&settle_op(1, 25)).unwrap();
-    assert!(matches!(closed, Outcome::Closed(Closed { overrun: Quota(15), .. })));
+    assert!(matches!(closed, OpOutcome::Closed(Closed { overrun: Quota(15), .. })));
     assert!(matches!(
         refused(&mut book, &hold_op(2, 0, false)),
         LedgerError::InsufficientQuota { available: Quota(-15), .. }
@@ -168,8 +168,8 @@ fn a_second_end_is_answered_with_the_first_one_s_result() {
         overrun: Quota::ZERO,
         repeated: true,
     };
-    assert_eq!(book.apply(&release_op(1)).unwrap(), Outcome::Closed(first));
-    assert_eq!(book.apply(&settle_op(1, 9)).unwrap(), Outcome::Closed(first));
+    assert_eq!(book.apply(&release_op(1)).unwrap(), OpOutcome::Closed(first));
+    assert_eq!(book.apply(&settle_op(1, 9)).unwrap(), OpOutcome::Closed(first));
     let changes = book.into_changes();
     assert_eq!(changes.lines.len(), 1);
     assert_eq!(changes.account_moves[&USER].delta, Quota(-4));
@@ -184,7 +184,7 @@ fn a_hold_that_is_sent_again_is_the_same_hold() {
     let mut rows = rows(4, None);
     rows.holds.extend(changes.holds.into_iter().map(|(id, row)| (id, row.stored())));
     let mut again = Book::new(rows, UnixMs(0));
-    assert_eq!(again.apply(&hold_op(1, 6, false)).unwrap(), Outcome::Held);
+    assert_eq!(again.apply(&hold_op(1, 6, false)).unwrap(), OpOutcome::Held);
     let changes = again.into_changes();
     assert!(changes.account_moves.is_empty() && changes.written_holds().0.is_empty());
 }
@@ -197,10 +197,10 @@ fn a_settlement_whose_hold_is_lost_charges_once() {
     let closed = lost.apply(&settle_op(1, 30)).unwrap();
     assert!(matches!(
         closed,
-        Outcome::Closed(Closed { charged: Quota(30), overrun: Quota(30), repeated: false, .. })
+        OpOutcome::Closed(Closed { charged: Quota(30), overrun: Quota(30), repeated: false, .. })
     ));
     let again = lost.apply(&settle_op(1, 30)).unwrap();
-    assert!(matches!(again, Outcome::Closed(Closed { repeated: true, .. })));
+    assert!(matches!(again, OpOutcome::Closed(Closed { repeated: true, .. })));
     let changes = lost.into_changes();
     assert_eq!(changes.account_moves[&USER].delta, Quota(-30));
     assert_eq!(&*changes.lines[0].content, "hold_lost");
@@ -218,7 +218,7 @@ fn a_hold_whose_user_was_deleted_ends_without_money() {
         rows.gone.insert(RowId::User(USER));
         let mut book = Book::new(rows, UnixMs(0));
         let ended = book.apply(&op).unwrap();
-        assert!(matches!(ended, Outcome::Closed(Closed { charged: Quota(0), .. })), "{op:?}");
+        assert!(matches!(ended, OpOutcome::Closed(Closed { charged: Quota(0), .. })), "{op:?}");
         let changes = book.into_changes();
         assert_eq!((changes.ended_holds.len(), changes.account_moves.len()), (1, 0), "{op:?}");
     }
@@ -229,8 +229,8 @@ fn rows_that_are_locked_are_waited_for() {
     let mut rows = Rows::default();
     rows.accounts.insert(USER, account(10));
     let mut book = Book::new(rows, UnixMs(0));
-    assert!(matches!(book.apply(&settle_op(1, 1)), Err(Refusal::Locked)), "the hold");
-    assert!(matches!(book.apply(&hold_op(1, 1, true)), Err(Refusal::Locked)), "the key");
+    assert!(matches!(book.apply(&settle_op(1, 1)), Err(OpRefusal::Locked)), "the hold");
+    assert!(matches!(book.apply(&hold_op(1, 1, true)), Err(OpRefusal::Locked)), "the key");
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn a_refund_never_exceeds_the_charge() {
 #[test]
 fn a_reference_moves_once() {
     let mut book = book(10, None);
-    let moved = |balance, repeated| Outcome::Moved(Moved { balance: Quota(balance), repeated });
+    let moved = |balance, repeated| OpOutcome::Moved(Moved { balance: Quota(balance), repeated });
     assert_eq!(book.apply(&deposit_op(5, "pay-1")).unwrap(), moved(15, false));
     assert_eq!(book.apply(&deposit_op(5, "pay-1")).unwrap(), moved(15, true));
     assert!(matches!(refused(&mut book, &deposit_op(6, "pay-1")), LedgerError::ReferenceTaken));
@@ -297,7 +297,7 @@ fn a_code_pays_once_within_a_batch_too() {
     let late = refused(&mut book, &redeem(ends, "a"));
     assert!(matches!(late, LedgerError::Code(CodeFault::Expired)));
     let before = ends.plus_ms(-1);
-    let moved = |repeated| Outcome::Moved(Moved { balance: Quota(15), repeated });
+    let moved = |repeated| OpOutcome::Moved(Moved { balance: Quota(15), repeated });
     assert_eq!(book.apply(&redeem(before, "b")).unwrap(), moved(false));
     assert_eq!(book.apply(&redeem(before, "b")).unwrap(), moved(true), "sent again");
     let other = refused(&mut book, &redeem(before, "c"));
@@ -545,7 +545,7 @@ impl Stored {
     }
 
     /// Writes as the engines do: only what a change speaks of.
-    fn write(&mut self, changes: Changes) {
+    fn write(&mut self, changes: BatchChanges) {
         let change = changes.account_moves.get(&USER).copied().unwrap_or_default();
         let key_change = changes.key_moves.get(&KEY).copied().unwrap_or_default();
         self.quota += change.delta.0;
@@ -631,7 +631,7 @@ proptest! {
         let (mut journal, mut used) = (quota, 0);
         let spending = limits.map(|limits| {
             let ModelLimits { daily, monthly } = limits?;
-            let limits = Limits { daily: Some(Quota(daily)), monthly: Some(Quota(monthly)) };
+            let limits = SpendingLimits { daily: Some(Quota(daily)), monthly: Some(Quota(monthly)) };
             Spending::of(limits, None, 0, 0)
         });
         let mut stored = Stored {
@@ -668,7 +668,7 @@ proptest! {
 
 impl Book {
     /// The changes, with what their lines move added up.
-    fn into_changes_of(self, journal: &mut i64, used: &mut i64) -> Changes {
+    fn into_changes_of(self, journal: &mut i64, used: &mut i64) -> BatchChanges {
         let changes = self.into_changes();
         *journal += changes.lines.iter().map(|line| line.delta.0).sum::<i64>();
         *used += changes.lines.iter().map(|line| line.used_delta.0).sum::<i64>();

@@ -51,7 +51,7 @@ pub struct Settlement {
     pub use_time_ms: i64,
     /// What the line of the journal says about the charge.
     pub note: Option<String>,
-    /// Reply to keep for a repeated `Idempotency-Key`.
+    /// AnswerSender to keep for a repeated `Idempotency-Key`.
     pub reply: Option<KeptReply>,
 }
 
@@ -128,7 +128,7 @@ pub struct Taken {
     pub task: TaskRecord,
     /// What the hold should reach; it stays as it is where the money isn't there.
     pub hold: Option<Quota>,
-    /// Reply to keep for a repeated `Idempotency-Key`.
+    /// AnswerSender to keep for a repeated `Idempotency-Key`.
     pub reply: Option<KeptReply>,
 }
 
@@ -311,7 +311,7 @@ impl Op {
 
 /// What the Book made of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum OpOutcome {
     /// A hold was made.
     Held,
     /// A hold grew by so much.

@@ -1,9 +1,9 @@
 //! The open holds of this process, as the last batch left them. The lanes need not read a row that
 //! they wrote themselves.
 
-use crate::book::Changes;
+use crate::book::BatchChanges;
 use crate::rows::{HoldRow, Rows};
-use crate::wanted::Wanted;
+use crate::wanted::RowsNeeded;
 use domain::{HoldId, NodeId};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ impl OpenHolds {
     }
 
     /// Adds the wanted rows that are known here.
-    pub fn fill(&self, wanted: &Wanted, rows: &mut Rows) {
+    pub fn fill(&self, wanted: &RowsNeeded, rows: &mut Rows) {
         let holds = self.lock();
         for id in &wanted.holds {
             if let Some(row) = holds.get(id) {
@@ -32,7 +32,7 @@ impl OpenHolds {
     }
 
     /// Takes in what has become durable.
-    pub fn insert(&self, changes: &Changes) {
+    pub fn insert(&self, changes: &BatchChanges) {
         let mut holds = self.lock();
         for ended in &changes.ended_holds {
             holds.remove(&ended.id);
@@ -48,7 +48,7 @@ impl OpenHolds {
     }
 
     /// Drops rows that may not be as they are known: they have to be read.
-    pub fn invalidate(&self, wanted: &Wanted) {
+    pub fn invalidate(&self, wanted: &RowsNeeded) {
         let mut holds = self.lock();
         for id in &wanted.holds {
             holds.remove(id);

@@ -16,15 +16,15 @@ mod rest;
 mod session;
 mod statement;
 
-use crate::book::{Book, Changes, Refusal};
+use crate::book::{BatchChanges, Book, OpRefusal};
 use crate::error::LedgerError;
-use crate::lanes::{Job, Lanes, Queue};
-use crate::op::{Op, Outcome};
+use crate::lanes::{LaneQueue, Lanes, QueuedOp};
+use crate::op::{Op, OpOutcome};
 use crate::row_cache::RowCache;
 use crate::rows::Rows;
-use crate::wanted::Wanted;
+use crate::wanted::RowsNeeded;
 use domain::UserId;
-use session::{Server, Session};
+use session::{LaneSession, Server};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::{Db, StoreError};
@@ -39,10 +39,10 @@ const SERVER_PAUSE: Duration = Duration::from_millis(50);
 const LOCK_FIRST_MAX: u32 = 64;
 
 /// The queues of all lanes.
-pub(crate) struct LaneQueues(pub Vec<UnboundedSender<Job>>);
+pub(crate) struct LaneQueues(pub Vec<UnboundedSender<QueuedOp>>);
 
-impl Queue for LaneQueues {
-    fn push(&self, _: &Arc<Lanes>, job: Job) -> Result<(), Box<Job>> {
+impl LaneQueue for LaneQueues {
+    fn push(&self, _: &Arc<Lanes>, job: QueuedOp) -> Result<(), Box<QueuedOp>> {
         let lane = lane_of(job.op.user_id(), self.0.len());
         self.0[lane].send(job).map_err(|SendError(job)| Box::new(job))
     }
@@ -57,7 +57,7 @@ fn lane_of(user_id: UserId, lanes: usize) -> usize {
 pub(crate) struct Lane {
     db: Db,
     lanes: Arc<Lanes>,
-    session: Option<Session>,
+    session: Option<LaneSession>,
     cache: RowCache,
     contention: Contention,
 }
@@ -89,8 +89,8 @@ impl Contention {
 
 /// What a batch came to.
 struct Decision {
-    verdicts: Vec<Result<Outcome, Refusal>>,
-    changes: Box<Changes>,
+    verdicts: Vec<Result<OpOutcome, OpRefusal>>,
+    changes: Box<BatchChanges>,
 }
 
 /// How a batch failed.
@@ -110,13 +110,17 @@ impl From<tokio_postgres::Error> for Failure {
 impl Lane {
     /// Opens the lane's connection.
     pub async fn connect(db: Db, lanes: Arc<Lanes>) -> Result<Self, LedgerError> {
-        let session = Some(Session::open(&db).await?);
+        let session = Some(LaneSession::open(&db).await?);
         let (cache, contention) = (RowCache::default(), Contention::default());
         Ok(Self { db, lanes, session, cache, contention })
     }
 
     /// Carries out what is queued, batch by batch, until `finished`.
-    pub async fn run(mut self, mut queue: UnboundedReceiver<Job>, finished: CancellationToken) {
+    pub async fn run(
+        mut self,
+        mut queue: UnboundedReceiver<QueuedOp>,
+        finished: CancellationToken,
+    ) {
         loop {
             let mut batch = Vec::new();
             tokio::select! {
@@ -133,7 +137,7 @@ impl Lane {
         }
     }
 
-    async fn run_batch(&mut self, mut batch: Vec<Job>) {
+    async fn run_batch(&mut self, mut batch: Vec<QueuedOp>) {
         if batch.is_empty() {
             return;
         }
@@ -174,11 +178,11 @@ impl Lane {
         }
     }
 
-    async fn attempt(&mut self, batch: &[Job]) -> Result<Decision, Failure> {
-        if self.session.as_ref().is_none_or(Session::is_closed) {
+    async fn attempt(&mut self, batch: &[QueuedOp]) -> Result<Decision, Failure> {
+        if self.session.as_ref().is_none_or(LaneSession::is_closed) {
             self.session = None;
             self.lanes.prices.clear();
-            self.session = Some(Session::open(&self.db).await.map_err(Failure::RolledBack)?);
+            self.session = Some(LaneSession::open(&self.db).await.map_err(Failure::RolledBack)?);
         }
         let ops: Vec<&Op> = batch.iter().map(|job| &job.op).collect();
         let fits = batch.iter().all(|job| !job.lock_first && job.op.fits_one_statement());
@@ -201,7 +205,7 @@ impl Lane {
     /// lock first; nothing was changed.
     async fn attempt_at_once(&mut self, ops: &[&Op]) -> Result<Option<Decision>, Failure> {
         let Some(session) = &mut self.session else { return Err(no_connection()) };
-        let (mut wanted, mut rows) = (Wanted::of(ops), Rows::default());
+        let (mut wanted, mut rows) = (RowsNeeded::of(ops), Rows::default());
         self.lanes.open.fill(&wanted, &mut rows);
         wanted.add_keys_of_holds(&rows);
         self.cache.fill(&wanted, &mut rows);
@@ -225,9 +229,9 @@ impl Lane {
         Ok(None)
     }
 
-    fn forget(&mut self, batch: &[Job]) {
+    fn forget(&mut self, batch: &[QueuedOp]) {
         let ops: Vec<&Op> = batch.iter().map(|job| &job.op).collect();
-        let wanted = Wanted::of(&ops);
+        let wanted = RowsNeeded::of(&ops);
         self.cache.invalidate(&wanted);
         self.lanes.open.invalidate(&wanted);
     }
@@ -252,7 +256,7 @@ impl Lane {
             Some(session) => session,
             None => {
                 self.lanes.prices.clear();
-                Session::open(&self.db).await?
+                LaneSession::open(&self.db).await?
             }
         };
         let ended = session.has_ended(server).await?;
@@ -264,7 +268,7 @@ impl Lane {
 /// The statement of a batch with these parts.
 #[cfg(test)]
 pub(crate) fn statement_of(parts: &[&str], forms: crate::columns::Forms) -> String {
-    statement::Shape::named(parts, forms).sql()
+    statement::BatchShape::named(parts, forms).sql()
 }
 
 fn decide(ops: &[&Op], rows: Rows, now: domain::UnixMs) -> Decision {

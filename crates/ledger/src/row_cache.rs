@@ -3,9 +3,9 @@
 //! What is cached is never trusted blindly: each engine has its way to tell, in the transaction
 //! itself, that the rows are still these. Then they need not be read first.
 
-use crate::book::Changes;
+use crate::book::BatchChanges;
 use crate::rows::{Account, KeyLimit, Rows};
-use crate::wanted::Wanted;
+use crate::wanted::RowsNeeded;
 use domain::{KeyId, UserId};
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -22,7 +22,7 @@ pub(crate) struct RowCache {
 
 impl RowCache {
     /// Adds the wanted rows that are cached.
-    pub fn fill(&self, wanted: &Wanted, rows: &mut Rows) {
+    pub fn fill(&self, wanted: &RowsNeeded, rows: &mut Rows) {
         for id in &wanted.users {
             if let Some(account) = self.accounts.get(id) {
                 rows.accounts.insert(*id, account.clone());
@@ -36,13 +36,13 @@ impl RowCache {
     }
 
     /// Takes in what has become durable.
-    pub fn insert(&mut self, changes: &Changes) {
+    pub fn insert(&mut self, changes: &BatchChanges) {
         insert_all(&mut self.accounts, &changes.accounts);
         insert_all(&mut self.keys, &changes.keys);
     }
 
     /// Drops rows that are not as they were cached.
-    pub fn invalidate(&mut self, wanted: &Wanted) {
+    pub fn invalidate(&mut self, wanted: &RowsNeeded) {
         for id in &wanted.users {
             self.accounts.remove(id);
         }

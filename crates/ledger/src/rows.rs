@@ -106,7 +106,7 @@ pub(crate) struct EndedHold {
 
 /// What a task's row says of its end.
 #[derive(Clone, Debug)]
-pub(crate) struct TaskRow {
+pub(crate) struct TaskState {
     pub ended: bool,
     /// The upstream has given it an id.
     pub taken: bool,
@@ -140,7 +140,7 @@ pub(crate) struct Rows {
     pub keys: HashMap<KeyId, KeyLimit>,
     pub holds: HashMap<HoldId, HoldRow>,
     pub codes: HashMap<RedemptionId, CodeRow>,
-    pub tasks: HashMap<TaskUid, TaskRow>,
+    pub tasks: HashMap<TaskUid, TaskState>,
     /// The frozen prices of the tasks' holds, by their number.
     pub prices: HashMap<i64, Arc<FrozenPrice>>,
     /// Holds that have ended, where that is known.

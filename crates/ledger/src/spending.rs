@@ -68,7 +68,7 @@ pub enum Period {
 
 /// How much may be spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Limits {
+pub(crate) struct SpendingLimits {
     pub daily: Option<Quota>,
     pub monthly: Option<Quota>,
 }
@@ -120,7 +120,7 @@ impl Spent {
 /// a count that was begun is kept, so that a limit taken off and set again finds it right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Spending {
-    pub limits: Limits,
+    pub limits: SpendingLimits,
     pub spent: Spent,
 }
 
@@ -148,9 +148,9 @@ impl LimitReached {
 
 impl Spending {
     /// From a row's columns; `None`: nothing is limited, nor ever was.
-    pub fn of(limits: Limits, on: Option<i32>, day: i64, month: i64) -> Option<Box<Self>> {
+    pub fn of(limits: SpendingLimits, on: Option<i32>, day: i64, month: i64) -> Option<Box<Self>> {
         let spent = on.map(|on| Spent { on: Day(on), day: Quota(day), month: Quota(month) });
-        if limits == Limits::default() && spent.is_none() {
+        if limits == SpendingLimits::default() && spent.is_none() {
             return None;
         }
         Some(Box::new(Self { limits, spent: spent.unwrap_or_default() }))
@@ -191,7 +191,7 @@ impl Spending {
     }
 }
 
-/// Limits on what is spent, and what is left of them, as answers show them.
+/// SpendingLimits on what is spent, and what is left of them, as answers show them.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct SpendingView {
     /// What may be spent in a day (UTC); `null`: no limit.
@@ -213,7 +213,8 @@ impl SpendingView {
     /// # Errors
     /// When a column isn't there.
     pub fn read(row: &Row, now: UnixMs) -> Result<Self, StoreError> {
-        let limits = Limits { daily: row.get("daily_limit")?, monthly: row.get("monthly_limit")? };
+        let limits =
+            SpendingLimits { daily: row.get("daily_limit")?, monthly: row.get("monthly_limit")? };
         let on: Option<i64> = row.get("spent_on")?;
         let on = on.map(|on| i32::try_from(on).unwrap_or_default());
         let spending = Spending::of(limits, on, row.get("spent_day")?, row.get("spent_month")?);
@@ -270,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_behind_opens_no_day_again() {
-        let mut spending = Spending { limits: Limits::default(), spent: Spent::default() };
+        let mut spending = Spending { limits: SpendingLimits::default(), spent: Spent::default() };
         let (today, yesterday) = (Day(20_261_201), Day(20_261_130));
         assert_eq!(spending.recount(today, (None, Quota::ZERO), Quota(5)), today);
         assert_eq!(spending.recount(yesterday, (None, Quota::ZERO), Quota(2)), today);

@@ -4,11 +4,11 @@ mod batch;
 
 use crate::book::Book;
 use crate::error::LedgerError;
-use crate::lanes::{FIRST_PAUSE, Job, Lanes, Queue};
+use crate::lanes::{FIRST_PAUSE, LaneQueue, Lanes, QueuedOp};
 use crate::op::Op;
 use crate::row_cache::RowCache;
 use crate::rows::Rows;
-use crate::wanted::Wanted;
+use crate::wanted::RowsNeeded;
 use batch::{Batch, Verdicts};
 use rusqlite::Connection;
 use std::collections::VecDeque;
@@ -22,7 +22,7 @@ use store::{Db, StoreError};
 pub(crate) struct SqliteQueue(Arc<Inner>);
 
 struct Inner {
-    waiting: Mutex<VecDeque<Job>>,
+    waiting: Mutex<VecDeque<QueuedOp>>,
     /// A batch is queued at the writer, or under way.
     scheduled: AtomicBool,
     db: Db,
@@ -57,8 +57,8 @@ impl Drop for NextBatch<'_> {
     }
 }
 
-impl Queue for SqliteQueue {
-    fn push(&self, lanes: &Arc<Lanes>, job: Job) -> Result<(), Box<Job>> {
+impl LaneQueue for SqliteQueue {
+    fn push(&self, lanes: &Arc<Lanes>, job: QueuedOp) -> Result<(), Box<QueuedOp>> {
         self.waiting().push_back(job);
         if !self.0.scheduled.swap(true, Ordering::AcqRel) {
             self.schedule(lanes);
@@ -77,7 +77,7 @@ impl SqliteQueue {
         }))
     }
 
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Job>> {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<QueuedOp>> {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -103,7 +103,7 @@ impl SqliteQueue {
 
     /// The writer has ended: nothing more will be written.
     fn refuse_waiting(&self) {
-        let jobs: Vec<Job> = self.waiting().drain(..).collect();
+        let jobs: Vec<QueuedOp> = self.waiting().drain(..).collect();
         for job in jobs {
             job.answer(Err(LedgerError::Stopped));
         }
@@ -113,7 +113,7 @@ impl SqliteQueue {
     /// wants to write.
     fn run(&self, connection: &Connection, lanes: &Arc<Lanes>) {
         let _next = NextBatch(self, lanes);
-        let batch: Vec<Job> = {
+        let batch: Vec<QueuedOp> = {
             let mut waiting = self.waiting();
             let size = waiting.len().min(lanes.batch_max());
             waiting.drain(..size).collect()
@@ -121,7 +121,7 @@ impl SqliteQueue {
         self.run_batch(connection, lanes, lanes.drop_unwanted(batch));
     }
 
-    fn run_batch(&self, connection: &Connection, lanes: &Arc<Lanes>, batch: Vec<Job>) {
+    fn run_batch(&self, connection: &Connection, lanes: &Arc<Lanes>, batch: Vec<QueuedOp>) {
         if batch.is_empty() {
             return;
         }
@@ -189,7 +189,7 @@ impl Writer {
             self.cache.clear();
             lanes.open.clear();
         }
-        let (mut wanted, mut rows) = (Wanted::of(ops), Rows::default());
+        let (mut wanted, mut rows) = (RowsNeeded::of(ops), Rows::default());
         lanes.open.fill(&wanted, &mut rows);
         batch.read_holds(&wanted, &mut rows)?;
         wanted.add_keys_of_holds(&rows);

@@ -2,7 +2,7 @@
 //! has taken the work, ended with the hold. Each kind of change is one statement for a whole batch,
 //! with its rows as one JSON array. What else is written of a task is in `store::tasks`.
 
-use crate::book::Changes;
+use crate::book::BatchChanges;
 use crate::op::TaskEnd;
 use domain::{ChannelId, KeyId, NodeId, Quota, TaskStatus, TaskUid, UserId};
 use serde::Serialize;
@@ -190,7 +190,7 @@ impl TaskSql {
 /// nothing.
 pub(crate) fn statements<'a>(
     sql: &'a TaskSql,
-    changes: &Changes,
+    changes: &BatchChanges,
 ) -> impl Iterator<Item = (&'a str, String)> {
     let (new, recorded) = (&changes.new_tasks, &changes.recorded_tasks);
     let ended = &changes.ended_tasks;

@@ -3,7 +3,7 @@
 
 use crate::error::LedgerError;
 use crate::hold::Hold;
-use crate::lanes::Answer;
+use crate::lanes::OpAnswer;
 use crate::ledger::Ledger;
 use crate::op::{Closed, Finish, HoldRef, Op, Release, Taken, TaskEnd};
 use crate::task_rows::{NewTask, TaskSql, WithQuota, json_rows};
@@ -85,7 +85,7 @@ impl Ledger {
         taken: Taken,
     ) -> Result<Quota, LedgerError> {
         match self.carry_out(Op::Record(user_id, Box::new(taken))).await? {
-            Answer::Grown(more) => Ok(more),
+            OpAnswer::Grown(more) => Ok(more),
             _ => Err(LedgerError::WrongState),
         }
     }

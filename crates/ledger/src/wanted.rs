@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// The rows that some operations need, each once.
 #[derive(Debug, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct RowsNeeded {
     pub users: Vec<UserId>,
     /// Keys whose own limit an operation names. Those of holds are known once these are read.
     pub keys: Vec<KeyId>,
@@ -25,7 +25,7 @@ pub(crate) struct Wanted {
     pub settling: Vec<(HoldId, Arc<str>)>,
 }
 
-impl Wanted {
+impl RowsNeeded {
     pub fn of(ops: &[&Op]) -> Self {
         let mut wanted = Self {
             users: distinct(ops.iter().map(|op| op.user_id())),

@@ -14,7 +14,7 @@ use tracing::{Event, Level};
 
 /// The shape of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub enum LineFormat {
     /// As above.
     Text,
     /// The same fields as a JSON object.
@@ -41,7 +41,7 @@ thread_local! {
 }
 
 /// Writes `event` as a line and hands it to `emit`.
-pub(crate) fn line(shape: Shape, now_ms: i64, event: &Event<'_>, emit: impl FnOnce(&str)) {
+pub(crate) fn line(shape: LineFormat, now_ms: i64, event: &Event<'_>, emit: impl FnOnce(&str)) {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.stamp_for(now_ms.div_euclid(1_000));
         let Scratch { line, fields, value, stamp, .. } = scratch;
@@ -51,8 +51,8 @@ pub(crate) fn line(shape: Shape, now_ms: i64, event: &Event<'_>, emit: impl FnOn
         let level = level_word(*meta.level());
         // Writing to a String can't fail.
         let _ = match shape {
-            Shape::Text => write!(line, "{stamp} [{level}] {}:", meta.target()),
-            Shape::Json => write!(
+            LineFormat::Text => write!(line, "{stamp} [{level}] {}:", meta.target()),
+            LineFormat::Json => write!(
                 line,
                 "{{\"time\":\"{stamp}\",\"level\":\"{level}\",\"target\":\"{}\"",
                 meta.target()
@@ -61,7 +61,7 @@ pub(crate) fn line(shape: Shape, now_ms: i64, event: &Event<'_>, emit: impl FnOn
         let mut visitor = Visitor { shape, head: line, fields, value };
         event.record(&mut visitor);
         line.push_str(fields);
-        line.push_str(if shape == Shape::Json { "}\n" } else { "\n" });
+        line.push_str(if shape == LineFormat::Json { "}\n" } else { "\n" });
         emit(line);
     });
 }
@@ -89,7 +89,7 @@ impl Scratch {
 }
 
 struct Visitor<'a> {
-    shape: Shape,
+    shape: LineFormat,
     head: &'a mut String,
     fields: &'a mut String,
     value: &'a mut String,
@@ -99,8 +99,8 @@ impl Visitor<'_> {
     /// A number or a word of ours: needs no quotes.
     fn plain(&mut self, field: &Field, value: impl fmt::Display) {
         let _ = match self.shape {
-            Shape::Text => write!(self.fields, " {}={value}", field.name()),
-            Shape::Json => write!(self.fields, ",\"{}\":{value}", field.name()),
+            LineFormat::Text => write!(self.fields, " {}={value}", field.name()),
+            LineFormat::Json => write!(self.fields, ",\"{}\":{value}", field.name()),
         };
     }
 
@@ -108,11 +108,11 @@ impl Visitor<'_> {
         let name = field.name();
         let is_word = matches!(name, "event" | "message");
         match self.shape {
-            Shape::Text if is_word => {
+            LineFormat::Text if is_word => {
                 self.head.push(' ');
                 escape(self.head, value, false);
             }
-            Shape::Text => {
+            LineFormat::Text => {
                 self.fields.push(' ');
                 self.fields.push_str(name);
                 self.fields.push('=');
@@ -125,7 +125,7 @@ impl Visitor<'_> {
                     self.fields.push('"');
                 }
             }
-            Shape::Json => {
+            LineFormat::Json => {
                 let out = if is_word { &mut *self.head } else { &mut *self.fields };
                 let _ = write!(out, ",\"{name}\":\"");
                 escape_json(out, value);
@@ -228,7 +228,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-    struct Capture(Shape, Arc<Mutex<String>>);
+    struct Capture(LineFormat, Arc<Mutex<String>>);
 
     impl<S: tracing::Subscriber> Layer<S> for Capture {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
@@ -237,7 +237,7 @@ mod tests {
         }
     }
 
-    fn captured(shape: Shape, emit: impl FnOnce()) -> String {
+    fn captured(shape: LineFormat, emit: impl FnOnce()) -> String {
         let lines = Arc::new(Mutex::new(String::new()));
         let subscriber = tracing_subscriber::registry().with(Capture(shape, Arc::clone(&lines)));
         tracing::subscriber::with_default(subscriber, emit);
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn is_the_handbooks_line() {
-        let text = captured(Shape::Text, || {
+        let text = captured(LineFormat::Text, || {
             tracing::info!(
                 target: "custompass",
                 event = "sync_request",
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn nothing_from_outside_begins_a_line_or_a_field() {
         let model = "a\nb [ERROR] custompass: forged \"x\" \u{1b}[31m\u{2028}\u{202e}\\";
-        let text = captured(Shape::Text, || {
+        let text = captured(LineFormat::Text, || {
             tracing::info!(target: "custompass", event = "sync_request", model, empty = "");
             tracing::info!("a message\nof two lines");
         });
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn json_has_the_same_fields() {
-        let text = captured(Shape::Json, || {
+        let text = captured(LineFormat::Json, || {
             let model = "a\n\"b\"\u{1b}";
             tracing::warn!(target: "custompass", event = "x", user_id = 7, ok = true, model);
         });

@@ -7,7 +7,7 @@ mod format;
 mod writer;
 
 pub use file::Rotation;
-pub use format::Shape;
+pub use format::LineFormat;
 pub use writer::{Lines, Writer};
 
 use domain::Clock;
@@ -59,7 +59,7 @@ pub fn install(config: &LogConfig, clock: Clock) -> Result<(Writer, Levels), Log
     })?;
     let levels = Levels(Arc::new(RwLock::new(Areas::read(config))));
     let layer = LogLayer {
-        shape: if config.json { Shape::Json } else { Shape::Text },
+        shape: if config.json { LineFormat::Json } else { LineFormat::Text },
         levels: levels.clone(),
         clock,
         lines: writer.lines(),
@@ -122,7 +122,7 @@ fn is_ours(target: &str) -> bool {
 }
 
 struct LogLayer {
-    shape: Shape,
+    shape: LineFormat,
     levels: Levels,
     clock: Clock,
     lines: Lines,

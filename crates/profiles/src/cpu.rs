@@ -1,7 +1,7 @@
 //! Where processor time goes: a sample of all running threads, some times a second.
 
 use super::failed;
-use super::stacks::{self, Measure, Stack, Value};
+use super::stacks::{self, Measure, NamedUnit, Stack};
 use domain::{Fault, FaultKind};
 use pprof::protos::Profile;
 use pprof::{ProfilerGuard, ProfilerGuardBuilder, UnresolvedReport};
@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 /// As many samples a second as other profilers take; not a divisor of anything periodic.
 const FREQUENCY: i32 = 99;
 const PERIOD_NANOS: i64 = 1_000_000_000 / FREQUENCY as i64;
-const CPU: Value = ("cpu", "nanoseconds");
+const CPU: NamedUnit = ("cpu", "nanoseconds");
 const DEFAULT_SECONDS: u64 = 30;
 const MAX_SECONDS: u64 = 60;
 /// A sample is taken in a signal handler. Within these, walking the stack can wait for a lock that

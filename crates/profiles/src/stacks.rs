@@ -16,13 +16,13 @@ pub(crate) struct Stack {
 }
 
 /// A name and a unit.
-pub(crate) type Value = (&'static str, &'static str);
+pub(crate) type NamedUnit = (&'static str, &'static str);
 
 /// What it is that was measured, and how.
 pub(crate) struct Measure {
-    pub values: &'static [Value],
+    pub values: &'static [NamedUnit],
     /// Of what, and by how much of it, a sample is taken once.
-    pub period: (Value, i64),
+    pub period: (NamedUnit, i64),
     pub time_nanos: i64,
     pub duration_nanos: i64,
     /// How many of a stack's innermost functions do the measuring; they are left out.

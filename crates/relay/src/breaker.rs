@@ -59,7 +59,7 @@ pub(crate) enum Entry {
 
 /// What a call said about the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Health {
+pub(crate) enum CallHealth {
     Good,
     Bad,
     /// Nothing: the client went away, or the call never got that far.
@@ -114,27 +114,27 @@ impl Breaker {
     }
 
     /// Takes in the outcome of a call that [`Breaker::enter`] let pass.
-    pub(crate) fn note(&mut self, now_ms: i64, entry: Entry, health: Health) {
+    pub(crate) fn note(&mut self, now_ms: i64, entry: Entry, health: CallHealth) {
         match (entry, health) {
-            (Entry::Probe, Health::Good) => {
+            (Entry::Probe, CallHealth::Good) => {
                 self.slots = [Slot::default(); SLOTS];
                 self.pause_ms = self.config.pause_ms;
                 self.state = State::Closed;
             }
-            (Entry::Probe, Health::Bad) => {
+            (Entry::Probe, CallHealth::Bad) => {
                 self.pause_ms = self.pause_ms.saturating_mul(2).min(self.config.max_pause_ms);
                 self.state = State::Open { until_ms: now_ms + self.pause_ms };
             }
             // A probe that found out nothing: the next call is the probe.
-            (Entry::Probe, Health::Unknown) => self.state = State::Open { until_ms: now_ms },
-            (Entry::Call, Health::Good | Health::Bad) => {
-                self.count(now_ms, health == Health::Bad);
+            (Entry::Probe, CallHealth::Unknown) => self.state = State::Open { until_ms: now_ms },
+            (Entry::Call, CallHealth::Good | CallHealth::Bad) => {
+                self.count(now_ms, health == CallHealth::Bad);
                 // Calls that began before the breaker opened may end at any time.
                 if matches!(self.state, State::Closed) && self.has_failed(now_ms) {
                     self.state = State::Open { until_ms: now_ms + self.pause_ms };
                 }
             }
-            (Entry::Call, Health::Unknown) | (Entry::Refused { .. }, _) => {}
+            (Entry::Call, CallHealth::Unknown) | (Entry::Refused { .. }, _) => {}
         }
     }
 
@@ -185,7 +185,7 @@ mod tests {
         max_pause_ms: 3_000,
     };
 
-    fn fed(outcomes: &[(i64, Health)]) -> Breaker {
+    fn fed(outcomes: &[(i64, CallHealth)]) -> Breaker {
         let mut breaker = Breaker::new(CONFIG);
         for &(now_ms, health) in outcomes {
             let entry = breaker.enter(now_ms);
@@ -195,19 +195,24 @@ mod tests {
     }
 
     fn opened() -> Breaker {
-        fed(&[(0, Health::Bad), (1, Health::Bad), (2, Health::Bad), (3, Health::Bad)])
+        fed(&[
+            (0, CallHealth::Bad),
+            (1, CallHealth::Bad),
+            (2, CallHealth::Bad),
+            (3, CallHealth::Bad),
+        ])
     }
 
     #[test]
     fn a_single_error_changes_nothing() {
-        assert_eq!(fed(&[(0, Health::Bad)]).state(), BreakerState::Closed);
-        let three = [(0, Health::Bad), (1, Health::Bad), (2, Health::Bad)];
+        assert_eq!(fed(&[(0, CallHealth::Bad)]).state(), BreakerState::Closed);
+        let three = [(0, CallHealth::Bad), (1, CallHealth::Bad), (2, CallHealth::Bad)];
         assert_eq!(fed(&three).state(), BreakerState::Closed);
     }
 
     #[test]
     fn opens_at_the_rate_and_not_below() {
-        use Health::{Bad, Good};
+        use CallHealth::{Bad, Good};
         let below = [(0, Good), (1, Good), (2, Good), (3, Bad), (4, Bad)];
         assert_eq!(fed(&below).state(), BreakerState::Closed);
         let at = [(0, Good), (1, Good), (2, Bad), (3, Bad)];
@@ -216,13 +221,13 @@ mod tests {
 
     #[test]
     fn clients_that_hang_up_never_open_it() {
-        let outcomes: Vec<_> = (0..100).map(|ms| (ms, Health::Unknown)).collect();
+        let outcomes: Vec<_> = (0..100).map(|ms| (ms, CallHealth::Unknown)).collect();
         assert_eq!(fed(&outcomes).state(), BreakerState::Closed);
     }
 
     #[test]
     fn old_failures_leave_the_window() {
-        use Health::{Bad, Good};
+        use CallHealth::{Bad, Good};
         let spread = [(0, Bad), (1, Bad), (2, Bad), (12_000, Bad), (12_001, Good)];
         assert_eq!(fed(&spread).state(), BreakerState::Closed);
     }
@@ -233,7 +238,7 @@ mod tests {
         assert_eq!(breaker.enter(4), Entry::Refused { for_ms: 999 });
         assert_eq!(breaker.enter(1_003), Entry::Probe);
         assert!(matches!(breaker.enter(1_004), Entry::Refused { .. }));
-        breaker.note(1_005, Entry::Probe, Health::Good);
+        breaker.note(1_005, Entry::Probe, CallHealth::Good);
         assert_eq!(breaker.state(), BreakerState::Closed);
         assert_eq!(breaker.enter(1_006), Entry::Call);
     }
@@ -244,7 +249,7 @@ mod tests {
         let mut now = 1_003;
         for pause in [2_000, 3_000, 3_000] {
             assert_eq!(breaker.enter(now), Entry::Probe);
-            breaker.note(now, Entry::Probe, Health::Bad);
+            breaker.note(now, Entry::Probe, CallHealth::Bad);
             assert_eq!(breaker.enter(now), Entry::Refused { for_ms: pause });
             now += pause;
         }
@@ -254,14 +259,14 @@ mod tests {
     fn a_probe_that_found_out_nothing_is_followed_by_another() {
         let mut breaker = opened();
         assert_eq!(breaker.enter(1_003), Entry::Probe);
-        breaker.note(1_004, Entry::Probe, Health::Unknown);
+        breaker.note(1_004, Entry::Probe, CallHealth::Unknown);
         assert_eq!(breaker.enter(1_004), Entry::Probe);
     }
 
     #[test]
     fn late_outcomes_of_earlier_calls_do_not_close_it() {
         let mut breaker = opened();
-        breaker.note(10, Entry::Call, Health::Good);
+        breaker.note(10, Entry::Call, CallHealth::Good);
         assert_eq!(breaker.state(), BreakerState::Open);
     }
 }

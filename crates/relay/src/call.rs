@@ -29,7 +29,7 @@ pub(crate) struct Call {
     pub key: HeaderValue,
     pub request_id: Arc<str>,
     pub model: ModelName,
-    pub target: Target,
+    pub target: CallTarget,
     pub inlet: Inlet,
     /// A channel is asked for an estimate in this body. It was read as JSON then, and is sent as
     /// such under any name that its client gives it.
@@ -37,7 +37,7 @@ pub(crate) struct Call {
 }
 
 /// Where a call is addressed to.
-pub(crate) enum Target {
+pub(crate) enum CallTarget {
     /// `{base_url}/{mapped model}`
     Model,
     /// `{base_url}/v1/{path}`; the model stands in the body.
@@ -61,7 +61,7 @@ pub(crate) struct UpstreamRequest {
 
 /// Which of the two requests it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum RequestKind {
     Real,
     Estimate,
 }
@@ -96,8 +96,8 @@ impl Call {
         let is_concerned = in_body || (in_query && price.is_by_use());
         let Some(body) = self.inlet.whole().filter(|_| is_concerned) else { return Ok(()) };
         let plain = match &self.target {
-            Target::V1 { body, .. } => Ok(body.plain.clone()),
-            Target::Model => plain(&self.headers, body, config),
+            CallTarget::V1 { body, .. } => Ok(body.plain.clone()),
+            CallTarget::Model => plain(&self.headers, body, config),
         };
         if !price.is_by_use() {
             // Never estimated by us; by its client's word, an estimate would be all it gets.
@@ -121,7 +121,7 @@ impl Call {
         &self,
         prepared: &Prepared,
         hold_id: Option<domain::HoldId>,
-        kind: Kind,
+        kind: RequestKind,
         config: &RelayConfig,
     ) -> Result<UpstreamRequest, Fault> {
         let channel = &*prepared.channel;
@@ -135,8 +135,8 @@ impl Call {
             // The estimate is another request: an upstream that keeps replies by key must not
             // answer the real one with it.
             let id = match kind {
-                Kind::Real => hold_id.to_string(),
-                Kind::Estimate => format!("{hold_id}-precharge"),
+                RequestKind::Real => hold_id.to_string(),
+                RequestKind::Estimate => format!("{hold_id}-precharge"),
             };
             if let Ok(id) = HeaderValue::try_from(id) {
                 headers.insert(IDEMPOTENCY_KEY, id);
@@ -157,13 +157,13 @@ impl Call {
         Ok(UpstreamRequest { uri: self.uri(prepared, kind)?, headers, body })
     }
 
-    fn uri(&self, prepared: &Prepared, kind: Kind) -> Result<Uri, Fault> {
+    fn uri(&self, prepared: &Prepared, kind: RequestKind) -> Result<Uri, Fault> {
         let by_query = prepared.channel.setting.precharge == Precharge::Query;
-        let estimated = (kind == Kind::Estimate && by_query)
+        let estimated = (kind == RequestKind::Estimate && by_query)
             .then(|| upstream::with_precharge(self.uri.query()));
         let query = estimated.as_deref().or(self.uri.query());
         let uri = match &self.target {
-            Target::V1 { path, .. } if !self.model.is_submission() => {
+            CallTarget::V1 { path, .. } if !self.model.is_submission() => {
                 prepared.base.target_v1(path.as_str(), query)
             }
             _ => prepared.base.target(self.mapped(&prepared.channel)?, query),
@@ -176,13 +176,13 @@ impl Call {
     fn edited(
         &self,
         channel: &Channel,
-        kind: Kind,
+        kind: RequestKind,
         config: &RelayConfig,
     ) -> Result<Option<Bytes>, Fault> {
         let members = self.members(channel, kind)?;
         match &self.target {
-            Target::V1 { body, .. } => self.edited_v1(body, channel, &members),
-            Target::Model => self.edited_pass(&members, config),
+            CallTarget::V1 { body, .. } => self.edited_v1(body, channel, &members),
+            CallTarget::Model => self.edited_pass(&members, config),
         }
     }
 
@@ -190,15 +190,15 @@ impl Call {
     fn members<'a>(
         &'a self,
         channel: &'a Channel,
-        kind: Kind,
+        kind: RequestKind,
     ) -> Result<Vec<(&'a str, Cow<'a, str>)>, Fault> {
         let mut members = Vec::new();
         let mapped = self.mapped(channel)?;
-        if matches!(self.target, Target::V1 { .. }) && mapped != self.model.as_str() {
+        if matches!(self.target, CallTarget::V1 { .. }) && mapped != self.model.as_str() {
             members.push(("model", serde_json::Value::from(mapped).to_string().into()));
         }
         members.extend(channel.param_override.iter().map(|(k, v)| (k.as_str(), v.as_str().into())));
-        if kind == Kind::Estimate && channel.setting.precharge == Precharge::Body {
+        if kind == RequestKind::Estimate && channel.setting.precharge == Precharge::Body {
             members.push(("precharge", "true".into()));
         }
         Ok(members)

@@ -1,6 +1,6 @@
 //! What this process knows about each channel beyond its row: breaker, calls at work.
 
-use crate::breaker::{Breaker, Entry, Health};
+use crate::breaker::{Breaker, CallHealth, Entry};
 use crate::choose::{Candidate, choose};
 use crate::{BreakerConfig, BreakerState, RelayConfig};
 use arc_swap::ArcSwapOption;
@@ -23,13 +23,13 @@ pub(crate) struct Channels {
     config: BreakerConfig,
     /// Zero of the breakers' clock: it must not jump with the wall's.
     origin: Instant,
-    known: RwLock<HashMap<ChannelId, Arc<Known>>>,
+    known: RwLock<HashMap<ChannelId, Arc<ChannelState>>>,
     /// 1 while a channel is left alone.
     pub(crate) open: Family<ChannelLabel, Gauge>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct ChannelState {
     id: ChannelId,
     breaker: Mutex<Breaker>,
     in_flight: AtomicU32,
@@ -66,10 +66,10 @@ pub(crate) struct Busy {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     channels: Arc<Channels>,
-    known: Arc<Known>,
+    known: Arc<ChannelState>,
     /// `None` when the breaker is not asked for this channel.
     entry: Option<Entry>,
-    health: Health,
+    health: CallHealth,
 }
 
 /// The channels that may be asked for one call, less those that were.
@@ -126,7 +126,7 @@ impl Channels {
         let before = known.in_flight.fetch_add(1, Ordering::Relaxed);
         // From here on `attempt` gives the place back.
         let mut attempt =
-            Attempt { channels: Arc::clone(self), known, entry: None, health: Health::Unknown };
+            Attempt { channels: Arc::clone(self), known, entry: None, health: CallHealth::Unknown };
         if limit.is_some_and(|limit| before >= limit) {
             return Err(Busy { for_ms: 1_000 });
         }
@@ -155,7 +155,7 @@ impl Channels {
         all
     }
 
-    fn known(&self, id: ChannelId) -> Arc<Known> {
+    fn known(&self, id: ChannelId) -> Arc<ChannelState> {
         let read = self.known.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = read.get(&id) {
             return Arc::clone(known);
@@ -165,7 +165,7 @@ impl Channels {
         let fresh = || {
             let breaker = Mutex::new(Breaker::new(self.config));
             let (in_flight, prepared) = (AtomicU32::new(0), ArcSwapOption::empty());
-            Arc::new(Known { id, breaker, in_flight, prepared })
+            Arc::new(ChannelState { id, breaker, in_flight, prepared })
         };
         Arc::clone(write.entry(id).or_insert_with(fresh))
     }
@@ -211,12 +211,12 @@ impl Attempt {
 
     /// The upstream answered.
     pub(crate) const fn good(&mut self) {
-        self.health = Health::Good;
+        self.health = CallHealth::Good;
     }
 
     /// The upstream failed, by its own fault.
     pub(crate) const fn bad(&mut self) {
-        self.health = Health::Bad;
+        self.health = CallHealth::Bad;
     }
 }
 

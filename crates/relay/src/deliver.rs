@@ -2,12 +2,12 @@
 
 use crate::call::Call;
 use crate::context::Context;
-use crate::flow::{Pending, Source};
+use crate::flow::{FlowSource, Pending};
 use crate::idempotency::{IDEMPOTENT_REPLAYED, Tee};
 use crate::outcome::{BodyEnd, CallEnd, ClientOutcome, Money, Outcome, Seen, Unusable, decide};
 use crate::reply::{Collected, collect, collects, length_of, read};
 use crate::reservation::Reservation;
-use crate::send::Answer;
+use crate::send::ChannelReply;
 use bytes::Bytes;
 use domain::{ChannelId, Fault, FrozenPrice, Quota};
 use egress::Prepared;
@@ -26,17 +26,17 @@ pub(crate) enum Delivery {
     /// A reply that is complete.
     Whole(Response<Body>),
     /// One that is under way; the request's record goes with it.
-    Flowing(Response<()>, Box<Source>),
+    Flowing(Response<()>, Box<FlowSource>),
 }
 
 /// Passes a reply on: whole and settled, or as it flows.
 pub(crate) async fn deliver(
     mut ctx: Context<'_>,
     call: &Call,
-    answer: Answer,
+    answer: ChannelReply,
     reservation: Reservation,
 ) -> Result<Delivery, Fault> {
-    let Answer { reply, prepared, attempt, collected, .. } = answer;
+    let ChannelReply { reply, prepared, attempt, collected, .. } = answer;
     if let Some(why) = unusable(&reply, &prepared) {
         return Err(refuse(ctx, reservation, why).await);
     }
@@ -50,12 +50,14 @@ pub(crate) async fn deliver(
         end(&mut ctx, reservation, CallEnd::BadStatus).await;
         // An error page is of use only when it is whole, so its end may wait.
         let echo = prepared.echo.as_ref().map(EchoGuard::withholding_watch);
-        let source = Source { body: reply.body, prefix: None, left, echo, pending: None, attempt };
+        let source =
+            FlowSource { body: reply.body, prefix: None, left, echo, pending: None, attempt };
         return Ok(flowing(call, head, source));
     }
     ctx.record.succeed();
     let echo = prepared.echo.as_ref().map(EchoGuard::watch);
-    let mut source = Source { body: reply.body, prefix: None, left, echo, pending: None, attempt };
+    let mut source =
+        FlowSource { body: reply.body, prefix: None, left, echo, pending: None, attempt };
     if reservation.is_empty() && ctx.record.counts_tokens_of.is_none() {
         return Ok(flowing(call, head, source));
     }
@@ -210,7 +212,7 @@ pub(crate) fn in_one_piece(
     response
 }
 
-fn flowing(call: &Call, mut head: Response<()>, mut source: Source) -> Delivery {
+fn flowing(call: &Call, mut head: Response<()>, mut source: FlowSource) -> Delivery {
     use http_body::Body as _;
     if source.body.is_end_stream() && source.prefix.is_none() && source.pending.is_none() {
         let mut response = head.map(|()| web::empty());

@@ -31,7 +31,7 @@ use web::memory::next_frame;
 const DONE: &[u8] = b"[DONE]";
 
 /// Where a flowing reply comes from, and what its end settles.
-pub(crate) struct Source {
+pub(crate) struct FlowSource {
     pub body: ReplyBody,
     /// Read already, not sent yet. The scanner has not seen it.
     pub prefix: Option<Bytes>,
@@ -47,7 +47,7 @@ pub(crate) struct Source {
 
 /// A reply that is under way.
 struct Flow {
-    source: Source,
+    source: FlowSource,
     record: Record,
 }
 
@@ -92,7 +92,7 @@ pub(crate) struct FlowBody {
 }
 
 impl FlowBody {
-    pub(crate) fn new(source: Source, record: Record) -> Self {
+    pub(crate) fn new(source: FlowSource, record: Record) -> Self {
         let relay = Arc::clone(record.relay());
         Self { relay, state: State::Passing(Box::new(Flow { source, record })) }
     }

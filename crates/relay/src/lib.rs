@@ -89,7 +89,7 @@ pub struct Relay {
     /// Large results are read and told one by one.
     telling: Arc<tokio::sync::Mutex<()>>,
     /// Clients that wait for tasks.
-    task_watch: Arc<task_view::Watch>,
+    task_watch: Arc<task_view::TaskWatch>,
     /// The process is about to end: nothing is read any more for clients that have gone.
     drains_cancelled: CancellationToken,
     /// Zero of the rate limiter's clock, which must not jump with the wall's.
@@ -138,7 +138,7 @@ impl Relay {
             metrics: metrics::Metrics::default(),
             refuses: Arc::default(),
             telling: Arc::default(),
-            task_watch: Arc::new(task_view::Watch::new(
+            task_watch: Arc::new(task_view::TaskWatch::new(
                 config.max_task_waiters,
                 config.max_task_waiters_of_user,
             )),

@@ -7,7 +7,7 @@
 //! `record` happens when the [`Record`] is dropped, on whatever path that is.
 
 use crate::billing::Payer;
-use crate::call::{Call, Target, V1Body, needs_whole};
+use crate::call::{Call, CallTarget, V1Body, needs_whole};
 use crate::channels::Candidates;
 use crate::client_link::ClientLink;
 use crate::context::Context;
@@ -175,7 +175,7 @@ async fn call_model(
         key: caller.key.clone(),
         request_id: Arc::clone(&ctx.record.request_id),
         model,
-        target: v1.map_or(Target::Model, |(path, body)| Target::V1 { path, body }),
+        target: v1.map_or(CallTarget::Model, |(path, body)| CallTarget::V1 { path, body }),
         inlet,
         is_json: false,
     };

@@ -27,7 +27,7 @@ pub(crate) struct Record {
     pub(crate) counts_tokens_of: Option<(KeyId, u32)>,
     upstream_since: Option<Instant>,
     upstream: Option<Duration>,
-    outcome: Outcome,
+    outcome: CallResult,
     /// What the client reads first.
     status: Option<StatusCode>,
     /// The call submits a task.
@@ -38,7 +38,7 @@ pub(crate) struct Record {
     silent: bool,
 }
 
-enum Outcome {
+enum CallResult {
     /// Dropped before anything was decided: the client hung up.
     Gone,
     Success,
@@ -65,7 +65,7 @@ impl Record {
             counts_tokens_of: None,
             upstream_since: None,
             upstream: None,
-            outcome: Outcome::Gone,
+            outcome: CallResult::Gone,
             status: None,
             is_async: false,
             task_id: None,
@@ -120,7 +120,7 @@ impl Record {
     }
 
     pub(crate) fn succeed(&mut self) {
-        self.outcome = Outcome::Success;
+        self.outcome = CallResult::Success;
     }
 
     /// Failed by a fault of our own telling.
@@ -130,12 +130,12 @@ impl Record {
         let error = if cause.is_empty() { fault.en.clone() } else { cause };
         // A model that no channel serves is nearly always a client's typo.
         let ours = shown.status.is_server_error() && fault.kind != FaultKind::NoChannel;
-        self.outcome = Outcome::Failed { code: shown.code, error, ours };
+        self.outcome = CallResult::Failed { code: shown.code, error, ours };
     }
 
     /// Failed by what the upstream said, which the client is told as it is.
     pub(crate) fn fail_upstream(&mut self, code: &'static str, error: String) {
-        self.outcome = Outcome::Failed { code, error, ours: false };
+        self.outcome = CallResult::Failed { code, error, ours: false };
     }
 
     /// Says in the call's span what has become known of it.
@@ -164,9 +164,9 @@ impl Record {
             span.set(key::MODEL, Arc::clone(model));
         }
         match &self.outcome {
-            Outcome::Failed { code, .. } => span.unserved(code, self.status),
-            Outcome::Gone if self.status.is_none() => span.fail(CLIENT_GONE),
-            Outcome::Gone | Outcome::Success => {}
+            CallResult::Failed { code, .. } => span.unserved(code, self.status),
+            CallResult::Gone if self.status.is_none() => span.fail(CLIENT_GONE),
+            CallResult::Gone | CallResult::Success => {}
         }
     }
 
@@ -179,7 +179,7 @@ impl Record {
         let trace_id = self.trace.call.trace_id().map(tracing::field::display);
         let event = if self.is_async { "async_request" } else { "sync_request" };
         let line = match &self.outcome {
-            Outcome::Success => {
+            CallResult::Success => {
                 tracing::info!(
                     target: "custompass", event,
                     user_id, channel_id, model, duration, status = "success", request_id, quota,
@@ -187,8 +187,8 @@ impl Record {
                 );
                 return;
             }
-            Outcome::Gone => (CLIENT_GONE, "the client has gone", false),
-            Outcome::Failed { code, error, ours } => (*code, error.as_str(), *ours),
+            CallResult::Gone => (CLIENT_GONE, "the client has gone", false),
+            CallResult::Failed { code, error, ours } => (*code, error.as_str(), *ours),
         };
         let (code, error, ours) = line;
         self.relay.metrics.error(code);
@@ -217,7 +217,7 @@ impl Drop for Record {
         }
         self.upstream_ends();
         let total = self.started.elapsed();
-        let success = matches!(self.outcome, Outcome::Success);
+        let success = matches!(self.outcome, CallResult::Success);
         self.relay.metrics.ended(self.is_async, success, total, self.upstream);
         self.write_line(total);
     }

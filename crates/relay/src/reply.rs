@@ -15,7 +15,7 @@ use web::memory::Share;
 
 /// What a reply's headers say about its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub(crate) enum BodyShape {
     /// One JSON document, or nothing said.
     Json,
     /// Events or lines.
@@ -30,19 +30,19 @@ pub(crate) struct Collected {
     pub end: Option<BodyEnd>,
 }
 
-pub(crate) fn shape_of(headers: &HeaderMap) -> Shape {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Shape::Json };
+pub(crate) fn shape_of(headers: &HeaderMap) -> BodyShape {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return BodyShape::Json };
     let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
     let is = |name: &str| essence.eq_ignore_ascii_case(name);
     if ["text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl"]
         .into_iter()
         .any(is)
     {
-        Shape::Stream
+        BodyShape::Stream
     } else if essence.len() >= 4 && essence[essence.len() - 4..].eq_ignore_ascii_case("json") {
-        Shape::Json
+        BodyShape::Json
     } else {
-        Shape::Other
+        BodyShape::Other
     }
 }
 
@@ -64,10 +64,10 @@ pub(crate) fn collects(
     let shape = shape_of(headers);
     let length = body.size_hint().exact();
     let fits = |limit: usize| length.is_none_or(|length| length <= limit as u64);
-    if shape == Shape::Json && is_by_use && fits(most_bytes) {
+    if shape == BodyShape::Json && is_by_use && fits(most_bytes) {
         return Some(most_bytes);
     }
-    (shape != Shape::Stream && length.is_some() && fits(SMALL_BODY_BYTES))
+    (shape != BodyShape::Stream && length.is_some() && fits(SMALL_BODY_BYTES))
         .then_some(SMALL_BODY_BYTES)
 }
 
@@ -178,12 +178,12 @@ mod tests {
 
     #[test]
     fn shapes() {
-        assert_eq!(shape_of(&headers("application/json; charset=utf-8")), Shape::Json);
-        assert_eq!(shape_of(&headers("application/problem+JSON")), Shape::Json);
-        assert_eq!(shape_of(&HeaderMap::new()), Shape::Json);
-        assert_eq!(shape_of(&headers("text/event-stream;charset=utf-8")), Shape::Stream);
-        assert_eq!(shape_of(&headers("application/x-ndjson")), Shape::Stream);
-        assert_eq!(shape_of(&headers("image/png")), Shape::Other);
+        assert_eq!(shape_of(&headers("application/json; charset=utf-8")), BodyShape::Json);
+        assert_eq!(shape_of(&headers("application/problem+JSON")), BodyShape::Json);
+        assert_eq!(shape_of(&HeaderMap::new()), BodyShape::Json);
+        assert_eq!(shape_of(&headers("text/event-stream;charset=utf-8")), BodyShape::Stream);
+        assert_eq!(shape_of(&headers("application/x-ndjson")), BodyShape::Stream);
+        assert_eq!(shape_of(&headers("image/png")), BodyShape::Other);
     }
 
     fn reading(content_type: &'static str, body: &str) -> Reading {

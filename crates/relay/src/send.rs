@@ -1,12 +1,12 @@
 //! Sending a call to channels until one has taken it.
 
 use crate::Relay;
-use crate::call::{Call, Kind};
+use crate::call::{Call, RequestKind};
 use crate::channels::{Attempt, Busy, Candidates};
 use crate::context::Context;
 use crate::faults;
 use crate::outcome::{BodyEnd, CallEnd, ClientOutcome, Outcome, decide};
-use crate::reply::{Collected, Shape, collect, read, shape_of};
+use crate::reply::{BodyShape, Collected, collect, read, shape_of};
 use crate::reservation::Reservation;
 use crate::submit;
 use domain::{Fault, FrozenPrice, HoldId};
@@ -16,7 +16,7 @@ use store::Channel;
 use upstream::{Reply, SendError, Sent};
 
 /// A reply, and the channel that sent it.
-pub(crate) struct Answer {
+pub(crate) struct ChannelReply {
     pub reply: Reply,
     pub prepared: Arc<Prepared>,
     pub attempt: Attempt,
@@ -59,7 +59,7 @@ impl From<Outcome> for Failure {
 impl Exchange<'_> {
     /// Sends one request, and reads the head of its reply. What it says about the channel's health
     /// is noted.
-    pub(crate) async fn request(&mut self, kind: Kind) -> Result<Reply, NotTaken> {
+    pub(crate) async fn request(&mut self, kind: RequestKind) -> Result<Reply, NotTaken> {
         let Self { relay, call, prepared, attempt, hold_id } = self;
         let built = call.build_request(prepared, *hold_id, kind, &relay.config);
         let request = built.map_err(NotTaken::Unbuilt)?.outbound(&call.method, prepared);
@@ -88,7 +88,7 @@ pub(crate) async fn send(
     call: &Call,
     (mut candidates, mut next): (Candidates<'_>, (Arc<Channel>, Attempt)),
     reservation: &mut Reservation,
-) -> Result<Answer, Outcome> {
+) -> Result<ChannelReply, Outcome> {
     let relay = ctx.relay;
     let mut failovers = 0;
     loop {
@@ -138,7 +138,7 @@ async fn attempt_channel(
     call: &Call,
     (channel, attempt): (&Arc<Channel>, Attempt),
     reservation: &mut Reservation,
-) -> Result<Answer, Failure> {
+) -> Result<ChannelReply, Failure> {
     let relay = ctx.relay;
     let prepared = attempt.prepared(channel, &relay.config).map_err(|fault| Failure {
         outcome: Outcome::refused("not_sent", fault),
@@ -158,20 +158,20 @@ async fn attempt_channel(
             None => is_estimated = true,
             Some((reply, collected)) => {
                 let Exchange { prepared, attempt, .. } = exchange;
-                return Ok(Answer { reply, prepared, attempt, collected, is_estimated });
+                return Ok(ChannelReply { reply, prepared, attempt, collected, is_estimated });
             }
         }
     }
-    let reply = request(ctx, &mut exchange, Kind::Real, reservation).await?;
+    let reply = request(ctx, &mut exchange, RequestKind::Real, reservation).await?;
     let Exchange { prepared, attempt, .. } = exchange;
-    Ok(Answer { reply, prepared, attempt, collected: None, is_estimated })
+    Ok(ChannelReply { reply, prepared, attempt, collected: None, is_estimated })
 }
 
 /// One request of a call that has a client, a reservation and a trace.
 async fn request(
     ctx: &mut Context<'_>,
     exchange: &mut Exchange<'_>,
-    kind: Kind,
+    kind: RequestKind,
     reservation: &mut Reservation,
 ) -> Result<Reply, Failure> {
     reservation.mark_sent();
@@ -200,8 +200,8 @@ async fn estimate(
     exchange: &mut Exchange<'_>,
     reservation: &mut Reservation,
 ) -> Result<Option<(Reply, Option<Collected>)>, Failure> {
-    let mut reply = request(ctx, exchange, Kind::Estimate, reservation).await?;
-    if !reply.status.is_success() || shape_of(&reply.headers) != Shape::Json {
+    let mut reply = request(ctx, exchange, RequestKind::Estimate, reservation).await?;
+    if !reply.status.is_success() || shape_of(&reply.headers) != BodyShape::Json {
         return Ok(Some((reply, None)));
     }
     let limit_bytes = ctx.relay.config.max_collected_reply_bytes;

@@ -1,6 +1,6 @@
 //! A call as traces show it. All of this is nothing while no traces are sent.
 
-use crate::call::Kind;
+use crate::call::RequestKind;
 use domain::Fault;
 use egress::Prepared;
 use http::{Method, StatusCode};
@@ -29,7 +29,7 @@ impl Traced {
     }
 
     /// A request goes to an upstream.
-    pub(crate) fn request_sent(&mut self, method: &Method, prepared: &Prepared, kind: Kind) {
+    pub(crate) fn request_sent(&mut self, method: &Method, prepared: &Prepared, kind: RequestKind) {
         if !self.call.is_recorded() {
             return;
         }
@@ -40,7 +40,7 @@ impl Traced {
         span.set(key::PORT, i64::from(prepared.base.port()));
         span.set(key::CHANNEL_ID, prepared.channel.id.0);
         span.set(key::ATTEMPT, self.attempts);
-        span.set(key::ESTIMATE, kind == Kind::Estimate);
+        span.set(key::ESTIMATE, kind == RequestKind::Estimate);
         self.attempt = span;
     }
 

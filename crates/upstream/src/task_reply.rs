@@ -27,12 +27,12 @@ const MAX_ODD: usize = 10_000;
 
 /// The ids that were asked about.
 #[derive(Debug)]
-pub struct Asked<'a> {
+pub struct AskedIds<'a> {
     /// In order, each with its place in the question.
     ids: Vec<(&'a str, usize)>,
 }
 
-impl<'a> FromIterator<&'a str> for Asked<'a> {
+impl<'a> FromIterator<&'a str> for AskedIds<'a> {
     fn from_iter<I: IntoIterator<Item = &'a str>>(ids: I) -> Self {
         let mut ids: Vec<_> = ids.into_iter().zip(0..).collect();
         ids.sort_unstable();
@@ -40,7 +40,7 @@ impl<'a> FromIterator<&'a str> for Asked<'a> {
     }
 }
 
-impl Asked<'_> {
+impl AskedIds<'_> {
     /// Where `id` stands in `ids`: more than one place, when two tasks have the same id.
     fn places(&self, id: &str) -> &[(&str, usize)] {
         let from = self.ids.partition_point(|(asked, _)| *asked < id);
@@ -130,7 +130,7 @@ pub struct Element<'a> {
 /// When the reply as a whole can't be used. Nothing, or not all, was told then.
 pub fn read_reply<'a>(
     body: &'a [u8],
-    asked: &Asked<'_>,
+    asked: &AskedIds<'_>,
     mut tell: impl FnMut(usize, &Element<'a>),
 ) -> Result<Odd, Unreadable> {
     let data = envelope(body)?;

@@ -1,9 +1,9 @@
 //! The life of a hold: made, grown, settled, given back.
 
-use super::{Book, Found, Refusal, Verdict};
+use super::{Book, Found, OpRefusal, Verdict};
 use crate::error::LedgerError;
 use crate::journal::LineKind;
-use crate::op::{Closed, EndState, HoldRef, HoldTerms, NewHold, Outcome, Release, Settlement};
+use crate::op::{Closed, EndState, HoldRef, HoldTerms, NewHold, OpOutcome, Release, Settlement};
 use crate::rows::{EndedHold, HoldRow, RowId};
 use crate::task_rows::{NewTask, WithQuota};
 use domain::{HoldId, KeyId, Quota};
@@ -32,7 +32,7 @@ impl Book {
         if let Some(row) = self.rows.holds.get(&request.hold_id) {
             let same = row.node == Some(new.node) && row.user_id == request.user_id;
             return if same && row.stored_amount.is_some() {
-                Ok(Outcome::Held)
+                Ok(OpOutcome::Held)
             } else {
                 Err(LedgerError::WrongState.into())
             };
@@ -73,7 +73,7 @@ impl Book {
             self.changes.new_tasks.push(WithQuota { told, quota: request.amount });
         }
         self.take(request.hold_id, limited, request.amount);
-        Ok(Outcome::Held)
+        Ok(OpOutcome::Held)
     }
 
     pub(super) fn grow(&mut self, id: HoldId, to: Quota) -> Verdict {
@@ -84,7 +84,7 @@ impl Book {
         let held = row.amount;
         let more = to.checked_sub(held).ok_or(LedgerError::Overflow)?;
         if more <= Quota::ZERO {
-            return Ok(Outcome::Done);
+            return Ok(OpOutcome::Done);
         }
         self.check_balance(row.user_id, more).map_err(|refusal| counting(refusal, held))?;
         let key = self.limited_key(row)?;
@@ -93,7 +93,7 @@ impl Book {
         }
         self.check_spending(row, key, to)?;
         self.take(id, key, more);
-        Ok(Outcome::Grown(more))
+        Ok(OpOutcome::Grown(more))
     }
 
     pub(super) fn settle(
@@ -106,7 +106,7 @@ impl Book {
         let (row, note) = match self.found(hold.hold_id)? {
             Found::Open(row) => (row.clone(), note),
             Found::Ended(ended) if ended.state == EndState::Settled => {
-                return Ok(Outcome::Closed(repeated(ended)));
+                return Ok(OpOutcome::Closed(repeated(ended)));
             }
             // The work was done, and its call has no line: it is charged without a hold.
             Found::Ended(_) | Found::Lost => {
@@ -117,11 +117,11 @@ impl Book {
         let charged = Settled { charge: settlement.charge, settlement, note };
         let closed = self.charge(row, &charged)?;
         self.changes.kept_replies.extend(settlement.reply.clone());
-        Ok(Outcome::Closed(closed))
+        Ok(OpOutcome::Closed(closed))
     }
 
     /// A hold of nothing in place of one that has no row any more.
-    fn lost_hold(&self, hold: HoldRef, terms: &HoldTerms) -> Result<HoldRow, Refusal> {
+    fn lost_hold(&self, hold: HoldRef, terms: &HoldTerms) -> Result<HoldRow, OpRefusal> {
         let key = match terms.key_is_limited {
             true => self.key(terms.key_id)?,
             false => None,
@@ -145,7 +145,7 @@ impl Book {
         &mut self,
         mut row: HoldRow,
         settled: &Settled<'_>,
-    ) -> Result<Closed, Refusal> {
+    ) -> Result<Closed, OpRefusal> {
         let Settled { charge, settlement, note } = settled;
         if !charge.is_amount() {
             return Err(LedgerError::Overflow.into());
@@ -191,7 +191,7 @@ impl Book {
             line.content = release.reason.into();
             line.use_time_ms = release.use_time_ms;
         }
-        Ok(Outcome::Closed(closed))
+        Ok(OpOutcome::Closed(closed))
     }
 
     pub(super) fn expire(&mut self, id: HoldId) -> Verdict {
@@ -199,7 +199,7 @@ impl Book {
         let mut row = row.clone();
         let closed = self.give_back(&mut row, EndState::Expired)?;
         self.line(LineKind::Error, &row, Quota::ZERO).content = UNKNOWN_OUTCOME.into();
-        Ok(Outcome::Closed(closed))
+        Ok(OpOutcome::Closed(closed))
     }
 
     /// Ends a hold without a charge.
@@ -207,7 +207,7 @@ impl Book {
         &mut self,
         row: &mut HoldRow,
         state: EndState,
-    ) -> Result<Closed, Refusal> {
+    ) -> Result<Closed, OpRefusal> {
         if self.is_ownerless(row) {
             return Ok(self.drop_hold(row.id));
         }
@@ -231,7 +231,7 @@ impl Book {
             row.node = None;
             row.touched = true;
         }
-        Ok(Outcome::Done)
+        Ok(OpOutcome::Done)
     }
 
     /// Whether the user's row was deleted with plain SQL. Then there is no balance to prove.
@@ -251,7 +251,7 @@ impl Book {
         let ended = self.rows.ended.get(&id).copied();
         let nothing =
             EndedHold { state: EndState::Released, held: Quota::ZERO, charged: Quota::ZERO };
-        Ok(Outcome::Closed(repeated(ended.unwrap_or(nothing))))
+        Ok(OpOutcome::Closed(repeated(ended.unwrap_or(nothing))))
     }
 
     /// Takes the hold's row out of the book.
@@ -284,7 +284,7 @@ impl Book {
         self.rows.holds.insert(id, row);
     }
 
-    fn check_key(&self, id: KeyId, needed: Quota) -> Result<(), Refusal> {
+    fn check_key(&self, id: KeyId, needed: Quota) -> Result<(), OpRefusal> {
         let Some(key) = self.key(id)? else { return Ok(()) };
         let available = key.remain;
         if available.is_negative() || available < needed {
@@ -295,8 +295,13 @@ impl Book {
     }
 
     /// Whether the spending limits leave room for this hold to be `to`.
-    fn check_spending(&self, row: &HoldRow, key: Option<KeyId>, to: Quota) -> Result<(), Refusal> {
-        let no = |reached| Refusal::No(LedgerError::SpendingLimit(reached));
+    fn check_spending(
+        &self,
+        row: &HoldRow,
+        key: Option<KeyId>,
+        to: Quota,
+    ) -> Result<(), OpRefusal> {
+        let no = |reached| OpRefusal::No(LedgerError::SpendingLimit(reached));
         if let Some(spending) = &self.account(row.user_id)?.spending {
             spending.check(self.today, (row.counted_on, row.amount), to, false).map_err(no)?;
         }
@@ -333,8 +338,8 @@ pub(super) const fn repeated(ended: EndedHold) -> Closed {
 }
 
 /// What is needed and what is there, with what the hold has already.
-fn counting(refusal: Refusal, held: Quota) -> Refusal {
-    let Refusal::No(LedgerError::InsufficientQuota { needed, available, key_limit }) = refusal
+fn counting(refusal: OpRefusal, held: Quota) -> OpRefusal {
+    let OpRefusal::No(LedgerError::InsufficientQuota { needed, available, key_limit }) = refusal
     else {
         return refusal;
     };

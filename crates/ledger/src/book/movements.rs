@@ -1,9 +1,9 @@
 //! Balances moved by operators, codes and refunds. Each has a reference, and moves once.
 
-use super::{Book, NewMovement, Refusal, Verdict};
+use super::{Book, NewMovement, OpRefusal, Verdict};
 use crate::error::LedgerError;
-use crate::journal::{Line, LineKind};
-use crate::op::{Moved, Movement, Outcome};
+use crate::journal::{JournalLine, LineKind};
+use crate::op::{Moved, Movement, OpOutcome};
 use crate::redemption::Redemption;
 use crate::rows::{MadeMovement, RowId, SettledCall};
 use domain::{Quota, UserId};
@@ -34,7 +34,7 @@ impl Book {
         let (id, user_id) = (redemption.id, redemption.user_id);
         if self.rows.movements.contains_key(&(user_id, reference.clone())) {
             let balance = self.account(user_id)?.quota;
-            return Ok(Outcome::Moved(Moved { balance, repeated: true }));
+            return Ok(OpOutcome::Moved(Moved { balance, repeated: true }));
         }
         let unknown = LedgerError::Code(crate::error::CodeFault::Unknown);
         let code = self.rows.codes.get(&id);
@@ -106,13 +106,13 @@ impl Book {
         kind: LineKind,
         amount: Quota,
         reference: &Arc<str>,
-    ) -> Result<Option<Outcome>, Refusal> {
+    ) -> Result<Option<OpOutcome>, OpRefusal> {
         let balance = self.account(user_id)?.quota;
         let made = self.rows.movements.get(&(user_id, reference.clone()));
         match made {
             None => Ok(None),
             Some(made) if made.kind == kind.as_str() && made.amount == amount => {
-                Ok(Some(Outcome::Moved(Moved { balance, repeated: true })))
+                Ok(Some(OpOutcome::Moved(Moved { balance, repeated: true })))
             }
             Some(_) => Err(LedgerError::ReferenceTaken.into()),
         }
@@ -123,9 +123,9 @@ impl Book {
         movement: &Movement,
         kind: LineKind,
         reference: &Arc<str>,
-    ) -> Result<Line, Refusal> {
+    ) -> Result<JournalLine, OpRefusal> {
         let account = self.account(movement.user_id)?;
-        Ok(Line {
+        Ok(JournalLine {
             kind,
             created_at: self.now,
             user_id: movement.user_id,
@@ -150,7 +150,7 @@ impl Book {
         })
     }
 
-    fn enter_movement(&mut self, line: Line, reference: &Arc<str>) -> Verdict {
+    fn enter_movement(&mut self, line: JournalLine, reference: &Arc<str>) -> Verdict {
         let (user_id, kind, amount) = (line.user_id, line.kind, line.quota);
         if !Quota(amount.0.saturating_abs()).is_amount() {
             return Err(LedgerError::Overflow.into());
@@ -163,6 +163,6 @@ impl Book {
         self.rows.movements.insert((user_id, reference.clone()), made);
         let reference = reference.clone();
         self.changes.movements.push(NewMovement { user_id, reference, kind, amount });
-        Ok(Outcome::Moved(Moved { balance, repeated: false }))
+        Ok(OpOutcome::Moved(Moved { balance, repeated: false }))
     }
 }

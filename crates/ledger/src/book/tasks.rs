@@ -2,11 +2,11 @@
 //! ended with it.
 
 use super::calls::{Settled, repeated};
-use super::{Book, Found, Refusal, Verdict};
+use super::{Book, Found, OpRefusal, Verdict};
 use crate::error::LedgerError;
 use crate::journal::LineKind;
-use crate::op::{Closed, EndState, Finish, Outcome, Settlement, Taken};
-use crate::rows::{EndedHold, HoldRow, TaskRow};
+use crate::op::{Closed, EndState, Finish, OpOutcome, Settlement, Taken};
+use crate::rows::{EndedHold, HoldRow, TaskState};
 use crate::task_rows::{EndedTask, WithQuota};
 use crate::tasks::Charge;
 use domain::{Quota, UserId};
@@ -19,9 +19,11 @@ impl Book {
         let uid = taken.task.uid;
         self.check_turn(user_id)?;
         match self.rows.tasks.get(&uid) {
-            None | Some(TaskRow { ended: true, .. }) => return Err(LedgerError::WrongState.into()),
+            None | Some(TaskState { ended: true, .. }) => {
+                return Err(LedgerError::WrongState.into());
+            }
             // The commit of the first time was not answered.
-            Some(TaskRow { taken: true, .. }) => return Ok(Outcome::Grown(Quota::ZERO)),
+            Some(TaskState { taken: true, .. }) => return Ok(OpOutcome::Grown(Quota::ZERO)),
             Some(_) => {}
         }
         let id = uid.hold();
@@ -37,7 +39,7 @@ impl Book {
         if let Some(held) = held {
             match taken.hold.map(|to| self.grow(id, to)).transpose() {
                 Ok(_)
-                | Err(Refusal::No(
+                | Err(OpRefusal::No(
                     LedgerError::InsufficientQuota { .. } | LedgerError::SpendingLimit(_),
                 )) => {}
                 Err(refusal) => return Err(refusal),
@@ -54,7 +56,7 @@ impl Book {
         }
         self.changes.recorded_tasks.push(WithQuota { told: taken.task.clone(), quota });
         self.changes.kept_replies.extend(taken.reply.clone());
-        Ok(Outcome::Grown(Quota(quota.0 - held.unwrap_or_default().0)))
+        Ok(OpOutcome::Grown(Quota(quota.0 - held.unwrap_or_default().0)))
     }
 
     /// Ends a task and its hold. Where the hold is gone, the task's row says what it came to.
@@ -67,16 +69,20 @@ impl Book {
                 return Err(LedgerError::WrongState.into());
             }
             Found::Open(row) => Some(row.clone()),
-            Found::Ended(ended) => return Ok(Outcome::Closed(repeated(ended))),
+            Found::Ended(ended) => return Ok(OpOutcome::Closed(repeated(ended))),
             Found::Lost => None,
         };
         let closed = match (row, self.rows.tasks.get(&uid)) {
             (Some(row), _) => self.finish_paid(row, finish)?,
             (None, None) => return Err(LedgerError::UnknownHold.into()),
-            (None, Some(TaskRow { ended: true, charged, .. })) => {
+            (None, Some(TaskState { ended: true, charged, .. })) => {
                 let charged = *charged;
                 let state = EndState::Settled;
-                return Ok(Outcome::Closed(repeated(EndedHold { state, held: charged, charged })));
+                return Ok(OpOutcome::Closed(repeated(EndedHold {
+                    state,
+                    held: charged,
+                    charged,
+                })));
             }
             (None, Some(_)) => free(),
         };
@@ -86,19 +92,19 @@ impl Book {
         let told = EndedTask { uid, end: finish.end.clone() };
         self.changes.ended_tasks.push(WithQuota { told, quota: closed.charged });
         self.changes.forgotten_replies.extend(finish.forget_reply.clone());
-        Ok(Outcome::Closed(closed))
+        Ok(OpOutcome::Closed(closed))
     }
 
     /// Whoever ends or records a task has locked its user: what was read of the task is so. A user
     /// who is gone locks nothing; then the statement looks at the task's row again.
-    fn check_turn(&self, user_id: UserId) -> Result<(), Refusal> {
+    fn check_turn(&self, user_id: UserId) -> Result<(), OpRefusal> {
         match self.account(user_id) {
-            Err(Refusal::Locked) => Err(Refusal::Locked),
+            Err(OpRefusal::Locked) => Err(OpRefusal::Locked),
             _ => Ok(()),
         }
     }
 
-    fn finish_paid(&mut self, mut row: HoldRow, finish: &Finish) -> Result<Closed, Refusal> {
+    fn finish_paid(&mut self, mut row: HoldRow, finish: &Finish) -> Result<Closed, OpRefusal> {
         let held = row.amount;
         let use_time_ms = self.now.since_ms(finish.task.since).max(0);
         let (charge, usage, note) = match &finish.charge {

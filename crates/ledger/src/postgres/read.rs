@@ -1,13 +1,13 @@
 //! How a batch's rows are read: without locks for one statement, or locked.
 
-use super::session::Sent;
-use crate::columns::{Cell, Kind, Table};
+use super::session::PgResult;
+use crate::columns::{Cell, ColumnType, TableSchema};
 use crate::op::EndState;
 use crate::redemption::CodeRow;
-use crate::rows::{EndedHold, HoldRow, MadeMovement, RowId, Rows, SettledCall, TaskRow};
+use crate::rows::{EndedHold, HoldRow, MadeMovement, RowId, Rows, SettledCall, TaskState};
 use crate::spending::Day;
 use crate::tables::{ACCOUNTS, AccountMove, HOLDS, KEYS, KeyMove};
-use crate::wanted::Wanted;
+use crate::wanted::RowsNeeded;
 use domain::{ChannelId, HoldId, KeyId, Quota, RedemptionId, TaskUid, UnixMs, UserId};
 use futures_util::try_join;
 use std::sync::Arc;
@@ -66,12 +66,12 @@ pub(super) struct Readers {
     existing: Statement,
 }
 
-fn reading<R>(table: &Table<R>, which: &str) -> String {
+fn reading<R>(table: &TableSchema<R>, which: &str) -> String {
     format!("SELECT {} FROM {} AS t WHERE {which}", table.selected(), table.name)
 }
 
 impl Readers {
-    pub async fn prepare(client: &Client) -> Sent<Self> {
+    pub async fn prepare(client: &Client) -> PgResult<Self> {
         const BIGINTS: &str = "t.id = ANY($1::bigint[])";
         const UUIDS: &str = "t.id = ANY($1::uuid[])";
         let locking = |reading: String| reading + AND_LOCK;
@@ -96,9 +96,9 @@ impl Readers {
     pub async fn read_missing(
         &self,
         client: &Client,
-        wanted: &Wanted,
+        wanted: &RowsNeeded,
         rows: &mut Rows,
-    ) -> Sent<bool> {
+    ) -> PgResult<bool> {
         let users: Vec<i64> = wanted
             .users
             .iter()
@@ -129,7 +129,7 @@ impl Readers {
 
     /// Begins a transaction, and locks and reads what is wanted: one flight, and another one where
     /// a row was not to be had.
-    pub async fn lock(&self, client: &Client, mut wanted: Wanted) -> Sent<Rows> {
+    pub async fn lock(&self, client: &Client, mut wanted: RowsNeeded) -> PgResult<Rows> {
         let users: Vec<i64> = wanted.users.iter().map(|id| id.0).collect();
         let keys: Vec<i64> = wanted.keys.iter().map(|id| id.0).collect();
         let holds: Vec<Uuid> =
@@ -144,7 +144,7 @@ impl Readers {
         let (by_code, by_task): (One<'_>, One<'_>) = ([&codes], [&tasks]);
         let by_reference: [&(dyn ToSql + Sync); 2] = [&named_by, &names];
         let by_request: [&(dyn ToSql + Sync); 2] = [&refunded_of, &refunded];
-        // Sent in this order, answered in one round trip: the futures are polled in order. Users
+        // PgResult in this order, answered in one round trip: the futures are polled in order. Users
         // come first: whatever else changes a user's holds and movements has locked the user, too.
         let (_, users, holds, keys, codes, tasks, prices, movements, refunded) = try_join!(
             client.batch_execute("BEGIN"),
@@ -179,9 +179,9 @@ impl Readers {
     async fn lock_keys_of_refunds(
         &self,
         client: &Client,
-        wanted: &mut Wanted,
+        wanted: &mut RowsNeeded,
         rows: &mut Rows,
-    ) -> Sent<()> {
+    ) -> PgResult<()> {
         let counted = rows.settled.values().filter(|call| call.key_counted_on.is_some());
         let keys: Vec<KeyId> = counted.map(|call| call.key_id).collect();
         if keys.is_empty() {
@@ -198,9 +198,9 @@ impl Readers {
     async fn tell_gone_from_locked(
         &self,
         client: &Client,
-        wanted: &Wanted,
+        wanted: &RowsNeeded,
         rows: &mut Rows,
-    ) -> Sent<()> {
+    ) -> PgResult<()> {
         let users = missing(&wanted.users, |id| rows.accounts.contains_key(id));
         let keys = missing(&wanted.keys, |id| rows.keys.contains_key(id));
         let holds = missing(&wanted.holds, |id| rows.holds.contains_key(id));
@@ -247,7 +247,7 @@ async fn query(
     wanted: bool,
     statement: &Statement,
     params: &[&(dyn ToSql + Sync)],
-) -> Sent<Vec<Row>> {
+) -> PgResult<Vec<Row>> {
     if wanted { client.query(statement, params).await } else { Ok(Vec::new()) }
 }
 
@@ -259,11 +259,11 @@ fn texts(named: &[(UserId, Arc<str>)]) -> (Vec<i64>, Vec<&str>) {
     named.iter().map(|(user_id, name)| (user_id.0, &**name)).unzip()
 }
 
-fn read<R: Default>(table: &Table<R>, row: &Row) -> Sent<R> {
+fn read<R: Default>(table: &TableSchema<R>, row: &Row) -> PgResult<R> {
     table.row(|place, kind| cell_of(row, place, kind))
 }
 
-fn add_accounts(rows: &mut Rows, found: &[Row]) -> Sent<()> {
+fn add_accounts(rows: &mut Rows, found: &[Row]) -> PgResult<()> {
     for row in found {
         let account = read(&ACCOUNTS, row).map(AccountMove::found)?;
         rows.accounts.insert(account.id, account);
@@ -271,7 +271,7 @@ fn add_accounts(rows: &mut Rows, found: &[Row]) -> Sent<()> {
     Ok(())
 }
 
-fn add_keys(rows: &mut Rows, found: &[Row]) -> Sent<()> {
+fn add_keys(rows: &mut Rows, found: &[Row]) -> PgResult<()> {
     for row in found {
         let key = read(&KEYS, row).map(KeyMove::found)?;
         rows.keys.insert(key.id, key);
@@ -279,7 +279,7 @@ fn add_keys(rows: &mut Rows, found: &[Row]) -> Sent<()> {
     Ok(())
 }
 
-fn add_holds(rows: &mut Rows, found: &[Row]) -> Sent<()> {
+fn add_holds(rows: &mut Rows, found: &[Row]) -> PgResult<()> {
     for row in found {
         let hold = read(&HOLDS, row).map(HoldRow::stored)?;
         rows.holds.insert(hold.id, hold);
@@ -326,8 +326,8 @@ fn code_row(row: &Row) -> (RedemptionId, CodeRow) {
     (RedemptionId(row.get(0)), code)
 }
 
-fn task_row(row: &Row) -> (TaskUid, TaskRow) {
-    let task = TaskRow { ended: row.get(1), taken: row.get(2), charged: Quota(row.get(3)) };
+fn task_row(row: &Row) -> (TaskUid, TaskState) {
+    let task = TaskState { ended: row.get(1), taken: row.get(2), charged: Quota(row.get(3)) };
     (TaskUid(row.get(0)), task)
 }
 
@@ -341,15 +341,15 @@ fn row_id(row: &Row) -> Option<RowId> {
     })
 }
 
-fn cell_of(row: &Row, place: usize, kind: Kind) -> Sent<Cell<'static>> {
+fn cell_of(row: &Row, place: usize, kind: ColumnType) -> PgResult<Cell<'static>> {
     Ok(match kind {
-        Kind::BigInt => row.try_get::<_, Option<i64>>(place)?.into(),
-        Kind::Integer => row.try_get::<_, Option<i32>>(place)?.map(i64::from).into(),
-        Kind::Bool => row.try_get::<_, Option<bool>>(place)?.map_or(Cell::Null, Cell::Bool),
-        Kind::Uuid => row.try_get::<_, Option<Uuid>>(place)?.map_or(Cell::Null, Cell::Uuid),
+        ColumnType::BigInt => row.try_get::<_, Option<i64>>(place)?.into(),
+        ColumnType::Integer => row.try_get::<_, Option<i32>>(place)?.map(i64::from).into(),
+        ColumnType::Bool => row.try_get::<_, Option<bool>>(place)?.map_or(Cell::Null, Cell::Bool),
+        ColumnType::Uuid => row.try_get::<_, Option<Uuid>>(place)?.map_or(Cell::Null, Cell::Uuid),
         // Neither is read: a lane decides over amounts, days and names.
-        Kind::Json | Kind::Time => Cell::Null,
-        Kind::Text => {
+        ColumnType::Json | ColumnType::Time => Cell::Null,
+        ColumnType::Text => {
             let text: Option<String> = row.try_get(place)?;
             text.map_or(Cell::Null, |text| Cell::Text(text.into()))
         }

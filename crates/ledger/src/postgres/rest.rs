@@ -1,7 +1,7 @@
 //! What a batch writes beside its money: tasks, replies, names of movements, codes.
 
-use super::session::Sent;
-use crate::book::Changes;
+use super::session::PgResult;
+use crate::book::BatchChanges;
 use crate::task_rows::{TaskSql, json_rows};
 use futures_util::try_join;
 use store::{Engine, Value};
@@ -39,7 +39,7 @@ pub(super) struct Rest {
 type Timed<'a> = [&'a (dyn ToSql + Sync); 2];
 
 impl Rest {
-    pub async fn prepare(client: &Client) -> Sent<Self> {
+    pub async fn prepare(client: &Client) -> PgResult<Self> {
         let tasks = TaskSql::of(Engine::Postgres);
         Ok(Self {
             insert_tasks: client.prepare(&tasks.insert).await?,
@@ -53,17 +53,32 @@ impl Rest {
         })
     }
 
-    pub async fn insert_tasks(&self, client: &Client, changes: &Changes, now: &Value) -> Sent<u64> {
+    pub async fn insert_tasks(
+        &self,
+        client: &Client,
+        changes: &BatchChanges,
+        now: &Value,
+    ) -> PgResult<u64> {
         let rows = Value::Json(json_rows(&changes.new_tasks));
         client.execute(&self.insert_tasks, &[&rows, now]).await
     }
 
-    pub async fn record_tasks(&self, client: &Client, changes: &Changes, now: &Value) -> Sent<u64> {
+    pub async fn record_tasks(
+        &self,
+        client: &Client,
+        changes: &BatchChanges,
+        now: &Value,
+    ) -> PgResult<u64> {
         let rows = Value::Json(json_rows(&changes.recorded_tasks));
         client.execute(&self.record_tasks, &[&rows, now]).await
     }
 
-    pub async fn end_tasks(&self, client: &Client, changes: &Changes, now: &Value) -> Sent<()> {
+    pub async fn end_tasks(
+        &self,
+        client: &Client,
+        changes: &BatchChanges,
+        now: &Value,
+    ) -> PgResult<()> {
         let rows = Value::Json(json_rows(&changes.ended_tasks));
         let params: Timed<'_> = [&rows, now];
         try_join!(client.execute(&self.end_tasks, &params), client.execute(&self.outbox, &params))?;
@@ -73,9 +88,9 @@ impl Rest {
     pub async fn name_movements(
         &self,
         client: &Client,
-        changes: &Changes,
+        changes: &BatchChanges,
         now: &Value,
-    ) -> Sent<u64> {
+    ) -> PgResult<u64> {
         let made = &changes.movements;
         let users: Vec<i64> = made.iter().map(|m| m.user_id.0).collect();
         let references: Vec<&str> = made.iter().map(|m| &*m.reference).collect();
@@ -85,13 +100,18 @@ impl Rest {
         client.execute(&self.name_movements, &params).await
     }
 
-    pub async fn redeem_codes(&self, client: &Client, changes: &Changes, now: &Value) -> Sent<u64> {
+    pub async fn redeem_codes(
+        &self,
+        client: &Client,
+        changes: &BatchChanges,
+        now: &Value,
+    ) -> PgResult<u64> {
         let (codes, users): (Vec<i64>, Vec<i64>) =
             changes.redeemed.iter().map(|(id, user_id)| (id.0, user_id.0)).unzip();
         client.execute(&self.redeem_codes, &[&codes, &users, now]).await
     }
 
-    pub async fn keep_replies(&self, client: &Client, changes: &Changes) -> Sent<u64> {
+    pub async fn keep_replies(&self, client: &Client, changes: &BatchChanges) -> PgResult<u64> {
         let replies = &changes.kept_replies;
         let users: Vec<i64> = replies.iter().map(|r| r.user_id.0).collect();
         let keys: Vec<&str> = replies.iter().map(|r| r.idempotency_key.as_str()).collect();
@@ -99,7 +119,7 @@ impl Rest {
         client.execute(&self.keep_replies, &[&users, &keys, &sealed]).await
     }
 
-    pub async fn forget_replies(&self, client: &Client, changes: &Changes) -> Sent<u64> {
+    pub async fn forget_replies(&self, client: &Client, changes: &BatchChanges) -> PgResult<u64> {
         let (users, keys): (Vec<i64>, Vec<&str>) =
             changes.forgotten_replies.iter().map(|(user, key)| (user.0, key.as_str())).unzip();
         client.execute(&self.forget_replies, &[&users, &keys]).await

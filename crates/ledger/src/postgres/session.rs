@@ -2,13 +2,13 @@
 
 use super::read::Readers;
 use super::rest::Rest;
-use super::statement::{Parts, Shape};
+use super::statement::{BatchRows, BatchShape};
 use super::{Decision, Failure, decide};
-use crate::book::Changes;
+use crate::book::BatchChanges;
 use crate::columns::Arrays;
 use crate::op::Op;
 use crate::rows::Rows;
-use crate::wanted::Wanted;
+use crate::wanted::RowsNeeded;
 use domain::UnixMs;
 use futures_util::future::OptionFuture;
 use futures_util::try_join;
@@ -18,7 +18,7 @@ use tokio_postgres::error::Severity;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
-pub(super) type Sent<T> = Result<T, tokio_postgres::Error>;
+pub(super) type PgResult<T> = Result<T, tokio_postgres::Error>;
 
 /// A lane finds a few rows by their keys, whatever the planner believes about young tables: without
 /// this, a table that was never analysed is joined by reading all of it. Plans are made once. A row
@@ -41,17 +41,17 @@ pub(super) struct Server {
 }
 
 /// See the module.
-pub(super) struct Session {
+pub(super) struct LaneSession {
     client: Client,
     server: Server,
     /// Statements that were prepared. Flights rely on it: a statement that had to be prepared first
     /// would be sent behind its `COMMIT`.
-    prepared: HashMap<Shape, Statement>,
+    prepared: HashMap<BatchShape, Statement>,
     readers: Readers,
     rest: Rest,
 }
 
-impl Session {
+impl LaneSession {
     pub async fn open(db: &Db) -> Result<Self, StoreError> {
         // The driver ends by itself once the client is dropped.
         let (client, _driver) = db.dedicated_postgres().await?;
@@ -79,7 +79,7 @@ impl Session {
 
     /// Ends the server process of a lost connection, and returns whether it is gone: what it had
     /// not committed by then never will be.
-    pub async fn has_ended(&self, server: &Server) -> Sent<bool> {
+    pub async fn has_ended(&self, server: &Server) -> PgResult<bool> {
         let params: [&(dyn ToSql + Sync); 2] = [&server.pid, &server.started];
         Ok(self.client.query_opt(END_SERVER, &params).await?.is_none())
     }
@@ -91,14 +91,14 @@ impl Session {
 
     /// Reads, without locks, what `rows` lacks of the wanted accounts, keys and holds. False: a row
     /// was not there.
-    pub async fn read_missing(&self, wanted: &Wanted, rows: &mut Rows) -> Sent<bool> {
+    pub async fn read_missing(&self, wanted: &RowsNeeded, rows: &mut Rows) -> PgResult<bool> {
         self.readers.read_missing(&self.client, wanted, rows).await
     }
 
     /// Writes what fits one statement, if every row is still as the Book saw it. Outside a
     /// transaction it commits, too.
-    pub async fn write(&mut self, changes: &Changes) -> Sent<()> {
-        let parts = Parts::of(changes);
+    pub async fn write(&mut self, changes: &BatchChanges) -> PgResult<()> {
+        let parts = BatchRows::of(changes);
         let shape = parts.shape();
         if shape.is_empty() {
             return Ok(());
@@ -109,7 +109,7 @@ impl Session {
         self.client.query_one(&statement, &params).await.map(drop)
     }
 
-    async fn prepared(&mut self, shape: Shape) -> Sent<Statement> {
+    async fn prepared(&mut self, shape: BatchShape) -> PgResult<Statement> {
         if let Some(statement) = self.prepared.get(&shape) {
             return Ok(statement.clone());
         }
@@ -120,7 +120,7 @@ impl Session {
 
     /// Locks a batch's rows, decides, and writes: two flights.
     pub async fn lock_and_write(&mut self, ops: &[&Op], now: UnixMs) -> Result<Decision, Failure> {
-        let rows = self.readers.lock(&self.client, Wanted::of(ops)).await?;
+        let rows = self.readers.lock(&self.client, RowsNeeded::of(ops)).await?;
         let decision = decide(ops, rows, now);
         match self.write_and_commit(&decision.changes, now).await {
             Ok(()) => Ok(decision),
@@ -132,8 +132,8 @@ impl Session {
     }
 
     /// The second flight: all is sent in this order, as the futures are polled in order.
-    async fn write_and_commit(&mut self, changes: &Changes, now: UnixMs) -> Sent<()> {
-        let parts = Parts::of(changes);
+    async fn write_and_commit(&mut self, changes: &BatchChanges, now: UnixMs) -> PgResult<()> {
+        let parts = BatchRows::of(changes);
         let shape = parts.shape();
         let statement = match shape.is_empty() {
             true => None,
@@ -168,6 +168,6 @@ fn references<'a>(arrays: &'a Arrays<'_>) -> Vec<&'a (dyn ToSql + Sync)> {
 }
 
 /// `future` if `wanted`, as a member of `try_join!`.
-async fn some<T>(wanted: bool, future: impl Future<Output = Sent<T>>) -> Sent<Option<T>> {
+async fn some<T>(wanted: bool, future: impl Future<Output = PgResult<T>>) -> PgResult<Option<T>> {
     OptionFuture::from(wanted.then_some(future)).await.transpose()
 }

@@ -4,16 +4,16 @@
 //! as expected, the statement undoes itself. A batch mentions what it needs and nothing else: the
 //! start of a statement costs a small batch as much as its rows do.
 
-use crate::book::Changes;
+use crate::book::BatchChanges;
 use crate::columns::{Arrays, Forms, Placeholders};
-use crate::journal::Line;
+use crate::journal::JournalLine;
 use crate::rows::HoldRow;
 use crate::tables::{ACCOUNTS, AccountMove, HOLDS, KEYS, KeyMove, LINES};
 use std::fmt::Write as _;
 
 /// Which parts a batch has. Statements are prepared once for each shape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Shape {
+pub(super) struct BatchShape {
     moves_accounts: bool,
     checks_accounts: bool,
     moves_keys: bool,
@@ -26,18 +26,18 @@ pub(super) struct Shape {
 }
 
 /// The rows of a batch, by what becomes of them.
-pub(super) struct Parts<'a> {
+pub(super) struct BatchRows<'a> {
     moved_accounts: Vec<AccountMove>,
     checked_accounts: Vec<AccountMove>,
     moved_keys: Vec<KeyMove>,
     checked_keys: Vec<KeyMove>,
     changed_holds: Vec<HoldRow>,
     made_holds: Vec<HoldRow>,
-    changes: &'a Changes,
+    changes: &'a BatchChanges,
 }
 
-impl<'a> Parts<'a> {
-    pub fn of(changes: &'a Changes) -> Self {
+impl<'a> BatchRows<'a> {
+    pub fn of(changes: &'a BatchChanges) -> Self {
         let accounts = changes.accounts.iter().map(|(id, account)| {
             let change = changes.account_moves.get(id);
             (change.is_some(), AccountMove::new(account, &change.copied().unwrap_or_default()))
@@ -60,17 +60,17 @@ impl<'a> Parts<'a> {
         }
     }
 
-    pub fn shape(&self) -> Shape {
+    pub fn shape(&self) -> BatchShape {
         let mut forms = Forms::ALWAYS;
         if self.changes.are_limited() || self.is_limited_hold() {
             forms = forms.with(Forms::LIMITED);
         }
-        if self.changes.lines.iter().any(Line::is_detailed)
+        if self.changes.lines.iter().any(JournalLine::is_detailed)
             || self.made_holds.iter().any(|row| row.for_task)
         {
             forms = forms.with(Forms::DETAILED);
         }
-        Shape {
+        BatchShape {
             moves_accounts: !self.moved_accounts.is_empty(),
             checks_accounts: !self.checked_accounts.is_empty(),
             moves_keys: !self.moved_keys.is_empty(),
@@ -89,7 +89,7 @@ impl<'a> Parts<'a> {
         holds.any(|row| row.limited_key().is_some() || row.counted_on.is_some())
     }
 
-    /// The parameters of [`Shape::sql`], in order.
+    /// The parameters of [`BatchShape::sql`], in order.
     pub fn parameters(&'a self, forms: Forms) -> Arrays<'a> {
         let mut all = Vec::new();
         add(&mut all, &self.moved_accounts, |rows| ACCOUNTS.updates(forms, rows));
@@ -118,7 +118,7 @@ fn by_flag<R>(rows: impl Iterator<Item = (bool, R)>) -> (Vec<R>, Vec<R>) {
     (yes, no)
 }
 
-impl Shape {
+impl BatchShape {
     /// By the names of its fields.
     #[cfg(test)]
     pub fn named(parts: &[&str], forms: Forms) -> Self {

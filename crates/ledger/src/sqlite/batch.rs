@@ -1,14 +1,14 @@
 //! One batch on SQLite: prepared statements on the writer's own connection, one commit.
 
-use crate::book::{Changes, Refusal};
-use crate::columns::{Cell, Kind, Table};
-use crate::op::{EndState, Outcome};
+use crate::book::{BatchChanges, OpRefusal};
+use crate::columns::{Cell, ColumnType, TableSchema};
+use crate::op::{EndState, OpOutcome};
 use crate::redemption::CodeRow;
-use crate::rows::{EndedHold, HoldRow, MadeMovement, RowId, Rows, SettledCall, TaskRow};
+use crate::rows::{EndedHold, HoldRow, MadeMovement, RowId, Rows, SettledCall, TaskState};
 use crate::spending::Day;
 use crate::tables::{ACCOUNTS, AccountMove, HOLDS, KEYS, KeyMove, LINES};
 use crate::task_rows::{TaskSql, statements};
-use crate::wanted::Wanted;
+use crate::wanted::RowsNeeded;
 use domain::{ChannelId, FrozenPrice, HoldId, KeyId, Quota, UnixMs};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -17,7 +17,7 @@ use store::Engine;
 use uuid::Uuid;
 
 /// What the Book made of each operation.
-pub(super) type Verdicts = Vec<Result<Outcome, Refusal>>;
+pub(super) type Verdicts = Vec<Result<OpOutcome, OpRefusal>>;
 
 /// The statements of tables, each built once.
 struct Sql {
@@ -44,7 +44,7 @@ static SQL: LazyLock<Sql> = LazyLock::new(|| Sql {
     tasks: TaskSql::of(Engine::Sqlite),
 });
 
-fn reading<R>(table: &Table<R>) -> String {
+fn reading<R>(table: &TableSchema<R>) -> String {
     format!("SELECT {} FROM {} AS t WHERE t.id = ?1", table.selected(), table.name)
 }
 
@@ -68,7 +68,7 @@ impl Batch<'_> {
     /// Reads one row of a table, if it is there.
     fn read<R: Default>(
         &self,
-        table: &Table<R>,
+        table: &TableSchema<R>,
         sql: &str,
         id: impl ToSql,
     ) -> rusqlite::Result<Option<R>> {
@@ -79,7 +79,7 @@ impl Batch<'_> {
 
     /// Reads the wanted holds that `rows` lacks. Each batch has the file to itself, so what is not
     /// there is gone.
-    pub fn read_holds(&self, wanted: &Wanted, rows: &mut Rows) -> rusqlite::Result<()> {
+    pub fn read_holds(&self, wanted: &RowsNeeded, rows: &mut Rows) -> rusqlite::Result<()> {
         let new_holds = if self.again { &*wanted.new_holds } else { &[] };
         for id in wanted.holds.iter().chain(new_holds) {
             if rows.holds.contains_key(id) {
@@ -94,7 +94,7 @@ impl Batch<'_> {
     }
 
     /// Reads what else is wanted and not in `rows`.
-    pub fn read_others(&self, wanted: &Wanted, rows: &mut Rows) -> rusqlite::Result<()> {
+    pub fn read_others(&self, wanted: &RowsNeeded, rows: &mut Rows) -> rusqlite::Result<()> {
         for id in &wanted.users {
             if rows.accounts.contains_key(id) {
                 continue;
@@ -119,7 +119,7 @@ impl Batch<'_> {
     }
 
     /// The lines of calls whose hold is gone.
-    fn read_ended(&self, wanted: &Wanted, rows: &mut Rows) -> rusqlite::Result<()> {
+    fn read_ended(&self, wanted: &RowsNeeded, rows: &mut Rows) -> rusqlite::Result<()> {
         for (id, request_id) in &wanted.settling {
             if !rows.gone.contains(&RowId::Hold(*id)) {
                 continue;
@@ -138,12 +138,16 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn read_tasks(&self, wanted: &Wanted, rows: &mut Rows) -> rusqlite::Result<()> {
+    fn read_tasks(&self, wanted: &RowsNeeded, rows: &mut Rows) -> rusqlite::Result<()> {
         for uid in &wanted.tasks {
             let sql = "SELECT finish_time IS NOT NULL, task_id <> '', used_quota FROM tasks
                 WHERE uid = ?1";
             let task = |row: &Row<'_>| {
-                Ok(TaskRow { ended: row.get(0)?, taken: row.get(1)?, charged: Quota(row.get(2)?) })
+                Ok(TaskState {
+                    ended: row.get(0)?,
+                    taken: row.get(1)?,
+                    charged: Quota(row.get(2)?),
+                })
             };
             let id = [uid.0.as_bytes().as_slice()];
             let found = self.connection.prepare_cached(sql)?.query_row(id, task).optional()?;
@@ -163,7 +167,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn read_movements(&self, wanted: &Wanted, rows: &mut Rows) -> rusqlite::Result<()> {
+    fn read_movements(&self, wanted: &RowsNeeded, rows: &mut Rows) -> rusqlite::Result<()> {
         for id in &wanted.codes {
             let sql = "SELECT name, quota, status, expires_at FROM redemptions WHERE id = ?1";
             let code = |row: &Row<'_>| {
@@ -220,7 +224,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    pub fn write(&self, changes: &Changes) -> rusqlite::Result<()> {
+    pub fn write(&self, changes: &BatchChanges) -> rusqlite::Result<()> {
         for (id, change) in &changes.account_moves {
             let Some(account) = changes.accounts.get(id) else { continue };
             let moved = AccountMove::new(account, change);
@@ -258,7 +262,7 @@ impl Batch<'_> {
         }
     }
 
-    fn write_movements(&self, changes: &Changes) -> rusqlite::Result<()> {
+    fn write_movements(&self, changes: &BatchChanges) -> rusqlite::Result<()> {
         for made in &changes.movements {
             let sql = "INSERT INTO movements (user_id, reference, type, amount, created_at)
                 VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -275,7 +279,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn write_replies(&self, changes: &Changes) -> rusqlite::Result<()> {
+    fn write_replies(&self, changes: &BatchChanges) -> rusqlite::Result<()> {
         for reply in &changes.kept_replies {
             let sql = "UPDATE idempotency SET done = 1, reply_sealed = ?3
                 WHERE user_id = ?1 AND idempotency_key = ?2";
@@ -310,13 +314,13 @@ fn frozen(json: &str) -> Option<Arc<FrozenPrice>> {
     serde_json::from_str(json).ok().map(Arc::new)
 }
 
-fn cell_of(row: &Row<'_>, place: usize, kind: Kind) -> rusqlite::Result<Cell<'static>> {
+fn cell_of(row: &Row<'_>, place: usize, kind: ColumnType) -> rusqlite::Result<Cell<'static>> {
     Ok(match (row.get_ref(place)?, kind) {
         (ValueRef::Null, _) => Cell::Null,
-        (ValueRef::Integer(value), Kind::Bool) => Cell::Bool(value != 0),
-        (ValueRef::Integer(value), Kind::Time) => Cell::Time(UnixMs(value)),
+        (ValueRef::Integer(value), ColumnType::Bool) => Cell::Bool(value != 0),
+        (ValueRef::Integer(value), ColumnType::Time) => Cell::Time(UnixMs(value)),
         (ValueRef::Integer(value), _) => Cell::Int(value),
-        (ValueRef::Blob(bytes), Kind::Uuid) => {
+        (ValueRef::Blob(bytes), ColumnType::Uuid) => {
             Uuid::from_slice(bytes).map_or(Cell::Null, Cell::Uuid)
         }
         _ => Cell::Text(row.get::<_, String>(place)?.into()),

@@ -1,11 +1,11 @@
 //! Sending a submission again whose first sender has died, as it was sent the first time: the
 //! estimate where one is due, then the submission, under the same keys.
 
-use super::first_reply::{self, Accepted, FirstReply, Refusal};
+use super::first_reply::{self, Accepted, FirstReply, SubmissionRefusal};
 use super::recover::Left;
 use super::{request, whole};
 use crate::Relay;
-use crate::call::{Call, Kind};
+use crate::call::{Call, RequestKind};
 use crate::client_link::ClientLink;
 use crate::deliver::{head_of, repeats_key, unusable};
 use crate::outcome::{BodyEnd, FirstWord};
@@ -99,7 +99,7 @@ impl Again {
         let price = price.filter(|price| price.is_by_use());
         let mut estimate = None;
         if let Some(price) = price.filter(|_| Call::is_estimated_by(channel)) {
-            match request(&mut exchange, left, Kind::Estimate).await? {
+            match request(&mut exchange, left, RequestKind::Estimate).await? {
                 ReadReply::Estimate(usage) => {
                     estimate = usage.and_then(|usage| price.charge(&usage).ok());
                 }
@@ -110,7 +110,7 @@ impl Again {
                 }
             }
         }
-        match request(&mut exchange, left, Kind::Real).await? {
+        match request(&mut exchange, left, RequestKind::Real).await? {
             ReadReply::Estimate(_) => Err(Repeated::Lost("the upstream answered with an estimate")),
             ReadReply::Accepted(result) => {
                 let (accepted, head, bytes) = *result;
@@ -125,7 +125,7 @@ impl Again {
 async fn request(
     exchange: &mut Exchange<'_>,
     left: &Left,
-    kind: Kind,
+    kind: RequestKind,
 ) -> Result<ReadReply, Repeated> {
     let reply = exchange.request(kind).await.map_err(|error| match error {
         NotTaken::Unbuilt(_) => Repeated::Lost("it can't be addressed to its channel"),
@@ -168,7 +168,7 @@ async fn read_reply(
         FirstReply::Accepted(accepted) => {
             Ok(ReadReply::Accepted(Box::new((accepted, head, bytes))))
         }
-        FirstReply::Refused(Refusal { message, .. }) => Err(Repeated::Refused(message)),
+        FirstReply::Refused(SubmissionRefusal { message, .. }) => Err(Repeated::Refused(message)),
         FirstReply::Estimate(usage) => Ok(ReadReply::Estimate(usage)),
     }
 }

@@ -23,7 +23,7 @@ pub(super) enum FirstReply {
     /// There is a task.
     Accepted(Accepted),
     /// There is none.
-    Refused(Refusal),
+    Refused(SubmissionRefusal),
     /// There is an estimate, with the use that it expects.
     Estimate(Option<Usage>),
 }
@@ -39,7 +39,7 @@ pub(super) struct Accepted {
 }
 
 /// How an upstream said no.
-pub(super) struct Refusal {
+pub(super) struct SubmissionRefusal {
     word: FirstWord,
     /// For metrics and log.
     pub code: &'static str,
@@ -65,7 +65,7 @@ pub(super) fn read(status: StatusCode, headers: &HeaderMap, bytes: &[u8]) -> Fir
     let plain = plain(headers, bytes);
     let refused = |word, code, error: String| {
         let message = plain.as_deref().and_then(message_of).unwrap_or_else(|| error.clone());
-        FirstReply::Refused(Refusal { word, code, error, message })
+        FirstReply::Refused(SubmissionRefusal { word, code, error, message })
     };
     if status.as_u16() >= 400 {
         let error = format!("status {}", status.as_u16());

@@ -23,11 +23,11 @@ use crate::outcome::{
 use crate::phases::Order;
 use crate::reply::{Collected, collect};
 use crate::reservation::{OpenTask, Reservation};
-use crate::send::Answer;
+use crate::send::ChannelReply;
 use crate::traced::ended;
 use bytes::Bytes;
 use domain::{ChannelId, Fault, FrozenPrice, ModelName, Quota, TaskUid, task_base};
-use first_reply::{Accepted, FirstReply, Refusal};
+use first_reply::{Accepted, FirstReply, SubmissionRefusal};
 use http::header::{LOCATION, RETRY_AFTER};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri};
@@ -137,10 +137,10 @@ pub(crate) async fn move_to_channel(
 pub(crate) async fn deliver(
     mut ctx: Context<'_>,
     call: &Call,
-    answer: Answer,
+    answer: ChannelReply,
     reservation: Reservation,
 ) -> Result<Delivery, Fault> {
-    let Answer { mut reply, prepared, mut attempt, collected, is_estimated } = answer;
+    let ChannelReply { mut reply, prepared, mut attempt, collected, is_estimated } = answer;
     if let Some(why) = unusable(&reply, &prepared) {
         return Err(refuse(ctx, reservation, why).await);
     }
@@ -179,7 +179,10 @@ pub(crate) async fn deliver(
             record_task(&mut ctx, call, (acceptance, reply), reservation).await?;
             ctx.record.succeed();
         }
-        (FirstReply::Refused(Refusal { code, error, message, .. }), Money::Release { reason }) => {
+        (
+            FirstReply::Refused(SubmissionRefusal { code, error, message, .. }),
+            Money::Release { reason },
+        ) => {
             ctx.record.fail_upstream(code, error);
             reservation.release_task(ctx.record, reason, message).await;
         }

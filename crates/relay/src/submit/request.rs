@@ -1,7 +1,7 @@
 //! A submission as it was received, kept until the upstream has taken it: after a crash it is
 //! repeated to an upstream that knows a repetition when it sees one.
 
-use crate::call::{Call, Target};
+use crate::call::{Call, CallTarget};
 use crate::inlet::Inlet;
 use crate::request_body::model_in_body;
 use crate::surface::{Surface, surface};
@@ -99,10 +99,10 @@ fn again(plain: &[u8], key: HeaderValue, request_id: &str, config: &RelayConfig)
         headers.append(HeaderName::try_from(name).ok()?, of_latin_1(value)?);
     }
     let (model, target) = match surface(&method, uri.path(), |_| true).ok()? {
-        Surface::Pass(model) => (model, Target::Model),
+        Surface::Pass(model) => (model, CallTarget::Model),
         Surface::V1(path) => {
             let (model, body) = model_in_body(&headers, &body, config).ok()?;
-            (model, Target::V1 { path, body })
+            (model, CallTarget::V1 { path, body })
         }
         _ => return None,
     };
@@ -135,7 +135,7 @@ mod tests {
             key: HeaderValue::from_static("sk-secret"),
             request_id: "r".into(),
             model: ModelName::parse("img/submit").unwrap(),
-            target: Target::Model,
+            target: CallTarget::Model,
             inlet: Inlet::Whole(Bytes::copy_from_slice(body)),
             is_json: true,
         }
@@ -165,7 +165,7 @@ mod tests {
         let body = br#"{"model":"img/submit"}"#;
         let (_, Kept { call, .. }) = kept("/v1/images", body).unwrap();
         assert_eq!(call.model.as_str(), "img/submit");
-        assert!(matches!(call.target, Target::V1 { .. }));
+        assert!(matches!(call.target, CallTarget::V1 { .. }));
         assert!(kept("/v1/images", b"{}").is_none(), "it names no model");
     }
 

@@ -2,7 +2,7 @@
 //! know better put over it.
 
 use super::ids::text_of;
-use super::rows::TaskRow;
+use super::rows::OwnTask;
 use domain::{TaskStatus, UnixMs};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
@@ -35,7 +35,7 @@ const OUR_BYTES: usize = 512;
 
 /// By whose id tasks go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum IdShape {
     /// The upstream's, as in its own answers.
     Upstream,
     /// Ours, as in OpenAI's lists.
@@ -47,8 +47,8 @@ type Said<'a> = BTreeMap<String, &'a RawValue>;
 
 /// The JSON text of a task.
 pub(super) fn element(
-    mut row: TaskRow,
-    shape: Shape,
+    mut row: OwnTask,
+    shape: IdShape,
     sealer: &Sealer,
 ) -> serde_json::Result<Vec<u8>> {
     let opened = open(&row, sealer);
@@ -61,7 +61,7 @@ pub(super) fn element(
 }
 
 /// What is stored of the upstream's words; nothing where it can't be read.
-fn open(row: &TaskRow, sealer: &Sealer) -> Vec<u8> {
+fn open(row: &OwnTask, sealer: &Sealer) -> Vec<u8> {
     let data = row.data.as_deref().unwrap_or_default();
     if data.is_empty() {
         return Vec::new();
@@ -73,8 +73,8 @@ fn open(row: &TaskRow, sealer: &Sealer) -> Vec<u8> {
 }
 
 struct Element<'a> {
-    row: &'a TaskRow,
-    shape: Shape,
+    row: &'a OwnTask,
+    shape: IdShape,
     said: Said<'a>,
 }
 
@@ -108,7 +108,7 @@ impl Element<'_> {
     }
 
     fn is_ours(&self, name: &str) -> bool {
-        OURS.contains(&name) || (self.shape == Shape::Uid && OURS_BY_UID.contains(&name))
+        OURS.contains(&name) || (self.shape == IdShape::Uid && OURS_BY_UID.contains(&name))
     }
 }
 
@@ -137,7 +137,7 @@ impl Serialize for Element<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let row = self.row;
         let mut map = serializer.serialize_map(None)?;
-        if self.shape == Shape::Uid {
+        if self.shape == IdShape::Uid {
             map.serialize_entry("id", &row.uid.0)?;
             map.serialize_entry("object", "task")?;
         }
@@ -168,8 +168,8 @@ mod tests {
     use domain::{Quota, TaskUid};
     use uuid::Uuid;
 
-    fn row(task_id: &str, status: TaskStatus) -> TaskRow {
-        TaskRow {
+    fn row(task_id: &str, status: TaskStatus) -> OwnTask {
+        OwnTask {
             id: 1,
             uid: TaskUid(Uuid::from_u128(1)),
             task_id: task_id.to_owned(),
@@ -188,7 +188,7 @@ mod tests {
         }
     }
 
-    fn shown(mut row: TaskRow, said: &str, shape: Shape) -> String {
+    fn shown(mut row: OwnTask, said: &str, shape: IdShape) -> String {
         let sealer = Sealer::new(b"secret");
         if !said.is_empty() {
             row.data = sealer.seal(store::TASK_DATA, said.as_bytes()).ok();
@@ -201,7 +201,7 @@ mod tests {
         let said = r#"{"task_id":42,"status":"DONE","progress":0.10,"error":null,
             "result":{"seed":12345678901234567890123,"x":1.0e-7, "y":-0.0},"usage":{"cost":0.30},
             "id":"theirs","extra":[1.50],"model":"other","quota":1,"extra":[2.50]}"#;
-        let text = shown(row("42", TaskStatus::Completed), said, Shape::Upstream);
+        let text = shown(row("42", TaskStatus::Completed), said, IdShape::Upstream);
         assert_eq!(
             text,
             r#"{"task_id":42,"status":"completed","upstream_status":"DONE","progress":0.10,"#
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn where_nothing_was_said_our_words_stand() {
-        let text = shown(row("42", TaskStatus::Failed), "", Shape::Uid);
+        let text = shown(row("42", TaskStatus::Failed), "", IdShape::Uid);
         assert_eq!(
             text,
             r#"{"id":"00000000-0000-0000-0000-000000000001","object":"task","task_id":"42","#
@@ -224,14 +224,14 @@ mod tests {
                 + r#""finish_time":3,"model":"img/submit","quota":7}"#
         );
         let said = r#"{"error":"theirs","id":"theirs"}"#;
-        let text = shown(row("42", TaskStatus::Failed), said, Shape::Uid);
+        let text = shown(row("42", TaskStatus::Failed), said, IdShape::Uid);
         assert!(text.contains(r#""error":"theirs""#) && text.ends_with(r#""quota":7}"#), "{text}");
     }
 
     #[test]
     fn ids_are_what_the_row_says() {
         let id_of = |id: &str, said: &str| {
-            let text = shown(row(id, TaskStatus::Processing), said, Shape::Upstream);
+            let text = shown(row(id, TaskStatus::Processing), said, IdShape::Upstream);
             text.split_once(r#","status""#).unwrap().0.to_owned()
         };
         assert_eq!(id_of("a", r#"{"task_id":"\u0061"}"#), r#"{"task_id":"\u0061""#);
@@ -243,15 +243,15 @@ mod tests {
 
     #[test]
     fn what_can_t_be_read_is_as_if_it_was_not_said() {
-        let plain = shown(row("7", TaskStatus::Processing), "", Shape::Upstream);
+        let plain = shown(row("7", TaskStatus::Processing), "", IdShape::Upstream);
         for said in ["[1]", "{\"result\":", "text", "\u{0}"] {
-            assert_eq!(shown(row("7", TaskStatus::Processing), said, Shape::Upstream), plain);
+            assert_eq!(shown(row("7", TaskStatus::Processing), said, IdShape::Upstream), plain);
         }
-        let sealed_by_another = TaskRow {
+        let sealed_by_another = OwnTask {
             data: Sealer::new(b"other").seal(store::TASK_DATA, b"{}").ok(),
             ..row("7", TaskStatus::Processing)
         };
-        let text = element(sealed_by_another, Shape::Upstream, &Sealer::new(b"secret")).unwrap();
+        let text = element(sealed_by_another, IdShape::Upstream, &Sealer::new(b"secret")).unwrap();
         assert_eq!(String::from_utf8(text).unwrap(), plain);
     }
 }

@@ -1,7 +1,7 @@
 //! A task's changes as server-sent events.
 
-use super::element::Shape;
-use super::rows::{self, Standing, TaskRow};
+use super::element::IdShape;
+use super::rows::{self, OwnTask, Standing};
 use super::told;
 use super::watch::{Look, Waiter, follow};
 use crate::{Relay, faults};
@@ -32,7 +32,7 @@ pub(super) async fn answer(
     relay: &Arc<Relay>,
     identity: &Arc<Identity>,
     headers: &HeaderMap,
-    (row, shape): (TaskRow, Shape),
+    (row, shape): (OwnTask, IdShape),
 ) -> Result<Response<web::Body>, Fault> {
     let resumed = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     let seen = resumed.is_some_and(|id| id.trim() == row.version.to_string());
@@ -65,8 +65,8 @@ pub(super) async fn answer(
 async fn event(
     relay: &Relay,
     identity: &Identity,
-    row: TaskRow,
-    shape: Shape,
+    row: OwnTask,
+    shape: IdShape,
 ) -> Result<Option<Bytes>, Fault> {
     let version = row.version;
     let mut share = relay.budget.share_of(identity.user_id);
@@ -92,7 +92,7 @@ struct Events {
     relay: Arc<Relay>,
     identity: Arc<Identity>,
     uid: TaskUid,
-    shape: Shape,
+    shape: IdShape,
     /// What the client has been told.
     known: Standing,
     unsent: Bytes,

@@ -1,8 +1,8 @@
 //! Many tasks in one answer. What is small leaves in one piece; a longer list is made as the client
 //! takes it, so that no more of it is in memory than the task whose turn it is.
 
-use super::element::Shape;
-use super::rows::{self, TaskRow};
+use super::element::IdShape;
+use super::rows::{self, OwnTask};
 use super::{as_json, told};
 use crate::{Relay, faults};
 use bytes::Bytes;
@@ -29,9 +29,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// A list that is being told.
 struct Listing {
     relay: Arc<Relay>,
-    shape: Shape,
+    shape: IdShape,
     /// Found, and not told yet.
-    rows: VecDeque<TaskRow>,
+    rows: VecDeque<OwnTask>,
     /// Not looked for yet.
     ids: Option<Ids>,
     /// Comes after the last one; none: it has come.
@@ -57,7 +57,7 @@ pub(super) async fn of_ids(
 ) -> Result<Response<Body>, Fault> {
     let listing = Listing {
         relay: Arc::clone(relay),
-        shape: Shape::Upstream,
+        shape: IdShape::Upstream,
         rows: VecDeque::new(),
         ids: Some(ids),
         tail: Some("]}".to_owned()),
@@ -71,13 +71,13 @@ pub(super) async fn of_ids(
 /// A page in OpenAI's list shape.
 pub(super) async fn of_page(
     relay: &Arc<Relay>,
-    mut rows: Vec<TaskRow>,
+    mut rows: Vec<OwnTask>,
     limit: usize,
     share: Share,
 ) -> Result<Response<Body>, Fault> {
     let has_more = rows.len() > limit;
     rows.truncate(limit);
-    let id = |row: Option<&TaskRow>| match row {
+    let id = |row: Option<&OwnTask>| match row {
         Some(row) => format!(r#""{}""#, row.uid),
         None => "null".to_owned(),
     };
@@ -85,7 +85,7 @@ pub(super) async fn of_page(
     let tail = format!(r#"],"has_more":{has_more},"first_id":{first_id},"last_id":{last_id}}}"#);
     let listing = Listing {
         relay: Arc::clone(relay),
-        shape: Shape::Uid,
+        shape: IdShape::Uid,
         rows: rows.into(),
         ids: None,
         tail: Some(tail),
@@ -169,7 +169,7 @@ impl Listing {
         Ok(Piece { bytes, share })
     }
 
-    async fn next_row(&mut self) -> Result<Option<TaskRow>, Fault> {
+    async fn next_row(&mut self) -> Result<Option<OwnTask>, Fault> {
         loop {
             if let Some(row) = self.rows.pop_front() {
                 return Ok(Some(row));

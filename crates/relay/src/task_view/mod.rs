@@ -13,22 +13,22 @@ mod rows;
 mod watch;
 
 pub(crate) use paths::{TaskCall, under_pass, under_v1};
-pub(crate) use watch::Watch;
+pub(crate) use watch::TaskWatch;
 
 use crate::identify::Caller;
 use crate::inlet::{InletRules, take_in};
 use crate::request_body::plain;
 use crate::{Relay, RelayConfig, faults};
 use domain::{Fault, TaskUid};
-use element::{Shape, element};
+use element::{IdShape, element};
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response};
 use hyper::body::Incoming;
 use listing::Ids;
-use paths::Wanted;
+use paths::TaskPath;
 use query::PageQuery;
-use rows::TaskRow;
+use rows::OwnTask;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Identity;
@@ -90,12 +90,12 @@ async fn ids_in(
 async fn find(
     relay: &Relay,
     identity: &Identity,
-    wanted: &Wanted,
-) -> Result<(TaskRow, Shape), Fault> {
-    let Wanted { model, id } = wanted;
-    let shape = if model.is_some() { Shape::Upstream } else { Shape::Uid };
+    wanted: &TaskPath,
+) -> Result<(OwnTask, IdShape), Fault> {
+    let TaskPath { model, id } = wanted;
+    let shape = if model.is_some() { IdShape::Upstream } else { IdShape::Uid };
     let mut row = None;
-    if let (Shape::Uid, Ok(uid)) = (shape, Uuid::parse_str(id)) {
+    if let (IdShape::Uid, Ok(uid)) = (shape, Uuid::parse_str(id)) {
         row = rows::by_uid(&relay.db, identity, TaskUid(uid)).await?;
     }
     if row.is_none() {
@@ -108,9 +108,9 @@ async fn find(
 async fn waited(
     relay: &Relay,
     identity: &Identity,
-    row: TaskRow,
+    row: OwnTask,
     wait: Duration,
-) -> Result<TaskRow, Fault> {
+) -> Result<OwnTask, Fault> {
     if row.status.is_final() || wait.is_zero() {
         return Ok(row);
     }
@@ -126,13 +126,13 @@ async fn waited(
 /// A task by the upstream's id is told in the upstream's envelope, one by ours as it is.
 async fn one(
     relay: &Relay,
-    row: TaskRow,
-    shape: Shape,
+    row: OwnTask,
+    shape: IdShape,
     mut share: Share,
 ) -> Result<Response<Body>, Fault> {
     let (head, tail): (_, &[u8]) = match shape {
-        Shape::Upstream => (r#"{"code":0,"message":"success","data":"#, b"}"),
-        Shape::Uid => ("", b""),
+        IdShape::Upstream => (r#"{"code":0,"message":"success","data":"#, b"}"),
+        IdShape::Uid => ("", b""),
     };
     let task = told(relay, row, shape, &mut share).await?.ok_or_else(faults::task_not_found)?;
     let json = [head.as_bytes(), &task, tail].concat();
@@ -147,8 +147,8 @@ async fn one(
 /// read only now; none: the task has gone meanwhile.
 async fn told(
     relay: &Relay,
-    mut row: TaskRow,
-    shape: Shape,
+    mut row: OwnTask,
+    shape: IdShape,
     share: &mut Share,
 ) -> Result<Option<Vec<u8>>, Fault> {
     let before = share.bytes();

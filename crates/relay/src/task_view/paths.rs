@@ -17,9 +17,9 @@ pub(crate) enum TaskCall {
     /// Some of a model's tasks; the body has their ids.
     List { model: String },
     /// One task.
-    One(Wanted),
+    One(TaskPath),
     /// One task, and what becomes of it.
-    Events(Wanted),
+    Events(TaskPath),
     /// A page of all tasks.
     Page,
 }
@@ -29,8 +29,8 @@ impl TaskCall {
     pub(crate) const fn route(&self) -> &'static str {
         match self {
             Self::List { .. } => "/pass/{model}/task/list-by-condition",
-            Self::One(Wanted { model: Some(_), .. }) => "/pass/{model}/task/{id}",
-            Self::Events(Wanted { model: Some(_), .. }) => "/pass/{model}/task/{id}/events",
+            Self::One(TaskPath { model: Some(_), .. }) => "/pass/{model}/task/{id}",
+            Self::Events(TaskPath { model: Some(_), .. }) => "/pass/{model}/task/{id}/events",
             Self::One(_) => "/v1/tasks/{id}",
             Self::Events(_) => "/v1/tasks/{id}/events",
             Self::Page => "/v1/tasks",
@@ -40,7 +40,7 @@ impl TaskCall {
 
 /// Which task a path names.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct TaskPath {
     /// The model it is of, where the path says it.
     pub(super) model: Option<String>,
     /// The upstream's id, or, where the path names no model, ours.
@@ -121,14 +121,14 @@ fn base_of(head: &str) -> Option<&str> {
     (task == TASK && !base.is_empty()).then_some(base)
 }
 
-fn wanted(model: Option<String>, raw: &str) -> Result<Wanted, Fault> {
+fn wanted(model: Option<String>, raw: &str) -> Result<TaskPath, Fault> {
     let id = upstream::percent_decoded(raw).map_err(crate::surface::bad_path)?;
     if !can_be_id(&id) {
         let zh = "任务 ID 必须为 1 到 255 个字符, 不含控制字符";
         let en = "a task's id has 1 to 255 characters, none of them a control character";
         return Err(faults::invalid(zh, en));
     }
-    Ok(Wanted { model, id: id.into_owned() })
+    Ok(TaskPath { model, id: id.into_owned() })
 }
 
 #[cfg(test)]
@@ -140,8 +140,8 @@ mod tests {
         read.map_or_else(|fault| format!("{:?}", fault.kind), |call| format!("{call:?}"))
     }
 
-    fn of(model: &str, id: &str) -> Wanted {
-        Wanted { model: Some(model.to_owned()), id: id.to_owned() }
+    fn of(model: &str, id: &str) -> TaskPath {
+        TaskPath { model: Some(model.to_owned()), id: id.to_owned() }
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn paths_over_all_models() {
         let read = |method, raw| under_v1(&method, raw).map_err(|fault| fault.kind);
-        let any = |id: &str| Wanted { model: None, id: id.to_owned() };
+        let any = |id: &str| TaskPath { model: None, id: id.to_owned() };
         assert_eq!(read(Method::GET, "tasks"), Ok(Some(TaskCall::Page)));
         assert_eq!(read(Method::HEAD, "tasks/"), Ok(Some(TaskCall::Page)));
         assert_eq!(read(Method::GET, "tasks/a%2Fb"), Ok(Some(TaskCall::One(any("a/b")))));

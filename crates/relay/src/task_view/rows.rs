@@ -15,7 +15,7 @@ const COLUMNS: &str = "id, uid, task_id, action, status, upstream_status, progre
 
 /// A task.
 #[derive(Debug)]
-pub(super) struct TaskRow {
+pub(super) struct OwnTask {
     /// Grows from task to task.
     pub id: i64,
     pub uid: TaskUid,
@@ -44,7 +44,7 @@ pub(super) struct Standing {
     pub status: TaskStatus,
 }
 
-impl TaskRow {
+impl OwnTask {
     fn read(row: &Row) -> Result<Self, StoreError> {
         Ok(Self {
             id: row.get("id")?,
@@ -107,11 +107,11 @@ impl Query {
         self.sql.push_str(&format!(" AND {column} {list}"));
     }
 
-    async fn run(&self, db: &Db) -> Result<Vec<TaskRow>, StoreError> {
-        db.read(&self.sql, &self.params).await?.iter().map(TaskRow::read).collect()
+    async fn run(&self, db: &Db) -> Result<Vec<OwnTask>, StoreError> {
+        db.read(&self.sql, &self.params).await?.iter().map(OwnTask::read).collect()
     }
 
-    async fn first(&self, db: &Db) -> Result<Option<TaskRow>, StoreError> {
+    async fn first(&self, db: &Db) -> Result<Option<OwnTask>, StoreError> {
         Ok(self.run(db).await?.into_iter().next())
     }
 }
@@ -125,9 +125,9 @@ fn light(owner: &str) -> String {
 }
 
 /// One task with all that the upstream said of it. It was found before, so it may be seen.
-pub(super) async fn whole(db: &Db, id: i64) -> Result<Option<TaskRow>, StoreError> {
+pub(super) async fn whole(db: &Db, id: i64) -> Result<Option<OwnTask>, StoreError> {
     let sql = format!("SELECT {COLUMNS}, data FROM tasks WHERE id = $1");
-    db.read(&sql, &[id.into()]).await?.first().map(TaskRow::read).transpose()
+    db.read(&sql, &[id.into()]).await?.first().map(OwnTask::read).transpose()
 }
 
 /// `IN` the texts of a JSON array that is the `n`th parameter.
@@ -143,7 +143,7 @@ pub(super) async fn by_uid(
     db: &Db,
     identity: &Identity,
     uid: TaskUid,
-) -> Result<Option<TaskRow>, StoreError> {
+) -> Result<Option<OwnTask>, StoreError> {
     let mut query = Query::of(db, identity, "+user_id");
     query.and("uid =", uid.0);
     query.first(db).await
@@ -155,7 +155,7 @@ pub(super) async fn by_upstream_id(
     identity: &Identity,
     model: Option<&str>,
     task_id: &str,
-) -> Result<Option<TaskRow>, StoreError> {
+) -> Result<Option<OwnTask>, StoreError> {
     let mut query = Query::of(db, identity, "+user_id");
     query.and("task_id =", task_id);
     if let Some(model) = model {
@@ -172,11 +172,11 @@ pub(super) async fn by_upstream_ids(
     identity: &Identity,
     model: &str,
     ids: &[String],
-) -> Result<HashMap<String, TaskRow>, StoreError> {
+) -> Result<HashMap<String, OwnTask>, StoreError> {
     let mut query = Query::of(db, identity, "+user_id");
     query.and("action =", model);
     query.and_among("task_id", ids.iter());
-    let mut newest: HashMap<String, TaskRow> = HashMap::new();
+    let mut newest: HashMap<String, OwnTask> = HashMap::new();
     for row in query.run(db).await? {
         if newest.get(&row.task_id).is_none_or(|other| other.id < row.id) {
             newest.insert(row.task_id.clone(), row);
@@ -190,7 +190,7 @@ pub(super) async fn page(
     db: &Db,
     identity: &Identity,
     page: &PageQuery,
-) -> Result<Vec<TaskRow>, StoreError> {
+) -> Result<Vec<OwnTask>, StoreError> {
     let mut query = Query::of(db, identity, "user_id");
     if let Some(after) = page.after {
         query.and("uid <", after);

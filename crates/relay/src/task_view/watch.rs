@@ -25,7 +25,7 @@ pub(super) enum Look {
 }
 
 /// Everybody who waits on this node.
-pub(crate) struct Watch {
+pub(crate) struct TaskWatch {
     max_waiters: usize,
     max_of_user: usize,
     watched: Mutex<Watched>,
@@ -51,7 +51,7 @@ struct Entry {
 
 /// A place among those who wait; given back when it is dropped.
 pub(super) struct Waiter {
-    watch: Arc<Watch>,
+    watch: Arc<TaskWatch>,
     user_id: UserId,
     uid: TaskUid,
     look: watch::Receiver<Option<Look>>,
@@ -59,7 +59,7 @@ pub(super) struct Waiter {
     fresh: bool,
 }
 
-impl Watch {
+impl TaskWatch {
     pub(crate) fn new(max_waiters: usize, max_of_user: usize) -> Self {
         let (watched, stopping) = (Mutex::default(), CancellationToken::new());
         Self { max_waiters, max_of_user, watched, stopping }
@@ -174,7 +174,7 @@ impl Drop for Waiter {
 }
 
 /// The job: looks, until nobody waits.
-async fn keep_looking(db: Db, watch: Arc<Watch>) {
+async fn keep_looking(db: Db, watch: Arc<TaskWatch>) {
     let mut failing = false;
     loop {
         tokio::select! {

@@ -2,13 +2,13 @@
 //! of them; and the end of some, with their money.
 
 use super::page::Waiting;
-use super::{Core, lease::Lane};
+use super::{Core, lease::PollLane};
 use domain::{TaskStatus, UnixMs, task_status};
 use futures_util::future::join_all;
 use ledger::{Charge, TaskEnd, TaskRef};
 use store::tasks::TaskChange;
 use store::{Channel, TASK_DATA};
-use upstream::task_reply::{Asked, Element, Odd, Unreadable, read_reply};
+use upstream::task_reply::{AskedIds, Element, Odd, Unreadable, read_reply};
 
 /// A task that ends.
 struct End<'t> {
@@ -30,7 +30,7 @@ struct News<'t> {
 /// When the reply can't be used.
 pub(super) async fn reply(
     core: &Core,
-    lane: &Lane,
+    lane: &PollLane,
     channel: &Channel,
     tasks: &[Waiting],
     body: Vec<u8>,
@@ -58,7 +58,7 @@ fn read<'t>(
     body: &[u8],
     now: UnixMs,
 ) -> Result<(News<'t>, Odd), Unreadable> {
-    let asked: Asked<'_> = tasks.iter().map(|task| task.task_id.as_str()).collect();
+    let asked: AskedIds<'_> = tasks.iter().map(|task| task.task_id.as_str()).collect();
     let mut news = News { changes: Vec::new(), ends: Vec::new(), bad_usage: 0 };
     let mut ended = vec![false; tasks.len()];
     let odd = read_reply(body, &asked, |place, element| {
@@ -167,7 +167,7 @@ fn is_overdue(core: &Core, task: &Waiting, now: UnixMs) -> bool {
 /// because the upstream happens to be away at that very moment.
 pub(super) async fn end_overdue(
     core: &Core,
-    lane: &Lane,
+    lane: &PollLane,
     asking_since: UnixMs,
     tasks: &[Waiting],
     answered: bool,
@@ -188,7 +188,7 @@ pub(super) async fn end_overdue(
 }
 
 /// Enters the changes, all in one statement.
-async fn write(core: &Core, lane: &Lane, changes: &[TaskChange], now: UnixMs) {
+async fn write(core: &Core, lane: &PollLane, changes: &[TaskChange], now: UnixMs) {
     if changes.is_empty() {
         return;
     }
@@ -202,11 +202,11 @@ async fn write(core: &Core, lane: &Lane, changes: &[TaskChange], now: UnixMs) {
 }
 
 /// Ends tasks with their money. Together, so that they share the ledger's commits.
-async fn finish(core: &Core, lane: &Lane, ends: Vec<End<'_>>) {
+async fn finish(core: &Core, lane: &PollLane, ends: Vec<End<'_>>) {
     join_all(ends.into_iter().map(|end| finish_one(core, lane, end))).await;
 }
 
-async fn finish_one(core: &Core, lane: &Lane, End { task, charge, end }: End<'_>) {
+async fn finish_one(core: &Core, lane: &PollLane, End { task, charge, end }: End<'_>) {
     let _turn = core.permits.ends.acquire().await;
     let place = TaskRef {
         uid: task.uid,

@@ -1,6 +1,6 @@
 //! The lanes of this node: a round looks after the leases, and one job for each lane asks.
 
-use super::lease::{self, LANES_MAX, Lane, Leases};
+use super::lease::{self, LANES_MAX, Leases, PollLane};
 use super::sweep::{self, Memory};
 use super::{Core, GRACE_INTERVALS};
 use domain::TaskStatus;
@@ -35,7 +35,7 @@ struct Lanes {
     core: Arc<Core>,
     jobs: TaskTracker,
     shutdown: CancellationToken,
-    held: HashMap<Lane, Held>,
+    held: HashMap<PollLane, Held>,
     /// Until when the leases are ours, as far as we know.
     sure_until: Instant,
     count_at: Instant,
@@ -130,7 +130,7 @@ impl Lanes {
     }
 
     /// Stops asking about all others. Answers what has to come to its end for that.
-    fn keep_only(&mut self, mine: &HashSet<Lane>) -> Vec<JoinHandle<()>> {
+    fn keep_only(&mut self, mine: &HashSet<PollLane>) -> Vec<JoinHandle<()>> {
         let others = self.held.extract_if(|lane, _| !mine.contains(lane));
         others
             .map(|(_, held)| {
@@ -141,7 +141,7 @@ impl Lanes {
     }
 
     /// Asks about a lane from now on. A job that has died is replaced.
-    fn ask_about(&mut self, lane: Lane) {
+    fn ask_about(&mut self, lane: PollLane) {
         if self.held.get(&lane).is_some_and(|held| !held.job.is_finished()) {
             return;
         }
@@ -156,10 +156,10 @@ impl Lanes {
 fn mine(
     leases: &Leases,
     me: domain::NodeId,
-    wanted: &BTreeSet<Lane>,
-    given: &[Lane],
-    taken: HashSet<Lane>,
-) -> HashSet<Lane> {
+    wanted: &BTreeSet<PollLane>,
+    given: &[PollLane],
+    taken: HashSet<PollLane>,
+) -> HashSet<PollLane> {
     let kept = wanted.iter().filter(|lane| leases.of.get(*lane) == Some(&me));
     let mut mine = taken;
     mine.extend(kept.filter(|lane| !given.contains(lane)).cloned());
@@ -169,7 +169,7 @@ fn mine(
 /// Asks about a lane, once in every interval and whenever somebody wishes, until `stop`.
 async fn ask(
     core: Arc<Core>,
-    lane: Lane,
+    lane: PollLane,
     mut polls: watch::Receiver<u64>,
     stop: CancellationToken,
 ) {

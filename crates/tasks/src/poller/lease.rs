@@ -15,7 +15,7 @@ pub(super) const LANES_MAX: usize = 10_000;
 
 /// One model of one channel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Lane {
+pub(super) struct PollLane {
     pub(super) channel_id: ChannelId,
     /// The model, with its `/submit`.
     pub(super) action: Arc<str>,
@@ -24,7 +24,7 @@ pub(super) struct Lane {
 /// Who has which lane now, and how many nodes there are.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    pub(super) of: HashMap<Lane, NodeId>,
+    pub(super) of: HashMap<PollLane, NodeId>,
     pub(super) nodes: usize,
 }
 
@@ -32,20 +32,21 @@ pub(super) struct Leases {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     /// Free lanes to be taken.
-    pub(super) take: Vec<Lane>,
+    pub(super) take: Vec<PollLane>,
     /// Lanes to be given back.
-    pub(super) give: Vec<Lane>,
+    pub(super) give: Vec<PollLane>,
 }
 
 /// Decides it. `wanted` are the lanes that have unfinished tasks.
-pub(super) fn plan(me: NodeId, wanted: &BTreeSet<Lane>, leases: &Leases) -> Plan {
+pub(super) fn plan(me: NodeId, wanted: &BTreeSet<PollLane>, leases: &Leases) -> Plan {
     let share = wanted.len().div_ceil(leases.nodes.max(1));
-    let mine = |lane: &&Lane| leases.of.get(*lane) == Some(&me);
+    let mine = |lane: &&PollLane| leases.of.get(*lane) == Some(&me);
     let idle = leases.of.keys().filter(mine).filter(|lane| !wanted.contains(*lane));
-    let mut give: Vec<Lane> = idle.cloned().collect();
-    let held: Vec<&Lane> = wanted.iter().filter(mine).collect();
+    let mut give: Vec<PollLane> = idle.cloned().collect();
+    let held: Vec<&PollLane> = wanted.iter().filter(mine).collect();
     give.extend(held.iter().skip(share).map(|lane| (*lane).clone()));
-    let free: Vec<&Lane> = wanted.iter().filter(|lane| !leases.of.contains_key(*lane)).collect();
+    let free: Vec<&PollLane> =
+        wanted.iter().filter(|lane| !leases.of.contains_key(*lane)).collect();
     // Each node begins elsewhere, so that two that look at the same time take different ones.
     let start = me.0.as_u128() % u128::try_from(free.len().max(1)).unwrap_or(1);
     let start = usize::try_from(start).unwrap_or(0);
@@ -74,16 +75,16 @@ const WANTED: &str = "
         FROM lanes WHERE lanes.channel_id IS NOT NULL)
     SELECT channel_id, action FROM lanes WHERE channel_id IS NOT NULL LIMIT $1";
 
-impl Lane {
+impl PollLane {
     fn read(row: &Row) -> Result<Self, StoreError> {
         Ok(Self { channel_id: row.get("channel_id")?, action: row.get("action")? })
     }
 }
 
 /// Lanes that have unfinished tasks.
-pub(super) async fn wanted(db: &Db) -> Result<BTreeSet<Lane>, StoreError> {
+pub(super) async fn wanted(db: &Db) -> Result<BTreeSet<PollLane>, StoreError> {
     let most = Value::Int(i64::try_from(LANES_MAX).unwrap_or(i64::MAX));
-    db.read(WANTED, &[most]).await?.iter().map(Lane::read).collect()
+    db.read(WANTED, &[most]).await?.iter().map(PollLane::read).collect()
 }
 
 /// Says that this node is there, renews its leases, and tells who has what.
@@ -111,7 +112,7 @@ pub(super) async fn renew(
     let sql = "SELECT channel_id, action, node_id FROM task_lanes WHERE lease_until > $1";
     let mut leases = Leases::default();
     for row in db.read(sql, &[now]).await? {
-        let lane = Lane::read(&row)?;
+        let lane = PollLane::read(&row)?;
         if lane.channel_id == ChannelId(0) {
             leases.nodes += 1;
         } else {
@@ -125,10 +126,10 @@ pub(super) async fn renew(
 pub(super) async fn take(
     db: &Db,
     me: NodeId,
-    lanes: &[Lane],
+    lanes: &[PollLane],
     now: UnixMs,
     until: UnixMs,
-) -> Result<HashSet<Lane>, StoreError> {
+) -> Result<HashSet<PollLane>, StoreError> {
     if lanes.is_empty() {
         return Ok(HashSet::new());
     }
@@ -154,11 +155,11 @@ pub(super) async fn take(
         }
     };
     let params = [json_rows(lanes), Value::from(me), Value::Time(until), Value::Time(now)];
-    db.write(rows, &params).await?.iter().map(Lane::read).collect()
+    db.write(rows, &params).await?.iter().map(PollLane::read).collect()
 }
 
 /// Gives lanes back.
-pub(super) async fn give(db: &Db, me: NodeId, lanes: &[Lane]) -> Result<(), StoreError> {
+pub(super) async fn give(db: &Db, me: NodeId, lanes: &[PollLane]) -> Result<(), StoreError> {
     if lanes.is_empty() {
         return Ok(());
     }
@@ -189,8 +190,8 @@ pub(super) async fn clear_dead(db: &Db) -> Result<(), StoreError> {
     }
 }
 
-fn json_rows(lanes: &[Lane]) -> Value {
-    let row = |lane: &Lane| {
+fn json_rows(lanes: &[PollLane]) -> Value {
+    let row = |lane: &PollLane| {
         let (channel_id, action) = (lane.channel_id, &*lane.action);
         serde_json::json!({ "channel_id": channel_id, "action": action })
     };
@@ -202,11 +203,11 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
-    fn lane(n: i64) -> Lane {
-        Lane { channel_id: ChannelId(n), action: "img/submit".into() }
+    fn lane(n: i64) -> PollLane {
+        PollLane { channel_id: ChannelId(n), action: "img/submit".into() }
     }
 
-    fn lanes(numbers: impl IntoIterator<Item = i64>) -> BTreeSet<Lane> {
+    fn lanes(numbers: impl IntoIterator<Item = i64>) -> BTreeSet<PollLane> {
         numbers.into_iter().map(lane).collect()
     }
 

@@ -1,7 +1,7 @@
 //! The unfinished tasks of a lane, a page at a time, in the order of their index.
 
 use super::Core;
-use super::lease::Lane;
+use super::lease::PollLane;
 use super::question::is_number;
 use domain::{TaskStatus, TaskUid, UnixMs, UserId};
 use store::{Row, StoreError, TASK_DATA, Value};
@@ -9,12 +9,12 @@ use upstream::task_reply::Element;
 
 /// A place in a lane: key of the owner, and number of the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct PagePlace {
     pub(super) token_id: i64,
     pub(super) id: i64,
 }
 
-impl Place {
+impl PagePlace {
     pub(super) const FIRST: Self = Self { token_id: i64::MIN, id: i64::MIN };
     pub(super) const LAST: Self = Self { token_id: i64::MAX, id: i64::MAX };
 }
@@ -22,7 +22,7 @@ impl Place {
 /// A task that is to be asked about.
 #[derive(Clone, Debug)]
 pub(super) struct Waiting {
-    pub(super) place: Place,
+    pub(super) place: PagePlace,
     pub(super) uid: TaskUid,
     pub(super) user_id: UserId,
     /// The upstream's id.
@@ -41,27 +41,27 @@ pub(super) struct Waiting {
 /// was broken off, so that what stands behind a stretch that hangs has its turn.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Round {
-    from: Place,
-    at: Place,
+    from: PagePlace,
+    at: PagePlace,
     wrapped: bool,
 }
 
 impl Round {
-    pub(super) const fn from(from: Place) -> Self {
+    pub(super) const fn from(from: PagePlace) -> Self {
         Self { from, at: from, wrapped: false }
     }
 
     /// Behind which place, and up to which, the next page lies.
-    pub(super) const fn span(&self) -> (Place, Place) {
-        (self.at, if self.wrapped { self.from } else { Place::LAST })
+    pub(super) const fn span(&self) -> (PagePlace, PagePlace) {
+        (self.at, if self.wrapped { self.from } else { PagePlace::LAST })
     }
 
     /// A page ended here; or there was nothing more in this span. Says whether more may come.
-    pub(super) fn advance(&mut self, end: Option<Place>) -> bool {
+    pub(super) fn advance(&mut self, end: Option<PagePlace>) -> bool {
         match end {
             Some(end) => self.at = end,
-            None if self.wrapped || self.from == Place::FIRST => return false,
-            None => (self.at, self.wrapped) = (Place::FIRST, true),
+            None if self.wrapped || self.from == PagePlace::FIRST => return false,
+            None => (self.at, self.wrapped) = (PagePlace::FIRST, true),
         }
         true
     }
@@ -85,8 +85,8 @@ const PAGE: &str = "
 /// The next page of a span.
 pub(super) async fn load(
     core: &Core,
-    lane: &Lane,
-    (after, until): (Place, Place),
+    lane: &PollLane,
+    (after, until): (PagePlace, PagePlace),
     rows: usize,
 ) -> Result<Vec<Waiting>, StoreError> {
     let params = [
@@ -107,7 +107,7 @@ impl Waiting {
     fn read(row: &Row) -> Result<Self, StoreError> {
         let status: String = row.get("status")?;
         Ok(Self {
-            place: Place { token_id: row.get("token_id")?, id: row.get("id")? },
+            place: PagePlace { token_id: row.get("token_id")?, id: row.get("id")? },
             uid: TaskUid(row.get("uid")?),
             user_id: row.get("user_id")?,
             task_id: row.get("task_id")?,
@@ -137,22 +137,22 @@ pub(super) async fn has_numbers(core: &Core, page: &[Waiting]) -> Result<bool, S
 mod tests {
     use super::*;
 
-    const fn at(token_id: i64, id: i64) -> Place {
-        Place { token_id, id }
+    const fn at(token_id: i64, id: i64) -> PagePlace {
+        PagePlace { token_id, id }
     }
 
     #[test]
     fn a_round_comes_by_every_place_once() {
-        let mut round = Round::from(Place::FIRST);
-        assert_eq!(round.span(), (Place::FIRST, Place::LAST));
+        let mut round = Round::from(PagePlace::FIRST);
+        assert_eq!(round.span(), (PagePlace::FIRST, PagePlace::LAST));
         assert!(round.advance(Some(at(1, 5))));
-        assert_eq!(round.span(), (at(1, 5), Place::LAST));
+        assert_eq!(round.span(), (at(1, 5), PagePlace::LAST));
         assert!(!round.advance(None));
 
         let mut round = Round::from(at(2, 7));
-        assert_eq!(round.span(), (at(2, 7), Place::LAST));
+        assert_eq!(round.span(), (at(2, 7), PagePlace::LAST));
         assert!(round.advance(None));
-        assert_eq!(round.span(), (Place::FIRST, at(2, 7)));
+        assert_eq!(round.span(), (PagePlace::FIRST, at(2, 7)));
         assert!(round.advance(Some(at(1, 1))));
         assert_eq!(round.span(), (at(1, 1), at(2, 7)));
         assert!(!round.advance(None));

@@ -22,7 +22,7 @@ pub(super) const LARGE_REPLY: usize = 1024 * 1024;
 
 /// Why a question brought nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(super) enum PollFailure {
     /// It could not be asked: the channel, its row or the owner's key is not there.
     Unasked(String),
     /// No connection.
@@ -39,7 +39,7 @@ pub(super) enum Failure {
     TooLarge,
 }
 
-impl Failure {
+impl PollFailure {
     /// Whether asking on costs time rather than telling anything.
     pub(super) const fn hangs(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Timeout)
@@ -80,7 +80,7 @@ impl Failure {
     }
 }
 
-impl From<SendError> for Failure {
+impl From<SendError> for PollFailure {
     fn from(error: SendError) -> Self {
         match &error {
             _ if error.is_timeout() => Self::Timeout,
@@ -119,7 +119,7 @@ impl Asking {
 }
 
 /// A whole reply.
-pub(super) struct Answer<'a> {
+pub(super) struct PollAnswer<'a> {
     pub(super) body: Vec<u8>,
     /// Held until the reply is forgotten.
     _large: Option<SemaphorePermit<'a>>,
@@ -132,7 +132,7 @@ pub(super) async fn ask<'a>(
     owner: &HeaderValue,
     ids: impl Iterator<Item = &str>,
     numbers: bool,
-) -> Result<Answer<'a>, Failure> {
+) -> Result<PollAnswer<'a>, PollFailure> {
     let mut span = core.parts.tracer.root(spans::Kind::Client, "ask about tasks");
     if span.is_recorded() {
         let Prepared { base, channel, .. } = &asking.prepared;
@@ -154,7 +154,7 @@ async fn put<'a>(
     owner: &HeaderValue,
     question: String,
     span: &mut Span,
-) -> Result<Answer<'a>, Failure> {
+) -> Result<PollAnswer<'a>, PollFailure> {
     let mut headers = HeaderMap::with_capacity(6);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -173,34 +173,34 @@ async fn put<'a>(
     let reply = core.parts.client.send(request, &asking.deadlines).await?;
     span.status(reply.status);
     if !reply.status.is_success() {
-        return Err(Failure::Status(reply.status));
+        return Err(PollFailure::Status(reply.status));
     }
     let encoding = reply.headers.get(CONTENT_ENCODING);
     if encoding.is_some_and(|encoding| encoding != "identity") {
-        return Err(Failure::Unusable("compressed, though asked not to be".to_owned()));
+        return Err(PollFailure::Unusable("compressed, though asked not to be".to_owned()));
     }
     let answer = collect(core, reply.body).await?;
     // What tasks have become is shown to their owners.
     if asking.prepared.echo.as_ref().is_some_and(|echo| echo.finds(&answer.body)) {
-        return Err(Failure::Unusable("the reply repeats the channel's key".to_owned()));
+        return Err(PollFailure::Unusable("the reply repeats the channel's key".to_owned()));
     }
     Ok(answer)
 }
 
-async fn collect(core: &Core, mut from: ReplyBody) -> Result<Answer<'_>, Failure> {
+async fn collect(core: &Core, mut from: ReplyBody) -> Result<PollAnswer<'_>, PollFailure> {
     let (mut body, mut large) = (Vec::new(), None);
     while let Some(frame) = from.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         let length = body.len() + data.len();
         if length > MAX_REPLY {
-            return Err(Failure::TooLarge);
+            return Err(PollFailure::TooLarge);
         }
         if length > LARGE_REPLY && large.is_none() {
             large = core.permits.large.acquire().await.ok();
         }
         body.extend_from_slice(&data);
     }
-    Ok(Answer { body, _large: large })
+    Ok(PollAnswer { body, _large: large })
 }
 
 /// `{"task_ids":[…]}`. Ids are kept as text. Where this upstream writes its ids as numbers, those
@@ -249,14 +249,14 @@ mod tests {
 
     #[test]
     fn only_silence_hangs() {
-        let refused = Failure::from(SendError::Connect(ConnectError::Refused("x".into())));
+        let refused = PollFailure::from(SendError::Connect(ConnectError::Refused("x".into())));
         assert!(refused.hangs() && !refused.is_answer() && !refused.may_be_one_task());
         for phase in [Phase::Connect, Phase::FirstByte, Phase::Idle, Phase::Total] {
-            assert_eq!(Failure::from(SendError::Timeout(phase)), Failure::Timeout);
+            assert_eq!(PollFailure::from(SendError::Timeout(phase)), PollFailure::Timeout);
         }
-        let cut = Failure::from(SendError::Cut("x".into()));
+        let cut = PollFailure::from(SendError::Cut("x".into()));
         assert!(!cut.hangs() && !cut.is_answer() && cut.may_be_one_task());
-        let status = Failure::Status(StatusCode::BAD_GATEWAY);
+        let status = PollFailure::Status(StatusCode::BAD_GATEWAY);
         assert!(!status.hangs() && status.is_answer() && status.may_be_one_task());
     }
 }

@@ -1,8 +1,8 @@
 //! One pass over a lane: every unfinished task of one model of one channel is asked about.
 
-use super::lease::Lane;
-use super::page::{self, Place, Round, Waiting};
-use super::question::{self, Asking, Failure};
+use super::lease::PollLane;
+use super::page::{self, PagePlace, Round, Waiting};
+use super::question::{self, Asking, PollFailure};
 use super::suspects::Suspects;
 use super::{Core, apply};
 use domain::UnixMs;
@@ -33,7 +33,7 @@ pub(super) struct Memory {
     /// Since when this node has asked about this lane.
     since: UnixMs,
     /// Where the last pass was broken off.
-    resume: Option<Place>,
+    resume: Option<PagePlace>,
     /// Its last question hung.
     sick: bool,
     /// Tasks that spoil questions.
@@ -48,18 +48,19 @@ impl Memory {
         Self { since, resume, sick, suspects: Suspects::default(), asking }
     }
 
-    fn asking(&mut self, core: &Core, lane: &Lane) -> Result<Arc<Asking>, Failure> {
+    fn asking(&mut self, core: &Core, lane: &PollLane) -> Result<Arc<Asking>, PollFailure> {
         let catalog = core.parts.live.catalog.load();
         let Some(channel) = catalog.channel(lane.channel_id) else {
             self.asking = None;
-            return Err(Failure::Unasked("the channel is gone, or can't be read".to_owned()));
+            return Err(PollFailure::Unasked("the channel is gone, or can't be read".to_owned()));
         };
         let last = self.asking.as_ref();
         if let Some(last) = last.filter(|last| Arc::ptr_eq(&last.prepared.channel, channel)) {
             return Ok(Arc::clone(last));
         }
-        let asking = Asking::read(core, channel, &lane.action)
-            .map_err(|fault| Failure::Unasked(format!("{}: {}", fault.en, fault.cause_chain())))?;
+        let asking = Asking::read(core, channel, &lane.action).map_err(|fault| {
+            PollFailure::Unasked(format!("{}: {}", fault.en, fault.cause_chain()))
+        })?;
         Ok(Arc::clone(self.asking.insert(Arc::new(asking))))
     }
 }
@@ -67,17 +68,17 @@ impl Memory {
 /// Tasks of one owner's key that are asked about together.
 struct Batch {
     tasks: Vec<Waiting>,
-    owner: Result<HeaderValue, Failure>,
+    owner: Result<HeaderValue, PollFailure>,
 }
 
 /// What does not change during a pass.
 struct Pass<'a> {
     core: &'a Core,
-    lane: &'a Lane,
+    lane: &'a PollLane,
     /// When the pass was to begin.
     due: Instant,
     since: UnixMs,
-    asking: Result<Arc<Asking>, Failure>,
+    asking: Result<Arc<Asking>, PollFailure>,
 }
 
 /// How far a pass has come.
@@ -89,15 +90,15 @@ struct Course {
     warned: bool,
     numbers: bool,
     /// Behind which place everything was asked about.
-    asked_to: Option<Place>,
+    asked_to: Option<PagePlace>,
 }
 
 /// Asks about all tasks of a lane.
-pub(super) async fn run(core: &Core, lane: &Lane, memory: &mut Memory, due: Instant) {
+pub(super) async fn run(core: &Core, lane: &PollLane, memory: &mut Memory, due: Instant) {
     let asking = memory.asking(core, lane);
     let pass = Pass { core, lane, due, since: memory.since, asking };
     let mut course = Course::default();
-    let mut round = Round::from(memory.resume.take().unwrap_or(Place::FIRST));
+    let mut round = Round::from(memory.resume.take().unwrap_or(PagePlace::FIRST));
     let mut first = true;
     memory.suspects.begin();
     loop {
@@ -128,7 +129,7 @@ pub(super) async fn run(core: &Core, lane: &Lane, memory: &mut Memory, due: Inst
 /// Splits a page into questions. Tasks that spoil questions are asked about by themselves.
 fn batches(core: &Core, page: Vec<Waiting>, size: usize, suspects: &mut Suspects) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
-    let mut owner = Err(Failure::Unasked(String::new()));
+    let mut owner = Err(PollFailure::Unasked(String::new()));
     // Whether the last batch has room for the next task.
     let mut open = false;
     for mut task in page {
@@ -146,8 +147,8 @@ fn batches(core: &Core, page: Vec<Waiting>, size: usize, suspects: &mut Suspects
     batches
 }
 
-fn owner_key(core: &Core, sealed: &str) -> Result<HeaderValue, Failure> {
-    let unasked = |why: &str| Failure::Unasked(format!("the owner's key {why}"));
+fn owner_key(core: &Core, sealed: &str) -> Result<HeaderValue, PollFailure> {
+    let unasked = |why: &str| PollFailure::Unasked(format!("the owner's key {why}"));
     let key = core.parts.sealer.open_text(TOKEN_KEY, sealed);
     let key = key.map_err(|error| unasked(&error.to_string()))?;
     let mut value =
@@ -177,7 +178,7 @@ impl Pass<'_> {
     async fn take(
         &self,
         batch: Batch,
-        asked: Result<(), Failure>,
+        asked: Result<(), PollFailure>,
         memory: &mut Memory,
         course: &mut Course,
     ) {
@@ -231,14 +232,19 @@ impl Pass<'_> {
     }
 
     /// Asks about a batch, and enters what is answered.
-    async fn ask(&self, batch: Batch, sick: bool, numbers: bool) -> (Batch, Result<(), Failure>) {
+    async fn ask(
+        &self,
+        batch: Batch,
+        sick: bool,
+        numbers: bool,
+    ) -> (Batch, Result<(), PollFailure>) {
         let asked = self.put(&batch, sick, numbers).await;
-        let result = asked.as_ref().map_or_else(Failure::word, |()| "ok");
+        let result = asked.as_ref().map_or_else(PollFailure::word, |()| "ok");
         self.core.metrics.answered(result);
         (batch, asked)
     }
 
-    async fn put(&self, batch: &Batch, sick: bool, numbers: bool) -> Result<(), Failure> {
+    async fn put(&self, batch: &Batch, sick: bool, numbers: bool) -> Result<(), PollFailure> {
         let asking = self.asking.as_ref().map_err(Clone::clone)?;
         let owner = batch.owner.as_ref().map_err(Clone::clone)?;
         let channel: &Channel = &asking.prepared.channel;
@@ -255,7 +261,7 @@ impl Pass<'_> {
         );
         let answer = answer?;
         let read = apply::reply(self.core, self.lane, channel, &batch.tasks, answer.body).await;
-        read.map_err(|why| Failure::Unusable(why.to_string()))
+        read.map_err(|why| PollFailure::Unusable(why.to_string()))
     }
 
     async fn end_overdue(&self, tasks: &[Waiting], answered: bool) {
@@ -263,7 +269,7 @@ impl Pass<'_> {
     }
 
     /// Once in a pass: what fails for one question mostly fails for all.
-    fn warn(&self, failure: &Failure, course: &mut Course) {
+    fn warn(&self, failure: &PollFailure, course: &mut Course) {
         if !std::mem::replace(&mut course.warned, true) {
             tracing::warn!(
                 target: "custompass", event = "poll_failed", channel_id = self.lane.channel_id.0,

@@ -20,7 +20,7 @@ const LOOKED_AT: i64 = 256;
 
 /// A delivery that is this node's to try, for a while.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Claim {
+pub(super) struct DeliveryClaim {
     pub id: i64,
     pub endpoint_id: i64,
     pub user_id: UserId,
@@ -31,8 +31,8 @@ pub(super) struct Claim {
 
 /// What a look at the outbox came to.
 #[derive(Debug, Default)]
-pub(super) struct Claimed {
-    pub claims: Vec<Claim>,
+pub(super) struct ClaimedDeliveries {
+    pub claims: Vec<DeliveryClaim>,
     /// Something that is due may have been left for want of room.
     pub more: bool,
 }
@@ -119,12 +119,12 @@ pub(super) async fn claim(
     now: UnixMs,
     room: usize,
     under_way: &UnderWay,
-) -> Result<Claimed, StoreError> {
+) -> Result<ClaimedDeliveries, StoreError> {
     let rows = db.read(DUE, &[now.into(), LOOKED_AT.into()]).await?;
     let due = rows.iter().map(read_due).collect::<Result<Vec<_>, StoreError>>()?;
     let shares = shares(&due, room, under_way);
     if shares.is_empty() {
-        return Ok(Claimed { claims: Vec::new(), more: !due.is_empty() });
+        return Ok(ClaimedDeliveries { claims: Vec::new(), more: !due.is_empty() });
     }
     let sql = take(db.engine());
     let until = now.plus_ms(LEASE_MS);
@@ -136,7 +136,7 @@ pub(super) async fn claim(
     let more = shares.len() < due.len()
         || taken.iter().zip(&shares).any(|(rows, (_, share))| rows.len() == *share);
     let claims = taken.iter().flatten().map(read).collect::<Result<_, StoreError>>()?;
-    Ok(Claimed { claims, more })
+    Ok(ClaimedDeliveries { claims, more })
 }
 
 /// How many to take for each endpoint: no more than there is room for, the longest due first.
@@ -164,8 +164,8 @@ fn read_due(row: &Row) -> Result<Due, StoreError> {
     Ok(Due { endpoint_id: row.get("endpoint_id")?, user_id: user_id.unwrap_or(UserId(0)) })
 }
 
-fn read(row: &Row) -> Result<Claim, StoreError> {
-    Ok(Claim {
+fn read(row: &Row) -> Result<DeliveryClaim, StoreError> {
+    Ok(DeliveryClaim {
         id: row.get("id")?,
         endpoint_id: row.get("endpoint_id")?,
         user_id: row.get("user_id")?,

@@ -1,7 +1,7 @@
 //! One try of one delivery: sent, judged, and written down.
 
-use super::claim::Claim;
-use super::metrics::{Ended, Metrics};
+use super::claim::DeliveryClaim;
+use super::metrics::{AttemptResult, Metrics};
 use super::parcel::{Parcel, Unsendable, pack};
 use super::retry;
 use crate::Parts;
@@ -46,7 +46,12 @@ enum Outcome {
 }
 
 /// Tries a delivery. What can't be written down is tried again when the claim has lapsed.
-pub(super) async fn attempt(parts: &Parts, metrics: &Metrics, claim: Claim, packing: &Mutex<()>) {
+pub(super) async fn attempt(
+    parts: &Parts,
+    metrics: &Metrics,
+    claim: DeliveryClaim,
+    packing: &Mutex<()>,
+) {
     let mut span = parts.tracer.root(spans::Kind::Client, "webhook");
     span.set(key::ENDPOINT_ID, claim.endpoint_id);
     span.set(key::ATTEMPT, claim.attempt);
@@ -121,26 +126,32 @@ async fn drain(mut body: ReplyBody) {
 }
 
 /// Writes down how a try ended, unless the row has gone on without it.
-async fn record(parts: &Parts, claim: &Claim, outcome: &Outcome) -> Result<Ended, StoreError> {
+async fn record(
+    parts: &Parts,
+    claim: &DeliveryClaim,
+    outcome: &Outcome,
+) -> Result<AttemptResult, StoreError> {
     let now = parts.clock.now();
     let (ended, statements) = match *outcome {
         Outcome::Delivered(status) => {
-            (Ended::Delivered, vec![mark(claim, "delivered", now, Some(status), "")])
+            (AttemptResult::Delivered, vec![mark(claim, "delivered", now, Some(status), "")])
         }
         Outcome::Gone { of_submission } => {
             let own = mark(claim, "failed", now, Some(StatusCode::GONE), "gone");
             // An address that one submission named says nothing about those of others.
             let all = if of_submission { vec![own] } else { with_endpoint(own, claim, now) };
-            (Ended::Failed, all)
+            (AttemptResult::Failed, all)
         }
         Outcome::Failed { status, why } => again(claim, now, status, why),
-        Outcome::Unsendable(Unsendable::NoRoom) => (Ended::PutOff, vec![put_off(claim, now)]),
+        Outcome::Unsendable(Unsendable::NoRoom) => {
+            (AttemptResult::PutOff, vec![put_off(claim, now)])
+        }
         Outcome::Unsendable(Unsendable::NotNow(why)) => again(claim, now, None, why),
         Outcome::Unsendable(Unsendable::Never(why)) => {
-            (Ended::Failed, vec![mark(claim, "failed", now, None, why)])
+            (AttemptResult::Failed, vec![mark(claim, "failed", now, None, why)])
         }
         Outcome::Unsendable(Unsendable::NoEndpoint) => {
-            (Ended::Failed, vec![give_up_all(claim.endpoint_id)])
+            (AttemptResult::Failed, vec![give_up_all(claim.endpoint_id)])
         }
     };
     parts.db.write_all(statements).await?;
@@ -148,20 +159,22 @@ async fn record(parts: &Parts, claim: &Claim, outcome: &Outcome) -> Result<Ended
 }
 
 fn again(
-    claim: &Claim,
+    claim: &DeliveryClaim,
     now: UnixMs,
     status: Option<StatusCode>,
     why: &'static str,
-) -> (Ended, Vec<Statement>) {
+) -> (AttemptResult, Vec<Statement>) {
     match retry::pause_ms(claim.attempt, |most| rand::random_range(0..=most)) {
-        Some(ms) => (Ended::Retried, vec![mark(claim, "pending", now.plus_ms(ms), status, why)]),
-        None => (Ended::Failed, vec![mark(claim, "failed", now, status, why)]),
+        Some(ms) => {
+            (AttemptResult::Retried, vec![mark(claim, "pending", now.plus_ms(ms), status, why)])
+        }
+        None => (AttemptResult::Failed, vec![mark(claim, "failed", now, status, why)]),
     }
 }
 
 /// The state of a row after a try. One that was claimed anew meanwhile is that claim's to write.
 fn mark(
-    claim: &Claim,
+    claim: &DeliveryClaim,
     state: &'static str,
     due_at: UnixMs,
     status: Option<StatusCode>,
@@ -181,7 +194,7 @@ fn mark(
     Statement::new(sql, params)
 }
 
-fn with_endpoint(own: Statement, claim: &Claim, now: UnixMs) -> Vec<Statement> {
+fn with_endpoint(own: Statement, claim: &DeliveryClaim, now: UnixMs) -> Vec<Statement> {
     let disable = Statement::new(
         "UPDATE webhook_endpoints SET status = 2, disabled_reason = $1, updated_at = $2
          WHERE id = $3 AND status = 1",
@@ -191,7 +204,7 @@ fn with_endpoint(own: Statement, claim: &Claim, now: UnixMs) -> Vec<Statement> {
 }
 
 /// As if it had not been taken, but for a moment later.
-fn put_off(claim: &Claim, now: UnixMs) -> Statement {
+fn put_off(claim: &DeliveryClaim, now: UnixMs) -> Statement {
     Statement::new(
         "UPDATE webhook_deliveries SET due_at = $1, attempts = attempts - 1
          WHERE id = $2 AND attempts = $3 AND state = 'pending'",
@@ -221,7 +234,7 @@ const fn told(outcome: &Outcome) -> (Option<StatusCode>, Option<&'static str>) {
 }
 
 /// One line about a try: never the address, the body or the secret.
-fn tell(claim: &Claim, outcome: &Outcome, ended: Ended) {
+fn tell(claim: &DeliveryClaim, outcome: &Outcome, ended: AttemptResult) {
     let (endpoint_id, attempt) = (claim.endpoint_id, claim.attempt);
     let (status, why) = told(outcome);
     let status = status.map_or(0, |status| status.as_u16());
@@ -248,7 +261,7 @@ fn tell_span(mut span: Span, outcome: &Outcome) {
     }
 }
 
-fn unrecorded(claim: &Claim, error: &StoreError) {
+fn unrecorded(claim: &DeliveryClaim, error: &StoreError) {
     let endpoint_id = claim.endpoint_id;
     tracing::warn!(target: "custompass", event = "webhook_unrecorded", endpoint_id, %error);
 }

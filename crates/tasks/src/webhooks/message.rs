@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 /// A task that has ended, as its row has it.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct EndedTaskRow {
     pub uid: TaskUid,
     pub task_id: String,
     pub model: String,
@@ -68,7 +68,7 @@ pub(super) fn message_id(uid: TaskUid, endpoint_id: i64) -> String {
 }
 
 /// The body. What the upstream said stands in it byte for byte.
-pub(super) fn body(task: &Ended) -> Result<Vec<u8>, serde_json::Error> {
+pub(super) fn body(task: &EndedTaskRow) -> Result<Vec<u8>, serde_json::Error> {
     // The members of an element; of one that stands there twice, the last.
     let said: HashMap<Cow<'_, str>, &RawValue> =
         serde_json::from_str(&task.said).unwrap_or_default();
@@ -116,8 +116,8 @@ fn iso8601(instant: UnixMs) -> String {
 mod tests {
     use super::*;
 
-    fn ended(status: &str, said: &str) -> Ended {
-        Ended {
+    fn ended(status: &str, said: &str) -> EndedTaskRow {
+        EndedTaskRow {
             uid: TaskUid(uuid::Uuid::from_u128(7)),
             task_id: "up-1".to_owned(),
             model: "img/submit".to_owned(),
@@ -132,7 +132,7 @@ mod tests {
         }
     }
 
-    fn text(task: &Ended) -> String {
+    fn text(task: &EndedTaskRow) -> String {
         String::from_utf8(body(task).unwrap()).unwrap()
     }
 

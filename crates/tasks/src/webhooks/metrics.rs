@@ -9,14 +9,14 @@ type OneLabel = [(&'static str, &'static str); 1];
 
 /// What a try meant for its delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum AttemptResult {
     Delivered,
     Retried,
     Failed,
     PutOff,
 }
 
-impl Ended {
+impl AttemptResult {
     pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
@@ -43,7 +43,7 @@ impl Metrics {
         );
     }
 
-    pub(super) fn ended(&self, ended: Ended) {
+    pub(super) fn ended(&self, ended: AttemptResult) {
         self.tries.get_or_create(&[("result", ended.word())]).inc();
     }
 }

@@ -15,7 +15,7 @@ mod retry;
 mod signature;
 
 use crate::Parts;
-use claim::{Claim, UnderWay};
+use claim::{DeliveryClaim, UnderWay};
 use domain::UserId;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -125,7 +125,7 @@ impl Sender {
         }
     }
 
-    fn begin(&mut self, claim: Claim) {
+    fn begin(&mut self, claim: DeliveryClaim) {
         self.under_way.begins(claim.endpoint_id, claim.user_id);
         let (parts, metrics) = (self.parts.clone(), Arc::clone(&self.metrics));
         let packing = Arc::clone(&self.packing);

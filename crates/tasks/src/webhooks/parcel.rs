@@ -1,7 +1,7 @@
 //! What is to be delivered: read from the rows, opened and signed.
 
-use super::claim::Claim;
-use super::message::{self, Ended, LowBalance};
+use super::claim::DeliveryClaim;
+use super::message::{self, EndedTaskRow, LowBalance};
 use super::signature;
 use crate::Parts;
 use bytes::Bytes;
@@ -57,7 +57,7 @@ const DATA: &str = "
 /// Makes the parcel of a delivery, as its endpoint and its task are now.
 pub(super) async fn pack(
     parts: &Parts,
-    claim: &Claim,
+    claim: &DeliveryClaim,
     packing: &Mutex<()>,
 ) -> Result<Result<Parcel, Unsendable>, StoreError> {
     let rows = parts.db.read(SELECT, &[claim.id.into()]).await?;
@@ -144,13 +144,13 @@ fn low_balance(row: &Row) -> Result<LowBalance, StoreError> {
     })
 }
 
-fn ended(row: &Row, data: String, sealer: &Sealer) -> Result<Ended, StoreError> {
+fn ended(row: &Row, data: String, sealer: &Sealer) -> Result<EndedTaskRow, StoreError> {
     // What can't be opened is left out: that the task has ended is worth telling alone.
     let said = sealer.open(TASK_DATA, &data).ok();
     drop(data);
     let said = said.and_then(|text| String::from_utf8(text).ok());
     let finished: Option<UnixMs> = row.get("finish_time")?;
-    Ok(Ended {
+    Ok(EndedTaskRow {
         uid: TaskUid(row.get("uid")?),
         task_id: row.get("task_id")?,
         model: row.get("action")?,

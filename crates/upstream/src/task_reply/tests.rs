@@ -5,7 +5,7 @@ type Told = Vec<(usize, String, String, String, Option<i64>)>;
 
 fn read(body: &str, asked: &[&str]) -> Result<(Told, Odd), Unreadable> {
     let mut told = Told::new();
-    let asked: Asked<'_> = asked.iter().copied().collect();
+    let asked: AskedIds<'_> = asked.iter().copied().collect();
     let odd = read_reply(body.as_bytes(), &asked, |place, element| {
         let usage = element.usage().ok().flatten().map(|usage| usage.prompt_tokens);
         told.push((place, element.word(), element.progress(), element.reason(), usage));

@@ -2,7 +2,7 @@
 //! seen exactly as they were written, and a field nobody asked for is refused.
 
 use crate::AdminError;
-use crate::survey::{self, Survey};
+use crate::survey::{self, SchemaRecorder};
 use domain::{Quota, Ratio};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -22,7 +22,7 @@ pub struct Fields {
     prefix: String,
     members: BTreeMap<String, Box<RawValue>>,
     /// Nothing was sent: what is read is noted, for the document.
-    survey: Option<Survey>,
+    survey: Option<SchemaRecorder>,
 }
 
 /// The members of an object, and the first one that came twice.
@@ -72,7 +72,7 @@ impl Fields {
     }
 
     /// Fields that nobody sent, and that note in `survey` what is read of them.
-    pub(crate) fn surveyed(survey: Survey) -> Self {
+    pub(crate) fn surveyed(survey: SchemaRecorder) -> Self {
         Self { survey: Some(survey), ..Self::default() }
     }
 

@@ -1,7 +1,7 @@
 //! Pages of a collection, and the conditions that choose what is in it.
 
 use crate::AdminError;
-use crate::survey::Survey;
+use crate::survey::SchemaRecorder;
 use serde_json::json;
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -75,7 +75,7 @@ pub struct Page<T> {
 pub struct Query {
     pairs: HashMap<String, String>,
     /// Notes what is asked of it.
-    survey: Option<Survey>,
+    survey: Option<SchemaRecorder>,
 }
 
 impl FromIterator<(String, String)> for Query {
@@ -86,7 +86,7 @@ impl FromIterator<(String, String)> for Query {
 
 impl Query {
     /// One that says nothing, and notes in `survey` what it is asked.
-    pub(crate) fn surveyed(survey: Survey) -> Self {
+    pub(crate) fn surveyed(survey: SchemaRecorder) -> Self {
         Self { pairs: HashMap::new(), survey: Some(survey) }
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The fields that were asked for so far.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Survey(Arc<Mutex<Asked>>);
+pub(crate) struct SchemaRecorder(Arc<Mutex<Asked>>);
 
 #[derive(Debug, Default)]
 struct Asked {
@@ -26,10 +26,10 @@ struct Asked {
 #[derive(Debug)]
 enum Asking {
     Value(Value),
-    Object(Survey),
+    Object(SchemaRecorder),
 }
 
-impl Survey {
+impl SchemaRecorder {
     /// A value of this schema is read. Whoever asks first knows most about it.
     pub(crate) fn value(&self, name: &str, schema: Value) {
         self.lock().fields.entry(name.to_owned()).or_insert(Asking::Value(schema));

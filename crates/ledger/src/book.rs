@@ -10,7 +10,7 @@ mod movements;
 mod tasks;
 
 use crate::error::LedgerError;
-use crate::journal::{JournalLine, LineKind};
+use crate::journal::{LineKind, LineRow};
 use crate::op::{KeptReply, Op, OpOutcome};
 use crate::rows::{Account, EndedHold, HoldRow, KeyLimit, RowId, Rows};
 use crate::spending::{Day, Spending, Spent};
@@ -76,7 +76,7 @@ pub(crate) struct BatchChanges {
     pub accounts: HashMap<UserId, Account>,
     /// The same for limits of keys.
     pub keys: HashMap<KeyId, KeyLimit>,
-    pub lines: Vec<JournalLine>,
+    pub lines: Vec<LineRow>,
     pub kept_replies: Vec<KeptReply>,
     pub forgotten_replies: Vec<(UserId, String)>,
     pub new_tasks: Vec<WithQuota<NewTask>>,
@@ -231,9 +231,9 @@ impl Book {
     }
 
     /// A line about a hold. It moves nothing until its `delta` says so.
-    fn line(&mut self, kind: LineKind, row: &HoldRow, quota: Quota) -> &mut JournalLine {
+    fn line(&mut self, kind: LineKind, row: &HoldRow, quota: Quota) -> &mut LineRow {
         let username = self.rows.accounts.get(&row.user_id).map(|a| a.username.clone());
-        self.push(JournalLine {
+        self.push(LineRow {
             kind,
             created_at: self.now,
             user_id: row.user_id,
@@ -258,7 +258,7 @@ impl Book {
         })
     }
 
-    fn push(&mut self, line: JournalLine) -> &mut JournalLine {
+    fn push(&mut self, line: LineRow) -> &mut LineRow {
         self.changes.lines.push(line);
         let last = self.changes.lines.len() - 1;
         &mut self.changes.lines[last]

@@ -32,7 +32,7 @@ impl LineKind {
 /// One line. `delta` is its effect on the balance, `used_delta` on what was spent: the sums of
 /// these two columns, less what is held, *are* `users.quota` and `users.used_quota`.
 #[derive(Clone, Debug)]
-pub(crate) struct JournalLine {
+pub(crate) struct LineRow {
     pub kind: LineKind,
     pub created_at: UnixMs,
     pub user_id: UserId,
@@ -59,7 +59,7 @@ pub(crate) struct JournalLine {
     pub content: Cow<'static, str>,
 }
 
-impl JournalLine {
+impl LineRow {
     /// Whether the line says more than a plain call does.
     pub fn is_detailed(&self) -> bool {
         !self.content.is_empty()

@@ -631,7 +631,8 @@ proptest! {
         let (mut journal, mut used) = (quota, 0);
         let spending = limits.map(|limits| {
             let ModelLimits { daily, monthly } = limits?;
-            let limits = SpendingLimits { daily: Some(Quota(daily)), monthly: Some(Quota(monthly)) };
+            let (daily, monthly) = (Some(Quota(daily)), Some(Quota(monthly)));
+            let limits = SpendingLimits { daily, monthly };
             Spending::of(limits, None, 0, 0)
         });
         let mut stored = Stored {

@@ -51,7 +51,7 @@ pub struct Settlement {
     pub use_time_ms: i64,
     /// What the line of the journal says about the charge.
     pub note: Option<String>,
-    /// AnswerSender to keep for a repeated `Idempotency-Key`.
+    /// Reply to keep for a repeated `Idempotency-Key`.
     pub reply: Option<KeptReply>,
 }
 
@@ -128,7 +128,7 @@ pub struct Taken {
     pub task: TaskRecord,
     /// What the hold should reach; it stays as it is where the money isn't there.
     pub hold: Option<Quota>,
-    /// AnswerSender to keep for a repeated `Idempotency-Key`.
+    /// Reply to keep for a repeated `Idempotency-Key`.
     pub reply: Option<KeptReply>,
 }
 

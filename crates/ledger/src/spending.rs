@@ -191,7 +191,7 @@ impl Spending {
     }
 }
 
-/// SpendingLimits on what is spent, and what is left of them, as answers show them.
+/// Limits on what is spent, and what is left of them, as answers show them.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct SpendingView {
     /// What may be spent in a day (UTC); `null`: no limit.

@@ -1,7 +1,7 @@
 //! The tables of money, column by column.
 
-use crate::columns::{Cell, Column, ColumnRole, ColumnType, Forms, TableSchema};
-use crate::journal::JournalLine;
+use crate::columns::{Cell, Column, ColumnRole as Role, ColumnType as Kind, Forms, TableSchema};
+use crate::journal::LineRow;
 use crate::rows::{Account, HoldRow, KeyLimit};
 use crate::spending::{Day, Spending, SpendingLimits, Spent};
 use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, UserId};
@@ -14,8 +14,8 @@ const DETAILED: Forms = Forms::DETAILED;
 /// A column that is written alone.
 const fn written<R>(
     name: &'static str,
-    kind: ColumnType,
-    role: ColumnRole,
+    kind: Kind,
+    role: Role,
     form: Forms,
     get: fn(&R) -> Cell<'_>,
 ) -> Column<R> {
@@ -49,90 +49,67 @@ pub(crate) const HOLDS: TableSchema<HoldRow> = TableSchema {
     free_guard: "",
     also_set: "",
     columns: &[
+        read(written("id", Kind::Uuid, Role::Key, ALWAYS, |h| Cell::Uuid(h.id.0)), |h, cell| {
+            h.id = HoldId(cell.uuid().unwrap_or_default())
+        }),
         read(
-            written("id", ColumnType::Uuid, ColumnRole::Key, ALWAYS, |h| Cell::Uuid(h.id.0)),
-            |h, cell| h.id = HoldId(cell.uuid().unwrap_or_default()),
-        ),
-        read(
-            written("user_id", ColumnType::BigInt, ColumnRole::Fixed, ALWAYS, |h| {
-                Cell::Int(h.user_id.0)
-            }),
+            written("user_id", Kind::BigInt, Role::Fixed, ALWAYS, |h| Cell::Int(h.user_id.0)),
             |h, cell| h.user_id = UserId(cell.int().unwrap_or_default()),
         ),
         read(
-            written("key_id", ColumnType::BigInt, ColumnRole::Fixed, ALWAYS, |h| {
-                Cell::Int(h.key_id.0)
-            }),
+            written("key_id", Kind::BigInt, Role::Fixed, ALWAYS, |h| Cell::Int(h.key_id.0)),
             |h, cell| h.key_id = KeyId(cell.int().unwrap_or_default()),
         ),
         read(
-            written("channel_id", ColumnType::BigInt, ColumnRole::Mutable, ALWAYS, |h| {
+            written("channel_id", Kind::BigInt, Role::Mutable, ALWAYS, |h| {
                 h.channel_id.map(|id| id.0).into()
             }),
             |h, cell| h.channel_id = cell.int().map(ChannelId),
         ),
         read(
-            written("model_name", ColumnType::Text, ColumnRole::Fixed, ALWAYS, |h| {
-                (&*h.model).into()
-            }),
+            written("model_name", Kind::Text, Role::Fixed, ALWAYS, |h| (&*h.model).into()),
             |h, cell| h.model = cell.text().into(),
         ),
         read(
-            written("request_id", ColumnType::Text, ColumnRole::Fixed, ALWAYS, |h| {
-                (&*h.request_id).into()
-            }),
+            written("request_id", Kind::Text, Role::Fixed, ALWAYS, |h| (&*h.request_id).into()),
             |h, cell| h.request_id = cell.text().into(),
         ),
-        written("amount_was", ColumnType::BigInt, ColumnRole::Seen("t.amount"), ALWAYS, |h| {
+        written("amount_was", Kind::BigInt, Role::Seen("t.amount"), ALWAYS, |h| {
             quota(h.stored_amount)
         }),
         read(
-            written("amount", ColumnType::BigInt, ColumnRole::Mutable, ALWAYS, |h| {
-                Cell::Int(h.amount.0)
-            }),
+            written("amount", Kind::BigInt, Role::Mutable, ALWAYS, |h| Cell::Int(h.amount.0)),
             |h, cell| {
                 h.amount = amount_of(cell);
                 h.stored_amount = Some(h.amount);
             },
         ),
         read(
-            written("price_id", ColumnType::BigInt, ColumnRole::Fixed, ALWAYS, |h| {
-                Cell::Int(h.price_id)
-            }),
+            written("price_id", Kind::BigInt, Role::Fixed, ALWAYS, |h| Cell::Int(h.price_id)),
             |h, cell| h.price_id = cell.int().unwrap_or_default(),
         ),
         read(
-            written("node_id", ColumnType::Uuid, ColumnRole::Mutable, ALWAYS, |h| {
+            written("node_id", Kind::Uuid, Role::Mutable, ALWAYS, |h| {
                 h.node.map_or(Cell::Null, |node| Cell::Uuid(node.0))
             }),
             |h, cell| h.node = cell.uuid().map(NodeId),
         ),
-        written("deadline_at", ColumnType::Time, ColumnRole::Fixed, ALWAYS, |h| {
-            Cell::Time(h.deadline_at)
-        }),
-        written("created_at", ColumnType::Time, ColumnRole::Fixed, ALWAYS, |h| {
-            Cell::Time(h.created_at)
-        }),
+        written("deadline_at", Kind::Time, Role::Fixed, ALWAYS, |h| Cell::Time(h.deadline_at)),
+        written("created_at", Kind::Time, Role::Fixed, ALWAYS, |h| Cell::Time(h.created_at)),
         read(
-            written("for_task", ColumnType::Bool, ColumnRole::Fixed, DETAILED, |h| {
-                Cell::Bool(h.for_task)
-            }),
+            written("for_task", Kind::Bool, Role::Fixed, DETAILED, |h| Cell::Bool(h.for_task)),
             |h, cell| h.for_task = cell.is_true(),
         ),
         read(
-            written("key_amount", ColumnType::BigInt, ColumnRole::Mutable, LIMITED, |h| {
-                quota(h.key_amount)
-            }),
+            written("key_amount", Kind::BigInt, Role::Mutable, LIMITED, |h| quota(h.key_amount)),
             |h, cell| h.key_amount = cell.int().map(Quota),
         ),
         read(
-            written("counted_on", ColumnType::Integer, ColumnRole::Mutable, LIMITED, |h| {
-                day(h.counted_on)
-            }),
+            written("counted_on", Kind::Integer, Role::Mutable, LIMITED, |h| day(h.counted_on)),
             |h, cell| h.counted_on = day_of(cell),
         ),
         read(
-            written("key_counted_on", ColumnType::Integer, ColumnRole::Mutable, LIMITED, |h| {
+            written("key_counted_on", Kind::Integer, Role::Mutable, LIMITED, |h| {
                 day(h.key_counted_on)
             }),
             |h, cell| h.key_counted_on = day_of(cell),
@@ -182,42 +159,42 @@ macro_rules! with_spending {
         &[
             $($column,)*
             read(
-                written("daily", ColumnType::BigInt, ColumnRole::Seen("t.daily_limit"), LIMITED, |r| {
+                written("daily", Kind::BigInt, Role::Seen("t.daily_limit"), LIMITED, |r| {
                     quota(r.counted.limits.daily)
                 }),
                 |r, cell| r.counted.limits.daily = cell.int().map(Quota),
             ),
             read(
-                written("monthly", ColumnType::BigInt, ColumnRole::Seen("t.monthly_limit"), LIMITED, |r| {
+                written("monthly", Kind::BigInt, Role::Seen("t.monthly_limit"), LIMITED, |r| {
                     quota(r.counted.limits.monthly)
                 }),
                 |r, cell| r.counted.limits.monthly = cell.int().map(Quota),
             ),
             read(
-                written("on_was", ColumnType::Integer, ColumnRole::Seen("t.spent_on"), LIMITED, |r| {
+                written("on_was", Kind::Integer, Role::Seen("t.spent_on"), LIMITED, |r| {
                     day(r.counted.was.map(|was| was.on))
                 }),
                 |r, cell| r.counted.found_on(cell),
             ),
             read(
-                written("day_was", ColumnType::BigInt, ColumnRole::Seen(
+                written("day_was", Kind::BigInt, Role::Seen(
                     "CASE WHEN t.spent_on IS NULL THEN 0 ELSE t.spent_day END"
                 ), LIMITED, |r| spent(r.counted.was, |was| was.day)),
                 |r, cell| r.counted.found(|was| was.day = amount_of(cell)),
             ),
             read(
-                written("month_was", ColumnType::BigInt, ColumnRole::Seen(
+                written("month_was", Kind::BigInt, Role::Seen(
                     "CASE WHEN t.spent_on IS NULL THEN 0 ELSE t.spent_month END"
                 ), LIMITED, |r| spent(r.counted.was, |was| was.month)),
                 |r, cell| r.counted.found(|was| was.month = amount_of(cell)),
             ),
-            written("spent_on", ColumnType::Integer, ColumnRole::Mutable, LIMITED, |r| {
+            written("spent_on", Kind::Integer, Role::Mutable, LIMITED, |r| {
                 day(r.counted.now.map(|now| now.on))
             }),
-            written("spent_day", ColumnType::BigInt, ColumnRole::Mutable, LIMITED, |r| {
+            written("spent_day", Kind::BigInt, Role::Mutable, LIMITED, |r| {
                 spent(r.counted.now, |now| now.day)
             }),
-            written("spent_month", ColumnType::BigInt, ColumnRole::Mutable, LIMITED, |r| {
+            written("spent_month", Kind::BigInt, Role::Mutable, LIMITED, |r| {
                 spent(r.counted.now, |now| now.month)
             }),
         ]
@@ -288,18 +265,17 @@ pub(crate) const ACCOUNTS: TableSchema<AccountMove> = TableSchema {
     free_guard: FREE,
     also_set: "revision = t.revision + 1",
     columns: with_spending![
+        read(written("id", Kind::BigInt, Role::Key, ALWAYS, |a| Cell::Int(a.id.0)), |a, cell| a
+            .id =
+            UserId(cell.int().unwrap_or_default()),),
         read(
-            written("id", ColumnType::BigInt, ColumnRole::Key, ALWAYS, |a| Cell::Int(a.id.0)),
-            |a, cell| a.id = UserId(cell.int().unwrap_or_default()),
-        ),
-        read(
-            written("username", ColumnType::Text, ColumnRole::Seen("t.username"), ALWAYS, |a| {
+            written("username", Kind::Text, Role::Seen("t.username"), ALWAYS, |a| {
                 (&*a.username).into()
             }),
             |a, cell| a.username = cell.text().into(),
         ),
         read(
-            written("quota_was", ColumnType::BigInt, ColumnRole::Seen("t.quota"), ALWAYS, |a| {
+            written("quota_was", Kind::BigInt, Role::Seen("t.quota"), ALWAYS, |a| {
                 Cell::Int(a.quota_was.0)
             }),
             |a, cell| a.quota_was = amount_of(cell),
@@ -307,20 +283,16 @@ pub(crate) const ACCOUNTS: TableSchema<AccountMove> = TableSchema {
         read(
             written(
                 "usable",
-                ColumnType::Bool,
-                ColumnRole::Seen("(t.status = 1 AND t.deleted_at IS NULL)"),
+                Kind::Bool,
+                Role::Seen("(t.status = 1 AND t.deleted_at IS NULL)"),
                 ALWAYS,
                 |a| Cell::Bool(a.usable),
             ),
             |a, cell| a.usable = cell.is_true(),
         ),
-        written("delta", ColumnType::BigInt, ColumnRole::Add("quota"), ALWAYS, |a| Cell::Int(
-            a.delta.0
-        )),
-        written("used", ColumnType::BigInt, ColumnRole::Add("used_quota"), ALWAYS, |a| Cell::Int(
-            a.used.0
-        )),
-        written("requests", ColumnType::BigInt, ColumnRole::Add("request_count"), ALWAYS, |a| {
+        written("delta", Kind::BigInt, Role::Add("quota"), ALWAYS, |a| Cell::Int(a.delta.0)),
+        written("used", Kind::BigInt, Role::Add("used_quota"), ALWAYS, |a| Cell::Int(a.used.0)),
+        written("requests", Kind::BigInt, Role::Add("request_count"), ALWAYS, |a| {
             Cell::Int(a.requests)
         }),
     ],
@@ -373,91 +345,66 @@ pub(crate) const KEYS: TableSchema<KeyMove> = TableSchema {
     free_guard: "",
     also_set: "",
     columns: with_spending![
+        read(written("id", Kind::BigInt, Role::Key, ALWAYS, |k| Cell::Int(k.id.0)), |k, cell| k
+            .id =
+            KeyId(cell.int().unwrap_or_default()),),
         read(
-            written("id", ColumnType::BigInt, ColumnRole::Key, ALWAYS, |k| Cell::Int(k.id.0)),
-            |k, cell| k.id = KeyId(cell.int().unwrap_or_default()),
-        ),
-        read(
-            written(
-                "remain_was",
-                ColumnType::BigInt,
-                ColumnRole::Seen("t.remain_quota"),
-                ALWAYS,
-                |k| { Cell::Int(k.remain_was.0) }
-            ),
+            written("remain_was", Kind::BigInt, Role::Seen("t.remain_quota"), ALWAYS, |k| {
+                Cell::Int(k.remain_was.0)
+            }),
             |k, cell| k.remain_was = amount_of(cell),
         ),
         read(
-            written(
-                "unlimited",
-                ColumnType::Bool,
-                ColumnRole::Seen("t.unlimited_quota"),
-                ALWAYS,
-                |k| { Cell::Bool(k.unlimited) }
-            ),
+            written("unlimited", Kind::Bool, Role::Seen("t.unlimited_quota"), ALWAYS, |k| {
+                Cell::Bool(k.unlimited)
+            }),
             |k, cell| k.unlimited = cell.is_true(),
         ),
-        written("delta", ColumnType::BigInt, ColumnRole::Add("remain_quota"), ALWAYS, |k| {
+        written("delta", Kind::BigInt, Role::Add("remain_quota"), ALWAYS, |k| {
             Cell::Int(k.delta.0)
         }),
     ],
 };
 
 /// Lines of the journal. They are only added.
-pub(crate) const LINES: TableSchema<JournalLine> = TableSchema {
+pub(crate) const LINES: TableSchema<LineRow> = TableSchema {
     name: "logs",
     free_guard: "",
     also_set: "",
     columns: &[
-        written("user_id", ColumnType::BigInt, ColumnRole::Fixed, ALWAYS, |l| {
-            Cell::Int(l.user_id.0)
-        }),
-        written("username", ColumnType::Text, ColumnRole::Fixed, ALWAYS, |l| (&*l.username).into()),
-        written("created_at", ColumnType::Time, ColumnRole::Fixed, ALWAYS, |l| {
-            Cell::Time(l.created_at)
-        }),
-        written("type", ColumnType::Text, ColumnRole::Fixed, ALWAYS, |l| l.kind.as_str().into()),
-        written("model_name", ColumnType::Text, ColumnRole::Fixed, ALWAYS, |l| (&*l.model).into()),
-        written("quota", ColumnType::BigInt, ColumnRole::Fixed, ALWAYS, |l| Cell::Int(l.quota.0)),
-        written("prompt_tokens", ColumnType::BigInt, ColumnRole::Fixed, ALWAYS, |l| {
+        written("user_id", Kind::BigInt, Role::Fixed, ALWAYS, |l| Cell::Int(l.user_id.0)),
+        written("username", Kind::Text, Role::Fixed, ALWAYS, |l| (&*l.username).into()),
+        written("created_at", Kind::Time, Role::Fixed, ALWAYS, |l| Cell::Time(l.created_at)),
+        written("type", Kind::Text, Role::Fixed, ALWAYS, |l| l.kind.as_str().into()),
+        written("model_name", Kind::Text, Role::Fixed, ALWAYS, |l| (&*l.model).into()),
+        written("quota", Kind::BigInt, Role::Fixed, ALWAYS, |l| Cell::Int(l.quota.0)),
+        written("prompt_tokens", Kind::BigInt, Role::Fixed, ALWAYS, |l| {
             Cell::Int(l.prompt_tokens())
         }),
-        written("completion_tokens", ColumnType::BigInt, ColumnRole::Fixed, ALWAYS, |l| {
+        written("completion_tokens", Kind::BigInt, Role::Fixed, ALWAYS, |l| {
             Cell::Int(l.completion_tokens())
         }),
-        written("channel_id", ColumnType::BigInt, ColumnRole::Fixed, ALWAYS, |l| {
+        written("channel_id", Kind::BigInt, Role::Fixed, ALWAYS, |l| {
             l.channel_id.map(|id| id.0).into()
         }),
-        written("token_id", ColumnType::BigInt, ColumnRole::Fixed, ALWAYS, |l| {
-            l.key_id.map(|id| id.0).into()
-        }),
-        written("request_id", ColumnType::Text, ColumnRole::Fixed, ALWAYS, |l| {
-            (&*l.request_id).into()
-        }),
-        written("use_time_ms", ColumnType::BigInt, ColumnRole::Fixed, ALWAYS, |l| {
-            Cell::Int(l.use_time_ms)
-        }),
-        written("delta", ColumnType::BigInt, ColumnRole::Fixed, ALWAYS, |l| Cell::Int(l.delta.0)),
-        written("used_delta", ColumnType::BigInt, ColumnRole::Fixed, ALWAYS, |l| {
-            Cell::Int(l.used_delta.0)
-        }),
-        written("hold_id", ColumnType::Uuid, ColumnRole::Fixed, ALWAYS, |l| {
+        written("token_id", Kind::BigInt, Role::Fixed, ALWAYS, |l| l.key_id.map(|id| id.0).into()),
+        written("request_id", Kind::Text, Role::Fixed, ALWAYS, |l| (&*l.request_id).into()),
+        written("use_time_ms", Kind::BigInt, Role::Fixed, ALWAYS, |l| Cell::Int(l.use_time_ms)),
+        written("delta", Kind::BigInt, Role::Fixed, ALWAYS, |l| Cell::Int(l.delta.0)),
+        written("used_delta", Kind::BigInt, Role::Fixed, ALWAYS, |l| Cell::Int(l.used_delta.0)),
+        written("hold_id", Kind::Uuid, Role::Fixed, ALWAYS, |l| {
             l.hold_id.map_or(Cell::Null, |id| Cell::Uuid(id.0))
         }),
-        written("held", ColumnType::BigInt, ColumnRole::Fixed, ALWAYS, |l| quota(l.held)),
-        written("price_id", ColumnType::BigInt, ColumnRole::Fixed, ALWAYS, |l| l.price_id.into()),
-        written("content", ColumnType::Text, ColumnRole::Fixed, DETAILED, |l| (&*l.content).into()),
-        written("other", ColumnType::Json, ColumnRole::Fixed, DETAILED, |l| {
+        written("held", Kind::BigInt, Role::Fixed, ALWAYS, |l| quota(l.held)),
+        written("price_id", Kind::BigInt, Role::Fixed, ALWAYS, |l| l.price_id.into()),
+        written("content", Kind::Text, Role::Fixed, DETAILED, |l| (&*l.content).into()),
+        written("other", Kind::Json, Role::Fixed, DETAILED, |l| {
             l.other().map_or(Cell::Null, |other| Cell::Text(other.into()))
         }),
-        written("reference", ColumnType::Text, ColumnRole::Fixed, DETAILED, |l| {
+        written("reference", Kind::Text, Role::Fixed, DETAILED, |l| {
             l.reference.as_deref().map_or(Cell::Null, Cell::from)
         }),
-        written("counted_on", ColumnType::Integer, ColumnRole::Fixed, LIMITED, |l| {
-            day(l.counted_on)
-        }),
-        written("key_counted_on", ColumnType::Integer, ColumnRole::Fixed, LIMITED, |l| {
-            day(l.key_counted_on)
-        }),
+        written("counted_on", Kind::Integer, Role::Fixed, LIMITED, |l| day(l.counted_on)),
+        written("key_counted_on", Kind::Integer, Role::Fixed, LIMITED, |l| day(l.key_counted_on)),
     ],
 };

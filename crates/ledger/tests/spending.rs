@@ -1,4 +1,4 @@
-//! SpendingLimits on what is spent in a day and in a month. Every test ends in a clean audit, which knows
+//! Limits on what is spent in a day and in a month. Every test ends in a clean audit, which knows
 //! what each count has to be.
 
 #![allow(clippy::unwrap_used, clippy::panic)]

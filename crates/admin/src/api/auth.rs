@@ -1,7 +1,7 @@
 //! Who calls: access tokens, and roles.
 
-use super::envelope::Failure;
-use super::extract::Caller;
+use super::envelope::ApiFailure;
+use super::extract::CallingActor;
 use super::session::{self, Session};
 use crate::ops::failed_login;
 use crate::{Actor, AdminError, AdminState, ops};
@@ -22,7 +22,7 @@ pub(super) async fn identify(
     State(state): State<AdminState>,
     mut request: Request,
     next: Next,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiFailure> {
     let headers = request.headers();
     // A call that names its token means it; browsers send cookies unasked.
     let (actor, session) = match session::cookie(headers) {
@@ -52,10 +52,10 @@ pub(super) async fn identify(
 
 /// Refuses whoever isn't an administrator.
 pub(super) async fn require_admin(
-    Caller(actor): Caller,
+    CallingActor(actor): CallingActor,
     request: Request,
     next: Next,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiFailure> {
     actor.require_admin()?;
     Ok(next.run(request).await)
 }

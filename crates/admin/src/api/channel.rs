@@ -1,7 +1,7 @@
 //! `/api/channel`
 
-use super::envelope::{Handled, done, many, one, tried};
-use super::extract::{Asked, Caller, Numbered, Sent, subject};
+use super::envelope::{ApiResult, done, many, one, tried};
+use super::extract::{CallingActor, JsonBody, PathId, QueryParams, subject};
 use crate::ops::channel::{self, ChannelFilter, ChannelInput, ProbeRequest};
 use crate::{AdminError, AdminState, Fields, PageRequest};
 use axum::extract::State;
@@ -10,80 +10,83 @@ use domain::ChannelId;
 /// Channels are few, and scripts read them all.
 const PAGE_SIZE: i64 = 100;
 
-pub(super) async fn list(State(state): State<AdminState>, Asked(query): Asked) -> Handled {
+pub(super) async fn list(
+    State(state): State<AdminState>,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
     let page = PageRequest::read(&query, PAGE_SIZE)?;
     many(channel::list(&state, &ChannelFilter::read(&query)?, page).await?)
 }
 
-pub(super) async fn get(State(state): State<AdminState>, Numbered(id): Numbered) -> Handled {
+pub(super) async fn get(State(state): State<AdminState>, PathId(id): PathId) -> ApiResult {
     one(channel::get(&state, ChannelId(id)).await?)
 }
 
 pub(super) async fn create(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Sent(fields): Sent,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    JsonBody(fields): JsonBody,
+) -> ApiResult {
     one(channel::create(&state, &actor, ChannelInput::read(fields)?).await?)
 }
 
 pub(super) async fn put(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Sent(mut fields): Sent,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    JsonBody(mut fields): JsonBody,
+) -> ApiResult {
     let id = ChannelId(subject(&mut fields, None)?);
     one(channel::update(&state, &actor, id, ChannelInput::read(fields)?).await?)
 }
 
 pub(super) async fn change(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-    Sent(mut fields): Sent,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+    JsonBody(mut fields): JsonBody,
+) -> ApiResult {
     let id = ChannelId(subject(&mut fields, Some(id))?);
     one(channel::update(&state, &actor, id, ChannelInput::read(fields)?).await?)
 }
 
 pub(super) async fn delete(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
     channel::delete(&state, &actor, ChannelId(id)).await?;
     done()
 }
 
 pub(super) async fn copy(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
     one(channel::copy(&state, &actor, ChannelId(id)).await?)
 }
 
 pub(super) async fn enable(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
     one(channel::set_status(&state, &actor, ChannelId(id), true).await?)
 }
 
 pub(super) async fn disable(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
     one(channel::set_status(&state, &actor, ChannelId(id), false).await?)
 }
 
 pub(super) async fn test(
     State(state): State<AdminState>,
-    caller: Caller,
-    Sent(fields): Sent,
-) -> Handled {
+    caller: CallingActor,
+    JsonBody(fields): JsonBody,
+) -> ApiResult {
     probe(&state, caller, read_probe(fields)?).await
 }
 
@@ -103,10 +106,10 @@ pub(super) fn read_probe(mut fields: Fields) -> Result<ProbeRequest, AdminError>
 
 pub(super) async fn test_one(
     State(state): State<AdminState>,
-    caller: Caller,
-    Numbered(id): Numbered,
-    Asked(query): Asked,
-) -> Handled {
+    caller: CallingActor,
+    PathId(id): PathId,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
     let owned = |name: &str| query.text(name).map(str::to_owned);
     let request = ProbeRequest {
         channel_id: ChannelId(id),
@@ -118,7 +121,11 @@ pub(super) async fn test_one(
 }
 
 /// The call itself worked, so it is answered as such; `success` says how the channel did.
-async fn probe(state: &AdminState, Caller(actor): Caller, request: ProbeRequest) -> Handled {
+async fn probe(
+    state: &AdminState,
+    CallingActor(actor): CallingActor,
+    request: ProbeRequest,
+) -> ApiResult {
     let probe = channel::probe(state, &actor, request).await?;
     let message = match (probe.ok, probe.error) {
         (true, _) => String::new(),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::sync::Arc;
 
 /// What a handler comes to.
-pub(super) type Handled = Result<Response, Failure>;
+pub(super) type ApiResult = Result<Response, ApiFailure>;
 
 #[derive(Serialize)]
 struct One<'a, T> {
@@ -30,22 +30,22 @@ struct Many<T> {
 }
 
 /// A thing.
-pub(super) fn one(data: impl Serialize) -> Handled {
+pub(super) fn one(data: impl Serialize) -> ApiResult {
     Ok(respond(&One { success: true, message: "", data }))
 }
 
 /// A thing, with a word about whether what was tried worked.
-pub(super) fn tried(success: bool, message: &str, data: impl Serialize) -> Handled {
+pub(super) fn tried(success: bool, message: &str, data: impl Serialize) -> ApiResult {
     Ok(respond(&One { success, message, data }))
 }
 
 /// Done; there is nothing to show.
-pub(super) fn done() -> Handled {
+pub(super) fn done() -> ApiResult {
     one(())
 }
 
 /// A page of things.
-pub(super) fn many<T: Serialize>(page: Page<T>) -> Handled {
+pub(super) fn many<T: Serialize>(page: Page<T>) -> ApiResult {
     Ok(respond(&Many {
         success: true,
         message: "",
@@ -75,28 +75,28 @@ fn respond(value: &impl Serialize) -> Response {
 
 /// A fault on its way to the one place that renders it.
 #[derive(Clone, Debug)]
-pub(super) struct Failure(pub(super) Arc<Fault>);
+pub(super) struct ApiFailure(pub(super) Arc<Fault>);
 
-impl Failure {
+impl ApiFailure {
     /// Our own mistake.
     pub(super) fn system(cause: String) -> Self {
         AdminError::System(cause).into()
     }
 }
 
-impl From<Fault> for Failure {
+impl From<Fault> for ApiFailure {
     fn from(fault: Fault) -> Self {
         Self(Arc::new(fault))
     }
 }
 
-impl From<AdminError> for Failure {
+impl From<AdminError> for ApiFailure {
     fn from(error: AdminError) -> Self {
         Self(Arc::new(error.into()))
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for ApiFailure {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
         response.extensions_mut().insert(self);
@@ -104,8 +104,8 @@ impl IntoResponse for Failure {
     }
 }
 
-impl From<Failure> for Response {
-    fn from(failure: Failure) -> Self {
+impl From<ApiFailure> for Response {
+    fn from(failure: ApiFailure) -> Self {
         failure.into_response()
     }
 }

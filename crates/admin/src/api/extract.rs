@@ -1,6 +1,6 @@
 //! What handlers read of a request. Everything that can't be read is a fault in the envelope.
 
-use super::envelope::Failure;
+use super::envelope::ApiFailure;
 use crate::{Actor, AdminError, Fields, Query};
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -15,24 +15,24 @@ const MAX_BODY_BYTES: usize = 1024 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
 /// Who calls.
-pub(super) struct Caller(pub(super) Actor);
+pub(super) struct CallingActor(pub(super) Actor);
 
-impl<S: Send + Sync> FromRequestParts<S> for Caller {
-    type Rejection = Failure;
+impl<S: Send + Sync> FromRequestParts<S> for CallingActor {
+    type Rejection = ApiFailure;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiFailure> {
         let actor = parts.extensions.get::<Actor>().cloned();
-        actor.map(Self).ok_or_else(|| Failure::system("a call without a caller".to_owned()))
+        actor.map(Self).ok_or_else(|| ApiFailure::system("a call without a caller".to_owned()))
     }
 }
 
 /// The query part of the address.
-pub(super) struct Asked(pub(super) Query);
+pub(super) struct QueryParams(pub(super) Query);
 
-impl<S: Send + Sync> FromRequestParts<S> for Asked {
-    type Rejection = Failure;
+impl<S: Send + Sync> FromRequestParts<S> for QueryParams {
+    type Rejection = ApiFailure;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiFailure> {
         let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
         let pairs = pairs.map_err(|_| unreadable())?.0;
         if pairs.iter().any(|(_, value)| value.contains('\0')) {
@@ -43,12 +43,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
 }
 
 /// The open part of the path.
-pub(super) struct Named(pub(super) String);
+pub(super) struct PathName(pub(super) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for Named {
-    type Rejection = Failure;
+impl<S: Send + Sync> FromRequestParts<S> for PathName {
+    type Rejection = ApiFailure;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiFailure> {
         let path = Path::<String>::from_request_parts(parts, state).await;
         match path {
             Ok(Path(text)) if !text.contains('\0') => Ok(Self(text)),
@@ -58,13 +58,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 }
 
 /// The number in the path.
-pub(super) struct Numbered(pub(super) i64);
+pub(super) struct PathId(pub(super) i64);
 
-impl<S: Send + Sync> FromRequestParts<S> for Numbered {
-    type Rejection = Failure;
+impl<S: Send + Sync> FromRequestParts<S> for PathId {
+    type Rejection = ApiFailure;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let Named(text) = Named::from_request_parts(parts, state).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiFailure> {
+        let PathName(text) = PathName::from_request_parts(parts, state).await?;
         match text.parse() {
             Ok(number) => Ok(Self(number)),
             Err(_) => Err(Fault::new(
@@ -78,23 +78,23 @@ impl<S: Send + Sync> FromRequestParts<S> for Numbered {
 }
 
 /// The JSON object that was sent, whatever its content type says: `curl -d` says a form.
-pub(super) struct Sent(pub(super) Fields);
+pub(super) struct JsonBody(pub(super) Fields);
 
-impl<S: Send + Sync> FromRequest<S> for Sent {
-    type Rejection = Failure;
+impl<S: Send + Sync> FromRequest<S> for JsonBody {
+    type Rejection = ApiFailure;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiFailure> {
         Ok(Self(Fields::parse(&arrived(request).await?)?))
     }
 }
 
-/// As [`Sent`], where nothing at all may be sent too.
-pub(super) struct SentIfAny(pub(super) Fields);
+/// As [`JsonBody`], where nothing at all may be sent too.
+pub(super) struct OptionalJsonBody(pub(super) Fields);
 
-impl<S: Send + Sync> FromRequest<S> for SentIfAny {
-    type Rejection = Failure;
+impl<S: Send + Sync> FromRequest<S> for OptionalJsonBody {
+    type Rejection = ApiFailure;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiFailure> {
         let bytes = arrived(request).await?;
         if bytes.trim_ascii().is_empty() {
             return Ok(Self(Fields::default()));
@@ -103,14 +103,14 @@ impl<S: Send + Sync> FromRequest<S> for SentIfAny {
     }
 }
 
-async fn arrived(request: Request) -> Result<Bytes, Failure> {
+async fn arrived(request: Request) -> Result<Bytes, ApiFailure> {
     let body = read(request.into_body());
     tokio::time::timeout(BODY_WITHIN, body)
         .await
         .map_err(|_| AdminError::malformed("请求体发送超时", "the body did not arrive in time"))?
 }
 
-async fn read(body: Body) -> Result<Bytes, Failure> {
+async fn read(body: Body) -> Result<Bytes, ApiFailure> {
     match Limited::new(body, MAX_BODY_BYTES).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Fault::new(
@@ -123,7 +123,7 @@ async fn read(body: Body) -> Result<Bytes, Failure> {
     }
 }
 
-fn unreadable() -> Failure {
+fn unreadable() -> ApiFailure {
     AdminError::malformed("请求地址无法解析", "the address can't be read").into()
 }
 

@@ -1,7 +1,7 @@
 //! `/api/log` and `/api/audit`
 
-use super::envelope::{Failure, Handled, attached, many, one};
-use super::extract::{Asked, Caller, Named};
+use super::envelope::{ApiFailure, ApiResult, attached, many, one};
+use super::extract::{CallingActor, PathName, QueryParams};
 use crate::ops::audit as proofs;
 use crate::ops::log::export::Export;
 use crate::ops::log::{self, LogFilter};
@@ -14,17 +14,17 @@ const PAGE_SIZE: i64 = 20;
 
 pub(super) async fn list(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Asked(query): Asked,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
     listed(&state, &actor, false, &query).await
 }
 
 pub(super) async fn list_own(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Asked(query): Asked,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
     listed(&state, &actor, true, &query).await
 }
 
@@ -32,74 +32,77 @@ pub(super) async fn list_own(
 /// transaction of the write itself.
 pub(super) async fn actions(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Asked(query): Asked,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
     let page = PageRequest::read(&query, PAGE_SIZE)?;
     let filter = LogFilter { r#type: Some("manage"), ..LogFilter::read(&query)? };
     many(log::list(&state, &actor, false, &filter, page).await?)
 }
 
-async fn listed(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> Handled {
+async fn listed(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> ApiResult {
     let page = PageRequest::read(query, PAGE_SIZE)?;
     many(log::list(state, actor, own, &LogFilter::read(query)?, page).await?)
 }
 
 pub(super) async fn statistics(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Asked(query): Asked,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
     one(log::statistics(&state, &actor, false, &LogFilter::of_sums(&query)?).await?)
 }
 
 pub(super) async fn statistics_own(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Asked(query): Asked,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
     one(log::statistics(&state, &actor, true, &LogFilter::of_sums(&query)?).await?)
 }
 
 pub(super) async fn export(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Asked(query): Asked,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
     exported(&state, &actor, false, &query).await
 }
 
 pub(super) async fn export_own(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Asked(query): Asked,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
     exported(&state, &actor, true, &query).await
 }
 
 /// The body asks for a piece when the client has taken the one before: what waits is one piece, and
 /// nothing is open in the database meanwhile.
-async fn exported(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> Handled {
+async fn exported(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> ApiResult {
     let mut export = Export::begin(state, actor, own, LogFilter::read(query)?, query).await?;
     // What fails at once has its status; later the body breaks off, so that nobody takes a part
     // for the whole.
     let first = export.piece().await?.unwrap_or_default();
     let rest = stream::try_unfold(export, async |mut export| {
-        let piece = export.piece().await.map_err(|error| Failure::from(error).0)?;
+        let piece = export.piece().await.map_err(|error| ApiFailure::from(error).0)?;
         Ok::<_, std::sync::Arc<domain::Fault>>(piece.map(|piece| (piece, export)))
     });
     let whole = stream::once(async { Ok(first) }).chain(rest);
     Ok(attached("logs", state.clock.now(), Body::from_stream(whole)))
 }
 
-pub(super) async fn audit(State(state): State<AdminState>, Caller(actor): Caller) -> Handled {
+pub(super) async fn audit(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+) -> ApiResult {
     one(proofs::ledger(&state, &actor).await?)
 }
 
 pub(super) async fn explain(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Named(id): Named,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathName(id): PathName,
+) -> ApiResult {
     one(proofs::explain(&state, &actor, &id).await?)
 }

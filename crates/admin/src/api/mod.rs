@@ -24,7 +24,7 @@ use crate::ops::ability::{AbilityInput, AbilityView};
 use crate::ops::channel::{ChannelFilter, ChannelInput, ChannelView, Probe};
 use crate::ops::group::{GroupInput, GroupView};
 use crate::ops::log::export;
-use crate::ops::log::statement::Statement;
+use crate::ops::log::statement::MonthStatement;
 use crate::ops::log::{LogFilter, LogView, Statistics};
 use crate::ops::option::{OptionInput, OptionView};
 use crate::ops::task::{TaskFilter, TaskView};
@@ -36,19 +36,20 @@ use axum::middleware::Next;
 use axum::response::Response;
 use axum::{Router, middleware};
 use domain::{Fault, FaultKind};
-use envelope::Failure;
+use envelope::ApiFailure;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Uri};
 use ledger::{AuditReport, Explanation};
 use table::Verb::{Get, Patch, Post, Put};
 use table::{
-    Doc, Role, Table, all, csv, nothing, number, object, one, one_or_csv, page, text, texts,
+    CallDoc, CallTable, RequiredRole, all, csv, nothing, number, object, one, one_or_csv, page,
+    text, texts,
 };
 use tower::ServiceExt;
 
 /// Everything under `/api` but `/api/status`.
 pub fn router(state: AdminState) -> Router {
-    let inner = house()
+    let inner = admin_routes()
         .router()
         .merge(own().router())
         .merge(webhooks().router())
@@ -66,13 +67,13 @@ pub fn router(state: AdminState) -> Router {
 #[must_use]
 pub fn openapi() -> serde_json::Value {
     openapi::document(
-        &[house().calls(), own().calls(), webhooks().calls(), open().calls()].concat(),
+        &[admin_routes().calls(), own().calls(), webhooks().calls(), open().calls()].concat(),
     )
 }
 
 /// What administrators reach.
-fn house() -> Table {
-    let table = Table::new(Role::Admin)
+fn admin_routes() -> CallTable {
+    let table = CallTable::new(RequiredRole::Admin)
         .get(
             "/api/task",
             task::list,
@@ -99,7 +100,8 @@ fn house() -> Table {
         .get(
             "/api/statement",
             statement::of_user,
-            one_or_csv::<Statement>("A month of a user's balance").asks(&["user_id:int", "month"]),
+            one_or_csv::<MonthStatement>("A month of a user's balance")
+                .asks(&["user_id:int", "month"]),
         )
         .get("/api/option", option::list, all::<OptionView>("Settings of this node"))
         .on(
@@ -118,7 +120,7 @@ fn house() -> Table {
 }
 
 /// Codes that are worth quota. Making them is the house's; redeeming one is everybody's.
-fn redemptions(table: Table) -> Table {
+fn redemptions(table: CallTable) -> CallTable {
     use crate::ops::redemption::{RedemptionChange, RedemptionInput, RedemptionView};
     let list = page::<RedemptionView>("Codes, newest first").asks(&["keyword", "status:int"]);
     let new = texts("Create codes; they are shown this once").takes(RedemptionInput::read);
@@ -145,7 +147,7 @@ fn redemptions(table: Table) -> Table {
         )
 }
 
-fn channels(table: Table) -> Table {
+fn channels(table: CallTable) -> CallTable {
     let list = page::<ChannelView>("Channels").filters(ChannelFilter::read);
     let new = one::<ChannelView>("Create a channel")
         .takes_with(ChannelInput::read, &["base_url", "models"]);
@@ -173,7 +175,7 @@ fn channels(table: Table) -> Table {
 const ACTIONS: &str = "Administrative writes, newest first; `other` says by whom";
 const TRY_OUT: &str = "Try a channel out: one real call; `success` says how it went";
 
-fn prices(table: Table) -> Table {
+fn prices(table: CallTable) -> CallTable {
     let list = page::<AbilityView>("Prices").asks(&["keyword", "model_name", "model"]);
     let put = one::<AbilityView>("Create or replace a price").takes(AbilityInput::read);
     let group = one::<GroupView>("Create or replace a group").takes(GroupInput::read);
@@ -190,12 +192,12 @@ fn prices(table: Table) -> Table {
         .delete("/api/group/{name}", group::delete, nothing("Delete a group"))
 }
 
-fn users(table: Table) -> Table {
+fn users(table: CallTable) -> CallTable {
     let list =
         page::<UserView>("Users").asks(&["keyword", "username", "group", "role:int", "status:int"]);
     let change = one::<UserView>("Change what is given of a user; never the balance");
     let new = one::<UserView>("Create a user").takes_with(UserInput::read_new, &["username"]);
-    let moved = one::<user::Moved>("Move a balance").takes(user::read_movement);
+    let moved = one::<user::MovedBalance>("Move a balance").takes(user::read_movement);
     table
         .get("/api/user", user::list, list.clone())
         .get("/api/user/search", user::list, list)
@@ -215,20 +217,24 @@ fn users(table: Table) -> Table {
 }
 
 /// What needs no authentication.
-fn open() -> Table {
+fn open() -> CallTable {
     let login = one::<session::Welcome>("Log in; the answer sets the session's cookie");
-    Table::new(Role::Anyone).post("/api/user/login", session::login, login.takes(session::read))
+    CallTable::new(RequiredRole::Anyone).post(
+        "/api/user/login",
+        session::login,
+        login.takes(session::read),
+    )
 }
 
 /// What every user reaches, about themselves. Administrators reach more through the same calls.
-fn own() -> Table {
+fn own() -> CallTable {
     let renew = text("A new access token; the one before ends");
     let tokens = page::<TokenView>("Keys").asks(&["user_id:int", "keyword", "status:int"]);
     let new =
-        one::<token::Shown<'_>>("Create a key; it is shown this once").takes(TokenInput::read);
+        one::<token::TokenShown<'_>>("Create a key; it is shown this once").takes(TokenInput::read);
     let change = one::<TokenView>("Change what is given of a key");
     let own_tasks = page::<TaskView>("One's own tasks").filters(TaskFilter::read);
-    Table::new(Role::User)
+    CallTable::new(RequiredRole::User)
         .get("/api/openapi.json", document, object("This document"))
         .get("/api/user/self", user::own, one::<UserView>("Who calls"))
         .post(
@@ -278,7 +284,7 @@ fn own() -> Table {
         .get(
             "/api/statement/self",
             statement::own,
-            one_or_csv::<Statement>("A month of one's own balance").asks(&["month"]),
+            one_or_csv::<MonthStatement>("A month of one's own balance").asks(&["month"]),
         )
         .get(
             "/api/audit/explain/{request}",
@@ -288,7 +294,7 @@ fn own() -> Table {
 }
 
 /// Where users want to hear of their tasks and their balance.
-fn webhooks() -> Table {
+fn webhooks() -> CallTable {
     use crate::ops::low_balance::{self, LowBalanceView};
     use webhook::WithSecret;
     let submissions = one::<WebhookView>("What signs for `X-Webhook-Url`").asks(&["user_id:int"]);
@@ -302,7 +308,7 @@ fn webhooks() -> Table {
     let deliveries = page::<DeliveryView>("What was delivered, newest first").asks(&["state"]);
     let told = one::<LowBalanceView>("When the caller is told of a low balance");
     let tell = one::<LowBalanceView>("Set it").takes(low_balance::read_threshold);
-    Table::new(Role::User)
+    CallTable::new(RequiredRole::User)
         .get("/api/webhook/low-balance", webhook::low_balance, told)
         .on(&[Put], "/api/webhook/low-balance", webhook::set_low_balance, tell)
         .get("/api/webhook", webhook::list, page::<WebhookView>("Webhooks").asks(&["user_id:int"]))
@@ -328,7 +334,7 @@ fn webhooks() -> Table {
 }
 
 /// What an administrator decides over a task.
-fn decision(summary: &'static str) -> Doc {
+fn decision(summary: &'static str) -> CallDoc {
     one::<TaskView>(summary).may_take(task::read_reason)
 }
 
@@ -346,7 +352,11 @@ async fn enter(state: AdminState, inner: Router, mut request: Request) -> Respon
     let work = inner.oneshot(request);
     let done = if writes {
         // A write goes to its end, also when its caller doesn't wait for it.
-        state.jobs.spawn(work).await.unwrap_or_else(|e| Ok(Failure::system(e.to_string()).into()))
+        state
+            .jobs
+            .spawn(work)
+            .await
+            .unwrap_or_else(|e| Ok(ApiFailure::system(e.to_string()).into()))
     } else {
         work.await
     };
@@ -354,7 +364,7 @@ async fn enter(state: AdminState, inner: Router, mut request: Request) -> Respon
     if let Some(route) = response.extensions_mut().remove::<MatchedPath>() {
         span.route(&method, route.as_str());
     }
-    if let Some(Failure(fault)) = response.extensions_mut().remove::<Failure>() {
+    if let Some(ApiFailure(fault)) = response.extensions_mut().remove::<ApiFailure>() {
         response = envelope::render(&fault, &request_id, response.headers());
         span.unserved(web::show(fault.kind).code, Some(response.status()));
     }
@@ -391,11 +401,11 @@ fn without_trailing_slash(uri: &mut Uri) {
     }
 }
 
-async fn unknown_path() -> Failure {
+async fn unknown_path() -> ApiFailure {
     Fault::new(FaultKind::NotFound, "没有这个接口", "no such call").into()
 }
 
-async fn wrong_method(method: Method) -> Failure {
+async fn wrong_method(method: Method) -> ApiFailure {
     let zh = format!("该接口不支持 {method}");
     Fault::new(FaultKind::MethodNotAllowed, zh, format!("{method} is not for this path")).into()
 }
@@ -422,7 +432,7 @@ mod tests {
 
     #[test]
     fn the_table_has_no_conflicts() {
-        let _ = house()
+        let _ = admin_routes()
             .router()
             .merge(own().router())
             .merge(webhooks().router())

@@ -1,6 +1,6 @@
 //! The OpenAPI document: the route table, written out.
 
-use super::table::{Answer, Body, Call, Data, Param, Role};
+use super::table::{ApiCall, BodyDoc, Data, Param, RequiredRole, ResponseShape};
 use serde_json::{Map, Value, json};
 
 /// What a call can come to besides working: status, name, and when.
@@ -26,11 +26,14 @@ const INTRODUCTION: &str = "Administration of the gateway, under `/api`. Every a
     mean the same, but where a description says otherwise. A field that nobody knows is refused.";
 
 /// The document of these calls.
-pub(super) fn document(calls: &[Call]) -> Value {
+pub(super) fn document(calls: &[ApiCall]) -> Value {
     let mut schemas = common_schemas();
     let mut paths = super::plane::paths();
     for call in calls {
-        if let Answer::One(data) | Answer::OneOrCsv(data) | Answer::Page(data) = &call.doc.answer {
+        if let ResponseShape::One(data)
+        | ResponseShape::OneOrCsv(data)
+        | ResponseShape::Page(data) = &call.doc.answer
+        {
             for (name, schema) in &data.named {
                 schemas.insert(name.clone(), json!(schema));
             }
@@ -74,7 +77,7 @@ fn spelt(path: &str) -> String {
     path.replace("{*", "{")
 }
 
-fn operation(call: &Call) -> Value {
+fn operation(call: &ApiCall) -> Value {
     let mut parameters = path_parameters(call.path);
     let query = call.doc.params.iter();
     parameters.extend(query.map(|param| {
@@ -83,9 +86,9 @@ fn operation(call: &Call) -> Value {
     }));
     parameters.push(json!({ "$ref": "#/components/parameters/NewApiUser" }));
     let role = match call.role {
-        Role::Anyone => "For everybody.",
-        Role::User => "For every user, about what is theirs.",
-        Role::Admin => "For administrators.",
+        RequiredRole::Anyone => "For everybody.",
+        RequiredRole::User => "For every user, about what is theirs.",
+        RequiredRole::Admin => "For administrators.",
     };
     let mut operation = json!({
         "operationId": operation_id(call),
@@ -95,10 +98,10 @@ fn operation(call: &Call) -> Value {
         "parameters": parameters,
         "responses": responses(&call.doc.answer),
     });
-    if call.role == Role::Anyone {
+    if call.role == RequiredRole::Anyone {
         operation["security"] = json!([]);
     }
-    if let Some(Body { schema, required }) = &call.doc.body {
+    if let Some(BodyDoc { schema, required }) = &call.doc.body {
         operation["requestBody"] = json!({
             "required": required,
             "content": { "application/json": { "schema": schema } },
@@ -108,7 +111,7 @@ fn operation(call: &Call) -> Value {
 }
 
 /// `get_channel_id_copy`: one a path and method, and steady.
-fn operation_id(call: &Call) -> String {
+fn operation_id(call: &ApiCall) -> String {
     let words = call.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty());
     let mut id = call.verb.word().to_owned();
     for word in words.skip(1) {
@@ -156,22 +159,22 @@ fn described(param: &Param) -> &'static str {
     }
 }
 
-fn responses(answer: &Answer) -> Value {
+fn responses(answer: &ResponseShape) -> Value {
     let json = |schema: Value| json!({ "application/json": { "schema": schema } });
     let csv = || json!({ "text/csv": { "schema": { "type": "string" } } });
     let (description, content) = match answer {
-        Answer::One(data) => ("Done", json(envelope(&data.schema, &json!({})))),
-        Answer::OneOrCsv(data) => {
+        ResponseShape::One(data) => ("Done", json(envelope(&data.schema, &json!({})))),
+        ResponseShape::OneOrCsv(data) => {
             let mut either = json(envelope(&data.schema, &json!({})));
             either["text/csv"] = csv()["text/csv"].take();
             ("Done", either)
         }
-        Answer::Csv => ("The lines, below a line of names", csv()),
-        Answer::Page(Data { schema, .. }) => {
+        ResponseShape::Csv => ("The lines, below a line of names", csv()),
+        ResponseShape::Page(Data { schema, .. }) => {
             let items = json!({ "type": "array", "items": schema, "maxItems": 100 });
             ("A page", json(envelope(&items, &page_members())))
         }
-        Answer::Object => ("The document", json(json!({ "type": "object" }))),
+        ResponseShape::Object => ("The document", json(json!({ "type": "object" }))),
     };
     let mut responses = json!({ "200": {
         "description": description,

@@ -1,7 +1,7 @@
 //! `/api/redemption`, and `/api/user/topup`
 
-use super::envelope::{Handled, done, many, one};
-use super::extract::{Asked, Caller, Numbered, Sent, subject};
+use super::envelope::{ApiResult, done, many, one};
+use super::extract::{CallingActor, JsonBody, PathId, QueryParams, subject};
 use crate::ops::redemption::{self, RedemptionChange, RedemptionInput};
 use crate::{AdminError, AdminState, Fields, PageRequest};
 use axum::extract::State;
@@ -10,75 +10,78 @@ use store::Secret;
 
 const PAGE_SIZE: i64 = 20;
 
-pub(super) async fn list(State(state): State<AdminState>, Asked(query): Asked) -> Handled {
+pub(super) async fn list(
+    State(state): State<AdminState>,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
     let page = PageRequest::read(&query, PAGE_SIZE)?;
     many(redemption::list(&state, &query, page).await?)
 }
 
-pub(super) async fn get(State(state): State<AdminState>, Numbered(id): Numbered) -> Handled {
+pub(super) async fn get(State(state): State<AdminState>, PathId(id): PathId) -> ApiResult {
     one(redemption::get(&state, RedemptionId(id)).await?)
 }
 
 /// The codes themselves are `data`, as scripts for similar servers expect.
 pub(super) async fn create(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Sent(fields): Sent,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    JsonBody(fields): JsonBody,
+) -> ApiResult {
     let codes = redemption::create(&state, &actor, RedemptionInput::read(fields)?).await?;
     one(codes.iter().map(Secret::expose).collect::<Vec<_>>())
 }
 
 pub(super) async fn put(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Sent(mut fields): Sent,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    JsonBody(mut fields): JsonBody,
+) -> ApiResult {
     let id = RedemptionId(subject(&mut fields, None)?);
     one(redemption::update(&state, &actor, id, RedemptionChange::read(fields)?).await?)
 }
 
 pub(super) async fn change(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-    Sent(mut fields): Sent,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+    JsonBody(mut fields): JsonBody,
+) -> ApiResult {
     let id = RedemptionId(subject(&mut fields, Some(id))?);
     one(redemption::update(&state, &actor, id, RedemptionChange::read(fields)?).await?)
 }
 
 pub(super) async fn delete(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
     redemption::delete(&state, &actor, RedemptionId(id)).await?;
     done()
 }
 
 pub(super) async fn enable(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
     one(redemption::set_status(&state, &actor, RedemptionId(id), true).await?)
 }
 
 pub(super) async fn disable(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
     one(redemption::set_status(&state, &actor, RedemptionId(id), false).await?)
 }
 
 /// What the code was worth is `data`, as scripts for similar servers expect.
 pub(super) async fn redeem(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Sent(fields): Sent,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    JsonBody(fields): JsonBody,
+) -> ApiResult {
     one(redemption::redeem(&state, &actor, read_code(fields)?.expose()).await?)
 }
 

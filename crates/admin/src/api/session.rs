@@ -1,7 +1,7 @@
 //! Console sessions: the cookie, what guards it, and the calls that begin and end it.
 
-use super::envelope::{Failure, Handled, done, one};
-use super::extract::{Caller, Sent};
+use super::envelope::{ApiFailure, ApiResult, done, one};
+use super::extract::{CallingActor, JsonBody};
 use crate::ops::session::{self, LoggedIn};
 use crate::{AdminError, AdminState, Fields};
 use axum::Extension;
@@ -40,8 +40,8 @@ pub(super) async fn login(
     State(state): State<AdminState>,
     peer: Option<Extension<SocketAddr>>,
     headers: HeaderMap,
-    Sent(fields): Sent,
-) -> Handled {
+    JsonBody(fields): JsonBody,
+) -> ApiResult {
     let peer = known(peer)?;
     let client = state.logins.client(peer, &headers);
     let (username, password) = read(fields)?;
@@ -56,7 +56,8 @@ pub(super) async fn login(
     })?;
     let secure = if state.logins.over_https(peer, &headers) { "; Secure" } else { "" };
     let cookie = format!("{NAME}={}; Path=/api; HttpOnly; SameSite=Strict{secure}", token.expose());
-    let mut cookie = HeaderValue::try_from(cookie).map_err(|e| Failure::system(e.to_string()))?;
+    let mut cookie =
+        HeaderValue::try_from(cookie).map_err(|e| ApiFailure::system(e.to_string()))?;
     cookie.set_sensitive(true);
     response.headers_mut().insert(SET_COOKIE, cookie);
     Ok(response)
@@ -65,7 +66,7 @@ pub(super) async fn login(
 pub(super) async fn logout(
     State(state): State<AdminState>,
     session: Option<Extension<Session>>,
-) -> Handled {
+) -> ApiResult {
     if let Some(Extension(Session(hash))) = session {
         session::logout(&state, &hash).await?;
     }
@@ -77,12 +78,12 @@ pub(super) async fn logout(
 
 pub(super) async fn change_password(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
+    CallingActor(actor): CallingActor,
     peer: Option<Extension<SocketAddr>>,
     session: Option<Extension<Session>>,
     headers: HeaderMap,
-    Sent(fields): Sent,
-) -> Handled {
+    JsonBody(fields): JsonBody,
+) -> ApiResult {
     let client = state.logins.client(known(peer)?, &headers);
     let (old, new) = read_passwords(fields)?;
     let kept = session.map(|Extension(Session(hash))| hash);
@@ -91,9 +92,9 @@ pub(super) async fn change_password(
 }
 
 /// Who is at the other end of the connection.
-fn known(peer: Option<Extension<SocketAddr>>) -> Result<SocketAddr, Failure> {
+fn known(peer: Option<Extension<SocketAddr>>) -> Result<SocketAddr, ApiFailure> {
     let Some(Extension(peer)) = peer else {
-        return Err(Failure::system("a call from nowhere".to_owned()));
+        return Err(ApiFailure::system("a call from nowhere".to_owned()));
     };
     Ok(peer)
 }

@@ -1,7 +1,7 @@
 //! `/api/statement`
 
-use super::envelope::{Handled, attached, one};
-use super::extract::{Asked, Caller};
+use super::envelope::{ApiResult, attached, one};
+use super::extract::{CallingActor, QueryParams};
 use crate::ops::log::statement;
 use crate::{Actor, AdminError, AdminState, Query};
 use axum::body::Body;
@@ -9,21 +9,21 @@ use axum::extract::State;
 
 pub(super) async fn of_user(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Asked(query): Asked,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
     shown(&state, &actor, false, &query).await
 }
 
 pub(super) async fn own(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Asked(query): Asked,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
     shown(&state, &actor, true, &query).await
 }
 
-async fn shown(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> Handled {
+async fn shown(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> ApiResult {
     let csv = match query.text("format") {
         None | Some("json") => false,
         Some("csv") => true,

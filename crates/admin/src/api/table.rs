@@ -1,7 +1,7 @@
 //! The route table. A call enters the router together with what the OpenAPI document says of it,
 //! and there is no other way in.
 
-use crate::survey::Survey;
+use crate::survey::SchemaRecorder;
 use crate::{AdminError, AdminState, Fields, PageRequest, Query};
 use axum::Router;
 use axum::handler::Handler;
@@ -46,7 +46,7 @@ impl Verb {
 
 /// Whom a call is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum RequiredRole {
     /// Everybody, also without an access token.
     Anyone,
     /// Everybody with an access token.
@@ -57,26 +57,26 @@ pub(super) enum Role {
 
 /// One path with one method.
 #[derive(Clone)]
-pub(super) struct Call {
+pub(super) struct ApiCall {
     pub(super) verb: Verb,
     pub(super) path: &'static str,
-    pub(super) role: Role,
-    pub(super) doc: Doc,
+    pub(super) role: RequiredRole,
+    pub(super) doc: CallDoc,
 }
 
 /// Calls for one role.
-pub(super) struct Table {
-    role: Role,
+pub(super) struct CallTable {
+    role: RequiredRole,
     router: Router<AdminState>,
-    calls: Vec<Call>,
+    calls: Vec<ApiCall>,
 }
 
-impl Table {
-    pub(super) fn new(role: Role) -> Self {
+impl CallTable {
+    pub(super) fn new(role: RequiredRole) -> Self {
         Self { role, router: Router::new(), calls: Vec::new() }
     }
 
-    pub(super) fn get<H, T>(self, path: &'static str, handler: H, doc: Doc) -> Self
+    pub(super) fn get<H, T>(self, path: &'static str, handler: H, doc: CallDoc) -> Self
     where
         H: Handler<T, AdminState>,
         T: 'static,
@@ -84,7 +84,7 @@ impl Table {
         self.on(&[Verb::Get], path, handler, doc)
     }
 
-    pub(super) fn post<H, T>(self, path: &'static str, handler: H, doc: Doc) -> Self
+    pub(super) fn post<H, T>(self, path: &'static str, handler: H, doc: CallDoc) -> Self
     where
         H: Handler<T, AdminState>,
         T: 'static,
@@ -92,7 +92,7 @@ impl Table {
         self.on(&[Verb::Post], path, handler, doc)
     }
 
-    pub(super) fn delete<H, T>(self, path: &'static str, handler: H, doc: Doc) -> Self
+    pub(super) fn delete<H, T>(self, path: &'static str, handler: H, doc: CallDoc) -> Self
     where
         H: Handler<T, AdminState>,
         T: 'static,
@@ -106,7 +106,7 @@ impl Table {
         verbs: &[Verb],
         path: &'static str,
         handler: H,
-        doc: Doc,
+        doc: CallDoc,
     ) -> Self
     where
         H: Handler<T, AdminState>,
@@ -115,7 +115,7 @@ impl Table {
         for &verb in verbs {
             let method = MethodRouter::new().on(verb.filter(), handler.clone());
             self.router = self.router.route(path, method);
-            self.calls.push(Call { verb, path, role: self.role, doc: doc.clone() });
+            self.calls.push(ApiCall { verb, path, role: self.role, doc: doc.clone() });
         }
         self
     }
@@ -123,29 +123,29 @@ impl Table {
     /// The router, each call behind its role.
     pub(super) fn router(self) -> Router<AdminState> {
         match self.role {
-            Role::Anyone | Role::User => self.router,
-            Role::Admin => self.router.route_layer(from_fn(super::auth::require_admin)),
+            RequiredRole::Anyone | RequiredRole::User => self.router,
+            RequiredRole::Admin => self.router.route_layer(from_fn(super::auth::require_admin)),
         }
     }
 
     /// What the document speaks of.
-    pub(super) fn calls(self) -> Vec<Call> {
+    pub(super) fn calls(self) -> Vec<ApiCall> {
         self.calls
     }
 }
 
 /// What the document says of a call.
 #[derive(Clone)]
-pub(super) struct Doc {
+pub(super) struct CallDoc {
     pub(super) summary: &'static str,
-    pub(super) answer: Answer,
-    pub(super) body: Option<Body>,
+    pub(super) answer: ResponseShape,
+    pub(super) body: Option<BodyDoc>,
     pub(super) params: Vec<Param>,
 }
 
 /// What a call answers.
 #[derive(Clone)]
-pub(super) enum Answer {
+pub(super) enum ResponseShape {
     /// `data` is one of these.
     One(Data),
     /// `data` is a page of these.
@@ -179,7 +179,7 @@ impl Data {
 
 /// What a call is sent.
 #[derive(Clone)]
-pub(super) struct Body {
+pub(super) struct BodyDoc {
     pub(super) schema: Value,
     pub(super) required: bool,
 }
@@ -192,60 +192,60 @@ pub(super) struct Param {
 }
 
 /// A call that answers one thing.
-pub(super) fn one<T: ToSchema>(summary: &'static str) -> Doc {
-    Doc::new(summary, Answer::One(Data::of::<T>()))
+pub(super) fn one<T: ToSchema>(summary: &'static str) -> CallDoc {
+    CallDoc::new(summary, ResponseShape::One(Data::of::<T>()))
 }
 
 /// A call that answers a text.
-pub(super) fn text(summary: &'static str) -> Doc {
-    Doc::new(summary, Answer::One(Data::plain(json!({ "type": "string" }))))
+pub(super) fn text(summary: &'static str) -> CallDoc {
+    CallDoc::new(summary, ResponseShape::One(Data::plain(json!({ "type": "string" }))))
 }
 
 /// A call that answers a list of texts.
-pub(super) fn texts(summary: &'static str) -> Doc {
+pub(super) fn texts(summary: &'static str) -> CallDoc {
     let schema = json!({ "type": "array", "items": { "type": "string" } });
-    Doc::new(summary, Answer::One(Data::plain(schema)))
+    CallDoc::new(summary, ResponseShape::One(Data::plain(schema)))
 }
 
 /// A call that answers a whole number.
-pub(super) fn number(summary: &'static str) -> Doc {
+pub(super) fn number(summary: &'static str) -> CallDoc {
     let schema = json!({ "type": "integer", "format": "int64" });
-    Doc::new(summary, Answer::One(Data::plain(schema)))
+    CallDoc::new(summary, ResponseShape::One(Data::plain(schema)))
 }
 
 /// A call that has nothing to show.
-pub(super) fn nothing(summary: &'static str) -> Doc {
-    Doc::new(summary, Answer::One(Data::plain(json!({ "type": "null" }))))
+pub(super) fn nothing(summary: &'static str) -> CallDoc {
+    CallDoc::new(summary, ResponseShape::One(Data::plain(json!({ "type": "null" }))))
 }
 
 /// A call that answers a page of things, and takes the parameters of pages.
-pub(super) fn page<T: ToSchema>(summary: &'static str) -> Doc {
+pub(super) fn page<T: ToSchema>(summary: &'static str) -> CallDoc {
     all::<T>(summary).filters(|query| PageRequest::read(query, 1))
 }
 
 /// A call that answers all there is on one page.
-pub(super) fn all<T: ToSchema>(summary: &'static str) -> Doc {
-    Doc::new(summary, Answer::Page(Data::of::<T>()))
+pub(super) fn all<T: ToSchema>(summary: &'static str) -> CallDoc {
+    CallDoc::new(summary, ResponseShape::Page(Data::of::<T>()))
 }
 
 /// A call that answers lines of CSV.
-pub(super) fn csv(summary: &'static str) -> Doc {
-    Doc::new(summary, Answer::Csv)
+pub(super) fn csv(summary: &'static str) -> CallDoc {
+    CallDoc::new(summary, ResponseShape::Csv)
 }
 
 /// A call that answers one thing, as JSON or as CSV.
-pub(super) fn one_or_csv<T: ToSchema>(summary: &'static str) -> Doc {
-    let doc = Doc::new(summary, Answer::OneOrCsv(Data::of::<T>()));
+pub(super) fn one_or_csv<T: ToSchema>(summary: &'static str) -> CallDoc {
+    let doc = CallDoc::new(summary, ResponseShape::OneOrCsv(Data::of::<T>()));
     doc.asks(&["format"])
 }
 
 /// A call that answers any JSON object, without an envelope.
-pub(super) const fn object(summary: &'static str) -> Doc {
-    Doc::new(summary, Answer::Object)
+pub(super) const fn object(summary: &'static str) -> CallDoc {
+    CallDoc::new(summary, ResponseShape::Object)
 }
 
-impl Doc {
-    const fn new(summary: &'static str, answer: Answer) -> Self {
+impl CallDoc {
+    const fn new(summary: &'static str, answer: ResponseShape) -> Self {
         Self { summary, answer, body: None, params: Vec::new() }
     }
 
@@ -263,7 +263,7 @@ impl Doc {
 
     /// The parameters of the address that `read` reads, none of which has to be there.
     pub(super) fn filters<T>(mut self, read: fn(&Query) -> Result<T, AdminError>) -> Self {
-        let survey = Survey::default();
+        let survey = SchemaRecorder::default();
         // Nothing was asked, so what it comes to means nothing.
         let _ = read(&Query::surveyed(survey.clone()));
         let asked = survey.asked().into_iter();
@@ -282,29 +282,29 @@ impl Doc {
         read: fn(Fields) -> Result<T, AdminError>,
         required: &[&str],
     ) -> Self {
-        self.body = Some(Body { schema: surveyed(read, required), required: true });
+        self.body = Some(BodyDoc { schema: surveyed(read, required), required: true });
         self
     }
 
     /// The same, where nothing at all may be sent, too.
     pub(super) fn may_take<T>(mut self, read: fn(Fields) -> Result<T, AdminError>) -> Self {
-        self.body = Some(Body { schema: surveyed(read, &[]), required: false });
+        self.body = Some(BodyDoc { schema: surveyed(read, &[]), required: false });
         self
     }
 
     /// The body that `read` reads once the number of what is changed is taken out of it.
     pub(super) fn takes_numbered<T>(mut self, read: fn(Fields) -> Result<T, AdminError>) -> Self {
-        let survey = Survey::default();
+        let survey = SchemaRecorder::default();
         let mut fields = Fields::surveyed(survey.clone());
         let _ = super::extract::subject(&mut fields, None).and_then(|_| read(fields));
-        self.body = Some(Body { schema: survey.schema(&[]), required: true });
+        self.body = Some(BodyDoc { schema: survey.schema(&[]), required: true });
         self
     }
 }
 
 /// What `read` asks for.
 fn surveyed<T>(read: fn(Fields) -> Result<T, AdminError>, required: &[&str]) -> Value {
-    let survey = Survey::default();
+    let survey = SchemaRecorder::default();
     // Nothing was sent, so what it comes to means nothing.
     let _ = read(Fields::surveyed(survey.clone()));
     survey.schema(required)

@@ -1,7 +1,7 @@
 //! `/api/task`
 
-use super::envelope::{Handled, many, one};
-use super::extract::{Asked, Caller, Named, SentIfAny};
+use super::envelope::{ApiResult, many, one};
+use super::extract::{CallingActor, OptionalJsonBody, PathName, QueryParams};
 use crate::ops::task::{self, Decision, TaskFilter};
 use crate::{Actor, AdminError, AdminState, Fields, PageRequest, Query};
 use axum::extract::State;
@@ -10,57 +10,57 @@ const PAGE_SIZE: i64 = 20;
 
 pub(super) async fn list(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Asked(query): Asked,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
     listed(&state, &actor, false, &query).await
 }
 
 pub(super) async fn list_own(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Asked(query): Asked,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
     listed(&state, &actor, true, &query).await
 }
 
-async fn listed(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> Handled {
+async fn listed(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> ApiResult {
     let page = PageRequest::read(query, PAGE_SIZE)?;
     many(task::list(state, actor, own, &TaskFilter::read(query)?, page).await?)
 }
 
 pub(super) async fn get(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Named(id): Named,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathName(id): PathName,
+) -> ApiResult {
     one(task::get(&state, &actor, &id).await?)
 }
 
 pub(super) async fn settle_now(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Named(id): Named,
-    said: SentIfAny,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathName(id): PathName,
+    said: OptionalJsonBody,
+) -> ApiResult {
     decided(&state, &actor, &id, Decision::SettleNow, said).await
 }
 
 pub(super) async fn fail_and_refund(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Named(id): Named,
-    said: SentIfAny,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathName(id): PathName,
+    said: OptionalJsonBody,
+) -> ApiResult {
     decided(&state, &actor, &id, Decision::FailAndRefund, said).await
 }
 
 pub(super) async fn requeue(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Named(id): Named,
-    said: SentIfAny,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathName(id): PathName,
+    said: OptionalJsonBody,
+) -> ApiResult {
     decided(&state, &actor, &id, Decision::Requeue, said).await
 }
 
@@ -69,8 +69,8 @@ async fn decided(
     actor: &Actor,
     id: &str,
     decision: Decision,
-    SentIfAny(fields): SentIfAny,
-) -> Handled {
+    OptionalJsonBody(fields): OptionalJsonBody,
+) -> ApiResult {
     one(task::decide(state, actor, id, decision, &read_reason(fields)?).await?)
 }
 

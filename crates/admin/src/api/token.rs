@@ -1,7 +1,7 @@
 //! `/api/token`
 
-use super::envelope::{Handled, done, many, one};
-use super::extract::{Asked, Caller, Numbered, Sent, subject};
+use super::envelope::{ApiResult, done, many, one};
+use super::extract::{CallingActor, JsonBody, PathId, QueryParams, subject};
 use crate::ops::token::{self, TokenInput, TokenView};
 use crate::{AdminState, PageRequest};
 use axum::extract::State;
@@ -14,7 +14,7 @@ const PAGE_SIZE: i64 = 20;
 /// A new key, with the key itself: the one time it is shown.
 #[derive(Serialize, ToSchema)]
 #[schema(as = TokenShown)]
-pub(super) struct Shown<'a> {
+pub(super) struct TokenShown<'a> {
     #[serde(flatten)]
     token: &'a TokenView,
     key: &'a str,
@@ -22,70 +22,70 @@ pub(super) struct Shown<'a> {
 
 pub(super) async fn list(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Asked(query): Asked,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
     let page = PageRequest::read(&query, PAGE_SIZE)?;
     many(token::list(&state, &actor, &query, page).await?)
 }
 
 pub(super) async fn get(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
     one(token::get(&state, &actor, KeyId(id)).await?)
 }
 
 pub(super) async fn create(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Sent(fields): Sent,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    JsonBody(fields): JsonBody,
+) -> ApiResult {
     let created = token::create(&state, &actor, TokenInput::read(fields)?).await?;
-    one(Shown { token: &created.token, key: created.key.expose() })
+    one(TokenShown { token: &created.token, key: created.key.expose() })
 }
 
 pub(super) async fn put(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Sent(mut fields): Sent,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    JsonBody(mut fields): JsonBody,
+) -> ApiResult {
     let id = KeyId(subject(&mut fields, None)?);
     one(token::update(&state, &actor, id, TokenInput::read(fields)?).await?)
 }
 
 pub(super) async fn change(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-    Sent(mut fields): Sent,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+    JsonBody(mut fields): JsonBody,
+) -> ApiResult {
     let id = KeyId(subject(&mut fields, Some(id))?);
     one(token::update(&state, &actor, id, TokenInput::read(fields)?).await?)
 }
 
 pub(super) async fn delete(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
     token::delete(&state, &actor, KeyId(id)).await?;
     done()
 }
 
 pub(super) async fn enable(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
     one(token::set_status(&state, &actor, KeyId(id), true).await?)
 }
 
 pub(super) async fn disable(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
     one(token::set_status(&state, &actor, KeyId(id), false).await?)
 }

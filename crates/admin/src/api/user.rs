@@ -1,7 +1,7 @@
 //! `/api/user`
 
-use super::envelope::{Handled, done, many, one};
-use super::extract::{Asked, Caller, Numbered, Sent, subject};
+use super::envelope::{ApiResult, done, many, one};
+use super::extract::{CallingActor, JsonBody, PathId, QueryParams, subject};
 use crate::ops::access_token;
 use crate::ops::user::{self, MovementInput, UserInput};
 use crate::{AdminError, AdminState, Fields, PageRequest};
@@ -12,85 +12,91 @@ use utoipa::ToSchema;
 
 const PAGE_SIZE: i64 = 20;
 
-pub(super) async fn list(State(state): State<AdminState>, Asked(query): Asked) -> Handled {
+pub(super) async fn list(
+    State(state): State<AdminState>,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
     let page = PageRequest::read(&query, PAGE_SIZE)?;
     many(user::list(&state, &query, page).await?)
 }
 
-pub(super) async fn get(State(state): State<AdminState>, Numbered(id): Numbered) -> Handled {
+pub(super) async fn get(State(state): State<AdminState>, PathId(id): PathId) -> ApiResult {
     one(user::get(&state, UserId(id)).await?)
 }
 
-pub(super) async fn own(State(state): State<AdminState>, Caller(actor): Caller) -> Handled {
+pub(super) async fn own(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+) -> ApiResult {
     one(user::get(&state, actor.user_id).await?)
 }
 
 pub(super) async fn create(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Sent(fields): Sent,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    JsonBody(fields): JsonBody,
+) -> ApiResult {
     one(user::create(&state, &actor, UserInput::read_new(fields)?).await?)
 }
 
 pub(super) async fn put(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Sent(mut fields): Sent,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    JsonBody(mut fields): JsonBody,
+) -> ApiResult {
     let id = UserId(subject(&mut fields, None)?);
     one(user::update(&state, &actor, id, UserInput::read_change(fields)?).await?)
 }
 
 pub(super) async fn change(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-    Sent(mut fields): Sent,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+    JsonBody(mut fields): JsonBody,
+) -> ApiResult {
     let id = UserId(subject(&mut fields, Some(id))?);
     one(user::update(&state, &actor, id, UserInput::read_change(fields)?).await?)
 }
 
 pub(super) async fn delete(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
     user::delete(&state, &actor, UserId(id)).await?;
     done()
 }
 
 pub(super) async fn enable(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
     one(user::set_status(&state, &actor, UserId(id), true).await?)
 }
 
 pub(super) async fn disable(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
     one(user::set_status(&state, &actor, UserId(id), false).await?)
 }
 
 pub(super) async fn move_quota(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-    Sent(fields): Sent,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+    JsonBody(fields): JsonBody,
+) -> ApiResult {
     let input = read_movement(fields)?;
     let moved = user::move_quota(&state, &actor, UserId(id), input).await?;
-    one(Moved { id: UserId(id), quota: moved.balance, repeated: moved.repeated })
+    one(MovedBalance { id: UserId(id), quota: moved.balance, repeated: moved.repeated })
 }
 
 /// A balance after it was moved.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Moved {
+pub(super) struct MovedBalance {
     /// The user.
     id: UserId,
     /// What the user can still spend.
@@ -111,16 +117,16 @@ pub(super) fn read_movement(mut fields: Fields) -> Result<MovementInput, AdminEr
 
 pub(super) async fn renew_access_token(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-    Numbered(id): Numbered,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
     one(access_token::renew(&state, &actor, UserId(id)).await?.expose())
 }
 
 /// The token itself is `data`, as scripts for similar servers expect.
 pub(super) async fn own_access_token(
     State(state): State<AdminState>,
-    Caller(actor): Caller,
-) -> Handled {
+    CallingActor(actor): CallingActor,
+) -> ApiResult {
     one(access_token::renew(&state, &actor, actor.user_id).await?.expose())
 }

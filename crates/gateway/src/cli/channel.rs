@@ -1,7 +1,7 @@
 //! `newapi channel`: accounts at upstreams.
 
 use super::out;
-use super::tools::{Given, House, done, every_page};
+use super::tools::{CommandContext, Given, done, every_page};
 use admin::ops::channel::{self, ChannelFilter, ChannelInput, ChannelView, Probe, ProbeRequest};
 use clap::Subcommand;
 use domain::ChannelId;
@@ -81,11 +81,11 @@ pub enum Command {
 /// # Errors
 /// What the operation refuses.
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
-    House::with(async |house| act(house, command).await).await
+    CommandContext::with(async |context| act(context, command).await).await
 }
 
-async fn act(house: &House, command: Command) -> anyhow::Result<ExitCode> {
-    let (state, actor) = (&house.state, &house.actor);
+async fn act(context: &CommandContext, command: Command) -> anyhow::Result<ExitCode> {
+    let (state, actor) = (&context.state, &context.actor);
     match command {
         Command::List { json } => {
             let filter = ChannelFilter::default();

@@ -1,7 +1,7 @@
 //! `newapi config`: every setting, its value, and where that comes from.
 
 use super::out;
-use crate::config::{Config, MEANINGLESS, Settings, Source, from_process, markdown, shown};
+use crate::config::{Config, MEANINGLESS, SettingSource, Settings, from_process, markdown, shown};
 use serde_json::{Map, json};
 use std::process::ExitCode;
 
@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 fn print_json(args: &Args, settings: &Settings) -> anyhow::Result<()> {
     let mut all = Map::new();
     for (setting, resolved) in settings.all() {
-        if args.set && resolved.source == Source::Default {
+        if args.set && resolved.source == SettingSource::Default {
             continue;
         }
         let entry = json!({
@@ -58,7 +58,7 @@ fn print_json(args: &Args, settings: &Settings) -> anyhow::Result<()> {
 fn print_table(args: &Args, settings: &Settings) {
     let rows: Vec<Vec<String>> = settings
         .all()
-        .filter(|(_, resolved)| !args.set || resolved.source != Source::Default)
+        .filter(|(_, resolved)| !args.set || resolved.source != SettingSource::Default)
         .map(|(setting, resolved)| {
             let names: Vec<&str> = setting.names().collect();
             let value = shown(setting.kind, &resolved.text);

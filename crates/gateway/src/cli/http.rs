@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
 /// What came back.
-pub struct Reply {
+pub struct HttpReply {
     /// Its status.
     pub status: StatusCode,
     /// Its headers.
@@ -24,7 +24,7 @@ pub struct Reply {
     pub cut: bool,
 }
 
-impl Reply {
+impl HttpReply {
     /// A header's text, or nothing.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
@@ -46,7 +46,7 @@ pub async fn call(
     path: &str,
     bearer: &str,
     body: Option<&Value>,
-) -> anyhow::Result<Reply> {
+) -> anyhow::Result<HttpReply> {
     let stream = TcpStream::connect(address).await.with_context(|| address.to_string())?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -80,5 +80,5 @@ pub async fn call(
     drop(sender);
     driver.abort();
     let body = String::from_utf8_lossy(&bytes).into_owned();
-    Ok(Reply { status: head.status, headers: head.headers, body, pieces, cut })
+    Ok(HttpReply { status: head.status, headers: head.headers, body, pieces, cut })
 }

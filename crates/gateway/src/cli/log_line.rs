@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// A line of the log, in either shape.
-pub(super) struct Line {
+pub(super) struct LogLine {
     /// When it was written.
     pub at_ms: i64,
     /// `INFO`, `WARN` …
@@ -13,7 +13,7 @@ pub(super) struct Line {
     fields: BTreeMap<String, String>,
 }
 
-impl Line {
+impl LogLine {
     /// Reads one; none: it is not of this program's shape.
     pub(super) fn read(line: &str) -> Option<Self> {
         if line.starts_with('{') { Self::of_json(line) } else { Self::of_text(line) }

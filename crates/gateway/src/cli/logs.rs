@@ -1,7 +1,7 @@
 //! `newapi logs analyze`: what the log says about the last hours: how many calls, which errors, how
 //! long they took, and who calls.
 
-use super::log_line::{Line, millis};
+use super::log_line::{LogLine, millis};
 use super::out;
 use crate::config::{Config, from_process};
 use anyhow::{Context, bail};
@@ -109,7 +109,7 @@ impl Tally {
         if line.trim().is_empty() {
             return;
         }
-        let Some(read) = Line::read(line) else {
+        let Some(read) = LogLine::read(line) else {
             self.summary.unreadable_lines += 1;
             return;
         };

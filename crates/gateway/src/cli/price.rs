@@ -1,7 +1,7 @@
 //! `newapi price`: what models cost.
 
 use super::out;
-use super::tools::{Given, House, done, every_page};
+use super::tools::{CommandContext, Given, done, every_page};
 use admin::Query;
 use admin::ops::ability::{self, AbilityInput};
 use admin::ops::group::{self, GroupInput};
@@ -63,13 +63,15 @@ pub enum Command {
 /// # Errors
 /// What the operation refuses.
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
-    House::with(async |house| act(house, command).await).await.map(|()| ExitCode::SUCCESS)
+    CommandContext::with(async |context| act(context, command).await)
+        .await
+        .map(|()| ExitCode::SUCCESS)
 }
 
-async fn act(house: &House, command: Command) -> anyhow::Result<()> {
-    let (state, actor) = (&house.state, &house.actor);
+async fn act(context: &CommandContext, command: Command) -> anyhow::Result<()> {
+    let (state, actor) = (&context.state, &context.actor);
     match command {
-        Command::List { json } => return list(house, json).await,
+        Command::List { json } => return list(context, json).await,
         Command::Set {
             model,
             ratio,
@@ -115,8 +117,8 @@ struct Everything {
     groups: Vec<group::GroupView>,
 }
 
-async fn list(house: &House, json: bool) -> anyhow::Result<()> {
-    let state = &house.state;
+async fn list(context: &CommandContext, json: bool) -> anyhow::Result<()> {
+    let state = &context.state;
     let query = &Query::default();
     let abilities = every_page(|page| ability::list(state, query, page)).await?;
     let groups = every_page(|page| group::list(state, page)).await?;

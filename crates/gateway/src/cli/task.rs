@@ -1,7 +1,7 @@
 //! `newapi task`: asynchronous work at upstreams.
 
 use super::out;
-use super::tools::{House, done};
+use super::tools::{CommandContext, done};
 use admin::ops::task::{self, Decision, TaskFilter, TaskView};
 use admin::{PageRequest, Query};
 use clap::Subcommand;
@@ -65,11 +65,13 @@ pub struct Decided {
 /// # Errors
 /// What the operation refuses.
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
-    House::with(async |house| act(house, command).await).await.map(|()| ExitCode::SUCCESS)
+    CommandContext::with(async |context| act(context, command).await)
+        .await
+        .map(|()| ExitCode::SUCCESS)
 }
 
-async fn act(house: &House, command: Command) -> anyhow::Result<()> {
-    let (state, actor) = (&house.state, &house.actor);
+async fn act(context: &CommandContext, command: Command) -> anyhow::Result<()> {
+    let (state, actor) = (&context.state, &context.actor);
     match command {
         Command::List { status, model, channel, user, before, json } => {
             let given = [
@@ -90,15 +92,19 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
             let task = done(task::get(state, actor, &id).await)?;
             if json { out::json(&task) } else { show_one(&task) }
         }
-        Command::SettleNow(decided) => decide(house, decided, Decision::SettleNow).await,
-        Command::FailAndRefund(decided) => decide(house, decided, Decision::FailAndRefund).await,
-        Command::Requeue(decided) => decide(house, decided, Decision::Requeue).await,
+        Command::SettleNow(decided) => decide(context, decided, Decision::SettleNow).await,
+        Command::FailAndRefund(decided) => decide(context, decided, Decision::FailAndRefund).await,
+        Command::Requeue(decided) => decide(context, decided, Decision::Requeue).await,
     }
 }
 
-async fn decide(house: &House, decided: Decided, decision: Decision) -> anyhow::Result<()> {
+async fn decide(
+    context: &CommandContext,
+    decided: Decided,
+    decision: Decision,
+) -> anyhow::Result<()> {
     let Decided { id, reason, json } = decided;
-    let task = task::decide(&house.state, &house.actor, &id, decision, &reason).await;
+    let task = task::decide(&context.state, &context.actor, &id, decision, &reason).await;
     let task = done(task)?;
     if json { out::json(&task) } else { show_one(&task) }
 }

@@ -1,7 +1,7 @@
 //! `newapi token`: users' keys.
 
 use super::out;
-use super::tools::{Given, House, done, every_page};
+use super::tools::{CommandContext, Given, done, every_page};
 use admin::Query;
 use admin::ops::token::{self, TokenInput, TokenView};
 use admin::ops::user;
@@ -100,11 +100,13 @@ pub enum Command {
 /// # Errors
 /// What the operation refuses.
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
-    House::with(async |house| act(house, command).await).await.map(|()| ExitCode::SUCCESS)
+    CommandContext::with(async |context| act(context, command).await)
+        .await
+        .map(|()| ExitCode::SUCCESS)
 }
 
-async fn act(house: &House, command: Command) -> anyhow::Result<()> {
-    let (state, actor) = (&house.state, &house.actor);
+async fn act(context: &CommandContext, command: Command) -> anyhow::Result<()> {
+    let (state, actor) = (&context.state, &context.actor);
     match command {
         Command::List { user, json } => {
             let mut query = Query::default();

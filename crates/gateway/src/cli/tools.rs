@@ -42,7 +42,7 @@ pub async fn database(config: &Config) -> anyhow::Result<Db> {
 }
 
 /// Everything that the operations of the admin API work with, without a server.
-pub struct House {
+pub struct CommandContext {
     /// For the operations.
     pub state: AdminState,
     /// Who asks.
@@ -50,15 +50,15 @@ pub struct House {
     jobs: TaskTracker,
 }
 
-impl House {
+impl CommandContext {
     /// Opens it for some work, and closes it whatever comes of that.
     ///
     /// # Errors
     /// When the database or the secret key can't be used; what the work says.
     pub async fn with<T>(work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
-        let house = Self::open().await?;
-        let ended = work(&house).await;
-        house.close().await;
+        let context = Self::open().await?;
+        let ended = work(&context).await;
+        context.close().await;
         ended
     }
 

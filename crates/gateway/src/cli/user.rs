@@ -1,7 +1,7 @@
 //! `newapi user`: users and their balances.
 
 use super::out;
-use super::tools::{Given, House, done, every_page};
+use super::tools::{CommandContext, Given, done, every_page};
 use admin::Query;
 use admin::ops::access_token;
 use admin::ops::user::{self, MovementInput, UserInput, UserView};
@@ -41,8 +41,8 @@ pub enum Command {
         #[arg(long)]
         monthly_limit: Option<i64>,
         /// What the user may do.
-        #[arg(long, value_enum, default_value_t = Role::User)]
-        role: Role,
+        #[arg(long, value_enum, default_value_t = RoleArg::User)]
+        role: RoleArg,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -101,16 +101,16 @@ pub enum Command {
 
 /// What a user may do.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Role {
+pub enum RoleArg {
     /// Call models.
     User,
-    /// Run the house.
+    /// Run the context.
     Admin,
     /// Everything.
     Root,
 }
 
-impl Role {
+impl RoleArg {
     const fn number(self) -> i64 {
         match self {
             Self::User => 1,
@@ -125,11 +125,13 @@ impl Role {
 /// # Errors
 /// What the operation refuses.
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
-    House::with(async |house| act(house, command).await).await.map(|()| ExitCode::SUCCESS)
+    CommandContext::with(async |context| act(context, command).await)
+        .await
+        .map(|()| ExitCode::SUCCESS)
 }
 
-async fn act(house: &House, command: Command) -> anyhow::Result<()> {
-    let (state, actor) = (&house.state, &house.actor);
+async fn act(context: &CommandContext, command: Command) -> anyhow::Result<()> {
+    let (state, actor) = (&context.state, &context.actor);
     match command {
         Command::List { keyword, json } => {
             let mut query = Query::default();
@@ -193,8 +195,8 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
             let limits = out::spending(&limited.spending);
             out::line(format_args!("user {} {}: {limits}", found.id, found.username));
         }
-        Command::Enable { user } => set_status(house, &user, true).await?,
-        Command::Disable { user } => set_status(house, &user, false).await?,
+        Command::Enable { user } => set_status(context, &user, true).await?,
+        Command::Disable { user } => set_status(context, &user, false).await?,
         Command::AccessToken { user } => {
             let found = done(user::find(state, &user).await)?;
             let token = done(access_token::renew(state, actor, found.id).await)?;
@@ -204,9 +206,9 @@ async fn act(house: &House, command: Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn set_status(house: &House, name: &str, enabled: bool) -> anyhow::Result<()> {
-    let found = done(user::find(&house.state, name).await)?;
-    done(user::set_status(&house.state, &house.actor, found.id, enabled).await)?;
+async fn set_status(context: &CommandContext, name: &str, enabled: bool) -> anyhow::Result<()> {
+    let found = done(user::find(&context.state, name).await)?;
+    done(user::set_status(&context.state, &context.actor, found.id, enabled).await)?;
     let word = if enabled { "enabled" } else { "disabled" };
     out::line(format_args!("user {} {}: {word}", found.id, found.username));
     Ok(())

@@ -1,8 +1,8 @@
 //! Where values come from: what was set while running, then the environment, then the file, then
 //! the default. All problems at once.
 
-use super::table::{Key, Kind, Setting, TABLE};
-use super::value::{self, Value};
+use super::table::{Key, Setting, SettingKind, TABLE};
+use super::value::{self, SettingValue};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum SettingSource {
     /// Nobody set it.
     Default,
     /// The configuration file.
@@ -21,7 +21,7 @@ pub enum Source {
     Runtime,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for SettingSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -38,14 +38,14 @@ pub struct Resolved {
     /// As written.
     pub text: String,
     /// As read.
-    pub value: Value,
+    pub value: SettingValue,
     /// Where it was written.
-    pub source: Source,
+    pub source: SettingSource,
 }
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct SettingProblem {
     /// The variable, or the file.
     pub name: String,
     /// What stands there; secrets masked.
@@ -56,13 +56,13 @@ pub struct Problem {
 
 /// Everything that is wrong, at once.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Problems(pub Vec<Problem>);
+pub struct Problems(pub Vec<SettingProblem>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the configuration can't be used:")?;
         for problem in &self.0 {
-            let Problem { name, found, allowed } = problem;
+            let SettingProblem { name, found, allowed } = problem;
             write!(f, "\n  {name}={found}: allowed is {allowed}")?;
         }
         Ok(())
@@ -101,14 +101,14 @@ impl Settings {
         }
         let resolved = TABLE.iter().map(|setting| {
             let (text, source) = match runtime.get(setting.name) {
-                Some(text) => (text.clone(), Source::Runtime),
+                Some(text) => (text.clone(), SettingSource::Runtime),
                 None => find(setting, environment, file.as_ref()),
             };
             let value = value::read(setting.kind, &text).unwrap_or_else(|allowed| {
                 let found = shown(setting.kind, &text);
                 let name = named(setting, &source);
-                problems.push(Problem { name, found, allowed });
-                Value::Unset
+                problems.push(SettingProblem { name, found, allowed });
+                SettingValue::Unset
             });
             Resolved { text, value, source }
         });
@@ -147,7 +147,7 @@ impl Settings {
     /// Text, when set.
     pub fn text(&self, key: Key) -> Option<String> {
         match &self.resolved(key).value {
-            Value::Text(text) => Some(text.clone()),
+            SettingValue::Text(text) => Some(text.clone()),
             _ => None,
         }
     }
@@ -155,7 +155,7 @@ impl Settings {
     /// A count, milliseconds or bytes. Every such setting has a default.
     pub fn number(&self, key: Key) -> u64 {
         match self.resolved(key).value {
-            Value::Number(number) => number,
+            SettingValue::Number(number) => number,
             _ => 0,
         }
     }
@@ -177,13 +177,13 @@ impl Settings {
 
     /// A switch.
     pub fn flag(&self, key: Key) -> bool {
-        matches!(self.resolved(key).value, Value::Flag(true))
+        matches!(self.resolved(key).value, SettingValue::Flag(true))
     }
 
     /// An address.
     pub fn address(&self, key: Key) -> IpAddr {
         match self.resolved(key).value {
-            Value::Address(address) => address,
+            SettingValue::Address(address) => address,
             _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
         }
     }
@@ -191,18 +191,18 @@ impl Settings {
     /// Networks.
     pub fn networks(&self, key: Key) -> Vec<ipnet::IpNet> {
         match &self.resolved(key).value {
-            Value::Networks(nets) => nets.clone(),
+            SettingValue::Networks(nets) => nets.clone(),
             _ => Vec::new(),
         }
     }
 }
 
 /// A value as it may be shown to anybody.
-pub fn shown(kind: Kind, text: &str) -> String {
+pub fn shown(kind: SettingKind, text: &str) -> String {
     match kind {
         _ if text.is_empty() => String::new(),
-        Kind::Secret | Kind::AccessToken | Kind::Headers => "***".into(),
-        Kind::Dsn | Kind::Redis | Kind::Proxy => value::without_password(text),
+        SettingKind::Secret | SettingKind::AccessToken | SettingKind::Headers => "***".into(),
+        SettingKind::Dsn | SettingKind::Redis | SettingKind::Proxy => value::without_password(text),
         _ => text.to_owned(),
     }
 }
@@ -213,15 +213,15 @@ fn find(
     setting: &Setting,
     environment: Environment<'_>,
     file: Option<&(PathBuf, Members)>,
-) -> (String, Source) {
+) -> (String, SettingSource) {
     if let Some((text, name)) = from_environment(setting, environment) {
-        return (text, Source::Environment(name));
+        return (text, SettingSource::Environment(name));
     }
     let member = file.and_then(|(path, members)| {
         let text = setting.names().find_map(|name| members.get(name).map(member_text))?;
-        (!text.trim().is_empty()).then(|| (text, Source::File(path.clone())))
+        (!text.trim().is_empty()).then(|| (text, SettingSource::File(path.clone())))
     });
-    member.unwrap_or_else(|| (setting.default.to_owned(), Source::Default))
+    member.unwrap_or_else(|| (setting.default.to_owned(), SettingSource::Default))
 }
 
 /// A variable that is set to nothing counts as not set.
@@ -234,16 +234,16 @@ fn from_environment(
     })
 }
 
-fn named(setting: &Setting, source: &Source) -> String {
+fn named(setting: &Setting, source: &SettingSource) -> String {
     match source {
-        Source::Environment(name) => (*name).to_owned(),
-        Source::File(path) => format!("{}: {}", path.display(), setting.name),
-        Source::Default | Source::Runtime => setting.name.to_owned(),
+        SettingSource::Environment(name) => (*name).to_owned(),
+        SettingSource::File(path) => format!("{}: {}", path.display(), setting.name),
+        SettingSource::Default | SettingSource::Runtime => setting.name.to_owned(),
     }
 }
 
-fn read_file(path: &Path) -> Result<Members, Problem> {
-    let problem = |found: String| Problem {
+fn read_file(path: &Path) -> Result<Members, SettingProblem> {
+    let problem = |found: String| SettingProblem {
         name: "CUSTOM_PASS_CONFIG_FILE".into(),
         found: format!("{} ({found})", path.display()),
         allowed: "a JSON object of settings by name, like {\"PORT\": 3000}".into(),
@@ -266,9 +266,9 @@ fn member_text(value: &serde_json::Value) -> String {
 fn unknown_members<'a>(
     path: &'a Path,
     members: &'a Members,
-) -> impl Iterator<Item = Problem> + use<'a> {
+) -> impl Iterator<Item = SettingProblem> + use<'a> {
     let known = |name: &str| TABLE.iter().any(|setting| setting.names().any(|n| n == name));
-    members.keys().filter(move |name| !known(name)).map(|name| Problem {
+    members.keys().filter(move |name| !known(name)).map(|name| SettingProblem {
         name: format!("{}: {name}", path.display()),
         found: "(unknown)".into(),
         allowed: "only names that `newapi config` prints".into(),
@@ -293,7 +293,7 @@ mod tests {
         let settings = with(&[]).unwrap();
         assert_eq!(settings.number(Key::HttpTimeout), 30_000);
         assert_eq!(settings.port(Key::Port), 3000);
-        assert!(settings.all().all(|(_, r)| r.source == Source::Default));
+        assert!(settings.all().all(|(_, r)| r.source == SettingSource::Default));
     }
 
     #[test]
@@ -305,9 +305,9 @@ mod tests {
         let path = path.to_str().unwrap();
         let settings = with(&[("CUSTOM_PASS_CONFIG_FILE", path), ("PORT", "5000")]).unwrap();
         assert_eq!(settings.port(Key::Port), 5000);
-        assert_eq!(settings.resolved(Key::Port).source, Source::Environment("PORT"));
+        assert_eq!(settings.resolved(Key::Port).source, SettingSource::Environment("PORT"));
         assert_eq!(settings.text(Key::LogLevel).as_deref(), Some("debug"));
-        assert!(matches!(settings.resolved(Key::LogLevel).source, Source::File(_)));
+        assert!(matches!(settings.resolved(Key::LogLevel).source, SettingSource::File(_)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `docs/configuration.md`, made from the table of settings.
 
-use super::table::{Change, Kind, MEANINGLESS, Setting, TABLE};
+use super::table::{Change, MEANINGLESS, Setting, SettingKind, TABLE};
 use super::value;
 use std::fmt::Write;
 
@@ -58,12 +58,14 @@ fn row(page: &mut String, setting: &Setting) {
     let _ = writeln!(page, "| `{name}` | {also} | {allowed} | {default} | {when} | {meaning} |");
 }
 
-fn allowed(kind: Kind) -> String {
+fn allowed(kind: SettingKind) -> String {
     match kind {
-        Kind::Secret => "any text; never shown".into(),
-        Kind::AccessToken => format!("{}; never shown", value::allowed(kind)),
-        Kind::Headers => format!("{}; never shown", value::allowed(kind)),
-        Kind::Word(words) => words.iter().map(|word| code(word)).collect::<Vec<_>>().join(", "),
+        SettingKind::Secret => "any text; never shown".into(),
+        SettingKind::AccessToken => format!("{}; never shown", value::allowed(kind)),
+        SettingKind::Headers => format!("{}; never shown", value::allowed(kind)),
+        SettingKind::Word(words) => {
+            words.iter().map(|word| code(word)).collect::<Vec<_>>().join(", ")
+        }
         other => value::allowed(other),
     }
 }

@@ -9,7 +9,7 @@ mod markdown;
 mod table;
 mod value;
 
-pub use load::{Problem, Problems, Resolved, Runtime, Settings, Source, shown};
+pub use load::{Problems, Resolved, Runtime, SettingProblem, SettingSource, Settings, shown};
 pub use markdown::page as markdown;
 pub use table::{Key, MEANINGLESS, Setting, TABLE};
 pub use value::allowed;
@@ -221,7 +221,7 @@ fn ledger(s: &Settings) -> LedgerConfig {
 }
 
 fn relay(s: &Settings) -> RelayConfig {
-    // The table has checked it: `Kind::Header`.
+    // The table has checked it: `SettingKind::Header`.
     let user_token_header = s.text(Key::UserTokenHeader).and_then(|name| name.parse().ok());
     let defaults = RelayConfig::default();
     RelayConfig {
@@ -323,11 +323,11 @@ fn traces(s: &Settings) -> Option<TracesConfig> {
 }
 
 /// Settings that exclude one another.
-fn disagreements(s: &Settings, config: &Config) -> Vec<Problem> {
+fn disagreements(s: &Settings, config: &Config) -> Vec<SettingProblem> {
     let mut problems = Vec::new();
     let mut problem = |key: Key, allowed: String| {
         let name = TABLE[key as usize].name.to_owned();
-        problems.push(Problem { name, found: s.resolved(key).text.clone(), allowed });
+        problems.push(SettingProblem { name, found: s.resolved(key).text.clone(), allowed });
     };
     if config.relay.total_ms < config.relay.first_byte_ms {
         let least = &s.resolved(Key::HttpTimeout).text;

@@ -4,7 +4,7 @@
 
 /// What a setting may be, and so how it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum SettingKind {
     /// Any text.
     Text,
     /// Any text; never shown.
@@ -51,7 +51,7 @@ pub struct Setting {
     /// Other names it goes by. The first name that is set wins.
     pub also: &'static [&'static str],
     /// What it may be.
-    pub kind: Kind,
+    pub kind: SettingKind,
     /// Its value when nobody sets it; empty: unset.
     pub default: &'static str,
     /// What it does.
@@ -135,177 +135,179 @@ macro_rules! settings {
 }
 
 settings! {
-    ConfigFile: "CUSTOM_PASS_CONFIG_FILE", Kind::Path, "",
+    ConfigFile: "CUSTOM_PASS_CONFIG_FILE", SettingKind::Path, "",
         "a JSON file with settings by name; the environment wins over it", start FILE;
 
-    ListenAddr: "LISTEN_ADDR", Kind::Address, "0.0.0.0",
+    ListenAddr: "LISTEN_ADDR", SettingKind::Address, "0.0.0.0",
         "address to serve on", start PORTS;
-    Port: "PORT", Kind::Count(0, 65_535), "3000",
+    Port: "PORT", SettingKind::Count(0, 65_535), "3000",
         "port to serve on; 0 takes a free one and says which in the log", start PORTS;
-    MaxConnections: "MAX_CONNECTIONS", Kind::Count(0, 1_000_000), "0",
+    MaxConnections: "MAX_CONNECTIONS", SettingKind::Count(0, 1_000_000), "0",
         "client connections at a time; more wait to be accepted. 0: half the descriptor limit",
         start ACCEPTING;
-    HeaderTimeout: "HEADER_TIMEOUT", Kind::Millis(SECOND, 10 * MINUTE), "30s",
+    HeaderTimeout: "HEADER_TIMEOUT", SettingKind::Millis(SECOND, 10 * MINUTE), "30s",
         "how long a client may take to send its request head, and to stay idle between requests",
         start ACCEPTING;
-    WriteTimeout: "WRITE_TIMEOUT", Kind::Millis(SECOND, HOUR), "1m",
+    WriteTimeout: "WRITE_TIMEOUT", SettingKind::Millis(SECOND, HOUR), "1m",
         "how long a client may take next to nothing of its answer (256 bytes a second count)",
         start ACCEPTING;
-    ShutdownTimeout: "SHUTDOWN_TIMEOUT", Kind::Millis(SECOND, HOUR), "30s",
+    ShutdownTimeout: "SHUTDOWN_TIMEOUT", SettingKind::Millis(SECOND, HOUR), "30s",
         "how long a stop may take: what is under way is finished and settled first", start STOP;
-    TrustedProxies: "TRUSTED_PROXIES", Kind::Networks, "",
+    TrustedProxies: "TRUSTED_PROXIES", SettingKind::Networks, "",
         "networks whose X-Forwarded-For and X-Real-IP are believed", live;
-    WorkerThreads: "WORKER_THREADS", Kind::Count(0, 1024), "0",
+    WorkerThreads: "WORKER_THREADS", SettingKind::Count(0, 1024), "0",
         "threads that serve; 0: one a core", start THREADS;
 
-    DataDir: "DATA_DIR", Kind::Path, "./data",
+    DataDir: "DATA_DIR", SettingKind::Path, "./data",
         "directory of the SQLite file, the secret key and the first-run note", start DATABASE;
-    SqlDsn: "SQL_DSN", Kind::Dsn, "",
+    SqlDsn: "SQL_DSN", SettingKind::Dsn, "",
         "postgres://… for PostgreSQL; unset or `local`: SQLite in DATA_DIR", start DATABASE;
-    DbMaxOpenConns: "CUSTOM_PASS_DB_MAX_OPEN_CONNS", Kind::Count(1, 1_000), "25",
+    DbMaxOpenConns: "CUSTOM_PASS_DB_MAX_OPEN_CONNS", SettingKind::Count(1, 1_000), "25",
         "PostgreSQL connections at most", start DATABASE;
-    DbMaxIdleConns: "CUSTOM_PASS_DB_MAX_IDLE_CONNS", Kind::Count(0, 1_000), "10",
+    DbMaxIdleConns: "CUSTOM_PASS_DB_MAX_IDLE_CONNS", SettingKind::Count(0, 1_000), "10",
         "PostgreSQL connections that are kept while nobody uses them", start DATABASE;
-    DbConnectTimeout: "CUSTOM_PASS_DB_CONNECT_TIMEOUT", Kind::Millis(100, 10 * MINUTE), "10s",
+    DbConnectTimeout: "CUSTOM_PASS_DB_CONNECT_TIMEOUT", SettingKind::Millis(100, 10 * MINUTE),
+        "10s",
         "how long to wait for a PostgreSQL connection", start DATABASE;
-    RedisConnString: "REDIS_CONN_STRING", Kind::Redis, "",
+    RedisConnString: "REDIS_CONN_STRING", SettingKind::Redis, "",
         "redis://… or rediss://…: rate limits hold over all nodes; unset: each counts for itself",
         start REDIS;
-    EnableCache: "ENABLE_CACHE", Kind::Switch, "true",
+    EnableCache: "ENABLE_CACHE", SettingKind::Switch, "true",
         "use the Redis of REDIS_CONN_STRING", start REDIS;
-    Secret: "SECRET_KEY", Kind::Secret, "",
+    Secret: "SECRET_KEY", SettingKind::Secret, "",
         "encrypts channel keys; unset: made at the first start and kept in DATA_DIR/secret.key",
         start SEALED;
-    RootAccessToken: "ROOT_ACCESS_TOKEN", Kind::AccessToken, "",
+    RootAccessToken: "ROOT_ACCESS_TOKEN", SettingKind::AccessToken, "",
         "access token of the user root, used at the first start; unset: made and printed once",
         start FIRST;
-    RootPassword: "ROOT_PASSWORD", Kind::Secret, "",
+    RootPassword: "ROOT_PASSWORD", SettingKind::Secret, "",
         "password of the user root, used at the first start; unset: made and printed once",
         start FIRST;
 
-    LedgerLanes: "CUSTOM_PASS_LEDGER_LANES", Kind::Count(1, 64), "2",
+    LedgerLanes: "CUSTOM_PASS_LEDGER_LANES", SettingKind::Count(1, 64), "2",
         "writers of the ledger on PostgreSQL; SQLite has one", start LANES;
-    RetryCount: "CUSTOM_PASS_RETRY_COUNT", Kind::Count(0, 20), "3",
+    RetryCount: "CUSTOM_PASS_RETRY_COUNT", SettingKind::Count(0, 20), "3",
         "with the delay, how long a hold waits for an account that another session locks", live;
-    RetryDelay: "CUSTOM_PASS_RETRY_DELAY", Kind::Millis(1, MINUTE), "1s",
+    RetryDelay: "CUSTOM_PASS_RETRY_DELAY", SettingKind::Millis(1, MINUTE), "1s",
         "it waits 1 + 2 + … + count times this, 6 s by default; tried every 2 ms to 1 s", live;
-    LogRetentionDays: "CUSTOM_PASS_LOG_RETENTION_DAYS", Kind::Count(1, 36_500), "90",
+    LogRetentionDays: "CUSTOM_PASS_LOG_RETENTION_DAYS", SettingKind::Count(1, 36_500), "90",
         "days that the table logs keeps its lines", live;
-    LogFailures: "CUSTOM_PASS_LOG_FAILURES", Kind::Count(0, 1_000_000), "60",
+    LogFailures: "CUSTOM_PASS_LOG_FAILURES", SettingKind::Count(0, 1_000_000), "60",
         "lines of type error that a user's failed calls leave in a minute; 0: none", live;
 
-    HttpTimeout: "CUSTOM_PASS_HTTP_TIMEOUT", Kind::Millis(100, DAY), "30s",
+    HttpTimeout: "CUSTOM_PASS_HTTP_TIMEOUT", SettingKind::Millis(100, DAY), "30s",
         "how long an upstream may take to begin its answer; a channel's own setting wins", live;
-    ConnectTimeout: "CUSTOM_PASS_CONNECT_TIMEOUT", Kind::Millis(50, 10 * MINUTE), "10s",
+    ConnectTimeout: "CUSTOM_PASS_CONNECT_TIMEOUT", SettingKind::Millis(50, 10 * MINUTE), "10s",
         "how long a connection to an upstream may take", live;
-    IdleTimeout: "CUSTOM_PASS_IDLE_TIMEOUT", Kind::Millis(SECOND, DAY), "2m",
+    IdleTimeout: "CUSTOM_PASS_IDLE_TIMEOUT", SettingKind::Millis(SECOND, DAY), "2m",
         "how long an upstream may pause within its answer", live;
-    TotalTimeout: "CUSTOM_PASS_TOTAL_TIMEOUT", Kind::Millis(SECOND, DAY / 2), "15m",
+    TotalTimeout: "CUSTOM_PASS_TOTAL_TIMEOUT", SettingKind::Millis(SECOND, DAY / 2), "15m",
         "how long an upstream may take for a call in all, and its client beside it", live;
-    FailoverCount: "CUSTOM_PASS_FAILOVER_COUNT", Kind::Count(0, 100), "3",
+    FailoverCount: "CUSTOM_PASS_FAILOVER_COUNT", SettingKind::Count(0, 100), "3",
         "further channels that are tried while nothing has been sent", live;
-    DrainSeconds: "CUSTOM_PASS_DRAIN_SECONDS", Kind::Millis(0, DAY), "30s",
+    DrainSeconds: "CUSTOM_PASS_DRAIN_SECONDS", SettingKind::Millis(0, DAY), "30s",
         "how long an answer is read on, to be settled, when its client has gone", live;
-    AllowNets: "UPSTREAM_ALLOW_NETS", Kind::Networks, "",
+    AllowNets: "UPSTREAM_ALLOW_NETS", SettingKind::Networks, "",
         "private networks that channels and their own proxies may be in, like 10.0.0.0/8; all \
          others are refused", live;
-    HttpProxy: "HTTP_PROXY" or "http_proxy", Kind::Proxy, "",
+    HttpProxy: "HTTP_PROXY" or "http_proxy", SettingKind::Proxy, "",
         "proxy towards http:// upstreams", live;
-    HttpsProxy: "HTTPS_PROXY" or "https_proxy", Kind::Proxy, "",
+    HttpsProxy: "HTTPS_PROXY" or "https_proxy", SettingKind::Proxy, "",
         "proxy towards https:// upstreams", live;
-    NoProxy: "NO_PROXY" or "no_proxy", Kind::Text, "",
+    NoProxy: "NO_PROXY" or "no_proxy", SettingKind::Text, "",
         "hosts that are reached without a proxy, separated by commas", live;
 
-    PollInterval: "CUSTOM_PASS_POLL_INTERVAL", Kind::Millis(SECOND, HOUR), "30s",
+    PollInterval: "CUSTOM_PASS_POLL_INTERVAL", SettingKind::Millis(SECOND, HOUR), "30s",
         "pause between two questions to an upstream about an unfinished task", live;
-    TaskTimeout: "CUSTOM_PASS_TASK_TIMEOUT", Kind::Millis(100, HOUR), "15s",
+    TaskTimeout: "CUSTOM_PASS_TASK_TIMEOUT", SettingKind::Millis(100, HOUR), "15s",
         "how long one such question may take", live;
-    TaskBatchSize: "CUSTOM_PASS_BATCH_SIZE", Kind::Count(1, 1_000), "50",
+    TaskBatchSize: "CUSTOM_PASS_BATCH_SIZE", SettingKind::Count(1, 1_000), "50",
         "tasks in one question", live;
-    TaskMaxConcurrent: "CUSTOM_PASS_MAX_CONCURRENT", Kind::Count(1, 10_000), "100",
+    TaskMaxConcurrent: "CUSTOM_PASS_MAX_CONCURRENT", SettingKind::Count(1, 10_000), "100",
         "questions under way at a time, to all channels together", live;
-    TaskMaxLifetime: "CUSTOM_PASS_TASK_MAX_LIFETIME", Kind::Millis(SECOND, 365 * DAY), "1h",
+    TaskMaxLifetime: "CUSTOM_PASS_TASK_MAX_LIFETIME", SettingKind::Millis(SECOND, 365 * DAY), "1h",
         "how old a task may become; then it is asked about once more, failed and refunded", live;
-    TaskRetentionDays: "CUSTOM_PASS_TASK_RETENTION_DAYS", Kind::Count(1, 36_500), "30",
+    TaskRetentionDays: "CUSTOM_PASS_TASK_RETENTION_DAYS", SettingKind::Count(1, 36_500), "30",
         "days that ended tasks and their webhooks are kept", live;
-    StatusSuccess: "CUSTOM_PASS_STATUS_SUCCESS", Kind::Text,
+    StatusSuccess: "CUSTOM_PASS_STATUS_SUCCESS", SettingKind::Text,
         "completed,success,succeeded,finished,done",
         "words of upstreams that say that a task is done; a channel's own mapping wins", live;
-    StatusFailed: "CUSTOM_PASS_STATUS_FAILED", Kind::Text,
+    StatusFailed: "CUSTOM_PASS_STATUS_FAILED", SettingKind::Text,
         "failed,failure,error,cancelled,canceled,timeout,expired",
         "words that say that it has failed", live;
-    StatusProcessing: "CUSTOM_PASS_STATUS_PROCESSING", Kind::Text,
+    StatusProcessing: "CUSTOM_PASS_STATUS_PROCESSING", SettingKind::Text,
         "processing,pending,running,in_progress,queued,submitted",
         "words that say that it is under way", live;
-    WebhookAllowNets: "WEBHOOK_ALLOW_NETS", Kind::Networks, "",
+    WebhookAllowNets: "WEBHOOK_ALLOW_NETS", SettingKind::Networks, "",
         "private networks that users' webhooks may address; all others are refused", live;
-    WebhookUseProxy: "WEBHOOK_USE_PROXY", Kind::Switch, "false",
+    WebhookUseProxy: "WEBHOOK_USE_PROXY", SettingKind::Switch, "false",
         "users' webhooks, too, go through HTTP_PROXY and HTTPS_PROXY", live;
 
-    UserTokenHeader: "CUSTOM_PASS_HEADER_KEY", Kind::Header, "X-Custom-Token",
+    UserTokenHeader: "CUSTOM_PASS_HEADER_KEY", SettingKind::Header, "X-Custom-Token",
         "header that carries the caller's key upstream; a channel's own setting wins", live;
-    MaxRequestSize: "CUSTOM_PASS_MAX_REQUEST_SIZE", Kind::Bytes(KIB, 64 * GIB), "32MiB",
+    MaxRequestSize: "CUSTOM_PASS_MAX_REQUEST_SIZE", SettingKind::Bytes(KIB, 64 * GIB), "32MiB",
         "largest request body, counted after decompression", live;
-    BodyWindow: "CUSTOM_PASS_BODY_WINDOW", Kind::Millis(SECOND, HOUR), "30s",
+    BodyWindow: "CUSTOM_PASS_BODY_WINDOW", SettingKind::Millis(SECOND, HOUR), "30s",
         "in each such time that a request body is waited for, 256 bytes a second must come", live;
-    BodyTimeout: "CUSTOM_PASS_BODY_TIMEOUT", Kind::Millis(SECOND, DAY), "5m",
+    BodyTimeout: "CUSTOM_PASS_BODY_TIMEOUT", SettingKind::Millis(SECOND, DAY), "5m",
         "how long a body that has to be held whole may take to come; past it the call gets 408",
         live;
-    Unpriced: "CUSTOM_PASS_UNPRICED", Kind::Word(&["pass", "reject"]), "pass",
+    Unpriced: "CUSTOM_PASS_UNPRICED", SettingKind::Word(&["pass", "reject"]), "pass",
         "what happens to a model without a price: passed through free, or refused", live;
-    MaxInFlight: "CUSTOM_PASS_MAX_IN_FLIGHT", Kind::Count(1, 1_000_000), "20000",
+    MaxInFlight: "CUSTOM_PASS_MAX_IN_FLIGHT", SettingKind::Count(1, 1_000_000), "20000",
         "calls at work at a time; more get 503 OVERLOADED", live;
-    BufferBudget: "CUSTOM_PASS_BUFFER_BUDGET", Kind::Bytes(MIB, 1024 * GIB), "256MiB",
+    BufferBudget: "CUSTOM_PASS_BUFFER_BUDGET", SettingKind::Bytes(MIB, 1024 * GIB), "256MiB",
         "memory for bodies that have to be held whole, half of it for one user; past it: 503", live;
-    MemoryLimit: "MEMORY_LIMIT" or "GOMEMLIMIT", Kind::Bytes(0, 1024 * GIB), "0",
+    MemoryLimit: "MEMORY_LIMIT" or "GOMEMLIMIT", SettingKind::Bytes(0, 1024 * GIB), "0",
         "resident memory past which new calls get 503 OVERLOADED; nothing is killed. 0: none", live;
 
-    LogLevel: "LOG_LEVEL", Kind::Word(LEVELS), "info",
+    LogLevel: "LOG_LEVEL", SettingKind::Word(LEVELS), "info",
         "least important level that is logged", live;
-    CustomPassLogLevel: "CUSTOM_PASS_LOG_LEVEL", Kind::Word(LEVELS), "",
+    CustomPassLogLevel: "CUSTOM_PASS_LOG_LEVEL", SettingKind::Word(LEVELS), "",
         "the same for the lines of calls, tasks and money (custompass:); unset: as LOG_LEVEL", live;
-    LogFile: "CUSTOM_PASS_LOG_FILE" or "LOG_FILE", Kind::Path, "",
+    LogFile: "CUSTOM_PASS_LOG_FILE" or "LOG_FILE", SettingKind::Path, "",
         "file that the log is appended to, reopened on SIGHUP; unset: standard error", start LOG;
-    LogMaxSize: "LOG_MAX_SIZE", Kind::Bytes(0, 1024 * GIB), "1GiB",
+    LogMaxSize: "LOG_MAX_SIZE", SettingKind::Bytes(0, 1024 * GIB), "1GiB",
         "size beyond which LOG_FILE is put aside as LOG_FILE.1; 0: never", start LOG;
-    LogMaxAge: "LOG_MAX_AGE", Kind::Millis(0, 366 * DAY), "0",
+    LogMaxAge: "LOG_MAX_AGE", SettingKind::Millis(0, 366 * DAY), "0",
         "age at which LOG_FILE is put aside, when a line comes; 0: never", start LOG;
-    LogKeep: "LOG_KEEP", Kind::Count(1, 1_000), "5",
+    LogKeep: "LOG_KEEP", SettingKind::Count(1, 1_000), "5",
         "files put aside that are kept", start LOG;
-    LogFormat: "LOG_FORMAT", Kind::Word(&["text", "json"]), "text",
+    LogFormat: "LOG_FORMAT", SettingKind::Word(&["text", "json"]), "text",
         "shape of a log line", start LOG;
 
-    EnableMetrics: "ENABLE_METRICS", Kind::Switch, "true",
+    EnableMetrics: "ENABLE_METRICS", SettingKind::Switch, "true",
         "serve metrics", start PORTS;
-    MetricsAddr: "METRICS_ADDR", Kind::Address, "127.0.0.1",
+    MetricsAddr: "METRICS_ADDR", SettingKind::Address, "127.0.0.1",
         "address to serve metrics on; set 0.0.0.0 when Prometheus runs elsewhere", start PORTS;
-    MetricsPort: "METRICS_PORT", Kind::Count(0, 65_535), "9090",
+    MetricsPort: "METRICS_PORT", SettingKind::Count(0, 65_535), "9090",
         "port to serve metrics on", start PORTS;
-    MetricsPath: "METRICS_PATH", Kind::Path, "/metrics",
+    MetricsPath: "METRICS_PATH", SettingKind::Path, "/metrics",
         "path of the metrics", start PORTS;
-    EnablePprof: "ENABLE_PPROF", Kind::Switch, "false",
+    EnablePprof: "ENABLE_PPROF", SettingKind::Switch, "false",
         "serve diagnostics, on 127.0.0.1: profiles of processor and memory, the jobs alive",
         start PORTS;
-    PprofPort: "PPROF_PORT", Kind::Count(0, 65_535), "6060",
+    PprofPort: "PPROF_PORT", SettingKind::Count(0, 65_535), "6060",
         "port to serve diagnostics on", start PORTS;
 
-    OtlpEndpoint: "OTEL_EXPORTER_OTLP_ENDPOINT", Kind::Url, "",
+    OtlpEndpoint: "OTEL_EXPORTER_OTLP_ENDPOINT", SettingKind::Url, "",
         "collector that traces are sent to, at its path /v1/traces; unset: there are none",
         start TRACES;
-    OtelDisabled: "OTEL_SDK_DISABLED", Kind::Switch, "false",
+    OtelDisabled: "OTEL_SDK_DISABLED", SettingKind::Switch, "false",
         "send no traces, whatever the other settings say", start TRACES;
-    OtlpProtocol: "OTEL_EXPORTER_OTLP_PROTOCOL", Kind::Word(&["http/protobuf"]), "http/protobuf",
+    OtlpProtocol: "OTEL_EXPORTER_OTLP_PROTOCOL", SettingKind::Word(&["http/protobuf"]),
+        "http/protobuf",
         "how they are sent", start TRACES;
-    OtlpHeaders: "OTEL_EXPORTER_OTLP_HEADERS", Kind::Headers, "",
+    OtlpHeaders: "OTEL_EXPORTER_OTLP_HEADERS", SettingKind::Headers, "",
         "headers for the collector", start TRACES;
-    OtlpTimeout: "OTEL_EXPORTER_OTLP_TIMEOUT", Kind::Count(1, 10 * MINUTE), "10000",
+    OtlpTimeout: "OTEL_EXPORTER_OTLP_TIMEOUT", SettingKind::Count(1, 10 * MINUTE), "10000",
         "how long the collector may take, in milliseconds", start TRACES;
-    OtelServiceName: "OTEL_SERVICE_NAME", Kind::Text, "newapi",
+    OtelServiceName: "OTEL_SERVICE_NAME", SettingKind::Text, "newapi",
         "what traces say they come from", start TRACES;
-    TracesSampler: "OTEL_TRACES_SAMPLER", Kind::Word(SAMPLERS), "parentbased_always_on",
+    TracesSampler: "OTEL_TRACES_SAMPLER", SettingKind::Word(SAMPLERS), "parentbased_always_on",
         "which calls are recorded; parentbased: those of a recorded trace, and of others as said",
         start TRACES;
-    TracesSamplerArg: "OTEL_TRACES_SAMPLER_ARG", Kind::Share, "1",
+    TracesSamplerArg: "OTEL_TRACES_SAMPLER_ARG", SettingKind::Share, "1",
         "share of the calls that traceidratio records", start TRACES;
 }
 
@@ -323,7 +325,7 @@ mod tests {
         // Else a repetition under the same `Idempotency-Key` would be charged beside the first.
         let claim_ms = relay::RelayConfig::default().idempotency_ttl_ms;
         let longest = TABLE.iter().find(|setting| setting.name == "CUSTOM_PASS_TOTAL_TIMEOUT");
-        let Some(Setting { kind: Kind::Millis(_, longest), .. }) = longest else {
+        let Some(Setting { kind: SettingKind::Millis(_, longest), .. }) = longest else {
             panic!("no longest call");
         };
         // The upstream's time, and as much of its client's.

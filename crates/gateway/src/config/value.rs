@@ -1,6 +1,6 @@
 //! Reading one value: text in, a checked value out, or what would have been allowed.
 
-use super::table::Kind;
+use super::table::SettingKind;
 use admin::ops::first_start::{MAX_ACCESS_TOKEN_CHARS, MIN_ACCESS_TOKEN_CHARS, is_access_token};
 use domain::millis;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 /// A value that keeps its setting's rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+pub enum SettingValue {
     /// Nobody set it, and it has no default.
     Unset,
     /// Text, a word, a path, an address of a proxy or a database.
@@ -29,69 +29,77 @@ pub enum Value {
 ///
 /// # Errors
 /// What is allowed, in words, when `text` is not it.
-pub fn read(kind: Kind, text: &str) -> Result<Value, String> {
+pub fn read(kind: SettingKind, text: &str) -> Result<SettingValue, String> {
     let text = text.trim();
     if text.is_empty() {
-        return Ok(Value::Unset);
+        return Ok(SettingValue::Unset);
     }
     let value = match kind {
-        Kind::Text | Kind::Secret | Kind::Dsn | Kind::Path => Some(Value::Text(text.to_owned())),
-        Kind::Switch => switch(text).map(Value::Flag),
-        Kind::Word(words) => {
+        SettingKind::Text | SettingKind::Secret | SettingKind::Dsn | SettingKind::Path => {
+            Some(SettingValue::Text(text.to_owned()))
+        }
+        SettingKind::Switch => switch(text).map(SettingValue::Flag),
+        SettingKind::Word(words) => {
             let lower = text.to_ascii_lowercase();
-            words.contains(&lower.as_str()).then_some(Value::Text(lower))
+            words.contains(&lower.as_str()).then_some(SettingValue::Text(lower))
         }
-        Kind::Count(min, max) => bounded(text.parse().ok(), min, max),
-        Kind::Millis(min, max) => bounded(millis(text), min, max),
-        Kind::Bytes(min, max) => bounded(bytes(text), min, max),
-        Kind::Address => text.parse().ok().map(Value::Address),
-        Kind::Networks => networks(text).map(Value::Networks),
-        Kind::Header => {
-            HeaderName::from_bytes(text.as_bytes()).ok().map(|_| Value::Text(text.to_owned()))
+        SettingKind::Count(min, max) => bounded(text.parse().ok(), min, max),
+        SettingKind::Millis(min, max) => bounded(millis(text), min, max),
+        SettingKind::Bytes(min, max) => bounded(bytes(text), min, max),
+        SettingKind::Address => text.parse().ok().map(SettingValue::Address),
+        SettingKind::Networks => networks(text).map(SettingValue::Networks),
+        SettingKind::Header => HeaderName::from_bytes(text.as_bytes())
+            .ok()
+            .map(|_| SettingValue::Text(text.to_owned())),
+        SettingKind::AccessToken => {
+            is_access_token(text).then(|| SettingValue::Text(text.to_owned()))
         }
-        Kind::AccessToken => is_access_token(text).then(|| Value::Text(text.to_owned())),
-        Kind::Redis => throttle::is_address(text).then(|| Value::Text(text.to_owned())),
-        Kind::Proxy => proxy(text).map(Value::Text),
-        Kind::Url => is_url(text).then(|| Value::Text(text.to_owned())),
-        Kind::Headers => headers(text).map(|_| Value::Text(text.to_owned())),
-        Kind::Share => share(text).map(|_| Value::Text(text.to_owned())),
+        SettingKind::Redis => {
+            throttle::is_address(text).then(|| SettingValue::Text(text.to_owned()))
+        }
+        SettingKind::Proxy => proxy(text).map(SettingValue::Text),
+        SettingKind::Url => is_url(text).then(|| SettingValue::Text(text.to_owned())),
+        SettingKind::Headers => headers(text).map(|_| SettingValue::Text(text.to_owned())),
+        SettingKind::Share => share(text).map(|_| SettingValue::Text(text.to_owned())),
     };
     value.ok_or_else(|| allowed(kind))
 }
 
 /// What `kind` allows, in words.
-pub fn allowed(kind: Kind) -> String {
+pub fn allowed(kind: SettingKind) -> String {
     match kind {
-        Kind::Text | Kind::Secret => "any text".into(),
-        Kind::Path => "a path".into(),
-        Kind::Dsn => "postgres://user:password@host:port/database, or local".into(),
-        Kind::Switch => "true or false".into(),
-        Kind::Word(words) => words.join(", "),
-        Kind::Count(min, max) => format!("a whole number from {min} to {max}"),
-        Kind::Millis(min, max) => {
+        SettingKind::Text | SettingKind::Secret => "any text".into(),
+        SettingKind::Path => "a path".into(),
+        SettingKind::Dsn => "postgres://user:password@host:port/database, or local".into(),
+        SettingKind::Switch => "true or false".into(),
+        SettingKind::Word(words) => words.join(", "),
+        SettingKind::Count(min, max) => format!("a whole number from {min} to {max}"),
+        SettingKind::Millis(min, max) => {
             let (min, max) = (show_millis(min), show_millis(max));
             format!("a duration like 30, 30s, 2m, 1h or 500ms, from {min} to {max}")
         }
-        Kind::Bytes(min, max) => {
+        SettingKind::Bytes(min, max) => {
             let (min, max) = (show_bytes(min), show_bytes(max));
             format!("a size like 1048576, 32MiB or 2GiB, from {min} to {max}")
         }
-        Kind::Address => "an IP address like 127.0.0.1, 0.0.0.0 or ::".into(),
-        Kind::Networks => "IP networks separated by commas, like 10.0.0.0/8,fd00::/8".into(),
-        Kind::Header => "the name of an HTTP header".into(),
-        Kind::AccessToken => {
+        SettingKind::Address => "an IP address like 127.0.0.1, 0.0.0.0 or ::".into(),
+        SettingKind::Networks => "IP networks separated by commas, like 10.0.0.0/8,fd00::/8".into(),
+        SettingKind::Header => "the name of an HTTP header".into(),
+        SettingKind::AccessToken => {
             format!("{MIN_ACCESS_TOKEN_CHARS} to {MAX_ACCESS_TOKEN_CHARS} visible ASCII characters")
         }
-        Kind::Redis => "an address like redis://:password@localhost:6379/0, or rediss://…".into(),
-        Kind::Proxy => "an address like http://proxy.example.com:8080".into(),
-        Kind::Url => "an address like http://localhost:4318".into(),
-        Kind::Headers => "headers like key=value,key=value, percent-encoded".into(),
-        Kind::Share => "a number from 0 to 1, like 0.1".into(),
+        SettingKind::Redis => {
+            "an address like redis://:password@localhost:6379/0, or rediss://…".into()
+        }
+        SettingKind::Proxy => "an address like http://proxy.example.com:8080".into(),
+        SettingKind::Url => "an address like http://localhost:4318".into(),
+        SettingKind::Headers => "headers like key=value,key=value, percent-encoded".into(),
+        SettingKind::Share => "a number from 0 to 1, like 0.1".into(),
     }
 }
 
-fn bounded(number: Option<u64>, min: u64, max: u64) -> Option<Value> {
-    number.filter(|n| (min..=max).contains(n)).map(Value::Number)
+fn bounded(number: Option<u64>, min: u64, max: u64) -> Option<SettingValue> {
+    number.filter(|n| (min..=max).contains(n)).map(SettingValue::Number)
 }
 
 fn switch(text: &str) -> Option<bool> {
@@ -218,7 +226,10 @@ mod tests {
 
     #[test]
     fn durations_have_bounds() {
-        assert_eq!(read(Kind::Millis(1_000, 5_000), "6s").map_err(|e| e.contains("1s")), Err(true));
+        assert_eq!(
+            read(SettingKind::Millis(1_000, 5_000), "6s").map_err(|e| e.contains("1s")),
+            Err(true)
+        );
     }
 
     #[test]
@@ -245,7 +256,7 @@ mod tests {
         assert!(networks("10.0.0.0/33").is_none());
         assert!(proxy("proxy:8080").is_some_and(|p| p == "http://proxy:8080"));
         assert!(proxy("socks5://proxy:1080").is_none());
-        assert!(read(Kind::Header, "X Bad").is_err());
+        assert!(read(SettingKind::Header, "X Bad").is_err());
     }
 
     #[test]

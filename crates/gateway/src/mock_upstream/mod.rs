@@ -18,7 +18,7 @@
 
 mod tasks;
 
-use self::tasks::{Part, Tasks};
+use self::tasks::{Part, TrialTasks};
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::CONTENT_TYPE;
@@ -42,7 +42,7 @@ const WORDS: [&str; 5] = ["Hello", " from", " the", " trial", " upstream."];
 
 /// Serves until told to stop.
 pub async fn serve(listener: TcpListener, stop: Stop) {
-    let tasks = Arc::new(Tasks::default());
+    let tasks = Arc::new(TrialTasks::default());
     let place = Place::here(move |request, _| answer(request, Arc::clone(&tasks)));
     httpd::serve(listener, LIMITS, stop, vec![place]).await;
 }
@@ -94,7 +94,7 @@ impl Script {
     }
 }
 
-async fn answer(request: Request<Incoming>, tasks: Arc<Tasks>) -> Response<Body> {
+async fn answer(request: Request<Incoming>, tasks: Arc<TrialTasks>) -> Response<Body> {
     let mut script = Script::from_query(request.uri().query().unwrap_or_default());
     let echoes = request.uri().path().ends_with("/echo");
     let part = Part::of(request.uri().path());

@@ -11,7 +11,7 @@ const REMEMBERED: usize = 10_000;
 
 /// All tasks of one trial upstream.
 #[derive(Debug, Default)]
-pub(super) struct Tasks(Mutex<State>);
+pub(super) struct TrialTasks(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -47,7 +47,7 @@ impl Part {
     }
 }
 
-impl Tasks {
+impl TrialTasks {
     /// Takes a task, or names the one that this key has submitted before.
     pub(super) fn submit(&self, script: Script, key: Option<&str>) -> Value {
         let usage = script.usage.then(|| script.usage(script.estimate_tokens));
@@ -127,7 +127,7 @@ impl Task {
 mod tests {
     use super::*;
 
-    fn status(tasks: &Tasks, id: &str) -> String {
+    fn status(tasks: &TrialTasks, id: &str) -> String {
         let told = tasks.list(&json!({"task_ids": [id, "nobody's"]}));
         assert_eq!(told["data"].as_array().map(Vec::len), Some(1));
         told["data"][0]["status"].as_str().unwrap_or_default().to_owned()
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_task_is_done_after_a_few_questions() {
-        let tasks = Tasks::default();
+        let tasks = TrialTasks::default();
         let taken = tasks.submit(Script::from_query("polls=3"), Some("k"));
         assert_eq!(taken["data"]["task_id"], "trial-1");
         let again = tasks.submit(Script::from_query("polls=3"), Some("k"));

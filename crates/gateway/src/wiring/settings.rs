@@ -1,7 +1,9 @@
 //! Settings that follow their file, and an administrator, while running.
 
 use super::parts;
-use crate::config::{self, Config, Problem, Problems, Resolved, Runtime, Setting, Settings, shown};
+use crate::config::{
+    self, Config, Problems, Resolved, Runtime, Setting, SettingProblem, Settings, shown,
+};
 use crate::memory_limit::MemoryLimit;
 use admin::{Changed, LoginGuard, OptionRefused, OptionView, Options};
 use ledger::Ledger;
@@ -88,7 +90,7 @@ impl LiveSettings {
         let mut state = self.state();
         let runtime = state.runtime.clone();
         if let Err(Problems(problems)) = self.take(&mut state, runtime) {
-            for Problem { name, found, allowed } in problems {
+            for SettingProblem { name, found, allowed } in problems {
                 tracing::error!(
                     target: "custompass", event = "setting_refused", name, value = found, allowed
                 );
@@ -178,7 +180,7 @@ impl Options for LiveSettings {
 
 fn problem(name: &str, error: &anyhow::Error, allowed: &str) -> Problems {
     let (name, found, allowed) = (name.into(), error.to_string(), allowed.into());
-    Problems(vec![Problem { name, found, allowed }])
+    Problems(vec![SettingProblem { name, found, allowed }])
 }
 
 fn view(setting: &'static Setting, resolved: &Resolved) -> OptionView {

@@ -2,7 +2,7 @@
 
 use super::{Book, NewMovement, OpRefusal, Verdict};
 use crate::error::LedgerError;
-use crate::journal::{JournalLine, LineKind};
+use crate::journal::{LineKind, LineRow};
 use crate::op::{Moved, Movement, OpOutcome};
 use crate::redemption::Redemption;
 use crate::rows::{MadeMovement, RowId, SettledCall};
@@ -123,9 +123,9 @@ impl Book {
         movement: &Movement,
         kind: LineKind,
         reference: &Arc<str>,
-    ) -> Result<JournalLine, OpRefusal> {
+    ) -> Result<LineRow, OpRefusal> {
         let account = self.account(movement.user_id)?;
-        Ok(JournalLine {
+        Ok(LineRow {
             kind,
             created_at: self.now,
             user_id: movement.user_id,
@@ -150,7 +150,7 @@ impl Book {
         })
     }
 
-    fn enter_movement(&mut self, line: JournalLine, reference: &Arc<str>) -> Verdict {
+    fn enter_movement(&mut self, line: LineRow, reference: &Arc<str>) -> Verdict {
         let (user_id, kind, amount) = (line.user_id, line.kind, line.quota);
         if !Quota(amount.0.saturating_abs()).is_amount() {
             return Err(LedgerError::Overflow.into());

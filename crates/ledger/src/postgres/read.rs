@@ -144,7 +144,7 @@ impl Readers {
         let (by_code, by_task): (One<'_>, One<'_>) = ([&codes], [&tasks]);
         let by_reference: [&(dyn ToSql + Sync); 2] = [&named_by, &names];
         let by_request: [&(dyn ToSql + Sync); 2] = [&refunded_of, &refunded];
-        // PgResult in this order, answered in one round trip: the futures are polled in order. Users
+        // Sent in this order, answered in one round trip: the futures are polled in order. Users
         // come first: whatever else changes a user's holds and movements has locked the user, too.
         let (_, users, holds, keys, codes, tasks, prices, movements, refunded) = try_join!(
             client.batch_execute("BEGIN"),

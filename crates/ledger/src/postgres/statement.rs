@@ -6,7 +6,7 @@
 
 use crate::book::BatchChanges;
 use crate::columns::{Arrays, Forms, Placeholders};
-use crate::journal::JournalLine;
+use crate::journal::LineRow;
 use crate::rows::HoldRow;
 use crate::tables::{ACCOUNTS, AccountMove, HOLDS, KEYS, KeyMove, LINES};
 use std::fmt::Write as _;
@@ -65,7 +65,7 @@ impl<'a> BatchRows<'a> {
         if self.changes.are_limited() || self.is_limited_hold() {
             forms = forms.with(Forms::LIMITED);
         }
-        if self.changes.lines.iter().any(JournalLine::is_detailed)
+        if self.changes.lines.iter().any(LineRow::is_detailed)
             || self.made_holds.iter().any(|row| row.for_task)
         {
             forms = forms.with(Forms::DETAILED);

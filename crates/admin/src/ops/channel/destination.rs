@@ -68,7 +68,7 @@ pub(super) fn key_needed(field: &str) -> AdminError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::channel::Setting;
+    use crate::ops::channel::SettingInput;
 
     fn stored() -> Destination {
         Destination {
@@ -83,7 +83,7 @@ mod tests {
     fn what_moves_a_key() {
         let text = |text: &str| Some(text.to_owned());
         let moved = |input: ChannelInput| stored().moved_by(&input);
-        let via = |proxy| Some(Setting { proxy, ..Setting::default() });
+        let via = |proxy| Some(SettingInput { proxy, ..SettingInput::default() });
         let same = ChannelInput {
             base_url: text("https://a.example"),
             other: text(""),

@@ -1,7 +1,7 @@
 //! What may be said about a channel, and the rules that it has to keep.
 
 use super::mapping;
-use super::setting::{self, Setting};
+use super::setting::{self, SettingInput};
 use crate::fields::Fields;
 use crate::{AdminError, words};
 use domain::ModelName;
@@ -66,7 +66,7 @@ pub struct ChannelInput {
     /// Status words of tasks; JSON text.
     pub custompass_status_mapping: Option<String>,
     /// Timeout, retries, proxy, estimate, concurrency.
-    pub setting: Option<Setting>,
+    pub setting: Option<SettingInput>,
 }
 
 impl ChannelInput {

@@ -9,7 +9,7 @@ mod write;
 
 pub use input::{ChannelInput, TYPE_CUSTOM_PASS};
 pub use probe::{Probe, ProbeRequest, probe};
-pub use setting::Setting;
+pub use setting::SettingInput;
 pub use write::{copy, create, delete, set_status, update};
 
 use crate::page::{self, Page, PageRequest, Query, Where};

@@ -21,7 +21,7 @@ const IGNORED_IF_EMPTY: &[&str] = &[
 
 /// What a channel decides for itself. `None`: the general setting.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Setting {
+pub struct SettingInput {
     /// How long the upstream may take: seconds, or `30s`, `2m`, `1h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<String>,
@@ -43,9 +43,9 @@ pub struct Setting {
 }
 
 /// Reads and checks the field `setting`.
-pub(super) fn read(fields: &mut Fields) -> Result<Option<Setting>, AdminError> {
+pub(super) fn read(fields: &mut Fields) -> Result<Option<SettingInput>, AdminError> {
     let Some(mut given) = fields.object("setting")? else { return Ok(None) };
-    let setting = Setting {
+    let setting = SettingInput {
         timeout: read_timeout(&mut given)?,
         retry_count: given.int_in("retry_count", 0, i64::from(RETRY_MAX))?,
         proxy: read_proxy(&mut given)?,
@@ -61,7 +61,7 @@ pub(super) fn read(fields: &mut Fields) -> Result<Option<Setting>, AdminError> {
     Ok(Some(setting))
 }
 
-impl Setting {
+impl SettingInput {
     /// Puts the kept proxy back where an answer's masked one came in again.
     #[must_use]
     pub fn unmasked(mut self, kept: Option<&str>) -> Self {
@@ -90,7 +90,7 @@ pub(super) fn masked(proxy: &str) -> String {
 }
 
 /// What is saved has to be read again when it is loaded.
-fn agreed(given: &Fields, setting: &Setting) -> Result<(), AdminError> {
+fn agreed(given: &Fields, setting: &SettingInput) -> Result<(), AdminError> {
     match channel_fields::setting(&json(setting)?) {
         Ok(_) => Ok(()),
         Err(why) => {
@@ -101,13 +101,13 @@ fn agreed(given: &Fields, setting: &Setting) -> Result<(), AdminError> {
 }
 
 /// The setting as it is stored.
-pub(super) fn stored(sealer: &Sealer, setting: &Setting) -> Result<String, AdminError> {
+pub(super) fn stored(sealer: &Sealer, setting: &SettingInput) -> Result<String, AdminError> {
     let plain = json(setting)?;
     let sealed = store::seal_proxy(sealer, &plain);
     Ok(sealed.map_err(|e| AdminError::System(e.to_string()))?.unwrap_or(plain))
 }
 
-fn json(setting: &Setting) -> Result<String, AdminError> {
+fn json(setting: &SettingInput) -> Result<String, AdminError> {
     serde_json::to_string(setting).map_err(|e| AdminError::System(format!("writing JSON: {e}")))
 }
 
@@ -151,7 +151,7 @@ fn read_precharge(given: &mut Fields) -> Result<Option<String>, AdminError> {
 mod tests {
     use super::*;
 
-    fn setting(json: &str) -> Result<Option<Setting>, String> {
+    fn setting(json: &str) -> Result<Option<SettingInput>, String> {
         let body = format!(r#"{{"setting":{json}}}"#);
         read(&mut Fields::parse(body.as_bytes()).unwrap()).map_err(|error| match error {
             AdminError::Field { field, .. } => field,
@@ -166,9 +166,9 @@ mod tests {
         let read = setting(json).unwrap().unwrap();
         let stored = r#"{"timeout":"30","retry_count":2,"proxy":"http://u:p@proxy:8080",
             "precharge":"body","concurrency":5,"idempotent":true}"#;
-        let stored: Setting = serde_json::from_str(stored).unwrap();
+        let stored: SettingInput = serde_json::from_str(stored).unwrap();
         assert_eq!(read, stored);
-        assert_eq!(setting(r#""""#), Ok(Some(Setting::default())));
+        assert_eq!(setting(r#""""#), Ok(Some(SettingInput::default())));
         assert_eq!(
             setting(r#"{"timeout":"2m","proxy":"","force_format":false}"#)
                 .unwrap()
@@ -202,7 +202,8 @@ mod tests {
         let kept = "http://user:se@cret@proxy:8080";
         assert_eq!(masked(kept), "http://user:***@proxy:8080");
         assert_eq!(masked("http://proxy:8080"), "http://proxy:8080");
-        let given = |proxy: &str| Setting { proxy: Some(proxy.to_owned()), ..Setting::default() };
+        let given =
+            |proxy: &str| SettingInput { proxy: Some(proxy.to_owned()), ..SettingInput::default() };
         assert_eq!(given(&masked(kept)).unmasked(Some(kept)), given(kept));
         assert_eq!(given("http://new:1").unmasked(Some(kept)), given("http://new:1"));
         assert_eq!(given("http://new:1").unmasked(None), given("http://new:1"));

@@ -49,14 +49,14 @@ pub(super) struct IdRanges {
 
 /// A part of the journal that a page is in.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct RangePart {
     /// How many of its lines are newer than the page.
     pub(super) offset: i64,
     numbers: (i64, i64),
     times: (UnixMs, UnixMs),
 }
 
-impl Part {
+impl RangePart {
     /// The same lines, looked for in this part alone.
     pub(super) fn narrow(&self, conditions: &mut Where) {
         narrow(conditions, self.numbers, self.times);
@@ -105,7 +105,7 @@ impl IdRanges {
     }
 
     /// The part of the journal that the page is in; none where it has no line.
-    pub(super) fn part(&self, page: PageRequest) -> Option<Part> {
+    pub(super) fn part(&self, page: PageRequest) -> Option<RangePart> {
         let mut offset = page.offset();
         let mut ranges = self.disjoint.iter().copied().peekable();
         while let Some(lines) = ranges.peek().and_then(|range| range.lines)
@@ -122,7 +122,7 @@ impl IdRanges {
             wanted -= range.lines.unwrap_or(0);
             part = Some(part.map_or(range, |newer| newer.with(range)));
         }
-        part.map(|IdRange { numbers, times, .. }| Part { offset, numbers, times })
+        part.map(|IdRange { numbers, times, .. }| RangePart { offset, numbers, times })
     }
 }
 
@@ -280,12 +280,12 @@ mod tests {
         IdRange { lines, numbers: (first, first + 9), times: (UnixMs(day), UnixMs(day + 1)) }
     }
 
-    fn part(ranges: &[IdRange], page: i64, size: i64) -> Option<Part> {
+    fn part(ranges: &[IdRange], page: i64, size: i64) -> Option<RangePart> {
         IdRanges { total: 0, disjoint: ranges.to_vec() }.part(PageRequest { page, size })
     }
 
-    fn of(offset: i64, numbers: (i64, i64), (from, to): (i64, i64)) -> Option<Part> {
-        Some(Part { offset, numbers, times: (UnixMs(from), UnixMs(to)) })
+    fn of(offset: i64, numbers: (i64, i64), (from, to): (i64, i64)) -> Option<RangePart> {
+        Some(RangePart { offset, numbers, times: (UnixMs(from), UnixMs(to)) })
     }
 
     #[test]

@@ -23,7 +23,7 @@ const KEPT_SQLITE: &str = "SELECT kept_from FROM rollup_cursor WHERE kept_from >
 
 /// A month of a user's balance.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Statement {
+pub struct MonthStatement {
     /// Whose.
     pub user_id: UserId,
     /// The user's name now.
@@ -39,7 +39,7 @@ pub struct Statement {
     /// The balance at its start.
     pub opening: Quota,
     /// What moved it: `opening` and their amounts add up to `closing`.
-    pub lines: Vec<Line>,
+    pub lines: Vec<StatementLine>,
     /// What was left at its end, or now.
     pub closing: Quota,
     /// What is put aside now for calls and tasks under way, while the month lasts: the balance is
@@ -49,9 +49,9 @@ pub struct Statement {
 
 /// What moved a balance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Line {
+pub struct StatementLine {
     /// In which way.
-    pub kind: Kind,
+    pub kind: StatementKind,
     /// For which model; of charges and refunds.
     pub model_name: String,
     /// How often.
@@ -67,7 +67,7 @@ pub struct Line {
 /// How a balance is moved. In the order of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum StatementKind {
     /// Paid in.
     Topup,
     /// Settled calls.
@@ -78,7 +78,7 @@ pub enum Kind {
     Adjust,
 }
 
-impl Kind {
+impl StatementKind {
     const fn word(self) -> &'static str {
         match self {
             Self::Topup => "topup",
@@ -137,7 +137,7 @@ pub async fn of_month(
     actor: &Actor,
     own: bool,
     query: &Query,
-) -> Result<Statement, AdminError> {
+) -> Result<MonthStatement, AdminError> {
     let user_id = subject(actor, own, query)?;
     let now = state.clock.now();
     let month = Month::read(query, now)?;
@@ -152,7 +152,7 @@ pub async fn of_month(
         });
     }
     let (opening, lines) = lines(&sums)?;
-    Ok(Statement {
+    Ok(MonthStatement {
         user_id,
         username,
         month: month.word(),
@@ -252,13 +252,13 @@ impl Sum {
 }
 
 /// The opening balance, and what moved it since.
-fn lines(sums: &[Sum]) -> Result<(Quota, Vec<Line>), AdminError> {
+fn lines(sums: &[Sum]) -> Result<(Quota, Vec<StatementLine>), AdminError> {
     let mut opening = Quota::ZERO;
-    let mut found: BTreeMap<(Kind, String), Line> = BTreeMap::new();
-    let mut add = |kind: Kind, sum: &Sum, count: i64, amount: Quota| {
-        let charged = matches!(kind, Kind::Charge | Kind::Refund);
+    let mut found: BTreeMap<(StatementKind, String), StatementLine> = BTreeMap::new();
+    let mut add = |kind: StatementKind, sum: &Sum, count: i64, amount: Quota| {
+        let charged = matches!(kind, StatementKind::Charge | StatementKind::Refund);
         let model_name = if charged { sum.model.clone() } else { String::new() };
-        let line = found.entry((kind, model_name.clone())).or_insert_with(|| Line {
+        let line = found.entry((kind, model_name.clone())).or_insert_with(|| StatementLine {
             kind,
             model_name,
             count: 0,
@@ -278,13 +278,13 @@ fn lines(sums: &[Sum]) -> Result<(Quota, Vec<Line>), AdminError> {
         let charged = Quota(sum.used.0.checked_neg().ok_or_else(too_large)?);
         match sum.kind.as_str() {
             "opening" | "carried" => opening = total([opening, sum.delta])?,
-            "topup" => add(Kind::Topup, sum, sum.lines, sum.delta)?,
-            "consume" => add(Kind::Charge, sum, sum.lines, charged)?,
+            "topup" => add(StatementKind::Topup, sum, sum.lines, sum.delta)?,
+            "consume" => add(StatementKind::Charge, sum, sum.lines, charged)?,
             // Of a task, a line may also say what came back of what was held, and moves nothing.
-            "refund" if sum.charging > 0 => add(Kind::Refund, sum, sum.charging, charged)?,
+            "refund" if sum.charging > 0 => add(StatementKind::Refund, sum, sum.charging, charged)?,
             // Lines of other types move nothing.
             _ if sum.delta == Quota::ZERO => {}
-            _ => add(Kind::Adjust, sum, sum.lines, sum.delta)?,
+            _ => add(StatementKind::Adjust, sum, sum.lines, sum.delta)?,
         }
     }
     Ok((opening, found.into_values().collect()))
@@ -299,7 +299,7 @@ fn too_large() -> AdminError {
     AdminError::System("a sum of the journal does not fit".to_owned())
 }
 
-impl Statement {
+impl MonthStatement {
     /// The statement as a table: a line for the opening balance, one for each line, and one for
     /// the closing balance, and one for what is held of it.
     ///

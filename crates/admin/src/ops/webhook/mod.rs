@@ -9,7 +9,7 @@ mod write;
 pub use delivery::{DeliveryView, deliveries, redeliver};
 pub use input::{WebhookInput, read_secret};
 pub use submission::{renew_submission_secret, submissions};
-pub use write::{Shown, create, delete, rotate, set_status, update};
+pub use write::{WebhookShown, create, delete, rotate, set_status, update};
 
 use crate::ops::user;
 use crate::page::{Page, PageRequest, Query, Where};

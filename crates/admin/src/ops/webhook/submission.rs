@@ -1,7 +1,7 @@
 //! The endpoint that has no address of its own: its secret signs what goes to the `X-Webhook-Url`
 //! of a user's submissions.
 
-use super::write::{Shown, create_for_submissions, given_or_new, rotate};
+use super::write::{WebhookShown, create_for_submissions, given_or_new, rotate};
 use super::{COLUMNS, WebhookView, not_found, view, whose};
 use crate::ops::user;
 use crate::{Actor, AdminError, AdminState, Query};
@@ -33,14 +33,14 @@ pub async fn renew_submission_secret(
     actor: &Actor,
     query: &Query,
     given: Option<Secret>,
-) -> Result<Shown, AdminError> {
+) -> Result<WebhookShown, AdminError> {
     let owner = whose(actor, query)?;
     user::reached(state, actor, owner).await?;
     let secret = given_or_new(given)?;
     let made = create_for_submissions(state, actor, owner, &secret).await?;
     let endpoint = find(state, owner).await?;
     if made {
-        return Ok(Shown { endpoint, secret });
+        return Ok(WebhookShown { endpoint, secret });
     }
     rotate(state, actor, endpoint.id, Some(secret)).await
 }

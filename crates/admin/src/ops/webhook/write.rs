@@ -16,7 +16,7 @@ const OVERLAP_MS: i64 = 24 * 3_600_000;
 
 /// An endpoint and its new secret, which nobody sees again.
 #[derive(Debug)]
-pub struct Shown {
+pub struct WebhookShown {
     /// What is kept.
     pub endpoint: WebhookView,
     /// `whsec_…`
@@ -31,7 +31,7 @@ pub async fn create(
     state: &AdminState,
     actor: &Actor,
     input: WebhookInput,
-) -> Result<Shown, AdminError> {
+) -> Result<WebhookShown, AdminError> {
     let input = input.checked(state)?;
     let owner = input.user_id.unwrap_or(actor.user_id);
     if !actor.owns(owner) {
@@ -74,7 +74,7 @@ pub async fn create(
         other => other.into(),
     })?;
     let endpoint = get(state, actor, record::returned_id(&rows)?).await?;
-    Ok(Shown { endpoint, secret })
+    Ok(WebhookShown { endpoint, secret })
 }
 
 /// Changes what is given. One that is disabled gives up what waits for it.
@@ -167,7 +167,7 @@ pub async fn rotate(
     actor: &Actor,
     id: i64,
     given: Option<Secret>,
-) -> Result<Shown, AdminError> {
+) -> Result<WebhookShown, AdminError> {
     let before = reached(state, actor, id).await?;
     let secret = given_or_new(given)?;
     let now = state.clock.now();
@@ -180,7 +180,7 @@ pub async fn rotate(
     let told = ("webhook.rotate", format!("更换回调地址 #{id} 的密钥"));
     let details = json!({ "target_user_id": before.user_id, "webhook_id": id });
     write(state, actor, vec![statement], told, details).await?;
-    Ok(Shown { endpoint: get(state, actor, id).await?, secret })
+    Ok(WebhookShown { endpoint: get(state, actor, id).await?, secret })
 }
 
 pub(super) fn given_or_new(given: Option<Secret>) -> Result<Secret, StoreError> {

@@ -1,7 +1,7 @@
 //! The calls of the demo, each with what it should cost.
 
 use super::{Demo, out};
-use crate::cli::http::{self, Reply};
+use crate::cli::http::{self, HttpReply};
 use ::http::Method;
 use serde_json::{Value, json};
 
@@ -159,7 +159,7 @@ impl Demo {
 }
 
 /// The reply, shortened to what fits a screen.
-pub(super) fn show(reply: &Reply) {
+pub(super) fn show(reply: &HttpReply) {
     for name in ["x-request-id", "x-newapi-quota", "location", "retry-after"] {
         let value = reply.header(name);
         if !value.is_empty() {

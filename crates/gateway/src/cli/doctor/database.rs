@@ -1,6 +1,6 @@
 //! The database: schema, locks, long transactions, clocks.
 
-use super::{Limits, Report};
+use super::{DoctorLimits, Report};
 use crate::wiring;
 use domain::UnixMs;
 use store::{Db, Engine, Row, StoreError, Value};
@@ -13,7 +13,7 @@ const SHOWN: i64 = 5;
 const MAX_SKEW_MS: i64 = 5_000;
 
 /// Checks it, and says whether it can be asked further.
-pub(super) async fn check(report: &mut Report, db: &Db, limits: &Limits) -> bool {
+pub(super) async fn check(report: &mut Report, db: &Db, limits: &DoctorLimits) -> bool {
     report.good("database", format!("{:?} answers", db.engine()));
     match db.pending_migrations().await {
         Ok(pending) if pending.is_empty() => report.good("schema", "is this program's"),
@@ -37,7 +37,11 @@ pub(super) async fn check(report: &mut Report, db: &Db, limits: &Limits) -> bool
     true
 }
 
-async fn check_server(report: &mut Report, db: &Db, limits: &Limits) -> Result<(), StoreError> {
+async fn check_server(
+    report: &mut Report,
+    db: &Db,
+    limits: &DoctorLimits,
+) -> Result<(), StoreError> {
     locked_rows(report, db).await?;
     long_transactions(report, db, limits.long_transaction_ms).await?;
     let rows = db.read("SELECT clock_timestamp() AS now", &[]).await?;

@@ -28,12 +28,12 @@ pub struct Args {
     offline: bool,
     /// What may be slow.
     #[command(flatten)]
-    limits: Limits,
+    limits: DoctorLimits,
 }
 
 /// What is too slow.
 #[derive(clap::Args, Debug)]
-pub(super) struct Limits {
+pub(super) struct DoctorLimits {
     /// A call that takes longer is slow: 5s, 500ms, 1m.
     #[arg(long = "slow-call", value_name = "TIME", default_value = "5s", value_parser = time)]
     slow_call_ms: u64,

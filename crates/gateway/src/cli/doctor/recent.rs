@@ -1,7 +1,7 @@
 //! The end of the log: how the last calls went, and what upstreams did to them.
 
-use super::{Limits, MAX_FAILED_PERCENT, MIN_CALLS, Report, percent};
-use crate::cli::log_line::{Line, millis};
+use super::{DoctorLimits, MAX_FAILED_PERCENT, MIN_CALLS, Report, percent};
+use crate::cli::log_line::{LogLine, millis};
 use crate::config::Config;
 use domain::UnixMs;
 use std::collections::{BTreeMap, VecDeque};
@@ -22,7 +22,7 @@ const REFUSALS: [&str; 2] = ["status 401", "status 403"];
 /// Failures of one channel that are more than an accident.
 const MANY: usize = 3;
 
-pub(super) fn check(report: &mut Report, config: &Config, limits: &Limits, now: UnixMs) {
+pub(super) fn check(report: &mut Report, config: &Config, limits: &DoctorLimits, now: UnixMs) {
     let Some(path) = &config.log.file else {
         let found = "goes to standard error: the last calls are not looked at";
         return report.good("log", found);
@@ -35,7 +35,7 @@ pub(super) fn check(report: &mut Report, config: &Config, limits: &Limits, now: 
         }
     };
     let mut seen = Seen::default();
-    for line in text.lines().filter_map(Line::read) {
+    for line in text.lines().filter_map(LogLine::read) {
         seen.take(&line, now.plus_ms(-RECENT_MS).0);
     }
     seen.failures(report);
@@ -77,7 +77,7 @@ struct Channel {
 }
 
 impl Seen {
-    fn take(&mut self, line: &Line, since_ms: i64) {
+    fn take(&mut self, line: &LogLine, since_ms: i64) {
         let recent = line.at_ms >= since_ms;
         let call = CALLS.contains(&line.event.as_str());
         let failed = line.field("status") != Some("success");
@@ -218,7 +218,7 @@ mod tests {
 
     fn report(lines: &str) -> Report {
         let mut seen = Seen::default();
-        lines.lines().filter_map(Line::read).for_each(|line| seen.take(&line, 0));
+        lines.lines().filter_map(LogLine::read).for_each(|line| seen.take(&line, 0));
         let mut report = Report::default();
         seen.failures(&mut report);
         seen.slowness(&mut report, 5_000);

@@ -87,7 +87,7 @@ on_sqlite! {
         .await;
 
         assert!(jobs.starts_with("goroutine profile: total "), "{jobs}");
-        for known in ["accept loop", "sweep", "poller", "webhooks", "relay/src/carry.rs:"] {
+        for known in ["accept loop", "sweep", "poller", "webhooks", "relay/src/client_link.rs:"] {
             assert!(jobs.contains(known), "{known} in {jobs}");
         }
         for secret in ["private prompt", &ann.key] {

@@ -14,7 +14,7 @@ use crate::journal::{LineKind, LineRow};
 use crate::op::{KeptReply, Op, OpOutcome};
 use crate::rows::{Account, EndedHold, HoldRow, KeyLimit, RowId, Rows};
 use crate::spending::{Day, Spending, Spent};
-use crate::task_rows::{EndedTask, NewTask, TaskRecord, WithQuota};
+use crate::task::{EndedTask, NewTask, TaskRecord, WithQuota};
 use domain::{HoldId, KeyId, Quota, RedemptionId, UnixMs, UserId};
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,11 +1,19 @@
 //! The receipt for a hold.
 
-use crate::lanes::{Lanes, QueuedOp};
-use crate::op::{Finish, HoldRef, HoldTerms, NewHold, Op, Release, TaskEnd};
-use crate::tasks::{Charge, TaskRef};
+use crate::op::{Finish, HoldRef, HoldTerms, NewHold, Op, Release};
+use crate::task::{Charge, TaskEnd, TaskRef};
 use domain::{HoldId, Quota, UnixMs, UserId};
 use std::fmt;
 use std::sync::Arc;
+
+/// Where a hold that was dropped queues its end.
+pub(crate) trait EndQueue: Send + Sync {
+    /// Queues an operation that has no caller.
+    fn queue(self: Arc<Self>, op: Op);
+
+    /// Whether a failed call of this user leaves a line in the journal.
+    fn may_log_failure(&self, user_id: UserId) -> bool;
+}
 
 /// Money put aside for one call. Its owner must end it, once.
 ///
@@ -14,7 +22,7 @@ use std::sync::Arc;
 /// to the sweeper, which gives it back at its deadline. A task that was made with it ends as
 /// failed.
 pub struct Hold {
-    lanes: Arc<Lanes>,
+    queue: Arc<dyn EndQueue>,
     pub(crate) place: HoldRef,
     pub(crate) terms: Arc<HoldTerms>,
     pub(crate) amount: Quota,
@@ -25,11 +33,10 @@ pub struct Hold {
 }
 
 impl Hold {
-    pub(crate) fn new(lanes: Arc<Lanes>, new: &NewHold) -> Self {
+    pub(crate) fn new(queue: Arc<dyn EndQueue>, new: &NewHold, since: UnixMs) -> Self {
         let request = &new.request;
-        let since = lanes.clock.now();
         Self {
-            lanes,
+            queue,
             place: HoldRef { hold_id: request.hold_id, user_id: request.user_id },
             terms: Arc::new(HoldTerms {
                 key_id: request.key_id,
@@ -99,12 +106,12 @@ impl Drop for Hold {
             })),
             None if self.sent => Op::Abandon(self.place),
             None => {
-                let leaves_line = self.lanes.may_log_failure(self.place.user_id);
+                let leaves_line = self.queue.may_log_failure(self.place.user_id);
                 let release = Release { reason, ..Release::default() };
                 Op::Release(self.place, release, leaves_line)
             }
         };
-        self.lanes.submit(QueuedOp::new(op, None));
+        Arc::clone(&self.queue).queue(op);
     }
 }
 

@@ -8,7 +8,7 @@
 use crate::book::OpRefusal;
 use crate::config::LedgerConfig;
 use crate::error::LedgerError;
-use crate::hold::Hold;
+use crate::hold::{EndQueue, Hold};
 use crate::metrics::Metrics;
 use crate::op::{Closed, Moved, Op, OpOutcome};
 use crate::open_holds::OpenHolds;
@@ -127,6 +127,18 @@ impl QueuedOp {
     }
 }
 
+impl EndQueue for Lanes {
+    fn queue(self: Arc<Self>, op: Op) {
+        self.submit(QueuedOp::new(op, None));
+    }
+
+    fn may_log_failure(&self, user_id: UserId) -> bool {
+        let per_minute = self.config.load().failures_per_minute;
+        let now_us = self.clock.now().0.saturating_mul(1_000);
+        per_minute > 0 && self.failures.take(user_id, per_minute, now_us).is_ok()
+    }
+}
+
 impl Lanes {
     pub fn new(
         queue: Box<dyn LaneQueue>,
@@ -163,13 +175,6 @@ impl Lanes {
         job.pending = Some(Pending::new(self));
         job.home = Handle::try_current().ok();
         self.enqueue(job);
-    }
-
-    /// Whether a failed call of this user leaves a line in the journal: so many a minute do.
-    pub fn may_log_failure(&self, user_id: UserId) -> bool {
-        let per_minute = self.config.load().failures_per_minute;
-        let now_us = self.clock.now().0.saturating_mul(1_000);
-        per_minute > 0 && self.failures.take(user_id, per_minute, now_us).is_ok()
     }
 
     /// Waits until everything taken on is done.
@@ -233,7 +238,7 @@ impl Lanes {
                 self.metrics.entered(&job.op, &outcome);
                 let answer = match (outcome, &job.op) {
                     (OpOutcome::Held, Op::Hold(new)) => {
-                        OpAnswer::Held(Hold::new(self.clone(), new))
+                        OpAnswer::Held(Hold::new(self.clone(), new, self.clock.now()))
                     }
                     (OpOutcome::Closed(closed), _) => OpAnswer::Closed(closed),
                     (OpOutcome::Moved(moved), _) => OpAnswer::Moved(moved),

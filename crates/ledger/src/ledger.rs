@@ -2,7 +2,7 @@
 
 use crate::config::LedgerConfig;
 use crate::error::LedgerError;
-use crate::hold::Hold;
+use crate::hold::{EndQueue, Hold};
 use crate::jobs::{self, Lease};
 use crate::journal::LineKind;
 use crate::lanes::{Lanes, OpAnswer, QueuedOp};

@@ -39,6 +39,7 @@ mod sqlite;
 #[cfg(test)]
 mod statement_tests;
 mod tables;
+mod task;
 mod task_rows;
 mod tasks;
 mod wanted;
@@ -52,10 +53,10 @@ pub use jobs::run_once as run_jobs_once;
 pub use ledger::{Ledger, REFERENCE_MAX};
 pub use metrics::Metrics;
 pub use op::{
-    Closed, EndState, HoldRequest, KeptReply, Moved, Movement, Release, Settlement, Taken, TaskEnd,
+    Closed, EndState, HoldRequest, KeptReply, Moved, Movement, Release, Settlement, Taken,
 };
 pub use recount::recount;
 pub use redemption::Redemption;
 pub use spending::{LimitReached, Period, SpendingView};
-pub use task_rows::{NewTask, TaskRecord};
-pub use tasks::{Charge, FinishedTask, TaskRef};
+pub use task::{Charge, NewTask, TaskEnd, TaskRecord, TaskRef};
+pub use tasks::FinishedTask;

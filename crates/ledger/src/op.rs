@@ -2,11 +2,9 @@
 
 use crate::journal::LineKind;
 use crate::redemption::Redemption;
-use crate::task_rows::{NewTask, TaskRecord};
-use crate::tasks::{Charge, TaskRef};
+use crate::task::{Charge, NewTask, TaskEnd, TaskRecord, TaskRef};
 use domain::{
-    ChannelId, FrozenPrice, HoldId, KeyId, NodeId, Quota, TaskStatus, TaskUid, UnixMs, Usage,
-    UserId,
+    ChannelId, FrozenPrice, HoldId, KeyId, NodeId, Quota, TaskUid, UnixMs, Usage, UserId,
 };
 use serde::Serialize;
 use std::sync::Arc;
@@ -53,48 +51,6 @@ pub struct Settlement {
     pub note: Option<String>,
     /// Reply to keep for a repeated `Idempotency-Key`.
     pub reply: Option<KeptReply>,
-}
-
-/// How a task ended.
-#[derive(Clone, Debug, Serialize)]
-pub struct TaskEnd {
-    /// Completed or failed.
-    pub status: TaskStatus,
-    /// The upstream's own word; `None`: as it was.
-    pub upstream_status: Option<String>,
-    /// How far it got; `None`: as it was.
-    pub progress: Option<String>,
-    /// Why it failed.
-    pub fail_reason: String,
-    /// What the upstream said of it last, sealed; `None`: as it was.
-    pub data: Option<String>,
-    /// Of what the upstream said last.
-    pub fingerprint: Option<i64>,
-}
-
-impl TaskEnd {
-    /// It ended well.
-    #[must_use]
-    pub const fn completed() -> Self {
-        Self::of(TaskStatus::Completed)
-    }
-
-    /// It ended badly.
-    #[must_use]
-    pub fn failed(reason: impl Into<String>) -> Self {
-        Self { fail_reason: reason.into(), ..Self::of(TaskStatus::Failed) }
-    }
-
-    const fn of(status: TaskStatus) -> Self {
-        Self {
-            status,
-            upstream_status: None,
-            progress: None,
-            fail_reason: String::new(),
-            data: None,
-            fingerprint: None,
-        }
-    }
 }
 
 /// A reply kept for clients that repeat their request: stored in the settling transaction.

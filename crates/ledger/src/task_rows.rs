@@ -3,88 +3,10 @@
 //! with its rows as one JSON array. What else is written of a task is in `store::tasks`.
 
 use crate::book::BatchChanges;
-use crate::op::TaskEnd;
-use domain::{ChannelId, KeyId, NodeId, Quota, TaskStatus, TaskUid, UserId};
+
 use serde::Serialize;
 use store::Engine;
 use store::tasks::{JsonColumn, json_rows as table_of, now_param};
-
-/// A task to be made, before anything is sent.
-#[derive(Clone, Debug, Serialize)]
-pub struct NewTask {
-    /// Its hold's id, or a fresh one where it costs nothing.
-    pub uid: TaskUid,
-    /// Owner.
-    pub user_id: UserId,
-    /// Key that submits it.
-    pub token_id: KeyId,
-    /// That key, sealed, for asking the upstream later.
-    pub key_sealed: String,
-    /// Channel chosen first.
-    pub channel_id: ChannelId,
-    /// Model asked for, with its `/submit`.
-    pub action: String,
-    /// `X-Request-Id` of the submission.
-    pub request_id: String,
-    /// Node that submits it.
-    pub node_id: NodeId,
-    /// The submission itself, sealed, to be repeated after a crash.
-    pub request_sealed: Option<String>,
-    /// Where the client wants to hear of its end, sealed.
-    pub webhook_url_sealed: Option<String>,
-}
-
-/// What an upstream said when it took a task.
-#[derive(Clone, Debug, Serialize)]
-pub struct TaskRecord {
-    /// Which task.
-    pub uid: TaskUid,
-    /// The upstream's id.
-    pub task_id: String,
-    /// Channel that took it.
-    pub channel_id: ChannelId,
-    /// Where it stands; not its end.
-    pub status: TaskStatus,
-    /// The upstream's own word.
-    pub upstream_status: String,
-    /// How far it is.
-    pub progress: String,
-    /// What the upstream said of it, sealed.
-    pub data: String,
-}
-
-impl TaskRecord {
-    /// A task that was taken, and of which nothing else is known.
-    #[must_use]
-    pub fn new(uid: TaskUid, task_id: String, channel_id: ChannelId) -> Self {
-        Self {
-            uid,
-            task_id,
-            channel_id,
-            status: TaskStatus::Submitted,
-            upstream_status: String::new(),
-            progress: String::new(),
-            data: String::new(),
-        }
-    }
-}
-
-/// Something about a task, with the quota that goes with it.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct WithQuota<T> {
-    #[serde(flatten)]
-    pub told: T,
-    /// What it holds, or was charged.
-    pub quota: Quota,
-}
-
-/// The end of a task.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct EndedTask {
-    pub uid: TaskUid,
-    #[serde(flatten)]
-    pub end: TaskEnd,
-}
 
 const NEW: &[JsonColumn] = &[
     ("uid", "uuid"),

@@ -5,34 +5,11 @@ use crate::error::LedgerError;
 use crate::hold::Hold;
 use crate::lanes::OpAnswer;
 use crate::ledger::Ledger;
-use crate::op::{Closed, Finish, HoldRef, Op, Release, Taken, TaskEnd};
-use crate::task_rows::{NewTask, TaskSql, WithQuota, json_rows};
-use domain::{ChannelId, Quota, TaskUid, UnixMs, Usage, UserId};
+use crate::op::{Closed, Finish, HoldRef, Op, Release, Taken};
+use crate::task::{Charge, NewTask, TaskEnd, TaskRef, WithQuota};
+use crate::task_rows::{TaskSql, json_rows};
+use domain::{Quota, TaskUid, UserId};
 use store::Value;
-
-/// A task that is to be ended.
-#[derive(Clone, Copy, Debug)]
-pub struct TaskRef {
-    /// Which.
-    pub uid: TaskUid,
-    /// Whose.
-    pub user_id: UserId,
-    /// Channel that has it; `None`: that of its hold.
-    pub channel_id: Option<ChannelId>,
-    /// When its work began.
-    pub since: UnixMs,
-}
-
-/// What a task's end means for its hold.
-#[derive(Clone, Debug)]
-pub enum Charge {
-    /// The frozen price: a call's, or that of this use. Where use is unknown, what is held.
-    Price(Option<Usage>),
-    /// What is held.
-    Held,
-    /// Nothing, for this reason: a label.
-    Nothing(&'static str),
-}
 
 /// What ending a task came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use crate::error::LedgerError;
 use crate::journal::LineKind;
 use crate::op::{Closed, EndState, HoldRef, HoldTerms, NewHold, OpOutcome, Release, Settlement};
 use crate::rows::{EndedHold, HoldRow, RowId};
-use crate::task_rows::{NewTask, WithQuota};
+use crate::task::{NewTask, WithQuota};
 use domain::{HoldId, KeyId, Quota};
 use std::borrow::Cow;
 

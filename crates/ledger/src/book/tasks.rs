@@ -7,8 +7,7 @@ use crate::error::LedgerError;
 use crate::journal::LineKind;
 use crate::op::{Closed, EndState, Finish, OpOutcome, Settlement, Taken};
 use crate::rows::{EndedHold, HoldRow, TaskState};
-use crate::task_rows::{EndedTask, WithQuota};
-use crate::tasks::Charge;
+use crate::task::{Charge, EndedTask, WithQuota};
 use domain::{Quota, UserId};
 use std::borrow::Cow;
 

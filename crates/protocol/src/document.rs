@@ -84,6 +84,9 @@ pub(crate) struct RouteSection {
     pub(crate) uses: Texts,
     pub(crate) list: Option<ListWord>,
     pub(crate) task: Option<TaskWord>,
+    /// A stream of it reports usage only where the request asks for it, as `[stream]` says.
+    #[serde(default)]
+    pub(crate) ask_usage: bool,
     #[serde(default)]
     pub(crate) probe: bool,
 }

@@ -242,6 +242,17 @@ impl fmt::Display for Source {
     }
 }
 
+/// How a request asks for the usage of its stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageRequest {
+    /// The member that asks for a stream.
+    pub when: crate::Pointer,
+    /// The member that asks for usage: `true` is added where the client left it out.
+    pub ask: crate::Pointer,
+    /// The array that is empty in the event that comes only then, and that is not passed on.
+    pub extra: crate::Pointer,
+}
+
 /// A kind of call that a protocol has.
 #[derive(Debug)]
 pub struct Route {
@@ -259,6 +270,8 @@ pub struct Route {
     pub list: Option<ListWord>,
     /// What it is to a task.
     pub task: Option<TaskWord>,
+    /// How a stream's usage is asked for, where it has to be.
+    pub ask_usage: Option<UsageRequest>,
     /// It is the cheapest one, for trying a channel.
     pub probe: bool,
     /// The shape of our own errors.

@@ -58,6 +58,10 @@ fn a_bad_document_is_refused_with_line_pointer_and_reason() {
             "line 7: outcome.failed[0]: has is and not",
         ),
         ("[outcome]\nrefused = [42]", "line 7: outcome.refused: names a status that is none"),
+        (
+            "[[route]]\nmatch = \"GET /y\"\nask_usage = true",
+            "line 8: route[1].ask_usage: is true, and there is no [stream]",
+        ),
         ("[text]\noutput = [\"/a/#\"]", "line 7: text.output[0]: ends in #"),
         ("[text]\noutput = [\"/a/*[b=c]/d\"]", "line 7: text.output[0]: has a [filter]"),
         (

@@ -44,7 +44,7 @@ pub(crate) fn compile(text: &str, known: &Library) -> Result<(Document, Protocol
 
 /// The document, with its base's sections where it has none of its own.
 fn inherit(mut document: Document, known: &Library, found: &mut Found) -> Document {
-    let Some(name) = document.base.take() else { return document };
+    let Some(name) = document.base.clone() else { return document };
     let Some(base) = known.document(&name) else {
         found.at("base", format!("{name:?} is no protocol that is known here"));
         return document;
@@ -151,6 +151,7 @@ fn route(
         makes: !makes.0.is_empty(),
         list: section.list,
         task: section.task,
+        ask_usage: requests::ask_usage(document, section.ask_usage, at, found),
         probe: section.probe,
         errors: document.errors.as_ref().map(|it| it.shape).unwrap_or_default(),
         protocol: Arc::from(""),

@@ -5,7 +5,7 @@ use super::replies::{keep, pointers, units};
 use crate::document::{Document, HoldSection, Texts};
 use crate::program::{Builder, Kept};
 use crate::request::RequestRules;
-use crate::route::Source;
+use crate::route::{Source, UsageRequest};
 
 /// The rules of a route's requests; `None` where something is wrong.
 pub(super) fn rules(
@@ -23,9 +23,6 @@ pub(super) fn rules(
     if let Some(stream) = &document.stream {
         let when = Texts(vec![stream.when.clone()]);
         keep("stream.when", &when, Kept::Stream, &mut builder, found);
-        for (at, pointer) in [("stream.ask", &stream.ask), ("stream.extra", &stream.extra)] {
-            found.pointer(at, pointer);
-        }
     }
     keep("route.model", &from_body(model), Kept::Model, &mut builder, found);
     keep("route.uses", &from_body(uses), Kept::Resource, &mut builder, found);
@@ -34,6 +31,28 @@ pub(super) fn rules(
         found.ok(&at, done)?;
     }
     Some(RequestRules { program: builder.build(), units })
+}
+
+/// How the usage of a route's streams is asked for.
+pub(super) fn ask_usage(
+    document: &Document,
+    wanted: bool,
+    at: &str,
+    found: &mut Found,
+) -> Option<UsageRequest> {
+    let at = format!("{at}.ask_usage");
+    match &document.stream {
+        _ if !wanted => None,
+        None => {
+            found.at(at, "is true, and there is no [stream] that says how");
+            None
+        }
+        Some(stream) => Some(UsageRequest {
+            when: found.pointer("stream.when", &stream.when)?,
+            ask: found.pointer("stream.ask", &stream.ask)?,
+            extra: found.pointer("stream.extra", &stream.extra)?,
+        }),
+    }
 }
 
 fn from_body(sources: &[Source]) -> Texts {

@@ -1,0 +1,143 @@
+//! The reference of the built-in protocols in `docs/protocols.md`, made of their documents.
+
+use crate::document::{Document, ListWord, PriceWord, RouteSection, TaskWord};
+use crate::library::{BUILTIN, Library};
+use std::fmt::Write;
+
+/// Where the reference stands in the page.
+pub const BEGIN: &str = "<!-- made by `cargo run -p protocol --example reference`; not by hand -->";
+
+/// The reference of all built-in protocols, in Markdown.
+#[must_use]
+pub fn reference(library: &Library) -> String {
+    let mut page = format!("{BEGIN}\n\n");
+    page.push_str("| protocol | | calls | key | tasks |\n|---|---|--:|---|---|\n");
+    let documents = || BUILTIN.iter().filter_map(|(name, _)| library.document(name));
+    for document in documents() {
+        let (name, routes) = (&document.name, document.routes.as_deref().unwrap_or_default());
+        let calls: usize = routes.iter().map(|route| route.matches.0.len()).sum();
+        let title = format!("{} · {}", document.title.en, document.title.zh);
+        let tasks = if document.task.is_some() { "yes" } else { "" };
+        let _ = writeln!(
+            page,
+            "| [`{name}`](#{name}) | {title} | {calls} | {} | {tasks} |",
+            key(document)
+        );
+    }
+    for document in documents() {
+        protocol(&mut page, document);
+    }
+    page
+}
+
+/// How the channel's key is presented.
+fn key(document: &Document) -> String {
+    let Some(auth) = &document.auth else { return "none".to_owned() };
+    match (&auth.header, &auth.query) {
+        (Some(header), _) => {
+            format!("`{header}: {}`", auth.value.as_deref().unwrap_or("{key}"))
+        }
+        (None, Some(query)) => format!("`?{query}=`"),
+        (None, None) => "none".to_owned(),
+    }
+}
+
+fn protocol(page: &mut String, document: &Document) {
+    let Document { name, title, auth, speaks, .. } = document;
+    let _ = writeln!(page, "\n### {name}\n\n{} · {}. Key: {}.", title.en, title.zh, key(document));
+    for (header, value) in auth.iter().flat_map(|auth| &auth.headers) {
+        let _ = writeln!(page, "Sent where the client sent none: `{header}: {value}`.");
+    }
+    if !speaks.is_empty() {
+        let _ = writeln!(page, "Also speaks {}, with its own address and key.", quoted(speaks));
+    }
+    page.push_str("\n| call | model | costs | |\n|---|---|---|---|\n");
+    for route in document.routes.iter().flatten() {
+        let calls = quoted(&route.matches.0).replace(", ", "<br>");
+        let (model, price) = (quoted(&route.model.0), costs(route));
+        let _ = writeln!(page, "| {calls} | {model} | {price} | {} |", notes(route));
+    }
+    counts(page, document);
+    if let Some(task) = &document.task {
+        let words = &task.words;
+        let _ = writeln!(
+            page,
+            "\nTasks are asked about by `{}`, {} at once. Done: {}; failed: {}.",
+            task.ask.request,
+            task.ask.batch.unwrap_or(1),
+            quoted(&words.completed),
+            quoted(&words.failed)
+        );
+    }
+    page.push_str("\nSources:\n\n");
+    for source in &document.sources {
+        let _ = writeln!(page, "- {source}");
+    }
+}
+
+const fn costs(route: &RouteSection) -> &'static str {
+    match route.price {
+        Some(PriceWord::Free) => "nothing",
+        _ => "the model's price",
+    }
+}
+
+fn notes(route: &RouteSection) -> String {
+    let mut notes = Vec::new();
+    match route.task {
+        Some(TaskWord::Submit) => notes.push("submits a task".to_owned()),
+        Some(TaskWord::Ask) => notes.push("asks about a task".to_owned()),
+        Some(TaskWord::Fetch) => notes.push("fetches a result".to_owned()),
+        Some(TaskWord::Cancel) => notes.push("cancels a task".to_owned()),
+        None => {}
+    }
+    match route.list {
+        Some(ListWord::Own) => notes.push("answered from our own record".to_owned()),
+        Some(ListWord::Refuse) => {
+            notes.push("refused: it would show other customers' things".into())
+        }
+        None => {}
+    }
+    if !route.uses.0.is_empty() {
+        notes.push(format!("about {}", quoted(&route.uses.0)));
+    }
+    if !route.makes.0.is_empty() && route.task.is_none() {
+        notes.push("makes a resource".to_owned());
+    }
+    for word in route.meters.keys() {
+        notes.push(format!("counts {word}"));
+    }
+    if route.ask_usage {
+        notes.push("a stream's usage has to be asked for".to_owned());
+    }
+    if route.probe {
+        notes.push("tries a channel".to_owned());
+    }
+    notes.join("; ")
+}
+
+/// What is counted, and where it stands.
+fn counts(page: &mut String, document: &Document) {
+    let Some(usage) = document.usage.as_ref().filter(|usage| !usage.meters.is_empty()) else {
+        page.push_str("\nNo usage is read.\n");
+        return;
+    };
+    let at = quoted(&usage.at.0);
+    let at = if at.is_empty() {
+        String::new()
+    } else {
+        format!(" Paths without a slash begin at {at}.")
+    };
+    let _ = writeln!(page, "\nCounted:{at}\n\n| meter | where | part of |\n|---|---|---|");
+    for (meter, sources) in &usage.meters {
+        let places: Vec<String> = sources.0.iter().map(|source| source.at.clone()).collect();
+        let inside = usage.inside.get(meter).map_or("", String::as_str);
+        let _ = writeln!(page, "| {meter} | {} | {inside} |", quoted(&places));
+    }
+}
+
+fn quoted(words: &[String]) -> String {
+    // A bar would end the cell.
+    let quote = |word: &String| format!("`{}`", word.replace('|', "\\|"));
+    words.iter().map(quote).collect::<Vec<_>>().join(", ")
+}

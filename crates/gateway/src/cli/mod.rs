@@ -22,6 +22,7 @@ mod openapi;
 mod out;
 mod poll;
 mod price;
+mod protocol;
 mod restore;
 mod serve;
 mod task;
@@ -66,6 +67,8 @@ enum Command {
     #[command(subcommand)]
     Price(price::Command),
     #[command(subcommand)]
+    Protocol(protocol::Command),
+    #[command(subcommand)]
     Task(task::Command),
     Poll(poll::Args),
     MockUpstream(mock_upstream::Args),
@@ -103,6 +106,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve => serve::run(),
         Command::Config(args) => config::run(&args),
         Command::Logs(command) => logs::run(&command),
+        Command::Protocol(command) => protocol::run(&command),
         Command::Openapi(args) => openapi::run(&args),
         Command::Completion(args) => completion::run(&args),
         Command::Man(args) => completion::man(&args),

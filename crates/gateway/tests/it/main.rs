@@ -42,6 +42,7 @@ mod paid;
 mod poller;
 mod pooler;
 mod priced;
+mod protocols;
 mod redemption;
 mod requests;
 mod rights;

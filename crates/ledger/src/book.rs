@@ -12,7 +12,7 @@ mod tasks;
 use crate::error::LedgerError;
 use crate::journal::{LineKind, LineRow};
 use crate::op::{KeptReply, Op, OpOutcome};
-use crate::rows::{Account, EndedHold, HoldRow, KeyLimit, RowId, Rows};
+use crate::rows::{Account, EndedHold, HoldRow, KeyLimit, MadeMovement, RowId, Rows};
 use crate::spending::{Day, Spending, Spent};
 use crate::task::{EndedTask, NewTask, TaskRecord, WithQuota};
 use domain::{HoldId, KeyId, Quota, RedemptionId, UnixMs, UserId};
@@ -59,8 +59,7 @@ pub(crate) struct KeyChange {
 pub(crate) struct NewMovement {
     pub user_id: UserId,
     pub reference: Arc<str>,
-    pub kind: LineKind,
-    pub amount: Quota,
+    pub made: MadeMovement,
 }
 
 /// Everything a batch writes.
@@ -141,11 +140,9 @@ impl Book {
             Op::Abandon(hold) => self.abandon(hold.hold_id),
             Op::Record(user_id, taken) => self.record(*user_id, taken),
             Op::Finish(finish) => self.finish(finish),
-            Op::Move(movement, kind, reference) => self.movement(movement, *kind, reference),
-            Op::Refund(request_id, movement, reference) => {
-                self.refund(request_id, movement, reference)
-            }
-            Op::Redeem(redemption, reference) => self.redeem(redemption, reference),
+            Op::Move(movement, kind, entry) => self.movement(movement, *kind, entry),
+            Op::Refund(request_id, movement, entry) => self.refund(request_id, movement, entry),
+            Op::Redeem(redemption, entry) => self.redeem(redemption, entry),
         }
     }
 

@@ -7,7 +7,9 @@ use crate::jobs::{self, Lease};
 use crate::journal::LineKind;
 use crate::lanes::{Lanes, OpAnswer, QueuedOp};
 use crate::metrics::Metrics;
-use crate::op::{Closed, HoldRef, HoldRequest, Moved, Movement, NewHold, Op, Release, Settlement};
+use crate::op::{
+    Closed, Entry, HoldRef, HoldRequest, Moved, Movement, NewHold, Op, Release, Settlement,
+};
 use crate::postgres::{Lane, LaneQueues};
 use crate::redemption::Redemption;
 use crate::sqlite::SqliteQueue;
@@ -203,8 +205,8 @@ impl Ledger {
     /// When the user is missing, the amount is not above zero or doesn't fit, or the reference
     /// names another movement.
     pub async fn deposit(&self, movement: Movement) -> Result<Moved, LedgerError> {
-        let reference = reference_of(&movement);
-        self.moved(Op::Move(movement, LineKind::Topup, reference)).await
+        let entry = entry_of(&movement);
+        self.moved(Op::Move(movement, LineKind::Topup, entry)).await
     }
 
     /// Moves a balance either way.
@@ -212,8 +214,8 @@ impl Ledger {
     /// # Errors
     /// When the user is missing, the amount doesn't fit, or the reference names another movement.
     pub async fn adjust(&self, movement: Movement) -> Result<Moved, LedgerError> {
-        let reference = reference_of(&movement);
-        self.moved(Op::Move(movement, LineKind::Adjust, reference)).await
+        let entry = entry_of(&movement);
+        self.moved(Op::Move(movement, LineKind::Adjust, entry)).await
     }
 
     /// Gives back part of what a settled call was charged, by its `X-Request-Id`.
@@ -226,8 +228,8 @@ impl Ledger {
         request_id: Arc<str>,
         movement: Movement,
     ) -> Result<Moved, LedgerError> {
-        let reference = reference_of(&movement);
-        self.moved(Op::Refund(request_id, movement, reference)).await
+        let entry = entry_of(&movement);
+        self.moved(Op::Refund(request_id, movement, entry)).await
     }
 
     /// Redeems a code. Of all who redeem it one succeeds.
@@ -235,7 +237,7 @@ impl Ledger {
     /// # Errors
     /// When the code is worth nothing (any more), or the user is missing.
     pub async fn redeem(&self, redemption: Redemption) -> Result<Moved, LedgerError> {
-        self.moved(Op::Redeem(redemption, fresh_reference())).await
+        self.moved(Op::Redeem(redemption, entry_under(None))).await
     }
 
     /// Gives back a hold when the outcome of its call will stay unknown.
@@ -293,12 +295,13 @@ impl Ledger {
     }
 }
 
-/// The caller's name of a movement, or a fresh one: every movement has one, so that a commit that
-/// was not answered can be entered again.
-fn reference_of(movement: &Movement) -> Arc<str> {
-    movement.reference.clone().unwrap_or_else(fresh_reference)
+/// Under the caller's name of a movement, or a fresh one: every movement has one, so that a commit
+/// that was not answered can be entered again.
+fn entry_of(movement: &Movement) -> Entry {
+    entry_under(movement.reference.clone())
 }
 
-fn fresh_reference() -> Arc<str> {
-    Uuid::new_v4().to_string().into()
+fn entry_under(reference: Option<Arc<str>>) -> Entry {
+    let id = Uuid::new_v4();
+    Entry { reference: reference.unwrap_or_else(|| id.to_string().into()), id }
 }

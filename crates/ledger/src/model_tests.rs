@@ -4,8 +4,8 @@ use crate::book::{BatchChanges, Book, OpRefusal};
 use crate::error::{CodeFault, LedgerError};
 use crate::journal::LineKind;
 use crate::op::{
-    Closed, EndState, HoldRef, HoldRequest, HoldTerms, Moved, Movement, NewHold, Op, OpOutcome,
-    Release, Settlement,
+    Closed, EndState, Entry, HoldRef, HoldRequest, HoldTerms, Moved, Movement, NewHold, Op,
+    OpOutcome, Release, Settlement,
 };
 use crate::redemption::{CodeRow, Redemption};
 use crate::rows::{Account, EndedHold, HoldRow, KeyLimit, MadeMovement, RowId, Rows, SettledCall};
@@ -81,12 +81,16 @@ fn movement(amount: i64) -> Movement {
     Movement { user_id: USER, amount: Quota(amount), reason, by, reference }
 }
 
+fn entry(reference: &str) -> Entry {
+    Entry { reference: reference.into(), id: Uuid::new_v4() }
+}
+
 fn deposit_op(amount: i64, reference: &str) -> Op {
-    Op::Move(movement(amount), LineKind::Topup, reference.into())
+    Op::Move(movement(amount), LineKind::Topup, entry(reference))
 }
 
 fn refund_op(n: u128, amount: i64, reference: &str) -> Op {
-    Op::Refund(request_id(n), movement(amount), reference.into())
+    Op::Refund(request_id(n), movement(amount), entry(reference))
 }
 
 fn account(quota: i64) -> Account {
@@ -250,6 +254,8 @@ fn a_refund_never_exceeds_the_charge() {
     assert!(book.apply(&refund_op(1, 3, "a")).is_ok());
     assert!(matches!(refused(&mut book, &refund_op(1, 2, "b")), LedgerError::Overflow));
     assert!(book.apply(&refund_op(1, 1, "c")).is_ok());
+    let another_call = refused(&mut book, &refund_op(2, 1, "c"));
+    assert!(matches!(another_call, LedgerError::ReferenceTaken));
     assert!(matches!(refused(&mut book, &refund_op(2, 1, "d")), LedgerError::UnknownHold));
     let changes = book.into_changes();
     assert_eq!(changes.account_moves[&USER].delta, Quota(4));
@@ -260,10 +266,12 @@ fn a_refund_never_exceeds_the_charge() {
 fn a_reference_moves_once() {
     let mut book = book(10, None);
     let moved = |balance, repeated| OpOutcome::Moved(Moved { balance: Quota(balance), repeated });
-    assert_eq!(book.apply(&deposit_op(5, "pay-1")).unwrap(), moved(15, false));
+    let first = deposit_op(5, "pay-1");
+    assert_eq!(book.apply(&first).unwrap(), moved(15, false));
+    assert_eq!(book.apply(&first).unwrap(), moved(15, false), "its commit was not answered");
     assert_eq!(book.apply(&deposit_op(5, "pay-1")).unwrap(), moved(15, true));
     assert!(matches!(refused(&mut book, &deposit_op(6, "pay-1")), LedgerError::ReferenceTaken));
-    let adjust = Op::Move(movement(5), LineKind::Adjust, "pay-1".into());
+    let adjust = Op::Move(movement(5), LineKind::Adjust, entry("pay-1"));
     assert!(matches!(refused(&mut book, &adjust), LedgerError::ReferenceTaken));
     assert_eq!(book.apply(&deposit_op(5, "pay-2")).unwrap(), moved(20, false));
     assert_eq!(book.into_changes().lines.len(), 2);
@@ -289,7 +297,7 @@ fn a_code_pays_once_within_a_batch_too() {
     let code =
         || CodeRow { name: "spring".into(), quota: Quota(5), status: 1, expires_at: Some(ends) };
     let redeem = |at, reference: &str| {
-        Op::Redeem(Redemption { id, user_id: USER, by: "ann".into(), at }, reference.into())
+        Op::Redeem(Redemption { id, user_id: USER, by: "ann".into(), at }, entry(reference))
     };
     let mut rows = rows(10, None);
     rows.codes.insert(id, code());
@@ -298,8 +306,9 @@ fn a_code_pays_once_within_a_batch_too() {
     assert!(matches!(late, LedgerError::Code(CodeFault::Expired)));
     let before = ends.plus_ms(-1);
     let moved = |repeated| OpOutcome::Moved(Moved { balance: Quota(15), repeated });
-    assert_eq!(book.apply(&redeem(before, "b")).unwrap(), moved(false));
-    assert_eq!(book.apply(&redeem(before, "b")).unwrap(), moved(true), "sent again");
+    let first = redeem(before, "b");
+    assert_eq!(book.apply(&first).unwrap(), moved(false));
+    assert_eq!(book.apply(&first).unwrap(), moved(false), "carried out again");
     let other = refused(&mut book, &redeem(before, "c"));
     assert!(matches!(other, LedgerError::Code(CodeFault::Redeemed)));
     let changes = book.into_changes();
@@ -401,11 +410,11 @@ impl Model {
             Step::MoveAgain => return self.last_movement.clone(),
             Step::Deposit(_) | Step::Adjust(_) | Step::Refund(..) => {
                 self.references += 1;
-                let reference: Arc<str> = self.references.to_string().into();
+                let reference = self.references.to_string();
                 match step {
                     Step::Deposit(amount) => deposit_op(*amount, &reference),
                     Step::Adjust(amount) => {
-                        Op::Move(movement(*amount), LineKind::Adjust, reference)
+                        Op::Move(movement(*amount), LineKind::Adjust, entry(&reference))
                     }
                     Step::Refund(h, amount) => refund_op(n(*h), *amount, &reference),
                     _ => return None,
@@ -584,9 +593,8 @@ impl Stored {
             }
         }
         for made in &changes.movements {
-            let (kind, amount) = (made.kind.as_str().to_owned(), made.amount);
             let key = (made.user_id, made.reference.clone());
-            assert_eq!(self.movements.insert(key, MadeMovement { kind, amount }), None);
+            assert_eq!(self.movements.insert(key, made.made.clone()), None);
         }
         let ended: HashSet<HoldId> = changes.ended_holds.iter().map(|row| row.id).collect();
         assert!(ended.iter().all(|id| self.holds.contains_key(id)));

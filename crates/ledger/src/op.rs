@@ -8,6 +8,7 @@ use domain::{
 };
 use serde::Serialize;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// A request to put money aside before a call.
 #[derive(Clone, Debug)]
@@ -175,6 +176,14 @@ pub(crate) struct Finish {
     pub forget_reply: Option<(UserId, String)>,
 }
 
+/// The name of a movement, and which request for it this is: carried out again, it knows itself,
+/// and does not take what it has done for another's.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub reference: Arc<str>,
+    pub id: Uuid,
+}
+
 /// One operation, as a lane carries it out. Each may be sent again: its second time is answered as
 /// its first.
 #[derive(Clone, Debug)]
@@ -188,10 +197,10 @@ pub(crate) enum Op {
     Abandon(HoldRef),
     Record(UserId, Box<Taken>),
     Finish(Box<Finish>),
-    Move(Movement, LineKind, Arc<str>),
+    Move(Movement, LineKind, Entry),
     /// Of the charge of a request.
-    Refund(Arc<str>, Movement, Arc<str>),
-    Redeem(Redemption, Arc<str>),
+    Refund(Arc<str>, Movement, Entry),
+    Redeem(Redemption, Entry),
 }
 
 impl Op {
@@ -236,9 +245,9 @@ impl Op {
     /// The reference of a movement.
     pub fn reference(&self) -> Option<&Arc<str>> {
         match self {
-            Self::Move(.., reference)
-            | Self::Refund(.., reference)
-            | Self::Redeem(_, reference) => Some(reference),
+            Self::Move(.., entry) | Self::Refund(.., entry) | Self::Redeem(_, entry) => {
+                Some(&entry.reference)
+            }
             _ => None,
         }
     }

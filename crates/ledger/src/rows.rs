@@ -131,6 +131,17 @@ pub(crate) struct SettledCall {
 pub(crate) struct MadeMovement {
     pub kind: String,
     pub amount: Quota,
+    /// Request whose charge it gives back; empty: none.
+    pub refund_of: Arc<str>,
+    /// Which request for the movement made it.
+    pub entry: Uuid,
+}
+
+impl MadeMovement {
+    /// Whether a later request under the same reference means the same movement.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.kind, self.amount, &self.refund_of) == (&other.kind, other.amount, &other.refund_of)
+    }
 }
 
 /// All rows a batch touches.

@@ -58,7 +58,12 @@ on_both_databases! {
         let (first, second) = tokio::join!(refund(), refund());
         let repeated = [first.unwrap(), second.unwrap()].map(|moved| moved.repeated);
         assert_eq!(repeated.iter().filter(|repeated| **repeated).count(), 1);
-        assert_eq!(house.balance(ann).await, (90, 10));
+        // The same name and amount for another call is another movement.
+        drop(named_call(&house, ann, "r2", 30).await);
+        let once = Movement { reference: Some("back-1".into()), ..movement(ann, 30) };
+        let other = house.ledger.refund("r2".into(), once).await;
+        assert!(matches!(other, Err(LedgerError::ReferenceTaken)), "{other:?}");
+        assert_eq!(house.balance(ann).await, (60, 40));
         house.close().await;
     }
 

@@ -3,7 +3,7 @@
 use super::{Book, NewMovement, OpRefusal, Verdict};
 use crate::error::LedgerError;
 use crate::journal::{LineKind, LineRow};
-use crate::op::{Moved, Movement, OpOutcome};
+use crate::op::{Entry, Moved, Movement, OpOutcome};
 use crate::redemption::Redemption;
 use crate::rows::{MadeMovement, RowId, SettledCall};
 use domain::{Quota, UserId};
@@ -14,27 +14,27 @@ impl Book {
         &mut self,
         movement: &Movement,
         kind: LineKind,
-        reference: &Arc<str>,
+        entry: &Entry,
     ) -> Verdict {
-        if let Some(repeated) =
-            self.made_before(movement.user_id, kind, movement.amount, reference)?
-        {
-            return Ok(repeated);
+        let made = made(kind, movement.amount, "".into(), entry);
+        if let Some(before) = self.made_before(movement.user_id, entry, &made)? {
+            return Ok(before);
         }
         if kind == LineKind::Topup && movement.amount <= Quota::ZERO {
             return Err(LedgerError::Overflow.into());
         }
-        let mut line = self.moving_line(movement, kind, reference)?;
+        let mut line = self.moving_line(movement, kind, entry)?;
         line.delta = movement.amount;
-        self.enter_movement(line, reference)
+        self.enter_movement(line, entry, made)
     }
 
     /// A deposit of what the code is worth, which is nothing from then on.
-    pub(super) fn redeem(&mut self, redemption: &Redemption, reference: &Arc<str>) -> Verdict {
+    pub(super) fn redeem(&mut self, redemption: &Redemption, entry: &Entry) -> Verdict {
         let (id, user_id) = (redemption.id, redemption.user_id);
-        if self.rows.movements.contains_key(&(user_id, reference.clone())) {
+        if let Some(before) = self.rows.movements.get(&(user_id, entry.reference.clone())) {
+            let repeated = before.entry != entry.id;
             let balance = self.account(user_id)?.quota;
-            return Ok(OpOutcome::Moved(Moved { balance, repeated: true }));
+            return Ok(OpOutcome::Moved(Moved { balance, repeated }));
         }
         let unknown = LedgerError::Code(crate::error::CodeFault::Unknown);
         let code = self.rows.codes.get(&id);
@@ -46,10 +46,11 @@ impl Book {
         let reason = format!("redemption #{id} {}", code.name).trim_end().to_owned();
         let by = redemption.by.clone();
         let movement = Movement { user_id, amount, reason, by, reference: None };
-        let mut line = self.moving_line(&movement, LineKind::Topup, reference)?;
+        let mut line = self.moving_line(&movement, LineKind::Topup, entry)?;
         line.delta = amount;
         line.redemption = Some(id);
-        let outcome = self.enter_movement(line, reference)?;
+        let made = made(LineKind::Topup, amount, "".into(), entry);
+        let outcome = self.enter_movement(line, entry, made)?;
         if let Some(code) = self.rows.codes.get_mut(&id) {
             code.mark_redeemed();
         }
@@ -62,11 +63,12 @@ impl Book {
         &mut self,
         request_id: &Arc<str>,
         movement: &Movement,
-        reference: &Arc<str>,
+        entry: &Entry,
     ) -> Verdict {
         let (user_id, amount) = (movement.user_id, movement.amount);
-        if let Some(repeated) = self.made_before(user_id, LineKind::Refund, amount, reference)? {
-            return Ok(repeated);
+        let made = made(LineKind::Refund, amount, request_id.clone(), entry);
+        if let Some(before) = self.made_before(user_id, entry, &made)? {
+            return Ok(before);
         }
         let named = (user_id, request_id.clone());
         let call = self.rows.settled.get(&named).ok_or(LedgerError::UnknownHold)?.clone();
@@ -77,7 +79,7 @@ impl Book {
             Some(_) => self.key(call.key_id)?.map(|key| key.id),
             None => None,
         };
-        let mut line = self.moving_line(movement, LineKind::Refund, reference)?;
+        let mut line = self.moving_line(movement, LineKind::Refund, entry)?;
         let SettledCall { counted_on, key_counted_on, .. } = call;
         line.delta = amount;
         line.used_delta = Quota(-amount.0);
@@ -87,7 +89,7 @@ impl Book {
         line.model = call.model;
         line.request_id = request_id.clone();
         (line.counted_on, line.key_counted_on) = (counted_on, key_counted_on);
-        let outcome = self.enter_movement(line, reference)?;
+        let outcome = self.enter_movement(line, entry, made)?;
         if let Some(call) = self.rows.settled.get_mut(&named) {
             call.charged = Quota(call.charged.0 - amount.0);
         }
@@ -98,21 +100,21 @@ impl Book {
         Ok(outcome)
     }
 
-    /// The first answer to a movement that is sent again. One of another kind or amount under the
+    /// The first answer to a movement that is sent again. Another kind, amount or call under the
     /// same reference is refused.
     fn made_before(
         &self,
         user_id: UserId,
-        kind: LineKind,
-        amount: Quota,
-        reference: &Arc<str>,
+        entry: &Entry,
+        asked: &MadeMovement,
     ) -> Result<Option<OpOutcome>, OpRefusal> {
         let balance = self.account(user_id)?.quota;
-        let made = self.rows.movements.get(&(user_id, reference.clone()));
-        match made {
+        match self.rows.movements.get(&(user_id, entry.reference.clone())) {
             None => Ok(None),
-            Some(made) if made.kind == kind.as_str() && made.amount == amount => {
-                Ok(Some(OpOutcome::Moved(Moved { balance, repeated: true })))
+            Some(before) if before.is_like(asked) => {
+                // One whose commit was not answered finds itself.
+                let repeated = before.entry != entry.id;
+                Ok(Some(OpOutcome::Moved(Moved { balance, repeated })))
             }
             Some(_) => Err(LedgerError::ReferenceTaken.into()),
         }
@@ -122,7 +124,7 @@ impl Book {
         &self,
         movement: &Movement,
         kind: LineKind,
-        reference: &Arc<str>,
+        entry: &Entry,
     ) -> Result<LineRow, OpRefusal> {
         let account = self.account(movement.user_id)?;
         Ok(LineRow {
@@ -145,13 +147,13 @@ impl Book {
             counted_on: None,
             key_counted_on: None,
             redemption: None,
-            reference: Some(reference.clone()),
+            reference: Some(entry.reference.clone()),
             content: format!("{} (by {})", movement.reason, movement.by).into(),
         })
     }
 
-    fn enter_movement(&mut self, line: LineRow, reference: &Arc<str>) -> Verdict {
-        let (user_id, kind, amount) = (line.user_id, line.kind, line.quota);
+    fn enter_movement(&mut self, line: LineRow, entry: &Entry, made: MadeMovement) -> Verdict {
+        let (user_id, amount) = (line.user_id, line.quota);
         if !Quota(amount.0.saturating_abs()).is_amount() {
             return Err(LedgerError::Overflow.into());
         }
@@ -159,10 +161,13 @@ impl Book {
         let balance = account.quota.checked_add(line.delta).ok_or(LedgerError::Overflow)?;
         self.move_balance(user_id, line.delta, line.used_delta, 0);
         self.push(line);
-        let made = MadeMovement { kind: kind.as_str().to_owned(), amount };
-        self.rows.movements.insert((user_id, reference.clone()), made);
-        let reference = reference.clone();
-        self.changes.movements.push(NewMovement { user_id, reference, kind, amount });
+        let reference = entry.reference.clone();
+        self.rows.movements.insert((user_id, reference.clone()), made.clone());
+        self.changes.movements.push(NewMovement { user_id, reference, made });
         Ok(OpOutcome::Moved(Moved { balance, repeated: false }))
     }
+}
+
+fn made(kind: LineKind, amount: Quota, refund_of: Arc<str>, entry: &Entry) -> MadeMovement {
+    MadeMovement { kind: kind.as_str().to_owned(), amount, refund_of, entry: entry.id }
 }

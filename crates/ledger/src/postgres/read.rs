@@ -28,7 +28,8 @@ const READ_TASKS: &str = "SELECT uid, finish_time IS NOT NULL, task_id <> '', us
     FROM tasks WHERE uid = ANY($1::uuid[])";
 const READ_PRICES: &str = "SELECT p.id, p.price::text FROM holds h
     JOIN price_snapshots p ON p.id = h.price_id WHERE h.id = ANY($1::uuid[]) AND h.for_task";
-const READ_MOVEMENTS: &str = "SELECT m.user_id, m.reference, m.type, m.amount
+const READ_MOVEMENTS: &str = "SELECT m.user_id, m.reference, m.type, m.amount, m.refund_of,
+        m.entry_id
     FROM unnest($1::bigint[], $2::text[]) AS c (user_id, reference)
     JOIN movements m ON m.user_id = c.user_id AND m.reference = c.reference";
 const READ_REFUNDED: &str =
@@ -290,7 +291,9 @@ fn add_holds(rows: &mut Rows, found: &[Row]) -> PgResult<()> {
 fn add_movements(rows: &mut Rows, found: &[Row]) {
     for row in found {
         let reference: Arc<str> = row.get::<_, &str>(1).into();
-        let made = MadeMovement { kind: row.get(2), amount: Quota(row.get(3)) };
+        let (kind, amount) = (row.get(2), Quota(row.get(3)));
+        let (refund_of, entry) = (row.get::<_, &str>(4).into(), row.get(5));
+        let made = MadeMovement { kind, amount, refund_of, entry };
         rows.movements.insert((UserId(row.get(0)), reference), made);
     }
 }

@@ -1,7 +1,7 @@
 //! What a batch writes beside its money: tasks, replies, names of movements, codes.
 
 use super::session::PgResult;
-use crate::book::BatchChanges;
+use crate::book::{BatchChanges, NewMovement};
 use crate::task_rows::{TaskSql, json_rows};
 use futures_util::try_join;
 use store::{Engine, Value};
@@ -11,10 +11,11 @@ use tokio_postgres::{Client, Statement};
 const REDEEM_CODES: &str = "UPDATE redemptions AS r
     SET status = 3, redeemed_by = c.user_id, redeemed_at = $3::timestamptz
     FROM unnest($1::bigint[], $2::bigint[]) AS c (id, user_id) WHERE r.id = c.id";
-const NAME_MOVEMENTS: &str = "INSERT INTO movements (user_id, reference, type, amount, created_at)
-    SELECT c.user_id, c.reference, c.type, c.amount, $5::timestamptz
-    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])
-        AS c (user_id, reference, type, amount)";
+const NAME_MOVEMENTS: &str = "INSERT INTO movements
+        (user_id, reference, type, amount, refund_of, entry_id, created_at)
+    SELECT c.user_id, c.reference, c.type, c.amount, c.refund_of, c.entry_id, $7::timestamptz
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::uuid[])
+        AS c (user_id, reference, type, amount, refund_of, entry_id)";
 const KEEP_REPLIES: &str = "UPDATE idempotency AS i
     SET done = true, reply_sealed = c.sealed
     FROM unnest($1::bigint[], $2::text[], $3::text[]) AS c (user_id, key, sealed)
@@ -91,12 +92,17 @@ impl Rest {
         changes: &BatchChanges,
         now: &Value,
     ) -> PgResult<u64> {
-        let made = &changes.movements;
-        let users: Vec<i64> = made.iter().map(|m| m.user_id.0).collect();
-        let references: Vec<&str> = made.iter().map(|m| &*m.reference).collect();
-        let kinds: Vec<&str> = made.iter().map(|m| m.kind.as_str()).collect();
-        let amounts: Vec<i64> = made.iter().map(|m| m.amount.0).collect();
-        let params: [&(dyn ToSql + Sync); 5] = [&users, &references, &kinds, &amounts, now];
+        let (mut names, mut made) = ((vec![], vec![]), (vec![], vec![], vec![], vec![]));
+        for NewMovement { user_id, reference, made: one } in &changes.movements {
+            names.0.push(user_id.0);
+            names.1.push(&**reference);
+            made.0.push(&*one.kind);
+            made.1.push(one.amount.0);
+            made.2.push(&*one.refund_of);
+            made.3.push(one.entry);
+        }
+        let params: [&(dyn ToSql + Sync); 7] =
+            [&names.0, &names.1, &made.0, &made.1, &made.2, &made.3, now];
         client.execute(&self.name_movements, &params).await
     }
 

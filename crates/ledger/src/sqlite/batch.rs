@@ -1,6 +1,6 @@
 //! One batch on SQLite: prepared statements on the writer's own connection, one commit.
 
-use crate::book::{BatchChanges, OpRefusal};
+use crate::book::{BatchChanges, NewMovement, OpRefusal};
 use crate::columns::{Cell, ColumnType, TableSchema};
 use crate::op::{EndState, OpOutcome};
 use crate::redemption::CodeRow;
@@ -184,9 +184,15 @@ impl Batch<'_> {
             }
         }
         for (user_id, reference) in &wanted.references {
-            let sql = "SELECT type, amount FROM movements WHERE user_id = ?1 AND reference = ?2";
-            let made =
-                |row: &Row<'_>| Ok(MadeMovement { kind: row.get(0)?, amount: Quota(row.get(1)?) });
+            let sql = "SELECT type, amount, refund_of, entry_id FROM movements
+                WHERE user_id = ?1 AND reference = ?2";
+            let made = |row: &Row<'_>| {
+                let (refund_of, entry) =
+                    (row.get::<_, String>(2)?.into(), row.get::<_, Vec<u8>>(3)?);
+                let entry = Uuid::from_slice(&entry).unwrap_or_default();
+                let amount = Quota(row.get(1)?);
+                Ok(MadeMovement { kind: row.get(0)?, amount, refund_of, entry })
+            };
             let params = params![user_id.0, &**reference];
             let found = self.connection.prepare_cached(sql)?.query_row(params, made).optional()?;
             rows.movements.extend(found.map(|made| ((*user_id, reference.clone()), made)));
@@ -263,11 +269,14 @@ impl Batch<'_> {
     }
 
     fn write_movements(&self, changes: &BatchChanges) -> rusqlite::Result<()> {
-        for made in &changes.movements {
-            let sql = "INSERT INTO movements (user_id, reference, type, amount, created_at)
-                VALUES (?1, ?2, ?3, ?4, ?5)";
-            let (kind, amount) = (made.kind.as_str(), made.amount.0);
-            let params = params![made.user_id.0, &*made.reference, kind, amount, self.now.0];
+        for NewMovement { user_id, reference, made } in &changes.movements {
+            let sql = "INSERT INTO movements
+                    (user_id, reference, type, amount, refund_of, entry_id, created_at)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+            let MadeMovement { kind, amount, refund_of, entry } = made;
+            let entry = entry.as_bytes().as_slice();
+            let params =
+                params![user_id.0, &**reference, kind, amount.0, &**refund_of, entry, self.now.0];
             self.connection.prepare_cached(sql)?.execute(params)?;
         }
         for (id, user_id) in &changes.redeemed {

@@ -333,6 +333,8 @@ CREATE TABLE movements (
     reference  text        NOT NULL CHECK (reference <> ''),
     type       text        NOT NULL,
     amount     bigint      NOT NULL,
+    refund_of  text        NOT NULL DEFAULT '',
+    entry_id   uuid        NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (user_id, reference)
 );
@@ -341,6 +343,8 @@ COMMENT ON COLUMN movements.user_id IS 'Whose balance';
 COMMENT ON COLUMN movements.reference IS 'Name given by the caller, or made by newapi';
 COMMENT ON COLUMN movements.type IS 'Type of its line in logs';
 COMMENT ON COLUMN movements.amount IS 'What it moved';
+COMMENT ON COLUMN movements.refund_of IS 'Request whose charge it gives back; empty: none';
+COMMENT ON COLUMN movements.entry_id IS 'Which of the requests under this reference made it: all others repeat it';
 COMMENT ON COLUMN movements.created_at IS 'When';
 
 -- What the lines of dropped months add up to, so that balances stay provable.

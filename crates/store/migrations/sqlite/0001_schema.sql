@@ -204,6 +204,8 @@ CREATE TABLE movements (
     reference  TEXT    NOT NULL CHECK (reference <> ''),
     type       TEXT    NOT NULL,
     amount     INTEGER NOT NULL,
+    refund_of  TEXT    NOT NULL DEFAULT '',
+    entry_id   BLOB    NOT NULL,
     created_at INTEGER NOT NULL,
     PRIMARY KEY (user_id, reference)
 ) WITHOUT ROWID;

@@ -21,6 +21,11 @@ impl OpenHolds {
         Self { node, holds: Mutex::default() }
     }
 
+    /// Which node this is.
+    pub const fn node(&self) -> NodeId {
+        self.node
+    }
+
     /// Adds the wanted rows that are known here.
     pub fn fill(&self, wanted: &RowsNeeded, rows: &mut Rows) {
         let holds = self.lock();

@@ -110,7 +110,7 @@ impl From<tokio_postgres::Error> for Failure {
 impl Lane {
     /// Opens the lane's connection.
     pub async fn connect(db: Db, lanes: Arc<Lanes>) -> Result<Self, LedgerError> {
-        let session = Some(LaneSession::open(&db).await?);
+        let session = Some(LaneSession::open(&db, lanes.open.node()).await?);
         let (cache, contention) = (RowCache::default(), Contention::default());
         Ok(Self { db, lanes, session, cache, contention })
     }
@@ -182,7 +182,8 @@ impl Lane {
         if self.session.as_ref().is_none_or(LaneSession::is_closed) {
             self.session = None;
             self.lanes.prices.clear();
-            self.session = Some(LaneSession::open(&self.db).await.map_err(Failure::RolledBack)?);
+            let opened = LaneSession::open(&self.db, self.lanes.open.node()).await;
+            self.session = Some(opened.map_err(Failure::RolledBack)?);
         }
         let ops: Vec<&Op> = batch.iter().map(|job| &job.op).collect();
         let fits = batch.iter().all(|job| !job.lock_first && job.op.fits_one_statement());
@@ -256,7 +257,7 @@ impl Lane {
             Some(session) => session,
             None => {
                 self.lanes.prices.clear();
-                LaneSession::open(&self.db).await?
+                LaneSession::open(&self.db, self.lanes.open.node()).await?
             }
         };
         let ended = session.has_ended(server).await?;

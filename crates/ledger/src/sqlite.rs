@@ -129,7 +129,8 @@ impl SqliteQueue {
         let started = Instant::now();
         let mut writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let again = batch.iter().any(|job| job.lock_first);
-        let open = Batch { connection, now: lanes.clock.now(), again };
+        let (now, node) = (lanes.clock.now(), lanes.open.node());
+        let open = Batch { connection, now, node, again };
         let outcome = writer.commit(&open, lanes, &ops);
         drop(writer);
         match outcome {

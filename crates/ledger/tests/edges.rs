@@ -5,10 +5,11 @@
 #[allow(dead_code, reason = "shared with other tests")]
 mod support;
 
-use domain::{Quota, UserId};
-use ledger::{Hold, LedgerError, Movement, Settlement};
+use domain::{NodeId, Quota, UserId};
+use ledger::{Hold, KeptReply, LedgerError, Movement, Release, Settlement};
 use support::House;
 use testkit::{TestDb, on_both_databases};
+use uuid::Uuid;
 
 fn settlement(charge: i64) -> Settlement {
     Settlement { charge: Quota(charge), ..Settlement::default() }
@@ -64,6 +65,35 @@ on_both_databases! {
         let other = house.ledger.refund("r2".into(), once).await;
         assert!(matches!(other, Err(LedgerError::ReferenceTaken)), "{other:?}");
         assert_eq!(house.balance(ann).await, (60, 40));
+        house.close().await;
+    }
+
+    async fn a_claim_that_another_node_took_over_is_that_node_s(db: TestDb) {
+        let house = House::open(&db).await;
+        let (ann, other) = (house.user(100).await, NodeId(Uuid::now_v7()));
+        let claim = async |key: &'static str| {
+            let (now, ends) = (house.now(), house.now().plus_ms(60_000));
+            let claim =
+                store::idempotency::claim(&house.db, ann, key, &[7; 32], other, now, ends).await;
+            assert_eq!(claim.unwrap(), store::idempotency::Claim::Mine);
+        };
+        claim("kept").await;
+        claim("forgotten").await;
+        let reply = KeptReply {
+            user_id: ann,
+            idempotency_key: "kept".into(),
+            sealed: Some("of the first".into()),
+        };
+        let mut hold = house.hold(ann, 10).await.unwrap();
+        let settlement = Settlement { reply: Some(reply), ..settlement(10) };
+        house.ledger.settle(&mut hold, settlement).await.unwrap();
+        let mut hold = house.hold(ann, 10).await.unwrap();
+        let forget_reply = Some((ann, "forgotten".to_owned()));
+        let release = Release { forget_reply, ..Release::default() };
+        house.ledger.release(&mut hold, release).await.unwrap();
+
+        let running = "SELECT count(*) FROM idempotency WHERE NOT done";
+        assert_eq!(db.i64(running).await, 2, "both are still the other node's");
         house.close().await;
     }
 

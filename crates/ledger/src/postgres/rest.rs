@@ -3,10 +3,12 @@
 use super::session::PgResult;
 use crate::book::{BatchChanges, NewMovement};
 use crate::task_rows::{TaskSql, json_rows};
+use domain::NodeId;
 use futures_util::try_join;
 use store::{Engine, Value};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
+use uuid::Uuid;
 
 const REDEEM_CODES: &str = "UPDATE redemptions AS r
     SET status = 3, redeemed_by = c.user_id, redeemed_at = $3::timestamptz
@@ -19,10 +21,10 @@ const NAME_MOVEMENTS: &str = "INSERT INTO movements
 const KEEP_REPLIES: &str = "UPDATE idempotency AS i
     SET done = true, reply_sealed = c.sealed
     FROM unnest($1::bigint[], $2::text[], $3::text[]) AS c (user_id, key, sealed)
-    WHERE i.user_id = c.user_id AND i.idempotency_key = c.key";
+    WHERE i.user_id = c.user_id AND i.idempotency_key = c.key AND i.node_id = $4 AND NOT i.done";
 const FORGET_REPLIES: &str = "DELETE FROM idempotency AS i
     USING unnest($1::bigint[], $2::text[]) AS c (user_id, key)
-    WHERE i.user_id = c.user_id AND i.idempotency_key = c.key AND NOT i.done";
+    WHERE i.user_id = c.user_id AND i.idempotency_key = c.key AND i.node_id = $3 AND NOT i.done";
 
 /// The statements, prepared once a connection.
 pub(super) struct Rest {
@@ -34,13 +36,15 @@ pub(super) struct Rest {
     redeem_codes: Statement,
     keep_replies: Statement,
     forget_replies: Statement,
+    /// Whose claims are ended: one that was taken over is the other node's.
+    node: Uuid,
 }
 
 /// Rows, and the time.
 type Timed<'a> = [&'a (dyn ToSql + Sync); 2];
 
 impl Rest {
-    pub async fn prepare(client: &Client) -> PgResult<Self> {
+    pub async fn prepare(client: &Client, NodeId(node): NodeId) -> PgResult<Self> {
         let tasks = TaskSql::of(Engine::Postgres);
         Ok(Self {
             insert_tasks: client.prepare(&tasks.insert).await?,
@@ -51,6 +55,7 @@ impl Rest {
             redeem_codes: client.prepare(REDEEM_CODES).await?,
             keep_replies: client.prepare(KEEP_REPLIES).await?,
             forget_replies: client.prepare(FORGET_REPLIES).await?,
+            node,
         })
     }
 
@@ -122,12 +127,12 @@ impl Rest {
         let users: Vec<i64> = replies.iter().map(|r| r.user_id.0).collect();
         let keys: Vec<&str> = replies.iter().map(|r| r.idempotency_key.as_str()).collect();
         let sealed: Vec<Option<&str>> = replies.iter().map(|r| r.sealed.as_deref()).collect();
-        client.execute(&self.keep_replies, &[&users, &keys, &sealed]).await
+        client.execute(&self.keep_replies, &[&users, &keys, &sealed, &self.node]).await
     }
 
     pub async fn forget_replies(&self, client: &Client, changes: &BatchChanges) -> PgResult<u64> {
         let (users, keys): (Vec<i64>, Vec<&str>) =
             changes.forgotten_replies.iter().map(|(user, key)| (user.0, key.as_str())).unzip();
-        client.execute(&self.forget_replies, &[&users, &keys]).await
+        client.execute(&self.forget_replies, &[&users, &keys, &self.node]).await
     }
 }

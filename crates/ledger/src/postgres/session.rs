@@ -9,7 +9,7 @@ use crate::columns::Arrays;
 use crate::op::Op;
 use crate::rows::Rows;
 use crate::wanted::RowsNeeded;
-use domain::UnixMs;
+use domain::{NodeId, UnixMs};
 use futures_util::future::OptionFuture;
 use futures_util::try_join;
 use std::collections::HashMap;
@@ -52,13 +52,14 @@ pub(super) struct LaneSession {
 }
 
 impl LaneSession {
-    pub async fn open(db: &Db) -> Result<Self, StoreError> {
+    pub async fn open(db: &Db, node: NodeId) -> Result<Self, StoreError> {
         // The driver ends by itself once the client is dropped.
         let (client, _driver) = db.dedicated_postgres().await?;
         client.batch_execute(SETTINGS).await?;
         let serves = client.query_one(WHO_SERVES, &[]).await?;
         let server = Server { pid: serves.get(0), started: serves.get(1) };
-        let (readers, rest) = (Readers::prepare(&client).await?, Rest::prepare(&client).await?);
+        let (readers, rest) =
+            (Readers::prepare(&client).await?, Rest::prepare(&client, node).await?);
         Ok(Self { client, server, prepared: HashMap::new(), readers, rest })
     }
 

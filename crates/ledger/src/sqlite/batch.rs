@@ -9,7 +9,7 @@ use crate::spending::Day;
 use crate::tables::{ACCOUNTS, AccountMove, HOLDS, KEYS, KeyMove, LINES};
 use crate::task_rows::{TaskSql, statements};
 use crate::wanted::RowsNeeded;
-use domain::{ChannelId, FrozenPrice, HoldId, KeyId, Quota, UnixMs};
+use domain::{ChannelId, FrozenPrice, HoldId, KeyId, NodeId, Quota, UnixMs};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use std::sync::{Arc, LazyLock};
@@ -52,6 +52,8 @@ fn reading<R>(table: &TableSchema<R>) -> String {
 pub(super) struct Batch<'a> {
     pub connection: &'a Connection,
     pub now: UnixMs,
+    /// Whose claims on replies are ended: one that was taken over is the other node's.
+    pub node: NodeId,
     /// A member was carried out before, and the outcome is not known.
     pub again: bool,
 }
@@ -289,16 +291,17 @@ impl Batch<'_> {
     }
 
     fn write_replies(&self, changes: &BatchChanges) -> rusqlite::Result<()> {
+        let node = self.node.0.as_bytes().as_slice();
         for reply in &changes.kept_replies {
             let sql = "UPDATE idempotency SET done = 1, reply_sealed = ?3
-                WHERE user_id = ?1 AND idempotency_key = ?2";
-            let params = params![reply.user_id.0, reply.idempotency_key, reply.sealed];
+                WHERE user_id = ?1 AND idempotency_key = ?2 AND node_id = ?4 AND done = 0";
+            let params = params![reply.user_id.0, reply.idempotency_key, reply.sealed, node];
             self.connection.prepare_cached(sql)?.execute(params)?;
         }
         for (user_id, key) in &changes.forgotten_replies {
             let sql = "DELETE FROM idempotency
-                WHERE user_id = ?1 AND idempotency_key = ?2 AND done = 0";
-            self.connection.prepare_cached(sql)?.execute(params![user_id.0, key])?;
+                WHERE user_id = ?1 AND idempotency_key = ?2 AND node_id = ?3 AND done = 0";
+            self.connection.prepare_cached(sql)?.execute(params![user_id.0, key, node])?;
         }
         Ok(())
     }

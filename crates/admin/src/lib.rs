@@ -13,6 +13,7 @@ pub mod ops;
 mod page;
 mod password;
 mod random;
+pub mod session_cookie;
 mod sheet;
 mod state;
 mod survey;

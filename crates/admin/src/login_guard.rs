@@ -65,7 +65,8 @@ impl LoginGuard {
     }
 
     /// The client behind `peer`.
-    pub(crate) fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
+    #[must_use]
+    pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
         self.0.proxies.load().client_address(peer, headers)
     }
 
@@ -131,7 +132,8 @@ impl LoginGuard {
     }
 
     /// Whether the client behind `peer` came over https.
-    pub(crate) fn over_https(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
+    #[must_use]
+    pub fn over_https(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
         self.0.proxies.load().over_https(peer, headers)
     }
 }

@@ -43,6 +43,8 @@ pub struct AdminState {
     pub passwords: Passwords,
     /// Who has tried redemption codes that don't exist.
     pub wrong_codes: WrongCodes,
+    /// The last check of the books that this node made.
+    pub last_audit: crate::ops::audit::LastAudit,
     /// The settings of a serving process that follow changes; the command line has none.
     pub options: Option<Arc<dyn Options>>,
     /// Calls that write run here: they go to their end, also when the caller hangs up.

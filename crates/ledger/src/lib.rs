@@ -47,7 +47,7 @@ mod wanted;
 pub use audit::{AuditReport, Breach, audit};
 pub use config::{JobsConfig, LedgerConfig};
 pub use error::{CodeFault, LedgerError};
-pub use explain::{Explanation, explain};
+pub use explain::{Explanation, HoldStory, JournalLine, explain};
 pub use hold::Hold;
 pub use jobs::run_once as run_jobs_once;
 pub use ledger::{Ledger, REFERENCE_MAX};

@@ -3,7 +3,8 @@
 use super::envelope::{ApiResult, done, many, one};
 use super::extract::{CallingActor, JsonBody, PathName, QueryParams};
 use crate::ops::ability::{self, AbilityInput};
-use crate::{AdminError, AdminState, PageRequest};
+use crate::ops::price;
+use crate::{AdminError, AdminState, Page, PageRequest};
 use axum::extract::State;
 
 /// Prices are read whole by scripts.
@@ -15,6 +16,15 @@ pub(super) async fn list(
 ) -> ApiResult {
     let page = PageRequest::read(&query, PAGE_SIZE)?;
     many(ability::list(&state, &query, page).await?)
+}
+
+pub(super) async fn own(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+) -> ApiResult {
+    let items = price::own(&state, &actor).await?;
+    let total = i64::try_from(items.len()).unwrap_or(i64::MAX);
+    many(Page { items, total, page: 1, page_size: total })
 }
 
 pub(super) async fn get(State(state): State<AdminState>, PathName(model): PathName) -> ApiResult {

@@ -4,7 +4,7 @@ use super::envelope::ApiFailure;
 use super::extract::CallingActor;
 use super::session::{self, Session};
 use crate::ops::failed_login;
-use crate::{Actor, AdminError, AdminState, ops};
+use crate::{Actor, AdminError, AdminState, ops, session_cookie};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -25,7 +25,7 @@ pub(super) async fn identify(
 ) -> Result<Response, ApiFailure> {
     let headers = request.headers();
     // A call that names its token means it; browsers send cookies unasked.
-    let (actor, session) = match session::cookie(headers) {
+    let (actor, session) = match session_cookie::read(headers) {
         Some(token) if !headers.contains_key(AUTHORIZATION) => {
             session::check_csrf(token, (request.method(), request.uri().path()), headers)?;
             let hash = store::key_hash(token);

@@ -5,7 +5,7 @@ use super::extract::{CallingActor, PathName, QueryParams};
 use crate::ops::audit as proofs;
 use crate::ops::log::export::Export;
 use crate::ops::log::{self, LogFilter};
-use crate::{Actor, AdminState, PageRequest, Query};
+use crate::{Actor, AdminError, AdminState, PageRequest, Query};
 use axum::body::Body;
 use axum::extract::State;
 use futures_util::{StreamExt, stream};
@@ -90,6 +90,16 @@ async fn exported(state: &AdminState, actor: &Actor, own: bool, query: &Query) -
     });
     let whole = stream::once(async { Ok(first) }).chain(rest);
     Ok(attached("logs", state.clock.now(), Body::from_stream(whole)))
+}
+
+pub(super) async fn last_audit(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+) -> ApiResult {
+    let run = proofs::last(&state, &actor)?;
+    let none =
+        || AdminError::not_found("本节点启动以来的检查", "check of this node since its start");
+    one(&*run.ok_or_else(none)?)
 }
 
 pub(super) async fn audit(

@@ -16,17 +16,22 @@ mod statement;
 mod table;
 mod task;
 mod token;
+mod usage;
 mod user;
 mod webhook;
 
 use crate::AdminState;
 use crate::ops::ability::{AbilityInput, AbilityView};
+use crate::ops::attention::Attention;
+use crate::ops::audit::AuditRun;
 use crate::ops::channel::{ChannelFilter, ChannelInput, ChannelView, Probe};
 use crate::ops::group::{GroupInput, GroupView};
 use crate::ops::log::export;
 use crate::ops::log::statement::MonthStatement;
+use crate::ops::log::usage::{ModelUsage, UsageRequest, UsageSeries};
 use crate::ops::log::{LogFilter, LogView, Statistics};
 use crate::ops::option::{OptionInput, OptionView};
+use crate::ops::price::OwnPrice;
 use crate::ops::task::{TaskFilter, TaskView};
 use crate::ops::token::{TokenInput, TokenView};
 use crate::ops::user::{UserInput, UserView};
@@ -115,7 +120,15 @@ fn admin_routes() -> CallTable {
             journal::actions,
             page::<LogView>(ACTIONS).filters(LogFilter::read),
         )
-        .get("/api/audit/ledger", journal::audit, one::<AuditReport>("Check the conservation"));
+        .get("/api/audit/ledger", journal::audit, one::<AuditReport>("Check the conservation"))
+        .get(
+            "/api/audit/ledger/last",
+            journal::last_audit,
+            one::<AuditRun>("The last check that this node made"),
+        )
+        .get("/api/attention", usage::attention, one::<Attention>("What needs a look now"))
+        .get("/api/usage", usage::series, series("Usage over time"))
+        .get("/api/usage/models", usage::models, ranking("The models that cost most"));
     redemptions(users(prices(channels(table))))
 }
 
@@ -281,6 +294,13 @@ fn own() -> CallTable {
             journal::export_own,
             csv("One's own log as CSV").filters(LogFilter::read).filters(export::limit),
         )
+        .get("/api/price", ability::own, all::<OwnPrice>("What oneself pays, with all ratios"))
+        .get("/api/usage/self", usage::series_own, series("One's own usage over time"))
+        .get(
+            "/api/usage/self/models",
+            usage::models_own,
+            ranking("The models that cost oneself most"),
+        )
         .get(
             "/api/statement/self",
             statement::own,
@@ -331,6 +351,14 @@ fn webhooks() -> CallTable {
         .on(&[Put, Post], "/api/webhook/{id}/disable", webhook::disable, disable)
         .post("/api/webhook/{id}/rotate", webhook::rotate, rotate)
         .get("/api/webhook/{id}/deliveries", webhook::deliveries, deliveries)
+}
+
+fn series(summary: &'static str) -> CallDoc {
+    one::<UsageSeries>(summary).filters(UsageRequest::read)
+}
+
+fn ranking(summary: &'static str) -> CallDoc {
+    all::<ModelUsage>(summary).filters(UsageRequest::read)
 }
 
 /// What an administrator decides over a task.

@@ -3,23 +3,21 @@
 use super::envelope::{ApiFailure, ApiResult, done, one};
 use super::extract::{CallingActor, JsonBody};
 use crate::ops::session::{self, LoggedIn};
-use crate::{AdminError, AdminState, Fields};
+use crate::{AdminError, AdminState, Fields, session_cookie};
 use axum::Extension;
 use axum::extract::State;
 use domain::UserId;
-use http::header::{COOKIE, SET_COOKIE};
-use http::{HeaderMap, HeaderValue, Method};
+use http::header::SET_COOKIE;
+use http::{HeaderMap, Method};
 use serde::Serialize;
 use std::net::SocketAddr;
 use store::Secret;
 use utoipa::ToSchema;
 
-const NAME: &str = "newapi_session";
 const CSRF_HEADER: &str = "x-csrf-token";
-/// Longer ones are nobody's.
-const MAX_COOKIE_BYTES: usize = 128;
 /// What changes something although it is asked with `GET`, as older scripts do.
-const WRITING_GETS: [&str; 3] = ["/api/user/token", "/api/user/self/token", "/api/channel/test/"];
+const WRITING_GETS: [&str; 4] =
+    ["/api/user/token", "/api/user/self/token", "/api/user/logout", "/api/channel/test/"];
 
 /// Who has logged in.
 #[derive(Serialize, ToSchema)]
@@ -52,13 +50,10 @@ pub(super) async fn login(
         username: actor.username,
         role: actor.role,
         group: actor.group,
-        csrf_token: csrf_token(token.expose()),
+        csrf_token: session_cookie::csrf_token(token.expose()),
     })?;
-    let secure = if state.logins.over_https(peer, &headers) { "; Secure" } else { "" };
-    let cookie = format!("{NAME}={}; Path=/api; HttpOnly; SameSite=Strict{secure}", token.expose());
-    let mut cookie =
-        HeaderValue::try_from(cookie).map_err(|e| ApiFailure::system(e.to_string()))?;
-    cookie.set_sensitive(true);
+    let secure = state.logins.over_https(peer, &headers);
+    let cookie = session_cookie::set(token.expose(), secure)?;
     response.headers_mut().insert(SET_COOKIE, cookie);
     Ok(response)
 }
@@ -71,8 +66,7 @@ pub(super) async fn logout(
         session::logout(&state, &hash).await?;
     }
     let mut response = done()?;
-    let gone = "newapi_session=; Path=/api; HttpOnly; SameSite=Strict; Max-Age=0";
-    response.headers_mut().insert(SET_COOKIE, HeaderValue::from_static(gone));
+    response.headers_mut().insert(SET_COOKIE, session_cookie::clear());
     Ok(response)
 }
 
@@ -122,14 +116,6 @@ fn two(mut fields: Fields, names: [&str; 2]) -> Result<[String; 2], AdminError> 
     Ok(texts)
 }
 
-/// What the console's cookie holds.
-pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|p| p.trim().split_once('='));
-    let (_, token) = pairs.find(|(name, _)| *name == NAME)?;
-    (!token.is_empty() && token.len() <= MAX_COOKIE_BYTES).then_some(token)
-}
-
 /// Refuses a write that another site may have made the browser send: it can't know the token.
 pub(super) fn check_csrf(
     token: &str,
@@ -141,34 +127,11 @@ pub(super) fn check_csrf(
         return Ok(());
     }
     let given = headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok());
-    // Compared as hashes: how long that takes tells nothing of the token.
-    let right = store::key_hash(&csrf_token(token));
-    if given.is_some_and(|given| store::key_hash(given) == right) {
+    if given.is_some_and(|given| session_cookie::csrf_matches(token, given)) {
         return Ok(());
     }
     Err(AdminError::forbidden(
         "缺少或错误的 X-CSRF-Token, 请使用登录时返回的 csrf_token",
         "X-CSRF-Token is missing or wrong: send the csrf_token that the login answered",
     ))
-}
-
-/// Follows from the session's token, which can't be found from it.
-fn csrf_token(token: &str) -> String {
-    let hash = store::key_hash(&format!("csrf:{token}"));
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_cookie_is_found_among_others() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(cookie(&headers), None);
-        headers.append(COOKIE, HeaderValue::from_static("a=b; newapi_session=xyz; c=d"));
-        assert_eq!(cookie(&headers), Some("xyz"));
-        headers.insert(COOKIE, HeaderValue::from_static("newapi_session="));
-        assert_eq!(cookie(&headers), None);
-    }
 }

@@ -1,10 +1,38 @@
 //! Proofs: that no quota was lost, and how one charge came about.
 
-use crate::{Actor, AdminError, AdminState};
+use crate::{Actor, AdminError, AdminState, exact};
 use ledger::{AuditReport, Explanation};
+use serde::Serialize;
+use std::sync::{Arc, Mutex, PoisonError};
+use utoipa::ToSchema;
 
 /// Longest id that is looked up.
 const MAX_ID_CHARS: usize = 128;
+
+/// A check that was made by this node.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct AuditRun {
+    /// When it began, in seconds since 1970.
+    pub at: i64,
+    /// How long it took.
+    pub took_ms: i64,
+    /// What it found.
+    pub report: AuditReport,
+}
+
+/// The last check of this node.
+#[derive(Clone, Debug, Default)]
+pub struct LastAudit(Arc<Mutex<Option<Arc<AuditRun>>>>);
+
+impl LastAudit {
+    fn get(&self) -> Option<Arc<AuditRun>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, run: AuditRun) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(run));
+    }
+}
 
 /// The conservation check over all accounts.
 ///
@@ -12,7 +40,21 @@ const MAX_ID_CHARS: usize = 128;
 /// When the database fails.
 pub async fn ledger(state: &AdminState, actor: &Actor) -> Result<AuditReport, AdminError> {
     actor.require_admin()?;
-    Ok(ledger::audit(&state.db, state.clock.now()).await?)
+    let began = state.clock.now();
+    let report = ledger::audit(&state.db, began).await?;
+    let took_ms = state.clock.now().since_ms(began);
+    let run = AuditRun { at: exact::seconds(began), took_ms, report: report.clone() };
+    state.last_audit.set(run);
+    Ok(report)
+}
+
+/// The last check that this node made since its start, if it made one.
+///
+/// # Errors
+/// When the role does not reach.
+pub fn last(state: &AdminState, actor: &Actor) -> Result<Option<Arc<AuditRun>>, AdminError> {
+    actor.require_admin()?;
+    Ok(state.last_audit.get())
 }
 
 /// How the charge of a request, or of a hold, came about. Users see their own, without our inner

@@ -6,6 +6,7 @@
 
 pub mod ability;
 pub mod access_token;
+pub mod attention;
 pub mod audit;
 pub mod channel;
 pub(crate) mod failed_login;
@@ -14,6 +15,7 @@ pub mod group;
 pub mod log;
 pub mod low_balance;
 pub mod option;
+pub mod price;
 mod record;
 pub mod redemption;
 pub mod session;

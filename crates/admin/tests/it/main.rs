@@ -25,6 +25,7 @@ mod money;
 mod prices;
 mod tasks;
 mod tokens;
+mod usage;
 mod users;
 mod webhooks;
 
@@ -130,6 +131,7 @@ impl House {
             logins: admin::LoginGuard::default(),
             passwords: Passwords::default(),
             wrong_codes: admin::WrongCodes::default(),
+            last_audit: admin::ops::audit::LastAudit::default(),
             jobs,
         };
         let first = admin::ops::first_start::ensure_root(

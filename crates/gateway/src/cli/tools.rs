@@ -90,6 +90,7 @@ impl CommandContext {
             logins: admin::LoginGuard::default(),
             passwords,
             wrong_codes: admin::WrongCodes::default(),
+            last_audit: admin::ops::audit::LastAudit::default(),
             jobs: jobs.clone(),
         };
         // A first user made here must not keep root from being made at the first start.

@@ -333,6 +333,7 @@ async fn build(
         logins: admin::LoginGuard::new(config.relay.trusted_proxies.clone(), redis.clone()),
         passwords: admin::Passwords::default(),
         wrong_codes: admin::WrongCodes::default(),
+        last_audit: admin::ops::audit::LastAudit::default(),
         // A stop waits for what they write, too.
         jobs: walks.clone(),
     };

@@ -14,7 +14,7 @@ impl<'a> Browser<'a> {
     async fn login(server: &'a Server, username: &str, password: &str) -> Self {
         let answer = try_login(server, username, password).await.expect(200);
         let set = answer.headers["set-cookie"].to_str().unwrap();
-        for guard in ["HttpOnly", "SameSite=Strict", "Path=/api"] {
+        for guard in ["HttpOnly", "SameSite=Lax", "Path=/"] {
             assert!(set.contains(guard), "{set}");
         }
         assert!(!set.contains("Secure"), "this call came over plain http: {set}");

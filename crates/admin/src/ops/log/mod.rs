@@ -1,10 +1,12 @@
 //! The log: the journal of money, and who did what.
 
+pub mod balance;
 pub mod export;
 mod filter;
 mod ranges;
 pub mod statement;
 mod sums;
+pub mod usage;
 
 pub use filter::LogFilter;
 pub(super) use filter::read_time;

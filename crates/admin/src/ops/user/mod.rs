@@ -14,12 +14,16 @@ use domain::{Quota, UnixMs, UserId};
 use ledger::SpendingView;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::collections::{BTreeMap, BTreeSet};
 use store::{Row, StoreError};
 use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, username, display_name, (password_hash IS NOT NULL) AS has_password, \
      (access_token_hash IS NOT NULL) AS has_access_token, role, status, \"group\", ratio, quota, \
      used_quota, request_count, created_at, updated_at";
+
+/// Most users that are named at once: those of a page.
+const MAX_NAMES: usize = 200;
 
 fn columns() -> String {
     format!("{COLUMNS}, {}", SpendingView::COLUMNS)
@@ -119,6 +123,28 @@ pub async fn get(state: &AdminState, id: UserId) -> Result<UserView, AdminError>
     let sql = format!("SELECT {} FROM users WHERE id = $1 AND deleted_at IS NULL", columns());
     let rows = state.db.read(&sql, &[id.into()]).await?;
     Ok(view(rows.first().ok_or_else(not_found)?, state.clock.now())?)
+}
+
+/// The names of these users, deleted ones too, by their numbers.
+///
+/// # Errors
+/// When the role does not reach, or the database fails.
+pub async fn names(
+    state: &AdminState,
+    actor: &Actor,
+    ids: impl IntoIterator<Item = UserId>,
+) -> Result<BTreeMap<UserId, String>, AdminError> {
+    actor.require_admin()?;
+    let ids: BTreeSet<i64> = ids.into_iter().map(|id| id.0).take(MAX_NAMES).collect();
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    // Numbers: they can't be anything but digits.
+    let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    let sql = format!("SELECT id, username FROM users WHERE id IN ({list})");
+    let rows = state.db.read(&sql, &[]).await?;
+    let named = rows.iter().map(|row| Ok((row.get("id")?, row.get("username")?)));
+    Ok(named.collect::<Result<_, StoreError>>()?)
 }
 
 /// A user whose things the actor may change: themselves and, for administrators, those of a lower

@@ -1,0 +1,238 @@
+//! The journal over time, and what used most: read from what is added up already, so that a chart
+//! costs what its points cost and not what the lines do.
+
+use super::sums::{self, Source};
+use super::{LogFilter, scope};
+use crate::page::Query;
+use crate::{Actor, AdminError, AdminState, exact};
+use domain::{Quota, UnixMs};
+use ledger::rollups::{DAY_MS, HOUR_MS};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use store::{Engine, Row, StoreError};
+use utoipa::ToSchema;
+
+/// Most steps of a series.
+const MAX_STEPS: i64 = 400;
+/// How many models are named where the question does not say.
+const TOP: i64 = 10;
+const MAX_TOP: i64 = 100;
+
+/// A series, or a ranking, as asked for.
+#[derive(Clone, Debug)]
+pub struct UsageRequest {
+    /// Which lines.
+    pub filter: LogFilter,
+    /// How long a step is.
+    pub step: Step,
+    /// How many models a ranking names.
+    pub top: i64,
+}
+
+/// The length of a step of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// An hour.
+    Hour,
+    /// A day, in UTC.
+    Day,
+}
+
+impl Step {
+    const fn ms(self) -> i64 {
+        match self {
+            Self::Hour => HOUR_MS,
+            Self::Day => DAY_MS,
+        }
+    }
+}
+
+impl UsageRequest {
+    /// Reads the filters of an address, `by` and `top`.
+    ///
+    /// # Errors
+    /// When one of them means nothing.
+    pub fn read(query: &Query) -> Result<Self, AdminError> {
+        let step = match query.text("by") {
+            None | Some("day") => Step::Day,
+            Some("hour") => Step::Hour,
+            Some(_) => {
+                return Err(AdminError::field("by", "必须是 hour 或 day", "must be hour or day"));
+            }
+        };
+        let top = query.number("top")?.unwrap_or(TOP).clamp(1, MAX_TOP);
+        Ok(Self { filter: LogFilter::of_sums(query)?, step, top })
+    }
+}
+
+/// What was used and paid in within one step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct UsagePoint {
+    /// Start of the step, in seconds since 1970.
+    pub time: i64,
+    /// Charged calls.
+    pub calls: i64,
+    /// What they cost, less what was taken back.
+    pub spent: Quota,
+    /// What was paid in.
+    pub paid_in: Quota,
+    /// Tokens of prompts.
+    pub prompt_tokens: i64,
+    /// Tokens of completions.
+    pub completion_tokens: i64,
+}
+
+/// Usage over time.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct UsageSeries {
+    /// From when, in seconds since 1970.
+    pub start_time: i64,
+    /// Until when.
+    pub end_time: i64,
+    /// One for each step, also where there was none.
+    pub points: Vec<UsagePoint>,
+}
+
+/// What a model cost in all.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ModelUsage {
+    /// The model.
+    pub model_name: String,
+    /// Charged calls.
+    pub calls: i64,
+    /// What they cost, less what was taken back.
+    pub spent: Quota,
+    /// Tokens of prompts.
+    pub prompt_tokens: i64,
+    /// Tokens of completions.
+    pub completion_tokens: i64,
+}
+
+/// Usage over time: by default of the last 30 days, or of the last 24 hours. `own`: the actor's.
+///
+/// # Errors
+/// When the role does not reach, there would be too many steps, or the database fails.
+pub async fn series(
+    state: &AdminState,
+    actor: &Actor,
+    own: bool,
+    request: &UsageRequest,
+) -> Result<UsageSeries, AdminError> {
+    let step_ms = request.step.ms();
+    let (start, end) = bounds(request, state.clock.now())?;
+    let Source { table, values } = lines(state, actor, own, request, (start, end)).await?;
+    let bucket = match (state.db.engine(), request.step) {
+        (Engine::Sqlite, Step::Hour) => "created_at - created_at % 3600000",
+        (Engine::Sqlite, Step::Day) => "created_at - created_at % 86400000",
+        (Engine::Postgres, Step::Hour) => "date_trunc('hour', created_at, 'UTC')",
+        (Engine::Postgres, Step::Day) => "date_trunc('day', created_at, 'UTC')",
+    };
+    let columns = sums::columns();
+    let sql = format!("SELECT {bucket} AS step, type, {columns} FROM {table} GROUP BY 1, 2");
+    let rows = state.db.search(&sql, &values).await?;
+    let first = start.0 - start.0.rem_euclid(step_ms);
+    let mut points: BTreeMap<i64, UsagePoint> = BTreeMap::new();
+    let mut at = first;
+    while at < end.0 {
+        let time = exact::seconds(UnixMs(at));
+        points.insert(at, UsagePoint { time, ..UsagePoint::default() });
+        at += step_ms;
+    }
+    for row in &rows {
+        let step: UnixMs = row.get("step")?;
+        if let Some(point) = points.get_mut(&step.0) {
+            point.add(row)?;
+        }
+    }
+    Ok(UsageSeries {
+        start_time: exact::seconds(start),
+        end_time: exact::seconds(end),
+        points: points.into_values().collect(),
+    })
+}
+
+/// The models that cost most, over the same time as [`series`].
+///
+/// # Errors
+/// As of [`series`].
+pub async fn models(
+    state: &AdminState,
+    actor: &Actor,
+    own: bool,
+    request: &UsageRequest,
+) -> Result<Vec<ModelUsage>, AdminError> {
+    let bounds = bounds(request, state.clock.now())?;
+    let Source { table, values } = lines(state, actor, own, request, bounds).await?;
+    let columns = sums::columns();
+    let sql = format!(
+        "SELECT model_name, {columns} FROM {table} WHERE model_name <> ''
+         GROUP BY model_name HAVING sum(charging) > 0
+         ORDER BY sum(used_delta) DESC, model_name LIMIT {}",
+        request.top
+    );
+    let rows = state.db.search(&sql, &values).await?;
+    let used = |row: &Row| -> Result<ModelUsage, StoreError> {
+        Ok(ModelUsage {
+            model_name: row.get("model_name")?,
+            calls: row.get("charging")?,
+            spent: row.get("used_delta")?,
+            prompt_tokens: row.get("prompt_tokens")?,
+            completion_tokens: row.get("completion_tokens")?,
+        })
+    };
+    Ok(rows.iter().map(used).collect::<Result<_, _>>()?)
+}
+
+async fn lines(
+    state: &AdminState,
+    actor: &Actor,
+    own: bool,
+    request: &UsageRequest,
+    (start, end): (UnixMs, UnixMs),
+) -> Result<Source, AdminError> {
+    let scope = scope(actor, own)?;
+    request.filter.check_name(&state.db, scope).await?;
+    let filter = request.filter.clone().with_owner(&state.db).await?;
+    // No line is later than now, so that the present hour or day needs no end.
+    let end = Some(end).filter(|end| *end <= state.clock.now());
+    Ok(sums::source(&state.db, &filter, scope, (start, end)).await?)
+}
+
+/// Whole steps: the first one is shown from its start.
+fn bounds(request: &UsageRequest, now: UnixMs) -> Result<(UnixMs, UnixMs), AdminError> {
+    let ms = request.step.ms();
+    let back = match request.step {
+        Step::Hour => DAY_MS,
+        Step::Day => 30 * DAY_MS,
+    };
+    let end = request.filter.end_at.unwrap_or_else(|| now.plus_ms(1));
+    let start = request.filter.start_at.unwrap_or_else(|| end.plus_ms(ms - back));
+    let start = UnixMs(start.0 - start.0.rem_euclid(ms));
+    if end.since_ms(start) > MAX_STEPS * ms {
+        return Err(AdminError::field(
+            "start_time",
+            format!("最多 {MAX_STEPS} 个时间段"),
+            format!("a series has at most {MAX_STEPS} steps"),
+        ));
+    }
+    Ok((start, end))
+}
+
+impl UsagePoint {
+    fn add(&mut self, row: &Row) -> Result<(), AdminError> {
+        let kind: String = row.get("type")?;
+        let plus = |a: Quota, b: Quota| {
+            a.checked_add(b).ok_or_else(|| AdminError::System("a sum does not fit".to_owned()))
+        };
+        self.spent = plus(self.spent, row.get("used_delta")?)?;
+        if kind == "consume" {
+            self.calls += row.get::<i64>("charging")?;
+            self.prompt_tokens += row.get::<i64>("prompt_tokens")?;
+            self.completion_tokens += row.get::<i64>("completion_tokens")?;
+        }
+        if kind == "topup" {
+            self.paid_in = plus(self.paid_in, row.get("delta")?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! What charts and the front page of the console read.
+
+use crate::House;
+use serde_json::json;
+
+on_both! {
+    usage_is_added_up_by_step
+    what_needs_a_look
+    prices_are_those_of_the_caller
+    the_last_check_is_kept
+}
+
+async fn usage_is_added_up_by_step(house: House) {
+    let user = json!({ "username": "ann", "quota": 500 });
+    let ann = house.post("/api/user", &user.to_string()).await.ok()["id"].as_i64().unwrap();
+    for by in ["day", "hour"] {
+        let series = house.get(&format!("/api/usage?by={by}")).await.ok();
+        let points = series["points"].as_array().unwrap();
+        assert_eq!(points.len(), if by == "day" { 30 } else { 24 }, "{series}");
+        let last = points.last().unwrap();
+        assert_eq!((&last["paid_in"], &last["spent"]), (&json!(500), &json!(0)), "{series}");
+        let others = house.get(&format!("/api/usage?by={by}&user_id=1")).await.ok();
+        let paid_in = others["points"].as_array().unwrap().iter();
+        assert!(paid_in.into_iter().all(|point| point["paid_in"] == 0), "{others}");
+    }
+    let models = house.get(&format!("/api/usage/models?user_id={ann}")).await.ok();
+    assert_eq!(models, json!([]));
+    house.get("/api/usage?by=minute").await.refused(422, "by");
+    house.get("/api/usage?by=hour&start_time=1").await.refused(422, "start_time");
+    house.get("/api/usage/self").await.ok();
+}
+
+async fn what_needs_a_look(house: House) {
+    let empty = house.get("/api/attention").await.ok();
+    assert_eq!((&empty["channels_on"], &empty["users"]), (&json!(0), &json!(1)), "{empty}");
+    let channel = json!({ "name": "c", "base_url": "http://u.example", "models": ["b", "a"] });
+    let channel = house.post("/api/channel", &channel.to_string()).await.ok();
+    let price = json!({ "model_name": "a", "ratio": 1 });
+    house.post("/api/ability", &price.to_string()).await.ok();
+    let look = house.get("/api/attention").await.ok();
+    assert_eq!(look["unpriced_models"], json!(["b"]), "{look}");
+    let path = format!("/api/channel/{}", channel["id"]);
+    house.put(&path, r#"{"status":3}"#).await.ok();
+    let look = house.get("/api/attention").await.ok();
+    assert_eq!(look["channels_off"][0]["name"], "c", "{look}");
+    assert_eq!(look["unpriced_models"], json!([]), "{look}");
+}
+
+async fn prices_are_those_of_the_caller(house: House) {
+    let channel = json!({ "base_url": "http://u.example", "models": ["a", "b", "c"] });
+    house.post("/api/channel", &channel.to_string()).await.ok();
+    let price = json!({ "model_name": "a", "ratio": 2, "completion_ratio": 1.5 });
+    house.post("/api/ability", &price.to_string()).await.ok();
+    let price = json!({ "model_name": "b", "fixed_quota": 1000 });
+    house.post("/api/ability", &price.to_string()).await.ok();
+    let group = json!({ "group_name": "default", "ratio": 0.5 });
+    house.post("/api/group", &group.to_string()).await.ok();
+    let prices = house.get("/api/price").await.ok();
+    assert_eq!(prices[0]["prompt_million"], 1_000_000, "{prices}");
+    assert_eq!(prices[0]["completion_million"], 1_500_000, "{prices}");
+    assert_eq!((&prices[1]["a_call"], &prices[2]["free"]), (&json!(500), &json!(true)), "{prices}");
+}
+
+async fn the_last_check_is_kept(house: House) {
+    house.get("/api/audit/ledger/last").await.refused(404, "since its start");
+    let report = house.get("/api/audit/ledger").await.ok();
+    let last = house.get("/api/audit/ledger/last").await.ok();
+    assert_eq!(last["report"], report);
+    assert!(last["at"].as_i64().unwrap() > 0, "{last}");
+}

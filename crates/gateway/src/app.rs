@@ -3,7 +3,8 @@
 use crate::health::Health;
 use axum::Router;
 use domain::{Clock, Fault, FaultKind};
-use http::{Method, Request, Response};
+use http::header::{ACCEPT, LOCATION, VARY};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use relay::Relay;
 use serde_json::json;
@@ -18,6 +19,8 @@ use web::Body;
 pub struct App {
     /// `/api`.
     pub admin: Router,
+    /// `/console`.
+    pub console: Router,
     /// `/livez`, `/readyz` and `/api/status`.
     pub health: Health,
     /// For ids of requests that no surface takes.
@@ -65,20 +68,19 @@ impl App {
             "/livez" | "/readyz" | "/api/status" | "/api/status/" => {
                 self.answer_health(&request).await
             }
-            path if path == "/api" || path.starts_with("/api/") => self.ask_admin(request).await,
+            path if path == "/api" || path.starts_with("/api/") => {
+                ask(self.admin.clone(), request).await
+            }
+            path if path == "/console" || path.starts_with("/console/") => {
+                ask(self.console.clone(), request).await
+            }
+            "/" if is_browser(request.headers()) => to_console(),
             "/" => web::json(&json!({
                 "name": "newapi",
                 "version": env!("CARGO_PKG_VERSION"),
                 "status": "/api/status",
             })),
             _ => self.refuse(&request, FaultKind::NotFound, "没有这个路径", "no such path"),
-        }
-    }
-
-    async fn ask_admin(&self, request: Request<Incoming>) -> Response<Body> {
-        match self.admin.clone().oneshot(request).await {
-            Ok(response) => response.map(web::boxed),
-            Err(never) => match never {},
         }
     }
 
@@ -92,6 +94,27 @@ impl App {
         let id = web::request_id(request.headers(), self.clock.now());
         web::render_fault(&Fault::new(kind, zh, en), &id)
     }
+}
+
+async fn ask(surface: Router, request: Request<Incoming>) -> Response<Body> {
+    match surface.oneshot(request).await {
+        Ok(response) => response.map(web::boxed),
+        Err(never) => match never {},
+    }
+}
+
+/// Whether a person asks; scripts take anything, or JSON.
+fn is_browser(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    accepted.is_some_and(|accepted| accepted.contains("text/html"))
+}
+
+fn to_console() -> Response<Body> {
+    let mut response = Response::new(web::empty());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    response.headers_mut().insert(LOCATION, HeaderValue::from_static("/console"));
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+    response
 }
 
 /// The health is read, and nothing else.

@@ -39,7 +39,7 @@ pub use db::{Engine, Row, TestDb, Transaction};
 pub use pgbouncer::Pgbouncer;
 pub use postgres::Postgres;
 pub use redis::Redis;
-pub use server::{Server, ServerBuilder, Signal};
+pub use server::{ROOT_PASSWORD, Server, ServerBuilder, Signal};
 pub use upstream::{Gate, RawServer, Recorded, Reply, Step, Upstream};
 pub use wait::{PATIENCE, eventually, run, within};
 

@@ -15,6 +15,7 @@ const TIERS: &[&[&str]] = &[
     &["store", "upstream", "web", "throttle", "oplog"],
     &["ledger", "egress", "httpd"],
     &["relay", "tasks", "admin", "profiles"],
+    &["console"],
     &["gateway"],
 ];
 

@@ -158,6 +158,7 @@ impl Service {
         let (db, data_dir) = (built.db.clone(), &config.database.db.data_dir);
         let app = Arc::new(App {
             admin: admin::router(built.admin.clone()),
+            console: console::router(built.admin.clone()),
             health: Health::new(db, data_dir, built.redis.clone(), started_at),
             clock: clock.clone(),
             runtime: Handle::current(),
@@ -334,8 +335,7 @@ async fn build(
         passwords: admin::Passwords::default(),
         wrong_codes: admin::WrongCodes::default(),
         last_audit: admin::ops::audit::LastAudit::default(),
-        // A stop waits for what they write, too.
-        jobs: walks.clone(),
+        jobs: walks.clone(), // A stop waits for what they write, too.
     };
     Ok(Parts { db, ledger, relay, tasks, admin, redis, traces })
 }

@@ -38,6 +38,7 @@ mod metrics;
 mod nodes;
 mod observe;
 mod openapi;
+mod pages;
 mod paid;
 mod poller;
 mod pooler;

@@ -19,6 +19,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::time::Instant;
 
 const ACCESS_TOKEN: &str = "demo-access-token-that-is-long-enough";
+/// Root's password; the demo serves this machine alone.
+const ROOT_PASSWORD: &str = "demo-root";
+const USER_PASSWORD: &str = "correct-horse";
 const START_QUOTA: i64 = 50_000;
 
 /// Shows the main job in one process, with nothing else installed.
@@ -117,6 +120,7 @@ fn config(dir: &Path, port: u16) -> anyhow::Result<Config> {
             "UPSTREAM_ALLOW_NETS" | "WEBHOOK_ALLOW_NETS" => "127.0.0.0/8",
             "CUSTOM_PASS_POLL_INTERVAL" => "1s",
             "ROOT_ACCESS_TOKEN" => ACCESS_TOKEN,
+            "ROOT_PASSWORD" => ROOT_PASSWORD,
             _ => return None,
         };
         Some(value.to_owned())
@@ -142,7 +146,7 @@ async fn set_up(base: SocketAddr, upstream: SocketAddr) -> anyhow::Result<Demo> 
     let group = json!({"group_name": "vip", "ratio": 0.8});
     admin(base, "/api/group", &group, "a group that pays 80 %").await?;
     let user = json!({
-        "username": "ann", "password": "correct-horse", "group": "vip", "quota": START_QUOTA,
+        "username": "ann", "password": USER_PASSWORD, "group": "vip", "quota": START_QUOTA,
     });
     let words = format!("a user with {}", out::quota(START_QUOTA));
     let user = admin(base, "/api/user", &user, &words).await?;
@@ -238,7 +242,11 @@ impl Demo {
         let Self { base, key, user_id, upstream, .. } = self;
         out::line(format_args!(
             r#"
-Still serving. Try it:
+Still serving. The console, in a browser, as the operator or as ann:
+
+  http://{base}/console   root / {ROOT_PASSWORD}   ann / {USER_PASSWORD}
+
+Or call it:
 
   curl -i http://{base}/v1/chat/completions -H 'Authorization: Bearer {key}' \
     -H 'Content-Type: application/json' -d '{{"model":"chat","messages":[],"stream":true}}'

@@ -1,0 +1,52 @@
+// Draws the charts of a page with uPlot: money over time, in quota, shown in dollars.
+(() => {
+  'use strict';
+  const style = getComputedStyle(document.documentElement);
+  const colour = (name) => style.getPropertyValue(name).trim();
+  const dollars = (quota) => {
+    if (quota === null || quota === undefined) return '–';
+    const text = (quota / 500000).toFixed(6).replace(/0{1,4}$/, '');
+    return `$${text.replace(/\B(?=(\d{3})+\.)/g, ',')}`;
+  };
+  const two = (number) => String(number).padStart(2, '0');
+
+  function draw(figure) {
+    const { times, lines } = JSON.parse(figure.dataset.chart);
+    if (times.length < 2) return;
+    const days = times[1] - times[0] >= 86400;
+    const label = (seconds) => {
+      const date = new Date(seconds * 1000);
+      const day = `${two(date.getUTCMonth() + 1)}-${two(date.getUTCDate())}`;
+      return days ? day : `${day} ${two(date.getUTCHours())}:00`;
+    };
+    const axis = { stroke: colour('--muted'), font: '11px system-ui, sans-serif',
+      grid: { stroke: colour('--line'), width: 1 }, ticks: { show: false } };
+    const highest = Math.max(1, ...lines.flatMap((line) => line.values));
+    const paths = uPlot.paths.bars({ size: [0.7, 28], gap: 1 });
+    const stepped = lines.length === 1;
+    const options = {
+      width: figure.clientWidth, height: 160, tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), 'UTC'),
+      cursor: { drag: { x: false, y: false } },
+      scales: { x: { time: true }, y: { range: [0, highest * 1.08] } },
+      series: [
+        { label: 'UTC', value: (_, seconds) => seconds === null ? '–' : label(seconds) },
+        ...lines.map((line, nth) => ({
+          label: line.label,
+          stroke: colour(stepped || nth ? '--c2' : '--c1'),
+          fill: stepped ? colour('--c2') : undefined,
+          width: stepped ? 0 : 2,
+          paths: stepped ? paths : undefined,
+          points: { show: false },
+          value: (_, quota) => dollars(quota),
+        })),
+      ],
+      axes: [
+        { ...axis, values: (_, ticks) => ticks.map(label), space: days ? 60 : 90 },
+        { ...axis, values: (_, ticks) => ticks.map(dollars), size: 82 },
+      ],
+    };
+    const plot = new uPlot(options, [times, ...lines.map((line) => line.values)], figure);
+    new ResizeObserver(() => plot.setSize({ width: figure.clientWidth, height: 160 })).observe(figure);
+  }
+  for (const figure of document.querySelectorAll('[data-chart]')) draw(figure);
+})();

@@ -1,0 +1,160 @@
+// What pages do besides being read. Everything works without it, but for copying and shortcuts.
+(() => {
+  'use strict';
+  const zh = document.documentElement.lang.startsWith('zh');
+  const all = (selector, root = document) => root.querySelectorAll(selector);
+
+  // Times: so long ago, or as the reader's clock says; the other one on hover.
+  const relative = new Intl.RelativeTimeFormat(zh ? 'zh-CN' : 'en', { numeric: 'auto', style: 'short' });
+  const steps = [['day', 86400], ['hour', 3600], ['minute', 60], ['second', 1]];
+  const two = (number) => String(number).padStart(2, '0');
+  function local(date) {
+    const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+    return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+  }
+  function since(date) {
+    const seconds = (date - Date.now()) / 1000;
+    for (const [unit, length] of steps) {
+      if (Math.abs(seconds) >= length) return relative.format(Math.trunc(seconds / length), unit);
+    }
+    return relative.format(0, 'second');
+  }
+  function showTimes(root) {
+    for (const time of all('time[data-show]', root)) {
+      const date = new Date(time.dateTime);
+      const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+      const ago = time.dataset.show === 'ago';
+      time.textContent = ago ? since(date) : local(date);
+      time.title = ago ? `${local(date)} ${zone}` : `${since(date)} · ${zone}`;
+    }
+  }
+
+  // A write that can't be taken back is asked about first.
+  const confirmation = document.getElementById('confirm');
+  let asking = null;
+  document.addEventListener('submit', (event) => {
+    const form = event.target;
+    if (!(form instanceof HTMLFormElement) || !form.dataset.confirm || !confirmation) return;
+    if (form.dataset.confirmed) return;
+    event.preventDefault();
+    asking = form;
+    document.getElementById('confirm-words').textContent = form.dataset.confirm;
+    confirmation.returnValue = '';
+    confirmation.showModal();
+  });
+  confirmation?.addEventListener('close', () => {
+    const form = asking;
+    asking = null;
+    if (form && confirmation.returnValue === 'yes') {
+      form.dataset.confirmed = 'yes';
+      form.requestSubmit();
+    }
+  });
+
+  document.addEventListener('change', (event) => {
+    if (event.target.matches?.('[data-submits]')) event.target.form.requestSubmit();
+    if (event.target.matches?.('[data-amount]')) showAmount();
+  });
+
+  // Copying.
+  document.addEventListener('click', async (event) => {
+    const button = event.target.closest?.('[data-copy]');
+    if (!button) return;
+    const source = document.getElementById(button.dataset.copy);
+    await navigator.clipboard.writeText(source.textContent.trim());
+    const before = button.textContent;
+    button.textContent = zh ? '已复制' : 'Copied';
+    setTimeout(() => { button.textContent = before; }, 1500);
+  });
+
+  // An amount that is typed: what it is in the other unit, and the balance after it.
+  const perDollar = 500000n;
+  function quotaOf(text) {
+    const clean = text.trim().replace(/[,\s]/g, '').replace('−', '-');
+    const plain = clean.match(/^(-?\d{1,18})q$/i);
+    if (plain) return BigInt(plain[1]);
+    const parts = clean.match(/^([-+]?)\$?(\d{0,13})(?:\.(\d{0,6}))?$/);
+    if (!parts || (!parts[2] && !parts[3])) return null;
+    const micros = BigInt(parts[2] || '0') * 1000000n + BigInt((parts[3] || '').padEnd(6, '0'));
+    if (micros % 2n) return null;
+    return parts[1] === '-' ? -micros / 2n : micros / 2n;
+  }
+  function dollars(quota) {
+    const micros = (quota < 0n ? -quota : quota) * (1000000n / perDollar);
+    const whole = (micros / 1000000n).toString().replace(/\B(?=(\d{3})+$)/g, ',');
+    const part = (micros % 1000000n).toString().padStart(6, '0').replace(/0{1,4}$/, '');
+    return `${quota < 0n ? '−' : ''}$${whole}.${part}`;
+  }
+  function showAmount() {
+    const input = document.querySelector('input[data-amount]:not([type=radio])');
+    if (!input) return;
+    const takes = document.querySelector('[name=direction]:checked')?.value === 'take';
+    let quota = quotaOf(input.value);
+    if (quota !== null && takes) quota = -quota;
+    const then = document.getElementById('then');
+    if (then) {
+      then.textContent = quota === null ? '–' : dollars(BigInt(then.dataset.now) + quota);
+      then.classList.toggle('bad', quota !== null && BigInt(then.dataset.now) + quota < 0n);
+    }
+    const button = document.querySelector('[data-says-amount]');
+    if (button) {
+      const words = takes ? button.dataset.take : button.dataset.add;
+      const amount = quota === null ? '…' : dollars(quota < 0n ? -quota : quota);
+      button.textContent = words.replace('$', () => amount);
+    }
+  }
+  document.addEventListener('input', (event) => {
+    if (event.target.matches?.('[data-amount]')) showAmount();
+  });
+
+  // Keys: `g` and a letter goes, `/` searches, `j k Enter` in tables, `?` shows all.
+  const typing = (element) => element.closest?.('input, textarea, select, dialog');
+  let going = false;
+  function rowStep(by) {
+    const rows = [...all('main tbody tr')].filter((row) => row.querySelector('a'));
+    if (!rows.length) return;
+    const at = rows.findIndex((row) => row.classList.contains('here'));
+    rows[at]?.classList.remove('here');
+    const next = rows[Math.min(rows.length - 1, Math.max(0, at + by))] ?? rows[0];
+    next.classList.add('here');
+    next.scrollIntoView({ block: 'nearest' });
+  }
+  document.addEventListener('keydown', (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+    if (going) {
+      going = false;
+      const entry = [...all('[data-go]')].find((link) => link.dataset.go === event.key);
+      if (entry) { event.preventDefault(); entry.click(); }
+      return;
+    }
+    const row = document.querySelector('tr.here');
+    switch (event.key) {
+      case 'g': going = true; setTimeout(() => { going = false; }, 1500); break;
+      case '/': {
+        const field = document.querySelector('main input[type=search]');
+        if (field) { event.preventDefault(); field.focus(); }
+        break;
+      }
+      case 'j': rowStep(1); break;
+      case 'k': rowStep(-1); break;
+      case 'Enter':
+        if (row && document.activeElement === document.body) row.querySelector('a').click();
+        break;
+      case '?': document.getElementById('shortcuts')?.showModal(); break;
+      default:
+    }
+  });
+
+  // What was done has been said: the address is the page again.
+  const address = new URL(location.href);
+  if (address.searchParams.has('done')) {
+    address.searchParams.delete('done');
+    history.replaceState(history.state, '', address);
+    setTimeout(() => { document.getElementById('toasts')?.replaceChildren(); }, 6000);
+  }
+
+  document.addEventListener('htmx:after:swap', () => { showTimes(document); });
+  showTimes(document);
+  showAmount();
+  setInterval(() => showTimes(document), 30000);
+})();

@@ -1,0 +1,145 @@
+//! What a form sends: read by the same readers as the API's bodies, so that rules and words agree.
+
+use crate::lang::Lang;
+use crate::show;
+use admin::{AdminError, Fields};
+use axum::body::Body;
+use domain::Fault;
+use http_body_util::{BodyExt as _, Limited};
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// Largest form.
+const MAX_BYTES: usize = 1024 * 1024;
+/// How long a browser may take to send it.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// The fields of a form.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// Reads the body of a request.
+    pub(crate) async fn read(body: Body) -> Result<Self, AdminError> {
+        let broken = || AdminError::malformed("表单无法读取", "the form can't be read");
+        let whole = tokio::time::timeout(WITHIN, Limited::new(body, MAX_BYTES).collect());
+        let bytes = whole.await.map_err(|_| broken())?.map_err(|_| broken())?.to_bytes();
+        let pairs = form_urlencoded::parse(&bytes);
+        let form = Self(pairs.into_owned().collect());
+        if form.0.iter().any(|(_, value)| value.contains('\0')) {
+            return Err(broken());
+        }
+        Ok(form)
+    }
+
+    /// A field, trimmed; empty where it is absent.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        let found = self.0.iter().find(|(key, _)| key == name);
+        found.map_or("", |(_, value)| value.trim())
+    }
+
+    /// Whether a box is ticked.
+    pub(crate) fn ticked(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, _)| key == name)
+    }
+
+    /// Every value of a field.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// An amount, in dollars or as quota: `None` where nothing was typed.
+    pub(crate) fn amount(&self, name: &str) -> Result<Option<i64>, AdminError> {
+        let text = self.text(name);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let amount = show::read_amount(text).ok_or_else(|| {
+            AdminError::field(
+                name,
+                "请输入美元金额 (最多六位小数, 为 $0.000002 的倍数), 或以 q 结尾的额度",
+                "is dollars with at most six decimals, a multiple of $0.000002, or quota with a q",
+            )
+        })?;
+        Ok(Some(amount.0))
+    }
+}
+
+/// A JSON object in the making, for a reader of the API.
+#[derive(Default)]
+pub(crate) struct Object(Map<String, Value>);
+
+impl Object {
+    /// Adds a member.
+    pub(crate) fn put(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.0.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Adds a member unless the text is empty.
+    pub(crate) fn put_some(self, name: &str, text: &str) -> Self {
+        if text.is_empty() { self } else { self.put(name, text) }
+    }
+
+    /// Adds a whole number unless nothing was typed. What is no number is sent on as it is, so
+    /// that the API's reader complains.
+    pub(crate) fn put_int(self, name: &str, text: &str) -> Self {
+        match text.parse::<i64>() {
+            _ if text.is_empty() => self,
+            Ok(number) => self.put(name, number),
+            Err(_) => self.put(name, text),
+        }
+    }
+
+    /// Adds JSON as it was typed, or the text where it is no JSON: the API's reader complains.
+    pub(crate) fn put_json(self, name: &str, text: &str) -> Self {
+        match serde_json::from_str::<Value>(text) {
+            _ if text.is_empty() => self,
+            Ok(value) => self.put(name, value),
+            Err(_) => self.put(name, text),
+        }
+    }
+
+    /// The object as a request of the API.
+    pub(crate) fn fields(self) -> Result<Fields, AdminError> {
+        Fields::parse(Value::Object(self.0).to_string().as_bytes())
+    }
+}
+
+/// What is wrong with a form, in the reader's words.
+#[derive(Clone, Debug)]
+pub(crate) struct Complaint {
+    /// The field, where one is at fault.
+    pub(crate) field: String,
+    /// What to do about it.
+    pub(crate) words: String,
+}
+
+impl Complaint {
+    /// A complaint about what was typed; another error is a problem of the whole page.
+    pub(crate) fn of(error: AdminError, lang: Lang) -> Result<Self, AdminError> {
+        let typed = matches!(
+            error,
+            AdminError::Malformed { .. }
+                | AdminError::Field { .. }
+                | AdminError::Conflict { .. }
+                | AdminError::Forbidden { .. }
+                | AdminError::Ledger(_)
+                | AdminError::TooManyWrongCodes { .. }
+                | AdminError::TooMany { .. }
+                | AdminError::Unauthenticated { .. }
+        );
+        if !typed {
+            return Err(error);
+        }
+        Ok(match error {
+            AdminError::Field { field, zh, en } => {
+                Self { field, words: lang.say(&zh, &en).to_owned() }
+            }
+            other => {
+                let fault = Fault::from(other);
+                Self { field: String::new(), words: lang.say(&fault.zh, &fault.en).to_owned() }
+            }
+        })
+    }
+}

@@ -1,0 +1,33 @@
+//! The web console: pages rendered here, over the use cases of [`admin::ops`] and nothing else, so
+//! that what the console can do, the API can do.
+//!
+//! A page works without its script, which adds relative times, charts, shortcuts and confirmation.
+#![warn(unreachable_pub, clippy::disallowed_methods)]
+
+mod assets;
+mod form;
+mod gate;
+mod lang;
+mod pages;
+mod parts;
+mod shell;
+mod show;
+mod visit;
+
+use admin::AdminState;
+use axum::routing::get;
+use axum::{Router, middleware};
+
+/// Everything under `/console`.
+pub fn router(state: AdminState) -> Router {
+    let inside = pages::inside()
+        .fallback(pages::unknown)
+        .layer(middleware::from_fn_with_state(state.clone(), gate::enter));
+    let open = pages::open().layer(middleware::from_fn_with_state(state.clone(), gate::enter_open));
+    Router::new()
+        .merge(inside)
+        .merge(open)
+        .route("/console/assets/{file}", get(assets::serve))
+        .layer(middleware::from_fn(gate::guard))
+        .with_state(state)
+}

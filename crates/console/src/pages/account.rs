@@ -1,0 +1,151 @@
+//! One's own account: password, access token, low balance.
+
+use crate::form::Complaint;
+use crate::parts::{self, Field, Fields, action, form_page};
+use crate::shell::{Page, csrf};
+use crate::show;
+use crate::visit::{Handled, Here, Visit, done};
+use admin::AdminError;
+use admin::ops::{access_token, low_balance, session, user};
+use domain::Quota;
+use maud::{Markup, html};
+use store::Secret;
+
+const ENTRY: &str = "/console/account";
+
+/// `GET /console/account`
+pub(crate) async fn show(Here(visit): Here) -> Handled {
+    page(&visit, None).await
+}
+
+/// `POST /console/account/password`
+pub(crate) async fn password(Here(visit): Here) -> Handled {
+    match changed(&visit).await {
+        Ok(()) => Ok(done(ENTRY, "password")),
+        Err(error) => page(&visit, Some(&Complaint::of(error, visit.lang())?)).await,
+    }
+}
+
+async fn changed(visit: &Visit) -> Result<(), AdminError> {
+    // A password may begin or end with a blank.
+    let [old, new, again] = ["old_password", "new_password", "again"]
+        .map(|name| visit.form.all(name).next().unwrap_or_default());
+    if new != again {
+        return Err(AdminError::field("again", "两次输入不一致", "is not the same"));
+    }
+    let both = (Secret::new(old.to_owned()), Secret::new(new.to_owned()));
+    let kept = Some(visit.session.hash);
+    session::change_password(&visit.state, &visit.actor, visit.client, kept, both).await
+}
+
+/// `POST /console/account/low-balance`
+pub(crate) async fn low_balance(Here(visit): Here) -> Handled {
+    let threshold = match visit.form.amount("threshold") {
+        Ok(threshold) => threshold.map(Quota),
+        Err(error) => return page(&visit, Some(&Complaint::of(error, visit.lang())?)).await,
+    };
+    match low_balance::set(&visit.state, &visit.actor, threshold).await {
+        Ok(_) => Ok(done(ENTRY, "saved")),
+        Err(error) => page(&visit, Some(&Complaint::of(error, visit.lang())?)).await,
+    }
+}
+
+/// `POST /console/account/token`: answers with the access token, which is shown this once.
+pub(crate) async fn token(Here(visit): Here) -> Handled {
+    let lang = visit.lang();
+    let token = access_token::renew(&visit.state, &visit.actor, visit.actor.user_id).await?;
+    let body = html! {
+        p.note {
+            (lang.say("访问令牌只显示这一次; 之前的已失效。它能做你能做的一切。",
+                "Shown this once; the one before has ended. It may do all that you may."))
+        }
+        div.secret {
+            code.mono #new-token { (token.expose()) }
+            button type="button" data-copy="new-token" { (lang.say("复制", "Copy")) }
+        }
+        div.buttons { a.button.primary href=(ENTRY) { (lang.say("已保存", "I have it")) } }
+    };
+    Ok(Page::new(lang.say("访问令牌", "Access token"), ENTRY).show(&visit, body))
+}
+
+async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
+    let lang = visit.lang();
+    let own = user::get(&visit.state, visit.actor.user_id).await?;
+    let low = low_balance::get(&visit.state, &visit.actor).await?;
+    let body = html! {
+        dl.facts {
+            dt { (lang.say("用户名", "User name")) } dd { (own.username) }
+            dt { (lang.say("角色", "Role")) } dd { (super::users::role_word(lang, own.role)) }
+            dt { (lang.say("分组", "Group")) } dd { (own.group) }
+            dt { (lang.say("余额", "Balance")) } dd { (show::money(own.quota)) }
+            (limits(visit, &own))
+        }
+        h2.sec { (lang.say("修改密码", "Change the password")) }
+        (password_form(visit, complaint))
+        h2.sec { (lang.say("余额提醒", "Low balance")) }
+        form.form method="post" action="/console/account/low-balance" {
+            (csrf(visit))
+            @let threshold = low.threshold.map(show::usd).unwrap_or_default();
+            (Fields { form: &visit.form, complaint }.field(
+                Field::new("threshold", lang.say("低于时回调", "Tell the webhooks below"))
+                    .value(&threshold)
+                    .hint(lang.say("美元; 留空不提醒", "dollars; empty: never"))))
+            div.buttons { button { (lang.say("保存", "Save")) } }
+        }
+        h2.sec { (lang.say("访问令牌", "Access token")) }
+        p.muted {
+            @if own.has_access_token { (lang.say("已有一个用于 /api 的访问令牌。", "There is one for /api.")) }
+            @else { (lang.say("还没有用于 /api 的访问令牌。", "There is none for /api yet.")) }
+        }
+        (action(visit, "/console/account/token", lang.say("生成新的访问令牌", "Make a new access token"),
+            lang.say(
+                "生成新的访问令牌? 之前的立即失效。", "Make a new access token? The one before ends at once."
+            )))
+    };
+    let title = lang.say("我的账户", "Account");
+    Ok(form_page(visit, Page::new(title, ENTRY), complaint, body))
+}
+
+fn limits(visit: &Visit, own: &user::UserView) -> Markup {
+    let lang = visit.lang();
+    let all = [
+        (lang.say("每日限额", "Daily limit"), own.spending.daily_limit, own.spending.daily_left),
+        (
+            lang.say("每月限额", "Monthly limit"),
+            own.spending.monthly_limit,
+            own.spending.monthly_left,
+        ),
+    ];
+    html! {
+        @for (label, limit, left) in all {
+            dt { (label) }
+            dd { @match limit {
+                Some(limit) => {
+                    (show::money(limit))
+                    @if let Some(left) = left {
+                        span.muted { " · " (lang.say("剩余", "left")) " " } (show::money(left))
+                    }
+                }
+                None => span.muted { (lang.say("不限", "none")) },
+            } }
+        }
+    }
+}
+
+fn password_form(visit: &Visit, complaint: Option<&Complaint>) -> Markup {
+    let lang = visit.lang();
+    let fields = Fields { form: &visit.form, complaint };
+    let secret = |name, label| fields.field(Field::new(name, label).kind("password").required());
+    html! {
+        form.form method="post" action="/console/account/password" {
+            (csrf(visit))
+            (parts::complaint(complaint))
+            (secret("old_password", lang.say("原密码", "Old password")))
+            div.pair {
+                (secret("new_password", lang.say("新密码", "New password")))
+                (secret("again", lang.say("再次输入", "Again")))
+            }
+            div.buttons { button { (lang.say("修改密码", "Change the password")) } }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The proof of the books, and who did what.
+
+use super::for_admins;
+use crate::lang::{Lang, tell};
+use crate::parts::{self, action, filters, pager, typed};
+use crate::shell::Page;
+use crate::show;
+use crate::visit::{Handled, Here, go_to};
+use admin::ops::audit::{self, AuditRun};
+use admin::ops::log::{self, LogFilter, LogView};
+use maud::{Markup, html};
+
+const ENTRY: &str = "/console/audit";
+
+/// `GET /console/audit`
+pub(crate) async fn show(Here(visit): Here) -> Handled {
+    let lang = visit.lang();
+    let last = audit::last(&visit.state, &visit.actor)?;
+    let body = html! {
+        @match &last {
+            Some(run) => (report(lang, run)),
+            None => (parts::empty(lang.say("本节点启动后还没有核对过账目。",
+                "This node has not checked the books since its start."), None)),
+        }
+        p.muted.small {
+            (lang.say(
+                "核对: 每个余额等于其流水之和减去未结预扣; 每笔费用只有一次; 每个兑换码只兑换一次。",
+                "The check: every balance is the sum of its journal lines less its open holds; \
+                 every charge was made once; every code was redeemed once.",
+            ))
+        }
+    };
+    let beside = html! {
+        span.space {}
+        (action(&visit, "/console/audit/run", lang.say("立即核对", "Check now"), ""))
+    };
+    Ok(Page::new(lang.say("审计", "Audit"), ENTRY).beside(beside).show(&visit, body))
+}
+
+/// `POST /console/audit/run`
+pub(crate) async fn run(Here(visit): Here) -> Handled {
+    audit::ledger(&visit.state, &visit.actor).await?;
+    Ok(go_to(ENTRY))
+}
+
+fn report(lang: Lang, run: &AuditRun) -> Markup {
+    let report = &run.report;
+    html! {
+        div.receipt {
+            dl.facts {
+                dt { (lang.say("结果", "Result")) }
+                dd {
+                    @if report.clean { (parts::state("on", lang.say("账目无误", "the books balance"))) }
+                    @else { (parts::state("bad", &tell!(lang, "{} 处不符", "{} breaches",
+                        report.breaches.len()))) }
+                }
+                dt { (lang.say("核对于", "Checked")) }
+                dd { (show::ago(run.at)) span.muted { " · " (show::duration_ms(run.took_ms)) } }
+                dt { (lang.say("用户", "Users")) } dd { (show::count(report.users)) }
+                dt { (lang.say("未结预扣", "Open holds")) }
+                dd { (show::count(report.open_holds)) " · " (show::money(report.held)) }
+                dt { (lang.say("结果未知而退还", "Given back, outcome unknown")) }
+                dd { (show::money(report.unknown_outcome)) }
+            }
+        }
+        @if !report.breaches.is_empty() {
+            h2.sec { (lang.say("不符之处", "Breaches")) }
+            div.scroll {
+                table {
+                    thead { tr {
+                        th { (lang.say("规则", "Rule")) }
+                        th { (lang.say("对象", "Row")) }
+                        th { (lang.say("详情", "What it says, and should")) }
+                    } }
+                    tbody {
+                        @for breach in &report.breaches {
+                            tr {
+                                td { (breach.rule) }
+                                td { (breach.subject) }
+                                td.wrap { (breach.detail) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `GET /console/actions`
+pub(crate) async fn actions(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    let lang = visit.lang();
+    let filter = LogFilter { r#type: Some("manage"), ..LogFilter::read(&visit.query())? };
+    let request = visit.page_request()?;
+    let page = log::list(&visit.state, &visit.actor, false, &filter, request).await?;
+    let body = html! {
+        (filters(&visit, typed(&visit, "username", lang.say("操作者", "Who"))))
+        div #list {
+            @if page.items.is_empty() {
+                (parts::empty(lang.say("没有操作记录。", "Nothing was done."), None))
+            } @else {
+                div.scroll {
+                    table {
+                        thead { tr {
+                            th { (lang.say("时间", "Time")) }
+                            th { (lang.say("操作者", "Who")) }
+                            th { (lang.say("操作", "What")) }
+                            th { (lang.say("说明", "Words")) }
+                            th { (lang.say("细节", "Details")) }
+                        } }
+                        tbody { @for line in &page.items { (action_row(line)) } }
+                    }
+                }
+            }
+            (pager(&visit, &page))
+        }
+    };
+    let title = lang.say("操作记录", "Admin journal");
+    Ok(Page::new(title, "/console/actions").show(&visit, body))
+}
+
+fn action_row(line: &LogView) -> Markup {
+    let other: serde_json::Value = serde_json::from_str(line.other.get()).unwrap_or_default();
+    let mut details = other.as_object().cloned().unwrap_or_default();
+    let action = details.remove("action");
+    for known in ["by", "by_role"] {
+        details.remove(known);
+    }
+    details.retain(|_, value| !value.is_null());
+    let details = serde_json::Value::Object(details).to_string();
+    let action = action.as_ref().and_then(serde_json::Value::as_str).unwrap_or(show::NOTHING);
+    html! {
+        tr {
+            td { (show::at(line.created_at)) }
+            td { (line.username) }
+            td.mono { (action) }
+            td.wrap { (line.content) }
+            td.cut.mono.muted title=(details) { @if details != "{}" { (details) } }
+        }
+    }
+}

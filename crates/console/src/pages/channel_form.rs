@@ -1,0 +1,210 @@
+//! Making and changing channels.
+
+use super::channels::name;
+use super::for_admins;
+use super::keys::listed;
+use crate::form::{Complaint, Object};
+use crate::lang::{Lang, tell};
+use crate::parts::{self, Field, Fields, form_page};
+use crate::shell::{Page, csrf};
+use crate::visit::{Handled, Here, Visit, done};
+use admin::AdminError;
+use admin::ops::channel::{self, ChannelInput, ChannelView};
+use axum::extract::Path;
+use domain::ChannelId;
+use maud::{Markup, html};
+use serde_json::Value;
+
+const ENTRY: &str = "/console/channels";
+
+/// `GET /console/channels/new`
+pub(crate) async fn new(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    page(&visit, None, None)
+}
+
+/// `POST /console/channels/new`
+pub(crate) async fn create(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    match created(&visit).await {
+        Ok(id) => Ok(done(&format!("/console/channels/{id}"), "created")),
+        Err(error) => page(&visit, None, Some(&Complaint::of(error, visit.lang())?)),
+    }
+}
+
+async fn created(visit: &Visit) -> Result<i64, AdminError> {
+    let input = ChannelInput::read(object(visit).fields()?)?;
+    Ok(channel::create(&visit.state, &visit.actor, input).await?.id.0)
+}
+
+/// `GET /console/channels/{id}/edit`
+pub(crate) async fn edit(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    for_admins(&visit)?;
+    let channel = channel::get(&visit.state, ChannelId(id)).await?;
+    page(&visit, Some(&channel), None)
+}
+
+/// `POST /console/channels/{id}/edit`
+pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    for_admins(&visit)?;
+    let channel = channel::get(&visit.state, ChannelId(id)).await?;
+    match saved(&visit, channel.id).await {
+        Ok(_) => Ok(done(&format!("/console/channels/{id}"), "saved")),
+        Err(error) => page(&visit, Some(&channel), Some(&Complaint::of(error, visit.lang())?)),
+    }
+}
+
+async fn saved(visit: &Visit, id: ChannelId) -> Result<ChannelView, AdminError> {
+    let input = ChannelInput::read(object(visit).fields()?)?;
+    channel::update(&visit.state, &visit.actor, id, input).await
+}
+
+/// The members of a channel that are JSON, as they were typed.
+const JSON: [&str; 5] = [
+    "model_mapping",
+    "param_override",
+    "status_code_mapping",
+    "custompass_status_mapping",
+    "setting",
+];
+
+/// The fields of a channel as the API takes them.
+fn object(visit: &Visit) -> Object {
+    let form = &visit.form;
+    let mut object = Object::default()
+        .put("name", form.text("name"))
+        .put("base_url", form.text("base_url"))
+        .put_some("key", form.text("key"))
+        .put("models", listed(form.text("models")))
+        .put("groups", listed(form.text("groups")))
+        .put_int("priority", form.text("priority"))
+        .put_int("weight", form.text("weight"))
+        .put("other", form.text("other"))
+        .put("auto_ban", form.ticked("auto_ban"));
+    for member in JSON {
+        object = match form.text(member) {
+            "" => object.put(member, Value::Object(serde_json::Map::new())),
+            text => object.put_json(member, text),
+        };
+    }
+    object
+}
+
+fn page(visit: &Visit, channel: Option<&ChannelView>, complaint: Option<&Complaint>) -> Handled {
+    let lang = visit.lang();
+    let fields = Fields { form: &visit.form, complaint };
+    let here = channel.map(|channel| format!("/console/channels/{}", channel.id.0));
+    let action =
+        here.as_ref().map_or("/console/channels/new".to_owned(), |to| format!("{to}/edit"));
+    let body = html! {
+        form.form.wide method="post" action=(action) {
+            (csrf(visit))
+            (parts::complaint(complaint))
+            (upstream_fields(lang, &fields, channel))
+            (routing_fields(lang, &fields, channel))
+            (mapping_fields(lang, &fields, channel))
+            div.buttons {
+                button.primary { (match channel {
+                    Some(_) => lang.say("保存", "Save"),
+                    None => lang.say("创建渠道", "Create channel"),
+                }) }
+                a.button href=(here.as_deref().unwrap_or(ENTRY)) { (lang.say("取消", "Cancel")) }
+            }
+        }
+    };
+    let title = match channel {
+        Some(channel) => tell!(lang, "编辑 {}", "Edit {}", name(lang, channel)),
+        None => lang.say("新建渠道", "New channel").to_owned(),
+    };
+    Ok(form_page(visit, Page::new(title, ENTRY), complaint, body))
+}
+
+fn upstream_fields(lang: Lang, fields: &Fields<'_>, channel: Option<&ChannelView>) -> Markup {
+    let key = match channel {
+        Some(channel) if channel.has_key => lang
+            .say("留空则不变; 换主机时必须重新填写", "empty: unchanged; a new host needs it again"),
+        _ => {
+            lang.say("上游账户的密钥, 加密保存, 不再显示", "kept encrypted, and never shown again")
+        }
+    };
+    let models = channel.map(|channel| channel.models.join("\n")).unwrap_or_default();
+    html! {
+        fieldset {
+            legend { (lang.say("上游", "Upstream")) }
+            (fields.field(Field::new("name", lang.say("名称", "Name"))
+                .value(channel.map_or("", |channel| &channel.name))))
+            (fields.field(Field::new("base_url", lang.say("地址", "Address"))
+                .required()
+                .kind("url")
+                .value(channel.map_or("https://", |channel| &channel.base_url))
+                .hint(lang.say("协议和主机, 没有路径", "scheme and host, without a path"))))
+            (fields.field(Field::new("key", lang.say("密钥", "Key"))
+                .kind("password")
+                .hint(key)))
+            (fields.field(Field::new("models", lang.say("模型", "Models"))
+                .required()
+                .kind("area")
+                .value(&models)
+                .hint(lang.say("每行一个; 任务模型以 /submit 结尾", "one a line; tasks end in /submit"))))
+        }
+    }
+}
+
+fn routing_fields(lang: Lang, fields: &Fields<'_>, channel: Option<&ChannelView>) -> Markup {
+    let groups = channel.map_or("default".to_owned(), |channel| channel.groups.join(", "));
+    let priority = channel.map_or(0, |channel| channel.priority).to_string();
+    let weight = channel.map_or(1, |channel| channel.weight).to_string();
+    html! {
+        fieldset {
+            legend { (lang.say("路由", "Routing")) }
+            div.pair {
+                (fields.field(Field::new("groups", lang.say("分组", "Groups"))
+                    .value(&groups)
+                    .hint(lang.say("哪些分组可用, 以逗号分隔", "who may use it; commas between"))))
+                (fields.field(Field::new("priority", lang.say("优先级", "Priority"))
+                    .value(&priority)
+                    .hint(lang.say("高者先试", "higher is tried first"))))
+                (fields.field(Field::new("weight", lang.say("权重", "Weight"))
+                    .value(&weight)
+                    .hint(lang.say("同优先级中的份额", "share within a priority"))))
+            }
+            (fields.tick("auto_ban",
+                lang.say("连续失败时暂停", "Pause it while it keeps failing"),
+                channel.is_none_or(|channel| channel.auto_ban)))
+        }
+    }
+}
+
+fn mapping_fields(lang: Lang, fields: &Fields<'_>, channel: Option<&ChannelView>) -> Markup {
+    let json = |read: fn(&ChannelView) -> &str| {
+        channel.map(read).filter(|json| !matches!(*json, "{}" | "null")).unwrap_or_default()
+    };
+    let area = |name, label, value, hint| {
+        fields.field(Field::new(name, label).kind("area").value(value).hint(hint))
+    };
+    html! {
+        details open[fields.complaint.is_some()] {
+            summary { (lang.say("映射与高级设置", "Mappings and advanced settings")) }
+            fieldset {
+                legend { (lang.say("映射 (JSON)", "Mappings (JSON)")) }
+                (area("model_mapping", lang.say("模型映射", "Model mapping"),
+                    json(|channel| channel.model_mapping.get()),
+                    lang.say("请求的模型 → 上游的模型", "model asked for → model sent")))
+                (area("param_override", lang.say("参数覆盖", "Parameters put in"),
+                    json(|channel| channel.param_override.get()),
+                    lang.say("写入 JSON 请求体的成员", "members put into JSON bodies")))
+                (area("status_code_mapping", lang.say("状态码映射", "Status mapping"),
+                    json(|channel| channel.status_code_mapping.get()),
+                    lang.say("上游状态码 → 返回的状态码", "upstream's status → status returned")))
+                (area("custompass_status_mapping", lang.say("任务状态词", "Status words of tasks"),
+                    json(|channel| channel.custompass_status_mapping.get()), ""))
+                (area("setting", lang.say("设置", "Setting"),
+                    json(|channel| channel.setting.get()),
+                    "timeout, retry_count, proxy, precharge, concurrency, idempotent"))
+                (fields.field(Field::new("other", lang.say("密钥请求头", "Header of the caller's key"))
+                    .value(channel.map_or("", |channel| &channel.other))
+                    .hint(lang.say("留空: 默认", "empty: the default"))))
+            }
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Channels: the list, and what is done with one: test, enable, copy, delete.
+
+use super::for_admins;
+use crate::lang::{Lang, tell};
+use crate::parts::{self, action, chosen, filters, on_or_off, pager, typed};
+use crate::shell::{Page, csrf};
+use crate::show;
+use crate::visit::{Handled, Here, Visit, done, html as respond};
+use admin::ops::channel::{self, ChannelFilter, ChannelView, Probe, ProbeRequest};
+use axum::extract::Path;
+use domain::ChannelId;
+use http::StatusCode;
+use maud::{Markup, html};
+
+const ENTRY: &str = "/console/channels";
+
+/// `GET /console/channels`
+pub(crate) async fn list(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    let filter = ChannelFilter::read(&visit.query())?;
+    let page = channel::list(&visit.state, &filter, visit.page_request()?).await?;
+    let lang = visit.lang();
+    let states = [
+        ("1", lang.say("启用", "On")),
+        ("2", lang.say("禁用", "Off")),
+        ("3", lang.say("自动禁用", "Off: failed")),
+    ];
+    let body = html! {
+        (filters(&visit, html! {
+            (typed(&visit, "keyword", lang.say("名称、地址或编号", "Name, address or number")))
+            (typed(&visit, "model", lang.say("模型", "Model")))
+            (typed(&visit, "group", lang.say("分组", "Group")))
+            (chosen(&visit, "status", lang.say("全部状态", "All states"), &states))
+        }))
+        div #list {
+            @if page.items.is_empty() {
+                (parts::empty(
+                    lang.say(
+                        "渠道是上游的一个账户: 地址、密钥和模型。",
+                        "A channel is an account at an upstream: address, key and models.",
+                    ),
+                    Some(("/console/channels/new", lang.say("新建渠道", "Create a channel"))),
+                ))
+            } @else {
+                (table(&visit, &page.items))
+            }
+            (pager(&visit, &page))
+        }
+    };
+    let beside = html! {
+        span.muted { (show::count(page.total)) }
+        span.space {}
+        a.button.primary href="/console/channels/new" { (lang.say("新建渠道", "New channel")) }
+    };
+    Ok(Page::new(lang.say("渠道", "Channels"), ENTRY).beside(beside).show(&visit, body))
+}
+
+fn table(visit: &Visit, channels: &[ChannelView]) -> Markup {
+    let lang = visit.lang();
+    html! {
+        div.scroll {
+            table {
+                thead { tr {
+                    th { (lang.say("名称", "Name")) }
+                    th { (lang.say("状态", "State")) }
+                    th.hide { (lang.say("地址", "Address")) }
+                    th.num.hide { (lang.say("模型", "Models")) }
+                    th.hide { (lang.say("分组", "Groups")) }
+                    th.num.hide { (lang.say("优先级", "Priority")) }
+                    th.num.hide { (lang.say("权重", "Weight")) }
+                    th.num { (lang.say("累计 $", "Used $")) }
+                    th { (lang.say("测试", "Test")) }
+                    th {}
+                } }
+                tbody { @for channel in channels { (row(visit, channel)) } }
+            }
+        }
+    }
+}
+
+fn row(visit: &Visit, channel: &ChannelView) -> Markup {
+    let (lang, id) = (visit.lang(), channel.id.0);
+    let to = format!("/console/channels/{id}/status");
+    html! {
+        tr id={ "channel-" (id) } {
+            td { a href={ "/console/channels/" (id) } { (name(lang, channel)) } }
+            td { (on_or_off(lang, channel.status)) }
+            td.hide.cut.muted title=(channel.base_url) { (channel.base_url) }
+            td.num.hide title=(channel.models.join(", ")) { (channel.models.len()) }
+            td.hide.cut { (channel.groups.join(", ")) }
+            td.num.hide { (channel.priority) }
+            td.num.hide { (channel.weight) }
+            (show::usd_cell(channel.used_quota))
+            td { (test_button(visit, id)) }
+            td.acts {
+                @if channel.status == 1 {
+                    (action(visit, &format!("{to}?to=off"), lang.say("禁用", "Disable"), ""))
+                } @else {
+                    (action(visit, &format!("{to}?to=on"), lang.say("启用", "Enable"), ""))
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn name(lang: Lang, channel: &ChannelView) -> &str {
+    if channel.name.is_empty() { lang.say("(未命名)", "(no name)") } else { &channel.name }
+}
+
+/// Asks the upstream; what it says takes the button's place.
+fn test_button(visit: &Visit, id: i64) -> Markup {
+    let to = format!("/console/channels/{id}/test");
+    html! {
+        form.inline method="post" action=(to) hx-post=(to) hx-target="this" hx-swap="outerHTML" {
+            (csrf(visit))
+            button.quiet { (visit.say("测试", "Test")) }
+        }
+    }
+}
+
+/// `POST /console/channels/{id}/test`: one real call, free of charge.
+pub(crate) async fn test(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    for_admins(&visit)?;
+    let model = Some(visit.form.text("model")).filter(|model| !model.is_empty());
+    let request = ProbeRequest {
+        channel_id: ChannelId(id),
+        model: model.map(str::to_owned),
+        path: None,
+        test_data: None,
+    };
+    let probe = channel::probe(&visit.state, &visit.actor, request).await?;
+    let result = result(visit.lang(), &probe);
+    if visit.is_part {
+        return Ok(respond(StatusCode::OK, html! { (result) " " (test_button(&visit, id)) }));
+    }
+    let body = html! {
+        (result)
+        @if let Some(reply) = &probe.reply { h2.sec { (visit.say("回复", "Reply")) } pre { (reply) } }
+        div.buttons {
+            a.button href={ "/console/channels/" (id) } { (visit.say("返回渠道", "To the channel")) }
+        }
+    };
+    Ok(Page::new(visit.say("测试结果", "Test result"), ENTRY).show(&visit, body))
+}
+
+/// How a test went: state, status, time, and what went wrong.
+fn result(lang: Lang, probe: &Probe) -> Markup {
+    let (kind, word) = match probe.ok {
+        true => ("on", lang.say("正常", "works")),
+        false => ("bad", lang.say("失败", "failed")),
+    };
+    html! {
+        span.probe title=(probe.reply.as_deref().unwrap_or_default()) {
+            (parts::state(kind, word))
+            span.muted.small {
+                " "
+                @if let Some(status) = probe.status { (status) " · " }
+                (show::duration_ms(probe.time_ms))
+                @if let Some(error) = probe.error { " · " (error) }
+            }
+        }
+    }
+}
+
+/// `GET /console/channels/{id}`
+pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    for_admins(&visit)?;
+    let lang = visit.lang();
+    let channel = channel::get(&visit.state, ChannelId(id)).await?;
+    let body = html! {
+        dl.facts {
+            dt { (lang.say("状态", "State")) } dd { (on_or_off(lang, channel.status)) }
+            dt { (lang.say("地址", "Address")) } dd.mono.break { (channel.base_url) }
+            dt { (lang.say("密钥", "Key")) }
+            dd { @if channel.has_key { (lang.say("已设置", "set")) }
+                @else { span.warn { (lang.say("未设置", "not set")) } } }
+            dt { (lang.say("模型", "Models")) }
+            dd { @for model in &channel.models { span.chip { (model) } } }
+            dt { (lang.say("分组", "Groups")) }
+            dd { @for group in &channel.groups { span.chip { (group) } } }
+            dt { (lang.say("优先级 / 权重", "Priority / weight")) }
+            dd { (channel.priority) " / " (channel.weight) }
+            dt { (lang.say("累计费用", "Charged through it")) }
+            dd {
+                (show::money(channel.used_quota)) " "
+                a href={ "/console/log?type=consume&channel_id=" (id) } {
+                    (lang.say("查看日志", "See the log"))
+                }
+            }
+            dt { (lang.say("修改于", "Edited")) } dd { (show::ago(channel.updated_at)) }
+        }
+        h2.sec { (lang.say("测试", "Test")) }
+        form.bar method="post" action={ "/console/channels/" (id) "/test" }
+            hx-post={ "/console/channels/" (id) "/test" } hx-target="#probe" {
+            (csrf(&visit))
+            select name="model" aria-label=(lang.say("模型", "Model")) {
+                @for model in &channel.models { option { (model) } }
+            }
+            button { (lang.say("发起一次真实调用", "Make one real call")) }
+            span #probe role="status" {}
+        }
+        p.muted.small {
+            (lang.say("不向任何用户收费; 记入操作记录。", "Charged to no user; entered in the admin journal."))
+        }
+        h2.sec { (lang.say("映射与设置", "Mappings and settings")) }
+        (settings(lang, &channel))
+    };
+    let beside = html! {
+        span.muted { "#" (id) }
+        span.space {}
+        (buttons(&visit, &channel))
+    };
+    Ok(Page::new(name(lang, &channel), ENTRY).beside(beside).show(&visit, body))
+}
+
+fn settings(lang: Lang, channel: &ChannelView) -> Markup {
+    let all = [
+        (lang.say("模型映射", "Model mapping"), &channel.model_mapping),
+        (lang.say("参数覆盖", "Parameters put in"), &channel.param_override),
+        (lang.say("状态码映射", "Status mapping"), &channel.status_code_mapping),
+        (lang.say("任务状态词", "Status words of tasks"), &channel.custompass_status_mapping),
+        (lang.say("设置", "Setting"), &channel.setting),
+    ];
+    let said = all.into_iter().filter(|(_, json)| !matches!(json.get(), "{}" | "null"));
+    let said: Vec<_> = said.collect();
+    html! {
+        @if said.is_empty() { p.muted { (lang.say("全部为默认。", "All are the defaults.")) } }
+        dl.facts { @for (label, json) in said { dt { (label) } dd.mono.break { (json.get()) } } }
+    }
+}
+
+fn buttons(visit: &Visit, channel: &ChannelView) -> Markup {
+    let (lang, id) = (visit.lang(), channel.id.0);
+    let to = format!("/console/channels/{id}/status");
+    html! {
+        @if channel.status == 1 {
+            (action(visit, &format!("{to}?to=off"), lang.say("禁用", "Disable"), ""))
+        } @else {
+            (action(visit, &format!("{to}?to=on"), lang.say("启用", "Enable"), ""))
+        }
+        (action(visit, &format!("/console/channels/{id}/copy"), lang.say("复制", "Copy"), ""))
+        (action(visit, &format!("/console/channels/{id}/delete"), lang.say("删除", "Delete"),
+            &tell!(lang, "删除渠道 {}? 它的密钥也会删除, 无法恢复。",
+                "Delete the channel {}? Its key goes, too, and can't be brought back.",
+                name(lang, channel))))
+        a.button.primary href={ "/console/channels/" (id) "/edit" } { (lang.say("编辑", "Edit")) }
+    }
+}
+
+/// `POST /console/channels/{id}/status?to=on|off`
+pub(crate) async fn set_status(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    for_admins(&visit)?;
+    let enabled = visit.asked("to") == "on";
+    channel::set_status(&visit.state, &visit.actor, ChannelId(id), enabled).await?;
+    Ok(done(ENTRY, if enabled { "enabled" } else { "disabled" }))
+}
+
+/// `POST /console/channels/{id}/copy`
+pub(crate) async fn copy(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    for_admins(&visit)?;
+    let copy = channel::copy(&visit.state, &visit.actor, ChannelId(id)).await?;
+    Ok(done(&format!("/console/channels/{}", copy.id.0), "created"))
+}
+
+/// `POST /console/channels/{id}/delete`
+pub(crate) async fn delete(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    for_admins(&visit)?;
+    channel::delete(&visit.state, &visit.actor, ChannelId(id)).await?;
+    Ok(done(ENTRY, "deleted"))
+}

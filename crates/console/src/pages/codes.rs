@@ -1,0 +1,228 @@
+//! Redemption codes: administrators make lots of them, users redeem one.
+
+use super::for_admins;
+use crate::form::{Complaint, Object};
+use crate::lang::{Lang, tell};
+use crate::parts::{self, Field, Fields, action, chosen, filters, form_page, pager, typed};
+use crate::shell::{Page, csrf};
+use crate::show;
+use crate::visit::{Handled, Here, Reply, Visit, done};
+use admin::AdminError;
+use admin::ops::redemption::{self, RedemptionInput, RedemptionView};
+use axum::extract::Path;
+use domain::RedemptionId;
+use maud::{Markup, html};
+use store::Secret;
+
+const ENTRY: &str = "/console/codes";
+
+/// `GET /console/codes`
+pub(crate) async fn list(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    let lang = visit.lang();
+    let page = redemption::list(&visit.state, &visit.query(), visit.page_request()?).await?;
+    let states = [
+        ("1", lang.say("未使用", "Open")),
+        ("2", lang.say("禁用", "Off")),
+        ("3", lang.say("已兑换", "Redeemed")),
+    ];
+    let body = html! {
+        (filters(&visit, html! {
+            (typed(&visit, "keyword", lang.say("批次名称", "Name of the lot")))
+            (chosen(&visit, "status", lang.say("全部状态", "All states"), &states))
+        }))
+        div #list {
+            @if page.items.is_empty() {
+                (parts::empty(lang.say("兑换码由用户兑换成余额, 每个一次。",
+                    "A code turns into balance for the user who redeems it, once."),
+                    Some(("/console/codes/new", lang.say("生成兑换码", "Make codes")))))
+            } @else { (table(&visit, &page.items)) }
+            (pager(&visit, &page))
+        }
+    };
+    let beside = html! {
+        span.muted { (show::count(page.total)) }
+        span.space {}
+        a.button.primary href="/console/codes/new" { (lang.say("生成兑换码", "New codes")) }
+    };
+    Ok(Page::new(lang.say("兑换码", "Codes"), ENTRY).beside(beside).show(&visit, body))
+}
+
+fn state(lang: Lang, code: &RedemptionView) -> Markup {
+    match code.status {
+        1 => parts::state("on", lang.say("未使用", "open")),
+        3 => parts::state("off", lang.say("已兑换", "redeemed")),
+        _ => parts::state("off", lang.say("禁用", "off")),
+    }
+}
+
+fn table(visit: &Visit, codes: &[RedemptionView]) -> Markup {
+    let lang = visit.lang();
+    html! {
+        div.scroll {
+            table {
+                thead { tr {
+                    th { (lang.say("批次", "Lot")) }
+                    th { (lang.say("兑换码", "Code")) }
+                    th { (lang.say("状态", "State")) }
+                    th.num { (lang.say("金额 $", "Worth $")) }
+                    th { (lang.say("生成于", "Made")) }
+                    th.hide { (lang.say("到期", "Ends")) }
+                    th { (lang.say("兑换者", "Redeemed by")) }
+                    th {}
+                } }
+                tbody { @for code in codes { (row(visit, code)) } }
+            }
+        }
+    }
+}
+
+fn row(visit: &Visit, code: &RedemptionView) -> Markup {
+    let (lang, id) = (visit.lang(), code.id.0);
+    let to = format!("/console/codes/{id}/status");
+    html! {
+        tr {
+            td { @if code.name.is_empty() { span.muted { (show::NOTHING) } } @else { (code.name) } }
+            td.mono.muted { (code.key_hint) }
+            td { (state(lang, code)) }
+            (show::usd_cell(code.quota))
+            td { (show::ago(code.created_time)) }
+            td.hide { @if code.expired_time == 0 { span.muted { (lang.say("永不", "never")) } }
+                @else { (show::at(code.expired_time)) } }
+            td { @if code.used_user_id.0 > 0 {
+                a href={ "/console/users/" (code.used_user_id.0) } { "#" (code.used_user_id.0) }
+                span.muted { " · " (show::ago(code.redeemed_time)) }
+            } @else { span.muted { (show::NOTHING) } } }
+            td.acts {
+                @if code.status == 1 {
+                    (action(visit, &format!("{to}?to=off"), lang.say("禁用", "Disable"), ""))
+                } @else if code.status == 2 {
+                    (action(visit, &format!("{to}?to=on"), lang.say("启用", "Enable"), ""))
+                }
+                @if code.status != 3 {
+                    (action(visit, &format!("/console/codes/{id}/delete"), lang.say("删除", "Delete"),
+                        lang.say("删除这个兑换码?", "Delete this code?")))
+                }
+            }
+        }
+    }
+}
+
+/// `GET /console/codes/new`
+pub(crate) async fn new(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    page(&visit, None)
+}
+
+/// `POST /console/codes/new`: answers with the codes, which are shown this once.
+pub(crate) async fn create(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    match created(&visit).await {
+        Ok(codes) => Ok(shown(&visit, &codes)),
+        Err(error) => page(&visit, Some(&Complaint::of(error, visit.lang())?)),
+    }
+}
+
+async fn created(visit: &Visit) -> Result<Vec<Secret>, AdminError> {
+    let form = &visit.form;
+    let mut object =
+        Object::default().put("name", form.text("name")).put_int("count", form.text("count"));
+    if let Some(quota) = form.amount("quota")? {
+        object = object.put("quota", quota);
+    }
+    let input = RedemptionInput::read(object.fields()?)?;
+    redemption::create(&visit.state, &visit.actor, input).await
+}
+
+fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
+    let lang = visit.lang();
+    let fields = Fields { form: &visit.form, complaint };
+    let body = html! {
+        form.form method="post" action="/console/codes/new" {
+            (csrf(visit))
+            (parts::complaint(complaint))
+            (fields.field(Field::new("name", lang.say("批次名称", "Name of the lot"))))
+            div.pair {
+                (fields.field(Field::new("quota", lang.say("每个的金额", "Worth of each"))
+                    .required()
+                    .hint(lang.say("美元, 如 $5", "dollars, like $5"))))
+                (fields.field(Field::new("count", lang.say("数量", "How many"))
+                    .required()
+                    .kind("number")
+                    .value("1")
+                    .hint(lang.say("最多 1000", "at most 1000"))))
+            }
+            div.buttons {
+                button.primary { (lang.say("生成", "Make them")) }
+                a.button href=(ENTRY) { (lang.say("取消", "Cancel")) }
+            }
+        }
+    };
+    let title = lang.say("生成兑换码", "New codes");
+    Ok(form_page(visit, Page::new(title, ENTRY), complaint, body))
+}
+
+fn shown(visit: &Visit, codes: &[Secret]) -> Reply {
+    let lang = visit.lang();
+    let text: Vec<&str> = codes.iter().map(Secret::expose).collect();
+    let body = html! {
+        p.note {
+            (
+                lang.say(
+                    "兑换码只显示这一次, 请现在复制保存。",
+                    "This is the only time the codes are shown: copy them now."
+                )
+            )
+        }
+        pre #new-codes { (text.join("\n")) }
+        div.buttons {
+            button type="button" data-copy="new-codes" { (lang.say("复制", "Copy")) }
+            a.button.primary href=(ENTRY) { (lang.say("已保存, 返回列表", "I have them: to the list")) }
+        }
+    };
+    let title = tell!(lang, "{} 个新兑换码", "New codes: {}", codes.len());
+    Page::new(title, ENTRY).show(visit, body)
+}
+
+/// `POST /console/codes/{id}/status?to=on|off`
+pub(crate) async fn set_status(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    for_admins(&visit)?;
+    let open = visit.asked("to") == "on";
+    redemption::set_status(&visit.state, &visit.actor, RedemptionId(id), open).await?;
+    Ok(done(ENTRY, if open { "enabled" } else { "disabled" }))
+}
+
+/// `POST /console/codes/{id}/delete`
+pub(crate) async fn delete(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    for_admins(&visit)?;
+    redemption::delete(&visit.state, &visit.actor, RedemptionId(id)).await?;
+    Ok(done(ENTRY, "deleted"))
+}
+
+/// `GET /console/redeem`
+pub(crate) async fn redeem_form(Here(visit): Here) -> Handled {
+    redeem_page(&visit, None)
+}
+
+/// `POST /console/redeem`
+pub(crate) async fn redeem(Here(visit): Here) -> Handled {
+    match redemption::redeem(&visit.state, &visit.actor, visit.form.text("code")).await {
+        Ok(_) => Ok(done("/console", "redeemed")),
+        Err(error) => redeem_page(&visit, Some(&Complaint::of(error, visit.lang())?)),
+    }
+}
+
+fn redeem_page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
+    let lang = visit.lang();
+    let fields = Fields { form: &visit.form, complaint };
+    let body = html! {
+        form.form method="post" action="/console/redeem" {
+            (csrf(visit))
+            (parts::complaint(complaint))
+            (fields.field(Field::new("code", lang.say("兑换码", "Code")).required()))
+            div.buttons { button.primary { (lang.say("兑换", "Redeem")) } }
+        }
+    };
+    let title = lang.say("兑换", "Redeem a code");
+    Ok(form_page(visit, Page::new(title, "/console/redeem"), complaint, body))
+}

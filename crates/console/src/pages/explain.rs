@@ -1,0 +1,254 @@
+//! How a charge came about: the receipt of a call.
+
+use super::log::type_word;
+use crate::lang::{Lang, tell};
+use crate::parts;
+use crate::shell::Page;
+use crate::show;
+use crate::visit::{Handled, Here, Visit, go_to, step};
+use admin::ops::log::balance;
+use admin::ops::{audit, channel, user};
+use domain::{ChannelId, Quota, UserId};
+use ledger::{Explanation, HoldStory, JournalLine};
+use maud::{Markup, html};
+
+/// Widest bar of a waterfall, in its own units.
+const WIDTH: i128 = 430;
+
+/// `GET /console/explain`: from a form, to the page of the id.
+pub(crate) async fn search(Here(visit): Here) -> Handled {
+    let id = visit.asked("id").trim();
+    if id.is_empty() {
+        return Ok(go_to("/console/log"));
+    }
+    Ok(go_to(&format!("/console/explain/{}", step(id))))
+}
+
+/// `GET /console/explain/{id}`
+pub(crate) async fn show(
+    Here(visit): Here,
+    axum::extract::Path(id): axum::extract::Path<String>,
+) -> Handled {
+    let story = audit::explain(&visit.state, &visit.actor, &id).await?;
+    let mut parts = Vec::with_capacity(story.holds.len());
+    for hold in &story.holds {
+        parts.push(receipt(&visit, hold).await?);
+    }
+    let lang = visit.lang();
+    let body = html! {
+        @for part in parts { (part) }
+        div.sr #as-text { (as_text(&story)) }
+    };
+    let beside = html! {
+        span.mono.muted.break { (story.request_id) }
+        span.space {}
+        button type="button" data-copy="as-text" { (lang.say("复制为文本", "Copy as text")) }
+    };
+    let title = lang.say("这笔费用的由来", "How this charge came about");
+    Ok(Page::new(title, "/console/log").beside(beside).show(&visit, body))
+}
+
+async fn receipt(visit: &Visit, hold: &HoldStory) -> Result<Markup, admin::AdminError> {
+    let lang = visit.lang();
+    let balances = balances(visit, hold).await?;
+    Ok(html! {
+        div.receipt { (facts(visit, hold).await?) }
+        h2.sec { (lang.say("资金去向", "Where the money went")) }
+        div.receipt.scroll { (waterfall(lang, hold)) }
+        h2.sec { (lang.say("冻结的价格", "The frozen price")) }
+        div.formula {
+            @if hold.calculation.is_empty() { (hold.formula) }
+            @else { (hold.calculation) " quota = " (show::usd(hold.charged)) }
+        }
+        @if !hold.calculation.is_empty() && !hold.formula.is_empty() {
+            p.muted.small { (lang.say("公式", "Formula")) ": " span.mono { (hold.formula) } }
+        }
+        h2.sec { (lang.say("流水", "Journal")) }
+        (journal(lang, &hold.lines, &balances))
+    })
+}
+
+/// The balance after each line; none where the line is too old to say.
+async fn balances(
+    visit: &Visit,
+    hold: &HoldStory,
+) -> Result<Vec<Option<Quota>>, admin::AdminError> {
+    let mut after = Vec::with_capacity(hold.lines.len());
+    for line in &hold.lines {
+        let owner = UserId(hold.user_id);
+        after.push(balance::after_line(&visit.state, &visit.actor, owner, line.id).await?);
+    }
+    Ok(after)
+}
+
+async fn facts(visit: &Visit, hold: &HoldStory) -> Result<Markup, admin::AdminError> {
+    let (lang, state) = (visit.lang(), &visit.state);
+    let owner = UserId(hold.user_id);
+    let names = match visit.is_admin() {
+        true => user::names(state, &visit.actor, [owner]).await?,
+        false => [(owner, visit.actor.username.clone())].into(),
+    };
+    let channel = match hold.channel_id {
+        Some(id) => channel::get(state, ChannelId(id)).await.ok(),
+        None => None,
+    };
+    let took = hold.closed_at_ms.map(|closed| closed - hold.created_at_ms);
+    let (kind, word) = state_of(lang, hold.state);
+    let usage = hold.lines.iter().find(|line| line.prompt_tokens + line.completion_tokens > 0);
+    Ok(html! {
+        dl.facts {
+            dt { (lang.say("状态", "State")) } dd { (parts::state(kind, word)) }
+            dt { (lang.say("用户", "User")) }
+            dd {
+                @if visit.is_admin() {
+                    a href={ "/console/users/" (hold.user_id) } {
+                        (names.get(&owner).map_or("?", String::as_str))
+                    }
+                } @else { (names.get(&owner).map_or("?", String::as_str)) }
+            }
+            dt { (lang.say("模型", "Model")) }
+            dd {
+                (hold.model)
+                @if let Some(channel) = &channel {
+                    span.muted { " · " (lang.say("渠道", "channel")) " " }
+                    a href={ "/console/channels/" (channel.id.0) } { (channel.name) }
+                }
+            }
+            dt { (lang.say("时间", "Time")) }
+            dd {
+                (show::at(hold.created_at_ms / 1_000))
+                @if let Some(took) = took { span.muted { " · " (show::duration_ms(took)) } }
+            }
+            @if let Some(usage) = usage {
+                dt { (lang.say("用量", "Usage")) }
+                dd { (tell!(lang, "输入 {} · 输出 {} Tokens", "{} prompt · {} completion tokens",
+                    show::count(usage.prompt_tokens), show::count(usage.completion_tokens))) }
+            }
+            dt { (lang.say("费用", "Charge")) } dd { b { (show::money(hold.charged)) } }
+        }
+    })
+}
+
+fn state_of(lang: Lang, state: &str) -> (&'static str, &'static str) {
+    let (kind, zh, en) = match state {
+        "settled" => ("on", "已结算", "settled"),
+        "released" => ("off", "已退还, 未收费", "released: nothing was charged"),
+        "expired" => ("bad", "结果未知, 到期退还", "outcome unknown: given back at its deadline"),
+        _ => ("wait", "预扣中", "on hold"),
+    };
+    (
+        kind,
+        match lang {
+            Lang::Zh => zh,
+            Lang::En => en,
+        },
+    )
+}
+
+/// Held, settled, given back: on one axis of money.
+fn waterfall(lang: Lang, hold: &HoldStory) -> Markup {
+    let most = i128::from(hold.held.0.max(hold.charged.0).max(1));
+    let width =
+        |quota: i64| (i128::from(quota.max(0)) * WIDTH / most).max(i128::from(quota > 0) * 2);
+    let back = hold.held.0 - hold.charged.0;
+    let ended = hold.state != "held";
+    let held_by = match hold.held_by {
+        "price" => lang.say("按固定价", "its price"),
+        "min_hold" => lang.say("最低预扣", "the least hold"),
+        "upstream" => lang.say("上游估价", "the upstream's estimate"),
+        _ => "",
+    };
+    let mut rows = vec![(lang.say("预扣", "Held"), "held", 0, hold.held, held_by)];
+    if ended {
+        rows.push((lang.say("结算", "Charged"), "spent", 0, hold.charged, ""));
+    }
+    if ended && back > 0 {
+        let from = width(hold.charged.0);
+        rows.push((lang.say("退还", "Released"), "back", from, Quota(back), ""));
+    }
+    if ended && back < 0 && hold.held.0 > 0 {
+        let more = lang.say("超出预扣", "Beyond hold");
+        rows.push((more, "spent", width(hold.held.0), Quota(-back), ""));
+    }
+    let height = 34 * rows.len() + 6;
+    html! {
+        svg.fall viewBox={ "0 0 860 " (height) } role="img"
+            aria-label=(lang.say("预扣、结算与退还的金额", "what was held, charged and released")) {
+            line.axis x1="90" x2="90" y1="2" y2=(height - 4) {}
+            @for (nth, (label, class, from, quota, note)) in rows.iter().enumerate() {
+                text.muted x="0" y=(34 * nth + 22) { (label) }
+                rect class=(class)
+                x=(90 + from)
+                y=(34 * nth + 8)
+                width=(width(quota.0))
+                height="20" rx="3" {}
+                text x=(98 + from + width(quota.0)) y=(34 * nth + 22) {
+                    (show::usd(*quota)) "  " tspan.muted { (show::count(quota.0)) "  " (note) }
+                }
+            }
+        }
+    }
+}
+
+fn journal(lang: Lang, lines: &[JournalLine], after: &[Option<Quota>]) -> Markup {
+    let balance = |quota: Option<Quota>| {
+        html! {
+            td.num { @match quota {
+                Some(quota) => (show::usd_exact(quota)),
+                None => span.muted { (show::NOTHING) },
+            } }
+        }
+    };
+    html! {
+        div.scroll {
+            table {
+                thead { tr {
+                    th { (lang.say("时间", "Time")) }
+                    th { (lang.say("类型", "Type")) }
+                    th.num { (lang.say("金额 (额度)", "Amount (quota)")) }
+                    th.num { (lang.say("变动 $", "Moved $")) }
+                    th.num { (lang.say("之前 $", "Before $")) }
+                    th.num { (lang.say("之后 $", "After $")) }
+                    th { (lang.say("说明", "Words")) }
+                } }
+                tbody {
+                    @for (line, after) in lines.iter().zip(after) {
+                        tr {
+                            td { (show::at(line.at_ms / 1_000)) }
+                            td { (type_word(lang, &line.kind).unwrap_or(&line.kind)) }
+                            (show::count_cell(line.quota.0))
+                            (show::moved_cell(line.delta))
+                            (balance(after.and_then(|after| after.checked_sub(line.delta))))
+                            (balance(*after))
+                            td.wrap.muted { (line.content) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// As `newapi explain` prints it, near enough to be pasted into a message.
+fn as_text(story: &Explanation) -> String {
+    let mut text = format!("request {}\n", story.request_id);
+    for hold in &story.holds {
+        text.push_str(&format!(
+            "model {}  {}  held {} charged {} ({})\nformula {}\n{}\n",
+            hold.model,
+            hold.state,
+            hold.held,
+            hold.charged,
+            show::usd(hold.charged),
+            hold.formula,
+            hold.calculation,
+        ));
+        for line in &hold.lines {
+            text.push_str(&format!(
+                "  {} {} {} {}\n",
+                line.kind, line.quota, line.delta, line.content
+            ));
+        }
+    }
+    text
+}

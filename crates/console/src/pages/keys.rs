@@ -1,0 +1,326 @@
+//! Keys: users see their own, administrators everybody's. A key is shown once.
+
+use crate::form::{Complaint, Object};
+use crate::lang::{Lang, tell};
+use crate::parts::{
+    self, Field, Fields, action, chosen, filters, form_page, on_or_off, pager, typed,
+};
+use crate::shell::{Page, csrf};
+use crate::show;
+use crate::visit::{Handled, Here, Visit, done};
+use admin::AdminError;
+use admin::ops::token::{self, Created, TokenInput, TokenView};
+use admin::ops::user;
+use axum::extract::Path;
+use domain::{KeyId, Quota, UserId};
+use maud::{Markup, html};
+use std::collections::BTreeMap;
+
+const ENTRY: &str = "/console/keys";
+
+/// `GET /console/keys`
+pub(crate) async fn list(Here(visit): Here) -> Handled {
+    let (state, actor, lang) = (&visit.state, &visit.actor, visit.lang());
+    let page = token::list(state, actor, &visit.query(), visit.page_request()?).await?;
+    let names = match visit.is_admin() {
+        true => user::names(state, actor, page.items.iter().map(|key| key.user_id)).await?,
+        false => BTreeMap::new(),
+    };
+    let states = [("1", lang.say("启用", "On")), ("2", lang.say("禁用", "Off"))];
+    let new = match visit.asked("user_id") {
+        "" => "/console/keys/new".to_owned(),
+        id => format!("/console/keys/new?user_id={}", crate::visit::step(id)),
+    };
+    let body = html! {
+        (filters(&visit, html! {
+            (typed(&visit, "keyword", lang.say("名称", "Name")))
+            @if visit.is_admin() { (typed(&visit, "user_id", lang.say("用户编号", "User number"))) }
+            (chosen(&visit, "status", lang.say("全部状态", "All states"), &states))
+        }))
+        div #list {
+            @if page.items.is_empty() {
+                (parts::empty(lang.say(
+                    "令牌用来调用接口。还没有令牌。", "A key is what calls are made with. There is none here yet."
+                ),
+                    Some((new.as_str(), lang.say("新建令牌", "Create a key")))))
+            } @else {
+                (table(&visit, &page.items, &names))
+            }
+            (pager(&visit, &page))
+        }
+    };
+    let beside = html! {
+        span.muted { (show::count(page.total)) }
+        span.space {}
+        a.button.primary href=(new) { (lang.say("新建令牌", "New key")) }
+    };
+    Ok(Page::new(lang.say("令牌", "Keys"), ENTRY).beside(beside).show(&visit, body))
+}
+
+fn table(visit: &Visit, keys: &[TokenView], names: &BTreeMap<UserId, String>) -> Markup {
+    let lang = visit.lang();
+    html! {
+        div.scroll {
+            table {
+                thead { tr {
+                    th { (lang.say("名称", "Name")) }
+                    @if visit.is_admin() { th { (lang.say("用户", "User")) } }
+                    th.hide { (lang.say("令牌", "Key")) }
+                    th { (lang.say("状态", "State")) }
+                    th.hide { (lang.say("分组", "Group")) }
+                    th.hide { (lang.say("模型", "Models")) }
+                    th.num { (lang.say("已用 $", "Used $")) }
+                    th.num.hide { (lang.say("剩余 $", "Left $")) }
+                    th.hide { (lang.say("到期", "Ends")) }
+                    th {}
+                } }
+                tbody { @for key in keys { (row(visit, key, names)) } }
+            }
+        }
+    }
+}
+
+fn row(visit: &Visit, key: &TokenView, names: &BTreeMap<UserId, String>) -> Markup {
+    let lang = visit.lang();
+    let name = if key.name.is_empty() { lang.say("(未命名)", "(no name)") } else { &key.name };
+    html! {
+        tr id={ "key-" (key.id.0) } {
+            td { a href={ "/console/keys/" (key.id.0) "/edit" } { (name) } }
+            @if visit.is_admin() {
+                td { a href={ "/console/users/" (key.user_id.0) } {
+                    (names.get(&key.user_id).map_or("?", String::as_str))
+                } }
+            }
+            td.hide.mono.muted { (key.key_hint) }
+            td { (on_or_off(lang, key.status)) }
+            td.hide {
+                @match &key.group { Some(group) => (group), None => span.muted { (show::NOTHING) } }
+            }
+            td.hide {
+                @if key.models.is_empty() {
+                    span.muted { (lang.say("全部", "all")) }
+                } @else { (key.models.len()) }
+            }
+            (show::usd_cell(key.used_quota))
+            td.num.hide { @if key.unlimited_quota { span.muted { (lang.say("不限", "no limit")) } }
+                @else { (show::usd_exact(key.remain_quota)) } }
+            td.hide {
+                @if key.expired_time < 0 {
+                    span.muted { (lang.say("永不", "never")) }
+                } @else { (show::at(key.expired_time)) }
+            }
+            td.acts {
+                @let to = format!("/console/keys/{}/status", key.id.0);
+                @if key.status == 1 {
+                    (action(visit, &format!("{to}?to=off"), lang.say("禁用", "Disable"),
+                        &tell!(
+                            lang, "禁用令牌 {name}? 使用它的调用立即被拒绝。",
+                            "Disable the key {name}? Calls with it are refused at once."
+                        )))
+                } @else {
+                    (action(visit, &format!("{to}?to=on"), lang.say("启用", "Enable"), ""))
+                }
+                (action(visit, &format!(
+                    "/console/keys/{}/delete", key.id.0
+                ), lang.say("删除", "Delete"),
+                    &tell!(
+                        lang, "删除令牌 {name}? 无法恢复。",
+                        "Delete the key {name}? It can't be brought back."
+                    )))
+            }
+        }
+    }
+}
+
+/// `POST /console/keys/{id}/status?to=on|off`
+pub(crate) async fn set_status(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    let enabled = visit.asked("to") == "on";
+    token::set_status(&visit.state, &visit.actor, KeyId(id), enabled).await?;
+    Ok(done(ENTRY, if enabled { "enabled" } else { "disabled" }))
+}
+
+/// `POST /console/keys/{id}/delete`
+pub(crate) async fn delete(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    token::delete(&visit.state, &visit.actor, KeyId(id)).await?;
+    Ok(done(ENTRY, "deleted"))
+}
+
+/// `GET /console/keys/new`
+pub(crate) async fn new(Here(visit): Here) -> Handled {
+    edit_page(&visit, None, None)
+}
+
+/// `POST /console/keys/new`: answers with the key, which is shown this once.
+pub(crate) async fn create(Here(visit): Here) -> Handled {
+    match created(&visit).await {
+        Ok(created) => Ok(shown(&visit, &created)),
+        Err(error) => edit_page(&visit, None, Some(&Complaint::of(error, visit.lang())?)),
+    }
+}
+
+async fn created(visit: &Visit) -> Result<Created, AdminError> {
+    let object = object(visit)?.put_int("user_id", visit.form.text("user_id"));
+    let input = TokenInput::read(object.fields()?)?;
+    token::create(&visit.state, &visit.actor, input).await
+}
+
+fn object(visit: &Visit) -> Result<Object, AdminError> {
+    let form = &visit.form;
+    let remain = form.amount("remain_quota")?;
+    let mut object = Object::default()
+        .put("name", form.text("name"))
+        .put("unlimited_quota", remain.is_none())
+        .put("models", listed(form.text("models")))
+        .put("allow_ips", listed(form.text("allow_ips")))
+        .put("group", Some(form.text("group")).filter(|group| !group.is_empty()));
+    if let Some(remain) = remain {
+        object = object.put("remain_quota", remain);
+    }
+    for name in ["rate_limit_rpm", "rate_limit_tpm"] {
+        object = match form.text(name) {
+            "" => object.put(name, serde_json::Value::Null),
+            text => object.put_int(name, text),
+        };
+    }
+    for name in ["daily_limit", "monthly_limit"] {
+        object = object.put(name, form.amount(name)?);
+    }
+    Ok(object)
+}
+
+/// Items that stand on lines or behind commas.
+pub(super) fn listed(text: &str) -> Vec<String> {
+    let items = text.split([',', '\n', '，']).map(str::trim);
+    items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+fn shown(visit: &Visit, created: &Created) -> crate::visit::Reply {
+    let lang = visit.lang();
+    let call = format!(
+        "curl {}/v1/chat/completions \\\n  -H 'Authorization: Bearer {}' \\\n  \
+         -H 'Content-Type: application/json' \\\n  -d '{{\"model\": \"MODEL\", \"messages\": []}}'",
+        "$NEWAPI",
+        created.key.expose()
+    );
+    let body = html! {
+        p.note {
+            (lang.say("令牌只显示这一次, 请现在复制保存。", "This is the only time the key is shown: copy it now."))
+        }
+        div.secret {
+            code.mono #new-key { (created.key.expose()) }
+            button type="button" data-copy="new-key" { (lang.say("复制", "Copy")) }
+        }
+        h2.sec { (lang.say("试一下", "Try it")) }
+        pre { (call) }
+        div.buttons {
+            a.button.primary href=(ENTRY) { (lang.say("已保存, 返回列表", "I have it: to the list")) }
+        }
+    };
+    Page::new(lang.say("新令牌", "New key"), ENTRY).show(visit, body)
+}
+
+/// `GET /console/keys/{id}/edit`
+pub(crate) async fn edit(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    let key = token::get(&visit.state, &visit.actor, KeyId(id)).await?;
+    edit_page(&visit, Some(&key), None)
+}
+
+/// `POST /console/keys/{id}/edit`
+pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    let key = token::get(&visit.state, &visit.actor, KeyId(id)).await?;
+    match saved(&visit, key.id).await {
+        Ok(_) => Ok(done(ENTRY, "saved")),
+        Err(error) => edit_page(&visit, Some(&key), Some(&Complaint::of(error, visit.lang())?)),
+    }
+}
+
+async fn saved(visit: &Visit, id: KeyId) -> Result<TokenView, AdminError> {
+    let input = TokenInput::read(object(visit)?.fields()?)?;
+    token::update(&visit.state, &visit.actor, id, input).await
+}
+
+fn edit_page(visit: &Visit, key: Option<&TokenView>, complaint: Option<&Complaint>) -> Handled {
+    let lang = visit.lang();
+    let fields = Fields { form: &visit.form, complaint };
+    let action = key
+        .map_or("/console/keys/new".to_owned(), |key| format!("/console/keys/{}/edit", key.id.0));
+    let body = html! {
+        form.form method="post" action=(action) {
+            (csrf(visit))
+            (parts::complaint(complaint))
+            div.pair {
+                (fields.field(Field::new("name", lang.say("名称", "Name"))
+                    .value(key.map_or("", |key| &key.name))))
+                @if visit.is_admin() && key.is_none() {
+                    (fields.field(Field::new("user_id", lang.say("用户编号", "User number"))
+                        .value(visit.asked("user_id"))
+                        .hint(lang.say("留空: 自己", "empty: yourself"))))
+                }
+            }
+            (limit_fields(lang, &fields, key))
+            (reach_fields(visit, &fields, key))
+            div.buttons {
+                button.primary { (match key {
+                    Some(_) => lang.say("保存", "Save"),
+                    None => lang.say("创建令牌", "Create key"),
+                }) }
+                a.button href=(ENTRY) { (lang.say("取消", "Cancel")) }
+            }
+        }
+    };
+    let title = match key {
+        Some(key) => tell!(lang, "令牌 {} {}", "Key {} {}", key.name, key.key_hint),
+        None => lang.say("新建令牌", "New key").to_owned(),
+    };
+    Ok(form_page(visit, Page::new(title, ENTRY), complaint, body))
+}
+
+fn limit_fields(lang: Lang, fields: &Fields<'_>, key: Option<&TokenView>) -> Markup {
+    let money = |quota: Option<Quota>| quota.map(show::usd).unwrap_or_default();
+    let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
+    let remain = key.filter(|key| !key.unlimited_quota).map(|key| key.remain_quota);
+    html! {
+        div.pair {
+            (fields.field(Field::new("remain_quota", lang.say("总额度", "May spend in all"))
+                .value(&money(remain))
+                .hint(lang.say( "美元; 留空不限", "dollars; empty: no limit" ))))
+            (fields.field(Field::new("daily_limit", lang.say("每日限额", "Daily limit"))
+                .value(&money(key.and_then(|key| key.spending.daily_limit)))
+                .hint(lang.say("美元, UTC 日", "dollars a UTC day"))))
+            (fields.field(Field::new("monthly_limit", lang.say("每月限额", "Monthly limit"))
+                .value(&money(key.and_then(|key| key.spending.monthly_limit)))
+                .hint(lang.say("美元, UTC 月", "dollars a UTC month"))))
+        }
+        div.pair {
+            (fields.field(Field::new("rate_limit_rpm", lang.say( "每分钟请求数", "Requests a minute" ))
+                .value(&number( key.and_then(|key| key.rate_limit_rpm) ))
+                .hint(lang.say("留空不限", "empty: no limit"))))
+            (fields.field(Field::new("rate_limit_tpm", lang.say( "每分钟 Tokens", "Tokens a minute" ))
+                .value(&number( key.and_then(|key| key.rate_limit_tpm) ))
+                .hint(lang.say("留空不限", "empty: no limit"))))
+        }
+    }
+}
+
+fn reach_fields(visit: &Visit, fields: &Fields<'_>, key: Option<&TokenView>) -> Markup {
+    let lang = visit.lang();
+    let lines =
+        |items: Option<&Vec<String>>| items.map(|items| items.join("\n")).unwrap_or_default();
+    html! {
+        (fields.field(Field::new("models", lang.say("可用模型", "Models"))
+            .kind("area")
+            .value(&lines(key.map(|key| &key.models)))
+            .hint(lang.say("每行一个; 留空: 全部", "one a line; empty: all"))))
+        (fields.field(Field::new("allow_ips", lang.say( "允许的地址", "Addresses it may be used from" ))
+            .kind("area")
+            .value(&lines(key.map(|key| &key.allow_ips)))
+            .hint(lang.say("每行一个地址或网段; 留空: 任何地址", "one address or network a line; empty: any"))))
+        @if visit.is_admin() {
+            (fields.field(Field::new("group", lang.say("分组", "Group"))
+                .value(key.and_then( |key| key.group.as_deref() ).unwrap_or_default())
+                .hint(lang.say("留空: 跟随用户", "empty: that of the user"))))
+        } @else if let Some(group) = key.and_then(|key| key.group.as_deref()) {
+            input type="hidden" name="group" value=(group);
+        }
+    }
+}

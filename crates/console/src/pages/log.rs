@@ -1,0 +1,191 @@
+//! The journal of money, filtered, with sums; every charge leads to how it came about.
+
+use crate::lang::{Lang, tell};
+use crate::parts::{self, chosen, filters, pager, typed};
+use crate::shell::Page;
+use crate::show;
+use crate::visit::{Handled, Here, Visit, go_to, step};
+use admin::ops::log::{self, LogFilter, LogView, Statistics};
+use maud::{Markup, html};
+
+/// The types, in the words of readers.
+pub(super) const fn type_word(lang: Lang, kind: &str) -> Option<&'static str> {
+    let (zh, en) = match kind.as_bytes() {
+        b"topup" => ("充值", "top-up"),
+        b"precharge" => ("预扣费", "hold"),
+        b"consume" => ("结算", "charge"),
+        b"refund" => ("退还", "refund"),
+        b"adjust" => ("调整", "adjustment"),
+        b"manage" => ("管理", "admin"),
+        b"system" => ("系统", "system"),
+        b"error" => ("错误", "error"),
+        _ => return None,
+    };
+    Some(match lang {
+        Lang::Zh => zh,
+        Lang::En => en,
+    })
+}
+
+/// `GET /console/log`
+pub(crate) async fn list(Here(visit): Here) -> Handled {
+    let (state, actor) = (&visit.state, &visit.actor);
+    let own = !visit.is_admin();
+    let filter = LogFilter::read(&visit.query())?;
+    let page = log::list(state, actor, own, &filter, visit.page_request()?).await?;
+    let sums = log::statistics(state, actor, own, &LogFilter { before_id: None, ..filter }).await;
+    let lang = visit.lang();
+    let body = html! {
+        (filter_bar(&visit))
+        div #list {
+            @if page.items.is_empty() {
+                (parts::empty(lang.say("没有符合条件的记录。", "No line fits these filters."), None))
+            } @else {
+                (table(&visit, &page.items))
+            }
+            @if let Ok(sums) = sums { (sums_line(lang, &sums)) }
+            (pager(&visit, &page))
+        }
+    };
+    let beside = html! {
+        span.space {}
+        a.button href=(export_address(&visit)) { (lang.say("导出 CSV", "Export CSV")) }
+    };
+    let title = lang.say("使用日志", "Log");
+    Ok(Page::new(title, "/console/log").beside(beside).show(&visit, body))
+}
+
+fn filter_bar(visit: &Visit) -> Markup {
+    let lang = visit.lang();
+    let kinds = ["consume", "topup", "adjust", "refund", "precharge", "error", "manage"];
+    let kinds: Vec<(&str, &str)> =
+        kinds.into_iter().filter_map(|kind| Some((kind, type_word(lang, kind)?))).collect();
+    filters(
+        visit,
+        html! {
+            (chosen(visit, "type", lang.say("全部类型", "All types"), &kinds))
+            @if visit.is_admin() {
+                (typed(visit, "username", lang.say("用户名", "User name")))
+            }
+            (typed(visit, "model", lang.say("模型", "Model")))
+            (typed(visit, "token_name", lang.say("令牌名称", "Key name")))
+            (typed(visit, "request_id", lang.say("请求 ID", "Request id")))
+            @if visit.is_admin() {
+                (typed(visit, "channel_id", lang.say("渠道编号", "Channel number")))
+            }
+        },
+    )
+}
+
+/// The lines; users see no channel and no other user.
+pub(super) fn table(visit: &Visit, lines: &[LogView]) -> Markup {
+    let (lang, is_admin) = (visit.lang(), visit.is_admin());
+    html! {
+        div.scroll {
+            table {
+                thead { tr {
+                    th { (lang.say("时间", "Time")) }
+                    @if is_admin { th { (lang.say("用户", "User")) } }
+                    th { (lang.say("类型", "Type")) }
+                    th { (lang.say("模型或说明", "Model or words")) }
+                    th.num { (lang.say("余额变动 $", "Balance $")) }
+                    th.num.hide { (lang.say("额度", "Quota")) }
+                    th.num.hide { "Tokens" }
+                    th.num.hide { (lang.say("耗时", "Took")) }
+                    @if is_admin { th.num.hide { (lang.say("渠道", "Channel")) } }
+                    th {}
+                } }
+                tbody { @for line in lines { (row(visit, line)) } }
+            }
+        }
+    }
+}
+
+fn row(visit: &Visit, line: &LogView) -> Markup {
+    let (lang, is_admin) = (visit.lang(), visit.is_admin());
+    let word = type_word(lang, &line.r#type).unwrap_or(&line.r#type);
+    html! {
+        tr id={ "line-" (line.id) } {
+            td { (show::at(line.created_at)) }
+            @if is_admin {
+                td { @if line.user_id.0 > 0 {
+                    a href={ "/console/users/" (line.user_id.0) } { (line.username) }
+                } @else { (line.username) } }
+            }
+            td { (type_state(&line.r#type, word)) }
+            td.cut title=(line.content) {
+                @if line.model_name.is_empty() { span.muted { (line.content) } }
+                @else { (line.model_name) }
+            }
+            (show::moved_cell(line.delta))
+            td.num.hide { (quota_of(line)) }
+            td.num.hide { (tokens_of(line)) }
+            td.num.hide {
+                @if line.use_time_ms > 0 {
+                    (show::duration_ms(line.use_time_ms))
+                } @else { span.muted { (show::NOTHING) } }
+            }
+            @if is_admin {
+                td.num.hide { @match line.channel_id {
+                    Some(id) => { a href={ "/console/channels/" (id.0) } { "#" (id.0) } }
+                    None => { span.muted { (show::NOTHING) } }
+                } }
+            }
+            td.acts { @if line.hold_id.is_some() && !line.request_id.is_empty() {
+                a href={
+                    "/console/explain/" (step(&line.request_id))
+                } { (lang.say("说明", "Explain")) }
+            } }
+        }
+    }
+}
+
+fn quota_of(line: &LogView) -> Markup {
+    html! {
+        @if line.quota.0 == 0 {
+            span.muted { (show::NOTHING) }
+        } @else { (show::count(line.quota.0)) }
+    }
+}
+
+fn tokens_of(line: &LogView) -> Markup {
+    let tokens = line.prompt_tokens + line.completion_tokens;
+    html! { @if tokens == 0 { span.muted { (show::NOTHING) } } @else { (show::count(tokens)) } }
+}
+
+fn type_state(kind: &str, word: &str) -> Markup {
+    let dot = match kind {
+        "topup" | "consume" => "on",
+        "error" => "bad",
+        "adjust" | "precharge" => "wait",
+        _ => "off",
+    };
+    parts::state(dot, word)
+}
+
+/// What the lines of the filter come to: of the last day unless a time is named.
+fn sums_line(lang: Lang, sums: &Statistics) -> Markup {
+    html! {
+        p.muted.small {
+            (lang.say("合计", "Sums"))
+            " (" (show::at(sums.start_time)) " – " (show::at(sums.end_time)) "): "
+            @if sums.by_type.is_empty() { (lang.say("无", "none")) }
+            @for (nth, sum) in sums.by_type.iter().filter(|sum| sum.quota.0 != 0).enumerate() {
+                @if nth > 0 { " · " }
+                (type_word(lang, &sum.r#type).unwrap_or(&sum.r#type)) " "
+                (tell!(lang, "{} 条", "×{}", show::count(sum.count))) " "
+                (show::usd(sum.quota))
+            }
+        }
+    }
+}
+
+fn export_address(visit: &Visit) -> String {
+    visit.with("page", "").replacen("/console/log", "/console/log/export", 1)
+}
+
+/// `GET /console/log/export`: the API's own table, which takes the same filters and session.
+pub(crate) async fn export(Here(visit): Here) -> Handled {
+    let path = if visit.is_admin() { "/api/log/export" } else { "/api/log/self/export" };
+    Ok(go_to(&visit.with("page", "").replacen(&visit.path, path, 1)))
+}

@@ -1,0 +1,163 @@
+//! Coming in, going out, and how pages look.
+
+use crate::form::{Complaint, Form};
+use crate::gate;
+use crate::lang::Lang;
+use crate::parts;
+use crate::shell;
+use crate::visit::{Handled, Here, Reply, Taste, Theme, go_to};
+use admin::ops::session::{self, LoggedIn};
+use admin::{AdminState, session_cookie};
+use axum::Extension;
+use axum::extract::{Request, State};
+use http::header::{RETRY_AFTER, SET_COOKIE};
+use http::{HeaderValue, StatusCode, Uri};
+use maud::html;
+use store::Secret;
+
+/// A year.
+const TASTE_SECONDS: u32 = 31_536_000;
+
+/// `GET /console/login`
+pub(crate) async fn show(Extension(taste): Extension<Taste>, uri: Uri) -> Reply {
+    let asked = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    let next = asked.into_owned().find(|(name, _)| name == "next").map(|(_, to)| to);
+    page(taste, StatusCode::OK, ("", &inside(next.as_deref().unwrap_or_default())), None)
+}
+
+/// `POST /console/login`
+pub(crate) async fn enter(
+    State(state): State<AdminState>,
+    Extension(taste): Extension<Taste>,
+    request: Request,
+) -> Handled {
+    let (parts, body) = request.into_parts();
+    let peer = gate::peer(&parts.extensions)?;
+    let form = Form::read(body).await?;
+    let client = state.logins.client(peer, &parts.headers);
+    let secure = state.logins.over_https(peer, &parts.headers);
+    let (name, next) = (form.text("username").to_owned(), inside(form.text("next")));
+    // A password may begin or end with a blank.
+    let password = form.all("password").next().unwrap_or_default().to_owned();
+    let job = {
+        let (state, name) = (state.clone(), name.clone());
+        async move { session::login(&state, client, &name, Secret::new(password)).await }
+    };
+    // A login goes to its end, also when the browser does not wait for it.
+    let done = state.jobs.spawn(job).await;
+    let done = done.map_err(|error| admin::AdminError::System(error.to_string()))?;
+    match done {
+        Ok(LoggedIn { token, .. }) => {
+            let mut response = go_to(&next);
+            let cookie = session_cookie::set(token.expose(), secure)?;
+            response.headers_mut().insert(SET_COOKIE, cookie);
+            Ok(response)
+        }
+        Err(error) => {
+            let (status, wait) = match &error {
+                admin::AdminError::TooMany { retry_after_s } => {
+                    (StatusCode::TOO_MANY_REQUESTS, Some(*retry_after_s))
+                }
+                _ => (StatusCode::UNPROCESSABLE_ENTITY, None),
+            };
+            let complaint = Complaint::of(error, taste.lang)?;
+            let mut response = page(taste, status, (&name, &next), Some(&complaint));
+            if let Some(seconds) = wait {
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            Ok(response)
+        }
+    }
+}
+
+/// An address of the console, or its front page: no login leads elsewhere.
+fn inside(next: &str) -> String {
+    let ours = next == "/console" || next.starts_with("/console/") || next.starts_with("/console?");
+    let plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let away = ["/console/login", "/console/logout"].iter().any(|to| next.starts_with(to));
+    if ours && plain && !away { next.to_owned() } else { "/console".to_owned() }
+}
+
+fn page(
+    taste: Taste,
+    status: StatusCode,
+    (name, next): (&str, &str),
+    complaint: Option<&Complaint>,
+) -> Reply {
+    let lang = taste.lang;
+    let content = html! {
+        h1 { "newapi" }
+        p.muted { (lang.say("登录控制台", "Log in to the console")) }
+        form.form method="post" action="/console/login" {
+            (parts::complaint(complaint))
+            input type="hidden" name="next" value=(next);
+            div.field {
+                label for="username" { (lang.say("用户名", "User name")) }
+                input #username name="username" value=(name) required autocomplete="username"
+                    autofocus[name.is_empty()];
+            }
+            div.field {
+                label for="password" { (lang.say("密码", "Password")) }
+                input #password name="password" type="password" required
+                    autocomplete="current-password" autofocus[!name.is_empty()];
+            }
+            button.primary { (lang.say("登录", "Log in")) }
+        }
+        (shell::tastes(taste, "/console/login"))
+    };
+    shell::bare(taste, status, lang.say("登录", "Log in"), content)
+}
+
+/// `POST /console/logout`
+pub(crate) async fn leave(State(state): State<AdminState>, Here(visit): Here) -> Handled {
+    session::logout(&state, &visit.session.hash).await?;
+    let mut response = go_to("/console/login");
+    response.headers_mut().insert(SET_COOKIE, session_cookie::clear());
+    Ok(response)
+}
+
+/// `POST /console/preferences`
+pub(crate) async fn prefer(request: Request) -> Handled {
+    let form = Form::read(request.into_body()).await?;
+    let back = match form.text("back") {
+        "/console/login" => "/console/login".to_owned(),
+        other => inside(other),
+    };
+    let mut response = go_to(&back);
+    let lang = Lang::from_code(form.text("lang")).map(|lang| ("newapi_lang", lang.code()));
+    let theme = Theme::from_code(form.text("theme")).map(|theme| ("newapi_theme", theme.code()));
+    for (name, code) in lang.into_iter().chain(theme) {
+        let cookie = format!(
+            "{name}={code}; Path=/console; HttpOnly; SameSite=Lax; Max-Age={TASTE_SECONDS}"
+        );
+        if let Ok(cookie) = HeaderValue::try_from(cookie) {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+    }
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_leads_into_the_console_alone() {
+        for next in ["/console", "/console/log?user_id=2", "/console?range=7d"] {
+            assert_eq!(inside(next), next);
+        }
+        for next in [
+            "",
+            "//evil.example",
+            "/consolex",
+            "https://evil.example/console",
+            "/console/login",
+            "/console/\\evil",
+            "/console/a b",
+            "/console/logout",
+            "/api/user",
+        ] {
+            assert_eq!(inside(next), "/console", "{next}");
+        }
+    }
+}

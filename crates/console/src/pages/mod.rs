@@ -1,0 +1,183 @@
+//! The pages, one file a subject, and the addresses they have.
+
+mod account;
+mod adjust;
+mod audit;
+mod channel_form;
+mod channels;
+mod codes;
+mod explain;
+mod groups;
+mod home;
+mod keys;
+mod log;
+mod login;
+mod overview;
+mod prices;
+mod settings;
+mod statements;
+mod tasks;
+mod user_form;
+mod users;
+mod webhooks;
+
+use crate::shell::{self, Page};
+use crate::visit::{Handled, Here, Reply, Taste, Visit};
+use admin::{AdminError, AdminState};
+use axum::Router;
+use axum::extract::State;
+use axum::routing::{get, post};
+use domain::{Fault, FaultKind};
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
+use maud::html;
+
+/// Pages of those who are logged in.
+pub(crate) fn inside() -> Router<AdminState> {
+    Router::new()
+        .route("/console", get(front))
+        .route("/console/logout", post(login::leave))
+        .route("/console/log", get(log::list))
+        .route("/console/log/export", get(log::export))
+        .route("/console/explain", get(explain::search))
+        .route("/console/explain/{id}", get(explain::show))
+        .merge(of_users())
+        .merge(of_keys())
+        .merge(of_channels())
+        .merge(of_prices())
+        .merge(of_codes())
+        .merge(of_calls())
+        .merge(of_system())
+}
+
+fn of_users() -> Router<AdminState> {
+    Router::new()
+        .route("/console/users", get(users::list))
+        .route("/console/users/new", get(user_form::new).post(user_form::create))
+        .route("/console/users/{id}", get(users::show))
+        .route("/console/users/{id}/edit", get(user_form::edit).post(user_form::save))
+        .route("/console/users/{id}/adjust", get(adjust::show).post(adjust::save))
+        .route("/console/users/{id}/status", post(user_form::set_status))
+}
+
+fn of_keys() -> Router<AdminState> {
+    Router::new()
+        .route("/console/keys", get(keys::list))
+        .route("/console/keys/new", get(keys::new).post(keys::create))
+        .route("/console/keys/{id}/edit", get(keys::edit).post(keys::save))
+        .route("/console/keys/{id}/status", post(keys::set_status))
+        .route("/console/keys/{id}/delete", post(keys::delete))
+}
+
+fn of_channels() -> Router<AdminState> {
+    Router::new()
+        .route("/console/channels", get(channels::list))
+        .route("/console/channels/new", get(channel_form::new).post(channel_form::create))
+        .route("/console/channels/{id}", get(channels::show))
+        .route("/console/channels/{id}/edit", get(channel_form::edit).post(channel_form::save))
+        .route("/console/channels/{id}/test", post(channels::test))
+        .route("/console/channels/{id}/status", post(channels::set_status))
+        .route("/console/channels/{id}/copy", post(channels::copy))
+        .route("/console/channels/{id}/delete", post(channels::delete))
+}
+
+fn of_prices() -> Router<AdminState> {
+    Router::new()
+        .route("/console/prices", get(prices::list))
+        .route("/console/prices/edit", get(prices::edit).post(prices::save))
+        .route("/console/prices/delete", post(prices::delete))
+        .route("/console/groups", get(groups::list).post(groups::save))
+        .route("/console/groups/delete", post(groups::delete))
+}
+
+fn of_codes() -> Router<AdminState> {
+    Router::new()
+        .route("/console/codes", get(codes::list))
+        .route("/console/codes/new", get(codes::new).post(codes::create))
+        .route("/console/codes/{id}/status", post(codes::set_status))
+        .route("/console/codes/{id}/delete", post(codes::delete))
+        .route("/console/redeem", get(codes::redeem_form).post(codes::redeem))
+}
+
+fn of_calls() -> Router<AdminState> {
+    Router::new()
+        .route("/console/tasks", get(tasks::list))
+        .route("/console/tasks/{id}", get(tasks::show))
+        .route("/console/tasks/{id}/decide", post(tasks::decide))
+        .route("/console/webhooks", get(webhooks::list))
+        .route("/console/webhooks/new", get(webhooks::new).post(webhooks::create))
+        .route("/console/webhooks/{id}", get(webhooks::show))
+        .route("/console/webhooks/{id}/rotate", post(webhooks::rotate))
+        .route("/console/webhooks/{id}/status", post(webhooks::set_status))
+        .route("/console/webhooks/{id}/delete", post(webhooks::delete))
+        .route("/console/deliveries/{id}/again", post(webhooks::again))
+}
+
+fn of_system() -> Router<AdminState> {
+    Router::new()
+        .route("/console/audit", get(audit::show))
+        .route("/console/audit/run", post(audit::run))
+        .route("/console/actions", get(audit::actions))
+        .route("/console/settings", get(settings::list))
+        .route("/console/settings/edit", get(settings::edit).post(settings::save))
+        .route("/console/statements", get(statements::show))
+        .route("/console/account", get(account::show))
+        .route("/console/account/password", post(account::password))
+        .route("/console/account/low-balance", post(account::low_balance))
+        .route("/console/account/token", post(account::token))
+}
+
+/// Pages of everybody.
+pub(crate) fn open() -> Router<AdminState> {
+    Router::new()
+        .route("/console/login", get(login::show).post(login::enter))
+        .route("/console/preferences", post(login::prefer))
+}
+
+async fn front(State(_): State<AdminState>, here: Here) -> Handled {
+    if here.0.is_admin() { overview::show(here).await } else { home::show(here).await }
+}
+
+pub(crate) async fn unknown() -> Handled {
+    Err(Fault::new(FaultKind::NotFound, "没有这个页面", "no such page").into())
+}
+
+/// Refuses users who are no administrators.
+fn for_admins(visit: &Visit) -> Result<(), AdminError> {
+    visit.actor.require_admin()
+}
+
+/// What went wrong, in the reader's language and shell.
+pub(crate) fn problem(visit: Option<&Visit>, taste: Taste, fault: &Fault) -> Reply {
+    let status = web::show(fault.kind).status;
+    if status.is_server_error() {
+        tracing::error!(
+            target: "custompass",
+            event = "console_error",
+            error = %fault.en,
+            cause = %fault.cause_chain(),
+        );
+    }
+    let words = taste.lang.say(&fault.zh, &fault.en);
+    let body = html! {
+        p.complaint role="alert" { (words) }
+        div.buttons { a.button href="/console" { (taste.lang.say("回到首页", "To the start")) } }
+    };
+    let title = match status {
+        StatusCode::NOT_FOUND => taste.lang.say("没有找到", "Not found"),
+        StatusCode::FORBIDDEN => taste.lang.say("没有权限", "Not allowed"),
+        _ if status.is_server_error() => taste.lang.say("暂时不可用", "Not available"),
+        _ => taste.lang.say("请求有误", "This can't be done"),
+    };
+    let mut response = match visit {
+        Some(visit) => Page::new(title, "").status(status).show(visit, body),
+        None => {
+            let content = html! { h1 { (title) } (body) };
+            shell::bare(taste, status, title, content)
+        }
+    };
+    if let Some(seconds) = fault.retry_after_s {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}

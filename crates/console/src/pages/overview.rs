@@ -1,0 +1,199 @@
+//! The operator's first page: money, what needs a look, and where it went.
+
+use crate::lang::{Lang, tell};
+use crate::parts::{self, range, ranges, tile};
+use crate::shell::Page;
+use crate::show;
+use crate::visit::{Handled, Here, Visit, step};
+use admin::ops::attention::{self, Attention};
+use admin::ops::log::LogFilter;
+use admin::ops::log::usage::{self, ModelUsage, Step, UsageRequest, UsageSeries};
+use domain::{Quota, UnixMs};
+use maud::{Markup, html};
+
+const DAY_MS: i64 = 86_400_000;
+
+/// The usage that the range of the address asks for.
+pub(super) fn request(visit: &Visit) -> UsageRequest {
+    let now = visit.state.clock.now();
+    let (step, days) = match range(visit) {
+        "24h" => (Step::Hour, 1),
+        "7d" => (Step::Hour, 7),
+        _ => (Step::Day, 30),
+    };
+    let start = UnixMs(now.0 - days * DAY_MS);
+    let filter = LogFilter { start_at: Some(start), ..LogFilter::default() };
+    UsageRequest { filter, step, top: 8 }
+}
+
+/// What a series comes to.
+pub(super) struct Sums {
+    pub(super) paid_in: Quota,
+    pub(super) spent: Quota,
+    pub(super) calls: i64,
+    pub(super) tokens: i64,
+}
+
+pub(super) fn sums(series: &UsageSeries) -> Sums {
+    let mut sums = Sums { paid_in: Quota::ZERO, spent: Quota::ZERO, calls: 0, tokens: 0 };
+    for point in &series.points {
+        sums.paid_in = sums.paid_in.checked_add(point.paid_in).unwrap_or(Quota::LARGEST);
+        sums.spent = sums.spent.checked_add(point.spent).unwrap_or(Quota::LARGEST);
+        sums.calls += point.calls;
+        sums.tokens += point.prompt_tokens + point.completion_tokens;
+    }
+    sums
+}
+
+/// `GET /console`, of administrators
+pub(super) async fn show(Here(visit): Here) -> Handled {
+    let (state, actor) = (&visit.state, &visit.actor);
+    let request = request(&visit);
+    let series = usage::series(state, actor, false, &request).await?;
+    let models = usage::models(state, actor, false, &request).await?;
+    let attention = attention::now(state, actor).await?;
+    let body = html! {
+        (tiles(&visit, &sums(&series), &attention))
+        (needs(&visit, &attention))
+        h2.sec {
+            (visit.say("充值与消耗", "Paid in and spent"))
+            small { (visit.say("按 UTC 划分", "in UTC")) }
+        }
+        (parts::money_chart(visit.lang(), &series, true))
+        h2.sec { (visit.say("消耗最多的模型", "Models that cost most")) }
+        (models_table(visit.lang(), &models, true))
+    };
+    let beside = html! { span.space {} (ranges(&visit)) };
+    let title = visit.say("总览", "Overview");
+    Ok(Page::new(title, "/console").beside(beside).with_chart().show(&visit, body))
+}
+
+fn tiles(visit: &Visit, sums: &Sums, attention: &Attention) -> Markup {
+    let plain = |quota: Quota| html! { (show::usd(quota)) };
+    let whole = |number: i64| html! { (show::count(number)) };
+    html! {
+        div.tiles {
+            (tile("/console/log?type=topup", visit.say("充值", "Paid in"), &plain(sums.paid_in)))
+            (tile("/console/log?type=consume", visit.say("消耗", "Spent"), &plain(sums.spent)))
+            (tile("/console/log?type=consume", visit.say("计费调用", "Charged calls"),
+                &whole(sums.calls)))
+            (tile("/console/log?type=consume", "Tokens", &whole(sums.tokens)))
+            (tile("/console/users", visit.say("用户", "Users"), &whole(attention.users)))
+            (tile("/console/tasks?status=unfinished", visit.say("未完成任务", "Unfinished tasks"),
+                &whole(attention.unfinished_tasks)))
+            (tile("/console/audit", visit.say("当前预扣", "On hold now"), &plain(attention.held)))
+        }
+    }
+}
+
+/// What an operator should do something about. Says so, too, when there is nothing.
+fn needs(visit: &Visit, attention: &Attention) -> Markup {
+    let lang = visit.lang();
+    let mut rows: Vec<Markup> = Vec::new();
+    let mut row = |kind, what: &str, detail: String, (to, label): (&str, &str)| {
+        rows.push(html! {
+            tr {
+                td { (parts::state(kind, what)) }
+                td.wrap { (detail) }
+                td.acts { a href=(to) { (label) } }
+            }
+        });
+    };
+    if attention.channels_on == 0 {
+        row(
+            "bad",
+            lang.say("没有渠道", "No channel"),
+            lang.say(
+                "还没有启用的渠道, 调用无处可去",
+                "no channel is on, so calls have nowhere to go",
+            )
+            .to_owned(),
+            ("/console/channels/new", lang.say("新建渠道", "Create one")),
+        );
+    }
+    for channel in &attention.channels_off {
+        let words = tell!(
+            lang,
+            "{} 因连续失败被自动禁用",
+            "{} kept failing and was disabled",
+            channel.name
+        );
+        row(
+            "bad",
+            lang.say("渠道停用", "Channel off"),
+            words,
+            (&format!("/console/channels/{}", channel.id), lang.say("查看", "Open")),
+        );
+    }
+    if !attention.unpriced_models.is_empty() {
+        let some = attention.unpriced_models.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+        let number = attention.unpriced_models.len();
+        let words = tell!(
+            lang,
+            "{number} 个模型未定价, 免费提供: {some}",
+            "{number} without a price, served free: {some}"
+        );
+        row(
+            "wait",
+            lang.say("未定价", "No price"),
+            words,
+            ("/console/prices?show=unpriced", lang.say("定价", "Set prices")),
+        );
+    }
+    if attention.webhooks_off > 0 {
+        let number = attention.webhooks_off;
+        let words =
+            tell!(lang, "{number} 个回调因失败被停用", "{number} disabled because they failed");
+        row(
+            "wait",
+            lang.say("回调停用", "Webhooks off"),
+            words,
+            ("/console/webhooks", lang.say("查看", "Open")),
+        );
+    }
+    html! {
+        h2.sec { (lang.say("需要处理", "Needs attention")) }
+        @if rows.is_empty() {
+            p.muted { (parts::state("on", lang.say("没有需要处理的事项", "Nothing does"))) }
+        } @else {
+            div.scroll { table { tbody { @for row in rows { (row) } } } }
+        }
+    }
+}
+
+/// Models by what they cost; each leads to its lines.
+pub(super) fn models_table(lang: Lang, models: &[ModelUsage], is_admin: bool) -> Markup {
+    if models.is_empty() {
+        let next = is_admin.then_some(("/console/prices", lang.say("查看价格", "See the prices")));
+        let words = lang.say("这段时间没有计费调用。", "No charged call in this time.");
+        return parts::empty(words, next);
+    }
+    html! {
+        div.scroll {
+            table {
+                thead { tr {
+                    th { (lang.say("模型", "Model")) }
+                    th.num { (lang.say("消耗 $", "Spent $")) }
+                    th.num { (lang.say("计费调用", "Charged calls")) }
+                    th.num.hide { (lang.say("输入 Tokens", "Prompt tokens")) }
+                    th.num.hide { (lang.say("输出 Tokens", "Completion tokens")) }
+                } }
+                tbody {
+                    @for model in models {
+                        tr {
+                            td { a href={
+                                "/console/log?type=consume&model=" (step(&model.model_name))
+                            } {
+                                (model.model_name)
+                            } }
+                            (show::usd_cell(model.spent))
+                            (show::count_cell(model.calls))
+                            td.num.hide { (show::count(model.prompt_tokens)) }
+                            td.num.hide { (show::count(model.completion_tokens)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

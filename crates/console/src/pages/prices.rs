@@ -1,0 +1,363 @@
+//! Prices: the grid in dollars and in ratios, models without a price, and groups. Users see what
+//! they pay.
+
+use super::for_admins;
+use crate::form::{Complaint, Object};
+use crate::lang::{Lang, tell};
+use crate::parts::{self, Field, Fields, action, filters, form_page, pager, typed};
+use crate::shell::{Page, csrf};
+use crate::show;
+use crate::visit::{Handled, Here, Visit, done, step};
+use admin::AdminError;
+use admin::ops::ability::{self, AbilityInput, AbilityView};
+use admin::ops::attention;
+use admin::ops::price::{self, OwnPrice};
+use domain::{Quota, Ratio};
+use maud::{Markup, html};
+
+const ENTRY: &str = "/console/prices";
+/// So many tokens are what prices speak of.
+const MILLION: i128 = 1_000_000;
+
+/// Dollars for a million tokens at so much quota a token; none where it does not fit.
+fn usd_a_million(factors: &[&str]) -> Option<String> {
+    // One quota is two millionths of a dollar, so the price of a million tokens in quota is twice
+    // that many dollars: in millionths of a dollar, as ratios are in millionths.
+    let mut micros: i128 = 2 * MILLION;
+    for factor in factors {
+        let ratio: Ratio = factor.parse().ok()?;
+        micros = micros.checked_mul(i128::from(ratio.micros()))? / MILLION;
+    }
+    let quota = i64::try_from(micros / 2).ok()?;
+    Some(show::usd(Quota(quota)))
+}
+
+/// `GET /console/prices`
+pub(crate) async fn list(Here(visit): Here) -> Handled {
+    if !visit.is_admin() {
+        return own(&visit).await;
+    }
+    let lang = visit.lang();
+    let unpriced = attention::now(&visit.state, &visit.actor).await?.unpriced_models;
+    let shows_unpriced = visit.asked("show") == "unpriced";
+    let tabs = html! {
+        nav.tabs aria-label=(lang.say("价格", "Prices")) {
+            a href=(ENTRY) aria-current=[(!shows_unpriced).then_some("page")] {
+                (lang.say("已定价", "Priced"))
+            }
+            a href="/console/prices?show=unpriced" aria-current=[shows_unpriced.then_some("page")] {
+                (lang.say("未定价", "Without a price")) " (" (unpriced.len()) ")"
+            }
+        }
+    };
+    let content = match shows_unpriced {
+        true => without_price(lang, &unpriced),
+        false => priced(&visit).await?,
+    };
+    let beside = html! {
+        span.space {}
+        a.button.primary href="/console/prices/edit" { (lang.say("新建价格", "New price")) }
+    };
+    let body = html! { (tabs) (content) };
+    Ok(Page::new(lang.say("价格", "Prices"), ENTRY).beside(beside).show(&visit, body))
+}
+
+async fn priced(visit: &Visit) -> Result<Markup, AdminError> {
+    let lang = visit.lang();
+    let page = ability::list(&visit.state, &visit.query(), visit.page_request()?).await?;
+    Ok(html! {
+        (filters(visit, typed(visit, "keyword", lang.say("模型", "Model"))))
+        div #list {
+            @if page.items.is_empty() {
+                (parts::empty(
+                    lang.say("没有价格的模型免费提供。", "A model without a price is served free."),
+                    Some(("/console/prices/edit", lang.say("新建价格", "Set a price"))),
+                ))
+            } @else { (table(visit, &page.items)) }
+            (pager(visit, &page))
+        }
+        p.muted.small {
+            (lang.say(
+                "每百万 Tokens 的美元价, 未乘分组与用户倍率; 1 倍率 = 每百万 Tokens $2。",
+                "Dollars for a million tokens, before the ratios of group and user; \
+                 a ratio of 1 is $2 a million.",
+            ))
+        }
+    })
+}
+
+fn table(visit: &Visit, prices: &[AbilityView]) -> Markup {
+    let lang = visit.lang();
+    html! {
+        div.scroll {
+            table {
+                thead { tr {
+                    th { (lang.say("模型", "Model")) }
+                    th { (lang.say("计价", "Priced")) }
+                    th.num { (lang.say("输入 $/M", "Prompt $/M")) }
+                    th.num { (lang.say("输出 $/M", "Completion $/M")) }
+                    th.num.hide { (lang.say("缓存 $/M", "Cached $/M")) }
+                    th.num { (lang.say("每次 $", "A call $")) }
+                    th.num.hide { (lang.say("倍率", "Ratio")) }
+                    th.num.hide { (lang.say("输出倍率", "Completion ratio")) }
+                    th {}
+                } }
+                tbody { @for price in prices { (row(visit, price)) } }
+            }
+        }
+    }
+}
+
+fn row(visit: &Visit, price: &AbilityView) -> Markup {
+    let lang = visit.lang();
+    let name = &price.model_name;
+    let ratio = Some(price.ratio.get()).filter(|ratio| *ratio != "null");
+    let fixed = price.fixed_quota.filter(|quota| quota.0 != 0 || ratio.is_none());
+    let by_use = ratio.filter(|_| fixed.is_none());
+    let cell = |more: &[&str]| {
+        let dollars = by_use.and_then(|ratio| {
+            let mut factors = vec![ratio];
+            factors.extend(more);
+            usd_a_million(&factors)
+        });
+        html! { (dollars.as_deref().unwrap_or(show::NOTHING)) }
+    };
+    html! {
+        tr {
+            td { a href={ "/console/prices/edit?model=" (step(name)) } { (name) } }
+            td { @match fixed {
+                Some(_) => (lang.say("按次", "per call")),
+                None => (lang.say("按量", "by use")),
+            } }
+            td.num { (cell(&[])) }
+            td.num { (cell(&[price.completion_ratio.get()])) }
+            td.num.hide { (cell(&[price.cache_ratio.get()])) }
+            td.num { @match fixed {
+                Some(quota) => (show::usd(quota)),
+                None => (show::NOTHING),
+            } }
+            td.num.hide.muted { (by_use.unwrap_or(show::NOTHING)) }
+            td.num.hide.muted {
+                @if by_use.is_some() { (price.completion_ratio.get()) } @else { (show::NOTHING) }
+            }
+            td.acts {
+                (action(visit, &format!("/console/prices/delete?model={}", step(name)),
+                    lang.say("删除", "Delete"),
+                    &tell!(lang, "删除 {name} 的价格? 该模型从此免费。",
+                        "Delete the price of {name}? The model is free from then on.")))
+            }
+        }
+    }
+}
+
+fn without_price(lang: Lang, models: &[String]) -> Markup {
+    if models.is_empty() {
+        let words = lang
+            .say("渠道提供的每个模型都有价格。", "Every model that a channel serves has a price.");
+        return parts::empty(words, None);
+    }
+    html! {
+        div.scroll {
+            table {
+                thead { tr {
+                    th { (lang.say("模型", "Model")) }
+                    th { (lang.say("现状", "Now")) }
+                    th {}
+                } }
+                tbody {
+                    @for model in models {
+                        tr {
+                            td { (model) }
+                            td { (parts::state("wait", lang.say("免费", "served free"))) }
+                            td.acts { a href={ "/console/prices/edit?model=" (step(model)) } {
+                                (lang.say("定价", "Set a price"))
+                            } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a user pays, in their group.
+async fn own(visit: &Visit) -> Handled {
+    let lang = visit.lang();
+    let prices = price::own(&visit.state, &visit.actor).await?;
+    let money = |quota: Option<Quota>| {
+        html! {
+            td.num { @match quota {
+                Some(quota) => (show::usd(quota)),
+                None => span.muted { (show::NOTHING) },
+            } }
+        }
+    };
+    let row = |price: &OwnPrice| {
+        html! {
+            tr {
+                td { (price.model_name) }
+                td { @if price.free { (lang.say("免费", "free")) }
+                    @else if price.a_call.is_some() { (lang.say("按次", "per call")) }
+                    @else { (lang.say("按量", "by use")) } }
+                (money(price.prompt_million))
+                (money(price.completion_million))
+                (money(price.cached_million))
+                (money(price.a_call))
+            }
+        }
+    };
+    let body = html! {
+        p.muted { (tell!(lang, "分组 {} 的价格, 已含倍率。", "Prices in the group {}, with all ratios.",
+            visit.actor.group)) }
+        @if prices.is_empty() {
+            (parts::empty(lang.say("没有可用的模型。", "There is no model to call."), None))
+        } @else {
+            div.scroll {
+                table {
+                    thead { tr {
+                        th { (lang.say("模型", "Model")) }
+                        th { (lang.say("计价", "Priced")) }
+                        th.num { (lang.say("输入 $/M", "Prompt $/M")) }
+                        th.num { (lang.say("输出 $/M", "Completion $/M")) }
+                        th.num { (lang.say("缓存 $/M", "Cached $/M")) }
+                        th.num { (lang.say("每次 $", "A call $")) }
+                    } }
+                    tbody { @for price in &prices { (row(price)) } }
+                }
+            }
+        }
+    };
+    Ok(Page::new(lang.say("价格", "Prices"), ENTRY).show(visit, body))
+}
+
+/// `GET /console/prices/edit?model=`
+pub(crate) async fn edit(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    let price = match visit.asked("model") {
+        "" => None,
+        model => match ability::get(&visit.state, model).await {
+            Ok(price) => Some(price),
+            Err(AdminError::NotFound { .. }) => None,
+            Err(error) => return Err(error.into()),
+        },
+    };
+    page(&visit, price.as_ref(), None)
+}
+
+/// `POST /console/prices/edit`
+pub(crate) async fn save(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    match saved(&visit).await {
+        Ok(_) => Ok(done(ENTRY, "saved")),
+        Err(error) => page(&visit, None, Some(&Complaint::of(error, visit.lang())?)),
+    }
+}
+
+const RATIOS: [&str; 5] =
+    ["ratio", "completion_ratio", "cache_ratio", "image_ratio", "audio_ratio"];
+
+async fn saved(visit: &Visit) -> Result<AbilityView, AdminError> {
+    let form = &visit.form;
+    let mut object = Object::default().put("model_name", form.text("model_name"));
+    for name in RATIOS {
+        object = object.put_some(name, form.text(name));
+    }
+    for name in ["fixed_quota", "min_hold"] {
+        if let Some(amount) = form.amount(name)? {
+            object = object.put(name, amount);
+        }
+    }
+    let input = AbilityInput::read(object.fields()?)?;
+    ability::put(&visit.state, &visit.actor, input).await
+}
+
+/// `POST /console/prices/delete?model=`
+pub(crate) async fn delete(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    ability::delete(&visit.state, &visit.actor, visit.asked("model")).await?;
+    Ok(done(ENTRY, "deleted"))
+}
+
+fn page(visit: &Visit, price: Option<&AbilityView>, complaint: Option<&Complaint>) -> Handled {
+    let lang = visit.lang();
+    let fields = Fields { form: &visit.form, complaint };
+    let model = price.map_or_else(|| visit.asked("model"), |price| &price.model_name);
+    let body = html! {
+        form.form method="post" action="/console/prices/edit" {
+            (csrf(visit))
+            (parts::complaint(complaint))
+            (fields.field(Field::new("model_name", lang.say("模型", "Model"))
+                .required()
+                .value(model)))
+            (ratio_fields(lang, &fields, price))
+            (amount_fields(lang, &fields, price))
+            div.buttons {
+                button.primary { (lang.say("保存价格", "Save the price")) }
+                a.button href=(ENTRY) { (lang.say("取消", "Cancel")) }
+            }
+        }
+    };
+    let title = match price {
+        Some(price) => tell!(lang, "{} 的价格", "Price of {}", price.model_name),
+        None => lang.say("新建价格", "New price").to_owned(),
+    };
+    Ok(form_page(visit, Page::new(title, ENTRY), complaint, body))
+}
+
+fn ratio_fields(lang: Lang, fields: &Fields<'_>, price: Option<&AbilityView>) -> Markup {
+    let now = |read: fn(&AbilityView) -> &str| {
+        price.map(read).filter(|ratio| *ratio != "null").unwrap_or_default()
+    };
+    let words = |name, label, value| fields.field(Field::new(name, label).value(value));
+    html! {
+        fieldset {
+            legend { (lang.say("按量", "By use")) }
+            (fields.field(Field::new("ratio", lang.say("倍率", "Ratio"))
+                .value(now(|price| price.ratio.get()))
+                .hint(lang.say(
+                    "每个输入 Token 的额度; 1 = 每百万 $2, 0.5 = 每百万 $1",
+                    "quota a prompt token; 1 is $2 a million, 0.5 is $1 a million"
+                ))))
+            div.pair {
+                (words("completion_ratio", lang.say("输出倍率", "Completion ratio"),
+                    now(|price| price.completion_ratio.get())))
+                (words("cache_ratio", lang.say("缓存倍率", "Cache ratio"),
+                    now(|price| price.cache_ratio.get())))
+                (words("image_ratio", lang.say("图像倍率", "Image ratio"),
+                    now(|price| price.image_ratio.get())))
+                (words("audio_ratio", lang.say("音频倍率", "Audio ratio"),
+                    now(|price| price.audio_ratio.get())))
+            }
+            p.hint { (lang.say("相对于输入 Token; 留空为 1", "worth in prompt tokens; empty: 1")) }
+        }
+    }
+}
+
+fn amount_fields(lang: Lang, fields: &Fields<'_>, price: Option<&AbilityView>) -> Markup {
+    let fixed = price.and_then(|price| price.fixed_quota).map(show::usd).unwrap_or_default();
+    let least = price.map(|price| show::usd(price.min_hold)).unwrap_or_default();
+    html! {
+        div.pair {
+            (fields.field(Field::new("fixed_quota", lang.say("按次价格", "Price of a call"))
+                .value(&fixed)
+                .hint(lang.say("美元; 设置后不按量", "dollars; then nothing counts by use"))))
+            (fields.field(Field::new("min_hold", lang.say("最低预扣", "Least hold"))
+                .value(&least)
+                .hint(lang.say("按量模型调用前预扣的美元", "dollars held before a call by use"))))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_in_dollars() {
+        assert_eq!(usd_a_million(&["1"]).unwrap(), "$2.00");
+        assert_eq!(usd_a_million(&["0.5"]).unwrap(), "$1.00");
+        assert_eq!(usd_a_million(&["2", "1.5"]).unwrap(), "$6.00");
+        assert_eq!(usd_a_million(&["0.000001"]).unwrap(), "$0.000002");
+        assert_eq!(usd_a_million(&["x"]), None);
+    }
+}

@@ -1,0 +1,220 @@
+//! Asynchronous tasks: where they stand, what they hold or cost, and what an operator decides.
+
+use super::for_admins;
+use crate::lang::{Lang, tell};
+use crate::parts::{self, chosen, filters, pager, typed};
+use crate::shell::{Page, csrf};
+use crate::show;
+use crate::visit::{Handled, Here, Visit, done, step};
+use admin::ops::task::{self, Decision, TaskFilter, TaskView};
+use admin::ops::user;
+use axum::extract::Path;
+use domain::UserId;
+use maud::{Markup, html};
+use std::collections::BTreeMap;
+
+const ENTRY: &str = "/console/tasks";
+/// A list with tasks under way asks again this often.
+const AGAIN: &str = "every 5s";
+
+fn state(lang: Lang, status: &str) -> Markup {
+    let (kind, zh, en) = match status {
+        "submitted" => ("wait", "已提交", "submitted"),
+        "processing" => ("wait", "处理中", "processing"),
+        "completed" => ("on", "已完成", "completed"),
+        "failed" => ("bad", "失败", "failed"),
+        _ => ("wait", "未知", "unknown"),
+    };
+    parts::state(kind, lang.say(zh, en))
+}
+
+fn is_open(task: &TaskView) -> bool {
+    matches!(task.status.as_str(), "submitted" | "processing" | "unknown")
+}
+
+/// `GET /console/tasks`
+pub(crate) async fn list(Here(visit): Here) -> Handled {
+    let (app, actor, lang) = (&visit.state, &visit.actor, visit.lang());
+    let filter = TaskFilter::read(&visit.query())?;
+    let page = task::list(app, actor, !visit.is_admin(), &filter, visit.page_request()?).await?;
+    let names = match visit.is_admin() {
+        true => user::names(app, actor, page.items.iter().map(|task| task.user_id)).await?,
+        false => BTreeMap::new(),
+    };
+    let states = [
+        ("unfinished", lang.say("未完成", "Unfinished")),
+        ("completed", lang.say("已完成", "Completed")),
+        ("failed", lang.say("失败", "Failed")),
+    ];
+    let again = page.items.iter().any(is_open).then_some(AGAIN);
+    let here = visit.with("page", visit.asked("page"));
+    let body = html! {
+        (filters(&visit, html! {
+            (chosen(&visit, "status", lang.say("全部状态", "All states"), &states))
+            (typed(&visit, "model", lang.say("模型", "Model")))
+            (typed(&visit, "task_id", lang.say("上游任务 ID", "Upstream's id")))
+            @if visit.is_admin() { (typed(&visit, "username", lang.say("用户名", "User name"))) }
+        }))
+        div #list hx-get=[again.map(|_| here.as_str())] hx-trigger=[again] hx-target="this"
+            hx-select="#list" hx-swap="outerHTML" {
+            @if page.items.is_empty() {
+                (parts::empty(lang.say("没有任务。向以 /submit 结尾的模型提交即产生任务。",
+                    "No task. A call of a model that ends in /submit makes one."), None))
+            } @else { (table(&visit, &page.items, &names)) }
+            (pager(&visit, &page))
+        }
+    };
+    let beside = html! { span.muted { (show::count(page.total)) } };
+    Ok(Page::new(lang.say("任务", "Tasks"), ENTRY).beside(beside).show(&visit, body))
+}
+
+fn table(visit: &Visit, tasks: &[TaskView], names: &BTreeMap<UserId, String>) -> Markup {
+    let lang = visit.lang();
+    html! {
+        div.scroll {
+            table {
+                thead { tr {
+                    th { (lang.say("编号", "Number")) }
+                    th { (lang.say("状态", "State")) }
+                    th { (lang.say("模型", "Model")) }
+                    @if visit.is_admin() { th { (lang.say("用户", "User")) } }
+                    th.hide { (lang.say("进度", "Progress")) }
+                    th.num { (lang.say("预扣 $", "Held $")) }
+                    th.num { (lang.say("费用 $", "Charged $")) }
+                    th { (lang.say("提交于", "Made")) }
+                    th.hide { (lang.say("说明", "Words")) }
+                } }
+                tbody { @for task in tasks { (row(visit, task, names)) } }
+            }
+        }
+    }
+}
+
+fn row(visit: &Visit, task: &TaskView, names: &BTreeMap<UserId, String>) -> Markup {
+    let lang = visit.lang();
+    html! {
+        tr id={ "task-" (task.id) } {
+            td { a href={ "/console/tasks/" (task.id) } { "#" (task.id) } }
+            td { (state(lang, &task.status)) }
+            td { (task.action) }
+            @if visit.is_admin() {
+                td { a href={ "/console/users/" (task.user_id.0) } {
+                    (names.get(&task.user_id).map_or("?", String::as_str))
+                } }
+            }
+            td.hide { @if task.progress.is_empty() { span.muted { (show::NOTHING) } }
+                @else { (task.progress) } }
+            (show::usd_cell(task.precharge_quota))
+            @if is_open(task) { td.num.muted { (show::NOTHING) } }
+            @else { (show::usd_cell(task.used_quota)) }
+            td { (show::ago(task.created_at)) }
+            td.hide.cut.muted title=(task.fail_reason) { (task.fail_reason) }
+        }
+    }
+}
+
+/// `GET /console/tasks/{id}`
+pub(crate) async fn show(Here(visit): Here, Path(id): Path<String>) -> Handled {
+    let lang = visit.lang();
+    let task = task::get(&visit.state, &visit.actor, &id).await?;
+    let body = html! {
+        div.receipt {
+            dl.facts {
+                dt { (lang.say("状态", "State")) }
+                dd {
+                    (state(lang, &task.status))
+                    @if !task.upstream_status.is_empty() {
+                        span.muted {
+                            " · " (lang.say("上游", "upstream")) ": " (task.upstream_status)
+                        }
+                    }
+                    @if !task.progress.is_empty() { span.muted { " · " (task.progress) } }
+                }
+                dt { (lang.say("模型", "Model")) } dd { (task.action) }
+                @if visit.is_admin() {
+                    dt { (lang.say("用户", "User")) }
+                    dd { a href={ "/console/users/" (task.user_id.0) } { "#" (task.user_id.0) } }
+                    @if let Some(channel) = task.channel_id {
+                        dt { (lang.say("渠道", "Channel")) }
+                        dd { a href={ "/console/channels/" (channel.0) } { "#" (channel.0) } }
+                    }
+                }
+                dt { (lang.say("上游任务 ID", "Upstream's id")) }
+                dd.mono.break {
+                    @if task.task_id.is_empty() { (show::NOTHING) } @else { (task.task_id) }
+                }
+                dt { "uid" } dd.mono.break { (task.uid) }
+                dt { (lang.say("预扣", "Held")) } dd { (show::money(task.precharge_quota)) }
+                dt { (lang.say("费用", "Charged")) }
+                dd { @if is_open(&task) { (lang.say("尚未结算", "not yet")) }
+                    @else { (show::money(task.used_quota)) } }
+                @if !task.fail_reason.is_empty() {
+                    dt { (lang.say("失败原因", "Why it failed")) } dd.bad { (task.fail_reason) }
+                }
+            }
+        }
+        (timeline(lang, &task))
+        @if !task.request_id.is_empty() {
+            p { a href={ "/console/explain/" (step(&task.request_id)) } {
+                (lang.say("这笔费用的由来", "How this charge came about"))
+            } }
+        }
+        @if visit.is_admin() && is_open(&task) { (decisions(&visit, &task)) }
+    };
+    let title = tell!(lang, "任务 #{}", "Task #{}", task.id);
+    Ok(Page::new(title, ENTRY).show(&visit, body))
+}
+
+fn timeline(lang: Lang, task: &TaskView) -> Markup {
+    let steps = [
+        (lang.say("创建并预扣", "made, money held"), task.created_at),
+        (lang.say("上游已接受", "taken by the upstream"), task.submit_time),
+        (lang.say("最近变化", "last changed"), task.updated_at),
+        (lang.say("结束", "ended"), task.finish_time),
+    ];
+    html! {
+        h2.sec { (lang.say("经过", "Timeline")) }
+        dl.facts {
+            @for (word, at) in steps { dt { (word) } dd { (show::at(at)) } }
+        }
+    }
+}
+
+/// What an operator decides over a task that has not ended; each with a reason.
+fn decisions(visit: &Visit, task: &TaskView) -> Markup {
+    let lang = visit.lang();
+    let to = format!("/console/tasks/{}/decide", task.id);
+    html! {
+        h2.sec { (lang.say("处理", "Decide")) }
+        form.form method="post" action=(to)
+            data-confirm=(lang.say("处理这个任务?", "Decide over this task?")) {
+            (csrf(visit))
+            div.field {
+                label for="f-decision" { (lang.say("决定", "Decision")) }
+                select #f-decision name="decision" {
+                    option value="requeue" { (lang.say("立即重新查询", "Ask the upstream again now")) }
+                    option value="settle" { (lang.say("按价格结算", "Settle now at its price")) }
+                    option value="refund" { (lang.say("失败并全额退还", "Fail it, give everything back")) }
+                }
+            }
+            div.field {
+                label for="f-reason" { (lang.say("原因", "Reason")) span.muted { " *" } }
+                input #f-reason name="reason" type="text" required minlength="4" autocomplete="off";
+            }
+            div.buttons { button.primary { (lang.say("执行", "Do it")) } }
+        }
+    }
+}
+
+/// `POST /console/tasks/{id}/decide`
+pub(crate) async fn decide(Here(visit): Here, Path(id): Path<String>) -> Handled {
+    for_admins(&visit)?;
+    let decision = match visit.form.text("decision") {
+        "settle" => Decision::SettleNow,
+        "refund" => Decision::FailAndRefund,
+        _ => Decision::Requeue,
+    };
+    let reason = visit.form.text("reason");
+    let task = task::decide(&visit.state, &visit.actor, &id, decision, reason).await?;
+    Ok(done(&format!("/console/tasks/{}", task.id), "decided"))
+}

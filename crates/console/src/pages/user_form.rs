@@ -1,0 +1,191 @@
+//! Making and changing users.
+
+use super::for_admins;
+use super::users::role_word;
+use crate::form::{Complaint, Object};
+use crate::lang::{Lang, tell};
+use crate::parts::{self, Field, Fields, form_page};
+use crate::shell::{Page, csrf};
+use crate::show;
+use crate::visit::{Handled, Here, Visit, done};
+use admin::ops::user::{self, UserInput, UserView};
+use admin::{AdminError, ROLE_ADMIN, ROLE_ROOT, ROLE_USER};
+use axum::extract::Path;
+use domain::{Quota, UserId};
+use maud::{Markup, html};
+
+const ENTRY: &str = "/console/users";
+
+/// `POST /console/users/{id}/status?to=on|off`
+pub(crate) async fn set_status(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    for_admins(&visit)?;
+    let enabled = visit.asked("to") == "on";
+    user::set_status(&visit.state, &visit.actor, UserId(id), enabled).await?;
+    let word = if enabled { "enabled" } else { "disabled" };
+    Ok(done(&format!("/console/users/{id}"), word))
+}
+
+/// `GET /console/users/new`
+pub(crate) async fn new(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    edit_page(&visit, None, None)
+}
+
+/// `POST /console/users/new`
+pub(crate) async fn create(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    match created(&visit).await {
+        Ok(id) => Ok(done(&format!("/console/users/{id}"), "created")),
+        Err(error) => edit_page(&visit, None, Some(&Complaint::of(error, visit.lang())?)),
+    }
+}
+
+async fn created(visit: &Visit) -> Result<i64, AdminError> {
+    let mut object = object(visit)?;
+    if let Some(quota) = visit.form.amount("quota")? {
+        object = object.put("quota", quota);
+    }
+    let input = UserInput::read_new(object.fields()?)?;
+    Ok(user::create(&visit.state, &visit.actor, input).await?.id.0)
+}
+
+/// The fields of a user as the API takes them.
+fn object(visit: &Visit) -> Result<Object, AdminError> {
+    let form = &visit.form;
+    let limit = |name: &str| form.amount(name);
+    let mut object = Object::default()
+        .put("username", form.text("username"))
+        .put("display_name", form.text("display_name"))
+        .put_some("group", form.text("group"))
+        .put_some("ratio", form.text("ratio"))
+        .put_int("role", form.text("role"));
+    let password = form.all("password").next().unwrap_or_default();
+    object = object.put_some("password", password);
+    for name in ["daily_limit", "monthly_limit"] {
+        object = object.put(name, limit(name)?);
+    }
+    Ok(object)
+}
+
+/// `GET /console/users/{id}/edit`
+pub(crate) async fn edit(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    for_admins(&visit)?;
+    let user = user::get(&visit.state, UserId(id)).await?;
+    edit_page(&visit, Some(&user), None)
+}
+
+/// `POST /console/users/{id}/edit`
+pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    for_admins(&visit)?;
+    let user = user::get(&visit.state, UserId(id)).await?;
+    match saved(&visit, user.id).await {
+        Ok(_) => Ok(done(&format!("/console/users/{id}"), "saved")),
+        Err(error) => edit_page(&visit, Some(&user), Some(&Complaint::of(error, visit.lang())?)),
+    }
+}
+
+async fn saved(visit: &Visit, id: UserId) -> Result<UserView, AdminError> {
+    let input = UserInput::read_change(object(visit)?.fields()?)?;
+    user::update(&visit.state, &visit.actor, id, input).await
+}
+
+fn edit_page(visit: &Visit, user: Option<&UserView>, complaint: Option<&Complaint>) -> Handled {
+    let lang = visit.lang();
+    let fields = Fields { form: &visit.form, complaint };
+    let own = user.is_some_and(|user| user.id == visit.actor.user_id);
+    let action = user.map_or("/console/users/new".to_owned(), |user| {
+        format!("/console/users/{}/edit", user.id.0)
+    });
+    let back =
+        user.map_or_else(|| ENTRY.to_owned(), |user| format!("/console/users/{}", user.id.0));
+    let body = html! {
+        form.form method="post" action=(action) {
+            (csrf(visit))
+            (parts::complaint(complaint))
+            (name_fields(lang, &fields, user, own))
+            (price_fields(visit, &fields, user, own))
+            (limit_fields(lang, &fields, user))
+            div.buttons {
+                button.primary { (match user {
+                    Some(_) => lang.say("保存", "Save"),
+                    None => lang.say("创建用户", "Create user"),
+                }) }
+                a.button href=(back) { (lang.say("取消", "Cancel")) }
+            }
+        }
+    };
+    let title = match user {
+        Some(user) => tell!(lang, "编辑 {}", "Edit {}", user.username),
+        None => lang.say("新建用户", "New user").to_owned(),
+    };
+    Ok(form_page(visit, Page::new(title, ENTRY), complaint, body))
+}
+
+fn name_fields(lang: Lang, fields: &Fields<'_>, user: Option<&UserView>, own: bool) -> Markup {
+    let password = match user {
+        Some(_) => lang.say(
+            "留空则不变; 修改后该用户的会话全部结束",
+            "empty: unchanged; a new one ends all sessions of the user",
+        ),
+        None => lang.say(
+            "至少 8 个字符; 留空则不能登录控制台",
+            "at least 8 characters; empty: cannot log in to the console",
+        ),
+    };
+    html! {
+        div.pair {
+            (fields.field(Field::new("username", lang.say("用户名", "User name"))
+                .required()
+                .value(user.map_or("", |user| &user.username))))
+            (fields.field(Field::new("display_name", lang.say("显示名称", "Display name"))
+                .value(user.map_or("", |user| &user.display_name))))
+        }
+        @if !own {
+            (fields.field(Field::new("password", lang.say("密码", "Password"))
+                .kind("password")
+                .hint(password)))
+        }
+    }
+}
+
+fn price_fields(visit: &Visit, fields: &Fields<'_>, user: Option<&UserView>, own: bool) -> Markup {
+    let lang = visit.lang();
+    let roles: Vec<(String, &str)> = [ROLE_USER, ROLE_ADMIN, ROLE_ROOT]
+        .into_iter()
+        .filter(|role| visit.actor.require_above(*role).is_ok())
+        .map(|role| (role.to_string(), role_word(lang, role)))
+        .collect();
+    let roles: Vec<(&str, &str)> =
+        roles.iter().map(|(code, word)| (code.as_str(), *word)).collect();
+    let role = user.map_or(ROLE_USER, |user| user.role).to_string();
+    html! {
+        div.pair {
+            (fields.field(Field::new("group", lang.say("分组", "Group"))
+                .value(user.map_or("default", |user| &user.group))))
+            (fields.field(Field::new("ratio", lang.say("倍率", "Ratio"))
+                .value(user.map_or("1", |user| user.ratio.get()))
+                .hint(lang.say("乘到该用户的每个价格上", "factor on every price of this user"))))
+            @if !own { (fields.choice(("role", lang.say("角色", "Role")), &role, &roles)) }
+        }
+    }
+}
+
+fn limit_fields(lang: Lang, fields: &Fields<'_>, user: Option<&UserView>) -> Markup {
+    let limit = |quota: Option<Quota>| quota.map(show::usd).unwrap_or_default();
+    let daily = limit(user.and_then(|user| user.spending.daily_limit));
+    let monthly = limit(user.and_then(|user| user.spending.monthly_limit));
+    html! {
+        div.pair {
+            (fields.field(Field::new("daily_limit", lang.say("每日限额", "Daily limit"))
+                .value(&daily)
+                .hint(lang.say("美元, UTC 日; 留空不限", "dollars a UTC day; empty: none"))))
+            (fields.field(Field::new("monthly_limit", lang.say("每月限额", "Monthly limit"))
+                .value(&monthly)
+                .hint(lang.say("美元, UTC 月; 留空不限", "dollars a UTC month; empty: none"))))
+            @if user.is_none() {
+                (fields.field(Field::new("quota", lang.say("首笔充值", "First deposit"))
+                    .hint(lang.say("美元, 如 $5; 留空为 0", "dollars, like $5; empty: none"))))
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Users: the list, one user with the journal and its running balance, and what changes them.
+
+use super::{for_admins, log as log_page};
+use crate::lang::{Lang, tell};
+use crate::parts::{self, action, chosen, filters, on_or_off, pager, typed};
+use crate::shell::Page;
+use crate::show;
+use crate::visit::{Handled, Here, Visit, step};
+use admin::ops::log::{self, LogFilter, LogView, balance};
+use admin::ops::user::{self, UserView};
+use admin::{AdminError, PageRequest, ROLE_ADMIN, ROLE_ROOT};
+use axum::extract::Path;
+use domain::{Quota, UserId};
+use maud::{Markup, html};
+
+const ENTRY: &str = "/console/users";
+
+pub(super) const fn role_word(lang: Lang, role: i64) -> &'static str {
+    match (role, lang) {
+        (ROLE_ROOT, _) => "root",
+        (ROLE_ADMIN, Lang::Zh) => "管理员",
+        (ROLE_ADMIN, Lang::En) => "admin",
+        (_, Lang::Zh) => "用户",
+        (_, Lang::En) => "user",
+    }
+}
+
+/// `GET /console/users`
+pub(crate) async fn list(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    let page = user::list(&visit.state, &visit.query(), visit.page_request()?).await?;
+    let lang = visit.lang();
+    let states = [("1", lang.say("启用", "On")), ("2", lang.say("禁用", "Off"))];
+    let body = html! {
+        (filters(&visit, html! {
+            (typed(&visit, "keyword", lang.say("名称或编号", "Name or number")))
+            (typed(&visit, "group", lang.say("分组", "Group")))
+            (chosen(&visit, "status", lang.say("全部状态", "All states"), &states))
+        }))
+        div #list {
+            @if page.items.is_empty() {
+                (parts::empty(lang.say("没有符合条件的用户。", "No user fits these filters."), None))
+            } @else {
+                (table(lang, &page.items))
+            }
+            (pager(&visit, &page))
+        }
+    };
+    let beside = html! {
+        span.muted { (show::count(page.total)) }
+        span.space {}
+        a.button.primary href="/console/users/new" { (lang.say("新建用户", "New user")) }
+    };
+    Ok(Page::new(lang.say("用户", "Users"), ENTRY).beside(beside).show(&visit, body))
+}
+
+fn table(lang: Lang, users: &[UserView]) -> Markup {
+    html! {
+        div.scroll {
+            table {
+                thead { tr {
+                    th { (lang.say("名称", "Name")) }
+                    th { (lang.say("状态", "State")) }
+                    th.hide { (lang.say("角色", "Role")) }
+                    th.hide { (lang.say("分组", "Group")) }
+                    th.num { (lang.say("余额 $", "Balance $")) }
+                    th.num { (lang.say("已消耗 $", "Spent $")) }
+                    th.num.hide { (lang.say("计费调用", "Charged calls")) }
+                    th.num.hide { (lang.say("今日剩余 $", "Left today $")) }
+                    th {}
+                } }
+                tbody {
+                    @for user in users {
+                        tr id={ "user-" (user.id.0) } {
+                            td { a href={ "/console/users/" (user.id.0) } { (user.username) }
+                                @if !user.display_name.is_empty() {
+                                    span.muted.hide { " " (user.display_name) } } }
+                            td { (on_or_off(lang, user.status)) }
+                            td.hide { (role_word(lang, user.role)) }
+                            td.hide { (user.group) }
+                            td.num.bad[user.quota.is_negative()] { (show::usd_exact(user.quota)) }
+                            (show::usd_cell(user.used_quota))
+                            td.num.hide { (show::count(user.request_count)) }
+                            td.num.hide { @match user.spending.daily_left {
+                                Some(left) => (show::usd_exact(left)),
+                                None => span.muted { (show::NOTHING) },
+                            } }
+                            td.acts {
+                                a href={ "/console/users/" (user.id.0) "/adjust" } {
+                                    (lang.say("调整余额", "Adjust"))
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `GET /console/users/{id}`
+pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    for_admins(&visit)?;
+    let (state, lang) = (&visit.state, visit.lang());
+    let user = user::get(state, UserId(id)).await?;
+    let journal = Journal::read(&visit, user.id).await?;
+    let reaches = visit.actor.user_id == user.id || visit.actor.require_above(user.role).is_ok();
+    let body = html! {
+        div.tiles {
+            (parts::tile("#journal", lang.say("余额", "Balance"), &show::money(user.quota)))
+            (parts::tile("#journal", lang.say("已消耗", "Spent"), &show::money(user.used_quota)))
+            (parts::tile(&format!(
+                "/console/log?type=consume&username={}", step(&user.username)
+            ),
+                lang.say("计费调用", "Charged calls"), &html! { (show::count(user.request_count)) }))
+            (left_tile(lang, lang.say("今日剩余", "Left today"), user.spending.daily_left))
+            (left_tile(lang, lang.say("本月剩余", "Left this month"), user.spending.monthly_left))
+        }
+        p.muted {
+            (on_or_off(lang, user.status)) " · " (role_word(lang, user.role))
+            " · " (lang.say("分组", "group")) " " (user.group)
+            " · " (lang.say("倍率", "ratio")) " " (user.ratio.get())
+            " · " (lang.say("创建于", "created")) " " (show::at(user.created_at))
+        }
+        nav.tabs aria-label=(lang.say("该用户", "This user")) {
+            a href="#journal" aria-current="true" { (lang.say("流水", "Journal")) }
+            a href={ "/console/keys?user_id=" (id) } { (lang.say("令牌", "Keys")) }
+            a href={ "/console/tasks?user_id=" (id) } { (lang.say("任务", "Tasks")) }
+            a href={ "/console/statements?user_id=" (id) } { (lang.say("账单", "Statements")) }
+            a href={ "/console/webhooks?user_id=" (id) } { (lang.say("回调", "Webhooks")) }
+        }
+        div #journal { (journal.show(&visit, reaches)) }
+    };
+    let beside = html! {
+        span.muted { "#" (id) }
+        span.space {}
+        @if reaches {
+            a.button href={ "/console/users/" (id) "/edit" } { (lang.say("编辑", "Edit")) }
+            (status_button(&visit, &user))
+            a.button.primary href={ "/console/users/" (id) "/adjust" } {
+                (lang.say("调整余额", "Adjust balance"))
+            }
+        }
+    };
+    Ok(Page::new(user.username.clone(), ENTRY).beside(beside).show(&visit, body))
+}
+
+fn left_tile(lang: Lang, label: &str, left: Option<Quota>) -> Markup {
+    let value = match left {
+        Some(left) => show::money(left),
+        None => html! { span.muted { (lang.say("不限", "no limit")) } },
+    };
+    parts::tile("#journal", label, &value)
+}
+
+fn status_button(visit: &Visit, user: &UserView) -> Markup {
+    let lang = visit.lang();
+    let to = format!("/console/users/{}/status", user.id.0);
+    if user.id == visit.actor.user_id {
+        return html! {};
+    }
+    html! {
+        @if user.status == 1 {
+            (action(visit, &format!("{to}?to=off"), lang.say("禁用", "Disable"),
+                &tell!(lang, "禁用 {}? 其会话立即结束, 所有令牌停止工作。",
+                    "Disable {}? Sessions end and every key stops at once.", user.username)))
+        } @else {
+            (action(visit, &format!("{to}?to=on"), lang.say("启用", "Enable"), ""))
+        }
+    }
+}
+
+/// Lines of a user, each with the balance after it.
+struct Journal {
+    lines: Vec<(LogView, Option<Quota>)>,
+    /// The oldest line, where there may be more.
+    more: Option<i64>,
+}
+
+impl Journal {
+    async fn read(visit: &Visit, id: UserId) -> Result<Self, AdminError> {
+        let before_id = visit.query().number("before_id")?;
+        let filter = LogFilter { user_id: Some(id), before_id, ..LogFilter::default() };
+        let page = PageRequest { page: 1, size: 25 };
+        let page = log::list(&visit.state, &visit.actor, false, &filter, page).await?;
+        let newest = page.items.first().map(|line| line.id);
+        let mut after = match newest {
+            Some(line) => balance::after_line(&visit.state, &visit.actor, id, line).await?,
+            None => None,
+        };
+        let more = page.items.last().filter(|_| page.items.len() >= 25).map(|line| line.id);
+        let lines = page.items.into_iter().map(|line| {
+            let here = after;
+            after = here.and_then(|here| here.checked_sub(line.delta));
+            (line, here)
+        });
+        Ok(Self { lines: lines.collect(), more })
+    }
+
+    fn show(&self, visit: &Visit, reaches: bool) -> Markup {
+        let lang = visit.lang();
+        if self.lines.is_empty() {
+            return parts::empty(lang.say("还没有流水。", "Nothing has happened yet."), None);
+        }
+        html! {
+            div.scroll {
+                table {
+                    thead { tr {
+                        th { (lang.say("时间", "Time")) }
+                        th { (lang.say("类型", "Type")) }
+                        th { (lang.say("模型或原因", "Model or reason")) }
+                        th.num { (lang.say("变动 $", "Moved $")) }
+                        th.num.hide { (lang.say("额度", "Quota")) }
+                        th.num { (lang.say("之后余额 $", "Balance after $")) }
+                        th {}
+                    } }
+                    tbody {
+                        @for (line, after)
+                        in &self.lines { (journal_row(visit, line, *after, reaches)) }
+                    }
+                }
+            }
+            @if let Some(oldest) = self.more {
+                nav.pager { a.button href=(visit.with("before_id", &oldest.to_string())) {
+                    (lang.say("更早", "Older")) } }
+            }
+        }
+    }
+}
+
+fn journal_row(visit: &Visit, line: &LogView, after: Option<Quota>, reaches: bool) -> Markup {
+    let lang = visit.lang();
+    let moved_by_hand = matches!(line.r#type.as_str(), "topup" | "adjust");
+    html! {
+        tr id={ "line-" (line.id) } {
+            td { (show::at(line.created_at)) }
+            td { (log_page::type_word(lang, &line.r#type).unwrap_or(&line.r#type)) }
+            td.wrap {
+                @if line.model_name.is_empty() { (line.content) } @else { (line.model_name) }
+            }
+            (show::moved_cell(line.delta))
+            td.num.hide.muted {
+                @if line.delta.0 == 0 { (show::NOTHING) } @else { (show::count(line.delta.0)) }
+            }
+            td.num { @match after {
+                Some(after) => (show::usd_exact(after)),
+                None => span.muted { (show::NOTHING) },
+            } }
+            td.acts {
+                @if line.hold_id.is_some() && !line.request_id.is_empty() {
+                    a href={ "/console/explain/" (step(&line.request_id)) } {
+                        (lang.say("说明", "Explain"))
+                    }
+                }
+                @if moved_by_hand && reaches && line.delta.0 != 0 {
+                    a href={
+                        "/console/users/" (line.user_id.0)
+                        "/adjust?reverse=" (line.id)
+                        "&amount=" (-line.delta.0)
+                        "q"
+                    } {
+                        (lang.say("冲正", "Reverse"))
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Webhooks: endpoints, and what was delivered to them. A secret is shown once.
+
+use super::keys::listed;
+use crate::form::{Complaint, Object};
+use crate::lang::Lang;
+use crate::parts::{self, Field, Fields, action, chosen, filters, form_page, on_or_off, pager};
+use crate::shell::{Page, csrf};
+use crate::show;
+use crate::visit::{Handled, Here, Reply, Visit, done};
+use admin::AdminError;
+use admin::ops::webhook::{self, DeliveryView, WebhookInput, WebhookShown, WebhookView};
+use axum::extract::Path;
+use maud::{Markup, html};
+
+const ENTRY: &str = "/console/webhooks";
+
+/// `GET /console/webhooks`
+pub(crate) async fn list(Here(visit): Here) -> Handled {
+    let lang = visit.lang();
+    let page =
+        webhook::list(&visit.state, &visit.actor, &visit.query(), visit.page_request()?).await?;
+    let row = |endpoint: &WebhookView| {
+        html! {
+            tr {
+                td.cut title=(endpoint.url) {
+                    a href={ "/console/webhooks/" (endpoint.id) } { (endpoint.url) }
+                }
+                td { (on_or_off(lang, endpoint.status)) }
+                @if visit.is_admin() {
+                    td {
+                        a href={ "/console/users/" (endpoint.user_id.0) } {
+                            "#" (endpoint.user_id.0)
+                        }
+                    }
+                }
+                td.hide { @if endpoint.events.is_empty() { (lang.say("全部", "all")) }
+                    @else { (endpoint.events.join(", ")) } }
+                td.wrap.bad { (endpoint.disabled_reason) }
+            }
+        }
+    };
+    let body = html! {
+        @if page.items.is_empty() {
+            (parts::empty(lang.say("回调在任务结束或余额不足时通知你的服务。",
+                "A webhook tells your service that a task has ended or a balance is low."),
+                Some(("/console/webhooks/new", lang.say("新建回调", "Create a webhook")))))
+        } @else {
+            div.scroll {
+                table {
+                    thead { tr {
+                        th { (lang.say("地址", "Address")) }
+                        th { (lang.say("状态", "State")) }
+                        @if visit.is_admin() { th { (lang.say("用户", "User")) } }
+                        th.hide { (lang.say("事件", "Events")) }
+                        th { (lang.say("停用原因", "Why it is off")) }
+                    } }
+                    tbody { @for endpoint in &page.items { (row(endpoint)) } }
+                }
+            }
+        }
+        (pager(&visit, &page))
+    };
+    let beside = html! {
+        span.space {}
+        a.button.primary href="/console/webhooks/new" { (lang.say("新建回调", "New webhook")) }
+    };
+    Ok(Page::new(lang.say("回调", "Webhooks"), ENTRY).beside(beside).show(&visit, body))
+}
+
+/// `GET /console/webhooks/{id}`
+pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    let (state, actor, lang) = (&visit.state, &visit.actor, visit.lang());
+    let endpoint = webhook::get(state, actor, id).await?;
+    let page = visit.page_request()?;
+    let deliveries = webhook::deliveries(state, actor, id, &visit.query(), page).await?;
+    let states = [
+        ("pending", lang.say("待投递", "Pending")),
+        ("delivered", lang.say("已送达", "Delivered")),
+        ("failed", lang.say("已放弃", "Given up")),
+    ];
+    let body = html! {
+        dl.facts {
+            dt { (lang.say("地址", "Address")) } dd.mono.break { (endpoint.url) }
+            dt { (lang.say("状态", "State")) }
+            dd { (on_or_off(lang, endpoint.status))
+                @if !endpoint.disabled_reason.is_empty() {
+                    span.bad { " · " (endpoint.disabled_reason) } } }
+            dt { (lang.say("事件", "Events")) }
+            dd { @if endpoint.events.is_empty() { (lang.say("全部", "all")) }
+                @else { (endpoint.events.join(", ")) } }
+            @if let Some(until) = endpoint.previous_until {
+                dt { (lang.say("旧密钥有效至", "Old secret until")) } dd { (show::at(until)) }
+            }
+        }
+        h2.sec { (lang.say("投递", "Deliveries")) }
+        (filters(&visit, chosen(&visit, "state", lang.say("全部状态", "All states"), &states)))
+        div #list {
+            @if deliveries.items.is_empty() {
+                (parts::empty(lang.say("还没有投递。", "Nothing was delivered yet."), None))
+            } @else { (deliveries_table(&visit, &deliveries.items)) }
+            (pager(&visit, &deliveries))
+        }
+    };
+    let beside = html! { span.muted { "#" (id) } span.space {} (buttons(&visit, &endpoint)) };
+    Ok(Page::new(lang.say("回调", "Webhook"), ENTRY).beside(beside).show(&visit, body))
+}
+
+fn buttons(visit: &Visit, endpoint: &WebhookView) -> Markup {
+    let (lang, to) = (visit.lang(), format!("/console/webhooks/{}", endpoint.id));
+    html! {
+        @if endpoint.status == 1 {
+            (action(visit, &format!("{to}/status?to=off"), lang.say("禁用", "Disable"), ""))
+        } @else {
+            (action(visit, &format!("{to}/status?to=on"), lang.say("启用", "Enable"), ""))
+        }
+        (action(visit, &format!("{to}/rotate"), lang.say("更换密钥", "Rotate the secret"),
+            lang.say("更换密钥? 旧密钥再签名一天。", "Rotate the secret? The old one signs for another day.")))
+        (action(visit, &format!("{to}/delete"), lang.say("删除", "Delete"),
+            lang.say("删除这个回调? 未送达的通知也会放弃。", "Delete this webhook? What is pending is given up.")))
+    }
+}
+
+fn deliveries_table(visit: &Visit, deliveries: &[DeliveryView]) -> Markup {
+    let lang = visit.lang();
+    html! {
+        div.scroll {
+            table {
+                thead { tr {
+                    th { (lang.say("时间", "Time")) }
+                    th { (lang.say("事件", "Event")) }
+                    th { (lang.say("状态", "State")) }
+                    th.num { (lang.say("次数", "Tries")) }
+                    th.num { (lang.say("状态码", "Status")) }
+                    th { (lang.say("错误", "Error")) }
+                    th.hide { (lang.say("下次", "Next")) }
+                    th {}
+                } }
+                tbody {
+                    @for delivery in deliveries {
+                        tr {
+                            td { (show::at(delivery.created_at)) }
+                            td { (delivery.event) }
+                            td { (delivery_state(lang, &delivery.state)) }
+                            (show::count_cell(delivery.attempts))
+                            td.num { @match delivery.last_status {
+                                Some(status) => (status),
+                                None => (show::NOTHING),
+                            } }
+                            td { (delivery.last_error) }
+                            td.hide { (show::ago(delivery.due_at.unwrap_or(0))) }
+                            td.acts {
+                                (action(visit, &format!(
+                                    "/console/deliveries/{}/again", delivery.id
+                                ),
+                                    lang.say("重新投递", "Deliver again"), ""))
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn delivery_state(lang: Lang, state: &str) -> Markup {
+    match state {
+        "delivered" => parts::state("on", lang.say("已送达", "delivered")),
+        "failed" => parts::state("bad", lang.say("已放弃", "given up")),
+        _ => parts::state("wait", lang.say("待投递", "pending")),
+    }
+}
+
+/// `GET /console/webhooks/new`
+pub(crate) async fn new(Here(visit): Here) -> Handled {
+    page(&visit, None)
+}
+
+/// `POST /console/webhooks/new`: answers with the secret, which is shown this once.
+pub(crate) async fn create(Here(visit): Here) -> Handled {
+    match created(&visit).await {
+        Ok(shown) => Ok(secret(&visit, &shown)),
+        Err(error) => page(&visit, Some(&Complaint::of(error, visit.lang())?)),
+    }
+}
+
+async fn created(visit: &Visit) -> Result<WebhookShown, AdminError> {
+    let object = Object::default()
+        .put("url", visit.form.text("url"))
+        .put("events", listed(visit.form.text("events")));
+    let input = WebhookInput::read(object.fields()?)?;
+    webhook::create(&visit.state, &visit.actor, input).await
+}
+
+fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
+    let lang = visit.lang();
+    let fields = Fields { form: &visit.form, complaint };
+    let body = html! {
+        form.form method="post" action="/console/webhooks/new" {
+            (csrf(visit))
+            (parts::complaint(complaint))
+            (fields.field(Field::new("url", lang.say("地址", "Address"))
+                .required()
+                .kind("url")
+                .hint(lang.say("接收 POST 的地址", "where the POST goes"))))
+            (fields.field(Field::new("events", lang.say("事件", "Events"))
+                .hint("task.completed, task.failed, balance.low")))
+            div.buttons {
+                button.primary { (lang.say("创建回调", "Create webhook")) }
+                a.button href=(ENTRY) { (lang.say("取消", "Cancel")) }
+            }
+        }
+    };
+    let title = lang.say("新建回调", "New webhook");
+    Ok(form_page(visit, Page::new(title, ENTRY), complaint, body))
+}
+
+fn secret(visit: &Visit, shown: &WebhookShown) -> Reply {
+    let lang = visit.lang();
+    let body = html! {
+        p.note {
+            (lang.say("密钥只显示这一次, 用来校验签名。",
+                "This is the only time the secret is shown: signatures are checked with it."))
+        }
+        div.secret {
+            code.mono #new-secret { (shown.secret.expose()) }
+            button type="button" data-copy="new-secret" { (lang.say("复制", "Copy")) }
+        }
+        div.buttons {
+            a.button.primary href={ "/console/webhooks/" (shown.endpoint.id) } {
+                (lang.say("已保存", "I have it"))
+            }
+        }
+    };
+    Page::new(lang.say("回调密钥", "Secret of the webhook"), ENTRY).show(visit, body)
+}
+
+/// `POST /console/webhooks/{id}/rotate`
+pub(crate) async fn rotate(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    let shown = webhook::rotate(&visit.state, &visit.actor, id, None).await?;
+    Ok(secret(&visit, &shown))
+}
+
+/// `POST /console/webhooks/{id}/status?to=on|off`
+pub(crate) async fn set_status(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    let enabled = visit.asked("to") == "on";
+    webhook::set_status(&visit.state, &visit.actor, id, enabled).await?;
+    let word = if enabled { "enabled" } else { "disabled" };
+    Ok(done(&format!("/console/webhooks/{id}"), word))
+}
+
+/// `POST /console/webhooks/{id}/delete`
+pub(crate) async fn delete(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    webhook::delete(&visit.state, &visit.actor, id).await?;
+    Ok(done(ENTRY, "deleted"))
+}
+
+/// `POST /console/deliveries/{id}/again`
+pub(crate) async fn again(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    let delivery = webhook::redeliver(&visit.state, &visit.actor, id).await?;
+    Ok(done(&format!("/console/webhooks/{}", delivery.endpoint_id), "sent"))
+}

@@ -1,0 +1,329 @@
+//! Pieces of pages: states, forms, lists, charts.
+
+use crate::form::{Complaint, Form};
+use crate::lang::{Lang, tell};
+use crate::shell::{self, csrf};
+use crate::show;
+use crate::visit::{Reply, Visit};
+use admin::Page;
+use admin::ops::log::usage::{UsagePoint, UsageSeries};
+use http::StatusCode;
+use maud::{Markup, html};
+use serde_json::json;
+
+/// A dot and a word: never colour alone.
+pub(crate) fn state(kind: &str, word: &str) -> Markup {
+    html! { span class={ "state " (kind) } { (word) } }
+}
+
+/// 1 enabled, 2 disabled, 3 disabled because it failed.
+pub(crate) fn on_or_off(lang: Lang, status: i64) -> Markup {
+    match status {
+        1 => state("on", lang.say("启用", "On")),
+        3 => state("bad", lang.say("自动禁用", "Off: failed")),
+        _ => state("off", lang.say("禁用", "Off")),
+    }
+}
+
+/// What an empty list says: what it is, and the next step.
+pub(crate) fn empty(words: &str, next: Option<(&str, &str)>) -> Markup {
+    html! {
+        div.empty {
+            p { (words) }
+            @if let Some((to, label)) = next { a.button href=(to) { (label) } }
+        }
+    }
+}
+
+/// What is wrong with the form below.
+pub(crate) fn complaint(complaint: Option<&Complaint>) -> Markup {
+    html! {
+        @if let Some(Complaint { field, words }) = complaint {
+            p.complaint role="alert" {
+                @if !field.is_empty() { b { (field) } ": " }
+                (words)
+            }
+        }
+    }
+}
+
+/// A form in the making: what was typed stands in it again when it was refused.
+pub(crate) struct Fields<'a> {
+    pub(crate) form: &'a Form,
+    pub(crate) complaint: Option<&'a Complaint>,
+}
+
+/// A field of a form.
+#[derive(Clone, Copy)]
+pub(crate) struct Field<'a> {
+    name: &'a str,
+    label: &'a str,
+    hint: &'a str,
+    value: &'a str,
+    required: bool,
+    kind: &'a str,
+}
+
+impl<'a> Field<'a> {
+    pub(crate) const fn new(name: &'a str, label: &'a str) -> Self {
+        Self { name, label, hint: "", value: "", required: false, kind: "text" }
+    }
+
+    /// A line below that says what may stand there.
+    pub(crate) const fn hint(self, hint: &'a str) -> Self {
+        Self { hint, ..self }
+    }
+
+    /// What it is now.
+    pub(crate) const fn value(self, value: &'a str) -> Self {
+        Self { value, ..self }
+    }
+
+    /// The browser insists on it.
+    pub(crate) const fn required(self) -> Self {
+        Self { required: true, ..self }
+    }
+
+    /// `password`, `number`, `url` …, or `area` for several lines.
+    pub(crate) const fn kind(self, kind: &'a str) -> Self {
+        Self { kind, ..self }
+    }
+}
+
+impl Fields<'_> {
+    fn now<'b>(&'b self, name: &str, value: &'b str) -> &'b str {
+        if self.complaint.is_some() && self.form.ticked(name) {
+            self.form.text(name)
+        } else {
+            value
+        }
+    }
+
+    fn is_wrong(&self, name: &str) -> bool {
+        self.complaint.is_some_and(|complaint| complaint.field == name)
+    }
+
+    /// A labelled field.
+    pub(crate) fn field(&self, field: Field<'_>) -> Markup {
+        let Field { name, label, hint, value, required, kind } = field;
+        let value = if kind == "password" { "" } else { self.now(name, value) };
+        let wrong = self.is_wrong(name).then_some("true");
+        let secret = (kind == "password").then_some("new-password");
+        html! {
+            div.field {
+                label for={ "f-" (name) } { (label) @if required { span.muted { " *" } } }
+                @if kind == "area" {
+                    textarea id={ "f-" (name) } name=(name) rows="3" required[required]
+                        aria-invalid=[wrong] { (value) }
+                } @else {
+                    input id={ "f-" (name) } name=(name) type=(kind) value=(value)
+                        required[required] aria-invalid=[wrong]
+                        autocomplete=(secret.unwrap_or("off"));
+                }
+                @if !hint.is_empty() { p.hint { (hint) } }
+            }
+        }
+    }
+
+    /// A choice.
+    pub(crate) fn choice(
+        &self,
+        (name, label): (&str, &str),
+        value: &str,
+        all: &[(&str, &str)],
+    ) -> Markup {
+        let now = self.now(name, value);
+        html! {
+            div.field {
+                label for={ "f-" (name) } { (label) }
+                select id={ "f-" (name) } name=(name) {
+                    @for (code, word)
+                    in all { option value=(code) selected[*code == now] { (word) } }
+                }
+            }
+        }
+    }
+
+    /// A box to tick.
+    pub(crate) fn tick(&self, name: &str, label: &str, is_on: bool) -> Markup {
+        let on = if self.complaint.is_some() { self.form.ticked(name) } else { is_on };
+        html! {
+            div.field.tick {
+                label { input type="checkbox" name=(name) value="1" checked[on]; " " (label) }
+            }
+        }
+    }
+}
+
+/// A button that writes: a form of its own. `confirm` is asked first.
+pub(crate) fn action(visit: &Visit, to: &str, label: &str, confirm: &str) -> Markup {
+    let class = if confirm.is_empty() { "quiet" } else { "quiet danger" };
+    html! {
+        form.inline method="post" action=(to)
+            data-confirm=[(!confirm.is_empty()).then_some(confirm)] {
+            (csrf(visit))
+            button class=(class) { (label) }
+        }
+    }
+}
+
+/// The filters above a list: they change the address, so that a list can be sent to a colleague.
+pub(crate) fn filters(visit: &Visit, fields: Markup) -> Markup {
+    html! {
+        form.bar method="get" action=(visit.path) hx-get=(visit.path) hx-target="#list"
+            hx-select="#list" hx-swap="outerHTML" hx-push-url="true"
+            hx-trigger="change, submit" {
+            (fields)
+            button { (visit.say("筛选", "Filter")) }
+            a.quiet href=(visit.path) { (visit.say("清除", "Clear")) }
+        }
+    }
+}
+
+/// A filter that is typed.
+pub(crate) fn typed(visit: &Visit, name: &str, label: &str) -> Markup {
+    html! {
+        input type="search" name=(name) value=(visit.asked(name)) placeholder=(label)
+            aria-label=(label);
+    }
+}
+
+/// A filter that is chosen.
+pub(crate) fn chosen(visit: &Visit, name: &str, label: &str, all: &[(&str, &str)]) -> Markup {
+    html! {
+        select name=(name) aria-label=(label) {
+            option value="" { (label) }
+            @for (code, word) in all {
+                option value=(code) selected[*code == visit.asked(name)] { (word) }
+            }
+        }
+    }
+}
+
+/// Ways to the other pages of a list.
+pub(crate) fn pager<T>(visit: &Visit, page: &Page<T>) -> Markup {
+    let last = (page.total + page.page_size - 1) / page.page_size.max(1);
+    let first_item = (page.page - 1) * page.page_size + 1;
+    let last_item = first_item + i64::try_from(page.items.len()).unwrap_or(0) - 1;
+    let many = if page.total >= 10_000 { "+" } else { "" };
+    let total = show::count(page.total);
+    html! {
+        @if last > 1 || page.page > 1 {
+            nav.pager aria-label=(visit.say("翻页", "Pages")) {
+                @if page.page > 1 {
+                    a.button href=(visit.with("page", &(page.page - 1).to_string())) rel="prev" {
+                        (visit.say("上一页", "Previous"))
+                    }
+                }
+                @if page.page < last {
+                    a.button href=(visit.with("page", &(page.page + 1).to_string())) rel="next" {
+                        (visit.say("下一页", "Next"))
+                    }
+                }
+                span.muted {
+                    (tell!(visit.lang(), "第 {first_item}–{last_item} 条, 共 {total}{many} 条",
+                        "{first_item}–{last_item} of {total}{many}"))
+                }
+            }
+        }
+    }
+}
+
+/// A number that leads to where it comes from.
+pub(crate) fn tile(to: &str, label: &str, value: &Markup) -> Markup {
+    html! { a.tile href=(to) { span { (label) } b { (value) } } }
+}
+
+/// Ways to look at another time: 24 hours, 7 days, 30 days.
+pub(crate) fn ranges(visit: &Visit) -> Markup {
+    let all = [
+        ("24h", visit.say("24 小时", "24 h")),
+        ("7d", visit.say("7 天", "7 d")),
+        ("30d", visit.say("30 天", "30 d")),
+    ];
+    let now = range(visit);
+    html! {
+        span.seg role="group" aria-label=(visit.say("时间范围", "Range")) {
+            @for (code, word) in all {
+                a href=(visit.with("range", code)) aria-current=[(code == now).then_some("true")] {
+                    (word)
+                }
+            }
+        }
+    }
+}
+
+/// The range that is asked for.
+pub(crate) fn range(visit: &Visit) -> &'static str {
+    match visit.asked("range") {
+        "24h" => "24h",
+        "7d" => "7d",
+        _ => "30d",
+    }
+}
+
+/// Money over time: drawn by the script, and a table for whom that does not reach.
+pub(crate) fn money_chart(lang: Lang, series: &UsageSeries, with_paid_in: bool) -> Markup {
+    let dollars = |micros: i64| json!(micros);
+    let times: Vec<i64> = series.points.iter().map(|point| point.time).collect();
+    let of = |read: fn(&UsagePoint) -> i64| {
+        series.points.iter().map(|point| dollars(read(point))).collect::<Vec<_>>()
+    };
+    let mut lines = vec![json!({
+        "label": lang.say("消耗", "spent"), "values": of(|point| point.spent.0) })];
+    if with_paid_in {
+        lines.insert(
+            0,
+            json!({
+            "label": lang.say("充值", "paid in"), "values": of(|point| point.paid_in.0) }),
+        );
+    }
+    let data = json!({ "times": times, "lines": lines, "day": lang.tag() });
+    let used = series.points.iter().filter(|point| point.calls != 0 || point.paid_in.0 != 0);
+    html! {
+        figure.chart data-chart=(data.to_string()) {
+            figcaption.sr {
+                (lang.say("每个时间段的金额; 数值见下表", "Money in each step; the table has the numbers"))
+            }
+        }
+        details.numbers {
+            summary { (lang.say("以表格显示", "Show as a table")) }
+            div.scroll {
+                table {
+                    thead { tr {
+                        th { (lang.say("时间 (UTC)", "Time (UTC)")) }
+                        @if with_paid_in { th.num { (lang.say("充值 $", "Paid in $")) } }
+                        th.num { (lang.say("消耗 $", "Spent $")) }
+                        th.num { (lang.say("计费调用", "Charged calls")) }
+                        th.num { "Tokens" }
+                    } }
+                    tbody {
+                        @for point in used {
+                            tr {
+                                td { (show::at(point.time)) }
+                                @if with_paid_in { (show::usd_cell(point.paid_in)) }
+                                (show::usd_cell(point.spent))
+                                (show::count_cell(point.calls))
+                                (show::count_cell(point.prompt_tokens + point.completion_tokens))
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A page with a form; refused with 422 when it complains.
+pub(crate) fn form_page(
+    visit: &Visit,
+    page: shell::Page,
+    complaint: Option<&Complaint>,
+    body: Markup,
+) -> Reply {
+    let status = match complaint {
+        Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        None => StatusCode::OK,
+    };
+    page.status(status).show(visit, body)
+}

@@ -1,0 +1,273 @@
+//! What all pages share: the head, the side bar, and what was just done.
+
+use crate::assets;
+use crate::lang::Lang;
+use crate::show;
+use crate::visit::{Reply, Taste, Visit, html as respond};
+use admin::ROLE_ROOT;
+use http::StatusCode;
+use maud::{DOCTYPE, Markup, html};
+
+/// A page inside the shell.
+pub(crate) struct Page {
+    title: String,
+    /// Address of its entry in the side bar.
+    entry: &'static str,
+    beside: Markup,
+    chart: bool,
+    status: StatusCode,
+}
+
+impl Page {
+    pub(crate) fn new(title: impl Into<String>, entry: &'static str) -> Self {
+        Self { title: title.into(), entry, beside: html! {}, chart: false, status: StatusCode::OK }
+    }
+
+    /// What stands beside the title: a count, buttons.
+    pub(crate) fn beside(mut self, beside: Markup) -> Self {
+        self.beside = beside;
+        self
+    }
+
+    /// Loads what charts need.
+    pub(crate) const fn with_chart(mut self) -> Self {
+        self.chart = true;
+        self
+    }
+
+    /// Answers with another status.
+    pub(crate) const fn status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// The whole page.
+    pub(crate) fn show(self, visit: &Visit, body: Markup) -> Reply {
+        let content = html! {
+            (side_bar(visit, self.entry))
+            main #main {
+                header.top {
+                    h1 { (self.title) }
+                    (self.beside)
+                }
+                (body)
+            }
+            (just_done(visit))
+            (confirmation(visit.lang()))
+            (shortcuts(visit.lang()))
+        };
+        let body = html! { body hx-headers:inherited=(headers(visit)) { (content) } };
+        respond(self.status, document(visit.taste, &self.title, self.chart, body))
+    }
+}
+
+fn headers(visit: &Visit) -> String {
+    serde_json::json!({ "X-CSRF-Token": visit.session.csrf }).to_string()
+}
+
+/// A page of its own, outside the shell.
+pub(crate) fn bare(taste: Taste, status: StatusCode, title: &str, content: Markup) -> Reply {
+    let body = html! { body.bare { main #main { (content) } } };
+    respond(status, document(taste, title, false, body))
+}
+
+fn document(taste: Taste, title: &str, chart: bool, body: Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang=(taste.lang.tag()) data-theme=(taste.theme.code()) {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="htmx-config" content=r#"{"includeIndicatorCSS":false}"#;
+                title { (title) " · newapi" }
+                link rel="icon" href=(assets::ICON.path);
+                link rel="stylesheet" href=(assets::STYLE.path);
+                @if chart { link rel="stylesheet" href=(assets::CHART_STYLE.path); }
+                script src=(assets::SCRIPTS.path) defer {}
+                @if chart { script src=(assets::CHART.path) defer {} }
+            }
+            (body)
+        }
+    }
+}
+
+/// An entry of the side bar: address, both names, and the key that goes there after `g`.
+type Entry = (&'static str, &'static str, &'static str, &'static str);
+
+const MONEY: &[Entry] = &[
+    ("/console", "总览", "Overview", "o"),
+    ("/console/log", "使用日志", "Log", "l"),
+    ("/console/users", "用户", "Users", "u"),
+    ("/console/keys", "令牌", "Keys", "k"),
+    ("/console/prices", "价格", "Prices", "p"),
+    ("/console/groups", "分组", "Groups", "g"),
+    ("/console/codes", "兑换码", "Codes", "r"),
+];
+const CALLS: &[Entry] = &[
+    ("/console/channels", "渠道", "Channels", "c"),
+    ("/console/tasks", "任务", "Tasks", "t"),
+    ("/console/webhooks", "回调", "Webhooks", "w"),
+];
+const SYSTEM: &[Entry] = &[
+    ("/console/audit", "审计", "Audit", "a"),
+    ("/console/actions", "操作记录", "Admin journal", "j"),
+    ("/console/settings", "设置", "Settings", "s"),
+    ("/console/account", "我的账户", "Account", "m"),
+];
+const OWN: &[Entry] = &[
+    ("/console", "首页", "Home", "o"),
+    ("/console/keys", "令牌", "Keys", "k"),
+    ("/console/log", "使用日志", "Log", "l"),
+    ("/console/tasks", "任务", "Tasks", "t"),
+    ("/console/prices", "价格", "Prices", "p"),
+    ("/console/statements", "账单", "Statements", "b"),
+    ("/console/redeem", "兑换", "Redeem", "r"),
+    ("/console/webhooks", "回调", "Webhooks", "w"),
+    ("/console/account", "我的账户", "Account", "m"),
+];
+
+fn side_bar(visit: &Visit, here: &str) -> Markup {
+    let lang = visit.lang();
+    html! {
+        a.skip href="#main" { (lang.say("跳到内容", "Skip to content")) }
+        nav.side aria-label=(lang.say("主菜单", "Main menu")) {
+            a.brand href="/console" { "newapi" }
+            input #menu type="checkbox" aria-label=(lang.say("显示菜单", "Show menu"));
+            label.menu for="menu" { (lang.say("菜单", "Menu")) }
+            div.entries {
+                @if visit.is_admin() {
+                    (entries(visit, here, Some(lang.say("资金", "Money")), MONEY))
+                    (entries(visit, here, Some(lang.say("调用", "Calls")), CALLS))
+                    (entries(visit, here, Some(lang.say("系统", "System")), SYSTEM))
+                } @else {
+                    (entries(visit, here, None, OWN))
+                }
+                div.foot {
+                    @if visit.is_admin() { (books(visit)) }
+                    (tastes(visit.taste, &visit.path))
+                    form.who method="post" action="/console/logout" {
+                        (csrf(visit))
+                        span { (visit.actor.username) }
+                        button.quiet { (lang.say("退出", "Log out")) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn entries(visit: &Visit, here: &str, title: Option<&str>, entries: &[Entry]) -> Markup {
+    let has_settings = visit.actor.role >= ROLE_ROOT && visit.state.options.is_some();
+    let reaches = |to: &str| to != "/console/settings" || has_settings;
+    html! {
+        @if let Some(title) = title { h2 { (title) } }
+        @for (to, zh, en, key) in entries.iter().filter(|(to, ..)| reaches(to)) {
+            a href=(to) aria-current=[(*to == here).then_some("page")] data-go=(key) {
+                (visit.say(zh, en))
+            }
+        }
+    }
+}
+
+/// How the last check of the books ended, on every page.
+fn books(visit: &Visit) -> Markup {
+    let last = admin::ops::audit::last(&visit.state, &visit.actor).ok().flatten();
+    html! {
+        a.books href="/console/audit" {
+            @match last {
+                Some(run) if run.report.clean => {
+                    span.state.on { (visit.say("账目无误", "Books balance")) }
+                    (show::ago(run.at))
+                }
+                Some(_) => { span.state.bad { (visit.say("账目有误", "Books do not balance")) } }
+                None => { span.state.wait { (visit.say("启动后未核对", "Not checked yet")) } }
+            }
+        }
+    }
+}
+
+/// Language and theme. They are no secret and change nothing else, so they need no session.
+pub(crate) fn tastes(taste: Taste, back: &str) -> Markup {
+    let lang = taste.lang;
+    let themes = [
+        ("system", lang.say("跟随系统", "System")),
+        ("light", lang.say("浅色", "Light")),
+        ("dark", lang.say("深色", "Dark")),
+    ];
+    html! {
+        form.tastes method="post" action="/console/preferences" {
+            input type="hidden" name="back" value=(back);
+            select name="theme" aria-label=(lang.say("主题", "Theme")) data-submits="" {
+                @for (code, name) in themes {
+                    option value=(code) selected[code == taste.theme.code()] { (name) }
+                }
+            }
+            button name="lang" value=(lang.say("en", "zh")) lang=(lang.say("en", "zh-CN")) {
+                (lang.say("English", "中文"))
+            }
+            noscript { button { (lang.say("应用", "Apply")) } }
+        }
+    }
+}
+
+/// Proves that a form came from a page of ours.
+pub(crate) fn csrf(visit: &Visit) -> Markup {
+    html! { input type="hidden" name="csrf" value=(visit.session.csrf); }
+}
+
+/// What a redirect says was done.
+fn just_done(visit: &Visit) -> Markup {
+    let words = match visit.asked("done") {
+        "saved" => visit.say("已保存", "Saved"),
+        "created" => visit.say("已创建", "Created"),
+        "deleted" => visit.say("已删除", "Deleted"),
+        "enabled" => visit.say("已启用", "Enabled"),
+        "disabled" => visit.say("已禁用", "Disabled"),
+        "moved" => visit.say("余额已变动, 见流水", "The balance moved; see the journal"),
+        "repeated" => {
+            visit.say("此前已经变动过, 没有重复", "It had moved before; nothing was repeated")
+        }
+        "redeemed" => visit.say("兑换成功", "Redeemed"),
+        "sent" => visit.say("将立即重新投递", "It is delivered again now"),
+        "decided" => visit.say("任务已处理", "The task was decided"),
+        "password" => {
+            visit.say("密码已修改, 其他会话已结束", "Password changed; other sessions ended")
+        }
+        _ => "",
+    };
+    html! { div #toasts role="status" { @if !words.is_empty() { p.toast { (words) } } } }
+}
+
+fn confirmation(lang: Lang) -> Markup {
+    html! {
+        dialog #confirm aria-labelledby="confirm-words" {
+            form method="dialog" {
+                p #confirm-words {}
+                div.buttons {
+                    button value="no" { (lang.say("取消", "Cancel")) }
+                    button.danger value="yes" { (lang.say("确定", "Yes")) }
+                }
+            }
+        }
+    }
+}
+
+fn shortcuts(lang: Lang) -> Markup {
+    let keys = [
+        ("g …", lang.say("前往: 见菜单中的字母", "Go to: the letters in the menu")),
+        ("/", lang.say("搜索", "Search")),
+        ("j  k", lang.say("在表格中上下移动", "Down and up in a table")),
+        ("Enter", lang.say("打开该行", "Open the row")),
+        ("?", lang.say("显示快捷键", "Show the shortcuts")),
+        ("Esc", lang.say("关闭", "Close")),
+    ];
+    html! {
+        dialog #shortcuts aria-labelledby="shortcuts-title" {
+            h2 #shortcuts-title { (lang.say("快捷键", "Shortcuts")) }
+            dl.keys {
+                @for (key, words) in keys { dt { kbd { (key) } } dd { (words) } }
+            }
+            form method="dialog" { button { (lang.say("关闭", "Close")) } }
+        }
+    }
+}

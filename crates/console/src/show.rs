@@ -1,0 +1,179 @@
+//! Money, counts and times as pages show them.
+
+use domain::Quota;
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+/// One quota is so many millionths of a dollar, so six decimals are always exact.
+const MICROS_PER_QUOTA: i128 = 1_000_000 / Quota::PER_USD as i128;
+/// What stands where there is nothing.
+pub(crate) const NOTHING: &str = "–";
+
+/// `$1,240.00`, `−$0.000448`: at least two decimals, as many as it takes to be exact.
+pub(crate) fn usd(quota: Quota) -> String {
+    let exact = usd_exact(quota);
+    let end = exact.trim_end_matches('0').len();
+    let least = exact.find('.').map_or(exact.len(), |point| point + 3);
+    exact[..end.max(least)].to_owned()
+}
+
+/// The same with all six decimals, so that a column lines up.
+pub(crate) fn usd_exact(quota: Quota) -> String {
+    let micros = i128::from(quota.0) * MICROS_PER_QUOTA;
+    let sign = if micros < 0 { "−" } else { "" };
+    let micros = micros.unsigned_abs();
+    format!("{sign}${}.{:06}", grouped(&(micros / 1_000_000).to_string()), micros % 1_000_000)
+}
+
+/// With a sign in any case: what moved.
+pub(crate) fn usd_moved(quota: Quota) -> String {
+    let plus = if quota.0 > 0 { "+" } else { "" };
+    format!("{plus}{}", usd_exact(quota))
+}
+
+/// `1,234,567`.
+pub(crate) fn count(number: i64) -> String {
+    let sign = if number < 0 { "−" } else { "" };
+    format!("{sign}{}", grouped(&number.unsigned_abs().to_string()))
+}
+
+fn grouped(digits: &str) -> String {
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (nth, digit) in digits.chars().enumerate() {
+        if nth > 0 && (digits.len() - nth).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Dollars first, the quota small beside.
+pub(crate) fn money(quota: Quota) -> Markup {
+    html! { span.usd { (usd(quota)) } span.q { (count(quota.0)) } }
+}
+
+/// A cell of dollars, all decimals.
+pub(crate) fn usd_cell(quota: Quota) -> Markup {
+    html! { td.num { (usd_exact(quota)) } }
+}
+
+/// A cell of what moved, with its sign and colour.
+pub(crate) fn moved_cell(quota: Quota) -> Markup {
+    match quota.0 {
+        0 => html! { td.num.muted { (NOTHING) } },
+        1.. => html! { td.num.good { (usd_moved(quota)) } },
+        _ => html! { td.num { (usd_moved(quota)) } },
+    }
+}
+
+/// A cell of a count.
+pub(crate) fn count_cell(number: i64) -> Markup {
+    html! { td.num { (count(number)) } }
+}
+
+/// An instant, in UTC until the script shows it as the reader's clock does.
+pub(crate) fn at(seconds: i64) -> Markup {
+    instant(seconds, "at")
+}
+
+/// The same, as so long ago.
+pub(crate) fn ago(seconds: i64) -> Markup {
+    instant(seconds, "ago")
+}
+
+fn instant(seconds: i64, style: &str) -> Markup {
+    let Some(time) = Timestamp::from_second(seconds).ok().filter(|_| seconds > 0) else {
+        return html! { span.muted { (NOTHING) } };
+    };
+    let text = time.strftime("%Y-%m-%d %H:%M:%S").to_string();
+    html! { time datetime=(time.to_string()) data-show=(style) { (text) } }
+}
+
+/// `2.31 s`, `212 ms`.
+pub(crate) fn duration_ms(ms: i64) -> String {
+    match ms {
+        ..0 => NOTHING.to_owned(),
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{}.{:02} s", ms / 1_000, ms % 1_000 / 10),
+        _ => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
+    }
+}
+
+/// What a reader typed as an amount: `$5`, `5`, `2500000q`.
+pub(crate) fn read_amount(text: &str) -> Option<Quota> {
+    let text = text.trim().replace([',', ' '], "").replace('−', "-");
+    if let Some(quota) = text.strip_suffix(['q', 'Q']) {
+        return quota.parse().ok().map(Quota);
+    }
+    let (negative, text) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(&text)),
+    };
+    let text = text.strip_prefix('$').unwrap_or(text);
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if (whole.is_empty() && part.is_empty()) || !digits(whole) || !digits(part) || part.len() > 6 {
+        return None;
+    }
+    let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let micros = whole.checked_mul(1_000_000)? + format!("{part:0<6}").parse::<i128>().ok()?;
+    if micros % MICROS_PER_QUOTA != 0 {
+        return None;
+    }
+    let quota = i64::try_from(micros / MICROS_PER_QUOTA).ok()?;
+    Some(Quota(if negative { -quota } else { quota }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dollars_are_exact() {
+        for (quota, short, whole) in [
+            (0, "$0.00", "$0.000000"),
+            (1, "$0.000002", "$0.000002"),
+            (224, "$0.000448", "$0.000448"),
+            (500_000, "$1.00", "$1.000000"),
+            (-250_000, "−$0.50", "−$0.500000"),
+            (620_000_000, "$1,240.00", "$1,240.000000"),
+            (i64::MAX, "$18,446,744,073,709.551614", "$18,446,744,073,709.551614"),
+            (i64::MIN, "−$18,446,744,073,709.551616", "−$18,446,744,073,709.551616"),
+        ] {
+            assert_eq!((&*usd(Quota(quota)), &*usd_exact(Quota(quota))), (short, whole));
+            assert_eq!(read_amount(short), Some(Quota(quota)).filter(|_| quota != i64::MIN));
+        }
+        assert_eq!(usd_moved(Quota(1)), "+$0.000002");
+    }
+
+    #[test]
+    fn amounts_are_dollars_or_quota() {
+        for (text, quota) in [
+            ("$5", Some(2_500_000)),
+            (" 5 ", Some(2_500_000)),
+            (".5", Some(250_000)),
+            ("-$0.5", Some(-250_000)),
+            ("2500000q", Some(2_500_000)),
+            ("-7q", Some(-7)),
+            ("1,000", Some(500_000_000)),
+            ("0.000001", None),
+            ("0.0000001", None),
+            ("5x", None),
+            ("", None),
+            ("$", None),
+            ("1e3", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(read_amount(text), quota.map(Quota), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_and_counts() {
+        assert_eq!(duration_ms(212), "212 ms");
+        assert_eq!(duration_ms(2_319), "2.31 s");
+        assert_eq!(duration_ms(94_000), "1 min 34 s");
+        assert_eq!(count(-1_234_567), "−1,234,567");
+    }
+}

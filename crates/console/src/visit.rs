@@ -1,0 +1,189 @@
+//! What a page knows of the request it answers.
+
+use crate::form::Form;
+use crate::lang::Lang;
+use admin::{Actor, AdminError, AdminState, PageRequest, Query};
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Response};
+use domain::Fault;
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
+use maud::Markup;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What a handler answers.
+pub(crate) type Reply = Response<Body>;
+/// What a handler comes to.
+pub(crate) type Handled = Result<Reply, Problem>;
+
+/// Light, dark, or as the system says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Theme {
+    System,
+    Light,
+    Dark,
+}
+
+impl Theme {
+    pub(crate) fn from_code(code: &str) -> Option<Self> {
+        match code {
+            "system" => Some(Self::System),
+            "light" => Some(Self::Light),
+            "dark" => Some(Self::Dark),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn code(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Light => "light",
+            Self::Dark => "dark",
+        }
+    }
+}
+
+/// How the reader wants pages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taste {
+    pub(crate) lang: Lang,
+    pub(crate) theme: Theme,
+}
+
+/// A session that a request came with.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    /// The hash of its token.
+    pub(crate) hash: [u8; 32],
+    /// Guards its writes.
+    pub(crate) csrf: String,
+}
+
+/// One request of a user who is logged in.
+pub(crate) struct Visit {
+    pub(crate) state: AdminState,
+    pub(crate) actor: Actor,
+    pub(crate) session: Session,
+    pub(crate) taste: Taste,
+    /// Where the request came from.
+    pub(crate) client: IpAddr,
+    /// The address without its query.
+    pub(crate) path: String,
+    /// The query, in order.
+    pub(crate) asked: Vec<(String, String)>,
+    /// What was sent; empty for reads.
+    pub(crate) form: Form,
+    /// Whether htmx asks, which takes a part of the page.
+    pub(crate) is_part: bool,
+}
+
+impl Visit {
+    pub(crate) const fn lang(&self) -> Lang {
+        self.taste.lang
+    }
+
+    pub(crate) const fn say<'a>(&self, zh: &'a str, en: &'a str) -> &'a str {
+        self.taste.lang.say(zh, en)
+    }
+
+    /// Whether the reader sees what belongs to others.
+    pub(crate) const fn is_admin(&self) -> bool {
+        self.actor.is_admin()
+    }
+
+    /// The query as the API reads it.
+    pub(crate) fn query(&self) -> Query {
+        self.asked.iter().cloned().collect()
+    }
+
+    /// The page of a list that is asked for.
+    pub(crate) fn page_request(&self) -> Result<PageRequest, AdminError> {
+        PageRequest::read(&self.query(), 25)
+    }
+
+    /// A filter of the address; empty where there is none.
+    pub(crate) fn asked(&self, name: &str) -> &str {
+        let found = self.asked.iter().find(|(key, _)| key == name);
+        found.map_or("", |(_, value)| value.as_str())
+    }
+
+    /// This address with one parameter changed.
+    pub(crate) fn with(&self, name: &str, value: &str) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        for (key, old) in &self.asked {
+            if key != name && key != "page" && key != "p" && key != "done" && !old.is_empty() {
+                query.append_pair(key, old);
+            }
+        }
+        if !value.is_empty() {
+            query.append_pair(name, value);
+        }
+        let query = query.finish();
+        if query.is_empty() { self.path.clone() } else { format!("{}?{query}", self.path) }
+    }
+}
+
+/// The visit of a request, for handlers.
+pub(crate) struct Here(pub(crate) Arc<Visit>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Here {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let visit = parts.extensions.get::<Arc<Visit>>().cloned();
+        let none = || Problem::from(AdminError::System("a page without a visit".to_owned()));
+        visit.map(Self).ok_or_else(none)
+    }
+}
+
+/// Why there is no page; shown by the gate, which knows for whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem(pub(crate) Arc<Fault>);
+
+impl<E: Into<Fault>> From<E> for Problem {
+    fn from(error: E) -> Self {
+        Self(Arc::new(error.into()))
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Reply {
+        let mut response = Response::new(Body::empty());
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// A page with a status.
+pub(crate) fn html(status: StatusCode, page: Markup) -> Reply {
+    let mut response = Response::new(Body::from(page.into_string()));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("text/html; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+/// Sends the browser on, to be asked with `GET`.
+pub(crate) fn go_to(address: &str) -> Reply {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    if let Ok(address) = HeaderValue::from_str(address) {
+        response.headers_mut().insert(LOCATION, address);
+    }
+    response
+}
+
+/// The same, with a word for what was done, which the page says.
+pub(crate) fn done(address: &str, word: &str) -> Reply {
+    let joint = if address.contains('?') { '&' } else { '?' };
+    go_to(&format!("{address}{joint}done={word}"))
+}
+
+/// `text` as one step of a path.
+pub(crate) fn step(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}

@@ -1,0 +1,342 @@
+//! The console over plain HTTP: who sees which page, that every link leads somewhere, and that
+//! nothing is written for a foreign site.
+
+use crate::house::{House, by_use};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::Write as _;
+use testkit::{Answer, Call, ROOT_PASSWORD, Reply, Server, TestDb, json, on_both_databases};
+
+const PASSWORD: &str = "a good password";
+const CHANNEL_KEY: &str = "upstream-secret-that-no-page-shows";
+/// Largest page, compressed.
+const MAX_PAGE_BYTES: usize = 20 * 1024;
+/// Pages of administrators.
+const ADMIN_PAGES: [&str; 13] = [
+    "/console/users",
+    "/console/users/1",
+    "/console/users/new",
+    "/console/users/1/adjust",
+    "/console/channels",
+    "/console/channels/1",
+    "/console/channels/1/edit",
+    "/console/prices/edit",
+    "/console/groups",
+    "/console/codes",
+    "/console/audit",
+    "/console/actions",
+    "/console/settings",
+];
+
+/// A browser that is logged in at the console.
+struct Browser<'a> {
+    server: &'a Server,
+    cookie: String,
+    lang: &'static str,
+}
+
+impl<'a> Browser<'a> {
+    async fn login(server: &'a Server, username: &str, password: &str) -> Self {
+        let body = format!("username={username}&password={}", password.replace(' ', "+"));
+        let answer = server.call("POST", "/console/login").body(body).send().await.expect(303);
+        assert_eq!(answer.header("location").as_deref(), Some("/console"));
+        let set = answer.header("set-cookie").unwrap();
+        for guard in ["HttpOnly", "SameSite=Lax", "Path=/"] {
+            assert!(set.contains(guard), "{set}");
+        }
+        let cookie = set.split(';').next().unwrap().to_owned();
+        Self { server, cookie, lang: "en" }
+    }
+
+    fn call(&self, method: &str, path: &str) -> Call {
+        let call = self.server.call(method, path).header("Cookie", &self.cookie);
+        call.header("Accept-Language", self.lang)
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.call("GET", path).send().await
+    }
+
+    /// The CSRF token that a page carries.
+    async fn csrf(&self) -> String {
+        let page = self.get("/console").await.expect(200).text();
+        between(&page, "name=\"csrf\" value=\"", "\"").unwrap()
+    }
+
+    /// Sends a form as a page of ours would.
+    async fn send(&self, path: &str, form: &str) -> Answer {
+        let body = format!("csrf={}&{form}", self.csrf().await);
+        self.call("POST", path).header("Sec-Fetch-Site", "same-origin").body(body).send().await
+    }
+}
+
+fn between(text: &str, start: &str, end: &str) -> Option<String> {
+    let from = text.find(start)? + start.len();
+    let to = text[from..].find(end)? + from;
+    Some(text[from..to].to_owned())
+}
+
+/// The values of an attribute, as a browser reads them.
+fn attributes(page: &str, name: &str) -> Vec<String> {
+    let start = format!(" {name}=\"");
+    let values = page.split(&start).skip(1).filter_map(|rest| rest.split('"').next());
+    values.map(|value| value.replace("&amp;", "&").replace("&quot;", "\"")).collect()
+}
+
+/// Follows every link from the first page on; returns the pages by their address.
+async fn crawl(browser: &Browser<'_>) -> BTreeMap<String, String> {
+    let mut ahead = VecDeque::from(["/console".to_owned()]);
+    let mut seen = BTreeSet::from(["/console".to_owned()]);
+    let mut pages = BTreeMap::new();
+    while let Some(path) = ahead.pop_front() {
+        assert!(seen.len() < 400, "the console has no end: {seen:?}");
+        let answer = browser.get(&path).await;
+        assert!(answer.status < 400, "{path}: {} {}", answer.status, answer.text());
+        if !path.starts_with("/console") || path.starts_with("/console/assets") {
+            continue;
+        }
+        let page = answer.text();
+        let links = attributes(&page, "href").into_iter().chain(attributes(&page, "src"));
+        for link in links.filter(|link| link.starts_with('/')) {
+            if seen.insert(link.clone()) {
+                ahead.push_back(link);
+            }
+        }
+        pages.insert(path, page);
+    }
+    pages
+}
+
+/// A house where something of everything has happened.
+async fn lively(db: TestDb) -> (House, i64) {
+    let house = House::open(db).await;
+    let admin = house.admin();
+    house.upstream.on("/chat", Reply::result(20, 60));
+    house.channel(&["chat", "draw"], json!({ "name": "first", "key": CHANNEL_KEY })).await;
+    admin.price("chat", by_use()).await;
+    admin.group(json!({ "group_name": "vip", "ratio": 0.8 })).await;
+    let ann = house.payer(500_000).await;
+    admin.put(&format!("/api/user/{}", ann.id), &json!({ "password": PASSWORD })).await;
+    house.pay("chat", &ann).await.expect(200);
+    admin.post("/api/redemption", &json!({ "name": "spring", "quota": 500, "count": 2 })).await;
+    (house, ann.id)
+}
+
+async fn name_of(house: &House, id: i64) -> String {
+    house.admin().user_row(id).await["username"].as_str().unwrap().to_owned()
+}
+
+on_both_databases! {
+    async fn every_link_of_every_page_leads_somewhere(db: TestDb) {
+        let (house, ann) = lively(db).await;
+        let name = name_of(&house, ann).await;
+        let settings = BTreeSet::from(["/console/settings".to_owned()]);
+        for lang in ["en", "zh"] {
+            let mut root = Browser::login(&house.server, "root", ROOT_PASSWORD).await;
+            root.lang = lang;
+            let pages = crawl(&root).await;
+            check_pages(&pages, lang);
+            for page in ADMIN_PAGES {
+                let there = pages.contains_key(page) || settings.contains(page);
+                assert!(there, "root has no way to {page}: {:?}", pages.keys());
+            }
+            let mut user = Browser::login(&house.server, &name, PASSWORD).await;
+            user.lang = lang;
+            let pages = crawl(&user).await;
+            check_pages(&pages, lang);
+            for page in ADMIN_PAGES {
+                assert!(!pages.contains_key(page), "a user is led to {page}");
+                let refused = user.get(page).await;
+                assert!(matches!(refused.status, 403 | 404), "{page}: {}", refused.status);
+            }
+        }
+        house.close().await;
+    }
+}
+
+/// What holds for every page: its head, its size, no secret, no word of the other language in it.
+fn check_pages(pages: &BTreeMap<String, String>, lang: &str) {
+    for (path, page) in pages {
+        if path.starts_with("/console/log/export") {
+            continue;
+        }
+        let tag = if lang == "zh" { "zh-CN" } else { "en" };
+        assert!(page.contains(&format!("<html lang=\"{tag}\"")), "{path}");
+        let title = between(page, "<h1>", "</h1>").unwrap_or_default();
+        assert!(!title.is_empty(), "{path} has no heading");
+        for secret in [CHANNEL_KEY, PASSWORD, ROOT_PASSWORD, "sk-admin"] {
+            assert!(!page.contains(secret), "{path} shows {secret}");
+        }
+        for inline in ["<style", " style=\"", "<script>", "onclick=", "hx-on", "javascript:"] {
+            assert!(!page.contains(inline), "{path} has {inline}");
+        }
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        gzip.write_all(page.as_bytes()).unwrap();
+        let size = gzip.finish().unwrap().len();
+        assert!(size <= MAX_PAGE_BYTES, "{path}: {size} bytes");
+        let words = between(page, "<nav class=\"side\"", "</nav>").unwrap();
+        let han = words.replace("中文", "").chars().any(|c| ('\u{4e00}'..'\u{9fff}').contains(&c));
+        assert_eq!(han, lang == "zh", "{path}: {words}");
+    }
+}
+
+on_both_databases! {
+    async fn a_page_is_for_who_is_logged_in(db: TestDb) {
+        let house = House::open(db).await;
+        let server = &house.server;
+        let away = server.call("GET", "/console/log?type=topup").send().await.expect(303);
+        let login = "/console/login?next=%2Fconsole%2Flog%3Ftype%3Dtopup";
+        assert_eq!(away.header("location").as_deref(), Some(login));
+        let page = server.call("GET", login).send().await.expect(200).text();
+        assert!(page.contains("value=\"/console/log?type=topup\""), "{page}");
+
+        // A browser is led to the console, a script gets its JSON.
+        let browser = server.call("GET", "/").header("Accept", "text/html,*/*;q=0.8");
+        let led = browser.send().await.expect(303);
+        assert_eq!(led.header("location").as_deref(), Some("/console"));
+        let script = server.call("GET", "/").send().await.expect(200);
+        assert_eq!(script.json()["name"], "newapi");
+
+        let wrong = server.call("POST", "/console/login").body("username=root&password=no");
+        let refused = wrong.send().await.expect(422);
+        assert!(
+            refused.header("set-cookie").is_none() && refused.text().contains("wrong password")
+        );
+        let abroad = server.call("POST", "/console/login").header("Sec-Fetch-Site", "cross-site");
+        let body = format!("username=root&password={ROOT_PASSWORD}");
+        abroad.body(body).send().await.expect(403);
+
+        let root = Browser::login(server, "root", ROOT_PASSWORD).await;
+        let page = root.get("/console").await.expect(200);
+        let policy = page.header("content-security-policy").unwrap();
+        assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        assert_eq!(page.header("cache-control").as_deref(), Some("no-store"));
+        root.get("/console/nothing").await.expect(404);
+        root.send("/console/logout", "").await.expect(303);
+        root.get("/console").await.expect(303);
+        house.close().await;
+    }
+
+    async fn a_foreign_site_writes_nothing(db: TestDb) {
+        let (house, ann) = lively(db).await;
+        let root = Browser::login(&house.server, "root", ROOT_PASSWORD).await;
+        let name = name_of(&house, ann).await;
+        let user = Browser::login(&house.server, &name, PASSWORD).await;
+        let mut forms = BTreeSet::new();
+        for browser in [&root, &user] {
+            for page in crawl(browser).await.values() {
+                forms.extend(attributes(page, "action"));
+            }
+        }
+        forms.retain(|to| !matches!(to.as_str(), "/console/preferences" | "/console/login"));
+        assert!(forms.len() > 20, "{forms:?}");
+        let csrf = root.csrf().await;
+        let before = house.db.i64("SELECT count(*) FROM logs").await;
+        for form in &forms {
+            let bare = root.call("POST", form).body("amount=5&reason=forged").send().await;
+            assert!(matches!(bare.status, 403 | 405), "{form}: {}", bare.status);
+            let abroad = root.call("POST", form).header("Sec-Fetch-Site", "cross-site");
+            let abroad = abroad.body(format!("csrf={csrf}&amount=5&reason=forged")).send().await;
+            assert!(matches!(abroad.status, 403 | 405), "{form}: {}", abroad.status);
+        }
+        let others = user.csrf().await;
+        let stolen = root.call("POST", "/console/audit/run").body(format!("csrf={others}"));
+        stolen.send().await.expect(403);
+        assert_eq!(house.db.i64("SELECT count(*) FROM logs").await, before);
+        house.close().await;
+    }
+
+    async fn a_balance_moves_with_a_reason_and_once(db: TestDb) {
+        let (house, ann) = lively(db).await;
+        let root = Browser::login(&house.server, "root", ROOT_PASSWORD).await;
+        let path = format!("/console/users/{ann}/adjust");
+        let quota = house.admin().user_quota(ann).await;
+        let no_reason = root.send(&path, "direction=add&amount=%245&reason=x&reference=a").await;
+        assert!(no_reason.expect(422).text().contains("at least 4 characters"));
+        let no_number = root.send(
+            &path, "direction=add&amount=five&reason=prize&reference=a"
+        ).await;
+        no_number.expect(422);
+        assert_eq!(house.admin().user_quota(ann).await, quota);
+        for word in ["moved", "repeated"] {
+            let form = "direction=add&amount=%245.000002&reason=the+prize&reference=a";
+            let moved = root.send(&path, form).await.expect(303);
+            let to = format!("/console/users/{ann}?done={word}");
+            assert_eq!(moved.header("location"), Some(to));
+        }
+        assert_eq!(house.admin().user_quota(ann).await, quota + 2_500_001);
+        let page = root.get(&format!("/console/users/{ann}")).await.expect(200).text();
+        assert!(page.contains("the prize") && page.contains("+$5.000002"), "{page}");
+        let reverse = attributes(&page, "href").into_iter().find(|to| to.contains("reverse="));
+        let form = root.get(&reverse.unwrap()).await.expect(200).text();
+        assert!(form.contains("value=\"$5.000002\"") && form.contains("reverses line #"), "{form}");
+        let back = "direction=take&amount=%245.000002&reason=reversed&reference=reverse-1";
+        root.send(&path, back).await.expect(303);
+        assert_eq!(house.admin().user_quota(ann).await, quota);
+        house.close().await;
+    }
+}
+
+on_both_databases! {
+    async fn a_charge_is_explained_to_its_owner_alone(db: TestDb) {
+        let (house, ann) = lively(db).await;
+        let name = name_of(&house, ann).await;
+        let request = house.db.row("SELECT request_id FROM logs WHERE type = 'consume'").await;
+        let path = format!("/console/explain/{}", request.text("request_id"));
+        let root = Browser::login(&house.server, "root", ROOT_PASSWORD).await;
+        let page = root.get(&path).await.expect(200).text();
+        for words in ["60 completion", "= 80 quota = $0.00016", "$0.999840", "first", "settled"] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
+        let user = Browser::login(&house.server, &name, PASSWORD).await;
+        let page = user.get(&path).await.expect(200).text();
+        assert!(page.contains("$0.00016") && !page.contains("first"), "{page}");
+        let other = house.payer(1).await;
+        house.admin().put(
+            &format!("/api/user/{}", other.id), &json!({ "password": PASSWORD })
+        ).await;
+        let eve = Browser::login(&house.server, &name_of(&house, other.id).await, PASSWORD).await;
+        eve.get(&path).await.expect(404);
+        house.close().await;
+    }
+
+    async fn what_is_made_in_the_console_works(db: TestDb) {
+        let house = House::open(db).await;
+        let root = Browser::login(&house.server, "root", ROOT_PASSWORD).await;
+        house.upstream.on("/draw", Reply::result(1, 1));
+        let base = house.upstream.url().replace(':', "%3A").replace('/', "%2F");
+        let channel = format!(
+            "name=one&base_url={base}&key={CHANNEL_KEY}&models=draw&groups=default"
+        );
+        let refused = root.send(
+            "/console/channels/new", "name=one&base_url=nowhere&models=a"
+        ).await;
+        assert!(refused.expect(422).text().contains("base_url"));
+        root.send("/console/channels/new", &channel).await.expect(303);
+        let tested = root.send("/console/channels/1/test", "model=draw").await.expect(200).text();
+        assert!(tested.contains("works"), "{tested}");
+        root.send("/console/prices/edit", "model_name=draw&fixed_quota=%240.05").await.expect(303);
+        let user = "username=bob&password=a+good+password&group=default&ratio=1&role=1&quota=%241";
+        root.send("/console/users/new", user).await.expect(303);
+        let key = root.send("/console/keys/new", "name=k&user_id=2").await.expect(200).text();
+        let key = between(&key, "id=\"new-key\">", "<").unwrap();
+        house.server.post("/pass/draw", &key, &json!({})).await.expect(200);
+        assert_eq!(house.admin().user_quota(2).await, 475_000);
+        let list = root.get("/console/keys").await.expect(200).text();
+        assert!(!list.contains(&key), "a key is shown once");
+
+        let code = root.send("/console/codes/new", "name=x&quota=%242&count=1").await.expect(200);
+        let code = between(&code.text(), "id=\"new-codes\">", "<").unwrap();
+        let bob = Browser::login(&house.server, "bob", PASSWORD).await;
+        bob.send("/console/redeem", &format!("code={code}")).await.expect(303);
+        bob.send("/console/redeem", &format!("code={code}")).await.expect(422);
+        assert_eq!(house.admin().user_quota(2).await, 1_475_000);
+        let prices = bob.get("/console/prices").await.expect(200).text();
+        assert!(prices.contains("draw") && prices.contains("$0.05"), "{prices}");
+        root.send("/console/audit/run", "").await.expect(303);
+        let audit = root.get("/console/audit").await.expect(200).text();
+        assert!(audit.contains("the books balance"), "{audit}");
+        house.close().await;
+    }
+}

@@ -8,7 +8,7 @@ mod support;
 
 use domain::{KeyId, Quota, UserId};
 use ledger::{LedgerError, LimitReached, Movement, Period, Release, Settlement};
-use support::House;
+use support::TestLedger;
 use testkit::{TestDb, on_both_databases};
 
 const DAY_MS: i64 = 86_400_000;
@@ -28,36 +28,36 @@ async fn spent(db: &TestDb, whose: &str, id: impl std::fmt::Display) -> (i64, i6
     (row.i64("spent_day"), row.i64("spent_month"))
 }
 
-async fn pay(house: &House, user: UserId, amount: i64) -> Result<(), LedgerError> {
-    let mut hold = house.hold(user, amount).await?;
-    house.ledger.settle(&mut hold, settlement(amount)).await.map(drop)
+async fn pay(node: &TestLedger, user: UserId, amount: i64) -> Result<(), LedgerError> {
+    let mut hold = node.hold(user, amount).await?;
+    node.ledger.settle(&mut hold, settlement(amount)).await.map(drop)
 }
 
-async fn refusal(house: &House, user: UserId, amount: i64) -> LimitReached {
-    match house.hold(user, amount).await.unwrap_err() {
+async fn refusal(node: &TestLedger, user: UserId, amount: i64) -> LimitReached {
+    match node.hold(user, amount).await.unwrap_err() {
         LedgerError::SpendingLimit(reached) => reached,
         other => panic!("{other:?}"),
     }
 }
 
 /// A key that only these limits limit.
-async fn key_with(db: &TestDb, house: &House, user: UserId, limits: &str) -> KeyId {
-    let key = house.limited_key(user, 0).await;
+async fn key_with(db: &TestDb, node: &TestLedger, user: UserId, limits: &str) -> KeyId {
+    let key = node.limited_key(user, 0).await;
     limit(db, "tokens", key, &format!("unlimited_quota = true, {limits}")).await;
     key
 }
 
 on_both_databases! {
     async fn a_limit_for_k_is_enough_for_exactly_k_a_day(db: TestDb) {
-        let house = House::open(&db).await;
-        let other = house.another_node().await;
-        let user = house.user(1_000).await;
+        let node = TestLedger::open(&db).await;
+        let other = node.another_node().await;
+        let user = node.user(1_000).await;
         limit(&db, "users", user, "daily_limit = 70, monthly_limit = 100").await;
-        house.to_next_month();
+        node.to_next_month();
         let mut paid = Vec::new();
         for _ in 0..3 {
             let tries = (0..60).map(|n| {
-                let node = if n % 2 == 0 { &house } else { &other };
+                let node = if n % 2 == 0 { &node } else { &other };
                 async move {
                     let mut hold = node.hold(user, 7).await.ok()?;
                     node.ledger.settle(&mut hold, settlement(7)).await.ok()
@@ -65,120 +65,120 @@ on_both_databases! {
             });
             let done = futures_util::future::join_all(tries).await;
             paid.push(done.iter().flatten().count());
-            house.pass_ms(DAY_MS);
+            node.pass_ms(DAY_MS);
         }
         // 70, and then what the month leaves: 30.
         assert_eq!(paid, [10, 4, 0]);
-        let reached = refusal(&house, user, 3).await;
+        let reached = refusal(&node, user, 3).await;
         assert_eq!((reached.period, reached.available), (Period::Month, Quota(2)));
-        house.to_next_month();
-        pay(&house, user, 70).await.unwrap();
-        assert_eq!(refusal(&house, user, 1).await.period, Period::Day);
-        assert_eq!(house.balance(user).await, (1_000 - 168, 168));
-        house.close().await;
+        node.to_next_month();
+        pay(&node, user, 70).await.unwrap();
+        assert_eq!(refusal(&node, user, 1).await.period, Period::Day);
+        assert_eq!(node.balance(user).await, (1_000 - 168, 168));
+        node.close().await;
     }
 
     async fn a_hold_counts_in_its_own_day_until_it_ends(db: TestDb) {
-        let house = House::open(&db).await;
-        let user = house.user(1_000).await;
+        let node = TestLedger::open(&db).await;
+        let user = node.user(1_000).await;
         limit(&db, "users", user, "daily_limit = 50").await;
-        house.to_next_month();
-        let mut open = house.hold(user, 30).await.unwrap();
-        let mut grown = house.hold(user, 10).await.unwrap();
-        assert_eq!(refusal(&house, user, 11).await.available, Quota(10));
+        node.to_next_month();
+        let mut open = node.hold(user, 30).await.unwrap();
+        let mut grown = node.hold(user, 10).await.unwrap();
+        assert_eq!(refusal(&node, user, 11).await.available, Quota(10));
 
-        house.pass_ms(DAY_MS);
-        drop(house.hold(user, 50).await.unwrap());
-        house.settled().await;
+        node.pass_ms(DAY_MS);
+        drop(node.hold(user, 50).await.unwrap());
+        node.settled().await;
         // One that grows is of this day from then on, with all that it holds.
-        house.ledger.grow(&mut grown, Quota(40)).await.unwrap();
+        node.ledger.grow(&mut grown, Quota(40)).await.unwrap();
         assert_eq!(spent(&db, "users", user).await, (40, 70));
         // The other's charge is this day's, whatever it held; work that is done is paid.
-        house.ledger.settle(&mut open, settlement(25)).await.unwrap();
+        node.ledger.settle(&mut open, settlement(25)).await.unwrap();
         assert_eq!(spent(&db, "users", user).await, (65, 65));
-        assert_eq!(refusal(&house, user, 0).await.available, Quota(-15));
-        house.ledger.release(&mut grown, Release::default()).await.unwrap();
+        assert_eq!(refusal(&node, user, 0).await.available, Quota(-15));
+        node.ledger.release(&mut grown, Release::default()).await.unwrap();
         assert_eq!(spent(&db, "users", user).await, (25, 25));
-        pay(&house, user, 25).await.unwrap();
-        house.close().await;
+        pay(&node, user, 25).await.unwrap();
+        node.close().await;
     }
 
     async fn keys_have_limits_of_their_own(db: TestDb) {
-        let house = House::open(&db).await;
-        let user = house.user(1_000).await;
+        let node = TestLedger::open(&db).await;
+        let user = node.user(1_000).await;
         limit(&db, "users", user, "monthly_limit = 60").await;
-        let key = key_with(&db, &house, user, "daily_limit = 20").await;
-        house.to_next_month();
-        let mut hold = house.hold_with_key(user, key, 20).await.unwrap();
-        let refused = house.hold_with_key(user, key, 1).await.unwrap_err();
+        let key = key_with(&db, &node, user, "daily_limit = 20").await;
+        node.to_next_month();
+        let mut hold = node.hold_with_key(user, key, 20).await.unwrap();
+        let refused = node.hold_with_key(user, key, 1).await.unwrap_err();
         assert!(matches!(&refused, LedgerError::SpendingLimit(reached) if reached.of_key));
-        assert!(house.ledger.grow(&mut hold, Quota(21)).await.is_err(), "nor does one grow");
-        house.ledger.settle(&mut hold, settlement(15)).await.unwrap();
-        drop(house.hold_with_key(user, key, 5).await.unwrap());
-        pay(&house, user, 40).await.unwrap();
+        assert!(node.ledger.grow(&mut hold, Quota(21)).await.is_err(), "nor does one grow");
+        node.ledger.settle(&mut hold, settlement(15)).await.unwrap();
+        drop(node.hold_with_key(user, key, 5).await.unwrap());
+        pay(&node, user, 40).await.unwrap();
         assert_eq!(spent(&db, "tokens", key).await, (15, 15));
         assert_eq!(spent(&db, "users", user).await, (55, 55));
 
         // The key has room, its owner has not; what is refused is counted nowhere.
-        let refused = house.hold_with_key(user, key, 10).await.unwrap_err();
+        let refused = node.hold_with_key(user, key, 10).await.unwrap_err();
         assert!(matches!(&refused, LedgerError::SpendingLimit(reached) if !reached.of_key));
         // A refund is taken back from where its charge was counted.
         let (user_id, amount) = (user, Quota(10));
         let (reason, by, reference) = ("late".into(), "test".into(), None);
         let movement = Movement { user_id, amount, reason, by, reference };
-        house.ledger.refund(hold.request_id().clone(), movement).await.unwrap();
+        node.ledger.refund(hold.request_id().clone(), movement).await.unwrap();
         assert_eq!(spent(&db, "tokens", key).await, (5, 5));
-        drop(house.hold_with_key(user, key, 15).await.unwrap());
-        house.settled().await;
-        house.close().await;
+        drop(node.hold_with_key(user, key, 15).await.unwrap());
+        node.settled().await;
+        node.close().await;
     }
 
     async fn what_a_dead_node_held_is_not_spent(db: TestDb) {
-        let house = House::open(&db).await;
-        let user = house.user(100).await;
-        let key = key_with(&db, &house, user, "daily_limit = 30").await;
-        house.to_next_month();
-        let dead = house.another_node().await;
+        let node = TestLedger::open(&db).await;
+        let user = node.user(100).await;
+        let key = key_with(&db, &node, user, "daily_limit = 30").await;
+        node.to_next_month();
+        let dead = node.another_node().await;
         let mut lost = dead.hold_with_key(user, key, 30).await.unwrap();
         lost.mark_sent();
         std::mem::forget(lost);
-        assert!(house.hold_with_key(user, key, 1).await.is_err());
-        house.live_on_ms(40_000).await;
-        assert_eq!(house.balance(user).await, (100, 0));
-        drop(house.hold_with_key(user, key, 30).await.unwrap());
-        house.settled().await;
-        house.close().await;
+        assert!(node.hold_with_key(user, key, 1).await.is_err());
+        node.live_on_ms(40_000).await;
+        assert_eq!(node.balance(user).await, (100, 0));
+        drop(node.hold_with_key(user, key, 30).await.unwrap());
+        node.settled().await;
+        node.close().await;
     }
 
     async fn limits_set_with_sql_hold_at_once_and_counts_stay(db: TestDb) {
-        let house = House::open(&db).await;
-        let user = house.user(1_000).await;
+        let node = TestLedger::open(&db).await;
+        let user = node.user(1_000).await;
         // What was held before a count began is not in it, and its charge is.
-        let mut before = house.hold(user, 500).await.unwrap();
+        let mut before = node.hold(user, 500).await.unwrap();
         limit(&db, "users", user, "daily_limit = 40").await;
-        assert_eq!(refusal(&house, user, 41).await.available, Quota(40));
-        house.ledger.settle(&mut before, settlement(30)).await.unwrap();
-        assert_eq!(refusal(&house, user, 11).await.available, Quota(10));
+        assert_eq!(refusal(&node, user, 41).await.available, Quota(40));
+        node.ledger.settle(&mut before, settlement(30)).await.unwrap();
+        assert_eq!(refusal(&node, user, 11).await.available, Quota(10));
         // Without a limit the count goes on: the next one finds it right.
         limit(&db, "users", user, "daily_limit = NULL").await;
-        pay(&house, user, 50).await.unwrap();
+        pay(&node, user, 50).await.unwrap();
         limit(&db, "users", user, "daily_limit = 100, monthly_limit = 90").await;
-        assert_eq!(refusal(&house, user, 11).await.available, Quota(10));
-        pay(&house, user, 10).await.unwrap();
-        house.close().await;
+        assert_eq!(refusal(&node, user, 11).await.available, Quota(10));
+        pay(&node, user, 10).await.unwrap();
+        node.close().await;
     }
 
     async fn the_audit_finds_a_count_that_was_edited(db: TestDb) {
-        let house = House::open(&db).await;
-        let user = house.user(1_000).await;
+        let node = TestLedger::open(&db).await;
+        let user = node.user(1_000).await;
         limit(&db, "users", user, "daily_limit = 40").await;
-        pay(&house, user, 30).await.unwrap();
+        pay(&node, user, 30).await.unwrap();
         limit(&db, "users", user, "spent_day = 0").await;
-        let report = ledger::audit(&house.db, house.now()).await.unwrap();
+        let report = ledger::audit(&node.db, node.now()).await.unwrap();
         assert_eq!(report.breaches.len(), 1, "{report:#?}");
         assert!(report.breaches[0].detail.contains("spent_day 0, lines and holds of the day 30"));
         limit(&db, "users", user, "spent_day = 30").await;
-        house.close().await;
+        node.close().await;
     }
 }
 
@@ -187,15 +187,15 @@ on_both_databases! {
 fn a_refund_is_not_made_past_a_locked_key() {
     testkit::run(async {
         let db = TestDb::postgres().await;
-        let house = House::open(&db).await;
-        let user = house.user(100).await;
-        let key = key_with(&db, &house, user, "daily_limit = 30").await;
-        let mut hold = house.hold_with_key(user, key, 30).await.unwrap();
-        house.ledger.settle(&mut hold, settlement(30)).await.unwrap();
+        let node = TestLedger::open(&db).await;
+        let user = node.user(100).await;
+        let key = key_with(&db, &node, user, "daily_limit = 30").await;
+        let mut hold = node.hold_with_key(user, key, 30).await.unwrap();
+        node.ledger.settle(&mut hold, settlement(30)).await.unwrap();
         let refund = || {
             let (reason, by, reference) = ("late".into(), "test".into(), None);
             let movement = Movement { user_id: user, amount: Quota(10), reason, by, reference };
-            house.ledger.refund(hold.request_id().clone(), movement)
+            node.ledger.refund(hold.request_id().clone(), movement)
         };
         let lock = support::Lock::on_key(&db, key).await;
         assert!(matches!(refund().await, Err(LedgerError::AccountBusy)));
@@ -205,6 +205,6 @@ fn a_refund_is_not_made_past_a_locked_key() {
         // A key that is gone keeps nobody from being paid back.
         db.execute(&format!("DELETE FROM tokens WHERE id = {key}")).await;
         assert_eq!(refund().await.unwrap().balance, Quota(90));
-        house.close().await;
+        node.close().await;
     });
 }

@@ -7,7 +7,7 @@ mod support;
 
 use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, TaskUid, UnixMs, UserId};
 use ledger::{Charge, Hold, LedgerError, NewTask, Taken, TaskEnd, TaskRecord, TaskRef};
-use support::House;
+use support::TestLedger;
 use testkit::{TestDb, on_both_databases};
 use uuid::Uuid;
 
@@ -29,11 +29,11 @@ fn new_task(uid: TaskUid, user_id: UserId, key_id: KeyId) -> NewTask {
 }
 
 /// A task that was made, and is being submitted.
-async fn submitting(house: &House, user: UserId, amount: i64) -> Hold {
-    let key = house.key_of(user).await;
-    let mut request = house.request(user, key, false, amount);
+async fn submitting(node: &TestLedger, user: UserId, amount: i64) -> Hold {
+    let key = node.key_of(user).await;
+    let mut request = node.request(user, key, false, amount);
     request.task = Some(Box::new(new_task(request.hold_id.into(), user, key)));
-    house.ledger.hold(request).await.unwrap()
+    node.ledger.hold(request).await.unwrap()
 }
 
 fn taken(uid: TaskUid, id: &str, hold: Option<i64>) -> Taken {
@@ -42,18 +42,18 @@ fn taken(uid: TaskUid, id: &str, hold: Option<i64>) -> Taken {
 }
 
 /// A task that the upstream has taken.
-async fn submitted(house: &House, user: UserId, amount: i64) -> TaskRef {
-    let mut hold = submitting(house, user, amount).await;
+async fn submitted(node: &TestLedger, user: UserId, amount: i64) -> TaskRef {
+    let mut hold = submitting(node, user, amount).await;
     let uid = TaskUid::from(hold.id());
-    house.ledger.record_task(&mut hold, taken(uid, "t-1", None)).await.unwrap();
+    node.ledger.record_task(&mut hold, taken(uid, "t-1", None)).await.unwrap();
     TaskRef { uid, user_id: user, channel_id: Some(CHANNEL), since: UnixMs(0) }
 }
 
-async fn free_task(house: &House, user: UserId) -> TaskRef {
+async fn free_task(node: &TestLedger, user: UserId) -> TaskRef {
     let uid = TaskUid(Uuid::now_v7());
-    let task = new_task(uid, user, house.key_of(user).await);
-    house.ledger.open_free_task(task).await.unwrap();
-    house.ledger.record_task_again(user, taken(uid, "t-2", None)).await.unwrap();
+    let task = new_task(uid, user, node.key_of(user).await);
+    node.ledger.open_free_task(task).await.unwrap();
+    node.ledger.record_task_again(user, taken(uid, "t-2", None)).await.unwrap();
     TaskRef { uid, user_id: user, channel_id: Some(CHANNEL), since: UnixMs(0) }
 }
 
@@ -75,116 +75,116 @@ async fn endpoint(db: &TestDb, user: UserId, url: &str, events: &str) {
 
 on_both_databases! {
     async fn a_task_holds_grows_and_settles_once(db: TestDb) {
-        let house = House::open(&db).await;
-        let user = house.user(1000).await;
-        let mut hold = submitting(&house, user, 5).await;
+        let node = TestLedger::open(&db).await;
+        let user = node.user(1000).await;
+        let mut hold = submitting(&node, user, 5).await;
         assert_eq!(row(&db).await, ("submitted".into(), 5, 5, 0));
         let uid = TaskUid::from(hold.id());
-        let more = house.ledger.record_task(&mut hold, taken(uid, "up-1", Some(300))).await;
+        let more = node.ledger.record_task(&mut hold, taken(uid, "up-1", Some(300))).await;
         assert_eq!(more.unwrap(), Quota(295));
         drop(hold);
-        house.settled().await;
+        node.settled().await;
         assert_eq!(row(&db).await, ("submitted".into(), 300, 300, 0));
-        assert_eq!(house.balance(user).await, (700, 0));
+        assert_eq!(node.balance(user).await, (700, 0));
         let kept = db.row("SELECT task_id, request_sealed, node_id FROM tasks").await;
         assert_eq!(kept.text("task_id"), "up-1");
         assert!(kept.get("request_sealed").is_none() && kept.get("node_id").is_none());
 
         let task = TaskRef { uid, user_id: user, channel_id: Some(CHANNEL), since: UnixMs(0) };
         let end = TaskEnd { data: Some("enc:v1:data".into()), ..TaskEnd::completed() };
-        let ended = house.ledger.finish_task(&task, Charge::Price(None), end).await.unwrap();
+        let ended = node.ledger.finish_task(&task, Charge::Price(None), end).await.unwrap();
         assert_eq!((ended.charged, ended.refunded, ended.repeated), (Quota(1), Quota(299), false));
         assert_eq!(row(&db).await, ("completed".into(), 1, 300, 1));
-        assert_eq!(house.balance(user).await, (999, 1));
+        assert_eq!(node.balance(user).await, (999, 1));
 
         // Whatever is said later changes nothing.
         let late = TaskEnd::failed("late");
-        let again = house.ledger.finish_task(&task, Charge::Nothing("late"), late).await.unwrap();
+        let again = node.ledger.finish_task(&task, Charge::Nothing("late"), late).await.unwrap();
         assert!(again.repeated && again.charged == Quota(1));
-        let record = house.ledger.record_task_again(user, taken(uid, "other", None)).await;
+        let record = node.ledger.record_task_again(user, taken(uid, "other", None)).await;
         assert!(matches!(record, Err(LedgerError::WrongState)));
         assert_eq!(row(&db).await, ("completed".into(), 1, 300, 1));
-        house.close().await;
+        node.close().await;
     }
 
     async fn a_failed_task_gives_everything_back(db: TestDb) {
-        let house = House::open(&db).await;
-        let user = house.user(100).await;
-        let task = submitted(&house, user, 60).await;
-        let ended = house.ledger
+        let node = TestLedger::open(&db).await;
+        let user = node.user(100).await;
+        let task = submitted(&node, user, 60).await;
+        let ended = node.ledger
             .finish_task(&task, Charge::Nothing("upstream_failed"), TaskEnd::failed("no"))
             .await.unwrap();
         assert_eq!((ended.charged, ended.refunded), (Quota(0), Quota(60)));
         assert_eq!(row(&db).await, ("failed".into(), 0, 60, 0));
-        assert_eq!(house.balance(user).await, (100, 0));
-        house.close().await;
+        assert_eq!(node.balance(user).await, (100, 0));
+        node.close().await;
     }
 
     async fn a_task_goes_on_where_the_money_for_more_is_not_there(db: TestDb) {
-        let house = House::open(&db).await;
-        let user = house.user(100).await;
-        let mut hold = submitting(&house, user, 60).await;
+        let node = TestLedger::open(&db).await;
+        let user = node.user(100).await;
+        let mut hold = submitting(&node, user, 60).await;
         let uid = TaskUid::from(hold.id());
-        let more = house.ledger.record_task(&mut hold, taken(uid, "t", Some(101))).await;
+        let more = node.ledger.record_task(&mut hold, taken(uid, "t", Some(101))).await;
         assert_eq!(more.unwrap(), Quota(0));
         assert_eq!(row(&db).await, ("submitted".into(), 60, 60, 0));
-        assert_eq!(house.balance(user).await, (40, 0));
-        house.close().await;
+        assert_eq!(node.balance(user).await, (40, 0));
+        node.close().await;
     }
 
     async fn nobody_expires_what_a_task_holds(db: TestDb) {
-        let house = House::open(&db).await;
-        let user = house.user(100).await;
-        let dead = house.another_node().await;
-        let key = house.key_of(user).await;
-        let mut request = house.request(user, key, false, 60);
+        let node = TestLedger::open(&db).await;
+        let user = node.user(100).await;
+        let dead = node.another_node().await;
+        let key = node.key_of(user).await;
+        let mut request = node.request(user, key, false, 60);
         request.task = Some(Box::new(new_task(request.hold_id.into(), user, key)));
         let mut hold = dead.ledger.hold(request).await.unwrap();
         let uid = TaskUid::from(hold.id());
         dead.ledger.record_task(&mut hold, taken(uid, "t", None)).await.unwrap();
-        house.live_on_ms(120_000).await;
-        assert_eq!(house.balance(user).await, (40, 0));
+        node.live_on_ms(120_000).await;
+        assert_eq!(node.balance(user).await, (40, 0));
         assert_eq!(db.i64("SELECT count(*) FROM nodes").await, 1, "the dead node is forgotten");
-        house.close().await;
+        node.close().await;
     }
 
     async fn a_receipt_that_is_lost_ends_its_task(db: TestDb) {
-        let house = House::open(&db).await;
-        let user = house.user(100).await;
-        let mut hold = submitting(&house, user, 60).await;
+        let node = TestLedger::open(&db).await;
+        let user = node.user(100).await;
+        let mut hold = submitting(&node, user, 60).await;
         hold.mark_sent();
         drop(hold);
-        house.settled().await;
+        node.settled().await;
         assert_eq!(row(&db).await, ("failed".into(), 0, 60, 0));
-        assert_eq!(house.balance(user).await, (100, 0));
-        house.close().await;
+        assert_eq!(node.balance(user).await, (100, 0));
+        node.close().await;
     }
 
     async fn a_free_task_lives_without_money(db: TestDb) {
-        let house = House::open(&db).await;
-        let user = house.user(1).await;
-        let task = free_task(&house, user).await;
+        let node = TestLedger::open(&db).await;
+        let user = node.user(1).await;
+        let task = free_task(&node, user).await;
         let end = TaskEnd::completed;
-        let ended = house.ledger.finish_task(&task, Charge::Price(None), end()).await.unwrap();
+        let ended = node.ledger.finish_task(&task, Charge::Price(None), end()).await.unwrap();
         assert_eq!((ended.charged, ended.repeated), (Quota(0), false));
         let failed = TaskEnd::failed("late");
-        let again = house.ledger.finish_task(&task, Charge::Nothing("late"), failed).await.unwrap();
+        let again = node.ledger.finish_task(&task, Charge::Nothing("late"), failed).await.unwrap();
         assert!(again.repeated);
         assert_eq!(row(&db).await, ("completed".into(), 0, 0, 0));
         assert_eq!(db.i64("SELECT count(*) FROM logs WHERE type <> 'topup'").await, 0);
-        house.close().await;
+        node.close().await;
     }
 
     async fn an_end_is_put_into_the_outbox_once(db: TestDb) {
-        let house = House::open(&db).await;
-        let user = house.user(100).await;
+        let node = TestLedger::open(&db).await;
+        let user = node.user(100).await;
         endpoint(&db, user, "https://a.example", "").await;
         endpoint(&db, user, "https://b.example", "task.failed").await;
         endpoint(&db, user, "https://c.example", "task.failed,task.completed").await;
         endpoint(&db, user, "", "").await;
-        let task = submitted(&house, user, 60).await;
+        let task = submitted(&node, user, 60).await;
         for _ in 0..2 {
-            house.ledger.finish_task(&task, Charge::Held, TaskEnd::completed()).await.unwrap();
+            node.ledger.finish_task(&task, Charge::Held, TaskEnd::completed()).await.unwrap();
         }
         let told = "SELECT e.url, d.event FROM webhook_deliveries d
                     JOIN webhook_endpoints e ON e.id = d.endpoint_id ORDER BY e.url";
@@ -192,27 +192,27 @@ on_both_databases! {
         let told: Vec<_> = told.iter().map(|row| (row.text("url"), row.text("event"))).collect();
         let completed = "task.completed";
         assert_eq!(told, [("https://a.example", completed), ("https://c.example", completed)]);
-        house.close().await;
+        node.close().await;
     }
 
     async fn a_stray_hold_is_given_back(db: TestDb) {
-        let house = House::open(&db).await;
-        let user = house.user(100).await;
-        let task = submitted(&house, user, 60).await;
+        let node = TestLedger::open(&db).await;
+        let user = node.user(100).await;
+        let task = submitted(&node, user, 60).await;
         db.execute("UPDATE tasks SET status = 'failed'").await;
-        let released = house.ledger.release_stray_hold(task.uid, user).await.unwrap();
+        let released = node.ledger.release_stray_hold(task.uid, user).await.unwrap();
         assert_eq!(released.refunded, Quota(60));
-        assert_eq!(house.balance(user).await, (100, 0));
-        house.close().await;
+        assert_eq!(node.balance(user).await, (100, 0));
+        node.close().await;
     }
 
     async fn many_tasks_end_in_one_batch(db: TestDb) {
-        let house = House::open(&db).await;
-        let user = house.user(10_000).await;
+        let node = TestLedger::open(&db).await;
+        let user = node.user(10_000).await;
         let mut tasks = Vec::new();
         for _ in 0..20 {
-            tasks.push(submitted(&house, user, 10).await);
-            tasks.push(free_task(&house, user).await);
+            tasks.push(submitted(&node, user, 10).await);
+            tasks.push(free_task(&node, user).await);
         }
         let ending = tasks.iter().enumerate().map(|(n, task)| {
             let (charge, end) = match n % 3 {
@@ -220,15 +220,15 @@ on_both_databases! {
                 1 => (Charge::Held, TaskEnd::completed()),
                 _ => (Charge::Price(None), TaskEnd::completed()),
             };
-            house.ledger.finish_task(task, charge, end)
+            node.ledger.finish_task(task, charge, end)
         });
         let ended = futures_util::future::join_all(ending).await;
         assert!(ended.into_iter().all(|ended| !ended.unwrap().repeated));
         let open = "SELECT count(*) FROM tasks WHERE finish_time IS NULL OR quota <> used_quota";
         assert_eq!(db.i64(open).await, 0);
         let charged = db.i64("SELECT CAST(sum(used_quota) AS BIGINT) FROM tasks").await;
-        assert_eq!(house.balance(user).await, (10_000 - charged, charged));
-        house.close().await;
+        assert_eq!(node.balance(user).await, (10_000 - charged, charged));
+        node.close().await;
     }
 }
 

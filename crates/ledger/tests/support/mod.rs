@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 /// One node with its database.
-pub struct House {
+pub struct TestLedger {
     pub ledger: Ledger,
     pub db: Db,
     now_ms: Arc<AtomicI64>,
@@ -34,7 +34,7 @@ fn price() -> Arc<FrozenPrice> {
     }
 }
 
-impl House {
+impl TestLedger {
     pub async fn open(test_db: &TestDb) -> Self {
         let config = DbConfig {
             dsn: test_db.sql_dsn().map(str::to_owned),

@@ -2,303 +2,303 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod house;
+mod support;
 
-use house::{House, KEY, MONEY};
 use std::time::Duration;
 use store::Value;
+use support::{KEY, MONEY, TestRelay};
 use testkit::{Call, Gate, RawClient, Reply, json};
 
 #[tokio::test]
 async fn a_fixed_price_is_charged_and_told() {
-    let house = House::start().await;
-    house.upstream.on("/fixed", Reply::result(10, 20));
-    let answer = house.post("fixed").send().await.expect(200);
+    let relay = TestRelay::start().await;
+    relay.upstream.on("/fixed", Reply::result(10, 20));
+    let answer = relay.post("fixed").send().await.expect(200);
     assert_eq!(answer.header("x-newapi-quota").as_deref(), Some("100"));
     assert!(answer.header("x-request-id").is_some());
-    assert_eq!(house.quota().await, MONEY - 100);
-    let seen = &house.upstream.requests().await[0];
+    assert_eq!(relay.quota().await, MONEY - 100);
+    let seen = &relay.upstream.requests().await[0];
     assert_eq!(seen.header("authorization").as_deref(), Some("Bearer up-key"));
     assert_eq!(seen.header("x-custom-token").as_deref(), Some(KEY));
     assert_eq!(seen.header("idempotency-key").map(|id| id.len()), Some(36));
     assert_eq!(seen.text(), r#"{"q":1}"#);
-    house.close().await;
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn use_is_estimated_held_and_settled() {
-    let house = House::start().await;
-    house.upstream.on_estimate("/use", Reply::estimate(20, 80), Reply::result(20, 60));
-    let answer = house.post("use").send().await.expect(200);
+    let relay = TestRelay::start().await;
+    relay.upstream.on_estimate("/use", Reply::estimate(20, 80), Reply::result(20, 60));
+    let answer = relay.post("use").send().await.expect(200);
     assert_eq!(answer.header("x-newapi-quota").as_deref(), Some("80"));
-    assert_eq!(house.quota().await, MONEY - 80);
-    assert_eq!(house.upstream.count(), 2);
-    house.close().await;
+    assert_eq!(relay.quota().await, MONEY - 80);
+    assert_eq!(relay.upstream.count(), 2);
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn an_estimate_beyond_the_balance_is_402_and_released() {
-    let house = House::start().await;
-    house.upstream.on_estimate("/use", Reply::estimate(2_000, 0), Reply::result(1, 1));
-    house.post("use").send().await.expect_error(402, "INSUFFICIENT_QUOTA");
-    assert_eq!(house.upstream.count(), 1, "the real call was not made");
-    assert_eq!(house.quota().await, MONEY);
-    house.close().await;
+    let relay = TestRelay::start().await;
+    relay.upstream.on_estimate("/use", Reply::estimate(2_000, 0), Reply::result(1, 1));
+    relay.post("use").send().await.expect_error(402, "INSUFFICIENT_QUOTA");
+    assert_eq!(relay.upstream.count(), 1, "the real call was not made");
+    assert_eq!(relay.quota().await, MONEY);
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn a_result_in_place_of_an_estimate_is_the_result() {
-    let house = House::start().await;
-    house.upstream.on("/use", Reply::result(3, 4));
-    house.post("use").send().await.expect(200);
-    assert_eq!((house.quota().await, house.upstream.count()), (MONEY - 7, 1));
-    house.upstream.on("/use", Reply::openai_stream(&["a"], 5, 5));
-    let answer = house.post("use").send().await.expect(200);
+    let relay = TestRelay::start().await;
+    relay.upstream.on("/use", Reply::result(3, 4));
+    relay.post("use").send().await.expect(200);
+    assert_eq!((relay.quota().await, relay.upstream.count()), (MONEY - 7, 1));
+    relay.upstream.on("/use", Reply::openai_stream(&["a"], 5, 5));
+    let answer = relay.post("use").send().await.expect(200);
     assert!(answer.text().ends_with("data: [DONE]\n\n"));
-    assert_eq!(house.quota().await, MONEY - 17);
-    house.close().await;
+    assert_eq!(relay.quota().await, MONEY - 17);
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn failures_reach_the_client_as_they_are_and_cost_nothing() {
-    let house = House::start().await;
+    let relay = TestRelay::start().await;
     for model in ["fixed", "use"] {
         let path = format!("/{model}");
-        house.upstream.on(&path, Reply::failure(7, "no such image"));
-        let answer = house.post(model).send().await.expect(200);
+        relay.upstream.on(&path, Reply::failure(7, "no such image"));
+        let answer = relay.post(model).send().await.expect(200);
         assert_eq!(answer.json()["message"], "no such image");
-        house.upstream.on(&path, Reply::text("teapot").status(418));
-        assert_eq!(house.post(model).send().await.expect(418).text(), "teapot");
-        house.upstream.on(&path, Reply::close_after(Reply::result(1, 1), 20));
-        house.post(model).send().await.expect_error(502, "UPSTREAM_ERROR");
+        relay.upstream.on(&path, Reply::text("teapot").status(418));
+        assert_eq!(relay.post(model).send().await.expect(418).text(), "teapot");
+        relay.upstream.on(&path, Reply::close_after(Reply::result(1, 1), 20));
+        relay.post(model).send().await.expect_error(502, "UPSTREAM_ERROR");
     }
-    assert_eq!(house.quota().await, MONEY);
-    house.close().await;
+    assert_eq!(relay.quota().await, MONEY);
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn use_without_usage_is_not_delivered() {
-    let house = House::start().await;
+    let relay = TestRelay::start().await;
     for body in [json!({"code": 0}), json!({"usage": {"prompt_tokens": -1}}), json!([1])] {
-        house.upstream.on("/use", Reply::json(&body));
-        house.post("use").send().await.expect_error(502, "UPSTREAM_RESPONSE");
+        relay.upstream.on("/use", Reply::json(&body));
+        relay.post("use").send().await.expect_error(502, "UPSTREAM_RESPONSE");
     }
-    house.upstream.on_estimate("/use", Reply::estimate(1, 1), Reply::estimate(1, 1));
-    house.post("use").send().await.expect_error(502, "UPSTREAM_RESPONSE");
-    assert_eq!(house.quota().await, MONEY);
-    house.close().await;
+    relay.upstream.on_estimate("/use", Reply::estimate(1, 1), Reply::estimate(1, 1));
+    relay.post("use").send().await.expect_error(502, "UPSTREAM_RESPONSE");
+    assert_eq!(relay.quota().await, MONEY);
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn a_stream_is_settled_before_its_end_is_seen() {
-    let house = House::start().await;
+    let relay = TestRelay::start().await;
     let gate = Gate::new();
     let stream = Reply::sse(["{\"a\":1}"])
         .event(r#"{"usage":{"prompt_tokens":10,"completion_tokens":5}}"#)
         .event("[DONE]")
         .wait(&gate);
-    house.upstream.on_estimate("/use", Reply::estimate(50, 50), stream);
-    let mut answer = house.post("use").stream().await;
+    relay.upstream.on_estimate("/use", Reply::estimate(50, 50), stream);
+    let mut answer = relay.post("use").stream().await;
     // The upstream lingers after [DONE]: nobody waits for it.
     answer.read_until("[DONE]").await;
-    assert_eq!(house.quota().await, MONEY - 15);
+    assert_eq!(relay.quota().await, MONEY - 15);
     gate.open();
     assert!(answer.rest().await.is_ok());
-    assert_eq!(house.holds("settled").await, 1);
-    house.close().await;
+    assert_eq!(relay.holds("settled").await, 1);
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn a_cut_stream_is_cut_for_the_client_and_charged_by_what_was_seen() {
-    let house = House::start().await;
+    let relay = TestRelay::start().await;
     let usage = r#"{"usage":{"prompt_tokens":10,"completion_tokens":5}}"#;
     let cut = || Reply::sse(["{\"a\":1}"]);
     let estimate = || Reply::estimate(30, 0);
-    house.upstream.on_estimate("/use", estimate(), cut().event(usage).step(testkit::Step::Reset));
-    let mut answer = house.post("use").stream().await;
+    relay.upstream.on_estimate("/use", estimate(), cut().event(usage).step(testkit::Step::Reset));
+    let mut answer = relay.post("use").stream().await;
     assert!(answer.rest().await.is_err(), "never an invented end");
-    house.quota_becomes(MONEY - 15).await;
-    house.upstream.on_estimate("/use", estimate(), cut().step(testkit::Step::Reset));
-    let mut answer = house.post("use").stream().await;
+    relay.quota_becomes(MONEY - 15).await;
+    relay.upstream.on_estimate("/use", estimate(), cut().step(testkit::Step::Reset));
+    let mut answer = relay.post("use").stream().await;
     assert!(answer.rest().await.is_err());
-    house.quota_becomes(MONEY - 15 - 30).await;
-    house.close().await;
+    relay.quota_becomes(MONEY - 15 - 30).await;
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn a_stream_is_drained_when_its_client_hangs_up() {
-    let house = House::start().await;
+    let relay = TestRelay::start().await;
     let gate = Gate::new();
     let stream = Reply::sse(["{\"a\":1}"])
         .wait(&gate)
         .event(r#"{"usage":{"prompt_tokens":10,"completion_tokens":5}}"#)
         .event("[DONE]");
-    house.upstream.on_estimate("/use", Reply::estimate(50, 50), stream);
-    let mut answer = house.post("use").stream().await;
+    relay.upstream.on_estimate("/use", Reply::estimate(50, 50), stream);
+    let mut answer = relay.post("use").stream().await;
     answer.read_until("\"a\":1").await;
     drop(answer);
     tokio::time::sleep(Duration::from_millis(50)).await;
     gate.open();
-    house.quota_becomes(MONEY - 15).await;
-    house.close().await;
+    relay.quota_becomes(MONEY - 15).await;
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn a_call_is_finished_when_its_client_hangs_up_before_the_reply() {
-    let house = House::start().await;
+    let relay = TestRelay::start().await;
     let gate = Gate::new();
-    house.upstream.on("/fixed", Reply::result(1, 1).gated(&gate));
-    let call = tokio::spawn(house.post("fixed").send());
+    relay.upstream.on("/fixed", Reply::result(1, 1).gated(&gate));
+    let call = tokio::spawn(relay.post("fixed").send());
     gate.reached(1).await;
     call.abort();
     assert!(call.await.is_err());
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(house.holds("held").await, 1);
+    assert_eq!(relay.holds("held").await, 1);
     gate.open();
     testkit::eventually("the settlement", || async {
-        (house.holds("settled").await == 1).then_some(())
+        (relay.holds("settled").await == 1).then_some(())
     })
     .await;
-    assert_eq!(house.quota().await, MONEY - 100);
-    house.close().await;
+    assert_eq!(relay.quota().await, MONEY - 100);
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn nothing_more_is_sent_for_a_client_that_left_at_the_estimate() {
-    let house = House::start().await;
+    let relay = TestRelay::start().await;
     let gate = Gate::new();
     let estimate = Reply::estimate(9, 0).gated(&gate);
-    house.upstream.on_estimate("/use", estimate, Reply::result(1, 1));
-    let call = tokio::spawn(house.post("use").send());
+    relay.upstream.on_estimate("/use", estimate, Reply::result(1, 1));
+    let call = tokio::spawn(relay.post("use").send());
     gate.reached(1).await;
     call.abort();
     tokio::time::sleep(Duration::from_millis(50)).await;
     gate.open();
     testkit::eventually("the release", || async {
-        (house.holds("released").await == 1).then_some(())
+        (relay.holds("released").await == 1).then_some(())
     })
     .await;
-    assert_eq!((house.upstream.count(), house.quota().await), (1, MONEY));
-    house.close().await;
+    assert_eq!((relay.upstream.count(), relay.quota().await), (1, MONEY));
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn a_drain_has_limits() {
-    let house = House::build(|config| config.drain_ms = 100).await;
-    house.upstream.on("/fixed", Reply::endless("data: {}\n\n", Duration::from_millis(5)));
-    let mut answer = house.post("fixed").stream().await;
+    let relay = TestRelay::build(|config| config.drain_ms = 100).await;
+    relay.upstream.on("/fixed", Reply::endless("data: {}\n\n", Duration::from_millis(5)));
+    let mut answer = relay.post("fixed").stream().await;
     answer.next_chunk().await.unwrap().unwrap();
     drop(answer);
     testkit::eventually("the settlement", || async {
-        (house.holds("settled").await == 1).then_some(())
+        (relay.holds("settled").await == 1).then_some(())
     })
     .await;
     // A reply that is collected for nobody ends too.
-    house.upstream.on_estimate("/use", Reply::estimate(9, 0), Reply::result(1, 1).hang_after(10));
-    let call = tokio::spawn(house.post("use").send());
-    house.upstream.wait_for_requests(3).await;
+    relay.upstream.on_estimate("/use", Reply::estimate(9, 0), Reply::result(1, 1).hang_after(10));
+    let call = tokio::spawn(relay.post("use").send());
+    relay.upstream.wait_for_requests(3).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     call.abort();
     testkit::eventually("the settlement", || async {
-        (house.holds("settled").await == 2).then_some(())
+        (relay.holds("settled").await == 2).then_some(())
     })
     .await;
-    assert_eq!(house.quota().await, MONEY - 100 - 9);
-    house.close().await;
+    assert_eq!(relay.quota().await, MONEY - 100 - 9);
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn too_slow_is_504_and_left_to_the_deadline() {
-    let house = House::build(|config| {
+    let relay = TestRelay::build(|config| {
         config.first_byte_ms = 100;
         config.idle_ms = 100;
     })
     .await;
-    house.upstream.on("/fixed", Reply::hang());
-    house.post("fixed").send().await.expect_error(504, "TIMEOUT");
-    house.upstream.on("/fixed", Reply::result(1, 1).hang_after(10));
-    house.post("fixed").send().await.expect_error(504, "TIMEOUT");
-    assert_eq!(house.holds("held").await, 2);
-    assert_eq!(house.quota().await, MONEY - 200);
-    house.close().await;
+    relay.upstream.on("/fixed", Reply::hang());
+    relay.post("fixed").send().await.expect_error(504, "TIMEOUT");
+    relay.upstream.on("/fixed", Reply::result(1, 1).hang_after(10));
+    relay.post("fixed").send().await.expect_error(504, "TIMEOUT");
+    assert_eq!(relay.holds("held").await, 2);
+    assert_eq!(relay.quota().await, MONEY - 200);
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn another_channel_is_tried_only_while_nothing_was_sent() {
-    let house = House::start().await;
+    let relay = TestRelay::start().await;
     let nobody = "http://127.0.0.1:1";
-    house.channel(nobody, 99).await;
-    house.upstream.on("/fixed", Reply::result(1, 1));
+    relay.channel(nobody, 99).await;
+    relay.upstream.on("/fixed", Reply::result(1, 1));
     let large = vec![b'x'; 300_000];
     for body in [b"{}".to_vec(), large] {
-        house.call("POST", "/pass/fixed").body(body).send().await.expect(200);
+        relay.call("POST", "/pass/fixed").body(body).send().await.expect(200);
     }
-    assert_eq!(house.quota().await, MONEY - 200);
-    house.upstream.on("/fixed", Reply::reset());
-    house.channel(&house.upstream.url(), 1).await;
-    house.upstream.forget();
-    house.post("fixed").send().await.expect_error(502, "UPSTREAM_ERROR");
-    assert_eq!(house.upstream.count(), 1, "it may have been sent");
-    assert_eq!(house.quota().await, MONEY - 200);
-    house.close().await;
+    assert_eq!(relay.quota().await, MONEY - 200);
+    relay.upstream.on("/fixed", Reply::reset());
+    relay.channel(&relay.upstream.url(), 1).await;
+    relay.upstream.forget();
+    relay.post("fixed").send().await.expect_error(502, "UPSTREAM_ERROR");
+    assert_eq!(relay.upstream.count(), 1, "it may have been sent");
+    assert_eq!(relay.quota().await, MONEY - 200);
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn a_failing_channel_is_left_alone_and_tried_again() {
-    let house = House::build(|config| {
+    let relay = TestRelay::build(|config| {
         config.breaker.min_calls = 2;
         config.breaker.pause_ms = 200;
     })
     .await;
-    house.upstream.on("/free", Reply::text("down").status(500));
+    relay.upstream.on("/free", Reply::text("down").status(500));
     for _ in 0..2 {
-        house.post("free").send().await.expect(500);
+        relay.post("free").send().await.expect(500);
     }
-    let refused = house.post("free").send().await.expect_error(503, "NO_CHANNEL");
+    let refused = relay.post("free").send().await.expect_error(503, "NO_CHANNEL");
     assert!(refused.header("retry-after").is_some());
-    assert_eq!(house.upstream.count(), 2);
-    house.upstream.on("/free", Reply::text("up"));
+    assert_eq!(relay.upstream.count(), 2);
+    relay.upstream.on("/free", Reply::text("up"));
     tokio::time::sleep(Duration::from_millis(250)).await;
-    house.post("free").send().await.expect(200);
-    house.post("free").send().await.expect(200);
-    house.close().await;
+    relay.post("free").send().await.expect(200);
+    relay.post("free").send().await.expect(200);
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn free_models_pass_with_nothing_held() {
-    let house = House::start().await;
-    house.upstream.on("/free", Reply::text("hello"));
-    let answer = house.post("free").send().await.expect(200);
+    let relay = TestRelay::start().await;
+    relay.upstream.on("/free", Reply::text("hello"));
+    let answer = relay.post("free").send().await.expect(200);
     assert_eq!((answer.text().as_str(), answer.header("x-newapi-quota")), ("hello", None));
-    assert!(house.upstream.requests().await[0].header("idempotency-key").is_none());
-    house.upstream.on_head("/free", Reply::text("hello"));
-    let head = house.call("HEAD", "/pass/free").send().await.expect(200);
+    assert!(relay.upstream.requests().await[0].header("idempotency-key").is_none());
+    relay.upstream.on_head("/free", Reply::text("hello"));
+    let head = relay.call("HEAD", "/pass/free").send().await.expect(200);
     assert_eq!(head.header("content-length").as_deref(), Some("5"));
     for method in ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"] {
-        house.call(method, "/pass/free?a=%20b&c").send().await.expect(200);
+        relay.call(method, "/pass/free?a=%20b&c").send().await.expect(200);
     }
-    let seen = house.upstream.requests().await;
+    let seen = relay.upstream.requests().await;
     assert_eq!(seen.last().unwrap().query(), Some("a=%20b&c"));
-    assert_eq!((house.quota().await, house.holds("settled").await), (MONEY, 0));
-    house.close().await;
+    assert_eq!((relay.quota().await, relay.holds("settled").await), (MONEY, 0));
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn a_repeated_request_is_answered_from_its_first_reply() {
-    let house = House::start().await;
-    house.upstream.on("/fixed", Reply::result(1, 1));
-    let call = || house.post("fixed").header("idempotency-key", "k-1");
+    let relay = TestRelay::start().await;
+    relay.upstream.on("/fixed", Reply::result(1, 1));
+    let call = || relay.post("fixed").header("idempotency-key", "k-1");
     let first = call().send().await.expect(200);
     let again = call().send().await.expect(200);
     assert_eq!(first.body, again.body);
     assert_eq!(again.header("idempotent-replayed").as_deref(), Some("true"));
-    assert_eq!((house.upstream.count(), house.quota().await), (1, MONEY - 100));
-    let other = house.call("POST", "/pass/fixed").header("idempotency-key", "k-1").body("other");
+    assert_eq!((relay.upstream.count(), relay.quota().await), (1, MONEY - 100));
+    let other = relay.call("POST", "/pass/fixed").header("idempotency-key", "k-1").body("other");
     other.send().await.expect_error(422, "IDEMPOTENCY_MISMATCH");
 
     let gate = Gate::new();
-    house.upstream.on("/fixed", Reply::openai_stream(&["a"], 1, 1).gated(&gate));
-    let slow = || house.post("fixed").header("idempotency-key", "k-2");
+    relay.upstream.on("/fixed", Reply::openai_stream(&["a"], 1, 1).gated(&gate));
+    let slow = || relay.post("fixed").header("idempotency-key", "k-2");
     let running = tokio::spawn(slow().send());
     gate.reached(1).await;
     slow().send().await.expect_error(409, "IDEMPOTENCY_CONFLICT");
@@ -306,24 +306,24 @@ async fn a_repeated_request_is_answered_from_its_first_reply() {
     let streamed = running.await.unwrap().expect(200);
     assert_eq!(slow().send().await.expect(200).body, streamed.body);
 
-    house.upstream.on("/fixed", Reply::text("no").status(500));
-    let failing = || house.post("fixed").header("idempotency-key", "k-3");
+    relay.upstream.on("/fixed", Reply::text("no").status(500));
+    let failing = || relay.post("fixed").header("idempotency-key", "k-3");
     failing().send().await.expect(500);
-    house.upstream.on("/fixed", Reply::result(1, 1));
+    relay.upstream.on("/fixed", Reply::result(1, 1));
     failing().send().await.expect(200);
-    assert_eq!(house.quota().await, MONEY - 300);
-    house.close().await;
+    assert_eq!(relay.quota().await, MONEY - 300);
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn bodies_have_limits() {
-    let house = House::build(|config| config.max_request_bytes = 100_000).await;
-    house.upstream.on("/fixed", Reply::result(1, 1));
+    let relay = TestRelay::build(|config| config.max_request_bytes = 100_000).await;
+    relay.upstream.on("/fixed", Reply::result(1, 1));
     let large = vec![b'x'; 100_001];
-    let declared = house.call("POST", "/pass/fixed").body(large.clone());
+    let declared = relay.call("POST", "/pass/fixed").body(large.clone());
     declared.send().await.expect_error(413, "PAYLOAD_TOO_LARGE");
-    assert_eq!(house.upstream.count(), 0);
-    let mut raw = RawClient::connect(house.address).await;
+    assert_eq!(relay.upstream.count(), 0);
+    let mut raw = RawClient::connect(relay.address).await;
     let head = format!(
         "POST /pass/fixed HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\
          Transfer-Encoding: chunked\r\n\r\n{:x}\r\n",
@@ -332,14 +332,14 @@ async fn bodies_have_limits() {
     raw.send(head).await.send(&large).await.send("\r\n").await;
     let answer = raw.read_answer().await.unwrap();
     assert_eq!((answer.status, answer.error_code().as_deref()), (413, Some("PAYLOAD_TOO_LARGE")));
-    assert_eq!(house.quota().await, MONEY);
-    house.close().await;
+    assert_eq!(relay.quota().await, MONEY);
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn v1_reads_maps_and_overrides_the_model() {
-    let house = House::start().await;
-    house
+    let relay = TestRelay::start().await;
+    relay
         .sql(
             "UPDATE channels SET model_mapping = $1, param_override = $2",
             &[
@@ -348,117 +348,117 @@ async fn v1_reads_maps_and_overrides_the_model() {
             ],
         )
         .await;
-    house.upstream.on("/v1/chat/completions", Reply::result(1, 1));
+    relay.upstream.on("/v1/chat/completions", Reply::result(1, 1));
     let body = r#"{ "model":"fixed","big":98765432109876543210 , "n":1}"#;
     let call =
-        house.call("POST", "/v1/chat/completions").header("content-type", "application/json");
+        relay.call("POST", "/v1/chat/completions").header("content-type", "application/json");
     call.body(body).send().await.expect(200);
     assert_eq!(
-        house.upstream.requests().await[0].text(),
+        relay.upstream.requests().await[0].text(),
         concat!(
             r#"{"temperature":0.10, "model":"gpt-real","big":98765432109876543210 , "#,
             r#""n":12345678901234567890}"#,
         )
     );
-    house.upstream.on("/gpt-real", Reply::result(1, 1));
-    house.post("fixed").send().await.expect(200);
+    relay.upstream.on("/gpt-real", Reply::result(1, 1));
+    relay.post("fixed").send().await.expect(200);
     for body in ["{}", "", "[]", "{\"model\":5}"] {
-        let call = house.call("POST", "/v1/x").header("content-type", "application/json");
+        let call = relay.call("POST", "/v1/x").header("content-type", "application/json");
         call.body(body).send().await.expect_error(400, "INVALID_REQUEST");
     }
-    assert_eq!(house.quota().await, MONEY - 200);
-    house.close().await;
+    assert_eq!(relay.quota().await, MONEY - 200);
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn who_may_call_what() {
-    let house = House::start().await;
-    let call = |key: &str| Call::new(house.address, "POST", "/pass/free").key(key);
-    Call::new(house.address, "GET", "/pass/free").send().await.expect_error(401, "AUTH_ERROR");
+    let relay = TestRelay::start().await;
+    let call = |key: &str| Call::new(relay.address, "POST", "/pass/free").key(key);
+    Call::new(relay.address, "GET", "/pass/free").send().await.expect_error(401, "AUTH_ERROR");
     call("sk-unknown").send().await.expect_error(401, "AUTH_ERROR");
-    house.post("unheard-of").send().await.expect_error(503, "NO_CHANNEL");
-    house.post("free?%70recharge=1").send().await.expect_error(400, "INVALID_REQUEST");
-    house.call("POST", "/pass/a%2f..%2fb").send().await.expect_error(400, "INVALID_REQUEST");
+    relay.post("unheard-of").send().await.expect_error(503, "NO_CHANNEL");
+    relay.post("free?%70recharge=1").send().await.expect_error(400, "INVALID_REQUEST");
+    relay.call("POST", "/pass/a%2f..%2fb").send().await.expect_error(400, "INVALID_REQUEST");
     for (column, status, code) in [
         ("models = 'fixed'", 403, "FORBIDDEN"),
         ("models = '', allow_ips = '10.0.0.0/8'", 403, "FORBIDDEN"),
         ("allow_ips = '', expired_at = 5", 401, "AUTH_ERROR"),
         ("expired_at = NULL, status = 2", 401, "AUTH_ERROR"),
     ] {
-        house.sql(&format!("UPDATE tokens SET {column}"), &[]).await;
-        house.post("free").send().await.expect_error(status, code);
+        relay.sql(&format!("UPDATE tokens SET {column}"), &[]).await;
+        relay.post("free").send().await.expect_error(status, code);
     }
-    house.sql("UPDATE tokens SET status = 1, rate_limit_rpm = 2", &[]).await;
-    house.sql("UPDATE users SET status = 2", &[]).await;
-    house.post("free").send().await.expect_error(403, "FORBIDDEN");
-    house.sql("UPDATE users SET status = 1", &[]).await;
-    house.sql("UPDATE channels SET groups = 'vip'", &[]).await;
-    house.post("free").send().await.expect_error(403, "FORBIDDEN");
-    house.sql("UPDATE tokens SET \"group\" = 'vip', rate_limit_rpm = 4", &[]).await;
-    house.upstream.otherwise(Reply::text("ok"));
-    house.post("free").send().await.expect(200);
-    house.post("free").send().await.expect(200);
-    let limited = house.post("free").send().await.expect_error(429, "RATE_LIMITED");
+    relay.sql("UPDATE tokens SET status = 1, rate_limit_rpm = 2", &[]).await;
+    relay.sql("UPDATE users SET status = 2", &[]).await;
+    relay.post("free").send().await.expect_error(403, "FORBIDDEN");
+    relay.sql("UPDATE users SET status = 1", &[]).await;
+    relay.sql("UPDATE channels SET groups = 'vip'", &[]).await;
+    relay.post("free").send().await.expect_error(403, "FORBIDDEN");
+    relay.sql("UPDATE tokens SET \"group\" = 'vip', rate_limit_rpm = 4", &[]).await;
+    relay.upstream.otherwise(Reply::text("ok"));
+    relay.post("free").send().await.expect(200);
+    relay.post("free").send().await.expect(200);
+    let limited = relay.post("free").send().await.expect_error(429, "RATE_LIMITED");
     assert!(limited.header("retry-after").is_some());
-    house.close().await;
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn what_clients_of_openai_ask_for() {
-    let house = House::start().await;
-    house.upstream.on("/fixed", Reply::result(1, 1));
-    house.post("fixed").send().await.expect(200);
-    let list = house.call("GET", "/v1/models").send().await.expect(200).json();
+    let relay = TestRelay::start().await;
+    relay.upstream.on("/fixed", Reply::result(1, 1));
+    relay.post("fixed").send().await.expect(200);
+    let list = relay.call("GET", "/v1/models").send().await.expect(200).json();
     let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|m| m["id"].clone()).collect();
     assert_eq!(
         (&list["object"], ids),
         (&json!("list"), vec!["fixed".into(), "free".into(), "use".into()])
     );
-    let get = |path: &str| house.call("GET", &format!("/v1/dashboard/billing/{path}")).send();
+    let get = |path: &str| relay.call("GET", &format!("/v1/dashboard/billing/{path}")).send();
     let subscription = get("subscription").await.expect(200).text();
     assert!(subscription.contains(r#""hard_limit_usd":0.002,"#), "{subscription}");
     assert_eq!(get("usage").await.expect(200).text(), r#"{"object":"list","total_usage":0.02}"#);
-    house.close().await;
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn the_poor_reach_no_upstream() {
-    let house = House::start().await;
-    house.sql("UPDATE users SET quota = 99", &[]).await;
-    let answer = house.post("fixed").send().await.expect_error(402, "INSUFFICIENT_QUOTA");
+    let relay = TestRelay::start().await;
+    relay.sql("UPDATE users SET quota = 99", &[]).await;
+    let answer = relay.post("fixed").send().await.expect_error(402, "INSUFFICIENT_QUOTA");
     assert!(answer.text().contains("余额不足"));
-    assert_eq!((house.upstream.count(), house.quota().await), (0, 99));
-    house.close().await;
+    assert_eq!((relay.upstream.count(), relay.quota().await), (0, 99));
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn a_limit_broken_on_the_way_ends_the_upstream_call() {
-    let house = House::build(|config| config.max_request_bytes = 300_000).await;
-    house.upstream.on("/fixed", Reply::result(1, 1));
-    let mut raw = RawClient::connect(house.address).await;
+    let relay = TestRelay::build(|config| config.max_request_bytes = 300_000).await;
+    relay.upstream.on("/fixed", Reply::result(1, 1));
+    let mut raw = RawClient::connect(relay.address).await;
     let head = format!(
         "POST /pass/fixed HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\
          Transfer-Encoding: chunked\r\n\r\n"
     );
     raw.send(head).await.send(chunk(200_000)).await;
-    house.upstream.wait_for_heads(1).await;
+    relay.upstream.wait_for_heads(1).await;
     raw.send(chunk(200_000)).await;
     let answer = raw.read_answer().await.unwrap();
     assert_eq!((answer.status, answer.error_code().as_deref()), (413, Some("PAYLOAD_TOO_LARGE")));
-    assert!(!house.upstream.requests().await[0].complete);
-    house.quota_becomes(MONEY).await;
+    assert!(!relay.upstream.requests().await[0].complete);
+    relay.quota_becomes(MONEY).await;
     // A client that leaves half-way: the same, with nobody to tell.
-    let mut raw = RawClient::connect(house.address).await;
+    let mut raw = RawClient::connect(relay.address).await;
     let head = format!(
         "POST /pass/fixed HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\
          Content-Length: 250000\r\n\r\n"
     );
     raw.send(head).await.send(vec![b'x'; 200_000]).await;
-    house.upstream.wait_for_heads(2).await;
-    assert_eq!(house.quota().await, MONEY - 100);
+    relay.upstream.wait_for_heads(2).await;
+    assert_eq!(relay.quota().await, MONEY - 100);
     drop(raw);
-    house.quota_becomes(MONEY).await;
-    house.close().await;
+    relay.quota_becomes(MONEY).await;
+    relay.close().await;
 }
 
 fn chunk(bytes: usize) -> Vec<u8> {
@@ -467,43 +467,43 @@ fn chunk(bytes: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn the_last_byte_of_a_long_reply_waits_for_the_settlement() {
-    let house = House::start().await;
+    let relay = TestRelay::start().await;
     let long = "y".repeat(400_000);
-    house.upstream.on("/fixed", Reply::text(long.clone()));
-    let answer = house.post("fixed").send().await.expect(200);
+    relay.upstream.on("/fixed", Reply::text(long.clone()));
+    let answer = relay.post("fixed").send().await.expect(200);
     assert_eq!(answer.header("content-length").as_deref(), Some("400000"));
-    assert_eq!((answer.text() == long, house.quota().await), (true, MONEY - 100));
-    house.upstream.on("/fixed", Reply::text(long).close_after(200_000));
-    assert!(house.post("fixed").try_send().await.is_err(), "cut for the client too");
-    house.quota_becomes(MONEY - 100).await;
-    house.close().await;
+    assert_eq!((answer.text() == long, relay.quota().await), (true, MONEY - 100));
+    relay.upstream.on("/fixed", Reply::text(long).close_after(200_000));
+    assert!(relay.post("fixed").try_send().await.is_err(), "cut for the client too");
+    relay.quota_becomes(MONEY - 100).await;
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn many_at_once_spend_no_more_than_there_is() {
-    let house = House::start().await;
-    house.upstream.on("/fixed", Reply::result(1, 1));
-    let calls: Vec<_> = (0..40).map(|_| tokio::spawn(house.post("fixed").send())).collect();
+    let relay = TestRelay::start().await;
+    relay.upstream.on("/fixed", Reply::result(1, 1));
+    let calls: Vec<_> = (0..40).map(|_| tokio::spawn(relay.post("fixed").send())).collect();
     let mut paid = 0;
     for call in calls {
         let answer = call.await.unwrap();
         assert!(matches!(answer.status, 200 | 402), "{}", answer.text());
         paid += i64::from(answer.status == 200);
     }
-    assert_eq!((paid, house.quota().await), (MONEY / 100, 0));
-    house.close().await;
+    assert_eq!((paid, relay.quota().await), (MONEY / 100, 0));
+    relay.close().await;
 }
 
 #[tokio::test]
 async fn a_reply_that_cannot_be_settled_in_time_is_cut_and_still_charged() {
-    let house = House::build(|config| config.settle_wait_ms = 100).await;
+    let relay = TestRelay::build(|config| config.settle_wait_ms = 100).await;
     let gate = Gate::new();
     let stream = Reply::sse(["{\"a\":1}"]).wait(&gate).event("[DONE]");
-    house.upstream.on("/fixed", stream);
-    let mut answer = house.post("fixed").stream().await;
+    relay.upstream.on("/fixed", stream);
+    let mut answer = relay.post("fixed").stream().await;
     answer.read_until("\"a\":1").await;
     let busy = |_: &mut _| std::thread::sleep(Duration::from_millis(500));
-    house.db.sqlite().unwrap().post(Box::new(busy)).unwrap();
+    relay.db.sqlite().unwrap().post(Box::new(busy)).unwrap();
     gate.open();
     let mut seen = String::new();
     let ended = loop {
@@ -514,10 +514,10 @@ async fn a_reply_that_cannot_be_settled_in_time_is_cut_and_still_charged() {
     };
     assert!(matches!(ended, Some(Err(_))), "cut, not ended");
     assert!(!seen.contains("[DONE]"));
-    house.quota_becomes(MONEY - 100).await;
+    relay.quota_becomes(MONEY - 100).await;
     testkit::eventually("the settlement", || async {
-        (house.holds("settled").await == 1).then_some(())
+        (relay.holds("settled").await == 1).then_some(())
     })
     .await;
-    house.close().await;
+    relay.close().await;
 }

@@ -17,7 +17,7 @@ use upstream::{AddressGuard, Client, ClientConfig, Proxies};
 pub const KEY: &str = "sk-test";
 pub const MONEY: i64 = 1_000;
 
-pub struct House {
+pub struct TestRelay {
     pub upstream: Upstream,
     pub db: Db,
     pub live: Arc<Live>,
@@ -32,7 +32,7 @@ fn now() -> UnixMs {
     UnixMs(i64::try_from(since.as_millis()).unwrap())
 }
 
-impl House {
+impl TestRelay {
     /// Models `fixed` (100 a call), `use` (1 a token), `free`, on one channel.
     pub async fn build(change: impl FnOnce(&mut RelayConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();

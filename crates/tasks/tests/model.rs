@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{HELD, House, Node, price};
+use support::{HELD, Node, TestCluster, price};
 use testkit::{Recorded, Reply, TestDb, Upstream, eventually, json, on_both_databases};
 
 const STEPS: usize = 80;
@@ -156,7 +156,7 @@ impl World {
 
 /// The whole play.
 struct Play {
-    house: House,
+    cluster: TestCluster,
     upstream: Upstream,
     world: Arc<Mutex<World>>,
     users: Vec<(UserId, KeyId)>,
@@ -169,19 +169,19 @@ struct Play {
 
 impl Play {
     async fn open(db: &TestDb, seed: u64) -> Self {
-        let house = House::open(db).await;
+        let cluster = TestCluster::open(db).await;
         let upstream = Upstream::start().await;
         let world = Arc::new(Mutex::new(World::new(seed)));
         let speaker = Arc::clone(&world);
         upstream.otherwise_handle(move |request| speaker.lock().unwrap().reply(request));
         let mut users = Vec::new();
         for _ in 0..3 {
-            users.push(house.user(MONEY).await);
+            users.push(cluster.user(MONEY).await);
         }
         let channels =
-            vec![house.channel(&upstream.url()).await, house.channel(&upstream.url()).await];
+            vec![cluster.channel(&upstream.url()).await, cluster.channel(&upstream.url()).await];
         let (nodes, ids, ended) = (Vec::new(), Vec::new(), HashMap::new());
-        Self { house, upstream, world, users, channels, nodes, ids, ended }
+        Self { cluster, upstream, world, users, channels, nodes, ids, ended }
     }
 
     fn roll(&self, sides: usize) -> usize {
@@ -196,7 +196,7 @@ impl Play {
                 let id = &self.ids[self.roll(self.ids.len())];
                 self.world.lock().unwrap().advance(id);
             }
-            7 if self.nodes.len() < 2 => self.nodes.push(self.house.node().await),
+            7 if self.nodes.len() < 2 => self.nodes.push(self.cluster.node().await),
             8 if !self.nodes.is_empty() => {
                 self.nodes.swap_remove(self.roll(self.nodes.len())).crash();
             }
@@ -216,7 +216,7 @@ impl Play {
         let user = self.users[self.roll(self.users.len())];
         let channel = self.channels[self.roll(self.channels.len())];
         let action = ["a/submit", "b/submit"][self.roll(2)];
-        self.house.submit(user, channel, action, &id, free).await;
+        self.cluster.submit(user, channel, action, &id, free).await;
         self.ids.push(id);
     }
 
@@ -259,7 +259,7 @@ impl Play {
             }
         }
         if self.nodes.is_empty() {
-            self.nodes.push(self.house.node().await);
+            self.nodes.push(self.cluster.node().await);
         }
         eventually("every task to end", || async { (unfinished(db).await == 0).then_some(()) })
             .await;
@@ -281,7 +281,7 @@ impl Play {
             let left = db.i64(&format!("SELECT quota FROM users WHERE id = {user}")).await;
             assert_eq!(Quota(left), Quota(MONEY - charged.0));
         }
-        self.house.close().await;
+        self.cluster.close().await;
     }
 }
 

@@ -20,7 +20,7 @@ use uuid::Uuid;
 /// What every task holds at first.
 pub(crate) const HELD: i64 = 100;
 
-pub(crate) struct House {
+pub(crate) struct TestCluster {
     pub db: Db,
     ledger: Ledger,
     config: DbConfig,
@@ -48,7 +48,7 @@ pub(crate) fn price() -> FrozenPrice {
     }
 }
 
-impl House {
+impl TestCluster {
     pub(crate) async fn open(test_db: &TestDb) -> Self {
         let config = DbConfig {
             dsn: test_db.sql_dsn().map(str::to_owned),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 pub struct UnixMs(pub i64);
 
 impl UnixMs {
-    /// This instant moved by `ms`, stopping at the ends of what can be said.
+    /// This instant moved by `ms`, clamped to the range of `i64`.
     #[must_use]
     pub const fn plus_ms(self, ms: i64) -> Self {
         Self(self.0.saturating_add(ms))
@@ -26,7 +26,7 @@ impl UnixMs {
 pub struct Clock(Arc<dyn Fn() -> UnixMs + Send + Sync>);
 
 impl Clock {
-    /// A clock that answers with what `read` returns.
+    /// A clock whose time is what `read` returns.
     pub fn new(read: impl Fn() -> UnixMs + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }

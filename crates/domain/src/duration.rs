@@ -1,4 +1,4 @@
-//! Durations as people write them, in settings of the process and of channels.
+//! Durations as they are written in the settings of the process and of channels.
 
 /// `30` (seconds), `500ms`, `30s`, `2m`, `1h`, `1d`, several in a row (`1m30s`); in milliseconds.
 #[must_use]

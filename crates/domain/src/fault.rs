@@ -1,4 +1,4 @@
-//! What can go wrong, as the caller may know it.
+//! Faults: failures as the caller may see them.
 
 use std::error::Error;
 use std::fmt;
@@ -11,9 +11,9 @@ pub enum FaultKind {
     InvalidRequest,
     /// Key missing, unknown, expired, disabled.
     Unauthenticated,
-    /// Balance, or the key's own limit, doesn't reach.
+    /// The balance, or the key's own limit, is too small.
     InsufficientQuota,
-    /// What may be spent in a day or in a month doesn't reach.
+    /// The daily or monthly spending limit is reached.
     SpendingLimit,
     /// Not allowed for this key or this role.
     Forbidden,
@@ -23,11 +23,11 @@ pub enum FaultKind {
     TaskNotFound,
     /// This path exists, but not with this method.
     MethodNotAllowed,
-    /// Something of that name exists already, or changed meanwhile.
+    /// The name is taken, or the row was changed meanwhile.
     Conflict,
-    /// The same `Idempotency-Key` is still at work.
+    /// A request with the same `Idempotency-Key` is in flight.
     IdempotencyConflict,
-    /// The same `Idempotency-Key` came with another request.
+    /// The same `Idempotency-Key` was used with another request.
     IdempotencyMismatch,
     /// A field of an administrative call breaks its rule.
     Unprocessable,
@@ -35,13 +35,13 @@ pub enum FaultKind {
     RequestTimeout,
     /// The body is larger than allowed.
     PayloadTooLarge,
-    /// The body is of a type that can't be read, or could be read in two ways.
+    /// The body's type is not supported, or could be parsed in two ways.
     UnsupportedMediaType,
     /// Too many requests.
     RateLimited,
-    /// Our own mistake.
+    /// An internal error.
     System,
-    /// This build, or the way it was started, can't do this.
+    /// Not available in this build, or as it was started.
     Unsupported,
     /// The upstream could not be reached, or broke off.
     Upstream,
@@ -66,15 +66,15 @@ pub enum FaultKind {
 pub struct Fault {
     /// Decides status and code.
     pub kind: FaultKind,
-    /// What the caller is told, in Chinese. Never holds ids, addresses, SQL or keys.
+    /// The public message in Chinese. Never holds ids, addresses, SQL or keys.
     pub zh: String,
-    /// The same in English.
+    /// The public message in English.
     pub en: String,
-    /// When trying again makes sense, in seconds.
+    /// `Retry-After`, in seconds.
     pub retry_after_s: Option<u32>,
-    /// The methods that the path has, where the request's is none of them.
+    /// The allowed methods, when the request's method is not one of them.
     pub allow: Option<&'static str>,
-    /// For the log alone.
+    /// The cause, for the log only.
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -84,14 +84,14 @@ impl Fault {
         Self { kind, zh: zh.into(), en: en.into(), retry_after_s: None, allow: None, source: None }
     }
 
-    /// Says when to try again.
+    /// Sets when to retry, in seconds.
     #[must_use]
     pub const fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
         self
     }
 
-    /// Says which methods there are.
+    /// Sets the allowed methods.
     #[must_use]
     pub const fn allowing(mut self, methods: &'static str) -> Self {
         self.allow = Some(methods);

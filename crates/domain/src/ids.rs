@@ -1,4 +1,4 @@
-//! Identities. Each is its own type, so that a user's number can't be passed for a channel's.
+//! Ids. Each is a type of its own, so that a user's id can't be passed for a channel's.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -66,8 +66,8 @@ uuid_id!(
     NodeId
 );
 uuid_id!(
-    /// A task. That of a paid one is its hold's, too: the money and the work are one thing. What
-    /// the upstream calls the task is a text of the upstream's own.
+    /// A task. The id of a paid one is also its hold's: both are made and ended together. The
+    /// upstream's own id of the task is text, and is kept beside it.
     TaskUid
 );
 

@@ -1,6 +1,6 @@
-//! The words of the trade: quota, prices, usage, ids, faults.
+//! The vocabulary of the domain: quota, prices, usage, ids, faults.
 //!
-//! Pure by design: nothing here waits, reads a file, knows SQL or HTTP, or asks for the time.
+//! Pure by design: no waiting, no files, no SQL, no HTTP, no clock.
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod clock;

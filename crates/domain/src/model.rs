@@ -16,7 +16,7 @@ pub struct ModelName(Box<str>);
 /// Why a text is not a [`ModelName`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModelNameError {
-    /// Nothing there.
+    /// The name is empty.
     #[error("is empty")]
     Empty,
     /// More than 200 characters.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The version of the formulas below. It is frozen with a price, so that a later change of a
 /// formula doesn't change what was agreed on.
 const RULE_VERSION: u8 = 1;
-/// What a model priced by use holds before anything is known of the call.
+/// What a model priced by use holds while its usage is unknown.
 const DEFAULT_MIN_HOLD: Quota = Quota(1);
 /// One, in the unit that the product of two [`Ratio::micros`] has.
 const SQUARE: i128 = 1_000_000 * 1_000_000;
@@ -39,7 +39,7 @@ pub enum Pricing {
     Priced(FrozenPrice),
 }
 
-/// A price as it was when the hold was made. Settlement uses this, whatever has changed since.
+/// A price as it was when the hold was made. Settlement uses this, regardless of later changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FrozenPrice {
     /// The formula, with the operator's numbers.
@@ -57,16 +57,16 @@ pub struct FrozenPrice {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "rule", rename_all = "snake_case")]
 pub enum Rule {
-    /// So much a call.
+    /// A fixed price per call.
     PerCall {
         /// The price before group and user.
         fixed_quota: Quota,
     },
-    /// So much a token.
+    /// A price per token.
     ByUse(UseRatios),
 }
 
-/// The operator's numbers for a model priced by use, with nothing left open.
+/// The operator's numbers for a model priced by use, with all defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct UseRatios {
     /// Price of a plain prompt token.

@@ -55,7 +55,7 @@ impl Quota {
         }
     }
 
-    /// The amount with its sign turned, or `None` where that doesn't fit.
+    /// The negated amount, or `None` where that doesn't fit.
     #[must_use]
     pub const fn checked_neg(self) -> Option<Self> {
         match self.0.checked_neg() {
@@ -64,7 +64,7 @@ impl Quota {
         }
     }
 
-    /// Whether this is less than nothing.
+    /// Whether the amount is below zero.
     #[must_use]
     pub const fn is_negative(self) -> bool {
         self.0 < 0

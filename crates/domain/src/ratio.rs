@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 const PLACES: usize = 6;
 const ONE_MICROS: i64 = 1_000_000;
-/// Largest ratio anybody may configure. It bounds the arithmetic of a price.
+/// Largest ratio that may be configured. It bounds the arithmetic of a price.
 const MAX_MICROS: i64 = 1_000_000 * ONE_MICROS;
 
 /// A non-negative decimal of at most six places and at most 1 000 000.
@@ -28,9 +28,9 @@ pub enum RatioError {
 }
 
 impl Ratio {
-    /// 1: changes nothing.
+    /// 1: leaves a price as it is.
     pub const ONE: Self = Self(ONE_MICROS);
-    /// 0: makes everything free.
+    /// 0: the price is nothing.
     pub const ZERO: Self = Self(0);
 
     /// The ratio in millionths.
@@ -64,7 +64,7 @@ impl FromStr for Ratio {
         if (whole.is_empty() && places.is_empty()) || !digits(whole) || !digits(places) {
             return Err(RatioError::Malformed);
         }
-        // PostgreSQL prints 1.5000000000: zeros beyond the sixth place say nothing.
+        // PostgreSQL prints 1.5000000000: zeros beyond the sixth place carry no value.
         let places = places.trim_end_matches('0');
         if places.len() > PLACES {
             return Err(RatioError::TooPrecise);

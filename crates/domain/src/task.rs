@@ -1,32 +1,32 @@
-//! Where an asynchronous task stands, and what an upstream's word for it means.
+//! The status of an asynchronous task, and how an upstream's status words map to it.
 
 use serde::Serialize;
 use std::fmt;
 
-/// What is stored of a task's progress through life.
+/// The stored status of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskStatus {
-    /// Taken by the upstream, or on its way there.
+    /// Accepted by the upstream, or being sent to it.
     Submitted,
-    /// The upstream is at work on it.
+    /// The upstream is processing it.
     Processing,
-    /// Ended well, and charged.
+    /// Succeeded, and was charged.
     Completed,
-    /// Ended badly, or given up; nothing was charged.
+    /// Failed, or timed out; nothing was charged.
     Failed,
-    /// The upstream says a word that is on no list. It is still asked about.
+    /// The upstream reports a status word that is on no list. Polling continues.
     Unknown,
 }
 
 impl TaskStatus {
-    /// All there are.
+    /// All variants.
     pub const ALL: [Self; 5] =
         [Self::Submitted, Self::Processing, Self::Completed, Self::Failed, Self::Unknown];
-    /// Those that don't last.
+    /// Statuses that are not final.
     pub const UNFINISHED: [Self; 3] = [Self::Submitted, Self::Processing, Self::Unknown];
 
-    /// The word in the database and the API.
+    /// The text in the database and the API.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -57,19 +57,19 @@ impl fmt::Display for TaskStatus {
     }
 }
 
-/// Which words of an upstream mean what. Case and blanks at the ends don't count.
+/// Status words of an upstream, by what they mean. Case and surrounding blanks don't count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatusWords {
-    /// Done.
+    /// Words for success.
     pub success: Vec<String>,
-    /// Failed.
+    /// Words for failure.
     pub failed: Vec<String>,
-    /// Still at work.
+    /// Words for a task that has not ended.
     pub processing: Vec<String>,
 }
 
 impl StatusWords {
-    /// The words that need not be configured.
+    /// The built-in lists.
     #[must_use]
     pub fn usual() -> Self {
         let list = |words: &str| words.split(',').map(str::to_owned).collect();
@@ -90,7 +90,7 @@ impl StatusWords {
         } else if on(&self.failed) {
             Some(TaskStatus::Failed)
         } else if on(&self.processing) {
-            // `submitted` is a word of its own life: what was only taken is not at work yet.
+            // `submitted` has a status of its own: the task is accepted, but not processed yet.
             let submitted = word.eq_ignore_ascii_case(TaskStatus::Submitted.word());
             Some(if submitted { TaskStatus::Submitted } else { TaskStatus::Processing })
         } else {
@@ -104,8 +104,8 @@ fn same_word(listed: &str, said: &str) -> bool {
     listed.eq_ignore_ascii_case(said) || listed.to_lowercase() == said.to_lowercase()
 }
 
-/// What an upstream's word means: the channel's lists first, then the installation's, which begin
-/// as the usual ones. A word on no list is [`TaskStatus::Unknown`].
+/// Maps an upstream's word to a status: by the channel's lists first, then by the installation's,
+/// whose defaults are the built-in ones. A word on no list is [`TaskStatus::Unknown`].
 #[must_use]
 pub fn task_status(
     word: &str,

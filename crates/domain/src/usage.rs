@@ -1,4 +1,4 @@
-//! Usage: what an upstream says it did, and what we are ready to bill for.
+//! Usage: what an upstream reports, and what of it is billed.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -7,18 +7,17 @@ use serde_json::value::RawValue;
 
 /// More tokens than this in one call is a mistake of the upstream, not a bill.
 const MAX_TOKENS: i64 = 1_000_000_000;
-/// More characters than this are no amount of money.
+/// Longest text that is kept of an upstream's own amount, in characters.
 const MAX_COST_CHARS: usize = 40;
 
-/// Usage as an upstream reports it: every field may be missing or null, and nothing is believed
-/// yet.
+/// Usage as an upstream reports it: every field may be missing or null, and none is validated yet.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UsageReport {
     counts: Counts,
     noted: Noted,
 }
 
-/// What is billed by: a report that can't be read so can't be billed.
+/// The members that are billed. One that can't be parsed makes the report unusable.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 struct Counts {
@@ -48,7 +47,7 @@ struct Details {
     audio_tokens: Option<Number>,
 }
 
-/// What nothing is billed by. It may be anything, and makes no report unusable.
+/// Members that are only noted. They may hold anything, and never make a report unusable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Noted {
     total_tokens: Option<i64>,
@@ -72,13 +71,13 @@ pub struct Usage {
     /// The part of the prompt that was sound.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub audio_tokens: i64,
-    /// The part of the completion that was thought, not said. Noted, and billed as completion.
+    /// The reasoning part of the completion. Noted, and billed as completion.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reasoning_tokens: i64,
-    /// What the upstream said the call cost it, in its own words. Noted only.
+    /// What the call cost the upstream's owner, as the upstream wrote it. Noted only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_cost: Option<String>,
-    /// What did not add up in the report. The parts are what is billed.
+    /// What is inconsistent in the report. The parts are what is billed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inconsistency: Option<String>,
 }
@@ -94,14 +93,14 @@ pub enum UsageError {
     Absurd {
         /// The field's name.
         field: &'static str,
-        /// What stood there.
+        /// The value found.
         value: String,
     },
 }
 
 impl<'de> Deserialize<'de> for UsageReport {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        // Read twice, so that what is only noted can't spoil what is billed.
+        // Parsed twice, so that what is only noted can't spoil what is billed.
         let text = Box::<RawValue>::deserialize(from)?;
         let counts = serde_json::from_str(text.get()).map_err(D::Error::custom)?;
         Ok(Self { counts, noted: Noted::read(text.get()) })
@@ -110,7 +109,7 @@ impl<'de> Deserialize<'de> for UsageReport {
 
 impl Noted {
     fn read(json: &str) -> Self {
-        /// Undecoded: a member may be out of any range, and nested as deep as it likes.
+        /// Not decoded: a member may be out of any range, and nested to any depth.
         #[derive(Default, Deserialize)]
         #[serde(default)]
         struct Members<'a> {
@@ -153,7 +152,7 @@ fn noted_count(member: &RawValue) -> Option<i64> {
     member.get().parse().ok().filter(|count| (0..=MAX_TOKENS).contains(count))
 }
 
-/// An amount as it is written, as a number or as a string.
+/// An amount in its original spelling, a number or a string.
 fn noted_amount(member: &RawValue) -> Option<String> {
     let text = member.get().trim_matches('"');
     let is_amount = |b: u8| b.is_ascii_alphanumeric() || b"+-., $".contains(&b);
@@ -162,8 +161,8 @@ fn noted_amount(member: &RawValue) -> Option<String> {
 }
 
 impl UsageReport {
-    /// The report of a stream: `later` replaces this one. Only where it is silent about the prompt
-    /// (Anthropic counts the prompt in a stream's first event) is the prompt of this one kept.
+    /// Merges the reports of a stream: `later` replaces this one, except that the prompt of this
+    /// one is kept where `later` has none (Anthropic counts the prompt in a stream's first event).
     pub fn supersede(&mut self, mut later: Self) {
         let (counts, newer) = (&mut self.counts, &mut later.counts);
         if newer.prompt_tokens.is_none() && newer.input_tokens.is_none() {

@@ -1,7 +1,8 @@
-//! Which jobs are alive: what they are, where they were started, and since when.
+//! The register of running jobs: what they are, where they were started, and since when.
 //!
 //! The runtime's own dump of its tasks stops all of its threads to take it, and can leave them
-//! stopped. Here every job signs itself in and out, so that looking costs the jobs nothing.
+//! stopped. Here each job registers itself and is removed at its end, so that a snapshot doesn't
+//! pause any of them.
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
@@ -10,14 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// One job that has not ended.
+/// A job that has not ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Job {
-    /// What it is.
+    /// Its name.
     pub kind: &'static str,
-    /// The line of source that made it.
+    /// The source line that started it.
     pub place: &'static Location<'static>,
-    /// When it was made.
+    /// When it was started.
     pub since: Instant,
 }
 
@@ -28,15 +29,15 @@ fn alive() -> MutexGuard<'static, BTreeMap<u64, Job>> {
     ALIVE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The jobs alive now, oldest first.
+/// The running jobs, oldest first.
 #[must_use]
 pub fn jobs() -> Vec<Job> {
     alive().values().copied().collect()
 }
 
-/// `job`, on the roster from now until it ends or is dropped.
+/// Registers `job` until it ends or is dropped.
 ///
-/// For what lives on by itself. What ends within a few steps is not worth the lock.
+/// Meant for long-lived jobs; one that ends within a few steps is not worth the lock.
 #[track_caller]
 pub fn named<F: Future>(kind: &'static str, job: F) -> impl Future<Output = F::Output> {
     let entry = Entry::new(Job { kind, place: Location::caller(), since: Instant::now() });
@@ -46,7 +47,7 @@ pub fn named<F: Future>(kind: &'static str, job: F) -> impl Future<Output = F::O
     }
 }
 
-/// A place on the roster; given back when dropped.
+/// An entry of the register; removed when dropped.
 struct Entry(u64);
 
 impl Entry {

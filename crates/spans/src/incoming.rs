@@ -1,4 +1,4 @@
-//! What is taken from a client's head: whose trace its request belongs to, and whom it addresses.
+//! Reads the parent span and the host from a client's request head.
 
 use crate::{Span, key};
 use http::HeaderMap;
@@ -11,15 +11,14 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 
 const TRACEPARENT: &str = "traceparent";
 
-/// The span that the client says its request is a part of; none, where it says nothing that can be
-/// read.
+/// The parent span that the client sent; `None` when there is none, or it can't be parsed.
 pub(crate) fn parent(headers: &HeaderMap) -> SpanContext {
     let context =
         TraceContextPropagator::new().extract_with_context(&Context::new(), &ParentOnly(headers));
     context.span().span_context().clone()
 }
 
-/// Hides `tracestate`: text of the client's that we have no use for, and would pass on.
+/// Hides `tracestate`: client-supplied text that is not used here, and would be propagated.
 struct ParentOnly<'a>(&'a HeaderMap);
 
 impl Extractor for ParentOnly<'_> {
@@ -36,7 +35,7 @@ impl Extractor for ParentOnly<'_> {
     }
 }
 
-/// Which of our names the client used.
+/// Which of our host names the client used.
 pub(crate) fn host(headers: &HeaderMap, span: &mut Span) {
     if !span.is_recorded() {
         return;
@@ -54,7 +53,7 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    fn told(given: &[&'static str]) -> Option<String> {
+    fn parsed(given: &[&'static str]) -> Option<String> {
         let mut headers = HeaderMap::new();
         for value in given {
             headers.append(TRACEPARENT, HeaderValue::from_static(value));
@@ -66,13 +65,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_sane_parent_is_believed() {
+    fn only_a_valid_parent_is_used() {
         let sampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let unsampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
-        assert_eq!(told(&[sampled]).as_deref(), Some("b7ad6b7169203331 true"));
-        assert_eq!(told(&[unsampled]).as_deref(), Some("b7ad6b7169203331 false"));
+        assert_eq!(parsed(&[sampled]).as_deref(), Some("b7ad6b7169203331 true"));
+        assert_eq!(parsed(&[unsampled]).as_deref(), Some("b7ad6b7169203331 false"));
         for odd in [&[][..], &[""], &["00-0-0-01"], &["secret"], &[sampled, sampled]] {
-            assert_eq!(told(odd), None, "{odd:?}");
+            assert_eq!(parsed(odd), None, "{odd:?}");
         }
     }
 }

@@ -1,43 +1,44 @@
-//! What spans may say. The first ones are OpenTelemetry's conventions for HTTP, the others ours.
+//! Attribute keys of spans. The first ones are OpenTelemetry's conventions for HTTP, the others
+//! ours.
 
 use http::Method;
 
-/// The method of a request, in one of the words of [`method`].
+/// The method of a request, normalised by [`method`].
 pub const METHOD: &str = "http.request.method";
-/// The pattern that a request's path fits.
+/// The route pattern that a request's path matches.
 pub const ROUTE: &str = "http.route";
 /// The status of a reply.
 pub const STATUS: &str = "http.response.status_code";
-/// The host of whoever answers.
+/// The host that the request is sent to.
 pub const HOST: &str = "server.address";
-/// Its port.
+/// The port that the request is sent to.
 pub const PORT: &str = "server.port";
-/// Why it failed: a code of ours.
+/// Why it failed: one of our error codes.
 pub const ERROR: &str = "error.type";
-/// What a request is told by in log, journal and replies.
+/// The request id, as in log, journal and replies.
 pub const REQUEST_ID: &str = "newapi.request.id";
-/// Whose request it is.
+/// The id of the user.
 pub const USER_ID: &str = "newapi.user.id";
-/// By which key.
+/// The id of the key.
 pub const KEY_ID: &str = "newapi.key.id";
-/// Through which channel.
+/// The id of the channel.
 pub const CHANNEL_ID: &str = "newapi.channel.id";
-/// What is asked for.
+/// The requested model.
 pub const MODEL: &str = "newapi.model";
 /// The number of an attempt, from 1.
 pub const ATTEMPT: &str = "newapi.attempt";
-/// An attempt that only asks what the call would cost.
+/// Marks an attempt that only asks for an estimate.
 pub const ESTIMATE: &str = "newapi.estimate";
-/// The money put aside.
+/// The id of the hold.
 pub const HOLD_ID: &str = "newapi.hold.id";
-/// How much is put aside, or was charged.
+/// The amount held or charged.
 pub const QUOTA: &str = "newapi.quota";
-/// Why money is given back.
+/// Why a hold is released.
 pub const REASON: &str = "newapi.reason";
-/// Where a webhook goes.
+/// The id of a webhook's endpoint.
 pub const ENDPOINT_ID: &str = "newapi.endpoint.id";
 
-/// A method as it is told: what a client made up could be anything.
+/// Normalises a method: a name made up by a client would have unbounded cardinality.
 #[must_use]
 pub fn method(method: &Method) -> &'static str {
     const KNOWN: [Method; 9] = [

@@ -1,8 +1,8 @@
 //! Spans: what a call did, and when, for those who collect traces (OpenTelemetry).
 //!
-//! A [`Tracer`] that is off makes spans that are nothing: whoever carries one along pays a branch.
-//! What is told of a call are ids, amounts and words of ours: see [`key`]. Of what a client sends
-//! `Host` and `X-Request-Id` go into a span; of what an upstream says, its status.
+//! Spans of a [`Tracer`] that is off are empty, so carrying one costs a branch. Attributes of a
+//! call are ids, amounts and codes of ours: see [`key`]. Of the client's input, only `Host` and
+//! `X-Request-Id` go into a span; of the upstream's, only its status.
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod incoming;
@@ -16,19 +16,19 @@ use std::fmt::Display;
 
 pub use opentelemetry::trace::{SpanKind as Kind, TraceId};
 
-/// Makes spans, or, by default, nothing.
+/// Creates spans, or, by default, none.
 #[derive(Clone, Debug, Default)]
 pub struct Tracer(Option<SdkTracer>);
 
 impl Tracer {
-    /// Makes spans of `tracer`.
+    /// Creates spans with `tracer`.
     #[must_use]
     pub const fn new(tracer: SdkTracer) -> Self {
         Self(Some(tracer))
     }
 
-    /// The span of a request that has come in. It belongs to the trace that the client names
-    /// (`traceparent`), which says then whether it is recorded.
+    /// Starts the span of an incoming request. It belongs to the trace that the client names
+    /// (`traceparent`), which then decides whether it is recorded.
     #[must_use]
     pub fn incoming(&self, method: &Method, headers: &HeaderMap) -> Span {
         let Some(tracer) = &self.0 else { return Span::default() };
@@ -39,7 +39,7 @@ impl Tracer {
         span
     }
 
-    /// The span of something that nobody asked for just now. It begins a trace.
+    /// Starts the root span of work that no request triggered.
     #[must_use]
     pub fn root(&self, kind: Kind, name: &'static str) -> Span {
         let Some(tracer) = &self.0 else { return Span::default() };
@@ -47,7 +47,7 @@ impl Tracer {
     }
 }
 
-/// From its making until it is dropped. Nothing, when its tracer is off.
+/// Open from its creation until it is dropped. Empty when its tracer is off.
 #[derive(Debug, Default)]
 pub struct Span(Option<Box<Live>>);
 
@@ -59,7 +59,7 @@ struct Live {
 
 impl Span {
     fn begin(tracer: &SdkTracer, kind: Kind, name: &'static str, parent: SpanContext) -> Self {
-        // A sampler takes even a parent that is none for one that is not recorded.
+        // A sampler takes an invalid parent for one that is not recorded.
         let parent = match parent.is_valid() {
             true => Context::new().with_remote_span_context(parent),
             false => Context::new(),
@@ -69,7 +69,7 @@ impl Span {
         Self(Some(Box::new(Live { span, tracer: tracer.clone() })))
     }
 
-    /// A part of what this span is about; nothing, where this one is not recorded.
+    /// A child span; empty when this one is not recorded.
     #[must_use]
     pub fn child(&self, kind: Kind, name: &'static str) -> Self {
         match &self.0 {
@@ -80,46 +80,46 @@ impl Span {
         }
     }
 
-    /// Whether anybody will ever see it.
+    /// Whether the span is recorded.
     #[must_use]
     pub fn is_recorded(&self) -> bool {
         self.0.as_ref().is_some_and(|live| live.span.is_recording())
     }
 
-    /// Which trace it belongs to, whether it is recorded or not.
+    /// The trace id, whether it is recorded or not.
     #[must_use]
     pub fn trace_id(&self) -> Option<TraceId> {
         self.0.as_ref().map(|live| live.span.span_context().trace_id())
     }
 
-    /// Says something about it.
+    /// Sets an attribute.
     pub fn set(&mut self, key: &'static str, value: impl Into<Value>) {
         if let Some(live) = &mut self.0 {
             live.span.set_attribute(KeyValue::new(key, value));
         }
     }
 
-    /// The same, of what has to be written out first.
+    /// Like [`Self::set`], for a value that is only formatted when the span is recorded.
     pub fn show(&mut self, key: &'static str, value: impl Display) {
         if self.is_recorded() {
             self.set(key, value.to_string());
         }
     }
 
-    /// The request that it is about has this route: a pattern, never the path itself.
+    /// Sets the route of the request: a pattern, never the path itself.
     pub fn route(&mut self, method: &Method, route: &str) {
         let Some(live) = self.0.as_mut().filter(|live| live.span.is_recording()) else { return };
         live.span.update_name(format!("{} {route}", key::method(method)));
         live.span.set_attribute(KeyValue::new(key::ROUTE, route.to_owned()));
     }
 
-    /// The reply has this status.
+    /// Sets the status of the reply.
     pub fn status(&mut self, status: StatusCode) {
         self.set(key::STATUS, i64::from(status.as_u16()));
     }
 
-    /// The request that has come in was not served, in a word of ours. Where the client is to
-    /// blame (`status`), the server has not failed.
+    /// Marks the request as failed, with one of our error codes. Where the client is to blame
+    /// (`status`), the server has not failed.
     pub fn unserved(&mut self, code: &'static str, status: Option<StatusCode>) {
         if status.is_some_and(|status| status.is_client_error()) {
             self.set(key::ERROR, code);
@@ -128,7 +128,7 @@ impl Span {
         }
     }
 
-    /// It failed, in a word of ours.
+    /// Marks the span as failed, with one of our error codes.
     pub fn fail(&mut self, code: &'static str) {
         self.set(key::ERROR, code);
         if let Some(live) = &mut self.0 {

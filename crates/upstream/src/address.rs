@@ -1,4 +1,4 @@
-//! The address of an upstream: `base_url`, and what is asked of it.
+//! The address of an upstream: `base_url`, and the targets below it.
 
 use crate::encode::push_path;
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use std::net::Ipv6Addr;
 /// Longest `base_url`: a host name has at most 253 characters.
 const MAX_LEN: usize = 300;
 
-/// A checked `base_url`: a scheme and a host, perhaps a port, and nothing else.
+/// A checked `base_url`: a scheme, a host and an optional port, and nothing else.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BaseUrl {
     text: Box<str>,
@@ -18,7 +18,7 @@ pub struct BaseUrl {
     authority: Authority,
 }
 
-/// Why a text is not a [`BaseUrl`], or nothing can be asked of it.
+/// Why a text is not a [`BaseUrl`], or can't be combined with a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.en())]
 pub enum AddressError {
@@ -47,7 +47,7 @@ pub enum AddressError {
 }
 
 impl AddressError {
-    /// The field, what is wrong with it and the mend, in Chinese.
+    /// The field, what is wrong with it and the remedy, in Chinese.
     #[must_use]
     pub const fn zh(self) -> &'static str {
         match self {
@@ -93,7 +93,7 @@ impl AddressError {
 }
 
 impl BaseUrl {
-    /// Checks what an operator wrote. Blanks around it are no matter.
+    /// Checks what an operator wrote. Surrounding blanks are ignored.
     ///
     /// # Errors
     /// The first rule that `text` breaks.
@@ -141,14 +141,14 @@ impl BaseUrl {
         self.authority.host()
     }
 
-    /// The port, said or implied.
+    /// The port, explicit or implied.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.authority.port_u16().unwrap_or(if self.is_https() { 443 } else { 80 })
     }
 
-    /// `{base_url}/{path}`, where `path` is decoded and has no slash in front: what was priced is
-    /// what is addressed, however the client had spelt it.
+    /// `{base_url}/{path}`, where `path` is decoded and has no leading slash: the path that was
+    /// priced is the path that is requested, however the client had spelt it.
     ///
     /// # Errors
     /// When the address gets too long, or `raw_query` has characters that a query can't have.
@@ -170,7 +170,7 @@ impl BaseUrl {
         text.push_str(front);
         push_path(&mut text, path);
         if let Some(query) = raw_query {
-            // A fragment is never sent, so it would hide the rest of the query.
+            // A fragment is never sent, so it would cut off the rest of the query.
             if query.contains('#') {
                 return Err(AddressError::Target);
             }

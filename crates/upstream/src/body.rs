@@ -1,4 +1,4 @@
-//! The body of a request on its way out, and the knowledge of how far it got.
+//! The body of an outgoing request, and how far it has been sent.
 
 use crate::error::BoxError;
 use bytes::Bytes;
@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 /// The body of a request.
 pub enum Payload {
-    /// Here already; empty bytes are no body at all.
+    /// Complete already; empty bytes are no body at all.
     Whole(Bytes),
-    /// Still coming.
+    /// Still arriving.
     Stream(UnsyncBoxBody<Bytes, BoxError>),
 }
 
@@ -30,29 +30,30 @@ impl From<UnsyncBoxBody<Bytes, BoxError>> for Payload {
     }
 }
 
-/// Where a request stands.
+/// The progress of a request.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Progress {
-    /// Nobody has asked for the body: the head is not written either.
+    /// The body has not been polled yet: the head is not written either.
     Untouched = 0,
     /// Being written.
     Writing = 1,
     /// Waiting for the next piece from the client.
     Starved = 2,
-    /// Handed over to its end.
+    /// Handed over completely.
     Complete = 3,
     /// The body itself failed.
     Failed = 4,
 }
 
-/// Shared between a request's body, which the connection owns, and whoever waits for the reply.
+/// Progress shared between a request's body, which the connection owns, and the task that awaits
+/// the reply.
 pub(crate) struct Watch {
     start: Instant,
     progress: AtomicU8,
     /// Milliseconds from `start` to the last step.
     step_ms: AtomicU64,
-    /// Milliseconds for which the client was waited for, up to the last step.
+    /// Milliseconds spent waiting for the client, up to the last step.
     starved_ms: AtomicU64,
 }
 
@@ -78,12 +79,12 @@ impl Watch {
         self.step_ms.load(Ordering::Acquire)
     }
 
-    /// Milliseconds for which the client was waited for, up to the last step.
+    /// Milliseconds spent waiting for the client, up to the last step.
     pub(crate) fn starved_ms(&self) -> u64 {
         self.starved_ms.load(Ordering::Acquire)
     }
 
-    /// Only the body itself takes steps, so nothing else writes meanwhile.
+    /// Only the body itself records steps, so there is no concurrent write.
     fn note(&self, progress: Progress) {
         let elapsed = self.start.elapsed().as_millis();
         let now_ms = u64::try_from(elapsed).unwrap_or(u64::MAX);
@@ -102,10 +103,10 @@ impl Watch {
     }
 }
 
-/// A payload that notes how far it got.
+/// A payload that records how far it was sent.
 ///
-/// hyper asks a body whether it has ended just before it writes the head, and not earlier: a
-/// request that comes back before that was never sent. A test holds hyper to it.
+/// hyper checks whether a body has ended just before it writes the head, and not earlier: a request
+/// that fails before that was never sent. A test pins hyper to this.
 pub(crate) struct Tracked {
     payload: Payload,
     watch: Arc<Watch>,

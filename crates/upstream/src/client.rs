@@ -22,24 +22,24 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// How many channels' own proxies have a pool of connections at the same time.
+/// How many proxies of channels have a connection pool at the same time.
 const MAX_PROXIES: usize = 64;
 /// The largest head of a reply, and the most that one connection buffers of a body.
 const MAX_READ_BUFFER: usize = 64 * 1024;
 /// The most headers of a reply.
 const MAX_HEADERS: usize = 128;
 
-/// How connections are made and kept.
+/// How connections are opened and pooled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
     /// Which addresses may be connected to.
     pub guard: AddressGuard,
     /// The installation's proxies.
     pub proxies: Proxies,
-    /// Proxies get the address that a host was found at and judged by, in a tunnel, and not its
-    /// name: for hosts that are named by those who must not reach what the proxy can.
+    /// Proxies get the checked address of a host, in a tunnel, instead of its name: for hosts that
+    /// are chosen by users, who must not reach what the proxy can.
     pub pin_addresses: bool,
-    /// The longest time that a connection may take to make, whatever a request's own deadline.
+    /// The maximum time to open a connection, regardless of a request's own deadline.
     pub connect_timeout: Duration,
     /// How long an unused connection is kept.
     pub pool_idle_timeout: Duration,
@@ -75,7 +75,7 @@ pub struct Deadlines {
     pub total_ms: u64,
 }
 
-/// A request that is ready to go.
+/// A complete request.
 pub struct OutboundRequest<'a> {
     /// The method.
     pub method: Method,
@@ -86,31 +86,31 @@ pub struct OutboundRequest<'a> {
     pub headers: HeaderMap,
     /// The body.
     pub body: Payload,
-    /// The way there.
+    /// How the upstream is reached.
     pub proxy: &'a ProxyChoice,
 }
 
-/// A reply, whose body may still be coming.
+/// A reply, whose body may still be arriving.
 pub struct Reply {
-    /// The status, whatever it is.
+    /// The status, unmapped.
     pub status: StatusCode,
     /// The version that the upstream speaks.
     pub version: Version,
     /// The headers, as they came, but without a length that the framing contradicts.
     pub headers: HeaderMap,
-    /// The body, as it comes.
+    /// The body, as it arrives.
     pub body: ReplyBody,
 }
 
 /// Sends requests. Cheap to clone; the clones share their connections.
 #[derive(Clone)]
 pub struct Client {
-    /// As it is configured now: also of clients with connections of their own.
+    /// The current configuration: shared with clients that have connections of their own.
     setup: Arc<ArcSwap<Setup>>,
     state: Arc<ArcSwap<State>>,
 }
 
-/// What connections are made by.
+/// What connections are opened with.
 struct Setup {
     config: ClientConfig,
     guard: Arc<AddressGuard>,
@@ -118,7 +118,7 @@ struct Setup {
     route: Arc<Route>,
 }
 
-/// Connections, and what they were made by.
+/// Connection pools, and the configuration that they were made with.
 struct State {
     setup: Arc<Setup>,
     default: Lane,
@@ -126,7 +126,7 @@ struct State {
     own: RwLock<HashMap<ProxyUrl, Lane>>,
 }
 
-/// One way out: a pool of connections of its own.
+/// The pool of one route.
 #[derive(Clone)]
 struct Lane {
     hyper: legacy::Client<Connector, Tracked>,
@@ -147,8 +147,7 @@ impl Client {
         Ok(Self::of(Arc::new(ArcSwap::new(setup))))
     }
 
-    /// A client that does the same over connections of its own, now and after every
-    /// [`Client::configure`] of either.
+    /// A client with connections of its own, which follows every [`Client::configure`] of either.
     #[must_use]
     pub fn with_own_connections(&self) -> Self {
         Self::of(Arc::clone(&self.setup))
@@ -159,11 +158,11 @@ impl Client {
         Self { setup, state: Arc::new(ArcSwap::from_pointee(state)) }
     }
 
-    /// Works by `config` from the next request on, over new connections where it differs: those
-    /// that are open may lead where none may lead any more. Requests under way go on.
+    /// Applies `config` from the next request on, with new connections where it differs: open ones
+    /// may lead to addresses that are no longer allowed. Requests in flight continue.
     ///
     /// # Errors
-    /// When one of the installation's proxies is not an address; nothing has changed then.
+    /// When one of the installation's proxies is not an address; nothing is changed then.
     pub fn configure(&self, config: ClientConfig) -> Result<(), ProxyError> {
         let now = self.setup.load();
         if now.config != config {
@@ -191,7 +190,8 @@ impl Client {
     /// Sends `request` and waits for the head of its reply. Redirects are not followed.
     ///
     /// # Errors
-    /// When there is no reply: [`SendError::sent`] says whether the upstream may be at work.
+    /// When there is no reply: [`SendError::sent`] says whether the upstream may have received the
+    /// request.
     pub async fn send(
         &self,
         request: OutboundRequest<'_>,
@@ -221,8 +221,8 @@ impl Client {
         let response = lane.hyper.request(outgoing);
         let response = head_within(response, &watch, start, deadlines).await?;
         let (mut parts, body) = response.into_parts();
-        // Chunks win over a length (RFC 9112 §6.3), and a length that does not count must not be
-        // passed on, nor be believed by anything that reads the reply here.
+        // Chunks win over a length (RFC 9112 §6.3), and a length that does not count must neither
+        // be passed on nor used here.
         if parts.headers.contains_key(TRANSFER_ENCODING) {
             parts.headers.remove(CONTENT_LENGTH);
         }
@@ -262,7 +262,7 @@ impl State {
         let made = lane(&self.setup, Arc::new(route));
         let mut own = self.own.write().unwrap_or_else(PoisonError::into_inner);
         if own.len() >= MAX_PROXIES && !own.contains_key(url) {
-            // Any one goes: requests under way keep theirs, and a new pool is soon warm.
+            // Any one is evicted: requests in flight keep theirs, and a new pool is soon warm.
             if let Some(victim) = own.keys().next().cloned() {
                 own.remove(&victim);
             }
@@ -290,8 +290,8 @@ fn lane(setup: &Setup, route: Arc<Route>) -> Lane {
     Lane { hyper, way }
 }
 
-/// Waits for the head of the reply. One timer serves all deadlines: when it fires, the watch says
-/// what the request was waiting for and until when it may.
+/// Waits for the head of the reply. One timer serves all deadlines: when it fires, the progress
+/// says what the request was waiting for and until when it may.
 async fn head_within(
     response: legacy::ResponseFuture,
     watch: &Watch,
@@ -342,7 +342,7 @@ fn standing(watch: &Watch, deadlines: &Deadlines) -> (Phase, u64) {
     (phase, until_ms.min(total_ms))
 }
 
-/// What hyper's error means, given how far the request had got.
+/// Maps hyper's error, given how far the request had been sent.
 fn explain(error: legacy::Error, watch: &Watch) -> SendError {
     if let Some(cause) = find::<ConnectError>(&error) {
         return SendError::Connect(cause.clone());
@@ -359,8 +359,8 @@ fn explain(error: legacy::Error, watch: &Watch) -> SendError {
     }
 }
 
-/// Whether a reply sends the client to another host: a redirect that must not be passed on.
-/// What can't be read is taken for another host.
+/// Whether a reply redirects the client to another host: such a redirect must not be passed on. A
+/// location that can't be parsed counts as another host.
 #[must_use]
 pub fn redirects_elsewhere(status: StatusCode, headers: &HeaderMap, base: &BaseUrl) -> bool {
     if !status.is_redirection() {

@@ -1,4 +1,5 @@
-//! The connector: resolve, guard, connect, proxy, TLS. What was checked is what is connected to.
+//! The connector: resolve, guard, connect, proxy, TLS. It connects to the very address that was
+//! checked.
 
 use crate::error::{ConnectError, chain};
 use crate::guard::{AddressGuard, literal};
@@ -24,11 +25,11 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower::Service;
 
-/// Makes the connections of one hyper client.
+/// Opens the connections of one hyper client.
 #[derive(Clone)]
 pub(crate) struct Connector(pub(crate) Arc<Way>);
 
-/// What all connections of a [`Connector`] have in common.
+/// What all connections of a [`Connector`] share.
 pub(crate) struct Way {
     pub(crate) guard: Arc<AddressGuard>,
     pub(crate) route: Arc<Route>,
@@ -95,16 +96,16 @@ async fn connect(way: &Way, target: &Uri, deadline: Instant) -> Result<Io, Conne
     Ok(TokioIo::new(Stream { io: Inner::Boxed(Box::new(tls)), absolute_form: false, h2 }))
 }
 
-/// What a proxy is to lead to.
+/// The target of a proxied connection.
 struct Goal {
-    /// Host and port, in an address without a path.
+    /// Host and port, as a URI without a path.
     uri: Uri,
-    /// The proxy is not to read along.
+    /// Through a tunnel, which the proxy can't read.
     tunnel: bool,
 }
 
 impl Goal {
-    /// One address. The request itself goes on naming the host, so a proxy must not rewrite it.
+    /// A fixed address. The request itself still names the host, so a proxy must not rewrite it.
     fn pinned(address: SocketAddr, https: bool) -> Result<Self, ConnectError> {
         let scheme = if https { "https" } else { "http" };
         let uri = Uri::try_from(format!("{scheme}://{address}/"));
@@ -116,12 +117,11 @@ impl Goal {
 /// Refuses a host that a proxy must not reach, else returns one of its addresses. A proxy that is
 /// given the name may take any of them, so all have to be permitted.
 ///
-/// Upstreams' proxies are given the name: many decide by names, and some are there because they
-/// know a better resolver. What they find may differ, if the name's owner wants it to; that is the
-/// proxy's to refuse. The names of webhooks are their users', so there the address is pinned.
+/// Upstreams' proxies are given the name: many decide by names, and some are used because they have
+/// a better resolver. The owner of the name may make it resolve differently there; refusing that is
+/// up to the proxy. The hosts of webhooks are chosen by users, so there the address is pinned.
 ///
-/// A guard that permits everything asks no resolver: there are machines where the proxy alone has
-/// one.
+/// A guard that permits everything skips the resolver: on some machines only the proxy has one.
 async fn judge(
     guard: &AddressGuard,
     host: &str,
@@ -141,7 +141,7 @@ async fn judge(
     }
 }
 
-/// A connection to the proxy, tunnelled on to the goal where the proxy is not to read along.
+/// Connects to the proxy, and tunnels to the goal unless the proxy forwards plain requests.
 /// The installation's proxy is the operator's choice, and not guarded; a channel's own is.
 async fn through_proxy(
     way: &Way,
@@ -193,7 +193,7 @@ async fn through_proxy(
     Ok(tunnelled.into_inner())
 }
 
-/// `target` without a path, and with its port said, as SOCKS wants it.
+/// `target` without a path, and with an explicit port, as SOCKS requires it.
 fn with_port(target: &Uri, https: bool) -> Result<Uri, ConnectError> {
     let host = target.host().ok_or(ConnectError::Address("no host"))?;
     let port = target.port_u16().unwrap_or(if https { 443 } else { 80 });
@@ -220,12 +220,13 @@ async fn dial(
     let mut last = ConnectError::Dns("no address".to_owned());
     let count = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
     for (left, address) in (1..=count).rev().zip(&addresses) {
-        // One dead address must not eat the time of the others.
+        // One dead address must not use up the time of the others.
         let now = Instant::now();
         let share = deadline.saturating_duration_since(now) / left;
         match timeout_at(now + share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
-                // Small writes must not wait for one another; that it can't be set loses nothing.
+                // Small writes must not wait for one another; a failure to set the option is
+                // harmless.
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
@@ -258,7 +259,7 @@ async fn handshake(
     TlsConnector::from(config).connect(name, stream).await.map_err(|e| chain(&e))
 }
 
-/// A service that gives away the one connection that it holds.
+/// A service that hands out the one connection that it holds.
 struct Once(Option<Io>);
 
 impl Service<Uri> for Once {
@@ -275,10 +276,10 @@ impl Service<Uri> for Once {
     }
 }
 
-/// A connection, whatever lies under it.
+/// A connection of any kind.
 pub(crate) struct Stream {
     io: Inner,
-    /// The other end is a proxy that wants whole addresses in the request line.
+    /// The peer is a proxy that expects absolute URIs in the request line.
     absolute_form: bool,
     h2: bool,
 }

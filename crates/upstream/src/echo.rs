@@ -1,8 +1,8 @@
-//! Keeps a channel's key from being shown to clients by an upstream that repeats what it was sent:
-//! debug pages, echo services, `message/http`.
+//! Prevents the leak of a channel's key to clients by an upstream that repeats its request: debug
+//! pages, echo services, `message/http`.
 //!
-//! Found is the key as it was sent. A body that is compressed, or spells the key otherwise, is not
-//! looked through.
+//! The key is found as it was sent. A body that is compressed, or encodes the key otherwise, is not
+//! searched.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -11,11 +11,11 @@ use memchr::memmem::Finder;
 use std::fmt;
 use std::sync::Arc;
 
-/// Shorter keys are not looked for: they may stand in any text, which would break replies that
+/// Shorter keys are not searched for: they may occur in any text, which would break replies that
 /// repeat nothing.
 const SHORTEST_KEY: usize = 16;
 
-/// What is not to be repeated.
+/// The secret that must not be repeated.
 #[derive(Clone)]
 pub struct EchoGuard(Arc<Finder<'static>>);
 
@@ -26,19 +26,20 @@ impl fmt::Debug for EchoGuard {
 }
 
 impl EchoGuard {
-    /// For a channel's key; none where it is too short to be told from other text.
+    /// The guard of a channel's key; `None` where it is too short to be distinguished from other
+    /// text.
     #[must_use]
     pub fn of(key: &str) -> Option<Self> {
         (key.len() >= SHORTEST_KEY).then(|| Self(Arc::new(Finder::new(key).into_owned())))
     }
 
-    /// Whether a text has the key in it.
+    /// Whether a text contains the key.
     #[must_use]
     pub fn finds(&self, text: &[u8]) -> bool {
         self.0.find(text).is_some()
     }
 
-    /// Removes the headers that have the key in them; whether there were any.
+    /// Removes the headers that contain the key; returns whether there were any.
     pub fn clean(&self, headers: &mut HeaderMap) -> bool {
         let with_key = |(name, value): (&HeaderName, &http::HeaderValue)| {
             self.finds(value.as_bytes()).then(|| name.clone())
@@ -50,21 +51,21 @@ impl EchoGuard {
         !found.is_empty()
     }
 
-    /// Looks through a body that passes piece by piece.
+    /// Searches a body that is streamed.
     #[must_use]
     pub fn watch(&self) -> EchoWatch {
         EchoWatch { guard: self.clone(), tail: Vec::new(), withholds: false }
     }
 
-    /// The same, so that no part of the key passes either: the last bytes of each piece wait for
-    /// the next one.
+    /// Like [`Self::watch`], but no part of the key passes either: the last bytes of each piece are
+    /// withheld until the next one.
     #[must_use]
     pub fn withholding_watch(&self) -> EchoWatch {
         EchoWatch { withholds: true, ..self.watch() }
     }
 }
 
-/// Whether a reply is by its type a request that is repeated (RFC 9110 §9.3.8).
+/// Whether a reply's type says that it repeats the request (RFC 9110 §9.3.8).
 #[must_use]
 pub fn is_repeated_request(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_TYPE).iter().any(|value| {
@@ -81,10 +82,11 @@ pub fn is_repeated_request(headers: &HeaderMap) -> bool {
 #[error("the upstream repeats the channel's key")]
 pub struct Echoed;
 
-/// A body on its way.
+/// A streamed body.
 ///
-/// What waits does not depend on what it says. Were only bytes withheld that the key may begin
-/// with, a client that can have an upstream repeat its own text would read the key off the pauses.
+/// What is withheld doesn't depend on its content. If only possible beginnings of the key were
+/// withheld, a client that can have an upstream repeat its own text could derive the key from the
+/// pauses.
 #[derive(Debug)]
 pub struct EchoWatch {
     guard: EchoGuard,
@@ -94,7 +96,7 @@ pub struct EchoWatch {
 }
 
 impl EchoWatch {
-    /// Takes the next piece, and returns what may pass now.
+    /// Takes the next piece, and returns what may be passed on now.
     ///
     /// # Errors
     /// When the key ends in this piece.
@@ -122,7 +124,8 @@ impl EchoWatch {
         Ok(piece)
     }
 
-    /// Whether trailers may pass: not before what is withheld, and not with the key in them.
+    /// Whether trailers may be passed on: not before what is withheld, and not with the key in
+    /// them.
     #[must_use]
     pub fn passes_trailers(&self, trailers: &HeaderMap) -> bool {
         !self.withholds && !trailers.values().any(|value| self.guard.finds(value.as_bytes()))
@@ -164,7 +167,7 @@ mod tests {
         assert!(!is_repeated_request(&headers));
     }
 
-    /// What passes of a text that comes in pieces of these lengths; an error where it is cut.
+    /// What is passed on of a text in pieces of these lengths; an error where it is cut.
     fn passed(text: &str, cuts: &[usize], withholds: bool) -> (String, Result<(), Echoed>) {
         let mut watch = if withholds { guard().withholding_watch() } else { guard().watch() };
         let (mut out, mut rest) = (Vec::new(), Bytes::copy_from_slice(text.as_bytes()));

@@ -1,10 +1,10 @@
-//! Percent-encoding of what stands in a path.
+//! Percent-encoding of paths.
 
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// What a path can't say plainly. Everything else of ASCII (letters, digits and
-/// `/ : @ ! $ & ' ( ) * + , ; = - . _ ~`) stands for itself, so that an upstream sees the
-/// spelling that its own documentation uses.
+/// Characters of a path that must be encoded. All other ASCII (letters, digits and `/ : @ ! $ & ' (
+/// ) * + , ; = - . _ ~`) is left as it is, so that an upstream gets the spelling that its own
+/// documentation uses.
 const PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -22,7 +22,7 @@ const PATH: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// What one segment of a path can't say plainly: everything but what no proxy ever changes.
+/// Characters of a segment that must be encoded: all but those that no proxy ever changes.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A text as one segment of a path.

@@ -1,4 +1,4 @@
-//! What can go wrong between us and an upstream, and whether anything had left us by then.
+//! Failures of a request to an upstream, and whether any of it had been sent by then.
 
 use std::error::Error;
 use std::net::IpAddr;
@@ -6,37 +6,37 @@ use std::net::IpAddr;
 /// Any error, boxed.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Whether the upstream may have seen the request. Only after [`Sent::No`] may another channel
+/// Whether the upstream may have received the request. Only after [`Sent::No`] may another channel
 /// be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
     /// Not a byte of the request was written.
     No,
-    /// The upstream may be at work.
+    /// The upstream may be processing it.
     Maybe,
 }
 
-/// What a request was waiting for when its time was up.
+/// What a request was waiting for when a deadline passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The connection: name, TCP, proxy, TLS.
+    /// The connection: DNS, TCP, proxy, TLS.
     Connect,
     /// The client: the next piece of the request's body.
     ClientBody,
-    /// The client: to take the reply, with all that it had taken before.
+    /// The client: to take the reply, including what was sent before.
     ClientReply,
     /// The upstream: the head of its reply.
     FirstByte,
     /// The upstream: the next piece of the reply's body.
     Idle,
-    /// The upstream: all of its work together.
+    /// The upstream: its total time.
     Total,
 }
 
-/// Why there is no connection. Nothing was sent. The details are for the log alone.
+/// Why a connection failed. Nothing was sent. The details are for the log only.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
-    /// The name has no address, or the resolver doesn't answer.
+    /// The name has no address, or the resolver is unavailable.
     #[error("dns: {0}")]
     Dns(String),
     /// All the addresses of the host are in networks that are not allowed.
@@ -48,7 +48,7 @@ pub enum ConnectError {
     /// Not within the connect deadline.
     #[error("connect timed out")]
     Timeout,
-    /// The handshake failed, or the certificate is not to be trusted.
+    /// The handshake failed, or the certificate is not trusted.
     #[error("tls: {0}")]
     Tls(String),
     /// The proxy can't be reached, or refuses.
@@ -71,8 +71,8 @@ pub enum SendError {
     /// The connection ended before the request was written.
     #[error("closed before the request: {0}")]
     Unsent(String),
-    /// The request's own body broke off: the client has gone, or sent too much. The cause is in
-    /// the chain of sources.
+    /// The request's own body failed: the client has disconnected, or sent too much. The cause is
+    /// in the chain of sources.
     #[error("the request's body failed: {0}")]
     Payload(#[source] BoxError),
     /// The connection broke off: before the reply, or in it.
@@ -84,7 +84,7 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// Whether the upstream may have seen the request.
+    /// Whether the upstream may have received the request.
     #[must_use]
     pub const fn sent(&self) -> Sent {
         match self {
@@ -94,7 +94,7 @@ impl SendError {
     }
 
     /// Whether the upstream was too slow (and not the client, and nothing else): to connect, to
-    /// answer, or to go on.
+    /// reply, or to continue.
     #[must_use]
     pub const fn is_timeout(&self) -> bool {
         match self {
@@ -104,13 +104,13 @@ impl SendError {
         }
     }
 
-    /// Whether the client is to blame: the upstream's record stays clean.
+    /// Whether the client is to blame: it doesn't count as a failure of the upstream.
     #[must_use]
     pub const fn is_clients_fault(&self) -> bool {
         matches!(self, Self::Payload(_) | Self::Timeout(Phase::ClientBody | Phase::ClientReply))
     }
 
-    /// One word for logs and metrics.
+    /// A label for logs and metrics.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
@@ -136,7 +136,7 @@ impl SendError {
     }
 }
 
-/// The chain of causes in one line.
+/// The chain of causes on one line.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -159,7 +159,7 @@ pub(crate) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> 
     }
     None
 }
-/// The address, or "the host" where a name is refused as such.
+/// The address, or "the host" where a name is refused by itself.
 fn host_or(address: Option<IpAddr>) -> String {
     address.map_or_else(|| "the host".to_owned(), |address| address.to_string())
 }

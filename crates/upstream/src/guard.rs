@@ -1,16 +1,16 @@
-//! The address guard: a channel can't be used to look around in the operator's own networks.
+//! The address guard: a channel can't be used to probe the operator's own networks.
 
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Refuses private, loopback and special addresses, but for the networks that are allowed.
+/// Refuses private, loopback and special addresses, except in allowed networks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressGuard {
     allow: Vec<IpNet>,
 }
 
 impl AddressGuard {
-    /// A guard that lets through the public internet and `allow`.
+    /// A guard that permits the public internet and `allow`.
     #[must_use]
     pub const fn new(allow: Vec<IpNet>) -> Self {
         Self { allow }
@@ -26,14 +26,14 @@ impl AddressGuard {
         match address {
             IpAddr::V4(v4) => is_public_v4(v4),
             IpAddr::V6(v6) => match embedded_v4(v6) {
-                // What a translator makes of it is what is reached.
+                // The translated address is the one that is reached.
                 Some(v4) => self.permits(IpAddr::V4(v4)),
                 None => is_public_v6(v6),
             },
         }
     }
 
-    /// Whether there is nothing to judge: the operator allows all networks.
+    /// Whether there is nothing to check: the operator allows all networks.
     pub(crate) fn permits_everything(&self) -> bool {
         let all = |v4: bool| {
             let whole = |net: &IpNet| net.prefix_len() == 0 && net.addr().is_ipv4() == v4;
@@ -42,8 +42,8 @@ impl AddressGuard {
         all(true) && all(false)
     }
 
-    /// Whether a name that somebody else resolves (a proxy) may be asked for. Literal addresses
-    /// are judged as such; a name that means loopback is judged as loopback.
+    /// Whether a name that is resolved elsewhere (by a proxy) may be requested. Literal addresses
+    /// are checked as such; a name for loopback is checked as loopback.
     #[must_use]
     pub fn permits_host(&self, host: &str) -> bool {
         match literal(host) {
@@ -61,7 +61,7 @@ pub(crate) fn literal(host: &str) -> Option<IpAddr> {
 
 fn is_localhost(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    // A number alone is an IPv4 address to many resolvers; no public name looks so.
+    // Many resolvers take a bare number for an IPv4 address; no public name looks like that.
     let last = host.rsplit('.').next().unwrap_or_default();
     let numeric = last.starts_with("0x") || last.bytes().all(|b| b.is_ascii_digit());
     host == "localhost" || host.ends_with(".localhost") || numeric
@@ -81,7 +81,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         (100, 64..=127, _)                // carrier-grade NAT: also Alibaba's metadata
         | (172, 16..=31, _)               // private
         | (224..=255, _, _) => true,      // multicast, reserved, broadcast
-        // Azure's metadata and DNS stands on a public address.
+        // Azure's metadata and DNS service has a public address.
         (168, 63, 129) => address.octets()[3] == 16,
         _ => false,
     };
@@ -90,7 +90,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let s = address.segments();
-    // Only 2000::/3 is handed out as global unicast; all the rest (::, ::1, fc00::/7, fe80::/10,
+    // Only 2000::/3 is assigned as global unicast; all the rest (::, ::1, fc00::/7, fe80::/10,
     // fec0::/10, ff00::/8, 64:ff9b:1::/48, 100::/64, …) is refused with it.
     let global = s[0] & 0xe000 == 0x2000;
     let special = match (s[0], s[1]) {

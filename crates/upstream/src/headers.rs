@@ -1,8 +1,8 @@
-//! Which headers travel, in either direction.
+//! Which headers are forwarded, in either direction.
 
 use http::header::{self, HeaderMap, HeaderName};
 
-/// What belongs to one connection and ends with it (RFC 9110 §7.6.1).
+/// Hop-by-hop headers (RFC 9110 §7.6.1).
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         *name,
@@ -16,7 +16,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
 }
 
-/// What a client says to us and nobody else, or what hyper says for us.
+/// What the client sends to this server only, or what hyper sets itself.
 fn stays_here(name: &HeaderName) -> bool {
     matches!(
         *name,
@@ -30,8 +30,8 @@ fn stays_here(name: &HeaderName) -> bool {
         || (name.as_str().starts_with("x-") && REROUTING.contains(&name.as_str()))
 }
 
-/// What some servers and frameworks take the path or the method of a request from. What is priced
-/// is the path that was sent, so no client may name another.
+/// Headers that some servers and frameworks take the path or the method of a request from. The
+/// price follows the path that was sent, so a client must not be able to override it.
 const REROUTING: &[&str] = &[
     "x-envoy-original-path",
     "x-forwarded-method",
@@ -47,24 +47,23 @@ const REROUTING: &[&str] = &[
     "x-rewrite-url",
 ];
 
-/// The client's headers that go on to the upstream. The channel's own (`Authorization`, the
-/// user-token header, `Idempotency-Key`) are for the caller to add, so a client can't set them.
+/// The client's headers that are forwarded to the upstream. The channel's own (`Authorization`, the
+/// user-token header, `Idempotency-Key`) are added by the caller, so that a client can't set them.
 #[must_use]
 pub fn forward_request_headers(from: &HeaderMap, user_token_header: &HeaderName) -> HeaderMap {
     copy(from, |name| !stays_here(name) && name != user_token_header)
 }
 
-/// The upstream's headers that go on to the client.
+/// The upstream's headers that are forwarded to the client.
 ///
-/// `Set-Cookie` stays here: the client's `Cookie` never goes to the upstream, so the conversation
-/// that it opens has no other half, while under our own host name it could overwrite the session
-/// of the console.
+/// `Set-Cookie` is dropped: the client's `Cookie` is never forwarded, so the session that it opens
+/// could not continue, and under our own host name it could overwrite the console's session.
 #[must_use]
 pub fn forward_reply_headers(from: &HeaderMap) -> HeaderMap {
     copy(from, |name| *name != header::SET_COOKIE)
 }
 
-/// Copies what `wanted` says yes to, without what belongs to the connection.
+/// Copies the headers that `wanted` accepts, without hop-by-hop ones.
 fn copy(from: &HeaderMap, wanted: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     let named = Named::read(from);
     let mut to = HeaderMap::with_capacity(from.len() + 4);
@@ -76,7 +75,7 @@ fn copy(from: &HeaderMap, wanted: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     to
 }
 
-/// What `Connection` names as belonging to the connection, too.
+/// The header names that `Connection` declares as hop-by-hop.
 struct Named<'a>(Vec<&'a str>);
 
 impl<'a> Named<'a> {
@@ -84,14 +83,15 @@ impl<'a> Named<'a> {
         let values = headers.get_all(header::CONNECTION).into_iter();
         let tokens = values.filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
         let tokens = tokens.map(str::trim).filter(|token| {
-            // The usual two name nothing that is not dropped anyway: no list is made for them.
+            // The two usual values name nothing beyond what is dropped anyway: no list is allocated
+            // for them.
             !token.eq_ignore_ascii_case("keep-alive") && !token.eq_ignore_ascii_case("close")
         });
         Self(tokens.collect())
     }
 
     fn contains(&self, name: &HeaderName) -> bool {
-        // Content-Type can't be spoken away: it says how the body is to be read.
+        // Content-Type can't be dropped this way: it defines how the body is parsed.
         self.0.iter().any(|token| token.eq_ignore_ascii_case(name.as_str()))
             && *name != header::CONTENT_TYPE
             && *name != header::CONTENT_ENCODING

@@ -1,7 +1,7 @@
-//! The outbound side: where a request goes, how it gets there, and what its reply says.
+//! The outbound side: connecting to upstreams, sending requests, and parsing their replies.
 //!
-//! What is not here: choosing a channel, money, status codes of our own. Nothing in this crate
-//! changes a byte of a body unless it is asked to ([`splice`], [`multipart`]).
+//! Not here: choosing a channel, money, status codes of our own. Nothing in this crate changes a
+//! byte of a body unless it is called to ([`splice`], [`multipart`]).
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
 pub mod address;

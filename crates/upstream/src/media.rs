@@ -1,8 +1,8 @@
-//! What kind of body a request has, by its `Content-Type`: read so strictly that no other reader of
-//! the same header reads the body otherwise.
+//! The kind of a request's body, by its `Content-Type`: parsed so strictly that no other parser of
+//! the same header reads the body differently.
 //!
-//! The header travels on unchanged. A charset, a second boundary or a second header that one reader
-//! heeds and another doesn't would make them read two different bodies.
+//! The header is forwarded unchanged. A charset, a second boundary or a second header that one
+//! parser honours and another ignores would make them read two different bodies.
 
 use crate::parameters::{Malformed, Parameter, Parameters, is_token};
 use crate::query::contains;
@@ -12,7 +12,7 @@ use http::header::CONTENT_TYPE;
 /// Longest boundary (RFC 2046).
 const MAX_BOUNDARY: usize = 70;
 
-/// A kind of body that can be read.
+/// A supported kind of body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MediaKind {
     /// JSON in UTF-8.
@@ -24,7 +24,7 @@ pub enum MediaKind {
     },
 }
 
-/// Why a body of this type is not read.
+/// Why a body of this type is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MediaError {
     /// None, or more than one.
@@ -33,10 +33,10 @@ pub enum MediaError {
     /// Neither JSON nor a form.
     #[error("this Content-Type can't be read")]
     Other,
-    /// Parameters that could be read in two ways.
+    /// Parameters that could be parsed in two ways.
     #[error("the parameters of the Content-Type can't be read")]
     Parameters,
-    /// Another charset than UTF-8.
+    /// A charset other than UTF-8.
     #[error("only UTF-8 can be read")]
     Charset,
 }
@@ -60,10 +60,10 @@ impl From<Malformed> for MediaError {
     }
 }
 
-/// The kind of body that a request's headers announce.
+/// The kind of body that a request's headers declare.
 ///
 /// # Errors
-/// When they announce no body that can be read in one way only.
+/// When they don't declare a body that can be parsed in one way only.
 pub fn media_kind(headers: &HeaderMap) -> Result<MediaKind, MediaError> {
     let mut given = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (given.next(), given.next()) else { return Err(MediaError::NotOne) };
@@ -92,7 +92,8 @@ fn is_form(essence: &str) -> bool {
     essence.eq_ignore_ascii_case("multipart/form-data")
 }
 
-/// Whether one of the headers mentions `word` (in small letters): calls the body by it, however
+/// Whether one of the headers contains `word` (in lower case), and so claims that kind, however
+/// malformed.
 /// badly.
 #[must_use]
 pub fn mentions(headers: &HeaderMap, word: &str) -> bool {
@@ -118,8 +119,8 @@ fn form(mut parameters: Parameters<'_>) -> Result<MediaKind, MediaError> {
             "boundary" if boundary.is_none() && parameter.is_plain => {
                 boundary = Some(parameter.value);
             }
-            // A second boundary, one that is encoded or continued, or anything else that a reader
-            // may look for a boundary in.
+            // A second boundary, an encoded or continued one, or anything else that a parser may
+            // look for a boundary in.
             _ => return Err(MediaError::Parameters),
         }
     }
@@ -130,7 +131,7 @@ fn form(mut parameters: Parameters<'_>) -> Result<MediaKind, MediaError> {
     Ok(MediaKind::Form { boundary })
 }
 
-/// A value that reads the same to a reader that splits at `;` and `=` without looking at quotes,
+/// A value that reads the same to a parser that splits at `;` and `=` without regard to quotes,
 /// under a name that is neither encoded nor continued (RFC 8187, RFC 2231).
 fn check_plain(Parameter { key, value, is_plain }: &Parameter) -> Result<(), MediaError> {
     let fits = *is_plain && !key.contains('*') && value.bytes().all(is_token);
@@ -186,7 +187,7 @@ mod tests {
             let _ = read(&[&text]);
         }
 
-        /// A reader that splits at `;` and `=` finds what was read.
+        /// A parser that splits at `;` and `=` finds what was parsed.
         #[test]
         fn a_naive_reader_reads_the_same(
             parameters in prop::collection::vec(

@@ -1,7 +1,7 @@
-//! The model of a `multipart/form-data` request, and putting another in its place.
+//! Finds and replaces the model of a `multipart/form-data` request.
 //!
-//! Stricter than most readers: whatever two readers could take for different forms is refused,
-//! for what is priced has to be what the upstream reads.
+//! Stricter than most parsers: what two parsers could read differently is refused, because what is
+//! priced has to be what the upstream reads.
 
 use crate::parameters::{Malformed, Parameters, is_token};
 use crate::query::could_be;
@@ -13,13 +13,13 @@ use std::ops::Range;
 const MAX_PART_HEADERS: usize = 8 * 1024;
 /// Most parts of a form.
 const MAX_PARTS: usize = 1024;
-/// Longest value of the model's part, in bytes: more is no model's name.
+/// Longest value of the model's part, in bytes: a longer one can't name a model.
 const MAX_VALUE: usize = 1024;
 
-/// Why a form can't be read.
+/// Why a form can't be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MultipartError {
-    /// The parts are not where they should be.
+    /// The structure of the parts is broken.
     #[error("the multipart body is malformed")]
     Malformed,
     /// More than 1024 parts.
@@ -55,19 +55,19 @@ impl MultipartError {
 pub struct Field {
     /// Its value.
     pub text: String,
-    /// Where the value stands in the body.
+    /// Position of the value in the body.
     pub range: Range<usize>,
 }
 
 /// The field `name` of a form with this boundary.
 ///
 /// # Errors
-/// When the form can't be read, or has not exactly one such field.
+/// When the form can't be parsed, or doesn't have exactly one such field.
 pub fn field(boundary: &str, body: &[u8], name: &'static str) -> Result<Field, MultipartError> {
     let delimiter = format!("--{boundary}");
     let finder = Finder::new(delimiter.as_bytes());
     let mut found = None;
-    // Where the delimiter stands that the next part begins with.
+    // Position of the delimiter that starts the next part.
     let mut delimiter_at = 0;
     if !body.starts_with(delimiter.as_bytes()) {
         return Err(MultipartError::Malformed);
@@ -98,7 +98,7 @@ pub fn field(boundary: &str, body: &[u8], name: &'static str) -> Result<Field, M
     Err(MultipartError::TooManyParts)
 }
 
-/// Puts another value where [`field`] found one.
+/// Replaces the value that [`field`] found.
 ///
 /// # Errors
 /// When the value could be taken for the end of its part.
@@ -113,8 +113,8 @@ pub fn replace(body: &[u8], field: &Field, value: &str) -> Result<Bytes, Multipa
     Ok(Bytes::from(out))
 }
 
-/// Where the value ends that begins at `from`: before the CRLF of the next delimiter. A delimiter
-/// that stands anywhere else is one to some readers and text to others.
+/// The end of the value that begins at `from`: before the CRLF of the next delimiter. A delimiter
+/// anywhere else is one to some parsers and text to others.
 fn value_end(body: &[u8], from: usize, delimiter: &Finder<'_>) -> Result<usize, MultipartError> {
     let rest = body.get(from..).unwrap_or_default();
     let next = delimiter.find(rest).ok_or(MultipartError::Malformed)?;
@@ -133,7 +133,7 @@ fn headers_len(part: &[u8]) -> Result<usize, MultipartError> {
     Ok(end + 4)
 }
 
-/// What the headers of a part say.
+/// What the headers of a part declare.
 #[derive(Default)]
 struct Part {
     name: Option<String>,
@@ -145,7 +145,7 @@ impl Part {
         let text = std::str::from_utf8(headers).map_err(|_| MultipartError::Malformed)?;
         let mut part = Self { name: None, is_plain: true };
         for line in text.split("\r\n").filter(|line| !line.is_empty()) {
-            // A folded line continues the one before: few readers agree on what it says.
+            // A folded line continues the one before: few parsers agree on its meaning.
             if line.starts_with([' ', '\t']) || line.contains(['\r', '\n']) {
                 return Err(MultipartError::Malformed);
             }
@@ -169,14 +169,14 @@ impl Part {
         Ok(part)
     }
 
-    /// `form-data; name="…"`, and perhaps the name of a file. The name comes first, because some
-    /// readers search for the first text that looks like one; for the same reason there may be no
-    /// other parameter.
+    /// `form-data; name="…"`, and an optional file name. The name comes first, because some parsers
+    /// search for the first text that looks like one; for the same reason no other parameter is
+    /// allowed.
     fn read_disposition(&mut self, value: &str) -> Result<(), MultipartError> {
         let (word, mut parameters) = Parameters::of(value);
         let name = parameters.next()?.filter(|first| first.key == "name" && first.is_plain);
         let name = name.ok_or(MultipartError::Malformed)?.value;
-        // `=?…?=` is decoded by some, and the others end a parameter for those who just split.
+        // `=?…?=` is decoded by some parsers, and ends a parameter for those who just split.
         if !word.eq_ignore_ascii_case("form-data") || name.contains([';', '=', '"']) {
             return Err(MultipartError::Malformed);
         }
@@ -186,7 +186,7 @@ impl Part {
             let seen = match parameter.key.as_str() {
                 "filename" => &mut plain,
                 "filename*" => &mut encoded,
-                // Two names, one that is encoded or continued, or another parameter.
+                // A second name, an encoded or continued one, or another parameter.
                 _ => return Err(MultipartError::Malformed),
             };
             if std::mem::replace(seen, true) {
@@ -197,7 +197,7 @@ impl Part {
         Ok(())
     }
 
-    /// Whether some reader may take it for the field `name`: `model[]` and `model.x`, too.
+    /// Whether a parser may take it for the field `name`: `model[]` and `model.x`, too.
     fn is_named(&self, name: &str) -> bool {
         let own = self.name.as_deref().unwrap_or_default();
         could_be(own.split('.').next().unwrap_or_default().as_bytes(), name)
@@ -224,7 +224,7 @@ impl From<Malformed> for MultipartError {
     }
 }
 
-/// Whether a part of this type is a text to every reader: some decode by its charset.
+/// Whether every parser takes a part of this type for text: some decode by its charset.
 fn is_plain_text(content_type: &str) -> Result<bool, Malformed> {
     let (essence, mut parameters) = Parameters::of(content_type);
     let mut is_plain = essence.eq_ignore_ascii_case("text/plain");

@@ -1,20 +1,20 @@
-//! The parameters of a header's value: `word; key=token; key="quoted"`. Stricter than RFC 9110,
-//! for what a lenient reader could take for something else is refused.
+//! The parameters of a header's value: `word; key=token; key="quoted"`. Stricter than RFC 9110:
+//! what a lenient parser could take for something else is refused.
 
-/// Not written as it should be.
+/// The syntax is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// What has not been read yet.
+/// The unread rest.
 pub(crate) struct Parameters<'a>(&'a str);
 
 /// One parameter.
 pub(crate) struct Parameter {
-    /// In small letters.
+    /// In lower case.
     pub key: String,
     /// Unquoted.
     pub value: String,
-    /// No backslash was in it: readers differ in what one means.
+    /// It contains no backslash: parsers differ in what one means.
     pub is_plain: bool,
 }
 
@@ -24,7 +24,7 @@ pub(crate) fn is_token(b: u8) -> bool {
 }
 
 impl<'a> Parameters<'a> {
-    /// The word in front, and what follows it.
+    /// The leading word, and what follows it.
     pub(crate) fn of(value: &'a str) -> (&'a str, Self) {
         let (word, rest) = value.split_at(value.find(';').unwrap_or(value.len()));
         (trim(word), Self(rest))
@@ -45,7 +45,7 @@ impl<'a> Parameters<'a> {
             None => {
                 let (value, rest) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
                 let value = trim(value);
-                // Names of files come in any script; what is not ASCII separates nothing.
+                // File names may use any script; what is not ASCII separates nothing.
                 if value.is_empty() || !value.bytes().all(|b| is_token(b) || !b.is_ascii()) {
                     return Err(Malformed);
                 }
@@ -65,7 +65,7 @@ fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 
-/// What stands before the closing quote, whether it has no backslash, and what comes after it.
+/// The text before the closing quote, whether it has no backslash, and what comes after it.
 /// Browsers write a quote as `%22`, RFC 822 as `\"`; a backslash before anything else is itself, as
 /// in Windows paths.
 fn unquote(text: &str) -> Result<(String, bool, &str), Malformed> {

@@ -1,4 +1,4 @@
-//! The path rule: from what a client wrote in its request line to the model that is meant.
+//! The path rule: from the raw path of a request line to the model that it names.
 
 use domain::{ModelName, ModelNameError};
 use std::borrow::Cow;
@@ -45,10 +45,10 @@ impl PathError {
     }
 }
 
-/// The model that `raw` (a path as it was received, without the slash in front) means.
+/// The model that `raw` (a path as it was received, without the leading slash) names.
 ///
-/// Decoded exactly once: `%2F` is a slash, `%2e%2e` climbs and is refused, `%252e` is the text
-/// `%2e` and is sent on as such.
+/// Decoded exactly once: `%2F` is a slash, `%2e%2e` would climb and is refused, `%252e` is the text
+/// `%2e` and is sent as such.
 ///
 /// # Errors
 /// When the encoding is broken, or the decoded name can't be a model's.
@@ -56,10 +56,10 @@ pub fn decode_model_path(raw: &str) -> Result<ModelName, PathError> {
     Ok(ModelName::parse(&percent_decoded(raw)?)?)
 }
 
-/// What a part of a request's target reads, decoded exactly once.
+/// A part of a request's target, decoded exactly once.
 ///
 /// # Errors
-/// When the encoding is broken, or what it decodes to is no text.
+/// When the encoding is broken, or the result is not UTF-8.
 pub fn percent_decoded(raw: &str) -> Result<Cow<'_, str>, PathError> {
     let bytes = raw.as_bytes();
     if memchr::memchr(b'%', bytes).is_none() {

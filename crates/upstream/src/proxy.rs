@@ -5,7 +5,7 @@ use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use std::fmt;
 use std::sync::Arc;
 
-/// The proxies of the whole installation, as the usual variables give them.
+/// The proxies of the whole installation, as the usual environment variables set them.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Proxies {
     /// For `http://` upstreams (`HTTP_PROXY`).
@@ -18,19 +18,19 @@ pub struct Proxies {
 
 impl fmt::Debug for Proxies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The addresses may hold passwords.
+        // The addresses may contain passwords.
         let (http, https) = (self.http.is_some(), self.https.is_some());
         f.debug_struct("Proxies").field("http", &http).field("https", &https).finish()
     }
 }
 
-/// Not the address of a proxy. The text itself is not repeated: it may hold a password.
+/// Not the address of a proxy. The text itself is not repeated: it may contain a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a proxy must be written like http://host:port, https://host:port or socks5://host:port")]
 pub struct ProxyError;
 
 impl ProxyError {
-    /// What is wrong and the mend, in Chinese.
+    /// What is wrong and the remedy, in Chinese.
     #[must_use]
     pub const fn zh(self) -> &'static str {
         "代理地址无效,应形如 http://host:port、https://host:port 或 socks5://host:port"
@@ -40,7 +40,7 @@ impl ProxyError {
 /// How one channel's upstream is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ProxyChoice {
-    /// As the installation says.
+    /// By the installation's proxies.
     #[default]
     Default,
     /// Without any proxy.
@@ -60,7 +60,7 @@ impl fmt::Debug for ProxyUrl {
 }
 
 impl ProxyChoice {
-    /// What a channel's setting means: nothing is the installation's proxy, `direct` is none.
+    /// Parses a channel's setting: empty is the installation's proxy, `direct` is none.
     ///
     /// # Errors
     /// When it is not the address of a proxy.
@@ -76,7 +76,7 @@ impl ProxyChoice {
     }
 }
 
-/// The way that a client's connections take.
+/// The route of a client's connections.
 pub(crate) enum Route {
     Direct,
     Matched(Matcher),
@@ -103,7 +103,7 @@ impl Route {
         intercept(&url.0).map(Self::Via)
     }
 
-    /// Whether this is a channel's own proxy, which its editor chose and not the operator.
+    /// Whether this is a channel's own proxy, chosen by its editor and not by the operator.
     pub(crate) const fn is_a_channels(&self) -> bool {
         matches!(self, Self::Via(_))
     }
@@ -117,8 +117,8 @@ impl Route {
         }
     }
 
-    /// What the proxy wants to see in the request itself: only one that reads plain requests does,
-    /// a tunnel has been told when it was dug.
+    /// How the request line must be written for the proxy: absolute for one that forwards plain
+    /// requests; a tunnel got its target when it was opened.
     pub(crate) fn request_auth(&self, target: &Uri) -> Option<HeaderValue> {
         if target.scheme_str() != Some("http") {
             return None;

@@ -1,15 +1,15 @@
-//! Names that a client may not say: `precharge`, because only we may, and `model` in the query of a
-//! call whose body says it.
+//! Parameters that a client may not send: `precharge`, which is reserved, and `model` in the query
+//! of a call whose body names it.
 
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
 
-/// How often a name is decoded. Once is what upstreams do; a second and third reading close the
-/// door on those that sit behind a decoder of their own.
+/// How often a name is decoded. Upstreams decode once; a second and third time covers those behind
+/// a decoder of their own.
 const ROUNDS: usize = 3;
 
-/// Whether pairs of names and values, encoded as in a query string or a form, have `name` in any
-/// spelling that some reader may take for it: encoded, in capitals, with blanks around it, as an
+/// Whether pairs of names and values, encoded as in a query string or a form, contain `name` in any
+/// spelling that a parser may take for it: encoded, in capitals, with blanks around it, as an
 /// array, after `;`.
 #[must_use]
 pub fn says(pairs: &[u8], name: &str) -> bool {
@@ -38,7 +38,7 @@ pub fn with_precharge(raw_query: Option<&str>) -> String {
     }
 }
 
-/// Whether some reader may take `pair` for one that is called `name`.
+/// Whether a parser may take `pair` for one with the name `name`.
 pub(crate) fn could_be(pair: &[u8], name: &str) -> bool {
     let mut read = Cow::Borrowed(pair);
     for _ in 0..ROUNDS {
@@ -55,12 +55,12 @@ pub(crate) fn could_be(pair: &[u8], name: &str) -> bool {
     resembles(&read, name)
 }
 
-/// The same without decoding anything.
+/// The same without decoding.
 pub(crate) fn resembles(pair: &[u8], name: &str) -> bool {
     let own = pair.split(|&b| matches!(b, b'=' | b'[')).next().unwrap_or_default();
     let own = String::from_utf8_lossy(own);
     let own = own.trim_matches(|c: char| c.is_whitespace() || c.is_control());
-    // A text ends at its first NUL for some.
+    // To some parsers a text ends at its first NUL.
     own.split('\0').next().unwrap_or_default().eq_ignore_ascii_case(name)
 }
 

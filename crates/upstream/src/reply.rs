@@ -11,26 +11,26 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How many pieces may come in a row, without a wait between them, before the clock is looked at.
+/// How many pieces may be read in a row, without a wait between them, before the clock is read.
 const PIECES_BETWEEN_LOOKS: u8 = 32;
 
 /// The body of an upstream's reply. It ends cleanly, or with an error that says whether it was cut
-/// or took too long, and whose slowness that was. After an error there is nothing more, unless it
-/// was the client that took too long for the reply.
+/// or timed out, and whether upstream or client was slow. After an error there are no more pieces,
+/// except when it was the client that took too long.
 pub struct ReplyBody {
     inner: Incoming,
-    /// How far the request has got, which may still be on its way.
+    /// Progress of the request, which may still be in flight.
     request: Arc<Watch>,
     idle: Duration,
-    /// What the upstream may take in all, and the client beside it.
+    /// The total time for the upstream, and the same for the client.
     total: Duration,
     start: Instant,
-    /// For how long the upstream was waited for. The rest of the time since the start was the
-    /// client's: it sent its request, or took the reply.
+    /// Time spent waiting for the upstream. The rest of the time since the start was the client's:
+    /// sending its request, or taking the reply.
     waited: Duration,
-    /// Since when the next piece has been waited for.
+    /// Since when the next piece has been awaited.
     waiting_since: Option<Instant>,
-    /// Made at the first wait: a body that is here whole needs no timer.
+    /// Created at the first wait: a body that is complete needs no timer.
     timer: Option<Pin<Box<Sleep>>>,
     in_a_row: u8,
     client_left: bool,
@@ -73,13 +73,13 @@ impl ReplyBody {
         Poll::Ready(Some(Err(error)))
     }
 
-    /// Whether the client has had all its time, at an instant when it is not waited for.
+    /// Whether the client has used up its time, at an instant when it is not awaited.
     fn client_is_late(&self, now: Instant) -> bool {
         let since_start = now.duration_since(self.start);
         !self.client_left && since_start.saturating_sub(self.waited) >= self.total
     }
 
-    /// Waits for whichever deadline comes first.
+    /// Waits for the earliest deadline.
     fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<Phase> {
         let since = match self.waiting_since {
             Some(since) => since,
@@ -96,7 +96,7 @@ impl ReplyBody {
         let at = idle_at.min(total_at);
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         loop {
-            // A timer that was set for an earlier piece fires early; only then is it moved.
+            // A timer that was set for an earlier piece fires early; only then is it reset.
             if timer.deadline() > at {
                 timer.as_mut().reset(at);
             }
@@ -114,7 +114,7 @@ impl ReplyBody {
         }
     }
 
-    /// Why the body broke off.
+    /// The error that the body ended with.
     fn broken(&self, error: hyper::Error) -> SendError {
         match self.request.progress() {
             Progress::Failed => SendError::Payload(error.into()),

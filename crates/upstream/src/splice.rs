@@ -1,7 +1,7 @@
-//! Changing members of a JSON request without touching any other byte of it.
+//! Changes members of a JSON request without touching any other byte of it.
 //!
 //! Big integers, blanks, order, escapes and duplicates stay as the client wrote them: the body is
-//! never parsed and written again, only cut and joined.
+//! never parsed and serialised again, only spliced.
 
 use bytes::Bytes;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
@@ -48,7 +48,7 @@ impl SpliceError {
     }
 }
 
-/// Where the value of a member stands.
+/// Position of a member's value.
 struct Span<'a> {
     key: Cow<'a, str>,
     range: Range<usize>,
@@ -104,14 +104,15 @@ pub fn override_members<K: AsRef<str>, V: AsRef<str>>(
     Ok(Bytes::from(out))
 }
 
-/// The string that the member `name` of the body is.
+/// The value of the member `name`, which must be a string.
 ///
-/// Some upstreams take `Model` or `model\u0000` for `model`, and of two members the first or the
-/// last: a body that could be read in two ways is refused, for one of them would not have been
-/// paid.
+/// Some upstreams take `Model` or `model\u0000` for `model`, and of duplicate members the first or
+/// the last. A body that could be parsed in two ways is refused, because only one reading of it
+/// would be paid for.
 ///
 /// # Errors
-/// When the body is no JSON object, or has not exactly one such member, or it is no string.
+/// When the body is not a JSON object, or doesn't have exactly one such member, or its value is not
+/// a string.
 pub fn top_level_string(body: &[u8], name: &'static str) -> Result<String, SpliceError> {
     let mut found = spans(body, &mut true, |key| resembles(key, name))?;
     if found.len() > 1 {
@@ -122,7 +123,7 @@ pub fn top_level_string(body: &[u8], name: &'static str) -> Result<String, Splic
     serde_json::from_slice(&body[span.range]).map_err(|_| SpliceError::NotAString(name))
 }
 
-/// Whether the body is a JSON object that has `name` at its top, in capitals or not.
+/// Whether the body is a JSON object with a top-level member `name`, in any case.
 ///
 /// # Errors
 /// When the body is no JSON object.
@@ -130,7 +131,7 @@ pub fn has_member(body: &[u8], name: &str) -> Result<bool, SpliceError> {
     Ok(!spans(body, &mut true, |key| resembles(key, name))?.is_empty())
 }
 
-/// Whether some upstream may take `key` for `name`.
+/// Whether an upstream may take `key` for `name`.
 fn resembles(key: &str, name: &str) -> bool {
     crate::query::resembles(key.as_bytes(), name)
 }
@@ -141,13 +142,13 @@ fn spans<'a>(
     is_empty: &mut bool,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Vec<Span<'a>>, SpliceError> {
-    // What is skipped is not decoded, so that it is UTF-8 has to be asked for.
+    // Skipped values are not decoded, so UTF-8 is checked separately.
     let text = std::str::from_utf8(body)
         .map_err(|e| SpliceError::Malformed(format!("not UTF-8 at byte {}", e.valid_up_to())))?;
     let mut reader = serde_json::Deserializer::from_str(text);
     let seed = Members { start: body.as_ptr() as usize, wanted, is_empty };
     let spans = seed.deserialize(&mut reader).map_err(|error| {
-        // A broken body is called broken, whatever it is.
+        // A malformed body is reported as malformed, even if it is not an object.
         if error.is_data() { SpliceError::NotAnObject } else { malformed(&error) }
     })?;
     reader.end().map_err(|e| malformed(&e))?;
@@ -163,7 +164,7 @@ fn malformed(error: &serde_json::Error) -> SpliceError {
     SpliceError::Malformed(format!("{what} at line {line} column {column}"))
 }
 
-/// Where the object begins: only blanks stand before it.
+/// The offset of the object: only blanks come before it.
 fn open_brace(body: &[u8]) -> Result<usize, SpliceError> {
     memchr::memchr(b'{', body).ok_or(SpliceError::NotAnObject)
 }
@@ -197,7 +198,7 @@ impl<'de, F: Fn(&str) -> bool> Visitor<'de> for Members<'_, F> {
                 map.next_value::<serde::de::IgnoredAny>()?;
                 continue;
             }
-            // The raw value is borrowed from the body: where it stands is how far it is in.
+            // The raw value is borrowed from the body, so its address gives the offset.
             let value: &RawValue = map.next_value()?;
             let from = (value.get().as_ptr() as usize).saturating_sub(self.start);
             spans.push(Span { key, range: from..from + value.get().len() });

@@ -1,9 +1,9 @@
-//! What an upstream says about its tasks: `{"code":0,"data":[{"task_id", "status", …}]}`, and, when
-//! it takes one, `{"code":0,"data":{"task_id", …}}`.
+//! Parses replies about tasks: `{"code":0,"data":[{"task_id", "status", …}]}`, and, to a
+//! submission, `{"code":0,"data":{"task_id", …}}`.
 //!
-//! Nothing is copied before it is known to matter: of a reply that brings no news, each element
-//! costs one pass over its bytes and one hash. Each element is read by itself, so that one that
-//! is malformed says nothing about its neighbours.
+//! Nothing is copied before it is known to be needed: in a reply without news, each element costs
+//! one pass over its bytes and one hash. Elements are parsed one by one, so that a malformed one
+//! doesn't affect its neighbours.
 
 use domain::{Usage, UsageReport};
 use ring::digest::{Context, SHA256};
@@ -14,21 +14,21 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::ControlFlow;
 
-/// Longest word for a status, and longest progress, that is kept, in characters.
+/// Longest status and longest progress that are kept, in characters.
 const MAX_WORD: usize = 64;
-/// Longest id that names a task, in characters.
+/// Longest task id, in characters.
 const MAX_ID: usize = 255;
 /// Longest reason for a failure that is kept, in characters.
 const MAX_REASON: usize = 1_000;
-/// Largest element that is kept whole; of a larger one, all but its result.
+/// Largest element that is kept whole; a larger one is kept without its result.
 const MAX_KEPT: usize = 4 * 1024 * 1024;
-/// So many elements may be odd before a reply is taken for noise.
+/// The number of unusable elements after which a reply is rejected as a whole.
 const MAX_ODD: usize = 10_000;
 
-/// The ids that were asked about.
+/// The task ids of a request.
 #[derive(Debug)]
 pub struct AskedIds<'a> {
-    /// In order, each with its place in the question.
+    /// Sorted, each with its position in the request.
     ids: Vec<(&'a str, usize)>,
 }
 
@@ -41,7 +41,7 @@ impl<'a> FromIterator<&'a str> for AskedIds<'a> {
 }
 
 impl AskedIds<'_> {
-    /// Where `id` stands in `ids`: more than one place, when two tasks have the same id.
+    /// The positions of `id` in the request: several, when two tasks have the same id.
     fn places(&self, id: &str) -> &[(&str, usize)] {
         let from = self.ids.partition_point(|(asked, _)| *asked < id);
         let count = self.ids[from..].partition_point(|(asked, _)| *asked == id);
@@ -49,28 +49,28 @@ impl AskedIds<'_> {
     }
 }
 
-/// What of a reply was not as it should be.
+/// What was wrong with a reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Odd {
-    /// Elements that can't be read.
+    /// Elements that can't be parsed.
     pub malformed: usize,
-    /// Elements about tasks that nobody asked for.
+    /// Elements about tasks that were not in the request.
     pub strangers: usize,
-    /// Elements about a task that an earlier one spoke of. The first is believed.
+    /// Repeated elements about one task. The first is used.
     pub duplicates: usize,
-    /// Tasks that were asked about, and that nothing was said of.
+    /// Tasks of the request without an element.
     pub missing: usize,
 }
 
 impl Odd {
-    /// Whether there is anything to tell.
+    /// Whether anything was wrong.
     #[must_use]
     pub fn any(&self) -> bool {
         *self != Self::default()
     }
 }
 
-/// Why a reply says nothing about any task.
+/// Why a reply can't be used at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// Not a JSON object.
@@ -82,7 +82,7 @@ pub enum Unreadable {
     /// `data` is missing, or no array.
     #[error("no array in data")]
     NoData,
-    /// Far more elements than were asked for.
+    /// Far more elements than were requested.
     #[error("nothing but noise in data")]
     Noise,
 }
@@ -116,18 +116,18 @@ struct Members<'a> {
     usage: Option<&'a RawValue>,
 }
 
-/// What is said about one task.
+/// The element about one task.
 pub struct Element<'a> {
     members: Members<'a>,
     raw: &'a RawValue,
     word: Cow<'a, str>,
 }
 
-/// Reads a reply: `tell` hears of each task that was asked about, by its place in the question,
-/// at most once.
+/// Parses a reply: calls `tell` with each task of the request that has an element, by its position
+/// in the request, at most once.
 ///
 /// # Errors
-/// When the reply as a whole can't be used. Nothing, or not all, was told then.
+/// When the reply as a whole can't be used. `tell` may have been called for some tasks before.
 pub fn read_reply<'a>(
     body: &'a [u8],
     asked: &AskedIds<'_>,
@@ -135,7 +135,7 @@ pub fn read_reply<'a>(
 ) -> Result<Odd, Unreadable> {
     let data = envelope(body)?;
     let mut odd = Odd::default();
-    let mut told = vec![false; asked.ids.len()];
+    let mut seen = vec![false; asked.ids.len()];
     let mut each = |raw: &'a RawValue| {
         match Element::read(raw) {
             None => odd.malformed += 1,
@@ -143,7 +143,7 @@ pub fn read_reply<'a>(
                 let places = asked.places(&id);
                 odd.strangers += usize::from(places.is_empty());
                 for &(_, place) in places {
-                    if std::mem::replace(&mut told[place], true) {
+                    if std::mem::replace(&mut seen[place], true) {
                         odd.duplicates += 1;
                     } else {
                         tell(place, &element);
@@ -160,12 +160,13 @@ pub fn read_reply<'a>(
         let mut elements = serde_json::Deserializer::from_str(data.get());
         elements.deserialize_seq(Each(&mut each)).map_err(|_| Unreadable::Noise)?;
     }
-    odd.missing = told.iter().filter(|told| !**told).count();
+    odd.missing = seen.iter().filter(|seen| !**seen).count();
     Ok(odd)
 }
 
-/// Reads the reply to a submission: the new task's id, and what is said about it, perhaps no more
-/// than that. `None` when it names no usable id. Whether all is well the envelope says elsewhere.
+/// Parses the reply to a submission: the new task's id, and its element, which may have no other
+/// members. `None` when it has no usable id. Whether the submission succeeded is decided by the
+/// envelope, elsewhere.
 #[must_use]
 pub fn read_submission(body: &[u8]) -> Option<(String, Element<'_>)> {
     let envelope: Envelope<'_> = serde_json::from_slice(body).ok()?;
@@ -177,10 +178,10 @@ pub fn read_submission(body: &[u8]) -> Option<(String, Element<'_>)> {
     is_good.then(|| (id.into_owned(), Element { members, raw, word }))
 }
 
-/// `data`, when the envelope is one, and says that all is well.
+/// `data`, when the envelope reports success.
 fn envelope(body: &[u8]) -> Result<&RawValue, Unreadable> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
-    // serde reads a struct from an array, too.
+    // serde parses a struct from an array, too.
     if body.first() != Some(&b'{') {
         return Err(Unreadable::NotJson);
     }
@@ -218,7 +219,7 @@ impl<'de, F: FnMut(&'de RawValue) -> ControlFlow<()>> Visitor<'de> for Each<'_, 
 }
 
 impl<'a> Element<'a> {
-    /// An element and its id; `None` when it has no id or no word for its status.
+    /// An element and its id; `None` when it has no id or no status.
     fn read(raw: &'a RawValue) -> Option<(Cow<'a, str>, Self)> {
         let members = members(raw)?;
         let id = text_or_number(members.task_id?)?;
@@ -226,26 +227,26 @@ impl<'a> Element<'a> {
         Some((id, Self { members, raw, word }))
     }
 
-    /// The upstream's word for where the task stands.
+    /// The upstream's status word.
     #[must_use]
     pub fn word(&self) -> String {
         readable(&self.word, MAX_WORD)
     }
 
-    /// The same as it came.
+    /// The status word, unabridged.
     #[must_use]
     pub fn raw_word(&self) -> &str {
         &self.word
     }
 
-    /// How far it is.
+    /// The progress.
     #[must_use]
     pub fn progress(&self) -> String {
         let progress = self.members.progress.and_then(text_or_number).unwrap_or_default();
         readable(&progress, MAX_WORD)
     }
 
-    /// Why it failed, in the upstream's words; empty where it says nothing.
+    /// The reason of a failure, as the upstream wrote it; empty when there is none.
     #[must_use]
     pub fn reason(&self) -> String {
         #[derive(Deserialize)]
@@ -267,10 +268,10 @@ impl<'a> Element<'a> {
         readable(message.as_deref().unwrap_or(error.get()), MAX_REASON)
     }
 
-    /// What it used; `None` where it doesn't say.
+    /// The usage; `None` when there is none.
     ///
     /// # Errors
-    /// When what it says can't be billed.
+    /// When the usage can't be billed.
     pub fn usage(&self) -> Result<Option<Usage>, String> {
         let report = self.members.usage.map(|raw| raw.get().as_bytes());
         let report = report.and_then(crate::scan::read_usage).transpose();
@@ -278,7 +279,7 @@ impl<'a> Element<'a> {
         report.map(|report| report.check()).transpose().map_err(|error| error.to_string())
     }
 
-    /// What tells whether anything is new: of two elements that say the same, it is the same.
+    /// A fingerprint: equal for two elements of equal content.
     #[must_use]
     pub fn fingerprint(&self) -> i64 {
         let Members { status, progress, error, result, usage, .. } = &self.members;
@@ -292,7 +293,7 @@ impl<'a> Element<'a> {
         i64::from_be_bytes(first.unwrap_or_default())
     }
 
-    /// Its text, as it is kept. The result of one that is too large is left out.
+    /// The element's text as it is stored. The result of one that is too large is left out.
     #[must_use]
     pub fn kept(&self) -> Cow<'a, str> {
         if self.raw.get().len() <= MAX_KEPT {
@@ -319,7 +320,7 @@ impl<'a> Element<'a> {
     }
 }
 
-/// The members of an object; serde would read them from an array, too.
+/// The members of an object; serde would parse them from an array, too.
 fn members(raw: &RawValue) -> Option<Members<'_>> {
     raw.get().starts_with('{').then(|| serde_json::from_str(raw.get()).ok()).flatten()
 }
@@ -337,7 +338,7 @@ fn text_or_number(raw: &RawValue) -> Option<Cow<'_, str>> {
     if is_number { Some(Cow::Borrowed(raw.get())) } else { text_of(raw) }
 }
 
-/// The beginning of a text, as it may stand in the database and in front of people.
+/// The beginning of a text, safe to store and to display.
 #[must_use]
 pub fn readable(text: &str, most: usize) -> String {
     text.trim().chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect()

@@ -1,4 +1,4 @@
-//! TLS towards upstreams. Built at the first `https://` connection: reading the system's
+//! TLS towards upstreams. Built at the first `https://` connection: loading the system's
 //! certificates costs time and memory that a plain installation need not pay.
 
 use crate::error::ConnectError;
@@ -6,13 +6,13 @@ use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
-/// The settings of TLS, made when first asked for.
+/// The TLS settings, built when first used.
 #[derive(Default)]
 pub(crate) struct Tls {
     cell: OnceCell<Configs>,
 }
 
-/// One for upstreams, which may speak HTTP/2, one for proxies, which must not.
+/// One for upstreams, which may negotiate HTTP/2, one for proxies, which must not.
 #[derive(Clone)]
 pub(crate) struct Configs {
     pub(crate) upstream: Arc<ClientConfig>,

@@ -63,7 +63,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
     }
 }
 
-/// A server that does with each connection what it is told.
+/// A server that runs `handle` on each connection.
 async fn serve<F, R>(handle: F) -> SocketAddr
 where
     F: Fn(usize, TcpStream) -> R + Send + Sync + 'static,
@@ -80,7 +80,7 @@ where
     address
 }
 
-/// A server that answers each request on each connection with `pieces`, and then holds still.
+/// A server that replies to each request on each connection with `pieces`, and then stalls.
 async fn answer(pieces: &'static [&'static str]) -> SocketAddr {
     serve(move |_, mut stream| async move {
         while read_request(&mut stream).await.is_some() {
@@ -201,7 +201,7 @@ async fn another_configuration_holds_for_the_next_request_on_every_runtime() {
     let guard = AddressGuard::default();
     client.configure(ClientConfig { guard, ..config() }).unwrap();
 
-    // Not over the connections that are open, either.
+    // Not over the open connections, either.
     for client in [&client, &other] {
         let error = client.send(get(&uri), &PATIENT).await.err().expect("an error");
         assert!(matches!(error, SendError::Connect(ConnectError::Guarded(_))), "{error:?}");
@@ -220,7 +220,7 @@ async fn deadlines_are_separate() {
     let error = refused(get(&uri), Deadlines { total_ms: 60, ..PATIENT }).await;
     assert!(matches!(error, SendError::Timeout(Phase::Total)), "{error:?}");
 
-    // TLS to somebody who never says hello: the connection never stands.
+    // TLS to a peer that never sends its hello: the connection is never established.
     let uri = format!("https://{silent}/");
     let error = refused(get(&uri), Deadlines { connect_ms: 60, ..PATIENT }).await;
     assert!(matches!(error, SendError::Timeout(Phase::Connect)), "{error:?}");

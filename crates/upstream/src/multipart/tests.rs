@@ -103,7 +103,7 @@ fn maps_a_model() {
     assert_eq!(replace(&body, &found, "a\r\n--XX"), Err(MultipartError::Malformed));
 }
 
-/// What the multer crate reads, for comparison.
+/// How the multer crate parses it, for comparison.
 fn multer_reads(body: Vec<u8>) -> Option<Vec<String>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
@@ -134,7 +134,7 @@ proptest! {
             let at = at % body.len();
             body[at] = byte;
         }
-        // What the other one refuses does no harm: an upstream like it refuses the request.
+        // A form that multer refuses does no harm: an upstream like it refuses the request.
         let read = (field(BOUNDARY, &body, "model"), multer_reads(body.clone()));
         if let (Ok(found), Some(theirs)) = read {
             prop_assert_eq!(theirs, vec![found.text]);

@@ -3,21 +3,21 @@
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use std::io::{self, Write};
 
-/// The most that is inflated of one reply. What comes after is passed on, but not read.
+/// The most that is inflated of one reply. The rest is passed on, but not scanned.
 pub const MAX_DECODED_BYTES: u64 = 256 * 1024 * 1024;
 /// How many times its size a body may inflate to, once it is past [`FREE_DECODED_BYTES`]. Text
 /// reaches 30, a bomb 1000.
 pub const MAX_EXPANSION: u64 = 200;
-/// So much is inflated whatever the expansion.
+/// This much is inflated regardless of the ratio.
 pub const FREE_DECODED_BYTES: u64 = 4 * 1024 * 1024;
 
-/// What is done to bytes before they are read.
+/// The coding of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
     Plain,
     Gzip,
     Deflate,
-    /// One that we can't read, or several on top of one another.
+    /// An unsupported one, or several on top of one another.
     Other,
 }
 
@@ -45,14 +45,14 @@ impl Coding {
 pub(super) enum Decoder<W: Write> {
     Plain(W),
     Gzip(Box<MultiGzDecoder<Limited<W>>>),
-    /// `deflate` before its first byte: some say it and mean zlib, some mean what they say.
+    /// `deflate` before its first byte: some servers mean zlib, some raw deflate.
     Undecided(Option<W>),
     Zlib(Box<ZlibDecoder<Limited<W>>>),
     Deflate(Box<DeflateDecoder<Limited<W>>>),
 }
 
 impl<W: Write> Decoder<W> {
-    /// `None` when the coding can't be read.
+    /// `None` when the coding is not supported.
     pub(super) fn new(coding: Coding, to: W) -> Result<Self, W> {
         match coding {
             Coding::Plain => Ok(Self::Plain(to)),
@@ -68,8 +68,8 @@ impl<W: Write> Decoder<W> {
             && let Some(to) = to.take()
         {
             let to = Limited::new(to);
-            // A zlib header says method 8 in its low bits; a raw block with those bits set would
-            // be one of a type that compressors don't begin with.
+            // A zlib header has method 8 in its low bits; a raw block with those bits set would be
+            // one of a type that compressors don't begin with.
             *self = if first & 0x0f == 8 {
                 Self::Zlib(Box::new(ZlibDecoder::new(to)))
             } else {
@@ -125,7 +125,7 @@ impl<W: Write> Decoder<W> {
     }
 }
 
-/// Passes on what was inflated, and stops at the limits.
+/// Forwards inflated bytes, and stops at the limits.
 pub(super) struct Limited<W> {
     to: W,
     taken: u64,
@@ -154,22 +154,22 @@ impl<W: Write> Write for Limited<W> {
     }
 }
 
-/// Why an encoded body can't be read.
+/// Why an encoded body can't be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InflateError {
     /// Neither gzip nor deflate, or more than one.
     #[error("the content encoding is not supported")]
     Unsupported,
-    /// The encoded bytes are broken, or not all there.
+    /// The encoded bytes are broken or incomplete.
     #[error("the encoded body is broken")]
     Broken,
-    /// More than the limit comes out.
+    /// The decoded body is larger than the limit.
     #[error("the decoded body is too large")]
     TooLarge,
 }
 
-/// The whole of an encoded body, if it is no longer than `limit` bytes. For request bodies, whose
-/// model has to be read; what is sent on stays encoded.
+/// Decodes a whole body, if the result is no longer than `limit` bytes. For request bodies, whose
+/// model has to be read; the body is forwarded encoded.
 ///
 /// # Errors
 /// When the body can't be decoded, or is too large.

@@ -1,4 +1,4 @@
-//! What one JSON document says: the envelope and the usage.
+//! The content of one JSON document: the envelope and the usage.
 
 use super::UsageFault;
 use super::json::TopLevelScanner;
@@ -10,7 +10,7 @@ const MAX_MESSAGE_CHARS: usize = 500;
 /// An escape has at most six bytes, two of them twelve.
 const LONGEST_ESCAPE: usize = 12;
 
-/// What one document says.
+/// The content of one document.
 #[derive(Debug, Default)]
 pub(super) struct Doc {
     pub(super) is_object: bool,
@@ -39,7 +39,7 @@ impl Doc {
     }
 }
 
-/// 0 and "0" are success; no `code`, or null, says nothing; all else is failure.
+/// 0 and "0" are success; a missing or null `code` says nothing; anything else is failure.
 fn code_ok(slot: &Slot) -> Option<bool> {
     if slot.is_cut() {
         return Some(false);
@@ -68,7 +68,7 @@ fn string(json: &[u8]) -> Option<String> {
 fn text(slot: &Slot) -> Option<String> {
     let json = slot.beginning()?;
     let whole = string(json).or_else(|| {
-        // Cut somewhere: perhaps within an escape or a character.
+        // Cut off, possibly within an escape or a character.
         (slot.is_cut() && json.first() == Some(&b'"')).then_some(())?;
         let ends = (json.len().saturating_sub(LONGEST_ESCAPE)..=json.len()).rev();
         let closed = |end: usize| [&json[..end], b"\"".as_slice()].concat();

@@ -1,13 +1,13 @@
-//! An incremental reader of one JSON document: it checks the grammar as the bytes come by, and
-//! keeps the raw text of the few members that matter. Constant memory, whatever the size.
+//! An incremental parser of one JSON document: it checks the grammar as the bytes arrive, and keeps
+//! the raw text of the few members of interest. Constant memory, regardless of the size.
 //!
-//! What it calls well-formed is what `serde_json` skips over without complaint: strings may hold
-//! bytes that are not UTF-8, but nothing else is forgiven.
+//! It accepts what `serde_json` skips over without error: strings may hold bytes that are not
+//! UTF-8, but nothing else is tolerated.
 
 use super::slots::{Member, Slots};
 use super::text::{Key, Number, plain_len};
 
-/// Deepest nesting. Deeper is taken for malformed.
+/// Deepest nesting. Deeper counts as malformed.
 const MAX_DEPTH: usize = 512;
 const WORDS: usize = MAX_DEPTH / 64;
 
@@ -22,7 +22,7 @@ enum State {
     After,
     Text,
     Escape,
-    /// So many digits of `\uXXXX` have been read.
+    /// This many digits of `\uXXXX` have been read.
     Hex(u8),
     Number(Number),
     Literal(&'static [u8], u8),
@@ -30,7 +30,7 @@ enum State {
     Failed,
 }
 
-/// Reads one document. See [`TopLevelScanner::feed`].
+/// Parses one document. See [`TopLevelScanner::feed`].
 #[derive(Debug)]
 pub(super) struct TopLevelScanner {
     state: State,
@@ -38,16 +38,17 @@ pub(super) struct TopLevelScanner {
     /// One bit for each open container: 1 is an object.
     objects: [u64; WORDS],
     root_is_object: bool,
-    /// The string being read is a key, and one that may matter.
+    /// The string being read is a key, and possibly one of interest.
     in_key: bool,
     key_matters: bool,
     key: Key,
     unit: u16,
     /// The member whose value is next, or open.
     member: Member,
-    /// The member of the root that the current container at depth 2 is, if its members matter.
+    /// The member of the root that the current container at depth 2 belongs to, if its members are
+    /// of interest.
     parent: Member,
-    /// The member that is being kept, and the depth at which its value stands.
+    /// The member being kept, and the depth of its value.
     keeping: Option<(Member, usize)>,
     pub(super) slots: Slots,
 }
@@ -70,7 +71,7 @@ impl TopLevelScanner {
         }
     }
 
-    /// Makes ready for another document.
+    /// Resets the parser for another document.
     pub(super) fn reset(&mut self) {
         self.state = State::Value(false);
         self.depth = 0;
@@ -82,12 +83,12 @@ impl TopLevelScanner {
         self.slots.clear();
     }
 
-    /// Nothing but blanks has been read.
+    /// Only blanks have been read.
     pub(super) fn is_untouched(&self) -> bool {
         self.state == State::Value(false) && self.depth == 0
     }
 
-    /// The document has come to its end. A number ends only with what follows it.
+    /// The document has ended. A number ends only with what follows it.
     pub(super) fn is_done(&self) -> bool {
         match self.state {
             State::Done => true,
@@ -96,7 +97,7 @@ impl TopLevelScanner {
         }
     }
 
-    /// What was read is no JSON.
+    /// The input is not JSON.
     pub(super) fn is_failed(&self) -> bool {
         self.state == State::Failed
     }
@@ -106,10 +107,10 @@ impl TopLevelScanner {
         self.root_is_object
     }
 
-    /// Reads on. Says how many bytes belong to the document: all of them, unless it ends or fails
-    /// within.
+    /// Parses more input. Returns how many bytes belong to the document: all of them, unless it
+    /// ends or fails within.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> usize {
-        // What is being kept from before goes on at the beginning of this piece.
+        // A value kept from an earlier piece continues at the beginning of this one.
         let mut kept_from = 0;
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
@@ -169,7 +170,7 @@ impl TopLevelScanner {
         self.state = State::Text;
     }
 
-    /// Reads plain text and whatever ends it. Says where to go on.
+    /// Reads plain text and the byte that ends it. Returns where to continue.
     fn text(&mut self, bytes: &[u8], at: usize, kept_from: &mut usize) -> usize {
         let end = at + plain_len(&bytes[at..]);
         if self.in_key && self.key_matters {
@@ -255,7 +256,7 @@ impl TopLevelScanner {
         }
     }
 
-    /// A value begins: that of a member, if it stands where members matter.
+    /// A value begins: that of a member, if members are of interest at this depth.
     fn begin_member(&mut self, byte: u8, at: usize, kept_from: &mut usize) {
         if !self.in_object() || !self.matters_here() {
             return;
@@ -285,7 +286,7 @@ impl TopLevelScanner {
         }
         match self.depth {
             0 => self.root_is_object = object,
-            // An array's members are no members of the member.
+            // Members of an array's elements are not members of the member.
             1 => self.parent = if object { self.member } else { Member::Other },
             _ => {}
         }

@@ -1,8 +1,8 @@
-//! The scanner: reads a reply on its way to the client, and keeps what money needs of it.
+//! The scanner: reads a reply on its way to the client, and keeps what billing needs of it.
 //!
-//! It never touches the bytes that the client gets. It holds a few hundred bytes (and what
-//! inflating takes, for an encoded body), however long the reply is and however it is cut into
-//! pieces; the pieces make no difference to the outcome.
+//! It never touches the client's bytes. It holds a few hundred bytes (and what inflating takes, for
+//! an encoded body), regardless of the reply's length; how the reply is cut into pieces makes no
+//! difference to the result.
 
 pub mod decode;
 mod doc;
@@ -20,7 +20,7 @@ use domain::UsageReport;
 use http::{HeaderMap, header};
 use reader::{Declared, Reader};
 
-/// How a body is made up.
+/// The kind of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyKind {
     /// One JSON document.
@@ -29,11 +29,11 @@ pub enum BodyKind {
     Sse,
     /// JSON documents, one after another.
     Ndjson,
-    /// Nothing that we read.
+    /// A kind that is not parsed.
     Opaque,
 }
 
-/// What the contract's envelope says.
+/// The contract's envelope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Envelope {
     /// Whether `code` is 0 or "0"; `None` where there is no `code`. In a stream, one failure is
@@ -47,7 +47,7 @@ pub struct Envelope {
     pub error: bool,
 }
 
-/// Why the last usage that was seen can't be read.
+/// Why the last usage can't be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UsageFault {
     /// Longer than 64 KiB.
@@ -58,40 +58,40 @@ pub enum UsageFault {
     Malformed,
 }
 
-/// What a reply said.
+/// The content of a reply.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scanned {
-    /// How the body is made up: by its first byte more than by its header.
+    /// The kind of body: by its first byte more than by its header.
     pub kind: BodyKind,
     /// The envelope; `None` where there was no JSON object.
     pub envelope: Option<Envelope>,
-    /// The last usage, which still has to be checked (`UsageReport::check`). What is malformed
-    /// leaves the one before it standing: look at `usage_error` first.
+    /// The last usage, not validated yet (`UsageReport::check`). A malformed one leaves the one
+    /// before it in place: check `usage_error` first.
     pub usage: Option<UsageReport>,
-    /// The last usage could not be read.
+    /// The last usage could not be parsed.
     pub usage_error: Option<UsageFault>,
-    /// Why the body could not be looked at: `content_encoding` is one that we don't know,
-    /// `broken_encoding` is one that we do, but it is broken, cut, or inflates to too much. Nothing
-    /// else is said then but the declared kind.
+    /// Why the body could not be scanned: `content_encoding` is an unsupported one,
+    /// `broken_encoding` is a supported one that is broken, cut, or inflates to too much. All other
+    /// fields but the declared kind are empty then.
     pub unreadable: Option<&'static str>,
     /// JSON: one whole document and nothing else (an object, if there is an envelope). Streams:
     /// every document was whole.
     pub well_formed: bool,
-    /// A stream said `[DONE]`.
+    /// A stream sent `[DONE]`.
     pub done: bool,
     /// How many documents a stream had.
     pub documents: u64,
 }
 
 impl Scanned {
-    /// Whether this is a stream's kind of body.
+    /// Whether this kind is a stream.
     #[must_use]
     pub const fn is_stream(&self) -> bool {
         matches!(self.kind, BodyKind::Sse | BodyKind::Ndjson)
     }
 }
 
-/// Reads one reply. Feed it what passes by, then ask it.
+/// Scans one reply. Feed it the pieces, then get the result.
 pub struct ReplyScanner {
     decoder: Result<Decoder<Reader>, Reader>,
     unreadable: Option<&'static str>,
@@ -129,7 +129,7 @@ impl ReplyScanner {
         }
     }
 
-    /// What the reply said, now that it is over.
+    /// The content of the reply, now that it is over.
     #[must_use]
     pub fn finish(mut self) -> Scanned {
         if self.unreadable.is_none()
@@ -146,7 +146,7 @@ impl ReplyScanner {
         self.scanned_so_far()
     }
 
-    /// What the reply has said up to now.
+    /// The content of the reply up to now.
     #[must_use]
     pub fn scanned_so_far(&self) -> Scanned {
         let reader = match &self.decoder {
@@ -155,7 +155,7 @@ impl ReplyScanner {
         };
         let kind = match (reader, self.unreadable) {
             (Some(reader), None) => reader.kind(),
-            // How much was read before it broke is chance: nothing of it is believed.
+            // How much was decoded before it broke is arbitrary: none of it is used.
             (Some(reader), Some(_)) => reader.declared_kind(),
             (None, _) => BodyKind::Opaque,
         };
@@ -196,7 +196,7 @@ impl Scanned {
     }
 }
 
-/// What a whole body says: a scanner fed once.
+/// The content of a whole body: a scanner fed once.
 #[must_use]
 pub fn scan_whole(headers: &HeaderMap, body: &[u8]) -> Scanned {
     let mut scanner = ReplyScanner::for_headers(headers);

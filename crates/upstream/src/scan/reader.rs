@@ -1,4 +1,4 @@
-//! From plain bytes to documents: which kind of body it is, and where its documents begin and end.
+//! Splits plain bytes into documents: the kind of the body, and where its documents begin and end.
 
 use super::BodyKind;
 use super::doc::Doc;
@@ -7,13 +7,13 @@ use super::sse::SseScanner;
 use super::tally::Tally;
 use std::io::{self, Write};
 
-/// What the headers say of the body.
+/// The kind that the headers declare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Declared {
     Json,
     Sse,
     Ndjson,
-    /// Nothing, or nothing of use: the first byte tells.
+    /// None, or one of no use: the first byte decides.
     Unknown,
     /// Pictures, sound, pages.
     Opaque,
@@ -51,13 +51,13 @@ impl Declared {
 }
 
 enum Framing {
-    /// Nothing but blanks has come.
+    /// Only blanks so far.
     Undecided,
     /// One document.
     Single {
         trailing: bool,
     },
-    /// One after another; each on its own line, or (from upstreams that say one thing and send
+    /// Several documents; each on its own line, or (from upstreams that declare one kind and send
     /// another) in any layout.
     Many {
         by_line: bool,
@@ -115,7 +115,7 @@ impl Reader {
         }
     }
 
-    /// Where the first byte stands that is neither blank nor part of a byte order mark.
+    /// The offset of the first byte that is neither blank nor part of a byte order mark.
     fn first_visible(&mut self, bytes: &[u8]) -> Option<usize> {
         for (at, &byte) in bytes.iter().enumerate() {
             let mark = matches!((self.seen, byte), (0, 0xef) | (1, 0xbb) | (2, 0xbf));
@@ -127,7 +127,7 @@ impl Reader {
         None
     }
 
-    /// No more comes.
+    /// The body has ended.
     pub(super) fn finish(&mut self) {
         match &mut self.framing {
             Framing::Many { .. } => end_document(&mut self.json, &mut self.tally),
@@ -136,7 +136,7 @@ impl Reader {
         }
     }
 
-    /// What kind of body this is, as far as can be said.
+    /// The kind of body, as far as it is known.
     pub(super) fn kind(&self) -> BodyKind {
         let guessed = self.declared == Declared::Unknown;
         match &self.framing {
@@ -152,7 +152,7 @@ impl Reader {
         }
     }
 
-    /// What kind of body the headers promised.
+    /// The kind of body that the headers declared.
     pub(super) const fn declared_kind(&self) -> BodyKind {
         match self.declared {
             Declared::Json => BodyKind::Json,
@@ -175,7 +175,7 @@ impl Reader {
         }
     }
 
-    /// The sum so far; of a single document, what it has said by now.
+    /// The sum so far; of a single document, its content so far.
     pub(super) fn tally(&self) -> Tally {
         let mut tally = self.tally.clone();
         if matches!(self.framing, Framing::Single { .. }) {
@@ -197,8 +197,8 @@ impl Write for Reader {
     }
 }
 
-/// No JSON begins like a line of an event stream, nor the other way round: the first byte is
-/// believed before the header.
+/// No JSON begins like a line of an event stream, nor vice versa: the first byte takes precedence
+/// over the header.
 fn decide(declared: Declared, first: u8) -> Framing {
     let is_field = matches!(first, b'd' | b'e' | b'i' | b'r' | b':');
     match declared {
@@ -228,7 +228,7 @@ fn lines(json: &mut TopLevelScanner, to: &mut Tally, skipping: &mut bool, mut by
         *skipping |= line[used..].iter().any(|b| !b.is_ascii_whitespace());
         let Some(end) = end else { return };
         if std::mem::take(skipping) && json.is_done() {
-            // More stood behind the document: the line is not what it should be.
+            // There was more after the document: the line is malformed.
             to.broken += 1;
         }
         end_document(json, to);
@@ -236,7 +236,7 @@ fn lines(json: &mut TopLevelScanner, to: &mut Tally, skipping: &mut bool, mut by
     }
 }
 
-/// Documents one after another, in any layout. After a broken one, reading goes on at the next
+/// Documents one after another, in any layout. After a broken one, parsing resumes at the next
 /// line.
 fn sequence(json: &mut TopLevelScanner, to: &mut Tally, skipping: &mut bool, mut bytes: &[u8]) {
     while !bytes.is_empty() {

@@ -1,13 +1,13 @@
-//! What is kept of a document: the raw text of a few members.
+//! Slots: the raw text of the few members of a document that are kept.
 
-/// Longest usage that is read.
+/// Longest usage that is parsed.
 pub(super) const MAX_USAGE: usize = 64 * 1024;
-/// Longest text of a message that is looked at; what is said of it is shorter still.
+/// Longest raw text of a message; what is passed on of it is shorter still.
 const MAX_TEXT: usize = 4 * 1024;
 /// Longest `code` and `type`.
 const MAX_WORD: usize = 64;
 
-/// A member that matters.
+/// A member that is kept or traversed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Member {
     Other,
@@ -46,7 +46,7 @@ impl Member {
         }
     }
 
-    /// Whether members of this one matter, if it is an object.
+    /// Whether members of this one are of interest, if it is an object.
     pub(super) const fn is_parent(self) -> bool {
         matches!(self, Self::Response | Self::Message)
     }
@@ -56,11 +56,11 @@ impl Member {
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     text: Vec<u8>,
-    /// There is a value, though it may still be coming.
+    /// There is a value, which may be incomplete.
     present: bool,
-    /// The value has been read to its end.
+    /// The value has been read completely.
     whole: bool,
-    /// The value was longer than is kept.
+    /// The value was longer than the limit.
     cut: bool,
 }
 
@@ -76,7 +76,7 @@ impl Slot {
         self.text.extend_from_slice(&text[..text.len().min(room)]);
     }
 
-    /// The value, when it was read to its end and kept whole.
+    /// The value, when it was read completely and kept whole.
     pub(super) fn whole(&self) -> Option<&[u8]> {
         (self.present && self.whole && !self.cut).then_some(&self.text)
     }
@@ -92,7 +92,7 @@ impl Slot {
     }
 }
 
-/// All that is kept of a document.
+/// All slots of a document.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     pub(super) code: Slot,
@@ -122,8 +122,8 @@ impl Slots {
         self.error = false;
     }
 
-    /// A value of `member` begins with `first`. Whatever an earlier one said is forgotten: the
-    /// last of several wins. Says whether the value's text is to be kept.
+    /// A value of `member` begins with `first`. An earlier value of it is discarded: the last of
+    /// several wins. Returns whether the value's text is to be kept.
     pub(super) fn begin(&mut self, member: Member, first: u8) -> bool {
         match member {
             Member::Error => self.error = first != b'n',
@@ -131,7 +131,7 @@ impl Slots {
             Member::Message => self.message_usage.clear(),
             _ => {}
         }
-        // A message that is an object is walked through, not kept.
+        // A message that is an object is traversed, not kept.
         let wanted = member != Member::Message || first == b'"';
         let Some((slot, _)) = self.slot(member) else { return false };
         slot.clear();

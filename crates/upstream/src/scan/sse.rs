@@ -1,11 +1,11 @@
-//! Server-sent events: lines to fields, fields to documents. Nothing is buffered: what an event
-//! says goes through the JSON reader as it comes.
+//! Server-sent events: lines to fields, fields to documents. Nothing is buffered: event data goes
+//! through the JSON parser as it arrives.
 
 use super::json::TopLevelScanner;
 use super::tally::Tally;
 use memchr::memchr2;
 
-/// The longest field name and event name that matter.
+/// The longest field name and event name of interest.
 const MAX_WORD: usize = 8;
 
 /// A short word as it is read.
@@ -16,7 +16,7 @@ struct Word {
 }
 
 impl Word {
-    /// Adds `text`; a word longer than any that matters is none of them.
+    /// Appends `text`; a word longer than any of interest matches none of them.
     fn push(&mut self, text: &[u8]) {
         for &byte in text.iter().take(MAX_WORD + 1 - self.len.min(MAX_WORD + 1)) {
             if let Some(room) = self.bytes.get_mut(self.len) {
@@ -35,11 +35,11 @@ impl Word {
 enum At {
     /// In the field's name.
     Name,
-    /// Behind the colon, where one blank may stand.
+    /// Behind the colon, where one blank is optional.
     Colon,
     Data,
     Event,
-    /// In a comment, or a field that says nothing to us.
+    /// In a comment, or a field that is ignored.
     Ignored,
 }
 
@@ -84,8 +84,8 @@ impl SseScanner {
         }
     }
 
-    /// The stream is over. An event that lacks its blank line is taken as it is: what it says
-    /// about usage is true all the same.
+    /// The stream is over. An event that lacks its blank line is taken as it is: its usage is valid
+    /// all the same.
     pub(super) fn finish(&mut self, json: &mut TopLevelScanner, to: &mut Tally) {
         self.end_line(json, to);
         self.end_event(json, to);
@@ -141,7 +141,7 @@ impl SseScanner {
                 json.reset();
                 self.has_data = false;
             } else if json.is_done() {
-                // Whole already, blank line or not: there are streams without any.
+                // Complete already, blank line or not: there are streams without any.
                 self.end_document(json, to);
             }
         }
@@ -161,7 +161,7 @@ impl SseScanner {
     fn end_event(&mut self, json: &mut TopLevelScanner, to: &mut Tally) {
         if self.has_data {
             if json.is_untouched() {
-                // Empty data says nothing, but a named error is one.
+                // Empty data is ignored, but a named error is one.
                 to.stream_error |= self.event.is(b"error");
             } else {
                 to.add(json, self.event.is(b"error"));

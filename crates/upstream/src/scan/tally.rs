@@ -1,4 +1,4 @@
-//! What the documents of a body say together.
+//! The combined content of the documents of a body.
 
 use super::UsageFault;
 use super::doc::Doc;
@@ -10,7 +10,7 @@ use domain::UsageReport;
 pub(super) struct Tally {
     /// How many documents there were, broken ones included.
     pub(super) documents: u64,
-    /// How many of them were no JSON.
+    /// How many of them were not JSON.
     pub(super) broken: u64,
     pub(super) has_object: bool,
     pub(super) code_ok: Option<bool>,
@@ -23,7 +23,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Adds the document that `json` has read, whole or broken.
+    /// Adds the document that `json` has parsed, complete or broken.
     pub(super) fn add(&mut self, json: &TopLevelScanner, named_error: bool) {
         self.documents += 1;
         self.stream_error |= named_error;
@@ -34,12 +34,12 @@ impl Tally {
         self.add_doc(Doc::read(json));
     }
 
-    /// Adds what a document says that may not have come to its end.
+    /// Adds a document that may be incomplete.
     pub(super) fn add_doc(&mut self, doc: Doc) {
         self.has_object |= doc.is_object;
         self.is_precharge |= doc.is_precharge;
         self.stream_error |= doc.is_error || doc.code_ok == Some(false);
-        // A failure stays one, with its own words, whatever comes after it.
+        // A failure stays one, with its own message, regardless of later documents.
         if self.code_ok != Some(false) {
             if doc.code_ok == Some(false) || self.message.is_none() {
                 self.message = doc.message;

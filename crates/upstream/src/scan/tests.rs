@@ -264,12 +264,12 @@ fn a_sloppy_stream_is_read_all_the_same() {
         "x".repeat(3 << 20)
     );
     assert_eq!(usage(&scan(SSE, large.as_bytes())).prompt_tokens, 4);
-    // A later usage that is wrong is noted, and mended by one that is right.
+    // A later usage that is malformed is noted, and corrected by a valid one.
     let wrong = "data: {\"usage\":{\"prompt_tokens\":4}}\n\ndata: {\"usage\":7}\n\n";
     let scanned = scan(SSE, wrong.as_bytes());
     assert_eq!(scanned.usage_error, Some(UsageFault::Malformed));
-    let mended = format!("{wrong}data: {{\"usage\":{{\"prompt_tokens\":5}}}}\n\n");
-    let scanned = scan(SSE, mended.as_bytes());
+    let corrected = format!("{wrong}data: {{\"usage\":{{\"prompt_tokens\":5}}}}\n\n");
+    let scanned = scan(SSE, corrected.as_bytes());
     assert_eq!((usage(&scanned).prompt_tokens, scanned.usage_error), (5, None));
 }
 

@@ -1,9 +1,9 @@
 //! The inner loops of strings and numbers.
 
-/// How many bytes are looked at together. The compiler makes vector code of it.
+/// How many bytes are tested together. The compiler vectorises it.
 const BLOCK: usize = 32;
 
-/// Whether a byte means something within a string: its end, an escape, or what may not be there.
+/// Whether a byte is special within a string: its end, an escape, or one that is not allowed.
 const fn is_special(byte: u8) -> bool {
     byte == b'"' || byte == b'\\' || byte < 0x20
 }
@@ -11,7 +11,7 @@ const fn is_special(byte: u8) -> bool {
 /// How many bytes of `bytes` are plain text of a string.
 #[inline]
 pub(super) fn plain_len(bytes: &[u8]) -> usize {
-    // Most strings are short: the first bytes are looked at one by one.
+    // Most strings are short: the first bytes are tested one by one.
     let (front, rest) = bytes.split_at(bytes.len().min(BLOCK));
     if let Some(at) = front.iter().position(|&b| is_special(b)) {
         return at;
@@ -26,7 +26,7 @@ pub(super) fn plain_len(bytes: &[u8]) -> usize {
     len
 }
 
-/// How far a number has been read.
+/// The state of a number being read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Number {
     Minus,
@@ -40,7 +40,7 @@ pub(super) enum Number {
 }
 
 impl Number {
-    /// The number that `byte` begins, if it begins one.
+    /// The state after the first byte, if it begins a number.
     #[inline]
     pub(super) const fn begin(byte: u8) -> Option<Self> {
         match byte {
@@ -51,7 +51,7 @@ impl Number {
         }
     }
 
-    /// The number with `byte` added; `None` where it can't go on so.
+    /// The state after `byte`; `None` where the number can't continue like that.
     #[inline]
     pub(super) const fn step(self, byte: u8) -> Option<Self> {
         match (self, byte) {
@@ -66,12 +66,12 @@ impl Number {
         }
     }
 
-    /// Reads on until the number can't go on. Says how far that was.
+    /// Reads until the number can't continue. Returns how many bytes that was.
     #[inline]
     pub(super) fn run(mut self, bytes: &[u8]) -> (Self, usize) {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
-            // Most of a number is digits that change nothing.
+            // Most bytes of a number are digits that don't change the state.
             let plain = matches!(self, Self::Int | Self::Fraction | Self::Exponent);
             if !(plain && byte.is_ascii_digit()) {
                 match self.step(byte) {
@@ -90,7 +90,7 @@ impl Number {
     }
 }
 
-/// A key as it is read, decoded; only as much as is needed to know the keys that matter.
+/// A key as it is read, decoded; only as much as is needed to recognise the keys of interest.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Key {
     bytes: [u8; 16],
@@ -115,11 +115,11 @@ impl Key {
         }
     }
 
-    /// A character that was written as `\uXXXX`.
+    /// A character written as `\uXXXX`.
     pub(super) fn push_unit(&mut self, unit: u16) {
         match u8::try_from(unit) {
             Ok(byte) if byte.is_ascii() => self.push(&[byte]),
-            // No key that matters has any other.
+            // No key of interest contains any other.
             _ => self.foreign = true,
         }
     }

@@ -1,19 +1,19 @@
 use super::*;
 
-/// What was told: the place, the word, progress, reason and prompt tokens.
-type Told = Vec<(usize, String, String, String, Option<i64>)>;
+/// What was reported: the position, the status, progress, reason and prompt tokens.
+type Reports = Vec<(usize, String, String, String, Option<i64>)>;
 
-fn read(body: &str, asked: &[&str]) -> Result<(Told, Odd), Unreadable> {
-    let mut told = Told::new();
+fn read(body: &str, asked: &[&str]) -> Result<(Reports, Odd), Unreadable> {
+    let mut reports = Reports::new();
     let asked: AskedIds<'_> = asked.iter().copied().collect();
     let odd = read_reply(body.as_bytes(), &asked, |place, element| {
         let usage = element.usage().ok().flatten().map(|usage| usage.prompt_tokens);
-        told.push((place, element.word(), element.progress(), element.reason(), usage));
+        reports.push((place, element.word(), element.progress(), element.reason(), usage));
     })?;
-    Ok((told, odd))
+    Ok((reports, odd))
 }
 
-fn row(place: usize, word: &str, progress: &str, reason: &str, usage: Option<i64>) -> Told {
+fn row(place: usize, word: &str, progress: &str, reason: &str, usage: Option<i64>) -> Reports {
     vec![(place, word.to_owned(), progress.to_owned(), reason.to_owned(), usage)]
 }
 
@@ -76,8 +76,8 @@ fn strangers_missing_and_repeated_ones_are_counted() {
 #[test]
 fn two_tasks_of_one_id_hear_the_same() {
     let body = r#"{"code":0,"data":[{"task_id":"a","status":"done"}]}"#;
-    let (told, odd) = read(body, &["a", "b", "a"]).unwrap();
-    let mut places: Vec<_> = told.iter().map(|told| told.0).collect();
+    let (reports, odd) = read(body, &["a", "b", "a"]).unwrap();
+    let mut places: Vec<_> = reports.iter().map(|report| report.0).collect();
     places.sort_unstable();
     assert_eq!((places, odd.missing), (vec![0, 2], 1));
 }

@@ -26,7 +26,7 @@ fn acceptor(alpn: &[&[u8]]) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// What asks no resolver before a proxy gets a name: `up.test` has no address.
+/// A guard that resolves nothing before a proxy gets a name: `up.test` has no address.
 fn open() -> ClientConfig {
     let allow = ["0.0.0.0/0", "::/0"].map(|net| net.parse().unwrap());
     ClientConfig { guard: AddressGuard::new(allow.to_vec()), ..config() }
@@ -82,7 +82,8 @@ async fn an_untrusted_certificate_is_no_connection() {
     assert_eq!((error.sent(), error.word()), (Sent::No, "tls"));
 }
 
-/// A proxy that answers plain requests itself, and tunnels to `serve_tls`. It says what it saw.
+/// A proxy that replies to plain requests itself, and tunnels to `serve_tls`. It reports what it
+/// received.
 async fn proxy(refuses: bool) -> (SocketAddr, tokio::sync::mpsc::UnboundedReceiver<String>) {
     let (saw, seen) = tokio::sync::mpsc::unbounded_channel();
     let address = serve(move |_, mut stream| {
@@ -132,7 +133,7 @@ async fn a_channels_proxy_reads_plain_requests_and_tunnels_others() {
         assert!(request.to_lowercase().contains(&auth.to_lowercase()), "{request}");
         assert!(request.to_lowercase().contains("host: up.test"), "{request}");
     }
-    // What has a proxy to itself shares no connection with what has not.
+    // A channel with its own proxy shares no connection with one without.
     let error = client.send(get("http://no-such-host.invalid/"), &PATIENT).await.err().unwrap();
     assert!(matches!(error, SendError::Connect(ConnectError::Dns(_))), "{error:?}");
 }

@@ -1,4 +1,4 @@
-//! What holds of every body, however it is cut.
+//! Properties that hold for every body and every way of cutting it.
 
 use super::*;
 use proptest::prelude::*;
@@ -90,7 +90,7 @@ proptest! {
         let theirs = serde_json::from_slice::<serde::de::IgnoredAny>(&text).is_ok();
         let starts_like_a_stream =
             text.iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|b| b"deir:".contains(b));
-        // Form feed is a blank to ASCII, not to JSON; we skip over it in front and behind.
+        // A form feed is whitespace in ASCII, but not in JSON; it is skipped in front and behind.
         if !starts_like_a_stream && byte != 12 {
             prop_assert_eq!(ours.well_formed, theirs, "{}", String::from_utf8_lossy(&text));
         }

@@ -5,7 +5,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use std::error::Error;
 
-/// Why a body ended before its end. Whoever sends it cuts the connection.
+/// Why a body ended early. The connection is cut then.
 pub type BodyError = Box<dyn Error + Send + Sync>;
 
 /// A response's body.
@@ -22,7 +22,7 @@ pub fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Any other body.
+/// A body of any other type.
 pub fn boxed<B>(body: B) -> Body
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,

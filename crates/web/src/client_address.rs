@@ -1,4 +1,4 @@
-//! Who is calling: the peer, or what a proxy that we trust says of it.
+//! The client's address: the peer, or what a trusted proxy forwards.
 
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
@@ -8,7 +8,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// The networks whose word about their clients is believed.
+/// The networks of trusted proxies.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies(Vec<IpNet>);
 
@@ -19,8 +19,8 @@ impl TrustedProxies {
         Self(nets)
     }
 
-    /// The client's address. Forwarding headers count only when the peer is a trusted proxy; of
-    /// a chain, the last address that no trusted proxy vouches for is the client.
+    /// The client's address. Forwarding headers count only when the peer is a trusted proxy; of a
+    /// chain, the last address that is not a trusted proxy's is the client.
     #[must_use]
     pub fn client_address(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.ip().to_canonical();
@@ -33,7 +33,8 @@ impl TrustedProxies {
                 match address(hop) {
                     Some(address) if self.trusts(address) => nearest = Some(address),
                     Some(address) => return address,
-                    // Beyond a word that can't be read nobody vouches for anything.
+                    // What comes before an entry that can't be parsed is not vouched for by a
+                    // trusted proxy.
                     None => return nearest.unwrap_or(peer),
                 }
             }
@@ -42,7 +43,7 @@ impl TrustedProxies {
         nearest.or(real).unwrap_or(peer)
     }
 
-    /// Whether a trusted proxy says that the client came over https.
+    /// Whether a trusted proxy reports that the client used https.
     #[must_use]
     pub fn over_https(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
         let said = headers.get(X_FORWARDED_PROTO);

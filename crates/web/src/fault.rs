@@ -1,4 +1,4 @@
-//! A fault as its caller sees it.
+//! Faults as responses.
 
 use crate::{Body, X_REQUEST_ID, full};
 use domain::{Fault, FaultKind};
@@ -11,11 +11,11 @@ use serde::Serialize;
 pub struct Shown {
     /// The status.
     pub status: StatusCode,
-    /// The code in the body, which programs tell faults apart by.
+    /// The code in the body, by which programs distinguish faults.
     pub code: &'static str,
-    /// The coarser word that clients of OpenAI-style gateways look at.
+    /// The coarser error type that clients of OpenAI-style gateways expect.
     pub kind: &'static str,
-    /// When to try again, in seconds, if the fault itself doesn't say.
+    /// The default `Retry-After`, in seconds.
     pub retry_after_s: Option<u32>,
 }
 
@@ -27,7 +27,7 @@ const fn later(shown: Shown, seconds: u32) -> Shown {
     Shown { retry_after_s: Some(seconds), ..shown }
 }
 
-/// The one table from a kind of fault to what the caller sees.
+/// The one table from a kind of fault to its response.
 #[must_use]
 pub const fn show(kind: FaultKind) -> Shown {
     use FaultKind as K;

@@ -1,5 +1,4 @@
-//! What every HTTP surface of ours shares: bodies, faults as responses, request ids, and who is
-//! calling.
+//! Shared by all HTTP surfaces: bodies, faults as responses, request ids, and the client's address.
 //!
 //! Status codes are chosen here and nowhere else (an upstream's own status passes through).
 #![warn(unreachable_pub, clippy::disallowed_methods)]

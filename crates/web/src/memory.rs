@@ -1,4 +1,4 @@
-//! The byte budget of all bodies that are held in memory, and a part of it for each user.
+//! The byte budget of all bodies held in memory, and each user's part of it.
 
 use crate::BodyError;
 use bytes::Bytes;
@@ -10,20 +10,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll};
 
-/// The most of a held body that leaves at a time. The rest is taken when this has been sent.
+/// The most of a held body that is sent at a time. The rest follows when this has been sent.
 pub const FRAME_BYTES: usize = 64 * 1024;
-/// Bodies up to this size find room also when large ones have taken all that large ones may.
+/// Bodies up to this size are still admitted when large ones have used up their part.
 const SMALL_BYTES: i64 = 64 * 1024;
-/// The share of the budget that is kept for small bodies: an eighth.
+/// The share of the budget reserved for small bodies: an eighth.
 const KEPT_FOR_SMALL: i64 = 8;
-/// What one user's bodies may take: half. So a customer who is most of the traffic is not slowed
-/// down, and no single user can keep others from being served.
+/// One user's part: half. So a customer with most of the traffic is not slowed down, and no single
+/// user can keep others from being served.
 const USERS_PART: i64 = 2;
-/// Users are counted by the last bits of their ids, without a lock or a table that grows. Two
-/// that share a count share their part.
+/// Users are counted by the low bits of their ids, without a lock or a growing table. Two users
+/// that share a counter share their part.
 const COUNTS: usize = 4096;
 
-/// What all held bodies may take together.
+/// The budget of all held bodies.
 #[derive(Debug)]
 pub struct Budget {
     limit_bytes: AtomicI64,
@@ -41,7 +41,7 @@ pub struct Share {
 }
 
 impl Budget {
-    /// A budget of so many bytes.
+    /// A budget of this many bytes.
     #[must_use]
     pub fn new(limit_bytes: usize) -> Arc<Self> {
         let limit_bytes = AtomicI64::new(signed(limit_bytes));
@@ -49,19 +49,19 @@ impl Budget {
         Arc::new(Self { limit_bytes, used_bytes: Gauge::default(), of_users })
     }
 
-    /// Makes it this large from now on. Shares that are taken stay, also when they are more.
+    /// Resizes the budget. Shares already taken stay, even when they exceed it.
     pub fn resize(&self, limit_bytes: usize) {
         self.limit_bytes.store(signed(limit_bytes), Ordering::Relaxed);
     }
 
-    /// An empty share, to grow as data comes.
+    /// An empty share, to grow as data arrives.
     #[must_use]
     pub fn share_of(self: &Arc<Self>, user_id: UserId) -> Share {
         let count = usize::try_from(user_id.0.rem_euclid(COUNTS as i64)).unwrap_or(0);
         Share { budget: Arc::clone(self), count, bytes: 0 }
     }
 
-    /// What is used now.
+    /// Bytes in use.
     #[must_use]
     pub const fn used_bytes(&self) -> &Gauge {
         &self.used_bytes
@@ -73,8 +73,8 @@ fn signed(bytes: usize) -> i64 {
 }
 
 impl Share {
-    /// Makes the share at least `bytes` large. `false`: the budget, or the user's part of it,
-    /// doesn't reach.
+    /// Grows the share to at least `bytes`. `false`: the budget, or the user's part of it, is
+    /// exhausted.
     pub fn grow_to(&mut self, bytes: usize) -> bool {
         let bytes = signed(bytes);
         let more = bytes - self.bytes;
@@ -97,20 +97,20 @@ impl Share {
         true
     }
 
-    /// The same, but what is larger than a user's part counts as that: it can be served when the
-    /// user has nothing else.
+    /// Like [`Self::grow_to`], but a size beyond a user's part counts as that part: such a body can
+    /// be served when the user has no other.
     pub fn grow_towards(&mut self, bytes: usize) -> bool {
         let most = self.budget.limit_bytes.load(Ordering::Relaxed) / USERS_PART;
         self.grow_to(bytes.min(usize::try_from(most).unwrap_or(usize::MAX)))
     }
 
-    /// How large it is.
+    /// Its size in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         usize::try_from(self.bytes).unwrap_or_default()
     }
 
-    /// Gives back what is beyond `bytes`.
+    /// Gives back what exceeds `bytes`.
     pub fn shrink_to(&mut self, bytes: usize) {
         let less = self.bytes - signed(bytes);
         if less > 0 {
@@ -130,8 +130,8 @@ impl Share {
         Self { budget: Arc::clone(&self.budget), count: self.count, bytes: 0 }
     }
 
-    /// Ties the share to what it was taken for: it is given back with the last piece of `bytes`,
-    /// wherever that waits until the socket has taken it.
+    /// Attaches the share to `bytes`: it is given back with the last piece, once the socket has
+    /// taken it.
     #[must_use]
     pub fn tie(self, bytes: Bytes) -> Bytes {
         if self.bytes == 0 {
@@ -166,8 +166,8 @@ impl AsRef<[u8]> for Tied {
     }
 }
 
-/// A body that is here to its end. It leaves in frames, so that what was not sent yet is not in a
-/// buffer where nothing counts it.
+/// A complete body. It is sent in frames, so that unsent data is not in a buffer where nothing
+/// counts it.
 pub struct Held(Bytes);
 
 impl Body for Held {
@@ -190,7 +190,7 @@ impl Body for Held {
     }
 }
 
-/// Takes the next frame off held bytes; none when they are at their end.
+/// Splits the next frame off; `None` at the end.
 pub fn next_frame(bytes: &mut Bytes) -> Option<Bytes> {
     if bytes.len() > FRAME_BYTES {
         return Some(bytes.split_to(FRAME_BYTES));

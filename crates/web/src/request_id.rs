@@ -1,4 +1,4 @@
-//! Request ids: kept when the client gives a sane one, else made.
+//! Request ids: the client's, when it is valid, else generated.
 
 use domain::UnixMs;
 use http::{HeaderMap, HeaderName};

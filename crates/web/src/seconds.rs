@@ -1,4 +1,4 @@
-//! Durations as log lines show them: operators' scripts look for exactly this shape.
+//! Durations as log lines show them: operators' scripts match exactly this format.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Who keeps the link to Redis: makes it, looks after it while nobody asks, and makes it again.
+//! Keeps the connection to Redis: opens it, checks it while it is idle, and reconnects.
 
 use crate::shared::{Link, Shared};
 use std::sync::Arc;
@@ -6,15 +6,16 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// Between two tries to connect, and between two looks at a link that nobody complains of.
+/// Delay between two attempts to connect, and between two checks of a connection that has no
+/// failures.
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Shared {
-    /// Keeps the link until `shutdown`. It says when Redis comes and goes, and not how often it
-    /// was tried in between.
+    /// Keeps the connection until `shutdown`. It logs when Redis becomes available or unavailable,
+    /// and not each attempt in between.
     ///
-    /// The client's own connection manager would make calls wait while it connects; here they
-    /// learn at once that there is no link.
+    /// The client's own connection manager would make calls wait while it connects; here they fail
+    /// at once while there is no connection.
     pub async fn keep(self: Arc<Self>, shutdown: CancellationToken) {
         shutdown.run_until_cancelled(self.keep_on()).await;
         self.put(None);
@@ -39,7 +40,7 @@ impl Shared {
         }
     }
 
-    /// Lets calls use the link until it breaks.
+    /// Lets calls use the connection until it breaks.
     async fn serve(&self, link: Arc<Link>) {
         self.put(Some(Arc::clone(&link)));
         loop {

@@ -1,11 +1,11 @@
-//! So many a minute, by the generic cell rate algorithm: a minute's worth may come at once, then
-//! they must be spaced. Requests and tokens of keys ([`RateLimits`]), tries of anybody ([`Tries`]),
-//! and whatever else ([`PerMinute`]). How many tokens a call uses is known when it has ended: they
-//! are counted then, and calls are refused while a minute's worth is used up.
+//! Limits per minute, by the generic cell rate algorithm: a minute's worth may come at once, then
+//! requests must be spaced. Requests and tokens of keys ([`RateLimits`]), attempts by clients
+//! ([`Tries`]), and other subjects ([`PerMinute`]). How many tokens a call uses is known when it
+//! has ended: they are counted then, and calls are refused while a minute's worth is used up.
 //!
-//! Where there is a Redis, it counts keys and tries for all nodes together; while it is away, and
-//! where there is none, each node counts for itself. Nothing but this is asked of it: no money, and
-//! no news, which the database carries (`store::Live`).
+//! With Redis, keys and attempts are counted for all nodes together; while it is unavailable, or
+//! not configured, each node counts for itself. Redis is used for nothing else: not for money, and
+//! not for change notifications, which go through the database (`store::Live`).
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod keeper;
@@ -27,8 +27,8 @@ fn spacing_us(per_minute: u32) -> i64 {
     MINUTE_US / i64::from(per_minute.max(1))
 }
 
-/// So much of a minute do `used` take up. Counted as one, for a single token may take up less
-/// than a microsecond.
+/// The part of a minute that `used` takes, in microseconds. At least one, because a single token
+/// may take less than a microsecond.
 fn cost_us(used: u32, per_minute: u32) -> i64 {
     i64::from(used) * MINUTE_US / i64::from(per_minute.max(1))
 }
@@ -42,7 +42,7 @@ pub struct RateLimits {
 }
 
 impl RateLimits {
-    /// Counts in `shared` while it answers, and else here.
+    /// Counts in `shared` while it is available, and else here.
     #[must_use]
     pub fn new(shared: Option<Arc<Shared>>) -> Self {
         Self { requests: NodeCount::default(), tokens: NodeCount::default(), shared }
@@ -51,27 +51,27 @@ impl RateLimits {
     /// Takes one request of `key`; `now_us` is of a clock that does not jump.
     ///
     /// # Errors
-    /// In how many microseconds there is room, when there is none now.
+    /// After how many microseconds there is capacity, when there is none now.
     pub async fn take(&self, key: KeyId, per_minute: u32, now_us: i64) -> Result<(), i64> {
         let here = || self.requests.take(key, per_minute, now_us);
         let Some(shared) = &self.shared else { return here() };
-        // Boxed, so that no call carries room for it that has no limit.
+        // Boxed, so that calls without a limit don't reserve space for it.
         decided(Box::pin(shared.take(key, per_minute)).await, here)
     }
 
     /// Whether `key` has tokens left in this minute.
     ///
     /// # Errors
-    /// In how many microseconds it has, when it has none now.
+    /// After how many microseconds it has, when it has none now.
     pub async fn look_for_tokens(&self, key: KeyId, now_us: i64) -> Result<(), i64> {
-        // What was counted here is part of what all nodes have counted, and known sooner.
+        // What was counted here is part of what all nodes have counted, and known earlier.
         self.tokens.look(key, now_us)?;
         let Some(shared) = &self.shared else { return Ok(()) };
         Box::pin(shared.look_for_tokens(key)).await.unwrap_or(Ok(()))
     }
 
-    /// Counts tokens that a call of `key` has used. What is answered tells the other nodes; nobody
-    /// needs to wait for it.
+    /// Counts tokens that a call of `key` has used. The returned future informs the other nodes;
+    /// nothing needs to await it.
     pub fn count_tokens(
         &self,
         key: KeyId,
@@ -85,7 +85,7 @@ impl RateLimits {
     }
 }
 
-/// What Redis says where it has answered, and else what is counted here.
+/// Redis's result where there is one, and else the count here.
 fn decided(
     shared: Option<Result<(), i64>>,
     here: impl FnOnce() -> Result<(), i64>,
@@ -94,33 +94,33 @@ fn decided(
         None => here(),
         Some(refused @ Err(_)) => refused,
         Some(Ok(())) => {
-            // So that a node that loses Redis goes on from what it has let through itself.
+            // So that a node that loses Redis continues from what it has admitted itself.
             let _ = here();
             Ok(())
         }
     }
 }
 
-/// So many tries a minute of each.
+/// A limit of attempts per minute and subject.
 #[derive(Debug)]
 pub struct Tries {
-    /// At what: tells them apart in Redis.
+    /// The kind of attempt: separates them in Redis.
     what: &'static str,
     here: PerMinute<[u8; 32]>,
     shared: Option<Arc<Shared>>,
 }
 
 impl Tries {
-    /// Counts in `shared` while it answers, and else here, where so many are remembered at once.
+    /// Counts in `shared` while it is available, and else here, for at most `capacity` subjects.
     #[must_use]
     pub fn new(what: &'static str, places: usize, shared: Option<Arc<Shared>>) -> Self {
         Self { what, here: PerMinute::new(places), shared }
     }
 
-    /// Takes one try of whoever has this hash; `now_us` is of a clock that does not jump.
+    /// Takes one attempt of the subject with this hash; `now_us` is of a monotonic clock.
     ///
     /// # Errors
-    /// In how many microseconds there is room, when there is none now.
+    /// After how many microseconds there is capacity, when there is none now.
     pub async fn take(&self, who: [u8; 32], per_minute: u32, now_us: i64) -> Result<(), i64> {
         let here = || self.here.take(who, per_minute, now_us);
         let Some(shared) = &self.shared else { return here() };

@@ -1,4 +1,4 @@
-//! The count of this node: in memory, bounded.
+//! The counters of this node: in memory, bounded.
 
 use crate::per_minute::PerMinute;
 use domain::KeyId;
@@ -7,7 +7,7 @@ use std::array;
 const SHARDS: usize = 16;
 const KEYS_PER_SHARD: usize = 8_192;
 
-/// What this node has let through, in shards: every call with a limit comes by here.
+/// What this node has admitted, in shards: every call with a limit is counted here.
 #[derive(Debug)]
 pub(crate) struct NodeCount([PerMinute<KeyId>; SHARDS]);
 
@@ -18,12 +18,12 @@ impl Default for NodeCount {
 }
 
 impl NodeCount {
-    /// Takes one request of `key` at `now_us`, or says in how many microseconds there is room.
+    /// Takes one request of `key` at `now_us`, or returns after how many microseconds to retry.
     pub(crate) fn take(&self, key: KeyId, per_minute: u32, now_us: i64) -> Result<(), i64> {
         self.shard(key).take(key, per_minute, now_us)
     }
 
-    /// Whether `key` has room, or in how many microseconds.
+    /// Whether `key` has capacity, or after how many microseconds to retry.
     pub(crate) fn look(&self, key: KeyId, now_us: i64) -> Result<(), i64> {
         self.shard(key).look(&key, now_us)
     }

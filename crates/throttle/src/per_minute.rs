@@ -1,21 +1,21 @@
-//! So many a minute of each, in memory, bounded.
+//! Limits per minute and subject, in memory, bounded.
 
 use crate::{MINUTE_US, cost_us, spacing_us};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What was let through, by whom it was for.
+/// What was admitted, by subject.
 #[derive(Debug)]
 pub struct PerMinute<K> {
-    /// When each would be back at rest, in microseconds.
+    /// When each would be idle again, in microseconds.
     rest_at_us: Mutex<HashMap<K, i64>>,
-    /// So many are remembered. One that has been idle for a minute needs no memory.
+    /// The maximum number of subjects. One that has been idle for a minute needs no entry.
     places: usize,
 }
 
 impl<K: Eq + Hash> PerMinute<K> {
-    /// Remembers so many at once.
+    /// A limiter for at most `capacity` subjects.
     #[must_use]
     pub fn new(places: usize) -> Self {
         Self { rest_at_us: Mutex::default(), places }
@@ -24,7 +24,7 @@ impl<K: Eq + Hash> PerMinute<K> {
     /// Takes one of `who` at `now_us`.
     ///
     /// # Errors
-    /// In how many microseconds there is room, when there is none now.
+    /// After how many microseconds there is capacity, when there is none now.
     pub fn take(&self, who: K, per_minute: u32, now_us: i64) -> Result<(), i64> {
         let mut known = self.known();
         let rest_at_us = known.get(&who).copied().unwrap_or(now_us);
@@ -33,17 +33,17 @@ impl<K: Eq + Hash> PerMinute<K> {
         Ok(())
     }
 
-    /// Whether there is room for any more of `who`; nothing is taken.
+    /// Whether `who` has any capacity left; nothing is taken.
     ///
     /// # Errors
-    /// In how many microseconds there is.
+    /// After how many microseconds there is.
     pub fn look(&self, who: &K, now_us: i64) -> Result<(), i64> {
         let rest_at_us = self.known().get(who).copied().unwrap_or(now_us);
         let early_us = rest_at_us - now_us - MINUTE_US;
         if early_us >= 0 { Err(early_us + 1) } else { Ok(()) }
     }
 
-    /// Counts what was used already, though it be more than there is room for.
+    /// Counts what was used already, even beyond the limit.
     pub fn count(&self, who: K, used: u32, per_minute: u32, now_us: i64) {
         let mut known = self.known();
         let rest_at_us = known.get(&who).copied().unwrap_or(now_us);
@@ -71,14 +71,14 @@ impl<K: Eq + Hash> PerMinute<K> {
     }
 }
 
-/// Forgets the half that is nearest to rest. Those that are at their limit are the last to start
-/// afresh: else whoever can come from many networks could reset the limit at one name by trying
-/// many others. By halves, so that a flood pays for one look through all of them now and then.
+/// Evicts the half that is nearest to idle. Those at their limit are the last to be evicted: else a
+/// client with many networks could reset the limit of one name by trying many others. By halves, so
+/// that a flood pays for one pass over all entries now and then.
 fn forget_half<K: Eq + Hash>(known: &mut HashMap<K, i64>) {
     let mut ends: Vec<i64> = known.values().copied().collect();
     let middle = ends.len() / 2;
     let (_, &mut median, _) = ends.select_nth_unstable(middle);
-    // Many may rest at the same moment: no more than half of all stay.
+    // Many may be idle at the same moment: at most half of all stay.
     let busier = known.values().filter(|end| **end > median).count();
     let mut equals = (ends.len() - middle).saturating_sub(busier);
     known.retain(|_, end| {
@@ -95,8 +95,8 @@ fn gcra(rest_at_us: i64, per_minute: u32, now_us: i64) -> Result<i64, i64> {
     if early_us > 0 { Err(early_us) } else { Ok(next_us) }
 }
 
-/// The rule of `count.lua`, too: change both. What goes beyond a minute's worth is made good for
-/// a minute, and then forgiven: one huge call must not shut its key out for hours.
+/// The rule of `count.lua`, too: change both. What exceeds a minute's worth is owed for a minute,
+/// and then forgiven: one huge call must not block its key for hours.
 fn after_use(rest_at_us: i64, used: u32, per_minute: u32, now_us: i64) -> i64 {
     let next_us = rest_at_us.max(now_us).saturating_add(cost_us(used, per_minute));
     next_us.min(now_us + 2 * MINUTE_US)
@@ -115,7 +115,7 @@ mod tests {
         tokens.count(7, 80, 100, 0);
         // 30 too many: 18 seconds.
         assert_eq!(tokens.look(&7, 0), Err(18_000_001));
-        assert_eq!(tokens.look(&8, 0), Ok(()), "nobody else");
+        assert_eq!(tokens.look(&8, 0), Ok(()), "no other subject");
         assert_eq!(tokens.look(&7, 18_000_001), Ok(()));
         tokens.count(7, u32::MAX, 1, 20_000_000);
         assert_eq!(tokens.look(&7, 20_000_000), Err(MINUTE_US + 1));

@@ -1,5 +1,5 @@
-//! The count of all nodes together, in Redis. A call waits for it a few milliseconds at most, and
-//! not at all while it is known to be away.
+//! The counters shared by all nodes, in Redis. A call waits for them a few milliseconds at most,
+//! and not at all while Redis is known to be unavailable.
 
 use crate::{MINUTE_US, cost_us, spacing_us};
 use arc_swap::ArcSwapOption;
@@ -18,56 +18,56 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// How long a call waits for an answer.
+/// How long a call waits for a reply.
 const PATIENCE: Duration = Duration::from_millis(10);
-/// After so many in a row that did not come in time, nobody asks any more.
+/// After this many consecutive time-outs the connection is given up.
 const MISSES: u32 = 3;
-/// How long a connection may take, and an answer that no call waits for.
+/// The time limit for a connection, and for a reply that no call waits for.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
-/// Whatever else the same Redis is used for.
+/// Prefix of our names: the same Redis may serve other programs.
 const REQUESTS: &str = "newapi:rpm:";
 const TOKENS: &str = "newapi:tpm:";
 const TRIES: &str = "newapi:tries:";
-/// Bytes of a hash that name a key: enough that no two collide.
+/// Bytes of a hash that name a key: enough to rule out collisions.
 const NAME_BYTES: usize = 16;
 const TAKE: &str = include_str!("take.lua");
 const COUNT: &str = include_str!("count.lua");
 
-/// Why Redis can't be asked.
+/// Why Redis can't be used.
 pub type ThrottleError = redis::RedisError;
 
-/// Whether `REDIS_CONN_STRING` may be this: `redis://`, `rediss://` or `unix://`.
+/// Whether `REDIS_CONN_STRING` is valid: `redis://`, `rediss://` or `unix://`.
 #[must_use]
 pub fn is_address(text: &str) -> bool {
     Client::open(text).is_ok()
 }
 
-/// The count of all nodes together.
+/// The counters shared by all nodes.
 pub struct Shared {
     client: Client,
-    /// Makes names of ids, which can't be read back, and which other installations don't share.
+    /// Derives names from ids, which can't be reversed, and which other installations don't share.
     names: hmac::Key,
-    /// There while Redis is believed to answer. [`Shared::keep`] alone puts it there.
+    /// Set while Redis is considered available. Only [`Shared::keep`] sets it.
     link: ArcSwapOption<Link>,
     up: Gauge,
     asked: Asked,
 }
 
-/// How asking went, for the metrics.
+/// The result of a lookup, for the metrics.
 #[derive(Debug)]
 struct Asked {
     all: Family<[(&'static str, &'static str); 1], Counter>,
     answered: Counter,
-    /// Asked in vain.
+    /// Failed or timed out.
     failed: Counter,
-    /// Not asked, for it is away.
+    /// Skipped, because Redis is unavailable.
     away: Counter,
 }
 
-/// A connection that serves every call at once, until one of them finds it broken.
+/// A connection that all calls share, until one of them finds it broken.
 pub(crate) struct Link {
     connection: MultiplexedConnection,
-    /// Questions in a row that were not answered in time.
+    /// Consecutive time-outs.
     misses: AtomicU32,
     why: OnceLock<String>,
     broken: CancellationToken,
@@ -75,13 +75,13 @@ pub(crate) struct Link {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The client knows a password.
+        // The client contains a password.
         f.debug_struct("Shared").field("up", &self.is_up()).finish_non_exhaustive()
     }
 }
 
 impl Shared {
-    /// At `address`, under names made with `secret`. Connects when [`Self::keep`] runs.
+    /// A client of `address`, with names derived from `secret`. Connects when [`Self::keep`] runs.
     ///
     /// # Errors
     /// When it is not an address.
@@ -98,21 +98,21 @@ impl Shared {
         })
     }
 
-    /// Whether it answered last.
+    /// Whether the last lookup succeeded.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.link.load().as_ref().is_some_and(|link| !link.broken.is_cancelled())
     }
 
-    /// Connects, and asks as a call does.
+    /// Connects, and performs a lookup as a call does.
     ///
     /// # Errors
-    /// What Redis says, or that it says nothing.
+    /// Any error of Redis, or a time-out.
     pub async fn reach(&self) -> Result<(), ThrottleError> {
         self.connect().await.map(drop)
     }
 
-    /// Makes the metrics part of what is scraped.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         let up = "1 while Redis answers and rate limits hold over all nodes";
         registry.register("custompass_redis_up", up, self.up.clone());
@@ -120,13 +120,13 @@ impl Shared {
         registry.register("custompass_redis_asked", asked, self.asked.all.clone());
     }
 
-    /// Takes one request of `key`: `Err` says in how many microseconds there is room. `None`:
-    /// Redis can't say.
+    /// Takes one request of `key`: `Err` returns after how many microseconds to retry. `None`:
+    /// Redis is unavailable.
     pub(crate) async fn take(&self, key: KeyId, per_minute: u32) -> Option<Result<(), i64>> {
         self.room(TAKE, self.name_of(REQUESTS, key), spacing_us(per_minute)).await
     }
 
-    /// Takes one try of `who` at `what`, in the same words.
+    /// Takes one attempt of `who` at `what`, with the same result.
     pub(crate) async fn take_try(
         &self,
         what: &str,
@@ -138,19 +138,19 @@ impl Shared {
         self.room(TAKE, name, spacing_us(per_minute)).await
     }
 
-    /// Whether `key` has tokens left, in the same words.
+    /// Whether `key` has tokens left, with the same result.
     pub(crate) async fn look_for_tokens(&self, key: KeyId) -> Option<Result<(), i64>> {
         self.room(COUNT, self.name_of(TOKENS, key), 0).await
     }
 
-    /// Counts tokens that `key` has used, where Redis can be told.
+    /// Counts tokens that `key` has used, if Redis is available.
     pub(crate) async fn count_tokens(&self, key: KeyId, used: u32, per_minute: u32) {
-        // Less than a microsecond is told as one: 0 is a question.
+        // Less than a microsecond is sent as one: 0 only queries.
         let cost_us = cost_us(used, per_minute).max(1);
         self.room(COUNT, self.name_of(TOKENS, key), cost_us).await;
     }
 
-    /// Runs a script that says in how many microseconds there is room.
+    /// Runs a script that returns after how many microseconds there is capacity.
     async fn room(&self, script: &str, name: String, cost_us: i64) -> Option<Result<(), i64>> {
         let link = self.link.load_full().filter(|link| !link.broken.is_cancelled());
         let Some(link) = link else {
@@ -175,8 +175,8 @@ impl Shared {
         None
     }
 
-    /// A connection that has answered the very question that calls ask: one that is read-only, or
-    /// out of memory, is as good as none.
+    /// A connection on which the very lookup of a call has succeeded: a server that is read-only,
+    /// or out of memory, is not usable.
     pub(crate) async fn connect(&self) -> Result<Link, ThrottleError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_PATIENCE))
@@ -192,12 +192,12 @@ impl Shared {
         Ok(link)
     }
 
-    /// Asks for nobody's key, and takes next to nothing of it.
+    /// Performs a lookup for a reserved key, which takes next to nothing.
     pub(crate) async fn probe(&self, link: &Link) -> Result<(), ThrottleError> {
         ask(link.connection.clone(), TAKE, self.name_of(REQUESTS, KeyId(0)), 1).await.map(drop)
     }
 
-    /// From now on this link is asked, or none.
+    /// From now on this connection is used, or none.
     pub(crate) fn put(&self, link: Option<std::sync::Arc<Link>>) {
         self.up.set(i64::from(link.is_some()));
         self.link.store(link);
@@ -211,18 +211,18 @@ impl Shared {
 }
 
 impl Link {
-    /// Nobody asks it any more.
+    /// The connection is no longer used.
     pub(crate) fn give_up(&self, why: &impl fmt::Display) {
         let _ = self.why.set(why.to_string());
         self.broken.cancel();
     }
 
-    /// Waits until somebody has given it up.
+    /// Waits until the connection has been given up.
     pub(crate) async fn given_up(&self) {
         self.broken.cancelled().await;
     }
 
-    /// Why it was given up.
+    /// Why the connection was given up.
     pub(crate) fn why(&self) -> &str {
         self.why.get().map_or("", String::as_str)
     }

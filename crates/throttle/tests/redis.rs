@@ -1,4 +1,4 @@
-//! The count that nodes share, against a real Redis.
+//! The shared counters, against a real Redis.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use domain::KeyId;
@@ -10,7 +10,7 @@ use testkit::{Redis, eventually};
 use throttle::{RateLimits, Shared};
 use tokio_util::sync::CancellationToken;
 
-/// A node: its limits, its link, and what ends it.
+/// A node: its limits, its connection, and its shutdown.
 struct Node {
     limits: RateLimits,
     shared: Arc<Shared>,
@@ -25,13 +25,13 @@ impl Node {
         Self { limits: RateLimits::new(Some(Arc::clone(&shared))), shared, end }
     }
 
-    /// Waits until it sees Redis so.
+    /// Waits until the node considers Redis available, or not.
     async fn sees(&self, up: bool) {
         let seen = || async { (self.shared.is_up() == up).then_some(()) };
         eventually("the link to change", seen).await;
     }
 
-    /// How often Redis was asked in vain, as on a machine that is busy with something else.
+    /// How many lookups failed, as on a loaded machine.
     fn failures(&self) -> u64 {
         let mut registry = Registry::default();
         self.shared.register(&mut registry);
@@ -98,11 +98,11 @@ fn nodes_share_a_minutes_tokens() {
         assert_eq!(left(&nodes[1], 7).await, Ok(()), "400 are left");
 
         let counted_alone = nodes[0].limits.count_tokens(KeyId(8), 1_200, 1_000, 0).unwrap();
-        assert_eq!(left(&nodes[0], 8).await, Err(12_000_001), "before anybody is told");
+        assert_eq!(left(&nodes[0], 8).await, Err(12_000_001), "before any node is informed");
         drop(counted_alone);
         assert_eq!(left(&nodes[1], 8).await, Ok(()), "keys don't share a limit");
         let wait_us = eventually("the other node to know", || async {
-            // Again, for on a machine that is busy Redis may be told or asked in vain.
+            // Repeated, because on a loaded machine a count or a lookup may time out.
             telling(600).await;
             left(&nodes[1], 7).await.err()
         })
@@ -159,7 +159,7 @@ fn a_node_that_loses_it_counts_on_alone() {
 
         redis.start_again().await;
         node.sees(true).await;
-        // It has forgotten everything.
+        // Redis has lost everything.
         node.takes(1, 3).await.unwrap();
     });
 }

@@ -1,4 +1,4 @@
-//! Channels and prices as they are now, ready to be asked.
+//! The current channels and prices, in memory.
 
 use crate::channel_fields::{self as fields, ChannelSetting};
 use crate::seal::SealError;
@@ -41,17 +41,17 @@ pub struct Channel {
     pub user_token_header: Option<String>,
     /// Model asked for → model sent.
     pub model_mapping: HashMap<String, String>,
-    /// Members put into JSON bodies: name and value, the value's text exactly as stored.
+    /// Members set in JSON bodies: name and value, the value's text exactly as stored.
     pub param_override: Vec<(String, String)>,
     /// Upstream's status → status for the client.
     pub status_code_mapping: HashMap<u16, u16>,
-    /// Which words of the upstream mean what, for tasks.
+    /// The channel's own status words for tasks.
     pub status_words: Option<StatusWords>,
     /// Timeouts, retries, proxy, estimates, concurrency.
     pub setting: ChannelSetting,
 }
 
-/// A row that can't be used, and why. It is left out; its neighbours are not.
+/// A row that can't be used, and why. It is left out; other rows are not affected.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// The table.
@@ -62,7 +62,7 @@ pub struct Problem {
     pub why: String,
 }
 
-/// A price that is set, but can't be read. The model is not free for that.
+/// A price that is set, but can't be parsed. That doesn't make the model free.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the price of {model} can't be read: {why}")]
 pub struct BadRow {
@@ -72,7 +72,7 @@ pub struct BadRow {
     pub why: String,
 }
 
-/// Everything a request is routed and priced by. Never changes; a new one takes its place.
+/// Everything that requests are routed and priced by. Immutable; a reload replaces it.
 #[derive(Debug, Default)]
 pub struct Catalog {
     channels: Vec<Arc<Channel>>,
@@ -87,7 +87,7 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Reads everything. Readable keys and proxies of channels are sealed on the way.
+    /// Loads everything. Plain-text keys and proxies of channels are sealed in passing.
     ///
     /// # Errors
     /// When the database can't be read. A bad row is no error, but a [`Problem`].
@@ -114,9 +114,9 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// The enabled channels that serve a model for a group, highest priority first. What no
-    /// channel serves for the group itself is served by those of the group `default`: a group is
-    /// a price first, and becomes a fence where channels are given to it.
+    /// The enabled channels that serve a model for a group, highest priority first. A model that no
+    /// channel serves for the group itself is served by the channels of the group `default`: a
+    /// group sets a price, and restricts models only where channels are assigned to it.
     #[must_use]
     pub fn candidates(&self, group: &str, model: &str) -> &[Arc<Channel>] {
         self.groups_for(group).find_map(|models| models.get(model)).map_or(&[], Vec::as_slice)
@@ -128,7 +128,7 @@ impl Catalog {
         self.models.contains(model)
     }
 
-    /// What `group` can call now, in order of name.
+    /// The models that `group` can call now, by name.
     #[must_use]
     pub fn models_of(&self, group: &str) -> Vec<&str> {
         let models = self.groups_for(group).flat_map(HashMap::keys);
@@ -144,10 +144,10 @@ impl Catalog {
         groups.into_iter().flatten()
     }
 
-    /// The price of a model; none: it is free.
+    /// The price of a model; `None`: it is free.
     ///
     /// # Errors
-    /// When there is a price that can't be read. Such a model must be refused.
+    /// When there is a price that can't be parsed. Such a model must be refused.
     pub fn price(&self, model: &str) -> Result<Option<&PriceRow>, BadRow> {
         self.prices.get(model).map(Result::as_ref).transpose().map_err(Clone::clone)
     }
@@ -264,7 +264,7 @@ pub async fn channel_now(
     }))
 }
 
-/// A channel, and what is odd about it but doesn't stop it.
+/// A channel, and warnings about it that don't stop it.
 fn read_channel(
     id: ChannelId,
     row: &Row,
@@ -324,7 +324,7 @@ fn read_price(row: &Row) -> Result<PriceRow, StoreError> {
     Ok(price)
 }
 
-/// A secret of a channel that somebody put there readable.
+/// A secret of a channel that was written in plain text.
 struct Readable {
     id: ChannelId,
     column: &'static str,
@@ -348,7 +348,7 @@ impl Readable {
         Some(Self { id, column: "setting", stored: Value::Json(stored), sealed })
     }
 
-    /// Seals it. Somebody who changed it meanwhile wins.
+    /// Seals it. A concurrent change of the column wins.
     async fn seal(self, db: &Db) {
         let Self { id, column, stored, sealed } = self;
         let event = "key_stays_readable";

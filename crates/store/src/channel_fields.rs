@@ -1,4 +1,4 @@
-//! What the fields of a channel may hold. Read from the database here, and checked by the
+//! Rules for the fields of a channel. Applied when rows are read from the database, and by the
 //! administrative calls before they write.
 
 use crate::Secret;
@@ -22,7 +22,7 @@ pub const CONCURRENCY_MAX: u32 = 1_000_000;
 pub struct FieldError {
     /// The field, `setting.timeout` for one within.
     pub field: String,
-    /// What is wrong, and what may stand there.
+    /// What is wrong, and what is allowed.
     pub why: String,
 }
 
@@ -40,7 +40,7 @@ pub enum Precharge {
     Query,
     /// With a member `"precharge": true` in the JSON body.
     Body,
-    /// Not at all.
+    /// Never.
     Off,
 }
 
@@ -86,10 +86,10 @@ fn model_name(field: &str, name: &str) -> Result<(), FieldError> {
     named.map(drop).map_err(|error| FieldError::new(field, format!("{name:?} {error}")))
 }
 
-/// A key as it is typed: blanks at its ends don't count.
+/// A key as it is typed: surrounding blanks don't count.
 ///
 /// # Errors
-/// When it holds what no header may.
+/// When it holds characters that a header can't.
 pub fn key(text: &str) -> Result<Secret, FieldError> {
     let key = text.trim();
     if key.chars().any(|c| c.is_whitespace() || c.is_control()) {
@@ -131,7 +131,7 @@ pub fn user_token_header(text: &str) -> Result<Option<String>, FieldError> {
     Ok(Some(name.to_owned()))
 }
 
-/// An object as a list, in order, with each value's text exactly as it stands.
+/// An object as a list, in order, with each value's text unchanged.
 struct RawObject(Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for RawObject {
@@ -192,7 +192,7 @@ pub fn model_mapping(text: &str) -> Result<HashMap<String, String>, FieldError> 
     Ok(mapping)
 }
 
-/// The column `param_override`: members for JSON bodies, each value's text as it stands.
+/// The column `param_override`: members for JSON bodies, each value's text unchanged.
 ///
 /// # Errors
 /// When it isn't an object.
@@ -253,10 +253,10 @@ pub fn status_words(text: &str) -> Result<Option<StatusWords>, FieldError> {
     Ok(Some(words))
 }
 
-/// The column `setting`, and the names of its members that mean nothing.
+/// The column `setting`, and the names of its unknown members.
 ///
 /// # Errors
-/// When a member that means something can't be used.
+/// When a known member can't be used.
 pub fn setting(text: &str) -> Result<(ChannelSetting, Vec<String>), FieldError> {
     let mut setting = ChannelSetting::default();
     let mut unknown = Vec::new();
@@ -275,7 +275,7 @@ pub fn setting(text: &str) -> Result<(ChannelSetting, Vec<String>), FieldError> 
             }
             "retry_count" => setting.retry_count = Some(count(value, RETRY_MAX, &field)?),
             "concurrency" => {
-                // 0 is how a form says "no limit".
+                // 0 is how a form writes "no limit".
                 let limit = count(value, CONCURRENCY_MAX, &field)?;
                 setting.concurrency = Some(limit).filter(|limit| *limit > 0);
             }

@@ -22,13 +22,13 @@ pub enum Engine {
 /// Where the database is.
 #[derive(Clone)]
 pub struct DbConfig {
-    /// `SQL_DSN`; none: a SQLite file in `data_dir`.
+    /// `SQL_DSN`; `None`: a SQLite file in `data_dir`.
     pub dsn: Option<String>,
-    /// Where the SQLite file lives.
+    /// The directory of the SQLite file.
     pub data_dir: PathBuf,
     /// Connections in the pool; those of the ledger and of the change feed come on top.
     pub max_connections: usize,
-    /// How long a connection may take to be made, or to become free.
+    /// How long opening a connection, or waiting for a free one, may take.
     pub connect_timeout_ms: u64,
 }
 
@@ -57,17 +57,17 @@ pub struct Statement {
     pub sql: Cow<'static, str>,
     /// Its parameters.
     pub params: Vec<Value>,
-    /// How many rows it must touch; otherwise nothing of the transaction happens.
+    /// How many rows it must affect; otherwise the transaction is rolled back.
     pub expect_rows: Option<u64>,
 }
 
 impl Statement {
-    /// A statement that may touch any number of rows.
+    /// A statement that may affect any number of rows.
     pub fn new(sql: impl Into<Cow<'static, str>>, params: Vec<Value>) -> Self {
         Self { sql: sql.into(), params, expect_rows: None }
     }
 
-    /// Says how many rows it must touch.
+    /// Sets how many rows it must affect.
     #[must_use]
     pub const fn expecting(mut self, rows: u64) -> Self {
         self.expect_rows = Some(rows);
@@ -84,16 +84,16 @@ impl Statement {
     }
 }
 
-/// How busy the pool is.
+/// Usage of the pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolStatus {
-    /// Most connections there may be.
+    /// The maximum number of connections.
     pub max: usize,
-    /// Connections there are.
+    /// Open connections.
     pub open: usize,
-    /// Those of them that nobody uses.
+    /// Idle connections.
     pub idle: usize,
-    /// Callers waiting for one.
+    /// Callers waiting for a connection.
     pub waiting: usize,
 }
 
@@ -123,7 +123,7 @@ impl Db {
         Ok(db)
     }
 
-    /// Opens the database as it is.
+    /// Opens the database without migrating it.
     ///
     /// # Errors
     /// When the configuration can't be used, or the database can't be reached.
@@ -145,7 +145,7 @@ impl Db {
         Ok(Self(Arc::new(backend)))
     }
 
-    /// Applies what is pending, under a lock; answers what was applied.
+    /// Applies what is pending, under a lock; returns what was applied.
     ///
     /// # Errors
     /// When a migration fails, was changed, or the schema is newer than this program.
@@ -161,26 +161,26 @@ impl Db {
         migrations::pending(self).await
     }
 
-    /// Whether the database answers, and has every migration that this version knows.
+    /// Whether the database is reachable, and has every migration that this version knows.
     ///
     /// # Errors
-    /// What the database says; [`StoreError::Unavailable`] when nothing.
+    /// Any error of the database; [`StoreError::Unavailable`] when it can't be reached.
     pub async fn is_current(&self) -> Result<bool, StoreError> {
         migrations::is_current(self).await
     }
 
-    /// Writes something that changes nothing, durably: a disk that is full and a server that is
-    /// read-only show by nothing else.
+    /// Writes durably, without changing anything: a full disk or a read-only server shows in no
+    /// other way.
     ///
     /// # Errors
-    /// What the database says.
+    /// Any error of the database.
     pub async fn try_write(&self) -> Result<(), StoreError> {
         let sql = "UPDATE schema_migrations SET applied_at = applied_at \
                    WHERE version = (SELECT max(version) FROM schema_migrations)";
         self.execute(sql, &[]).await.map(drop)
     }
 
-    /// Makes sure that this is the only process that serves this SQLite file. Says yes on
+    /// Ensures that this is the only process that serves this SQLite file. Always succeeds on
     /// PostgreSQL, where any number may.
     ///
     /// # Errors
@@ -205,7 +205,7 @@ impl Db {
     /// Runs a query that changes nothing.
     ///
     /// # Errors
-    /// What the database says.
+    /// Any error of the database.
     pub async fn read(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
         match &*self.0 {
             Backend::Postgres(pg) => pg.read(sql, params, Planned::Once).await,
@@ -213,12 +213,12 @@ impl Db {
         }
     }
 
-    /// As [`Self::read`], for conditions that somebody chose: planned for these values, because no
-    /// plan is right for a value that every row has and for one that none has. On SQLite it keeps
-    /// only other searches waiting, however long it takes.
+    /// Like [`Self::read`], for user-supplied conditions: planned for these values, because no plan
+    /// is right for a value that every row has and for one that none has. On SQLite it blocks only
+    /// other searches, however long it takes.
     ///
     /// # Errors
-    /// What the database says.
+    /// Any error of the database.
     pub async fn search(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
         match &*self.0 {
             Backend::Postgres(pg) => pg.read(sql, params, Planned::Anew).await,
@@ -226,8 +226,8 @@ impl Db {
         }
     }
 
-    /// As [`Self::read`], for short queries that calls wait for: on SQLite they don't queue behind
-    /// somebody's long one.
+    /// Like [`Self::read`], for short queries that calls wait for: on SQLite they don't queue
+    /// behind long ones.
     pub(crate) async fn read_first(
         &self,
         sql: &str,
@@ -242,7 +242,7 @@ impl Db {
     /// Runs a statement that changes something, with its `RETURNING` rows.
     ///
     /// # Errors
-    /// What the database says.
+    /// Any error of the database.
     pub async fn write(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
         match &*self.0 {
             Backend::Postgres(pg) => pg.write(sql, params).await.map(|(rows, _)| rows),
@@ -250,10 +250,10 @@ impl Db {
         }
     }
 
-    /// Runs a statement; answers how many rows it touched.
+    /// Runs a statement; returns how many rows it affected.
     ///
     /// # Errors
-    /// What the database says.
+    /// Any error of the database.
     pub async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, StoreError> {
         match &*self.0 {
             Backend::Postgres(pg) => pg.write(sql, params).await.map(|(_, touched)| touched),
@@ -264,7 +264,8 @@ impl Db {
     /// Runs statements in one transaction: all of them, or none.
     ///
     /// # Errors
-    /// What the database says; [`StoreError::RowCount`] when one touched too few or too many rows.
+    /// Any error of the database; [`StoreError::RowCount`] when one affected too few or too many
+    /// rows.
     pub async fn write_all(&self, statements: Vec<Statement>) -> Result<Vec<Vec<Row>>, StoreError> {
         match &*self.0 {
             Backend::Postgres(pg) => pg.write_all(&statements).await,
@@ -275,7 +276,7 @@ impl Db {
     /// Whether there is a table of this name.
     ///
     /// # Errors
-    /// What the database says.
+    /// Any error of the database.
     pub async fn has_table(&self, name: &str) -> Result<bool, StoreError> {
         let sql = match self.engine() {
             Engine::Postgres => "SELECT 1 WHERE to_regclass($1::text) IS NOT NULL",
@@ -284,10 +285,10 @@ impl Db {
         Ok(!self.read(sql, &[Value::from(name)]).await?.is_empty())
     }
 
-    /// Whether there is any table, of whomever. What extensions bring does not count.
+    /// Whether there is any table, of any owner. Tables of extensions don't count.
     ///
     /// # Errors
-    /// What the database says.
+    /// Any error of the database.
     pub async fn has_tables(&self) -> Result<bool, StoreError> {
         let sql = match self.engine() {
             Engine::Postgres => {
@@ -301,15 +302,15 @@ impl Db {
         Ok(!self.read(sql, &[]).await?.is_empty())
     }
 
-    /// Whether the database answers.
+    /// Whether the database is reachable.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when not.
+    /// [`StoreError::Unavailable`] when it isn't.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.read_first("SELECT 1", &[]).await.map(drop)
     }
 
-    /// The thread that writes, on SQLite.
+    /// The writer thread, on SQLite.
     #[must_use]
     pub fn sqlite(&self) -> Option<&SqliteWriter> {
         match &*self.0 {
@@ -318,11 +319,11 @@ impl Db {
         }
     }
 
-    /// A connection of one's own, outside the pool, and the job that drives it until the client
-    /// is dropped.
+    /// A dedicated connection outside the pool, and the job that drives it until the client is
+    /// dropped.
     ///
     /// # Errors
-    /// When it can't be made; [`StoreError::Other`] on SQLite.
+    /// When it can't be opened; [`StoreError::Other`] on SQLite.
     pub async fn dedicated_postgres(
         &self,
     ) -> Result<(tokio_postgres::Client, tokio::task::JoinHandle<()>), StoreError> {
@@ -336,7 +337,7 @@ impl Db {
         }
     }
 
-    /// How busy the pool is; none on SQLite.
+    /// Usage of the pool; `None` on SQLite.
     #[must_use]
     pub fn pool_status(&self) -> Option<PoolStatus> {
         match &*self.0 {
@@ -352,8 +353,8 @@ impl Db {
         }
     }
 
-    /// Ends orderly: what was posted to SQLite's writer is done, and the file is closed. Nothing
-    /// can be run afterwards.
+    /// Shuts down in order: what was posted to SQLite's writer is done, and the file is closed.
+    /// Nothing can be run afterwards.
     pub async fn close(&self) {
         match &*self.0 {
             Backend::Postgres(pg) => pg.close(),

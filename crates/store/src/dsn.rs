@@ -1,4 +1,4 @@
-//! What `SQL_DSN` says.
+//! Parses `SQL_DSN`.
 
 use crate::StoreError;
 use tokio_postgres::config::SslMode;
@@ -15,18 +15,18 @@ pub(crate) enum Target {
     Postgres(Box<tokio_postgres::Config>, Verify),
 }
 
-/// How much of the server's certificate is believed without proof, as libpq has it.
+/// How the server's certificate is verified, as in libpq's `sslmode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verify {
-    /// Everything: `prefer` and `require` encrypt, and check nothing.
+    /// Not at all: `prefer` and `require` encrypt, and verify nothing.
     Nothing,
-    /// The chain is checked, the name is not.
+    /// The chain is verified, the name is not.
     Chain,
-    /// Chain and name are checked.
+    /// Chain and name are verified.
     Full,
 }
 
-/// Reads a DSN. Messages never repeat it: it holds a password.
+/// Parses a DSN. Messages never repeat it: it holds a password.
 pub(crate) fn parse(dsn: Option<&str>) -> Result<Target, StoreError> {
     let dsn = dsn.unwrap_or_default().trim();
     if dsn.is_empty() || dsn == "local" {
@@ -70,7 +70,7 @@ pub(crate) fn parse(dsn: Option<&str>) -> Result<Target, StoreError> {
     Ok(Target::Postgres(Box::new(parsed), verify))
 }
 
-/// Takes out what the driver doesn't know: (the rest, sslmode, sslrootcert).
+/// Splits off what the driver doesn't support: (the rest, sslmode, sslrootcert).
 fn take_from_url(dsn: &str) -> (String, Option<String>, Option<String>) {
     let Some((base, query)) = dsn.split_once('?') else { return (dsn.to_owned(), None, None) };
     let (kept, mode, root) = take(query.split('&'));

@@ -1,13 +1,13 @@
-//! What the database can answer instead of rows.
+//! Errors of the database.
 
 use domain::{Fault, FaultKind};
 use std::error::Error;
 use tokio_postgres::error::SqlState;
 
-/// Seconds after which a caller is told to try again while the database is away.
+/// `Retry-After` in seconds while the database is unavailable.
 const RETRY_AFTER_S: u32 = 2;
 
-/// How the driver begins to say that a statement and its values don't fit.
+/// How the driver's message begins when a statement and its values don't fit.
 const OURS: [&str; 6] = [
     "error serializing",
     "error deserializing",
@@ -23,7 +23,7 @@ pub enum StoreError {
     /// No connection, none free in time, or the database can't work now.
     #[error("the database doesn't answer: {0}")]
     Unavailable(String),
-    /// A lock was not to be had, or two transactions got in each other's way. Trying again helps.
+    /// A lock timed out, or two transactions conflicted. A retry may succeed.
     #[error("the database is busy: {0}")]
     Busy(String),
     /// A row with this value exists already.
@@ -33,25 +33,25 @@ pub enum StoreError {
         table: String,
         /// The column, or the columns with commas.
         column: String,
-        /// The name of the broken constraint, where the engine tells it.
+        /// The name of the broken constraint, where the engine reports it.
         constraint: String,
     },
     /// The database refused the values: a check, a missing value, a reference, a trigger.
     #[error("the database refused the values: {message}")]
     Check {
-        /// The name of the broken constraint, where the engine tells it.
+        /// The name of the broken constraint, where the engine reports it.
         constraint: String,
-        /// The engine's words.
+        /// The engine's message.
         message: String,
     },
-    /// A statement touched another number of rows than it had to. Nothing was changed.
+    /// A statement affected another number of rows than it had to. Nothing was changed.
     #[error("statement {index} touched {found} rows instead of {expected}")]
     RowCount {
         /// Which statement of the transaction, from 0.
         index: usize,
-        /// What was asked for.
+        /// The number required.
         expected: u64,
-        /// What happened.
+        /// The number affected.
         found: u64,
     },
     /// A newer newapi has migrated this database.
@@ -81,7 +81,7 @@ pub enum StoreError {
     Migration {
         /// The file.
         file: String,
-        /// The engine's words.
+        /// The engine's message.
         why: String,
     },
     /// The settings of the database can't be used.
@@ -103,17 +103,17 @@ pub enum StoreError {
         /// What was expected and found.
         why: String,
     },
-    /// Anything else: a mistake of ours.
+    /// Anything else: a bug.
     #[error("{0}")]
     Other(String),
 }
 
 impl StoreError {
-    /// Whether doing the same again later may succeed.
+    /// Whether a retry may succeed.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
-        // Refused at the door while we run (a password being changed, a database being moved) is
-        // mended by somebody, and what must happen then still must.
+        // Access refused at run time (a password being changed, a database being moved) is fixed by
+        // an operator, and what was to be done then must still be done.
         matches!(self, Self::Unavailable(_) | Self::Busy(_) | Self::Config(_))
     }
 
@@ -156,7 +156,7 @@ impl From<tokio_postgres::Error> for StoreError {
             },
             _ if *code == SqlState::QUERY_CANCELED
                 || *code == SqlState::READ_ONLY_SQL_TRANSACTION
-                // The database lets nobody in for the moment.
+                // The server accepts no connections for the moment.
                 || *code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE =>
             {
                 Self::Unavailable(said())
@@ -165,14 +165,14 @@ impl From<tokio_postgres::Error> for StoreError {
             "08" | "53" | "57" | "58" => Self::Unavailable(said()),
             "40" => Self::Busy(said()),
             "23" | "P0" | "22" => Self::Check { constraint, message: db.message().to_owned() },
-            // Authentication and a missing database are the operator's to mend.
+            // Authentication and a missing database are for the operator to fix.
             "28" | "3D" => Self::Config(format!("the database refuses us: {}", said())),
             _ => Self::Other(said()),
         }
     }
 }
 
-/// `Key (user_id, name)=(1, x) already exists.` tells the columns.
+/// Extracts the columns from `Key (user_id, name)=(1, x) already exists.`.
 fn columns_of_detail(detail: &str) -> String {
     let inner = detail.strip_prefix("Key (").and_then(|rest| rest.split_once(")="));
     inner.map(|(columns, _)| columns.replace('"', "")).unwrap_or_default()

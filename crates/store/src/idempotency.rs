@@ -1,31 +1,31 @@
-//! Repeated requests: who is at work on one, and what came of it.
+//! Idempotency keys: which node processes a request, and what it replied.
 
 use crate::{Db, Statement, StoreError, Value};
 use domain::{NodeId, UnixMs, UserId};
 
-/// Tries when the row comes and goes under our hands.
+/// Retries while the row is deleted and inserted concurrently.
 const TRIES: usize = 5;
 
-/// What a claim found.
+/// The result of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// Nobody else is at work on it: go on, then complete or forget it.
+    /// The key is free, and is claimed now: process the request, then complete or forget the claim.
     Mine,
-    /// Somebody is at work on it.
+    /// Another request with this key is in flight.
     Running,
-    /// The same key came with another request.
+    /// The key was used with another request.
     Mismatch,
-    /// It has ended.
+    /// The request has completed.
     Done {
-        /// How large the reply is, sealed; none when it was too large to keep.
+        /// The size of the reply, sealed; `None` when it was too large to keep.
         reply_bytes: Option<usize>,
     },
 }
 
-/// Takes the key, unless somebody has it. What a dead node left undone may be taken over.
+/// Claims the key, unless it is claimed. A claim that a dead node left open may be taken over.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn claim(
     db: &Db,
     user_id: UserId,
@@ -63,7 +63,7 @@ pub async fn claim(
             return Ok(Claim::Mine);
         }
         let rows = db.read_first(LOOK, &params[..2]).await?;
-        // Forgotten between the two: it may be had now.
+        // Deleted between the two statements: the key may be free now.
         let Some(row) = rows.first() else { continue };
         if row.get::<Vec<u8>>("fingerprint")? != fingerprint {
             return Ok(Claim::Mismatch);
@@ -80,10 +80,10 @@ pub async fn claim(
     Err(StoreError::Busy("the idempotency key keeps changing hands".to_owned()))
 }
 
-/// The sealed reply of a claim that has ended; none when there is none, or none any more.
+/// The sealed reply of a completed claim; `None` when there is none, or it has expired.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn reply(
     db: &Db,
     user_id: UserId,
@@ -95,11 +95,11 @@ pub async fn reply(
     rows.first().map_or(Ok(None), |row| row.get("reply_sealed"))
 }
 
-/// Takes over a claim that a node left undone which is no more. `false`: the request was repeated
-/// meanwhile, and the claim is somebody else's, or has ended.
+/// Takes over a claim that a dead node left open. `false`: the request was repeated meanwhile, and
+/// another node has the claim, or it has completed.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn take_over(
     db: &Db,
     user_id: UserId,
@@ -113,10 +113,10 @@ pub async fn take_over(
     Ok(db.execute(sql, &params).await? > 0)
 }
 
-/// Gives back what [`take_over`] took, in the name of the node that is no more.
+/// Reverts [`take_over`], back to the dead node.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn hand_back(
     db: &Db,
     user_id: UserId,
@@ -131,8 +131,8 @@ pub async fn hand_back(
     db.execute(sql, &params).await.map(drop)
 }
 
-/// The statement that completes a claim, for a transaction of the ledger's. It touches no row
-/// when the claim is not this node's any more.
+/// The statement that completes a claim, for a transaction of the ledger's. It affects no row when
+/// this node has lost the claim.
 #[must_use]
 pub fn complete_statement(
     user_id: UserId,
@@ -152,10 +152,10 @@ pub fn complete_statement(
     )
 }
 
-/// Completes a claim by itself: for calls that cost nothing.
+/// Completes a claim outside the ledger: for calls that cost nothing.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn complete(
     db: &Db,
     user_id: UserId,
@@ -167,7 +167,7 @@ pub async fn complete(
     db.execute(&statement.sql, &statement.params).await.map(drop)
 }
 
-/// The statement that gives a claim up, so that the request may be repeated.
+/// The statement that deletes a claim, so that the request may be repeated.
 #[must_use]
 pub fn forget_statement(user_id: UserId, key_hash_hex: &str, node: NodeId) -> Statement {
     Statement::new(
@@ -177,10 +177,10 @@ pub fn forget_statement(user_id: UserId, key_hash_hex: &str, node: NodeId) -> St
     )
 }
 
-/// Gives a claim up by itself.
+/// Deletes a claim outside the ledger.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn forget(
     db: &Db,
     user_id: UserId,
@@ -191,10 +191,10 @@ pub async fn forget(
     db.execute(&statement.sql, &statement.params).await.map(drop)
 }
 
-/// Deletes at most `limit` rows that have expired; answers how many.
+/// Deletes at most `limit` expired rows; returns how many.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn purge_expired(db: &Db, now: UnixMs, limit: u32) -> Result<u64, StoreError> {
     let sql = "DELETE FROM idempotency WHERE (user_id, idempotency_key) IN
                    (SELECT user_id, idempotency_key FROM idempotency

@@ -1,4 +1,4 @@
-//! Who calls: a key and its owner.
+//! Identities: a key with its owner.
 
 use crate::identity_cache::Cache;
 use crate::{Db, Row, StoreError, Value};
@@ -7,11 +7,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Lines in which misses queue, so that one key is looked up once, however many ask.
-/// Fewer than the pool has connections: somebody who guesses keys can't take them all.
+/// Locks over which misses are spread, so that one key is looked up once, however many callers need
+/// it. Fewer than the pool has connections: a client that guesses keys can't take them all.
 const LINES: usize = 16;
 
-/// A key with its owner, as far as a call needs to know them.
+/// A key with its owner, as far as a call needs them.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The owner.
@@ -38,11 +38,11 @@ pub struct Identity {
     pub models: Option<HashSet<String>>,
     /// Addresses and networks it may be used from, as stored; empty: all.
     pub allow_ips: Vec<String>,
-    /// When it ends.
+    /// When it expires.
     pub expires_at: Option<UnixMs>,
-    /// Only the owner's balance limits what it spends in all.
+    /// The key has no quota of its own: only the owner's balance limits it.
     pub unlimited: bool,
-    /// What it spends is limited, in all or in a day or a month, or is counted since it was.
+    /// The key's spending is limited, in total or by day or month, or is counted since it was.
     pub limited: bool,
     /// Requests a minute.
     pub rate_limit_rpm: Option<u32>,
@@ -52,7 +52,7 @@ pub struct Identity {
     pub deleted: bool,
 }
 
-/// Whose access token it is.
+/// The owner of an access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminIdentity {
     /// The user.
@@ -69,7 +69,7 @@ pub struct AdminIdentity {
     pub deleted: bool,
 }
 
-/// Keys by their hash, remembered for a while.
+/// A cache of keys, by their hash.
 #[derive(Debug)]
 pub struct Identities {
     db: Db,
@@ -77,30 +77,30 @@ pub struct Identities {
     lines: [tokio::sync::Mutex<Line>; LINES],
 }
 
-/// When the last one of a line found the database away.
+/// When the last lookup under a lock failed because the database was unavailable.
 #[derive(Debug, Default)]
 struct Line {
     failed_at: Option<Instant>,
 }
 
 impl Identities {
-    /// Remembers nothing yet.
+    /// Creates an empty cache.
     #[must_use]
     pub fn new(db: Db) -> Self {
         let lines = std::array::from_fn(|_| tokio::sync::Mutex::default());
         Self { db, cache: Cache::default(), lines }
     }
 
-    /// The identity of a key, if it is remembered.
+    /// The identity of a key, if it is cached.
     #[must_use]
     pub fn cached(&self, hash: &[u8; 32]) -> Option<Arc<Identity>> {
         self.cache.get(hash, Instant::now()).flatten()
     }
 
-    /// The identity of a key; none when nobody has it.
+    /// The identity of a key; `None` when there is no such key.
     ///
     /// # Errors
-    /// What the database says.
+    /// Any error of the database.
     pub async fn by_key_hash(&self, hash: &[u8; 32]) -> Result<Option<Arc<Identity>>, StoreError> {
         let asked = Instant::now();
         if let Some(known) = self.cache.get(hash, asked) {
@@ -110,7 +110,7 @@ impl Identities {
         if let Some(known) = self.cache.get(hash, Instant::now()) {
             return Ok(known);
         }
-        // Whoever waited behind one who waited in vain doesn't wait as long again.
+        // Those who queued behind a lookup that timed out don't wait for the full time-out again.
         if line.failed_at.is_some_and(|at| at >= asked) {
             return Err(StoreError::Unavailable("keys can't be looked up".to_owned()));
         }
@@ -128,10 +128,10 @@ impl Identities {
         }
     }
 
-    /// The user whose access token has this hash. Always asks the database.
+    /// The user whose access token has this hash. Never cached.
     ///
     /// # Errors
-    /// What the database says.
+    /// Any error of the database.
     pub async fn by_access_token(
         &self,
         hash: &[u8; 32],
@@ -148,12 +148,12 @@ impl Identities {
         }))
     }
 
-    /// Forgets all keys of a user.
+    /// Invalidates all keys of a user.
     pub fn invalidate_user(&self, id: UserId) {
         self.cache.forget(&HashSet::from([id]), &HashSet::new());
     }
 
-    /// Forgets a key.
+    /// Invalidates a key.
     pub fn invalidate_key(&self, id: KeyId) {
         self.cache.forget(&HashSet::new(), &HashSet::from([id]));
     }
@@ -162,7 +162,7 @@ impl Identities {
         self.cache.forget(users, keys);
     }
 
-    /// Forgets everything.
+    /// Invalidates everything.
     pub fn clear(&self) {
         self.cache.clear();
     }

@@ -1,4 +1,4 @@
-//! A bounded memory of keys, with its own idea of time passing.
+//! A bounded cache of keys; the time is an argument.
 
 use crate::Identity;
 use domain::{KeyId, UserId};
@@ -8,13 +8,14 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 const SHARDS: usize = 16;
-/// Known keys a shard remembers: 50 000 in all.
+/// Known keys cached per shard: 50 000 in all.
 const KNOWN_MAX: usize = 50_000 / SHARDS;
-/// Unknown keys a shard remembers. Somebody who guesses keys can't push out the known ones.
+/// Unknown keys cached per shard. They have room of their own, so that guessed keys can't evict
+/// known ones.
 const UNKNOWN_MAX: usize = 10_000 / SHARDS;
-/// Changes are announced; this only bounds the harm of an announcement that went astray.
+/// Changes are announced; this only bounds how long a lost announcement matters.
 const KNOWN_TTL: Duration = Duration::from_secs(60);
-/// New keys are not announced: one that was asked for too early is refused no longer than this.
+/// New keys are not announced: one that was used too early is refused no longer than this.
 const UNKNOWN_TTL: Duration = Duration::from_millis(500);
 
 type Hash = [u8; 32];
@@ -28,7 +29,7 @@ struct Shard {
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
     shards: [RwLock<Shard>; SHARDS],
-    /// Counts the times something was forgotten. What was read before may not be put in after.
+    /// Counts invalidations. What was read before one must not be inserted after it.
     epoch: AtomicU64,
 }
 
@@ -37,7 +38,7 @@ impl Cache {
         &self.shards[usize::from(hash[1]) % SHARDS]
     }
 
-    /// `Some(None)`: known to be unknown.
+    /// `Some(None)`: cached as unknown.
     pub(crate) fn get(&self, hash: &Hash, now: Instant) -> Option<Option<Arc<Identity>>> {
         let shard = read(self.shard(hash));
         if let Some((identity, until)) = shard.known.get(hash) {
@@ -50,10 +51,10 @@ impl Cache {
         self.epoch.load(Ordering::SeqCst)
     }
 
-    /// Remembers what was read since `epoch`, unless something was forgotten meanwhile.
+    /// Inserts what was read since `epoch`, unless something was invalidated meanwhile.
     pub(crate) fn put(&self, hash: Hash, found: Option<Arc<Identity>>, epoch: u64, now: Instant) {
         let mut shard = write(self.shard(&hash));
-        // Looked at under the lock that forgetting takes, too.
+        // Compared under the lock that invalidation takes, too.
         if self.epoch() != epoch {
             return;
         }
@@ -71,7 +72,7 @@ impl Cache {
         }
     }
 
-    /// Forgets some users and keys, and everything unknown.
+    /// Invalidates some users and keys, and all unknown keys.
     pub(crate) fn forget(&self, users: &HashSet<UserId>, keys: &HashSet<KeyId>) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         for shard in &self.shards {
@@ -91,7 +92,7 @@ impl Cache {
     }
 }
 
-/// Full: what has run out goes first, then whatever comes first.
+/// Makes room in a full shard: expired entries are evicted first, then arbitrary ones.
 fn make_room<V>(map: &mut HashMap<Hash, V>, max: usize, live: impl Fn(&V) -> bool) {
     if map.len() < max {
         return;

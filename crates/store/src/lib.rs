@@ -1,9 +1,9 @@
-//! The database behind everything: PostgreSQL or SQLite, under one small interface, and the tables
-//! that several crates read. What only one crate writes has its SQL there.
+//! The database: PostgreSQL or SQLite, behind one small interface, and the tables that several
+//! crates read. What only one crate writes has its SQL there.
 //!
-//! [`Db`] runs SQL in the dialect that both engines share. [`Live`] is the configuration as it is
-//! now: channels, prices and keys, following every change, whoever makes it. Money is written by
-//! the `ledger` crate alone.
+//! [`Db`] runs SQL in the dialect that both engines share. [`Live`] is the current configuration:
+//! channels, prices and keys, following every change from any source. Money is written by the
+//! `ledger` crate alone.
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod catalog;

@@ -1,4 +1,4 @@
-//! `SQL_DSN`, as the programs of PostgreSQL are told it.
+//! `SQL_DSN` in the form that PostgreSQL's client programs take.
 
 use crate::StoreError;
 use crate::dsn::{self, Target, Verify};
@@ -7,21 +7,21 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
-/// How `pg_dump` and `psql` find the database, and whom they believe to be it.
+/// How `pg_dump` and `psql` connect to the database, and which certificates they trust.
 #[derive(Clone, Debug)]
 pub struct Libpq {
-    /// The environment, because everybody on the machine may read the command line of a process.
+    /// Environment variables: every user of the machine can read the command line of a process.
     pub env: Vec<(&'static str, OsString)>,
-    /// The certificates that we believe, for a file that `PGSSLROOTCERT` names: libpq looks for
-    /// them in the home directory alone. None where nothing is checked.
+    /// The trusted certificates, for a file that `PGSSLROOTCERT` names: libpq looks for them in the
+    /// home directory only. `None` where nothing is verified.
     pub roots: Option<String>,
 }
 
-/// How the programs of PostgreSQL find the database of a `SQL_DSN`; none for SQLite.
+/// How the client programs connect to the database of a `SQL_DSN`; `None` for SQLite.
 ///
 /// # Errors
-/// [`StoreError::Config`] when it can't be read, or asks for a check against certificates that the
-/// system has none of.
+/// [`StoreError::Config`] when it can't be parsed, or requires verification and the system has no
+/// certificates.
 pub fn libpq(dsn: Option<&str>) -> Result<Option<Libpq>, StoreError> {
     let Target::Postgres(config, verify) = dsn::parse(dsn)? else { return Ok(None) };
     let mut env = Vec::new();
@@ -39,8 +39,8 @@ pub fn libpq(dsn: Option<&str>) -> Result<Option<Libpq>, StoreError> {
     add("PGOPTIONS", config.get_options().map(OsString::from));
     let timeout = config.get_connect_timeout().map(|limit| limit.as_secs().to_string().into());
     add("PGCONNECT_TIMEOUT", timeout);
-    // Of several hosts the programs take the one that we take: another may be behind, or refuse a
-    // restore.
+    // Of several hosts the client programs use the one that this process uses: another may be
+    // behind, or refuse a restore.
     let writable = config.get_target_session_attrs() == TargetSessionAttrs::ReadWrite;
     add("PGTARGETSESSIONATTRS", writable.then(|| "read-write".into()));
     add("PGSSLMODE", Some(ssl_mode(config.get_ssl_mode(), verify).into()));

@@ -1,4 +1,4 @@
-//! The configuration as it is now, following every change.
+//! The current configuration, following every change.
 
 use crate::live_feed;
 use crate::{Catalog, Db, Identities, Problem, Sealer, StoreError};
@@ -13,19 +13,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-/// Changes that come within this time are taken together.
+/// Changes within this time are applied together.
 pub(crate) const COALESCE: Duration = Duration::from_millis(50);
-/// Everything is read again after this time, whatever was announced.
+/// Everything is reloaded after this time, announced or not.
 pub(crate) const SAFETY_NET: Duration = Duration::from_secs(60);
 
-/// What a request asks: routes and prices, keys and owners.
+/// What requests need: routes and prices, keys and owners.
 #[derive(Debug)]
 pub struct Live {
     /// Channels and prices.
     pub catalog: ArcSwap<Catalog>,
     /// Keys and their owners.
     pub identities: Identities,
-    /// Counts the requests to ask about all tasks now.
+    /// Counts the requests to poll all tasks now.
     polls: watch::Sender<u64>,
     db: Db,
     sealer: Sealer,
@@ -67,16 +67,16 @@ impl Live {
         Ok(live)
     }
 
-    /// Reads everything again now. When this returns, what was committed before is live here.
+    /// Reloads everything now. When this returns, what was committed before is live here.
     ///
     /// # Errors
-    /// When the database can't be read; what was live stays live.
+    /// When the database can't be read; the live configuration stays as it was.
     pub async fn refresh(&self) -> Result<(), StoreError> {
         self.identities.clear();
         self.reload_catalog().await
     }
 
-    /// Changes whenever somebody, on whatever node, wants all tasks to be asked about now.
+    /// Changes whenever any node requests that all tasks be polled now.
     #[must_use]
     pub fn polls(&self) -> watch::Receiver<u64> {
         self.polls.subscribe()
@@ -91,18 +91,18 @@ impl Live {
     }
 
     pub(crate) async fn reload_catalog(&self) -> Result<(), StoreError> {
-        let mut told = self.loading.lock().await;
+        let mut reported = self.loading.lock().await;
         let started = Instant::now();
         let catalog = Catalog::load(&self.db, &self.sealer).await?;
         let problems: HashSet<Problem> = catalog.problems().iter().cloned().collect();
-        for problem in problems.difference(&told) {
+        for problem in problems.difference(&reported) {
             let Problem { table, row, why } = problem;
             warn!(target: "custompass", event = "bad_row", table, row, why);
         }
-        for Problem { table, row, .. } in told.difference(&problems) {
+        for Problem { table, row, .. } in reported.difference(&problems) {
             info!(target: "custompass", event = "row_mended", table, row);
         }
-        *told = problems;
+        *reported = problems;
         tracing::debug!(
             channels = catalog.channels().len(),
             took_ms = started.elapsed().as_millis(),

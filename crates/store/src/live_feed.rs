@@ -1,5 +1,5 @@
-//! Where changes are heard of: notifications of PostgreSQL, or a table that SQLite's triggers
-//! write and we poll.
+//! The change feed: notifications of PostgreSQL, or a table that SQLite's triggers write and this
+//! process polls.
 
 use crate::live::{COALESCE, Live, SAFETY_NET};
 use crate::{Db, Engine, StoreError, Value};
@@ -13,11 +13,11 @@ use tokio_postgres::{AsyncMessage, Client};
 use tracing::{debug, warn};
 
 const POLL: Duration = Duration::from_millis(200);
-/// While nothing can be heard, everything is read this often.
+/// How often everything is reloaded while the feed is disconnected.
 const DEAF: Duration = Duration::from_secs(1);
-/// A connection that is silent this long is asked whether it lives, and has this long to answer.
+/// A connection that is silent this long is probed, and has this long to reply.
 const PROBE: Duration = Duration::from_secs(10);
-/// Changes that may wait to be taken in. More than that, and everything is read again.
+/// Capacity of the queue of changes. Beyond that, everything is reloaded.
 const QUEUE_MAX: usize = 1024;
 /// Changes read from SQLite at a time.
 const PAGE: i64 = 1000;
@@ -25,7 +25,7 @@ const PAGE_ROWS: usize = 1000;
 /// Changes that stay in SQLite's table, for commands that run beside the server.
 const KEPT: i64 = 10_000;
 
-/// What changed since it was last taken in.
+/// What has changed since the last reload.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     catalog: bool,
@@ -40,7 +40,7 @@ impl Changes {
         Self { catalog: true, everything: true, ..Self::default() }
     }
 
-    /// What the safety net reads. Identities have an end of their own.
+    /// What the periodic reload covers. Cached identities expire by themselves.
     fn of_catalog() -> Self {
         Self { catalog: true, ..Self::default() }
     }
@@ -57,7 +57,7 @@ impl Changes {
         }
     }
 
-    /// Takes everything in. The identities first: they can't fail.
+    /// Applies all changes. The identities first: they can't fail.
     async fn apply(&self, live: &Live) -> Result<(), StoreError> {
         if self.poll {
             live.poll_requested();
@@ -85,7 +85,7 @@ impl Feed {
     }
 }
 
-/// Follows changes for ever.
+/// Follows the change feed until it is cancelled.
 pub(crate) async fn follow(live: &Live, feed: Feed) {
     match feed {
         Feed::Postgres(listener) => follow_postgres(live, listener).await,
@@ -93,7 +93,7 @@ pub(crate) async fn follow(live: &Live, feed: Feed) {
     }
 }
 
-/// Takes changes in, again and again until it succeeds: a change must not get lost.
+/// Applies changes, and retries until it succeeds: a change must not get lost.
 async fn take_in(live: &Live, changes: &Changes) {
     let mut failing = false;
     while let Err(error) = changes.apply(live).await {
@@ -107,7 +107,7 @@ async fn take_in(live: &Live, changes: &Changes) {
 /// Asks all nodes to poll all their tasks now.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn request_poll(db: &Db) -> Result<(), StoreError> {
     let sql = match db.engine() {
         Engine::Postgres => "SELECT CAST(pg_notify('newapi_config', 'tasks:poll') AS text)",
@@ -116,7 +116,7 @@ pub async fn request_poll(db: &Db) -> Result<(), StoreError> {
     db.execute(sql, &[]).await.map(drop)
 }
 
-/// A connection that listens.
+/// A listening connection.
 pub(crate) struct Listener {
     client: Client,
     heard: Receiver<String>,
@@ -131,7 +131,7 @@ impl Listener {
                 if let AsyncMessage::Notification(notice) = message
                     && tell.try_send(notice.payload().to_owned()).is_err()
                 {
-                    // Too many to keep: whoever reconnects reads everything.
+                    // The queue is full: after reconnecting everything is reloaded.
                     return;
                 }
             }
@@ -140,7 +140,7 @@ impl Listener {
         Ok(Self { client, heard })
     }
 
-    /// The next announcements; none: this connection hears nothing any more.
+    /// Returns the next announcements; `None` when the connection is closed.
     async fn next(&mut self) -> Option<Changes> {
         let first = loop {
             match timeout(PROBE, self.heard.recv()).await {
@@ -183,7 +183,7 @@ async fn follow_postgres(live: &Live, mut listener: Listener) {
     }
 }
 
-/// Until somebody can be listened to again, everything is read each second.
+/// Reloads everything each second until a listening connection is there again.
 async fn deaf(live: &Live) -> Listener {
     loop {
         match timeout(PROBE, Listener::open(live.db())).await {
@@ -220,7 +220,7 @@ async fn newest_change(db: &Db) -> Result<i64, StoreError> {
     rows.first().map_or(Ok(0), |row| row.get("last"))
 }
 
-/// Reads what the triggers wrote since `last`, and removes what is old.
+/// Reads what the triggers wrote since `last`, and deletes old rows.
 async fn poll_sqlite(db: &Db, last: &mut i64) -> Result<Changes, StoreError> {
     let sql = "SELECT seq, what FROM config_changes WHERE seq > $1 ORDER BY seq LIMIT $2";
     let rows = db.read_first(sql, &[Value::Int(*last), Value::Int(PAGE)]).await?;
@@ -229,14 +229,14 @@ async fn poll_sqlite(db: &Db, last: &mut i64) -> Result<Changes, StoreError> {
     for row in &rows {
         let seq = row.get("seq")?;
         if seq != *last + 1 {
-            // Removed before we saw it.
+            // Deleted before this process read it.
             changes = Changes::everything();
         }
         changes.add(&row.get::<String>("what")?);
         *last = seq;
     }
     if rows.len() == PAGE_ROWS {
-        // More than one is good for: everything is read, and the rest of them is in it.
+        // More than one page: everything is reloaded, which covers the remaining ones.
         *last = newest_change(db).await?;
         changes = Changes::everything();
     }

@@ -7,7 +7,7 @@ use rusqlite::TransactionBehavior;
 use tokio_postgres::Client;
 use tracing::info;
 
-/// One step of the schema.
+/// One migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Migration {
     /// Its number, from 1.
@@ -30,8 +30,8 @@ macro_rules! migrations {
 const POSTGRES: &[Migration] = migrations!("postgres": 1 "0001_schema.sql");
 const SQLITE: &[Migration] = migrations!("sqlite": 1 "0001_schema.sql");
 
-/// The first step of the schema before the first release, on either engine: no step leads on from
-/// it.
+/// The first migration of the schemas before the first release, on either engine: no migration
+/// leads on from it.
 const UNRELEASED: [&str; 2] = [
     "d4d91745700464274ff51b73c1fab0410cb913c556f1ae67b2684da630d83927",
     "91d8b6d83fde4a827cb3f1f24a4dec7ff7e135587dd1f5525bf2fe05c651b343",
@@ -79,13 +79,13 @@ const fn known(engine: Engine) -> &'static [Migration] {
     }
 }
 
-/// The newest step that this program knows.
+/// The newest migration that this program has.
 #[must_use]
 pub fn newest_schema(engine: Engine) -> i64 {
     known(engine).last().map_or(0, |newest| newest.version)
 }
 
-/// What a database would still need that has had these steps: (version, sha256 of its file).
+/// The migrations that a database lacks, given those applied to it: (version, sha256 of its file).
 ///
 /// # Errors
 /// When one of them was changed since, or is newer than this program.
@@ -96,7 +96,7 @@ pub fn migrations_for(
     still_to_do(known(engine), applied)
 }
 
-/// What is still to be applied.
+/// The pending migrations.
 pub(crate) async fn pending(db: &Db) -> Result<Vec<Migration>, StoreError> {
     if !db.has_table("schema_migrations").await? {
         return Ok(known(db.engine()).to_vec());
@@ -106,8 +106,8 @@ pub(crate) async fn pending(db: &Db) -> Result<Vec<Migration>, StoreError> {
     still_to_do(known(db.engine()), &applied)
 }
 
-/// Whether no step that this version knows is missing. Only the newest is looked at, so that the
-/// answer is cheap; a schema that a newer version has moved on meanwhile lacks nothing.
+/// Whether no migration that this version has is missing. Only the newest is compared, so that the
+/// check is cheap; a schema that a newer version has migrated meanwhile lacks nothing.
 pub(crate) async fn is_current(db: &Db) -> Result<bool, StoreError> {
     let sql = "SELECT COALESCE(max(version), 0) AS version FROM schema_migrations";
     let rows = db.read_first(sql, &[]).await?;
@@ -143,7 +143,8 @@ fn still_to_do(
     Ok(todo)
 }
 
-/// Applies what is pending. Of many starters one does it, and the others find it done.
+/// Applies what is pending. Of several processes that start at once, one does it, and the others
+/// find it done.
 pub(crate) async fn migrate(db: &Db) -> Result<Vec<Migration>, StoreError> {
     if pending(db).await?.is_empty() {
         return Ok(Vec::new());
@@ -165,7 +166,7 @@ pub(crate) async fn migrate(db: &Db) -> Result<Vec<Migration>, StoreError> {
 }
 
 async fn migrate_postgres(client: &mut Client) -> Result<Vec<Migration>, StoreError> {
-    // The lock goes with the connection, whatever happens here.
+    // The connection holds the lock, so it is released on every path.
     client.batch_execute("SET statement_timeout = 0; SET lock_timeout = '5min'").await?;
     client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
     client.batch_execute(POSTGRES_TABLE).await?;
@@ -207,10 +208,10 @@ fn migrate_sqlite(conn: &mut rusqlite::Connection) -> Result<Vec<Migration>, Sto
     Ok(todo)
 }
 
-/// Makes the partitions of this month and the next two. Nothing to do on SQLite.
+/// Creates the partitions of this month and the next two. Does nothing on SQLite.
 ///
 /// # Errors
-/// What the database says; the partitions that catch everything else still work then.
+/// Any error of the database; the partitions that catch everything else still work then.
 pub async fn make_months(db: &Db, now: UnixMs) -> Result<(), StoreError> {
     if db.engine() == Engine::Sqlite {
         return Ok(());
@@ -228,8 +229,8 @@ pub async fn make_months(db: &Db, now: UnixMs) -> Result<(), StoreError> {
     if missing.is_empty() {
         return Ok(());
     }
-    // The parent tables are locked for a moment. Rather than make the ledger wait behind us
-    // waiting behind somebody, give up; the job comes back.
+    // The parent tables are locked for a moment. Rather than queue for the lock, with the ledger
+    // queueing behind, give up; the job is repeated.
     let mut statements = vec![
         Statement::new("SET LOCAL lock_timeout = '3s'", Vec::new()),
         Statement::new("SELECT pg_advisory_xact_lock($1)", vec![Value::Int(MONTHS_LOCK)]),

@@ -1,26 +1,26 @@
-//! Running processes and their leases. The holds of a node whose lease lapsed may be ended by
-//! others.
+//! Running processes and their leases. Holds of a node whose lease has expired may be ended by
+//! other nodes.
 
 use crate::{Db, StoreError, Value};
 use domain::{NodeId, UnixMs};
 
-/// What a node says of itself.
+/// A node's lease, to be announced or renewed.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeState<'a> {
-    /// The node.
+    /// The node's id.
     pub id: NodeId,
-    /// Its name.
+    /// The node's name.
     pub name: &'a str,
-    /// Now.
+    /// The current time.
     pub now: UnixMs,
-    /// Until when no other node ends its holds.
+    /// The lease's end. Until then no other node ends this one's holds.
     pub lease_until: UnixMs,
 }
 
 /// Announces a node, or renews its lease.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn register(db: &Db, node: &NodeState<'_>) -> Result<(), StoreError> {
     let sql = "INSERT INTO nodes (id, name, started_at, lease_until) VALUES ($1, $2, $3, $4)
                ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until";
@@ -33,20 +33,20 @@ pub async fn register(db: &Db, node: &NodeState<'_>) -> Result<(), StoreError> {
     db.execute(sql, &params).await.map(drop)
 }
 
-/// Nodes whose lease has lapsed.
+/// Nodes whose lease has expired.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn lapsed(db: &Db, now: UnixMs) -> Result<Vec<NodeId>, StoreError> {
     let sql = "SELECT id FROM nodes WHERE lease_until <= $1 ORDER BY lease_until";
     let rows = db.read(sql, &[Value::from(now)]).await?;
     rows.iter().map(|row| row.get("id")).collect()
 }
 
-/// Names of the nodes whose lease lasts; none while there is no such table.
+/// Names of the nodes whose lease is valid; none while there is no such table.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn alive(db: &Db, now: UnixMs) -> Result<Vec<String>, StoreError> {
     if !db.has_table("nodes").await? {
         return Ok(Vec::new());

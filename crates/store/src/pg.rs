@@ -1,4 +1,4 @@
-//! PostgreSQL: a pool for statements, and connections of one's own for those who keep one.
+//! PostgreSQL: a pool for statements, and dedicated connections.
 
 use crate::db::{PoolStatus, Statement};
 use crate::{Row, StoreError, Value, dsn, tls};
@@ -17,8 +17,8 @@ use tokio_postgres::{Client, Config, Connection, SimpleQueryMessage, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
-/// Set on every connection. A transaction that nobody drives any more must not keep its locks. What
-/// compiling a plan takes (`jit`) is more than all that our longest queries take without.
+/// Set on every connection. An abandoned transaction must not keep its locks. Compiling a plan
+/// (`jit`) takes longer than our longest queries take without.
 const SESSION: &str = "SET TimeZone = 'UTC'; SET statement_timeout = '30s'; SET jit = off; \
                        SET idle_in_transaction_session_timeout = '30s'";
 /// From when a silent connection is probed, and how long it may stay silent.
@@ -27,9 +27,9 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How a statement is planned.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Planned {
-    /// Kept on the connection. After some runs PostgreSQL may use one plan for whatever values.
+    /// Cached on the connection. After some runs PostgreSQL may use one plan for all values.
     Once,
-    /// For its values, each time.
+    /// Planned for its values, each time.
     Anew,
 }
 
@@ -131,9 +131,9 @@ impl Pg {
     }
 
     /// Refuses a pooler that gives a session's server process to others between transactions.
-    /// Nothing that is kept on a session would be there any more: prepared statements, settings,
-    /// `LISTEN`, advisory locks. Some such poolers hide it well, and then no node would hear of a
-    /// changed price. It shows in the process of a session: it changes, or serves another session
+    /// Nothing that is kept on a session would persist: prepared statements, settings, `LISTEN`,
+    /// advisory locks. Some such poolers hide it well, and then no node would learn of a changed
+    /// price. It shows in the server process of a session: it changes, or serves another session
     /// that is open as well.
     pub(crate) async fn refuse_shared_sessions(&self) -> Result<(), StoreError> {
         let (one, _driven) = self.dedicated().await?;
@@ -247,7 +247,8 @@ impl Pg {
     }
 }
 
-/// Whether an error means the end of the connection. The server says so a moment before it closes.
+/// Whether an error means the end of the connection. The server reports it a moment before it
+/// closes.
 fn is_lost(client: &ClientWrapper, error: &StoreError) -> bool {
     match error {
         StoreError::Unavailable(words) => client.is_closed() || words.contains("(57P"),

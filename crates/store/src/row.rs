@@ -1,11 +1,11 @@
-//! Rows of an answer, the same for both engines.
+//! Rows of a result, the same for both engines.
 
 use crate::{StoreError, Value};
 use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, Ratio, RedemptionId, UnixMs, UserId};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// A row of an answer.
+/// A row of a result.
 #[derive(Clone, Debug)]
 pub struct Row {
     columns: Arc<[Box<str>]>,
@@ -28,10 +28,10 @@ impl Row {
         }
     }
 
-    /// The cell at a place, from 0.
+    /// The cell at an index, from 0.
     ///
     /// # Errors
-    /// [`StoreError::Decode`] when there is no such place, or it holds something else.
+    /// [`StoreError::Decode`] when there is no such index, or the cell holds another type.
     pub fn at<T: FromValue>(&self, index: usize) -> Result<T, StoreError> {
         let cell = self.cells.get(index).unwrap_or(&Value::Null);
         T::from_value(cell).map_err(|why| {
@@ -40,7 +40,7 @@ impl Row {
         })
     }
 
-    /// How many cells there are.
+    /// The number of cells.
     #[must_use]
     pub fn len(&self) -> usize {
         self.cells.len()
@@ -53,12 +53,12 @@ impl Row {
     }
 }
 
-/// What a cell can be read as.
+/// Types that a cell can be read as.
 pub trait FromValue: Sized {
     /// Reads a cell.
     ///
     /// # Errors
-    /// What was expected and what stood there, in words.
+    /// What was expected and what was found, as text.
     fn from_value(cell: &Value) -> Result<Self, String>;
 }
 

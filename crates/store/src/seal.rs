@@ -1,4 +1,4 @@
-//! Secrets: sealed where they are stored, hidden where they are printed.
+//! Secrets: sealed where they are stored, redacted where they are printed.
 
 use crate::{Db, StoreError, Value};
 use base64::Engine as _;
@@ -11,7 +11,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::fmt;
 use std::sync::Arc;
 
-/// What a sealed text begins with.
+/// Prefix of a sealed text.
 const PREFIX: &str = "enc:v1:";
 /// Purpose of a channel's key.
 pub const CHANNEL_KEY: &str = "channels.key";
@@ -19,11 +19,11 @@ pub const CHANNEL_KEY: &str = "channels.key";
 pub const TOKEN_KEY: &str = "tokens.key_sealed";
 /// Purpose of a stored reply.
 pub const REPLY: &str = "idempotency.reply_sealed";
-/// Purpose of what an upstream said of a task.
+/// Purpose of what an upstream reported about a task.
 pub const TASK_DATA: &str = "tasks.data";
 /// Purpose of a submission that may have to be repeated.
 pub const TASK_REQUEST: &str = "tasks.request_sealed";
-/// Purpose of the address that hears of a task's end.
+/// Purpose of the address that is notified of a task's end.
 pub const WEBHOOK_URL: &str = "tasks.webhook_url_sealed";
 /// Purpose of the secret that signs webhooks.
 pub const WEBHOOK_SECRET: &str = "webhook_endpoints.secret_sealed";
@@ -40,13 +40,13 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself. Not for logs, errors, or answers.
+    /// The text itself. Not for logs, errors, or replies.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is nothing to hide.
+    /// Whether the text is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -91,7 +91,7 @@ pub enum SealError {
     Random,
 }
 
-/// Seals and opens with a key made from `SECRET_KEY`.
+/// Seals and opens with a key derived from `SECRET_KEY`.
 #[derive(Clone)]
 pub struct Sealer {
     key: Arc<LessSafeKey>,
@@ -108,7 +108,7 @@ impl Sealer {
     /// Derives the key from a secret of any length.
     ///
     /// # Panics
-    /// Never: the length asked for is one HKDF can give.
+    /// Never: HKDF can derive the requested length.
     #[must_use]
     #[expect(clippy::expect_used, reason = "32 bytes are within what HKDF-SHA256 can give")]
     pub fn new(secret: &[u8]) -> Self {
@@ -145,7 +145,7 @@ impl Sealer {
     /// Opens what was sealed for this purpose.
     ///
     /// # Errors
-    /// When it is no sealed text, or not sealed by this key for this purpose.
+    /// When it is not a sealed text, or was not sealed by this key for this purpose.
     pub fn open(&self, purpose: &str, text: &str) -> Result<Vec<u8>, SealError> {
         let encoded = text.strip_prefix(PREFIX).ok_or(SealError::Malformed)?;
         let mut sealed = STANDARD.decode(encoded).map_err(|_| SealError::Malformed)?;
@@ -175,7 +175,7 @@ impl Sealer {
     }
 }
 
-/// What is stored of a user's key, or of an access token.
+/// The stored form of a user's key, or of an access token.
 #[must_use]
 pub fn key_hash(key: &str) -> [u8; 32] {
     let mut hash = [0; 32];
@@ -183,7 +183,7 @@ pub fn key_hash(key: &str) -> [u8; 32] {
     hash
 }
 
-/// The ends of a key, to tell keys apart: `sk-ab…yz12`. A short one shows nothing.
+/// The ends of a key, by which keys are recognised: `sk-ab…yz12`. A short one shows nothing.
 #[must_use]
 pub fn key_hint(key: &str) -> String {
     let chars: Vec<char> = key.chars().collect();
@@ -195,11 +195,11 @@ pub fn key_hint(key: &str) -> String {
     format!("{head}…{tail}")
 }
 
-/// Makes sure that `SECRET_KEY` is the one this database was written with; the first to ask
-/// decides which it is.
+/// Ensures that `SECRET_KEY` is the one this database was written with; the first process to check
+/// sets it.
 ///
 /// # Errors
-/// [`StoreError::WrongSecret`], or what the database says.
+/// [`StoreError::WrongSecret`], or any error of the database.
 pub async fn verify_secret(db: &Db, sealer: &Sealer, now: UnixMs) -> Result<(), StoreError> {
     const SELECT: &str = "SELECT value FROM options WHERE key = 'secret_check'";
     let mut rows = db.read(SELECT, &[]).await?;

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 /// Purpose of a channel's proxy.
 const PROXY: &str = "channels.setting.proxy";
 
-/// The column with its proxy readable: to be used, not to be stored or shown.
+/// The column with its proxy decrypted: for use, never to be stored or shown.
 ///
 /// # Errors
 /// When it was sealed with another key, or altered.
@@ -18,7 +18,7 @@ pub fn open_proxy(sealer: &Sealer, setting: &str) -> Result<String, SealError> {
     Ok(opened?.unwrap_or_else(|| setting.to_owned()))
 }
 
-/// The column as it is to be stored; none where it has no readable password.
+/// The column as it is to be stored; `None` when it has no plain-text password.
 ///
 /// # Errors
 /// [`SealError::Random`].
@@ -29,7 +29,7 @@ pub fn seal_proxy(sealer: &Sealer, setting: &str) -> Result<Option<String>, Seal
     })
 }
 
-/// The column with another proxy; none where that stays as it is.
+/// The column with another proxy; `None` when that leaves it unchanged.
 fn with_proxy(
     setting: &str,
     other: impl FnOnce(&str) -> Result<Option<String>, SealError>,

@@ -1,5 +1,5 @@
-//! SQLite: one thread that writes, one that answers calls, two for everything else that reads but
-//! reports, which have two of their own.
+//! SQLite: one writer thread, one reader for queries that calls wait for, two readers for
+//! everything else, and two for reports.
 
 use crate::db::Statement;
 use crate::sqlite_checkpoint::{Checkpointer, WalWatch, lengthen_log};
@@ -20,19 +20,19 @@ use tracing::{error, warn};
 pub(crate) const FILE: &str = "newapi.db";
 const LOCK_FILE: &str = "newapi.lock";
 const READERS: usize = 2;
-/// Jobs that may wait for a thread.
+/// Capacity of a thread's queue.
 const QUEUE_MAX: usize = 4096;
-/// How long a write of another process is waited for.
+/// How long to wait for a write of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long one reading job may take.
+/// The time limit of one reading job.
 const READ_LIMIT: Duration = Duration::from_secs(300);
-/// After so many steps of SQLite's machine the limit is looked at.
+/// The time limit is checked every so many steps of SQLite's virtual machine.
 const STEPS_BETWEEN_LOOKS: i32 = 100_000;
 const STACK_BYTES: usize = 1024 * 1024;
 const WRITER_CACHE_KIB: i32 = 4096;
 const READER_CACHE_KIB: i32 = 1024;
 
-/// Work for the writer's thread, with its connection.
+/// A job for the writer thread, with its connection.
 pub type SqliteJob = Box<dyn FnOnce(&mut Connection) + Send>;
 
 enum Message {
@@ -40,14 +40,14 @@ enum Message {
     Stop,
 }
 
-/// The one thread that writes. Jobs run in the order they were posted, each alone.
+/// The one writer thread. Jobs run in the order they were posted, one at a time.
 #[derive(Clone)]
 pub struct SqliteWriter {
     jobs: SyncSender<Message>,
 }
 
 impl SqliteWriter {
-    /// Queues a job. A transaction it leaves open is rolled back.
+    /// Queues a job. A transaction that it leaves open is rolled back.
     ///
     /// # Errors
     /// [`StoreError::Busy`] when the queue is full, [`StoreError::Unavailable`] when it is closed.
@@ -55,7 +55,7 @@ impl SqliteWriter {
         send(&self.jobs, Message::Job(job))
     }
 
-    /// Runs `f` on the writer's thread. It runs even if the caller stops waiting.
+    /// Runs `f` on the writer thread. It runs even if the caller stops waiting.
     ///
     /// # Errors
     /// As [`Self::post`]; [`StoreError::Other`] when `f` panicked.
@@ -83,14 +83,14 @@ struct Readers {
     first: SyncSender<ReadJob>,
     /// All others: logins, balances, tasks.
     rest: SyncSender<ReadJob>,
-    /// Pages, sums and exports, which may take minutes: they only keep each other waiting.
+    /// Pages, sums and exports, which may take minutes: they block only each other.
     searches: SyncSender<ReadJob>,
 }
 
 /// An open SQLite file.
 pub(crate) struct Sqlite {
     pub(crate) writer: SqliteWriter,
-    /// None once closed.
+    /// `None` once closed.
     readers: RwLock<Option<Readers>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     dir: PathBuf,
@@ -99,7 +99,7 @@ pub(crate) struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens, or makes, the file in `dir`. Blocks for as long as the disk takes.
+    /// Opens the file in `dir`, or creates it. Blocks for as long as the disk takes.
     pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
         let path = make_file(dir)?;
         let mut writing = connect(&path, WRITER_CACHE_KIB)?;
@@ -170,7 +170,7 @@ impl Sqlite {
         let (sql, params) = (numbered(sql).into_owned(), params.to_vec());
         let (answer, answered) = oneshot::channel();
         let job: ReadJob = Box::new(move |conn| {
-            // Nobody waits any more: nothing to do.
+            // The caller has stopped waiting.
             if !answer.is_closed() {
                 let _ = answer.send(run(conn, &sql, &params).map(|(rows, _)| rows));
             }
@@ -198,9 +198,9 @@ impl Sqlite {
         self.writer.run(move |conn| run_all(conn, &statements)).await?
     }
 
-    /// Ends the writer after everything posted so far, and closes the file.
+    /// Stops the writer after everything posted so far, and closes the file.
     pub(crate) async fn close(&self) {
-        // The queue may be full for a moment: a stop must not be lost.
+        // The queue may be full for a moment: the stop must not be lost.
         while let Err(StoreError::Busy(_)) = send(&self.writer.jobs, Message::Stop) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -221,7 +221,8 @@ fn no_file(path: &Path, error: &std::io::Error) -> StoreError {
     StoreError::Config(format!("{} can't be opened: {error} (DATA_DIR)", path.display()))
 }
 
-/// Makes directory and file for their owner alone; SQLite gives its other files the same mode.
+/// Creates directory and file with access for their owner only; SQLite gives its other files the
+/// same mode.
 fn make_file(dir: &Path) -> Result<PathBuf, StoreError> {
     let path = dir.join(FILE);
     if !dir.is_dir() {
@@ -239,19 +240,19 @@ pub(crate) fn connect(path: &Path, cache_kib: i32) -> Result<Connection, StoreEr
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
     into_wal(&conn)?;
-    // FULL: a commit is on the disk before anybody is told. NORMAL may lose the last ones.
+    // FULL: a commit is on disk before it is reported. NORMAL may lose the last ones.
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "foreign_keys", true)?;
     conn.pragma_update(None, "mmap_size", 0)?;
     conn.pragma_update(None, "cache_size", -cache_kib)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
-    // Checkpoints have a thread of their own, and the log is used again rather than cut.
+    // Checkpoints have a thread of their own, and the log is overwritten rather than truncated.
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     conn.pragma_update(None, "journal_size_limit", -1)?;
     Ok(conn)
 }
 
-/// Two processes that open a new file at the same moment get in each other's way here.
+/// Two processes that open a new file at the same moment conflict here.
 fn into_wal(conn: &Connection) -> Result<(), StoreError> {
     let started = Instant::now();
     loop {
@@ -311,7 +312,7 @@ fn read_loop(mut conn: Connection, asked: &Mutex<Receiver<ReadJob>>) {
     }
 }
 
-/// Neither a panic nor an open transaction of one job reaches the next.
+/// Isolates jobs: neither a panic nor an open transaction of one reaches the next.
 fn guarded(conn: &mut Connection, job: impl FnOnce(&mut Connection)) {
     if catch_unwind(AssertUnwindSafe(|| job(conn))).is_err() {
         error!(target: "custompass", event = "database_job_panicked");
@@ -323,7 +324,7 @@ fn guarded(conn: &mut Connection, job: impl FnOnce(&mut Connection)) {
     }
 }
 
-/// Runs one statement; answers its rows, and how many rows it touched.
+/// Runs one statement; returns its rows, and the number of rows affected.
 pub(crate) fn run(
     conn: &Connection,
     sql: &str,

@@ -15,22 +15,22 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tracing::{debug, warn};
 
-/// New pages after which the thread is called.
+/// New pages after which the thread is woken.
 const PAGES_BETWEEN: u32 = 1000;
 /// Pages of 4 KiB after which the log is started again: 16 MiB.
 const PAGES_MAX: u32 = 4096;
-/// Memory of the writer while it makes the log's file, so that the pages go to the file.
+/// Memory of the writer while it grows the log's file, so that the pages go to the file.
 const SMALL_CACHE_KIB: i32 = 256;
-/// What little came since the last call is copied after this time.
+/// Delay after which a small remainder is copied.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long the writer waits for readers when it starts the log again.
 const RESTART_WAIT: Duration = Duration::from_millis(50);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STACK_BYTES: usize = 512 * 1024;
 
-/// The checkpoint thread. It ends with its handle.
+/// The checkpoint thread. It ends when its handle is dropped.
 pub(crate) struct Checkpointer {
-    /// Gone: the thread ends.
+    /// Dropped: the thread ends.
     call: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -46,7 +46,7 @@ impl Checkpointer {
     }
 
     fn call(&self) {
-        // One call that is waiting is enough.
+        // One pending wake-up is enough.
         let _ = self.call.as_ref().map(|call| call.try_send(()));
     }
 }
@@ -54,7 +54,7 @@ impl Checkpointer {
 impl Drop for Checkpointer {
     fn drop(&mut self) {
         self.call = None;
-        // The last connection to close tidies the log away: it must not be in a checkpoint then.
+        // The last connection to close deletes the log: it must not be in a checkpoint then.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
@@ -72,15 +72,15 @@ fn checkpoints(conn: &Connection, called: &Receiver<()>) {
     }
 }
 
-/// Runs a checkpoint; answers whether somebody was in its way.
+/// Runs a checkpoint; returns whether another connection blocked it.
 fn checkpoint(conn: &Connection, how: &str) -> Result<bool, rusqlite::Error> {
     let sql = format!("PRAGMA wal_checkpoint({how})");
     conn.query_row(&sql, [], |row| row.get::<_, i64>(0)).map(|busy| busy != 0)
 }
 
-/// Makes the log's file as long as it will become, before anybody waits for a commit: a commit
-/// into a file that has its length is several times as fast. Nothing is committed: the pages of a
-/// transaction too large for memory go to the log, and are given up there.
+/// Grows the log's file to its final length before any caller waits for a commit: a commit into a
+/// file that has its length is several times as fast. Nothing is committed: the pages of a
+/// transaction too large for memory go to the log, and are rolled back there.
 pub(crate) fn lengthen_log(writer: &Connection, cache_kib: i32) -> Result<(), rusqlite::Error> {
     writer.pragma_update(None, "cache_size", -SMALL_CACHE_KIB)?;
     let written = writer.execute_batch(&format!(
@@ -96,9 +96,9 @@ pub(crate) fn lengthen_log(writer: &Connection, cache_kib: i32) -> Result<(), ru
 
 /// The writer's view of the log.
 pub(crate) struct WalWatch {
-    /// Pages in the log after the last commit, as SQLite tells.
+    /// Pages in the log after the last commit, as SQLite reports them.
     pages: Arc<AtomicU32>,
-    /// Pages at the last call.
+    /// Pages at the last wake-up.
     called_at: u32,
     /// Pages from which the log is started again.
     restart_at: u32,
@@ -107,9 +107,9 @@ pub(crate) struct WalWatch {
 impl WalWatch {
     pub(crate) fn new(writer: &mut Connection) -> Result<Self, StoreError> {
         let pages = Arc::new(AtomicU32::new(0));
-        let told = Arc::clone(&pages);
+        let reported = Arc::clone(&pages);
         writer.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, in_log| {
-            told.store(u32::try_from(in_log).unwrap_or(0), Ordering::Relaxed);
+            reported.store(u32::try_from(in_log).unwrap_or(0), Ordering::Relaxed);
             Ok(())
         }))?;
         Ok(Self { pages, called_at: 0, restart_at: PAGES_MAX })
@@ -118,7 +118,7 @@ impl WalWatch {
     pub(crate) fn after_job(&mut self, writer: &Connection, checkpointer: &Checkpointer) {
         let pages = self.pages.load(Ordering::Relaxed);
         if pages < self.called_at {
-            // The log began anew.
+            // The log was restarted.
             self.called_at = 0;
             self.restart_at = PAGES_MAX;
         }
@@ -137,7 +137,7 @@ impl WalWatch {
             .and_then(|busy| writer.busy_timeout(BUSY_TIMEOUT).map(|()| busy));
         match restarted {
             Ok(false) => debug!(pages, "SQLite log starts again"),
-            // A reader holds on to the log: try again a little later, commits come first.
+            // A reader blocks the restart: retry a little later, commits come first.
             Ok(true) => self.restart_at = pages + PAGES_BETWEEN,
             Err(error) => {
                 self.restart_at = pages + PAGES_BETWEEN;

@@ -1,4 +1,4 @@
-//! Whole copies of a SQLite database: out of a file that others are working in, and back into one.
+//! Whole copies of a SQLite database: out of a file that is in use, and back into one.
 
 use crate::migrations::SELECT_APPLIED;
 use crate::sqlite::{FILE, connect, run};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Memory for the copy.
 const CACHE_KIB: i32 = 4096;
-/// All pages in one step: a copy that others can't get between.
+/// All pages in one step: no write can come between.
 const ALL_PAGES: i32 = -1;
 
 /// What a backup holds.
@@ -30,11 +30,11 @@ impl Contents {
     }
 }
 
-/// Writes what is committed at this moment in the database in `data_dir` to an empty file. Nobody
-/// waits for it, and what was deleted is not in it. Blocks.
+/// Writes what is committed at this moment in the database in `data_dir` to an empty file. Writers
+/// are not blocked, and deleted rows are not in it. Blocks.
 ///
 /// # Errors
-/// What SQLite says; [`StoreError::Config`] when there is no database.
+/// Any error of SQLite; [`StoreError::Config`] when there is no database.
 pub fn copy_sqlite(data_dir: &Path, to: &Path) -> Result<(), StoreError> {
     let from = data_dir.join(FILE);
     if !from.exists() {
@@ -71,10 +71,10 @@ pub fn inspect_sqlite(copy: &Path) -> Result<Contents, StoreError> {
     Ok(contents)
 }
 
-/// Puts a copy in the place of all that is in the database, in one transaction.
+/// Replaces the whole database with a copy, in one transaction.
 ///
 /// # Errors
-/// What SQLite says; the database is as it was then.
+/// Any error of SQLite; the database is as it was then.
 pub async fn replace_sqlite(db: &Db, copy: PathBuf) -> Result<(), StoreError> {
     let writer = db.sqlite().ok_or_else(|| StoreError::Other("this is no SQLite".to_owned()))?;
     writer
@@ -82,7 +82,7 @@ pub async fn replace_sqlite(db: &Db, copy: PathBuf) -> Result<(), StoreError> {
             let source = open_copy(&copy)?;
             match Backup::new(&source, conn)?.step(ALL_PAGES)? {
                 StepResult::Done => Ok(()),
-                _ => Err(StoreError::Busy("somebody is using the database".to_owned())),
+                _ => Err(StoreError::Busy("the database is in use".to_owned())),
             }
         })
         .await?

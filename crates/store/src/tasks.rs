@@ -23,22 +23,22 @@ const CHANGE: &[JsonColumn] = &[
     ("fingerprint", "bigint"),
 ];
 
-/// An unfinished task of which the upstream reports something new.
+/// A report of the upstream about an unfinished task.
 #[derive(Debug, Serialize)]
 pub struct TaskChange {
-    /// Which task.
+    /// The task's id.
     pub id: i64,
-    /// Its version when it was read: a reply that a later one has overtaken changes nothing.
+    /// The version it had when it was read: an outdated report changes nothing.
     pub version: i64,
-    /// Where it stands; not its end.
+    /// The new status; never a final one.
     pub status: TaskStatus,
-    /// The upstream's own word.
+    /// The upstream's own status word.
     pub upstream_status: String,
-    /// How far it is.
+    /// The progress, as the upstream wrote it.
     pub progress: String,
-    /// What the upstream said of it, sealed.
+    /// The upstream's element, sealed.
     pub data: String,
-    /// A hash of that, to see that nothing has changed.
+    /// A hash of the element, by which an unchanged one is recognised.
     pub fingerprint: i64,
 }
 
@@ -75,7 +75,7 @@ pub fn json_rows(engine: Engine, columns: &[JsonColumn]) -> String {
 /// Assigns a pending task to another channel.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn move_to_channel(
     db: &Db,
     uid: TaskUid,
@@ -88,10 +88,11 @@ pub async fn move_to_channel(
     db.execute(sql, &params).await.map(drop)
 }
 
-/// Hands a pending task over to another node. `false`: another was first, or it is not pending.
+/// Hands a pending task over to another node. `false`: another node did so first, or it is not
+/// pending.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn hand_over(
     db: &Db,
     uid: TaskUid,
@@ -104,10 +105,10 @@ pub async fn hand_over(
     Ok(db.execute(sql, &params).await? > 0)
 }
 
-/// Writes what is new of unfinished tasks, all in one statement.
+/// Writes reports about unfinished tasks, all in one statement.
 ///
 /// # Errors
-/// What the database says, or when the rows can't be written as JSON.
+/// Any error of the database, or when the rows can't be written as JSON.
 pub async fn apply_changes(db: &Db, changes: &[TaskChange], now: UnixMs) -> Result<(), StoreError> {
     let rows = serde_json::to_string(changes).map_err(|e| StoreError::Other(e.to_string()))?;
     let (table, at) = (json_rows(db.engine(), CHANGE), now_param(db.engine()));
@@ -122,10 +123,10 @@ pub async fn apply_changes(db: &Db, changes: &[TaskChange], now: UnixMs) -> Resu
     db.execute(&sql, &[Value::Json(rows), Value::Time(now)]).await.map(drop)
 }
 
-/// Begins the lifetime of an unfinished task anew. `false`: it has ended.
+/// Restarts the lifetime of an unfinished task. `false`: it has ended.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn restart_lifetime(db: &Db, uid: TaskUid, now: UnixMs) -> Result<bool, StoreError> {
     let sql = "UPDATE tasks SET lifetime_from = $2, updated_at = $2, version = version + 1
         WHERE uid = $1 AND status IN ('submitted', 'processing', 'unknown')";
@@ -135,7 +136,7 @@ pub async fn restart_lifetime(db: &Db, uid: TaskUid, now: UnixMs) -> Result<bool
 /// Deletes tasks and their deliveries, in one transaction.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn delete(db: &Db, ids: Vec<i64>) -> Result<(), StoreError> {
     let list = match db.engine() {
         Engine::Postgres => {

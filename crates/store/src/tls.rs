@@ -42,7 +42,7 @@ pub(crate) fn connector(verify: Verify) -> Result<MakeRustlsConnect, StoreError>
     Ok(MakeRustlsConnect::new(config))
 }
 
-/// The system's certificates as a file of them has them; none where the system has none.
+/// The system's certificates as one PEM file; `None` where the system has none.
 pub(crate) fn roots_pem() -> Option<String> {
     let certs = rustls_native_certs::load_native_certs().certs;
     let mut pem = String::new();
@@ -68,7 +68,7 @@ fn roots() -> RootCertStore {
     store
 }
 
-/// `require` encrypts without asking who is there; `verify-ca` asks for the chain alone.
+/// `require` encrypts without verifying the server; `verify-ca` verifies the chain alone.
 #[derive(Debug)]
 struct Lenient {
     chain: Option<Arc<WebPkiServerVerifier>>,

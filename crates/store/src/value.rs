@@ -7,11 +7,11 @@ use uuid::Uuid;
 /// A parameter, or a cell of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// Nothing, of whatever type the statement asks for.
+    /// `NULL`, of any type.
     Null,
-    /// Yes or no; 1 or 0 on SQLite.
+    /// A boolean; 1 or 0 on SQLite.
     Bool(bool),
-    /// An integer of whatever width the statement asks for.
+    /// An integer of any width.
     Int(i64),
     /// Text.
     Text(String),
@@ -25,7 +25,7 @@ pub enum Value {
     Json(String),
     /// An exact ratio: `numeric`, or text on SQLite.
     Ratio(Ratio),
-    /// Any other decimal, in its exact digits: what `numeric` and sums over it answer.
+    /// Any other decimal, in its exact digits: what `numeric` and sums over it return.
     Decimal(String),
 }
 
@@ -78,7 +78,7 @@ impl<T: Into<Self>> From<Option<T>> for Value {
 }
 
 impl Value {
-    /// What kind of value this is, for messages. Never the value itself.
+    /// The kind of value, for messages. Never the value itself.
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",

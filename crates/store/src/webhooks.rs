@@ -1,4 +1,4 @@
-//! What signs webhooks: secrets in the form of the Standard Webhooks specification.
+//! Secrets that sign webhooks, in the form of the Standard Webhooks specification.
 
 use crate::{Db, Sealer, Secret, StoreError, Value, WEBHOOK_SECRET};
 use base64::Engine as _;
@@ -8,12 +8,12 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 /// What a secret begins with.
 const PREFIX: &str = "whsec_";
-/// Bytes of a secret of our own making.
+/// Length of a generated secret, in bytes.
 const NEW_BYTES: usize = 32;
-/// Bytes that a secret may have. An empty one would sign, and verify, anything.
+/// Lengths that a secret may have, in bytes. An empty one would sign, and verify, anything.
 const BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// A new secret, `whsec_…`.
+/// Generates a secret, `whsec_…`.
 ///
 /// # Errors
 /// When the system gives no random bytes.
@@ -25,7 +25,7 @@ pub fn new_secret() -> Result<Secret, StoreError> {
     Ok(Secret::from(format!("{PREFIX}{}", STANDARD.encode(bytes))))
 }
 
-/// The bytes that a secret signs with; none where it is not `whsec_` and the base64 of 24 to 64
+/// The bytes that a secret signs with; `None` unless it is `whsec_` and the base64 of 24 to 64
 /// bytes.
 #[must_use]
 pub fn signing_key(secret: &Secret) -> Option<Vec<u8>> {
@@ -33,10 +33,10 @@ pub fn signing_key(secret: &Secret) -> Option<Vec<u8>> {
     STANDARD.decode(encoded).ok().filter(|bytes| BYTES.contains(&bytes.len()))
 }
 
-/// Makes sure that the user has the endpoint whose secret signs what goes to `X-Webhook-Url`.
+/// Ensures that the user has the endpoint whose secret signs what goes to `X-Webhook-Url`.
 ///
 /// # Errors
-/// When the secret can't be made, or the database fails.
+/// When no secret can be generated, or the database fails.
 pub async fn ensure_own_endpoint(
     db: &Db,
     sealer: &Sealer,

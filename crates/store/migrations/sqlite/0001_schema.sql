@@ -128,7 +128,7 @@ CREATE TABLE group_ratio (
     updated_at INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER))
 ) WITHOUT ROWID;
 
--- Prices as they were frozen.
+-- Frozen prices.
 CREATE TABLE price_snapshots (
     id      INTEGER PRIMARY KEY AUTOINCREMENT,
     hash    BLOB    NOT NULL UNIQUE,
@@ -158,7 +158,7 @@ CREATE TABLE holds (
 CREATE INDEX holds_orphaned ON holds (deadline_at) WHERE node_id IS NULL;
 
 -- The journal. Every movement of money is one line here, and the lines are what users see. A call
--- is one line, its settlement. Types are compared one by one: for an IN list SQLite makes and fills
+-- is one line, its settlement. Types are compared one by one: for an IN list SQLite creates and fills
 -- a table at every statement.
 CREATE TABLE logs (
     id                INTEGER PRIMARY KEY,
@@ -216,8 +216,8 @@ CREATE TABLE ledger_carry (
     used    INTEGER NOT NULL DEFAULT 0
 );
 
--- The journal added up, so that sums, statements and pages need not read every line. These tables know
--- the lines up to rollup_cursor, each once, whatever their time; readers add the lines behind it.
+-- Rollups of the journal, so that sums, statements and pages need not read every line. These tables
+-- contain the lines up to rollup_cursor, each once, in any order of time; readers add the newer lines.
 CREATE TABLE logs_by_hour (
     channel_id        INTEGER NOT NULL,
     hour              INTEGER NOT NULL,
@@ -259,14 +259,14 @@ CREATE TABLE log_blocks (
     lines      INTEGER NOT NULL,
     PRIMARY KEY (channel_id, block, day, model_name, type)
 ) WITHOUT ROWID;
--- Rows whose lines have all left.
+-- Rows whose lines have all been deleted.
 CREATE INDEX logs_by_hour_empty ON logs_by_hour (hour) WHERE lines = 0;
 CREATE INDEX logs_by_day_empty ON logs_by_day (day) WHERE lines = 0;
 CREATE INDEX log_blocks_empty ON log_blocks (day) WHERE lines = 0;
 
 -- The lines of a user, without an index on the journal: each call would write to a leaf of its
 -- user's own, a page to the disk for every line. The rollup copies what an index would hold, sorted,
--- some thousands of lines at a time; what it has not reached yet is read from the journal.
+-- some thousands of lines at a time; newer lines are read from the journal.
 CREATE TABLE user_log_lines (
     user_id    INTEGER NOT NULL,
     log_id     INTEGER NOT NULL,
@@ -274,8 +274,8 @@ CREATE TABLE user_log_lines (
     PRIMARY KEY (user_id, log_id)
 ) WITHOUT ROWID;
 
--- The last line that was added up, and from when on the journal is whole: older lines may leave once
--- ledger_carry has their sum. One row.
+-- The last line that was rolled up, and from when on the journal is complete: older lines may be
+-- deleted once ledger_carry has their sum. One row.
 CREATE TABLE rollup_cursor (
     id        INTEGER PRIMARY KEY CHECK (id = 1),
     through   INTEGER NOT NULL DEFAULT 0,
@@ -283,7 +283,7 @@ CREATE TABLE rollup_cursor (
 );
 INSERT INTO rollup_cursor (id) VALUES (1);
 
--- The journal, for readers of the lines of users. LEFT JOIN, so that counting them does not look at
+-- The journal, for readers of the lines of users. LEFT JOIN, so that counting them does not read
 -- them.
 CREATE VIEW user_logs AS
 SELECT i.log_id AS id, i.user_id, l.username, i.created_at, l.type, l.model_name, l.quota,
@@ -335,14 +335,14 @@ CREATE TABLE options (
     updated_at INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER))
 ) WITHOUT ROWID;
 
--- What changed, for the one process that serves this file; it reads and forgets.
+-- The change feed of the one process that serves this file; rows are read and deleted.
 CREATE TABLE config_changes (
     seq  INTEGER PRIMARY KEY AUTOINCREMENT,
     what TEXT NOT NULL
 );
 
--- A balance edited with plain SQL is entered in the journal. The ledger's own writes bump
--- revision, and enter their lines themselves.
+-- A balance edited with plain SQL is recorded in the journal. The ledger's own writes bump
+-- revision, and insert their lines themselves.
 CREATE TRIGGER users_adjust AFTER UPDATE OF quota, used_quota ON users
     WHEN NEW.revision = OLD.revision
          AND (NEW.quota <> OLD.quota OR NEW.used_quota <> OLD.used_quota)
@@ -366,7 +366,7 @@ BEGIN
     UPDATE tokens SET "group" = NULL WHERE user_id = NEW.id AND "group" = OLD."group";
 END;
 
--- Append-only, by construction. Old lines leave only once ledger_carry holds their sum.
+-- Append-only, enforced by triggers. Old lines may be deleted only once ledger_carry has their sum.
 CREATE TRIGGER logs_no_update BEFORE UPDATE ON logs
     WHEN OLD.delta <> 0 OR OLD.used_delta <> 0 OR (OLD.hold_id IS NOT NULL AND OLD.type <> 'error')
          OR NEW.delta <> 0 OR NEW.used_delta <> 0 OR (NEW.hold_id IS NOT NULL AND NEW.type <> 'error')
@@ -381,8 +381,8 @@ BEGIN
     SELECT RAISE(ABORT, 'journal lines about money can only be added');
 END;
 
--- Lines that leave the journal leave the rollups. Then the cursor goes back with the end of the
--- journal: its numbers are given again.
+-- Lines deleted from the journal are subtracted from the rollups. Then the cursor goes back with the
+-- end of the journal: its numbers are assigned again.
 CREATE TRIGGER logs_leave_rollups AFTER DELETE ON logs
 BEGIN
     UPDATE logs_by_hour SET
@@ -457,7 +457,7 @@ BEGIN INSERT INTO config_changes (what) VALUES ('tokens:' || OLD.id); END;
 CREATE TRIGGER tokens_announce_delete AFTER DELETE ON tokens
 BEGIN INSERT INTO config_changes (what) VALUES ('tokens:' || OLD.id); END;
 
--- Asynchronous work: what was submitted, where it stands, and who is notified of its end.
+-- Asynchronous work: submissions, their status, and who is notified of their end.
 CREATE TABLE tasks (
     id                 INTEGER PRIMARY KEY AUTOINCREMENT,
     uid                BLOB    NOT NULL UNIQUE,
@@ -489,7 +489,7 @@ CREATE TABLE tasks (
     finish_time        INTEGER,
     lifetime_from      INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER))
 );
--- The order in which a channel is asked: questions are made of neighbours.
+-- The order in which a channel is polled: requests are made of neighbouring rows.
 CREATE INDEX tasks_unfinished ON tasks (channel_id, action, token_id, id)
     WHERE status IN ('submitted', 'processing', 'unknown');
 CREATE INDEX tasks_of_user ON tasks (user_id, uid);
@@ -499,7 +499,7 @@ CREATE INDEX tasks_finished ON tasks (finish_time) WHERE finish_time IS NOT NULL
 CREATE INDEX idx_tasks_custompass_performance ON tasks (platform, status, updated_at)
     WHERE platform = 'custompass';
 
--- Which node asks about which model of which channel.
+-- Which node polls which model of which channel.
 CREATE TABLE task_lanes (
     channel_id  INTEGER NOT NULL,
     action      TEXT    NOT NULL,
@@ -551,7 +551,7 @@ CREATE INDEX webhook_deliveries_user ON webhook_deliveries (user_id, id);
 CREATE INDEX webhook_deliveries_balance ON webhook_deliveries (created_at)
     WHERE event = 'balance.low';
 
--- Sessions of people at a console.
+-- Console sessions.
 CREATE TABLE sessions (
     token_hash BLOB    PRIMARY KEY,
     user_id    INTEGER NOT NULL REFERENCES users (id),
@@ -560,7 +560,7 @@ CREATE TABLE sessions (
 ) WITHOUT ROWID;
 CREATE INDEX sessions_user ON sessions (user_id);
 
--- Codes that are worth quota, once.
+-- Redemption codes, each valid once.
 CREATE TABLE redemptions (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     name        TEXT    NOT NULL DEFAULT '',

@@ -30,7 +30,7 @@ on_both_databases! {
         assert_eq!(ids("vip", "m"), [2, 1]);
         assert_eq!(ids("vip", "img/submit"), [1]);
         assert!(ids("default", "off").is_empty());
-        // A group that no channel is given to is served by the default's.
+        // A group without channels of its own is served by the default's.
         assert_eq!(ids("gold", "m"), ids("default", "m"));
         assert!(catalog.model_exists("off") && !catalog.model_exists("nothing"));
         assert_eq!(catalog.models_of("default"), ["img/submit", "m"]);

@@ -136,7 +136,7 @@ fn a_cut_connection_is_made_again() {
             let sql = format!("INSERT INTO abilities (model_name, ratio) VALUES ('m{round}', 2)");
             test.execute(&sql).await;
             let model = format!("m{round}");
-            within_a_second("a price set while nobody listened", || {
+            within_a_second("a price set while no connection listened", || {
                 following.live.catalog.load().price(&model).unwrap().is_some()
             })
             .await;

@@ -36,7 +36,7 @@ fn clock() -> Clock {
     Clock::new(|| NOW)
 }
 
-/// A running [`Live`], stopped and waited for when it goes.
+/// A running [`Live`], stopped and awaited when it is dropped.
 struct Following {
     live: std::sync::Arc<Live>,
     tracker: TaskTracker,

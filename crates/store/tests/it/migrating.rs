@@ -15,7 +15,7 @@ on_both_databases! {
         assert_eq!(test.i64("SELECT min(version) FROM schema_migrations").await, 1);
     }
 
-    async fn what_is_pending_is_told_and_not_done(test: TestDb) {
+    async fn what_is_pending_is_reported_and_not_applied(test: TestDb) {
         let db = Db::open_unmigrated(&config(&test)).await.unwrap();
         let pending = db.pending_migrations().await.unwrap();
         assert_eq!(pending[0].version, 1);

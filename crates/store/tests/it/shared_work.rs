@@ -45,7 +45,7 @@ on_both_databases! {
         assert_eq!(claim(&db, "k", 1, 1, NOW).await, Claim::Mine);
         assert_eq!(claim(&db, "k", 1, 2, NOW).await, Claim::Running);
         assert_eq!(claim(&db, "k", 9, 2, NOW).await, Claim::Mismatch);
-        // Not another node's to complete or to forget.
+        // Another node can neither complete nor delete it.
         idempotency::complete(&db, ANN, "k", node(2), None).await.unwrap();
         idempotency::forget(&db, ANN, "k", node(2)).await.unwrap();
         assert_eq!(claim(&db, "k", 1, 2, NOW).await, Claim::Running);

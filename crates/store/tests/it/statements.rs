@@ -92,8 +92,8 @@ on_both_databases! {
         let typo = db.read("SELECT nothing FROM users", &[]).await;
         assert!(matches!(typo, Err(StoreError::Other(_))), "{typo:?}");
         let few = db.read("SELECT id FROM users WHERE id = $1", &[]).await;
-        let told = matches!(few, Err(StoreError::Other(_)));
-        assert!(told || db.engine() == Engine::Sqlite, "{few:?}");
+        let reported = matches!(few, Err(StoreError::Other(_)));
+        assert!(reported || db.engine() == Engine::Sqlite, "{few:?}");
     }
 
     async fn transactions_are_all_or_nothing(test: TestDb) {
@@ -104,9 +104,9 @@ on_both_databases! {
         };
         let failed = db.write_all(vec![insert("ann"), insert("bob"), insert("ann")]).await;
         assert!(matches!(failed, Err(StoreError::Conflict { .. })));
-        let nobody = "UPDATE users SET status = 2 WHERE id = 77";
-        let nobody = Statement::new(nobody, vec![]).expecting(1);
-        let failed = db.write_all(vec![insert("ann"), nobody]).await;
+        let no_row = "UPDATE users SET status = 2 WHERE id = 77";
+        let no_row = Statement::new(no_row, vec![]).expecting(1);
+        let failed = db.write_all(vec![insert("ann"), no_row]).await;
         assert!(matches!(failed, Err(StoreError::RowCount { index: 1, expected: 1, found: 0 })));
         assert_eq!(test.i64("SELECT count(*) FROM users").await, 0);
         let answers = db.write_all(vec![insert("ann").expecting(1), insert("bob")]).await.unwrap();
@@ -147,7 +147,7 @@ on_both_databases! {
 }
 
 #[test]
-fn a_database_that_is_away_is_told_at_once_and_without_its_password() {
+fn an_unreachable_database_is_reported_at_once_and_without_its_password() {
     testkit::run(async {
         let port = {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,4 +1,4 @@
-//! Names the workspace's own crates, whose log lines are shown at every level.
+//! Exports the names of the workspace's crates, whose log lines are shown at every level.
 
 use std::fmt::Write as _;
 use std::path::Path;

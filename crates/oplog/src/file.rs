@@ -1,4 +1,4 @@
-//! The file of the log, put aside when it is too large or too old.
+//! The log file, rotated when it is too large or too old.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
@@ -6,27 +6,27 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Of a new file: it has names, models and addresses, for its owner and for those who collect logs.
+/// Mode of a new file: it holds names, models and addresses, for its owner and for log collectors.
 const MODE: u32 = 0o640;
 
-/// When a file is put aside, as `newapi.log.1`, and how many of these there are.
+/// When a file is rotated, to `newapi.log.1`, and how many of these are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Rotation {
     /// When it would grow beyond this; 0: never.
     pub max_bytes: u64,
     /// When it is this old; `None`: never.
     pub max_age: Option<Duration>,
-    /// So many are kept, `.1` the youngest.
+    /// The number of rotated files, `.1` the newest.
     pub kept: u64,
 }
 
-/// An open file that lines are added to.
+/// An open file that lines are appended to.
 pub(super) struct LogFile {
     path: PathBuf,
     rotation: Rotation,
     file: File,
     bytes: u64,
-    /// When the file was made, where the file system tells.
+    /// When the file was created, where the file system records it.
     begun: Option<SystemTime>,
 }
 
@@ -48,8 +48,7 @@ impl LogFile {
         Ok(())
     }
 
-    /// Goes on in the file that has the name now. Keeps the one it has when that can't be opened:
-    /// no line is lost.
+    /// Reopens the file by its name. Keeps the old one when that fails: no line is lost.
     pub(super) fn reopen(&mut self) {
         if let Ok(new) = Self::open(&self.path, self.rotation) {
             *self = new;
@@ -67,10 +66,10 @@ impl LogFile {
     }
 
     fn rotate(&mut self) {
-        // Whoever moved the file already, logrotate or another process, has done it for us.
+        // Another process, such as logrotate, has moved the file already.
         if self.has_its_name() {
             for n in (1..self.rotation.kept).rev() {
-                // There are as many as there are; the oldest is written over.
+                // There may be fewer; the oldest is overwritten.
                 let _ = std::fs::rename(self.aside(n), self.aside(n + 1));
             }
             let _ = std::fs::rename(&self.path, self.aside(1));
@@ -78,7 +77,7 @@ impl LogFile {
         let old = self.begun;
         self.reopen();
         if self.begun == old {
-            // It could not be put aside. It is tried again once as much has been added.
+            // The rotation failed. It is retried once as much has been appended again.
             (self.bytes, self.begun) = (0, None);
         }
     }
@@ -126,7 +125,7 @@ mod tests {
         let path = dir.path().join("log");
         let mut log = LogFile::open(&path, LARGE).unwrap();
         log.write(b"a line of more than ten bytes\n").unwrap();
-        assert!(!log.aside(1).exists(), "an empty file is not put aside");
+        assert!(!log.aside(1).exists(), "an empty file is not rotated");
         log.write(b"next\n").unwrap();
         assert_eq!((read(&path).as_str(), read(&log.aside(1)).len()), ("next\n", 30));
     }

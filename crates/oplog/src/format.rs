@@ -3,16 +3,16 @@
 //! ```text
 //! 2024-01-01T12:00:00Z [INFO] custompass: sync_request user_id=123 model=gpt-4 duration=1.500s
 //! ```
-//! The word after the target is the field `event` (or the message); then `key=value` in the
-//! order in which the event names them, quoted only where a value has blanks. Nothing that came
-//! from outside can begin a new line.
+//! The word after the target is the field `event` (or the message); then `key=value` in the order
+//! of the event's fields, quoted only where a value has blanks. External input can't begin a new
+//! line.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
-/// The shape of a line.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineFormat {
     /// As above.
@@ -21,14 +21,14 @@ pub enum LineFormat {
     Json,
 }
 
-/// Memory for one line, used again and again by its thread.
+/// Buffers for one line, reused by their thread.
 #[derive(Default)]
 pub(crate) struct Scratch {
     /// The finished line.
     line: String,
-    /// Its fields, while the first word is still awaited.
+    /// Its fields, until the first word is known.
     fields: String,
-    /// One value, while it is not known whether it wants quotes.
+    /// One value, until it is known whether it needs quotes.
     value: String,
     /// The second that `stamp` shows.
     second: i64,
@@ -96,7 +96,7 @@ struct Visitor<'a> {
 }
 
 impl Visitor<'_> {
-    /// A number or a word of ours: needs no quotes.
+    /// A number or a word of ours, which needs no quotes.
     fn plain(&mut self, field: &Field, value: impl fmt::Display) {
         let _ = match self.shape {
             LineFormat::Text => write!(self.fields, " {}={value}", field.name()),
@@ -160,7 +160,7 @@ impl Visit for Visitor<'_> {
         self.plain(field, value);
     }
 
-    /// Also what arrives with `%`, whose `Debug` is its `Display`.
+    /// Also called for `%`, whose `Debug` is its `Display`.
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut text = std::mem::take(self.value);
         text.clear();
@@ -174,7 +174,7 @@ fn wants_quotes(value: &str) -> bool {
     value.is_empty() || value.chars().any(|c| c == '"' || c.is_whitespace() || is_unsafe(c))
 }
 
-/// Characters that would end a line, or make a terminal show something else than is there.
+/// Characters that would end a line, or make a terminal show something other than the text.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

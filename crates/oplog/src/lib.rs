@@ -1,5 +1,6 @@
-//! The operator's log: events in, lines out, as text or JSON, to standard error or to a file that
-//! is rotated. A line is written without an allocation, by a thread of its own.
+//! The operator's log: formats events as lines of text or JSON, and writes them to standard error
+//! or to a rotated file. A line is formatted without an allocation, and written by a thread of its
+//! own.
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod file;
@@ -17,14 +18,14 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-/// What the log contains, and where it goes.
+/// What is logged, and where to.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
-    /// Least important level: `error` … `trace`.
+    /// Minimum level: `error` … `trace`.
     pub level: String,
-    /// The same for the lines of calls, tasks and money: the area `custompass`.
+    /// Minimum level of the lines of calls, tasks and money: the target `custompass`.
     pub custompass_level: String,
-    /// Where to; `None`: standard error.
+    /// The log file; `None`: standard error.
     pub file: Option<PathBuf>,
     /// When the file is rotated.
     pub rotation: Rotation,
@@ -43,15 +44,15 @@ pub enum LogError {
         /// Why.
         source: std::io::Error,
     },
-    /// A log has been installed before.
+    /// A log has been installed already.
     #[error(transparent)]
     Installed(#[from] tracing::dispatcher::SetGlobalDefaultError),
 }
 
-/// Opens the log and sends every event of this process there.
+/// Opens the log and installs it for every event of this process.
 ///
 /// # Errors
-/// When the file can't be opened, or a log has been installed before.
+/// When the file can't be opened, or a log has been installed already.
 pub fn install(config: &LogConfig, clock: Clock) -> Result<(Writer, Levels), LogError> {
     let writer = Writer::start(config.file.as_deref(), config.rotation).map_err(|source| {
         let path = config.file.as_deref().unwrap_or(Path::new("standard error"));
@@ -68,11 +69,11 @@ pub fn install(config: &LogConfig, clock: Clock) -> Result<(Writer, Levels), Log
     Ok((writer, levels))
 }
 
-/// How much is logged, changeable while running.
+/// The levels, changeable at run time.
 #[derive(Clone)]
 pub struct Levels(Arc<RwLock<Areas>>);
 
-/// The least important level of each area.
+/// The minimum level of each target.
 #[derive(Clone, Copy)]
 struct Areas {
     custompass: LevelFilter,
@@ -80,8 +81,8 @@ struct Areas {
 }
 
 impl Levels {
-    /// Logs by these levels from now on. An event asks no lock for its level: `tracing` remembers
-    /// for each place in the code whether it is wanted, and is told to ask again here.
+    /// Applies these levels from now on. An event takes no lock for its level: `tracing` caches
+    /// whether each call site is enabled, and rebuilds that cache here.
     pub fn set(&self, config: &LogConfig) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Areas::read(config);
         tracing::callsite::rebuild_interest_cache();
@@ -131,8 +132,7 @@ struct LogLayer {
 impl<S: Subscriber> Layer<S> for LogLayer {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         let level = *metadata.level();
-        // Other people's crates say at their lower levels whatever they like, addresses with
-        // passwords included.
+        // Other crates may log anything at their lower levels, including addresses with passwords.
         level <= self.levels.areas().of(metadata.target())
             && (level <= LevelFilter::WARN || is_ours(metadata.target()))
     }

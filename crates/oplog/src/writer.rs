@@ -1,7 +1,7 @@
-//! Lines are handed to one thread that writes them. Whoever logs never waits for a disk.
+//! Lines are handed to one writer thread, so that logging never waits for a disk.
 //!
-//! One buffer is filled by all, and taken over whole by the writer: no allocation a line, and
-//! one `write` for whatever has come together in [`LINGER`].
+//! All threads fill one buffer, which the writer swaps out whole: no allocation per line, and one
+//! `write` for all that accumulates within [`LINGER`].
 
 use super::file::{LogFile, Rotation};
 use std::io::{self, Write};
@@ -10,14 +10,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// What may wait to be written. Lines past it are dropped and counted.
+/// Capacity of the buffer. Lines beyond it are dropped and counted.
 const MAX_PENDING_BYTES: usize = 1 << 20;
-/// What a buffer keeps of its memory after a burst.
+/// Memory that a buffer keeps after a burst.
 const KEPT_BYTES: usize = 64 << 10;
-/// How long lines come together before they are written.
+/// How long lines are collected before they are written.
 const LINGER: Duration = Duration::from_millis(5);
 
-/// The way into the log.
+/// The handle that lines are written through.
 #[derive(Clone)]
 pub struct Lines(Arc<Shared>);
 
@@ -35,7 +35,7 @@ struct State {
     closing: bool,
 }
 
-/// The writing thread; ends it when asked to.
+/// The writer thread; stops it when asked to.
 pub struct Writer {
     lines: Lines,
     thread: Option<JoinHandle<()>>,
@@ -47,7 +47,7 @@ enum Sink {
 }
 
 impl Lines {
-    /// Adds a line. Never waits for more than a copy of memory.
+    /// Appends a line. Never waits for more than a copy of memory.
     pub fn push(&self, line: &str) {
         let mut state = self.state();
         if state.pending.len().saturating_add(line.len()) > MAX_PENDING_BYTES {
@@ -63,7 +63,7 @@ impl Lines {
         }
     }
 
-    /// Closes the file and opens it again by its name, once what waits is written.
+    /// Closes the file and reopens it by its name, once pending lines are written.
     pub fn reopen(&self) {
         self.state().reopen = true;
         self.0.changed.notify_one();
@@ -98,12 +98,12 @@ impl Writer {
         Ok(Self { lines, thread: Some(thread) })
     }
 
-    /// The way into it.
+    /// A handle to write lines through.
     pub fn lines(&self) -> Lines {
         self.lines.clone()
     }
 
-    /// Writes what waits, and ends.
+    /// Writes pending lines, and stops the thread.
     pub fn close(mut self) {
         self.end();
     }
@@ -142,7 +142,7 @@ fn write_all(lines: &Lines, mut sink: Sink) {
         if dropped > 0 {
             let _ = writeln!(buffer, "# {dropped} lines dropped: the log can't be written as fast");
         }
-        // A log that can't be written must not end the service; the next line tries again.
+        // A log that can't be written must not stop the service; the next line retries.
         if !buffer.is_empty() {
             let _ = sink.write(&buffer);
         }

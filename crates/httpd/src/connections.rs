@@ -1,6 +1,6 @@
-//! The connections of one place, and the state that ends them.
+//! The connections of one place, and the state by which they are stopped.
 //!
-//! Each reads one atomic whenever it is polled. Waiting on a channel instead would have every poll
+//! Each reads one atomic whenever it is polled. Waiting on a channel instead would make every poll
 //! of every connection take locks that all threads share.
 
 use hyper_util::server::graceful::GracefulConnection;
@@ -10,22 +10,22 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// What connections do.
+/// The state of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum ConnectionState {
-    /// They take requests.
+    /// They accept requests.
     Serving,
-    /// They finish what is under way, and end.
+    /// They finish what is in flight, and close.
     Finishing,
-    /// They end at once.
+    /// They close at once.
     Cut,
 }
 
 /// The connections of a place.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
-    /// How many there are.
+    /// The number of open ones.
     open: AtomicUsize,
     state: AtomicU8,
     wakers: Mutex<Wakers>,
@@ -37,14 +37,14 @@ struct Wakers {
     by_number: HashMap<u64, Waker>,
 }
 
-/// A connection's membership, given back when it ends.
+/// A connection's registration, removed when it ends.
 pub(crate) struct Membership {
     all: Arc<Connections>,
     number: Option<u64>,
 }
 
-/// A connection that follows the state. It must be all of its task, so that its first waker stays
-/// the right one.
+/// A connection that follows the state. It must be the whole of its task, so that its first waker
+/// stays valid.
 pub(crate) struct SupervisedConnection<C> {
     connection: C,
     member: Membership,
@@ -52,18 +52,18 @@ pub(crate) struct SupervisedConnection<C> {
 }
 
 impl Connections {
-    /// How many there are.
+    /// The number of open ones.
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Counts one more.
+    /// Registers one more.
     pub(crate) fn join(self: &Arc<Self>) -> Membership {
         self.open.fetch_add(1, Ordering::Relaxed);
         Membership { all: Arc::clone(self), number: None }
     }
 
-    /// Sets the state of all of them, and of those to come.
+    /// Sets the state of all of them, and of future ones.
     pub(crate) fn set_all(&self, state: ConnectionState) {
         self.state.store(state as u8, Ordering::SeqCst);
         for waker in self.wakers().by_number.values() {
@@ -77,12 +77,12 @@ impl Connections {
 }
 
 impl Membership {
-    /// Runs `connection` to its end, or until the state says otherwise.
+    /// Runs `connection` to its end, or until the state ends it.
     pub(crate) const fn supervise<C>(self, connection: C) -> SupervisedConnection<C> {
         SupervisedConnection { connection, member: self, followed: ConnectionState::Serving as u8 }
     }
 
-    /// Registers its waker, the first time.
+    /// Registers its waker, on the first poll.
     fn register(&mut self, waker: &Waker) {
         if self.number.is_some() {
             return;

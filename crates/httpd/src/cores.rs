@@ -1,7 +1,7 @@
-//! The threads of the data plane: one a core, each with a runtime of its own.
+//! The threads of the data plane: one per core, each with a runtime of its own.
 //!
-//! A call stays on one of them from its first byte to its last, its upstream connection included:
-//! nothing of it is handed between threads, and nothing waits for a lock that another holds.
+//! A call stays on one of them from its first byte to its last, including its upstream connection:
+//! nothing is handed between threads, and nothing waits for another thread's lock.
 
 use std::io;
 use std::num::NonZero;
@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 
-/// Names to resolve are the only blocking work here.
+/// Name resolution is the only blocking work here.
 const MAX_BLOCKING_THREADS: usize = 16;
-/// Less than what a connection upstream may take.
+/// Shorter than the time limit of an upstream connection.
 const TICK: Duration = Duration::from_secs(2);
 
 /// The threads; they end when this is dropped.
@@ -19,12 +19,12 @@ pub struct Cores(Vec<Core>);
 
 struct Core {
     runtime: Handle,
-    /// Dropped, it ends the thread.
+    /// Ends the thread when dropped.
     _end: oneshot::Sender<()>,
 }
 
 impl Cores {
-    /// Starts so many threads; 0: one a core.
+    /// Starts this many threads; 0: one per core.
     ///
     /// # Errors
     /// When the system has no more threads or descriptors.
@@ -57,11 +57,11 @@ impl Core {
 
 fn run(runtime: Runtime, mut ended: oneshot::Receiver<()>) {
     runtime.block_on(async {
-        // A timer that is due before all others has the runtime wake itself up, by way of the
-        // system. This one always is due before those of a call.
+        // A timer that is due before all others has the runtime wake itself by a system call.
+        // This one is always due before those of a call.
         while tokio::time::timeout(TICK, &mut ended).await.is_err() {}
     });
-    // A name that can't be resolved must not keep the process.
+    // A name that can't be resolved must not delay the exit of the process.
     runtime.shutdown_background();
 }
 

@@ -1,8 +1,8 @@
 //! The timer of one connection's request heads.
 //!
-//! hyper makes a timer for every head it waits for, and drops it when the head is there. Here all
-//! of them are faces of one that stays armed: set for an earlier head it goes off early, which
-//! costs a look at the clock once in a while, where arming and disarming cost something every time.
+//! hyper creates a timer for every head it waits for, and drops it when the head has arrived. Here
+//! all of them share one that stays armed: set for an earlier head it fires early, which costs a
+//! look at the clock once in a while, where arming and disarming has a cost every time.
 
 use hyper::rt::{Sleep, Timer};
 use std::pin::Pin;
@@ -13,11 +13,11 @@ use tokio::time::sleep_until;
 
 type Alarm = Arc<Mutex<Option<Pin<Box<tokio::time::Sleep>>>>>;
 
-/// Makes the timers of one connection.
+/// Creates the timers of one connection.
 #[derive(Default)]
 pub(crate) struct HeadTimer(Alarm);
 
-/// One head's time.
+/// The timer of one head.
 struct Head {
     alarm: Alarm,
     deadline: Instant,
@@ -72,8 +72,8 @@ mod tests {
         let ms = Duration::from_millis;
         assert!(tokio::time::timeout(ms(20), timer.sleep(ms(40))).await.is_err());
         timer.sleep(ms(40)).await;
-        assert!(begin.elapsed() >= ms(60), "the alarm of the first head is not the second's");
-        // Also one that is due before the alarm that stands.
+        assert!(begin.elapsed() >= ms(60), "the first head's timer is not the second's");
+        // Also one that is due before the armed timer.
         assert!(tokio::time::timeout(ms(1), timer.sleep(ms(60_000))).await.is_err());
         timer.sleep(ms(1)).await;
         assert!(begin.elapsed() < ms(30_000));

@@ -1,4 +1,4 @@
-//! The HTTP server: HTTP/1.1 connections in, one function call a request. `axum::serve` has no
+//! The HTTP server: HTTP/1.1 connections, one function call per request. `axum::serve` has no
 //! limits on heads, idle connections and slow readers; this has, and nothing else.
 //!
 //! [`serve`] accepts connections and spreads them over places, usually the threads of [`Cores`].

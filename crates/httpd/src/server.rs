@@ -1,4 +1,4 @@
-//! The accept loop, and the connections that it starts.
+//! The accept loop, and the connections that it serves.
 
 use crate::connections::{ConnectionState, Connections};
 use crate::head_timer::HeadTimer;
@@ -20,45 +20,45 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use web::Body;
 
-/// Connections that the system keeps for us while we are busy accepting others.
+/// The backlog: connections that the system accepts while this process is busy.
 const BACKLOG: u32 = 4096;
-/// Largest request head; hyper answers 431 to a larger one.
+/// Largest request head; hyper replies 431 to a larger one.
 const MAX_HEAD_BYTES: usize = 64 << 10;
-/// The most that a connection keeps of what was read, or of what is to be written.
+/// Buffer limit of a connection, for reading and for writing.
 const MAX_BUFFER_BYTES: usize = 128 << 10;
-/// Pause after an accept that failed for want of descriptors.
+/// Pause after an accept that failed for lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What a server allows.
+/// Limits of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time; more wait in the backlog.
+    /// Maximum number of connections; more wait in the backlog.
     pub max_connections: usize,
-    /// How long a request head may take, and how long a connection may be idle.
+    /// Time limit for a request head, and for an idle connection.
     pub header_timeout_ms: u64,
-    /// How long a client may take next to nothing of its response.
+    /// How long a client may take almost nothing of its response.
     pub write_timeout_ms: u64,
 }
 
 /// How a server is stopped.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
-    /// No further connections, no further requests on those there are.
+    /// Graceful: no further connections, and no further requests on open ones.
     pub accepting: CancellationToken,
-    /// All that is still under way is cut.
+    /// Forced: everything in flight is cut.
     pub now: CancellationToken,
 }
 
-/// Where connections are served.
+/// A runtime that serves connections.
 pub struct Place<H> {
-    /// They stay on this runtime for good.
+    /// The runtime that its connections stay on.
     pub runtime: Handle,
-    /// Answers their requests.
+    /// Handles their requests.
     pub handler: H,
 }
 
 impl<H> Place<H> {
-    /// On the runtime that runs this.
+    /// The current runtime.
     pub fn here(handler: H) -> Self {
         Self { runtime: Handle::current(), handler }
     }
@@ -67,7 +67,7 @@ impl<H> Place<H> {
 /// Opens the port.
 ///
 /// # Errors
-/// When it is taken, or may not be used.
+/// When it is in use, or not permitted.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
@@ -75,11 +75,11 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves until stopped, and returns when the last connection has ended. A connection goes to
-/// the place that has the fewest.
+/// Serves until stopped, and returns when the last connection has ended. A connection is assigned
+/// to the place with the fewest.
 ///
-/// One accept loop for all: with a port that is shared among threads the system chooses by a hash,
-/// which gives a few busy connections to one and none to the other.
+/// There is one accept loop for all: with a port shared among threads the system assigns
+/// connections by a hash, which gives several busy ones to one thread and none to another.
 pub async fn serve<H, F>(listener: TcpListener, limits: Limits, stop: Stop, places: Vec<Place<H>>)
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static,
@@ -123,7 +123,7 @@ where
     })
     .await;
     tracker.close();
-    // What waits for its next request closes at once; what is under way finishes first.
+    // An idle connection closes at once; a request in flight finishes first.
     places.iter().for_each(|(_, connections)| connections.set_all(ConnectionState::Finishing));
     tokio::select! {
         () = tracker.wait() => return,
@@ -133,7 +133,7 @@ where
     tracker.wait().await;
 }
 
-/// Takes connections, as long as there is room for them, until stopped.
+/// Accepts connections, as long as there is capacity, until stopped.
 async fn take_connections(
     listener: TcpListener,
     limits: Limits,
@@ -154,11 +154,11 @@ async fn take_connections(
     }
 }
 
-/// The next connection, on no runtime yet.
+/// The next connection, not on any runtime yet.
 async fn accept(listener: &TcpListener) -> (std::net::TcpStream, SocketAddr) {
     loop {
         let accepted = listener.accept().await.and_then(|(stream, peer)| {
-            // A small answer must not wait for the peer's delayed acknowledgement.
+            // A small response must not wait for the peer's delayed acknowledgement.
             let _ = stream.set_nodelay(true);
             Ok((stream.into_std()?, peer))
         });

@@ -1,7 +1,7 @@
-//! Ends a connection whose client does not take what was written for it.
+//! Ends a connection whose client does not read what was written for it.
 //!
-//! What waits to be written is memory, and part of a user's budget. There is no timer while
-//! the client keeps up: it is armed when the system takes no more bytes, and looked at only then.
+//! Pending output is memory, and part of a user's budget. There is no timer while the client keeps
+//! up: it is armed when the system takes no more bytes, and checked only then.
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use std::io::{self, IoSlice};
@@ -10,28 +10,28 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The least that a client takes, once it is waited for. A phone on a bad line takes more; what
-/// takes less wants to hold on to memory.
+/// The minimum that a client reads once it is awaited. A phone on a bad line reads more; a client
+/// that reads less is holding memory on purpose.
 const LEAST_BYTES_PER_SECOND: u64 = 256;
 
-/// A client's side of a connection.
+/// A connection with a deadline for writes.
 pub(crate) struct WriteGuard<T> {
     io: T,
     window: Duration,
-    /// None while the client keeps up.
+    /// `None` while the client keeps up.
     wait: Option<Wait>,
-    /// Kept from wait to wait.
+    /// Reused from wait to wait.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// A time in which a client has to take something.
+/// A window in which a client has to read something.
 struct Wait {
     until: Instant,
     taken_bytes: u64,
 }
 
 impl<T> WriteGuard<T> {
-    /// Within each `window` in which the client is waited for it takes a least number of bytes.
+    /// Within each `window` in which the client is awaited it must read a minimum of bytes.
     pub(crate) const fn new(io: T, window: Duration) -> Self {
         Self { io, window, wait: None, timer: None }
     }
@@ -40,7 +40,7 @@ impl<T> WriteGuard<T> {
         self.window.as_secs().saturating_mul(LEAST_BYTES_PER_SECOND)
     }
 
-    /// What became of a write, judged by how long the client was waited for.
+    /// The result of a write, judged by how long the client was awaited.
     fn judge(&mut self, cx: &mut Context<'_>, written: &Poll<io::Result<usize>>) -> io::Result<()> {
         match written {
             Poll::Ready(Ok(bytes)) => {
@@ -58,7 +58,7 @@ impl<T> WriteGuard<T> {
         let wait = self.wait.get_or_insert_with(fresh);
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(wait.until)));
         loop {
-            // One that was set for an earlier wait fires early; only then is it moved.
+            // A timer set for an earlier wait fires early; only then is it reset.
             if timer.deadline() > wait.until {
                 timer.as_mut().reset(wait.until);
             }
@@ -97,7 +97,7 @@ impl<T: Write + Unpin> Write for WriteGuard<T> {
         written
     }
 
-    /// hyper asks for this when it has nothing left to write: the client has kept up.
+    /// hyper calls this when it has nothing left to write: the client has kept up.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.wait = None;
         Pin::new(&mut self.io).poll_flush(cx)

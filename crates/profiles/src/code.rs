@@ -1,8 +1,8 @@
-//! What code this process has mapped, and what its functions are called.
+//! The code mapped by this process, and the names of its functions.
 //!
-//! The names come from the symbol tables. Debug information would tell lines and what was inlined,
-//! too, but reading it takes a second and two hundred megabytes, and who asks for a heap profile
-//! is often short of memory. Who wants lines, has the binary: `go tool pprof -symbolize=force`.
+//! The names come from the symbol tables. Debug information would give lines and inlined functions,
+//! too, but reading it takes a second and two hundred megabytes, and a heap profile is often taken
+//! when memory is short. For lines, use the binary: `go tool pprof -symbolize=force`.
 
 use object::read::{Object, ObjectSegment, ObjectSymbol, ReadCache};
 use object::{File, SymbolKind};
@@ -10,28 +10,28 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The file that this process was started from, also after an upgrade has put another in its place.
+/// The file that this process was started from, also after an upgrade has replaced it.
 const OWN_BINARY: &str = "/proc/self/exe";
 
 /// A part of a file that is mapped as code.
 pub(crate) struct Piece {
     pub start: u64,
     pub end: u64,
-    /// Where in the file it begins.
+    /// Its offset in the file.
     pub offset: u64,
     pub path: PathBuf,
-    /// Which build the file is, in hexadecimal digits; empty if it doesn't say.
+    /// The build id of the file, in hexadecimal digits; empty if it has none.
     pub build_id: String,
 }
 
-/// What is mapped, and the names of the functions that some addresses are in.
+/// The mappings, and the names of the functions at some addresses.
 pub(crate) struct Code {
     pub pieces: Vec<Piece>,
     names: HashMap<u64, String>,
 }
 
 impl Code {
-    /// Finds names for `addresses`. A file that can't be read leaves its own without.
+    /// Resolves `addresses`. The functions of a file that can't be read have no names.
     pub(crate) fn around(addresses: &BTreeSet<u64>) -> io::Result<Self> {
         let maps = std::fs::read_to_string("/proc/self/maps")?;
         let mut code =
@@ -56,14 +56,14 @@ impl Code {
         self.names.get(&address).map(String::as_str)
     }
 
-    /// Which of the pieces `address` is in.
+    /// The mapping that `address` is in.
     pub(crate) fn place(&self, address: u64) -> Option<usize> {
         self.pieces.iter().position(|piece| (piece.start..piece.end).contains(&address))
     }
 }
 
-/// Reads a line of the kernel's table, like `7f00-7f90 r-xp 00001000 fe:00 1234  /usr/bin/newapi`.
-/// What is no code of a file (heap, stacks, the kernel's own) is left out.
+/// Parses a line of the kernel's table, like `7f00-7f90 r-xp 00001000 fe:00 1234  /usr/bin/newapi`.
+/// What is not a file's code (heap, stacks, the kernel's own) is left out.
 fn piece(line: &str) -> Option<Piece> {
     let mut fields = line.splitn(6, ' ');
     let (start, end) = fields.next()?.split_once('-')?;
@@ -82,15 +82,15 @@ fn piece(line: &str) -> Option<Piece> {
 
 type Names = Vec<(u64, String)>;
 
-/// The build of the file, and the names of the functions that `addresses` are in. The file's part
-/// from `offset` on is mapped at `start`.
+/// The build id of the file, and the names of the functions that `addresses` are in. The file is
+/// mapped at `start`, from `offset` on.
 fn look_into(
     path: &Path,
     start: u64,
     offset: u64,
     addresses: impl Iterator<Item = u64>,
 ) -> Result<(String, Names), Box<dyn std::error::Error>> {
-    // Reads what is asked for, of a file that may have hundreds of megabytes.
+    // Reads only the parts needed, of a file that may have hundreds of megabytes.
     let content = ReadCache::new(std::fs::File::open(path)?);
     let file = File::parse(&content)?;
     let build_id = file.build_id()?.unwrap_or_default();
@@ -113,7 +113,7 @@ fn look_into(
     Ok((build_id, names))
 }
 
-/// The address that the linker has given to what is at `position` in the file.
+/// The linker's address of `position` in the file.
 fn as_linked<'f>(file: &File<'f, &'f ReadCache<std::fs::File>>, position: u64) -> Option<u64> {
     file.segments().find_map(|segment| {
         let (offset, size) = segment.file_range();

@@ -1,4 +1,4 @@
-//! Where processor time goes: a sample of all running threads, some times a second.
+//! CPU profiles: samples of all running threads, some times a second.
 
 use super::failed;
 use super::stacks::{self, Measure, NamedUnit, Stack};
@@ -9,18 +9,18 @@ use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 
-/// As many samples a second as other profilers take; not a divisor of anything periodic.
+/// As many samples per second as other profilers take; not a divisor of anything periodic.
 const FREQUENCY: i32 = 99;
 const PERIOD_NANOS: i64 = 1_000_000_000 / FREQUENCY as i64;
 const CPU: NamedUnit = ("cpu", "nanoseconds");
 const DEFAULT_SECONDS: u64 = 30;
 const MAX_SECONDS: u64 = 60;
-/// A sample is taken in a signal handler. Within these, walking the stack can wait for a lock that
-/// the interrupted thread holds, or fail. The C library is not among them: there calls wait for
-/// the kernel, which is where most of a gateway's time goes.
+/// A sample is taken in a signal handler. Within these libraries, walking the stack can wait for a
+/// lock that the interrupted thread holds, or fail. The C library is not among them: calls wait for
+/// the kernel there, which is most of a gateway's time.
 const NOT_WALKED: [&str; 3] = ["libgcc", "pthread", "vdso"];
 
-/// There is one timer a process, so one profile at a time.
+/// There is one timer per process, so one profile at a time.
 static TURN: Semaphore = Semaphore::const_new(1);
 
 /// Samples are taken while this lives.
@@ -46,8 +46,8 @@ impl Sampling {
     fn start(turn: SemaphorePermit<'static>) -> pprof::Result<Self> {
         let builder = ProfilerGuardBuilder::default().frequency(FREQUENCY).blocklist(&NOT_WALKED);
         let guard = builder.build()?;
-        // It has walked and named a stack, for the unwinder to be ready in the signal handler. The
-        // debug information that was read for the names is worth a hundred megabytes.
+        // This walks and resolves a stack, so that the unwinder is initialised before the signal
+        // handler needs it. The debug information read for the names takes a hundred megabytes.
         backtrace::clear_symbol_cache();
         Ok(Self { guard, _turn: turn })
     }
@@ -67,7 +67,7 @@ fn named(report: &UnresolvedReport) -> std::io::Result<Profile> {
         time_nanos: nanos(report.timing.start_time.duration_since(UNIX_EPOCH).unwrap_or_default()),
         duration_nanos: nanos(report.timing.duration),
         hidden: |names| {
-            // Our handler, and from where the kernel calls it.
+            // Our handler, and the kernel's frame that calls it.
             let handler = names.iter().position(|name| *name == "perf_signal_handler");
             handler.map_or(0, |handler| handler + 2)
         },

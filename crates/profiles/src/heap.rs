@@ -1,4 +1,4 @@
-//! What holds memory, as jemalloc has sampled it.
+//! Heap profiles, as sampled by jemalloc.
 
 use domain::{Fault, UnixMs};
 use pprof::protos::Profile;
@@ -15,8 +15,8 @@ mod sampled {
     use crate::stacks::{self, Measure, Stack};
     use jemalloc_pprof::WeightedStack;
 
-    /// How the names of those begin who allocate for others: the allocator, what leads to it, and
-    /// collections that grow. Whoever calls them is whose memory it is.
+    /// Prefixes of functions that allocate on behalf of others: the allocator, its callers, and
+    /// growing collections. The memory is attributed to their caller.
     const ALLOCATING: [&str; 16] = [
         "je_",
         "prof_",
@@ -36,7 +36,7 @@ mod sampled {
         "sqlite3Malloc",
     ];
 
-    /// From now on some allocations are remembered with their stacks.
+    /// Starts sampling allocations with their stacks.
     pub async fn start_sampling() {
         jemalloc_pprof::activate_jemalloc_profiling().await;
     }
@@ -76,7 +76,7 @@ mod sampled {
     }
 }
 
-/// From now on some allocations are remembered with their stacks; without jemalloc, none.
+/// Starts sampling allocations with their stacks; fails without jemalloc.
 #[cfg(not(feature = "jemalloc"))]
 pub async fn start_sampling() {}
 

@@ -1,4 +1,4 @@
-//! The jobs alive, by kind and place.
+//! The running jobs, by kind and place.
 
 use super::strings::Strings;
 use domain::UnixMs;
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Instant;
 
-/// Jobs that the same line of source has made.
+/// Jobs started by the same source line.
 struct Group {
     count: i64,
     oldest: Instant,
@@ -27,7 +27,7 @@ fn grouped(alive: &[Job]) -> Groups {
     groups
 }
 
-/// For people: how many, of what kind, since when, made where.
+/// As text: how many, of what kind, since when, started where.
 pub(crate) fn text(alive: &[Job]) -> String {
     let mut text = format!("goroutine profile: total {}\n", alive.len());
     for ((kind, file, line), group) in grouped(alive) {
@@ -39,7 +39,7 @@ pub(crate) fn text(alive: &[Job]) -> String {
     text
 }
 
-/// For tools: each group is a stack of one frame, named like its kind.
+/// As a profile: each group is a stack of one frame, named like its kind.
 pub(crate) fn profile(alive: &[Job], now: UnixMs) -> Profile {
     let mut strings = Strings::default();
     let unit = ValueType { ty: strings.index("goroutine"), unit: strings.index("count") };

@@ -1,6 +1,6 @@
-//! The diagnostics port: what the process does with its time and its memory, in the formats and
-//! under the paths that `pprof` and `go tool pprof` know. Names of functions and of jobs, numbers
-//! and lines of source; never anything of a call.
+//! The diagnostics port: the process's CPU time, memory and jobs, in the formats and under the
+//! paths that `pprof` and `go tool pprof` expect. Function and job names, counts and source lines;
+//! never data of a call.
 #![warn(unreachable_pub)]
 
 mod code;
@@ -76,7 +76,7 @@ fn parameter<'q>(query: &'q str, wanted: &str) -> Option<&'q str> {
     pairs.find(|(name, _)| *name == wanted).map(|(_, value)| value)
 }
 
-/// A profile as its readers want it: in one zipped piece.
+/// A profile as its readers expect it: gzipped, in one piece.
 fn packed(profile: &Profile) -> Result<Response<Body>, Fault> {
     let mut zip = GzEncoder::new(Vec::new(), Compression::fast());
     let zipped = zip.write_all(&profile.encode_to_vec()).and_then(|()| zip.finish());

@@ -1,4 +1,4 @@
-//! Profiles made of stacks: addresses of code, and what was measured there.
+//! Profiles of stacks: code addresses with measured values.
 
 use super::code::Code;
 use super::strings::Strings;
@@ -6,9 +6,9 @@ use pprof::protos::{Function, Label, Line, Location, Mapping, Profile, Sample, V
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 
-/// What was measured at one stack.
+/// The values measured at one stack.
 pub(crate) struct Stack {
-    /// Where each of its functions goes on, the innermost first: one further than its call.
+    /// The return address of each of its functions, the innermost first: one past its call.
     pub addresses: Vec<u64>,
     /// As many as there are `Measure::values`.
     pub values: Vec<i64>,
@@ -18,20 +18,20 @@ pub(crate) struct Stack {
 /// A name and a unit.
 pub(crate) type NamedUnit = (&'static str, &'static str);
 
-/// What it is that was measured, and how.
+/// What is measured, and how.
 pub(crate) struct Measure {
     pub values: &'static [NamedUnit],
-    /// Of what, and by how much of it, a sample is taken once.
+    /// Type and period of the sampling.
     pub period: (NamedUnit, i64),
     pub time_nanos: i64,
     pub duration_nanos: i64,
-    /// How many of a stack's innermost functions do the measuring; they are left out.
+    /// How many of a stack's innermost functions belong to the measurement; they are left out.
     pub hidden: fn(&[&str]) -> usize,
-    /// Whether what they measure was interrupted, rather than called them: it goes on where it is.
+    /// Whether the innermost function was interrupted, rather than calling: its address is exact.
     pub interrupts: bool,
 }
 
-/// The stacks with names.
+/// Resolves the stacks to names.
 pub(crate) fn profile(measure: &Measure, stacks: Vec<Stack>) -> io::Result<Profile> {
     let addresses: BTreeSet<u64> = stacks
         .iter()
@@ -46,7 +46,7 @@ pub(crate) fn profile(measure: &Measure, stacks: Vec<Stack>) -> io::Result<Profi
     Ok(drawing.finish(measure))
 }
 
-/// A profile that is being made.
+/// A profile under construction.
 struct Drawing<'c> {
     code: &'c Code,
     strings: Strings,
@@ -103,7 +103,7 @@ impl<'c> Drawing<'c> {
         let line = name.map(|name| Line { function_id: self.function(name), ..Line::default() });
         let mapping = self.code.place(address).map(|place| &mut self.profile.mapping[place]);
         let mapping_id = mapping.map_or(0, |mapping| {
-            // A reader then looks for no names itself.
+            // Readers then skip their own symbolisation.
             mapping.has_functions |= name.is_some();
             mapping.id
         });
@@ -144,7 +144,7 @@ impl<'c> Drawing<'c> {
     }
 }
 
-/// The number of a new one beside `len` others. They count from 1.
+/// The id of a new entry beside `len` others. Ids count from 1.
 fn next_id(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX - 1) + 1
 }

@@ -1,8 +1,8 @@
-//! The table of strings of a profile.
+//! The string table of a profile.
 
 use std::collections::HashMap;
 
-/// What a profile calls strings by. The first is empty.
+/// Strings by their index. The first is empty.
 pub(crate) struct Strings {
     indices: HashMap<String, i64>,
     table: Vec<String>,
@@ -15,7 +15,7 @@ impl Default for Strings {
 }
 
 impl Strings {
-    /// The number of `text`.
+    /// The index of `text`.
     pub(crate) fn index(&mut self, text: &str) -> i64 {
         if let Some(index) = self.indices.get(text) {
             return *index;
@@ -26,7 +26,7 @@ impl Strings {
         index
     }
 
-    /// All of them, by number.
+    /// All strings, by index.
     pub(crate) fn table(self) -> Vec<String> {
         self.table
     }

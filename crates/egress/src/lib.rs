@@ -1,5 +1,5 @@
-//! A channel, ready to be called: what follows from its row alone. Calls, questions about tasks and
-//! trials all leave through here, so that a row means the same to each of them.
+//! A channel, ready to be called: what follows from its row alone. Calls, polls of tasks and trials
+//! all use this, so that a row means the same to each of them.
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
 use domain::{Fault, FaultKind, ModelName};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use store::Channel;
 use upstream::{BaseUrl, Deadlines, EchoGuard, ProxyChoice};
 
-/// What the installation says where a channel says nothing. Durations in milliseconds.
+/// Defaults for what a channel does not set. Durations in milliseconds.
 #[derive(Clone, Debug)]
 pub struct EgressConfig {
     /// The header that carries the caller's key to the upstream (`CUSTOM_PASS_HEADER_KEY`).
@@ -18,7 +18,7 @@ pub struct EgressConfig {
     pub deadlines: Deadlines,
 }
 
-/// What a call of a channel needs, checked once for each version of its row.
+/// What a call of a channel needs, validated once for each version of its row.
 #[derive(Debug)]
 pub struct Prepared {
     /// The row.
@@ -27,18 +27,18 @@ pub struct Prepared {
     pub base: BaseUrl,
     /// `Bearer {channel key}`; none when the channel has no key.
     pub authorization: Option<HeaderValue>,
-    /// Keeps the channel's key out of what its upstream says.
+    /// Removes the channel's key from the upstream's replies.
     pub echo: Option<EchoGuard>,
     /// The header that carries the caller's key.
     pub user_token_header: HeaderName,
-    /// The way there.
+    /// How the upstream is reached.
     pub proxy: ProxyChoice,
-    /// How long it may take.
+    /// The deadlines of a call.
     pub deadlines: Deadlines,
 }
 
 impl Prepared {
-    /// Reads a row. Operators write rows with plain SQL too, so each part may be unusable.
+    /// Validates a row. Operators write rows with plain SQL too, so any part may be unusable.
     ///
     /// # Errors
     /// A configuration fault, with the part that can't be used.
@@ -66,7 +66,7 @@ impl Prepared {
             }
         };
         let first_byte_ms = channel.setting.timeout_ms.unwrap_or(config.deadlines.first_byte_ms);
-        // A channel that is given more than usual is given the time to answer, too.
+        // A longer total time includes a longer wait for the first byte.
         let total_ms = config.deadlines.total_ms.max(first_byte_ms);
         let deadlines = Deadlines { first_byte_ms, total_ms, ..config.deadlines };
         let channel = Arc::clone(channel);
@@ -74,7 +74,7 @@ impl Prepared {
         Ok(Self { channel, base, authorization, echo, user_token_header, proxy, deadlines })
     }
 
-    /// Says who we are, and for whom we call.
+    /// Sets the headers that authenticate the channel and name the caller.
     pub fn authorize(&self, headers: &mut HeaderMap, caller_key: HeaderValue) {
         headers.insert(self.user_token_header.clone(), caller_key);
         if let Some(authorization) = &self.authorization {
@@ -83,13 +83,13 @@ impl Prepared {
     }
 }
 
-/// What a channel's upstream calls a model.
+/// The upstream's name of a model.
 ///
 /// # Errors
-/// When the channel's mapping leads to a name that no path may have.
+/// When the channel's mapping leads to a name that is not allowed in a path.
 pub fn mapped<'a>(channel: &'a Channel, model: &'a str) -> Result<&'a str, Fault> {
     let Some(mapped) = channel.model_mapping.get(model) else { return Ok(model) };
-    // Written by an operator, perhaps with plain SQL: it must still not climb.
+    // Written by an operator, perhaps with plain SQL: `..` must still be refused.
     ModelName::parse(mapped).map_err(|e| bad_channel().caused_by(e))?;
     Ok(mapped)
 }

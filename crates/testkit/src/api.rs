@@ -23,7 +23,7 @@ pub struct Token {
     pub key: String,
 }
 
-/// What [`Admin::set_up`] made: everything that a paid call needs.
+/// The result of [`Admin::set_up`]: everything that a paid call needs.
 #[derive(Debug, Clone)]
 pub struct Paid {
     /// The channel to the upstream.
@@ -42,12 +42,12 @@ impl Admin {
         Self { addr, access_token: access_token.to_owned() }
     }
 
-    /// A call with the access token, for what is meant to fail or has no shorthand here.
+    /// A call with the access token, for calls that must fail or have no shorthand here.
     pub fn call(&self, method: &str, path: &str) -> Call {
         Call::new(self.addr, method, path).key(&self.access_token)
     }
 
-    /// `GET`: the answer's `data`.
+    /// `GET`: the response's `data`.
     pub async fn get(&self, path: &str) -> Value {
         data(path, &self.call("GET", path).send().await)
     }
@@ -59,47 +59,47 @@ impl Admin {
         answer.json()
     }
 
-    /// `POST`: the answer's `data`.
+    /// `POST`: the response's `data`.
     pub async fn post(&self, path: &str, body: &Value) -> Value {
         data(path, &self.try_post(path, body).await)
     }
 
-    /// `POST`, whatever the answer.
+    /// `POST`, successful or not.
     pub async fn try_post(&self, path: &str, body: &Value) -> Answer {
         self.call("POST", path).json(body).send().await
     }
 
-    /// `PUT`: the answer's `data`.
+    /// `PUT`: the response's `data`.
     pub async fn put(&self, path: &str, body: &Value) -> Value {
         data(path, &self.call("PUT", path).json(body).send().await)
     }
 
-    /// `DELETE`: the answer's `data`.
+    /// `DELETE`: the response's `data`.
     pub async fn delete(&self, path: &str) -> Value {
         data(path, &self.call("DELETE", path).send().await)
     }
 
-    /// Makes a channel; answers its id.
+    /// Creates a channel; returns its id.
     pub async fn channel(&self, body: Value) -> i64 {
         id(&self.post("/api/channel", &body).await)
     }
 
-    /// Makes or replaces a price.
+    /// Creates or replaces a price.
     pub async fn ability(&self, body: Value) -> Value {
         self.post("/api/ability", &body).await
     }
 
-    /// Makes or replaces a group's ratio.
+    /// Creates or replaces a group's ratio.
     pub async fn group(&self, body: Value) -> Value {
         self.post("/api/group", &body).await
     }
 
-    /// Makes a user; answers the id.
+    /// Creates a user; returns the id.
     pub async fn user(&self, body: Value) -> i64 {
         id(&self.post("/api/user", &body).await)
     }
 
-    /// Makes a key.
+    /// Creates a key.
     pub async fn token(&self, body: Value) -> Token {
         let made = self.post("/api/token", &body).await;
         let key = made["key"].as_str().expect("the key is shown at its creation").to_owned();
@@ -122,7 +122,7 @@ impl Admin {
         number(&self.user_row(user_id).await, "quota")
     }
 
-    /// What a user has used up.
+    /// What a user has spent.
     pub async fn user_used_quota(&self, user_id: i64) -> i64 {
         number(&self.user_row(user_id).await, "used_quota")
     }
@@ -162,8 +162,8 @@ impl Admin {
         self.token(merge(body, extra)).await
     }
 
-    /// All that one paid call needs: a channel to `upstream`, a price for `model`, a user with
-    /// this balance and a key.
+    /// All that one paid call needs: a channel to `upstream`, a price for `model`, a user with this
+    /// balance and a key.
     pub async fn set_up(&self, upstream: &Upstream, model: &str, price: Value, quota: i64) -> Paid {
         let channel_id = self.channel_to(upstream, &[model], json!({})).await;
         self.price(model, price).await;
@@ -190,7 +190,7 @@ fn number(data: &Value, field: &str) -> i64 {
     data[field].as_i64().unwrap_or_else(|| panic!("no whole number `{field}` in {data}"))
 }
 
-/// `base` with the fields of `extra` put over it.
+/// `base` with the fields of `extra` merged into it.
 fn merge(base: Value, extra: Value) -> Value {
     let mut fields = match base {
         Value::Object(fields) => fields,

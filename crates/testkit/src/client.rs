@@ -1,4 +1,4 @@
-//! A client that does what a test says, nothing more: one connection a call, no redirects, no
+//! A client that does exactly what a test requests: one connection per call, no redirects, no
 //! retries; and a raw one for what no client library would send.
 
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::wait::within;
 
-/// A call that is being put together.
+/// A call under construction.
 #[derive(Debug, Clone)]
 pub struct Call {
     addr: SocketAddr,
@@ -53,7 +53,7 @@ impl Call {
         self.header("Content-Type", "application/json").body(body.to_string())
     }
 
-    /// Sends it, and reads the answer to its end. Panics when there is no whole answer.
+    /// Sends it, and reads the complete response. Panics when it is incomplete.
     pub async fn send(self) -> Answer {
         let what = format!("{} {}", self.method, self.target);
         match self.try_send().await {
@@ -62,14 +62,14 @@ impl Call {
         }
     }
 
-    /// Like [`Call::send`], for answers that are cut.
+    /// Like [`Call::send`], for responses that are cut.
     pub async fn try_send(self) -> Result<Answer, String> {
         let mut answer = self.try_stream().await?;
         let body = answer.rest().await?;
         Ok(Answer { status: answer.status, headers: answer.headers, body })
     }
 
-    /// Sends it, and returns when the head of the answer is there.
+    /// Sends it, and returns when the head of the response has arrived.
     pub async fn stream(self) -> StreamAnswer {
         let what = format!("{} {}", self.method, self.target);
         match self.try_stream().await {
@@ -87,7 +87,7 @@ impl Call {
         let io = TokioIo::new(stream);
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(io).await.map_err(chain)?;
-        // Ends with the answer: when that is dropped, the connection is closed.
+        // Ends with the response: when that is dropped, the connection is closed.
         let connection = tokio::spawn(connection);
         let sent = within(&what, sender.send_request(request)).await.map_err(chain)?;
         let (head, body) = sent.into_parts();
@@ -115,14 +115,14 @@ impl Call {
     }
 }
 
-/// An answer, whole.
+/// A complete response.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The status.
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body as it came (still compressed, when it came so).
+    /// The body as received (still compressed, if it was).
     pub body: Bytes,
 }
 
@@ -173,7 +173,7 @@ impl Answer {
     }
 }
 
-/// An answer whose body comes piece by piece. Dropping it closes the connection.
+/// A response whose body arrives piece by piece. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct StreamAnswer {
     /// The status.
@@ -249,13 +249,13 @@ impl RawClient {
         Self { stream, read: Vec::new() }
     }
 
-    /// Writes bytes as they are. A peer that closed meanwhile is no error.
+    /// Writes bytes verbatim. A peer that closed meanwhile is no error.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let _ = self.stream.write_all(bytes.as_ref()).await;
         self
     }
 
-    /// Reads one answer (by its `Content-Length`, its chunks, or to the end), leaving what
+    /// Reads one response (by its `Content-Length`, its chunks, or to the end), leaving what
     /// follows it; `None` when the connection ends before one.
     pub async fn read_answer(&mut self) -> Option<Answer> {
         loop {
@@ -287,12 +287,12 @@ impl RawClient {
         std::mem::take(&mut self.read)
     }
 
-    /// Waits until the peer has closed, reading (and keeping) what it says before that.
+    /// Waits until the peer has closed, reading (and keeping) what it sends before that.
     pub async fn closed(&mut self) {
         while self.fill().await {}
     }
 
-    /// Says that nothing more comes, and keeps reading: a half-open connection.
+    /// Half-closes the connection, and keeps reading.
     pub async fn shutdown_write(&mut self) {
         let _ = self.stream.shutdown().await;
     }
@@ -308,7 +308,7 @@ impl RawClient {
     }
 }
 
-/// One answer at the start of `bytes` and its length. `ended`: no more bytes will come.
+/// One response at the start of `bytes` and its length. `ended`: no more bytes will come.
 fn parse_answer(bytes: &[u8], ended: bool) -> Option<(Answer, usize)> {
     let head_end = find(bytes, b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&bytes[..head_end]).into_owned();
@@ -359,7 +359,7 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
-/// An error with what caused it.
+/// An error with its causes.
 fn chain(error: impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

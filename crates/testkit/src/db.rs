@@ -10,10 +10,10 @@ use tokio_postgres::{Config, NoTls, SimpleQueryMessage};
 
 use crate::wait::within;
 
-/// Where the cluster for tests is told.
+/// The variable with the DSN of the cluster for tests.
 pub const PG_DSN_VAR: &str = "TEST_PG_DSN";
 
-/// Which engine a database lives in.
+/// The engine of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
     /// The embedded one.
@@ -22,7 +22,7 @@ pub enum Engine {
     Postgres,
 }
 
-/// A database of the test's own. It is removed when this is dropped.
+/// A database for one test. It is removed when this is dropped.
 #[derive(Debug)]
 pub struct TestDb {
     place: Place,
@@ -72,7 +72,7 @@ impl TestDb {
         }
     }
 
-    /// Which engine it lives in.
+    /// The engine it uses.
     pub fn engine(&self) -> Engine {
         match &self.place {
             Place::Sqlite(_) => Engine::Sqlite,
@@ -80,12 +80,12 @@ impl TestDb {
         }
     }
 
-    /// Whether it lives in PostgreSQL.
+    /// Whether it is on PostgreSQL.
     pub fn is_postgres(&self) -> bool {
         self.engine() == Engine::Postgres
     }
 
-    /// What an operator puts into `SQL_DSN`: `postgres://…`, or nothing for SQLite.
+    /// The value of `SQL_DSN`: `postgres://…`, or nothing for SQLite.
     pub fn sql_dsn(&self) -> Option<&str> {
         match &self.place {
             Place::Sqlite(_) => None,
@@ -114,7 +114,7 @@ impl TestDb {
         }
     }
 
-    /// Like [`TestDb::execute`], for statements that are meant to be refused.
+    /// Like [`TestDb::execute`], for statements that must be refused.
     pub async fn try_execute(&self, sql: &str) -> Result<u64, String> {
         match &self.place {
             Place::Sqlite(file) => sqlite_execute(file.clone(), sql.to_owned()).await,
@@ -177,7 +177,7 @@ impl TestDb {
         Transaction(held.unwrap_or_else(|error| panic!("{sql}\n{error}")))
     }
 
-    /// Lets connections in, or ends those that are open and lets no more in. PostgreSQL only.
+    /// Allows connections, or ends the open ones and refuses new ones. PostgreSQL only.
     pub async fn allow_connections(&self, allow: bool) {
         let Place::Postgres { admin_dsn, name, .. } = &self.place else {
             panic!("only PostgreSQL has connections")
@@ -196,7 +196,7 @@ impl TestDb {
     }
 }
 
-/// A transaction that is open. Dropping it closes its connection.
+/// An open transaction. Dropping it closes its connection.
 #[derive(Debug)]
 pub struct Transaction(Held);
 
@@ -223,7 +223,7 @@ impl Drop for TestDb {
         if let Place::Postgres { admin_dsn, name, .. } = &self.place {
             let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
             let dsn = admin_dsn.clone();
-            // The test's own runtime may be ending, so this brings one along.
+            // The test's own runtime may be ending, so this uses another.
             let job = std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 let Ok(runtime) = runtime else { return };
@@ -261,7 +261,7 @@ impl Row {
         parse_i64(self.text(column))
     }
 
-    /// A truth value, whichever way the engine writes it.
+    /// A boolean, in either engine's form.
     pub fn bool(&self, column: &str) -> bool {
         match self.text(column) {
             "t" | "true" | "1" => true,

@@ -1,5 +1,5 @@
-//! What the black-box tests stand on: a scripted upstream, a fresh database on either engine,
-//! the real binary as a child process, and a small client for its HTTP surfaces.
+//! Support for the black-box tests: a scripted upstream, a fresh database on either engine, the
+//! real binary as a child process, and a small client for its HTTP surfaces.
 //!
 //! This crate depends on none of the crates under test, so that it sees what a user sees.
 //! It panics where a test would: an assertion that fails here is a test that fails.
@@ -18,7 +18,7 @@
 //!     }
 //! }
 //! ```
-// Test support: a panic is how it reports, and a line on standard error is how it explains.
+// Test support: it reports by panicking, and explains on standard error.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 pub mod api;

@@ -40,7 +40,7 @@ impl Pgbouncer {
         let mut command = Command::new("sh");
         command.args(WATCHED).arg("pgbouncer");
         if rustix::process::geteuid().is_root() {
-            // It refuses to be root's.
+            // It refuses to run as root.
             command.args(["-u", "nobody"]);
         }
         let watchdog = command.arg(&file).stdin(Stdio::piped()).spawn().expect("sh can be run");

@@ -1,4 +1,4 @@
-//! A private PostgreSQL: a cluster of one test's own, which it may crash. It goes with the test.
+//! A private PostgreSQL: a cluster for one test, which it may crash. It is removed after the test.
 
 use crate::db::{PG_DSN_VAR, pg_query};
 use crate::ports::free_port;
@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::process::{Child, Command};
 
-/// Ends the server and clears its directory when the test's process closes the pipe, or is gone,
-/// whatever ended it.
+/// Stops the server and removes its directory when the test's process closes the pipe, or exits for
+/// any reason.
 const WATCHDOG: &str = r#"
 read -r _
 "$1" stop --pgdata="$2/data" --mode=immediate >/dev/null 2>&1
 rm -rf "$2"
 "#;
 
-/// A server of the test's own, made of the programs of the cluster that `TEST_PG_DSN` tells.
+/// A server for one test, run from the programs of the cluster at `TEST_PG_DSN`.
 #[derive(Debug)]
 pub struct Postgres {
     programs: PathBuf,
@@ -26,7 +26,7 @@ pub struct Postgres {
     watchdog: Child,
 }
 
-/// Who may run its programs: they refuse to be root's.
+/// The user that its programs run as: they refuse to run as root.
 #[derive(Debug, Clone, Copy)]
 struct Owner {
     user: u32,
@@ -34,7 +34,7 @@ struct Owner {
 }
 
 impl Postgres {
-    /// Makes a cluster, and starts it.
+    /// Creates a cluster, and starts it.
     pub async fn start() -> Self {
         let (programs, owner) = known_programs().await;
         let dir = owned_dir(owner);
@@ -60,7 +60,7 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
-    /// Ends it as a loss of power would: at once, with nothing written that was not.
+    /// Stops it like a power loss: at once, with nothing flushed.
     pub async fn crash(&self) {
         self.control(&["stop", "--mode", "immediate"]).await;
     }
@@ -75,7 +75,7 @@ impl Postgres {
         self.control(&["start", "--options", &how]).await;
     }
 
-    /// Speaks TLS from the next start on, with this certificate and its key.
+    /// Uses TLS from the next start on, with this certificate and its key.
     pub fn with_tls(&self, certificate: &str, key: &str) {
         for (name, text) in [("server.crt", certificate), ("server.key", key)] {
             let file = self.dir.join("data").join(name);
@@ -88,7 +88,7 @@ impl Postgres {
         std::fs::write(settings, "ssl = on\n").expect("our own cluster");
     }
 
-    /// What the server has said so far.
+    /// The server's log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
@@ -102,7 +102,7 @@ impl Postgres {
         let mut pg_ctl = Command::new(self.programs.join("pg_ctl"));
         pg_ctl.args(arguments).arg("--pgdata").arg(self.dir.join("data"));
         pg_ctl.arg("--log").arg(self.log_file()).args(["--silent", "--wait"]);
-        // The server inherits what is open: with a pipe, nobody would see pg_ctl's end.
+        // The server inherits open descriptors: with a pipe, the end of pg_ctl would go unnoticed.
         pg_ctl.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         pg_ctl.uid(self.owner.user).gid(self.owner.group).current_dir(&self.dir);
         let what = format!("pg_ctl {}", arguments[0]);
@@ -117,7 +117,7 @@ impl Drop for Postgres {
     }
 }
 
-/// Where the programs of the tests' cluster are, and whose they may be.
+/// The directory of the programs of the tests' cluster, and the user they may run as.
 async fn known_programs() -> (PathBuf, Owner) {
     let dsn = std::env::var(PG_DSN_VAR).unwrap_or_else(|_| panic!("{PG_DSN_VAR} is not set"));
     let sql = "SELECT setting, current_setting('data_directory') AS data \

@@ -1,4 +1,4 @@
-//! A private Redis: on a free port, with nothing on disk, gone with the test.
+//! A private Redis: on a free port, without persistence, gone with the test.
 
 use crate::ports::free_port;
 use crate::wait::{eventually, within};
@@ -28,7 +28,7 @@ impl Redis {
         redis
     }
 
-    /// What an operator puts into `REDIS_CONN_STRING`.
+    /// The value of `REDIS_CONN_STRING`.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
@@ -53,7 +53,7 @@ impl Redis {
         self.running = Some(Running { watchdog, pid });
     }
 
-    /// Kills it (`SIGKILL`), with all that it holds, and waits until it is gone.
+    /// Kills it (`SIGKILL`), with all its data, and waits for its end.
     pub async fn kill_9(&mut self) {
         let mut running = self.running.take().expect("Redis runs");
         drop(running.watchdog.stdin.take());
@@ -64,12 +64,12 @@ impl Redis {
         .await;
     }
 
-    /// Makes it hang: connections stay, and nothing is answered.
+    /// Suspends it (SIGSTOP): connections stay open, and no request is answered.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }

@@ -21,16 +21,16 @@ use crate::db::TestDb;
 use crate::ports::free_port;
 use crate::wait::{eventually, within};
 
-/// Root's access token on every server of the tests.
+/// Root's access token on every test server.
 pub const ROOT_ACCESS_TOKEN: &str = "root-access-token-for-the-tests-0123456789";
 
-/// Root's password on every server of the tests.
+/// Root's password on every test server.
 pub const ROOT_PASSWORD: &str = "root-password-for-the-tests-42";
 
 /// The key that seals channel keys, the same on all nodes.
 pub const SECRET_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
-/// A server that is being put together.
+/// A server under construction.
 #[derive(Debug)]
 pub struct ServerBuilder {
     binary: PathBuf,
@@ -47,7 +47,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Leaves a setting out that the tests would give.
+    /// Removes a setting that the tests would give.
     pub fn without(mut self, name: &str) -> Self {
         self.env.remove(name);
         self
@@ -60,7 +60,7 @@ impl ServerBuilder {
         server
     }
 
-    /// Starts it, and waits until it has ended by itself: for settings that must be refused.
+    /// Starts it, and waits until it has exited by itself: for settings that must be refused.
     pub async fn start_refused(self) -> Output {
         let server = self.build();
         let output = server.cli(&["serve"]).await;
@@ -152,12 +152,12 @@ impl Server {
         ServerBuilder { binary, env, data_dir: own_dir, port, metrics_port }
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn addr(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
-    /// Where it shows its metrics.
+    /// The address of its metrics.
     pub fn metrics_addr(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.metrics_port))
     }
@@ -188,12 +188,12 @@ impl Server {
         Admin::new(self.addr(), ROOT_ACCESS_TOKEN)
     }
 
-    /// A call that is put together step by step.
+    /// A call under construction.
     pub fn call(&self, method: &str, target: &str) -> Call {
         Call::new(self.addr(), method, target)
     }
 
-    /// A paid `POST` of JSON, whole.
+    /// A paid `POST` of JSON.
     pub async fn post(&self, target: &str, key: &str, body: &serde_json::Value) -> Answer {
         self.call("POST", target).key(key).json(body).send().await
     }
@@ -208,7 +208,7 @@ impl Server {
         Call::new(self.metrics_addr(), "GET", "/metrics").send().await.expect(200).text()
     }
 
-    /// One sample of the metrics page by its whole name with labels; 0 when it is not there.
+    /// One sample of the metrics page by its full name with labels; 0 when it is missing.
     pub async fn metric(&self, sample: &str) -> i64 {
         let page = self.metrics().await;
         let value = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
@@ -245,7 +245,7 @@ impl Server {
         rustix::process::kill_process(pid, signal).expect("the server is there to be signalled");
     }
 
-    /// Kills it (`SIGKILL`), and waits until it is gone.
+    /// Kills it (`SIGKILL`), and waits for its end.
     pub async fn kill_9(&mut self) {
         let mut child = self.child.take().expect("the server runs");
         child.kill().await.expect("the server can be killed");
@@ -257,13 +257,13 @@ impl Server {
         self.wait_exit().await
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it exits by itself.
     pub async fn wait_exit(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the server runs");
         within("the server to end", child.wait()).await.expect("its exit status")
     }
 
-    /// Stops it in order, and starts it again on the same ports with the same data.
+    /// Stops it gracefully, and starts it again on the same ports with the same data.
     pub async fn restart(&mut self) {
         let status = self.terminate().await;
         assert!(status.success(), "{status} at SIGTERM\n{}", self.log_lines().join("\n"));
@@ -292,7 +292,7 @@ impl Server {
             loop {
                 let child = self.child.as_mut().expect("it was started");
                 if let Ok(Some(status)) = child.try_wait() {
-                    // Its last words may still be in the pipes.
+                    // Its last lines may still be in the pipes.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     panic!("it ended with {status}\n{}", self.lines.all().join("\n"));
                 }

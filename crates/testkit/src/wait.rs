@@ -1,4 +1,4 @@
-//! Waiting for something that happens elsewhere, with one limit for all of it.
+//! Waiting for something that happens elsewhere, with one limit for all waits.
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,11 +13,11 @@ const TEST_LIMIT: Duration = Duration::from_secs(300);
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
-        Err(_) => panic!("waited {PATIENCE:?} in vain for: {what}"),
+        Err(_) => panic!("timed out after {PATIENCE:?} waiting for: {what}"),
     }
 }
 
-/// Asks again and again until `probe` answers `Some`, and fails with `what` after [`PATIENCE`].
+/// Polls until `probe` returns `Some`, and fails with `what` after [`PATIENCE`].
 pub async fn eventually<T, F, Fut>(what: &str, mut probe: F) -> T
 where
     F: FnMut() -> Fut,

@@ -1,7 +1,7 @@
-//! Servers of a test that end with it.
+//! Servers that end together with the test that started them.
 
 /// Arguments of `sh`, before a program and its arguments: the program ends when the test's process
-/// closes the pipe, or is gone, whatever ended it.
+/// closes the pipe, or exits for any reason.
 pub(crate) const WATCHED: [&str; 3] = [
     "-c",
     r#"

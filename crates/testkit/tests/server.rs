@@ -1,5 +1,5 @@
-//! The child process and its handling, with this very test binary in the place of the server:
-//! called with `serve` it runs the test of that name, which then serves.
+//! The child process and its handling, with this very test binary in place of the server: called
+//! with `serve` it runs the test of that name, which then serves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::Write as _;
@@ -11,7 +11,7 @@ fn this_binary() -> PathBuf {
     std::env::current_exe().unwrap()
 }
 
-/// The server's part; nothing when the tests themselves run.
+/// The server process; does nothing when the tests themselves run.
 #[test]
 fn serve() {
     let Ok(port) = std::env::var("PORT") else { return };
@@ -37,7 +37,7 @@ fn serve() {
             "request_id": "r",
         }});
         stub.on("/pass/m", Reply::json(&error).status(402));
-        // Not by `println!`, which the test harness would keep to itself.
+        // Not by `println!`, which the test harness would capture.
         std::io::stdout().write_all(b"ready to serve\n").unwrap();
         use tokio::signal::unix::{SignalKind, signal};
         signal(SignalKind::terminate()).unwrap().recv().await;
@@ -45,7 +45,7 @@ fn serve() {
     });
 }
 
-/// The audit's part.
+/// The audit process.
 #[test]
 fn audit() {
     if std::env::var("BREACH").is_ok() {

@@ -1,7 +1,7 @@
 //! A scripted upstream on 127.0.0.1, with full control over every byte it sends.
 //!
-//! It speaks HTTP/1.1 by hand rather than through a library, because a test must be able to
-//! make it lie about lengths, fall silent, cut a body or answer with garbage.
+//! It implements HTTP/1.1 by hand rather than through a library, because a test must be able to
+//! make it send wrong lengths, stall, cut a body or reply with garbage.
 
 mod reply;
 mod wire;
@@ -25,7 +25,7 @@ use crate::wait::within;
 /// One request as the upstream received it.
 #[derive(Debug, Clone)]
 pub struct Recorded {
-    /// Its place in the order of arrival, from 0; forgotten requests count.
+    /// Its number in the order of arrival, from 0; cleared requests count.
     pub index: usize,
     /// Which connection it came on, from 0.
     pub connection: usize,
@@ -37,15 +37,15 @@ pub struct Recorded {
     pub target: String,
     /// Names and values as sent, in their order.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// What has arrived of the body (64 MiB at most), chunks taken out of their framing.
+    /// The received part of the body (64 MiB at most), without chunk framing.
     pub body: Bytes,
     /// How many bytes of the body have arrived.
     pub received: u64,
-    /// Whether the request arrived whole.
+    /// Whether the request arrived completely.
     pub complete: bool,
-    /// Whether the reply was sent to its end.
+    /// Whether the reply was sent completely.
     pub answered: bool,
-    /// Whether the peer closed the connection before the reply was sent to its end.
+    /// Whether the peer closed the connection before the reply was sent completely.
     pub peer_gone: bool,
     /// How many bytes of the reply's body the kernel has taken.
     pub sent: u64,
@@ -67,7 +67,7 @@ impl Recorded {
         self.query().is_some_and(|query| query.split('&').any(|pair| pair == "precharge=true"))
     }
 
-    /// The first header of this name, whatever its case.
+    /// The first header of this name, case-insensitively.
     pub fn header(&self, name: &str) -> Option<String> {
         self.headers_named(name).into_iter().next()
     }
@@ -93,7 +93,7 @@ type Handler = Arc<dyn Fn(&Recorded) -> Reply + Send + Sync>;
 
 #[derive(Default)]
 struct Script {
-    /// Replies to be given once each, first come first served; they go before `always`.
+    /// Replies to be given once each, in order; they take precedence over `always`.
     queue: VecDeque<Reply>,
     always: Option<Handler>,
     at_head: Option<Reply>,
@@ -148,7 +148,7 @@ impl Drop for Upstream {
 }
 
 impl Upstream {
-    /// Starts on a free port. What no script covers is answered with 404.
+    /// Starts on a free port. A path without a script gets 404.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port for the upstream");
         Self::on_listener(listener)
@@ -184,18 +184,18 @@ impl Upstream {
         format!("http://{}", self.addr)
     }
 
-    /// Answers every request for this path (as sent, without the query) with this reply.
+    /// Replies to every request for this path (as sent, without the query) with this reply.
     pub fn on(&self, path: &str, reply: Reply) {
         self.handle(path, move |_| reply.clone());
     }
 
-    /// Answers every request for this path with what `handler` makes of it.
+    /// Replies to every request for this path with the result of `handler`.
     pub fn handle(&self, path: &str, handler: impl Fn(&Recorded) -> Reply + Send + Sync + 'static) {
         let handler: Handler = Arc::new(handler);
         self.shared.change(|state| state.script(path).always = Some(handler));
     }
 
-    /// Answers estimate calls (`?precharge=true`) and real calls for this path differently.
+    /// Replies to estimate calls (`?precharge=true`) and real calls for this path differently.
     pub fn on_estimate(&self, path: &str, estimate: Reply, real: Reply) {
         self.handle(
             path,
@@ -205,22 +205,22 @@ impl Upstream {
         );
     }
 
-    /// Gives this reply once to a request for this path, before what `on` or `handle` say.
+    /// Gives this reply once to a request for this path, before those of `on` or `handle`.
     pub fn queue(&self, path: &str, reply: Reply) {
         self.shared.change(|state| state.script(path).queue.push_back(reply));
     }
 
-    /// Answers as soon as the head of a request is there; its body is never read.
+    /// Replies as soon as the head of a request has arrived; its body is never read.
     pub fn on_head(&self, path: &str, reply: Reply) {
         self.shared.change(|state| state.script(path).at_head = Some(reply));
     }
 
-    /// Answers every request that no path covers with this reply.
+    /// Replies to every request that matches no path with this reply.
     pub fn otherwise(&self, reply: Reply) {
         self.otherwise_handle(move |_| reply.clone());
     }
 
-    /// Answers every request that no path covers with what `handler` makes of it.
+    /// Replies to every request that matches no path with the result of `handler`.
     pub fn otherwise_handle(&self, handler: impl Fn(&Recorded) -> Reply + Send + Sync + 'static) {
         let handler: Handler = Arc::new(handler);
         self.shared.change(|state| state.other.always = Some(handler));
@@ -246,7 +246,7 @@ impl Upstream {
         self.shared.lock().open_connections
     }
 
-    /// Forgets the requests so far.
+    /// Clears the requests so far.
     pub fn forget(&self) {
         self.shared.change(|state| {
             state.forgotten += state.requests.len();
@@ -254,7 +254,7 @@ impl Upstream {
         });
     }
 
-    /// Waits until `count` requests have arrived whole, and returns all there are.
+    /// Waits until `count` requests have arrived completely, and returns all there are.
     pub async fn wait_for_requests(&self, count: usize) -> Vec<Recorded> {
         let what = format!("{count} requests at the upstream");
         self.wait_until(&what, |all| all.iter().filter(|one| one.complete).count() >= count).await
@@ -266,7 +266,7 @@ impl Upstream {
         self.wait_until(&what, |all| all.len() >= count).await
     }
 
-    /// Waits until the peer has left request `index` before its reply was sent.
+    /// Waits until the peer has disconnected from request `index` before its reply was sent.
     pub async fn wait_for_peer_gone(&self, index: usize) -> Recorded {
         let gone = |one: &Recorded| one.index == index && one.peer_gone;
         let all = self.wait_until("the peer to go away", |all| all.iter().any(gone)).await;
@@ -316,7 +316,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// A bare TCP server, for a peer that does not speak HTTP at all (or not at its turn).
+/// A bare TCP server, for a peer that does not speak HTTP at all (or not in time).
 #[derive(Debug)]
 pub struct RawServer {
     addr: SocketAddr,

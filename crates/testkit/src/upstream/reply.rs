@@ -1,4 +1,4 @@
-//! What the scripted upstream says: replies, their steps, and the gates that tests open.
+//! The replies of the scripted upstream, their steps, and the gates that tests open.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use tokio::sync::watch;
 
 use crate::wait::within;
 
-/// One thing the upstream does while it replies.
+/// One step of a reply.
 #[derive(Debug, Clone)]
 pub enum Step {
     /// A piece of the body, framed as the reply is framed (one chunk when chunked).
     Send(Bytes),
-    /// Bytes put on the wire as they stand.
+    /// Bytes written verbatim.
     Raw(Bytes),
     /// A pause.
     Pause(Duration),
     /// Waits until the test opens the gate.
     Wait(Gate),
-    /// This piece again and again, with a pause between, until the peer goes away.
+    /// This piece repeatedly, with a pause between, until the peer disconnects.
     Endless(Bytes, Duration),
-    /// Says nothing more, and keeps the connection until the peer goes away.
+    /// Stalls, and keeps the connection until the peer disconnects.
     Hang,
     /// Resets the connection (RST).
     Reset,
@@ -29,12 +29,12 @@ pub enum Step {
     Close,
 }
 
-/// How the length of a body is told.
+/// How the length of a body is declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// `Content-Length`, counted from the pieces.
     Length,
-    /// `Content-Length`, as given: a lie when the pieces differ.
+    /// `Content-Length`, as given: wrong when the pieces differ.
     Declared(u64),
     /// `Transfer-Encoding: chunked`.
     Chunked,
@@ -80,7 +80,7 @@ impl Reply {
         Self::raw_json(body.to_string())
     }
 
-    /// 200 with these bytes as JSON, whatever they are.
+    /// 200 with these bytes as JSON, valid or not.
     pub fn raw_json(body: impl Into<Bytes>) -> Self {
         Self::bytes("application/json", body)
     }
@@ -126,7 +126,7 @@ impl Reply {
         reply.event(stream_chunk(&json!([]), &usage).to_string()).event("[DONE]")
     }
 
-    /// 200 with a body that never ends: this piece again and again, chunked.
+    /// 200 with a body that never ends: this piece repeatedly, chunked.
     pub fn endless(piece: impl Into<Bytes>, pause: Duration) -> Self {
         Self::new(200).chunked().step(Step::Endless(piece.into(), pause))
     }
@@ -136,17 +136,17 @@ impl Reply {
         Self::new(status).header("Location", location)
     }
 
-    /// No answer at all, until the peer goes away.
+    /// No reply at all, until the peer disconnects.
     pub fn hang() -> Self {
         Self { before: vec![], head: None, steps: vec![Step::Hang] }
     }
 
-    /// Resets the connection instead of answering.
+    /// Resets the connection instead of replying.
     pub fn reset() -> Self {
         Self { before: vec![], head: None, steps: vec![Step::Reset] }
     }
 
-    /// Closes the connection instead of answering.
+    /// Closes the connection instead of replying.
     pub fn close() -> Self {
         Self { before: vec![], head: None, steps: vec![Step::Close] }
     }
@@ -162,7 +162,7 @@ impl Reply {
         self
     }
 
-    /// One more header. A length given here is sent as it stands, in place of the true one.
+    /// Adds a header. A length given here is sent as it is, in place of the true one.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.head_mut().headers.push((name.to_owned(), value.as_ref().to_vec()));
         self
@@ -211,19 +211,19 @@ impl Reply {
         self.framing(Framing::Chunked)
     }
 
-    /// Tells the length of the body in this way.
+    /// Declares the length of the body in this way.
     pub fn framing(mut self, framing: Framing) -> Self {
         self.head_mut().framing = framing;
         self
     }
 
-    /// Says `Connection: close`, and closes after the reply.
+    /// Sends `Connection: close`, and closes after the reply.
     pub fn last(mut self) -> Self {
         self.head_mut().keep_alive = false;
         self
     }
 
-    /// Compresses the body written so far, and says so.
+    /// Compresses the body written so far, and declares the encoding.
     pub fn gzip(mut self) -> Self {
         let mut plain = Vec::new();
         for step in &self.steps {
@@ -245,14 +245,14 @@ impl Reply {
         self.cut(bytes, Step::Close)
     }
 
-    /// Falls silent when this many bytes of the body written so far are sent.
+    /// Stalls when this many bytes of the body written so far are sent.
     pub fn hang_after(self, bytes: usize) -> Self {
         self.cut(bytes, Step::Hang)
     }
 
     fn cut(mut self, bytes: usize, end: Step) -> Self {
         if self.head_mut().framing == Framing::Length {
-            // The whole length is promised; only a part comes.
+            // The whole length is declared; only a part is sent.
             let whole = self.body_len();
             self.head_mut().framing = Framing::Declared(whole);
         }
@@ -316,7 +316,7 @@ fn stream_chunk(choices: &Value, usage: &Value) -> Value {
     })
 }
 
-/// A door in a reply: the upstream stops there until the test opens it.
+/// A gate in a reply: the upstream stops there until the test opens it.
 #[derive(Debug, Clone)]
 pub struct Gate(watch::Sender<GateState>);
 
@@ -343,7 +343,7 @@ impl Gate {
         self.0.send_modify(|state| state.open = true);
     }
 
-    /// Waits until `count` replies in all have come to the gate.
+    /// Waits until `count` replies in all have reached the gate.
     pub async fn reached(&self, count: usize) {
         let mut states = self.0.subscribe();
         let arrived = states.wait_for(|state| state.reached >= count);

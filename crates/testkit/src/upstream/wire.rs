@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand: reads requests, plays replies.
+//! HTTP/1.1 by hand: reads requests, writes scripted replies.
 
 use std::io;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ const HEAD_LIMIT: usize = 1 << 20;
 /// How much of a request's body is kept; what exceeds it is only counted.
 const KEPT_BODY: usize = 64 << 20;
 
-/// Why a connection goes no further.
+/// Why a connection ends.
 enum End {
     /// The peer closed or reset it.
     PeerGone,
-    /// The script says so.
+    /// The script ends it.
     Scripted,
 }
 
@@ -33,7 +33,7 @@ impl From<io::Error> for End {
 
 struct Connection {
     stream: TcpStream,
-    /// Read from the peer and not used yet.
+    /// Read from the peer and not consumed yet.
     input: BytesMut,
     shared: Arc<Shared>,
     number: usize,
@@ -108,7 +108,7 @@ impl Connection {
         })))
     }
 
-    /// Reads the rest of a request and answers it.
+    /// Reads the rest of a request and replies to it.
     async fn exchange(&mut self, index: usize) -> Result<(), End> {
         let Some(request) = self.recorded(index) else { return Err(End::Scripted) };
         let early = self.reply_at_head(&request);
@@ -121,7 +121,7 @@ impl Connection {
             Err(End::PeerGone) => record.peer_gone |= !record.answered,
             Err(End::Scripted) => {}
         });
-        // After an early reply the request's body still lies unread: nothing more can follow.
+        // After an early reply the request's body is still unread: nothing more can follow.
         if early.is_some() && played.is_ok() { self.close().await } else { played }
     }
 
@@ -271,8 +271,8 @@ impl Connection {
         }
     }
 
-    /// Says that nothing more comes, then lets the peer finish: closing at once with bytes
-    /// unread would make a reset of it.
+    /// Half-closes, then lets the peer finish: closing at once with bytes unread would send a
+    /// reset.
     async fn close(&mut self) -> Result<(), End> {
         let _ = self.stream.shutdown().await;
         let mut rest = [0_u8; 4096];
@@ -283,7 +283,7 @@ impl Connection {
     }
 
     fn record(&self, index: usize, change: impl FnOnce(&mut Recorded)) {
-        // A test may have forgotten the requests meanwhile.
+        // A test may have cleared the requests meanwhile.
         self.shared.change(|state| {
             let place = index.checked_sub(state.forgotten);
             place.and_then(|place| state.requests.get_mut(place)).map(change)

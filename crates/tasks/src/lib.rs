@@ -1,8 +1,7 @@
-//! Asynchronous work: asking upstreams how it goes, ending it with its money, and telling those
-//! who want to hear of it.
+//! Asynchronous work: polls upstreams, ends tasks with their money, and notifies owners by webhook.
 //!
-//! Submitting is the data plane's (`relay`), and what a task's end means for its hold is the
-//! ledger's. What is here runs in the background of every serving node.
+//! Submissions belong to the data plane (`relay`), and the effect of a task's end on its hold to
+//! the ledger. The jobs here run in the background of every serving node.
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod config;
@@ -19,28 +18,28 @@ use store::{Db, Live, Sealer};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What the background work on tasks works with.
+/// Dependencies of the background work.
 #[derive(Clone)]
 pub struct Parts {
-    /// This run of the process; it leases what it asks about.
+    /// This run of the process; it leases the lanes that it polls.
     pub node_id: NodeId,
     /// The database.
     pub db: Db,
-    /// Channels as they are now.
+    /// The current channels.
     pub live: Arc<Live>,
-    /// The money.
+    /// The ledger.
     pub ledger: Ledger,
-    /// The way to upstreams.
+    /// The HTTP client for upstreams.
     pub client: upstream::Client,
-    /// The way to webhooks: users choose where these go.
+    /// The HTTP client for webhooks: users choose their addresses.
     pub webhook_client: upstream::Client,
-    /// Opens owners' keys, seals what upstreams say.
+    /// Opens owners' keys, seals upstreams' reports.
     pub sealer: Sealer,
-    /// The time.
+    /// The current time.
     pub clock: Clock,
-    /// Makes the spans of what is asked and told.
+    /// Creates the spans of polls and webhooks.
     pub tracer: spans::Tracer,
-    /// The memory of bodies that are held.
+    /// The memory budget of held bodies.
     pub budget: Arc<web::memory::Budget>,
 }
 
@@ -64,17 +63,17 @@ impl Tasks {
         Arc::new(Self { poller, webhooks })
     }
 
-    /// Asks by these settings from now on.
+    /// Applies these settings from now on.
     pub fn configure(&self, config: TasksConfig) {
         self.poller.configure(config);
     }
 
-    /// Asks about every unfinished task now, instead of at its time.
+    /// Polls every unfinished task now, instead of at its time.
     pub fn poll_now(&self) {
         self.poller.poll_now();
     }
 
-    /// Makes the metrics part of what is scraped.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         self.poller.register(registry);
         self.webhooks.register(registry);

@@ -1,4 +1,4 @@
-//! Tasks under random replies, nodes and crashes, beside a small model of what may come of them.
+//! Tasks under random replies, nodes and crashes, beside a small model of their possible outcomes.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -17,18 +17,18 @@ use testkit::{Recorded, Reply, TestDb, Upstream, eventually, json, on_both_datab
 const STEPS: usize = 80;
 const MONEY: i64 = 1_000_000;
 
-/// How a task may have ended: the word in the database, and what was charged.
+/// A possible end of a task: the status in the database, and the charge.
 type End = (&'static str, i64);
 
-/// What the upstream knows, and what it has said.
+/// The state of the upstream, and what it has replied.
 struct World {
     dice: StdRng,
-    /// By id: how it is now, and how it was before.
+    /// By id: its state now, and the one before.
     tasks: HashMap<String, (State, State)>,
-    /// By id: every end that was told of in a reply that may have been heard.
+    /// By id: every end reported in a reply that may have been received.
     ends: HashMap<String, Vec<End>>,
     free: HashMap<String, bool>,
-    /// Says only what is right.
+    /// Replies truthfully only.
     honest: bool,
 }
 
@@ -92,7 +92,7 @@ impl World {
         }
     }
 
-    /// A task goes on; one that has ended stays as it is.
+    /// Advances a task; one that has ended stays as it is.
     fn advance(&mut self, id: &str) {
         let next = self.random_state();
         let (now, before) = self.tasks.get_mut(id).unwrap();
@@ -135,7 +135,7 @@ impl World {
             0 => {}
             // Late.
             1 | 2 => says(self, before, true, elements),
-            // Contradicts what it said, or will say.
+            // Contradicts its earlier or later replies.
             3 if matches!(now, State::Done(_)) => says(self, State::Failed, true, elements),
             3 if now == State::Failed => says(self, State::Done(Some(5)), true, elements),
             // Twice: the first one counts.
@@ -154,7 +154,7 @@ impl World {
     }
 }
 
-/// The whole play.
+/// The whole simulation.
 struct Play {
     cluster: TestCluster,
     upstream: Upstream,
@@ -163,7 +163,7 @@ struct Play {
     channels: Vec<ChannelId>,
     nodes: Vec<Node>,
     ids: Vec<String>,
-    /// Rows that have ended, as they were when they did.
+    /// Rows of ended tasks, as they were at their end.
     ended: HashMap<String, testkit::Row>,
 }
 
@@ -220,13 +220,13 @@ impl Play {
         self.ids.push(id);
     }
 
-    /// Lets the nodes ask, and looks at what has ended: that stays as it is.
+    /// Lets the nodes poll, and checks ended tasks: they stay as they are.
     async fn listen(&mut self, db: &TestDb) {
         if unfinished(db).await > 0 && !self.nodes.is_empty() {
             let before = self.upstream.count();
             let one = self.roll(self.nodes.len());
             self.nodes[one].tasks.poll_now();
-            // A question under way meanwhile may end the last task, and then there is none more.
+            // A poll in flight meanwhile may end the last task, and then there is none left.
             eventually("a question, or nothing to ask", || async {
                 (self.upstream.count() > before || unfinished(db).await == 0).then_some(())
             })
@@ -240,14 +240,14 @@ impl Play {
             let id = row.text("task_id").to_owned();
             let end = (row.text("status"), row.i64("used_quota"));
             let allowed = self.world.lock().unwrap().ends.get(&id).cloned().unwrap_or_default();
-            assert!(allowed.contains(&end), "{id} ended as {end:?}; told was {allowed:?}");
+            assert!(allowed.contains(&end), "{id} ended as {end:?}; reported was {allowed:?}");
             assert_eq!(row.i64("quota"), row.i64("used_quota"), "{row:?}");
             let first = self.ended.entry(id).or_insert_with(|| row.clone());
             assert_eq!(*first, row, "it changed after its end");
         }
     }
 
-    /// Everything ends, by replies that are right; then the books are compared.
+    /// Ends everything, by truthful replies; then compares the balances.
     async fn end(mut self, db: &TestDb) {
         {
             let mut world = self.world.lock().unwrap();
@@ -270,7 +270,7 @@ impl Play {
         assert_eq!(self.ended.len(), self.ids.len());
         let paid = self.ids.iter().filter(|id| !self.world.lock().unwrap().free[*id]).count();
         let paid = i64::try_from(paid).unwrap();
-        // Each ended once: charged with one line, or given back whole with one.
+        // Each ended once: charged with one line, or released whole with one.
         let ends = "type = 'consume' OR type = 'refund' AND content <> 'settled below the hold'";
         let ended = format!("SELECT count(DISTINCT hold_id) FROM logs WHERE {ends}");
         let lines = format!("SELECT count(*) FROM logs WHERE {ends}");

@@ -1,5 +1,5 @@
-//! What a reply changes: nothing for most tasks; for some a few columns, in one statement for all
-//! of them; and the end of some, with their money.
+//! Applies replies: most tasks are unchanged; for some, a few columns change, in one statement for
+//! all of them; and some end, with their money.
 
 use super::page::Waiting;
 use super::{Core, lease::PollLane};
@@ -17,14 +17,14 @@ struct End<'t> {
     end: TaskEnd,
 }
 
-/// What a reply says about the tasks of a question.
+/// What a reply reports about the tasks of a request.
 struct News<'t> {
     changes: Vec<TaskChange>,
     ends: Vec<End<'t>>,
     bad_usage: usize,
 }
 
-/// Changes what the reply says is new.
+/// Applies what is new in the reply.
 ///
 /// # Errors
 /// When the reply can't be used.
@@ -75,7 +75,7 @@ fn read<'t>(
             core.words.note(channel.id, element.word());
         }
         let fingerprint = element.fingerprint();
-        // The word may be the same and mean something else by now: its list was edited.
+        // The same word may map to another status by now: its list was edited.
         let same = fingerprint == task.fingerprint && status == task.status;
         if !same && !is_overdue(core, task, now) {
             news.changes.extend(changed(core, task, status, element, fingerprint));
@@ -125,7 +125,7 @@ fn ended_by_reply<'t>(
 ) -> End<'t> {
     let (charge, fail_reason) = if status == TaskStatus::Completed {
         let usage = element.usage().unwrap_or_else(|_| {
-            // What the task holds stands in for a use that can't be billed.
+            // Usage that can't be billed is replaced by the amount held.
             *bad_usage += 1;
             None
         });
@@ -161,10 +161,10 @@ fn is_overdue(core: &Core, task: &Waiting, now: UnixMs) -> bool {
     now.since_ms(task.lifetime_from) > most
 }
 
-/// Ends those of these tasks that are too old, after a question about them that told nothing:
-/// at once where the upstream has answered in whatever way; else after some more intervals.
-/// These are counted from when this node began to ask: after a long stop nobody is called dead
-/// because the upstream happens to be away at that very moment.
+/// Fails those of these tasks that are too old, after a request about them without a report: at
+/// once where the upstream has replied at all; else after some more intervals. These are counted
+/// from when this node began to poll: after a long stop no task is failed because the upstream
+/// happens to be unavailable at that very moment.
 pub(super) async fn end_overdue(
     core: &Core,
     lane: &PollLane,
@@ -187,7 +187,7 @@ pub(super) async fn end_overdue(
     finish(core, lane, ends.map(|task| End::of_age(task, answered)).collect()).await;
 }
 
-/// Enters the changes, all in one statement.
+/// Writes the changes, all in one statement.
 async fn write(core: &Core, lane: &PollLane, changes: &[TaskChange], now: UnixMs) {
     if changes.is_empty() {
         return;
@@ -222,7 +222,7 @@ async fn finish_one(core: &Core, lane: &PollLane, End { task, charge, end }: End
             channel_id = lane.channel_id.0, model = &*lane.action, task_id = task.task_id,
             status = status.word(), quota = finished.charged.0, request_id = task.request_id,
         ),
-        // It is still unfinished, and so it is asked about and ended again.
+        // It is still unfinished, so it is polled and ended again.
         Err(error) => tracing::warn!(
             target: "custompass", event = "task_not_finished", user_id = task.user_id.0,
             channel_id = lane.channel_id.0, model = &*lane.action, task_id = task.task_id,

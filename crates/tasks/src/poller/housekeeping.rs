@@ -1,4 +1,4 @@
-//! What has to be put right or thrown away now and then.
+//! Periodic repairs and deletions.
 
 use super::Core;
 use domain::{ChannelId, TaskStatus, TaskUid, UnixMs, UserId};
@@ -9,19 +9,19 @@ use store::{StoreError, Value};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// Pause between two looks for holds whose task is gone.
+/// Pause between two searches for holds whose task is gone.
 const STRAYS_PAUSE: Duration = Duration::from_secs(60);
-/// They may take this part of the time at most.
+/// The largest part of the time that they may take.
 const STRAYS_PART: u32 = 50;
-/// Stray holds that one look gives back. It looks again at once while there are more.
+/// Stray holds released by one search. It is repeated at once while there are more.
 const STRAYS: usize = 500;
-/// Pause between two looks for tasks that are old enough to be deleted.
+/// Pause between two searches for tasks that are old enough to be deleted.
 const RETENTION_PAUSE: Duration = Duration::from_secs(3_600);
 /// Tasks deleted in one transaction.
 const SLICE: usize = 1_000;
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
-/// Gives back holds of tasks that an operator ended or deleted with plain SQL.
+/// Releases holds of tasks that an operator ended or deleted with plain SQL.
 pub(super) async fn strays(core: Arc<Core>, stop: CancellationToken) {
     loop {
         let began = Instant::now();
@@ -37,7 +37,8 @@ pub(super) async fn strays(core: Arc<Core>, stop: CancellationToken) {
 }
 
 async fn release_strays(core: &Core) -> Result<(), LedgerError> {
-    // A task and its hold are made, and ended, in one transaction: what differs was edited.
+    // A task and its hold are inserted, and ended, in one transaction: a difference was made by
+    // hand.
     let sql = "SELECT h.id, h.user_id, t.status, t.channel_id, t.fail_reason, t.created_at
                FROM holds h LEFT JOIN tasks t ON t.uid = h.id
                WHERE h.for_task
@@ -67,8 +68,8 @@ async fn release_strays(core: &Core) -> Result<(), LedgerError> {
     }
 }
 
-/// The row says that the task has ended; its amounts, its time and its webhooks follow, so that
-/// it is told from no other task.
+/// The row's status says that the task has ended; its amounts, its time and its webhooks follow, so
+/// that it looks like any other ended task.
 async fn end_edited(
     core: &Core,
     task: &TaskRef,
@@ -85,8 +86,8 @@ fn told(uid: TaskUid, user_id: UserId) {
     );
 }
 
-/// Deletes ended tasks that are old, with their webhooks, and those about balances: now and then,
-/// and at once when they are to be kept for another time.
+/// Deletes ended tasks that are old, with their webhooks, and those about balances: periodically,
+/// and at once when the retention is changed.
 pub(super) async fn retention(core: Arc<Core>, stop: CancellationToken) {
     loop {
         tokio::select! {

@@ -1,4 +1,4 @@
-//! The lanes of this node: a round looks after the leases, and one job for each lane asks.
+//! The lanes of this node: a round renews the leases, and one job per lane polls.
 
 use super::lease::{self, LANES_MAX, Leases, PollLane};
 use super::sweep::{self, Memory};
@@ -14,34 +14,34 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Rounds in each interval: a lane that lapses is found within a third of it.
+/// Rounds per interval: a lane whose lease has expired is found within a third of it.
 const ROUNDS: u64 = 3;
 const ROUND_MIN_MS: u64 = 250;
 const ROUND_MAX_MS: u64 = 10_000;
 /// A lease is as long as the interval, and at least this.
 const LEASE_MIN_MS: u64 = 1_000;
-/// Counting the tasks may take this part of the time.
+/// The part of the time that counting the tasks may take.
 const COUNT_PART: u32 = 20;
 const COUNT_PAUSE: Duration = Duration::from_secs(2);
 
-/// A lane that this node asks about.
+/// A lane that this node polls.
 struct Held {
     stop: CancellationToken,
     job: JoinHandle<()>,
 }
 
-/// All of them.
+/// All lanes of this node.
 struct Lanes {
     core: Arc<Core>,
     jobs: TaskTracker,
     shutdown: CancellationToken,
     held: HashMap<PollLane, Held>,
-    /// Until when the leases are ours, as far as we know.
+    /// Until when the leases are this node's, as far as it knows.
     sure_until: Instant,
     count_at: Instant,
 }
 
-/// Looks after the lanes until the end, and gives them back then.
+/// Manages the lanes until the end, and then gives them back.
 pub(super) async fn run(core: Arc<Core>, jobs: TaskTracker, shutdown: CancellationToken) {
     let now = Instant::now();
     let mut lanes = Lanes {
@@ -67,7 +67,7 @@ pub(super) async fn run(core: Arc<Core>, jobs: TaskTracker, shutdown: Cancellati
         tokio::select! {
             () = shutdown.cancelled() => break,
             () = sleep_until(next) => {}
-            // Lanes that are new are asked about now, too.
+            // New lanes are polled now, too.
             _ = polls.changed() => {}
         }
     }
@@ -85,7 +85,7 @@ impl Lanes {
         if let Err(error) = self.lease().await {
             tracing::warn!(target: "custompass", event = "task_leases_failed", %error);
             if Instant::now() >= self.sure_until {
-                // Others may have taken them.
+                // Other nodes may have taken them.
                 self.keep_only(&HashSet::new());
             }
         }
@@ -102,7 +102,7 @@ impl Lanes {
         }
     }
 
-    /// Renews, takes and gives back.
+    /// Renews, takes and gives back leases.
     async fn lease(&mut self) -> Result<(), StoreError> {
         let core = Arc::clone(&self.core);
         let (db, me) = (&core.parts.db, core.parts.node_id);
@@ -118,7 +118,7 @@ impl Lanes {
         let plan = lease::plan(me, &wanted, &leases);
         let taken = lease::take(db, me, &plan.take, now, until).await?;
         let mine = mine(&leases, me, &wanted, &plan.give, taken);
-        // Nobody asks any more before somebody else may begin.
+        // The old job must have stopped before another node may start.
         for stopped in self.keep_only(&mine) {
             let _ = stopped.await;
         }
@@ -129,7 +129,7 @@ impl Lanes {
         Ok(())
     }
 
-    /// Stops asking about all others. Answers what has to come to its end for that.
+    /// Stops polling all other lanes. Returns the jobs that have to finish for that.
     fn keep_only(&mut self, mine: &HashSet<PollLane>) -> Vec<JoinHandle<()>> {
         let others = self.held.extract_if(|lane, _| !mine.contains(lane));
         others
@@ -140,7 +140,7 @@ impl Lanes {
             .collect()
     }
 
-    /// Asks about a lane from now on. A job that has died is replaced.
+    /// Starts polling a lane. A job that has died is replaced.
     fn ask_about(&mut self, lane: PollLane) {
         if self.held.get(&lane).is_some_and(|held| !held.job.is_finished()) {
             return;
@@ -166,7 +166,7 @@ fn mine(
     mine
 }
 
-/// Asks about a lane, once in every interval and whenever somebody wishes, until `stop`.
+/// Polls a lane, once per interval and on request, until `stop`.
 async fn ask(
     core: Arc<Core>,
     lane: PollLane,
@@ -205,5 +205,5 @@ async fn count(core: &Core) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Leases lapse before a task is given up for want of an answer.
+/// Leases expire before a task is failed for lack of a reply.
 const _: () = assert!(GRACE_INTERVALS > 1);

@@ -1,16 +1,16 @@
-//! Which node asks about which lane: leases in the table `task_lanes`.
+//! Which node polls which lane: leases in the table `task_lanes`.
 //!
 //! A lane is a model of a channel, the unit of leasing and of isolation. There is no leader: each
-//! node takes what is free, up to its fair share, and gives back what it has beyond it. A node
-//! counts as long as it renews the row that stands for itself (channel 0), which lapses together
-//! with its leases. The table `nodes` would count a dead node for longer than its lanes may wait.
+//! node takes free lanes, up to its fair share, and gives back what exceeds it. A node counts as
+//! long as it renews the row that represents it (channel 0), which expires together with its
+//! leases. The table `nodes` would count a dead node for longer than its lanes may wait.
 
 use domain::{ChannelId, NodeId, UnixMs};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use store::{Db, Engine, Row, Statement, StoreError, Value};
 
-/// Most lanes that are looked after, by all nodes together.
+/// The maximum number of lanes, of all nodes together.
 pub(super) const LANES_MAX: usize = 10_000;
 
 /// One model of one channel.
@@ -21,23 +21,23 @@ pub(super) struct PollLane {
     pub(super) action: Arc<str>,
 }
 
-/// Who has which lane now, and how many nodes there are.
+/// Which node has which lane, and how many nodes there are.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     pub(super) of: HashMap<PollLane, NodeId>,
     pub(super) nodes: usize,
 }
 
-/// What a node is to do about its lanes.
+/// A node's plan for its lanes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// Free lanes to be taken.
+    /// Free lanes to take.
     pub(super) take: Vec<PollLane>,
-    /// Lanes to be given back.
+    /// Lanes to give back.
     pub(super) give: Vec<PollLane>,
 }
 
-/// Decides it. `wanted` are the lanes that have unfinished tasks.
+/// Plans for this node. `wanted` are the lanes that have unfinished tasks.
 pub(super) fn plan(me: NodeId, wanted: &BTreeSet<PollLane>, leases: &Leases) -> Plan {
     let share = wanted.len().div_ceil(leases.nodes.max(1));
     let mine = |lane: &&PollLane| leases.of.get(*lane) == Some(&me);
@@ -47,7 +47,7 @@ pub(super) fn plan(me: NodeId, wanted: &BTreeSet<PollLane>, leases: &Leases) -> 
     give.extend(held.iter().skip(share).map(|lane| (*lane).clone()));
     let free: Vec<&PollLane> =
         wanted.iter().filter(|lane| !leases.of.contains_key(*lane)).collect();
-    // Each node begins elsewhere, so that two that look at the same time take different ones.
+    // Each node starts at another lane, so that two that plan at the same time take different ones.
     let start = me.0.as_u128() % u128::try_from(free.len().max(1)).unwrap_or(1);
     let start = usize::try_from(start).unwrap_or(0);
     let room = share.saturating_sub(held.len());
@@ -55,8 +55,8 @@ pub(super) fn plan(me: NodeId, wanted: &BTreeSet<PollLane>, leases: &Leases) -> 
     Plan { take: take.map(|lane| (*lane).clone()).collect(), give }
 }
 
-// A walk from lane to lane along the index `tasks_unfinished`: what it costs depends on how many
-// lanes there are, and not on how many tasks.
+// A skip scan from lane to lane along the index `tasks_unfinished`: its cost depends on the number
+// of lanes, not of tasks.
 const WANTED: &str = "
     WITH RECURSIVE lanes (channel_id, action) AS (
         SELECT channel_id, action FROM (
@@ -87,7 +87,7 @@ pub(super) async fn wanted(db: &Db) -> Result<BTreeSet<PollLane>, StoreError> {
     db.read(WANTED, &[most]).await?.iter().map(PollLane::read).collect()
 }
 
-/// Says that this node is there, renews its leases, and tells who has what.
+/// Announces this node, renews its leases, and returns which node has what.
 pub(super) async fn renew(
     db: &Db,
     me: NodeId,
@@ -122,7 +122,7 @@ pub(super) async fn renew(
     Ok(leases)
 }
 
-/// Takes lanes that are free; answers those that it got.
+/// Takes free lanes; returns those it got.
 pub(super) async fn take(
     db: &Db,
     me: NodeId,
@@ -177,12 +177,12 @@ pub(super) async fn give(db: &Db, me: NodeId, lanes: &[PollLane]) -> Result<(), 
     db.execute(rows, &[json_rows(lanes), Value::from(me)]).await.map(drop)
 }
 
-/// Gives everything back: this node is stopping.
+/// Gives all lanes back: this node is stopping.
 pub(super) async fn leave(db: &Db, me: NodeId) -> Result<(), StoreError> {
     db.execute("DELETE FROM task_lanes WHERE node_id = $1", &[Value::from(me)]).await.map(drop)
 }
 
-/// One process serves an SQLite file: whoever had leases before is dead.
+/// An SQLite file is served by one process: leases of an earlier one are void.
 pub(super) async fn clear_dead(db: &Db) -> Result<(), StoreError> {
     match db.engine() {
         Engine::Postgres => Ok(()),
@@ -232,7 +232,8 @@ mod tests {
         assert_eq!((give, plan.take), (lanes([6, 4, 5]), vec![]));
     }
 
-    /// Nodes that come and go, planning in turn, end with every lane held once and fair shares.
+    /// Nodes that come and go, planning in turn, reach a state with every lane leased once and fair
+    /// shares.
     #[test]
     fn nodes_settle() {
         let wanted = lanes(1..=11);

@@ -1,4 +1,4 @@
-//! What the poller counts.
+//! Metrics of the poller.
 
 use domain::TaskStatus;
 use prometheus_client::metrics::counter::Counter;

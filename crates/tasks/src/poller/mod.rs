@@ -1,15 +1,15 @@
-//! Asking upstreams how their tasks go.
+//! Polls upstreams about their tasks.
 //!
 //! Work is split into *lanes*: a lane is one model of one channel. Nodes share the lanes through
-//! leases ([`lease`], [`lanes`]). One job for each lane passes over all its unfinished tasks in
-//! every interval ([`sweep`]), a page at a time ([`page`]), in questions about tasks of one
-//! owner's key ([`question`]). Their replies ([`upstream::task_reply`]) change what is new
-//! ([`apply`]). What one lane may take of the node is limited ([`permits`]), most of all while its
-//! upstream hangs.
+//! leases ([`lease`], [`lanes`]). One job per lane passes over all its unfinished tasks in every
+//! interval ([`sweep`]), a page at a time ([`page`]), in requests about tasks of one owner's key
+//! ([`question`]). From the replies ([`upstream::task_reply`]) changes are applied ([`apply`]). The
+//! resources that one lane may use are limited ([`permits`]), most of all while its upstream times
+//! out.
 //!
-//! Between passes a lane remembers where it was broken off and a few tasks that spoil questions;
-//! everything else is in the database. So memory does not grow with the number of tasks, and a
-//! node can die at any moment: whatever it had not written is asked about again.
+//! Between passes a lane keeps where it was aborted and a few tasks that break requests; everything
+//! else is in the database. So memory does not grow with the number of tasks, and a node can die at
+//! any moment: what it had not written is polled again.
 
 mod apply;
 mod housekeeping;
@@ -35,19 +35,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use words::Words;
 
-/// So many intervals past its lifetime a task is given up whose upstream doesn't answer at all.
+/// A task whose upstream doesn't reply at all is failed this many intervals past its lifetime.
 const GRACE_INTERVALS: u64 = 3;
 
-/// What the jobs of the poller share.
+/// State shared by the jobs of the poller.
 struct Core {
     config: ArcSwap<TasksConfig>,
     parts: Parts,
     metrics: Metrics,
     permits: Permits,
     words: Words,
-    /// Ended tasks are to be kept for another time than before.
+    /// The retention of ended tasks has changed.
     retention_changed: Notify,
-    /// Counts the wishes to ask about everything now.
+    /// Counts the requests to poll everything now.
     polls: watch::Sender<u64>,
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn start(
     Arc::new(Poller(core))
 }
 
-/// What is wished on any node reaches all.
+/// A request on any node reaches all nodes.
 async fn follow_wishes(core: Arc<Core>, shutdown: CancellationToken) {
     let mut wishes = core.parts.live.polls();
     loop {
@@ -110,7 +110,7 @@ impl Poller {
         let before = self.0.config.swap(Arc::clone(&config));
         self.0.permits.set(config.max_concurrent);
         if before.poll_interval_ms != config.poll_interval_ms {
-            // Who sleeps through the old interval sleeps through the new one from here.
+            // A job that sleeps through the old interval starts the new one from here.
             self.0.poll_now();
         }
         if before.retention_days != config.retention_days {

@@ -1,4 +1,4 @@
-//! The unfinished tasks of a lane, a page at a time, in the order of their index.
+//! The unfinished tasks of a lane, page by page, in the order of their index.
 
 use super::Core;
 use super::lease::PollLane;
@@ -7,7 +7,7 @@ use domain::{TaskStatus, TaskUid, UnixMs, UserId};
 use store::{Row, StoreError, TASK_DATA, Value};
 use upstream::task_reply::Element;
 
-/// A place in a lane: key of the owner, and number of the task.
+/// A position in a lane: key of the owner, and id of the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PagePlace {
     pub(super) token_id: i64,
@@ -19,13 +19,13 @@ impl PagePlace {
     pub(super) const LAST: Self = Self { token_id: i64::MAX, id: i64::MAX };
 }
 
-/// A task that is to be asked about.
+/// A task to be polled.
 #[derive(Clone, Debug)]
 pub(super) struct Waiting {
     pub(super) place: PagePlace,
     pub(super) uid: TaskUid,
     pub(super) user_id: UserId,
-    /// The upstream's id.
+    /// The upstream's task id.
     pub(super) task_id: String,
     pub(super) status: TaskStatus,
     pub(super) fingerprint: i64,
@@ -37,8 +37,8 @@ pub(super) struct Waiting {
     pub(super) key_sealed: Option<String>,
 }
 
-/// One pass over a lane, from a place round to the same place. The place is where the last pass
-/// was broken off, so that what stands behind a stretch that hangs has its turn.
+/// One pass over a lane, from a position around to the same one. It starts where the last pass was
+/// aborted, so that tasks after a range that times out are polled, too.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Round {
     from: PagePlace,
@@ -51,12 +51,12 @@ impl Round {
         Self { from, at: from, wrapped: false }
     }
 
-    /// Behind which place, and up to which, the next page lies.
+    /// The range of the next page: after the first position, up to the second.
     pub(super) const fn span(&self) -> (PagePlace, PagePlace) {
         (self.at, if self.wrapped { self.from } else { PagePlace::LAST })
     }
 
-    /// A page ended here; or there was nothing more in this span. Says whether more may come.
+    /// A page ended here, or the range is exhausted. Returns whether there may be more.
     pub(super) fn advance(&mut self, end: Option<PagePlace>) -> bool {
         match end {
             Some(end) => self.at = end,
@@ -67,7 +67,8 @@ impl Round {
     }
 }
 
-// The inner query is a walk along the index `tasks_unfinished`; the outer one sees only its page.
+// The inner query walks along the index `tasks_unfinished`; the outer one reads only its
+// page.
 const PAGE: &str = "
     SELECT id, token_id, uid, user_id, task_id, status, fingerprint, version, lifetime_from,
            since, request_id,
@@ -82,7 +83,7 @@ const PAGE: &str = "
           ORDER BY token_id, id LIMIT $7) AS page
     ORDER BY token_id, id";
 
-/// The next page of a span.
+/// The next page of a range.
 pub(super) async fn load(
     core: &Core,
     lane: &PollLane,
@@ -122,8 +123,8 @@ impl Waiting {
     }
 }
 
-/// Whether this upstream writes its ids as numbers: what it said of one task that could be one
-/// tells. One row is read for this in each pass, and only where an id could be a number at all.
+/// Whether this upstream writes its ids as numbers, judged by its last report of a task whose id
+/// could be one. One row is read for this per pass, and only when an id could be a number at all.
 pub(super) async fn has_numbers(core: &Core, page: &[Waiting]) -> Result<bool, StoreError> {
     let Some(task) = page.iter().find(|task| is_number(&task.task_id)) else { return Ok(false) };
     let sql = "SELECT data FROM tasks WHERE id = $1";

@@ -1,4 +1,4 @@
-//! Who may ask at the same time, so that nobody who hangs keeps others waiting.
+//! Limits on concurrent poll requests, so that a slow upstream does not block the others.
 
 use super::width::{Turn, Width};
 use domain::ChannelId;
@@ -8,30 +8,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 use store::Channel;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Lanes that hang share this part of all questions.
+/// Lanes that time out share this part of all requests.
 const SICK_PART: usize = 4;
 /// Replies that may be larger than [`super::question::LARGE_REPLY`] at the same time.
 const LARGE_REPLIES: usize = 4;
-/// Statements of pages and changes at the same time: the pool is the data plane's as well.
+/// Concurrent statements for pages and changes: the pool is shared with the data plane.
 const STATEMENTS: usize = 8;
-/// Ends of tasks that wait for the ledger at the same time.
+/// Concurrent ends of tasks that wait for the ledger.
 const ENDS: usize = 64;
 
 /// The limits of one node.
 pub(super) struct Permits {
-    /// Of all questions.
+    /// All poll requests.
     all: Width,
     sick: Width,
     pub(super) large: Semaphore,
     pub(super) statements: Semaphore,
     pub(super) ends: Semaphore,
-    /// Of channels that have a limit of their own, with that limit.
+    /// Channels that have a limit of their own, with that limit.
     channels: Mutex<HashMap<ChannelId, (usize, Arc<Semaphore>)>>,
-    /// Lanes that share the questions.
+    /// The number of lanes that share the requests.
     lanes: AtomicUsize,
 }
 
-/// A question may be asked while this is held.
+/// Allows one poll request while it is held.
 pub(super) struct Permit<'a> {
     _channel: Option<OwnedSemaphorePermit>,
     _sick: Option<Turn<'a>>,
@@ -51,24 +51,24 @@ impl Permits {
         }
     }
 
-    /// Lets so many questions be under way from now on.
+    /// Changes how many requests may be in flight.
     pub(super) fn set(&self, most: usize) {
         self.all.set(most);
         self.sick.set(most / SICK_PART);
     }
 
-    /// Splits the questions among so many lanes.
+    /// Sets the number of lanes that share the requests.
     pub(super) fn split_among(&self, lanes: usize) {
         self.lanes.store(lanes.max(1), Ordering::Relaxed);
     }
 
-    /// How many questions one lane may have under way.
+    /// How many requests one lane may have in flight.
     pub(super) fn share(&self) -> usize {
         (self.all.most() / self.lanes.load(Ordering::Relaxed)).max(1)
     }
 
-    /// Waits for its turn. The widest limit comes last: who waits for a narrow one holds nothing
-    /// that others need.
+    /// Waits for a permit. The widest limit comes last: a task that waits for a narrow one holds
+    /// nothing that others need.
     pub(super) async fn acquire(&self, channel: &Channel, sick: bool) -> Permit<'_> {
         let own = self.of_channel(channel);
         let channel = match own {
@@ -86,13 +86,13 @@ impl Permits {
         let fresh = || (most, Arc::new(Semaphore::new(most)));
         let entry = channels.entry(channel.id).or_insert_with(fresh);
         if entry.0 != most {
-            // Questions under way keep the old one.
+            // Requests in flight keep the old one.
             *entry = fresh();
         }
         Some(Arc::clone(&entry.1))
     }
 
-    /// Forgets channels that nobody asks here any more.
+    /// Drops channels that this node no longer polls.
     pub(super) fn keep(&self, channels: &HashSet<ChannelId>) {
         let mut known = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|id, _| channels.contains(id));

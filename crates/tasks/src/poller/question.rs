@@ -1,4 +1,4 @@
-//! One question: `POST {base}/{model}/task/list-by-condition`, and the bytes of its reply.
+//! One poll request: `POST {base}/{model}/task/list-by-condition`, and the bytes of its reply.
 
 use super::Core;
 use bytes::Bytes;
@@ -17,45 +17,45 @@ use upstream::{Deadlines, OutboundRequest, ReplyBody, SendError, Sent};
 
 /// Longest reply that is read.
 pub(super) const MAX_REPLY: usize = 16 * 1024 * 1024;
-/// A larger reply than this waits for its turn, so that many at once don't fill the memory.
+/// A larger reply than this needs a permit, so that many at once don't fill the memory.
 pub(super) const LARGE_REPLY: usize = 1024 * 1024;
 
-/// Why a question brought nothing.
+/// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PollFailure {
-    /// It could not be asked: the channel, its row or the owner's key is not there.
+    /// Not sent: the channel, its row or the owner's key can't be used.
     Unasked(String),
     /// No connection.
     Unreachable(String),
     /// No reply in time.
     Timeout,
-    /// The connection broke off, or no HTTP came back.
+    /// The connection broke off, or the reply is not HTTP.
     Broken(&'static str),
     /// A status other than success.
     Status(StatusCode),
     /// A reply that can't be used.
     Unusable(String),
-    /// A reply longer than is read.
+    /// A reply longer than the limit.
     TooLarge,
 }
 
 impl PollFailure {
-    /// Whether asking on costs time rather than telling anything.
+    /// Whether further requests would only cost time.
     pub(super) const fn hangs(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Timeout)
     }
 
-    /// Whether an upstream has answered, however badly.
+    /// Whether the upstream has replied, however badly.
     pub(super) const fn is_answer(&self) -> bool {
         matches!(self, Self::Status(_) | Self::Unusable(_) | Self::TooLarge)
     }
 
-    /// Whether one task among those asked about may be to blame.
+    /// Whether one of the tasks may have caused it.
     pub(super) const fn may_be_one_task(&self) -> bool {
         !matches!(self, Self::Unasked(_) | Self::Unreachable(_))
     }
 
-    /// One word for metrics.
+    /// A label for metrics.
     pub(super) const fn word(&self) -> &'static str {
         match self {
             Self::Unasked(_) => "unasked",
@@ -68,7 +68,7 @@ impl PollFailure {
         }
     }
 
-    /// In short, for the log. Never a body.
+    /// A short description for the log. Never a body.
     pub(super) fn error(&self) -> String {
         match self {
             Self::Unasked(why) | Self::Unreachable(why) | Self::Unusable(why) => why.clone(),
@@ -90,7 +90,7 @@ impl From<SendError> for PollFailure {
     }
 }
 
-/// How a lane's channel is asked: what follows from its row, read once for each version of it.
+/// How a lane's channel is called: what follows from its row, built once for each version of it.
 pub(super) struct Asking {
     pub(super) prepared: Prepared,
     uri: Uri,
@@ -98,7 +98,7 @@ pub(super) struct Asking {
 }
 
 impl Asking {
-    /// Reads it.
+    /// Validates the channel's row.
     ///
     /// # Errors
     /// When the row can't be used.
@@ -118,14 +118,14 @@ impl Asking {
     }
 }
 
-/// A whole reply.
+/// A complete reply.
 pub(super) struct PollAnswer<'a> {
     pub(super) body: Vec<u8>,
-    /// Held until the reply is forgotten.
+    /// Held until the reply is dropped.
     _large: Option<SemaphorePermit<'a>>,
 }
 
-/// Asks about these ids.
+/// Polls these ids.
 pub(super) async fn ask<'a>(
     core: &'a Core,
     asking: &Asking,
@@ -180,7 +180,7 @@ async fn put<'a>(
         return Err(PollFailure::Unusable("compressed, though asked not to be".to_owned()));
     }
     let answer = collect(core, reply.body).await?;
-    // What tasks have become is shown to their owners.
+    // The upstream's reports are shown to the tasks' owners.
     if asking.prepared.echo.as_ref().is_some_and(|echo| echo.finds(&answer.body)) {
         return Err(PollFailure::Unusable("the reply repeats the channel's key".to_owned()));
     }
@@ -203,8 +203,8 @@ async fn collect(core: &Core, mut from: ReplyBody) -> Result<PollAnswer<'_>, Pol
     Ok(PollAnswer { body, _large: large })
 }
 
-/// `{"task_ids":[…]}`. Ids are kept as text. Where this upstream writes its ids as numbers, those
-/// that are numbers go back as numbers, digit by digit; all others as strings.
+/// `{"task_ids":[…]}`. Ids are kept as text. Where this upstream writes its ids as numbers, numeric
+/// ones are sent as numbers, digit by digit; all others as strings.
 fn question<'i>(ids: impl Iterator<Item = &'i str>, numbers: bool) -> String {
     let mut text = String::with_capacity(64 * 32);
     text.push_str("{\"task_ids\":[");

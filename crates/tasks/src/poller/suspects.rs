@@ -1,22 +1,22 @@
-//! Tasks that spoil every question they are part of. They are asked about alone, so that finding
-//! them is not to be paid for in every pass.
+//! Tasks that break every request they are part of. They are polled one by one, so that the cost of
+//! finding them is not paid in every pass.
 
 use std::collections::BTreeMap;
 
-/// Tasks that are remembered.
+/// The maximum number of suspects.
 const MAX_SUSPECTS: usize = 32;
 
-/// Suspects of a lane, and whether this pass came by them.
+/// Suspects of a lane, and whether this pass has met them.
 #[derive(Debug, Default)]
 pub(super) struct Suspects(BTreeMap<i64, bool>);
 
 impl Suspects {
-    /// A pass begins.
+    /// Starts a pass.
     pub(super) fn begin(&mut self) {
         self.0.values_mut().for_each(|met| *met = false);
     }
 
-    /// Whether a task that the pass comes by is one.
+    /// Whether a task is a suspect; marks it as met.
     pub(super) fn meets(&mut self, task: i64) -> bool {
         self.0.get_mut(&task).is_some_and(|met| {
             *met = true;
@@ -24,19 +24,19 @@ impl Suspects {
         })
     }
 
-    /// A question about this task alone failed, where others are answered.
+    /// A request for this task alone failed, while others succeed.
     pub(super) fn accuse(&mut self, task: i64) {
         if self.0.len() < MAX_SUSPECTS {
             self.0.insert(task, true);
         }
     }
 
-    /// A question about this task alone was answered.
+    /// A request for this task alone succeeded.
     pub(super) fn acquit(&mut self, task: i64) {
         self.0.remove(&task);
     }
 
-    /// A pass has come by all tasks: those that it didn't meet have ended.
+    /// A pass has met all tasks: suspects that it has not met have ended.
     pub(super) fn end(&mut self) {
         self.0.retain(|_, met| *met);
     }

@@ -1,4 +1,4 @@
-//! One pass over a lane: every unfinished task of one model of one channel is asked about.
+//! One pass over a lane: polls every unfinished task of one model of one channel.
 
 use super::lease::PollLane;
 use super::page::{self, PagePlace, Round, Waiting};
@@ -14,31 +14,31 @@ use store::{Channel, TOKEN_KEY};
 use tokio::time::Instant;
 use web::Seconds;
 
-/// Most rows of a page.
+/// Largest page, in rows.
 const PAGE_MAX: usize = 2_000;
-/// Questions of each place at work that a page is good for.
+/// A page holds this many requests for each concurrent one.
 const PAGE_QUESTIONS: usize = 4;
-/// After so many questions in a row that hang, a pass is broken off.
+/// After this many consecutive time-outs, a pass is aborted.
 const HANGS_MAX: usize = 3;
-/// Questions that one pass may spend on finding what spoils its neighbours: enough to find one
+/// Requests that one pass may spend on finding a task that breaks its requests: enough to find one
 /// among 64.
 const HALVES_MAX: usize = 12;
-/// So many of them bring nothing at all, and it isn't a single task's fault.
+/// After this many single failures, no single task is to blame.
 const HALVES_IN_VAIN: usize = 6;
-/// Failed questions of one pass that are kept to be halved.
+/// Failed requests of one pass that are kept to be split in halves.
 const FAILED_MAX: usize = 4;
 
-/// What a lane remembers between passes.
+/// What a lane keeps between passes.
 pub(super) struct Memory {
-    /// Since when this node has asked about this lane.
+    /// Since when this node has polled this lane.
     since: UnixMs,
-    /// Where the last pass was broken off.
+    /// Where the last pass was aborted.
     resume: Option<PagePlace>,
-    /// Its last question hung.
+    /// Its last request timed out.
     sick: bool,
-    /// Tasks that spoil questions.
+    /// Tasks that break requests.
     suspects: Suspects,
-    /// The channel as it was read last.
+    /// The channel as it was last read.
     asking: Option<Arc<Asking>>,
 }
 
@@ -65,23 +65,23 @@ impl Memory {
     }
 }
 
-/// Tasks of one owner's key that are asked about together.
+/// Tasks of one owner's key that are polled together.
 struct Batch {
     tasks: Vec<Waiting>,
     owner: Result<HeaderValue, PollFailure>,
 }
 
-/// What does not change during a pass.
+/// What is constant during a pass.
 struct Pass<'a> {
     core: &'a Core,
     lane: &'a PollLane,
-    /// When the pass was to begin.
+    /// The scheduled start of the pass.
     due: Instant,
     since: UnixMs,
     asking: Result<Arc<Asking>, PollFailure>,
 }
 
-/// How far a pass has come.
+/// The progress of a pass.
 #[derive(Default)]
 struct Course {
     hangs: usize,
@@ -89,11 +89,11 @@ struct Course {
     failed: Vec<Batch>,
     warned: bool,
     numbers: bool,
-    /// Behind which place everything was asked about.
+    /// The position up to which everything was polled.
     asked_to: Option<PagePlace>,
 }
 
-/// Asks about all tasks of a lane.
+/// Polls all tasks of a lane.
 pub(super) async fn run(core: &Core, lane: &PollLane, memory: &mut Memory, due: Instant) {
     let asking = memory.asking(core, lane);
     let pass = Pass { core, lane, due, since: memory.since, asking };
@@ -126,7 +126,7 @@ pub(super) async fn run(core: &Core, lane: &PollLane, memory: &mut Memory, due: 
     memory.suspects.end();
 }
 
-/// Splits a page into questions. Tasks that spoil questions are asked about by themselves.
+/// Splits a page into batches. Suspects are polled one by one.
 fn batches(core: &Core, page: Vec<Waiting>, size: usize, suspects: &mut Suspects) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
     let mut owner = Err(PollFailure::Unasked(String::new()));
@@ -158,8 +158,8 @@ fn owner_key(core: &Core, sealed: &str) -> Result<HeaderValue, PollFailure> {
 }
 
 impl Pass<'_> {
-    /// Asks these, as many at a time as this lane may, and stops beginning new ones when too many
-    /// hang.
+    /// Polls these batches, as many at a time as this lane may, and starts no new ones when too
+    /// many time out.
     async fn ask_all(&self, batches: Vec<Batch>, memory: &mut Memory, course: &mut Course) {
         let (mut waiting, mut under_way) = (batches.into_iter(), FuturesUnordered::new());
         loop {
@@ -174,7 +174,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Notes how a question went.
+    /// Records the result of a request.
     async fn take(
         &self,
         batch: Batch,
@@ -208,9 +208,9 @@ impl Pass<'_> {
         self.end_overdue(&batch.tasks, failure.is_answer()).await;
     }
 
-    /// Asks again about the batches that failed as a whole, in halves: the reply may be too large,
-    /// or one task in it may be what the upstream can't bear. A batch that hung is only halved
-    /// when others of this pass were answered.
+    /// Repeats the batches that failed as a whole, in halves: the reply may be too large, or the
+    /// upstream may fail on one of the tasks. A batch that timed out is only split when others of
+    /// this pass were answered.
     async fn ask_in_halves(&self, memory: &mut Memory, course: &mut Course) {
         let mut left = HALVES_MAX;
         let mut queue: std::collections::VecDeque<_> = course.failed.drain(..).collect();
@@ -231,7 +231,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Asks about a batch, and enters what is answered.
+    /// Polls a batch, and applies the reply.
     async fn ask(
         &self,
         batch: Batch,
@@ -268,7 +268,7 @@ impl Pass<'_> {
         apply::end_overdue(self.core, self.lane, self.since, tasks, answered).await;
     }
 
-    /// Once in a pass: what fails for one question mostly fails for all.
+    /// Logged once per pass: what fails for one request mostly fails for all.
     fn warn(&self, failure: &PollFailure, course: &mut Course) {
         if !std::mem::replace(&mut course.warned, true) {
             tracing::warn!(

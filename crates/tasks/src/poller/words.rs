@@ -1,13 +1,13 @@
-//! Status words that are on no list: each is warned of once for each channel.
+//! Status words that are on no list: each is logged once per channel.
 
 use domain::ChannelId;
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-/// Words that are remembered. When so many were new, all are news again.
+/// The maximum number of words. When the set is full, it is cleared, and all are logged again.
 const MAX_WORDS: usize = 1_000;
 
-/// The words that were warned of.
+/// The words that were logged.
 #[derive(Default)]
 pub(super) struct Words(Mutex<HashSet<(ChannelId, String)>>);
 

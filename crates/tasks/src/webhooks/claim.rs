@@ -1,5 +1,5 @@
-//! Taking what is due, so that no two nodes send the same, and neither an endpoint nor a user is in
-//! another's way.
+//! Claims due deliveries, so that no two nodes send the same one, and no endpoint or user blocks
+//! another.
 
 use domain::{TaskUid, UnixMs, UserId};
 use std::collections::HashMap;
@@ -7,38 +7,38 @@ use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use store::{Db, Engine, Row, Statement, StoreError, Value};
 
-/// How long a claim lasts. A node that dies within it leaves the row to whoever looks next.
+/// How long a claim lasts. If a node dies within it, the row is left to the next claim.
 const LEASE_MS: i64 = 60_000;
-/// Deliveries under way to one endpoint.
+/// Deliveries in flight per endpoint.
 const PER_ENDPOINT: usize = 4;
-/// Deliveries under way for one user: an eighth of all, so that users whose endpoints hang leave
-/// room for the others.
+/// Deliveries in flight per user: an eighth of all, so that users whose endpoints time out leave
+/// capacity for the others.
 const PER_USER: usize = 8;
-/// Endpoints looked at for one claim. Those that have enough already are among them, so it is more
-/// than a claim can serve.
+/// Endpoints considered by one claim. Those at their limit are among them, so it is more than a
+/// claim can serve.
 const LOOKED_AT: i64 = 256;
 
-/// A delivery that is this node's to try, for a while.
+/// A delivery claimed by this node, for a while.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DeliveryClaim {
     pub id: i64,
     pub endpoint_id: i64,
     pub user_id: UserId,
     pub task_uid: TaskUid,
-    /// Which try this is, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: i64,
 }
 
-/// What a look at the outbox came to.
+/// The result of a claim.
 #[derive(Debug, Default)]
 pub(super) struct ClaimedDeliveries {
     pub claims: Vec<DeliveryClaim>,
-    /// Something that is due may have been left for want of room.
+    /// Something due may have been left for lack of capacity.
     pub more: bool,
 }
 
-/// The endpoints that something is due for, oldest first. It steps from endpoint to endpoint along
-/// the index, past whatever waits for each.
+/// The endpoints with due deliveries, oldest first. A skip scan from endpoint to endpoint along the
+/// index, regardless of how many deliveries each has.
 const DUE: &str = "
     WITH RECURSIVE waiting (endpoint_id) AS (
         SELECT min(endpoint_id) FROM webhook_deliveries WHERE state = 'pending'
@@ -58,7 +58,7 @@ const DUE: &str = "
 
 const fn take(engine: Engine) -> &'static str {
     match engine {
-        // What another node is just taking is no longer there to be taken.
+        // Rows that another node is claiming are skipped.
         Engine::Postgres => {
             "UPDATE webhook_deliveries
              SET due_at = $1, attempts = attempts + 1, attempted_at = $2
@@ -78,7 +78,7 @@ const fn take(engine: Engine) -> &'static str {
     }
 }
 
-/// What is under way from this node.
+/// Deliveries in flight from this node.
 #[derive(Debug, Default)]
 pub(super) struct UnderWay {
     to_endpoints: HashMap<i64, usize>,
@@ -106,14 +106,14 @@ fn less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
     }
 }
 
-/// An endpoint that something is due for.
+/// An endpoint with a due delivery.
 #[derive(Clone, Copy, Debug)]
 struct Due {
     endpoint_id: i64,
     user_id: UserId,
 }
 
-/// Takes up to `room` deliveries, given what is `under_way`.
+/// Claims up to `room` deliveries, given what is `under_way`.
 pub(super) async fn claim(
     db: &Db,
     now: UnixMs,
@@ -139,7 +139,7 @@ pub(super) async fn claim(
     Ok(ClaimedDeliveries { claims, more })
 }
 
-/// How many to take for each endpoint: no more than there is room for, the longest due first.
+/// How many to claim per endpoint: within its capacity, the longest due first.
 fn shares(due: &[Due], room: usize, under_way: &UnderWay) -> Vec<(i64, usize)> {
     let mut left = room;
     let mut of_users = under_way.of_users.clone();
@@ -159,7 +159,7 @@ fn shares(due: &[Due], room: usize, under_way: &UnderWay) -> Vec<(i64, usize)> {
 }
 
 fn read_due(row: &Row) -> Result<Due, StoreError> {
-    // An endpoint that is gone has no owner; what waits for it is given up.
+    // A deleted endpoint has no owner; its deliveries are failed.
     let user_id: Option<UserId> = row.get("user_id")?;
     Ok(Due { endpoint_id: row.get("endpoint_id")?, user_id: user_id.unwrap_or(UserId(0)) })
 }

@@ -1,4 +1,4 @@
-//! One try of one delivery: sent, judged, and written down.
+//! One attempt of one delivery: send, judge, record.
 
 use super::claim::DeliveryClaim;
 use super::metrics::{AttemptResult, Metrics};
@@ -15,26 +15,26 @@ use store::{Statement, StoreError, Value};
 use tokio::sync::Mutex;
 use upstream::{Deadlines, OutboundRequest, Payload, ProxyChoice, ReplyBody};
 
-/// How long an endpoint may take to be connected to, and to answer.
+/// Time limit for connecting to an endpoint, and for its reply.
 const DEADLINES: Deadlines =
     Deadlines { connect_ms: 5_000, first_byte_ms: 15_000, idle_ms: 15_000, total_ms: 15_000 };
-/// How long a delivery waits for room in memory before it is looked at again.
+/// How long a delivery waits for memory before it is attempted again.
 const PUT_OFF_MS: i64 = 1_000;
-/// What is read of an answer, so that its connection can be used again; beyond, it is closed.
+/// How much of a reply is read, so that its connection can be reused; beyond, it is closed.
 const READ_BYTES: usize = 64 * 1024;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
-/// Why an endpoint was disabled that answered 410.
+/// Why an endpoint that replied 410 was disabled.
 const GONE: &str = "answered 410 Gone";
 
-/// How a try ended.
+/// The outcome of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Delivered(StatusCode),
-    /// The endpoint wants to hear no more.
+    /// The endpoint replied 410.
     Gone {
         of_submission: bool,
     },
@@ -45,7 +45,7 @@ enum Outcome {
     Unsendable(Unsendable),
 }
 
-/// Tries a delivery. What can't be written down is tried again when the claim has lapsed.
+/// Attempts a delivery. One that can't be recorded is repeated when its claim has expired.
 pub(super) async fn attempt(
     parts: &Parts,
     metrics: &Metrics,
@@ -61,7 +61,7 @@ pub(super) async fn attempt(
         Err(error) => return unrecorded(&claim, &error),
     };
     tell_span(span, &outcome);
-    // Written down first: whatever the rest of the answer does, it was given.
+    // Recorded first: the delivery counts, even if reading the rest of the reply fails.
     match record(parts, &claim, &outcome).await {
         Ok(ended) => {
             metrics.ended(ended);
@@ -114,7 +114,7 @@ fn judge(status: StatusCode, of_submission: bool) -> Outcome {
     }
 }
 
-/// Reads what is left of an answer, up to a limit.
+/// Reads the rest of a reply, up to a limit.
 async fn drain(mut body: ReplyBody) {
     let mut seen = 0;
     while let Some(Ok(frame)) = body.frame().await {
@@ -125,7 +125,7 @@ async fn drain(mut body: ReplyBody) {
     }
 }
 
-/// Writes down how a try ended, unless the row has gone on without it.
+/// Records the outcome of an attempt, unless the row has been claimed again meanwhile.
 async fn record(
     parts: &Parts,
     claim: &DeliveryClaim,
@@ -138,7 +138,7 @@ async fn record(
         }
         Outcome::Gone { of_submission } => {
             let own = mark(claim, "failed", now, Some(StatusCode::GONE), "gone");
-            // An address that one submission named says nothing about those of others.
+            // The address of one submission says nothing about those of others.
             let all = if of_submission { vec![own] } else { with_endpoint(own, claim, now) };
             (AttemptResult::Failed, all)
         }
@@ -172,7 +172,8 @@ fn again(
     }
 }
 
-/// The state of a row after a try. One that was claimed anew meanwhile is that claim's to write.
+/// The state of a row after an attempt. A row that was claimed again meanwhile is that claim's to
+/// write.
 fn mark(
     claim: &DeliveryClaim,
     state: &'static str,
@@ -203,7 +204,7 @@ fn with_endpoint(own: Statement, claim: &DeliveryClaim, now: UnixMs) -> Vec<Stat
     vec![own, disable, give_up_all(claim.endpoint_id)]
 }
 
-/// As if it had not been taken, but for a moment later.
+/// Reverts the claim, with a short delay.
 fn put_off(claim: &DeliveryClaim, now: UnixMs) -> Statement {
     Statement::new(
         "UPDATE webhook_deliveries SET due_at = $1, attempts = attempts - 1
@@ -212,7 +213,7 @@ fn put_off(claim: &DeliveryClaim, now: UnixMs) -> Statement {
     )
 }
 
-/// Nothing more goes to an endpoint.
+/// Disables an endpoint.
 fn give_up_all(endpoint_id: i64) -> Statement {
     Statement::new(
         "UPDATE webhook_deliveries SET state = 'failed', last_error = 'endpoint_disabled'
@@ -221,7 +222,7 @@ fn give_up_all(endpoint_id: i64) -> Statement {
     )
 }
 
-/// The status that came, and in a word what is wrong.
+/// The status received, and a label of what is wrong.
 const fn told(outcome: &Outcome) -> (Option<StatusCode>, Option<&'static str>) {
     match *outcome {
         Outcome::Delivered(status) => (Some(status), None),
@@ -233,7 +234,7 @@ const fn told(outcome: &Outcome) -> (Option<StatusCode>, Option<&'static str>) {
     }
 }
 
-/// One line about a try: never the address, the body or the secret.
+/// One log line per attempt: never the address, the body or the secret.
 fn tell(claim: &DeliveryClaim, outcome: &Outcome, ended: AttemptResult) {
     let (endpoint_id, attempt) = (claim.endpoint_id, claim.attempt);
     let (status, why) = told(outcome);
@@ -250,7 +251,7 @@ fn tell(claim: &DeliveryClaim, outcome: &Outcome, ended: AttemptResult) {
     );
 }
 
-/// The same in the span of the try, which ends.
+/// The same in the span of the attempt, which ends.
 fn tell_span(mut span: Span, outcome: &Outcome) {
     let (status, why) = told(outcome);
     if let Some(status) = status {

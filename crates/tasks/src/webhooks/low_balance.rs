@@ -1,8 +1,8 @@
-//! Telling users that their balance is low (`balance.low`).
+//! Notifies users that their balance is low (`balance.low`).
 //!
-//! Whether it is, is looked at beside the ledger and not in it: a call costs nothing more for it,
-//! and an edit with plain SQL counts as well. That a fall is told once, by one of several nodes,
-//! is kept by `users.low_balance_event`, which changes in the transaction that fills the outbox.
+//! Balances are checked beside the ledger and not in it: a call costs nothing more for it, and an
+//! edit with plain SQL counts as well. `users.low_balance_event`, which changes in the transaction
+//! that fills the outbox, ensures that a fall is reported once, by one of several nodes.
 
 use crate::Parts;
 use domain::UnixMs;
@@ -10,22 +10,23 @@ use std::time::Duration;
 use store::{Db, Engine, Statement, StoreError, Value};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often balances are looked at.
+/// How often balances are checked.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Most users told in one transaction.
+/// Users notified in one transaction, at most.
 const USERS_MAX: i64 = 500;
-/// A balance about its threshold dips below with every hold. Nobody is told more often than this.
+/// A balance near its threshold dips below with every hold. This is the minimum time between two
+/// notifications of a user.
 const QUIET_MS: i64 = 10 * 60 * 1000;
 
-/// A fall that nobody was told of.
+/// A fall that has not been reported.
 const FALLEN: &str = "low_balance_threshold IS NOT NULL AND quota < low_balance_threshold
     AND low_balance_event IS NULL AND deleted_at IS NULL
     AND (low_balance_told_at IS NULL OR low_balance_told_at <= $1)";
-/// A rise after a fall that was told of.
+/// A rise after a fall that was reported.
 const RISEN: &str = "low_balance_threshold IS NOT NULL AND quota >= low_balance_threshold
     AND low_balance_event IS NOT NULL";
 
-/// Looks, now and again. What fails is looked at again.
+/// Checks periodically. A failed check is repeated.
 pub(super) async fn watch(parts: Parts) {
     let mut pause = interval(LOOK_EVERY);
     pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -55,7 +56,7 @@ async fn look(db: &Db, now: UnixMs) -> Result<(), StoreError> {
     .map(drop)
 }
 
-/// What another node, or a lane of the ledger, has locked is left for the next look.
+/// Rows locked by another node, or by a lane of the ledger, are left for the next check.
 const fn skip_locked(engine: Engine) -> &'static str {
     match engine {
         Engine::Postgres => "FOR NO KEY UPDATE SKIP LOCKED",
@@ -71,7 +72,7 @@ fn arm(engine: Engine) -> String {
     )
 }
 
-/// One event for all who are told now: an endpoint belongs to one of them.
+/// One event id for all who are notified now: an endpoint belongs to one of them.
 fn mark(engine: Engine) -> String {
     format!(
         "UPDATE users SET low_balance_event = $3, low_balance_told_at = $4
@@ -80,7 +81,7 @@ fn mark(engine: Engine) -> String {
     )
 }
 
-/// The marked rows are locked: their balances are those that were judged.
+/// The marked rows are locked: their balances are those that were checked.
 const TELL: &str = "
     INSERT INTO webhook_deliveries (endpoint_id, user_id, task_uid, event, due_at, created_at,
            balance, threshold)

@@ -1,4 +1,4 @@
-//! What a webhook says.
+//! The content of webhooks.
 
 use domain::{Quota, TaskUid, UnixMs, UserId};
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// A task that has ended, as its row has it.
+/// An ended task, from its row.
 #[derive(Debug)]
 pub(super) struct EndedTaskRow {
     pub uid: TaskUid,
@@ -17,13 +17,13 @@ pub(super) struct EndedTaskRow {
     pub progress: String,
     pub fail_reason: String,
     pub quota: Quota,
-    /// What the upstream said of it last: an object, or nothing.
+    /// The upstream's last report: an object, or nothing.
     pub said: String,
     pub created_at: UnixMs,
     pub finish_time: UnixMs,
 }
 
-/// A balance that fell below what its owner named.
+/// A balance that fell below its owner's threshold.
 #[derive(Debug, Serialize)]
 pub(super) struct LowBalance {
     pub user_id: UserId,
@@ -54,22 +54,22 @@ struct Data<'a> {
     finish_time: i64,
 }
 
-/// The event that a balance is low.
+/// The event of a low balance.
 pub(super) const LOW_BALANCE: &str = "balance.low";
 
-/// The event that a status is.
+/// The event of a final status.
 pub(super) fn event(status: &str) -> String {
     format!("task.{status}")
 }
 
-/// The name of a delivery, the same at every try: receivers know repetitions by it.
+/// The id of a delivery, the same in every attempt: receivers recognise repetitions by it.
 pub(super) fn message_id(uid: TaskUid, endpoint_id: i64) -> String {
     format!("msg_{}_{endpoint_id}", uid.0.simple())
 }
 
-/// The body. What the upstream said stands in it byte for byte.
+/// The body. The upstream's report is embedded byte for byte.
 pub(super) fn body(task: &EndedTaskRow) -> Result<Vec<u8>, serde_json::Error> {
-    // The members of an element; of one that stands there twice, the last.
+    // The members of an element; of one that appears twice, the last.
     let said: HashMap<Cow<'_, str>, &RawValue> =
         serde_json::from_str(&task.said).unwrap_or_default();
     let member = |name: &str| said.get(name).copied().filter(|raw| raw.get() != "null");
@@ -98,7 +98,7 @@ pub(super) fn body(task: &EndedTaskRow) -> Result<Vec<u8>, serde_json::Error> {
     })
 }
 
-/// The body of the event that a balance is low.
+/// The body of the event of a low balance.
 pub(super) fn low_balance(seen_at: UnixMs, low: LowBalance) -> Result<Vec<u8>, serde_json::Error> {
     let r#type = LOW_BALANCE.to_owned();
     serde_json::to_vec(&Message { r#type, timestamp: iso8601(seen_at), data: low })

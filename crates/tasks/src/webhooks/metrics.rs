@@ -1,4 +1,4 @@
-//! What the sender counts.
+//! Metrics of the sender.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 
 type OneLabel = [(&'static str, &'static str); 1];
 
-/// What a try meant for its delivery.
+/// The result of an attempt for its delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AttemptResult {
     Delivered,

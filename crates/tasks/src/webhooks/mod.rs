@@ -1,9 +1,9 @@
-//! Telling users that their tasks have ended, or their balance is low: the sender of a node.
+//! Notifies users that a task has ended, or that their balance is low: the sender of a node.
 //!
 //! The outbox is `webhook_deliveries`. The ledger writes its rows in the transaction that ends a
-//! task, and [`low_balance`] those about balances; every node takes what is due and tries it
-//! ([`claim`], [`deliver`]). A delivery is made at least once: a node that dies between the
-//! endpoint's answer and writing it down leaves it to be made again, under the same `webhook-id`.
+//! task, and [`low_balance`] those about balances; every node claims what is due and attempts it
+//! ([`claim`], [`deliver`]). A delivery is made at least once: if a node dies between the
+//! endpoint's reply and recording it, the delivery is repeated, under the same `webhook-id`.
 
 mod claim;
 mod deliver;
@@ -29,14 +29,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Deliveries under way from one node.
+/// Concurrent deliveries of one node.
 const MAX_IN_FLIGHT: usize = 64;
-/// How often an idle sender looks for what is due.
+/// How often an idle sender polls the outbox.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often what is pending is counted, and how far.
+/// How often pending deliveries are counted, and up to how many.
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 const COUNTED: i64 = 100_000;
-/// How long a stop waits for what is under way. The rest is made again when its claim has lapsed.
+/// How long a stop waits for deliveries in flight. The rest is repeated when its claim has expired.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The sender of this node.
@@ -76,13 +76,13 @@ impl Webhooks {
 struct Sender {
     parts: Parts,
     metrics: Arc<Metrics>,
-    /// What is under way; each ends in the number of its endpoint and its owner.
+    /// Deliveries in flight; each returns the id of its endpoint and its owner.
     in_flight: FuturesUnordered<BoxFuture<'static, (i64, UserId)>>,
-    /// How many of them go to each endpoint, and how many are whose.
+    /// How many of them go to each endpoint, and belong to each user.
     under_way: UnderWay,
-    /// Large results are made ready one by one.
+    /// Large results are prepared one by one.
     packing: Arc<Mutex<()>>,
-    /// The last look left something for want of room.
+    /// The last claim left something for lack of capacity.
     more: bool,
 }
 
@@ -106,7 +106,7 @@ impl Sender {
         let _ = tokio::time::timeout(GRACE, rest).await;
     }
 
-    /// Takes what is due, as far as there is room.
+    /// Claims what is due, as far as there is capacity.
     async fn take(&mut self) {
         let room = MAX_IN_FLIGHT.saturating_sub(self.in_flight.len());
         if room == 0 {
@@ -136,13 +136,14 @@ impl Sender {
     }
 }
 
-/// Keeps the gauge of what is pending.
+/// Updates the gauge of pending deliveries.
 async fn count(db: Db, metrics: Arc<Metrics>) {
     let mut pause = interval(COUNT_EVERY);
     pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         pause.tick().await;
-        // Without an answer the gauge stays: that the database is away is told elsewhere.
+        // On an error the gauge keeps its value: that the database is unavailable is reported
+        // elsewhere.
         if let Ok(pending) = pending(&db).await {
             metrics.pending.set(pending);
         }

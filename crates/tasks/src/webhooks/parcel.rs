@@ -1,4 +1,4 @@
-//! What is to be delivered: read from the rows, opened and signed.
+//! The request of a delivery: read from the rows, unsealed and signed.
 
 use super::claim::DeliveryClaim;
 use super::message::{self, EndedTaskRow, LowBalance};
@@ -10,13 +10,13 @@ use http::Uri;
 use store::{Row, Sealer, Secret, StoreError, TASK_DATA, WEBHOOK_SECRET, WEBHOOK_URL, webhooks};
 use tokio::sync::Mutex;
 
-/// A webhook, ready to go.
+/// A webhook, ready to be sent.
 pub(super) struct Parcel {
     pub uri: Uri,
     pub id: String,
     pub timestamp: i64,
     pub signature: String,
-    /// Counted until it was sent.
+    /// Its share of the memory budget, until it was sent.
     pub body: Bytes,
     /// It goes to the address of one submission, not to an endpoint that others share.
     pub of_submission: bool,
@@ -25,17 +25,17 @@ pub(super) struct Parcel {
 /// Why there is nothing to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unsendable {
-    /// The endpoint is gone or disabled, and with it all that waits for it.
+    /// The endpoint is deleted or disabled, and with it all its pending deliveries.
     NoEndpoint,
-    /// The task or its address is gone: this one delivery can't be made.
+    /// The task or its address is deleted: this one delivery can't be made.
     Never(&'static str),
-    /// Too much is held in memory: not a try, but put off.
+    /// The memory budget is exhausted: not an attempt, but postponed.
     NoRoom,
-    /// Something can't be read; an operator or the owner may mend it in time.
+    /// Something can't be read; an operator or the owner may fix it in time.
     NotNow(&'static str),
 }
 
-/// All of it but a large result, which is read once there is room for it.
+/// All of it but a large result, which is read once there is memory for it.
 const SELECT: &str = "
     SELECT e.status AS endpoint_status, e.url, e.secret_sealed, e.previous_secret_sealed,
            e.previous_until, t.uid, t.task_id, t.action, t.status, t.upstream_status, t.progress,
@@ -48,13 +48,13 @@ const SELECT: &str = "
          LEFT JOIN tasks t ON t.uid = d.task_uid AND t.user_id = d.user_id
     WHERE d.id = $1";
 
-/// What the upstream said, where that is large.
+/// The upstream's report, where that is large.
 const DATA: &str = "
     SELECT t.data
     FROM webhook_deliveries d JOIN tasks t ON t.uid = d.task_uid AND t.user_id = d.user_id
     WHERE d.id = $1";
 
-/// Makes the parcel of a delivery, as its endpoint and its task are now.
+/// Builds the parcel of a delivery, from the current rows of its endpoint and its task.
 pub(super) async fn pack(
     parts: &Parts,
     claim: &DeliveryClaim,
@@ -80,7 +80,7 @@ pub(super) async fn pack(
             match row.get::<Option<String>>("data")? {
                 Some(small) => message::body(&ended(row, small, &parts.sealer)?),
                 None => {
-                    // Sealed, opened and told, it is here three times: that of one at a time.
+                    // Sealed, unsealed and embedded, it is in memory three times: one at a time.
                     let _turn = packing.lock().await;
                     let rows = parts.db.read(DATA, &[claim.id.into()]).await?;
                     let data = rows.first().map(|row| row.get("data")).transpose()?;
@@ -105,7 +105,7 @@ pub(super) async fn pack(
     })
 }
 
-/// Where it goes, and whether only one submission asked for that.
+/// The address, and whether only one submission requested it.
 fn address(row: &Row, sealer: &Sealer) -> Result<Result<(Uri, bool), Unsendable>, StoreError> {
     let url: String = row.get("url")?;
     let (url, of_submission) = if url.is_empty() {
@@ -123,7 +123,7 @@ fn address(row: &Row, sealer: &Sealer) -> Result<Result<(Uri, bool), Unsendable>
     Ok(uri.map(|uri| (uri, of_submission)).ok_or(Unsendable::NotNow("address_unreadable")))
 }
 
-/// What signs now: the secret, and while it lasts the one before.
+/// The signing secrets: the current one, and the previous one while it is valid.
 fn keys(row: &Row, sealer: &Sealer, now: UnixMs) -> Result<Vec<Vec<u8>>, StoreError> {
     let current: String = row.get("secret_sealed")?;
     let until: Option<UnixMs> = row.get("previous_until")?;
@@ -145,7 +145,7 @@ fn low_balance(row: &Row) -> Result<LowBalance, StoreError> {
 }
 
 fn ended(row: &Row, data: String, sealer: &Sealer) -> Result<EndedTaskRow, StoreError> {
-    // What can't be opened is left out: that the task has ended is worth telling alone.
+    // A report that can't be opened is left out: that the task has ended is worth reporting alone.
     let said = sealer.open(TASK_DATA, &data).ok();
     drop(data);
     let said = said.and_then(|text| String::from_utf8(text).ok());

@@ -1,9 +1,9 @@
-//! When a delivery that failed is tried again: about a day, with growing pauses.
+//! When a failed delivery is retried: for about a day, with growing pauses.
 
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
-/// The pause after the first try, after the second, …; after the last there is none.
+/// The pause after the first attempt, after the second, …; after the last there is none.
 const PAUSES_MS: [i64; 10] = [
     5 * SECOND,
     30 * SECOND,
@@ -16,11 +16,11 @@ const PAUSES_MS: [i64; 10] = [
     6 * HOUR,
     10 * HOUR,
 ];
-/// A pause grows by up to a tenth, so that what failed together doesn't return together.
+/// A pause grows by up to a tenth, so that deliveries that failed together aren't retried together.
 const SPREAD: i64 = 10;
 
-/// How long to wait after try number `attempt` (from 1); none: it was the last. `random` answers
-/// a number from 0 up to what it is given.
+/// The pause after attempt number `attempt` (from 1); `None`: it was the last. `random` returns a
+/// number from 0 up to its argument.
 pub(super) fn pause_ms(attempt: i64, random: impl FnOnce(i64) -> i64) -> Option<i64> {
     let index = usize::try_from(attempt.max(1) - 1).ok()?;
     let pause = *PAUSES_MS.get(index)?;

@@ -1,10 +1,10 @@
-//! Signatures as the Standard Webhooks specification has them.
+//! Signatures according to the Standard Webhooks specification.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 
-/// One signature for each key, separated by blanks; none where there is no key.
+/// One signature per key, separated by blanks; none without a key.
 pub(super) fn sign(keys: &[Vec<u8>], id: &str, timestamp: i64, body: &[u8]) -> Option<String> {
     let signed = keys.iter().map(|key| {
         let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));

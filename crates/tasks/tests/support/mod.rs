@@ -1,4 +1,4 @@
-//! A database with money, channels and tasks in it, and nodes that can be started and killed.
+//! A database with money, channels and tasks, and nodes that can be started and killed.
 
 use domain::{
     ChannelId, Clock, FrozenPrice, HoldId, KeyId, NodeId, PriceRow, Pricing, Quota, Ratio,
@@ -87,7 +87,7 @@ impl TestCluster {
         self.db.write(sql, &[Value::from(url)]).await.unwrap()[0].get("id").unwrap()
     }
 
-    /// A task that the upstream has taken, with its money; or without, when it is free.
+    /// A task accepted by the upstream, with its money; or without, when it is free.
     pub(crate) async fn submit(
         &self,
         (user_id, key_id): (UserId, KeyId),
@@ -212,12 +212,12 @@ impl Node {
         (tasks, ledger, jobs, stop)
     }
 
-    /// Everything that this node is at stops wherever it is.
+    /// Kills the node: everything in flight stops where it is.
     pub(crate) fn crash(self) {
         self.runtime.shutdown_background();
     }
 
-    /// A stop in order.
+    /// A graceful stop.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.ledger.drain().await;

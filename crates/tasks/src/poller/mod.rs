@@ -19,9 +19,9 @@ mod metrics;
 mod page;
 mod permits;
 mod question;
+mod semaphore;
 mod suspects;
 mod sweep;
-mod width;
 mod words;
 
 use crate::{Parts, TasksConfig};

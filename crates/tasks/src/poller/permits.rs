@@ -1,6 +1,6 @@
 //! Limits on concurrent poll requests, so that a slow upstream does not block the others.
 
-use super::width::{Turn, Width};
+use super::semaphore::{Permit, ResizableSemaphore};
 use domain::ChannelId;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,8 +20,8 @@ const ENDS: usize = 64;
 /// The limits of one node.
 pub(super) struct Permits {
     /// All poll requests.
-    all: Width,
-    sick: Width,
+    all: ResizableSemaphore,
+    sick: ResizableSemaphore,
     pub(super) large: Semaphore,
     pub(super) statements: Semaphore,
     pub(super) ends: Semaphore,
@@ -32,17 +32,17 @@ pub(super) struct Permits {
 }
 
 /// Allows one poll request while it is held.
-pub(super) struct Permit<'a> {
+pub(super) struct PollPermit<'a> {
     _channel: Option<OwnedSemaphorePermit>,
-    _sick: Option<Turn<'a>>,
-    _all: Turn<'a>,
+    _sick: Option<Permit<'a>>,
+    _all: Permit<'a>,
 }
 
 impl Permits {
-    pub(super) fn new(most: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self {
-            all: Width::new(most),
-            sick: Width::new(most / SICK_PART),
+            all: ResizableSemaphore::new(capacity),
+            sick: ResizableSemaphore::new(capacity / SICK_PART),
             large: Semaphore::new(LARGE_REPLIES),
             statements: Semaphore::new(STATEMENTS),
             ends: Semaphore::new(ENDS),
@@ -52,9 +52,9 @@ impl Permits {
     }
 
     /// Changes how many requests may be in flight.
-    pub(super) fn set(&self, most: usize) {
-        self.all.set(most);
-        self.sick.set(most / SICK_PART);
+    pub(super) fn set(&self, capacity: usize) {
+        self.all.set(capacity);
+        self.sick.set(capacity / SICK_PART);
     }
 
     /// Sets the number of lanes that share the requests.
@@ -64,28 +64,28 @@ impl Permits {
 
     /// How many requests one lane may have in flight.
     pub(super) fn share(&self) -> usize {
-        (self.all.most() / self.lanes.load(Ordering::Relaxed)).max(1)
+        (self.all.capacity() / self.lanes.load(Ordering::Relaxed)).max(1)
     }
 
     /// Waits for a permit. The widest limit comes last: a task that waits for a narrow one holds
     /// nothing that others need.
-    pub(super) async fn acquire(&self, channel: &Channel, sick: bool) -> Permit<'_> {
+    pub(super) async fn acquire(&self, channel: &Channel, sick: bool) -> PollPermit<'_> {
         let own = self.of_channel(channel);
         let channel = match own {
             Some(own) => own.acquire_owned().await.ok(),
             None => None,
         };
-        let sick = if sick { Some(self.sick.turn().await) } else { None };
-        let all = self.all.turn().await;
-        Permit { _channel: channel, _sick: sick, _all: all }
+        let sick = if sick { Some(self.sick.acquire().await) } else { None };
+        let all = self.all.acquire().await;
+        PollPermit { _channel: channel, _sick: sick, _all: all }
     }
 
     fn of_channel(&self, channel: &Channel) -> Option<Arc<Semaphore>> {
-        let most = usize::try_from(channel.setting.concurrency?).unwrap_or(1).max(1);
+        let capacity = usize::try_from(channel.setting.concurrency?).unwrap_or(1).max(1);
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || (most, Arc::new(Semaphore::new(most)));
+        let fresh = || (capacity, Arc::new(Semaphore::new(capacity)));
         let entry = channels.entry(channel.id).or_insert_with(fresh);
-        if entry.0 != most {
+        if entry.0 != capacity {
             // Requests in flight keep the old one.
             *entry = fresh();
         }

@@ -60,7 +60,7 @@ async fn release_strays(core: &Core) -> Result<(), LedgerError> {
                     end_edited(core, &task, status, fail_reason).await?;
                 }
             }
-            told(uid, user_id);
+            log_stray(uid, user_id);
         }
         if rows.len() < STRAYS {
             return Ok(());
@@ -80,7 +80,7 @@ async fn end_edited(
     core.parts.ledger.finish_task(task, Charge::Nothing("task_edited"), end).await.map(drop)
 }
 
-fn told(uid: TaskUid, user_id: UserId) {
+fn log_stray(uid: TaskUid, user_id: UserId) {
     tracing::warn!(
         target: "custompass", event = "stray_hold_released", user_id = user_id.0, task = %uid,
     );

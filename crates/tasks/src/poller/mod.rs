@@ -71,8 +71,8 @@ pub(crate) fn start(
     });
     let lanes = lanes::run(Arc::clone(&core), jobs.clone(), shutdown.clone());
     jobs.spawn(roster::named("poller", lanes));
-    let wishes = follow_wishes(Arc::clone(&core), shutdown.clone());
-    jobs.spawn(roster::named("poll wishes", wishes));
+    let requests = follow_poll_requests(Arc::clone(&core), shutdown.clone());
+    jobs.spawn(roster::named("poll requests", requests));
     let strays = housekeeping::strays(Arc::clone(&core), shutdown.clone());
     jobs.spawn(roster::named("stray tasks", strays));
     let retention = housekeeping::retention(Arc::clone(&core), shutdown.clone());
@@ -81,12 +81,12 @@ pub(crate) fn start(
 }
 
 /// A request on any node reaches all nodes.
-async fn follow_wishes(core: Arc<Core>, shutdown: CancellationToken) {
-    let mut wishes = core.parts.live.polls();
+async fn follow_poll_requests(core: Arc<Core>, shutdown: CancellationToken) {
+    let mut requests = core.parts.live.polls();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            wished = wishes.changed() => match wished {
+            changed = requests.changed() => match changed {
                 Ok(()) => core.poll_now(),
                 Err(_) => return,
             }

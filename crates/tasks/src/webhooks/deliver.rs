@@ -60,12 +60,12 @@ pub(super) async fn attempt(
         Ok(Err(why)) => (Outcome::Unsendable(why), None),
         Err(error) => return unrecorded(&claim, &error),
     };
-    tell_span(span, &outcome);
+    end_span(span, &outcome);
     // Recorded first: the delivery counts, even if reading the rest of the reply fails.
     match record(parts, &claim, &outcome).await {
         Ok(ended) => {
             metrics.ended(ended);
-            tell(&claim, &outcome, ended);
+            log_attempt(&claim, &outcome, ended);
         }
         Err(error) => unrecorded(&claim, &error),
     }
@@ -223,7 +223,7 @@ fn give_up_all(endpoint_id: i64) -> Statement {
 }
 
 /// The status received, and a label of what is wrong.
-const fn told(outcome: &Outcome) -> (Option<StatusCode>, Option<&'static str>) {
+const fn status_and_reason(outcome: &Outcome) -> (Option<StatusCode>, Option<&'static str>) {
     match *outcome {
         Outcome::Delivered(status) => (Some(status), None),
         Outcome::Gone { .. } => (Some(StatusCode::GONE), Some("gone")),
@@ -235,9 +235,9 @@ const fn told(outcome: &Outcome) -> (Option<StatusCode>, Option<&'static str>) {
 }
 
 /// One log line per attempt: never the address, the body or the secret.
-fn tell(claim: &DeliveryClaim, outcome: &Outcome, ended: AttemptResult) {
+fn log_attempt(claim: &DeliveryClaim, outcome: &Outcome, ended: AttemptResult) {
     let (endpoint_id, attempt) = (claim.endpoint_id, claim.attempt);
-    let (status, why) = told(outcome);
+    let (status, why) = status_and_reason(outcome);
     let status = status.map_or(0, |status| status.as_u16());
     let Some(reason) = why else {
         tracing::debug!(
@@ -252,8 +252,8 @@ fn tell(claim: &DeliveryClaim, outcome: &Outcome, ended: AttemptResult) {
 }
 
 /// The same in the span of the attempt, which ends.
-fn tell_span(mut span: Span, outcome: &Outcome) {
-    let (status, why) = told(outcome);
+fn end_span(mut span: Span, outcome: &Outcome) {
+    let (status, why) = status_and_reason(outcome);
     if let Some(status) = status {
         span.status(status);
     }

@@ -1,8 +1,8 @@
-//! How fast the money path is without any HTTP: hold and settle, each durable, by N callers.
+//! The throughput of the money path without any HTTP: hold and settle, each durable, by N callers.
 //!
 //! `cargo run --release -p ledger --example throughput -- DIR [DSN|-] [ACCOUNTS CALLERS]` prints
-//! paid calls a second and the median of one: for so many accounts and callers, or for 1, 32 and
-//! 256 callers of one account and of a thousand.
+//! paid calls a second and the median latency of one: for these numbers of accounts and callers, or
+//! for 1, 32 and 256 callers of one account and of a thousand.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::float_arithmetic)]
 

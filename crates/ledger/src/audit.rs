@@ -1,6 +1,6 @@
-//! The conservation check: whether every balance is what its journal says.
+//! The conservation check: whether every balance agrees with its journal.
 //!
-//! Each rule is one statement, so it sees one moment of a live system; nothing is locked.
+//! Each rule is one statement, so it sees one snapshot of a live system; nothing is locked.
 
 use domain::{Quota, UnixMs};
 use serde::Serialize;
@@ -8,10 +8,10 @@ use store::{Db, Row, StoreError, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Most breaches listed. One is enough for an alarm.
+/// Maximum number of breaches listed. One is enough for an alarm.
 const MOST_ROWS: usize = 100;
 
-/// Most breaches read for a rule.
+/// Maximum number of breaches read per rule.
 const LIMIT: &str = "LIMIT 100";
 
 const BALANCES: &str = "SELECT * FROM (
@@ -33,7 +33,7 @@ const BALANCES: &str = "SELECT * FROM (
        OR (quota < 0 AND excused = 0 AND carried = 0)
     ORDER BY id";
 
-/// A line of a settlement moves the balance by its charge, and every charge was made once.
+/// A settlement's line moves the balance by its charge, and every charge was made once.
 const CHARGES: &str = "SELECT hold_id, count(*) AS lines,
            CAST(coalesce(sum(quota), 0) AS BIGINT) AS charged,
            CAST(coalesce(sum(delta), 0) AS BIGINT) AS moved,
@@ -43,7 +43,7 @@ const CHARGES: &str = "SELECT hold_id, count(*) AS lines,
     HAVING count(*) > 1 OR sum(delta) <> -sum(quota) OR sum(used_delta) <> sum(quota)";
 
 /// Holds that nothing will end: the call is charged already, or its user is gone, or the sweeper
-/// can't give it back.
+/// can't release it.
 const HOLDS: &str = "SELECT h.id AS id, h.user_id AS user_id, h.amount AS amount,
            CASE WHEN u.id IS NULL THEN 'its user is gone'
                 WHEN l.id IS NOT NULL THEN 'its call is charged'
@@ -67,8 +67,8 @@ const CODES: &str = "SELECT r.id AS id, r.quota AS quota, r.redeemed_by AS user_
                   AND l.content LIKE 'redemption #' || r.id || ' %')
     ORDER BY r.id";
 
-/// What is counted as spent is what the lines and the open holds of that day and of its month come
-/// to. Where months of the owner were dropped, a line that counted may be gone, and count still.
+/// What is counted as spent is the sum of the lines and the open holds of that day and of its
+/// month. Where months of the owner were dropped, a line that counted may be gone, and count still.
 const COUNTS: &str = "SELECT * FROM (
     SELECT c.what AS what, c.id AS id, c.spent_day AS spent_day, c.spent_month AS spent_month,
            CASE WHEN l.user_id IS NULL THEN 0 ELSE 1 END AS carried,
@@ -105,21 +105,21 @@ const TOTALS: &str = "SELECT (SELECT count(*) FROM users) AS users,
     (SELECT CAST(coalesce(sum(held), 0) AS BIGINT) FROM logs
       WHERE type = 'error' AND content = 'unknown_outcome') AS unknown_outcome";
 
-/// How long past its deadline a hold may be open. The sweeper looks every few seconds.
+/// How long past its deadline a hold may be open. The sweeper runs every few seconds.
 const OVERDUE_MS: i64 = 3_600_000;
 
-/// What the check found.
+/// The result of the check.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct AuditReport {
     /// Whether every rule holds.
     pub clean: bool,
     /// Users checked.
     pub users: i64,
-    /// Holds open at the moment.
+    /// Open holds.
     pub open_holds: i64,
-    /// What they hold.
+    /// The sum of their amounts.
     pub held: Quota,
-    /// What was given back because the outcome of its calls is unknown.
+    /// The sum of holds released because the outcome of their calls is unknown.
     pub unknown_outcome: Quota,
     /// Every broken rule, with its row.
     pub breaches: Vec<Breach>,
@@ -128,11 +128,11 @@ pub struct AuditReport {
 /// A broken rule.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Breach {
-    /// Which rule.
+    /// The rule.
     pub rule: &'static str,
-    /// Which row.
+    /// The row.
     pub subject: String,
-    /// What it says, and what it should.
+    /// The value found, and the value expected.
     pub detail: String,
 }
 
@@ -140,7 +140,7 @@ pub struct Breach {
 /// is spent against the journal.
 ///
 /// # Errors
-/// When the database doesn't answer.
+/// When the database fails.
 pub async fn audit(db: &Db, now: UnixMs) -> Result<AuditReport, StoreError> {
     let mut breaches = Vec::new();
     for row in broken(db, BALANCES, &[]).await? {

@@ -1,9 +1,9 @@
 //! Every rule about money, in one place and without a database.
 //!
-//! A lane brings the rows that its batch touches, opens a [`Book`] over them, applies each
-//! operation in order of arrival, and writes what [`Book::into_changes`] says. An operation that is
-//! refused changes nothing, so it refuses itself alone. An operation that is sent again finds what
-//! it did, and is answered as before.
+//! A lane loads the rows that its batch needs, opens a [`Book`] over them, applies each operation
+//! in order of arrival, and writes what [`Book::into_changes`] returns. A refused operation changes
+//! nothing, and does not affect its neighbours. A repeated operation finds its own result, and
+//! returns it again.
 
 mod calls;
 mod movements;
@@ -19,7 +19,7 @@ use domain::{HoldId, KeyId, Quota, RedemptionId, UnixMs, UserId};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Why an operation was not carried out.
+/// Why an operation was refused.
 #[derive(Debug)]
 pub(crate) enum OpRefusal {
     /// Another session has locked its row.
@@ -36,25 +36,25 @@ impl From<LedgerError> for OpRefusal {
 
 pub(crate) type Verdict = Result<OpOutcome, OpRefusal>;
 
-/// How an account moved.
+/// How an account changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AccountChange {
     pub delta: Quota,
     pub used_delta: Quota,
     pub requests: i64,
-    /// The count of what is spent, before it changed.
+    /// The spending count, before it changed.
     pub spent_was: Option<Spent>,
 }
 
-/// How the limits of a key moved.
+/// How the limits of a key changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeyChange {
     pub delta: Quota,
-    /// The count of what is spent, before it changed.
+    /// The spending count, before it changed.
     pub spent_was: Option<Spent>,
 }
 
-/// The name of a movement, for those that repeat it.
+/// The reference of a movement, by which a repetition is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NewMovement {
     pub user_id: UserId,
@@ -62,16 +62,16 @@ pub(crate) struct NewMovement {
     pub made: MadeMovement,
 }
 
-/// Everything a batch writes.
+/// Everything that a batch writes.
 #[derive(Debug, Default)]
 pub(crate) struct BatchChanges {
     pub account_moves: HashMap<UserId, AccountChange>,
     pub key_moves: HashMap<KeyId, KeyChange>,
-    /// Open holds as they stand at the end; those that a batch changed are `touched`.
+    /// Open holds in their final state; those that the batch changed are `touched`.
     pub holds: HashMap<HoldId, HoldRow>,
-    /// Holds of before that the batch ended, as they were found.
+    /// Earlier holds that the batch ended, as they were read.
     pub ended_holds: Vec<HoldRow>,
-    /// Every account that was asked about, as it stands at the end.
+    /// Every account that was used, in its final state.
     pub accounts: HashMap<UserId, Account>,
     /// The same for limits of keys.
     pub keys: HashMap<KeyId, KeyLimit>,
@@ -87,8 +87,8 @@ pub(crate) struct BatchChanges {
 }
 
 impl BatchChanges {
-    /// Whether a key has a limit of its own that the batch is about, or spending is limited or
-    /// counted. Most batches are free of both.
+    /// Whether the batch involves a key with a limit of its own, or spending that is limited or
+    /// counted. Most batches have neither.
     pub fn are_limited(&self) -> bool {
         !self.keys.is_empty() || self.accounts.values().any(|account| account.spending.is_some())
     }
@@ -109,11 +109,11 @@ pub(crate) struct Book {
     today: Day,
 }
 
-/// A hold, as far as a batch knows it.
+/// A hold, as far as the batch knows it.
 enum Found<'a> {
     Open(&'a HoldRow),
     Ended(EndedHold),
-    /// It has no row, and its call no line: it was given back, or the database has lost it.
+    /// It has no row, and its call no line: it was released, or the database has lost it.
     Lost,
 }
 
@@ -127,7 +127,7 @@ impl Book {
         BatchChanges { accounts, keys, holds, ..self.changes }
     }
 
-    /// Decides one operation. Either it is entered whole, or nothing of it is.
+    /// Decides one operation. It is applied completely, or not at all.
     pub fn apply(&mut self, op: &Op) -> Verdict {
         match op {
             Op::Hold(new) => self.hold(new),
@@ -167,7 +167,7 @@ impl Book {
             .ok_or_else(|| self.gone_or_locked(RowId::User(id), LedgerError::UserUnavailable))
     }
 
-    /// The key's own limit; `None`: the key was deleted while its call was under way, and the
+    /// The key's own limit; `None`: the key was deleted while its call was in flight, and the
     /// call's money moves without it.
     fn key(&self, id: KeyId) -> Result<Option<&KeyLimit>, OpRefusal> {
         match self.rows.keys.get(&id) {
@@ -181,13 +181,13 @@ impl Book {
         if self.rows.gone.contains(&row) { error.into() } else { OpRefusal::Locked }
     }
 
-    /// The key whose limit a hold is part of, if that is still there.
+    /// The key whose limit a hold counts against, if it still exists.
     fn limited_key(&self, row: &HoldRow) -> Result<Option<KeyId>, OpRefusal> {
         let Some(id) = row.limited_key() else { return Ok(None) };
         Ok(self.key(id)?.map(|_| id))
     }
 
-    /// What is counted of the user and of the key, where it is: about to change.
+    /// The counts of the user and of the key, where there are any, before a change.
     fn each_spending(
         &mut self,
         user_id: UserId,
@@ -220,14 +220,14 @@ impl Book {
 
     fn move_key(&mut self, id: KeyId, delta: Quota) {
         let Some(key) = self.rows.keys.get_mut(&id) else { return };
-        // "No limit" may have been written as the largest number there is.
+        // "No limit" may have been written as the largest integer.
         let before = key.remain.0;
         key.remain = Quota(before.saturating_add(delta.0));
         let change = self.changes.key_moves.entry(id).or_default();
         change.delta = Quota(change.delta.0 + (key.remain.0 - before));
     }
 
-    /// A line about a hold. It moves nothing until its `delta` says so.
+    /// A line about a hold. It moves nothing until its `delta` is set.
     fn line(&mut self, kind: LineKind, row: &HoldRow, quota: Quota) -> &mut LineRow {
         let username = self.rows.accounts.get(&row.user_id).map(|a| a.username.clone());
         self.push(LineRow {
@@ -261,7 +261,7 @@ impl Book {
         &mut self.changes.lines[last]
     }
 
-    /// A negative balance blocks every further hold, a hold of nothing included.
+    /// A negative balance blocks every further hold, even one of zero.
     fn check_balance(&self, id: UserId, needed: Quota) -> Result<(), OpRefusal> {
         let available = self.account(id)?.quota;
         if available.is_negative() || available < needed {

@@ -1,4 +1,4 @@
-//! Descriptions of tables, from which the statements of both engines are made.
+//! Descriptions of tables, from which the statements of both engines are built.
 //!
 //! A column of money is described once: its name, its type, how it is written from a row and read
 //! into one. Placeholders, `unnest` lists, comparisons and row readers follow from that, so a new
@@ -65,7 +65,7 @@ pub(crate) enum ColumnType {
 }
 
 impl ColumnType {
-    /// The type of a parameter on PostgreSQL. JSON travels as text and is cast where it is written.
+    /// The type of a parameter on PostgreSQL. JSON is sent as text and cast where it is written.
     const fn parameter(self) -> &'static str {
         match self {
             Self::BigInt => "bigint",
@@ -78,22 +78,24 @@ impl ColumnType {
     }
 }
 
-/// What a column is for in a statement.
+/// The role of a column in a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ColumnRole {
-    /// Tells the row from others.
+    /// Identifies the row.
     Key,
-    /// Set when the row is made.
+    /// Set when the row is inserted.
     Fixed,
-    /// Set when the row is made, and whenever it changes.
+    /// Set when the row is inserted, and whenever it changes.
     Mutable,
-    /// How the row was found: this expression over it. A statement that changes the row compares.
+    /// The value that was read: this expression over the row. A statement that changes the row
+    /// compares it.
     Seen(&'static str),
-    /// What is added to this column.
+    /// Added to this column.
     Add(&'static str),
 }
 
-/// Which batches a column is for. Most need few columns, and a statement costs what it mentions.
+/// Which batches a column is for. Most need few columns, and a statement's cost grows with its
+/// columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Forms(u8);
 
@@ -102,7 +104,7 @@ impl Forms {
     pub const ALWAYS: Self = Self(0);
     /// Batches in which a key has a limit of its own, or spending is counted.
     pub const LIMITED: Self = Self(1);
-    /// Batches with lines that say more than a plain call does.
+    /// Batches with lines that have more columns than that of a plain call.
     pub const DETAILED: Self = Self(2);
     /// All columns.
     pub const ALL: Self = Self(3);
@@ -125,7 +127,7 @@ pub(crate) struct Column<R: 'static> {
     pub form: Forms,
     /// The value in a row.
     pub get: fn(&R) -> Cell<'_>,
-    /// Puts a value that was read into a row; `None`: it is not read.
+    /// Stores a value that was read in a row; `None`: it is not read.
     pub set: Option<fn(&mut R, &Cell<'_>)>,
 }
 
@@ -133,16 +135,16 @@ pub(crate) struct Column<R: 'static> {
 pub(crate) struct TableSchema<R: 'static> {
     pub name: &'static str,
     pub columns: &'static [Column<R>],
-    /// What has to hold, besides, for a row that a batch without limits changes.
+    /// An additional condition on a row that a batch without limits changes.
     pub free_guard: &'static str,
-    /// What is set, besides, whenever a row changes.
+    /// Additional assignments whenever a row changes.
     pub also_set: &'static str,
 }
 
-/// Parameters of a statement on PostgreSQL: one array a column.
+/// Parameters of a statement on PostgreSQL: one array per column.
 pub(crate) type Arrays<'a> = Vec<Box<dyn ToSql + Sync + Send + 'a>>;
 
-/// The text of a statement on PostgreSQL while it is put together; it numbers the placeholders.
+/// The text of a statement on PostgreSQL under construction; it numbers the placeholders.
 #[derive(Default)]
 pub(crate) struct Placeholders(usize);
 
@@ -196,7 +198,7 @@ impl<R> TableSchema<R> {
         expressions.collect::<Vec<_>>().join(", ")
     }
 
-    /// Reads a row; `cell` answers the value of a place.
+    /// Reads a row; `cell` returns the value at an index.
     pub fn row<E>(
         &self,
         mut cell: impl FnMut(usize, ColumnType) -> Result<Cell<'static>, E>,
@@ -216,7 +218,7 @@ impl<R> TableSchema<R> {
 
 /// Statements over many rows at once, on PostgreSQL.
 impl<R> TableSchema<R> {
-    /// `INSERT` of rows that come as arrays, if `condition`.
+    /// `INSERT` of rows given as arrays, if `condition`.
     pub fn insert_all(&self, forms: Forms, at: &mut Placeholders) -> String {
         let columns: Vec<_> = self.inserted(forms).collect();
         let values = list(&columns, |column| match column.kind {
@@ -231,7 +233,7 @@ impl<R> TableSchema<R> {
         )
     }
 
-    /// `UPDATE` of the rows that are still as they were found; says how many by `RETURNING`.
+    /// `UPDATE` of the rows that are unchanged since they were read; `RETURNING` counts them.
     pub fn update_all(&self, forms: Forms, at: &mut Placeholders) -> String {
         let columns: Vec<_> = self.updated(forms).collect();
         let mut set: Vec<String> = columns
@@ -254,7 +256,7 @@ impl<R> TableSchema<R> {
         )
     }
 
-    /// `DELETE` of the rows that are still as they were found.
+    /// `DELETE` of the rows that are unchanged since they were read.
     pub fn delete_all(&self, forms: Forms, at: &mut Placeholders) -> String {
         let columns: Vec<_> = self.compared(forms).collect();
         format!(
@@ -265,7 +267,7 @@ impl<R> TableSchema<R> {
         )
     }
 
-    /// `SELECT` of the rows that are still as they were found.
+    /// `SELECT` of the rows that are unchanged since they were read.
     pub fn compare_all(&self, forms: Forms, at: &mut Placeholders) -> String {
         let columns: Vec<_> = self.compared(forms).collect();
         format!(
@@ -312,7 +314,8 @@ impl<R> TableSchema<R> {
     }
 }
 
-/// Statements over one row, on SQLite. Nothing is compared: a batch has the file to itself.
+/// Statements over one row, on SQLite. Nothing is compared: a batch has exclusive access to the
+/// file.
 impl<R> TableSchema<R> {
     pub fn insert_one(&self) -> String {
         let columns: Vec<_> = self.inserted(Forms::ALL).collect();
@@ -354,7 +357,7 @@ impl<R> TableSchema<R> {
     }
 }
 
-/// Rows that come as one array a column, as the table `c`.
+/// Rows given as one array per column, as the table `c`.
 fn source<R>(columns: &[&Column<R>], at: &mut Placeholders) -> String {
     let arrays = list(columns, |column| format!("{}::{}[]", at.next(), column.kind.parameter()));
     format!("unnest({arrays})\n        AS c ({})", list(columns, |column| column.name.to_owned()))

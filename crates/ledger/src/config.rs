@@ -1,22 +1,22 @@
-//! What the ledger keeps to.
+//! Configuration of the ledger.
 
 /// The ledger's limits.
 #[derive(Clone, Debug)]
 pub struct LedgerConfig {
     /// Connections that write money on PostgreSQL. Two are best on two cores; SQLite has one.
     pub lanes: usize,
-    /// Most operations in one commit.
+    /// The maximum number of operations in one commit.
     pub batch_max: usize,
-    /// Operations pending beyond which new holds are refused as overloaded.
+    /// Pending operations beyond which new holds are refused as overloaded.
     pub queue_max: usize,
-    /// How often a locked row is tried again…
+    /// How often an operation on a locked row is retried…
     pub busy_retry_count: u32,
-    /// …after one, two, three times this pause, in all.
+    /// …after one, two, three times this pause, in total.
     pub busy_retry_delay_ms: u64,
-    /// Lines of type `error` that a user's failed calls may leave in the journal in a minute, on
+    /// Lines of type `error` that a user's failed calls may leave in the journal per minute, on
     /// each node. 0: none.
     pub failures_per_minute: u32,
-    /// What the background jobs keep to.
+    /// Settings of the background jobs.
     pub jobs: JobsConfig,
 }
 
@@ -34,12 +34,12 @@ impl Default for LedgerConfig {
     }
 }
 
-/// What the background jobs keep to.
+/// Settings of the background jobs.
 #[derive(Clone, Debug)]
 pub struct JobsConfig {
     /// Name of this node in the table of nodes.
     pub node_name: String,
-    /// How long a node may be silent before other nodes give its holds back.
+    /// How long a node may be silent before other nodes release its holds.
     pub lease_ms: i64,
     /// Pause between two heartbeats.
     pub heartbeat_ms: u64,
@@ -47,8 +47,8 @@ pub struct JobsConfig {
     pub sweep_ms: u64,
     /// Pause between two rollups of the journal.
     pub rollup_ms: u64,
-    /// How long a line may have its number before its transaction has one, on PostgreSQL: both are
-    /// given within one statement, so this is long.
+    /// The longest time between the assignment of a line's id and of its transaction's, on
+    /// PostgreSQL. Both happen within one statement, so this is generous.
     pub rollup_lag_ms: i64,
     /// How long journal lines are kept.
     pub log_retention_days: i64,

@@ -1,23 +1,23 @@
-//! Why the ledger said no.
+//! Errors of the ledger.
 
 use crate::spending::{LimitReached, Period};
 use domain::{Fault, FaultKind, Quota};
 use store::StoreError;
 
-/// What a caller of the ledger can act on.
+/// Errors that a caller of the ledger can act on.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// The balance, or the key's own limit, doesn't reach.
+    /// The balance, or the key's own limit, is too small.
     #[error("insufficient quota")]
     InsufficientQuota {
-        /// What the operation needs.
+        /// The amount needed.
         needed: Quota,
-        /// What is there.
+        /// The amount available.
         available: Quota,
-        /// Whether the key's own limit is what doesn't reach.
+        /// Whether it is the key's own limit that is too small.
         key_limit: bool,
     },
-    /// What may be spent in a day or in a month doesn't reach.
+    /// The daily or monthly spending limit is reached.
     #[error("spending limit reached")]
     SpendingLimit(LimitReached),
     /// The user is missing, disabled or deleted.
@@ -35,10 +35,10 @@ pub enum LedgerError {
     /// The reference names a movement of another kind or amount.
     #[error("the reference names another movement")]
     ReferenceTaken,
-    /// The redemption code is worth nothing, or nothing any more.
+    /// The redemption code is not valid, or not any more.
     #[error("redemption code: {0:?}")]
     Code(CodeFault),
-    /// A row stayed locked by somebody else through all retries.
+    /// A row stayed locked by another session through all retries.
     #[error("account busy")]
     AccountBusy,
     /// The queue is full.
@@ -47,7 +47,7 @@ pub enum LedgerError {
     /// The amount doesn't fit, or has the wrong sign.
     #[error("amount out of range")]
     Overflow,
-    /// The database didn't carry it out.
+    /// The database failed.
     #[error("database: {0}")]
     Unavailable(#[from] StoreError),
     /// The ledger is stopping.
@@ -55,21 +55,21 @@ pub enum LedgerError {
     Stopped,
 }
 
-/// Why a redemption code is worth nothing.
+/// Why a redemption code is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodeFault {
     /// There is none.
     Unknown,
-    /// Somebody has redeemed it.
+    /// It has been redeemed.
     Redeemed,
     /// An administrator disabled it.
     Disabled,
-    /// It came too late.
+    /// It has expired.
     Expired,
 }
 
 impl LedgerError {
-    /// In one word, for logs and metrics.
+    /// A label for logs and metrics.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
@@ -94,7 +94,7 @@ impl From<LedgerError> for Fault {
         match error {
             LedgerError::InsufficientQuota { needed, available, key_limit } => {
                 let (zh, en) = if key_limit {
-                    ("密钥额度不足", "the key's own limit does not reach")
+                    ("密钥额度不足", "the key's own limit is too low")
                 } else {
                     ("余额不足", "insufficient quota")
                 };

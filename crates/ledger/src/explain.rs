@@ -1,4 +1,4 @@
-//! How one charge came about.
+//! Explains how one charge came about.
 
 use domain::{FrozenPrice, Quota, Rule, UnixMs, Usage};
 use serde::Serialize;
@@ -7,12 +7,12 @@ use store::{Db, Row, StoreError, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Most lines of one request.
+/// Maximum number of lines per request.
 const LINES_MAX: &str = "LIMIT 500";
-/// How long after its hold was made the line of a call is looked for, by the id of the hold alone.
+/// How long after its hold was made a call's line is searched for, by the id of the hold alone.
 const CALL_MS: i64 = 3_600_000;
 
-/// The story of a request: every hold it made, and every line of the journal about it.
+/// The history of a request: its holds, and its journal lines.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Explanation {
     /// `X-Request-Id` of the call.
@@ -21,26 +21,26 @@ pub struct Explanation {
     pub holds: Vec<HoldStory>,
 }
 
-/// The story of a hold.
+/// The history of a hold.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct HoldStory {
     /// The hold.
     pub hold_id: Uuid,
-    /// Whose balance.
+    /// The owner of the balance.
     pub user_id: i64,
     /// Model asked for.
     pub model: String,
-    /// Channel that was asked last.
+    /// Channel that was tried last.
     pub channel_id: Option<i64>,
     /// `held`, `settled`, `released` or `expired`.
     pub state: &'static str,
-    /// What was held.
+    /// The amount held.
     pub held: Quota,
-    /// By which estimate: `price`, `min_hold`, `upstream` (its estimate) or `none`.
+    /// The estimate it was based on: `price`, `min_hold`, `upstream` (its estimate) or `none`.
     pub held_by: &'static str,
-    /// What was charged.
+    /// The amount charged.
     pub charged: Quota,
-    /// The price as it was frozen.
+    /// The frozen price.
     #[schema(value_type = Object)]
     pub price: serde_json::Value,
     /// The formula of the price.
@@ -62,7 +62,7 @@ pub struct JournalLine {
     pub id: i64,
     /// When, in milliseconds since 1970.
     pub at_ms: i64,
-    /// What it is about.
+    /// The line's type.
     #[serde(rename = "type")]
     pub kind: String,
     /// The amount.
@@ -73,15 +73,15 @@ pub struct JournalLine {
     pub prompt_tokens: i64,
     /// Tokens of the completion.
     pub completion_tokens: i64,
-    /// What else it says.
+    /// Its description.
     pub content: String,
 }
 
-/// Finds the story behind a request id, a task's id at its upstream, or a hold id (for an hour
-/// after the hold was made, and of tasks for ever).
+/// Finds the history of a request id, a task's id at its upstream, or a hold id (for an hour after
+/// the hold was made, and of tasks for ever).
 ///
 /// # Errors
-/// When the database doesn't answer.
+/// When the database fails.
 pub async fn explain(db: &Db, id: &str) -> Result<Option<Explanation>, StoreError> {
     if let Some(found) = of_request(db, id).await? {
         return Ok(Some(found));
@@ -159,7 +159,7 @@ async fn of_request(db: &Db, request_id: &str) -> Result<Option<Explanation>, St
     Ok(Some(Explanation { request_id, holds: stories.into_values().collect() }))
 }
 
-/// The beginning of a story: the hold, as its row or the first of its lines has it.
+/// The beginning of a history: the hold, from its row or the first of its lines.
 fn story(row: &Row) -> Result<HoldStory, StoreError> {
     let hold_id: Uuid = row.get("hold_id")?;
     let price: Option<serde_json::Value> = row.get("price")?;
@@ -198,7 +198,7 @@ impl HoldStory {
                     _ => format!("{} ({})", line.quota, line.content),
                 };
             }
-            // Of a call, or of a task, that was given back whole.
+            // Of a call, or of a task, that was released.
             "error" | "refund" if !is_open && self.state == "held" => {
                 let unknown = line.content == "unknown_outcome" && line.kind == "error";
                 self.state = if unknown { "expired" } else { "released" };
@@ -231,7 +231,7 @@ fn line(row: &Row) -> Result<JournalLine, StoreError> {
     })
 }
 
-/// By which estimate so much was held.
+/// The estimate that an amount was based on.
 fn held_by(price: Option<&FrozenPrice>, held: Quota) -> &'static str {
     match price.map(|price| &price.rule) {
         _ if held == Quota::ZERO => "none",
@@ -241,7 +241,7 @@ fn held_by(price: Option<&FrozenPrice>, held: Quota) -> &'static str {
     }
 }
 
-/// When a UUIDv7 was made.
+/// The time at which a UUIDv7 was made.
 fn made_at(id: Uuid) -> Option<UnixMs> {
     let (seconds, nanos) = id.get_timestamp()?.to_unix();
     let ms = i64::try_from(seconds).ok()?.checked_mul(1_000)?;
@@ -262,7 +262,7 @@ fn formula(price: &FrozenPrice) -> String {
     }
 }
 
-/// The formula with the numbers of a line. Parts that were not used are left out.
+/// The formula with the numbers of a line. Unused parts are left out.
 fn calculation(price: &FrozenPrice, row: &Row, charged: Quota) -> Result<String, StoreError> {
     let (group, user) = (price.group, price.user);
     let Rule::ByUse(r) = &price.rule else { return Ok(format!("{} = {charged}", formula(price))) };

@@ -6,7 +6,7 @@ use domain::{HoldId, Quota, UnixMs, UserId};
 use std::fmt;
 use std::sync::Arc;
 
-/// Where a hold that was dropped queues its end.
+/// The queue for the end of a dropped hold.
 pub(crate) trait EndQueue: Send + Sync {
     /// Queues an operation that has no caller.
     fn queue(self: Arc<Self>, op: Op);
@@ -15,12 +15,11 @@ pub(crate) trait EndQueue: Send + Sync {
     fn may_log_failure(&self, user_id: UserId) -> bool;
 }
 
-/// Money put aside for one call. Its owner must end it, once.
+/// Money held for one call. Its owner must end it, once.
 ///
 /// A `Hold` that is dropped before it was ended doesn't leak: while nothing was sent upstream it is
-/// given back at once; after [`Hold::mark_sent`] the outcome of the call is unknown, so it is left
-/// to the sweeper, which gives it back at its deadline. A task that was made with it ends as
-/// failed.
+/// released at once; after [`Hold::mark_sent`] the outcome of the call is unknown, so it is left to
+/// the sweeper, which releases it at its deadline. A task that was created with it ends as failed.
 pub struct Hold {
     queue: Arc<dyn EndQueue>,
     pub(crate) place: HoldRef,
@@ -28,7 +27,7 @@ pub struct Hold {
     pub(crate) amount: Quota,
     sent: bool,
     ended: bool,
-    /// The task that was made with it: no sweeper ends it.
+    /// The task that was created with it: the sweeper does not end it.
     task: Option<TaskRef>,
 }
 
@@ -64,13 +63,13 @@ impl Hold {
         &self.terms.request_id
     }
 
-    /// Whose balance it was taken from.
+    /// The owner of the balance.
     #[must_use]
     pub const fn user_id(&self) -> UserId {
         self.place.user_id
     }
 
-    /// How much it holds.
+    /// The amount held.
     #[must_use]
     pub const fn amount(&self) -> Quota {
         self.amount
@@ -81,7 +80,7 @@ impl Hold {
         self.sent = true;
     }
 
-    /// The hold's end is in the ledger's hands now.
+    /// The operation that ends it has been queued.
     pub(crate) const fn mark_ended(&mut self) {
         self.ended = true;
     }

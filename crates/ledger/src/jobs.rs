@@ -14,9 +14,9 @@ use tokio_util::task::TaskTracker;
 mod retention;
 mod rollup;
 
-/// Between two looks for lines that are old enough to leave.
+/// Pause between two searches for lines that are old enough to be deleted.
 const RETENTION_PAUSE: Duration = Duration::from_secs(3_600);
-/// Holds given back by one look of the sweeper. It looks again at once while there are more.
+/// Holds released by one sweep. It is repeated at once while there are more.
 const SWEEP_BATCH: usize = 500;
 
 /// Registers the node and starts its jobs.
@@ -27,7 +27,7 @@ pub(crate) async fn start(
 ) -> Result<(), LedgerError> {
     let db = ledger.db();
     if db.engine() == Engine::Sqlite {
-        // One process serves an SQLite file: whoever was here before is dead.
+        // An SQLite file is served by one process: nodes of earlier ones are dead.
         db.execute("UPDATE nodes SET lease_until = 0", &[]).await?;
     }
     let config = &ledger.config().jobs;
@@ -47,7 +47,7 @@ pub(crate) async fn start(
     Ok(())
 }
 
-/// Lets go of what is old now and then, and at once when lines are to be kept for another time.
+/// Deletes old lines periodically, and at once when the retention is changed.
 async fn retain(ledger: Ledger, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let days = ledger.config().jobs.log_retention_days;
@@ -62,10 +62,10 @@ async fn retain(ledger: Ledger, stop: CancellationToken) {
     }
 }
 
-/// Runs every background job once, now: for tests and for the command line.
+/// Runs every background job once: for tests and for the command line.
 ///
 /// # Errors
-/// When the database doesn't answer.
+/// When the database fails.
 pub async fn run_once(ledger: &Ledger) -> Result<(), StoreError> {
     heartbeat(ledger).await?;
     sweep(ledger).await?;
@@ -73,7 +73,7 @@ pub async fn run_once(ledger: &Ledger) -> Result<(), StoreError> {
     retention::run(ledger.db(), ledger.clock().now(), ledger.config().jobs.log_retention_days).await
 }
 
-/// Ends the node's lease: what it still holds, if anything, is the sweeper's at once.
+/// Ends the node's lease: what it still holds, if anything, is released by the sweeper at once.
 pub(crate) async fn leave(ledger: &Ledger) {
     let gone = "UPDATE nodes SET lease_until = $2 WHERE id = $1";
     let left = Value::Time(ledger.clock().now().plus_ms(-1));
@@ -83,7 +83,7 @@ pub(crate) async fn leave(ledger: &Ledger) {
 }
 
 /// Runs `job` at once and then after every pause, until `stop`. A failure is logged, and the job
-/// tried again.
+/// retried.
 fn every<F>(
     tracker: &TaskTracker,
     pause_ms: u64,
@@ -109,7 +109,7 @@ fn every<F>(
     tracker.spawn(roster::named(name, run));
 }
 
-/// Renews the node's lease; registers the node anew where others have given it up meanwhile.
+/// Renews the node's lease; registers the node again where other nodes have removed it meanwhile.
 pub(crate) async fn heartbeat(ledger: &Ledger) -> Result<(), StoreError> {
     let (config, now) = (ledger.config(), ledger.clock().now());
     let config = &config.jobs;
@@ -120,7 +120,7 @@ pub(crate) async fn heartbeat(ledger: &Ledger) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The node's own lease, as far as it knows.
+/// This node's own lease, as far as it knows.
 #[derive(Debug, Default)]
 pub(crate) struct Lease {
     until_ms: AtomicI64,
@@ -136,22 +136,23 @@ impl Lease {
         }
     }
 
-    /// Whether the others have had the time of a lease to renew theirs. While the database is
-    /// away every lease lapses: the node that is back first must not take the others for dead.
+    /// Whether the other nodes have had the time of a lease to renew theirs. While the database is
+    /// unavailable every lease expires: the node that is back first must not take the others for
+    /// dead.
     fn is_steady(&self, now: UnixMs, lease_ms: i64) -> bool {
         now.since_ms(UnixMs(self.steady_since_ms.load(Ordering::Relaxed))) >= lease_ms
     }
 }
 
-/// Gives back what no call will settle: holds without a node past their deadline, and everything of
-/// nodes whose lease has lapsed. A live node's holds are never touched.
+/// Releases holds that no call will settle: those without a node past their deadline, and all of
+/// nodes whose lease has expired. A live node's holds are never touched.
 async fn sweep(ledger: &Ledger) -> Result<(), StoreError> {
     let (db, now) = (ledger.db(), ledger.clock().now());
     let orphans = "SELECT id, user_id FROM holds
         WHERE node_id IS NULL AND NOT for_task AND deadline_at < $1
         ORDER BY deadline_at LIMIT 500";
     expire_all(ledger, orphans, &[Value::Time(now)]).await?;
-    // One process serves an SQLite file, so there all other nodes are dead for certain.
+    // An SQLite file is served by one process, so all other nodes are certainly dead.
     let alone = db.engine() == Engine::Sqlite;
     if alone || ledger.lease().is_steady(now, ledger.config().jobs.lease_ms) {
         for node in nodes::lapsed(db, now).await? {
@@ -164,7 +165,7 @@ async fn sweep(ledger: &Ledger) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Gives back what an expired node held; its row goes once nothing is left.
+/// Releases the holds of an expired node; deletes its row once none is left.
 async fn reap_node(ledger: &Ledger, node: NodeId, now: UnixMs) -> Result<(), StoreError> {
     let left = "SELECT id, user_id FROM holds WHERE node_id = $1 AND NOT for_task
         ORDER BY id LIMIT 500";
@@ -202,7 +203,7 @@ async fn expire_all(ledger: &Ledger, sql: &str, params: &[Value]) -> Result<(), 
                 ),
             }
         }
-        // A full look means that there may be more; one that ended nothing won't do better now.
+        // A full sweep means that there may be more; one that ended nothing won't do better now.
         if rows.len() < SWEEP_BATCH || ended == 0 {
             return Ok(());
         }

@@ -1,11 +1,11 @@
-//! Lines of the journal, as they are about to be written.
+//! Lines of the journal, before they are written.
 
 use crate::spending::Day;
 use domain::{ChannelId, HoldId, KeyId, Quota, RedemptionId, UnixMs, Usage, UserId};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// What a line is about. The words are those of `logs.type`.
+/// The type of a line. The names are those of `logs.type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LineKind {
     Topup,
@@ -49,18 +49,19 @@ pub(crate) struct LineRow {
     pub request_id: Arc<str>,
     pub use_time_ms: i64,
     pub usage: Option<Usage>,
-    /// When `used_delta` counts as spent by the user, and by the key; `None`: it isn't counted.
+    /// The day on which `used_delta` counts as spent by the user, and by the key; `None`: it isn't
+    /// counted.
     pub counted_on: Option<Day>,
     pub key_counted_on: Option<Day>,
     /// The code that was redeemed.
     pub redemption: Option<RedemptionId>,
-    /// The name of a movement.
+    /// The reference of a movement.
     pub reference: Option<Arc<str>>,
     pub content: Cow<'static, str>,
 }
 
 impl LineRow {
-    /// Whether the line says more than a plain call does.
+    /// Whether the line has more columns than that of a plain call.
     pub fn is_detailed(&self) -> bool {
         !self.content.is_empty()
             || self.reference.is_some()
@@ -89,7 +90,7 @@ impl LineRow {
     }
 }
 
-/// Most calls have nothing to say beyond the two counts, which have columns.
+/// Most calls have no details beyond the two counts, which have columns.
 fn is_plain(usage: &Usage) -> bool {
     let Usage { prompt_tokens, completion_tokens, .. } = *usage;
     *usage == Usage { prompt_tokens, completion_tokens, ..Usage::default() }

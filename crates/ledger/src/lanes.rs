@@ -1,8 +1,8 @@
-//! Operations on their way: queued, tried again, answered.
+//! Operations in flight: queued, retried, answered.
 //!
-//! Operations that arrive while a commit is under way form the next batch: no timer, no added
-//! delay when idle. PostgreSQL has a few lanes by user, each a job that owns its connection; SQLite
-//! has one, run by the store's writer thread. A request only ever waits on a channel: it may vanish
+//! Operations that arrive while a commit is in flight form the next batch: no timer, no added delay
+//! when idle. PostgreSQL has a few lanes by user, each a job that owns its connection; SQLite has
+//! one, run by the store's writer thread. A request only ever waits on a channel: it may be dropped
 //! at any moment without leaving a transaction open.
 
 use crate::book::OpRefusal;
@@ -23,15 +23,16 @@ use throttle::PerMinute;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
-/// First pause before a locked row is tried again. Another node's commit takes about this long.
+/// First delay before an operation on a locked row is retried. Another node's commit takes about
+/// this long.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(2);
 /// Users whose failed calls are counted at once. One that has been idle for a minute needs no
-/// place.
+/// entry.
 const FAILING_USERS_MAX: usize = 10_000;
-/// Longest pause between two tries.
+/// Longest pause between two retries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What an operation is answered with.
+/// The result of an operation.
 pub(crate) enum OpAnswer {
     Held(Hold),
     Done,
@@ -42,14 +43,14 @@ pub(crate) enum OpAnswer {
 
 pub(crate) type AnswerSender = oneshot::Sender<Result<OpAnswer, LedgerError>>;
 
-/// An operation on its way.
+/// An operation in flight.
 pub(crate) struct QueuedOp {
     pub op: Op,
-    /// `None`: what a dropped [`Hold`] asks for.
+    /// `None`: requested by a dropped [`Hold`].
     pub reply: Option<AnswerSender>,
-    /// The row cache is no help: a row was locked, or a commit was not answered.
+    /// The row cache can't be used: a row was locked, or the outcome of a commit is unknown.
     pub lock_first: bool,
-    /// It may have become durable without an answer: it is carried out again in any case.
+    /// It may have become durable without a reply: it is repeated in any case.
     pub in_doubt: bool,
     tries: u32,
     first_try_at: Option<Instant>,
@@ -58,7 +59,7 @@ pub(crate) struct QueuedOp {
     home: Option<Handle>,
 }
 
-/// A place in the count of pending operations, given back when the operation has ended.
+/// A slot in the count of pending operations, released when the operation has ended.
 struct Pending(Arc<Lanes>);
 
 impl Pending {
@@ -76,16 +77,16 @@ impl Drop for Pending {
     }
 }
 
-/// Takes operations to the lane of their user.
+/// Assigns operations to the lane of their user.
 pub(crate) trait LaneQueue: Send + Sync {
-    /// Queues a job; gives it back when nothing will be written any more.
+    /// Queues a job; returns it when nothing will be written any more.
     fn push(&self, lanes: &Arc<Lanes>, job: QueuedOp) -> Result<(), Box<QueuedOp>>;
 }
 
 /// All lanes of this process.
 pub(crate) struct Lanes {
     queue: Box<dyn LaneQueue>,
-    /// Operations queued, under way, or waiting to be tried again.
+    /// Operations queued, in flight, or waiting to be retried.
     pending: AtomicUsize,
     idle: Notify,
     pub open: OpenHolds,
@@ -112,7 +113,8 @@ impl QueuedOp {
         }
     }
 
-    /// Ends the operation. Where the caller has gone, a [`Hold`] in the answer gives itself back.
+    /// Ends the operation. Where the caller has gone, a [`Hold`] in the result releases itself when
+    /// dropped.
     pub fn answer(self, answer: Result<OpAnswer, LedgerError>) {
         if let Some(reply) = self.reply {
             let _ = reply.send(answer);
@@ -160,24 +162,24 @@ impl Lanes {
         })
     }
 
-    /// Whether the queue is too long to take on new work. Work that is done is always settled.
+    /// Whether the queue is too long to accept new work. Work that is done is always settled.
     pub fn is_full(&self) -> bool {
         self.pending.load(Ordering::Relaxed) >= self.config.load().queue_max
     }
 
-    /// Most operations in one commit.
+    /// The maximum number of operations in one commit.
     pub fn batch_max(&self) -> usize {
         self.config.load().batch_max
     }
 
-    /// Takes on an operation.
+    /// Accepts an operation.
     pub fn submit(self: &Arc<Self>, mut job: QueuedOp) {
         job.pending = Some(Pending::new(self));
         job.home = Handle::try_current().ok();
         self.enqueue(job);
     }
 
-    /// Waits until everything taken on is done.
+    /// Waits until everything accepted is done.
     pub async fn drained(&self) {
         loop {
             let idle = self.idle.notified();
@@ -194,7 +196,7 @@ impl Lanes {
         }
     }
 
-    /// Leaves out what no caller waits for any more.
+    /// Drops operations that no caller waits for any more.
     pub fn drop_unwanted(&self, batch: Vec<QueuedOp>) -> Vec<QueuedOp> {
         let (wanted, unwanted): (Vec<QueuedOp>, Vec<QueuedOp>) =
             batch.into_iter().partition(QueuedOp::is_wanted);
@@ -204,9 +206,9 @@ impl Lanes {
         wanted
     }
 
-    /// Answers a durable batch, each operation on the runtime that it came from: that is one
-    /// wake-up across threads for each runtime instead of one an operation, and the lane goes on
-    /// with the next batch.
+    /// Sends the results of a durable batch, those of each runtime by one task there: one wake-up
+    /// across threads per runtime instead of one per operation, and the lane continues with the
+    /// next batch.
     pub fn answer_batch(
         self: &Arc<Self>,
         batch: Vec<QueuedOp>,
@@ -231,7 +233,7 @@ impl Lanes {
         }
     }
 
-    /// Answers an operation of a durable batch, or has it tried again when its row was locked.
+    /// Sends the result of an operation of a durable batch, or retries it when its row was locked.
     fn conclude(self: &Arc<Self>, job: QueuedOp, decided: Result<OpOutcome, OpRefusal>) {
         match decided {
             Ok(outcome) => {
@@ -252,7 +254,7 @@ impl Lanes {
         }
     }
 
-    /// Has an operation tried again whose row another session has locked, while its patience lasts.
+    /// Retries an operation whose row another session has locked, until its patience is exhausted.
     fn retry_locked(self: &Arc<Self>, mut job: QueuedOp) {
         job.lock_first = true;
         if self.has_patience(&job) || job.op.must_complete() {
@@ -262,16 +264,16 @@ impl Lanes {
         }
     }
 
-    /// Has an operation tried again that the database did not carry out, if that may help.
+    /// Retries an operation that the database failed to complete, if that may help.
     pub fn retry_or_fail(self: &Arc<Self>, job: QueuedOp, error: &StoreError) {
         let must = job.in_doubt || job.op.must_complete();
-        // What was entered by a commit in doubt may be locked when it is looked for.
+        // What a commit of unknown outcome wrote may be locked when it is looked up.
         let entered = job.in_doubt && matches!(error, StoreError::Conflict { .. });
         if entered || error.is_transient() && (must || self.has_patience(&job)) {
             self.retry(job);
             return;
         }
-        // The database won't have it: the hold is the sweeper's then, and not open for good.
+        // The database refuses it: the hold is left to the sweeper then, and not open for good.
         if let Op::Settle(hold, ..) | Op::Release(hold, ..) = &job.op {
             self.submit(QueuedOp::new(Op::Abandon(*hold), None));
         }
@@ -285,8 +287,8 @@ impl Lanes {
         job.answer(Err(LedgerError::Unavailable(copy_of(error))));
     }
 
-    /// Patience is what the retries after 1 s, 2 s, 3 s add up to. Within it the first tries come
-    /// at once: what holds a row is nearly always another node's commit of a few milliseconds.
+    /// Patience is the sum of the retries after 1 s, 2 s, 3 s. Within it the first retries come at
+    /// once: a row is nearly always locked by another node's commit of a few milliseconds.
     pub fn patience(&self) -> Duration {
         let config = self.config.load();
         let (count, delay) = (config.busy_retry_count, config.busy_retry_delay_ms);
@@ -310,7 +312,7 @@ impl Lanes {
     }
 }
 
-/// The same words for every member of a batch.
+/// The same error for every operation of a batch.
 fn copy_of(error: &StoreError) -> StoreError {
     if error.is_transient() {
         StoreError::Unavailable(error.to_string())

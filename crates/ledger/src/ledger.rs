@@ -22,8 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-/// How long a lane is waited for, beyond the patience with locked rows, by what may still be
-/// refused.
+/// How long a refusable operation waits for its lane, beyond the retries of locked rows.
 const LANE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longest reference of a movement, in characters.
@@ -37,13 +36,13 @@ pub struct Ledger {
     db: Db,
     lease: Arc<Lease>,
     retention_changed: Arc<Notify>,
-    /// Ends the lanes and the node's lease, after the last settlement.
+    /// Stops the lanes and ends the node's lease, after the last settlement.
     finished: CancellationToken,
 }
 
 impl Ledger {
     /// Opens the lanes, and starts the background jobs of a serving node on `tracker`. These stop
-    /// with `shutdown`; lanes go on until [`Ledger::drain`].
+    /// with `shutdown`; lanes continue until [`Ledger::drain`].
     ///
     /// # Errors
     /// When the node can't be registered, or a lane can't connect.
@@ -60,7 +59,7 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Opens the lanes alone: for commands that move money beside a running server.
+    /// Opens the lanes only: for commands that move money beside a running server.
     ///
     /// # Errors
     /// When a lane can't connect.
@@ -98,7 +97,7 @@ impl Ledger {
         })
     }
 
-    /// What the ledger counts.
+    /// The ledger's metrics.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.lanes.metrics
@@ -116,7 +115,7 @@ impl Ledger {
         &self.lanes.clock
     }
 
-    /// Keeps to these limits from now on. What it was started with stays: the number of lanes, the
+    /// Applies these limits from now on. Those used at the start stay: the number of lanes, the
     /// pauses of the jobs.
     pub fn configure(&self, config: LedgerConfig) {
         let config = Arc::new(config);
@@ -126,7 +125,7 @@ impl Ledger {
         }
     }
 
-    /// Waits until lines are kept for another time than before.
+    /// Waits until the retention is changed.
     pub(crate) async fn retention_changed(&self) {
         self.retention_changed.notified().await;
     }
@@ -143,10 +142,10 @@ impl Ledger {
         &self.finished
     }
 
-    /// Puts money aside. Durable when this returns.
+    /// Holds money. Durable when this returns.
     ///
     /// # Errors
-    /// When the money isn't there, the user may not spend, or the ledger can't take it on.
+    /// When the balance is too small, the user may not spend, or the ledger can't accept it.
     pub async fn hold(&self, request: HoldRequest) -> Result<Hold, LedgerError> {
         if self.lanes.is_full() {
             return Err(LedgerError::Overloaded);
@@ -160,18 +159,18 @@ impl Ledger {
         }
     }
 
-    /// Makes a hold as large as `to`; it never shrinks.
+    /// Grows a hold to `to`; it never shrinks.
     ///
     /// # Errors
-    /// When the money isn't there: the hold is then as before.
+    /// When the balance is too small: the hold is then as before.
     pub async fn grow(&self, hold: &mut Hold, to: Quota) -> Result<(), LedgerError> {
         self.carry_out_in_time(Op::Grow(hold.place, to)).await?;
         hold.amount = hold.amount.max(to);
         Ok(())
     }
 
-    /// Charges a call, gives the rest of its hold back, or takes what is missing. Durable when
-    /// this returns; carried out even when nobody waits for it any more.
+    /// Charges a call, and releases the rest of its hold, or takes what is missing. Durable when
+    /// this returns; completed even when the caller stops waiting.
     ///
     /// # Errors
     /// When the hold is unknown, or the amount doesn't fit.
@@ -184,7 +183,7 @@ impl Ledger {
         self.end(hold, op).await
     }
 
-    /// Gives a hold back whole. Carried out even when nobody waits for it any more.
+    /// Releases a hold. Completed even when the caller stops waiting.
     ///
     /// # Errors
     /// When the hold is unknown.
@@ -209,7 +208,7 @@ impl Ledger {
         self.moved(Op::Move(movement, LineKind::Topup, entry)).await
     }
 
-    /// Moves a balance either way.
+    /// Changes a balance in either direction.
     ///
     /// # Errors
     /// When the user is missing, the amount doesn't fit, or the reference names another movement.
@@ -218,11 +217,11 @@ impl Ledger {
         self.moved(Op::Move(movement, LineKind::Adjust, entry)).await
     }
 
-    /// Gives back part of what a settled call was charged, by its `X-Request-Id`.
+    /// Refunds part of what a settled call was charged, by its `X-Request-Id`.
     ///
     /// # Errors
-    /// When the user has no such call, or it was not charged that much, or the reference names
-    /// another movement.
+    /// When the user has no such call, or was not charged that much, or the reference names another
+    /// movement.
     pub async fn refund(
         &self,
         request_id: Arc<str>,
@@ -232,15 +231,15 @@ impl Ledger {
         self.moved(Op::Refund(request_id, movement, entry)).await
     }
 
-    /// Redeems a code. Of all who redeem it one succeeds.
+    /// Redeems a code. Of concurrent attempts one succeeds.
     ///
     /// # Errors
-    /// When the code is worth nothing (any more), or the user is missing.
+    /// When the code is unknown, used, disabled or expired, or the user is missing.
     pub async fn redeem(&self, redemption: Redemption) -> Result<Moved, LedgerError> {
         self.moved(Op::Redeem(redemption, entry_under(None))).await
     }
 
-    /// Gives back a hold when the outcome of its call will stay unknown.
+    /// Releases a hold when the outcome of its call will stay unknown.
     pub(crate) async fn expire(&self, hold: HoldRef) -> Result<Closed, LedgerError> {
         self.closed(Op::Expire(hold)).await
     }
@@ -250,7 +249,8 @@ impl Ledger {
         self.lanes.drained().await;
     }
 
-    /// Waits until everything queued is durable, then ends the lanes. Nothing is taken on after.
+    /// Waits until everything queued is durable, then stops the lanes. Nothing is accepted
+    /// afterwards.
     pub async fn drain(&self) {
         self.lanes.drained().await;
         jobs::leave(self).await;
@@ -258,7 +258,7 @@ impl Ledger {
     }
 
     async fn end(&self, hold: &mut Hold, op: Op) -> Result<Closed, LedgerError> {
-        // From here on the lane carries it out, whatever becomes of the caller.
+        // From here on the lane completes it, even if the caller is dropped.
         hold.mark_ended();
         self.closed(op).await
     }
@@ -277,12 +277,12 @@ impl Ledger {
         }
     }
 
-    /// For what nothing depends on yet. A lane that has lost its connection around a commit answers
-    /// nothing before it knows what became of it, and may have to wait for the database to come
-    /// back; the caller needn't. A hold without a caller gives itself back.
+    /// For operations that nothing depends on yet. A lane that has lost its connection around a
+    /// commit replies only once the outcome is known, and may have to wait for the database; the
+    /// caller needn't. A hold whose caller is gone is released.
     async fn carry_out_in_time(&self, op: Op) -> Result<OpAnswer, LedgerError> {
         let patience = self.lanes.patience() + LANE_PATIENCE;
-        let late = || StoreError::Unavailable("the ledger has no answer yet".to_owned());
+        let late = || StoreError::Unavailable("the ledger has not replied in time".to_owned());
         tokio::time::timeout(patience, self.carry_out(op))
             .await
             .unwrap_or_else(|_| Err(LedgerError::Unavailable(late())))
@@ -295,8 +295,8 @@ impl Ledger {
     }
 }
 
-/// Under the caller's name of a movement, or a fresh one: every movement has one, so that a commit
-/// that was not answered can be entered again.
+/// The entry under the caller's reference, or a fresh one: every movement has one, so that a commit
+/// with an unknown outcome can be repeated.
 fn entry_of(movement: &Movement) -> Entry {
     entry_under(movement.reference.clone())
 }

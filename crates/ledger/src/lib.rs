@@ -1,11 +1,11 @@
 //! Money. The only crate that writes a balance, a hold or a money line of the journal.
 //!
-//! The walk of one operation: [`Ledger`] turns a call into an [`op::Op`] and queues it on the lane
-//! of its user ([`lanes`]). A lane takes what has queued while its last commit was under way,
-//! brings the rows these operations want, lets [`book::Book`] decide each of them in order of
-//! arrival, writes all that changed, and commits once. Only then are the callers answered.
-//! [`sqlite`] and [`postgres`] differ in how rows are read and written, and in how they make sure
-//! that rows which were not read are as they are cached; what is decided is the same code.
+//! The path of one operation: [`Ledger`] turns a call into an [`op::Op`] and queues it on the lane
+//! of its user ([`lanes`]). A lane takes what has queued while its last commit was in flight, loads
+//! the rows these operations need, lets [`book::Book`] decide each of them in order of arrival,
+//! writes all that changed, and commits once. Only then do the callers get their replies.
+//! [`sqlite`] and [`postgres`] differ in how rows are read and written, and in how they check that
+//! cached rows are current; the decisions are made by the same code.
 //!
 //! The modules as floors, each importing from those before it: `spending`, `task_rows`, `op`,
 //! `journal`, `rows`, `book`, `columns`, `tables`, `wanted`, the caches, `lanes` with `hold`, the

@@ -1,4 +1,4 @@
-//! What the ledger counts.
+//! Metrics of the ledger.
 
 use crate::op::{EndState, Op, OpOutcome};
 use domain::Quota;
@@ -50,7 +50,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Makes the metrics part of what is scraped.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("custompass_quota", "Quota moved, by kind", self.quota.clone());
         registry.register(

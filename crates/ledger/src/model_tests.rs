@@ -1,4 +1,4 @@
-//! The book against the simplest model there is: plain numbers, one rule a line.
+//! The book against the simplest possible model: plain numbers, one rule a line.
 
 use crate::book::{BatchChanges, Book, OpRefusal};
 use crate::error::{CodeFault, LedgerError};
@@ -317,14 +317,14 @@ fn a_code_pays_once_within_a_batch_too() {
     assert_eq!(changes.lines[0].other().as_deref(), Some(r#"{"redemption_id":7}"#));
 }
 
-/// What the model knows of a hold.
+/// The model's state of a hold.
 #[derive(Clone, Copy, Debug)]
 struct ModelHold {
     amount: i64,
-    /// `None`: it is open, or was given back.
+    /// `None`: it is open, or was released.
     charged: Option<i64>,
     open: bool,
-    /// The day that it counts in.
+    /// The day on which it counts.
     day: i64,
 }
 
@@ -341,7 +341,7 @@ enum Step {
     Refund(u8, i64),
     /// The last movement once more, under its reference.
     MoveAgain,
-    /// So many days pass; the next batch begins.
+    /// This many days pass; the next batch begins.
     Days(i64),
 }
 
@@ -369,7 +369,7 @@ struct ModelLimits {
     monthly: i64,
 }
 
-/// The whole of the rules, on plain numbers.
+/// All rules, on plain numbers.
 #[derive(Default)]
 struct Model {
     quota: i64,
@@ -383,7 +383,7 @@ struct Model {
     last_movement: Option<Op>,
 }
 
-/// A month of the model is a month of the calendar: it begins on the first of December.
+/// A month of the model is a calendar month: it begins on the first of December.
 fn month(day: i64) -> i64 {
     i64::from(Day::of(at(day)).0) / 100
 }
@@ -393,7 +393,7 @@ fn at(day: i64) -> UnixMs {
 }
 
 impl Model {
-    /// The operation of a step; none where it says nothing: a hold has one life.
+    /// The operation of a step; `None` where it means nothing: a hold ends once.
     fn op(&mut self, step: &Step) -> Option<Op> {
         let n = |h: u8| u128::from(h) + 1;
         let used = |h: &u8| self.holds.contains_key(h);
@@ -428,7 +428,7 @@ impl Model {
         self.quota >= amount.max(0) && self.key >= amount.max(0)
     }
 
-    /// What the holds come to that `counts` says count; all are added up anew each time.
+    /// The sum of the holds that `counts` selects; added up anew each time.
     fn spent(&self, counts: impl Fn(i64) -> bool) -> i64 {
         let holds = self.holds.values().filter(|hold| counts(hold.day));
         let worth =
@@ -450,7 +450,7 @@ impl Model {
         })
     }
 
-    /// Whether the step is carried out.
+    /// Whether the step succeeds.
     fn apply(&mut self, step: &Step, op: Option<&Op>) -> bool {
         let open = |model: &Self, h: &u8| model.holds.get(h).is_some_and(|hold| hold.open);
         let today = self.today;
@@ -487,7 +487,7 @@ impl Model {
                 if hold.charged.is_some() {
                     return true;
                 }
-                // What was given back is charged all the same: the work was done.
+                // A released hold is charged all the same: the work was done.
                 let held = if hold.open { hold.amount } else { 0 };
                 self.quota += held - charge;
                 self.key += held - charge;
@@ -553,7 +553,7 @@ impl Stored {
         Book::new(rows, at(today))
     }
 
-    /// Writes as the engines do: only what a change speaks of.
+    /// Writes as the engines do: only what a change mentions.
     fn write(&mut self, changes: BatchChanges) {
         let change = changes.account_moves.get(&USER).copied().unwrap_or_default();
         let key_change = changes.key_moves.get(&KEY).copied().unwrap_or_default();
@@ -607,7 +607,7 @@ impl Stored {
         self.holds.values().map(|row| row.amount.0).sum()
     }
 
-    /// What the audit looks at.
+    /// The rules of the audit.
     fn check_counts(&self, model: &Model) {
         for spending in self.spending.iter().flatten() {
             let spent = spending.spent;
@@ -626,9 +626,9 @@ fn limits() -> impl Strategy<Value = Option<ModelLimits>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Any sequence, cut into batches anywhere, comes out as the model says; the balance is what
-    /// the journal says less what is held, each hold ends once, each movement moves once, and what
-    /// is counted as spent is what lines and holds say.
+    /// Any sequence, cut into batches anywhere, ends as in the model; the balance is the sum of the
+    /// journal less the open holds, each hold ends once, each movement happens once, and what is
+    /// counted as spent is the sum of lines and holds.
     #[test]
     fn any_sequence_in_any_batches_agrees_with_the_model(
         quota in 0_i64..200, key in 0_i64..200, limits in [limits(), limits()],
@@ -654,7 +654,7 @@ proptest! {
         };
         let mut open = stored.book(model.today);
         for (step, cut) in steps.iter().zip(cuts) {
-            // A settled call is known to a later batch, which reads its line.
+            // A later batch reads a settled call from its line.
             if matches!(step, Step::Refund(..)) {
                 stored.write(open.into_changes_of(&mut journal, &mut used));
                 open = stored.book(model.today);
@@ -676,7 +676,7 @@ proptest! {
 }
 
 impl Book {
-    /// The changes, with what their lines move added up.
+    /// The changes, with the sums of their lines.
     fn into_changes_of(self, journal: &mut i64, used: &mut i64) -> BatchChanges {
         let changes = self.into_changes();
         *journal += changes.lines.iter().map(|line| line.delta.0).sum::<i64>();

@@ -1,4 +1,4 @@
-//! What can be asked of the ledger, and what it answers.
+//! The operations of the ledger, and their results.
 
 use crate::journal::LineKind;
 use crate::redemption::Redemption;
@@ -10,16 +10,17 @@ use serde::Serialize;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// A request to put money aside before a call.
+/// A request to hold money for a call.
 #[derive(Clone, Debug)]
 pub struct HoldRequest {
-    /// UUIDv7, made by the caller. The same request again is answered as the first was.
+    /// UUIDv7, made by the caller. A repeated request returns the first one's result.
     pub hold_id: HoldId,
-    /// Whose balance.
+    /// The owner of the balance.
     pub user_id: UserId,
-    /// Key that called.
+    /// Key of the call.
     pub key_id: KeyId,
-    /// Whether the key has a limit of its own. The key's row decides; this says whether to read it.
+    /// Whether the key has a limit of its own. The key's row decides; this tells whether to read
+    /// it.
     pub key_is_limited: bool,
     /// Channel chosen so far.
     pub channel_id: Option<ChannelId>,
@@ -27,37 +28,37 @@ pub struct HoldRequest {
     pub model: Arc<str>,
     /// `X-Request-Id` of the call.
     pub request_id: Arc<str>,
-    /// How much.
+    /// The amount.
     pub amount: Quota,
-    /// The price, frozen.
+    /// The frozen price.
     pub price: Arc<FrozenPrice>,
     /// From when the hold may be expired, once its node is gone.
     pub deadline_at: UnixMs,
-    /// The task that is made with it, and that it belongs to from then on.
+    /// The task that is created with it, and that it belongs to from then on.
     pub task: Option<Box<NewTask>>,
 }
 
 /// How a delivered call is charged.
 #[derive(Clone, Debug, Default)]
 pub struct Settlement {
-    /// What it costs.
+    /// Its cost.
     pub charge: Quota,
-    /// What it used, where known.
+    /// Its usage, where known.
     pub usage: Option<Usage>,
     /// Channel that served it.
     pub channel_id: Option<ChannelId>,
     /// How long it took.
     pub use_time_ms: i64,
-    /// What the line of the journal says about the charge.
+    /// The text of the journal line.
     pub note: Option<String>,
-    /// Reply to keep for a repeated `Idempotency-Key`.
+    /// Reply to store for a repeated `Idempotency-Key`.
     pub reply: Option<KeptReply>,
 }
 
 /// A reply kept for clients that repeat their request: stored in the settling transaction.
 #[derive(Clone, Debug)]
 pub struct KeptReply {
-    /// Whose request.
+    /// The user.
     pub user_id: UserId,
     /// SHA-256 of the client's key, in hex.
     pub idempotency_key: String,
@@ -65,47 +66,47 @@ pub struct KeptReply {
     pub sealed: Option<String>,
 }
 
-/// Why a hold is given back whole.
+/// Why a hold is released.
 #[derive(Clone, Debug, Default)]
 pub struct Release {
     /// A label: `upstream_error`, `no_channel`, …
     pub reason: &'static str,
-    /// Channel that was asked last.
+    /// Channel that was tried last.
     pub channel_id: Option<ChannelId>,
     /// How long it took.
     pub use_time_ms: i64,
-    /// Idempotency claim to forget, so that the client may try again: user and hashed key.
+    /// Idempotency claim to delete, so that the client may retry: user and hashed key.
     pub forget_reply: Option<(UserId, String)>,
 }
 
-/// An upstream has taken a task.
+/// An upstream has accepted a task.
 #[derive(Clone, Debug)]
 pub struct Taken {
-    /// What it said.
+    /// What it reported.
     pub task: TaskRecord,
-    /// What the hold should reach; it stays as it is where the money isn't there.
+    /// What the hold should grow to; it stays as it is where the balance is too small.
     pub hold: Option<Quota>,
-    /// Reply to keep for a repeated `Idempotency-Key`.
+    /// Reply to store for a repeated `Idempotency-Key`.
     pub reply: Option<KeptReply>,
 }
 
 /// A movement of money made by an operator.
 #[derive(Clone, Debug)]
 pub struct Movement {
-    /// Whose balance.
+    /// The owner of the balance.
     pub user_id: UserId,
-    /// How much; an adjustment may be negative.
+    /// The amount; an adjustment may be negative.
     pub amount: Quota,
-    /// Why, in the operator's words.
+    /// The operator's reason.
     pub reason: String,
-    /// Who.
+    /// The operator.
     pub by: String,
-    /// Names the movement: the same reference again, of the same user, moves nothing and is
-    /// answered as the first was. `None`: every request is a movement of its own.
+    /// Identifies the movement: a repetition with the same reference, of the same user, moves
+    /// nothing and returns the first one's result. `None`: every request is a movement of its own.
     pub reference: Option<Arc<str>>,
 }
 
-/// What a movement came to.
+/// The result of a movement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moved {
     /// The balance now.
@@ -120,9 +121,9 @@ pub struct Moved {
 pub enum EndState {
     /// Charged.
     Settled,
-    /// Given back whole.
+    /// Released.
     Released,
-    /// Given back whole by the sweeper: the outcome of the call is unknown.
+    /// Released by the sweeper: the outcome of the call is unknown.
     Expired,
 }
 
@@ -131,11 +132,11 @@ pub enum EndState {
 pub struct Closed {
     /// How it ended.
     pub state: EndState,
-    /// What was charged.
+    /// The amount charged.
     pub charged: Quota,
-    /// What went back.
+    /// The amount released.
     pub refunded: Quota,
-    /// What was taken beyond the hold.
+    /// The amount taken beyond the hold.
     pub overrun: Quota,
     /// It had ended before; this is how.
     pub repeated: bool,
@@ -148,7 +149,7 @@ pub(crate) struct HoldRef {
     pub user_id: UserId,
 }
 
-/// What a settlement says of its call when the row of its hold is lost.
+/// What a settlement needs to know of its call when the row of its hold is lost.
 #[derive(Clone, Debug)]
 pub(crate) struct HoldTerms {
     pub key_id: KeyId,
@@ -172,33 +173,33 @@ pub(crate) struct Finish {
     pub task: TaskRef,
     pub charge: Charge,
     pub end: TaskEnd,
-    /// Idempotency claim to forget.
+    /// Idempotency claim to delete.
     pub forget_reply: Option<(UserId, String)>,
 }
 
-/// The name of a movement, and which request for it this is: carried out again, it knows itself,
-/// and does not take what it has done for another's.
+/// The reference of a movement, and the id of the request for it, by which a retry recognises its own
+/// earlier commit.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub reference: Arc<str>,
     pub id: Uuid,
 }
 
-/// One operation, as a lane carries it out. Each may be sent again: its second time is answered as
-/// its first.
+/// One operation, as a lane processes it. Each is repeatable: a repetition returns the first
+/// result.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     Hold(Box<NewHold>),
     Grow(HoldRef, Quota),
     Settle(HoldRef, Box<Settlement>, Arc<HoldTerms>),
-    /// The flag says whether the failed call leaves a line.
+    /// The flag tells whether the failed call leaves a line.
     Release(HoldRef, Release, bool),
     Expire(HoldRef),
     Abandon(HoldRef),
     Record(UserId, Box<Taken>),
     Finish(Box<Finish>),
     Move(Movement, LineKind, Entry),
-    /// Of the charge of a request.
+    /// Of a request's charge.
     Refund(Arc<str>, Movement, Entry),
     Redeem(Redemption, Entry),
 }
@@ -233,7 +234,7 @@ impl Op {
         }
     }
 
-    /// The task that this takes or ends.
+    /// The task that this records or ends.
     pub fn task(&self) -> Option<TaskUid> {
         match self {
             Self::Record(_, taken) => Some(taken.task.uid),
@@ -252,7 +253,7 @@ impl Op {
         }
     }
 
-    /// Whether one statement, over rows that nothing has locked, can carry this out.
+    /// Whether one statement, over rows without locks, can do this.
     pub fn fits_one_statement(&self) -> bool {
         match self {
             Self::Hold(new) => new.request.task.is_none(),
@@ -268,18 +269,18 @@ impl Op {
     }
 
     /// Whether the work is done and the money must follow, however long it takes. Other operations
-    /// give up with an error.
+    /// fail with an error.
     pub const fn must_complete(&self) -> bool {
         matches!(self, Self::Record(..) | Self::Settle(..) | Self::Release(..) | Self::Abandon(_))
     }
 }
 
-/// What the Book made of an operation.
+/// The Book's result of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OpOutcome {
     /// A hold was made.
     Held,
-    /// A hold grew by so much.
+    /// A hold grew by this amount.
     Grown(Quota),
     /// A hold was large enough, or was abandoned.
     Done,

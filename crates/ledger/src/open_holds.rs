@@ -1,5 +1,5 @@
-//! The open holds of this process, as the last batch left them. The lanes need not read a row that
-//! they wrote themselves.
+//! The cache of this process's open holds, as the last batch left them: rows that the lanes wrote
+//! themselves need not be read.
 
 use crate::book::BatchChanges;
 use crate::rows::{HoldRow, Rows};
@@ -16,17 +16,17 @@ pub(crate) struct OpenHolds {
 }
 
 impl OpenHolds {
-    /// Those of this node.
+    /// Holds of this node.
     pub fn of(node: NodeId) -> Self {
         Self { node, holds: Mutex::default() }
     }
 
-    /// Which node this is.
+    /// The id of this node.
     pub const fn node(&self) -> NodeId {
         self.node
     }
 
-    /// Adds the wanted rows that are known here.
+    /// Adds the wanted rows that are cached.
     pub fn fill(&self, wanted: &RowsNeeded, rows: &mut Rows) {
         let holds = self.lock();
         for id in &wanted.holds {
@@ -36,14 +36,14 @@ impl OpenHolds {
         }
     }
 
-    /// Takes in what has become durable.
+    /// Inserts what has become durable.
     pub fn insert(&self, changes: &BatchChanges) {
         let mut holds = self.lock();
         for ended in &changes.ended_holds {
             holds.remove(&ended.id);
         }
         for (id, row) in &changes.holds {
-            // What a task holds may outlive this process: its end reads the row.
+            // A task's hold may outlive this process: its end reads the row.
             if row.node == Some(self.node) && !row.for_task {
                 holds.insert(*id, row.clone().stored());
             } else {
@@ -52,7 +52,7 @@ impl OpenHolds {
         }
     }
 
-    /// Drops rows that may not be as they are known: they have to be read.
+    /// Invalidates rows that may not be as they are cached: they have to be read.
     pub fn invalidate(&self, wanted: &RowsNeeded) {
         let mut holds = self.lock();
         for id in &wanted.holds {

@@ -1,13 +1,13 @@
 //! Lanes on PostgreSQL.
 //!
-//! A batch of calls is one statement, and so one round trip and one transaction: it says what the
-//! lane knows of the rows beside what it changes, and undoes itself when a row is not so. Then, and
-//! for operations that need more ([`Op::fits_one_statement`]), rows are locked in one flight and
+//! A batch of calls is one statement, and so one round trip and one transaction: it compares the
+//! rows with the cached ones as it changes them, and rolls back on a difference. Then, and for
+//! operations that need more ([`Op::fits_one_statement`]), rows are locked in one round trip and
 //! written in a second.
 //!
-//! A lane hardly waits for a lock: what another session holds is skipped (`SKIP LOCKED`) and tried
-//! again, while the others of its batch are carried out. A lane owns its connection; nothing that a
-//! client can cancel ever sees it.
+//! A lane hardly waits for a lock: rows locked by another session are skipped (`SKIP LOCKED`) and
+//! retried, while the rest of the batch is completed. A lane owns its connection; a cancelled
+//! request never touches it.
 
 #![expect(clippy::large_futures, reason = "a lane is one future, made once and never moved")]
 
@@ -31,11 +31,11 @@ use store::{Db, StoreError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, error::SendError};
 use tokio_util::sync::CancellationToken;
 
-/// Pause before a lost connection is opened again.
+/// Delay before a lost connection is reopened.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
-/// Pause between two looks whether the server process of a lost connection has ended.
+/// Pause between two checks whether the server process of a lost connection has ended.
 const SERVER_PAUSE: Duration = Duration::from_millis(50);
-/// Most batches that lock first after a conflict.
+/// The maximum number of batches that lock first after a conflict.
 const LOCK_FIRST_MAX: u32 = 64;
 
 /// The queues of all lanes.
@@ -62,8 +62,8 @@ pub(crate) struct Lane {
     contention: Contention,
 }
 
-/// When to lock first. What is cached of accounts that other nodes use as much goes stale as fast
-/// as it is read; at each conflict twice as many batches lock first.
+/// Decides when to lock first. Cached rows of accounts that other nodes use as much are outdated as
+/// fast as they are read; each conflict doubles the number of batches that lock first.
 #[derive(Debug, Default)]
 struct Contention {
     batches_left: u32,
@@ -87,7 +87,7 @@ impl Contention {
     }
 }
 
-/// What a batch came to.
+/// The result of a batch.
 struct Decision {
     verdicts: Vec<Result<OpOutcome, OpRefusal>>,
     changes: Box<BatchChanges>,
@@ -97,7 +97,7 @@ struct Decision {
 enum Failure {
     /// It was rolled back.
     RolledBack(StoreError),
-    /// The connection was lost around the commit, which was this server process's to carry out.
+    /// The connection was lost around the commit, which this server process may still complete.
     InDoubt(Server, StoreError),
 }
 
@@ -115,7 +115,7 @@ impl Lane {
         Ok(Self { db, lanes, session, cache, contention })
     }
 
-    /// Carries out what is queued, batch by batch, until `finished`.
+    /// Processes the queue, batch by batch, until `finished`.
     pub async fn run(
         mut self,
         mut queue: UnboundedReceiver<QueuedOp>,
@@ -151,8 +151,8 @@ impl Lane {
                     self.lanes.open.insert(&changes);
                     return self.lanes.answer_batch(batch, verdicts);
                 }
-                // Every operation finds what it did, if it did it: the batch is entered again, once
-                // the old server process can't commit it any more.
+                // Operations are repeatable: the batch is sent again, once the old server process
+                // can't commit it any more.
                 Err(Failure::InDoubt(server, error)) => {
                     tracing::warn!(target: "custompass", event = "commit_in_doubt", %error);
                     self.forget(&batch);
@@ -167,7 +167,7 @@ impl Lane {
                     }
                     return;
                 }
-                // One bad member never fails its neighbours.
+                // One failing operation never fails its neighbours.
                 Err(Failure::RolledBack(_)) => {
                     for job in batch {
                         Box::pin(self.run_batch(vec![job])).await;
@@ -237,8 +237,7 @@ impl Lane {
         self.lanes.open.invalidate(&wanted);
     }
 
-    /// Waits until the server process of a lost connection has ended. Callers are told nothing
-    /// before.
+    /// Waits until the server process of a lost connection has ended. Callers get no reply before.
     async fn until_ended(&mut self, server: &Server) {
         loop {
             match self.has_ended(server).await {

@@ -1,5 +1,5 @@
-//! Frozen prices by number. Thousands of calls have the same price, so a hold and its line carry
-//! the number of a row of `price_snapshots`.
+//! Frozen prices by id. Thousands of calls have the same price, so a hold and its line carry the id
+//! of a row of `price_snapshots`.
 
 use crate::error::LedgerError;
 use domain::{FrozenPrice, UnixMs};
@@ -8,20 +8,20 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use store::{Db, StoreError, Value};
 
-/// Prices remembered. Past it the memory starts anew.
+/// Maximum number of cached prices. When it is exceeded, the cache is cleared.
 const PRICES_MAX: usize = 10_000;
-/// How long a number is used before its row is told so. Retention keeps rows for longer than that.
+/// How long an id is used before its row is updated. Retention keeps rows for longer than that.
 pub(crate) const REFRESH_MS: i64 = 86_400_000;
 
 const ENTER: &str = "INSERT INTO price_snapshots (hash, price, used_at) VALUES ($1, $2, $3)
     ON CONFLICT (hash) DO UPDATE SET used_at = excluded.used_at RETURNING id";
 
-/// The numbers of the prices that this process has seen, and since when.
+/// The ids of prices that this process has used, and since when.
 #[derive(Debug, Default)]
 pub(crate) struct PriceIds(Mutex<HashMap<FrozenPrice, (i64, UnixMs)>>);
 
 impl PriceIds {
-    /// The number of a price. Once a day, and for a new price, the database is asked.
+    /// The id of a price. For a new price, and once a day, it is written to the database.
     pub async fn id_of(
         &self,
         db: &Db,
@@ -48,7 +48,7 @@ impl PriceIds {
         Ok(id)
     }
 
-    /// Forgets all numbers: another server may serve the database, which lacks the last rows.
+    /// Clears the cache: after a fail-over the database may lack the last rows.
     pub fn clear(&self) {
         self.lock().clear();
     }
@@ -58,7 +58,7 @@ impl PriceIds {
     }
 }
 
-/// A frozen price as it is kept. The types of a price have no value that JSON can't hold.
+/// A frozen price in its stored form. The types of a price have no value that JSON can't represent.
 fn json_of(price: &FrozenPrice) -> String {
     serde_json::to_string(price).unwrap_or_default()
 }

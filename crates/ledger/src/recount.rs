@@ -1,15 +1,15 @@
-//! Adds up anew what a user and the user's keys have spent today and this month: where a clock
-//! that had gone wrong, or an edit by hand, has spoilt a count.
+//! Recounts what a user and the user's keys have spent today and this month: for counts spoilt by a
+//! wrong clock or an edit by hand.
 
 use crate::spending::Day;
 use domain::{UnixMs, UserId};
 use store::{Db, Statement, StoreError, Value};
 
-/// Locks the row, so that the sums which follow know every line that it knows.
+/// Locks the row, so that the sums which follow include every line that the row includes.
 const LOCK: &str = "UPDATE users SET revision = revision WHERE id = $1";
 
-/// The same for the rows of `table` that `which` names: what lines and open holds of the day `$2`
-/// and of its month come to.
+/// The same for the rows of `table` that `which` selects: the sum of the lines and open holds of
+/// the day `$2` and of its month.
 fn recount_sql(table: &str, which: &str, of_lines: &str, of_holds: &str, on: &str) -> String {
     let sum = |days: &str| {
         format!(
@@ -28,10 +28,10 @@ fn recount_sql(table: &str, which: &str, of_lines: &str, of_holds: &str, on: &st
     )
 }
 
-/// Counts again; the next call sees it.
+/// Counts again; the next call uses the new count.
 ///
 /// # Errors
-/// When the database doesn't answer.
+/// When the database fails.
 pub async fn recount(db: &Db, user_id: UserId, now: UnixMs) -> Result<(), StoreError> {
     let user = Value::from(user_id);
     let params = vec![user.clone(), Value::Int(Day::of(now).0.into())];

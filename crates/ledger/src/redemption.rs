@@ -1,22 +1,22 @@
-//! Redemption codes. A code and the balance that it raises move in one transaction, decided by the
-//! same [`Book`](crate::book::Book): so exactly one of all who try it at once is paid.
+//! Redemption codes. A code and the balance that it raises change in one transaction, decided by
+//! the same [`Book`](crate::book::Book): of concurrent attempts exactly one succeeds.
 
 use crate::error::CodeFault;
 use domain::{Quota, RedemptionId, UnixMs, UserId};
 use std::sync::Arc;
 
-/// A code's words in `redemptions.status`.
+/// Values of `redemptions.status`.
 const OPEN: i16 = 1;
 const REDEEMED: i16 = 3;
 
 /// A user redeems a code.
 #[derive(Clone, Debug)]
 pub struct Redemption {
-    /// Which code.
+    /// The hash of the code.
     pub id: RedemptionId,
-    /// Whose balance it raises.
+    /// The user whose balance it raises.
     pub user_id: UserId,
-    /// Who asked for it.
+    /// Who redeems it, for the journal.
     pub by: String,
     /// When.
     pub at: UnixMs,
@@ -32,7 +32,7 @@ pub(crate) struct CodeRow {
 }
 
 impl CodeRow {
-    /// What the code is worth at this time.
+    /// The value of the code at this time.
     pub fn worth(&self, at: UnixMs) -> Result<Quota, CodeFault> {
         match self.status {
             OPEN if self.expires_at.is_some_and(|ends| ends <= at) => Err(CodeFault::Expired),

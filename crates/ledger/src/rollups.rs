@@ -1,24 +1,24 @@
-//! The journal added up, so that sums and statements need not read every line.
+//! Rollups of the journal, so that sums and statements need not read every line.
 //!
-//! `logs_by_hour` knows the lines of each channel and all together (channel 0), `logs_by_day` those
-//! of each key of a user through each channel, and `log_blocks` how many there are in each block of
-//! the journal. All three know the lines up to the cursor, each once. The cursor is the number of a
-//! line and no instant, so that a clock that was set back loses nothing. Readers add the lines
-//! behind the cursor.
+//! `logs_by_hour` has the lines of each channel and of all together (channel 0), `logs_by_day`
+//! those of each key of a user through each channel, and `log_blocks` how many there are in each
+//! block of the journal. All three contain the lines up to the cursor, each once. The cursor is the
+//! id of a line and not a time, so that a clock that is set back loses nothing. Readers add the
+//! lines after the cursor.
 
 mod grouped;
 
 pub(crate) use grouped::{Summed, grouped};
 use store::Engine;
 
-/// What a row of `logs_by_hour` is about, in milliseconds.
+/// The duration that a row of `logs_by_hour` covers, in milliseconds.
 pub const HOUR_MS: i64 = 3_600_000;
-/// What a row of `logs_by_day` or `log_blocks` is about, in milliseconds.
+/// The duration that a row of `logs_by_day` or `log_blocks` covers, in milliseconds.
 pub const DAY_MS: i64 = 86_400_000;
-/// How many numbers of lines a block of `log_blocks` has: so many are read within milliseconds.
+/// Line ids per block of `log_blocks`: as many lines as are read within milliseconds.
 pub const BLOCK_LINES: i64 = 65_536;
-/// What is added up: a column, and what one line of the journal is worth in it. Amounts of lines
-/// are bounded ([`domain::Quota::LARGEST`]), so the sums fit 64 bits.
+/// What is summed: a column, and a line's value for it. Amounts of lines are bounded
+/// ([`domain::Quota::LARGEST`]), so the sums fit 64 bits.
 pub const COLUMNS: [(&str, &str); 7] = [
     ("lines", "1"),
     ("charging", "CASE WHEN used_delta <> 0 THEN 1 ELSE 0 END"),
@@ -28,10 +28,10 @@ pub const COLUMNS: [(&str, &str); 7] = [
     ("prompt_tokens", "prompt_tokens"),
     ("completion_tokens", "completion_tokens"),
 ];
-/// Which of [`COLUMNS`] is what was spent.
+/// The index in [`COLUMNS`] of what was spent.
 pub(crate) const USED_DELTA: usize = 4;
 
-/// The hour that a line is of.
+/// The hour of a line.
 pub(crate) const fn hour(engine: Engine) -> &'static str {
     match engine {
         Engine::Postgres => "date_trunc('hour', created_at, 'UTC')",
@@ -46,7 +46,7 @@ const fn day(engine: Engine) -> &'static str {
     }
 }
 
-/// The statement that enters the lines after `$1` up to `$2` by the hour, on PostgreSQL.
+/// The statement that adds the lines after `$1` up to `$2` by the hour, on PostgreSQL.
 pub(crate) fn by_hour() -> String {
     let (hour, columns) = (hour(Engine::Postgres), names());
     let of_channels = list(|column, _| format!("sum({column})"));
@@ -64,8 +64,8 @@ pub(crate) fn by_hour() -> String {
     )
 }
 
-/// The statement that enters the lines after `$1` up to `$2` by the day, on PostgreSQL: in order,
-/// so that those of a user share pages.
+/// The statement that adds the lines after `$1` up to `$2` by the day, on PostgreSQL: in order, so
+/// that those of a user share pages.
 pub(crate) fn by_day() -> String {
     let (day, columns) = (day(Engine::Postgres), names());
     let (of_lines, added) = (list(summed), added_by_day(Engine::Postgres));
@@ -79,7 +79,7 @@ pub(crate) fn by_day() -> String {
     )
 }
 
-/// The statement that enters the lines after `$1` up to `$2` by the block, on PostgreSQL.
+/// The statement that adds the lines after `$1` up to `$2` by the block, on PostgreSQL.
 pub(crate) fn by_block() -> String {
     let day = day(Engine::Postgres);
     format!(
@@ -96,8 +96,8 @@ pub(crate) fn by_block() -> String {
     )
 }
 
-/// The statement that adds what the lines after `$1` up to `$2` used to a table of those that used
-/// it, on PostgreSQL.
+/// The statement that adds what the lines after `$1` up to `$2` used to a table of their channels
+/// or keys, on PostgreSQL.
 pub(crate) fn used_by(table: &str, column: &str) -> String {
     format!(
         "UPDATE {table} AS t SET used_quota = t.used_quota + s.used FROM (

@@ -1,7 +1,7 @@
-//! The accounts and limits that a lane has seen, as its last batch left them.
+//! The accounts and limits that a lane has cached, as its last batch left them.
 //!
-//! What is cached is never trusted blindly: each engine has its way to tell, in the transaction
-//! itself, that the rows are still these. Then they need not be read first.
+//! Cached rows are never trusted blindly: each engine checks, in the transaction itself, that the
+//! rows are unchanged. So they need not be read first.
 
 use crate::book::BatchChanges;
 use crate::rows::{Account, KeyLimit, Rows};
@@ -10,7 +10,7 @@ use domain::{KeyId, UserId};
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Rows cached. Past it a lane starts anew.
+/// Maximum number of cached rows. When it is exceeded, the cache is cleared.
 const ROWS_MAX: usize = 10_000;
 
 /// See the module.
@@ -35,13 +35,13 @@ impl RowCache {
         }
     }
 
-    /// Takes in what has become durable.
+    /// Inserts what has become durable.
     pub fn insert(&mut self, changes: &BatchChanges) {
         insert_all(&mut self.accounts, &changes.accounts);
         insert_all(&mut self.keys, &changes.keys);
     }
 
-    /// Drops rows that are not as they were cached.
+    /// Invalidates rows that are not as they were cached.
     pub fn invalidate(&mut self, wanted: &RowsNeeded) {
         for id in &wanted.users {
             self.accounts.remove(id);

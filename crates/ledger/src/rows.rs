@@ -1,4 +1,4 @@
-//! The rows that the Book decides over, as a lane brings them.
+//! The rows that the Book decides over, as a lane loads them.
 
 use crate::op::EndState;
 use crate::redemption::CodeRow;
@@ -21,7 +21,7 @@ pub(crate) struct Account {
     pub spending: Option<Box<Spending>>,
 }
 
-/// A key's row. Only brought for keys that have a limit of their own.
+/// A key's row. Only loaded for keys that have a limit of their own.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyLimit {
     pub id: KeyId,
@@ -30,7 +30,7 @@ pub(crate) struct KeyLimit {
     pub spending: Option<Box<Spending>>,
 }
 
-/// A hold's row. It is open: whatever ends a hold deletes the row.
+/// A hold's row. It is open: a hold's row is deleted at its end.
 #[derive(Clone, Debug)]
 pub(crate) struct HoldRow {
     pub id: HoldId,
@@ -40,15 +40,15 @@ pub(crate) struct HoldRow {
     pub model: Arc<str>,
     pub request_id: Arc<str>,
     pub amount: Quota,
-    /// What was taken from the key's own limit; `None`: it had none.
+    /// The amount taken from the key's own limit; `None`: it had none.
     pub key_amount: Option<Quota>,
-    /// When it counts as spent by the user, and by the key; `None`: it isn't counted.
+    /// The day on which it counts as spent by the user, and by the key; `None`: it isn't counted.
     pub counted_on: Option<Day>,
     pub key_counted_on: Option<Day>,
     pub price_id: i64,
-    /// A task holds it: it ends with the task.
+    /// It belongs to a task, and ends with it.
     pub for_task: bool,
-    /// Whose call it is; `None`: nothing will end it but its deadline.
+    /// The node that owns its call; `None`: only its deadline will end it.
     pub node: Option<NodeId>,
     pub deadline_at: UnixMs,
     pub created_at: UnixMs,
@@ -83,7 +83,7 @@ impl Default for HoldRow {
 }
 
 impl HoldRow {
-    /// The key whose own limit it is part of.
+    /// The key whose limit it counts against.
     pub fn limited_key(&self) -> Option<KeyId> {
         (self.key_amount.is_some() || self.key_counted_on.is_some()).then_some(self.key_id)
     }
@@ -104,7 +104,7 @@ pub(crate) struct EndedHold {
     pub charged: Quota,
 }
 
-/// What a task's row says of its end.
+/// The end of a task, according to its row.
 #[derive(Clone, Debug)]
 pub(crate) struct TaskState {
     pub ended: bool,
@@ -113,7 +113,7 @@ pub(crate) struct TaskState {
     pub charged: Quota,
 }
 
-/// A settled call, as its line of the journal says, less what was given back since.
+/// A settled call, according to its journal line, less its refunds.
 #[derive(Clone, Debug)]
 pub(crate) struct SettledCall {
     pub hold_id: HoldId,
@@ -122,11 +122,11 @@ pub(crate) struct SettledCall {
     pub model: Arc<str>,
     pub counted_on: Option<Day>,
     pub key_counted_on: Option<Day>,
-    /// What was charged and not given back.
+    /// What was charged and not refunded.
     pub charged: Quota,
 }
 
-/// A movement that was made under a reference.
+/// A movement made under a reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MadeMovement {
     pub kind: String,
@@ -144,7 +144,7 @@ impl MadeMovement {
     }
 }
 
-/// All rows a batch touches.
+/// All rows that a batch needs.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
     pub accounts: HashMap<UserId, Account>,
@@ -152,18 +152,18 @@ pub(crate) struct Rows {
     pub holds: HashMap<HoldId, HoldRow>,
     pub codes: HashMap<RedemptionId, CodeRow>,
     pub tasks: HashMap<TaskUid, TaskState>,
-    /// The frozen prices of the tasks' holds, by their number.
+    /// The frozen prices of the tasks' holds, by their id.
     pub prices: HashMap<i64, Arc<FrozenPrice>>,
     /// Holds that have ended, where that is known.
     pub ended: HashMap<HoldId, EndedHold>,
-    /// Settled calls by their user and request: clients may name their requests.
+    /// Settled calls by their user and request: clients may choose request ids.
     pub settled: HashMap<(UserId, Arc<str>), SettledCall>,
     pub movements: HashMap<(UserId, Arc<str>), MadeMovement>,
-    /// Rows that are not there. A row that is neither here nor above is locked by another session.
+    /// Rows that don't exist. A row that is neither here nor above is locked by another session.
     pub gone: HashSet<RowId>,
 }
 
-/// Names a row that an operation needs.
+/// Identifies a row that an operation needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum RowId {
     User(UserId),

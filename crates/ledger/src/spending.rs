@@ -1,8 +1,8 @@
-//! What a user or a key may spend in a day and in a calendar month (UTC), and has spent.
+//! What a user or a key may spend, and has spent, in a day and in a calendar month (UTC).
 //!
 //! A hold counts in the period in which it was made or last grew; a charge in the period in which
-//! the hold was settled. So what is open past midnight is no gift of the new day, and no debt of
-//! it, either: once it ends, what it held is taken back from its own period, if that still lasts.
+//! the hold was settled. So a hold that is open past midnight neither extends nor reduces the new
+//! day: once it ends, its amount is subtracted from its own period, if that still lasts.
 //!
 //! Days never go back: a node whose clock is behind counts in the latest day that was counted.
 
@@ -14,7 +14,7 @@ use serde::Serialize;
 use store::{Row, StoreError};
 use utoipa::ToSchema;
 
-/// A day (UTC) as a number that reads like one: 20261125.
+/// A day (UTC) as a readable number: 20261125.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Day(pub i32);
 
@@ -28,7 +28,7 @@ impl Day {
         self.0 / 100
     }
 
-    /// `None` for a number that is no day.
+    /// `None` for a number that is not a day.
     fn date(self) -> Option<Date> {
         let year = i16::try_from(self.0 / 10_000).ok()?;
         let [month, day] = [self.0 / 100 % 100, self.0 % 100].map(i8::try_from);
@@ -57,7 +57,7 @@ impl From<Date> for Day {
     }
 }
 
-/// What a limit is for.
+/// The period of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Period {
     /// A day, UTC.
@@ -66,14 +66,14 @@ pub enum Period {
     Month,
 }
 
-/// How much may be spent.
+/// The maximum to be spent per period.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SpendingLimits {
     pub daily: Option<Quota>,
     pub monthly: Option<Quota>,
 }
 
-/// What was spent, and is held, on the last day that was counted and in its month.
+/// What was spent, or is held, on the last counted day and in its month.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Spent {
     pub on: Day,
@@ -87,8 +87,8 @@ impl Spent {
         self != Self::default()
     }
 
-    /// The same on `today`, or on the day itself where that is later. A day that lies more than a
-    /// day ahead was counted by a clock gone wrong: the count starts anew.
+    /// The count on `today`, or on its own day where that is later. A day more than a day ahead was
+    /// counted by a wrong clock: the count starts again.
     fn by(self, today: Day) -> Self {
         if today <= self.on {
             let believable = today == self.on || today.next().is_none_or(|next| self.on <= next);
@@ -98,7 +98,7 @@ impl Spent {
         Self { on: today, day: Quota::ZERO, month }
     }
 
-    /// Without what was counted on a day, as far as that day and its month still last.
+    /// Without an amount counted on a day, as far as that day and its month still last.
     fn without(mut self, on: Option<Day>, amount: Quota) -> Self {
         if on == Some(self.on) {
             self.day = Quota(self.day.0.saturating_sub(amount.0));
@@ -116,31 +116,31 @@ impl Spent {
     }
 }
 
-/// The limits and the count of a user or of a key. Only for those that have a limit or had one:
-/// a count that was begun is kept, so that a limit taken off and set again finds it right.
+/// The limits and the count of a user or of a key. Only for those that have a limit or had one: a
+/// count is kept once begun, so that it is right when a limit is removed and set again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Spending {
     pub limits: SpendingLimits,
     pub spent: Spent,
 }
 
-/// A limit that does not reach.
+/// A limit that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitReached {
-    /// The key's own; else the user's.
+    /// Whether it is the key's own; else it is the user's.
     pub of_key: bool,
-    /// Of the day, or of the month.
+    /// The period: day or month.
     pub period: Period,
-    /// What the operation needs.
+    /// The amount needed.
     pub needed: Quota,
     /// What is left of the limit.
     pub available: Quota,
-    /// The day that counts.
+    /// The current day of the count.
     on: Day,
 }
 
 impl LimitReached {
-    /// From when on there is room again.
+    /// When the limit allows spending again.
     pub(crate) fn resets(&self) -> String {
         self.on.after(self.period).map_or_else(String::new, |date| format!("{date} 00:00 UTC"))
     }
@@ -156,7 +156,7 @@ impl Spending {
         Some(Box::new(Self { limits, spent: spent.unwrap_or_default() }))
     }
 
-    /// Whether there is room for a hold of `to` that is counted at `held` so far.
+    /// Whether the limits allow a hold of `to` that is counted at `held` so far.
     pub fn check(
         &self,
         today: Day,
@@ -179,39 +179,39 @@ impl Spending {
         Ok(())
     }
 
-    /// Counts an amount in this period instead of what was counted before; answers its day.
+    /// Counts an amount in this period, replacing what was counted before; returns its day.
     pub fn recount(&mut self, today: Day, was: (Option<Day>, Quota), now: Quota) -> Day {
         self.spent = self.spent.by(today).without(was.0, was.1).with(now);
         self.spent.on
     }
 
-    /// Takes something back from the period that it was counted in.
+    /// Subtracts an amount from the period that it was counted in.
     pub fn take_back(&mut self, today: Day, counted_on: Option<Day>, amount: Quota) {
         self.spent = self.spent.by(today).without(counted_on, amount);
     }
 }
 
-/// Limits on what is spent, and what is left of them, as answers show them.
+/// Spending limits, and what is left of them, as responses show them.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct SpendingView {
     /// What may be spent in a day (UTC); `null`: no limit.
     pub daily_limit: Option<Quota>,
     /// What may be spent in a calendar month (UTC); `null`: no limit.
     pub monthly_limit: Option<Quota>,
-    /// What is left of the day's; below zero where a call cost more than it held.
+    /// What is left of the day's; negative where a call cost more than it held.
     pub daily_left: Option<Quota>,
     /// What is left of the month's.
     pub monthly_left: Option<Quota>,
 }
 
 impl SpendingView {
-    /// The columns of `users` and of `tokens` that are read.
+    /// The columns of `users` and of `tokens` that it is read from.
     pub const COLUMNS: &str = "daily_limit, monthly_limit, spent_on, spent_day, spent_month";
 
-    /// From a row, as it is at this time.
+    /// Reads the columns of a row, as of this time.
     ///
     /// # Errors
-    /// When a column isn't there.
+    /// When a column is missing.
     pub fn read(row: &Row, now: UnixMs) -> Result<Self, StoreError> {
         let limits =
             SpendingLimits { daily: row.get("daily_limit")?, monthly: row.get("monthly_limit")? };
@@ -230,7 +230,7 @@ impl SpendingView {
         })
     }
 
-    /// What these limits leave to spend now; `None`: there is none.
+    /// The most that these limits allow to spend now; `None`: there is no limit.
     #[must_use]
     pub fn left(&self) -> Option<Quota> {
         [self.daily_left, self.monthly_left].into_iter().flatten().min()
@@ -257,7 +257,7 @@ mod tests {
         };
         assert_eq!(reached(Period::Day, 20_261_130), "2026-12-01 00:00 UTC");
         assert_eq!(reached(Period::Month, 20_261_231), "2027-01-01 00:00 UTC");
-        assert_eq!(reached(Period::Day, 20_261_100), "", "somebody has edited it");
+        assert_eq!(reached(Period::Day, 20_261_100), "", "edited by hand");
     }
 
     #[test]

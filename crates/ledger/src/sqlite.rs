@@ -17,34 +17,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use store::{Db, StoreError};
 
-/// What waits for the writer.
+/// The queue of the writer.
 #[derive(Clone)]
 pub(crate) struct SqliteQueue(Arc<Inner>);
 
 struct Inner {
     waiting: Mutex<VecDeque<QueuedOp>>,
-    /// A batch is queued at the writer, or under way.
+    /// A batch is queued at the writer, or in flight.
     scheduled: AtomicBool,
     db: Db,
     writer: Mutex<Writer>,
 }
 
-/// What the writer knows of the rows without reading them, as of a state of the file.
+/// Rows cached by the writer, valid for one state of the file.
 #[derive(Debug, Default)]
 struct Writer {
     cache: RowCache,
     as_of: Option<State>,
 }
 
-/// Tells whether anything else has written since: another connection changes the first number, and
-/// this one, for another purpose, the second.
+/// Shows whether anything else has written since: another connection changes the first number, and
+/// other jobs on this connection the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
     data_version: i64,
     total_changes: u64,
 }
 
-/// Has what waits carried out in turn, even when a batch panics.
+/// Runs the queued batches in turn, even when one panics.
 struct NextBatch<'a>(&'a SqliteQueue, &'a Arc<Lanes>);
 
 impl Drop for NextBatch<'_> {
@@ -91,7 +91,7 @@ impl SqliteQueue {
         }
     }
 
-    /// Others have filled the writer's queue: what waits here keeps its place and asks again.
+    /// Other jobs have filled the writer's queue: this queue keeps its place and retries.
     fn schedule_later(&self, lanes: &Arc<Lanes>) {
         let (queue, lanes) = (self.clone(), lanes.clone());
         let runtime = lanes.runtime.clone();
@@ -101,7 +101,7 @@ impl SqliteQueue {
         }));
     }
 
-    /// The writer has ended: nothing more will be written.
+    /// The writer has stopped: nothing more will be written.
     fn refuse_waiting(&self) {
         let jobs: Vec<QueuedOp> = self.waiting().drain(..).collect();
         for job in jobs {
@@ -109,8 +109,8 @@ impl SqliteQueue {
         }
     }
 
-    /// Carries out one batch on the writer thread, and comes back for the next behind what else
-    /// wants to write.
+    /// Runs one batch on the writer thread, and queues again for the next, behind other jobs of the
+    /// writer.
     fn run(&self, connection: &Connection, lanes: &Arc<Lanes>) {
         let _next = NextBatch(self, lanes);
         let batch: Vec<QueuedOp> = {
@@ -145,7 +145,7 @@ impl SqliteQueue {
                     lanes.retry_or_fail(job, &error);
                 }
             }
-            // One bad member never fails its neighbours.
+            // One failing operation never fails its neighbours.
             Err(_) => {
                 for mut job in batch {
                     job.lock_first = true;
@@ -157,7 +157,7 @@ impl SqliteQueue {
 }
 
 impl Writer {
-    /// Carries out a batch. Either all that was decided is durable, or nothing happened.
+    /// Runs a batch. Either all that was decided is durable, or nothing is.
     fn commit(
         &mut self,
         batch: &Batch<'_>,
@@ -181,7 +181,7 @@ impl Writer {
         ops: &[&Op],
     ) -> rusqlite::Result<Verdicts> {
         batch.run("BEGIN IMMEDIATE")?;
-        // From here on nothing else writes: what is cached now stays true.
+        // From here on nothing else writes: the cached rows stay valid.
         let found = State {
             data_version: batch.data_version()?,
             total_changes: batch.connection.total_changes(),

@@ -1,4 +1,4 @@
-//! What the statements look like that are made from the tables.
+//! Snapshots of the statements that are built from the tables.
 
 use crate::columns::{Forms, Placeholders};
 use crate::postgres::statement_of;

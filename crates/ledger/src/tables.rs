@@ -11,7 +11,7 @@ const ALWAYS: Forms = Forms::ALWAYS;
 const LIMITED: Forms = Forms::LIMITED;
 const DETAILED: Forms = Forms::DETAILED;
 
-/// A column that is written alone.
+/// A column that is only written.
 const fn written<R>(
     name: &'static str,
     kind: Kind,
@@ -117,7 +117,7 @@ pub(crate) const HOLDS: TableSchema<HoldRow> = TableSchema {
     ],
 };
 
-/// What is limited and counted of an account or of a key: as it was found, and as it becomes.
+/// The limits and counts of an account or of a key: as they were read, and as they become.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counted {
     limits: SpendingLimits,
@@ -201,10 +201,10 @@ macro_rules! with_spending {
     };
 }
 
-/// No limit, and no count that was begun.
+/// No limit, and no count.
 const FREE: &str = "t.daily_limit IS NULL AND t.monthly_limit IS NULL AND t.spent_on IS NULL";
 
-/// An account as it was found, and how it moves.
+/// An account as it was read, and how it changes.
 #[derive(Clone, Debug)]
 pub(crate) struct AccountMove {
     pub id: UserId,
@@ -233,7 +233,7 @@ impl Default for AccountMove {
 }
 
 impl AccountMove {
-    /// `account` as a batch leaves it, and how the batch moved it.
+    /// `account` as a batch leaves it, and how the batch changed it.
     pub fn new(account: &Account, change: &crate::book::AccountChange) -> Self {
         Self {
             id: account.id,
@@ -298,7 +298,7 @@ pub(crate) const ACCOUNTS: TableSchema<AccountMove> = TableSchema {
     ],
 };
 
-/// A key's own limit as it was found, and how it moves.
+/// A key's own limit as it was read, and how it changes.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyMove {
     pub id: KeyId,
@@ -321,7 +321,7 @@ impl Default for KeyMove {
 }
 
 impl KeyMove {
-    /// `key` as a batch leaves it, and how the batch moved it.
+    /// `key` as a batch leaves it, and how the batch changed it.
     pub fn new(key: &KeyLimit, change: &crate::book::KeyChange) -> Self {
         Self {
             id: key.id,
@@ -366,7 +366,7 @@ pub(crate) const KEYS: TableSchema<KeyMove> = TableSchema {
     ],
 };
 
-/// Lines of the journal. They are only added.
+/// Lines of the journal. They are only inserted.
 pub(crate) const LINES: TableSchema<LineRow> = TableSchema {
     name: "logs",
     free_guard: "",

@@ -4,14 +4,14 @@
 use domain::{ChannelId, KeyId, NodeId, Quota, TaskStatus, TaskUid, UnixMs, Usage, UserId};
 use serde::Serialize;
 
-/// A task that is to be ended.
+/// A task to be ended.
 #[derive(Clone, Copy, Debug)]
 pub struct TaskRef {
-    /// Which.
+    /// Its id.
     pub uid: TaskUid,
-    /// Whose.
+    /// Its owner.
     pub user_id: UserId,
-    /// Channel that has it; `None`: that of its hold.
+    /// Its channel; `None`: that of its hold.
     pub channel_id: Option<ChannelId>,
     /// When its work began.
     pub since: UnixMs,
@@ -20,15 +20,16 @@ pub struct TaskRef {
 /// What a task's end means for its hold.
 #[derive(Clone, Debug)]
 pub enum Charge {
-    /// The frozen price: a call's, or that of this use. Where use is unknown, what is held.
+    /// Charge the frozen price: per call, or of this usage. Where the usage is unknown, the amount
+    /// held.
     Price(Option<Usage>),
-    /// What is held.
+    /// Charge the amount held.
     Held,
-    /// Nothing, for this reason: a label.
+    /// Charge nothing, for this reason: a label.
     Nothing(&'static str),
 }
 
-/// A task to be made, before anything is sent.
+/// A task to be created, before anything is sent.
 #[derive(Clone, Debug, Serialize)]
 pub struct NewTask {
     /// Its hold's id, or a fresh one where it costs nothing.
@@ -37,7 +38,7 @@ pub struct NewTask {
     pub user_id: UserId,
     /// Key that submits it.
     pub token_id: KeyId,
-    /// That key, sealed, for asking the upstream later.
+    /// That key, sealed, for polling the upstream later.
     pub key_sealed: String,
     /// Channel chosen first.
     pub channel_id: ChannelId,
@@ -49,31 +50,31 @@ pub struct NewTask {
     pub node_id: NodeId,
     /// The submission itself, sealed, to be repeated after a crash.
     pub request_sealed: Option<String>,
-    /// Where the client wants to hear of its end, sealed.
+    /// Where the client wants to be notified of its end, sealed.
     pub webhook_url_sealed: Option<String>,
 }
 
-/// What an upstream said when it took a task.
+/// What an upstream reported when it accepted a task.
 #[derive(Clone, Debug, Serialize)]
 pub struct TaskRecord {
     /// Which task.
     pub uid: TaskUid,
     /// The upstream's id.
     pub task_id: String,
-    /// Channel that took it.
+    /// Channel that accepted it.
     pub channel_id: ChannelId,
-    /// Where it stands; not its end.
+    /// The status; never a final one.
     pub status: TaskStatus,
-    /// The upstream's own word.
+    /// The upstream's own status word.
     pub upstream_status: String,
-    /// How far it is.
+    /// The progress, as the upstream wrote it.
     pub progress: String,
-    /// What the upstream said of it, sealed.
+    /// The upstream's element, sealed.
     pub data: String,
 }
 
 impl TaskRecord {
-    /// A task that was taken, and of which nothing else is known.
+    /// A task that was accepted, with nothing else known of it.
     #[must_use]
     pub fn new(uid: TaskUid, task_id: String, channel_id: ChannelId) -> Self {
         Self {
@@ -88,12 +89,12 @@ impl TaskRecord {
     }
 }
 
-/// Something about a task, with the quota that goes with it.
+/// A task with an amount of quota.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct WithQuota<T> {
     #[serde(flatten)]
     pub told: T,
-    /// What it holds, or was charged.
+    /// The amount held or charged.
     pub quota: Quota,
 }
 
@@ -110,26 +111,26 @@ pub(crate) struct EndedTask {
 pub struct TaskEnd {
     /// Completed or failed.
     pub status: TaskStatus,
-    /// The upstream's own word; `None`: as it was.
+    /// The upstream's own status word; `None`: unchanged.
     pub upstream_status: Option<String>,
-    /// How far it got; `None`: as it was.
+    /// The progress; `None`: unchanged.
     pub progress: Option<String>,
     /// Why it failed.
     pub fail_reason: String,
-    /// What the upstream said of it last, sealed; `None`: as it was.
+    /// The upstream's last report, sealed; `None`: unchanged.
     pub data: Option<String>,
-    /// Of what the upstream said last.
+    /// Hash of the upstream's last report.
     pub fingerprint: Option<i64>,
 }
 
 impl TaskEnd {
-    /// It ended well.
+    /// It succeeded.
     #[must_use]
     pub const fn completed() -> Self {
         Self::of(TaskStatus::Completed)
     }
 
-    /// It ended badly.
+    /// It failed.
     #[must_use]
     pub fn failed(reason: impl Into<String>) -> Self {
         Self { fail_reason: reason.into(), ..Self::of(TaskStatus::Failed) }

@@ -1,6 +1,6 @@
-//! Rows of `tasks` that change together with money: made with the hold, numbered when the upstream
-//! has taken the work, ended with the hold. Each kind of change is one statement for a whole batch,
-//! with its rows as one JSON array. What else is written of a task is in `store::tasks`.
+//! Rows of `tasks` that change together with money: inserted with the hold, given the upstream's id
+//! when it has accepted the work, ended with the hold. Each kind of change is one statement for a
+//! whole batch, with its rows as one JSON array. Other changes of tasks are in `store::tasks`.
 
 use crate::book::BatchChanges;
 
@@ -48,7 +48,7 @@ const ENDED: &[JsonColumn] = &[("uid", "uuid"), ("status", "text")];
 pub(crate) struct TaskSql {
     /// Creates tasks, with their holds.
     pub insert: String,
-    /// Records what the upstream calls them.
+    /// Records the upstream's ids.
     pub record: String,
     /// Ends them.
     pub end: String,
@@ -108,8 +108,7 @@ impl TaskSql {
     }
 }
 
-/// What a batch has to say about tasks: statements with their rows, in order. Most batches have
-/// nothing.
+/// What a batch writes about tasks: statements with their rows, in order. Empty for most batches.
 pub(crate) fn statements<'a>(
     sql: &'a TaskSql,
     changes: &BatchChanges,
@@ -125,6 +124,6 @@ pub(crate) fn statements<'a>(
 
 /// Rows as the statements take them.
 pub(crate) fn json_rows(rows: &[impl Serialize]) -> String {
-    // The types of the rows have no value that JSON can't hold.
+    // The types of the rows have no value that JSON can't represent.
     serde_json::to_string(rows).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! The life of a task's money, at the front door. A task without a price has a row and no hold;
-//! everything else is the same.
+//! The front door for tasks. A task without a price has a row and no hold; everything else is the
+//! same.
 
 use crate::error::LedgerError;
 use crate::hold::Hold;
@@ -11,12 +11,12 @@ use crate::task_rows::{TaskSql, json_rows};
 use domain::{Quota, TaskUid, UserId};
 use store::Value;
 
-/// What ending a task came to.
+/// The result of ending a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FinishedTask {
-    /// What was charged.
+    /// The amount charged.
     pub charged: Quota,
-    /// What went back.
+    /// The amount released.
     pub refunded: Quota,
     /// It had ended before; nothing was changed.
     pub repeated: bool,
@@ -30,10 +30,10 @@ impl From<Closed> for FinishedTask {
 }
 
 impl Ledger {
-    /// Makes a task that costs nothing. One that costs something is made with its hold.
+    /// Creates a task that costs nothing. A paid one is created with its hold.
     ///
     /// # Errors
-    /// When the database doesn't answer.
+    /// When the database fails.
     pub async fn open_free_task(&self, task: NewTask) -> Result<(), LedgerError> {
         let sql = TaskSql::of(self.db().engine()).insert;
         let rows = json_rows(&[WithQuota { told: task, quota: Quota::ZERO }]);
@@ -42,17 +42,18 @@ impl Ledger {
         Ok(())
     }
 
-    /// The upstream has taken the task that this hold was made for. From here on the hold is the
-    /// task's, and the receipt is void. Returns by how much the hold has grown.
+    /// Records that the upstream has accepted the task that this hold was made for. From here on
+    /// the hold belongs to the task, and the receipt is void. Returns by how much the hold has
+    /// grown.
     ///
     /// # Errors
-    /// When the task has ended already: it was given up meanwhile.
+    /// When the task has ended already: it failed meanwhile.
     pub async fn record_task(&self, hold: &mut Hold, taken: Taken) -> Result<Quota, LedgerError> {
         hold.mark_ended();
         self.record_task_again(hold.user_id(), taken).await
     }
 
-    /// The same for a task whose receipt is gone: a free one, or one that was submitted again.
+    /// The same for a task without a receipt: a free one, or one that was submitted again.
     ///
     /// # Errors
     /// When the task has ended already.
@@ -67,11 +68,11 @@ impl Ledger {
         }
     }
 
-    /// Ends a task, once: its row, its hold and the webhooks about it change together. A second
-    /// end changes nothing, and is answered with the first one's charge.
+    /// Ends a task, once: its row, its hold and its webhooks change together. A second end changes
+    /// nothing, and returns the first one's charge.
     ///
     /// # Errors
-    /// When the task is unknown, or the ledger can't carry it out.
+    /// When the task is unknown, or the ledger fails.
     pub async fn finish_task(
         &self,
         task: &TaskRef,
@@ -82,11 +83,11 @@ impl Ledger {
         self.closed(Op::Finish(Box::new(finish))).await.map(Into::into)
     }
 
-    /// Ends a task that no upstream has taken, with the hold that was made for it. The client's
-    /// idempotency claim is forgotten, so that it may try again.
+    /// Ends a task that no upstream has accepted, with the hold that was made for it. The client's
+    /// idempotency claim is deleted, so that it may retry.
     ///
     /// # Errors
-    /// As [`Self::finish_task`].
+    /// Those of [`Self::finish_task`].
     pub async fn fail_submission(
         &self,
         hold: &mut Hold,
@@ -101,10 +102,10 @@ impl Ledger {
         self.closed(Op::Finish(Box::new(finish))).await.map(Into::into)
     }
 
-    /// Gives back what a task held whose row is gone, or was edited to say that it has ended.
+    /// Releases the hold of a task whose row was deleted, or was edited to have ended.
     ///
     /// # Errors
-    /// When the ledger can't carry it out.
+    /// When the ledger fails.
     pub async fn release_stray_hold(
         &self,
         uid: TaskUid,

@@ -7,21 +7,21 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// The rows that some operations need, each once.
+/// The rows that a set of operations needs, each once.
 #[derive(Debug, Default)]
 pub(crate) struct RowsNeeded {
     pub users: Vec<UserId>,
-    /// Keys whose own limit an operation names. Those of holds are known once these are read.
+    /// Keys whose own limit an operation names. Those of holds follow once these are read.
     pub keys: Vec<KeyId>,
     pub holds: Vec<HoldId>,
-    /// Holds that are about to be made: there only if the operation was sent before.
+    /// Holds that are about to be made: they exist only if the operation is a repetition.
     pub new_holds: Vec<HoldId>,
     pub codes: Vec<RedemptionId>,
     pub tasks: Vec<TaskUid>,
     pub references: Vec<(UserId, Arc<str>)>,
-    /// Requests whose charge is partly given back.
+    /// Requests whose charge is partly refunded.
     pub refunded: Vec<(UserId, Arc<str>)>,
-    /// The requests of holds to settle: where a hold is gone, its line is looked for.
+    /// The requests of holds to settle: where a hold is gone, its line is searched for.
     pub settling: Vec<(HoldId, Arc<str>)>,
 }
 
@@ -62,7 +62,7 @@ impl RowsNeeded {
         wanted
     }
 
-    /// Adds the keys whose own limits the holds of `rows` are part of.
+    /// Adds the keys whose own limits the holds of `rows` count against.
     pub fn add_keys_of_holds(&mut self, rows: &Rows) {
         let more = rows.holds.values().filter_map(|row| row.limited_key());
         self.keys = distinct(self.keys.iter().copied().chain(more));

@@ -1,4 +1,5 @@
-//! What hands, names and clocks can do to the ledger. Every test ends in a clean audit.
+//! The ledger under edits by hand, repeated request ids and wrong clocks. Every test ends in a
+//! clean audit.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -20,7 +21,7 @@ fn movement(user_id: UserId, amount: i64) -> Movement {
     Movement { user_id, amount: Quota(amount), reason, by, reference }
 }
 
-/// A call that its client has named, settled at this charge.
+/// A call with a client-supplied request id, settled at this charge.
 async fn named_call(node: &TestLedger, user: UserId, name: &str, charge: i64) -> Hold {
     let mut request = node.request(user, node.key_of(user).await, false, charge);
     request.request_id = name.into();
@@ -42,7 +43,7 @@ on_both_databases! {
         assert_eq!(at_once.1.unwrap().balance, Quota(100));
         assert!(matches!(at_once.2, Err(LedgerError::UnknownHold)));
         assert!(matches!(refund(bob, 1).await, Err(LedgerError::Overflow)), "all is given back");
-        // Two calls of one name: neither is meant.
+        // Two calls share a request id: neither is used.
         drop(named_call(&node, ann, "r1", 5).await);
         assert!(matches!(refund(ann, 1).await, Err(LedgerError::UnknownHold)));
         node.close().await;
@@ -119,7 +120,7 @@ on_both_databases! {
             db.execute(note).await;
         }
         ledger::run_jobs_once(&node.ledger).await.unwrap();
-        // Some of them are added up, and some are not.
+        // Some of them are rolled up, and some are not.
         for _ in 0..5 {
             db.execute(note).await;
         }
@@ -127,7 +128,7 @@ on_both_databases! {
         node.ledger.deposit(movement(user, 7)).await.unwrap();
         let seen = format!("SELECT count(*) AS n FROM user_logs WHERE user_id = {user}");
         assert_eq!(db.i64(&seen).await, 2);
-        testkit::eventually("the line to be added up", || async {
+        testkit::eventually("the line to be rolled up", || async {
             node.live_on_ms(20_000).await;
             let days = format!("SELECT sum(lines) AS n FROM logs_by_day WHERE user_id = {user}");
             let rows = db.query(&days).await;
@@ -145,7 +146,7 @@ on_both_databases! {
         db.execute(&limit).await;
         let mut hold = node.hold_with_key(user, key, 20).await.unwrap();
         hold.mark_sent();
-        // Another node took this one for dead, and gave the hold back.
+        // Another node took this one for dead, and released the hold.
         let away = "UPDATE holds SET node_id = NULL, deadline_at = created_at";
         db.execute(away).await;
         node.pass_ms(1_000);
@@ -159,7 +160,7 @@ on_both_databases! {
     }
 }
 
-/// A hold that is locked when its call is given up is left to its deadline once it is free.
+/// A hold that is locked when its call is abandoned is left to its deadline once it is free.
 #[test]
 fn an_abandoned_hold_that_is_locked_is_not_forgotten() {
     testkit::run(async {

@@ -1,5 +1,4 @@
-//! Limits on what is spent in a day and in a month. Every test ends in a clean audit, which knows
-//! what each count has to be.
+//! Daily and monthly spending limits. Every test ends in a clean audit, which checks each count.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -21,7 +20,7 @@ async fn limit(db: &TestDb, whose: &str, id: impl std::fmt::Display, limits: &st
     db.execute(&format!("UPDATE {whose} SET {limits} WHERE id = {id}")).await;
 }
 
-/// What is counted: today, and this month.
+/// The counts: today, and this month.
 async fn spent(db: &TestDb, whose: &str, id: impl std::fmt::Display) -> (i64, i64) {
     let sql = format!("SELECT spent_day, spent_month FROM {whose} WHERE id = {id}");
     let row = db.row(&sql).await;
@@ -90,10 +89,10 @@ on_both_databases! {
         node.pass_ms(DAY_MS);
         drop(node.hold(user, 50).await.unwrap());
         node.settled().await;
-        // One that grows is of this day from then on, with all that it holds.
+        // A hold that grows counts on the current day from then on, with its whole amount.
         node.ledger.grow(&mut grown, Quota(40)).await.unwrap();
         assert_eq!(spent(&db, "users", user).await, (40, 70));
-        // The other's charge is this day's, whatever it held; work that is done is paid.
+        // The other charge counts on this day, regardless of the amount held: work done is paid.
         node.ledger.settle(&mut open, settlement(25)).await.unwrap();
         assert_eq!(spent(&db, "users", user).await, (65, 65));
         assert_eq!(refusal(&node, user, 0).await.available, Quota(-15));
@@ -119,10 +118,10 @@ on_both_databases! {
         assert_eq!(spent(&db, "tokens", key).await, (15, 15));
         assert_eq!(spent(&db, "users", user).await, (55, 55));
 
-        // The key has room, its owner has not; what is refused is counted nowhere.
+        // The key's limit allows it, its owner's doesn't; a refused hold is counted nowhere.
         let refused = node.hold_with_key(user, key, 10).await.unwrap_err();
         assert!(matches!(&refused, LedgerError::SpendingLimit(reached) if !reached.of_key));
-        // A refund is taken back from where its charge was counted.
+        // A refund is subtracted where its charge was counted.
         let (user_id, amount) = (user, Quota(10));
         let (reason, by, reference) = ("late".into(), "test".into(), None);
         let movement = Movement { user_id, amount, reason, by, reference };
@@ -159,7 +158,7 @@ on_both_databases! {
         assert_eq!(refusal(&node, user, 41).await.available, Quota(40));
         node.ledger.settle(&mut before, settlement(30)).await.unwrap();
         assert_eq!(refusal(&node, user, 11).await.available, Quota(10));
-        // Without a limit the count goes on: the next one finds it right.
+        // Without a limit the count continues, so that it is right for the next one.
         limit(&db, "users", user, "daily_limit = NULL").await;
         pay(&node, user, 50).await.unwrap();
         limit(&db, "users", user, "daily_limit = 100, monthly_limit = 90").await;
@@ -182,7 +181,7 @@ on_both_databases! {
     }
 }
 
-/// What is refunded is taken back from the key's count as well, or nothing is.
+/// A refund is subtracted from the key's count as well, or not at all.
 #[test]
 fn a_refund_is_not_made_past_a_locked_key() {
     testkit::run(async {
@@ -202,7 +201,7 @@ fn a_refund_is_not_made_past_a_locked_key() {
         lock.release().await;
         assert_eq!(refund().await.unwrap().balance, Quota(80));
         assert_eq!(spent(&db, "tokens", key).await, (20, 20));
-        // A key that is gone keeps nobody from being paid back.
+        // A deleted key doesn't block the refund.
         db.execute(&format!("DELETE FROM tokens WHERE id = {key}")).await;
         assert_eq!(refund().await.unwrap().balance, Quota(90));
         node.close().await;

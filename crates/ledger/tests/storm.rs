@@ -1,5 +1,5 @@
-//! The ledger on real databases: against the model of plain numbers, in crowds, behind locks, and
-//! through lost connections. Every test ends in a clean audit.
+//! The ledger on real databases: against the model of plain numbers, under concurrency, behind
+//! locks, and through lost connections. Every test ends in a clean audit.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -27,7 +27,7 @@ fn named(user_id: UserId, amount: i64, reference: Option<&str>) -> Movement {
     Movement { user_id, amount: Quota(amount), reason, by, reference: reference.map(Into::into) }
 }
 
-/// Lines that the journal has and its view by users has not, or the other way round.
+/// Lines that are in the journal but not in its view by users, or vice versa.
 async fn differences(db: &testkit::TestDb) -> i64 {
     let lines =
         "SELECT id, user_id, created_at, type, content, delta, hold_id, held, price_id FROM";
@@ -39,8 +39,8 @@ async fn differences(db: &testkit::TestDb) -> i64 {
     .await
 }
 
-/// Fails unless the sums are those of the journal's lines up to the mark. Answers how many lines
-/// these are.
+/// Fails unless the rollups equal the sums of the journal's lines up to the cursor. Returns the
+/// number of these lines.
 async fn added_up(db: &testkit::TestDb) -> i64 {
     let amounts = ["quota", "delta", "used_delta", "prompt_tokens", "completion_tokens"];
     let parts = amounts.map(|a| format!("sum({a})")).join(", ");
@@ -89,14 +89,14 @@ async fn added_up(db: &testkit::TestDb) -> i64 {
     db.i64(lines).await
 }
 
-/// Lives on until every line is in the sums: on PostgreSQL the transactions of other tests, too,
-/// are waited for.
+/// Runs the jobs until every line is rolled up: on PostgreSQL the transactions of other tests are
+/// awaited, too.
 async fn all_added_up(node: &TestLedger, db: &testkit::TestDb) {
     let all = || async {
         node.live_on_ms(20_000).await;
         (added_up(db).await == db.i64("SELECT count(*) AS n FROM logs").await).then_some(())
     };
-    testkit::eventually("every line to be added up", all).await;
+    testkit::eventually("every line to be rolled up", all).await;
 }
 
 on_both_databases! {
@@ -153,7 +153,7 @@ on_both_databases! {
         node.settled().await;
         assert_eq!(node.balance(user).await, (100, 0));
 
-        // Sent upstream: nobody knows how it ended, so it stays until its deadline.
+        // Sent upstream with an unknown outcome, so it stays until its deadline.
         let mut sent = node.hold(user, 60).await.unwrap();
         sent.mark_sent();
         drop(sent);
@@ -282,7 +282,7 @@ on_both_databases! {
         live.mark_sent();
         ledger::run_jobs_once(&node.ledger).await.unwrap();
         assert_eq!(node.balance(user).await, (50, 0));
-        // The other node falls silent; ours lives on.
+        // The other node falls silent; ours renews its lease.
         node.live_on_ms(10_000).await;
         assert_eq!(node.balance(user).await, (50, 0));
         node.live_on_ms(20_000).await;
@@ -301,7 +301,8 @@ on_both_databases! {
         let other = node.another_node().await;
         let mut live = other.hold(user, 30).await.unwrap();
         live.mark_sent();
-        // The database was away for a minute: both leases have lapsed, and we are back first.
+        // The database was unavailable for a minute: both leases have expired, and this node is
+        // back first.
         node.pass_ms(60_000);
         ledger::run_jobs_once(&node.ledger).await.unwrap();
         assert_eq!(node.balance(user).await, (70, 0));
@@ -332,7 +333,7 @@ on_both_databases! {
             if !db.is_postgres() {
                 assert_eq!(db.i64(copied).await, db.i64("SELECT count(*) AS n FROM logs").await);
             }
-            // The end of the journal goes, and its number is given again.
+            // The last line of the journal is deleted, and its id is assigned again.
             db.execute("DELETE FROM logs WHERE type = 'system'").await;
             db.execute(&note).await;
             assert_eq!(differences(&db).await, 0, "round {round}, after a line was deleted");
@@ -371,13 +372,13 @@ on_both_databases! {
             node.ledger.adjust(movement(rich, -Quota::LARGEST.0)).await.unwrap();
             db.execute(note).await;
             all_added_up(&node, &db).await;
-            // The end of the journal goes, and its number is given again.
+            // The last line of the journal is deleted, and its id is assigned again.
             db.execute("DELETE FROM logs WHERE type = 'system'").await;
             db.execute(note).await;
             added_up(&db).await;
         }
         if db.is_postgres() {
-            // A line whose transaction is open has its number, and is seen by nobody.
+            // A line of an open transaction has its id, and is not visible.
             let hidden = db.transaction(note).await;
             db.execute(note).await;
             let before = db.i64(lines).await;
@@ -489,7 +490,7 @@ on_both_databases! {
     }
 }
 
-/// What only PostgreSQL can do to us: locks held by others, and connections that die.
+/// PostgreSQL only: rows locked by other sessions, and lost connections.
 mod on_postgres {
     use super::*;
     use testkit::TestDb;

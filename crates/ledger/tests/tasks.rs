@@ -1,4 +1,4 @@
-//! Tasks and their money on real databases: each ends once, whoever says so and however often.
+//! Tasks and their money on real databases: each ends once, from any source and however often.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -28,7 +28,7 @@ fn new_task(uid: TaskUid, user_id: UserId, key_id: KeyId) -> NewTask {
     }
 }
 
-/// A task that was made, and is being submitted.
+/// A task that was created, and is being submitted.
 async fn submitting(node: &TestLedger, user: UserId, amount: i64) -> Hold {
     let key = node.key_of(user).await;
     let mut request = node.request(user, key, false, amount);
@@ -41,7 +41,7 @@ fn taken(uid: TaskUid, id: &str, hold: Option<i64>) -> Taken {
     Taken { task, hold: hold.map(Quota), reply: None }
 }
 
-/// A task that the upstream has taken.
+/// A task that the upstream has accepted.
 async fn submitted(node: &TestLedger, user: UserId, amount: i64) -> TaskRef {
     let mut hold = submitting(node, user, amount).await;
     let uid = TaskUid::from(hold.id());
@@ -57,7 +57,7 @@ async fn free_task(node: &TestLedger, user: UserId) -> TaskRef {
     TaskRef { uid, user_id: user, channel_id: Some(CHANNEL), since: UnixMs(0) }
 }
 
-/// Status, what is held or was charged, what was held at first, what was charged.
+/// Status, amount held or charged, amount held at first, amount charged.
 async fn row(db: &TestDb) -> (String, i64, i64, i64) {
     let row = db.row("SELECT * FROM tasks").await;
     let quota = |column| row.i64(column);
@@ -97,7 +97,7 @@ on_both_databases! {
         assert_eq!(row(&db).await, ("completed".into(), 1, 300, 1));
         assert_eq!(node.balance(user).await, (999, 1));
 
-        // Whatever is said later changes nothing.
+        // Later reports change nothing.
         let late = TaskEnd::failed("late");
         let again = node.ledger.finish_task(&task, Charge::Nothing("late"), late).await.unwrap();
         assert!(again.repeated && again.charged == Quota(1));
@@ -144,7 +144,7 @@ on_both_databases! {
         dead.ledger.record_task(&mut hold, taken(uid, "t", None)).await.unwrap();
         node.live_on_ms(120_000).await;
         assert_eq!(node.balance(user).await, (40, 0));
-        assert_eq!(db.i64("SELECT count(*) FROM nodes").await, 1, "the dead node is forgotten");
+        assert_eq!(db.i64("SELECT count(*) FROM nodes").await, 1, "the dead node is deleted");
         node.close().await;
     }
 

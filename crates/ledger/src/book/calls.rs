@@ -1,4 +1,4 @@
-//! The life of a hold: made, grown, settled, given back.
+//! The life of a hold: made, grown, settled, released.
 
 use super::{Book, Found, OpRefusal, Verdict};
 use crate::error::LedgerError;
@@ -9,16 +9,16 @@ use crate::task::{NewTask, WithQuota};
 use domain::{HoldId, KeyId, Quota};
 use std::borrow::Cow;
 
-/// What a line says of a hold that was given back because the outcome of its call is unknown.
+/// The line's text for a hold that was released because the outcome of its call is unknown.
 const UNKNOWN_OUTCOME: &str = "unknown_outcome";
-/// What a line says of a charge whose hold the database had lost.
+/// The line's text for a charge whose hold the database has lost.
 const HOLD_LOST: &str = "hold_lost";
 
-/// How a call is charged, or a task.
+/// How a call or a task is charged.
 pub(super) struct Settled<'a> {
     pub charge: Quota,
     pub settlement: &'a Settlement,
-    /// What the line says.
+    /// The text of the line.
     pub note: Cow<'static, str>,
 }
 
@@ -28,7 +28,7 @@ impl Book {
         if !request.amount.is_amount() {
             return Err(LedgerError::Overflow.into());
         }
-        // The commit of the first time was not answered.
+        // A repetition: the reply to the first commit was lost.
         if let Some(row) = self.rows.holds.get(&request.hold_id) {
             let same = row.node == Some(new.node) && row.user_id == request.user_id;
             return if same && row.stored_amount.is_some() {
@@ -120,7 +120,7 @@ impl Book {
         Ok(OpOutcome::Closed(closed))
     }
 
-    /// A hold of nothing in place of one that has no row any more.
+    /// A hold of zero in place of one that has no row any more.
     fn lost_hold(&self, hold: HoldRef, terms: &HoldTerms) -> Result<HoldRow, OpRefusal> {
         let key = match terms.key_is_limited {
             true => self.key(terms.key_id)?,
@@ -140,7 +140,8 @@ impl Book {
         })
     }
 
-    /// Ends a hold with a charge. What was held beyond it goes back; what is missing is taken.
+    /// Ends a hold with a charge. What was held beyond it is released; what is missing is taken
+    /// from the balance.
     pub(super) fn charge(
         &mut self,
         mut row: HoldRow,
@@ -234,7 +235,7 @@ impl Book {
         Ok(OpOutcome::Done)
     }
 
-    /// Whether the user's row was deleted with plain SQL. Then there is no balance to prove.
+    /// Whether the user's row was deleted with plain SQL. Then there is no balance to account for.
     fn is_ownerless(&self, row: &HoldRow) -> bool {
         self.rows.gone.contains(&RowId::User(row.user_id))
     }
@@ -246,7 +247,7 @@ impl Book {
         closed(state, Quota::ZERO, Quota::ZERO)
     }
 
-    /// What ends a hold that has ended is answered with how that was.
+    /// An operation that ends a hold which has ended already returns how it ended.
     fn second_end(&self, id: HoldId) -> Verdict {
         let ended = self.rows.ended.get(&id).copied();
         let nothing =
@@ -254,7 +255,7 @@ impl Book {
         Ok(OpOutcome::Closed(repeated(ended.unwrap_or(nothing))))
     }
 
-    /// Takes the hold's row out of the book.
+    /// Removes the hold's row from the book.
     fn end(&mut self, id: HoldId, ended: EndedHold) {
         if let Some(row) = self.rows.holds.remove(&id)
             && row.stored_amount.is_some()
@@ -264,7 +265,7 @@ impl Book {
         self.rows.ended.insert(id, ended);
     }
 
-    /// Moves `amount` from balance and key limit into the hold. The checks are behind us.
+    /// Moves `amount` from balance and key limit into the hold. The checks were made before.
     fn take(&mut self, id: HoldId, key: Option<KeyId>, amount: Quota) {
         let Some(mut row) = self.rows.holds.get(&id).cloned() else { return };
         let now = Quota(row.amount.0 + amount.0);
@@ -278,7 +279,7 @@ impl Book {
             self.move_key(key_id, delta);
         }
         if row.for_task {
-            // A task lives long, and its owner sees what it holds.
+            // A task lives long, and its owner can see what it holds.
             self.line(LineKind::Precharge, &row, amount);
         }
         self.rows.holds.insert(id, row);
@@ -294,7 +295,7 @@ impl Book {
         Ok(())
     }
 
-    /// Whether the spending limits leave room for this hold to be `to`.
+    /// Whether the spending limits allow this hold to be `to`.
     fn check_spending(
         &self,
         row: &HoldRow,
@@ -312,7 +313,7 @@ impl Book {
         Ok(())
     }
 
-    /// Counts a hold as spent: at `now`, instead of at its amount where it was counted before.
+    /// Counts a hold as spent: on the day of `now`, replacing its amount on an earlier day.
     fn count(&mut self, row: &mut HoldRow, key: Option<KeyId>, now: Quota) {
         let (today, was) = (self.today, row.amount);
         self.each_spending(row.user_id, key, |spending, of_key| {
@@ -337,7 +338,7 @@ pub(super) const fn repeated(ended: EndedHold) -> Closed {
     Closed { repeated: true, ..closed(ended.state, ended.held, ended.charged) }
 }
 
-/// What is needed and what is there, with what the hold has already.
+/// The amount needed and the amount available, including what the hold has already.
 fn counting(refusal: OpRefusal, held: Quota) -> OpRefusal {
     let OpRefusal::No(LedgerError::InsufficientQuota { needed, available, key_limit }) = refusal
     else {

@@ -1,4 +1,4 @@
-//! Balances moved by operators, codes and refunds. Each has a reference, and moves once.
+//! Balances moved by operators, codes and refunds. Each movement has a reference, and happens once.
 
 use super::{Book, NewMovement, OpRefusal, Verdict};
 use crate::error::LedgerError;
@@ -28,7 +28,7 @@ impl Book {
         self.enter_movement(line, entry, made)
     }
 
-    /// A deposit of what the code is worth, which is nothing from then on.
+    /// A deposit of the code's value; the code is void from then on.
     pub(super) fn redeem(&mut self, redemption: &Redemption, entry: &Entry) -> Verdict {
         let (id, user_id) = (redemption.id, redemption.user_id);
         if let Some(before) = self.rows.movements.get(&(user_id, entry.reference.clone())) {
@@ -58,7 +58,7 @@ impl Book {
         Ok(outcome)
     }
 
-    /// Gives back part of what a settled call was charged; never more than that.
+    /// Refunds part of what a settled call was charged; never more than that.
     pub(super) fn refund(
         &mut self,
         request_id: &Arc<str>,
@@ -100,8 +100,8 @@ impl Book {
         Ok(outcome)
     }
 
-    /// The first answer to a movement that is sent again. Another kind, amount or call under the
-    /// same reference is refused.
+    /// Returns the first result of a movement that is repeated. Another kind, amount or call under
+    /// the same reference is refused.
     fn made_before(
         &self,
         user_id: UserId,

@@ -1,5 +1,5 @@
-//! The life of a task's money: held with the task's row, grown when the upstream has taken it,
-//! ended with it.
+//! The life of a task's money: held when the task's row is inserted, grown when the upstream has
+//! accepted it, ended with it.
 
 use super::calls::{Settled, repeated};
 use super::{Book, Found, OpRefusal, Verdict};
@@ -12,8 +12,8 @@ use domain::{Quota, UserId};
 use std::borrow::Cow;
 
 impl Book {
-    /// The upstream has taken the task: from here on the hold is the task's. What it should hold
-    /// beyond that is held if the money is there; the work is under way either way.
+    /// The upstream has accepted the task: from here on the hold belongs to the task. It grows to
+    /// what it should be if the balance allows; the work is in flight either way.
     pub(super) fn record(&mut self, user_id: UserId, taken: &Taken) -> Verdict {
         let uid = taken.task.uid;
         self.check_turn(user_id)?;
@@ -21,7 +21,7 @@ impl Book {
             None | Some(TaskState { ended: true, .. }) => {
                 return Err(LedgerError::WrongState.into());
             }
-            // The commit of the first time was not answered.
+            // A repetition: the reply to the first commit was lost.
             Some(TaskState { taken: true, .. }) => return Ok(OpOutcome::Grown(Quota::ZERO)),
             Some(_) => {}
         }
@@ -58,12 +58,12 @@ impl Book {
         Ok(OpOutcome::Grown(Quota(quota.0 - held.unwrap_or_default().0)))
     }
 
-    /// Ends a task and its hold. Where the hold is gone, the task's row says what it came to.
+    /// Ends a task and its hold. Where the hold is gone, the task's row has the result.
     pub(super) fn finish(&mut self, finish: &Finish) -> Verdict {
         let uid = finish.task.uid;
         self.check_turn(finish.task.user_id)?;
         let row = match self.found(uid.hold())? {
-            // The row of the task was edited by hand.
+            // The task's row was edited by hand.
             Found::Open(row) if row.user_id != finish.task.user_id => {
                 return Err(LedgerError::WrongState.into());
             }
@@ -94,8 +94,8 @@ impl Book {
         Ok(OpOutcome::Closed(closed))
     }
 
-    /// Whoever ends or records a task has locked its user: what was read of the task is so. A user
-    /// who is gone locks nothing; then the statement looks at the task's row again.
+    /// Ending or recording a task locks its user, so what was read of the task is current. A
+    /// deleted user locks nothing; then the statement checks the task's row again.
     fn check_turn(&self, user_id: UserId) -> Result<(), OpRefusal> {
         match self.account(user_id) {
             Err(OpRefusal::Locked) => Err(OpRefusal::Locked),
@@ -134,7 +134,7 @@ impl Book {
         Ok(closed)
     }
 
-    /// The price of what was used, with a note where that isn't the plain formula.
+    /// The price of what was used, with a note where it isn't the plain formula.
     fn price_of(&self, row: &HoldRow, usage: Option<&domain::Usage>) -> (Quota, Cow<'static, str>) {
         let Some(price) = self.rows.prices.get(&row.price_id) else {
             return (row.amount, "settled at the hold: its price is lost".into());

@@ -1,20 +1,20 @@
-//! Old months leave; what they add up to stays, so that every balance remains provable.
+//! Drops old months; their sums stay, so that every balance remains provable.
 //!
 //! On PostgreSQL a month is a partition of `logs`: it is added to `ledger_carry` and dropped, in
-//! one transaction. SQLite deletes in slices from the old end of
-//! the table, each slice added up in the transaction that deletes it.
+//! one transaction. SQLite deletes slices from the old end of the table, each added to the sums in
+//! the transaction that deletes it.
 
 use crate::prices::REFRESH_MS;
 use domain::UnixMs;
 use store::{Db, Engine, Row, Statement, StoreError, Value, idempotency};
 
 const DAY_MS: i64 = 86_400_000;
-/// Lines of one slice on SQLite: a commit of a few milliseconds, so that calls go on between.
+/// Lines per slice on SQLite: a commit of a few milliseconds, so that calls continue in between.
 const SLICE_LINES: i64 = 5_000;
-/// Kept replies forgotten in one commit.
+/// Expired replies deleted per commit.
 const FORGOTTEN_AT_ONCE: u32 = 1_000;
 
-/// Lets go of what is older than `keep_days`; 0 keeps everything.
+/// Deletes what is older than `keep_days`; 0 keeps everything.
 pub(super) async fn run(db: &Db, now: UnixMs, keep_days: i64) -> Result<(), StoreError> {
     while idempotency::purge_expired(db, now, FORGOTTEN_AT_ONCE).await? > 0 {}
     if keep_days <= 0 {
@@ -28,11 +28,12 @@ pub(super) async fn run(db: &Db, now: UnixMs, keep_days: i64) -> Result<(), Stor
     drop_prices(db, cutoff).await
 }
 
-/// How long a price is kept beyond the journal. A line is of the day on which its work ended, which
-/// for a task may be long after its price was used; and PostgreSQL drops whole months.
+/// How long a price is kept beyond the journal. A line is dated by the day on which its work ended,
+/// which for a task may be long after its price was used; and PostgreSQL drops whole months.
 const PRICES_MS: i64 = 400 * DAY_MS;
 
-/// Prices that no line refers to any more. A node tells a price's row once a day that it uses it.
+/// Prices that no line refers to any more. A node updates the row of a price that it uses once a
+/// day.
 async fn drop_prices(db: &Db, cutoff: UnixMs) -> Result<(), StoreError> {
     let unused = "DELETE FROM price_snapshots WHERE used_at < $1
         AND NOT EXISTS (SELECT 1 FROM holds WHERE holds.price_id = price_snapshots.id)";
@@ -109,7 +110,7 @@ async fn delete_slices(db: &Db, cutoff: UnixMs) -> Result<(), StoreError> {
                                                      used = used + excluded.used",
                 slice.clone(),
             ),
-            // A trigger takes them out of the sums.
+            // A trigger subtracts them from the rollups.
             Statement::new("DELETE FROM logs WHERE id <= $1 AND created_at < $2", slice),
             Statement::new("DELETE FROM logs_by_hour WHERE lines = 0", vec![]),
             Statement::new("DELETE FROM logs_by_day WHERE lines = 0", vec![]),

@@ -1,19 +1,20 @@
-//! The follower of the journal: adds it up behind a cursor, slice by slice. One cursor for all that
-//! follows: sums by hour and by day, counts by block, what channels and keys have used, and on
-//! SQLite whose the lines are.
+//! The follower of the journal: rolls it up behind a cursor, slice by slice. One cursor for
+//! everything derived: sums by hour and by day, counts by block, what channels and keys have used,
+//! and on SQLite the index of lines by user.
 //!
-//! A line may appear late: its number is given at its beginning, and it is seen when its
-//! transaction ends. On PostgreSQL the newest line is therefore remembered, and the cursor follows
-//! once every transaction that ran then has ended. SQLite writes one after another.
+//! A line may become visible late: its id is assigned when its transaction begins, and it is
+//! visible when the transaction ends. On PostgreSQL the newest line is therefore recorded, and the
+//! cursor follows once every transaction of that time has ended. SQLite has one writer at a time.
 
 use crate::rollups::{Summed, by_block, by_day, by_hour, grouped, used_by};
 use store::{Db, Engine, Row, Statement, StoreError, Value};
 
-/// Lines of one commit. More lines at once share more sums.
+/// Lines per commit. More lines at once share more sums.
 const SLICE_LINES: i64 = 20_000;
 
 const ADVANCE: &str = "UPDATE rollup_cursor SET through = $2 WHERE through = $1";
-/// Unless lines have left since they were read: the sums would not have left with them.
+/// Fails if lines were deleted since they were read: they would not have been subtracted from the
+/// sums.
 const ADVANCE_AS_READ: &str = "UPDATE rollup_cursor SET through = $2 WHERE through = $1
     AND (SELECT count(*) FROM logs WHERE id > $1 AND id <= $2) = $3";
 const COPY_USER_LINES: &str = "INSERT INTO user_log_lines (user_id, log_id, created_at)
@@ -25,13 +26,13 @@ const PENDING_POSTGRES: &str = "SELECT through,
           AND seen_at <= clock_timestamp() - $1::bigint * interval '1 ms'
          THEN newest END AS upto
     FROM rollup_cursor";
-/// Looks for the newest line, unless the one that was last seen is still being waited for.
+/// Records the newest line, unless an earlier one is still awaited.
 const LOOK: &str = "UPDATE rollup_cursor SET newest = n.newest, seen_at = clock_timestamp(),
         horizon = txid_snapshot_xmax(txid_current_snapshot())
     FROM (SELECT coalesce(max(id), 0) AS newest FROM logs) AS n
     WHERE through >= rollup_cursor.newest AND n.newest > through";
 
-/// Lines of the journal that are not in the rollups: after one number, up to the other.
+/// Lines that are not in the rollups yet: after the first id, up to the second.
 #[derive(Clone, Copy)]
 struct PendingRange {
     through: i64,
@@ -53,7 +54,7 @@ impl PendingRange {
         Ok(upto.filter(|&upto| upto > through).map(|upto| Self { through, upto }))
     }
 
-    /// As many lines as one commit may have.
+    /// The part of the range that one commit may cover.
     fn slice(self) -> Self {
         Self { upto: self.upto.min(self.through.saturating_add(SLICE_LINES)), ..self }
     }
@@ -62,7 +63,7 @@ impl PendingRange {
         [Value::Int(self.through), Value::Int(self.upto)]
     }
 
-    /// A statement about these lines: after `$1`, up to `$2`.
+    /// A statement over these lines: after `$1`, up to `$2`.
     fn statement(self, sql: impl Into<std::borrow::Cow<'static, str>>) -> Statement {
         Statement::new(sql, self.bounds().to_vec())
     }
@@ -97,8 +98,8 @@ fn statements_of(slice: PendingRange) -> Vec<Statement> {
     std::iter::once(advance).chain(follow).collect()
 }
 
-/// SQLite has one writer, which calls wait for: the lines are added up by a reader, and the writer
-/// has the sums alone to write.
+/// SQLite has one writer, which calls wait for: the lines are summed on a reader thread, and the
+/// writer only writes the sums.
 async fn read_and_sum(db: &Db, slice: PendingRange) -> Result<Vec<Statement>, StoreError> {
     let [through, upto] = slice.bounds();
     let groups = db.read(&grouped(), &[through.clone(), upto.clone()]).await?;

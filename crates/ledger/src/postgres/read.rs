@@ -1,4 +1,4 @@
-//! How a batch's rows are read: without locks for one statement, or locked.
+//! Reads a batch's rows: without locks for the one-statement path, or locked.
 
 use super::session::PgResult;
 use crate::columns::{Cell, ColumnType, TableSchema};
@@ -15,9 +15,9 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
-/// Makes a reading statement lock what it finds, and skip what other sessions have locked.
+/// Appended to a reading statement to lock its rows, and skip those locked by other sessions.
 const AND_LOCK: &str = " FOR NO KEY UPDATE OF t SKIP LOCKED";
-/// Keys that are named, and those whose limits the holds are part of.
+/// Keys that are named, and those whose limits the holds count against.
 const LOCK_KEYS: &str =
     "t.id IN (SELECT unnest($1::bigint[]) UNION ALL SELECT h.key_id FROM holds h
     WHERE h.id = ANY($2::uuid[]) AND (h.key_amount IS NOT NULL OR h.key_counted_on IS NOT NULL))";
@@ -50,7 +50,7 @@ const EXISTING: &str = "SELECT 'u', id::text FROM users WHERE id = ANY($1::bigin
     UNION ALL SELECT 'h', id::text FROM holds WHERE id = ANY($3::uuid[])
     UNION ALL SELECT 'c', id::text FROM redemptions WHERE id = ANY($4::bigint[])";
 
-/// The statements that read, prepared once a connection.
+/// The reading statements, prepared once per connection.
 pub(super) struct Readers {
     users: Statement,
     keys: Statement,
@@ -93,7 +93,7 @@ impl Readers {
         })
     }
 
-    /// Reads what `rows` lacks of accounts, keys and holds. False: one was not there.
+    /// Reads the accounts, keys and holds missing in `rows`. False: one was not found.
     pub async fn read_missing(
         &self,
         client: &Client,
@@ -128,8 +128,8 @@ impl Readers {
         Ok(all && limits.into_iter().all(|key| rows.keys.contains_key(&key)))
     }
 
-    /// Begins a transaction, and locks and reads what is wanted: one flight, and another one where
-    /// a row was not to be had.
+    /// Begins a transaction, and locks and reads the wanted rows: one pipelined round trip, and
+    /// another one where a row was locked.
     pub async fn lock(&self, client: &Client, mut wanted: RowsNeeded) -> PgResult<Rows> {
         let users: Vec<i64> = wanted.users.iter().map(|id| id.0).collect();
         let keys: Vec<i64> = wanted.keys.iter().map(|id| id.0).collect();
@@ -145,8 +145,8 @@ impl Readers {
         let (by_code, by_task): (One<'_>, One<'_>) = ([&codes], [&tasks]);
         let by_reference: [&(dyn ToSql + Sync); 2] = [&named_by, &names];
         let by_request: [&(dyn ToSql + Sync); 2] = [&refunded_of, &refunded];
-        // Sent in this order, answered in one round trip: the futures are polled in order. Users
-        // come first: whatever else changes a user's holds and movements has locked the user, too.
+        // Sent in this order, in one round trip: the futures are polled in order. Users come first:
+        // any other writer of a user's holds and movements has locked the user, too.
         let (_, users, holds, keys, codes, tasks, prices, movements, refunded) = try_join!(
             client.batch_execute("BEGIN"),
             client.query(&self.lock_users, &by_user),
@@ -176,7 +176,7 @@ impl Readers {
         Ok(rows)
     }
 
-    /// A refund is taken back from the count of its call's key.
+    /// A refund is subtracted from the count of its call's key.
     async fn lock_keys_of_refunds(
         &self,
         client: &Client,
@@ -195,7 +195,7 @@ impl Readers {
         Ok(())
     }
 
-    /// Rows that were not to be had are locked by another session, or are not there.
+    /// Rows that were not returned are locked by another session, or don't exist.
     async fn tell_gone_from_locked(
         &self,
         client: &Client,
@@ -242,7 +242,7 @@ impl Readers {
 /// The one parameter of a statement.
 type One<'a> = [&'a (dyn ToSql + Sync); 1];
 
-/// The rows of `statement` if they are `wanted`, as a member of `try_join!`.
+/// The rows of `statement` if they are `wanted`, for `try_join!`.
 async fn query(
     client: &Client,
     wanted: bool,
@@ -311,7 +311,7 @@ fn add_refunded(rows: &mut Rows, found: &[Row]) {
             key_counted_on: day(row, 7),
             charged: Quota(row.get(8)),
         };
-        // Clients may name their requests: of two calls with one name neither is meant.
+        // Client-supplied request ids may repeat: if two calls share one, neither is used.
         let name = named(row);
         if found.iter().filter(|other| named(other) == name).count() == 1 {
             rows.settled.insert(name, call);
@@ -350,7 +350,7 @@ fn cell_of(row: &Row, place: usize, kind: ColumnType) -> PgResult<Cell<'static>>
         ColumnType::Integer => row.try_get::<_, Option<i32>>(place)?.map(i64::from).into(),
         ColumnType::Bool => row.try_get::<_, Option<bool>>(place)?.map_or(Cell::Null, Cell::Bool),
         ColumnType::Uuid => row.try_get::<_, Option<Uuid>>(place)?.map_or(Cell::Null, Cell::Uuid),
-        // Neither is read: a lane decides over amounts, days and names.
+        // Neither is read: a lane decides over amounts, days and references.
         ColumnType::Json | ColumnType::Time => Cell::Null,
         ColumnType::Text => {
             let text: Option<String> = row.try_get(place)?;

@@ -1,4 +1,4 @@
-//! What a batch writes beside its money: tasks, replies, names of movements, codes.
+//! What a batch writes besides its money: tasks, replies, references of movements, codes.
 
 use super::session::PgResult;
 use crate::book::{BatchChanges, NewMovement};
@@ -26,7 +26,7 @@ const FORGET_REPLIES: &str = "DELETE FROM idempotency AS i
     USING unnest($1::bigint[], $2::text[]) AS c (user_id, key)
     WHERE i.user_id = c.user_id AND i.idempotency_key = c.key AND i.node_id = $3 AND NOT i.done";
 
-/// The statements, prepared once a connection.
+/// The statements, prepared once per connection.
 pub(super) struct Rest {
     insert_tasks: Statement,
     record_tasks: Statement,

@@ -1,4 +1,4 @@
-//! A connection of a lane, with what it has prepared.
+//! A connection of a lane, with its prepared statements.
 
 use super::read::Readers;
 use super::rest::Rest;
@@ -20,20 +20,20 @@ use tokio_postgres::{Client, Statement};
 
 pub(super) type PgResult<T> = Result<T, tokio_postgres::Error>;
 
-/// A lane finds a few rows by their keys, whatever the planner believes about young tables: without
-/// this, a table that was never analysed is joined by reading all of it. Plans are made once. A row
-/// that another session has locked is waited for as long as its commit takes, and no longer.
+/// A lane finds a few rows by their keys. Without these settings the planner joins a table that was
+/// never analysed by reading all of it. Plans are made once. A row that another session has locked
+/// is awaited for the duration of a commit, and no longer.
 const SETTINGS: &str = "SET enable_seqscan = off; SET enable_hashjoin = off;
     SET enable_mergejoin = off; SET jit = off; SET plan_cache_mode = force_generic_plan;
     SET synchronous_commit = on; SET lock_timeout = '20ms'";
-/// Who serves this connection. A number alone may be given to another process later.
+/// Identifies the server process of this connection. A pid alone may be reused.
 const WHO_SERVES: &str = "SELECT pid, backend_start::text FROM pg_stat_activity
     WHERE pid = pg_backend_pid()";
-/// Ends the process that served a connection, if it is still there: behind a half-open connection
-/// it would wait for hours.
+/// Ends the server process of a connection, if it still exists: behind a half-open connection it
+/// would wait for hours.
 const END_SERVER: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE pid = $1::integer AND backend_start::text = $2::text";
-/// The process that serves a connection.
+/// The server process of a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Server {
     pid: i32,
@@ -44,8 +44,8 @@ pub(super) struct Server {
 pub(super) struct LaneSession {
     client: Client,
     server: Server,
-    /// Statements that were prepared. Flights rely on it: a statement that had to be prepared first
-    /// would be sent behind its `COMMIT`.
+    /// Prepared statements. Pipelining relies on it: a statement that had to be prepared first
+    /// would be sent after its `COMMIT`.
     prepared: HashMap<BatchShape, Statement>,
     readers: Readers,
     rest: Rest,
@@ -85,18 +85,18 @@ impl LaneSession {
         Ok(self.client.query_opt(END_SERVER, &params).await?.is_none())
     }
 
-    /// Ends a transaction that failed; returns whether the connection can still be used.
+    /// Rolls back a failed transaction; returns whether the connection is still usable.
     pub async fn roll_back(&self) -> bool {
         !self.client.is_closed() && self.client.batch_execute("ROLLBACK").await.is_ok()
     }
 
-    /// Reads, without locks, what `rows` lacks of the wanted accounts, keys and holds. False: a row
-    /// was not there.
+    /// Reads, without locks, the wanted accounts, keys and holds missing in `rows`. False: a row
+    /// was not found.
     pub async fn read_missing(&self, wanted: &RowsNeeded, rows: &mut Rows) -> PgResult<bool> {
         self.readers.read_missing(&self.client, wanted, rows).await
     }
 
-    /// Writes what fits one statement, if every row is still as the Book saw it. Outside a
+    /// Writes what fits one statement, if every row is still as the Book read it. Outside a
     /// transaction it commits, too.
     pub async fn write(&mut self, changes: &BatchChanges) -> PgResult<()> {
         let parts = BatchRows::of(changes);
@@ -119,7 +119,7 @@ impl LaneSession {
         Ok(statement)
     }
 
-    /// Locks a batch's rows, decides, and writes: two flights.
+    /// Locks a batch's rows, decides, and writes: two round trips.
     pub async fn lock_and_write(&mut self, ops: &[&Op], now: UnixMs) -> Result<Decision, Failure> {
         let rows = self.readers.lock(&self.client, RowsNeeded::of(ops)).await?;
         let decision = decide(ops, rows, now);
@@ -132,7 +132,7 @@ impl LaneSession {
         }
     }
 
-    /// The second flight: all is sent in this order, as the futures are polled in order.
+    /// The second round trip: all is sent in this order, because the futures are polled in order.
     async fn write_and_commit(&mut self, changes: &BatchChanges, now: UnixMs) -> PgResult<()> {
         let parts = BatchRows::of(changes);
         let shape = parts.shape();
@@ -168,7 +168,7 @@ fn references<'a>(arrays: &'a Arrays<'_>) -> Vec<&'a (dyn ToSql + Sync)> {
     arrays.iter().map(|array| &**array as &(dyn ToSql + Sync)).collect()
 }
 
-/// `future` if `wanted`, as a member of `try_join!`.
+/// `future` if `wanted`, for `try_join!`.
 async fn some<T>(wanted: bool, future: impl Future<Output = PgResult<T>>) -> PgResult<Option<T>> {
     OptionFuture::from(wanted.then_some(future)).await.transpose()
 }

@@ -1,8 +1,8 @@
 //! The one statement that writes a batch.
 //!
-//! Each part changes rows that are still as the Book saw them and counts them; when a count is not
-//! as expected, the statement undoes itself. A batch mentions what it needs and nothing else: the
-//! start of a statement costs a small batch as much as its rows do.
+//! Each part changes rows that are still as the Book read them and counts them; when a count is not
+//! as expected, the statement fails and is rolled back. It contains only the parts that the batch
+//! needs: for a small batch, starting a statement costs as much as its rows do.
 
 use crate::book::BatchChanges;
 use crate::columns::{Arrays, Forms, Placeholders};
@@ -11,7 +11,7 @@ use crate::rows::HoldRow;
 use crate::tables::{ACCOUNTS, AccountMove, HOLDS, KEYS, KeyMove, LINES};
 use std::fmt::Write as _;
 
-/// Which parts a batch has. Statements are prepared once for each shape.
+/// Which parts a batch has. Statements are prepared once per shape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct BatchShape {
     moves_accounts: bool,
@@ -25,7 +25,7 @@ pub(super) struct BatchShape {
     forms: Forms,
 }
 
-/// The rows of a batch, by what becomes of them.
+/// The rows of a batch, by what is done with them.
 pub(super) struct BatchRows<'a> {
     moved_accounts: Vec<AccountMove>,
     checked_accounts: Vec<AccountMove>,

@@ -1,5 +1,5 @@
-//! A slice of the journal added up on SQLite: read first, by a thread that no call waits for, and
-//! written row by row. One reading serves all tables: it tells apart what any of them does.
+//! Rolls up a slice of the journal on SQLite: read first, on a thread that no call waits for, and
+//! written row by row. One query serves all tables: it groups by the columns of all of them.
 
 use super::{
     ADDED_BY_BLOCK, BLOCK_LINES, COLUMNS, USED_DELTA, added_by_day, added_by_hour, day, hour, list,
@@ -9,12 +9,12 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 use store::{Engine, Row, Statement, StoreError, Value};
 
-/// One for each of [`COLUMNS`].
+/// One value for each of [`COLUMNS`].
 type Sums = [i64; COLUMNS.len()];
-/// Lines of all channels are under this one, too.
+/// Lines of all channels count under this one, too.
 const ALL_CHANNELS: i64 = 0;
 
-/// Lines that no table tells apart, added up.
+/// Lines that no table distinguishes, summed.
 struct Group {
     user_id: i64,
     token_id: i64,
@@ -39,21 +39,21 @@ pub(crate) fn grouped() -> String {
     )
 }
 
-/// A slice of the journal, added up.
+/// A slice of the journal, summed.
 pub(crate) struct Summed(Vec<Group>);
 
 impl Summed {
-    /// From the rows that [`grouped`] asks for.
+    /// Reads the rows of [`grouped`].
     pub fn read(rows: &[Row]) -> Result<Self, StoreError> {
         rows.iter().map(Group::read).collect::<Result<_, _>>().map(Self)
     }
 
-    /// How many lines these are.
+    /// The number of lines.
     pub fn lines(&self) -> i64 {
         self.0.iter().map(Group::lines).sum()
     }
 
-    /// The statements that add them to the tables.
+    /// The statements that add the sums to the tables.
     pub fn statements(&self) -> impl Iterator<Item = Statement> {
         let used = self.used_by("channels", |group| group.channel_id);
         let used = used.chain(self.used_by("tokens", |group| group.token_id));
@@ -157,14 +157,14 @@ impl Group {
         self.sums[0]
     }
 
-    /// The one that they are of, and all.
+    /// The line's own channel, and the one for all.
     fn channels(&self) -> impl Iterator<Item = i64> {
         let own = (self.channel_id != ALL_CHANNELS).then_some(self.channel_id);
         own.into_iter().chain([ALL_CHANNELS])
     }
 }
 
-/// With placeholders as SQLite has them, so that they aren't renumbered for every row.
+/// With placeholders in SQLite's form, so that they aren't renumbered for every row.
 fn insert(table: &str, columns: &str, added: &str) -> String {
     let places: Vec<String> = (1..=columns.split(',').count()).map(|n| format!("?{n}")).collect();
     format!("INSERT INTO {table} ({columns}) VALUES ({}) {added}", places.join(", "))

@@ -16,10 +16,10 @@ use std::sync::{Arc, LazyLock};
 use store::Engine;
 use uuid::Uuid;
 
-/// What the Book made of each operation.
+/// The Book's decision on each operation.
 pub(super) type Verdicts = Vec<Result<OpOutcome, OpRefusal>>;
 
-/// The statements of tables, each built once.
+/// The statements of the tables, each built once.
 struct Sql {
     insert_hold: String,
     update_hold: String,
@@ -52,9 +52,9 @@ fn reading<R>(table: &TableSchema<R>) -> String {
 pub(super) struct Batch<'a> {
     pub connection: &'a Connection,
     pub now: UnixMs,
-    /// Whose claims on replies are ended: one that was taken over is the other node's.
+    /// The node whose claims on replies are ended: one that was taken over is the other node's.
     pub node: NodeId,
-    /// A member was carried out before, and the outcome is not known.
+    /// An operation may have been done before, with an unknown outcome.
     pub again: bool,
 }
 
@@ -67,7 +67,7 @@ impl Batch<'_> {
         self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
     }
 
-    /// Reads one row of a table, if it is there.
+    /// Reads one row of a table, if it exists.
     fn read<R: Default>(
         &self,
         table: &TableSchema<R>,
@@ -79,8 +79,8 @@ impl Batch<'_> {
         statement.query_row([id], read).optional()
     }
 
-    /// Reads the wanted holds that `rows` lacks. Each batch has the file to itself, so what is not
-    /// there is gone.
+    /// Reads the wanted holds missing in `rows`. Each batch has exclusive access to the file, so a
+    /// missing row is gone.
     pub fn read_holds(&self, wanted: &RowsNeeded, rows: &mut Rows) -> rusqlite::Result<()> {
         let new_holds = if self.again { &*wanted.new_holds } else { &[] };
         for id in wanted.holds.iter().chain(new_holds) {
@@ -95,7 +95,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Reads what else is wanted and not in `rows`.
+    /// Reads the other wanted rows missing in `rows`.
     pub fn read_others(&self, wanted: &RowsNeeded, rows: &mut Rows) -> rusqlite::Result<()> {
         for id in &wanted.users {
             if rows.accounts.contains_key(id) {
@@ -209,7 +209,7 @@ impl Batch<'_> {
             let mut statement = self.connection.prepare_cached(sql)?;
             let calls = statement.query_map(params![&**request_id, user_id.0], settled_call)?;
             let calls = calls.collect::<rusqlite::Result<Vec<_>>>()?;
-            // Clients may name their requests: of two calls with one name neither is meant.
+            // Client-supplied request ids may repeat: if two calls share one, neither is used.
             if let [call] = &*calls {
                 rows.settled.insert((*user_id, request_id.clone()), call.clone());
             }
@@ -321,7 +321,7 @@ fn settled_call(row: &Row<'_>) -> rusqlite::Result<SettledCall> {
     })
 }
 
-/// A price as it was written.
+/// A price in its stored form.
 fn frozen(json: &str) -> Option<Arc<FrozenPrice>> {
     serde_json::from_str(json).ok().map(Arc::new)
 }

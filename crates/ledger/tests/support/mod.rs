@@ -51,8 +51,8 @@ impl TestLedger {
         let (node, jobs) = (NodeId(Uuid::now_v7()), TaskTracker::new());
         let read = now_ms.clone();
         let clock = Clock::new(move || UnixMs(read.load(Ordering::Relaxed)));
-        // Jobs run when the test says so: they are told to stop before they begin, but for the
-        // sign of life, whose pause is longer than any test.
+        // Jobs run only when the test runs them: they are cancelled before they begin, except for
+        // the heartbeat, whose pause is longer than any test.
         let stop = CancellationToken::new();
         stop.cancel();
         let config = LedgerConfig {
@@ -78,7 +78,7 @@ impl TestLedger {
         Self::on(self.db.clone(), self.now_ms.clone()).await
     }
 
-    /// Time passes in which this node lives, and the others are silent.
+    /// Time passes in which this node renews its lease, and the others don't.
     pub async fn live_on_ms(&self, ms: i64) {
         for _ in 0..ms / 5_000 {
             self.pass_ms(5_000);
@@ -177,14 +177,14 @@ impl TestLedger {
         }
     }
 
-    /// What the user can spend, and has spent.
+    /// The balance, and what was spent.
     pub async fn balance(&self, user: UserId) -> (i64, i64) {
         let sql = "SELECT quota, used_quota FROM users WHERE id = $1";
         let rows = self.db.read(sql, &[store::Value::Int(user.0)]).await.unwrap();
         (rows[0].get("quota").unwrap(), rows[0].get("used_quota").unwrap())
     }
 
-    /// Everything asked for so far is durable.
+    /// Waits until everything requested so far is durable.
     pub async fn settled(&self) {
         self.ledger.settled().await;
     }
@@ -205,7 +205,7 @@ fn uuid_at(now: UnixMs) -> Uuid {
     Uuid::new_v7(time)
 }
 
-/// A row locked by somebody else, in an open transaction.
+/// A row locked by another session, in an open transaction.
 pub struct Lock {
     client: tokio_postgres::Client,
 }

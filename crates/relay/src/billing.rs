@@ -1,5 +1,5 @@
-//! `GET /v1/dashboard/billing/*`: balance and use, in the shape that clients of OpenAI ask for.
-//! Dollars are printed from integers: no float touches them.
+//! `GET /v1/dashboard/billing/*`: balance and usage, in OpenAI's format. Dollars are formatted from
+//! integers: no float touches them.
 
 use crate::identify::{group_of, may_call};
 use crate::{Relay, faults, route};
@@ -35,12 +35,11 @@ struct Used {
 struct Account {
     left: Quota,
     used: Quota,
-    /// What the limits of the day and of the month leave of that, where there are any.
+    /// What the daily and monthly limits leave of that, where there are any.
     left_now: Quota,
 }
 
-/// `GET /v1/dashboard/billing/subscription`: what was there in all, and as far as it may be spent
-/// now.
+/// `GET /v1/dashboard/billing/subscription`: the total, as far as the limits allow to spend it now.
 pub(crate) async fn subscription(
     db: &Db,
     identity: &Identity,
@@ -87,17 +86,17 @@ async fn account(db: &Db, identity: &Identity, now: UnixMs) -> Result<Account, F
     Ok(Account { left, used: row.get("used_quota")?, left_now })
 }
 
-/// Who has to be able to pay for a call.
+/// The account that has to be able to pay for a call.
 pub(crate) struct Payer<'a> {
     pub relay: &'a Relay,
     pub identity: &'a Identity,
-    /// What the call holds at least; none: its model is not known yet.
+    /// What the call holds at least; `None`: its model is not known yet.
     pub least: Option<Quota>,
 }
 
 impl Payer<'_> {
-    /// Refuses whoever could not. The hold decides in the end; this only keeps a large body out of
-    /// memory that is not going to be paid for.
+    /// Refuses an account that can't pay. The hold decides in the end; this only keeps large bodies
+    /// out of memory that are not going to be paid for.
     pub(crate) async fn can_pay(self) -> Result<(), Fault> {
         let needed = self.least.unwrap_or_else(|| self.least_of_all());
         if needed <= Quota::ZERO {
@@ -108,7 +107,7 @@ impl Payer<'_> {
         if left < needed { Err(faults::cannot_pay(needed, left)) } else { Ok(()) }
     }
 
-    /// What a call of the cheapest model holds that is offered to this key.
+    /// What a call of the cheapest model available to this key holds.
     fn least_of_all(&self) -> Quota {
         let Self { relay, identity, .. } = self;
         let catalog = relay.live.catalog.load();

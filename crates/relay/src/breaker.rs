@@ -1,25 +1,25 @@
-//! The circuit breaker of one channel: pure state, told the time by its caller.
+//! The circuit breaker of one channel: pure state, with the time as an argument.
 //!
-//! It counts only what is the upstream's own fault: no connection, no first byte in time, a
-//! status of 500 or above, a reply that breaks off. A status below 500 is an answer (429 says
-//! that this account is busy, which the client may know and wait for), and a client that hangs up
-//! says nothing about the upstream at all.
+//! It counts only failures of the upstream: no connection, no first byte in time, a status of 500
+//! or above, a truncated reply. A status below 500 is a valid reply (429 means that this account is
+//! busy, which the client may see and wait for), and a client that disconnects says nothing about
+//! the upstream.
 
-/// How many slots the window is made of.
+/// Number of slots of the window.
 const SLOTS: usize = 10;
 
-/// When a channel is left alone, and for how long.
+/// When a channel is paused, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct BreakerConfig {
-    /// How far back outcomes count.
+    /// The length of the window.
     pub window_ms: i64,
-    /// Fewer calls than this in the window prove nothing.
+    /// Fewer calls than this in the window are not enough.
     pub min_calls: u32,
     /// The share of failed calls that opens the breaker.
     pub failure_percent: u32,
-    /// How long a channel is left alone at first. Every failed probe doubles it.
+    /// The first pause of a channel. Every failed probe doubles it.
     pub pause_ms: i64,
-    /// Up to this.
+    /// The longest pause.
     pub max_pause_ms: i64,
 }
 
@@ -35,14 +35,14 @@ impl Default for BreakerConfig {
     }
 }
 
-/// Where a breaker stands.
+/// The state of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
     /// Calls pass.
     Closed,
-    /// The channel is left alone.
+    /// The channel is paused.
     Open,
-    /// One call is finding out whether the upstream is back.
+    /// One call probes whether the upstream has recovered.
     HalfOpen,
 }
 
@@ -51,24 +51,24 @@ pub enum BreakerState {
 pub(crate) enum Entry {
     /// It may.
     Call,
-    /// It may, and its outcome decides for the others.
+    /// It may, as the probe whose outcome decides.
     Probe,
-    /// Not before so many milliseconds.
+    /// Not before this many milliseconds.
     Refused { for_ms: i64 },
 }
 
-/// What a call said about the upstream.
+/// What a call showed about the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallHealth {
     Good,
     Bad,
-    /// Nothing: the client went away, or the call never got that far.
+    /// Nothing: the client disconnected, or the call never got that far.
     Unknown,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
-    /// Which slice of time the counts are of.
+    /// The slot of time that the counts are of.
     number: i64,
     calls: u32,
     failures: u32,
@@ -100,7 +100,7 @@ impl Breaker {
         }
     }
 
-    /// Asks for one call. A probe has to be answered with [`Breaker::note`].
+    /// Requests one call. A probe must be followed by [`Breaker::note`].
     pub(crate) fn enter(&mut self, now_ms: i64) -> Entry {
         match self.state {
             State::Closed => Entry::Call,
@@ -113,7 +113,7 @@ impl Breaker {
         }
     }
 
-    /// Takes in the outcome of a call that [`Breaker::enter`] let pass.
+    /// Records the outcome of a call that [`Breaker::enter`] admitted.
     pub(crate) fn note(&mut self, now_ms: i64, entry: Entry, health: CallHealth) {
         match (entry, health) {
             (Entry::Probe, CallHealth::Good) => {
@@ -125,7 +125,7 @@ impl Breaker {
                 self.pause_ms = self.pause_ms.saturating_mul(2).min(self.config.max_pause_ms);
                 self.state = State::Open { until_ms: now_ms + self.pause_ms };
             }
-            // A probe that found out nothing: the next call is the probe.
+            // A probe without a result: the next call is the probe.
             (Entry::Probe, CallHealth::Unknown) => self.state = State::Open { until_ms: now_ms },
             (Entry::Call, CallHealth::Good | CallHealth::Bad) => {
                 self.count(now_ms, health == CallHealth::Bad);

@@ -1,4 +1,4 @@
-//! One call of a model: what the client asked for, and how a channel gets it.
+//! One call of a model: the client's request, and the request to a channel.
 
 use crate::idempotency::IDEMPOTENCY_KEY;
 use crate::inflate::is_compressed;
@@ -22,7 +22,7 @@ use upstream::{OutboundRequest, Payload, multipart, splice};
 /// A call, as the client made it.
 pub(crate) struct Call {
     pub method: Method,
-    /// As the client asked for it.
+    /// The method that the client sent.
     pub uri: Uri,
     pub headers: HeaderMap,
     /// The caller's key, for the upstream.
@@ -31,28 +31,28 @@ pub(crate) struct Call {
     pub model: ModelName,
     pub target: CallTarget,
     pub inlet: Inlet,
-    /// A channel is asked for an estimate in this body. It was read as JSON then, and is sent as
-    /// such under any name that its client gives it.
+    /// A channel gets estimates by this body. It was parsed as JSON then, and is sent as such,
+    /// regardless of the client's Content-Type.
     pub is_json: bool,
 }
 
-/// Where a call is addressed to.
+/// The target of a call.
 pub(crate) enum CallTarget {
     /// `{base_url}/{mapped model}`
     Model,
-    /// `{base_url}/v1/{path}`; the model stands in the body.
+    /// `{base_url}/v1/{path}`; the model is in the body.
     V1 { path: ModelName, body: V1Body },
 }
 
 /// The body of a call under `/v1`.
 pub(crate) struct V1Body {
-    /// The body as it reads, decompressed.
+    /// The decoded body.
     pub plain: Bytes,
-    /// Where a form says the model; JSON says it at its top.
+    /// Position of the model in a form; in JSON it is at the top level.
     pub form_field: Option<multipart::Field>,
 }
 
-/// A call as one channel gets it.
+/// A call prepared for one channel.
 pub(crate) struct UpstreamRequest {
     pub uri: Uri,
     pub headers: HeaderMap,
@@ -78,13 +78,13 @@ impl UpstreamRequest {
 }
 
 impl Call {
-    /// What the upstream calls the model.
+    /// The upstream's name of the model.
     fn mapped<'a>(&'a self, channel: &'a Channel) -> Result<&'a str, Fault> {
         egress::mapped(channel, self.model.as_str())
     }
 
-    /// Makes sure of a body by whose estimate the call is paid: nothing in it, and nothing that is
-    /// said about it, leaves the estimate out. `price` is the call's.
+    /// Checks a body that is priced by an estimate: neither the body nor its headers may suppress
+    /// the estimate. `price` is the call's.
     pub(crate) fn check_estimate(
         &mut self,
         price: &FrozenPrice,
@@ -100,7 +100,8 @@ impl Call {
             CallTarget::Model => plain(&self.headers, body, config),
         };
         if !price.is_by_use() {
-            // Never estimated by us; by its client's word, an estimate would be all it gets.
+            // Never estimated by us; with its client's own `precharge`, an estimate would be all it
+            // gets.
             return plain.map_or(Ok(()), |plain| check_is_no_estimate(&plain));
         }
         if in_body {
@@ -132,8 +133,8 @@ impl Call {
             headers.insert(web::X_REQUEST_ID, id);
         }
         if let Some(hold_id) = hold_id {
-            // The estimate is another request: an upstream that keeps replies by key must not
-            // answer the real one with it.
+            // The estimate is another request: an upstream that stores replies by key must not
+            // reply to the real one with it.
             let id = match kind {
                 RequestKind::Real => hold_id.to_string(),
                 RequestKind::Estimate => format!("{hold_id}-precharge"),
@@ -141,7 +142,7 @@ impl Call {
             if let Ok(id) = HeaderValue::try_from(id) {
                 headers.insert(IDEMPOTENCY_KEY, id);
             }
-            // What is charged has to be read.
+            // The usage must be readable.
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if self.is_json && media::media_kind(&headers) != Ok(MediaKind::Json) {
@@ -171,8 +172,8 @@ impl Call {
         uri.map_err(|e| faults::invalid(e.zh(), e.en()))
     }
 
-    /// The body where it is not sent as it came: with what the channel wants changed, and
-    /// decompressed where it had to be read, for what was read is what is sent.
+    /// The body where it differs from the client's: with the channel's changes, and decompressed
+    /// where it had to be read, so that what is sent is what was read.
     fn edited(
         &self,
         channel: &Channel,
@@ -186,7 +187,7 @@ impl Call {
         }
     }
 
-    /// The members that the channel wants in a JSON body.
+    /// The members that the channel sets in a JSON body.
     fn members<'a>(
         &'a self,
         channel: &'a Channel,
@@ -239,7 +240,7 @@ impl Call {
             }
             splice::override_members(&plain, members).map_err(bad_json)
         });
-        // What is no JSON object, and doesn't call itself one, has no members to be changed.
+        // A body that is neither a JSON object nor declared as one has no members to change.
         match edited {
             Err(_) if !self.is_json && !media::mentions(&self.headers, "json") => Ok(None),
             edited => edited.map(Some),
@@ -247,7 +248,7 @@ impl Call {
     }
 }
 
-/// Whether a call's body must be here whole before it is sent: because it may be sent twice, or
+/// Whether a call's body must be collected before it is sent: because it may be sent twice, or
 /// changed.
 pub(crate) fn needs_whole(candidates: &[Arc<Channel>], is_by_use: bool) -> bool {
     candidates.iter().any(|channel| {

@@ -1,4 +1,4 @@
-//! What this process knows about each channel beyond its row: breaker, calls at work.
+//! State of each channel in this process: breaker, calls in flight.
 
 use crate::breaker::{Breaker, CallHealth, Entry};
 use crate::choose::{Candidate, choose};
@@ -14,17 +14,17 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 use store::Channel;
 
-/// Label of the metric that shows which channels are left alone.
+/// Label of the metric that shows which channels are paused.
 pub(crate) type ChannelLabel = [(&'static str, String); 1];
 
 /// All channels that were ever called.
 #[derive(Debug)]
 pub(crate) struct Channels {
     config: BreakerConfig,
-    /// Zero of the breakers' clock: it must not jump with the wall's.
+    /// Origin of the breakers' clock, which must be monotonic.
     origin: Instant,
     known: RwLock<HashMap<ChannelId, Arc<ChannelState>>>,
-    /// 1 while a channel is left alone.
+    /// 1 while a channel is paused.
     pub(crate) open: Family<ChannelLabel, Gauge>,
 }
 
@@ -33,46 +33,46 @@ struct ChannelState {
     id: ChannelId,
     breaker: Mutex<Breaker>,
     in_flight: AtomicU32,
-    /// The row as it was read last.
+    /// The row as it was last read.
     prepared: ArcSwapOption<Kept>,
 }
 
-/// A row as it was read, and the settings that were there then.
+/// A row, and the settings at the time it was read.
 #[derive(Debug)]
 struct Kept {
     prepared: Arc<Prepared>,
     config: Arc<RelayConfig>,
 }
 
-/// Where one channel stands.
+/// The state of one channel.
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelHealth {
-    /// Which.
+    /// The channel's id.
     pub channel_id: ChannelId,
     /// Its breaker.
     pub breaker: BreakerState,
-    /// Calls at work.
+    /// Calls in flight.
     pub in_flight: u32,
 }
 
 /// Why a channel can't be called now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Busy {
-    /// When to ask again.
+    /// When to retry.
     pub for_ms: i64,
 }
 
-/// One call at work on a channel. What it says about the upstream's health is told at its end.
+/// One call in flight on a channel. The upstream's health is reported at its end.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     channels: Arc<Channels>,
     known: Arc<ChannelState>,
-    /// `None` when the breaker is not asked for this channel.
+    /// `None` when the breaker is off for this channel.
     entry: Option<Entry>,
     health: CallHealth,
 }
 
-/// The channels that may be asked for one call, less those that were.
+/// The remaining candidates of one call.
 pub(crate) struct Candidates<'a> {
     channels: &'a Arc<Channels>,
     candidates: &'a [Arc<Channel>],
@@ -84,13 +84,13 @@ impl<'a> Candidates<'a> {
         Self { channels, candidates, excluded: Vec::new() }
     }
 
-    /// Takes a channel out of the choice.
+    /// Removes a channel from the candidates.
     pub(crate) fn exclude(&mut self, id: ChannelId) {
         self.excluded.push(id);
     }
 
     /// Chooses a channel that can be called now, and excludes those that can't. If none is left,
-    /// the error says when to ask again.
+    /// the error tells when to retry.
     pub(crate) fn choose(&mut self) -> Result<(Arc<Channel>, Attempt), Busy> {
         let random = |n| rand::random_range(0..n);
         let mut soonest = None;
@@ -114,8 +114,8 @@ impl Channels {
         Arc::new(Self { config, origin: Instant::now(), known, open })
     }
 
-    /// Begins a call, if the channel's limit of calls at one time and (with `auto_ban`) its
-    /// breaker let it.
+    /// Begins a call, if the channel's limit of concurrent calls and (with `auto_ban`) its breaker
+    /// allow it.
     pub(crate) fn enter(
         self: &Arc<Self>,
         id: ChannelId,
@@ -124,7 +124,7 @@ impl Channels {
     ) -> Result<Attempt, Busy> {
         let known = self.known(id);
         let before = known.in_flight.fetch_add(1, Ordering::Relaxed);
-        // From here on `attempt` gives the place back.
+        // From here on dropping `attempt` releases the slot.
         let mut attempt =
             Attempt { channels: Arc::clone(self), known, entry: None, health: CallHealth::Unknown };
         if limit.is_some_and(|limit| before >= limit) {
@@ -140,7 +140,7 @@ impl Channels {
         Ok(attempt)
     }
 
-    /// Where all channels stand that were ever called.
+    /// The state of all channels that were ever called.
     pub(crate) fn health(&self) -> Vec<ChannelHealth> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<_> = known
@@ -190,7 +190,7 @@ impl Candidate for Arc<Channel> {
 }
 
 impl Attempt {
-    /// The channel, ready to be called. Read once for each version of its row and of the settings.
+    /// The channel, ready to be called. Built once for each version of its row and of the settings.
     pub(crate) fn prepared(
         &self,
         channel: &Arc<Channel>,
@@ -209,12 +209,12 @@ impl Attempt {
         Ok(prepared)
     }
 
-    /// The upstream answered.
+    /// Reports a reply of the upstream.
     pub(crate) const fn good(&mut self) {
         self.health = CallHealth::Good;
     }
 
-    /// The upstream failed, by its own fault.
+    /// Reports a failure of the upstream.
     pub(crate) const fn bad(&mut self) {
         self.health = CallHealth::Bad;
     }

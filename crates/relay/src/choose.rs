@@ -1,18 +1,18 @@
-//! Which of several channels a call goes to.
+//! Chooses one of several channels for a call.
 
 use domain::ChannelId;
 
-/// What choosing looks at.
+/// What the choice depends on.
 pub(crate) trait Candidate {
     fn id(&self) -> ChannelId;
     fn priority(&self) -> i64;
     fn weight(&self) -> u32;
 }
 
-/// One of the candidates of the highest priority that has any left, by weight. `candidates` stand
-/// in order of priority, the highest first; `random(n)` is evenly one of 0 to n-1.
+/// Chooses, by weight, one of the remaining candidates of the highest priority. `candidates` are
+/// sorted by priority, the highest first; `random(n)` is uniform over 0 to n-1.
 ///
-/// A channel of weight 0 stands by: it is chosen when its priority has no other left.
+/// A channel of weight 0 is a standby: it is chosen when its priority has no other left.
 pub(crate) fn choose<'a, C: Candidate>(
     candidates: &'a [C],
     excluded: &[ChannelId],
@@ -55,7 +55,7 @@ mod tests {
         }
     }
 
-    /// How often each is chosen, over every point of the lottery.
+    /// How often each is chosen, over every value of `random`.
     fn shares(candidates: &[Sample], excluded: &[i64]) -> BTreeMap<i64, u32> {
         let excluded: Vec<_> = excluded.iter().copied().map(ChannelId).collect();
         let mut shares = BTreeMap::new();

@@ -1,8 +1,8 @@
-//! The work must survive its client. hyper drops the service's future when the client disconnects;
-//! a request that must complete by then is handed over to a tracked job.
+//! Lets work survive its client. hyper drops the service's future when the client disconnects; a
+//! request that must complete by then is handed over to a tracked job.
 //!
-//! None of this costs anything while the client stays: the phases are boxed, and run where hyper
-//! polls them.
+//! None of this costs anything while the client stays connected: the phases are boxed, and run
+//! where hyper polls them.
 
 use crate::Relay;
 use http::Response;
@@ -18,7 +18,7 @@ const MUST_COMPLETE: u8 = 1;
 const DISCONNECTED: u8 = 2;
 const DRAIN_OVER: u8 = 4;
 
-/// What the phases of a request and [`DetachOnDrop`] signal to each other.
+/// State shared by the phases of a request and [`DetachOnDrop`].
 #[derive(Debug, Default)]
 pub(crate) struct ClientLink(AtomicU8);
 
@@ -32,7 +32,7 @@ impl ClientLink {
         self.has(DISCONNECTED)
     }
 
-    /// Whether the client has been gone for longer than its reply is drained.
+    /// Whether the client has been disconnected for longer than its reply is drained.
     pub(crate) fn is_drain_over(&self) -> bool {
         self.has(DRAIN_OVER)
     }
@@ -88,7 +88,7 @@ async fn complete(relay: Arc<Relay>, mut phases: Phases, link: Arc<ClientLink>) 
         () = tokio::time::sleep(Duration::from_millis(relay.config.drain_ms)) => {}
         () = relay.drains_cancelled.cancelled() => {}
     }
-    // Every phase that reads the upstream looks at the link when it is polled.
+    // Every phase that reads the upstream checks the link when it is polled.
     link.0.fetch_or(DRAIN_OVER, Ordering::Relaxed);
     phases.await;
 }

@@ -1,4 +1,4 @@
-//! What an operator can set, as plain values.
+//! Configuration of the data plane.
 
 use crate::BreakerConfig;
 use domain::StatusWords;
@@ -9,11 +9,11 @@ use store::Channel;
 use upstream::Deadlines;
 use web::TrustedProxies;
 
-/// Bodies up to this size are collected without asking anybody: requests so that they can be sent
-/// twice, replies so that the charge can be told in a header.
+/// Bodies up to this size are always collected: requests so that they can be sent twice, replies so
+/// that the charge can be sent in a header.
 pub(crate) const SMALL_BODY_BYTES: usize = 64 * 1024;
 
-/// What a hold's deadline has to spare.
+/// The margin of a hold's deadline.
 const MARGIN_MS: u64 = 60_000;
 
 /// Settings of the data plane. Durations in milliseconds.
@@ -21,54 +21,55 @@ const MARGIN_MS: u64 = 60_000;
 pub struct RelayConfig {
     /// The header that carries the caller's key to the upstream, where the channel names none.
     pub user_token_header: HeaderName,
-    /// Whose word about their clients is believed.
+    /// Networks of trusted proxies.
     pub trusted_proxies: TrustedProxies,
     /// Refuse models without a price, instead of passing them free of charge.
     pub refuse_unpriced: bool,
     /// Largest request body, counted after decompression.
     pub max_request_bytes: u64,
-    /// Requests at work at one time; above it 503.
+    /// Concurrent requests; above it 503.
     pub max_in_flight: i64,
-    /// What all collected bodies may take together; above it 503.
+    /// Memory of all collected bodies; above it 503.
     pub buffer_budget_bytes: usize,
-    /// A reply of a model priced by use is collected up to this size; a larger one flows.
+    /// A reply of a model priced by use is collected up to this size; a larger one is streamed.
     pub max_collected_reply_bytes: usize,
-    /// A reply larger than this is not kept for a repeated `Idempotency-Key`.
+    /// A reply larger than this is not stored for a repeated `Idempotency-Key`.
     pub max_kept_reply_bytes: usize,
-    /// How long a reply is kept for a repeated `Idempotency-Key`.
+    /// How long a reply is stored for a repeated `Idempotency-Key`.
     pub idempotency_ttl_ms: i64,
-    /// In each of these times that a request's body is waited for, a least number of bytes comes.
+    /// In each window of this length in which a request's body is awaited, a minimum of bytes must
+    /// arrive.
     pub body_window_ms: u64,
-    /// How long the client may be waited for in all, while its body is held.
+    /// The total time to wait for the client while its body is held.
     pub body_timeout_ms: u64,
-    /// How long connecting to an upstream may take.
+    /// Time limit for connecting to an upstream.
     pub connect_ms: u64,
-    /// How long an upstream may take to its first byte (`CUSTOM_PASS_HTTP_TIMEOUT`).
+    /// Time limit for the first byte of an upstream (`CUSTOM_PASS_HTTP_TIMEOUT`).
     pub first_byte_ms: u64,
-    /// How long an upstream may pause within its reply.
+    /// Longest pause of an upstream within its reply.
     pub idle_ms: u64,
-    /// How long a whole call may take.
+    /// Time limit of a whole call.
     pub total_ms: u64,
-    /// How long an upstream is read on when its client has gone (`CUSTOM_PASS_DRAIN_SECONDS`).
+    /// How long a reply is drained when its client has disconnected (`CUSTOM_PASS_DRAIN_SECONDS`).
     pub drain_ms: u64,
     /// How much of it.
     pub drain_bytes: u64,
     /// How long a client waits for its settlement to become durable. After that its reply is cut;
-    /// the ledger goes on.
+    /// the ledger continues.
     pub settle_wait_ms: u64,
     /// How many further channels are tried while nothing has been sent.
     pub failover_count: u32,
-    /// How many clients may wait for tasks at one time; above it 503.
+    /// Clients that may wait for tasks concurrently; above it 503.
     pub max_task_waiters: usize,
-    /// How many of them may be one user's; above it 429.
+    /// The same per user; above it 429.
     pub max_task_waiters_of_user: usize,
-    /// After how much silence a stream of a task's events says that it is still there.
+    /// After how much silence a stream of task events sends a keep-alive.
     pub task_silence_ms: u64,
-    /// Which words of upstreams mean what, where the channel has none of its own.
+    /// Status words of upstreams, where the channel has none of its own.
     pub status_words: StatusWords,
-    /// How often tasks are asked about: what clients are told to wait.
+    /// The poll interval of tasks: what clients are advised to wait.
     pub poll_interval_ms: u64,
-    /// When a failing channel is left alone.
+    /// When a failing channel is paused.
     pub breaker: BreakerConfig,
 }
 
@@ -106,7 +107,7 @@ impl Default for RelayConfig {
 }
 
 impl RelayConfig {
-    /// What channels are called by, where they say nothing themselves.
+    /// Defaults for calling channels.
     #[must_use]
     pub fn egress(&self) -> EgressConfig {
         let deadlines = Deadlines {
@@ -118,9 +119,9 @@ impl RelayConfig {
         EgressConfig { user_token_header: self.user_token_header.clone(), deadlines }
     }
 
-    /// How long money stays aside when nobody knows how its call ended: what an estimate and the
-    /// head of a reply may take, on the slowest of these channels, with failovers before. A hold
-    /// that is at work has all the time it needs, whatever its deadline says.
+    /// How long money stays held when the outcome of its call is unknown: the longest time that an
+    /// estimate and the head of a reply may take, on the slowest of these channels, with failovers
+    /// before. A hold of a call in flight has all the time it needs, regardless of its deadline.
     pub(crate) fn hold_ms(&self, candidates: &[Arc<Channel>]) -> i64 {
         let own = candidates.iter().filter_map(|channel| channel.setting.timeout_ms).max();
         let first_byte_ms = own.unwrap_or(0).max(self.first_byte_ms);

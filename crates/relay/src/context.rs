@@ -1,4 +1,4 @@
-//! What belongs to one request on its way through the phases.
+//! The per-request context of the phases.
 
 use crate::Relay;
 use crate::client_link::ClientLink;
@@ -10,9 +10,9 @@ use web::memory::Share;
 pub(crate) struct Context<'a> {
     /// The data plane that serves it.
     pub relay: &'a Arc<Relay>,
-    /// Whether the client is still there, and whether the request must complete without it.
+    /// Whether the client is still connected, and whether the request must complete without it.
     pub link: &'a ClientLink,
-    /// What metrics, log and traces will say about it.
+    /// What metrics, log and traces will record of it.
     pub record: &'a mut Record,
     /// The bytes that it holds in memory.
     pub share: Share,

@@ -1,4 +1,4 @@
-//! The upstream has replied: what the client gets, and what becomes of the money.
+//! Delivers the upstream's reply to the client, and settles the call.
 
 use crate::call::Call;
 use crate::context::Context;
@@ -18,18 +18,18 @@ use upstream::{EchoGuard, Reply, ReplyScanner};
 use web::Body;
 use web::memory::Share;
 
-/// What was charged, where it is known before the body.
+/// What was charged, where it is known before the body is sent.
 pub(crate) const X_NEWAPI_QUOTA: HeaderName = HeaderName::from_static("x-newapi-quota");
 
 /// What the client gets.
 pub(crate) enum Delivery {
-    /// A reply that is complete.
+    /// A complete reply.
     Whole(Response<Body>),
-    /// One that is under way; the request's record goes with it.
+    /// A streamed one; the request's record goes with it.
     Flowing(Response<()>, Box<FlowSource>),
 }
 
-/// Passes a reply on: whole and settled, or as it flows.
+/// Delivers a reply: settled and then in one piece, or streamed.
 pub(crate) async fn deliver(
     mut ctx: Context<'_>,
     call: &Call,
@@ -44,11 +44,11 @@ pub(crate) async fn deliver(
     let left = length_of(&reply.headers);
 
     if !reply.status.is_success() {
-        // Failed or moved: passed on as it is, and free.
+        // Failed or redirected: passed on unchanged, and free.
         let error = format!("status {}", reply.status.as_u16());
         ctx.record.fail_upstream("UPSTREAM_STATUS", error);
         end(&mut ctx, reservation, CallEnd::BadStatus).await;
-        // An error page is of use only when it is whole, so its end may wait.
+        // An error page is only useful as a whole, so its end may wait.
         let echo = prepared.echo.as_ref().map(EchoGuard::withholding_watch);
         let source =
             FlowSource { body: reply.body, prefix: None, left, echo, pending: None, attempt };
@@ -94,7 +94,7 @@ pub(crate) async fn deliver(
     settle_whole(ctx, call, whole, reservation).await
 }
 
-/// Ends a reservation for which nothing is charged.
+/// Ends a reservation without a charge.
 async fn end(ctx: &mut Context<'_>, reservation: Reservation, end: CallEnd<'_>) -> ClientOutcome {
     let Outcome { money, client } = decide(reservation.terms(), end);
     if let Money::Release { reason } = money {
@@ -108,7 +108,7 @@ pub(crate) async fn refuse(mut ctx: Context<'_>, reservation: Reservation, why: 
     end(&mut ctx, reservation, CallEnd::Unusable(why)).await.into_fault()
 }
 
-/// Why a reply can't be passed on whatever its body is.
+/// Why a reply can't be passed on, regardless of its body.
 pub(crate) fn unusable(reply: &Reply, prepared: &Prepared) -> Option<Unusable> {
     if upstream::redirects_elsewhere(reply.status, &reply.headers, &prepared.base) {
         return Some(Unusable::Redirects);
@@ -119,12 +119,12 @@ pub(crate) fn unusable(reply: &Reply, prepared: &Prepared) -> Option<Unusable> {
     reply.status.is_informational().then_some(Unusable::Informational)
 }
 
-/// The head of a reply as the client gets it.
+/// The head of the reply to the client.
 pub(crate) fn head_of(reply: &Reply, prepared: &Prepared) -> Response<()> {
     let mut head = Response::new(());
     *head.status_mut() = mapped(reply.status, &prepared.channel.status_code_mapping);
     *head.headers_mut() = upstream::headers::forward_reply_headers(&reply.headers);
-    // What only we can know, no upstream may say.
+    // Headers of ours: an upstream must not set them.
     for ours in [X_NEWAPI_QUOTA, IDEMPOTENT_REPLAYED] {
         head.headers_mut().remove(ours);
     }
@@ -134,7 +134,7 @@ pub(crate) fn head_of(reply: &Reply, prepared: &Prepared) -> Response<()> {
     head
 }
 
-/// Whether a reply shows the channel's key.
+/// Whether a reply reveals the channel's key.
 pub(crate) fn repeats_key(prepared: &Prepared, bytes: &[u8]) -> bool {
     let repeats = prepared.echo.as_ref().is_some_and(|echo| echo.finds(bytes));
     if repeats {
@@ -143,7 +143,7 @@ pub(crate) fn repeats_key(prepared: &Prepared, bytes: &[u8]) -> bool {
     repeats
 }
 
-/// The operator should know: other clients of that upstream may see what ours don't.
+/// For the operator: clients that use that upstream directly may see the key.
 pub(crate) fn warn_of_echo(channel_id: ChannelId) {
     tracing::error!(
         target: "custompass", event = "upstream_echo", channel_id = channel_id.0,
@@ -151,7 +151,7 @@ pub(crate) fn warn_of_echo(channel_id: ChannelId) {
     );
 }
 
-/// A reply that is here to its end.
+/// A complete reply.
 struct Whole<'a> {
     head: Response<()>,
     /// As the upstream sent them.
@@ -190,7 +190,7 @@ async fn settle_whole(
         tee.ended(end)
     });
     reservation.end(record, money, reading, tee).await?;
-    // What the ledger says, and not what was asked of it: the hold may have ended before.
+    // The ledger's result, not the request: the hold may have ended before.
     if let Some(Quota(charged)) = record.quota.filter(|_| is_priced) {
         head.headers_mut().insert(X_NEWAPI_QUOTA, HeaderValue::from(charged));
     }
@@ -227,8 +227,8 @@ fn flowing(call: &Call, mut head: Response<()>, mut source: FlowSource) -> Deliv
     Delivery::Flowing(head, Box::new(source))
 }
 
-/// The length is said by the body itself, so that the two can't differ. Only where there is no
-/// body the header speaks for the body that would have been.
+/// The length follows from the body itself, so that the two can't differ. Only where there is no
+/// body, the header gives the length that it would have had.
 fn tidy_length<T>(call: &Call, response: &mut Response<T>) {
     if !tells_length_of_nothing(call, response.status()) {
         response.headers_mut().remove(CONTENT_LENGTH);
@@ -239,7 +239,7 @@ fn tells_length_of_nothing(call: &Call, status: StatusCode) -> bool {
     call.method == Method::HEAD || status == StatusCode::NOT_MODIFIED
 }
 
-/// The upstream's status as the operator wants it seen. Only failures are mapped.
+/// The upstream's status, mapped by the channel's settings. Only failures are mapped.
 fn mapped(status: StatusCode, mapping: &HashMap<u16, u16>) -> StatusCode {
     let is_failure = status.is_client_error() || status.is_server_error();
     let to = mapping.get(&status.as_u16()).filter(|_| is_failure);

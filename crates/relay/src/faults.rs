@@ -1,8 +1,8 @@
-//! What the data plane tells its callers, in both languages.
+//! The faults of the data plane, in both languages.
 
 use domain::{Fault, FaultKind, Quota};
 
-/// A request that can't be understood.
+/// A request that can't be parsed.
 pub(crate) fn invalid(zh: impl Into<String>, en: impl Into<String>) -> Fault {
     Fault::new(FaultKind::InvalidRequest, zh, en)
 }
@@ -16,8 +16,8 @@ pub(crate) fn model_said() -> Fault {
     invalid(zh, "the query may not say model: it belongs in the body")
 }
 
-/// What is read to know the price has to read the same to the upstream. `zh` and `en` say why this
-/// may not.
+/// A body that determines the price must read the same to the upstream. `zh` and `en` explain why
+/// this one may not.
 pub(crate) fn media_type(zh: &str, en: &str) -> Fault {
     Fault::new(
         FaultKind::UnsupportedMediaType,
@@ -116,7 +116,7 @@ pub(crate) fn body_too_slow() -> Fault {
     Fault::new(FaultKind::RequestTimeout, zh, en)
 }
 
-/// For the log alone: the client's reply breaks off.
+/// For the log only: the client's reply breaks off.
 pub(crate) fn reader_too_slow() -> Fault {
     let (zh, en) = ("客户端接收响应过慢", "the client took the reply too slowly");
     Fault::new(FaultKind::RequestTimeout, zh, en)
@@ -135,9 +135,9 @@ pub(crate) fn body_broken() -> Fault {
     invalid("请求体不完整或格式错误", "the request body is incomplete or malformed")
 }
 
-/// Nobody sees it but the log.
+/// Only the log shows it.
 pub(crate) fn client_gone() -> Fault {
-    invalid("客户端已断开", "the client has gone before the call was sent")
+    invalid("客户端已断开", "the client disconnected before the call was sent")
 }
 
 pub(crate) fn body_undecodable() -> Fault {
@@ -227,7 +227,7 @@ pub(crate) fn idempotency_key_invalid() -> Fault {
 }
 
 pub(crate) fn still_running() -> Fault {
-    let (zh, en) = ("相同的请求仍在处理中", "the same request is still at work");
+    let (zh, en) = ("相同的请求仍在处理中", "the same request is still in progress");
     Fault::new(FaultKind::IdempotencyConflict, zh, en).retry_after(1)
 }
 
@@ -249,7 +249,7 @@ pub(crate) fn not_found() -> Fault {
     Fault::new(FaultKind::NotFound, "路径不存在", "no such path")
 }
 
-/// Also for a task of somebody else: nobody learns that it exists.
+/// Also for another user's task: its existence is not revealed.
 pub(crate) fn task_not_found() -> Fault {
     Fault::new(FaultKind::TaskNotFound, "任务不存在", "no such task")
 }

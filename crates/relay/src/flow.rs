@@ -1,8 +1,8 @@
-//! A reply as it flows: each piece goes to the client as it comes, the scanner reads along, and
-//! the end is withheld until the settlement is durable.
+//! A streamed reply: each piece goes to the client as it arrives, the scanner reads along, and the
+//! end is withheld until the settlement is durable.
 //!
-//! What the client takes for the end differs: the end of a chunked body, the last byte of one
-//! with a length, `[DONE]` in a stream of events. Whichever comes first is what waits.
+//! The end that clients recognise differs: the end of a chunked body, the last byte of one with a
+//! length, `[DONE]` in a stream of events. The earliest of these is withheld.
 
 use crate::Relay;
 use crate::channels::Attempt;
@@ -30,28 +30,28 @@ use web::memory::next_frame;
 
 const DONE: &[u8] = b"[DONE]";
 
-/// Where a flowing reply comes from, and what its end settles.
+/// The source of a streamed reply, and what its end settles.
 pub(crate) struct FlowSource {
     pub body: ReplyBody,
     /// Read already, not sent yet. The scanner has not seen it.
     pub prefix: Option<Bytes>,
-    /// What is to come, where the upstream said it.
+    /// The remaining length, where the upstream declared it.
     pub left: Option<u64>,
-    /// Looks for the channel's key.
+    /// Searches for the channel's key.
     pub echo: Option<EchoWatch>,
-    /// What the end of the reply settles; nothing for a free call, or once it is settled.
+    /// What the end of the reply settles; `None` for a free call, or once it is settled.
     pub pending: Option<Pending>,
-    /// The channel's place, kept until the end.
+    /// The channel's slot, kept until the end.
     pub attempt: Attempt,
 }
 
-/// A reply that is under way.
+/// A streamed reply.
 struct Flow {
     source: FlowSource,
     record: Record,
 }
 
-/// What the end of a reply settles, and by what.
+/// What the end of a reply settles.
 pub(crate) struct Pending {
     pub reservation: Reservation,
     pub scanner: ReplyScanner,
@@ -62,7 +62,7 @@ pub(crate) struct Pending {
     tail: [u8; DONE.len() - 1],
 }
 
-/// Whether a piece is one that the end comes with.
+/// Whether a piece contains the end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Piece {
     More,
@@ -85,7 +85,7 @@ enum State {
     Over,
 }
 
-/// The client's end of a flow.
+/// The client's side of a flow.
 pub(crate) struct FlowBody {
     relay: Arc<Relay>,
     state: State,
@@ -99,7 +99,7 @@ impl FlowBody {
 }
 
 impl Flow {
-    /// Reads a piece on its way.
+    /// Scans a piece.
     fn take(&mut self, piece: &[u8]) -> Piece {
         let mut seen = Piece::More;
         if let Some(pending) = &mut self.source.pending {
@@ -123,7 +123,7 @@ impl Flow {
         seen
     }
 
-    /// Reads a piece on its way, and returns what of it may pass now.
+    /// Scans a piece, and returns what of it may be sent now.
     fn look_through(&mut self, piece: Bytes) -> Result<(Bytes, Piece), Echoed> {
         let seen = self.take(&piece);
         let Some(watch) = &mut self.source.echo else { return Ok((piece, seen)) };
@@ -134,7 +134,7 @@ impl Flow {
         Ok((passes, seen))
     }
 
-    /// What may still pass once the upstream has said all.
+    /// What may still be sent once the upstream has completed.
     fn rest(&mut self) -> Option<Bytes> {
         let rest = self.source.echo.as_mut().map(EchoWatch::rest)?;
         (!rest.is_empty()).then_some(rest)
@@ -177,7 +177,7 @@ impl Flow {
         (self, client)
     }
 
-    /// Reads on for a client that has gone, within limits, and ends the reservation.
+    /// Drains the reply for a disconnected client, within limits, and ends the reservation.
     async fn drain(mut self: Box<Self>) {
         let relay = Arc::clone(self.record.relay());
         relay.metrics.drained();
@@ -223,7 +223,7 @@ impl Pending {
         Self { reservation, scanner, tee, done_occurred: false, tail: [0; DONE.len() - 1] }
     }
 
-    /// Whether `[DONE]` may have come to its end in this piece.
+    /// Whether `[DONE]` may have been completed in this piece.
     fn may_end_with(&mut self, piece: &[u8]) -> bool {
         self.done_occurred = self.done_occurred
             || memmem::find(piece, DONE).is_some()
@@ -240,7 +240,7 @@ impl Pending {
     }
 }
 
-/// Two pieces as one.
+/// Concatenates two pieces.
 fn joined(first: Bytes, second: Bytes) -> Bytes {
     if second.is_empty() {
         return first;
@@ -248,7 +248,7 @@ fn joined(first: Bytes, second: Bytes) -> Bytes {
     [first, second].concat().into()
 }
 
-/// Whether `[DONE]` was split between what came before and this piece.
+/// Whether `[DONE]` was split between the previous bytes and this piece.
 fn is_done_at_seam(tail: [u8; DONE.len() - 1], piece: &[u8]) -> bool {
     let mut seam = [0; 2 * (DONE.len() - 1)];
     let head = &piece[..piece.len().min(tail.len())];
@@ -257,12 +257,12 @@ fn is_done_at_seam(tail: [u8; DONE.len() - 1], piece: &[u8]) -> bool {
     memmem::find(&seam, DONE).is_some()
 }
 
-/// Why a client's reply ends before its end.
+/// Why a client's reply ends early.
 #[derive(Debug, thiserror::Error)]
 #[error("the reply broke off")]
 struct BrokeOff;
 
-/// What a body answers when it is asked for its next piece.
+/// The result of polling a body.
 type Step = Option<Result<Frame<Bytes>, BodyError>>;
 
 impl FlowBody {
@@ -274,8 +274,8 @@ impl FlowBody {
         Some(Err(BrokeOff.into()))
     }
 
-    /// The client was too slow: it is disconnected, and pays like one that has left. This says
-    /// nothing about the upstream.
+    /// The client was too slow: it is disconnected, and pays like one that has disconnected. This
+    /// says nothing about the upstream.
     fn disconnect(&mut self, error: SendError) -> Step {
         let State::Passing(mut flow) = std::mem::replace(&mut self.state, State::Over) else {
             return None;
@@ -285,7 +285,7 @@ impl FlowBody {
         } else if matches!(error, SendError::Timeout(Phase::ClientReply)) {
             self.relay.spawn("drain", flow.drain());
         } else {
-            // The request broke off, and the connection upstream with it.
+            // The request broke off, and with it the connection to the upstream.
             self.relay.spawn("settlement", async {
                 let _ = flow.close(BodyEnd::ClientSlow).await;
             });
@@ -293,7 +293,7 @@ impl FlowBody {
         Some(Err(BrokeOff.into()))
     }
 
-    /// One step of a reply that passes. `None`: the state has changed, go on with that.
+    /// One step of a streamed reply. `None`: the state has changed, continue with that.
     fn pass(&mut self, cx: &mut Context<'_>) -> Poll<Option<Step>> {
         let State::Passing(flow) = &mut self.state else { return Poll::Ready(None) };
         let polled = match flow.source.prefix.as_mut().and_then(next_frame) {
@@ -321,7 +321,7 @@ impl FlowBody {
                 Err(trailers) if flow.passes_trailers(&trailers) => {
                     return Poll::Ready(Some(Some(Ok(trailers))));
                 }
-                // Trailers come with the end, and would tell of it.
+                // Trailers come with the end, and would reveal it.
                 Err(_) => return self.pass(cx),
             },
             None => (BodyEnd::Complete, flow.rest(), true),
@@ -374,7 +374,7 @@ impl Body for FlowBody {
                         return Poll::Ready(Some(Err(BrokeOff.into())));
                     }
                     if !over {
-                        // After `[DONE]` everything is settled: what still comes passes by.
+                        // After `[DONE]` everything is settled: the rest passes unchanged.
                         this.state = State::Passing(flow);
                     }
                     return Poll::Ready(withheld.map(|piece| Ok(Frame::data(piece))));
@@ -389,7 +389,7 @@ impl Body for FlowBody {
 
     fn size_hint(&self) -> SizeHint {
         let left = match &self.state {
-            // What is in hand has not been counted yet.
+            // The current piece has not been counted yet.
             State::Passing(flow) => flow.source.left,
             State::Closing { .. } => None,
             State::Over => Some(0),

@@ -1,4 +1,5 @@
-//! The same `Idempotency-Key` and the same request: the stored reply again, charged once.
+//! Idempotency: a repeated request with the same `Idempotency-Key` gets the stored reply, and is
+//! charged once.
 
 use crate::outcome::BodyEnd;
 use crate::{Relay, faults};
@@ -17,12 +18,12 @@ use store::idempotency::Claim;
 use web::Body;
 use web::memory::Share;
 
-/// The header that names a request for good.
+/// The header that identifies a request across repetitions.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const MAX_KEY_CHARS: usize = 255;
-/// The headers that change what a request means. Not all: client libraries count their tries, name
-/// themselves and trace in headers, and a repetition must not become another request by that.
+/// The headers that change what a request means. Not all: client libraries send retry counts, their
+/// own names and trace ids in headers, and a repetition must not become another request by that.
 const COUNTED: [HeaderName; 11] = [
     CONTENT_TYPE,
     CONTENT_ENCODING,
@@ -37,29 +38,29 @@ const COUNTED: [HeaderName; 11] = [
     HeaderName::from_static("anthropic-version"),
 ];
 
-/// This request's claim on its key: to be completed, or forgotten.
+/// This request's claim on its key: to be completed, or deleted.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     pub user_id: UserId,
     pub key_hash: String,
 }
 
-/// What a request with an `Idempotency-Key` is.
+/// The role of a request with an `Idempotency-Key`.
 pub(crate) enum Claimed {
-    /// The first of its kind.
+    /// The first with its key.
     Mine(Ticket),
-    /// A repetition of one that has ended.
+    /// A repetition of one that has completed.
     Replay(Response<Body>),
 }
 
-/// The head of a kept reply; its body follows after a line feed.
+/// The head of a stored reply; its body follows after a line feed.
 #[derive(Debug, Serialize, Deserialize)]
 struct KeptHead {
     status: u16,
     headers: Vec<(String, String)>,
 }
 
-/// A reply on its way to the client, copied as long as it is small enough to be kept.
+/// A reply on its way to the client, copied as long as it is small enough to be stored.
 pub(crate) struct Tee {
     head: KeptHead,
     body: Option<BytesMut>,
@@ -77,8 +78,8 @@ pub(crate) fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
     Ok(Some(key))
 }
 
-/// What makes two requests the same: all that an upstream is likely to answer otherwise to.
-/// `webhook_url` is the client's word for its task, which is no longer among the headers.
+/// The fingerprint of a request: everything that an upstream's reply is likely to depend on.
+/// `webhook_url` is the client's option for its task, which is no longer among the headers.
 pub(crate) fn fingerprint(
     head: (&Method, &Uri, &HeaderMap),
     webhook_url: Option<&str>,
@@ -202,8 +203,9 @@ impl Tee {
         }
     }
 
-    /// The stream has said `[DONE]` in a line whose blank line may not have come yet: what still
-    /// comes is not kept, and without it readers of a replay would discard the last event.
+    /// The stream has sent `[DONE]` in a line whose blank line may not have arrived yet: what
+    /// follows is not stored, and without the blank line clients of a replay would discard the last
+    /// event.
     pub(crate) fn close_event(&mut self) {
         let Some(body) = &mut self.body else { return };
         for line_end in [b"\r\n".as_slice(), b"\n"] {
@@ -215,8 +217,8 @@ impl Tee {
         }
     }
 
-    /// The reply has ended so. What is not complete is not kept: replayed, it would end like one
-    /// that is.
+    /// The reply has ended like this. An incomplete one is not stored: replayed, it would look
+    /// complete.
     #[must_use]
     pub(crate) fn ended(mut self, end: BodyEnd) -> Self {
         if end != BodyEnd::Complete {
@@ -225,7 +227,7 @@ impl Tee {
         self
     }
 
-    /// What is stored for a claim: nothing but its end, when the reply is too large or incomplete.
+    /// What is stored for a claim: only its end, when the reply is too large or incomplete.
     pub(crate) fn keep(self, relay: &Relay, ticket: &Ticket) -> KeptReply {
         let sealed = self.body.and_then(|body| {
             let mut plain = serde_json::to_vec(&self.head).ok()?;

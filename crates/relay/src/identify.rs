@@ -1,4 +1,4 @@
-//! Who calls: from a key to its user, and whether both may.
+//! Identifies the caller: from a key to its user, and whether both are allowed.
 
 use crate::faults;
 use domain::{Fault, KeyId, UnixMs};
@@ -11,18 +11,18 @@ use store::{Identity, Live};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const PREFIX: &str = "sk-";
-/// Longest key that is looked at.
+/// Longest key that is accepted.
 const MAX_KEY_CHARS: usize = 256;
 const ENABLED: i64 = 1;
 
-/// Who calls.
+/// The caller.
 pub(crate) struct Caller {
     pub identity: Arc<Identity>,
     /// The key itself, for the upstream.
     pub key: HeaderValue,
 }
 
-/// Finds the caller of a request, and checks what doesn't depend on the model.
+/// Identifies the caller of a request, and checks what doesn't depend on the model.
 pub(crate) async fn identify(
     live: &Live,
     headers: &HeaderMap,
@@ -44,7 +44,7 @@ pub(crate) async fn identify(
     Ok(Caller { identity, key })
 }
 
-/// The key in a request's headers, in the ways clients send it.
+/// The key in a request's headers, in the forms that clients send it.
 fn key_of(headers: &HeaderMap) -> Option<&str> {
     let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bare = authorization.map(|text| match text.split_once(' ') {
@@ -75,8 +75,8 @@ fn check(identity: &Identity, address: IpAddr, now: UnixMs) -> Result<(), Fault>
     Ok(())
 }
 
-/// Whether an address is on a list; nobody is shut out by an empty one. An entry that can't be
-/// read lets nobody in.
+/// Whether an address is on a list; an empty list allows all. An entry that can't be parsed matches
+/// none.
 fn allows(list: &[String], address: IpAddr) -> bool {
     let holds = |entry: &String| match entry.trim().parse::<IpNet>() {
         Ok(net) => net.contains(&address),
@@ -90,7 +90,7 @@ pub(crate) fn may_call(identity: &Identity, model: &str) -> bool {
     identity.models.as_ref().is_none_or(|models| models.contains(model))
 }
 
-/// The group whose channels and prices count for the key.
+/// The group that routes and prices the key's calls.
 pub(crate) fn group_of(identity: &Identity) -> &str {
     identity.key_group.as_deref().unwrap_or(&identity.user_group)
 }

@@ -1,4 +1,4 @@
-//! Counting what a compressed request body will be, and reading one.
+//! Decompresses request bodies, to count or to read them.
 
 use crate::inlet::InletError;
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
@@ -14,13 +14,13 @@ pub(crate) struct Inflation {
 
 enum Decoder {
     Gzip(Box<MultiGzDecoder<Sink>>),
-    /// Nobody agrees on what `deflate` is: the first byte tells.
+    /// `deflate` has two meanings: the first byte decides.
     Undecided,
     Zlib(Box<ZlibDecoder<Sink>>),
     Raw(Box<DeflateDecoder<Sink>>),
 }
 
-/// Counts, and perhaps keeps.
+/// Counts, and optionally stores.
 struct Sink {
     bytes: u64,
     limit_bytes: u64,
@@ -45,7 +45,7 @@ impl Write for Sink {
 }
 
 impl Inflation {
-    /// For a body with these headers, if it is compressed in a way that we can read.
+    /// For a body with these headers, if its compression is supported.
     pub(crate) fn of(headers: &HeaderMap, limit_bytes: u64) -> Option<Self> {
         let coding = headers.get(CONTENT_ENCODING)?.to_str().ok()?.trim();
         let is = |name: &str| coding.eq_ignore_ascii_case(name);
@@ -79,7 +79,7 @@ impl Inflation {
         written.map_err(|e| told(&e, self.limit_bytes))
     }
 
-    /// Counts what the decoder still had. A body that breaks off is for the upstream to judge.
+    /// Counts what the decoder still had. A truncated body is left to the upstream to judge.
     pub(crate) fn finish(&mut self) -> Result<(), InletError> {
         let finished = match &mut self.decoder {
             Decoder::Gzip(decoder) => decoder.try_finish(),
@@ -94,13 +94,13 @@ impl Inflation {
     }
 }
 
-/// Whether a body is compressed, in whatever way.
+/// Whether a body is compressed, supported or not.
 pub(crate) fn is_compressed(headers: &HeaderMap) -> bool {
     let coding = headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok());
     coding.is_some_and(|coding| !coding.trim().eq_ignore_ascii_case("identity"))
 }
 
-/// A whole body, decompressed. `None` when it is compressed in a way that we can't read.
+/// A complete body, decompressed. `None` when its compression is not supported.
 pub(crate) fn inflate(
     headers: &HeaderMap,
     body: &[u8],

@@ -1,4 +1,4 @@
-//! The request's body: collected where it must be read or sent twice, else flowing, and never
+//! The request's body: collected where it must be read or sent twice, else streamed, and never
 //! larger than allowed.
 
 use crate::billing::Payer;
@@ -22,9 +22,9 @@ use web::memory::Share;
 
 /// A request's body.
 pub(crate) enum Inlet {
-    /// Here to its end.
+    /// Complete.
     Whole(Bytes),
-    /// Too large to be collected without need: comes as the upstream takes it.
+    /// Too large to be collected without need: streamed as the upstream takes it.
     Flowing(Flowing),
 }
 
@@ -51,7 +51,7 @@ impl InletError {
         }
     }
 
-    /// The one among the causes of an upstream call's failure.
+    /// Finds this error among the causes of a failed upstream call.
     pub(crate) fn among<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
         let mut next = Some(error);
         while let Some(cause) = next {
@@ -64,7 +64,7 @@ impl InletError {
     }
 }
 
-/// Refuses what says of itself that it is too large, before any of it is read.
+/// Refuses a body whose declared length is too large, before any of it is read.
 pub(crate) fn check_length(headers: &HeaderMap, config: &RelayConfig) -> Result<(), Fault> {
     let said = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     match said.and_then(|text| text.parse::<u64>().ok()) {
@@ -75,17 +75,17 @@ pub(crate) fn check_length(headers: &HeaderMap, config: &RelayConfig) -> Result<
     }
 }
 
-/// What a body is taken in for.
+/// Why a body is taken in.
 pub(crate) struct InletRules<'a> {
     pub config: &'a RelayConfig,
-    /// It is held to its end, however large it is.
+    /// It is collected, regardless of its size.
     pub whole: bool,
-    /// Who has to be able to pay for the call before a large body is held for it.
+    /// Whose balance must cover the call before a large body is held in memory.
     pub payer: Option<Payer<'a>>,
 }
 
-/// Takes in a body: to its end if it is small or is to be held whole, else as much as is needed
-/// to know that it is not small.
+/// Takes in a body: completely if it is small or has to be collected, else as much as is needed to
+/// know that it is not small.
 pub(crate) async fn take_in(
     headers: &HeaderMap,
     mut body: Incoming,
@@ -130,7 +130,7 @@ pub(crate) async fn take_in(
     }
 }
 
-/// A body as it comes. What comes alone stays as it is; more is put together at once, because a
+/// Collected pieces. A single piece stays as it is; several are copied together at once, because a
 /// small piece may keep all of the memory that it was read into.
 #[derive(Default)]
 struct Pieces {
@@ -159,7 +159,7 @@ impl Pieces {
     }
 }
 
-/// Counts a body as it passes, also as it will be once it is decompressed.
+/// Counts a body as it passes, both as it is and decompressed.
 struct Count {
     limit_bytes: u64,
     bytes: u64,
@@ -187,24 +187,24 @@ impl Count {
     }
 }
 
-/// A body on its way. As long as nothing of it was taken, it can be sent to another upstream.
+/// A body in transit. As long as nothing of it was taken, it can be sent to another upstream.
 pub(crate) struct Flowing(Arc<Mutex<Stream>>);
 
 struct Stream {
-    /// Read already.
+    /// Already read.
     pieces: Option<Bytes>,
-    /// Still coming.
+    /// Still arriving.
     body: Incoming,
     pace: Pace,
     count: Count,
-    /// The whole length, where the client said it.
+    /// The declared total length.
     declared: Option<u64>,
     passed: u64,
     touched: bool,
 }
 
 impl Inlet {
-    /// The body, to send it. A flowing one can be sent only while it is untouched.
+    /// The body, for sending. A streamed one can be sent only while it is untouched.
     pub(crate) fn payload(&self) -> Payload {
         match self {
             Self::Whole(bytes) => Payload::Whole(bytes.clone()),
@@ -222,7 +222,7 @@ impl Inlet {
         }
     }
 
-    /// The bytes, if they are all here.
+    /// The bytes, if the body is complete.
     pub(crate) const fn whole(&self) -> Option<&Bytes> {
         match self {
             Self::Whole(bytes) => Some(bytes),
@@ -231,7 +231,7 @@ impl Inlet {
     }
 }
 
-/// What the upstream's connection reads from.
+/// The body that the upstream's connection reads from.
 struct Outflow(Arc<Mutex<Stream>>);
 
 impl Body for Outflow {

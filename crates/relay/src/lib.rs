@@ -1,10 +1,10 @@
 //! The data plane: from a client's request to its settled reply.
 //!
-//! [`Relay::handle`] answers everything under `/pass/` and `/v1/`. `phases.rs` is the place to
-//! begin reading: its functions call the phases in order. What is absent here: no SQL that writes
-//! (a balance and tasks are read; a submission's row is changed by `store::tasks`), no retries of
-//! anything that may have been sent, no parsing and rewriting of bodies. Status codes are chosen in
-//! `web`, but for the 204 that ends a stream of a task's events (`task_view`).
+//! [`Relay::handle`] serves everything under `/pass/` and `/v1/`. Begin reading in `phases.rs`: its
+//! functions call the phases in order. What is absent here: no SQL that writes (a balance and tasks
+//! are read; a submission's row is changed by `store::tasks`), no retries of anything that may have
+//! been sent, no parsing and rewriting of bodies. Status codes are chosen in `web`, but for the 204
+//! that ends a stream of a task's events (`task_view`).
 #![warn(clippy::disallowed_methods)]
 
 mod billing;
@@ -63,8 +63,8 @@ use tokio_util::task::TaskTracker;
 use web::Body;
 use web::memory::Budget;
 
-/// The data plane of this process, as one runtime sees it: the way out and the jobs are its own,
-/// the rest is shared by all.
+/// The data plane of this process, as one runtime uses it: upstream connections and jobs are its
+/// own, the rest is shared by all.
 #[derive(Clone)]
 pub struct Relay {
     /// This run of the process; it owns the idempotency claims made here.
@@ -77,48 +77,48 @@ pub struct Relay {
     sealer: Sealer,
     clock: Clock,
     tracer: spans::Tracer,
-    /// Work that goes on for clients that have gone.
+    /// Work that continues for disconnected clients.
     jobs: TaskTracker,
-    /// Where that work runs: it is begun from destructors.
+    /// The runtime of that work: it is started from destructors.
     runtime: Handle,
     channels: Arc<channels::Channels>,
     limits: Arc<RateLimits>,
     budget: Arc<Budget>,
     metrics: metrics::Metrics,
     refuses: Arc<AtomicBool>,
-    /// Large results are read and told one by one.
+    /// Large results are read and rendered one by one.
     telling: Arc<tokio::sync::Mutex<()>>,
     /// Clients that wait for tasks.
     task_watch: Arc<task_view::TaskWatch>,
-    /// The process is about to end: nothing is read any more for clients that have gone.
+    /// The process is about to end: nothing is read any more for disconnected clients.
     drains_cancelled: CancellationToken,
-    /// Zero of the rate limiter's clock, which must not jump with the wall's.
+    /// Origin of the rate limiter's clock, which must be monotonic.
     origin: Instant,
 }
 
-/// What the data plane works with.
+/// Dependencies of the data plane.
 pub struct Parts {
     /// This run of the process.
     pub node_id: NodeId,
     /// The database.
     pub db: Db,
-    /// Channels, prices and keys as they are now.
+    /// The current channels, prices and keys.
     pub live: Arc<Live>,
-    /// The money.
+    /// The ledger.
     pub ledger: Ledger,
-    /// The way out.
+    /// The HTTP client for upstreams.
     pub client: upstream::Client,
     /// Requests per minute of keys.
     pub limits: RateLimits,
-    /// Seals kept replies.
+    /// Seals stored replies.
     pub sealer: Sealer,
-    /// The time.
+    /// The current time.
     pub clock: Clock,
-    /// Makes the spans of calls.
+    /// Creates the spans of calls.
     pub tracer: spans::Tracer,
-    /// The memory of bodies that are held.
+    /// The memory budget of held bodies.
     pub budget: Arc<Budget>,
-    /// Waited for at shutdown: what is settled after a client has gone runs here.
+    /// Awaited at shutdown: settlements after a disconnect run here.
     pub jobs: TaskTracker,
 }
 
@@ -158,7 +158,7 @@ impl Relay {
         })
     }
 
-    /// The same data plane on another runtime, where calls and what they leave behind stay: with
+    /// The same data plane on another runtime, where calls and their follow-up jobs stay: with
     /// connections of its own, so that no call waits for another thread to move its bytes.
     #[must_use]
     pub fn on(&self, runtime: Handle) -> Arc<Self> {
@@ -166,8 +166,8 @@ impl Relay {
         Arc::new(Self { client, runtime, ..self.clone() })
     }
 
-    /// Answers one request for a path under `/pass/` or `/v1/`. Dropping the future is what a
-    /// client that disconnects does: what must complete by then continues as a tracked job.
+    /// Handles one request for a path under `/pass/` or `/v1/`. A client that disconnects drops the
+    /// future: what must complete by then continues as a tracked job.
     pub fn handle(
         self: &Arc<Self>,
         request: Request<Incoming>,
@@ -178,31 +178,31 @@ impl Relay {
         client_link::DetachOnDrop::new(Arc::clone(self), link, Box::pin(phases))
     }
 
-    /// Makes the metrics part of what is scraped.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         let used_bytes = self.budget.used_bytes();
         self.metrics.register(registry, &self.channels.open, used_bytes);
     }
 
-    /// From now on new requests get 503 `OVERLOADED`, or are taken again, on every runtime: for a
-    /// process that has reached its memory limit. What is under way continues.
+    /// From now on new requests get 503 `OVERLOADED`, or are accepted again, on every runtime: for
+    /// a process that has reached its memory limit. Requests in flight continue.
     pub fn refuse_new_calls(&self, refuse: bool) {
         self.refuses.store(refuse, Ordering::Relaxed);
     }
 
-    /// A stop begins. Whoever waits for a task is answered with what is known of it, and streams
-    /// of a task's events end; clients ask again elsewhere.
+    /// Begins a stop. Waits for tasks return what is known, and streams of task events end; clients
+    /// reconnect elsewhere.
     pub fn stop_waiting(&self) {
         self.task_watch.stop();
     }
 
-    /// The process is about to end. Whatever is still read for clients that have gone is settled
-    /// with what has come so far.
+    /// The process is about to end. Replies still read for disconnected clients are settled with
+    /// what has arrived so far.
     pub fn cancel_drains(&self) {
         self.drains_cancelled.cancel();
     }
 
-    /// Where all channels stand that were called since the start.
+    /// The state of all channels that were called since the start.
     #[must_use]
     pub fn states(&self) -> Vec<ChannelHealth> {
         self.channels.health()

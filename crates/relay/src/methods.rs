@@ -4,16 +4,16 @@ use crate::faults;
 use domain::Fault;
 use http::Method;
 
-/// The methods that are registered (IANA, HTTP Method Registry) but for three. `TRACE` has the
-/// upstream repeat the request to the client, with the channel's key in it; `CONNECT` asks for a
-/// tunnel to another place than the one that was priced; `PRI` is the beginning of HTTP/2. What is
-/// not registered may be another name of `TRACE`, as `TRACK` was.
+/// The registered methods (IANA, HTTP Method Registry) but for three. `TRACE` makes the upstream
+/// repeat the request to the client, with the channel's key in it; `CONNECT` requests a tunnel to
+/// another target than the one that was priced; `PRI` is the preface of HTTP/2. An unregistered
+/// method may be an alias of `TRACE`, as `TRACK` was.
 const PASSED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, QUERY, ACL, BASELINE-CONTROL, \
     BIND, CHECKIN, CHECKOUT, COPY, LABEL, LINK, LOCK, MERGE, MKACTIVITY, MKCALENDAR, MKCOL, \
     MKREDIRECTREF, MKWORKSPACE, MOVE, ORDERPATCH, PROPFIND, PROPPATCH, REBIND, REPORT, SEARCH, \
     UNBIND, UNCHECKOUT, UNLINK, UNLOCK, UPDATE, UPDATEREDIRECTREF, VERSION-CONTROL";
 
-/// Refuses what is no method for an upstream. Methods are told apart by case: `get` is none.
+/// Refuses a method that is not passed on. Methods are case-sensitive: `get` is none.
 pub(crate) fn check(method: &Method) -> Result<(), Fault> {
     let is_usual = matches!(*method, Method::GET | Method::POST);
     if is_usual || PASSED.split(", ").any(|passed| passed == method.as_str()) {

@@ -1,4 +1,4 @@
-//! What the data plane counts. Handles of the hot path are looked up once.
+//! Metrics of the data plane. Handles of the hot path are looked up once.
 
 use crate::channels::ChannelLabel;
 use prometheus_client::metrics::counter::Counter;
@@ -19,7 +19,7 @@ impl Adder<'_> {
     }
 }
 
-/// How calls of one type ended.
+/// Results of the calls of one type.
 #[derive(Clone, Debug)]
 struct Outcomes {
     succeeded: (Counter, Histogram),
@@ -106,7 +106,7 @@ impl Metrics {
         add.add("custompass_precharge", "Holds asked for, by result", &self.precharges);
         add.add("custompass_failovers", "Calls sent on to a further channel", &self.failovers);
         add.add("custompass_drains", "Replies read on for a client that had gone", &self.drains);
-        add.add("custompass_requests_in_flight", "Requests at work", &self.in_flight);
+        add.add("custompass_requests_in_flight", "Requests in flight", &self.in_flight);
         add.add(
             "custompass_buffered_bytes",
             "Bytes of collected bodies, until they are sent",

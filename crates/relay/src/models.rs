@@ -1,4 +1,4 @@
-//! `GET /v1/models`: what a key may call, in OpenAI's shape.
+//! `GET /v1/models`: the models that a key may call, in OpenAI's format.
 
 use crate::faults;
 use crate::identify::{group_of, may_call};
@@ -8,7 +8,7 @@ use serde::Serialize;
 use store::{Catalog, Identity};
 use web::Body;
 
-/// Models have no birthday here; clients want a number.
+/// Models have no creation time here; clients expect a number.
 const CREATED_S: i64 = 1_700_000_000;
 
 #[derive(Serialize)]

@@ -53,7 +53,7 @@ use crate::inlet::InletError;
 use domain::{Fault, FrozenPrice, Quota, Usage};
 use upstream::{Phase, SendError, Sent};
 
-/// Why money is released when how its call ended is unknown.
+/// The reason of a release when the outcome of the call is unknown.
 pub(crate) const UNKNOWN_OUTCOME: &str = "unknown_outcome";
 
 /// What was read of a reply.
@@ -65,7 +65,7 @@ pub(crate) struct Reading {
     pub is_estimate: bool,
     /// Usage that can be billed.
     pub usage: Option<Usage>,
-    /// Why there is none, where something was in its place.
+    /// Why there is none, where the usage was malformed.
     pub trouble: Option<String>,
     /// Events or lines.
     pub is_stream: bool,
@@ -74,15 +74,15 @@ pub(crate) struct Reading {
 /// How a reply's body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyEnd {
-    /// The upstream said that this was all.
+    /// The upstream completed it.
     Complete,
     /// The upstream broke off.
     Cut,
-    /// The upstream paused or continued for too long.
+    /// The upstream stalled or took too long.
     TimedOut,
     /// The client was too slow to send the rest of its request.
     ClientSlow,
-    /// The client has gone, and the upstream continued beyond what is read without it.
+    /// The client disconnected, and the upstream continued beyond what is drained.
     DrainedOut,
 }
 
@@ -95,32 +95,32 @@ pub(crate) enum Seen {
     Part,
 }
 
-/// Why a reply can't be passed on, whatever its body is.
+/// Why a reply can't be passed on, regardless of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unusable {
     /// It redirects to another host.
     Redirects,
-    /// It repeats the request, or shows the channel's key.
+    /// It repeats the request, or reveals the channel's key.
     Echo,
-    /// It switches to a protocol that it was not offered; passed on, it would take the client's
-    /// connection along.
+    /// It switches to a protocol that it was not offered; passed on, it would take over the
+    /// client's connection.
     Informational,
 }
 
-/// What a submission's first reply says.
+/// The meaning of a submission's first reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FirstWord {
     /// It names the task.
     Accepted,
     /// It has a status of 400 and above.
     BadStatus,
-    /// It says that the submission failed.
+    /// It reports that the submission failed.
     Failed,
     /// It names no task.
     NamesNoTask,
     /// It is an estimate.
     Estimate,
-    /// It did not come to its end.
+    /// It is incomplete.
     Broken(BodyEnd),
     /// It is too large to be read.
     TooLarge,
@@ -162,16 +162,16 @@ pub(crate) enum Money {
     },
     /// Left to its deadline.
     Abandon,
-    /// It is the task's from now on.
+    /// It belongs to the task from now on.
     Task,
 }
 
 /// What happens to the client.
 #[derive(Debug)]
 pub(crate) enum ClientOutcome {
-    /// It gets the reply, to its end.
+    /// It gets the complete reply.
     Reply,
-    /// It gets a fault of ours in place of the reply.
+    /// It gets a fault of ours instead of the reply.
     Fault(Fault),
     /// Its reply breaks off where the upstream's did.
     Cut,
@@ -189,7 +189,7 @@ impl Outcome {
         Self { money, client }
     }
 
-    /// Releases the hold, and tells the client why.
+    /// Releases the hold, and returns a fault with the reason.
     pub(crate) const fn refused(reason: &'static str, fault: Fault) -> Self {
         Self::new(Money::Release { reason }, ClientOutcome::Fault(fault))
     }
@@ -200,7 +200,7 @@ impl Outcome {
 }
 
 impl ClientOutcome {
-    /// What the client is told when it has seen nothing of a reply yet.
+    /// The client's fault when it has seen nothing of a reply yet.
     pub(crate) fn into_fault(self) -> Fault {
         match self {
             Self::Fault(fault) => fault,
@@ -291,7 +291,7 @@ fn submission(word: FirstWord) -> Outcome {
     }
 }
 
-/// What a body's end means for the client, whatever it costs.
+/// What a body's end means for the client, regardless of its cost.
 fn client_of(end: BodyEnd, seen: Seen) -> ClientOutcome {
     match (end, seen) {
         (BodyEnd::Complete | BodyEnd::DrainedOut, _) => ClientOutcome::Reply,
@@ -302,7 +302,7 @@ fn client_of(end: BodyEnd, seen: Seen) -> ClientOutcome {
     }
 }
 
-/// Nothing is held: what is decided is whether the reply may be kept for a repeated request.
+/// Nothing is held: this only decides whether the reply may be stored for a repeated request.
 fn free(end: BodyEnd, seen: Seen) -> Outcome {
     let money = match end {
         BodyEnd::Complete => Money::Charge { amount: Quota::ZERO, note: None },

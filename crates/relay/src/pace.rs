@@ -1,4 +1,4 @@
-//! How fast a request's body has to come. Only the time that the client is waited for counts: an
+//! The minimum rate of a request's body. Only the time spent waiting for the client counts: an
 //! upstream that takes a body slowly is not the client's fault.
 
 use crate::inlet::InletError;
@@ -10,20 +10,20 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The least that comes. The slowest codecs for speech send more, and who sends less wants to
-/// hold on to memory or to a place at an upstream.
+/// The minimum rate. The slowest codecs for speech send more; a client that sends less is holding
+/// memory, or a slot at an upstream, on purpose.
 const LEAST_BYTES_PER_SECOND: u64 = 256;
 
-/// A body's pace so far.
+/// The rate of a body so far.
 pub(crate) struct Pace {
     window: Duration,
-    /// What is left of the time that it may take in all; none: it has no end.
+    /// What is left of the total time; `None`: there is no limit.
     left: Option<Duration>,
-    /// How long was waited, and what has come, in this window.
+    /// Time waited and bytes received in this window.
     waited: Duration,
     come_bytes: u64,
     waiting_since: Option<Instant>,
-    /// Made at the first wait: most bodies come with their head.
+    /// Created at the first wait: most bodies come with their head.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -44,7 +44,7 @@ impl Pace {
         self.left = None;
     }
 
-    /// The next piece with something in it; none at the end.
+    /// The next non-empty piece; `None` at the end.
     pub(crate) fn poll_piece(
         &mut self,
         body: &mut Incoming,
@@ -66,7 +66,7 @@ impl Pace {
                 Some(Err(e)) => return Poll::Ready(Some(Err(InletError::Broken(e)))),
                 Some(Ok(frame)) => frame,
             };
-            // Trailers of a request mean nothing to us, and belong to this connection.
+            // Trailers of a request are not used, and belong to this connection.
             if let Ok(piece) = frame.into_data()
                 && !piece.is_empty()
             {
@@ -88,7 +88,7 @@ impl Pace {
             let window_left = self.window.saturating_sub(self.waited);
             let at = since + self.left.unwrap_or(window_left).min(window_left);
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
-            // One that was set for an earlier piece fires early; only then is it moved.
+            // A timer set for an earlier piece fires early; only then is it reset.
             if timer.deadline() > at {
                 timer.as_mut().reset(at);
             }

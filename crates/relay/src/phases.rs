@@ -1,10 +1,10 @@
-//! One request, phase by phase: [`run_phases`] answers it, whatever happens; `handle` leads to the
-//! question which model is called; `call_model` to the claim; `execute` from the choice of a
-//! channel to the end. `send` and `deliver` branch further.
+//! One request, phase by phase: [`run_phases`] always returns a response; `handle` determines the
+//! model; `call_model` leads to the claim; `execute` from the choice of a channel to the end.
+//! `send` and `deliver` branch further.
 //!
 //! identify → admit → take in → route → price → claim → choose → hold → \[estimate → grow\] → send
 //! → deliver and scan → settle or release → record. Each phase is a helper in a file of its own;
-//! `record` happens when the [`Record`] is dropped, on whatever path that is.
+//! `record` happens when the [`Record`] is dropped, on every path.
 
 use crate::billing::Payer;
 use crate::call::{Call, CallTarget, V1Body, needs_whole};
@@ -42,7 +42,7 @@ struct Arrival {
     peer: SocketAddr,
 }
 
-/// A request for a model, as far as its address says it.
+/// A request for a model, as far as its path determines it.
 struct ModelRequest {
     head: Parts,
     model: ModelName,
@@ -55,11 +55,11 @@ struct ModelRequest {
 enum Intake {
     /// Taken in already.
     Here(Inlet),
-    /// Not looked at yet.
+    /// Not read yet.
     Coming(Incoming),
 }
 
-/// A call that may be made: by whom, to which channels, and how, if it submits a task.
+/// A call that may be made: its caller, its channels, and its options, if it submits a task.
 #[derive(Clone, Copy)]
 pub(crate) struct Order<'a> {
     pub call: &'a Call,
@@ -68,7 +68,7 @@ pub(crate) struct Order<'a> {
     pub submission: Option<&'a SubmitOptions>,
 }
 
-/// All phases: whatever happens, the client gets a response.
+/// All phases: the client gets a response on every path.
 pub(crate) async fn run_phases(
     relay: Arc<Relay>,
     request: Request<Incoming>,
@@ -102,7 +102,7 @@ pub(crate) async fn run_phases(
     response
 }
 
-/// From the address to the model. A fault ends the request; by then nothing is reserved any more.
+/// From the path to the model. A fault ends the request; nothing is reserved any more by then.
 async fn handle(
     relay: &Arc<Relay>,
     arrival: Arrival,
@@ -136,7 +136,7 @@ async fn handle(
     call_model(ctx, &caller, request).await
 }
 
-/// Route, price, take in and claim: all that can be known before a channel is chosen.
+/// Route, price, take in and claim: everything before the choice of a channel.
 async fn call_model(
     mut ctx: Context<'_>,
     caller: &Caller,
@@ -237,7 +237,7 @@ fn surface_of(relay: &Relay, head: &Parts) -> Result<Surface, Fault> {
     surface(&head.method, head.uri.path(), is_model)
 }
 
-/// What a client may not say in its query: some upstreams would believe it before the body.
+/// Parameters that a client may not send in its query: some upstreams prefer them to the body.
 fn check_query(surface: &Surface, query: Option<&str>) -> Result<(), Fault> {
     let says = |name| query.is_some_and(|query| upstream::says(query.as_bytes(), name));
     if says("precharge") {
@@ -257,7 +257,7 @@ async fn reserve(
     reservation: &mut Reservation,
 ) -> Result<(), Fault> {
     if order.submission.is_some() {
-        // No deadline takes back a row without money, so even its creation must complete.
+        // No deadline reverts a row without money, so even its creation must complete.
         ctx.link.must_complete();
         return Box::pin(submit::open(ctx, order, price, reservation)).await;
     }
@@ -267,7 +267,7 @@ async fn reserve(
     Ok(())
 }
 
-/// The rate of the key, and how many calls are in flight.
+/// The rate limit of the key, and the number of calls in flight.
 async fn admit(relay: &Relay, caller: &Caller) -> Result<(), Fault> {
     if relay.metrics.in_flight.get() > relay.config.max_in_flight {
         return Err(faults::overloaded());
@@ -297,7 +297,7 @@ async fn read_v1(
 ) -> Result<ModelRequest, Fault> {
     let relay = ctx.relay;
     if !body.is_end_stream() {
-        // What will be refused need not be taken in.
+        // A request that will be refused need not be taken in.
         kind(&head.headers)?;
     }
     let payer = Some(Payer { relay, identity: &caller.identity, least: None });
@@ -308,7 +308,7 @@ async fn read_v1(
     Ok(ModelRequest { head, model, v1: Some((path, v1_body)), body: Intake::Here(inlet) })
 }
 
-/// What we answer without an upstream.
+/// Requests answered without an upstream.
 async fn answer_ourselves(
     ctx: &mut Context<'_>,
     surface: Surface,

@@ -1,4 +1,4 @@
-//! The end of every request: metrics and one log line, on whatever path it ended.
+//! The end of every request: metrics and one log line, on every path.
 
 use crate::Relay;
 use crate::traced::Traced;
@@ -11,19 +11,19 @@ use web::Seconds;
 
 const CLIENT_GONE: &str = "CLIENT_GONE";
 
-/// What is known of a request, written down when it is dropped: also by a client that hangs up.
+/// What is known of a request, recorded when it is dropped: also when the client disconnects.
 pub(crate) struct Record {
     relay: Arc<Relay>,
     pub(crate) started: Instant,
     pub(crate) request_id: Arc<str>,
-    /// What traces show of it.
+    /// The spans of the request.
     pub(crate) trace: Traced,
     pub(crate) user_id: Option<UserId>,
     pub(crate) key_id: Option<KeyId>,
     pub(crate) channel_id: Option<ChannelId>,
     pub(crate) model: Option<Arc<str>>,
     pub(crate) quota: Option<Quota>,
-    /// The key whose tokens are limited, and to how many a minute.
+    /// The key whose tokens are limited, and its limit per minute.
     pub(crate) counts_tokens_of: Option<(KeyId, u32)>,
     upstream_since: Option<Instant>,
     upstream: Option<Duration>,
@@ -32,14 +32,14 @@ pub(crate) struct Record {
     status: Option<StatusCode>,
     /// The call submits a task.
     pub(crate) is_async: bool,
-    /// What the upstream calls the task that it took.
+    /// The upstream's id of the task that it accepted.
     pub(crate) task_id: Option<String>,
-    /// Not a call of a model: nothing to tell.
+    /// Not a call of a model: nothing to record.
     silent: bool,
 }
 
 enum CallResult {
-    /// Dropped before anything was decided: the client hung up.
+    /// Dropped before anything was decided: the client disconnected.
     Gone,
     Success,
     Failed {
@@ -77,7 +77,7 @@ impl Record {
         &self.relay
     }
 
-    /// How long the request has been at work.
+    /// Time since the request arrived.
     pub(crate) fn elapsed_ms(&self) -> i64 {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
@@ -86,13 +86,13 @@ impl Record {
         self.silent = true;
     }
 
-    /// From here on we wait for the upstream.
+    /// Starts the time spent waiting for the upstream.
     pub(crate) fn upstream_begins(&mut self) {
         self.upstream_since = Some(Instant::now());
         self.trace.next_attempt();
     }
 
-    /// To here.
+    /// Stops it.
     pub(crate) fn upstream_ends(&mut self) {
         self.trace.attempt_ends();
         if let Some(since) = self.upstream_since.take() {
@@ -101,7 +101,7 @@ impl Record {
         }
     }
 
-    /// Counts what the call has used, where its key's tokens are limited.
+    /// Counts the tokens that the call has used, where its key's tokens are limited.
     pub(crate) fn used(&self, usage: Option<&Usage>) {
         let (Some((key_id, per_minute)), Some(usage)) = (self.counts_tokens_of, usage) else {
             return;
@@ -114,7 +114,7 @@ impl Record {
         }
     }
 
-    /// The head of the reply goes to the client.
+    /// The head of the reply is sent to the client.
     pub(crate) const fn answers(&mut self, status: StatusCode) {
         self.status = Some(status);
     }
@@ -123,7 +123,7 @@ impl Record {
         self.outcome = CallResult::Success;
     }
 
-    /// Failed by a fault of our own telling.
+    /// Failed with a fault of ours.
     pub(crate) fn fail(&mut self, fault: &Fault) {
         let shown = web::show(fault.kind);
         let cause = fault.cause_chain();
@@ -133,12 +133,12 @@ impl Record {
         self.outcome = CallResult::Failed { code: shown.code, error, ours };
     }
 
-    /// Failed by what the upstream said, which the client is told as it is.
+    /// Failed with the upstream's own error, which is passed on unchanged.
     pub(crate) fn fail_upstream(&mut self, code: &'static str, error: String) {
         self.outcome = CallResult::Failed { code, error, ours: false };
     }
 
-    /// Says in the call's span what has become known of it.
+    /// Adds what has become known of the call to its span.
     fn tell_span(&mut self) {
         let span = &mut self.trace.call;
         if !span.is_recorded() {
@@ -159,7 +159,7 @@ impl Record {
         if let Some(status) = self.status {
             span.status(status);
         }
-        // What no channel serves is not the name of a model, but whatever a client wrote.
+        // An unserved name is not a model's, but arbitrary text of a client's.
         if let Some(model) = self.model.as_ref().filter(|_| self.channel_id.is_some()) {
             span.set(key::MODEL, Arc::clone(model));
         }
@@ -187,7 +187,7 @@ impl Record {
                 );
                 return;
             }
-            CallResult::Gone => (CLIENT_GONE, "the client has gone", false),
+            CallResult::Gone => (CLIENT_GONE, "the client disconnected", false),
             CallResult::Failed { code, error, ours } => (*code, error.as_str(), *ours),
         };
         let (code, error, ours) = line;

@@ -1,4 +1,4 @@
-//! Reading a reply: whole where that is wanted, else as it flows; and what it says.
+//! Reads a reply, collected or streamed, and interprets it.
 
 use crate::client_link::ClientLink;
 use crate::config::SMALL_BODY_BYTES;
@@ -13,10 +13,10 @@ use std::task::Poll;
 use upstream::{ReplyBody, Scanned, SendError};
 use web::memory::Share;
 
-/// What a reply's headers say about its body.
+/// What a reply's headers declare of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyShape {
-    /// One JSON document, or nothing said.
+    /// One JSON document, or nothing declared.
     Json,
     /// Events or lines.
     Stream,
@@ -26,7 +26,7 @@ pub(crate) enum BodyShape {
 /// A body as far as it was collected.
 pub(crate) struct Collected {
     pub bytes: Bytes,
-    /// How it ended; none: it is larger than was to be collected, and goes on.
+    /// How it ended; `None`: it exceeds the limit, and continues.
     pub end: Option<BodyEnd>,
 }
 
@@ -46,12 +46,12 @@ pub(crate) fn shape_of(headers: &HeaderMap) -> BodyShape {
     }
 }
 
-/// The length that a reply's headers give.
+/// The length declared by a reply's headers.
 pub(crate) fn length_of(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// How much of a reply is collected before the client sees any of it; none: it flows.
+/// How much of a reply is collected before the client sees any of it; `None`: it is streamed.
 pub(crate) fn collects(
     headers: &HeaderMap,
     body: &ReplyBody,
@@ -71,7 +71,7 @@ pub(crate) fn collects(
         .then_some(SMALL_BODY_BYTES)
 }
 
-/// How a body that failed so has ended.
+/// How a body with this error has ended.
 pub(crate) const fn ended_by(error: &SendError) -> BodyEnd {
     if error.is_clients_fault() {
         BodyEnd::ClientSlow
@@ -82,7 +82,7 @@ pub(crate) const fn ended_by(error: &SendError) -> BodyEnd {
     }
 }
 
-/// Collects a body up to `limit_bytes`; for a client that has gone, until the drain is over.
+/// Collects a body up to `limit_bytes`; for a disconnected client, until the drain is over.
 pub(crate) async fn collect(
     body: &mut ReplyBody,
     limit_bytes: usize,
@@ -121,7 +121,7 @@ pub(crate) async fn collect(
         let bytes = first.len().max(more.len());
         let is_over = body.is_end_stream();
         if is_over && bytes <= SMALL_BODY_BYTES {
-            // Its end is here: it is counted where there is room, and delivered anyhow.
+            // Its end has arrived: it is counted where the budget allows, and delivered anyhow.
             let _ = share.grow_to(before + bytes);
             break Some(BodyEnd::Complete);
         }
@@ -135,7 +135,7 @@ pub(crate) async fn collect(
     Collected { bytes: if more.is_empty() { first } else { more.freeze() }, end }
 }
 
-/// What was scanned, as far as money is concerned.
+/// The scanned content, as far as billing is concerned.
 pub(crate) fn read(scanned: Scanned) -> Reading {
     let is_stream = scanned.is_stream();
     let envelope = scanned.envelope.unwrap_or_default();
@@ -150,7 +150,7 @@ pub(crate) fn read(scanned: Scanned) -> Reading {
     let trouble = match (scanned.unreadable, scanned.usage_error, scanned.usage) {
         (Some(why), _, _) => Some(format!("unreadable: {why}")),
         (_, Some(why), _) => Some(why.to_string()),
-        // Half a document may have said anything.
+        // The content of an incomplete document is not reliable.
         (..) if !is_stream && !scanned.well_formed => Some("not one JSON document".to_owned()),
         (_, _, None) => None,
         (_, _, Some(report)) => match report.check() {

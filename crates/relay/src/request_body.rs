@@ -1,5 +1,5 @@
-//! What is read of a request's body: the model that it names, and whether it speaks against an
-//! estimate. Read so that no upstream reads it otherwise, or refused.
+//! Reads a request's body: the model that it names, and whether it contradicts an estimate. A body
+//! that an upstream could read differently is refused.
 
 use crate::call::V1Body;
 use crate::inflate::{inflate, is_compressed};
@@ -18,7 +18,7 @@ const PRECHARGE: &str = "precharge";
 const URLENCODED: &str = "x-www-form-urlencoded";
 const MULTIPART: &str = "multipart/";
 
-/// Reads which model a call under `/v1` means.
+/// Reads the model of a call under `/v1`.
 pub(crate) fn model_in_body(
     headers: &HeaderMap,
     body: &Bytes,
@@ -41,12 +41,12 @@ pub(crate) fn model_in_body(
     Ok((model, V1Body { plain, form_field }))
 }
 
-/// The kind of a body that is read to know its price.
+/// The kind of a body that determines the price.
 pub(crate) fn kind(headers: &HeaderMap) -> Result<MediaKind, Fault> {
     media::media_kind(headers).map_err(unreadable)
 }
 
-/// The body as it reads.
+/// The decoded body.
 pub(crate) fn plain(
     headers: &HeaderMap,
     body: &Bytes,
@@ -74,14 +74,14 @@ pub(crate) fn check_can_carry_estimate(plain: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// Refuses a JSON object that has `precharge` at its top.
+/// Refuses a JSON object with `precharge` at its top level.
 pub(crate) fn check_is_no_estimate(plain: &[u8]) -> Result<(), Fault> {
     let says = may_say_precharge(plain) && splice::has_member(plain, PRECHARGE) == Ok(true);
     if says { Err(faults::precharge_said()) } else { Ok(()) }
 }
 
-/// Refuses a body that says `precharge` where the query is to say it: some upstreams put both into
-/// one bag, and take the body's.
+/// Refuses a body with `precharge` where the query must have it: some upstreams merge both, and
+/// prefer the body's.
 pub(crate) fn check_says_no_precharge(headers: &HeaderMap, plain: &[u8]) -> Result<(), Fault> {
     let says = if media::mentions(headers, MULTIPART) {
         form_says_precharge(headers, plain)?
@@ -91,7 +91,7 @@ pub(crate) fn check_says_no_precharge(headers: &HeaderMap, plain: &[u8]) -> Resu
     if says { Err(faults::precharge_said()) } else { check_is_no_estimate(plain) }
 }
 
-/// Whether JSON can have the member at all: spares most bodies from being parsed.
+/// Whether JSON can contain the member at all: saves most bodies from being parsed.
 fn may_say_precharge(plain: &[u8]) -> bool {
     query::contains(plain, PRECHARGE) || memchr::memmem::find(plain, b"\\u").is_some()
 }

@@ -1,5 +1,5 @@
-//! What a call has reserved: its hold, the task that it submits, and its claim on an idempotency
-//! key. A reservation ends once, and is consumed by that.
+//! A call's reservation: its hold, the task that it submits, and its claim on an idempotency key. A
+//! reservation ends once, and is consumed by that.
 
 use crate::Relay;
 use crate::context::Context;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::error::Elapsed;
 
-/// Between two tries to record a task that costs nothing.
+/// Delay between two attempts to record a task that costs nothing.
 const RECORD_PAUSE: Duration = Duration::from_millis(200);
 
 /// What is reserved for a call.
@@ -27,11 +27,11 @@ const RECORD_PAUSE: Duration = Duration::from_millis(200);
 pub(crate) struct Reservation {
     paid: Option<(Hold, Arc<FrozenPrice>)>,
     ticket: Option<Ticket>,
-    /// A task that was created, and has no id of the upstream's yet.
+    /// A task that was created, and has no upstream id yet.
     task: Option<OpenTask>,
 }
 
-/// A task on its way to an upstream.
+/// A task being submitted to an upstream.
 #[derive(Clone, Copy)]
 pub(crate) struct OpenTask {
     pub uid: TaskUid,
@@ -43,12 +43,12 @@ impl Reservation {
         Self { paid: None, ticket, task: None }
     }
 
-    /// Whether there is nothing to be ended.
+    /// Whether there is nothing to end.
     pub(crate) const fn is_empty(&self) -> bool {
         self.paid.is_none() && self.ticket.is_none() && self.task.is_none()
     }
 
-    /// What the upstream may know the call by: its hold's id, or that of a task that is free.
+    /// The idempotency key for the upstream: the hold's id, or that of a free task.
     pub(crate) fn hold_id(&self) -> Option<HoldId> {
         let held = self.paid.as_ref().map(|(hold, _)| hold.id());
         held.or_else(|| self.task.map(|task| task.uid.hold()))
@@ -58,7 +58,7 @@ impl Reservation {
         self.task
     }
 
-    /// What its call costs.
+    /// The price of the call.
     pub(crate) fn terms(&self) -> Terms<'_> {
         match &self.paid {
             None => Terms::Free,
@@ -125,8 +125,8 @@ impl Reservation {
         Ok(())
     }
 
-    /// The upstream has accepted the task: from here on it is the poller's to end. Returns what it
-    /// holds.
+    /// The upstream has accepted the task: from here on the poller ends it. Returns the amount
+    /// held.
     pub(crate) async fn record(
         self,
         relay: &Relay,
@@ -153,7 +153,7 @@ impl Reservation {
         Ok(Some(held.checked_add(more).unwrap_or(held)))
     }
 
-    /// Makes the hold as large as an estimate.
+    /// Grows the hold to an estimate.
     pub(crate) async fn grow(&mut self, to: Quota, record: &Record) -> Result<(), Fault> {
         let Some((hold, _)) = &mut self.paid else { return Ok(()) };
         if to <= hold.amount() {
@@ -165,15 +165,15 @@ impl Reservation {
         ended(span, grown.map_err(|e| not_held(record, e)))
     }
 
-    /// Something billable is about to leave us.
+    /// Marks that something billable is about to be sent.
     pub(crate) const fn mark_sent(&mut self) {
         if let Some((hold, _)) = &mut self.paid {
             hold.mark_sent();
         }
     }
 
-    /// Ends the reservation with what was read of the reply, and what of it is kept. A charge is
-    /// durable when this returns `Ok`; one that isn't within the limit is a fault for the client,
+    /// Ends the reservation with what was read of the reply, and the reply to store. A charge is
+    /// durable when this returns `Ok`; if it isn't within the time limit, the client gets a fault,
     /// and the ledger continues to settle it.
     pub(crate) async fn end(
         self,
@@ -233,13 +233,13 @@ impl Reservation {
         Ok(())
     }
 
-    /// Gives everything back. Whether that is durable yet is not the client's business: the
-    /// ledger carries it out, and a task that is left in between is recovered.
+    /// Releases everything. The client does not wait until that is durable: the ledger completes
+    /// it, and a task that is left in between is recovered.
     pub(crate) async fn release(self, record: &Record, reason: &'static str) {
         self.release_task(record, reason, reason.to_owned()).await;
     }
 
-    /// The same; a task that was created ends as failed, and `why` is what its owner reads.
+    /// The same; a task that was created ends as failed, with `why` for its owner.
     pub(crate) async fn release_task(self, record: &Record, reason: &'static str, why: String) {
         let relay = record.relay();
         let Self { paid, ticket, task } = self;
@@ -280,8 +280,8 @@ impl Reservation {
         }
     }
 
-    /// Leaves the hold to its deadline: how the call ended is unknown. A task can't be asked about
-    /// without an id, so it has failed.
+    /// Leaves the hold to its deadline: the outcome of the call is unknown. A task without an
+    /// upstream id can't be polled, so it has failed.
     async fn abandon(self, record: &Record) {
         if self.task.is_some() {
             return self.release(record, UNKNOWN_OUTCOME).await;
@@ -290,14 +290,14 @@ impl Reservation {
         let Self { paid, ticket, .. } = self;
         if let Some((hold, _)) = paid {
             let limit = Duration::from_millis(relay.config.settle_wait_ms);
-            // Beyond the limit the ledger continues without us.
+            // Beyond the time limit the ledger continues on its own.
             let _ = tokio::time::timeout(limit, relay.ledger.abandon(hold)).await;
         }
         forget(relay, ticket).await;
     }
 }
 
-/// Stores the end of a claim by itself.
+/// Stores the end of a claim outside the ledger.
 async fn complete(relay: &Relay, kept: KeptReply) -> Result<(), Fault> {
     let KeptReply { user_id, idempotency_key, sealed } = kept;
     let node = relay.node_id;
@@ -305,7 +305,7 @@ async fn complete(relay: &Relay, kept: KeptReply) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Ends a task that holds nothing.
+/// Ends a task without a hold.
 async fn fail_free(record: &Record, task: &TaskRef, end: TaskEnd) {
     if let Err(e) = record.relay().ledger.finish_task(task, Charge::Nothing("failed"), end).await {
         tracing::error!(
@@ -315,7 +315,7 @@ async fn fail_free(record: &Record, task: &TaskRef, end: TaskEnd) {
     }
 }
 
-/// Records a task that costs nothing; as with money, a database that is away is waited for.
+/// Records a free task; as with money, an unavailable database is waited for.
 async fn record_free(relay: &Relay, user_id: UserId, taken: Taken) -> Result<(), LedgerError> {
     loop {
         match relay.ledger.record_task_again(user_id, taken.clone()).await {
@@ -325,7 +325,7 @@ async fn record_free(relay: &Relay, user_id: UserId, taken: Taken) -> Result<(),
     }
 }
 
-/// What came of recording a task, if it came in time.
+/// The result of recording a task, within the time limit.
 fn not_late<T>(recorded: Result<Result<T, LedgerError>, Elapsed>) -> Result<T, Fault> {
     match recorded {
         Err(_) => Err(faults::not_settled()),
@@ -335,7 +335,7 @@ fn not_late<T>(recorded: Result<Result<T, LedgerError>, Elapsed>) -> Result<T, F
     }
 }
 
-/// Gives up a claim, so that the request may be repeated.
+/// Deletes a claim, so that the request may be repeated.
 async fn forget(relay: &Relay, ticket: Option<Ticket>) {
     let Some(Ticket { user_id, key_hash }) = ticket else { return };
     let node = relay.node_id;

@@ -1,4 +1,4 @@
-//! Whether a model may be called, by whom it is served, and what it costs.
+//! Whether a model may be called, which channels serve it, and what it costs.
 
 use crate::identify::{group_of, may_call};
 use crate::{RelayConfig, faults};
@@ -22,7 +22,7 @@ pub(crate) fn candidates<'a>(
     }
     let serves = |channel: &&Arc<Channel>| channel.models.iter().any(|m| m == model);
     let mut serving = catalog.channels().iter().filter(serves).peekable();
-    // Served, but to others only: trying again would not help.
+    // Served, but to other groups only: a retry would not help.
     let elsewhere = serving.peek().is_some();
     let ours = |g: &String| g == group || g == DEFAULT_GROUP;
     let here = serving.any(|channel| channel.groups.iter().any(ours));

@@ -1,4 +1,4 @@
-//! Sending a call to channels until one has taken it.
+//! Sends a call to channels until one has taken it.
 
 use crate::Relay;
 use crate::call::{Call, RequestKind};
@@ -22,29 +22,29 @@ pub(crate) struct ChannelReply {
     pub attempt: Attempt,
     /// What of the body was read already, to see whether it is an estimate.
     pub collected: Option<Collected>,
-    /// The hold is as large as an estimate said.
+    /// The hold follows an estimate.
     pub is_estimated: bool,
 }
 
-/// One channel's turn at a call.
+/// One attempt at a channel.
 pub(crate) struct Exchange<'a> {
     pub relay: &'a Relay,
     pub call: &'a Call,
     pub prepared: Arc<Prepared>,
     pub attempt: Attempt,
-    /// What the upstream may know the call by.
+    /// The idempotency key for the upstream.
     pub hold_id: Option<HoldId>,
 }
 
 /// Why a channel has not taken a call.
 pub(crate) enum NotTaken {
-    /// It can't be addressed to the channel: nothing was sent.
+    /// It can't be built for the channel: nothing was sent.
     Unbuilt(Fault),
     /// There was no reply.
     NoReply(SendError),
 }
 
-/// A failed attempt: what it means, and whether another channel may be tried.
+/// A failed attempt: its outcome, and whether another channel may be tried.
 struct Failure {
     outcome: Outcome,
     is_unsent: bool,
@@ -57,8 +57,8 @@ impl From<Outcome> for Failure {
 }
 
 impl Exchange<'_> {
-    /// Sends one request, and reads the head of its reply. What it says about the channel's health
-    /// is noted.
+    /// Sends one request, and reads the head of its reply. Records what it shows about the
+    /// channel's health.
     pub(crate) async fn request(&mut self, kind: RequestKind) -> Result<Reply, NotTaken> {
         let Self { relay, call, prepared, attempt, hold_id } = self;
         let built = call.build_request(prepared, *hold_id, kind, &relay.config);
@@ -82,7 +82,7 @@ impl Exchange<'_> {
     }
 }
 
-/// Sends the call to the chosen channel, and, as long as nothing has left us, to the next.
+/// Sends the call to the chosen channel, and, as long as nothing was sent, to the next.
 pub(crate) async fn send(
     ctx: &mut Context<'_>,
     call: &Call,
@@ -150,7 +150,7 @@ async fn attempt_channel(
     let is_by_use = reservation.price().is_some_and(FrozenPrice::is_by_use);
     let mut is_estimated = false;
     if is_by_use && Call::is_estimated_by(channel) {
-        // Boxed, so that calls without an estimate carry nothing of it.
+        // Boxed, so that calls without an estimate don't reserve space for it.
         match Box::pin(estimate(ctx, &mut exchange, reservation)).await? {
             None if ctx.link.is_disconnected() => {
                 return Err(Outcome::refused("client_gone", faults::client_gone()).into());
@@ -194,7 +194,7 @@ async fn request(
     }
 }
 
-/// Asks for an estimate, and makes the hold as large. `Some`: the reply is the result itself.
+/// Asks for an estimate, and grows the hold to it. `Some`: the reply is the result itself.
 async fn estimate(
     ctx: &mut Context<'_>,
     exchange: &mut Exchange<'_>,

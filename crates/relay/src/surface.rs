@@ -1,4 +1,4 @@
-//! What a path of the data plane is about.
+//! The routes of the data plane.
 
 use crate::task_view::{self, TaskCall};
 use crate::{faults, methods};
@@ -6,7 +6,7 @@ use domain::{Fault, ModelName};
 use http::Method;
 use upstream::PathError;
 
-/// Everything the data plane answers to, on one page.
+/// All routes of the data plane.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Surface {
     /// `ANY /pass/{model…}`
@@ -21,14 +21,14 @@ pub(crate) enum Surface {
     Subscription,
     /// `GET /v1/dashboard/billing/usage`
     Usage,
-    /// What became of asynchronous work.
+    /// Calls about tasks.
     Tasks(TaskCall),
-    /// Nothing here.
+    /// No route.
     Unknown,
 }
 
 impl Surface {
-    /// The pattern that its paths fit.
+    /// The pattern that its paths match.
     pub(crate) const fn route(&self) -> &'static str {
         match self {
             Self::Pass(_) => "/pass/{model}",
@@ -43,7 +43,7 @@ impl Surface {
     }
 }
 
-/// Reads a request's path, as it was received. `is_model`: whether a model of this name exists.
+/// Parses a request's raw path. `is_model`: whether a model of this name exists.
 pub(crate) fn surface(
     method: &Method,
     path: &str,

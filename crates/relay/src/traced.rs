@@ -1,4 +1,4 @@
-//! A call as traces show it. All of this is nothing while no traces are sent.
+//! The spans of a call. All of this is a no-op while no traces are sent.
 
 use crate::call::RequestKind;
 use domain::Fault;
@@ -6,7 +6,7 @@ use egress::Prepared;
 use http::{Method, StatusCode};
 use spans::{Span, key};
 
-/// The span of a call, and that of the attempt at an upstream which is under way.
+/// The span of a call, and that of the current attempt at an upstream.
 pub(crate) struct Traced {
     attempt: Span,
     attempts: i64,
@@ -18,17 +18,17 @@ impl Traced {
         Self { attempt: Span::default(), attempts: 0, call }
     }
 
-    /// The span of a phase: until it is dropped, or [`ended`].
+    /// The span of a phase: open until it is dropped, or [`ended`].
     pub(crate) fn phase(&self, name: &'static str) -> Span {
         self.call.child(spans::Kind::Internal, name)
     }
 
-    /// Another channel gets the call.
+    /// Records a failover to another channel.
     pub(crate) const fn next_attempt(&mut self) {
         self.attempts += 1;
     }
 
-    /// A request goes to an upstream.
+    /// Opens the span of a request to an upstream.
     pub(crate) fn request_sent(&mut self, method: &Method, prepared: &Prepared, kind: RequestKind) {
         if !self.call.is_recorded() {
             return;
@@ -44,7 +44,7 @@ impl Traced {
         self.attempt = span;
     }
 
-    /// Its head is here; the rest of the reply may still be coming.
+    /// Records its head; the rest of the reply may still be arriving.
     pub(crate) fn reply_received(&mut self, status: StatusCode) {
         self.attempt.status(status);
         if status.is_client_error() || status.is_server_error() {
@@ -56,13 +56,13 @@ impl Traced {
         self.attempt.fail(web::show(fault.kind).code);
     }
 
-    /// Its reply has ended.
+    /// Ends the span of the request.
     pub(crate) fn attempt_ends(&mut self) {
         self.attempt = Span::default();
     }
 }
 
-/// Ends the span of a phase with what came of it.
+/// Ends the span of a phase with its result.
 pub(crate) fn ended<T>(mut span: Span, result: Result<T, Fault>) -> Result<T, Fault> {
     if let Err(fault) = &result {
         span.fail(web::show(fault.kind).code);

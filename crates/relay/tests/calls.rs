@@ -1,4 +1,4 @@
-//! Walks of single requests through the data plane, on SQLite, against a scripted upstream.
+//! Single calls through the data plane, on SQLite, against a scripted upstream.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -99,7 +99,7 @@ async fn a_stream_is_settled_before_its_end_is_seen() {
         .wait(&gate);
     relay.upstream.on_estimate("/use", Reply::estimate(50, 50), stream);
     let mut answer = relay.post("use").stream().await;
-    // The upstream lingers after [DONE]: nobody waits for it.
+    // The upstream keeps the connection open after [DONE]: no phase waits for it.
     answer.read_until("[DONE]").await;
     assert_eq!(relay.quota().await, MONEY - 15);
     gate.open();
@@ -193,7 +193,7 @@ async fn a_drain_has_limits() {
         (relay.holds("settled").await == 1).then_some(())
     })
     .await;
-    // A reply that is collected for nobody ends too.
+    // A reply that is collected for a disconnected client ends too.
     relay.upstream.on_estimate("/use", Reply::estimate(9, 0), Reply::result(1, 1).hang_after(10));
     let call = tokio::spawn(relay.post("use").send());
     relay.upstream.wait_for_requests(3).await;
@@ -226,8 +226,8 @@ async fn too_slow_is_504_and_left_to_the_deadline() {
 #[tokio::test]
 async fn another_channel_is_tried_only_while_nothing_was_sent() {
     let relay = TestRelay::start().await;
-    let nobody = "http://127.0.0.1:1";
-    relay.channel(nobody, 99).await;
+    let unreachable = "http://127.0.0.1:1";
+    relay.channel(unreachable, 99).await;
     relay.upstream.on("/fixed", Reply::result(1, 1));
     let large = vec![b'x'; 300_000];
     for body in [b"{}".to_vec(), large] {
@@ -447,7 +447,7 @@ async fn a_limit_broken_on_the_way_ends_the_upstream_call() {
     assert_eq!((answer.status, answer.error_code().as_deref()), (413, Some("PAYLOAD_TOO_LARGE")));
     assert!(!relay.upstream.requests().await[0].complete);
     relay.quota_becomes(MONEY).await;
-    // A client that leaves half-way: the same, with nobody to tell.
+    // A client that disconnects half-way: the same, without a reply.
     let mut raw = RawClient::connect(relay.address).await;
     let head = format!(
         "POST /pass/fixed HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\

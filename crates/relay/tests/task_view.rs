@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[allow(dead_code, reason = "the walks use the rest")]
+#[allow(dead_code, reason = "the calls use the rest")]
 mod support;
 
 use store::{Sealer, TASK_DATA, Value};
@@ -10,7 +10,7 @@ use support::TestRelay;
 use testkit::{Answer, Call, eventually, json};
 use uuid::Uuid;
 
-/// Writes a task of which the upstream has said this.
+/// Inserts a task with this report of the upstream.
 async fn task(relay: &TestRelay, n: u128, status: &str, said: &str) {
     let data = Sealer::new(b"secret").seal(TASK_DATA, said.as_bytes()).unwrap();
     let sql = "INSERT INTO tasks (uid, user_id, channel_id, action, task_id, status, data)
@@ -38,12 +38,12 @@ async fn what_the_upstream_said_is_passed_on_byte_for_byte() {
     let result = "\"result\":{\"seed\":12345678901234567890123,\n\"x\":1.0e-7}";
     assert!(text.contains(result) && text.contains("\"usage\":{\"cost\":0.30}"), "{text}");
     assert!(text.contains("\"task_id\":1,") && text.contains("\"task_id\":\"2\","), "{text}");
-    // Lines of an event are told as such, and make the same JSON again.
+    // Lines of an event are sent one by one, and add up to the same JSON.
     let events = relay.call("GET", "/pass/img/task/1/events").send().await.expect(200).text();
     assert!(events.contains("12345678901234567890123,\ndata: \"x\":1.0e-7}"), "{events}");
     let data: Vec<&str> = events.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
-    let told: serde_json::Value = serde_json::from_str(&data.join("\n")).unwrap();
-    assert_eq!(told["usage"], json!({"cost": 0.30}));
+    let sent: serde_json::Value = serde_json::from_str(&data.join("\n")).unwrap();
+    assert_eq!(sent["usage"], json!({"cost": 0.30}));
     relay.close().await;
 }
 
@@ -74,11 +74,11 @@ async fn places_are_few_and_given_back() {
     wait().await.expect_error(503, "OVERLOADED");
     let refused = relay.call("GET", "/v1/tasks/1/events").send().await;
     refused.expect_error(503, "OVERLOADED");
-    // Who doesn't wait needs no place.
+    // A call that doesn't wait needs no slot.
     relay.call("GET", "/v1/tasks/1").send().await.expect(200);
 
     drop(events);
-    eventually("the place to be free", || async { (wait().await.status == 200).then_some(()) })
+    eventually("the slot to be free", || async { (wait().await.status == 200).then_some(()) })
         .await;
     relay.close().await;
 }
@@ -105,7 +105,7 @@ async fn one_user_leaves_room_to_the_others() {
     theirs.send().await.expect(200);
 
     drop(events);
-    eventually("the place to be free", || async { (wait().await.status == 200).then_some(()) })
+    eventually("the slot to be free", || async { (wait().await.status == 200).then_some(()) })
         .await;
     relay.close().await;
 }

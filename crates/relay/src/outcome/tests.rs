@@ -149,7 +149,7 @@ fn what_does_not_fit_is_refused_while_it_can_be() {
     assert_eq!(short(&dear, huge, BodyEnd::DrainedOut, Seen::Nothing), "7! reply");
 }
 
-/// The lines of the table that no price decides.
+/// The lines of the table that don't depend on the price.
 #[test]
 fn calls_without_a_body() {
     let terms = Terms::Free;

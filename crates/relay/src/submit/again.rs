@@ -1,5 +1,5 @@
-//! Sending a submission again whose first sender has died, as it was sent the first time: the
-//! estimate where one is due, then the submission, under the same keys.
+//! Repeats a submission whose first sender has died, as it was sent the first time: the estimate
+//! where one is due, then the submission, under the same keys.
 
 use super::first_reply::{self, Accepted, FirstReply, SubmissionRefusal};
 use super::recover::Left;
@@ -24,14 +24,14 @@ pub(super) struct Again {
     pub channel: Arc<Channel>,
 }
 
-/// What a repetition came to.
+/// The result of a repetition.
 pub(super) enum Repeated {
     Accepted(Box<Resubmitted>),
-    /// The upstream says no, in these words.
+    /// The upstream refuses, with this message.
     Refused(String),
-    /// What became of it can't be known.
+    /// The outcome can't be known.
     Lost(&'static str),
-    /// Not now; perhaps later.
+    /// The upstream can't be reached now; possibly later.
     Unreached(String),
 }
 
@@ -40,18 +40,18 @@ pub(super) struct Resubmitted {
     pub accepted: Accepted,
     pub head: Response<()>,
     pub bytes: Bytes,
-    /// What the hold should reach.
+    /// The amount that the hold should have.
     pub hold: Option<Quota>,
 }
 
-/// One reply, read.
+/// One parsed reply.
 enum ReadReply {
     Accepted(Box<(Accepted, Response<()>, Bytes)>),
     Estimate(Option<Usage>),
 }
 
 impl Again {
-    /// What is needed to repeat a submission, or why it can't be.
+    /// What is needed to repeat a submission, or why it can't be repeated.
     pub(super) fn of(relay: &Relay, left: &Left) -> Result<Self, &'static str> {
         let catalog = relay.live.catalog.load_full();
         let channel = catalog.channel(left.channel_id).ok_or("its channel is gone")?;
@@ -67,7 +67,7 @@ impl Again {
         Ok(Self { kept, channel: Arc::clone(channel) })
     }
 
-    /// Sends it again. `price` is what the hold was made at; none: it is free.
+    /// Sends it again. `price` is that of the hold; `None`: it is free.
     pub(super) async fn send(
         &self,
         relay: &Relay,
@@ -137,7 +137,7 @@ async fn request(
     read_reply(exchange, left, reply).await
 }
 
-/// Whether an upstream that says this may say something else when it is asked again.
+/// Whether an upstream that replies so may reply differently later.
 fn may_differ_later(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 425 | 429)
 }

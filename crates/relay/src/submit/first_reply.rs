@@ -1,4 +1,4 @@
-//! What the first reply to a submission says.
+//! Parses the first reply to a submission.
 
 use crate::inflate::{inflate, is_compressed};
 use crate::outcome::FirstWord;
@@ -11,24 +11,24 @@ use std::borrow::Cow;
 use store::{Channel, TASK_DATA};
 use upstream::task_reply::{read_submission, readable};
 
-/// What is inflated of a compressed reply at most.
+/// The most that is inflated of a compressed reply.
 const MAX_PLAIN_BYTES: u64 = 8 * 1024 * 1024;
-/// An upstream's reason for a failure is kept so far.
+/// Longest reason of an upstream for a failure that is kept.
 const MAX_REASON_CHARS: usize = 1_000;
-/// A refusal that is larger is not looked into for its words.
+/// A larger refusal is not searched for a message.
 const MAX_REFUSAL_BYTES: usize = 256 * 1024;
 
-/// What the reply to a submission means.
+/// The meaning of the reply to a submission.
 pub(super) enum FirstReply {
-    /// There is a task.
+    /// The task was accepted.
     Accepted(Accepted),
-    /// There is none.
+    /// The task was not accepted.
     Refused(SubmissionRefusal),
-    /// There is an estimate, with the use that it expects.
+    /// The reply is an estimate, with the usage that it expects.
     Estimate(Option<Usage>),
 }
 
-/// What an upstream said when it accepted a task.
+/// An upstream's report about a task that it accepted.
 pub(super) struct Accepted {
     pub task_id: String,
     status: String,
@@ -38,18 +38,18 @@ pub(super) struct Accepted {
     usage: Option<Usage>,
 }
 
-/// How an upstream said no.
+/// An upstream's refusal.
 pub(super) struct SubmissionRefusal {
     word: FirstWord,
-    /// For metrics and log.
+    /// A label for metrics and log.
     pub code: &'static str,
     pub error: String,
-    /// For the task's owner, as the upstream said it.
+    /// For the task's owner, in the upstream's words.
     pub message: String,
 }
 
 impl FirstReply {
-    /// What it says in one word.
+    /// The kind of the reply.
     pub(super) const fn word(&self) -> FirstWord {
         match self {
             Self::Accepted(_) => FirstWord::Accepted,
@@ -59,7 +59,7 @@ impl FirstReply {
     }
 }
 
-/// Reads a whole reply.
+/// Parses a complete reply.
 pub(super) fn read(status: StatusCode, headers: &HeaderMap, bytes: &[u8]) -> FirstReply {
     let money = read_money(upstream::scan::scan_whole(headers, bytes));
     let plain = plain(headers, bytes);
@@ -93,7 +93,7 @@ pub(super) fn read(status: StatusCode, headers: &HeaderMap, bytes: &[u8]) -> Fir
     }
 }
 
-/// The reply as it reads, if it can be read.
+/// The decoded reply, if it can be decoded.
 fn plain<'a>(headers: &HeaderMap, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
     if !is_compressed(headers) {
         return Some(Cow::Borrowed(bytes));
@@ -101,7 +101,7 @@ fn plain<'a>(headers: &HeaderMap, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
     inflate(headers, bytes, MAX_PLAIN_BYTES).ok().flatten().map(Cow::Owned)
 }
 
-/// Why, in the upstream's words.
+/// The reason, in the upstream's words.
 fn message_of(plain: &[u8]) -> Option<String> {
     const PLACES: [&str; 6] =
         ["/message", "/msg", "/error/message", "/error", "/data/error", "/detail"];
@@ -131,14 +131,14 @@ impl Accepted {
         })
     }
 
-    /// What the use that the upstream told of costs.
+    /// The price of the usage that the upstream reported.
     pub(super) fn price_of_use(&self, price: &FrozenPrice) -> Option<Quota> {
         price.charge(self.usage.as_ref()?).ok()
     }
 }
 
-/// Where a task stands that was just taken. One that has ended already is ended by the poller, who
-/// learns its result and its use.
+/// The status of a task that was just accepted. One that has ended already is ended by the poller,
+/// which also reads its result and its usage.
 fn first_status(
     word: &str,
     channel: Option<&StatusWords>,

@@ -1,8 +1,8 @@
 //! Submissions of tasks: what differs from other calls when the model ends in `/submit`.
 //!
 //! The task's row is created with the hold, before anything is sent. The reply is always collected;
-//! when it names the task, that is durable before the client sees it. From then on the task is the
-//! poller's. What a crash leaves between the two is recovered in `recover.rs`.
+//! when it names the task, that is durable before the client sees it. From then on the task belongs
+//! to the poller. What a crash leaves between the two is recovered in `recover.rs`.
 
 mod again;
 mod first_reply;
@@ -39,14 +39,14 @@ use web::memory::Share;
 const X_WEBHOOK_URL: HeaderName = HeaderName::from_static("x-webhook-url");
 const MAX_WEBHOOK_URL_CHARS: usize = 2048;
 
-/// What a client asks for of its task beyond the call.
+/// The client's options for its task.
 pub(crate) struct SubmitOptions {
-    /// Where it wants to be notified of its end.
+    /// The address to notify of its end.
     pub webhook_url: Option<String>,
 }
 
 impl SubmitOptions {
-    /// For a call that is a submission. What is meant for us is taken out of its headers.
+    /// Reads the options of a submission, and removes the headers that are meant for us.
     pub(crate) fn take(model: &ModelName, headers: &mut HeaderMap) -> Result<Option<Self>, Fault> {
         if !model.is_submission() {
             return Ok(None);
@@ -57,7 +57,7 @@ impl SubmitOptions {
     }
 }
 
-/// The address that a submission brings along, if it is one that may be called.
+/// The webhook address of a submission, if it may be called.
 fn webhook_url(headers: &HeaderMap) -> Result<Option<String>, Fault> {
     let mut given = headers.get_all(X_WEBHOOK_URL).iter();
     let (value, another) = (given.next(), given.next());
@@ -75,7 +75,7 @@ fn may_be_called(uri: &Uri) -> bool {
     is_http && has_host && uri.authority().is_some_and(|a| !a.as_str().contains('@'))
 }
 
-/// Whether a submission may have to be repeated after a crash, and so has to be kept.
+/// Whether a submission may have to be repeated after a crash, and so has to be stored.
 pub(crate) fn may_be_repeated(candidates: &[Arc<Channel>]) -> bool {
     candidates.iter().any(|channel| channel.setting.idempotent)
 }
@@ -122,7 +122,7 @@ pub(crate) async fn open(
     }
 }
 
-/// Another channel is about to get the task: its row says so before anything is sent to it.
+/// Assigns the task to another channel, in its row, before anything is sent to it.
 pub(crate) async fn move_to_channel(
     relay: &Relay,
     task: OpenTask,
@@ -133,7 +133,7 @@ pub(crate) async fn move_to_channel(
     Ok(())
 }
 
-/// The upstream has replied: the task is recorded, or has failed, before the client knows.
+/// Handles the upstream's reply: the task is recorded, or has failed, before the client gets it.
 pub(crate) async fn deliver(
     mut ctx: Context<'_>,
     call: &Call,
@@ -194,7 +194,7 @@ pub(crate) async fn deliver(
     }
 }
 
-/// A reply that is here to its end, else what its end says.
+/// A complete reply, else the meaning of its end.
 fn whole(collected: Collected) -> Result<Bytes, FirstWord> {
     match collected.end {
         Some(BodyEnd::Complete) => Ok(collected.bytes),
@@ -203,14 +203,14 @@ fn whole(collected: Collected) -> Result<Bytes, FirstWord> {
     }
 }
 
-/// A task that was accepted, by which channel, and whether its hold is what an estimate said.
+/// An accepted task, its channel, and whether its hold follows an estimate.
 struct Acceptance<'a> {
     accepted: Accepted,
     is_estimated: bool,
     channel: &'a Channel,
 }
 
-/// Makes the task durable, and adds to the reply's head what only we can say.
+/// Records the task durably, and adds our headers to the reply.
 async fn record_task(
     ctx: &mut Context<'_>,
     call: &Call,
@@ -235,8 +235,8 @@ async fn record_task(
     if let Some(held) = held.filter(|_| !grows) {
         head.headers_mut().insert(X_NEWAPI_QUOTA, HeaderValue::from(held.0));
     }
-    // Whether the hold can grow is known only afterwards, so a kept reply doesn't say what it is
-    // then.
+    // Whether the hold can grow is known only afterwards, so a stored reply doesn't contain its
+    // amount.
     let share = ctx.share.another();
     let tee = reservation.is_claimed().then(|| tee_of(relay, head, bytes, share));
     let task = accepted.record(relay, uid, channel)?;
@@ -250,11 +250,11 @@ async fn record_task(
     Ok(())
 }
 
-/// Says where the task is found on our side, and when it is worth asking.
+/// Adds headers with the task's path on our side, and when to poll it.
 fn point_to_task(relay: &Relay, head: &mut Response<()>, model: &str, task_id: &str) {
     let seconds = relay.config.poll_interval_ms.div_ceil(1_000).max(1);
     head.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-    // What is percent-encoded is always fit for a header.
+    // Percent-encoded text is always a valid header value.
     if let Ok(location) = HeaderValue::try_from(location(model, task_id)) {
         head.headers_mut().insert(LOCATION, location);
     }
@@ -265,7 +265,7 @@ fn location(model: &str, task_id: &str) -> String {
     format!("/pass/{base}/task/{}", upstream::encode_segment(task_id))
 }
 
-/// A whole reply, to be kept for a repeated request.
+/// A complete reply, to be stored for a repeated request.
 fn tee_of(relay: &Relay, head: &Response<()>, bytes: &[u8], share: Share) -> Tee {
     let mut tee = Tee::new(head.status(), head.headers(), relay.config.max_kept_reply_bytes, share);
     tee.feed(bytes);

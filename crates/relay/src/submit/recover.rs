@@ -1,10 +1,10 @@
-//! What a crash left between sending a submission and recording its task: a row without an id of
-//! the upstream's, created by a node that has died. (Or by this one, so long ago that no request
-//! can still be on it: the database was away when its end was to be written.)
+//! Recovers what a crash left between sending a submission and recording its task: a row without an
+//! upstream id, created by a node that has died. (Or by this one, so long ago that no request can
+//! still be in flight: the database was unavailable when its end was to be written.)
 //!
-//! A row is taken over by writing this node's name into it, guarded by the old name, so that one of
+//! A row is taken over by writing this node's id into it, guarded by the old id, so that one of
 //! several nodes gets it. Where the upstream honours `Idempotency-Key` the same submission is sent
-//! again under the same key; else what became of it can't be known, and it ends as failed.
+//! again under the same key; else its outcome can't be known, and it ends as failed.
 
 use super::again::{Again, Repeated, Resubmitted};
 use super::{point_to_task, tee_of};
@@ -19,20 +19,20 @@ use std::time::Duration;
 use store::{Row, StoreError, Value};
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks for submissions that were left behind.
+/// Pause between two searches for abandoned submissions.
 const PAUSE: Duration = Duration::from_secs(3);
-/// Rows of one look at the table.
+/// Rows per search.
 const BATCH: i64 = 200;
-/// Submissions recovered at the same time.
+/// Submissions recovered concurrently.
 const AT_ONCE: usize = 16;
 /// How old a submission may become while its upstream can't be reached.
 const MAX_AGE_MS: i64 = 10 * 60_000;
-/// The largest answer of [`longest_submission_ms`], whatever the settings say.
+/// The upper bound of [`longest_submission_ms`], regardless of the settings.
 const MAX_SUBMISSION_MS: i64 = 10 * 24 * 3_600_000;
 /// The reason for the ledger and for the log.
 const LOST: &str = "submission_lost";
 
-/// A submission that was left behind.
+/// An abandoned submission.
 pub(super) struct Left {
     pub uid: TaskUid,
     pub user_id: UserId,
@@ -45,15 +45,16 @@ pub(super) struct Left {
     pub created_at: UnixMs,
 }
 
-/// What became of it.
+/// The result of a recovery.
 enum Recovery {
     /// Recorded, refused, or lost: it has an end or an id now.
     Over,
-    /// The upstream could not be reached; later, perhaps.
+    /// The upstream could not be reached; possibly later.
     Later,
 }
 
-/// Channels that could not be reached in this look: the others' submissions don't wait for them.
+/// Channels that could not be reached in this search: submissions of other channels don't wait for
+/// them.
 #[derive(Default)]
 struct Unreached(Mutex<HashSet<ChannelId>>);
 
@@ -85,8 +86,8 @@ enum RecoverError {
 }
 
 impl Relay {
-    /// Recovers submissions that other runs left behind, at once and then periodically, until
-    /// `shutdown`. What is under way by then is left to the next run.
+    /// Recovers abandoned submissions, at once and then periodically, until `shutdown`. Recoveries
+    /// in flight by then are left to the next run.
     pub async fn keep_recovering(current: Current, shutdown: CancellationToken) {
         loop {
             let relay = current.now();
@@ -101,7 +102,8 @@ impl Relay {
         }
     }
 
-    /// Recovers once every submission whose node has died. None of them harms another.
+    /// Recovers every submission whose node has died, once. A failing one doesn't affect the
+    /// others.
     pub async fn recover_submissions(&self) {
         let mut after = TaskUid(uuid::Uuid::nil());
         let unreached = Unreached::default();
@@ -175,7 +177,7 @@ async fn recover_row(relay: &Relay, row: &Row, unreached: &Unreached) -> Result<
         return Ok(());
     }
     let recovered = recover(relay, &left, unreached).await;
-    // Whatever was not brought to an end is given back, so that the next look finds it.
+    // What was not finished is handed back, so that the next search finds it.
     if !matches!(recovered, Ok(Recovery::Over)) {
         store::tasks::hand_over(&relay.db, left.uid, ours, left.node).await?;
     }
@@ -201,7 +203,7 @@ async fn recover(
     }
     let outcome = bring_to_end(relay, left, &again, unreached).await;
     if matches!(outcome, Ok(Recovery::Over)) {
-        // A claim that was completed stays.
+        // A completed claim stays.
         store::idempotency::forget(db, user_id, claim, ours).await?;
     } else {
         store::idempotency::hand_back(db, user_id, claim, ours, left.node).await?;
@@ -272,7 +274,7 @@ async fn record(
     Ok(())
 }
 
-/// The price that the hold was made at; none: the task is free.
+/// The price of the hold; `None`: the task is free.
 async fn price_of(relay: &Relay, left: &Left) -> Result<Option<FrozenPrice>, RecoverError> {
     let sql = "SELECT p.price FROM holds h JOIN price_snapshots p ON p.id = h.price_id
         WHERE h.id = $1";
@@ -282,7 +284,7 @@ async fn price_of(relay: &Relay, left: &Left) -> Result<Option<FrozenPrice>, Rec
     serde_json::from_str(&price).map(Some).map_err(|e| RecoverError::Other(e.to_string()))
 }
 
-/// The upstream says no, now that it is asked again.
+/// The upstream refuses the repetition.
 async fn refuse(relay: &Relay, left: &Left, words: String) -> Result<(), RecoverError> {
     let refunded = end(relay, left, "upstream_refused", words).await?;
     tracing::info!(
@@ -293,7 +295,7 @@ async fn refuse(relay: &Relay, left: &Left, words: String) -> Result<(), Recover
     Ok(())
 }
 
-/// What became of it will never be known: failed, and given back.
+/// The outcome will never be known: failed, and released.
 async fn give_up(relay: &Relay, left: &Left, why: &'static str) -> Result<Recovery, RecoverError> {
     let refunded = end(relay, left, LOST, format!("{LOST}: {why}")).await?;
     tracing::warn!(

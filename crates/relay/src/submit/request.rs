@@ -1,5 +1,5 @@
-//! A submission as it was received, kept until the upstream has taken it: after a crash it is
-//! repeated to an upstream that knows a repetition when it sees one.
+//! A submission as it was received, stored until the upstream has accepted it: after a crash it is
+//! repeated if the upstream recognises repetitions.
 
 use crate::call::{Call, CallTarget};
 use crate::inlet::Inlet;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use store::TASK_REQUEST;
 
-/// A larger submission is not kept; after a crash it has failed.
+/// A larger submission is not stored; after a crash it has failed.
 const MAX_BYTES: usize = 1024 * 1024;
 
 /// All but the body, which follows after a line feed.
@@ -22,20 +22,20 @@ struct Head {
     method: String,
     path_and_query: String,
     headers: Vec<(String, String)>,
-    /// The client's idempotency key, hashed: the claim stays with the task.
+    /// The client's idempotency key, hashed: the claim belongs to the task.
     claim: Option<String>,
-    /// It is sent as JSON, also where its headers say otherwise.
+    /// It is sent as JSON, regardless of its headers.
     #[serde(default)]
     is_json: bool,
 }
 
-/// A submission, read again.
+/// A submission, parsed.
 pub(super) struct Kept {
     pub call: Call,
     pub claim: Option<String>,
 }
 
-/// Seals a submission; `None` when it is too large to be kept.
+/// Seals a submission; `None` when it is too large to be stored.
 pub(super) fn seal(
     relay: &Relay,
     call: &Call,
@@ -53,7 +53,7 @@ fn written(
     claim: Option<&str>,
 ) -> Result<Option<Vec<u8>>, Fault> {
     let path_and_query = call.uri.path_and_query().map_or("/", |both| both.as_str());
-    // Without the keys: the caller's own is kept elsewhere.
+    // Without the keys: the caller's own is stored elsewhere.
     let end_to_end =
         upstream::headers::forward_request_headers(&call.headers, &config.user_token_header);
     let headers = end_to_end.iter().map(|(name, value)| (name.to_string(), latin_1(value)));
@@ -70,7 +70,7 @@ fn written(
     Ok(Some(plain).filter(|plain| plain.len() <= MAX_BYTES))
 }
 
-/// Any bytes as text, and back, without loss.
+/// Maps any bytes to text, and back, without loss.
 fn latin_1(value: &HeaderValue) -> String {
     value.as_bytes().iter().copied().map(char::from).collect()
 }
@@ -80,7 +80,7 @@ fn of_latin_1(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&bytes.ok()?).ok()
 }
 
-/// Reads a submission again. `None`: it can't be, so it can't be repeated.
+/// Parses a stored submission. `None`: it is damaged, so it can't be repeated.
 pub(super) fn open(relay: &Relay, sealed: &str, key: &str, request_id: &str) -> Option<Kept> {
     let plain = relay.sealer.open(TASK_REQUEST, sealed).ok()?;
     let mut key = HeaderValue::from_str(key).ok()?;

@@ -1,5 +1,5 @@
-//! A task as its owner sees it: what the upstream said of it last, byte for byte, with what we
-//! know better put over it.
+//! A task as its owner sees it: the upstream's last report, byte for byte, with the members that
+//! are ours replaced.
 
 use super::ids::text_of;
 use super::rows::OwnTask;
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use store::Sealer;
 
-/// Members that are the upstream's own, whatever else it says.
+/// Members that are always the upstream's own.
 const RESULT: &str = "result";
 const USAGE: &str = "usage";
 /// Members that are ours.
@@ -27,22 +27,22 @@ const OURS: [&str; 12] = [
     "model",
     "quota",
 ];
-/// And those where tasks go by our id.
+/// Also ours where tasks are addressed by our id.
 const OURS_BY_UID: [&str; 2] = ["id", "object"];
 
-/// Room for the members that are ours.
+/// Space for the members that are ours.
 const OUR_BYTES: usize = 512;
 
-/// By whose id tasks go.
+/// Which id addresses tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IdShape {
-    /// The upstream's, as in its own answers.
+    /// The upstream's, as in its own replies.
     Upstream,
     /// Ours, as in OpenAI's lists.
     Uid,
 }
 
-/// What the upstream said of a task last: the members of a JSON object, as they were written.
+/// The upstream's last report of a task: the members of a JSON object, as they were written.
 type Said<'a> = BTreeMap<String, &'a RawValue>;
 
 /// The JSON text of a task.
@@ -60,7 +60,7 @@ pub(super) fn element(
     Ok(json)
 }
 
-/// What is stored of the upstream's words; nothing where it can't be read.
+/// The stored report of the upstream; empty where it can't be opened.
 fn open(row: &OwnTask, sealer: &Sealer) -> Vec<u8> {
     let data = row.data.as_deref().unwrap_or_default();
     if data.is_empty() {
@@ -83,7 +83,7 @@ impl Element<'_> {
         self.said.get(name).copied().filter(|value| value.get() != "null")
     }
 
-    /// Our own words, where the upstream has said nothing.
+    /// Our own members, where the upstream has reported nothing.
     fn said_or<'a>(&'a self, name: &str, ours: &'a str) -> Words<'a> {
         match self.said(name) {
             Some(said) => Words::Said(said),
@@ -112,7 +112,7 @@ impl Element<'_> {
     }
 }
 
-/// Words about a task, and whose they are.
+/// A text about a task, and who wrote it.
 enum Words<'a> {
     Said(&'a RawValue),
     Ours(&'a str),

@@ -19,15 +19,15 @@ use std::time::Duration;
 use store::Identity;
 use web::memory::next_frame;
 
-/// Sent after some silence, so that nobody on the way takes the stream for dead.
+/// Sent after some silence, so that no proxy takes the connection for dead.
 const COMMENT: &[u8] = b": still here\n\n";
-/// Room for what stands around a line.
+/// Space for what surrounds a line.
 const LINE_BYTES: usize = 16;
 const LAST_EVENT_ID: &str = "last-event-id";
 const X_ACCEL_BUFFERING: &str = "x-accel-buffering";
 
-/// Answers with what becomes of a task. A client that has seen its end already is told (204) not
-/// to come back.
+/// Streams the changes of a task. A client that has seen its end already gets 204, which tells it
+/// not to reconnect.
 pub(super) async fn answer(
     relay: &Arc<Relay>,
     identity: &Arc<Identity>,
@@ -60,8 +60,8 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-/// One change, counted until it is sent; none: the task is gone. The upstream's bytes may have line
-/// breaks, between which each line is told as one.
+/// One change, counted until it is sent; `None`: the task is gone. The upstream's bytes may contain
+/// line breaks, and each line is sent as one.
 async fn event(
     relay: &Relay,
     identity: &Identity,
@@ -93,15 +93,15 @@ struct Events {
     identity: Arc<Identity>,
     uid: TaskUid,
     shape: IdShape,
-    /// What the client has been told.
+    /// The version that the client has been sent.
     known: Standing,
     unsent: Bytes,
-    /// None: the task has ended, and so does the stream.
+    /// `None`: the task has ended, and so does the stream.
     waiter: Option<Waiter>,
 }
 
 impl Events {
-    /// The next piece, and what comes after it.
+    /// The next piece, and the state after it.
     async fn next(mut self) -> Option<(Bytes, Self)> {
         if let Some(frame) = next_frame(&mut self.unsent) {
             return Some((frame, self));
@@ -115,7 +115,7 @@ impl Events {
             if look? == Look::Gone {
                 return None;
             }
-            // Without an answer the stream ends, and the client comes back for the rest.
+            // On an error the stream ends, and the client reconnects for the rest.
             let row = match rows::by_uid(&self.relay.db, &self.identity, self.uid).await {
                 Ok(row) => row?,
                 Err(error) => {
@@ -140,7 +140,7 @@ impl Events {
 
 type Next = Pin<Box<dyn Future<Output = Option<(Bytes, Events)>> + Send>>;
 
-/// The client's end of the stream.
+/// The client's side of the stream.
 struct EventBody(Option<Next>);
 
 impl Body for EventBody {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::HashSet;
 
-/// Most ids in one question.
+/// Maximum number of ids in one request.
 const MAX_IDS: usize = 1000;
 
 #[derive(Deserialize)]
@@ -16,7 +16,7 @@ struct Asked<'a> {
     task_ids: Vec<&'a RawValue>,
 }
 
-/// The ids that are asked for, each once, in their order. What can't be an id is nobody's.
+/// The requested ids, each once, in order. What can't be an id matches no task.
 pub(super) fn read(body: &[u8]) -> Result<Vec<String>, Fault> {
     let asked: Asked<'_> = serde_json::from_slice(body).map_err(|_| {
         let zh = "请求体必须为 {\"task_ids\": [...]}";
@@ -57,7 +57,7 @@ mod tests {
         let body = br#"{"other":1,"task_ids":["b",7,"a","7","\u0062",12345678901234567890123]}"#;
         assert_eq!(read(body).unwrap(), ["b", "7", "a", "12345678901234567890123"]);
         assert_eq!(read(br#"{"task_ids":[]}"#).unwrap(), [""; 0]);
-        // Such ids are nobody's, and would upset a database.
+        // Such ids match no task, and would be an error in the database.
         assert_eq!(read(br#"{"task_ids":["","a\u0000b","x"]}"#).unwrap(), ["x"]);
         let long = format!(r#"{{"task_ids":["{}"]}}"#, "x".repeat(256));
         assert_eq!(read(long.as_bytes()).unwrap(), [""; 0]);

@@ -1,5 +1,5 @@
-//! Many tasks in one answer. What is small leaves in one piece; a longer list is made as the client
-//! takes it, so that no more of it is in memory than the task whose turn it is.
+//! Lists of tasks. A small list is sent in one piece; a longer one is rendered as the client reads
+//! it, so that no more of it is in memory than the current task.
 
 use super::element::IdShape;
 use super::rows::{self, OwnTask};
@@ -18,38 +18,38 @@ use store::Identity;
 use web::memory::{FRAME_BYTES, Share, next_frame};
 use web::{Body, BodyError};
 
-/// Tasks that are looked for at a time, by the upstream's ids.
+/// Tasks that are looked up at a time, by the upstream's ids.
 const LOOKED_FOR: usize = 100;
 
-/// How long a list that has begun waits for room in memory: 600 times 50 ms, which is what a client
-/// that reads needs for a result and more. Then it breaks off.
+/// How long a list in progress waits for memory: 600 times 50 ms, which is more than a client that
+/// reads needs for a result. Then it breaks off.
 const TRIES: u32 = 600;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A list that is being told.
+/// A list being rendered.
 struct Listing {
     relay: Arc<Relay>,
     shape: IdShape,
-    /// Found, and not told yet.
+    /// Found, and not rendered yet.
     rows: VecDeque<OwnTask>,
-    /// Not looked for yet.
+    /// Not looked up yet.
     ids: Option<Ids>,
-    /// Comes after the last one; none: it has come.
+    /// The end of the list; `None`: it has been sent.
     tail: Option<String>,
-    /// What is told, and not sent yet; counted in `share`.
+    /// Rendered, and not sent yet; counted in `share`.
     json: Vec<u8>,
     told_some: bool,
     share: Share,
 }
 
-/// Ids of the upstream that are asked for, in their order: whose, and of which model.
+/// Requested upstream ids, in order, with their owner and model.
 pub(super) struct Ids {
     pub identity: Arc<Identity>,
     pub model: String,
     pub left: VecDeque<String>,
 }
 
-/// `{"code":0,…,"data":[…]}`, in the order asked for.
+/// `{"code":0,…,"data":[…]}`, in the order of the request.
 pub(super) async fn of_ids(
     relay: &Arc<Relay>,
     ids: Ids,
@@ -68,7 +68,7 @@ pub(super) async fn of_ids(
     listing.answer().await
 }
 
-/// A page in OpenAI's list shape.
+/// A page in OpenAI's list format.
 pub(super) async fn of_page(
     relay: &Arc<Relay>,
     mut rows: Vec<OwnTask>,
@@ -98,7 +98,7 @@ pub(super) async fn of_page(
 
 impl Listing {
     async fn answer(mut self) -> Result<Response<Body>, Fault> {
-        // What can't be told at all is a fault with a status of its own.
+        // A list that can't be started is a fault with a status of its own.
         let first = self.piece().await?;
         if self.is_over() {
             return Ok(as_json(web::boxed(first.share.hold(first.bytes))));
@@ -119,8 +119,8 @@ impl Listing {
         self.tail.is_none() && self.json.is_empty()
     }
 
-    /// The next piece, as soon as there is room for it: what was sent before may still be on its
-    /// way, and be most of what its user may hold.
+    /// The next piece, as soon as there is memory for it: what was sent before may still be in
+    /// transit, and be most of what its user may hold.
     async fn piece_in_time(&mut self) -> Result<Piece, Fault> {
         for _ in 0..TRIES {
             match self.piece().await {
@@ -185,7 +185,7 @@ impl Listing {
     }
 }
 
-/// What leaves next, and what it takes of the budget.
+/// The next bytes to send, and their share of the budget.
 struct Piece {
     bytes: Bytes,
     share: Share,

@@ -1,7 +1,7 @@
-//! Tasks as their owners see them: from our record, without asking an upstream.
+//! Tasks as their owners see them: from the database, without calling an upstream.
 //!
-//! Everything is looked for among the caller's own tasks, and among those of the models that the
-//! key may call; whatever else there is does not exist for them.
+//! Only the caller's own tasks are found, and only those of the models that the key may call;
+//! others do not exist for it.
 
 mod element;
 mod events;
@@ -36,10 +36,10 @@ use uuid::Uuid;
 use web::Body;
 use web::memory::Share;
 
-/// Largest body of `list-by-condition`: a thousand ids of the greatest length.
+/// Largest body of `list-by-condition`: a thousand ids of maximum length.
 const MAX_LIST_BYTES: u64 = 2 << 20;
 
-/// Answers a call about tasks.
+/// Handles a call about tasks.
 pub(crate) async fn answer(
     relay: &Arc<Relay>,
     call: TaskCall,
@@ -104,7 +104,7 @@ async fn find(
     row.map(|row| (row, shape)).ok_or_else(faults::task_not_found)
 }
 
-/// The same task when it has ended, or so much later, or when the service stops.
+/// Waits until the task has ended, or the time is over, or the service stops.
 async fn waited(
     relay: &Relay,
     identity: &Identity,
@@ -115,7 +115,7 @@ async fn waited(
         return Ok(row);
     }
     let (uid, standing) = (row.uid, row.standing());
-    // Many may wait, and what was read of the task so far is not what they wait for.
+    // Many may wait, and the data of the task read so far is not needed meanwhile.
     drop(row);
     let mut waiter = watch::follow(relay, identity.user_id, uid)?;
     let _ = tokio::time::timeout(wait, waiter.end(standing)).await;
@@ -123,7 +123,7 @@ async fn waited(
     rows::by_uid(&relay.db, identity, uid).await?.ok_or_else(faults::task_not_found)
 }
 
-/// A task by the upstream's id is told in the upstream's envelope, one by ours as it is.
+/// A task addressed by the upstream's id is sent in the upstream's envelope, one by ours as it is.
 async fn one(
     relay: &Relay,
     row: OwnTask,
@@ -143,8 +143,8 @@ async fn one(
     Ok(as_json(web::boxed(share.hold(json.into()))))
 }
 
-/// The JSON of a task, made within the share beside what that holds already. A large result is
-/// read only now; none: the task has gone meanwhile.
+/// The JSON of a task, rendered within the share beside what that holds already. A large result is
+/// read only now; `None`: the task was deleted meanwhile.
 async fn told(
     relay: &Relay,
     mut row: OwnTask,
@@ -155,7 +155,7 @@ async fn told(
     if !share.grow_towards(before.saturating_add(row.data_bytes)) {
         return Err(faults::overloaded());
     }
-    // Sealed, opened and told, a large one is here three times: of one at a time.
+    // Sealed, unsealed and rendered, a large one is in memory three times: one at a time.
     let mut _turn = None;
     if row.data.is_none() {
         _turn = Some(relay.telling.lock().await);

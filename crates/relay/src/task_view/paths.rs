@@ -1,10 +1,10 @@
-//! Which call about tasks a path is.
+//! Parses the paths of calls about tasks.
 
 use crate::faults;
 use domain::{Fault, ModelName, submission_of};
 use http::Method;
 
-/// Longest id of a task that is looked for.
+/// Longest id of a task that is looked up.
 pub(super) const MAX_ID_CHARS: usize = 255;
 const TASK: &str = "task";
 const LIST: &str = "list-by-condition";
@@ -18,14 +18,14 @@ pub(crate) enum TaskCall {
     List { model: String },
     /// One task.
     One(TaskPath),
-    /// One task, and what becomes of it.
+    /// One task, and its changes.
     Events(TaskPath),
     /// A page of all tasks.
     Page,
 }
 
 impl TaskCall {
-    /// The pattern that its paths fit.
+    /// The pattern that its paths match.
     pub(crate) const fn route(&self) -> &'static str {
         match self {
             Self::List { .. } => "/pass/{model}/task/list-by-condition",
@@ -38,10 +38,10 @@ impl TaskCall {
     }
 }
 
-/// Which task a path names.
+/// The task that a path names.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TaskPath {
-    /// The model it is of, where the path says it.
+    /// Its model, where the path names it.
     pub(super) model: Option<String>,
     /// The upstream's id, or, where the path names no model, ours.
     pub(super) id: String,
@@ -52,8 +52,8 @@ pub(super) fn can_be_id(text: &str) -> bool {
     !text.is_empty() && text.chars().count() <= MAX_ID_CHARS && !text.chars().any(char::is_control)
 }
 
-/// Reads a path under `/pass/`, as it was received. `None`: it is about no task. A model that is
-/// configured by exactly this name stays reachable.
+/// Parses a raw path under `/pass/`. `None`: it is not about tasks. A model that is configured with
+/// exactly this name stays reachable.
 pub(crate) fn under_pass(
     method: &Method,
     raw: &str,
@@ -75,7 +75,7 @@ pub(crate) fn under_pass(
     if is_reading(method) { Ok(Some(call)) } else { Err(faults::method_not_allowed("GET, HEAD")) }
 }
 
-/// Reads a path under `/v1/`. Whatever is not read goes to an upstream, as everywhere under `/v1`.
+/// Parses a raw path under `/v1/`. Other paths go to an upstream, as everywhere under `/v1`.
 pub(crate) fn under_v1(method: &Method, raw: &str) -> Result<Option<TaskCall>, Fault> {
     let raw = raw.strip_suffix('/').unwrap_or(raw);
     if !is_reading(method) {
@@ -103,7 +103,7 @@ enum Place<'a> {
     Events(&'a str),
 }
 
-/// `{base}/task/{place}`, cut at slashes that are written as such: an id may have others.
+/// Splits `{base}/task/{place}` at literal slashes: an id may contain encoded ones.
 fn split(raw: &str) -> Option<(&str, Place<'_>)> {
     let (head, last) = raw.rsplit_once('/')?;
     if matches!(last, FETCH | EVENTS)
@@ -153,7 +153,7 @@ mod tests {
             ("a/b/task/7/fetch", one("a/b/submit", "7")),
             ("a%2Fb/task/x%2Fy%20z", one("a/b/submit", "x/y z")),
             ("img/task/7/events", events("img/submit", "7")),
-            // The last place that makes sense is the one that is meant.
+            // The last position that makes sense is the one that is meant.
             ("img/task/task/fetch", one("img/submit", "task")),
             ("img/task/events", one("img/submit", "events")),
             ("task/task/7", one("task/submit", "7")),
@@ -172,7 +172,7 @@ mod tests {
         for raw in ["img", "img/submit", "task/7", "/task/7", "img/tasks/7", "img/task/7/cancel"] {
             assert_eq!(pass(&Method::GET, raw), "None", "{raw}");
         }
-        // The operator's own name wins.
+        // The operator's own name takes precedence.
         assert_eq!(pass(&Method::GET, "org/task/7"), "None");
         assert_eq!(pass(&Method::POST, "org/task/7"), "None");
         for raw in ["img/task/", "img/task/%", "img/task/%00", "a/../b/task/7", "a//task/7"] {

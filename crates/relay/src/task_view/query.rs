@@ -1,4 +1,4 @@
-//! What a call about tasks says after its `?`.
+//! The query parameters of calls about tasks.
 
 use crate::faults;
 use domain::{Fault, ModelName, TaskStatus, submission_of};
@@ -6,16 +6,16 @@ use std::borrow::Cow;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// The longest that an answer is held; who asks for more gets this.
+/// The longest time that a response is held; a longer request is capped.
 const MAX_WAIT_S: u64 = 60;
 const DEFAULT_PAGE: usize = 20;
 const MAX_PAGE: usize = 100;
 
-/// Which page of all tasks.
+/// The requested page of all tasks.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PageQuery {
     pub limit: usize,
-    /// Goes on after this task.
+    /// Continues after this task.
     pub after: Option<Uuid>,
     pub status: Option<TaskStatus>,
     pub model: Option<String>,
@@ -41,7 +41,7 @@ impl PageQuery {
     }
 }
 
-/// How long the answer may be held.
+/// How long the response may be held.
 pub(super) fn wait(query: Option<&str>) -> Result<Duration, Fault> {
     let mut wait = Duration::ZERO;
     for (name, value) in pairs(query) {
@@ -55,7 +55,7 @@ pub(super) fn wait(query: Option<&str>) -> Result<Duration, Fault> {
     Ok(wait)
 }
 
-/// Parameters with something in them, as they were received.
+/// Non-empty parameters, as they were received.
 fn pairs(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
     let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
     pairs.filter(|(_, value)| !value.is_empty())

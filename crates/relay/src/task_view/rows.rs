@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use store::{Db, Engine, Identity, Row, StoreError, Value};
 use uuid::Uuid;
 
-/// What the upstream said comes along where it is as small as this; larger ones are read one by
-/// one, when their turn comes: a page of them may be hundreds of megabytes.
+/// Reports up to this size are loaded with their rows; larger ones are read one by one when they
+/// are rendered: a page of them may be hundreds of megabytes.
 const SMALL_DATA_BYTES: i64 = 16 * 1024;
 
 const COLUMNS: &str = "id, uid, task_id, action, status, upstream_status, progress, fail_reason,
@@ -16,7 +16,7 @@ const COLUMNS: &str = "id, uid, task_id, action, status, upstream_status, progre
 /// A task.
 #[derive(Debug)]
 pub(super) struct OwnTask {
-    /// Grows from task to task.
+    /// Increases from task to task.
     pub id: i64,
     pub uid: TaskUid,
     /// The upstream's id; empty while it has none.
@@ -27,9 +27,9 @@ pub(super) struct OwnTask {
     pub progress: String,
     pub fail_reason: String,
     pub quota: Quota,
-    /// How large `data` is.
+    /// The size of `data`.
     pub data_bytes: usize,
-    /// What the upstream said of it last, sealed; may be empty. None: large, and not read yet.
+    /// The upstream's last report, sealed; may be empty. `None`: large, and not read yet.
     pub data: Option<String>,
     pub version: i64,
     pub created_at: UnixMs,
@@ -37,7 +37,7 @@ pub(super) struct OwnTask {
     pub finish_time: Option<UnixMs>,
 }
 
-/// Where a task stands. Who edits the table by hand may forget the version.
+/// The state of a task. An edit by hand may not change the version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     pub version: i64,
@@ -85,7 +85,7 @@ struct Query {
 
 impl Query {
     /// `owner`: how the user's column is written. With a `+` in front, on either engine, its index
-    /// is left alone: users have many tasks, and what else is asked for is nearly unique.
+    /// is not used: users have many tasks, and the other conditions are nearly unique.
     fn of(db: &Db, identity: &Identity, owner: &str) -> Self {
         let (engine, sql) = (db.engine(), light(owner));
         let mut query = Self { engine, sql, params: vec![identity.user_id.into()] };
@@ -116,7 +116,7 @@ impl Query {
     }
 }
 
-/// A query that leaves large data out, begun.
+/// The beginning of a query that leaves large data out.
 fn light(owner: &str) -> String {
     format!(
         "SELECT {COLUMNS}, CASE WHEN octet_length(data) <= {SMALL_DATA_BYTES} THEN data END AS data
@@ -124,7 +124,7 @@ fn light(owner: &str) -> String {
     )
 }
 
-/// One task with all that the upstream said of it. It was found before, so it may be seen.
+/// One task with its full report. It was found before, so it may be seen.
 pub(super) async fn whole(db: &Db, id: i64) -> Result<Option<OwnTask>, StoreError> {
     let sql = format!("SELECT {COLUMNS}, data FROM tasks WHERE id = $1");
     db.read(&sql, &[id.into()]).await?.first().map(OwnTask::read).transpose()
@@ -149,7 +149,7 @@ pub(super) async fn by_uid(
     query.first(db).await
 }
 
-/// The newest task that an upstream calls so, of one model or of all.
+/// The newest task with this upstream id, of one model or of all.
 pub(super) async fn by_upstream_id(
     db: &Db,
     identity: &Identity,
@@ -161,7 +161,7 @@ pub(super) async fn by_upstream_id(
     if let Some(model) = model {
         query.and("action =", model);
     }
-    // Not by the primary key, which would be walked from its end.
+    // Not by the primary key, which would be scanned from its end.
     query.sql.push_str(" ORDER BY +id DESC LIMIT 1");
     query.first(db).await
 }
@@ -185,7 +185,7 @@ pub(super) async fn by_upstream_ids(
     Ok(newest)
 }
 
-/// A page of all tasks, newest first, with one more than asked for if there are more.
+/// A page of all tasks, newest first, with one extra row if there are more.
 pub(super) async fn page(
     db: &Db,
     identity: &Identity,
@@ -207,7 +207,7 @@ pub(super) async fn page(
     query.run(db).await
 }
 
-/// Where tasks stand, whoever's they are.
+/// The states of tasks, of any owner.
 pub(super) async fn standings(
     db: &Db,
     uids: &[TaskUid],

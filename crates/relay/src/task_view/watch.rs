@@ -1,5 +1,5 @@
-//! How those who wait for tasks hear of changes, whichever node makes them: while anybody waits,
-//! one job looks at all tasks that are waited for, and wakes those whose task has changed.
+//! Notifies waiting clients of changes, made by any node: while any client waits, one job polls all
+//! awaited tasks, and wakes the clients of those that have changed.
 
 use super::rows::{Standing, standings};
 use crate::{Relay, faults};
@@ -11,20 +11,20 @@ use store::Db;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks.
+/// Pause between two polls.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Most tasks in one query.
+/// Maximum number of tasks in one query.
 const MAX_LOOKED_AT: usize = 500;
 
-/// What a look at a task found.
+/// What a poll found of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
     Stands(Standing),
-    /// There is no such task any more.
+    /// The task no longer exists.
     Gone,
 }
 
-/// Everybody who waits on this node.
+/// All waiting clients of this node.
 pub(crate) struct TaskWatch {
     max_waiters: usize,
     max_of_user: usize,
@@ -36,26 +36,26 @@ pub(crate) struct TaskWatch {
 struct Watched {
     tasks: HashMap<TaskUid, Entry>,
     waiters: usize,
-    /// How many of them are whose.
+    /// The number of waiting clients per user.
     of_users: HashMap<UserId, usize>,
-    /// The job runs.
+    /// Whether the job runs.
     looking: bool,
 }
 
-/// A task that is waited for.
+/// An awaited task.
 struct Entry {
-    /// The last look at it, once there was one.
+    /// The result of the last poll, once there was one.
     look: watch::Sender<Option<Look>>,
     waiters: usize,
 }
 
-/// A place among those who wait; given back when it is dropped.
+/// A registration of a waiting client; removed when it is dropped.
 pub(super) struct Waiter {
     watch: Arc<TaskWatch>,
     user_id: UserId,
     uid: TaskUid,
     look: watch::Receiver<Option<Look>>,
-    /// An older look may be there already, which this one has not seen.
+    /// The result of an earlier poll may be there already, which this one has not seen.
     fresh: bool,
 }
 
@@ -65,7 +65,7 @@ impl TaskWatch {
         Self { max_waiters, max_of_user, watched, stopping }
     }
 
-    /// Nobody waits any more, from here on.
+    /// The task is no longer awaited.
     pub(crate) fn stop(&self) {
         self.stopping.cancel();
     }
@@ -74,7 +74,7 @@ impl TaskWatch {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is to be looked at. `None`: nothing, and the job is over.
+    /// The tasks to poll. `None`: there are none, and the job ends.
     fn to_look_at(&self) -> Option<Vec<TaskUid>> {
         let mut watched = self.lock();
         if watched.tasks.is_empty() || self.stopping.is_cancelled() {
@@ -95,7 +95,7 @@ impl TaskWatch {
     }
 }
 
-/// Takes a place among those who wait for a task, for this user.
+/// Registers a client of this user that waits for a task.
 pub(super) fn follow(relay: &Relay, user_id: UserId, uid: TaskUid) -> Result<Waiter, Fault> {
     let watch = &relay.task_watch;
     let mut watched = watch.lock();
@@ -123,7 +123,7 @@ pub(super) fn follow(relay: &Relay, user_id: UserId, uid: TaskUid) -> Result<Wai
 }
 
 impl Waiter {
-    /// Waits until a look finds the task elsewhere than at `known`. `None`: the service stops.
+    /// Waits until the task's state differs from `known`. `None`: the service stops.
     pub(super) async fn change(&mut self, known: Standing) -> Option<Look> {
         let watch = Arc::clone(&self.watch);
         loop {
@@ -173,7 +173,7 @@ impl Drop for Waiter {
     }
 }
 
-/// The job: looks, until nobody waits.
+/// The job: polls, until no client waits.
 async fn keep_looking(db: Db, watch: Arc<TaskWatch>) {
     let mut failing = false;
     loop {
@@ -188,7 +188,7 @@ async fn keep_looking(db: Db, watch: Arc<TaskWatch>) {
                     watch.tell(uids, &found);
                     failing = false;
                 }
-                // Those who wait get what is known when their time is over.
+                // Waiting clients get what is known when their time is over.
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(target: "custompass", event = "task_watch_failed", %error);

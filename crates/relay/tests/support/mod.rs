@@ -86,13 +86,13 @@ impl TestRelay {
         Self::build(|_| {}).await
     }
 
-    /// SQL, live when this returns.
+    /// Runs SQL, which is live when this returns.
     pub async fn sql(&self, sql: &str, params: &[Value]) {
         self.db.execute(sql, params).await.unwrap();
         self.live.refresh().await.unwrap();
     }
 
-    /// Another channel for all models; answers nothing if `url` is of nobody.
+    /// Another channel for all models; it never replies if nothing listens at `url`.
     pub async fn channel(&self, url: &str, priority: i64) {
         let sql = "INSERT INTO channels (name, base_url, key, models, priority)
             VALUES ('more', $1, 'up-key', 'fixed,use,free', $2)";
@@ -107,13 +107,13 @@ impl TestRelay {
         self.call("POST", &format!("/pass/{model}")).json(&testkit::json!({"q": 1}))
     }
 
-    /// What the user has left.
+    /// The user's balance.
     pub async fn quota(&self) -> i64 {
         let rows = self.db.read("SELECT quota FROM users WHERE id = 1", &[]).await.unwrap();
         rows[0].get("quota").unwrap()
     }
 
-    /// Waits until the user has this left: work for clients that have gone ends by itself.
+    /// Waits until the user's balance is this: work for disconnected clients ends by itself.
     pub async fn quota_becomes(&self, quota: i64) {
         testkit::eventually(&format!("quota {quota}"), || async {
             (self.quota().await == quota).then_some(())
@@ -131,7 +131,7 @@ impl TestRelay {
         self.db.read(sql, &[]).await.unwrap()[0].get("n").unwrap()
     }
 
-    /// Every test ends here: nothing is lost, nobody is at work any more.
+    /// Every test ends here: nothing is lost, and nothing is in flight any more.
     pub async fn close(self) {
         let audit = ledger::audit(&self.db, now()).await.unwrap();
         assert!(audit.clean, "{:?}", audit.breaches);

@@ -12,9 +12,9 @@ fuzz_target!(|body: &[u8]| {
     let asked: AskedIds<'_> = IDS.into_iter().collect();
     let mut told = Vec::new();
     let read = read_reply(body, &asked, |place, element| {
-        assert!(element.word().chars().count() <= 64 && element.progress().chars().count() <= 64);
+        assert!(element.status().chars().count() <= 64 && element.progress().chars().count() <= 64);
         assert!(element.reason().chars().count() <= 1_000);
-        assert!(![element.word(), element.reason()].concat().chars().any(char::is_control));
+        assert!(![element.status(), element.reason()].concat().chars().any(char::is_control));
         let _ = element.usage();
         let kept = element.kept();
         // Within a member there may be texts that no String can hold.

@@ -28,7 +28,7 @@ impl TaskStatus {
 
     /// The text in the database and the API.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Submitted => "submitted",
             Self::Processing => "processing",
@@ -38,10 +38,10 @@ impl TaskStatus {
         }
     }
 
-    /// The status of a word in the database.
+    /// Parses the text in the database; `None` when it is no status.
     #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.word() == word)
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
     /// Whether nothing comes after it.
@@ -53,7 +53,7 @@ impl TaskStatus {
 
 impl fmt::Display for TaskStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+        f.write_str(self.as_str())
     }
 }
 
@@ -91,7 +91,7 @@ impl StatusWords {
             Some(TaskStatus::Failed)
         } else if on(&self.processing) {
             // `submitted` has a status of its own: the task is accepted, but not processed yet.
-            let submitted = word.eq_ignore_ascii_case(TaskStatus::Submitted.word());
+            let submitted = word.eq_ignore_ascii_case(TaskStatus::Submitted.as_str());
             Some(if submitted { TaskStatus::Submitted } else { TaskStatus::Processing })
         } else {
             None
@@ -160,9 +160,9 @@ mod tests {
     #[test]
     fn words_of_the_database() {
         for status in TaskStatus::ALL {
-            assert_eq!(TaskStatus::from_word(status.word()), Some(status));
+            assert_eq!(TaskStatus::parse(status.as_str()), Some(status));
             assert_eq!(status.is_final(), !TaskStatus::UNFINISHED.contains(&status));
         }
-        assert_eq!(TaskStatus::from_word("done"), None);
+        assert_eq!(TaskStatus::parse("done"), None);
     }
 }

@@ -71,7 +71,7 @@ pub enum CodeFault {
 impl LedgerError {
     /// A label for logs and metrics.
     #[must_use]
-    pub const fn word(&self) -> &'static str {
+    pub const fn label(&self) -> &'static str {
         match self {
             Self::InsufficientQuota { .. } => "insufficient",
             Self::SpendingLimit(_) => "spending_limit",

@@ -177,8 +177,8 @@ pub(crate) struct Finish {
     pub forget_reply: Option<(UserId, String)>,
 }
 
-/// The reference of a movement, and the id of the request for it, by which a retry recognises its own
-/// earlier commit.
+/// The reference of a movement, and the id of the request for it, by which a retry recognises its
+/// own earlier commit.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub reference: Arc<str>,

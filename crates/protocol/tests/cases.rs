@@ -199,7 +199,7 @@ fn check_tasks(label: &str, case: &Case, protocol: &Protocol) {
     for (task, expect) in tasks.iter().zip(expect) {
         let at = format!("{label}: {task:?}");
         assert_eq!(task.id, expect.id, "{at}");
-        assert_eq!(task.status.word(), expect.status, "{at}");
+        assert_eq!(task.status.as_str(), expect.status, "{at}");
         assert_eq!(task.progress, expect.progress, "{at}");
         assert_eq!(task.reason, expect.reason, "{at}");
         assert_eq!(task.results, expect.results, "{at}");

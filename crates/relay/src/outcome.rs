@@ -109,7 +109,7 @@ pub(crate) enum Unusable {
 
 /// The meaning of a submission's first reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FirstWord {
+pub(crate) enum FirstReplyKind {
     /// It names the task.
     Accepted,
     /// It has a status of 400 and above.
@@ -147,7 +147,7 @@ pub(crate) enum CallEnd<'a> {
     /// With a reply.
     Reply { reading: &'a Reading, end: BodyEnd, seen: Seen },
     /// With the first reply to a submission.
-    Submission(FirstWord),
+    Submission(FirstReplyKind),
 }
 
 /// What happens to the hold.
@@ -216,7 +216,7 @@ pub(crate) fn decide(terms: Terms<'_>, end: CallEnd<'_>) -> Outcome {
         CallEnd::Estimate(end) => in_estimate(end),
         CallEnd::Unusable(why) => unusable(why),
         CallEnd::BadStatus => Outcome::passed_on("upstream_status"),
-        CallEnd::Submission(word) => submission(word),
+        CallEnd::Submission(kind) => submission(kind),
         CallEnd::Reply { reading, end, seen } => match terms {
             Terms::Free => free(end, seen),
             Terms::Paid { price, held } => paid((price, held), reading, end, seen),
@@ -266,26 +266,26 @@ fn unusable(why: Unusable) -> Outcome {
     }
 }
 
-fn submission(word: FirstWord) -> Outcome {
-    match word {
-        FirstWord::Accepted => Outcome::new(Money::Task, ClientOutcome::Reply),
-        FirstWord::BadStatus => Outcome::passed_on("upstream_status"),
-        FirstWord::Failed => Outcome::passed_on("upstream_failed"),
-        FirstWord::NamesNoTask => Outcome::passed_on("no_task_id"),
-        FirstWord::Estimate => {
+fn submission(kind: FirstReplyKind) -> Outcome {
+    match kind {
+        FirstReplyKind::Accepted => Outcome::new(Money::Task, ClientOutcome::Reply),
+        FirstReplyKind::BadStatus => Outcome::passed_on("upstream_status"),
+        FirstReplyKind::Failed => Outcome::passed_on("upstream_failed"),
+        FirstReplyKind::NamesNoTask => Outcome::passed_on("no_task_id"),
+        FirstReplyKind::Estimate => {
             Outcome::refused("estimate_instead_of_result", faults::estimate_instead_of_result())
         }
-        FirstWord::TooLarge => Outcome::refused("reply_too_large", faults::no_task_reply()),
-        FirstWord::Broken(BodyEnd::Cut | BodyEnd::Complete) => {
+        FirstReplyKind::TooLarge => Outcome::refused("reply_too_large", faults::no_task_reply()),
+        FirstReplyKind::Broken(BodyEnd::Cut | BodyEnd::Complete) => {
             Outcome::refused("upstream_cut", faults::upstream_failed())
         }
-        FirstWord::Broken(BodyEnd::TimedOut) => {
+        FirstReplyKind::Broken(BodyEnd::TimedOut) => {
             Outcome::refused(UNKNOWN_OUTCOME, faults::upstream_timeout())
         }
-        FirstWord::Broken(BodyEnd::ClientSlow) => {
+        FirstReplyKind::Broken(BodyEnd::ClientSlow) => {
             Outcome::refused(UNKNOWN_OUTCOME, faults::body_too_slow())
         }
-        FirstWord::Broken(BodyEnd::DrainedOut) => {
+        FirstReplyKind::Broken(BodyEnd::DrainedOut) => {
             Outcome::refused(UNKNOWN_OUTCOME, faults::client_gone())
         }
     }

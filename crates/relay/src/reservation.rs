@@ -272,7 +272,7 @@ impl Reservation {
             }
         };
         if let Ok(Err(e)) = tokio::time::timeout(limit, releasing).await {
-            span.fail(e.word());
+            span.fail(e.label());
             tracing::error!(
                 target: "custompass", event = "release_failed", hold_id = %hold.id(),
                 request_id = &*record.request_id, error = %e,
@@ -345,7 +345,7 @@ async fn forget(relay: &Relay, ticket: Option<Ticket>) {
 }
 
 fn not_held(record: &Record, error: LedgerError) -> Fault {
-    record.relay().metrics.not_precharged(error.word());
+    record.relay().metrics.not_precharged(error.label());
     tracing::error!(
         target: "custompass", event = "precharge_failed", user_id = record.user_id.map(|id| id.0),
         error = %error, request_id = &*record.request_id,

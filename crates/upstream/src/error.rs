@@ -112,7 +112,7 @@ impl SendError {
 
     /// A label for logs and metrics.
     #[must_use]
-    pub const fn word(&self) -> &'static str {
+    pub const fn label(&self) -> &'static str {
         match self {
             Self::Connect(ConnectError::Dns(_)) => "dns",
             Self::Connect(ConnectError::Guarded(_)) => "guarded",

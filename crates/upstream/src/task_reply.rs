@@ -15,7 +15,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 
 /// Longest status and longest progress that are kept, in characters.
-const MAX_WORD: usize = 64;
+const MAX_STATUS: usize = 64;
 /// Longest task id, in characters.
 const MAX_ID: usize = 255;
 /// Longest reason for a failure that is kept, in characters.
@@ -120,7 +120,7 @@ struct Members<'a> {
 pub struct Element<'a> {
     members: Members<'a>,
     raw: &'a RawValue,
-    word: Cow<'a, str>,
+    status: Cow<'a, str>,
 }
 
 /// Parses a reply: calls `tell` with each task of the request that has an element, by its position
@@ -174,8 +174,8 @@ pub fn read_submission(body: &[u8]) -> Option<(String, Element<'_>)> {
     let members = members(raw)?;
     let id = text_or_number(members.task_id?)?;
     let is_good = (1..=MAX_ID).contains(&id.chars().count()) && !id.chars().any(char::is_control);
-    let word = members.status.and_then(text_or_number).unwrap_or_default();
-    is_good.then(|| (id.into_owned(), Element { members, raw, word }))
+    let status = members.status.and_then(text_or_number).unwrap_or_default();
+    is_good.then(|| (id.into_owned(), Element { members, raw, status }))
 }
 
 /// `data`, when the envelope reports success.
@@ -223,27 +223,27 @@ impl<'a> Element<'a> {
     fn read(raw: &'a RawValue) -> Option<(Cow<'a, str>, Self)> {
         let members = members(raw)?;
         let id = text_or_number(members.task_id?)?;
-        let word = text_of(members.status?)?;
-        Some((id, Self { members, raw, word }))
+        let status = text_of(members.status?)?;
+        Some((id, Self { members, raw, status }))
     }
 
     /// The upstream's status word.
     #[must_use]
-    pub fn word(&self) -> String {
-        readable(&self.word, MAX_WORD)
+    pub fn status(&self) -> String {
+        readable(&self.status, MAX_STATUS)
     }
 
     /// The status word, unabridged.
     #[must_use]
-    pub fn raw_word(&self) -> &str {
-        &self.word
+    pub fn raw_status(&self) -> &str {
+        &self.status
     }
 
     /// The progress.
     #[must_use]
     pub fn progress(&self) -> String {
         let progress = self.members.progress.and_then(text_or_number).unwrap_or_default();
-        readable(&progress, MAX_WORD)
+        readable(&progress, MAX_STATUS)
     }
 
     /// The reason of a failure, as the upstream wrote it; empty when there is none.

@@ -141,7 +141,7 @@ impl TaskFilter {
 }
 
 fn read_status(text: &str) -> Result<String, AdminError> {
-    let known = text == UNFINISHED || TaskStatus::from_word(text).is_some();
+    let known = text == UNFINISHED || TaskStatus::parse(text).is_some();
     if known {
         return Ok(text.to_owned());
     }

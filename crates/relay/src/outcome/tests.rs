@@ -204,19 +204,19 @@ fn free_calls_move_nothing() {
 
 #[test]
 fn submissions() {
-    for (word, expected) in [
-        (FirstWord::Accepted, "task reply"),
-        (FirstWord::BadStatus, "upstream_status reply"),
-        (FirstWord::Failed, "upstream_failed reply"),
-        (FirstWord::NamesNoTask, "no_task_id reply"),
-        (FirstWord::Estimate, "estimate_instead_of_result UPSTREAM_RESPONSE"),
-        (FirstWord::TooLarge, "reply_too_large UPSTREAM_RESPONSE"),
-        (FirstWord::Broken(BodyEnd::Cut), "upstream_cut UPSTREAM_ERROR"),
-        (FirstWord::Broken(BodyEnd::TimedOut), "unknown_outcome TIMEOUT"),
-        (FirstWord::Broken(BodyEnd::ClientSlow), "unknown_outcome REQUEST_TIMEOUT"),
-        (FirstWord::Broken(BodyEnd::DrainedOut), "unknown_outcome INVALID_REQUEST"),
+    for (kind, expected) in [
+        (FirstReplyKind::Accepted, "task reply"),
+        (FirstReplyKind::BadStatus, "upstream_status reply"),
+        (FirstReplyKind::Failed, "upstream_failed reply"),
+        (FirstReplyKind::NamesNoTask, "no_task_id reply"),
+        (FirstReplyKind::Estimate, "estimate_instead_of_result UPSTREAM_RESPONSE"),
+        (FirstReplyKind::TooLarge, "reply_too_large UPSTREAM_RESPONSE"),
+        (FirstReplyKind::Broken(BodyEnd::Cut), "upstream_cut UPSTREAM_ERROR"),
+        (FirstReplyKind::Broken(BodyEnd::TimedOut), "unknown_outcome TIMEOUT"),
+        (FirstReplyKind::Broken(BodyEnd::ClientSlow), "unknown_outcome REQUEST_TIMEOUT"),
+        (FirstReplyKind::Broken(BodyEnd::DrainedOut), "unknown_outcome INVALID_REQUEST"),
     ] {
         let terms = Terms::Free;
-        assert_eq!(in_short(decide(terms, CallEnd::Submission(word))), expected);
+        assert_eq!(in_short(decide(terms, CallEnd::Submission(kind))), expected);
     }
 }

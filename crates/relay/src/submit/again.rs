@@ -8,7 +8,7 @@ use crate::Relay;
 use crate::call::{Call, RequestKind};
 use crate::client_link::ClientLink;
 use crate::deliver::{head_of, repeats_key, unusable};
-use crate::outcome::{BodyEnd, FirstWord};
+use crate::outcome::{BodyEnd, FirstReplyKind};
 use crate::reply::collect;
 use crate::send::{Exchange, NotTaken};
 use bytes::Bytes;
@@ -155,8 +155,8 @@ async fn read_reply(
     let (link, mut share) = (ClientLink::default(), relay.budget.share_of(left.user_id));
     let limit_bytes = relay.config.max_collected_reply_bytes;
     let collected = collect(&mut reply.body, limit_bytes, &link, &mut share).await;
-    let bytes = whole(collected).map_err(|word| match word {
-        FirstWord::Broken(BodyEnd::Cut | BodyEnd::TimedOut) => {
+    let bytes = whole(collected).map_err(|kind| match kind {
+        FirstReplyKind::Broken(BodyEnd::Cut | BodyEnd::TimedOut) => {
             Repeated::Unreached("the reply broke off".to_owned())
         }
         _ => Repeated::Lost("the upstream's reply is too large"),

@@ -1,7 +1,7 @@
 //! Parses the first reply to a submission.
 
 use crate::inflate::{inflate, is_compressed};
-use crate::outcome::FirstWord;
+use crate::outcome::FirstReplyKind;
 use crate::reply::read as read_money;
 use crate::{Relay, faults};
 use domain::{Fault, FrozenPrice, Quota, StatusWords, TaskStatus, TaskUid, Usage, task_status};
@@ -40,7 +40,7 @@ pub(super) struct Accepted {
 
 /// An upstream's refusal.
 pub(super) struct SubmissionRefusal {
-    word: FirstWord,
+    kind: FirstReplyKind,
     /// A label for metrics and log.
     pub code: &'static str,
     pub error: String,
@@ -50,11 +50,11 @@ pub(super) struct SubmissionRefusal {
 
 impl FirstReply {
     /// The kind of the reply.
-    pub(super) const fn word(&self) -> FirstWord {
+    pub(super) const fn kind(&self) -> FirstReplyKind {
         match self {
-            Self::Accepted(_) => FirstWord::Accepted,
-            Self::Refused(refusal) => refusal.word,
-            Self::Estimate(_) => FirstWord::Estimate,
+            Self::Accepted(_) => FirstReplyKind::Accepted,
+            Self::Refused(refusal) => refusal.kind,
+            Self::Estimate(_) => FirstReplyKind::Estimate,
         }
     }
 }
@@ -63,17 +63,17 @@ impl FirstReply {
 pub(super) fn read(status: StatusCode, headers: &HeaderMap, bytes: &[u8]) -> FirstReply {
     let money = read_money(upstream::scan::scan_whole(headers, bytes));
     let plain = plain(headers, bytes);
-    let refused = |word, code, error: String| {
+    let refused = |kind, code, error: String| {
         let message = plain.as_deref().and_then(message_of).unwrap_or_else(|| error.clone());
-        FirstReply::Refused(SubmissionRefusal { word, code, error, message })
+        FirstReply::Refused(SubmissionRefusal { kind, code, error, message })
     };
     if status.as_u16() >= 400 {
         let error = format!("status {}", status.as_u16());
-        return refused(FirstWord::BadStatus, "UPSTREAM_STATUS", error);
+        return refused(FirstReplyKind::BadStatus, "UPSTREAM_STATUS", error);
     }
     if money.failed {
         let error = "the upstream's reply says that it failed".to_owned();
-        return refused(FirstWord::Failed, "UPSTREAM_ENVELOPE", error);
+        return refused(FirstReplyKind::Failed, "UPSTREAM_ENVELOPE", error);
     }
     if money.is_estimate {
         return FirstReply::Estimate(money.usage);
@@ -81,14 +81,14 @@ pub(super) fn read(status: StatusCode, headers: &HeaderMap, bytes: &[u8]) -> Fir
     match plain.as_deref().and_then(read_submission) {
         Some((task_id, element)) => FirstReply::Accepted(Accepted {
             task_id,
-            status: element.word(),
+            status: element.status(),
             progress: element.progress(),
             data: element.kept().into_owned(),
             usage: money.usage,
         }),
         None => {
             let error = "the upstream's reply names no usable data.task_id".to_owned();
-            refused(FirstWord::NamesNoTask, "UPSTREAM_RESPONSE", error)
+            refused(FirstReplyKind::NamesNoTask, "UPSTREAM_RESPONSE", error)
         }
     }
 }
@@ -168,9 +168,9 @@ mod tests {
         }
     }
 
-    fn refused(status: u16, body: &str) -> (FirstWord, String) {
+    fn refused(status: u16, body: &str) -> (FirstReplyKind, String) {
         match reply(status, body) {
-            FirstReply::Refused(refusal) => (refusal.word, refusal.message),
+            FirstReply::Refused(refusal) => (refusal.kind, refusal.message),
             _ => panic!("not refused: {body}"),
         }
     }
@@ -207,17 +207,17 @@ mod tests {
             r#"{"data":{"task_id":"t"}"#,
             &long,
         ] {
-            assert_eq!(refused(200, body).0, FirstWord::NamesNoTask, "{body}");
+            assert_eq!(refused(200, body).0, FirstReplyKind::NamesNoTask, "{body}");
         }
     }
 
     #[test]
     fn refusals_have_words() {
         let body = r#"{"code":7,"message":"too\u0000 rude","data":{"task_id":"t"}}"#;
-        assert_eq!(refused(200, body), (FirstWord::Failed, "too  rude".to_owned()));
+        assert_eq!(refused(200, body), (FirstReplyKind::Failed, "too  rude".to_owned()));
         let openai = r#"{"error":{"message":"no"}}"#;
-        assert_eq!(refused(400, openai), (FirstWord::BadStatus, "no".to_owned()));
-        assert_eq!(refused(500, "oops"), (FirstWord::BadStatus, "status 500".to_owned()));
+        assert_eq!(refused(400, openai), (FirstReplyKind::BadStatus, "no".to_owned()));
+        assert_eq!(refused(500, "oops"), (FirstReplyKind::BadStatus, "status 500".to_owned()));
         let long = format!(r#"{{"code":1,"message":"{}"}}"#, "x".repeat(5_000));
         assert_eq!(refused(200, &long).1.len(), MAX_REASON_CHARS);
         let estimate = r#"{"code":0,"type":"precharge","data":{"task_id":"t"}}"#;

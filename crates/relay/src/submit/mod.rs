@@ -18,7 +18,7 @@ use crate::deliver::{
 use crate::faults;
 use crate::idempotency::Tee;
 use crate::outcome::{
-    BodyEnd, CallEnd, ClientOutcome, FirstWord, Money, Outcome, Terms, Unusable, decide,
+    BodyEnd, CallEnd, ClientOutcome, FirstReplyKind, Money, Outcome, Terms, Unusable, decide,
 };
 use crate::phases::Order;
 use crate::reply::{Collected, collect};
@@ -157,8 +157,8 @@ pub(crate) async fn deliver(
     drop(attempt);
     let bytes = match whole(collected) {
         Ok(bytes) => bytes,
-        Err(word) => {
-            let Outcome { money, client } = decide(Terms::Free, CallEnd::Submission(word));
+        Err(kind) => {
+            let Outcome { money, client } = decide(Terms::Free, CallEnd::Submission(kind));
             if let Money::Release { reason } = money {
                 reservation.release(ctx.record, reason).await;
             }
@@ -169,8 +169,8 @@ pub(crate) async fn deliver(
         return Err(refuse(ctx, reservation, Unusable::Echo).await);
     }
     let reply = first_reply::read(reply.status, &reply.headers, &bytes);
-    let word = reply.word();
-    let Outcome { money, client } = decide(reservation.terms(), CallEnd::Submission(word));
+    let kind = reply.kind();
+    let Outcome { money, client } = decide(reservation.terms(), CallEnd::Submission(kind));
     let mut head = head;
     match (reply, money) {
         (FirstReply::Accepted(accepted), _) => {
@@ -195,11 +195,11 @@ pub(crate) async fn deliver(
 }
 
 /// A complete reply, else the meaning of its end.
-fn whole(collected: Collected) -> Result<Bytes, FirstWord> {
+fn whole(collected: Collected) -> Result<Bytes, FirstReplyKind> {
     match collected.end {
         Some(BodyEnd::Complete) => Ok(collected.bytes),
-        Some(end) => Err(FirstWord::Broken(end)),
-        None => Err(FirstWord::TooLarge),
+        Some(end) => Err(FirstReplyKind::Broken(end)),
+        None => Err(FirstReplyKind::TooLarge),
     }
 }
 

@@ -142,7 +142,7 @@ impl Serialize for Element<'_> {
             map.serialize_entry("object", "task")?;
         }
         map.serialize_entry("task_id", &self.task_id())?;
-        map.serialize_entry("status", row.status.word())?;
+        map.serialize_entry("status", row.status.as_str())?;
         map.serialize_entry("upstream_status", &row.upstream_status)?;
         map.serialize_entry("progress", &self.said_or("progress", &row.progress))?;
         map.serialize_entry("error", &self.error())?;

@@ -73,8 +73,8 @@ fn limit(text: &str) -> Result<usize, Fault> {
 }
 
 fn status(text: &str) -> Result<TaskStatus, Fault> {
-    TaskStatus::from_word(text).ok_or_else(|| {
-        let words = TaskStatus::ALL.map(TaskStatus::word).join(", ");
+    TaskStatus::parse(text).ok_or_else(|| {
+        let words = TaskStatus::ALL.map(TaskStatus::as_str).join(", ");
         faults::bad_parameter("status", &format!("one of {words}"))
     })
 }

@@ -72,7 +72,7 @@ impl OwnTask {
 
 fn status_of(row: &Row) -> Result<TaskStatus, StoreError> {
     let word: String = row.get("status")?;
-    let status = TaskStatus::from_word(&word);
+    let status = TaskStatus::parse(&word);
     status.ok_or_else(|| StoreError::Other(format!("tasks.status says {word:?}")))
 }
 
@@ -196,7 +196,7 @@ pub(super) async fn page(
         query.and("uid <", after);
     }
     if let Some(status) = page.status {
-        query.and("status =", status.word());
+        query.and("status =", status.as_str());
     }
     if let Some(model) = &page.model {
         query.and("action =", model);

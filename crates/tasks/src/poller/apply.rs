@@ -64,7 +64,7 @@ fn read<'t>(
     let odd = read_reply(body, &asked, |place, element| {
         let task = &tasks[place];
         let words = channel.status_words.as_ref();
-        let status = task_status(element.raw_word(), words, &core.config.load().status_words);
+        let status = task_status(element.raw_status(), words, &core.config.load().status_words);
         if status.is_final() {
             ended[place] = true;
             news.ends.push(ended_by_reply(core, task, status, element, &mut news.bad_usage));
@@ -72,7 +72,7 @@ fn read<'t>(
         }
         if status == TaskStatus::Unknown {
             core.metrics.unknown_words.inc();
-            core.words.note(channel.id, element.word());
+            core.words.note(channel.id, element.status());
         }
         let fingerprint = element.fingerprint();
         // The same word may map to another status by now: its list was edited.
@@ -100,7 +100,7 @@ fn changed(
         id: task.place.id,
         version: task.version,
         status,
-        upstream_status: element.word(),
+        upstream_status: element.status(),
         progress: element.progress(),
         data: sealed(core, element)?,
         fingerprint,
@@ -135,7 +135,7 @@ fn ended_by_reply<'t>(
     };
     let end = TaskEnd {
         status,
-        upstream_status: Some(element.word()),
+        upstream_status: Some(element.status()),
         progress: Some(element.progress()),
         fail_reason,
         data: sealed(core, element),
@@ -220,13 +220,13 @@ async fn finish_one(core: &Core, lane: &PollLane, End { task, charge, end }: End
         Ok(finished) => tracing::info!(
             target: "custompass", event = "task_finished", user_id = task.user_id.0,
             channel_id = lane.channel_id.0, model = &*lane.action, task_id = task.task_id,
-            status = status.word(), quota = finished.charged.0, request_id = task.request_id,
+            status = status.as_str(), quota = finished.charged.0, request_id = task.request_id,
         ),
         // It is still unfinished, so it is polled and ended again.
         Err(error) => tracing::warn!(
             target: "custompass", event = "task_not_finished", user_id = task.user_id.0,
             channel_id = lane.channel_id.0, model = &*lane.action, task_id = task.task_id,
-            status = status.word(), request_id = task.request_id, %error,
+            status = status.as_str(), request_id = task.request_id, %error,
         ),
     }
 }

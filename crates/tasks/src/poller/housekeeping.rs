@@ -50,7 +50,7 @@ async fn release_strays(core: &Core) -> Result<(), LedgerError> {
         for row in &rows {
             let (uid, user_id) = (TaskUid(row.get("id")?), row.get("user_id")?);
             let status: Option<String> = row.get("status")?;
-            match status.as_deref().and_then(TaskStatus::from_word) {
+            match status.as_deref().and_then(TaskStatus::parse) {
                 None => drop(core.parts.ledger.release_stray_hold(uid, user_id).await?),
                 Some(status) => {
                     let since: UnixMs = row.get("created_at")?;

@@ -200,7 +200,7 @@ async fn count(core: &Core) -> Result<(), StoreError> {
         counts.insert(row.get::<String>("status")?, row.get::<i64>("tasks")?);
     }
     for status in TaskStatus::UNFINISHED {
-        core.metrics.in_queue(status, counts.get(status.word()).copied().unwrap_or(0));
+        core.metrics.in_queue(status, counts.get(status.as_str()).copied().unwrap_or(0));
     }
     Ok(())
 }

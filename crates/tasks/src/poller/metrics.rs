@@ -65,7 +65,7 @@ impl Metrics {
     }
 
     pub(super) fn in_queue(&self, status: TaskStatus, count: i64) {
-        self.in_queue.get_or_create(&[("status", status.word())]).set(count);
+        self.in_queue.get_or_create(&[("status", status.as_str())]).set(count);
     }
 
     pub(super) fn asked(&self, late: Duration) {

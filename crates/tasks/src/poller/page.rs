@@ -112,7 +112,7 @@ impl Waiting {
             uid: TaskUid(row.get("uid")?),
             user_id: row.get("user_id")?,
             task_id: row.get("task_id")?,
-            status: TaskStatus::from_word(&status).unwrap_or(TaskStatus::Unknown),
+            status: TaskStatus::parse(&status).unwrap_or(TaskStatus::Unknown),
             fingerprint: row.get("fingerprint")?,
             version: row.get("version")?,
             lifetime_from: row.get("lifetime_from")?,

@@ -56,7 +56,7 @@ impl PollFailure {
     }
 
     /// A label for metrics.
-    pub(super) const fn word(&self) -> &'static str {
+    pub(super) const fn label(&self) -> &'static str {
         match self {
             Self::Unasked(_) => "unasked",
             Self::Unreachable(_) => "unreachable",
@@ -84,8 +84,8 @@ impl From<SendError> for PollFailure {
     fn from(error: SendError) -> Self {
         match &error {
             _ if error.is_timeout() => Self::Timeout,
-            _ if error.sent() == Sent::No => Self::Unreachable(error.word().to_owned()),
-            _ => Self::Broken(error.word()),
+            _ if error.sent() == Sent::No => Self::Unreachable(error.label().to_owned()),
+            _ => Self::Broken(error.label()),
         }
     }
 }
@@ -143,7 +143,7 @@ pub(super) async fn ask<'a>(
     }
     let answer = put(core, asking, owner, question(ids, numbers), &mut span).await;
     if let Err(failure) = &answer {
-        span.fail(failure.word());
+        span.fail(failure.label());
     }
     answer
 }

@@ -239,7 +239,7 @@ impl Pass<'_> {
         numbers: bool,
     ) -> (Batch, Result<(), PollFailure>) {
         let asked = self.put(&batch, sick, numbers).await;
-        let result = asked.as_ref().map_or_else(PollFailure::word, |()| "ok");
+        let result = asked.as_ref().map_or_else(PollFailure::label, |()| "ok");
         self.core.metrics.answered(result);
         (batch, asked)
     }

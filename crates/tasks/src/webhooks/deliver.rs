@@ -82,7 +82,7 @@ async fn send(parts: &Parts, parcel: Parcel) -> (Outcome, Option<ReplyBody>) {
     };
     match parts.webhook_client.send(request, &DEADLINES).await {
         Ok(reply) => (judge(reply.status, of_submission), Some(reply.body)),
-        Err(error) => (Outcome::Failed { status: None, why: error.word() }, None),
+        Err(error) => (Outcome::Failed { status: None, why: error.label() }, None),
     }
 }
 
@@ -247,7 +247,7 @@ fn log_attempt(claim: &DeliveryClaim, outcome: &Outcome, ended: AttemptResult) {
     };
     tracing::warn!(
         target: "custompass", event = "webhook_failed", endpoint_id, status, attempt, reason,
-        result = ended.word(),
+        result = ended.as_str(),
     );
 }
 

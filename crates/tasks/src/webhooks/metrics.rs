@@ -17,7 +17,7 @@ pub(super) enum AttemptResult {
 }
 
 impl AttemptResult {
-    pub(super) const fn word(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
             Self::Retried => "retried",
@@ -44,6 +44,6 @@ impl Metrics {
     }
 
     pub(super) fn ended(&self, ended: AttemptResult) {
-        self.tries.get_or_create(&[("result", ended.word())]).inc();
+        self.tries.get_or_create(&[("result", ended.as_str())]).inc();
     }
 }

@@ -160,7 +160,7 @@ async fn says_that_nothing_was_sent() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let error = refused(get(&format!("http://{closed}/")), PATIENT).await;
     assert!(matches!(error, SendError::Connect(ConnectError::Refused(_))), "{error:?}");
-    assert_eq!((error.sent(), error.word()), (Sent::No, "refused"));
+    assert_eq!((error.sent(), error.label()), (Sent::No, "refused"));
 
     let error = refused(get("http://no-such-host.invalid/"), PATIENT).await;
     assert!(matches!(error, SendError::Connect(ConnectError::Dns(_))), "{error:?}");
@@ -180,7 +180,7 @@ async fn the_guard_stands_before_the_connection() {
         let uri = format!("http://{host}:{port}/");
         let error = client.send(get(&uri), &PATIENT).await.err().expect("an error");
         assert!(matches!(error, SendError::Connect(ConnectError::Guarded(_))), "{host} {error:?}");
-        assert_eq!((error.sent(), error.word()), (Sent::No, "guarded"));
+        assert_eq!((error.sent(), error.label()), (Sent::No, "guarded"));
     }
 }
 

@@ -8,7 +8,7 @@ fn read(body: &str, asked: &[&str]) -> Result<(Reports, Odd), Unreadable> {
     let asked: AskedIds<'_> = asked.iter().copied().collect();
     let odd = read_reply(body.as_bytes(), &asked, |place, element| {
         let usage = element.usage().ok().flatten().map(|usage| usage.prompt_tokens);
-        reports.push((place, element.word(), element.progress(), element.reason(), usage));
+        reports.push((place, element.status(), element.progress(), element.reason(), usage));
     })?;
     Ok((reports, odd))
 }
@@ -130,7 +130,7 @@ fn long_and_unstorable_texts_are_cut() {
     let word = format!("\\u0000{}", "字".repeat(100));
     let json = format!(r#"{{"task_id":1,"status":"{word}","error":[{}0]}}"#, "1,".repeat(2000));
     element(&json, |element| {
-        assert_eq!(element.word(), format!(" {}", "字".repeat(63)));
+        assert_eq!(element.status(), format!(" {}", "字".repeat(63)));
         assert_eq!(element.reason().chars().count(), MAX_REASON);
     });
     let large = "x".repeat(MAX_KEPT);

@@ -202,14 +202,14 @@ fn told(
     };
     match outcome {
         Err(why) => {
-            probe.error = Some(why.word());
+            probe.error = Some(why.label());
             probe.detail = Some(why.to_string());
         }
         Ok((status, body, broken)) => {
             probe.status = Some(status);
             probe.reply = Some(shown(&body, key));
             if let Some(why) = broken {
-                probe.error = Some(why.word());
+                probe.error = Some(why.label());
                 probe.detail = Some(why.to_string());
             } else if status >= 400 {
                 probe.error = Some("status");

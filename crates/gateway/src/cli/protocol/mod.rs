@@ -206,7 +206,7 @@ fn shown_task(task: &protocol::TaskReading) -> Value {
     json!({
         "id": task.id,
         "word": task.word,
-        "status": task.status.word(),
+        "status": task.status.as_str(),
         "progress": task.progress,
         "reason": task.reason,
         "results": task.results,

@@ -79,7 +79,7 @@ async fn an_untrusted_certificate_is_no_connection() {
     let wrong_name = get(&format!("https://[::ffff:127.0.0.1]:{port}/"));
     let error = trusting(config()).send(wrong_name, &PATIENT).await.err().unwrap();
     assert!(matches!(error, SendError::Connect(ConnectError::Tls(_))), "{error:?}");
-    assert_eq!((error.sent(), error.word()), (Sent::No, "tls"));
+    assert_eq!((error.sent(), error.label()), (Sent::No, "tls"));
 }
 
 /// A proxy that replies to plain requests itself, and tunnels to `serve_tls`. It reports what it
@@ -198,7 +198,7 @@ async fn a_proxy_that_refuses_or_is_not_there_is_no_connection() {
         let request = OutboundRequest { proxy: &choice, ..get(target) };
         let error = trusting(open()).send(request, &PATIENT).await.err().unwrap();
         assert!(matches!(error, SendError::Connect(ConnectError::Proxy(_))), "{error:?}");
-        assert_eq!((error.sent(), error.word()), (Sent::No, "proxy"));
+        assert_eq!((error.sent(), error.label()), (Sent::No, "proxy"));
     }
 }
 

@@ -8,9 +8,11 @@
   const relative = new Intl.RelativeTimeFormat(zh ? 'zh-CN' : 'en', { numeric: 'auto', style: 'short' });
   const steps = [['day', 86400], ['hour', 3600], ['minute', 60], ['second', 1]];
   const two = (number) => String(number).padStart(2, '0');
-  function local(date) {
-    const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
-    return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+  function local(date, narrow = false) {
+    const day = `${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+    const minute = `${two(date.getHours())}:${two(date.getMinutes())}`;
+    if (narrow) return `${day} ${minute}`;
+    return `${date.getFullYear()}-${day} ${minute}:${two(date.getSeconds())}`;
   }
   function since(date) {
     const seconds = (date - Date.now()) / 1000;
@@ -24,8 +26,9 @@
       const date = new Date(time.dateTime);
       const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
       const ago = time.dataset.show === 'ago';
-      time.textContent = ago ? since(date) : local(date);
-      time.title = ago ? `${local(date)} ${zone}` : `${since(date)} · ${zone}`;
+      const narrow = innerWidth <= 720;
+      time.textContent = ago ? since(date) : local(date, narrow);
+      time.title = ago || narrow ? `${local(date)} ${zone}` : `${since(date)} · ${zone}`;
     }
   }
 

@@ -25,6 +25,11 @@ pub(crate) fn on_or_off(lang: Lang, status: i64) -> Markup {
     }
 }
 
+/// The head of the column of actions, which screen readers announce.
+pub(crate) fn acts_head(lang: Lang) -> Markup {
+    html! { th { span.sr { (lang.say("操作", "Actions")) } } }
+}
+
 /// What an empty list says: what it is, and the next step.
 pub(crate) fn empty(words: &str, next: Option<(&str, &str)>) -> Markup {
     html! {

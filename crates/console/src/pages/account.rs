@@ -140,6 +140,8 @@ fn password_form(visit: &Visit, complaint: Option<&Complaint>) -> Markup {
         form.form method="post" action="/console/account/password" {
             (csrf(visit))
             (parts::complaint(complaint))
+            input type="text" name="username" value=(visit.actor.username) autocomplete="username"
+                hidden;
             (secret("old_password", lang.say("原密码", "Old password")))
             div.pair {
                 (secret("new_password", lang.say("新密码", "New password")))

@@ -70,7 +70,7 @@ fn table(visit: &Visit, channels: &[ChannelView]) -> Markup {
                     th.num.hide { (lang.say("权重", "Weight")) }
                     th.num { (lang.say("累计 $", "Used $")) }
                     th { (lang.say("测试", "Test")) }
-                    th {}
+                    (parts::acts_head(lang))
                 } }
                 tbody { @for channel in channels { (row(visit, channel)) } }
             }

@@ -69,7 +69,7 @@ fn table(visit: &Visit, codes: &[RedemptionView]) -> Markup {
                     th { (lang.say("生成于", "Made")) }
                     th.hide { (lang.say("到期", "Ends")) }
                     th { (lang.say("兑换者", "Redeemed by")) }
-                    th {}
+                    (parts::acts_head(lang))
                 } }
                 tbody { @for code in codes { (row(visit, code)) } }
             }

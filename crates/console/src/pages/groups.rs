@@ -71,7 +71,7 @@ async fn list_page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
                         th { (lang.say("分组", "Group")) }
                         th.num { (lang.say("倍率", "Ratio")) }
                         th { (lang.say("修改于", "Edited")) }
-                        th {}
+                        (parts::acts_head(lang))
                     } }
                     tbody { @for group in &page.items { (row(group)) } }
                 }

@@ -72,7 +72,7 @@ fn table(visit: &Visit, keys: &[TokenView], names: &BTreeMap<UserId, String>) ->
                     th.num { (lang.say("已用 $", "Used $")) }
                     th.num.hide { (lang.say("剩余 $", "Left $")) }
                     th.hide { (lang.say("到期", "Ends")) }
-                    th {}
+                    (parts::acts_head(lang))
                 } }
                 tbody { @for key in keys { (row(visit, key, names)) } }
             }

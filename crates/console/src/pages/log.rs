@@ -93,7 +93,7 @@ pub(super) fn table(visit: &Visit, lines: &[LogView]) -> Markup {
                     th.num.hide { "Tokens" }
                     th.num.hide { (lang.say("耗时", "Took")) }
                     @if is_admin { th.num.hide { (lang.say("渠道", "Channel")) } }
-                    th {}
+                    (parts::acts_head(lang))
                 } }
                 tbody { @for line in lines { (row(visit, line)) } }
             }

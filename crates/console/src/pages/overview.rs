@@ -154,7 +154,7 @@ fn needs(visit: &Visit, attention: &Attention) -> Markup {
     html! {
         h2.sec { (lang.say("需要处理", "Needs attention")) }
         @if rows.is_empty() {
-            p.muted { (parts::state("on", lang.say("没有需要处理的事项", "Nothing does"))) }
+            p.muted { (parts::state("on", lang.say("没有需要处理的事项", "Nothing needs attention"))) }
         } @else {
             div.scroll { table { tbody { @for row in rows { (row) } } } }
         }

@@ -100,7 +100,7 @@ fn table(visit: &Visit, prices: &[AbilityView]) -> Markup {
                     th.num { (lang.say("每次 $", "A call $")) }
                     th.num.hide { (lang.say("倍率", "Ratio")) }
                     th.num.hide { (lang.say("输出倍率", "Completion ratio")) }
-                    th {}
+                    (parts::acts_head(lang))
                 } }
                 tbody { @for price in prices { (row(visit, price)) } }
             }
@@ -162,7 +162,7 @@ fn without_price(lang: Lang, models: &[String]) -> Markup {
                 thead { tr {
                     th { (lang.say("模型", "Model")) }
                     th { (lang.say("现状", "Now")) }
-                    th {}
+                    (parts::acts_head(lang))
                 } }
                 tbody {
                     @for model in models {

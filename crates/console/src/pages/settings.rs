@@ -35,7 +35,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
                     th { (lang.say("值", "Value")) }
                     th { (lang.say("来源", "Source")) }
                     th { (lang.say("含义", "Meaning")) }
-                    th {}
+                    (parts::acts_head(lang))
                 } }
                 tbody { @for setting in &settings { (row(&visit, setting)) } }
             }

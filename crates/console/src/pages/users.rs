@@ -67,7 +67,7 @@ fn table(lang: Lang, users: &[UserView]) -> Markup {
                     th.num { (lang.say("已消耗 $", "Spent $")) }
                     th.num.hide { (lang.say("计费调用", "Charged calls")) }
                     th.num.hide { (lang.say("今日剩余 $", "Left today $")) }
-                    th {}
+                    (parts::acts_head(lang))
                 } }
                 tbody {
                     @for user in users {
@@ -212,7 +212,7 @@ impl Journal {
                         th.num { (lang.say("变动 $", "Moved $")) }
                         th.num.hide { (lang.say("额度", "Quota")) }
                         th.num { (lang.say("之后余额 $", "Balance after $")) }
-                        th {}
+                        (parts::acts_head(lang))
                     } }
                     tbody {
                         @for (line, after)

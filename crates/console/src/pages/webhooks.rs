@@ -133,7 +133,7 @@ fn deliveries_table(visit: &Visit, deliveries: &[DeliveryView]) -> Markup {
                     th.num { (lang.say("状态码", "Status")) }
                     th { (lang.say("错误", "Error")) }
                     th.hide { (lang.say("下次", "Next")) }
-                    th {}
+                    (parts::acts_head(lang))
                 } }
                 tbody {
                     @for delivery in deliveries {

@@ -29,6 +29,21 @@ pub fn servers() -> Result<()> {
     program("pgbouncer", "pgbouncer", others)
 }
 
+/// Makes sure that Chromium and its driver are in the path, with a font for Chinese: the console is
+/// tested in it.
+pub fn browser() -> Result<()> {
+    let others = "Fedora: sudo dnf install chromium chromedriver google-noto-sans-cjk-fonts; \
+                  macOS: brew install chromium chromedriver";
+    program("chromium", "chromium", others)?;
+    program("chromedriver", "chromium-driver", others)?;
+    if can_install()
+        && !Path::new("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc").exists()
+    {
+        install("fonts-noto-cjk")?;
+    }
+    Ok(())
+}
+
 /// Makes sure that `go`, `node` and `npm` are in the path: readers of bodies are written for them.
 pub fn go_and_node() -> Result<()> {
     for (name, package) in [("go", "golang-go"), ("node", "nodejs"), ("npm", "npm")] {

@@ -79,7 +79,7 @@ fn run(chore: Chore) -> Result<ExitCode> {
 
 fn with_cluster(command: &[String]) -> Result<ExitCode> {
     let cluster = cluster::Cluster::start()?;
-    if let Err(error) = install::servers() {
+    if let Err(error) = install::servers().and_then(|()| install::browser()) {
         println!("note: {error:#}");
     }
     let (program, arguments) = command.split_first().context("no command given")?;

@@ -11,6 +11,7 @@ mod house;
 mod access_tokens;
 mod backup;
 mod balance;
+mod browser;
 mod channels;
 mod cluster;
 mod commands;

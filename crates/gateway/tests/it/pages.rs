@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write as _;
 use testkit::{Answer, Call, ROOT_PASSWORD, Reply, Server, TestDb, json, on_both_databases};
 
-const PASSWORD: &str = "a good password";
+pub(crate) const PASSWORD: &str = "a good password";
 const CHANNEL_KEY: &str = "upstream-secret-that-no-page-shows";
 /// Largest page, compressed.
 const MAX_PAGE_BYTES: usize = 20 * 1024;
@@ -30,14 +30,14 @@ const ADMIN_PAGES: [&str; 13] = [
 ];
 
 /// A browser that is logged in at the console.
-struct Browser<'a> {
+pub(crate) struct Browser<'a> {
     server: &'a Server,
     cookie: String,
     lang: &'static str,
 }
 
 impl<'a> Browser<'a> {
-    async fn login(server: &'a Server, username: &str, password: &str) -> Self {
+    pub(crate) async fn login(server: &'a Server, username: &str, password: &str) -> Self {
         let body = format!("username={username}&password={}", password.replace(' ', "+"));
         let answer = server.call("POST", "/console/login").body(body).send().await.expect(303);
         assert_eq!(answer.header("location").as_deref(), Some("/console"));
@@ -85,7 +85,7 @@ fn attributes(page: &str, name: &str) -> Vec<String> {
 }
 
 /// Follows every link from the first page on; returns the pages by their address.
-async fn crawl(browser: &Browser<'_>) -> BTreeMap<String, String> {
+pub(crate) async fn crawl(browser: &Browser<'_>) -> BTreeMap<String, String> {
     let mut ahead = VecDeque::from(["/console".to_owned()]);
     let mut seen = BTreeSet::from(["/console".to_owned()]);
     let mut pages = BTreeMap::new();
@@ -109,7 +109,7 @@ async fn crawl(browser: &Browser<'_>) -> BTreeMap<String, String> {
 }
 
 /// A house where something of everything has happened.
-async fn lively(db: TestDb) -> (House, i64) {
+pub(crate) async fn lively(db: TestDb) -> (House, i64) {
     let house = House::open(db).await;
     let admin = house.admin();
     house.upstream.on("/chat", Reply::result(20, 60));
@@ -123,7 +123,7 @@ async fn lively(db: TestDb) -> (House, i64) {
     (house, ann.id)
 }
 
-async fn name_of(house: &House, id: i64) -> String {
+pub(crate) async fn name_of(house: &House, id: i64) -> String {
     house.admin().user_row(id).await["username"].as_str().unwrap().to_owned()
 }
 

@@ -1,0 +1,171 @@
+//! What people do in the console, done in Chromium.
+
+use super::Chromium;
+use crate::house::House;
+use crate::pages::{Browser, PASSWORD, crawl, lively, name_of};
+use std::collections::BTreeSet;
+use testkit::{ROOT_PASSWORD, TestDb, eventually};
+
+/// A window of a desk.
+const DESK: (u32, u32) = (1280, 900);
+/// As narrow as Chromium's windows get.
+const PHONE: (u32, u32) = (500, 900);
+
+async fn lively_house() -> (House, i64) {
+    lively(TestDb::sqlite().await).await
+}
+
+on_sqlite! {
+    async fn an_operator_moves_money_and_explains_a_charge(db: TestDb) {
+        let (house, ann) = lively(db).await;
+        let before = house.admin().user_quota(ann).await;
+        let window = Chromium::open(&house.server, DESK).await;
+        window.login("root", ROOT_PASSWORD).await;
+        window.sees("Models that cost most").await;
+        assert!(window.script("return document.querySelectorAll('canvas').length").await == 1);
+
+        window.go(&format!("/console/users/{ann}/adjust")).await;
+        window.type_into("#f-amount", "$5").await;
+        eventually("the balance then", || async {
+            (window.text("#then").await == "$5.99984").then_some(())
+        })
+        .await;
+        assert!(window.text("button.primary").await.starts_with("Add $5.00 to "));
+        window.type_into("#f-reason", "a prize").await;
+        window.click("button.primary").await;
+        window.sees("The balance moved").await;
+        window.sees("a prize").await;
+        assert_eq!(house.admin().user_quota(ann).await, before + 2_500_000);
+
+        window.click("a[href^='/console/explain/']").await;
+        window.sees("How this charge came about").await;
+        window.sees("= 80 quota = $0.00016").await;
+        window.go("/console/channels").await;
+        window.click("form[action='/console/channels/1/test'] button").await;
+        window.sees("works").await;
+        window.clean().await;
+        window.close().await;
+        house.close().await;
+    }
+
+    async fn a_user_makes_a_key_and_reads_in_their_language(db: TestDb) {
+        let (house, ann) = lively(db).await;
+        let window = Chromium::open(&house.server, DESK).await;
+        window.login(&name_of(&house, ann).await, PASSWORD).await;
+        window.go("/console/keys/new").await;
+        window.type_into("#f-name", "laptop").await;
+        window.click("button.primary").await;
+        window.sees("the only time the key is shown").await;
+        let key = window.text("#new-key").await;
+        let body = testkit::json!({ "q": 1 });
+        house.server.post("/pass/chat", &key, &body).await.expect(200);
+
+        window.click("button[name=lang]").await;
+        window.sees("使用日志").await;
+        assert_eq!(window.script("return document.documentElement.lang").await, "zh-CN");
+        let paper = "return getComputedStyle(document.body).backgroundColor";
+        let light = window.script(paper).await;
+        let dark = "const theme = document.querySelector('[name=theme]'); theme.value = 'dark';
+            theme.dispatchEvent(new Event('change', { bubbles: true }))";
+        window.script(dark).await;
+        eventually("a dark page", || async {
+            (window.script(paper).await != light).then_some(())
+        })
+        .await;
+        window.clean().await;
+        window.close().await;
+        house.close().await;
+    }
+
+    async fn keys_reach_every_page_and_deletions_are_asked_about(db: TestDb) {
+        let (house, _) = lively(db).await;
+        let window = Chromium::open(&house.server, DESK).await;
+        window.login("root", ROOT_PASSWORD).await;
+        window.type_into("body", "gp").await;
+        window.sees("Completion $/M").await;
+        window.type_into("body", "?").await;
+        window.sees("Shortcuts").await;
+        window.script("document.getElementById('shortcuts').close()").await;
+        window.click("form[action='/console/prices/delete?model=chat'] button").await;
+        window.sees("free from then on").await;
+        window.click("#confirm button[value=no]").await;
+        assert_eq!(house.db.i64("SELECT count(*) FROM abilities").await, 1);
+        window.click("form[action='/console/prices/delete?model=chat'] button").await;
+        window.click("#confirm button[value=yes]").await;
+        window.sees("Deleted").await;
+        assert_eq!(house.db.i64("SELECT count(*) FROM abilities").await, 0);
+        window.type_into("body", "gl").await;
+        window.sees("Export CSV").await;
+        window.type_into("body", "jj").await;
+        let here = "return [...document.querySelectorAll('tbody tr')]
+            .findIndex((row) => row.classList.contains('here'))";
+        assert_eq!(window.script(here).await, 1);
+        window.clean().await;
+        window.close().await;
+        house.close().await;
+    }
+
+    async fn a_phone_shows_every_page_within_its_width(db: TestDb) {
+        let (house, ann) = lively(db).await;
+        let window = Chromium::open(&house.server, PHONE).await;
+        window.login("root", ROOT_PASSWORD).await;
+        for path in ["", "/log", "/users", "/keys", "/channels", "/prices", "/tasks", "/audit"] {
+            window.go(&format!("/console{path}")).await;
+            let wide = "return document.documentElement.scrollWidth -
+                document.documentElement.clientWidth";
+            assert_eq!(window.script(wide).await, 0, "{path}");
+        }
+        window.go(&format!("/console/users/{ann}")).await;
+        window.click("label.menu").await;
+        window.click("a[href='/console/channels']").await;
+        window.sees("Test").await;
+        window.clean().await;
+        window.close().await;
+        house.close().await;
+    }
+}
+
+/// Pages of one kind: the first of each shape of address.
+fn shapes(paths: impl IntoIterator<Item = String>) -> Vec<String> {
+    let shape = |path: &str| {
+        let path = path.split('?').next().unwrap_or_default();
+        path.split('/')
+            .map(|step| if step.contains(|c: char| c.is_ascii_digit()) { "N" } else { step })
+            .collect::<Vec<_>>()
+            .join("/")
+    };
+    let mut seen = BTreeSet::new();
+    paths.into_iter().filter(|path| seen.insert(shape(path))).collect()
+}
+
+#[test]
+fn every_page_is_accessible_in_both_languages_and_themes() {
+    testkit::run(async {
+        let (house, ann) = lively_house().await;
+        let name = name_of(&house, ann).await;
+        for (name, password) in [("root", ROOT_PASSWORD), (name.as_str(), PASSWORD)] {
+            let browser = Browser::login(&house.server, name, password).await;
+            let pages = shapes(crawl(&browser).await.into_keys());
+            let window = Chromium::open(&house.server, DESK).await;
+            window.login(name, password).await;
+            for (lang, theme) in [("en", "light"), ("zh", "dark")] {
+                let prefer = format!(
+                    "return fetch('/console/preferences', {{ method: 'POST', body:
+                        new URLSearchParams({{ lang: '{lang}', theme: '{theme}' }}) }})
+                        .then((answer) => answer.status)"
+                );
+                assert_eq!(window.script(&prefer).await, 200);
+                for path in pages.iter().filter(|path| !path.contains("export")) {
+                    window.go(path).await;
+                    let tag = window.script("return document.documentElement.lang").await;
+                    assert!(tag.as_str().unwrap().starts_with(lang), "{path}");
+                    window.accessible(&format!("{name} {lang} {theme} {path}")).await;
+                    assert!(!window.picture().await.is_empty());
+                }
+            }
+            window.clean().await;
+            window.close().await;
+        }
+        house.close().await;
+    });
+}

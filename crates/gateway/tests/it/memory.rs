@@ -153,6 +153,49 @@ on_sqlite! {
         close(&house).await;
     }
 
+    async fn waiters_and_streams_of_events_when_large_results_come(db: TestDb) {
+        let house = open(db).await;
+        let (ann, bob) = (house.payer(0).await, house.payer(0).await);
+        for owner in [&ann, &bob] {
+            ended_tasks(&house, owner, 8, 3 * MIB).await;
+        }
+        house.db.execute(
+            "UPDATE tasks SET status = 'processing', upstream_status = 'WORD', progress = '5%',
+                 data = '', finish_time = NULL WHERE task_id <> 't-0'"
+        ).await;
+        let (mut streams, mut waiters) = (Vec::new(), Vec::new());
+        for n in (1..8).cycle().take(84) {
+            let (events, wait) = (format!("/v1/tasks/t-{n}/events"), format!("/v1/tasks/t-{n}?wait=60"));
+            streams.push(ask(&house, "GET", &events, &ann.key, "").await);
+            waiters.push(ask(&house, "GET", &wait, &ann.key, "").await);
+        }
+        for stream in &mut streams {
+            stream.read_until("event: task").await;
+        }
+        let heard = house.server.call("GET", "/v1/tasks/t-1?wait=60").key(&bob.key).send();
+        let heard = tokio::spawn(heard);
+        eventually("all to wait", || async {
+            (house.server.metric("custompass_requests_in_flight").await == 85).then_some(())
+        })
+        .await;
+
+        house.db.execute(
+            "UPDATE tasks SET status = 'completed', upstream_status = 'DONE', progress = '100%',
+                 finish_time = 1700000000000, data = (SELECT ended.data FROM tasks ended
+                     WHERE ended.user_id = tasks.user_id AND ended.task_id = 't-0')
+             WHERE task_id <> 't-0'"
+        ).await;
+
+        // Each gets the beginning of an answer: a result, or that there is no room for one.
+        for waiter in &mut waiters {
+            waiter.read_until("HTTP/1.1 ").await;
+        }
+        let heard = heard.await.unwrap().expect(200);
+        assert!(heard.text().len() > 3 * MIB, "another user's part is theirs");
+        drop((streams, waiters));
+        close(&house).await;
+    }
+
     async fn bodies_that_lack_their_end(db: TestDb) {
         let house = open(db).await;
         house.model("m", json!(null), Reply::text("ok")).await;

@@ -56,6 +56,13 @@ const HOLDS: &str = "SELECT h.id AS id, h.user_id AS user_id, h.amount AS amount
        OR (h.deadline_at < $1 AND NOT h.for_task)
     ORDER BY h.id";
 
+/// A task that has a price has a hold until it ends.
+const TASKS: &str = "SELECT t.uid AS uid, t.user_id AS user_id, t.precharge_quota AS held
+    FROM tasks t JOIN users u ON u.id = t.user_id LEFT JOIN holds h ON h.id = t.uid
+    WHERE t.status IN ('submitted', 'processing', 'unknown') AND t.finish_time IS NULL
+      AND t.precharge_quota > 0 AND h.id IS NULL
+    ORDER BY t.uid";
+
 /// A code and its line are written in one transaction, with one time. Lines of dropped months are
 /// gone.
 const CODES: &str = "SELECT r.id AS id, r.quota AS quota, r.redeemed_by AS user_id
@@ -136,8 +143,8 @@ pub struct Breach {
     pub detail: String,
 }
 
-/// Checks every balance, every charge, every open hold, every redeemed code and every count of what
-/// is spent against the journal.
+/// Checks every balance, every charge, every open hold, every unfinished task, every redeemed code
+/// and every count of what is spent against the journal.
 ///
 /// # Errors
 /// When the database fails.
@@ -151,6 +158,9 @@ pub async fn audit(db: &Db, now: UnixMs) -> Result<AuditReport, StoreError> {
     }
     for row in broken(db, HOLDS, &[Value::Time(now.plus_ms(-OVERDUE_MS))]).await? {
         breaches.push(hold_breach(&row)?);
+    }
+    for row in broken(db, TASKS, &[]).await? {
+        breaches.push(task_breach(&row)?);
     }
     for row in broken(db, CODES, &[]).await? {
         let (quota, user_id): (i64, i64) = (row.get("quota")?, row.get("user_id")?);
@@ -235,6 +245,19 @@ fn hold_breach(row: &Row) -> Result<Breach, StoreError> {
             "user {}, amount {amount}: {why}. Remedy: where the user is there, make room in the \
              balance, and the sweeper gives it back; else DELETE FROM holds WHERE id = '{id}'",
             row.get::<i64>("user_id")?,
+        ),
+    })
+}
+
+fn task_breach(row: &Row) -> Result<Breach, StoreError> {
+    let (user_id, held): (i64, i64) = (row.get("user_id")?, row.get("held")?);
+    Ok(Breach {
+        rule: "an unfinished task that has a price has a hold",
+        subject: format!("tasks.uid {}", row.get::<Uuid>("uid")?),
+        detail: format!(
+            "user {user_id}: its hold of {held} is gone; its end will charge that, or nothing if \
+             it fails. Remedy: where the quota of users.id {user_id} is -{held} off, give it back: \
+             UPDATE users SET quota = quota + {held}, revision = revision + 1 WHERE id = {user_id}",
         ),
     })
 }

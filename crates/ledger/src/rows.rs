@@ -111,6 +111,11 @@ pub(crate) struct TaskState {
     /// The upstream has given it an id.
     pub taken: bool,
     pub charged: Quota,
+    /// What was held for it last; nothing for a free task.
+    pub held: Quota,
+    pub key_id: KeyId,
+    pub model: Arc<str>,
+    pub request_id: Arc<str>,
 }
 
 /// A settled call, according to its journal line, less its refunds.

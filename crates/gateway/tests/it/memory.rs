@@ -165,7 +165,8 @@ on_sqlite! {
         ).await;
         let (mut streams, mut waiters) = (Vec::new(), Vec::new());
         for n in (1..8).cycle().take(84) {
-            let (events, wait) = (format!("/v1/tasks/t-{n}/events"), format!("/v1/tasks/t-{n}?wait=60"));
+            let (events, wait) =
+                (format!("/v1/tasks/t-{n}/events"), format!("/v1/tasks/t-{n}?wait=60"));
             streams.push(ask(&house, "GET", &events, &ann.key, "").await);
             waiters.push(ask(&house, "GET", &wait, &ann.key, "").await);
         }

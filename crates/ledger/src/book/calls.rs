@@ -12,7 +12,7 @@ use std::borrow::Cow;
 /// The line's text for a hold that was released because the outcome of its call is unknown.
 const UNKNOWN_OUTCOME: &str = "unknown_outcome";
 /// The line's text for a charge whose hold the database has lost.
-const HOLD_LOST: &str = "hold_lost";
+pub(super) const HOLD_LOST: &str = "hold_lost";
 
 /// How a call or a task is charged.
 pub(super) struct Settled<'a> {

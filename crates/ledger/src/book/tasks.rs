@@ -1,13 +1,13 @@
 //! The life of a task's money: held when the task's row is inserted, grown when the upstream has
 //! accepted it, ended with it.
 
-use super::calls::{Settled, repeated};
+use super::calls::{HOLD_LOST, Settled, repeated};
 use super::{Book, Found, OpRefusal, Verdict};
 use crate::error::LedgerError;
 use crate::journal::LineKind;
 use crate::op::{Closed, EndState, Finish, OpOutcome, Settlement, Taken};
 use crate::rows::{EndedHold, HoldRow, TaskState};
-use crate::task::{Charge, EndedTask, WithQuota};
+use crate::task::{Charge, EndedTask, TaskRef, WithQuota};
 use domain::{Quota, UserId};
 use std::borrow::Cow;
 
@@ -31,10 +31,10 @@ impl Book {
                 return Err(LedgerError::WrongState.into());
             }
             Found::Open(row) => Some(row.amount),
-            // A task without a price has no hold.
+            // A task without a price has no hold. One that has lost its hold had one, says its row.
             Found::Ended(_) | Found::Lost => None,
         };
-        let mut quota = Quota::ZERO;
+        let mut quota = self.rows.tasks.get(&uid).map_or(Quota::ZERO, |task| task.held);
         if let Some(held) = held {
             match taken.hold.map(|to| self.grow(id, to)).transpose() {
                 Ok(_)
@@ -55,7 +55,7 @@ impl Book {
         }
         self.changes.recorded_tasks.push(WithQuota { told: taken.task.clone(), quota });
         self.changes.kept_replies.extend(taken.reply.clone());
-        Ok(OpOutcome::Grown(Quota(quota.0 - held.unwrap_or_default().0)))
+        Ok(OpOutcome::Grown(Quota(quota.0 - held.unwrap_or(quota).0)))
     }
 
     /// Ends a task and its hold. Where the hold is gone, the task's row has the result.
@@ -82,6 +82,9 @@ impl Book {
                     held: charged,
                     charged,
                 })));
+            }
+            (None, Some(task)) if task.held > Quota::ZERO => {
+                self.finish_lost(&task.clone(), finish)?
             }
             (None, Some(_)) => free(),
         };
@@ -134,7 +137,34 @@ impl Book {
         Ok(closed)
     }
 
-    /// The price of what was used, with a note where it isn't the plain formula.
+    /// The hold was deleted with SQL, or lost with a database's last moments, and the price with
+    /// it. Work that was done is charged what was held, as a call is whose hold is lost.
+    fn finish_lost(&mut self, task: &TaskState, finish: &Finish) -> Result<Closed, OpRefusal> {
+        if matches!(finish.charge, Charge::Nothing(_)) {
+            return Ok(free());
+        }
+        let TaskRef { uid, user_id, channel_id, since } = finish.task;
+        let row = HoldRow {
+            id: uid.hold(),
+            user_id,
+            key_id: task.key_id,
+            model: task.model.clone(),
+            request_id: task.request_id.clone(),
+            ..HoldRow::default()
+        };
+        let use_time_ms = self.now.since_ms(since).max(0);
+        let settlement = Settlement { channel_id, use_time_ms, ..Settlement::default() };
+        let note = format!("{HOLD_LOST} settled at what was held").into();
+        let settled = Settled { charge: task.held, settlement: &settlement, note };
+        let closed = self.charge(row, &settled)?;
+        let last = self.changes.lines.last_mut();
+        if let Some(line) = last.filter(|line| line.hold_id == Some(uid.hold())) {
+            line.price_id = None;
+        }
+        Ok(closed)
+    }
+
+    /// The price of what was used, with a note where that isn't the plain formula.
     fn price_of(&self, row: &HoldRow, usage: Option<&domain::Usage>) -> (Quota, Cow<'static, str>) {
         let Some(price) = self.rows.prices.get(&row.price_id) else {
             return (row.amount, "settled at the hold: its price is lost".into());

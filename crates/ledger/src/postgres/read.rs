@@ -24,7 +24,8 @@ const LOCK_KEYS: &str =
 const LOCK_CODES: &str = "SELECT id, name, quota, status,
            (extract(epoch FROM expires_at) * 1000)::bigint
     FROM redemptions AS t WHERE id = ANY($1::bigint[]) FOR NO KEY UPDATE OF t SKIP LOCKED";
-const READ_TASKS: &str = "SELECT uid, finish_time IS NOT NULL, task_id <> '', used_quota
+const READ_TASKS: &str = "SELECT uid, finish_time IS NOT NULL, task_id <> '', used_quota,
+        precharge_quota, token_id, action, request_id
     FROM tasks WHERE uid = ANY($1::uuid[])";
 const READ_PRICES: &str = "SELECT p.id, p.price::text FROM holds h
     JOIN price_snapshots p ON p.id = h.price_id WHERE h.id = ANY($1::uuid[]) AND h.for_task";
@@ -330,7 +331,16 @@ fn code_row(row: &Row) -> (RedemptionId, CodeRow) {
 }
 
 fn task_row(row: &Row) -> (TaskUid, TaskState) {
-    let task = TaskState { ended: row.get(1), taken: row.get(2), charged: Quota(row.get(3)) };
+    let text = |place| Arc::<str>::from(row.get::<_, &str>(place));
+    let task = TaskState {
+        ended: row.get(1),
+        taken: row.get(2),
+        charged: Quota(row.get(3)),
+        held: Quota(row.get(4)),
+        key_id: KeyId(row.get(5)),
+        model: text(6),
+        request_id: text(7),
+    };
     (TaskUid(row.get(0)), task)
 }
 

@@ -142,13 +142,18 @@ impl Batch<'_> {
 
     fn read_tasks(&self, wanted: &RowsNeeded, rows: &mut Rows) -> rusqlite::Result<()> {
         for uid in &wanted.tasks {
-            let sql = "SELECT finish_time IS NOT NULL, task_id <> '', used_quota FROM tasks
-                WHERE uid = ?1";
+            let sql = "SELECT finish_time IS NOT NULL, task_id <> '', used_quota,
+                    precharge_quota, token_id, action, request_id
+                FROM tasks WHERE uid = ?1";
             let task = |row: &Row<'_>| {
                 Ok(TaskState {
                     ended: row.get(0)?,
                     taken: row.get(1)?,
                     charged: Quota(row.get(2)?),
+                    held: Quota(row.get(3)?),
+                    key_id: KeyId(row.get(4)?),
+                    model: row.get::<_, String>(5)?.into(),
+                    request_id: row.get::<_, String>(6)?.into(),
                 })
             };
             let id = [uid.0.as_bytes().as_slice()];

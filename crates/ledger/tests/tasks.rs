@@ -161,15 +161,15 @@ on_both_databases! {
     }
 
     async fn a_task_that_has_lost_its_hold_is_charged_what_was_held(db: TestDb) {
-        let house = House::open(&db).await;
-        let user = house.user(100).await;
-        let mut hold = submitting(&house, user, 60).await;
+        let node = TestLedger::open(&db).await;
+        let user = node.user(100).await;
+        let mut hold = submitting(&node, user, 60).await;
         let uid = TaskUid::from(hold.id());
         db.execute("DELETE FROM holds").await;
-        house.ledger.record_task(&mut hold, taken(uid, "t-1", None)).await.unwrap();
+        node.ledger.record_task(&mut hold, taken(uid, "t-1", None)).await.unwrap();
         assert_eq!(row(&db).await, ("submitted".into(), 60, 60, 0), "the row remembers");
 
-        let breaches = async || ledger::audit(&house.db, house.now()).await.unwrap().breaches;
+        let breaches = async || ledger::audit(&node.db, node.now()).await.unwrap().breaches;
         let found = breaches().await;
         assert_eq!(found.len(), 2, "{found:?}");
         let (_, remedy) = found[1].detail.split_once("give it back: ").unwrap();
@@ -180,14 +180,14 @@ on_both_databases! {
 
         let since = UnixMs(0);
         let task = TaskRef { uid, user_id: user, channel_id: Some(CHANNEL), since };
-        let end = || house.ledger.finish_task(&task, Charge::Price(None), TaskEnd::completed());
+        let end = || node.ledger.finish_task(&task, Charge::Price(None), TaskEnd::completed());
         assert_eq!(end().await.unwrap().charged, Quota(60));
         let again = end().await.unwrap();
         assert_eq!((again.charged, again.repeated), (Quota(60), true));
-        assert_eq!(house.balance(user).await, (40, 60));
+        assert_eq!(node.balance(user).await, (40, 60));
         let line = db.row("SELECT content, model_name FROM logs WHERE type = 'consume'").await;
         assert!(line.text("content").starts_with("hold_lost"), "{line:?}");
-        house.close().await;
+        node.close().await;
     }
 
     async fn a_free_task_lives_without_money(db: TestDb) {

@@ -3,7 +3,7 @@
 //! Each line is the best of many rounds. Copying the same bytes stands beside it, for scale.
 #![allow(clippy::print_stdout, clippy::float_arithmetic, reason = "it is a measurement")]
 
-use protocol::{Head, Library, Reader, Route};
+use protocol::{Library, ProtocolRoute, ReplyHead, ReplyReader};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -36,10 +36,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn report(what: &str, route: &Route, content_type: &str, body: &[u8], each: u32) {
-    let head = Head { status: 200, content_type: Some(content_type) };
+fn report(what: &str, route: &ProtocolRoute, content_type: &str, body: &[u8], each: u32) {
+    let head = ReplyHead { status: 200, content_type: Some(content_type) };
     let read = best(each, || {
-        let mut reader = Reader::new(route, head);
+        let mut reader = ReplyReader::new(route, head);
         for piece in body.chunks(16 * 1024) {
             reader.push(black_box(piece));
         }

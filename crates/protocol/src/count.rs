@@ -7,7 +7,7 @@ const MAX_DIGITS: usize = 120;
 
 /// A count as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Written {
+pub(crate) struct WrittenCount {
     /// Without what stands behind the point.
     pub(crate) whole: i64,
     /// Something other than 0 stands behind the point.
@@ -15,7 +15,7 @@ pub(crate) struct Written {
 }
 
 /// Reads a number; `None` when it is none, negative, or above [`MAX_COUNT`].
-pub(crate) fn read(text: &[u8]) -> Option<Written> {
+pub(crate) fn read(text: &[u8]) -> Option<WrittenCount> {
     let text = text.trim_ascii();
     let (negative, text) = match text {
         [b'-', rest @ ..] => (true, rest),
@@ -40,7 +40,7 @@ pub(crate) fn read(text: &[u8]) -> Option<Written> {
         return None;
     }
     let before_point = i64::try_from(whole.len()).ok()? + exponent;
-    let mut written = Written { whole: 0, fraction: false };
+    let mut written = WrittenCount { whole: 0, fraction: false };
     for (&digit, at) in digits().zip(0_i64..) {
         let digit = i64::from(digit - b'0');
         if at < before_point {
@@ -105,7 +105,7 @@ mod tests {
             ("12.34567890123456789012345678901234567890", 12, true),
             (" 7 ", 7, false),
         ] {
-            assert_eq!(read(text.as_bytes()), Some(Written { whole, fraction }), "{text}");
+            assert_eq!(read(text.as_bytes()), Some(WrittenCount { whole, fraction }), "{text}");
         }
     }
 

@@ -10,7 +10,7 @@ use std::fmt;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Document {
     pub(crate) name: String,
-    pub(crate) title: Title,
+    pub(crate) title: ProtocolTitle,
     /// The protocol whose sections stand where this document has none of its own.
     pub(crate) base: Option<String>,
     /// Where its facts come from: a page of the vendor's, and when it was read.
@@ -37,7 +37,7 @@ pub(crate) struct Document {
 /// What a protocol is called in front of people.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Title {
+pub struct ProtocolTitle {
     /// In Chinese.
     pub zh: String,
     /// In English.
@@ -69,19 +69,19 @@ pub(crate) struct AddressSection {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RouteSection {
     #[serde(rename = "match")]
-    pub(crate) matches: Texts,
+    pub(crate) matches: TextList,
     #[serde(default)]
-    pub(crate) model: Texts,
+    pub(crate) model: TextList,
     #[serde(default)]
-    pub(crate) reply: Texts,
+    pub(crate) reply: TextList,
     pub(crate) price: Option<PriceWord>,
-    pub(crate) empty: Option<Texts>,
+    pub(crate) empty: Option<TextList>,
     #[serde(default)]
-    pub(crate) meters: BTreeMap<String, Sources>,
+    pub(crate) meters: BTreeMap<String, MeterSources>,
     #[serde(default)]
-    pub(crate) makes: Texts,
+    pub(crate) makes: TextList,
     #[serde(default)]
-    pub(crate) uses: Texts,
+    pub(crate) uses: TextList,
     pub(crate) list: Option<ListWord>,
     pub(crate) task: Option<TaskWord>,
     /// A stream of it reports usage only where the request asks for it, as `[stream]` says.
@@ -98,7 +98,7 @@ pub enum PriceWord {
     /// What its model costs.
     #[default]
     Model,
-    /// Nothing, whatever the model costs.
+    /// Nothing, even where the model has a price.
     Free,
 }
 
@@ -131,16 +131,16 @@ pub enum TaskWord {
 pub(crate) struct HoldSection {
     /// Text of the request that is counted, with all that stands below.
     #[serde(default)]
-    pub(crate) input: Texts,
+    pub(crate) input: TextList,
     /// How many tokens the client allows for the reply.
     #[serde(default)]
-    pub(crate) output: Texts,
+    pub(crate) output: TextList,
     /// How many replies it asks for.
     #[serde(default)]
-    pub(crate) times: Texts,
+    pub(crate) times: TextList,
     /// What of the request is counted in units.
     #[serde(default)]
-    pub(crate) units: BTreeMap<String, Texts>,
+    pub(crate) units: BTreeMap<String, TextList>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -159,7 +159,7 @@ pub(crate) struct StreamSection {
 pub(crate) struct TextSection {
     /// Text of a reply that was made by the model.
     #[serde(default)]
-    pub(crate) output: Texts,
+    pub(crate) output: TextList,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -169,7 +169,7 @@ pub(crate) struct OutcomeSection {
     pub(crate) failed: Vec<ConditionSection>,
     /// Meters that are all zero in a reply that delivered nothing.
     #[serde(default)]
-    pub(crate) empty: Texts,
+    pub(crate) empty: TextList,
     #[serde(default)]
     pub(crate) refused: Vec<u16>,
     #[serde(default)]
@@ -181,7 +181,7 @@ pub(crate) struct OutcomeSection {
     #[serde(default)]
     pub(crate) estimate: Vec<ConditionSection>,
     #[serde(default)]
-    pub(crate) message: Texts,
+    pub(crate) message: TextList,
 }
 
 /// All that is named must hold.
@@ -189,13 +189,13 @@ pub(crate) struct OutcomeSection {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ConditionSection {
     #[serde(default)]
-    pub(crate) at: Texts,
-    pub(crate) is: Option<Words>,
-    pub(crate) not: Option<Words>,
+    pub(crate) at: TextList,
+    pub(crate) is: Option<CompareWords>,
+    pub(crate) not: Option<CompareWords>,
     #[serde(default)]
     pub(crate) status: Vec<u16>,
     #[serde(default)]
-    pub(crate) event: Texts,
+    pub(crate) event: TextList,
     /// Only in a stream, or only outside of one.
     pub(crate) stream: Option<bool>,
 }
@@ -220,9 +220,9 @@ pub(crate) struct UsageSection {
     pub(crate) merge: Merge,
     /// The objects that relative pointers of meters begin at.
     #[serde(default)]
-    pub(crate) at: Texts,
+    pub(crate) at: TextList,
     #[serde(default)]
-    pub(crate) meters: BTreeMap<String, Sources>,
+    pub(crate) meters: BTreeMap<String, MeterSources>,
     /// Meters that are a part of another.
     #[serde(default)]
     pub(crate) inside: BTreeMap<String, String>,
@@ -259,17 +259,17 @@ pub(crate) struct ResourcesSection {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TaskSection {
-    pub(crate) id: Texts,
-    pub(crate) status: Texts,
+    pub(crate) id: TextList,
+    pub(crate) status: TextList,
     #[serde(default)]
-    pub(crate) progress: Texts,
+    pub(crate) progress: TextList,
     #[serde(default)]
-    pub(crate) result: Texts,
+    pub(crate) result: TextList,
     #[serde(default)]
-    pub(crate) error: Texts,
-    /// Where something stands, the task has failed, whatever its status says.
+    pub(crate) error: TextList,
+    /// Where something is, the task has failed, even if its status says that it is done.
     #[serde(default)]
-    pub(crate) fails: Texts,
+    pub(crate) fails: TextList,
     pub(crate) words: TaskWords,
     pub(crate) ask: AskSection,
     pub(crate) fetch: Option<String>,
@@ -307,28 +307,28 @@ pub(crate) struct AskSection {
 
 /// One text, or a list of them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Texts(pub(crate) Vec<String>);
+pub(crate) struct TextList(pub(crate) Vec<String>);
 
-impl<'de> Deserialize<'de> for Texts {
+impl<'de> Deserialize<'de> for TextList {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Read;
         impl<'de> Visitor<'de> for Read {
-            type Value = Texts;
+            type Value = TextList;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text or a list of texts")
             }
 
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Texts, E> {
-                Ok(Texts(vec![text.to_owned()]))
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<TextList, E> {
+                Ok(TextList(vec![text.to_owned()]))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Texts, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<TextList, A::Error> {
                 let mut texts = Vec::new();
                 while let Some(text) = seq.next_element()? {
                     texts.push(text);
                 }
-                Ok(Texts(texts))
+                Ok(TextList(texts))
             }
         }
         from.deserialize_any(Read)
@@ -376,19 +376,19 @@ impl<'de> Deserialize<'de> for SourceSection {
 
 /// One source, or a list of them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sources(pub(crate) Vec<SourceSection>);
+pub(crate) struct MeterSources(pub(crate) Vec<SourceSection>);
 
-impl<'de> Deserialize<'de> for Sources {
+impl<'de> Deserialize<'de> for MeterSources {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Vec::deserialize(from).map(Sources)
+        Vec::deserialize(from).map(MeterSources)
     }
 }
 
 /// Words that a value is compared with; numbers are compared as numbers.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Words(pub(crate) Vec<String>);
+pub(crate) struct CompareWords(pub(crate) Vec<String>);
 
-impl<'de> Deserialize<'de> for Words {
+impl<'de> Deserialize<'de> for CompareWords {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let words: Vec<toml::Value> = Vec::deserialize(from)?;
         let word = |value: toml::Value| match value {
@@ -397,6 +397,6 @@ impl<'de> Deserialize<'de> for Words {
             toml::Value::Boolean(truth) => Ok(truth.to_string()),
             _ => Err(D::Error::custom("a word is a text, an integer, true or false")),
         };
-        words.into_iter().map(word).collect::<Result<_, _>>().map(Words)
+        words.into_iter().map(word).collect::<Result<_, _>>().map(CompareWords)
     }
 }

@@ -59,7 +59,7 @@ impl ErrorShape {
     }
 }
 
-/// The codes that OpenAI's libraries and their users tell apart; else ours.
+/// The codes that OpenAI's libraries and their users distinguish; else ours.
 fn openai_code(code: &str) -> &str {
     match code {
         "MODEL_NOT_FOUND" => "model_not_found",

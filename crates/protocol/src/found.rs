@@ -1,7 +1,7 @@
 //! What one document said, as its values come by.
 
 use crate::count;
-use crate::program::{Action, Ask, Kept, Node, Program};
+use crate::program::{PointerAction, PointerNode, PointerProgram, TestRule, TextRole};
 use crate::tokens::TokenCounter;
 
 /// Most texts of one kind that are kept of a document.
@@ -11,7 +11,7 @@ const MAX_FAULT_CHARS: usize = 40;
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ScalarKind {
     Text,
     Number,
     /// `true` or `false`.
@@ -21,8 +21,8 @@ pub(crate) enum Kind {
 }
 
 /// A value, as much of it as is kept.
-pub(crate) struct Value<'a> {
-    pub(crate) kind: Kind,
+pub(crate) struct ScalarValue<'a> {
+    pub(crate) kind: ScalarKind,
     pub(crate) text: &'a [u8],
     /// It was longer than is kept.
     pub(crate) cut: bool,
@@ -39,7 +39,7 @@ pub(crate) struct BadCount {
 
 /// What one document said.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct DocumentValues {
     numbers: Box<[i64]>,
     pub(crate) touched: u128,
     /// Numbers of an element, until it is known whether it fits its filter.
@@ -60,8 +60,8 @@ pub(crate) struct Found {
     pub(crate) text: TokenCounter,
 }
 
-impl Found {
-    pub(crate) fn new(program: &Program) -> Self {
+impl DocumentValues {
+    pub(crate) fn new(program: &PointerProgram) -> Self {
         let zeros = || vec![0; program.slots.len()].into_boxed_slice();
         Self {
             numbers: zeros(),
@@ -101,8 +101,8 @@ impl Found {
     /// The texts that were kept as `what`, the preferred ones first.
     pub(crate) fn texts<'a>(
         &'a self,
-        program: &'a Program,
-        what: Kept,
+        program: &'a PointerProgram,
+        what: TextRole,
     ) -> impl Iterator<Item = &'a str> {
         let keep = |number: &u8| program.keeps.get(usize::from(*number));
         let mut found: Vec<_> = self
@@ -130,23 +130,28 @@ impl Found {
     }
 
     /// An element begins at `node`.
-    pub(crate) fn begin_element(&mut self, node: &Node) {
+    pub(crate) fn begin_element(&mut self, node: &PointerNode) {
         for &filter in &node.filters {
             self.fits &= !(1 << filter);
         }
     }
 
     /// A value at `node` is over; of a container, its beginning.
-    pub(crate) fn value(&mut self, program: &Program, node: &Node, value: &Value<'_>) {
+    pub(crate) fn value(
+        &mut self,
+        program: &PointerProgram,
+        node: &PointerNode,
+        value: &ScalarValue<'_>,
+    ) {
         for &action in &node.actions {
             match action {
-                Action::Number(slot) => self.number_at(program, slot, value),
-                Action::Count(slot) if value.kind == Kind::Text => {
+                PointerAction::Number(slot) => self.number_at(program, slot, value),
+                PointerAction::Count(slot) if value.kind == ScalarKind::Text => {
                     self.add(program, slot, i64::try_from(value.chars).unwrap_or(i64::MAX));
                 }
-                Action::Test(test) => self.test(program, test, value),
-                Action::Keep(keep) => self.keep(keep, value),
-                Action::Filter(filter) => {
+                PointerAction::Test(test) => self.test(program, test, value),
+                PointerAction::Keep(keep) => self.keep(keep, value),
+                PointerAction::Filter(filter) => {
                     let words = program.filters.get(usize::from(filter));
                     if words.is_some_and(|words| is_any(words, value)) {
                         self.fits |= 1 << filter;
@@ -154,17 +159,22 @@ impl Found {
                         self.fits &= !(1 << filter);
                     }
                 }
-                Action::Count(_) | Action::One(_) | Action::Text => {}
+                PointerAction::Count(_) | PointerAction::One(_) | PointerAction::Text => {}
             }
         }
     }
 
     /// A container at `node` is over, and had so many elements.
-    pub(crate) fn end_container(&mut self, program: &Program, node: &Node, elements: u32) {
+    pub(crate) fn end_container(
+        &mut self,
+        program: &PointerProgram,
+        node: &PointerNode,
+        elements: u32,
+    ) {
         for &action in &node.actions {
             match action {
-                Action::Count(slot) => self.add(program, slot, i64::from(elements)),
-                Action::One(slot) => self.add(program, slot, 1),
+                PointerAction::Count(slot) => self.add(program, slot, i64::from(elements)),
+                PointerAction::One(slot) => self.add(program, slot, 1),
                 _ => {}
             }
         }
@@ -174,7 +184,7 @@ impl Found {
     }
 
     /// What the element's numbers were is taken, or forgotten.
-    fn end_element(&mut self, program: &Program, node: &Node) {
+    fn end_element(&mut self, program: &PointerProgram, node: &PointerNode) {
         let mut rest = self.pending_touched;
         while rest != 0 {
             let slot = rest.trailing_zeros() as usize;
@@ -192,10 +202,10 @@ impl Found {
         }
     }
 
-    fn number_at(&mut self, program: &Program, slot: u8, value: &Value<'_>) {
+    fn number_at(&mut self, program: &PointerProgram, slot: u8, value: &ScalarValue<'_>) {
         let said = match value.kind {
-            Kind::Null => return,
-            Kind::Number | Kind::Text if !value.cut => count::read(value.text),
+            ScalarKind::Null => return,
+            ScalarKind::Number | ScalarKind::Text if !value.cut => count::read(value.text),
             _ => None,
         };
         let tokens = program.slots.get(usize::from(slot)).is_some_and(|it| it.meter.is_tokens());
@@ -205,7 +215,7 @@ impl Found {
                 self.add(program, slot, said.whole + i64::from(said.fraction));
             }
             // An empty text is what some write for nothing.
-            _ if value.kind == Kind::Text && value.text.is_empty() => {}
+            _ if value.kind == ScalarKind::Text && value.text.is_empty() => {}
             _ => {
                 let text = String::from_utf8_lossy(value.text);
                 let text = text.chars().take(MAX_FAULT_CHARS).collect();
@@ -222,7 +232,7 @@ impl Found {
         self.fresh |= 1 << slot;
     }
 
-    fn add(&mut self, program: &Program, slot: u8, count: i64) {
+    fn add(&mut self, program: &PointerProgram, slot: u8, count: i64) {
         let at = usize::from(slot);
         let Some(slot) = program.slots.get(at) else { return };
         if slot.filter.is_none() {
@@ -238,16 +248,16 @@ impl Found {
         }
     }
 
-    fn test(&mut self, program: &Program, number: u8, value: &Value<'_>) {
+    fn test(&mut self, program: &PointerProgram, number: u8, value: &ScalarValue<'_>) {
         let Some(test) = program.tests.get(usize::from(number)) else { return };
-        let holds = value.kind != Kind::Null
+        let holds = value.kind != ScalarKind::Null
             && match &test.asks {
                 // What some write for no error.
-                Ask::Present => {
-                    value.kind == Kind::Container || !matches!(value.text, b"" | b"false")
+                TestRule::Present => {
+                    value.kind == ScalarKind::Container || !matches!(value.text, b"" | b"false")
                 }
-                Ask::Is(words) => is_any(words, value),
-                Ask::Not(words) => !is_any(words, value),
+                TestRule::Is(words) => is_any(words, value),
+                TestRule::Not(words) => !is_any(words, value),
             };
         if holds {
             self.tests |= 1 << number;
@@ -256,8 +266,10 @@ impl Found {
         }
     }
 
-    fn keep(&mut self, number: u8, value: &Value<'_>) {
-        if matches!(value.kind, Kind::Null | Kind::Container) || self.kept.len() == MAX_RESULTS {
+    fn keep(&mut self, number: u8, value: &ScalarValue<'_>) {
+        if matches!(value.kind, ScalarKind::Null | ScalarKind::Container)
+            || self.kept.len() == MAX_RESULTS
+        {
             return;
         }
         let text = String::from_utf8_lossy(value.text);
@@ -271,9 +283,9 @@ impl Found {
     }
 }
 
-fn is_any(words: &[String], value: &Value<'_>) -> bool {
-    let comparable = !matches!(value.kind, Kind::Container | Kind::Null) && !value.cut;
-    let is_number = value.kind == Kind::Number;
+fn is_any(words: &[String], value: &ScalarValue<'_>) -> bool {
+    let comparable = !matches!(value.kind, ScalarKind::Container | ScalarKind::Null) && !value.cut;
+    let is_number = value.kind == ScalarKind::Number;
     comparable && words.iter().any(|word| count::same(word, value.text, is_number))
 }
 

@@ -4,7 +4,7 @@
 //! count. It is compiled once ([`Library::add`]), and then shared. The walk of one request:
 //!
 //! ```
-//! use protocol::{Head, Library, Meter, Outcome, Reader};
+//! use protocol::{ReplyHead, Library, Meter, CallOutcome, ReplyReader};
 //!
 //! let library = Library::builtin()?;
 //! let protocol = library.get("anthropic").ok_or("no such protocol")?;
@@ -21,13 +21,13 @@
 //! assert!(credential.is_some());
 //!
 //! // What does the reply say? It passes in any pieces, and none of it is held.
-//! let head = Head { status: 200, content_type: Some("application/json") };
-//! let mut reader = Reader::new(call.route, head);
+//! let head = ReplyHead { status: 200, content_type: Some("application/json") };
+//! let mut reader = ReplyReader::new(call.route, head);
 //! for piece in [r#"{"type":"message","usage":{"input_tok"#, r#"ens":9,"output_tokens":4}}"#] {
 //!     reader.push(piece.as_bytes());
 //! }
 //! let reading = reader.finish();
-//! assert_eq!(reading.outcome, Outcome::Delivered);
+//! assert_eq!(reading.outcome, CallOutcome::Delivered);
 //! assert_eq!(reading.meters.get(Meter::Output), Some(4));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -46,6 +46,7 @@ mod library;
 mod meter;
 mod pointer;
 mod program;
+mod program_builder;
 mod protocol;
 mod reading;
 mod reference;
@@ -57,16 +58,21 @@ mod tokens;
 mod walk;
 
 pub use auth::{Address, Auth, Credential};
-pub use compile::{MAX_DOCUMENT_BYTES, Problem, Problems};
-pub use document::{ListWord, Merge, PriceWord, TaskWord, TaskWords, Title};
+pub use compile::{DocumentProblem, DocumentProblems, MAX_DOCUMENT_BYTES};
+pub use document::{ListWord, Merge, PriceWord, ProtocolTitle, TaskWord, TaskWords};
 pub use errors::{ErrorShape, OwnError};
 pub use library::{BUILTIN, Library};
 pub use meter::{Meter, Meters, UnknownMeter};
-pub use pointer::{Filter, Pointer, PointerError, Segment};
+pub use pointer::{ElementFilter, Pointer, PointerError, Segment};
 pub use protocol::Protocol;
-pub use reading::{Failure, Head, MeterFault, Outcome, Reader, Reading, Shape};
+pub use reading::{
+    BodyShape, CallOutcome, MeterFault, ReplyFailure, ReplyHead, ReplyReader, ReplyReading,
+};
 pub use reference::{BEGIN as REFERENCE_BEGIN, reference};
 pub use request::RequestReading;
-pub use route::{Captures, Pattern, PatternError, Route, RouteMatch, Source, UsageRequest};
-pub use task::{Question, TaskReading, TaskRules};
+pub use route::{
+    PathCaptures, ProtocolRoute, RouteMatch, RoutePattern, RoutePatternError, UsageRequest,
+    ValueSource,
+};
+pub use task::{TaskReading, TaskRequest, TaskRules};
 pub use tokens::{TokenCounter, count_tokens};

@@ -1,6 +1,6 @@
 //! The protocols that are known: the built-in ones, and an operator's own.
 
-use crate::compile::{Problems, compile};
+use crate::compile::{DocumentProblems, compile};
 use crate::document::Document;
 use crate::protocol::Protocol;
 use std::collections::BTreeMap;
@@ -38,8 +38,8 @@ impl Library {
     ///
     /// # Errors
     /// Never: a test compiles them all.
-    pub fn builtin() -> Result<&'static Self, Problems> {
-        static BUILT: OnceLock<Result<Library, Problems>> = OnceLock::new();
+    pub fn builtin() -> Result<&'static Self, DocumentProblems> {
+        static BUILT: OnceLock<Result<Library, DocumentProblems>> = OnceLock::new();
         let built = BUILT.get_or_init(|| {
             let mut library = Self::default();
             for (_, text) in BUILTIN {
@@ -54,7 +54,7 @@ impl Library {
     ///
     /// # Errors
     /// Everything that is wrong with it; nothing is changed then.
-    pub fn add(&mut self, text: &str) -> Result<Arc<Protocol>, Problems> {
+    pub fn add(&mut self, text: &str) -> Result<Arc<Protocol>, DocumentProblems> {
         let (document, protocol) = compile(text, self)?;
         let protocol = Arc::new(protocol);
         self.known.insert(document.name.clone(), (document, Arc::clone(&protocol)));

@@ -15,7 +15,7 @@ pub(crate) const MAX_NAME: usize = 64;
 
 /// Which elements of an array are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter {
+pub struct ElementFilter {
     /// The member of an element that is looked at.
     pub member: Box<str>,
     /// What it may be.
@@ -28,9 +28,9 @@ pub enum Segment {
     /// A member of an object, or, in digits, an element of an array.
     Name(Box<str>),
     /// Each element of an array.
-    Each(Option<Filter>),
+    Each(Option<ElementFilter>),
     /// The number of elements of an array, or of characters of a string.
-    Count(Option<Filter>),
+    Count(Option<ElementFilter>),
 }
 
 /// Where a value stands. See the module.
@@ -55,7 +55,7 @@ pub enum PointerError {
     #[error("has a ~ that is neither ~0 (a tilde) nor ~1 (a slash)")]
     Tilde,
     /// `#` is the end.
-    #[error("goes on after #")]
+    #[error("continues after #")]
     AfterCount,
     /// More than one filter.
     #[error("has more than one [filter]")]
@@ -109,7 +109,7 @@ impl Pointer {
 impl Segment {
     /// The filter, where there is one.
     #[must_use]
-    pub const fn filter(&self) -> Option<&Filter> {
+    pub const fn filter(&self) -> Option<&ElementFilter> {
         match self {
             Self::Each(filter) | Self::Count(filter) => filter.as_ref(),
             Self::Name(_) => None,
@@ -129,7 +129,7 @@ fn segment(text: &str) -> Result<Segment, PointerError> {
     }
 }
 
-fn filter(text: &str) -> Result<Option<Filter>, PointerError> {
+fn filter(text: &str) -> Result<Option<ElementFilter>, PointerError> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -140,7 +140,7 @@ fn filter(text: &str) -> Result<Option<Filter>, PointerError> {
     if member.is_empty() || words.iter().any(|word| word.is_empty()) {
         return Err(PointerError::BadFilter);
     }
-    Ok(Some(Filter { member: name(member)?, words }))
+    Ok(Some(ElementFilter { member: name(member)?, words }))
 }
 
 fn name(text: &str) -> Result<Box<str>, PointerError> {

@@ -1,8 +1,8 @@
 //! A protocol, ready to be used.
 
 use crate::auth::{Address, Auth};
-use crate::document::Title;
-use crate::route::{Route, RouteMatch};
+use crate::document::ProtocolTitle;
+use crate::route::{ProtocolRoute, RouteMatch};
 use crate::task::TaskRules;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub struct Protocol {
     /// Its name, which channels name it by.
     pub name: Arc<str>,
     /// What it is called in front of people.
-    pub title: Title,
+    pub title: ProtocolTitle,
     /// Where its facts come from.
     pub sources: Vec<String>,
     /// How a channel's key is presented.
@@ -20,7 +20,7 @@ pub struct Protocol {
     /// Where an API stands.
     pub address: Address,
     /// Its calls, in the order in which they are matched.
-    pub routes: Vec<Arc<Route>>,
+    pub routes: Vec<Arc<ProtocolRoute>>,
     /// How long the channel of a resource is kept, in days.
     pub resource_days: u32,
     /// How its tasks are asked about, where it has any.
@@ -45,7 +45,7 @@ impl Protocol {
 
     /// The cheapest route, for trying a channel.
     #[must_use]
-    pub fn probe(&self) -> Option<&Arc<Route>> {
+    pub fn probe(&self) -> Option<&Arc<ProtocolRoute>> {
         self.routes.iter().find(|route| route.probe)
     }
 }

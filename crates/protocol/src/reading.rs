@@ -4,18 +4,18 @@
 //! the reply is and however it is cut into pieces; the pieces make no difference to the outcome.
 
 use crate::meter::{Meter, Meters};
-use crate::program::Kept;
-use crate::route::Route;
-use crate::rules::{Condition, Context, Reports, Rules};
-use crate::walk::{Declared, Documents, Framer, Walker};
+use crate::program::TextRole;
+use crate::route::ProtocolRoute;
+use crate::rules::{Condition, ConditionInput, MeterReports, Rules};
+use crate::walk::{DeclaredType, DocumentEvents, Framer, JsonWalker};
 use std::sync::Arc;
 
-/// The longest message of an upstream that is told, in characters.
+/// The longest message of an upstream that is kept, in characters.
 const MAX_MESSAGE_CHARS: usize = 500;
 
 /// How a body is made up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub enum BodyShape {
     /// One JSON document.
     Json,
     /// An array at the top: each element is read like an event of a stream.
@@ -28,7 +28,7 @@ pub enum Shape {
     Opaque,
 }
 
-impl Shape {
+impl BodyShape {
     /// Its word in documents.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -50,7 +50,7 @@ impl Shape {
 
 /// What the head of a reply says.
 #[derive(Clone, Copy, Debug)]
-pub struct Head<'a> {
+pub struct ReplyHead<'a> {
     /// The status.
     pub status: u16,
     /// The header `content-type`.
@@ -59,21 +59,21 @@ pub struct Head<'a> {
 
 /// What came of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CallOutcome {
     /// Something was delivered.
     Delivered,
     /// A reply in order, in which nothing was made.
     Empty,
     /// The upstream did not do what was asked.
-    Failed(Failure),
+    Failed(ReplyFailure),
 }
 
 /// How an upstream failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum ReplyFailure {
     /// By its status.
     Status,
-    /// Its reply says so, whatever its status.
+    /// Its reply says so, although its status is 2xx.
     Said,
     /// The reply is of another kind than the route has: a page where JSON was promised.
     Unpromised,
@@ -81,17 +81,17 @@ pub enum Failure {
     Nothing,
 }
 
-impl Outcome {
+impl CallOutcome {
     /// Its word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
             Self::Empty => "empty",
-            Self::Failed(Failure::Status) => "failed by status",
-            Self::Failed(Failure::Said) => "failed",
-            Self::Failed(Failure::Unpromised) => "failed: not what the route promises",
-            Self::Failed(Failure::Nothing) => "failed: nothing came",
+            Self::Failed(ReplyFailure::Status) => "failed by status",
+            Self::Failed(ReplyFailure::Said) => "failed",
+            Self::Failed(ReplyFailure::Unpromised) => "failed: not what the route promises",
+            Self::Failed(ReplyFailure::Nothing) => "failed: nothing came",
         }
     }
 }
@@ -107,9 +107,9 @@ pub struct MeterFault {
 
 /// What a reply said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct ReplyReading {
     /// How the body is made up: by its first byte more than by its header.
-    pub shape: Shape,
+    pub shape: BodyShape,
     /// One whole document and nothing else; of streams, every document was whole.
     pub well_formed: bool,
     /// How many documents there were.
@@ -123,7 +123,7 @@ pub struct Reading {
     /// A count that can't be billed. What else was counted stands.
     pub fault: Option<MeterFault>,
     /// What came of the call.
-    pub outcome: Outcome,
+    pub outcome: CallOutcome,
     /// By this status the upstream did no work: another channel may be asked.
     pub refused: bool,
     /// By this status another channel may be asked, where nothing has been delivered.
@@ -144,42 +144,42 @@ pub struct Reading {
 
 /// Reads one reply. Push what passes by, then finish.
 #[derive(Debug)]
-pub struct Reader {
+pub struct ReplyReader {
     rules: Arc<Rules>,
     status: u16,
     framer: Framer,
-    walker: Walker,
-    tally: Tally,
+    walker: JsonWalker,
+    tally: ReplyTally,
 }
 
 /// What the documents of a body say together.
 #[derive(Clone, Debug, Default)]
-struct Tally {
+struct ReplyTally {
     documents: u64,
     broken: u64,
     done: bool,
     failed: bool,
     account: bool,
     estimate: bool,
-    reports: Reports,
+    reports: MeterReports,
     fault: Option<MeterFault>,
     message: Option<String>,
     resource: Option<String>,
 }
 
 /// The sum, where documents end.
-struct Adding<'a> {
+struct DocumentSink<'a> {
     rules: &'a Rules,
     status: u16,
-    tally: &'a mut Tally,
+    tally: &'a mut ReplyTally,
 }
 
-impl Documents for Adding<'_> {
-    fn document(&mut self, walker: &Walker, event: &[u8]) {
+impl DocumentEvents for DocumentSink<'_> {
+    fn document(&mut self, walker: &JsonWalker, event: &[u8]) {
         self.add(walker, event, true);
     }
 
-    fn single(&mut self, walker: &Walker) {
+    fn single(&mut self, walker: &JsonWalker) {
         self.add(walker, b"", false);
     }
 
@@ -202,8 +202,8 @@ impl Documents for Adding<'_> {
     }
 }
 
-impl Adding<'_> {
-    fn add(&mut self, walker: &Walker, event: &[u8], stream: bool) {
+impl DocumentSink<'_> {
+    fn add(&mut self, walker: &JsonWalker, event: &[u8], stream: bool) {
         let Self { rules, status, tally } = self;
         let found = &walker.found;
         tally.documents += 1;
@@ -217,7 +217,7 @@ impl Adding<'_> {
             tally.fault = Some(MeterFault { meter: slot.meter, text: bad.text.clone() });
         }
         if found.tests != 0 || (!event.is_empty() && rules.look_at_events()) {
-            let about = Context { found, event, stream, status: *status };
+            let about = ConditionInput { found, event, stream, status: *status };
             let any = |conditions: &[Condition]| {
                 conditions.iter().any(|condition| condition.holds(&about))
             };
@@ -234,42 +234,42 @@ impl Adding<'_> {
         if !found.kept.is_empty() {
             let first = |what| found.texts(&rules.program, what).next();
             if tally.message.is_none()
-                && let Some(message) = first(Kept::Message)
+                && let Some(message) = first(TextRole::Message)
             {
                 tally.message = Some(message.chars().take(MAX_MESSAGE_CHARS).collect());
             }
             if tally.resource.is_none() {
-                tally.resource = first(Kept::Resource).map(str::to_owned);
+                tally.resource = first(TextRole::Resource).map(str::to_owned);
             }
         }
     }
 }
 
-impl Reader {
+impl ReplyReader {
     /// A reader for a reply to a call of `route`.
     #[must_use]
-    pub fn new(route: &Route, head: Head<'_>) -> Self {
+    pub fn new(route: &ProtocolRoute, head: ReplyHead<'_>) -> Self {
         Self::with_rules(Arc::clone(&route.rules), head)
     }
 
-    pub(crate) fn with_rules(rules: Arc<Rules>, head: Head<'_>) -> Self {
-        let walker = Walker::new(&rules.program);
-        let framer = Framer::new(Declared::of(head.content_type));
-        Self { rules, status: head.status, framer, walker, tally: Tally::default() }
+    pub(crate) fn with_rules(rules: Arc<Rules>, head: ReplyHead<'_>) -> Self {
+        let walker = JsonWalker::new(&rules.program);
+        let framer = Framer::new(DeclaredType::of(head.content_type));
+        Self { rules, status: head.status, framer, walker, tally: ReplyTally::default() }
     }
 
     /// Reads the next piece, decoded where the reply is compressed.
     pub fn push(&mut self, bytes: &[u8]) {
         let Self { rules, status, framer, walker, tally } = self;
-        let mut adding = Adding { rules, status: *status, tally };
+        let mut adding = DocumentSink { rules, status: *status, tally };
         framer.feed(&rules.program, bytes, walker, &mut adding);
     }
 
     /// What the reply said, now that it is over.
     #[must_use]
-    pub fn finish(mut self) -> Reading {
+    pub fn finish(mut self) -> ReplyReading {
         let Self { rules, status, framer, walker, tally } = &mut self;
-        let mut adding = Adding { rules, status: *status, tally };
+        let mut adding = DocumentSink { rules, status: *status, tally };
         framer.finish(&rules.program, walker, &mut adding);
         self.reading()
     }
@@ -287,12 +287,12 @@ impl Reader {
         self.tally.done
     }
 
-    fn reading(self) -> Reading {
+    fn reading(self) -> ReplyReading {
         let Self { rules, status, framer, walker, tally } = &self;
         let shape = framer.shape(walker, tally.documents, tally.done);
         let (meters, mismatch) = tally.reports.settle(&rules.usage);
         let account = tally.account || rules.account.iter().any(|it| it.holds_by_status(*status));
-        Reading {
+        ReplyReading {
             shape,
             well_formed: framer.is_well_formed(walker, tally.broken),
             documents: tally.documents,
@@ -312,28 +312,28 @@ impl Reader {
         }
     }
 
-    fn outcome(&self, shape: Shape, meters: &Meters) -> Outcome {
+    fn outcome(&self, shape: BodyShape, meters: &Meters) -> CallOutcome {
         let Self { rules, status, framer, walker, tally } = self;
         let promised = !rules.promised.is_empty();
         let documents = tally.documents > tally.broken || tally.done;
         if !(200..300).contains(status) {
-            Outcome::Failed(Failure::Status)
+            CallOutcome::Failed(ReplyFailure::Status)
         } else if tally.failed {
-            Outcome::Failed(Failure::Said)
-        } else if promised && (framer.is_blank() || (shape == Shape::Events && !documents)) {
-            Outcome::Failed(Failure::Nothing)
+            CallOutcome::Failed(ReplyFailure::Said)
+        } else if promised && (framer.is_blank() || (shape == BodyShape::Events && !documents)) {
+            CallOutcome::Failed(ReplyFailure::Nothing)
         } else if promised && !is_promised(&rules.promised, shape) {
-            Outcome::Failed(Failure::Unpromised)
+            CallOutcome::Failed(ReplyFailure::Unpromised)
         } else if is_empty(&rules.empty, meters) && !walker.found.text.any() {
-            Outcome::Empty
+            CallOutcome::Empty
         } else {
-            Outcome::Delivered
+            CallOutcome::Delivered
         }
     }
 }
 
 /// A stream's parts may come in any framing.
-fn is_promised(promised: &[Shape], shape: Shape) -> bool {
+fn is_promised(promised: &[BodyShape], shape: BodyShape) -> bool {
     promised.contains(&shape)
         || shape.is_stream() && promised.iter().any(|promised| promised.is_stream())
 }

@@ -1,18 +1,18 @@
 //! Reads a request: its model, what it is about, and what it may cost.
 
 use crate::count;
-use crate::found::Found;
+use crate::found::DocumentValues;
 use crate::meter::{Meter, Meters};
-use crate::program::{Kept, Program};
-use crate::route::{Captures, Route, Source};
-use crate::walk::Walker;
+use crate::program::{PointerProgram, TextRole};
+use crate::route::{PathCaptures, ProtocolRoute, ValueSource};
+use crate::walk::JsonWalker;
 use percent_encoding::percent_decode_str;
 use std::ops::Range;
 
 /// What is read of requests of a route.
 #[derive(Debug)]
 pub(crate) struct RequestRules {
-    pub(crate) program: Program,
+    pub(crate) program: PointerProgram,
     /// The slots of each unit, the preferred one first.
     pub(crate) units: Vec<(Meter, Range<usize>)>,
 }
@@ -22,7 +22,7 @@ pub(crate) struct RequestRules {
 pub struct RequestReading {
     /// The model.
     pub model: Option<String>,
-    /// A member that the model or a resource is read from stands there twice: it must be refused,
+    /// A member that the model or a resource is read from appears twice: it must be refused,
     /// because another reader may take the other one.
     pub ambiguous: bool,
     /// The ids of resources that it is about.
@@ -41,43 +41,53 @@ pub struct RequestReading {
     pub well_formed: bool,
 }
 
-impl Route {
+impl ProtocolRoute {
     /// Reads a request: what its path captured, its query, and its JSON body (empty, where it has
     /// none or is of another type).
     #[must_use]
-    pub fn read_request(&self, captures: &Captures, query: &str, body: &[u8]) -> RequestReading {
+    pub fn read_request(
+        &self,
+        captures: &PathCaptures,
+        query: &str,
+        body: &[u8],
+    ) -> RequestReading {
         let RequestRules { program, units } = &*self.request;
-        let mut walker = Walker::new(program);
+        let mut walker = JsonWalker::new(program);
         let used = walker.feed(program, body);
         walker.finish(program);
         let whole = body[used..].iter().all(u8::is_ascii_whitespace);
         let found = &walker.found;
         let count = |what| found.texts(program, what).find_map(|it| count::read(it.as_bytes()));
-        let stand_in = |sources: &[Source], what: Kept| {
+        let stand_in = |sources: &[ValueSource], what: TextRole| {
             let mut found = found.texts(program, what).map(str::to_owned);
             sources.iter().find_map(|source| source.read(&mut found, captures, query))
         };
         RequestReading {
-            model: stand_in(&self.model, Kept::Model),
+            model: stand_in(&self.model, TextRole::Model),
             ambiguous: found.twice,
             resources: self.resources(found, captures, query),
             input_tokens: found.text.tokens(),
-            output_limit: count(Kept::Allowed).map(|count| count.whole),
-            times: count(Kept::Times).map_or(1, |count| count.whole.max(1)),
+            output_limit: count(TextRole::Allowed).map(|count| count.whole),
+            times: count(TextRole::Times).map_or(1, |count| count.whole.max(1)),
             units: read_units(units, found),
-            stream: found.texts(program, Kept::Stream).any(|it| it == "true"),
+            stream: found.texts(program, TextRole::Stream).any(|it| it == "true"),
             well_formed: whole && walker.is_done() && walker.is_object(),
         }
     }
 
-    fn resources(&self, found: &Found, captures: &Captures, query: &str) -> Vec<String> {
+    fn resources(
+        &self,
+        found: &DocumentValues,
+        captures: &PathCaptures,
+        query: &str,
+    ) -> Vec<String> {
         let mut ids: Vec<String> =
-            found.texts(&self.request.program, Kept::Resource).map(str::to_owned).collect();
+            found.texts(&self.request.program, TextRole::Resource).map(str::to_owned).collect();
         for source in &self.uses {
             let other = match source {
-                Source::Path => captures.get("id").map(str::to_owned),
-                Source::Query(name) => parameter(query, name),
-                Source::Body(_) | Source::Default(_) => None,
+                ValueSource::Path => captures.get("id").map(str::to_owned),
+                ValueSource::Query(name) => parameter(query, name),
+                ValueSource::Body(_) | ValueSource::Default(_) => None,
             };
             ids.extend(other);
         }
@@ -86,12 +96,12 @@ impl Route {
     }
 }
 
-impl Source {
-    /// What stands there; `body` gives the texts that pointers found.
+impl ValueSource {
+    /// The value of this source; `body` gives the texts that pointers found.
     fn read(
         &self,
         body: &mut impl Iterator<Item = String>,
-        captures: &Captures,
+        captures: &PathCaptures,
         query: &str,
     ) -> Option<String> {
         match self {
@@ -103,7 +113,7 @@ impl Source {
     }
 }
 
-fn read_units(units: &[(Meter, Range<usize>)], found: &Found) -> Meters {
+fn read_units(units: &[(Meter, Range<usize>)], found: &DocumentValues) -> Meters {
     let read = |slots: &Range<usize>| slots.clone().find_map(|slot| found.number(slot));
     units.iter().filter_map(|(meter, slots)| Some((*meter, read(slots)?))).collect()
 }

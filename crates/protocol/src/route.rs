@@ -17,7 +17,7 @@ const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 
 /// A part of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+enum PathPart {
     Literal(Box<str>),
     /// `{name}`: something without a slash; `{+name}`: anything. Not empty.
     Capture {
@@ -29,17 +29,17 @@ enum Part {
 /// Methods and a path: `POST /v1beta/models/{model}:generateContent`, `* /pass/{+model}`,
 /// `GET|POST /v1/files/*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern {
+pub struct RoutePattern {
     /// None: any.
     methods: Vec<&'static str>,
-    parts: Vec<Part>,
+    parts: Vec<PathPart>,
     /// It ends in `/*`: anything may follow.
     open: bool,
 }
 
-/// Why a text is not a [`Pattern`].
+/// Why a text is not a [`RoutePattern`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PatternError {
+pub enum RoutePatternError {
     /// Not a method and a path.
     #[error("is not METHOD /path, such as POST /v1/chat/completions")]
     Form,
@@ -54,7 +54,7 @@ pub enum PatternError {
     Capture,
     /// Two captures of one name, or one directly behind another.
     #[error("has two captures of one name, or with nothing between them")]
-    Captures,
+    PathCaptures,
     /// A `*` within.
     #[error("has a * elsewhere than at its end, behind a slash")]
     Star,
@@ -62,9 +62,9 @@ pub enum PatternError {
 
 /// What a pattern captured, decoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Captures(Vec<(Box<str>, String)>);
+pub struct PathCaptures(Vec<(Box<str>, String)>);
 
-impl Captures {
+impl PathCaptures {
     /// What stands for `{name}`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
@@ -72,26 +72,26 @@ impl Captures {
     }
 }
 
-impl Pattern {
+impl RoutePattern {
     /// Reads a pattern.
     ///
     /// # Errors
     /// The first rule that `text` breaks.
-    pub fn parse(text: &str) -> Result<Self, PatternError> {
+    pub fn parse(text: &str) -> Result<Self, RoutePatternError> {
         if text.len() > MAX_BYTES {
-            return Err(PatternError::TooLong);
+            return Err(RoutePatternError::TooLong);
         }
-        let (methods, path) = text.split_once(' ').ok_or(PatternError::Form)?;
+        let (methods, path) = text.split_once(' ').ok_or(RoutePatternError::Form)?;
         if !path.starts_with('/') || path.contains([' ', '?', '#']) {
-            return Err(PatternError::Form);
+            return Err(RoutePatternError::Form);
         }
         let (path, open) = match path.strip_suffix('*') {
             Some(front) if front.ends_with('/') => (front, true),
-            Some(_) => return Err(PatternError::Star),
+            Some(_) => return Err(RoutePatternError::Star),
             None => (path, false),
         };
         if path.contains('*') {
-            return Err(PatternError::Star);
+            return Err(RoutePatternError::Star);
         }
         let parts = parts(path)?;
         Ok(Self { methods: read_methods(methods)?, parts, open })
@@ -99,11 +99,11 @@ impl Pattern {
 
     /// What it captures of a call, if it is one of its own. The path is as it came, encoded.
     #[must_use]
-    pub fn captures(&self, method: &str, path: &str) -> Option<Captures> {
+    pub fn captures(&self, method: &str, path: &str) -> Option<PathCaptures> {
         if !self.methods.is_empty() && !self.methods.contains(&method) {
             return None;
         }
-        let mut captures = Captures::default();
+        let mut captures = PathCaptures::default();
         let fits = fit(&self.parts, self.open, path, &mut captures.0);
         fits.then_some(captures)
     }
@@ -111,54 +111,56 @@ impl Pattern {
     /// Whether all its paths begin so.
     #[must_use]
     pub fn begins_with(&self, text: &str) -> bool {
-        matches!(self.parts.first(), Some(Part::Literal(first)) if first.starts_with(text))
+        matches!(self.parts.first(), Some(PathPart::Literal(first)) if first.starts_with(text))
     }
 
     /// Whether a path has a capture of this name.
     #[must_use]
     pub fn has_capture(&self, wanted: &str) -> bool {
-        let named = |part: &Part| matches!(part, Part::Capture { name, .. } if **name == *wanted);
+        let named =
+            |part: &PathPart| matches!(part, PathPart::Capture { name, .. } if **name == *wanted);
         self.parts.iter().any(named)
     }
 }
 
-fn read_methods(text: &str) -> Result<Vec<&'static str>, PatternError> {
+fn read_methods(text: &str) -> Result<Vec<&'static str>, RoutePatternError> {
     if text == "*" {
         return Ok(Vec::new());
     }
     let known = |word| METHODS.iter().copied().find(|method| *method == word);
     let methods: Option<Vec<_>> = text.split('|').map(known).collect();
-    methods.ok_or(PatternError::Method)
+    methods.ok_or(RoutePatternError::Method)
 }
 
-fn parts(path: &str) -> Result<Vec<Part>, PatternError> {
-    let mut parts: Vec<Part> = Vec::new();
+fn parts(path: &str) -> Result<Vec<PathPart>, RoutePatternError> {
+    let mut parts: Vec<PathPart> = Vec::new();
     let mut rest = path;
     while !rest.is_empty() {
         if parts.len() == MAX_PARTS {
-            return Err(PatternError::TooLong);
+            return Err(RoutePatternError::TooLong);
         }
         let end = rest.find(['{', '}']).unwrap_or(rest.len());
         if end > 0 {
-            parts.push(Part::Literal(rest[..end].into()));
+            parts.push(PathPart::Literal(rest[..end].into()));
             rest = &rest[end..];
             continue;
         }
         let close =
-            rest.find('}').filter(|_| rest.starts_with('{')).ok_or(PatternError::Capture)?;
+            rest.find('}').filter(|_| rest.starts_with('{')).ok_or(RoutePatternError::Capture)?;
         let inner = &rest[1..close];
         let (name, slashes) = match inner.strip_prefix('+') {
             Some(name) => (name, true),
             None => (inner, false),
         };
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
-            return Err(PatternError::Capture);
+            return Err(RoutePatternError::Capture);
         }
-        let named = |it: &Part| matches!(it, Part::Capture { name: it, .. } if **it == *name);
-        if matches!(parts.last(), Some(Part::Capture { .. })) || parts.iter().any(named) {
-            return Err(PatternError::Captures);
+        let named =
+            |it: &PathPart| matches!(it, PathPart::Capture { name: it, .. } if **it == *name);
+        if matches!(parts.last(), Some(PathPart::Capture { .. })) || parts.iter().any(named) {
+            return Err(RoutePatternError::PathCaptures);
         }
-        parts.push(Part::Capture { name: name.into(), slashes });
+        parts.push(PathPart::Capture { name: name.into(), slashes });
         rest = &rest[close + 1..];
     }
     Ok(parts)
@@ -166,21 +168,21 @@ fn parts(path: &str) -> Result<Vec<Part>, PatternError> {
 
 /// Whether `path` is made of `parts`. A capture is as short as what follows it allows, so this
 /// takes no more than one look at each byte for each part.
-fn fit(parts: &[Part], open: bool, path: &str, found: &mut Vec<(Box<str>, String)>) -> bool {
+fn fit(parts: &[PathPart], open: bool, path: &str, found: &mut Vec<(Box<str>, String)>) -> bool {
     let mut rest = path;
     for (at, part) in parts.iter().enumerate() {
         match part {
-            Part::Literal(text) => match rest.strip_prefix(&**text) {
+            PathPart::Literal(text) => match rest.strip_prefix(&**text) {
                 Some(behind) => rest = behind,
                 None => return false,
             },
-            Part::Capture { name, slashes } => {
+            PathPart::Capture { name, slashes } => {
                 let end = match parts.get(at + 1) {
                     // What ends the path stands at its end: a model may have a colon.
-                    Some(Part::Literal(text)) if at + 2 == parts.len() && !open => {
+                    Some(PathPart::Literal(text)) if at + 2 == parts.len() && !open => {
                         rest.strip_suffix(&**text).map(str::len)
                     }
-                    Some(Part::Literal(text)) => rest.find(&**text),
+                    Some(PathPart::Literal(text)) => rest.find(&**text),
                     _ => Some(rest.len()),
                 };
                 let Some(end) = end.filter(|end| *end > 0) else { return false };
@@ -203,15 +205,15 @@ fn decode(text: &str) -> Option<String> {
     (!decoded.chars().any(char::is_control)).then(|| decoded.into_owned())
 }
 
-impl fmt::Display for Pattern {
+impl fmt::Display for RoutePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let methods = self.methods.join("|");
         write!(f, "{} ", if methods.is_empty() { "*" } else { &methods })?;
         for part in &self.parts {
             match part {
-                Part::Literal(text) => f.write_str(text)?,
-                Part::Capture { name, slashes: true } => write!(f, "{{+{name}}}")?,
-                Part::Capture { name, slashes: false } => write!(f, "{{{name}}}")?,
+                PathPart::Literal(text) => f.write_str(text)?,
+                PathPart::Capture { name, slashes: true } => write!(f, "{{+{name}}}")?,
+                PathPart::Capture { name, slashes: false } => write!(f, "{{{name}}}")?,
             }
         }
         f.write_str(if self.open { "*" } else { "" })
@@ -220,7 +222,7 @@ impl fmt::Display for Pattern {
 
 /// Where a route's model, or the resource that it is about, stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ValueSource {
     /// In the JSON body, or, of a pointer with one segment, in the form field of that name.
     Body(crate::Pointer),
     /// In the path, as `{model}` or `{id}`.
@@ -231,7 +233,7 @@ pub enum Source {
     Default(Box<str>),
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for ValueSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Body(pointer) => write!(f, "body:{pointer}"),
@@ -255,15 +257,15 @@ pub struct UsageRequest {
 
 /// A kind of call that a protocol has.
 #[derive(Debug)]
-pub struct Route {
+pub struct ProtocolRoute {
     /// Which calls these are.
-    pub patterns: Vec<Pattern>,
+    pub patterns: Vec<RoutePattern>,
     /// Where the model stands; the first that is there counts.
-    pub model: Vec<Source>,
+    pub model: Vec<ValueSource>,
     /// What a call costs.
     pub price: PriceWord,
     /// Where the ids of resources stand that it is about: it goes to the channel of theirs.
-    pub uses: Vec<Source>,
+    pub uses: Vec<ValueSource>,
     /// Its reply names the id of something that was made.
     pub makes: bool,
     /// What is done with a route that would list what others made.
@@ -288,16 +290,16 @@ pub struct Route {
 #[derive(Clone, Debug)]
 pub struct RouteMatch<'a> {
     /// The route.
-    pub route: &'a Arc<Route>,
+    pub route: &'a Arc<ProtocolRoute>,
     /// What stands in the path for `{model}`, `{id}`.
-    pub captures: Captures,
+    pub captures: PathCaptures,
 }
 
 impl RouteMatch<'_> {
     /// The model, where the path carries it.
     #[must_use]
     pub fn model_from_path(&self) -> Option<&str> {
-        self.captures.get("model").filter(|_| self.route.model.contains(&Source::Path))
+        self.captures.get("model").filter(|_| self.route.model.contains(&ValueSource::Path))
     }
 }
 
@@ -306,7 +308,7 @@ mod tests {
     use super::*;
 
     fn captured(pattern: &str, method: &str, path: &str) -> Option<Vec<(String, String)>> {
-        let pattern = Pattern::parse(pattern).unwrap();
+        let pattern = RoutePattern::parse(pattern).unwrap();
         let captures = pattern.captures(method, path)?.0;
         Some(captures.into_iter().map(|(name, text)| (name.into(), text)).collect())
     }
@@ -346,27 +348,27 @@ mod tests {
     #[test]
     fn a_pattern_is_read_and_written() {
         for text in ["POST /v1/a", "GET|POST /v1/{id}/*", "* /pass/{+model}", "* /*"] {
-            assert_eq!(Pattern::parse(text).map(|it| it.to_string()), Ok(text.to_owned()));
+            assert_eq!(RoutePattern::parse(text).map(|it| it.to_string()), Ok(text.to_owned()));
         }
         for (text, why) in [
-            ("/v1", PatternError::Form),
-            ("POST v1", PatternError::Form),
-            ("POST /v1?x", PatternError::Form),
-            ("FETCH /v1", PatternError::Method),
-            ("POST /v1/{}", PatternError::Capture),
-            ("POST /v1/{a", PatternError::Capture),
-            ("POST /v1/}a", PatternError::Capture),
-            ("POST /v1/{A}", PatternError::Capture),
-            ("POST /v1/{a}{b}", PatternError::Captures),
-            ("POST /v1/{a}/{a}", PatternError::Captures),
-            ("POST /v1/*/a", PatternError::Star),
-            ("POST /v1*", PatternError::Star),
+            ("/v1", RoutePatternError::Form),
+            ("POST v1", RoutePatternError::Form),
+            ("POST /v1?x", RoutePatternError::Form),
+            ("FETCH /v1", RoutePatternError::Method),
+            ("POST /v1/{}", RoutePatternError::Capture),
+            ("POST /v1/{a", RoutePatternError::Capture),
+            ("POST /v1/}a", RoutePatternError::Capture),
+            ("POST /v1/{A}", RoutePatternError::Capture),
+            ("POST /v1/{a}{b}", RoutePatternError::PathCaptures),
+            ("POST /v1/{a}/{a}", RoutePatternError::PathCaptures),
+            ("POST /v1/*/a", RoutePatternError::Star),
+            ("POST /v1*", RoutePatternError::Star),
         ] {
-            assert_eq!(Pattern::parse(text), Err(why), "{text}");
+            assert_eq!(RoutePattern::parse(text), Err(why), "{text}");
         }
         assert_eq!(
-            Pattern::parse(&format!("GET /{}", "a".repeat(300))),
-            Err(PatternError::TooLong)
+            RoutePattern::parse(&format!("GET /{}", "a".repeat(300))),
+            Err(RoutePatternError::TooLong)
         );
     }
 }

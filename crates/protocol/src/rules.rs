@@ -1,10 +1,10 @@
 //! How the replies of a route are read: the compiled pointers, and what their values mean.
 
 use crate::document::Merge;
-use crate::found::Found;
+use crate::found::DocumentValues;
 use crate::meter::{METERS, Meter, Meters};
-use crate::program::Program;
-use crate::reading::Shape;
+use crate::program::PointerProgram;
+use crate::reading::BodyShape;
 use std::ops::Range;
 
 /// All that is named must hold.
@@ -19,8 +19,8 @@ pub(crate) struct Condition {
 
 /// The document that conditions are asked about, and what is around it.
 #[derive(Clone, Copy)]
-pub(crate) struct Context<'a> {
-    pub(crate) found: &'a Found,
+pub(crate) struct ConditionInput<'a> {
+    pub(crate) found: &'a DocumentValues,
     pub(crate) event: &'a [u8],
     pub(crate) stream: bool,
     pub(crate) status: u16,
@@ -28,7 +28,7 @@ pub(crate) struct Context<'a> {
 
 impl Condition {
     /// Whether it holds for a document.
-    pub(crate) fn holds(&self, about: &Context<'_>) -> bool {
+    pub(crate) fn holds(&self, about: &ConditionInput<'_>) -> bool {
         let named = |event: &String| event.as_bytes() == about.event;
         self.test.is_none_or(|test| about.found.tests >> test & 1 == 1)
             && (self.status.is_empty() || self.status.contains(&about.status))
@@ -46,7 +46,7 @@ impl Condition {
 /// How replies are read.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    pub(crate) program: Program,
+    pub(crate) program: PointerProgram,
     pub(crate) usage: UsageRules,
     pub(crate) failed: Vec<Condition>,
     pub(crate) account: Vec<Condition>,
@@ -56,7 +56,7 @@ pub(crate) struct Rules {
     pub(crate) refused: Vec<u16>,
     pub(crate) retry: Vec<u16>,
     /// The shapes that a reply may have; none: any.
-    pub(crate) promised: Vec<Shape>,
+    pub(crate) promised: Vec<BodyShape>,
 }
 
 impl Rules {
@@ -81,27 +81,32 @@ pub(crate) struct UsageRules {
 
 /// What was reported of a meter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Report {
+struct MeterReport {
     count: i64,
     beside: bool,
 }
 
 /// What has been reported so far.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Reports {
-    reports: [Option<Report>; METERS],
+pub(crate) struct MeterReports {
+    reports: [Option<MeterReport>; METERS],
 }
 
-impl Reports {
+impl MeterReports {
     /// Adds what a document reports.
-    pub(crate) fn add(&mut self, rules: &UsageRules, program: &Program, found: &Found) {
+    pub(crate) fn add(
+        &mut self,
+        rules: &UsageRules,
+        program: &PointerProgram,
+        found: &DocumentValues,
+    ) {
         if found.touched == 0 {
             return;
         }
         for (meter, slots) in &rules.slots {
             let said = slots.clone().filter_map(|slot| {
                 let beside = program.slots.get(slot)?.beside;
-                Some(Report { count: found.number(slot)?, beside })
+                Some(MeterReport { count: found.number(slot)?, beside })
             });
             // The first that counts anything; where none does, a 0 is still a report.
             let mut said = said.peekable();
@@ -112,7 +117,7 @@ impl Reports {
                 (Some(known), Merge::Max) if known.count >= report.count => Some(known),
                 (Some(known), Merge::Sum) => {
                     let count = known.count.saturating_add(report.count);
-                    Some(Report { count, beside: report.beside })
+                    Some(MeterReport { count, beside: report.beside })
                 }
                 _ => Some(report),
             };

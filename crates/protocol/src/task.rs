@@ -3,9 +3,9 @@
 use crate::document::TaskWords;
 use crate::meter::Meters;
 use crate::pointer::{Pointer, Segment};
-use crate::program::{Kept, Program};
-use crate::rules::{Reports, UsageRules};
-use crate::walk::Walker;
+use crate::program::{PointerProgram, TextRole};
+use crate::rules::{MeterReports, UsageRules};
+use crate::walk::JsonWalker;
 use domain::TaskStatus;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;
@@ -23,7 +23,7 @@ const SEGMENT: &AsciiSet = &SEGMENTS.add(b'/').add(b':');
 
 /// How a question is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct TaskRequest {
     /// The method.
     pub method: String,
     /// The path, perhaps with a query. `{id}` is the task's id, `{path}` the path that it was
@@ -37,20 +37,20 @@ pub struct Question {
 /// How the tasks of a vendor are asked about, and read.
 #[derive(Debug)]
 pub struct TaskRules {
-    pub(crate) program: Program,
+    pub(crate) program: PointerProgram,
     pub(crate) usage: UsageRules,
     /// The number of the test that says that a task has failed.
     pub(crate) fails: u8,
     pub(crate) words: TaskWords,
     /// How a task, or several, are asked about.
-    pub ask: Question,
+    pub ask: TaskRequest,
     /// So many tasks may be named in one question.
     pub batch: u16,
     pub(crate) each: Option<Pointer>,
     /// How a file of the result is fetched, where it is not at an address of its own.
-    pub fetch: Option<Question>,
+    pub fetch: Option<TaskRequest>,
     /// How a task is cancelled.
-    pub cancel: Option<Question>,
+    pub cancel: Option<TaskRequest>,
 }
 
 /// What a reply says about one task.
@@ -72,7 +72,7 @@ pub struct TaskReading {
     pub meters: Meters,
 }
 
-impl Question {
+impl TaskRequest {
     /// The path for one task. The id and the model are encoded where they have to be.
     #[must_use]
     pub fn path_for(&self, id: &str, model: &str, submitted: &str) -> String {
@@ -103,14 +103,14 @@ impl TaskRules {
     /// Reads a reply to a submission, or to a question about one task.
     #[must_use]
     pub fn read_one(&self, body: &[u8]) -> TaskReading {
-        let mut walker = Walker::new(&self.program);
+        let mut walker = JsonWalker::new(&self.program);
         walker.feed(&self.program, body);
         walker.finish(&self.program);
         let found = &walker.found;
         let first = |what| found.texts(&self.program, what).next().unwrap_or_default().to_owned();
-        let mut reports = Reports::default();
+        let mut reports = MeterReports::default();
         reports.add(&self.usage, &self.program, found);
-        let (id, word) = (first(Kept::Task), first(Kept::Status));
+        let (id, word) = (first(TextRole::Task), first(TextRole::Status));
         // One of dots alone would climb in a path.
         let fits = (1..=MAX_ID).contains(&id.chars().count())
             && !id.chars().any(char::is_control)
@@ -120,9 +120,9 @@ impl TaskRules {
             id: fits.then_some(id),
             status: if failed { TaskStatus::Failed } else { self.status(&word) },
             word,
-            progress: first(Kept::Progress),
-            reason: first(Kept::Reason),
-            results: found.texts(&self.program, Kept::Result).map(str::to_owned).collect(),
+            progress: first(TextRole::Progress),
+            reason: first(TextRole::Reason),
+            results: found.texts(&self.program, TextRole::Result).map(str::to_owned).collect(),
             meters: reports.settle(&self.usage).0,
         }
     }

@@ -6,7 +6,9 @@
 
 use flate2::Compression;
 use flate2::write::{GzDecoder, GzEncoder};
-use protocol::{Head, Library, Meter, Meters, Outcome, Protocol, Reader, Reading, RouteMatch};
+use protocol::{
+    CallOutcome, Library, Meter, Meters, Protocol, ReplyHead, ReplyReader, ReplyReading, RouteMatch,
+};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -133,12 +135,12 @@ impl Case {
         self.reply.replace("FILLER", &"QUJDREVGR0g".repeat(self.filler / 11)).into_bytes()
     }
 
-    fn reader(&self, route: &RouteMatch<'_>) -> Reader {
-        let head = Head { status: self.status, content_type: Some(&self.content_type) };
-        Reader::new(route.route, head)
+    fn reader(&self, route: &RouteMatch<'_>) -> ReplyReader {
+        let head = ReplyHead { status: self.status, content_type: Some(&self.content_type) };
+        ReplyReader::new(route.route, head)
     }
 
-    fn read(&self, route: &RouteMatch<'_>, pieces: &[&[u8]]) -> Reading {
+    fn read(&self, route: &RouteMatch<'_>, pieces: &[&[u8]]) -> ReplyReading {
         let mut reader = self.reader(route);
         for piece in pieces {
             reader.push(piece);
@@ -207,7 +209,7 @@ fn check_tasks(label: &str, case: &Case, protocol: &Protocol) {
     }
 }
 
-fn check_reading(label: &str, case: &Case, reading: &Reading) {
+fn check_reading(label: &str, case: &Case, reading: &ReplyReading) {
     let expect = &case.expect;
     let at = format!("{label} ({}): {reading:?}", case.about);
     assert_eq!(reading.outcome.as_str(), expect.outcome, "{at}");
@@ -267,15 +269,15 @@ fn a_reply_that_breaks_off_never_says_more_than_the_whole_one() {
                 assert!(some <= all, "{label} broken off at {cut}: {some} of {all} {head}");
             }
             assert!(broken.text_tokens <= whole.text_tokens + 1, "{label} at {cut}");
-            let delivers = matches!(whole.outcome, Outcome::Delivered | Outcome::Empty);
-            let said = Outcome::Failed(protocol::Failure::Said);
+            let delivers = matches!(whole.outcome, CallOutcome::Delivered | CallOutcome::Empty);
+            let said = CallOutcome::Failed(protocol::ReplyFailure::Said);
             assert!(!delivers || broken.outcome != said, "{label} at {cut}");
         }
     }
 }
 
-/// As a body is decoded on its way: in whatever pieces come out.
-struct Into(Reader);
+/// As a body is decoded on its way: in the pieces that come out.
+struct Into(ReplyReader);
 
 impl Write for Into {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

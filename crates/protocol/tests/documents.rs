@@ -1,7 +1,7 @@
 //! Documents: what is refused, where, and why; and what a base gives.
 #![allow(clippy::unwrap_used, reason = "it is a test")]
 
-use protocol::{Credential, Head, Library, Meter, Reader};
+use protocol::{Credential, Library, Meter, ReplyHead, ReplyReader};
 
 const HEAD: &str = "name = \"mine\"\ntitle = { zh = \"我的\", en = \"Mine\" }\n";
 const ROUTE: &str = "[[route]]\nmatch = \"POST /v1/x\"\nmodel = \"body:/model\"\n";
@@ -135,7 +135,7 @@ fn a_base_gives_what_the_document_leaves_out() {
     assert_eq!(mine.auth.apply("k"), Some(Credential::Header("api-key".into(), "k".into())));
     let call = mine.route("POST", "/v1/chat/completions").unwrap();
     assert_eq!(&*call.route.protocol, "mine");
-    let mut reader = Reader::new(call.route, Head { status: 200, content_type: None });
+    let mut reader = ReplyReader::new(call.route, ReplyHead { status: 200, content_type: None });
     reader.push(b"{\"usage\":{\"prompt_tokens\":3}}");
     assert_eq!(reader.finish().meters.get(Meter::Input), Some(3));
     assert!(refused(&format!("{HEAD}base = \"nothing\"\n{ROUTE}")).contains("no protocol"));

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "it is a test")]
 
 use proptest::prelude::*;
-use protocol::{Head, Library, Meter, Reader, Reading};
+use protocol::{Library, Meter, ReplyHead, ReplyReader, ReplyReading};
 use serde_json::{Value, json};
 
 const TYPES: [&str; 6] = [
@@ -21,20 +21,20 @@ const CALLS: [(&str, &str); 4] = [
     ("gemini", "/v1beta/models/m:streamGenerateContent"),
 ];
 
-fn reader(call: usize, content_type: &str) -> Reader {
+fn reader(call: usize, content_type: &str) -> ReplyReader {
     let (name, path) = CALLS[call];
     let library = Library::builtin().unwrap();
     let call = library.get(name).unwrap().route("POST", path).unwrap();
-    Reader::new(call.route, Head { status: 200, content_type: Some(content_type) })
+    ReplyReader::new(call.route, ReplyHead { status: 200, content_type: Some(content_type) })
 }
 
-fn whole(call: usize, content_type: &str, body: &[u8]) -> Reading {
+fn whole(call: usize, content_type: &str, body: &[u8]) -> ReplyReading {
     let mut reader = reader(call, content_type);
     reader.push(body);
     reader.finish()
 }
 
-fn in_pieces(call: usize, content_type: &str, body: &[u8], lengths: &[usize]) -> Reading {
+fn in_pieces(call: usize, content_type: &str, body: &[u8], lengths: &[usize]) -> ReplyReading {
     let mut reader = reader(call, content_type);
     let mut rest = body;
     for length in lengths.iter().copied().chain([1]).cycle() {
@@ -156,7 +156,7 @@ proptest! {
         let library = Library::builtin().unwrap();
         for protocol in library.iter() {
             let _ = protocol.route("POST", &path);
-            let captures = protocol::Captures::default();
+            let captures = protocol::PathCaptures::default();
             for route in &protocol.routes {
                 let _ = route.read_request(&captures, &path, &body);
             }

@@ -6,14 +6,14 @@ mod requests;
 mod sections;
 mod tasks;
 
-pub use problems::{Problem, Problems};
+pub use problems::{DocumentProblem, DocumentProblems};
 
 use crate::auth::Auth;
 use crate::document::{Document, RouteSection};
 use crate::library::Library;
 use crate::protocol::Protocol;
-use crate::route::{Pattern, Route, Source};
-use problems::Found;
+use crate::route::{ProtocolRoute, RoutePattern, ValueSource};
+use problems::ProblemList;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -30,12 +30,16 @@ const MAX_WORD: usize = 200;
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub(crate) fn compile(text: &str, known: &Library) -> Result<(Document, Protocol), Problems> {
+pub(crate) fn compile(
+    text: &str,
+    known: &Library,
+) -> Result<(Document, Protocol), DocumentProblems> {
     if text.len() > MAX_DOCUMENT_BYTES {
-        return Err(Problems::whole(format!("is larger than {MAX_DOCUMENT_BYTES} bytes")));
+        return Err(DocumentProblems::whole(format!("is larger than {MAX_DOCUMENT_BYTES} bytes")));
     }
-    let document: Document = toml::from_str(text).map_err(|error| Problems::toml(text, &error))?;
-    let mut found = Found::default();
+    let document: Document =
+        toml::from_str(text).map_err(|error| DocumentProblems::toml(text, &error))?;
+    let mut found = ProblemList::default();
     let document = inherit(document, known, &mut found);
     let protocol = protocol(&document, known, &mut found);
     found.ended(text)?;
@@ -43,7 +47,7 @@ pub(crate) fn compile(text: &str, known: &Library) -> Result<(Document, Protocol
 }
 
 /// The document, with its base's sections where it has none of its own.
-fn inherit(mut document: Document, known: &Library, found: &mut Found) -> Document {
+fn inherit(mut document: Document, known: &Library, found: &mut ProblemList) -> Document {
     let Some(name) = document.base.clone() else { return document };
     let Some(base) = known.document(&name) else {
         found.at("base", format!("{name:?} is no protocol that is known here"));
@@ -68,7 +72,7 @@ fn inherit(mut document: Document, known: &Library, found: &mut Found) -> Docume
     document
 }
 
-fn protocol(document: &Document, known: &Library, found: &mut Found) -> Protocol {
+fn protocol(document: &Document, known: &Library, found: &mut ProblemList) -> Protocol {
     sections::name(document, found);
     let name: Arc<str> = document.name.as_str().into();
     let mut routes = routes(document, &name, found);
@@ -82,7 +86,7 @@ fn protocol(document: &Document, known: &Library, found: &mut Found) -> Protocol
         found.at("route", format!("a protocol has between 1 and {MAX_ROUTES} routes"));
     }
     let auth = document.auth.as_ref().map_or_else(Auth::default, |it| sections::auth(it, found));
-    let is_under_pass = |pattern: &Pattern| pattern.begins_with("/pass/");
+    let is_under_pass = |pattern: &RoutePattern| pattern.begins_with("/pass/");
     Protocol {
         under_pass: routes.iter().any(|route| route.patterns.iter().any(is_under_pass)),
         name,
@@ -96,18 +100,22 @@ fn protocol(document: &Document, known: &Library, found: &mut Found) -> Protocol
     }
 }
 
-fn routes(document: &Document, name: &Arc<str>, found: &mut Found) -> Vec<Arc<Route>> {
+fn routes(
+    document: &Document,
+    name: &Arc<str>,
+    found: &mut ProblemList,
+) -> Vec<Arc<ProtocolRoute>> {
     let sections = document.routes.as_deref().unwrap_or_default();
     if sections.len() > MAX_ROUTES {
         // Said by the caller.
         return Vec::new();
     }
     let mut replies = BTreeMap::new();
-    let mut made: Vec<Arc<Route>> = Vec::new();
+    let mut made: Vec<Arc<ProtocolRoute>> = Vec::new();
     for (at, section) in sections.iter().enumerate() {
         let at = format!("route.{at}");
         let Some(route) = route(document, section, &at, &mut replies, found) else { continue };
-        let route = Route { protocol: Arc::clone(name), ..route };
+        let route = ProtocolRoute { protocol: Arc::clone(name), ..route };
         for pattern in &route.patterns {
             if made.iter().any(|other| other.patterns.contains(pattern)) {
                 found.at(format!("{at}.match"), format!("{pattern} is matched above already"));
@@ -119,15 +127,15 @@ fn routes(document: &Document, name: &Arc<str>, found: &mut Found) -> Vec<Arc<Ro
 }
 
 /// Rules of replies are shared by the routes that read alike.
-type Shared = BTreeMap<String, Arc<crate::rules::Rules>>;
+type RulesByReply = BTreeMap<String, Arc<crate::rules::Rules>>;
 
 fn route(
     document: &Document,
     section: &RouteSection,
     at: &str,
-    replies: &mut Shared,
-    found: &mut Found,
-) -> Option<Route> {
+    replies: &mut RulesByReply,
+    found: &mut ProblemList,
+) -> Option<ProtocolRoute> {
     let patterns = patterns(section, at, found);
     let model = sources(&section.model.0, &format!("{at}.model"), found);
     let uses = sources(&section.uses.0, &format!("{at}.uses"), found);
@@ -143,7 +151,7 @@ fn route(
         }
     };
     let request = Arc::new(requests::rules(document, &model, &uses, found)?);
-    Some(Route {
+    Some(ProtocolRoute {
         patterns,
         model,
         price: section.price.unwrap_or_default(),
@@ -161,7 +169,7 @@ fn route(
     })
 }
 
-fn patterns(section: &RouteSection, at: &str, found: &mut Found) -> Vec<Pattern> {
+fn patterns(section: &RouteSection, at: &str, found: &mut ProblemList) -> Vec<RoutePattern> {
     let texts = &section.matches.0;
     if texts.is_empty() || texts.len() > MAX_LIST {
         found.at(format!("{at}.match"), format!("a route has between 1 and {MAX_LIST} patterns"));
@@ -169,7 +177,7 @@ fn patterns(section: &RouteSection, at: &str, found: &mut Found) -> Vec<Pattern>
     }
     let mut patterns = Vec::new();
     for (number, text) in texts.iter().enumerate() {
-        match Pattern::parse(text) {
+        match RoutePattern::parse(text) {
             Ok(pattern) => patterns.push(pattern),
             Err(error) => found.at(format!("{at}.match.{number}"), format!("{text:?} {error}")),
         }
@@ -178,7 +186,7 @@ fn patterns(section: &RouteSection, at: &str, found: &mut Found) -> Vec<Pattern>
 }
 
 /// `body:/model`, `path`, `query:model`, `default:NAME`.
-fn sources(texts: &[String], at: &str, found: &mut Found) -> Vec<Source> {
+fn sources(texts: &[String], at: &str, found: &mut ProblemList) -> Vec<ValueSource> {
     if texts.len() > MAX_LIST {
         found.at(at, format!("names more than {MAX_LIST} sources"));
         return Vec::new();
@@ -187,10 +195,10 @@ fn sources(texts: &[String], at: &str, found: &mut Found) -> Vec<Source> {
     for (number, text) in texts.iter().enumerate() {
         let at = format!("{at}.{number}");
         let source = match text.split_once(':') {
-            Some(("body", pointer)) => found.pointer(&at, pointer).map(Source::Body),
-            Some(("query", name)) if !name.is_empty() => Some(Source::Query(name.into())),
-            Some(("default", name)) if !name.is_empty() => Some(Source::Default(name.into())),
-            None if text == "path" => Some(Source::Path),
+            Some(("body", pointer)) => found.pointer(&at, pointer).map(ValueSource::Body),
+            Some(("query", name)) if !name.is_empty() => Some(ValueSource::Query(name.into())),
+            Some(("default", name)) if !name.is_empty() => Some(ValueSource::Default(name.into())),
+            None if text == "path" => Some(ValueSource::Path),
             _ => {
                 let what = "is none of body:/pointer, path, query:name and default:NAME";
                 found.at(at, format!("{text:?} {what}"));
@@ -203,8 +211,14 @@ fn sources(texts: &[String], at: &str, found: &mut Found) -> Vec<Source> {
 }
 
 /// A source `path` needs a capture of its name in every pattern.
-fn captured(patterns: &[Pattern], sources: &[Source], name: &str, at: &str, found: &mut Found) {
-    let from_path = sources.contains(&Source::Path);
+fn captured(
+    patterns: &[RoutePattern],
+    sources: &[ValueSource],
+    name: &str,
+    at: &str,
+    found: &mut ProblemList,
+) {
+    let from_path = sources.contains(&ValueSource::Path);
     if from_path && patterns.iter().any(|pattern| !pattern.has_capture(name)) {
         found.at(
             format!("{at}.match"),

@@ -5,12 +5,12 @@ use std::fmt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// More problems than these are not told.
+/// Most problems of a report.
 const MAX_PROBLEMS: usize = 20;
 
 /// One thing that is wrong with a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct DocumentProblem {
     /// The line, counted from 1; 0 where it is about the whole document.
     pub line: usize,
     /// What it is about, as `usage.meters.input[1]`; empty where TOML itself is broken.
@@ -19,7 +19,7 @@ pub struct Problem {
     pub reason: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for DocumentProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.line > 0 {
             write!(f, "line {}: ", self.line)?;
@@ -33,11 +33,11 @@ impl fmt::Display for Problem {
 
 /// All that is wrong with a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problems(pub Vec<Problem>);
+pub struct DocumentProblems(pub Vec<DocumentProblem>);
 
-impl std::error::Error for Problems {}
+impl std::error::Error for DocumentProblems {}
 
-impl fmt::Display for Problems {
+impl fmt::Display for DocumentProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, problem) in self.0.iter().enumerate() {
             write!(f, "{}{problem}", if at == 0 { "" } else { "\n" })?;
@@ -46,15 +46,15 @@ impl fmt::Display for Problems {
     }
 }
 
-impl Problems {
+impl DocumentProblems {
     pub(crate) fn whole(reason: String) -> Self {
-        Self(vec![Problem { line: 0, at: String::new(), reason }])
+        Self(vec![DocumentProblem { line: 0, at: String::new(), reason }])
     }
 
     pub(crate) fn toml(text: &str, error: &toml::de::Error) -> Self {
         let line = error.span().map_or(0, |span| line(text, span.start));
         let reason = error.message().trim().to_owned();
-        Self(vec![Problem { line, at: String::new(), reason }])
+        Self(vec![DocumentProblem { line, at: String::new(), reason }])
     }
 }
 
@@ -64,9 +64,9 @@ fn line(text: &str, at: usize) -> usize {
 
 /// What has been found, by its path in the document.
 #[derive(Debug, Default)]
-pub(crate) struct Found(Vec<(String, String)>);
+pub(crate) struct ProblemList(Vec<(String, String)>);
 
-impl Found {
+impl ProblemList {
     /// Something is wrong at `path`: keys and indices, with dots between.
     pub(crate) fn at(&mut self, path: impl Into<String>, reason: impl Into<String>) {
         let problem = (path.into(), reason.into());
@@ -93,16 +93,16 @@ impl Found {
     }
 
     /// Nothing, or all that was found, with its lines.
-    pub(crate) fn ended(self, text: &str) -> Result<(), Problems> {
+    pub(crate) fn ended(self, text: &str) -> Result<(), DocumentProblems> {
         if self.0.is_empty() {
             return Ok(());
         }
         let root = DeTable::parse(text).ok();
         let problem = |(path, reason): (String, String)| {
             let at = root.as_ref().and_then(|root| start_of(root, &path));
-            Problem { line: at.map_or(0, |at| line(text, at)), at: readable(&path), reason }
+            DocumentProblem { line: at.map_or(0, |at| line(text, at)), at: readable(&path), reason }
         };
-        Err(Problems(self.0.into_iter().map(problem).collect()))
+        Err(DocumentProblems(self.0.into_iter().map(problem).collect()))
     }
 }
 

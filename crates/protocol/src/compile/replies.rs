@@ -1,15 +1,16 @@
 //! How replies are read: usage, outcome, text.
 
 use super::MAX_LIST;
-use super::problems::Found;
+use super::problems::ProblemList;
 use crate::document::{
-    ConditionSection, Document, OutcomeSection, RouteSection, SourceSection, Sources, Texts,
-    UsageSection, Words,
+    CompareWords, ConditionSection, Document, MeterSources, OutcomeSection, RouteSection,
+    SourceSection, TextList, UsageSection,
 };
 use crate::meter::{METERS, Meter};
 use crate::pointer::Pointer;
-use crate::program::{Ask, Builder, Keep, Kept};
-use crate::reading::Shape;
+use crate::program::{TestRule, TextRole, TextSlot};
+use crate::program_builder::ProgramBuilder;
+use crate::reading::BodyShape;
 use crate::rules::{Condition, Rules, UsageRules};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -24,9 +25,9 @@ pub(super) fn rules(
     document: &Document,
     route: &RouteSection,
     at: &str,
-    found: &mut Found,
+    found: &mut ProblemList,
 ) -> Option<Rules> {
-    let mut builder = Builder::new();
+    let mut builder = ProgramBuilder::new();
     let none = OutcomeSection::default();
     let outcome = document.outcome.as_ref().unwrap_or(&none);
     let usage = usage(document.usage.as_ref(), &route.meters, at, &mut builder, found);
@@ -37,8 +38,8 @@ pub(super) fn rules(
     let account = conditions("account", &outcome.account);
     let done = conditions("done", &outcome.done);
     let estimate = conditions("estimate", &outcome.estimate);
-    keep("outcome.message", &outcome.message, Kept::Message, &mut builder, found);
-    keep(&format!("{at}.makes"), &route.makes, Kept::Resource, &mut builder, found);
+    keep("outcome.message", &outcome.message, TextRole::Message, &mut builder, found);
+    keep(&format!("{at}.makes"), &route.makes, TextRole::Resource, &mut builder, found);
     if let Some(text) = &document.text {
         for (at, pointer) in pointers("text.output", &text.output, found) {
             let done = builder.text(&pointer, false);
@@ -65,10 +66,10 @@ pub(super) fn rules(
     })
 }
 
-fn shapes(route: &RouteSection, at: &str, found: &mut Found) -> Vec<Shape> {
+fn shapes(route: &RouteSection, at: &str, found: &mut ProblemList) -> Vec<BodyShape> {
     let mut shapes = Vec::new();
     for (number, word) in route.reply.0.iter().enumerate() {
-        let all = [Shape::Json, Shape::Array, Shape::Events, Shape::Lines];
+        let all = [BodyShape::Json, BodyShape::Array, BodyShape::Events, BodyShape::Lines];
         match all.into_iter().find(|shape| shape.as_str() == word) {
             Some(shape) => shapes.push(shape),
             None => found.at(
@@ -82,10 +83,10 @@ fn shapes(route: &RouteSection, at: &str, found: &mut Found) -> Vec<Shape> {
 
 fn usage(
     section: Option<&UsageSection>,
-    own: &BTreeMap<String, Sources>,
+    own: &BTreeMap<String, MeterSources>,
     at: &str,
-    builder: &mut Builder,
-    found: &mut Found,
+    builder: &mut ProgramBuilder,
+    found: &mut ProblemList,
 ) -> UsageRules {
     let none = UsageSection::default();
     let section = section.unwrap_or(&none);
@@ -125,8 +126,8 @@ fn usage(
 /// The usage of tasks: what the document says of all replies.
 pub(super) fn task_usage(
     section: Option<&UsageSection>,
-    builder: &mut Builder,
-    found: &mut Found,
+    builder: &mut ProgramBuilder,
+    found: &mut ProblemList,
 ) -> UsageRules {
     usage(section, &BTreeMap::new(), "task", builder, found)
 }
@@ -134,11 +135,11 @@ pub(super) fn task_usage(
 /// Adds the sources of a meter. Returns how many there are.
 fn meter_slots(
     meter: Meter,
-    sources: &Sources,
+    sources: &MeterSources,
     places: &[String],
     at: &str,
-    builder: &mut Builder,
-    found: &mut Found,
+    builder: &mut ProgramBuilder,
+    found: &mut ProblemList,
 ) -> usize {
     let mut added = 0;
     for (text, number, beside) in absolute(&sources.0, places) {
@@ -170,7 +171,7 @@ fn absolute(sources: &[SourceSection], places: &[String]) -> Vec<(String, usize,
     all
 }
 
-fn inside(section: &UsageSection, found: &mut Found) -> [Option<Meter>; METERS] {
+fn inside(section: &UsageSection, found: &mut ProblemList) -> [Option<Meter>; METERS] {
     let mut inside = [None; METERS];
     for (part, whole) in &section.inside {
         let at = format!("usage.inside.{part}");
@@ -193,8 +194,8 @@ fn inside(section: &UsageSection, found: &mut Found) -> [Option<Meter>; METERS] 
 fn conditions(
     at: &str,
     sections: &[ConditionSection],
-    builder: &mut Builder,
-    found: &mut Found,
+    builder: &mut ProgramBuilder,
+    found: &mut ProblemList,
 ) -> Vec<Condition> {
     let each = sections.iter().enumerate();
     each.filter_map(|(number, section)| {
@@ -206,8 +207,8 @@ fn conditions(
 fn condition(
     at: &str,
     section: &ConditionSection,
-    builder: &mut Builder,
-    found: &mut Found,
+    builder: &mut ProgramBuilder,
+    found: &mut ProblemList,
 ) -> Option<Condition> {
     let ConditionSection { at: places, is, not, status, event, stream } = section;
     let has_words = is.is_some() || not.is_some();
@@ -221,11 +222,11 @@ fn condition(
             found.at(at, "has is and not; one of them is enough");
             return None;
         }
-        (Some(Words(words)), None) => Ask::Is(words.clone()),
-        (None, Some(Words(words))) => Ask::Not(words.clone()),
-        (None, None) => Ask::Present,
+        (Some(CompareWords(words)), None) => TestRule::Is(words.clone()),
+        (None, Some(CompareWords(words))) => TestRule::Not(words.clone()),
+        (None, None) => TestRule::Present,
     };
-    if let Ask::Is(words) | Ask::Not(words) = &asks
+    if let TestRule::Is(words) | TestRule::Not(words) = &asks
         && (words.len() > MAX_LIST || words.iter().any(|word| word.len() > 100))
     {
         found.at(at, format!("has more than {MAX_LIST} words, or one of more than 100 bytes"));
@@ -242,19 +243,29 @@ fn condition(
 }
 
 /// Keeps the texts at pointers, the first one preferred.
-pub(super) fn keep(at: &str, texts: &Texts, what: Kept, builder: &mut Builder, found: &mut Found) {
+pub(super) fn keep(
+    at: &str,
+    texts: &TextList,
+    what: TextRole,
+    builder: &mut ProgramBuilder,
+    found: &mut ProblemList,
+) {
     let limit = match what {
-        Kept::Message | Kept::Reason | Kept::Result => MESSAGE_BYTES,
+        TextRole::Message | TextRole::Reason | TextRole::Result => MESSAGE_BYTES,
         _ => ID_BYTES,
     };
     for (rank, (at, pointer)) in (0..).zip(pointers(at, texts, found)) {
-        let done = builder.keep(&pointer, Keep { what, rank, limit });
+        let done = builder.keep(&pointer, TextSlot { what, rank, limit });
         found.ok(&at, done);
     }
 }
 
 /// The pointers of a list, each with its path.
-pub(super) fn pointers(at: &str, texts: &Texts, found: &mut Found) -> Vec<(String, Pointer)> {
+pub(super) fn pointers(
+    at: &str,
+    texts: &TextList,
+    found: &mut ProblemList,
+) -> Vec<(String, Pointer)> {
     if texts.0.len() > MAX_LIST {
         found.at(at, format!("names more than {MAX_LIST} pointers"));
         return Vec::new();
@@ -271,9 +282,9 @@ pub(super) fn pointers(at: &str, texts: &Texts, found: &mut Found) -> Vec<(Strin
 
 /// The slots of units of a request.
 pub(super) fn units(
-    section: &BTreeMap<String, Texts>,
-    builder: &mut Builder,
-    found: &mut Found,
+    section: &BTreeMap<String, TextList>,
+    builder: &mut ProgramBuilder,
+    found: &mut ProblemList,
 ) -> Vec<(Meter, Range<usize>)> {
     let (mut slots, mut number) = (Vec::new(), 0);
     for (word, texts) in section {
@@ -293,13 +304,13 @@ pub(super) fn units(
     slots
 }
 
-fn meters(at: &str, texts: &Texts, found: &mut Found) -> Vec<Meter> {
+fn meters(at: &str, texts: &TextList, found: &mut ProblemList) -> Vec<Meter> {
     let each = texts.0.iter().enumerate();
     each.filter_map(|(number, word)| found.ok(&format!("{at}.{number}"), Meter::parse(word)))
         .collect()
 }
 
-fn statuses(at: &str, statuses: &[u16], found: &mut Found) {
+fn statuses(at: &str, statuses: &[u16], found: &mut ProblemList) {
     if statuses.len() > MAX_LIST || statuses.iter().any(|status| !(200..600).contains(status)) {
         found.at(at, "names a status that is none");
     }

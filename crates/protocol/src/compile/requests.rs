@@ -1,31 +1,32 @@
 //! How requests are read.
 
-use super::problems::Found;
+use super::problems::ProblemList;
 use super::replies::{keep, pointers, units};
-use crate::document::{Document, HoldSection, Texts};
-use crate::program::{Builder, Kept};
+use crate::document::{Document, HoldSection, TextList};
+use crate::program::TextRole;
+use crate::program_builder::ProgramBuilder;
 use crate::request::RequestRules;
-use crate::route::{Source, UsageRequest};
+use crate::route::{UsageRequest, ValueSource};
 
 /// The rules of a route's requests; `None` where something is wrong.
 pub(super) fn rules(
     document: &Document,
-    model: &[Source],
-    uses: &[Source],
-    found: &mut Found,
+    model: &[ValueSource],
+    uses: &[ValueSource],
+    found: &mut ProblemList,
 ) -> Option<RequestRules> {
-    let mut builder = Builder::new();
+    let mut builder = ProgramBuilder::new();
     let none = HoldSection::default();
     let hold = document.hold.as_ref().unwrap_or(&none);
     let units = units(&hold.units, &mut builder, found);
-    keep("hold.output", &hold.output, Kept::Allowed, &mut builder, found);
-    keep("hold.times", &hold.times, Kept::Times, &mut builder, found);
+    keep("hold.output", &hold.output, TextRole::Allowed, &mut builder, found);
+    keep("hold.times", &hold.times, TextRole::Times, &mut builder, found);
     if let Some(stream) = &document.stream {
-        let when = Texts(vec![stream.when.clone()]);
-        keep("stream.when", &when, Kept::Stream, &mut builder, found);
+        let when = TextList(vec![stream.when.clone()]);
+        keep("stream.when", &when, TextRole::Stream, &mut builder, found);
     }
-    keep("route.model", &from_body(model), Kept::Model, &mut builder, found);
-    keep("route.uses", &from_body(uses), Kept::Resource, &mut builder, found);
+    keep("route.model", &from_body(model), TextRole::Model, &mut builder, found);
+    keep("route.uses", &from_body(uses), TextRole::Resource, &mut builder, found);
     for (at, pointer) in pointers("hold.input", &hold.input, found) {
         let done = builder.text(&pointer, true);
         found.ok(&at, done)?;
@@ -38,7 +39,7 @@ pub(super) fn ask_usage(
     document: &Document,
     wanted: bool,
     at: &str,
-    found: &mut Found,
+    found: &mut ProblemList,
 ) -> Option<UsageRequest> {
     let at = format!("{at}.ask_usage");
     match &document.stream {
@@ -55,10 +56,10 @@ pub(super) fn ask_usage(
     }
 }
 
-fn from_body(sources: &[Source]) -> Texts {
-    let pointer = |source: &Source| match source {
-        Source::Body(pointer) => Some(pointer.to_string()),
+fn from_body(sources: &[ValueSource]) -> TextList {
+    let pointer = |source: &ValueSource| match source {
+        ValueSource::Body(pointer) => Some(pointer.to_string()),
         _ => None,
     };
-    Texts(sources.iter().filter_map(pointer).collect())
+    TextList(sources.iter().filter_map(pointer).collect())
 }

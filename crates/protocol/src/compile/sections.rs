@@ -1,6 +1,6 @@
 //! The small sections: name, keys, address.
 
-use super::problems::Found;
+use super::problems::ProblemList;
 use super::{MAX_LIST, MAX_WORD};
 use crate::auth::{Address, Auth};
 use crate::document::{AddressSection, AuthSection, Document};
@@ -24,7 +24,7 @@ const RESERVED: &[&str] = &[
     "via",
 ];
 
-pub(super) fn name(document: &Document, found: &mut Found) {
+pub(super) fn name(document: &Document, found: &mut ProblemList) {
     let name = &document.name;
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(fits) {
@@ -40,7 +40,7 @@ pub(super) fn name(document: &Document, found: &mut Found) {
     }
 }
 
-pub(super) fn auth(section: &AuthSection, found: &mut Found) -> Auth {
+pub(super) fn auth(section: &AuthSection, found: &mut ProblemList) -> Auth {
     let AuthSection { header, value, query, headers } = section;
     if header.is_some() && query.is_some() {
         found.at("auth.query", "a key is presented in a header or in the query, not in both");
@@ -71,7 +71,7 @@ pub(super) fn auth(section: &AuthSection, found: &mut Found) -> Auth {
     }
 }
 
-fn check_header(at: &str, name: &str, value: &str, found: &mut Found) {
+fn check_header(at: &str, name: &str, value: &str, found: &mut ProblemList) {
     let is_token = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b);
     if name.is_empty() || name.len() > MAX_WORD || !name.bytes().all(is_token) {
         found.at(at, format!("{name:?} is not a header's name in small letters"));

@@ -1,12 +1,13 @@
 //! How the tasks of a vendor are asked about, and read.
 
-use super::problems::Found;
+use super::problems::ProblemList;
 use super::replies::{keep, pointers};
 use super::{MAX_LIST, MAX_WORD};
 use crate::document::{Document, TaskSection, TaskWords};
 use crate::pointer::{Pointer, Segment};
-use crate::program::{Ask, Builder, Kept};
-use crate::task::{Question, TaskRules};
+use crate::program::{TestRule, TextRole};
+use crate::program_builder::ProgramBuilder;
+use crate::task::{TaskRequest, TaskRules};
 
 /// Longest body of a question.
 const MAX_BODY: usize = 1000;
@@ -17,15 +18,15 @@ const MAX_BATCH: u16 = 1000;
 pub(super) fn rules(
     document: &Document,
     section: &TaskSection,
-    found: &mut Found,
+    found: &mut ProblemList,
 ) -> Option<TaskRules> {
-    let mut builder = Builder::new();
+    let mut builder = ProgramBuilder::new();
     let texts = [
-        ("task.id", &section.id, Kept::Task),
-        ("task.status", &section.status, Kept::Status),
-        ("task.progress", &section.progress, Kept::Progress),
-        ("task.error", &section.error, Kept::Reason),
-        ("task.result", &section.result, Kept::Result),
+        ("task.id", &section.id, TextRole::Task),
+        ("task.status", &section.status, TextRole::Status),
+        ("task.progress", &section.progress, TextRole::Progress),
+        ("task.error", &section.error, TextRole::Reason),
+        ("task.result", &section.result, TextRole::Result),
     ];
     for (at, texts, what) in texts {
         keep(at, texts, what, &mut builder, found);
@@ -37,12 +38,12 @@ pub(super) fn rules(
         found.at("task.status", "names no pointer");
     }
     let fails = pointers("task.fails", &section.fails, found).into_iter().map(|it| it.1);
-    let fails = builder.test(&fails.collect::<Vec<_>>(), Ask::Present);
+    let fails = builder.test(&fails.collect::<Vec<_>>(), TestRule::Present);
     let fails = found.ok("task.fails", fails);
     let usage = super::replies::task_usage(document.usage.as_ref(), &mut builder, found);
     words(&section.words, found);
     let ask = question("task.ask.request", &section.ask.request, found);
-    let other = |at: &str, text: &Option<String>, found: &mut Found| {
+    let other = |at: &str, text: &Option<String>, found: &mut ProblemList| {
         text.as_ref().map(|text| question(at, text, found))
     };
     let fetch = other("task.fetch", &section.fetch, found);
@@ -65,7 +66,7 @@ pub(super) fn rules(
         usage,
         fails: fails?,
         words: section.words.clone(),
-        ask: Question { body, ..ask? },
+        ask: TaskRequest { body, ..ask? },
         batch,
         each,
         fetch: fetch.flatten(),
@@ -73,7 +74,7 @@ pub(super) fn rules(
     })
 }
 
-fn words(words: &TaskWords, found: &mut Found) {
+fn words(words: &TaskWords, found: &mut ProblemList) {
     let TaskWords { submitted, processing, completed, failed } = words;
     let lists = [
         ("task.words.submitted", submitted),
@@ -99,14 +100,18 @@ fn words(words: &TaskWords, found: &mut Found) {
 }
 
 /// `GET /v1/videos/{id}`.
-fn question(at: &str, text: &str, found: &mut Found) -> Option<Question> {
+fn question(at: &str, text: &str, found: &mut ProblemList) -> Option<TaskRequest> {
     let fits = |path: &str| {
         let begins = path.starts_with('/') || path.starts_with("{path}");
-        begins && path.len() <= MAX_WORD && !path.contains(' ') && has_known_braces(path)
+        begins
+            && path.len() <= MAX_WORD
+            && !path.contains([' ', '\\'])
+            && !path.contains("..")
+            && has_known_braces(path)
     };
     match text.split_once(' ') {
         Some((method @ ("GET" | "POST" | "PUT" | "DELETE"), path)) if fits(path) => {
-            Some(Question { method: method.to_owned(), path: path.to_owned(), body: None })
+            Some(TaskRequest { method: method.to_owned(), path: path.to_owned(), body: None })
         }
         _ => {
             found.at(at, format!("{text:?} is not METHOD /path/{{id}}"));
@@ -128,7 +133,7 @@ fn is_json(template: &str) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(&filled).is_ok()
 }
 
-fn each(at: &str, text: &str, found: &mut Found) -> Option<Pointer> {
+fn each(at: &str, text: &str, found: &mut ProblemList) -> Option<Pointer> {
     let pointer = found.pointer(at, text)?;
     if pointer.segments().iter().all(|segment| matches!(segment, Segment::Name(_))) {
         return Some(pointer);

@@ -1,14 +1,14 @@
 //! Which kind of body it is, and where its documents begin and end.
 
-use super::Documents;
-use super::json::Walker;
-use super::sse::Sse;
-use crate::program::Program;
-use crate::reading::Shape;
+use super::DocumentEvents;
+use super::json::JsonWalker;
+use super::sse::EventStream;
+use crate::program::PointerProgram;
+use crate::reading::BodyShape;
 
 /// What the headers say of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Declared {
+pub(crate) enum DeclaredType {
     Json,
     Events,
     Lines,
@@ -18,7 +18,7 @@ pub(crate) enum Declared {
     Opaque,
 }
 
-impl Declared {
+impl DeclaredType {
     pub(crate) fn of(content_type: Option<&str>) -> Self {
         let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         let is = |name: &str| essence.eq_ignore_ascii_case(name);
@@ -49,18 +49,18 @@ impl Declared {
     }
 
     /// The shape that the headers promise.
-    pub(crate) const fn shape(self) -> Shape {
+    pub(crate) const fn shape(self) -> BodyShape {
         match self {
-            Self::Json => Shape::Json,
-            Self::Events => Shape::Events,
-            Self::Lines => Shape::Lines,
-            Self::Unknown | Self::Opaque => Shape::Opaque,
+            Self::Json => BodyShape::Json,
+            Self::Events => BodyShape::Events,
+            Self::Lines => BodyShape::Lines,
+            Self::Unknown | Self::Opaque => BodyShape::Opaque,
         }
     }
 }
 
 #[derive(Debug)]
-enum Framing {
+enum BodyFraming {
     /// Nothing but blanks has come.
     Undecided,
     /// One document.
@@ -68,20 +68,20 @@ enum Framing {
         trailing: bool,
     },
     /// The elements of an array, each a document.
-    Array(Array),
+    Array(ArrayPart),
     /// One after another; each on its own line, or (from upstreams that say one thing and send
     /// another) in any layout.
     Many {
         by_line: bool,
         skipping: bool,
     },
-    Events(Sse),
+    Events(EventStream),
     Opaque,
 }
 
 /// Where in a top-level array reading is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Array {
+enum ArrayPart {
     /// Before the array's own bracket.
     Bracket,
     /// Before an element, or (with `true`) the end of the empty array.
@@ -95,28 +95,28 @@ enum Array {
 /// Cuts a plain body into documents.
 #[derive(Debug)]
 pub(crate) struct Framer {
-    declared: Declared,
-    framing: Framing,
+    declared: DeclaredType,
+    framing: BodyFraming,
     /// How many bytes have come: a byte order mark stands at the first three.
     seen: u64,
     visible: bool,
 }
 
 impl Framer {
-    pub(crate) const fn new(declared: Declared) -> Self {
+    pub(crate) const fn new(declared: DeclaredType) -> Self {
         let framing = match declared {
-            Declared::Opaque => Framing::Opaque,
-            Declared::Lines => Framing::Many { by_line: true, skipping: false },
-            _ => Framing::Undecided,
+            DeclaredType::Opaque => BodyFraming::Opaque,
+            DeclaredType::Lines => BodyFraming::Many { by_line: true, skipping: false },
+            _ => BodyFraming::Undecided,
         };
         Self { declared, framing, seen: 0, visible: false }
     }
 
-    pub(crate) fn feed<D: Documents>(
+    pub(crate) fn feed<D: DocumentEvents>(
         &mut self,
-        program: &Program,
+        program: &PointerProgram,
         bytes: &[u8],
-        walker: &mut Walker,
+        walker: &mut JsonWalker,
         to: &mut D,
     ) {
         let mut rest = bytes;
@@ -124,24 +124,24 @@ impl Framer {
             let Some(at) = self.first_visible(bytes) else { return };
             self.visible = true;
             rest = &bytes[at..];
-            if matches!(self.framing, Framing::Undecided) {
+            if matches!(self.framing, BodyFraming::Undecided) {
                 self.framing = decide(self.declared, rest[0]);
             }
         }
         match &mut self.framing {
-            Framing::Single { trailing } => {
+            BodyFraming::Single { trailing } => {
                 let used = walker.feed(program, rest);
                 *trailing |= rest[used..].iter().any(|b| !b.is_ascii_whitespace());
             }
-            Framing::Array(array) => elements(program, walker, to, array, rest),
-            Framing::Many { by_line: true, skipping } => {
+            BodyFraming::Array(array) => elements(program, walker, to, array, rest),
+            BodyFraming::Many { by_line: true, skipping } => {
                 lines(program, walker, to, skipping, rest);
             }
-            Framing::Many { by_line: false, skipping } => {
+            BodyFraming::Many { by_line: false, skipping } => {
                 sequence(program, walker, to, skipping, rest);
             }
-            Framing::Events(sse) => sse.feed(program, rest, walker, to),
-            Framing::Undecided | Framing::Opaque => {}
+            BodyFraming::Events(sse) => sse.feed(program, rest, walker, to),
+            BodyFraming::Undecided | BodyFraming::Opaque => {}
         }
     }
 
@@ -157,32 +157,32 @@ impl Framer {
         None
     }
 
-    /// No more comes. What a single document says is told even when it is not whole: a body that
+    /// No more comes. What a single document says counts even when it is not whole: a body that
     /// broke off said what it said.
-    pub(crate) fn finish<D: Documents>(
+    pub(crate) fn finish<D: DocumentEvents>(
         &mut self,
-        program: &Program,
-        walker: &mut Walker,
+        program: &PointerProgram,
+        walker: &mut JsonWalker,
         to: &mut D,
     ) {
         match &mut self.framing {
-            Framing::Many { .. } => {
+            BodyFraming::Many { .. } => {
                 walker.finish(program);
                 end_document(walker, to);
             }
-            Framing::Events(sse) => {
+            BodyFraming::Events(sse) => {
                 walker.finish(program);
                 sse.finish(walker, to);
             }
-            Framing::Single { .. } => {
+            BodyFraming::Single { .. } => {
                 walker.finish(program);
                 to.single(walker);
             }
-            Framing::Array(Array::Within) => {
+            BodyFraming::Array(ArrayPart::Within) => {
                 walker.finish(program);
                 to.document(walker, b"");
             }
-            Framing::Undecided | Framing::Array(_) | Framing::Opaque => {}
+            BodyFraming::Undecided | BodyFraming::Array(_) | BodyFraming::Opaque => {}
         }
     }
 
@@ -192,54 +192,60 @@ impl Framer {
     }
 
     /// What kind of body this is, as far as can be said.
-    pub(crate) fn shape(&self, walker: &Walker, documents: u64, done: bool) -> Shape {
-        let guessed = self.declared == Declared::Unknown;
+    pub(crate) fn shape(&self, walker: &JsonWalker, documents: u64, done: bool) -> BodyShape {
+        let guessed = self.declared == DeclaredType::Unknown;
         match &self.framing {
-            Framing::Single { .. } if guessed && !self.is_one_document(walker) => Shape::Opaque,
-            Framing::Single { .. } => Shape::Json,
-            Framing::Array(Array::Ended) => Shape::Array,
-            Framing::Array(_) if guessed => Shape::Opaque,
-            Framing::Array(_) => Shape::Array,
-            Framing::Many { .. } => Shape::Lines,
-            Framing::Events(_) if guessed && documents == 0 && !done => Shape::Opaque,
-            Framing::Events(_) => Shape::Events,
-            Framing::Undecided => self.declared.shape(),
-            Framing::Opaque => Shape::Opaque,
+            BodyFraming::Single { .. } if guessed && !self.is_one_document(walker) => {
+                BodyShape::Opaque
+            }
+            BodyFraming::Single { .. } => BodyShape::Json,
+            BodyFraming::Array(ArrayPart::Ended) => BodyShape::Array,
+            BodyFraming::Array(_) if guessed => BodyShape::Opaque,
+            BodyFraming::Array(_) => BodyShape::Array,
+            BodyFraming::Many { .. } => BodyShape::Lines,
+            BodyFraming::Events(_) if guessed && documents == 0 && !done => BodyShape::Opaque,
+            BodyFraming::Events(_) => BodyShape::Events,
+            BodyFraming::Undecided => self.declared.shape(),
+            BodyFraming::Opaque => BodyShape::Opaque,
         }
     }
 
     /// The body is one document, from its first byte to its last.
-    fn is_one_document(&self, walker: &Walker) -> bool {
-        matches!(self.framing, Framing::Single { trailing: false }) && walker.is_done()
+    fn is_one_document(&self, walker: &JsonWalker) -> bool {
+        matches!(self.framing, BodyFraming::Single { trailing: false }) && walker.is_done()
     }
 
-    pub(crate) fn is_well_formed(&self, walker: &Walker, broken: u64) -> bool {
+    pub(crate) fn is_well_formed(&self, walker: &JsonWalker, broken: u64) -> bool {
         match &self.framing {
-            Framing::Single { .. } => self.is_one_document(walker),
-            Framing::Array(array) => *array == Array::Ended && broken == 0,
-            Framing::Many { .. } | Framing::Events(_) => broken == 0,
-            Framing::Undecided | Framing::Opaque => false,
+            BodyFraming::Single { .. } => self.is_one_document(walker),
+            BodyFraming::Array(array) => *array == ArrayPart::Ended && broken == 0,
+            BodyFraming::Many { .. } | BodyFraming::Events(_) => broken == 0,
+            BodyFraming::Undecided | BodyFraming::Opaque => false,
         }
     }
 }
 
 /// No JSON begins like a line of an event stream, nor the other way round: the first byte is
 /// believed before the header.
-const fn decide(declared: Declared, first: u8) -> Framing {
+const fn decide(declared: DeclaredType, first: u8) -> BodyFraming {
     let is_field = matches!(first, b'd' | b'e' | b'i' | b'r' | b':');
     match (declared, first) {
-        (Declared::Events, b'{') => Framing::Many { by_line: false, skipping: false },
-        (Declared::Events | Declared::Json | Declared::Unknown, b'[') => {
-            Framing::Array(Array::Bracket)
+        (DeclaredType::Events, b'{') => BodyFraming::Many { by_line: false, skipping: false },
+        (DeclaredType::Events | DeclaredType::Json | DeclaredType::Unknown, b'[') => {
+            BodyFraming::Array(ArrayPart::Bracket)
         }
-        (Declared::Events, _) => Framing::Events(Sse::new()),
-        (Declared::Json | Declared::Unknown, _) if is_field => Framing::Events(Sse::new()),
-        (Declared::Json, _) | (Declared::Unknown, b'{') => Framing::Single { trailing: false },
-        _ => Framing::Opaque,
+        (DeclaredType::Events, _) => BodyFraming::Events(EventStream::new()),
+        (DeclaredType::Json | DeclaredType::Unknown, _) if is_field => {
+            BodyFraming::Events(EventStream::new())
+        }
+        (DeclaredType::Json, _) | (DeclaredType::Unknown, b'{') => {
+            BodyFraming::Single { trailing: false }
+        }
+        _ => BodyFraming::Opaque,
     }
 }
 
-fn end_document<D: Documents>(walker: &mut Walker, to: &mut D) {
+fn end_document<D: DocumentEvents>(walker: &mut JsonWalker, to: &mut D) {
     if !walker.is_untouched() {
         to.document(walker, b"");
         walker.reset();
@@ -247,52 +253,54 @@ fn end_document<D: Documents>(walker: &mut Walker, to: &mut D) {
 }
 
 /// The elements of an array.
-fn elements<D: Documents>(
-    program: &Program,
-    walker: &mut Walker,
+fn elements<D: DocumentEvents>(
+    program: &PointerProgram,
+    walker: &mut JsonWalker,
     to: &mut D,
-    array: &mut Array,
+    array: &mut ArrayPart,
     mut bytes: &[u8],
 ) {
     while let Some(&byte) = bytes.first() {
         *array = match (*array, byte) {
-            (Array::Before(_) | Array::Behind | Array::Ended, b) if b.is_ascii_whitespace() => {
+            (ArrayPart::Before(_) | ArrayPart::Behind | ArrayPart::Ended, b)
+                if b.is_ascii_whitespace() =>
+            {
                 *array
             }
-            (Array::Bracket, _) => Array::Before(true),
-            (Array::Before(true), b']') => Array::Ended,
-            (Array::Before(_) | Array::Within, _) => {
+            (ArrayPart::Bracket, _) => ArrayPart::Before(true),
+            (ArrayPart::Before(true), b']') => ArrayPart::Ended,
+            (ArrayPart::Before(_) | ArrayPart::Within, _) => {
                 let used = walker.feed(program, bytes);
                 bytes = &bytes[used..];
                 if walker.is_failed() {
                     to.broken();
-                    *array = Array::Failed;
+                    *array = ArrayPart::Failed;
                     return;
                 }
                 if !bytes.is_empty() {
                     end_document(walker, to);
-                    *array = Array::Behind;
+                    *array = ArrayPart::Behind;
                 } else {
-                    *array = Array::Within;
+                    *array = ArrayPart::Within;
                 }
                 continue;
             }
-            (Array::Behind, b',') => Array::Before(false),
-            (Array::Behind, b']') => Array::Ended,
-            (Array::Behind | Array::Ended, _) => {
+            (ArrayPart::Behind, b',') => ArrayPart::Before(false),
+            (ArrayPart::Behind, b']') => ArrayPart::Ended,
+            (ArrayPart::Behind | ArrayPart::Ended, _) => {
                 to.broken();
-                Array::Failed
+                ArrayPart::Failed
             }
-            (Array::Failed, _) => return,
+            (ArrayPart::Failed, _) => return,
         };
         bytes = &bytes[1..];
     }
 }
 
 /// A document on each line.
-fn lines<D: Documents>(
-    program: &Program,
-    walker: &mut Walker,
+fn lines<D: DocumentEvents>(
+    program: &PointerProgram,
+    walker: &mut JsonWalker,
     to: &mut D,
     skipping: &mut bool,
     mut bytes: &[u8],
@@ -315,9 +323,9 @@ fn lines<D: Documents>(
 
 /// Documents one after another, in any layout. After a broken one, reading continues at the next
 /// line.
-fn sequence<D: Documents>(
-    program: &Program,
-    walker: &mut Walker,
+fn sequence<D: DocumentEvents>(
+    program: &PointerProgram,
+    walker: &mut JsonWalker,
     to: &mut D,
     skipping: &mut bool,
     mut bytes: &[u8],

@@ -3,18 +3,19 @@
 
 mod framing;
 mod json;
+mod scalar;
 mod sse;
 mod text;
 
-pub(crate) use framing::{Declared, Framer};
-pub(crate) use json::Walker;
+pub(crate) use framing::{DeclaredType, Framer};
+pub(crate) use json::JsonWalker;
 
-/// Hears of each document that ended.
-pub(crate) trait Documents {
+/// Receives each document that ended.
+pub(crate) trait DocumentEvents {
     /// A document of a stream ended, whole or broken, in an event of this name.
-    fn document(&mut self, walker: &Walker, event: &[u8]);
+    fn document(&mut self, walker: &JsonWalker, event: &[u8]);
     /// The one document ended, whole or broken.
-    fn single(&mut self, walker: &Walker);
+    fn single(&mut self, walker: &JsonWalker);
     /// An event without data ended.
     fn bare_event(&mut self, event: &[u8]);
     /// The stream said `[DONE]`.

@@ -1,9 +1,9 @@
 //! Server-sent events: lines to fields, fields to documents. Nothing is buffered: what an event
 //! says goes through the JSON reader as it comes.
 
-use super::Documents;
-use super::json::Walker;
-use crate::program::Program;
+use super::DocumentEvents;
+use super::json::JsonWalker;
+use crate::program::PointerProgram;
 use memchr::memchr2;
 
 /// The longest field name and event name that matter.
@@ -11,12 +11,12 @@ pub(crate) const MAX_EVENT: usize = 48;
 
 /// A short word as it is read.
 #[derive(Debug)]
-struct Word {
+struct ShortWord {
     bytes: [u8; MAX_EVENT],
     len: usize,
 }
 
-impl Word {
+impl ShortWord {
     const fn new() -> Self {
         Self { bytes: [0; MAX_EVENT], len: 0 }
     }
@@ -42,7 +42,7 @@ impl Word {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
+enum LinePart {
     /// In the field's name.
     Name,
     /// Behind the colon, where one blank may stand.
@@ -55,35 +55,35 @@ enum At {
 
 /// Reads an event stream.
 #[derive(Debug)]
-pub(crate) struct Sse {
-    at: At,
-    name: Word,
-    event: Word,
+pub(crate) struct EventStream {
+    at: LinePart,
+    name: ShortWord,
+    event: ShortWord,
     /// The beginning of the line's data, as far as `[DONE]` goes.
-    data: Word,
+    data: ShortWord,
     /// The event has data.
     has_data: bool,
     /// A CR ended the last line: an LF that follows belongs to it.
     after_cr: bool,
 }
 
-impl Sse {
+impl EventStream {
     pub(crate) const fn new() -> Self {
         Self {
-            at: At::Name,
-            name: Word::new(),
-            event: Word::new(),
-            data: Word::new(),
+            at: LinePart::Name,
+            name: ShortWord::new(),
+            event: ShortWord::new(),
+            data: ShortWord::new(),
             has_data: false,
             after_cr: false,
         }
     }
 
-    pub(crate) fn feed<D: Documents>(
+    pub(crate) fn feed<D: DocumentEvents>(
         &mut self,
-        program: &Program,
+        program: &PointerProgram,
         mut bytes: &[u8],
-        walker: &mut Walker,
+        walker: &mut JsonWalker,
         to: &mut D,
     ) {
         while let Some(&first) = bytes.first() {
@@ -102,34 +102,34 @@ impl Sse {
 
     /// The stream is over. An event that lacks its blank line is taken as it is: what it says
     /// about usage is true all the same.
-    pub(crate) fn finish<D: Documents>(&mut self, walker: &mut Walker, to: &mut D) {
+    pub(crate) fn finish<D: DocumentEvents>(&mut self, walker: &mut JsonWalker, to: &mut D) {
         self.end_line(walker, to);
         self.end_event(walker, to);
     }
 
-    fn within_line(&mut self, program: &Program, mut text: &[u8], walker: &mut Walker) {
-        if self.at == At::Name {
+    fn within_line(&mut self, program: &PointerProgram, mut text: &[u8], walker: &mut JsonWalker) {
+        if self.at == LinePart::Name {
             let colon = memchr::memchr(b':', text);
             self.name.push(&text[..colon.unwrap_or(text.len())]);
             let Some(colon) = colon else { return };
-            self.at = At::Colon;
+            self.at = LinePart::Colon;
             text = &text[colon + 1..];
         }
-        if self.at == At::Colon && !text.is_empty() {
+        if self.at == LinePart::Colon && !text.is_empty() {
             text = text.strip_prefix(b" ").unwrap_or(text);
             self.begin_value(program, walker);
         }
         match self.at {
-            At::Data => {
+            LinePart::Data => {
                 self.data.push(text);
                 walker.feed(program, text);
             }
-            At::Event => self.event.push(text),
-            At::Name | At::Colon | At::Ignored => {}
+            LinePart::Event => self.event.push(text),
+            LinePart::Name | LinePart::Colon | LinePart::Ignored => {}
         }
     }
 
-    fn begin_value(&mut self, program: &Program, walker: &mut Walker) {
+    fn begin_value(&mut self, program: &PointerProgram, walker: &mut JsonWalker) {
         self.at = if self.name.is(b"data") {
             if self.has_data {
                 // The lines of one event are one text.
@@ -137,27 +137,27 @@ impl Sse {
             }
             self.has_data = true;
             self.data.len = 0;
-            At::Data
+            LinePart::Data
         } else if self.name.is(b"event") {
             self.event.len = 0;
-            At::Event
+            LinePart::Event
         } else {
-            At::Ignored
+            LinePart::Ignored
         };
     }
 
-    fn end_line<D: Documents>(&mut self, walker: &mut Walker, to: &mut D) {
-        if self.at == At::Colon {
+    fn end_line<D: DocumentEvents>(&mut self, walker: &mut JsonWalker, to: &mut D) {
+        if self.at == LinePart::Colon {
             // A field without a value. No program is needed: data of nothing says nothing.
-            self.at = At::Ignored;
+            self.at = LinePart::Ignored;
             if self.name.is(b"data") {
                 self.has_data = true;
             } else if self.name.is(b"event") {
                 self.event.len = 0;
             }
         }
-        let blank = self.at == At::Name && self.name.len == 0;
-        if self.at == At::Data {
+        let blank = self.at == LinePart::Name && self.name.len == 0;
+        if self.at == LinePart::Data {
             if self.data.is(b"[DONE]") {
                 to.done();
                 walker.reset();
@@ -169,14 +169,14 @@ impl Sse {
                 self.has_data = false;
             }
         }
-        self.at = At::Name;
+        self.at = LinePart::Name;
         self.name.len = 0;
         if blank {
             self.end_event(walker, to);
         }
     }
 
-    fn end_event<D: Documents>(&mut self, walker: &mut Walker, to: &mut D) {
+    fn end_event<D: DocumentEvents>(&mut self, walker: &mut JsonWalker, to: &mut D) {
         if self.has_data {
             if walker.is_untouched() {
                 // Empty data says nothing, but its event has a name.

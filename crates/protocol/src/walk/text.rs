@@ -30,7 +30,7 @@ pub(crate) fn plain_len(bytes: &[u8]) -> usize {
 
 /// How far a number has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Number {
+pub(crate) enum NumberState {
     Minus,
     Zero,
     Int,
@@ -41,7 +41,7 @@ pub(crate) enum Number {
     Exponent,
 }
 
-impl Number {
+impl NumberState {
     /// The number that `byte` begins, if it begins one.
     #[inline]
     pub(crate) const fn begin(byte: u8) -> Option<Self> {
@@ -53,7 +53,7 @@ impl Number {
         }
     }
 
-    /// The number with `byte` added; `None` where it can't go on so.
+    /// The number with `byte` added; `None` where no number continues so.
     #[inline]
     pub(crate) const fn step(self, byte: u8) -> Option<Self> {
         match (self, byte) {
@@ -68,7 +68,7 @@ impl Number {
         }
     }
 
-    /// Reads on until the number can't go on. Says how far that was.
+    /// Reads until the number ends. Returns how far that was.
     #[inline]
     pub(crate) fn run(mut self, bytes: &[u8]) -> (Self, usize) {
         let mut at = 0;
@@ -94,13 +94,13 @@ impl Number {
 
 /// A key as it is read, decoded; only as much as a key that matters has.
 #[derive(Clone, Debug)]
-pub(crate) struct Key {
+pub(crate) struct MemberName {
     bytes: [u8; MAX_NAME],
     len: usize,
     foreign: bool,
 }
 
-impl Key {
+impl MemberName {
     pub(crate) const fn new() -> Self {
         Self { bytes: [0; MAX_NAME], len: 0, foreign: false }
     }

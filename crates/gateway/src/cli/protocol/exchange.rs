@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 
 /// A request of a file.
 #[derive(Debug, Default)]
-pub struct Request {
+pub struct SavedRequest {
     /// Method and path, where the file has its request line.
     pub call: Option<String>,
     /// The body.
@@ -13,7 +13,7 @@ pub struct Request {
 
 /// A reply of a file.
 #[derive(Debug)]
-pub struct Reply {
+pub struct SavedReply {
     /// The status; 200 where the file has no status line.
     pub status: u16,
     /// The header `content-type`.
@@ -22,7 +22,7 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-impl Request {
+impl SavedRequest {
     /// Reads it.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Request {
     }
 }
 
-impl Reply {
+impl SavedReply {
     /// Reads it.
     ///
     /// # Errors
@@ -66,12 +66,12 @@ impl Reply {
     }
 }
 
-struct ReadHead {
+struct SavedHead {
     first: String,
     headers: Vec<(String, String)>,
 }
 
-impl ReadHead {
+impl SavedHead {
     fn header(&self, wanted: &str) -> Option<&str> {
         let named = |(name, _): &&(String, String)| name.eq_ignore_ascii_case(wanted);
         self.headers.iter().find(named).map(|(_, value)| value.as_str())
@@ -82,7 +82,7 @@ impl ReadHead {
 fn split(
     file: &[u8],
     begins: impl Fn(&str) -> bool,
-) -> anyhow::Result<Option<(ReadHead, Vec<u8>)>> {
+) -> anyhow::Result<Option<(SavedHead, Vec<u8>)>> {
     let first_end = file.iter().position(|byte| *byte == b'\n').unwrap_or(file.len());
     let first = String::from_utf8_lossy(&file[..first_end]).trim_end().to_owned();
     if !begins(&first) {
@@ -100,7 +100,7 @@ fn split(
         let (name, value) = line.split_once(':').context("a header has no colon")?;
         headers.push((name.trim().to_owned(), value.trim().to_owned()));
     }
-    Ok(Some((ReadHead { first, headers }, rest.to_vec())))
+    Ok(Some((SavedHead { first, headers }, rest.to_vec())))
 }
 
 #[cfg(test)]
@@ -110,22 +110,22 @@ mod tests {
     #[test]
     fn a_whole_exchange_is_read() {
         let request = b"POST /v1/x?a=b HTTP/1.1\r\nHost: h\r\n\r\n{\"model\":\"m\"}".to_vec();
-        let request = Request::parse(request).unwrap();
+        let request = SavedRequest::parse(request).unwrap();
         assert_eq!(request.call.as_deref(), Some("POST /v1/x?a=b"));
         assert_eq!(request.body, b"{\"model\":\"m\"}");
         let reply = b"HTTP/1.1 429 Too Many\nContent-Type: text/plain\n\nno\n\nway".to_vec();
-        let reply = Reply::parse(reply).unwrap();
+        let reply = SavedReply::parse(reply).unwrap();
         assert_eq!((reply.status, reply.content_type.as_deref()), (429, Some("text/plain")));
         assert_eq!(reply.body, b"no\n\nway");
         let packed = b"HTTP/1.1 200\ncontent-encoding: gzip\n\nxx".to_vec();
-        assert!(Reply::parse(packed).is_err());
+        assert!(SavedReply::parse(packed).is_err());
     }
 
     #[test]
     fn a_body_alone_is_one() {
         let body = b"{\"POST\":1}\n".to_vec();
-        assert_eq!(Request::parse(body.clone()).unwrap().body, body);
-        assert_eq!(Reply::parse(body.clone()).unwrap().body, body);
-        assert_eq!(Reply::parse(Vec::new()).unwrap().status, 200);
+        assert_eq!(SavedRequest::parse(body.clone()).unwrap().body, body);
+        assert_eq!(SavedReply::parse(body.clone()).unwrap().body, body);
+        assert_eq!(SavedReply::parse(Vec::new()).unwrap().status, 200);
     }
 }

@@ -5,8 +5,10 @@ mod exchange;
 use super::out;
 use anyhow::{Context, anyhow, bail};
 use clap::Subcommand;
-use exchange::{Reply, Request};
-use protocol::{BUILTIN, Head, Library, PriceWord, Protocol, Reader, Reading, RouteMatch};
+use exchange::{SavedReply, SavedRequest};
+use protocol::{
+    BUILTIN, Library, PriceWord, Protocol, ReplyHead, ReplyReader, ReplyReading, RouteMatch,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -119,8 +121,8 @@ fn check(file: &Path) -> anyhow::Result<ExitCode> {
 fn try_out(args: &TryArgs) -> anyhow::Result<ExitCode> {
     let protocol = protocol_of(&args.protocol)?;
     let request = match &args.request {
-        Some(file) => Request::parse(read(file)?)?,
-        None => Request::default(),
+        Some(file) => SavedRequest::parse(read(file)?)?,
+        None => SavedRequest::default(),
     };
     let call = args.call.as_deref().or(request.call.as_deref());
     let call = call.context("say which call it is: --call \"POST /v1/…\"")?;
@@ -132,9 +134,9 @@ fn try_out(args: &TryArgs) -> anyhow::Result<ExitCode> {
     let mut report =
         vec![("call", shown_call(&route)), ("request", shown_request(&route, query, &request))];
     if let Some(file) = &args.reply {
-        let reply = Reply::parse(read(file)?)?;
-        let head = Head { status: reply.status, content_type: reply.content_type.as_deref() };
-        let mut reader = Reader::new(route.route, head);
+        let reply = SavedReply::parse(read(file)?)?;
+        let head = ReplyHead { status: reply.status, content_type: reply.content_type.as_deref() };
+        let mut reader = ReplyReader::new(route.route, head);
         reader.push(&reply.body);
         report.push(("reply", shown_reading(&reader.finish())));
         if let Some(tasks) = protocol.task.as_ref().filter(|_| route.route.task.is_some()) {
@@ -168,7 +170,7 @@ fn shown_call(found: &RouteMatch<'_>) -> Value {
     })
 }
 
-fn shown_request(found: &RouteMatch<'_>, query: &str, request: &Request) -> Value {
+fn shown_request(found: &RouteMatch<'_>, query: &str, request: &SavedRequest) -> Value {
     let read = found.route.read_request(&found.captures, query, &request.body);
     json!({
         "model": read.model,
@@ -182,7 +184,7 @@ fn shown_request(found: &RouteMatch<'_>, query: &str, request: &Request) -> Valu
     })
 }
 
-fn shown_reading(reading: &Reading) -> Value {
+fn shown_reading(reading: &ReplyReading) -> Value {
     let fault = reading.fault.as_ref();
     json!({
         "shape": reading.shape.as_str(),

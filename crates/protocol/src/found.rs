@@ -1,6 +1,7 @@
 //! What one document said, as its values come by.
 
 use crate::count;
+use crate::meter::Meter;
 use crate::program::{PointerAction, PointerNode, PointerProgram, TestRule, TextRole};
 use crate::tokens::TokenCounter;
 
@@ -37,6 +38,15 @@ pub(crate) struct BadCount {
     pub(crate) text: String,
 }
 
+/// A text that was kept, and the slot that it was kept for.
+#[derive(Debug)]
+pub(crate) struct KeptText {
+    slot: u8,
+    pub(crate) text: String,
+    /// It is a number, as it was written.
+    pub(crate) is_number: bool,
+}
+
 /// What one document said.
 #[derive(Debug)]
 pub(crate) struct DocumentValues {
@@ -52,9 +62,9 @@ pub(crate) struct DocumentValues {
     fresh: u128,
     fresh_depth: usize,
     pub(crate) tests: u64,
-    pub(crate) kept: Vec<(u8, String)>,
+    pub(crate) kept: Vec<KeptText>,
     pub(crate) bad: Option<BadCount>,
-    /// Whether a member that one value is kept of has come twice, and differed.
+    /// A member that one text is kept of has come twice.
     pub(crate) twice: bool,
     /// Text that was made; over all documents.
     pub(crate) text: TokenCounter,
@@ -104,15 +114,22 @@ impl DocumentValues {
         program: &'a PointerProgram,
         what: TextRole,
     ) -> impl Iterator<Item = &'a str> {
-        let keep = |number: &u8| program.keeps.get(usize::from(*number));
-        let mut found: Vec<_> = self
-            .kept
-            .iter()
-            .filter_map(|(number, text)| Some((keep(number)?, text.as_str())))
-            .filter(|(keep, text)| keep.what == what && !text.is_empty())
-            .collect();
-        found.sort_by_key(|(keep, _)| keep.rank);
-        found.into_iter().map(|(_, text)| text)
+        self.kept_as(program, what).map(|kept| kept.text.as_str())
+    }
+
+    /// The same, with what is known of them.
+    pub(crate) fn kept_as<'a>(
+        &'a self,
+        program: &'a PointerProgram,
+        what: TextRole,
+    ) -> impl Iterator<Item = &'a KeptText> {
+        let slot = |kept: &KeptText| program.keeps.get(usize::from(kept.slot));
+        let wanted = |kept: &&KeptText| {
+            !kept.text.is_empty() && slot(kept).is_some_and(|slot| slot.what == what)
+        };
+        let mut found: Vec<_> = self.kept.iter().filter(wanted).collect();
+        found.sort_by_key(|kept| slot(kept).map(|slot| slot.rank));
+        found.into_iter()
     }
 
     /// The document broke off: what was half said is forgotten.
@@ -150,7 +167,7 @@ impl DocumentValues {
                     self.add(program, slot, i64::try_from(value.chars).unwrap_or(i64::MAX));
                 }
                 PointerAction::Test(test) => self.test(program, test, value),
-                PointerAction::Keep(keep) => self.keep(keep, value),
+                PointerAction::Keep(slot) => self.keep(program, slot, value),
                 PointerAction::Filter(filter) => {
                     let words = program.filters.get(usize::from(filter));
                     if words.is_some_and(|words| is_any(words, value)) {
@@ -208,14 +225,16 @@ impl DocumentValues {
             ScalarKind::Number | ScalarKind::Text if !value.cut => count::read(value.text),
             _ => None,
         };
-        let tokens = program.slots.get(usize::from(slot)).is_some_and(|it| it.meter.is_tokens());
+        let meter = program.slots.get(usize::from(slot)).map(|slot| slot.meter);
+        let tokens = meter.is_some_and(Meter::is_tokens);
         match said {
             // A begun second is one; a begun token is a mistake.
             Some(said) if !(said.fraction && tokens) => {
                 self.add(program, slot, said.whole + i64::from(said.fraction));
             }
-            // An empty text is what some write for nothing.
+            // An empty text is what some write for nothing; nothing is billed by a total alone.
             _ if value.kind == ScalarKind::Text && value.text.is_empty() => {}
+            _ if meter == Some(Meter::Total) => {}
             _ => {
                 let text = String::from_utf8_lossy(value.text);
                 let text = text.chars().take(MAX_FAULT_CHARS).collect();
@@ -266,10 +285,12 @@ impl DocumentValues {
         }
     }
 
-    fn keep(&mut self, number: u8, value: &ScalarValue<'_>) {
-        if matches!(value.kind, ScalarKind::Null | ScalarKind::Container)
-            || self.kept.len() == MAX_RESULTS
-        {
+    fn keep(&mut self, program: &PointerProgram, slot: u8, value: &ScalarValue<'_>) {
+        if matches!(value.kind, ScalarKind::Null | ScalarKind::Container) {
+            return;
+        }
+        let before = self.kept.iter().filter(|kept| kept.slot == slot).count();
+        if before == MAX_RESULTS {
             return;
         }
         let text = String::from_utf8_lossy(value.text);
@@ -278,8 +299,10 @@ impl DocumentValues {
             true => text.trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned(),
             false => text.into_owned(),
         };
-        self.twice |= self.kept.iter().any(|(other, _)| *other == number);
-        self.kept.push((number, text));
+        let plural = program.keeps.get(usize::from(slot)).is_some_and(|slot| slot.plural);
+        self.twice |= before > 0 && !plural;
+        let is_number = value.kind == ScalarKind::Number;
+        self.kept.push(KeptText { slot, text, is_number });
     }
 }
 

@@ -1,5 +1,6 @@
 //! Meters: what replies and requests are counted in.
 
+use domain::Usage;
 use std::fmt;
 
 /// What is counted. Tokens have a family, whose head an unpriced meter counts as; units are
@@ -191,6 +192,25 @@ impl Meters {
     pub fn family(&self, head: Meter) -> i64 {
         let members = self.iter().filter(|(meter, _)| meter.head() == head);
         members.fold(0, |sum, (_, count)| sum.saturating_add(count))
+    }
+}
+
+impl Meters {
+    /// The tokens, as a call by use is billed for them; `None` where none were counted.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        let mut tokens = self.iter().filter(|(meter, _)| meter.is_tokens());
+        tokens.next()?;
+        let count = |meter| self.get(meter).unwrap_or(0);
+        Some(Usage {
+            prompt_tokens: self.family(Meter::Input),
+            completion_tokens: self.family(Meter::Output),
+            cached_tokens: count(Meter::Cached),
+            image_tokens: count(Meter::ImageIn),
+            audio_tokens: count(Meter::AudioIn),
+            reasoning_tokens: count(Meter::Reasoning),
+            ..Usage::default()
+        })
     }
 }
 

@@ -86,6 +86,8 @@ pub(crate) struct TextSlot {
     /// The lower one wins where several stand in a document.
     pub(crate) rank: u8,
     pub(crate) limit: u16,
+    /// There may be several of it.
+    pub(crate) plural: bool,
 }
 
 /// What a kept text is.

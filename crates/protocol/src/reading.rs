@@ -274,8 +274,7 @@ impl ReplyReader {
         self.reading()
     }
 
-    /// Whether any text has been made, or any document has come that counts or fails: what was
-    /// asked for has begun to come.
+    /// Whether any text that was made has come.
     #[must_use]
     pub fn has_begun(&self) -> bool {
         self.walker.found.text.any()

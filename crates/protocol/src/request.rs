@@ -22,8 +22,8 @@ pub(crate) struct RequestRules {
 pub struct RequestReading {
     /// The model.
     pub model: Option<String>,
-    /// A member that the model or a resource is read from appears twice: it must be refused,
-    /// because another reader may take the other one.
+    /// A member that is read appears twice: the request must be refused, because another reader
+    /// may take the other one.
     pub ambiguous: bool,
     /// The ids of resources that it is about.
     pub resources: Vec<String>,

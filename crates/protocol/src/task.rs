@@ -58,6 +58,8 @@ pub struct TaskRules {
 pub struct TaskReading {
     /// Its id; exact, also where it is a number.
     pub id: Option<String>,
+    /// The vendor writes the id as a number.
+    pub id_is_number: bool,
     /// The vendor's word for where it stands.
     pub word: String,
     /// What the word means.
@@ -79,24 +81,70 @@ impl TaskRequest {
         let model = utf8_percent_encode(model, SEGMENTS).to_string();
         let base = model.strip_suffix("/submit").unwrap_or(&model);
         let app_end = model.match_indices('/').nth(1).map_or(model.len(), |(at, _)| at);
-        self.path
-            .replace("{id}", &utf8_percent_encode(id, SEGMENT).to_string())
-            .replace("{path}", submitted)
-            .replace("{base}", base)
-            .replace("{app}", &model[..app_end])
-            .replace("{model}", &model)
+        let id = utf8_percent_encode(id, SEGMENT).to_string();
+        fill(&self.path, |name| match name {
+            "id" => Some(&id),
+            "path" => Some(submitted),
+            "base" => Some(base),
+            "app" => Some(&model[..app_end]),
+            "model" => Some(&model),
+            _ => None,
+        })
     }
 
-    /// The body for these tasks, as JSON.
+    /// The body for these tasks, as JSON. Ids are texts; where the vendor writes its own as
+    /// numbers, those that can be are numbers.
     #[must_use]
-    pub fn body_for(&self, ids: &[&str]) -> Option<String> {
+    pub fn body_for(&self, ids: &[&str], as_numbers: bool) -> Option<String> {
         let body = self.body.as_ref()?;
-        let all = serde_json::Value::from(ids).to_string();
+        let written: Vec<String> = ids
+            .iter()
+            .map(|id| match as_numbers && may_be_number(id) {
+                true => (*id).to_owned(),
+                false => serde_json::Value::from(*id).to_string(),
+            })
+            .collect();
+        let all = format!("[{}]", written.join(","));
         let one = serde_json::Value::from(ids.first().copied().unwrap_or_default()).to_string();
         // Within the quotes that the template has.
-        let one = one.trim_start_matches('"').trim_end_matches('"');
-        Some(body.replace("{ids}", &all).replace("{id}", one))
+        let one = one.strip_prefix('"').and_then(|one| one.strip_suffix('"')).unwrap_or(&one);
+        Some(fill(body, |name| match name {
+            "ids" => Some(&all),
+            "id" => Some(one),
+            _ => None,
+        }))
     }
+}
+
+/// The template with each `{name}` that has a value replaced, in one pass: what is put in is not
+/// looked at again.
+fn fill<'a>(template: &str, value: impl Fn(&str) -> Option<&'a str>) -> String {
+    let mut filled = String::with_capacity(template.len() + 64);
+    let mut rest = template;
+    while let Some(open) = rest.find('{') {
+        let (before, from) = rest.split_at(open);
+        filled.push_str(before);
+        let end = from.find('}');
+        match end.and_then(|end| Some((end, value(&from[1..end])?))) {
+            Some((end, text)) => {
+                filled.push_str(text);
+                rest = &from[end + 1..];
+            }
+            None => {
+                filled.push('{');
+                rest = &from[1..];
+            }
+        }
+    }
+    filled.push_str(rest);
+    filled
+}
+
+/// Whether an id, kept as text, may have been a number.
+fn may_be_number(id: &str) -> bool {
+    id.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+        && !id.ends_with(char::is_whitespace)
+        && serde_json::from_str::<&RawValue>(id).is_ok()
 }
 
 impl TaskRules {
@@ -116,7 +164,9 @@ impl TaskRules {
             && !id.chars().any(char::is_control)
             && !id.chars().all(|c| c == '.');
         let failed = found.tests >> self.fails & 1 == 1;
+        let mut ids = found.kept_as(&self.program, TextRole::Task);
         TaskReading {
+            id_is_number: fits && ids.next().is_some_and(|id| id.is_number),
             id: fits.then_some(id),
             status: if failed { TaskStatus::Failed } else { self.status(&word) },
             word,
@@ -167,4 +217,43 @@ fn elements<'a>(body: &'a [u8], each: &Pointer) -> Option<Vec<&'a RawValue>> {
     let members: BTreeMap<std::borrow::Cow<'a, str>, &RawValue> =
         serde_json::from_str(raw.get()).ok()?;
     Some(members.into_values().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(path: &str, body: Option<&str>) -> TaskRequest {
+        TaskRequest { method: "GET".into(), path: path.into(), body: body.map(Into::into) }
+    }
+
+    #[test]
+    fn a_path_is_filled_in_and_encoded() {
+        let path = |template: &str, id: &str, model: &str| {
+            request(template, None).path_for(id, model, "/v1/videos/text2video")
+        };
+        assert_eq!(path("/v1/tasks/{id}", "a/../b?c", "m"), "/v1/tasks/a%2F..%2Fb%3Fc");
+        assert_eq!(path("{path}/{id}", "7", "m"), "/v1/videos/text2video/7");
+        assert_eq!(path("/{base}/task/list", "", "org/film/submit"), "/org/film/task/list");
+        assert_eq!(path("/{app}/requests/{id}", "7", "fal-ai/flux/dev"), "/fal-ai/flux/requests/7");
+        assert_eq!(path("/{model}/x", "", "a b/c?d"), "/a%20b/c%3Fd/x");
+        // What is put in is not read again.
+        assert_eq!(path("/v1/{id}", "{model}", "m"), "/v1/%7Bmodel%7D");
+    }
+
+    #[test]
+    fn ids_go_back_as_they_came() {
+        let body = |numbers| {
+            let ids = ["a-1", "12", "0012", "1e3", "x\"y", "99999999999999999999"];
+            request("/x", Some("{\"task_ids\":{ids}}")).body_for(&ids, numbers).unwrap()
+        };
+        let texts = r#"{"task_ids":["a-1","12","0012","1e3","x\"y","99999999999999999999"]}"#;
+        assert_eq!(body(false), texts);
+        let numbers = r#"{"task_ids":["a-1",12,"0012",1e3,"x\"y",99999999999999999999]}"#;
+        assert_eq!(body(true), numbers);
+        let one = request("/x", Some("{\"id\":\"{id}\"}"));
+        assert_eq!(one.body_for(&["a\"b\""], false).unwrap(), r#"{"id":"a\"b\""}"#);
+        assert_eq!(one.body_for(&["{id}"], false).unwrap(), r#"{"id":"{id}"}"#);
+        assert_eq!(request("/x", None).body_for(&["a"], false), None);
+    }
 }

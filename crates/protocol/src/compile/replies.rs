@@ -255,7 +255,8 @@ pub(super) fn keep(
         _ => ID_BYTES,
     };
     for (rank, (at, pointer)) in (0..).zip(pointers(at, texts, found)) {
-        let done = builder.keep(&pointer, TextSlot { what, rank, limit });
+        let plural = pointer.is_plural();
+        let done = builder.keep(&pointer, TextSlot { what, rank, limit, plural });
         found.ok(&at, done);
     }
 }

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_a_submission() {
+    fn recognises_a_submission() {
         let is = |name| ModelName::parse(name).is_ok_and(|m| m.is_submission());
         assert!(is("img/submit"));
         assert!(!is("submit") && !is("img/submits") && !is("img/submit/x"));

@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_means_what_it_says() {
+    fn each_column_has_its_meaning() {
         let one = Ratio::ONE;
         assert_eq!(Pricing::freeze(None, one, one), Ok(Pricing::Free));
         let neither = PriceRow::default();

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_everything_else_with_its_mend() {
+    fn refuses_everything_else_with_its_remedy() {
         use AddressError::*;
         for (text, why) in [
             ("", Scheme),

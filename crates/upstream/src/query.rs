@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_every_spelling() {
+    fn finds_every_spelling() {
         for query in [
             "precharge=true",
             "precharge",
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_other_names_as_well() {
+    fn finds_other_names_as_well() {
         assert!(says(b"a=1&MODEL%00x=1", "model") && says(b"m%6fdel", "model"));
         assert!(!says(b"a=model&models=1&m%6fdels", "model"));
     }

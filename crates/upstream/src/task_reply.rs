@@ -123,15 +123,15 @@ pub struct Element<'a> {
     status: Cow<'a, str>,
 }
 
-/// Parses a reply: calls `tell` with each task of the request that has an element, by its position
-/// in the request, at most once.
+/// Parses a reply: calls `report` with each task of the request that has an element, by its
+/// position in the request, at most once.
 ///
 /// # Errors
-/// When the reply as a whole can't be used. `tell` may have been called for some tasks before.
+/// When the reply as a whole can't be used. `report` may have been called for some tasks before.
 pub fn read_reply<'a>(
     body: &'a [u8],
     asked: &AskedIds<'_>,
-    mut tell: impl FnMut(usize, &Element<'a>),
+    mut report: impl FnMut(usize, &Element<'a>),
 ) -> Result<Odd, Unreadable> {
     let data = envelope(body)?;
     let mut odd = Odd::default();
@@ -146,7 +146,7 @@ pub fn read_reply<'a>(
                     if std::mem::replace(&mut seen[place], true) {
                         odd.duplicates += 1;
                     } else {
-                        tell(place, &element);
+                        report(place, &element);
                     }
                 }
             }

@@ -156,7 +156,7 @@ async fn connections_are_used_again_and_replaced_when_closed() {
 }
 
 #[tokio::test]
-async fn says_that_nothing_was_sent() {
+async fn reports_that_nothing_was_sent() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let error = refused(get(&format!("http://{closed}/")), PATIENT).await;
     assert!(matches!(error, SendError::Connect(ConnectError::Refused(_))), "{error:?}");
@@ -171,7 +171,7 @@ async fn says_that_nothing_was_sent() {
 }
 
 #[tokio::test]
-async fn the_guard_stands_before_the_connection() {
+async fn the_guard_is_checked_before_connecting() {
     let address = serve(|_, _| async { panic!("connected") }).await;
     let port = address.port();
     let guarded = ClientConfig { guard: AddressGuard::default(), ..config() };
@@ -352,7 +352,7 @@ async fn a_slow_upload_does_not_use_up_the_upstreams_time() {
 }
 
 #[test]
-fn knows_a_redirect_to_elsewhere() {
+fn recognises_a_redirect_to_another_host() {
     let base = BaseUrl::parse("https://up.example").unwrap();
     let elsewhere = |status: u16, location: &str| {
         let mut headers = HeaderMap::new();

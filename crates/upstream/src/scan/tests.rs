@@ -143,7 +143,7 @@ fn wrong_usage_is_noted() {
 }
 
 #[test]
-fn knows_what_is_well_formed() {
+fn accepts_what_is_well_formed() {
     let deep = |n: usize| format!("{{\"a\":{}{}}}", "[".repeat(n), "]".repeat(n));
     let good = ["{}", "[]", " 1 ", "-0.5e+7", "\"x\"", "null", "{\"a\":[1,{}],\"b\":\"\\u00e9\"}"];
     for json in good.iter().copied().map(str::to_owned).chain([deep(511)]) {
@@ -184,7 +184,7 @@ fn knows_what_is_well_formed() {
 }
 
 #[test]
-fn a_body_that_is_cut_says_what_it_said() {
+fn a_cut_body_keeps_what_was_read() {
     let body = br#"{"code":0,"usage":{"prompt_tokens":3},"data":"abc"#;
     let scanned = scan(JSON, body);
     assert!(!scanned.well_formed);
@@ -286,7 +286,7 @@ fn reads_json_lines() {
 }
 
 #[test]
-fn the_first_byte_is_believed_before_the_header() {
+fn the_first_byte_takes_precedence_over_the_header() {
     let sse = b"data: {\"usage\":{\"prompt_tokens\":4}}\n\n";
     for content_type in [JSON, "", "text/plain"] {
         let scanned = scan(content_type, sse);
@@ -353,7 +353,7 @@ fn reads_what_is_encoded() {
 }
 
 #[test]
-fn says_what_it_can_not_read() {
+fn reports_what_it_can_not_read() {
     for (encoding, body, why) in [
         ("br", b"xx".to_vec(), "content_encoding"),
         ("gzip, gzip", gzip(&gzip(b"{}")), "content_encoding"),

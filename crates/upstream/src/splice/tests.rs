@@ -82,7 +82,7 @@ fn finds_the_model() {
 }
 
 #[test]
-fn knows_whether_a_member_is_there() {
+fn finds_whether_a_member_is_there() {
     assert_eq!(has_member(br#"{"a":1,"PreCharge":false}"#, "precharge"), Ok(true));
     assert_eq!(has_member(br#"{"a":{"precharge":1}}"#, "precharge"), Ok(false));
     assert!(has_member(b"nope", "precharge").is_err());

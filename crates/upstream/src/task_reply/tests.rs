@@ -27,7 +27,7 @@ fn element(json: &str, tell: impl FnOnce(&Element<'_>)) {
 }
 
 #[test]
-fn reads_what_the_contract_says() {
+fn reads_replies_of_the_contract() {
     let body = r#"{"code":0,"message":"ok","data":[{"task_id":"a","status":"completed",
         "progress":"100%","error":null,"result":{"url":"u"},
         "usage":{"prompt_tokens":7,"completion_tokens":1}}]}"#;
@@ -74,7 +74,7 @@ fn strangers_missing_and_repeated_ones_are_counted() {
 }
 
 #[test]
-fn two_tasks_of_one_id_hear_the_same() {
+fn two_tasks_of_one_id_get_the_same_report() {
     let body = r#"{"code":0,"data":[{"task_id":"a","status":"done"}]}"#;
     let (reports, odd) = read(body, &["a", "b", "a"]).unwrap();
     let mut places: Vec<_> = reports.iter().map(|report| report.0).collect();
@@ -83,7 +83,7 @@ fn two_tasks_of_one_id_hear_the_same() {
 }
 
 #[test]
-fn what_is_no_reply_says_so() {
+fn unusable_replies_are_errors() {
     use Unreadable::{Code, NoData, NotJson};
     for (body, why) in [
         ("", NotJson),
@@ -108,7 +108,7 @@ fn what_is_no_reply_says_so() {
 }
 
 #[test]
-fn usage_that_can_not_be_billed_is_none_and_told() {
+fn usage_that_can_not_be_billed_is_an_error() {
     for (usage, billed) in [
         (r#"{"prompt_tokens":0}"#, Ok(Some(0))),
         ("null", Ok(None)),
@@ -155,7 +155,7 @@ fn a_fingerprint_is_of_what_is_said_and_nothing_else() {
 }
 
 #[test]
-fn a_number_is_told_from_a_text() {
+fn a_number_is_distinguished_from_a_text() {
     for (json, number) in [
         (r#"{"task_id":12}"#, true),
         (r#"{"task_id":"12"}"#, false),

@@ -203,7 +203,7 @@ async fn a_proxy_that_refuses_or_is_not_there_is_no_connection() {
 }
 
 #[tokio::test]
-async fn socks_leads_to_the_name_that_it_is_told() {
+async fn socks_connects_to_the_requested_name() {
     let address = serve(|_, mut stream| async move {
         let mut greeting = [0; 2];
         stream.read_exact(&mut greeting).await.unwrap();

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_not_believed() {
+    fn untrusted_peers_are_ignored() {
         assert_eq!(seen("9.9.9.9:1", &[(X_FORWARDED_FOR, "1.2.3.4")]), "9.9.9.9");
         assert_eq!(seen("9.9.9.9:1", &[(X_REAL_IP, "1.2.3.4")]), "9.9.9.9");
     }

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fault_says_what_the_contract_asks_for() {
+    async fn a_fault_has_the_members_of_the_contract() {
         let fault = Fault::new(FaultKind::InsufficientQuota, "余额不足", "insufficient quota")
             .caused_by("SELECT secret");
         let response = render_fault(&fault, "r-1");

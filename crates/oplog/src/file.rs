@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_longer_than_a_file_stands_alone() {
+    fn a_line_longer_than_a_file_has_a_file_of_its_own() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let mut log = LogFile::open(&path, LARGE).unwrap();
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_moved_is_left_alone() {
+    fn a_file_moved_by_another_process_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let (path, moved) = (dir.path().join("log"), dir.path().join("moved"));
         let mut log = LogFile::open(&path, LARGE).unwrap();

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_its_own() {
+    fn recognises_its_own_crates() {
         assert!(is_ours("custompass") && is_ours("store::live") && is_ours("newapi::server"));
         for name in ["admin", "domain", "egress", "ledger", "relay", "roster", "spans", "tasks"] {
             assert!(is_ours(name), "{name}");

@@ -150,16 +150,16 @@ impl Identities {
 
     /// Invalidates all keys of a user.
     pub fn invalidate_user(&self, id: UserId) {
-        self.cache.forget(&HashSet::from([id]), &HashSet::new());
+        self.cache.invalidate(&HashSet::from([id]), &HashSet::new());
     }
 
     /// Invalidates a key.
     pub fn invalidate_key(&self, id: KeyId) {
-        self.cache.forget(&HashSet::new(), &HashSet::from([id]));
+        self.cache.invalidate(&HashSet::new(), &HashSet::from([id]));
     }
 
     pub(crate) fn invalidate(&self, users: &HashSet<UserId>, keys: &HashSet<KeyId>) {
-        self.cache.forget(users, keys);
+        self.cache.invalidate(users, keys);
     }
 
     /// Invalidates everything.

@@ -73,7 +73,7 @@ impl Cache {
     }
 
     /// Invalidates some users and keys, and all unknown keys.
-    pub(crate) fn forget(&self, users: &HashSet<UserId>, keys: &HashSet<KeyId>) {
+    pub(crate) fn invalidate(&self, users: &HashSet<UserId>, keys: &HashSet<KeyId>) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         for shard in &self.shards {
             let mut shard = write(shard);
@@ -158,13 +158,13 @@ mod tests {
     }
 
     #[test]
-    fn forgets_what_changed_and_refuses_what_was_read_before() {
+    fn invalidates_what_changed_and_rejects_earlier_reads() {
         let (cache, now) = (Cache::default(), Instant::now());
         for id in 1..30 {
             let (hash, identity) = key(id);
             cache.put(hash, Some(identity), 0, now);
         }
-        cache.forget(&HashSet::from([UserId(3)]), &HashSet::from([KeyId(5)]));
+        cache.invalidate(&HashSet::from([UserId(3)]), &HashSet::from([KeyId(5)]));
         let there = |id: i64| cache.get(&key(id).0, now).is_some();
         assert!(!there(3) && !there(13) && !there(23) && !there(5));
         assert!(there(4) && there(15));

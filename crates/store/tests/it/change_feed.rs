@@ -48,7 +48,7 @@ on_both_databases! {
         }
     }
 
-    async fn users_and_keys_are_forgotten_when_they_change(test: TestDb) {
+    async fn users_and_keys_are_invalidated_when_they_change(test: TestDb) {
         let db = open(&test).await;
         let following = Following::start(&db).await;
         let identities = &following.live.identities;

@@ -5,7 +5,7 @@ use store::{Identities, key_hash};
 use testkit::{eventually, on_both_databases};
 
 on_both_databases! {
-    async fn a_key_tells_who_calls(test: TestDb) {
+    async fn a_key_identifies_its_owner(test: TestDb) {
         let db = open(&test).await;
         let ann = user(&db, "ann", 0).await;
         let id = key(&db, ann, "sk-1").await;

@@ -73,7 +73,7 @@ on_both_databases! {
         assert_eq!(rows[0].get::<i64>("n").unwrap(), 2);
     }
 
-    async fn errors_say_what_the_caller_can_act_on(test: TestDb) {
+    async fn errors_show_what_the_caller_can_act_on(test: TestDb) {
         let db = open(&test).await;
         let id = user(&db, "ann", 0).await;
         let again = "INSERT INTO users (username) VALUES ($1)";

@@ -113,8 +113,8 @@ pub struct Tries {
 impl Tries {
     /// Counts in `shared` while it is available, and else here, for at most `capacity` subjects.
     #[must_use]
-    pub fn new(what: &'static str, places: usize, shared: Option<Arc<Shared>>) -> Self {
-        Self { what, here: PerMinute::new(places), shared }
+    pub fn new(what: &'static str, capacity: usize, shared: Option<Arc<Shared>>) -> Self {
+        Self { what, here: PerMinute::new(capacity), shared }
     }
 
     /// Takes one attempt of the subject with this hash; `now_us` is of a monotonic clock.

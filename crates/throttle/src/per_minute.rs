@@ -11,14 +11,14 @@ pub struct PerMinute<K> {
     /// When each would be idle again, in microseconds.
     rest_at_us: Mutex<HashMap<K, i64>>,
     /// The maximum number of subjects. One that has been idle for a minute needs no entry.
-    places: usize,
+    capacity: usize,
 }
 
 impl<K: Eq + Hash> PerMinute<K> {
     /// A limiter for at most `capacity` subjects.
     #[must_use]
-    pub fn new(places: usize) -> Self {
-        Self { rest_at_us: Mutex::default(), places }
+    pub fn new(capacity: usize) -> Self {
+        Self { rest_at_us: Mutex::default(), capacity }
     }
 
     /// Takes one of `who` at `now_us`.
@@ -56,10 +56,10 @@ impl<K: Eq + Hash> PerMinute<K> {
     }
 
     fn remember(&self, known: &mut HashMap<K, i64>, who: K, next_us: i64, now_us: i64) {
-        if known.len() >= self.places && !known.contains_key(&who) {
+        if known.len() >= self.capacity && !known.contains_key(&who) {
             known.retain(|_, rest_at_us| *rest_at_us > now_us);
-            if known.len() >= self.places {
-                forget_half(known);
+            if known.len() >= self.capacity {
+                evict_half(known);
             }
         }
         known.insert(who, next_us);
@@ -74,7 +74,7 @@ impl<K: Eq + Hash> PerMinute<K> {
 /// Evicts the half that is nearest to idle. Those at their limit are the last to be evicted: else a
 /// client with many networks could reset the limit of one name by trying many others. By halves, so
 /// that a flood pays for one pass over all entries now and then.
-fn forget_half<K: Eq + Hash>(known: &mut HashMap<K, i64>) {
+fn evict_half<K: Eq + Hash>(known: &mut HashMap<K, i64>) {
     let mut ends: Vec<i64> = known.values().copied().collect();
     let middle = ends.len() / 2;
     let (_, &mut median, _) = ends.select_nth_unstable(middle);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_equals_is_forgotten() {
+    fn half_of_equals_is_evicted() {
         let names = PerMinute::new(100);
         for other in 0..101 {
             names.take(other, 10, 0).unwrap();

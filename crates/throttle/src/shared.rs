@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_say_nothing() {
+    fn names_reveal_nothing() {
         let shared = |secret: &[u8]| Shared::new("redis://localhost", secret).unwrap();
         let name = |secret, key| shared(secret).name_of(REQUESTS, KeyId(key));
         let (one, other) = (name(b"one", 7), name(b"other", 7));
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_link_nobody_waits() {
+    async fn without_a_link_no_call_waits() {
         let shared = Shared::new("redis://127.0.0.1:1", b"").unwrap();
         assert_eq!(shared.take(KeyId(1), 1).await, None);
         assert!(!shared.is_up());

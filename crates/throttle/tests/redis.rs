@@ -186,7 +186,7 @@ fn one_that_hangs_is_not_waited_for() {
 }
 
 #[test]
-fn one_that_cannot_write_is_as_good_as_none() {
+fn a_read_only_server_is_not_used() {
     testkit::run(async {
         let redis = Redis::start().await;
         redis.cli(&["CONFIG", "SET", "maxmemory", "1"]).await;

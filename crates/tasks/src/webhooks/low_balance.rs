@@ -39,17 +39,17 @@ pub(super) async fn watch(parts: Parts) {
 }
 
 async fn look(db: &Db, now: UnixMs) -> Result<(), StoreError> {
-    let told_before = Value::Time(now.plus_ms(-QUIET_MS));
+    let notified_before = Value::Time(now.plus_ms(-QUIET_MS));
     // Nearly always there is nothing to write.
     let sql = format!("SELECT 1 AS one FROM users WHERE ({FALLEN}) OR ({RISEN}) LIMIT 1");
-    if db.read(&sql, std::slice::from_ref(&told_before)).await?.is_empty() {
+    if db.read(&sql, std::slice::from_ref(&notified_before)).await?.is_empty() {
         return Ok(());
     }
     let event = Value::Uuid(web::uuid_v7(now));
     let (arm, mark) = (arm(db.engine()), mark(db.engine()));
     db.write_all(vec![
         Statement::new(arm, vec![USERS_MAX.into()]),
-        Statement::new(mark, vec![told_before, USERS_MAX.into(), event.clone(), now.into()]),
+        Statement::new(mark, vec![notified_before, USERS_MAX.into(), event.clone(), now.into()]),
         Statement::new(TELL, vec![event, now.into()]),
     ])
     .await

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn says_all_of_it() {
+    fn contains_everything() {
         let said = r#"{"task_id":"up-1","result":{"n": 12345678901234567890.50, "a":1,"a":2}}"#;
         assert_eq!(
             text(&ended("completed", said)),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_left() {
+    fn contains_the_balance() {
         let low = LowBalance { user_id: UserId(2), quota: Quota(-3), threshold: Quota(10) };
         assert_eq!(
             String::from_utf8(low_balance(UnixMs(1_700_000_060_250), low).unwrap()).unwrap(),
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_of_our_own_stands_where_the_upstream_gave_none() {
+    fn our_own_reason_is_used_where_the_upstream_gave_none() {
         let mut task = ended("failed", r#"{"error":{"code":7}}"#);
         task.fail_reason = "expired \"by us\"".to_owned();
         assert!(text(&task).contains(r#""error":{"code":7},"#));

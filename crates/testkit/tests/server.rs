@@ -75,7 +75,7 @@ fn a_child_lives_and_dies() {
 }
 
 #[test]
-fn bad_settings_and_breaches_are_told() {
+fn bad_settings_and_breaches_are_reported() {
     run(async {
         let db = TestDb::sqlite().await;
         let output = Server::builder(this_binary(), &db).env("REFUSE", 1).start_refused().await;

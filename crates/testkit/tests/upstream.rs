@@ -157,7 +157,7 @@ fn bodies_are_compressed_and_streams_made() {
 }
 
 #[test]
-fn a_raw_server_says_anything() {
+fn a_raw_server_sends_anything() {
     run(async {
         let server = RawServer::start(|mut stream| async move {
             let _ = stream.write_all(b"220 smtp.example ready\r\n").await;

@@ -155,7 +155,7 @@ impl Lane {
                 // can't commit it any more.
                 Err(Failure::InDoubt(server, error)) => {
                     tracing::warn!(target: "custompass", event = "commit_in_doubt", %error);
-                    self.forget(&batch);
+                    self.invalidate(&batch);
                     for job in &mut batch {
                         (job.in_doubt, job.lock_first) = (true, true);
                     }
@@ -230,7 +230,7 @@ impl Lane {
         Ok(None)
     }
 
-    fn forget(&mut self, batch: &[QueuedOp]) {
+    fn invalidate(&mut self, batch: &[QueuedOp]) {
         let ops: Vec<&Op> = batch.iter().map(|job| &job.op).collect();
         let wanted = RowsNeeded::of(&ops);
         self.cache.invalidate(&wanted);

@@ -93,7 +93,7 @@ impl TaskRecord {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct WithQuota<T> {
     #[serde(flatten)]
-    pub told: T,
+    pub task: T,
     /// The amount held or charged.
     pub quota: Quota,
 }

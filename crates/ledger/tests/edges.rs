@@ -162,7 +162,7 @@ on_both_databases! {
 
 /// A hold that is locked when its call is abandoned is left to its deadline once it is free.
 #[test]
-fn an_abandoned_hold_that_is_locked_is_not_forgotten() {
+fn an_abandoned_hold_that_is_locked_is_not_lost() {
     testkit::run(async {
         let db = TestDb::postgres().await;
         let node = TestLedger::open(&db).await;

@@ -100,7 +100,7 @@ async fn all_added_up(node: &TestLedger, db: &testkit::TestDb) {
 }
 
 on_both_databases! {
-    async fn a_paid_call_moves_money_and_says_so(db: testkit::TestDb) {
+    async fn a_paid_call_moves_money_and_is_recorded(db: testkit::TestDb) {
         let node = TestLedger::open(&db).await;
         let user = node.user(1000).await;
         let mut hold = node.hold(user, 224).await.unwrap();
@@ -292,7 +292,7 @@ on_both_databases! {
         node.close().await;
     }
 
-    async fn a_node_that_was_away_itself_takes_nobody_for_dead(db: testkit::TestDb) {
+    async fn a_node_that_was_away_takes_no_other_for_dead(db: testkit::TestDb) {
         let node = TestLedger::open(&db).await;
         if !db.is_postgres() {
             return node.close().await; // One process serves an SQLite file.
@@ -496,7 +496,7 @@ mod on_postgres {
     use testkit::TestDb;
 
     #[test]
-    fn a_locked_account_delays_nobody_else() {
+    fn a_locked_account_delays_no_other() {
         testkit::run(async {
             let db = TestDb::postgres().await;
             let node = TestLedger::open(&db).await;
@@ -519,7 +519,7 @@ mod on_postgres {
     }
 
     #[test]
-    fn killed_connections_charge_nobody_wrongly() {
+    fn killed_connections_cause_no_wrong_charge() {
         testkit::run(async {
             let db = TestDb::postgres().await;
             let node = TestLedger::open(&db).await;

@@ -120,7 +120,7 @@ on_both_databases! {
         node.close().await;
     }
 
-    async fn a_task_goes_on_where_the_money_for_more_is_not_there(db: TestDb) {
+    async fn a_task_continues_when_the_balance_is_too_small_to_grow(db: TestDb) {
         let node = TestLedger::open(&db).await;
         let user = node.user(100).await;
         let mut hold = submitting(&node, user, 60).await;
@@ -132,7 +132,7 @@ on_both_databases! {
         node.close().await;
     }
 
-    async fn nobody_expires_what_a_task_holds(db: TestDb) {
+    async fn the_hold_of_a_task_never_expires(db: TestDb) {
         let node = TestLedger::open(&db).await;
         let user = node.user(100).await;
         let dead = node.another_node().await;
@@ -216,12 +216,12 @@ on_both_databases! {
         for _ in 0..2 {
             node.ledger.finish_task(&task, Charge::Held, TaskEnd::completed()).await.unwrap();
         }
-        let told = "SELECT e.url, d.event FROM webhook_deliveries d
+        let sql = "SELECT e.url, d.event FROM webhook_deliveries d
                     JOIN webhook_endpoints e ON e.id = d.endpoint_id ORDER BY e.url";
-        let told = db.query(told).await;
-        let told: Vec<_> = told.iter().map(|row| (row.text("url"), row.text("event"))).collect();
+        let rows = db.query(sql).await;
+        let sent: Vec<_> = rows.iter().map(|row| (row.text("url"), row.text("event"))).collect();
         let completed = "task.completed";
-        assert_eq!(told, [("https://a.example", completed), ("https://c.example", completed)]);
+        assert_eq!(sent, [("https://a.example", completed), ("https://c.example", completed)]);
         node.close().await;
     }
 

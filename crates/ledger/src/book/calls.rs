@@ -69,8 +69,8 @@ impl Book {
         self.rows.holds.insert(row.id, row);
         if let Some(task) = &request.task {
             self.rows.prices.insert(new.price_id, request.price.clone());
-            let told = NewTask::clone(task);
-            self.changes.new_tasks.push(WithQuota { told, quota: request.amount });
+            let task = NewTask::clone(task);
+            self.changes.new_tasks.push(WithQuota { task, quota: request.amount });
         }
         self.take(request.hold_id, limited, request.amount);
         Ok(OpOutcome::Held)

@@ -53,7 +53,7 @@ impl Book {
         if let Some(task) = self.rows.tasks.get_mut(&uid) {
             task.taken = true;
         }
-        self.changes.recorded_tasks.push(WithQuota { told: taken.task.clone(), quota });
+        self.changes.recorded_tasks.push(WithQuota { task: taken.task.clone(), quota });
         self.changes.kept_replies.extend(taken.reply.clone());
         Ok(OpOutcome::Grown(Quota(quota.0 - held.unwrap_or(quota).0)))
     }
@@ -91,8 +91,8 @@ impl Book {
         if let Some(task) = self.rows.tasks.get_mut(&uid) {
             (task.ended, task.charged) = (true, closed.charged);
         }
-        let told = EndedTask { uid, end: finish.end.clone() };
-        self.changes.ended_tasks.push(WithQuota { told, quota: closed.charged });
+        let task = EndedTask { uid, end: finish.end.clone() };
+        self.changes.ended_tasks.push(WithQuota { task, quota: closed.charged });
         self.changes.forgotten_replies.extend(finish.forget_reply.clone());
         Ok(OpOutcome::Closed(closed))
     }
@@ -126,11 +126,11 @@ impl Book {
         };
         let channel_id = finish.task.channel_id;
         let settlement = Settlement { usage, channel_id, use_time_ms, ..Settlement::default() };
-        let told = row.clone();
+        let held = row.clone();
         let settled = Settled { charge, settlement: &settlement, note };
         let closed = self.charge(row, &settled)?;
         if closed.refunded > Quota::ZERO {
-            let refund = self.line(LineKind::Refund, &told, closed.refunded);
+            let refund = self.line(LineKind::Refund, &held, closed.refunded);
             refund.content = "settled below the hold".into();
             refund.channel_id = channel_id.or(refund.channel_id);
         }

@@ -173,7 +173,7 @@ impl Readers {
         }));
         wanted.add_keys_of_holds(&rows);
         self.lock_keys_of_refunds(client, &mut wanted, &mut rows).await?;
-        self.tell_gone_from_locked(client, &wanted, &mut rows).await?;
+        self.distinguish_gone_from_locked(client, &wanted, &mut rows).await?;
         Ok(rows)
     }
 
@@ -197,7 +197,7 @@ impl Readers {
     }
 
     /// Rows that were not returned are locked by another session, or don't exist.
-    async fn tell_gone_from_locked(
+    async fn distinguish_gone_from_locked(
         &self,
         client: &Client,
         wanted: &RowsNeeded,

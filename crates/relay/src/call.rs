@@ -4,7 +4,7 @@ use crate::idempotency::IDEMPOTENCY_KEY;
 use crate::inflate::is_compressed;
 use crate::inlet::Inlet;
 use crate::request_body::{
-    bad_form, bad_json, check_can_carry_estimate, check_is_no_estimate, check_says_no_precharge,
+    bad_form, bad_json, check_can_carry_estimate, check_has_no_precharge, check_is_no_estimate,
     plain,
 };
 use crate::{RelayConfig, faults};
@@ -109,7 +109,7 @@ impl Call {
             self.is_json = true;
             return Ok(());
         }
-        check_says_no_precharge(&self.headers, &plain?)
+        check_has_no_precharge(&self.headers, &plain?)
     }
 
     /// Whether a channel is asked for an estimate first, where the price is by use.

@@ -23,7 +23,7 @@ pub(crate) struct Channels {
     config: BreakerConfig,
     /// Origin of the breakers' clock, which must be monotonic.
     origin: Instant,
-    known: RwLock<HashMap<ChannelId, Arc<ChannelState>>>,
+    states: RwLock<HashMap<ChannelId, Arc<ChannelState>>>,
     /// 1 while a channel is paused.
     pub(crate) open: Family<ChannelLabel, Gauge>,
 }
@@ -66,7 +66,7 @@ pub(crate) struct Busy {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     channels: Arc<Channels>,
-    known: Arc<ChannelState>,
+    state: Arc<ChannelState>,
     /// `None` when the breaker is off for this channel.
     entry: Option<Entry>,
     health: CallHealth,
@@ -110,8 +110,8 @@ impl<'a> Candidates<'a> {
 
 impl Channels {
     pub(crate) fn new(config: BreakerConfig) -> Arc<Self> {
-        let (known, open) = (RwLock::default(), Family::default());
-        Arc::new(Self { config, origin: Instant::now(), known, open })
+        let (states, open) = (RwLock::default(), Family::default());
+        Arc::new(Self { config, origin: Instant::now(), states, open })
     }
 
     /// Begins a call, if the channel's limit of concurrent calls and (with `auto_ban`) its breaker
@@ -122,16 +122,16 @@ impl Channels {
         limit: Option<u32>,
         auto_ban: bool,
     ) -> Result<Attempt, Busy> {
-        let known = self.known(id);
-        let before = known.in_flight.fetch_add(1, Ordering::Relaxed);
+        let state = self.state_of(id);
+        let before = state.in_flight.fetch_add(1, Ordering::Relaxed);
         // From here on dropping `attempt` releases the slot.
         let mut attempt =
-            Attempt { channels: Arc::clone(self), known, entry: None, health: CallHealth::Unknown };
+            Attempt { channels: Arc::clone(self), state, entry: None, health: CallHealth::Unknown };
         if limit.is_some_and(|limit| before >= limit) {
             return Err(Busy { for_ms: 1_000 });
         }
         if auto_ban {
-            let mut breaker = lock(&attempt.known.breaker);
+            let mut breaker = lock(&attempt.state.breaker);
             match breaker.enter(self.now_ms()) {
                 Entry::Refused { for_ms } => return Err(Busy { for_ms }),
                 entry => attempt.entry = Some(entry),
@@ -142,26 +142,26 @@ impl Channels {
 
     /// The state of all channels that were ever called.
     pub(crate) fn health(&self) -> Vec<ChannelHealth> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = known
+        let states = self.states.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = states
             .values()
-            .map(|known| ChannelHealth {
-                channel_id: known.id,
-                breaker: lock(&known.breaker).state(),
-                in_flight: known.in_flight.load(Ordering::Relaxed),
+            .map(|state| ChannelHealth {
+                channel_id: state.id,
+                breaker: lock(&state.breaker).state(),
+                in_flight: state.in_flight.load(Ordering::Relaxed),
             })
             .collect();
         all.sort_by_key(|health| health.channel_id);
         all
     }
 
-    fn known(&self, id: ChannelId) -> Arc<ChannelState> {
-        let read = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = read.get(&id) {
-            return Arc::clone(known);
+    fn state_of(&self, id: ChannelId) -> Arc<ChannelState> {
+        let read = self.states.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = read.get(&id) {
+            return Arc::clone(state);
         }
         drop(read);
-        let mut write = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut write = self.states.write().unwrap_or_else(PoisonError::into_inner);
         let fresh = || {
             let breaker = Mutex::new(Breaker::new(self.config));
             let (in_flight, prepared) = (AtomicU32::new(0), ArcSwapOption::empty());
@@ -196,7 +196,7 @@ impl Attempt {
         channel: &Arc<Channel>,
         config: &Arc<RelayConfig>,
     ) -> Result<Arc<Prepared>, Fault> {
-        let last = self.known.prepared.load();
+        let last = self.state.prepared.load();
         if let Some(last) = last.as_deref()
             && Arc::ptr_eq(&last.prepared.channel, channel)
             && Arc::ptr_eq(&last.config, config)
@@ -205,7 +205,7 @@ impl Attempt {
         }
         let prepared = Arc::new(Prepared::read(channel, &config.egress())?);
         let kept = Kept { prepared: Arc::clone(&prepared), config: Arc::clone(config) };
-        self.known.prepared.store(Some(Arc::new(kept)));
+        self.state.prepared.store(Some(Arc::new(kept)));
         Ok(prepared)
     }
 
@@ -222,21 +222,21 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.known.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.state.in_flight.fetch_sub(1, Ordering::Relaxed);
         let Some(entry) = self.entry else { return };
-        let mut breaker = lock(&self.known.breaker);
+        let mut breaker = lock(&self.state.breaker);
         let before = breaker.state();
         breaker.note(self.channels.now_ms(), entry, self.health);
         let after = breaker.state();
         drop(breaker);
         if before != after {
-            let label = [("channel_id", self.known.id.to_string())];
+            let label = [("channel_id", self.state.id.to_string())];
             let open = i64::from(after == BreakerState::Open);
             self.channels.open.get_or_create(&label).set(open);
             tracing::warn!(
                 target: "custompass",
                 event = "channel_breaker",
-                channel_id = self.known.id.0,
+                channel_id = self.state.id.0,
                 state = ?after,
             );
         }

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn weight_zero_stands_by() {
+    fn weight_zero_is_a_standby() {
         let all = [Sample(1, 0, 0), Sample(2, 0, 2), Sample(3, 0, 0)];
         assert_eq!(shares(&all, &[]), BTreeMap::from([(2, 2)]));
         assert_eq!(shares(&all, &[2]), BTreeMap::from([(1, 1), (3, 1)]));

@@ -219,7 +219,7 @@ fn flowing(call: &Call, mut head: Response<()>, mut source: FlowSource) -> Deliv
         tidy_length(call, &mut response);
         return Delivery::Whole(response);
     }
-    if tells_length_of_nothing(call, head.status()) {
+    if declares_length_without_body(call, head.status()) {
         source.left = None;
     } else {
         tidy_length(call, &mut head);
@@ -230,12 +230,12 @@ fn flowing(call: &Call, mut head: Response<()>, mut source: FlowSource) -> Deliv
 /// The length follows from the body itself, so that the two can't differ. Only where there is no
 /// body, the header gives the length that it would have had.
 fn tidy_length<T>(call: &Call, response: &mut Response<T>) {
-    if !tells_length_of_nothing(call, response.status()) {
+    if !declares_length_without_body(call, response.status()) {
         response.headers_mut().remove(CONTENT_LENGTH);
     }
 }
 
-fn tells_length_of_nothing(call: &Call, status: StatusCode) -> bool {
+fn declares_length_without_body(call: &Call, status: StatusCode) -> bool {
     call.method == Method::HEAD || status == StatusCode::NOT_MODIFIED
 }
 

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn fingerprints_tell_parts_apart() {
+    fn fingerprints_distinguish_parts() {
         let of = |method: Method, path: &str, headers: &[(&str, &str)], url, body: &[u8]| {
             let pairs = headers.iter().map(|(name, value)| {
                 (HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap())

@@ -76,7 +76,7 @@ impl Inflation {
             Decoder::Raw(decoder) => decoder.write_all(piece),
             Decoder::Undecided => Ok(()),
         };
-        written.map_err(|e| told(&e, self.limit_bytes))
+        written.map_err(|e| inlet_error(&e, self.limit_bytes))
     }
 
     /// Counts what the decoder still had. A truncated body is left to the upstream to judge.
@@ -87,7 +87,7 @@ impl Inflation {
             Decoder::Raw(decoder) => decoder.try_finish(),
             Decoder::Undecided => Ok(()),
         };
-        match finished.map_err(|e| told(&e, self.limit_bytes)) {
+        match finished.map_err(|e| inlet_error(&e, self.limit_bytes)) {
             Err(InletError::TooLarge { limit_bytes }) => Err(InletError::TooLarge { limit_bytes }),
             _ => Ok(()),
         }
@@ -111,7 +111,7 @@ pub(crate) fn inflate(
     let sink = Sink { bytes: 0, limit_bytes, kept: Some(Vec::new()) };
     let read = |read: io::Result<Sink>| match read {
         Ok(sink) => Ok(sink.kept),
-        Err(e) => Err(told(&e, limit_bytes)),
+        Err(e) => Err(inlet_error(&e, limit_bytes)),
     };
     if is("gzip") || is("x-gzip") {
         let mut decoder = MultiGzDecoder::new(sink);
@@ -131,7 +131,7 @@ const fn is_zlib(first: u8) -> bool {
     first & 0x0f == 8 && first >> 4 <= 7
 }
 
-fn told(error: &io::Error, limit_bytes: u64) -> InletError {
+fn inlet_error(error: &io::Error, limit_bytes: u64) -> InletError {
     match error.kind() {
         io::ErrorKind::FileTooLarge => InletError::TooLarge { limit_bytes },
         _ => InletError::Undecodable,
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_is_told_apart_from_too_much() {
+    fn rubbish_is_distinguished_from_too_much() {
         let mut inflation = Inflation::of(&headers("gzip"), 100).unwrap();
         assert!(matches!(inflation.take(&[0; 64]), Err(InletError::Undecodable)));
         assert!(Inflation::of(&headers("br"), 100).is_none());

@@ -87,7 +87,7 @@ pub struct Relay {
     metrics: metrics::Metrics,
     refuses: Arc<AtomicBool>,
     /// Large results are read and rendered one by one.
-    telling: Arc<tokio::sync::Mutex<()>>,
+    render_lock: Arc<tokio::sync::Mutex<()>>,
     /// Clients that wait for tasks.
     task_watch: Arc<task_view::TaskWatch>,
     /// The process is about to end: nothing is read any more for disconnected clients.
@@ -137,7 +137,7 @@ impl Relay {
             budget,
             metrics: metrics::Metrics::default(),
             refuses: Arc::default(),
-            telling: Arc::default(),
+            render_lock: Arc::default(),
             task_watch: Arc::new(task_view::TaskWatch::new(
                 config.max_task_waiters,
                 config.max_task_waiters_of_user,

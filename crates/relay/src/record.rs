@@ -109,8 +109,8 @@ impl Record {
         let tokens = usage.prompt_tokens.saturating_add(usage.completion_tokens);
         let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
         let (limits, now_us) = (&self.relay.limits, self.relay.now_us());
-        if let Some(telling) = limits.count_tokens(key_id, tokens, per_minute, now_us) {
-            self.relay.spawn("count of tokens", telling);
+        if let Some(counting) = limits.count_tokens(key_id, tokens, per_minute, now_us) {
+            self.relay.spawn("count of tokens", counting);
         }
     }
 
@@ -139,7 +139,7 @@ impl Record {
     }
 
     /// Adds what has become known of the call to its span.
-    fn tell_span(&mut self) {
+    fn fill_span(&mut self) {
         let span = &mut self.trace.call;
         if !span.is_recorded() {
             return;
@@ -211,7 +211,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.relay.metrics.in_flight.dec();
-        self.tell_span();
+        self.fill_span();
         if self.silent {
             return;
         }

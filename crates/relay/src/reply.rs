@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn usage_is_believed_only_when_it_can_be() {
+    fn usage_counts_only_when_it_is_valid() {
         let json = |body| reading("application/json", body);
         let good = json(r#"{"code":0,"usage":{"prompt_tokens":3,"completion_tokens":4}}"#);
         assert_eq!(good.usage.map(|u| (u.prompt_tokens, u.completion_tokens)), Some((3, 4)));
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_told_by_the_envelope() {
+    fn failures_are_recognised_by_the_envelope() {
         assert!(reading("application/json", r#"{"code":7,"message":"no"}"#).failed);
         assert!(reading("application/json", r#"{"code":0,"type":"precharge"}"#).is_estimate);
         assert!(!reading("application/json", r#"{"error":{"message":"x"}}"#).failed);

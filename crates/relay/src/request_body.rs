@@ -76,15 +76,15 @@ pub(crate) fn check_can_carry_estimate(plain: &[u8]) -> Result<(), Fault> {
 
 /// Refuses a JSON object with `precharge` at its top level.
 pub(crate) fn check_is_no_estimate(plain: &[u8]) -> Result<(), Fault> {
-    let says = may_say_precharge(plain) && splice::has_member(plain, PRECHARGE) == Ok(true);
+    let says = may_contain_precharge(plain) && splice::has_member(plain, PRECHARGE) == Ok(true);
     if says { Err(faults::precharge_said()) } else { Ok(()) }
 }
 
 /// Refuses a body with `precharge` where the query must have it: some upstreams merge both, and
 /// prefer the body's.
-pub(crate) fn check_says_no_precharge(headers: &HeaderMap, plain: &[u8]) -> Result<(), Fault> {
+pub(crate) fn check_has_no_precharge(headers: &HeaderMap, plain: &[u8]) -> Result<(), Fault> {
     let says = if media::mentions(headers, MULTIPART) {
-        form_says_precharge(headers, plain)?
+        form_has_precharge(headers, plain)?
     } else {
         media::mentions(headers, URLENCODED) && upstream::says(plain, PRECHARGE)
     };
@@ -92,11 +92,11 @@ pub(crate) fn check_says_no_precharge(headers: &HeaderMap, plain: &[u8]) -> Resu
 }
 
 /// Whether JSON can contain the member at all: saves most bodies from being parsed.
-fn may_say_precharge(plain: &[u8]) -> bool {
+fn may_contain_precharge(plain: &[u8]) -> bool {
     query::contains(plain, PRECHARGE) || memchr::memmem::find(plain, b"\\u").is_some()
 }
 
-fn form_says_precharge(headers: &HeaderMap, plain: &[u8]) -> Result<bool, Fault> {
+fn form_has_precharge(headers: &HeaderMap, plain: &[u8]) -> Result<bool, Fault> {
     let MediaKind::Form { boundary } = kind(headers)? else { return Ok(false) };
     match multipart::field(&boundary, plain, PRECHARGE) {
         Ok(_) | Err(MultipartError::Duplicate(_) | MultipartError::NotText(_)) => Ok(true),
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn precharge_in_a_body() {
-        let refuses = |kind, body: &[u8]| check_says_no_precharge(&of_type(kind), body).is_err();
+        let refuses = |kind, body: &[u8]| check_has_no_precharge(&of_type(kind), body).is_err();
         let form = "application/x-www-form-urlencoded; charset=utf-8";
         assert!(refuses(form, b"a=1&%70recharge=0") && refuses("", br#"{"PreCharge":0}"#));
         assert!(!refuses(form, b"a=precharge") && !refuses("", br#"{"a":{"precharge":0}}"#));

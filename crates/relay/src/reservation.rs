@@ -251,7 +251,7 @@ impl Reservation {
             if let Some((task, end)) = task {
                 fail_free(record, &task, end).await;
             }
-            return forget(relay, ticket).await;
+            return delete_claim(relay, ticket).await;
         };
         let release = Release {
             reason,
@@ -293,7 +293,7 @@ impl Reservation {
             // Beyond the time limit the ledger continues on its own.
             let _ = tokio::time::timeout(limit, relay.ledger.abandon(hold)).await;
         }
-        forget(relay, ticket).await;
+        delete_claim(relay, ticket).await;
     }
 }
 
@@ -336,7 +336,7 @@ fn not_late<T>(recorded: Result<Result<T, LedgerError>, Elapsed>) -> Result<T, F
 }
 
 /// Deletes a claim, so that the request may be repeated.
-async fn forget(relay: &Relay, ticket: Option<Ticket>) {
+async fn delete_claim(relay: &Relay, ticket: Option<Ticket>) {
     let Some(Ticket { user_id, key_hash }) = ticket else { return };
     let node = relay.node_id;
     if let Err(e) = store::idempotency::forget(&relay.db, user_id, &key_hash, node).await {

@@ -10,7 +10,7 @@ use support::{KEY, MONEY, TestRelay};
 use testkit::{Call, Gate, RawClient, Reply, json};
 
 #[tokio::test]
-async fn a_fixed_price_is_charged_and_told() {
+async fn a_fixed_price_is_charged_and_reported() {
     let relay = TestRelay::start().await;
     relay.upstream.on("/fixed", Reply::result(10, 20));
     let answer = relay.post("fixed").send().await.expect(200);

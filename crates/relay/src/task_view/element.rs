@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_what_the_row_says() {
+    fn ids_come_from_the_row() {
         let id_of = |id: &str, said: &str| {
             let text = shown(row(id, TaskStatus::Processing), said, IdShape::Upstream);
             text.split_once(r#","status""#).unwrap().0.to_owned()

@@ -1,8 +1,8 @@
 //! A task's changes as server-sent events.
 
 use super::element::IdShape;
+use super::rendered;
 use super::rows::{self, OwnTask, Standing};
-use super::told;
 use super::watch::{Look, Waiter, follow};
 use crate::{Relay, faults};
 use bytes::Bytes;
@@ -70,7 +70,7 @@ async fn event(
 ) -> Result<Option<Bytes>, Fault> {
     let version = row.version;
     let mut share = relay.budget.share_of(identity.user_id);
-    let Some(json) = told(relay, row, shape, &mut share).await? else { return Ok(None) };
+    let Some(json) = rendered(relay, row, shape, &mut share).await? else { return Ok(None) };
     let head = format!("id: {version}\nevent: task\n");
     let mut event = Vec::with_capacity(head.len() + json.len() + LINE_BYTES);
     event.extend_from_slice(head.as_bytes());

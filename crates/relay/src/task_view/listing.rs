@@ -3,7 +3,7 @@
 
 use super::element::IdShape;
 use super::rows::{self, OwnTask};
-use super::{as_json, told};
+use super::{as_json, rendered};
 use crate::{Relay, faults};
 use bytes::Bytes;
 use domain::{Fault, FaultKind};
@@ -38,7 +38,7 @@ struct Listing {
     tail: Option<String>,
     /// Rendered, and not sent yet; counted in `share`.
     json: Vec<u8>,
-    told_some: bool,
+    sent_some: bool,
     share: Share,
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn of_ids(
         ids: Some(ids),
         tail: Some("]}".to_owned()),
         json: br#"{"code":0,"message":"success","data":["#.to_vec(),
-        told_some: false,
+        sent_some: false,
         share,
     };
     listing.answer().await
@@ -90,7 +90,7 @@ pub(super) async fn of_page(
         ids: None,
         tail: Some(tail),
         json: br#"{"object":"list","data":["#.to_vec(),
-        told_some: false,
+        sent_some: false,
         share,
     };
     listing.answer().await
@@ -148,10 +148,10 @@ impl Listing {
                 }
                 break;
             }
-            let Some(json) = told(&self.relay, row, self.shape, &mut self.share).await? else {
+            let Some(json) = rendered(&self.relay, row, self.shape, &mut self.share).await? else {
                 continue;
             };
-            if std::mem::replace(&mut self.told_some, true) {
+            if std::mem::replace(&mut self.sent_some, true) {
                 self.json.push(b',');
             }
             if self.json.is_empty() {

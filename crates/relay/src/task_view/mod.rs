@@ -134,7 +134,7 @@ async fn one(
         IdShape::Upstream => (r#"{"code":0,"message":"success","data":"#, b"}"),
         IdShape::Uid => ("", b""),
     };
-    let task = told(relay, row, shape, &mut share).await?.ok_or_else(faults::task_not_found)?;
+    let task = rendered(relay, row, shape, &mut share).await?.ok_or_else(faults::task_not_found)?;
     let json = [head.as_bytes(), &task, tail].concat();
     drop(task);
     if !share.grow_towards(json.len()) {
@@ -145,7 +145,7 @@ async fn one(
 
 /// The JSON of a task, rendered within the share beside what that holds already. A large result is
 /// read only now; `None`: the task was deleted meanwhile.
-async fn told(
+async fn rendered(
     relay: &Relay,
     mut row: OwnTask,
     shape: IdShape,
@@ -158,7 +158,7 @@ async fn told(
     // Sealed, unsealed and rendered, a large one is in memory three times: one at a time.
     let mut _turn = None;
     if row.data.is_none() {
-        _turn = Some(relay.telling.lock().await);
+        _turn = Some(relay.render_lock.lock().await);
         match rows::whole(&relay.db, row.id).await? {
             Some(whole) => row = whole,
             None => return Ok(None),

@@ -84,7 +84,7 @@ impl TaskWatch {
         Some(watched.tasks.keys().copied().collect())
     }
 
-    fn tell(&self, uids: &[TaskUid], found: &HashMap<TaskUid, Standing>) {
+    fn notify(&self, uids: &[TaskUid], found: &HashMap<TaskUid, Standing>) {
         let watched = self.lock();
         for uid in uids {
             let look = found.get(uid).map_or(Look::Gone, |&standing| Look::Stands(standing));
@@ -185,7 +185,7 @@ async fn keep_looking(db: Db, watch: Arc<TaskWatch>) {
         for uids in uids.chunks(MAX_LOOKED_AT) {
             match standings(&db, uids).await {
                 Ok(found) => {
-                    watch.tell(uids, &found);
+                    watch.notify(uids, &found);
                     failing = false;
                 }
                 // Waiting clients get what is known when their time is over.

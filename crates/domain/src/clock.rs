@@ -1,4 +1,5 @@
-//! Time is an argument. The gateway owns the one clock that asks the system; tests own theirs.
+//! Time is an argument. The gateway owns the one clock that reads the system's; tests have their
+//! own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ impl UnixMs {
     }
 }
 
-/// Where the current time comes from.
+/// The source of the current time.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> UnixMs + Send + Sync>);
 

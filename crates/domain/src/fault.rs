@@ -55,7 +55,7 @@ pub enum FaultKind {
     AccountBusy,
     /// A named limit is reached.
     Overloaded,
-    /// The database doesn't answer.
+    /// The database is unavailable.
     DatabaseUnavailable,
     /// The upstream took too long.
     Timeout,

@@ -6,7 +6,7 @@ use std::fmt;
 const MAX_CHARS: usize = 200;
 const SUBMIT_SUFFIX: &str = "/submit";
 
-/// The name of a model as a client asks for it: one or more path segments, already decoded.
+/// The name of a model as a client requests it: one or more path segments, already decoded.
 ///
 /// Being a `ModelName` is the proof that the name can be appended to an upstream's address
 /// without changing what is addressed.

@@ -109,7 +109,7 @@ pub(crate) struct Book {
     today: Day,
 }
 
-/// A hold, as far as the batch knows it.
+/// The state of a hold within a batch.
 enum Found<'a> {
     Open(&'a HoldRow),
     Ended(EndedHold),

@@ -28,7 +28,7 @@ pub struct HoldStory {
     pub hold_id: Uuid,
     /// The owner of the balance.
     pub user_id: i64,
-    /// Model asked for.
+    /// Requested model.
     pub model: String,
     /// Channel that was tried last.
     pub channel_id: Option<i64>,

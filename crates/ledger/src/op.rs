@@ -24,7 +24,7 @@ pub struct HoldRequest {
     pub key_is_limited: bool,
     /// Channel chosen so far.
     pub channel_id: Option<ChannelId>,
-    /// Model asked for.
+    /// Requested model.
     pub model: Arc<str>,
     /// `X-Request-Id` of the call.
     pub request_id: Arc<str>,

@@ -136,7 +136,7 @@ pub(crate) struct SettledCall {
 pub(crate) struct MadeMovement {
     pub kind: String,
     pub amount: Quota,
-    /// Request whose charge it gives back; empty: none.
+    /// Request whose charge it refunds; empty: none.
     pub refund_of: Arc<str>,
     /// Which request for the movement made it.
     pub entry: Uuid,

@@ -42,7 +42,7 @@ pub struct NewTask {
     pub key_sealed: String,
     /// Channel chosen first.
     pub channel_id: ChannelId,
-    /// Model asked for, with its `/submit`.
+    /// Requested model, with its `/submit`.
     pub action: String,
     /// `X-Request-Id` of the submission.
     pub request_id: String,

@@ -41,12 +41,12 @@
 //! *Says it failed*: the envelope's `code` is not 0, or an event of the stream is an error.
 //! *Drained out*: the client has gone, and the upstream continued beyond what is read without it.
 //!
-//! A client that has gone changes nothing else: the upstream is read to its end, and the line of
+//! A client that disconnects changes nothing else: the upstream is read to its end, and the line of
 //! the table for that end counts. A charge that does not fit (more quota than an amount may have:
 //! the price is a mistake) is settled at the hold where the client has seen something.
 //!
-//! What the end of a task costs that was taken stands in the ledger, in the transaction that ends
-//! it (`ledger/src/book/tasks.rs`), by the same [`FrozenPrice::charge_or`].
+//! What the end of an accepted task costs is decided in the ledger, in the transaction that ends it
+//! (`ledger/src/book/tasks.rs`), by the same [`FrozenPrice::charge_or`].
 
 use crate::faults;
 use crate::inlet::InletError;

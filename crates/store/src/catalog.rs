@@ -39,7 +39,7 @@ pub struct Channel {
     pub status: u8,
     /// Header that carries the caller's key.
     pub user_token_header: Option<String>,
-    /// Model asked for → model sent.
+    /// Requested model → model sent.
     pub model_mapping: HashMap<String, String>,
     /// Members set in JSON bodies: name and value, the value's text exactly as stored.
     pub param_override: Vec<(String, String)>,

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-/// Longest timeout a channel may ask for: a day; longer is a mistake.
+/// Longest timeout of a channel: a day; longer is a mistake.
 pub const TIMEOUT_MAX_MS: u64 = 24 * 3600 * 1000;
 /// Most further channels that may be tried: as many as any installation has for one model.
 pub const RETRY_MAX: u32 = 100;
@@ -32,7 +32,7 @@ impl FieldError {
     }
 }
 
-/// How a channel is asked for estimates.
+/// How estimates are requested from a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precharge {
     /// With `?precharge=true`.
@@ -53,7 +53,7 @@ pub struct ChannelSetting {
     pub retry_count: Option<u32>,
     /// The proxy to go through. May hold a password.
     pub proxy: Option<Secret>,
-    /// How it is asked for estimates.
+    /// How estimates are requested.
     pub precharge: Precharge,
     /// Calls at the same time; none: no limit.
     pub concurrency: Option<u32>,
@@ -72,7 +72,7 @@ pub fn list(text: &str) -> Vec<String> {
 /// The column `models`.
 ///
 /// # Errors
-/// The first name that no client could ask for.
+/// The first name that no client could request.
 pub fn models(text: &str) -> Result<Vec<String>, FieldError> {
     let models = list(text);
     for model in &models {
@@ -175,7 +175,7 @@ fn scalar(raw: &RawValue) -> Option<String> {
     }
 }
 
-/// The column `model_mapping`: model asked for → model sent.
+/// The column `model_mapping`: requested model → model sent.
 ///
 /// # Errors
 /// When it isn't an object of names.

@@ -26,7 +26,7 @@ pub struct DbConfig {
     pub dsn: Option<String>,
     /// The directory of the SQLite file.
     pub data_dir: PathBuf,
-    /// Connections in the pool; those of the ledger and of the change feed come on top.
+    /// Connections in the pool; those of the ledger and of the change feed are additional.
     pub max_connections: usize,
     /// How long opening a connection, or waiting for a free one, may take.
     pub connect_timeout_ms: u64,

@@ -140,7 +140,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(db) = error.as_db_error() else {
-            // What did not come from the server, and is no mistake of ours, is the connection.
+            // An error that is neither the server's nor a bug of ours is the connection's.
             let words = chain(&error);
             let ours = OURS.iter().any(|beginning| words.starts_with(beginning));
             return if ours { Self::Other(words) } else { Self::Unavailable(words) };

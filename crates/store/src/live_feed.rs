@@ -104,7 +104,7 @@ async fn take_in(live: &Live, changes: &Changes) {
     }
 }
 
-/// Asks all nodes to poll all their tasks now.
+/// Requests that all nodes poll all their tasks now.
 ///
 /// # Errors
 /// Any error of the database.

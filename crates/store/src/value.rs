@@ -4,7 +4,7 @@ use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, Ratio, RedemptionId, UnixM
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// A parameter, or a cell of an answer.
+/// A parameter, or a cell of a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// `NULL`, of any type.

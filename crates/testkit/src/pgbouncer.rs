@@ -1,4 +1,4 @@
-//! A private PgBouncer in front of a test's database. It goes with the test.
+//! A private PgBouncer in front of a test's database. It is removed with the test.
 
 use crate::ports::free_port;
 use crate::wait::eventually;

@@ -135,7 +135,7 @@ impl BaseUrl {
         self.scheme == Scheme::HTTPS
     }
 
-    /// The host (an IPv6 address stands in brackets), without the port.
+    /// The host (an IPv6 address in brackets), without the port.
     #[must_use]
     pub fn host(&self) -> &str {
         self.authority.host()

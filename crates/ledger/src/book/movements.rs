@@ -112,7 +112,7 @@ impl Book {
         match self.rows.movements.get(&(user_id, entry.reference.clone())) {
             None => Ok(None),
             Some(before) if before.is_like(asked) => {
-                // One whose commit was not answered finds itself.
+                // A retry after a commit of unknown outcome finds its own entry.
                 let repeated = before.entry != entry.id;
                 Ok(Some(OpOutcome::Moved(Moved { balance, repeated })))
             }

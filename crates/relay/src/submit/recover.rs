@@ -198,7 +198,7 @@ async fn recover(
     };
     let (db, user_id, ours) = (&relay.db, left.user_id, relay.node_id);
     if !store::idempotency::take_over(db, user_id, claim, ours).await? {
-        // The client has repeated the request itself: that one stands for both.
+        // The client has repeated the request itself: that one replaces this submission.
         return give_up(relay, left, "repeated by its client").await;
     }
     let outcome = bring_to_end(relay, left, &again, unreached).await;

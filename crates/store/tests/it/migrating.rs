@@ -66,7 +66,7 @@ on_both_databases! {
         let made = "SELECT count(*) FROM pg_class WHERE relkind = 'r'
                     AND relname ~ '^logs_(202611|202612|202701)$'";
         assert_eq!(test.i64(made).await, 3);
-        // A line of this month goes where it belongs.
+        // A line of this month goes into its partition.
         db.execute("INSERT INTO logs (user_id, type, created_at) VALUES (1, 'system', $1)",
                    &[Value::Time(NOW)]).await.unwrap();
         assert_eq!(test.i64("SELECT count(*) FROM logs_202611").await, 1);

@@ -73,7 +73,7 @@ pub(super) struct Reader {
     framing: Framing,
     json: TopLevelScanner,
     tally: Tally,
-    /// How many bytes have come: a byte order mark stands at the first three.
+    /// How many bytes have arrived: a byte order mark is within the first three.
     seen: u64,
 }
 

@@ -8,6 +8,7 @@ on_both! {
     what_needs_a_look
     prices_are_those_of_the_caller
     the_last_check_is_kept
+    users_are_sorted
 }
 
 async fn usage_is_added_up_by_step(house: House) {
@@ -59,6 +60,26 @@ async fn prices_are_those_of_the_caller(house: House) {
     assert_eq!(prices[0]["prompt_million"], 1_000_000, "{prices}");
     assert_eq!(prices[0]["completion_million"], 1_500_000, "{prices}");
     assert_eq!((&prices[1]["a_call"], &prices[2]["free"]), (&json!(500), &json!(true)), "{prices}");
+}
+
+async fn users_are_sorted(house: House) {
+    for (name, quota) in [("ann", 5), ("bob", 50), ("cay", 20)] {
+        let user = json!({ "username": name, "quota": quota });
+        house.post("/api/user", &user.to_string()).await.ok();
+    }
+    for (query, want) in [
+        ("sort=quota", ["bob", "cay", "ann", "root"]),
+        ("sort=quota&order=asc", ["root", "ann", "cay", "bob"]),
+        ("sort=username&order=asc", ["ann", "bob", "cay", "root"]),
+        ("", ["root", "ann", "bob", "cay"]),
+    ] {
+        let users = house.get(&format!("/api/user?{query}")).await.ok();
+        let names: Vec<_> =
+            users.as_array().unwrap().iter().map(|user| user["username"].clone()).collect();
+        assert_eq!(json!(names), json!(want), "{query}");
+    }
+    house.get("/api/user?sort=password_hash").await.refused(422, "sort");
+    house.get("/api/user?order=up").await.refused(422, "order");
 }
 
 async fn the_last_check_is_kept(house: House) {

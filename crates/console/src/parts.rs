@@ -25,6 +25,20 @@ pub(crate) fn on_or_off(lang: Lang, status: i64) -> Markup {
     }
 }
 
+/// The head of a column of numbers that a list is sorted by; the largest comes first.
+pub(crate) fn sorted_head(visit: &Visit, column: &str, label: &str) -> Markup {
+    let here = visit.asked("sort") == column;
+    let falls = here && visit.asked("order") != "asc";
+    let order = if falls { "asc" } else { "desc" };
+    let sorted = if falls { "descending" } else { "ascending" };
+    let to = visit.with_both(("sort", column), ("order", order));
+    html! {
+        th.num aria-sort=[here.then_some(sorted)] {
+            a href=(to) { (label) @if here { @if falls { " ↓" } @else { " ↑" } } }
+        }
+    }
+}
+
 /// The head of the column of actions, which screen readers announce.
 pub(crate) fn acts_head(lang: Lang) -> Markup {
     html! { th { span.sr { (lang.say("操作", "Actions")) } } }

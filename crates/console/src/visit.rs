@@ -113,14 +113,22 @@ impl Visit {
 
     /// This address with one parameter changed.
     pub(crate) fn with(&self, name: &str, value: &str) -> String {
+        self.with_both((name, value), ("done", ""))
+    }
+
+    /// This address with two parameters changed.
+    pub(crate) fn with_both(&self, one: (&str, &str), other: (&str, &str)) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
+        let gone = [one.0, other.0, "page", "p", "done"];
         for (key, old) in &self.asked {
-            if key != name && key != "page" && key != "p" && key != "done" && !old.is_empty() {
+            if !gone.contains(&key.as_str()) && !old.is_empty() {
                 query.append_pair(key, old);
             }
         }
-        if !value.is_empty() {
-            query.append_pair(name, value);
+        for (name, value) in [one, other] {
+            if !value.is_empty() {
+                query.append_pair(name, value);
+            }
         }
         let query = query.finish();
         if query.is_empty() { self.path.clone() } else { format!("{}?{query}", self.path) }

@@ -6,7 +6,7 @@ use crate::lang::tell;
 use crate::parts::{self, Field, Fields, form_page};
 use crate::shell::{Page, csrf};
 use crate::show;
-use crate::visit::{Handled, Here, Visit, done};
+use crate::visit::{Handled, Here, Visit, done, step};
 use admin::AdminError;
 use admin::ops::user::{self, UserView};
 use axum::extract::Path;
@@ -59,7 +59,7 @@ async fn move_balance(visit: &Visit, user: &UserView) -> Result<Moved, AdminErro
         reason: reason.to_owned(),
         // Sent with the form, so that a form that is sent twice moves once.
         reference: (!reference.is_empty()).then(|| reference.to_owned()),
-        refund_of: None,
+        refund_of: Some(visit.form.text("refund_of").to_owned()).filter(|id| !id.is_empty()),
     };
     user::move_quota(&visit.state, &visit.actor, user.id, input).await
 }
@@ -68,6 +68,10 @@ fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handle
     let lang = visit.lang();
     let fields = Fields { form: &visit.form, complaint };
     let reverse = visit.asked("reverse");
+    let refund = match complaint {
+        Some(_) => visit.form.text("refund_of"),
+        None => visit.asked("refund"),
+    };
     let given = show::read_amount(visit.asked("amount"));
     let takes = complaint
         .map_or(given.is_some_and(Quota::is_negative), |_| visit.form.text("direction") == "take");
@@ -92,6 +96,16 @@ fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handle
             (csrf(visit))
             (parts::complaint(complaint))
             input type="hidden" name="reference" value=(reference);
+            @if !refund.is_empty() {
+                input type="hidden" name="refund_of" value=(refund);
+                p.note {
+                    (lang.say(
+                        "退还这次调用的费用, 全部或部分: ",
+                        "Gives the charge of this call back, whole or in part: "
+                    ))
+                    a href={ "/console/explain/" (step(refund)) } { span.mono { (refund) } }
+                }
+            }
             dl.facts {
                 dt { (lang.say("用户", "User")) }
                 dd { b { (user.username) } span.muted { " #" (user.id.0) } }
@@ -100,7 +114,7 @@ fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handle
                 dd { b #then data-now=(user.quota.0) { (show::NOTHING) } }
                 dt { (lang.say("经手人", "Signed by")) } dd { (visit.actor.username) }
             }
-            (amount_fields(visit, takes, amount))
+            (amount_fields(visit, (refund.is_empty(), takes), amount))
             (fields.field(Field::new("reason", lang.say("原因", "Reason"))
                 .required()
                 .value(&reason)
@@ -120,10 +134,11 @@ fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handle
     Ok(form_page(visit, Page::new(title, ENTRY), complaint, body))
 }
 
-fn amount_fields(visit: &Visit, takes: bool, amount: &str) -> Markup {
+/// A refund only ever adds, so it has no choice of direction.
+fn amount_fields(visit: &Visit, (both_ways, takes): (bool, bool), amount: &str) -> Markup {
     let lang = visit.lang();
     html! {
-        div.field {
+        @if both_ways { div.field {
             span.choice role="radiogroup" aria-label=(lang.say("方向", "Direction")) {
                 label {
                     input type="radio" name="direction" value="add" checked[!takes] data-amount="";
@@ -134,7 +149,7 @@ fn amount_fields(visit: &Visit, takes: bool, amount: &str) -> Markup {
                     " " (lang.say("扣减", "Take"))
                 }
             }
-        }
+        } }
         div.field {
             label for="f-amount" { (lang.say("金额", "Amount")) span.muted { " *" } }
             input #f-amount name="amount" type="text" required data-amount="" autocomplete="off"

@@ -39,9 +39,16 @@ pub(crate) async fn show(
         @for part in parts { (part) }
         div.sr #as-text { (as_text(&story)) }
     };
+    let charged = story.holds.iter().find(|hold| hold.charged.0 > 0);
     let beside = html! {
         span.mono.muted.break { (story.request_id) }
         span.space {}
+        @if let Some(hold) = charged.filter(|_| visit.is_admin()) {
+            @let refund = format!("refund={}&amount={}q", step(&story.request_id), hold.charged.0);
+            a.button href={ "/console/users/" (hold.user_id) "/adjust?" (refund) } {
+                (lang.say("退款…", "Refund…"))
+            }
+        }
         button type="button" data-copy="as-text" { (lang.say("复制为文本", "Copy as text")) }
     };
     let title = lang.say("这笔费用的由来", "How this charge came about");

@@ -41,7 +41,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
             @if page.items.is_empty() {
                 (parts::empty(lang.say("没有符合条件的用户。", "No user fits these filters."), None))
             } @else {
-                (table(lang, &page.items))
+                (table(&visit, &page.items))
             }
             (pager(&visit, &page))
         }
@@ -54,7 +54,8 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     Ok(Page::new(lang.say("用户", "Users"), ENTRY).beside(beside).show(&visit, body))
 }
 
-fn table(lang: Lang, users: &[UserView]) -> Markup {
+fn table(visit: &Visit, users: &[UserView]) -> Markup {
+    let lang = visit.lang();
     html! {
         div.scroll {
             table {
@@ -63,8 +64,8 @@ fn table(lang: Lang, users: &[UserView]) -> Markup {
                     th { (lang.say("状态", "State")) }
                     th.hide { (lang.say("角色", "Role")) }
                     th.hide { (lang.say("分组", "Group")) }
-                    th.num { (lang.say("余额 $", "Balance $")) }
-                    th.num { (lang.say("已消耗 $", "Spent $")) }
+                    (parts::sorted_head(visit, "quota", lang.say("余额 $", "Balance $")))
+                    (parts::sorted_head(visit, "used_quota", lang.say("已消耗 $", "Spent $")))
                     th.num.hide { (lang.say("计费调用", "Charged calls")) }
                     th.num.hide { (lang.say("今日剩余 $", "Left today $")) }
                     (parts::acts_head(lang))

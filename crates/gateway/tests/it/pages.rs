@@ -289,9 +289,18 @@ on_both_databases! {
         for words in ["60 completion", "= 80 quota = $0.00016", "$0.999840", "first", "settled"] {
             assert!(page.contains(words), "{words}: {page}");
         }
+        let refund = attributes(&page, "href").into_iter().find(|to| to.contains("refund="));
+        let refund = refund.unwrap();
+        assert!(root.get(&refund).await.expect(200).text().contains("value=\"$0.00016\""));
+        let (to, _) = refund.split_once('?').unwrap();
+        let form = format!("refund_of={}&reason=our+fault&reference=x", request.text("request_id"));
+        root.send(to, &format!("{form}&amount=90q")).await.expect(422);
+        root.send(to, &format!("{form}&amount=30q")).await.expect(303);
+        assert_eq!(house.admin().user_quota(ann).await, 500_000 - 80 + 30);
         let user = Browser::login(&house.server, &name, PASSWORD).await;
         let page = user.get(&path).await.expect(200).text();
         assert!(page.contains("$0.00016") && !page.contains("first"), "{page}");
+        assert!(!page.contains("refund="), "{page}");
         let other = house.payer(1).await;
         house.admin().put(
             &format!("/api/user/{}", other.id), &json!({ "password": PASSWORD })

@@ -30,7 +30,7 @@ fuzz_target!(|input: &[u8]| {
         reader.push(BODY.as_bytes());
         let _ = reader.finish();
     }
-    let _ = protocol.auth.apply("key");
+    let _ = protocol.auth.apply("id:secret", domain::UnixMs(1));
     if let Some(task) = &protocol.task {
         let _ = task.read_all(BODY.as_bytes());
         assert!(!task.ask.path_for("../x", "a/b/submit", "/p").contains("../"));

@@ -1,9 +1,20 @@
 //! How a channel's key is presented, and where its API stands.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use domain::UnixMs;
+use ring::hmac;
+use serde_json::json;
+
+/// How long a signed token is valid.
+const TOKEN_SECONDS: i64 = 1_800;
+/// How far the upstream's clock may be behind.
+const CLOCK_SKEW_SECONDS: i64 = 5;
+
 /// How the channel's key is presented.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Auth {
-    /// Header and value, in which `{key}` stands for the key.
+    /// Header and value, in which `{key}` stands for the key, and `{jwt}` for a token signed by it.
     pub(crate) header: Option<(String, String)>,
     /// The parameter of the query.
     pub(crate) query: Option<String>,
@@ -23,13 +34,16 @@ pub enum Credential {
 impl Auth {
     /// What presents `key`; nothing where the protocol has no keys, or the channel none.
     #[must_use]
-    pub fn apply(&self, key: &str) -> Option<Credential> {
+    pub fn apply(&self, key: &str, now: UnixMs) -> Option<Credential> {
         if key.is_empty() {
             return None;
         }
+        let filled = |value: &str| match value.contains("{jwt}") {
+            true => value.replace("{jwt}", &jwt(key, now)),
+            false => value.replace("{key}", key),
+        };
         let header = self.header.as_ref();
-        let header = header
-            .map(|(name, value)| Credential::Header(name.clone(), value.replace("{key}", key)));
+        let header = header.map(|(name, value)| Credential::Header(name.clone(), filled(value)));
         let query = || self.query.as_ref();
         header.or_else(|| query().map(|name| Credential::Query(name.clone(), key.to_owned())))
     }
@@ -38,6 +52,21 @@ impl Auth {
     pub fn default_headers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.defaults.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
+}
+
+/// A token for half an hour, signed (HS256) with the secret of a key `ID:SECRET`. A key without a
+/// colon is a token itself.
+fn jwt(key: &str, now: UnixMs) -> String {
+    let Some((id, secret)) = key.split_once(':') else { return key.to_owned() };
+    let now_s = now.0.div_euclid(1000);
+    let claims =
+        json!({"iss": id, "exp": now_s + TOKEN_SECONDS, "nbf": now_s - CLOCK_SKEW_SECONDS});
+    let encode = |part: &[u8]| URL_SAFE_NO_PAD.encode(part);
+    let header = encode(br#"{"alg":"HS256","typ":"JWT"}"#);
+    let signed = format!("{header}.{}", encode(claims.to_string().as_bytes()));
+    let secret = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let signature = hmac::sign(&secret, signed.as_bytes());
+    format!("{signed}.{}", encode(signature.as_ref()))
 }
 
 /// Where an API stands.
@@ -65,16 +94,41 @@ impl Address {
 mod tests {
     use super::*;
 
+    const NOW: UnixMs = UnixMs(1_516_239_022_999);
+
     #[test]
     fn a_key_is_presented_as_the_protocol_wants_it() {
         let header = Some(("authorization".to_owned(), "Bearer {key}".to_owned()));
         let bearer = Auth { header, ..Auth::default() };
         let expected = Credential::Header("authorization".to_owned(), "Bearer sk-1".to_owned());
-        assert_eq!(bearer.apply("sk-1"), Some(expected));
-        assert_eq!(bearer.apply(""), None);
+        assert_eq!(bearer.apply("sk-1", NOW), Some(expected));
+        assert_eq!(bearer.apply("", NOW), None);
         let query = Auth { query: Some("key".to_owned()), ..Auth::default() };
-        assert_eq!(query.apply("k"), Some(Credential::Query("key".to_owned(), "k".to_owned())));
-        assert_eq!(Auth::default().apply("k"), None);
+        assert_eq!(
+            query.apply("k", NOW),
+            Some(Credential::Query("key".to_owned(), "k".to_owned()))
+        );
+        assert_eq!(Auth::default().apply("k", NOW), None);
+    }
+
+    #[test]
+    fn a_token_is_signed_where_the_protocol_wants_one() {
+        let header = Some(("authorization".to_owned(), "Bearer {jwt}".to_owned()));
+        let auth = Auth { header, ..Auth::default() };
+        let token = |key: &str| match auth.apply(key, NOW) {
+            Some(Credential::Header(_, value)) => value.strip_prefix("Bearer ").unwrap().to_owned(),
+            other => panic!("{other:?}"),
+        };
+        let made = token("ak:secret");
+        let parts: Vec<&str> = made.split('.').collect();
+        let claims = URL_SAFE_NO_PAD.decode(parts[1]).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+        assert_eq!(claims, json!({"iss": "ak", "exp": 1_516_240_822, "nbf": 1_516_239_017}));
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"secret");
+        let signature = URL_SAFE_NO_PAD.decode(parts[2]).unwrap();
+        let signed = format!("{}.{}", parts[0], parts[1]);
+        assert!(hmac::verify(&key, signed.as_bytes(), &signature).is_ok());
+        assert_eq!(token("a-token"), "a-token");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! count. It is compiled once ([`Library::add`]), and then shared. The walk of one request:
 //!
 //! ```
+//! use domain::UnixMs;
 //! use protocol::{ReplyHead, Library, Meter, CallOutcome, ReplyReader};
 //!
 //! let library = Library::builtin()?;
@@ -17,7 +18,7 @@
 //! assert_eq!((request.output_limit, request.ambiguous), (Some(300), false));
 //!
 //! // How is the channel's key presented?
-//! let credential = protocol.auth.apply("sk-channel");
+//! let credential = protocol.auth.apply("sk-channel", UnixMs(1_700_000_000_000));
 //! assert!(credential.is_some());
 //!
 //! // What does the reply say? It passes in any pieces, and none of it is held.

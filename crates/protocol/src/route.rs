@@ -108,6 +108,26 @@ impl RoutePattern {
         fits.then_some(captures)
     }
 
+    /// Whether all calls of `later` are this one's, so that a route behind it is never reached.
+    #[must_use]
+    pub fn hides(&self, later: &Self) -> bool {
+        // No literal has these letters: what matches them matches anything there.
+        const ANY: &str = "~any~";
+        let mut path = String::new();
+        for part in &later.parts {
+            match part {
+                PathPart::Literal(text) => path.push_str(text),
+                PathPart::Capture { slashes: false, .. } => path.push_str(ANY),
+                PathPart::Capture { slashes: true, .. } => path.push_str("~any~/~any~"),
+            }
+        }
+        if later.open {
+            path.push_str("~any~/~any~");
+        }
+        let methods = if later.methods.is_empty() { &["ANY"][..] } else { &later.methods };
+        methods.iter().all(|method| self.captures(method, &path).is_some())
+    }
+
     /// Whether all its paths begin so.
     #[must_use]
     pub fn begins_with(&self, text: &str) -> bool {

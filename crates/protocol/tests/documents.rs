@@ -1,6 +1,7 @@
 //! Documents: what is refused, where, and why; and what a base gives.
 #![allow(clippy::unwrap_used, reason = "it is a test")]
 
+use domain::UnixMs;
 use protocol::{Credential, Library, Meter, ReplyHead, ReplyReader};
 
 const HEAD: &str = "name = \"mine\"\ntitle = { zh = \"我的\", en = \"Mine\" }\n";
@@ -24,7 +25,7 @@ fn a_small_document_is_enough() {
     let mut library = Library::default();
     let protocol = library.add(&format!("{HEAD}{ROUTE}")).unwrap();
     assert_eq!((&*protocol.name, protocol.title.zh.as_str()), ("mine", "我的"));
-    assert!(protocol.auth.apply("k").is_none());
+    assert!(protocol.auth.apply("k", UnixMs(0)).is_none());
     assert!(library.get("mine").is_some());
 }
 
@@ -77,7 +78,15 @@ fn a_bad_document_is_refused_with_line_pointer_and_reason() {
         ("[auth]\nheaders = { x = \"a\\nb\" }", "line 7: auth.headers.x: has a value"),
         (
             "[[route]]\nmatch = \"POST /v1/x\"",
-            "line 7: route[1].match: POST /v1/x is matched above already",
+            "line 7: route[1].match[0]: POST /v1/x is never reached: POST /v1/x matches all of it",
+        ),
+        (
+            "[[route]]\nmatch = \"* /{+all}\"\n[[route]]\nmatch = \"GET /a/{b}\"",
+            "line 9: route[2].match[0]: GET /a/{b} is never reached: * /{+all} matches all of it",
+        ),
+        (
+            "[[route]]\nmatch = \"POST /y\"\ntask = \"submit\"",
+            "line 8: route[1].task: submits a task, and there is no [task]",
         ),
         (
             "[[route]]\nmatch = \"POST v1\"",
@@ -132,7 +141,10 @@ fn a_base_gives_what_the_document_leaves_out() {
     let mut library = Library::builtin().unwrap().clone();
     let text = format!("{HEAD}base = \"openai\"\n[auth]\nheader = \"api-key\"\n");
     let mine = library.add(&text).unwrap();
-    assert_eq!(mine.auth.apply("k"), Some(Credential::Header("api-key".into(), "k".into())));
+    assert_eq!(
+        mine.auth.apply("k", UnixMs(0)),
+        Some(Credential::Header("api-key".into(), "k".into()))
+    );
     let call = mine.route("POST", "/v1/chat/completions").unwrap();
     assert_eq!(&*call.route.protocol, "mine");
     let mut reader = ReplyReader::new(call.route, ReplyHead { status: 200, content_type: None });
@@ -148,7 +160,7 @@ fn a_protocol_speaks_others_with_its_own_address_and_keys() {
     let mine = library.add(&text).unwrap();
     let call = mine.route("POST", "/v1/messages").unwrap();
     assert_eq!(&*call.route.protocol, "anthropic");
-    assert!(mine.auth.apply("k").is_none());
+    assert!(mine.auth.apply("k", UnixMs(0)).is_none());
     let bad = format!("{HEAD}speaks = [\"nothing\"]\n{ROUTE}");
     assert!(refused(&bad).contains("line 3: speaks[0]: \"nothing\" is no protocol"));
 }

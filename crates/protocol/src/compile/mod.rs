@@ -9,7 +9,7 @@ mod tasks;
 pub use problems::{DocumentProblem, DocumentProblems};
 
 use crate::auth::Auth;
-use crate::document::{Document, RouteSection};
+use crate::document::{Document, RouteSection, TaskWord};
 use crate::library::Library;
 use crate::protocol::Protocol;
 use crate::route::{ProtocolRoute, RoutePattern, ValueSource};
@@ -110,15 +110,17 @@ fn routes(
         // Said by the caller.
         return Vec::new();
     }
-    let mut replies = BTreeMap::new();
+    let mut shared = SharedRules::default();
     let mut made: Vec<Arc<ProtocolRoute>> = Vec::new();
     for (at, section) in sections.iter().enumerate() {
         let at = format!("route.{at}");
-        let Some(route) = route(document, section, &at, &mut replies, found) else { continue };
+        let Some(route) = route(document, section, &at, &mut shared, found) else { continue };
         let route = ProtocolRoute { protocol: Arc::clone(name), ..route };
-        for pattern in &route.patterns {
-            if made.iter().any(|other| other.patterns.contains(pattern)) {
-                found.at(format!("{at}.match"), format!("{pattern} is matched above already"));
+        for (number, pattern) in route.patterns.iter().enumerate() {
+            let above = made.iter().flat_map(|route| &route.patterns);
+            if let Some(first) = above.into_iter().find(|first| first.hides(pattern)) {
+                let what = format!("{pattern} is never reached: {first} matches all of it");
+                found.at(format!("{at}.match.{number}"), what);
             }
         }
         made.push(Arc::new(route));
@@ -126,14 +128,53 @@ fn routes(
     made
 }
 
-/// Rules of replies are shared by the routes that read alike.
-type RulesByReply = BTreeMap<String, Arc<crate::rules::Rules>>;
+/// Rules are shared by the routes that read alike.
+#[derive(Default)]
+struct SharedRules {
+    replies: BTreeMap<String, Arc<crate::rules::Rules>>,
+    requests: BTreeMap<String, Arc<crate::request::RequestRules>>,
+}
+
+impl SharedRules {
+    fn reply(
+        &mut self,
+        document: &Document,
+        section: &RouteSection,
+        at: &str,
+        found: &mut ProblemList,
+    ) -> Option<Arc<crate::rules::Rules>> {
+        let RouteSection { reply, empty, meters, makes, .. } = section;
+        let key = format!("{reply:?} {empty:?} {meters:?} {makes:?}");
+        if let Some(known) = self.replies.get(&key) {
+            return Some(Arc::clone(known));
+        }
+        let made = Arc::new(replies::rules(document, section, at, found)?);
+        self.replies.insert(key, Arc::clone(&made));
+        Some(made)
+    }
+
+    fn request(
+        &mut self,
+        document: &Document,
+        model: &[ValueSource],
+        uses: &[ValueSource],
+        found: &mut ProblemList,
+    ) -> Option<Arc<crate::request::RequestRules>> {
+        let key = format!("{model:?} {uses:?}");
+        if let Some(known) = self.requests.get(&key) {
+            return Some(Arc::clone(known));
+        }
+        let made = Arc::new(requests::rules(document, model, uses, found)?);
+        self.requests.insert(key, Arc::clone(&made));
+        Some(made)
+    }
+}
 
 fn route(
     document: &Document,
     section: &RouteSection,
     at: &str,
-    replies: &mut RulesByReply,
+    shared: &mut SharedRules,
     found: &mut ProblemList,
 ) -> Option<ProtocolRoute> {
     let patterns = patterns(section, at, found);
@@ -141,22 +182,17 @@ fn route(
     let uses = sources(&section.uses.0, &format!("{at}.uses"), found);
     captured(&patterns, &model, "model", at, found);
     captured(&patterns, &uses, "id", at, found);
-    let RouteSection { reply, empty, meters, makes, .. } = section;
-    let rules = replies.entry(format!("{reply:?} {empty:?} {meters:?} {makes:?}"));
-    let rules = match rules {
-        std::collections::btree_map::Entry::Occupied(known) => Arc::clone(known.get()),
-        std::collections::btree_map::Entry::Vacant(free) => {
-            let rules = Arc::new(replies::rules(document, section, at, found)?);
-            Arc::clone(free.insert(rules))
-        }
-    };
-    let request = Arc::new(requests::rules(document, &model, &uses, found)?);
+    if section.task == Some(TaskWord::Submit) && document.task.is_none() {
+        found.at(format!("{at}.task"), "submits a task, and there is no [task] that reads it");
+    }
+    let rules = shared.reply(document, section, at, found)?;
+    let request = shared.request(document, &model, &uses, found)?;
     Some(ProtocolRoute {
         patterns,
         model,
         price: section.price.unwrap_or_default(),
         uses,
-        makes: !makes.0.is_empty(),
+        makes: !section.makes.0.is_empty(),
         list: section.list,
         task: section.task,
         ask_usage: requests::ask_usage(document, section.ask_usage, at, found),

@@ -49,7 +49,7 @@ pub(super) fn auth(section: &AuthSection, found: &mut ProblemList) -> Auth {
         found.at("auth.value", "is the value of a header, and auth.header names none");
     }
     let value = value.clone().unwrap_or_else(|| "{key}".to_owned());
-    if !value.contains("{key}") {
+    if !value.contains("{key}") && !value.contains("{jwt}") {
         found.at("auth.value", "does not have {key}, which stands for the channel's key");
     }
     if let Some(header) = header {

@@ -36,7 +36,7 @@ impl Ledger {
     /// When the database fails.
     pub async fn open_free_task(&self, task: NewTask) -> Result<(), LedgerError> {
         let sql = TaskSql::of(self.db().engine()).insert;
-        let rows = json_rows(&[WithQuota { task: task, quota: Quota::ZERO }]);
+        let rows = json_rows(&[WithQuota { task, quota: Quota::ZERO }]);
         let params = [Value::Json(rows), Value::Time(self.clock().now())];
         self.db().execute(&sql, &params).await?;
         Ok(())

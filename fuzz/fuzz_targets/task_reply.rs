@@ -4,12 +4,12 @@
 use libfuzzer_sys::fuzz_target;
 use serde_json::value::RawValue;
 use std::collections::HashMap;
-use upstream::task_reply::{AskedIds, Odd, read_reply};
+use upstream::task_reply::{Odd, RequestedIds, read_reply};
 
 const IDS: [&str; 4] = ["a", "7", "b c", "a"];
 
 fuzz_target!(|body: &[u8]| {
-    let asked: AskedIds<'_> = IDS.into_iter().collect();
+    let asked: RequestedIds<'_> = IDS.into_iter().collect();
     let mut told = Vec::new();
     let read = read_reply(body, &asked, |place, element| {
         assert!(element.status().chars().count() <= 64 && element.progress().chars().count() <= 64);

@@ -27,12 +27,12 @@ const MAX_ODD: usize = 10_000;
 
 /// The task ids of a request.
 #[derive(Debug)]
-pub struct AskedIds<'a> {
+pub struct RequestedIds<'a> {
     /// Sorted, each with its position in the request.
     ids: Vec<(&'a str, usize)>,
 }
 
-impl<'a> FromIterator<&'a str> for AskedIds<'a> {
+impl<'a> FromIterator<&'a str> for RequestedIds<'a> {
     fn from_iter<I: IntoIterator<Item = &'a str>>(ids: I) -> Self {
         let mut ids: Vec<_> = ids.into_iter().zip(0..).collect();
         ids.sort_unstable();
@@ -40,11 +40,11 @@ impl<'a> FromIterator<&'a str> for AskedIds<'a> {
     }
 }
 
-impl AskedIds<'_> {
+impl RequestedIds<'_> {
     /// The positions of `id` in the request: several, when two tasks have the same id.
     fn places(&self, id: &str) -> &[(&str, usize)] {
-        let from = self.ids.partition_point(|(asked, _)| *asked < id);
-        let count = self.ids[from..].partition_point(|(asked, _)| *asked == id);
+        let from = self.ids.partition_point(|(requested, _)| *requested < id);
+        let count = self.ids[from..].partition_point(|(requested, _)| *requested == id);
         &self.ids[from..from + count]
     }
 }
@@ -130,17 +130,17 @@ pub struct Element<'a> {
 /// When the reply as a whole can't be used. `report` may have been called for some tasks before.
 pub fn read_reply<'a>(
     body: &'a [u8],
-    asked: &AskedIds<'_>,
+    requested: &RequestedIds<'_>,
     mut report: impl FnMut(usize, &Element<'a>),
 ) -> Result<Odd, Unreadable> {
     let data = envelope(body)?;
     let mut odd = Odd::default();
-    let mut seen = vec![false; asked.ids.len()];
+    let mut seen = vec![false; requested.ids.len()];
     let mut each = |raw: &'a RawValue| {
         match Element::read(raw) {
             None => odd.malformed += 1,
             Some((id, element)) => {
-                let places = asked.places(&id);
+                let places = requested.places(&id);
                 odd.strangers += usize::from(places.is_empty());
                 for &(_, place) in places {
                     if std::mem::replace(&mut seen[place], true) {

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use ledger::{Charge, TaskEnd, TaskRef};
 use store::tasks::TaskChange;
 use store::{Channel, TASK_DATA};
-use upstream::task_reply::{AskedIds, Element, Odd, Unreadable, read_reply};
+use upstream::task_reply::{Element, Odd, RequestedIds, Unreadable, read_reply};
 
 /// A task that ends.
 struct End<'t> {
@@ -58,10 +58,10 @@ fn read<'t>(
     body: &[u8],
     now: UnixMs,
 ) -> Result<(News<'t>, Odd), Unreadable> {
-    let asked: AskedIds<'_> = tasks.iter().map(|task| task.task_id.as_str()).collect();
+    let requested: RequestedIds<'_> = tasks.iter().map(|task| task.task_id.as_str()).collect();
     let mut news = News { changes: Vec::new(), ends: Vec::new(), bad_usage: 0 };
     let mut ended = vec![false; tasks.len()];
-    let odd = read_reply(body, &asked, |place, element| {
+    let odd = read_reply(body, &requested, |place, element| {
         let task = &tasks[place];
         let words = channel.status_words.as_ref();
         let status = task_status(element.raw_status(), words, &core.config.load().status_words);

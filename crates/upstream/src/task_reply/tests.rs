@@ -3,10 +3,10 @@ use super::*;
 /// What was reported: the position, the status, progress, reason and prompt tokens.
 type Reports = Vec<(usize, String, String, String, Option<i64>)>;
 
-fn read(body: &str, asked: &[&str]) -> Result<(Reports, Odd), Unreadable> {
+fn read(body: &str, requested: &[&str]) -> Result<(Reports, Odd), Unreadable> {
     let mut reports = Reports::new();
-    let asked: AskedIds<'_> = asked.iter().copied().collect();
-    let odd = read_reply(body.as_bytes(), &asked, |place, element| {
+    let requested: RequestedIds<'_> = requested.iter().copied().collect();
+    let odd = read_reply(body.as_bytes(), &requested, |place, element| {
         let usage = element.usage().ok().flatten().map(|usage| usage.prompt_tokens);
         reports.push((place, element.status(), element.progress(), element.reason(), usage));
     })?;

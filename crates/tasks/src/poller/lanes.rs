@@ -124,7 +124,7 @@ impl Lanes {
         }
         lease::give(db, me, &plan.give).await?;
         for lane in mine {
-            self.ask_about(lane);
+            self.start_polling(lane);
         }
         Ok(())
     }
@@ -141,14 +141,14 @@ impl Lanes {
     }
 
     /// Starts polling a lane. A job that has died is replaced.
-    fn ask_about(&mut self, lane: PollLane) {
+    fn start_polling(&mut self, lane: PollLane) {
         if self.held.get(&lane).is_some_and(|held| !held.job.is_finished()) {
             return;
         }
         let stop = self.shutdown.child_token();
         let polls = self.core.polls.subscribe();
-        let asking = ask(Arc::clone(&self.core), lane.clone(), polls, stop.clone());
-        let job = self.jobs.spawn(roster::named("poller lane", asking));
+        let polling = poll(Arc::clone(&self.core), lane.clone(), polls, stop.clone());
+        let job = self.jobs.spawn(roster::named("poller lane", polling));
         self.held.insert(lane, Held { stop, job });
     }
 }
@@ -167,7 +167,7 @@ fn mine(
 }
 
 /// Polls a lane, once per interval and on request, until `stop`.
-async fn ask(
+async fn poll(
     core: Arc<Core>,
     lane: PollLane,
     mut polls: watch::Receiver<u64>,

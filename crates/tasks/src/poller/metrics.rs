@@ -44,12 +44,12 @@ impl Metrics {
         );
         registry.register(
             "custompass_task_poll_lag_seconds",
-            "How much later than its turn a question about tasks was asked",
+            "How much later than scheduled a poll request was sent",
             self.lag.clone(),
         );
         registry.register(
             "custompass_task_questions",
-            "Questions about tasks, by result",
+            "Poll requests, by result",
             self.questions.clone(),
         );
         registry.register(
@@ -59,7 +59,7 @@ impl Metrics {
         );
         registry.register(
             "custompass_task_lanes",
-            "Models of channels that this node asks about",
+            "Models of channels that this node polls",
             self.lanes.clone(),
         );
     }
@@ -68,7 +68,7 @@ impl Metrics {
         self.in_queue.get_or_create(&[("status", status.as_str())]).set(count);
     }
 
-    pub(super) fn asked(&self, late: Duration) {
+    pub(super) fn polled(&self, late: Duration) {
         self.lag.observe(late.as_secs_f64());
     }
 

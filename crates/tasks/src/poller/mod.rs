@@ -3,9 +3,9 @@
 //! Work is split into *lanes*: a lane is one model of one channel. Nodes share the lanes through
 //! leases ([`lease`], [`lanes`]). One job per lane passes over all its unfinished tasks in every
 //! interval ([`sweep`]), a page at a time ([`page`]), in requests about tasks of one owner's key
-//! ([`question`]). From the replies ([`upstream::task_reply`]) changes are applied ([`apply`]). The
-//! resources that one lane may use are limited ([`permits`]), most of all while its upstream times
-//! out.
+//! ([`poll_request`]). From the replies ([`upstream::task_reply`]) changes are applied ([`apply`]).
+//! The resources that one lane may use are limited ([`permits`]), most of all while its upstream
+//! times out.
 //!
 //! Between passes a lane keeps where it was aborted and a few tasks that break requests; everything
 //! else is in the database. So memory does not grow with the number of tasks, and a node can die at
@@ -18,7 +18,7 @@ mod lease;
 mod metrics;
 mod page;
 mod permits;
-mod question;
+mod poll_request;
 mod semaphore;
 mod suspects;
 mod sweep;

@@ -2,7 +2,7 @@
 
 use super::Core;
 use super::lease::PollLane;
-use super::question::is_number;
+use super::poll_request::is_number;
 use domain::{TaskStatus, TaskUid, UnixMs, UserId};
 use store::{Row, StoreError, TASK_DATA, Value};
 use upstream::task_reply::Element;

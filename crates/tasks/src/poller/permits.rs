@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Lanes that time out share this part of all requests.
 const SICK_PART: usize = 4;
-/// Replies that may be larger than [`super::question::LARGE_REPLY`] at the same time.
+/// Replies that may be larger than [`super::poll_request::LARGE_REPLY`] at the same time.
 const LARGE_REPLIES: usize = 4;
 /// Concurrent statements for pages and changes: the pool is shared with the data plane.
 const STATEMENTS: usize = 8;

@@ -91,13 +91,13 @@ impl From<SendError> for PollFailure {
 }
 
 /// How a lane's channel is called: what follows from its row, built once for each version of it.
-pub(super) struct Asking {
+pub(super) struct PollTarget {
     pub(super) prepared: Prepared,
     uri: Uri,
     deadlines: Deadlines,
 }
 
-impl Asking {
+impl PollTarget {
     /// Validates the channel's row.
     ///
     /// # Errors
@@ -126,22 +126,22 @@ pub(super) struct PollAnswer<'a> {
 }
 
 /// Polls these ids.
-pub(super) async fn ask<'a>(
+pub(super) async fn send<'a>(
     core: &'a Core,
-    asking: &Asking,
+    target: &PollTarget,
     owner: &HeaderValue,
     ids: impl Iterator<Item = &str>,
     numbers: bool,
 ) -> Result<PollAnswer<'a>, PollFailure> {
     let mut span = core.parts.tracer.root(spans::Kind::Client, "ask about tasks");
     if span.is_recorded() {
-        let Prepared { base, channel, .. } = &asking.prepared;
+        let Prepared { base, channel, .. } = &target.prepared;
         span.set(key::METHOD, "POST");
         span.set(key::HOST, base.host().to_owned());
         span.set(key::PORT, i64::from(base.port()));
         span.set(key::CHANNEL_ID, channel.id.0);
     }
-    let answer = put(core, asking, owner, question(ids, numbers), &mut span).await;
+    let answer = put(core, target, owner, request_body(ids, numbers), &mut span).await;
     if let Err(failure) = &answer {
         span.fail(failure.label());
     }
@@ -150,9 +150,9 @@ pub(super) async fn ask<'a>(
 
 async fn put<'a>(
     core: &'a Core,
-    asking: &Asking,
+    target: &PollTarget,
     owner: &HeaderValue,
-    question: String,
+    body: String,
     span: &mut Span,
 ) -> Result<PollAnswer<'a>, PollFailure> {
     let mut headers = HeaderMap::with_capacity(6);
@@ -162,26 +162,26 @@ async fn put<'a>(
     if let Ok(request_id) = HeaderValue::try_from(request_id) {
         headers.insert(web::X_REQUEST_ID, request_id);
     }
-    asking.prepared.authorize(&mut headers, owner.clone());
+    target.prepared.authorize(&mut headers, owner.clone());
     let request = OutboundRequest {
         method: Method::POST,
-        uri: asking.uri.clone(),
+        uri: target.uri.clone(),
         headers,
-        body: Bytes::from(question).into(),
-        proxy: &asking.prepared.proxy,
+        body: Bytes::from(body).into(),
+        proxy: &target.prepared.proxy,
     };
-    let reply = core.parts.client.send(request, &asking.deadlines).await?;
+    let reply = core.parts.client.send(request, &target.deadlines).await?;
     span.status(reply.status);
     if !reply.status.is_success() {
         return Err(PollFailure::Status(reply.status));
     }
     let encoding = reply.headers.get(CONTENT_ENCODING);
     if encoding.is_some_and(|encoding| encoding != "identity") {
-        return Err(PollFailure::Unusable("compressed, though asked not to be".to_owned()));
+        return Err(PollFailure::Unusable("compressed, against Accept-Encoding".to_owned()));
     }
     let answer = collect(core, reply.body).await?;
     // The upstream's reports are shown to the tasks' owners.
-    if asking.prepared.echo.as_ref().is_some_and(|echo| echo.finds(&answer.body)) {
+    if target.prepared.echo.as_ref().is_some_and(|echo| echo.finds(&answer.body)) {
         return Err(PollFailure::Unusable("the reply repeats the channel's key".to_owned()));
     }
     Ok(answer)
@@ -205,7 +205,7 @@ async fn collect(core: &Core, mut from: ReplyBody) -> Result<PollAnswer<'_>, Pol
 
 /// `{"task_ids":[…]}`. Ids are kept as text. Where this upstream writes its ids as numbers, numeric
 /// ones are sent as numbers, digit by digit; all others as strings.
-fn question<'i>(ids: impl Iterator<Item = &'i str>, numbers: bool) -> String {
+fn request_body<'i>(ids: impl Iterator<Item = &'i str>, numbers: bool) -> String {
     let mut text = String::with_capacity(64 * 32);
     text.push_str("{\"task_ids\":[");
     for (at, id) in ids.enumerate() {
@@ -241,10 +241,10 @@ mod tests {
     fn ids_go_back_as_they_came() {
         let ids = || ["a-1", "12", "0012", "1e3", "x\"y", "99999999999999999999"].into_iter();
         let texts = r#"{"task_ids":["a-1","12","0012","1e3","x\"y","99999999999999999999"]}"#;
-        assert_eq!(question(ids(), false), texts);
+        assert_eq!(request_body(ids(), false), texts);
         let numbers = r#"{"task_ids":["a-1",12,"0012",1e3,"x\"y",99999999999999999999]}"#;
-        assert_eq!(question(ids(), true), numbers);
-        assert_eq!(question(std::iter::empty(), true), r#"{"task_ids":[]}"#);
+        assert_eq!(request_body(ids(), true), numbers);
+        assert_eq!(request_body(std::iter::empty(), true), r#"{"task_ids":[]}"#);
     }
 
     #[test]

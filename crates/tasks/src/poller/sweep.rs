@@ -2,7 +2,7 @@
 
 use super::lease::PollLane;
 use super::page::{self, PagePlace, Round, Waiting};
-use super::question::{self, Asking, PollFailure};
+use super::poll_request::{self, PollFailure, PollTarget};
 use super::suspects::Suspects;
 use super::{Core, apply};
 use domain::UnixMs;
@@ -39,29 +39,29 @@ pub(super) struct Memory {
     /// Tasks that break requests.
     suspects: Suspects,
     /// The channel as it was last read.
-    asking: Option<Arc<Asking>>,
+    target: Option<Arc<PollTarget>>,
 }
 
 impl Memory {
     pub(super) fn new(since: UnixMs) -> Self {
-        let (resume, sick, asking) = (None, false, None);
-        Self { since, resume, sick, suspects: Suspects::default(), asking }
+        let (resume, sick, target) = (None, false, None);
+        Self { since, resume, sick, suspects: Suspects::default(), target }
     }
 
-    fn asking(&mut self, core: &Core, lane: &PollLane) -> Result<Arc<Asking>, PollFailure> {
+    fn target(&mut self, core: &Core, lane: &PollLane) -> Result<Arc<PollTarget>, PollFailure> {
         let catalog = core.parts.live.catalog.load();
         let Some(channel) = catalog.channel(lane.channel_id) else {
-            self.asking = None;
+            self.target = None;
             return Err(PollFailure::Unasked("the channel is gone, or can't be read".to_owned()));
         };
-        let last = self.asking.as_ref();
+        let last = self.target.as_ref();
         if let Some(last) = last.filter(|last| Arc::ptr_eq(&last.prepared.channel, channel)) {
             return Ok(Arc::clone(last));
         }
-        let asking = Asking::read(core, channel, &lane.action).map_err(|fault| {
+        let target = PollTarget::read(core, channel, &lane.action).map_err(|fault| {
             PollFailure::Unasked(format!("{}: {}", fault.en, fault.cause_chain()))
         })?;
-        Ok(Arc::clone(self.asking.insert(Arc::new(asking))))
+        Ok(Arc::clone(self.target.insert(Arc::new(target))))
     }
 }
 
@@ -78,7 +78,7 @@ struct Pass<'a> {
     /// The scheduled start of the pass.
     due: Instant,
     since: UnixMs,
-    asking: Result<Arc<Asking>, PollFailure>,
+    target: Result<Arc<PollTarget>, PollFailure>,
 }
 
 /// The progress of a pass.
@@ -95,8 +95,8 @@ struct Course {
 
 /// Polls all tasks of a lane.
 pub(super) async fn run(core: &Core, lane: &PollLane, memory: &mut Memory, due: Instant) {
-    let asking = memory.asking(core, lane);
-    let pass = Pass { core, lane, due, since: memory.since, asking };
+    let target = memory.target(core, lane);
+    let pass = Pass { core, lane, due, since: memory.since, target };
     let mut course = Course::default();
     let mut round = Round::from(memory.resume.take().unwrap_or(PagePlace::FIRST));
     let mut first = true;
@@ -167,10 +167,10 @@ impl Pass<'_> {
             while under_way.len() < most && course.hangs < HANGS_MAX {
                 let Some(batch) = waiting.next() else { break };
                 course.asked_to = batch.tasks.last().map(|task| task.place);
-                under_way.push(Box::pin(self.ask(batch, memory.sick, course.numbers)));
+                under_way.push(Box::pin(self.poll(batch, memory.sick, course.numbers)));
             }
-            let Some((batch, asked)) = under_way.next().await else { return };
-            self.take(batch, asked, memory, course).await;
+            let Some((batch, polled)) = under_way.next().await else { return };
+            self.take(batch, polled, memory, course).await;
         }
     }
 
@@ -178,12 +178,12 @@ impl Pass<'_> {
     async fn take(
         &self,
         batch: Batch,
-        asked: Result<(), PollFailure>,
+        polled: Result<(), PollFailure>,
         memory: &mut Memory,
         course: &mut Course,
     ) {
         let single = (batch.tasks.len() == 1).then(|| batch.tasks[0].place.id);
-        let failure = match asked {
+        let failure = match polled {
             Ok(()) => {
                 (memory.sick, course.hangs) = (false, 0);
                 course.answers += 1;
@@ -223,36 +223,36 @@ impl Pass<'_> {
             }
             for half in batch.halves() {
                 left -= 1;
-                let (half, asked) = Box::pin(self.ask(half, memory.sick, course.numbers)).await;
-                unanswered &= asked.is_err();
-                self.take(half, asked, memory, course).await;
+                let (half, polled) = Box::pin(self.poll(half, memory.sick, course.numbers)).await;
+                unanswered &= polled.is_err();
+                self.take(half, polled, memory, course).await;
             }
             queue.extend(course.failed.drain(..));
         }
     }
 
     /// Polls a batch, and applies the reply.
-    async fn ask(
+    async fn poll(
         &self,
         batch: Batch,
         sick: bool,
         numbers: bool,
     ) -> (Batch, Result<(), PollFailure>) {
-        let asked = self.put(&batch, sick, numbers).await;
-        let result = asked.as_ref().map_or_else(PollFailure::label, |()| "ok");
+        let polled = self.request(&batch, sick, numbers).await;
+        let result = polled.as_ref().map_or_else(PollFailure::label, |()| "ok");
         self.core.metrics.answered(result);
-        (batch, asked)
+        (batch, polled)
     }
 
-    async fn put(&self, batch: &Batch, sick: bool, numbers: bool) -> Result<(), PollFailure> {
-        let asking = self.asking.as_ref().map_err(Clone::clone)?;
+    async fn request(&self, batch: &Batch, sick: bool, numbers: bool) -> Result<(), PollFailure> {
+        let target = self.target.as_ref().map_err(Clone::clone)?;
         let owner = batch.owner.as_ref().map_err(Clone::clone)?;
-        let channel: &Channel = &asking.prepared.channel;
+        let channel: &Channel = &target.prepared.channel;
         let permit = self.core.permits.acquire(channel, sick).await;
         let began = Instant::now();
-        self.core.metrics.asked(began.saturating_duration_since(self.due));
+        self.core.metrics.polled(began.saturating_duration_since(self.due));
         let ids = batch.tasks.iter().map(|task| task.task_id.as_str());
-        let answer = question::ask(self.core, asking, owner, ids, numbers).await;
+        let answer = poll_request::send(self.core, target, owner, ids, numbers).await;
         drop(permit);
         tracing::debug!(
             target: "custompass", event = "polling_tasks", channel_id = channel.id.0,

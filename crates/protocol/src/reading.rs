@@ -8,6 +8,7 @@ use crate::program::TextRole;
 use crate::route::ProtocolRoute;
 use crate::rules::{Condition, ConditionInput, MeterReports, Rules};
 use crate::walk::{DeclaredType, DocumentEvents, Framer, JsonWalker};
+use std::io::{self, Write};
 use std::sync::Arc;
 
 /// The longest message of an upstream that is kept, in characters.
@@ -328,6 +329,18 @@ impl ReplyReader {
         } else {
             CallOutcome::Delivered
         }
+    }
+}
+
+/// A decoder of a compressed body writes into the reader what it has decoded.
+impl Write for ReplyReader {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.push(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -253,6 +253,18 @@ pub enum ValueSource {
     Default(Box<str>),
 }
 
+impl ValueSource {
+    /// The form field that stands for it in a body that is a form.
+    #[must_use]
+    pub fn form_field(&self) -> Option<&str> {
+        let Self::Body(pointer) = self else { return None };
+        match pointer.segments() {
+            [crate::Segment::Name(name)] => Some(name),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for ValueSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -363,6 +375,14 @@ mod tests {
         assert_eq!(ids, Some(vec![pair("thread", "a"), pair("run", "b")]));
         assert_eq!(captured("GET|POST /a", "PUT", "/a"), None);
         assert_eq!(captured("GET|POST /a", "POST", "/a"), Some(vec![]));
+    }
+
+    #[test]
+    fn a_member_at_the_top_may_be_a_form_field() {
+        let body = |text| ValueSource::Body(crate::Pointer::parse(text).unwrap());
+        assert_eq!(body("/model").form_field(), Some("model"));
+        assert_eq!(body("/a/model").form_field(), None);
+        assert_eq!(ValueSource::Path.form_field(), None);
     }
 
     #[test]

@@ -4,6 +4,11 @@
 //! or above, a truncated reply. A status below 500 is a valid reply (429 means that this account is
 //! busy, which the client may see and wait for), and a client that disconnects says nothing about
 //! the upstream.
+//!
+//! Whether a request or the upstream is at fault for a status of 500 can't be known. So what one
+//! user's failures open is closed to that user alone, until the calls of others fail as well.
+
+use domain::UserId;
 
 /// Number of slots of the window.
 const SLOTS: usize = 10;
@@ -74,6 +79,14 @@ struct Slot {
     failures: u32,
 }
 
+/// Whose failures are in the window, or opened the breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FailedUsers {
+    None,
+    One(UserId),
+    Many,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum State {
     Closed,
@@ -88,6 +101,7 @@ pub(crate) struct Breaker {
     slots: [Slot; SLOTS],
     state: State,
     pause_ms: i64,
+    failed_users: FailedUsers,
 }
 
 impl Breaker {
@@ -97,29 +111,32 @@ impl Breaker {
             slots: [Slot::default(); SLOTS],
             state: State::Closed,
             pause_ms: config.pause_ms,
+            failed_users: FailedUsers::None,
         }
     }
 
-    /// Requests one call. A probe must be followed by [`Breaker::note`].
-    pub(crate) fn enter(&mut self, now_ms: i64) -> Entry {
+    /// Requests one call of this user. A probe must be followed by [`Breaker::note`].
+    pub(crate) fn enter(&mut self, now_ms: i64, user_id: UserId) -> Entry {
         match self.state {
             State::Closed => Entry::Call,
             State::Open { until_ms } if now_ms >= until_ms => {
                 self.state = State::HalfOpen;
                 Entry::Probe
             }
+            _ if self.is_anothers(user_id) => Entry::Call,
             State::Open { until_ms } => Entry::Refused { for_ms: until_ms - now_ms },
             State::HalfOpen => Entry::Refused { for_ms: 1_000 },
         }
     }
 
     /// Records the outcome of a call that [`Breaker::enter`] admitted.
-    pub(crate) fn note(&mut self, now_ms: i64, entry: Entry, health: CallHealth) {
+    pub(crate) fn note(&mut self, now_ms: i64, entry: Entry, health: CallHealth, user_id: UserId) {
         match (entry, health) {
             (Entry::Probe, CallHealth::Good) => {
                 self.slots = [Slot::default(); SLOTS];
                 self.pause_ms = self.config.pause_ms;
                 self.state = State::Closed;
+                self.failed_users = FailedUsers::None;
             }
             (Entry::Probe, CallHealth::Bad) => {
                 self.pause_ms = self.pause_ms.saturating_mul(2).min(self.config.max_pause_ms);
@@ -128,14 +145,43 @@ impl Breaker {
             // A probe without a result: the next call is the probe.
             (Entry::Probe, CallHealth::Unknown) => self.state = State::Open { until_ms: now_ms },
             (Entry::Call, CallHealth::Good | CallHealth::Bad) => {
-                self.count(now_ms, health == CallHealth::Bad);
-                // Calls that began before the breaker opened may end at any time.
-                if matches!(self.state, State::Closed) && self.has_failed(now_ms) {
-                    self.state = State::Open { until_ms: now_ms + self.pause_ms };
-                }
+                self.note_call(now_ms, health == CallHealth::Bad, user_id);
             }
             (Entry::Call, CallHealth::Unknown) | (Entry::Refused { .. }, _) => {}
         }
+    }
+
+    /// Calls that began before the breaker opened may end at any time.
+    fn note_call(&mut self, now_ms: i64, failed: bool, user_id: UserId) {
+        if matches!(self.state, State::Closed) {
+            if failed {
+                self.failed_users = match self.failed_users {
+                    FailedUsers::One(other) if other != user_id => FailedUsers::Many,
+                    FailedUsers::Many => FailedUsers::Many,
+                    _ => FailedUsers::One(user_id),
+                };
+            }
+            self.count(now_ms, failed);
+            if self.failures(now_ms) == 0 {
+                self.failed_users = FailedUsers::None;
+            }
+            if self.has_failed(now_ms) {
+                self.state = State::Open { until_ms: now_ms + self.pause_ms };
+                // From here on the calls of others are counted.
+                self.slots = [Slot::default(); SLOTS];
+            }
+        } else if self.is_anothers(user_id) {
+            self.count(now_ms, failed);
+            if self.has_failed(now_ms) {
+                self.state = State::Open { until_ms: now_ms + self.pause_ms };
+                self.failed_users = FailedUsers::Many;
+            }
+        }
+    }
+
+    /// Whether another user's failures alone have opened it.
+    fn is_anothers(&self, user_id: UserId) -> bool {
+        matches!(self.failed_users, FailedUsers::One(other) if other != user_id)
     }
 
     pub(crate) const fn state(&self) -> BreakerState {
@@ -161,12 +207,21 @@ impl Breaker {
         slot.failures = slot.failures.saturating_add(u32::from(failed));
     }
 
-    fn has_failed(&self, now_ms: i64) -> bool {
+    fn failures(&self, now_ms: i64) -> u64 {
+        self.totals(now_ms).1
+    }
+
+    /// Calls and failures in the window.
+    fn totals(&self, now_ms: i64) -> (u64, u64) {
         let oldest = self.slot_number(now_ms) - SLOTS as i64 + 1;
         let fresh = self.slots.iter().filter(|slot| slot.number >= oldest);
-        let (calls, failures) = fresh.fold((0_u64, 0_u64), |(calls, failures), slot| {
+        fresh.fold((0, 0), |(calls, failures), slot| {
             (calls + u64::from(slot.calls), failures + u64::from(slot.failures))
-        });
+        })
+    }
+
+    fn has_failed(&self, now_ms: i64) -> bool {
+        let (calls, failures) = self.totals(now_ms);
         calls >= u64::from(self.config.min_calls)
             && failures > 0
             && failures * 100 >= calls * u64::from(self.config.failure_percent)
@@ -185,11 +240,14 @@ mod tests {
         max_pause_ms: 3_000,
     };
 
+    const ANN: UserId = UserId(1);
+    const BOB: UserId = UserId(2);
+
     fn fed(outcomes: &[(i64, CallHealth)]) -> Breaker {
         let mut breaker = Breaker::new(CONFIG);
         for &(now_ms, health) in outcomes {
-            let entry = breaker.enter(now_ms);
-            breaker.note(now_ms, entry, health);
+            let entry = breaker.enter(now_ms, ANN);
+            breaker.note(now_ms, entry, health, ANN);
         }
         breaker
     }
@@ -235,12 +293,12 @@ mod tests {
     #[test]
     fn one_probe_decides() {
         let mut breaker = opened();
-        assert_eq!(breaker.enter(4), Entry::Refused { for_ms: 999 });
-        assert_eq!(breaker.enter(1_003), Entry::Probe);
-        assert!(matches!(breaker.enter(1_004), Entry::Refused { .. }));
-        breaker.note(1_005, Entry::Probe, CallHealth::Good);
+        assert_eq!(breaker.enter(4, ANN), Entry::Refused { for_ms: 999 });
+        assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
+        assert!(matches!(breaker.enter(1_004, ANN), Entry::Refused { .. }));
+        breaker.note(1_005, Entry::Probe, CallHealth::Good, ANN);
         assert_eq!(breaker.state(), BreakerState::Closed);
-        assert_eq!(breaker.enter(1_006), Entry::Call);
+        assert_eq!(breaker.enter(1_006, ANN), Entry::Call);
     }
 
     #[test]
@@ -248,9 +306,9 @@ mod tests {
         let mut breaker = opened();
         let mut now = 1_003;
         for pause in [2_000, 3_000, 3_000] {
-            assert_eq!(breaker.enter(now), Entry::Probe);
-            breaker.note(now, Entry::Probe, CallHealth::Bad);
-            assert_eq!(breaker.enter(now), Entry::Refused { for_ms: pause });
+            assert_eq!(breaker.enter(now, ANN), Entry::Probe);
+            breaker.note(now, Entry::Probe, CallHealth::Bad, ANN);
+            assert_eq!(breaker.enter(now, ANN), Entry::Refused { for_ms: pause });
             now += pause;
         }
     }
@@ -258,15 +316,40 @@ mod tests {
     #[test]
     fn a_probe_that_found_out_nothing_is_followed_by_another() {
         let mut breaker = opened();
-        assert_eq!(breaker.enter(1_003), Entry::Probe);
-        breaker.note(1_004, Entry::Probe, CallHealth::Unknown);
-        assert_eq!(breaker.enter(1_004), Entry::Probe);
+        assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
+        breaker.note(1_004, Entry::Probe, CallHealth::Unknown, ANN);
+        assert_eq!(breaker.enter(1_004, ANN), Entry::Probe);
     }
 
     #[test]
     fn late_outcomes_of_earlier_calls_do_not_close_it() {
         let mut breaker = opened();
-        breaker.note(10, Entry::Call, CallHealth::Good);
+        breaker.note(10, Entry::Call, CallHealth::Good, ANN);
         assert_eq!(breaker.state(), BreakerState::Open);
+    }
+
+    #[test]
+    fn what_one_user_s_failures_open_is_closed_to_that_user_alone() {
+        let mut breaker = opened();
+        assert!(matches!(breaker.enter(4, ANN), Entry::Refused { .. }));
+        assert_eq!(breaker.enter(4, BOB), Entry::Call);
+        // Calls of the first that end late say nothing of the others'.
+        for _ in 0..10 {
+            breaker.note(5, Entry::Call, CallHealth::Bad, ANN);
+        }
+        for health in [CallHealth::Good, CallHealth::Good, CallHealth::Good, CallHealth::Bad] {
+            assert_eq!(breaker.enter(5, BOB), Entry::Call);
+            breaker.note(5, Entry::Call, health, BOB);
+        }
+        assert_eq!(breaker.enter(6, BOB), Entry::Call, "one failure is no failing upstream");
+        // While the first one probes, too.
+        assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
+        assert_eq!(breaker.enter(1_004, BOB), Entry::Call);
+        breaker.note(1_005, Entry::Probe, CallHealth::Bad, ANN);
+        for _ in 0..2 {
+            assert_eq!(breaker.enter(1_006, BOB), Entry::Call);
+            breaker.note(1_006, Entry::Call, CallHealth::Bad, BOB);
+        }
+        assert!(matches!(breaker.enter(1_007, BOB), Entry::Refused { .. }), "others' fail as well");
     }
 }

@@ -4,7 +4,7 @@ use crate::breaker::{Breaker, CallHealth, Entry};
 use crate::choose::{Candidate, choose};
 use crate::{BreakerConfig, BreakerState, RelayConfig};
 use arc_swap::ArcSwapOption;
-use domain::{ChannelId, Fault};
+use domain::{ChannelId, Fault, UserId};
 use egress::Prepared;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -69,6 +69,7 @@ pub(crate) struct Attempt {
     state: Arc<ChannelState>,
     /// `None` when the breaker is off for this channel.
     entry: Option<Entry>,
+    user_id: UserId,
     health: CallHealth,
 }
 
@@ -76,12 +77,17 @@ pub(crate) struct Attempt {
 pub(crate) struct Candidates<'a> {
     channels: &'a Arc<Channels>,
     candidates: &'a [Arc<Channel>],
+    user_id: UserId,
     excluded: Vec<ChannelId>,
 }
 
 impl<'a> Candidates<'a> {
-    pub(crate) const fn new(channels: &'a Arc<Channels>, candidates: &'a [Arc<Channel>]) -> Self {
-        Self { channels, candidates, excluded: Vec::new() }
+    pub(crate) const fn new(
+        channels: &'a Arc<Channels>,
+        candidates: &'a [Arc<Channel>],
+        user_id: UserId,
+    ) -> Self {
+        Self { channels, candidates, user_id, excluded: Vec::new() }
     }
 
     /// Removes a channel from the candidates.
@@ -96,7 +102,7 @@ impl<'a> Candidates<'a> {
         let mut soonest = None;
         while let Some(channel) = choose(self.candidates, &self.excluded, random) {
             let (limit, auto_ban) = (channel.setting.concurrency, channel.auto_ban);
-            match self.channels.enter(channel.id, limit, auto_ban) {
+            match self.channels.enter(channel.id, limit, auto_ban, self.user_id) {
                 Ok(attempt) => return Ok((Arc::clone(channel), attempt)),
                 Err(Busy { for_ms }) => {
                     soonest = Some(soonest.map_or(for_ms, |ms: i64| ms.min(for_ms)));
@@ -121,18 +127,19 @@ impl Channels {
         id: ChannelId,
         limit: Option<u32>,
         auto_ban: bool,
+        user_id: UserId,
     ) -> Result<Attempt, Busy> {
         let state = self.state_of(id);
         let before = state.in_flight.fetch_add(1, Ordering::Relaxed);
         // From here on dropping `attempt` releases the slot.
-        let mut attempt =
-            Attempt { channels: Arc::clone(self), state, entry: None, health: CallHealth::Unknown };
+        let (channels, health) = (Arc::clone(self), CallHealth::Unknown);
+        let mut attempt = Attempt { channels, state, entry: None, user_id, health };
         if limit.is_some_and(|limit| before >= limit) {
             return Err(Busy { for_ms: 1_000 });
         }
         if auto_ban {
             let mut breaker = lock(&attempt.state.breaker);
-            match breaker.enter(self.now_ms()) {
+            match breaker.enter(self.now_ms(), user_id) {
                 Entry::Refused { for_ms } => return Err(Busy { for_ms }),
                 entry => attempt.entry = Some(entry),
             }
@@ -226,7 +233,7 @@ impl Drop for Attempt {
         let Some(entry) = self.entry else { return };
         let mut breaker = lock(&self.state.breaker);
         let before = breaker.state();
-        breaker.note(self.channels.now_ms(), entry, self.health);
+        breaker.note(self.channels.now_ms(), entry, self.health, self.user_id);
         let after = breaker.state();
         drop(breaker);
         if before != after {
@@ -254,11 +261,11 @@ mod tests {
     #[test]
     fn places_are_given_back_and_limits_kept() {
         let channels = Channels::new(BreakerConfig::default());
-        let one = channels.enter(ChannelId(1), Some(1), true).unwrap();
-        assert!(channels.enter(ChannelId(1), Some(1), true).is_err());
-        assert!(channels.enter(ChannelId(2), Some(1), true).is_ok());
+        let one = channels.enter(ChannelId(1), Some(1), true, UserId(1)).unwrap();
+        assert!(channels.enter(ChannelId(1), Some(1), true, UserId(1)).is_err());
+        assert!(channels.enter(ChannelId(2), Some(1), true, UserId(1)).is_ok());
         drop(one);
-        assert!(channels.enter(ChannelId(1), Some(1), true).is_ok());
+        assert!(channels.enter(ChannelId(1), Some(1), true, UserId(1)).is_ok());
         assert!(channels.health().iter().all(|health| health.in_flight == 0));
     }
 
@@ -266,10 +273,10 @@ mod tests {
     fn failures_close_the_door_only_with_auto_ban() {
         let channels = Channels::new(BreakerConfig { min_calls: 2, ..BreakerConfig::default() });
         for _ in 0..2 {
-            channels.enter(ChannelId(1), None, true).unwrap().bad();
-            channels.enter(ChannelId(2), None, false).unwrap().bad();
+            channels.enter(ChannelId(1), None, true, UserId(1)).unwrap().bad();
+            channels.enter(ChannelId(2), None, false, UserId(1)).unwrap().bad();
         }
-        assert!(channels.enter(ChannelId(1), None, true).is_err());
-        assert!(channels.enter(ChannelId(2), None, false).is_ok());
+        assert!(channels.enter(ChannelId(1), None, true, UserId(1)).is_err());
+        assert!(channels.enter(ChannelId(2), None, false, UserId(1)).is_ok());
     }
 }

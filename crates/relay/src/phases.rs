@@ -203,7 +203,8 @@ async fn execute(
     mut reservation: Reservation,
 ) -> Result<Delivery, Fault> {
     let Order { call, submission, .. } = order;
-    let mut candidates = Candidates::new(&ctx.relay.channels, order.candidates);
+    let user_id = order.caller.identity.user_id;
+    let mut candidates = Candidates::new(&ctx.relay.channels, order.candidates, user_id);
     let first = match candidates.choose() {
         Ok(chosen) => chosen,
         Err(busy) => {

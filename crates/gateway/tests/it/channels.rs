@@ -191,6 +191,20 @@ on_sqlite! {
         house.close().await;
     }
 
+    async fn one_users_failures_close_a_channel_to_that_user_alone(db: TestDb) {
+        let house = House::open(db).await;
+        house.model("m", fixed(1), Reply::text("sick").status(500)).await;
+        let (ann, bob) = (house.payer(1_000).await, house.payer(1_000).await);
+        eventually("the breaker to open", || async {
+            (house.pay("m", &ann).await.status == 503).then_some(())
+        })
+        .await;
+
+        house.upstream.on("/m", Reply::text("ok"));
+        house.pay("m", &bob).await.expect(200);
+        house.close().await;
+    }
+
     async fn when_all_are_left_alone_there_is_no_channel(db: TestDb) {
         let house = House::open(db).await;
         house.model("m", fixed(1), Reply::text("sick").status(500)).await;

@@ -88,7 +88,7 @@ impl Again {
     ) -> Result<Resubmitted, Repeated> {
         let channel = &self.channel;
         let limit = channel.setting.concurrency;
-        let entered = relay.channels.enter(channel.id, limit, channel.auto_ban);
+        let entered = relay.channels.enter(channel.id, limit, channel.auto_ban, left.user_id);
         let attempt =
             entered.map_err(|_| Repeated::Unreached("the channel is busy or paused".to_owned()))?;
         let prepared = attempt

@@ -184,3 +184,41 @@ on_both_databases! {
         assert_eq!(report["clean"], false);
     }
 }
+
+on_sqlite! {
+    async fn an_older_sqlite3_runs_what_is_documented(db: TestDb) {
+        let house = House::open(db).await;
+        let ann = json!({"username": "ann", "password": "correct horse 42", "quota": 1_000});
+        let id = house.admin().user(ann).await;
+        let documented = include_str!("../../../../docs/money.md").split("```sql\n").skip(1);
+        let mut statements: Vec<&str> =
+            documented.map(|rest| rest.split("```").next().unwrap()).collect();
+        assert!(statements.len() >= 2, "{statements:?}");
+        statements.extend([
+            "INSERT INTO group_ratio (group_name, ratio) VALUES ('vip', '0.8')",
+            "INSERT INTO abilities (model_name, ratio) VALUES ('m', '2')",
+            "INSERT INTO channels (name, base_url, key, models, groups)
+             VALUES ('c', 'http://127.0.0.1:9', 'k', 'm', 'default')",
+            "INSERT INTO users (username) VALUES ('bob')",
+            "UPDATE users SET status = 2 WHERE username = 'bob'",
+        ]);
+
+        // Debian 12 has 3.40.
+        for sql in statements {
+            let mut sqlite3 = tokio::process::Command::new("sqlite3");
+            sqlite3.args(["-bail", "-cmd", ".timeout 10000"]);
+            sqlite3.arg(house.db.dir().join("newapi.db")).arg(sql);
+            let Ok(ran) = sqlite3.output().await else {
+                return crate::house::skipped("there is no sqlite3");
+            };
+            let said = String::from_utf8_lossy(&ran.stderr);
+            assert!(ran.status.success(), "{sql}: {said}");
+        }
+
+        let limited = format!("SELECT daily_limit FROM users WHERE id = {id}");
+        assert_eq!(house.db.i64(&limited).await, 500_000);
+        assert_eq!(house.admin().user_quota(id).await, 1_500);
+        assert_eq!(house.lines("adjust").await, 1, "it is in the journal");
+        house.close().await;
+    }
+}

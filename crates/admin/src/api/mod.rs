@@ -31,6 +31,7 @@ use crate::ops::log::statement::MonthStatement;
 use crate::ops::log::usage::{ModelUsage, UsageRequest, UsageSeries};
 use crate::ops::log::{LogFilter, LogView, Statistics};
 use crate::ops::option::{OptionInput, OptionView};
+use crate::ops::own_sessions::SessionView;
 use crate::ops::price::OwnPrice;
 use crate::ops::task::{TaskFilter, TaskView};
 use crate::ops::token::{TokenInput, TokenView};
@@ -257,6 +258,8 @@ fn own() -> CallTable {
             number("Redeem a code; `data` is its worth").takes(redemption::read_code),
         )
         .on(&[Get, Post], "/api/user/logout", session::logout, nothing("End the session"))
+        .get("/api/user/self/sessions", session::list, all::<SessionView>("Where one is logged in"))
+        .delete("/api/user/self/sessions/{session}", session::end, nothing("End one of them"))
         .on(
             &[Put],
             "/api/user/self/password",

@@ -1,9 +1,10 @@
 //! Console sessions: the cookie, what guards it, and the calls that begin and end it.
 
-use super::envelope::{ApiFailure, ApiResult, done, one};
-use super::extract::{CallingActor, JsonBody};
+use super::envelope::{ApiFailure, ApiResult, done, many, one};
+use super::extract::{CallingActor, JsonBody, PathName};
+use crate::ops::own_sessions;
 use crate::ops::session::{self, LoggedIn};
-use crate::{AdminError, AdminState, Fields, session_cookie};
+use crate::{AdminError, AdminState, Fields, Page, session_cookie};
 use axum::Extension;
 use axum::extract::State;
 use domain::UserId;
@@ -68,6 +69,26 @@ pub(super) async fn logout(
     let mut response = done()?;
     response.headers_mut().insert(SET_COOKIE, session_cookie::clear());
     Ok(response)
+}
+
+pub(super) async fn list(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    session: Option<Extension<Session>>,
+) -> ApiResult {
+    let current = session.map(|Extension(Session(hash))| hash);
+    let items = own_sessions::list(&state, &actor, current.as_ref()).await?;
+    let total = i64::try_from(items.len()).unwrap_or(i64::MAX);
+    many(Page { items, total, page: 1, page_size: total })
+}
+
+pub(super) async fn end(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    PathName(id): PathName,
+) -> ApiResult {
+    own_sessions::end(&state, &actor, &id).await?;
+    done()
 }
 
 pub(super) async fn change_password(

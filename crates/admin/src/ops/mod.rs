@@ -15,6 +15,7 @@ pub mod group;
 pub mod log;
 pub mod low_balance;
 pub mod option;
+pub mod own_sessions;
 pub mod price;
 mod record;
 pub mod redemption;

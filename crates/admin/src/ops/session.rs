@@ -9,9 +9,9 @@ use std::net::IpAddr;
 use store::{Row, Secret, Statement, StoreError, Value};
 
 /// How long a session lasts at most.
-const LIFETIME_MS: i64 = 7 * 24 * 3_600_000;
+pub(super) const LIFETIME_MS: i64 = 7 * 24 * 3_600_000;
 /// How long it lasts unused.
-const IDLE_MS: i64 = 12 * 3_600_000;
+pub(super) const IDLE_MS: i64 = 12 * 3_600_000;
 /// How exactly its last use is known: a write a minute, not one a call.
 const USE_NOTED_MS: i64 = 60_000;
 /// How many sessions a user has; the longest unused ends when another begins.

@@ -6,7 +6,9 @@ use crate::shell::{Page, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done};
 use admin::AdminError;
+use admin::ops::own_sessions::{self, SessionView};
 use admin::ops::{access_token, low_balance, session, user};
+use axum::extract::Path;
 use domain::Quota;
 use maud::{Markup, html};
 use store::Secret;
@@ -50,6 +52,44 @@ pub(crate) async fn low_balance(Here(visit): Here) -> Handled {
     }
 }
 
+/// `POST /console/account/sessions/{id}/end`
+pub(crate) async fn end_session(Here(visit): Here, Path(id): Path<String>) -> Handled {
+    own_sessions::end(&visit.state, &visit.actor, &id).await?;
+    Ok(done(ENTRY, "ended"))
+}
+
+fn sessions_table(visit: &Visit, sessions: &[SessionView]) -> Markup {
+    let lang = visit.lang();
+    html! {
+        div.scroll {
+            table {
+                thead { tr {
+                    th { (lang.say("会话", "Session")) }
+                    th { (lang.say("登录于", "Logged in")) }
+                    th { (lang.say("最近使用", "Last used")) }
+                    (parts::acts_head(lang))
+                } }
+                tbody {
+                    @for session in sessions {
+                        tr {
+                            td.mono { (session.id) }
+                            td { (show::at(session.created_at)) }
+                            td { (show::ago(session.used_at)) }
+                            td.acts {
+                                @if session.current { span.muted { (lang.say("当前", "this one")) } }
+                                @else {
+                                    @let to = format!("{ENTRY}/sessions/{}/end", session.id);
+                                    (action(visit, &to, lang.say("结束", "End it"), ""))
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// `POST /console/account/token`: answers with the access token, which is shown this once.
 pub(crate) async fn token(Here(visit): Here) -> Handled {
     let lang = visit.lang();
@@ -71,6 +111,8 @@ pub(crate) async fn token(Here(visit): Here) -> Handled {
 async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
     let own = user::get(&visit.state, visit.actor.user_id).await?;
+    let current = Some(&visit.session.hash);
+    let sessions = own_sessions::list(&visit.state, &visit.actor, current).await?;
     let low = low_balance::get(&visit.state, &visit.actor).await?;
     let body = html! {
         dl.facts {
@@ -82,6 +124,8 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
         }
         h2.sec { (lang.say("修改密码", "Change the password")) }
         (password_form(visit, complaint))
+        h2.sec { (lang.say("登录的会话", "Where you are logged in")) }
+        (sessions_table(visit, &sessions))
         h2.sec { (lang.say("余额提醒", "Low balance")) }
         form.form method="post" action="/console/account/low-balance" {
             (csrf(visit))

@@ -125,6 +125,7 @@ fn of_system() -> Router<AdminState> {
         .route("/console/account/password", post(account::password))
         .route("/console/account/low-balance", post(account::low_balance))
         .route("/console/account/token", post(account::token))
+        .route("/console/account/sessions/{id}/end", post(account::end_session))
 }
 
 /// Pages of everybody.

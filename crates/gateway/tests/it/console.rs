@@ -116,6 +116,26 @@ on_both_databases! {
         house.close().await;
     }
 
+    async fn one_of_several_sessions_is_ended(db: TestDb) {
+        let house = House::open(db).await;
+        person(&house, "ann").await;
+        person(&house, "bob").await;
+        let here = Browser::login(&house.server, "ann", "a good password").await;
+        let there = Browser::login(&house.server, "ann", "a good password").await;
+        let bob = Browser::login(&house.server, "bob", "a good password").await;
+        let list = here.forged("GET", "/api/user/self/sessions").send().await.expect(200).json();
+        let all = list["data"].as_array().unwrap();
+        assert_eq!(all.len(), 2, "{list}");
+        let other = all.iter().find(|session| session["current"] == false).unwrap();
+        let path = format!("/api/user/self/sessions/{}", other["id"].as_str().unwrap());
+        bob.call("DELETE", &path).send().await.expect(404);
+        here.forged("DELETE", &path).send().await.expect(403);
+        here.call("DELETE", &path).send().await.expect(200);
+        here.call("DELETE", &path).send().await.expect(404);
+        assert_eq!((here.status().await, there.status().await), (200, 401));
+        house.close().await;
+    }
+
     async fn guessing_is_slowed_down(db: TestDb) {
         let house = House::open(db).await;
         person(&house, "ann").await;

@@ -186,6 +186,17 @@ fn depth_and_length_have_their_limits() {
 }
 
 #[test]
+fn a_name_is_found_however_it_comes() {
+    for name in ["input_tokens", "inp\\u0075t_tokens", "\\u0069nput_tokens", "input_token\\u0073"] {
+        let body = format!("{{\"usage\":{{\"{name}\":5,\"output_tokens\":1}}}}");
+        for length in 1..body.len() {
+            let reading = in_pieces(2, "application/json", body.as_bytes(), &[length]);
+            assert_eq!(reading.meters.get(Meter::Input), Some(5), "{body} in pieces of {length}");
+        }
+    }
+}
+
+#[test]
 fn what_is_well_formed_is_what_serde_json_reads() {
     for json in ["{}", "[]", " 1 ", "-0.5e+7", "\"x\"", "null", "{\"a\":[1,{}],\"b\":\"\\u00e9\"}"]
     {

@@ -211,7 +211,8 @@ impl JsonWalker {
     fn text(&mut self, program: &PointerProgram, bytes: &[u8], at: usize) -> usize {
         let end = at + plain_len(&bytes[at..]);
         let plain = &bytes[at..end];
-        if self.in_key && self.key_matters {
+        let ends = bytes.get(end) == Some(&b'"');
+        if self.in_key && self.key_matters && !(ends && self.key.is_empty()) {
             self.key.push(plain);
         }
         if !plain.is_empty() {
@@ -222,7 +223,7 @@ impl JsonWalker {
         }
         match bytes.get(end) {
             None => {}
-            Some(b'"') if self.in_key => self.end_key(program),
+            Some(b'"') if self.in_key => self.end_key(program, plain),
             Some(b'"') => self.end_scalar(program),
             Some(b'\\') => self.state = JsonState::Escape,
             Some(_) => self.state = JsonState::Failed,
@@ -230,12 +231,14 @@ impl JsonWalker {
         (end + 1).min(bytes.len())
     }
 
-    fn end_key(&mut self, program: &PointerProgram) {
+    /// A key ended. One that came in one piece, as nearly all do, is `plain`, and was not copied.
+    fn end_key(&mut self, program: &PointerProgram, plain: &[u8]) {
         self.high = None;
         self.in_key = false;
         self.busy = false;
         self.state = JsonState::Colon;
-        self.next = match (program.node(self.here.node), self.key.get()) {
+        let whole = if self.key.is_empty() { Some(plain) } else { self.key.get() };
+        self.next = match (program.node(self.here.node), whole) {
             (Some(node), Some(key)) => node.member(self.here.node, key),
             (Some(node), None) if node.is_deep() => self.here.node,
             _ => NONE,

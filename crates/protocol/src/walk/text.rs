@@ -110,6 +110,12 @@ impl MemberName {
         self.foreign = false;
     }
 
+    /// Nothing has been pushed.
+    #[inline]
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0 && !self.foreign
+    }
+
     #[inline]
     pub(crate) fn push(&mut self, text: &[u8]) {
         match self.bytes.get_mut(self.len..self.len + text.len()) {

@@ -283,10 +283,13 @@ pub(crate) fn range(visit: &Visit) -> &'static str {
 
 /// Money over time: drawn by the script, and a table for whom that does not reach.
 pub(crate) fn money_chart(lang: Lang, series: &UsageSeries, with_paid_in: bool) -> Markup {
-    let dollars = |micros: i64| json!(micros);
+    let is_empty = |point: &UsagePoint| point.spent.0 == 0 && point.paid_in.0 == 0;
+    if series.points.iter().all(is_empty) {
+        return empty(lang.say("这段时间没有资金变动。", "No money moved in this time."), None);
+    }
     let times: Vec<i64> = series.points.iter().map(|point| point.time).collect();
     let of = |read: fn(&UsagePoint) -> i64| {
-        series.points.iter().map(|point| dollars(read(point))).collect::<Vec<_>>()
+        series.points.iter().map(|point| json!(read(point))).collect::<Vec<_>>()
     };
     let mut lines = vec![json!({
         "label": lang.say("消耗", "spent"), "values": of(|point| point.spent.0) })];

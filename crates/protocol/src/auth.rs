@@ -48,6 +48,12 @@ impl Auth {
         header.or_else(|| query().map(|name| Credential::Query(name.clone(), key.to_owned())))
     }
 
+    /// Whether a key is presented by a token that is signed anew for each call.
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        self.header.as_ref().is_some_and(|(_, value)| value.contains("{jwt}"))
+    }
+
     /// Headers that are sent where the client sent none of their name.
     pub fn default_headers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.defaults.iter().map(|(name, value)| (name.as_str(), value.as_str()))

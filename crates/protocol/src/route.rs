@@ -6,6 +6,7 @@ use crate::request::RequestRules;
 use crate::rules::Rules;
 use percent_encoding::percent_decode_str;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Longest pattern, in bytes.
@@ -60,15 +61,35 @@ pub enum RoutePatternError {
     Star,
 }
 
-/// What a pattern captured, decoded.
+/// What a pattern captured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PathCaptures(Vec<(Box<str>, String)>);
+pub struct PathCaptures(Vec<Capture>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Capture {
+    name: Box<str>,
+    /// Decoded.
+    text: String,
+    /// Where it stands in the path.
+    at: Range<usize>,
+}
 
 impl PathCaptures {
     /// What stands for `{name}`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(it, _)| **it == *name).map(|(_, text)| text.as_str())
+        self.find(name).map(|capture| capture.text.as_str())
+    }
+
+    /// `path`, of which this was captured, with another text in the place of `{name}`.
+    #[must_use]
+    pub fn replaced(&self, path: &str, name: &str, text: &str) -> Option<String> {
+        let Capture { at, .. } = self.find(name)?;
+        Some([path.get(..at.start)?, text, path.get(at.end..)?].concat())
+    }
+
+    fn find(&self, name: &str) -> Option<&Capture> {
+        self.0.iter().find(|capture| *capture.name == *name)
     }
 }
 
@@ -188,7 +209,7 @@ fn parts(path: &str) -> Result<Vec<PathPart>, RoutePatternError> {
 
 /// Whether `path` is made of `parts`. A capture is as short as what follows it allows, so this
 /// takes no more than one look at each byte for each part.
-fn fit(parts: &[PathPart], open: bool, path: &str, found: &mut Vec<(Box<str>, String)>) -> bool {
+fn fit(parts: &[PathPart], open: bool, path: &str, found: &mut Vec<Capture>) -> bool {
     let mut rest = path;
     for (at, part) in parts.iter().enumerate() {
         match part {
@@ -211,7 +232,8 @@ fn fit(parts: &[PathPart], open: bool, path: &str, found: &mut Vec<(Box<str>, St
                     return false;
                 }
                 let Some(text) = decode(text) else { return false };
-                found.push((name.clone(), text));
+                let start = path.len() - rest.len();
+                found.push(Capture { name: name.clone(), text, at: start..start + end });
                 rest = &rest[end..];
             }
         }
@@ -327,6 +349,22 @@ pub struct RouteMatch<'a> {
     pub captures: PathCaptures,
 }
 
+impl ProtocolRoute {
+    /// Whether an upstream that answers with this status has done no work, so that another channel
+    /// may be asked.
+    #[must_use]
+    pub fn is_refused_by(&self, status: u16) -> bool {
+        self.rules.refused.contains(&status)
+    }
+
+    /// Whether another channel may be asked after this status, where nothing was delivered and the
+    /// call may be made twice.
+    #[must_use]
+    pub fn is_retried_after(&self, status: u16) -> bool {
+        self.rules.retry.contains(&status)
+    }
+}
+
 impl RouteMatch<'_> {
     /// The model, where the path carries it.
     #[must_use]
@@ -342,7 +380,7 @@ mod tests {
     fn captured(pattern: &str, method: &str, path: &str) -> Option<Vec<(String, String)>> {
         let pattern = RoutePattern::parse(pattern).unwrap();
         let captures = pattern.captures(method, path)?.0;
-        Some(captures.into_iter().map(|(name, text)| (name.into(), text)).collect())
+        Some(captures.into_iter().map(|it| (it.name.into(), it.text)).collect())
     }
 
     fn model(pattern: &str, path: &str) -> Option<String> {
@@ -378,11 +416,16 @@ mod tests {
     }
 
     #[test]
-    fn a_member_at_the_top_may_be_a_form_field() {
-        let body = |text| ValueSource::Body(crate::Pointer::parse(text).unwrap());
-        assert_eq!(body("/model").form_field(), Some("model"));
-        assert_eq!(body("/a/model").form_field(), None);
-        assert_eq!(ValueSource::Path.form_field(), None);
+    fn a_captured_model_is_replaced_where_it_stands() {
+        let of = |pattern: &str, path: &str| {
+            let captures = RoutePattern::parse(pattern).unwrap().captures("POST", path)?;
+            captures.replaced(path, "model", "other")
+        };
+        let gemini = of("POST /v1beta/models/{model}:predict", "/v1beta/models/models:predict");
+        assert_eq!(gemini.as_deref(), Some("/v1beta/models/other:predict"));
+        let azure = of("* /openai/deployments/{model}/*", "/openai/deployments/chat/chat/x");
+        assert_eq!(azure.as_deref(), Some("/openai/deployments/other/chat/x"));
+        assert_eq!(of("POST /a", "/a"), None);
     }
 
     #[test]

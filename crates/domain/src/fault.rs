@@ -49,6 +49,8 @@ pub enum FaultKind {
     UpstreamResponse,
     /// No channel serves this model now.
     NoChannel,
+    /// No channel has the model: trying again does not help.
+    ModelNotFound,
     /// The operator's configuration can't be used.
     Config,
     /// The account's row stayed locked through the retries.

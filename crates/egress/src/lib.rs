@@ -2,12 +2,17 @@
 //! all use this, so that a row means the same to each of them.
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
-use domain::{Fault, FaultKind, ModelName};
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use domain::{Fault, FaultKind, ModelName, UnixMs};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use protocol::{Credential, Library, Protocol};
 use std::sync::Arc;
 use store::Channel;
-use upstream::{BaseUrl, Deadlines, EchoGuard, ProxyChoice};
+use store::channel_fields::NO_USER_TOKEN;
+use upstream::{AddressError, BaseUrl, Deadlines, EchoGuard, ProxyChoice};
+
+/// The protocol of channels that name none.
+pub const CUSTOM_PASS: &str = "custompass";
 
 /// Defaults for what a channel does not set. Durations in milliseconds.
 #[derive(Clone, Debug)]
@@ -23,18 +28,30 @@ pub struct EgressConfig {
 pub struct Prepared {
     /// The row.
     pub channel: Arc<Channel>,
-    /// Scheme and host.
+    /// The protocol that the upstream speaks.
+    pub protocol: Arc<Protocol>,
+    /// Scheme and host, and a path where the protocol has it.
     pub base: BaseUrl,
-    /// `Bearer {channel key}`; none when the channel has no key.
-    pub authorization: Option<HeaderValue>,
+    /// What presents the channel's key; none when it has none.
+    credential: Option<ReadyCredential>,
+    /// Headers that the protocol wants, where the client sent none.
+    default_headers: Vec<(HeaderName, HeaderValue)>,
     /// Removes the channel's key from the upstream's replies.
     pub echo: Option<EchoGuard>,
-    /// The header that carries the caller's key.
-    pub user_token_header: HeaderName,
+    /// The header that carries the caller's key, if the upstream is to have it.
+    pub user_token_header: Option<HeaderName>,
     /// How the upstream is reached.
     pub proxy: ProxyChoice,
     /// The deadlines of a call.
     pub deadlines: Deadlines,
+}
+
+/// What presents a channel's key, ready to be sent.
+#[derive(Debug)]
+enum ReadyCredential {
+    Header(HeaderName, HeaderValue),
+    /// `name=value`, encoded.
+    Query(String),
 }
 
 impl Prepared {
@@ -43,21 +60,33 @@ impl Prepared {
     /// # Errors
     /// A configuration fault, with the part that can't be used.
     pub fn read(channel: &Arc<Channel>, config: &EgressConfig) -> Result<Self, Fault> {
-        let base =
-            BaseUrl::parse(&channel.base_url).map_err(|e| bad_channel().caused_by(e.en()))?;
-        let authorization = match channel.key.expose() {
-            "" => None,
-            key => {
-                let value = HeaderValue::try_from(format!("Bearer {key}"));
-                let mut value = value.map_err(|_| bad_channel().caused_by("key"))?;
-                value.set_sensitive(true);
-                Some(value)
-            }
+        let protocol = protocol_of(channel)?;
+        let base = match protocol.address.path {
+            true => BaseUrl::parse_with_path(&channel.base_url),
+            false => BaseUrl::parse(&channel.base_url),
         };
-        let user_token_header = match channel.user_token_header.as_deref() {
-            None | Some("") => config.user_token_header.clone(),
-            Some(name) => HeaderName::try_from(name)
-                .map_err(|_| bad_channel().caused_by("user-token header"))?,
+        let base = base.map_err(|e| bad_channel().caused_by(e.en()))?;
+        if protocol.auth.is_signed() {
+            let why = format!("keys of {} are signed for each call: not served yet", protocol.name);
+            return Err(bad_channel().caused_by(why));
+        }
+        // What is not signed does not depend on the time.
+        let credential = protocol.auth.apply(channel.key.expose(), UnixMs(0));
+        let credential = credential.map(ReadyCredential::new).transpose()?;
+        let default_headers = protocol.auth.default_headers().map(|(name, value)| {
+            let name = HeaderName::try_from(name).map_err(|e| bad_channel().caused_by(e))?;
+            let value = HeaderValue::try_from(value).map_err(|e| bad_channel().caused_by(e))?;
+            Ok((name, value))
+        });
+        let default_headers = default_headers.collect::<Result<_, Fault>>()?;
+        // Only an upstream that a channel says it of, or one of CustomPass, gets a caller's key.
+        let user_token_header = match channel.user_token_header.as_deref().unwrap_or_default() {
+            NO_USER_TOKEN => None,
+            "" => (*protocol.name == *CUSTOM_PASS).then(|| config.user_token_header.clone()),
+            name => Some(
+                HeaderName::try_from(name)
+                    .map_err(|_| bad_channel().caused_by("user-token header"))?,
+            ),
         };
         let proxy = match &channel.setting.proxy {
             None => ProxyChoice::Default,
@@ -71,16 +100,79 @@ impl Prepared {
         let deadlines = Deadlines { first_byte_ms, total_ms, ..config.deadlines };
         let channel = Arc::clone(channel);
         let echo = EchoGuard::of(channel.key.expose());
-        Ok(Self { channel, base, authorization, echo, user_token_header, proxy, deadlines })
+        Ok(Self {
+            channel,
+            protocol,
+            base,
+            credential,
+            default_headers,
+            echo,
+            user_token_header,
+            proxy,
+            deadlines,
+        })
     }
 
-    /// Sets the headers that authenticate the channel and name the caller.
+    /// Presents the channel's key, and that of the caller where the upstream is to have it.
     pub fn authorize(&self, headers: &mut HeaderMap, caller_key: HeaderValue) {
-        headers.insert(self.user_token_header.clone(), caller_key);
-        if let Some(authorization) = &self.authorization {
-            headers.insert(AUTHORIZATION, authorization.clone());
+        if let Some(name) = &self.user_token_header {
+            headers.insert(name.clone(), caller_key);
+        }
+        self.authorize_alone(headers);
+    }
+
+    /// Presents the channel's key alone: for calls of our own.
+    pub fn authorize_alone(&self, headers: &mut HeaderMap) {
+        if let Some(ReadyCredential::Header(name, value)) = &self.credential {
+            headers.insert(name.clone(), value.clone());
+        }
+        for (name, value) in &self.default_headers {
+            headers.entry(name.clone()).or_insert_with(|| value.clone());
         }
     }
+
+    /// The address of an absolute path, which is decoded, below the channel's base URL.
+    ///
+    /// # Errors
+    /// When the address gets too long, or the query has characters that none can have.
+    pub fn at_path(&self, path: &str, query: Option<&str>) -> Result<Uri, AddressError> {
+        let path = self.protocol.address.join(self.base.path(), path);
+        let with_key = match (&self.credential, query) {
+            (Some(ReadyCredential::Query(key)), Some(query)) => Some(format!("{query}&{key}")),
+            (Some(ReadyCredential::Query(key)), None) => Some(key.clone()),
+            _ => None,
+        };
+        self.base.at_path(&path, with_key.as_deref().or(query))
+    }
+}
+
+impl ReadyCredential {
+    fn new(credential: Credential) -> Result<Self, Fault> {
+        let bad_key = || bad_channel().caused_by("key");
+        match credential {
+            Credential::Header(name, value) => {
+                let name = HeaderName::try_from(name).map_err(|_| bad_key())?;
+                let mut value = HeaderValue::try_from(value).map_err(|_| bad_key())?;
+                value.set_sensitive(true);
+                Ok(Self::Header(name, value))
+            }
+            Credential::Query(name, value) => {
+                let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+                Ok(Self::Query(format!("{}={}", encode(&name), encode(&value))))
+            }
+        }
+    }
+}
+
+/// The protocol of a channel. One that is not there never makes its calls free.
+///
+/// # Errors
+/// When there is none of that name.
+pub fn protocol_of(channel: &Channel) -> Result<Arc<Protocol>, Fault> {
+    let library = Library::builtin().map_err(|e| bad_channel().caused_by(e))?;
+    let name = &channel.protocol;
+    let unknown = || bad_channel().caused_by(format!("there is no protocol {name}"));
+    library.get(name).cloned().ok_or_else(unknown)
 }
 
 /// The upstream's name of a model.

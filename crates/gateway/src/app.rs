@@ -30,7 +30,7 @@ pub struct App {
 }
 
 impl App {
-    /// Answers one request; `relay` is `/pass` and `/v1`, where the connection is.
+    /// Answers one request; `relay` is the data plane, where the connection is.
     pub async fn answer(
         self: Arc<Self>,
         relay: Arc<Relay>,
@@ -38,7 +38,7 @@ impl App {
         peer: SocketAddr,
     ) -> Response<Body> {
         let path = request.uri().path();
-        if path.starts_with("/pass/") || path.starts_with("/v1/") {
+        if Relay::serves(path) {
             return relay.handle(request, peer).await;
         }
         // Whom the admin API limits logins by.

@@ -3,10 +3,13 @@
 use crate::idempotency::IDEMPOTENCY_KEY;
 use crate::inflate::is_compressed;
 use crate::inlet::Inlet;
+use crate::reply::ReadAs;
 use crate::request_body::{
     bad_form, bad_json, check_can_carry_estimate, check_has_no_precharge, check_is_no_estimate,
     plain,
 };
+use crate::spoken;
+use crate::surface::ApiPath;
 use crate::{RelayConfig, faults};
 use bytes::Bytes;
 use domain::{Fault, FrozenPrice, ModelName};
@@ -40,16 +43,37 @@ pub(crate) struct Call {
 pub(crate) enum CallTarget {
     /// `{base_url}/{mapped model}`
     Model,
-    /// `{base_url}/v1/{path}`; the model is in the body.
-    V1 { path: ModelName, body: V1Body },
+    /// `{base_url}/{path}`; the model is in the body, or where a protocol says.
+    Api(ApiTarget),
 }
 
-/// The body of a call under `/v1`.
-pub(crate) struct V1Body {
-    /// The decoded body.
+/// Where a call of an API is addressed to.
+pub(crate) struct ApiTarget {
+    pub api: ApiPath,
+    pub body: ApiBody,
+    /// Tokens of its text, about: for replies that report no usage.
+    pub input_tokens: i64,
+}
+
+/// The body of a call of an API.
+pub(crate) struct ApiBody {
+    /// The body as it reads, decompressed.
     pub plain: Bytes,
-    /// Position of the model in a form; in JSON it is at the top level.
-    pub form_field: Option<multipart::Field>,
+    /// Who names the model.
+    pub named_by: NamedBy,
+}
+
+/// Who names the model of a call.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NamedBy {
+    /// The member at the top of a JSON body.
+    Json,
+    /// This field of a form.
+    Form(multipart::Field),
+    /// The path.
+    Path,
+    /// The protocol, because the call names none.
+    Default,
 }
 
 /// A call prepared for one channel.
@@ -96,7 +120,7 @@ impl Call {
         let is_concerned = in_body || (in_query && price.is_by_use());
         let Some(body) = self.inlet.whole().filter(|_| is_concerned) else { return Ok(()) };
         let plain = match &self.target {
-            CallTarget::V1 { body, .. } => Ok(body.plain.clone()),
+            CallTarget::Api(target) => Ok(target.body.plain.clone()),
             CallTarget::Model => plain(&self.headers, body, config),
         };
         if !price.is_by_use() {
@@ -110,6 +134,18 @@ impl Call {
             return Ok(());
         }
         check_has_no_precharge(&self.headers, &plain?)
+    }
+
+    /// How the replies of a channel are read; none: by the contract of CustomPass.
+    pub(crate) fn read_as(&self, channel: &Channel) -> Option<ReadAs> {
+        let CallTarget::Api(ApiTarget { api, input_tokens, .. }) = &self.target else {
+            return None;
+        };
+        if api.spoken.is_none() || self.model.is_submission() {
+            return None;
+        }
+        let route = spoken::route_of(channel, &self.method, &api.absolute())?;
+        Some(ReadAs { route, input_tokens: *input_tokens })
     }
 
     /// Whether a channel is asked for an estimate first, where the price is by use.
@@ -126,8 +162,10 @@ impl Call {
         config: &RelayConfig,
     ) -> Result<UpstreamRequest, Fault> {
         let channel = &*prepared.channel;
-        let mut headers =
-            upstream::headers::forward_request_headers(&self.headers, &prepared.user_token_header);
+        let mut headers = upstream::headers::forward_request_headers(
+            &self.headers,
+            prepared.user_token_header.as_ref(),
+        );
         prepared.authorize(&mut headers, self.key.clone());
         if let Ok(id) = HeaderValue::from_str(&self.request_id) {
             headers.insert(web::X_REQUEST_ID, id);
@@ -164,8 +202,10 @@ impl Call {
             .then(|| upstream::with_precharge(self.uri.query()));
         let query = estimated.as_deref().or(self.uri.query());
         let uri = match &self.target {
-            CallTarget::V1 { path, .. } if !self.model.is_submission() => {
-                prepared.base.target_v1(path.as_str(), query)
+            CallTarget::Api(ApiTarget { api, .. }) if !self.model.is_submission() => {
+                let (path, mapped) = (api.absolute(), self.mapped(&prepared.channel)?);
+                let renamed = api.spoken.as_ref().and_then(|it| it.path_for(&path, mapped));
+                prepared.at_path(renamed.as_deref().unwrap_or(&path), query)
             }
             _ => prepared.base.target(self.mapped(&prepared.channel)?, query),
         };
@@ -182,7 +222,7 @@ impl Call {
     ) -> Result<Option<Bytes>, Fault> {
         let members = self.members(channel, kind)?;
         match &self.target {
-            CallTarget::V1 { body, .. } => self.edited_v1(body, channel, &members),
+            CallTarget::Api(target) => self.edited_api(&target.body, channel, &members),
             CallTarget::Model => self.edited_pass(&members, config),
         }
     }
@@ -195,7 +235,16 @@ impl Call {
     ) -> Result<Vec<(&'a str, Cow<'a, str>)>, Fault> {
         let mut members = Vec::new();
         let mapped = self.mapped(channel)?;
-        if matches!(self.target, CallTarget::V1 { .. }) && mapped != self.model.as_str() {
+        let names_model = match &self.target {
+            CallTarget::Model => false,
+            CallTarget::Api(target) => match target.body.named_by {
+                NamedBy::Json | NamedBy::Form(_) => mapped != self.model.as_str(),
+                // What is priced is what runs, also where the upstream has a default of its own.
+                NamedBy::Default => true,
+                NamedBy::Path => false,
+            },
+        };
+        if names_model {
             members.push(("model", serde_json::Value::from(mapped).to_string().into()));
         }
         members.extend(channel.param_override.iter().map(|(k, v)| (k.as_str(), v.as_str().into())));
@@ -205,18 +254,18 @@ impl Call {
         Ok(members)
     }
 
-    fn edited_v1(
+    fn edited_api(
         &self,
-        body: &V1Body,
+        body: &ApiBody,
         channel: &Channel,
         members: &[(&str, Cow<'_, str>)],
     ) -> Result<Option<Bytes>, Fault> {
         let mapped = self.mapped(channel)?;
-        match &body.form_field {
-            Some(field) if mapped != self.model.as_str() => {
+        match &body.named_by {
+            NamedBy::Form(field) if mapped != self.model.as_str() => {
                 multipart::replace(&body.plain, field, mapped).map(Some).map_err(bad_form)
             }
-            None if !members.is_empty() => {
+            NamedBy::Json | NamedBy::Path | NamedBy::Default if !members.is_empty() => {
                 splice::override_members(&body.plain, members).map(Some).map_err(bad_json)
             }
             _ => Ok(is_compressed(&self.headers).then(|| body.plain.clone())),

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::flow::{FlowSource, Pending};
 use crate::idempotency::{IDEMPOTENT_REPLAYED, Tee};
 use crate::outcome::{BodyEnd, CallEnd, ClientOutcome, Money, Outcome, Seen, Unusable, decide};
-use crate::reply::{Collected, collect, collects, length_of, read};
+use crate::reply::{ChargeReader, Collected, ReadAs, collect, collects, length_of, read_whole};
 use crate::reservation::Reservation;
 use crate::send::ChannelReply;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use egress::Prepared;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use std::collections::HashMap;
-use upstream::{EchoGuard, Reply, ReplyScanner};
+use upstream::{EchoGuard, Reply};
 use web::Body;
 use web::memory::Share;
 
@@ -36,7 +36,7 @@ pub(crate) async fn deliver(
     answer: ChannelReply,
     reservation: Reservation,
 ) -> Result<Delivery, Fault> {
-    let ChannelReply { reply, prepared, attempt, collected, .. } = answer;
+    let ChannelReply { reply, prepared, attempt, collected, read_as, .. } = answer;
     if let Some(why) = unusable(&reply, &prepared) {
         return Err(refuse(ctx, reservation, why).await);
     }
@@ -78,8 +78,8 @@ pub(crate) async fn deliver(
         let tee = reservation
             .is_claimed()
             .then(|| Tee::new(head.status(), head.headers(), kept_bytes, tee_share));
-        let scanner = ReplyScanner::for_headers(&reply.headers);
-        source.pending = Some(Pending::new(reservation, scanner, tee));
+        let reader = ChargeReader::new(&reply.headers, read_as.as_ref());
+        source.pending = Some(Pending::new(reservation, reader, tee));
         return Ok(flowing(call, head, source));
     };
     if matches!(body_end, BodyEnd::Cut | BodyEnd::TimedOut) {
@@ -90,7 +90,8 @@ pub(crate) async fn deliver(
     if repeats_key(&prepared, &collected.bytes) {
         return Err(refuse(ctx, reservation, Unusable::Echo).await);
     }
-    let whole = Whole { head, headers: &reply.headers, bytes: collected.bytes, end: body_end };
+    let (headers, bytes) = (&reply.headers, collected.bytes);
+    let whole = Whole { head, headers, bytes, end: body_end, read_as };
     settle_whole(ctx, call, whole, reservation).await
 }
 
@@ -158,6 +159,7 @@ struct Whole<'a> {
     headers: &'a HeaderMap,
     bytes: Bytes,
     end: BodyEnd,
+    read_as: Option<ReadAs>,
 }
 
 /// Settles first, then delivers in one piece.
@@ -168,8 +170,8 @@ async fn settle_whole(
     reservation: Reservation,
 ) -> Result<Delivery, Fault> {
     let Context { relay, record, share, .. } = ctx;
-    let Whole { mut head, headers, bytes, end } = whole;
-    let reading = read(upstream::scan::scan_whole(headers, &bytes));
+    let Whole { mut head, headers, bytes, end, read_as } = whole;
+    let reading = read_whole(headers, &bytes, read_as.as_ref());
     let reply = CallEnd::Reply { reading: &reading, end, seen: Seen::Nothing };
     let Outcome { money, client } = decide(reservation.terms(), reply);
     if reading.failed && matches!(money, Money::Release { .. }) {

@@ -145,6 +145,20 @@ pub(crate) fn body_undecodable() -> Fault {
     invalid(zh, en)
 }
 
+pub(crate) fn model_not_found() -> Fault {
+    let (zh, en) =
+        ("没有渠道提供该模型, 请检查模型名", "no channel has this model: check its name");
+    Fault::new(FaultKind::ModelNotFound, zh, en)
+}
+
+pub(crate) fn model_not_spoken() -> Fault {
+    let (zh, en) = (
+        "该模型的渠道不支持此接口协议, 请改用该模型的接口地址",
+        "the channels of this model do not speak the API of this path: call it by its own",
+    );
+    Fault::new(FaultKind::ModelNotFound, zh, en)
+}
+
 pub(crate) fn no_channel(retry_after_s: u32) -> Fault {
     let (zh, en) = ("当前没有可用渠道提供该模型", "no channel serves this model now");
     Fault::new(FaultKind::NoChannel, zh, en).retry_after(retry_after_s)

@@ -11,7 +11,7 @@ use crate::faults;
 use crate::idempotency::Tee;
 use crate::outcome::{BodyEnd, CallEnd, ClientOutcome, Money, Outcome, Seen, decide};
 use crate::record::Record;
-use crate::reply::{ended_by, read};
+use crate::reply::{ChargeReader, ended_by};
 use crate::reservation::Reservation;
 use bytes::Bytes;
 use domain::Fault;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
-use upstream::{EchoWatch, Echoed, Phase, ReplyBody, ReplyScanner, SendError};
+use upstream::{EchoWatch, Echoed, Phase, ReplyBody, SendError};
 use web::BodyError;
 use web::memory::next_frame;
 
@@ -54,7 +54,7 @@ struct Flow {
 /// What the end of a reply settles.
 pub(crate) struct Pending {
     pub reservation: Reservation,
-    pub scanner: ReplyScanner,
+    pub reader: ChargeReader,
     pub tee: Option<Tee>,
     /// `[DONE]` has occurred: from here on the scanner is asked whether it ended the stream.
     done_occurred: bool,
@@ -103,11 +103,11 @@ impl Flow {
     fn take(&mut self, piece: &[u8]) -> Piece {
         let mut seen = Piece::More;
         if let Some(pending) = &mut self.source.pending {
-            pending.scanner.feed(piece);
+            pending.reader.feed(piece);
             if let Some(tee) = &mut pending.tee {
                 tee.feed(piece);
             }
-            if pending.may_end_with(piece) && pending.scanner.scanned_so_far().done {
+            if pending.may_end_with(piece) && pending.reader.is_done() {
                 seen = Piece::Done;
                 if let Some(tee) = &mut pending.tee {
                     tee.close_event();
@@ -151,10 +151,10 @@ impl Flow {
     /// Ends the reservation; durable, or given up, when this returns.
     async fn close(mut self: Box<Self>, end: BodyEnd) -> (Box<Self>, ClientOutcome) {
         self.record.upstream_ends();
-        let Some(Pending { reservation, scanner, tee, .. }) = self.source.pending.take() else {
+        let Some(Pending { reservation, reader, tee, .. }) = self.source.pending.take() else {
             return (self, ClientOutcome::Reply);
         };
-        let reading = read(scanner.finish());
+        let reading = reader.finish();
         let reply = CallEnd::Reply { reading: &reading, end, seen: Seen::Part };
         let Outcome { money, client } = decide(reservation.terms(), reply);
         let charged = matches!(money, Money::Charge { .. });
@@ -217,10 +217,10 @@ impl Flow {
 impl Pending {
     pub(crate) const fn new(
         reservation: Reservation,
-        scanner: ReplyScanner,
+        reader: ChargeReader,
         tee: Option<Tee>,
     ) -> Self {
-        Self { reservation, scanner, tee, done_occurred: false, tail: [0; DONE.len() - 1] }
+        Self { reservation, reader, tee, done_occurred: false, tail: [0; DONE.len() - 1] }
     }
 
     /// Whether `[DONE]` may have been completed in this piece.

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use store::{Identity, Live};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const API_KEY: HeaderName = HeaderName::from_static("api-key");
+const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 const PREFIX: &str = "sk-";
 /// Longest key that is accepted.
 const MAX_KEY_CHARS: usize = 256;
@@ -44,16 +46,21 @@ pub(crate) async fn identify(
     Ok(Caller { identity, key })
 }
 
-/// The key in a request's headers, in the forms that clients send it.
+/// The key in a request's headers, in the forms that clients send it. Two that differ are none:
+/// which of them pays would be a guess.
 fn key_of(headers: &HeaderMap) -> Option<&str> {
     let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bare = authorization.map(|text| match text.split_once(' ') {
         Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim(),
         _ => text.trim(),
     });
-    let api_key = || headers.get(X_API_KEY).and_then(|value| value.to_str().ok()).map(str::trim);
+    let others = [X_API_KEY, API_KEY, X_GOOG_API_KEY]
+        .into_iter()
+        .filter_map(|name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim));
     let is_key = |key: &&str| key.starts_with(PREFIX) && key.len() <= MAX_KEY_CHARS;
-    bare.filter(is_key).or_else(|| api_key().filter(is_key))
+    let mut keys = bare.into_iter().chain(others).filter(is_key);
+    let key = keys.next()?;
+    keys.all(|other| other == key).then_some(key)
 }
 
 fn check(identity: &Identity, address: IpAddr, now: UnixMs) -> Result<(), Fault> {
@@ -118,12 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_in_three_ways() {
+    fn keys_come_in_every_spelling() {
         for headers in [
             [("authorization", "Bearer sk-a")],
             [("authorization", "bearer  sk-a ")],
             [("authorization", "sk-a")],
             [("x-api-key", "sk-a")],
+            [("api-key", "sk-a")],
+            [("x-goog-api-key", "sk-a")],
         ] {
             assert_eq!(key_in(&headers).as_deref(), Some("sk-a"), "{headers:?}");
         }
@@ -134,6 +143,10 @@ mod tests {
         }
         assert_eq!(key_in(&[("x-api-key", &format!("sk-{}", "x".repeat(300)))]), None);
         assert_eq!(key_in(&[]), None);
+        let same = [("authorization", "Bearer sk-a"), ("x-goog-api-key", "sk-a")];
+        assert_eq!(key_in(&same).as_deref(), Some("sk-a"));
+        let differ = [("authorization", "Bearer sk-a"), ("api-key", "sk-b")];
+        assert_eq!(key_in(&differ), None, "which of them pays?");
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod request_body;
 mod reservation;
 mod route;
 mod send;
+mod spoken;
 mod submit;
 mod surface;
 mod task_view;
@@ -176,6 +177,12 @@ impl Relay {
         let link = Arc::new(client_link::ClientLink::default());
         let phases = phases::run_phases(Arc::clone(self), request, peer, Arc::clone(&link));
         client_link::DetachOnDrop::new(Arc::clone(self), link, Box::pin(phases))
+    }
+
+    /// Whether a path is one of the data plane.
+    #[must_use]
+    pub fn serves(path: &str) -> bool {
+        spoken::is_served(path)
     }
 
     /// Registers the metrics.

@@ -38,6 +38,8 @@
 //! | … that is too large, or cut | | any | released | 502 |
 //! | … | timed out, client slow, drained out | any | released, `unknown_outcome` | 504, 408, – |
 //!
+//! *Usage* on a route of a protocol is also what is counted here, of the request's text and of what
+//! passed, where the upstream reports none (`reply.rs`).
 //! *Says it failed*: the envelope's `code` is not 0, or an event of the stream is an error.
 //! *Drained out*: the client has gone, and the upstream continued beyond what is read without it.
 //!

@@ -7,7 +7,7 @@
 //! `record` happens when the [`Record`] is dropped, on every path.
 
 use crate::billing::Payer;
-use crate::call::{Call, CallTarget, V1Body, needs_whole};
+use crate::call::{ApiBody, ApiTarget, Call, CallTarget, NamedBy, needs_whole};
 use crate::channels::Candidates;
 use crate::client_link::ClientLink;
 use crate::context::Context;
@@ -18,17 +18,19 @@ use crate::identify::{Caller, identify, rate_of, token_rate_of};
 use crate::inlet::{Inlet, InletRules, check_length, take_in};
 use crate::outcome::{Outcome, Reading};
 use crate::record::Record;
-use crate::request_body::{kind, model_in_body};
+use crate::request_body::{kind, model_in_body, plain};
 use crate::reservation::Reservation;
 use crate::send::{none_left, send};
+use crate::spoken::Spoken;
 use crate::submit::{self, SubmitOptions};
-use crate::surface::{Surface, surface};
+use crate::surface::{ApiPath, Surface, surface};
 use crate::{Relay, billing, faults, models, route, task_view};
 use domain::{Fault, FrozenPrice, ModelName, Pricing};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -46,8 +48,8 @@ struct Arrival {
 struct ModelRequest {
     head: Parts,
     model: ModelName,
-    /// Under `/v1`: the rest of the path, and the body that names the model.
-    v1: Option<(ModelName, V1Body)>,
+    /// Of a call of an API: its path, and its body.
+    api: Option<(ApiPath, ApiBody)>,
     body: Intake,
 }
 
@@ -91,7 +93,7 @@ pub(crate) async fn run_phases(
         }
         Err(fault) => {
             record.fail(&fault);
-            let response = web::render_fault(&fault, &request_id);
+            let response = web::render_fault_as(record.errors, &fault, &request_id);
             record.answers(response.status());
             return response;
         }
@@ -115,12 +117,15 @@ async fn handle(
     let Arrival { head, body, peer } = arrival;
     let surface = surface_of(relay, &head)?;
     record.trace.call.route(&head.method, surface.route());
+    if let Surface::Api(ApiPath { spoken: Some(spoken), .. }) = &surface {
+        record.errors = spoken.errors();
+    }
     let address = relay.config.trusted_proxies.client_address(peer, &head.headers);
     let caller = identify(&relay.live, &head.headers, address, relay.clock.now()).await?;
     record.user_id = Some(caller.identity.user_id);
     record.key_id = Some(caller.identity.key_id);
     admit(relay, &caller).await?;
-    if matches!(surface, Surface::Pass(_) | Surface::V1(_)) {
+    if matches!(surface, Surface::Pass(_) | Surface::Api(_)) {
         record.counts_tokens_of = token_rate_of(&caller.identity);
         look_for_tokens(relay, record).await?;
     }
@@ -129,8 +134,8 @@ async fn handle(
     let share = relay.budget.share_of(caller.identity.user_id);
     let mut ctx = Context { relay, link, record, share };
     let request = match surface {
-        Surface::Pass(model) => ModelRequest { head, model, v1: None, body: Intake::Coming(body) },
-        Surface::V1(path) => read_v1(&mut ctx, &caller, path, (head, body)).await?,
+        Surface::Pass(model) => ModelRequest { head, model, api: None, body: Intake::Coming(body) },
+        Surface::Api(api) => read_api(&mut ctx, &caller, api, (head, body)).await?,
         own => return Box::pin(answer_ourselves(&mut ctx, own, &caller, (head, body))).await,
     };
     call_model(ctx, &caller, request).await
@@ -143,17 +148,22 @@ async fn call_model(
     request: ModelRequest,
 ) -> Result<Delivery, Fault> {
     let relay = ctx.relay;
-    let ModelRequest { mut head, model, v1, body } = request;
+    let ModelRequest { mut head, model, api, body } = request;
     ctx.record.model = Some(model.as_str().into());
     let submission = SubmitOptions::take(&model, &mut head.headers)?;
     ctx.record.is_async = submission.is_some();
 
     let catalog = relay.live.catalog.load_full();
     let candidates = route::candidates(&catalog, &caller.identity, model.as_str())?;
-    let pricing = route::price(&catalog, &caller.identity, model.as_str(), &relay.config)?;
-    let price = match pricing {
-        Pricing::Free => None,
-        Pricing::Priced(price) => Some(price),
+    let candidates = match &api {
+        None => Cow::Borrowed(candidates),
+        Some((api, _)) => route::speaking(candidates, &head.method, &api.absolute())?,
+    };
+    let candidates = &*candidates;
+    let is_free = |api: &ApiPath| api.spoken.as_ref().is_some_and(Spoken::is_free);
+    let price = match route::price(&catalog, &caller.identity, model.as_str(), &relay.config)? {
+        Pricing::Priced(price) if !api.as_ref().is_some_and(|(api, _)| is_free(api)) => Some(price),
+        Pricing::Priced(_) | Pricing::Free => None,
     };
     let idempotency_key = idempotency::key_of(&head.headers)?.map(str::to_owned);
     let inlet = match body {
@@ -175,7 +185,12 @@ async fn call_model(
         key: caller.key.clone(),
         request_id: Arc::clone(&ctx.record.request_id),
         model,
-        target: v1.map_or(CallTarget::Model, |(path, body)| CallTarget::V1 { path, body }),
+        target: api.map_or(CallTarget::Model, |(api, body)| {
+            let is_by_use = price.as_ref().is_some_and(FrozenPrice::is_by_use);
+            let counted = api.spoken.as_ref().filter(|_| is_by_use);
+            let input_tokens = counted.map_or(0, |spoken| spoken.input_tokens(&body.plain));
+            CallTarget::Api(ApiTarget { api, body, input_tokens })
+        }),
         inlet,
         is_json: false,
     };
@@ -244,7 +259,7 @@ fn check_query(surface: &Surface, query: Option<&str>) -> Result<(), Fault> {
     if says("precharge") {
         return Err(faults::precharge_said());
     }
-    if matches!(surface, Surface::V1(_)) && says("model") {
+    if matches!(surface, Surface::Api(_)) && says("model") {
         return Err(faults::model_said());
     }
     Ok(())
@@ -289,15 +304,16 @@ fn seconds(wait_us: i64) -> u32 {
     u32::try_from(wait_us / 1_000_000).unwrap_or(u32::MAX).saturating_add(1)
 }
 
-/// Under `/v1` the body names the model.
-async fn read_v1(
+/// Reads which model a call of an API means: as a rule its body names it.
+async fn read_api(
     ctx: &mut Context<'_>,
     caller: &Caller,
-    path: ModelName,
+    api: ApiPath,
     (head, body): (Parts, Incoming),
 ) -> Result<ModelRequest, Fault> {
     let relay = ctx.relay;
-    if !body.is_end_stream() {
+    let named = api.spoken.as_ref().and_then(Spoken::model_in_path).transpose()?;
+    if !body.is_end_stream() && named.is_none() {
         // A request that will be refused need not be taken in.
         kind(&head.headers)?;
     }
@@ -305,8 +321,17 @@ async fn read_v1(
     let rules = InletRules { config: &relay.config, whole: true, payer };
     let inlet = take_in(&head.headers, body, rules, &mut ctx.share).await?;
     let bytes = inlet.whole().cloned().unwrap_or_default();
-    let (model, v1_body) = model_in_body(&head.headers, &bytes, &relay.config)?;
-    Ok(ModelRequest { head, model, v1: Some((path, v1_body)), body: Intake::Here(inlet) })
+    let (model, body) = match named {
+        Some(model) => {
+            let plain = plain(&head.headers, &bytes, &relay.config)?;
+            (model, ApiBody { plain, named_by: NamedBy::Path })
+        }
+        None => {
+            let default = api.spoken.as_ref().and_then(Spoken::default_model);
+            model_in_body(&head.headers, &bytes, default, &relay.config)?
+        }
+    };
+    Ok(ModelRequest { head, model, api: Some((api, body)), body: Intake::Here(inlet) })
 }
 
 /// Requests answered without an upstream.
@@ -327,7 +352,7 @@ async fn answer_ourselves(
         }
         Surface::Usage => billing::usage(&relay.db, identity, relay.clock.now()).await?,
         Surface::Tasks(call) => task_view::answer(relay, call, (&head, body), caller).await?,
-        Surface::Pass(_) | Surface::V1(_) | Surface::Unknown => return Err(faults::not_found()),
+        Surface::Pass(_) | Surface::Api(_) | Surface::Unknown => return Err(faults::not_found()),
     };
     Ok(Delivery::Whole(response))
 }

@@ -4,6 +4,7 @@ use crate::Relay;
 use crate::traced::Traced;
 use domain::{ChannelId, Fault, FaultKind, KeyId, Quota, Usage, UserId};
 use http::StatusCode;
+use protocol::ErrorShape;
 use spans::{Span, key};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub(crate) struct Record {
     status: Option<StatusCode>,
     /// The call submits a task.
     pub(crate) is_async: bool,
+    /// The shape of our own errors, as the API that is spoken has it.
+    pub(crate) errors: ErrorShape,
     /// The upstream's id of the task that it accepted.
     pub(crate) task_id: Option<String>,
     /// Not a call of a model: nothing to record.
@@ -68,6 +71,7 @@ impl Record {
             outcome: CallResult::Gone,
             status: None,
             is_async: false,
+            errors: ErrorShape::Plain,
             task_id: None,
             silent: false,
         }

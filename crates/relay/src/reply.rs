@@ -4,13 +4,17 @@ use crate::client_link::ClientLink;
 use crate::config::SMALL_BODY_BYTES;
 use crate::outcome::{BodyEnd, Reading};
 use bytes::{Bytes, BytesMut};
+use domain::Usage;
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http_body::Body;
+use protocol::{ProtocolRoute, ReplyHead};
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
-use upstream::{ReplyBody, Scanned, SendError};
+use upstream::scan::Decoded;
+use upstream::{ReplyBody, ReplyScanner, Scanned, SendError};
 use web::memory::Share;
 
 /// What a reply's headers declare of its body.
@@ -135,8 +139,95 @@ pub(crate) async fn collect(
     Collected { bytes: if more.is_empty() { first } else { more.freeze() }, end }
 }
 
-/// The scanned content, as far as billing is concerned.
-pub(crate) fn read(scanned: Scanned) -> Reading {
+/// How a call's replies are read by its protocol.
+#[derive(Clone, Debug)]
+pub(crate) struct ReadAs {
+    pub route: Arc<ProtocolRoute>,
+    /// Tokens of the request's text, about, which stand in for a usage that is not reported.
+    pub input_tokens: i64,
+}
+
+/// Reads a reply on its way: by the contract of CustomPass, or by a route of a protocol.
+pub(crate) enum ChargeReader {
+    Envelope(Box<ReplyScanner>),
+    Route { body: Box<Decoded<protocol::ReplyReader>>, input_tokens: i64 },
+}
+
+impl ChargeReader {
+    pub(crate) fn new(headers: &HeaderMap, read_as: Option<&ReadAs>) -> Self {
+        let Some(ReadAs { route, input_tokens }) = read_as else {
+            return Self::Envelope(Box::new(ReplyScanner::for_headers(headers)));
+        };
+        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        // Replies of other statuses are not read: they cost nothing.
+        let reader = protocol::ReplyReader::new(route, ReplyHead { status: 200, content_type });
+        let body = Box::new(Decoded::for_headers(headers, reader));
+        Self::Route { body, input_tokens: *input_tokens }
+    }
+
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Envelope(scanner) => scanner.feed(bytes),
+            Self::Route { body, .. } => body.feed(bytes),
+        }
+    }
+
+    /// Whether a stream has said that it is over.
+    pub(crate) fn is_done(&self) -> bool {
+        match self {
+            Self::Envelope(scanner) => scanner.scanned_so_far().done,
+            Self::Route { body, .. } => body.get_ref().is_some_and(protocol::ReplyReader::is_done),
+        }
+    }
+
+    /// What the reply said, now that it is over.
+    pub(crate) fn finish(self) -> Reading {
+        match self {
+            Self::Envelope(scanner) => read(scanner.finish()),
+            Self::Route { body, input_tokens } => match body.finish() {
+                Ok(Some(reader)) => read_by_route(reader.finish(), input_tokens),
+                Ok(None) => Reading::default(),
+                Err(why) => {
+                    Reading { trouble: Some(format!("unreadable: {why}")), ..Reading::default() }
+                }
+            },
+        }
+    }
+}
+
+/// Reads a whole reply.
+pub(crate) fn read_whole(headers: &HeaderMap, bytes: &[u8], read_as: Option<&ReadAs>) -> Reading {
+    let mut reader = ChargeReader::new(headers, read_as);
+    reader.feed(bytes);
+    reader.finish()
+}
+
+/// What a protocol's reader found, as far as money is concerned.
+fn read_by_route(read: protocol::ReplyReading, input_tokens: i64) -> Reading {
+    let failed = !matches!(read.outcome, protocol::CallOutcome::Delivered);
+    let usage = match read.meters.usage() {
+        Some(usage) => Some(Usage { inconsistency: read.mismatch, ..usage }),
+        // What passed is counted where the upstream counts nothing.
+        None if !failed && read.fault.is_none() => Some(Usage {
+            prompt_tokens: input_tokens,
+            completion_tokens: read.text_tokens,
+            inconsistency: Some("estimated: the upstream reported no usage".to_owned()),
+            ..Usage::default()
+        }),
+        None => None,
+    };
+    let trouble = read.fault.map(|fault| format!("usage.{:?} is {}", fault.meter, fault.text));
+    Reading {
+        failed,
+        is_estimate: read.estimate,
+        trouble: trouble.filter(|_| usage.is_none()),
+        usage,
+        is_stream: read.shape.is_stream(),
+    }
+}
+
+/// What was scanned, as far as money is concerned.
+fn read(scanned: Scanned) -> Reading {
     let is_stream = scanned.is_stream();
     let envelope = scanned.envelope.unwrap_or_default();
     let says_failed = envelope.code_ok == Some(false) || (is_stream && envelope.error);
@@ -187,7 +278,7 @@ mod tests {
     }
 
     fn reading(content_type: &'static str, body: &str) -> Reading {
-        read(upstream::scan::scan_whole(&headers(content_type), body.as_bytes()))
+        read_whole(&headers(content_type), body.as_bytes(), None)
     }
 
     #[test]

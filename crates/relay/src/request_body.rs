@@ -1,7 +1,7 @@
 //! Reads a request's body: the model that it names, and whether it contradicts an estimate. A body
 //! that an upstream could read differently is refused.
 
-use crate::call::V1Body;
+use crate::call::{ApiBody, NamedBy};
 use crate::inflate::{inflate, is_compressed};
 use crate::{RelayConfig, faults};
 use bytes::Bytes;
@@ -18,27 +18,32 @@ const PRECHARGE: &str = "precharge";
 const URLENCODED: &str = "x-www-form-urlencoded";
 const MULTIPART: &str = "multipart/";
 
-/// Reads the model of a call under `/v1`.
+/// Reads which model a call's body means; `default` is meant by one that names none.
 pub(crate) fn model_in_body(
     headers: &HeaderMap,
     body: &Bytes,
+    default: Option<&str>,
     config: &RelayConfig,
-) -> Result<(ModelName, V1Body), Fault> {
+) -> Result<(ModelName, ApiBody), Fault> {
     if body.is_empty() {
         return Err(faults::model_missing());
     }
     let kind = kind(headers)?;
     let plain = plain(headers, body, config)?;
-    let (text, form_field) = match kind {
-        MediaKind::Json => (splice::top_level_string(&plain, MODEL).map_err(bad_json)?, None),
-        MediaKind::Form { boundary } => {
+    let (text, named_by) = match (kind, default) {
+        (MediaKind::Json, default) => match (splice::top_level_string(&plain, MODEL), default) {
+            (Err(SpliceError::Missing(_)), Some(model)) => (model.to_owned(), NamedBy::Default),
+            (named, _) => (named.map_err(bad_json)?, NamedBy::Json),
+        },
+        // A form is not added to, so it names its model itself.
+        (MediaKind::Form { boundary }, _) => {
             let field = multipart::field(&boundary, &plain, MODEL).map_err(bad_form)?;
-            (field.text.clone(), Some(field))
+            (field.text.clone(), NamedBy::Form(field))
         }
     };
     let model = ModelName::parse(&text)
         .map_err(|e| faults::invalid(format!("model 无效: {e}"), format!("model {e}")))?;
-    Ok((model, V1Body { plain, form_field }))
+    Ok((model, ApiBody { plain, named_by }))
 }
 
 /// The kind of a body that determines the price.
@@ -146,7 +151,7 @@ mod tests {
     }
 
     fn read(content_type: &'static str, body: &'static [u8]) -> Result<String, Fault> {
-        model_in_body(&of_type(content_type), &Bytes::from_static(body), &config())
+        model_in_body(&of_type(content_type), &Bytes::from_static(body), None, &config())
             .map(|(model, _)| model.to_string())
     }
 

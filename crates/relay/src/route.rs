@@ -1,8 +1,10 @@
 //! Whether a model may be called, which channels serve it, and what it costs.
 
 use crate::identify::{group_of, may_call};
-use crate::{RelayConfig, faults};
+use crate::{RelayConfig, faults, spoken};
 use domain::{Fault, Pricing, Ratio};
+use http::Method;
+use std::borrow::Cow;
 use std::sync::Arc;
 use store::{Catalog, Channel, DEFAULT_GROUP, Identity};
 
@@ -26,7 +28,25 @@ pub(crate) fn candidates<'a>(
     let elsewhere = serving.peek().is_some();
     let ours = |g: &String| g == group || g == DEFAULT_GROUP;
     let here = serving.any(|channel| channel.groups.iter().any(ours));
-    Err(if elsewhere && !here { faults::group_not_allowed() } else { faults::no_channel(30) })
+    Err(match (elsewhere, here) {
+        (true, false) => faults::group_not_allowed(),
+        (true, true) => faults::no_channel(30),
+        (false, _) => faults::model_not_found(),
+    })
+}
+
+/// Those of the channels that can be asked a call of this path.
+pub(crate) fn speaking<'a>(
+    candidates: &'a [Arc<Channel>],
+    method: &Method,
+    path: &str,
+) -> Result<Cow<'a, [Arc<Channel>]>, Fault> {
+    let takes = |channel: &Arc<Channel>| spoken::takes(channel, method, path);
+    if candidates.iter().all(takes) {
+        return Ok(Cow::Borrowed(candidates));
+    }
+    let speaking: Vec<_> = candidates.iter().filter(|it| takes(it)).cloned().collect();
+    if speaking.is_empty() { Err(faults::model_not_spoken()) } else { Ok(Cow::Owned(speaking)) }
 }
 
 /// The price of a model for this caller, to be frozen in the hold.

@@ -6,7 +6,7 @@ use crate::channels::{Attempt, Busy, Candidates};
 use crate::context::Context;
 use crate::faults;
 use crate::outcome::{BodyEnd, CallEnd, ClientOutcome, Outcome, decide};
-use crate::reply::{BodyShape, Collected, collect, read, shape_of};
+use crate::reply::{BodyShape, Collected, ReadAs, collect, read_whole, shape_of};
 use crate::reservation::Reservation;
 use crate::submit;
 use domain::{Fault, FrozenPrice, HoldId};
@@ -24,6 +24,19 @@ pub(crate) struct ChannelReply {
     pub collected: Option<Collected>,
     /// The hold follows an estimate.
     pub is_estimated: bool,
+    /// How it is read, where a protocol says.
+    pub read_as: Option<ReadAs>,
+}
+
+impl ChannelReply {
+    /// Whether another channel may be asked in its place: this one did no work, or none that was
+    /// delivered, as its protocol says.
+    fn may_be_retried(&self, call: &Call) -> bool {
+        let Some(ReadAs { route, .. }) = &self.read_as else { return false };
+        let status = self.reply.status.as_u16();
+        let twice = !call.model.is_submission() && route.is_retried_after(status);
+        route.is_refused_by(status) || twice
+    }
 }
 
 /// One attempt at a channel.
@@ -48,6 +61,15 @@ pub(crate) enum NotTaken {
 struct Failure {
     outcome: Outcome,
     is_unsent: bool,
+}
+
+impl Failure {
+    fn cause(&self) -> String {
+        match &self.outcome.client {
+            ClientOutcome::Fault(fault) => fault.cause_chain(),
+            ClientOutcome::Reply | ClientOutcome::Cut => String::new(),
+        }
+    }
 }
 
 impl From<Outcome> for Failure {
@@ -94,24 +116,31 @@ pub(crate) async fn send(
     loop {
         let (channel, attempt) = next;
         ctx.record.channel_id = Some(channel.id);
-        let failure = match attempt_channel(ctx, call, (&channel, attempt), reservation).await {
-            Ok(answer) => return Ok(answer),
-            Err(failure) => failure,
+        let attempted = attempt_channel(ctx, call, (&channel, attempt), reservation).await;
+        let (may_fail_over, error) = match &attempted {
+            Ok(answer) => {
+                let status = answer.reply.status.as_u16();
+                (answer.may_be_retried(call), format!("status {status}"))
+            }
+            Err(failure) => (failure.is_unsent, failure.cause()),
         };
-        ctx.record.upstream_ends();
-        let max_failovers = channel.setting.retry_count.unwrap_or(relay.config.failover_count);
-        if !failure.is_unsent || failovers >= max_failovers || !call.inlet.is_fresh() {
-            return Err(failure.outcome);
+        if !may_fail_over {
+            return attempted.map_err(|failure| failure.outcome);
         }
-        failovers += 1;
+        let max_failovers = channel.setting.retry_count.unwrap_or(relay.config.failover_count);
+        let may_go_on = failovers < max_failovers && call.inlet.is_fresh();
         candidates.exclude(channel.id);
-        let Some(another) = candidates.choose().ok().filter(|_| !ctx.link.is_disconnected()) else {
-            return Err(failure.outcome);
+        let another = match may_go_on && !ctx.link.is_disconnected() {
+            true => candidates.choose().ok(),
+            false => None,
         };
-        let error = match &failure.outcome.client {
-            ClientOutcome::Fault(fault) => fault.cause_chain(),
-            ClientOutcome::Reply | ClientOutcome::Cut => String::new(),
+        // The last channel's own words reach the client.
+        let Some(another) = another else {
+            return attempted.map_err(|failure| failure.outcome);
         };
+        drop(attempted);
+        ctx.record.upstream_ends();
+        failovers += 1;
         tracing::warn!(
             target: "custompass", event = "channel_failed", channel_id = channel.id.0,
             error, request_id = &*ctx.record.request_id,
@@ -145,6 +174,7 @@ async fn attempt_channel(
         is_unsent: true,
     })?;
     ctx.record.upstream_begins();
+    let read_as = call.read_as(channel);
     let hold_id = reservation.hold_id();
     let mut exchange = Exchange { relay, call, prepared, attempt, hold_id };
     let is_by_use = reservation.price().is_some_and(FrozenPrice::is_by_use);
@@ -158,13 +188,20 @@ async fn attempt_channel(
             None => is_estimated = true,
             Some((reply, collected)) => {
                 let Exchange { prepared, attempt, .. } = exchange;
-                return Ok(ChannelReply { reply, prepared, attempt, collected, is_estimated });
+                return Ok(ChannelReply {
+                    reply,
+                    prepared,
+                    attempt,
+                    collected,
+                    is_estimated,
+                    read_as,
+                });
             }
         }
     }
     let reply = request(ctx, &mut exchange, RequestKind::Real, reservation).await?;
     let Exchange { prepared, attempt, .. } = exchange;
-    Ok(ChannelReply { reply, prepared, attempt, collected: None, is_estimated })
+    Ok(ChannelReply { reply, prepared, attempt, collected: None, is_estimated, read_as })
 }
 
 /// One request of a call that has a client, a reservation and a trace.
@@ -218,7 +255,7 @@ async fn estimate(
             return Err(decide(reservation.terms(), CallEnd::Estimate(end)).into());
         }
     }
-    let reading = read(upstream::scan::scan_whole(&reply.headers, &collected.bytes));
+    let reading = read_whole(&reply.headers, &collected.bytes, None);
     if !reading.is_estimate || reading.failed {
         return Ok(Some((reply, Some(collected))));
     }

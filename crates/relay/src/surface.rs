@@ -1,8 +1,9 @@
 //! The routes of the data plane.
 
+use crate::spoken::Spoken;
 use crate::task_view::{self, TaskCall};
 use crate::{faults, methods};
-use domain::{Fault, ModelName};
+use domain::{Fault, ModelName, ModelNameError};
 use http::Method;
 use upstream::PathError;
 
@@ -11,8 +12,8 @@ use upstream::PathError;
 pub(crate) enum Surface {
     /// `ANY /pass/{model…}`
     Pass(ModelName),
-    /// `ANY /v1/{path…}`: the model is in the body.
-    V1(ModelName),
+    /// A path of an API: under `/v1` the body names the model, elsewhere a protocol says where.
+    Api(ApiPath),
     /// `GET /v1/models`
     Models,
     /// `GET /v1/models/{model}`
@@ -27,12 +28,39 @@ pub(crate) enum Surface {
     Unknown,
 }
 
+/// A path of an API.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ApiPath {
+    /// Decoded, without the slash in front: `v1/chat/completions`.
+    pub path: ModelName,
+    /// The route of a protocol that it fits; none: the path is passed on as it is.
+    pub spoken: Option<Spoken>,
+}
+
+impl ApiPath {
+    /// With the slash in front.
+    pub(crate) fn absolute(&self) -> String {
+        format!("/{}", self.path.as_str())
+    }
+
+    fn read(method: &Method, raw: &str) -> Result<Self, Fault> {
+        let path = upstream::decode_model_path(raw).map_err(bad_path)?;
+        let spoken = Spoken::of(method, &format!("/{}", path.as_str()));
+        Ok(Self { path, spoken })
+    }
+}
+
 impl Surface {
-    /// The pattern that its paths match.
-    pub(crate) const fn route(&self) -> &'static str {
+    /// The pattern that its paths fit.
+    pub(crate) fn route(&self) -> &'static str {
         match self {
             Self::Pass(_) => "/pass/{model}",
-            Self::V1(_) => "/v1/{path}",
+            Self::Api(api) => match api.path.as_str().split('/').next() {
+                Some("v1beta") => "/v1beta/{path}",
+                Some("v2") => "/v2/{path}",
+                Some("openai") => "/openai/{path}",
+                _ => "/v1/{path}",
+            },
             Self::Models => "/v1/models",
             Self::Model(_) => "/v1/models/{model}",
             Self::Subscription => "/v1/dashboard/billing/subscription",
@@ -57,7 +85,11 @@ pub(crate) fn surface(
             None => Ok(Surface::Pass(decode(raw)?)),
         };
     }
-    let Some(raw) = path.strip_prefix("/v1/") else { return Ok(Surface::Unknown) };
+    let Some(raw) = path.strip_prefix("/v1/") else {
+        let api = ApiPath::read(method, path.strip_prefix('/').unwrap_or(path))?;
+        // Elsewhere only what a protocol has.
+        return Ok(if api.spoken.is_some() { Surface::Api(api) } else { Surface::Unknown });
+    };
     if let Some(call) = task_view::under_v1(method, raw)? {
         return Ok(Surface::Tasks(call));
     }
@@ -72,7 +104,10 @@ pub(crate) fn surface(
             return Ok(Surface::Model(decode(model)?));
         }
     }
-    Ok(Surface::V1(decode(raw)?))
+    if raw.is_empty() {
+        return Err(bad_path(PathError::Name(ModelNameError::Empty)));
+    }
+    ApiPath::read(method, path.strip_prefix('/').unwrap_or(path)).map(Surface::Api)
 }
 
 pub(crate) fn bad_path(error: PathError) -> Fault {
@@ -84,7 +119,13 @@ mod tests {
     use super::*;
 
     fn read(method: Method, path: &str) -> String {
-        surface(&method, path, |_| false).map_or_else(|fault| fault.en, |s| format!("{s:?}"))
+        match surface(&method, path, |_| false) {
+            Ok(Surface::Api(api)) => {
+                format!("Api({}, {})", api.path.as_str(), api.spoken.is_some())
+            }
+            Ok(other) => format!("{other:?}"),
+            Err(fault) => fault.en,
+        }
     }
 
     #[test]
@@ -92,16 +133,22 @@ mod tests {
         for (method, path, meaning) in [
             (Method::POST, "/pass/gpt-4", "Pass(ModelName(\"gpt-4\"))"),
             (Method::GET, "/pass/img%2Fsubmit", "Pass(ModelName(\"img/submit\"))"),
-            (Method::POST, "/v1/chat/completions", "V1(ModelName(\"chat/completions\"))"),
+            (Method::POST, "/v1/chat/completions", "Api(v1/chat/completions, true)"),
             (Method::GET, "/v1/models", "Models"),
             (Method::GET, "/v1/models/org/m", "Model(ModelName(\"org/m\"))"),
-            (Method::POST, "/v1/models", "V1(ModelName(\"models\"))"),
+            (Method::POST, "/v1/models", "Api(v1/models, false)"),
             (Method::GET, "/v1/dashboard/billing/subscription", "Subscription"),
             (Method::GET, "/v1/dashboard/billing/usage", "Usage"),
             (Method::GET, "/v1/tasks", "Tasks(Page)"),
-            (Method::POST, "/v1/tasks", "V1(ModelName(\"tasks\"))"),
+            (Method::POST, "/v1/tasks", "Api(v1/tasks, false)"),
             (Method::POST, "/pass/m/task/list-by-condition", "Tasks(List { model: \"m/submit\" })"),
             (Method::GET, "/pass/m/tasks/7", "Pass(ModelName(\"m/tasks/7\"))"),
+            (
+                Method::POST,
+                "/v1beta/models/m:generateContent",
+                "Api(v1beta/models/m:generateContent, true)",
+            ),
+            (Method::POST, "/v1beta/models/m:other", "Unknown"),
             (Method::GET, "/elsewhere", "Unknown"),
         ] {
             assert_eq!(read(method, path), meaning, "{path}");

@@ -376,7 +376,7 @@ async fn who_may_call_what() {
     let call = |key: &str| Call::new(relay.address, "POST", "/pass/free").key(key);
     Call::new(relay.address, "GET", "/pass/free").send().await.expect_error(401, "AUTH_ERROR");
     call("sk-unknown").send().await.expect_error(401, "AUTH_ERROR");
-    relay.post("unheard-of").send().await.expect_error(503, "NO_CHANNEL");
+    relay.post("unheard-of").send().await.expect_error(404, "MODEL_NOT_FOUND");
     relay.post("free?%70recharge=1").send().await.expect_error(400, "INVALID_REQUEST");
     relay.call("POST", "/pass/a%2f..%2fb").send().await.expect_error(400, "INVALID_REQUEST");
     for (column, status, code) in [

@@ -1,6 +1,6 @@
 //! The current channels and prices, in memory.
 
-use crate::channel_fields::{self as fields, ChannelSetting};
+use crate::channel_fields::{self as fields, ChannelSetting, Precharge};
 use crate::seal::SealError;
 use crate::sealed_proxy::{open_proxy, seal_proxy};
 use crate::{CHANNEL_KEY, Db, Row, Sealer, Secret, StoreError, Value};
@@ -37,6 +37,8 @@ pub struct Channel {
     pub auto_ban: bool,
     /// 1 enabled, 2 disabled, 3 disabled automatically.
     pub status: u8,
+    /// Name of the protocol that the upstream speaks.
+    pub protocol: String,
     /// Header that carries the caller's key.
     pub user_token_header: Option<String>,
     /// Requested model → model sent.
@@ -243,7 +245,7 @@ impl Catalog {
 
 const SELECT_CHANNELS: &str = "SELECT id, name, base_url, key, models, groups, priority, weight,
     auto_ban, status, other, model_mapping, param_override, status_code_mapping,
-    custompass_status_mapping, setting FROM channels";
+    custompass_status_mapping, setting, protocol FROM channels";
 
 const SELECT_PRICES: &str = "SELECT model_name, ratio, fixed_quota, completion_ratio, cache_ratio,
     image_ratio, audio_ratio, min_hold FROM abilities";
@@ -288,7 +290,12 @@ fn read_channel(
     });
     let setting = open_proxy(sealer, &text("setting")?);
     let setting = setting.map_err(|error| format!("setting.proxy {error}"))?;
-    let (setting, unknown) = fields::setting(&setting)?;
+    let protocol = text("protocol")?;
+    let precharge = match protocol.as_str() {
+        "custompass" => Precharge::default(),
+        _ => Precharge::Off,
+    };
+    let (setting, unknown) = fields::setting(&setting, precharge)?;
     warnings.extend(unknown.into_iter().map(|name| format!("setting.{name} means nothing")));
     let channel = Channel {
         id,
@@ -301,6 +308,7 @@ fn read_channel(
         weight: row.get("weight")?,
         auto_ban: row.get("auto_ban")?,
         status: row.get("status")?,
+        protocol,
         user_token_header: fields::user_token_header(&text("other")?)?,
         model_mapping: fields::model_mapping(&text("model_mapping")?)?,
         param_override: fields::param_override(&text("param_override")?)?,

@@ -101,7 +101,11 @@ pub fn key(text: &str) -> Result<Secret, FieldError> {
     Ok(Secret::from(key))
 }
 
-/// The column `other`: the name of the header that carries the caller's key.
+/// In the column `other`: the caller's key goes in no header.
+pub const NO_USER_TOKEN: &str = "-";
+
+/// The column `other`: the name of the header that carries the caller's key, or
+/// [`NO_USER_TOKEN`].
 ///
 /// # Errors
 /// When it is no header's name, or one that newapi sets itself.
@@ -253,12 +257,16 @@ pub fn status_words(text: &str) -> Result<Option<StatusWords>, FieldError> {
     Ok(Some(words))
 }
 
-/// The column `setting`, and the names of its unknown members.
+/// The column `setting`, and the names of its unknown members. `precharge` holds where the column
+/// does not set it: an estimate call is CustomPass's, and other APIs don't know it.
 ///
 /// # Errors
 /// When a known member can't be used.
-pub fn setting(text: &str) -> Result<(ChannelSetting, Vec<String>), FieldError> {
-    let mut setting = ChannelSetting::default();
+pub fn setting(
+    text: &str,
+    precharge: Precharge,
+) -> Result<(ChannelSetting, Vec<String>), FieldError> {
+    let mut setting = ChannelSetting { precharge, ..ChannelSetting::default() };
     let mut unknown = Vec::new();
     for (name, raw) in object("setting", text)? {
         let field = format!("setting.{name}");
@@ -357,11 +365,13 @@ mod tests {
 
     #[test]
     fn settings() {
+        let read = |text: &str| setting(text, Precharge::Query);
+        assert_eq!(setting("{}", Precharge::Off).unwrap().0.precharge, Precharge::Off);
         for (text, ms) in [("30", 30_000), ("\"30s\"", 30_000), ("\"2m\"", 120_000)] {
-            let (setting, _) = setting(&format!(r#"{{"timeout":{text}}}"#)).unwrap();
+            let (setting, _) = read(&format!(r#"{{"timeout":{text}}}"#)).unwrap();
             assert_eq!(setting.timeout_ms, Some(ms));
         }
-        let (setting_, unknown) = setting(
+        let (setting_, unknown) = read(
             r#"{"retry_count":2,"proxy":"http://u:p@h:1","precharge":"off","concurrency":0,"x":1}"#,
         )
         .unwrap();
@@ -369,7 +379,7 @@ mod tests {
         assert_eq!((setting_.precharge, unknown), (Precharge::Off, vec!["x".to_owned()]));
         assert!(!format!("{setting_:?}").contains("u:p"));
         for proxy in ["direct", "https://h:1", "socks5://h:1080"] {
-            assert!(setting(&format!(r#"{{"proxy":"{proxy}"}}"#)).is_ok(), "{proxy}");
+            assert!(read(&format!(r#"{{"proxy":"{proxy}"}}"#)).is_ok(), "{proxy}");
         }
         for bad in [
             r#"{"timeout":0}"#,
@@ -380,7 +390,7 @@ mod tests {
             r#"{"proxy":"ftp://h"}"#,
             "[]",
         ] {
-            assert!(setting(bad).is_err(), "{bad}");
+            assert!(read(bad).is_err(), "{bad}");
         }
     }
 

@@ -10,10 +10,13 @@ use std::net::Ipv6Addr;
 /// Longest `base_url`: a host name has at most 253 characters.
 const MAX_LEN: usize = 300;
 
-/// A checked `base_url`: a scheme, a host and an optional port, and nothing else.
+/// A checked `base_url`: a scheme and a host, perhaps a port, and, where the protocol has it, a
+/// path.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BaseUrl {
     text: Box<str>,
+    /// Without a slash at its end; empty, where there is none.
+    path: Box<str>,
     scheme: Scheme,
     authority: Authority,
 }
@@ -98,6 +101,22 @@ impl BaseUrl {
     /// # Errors
     /// The first rule that `text` breaks.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
+        let url = Self::parse_with_path(text)?;
+        if !url.path.is_empty() {
+            return Err(AddressError::Path);
+        }
+        if text.trim().ends_with('/') {
+            return Err(AddressError::TrailingSlash);
+        }
+        Ok(url)
+    }
+
+    /// The same, for a protocol whose APIs may be below a path. A slash at its end is no
+    /// matter.
+    ///
+    /// # Errors
+    /// The first rule that `text` breaks.
+    pub fn parse_with_path(text: &str) -> Result<Self, AddressError> {
         let text = text.trim();
         if text.len() > MAX_LEN {
             return Err(AddressError::TooLong);
@@ -109,18 +128,17 @@ impl BaseUrl {
         if rest.contains(['?', '#']) {
             return Err(AddressError::Query);
         }
-        if let Some(slash) = rest.find('/') {
-            let only_at_end = slash + 1 == rest.len();
-            return Err(if only_at_end { AddressError::TrailingSlash } else { AddressError::Path });
-        }
-        if rest.contains('@') {
+        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        if host.contains('@') {
             return Err(AddressError::Credentials);
         }
-        check_host_and_port(rest)?;
-        let host = rest.to_ascii_lowercase();
-        let text = format!("{scheme}://{host}").into_boxed_str();
+        check_host_and_port(host)?;
+        let path = path.strip_suffix('/').unwrap_or(path);
+        check_base_path(path)?;
+        let host = host.to_ascii_lowercase();
+        let text = format!("{scheme}://{host}{path}").into_boxed_str();
         let authority = Authority::try_from(host).map_err(|_| AddressError::Host)?;
-        Ok(Self { text, scheme, authority })
+        Ok(Self { text, path: path.into(), scheme, authority })
     }
 
     /// The address as it is stored.
@@ -153,15 +171,22 @@ impl BaseUrl {
     /// # Errors
     /// When the address gets too long, or `raw_query` has characters that a query can't have.
     pub fn target(&self, path: &str, raw_query: Option<&str>) -> Result<Uri, AddressError> {
-        self.join("/", path, raw_query)
+        let front = format!("{}/", self.path);
+        self.join(&front, path, raw_query)
     }
 
-    /// `{base_url}/v1/{path}`, otherwise like [`BaseUrl::target`].
+    /// Its path, without a slash at its end.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Scheme and host with this absolute path, which is decoded, in place of its own.
     ///
     /// # Errors
     /// Those of [`BaseUrl::target`].
-    pub fn target_v1(&self, path: &str, raw_query: Option<&str>) -> Result<Uri, AddressError> {
-        self.join("/v1/", path, raw_query)
+    pub fn at_path(&self, path: &str, raw_query: Option<&str>) -> Result<Uri, AddressError> {
+        self.join("/", path.trim_start_matches('/'), raw_query)
     }
 
     fn join(&self, front: &str, path: &str, raw_query: Option<&str>) -> Result<Uri, AddressError> {
@@ -234,6 +259,14 @@ fn check_host_and_port(text: &str) -> Result<(), AddressError> {
         }
         Some(_) => Err(AddressError::Port),
     }
+}
+
+/// Segments that need no encoding and do not climb.
+fn check_base_path(path: &str) -> Result<(), AddressError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'~');
+    let is_segment = |text: &str| !matches!(text, "" | "." | "..") && text.bytes().all(plain);
+    let mut segments = path.split('/').skip(1);
+    if segments.all(is_segment) { Ok(()) } else { Err(AddressError::Path) }
 }
 
 fn check_name(host: &str) -> Result<(), AddressError> {
@@ -316,6 +349,23 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_kept_where_a_protocol_has_one() {
+        let parse = |text| BaseUrl::parse_with_path(text).map(|url| url.to_string());
+        assert_eq!(parse("https://A.example/openai/v1/").unwrap(), "https://a.example/openai/v1");
+        assert_eq!(parse("https://a.example/").unwrap(), "https://a.example");
+        for bad in ["http://a//b", "http://a/../b", "http://a/b c", "http://a/%2e", "http://a/b//"]
+        {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        let base = BaseUrl::parse_with_path("http://up/api").unwrap();
+        assert_eq!(base.target("m", None).unwrap().to_string(), "http://up/api/m");
+        assert_eq!(
+            base.at_path("/api/v1/x", Some("q")).unwrap().to_string(),
+            "http://up/api/v1/x?q"
+        );
+    }
+
+    #[test]
     fn addresses_what_was_priced() {
         let base = BaseUrl::parse("http://up:9000").unwrap();
         for (path, query, target) in [
@@ -328,7 +378,7 @@ mod tests {
         ] {
             assert_eq!(base.target(path, query).unwrap().to_string(), target);
         }
-        let v1 = base.target_v1("chat/completions", None).unwrap();
+        let v1 = base.at_path("/v1/chat/completions", None).unwrap();
         assert_eq!(v1.to_string(), "http://up:9000/v1/chat/completions");
         assert_eq!(base.target("x", Some("a b")), Err(AddressError::Target));
         assert_eq!(base.target("x", Some("a#b")), Err(AddressError::Target));

@@ -25,19 +25,33 @@ fn stays_here(name: &HeaderName) -> bool {
             | header::HOST
             | header::CONTENT_LENGTH
             | header::EXPECT
-    ) || matches!(name.as_str(), "x-api-key" | "idempotency-key")
-        || name.as_str().starts_with("proxy-")
+            | header::ORIGIN
+            | header::REFERER
+            | header::FORWARDED
+            | header::VIA
+    ) || STAY_HERE.contains(&name.as_str())
+        || STAYING_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
         || (name.as_str().starts_with("x-") && REROUTING.contains(&name.as_str()))
 }
+
+/// The spellings of a key, and what proxies before us say about the client.
+const STAY_HERE: &[&str] = &[
+    "api-key",
+    "cdn-loop",
+    "idempotency-key",
+    "true-client-ip",
+    "x-api-key",
+    "x-goog-api-key",
+    "x-real-ip",
+];
+
+/// The same, of families of headers: browsers' own, those of proxies, and ours.
+const STAYING_PREFIXES: &[&str] = &["cf-", "proxy-", "sec-", "x-forwarded-", "x-newapi-"];
 
 /// Headers that some servers and frameworks take the path or the method of a request from. The
 /// price follows the path that was sent, so a client must not be able to override it.
 const REROUTING: &[&str] = &[
     "x-envoy-original-path",
-    "x-forwarded-method",
-    "x-forwarded-path",
-    "x-forwarded-prefix",
-    "x-forwarded-uri",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
@@ -50,8 +64,11 @@ const REROUTING: &[&str] = &[
 /// The client's headers that are forwarded to the upstream. The channel's own (`Authorization`, the
 /// user-token header, `Idempotency-Key`) are added by the caller, so that a client can't set them.
 #[must_use]
-pub fn forward_request_headers(from: &HeaderMap, user_token_header: &HeaderName) -> HeaderMap {
-    copy(from, |name| !stays_here(name) && name != user_token_header)
+pub fn forward_request_headers(
+    from: &HeaderMap,
+    user_token_header: Option<&HeaderName>,
+) -> HeaderMap {
+    copy(from, |name| !stays_here(name) && Some(name) != user_token_header)
 }
 
 /// The upstream's headers that are forwarded to the client.
@@ -141,7 +158,7 @@ mod tests {
             ("accept", "*/*"),
         ]);
         let token = HeaderName::from_static("x-custom-token");
-        let to = forward_request_headers(&from, &token);
+        let to = forward_request_headers(&from, Some(&token));
         let expected = map(&[
             ("content-type", "application/json"),
             ("x-other", "1"),

@@ -4,6 +4,7 @@ use crate::{Body, X_REQUEST_ID, full};
 use domain::{Fault, FaultKind};
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
+use protocol::{ErrorShape, OwnError};
 use serde::Serialize;
 
 /// How a kind of fault is shown.
@@ -60,6 +61,7 @@ pub const fn show(kind: FaultKind) -> Shown {
         K::Unsupported => shown(S::NOT_IMPLEMENTED, "UNSUPPORTED", SERVER),
         K::Upstream => shown(S::BAD_GATEWAY, "UPSTREAM_ERROR", UPSTREAM),
         K::UpstreamResponse => shown(S::BAD_GATEWAY, "UPSTREAM_RESPONSE", UPSTREAM),
+        K::ModelNotFound => shown(S::NOT_FOUND, "MODEL_NOT_FOUND", REQUEST),
         K::NoChannel => later(shown(S::SERVICE_UNAVAILABLE, "NO_CHANNEL", SERVER), 5),
         K::Config => later(shown(S::SERVICE_UNAVAILABLE, "CONFIG_ERROR", SERVER), 30),
         K::AccountBusy => later(shown(S::SERVICE_UNAVAILABLE, "ACCOUNT_BUSY", SERVER), 2),
@@ -72,20 +74,6 @@ pub const fn show(kind: FaultKind) -> Shown {
 }
 
 #[derive(Serialize)]
-struct PlaneBody<'a> {
-    error: PlaneError<'a>,
-}
-
-#[derive(Serialize)]
-struct PlaneError<'a> {
-    message: String,
-    #[serde(rename = "type")]
-    kind: &'a str,
-    code: &'a str,
-    request_id: &'a str,
-}
-
-#[derive(Serialize)]
 struct AdminBody {
     success: bool,
     message: String,
@@ -95,10 +83,21 @@ struct AdminBody {
 /// A fault on the data plane: `{"error":{"message","type","code","request_id"}}`.
 #[must_use]
 pub fn render_fault(fault: &Fault, request_id: &str) -> Response<Body> {
+    render_fault_as(ErrorShape::Plain, fault, request_id)
+}
+
+/// The same, in the shape that the clients of an API read.
+#[must_use]
+pub fn render_fault_as(shape: ErrorShape, fault: &Fault, request_id: &str) -> Response<Body> {
     let shown = show(fault.kind);
-    let error =
-        PlaneError { message: fault.message(), kind: shown.kind, code: shown.code, request_id };
-    respond(fault, shown, request_id, serde_json::to_vec(&PlaneBody { error }).ok())
+    let error = OwnError {
+        status: shown.status.as_u16(),
+        code: shown.code,
+        kind: shown.kind,
+        message: &fault.message(),
+        request_id,
+    };
+    respond(fault, shown, request_id, serde_json::to_vec(&shape.body(&error)).ok())
 }
 
 /// A fault of the admin API: `{"success":false,"message","data":null}`.

@@ -13,7 +13,7 @@ mod seconds;
 
 pub use body::{Body, BodyError, boxed, empty, full};
 pub use client_address::TrustedProxies;
-pub use fault::{Shown, render_admin_fault, render_fault, show};
+pub use fault::{Shown, render_admin_fault, render_fault, render_fault_as, show};
 pub use json::json;
 pub use request_id::{X_REQUEST_ID, request_id, uuid_v7};
 pub use seconds::Seconds;

@@ -20,9 +20,12 @@ pub enum Command {
     Create {
         /// Name to show.
         name: String,
-        /// Scheme and host of the upstream, like `https://api.example.com`.
+        /// Address of the upstream, like `https://api.example.com`.
         #[arg(long)]
         base_url: String,
+        /// The protocol that it speaks: `newapi protocol list` shows them.
+        #[arg(long)]
+        protocol: Option<String>,
         /// The account's key there; `-` reads it from standard input.
         #[arg(long)]
         key: String,
@@ -93,11 +96,22 @@ async fn act(context: &CommandContext, command: Command) -> anyhow::Result<ExitC
             let all = every_page(|page| channel::list(state, filter, page)).await?;
             show_all(&all, json)?;
         }
-        Command::Create { name, base_url, key, models, groups, priority, weight, json } => {
+        Command::Create {
+            name,
+            base_url,
+            protocol,
+            key,
+            models,
+            groups,
+            priority,
+            weight,
+            json,
+        } => {
             let fields = Given::default()
                 .with("name", Some(name))
                 .with("type", Some(52))
                 .with("base_url", Some(base_url))
+                .with("protocol", protocol)
                 .with("key", Some(read_key(key)?))
                 .with("models", Some(models))
                 .with("groups", Some(groups))

@@ -139,7 +139,7 @@ pub(super) async fn reach(
         idle_ms: answer_ms,
         total_ms: ANSWER_MS,
     };
-    let base = BaseUrl::parse(&channel.base_url).context("base_url")?;
+    let base = BaseUrl::parse_with_path(&channel.base_url).context("base_url")?;
     let proxy = match &channel.setting.proxy {
         None => ProxyChoice::Default,
         Some(proxy) => ProxyChoice::parse(proxy.expose())?,

@@ -63,7 +63,7 @@ on_both_databases! {
             (post("/pass/vip", &limited.key).await, 429, "RATE_LIMITED"),
             (post("/pass/broken", &ann.key).await, 502, "UPSTREAM_ERROR"),
             (post("/pass/no-usage", &ann.key).await, 502, "UPSTREAM_RESPONSE"),
-            (post("/pass/nowhere", &ann.key).await, 503, "NO_CHANNEL"),
+            (post("/pass/nowhere", &ann.key).await, 404, "MODEL_NOT_FOUND"),
             (post("/pass/slow", &ann.key).await, 504, "TIMEOUT"),
         ] {
             let answer = answer.expect_error(status, code);

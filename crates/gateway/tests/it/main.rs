@@ -55,6 +55,7 @@ mod setup_rules;
 mod shutdown;
 mod slow_clients;
 mod spending;
+mod spoken;
 mod storm;
 mod streams;
 mod streams_cut;

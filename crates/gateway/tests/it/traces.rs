@@ -253,7 +253,7 @@ on_sqlite! {
         let ann = house.payer(10).await;
         let call = house.server.call("POST", "/pass/a-private-path").key(&ann.key);
 
-        traced(call, "01").send().await.expect(503);
+        traced(call, "01").send().await.expect(404);
 
         let spans = trace(&collector, TRACE).await;
         assert_eq!(phases(&spans), Vec::<String>::new());

@@ -2,7 +2,7 @@
 
 use crate::inflate::{inflate, is_compressed};
 use crate::outcome::FirstReplyKind;
-use crate::reply::read as read_money;
+use crate::reply::read_whole;
 use crate::{Relay, faults};
 use domain::{Fault, FrozenPrice, Quota, StatusWords, TaskStatus, TaskUid, Usage, task_status};
 use http::{HeaderMap, StatusCode};
@@ -61,7 +61,7 @@ impl FirstReply {
 
 /// Parses a complete reply.
 pub(super) fn read(status: StatusCode, headers: &HeaderMap, bytes: &[u8]) -> FirstReply {
-    let money = read_money(upstream::scan::scan_whole(headers, bytes));
+    let money = read_whole(headers, bytes, None);
     let plain = plain(headers, bytes);
     let refused = |kind, code, error: String| {
         let message = plain.as_deref().and_then(message_of).unwrap_or_else(|| error.clone());

@@ -140,7 +140,7 @@ pub(crate) async fn deliver(
     answer: ChannelReply,
     reservation: Reservation,
 ) -> Result<Delivery, Fault> {
-    let ChannelReply { mut reply, prepared, mut attempt, collected, is_estimated } = answer;
+    let ChannelReply { mut reply, prepared, mut attempt, collected, is_estimated, .. } = answer;
     if let Some(why) = unusable(&reply, &prepared) {
         return Err(refuse(ctx, reservation, why).await);
     }

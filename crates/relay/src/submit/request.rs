@@ -1,7 +1,7 @@
 //! A submission as it was received, stored until the upstream has accepted it: after a crash it is
 //! repeated if the upstream recognises repetitions.
 
-use crate::call::{Call, CallTarget};
+use crate::call::{ApiTarget, Call, CallTarget};
 use crate::inlet::Inlet;
 use crate::request_body::model_in_body;
 use crate::surface::{Surface, surface};
@@ -55,7 +55,7 @@ fn written(
     let path_and_query = call.uri.path_and_query().map_or("/", |both| both.as_str());
     // Without the keys: the caller's own is stored elsewhere.
     let end_to_end =
-        upstream::headers::forward_request_headers(&call.headers, &config.user_token_header);
+        upstream::headers::forward_request_headers(&call.headers, Some(&config.user_token_header));
     let headers = end_to_end.iter().map(|(name, value)| (name.to_string(), latin_1(value)));
     let head = Head {
         method: call.method.to_string(),
@@ -100,9 +100,9 @@ fn again(plain: &[u8], key: HeaderValue, request_id: &str, config: &RelayConfig)
     }
     let (model, target) = match surface(&method, uri.path(), |_| true).ok()? {
         Surface::Pass(model) => (model, CallTarget::Model),
-        Surface::V1(path) => {
-            let (model, body) = model_in_body(&headers, &body, config).ok()?;
-            (model, CallTarget::V1 { path, body })
+        Surface::Api(api) => {
+            let (model, body) = model_in_body(&headers, &body, None, config).ok()?;
+            (model, CallTarget::Api(ApiTarget { api, body, input_tokens: 0 }))
         }
         _ => return None,
     };
@@ -165,7 +165,7 @@ mod tests {
         let body = br#"{"model":"img/submit"}"#;
         let (_, Kept { call, .. }) = kept("/v1/images", body).unwrap();
         assert_eq!(call.model.as_str(), "img/submit");
-        assert!(matches!(call.target, CallTarget::V1 { .. }));
+        assert!(matches!(call.target, CallTarget::Api(_)));
         assert!(kept("/v1/images", b"{}").is_none(), "it names no model");
     }
 

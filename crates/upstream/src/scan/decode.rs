@@ -116,6 +116,17 @@ impl<W: Write> Decoder<W> {
         }
     }
 
+    /// What it was inflated into, once [`Self::finish`] has returned well.
+    pub(super) fn into_inner(self) -> Option<W> {
+        match self {
+            Self::Plain(to) => Some(to),
+            Self::Undecided(to) => to,
+            Self::Gzip(decoder) => decoder.finish().ok().map(|limited| limited.to),
+            Self::Zlib(decoder) => decoder.finish().ok().map(|limited| limited.to),
+            Self::Deflate(decoder) => decoder.finish().ok().map(|limited| limited.to),
+        }
+    }
+
     pub(super) fn get_mut(&mut self) -> Option<&mut W> {
         match self {
             Self::Plain(to) => Some(to),

@@ -196,6 +196,67 @@ impl Scanned {
     }
 }
 
+/// A body on its way into `W`, decoded as its headers say.
+pub struct Decoded<W: std::io::Write> {
+    decoder: Result<Decoder<W>, W>,
+    unreadable: Option<&'static str>,
+}
+
+impl<W: std::io::Write> Decoded<W> {
+    /// For a reply with these headers.
+    #[must_use]
+    pub fn for_headers(headers: &HeaderMap, to: W) -> Self {
+        let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+        let coding = match (codings.next(), codings.next()) {
+            (None, _) => Coding::Plain,
+            (Some(one), None) => Coding::of(Some(one.to_str().unwrap_or("?"))),
+            (Some(_), Some(_)) => Coding::Other,
+        };
+        let decoder = Decoder::new(coding, to);
+        let unreadable = decoder.is_err().then_some("content_encoding");
+        Self { decoder, unreadable }
+    }
+
+    /// Decodes the next piece.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        if self.unreadable.is_none()
+            && let Ok(decoder) = &mut self.decoder
+            && decoder.feed(bytes).is_err()
+        {
+            self.unreadable = Some("broken_encoding");
+        }
+    }
+
+    /// What it was decoded into.
+    #[must_use]
+    pub fn get_ref(&self) -> Option<&W> {
+        match &self.decoder {
+            Ok(decoder) => decoder.get_ref(),
+            Err(to) => Some(to),
+        }
+    }
+
+    /// Ends the body. The reason, where it could not be decoded: how much was is chance then.
+    ///
+    /// # Errors
+    /// `content_encoding` is one that is not known; `broken_encoding` is broken, cut, or inflates
+    /// to too much.
+    pub fn finish(mut self) -> Result<Option<W>, &'static str> {
+        if let Some(why) = self.unreadable {
+            return Err(why);
+        }
+        if let Ok(decoder) = &mut self.decoder
+            && decoder.finish().is_err()
+        {
+            return Err("broken_encoding");
+        }
+        match self.decoder {
+            Ok(decoder) => Ok(decoder.into_inner()),
+            Err(_) => Err("content_encoding"),
+        }
+    }
+}
+
 /// The content of a whole body: a scanner fed once.
 #[must_use]
 pub fn scan_whole(headers: &HeaderMap, body: &[u8]) -> Scanned {

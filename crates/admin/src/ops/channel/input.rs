@@ -5,8 +5,10 @@ use super::setting::{self, SettingInput};
 use crate::fields::Fields;
 use crate::{AdminError, words};
 use domain::ModelName;
+use protocol::{Library, Protocol};
+use std::sync::Arc;
 use store::{Secret, channel_fields};
-use upstream::BaseUrl;
+use upstream::{AddressError, BaseUrl};
 
 /// The one type of channel there is.
 pub const TYPE_CUSTOM_PASS: i64 = 52;
@@ -39,8 +41,10 @@ const MAX_KEY_BYTES: usize = 8192;
 pub struct ChannelInput {
     /// Name to show.
     pub name: Option<String>,
-    /// Scheme and host.
+    /// Scheme and host, and a path where the protocol has it.
     pub base_url: Option<String>,
+    /// Name of the protocol that the upstream speaks.
+    pub protocol: Option<String>,
     /// Key of the account upstream. Empty: unchanged.
     pub key: Option<Secret>,
     /// Models served.
@@ -84,6 +88,7 @@ impl ChannelInput {
         let input = Self {
             name: fields.text("name")?,
             base_url: fields.text("base_url")?,
+            protocol: fields.text("protocol")?,
             key: fields.text("key")?.map(Secret::new),
             models: fields.list("models")?,
             groups: fields.list("groups")?,
@@ -112,6 +117,10 @@ impl ChannelInput {
         }
         if let Some(base_url) = &mut self.base_url {
             *base_url = check_base_url(base_url)?;
+        }
+        if let Some(protocol) = &mut self.protocol {
+            *protocol = protocol.trim().to_owned();
+            protocol_named(protocol)?;
         }
         self.key = match self.key {
             Some(key) => check_key(key.expose())?,
@@ -154,6 +163,7 @@ impl ChannelInput {
         let given = [
             ("name", self.name.is_some()),
             ("base_url", self.base_url.is_some()),
+            ("protocol", self.protocol.is_some()),
             ("key", self.key.is_some()),
             ("models", self.models.is_some()),
             ("groups", self.groups.is_some()),
@@ -186,10 +196,39 @@ fn unwrapped(mut fields: Fields) -> Result<Fields, AdminError> {
     inner.ok_or_else(|| AdminError::field("channel", "不能为空", "must be an object"))
 }
 
+/// Checks an address by itself; whether it may have a path is [`check_path_of`]'s.
 fn check_base_url(text: &str) -> Result<String, AdminError> {
-    BaseUrl::parse(text).map(|url| url.as_str().to_owned()).map_err(|why| {
-        let bare = |words: &str| words.trim_start_matches("base_url").trim().to_owned();
-        AdminError::field("base_url", format!("配置错误, {}", bare(why.zh())), bare(why.en()))
+    let url = BaseUrl::parse_with_path(text).map_err(bad_base_url)?;
+    if url.path().is_empty() {
+        BaseUrl::parse(text).map_err(bad_base_url)?;
+    }
+    Ok(url.as_str().to_owned())
+}
+
+/// Refuses a base URL with a path for a protocol whose models are paths.
+pub(super) fn check_path_of(base_url: &str, protocol: &str) -> Result<(), AdminError> {
+    if protocol_named(protocol)?.address.path {
+        return Ok(());
+    }
+    BaseUrl::parse(base_url).map(drop).map_err(bad_base_url)
+}
+
+fn bad_base_url(why: AddressError) -> AdminError {
+    let bare = |words: &str| words.trim_start_matches("base_url").trim().to_owned();
+    AdminError::field("base_url", format!("配置错误, {}", bare(why.zh())), bare(why.en()))
+}
+
+fn protocol_named(name: &str) -> Result<Arc<Protocol>, AdminError> {
+    let library = Library::builtin()
+        .map_err(|why| AdminError::field("protocol", why.to_string(), why.to_string()))?;
+    library.get(name).cloned().ok_or_else(|| {
+        let known: Vec<_> = library.iter().map(|known| &*known.name).collect();
+        let known = known.join(", ");
+        AdminError::field(
+            "protocol",
+            format!("不存在, 可选: {known}"),
+            format!("is not known; there are {known}"),
+        )
     })
 }
 

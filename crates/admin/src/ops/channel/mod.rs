@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, name, type, base_url, (key <> '') AS has_key, models, groups, priority, \
      weight, auto_ban, status, other, model_mapping, param_override, status_code_mapping, \
-     custompass_status_mapping, setting, used_quota, created_at, updated_at";
+     custompass_status_mapping, setting, protocol, used_quota, created_at, updated_at";
 
 /// A channel as answers show it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -33,8 +33,10 @@ pub struct ChannelView {
     pub name: String,
     /// 52.
     pub r#type: i64,
-    /// Scheme and host.
+    /// Scheme and host, and a path where the protocol has it.
     pub base_url: String,
+    /// Name of the protocol that the upstream speaks.
+    pub protocol: String,
     /// Whether a key is set.
     pub has_key: bool,
     /// Models served.
@@ -80,6 +82,7 @@ fn view(sealer: &Sealer, row: &Row) -> Result<ChannelView, StoreError> {
         name: row.get("name")?,
         r#type: row.get("type")?,
         base_url: row.get("base_url")?,
+        protocol: row.get("protocol")?,
         has_key: row.get("has_key")?,
         models: items(&row.get::<String>("models")?),
         groups: items(&row.get::<String>("groups")?),

@@ -104,9 +104,9 @@ async fn target(state: &AdminState, id: ChannelId) -> Result<Prepared, AdminErro
     };
     // Nobody calls through us, so nobody's key goes along.
     let config = EgressConfig { user_token_header: AUTHORIZATION, deadlines };
-    let prepared = Prepared::read(&Arc::new(channel), &config).map_err(misread)?;
-    let deadlines = Deadlines { total_ms: TOTAL_MS, ..prepared.deadlines };
-    Ok(Prepared { deadlines, ..prepared })
+    let mut prepared = Prepared::read(&Arc::new(channel), &config).map_err(misread)?;
+    prepared.deadlines.total_ms = TOTAL_MS;
+    Ok(prepared)
 }
 
 fn misread(fault: Fault) -> AdminError {
@@ -131,28 +131,29 @@ async fn call(
     request: &ProbeRequest,
 ) -> Result<Outcome, AdminError> {
     let sent_model = egress::mapped(&target.channel, model).map_err(misread)?;
-    let path = match &request.path {
-        Some(path) => {
+    let (method, uri) = match (&request.path, cheapest(target, sent_model)) {
+        (Some(path), _) => {
             let path = path.trim_start_matches('/');
             check_model("path", path)?;
-            path
+            (Method::POST, target.at_path(&format!("/{path}"), None))
         }
-        None => sent_model,
+        (None, Some((method, path))) => (method, target.at_path(&path, None)),
+        (None, None) => (Method::POST, target.base.target(sent_model, None)),
     };
-    let uri = target.base.target(path, None);
     let uri = uri.map_err(|why| AdminError::field("path", why.zh(), why.en()))?;
     let body = request.test_data.clone().unwrap_or_else(|| {
+        if method == Method::GET {
+            return String::new();
+        }
         let messages = json!([{ "role": "user", "content": "hi" }]);
         json!({ "model": sent_model, "messages": messages, "max_tokens": 1 }).to_string()
     });
     let mut headers = HeaderMap::new();
-    if let Some(authorization) = &target.authorization {
-        headers.insert(AUTHORIZATION, authorization.clone());
-    }
+    target.authorize_alone(&mut headers);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let outgoing = OutboundRequest {
-        method: Method::POST,
+        method,
         uri,
         headers,
         body: Bytes::from(body).into(),
@@ -162,6 +163,17 @@ async fn call(
         Ok(reply) => Ok(read(reply).await),
         Err(why) => Err(why),
     })
+}
+
+/// The cheapest call that the channel's protocol has, as its document says. What CustomPass speaks
+/// besides is no call of its own: its model is its path.
+fn cheapest(target: &Prepared, model: &str) -> Option<(Method, String)> {
+    if *target.protocol.name == *egress::CUSTOM_PASS {
+        return None;
+    }
+    let pattern = target.protocol.probe()?.patterns.first()?.to_string();
+    let (method, path) = pattern.split_once(' ')?;
+    Some((method.parse().ok()?, path.replace("{model}", model)))
 }
 
 /// The beginning of the reply; a stream is left once there is enough to show.

@@ -4,6 +4,7 @@ use crate::AdminError;
 use crate::fields::Fields;
 use domain::millis;
 use serde::{Deserialize, Serialize};
+use store::Precharge;
 use store::Sealer;
 use store::channel_fields::{self, CONCURRENCY_MAX, RETRY_MAX, TIMEOUT_MAX_MS};
 use upstream::ProxyChoice;
@@ -91,7 +92,7 @@ pub(super) fn masked(proxy: &str) -> String {
 
 /// What is saved has to be read again when it is loaded.
 fn agreed(given: &Fields, setting: &SettingInput) -> Result<(), AdminError> {
-    match channel_fields::setting(&json(setting)?) {
+    match channel_fields::setting(&json(setting)?, Precharge::default()) {
         Ok(_) => Ok(()),
         Err(why) => {
             let name = why.field.trim_start_matches("setting.").to_owned();

@@ -1,7 +1,7 @@
 //! Writing channels.
 
 use super::destination::{Destination, key_needed};
-use super::input::ChannelInput;
+use super::input::{ChannelInput, check_path_of};
 use super::setting;
 use super::{ChannelView, get, not_found, text};
 use crate::ops::record::{self, Subject};
@@ -28,6 +28,7 @@ pub async fn create(
     if input.models.is_none() {
         return Err(required("models"));
     }
+    check_destination(&input, "", egress::CUSTOM_PASS)?;
     let name = input.name.clone().unwrap_or_default();
     let mut set = assignments(state, &input)?;
     let now = state.clock.now();
@@ -60,6 +61,7 @@ pub async fn update(
     actor.require_admin()?;
     let mut input = input.checked()?;
     let before = get(state, id).await?;
+    check_destination(&input, &before.base_url, &before.protocol)?;
     let kept = Destination::read(state, id).await?;
     if let Some(setting) = input.setting.take() {
         input.setting = Some(setting.unmasked(kept.proxy.as_deref()));
@@ -78,6 +80,19 @@ pub async fn update(
     let details = json!({ "fields": input.given() });
     change(state, id, statement, actor, ("channel.update", content), details).await?;
     get(state, id).await
+}
+
+/// Whether the address that a channel is to have fits its protocol, where either changes.
+fn check_destination(
+    input: &ChannelInput,
+    base_url: &str,
+    protocol: &str,
+) -> Result<(), AdminError> {
+    if input.base_url.is_none() && input.protocol.is_none() {
+        return Ok(());
+    }
+    let base_url = input.base_url.as_deref().unwrap_or(base_url);
+    check_path_of(base_url, input.protocol.as_deref().unwrap_or(protocol))
 }
 
 /// Enables or disables a channel.
@@ -145,10 +160,10 @@ pub async fn copy(
     let insert = Statement::new(
         "INSERT INTO channels (name, type, base_url, key, models, groups, priority, weight, \
          auto_ban, status, other, model_mapping, param_override, status_code_mapping, \
-         custompass_status_mapping, setting, created_at, updated_at) \
+         custompass_status_mapping, setting, protocol, created_at, updated_at) \
          SELECT $2, type, base_url, '', models, groups, priority, weight, auto_ban, 2, other, \
          model_mapping, param_override, status_code_mapping, custompass_status_mapping, setting, \
-         $3, $3 FROM channels WHERE id = $1 RETURNING id",
+         protocol, $3, $3 FROM channels WHERE id = $1 RETURNING id",
         vec![id.into(), format!("{name}_copy").into(), state.clock.now().into()],
     )
     .expecting(1);
@@ -179,6 +194,7 @@ fn assignments(
     };
     put("name", input.name.as_deref().map(text));
     put("base_url", input.base_url.as_deref().map(text));
+    put("protocol", input.protocol.as_deref().map(text));
     put("key", input.key.as_ref().map(|key| sealed(state, key)).transpose()?);
     put("models", input.models.as_ref().map(|models| models.join(",").into()));
     put("groups", input.groups.as_ref().map(|groups| groups.join(",").into()));

@@ -193,7 +193,7 @@ fn mend(code: &str) -> &'static str {
         "INSUFFICIENT_QUOTA" | "SPENDING_LIMIT" => {
             "users are out of money or at their limit: newapi user list; newapi user topup"
         }
-        "NO_CHANNEL" => {
+        "NO_CHANNEL" | "MODEL_NOT_FOUND" => {
             "no enabled channel serves the model: newapi channel list; a task's model ends in \
              /submit, in the path and in the channel"
         }

@@ -80,10 +80,10 @@ on_sqlite! {
         let models = |models: &[&str]| json!({"id": channel, "models": models});
         house.admin().put("/api/channel", &models(&["m", "img"])).await;
         for _ in 0..20 {
-            house.pay("img/submit", &ann).await.expect_error(503, "NO_CHANNEL");
+            house.pay("img/submit", &ann).await.expect_error(404, "MODEL_NOT_FOUND");
         }
         let diagnosis = until(&house, "error rate", "bad", &[]).await;
-        diagnosis.bad("error rate", "NO_CHANNEL", "/submit");
+        diagnosis.bad("error rate", "MODEL_NOT_FOUND", "/submit");
         diagnosis.odd("models", "img/submit (a channel has img:", "into a channel's list");
         diagnosis.odd("prices", "cost nothing: img", "newapi price set");
 

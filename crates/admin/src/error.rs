@@ -20,7 +20,7 @@ pub enum AdminError {
     Field {
         /// The field's name.
         field: String,
-        /// The rule and the mend, in Chinese.
+        /// The rule and the remedy, in Chinese.
         zh: String,
         /// The same in English.
         en: String,
@@ -89,7 +89,7 @@ pub enum AdminError {
 }
 
 impl AdminError {
-    /// A field breaks its rule; the words say the rule and the mend.
+    /// A field breaks its rule; the words say the rule and the remedy.
     pub fn field(field: impl Into<String>, zh: impl Into<String>, en: impl Into<String>) -> Self {
         Self::Field { field: field.into(), zh: zh.into(), en: en.into() }
     }

@@ -1,4 +1,4 @@
-//! A JSON object, read field by field: every complaint names its field and the mend, numbers are
+//! A JSON object, read field by field: every complaint names its field and the remedy, numbers are
 //! seen exactly as they were written, and a field nobody asked for is refused.
 
 use crate::AdminError;

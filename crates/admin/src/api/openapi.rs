@@ -12,7 +12,11 @@ const ERRORS: [(u16, &str, &str); 11] = [
     (405, "MethodNotAllowed", "Not a method of this path; `Allow` names those it has"),
     (409, "Conflict", "The name is taken, or the state of things forbids it"),
     (413, "PayloadTooLarge", "The body is larger than 1 MiB"),
-    (422, "Unprocessable", "A field breaks its rule; the message names it, the rule and the mend"),
+    (
+        422,
+        "Unprocessable",
+        "A field breaks its rule; the message names it, the rule and the remedy",
+    ),
     (429, "RateLimited", "Too many calls; `Retry-After` says when to come again"),
     (500, "System", "Our own mistake; the log has its cause under the request id"),
     (503, "Unavailable", "The database is away or the server is full; `Retry-After` says when"),

@@ -1,6 +1,6 @@
 //! Access tokens: guessing one is as slow as guessing a password.
 
-use crate::house::NEWAPI;
+use crate::world::NEWAPI;
 use testkit::{Server, TestDb};
 
 on_sqlite! {

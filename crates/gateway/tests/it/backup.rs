@@ -1,7 +1,7 @@
 //! Backups: of one moment, whatever goes on meanwhile; and back, wholly or not at all.
 
 use crate::crash::Load;
-use crate::house::{House, NEWAPI, fixed};
+use crate::world::{NEWAPI, World, fixed};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -78,22 +78,22 @@ fn names(dir: &Path) -> Vec<String> {
 
 on_both_databases! {
     async fn a_backup_under_load_is_of_one_moment(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let gate = Gate::new();
-        house.model("slow", fixed(30), Reply::text("ok").gated(&gate)).await;
-        house.model("m", fixed(7), Reply::text("ok")).await;
-        let ann = house.payer(START).await;
-        let slow = house.server.call("POST", "/pass/slow").key(&ann.key).json(&json!({}));
+        world.model("slow", fixed(30), Reply::text("ok").gated(&gate)).await;
+        world.model("m", fixed(7), Reply::text("ok")).await;
+        let ann = world.payer(START).await;
+        let slow = world.server.call("POST", "/pass/slow").key(&ann.key).json(&json!({}));
         let slow = tokio::spawn(slow.send());
-        house.upstream.wait_for_requests(1).await;
-        let load = Load::start(&house, &ann);
+        world.upstream.wait_for_requests(1).await;
+        let load = Load::start(&world, &ann);
         eventually("calls to go through", || async { (load.count() > 50).then_some(()) }).await;
 
-        let backups = dir(&house.db, "copies");
+        let backups = dir(&world.db, "copies");
         let mut made = Vec::new();
         for _ in 0..2 {
             let so_far = load.count();
-            made.push(said(&house.server, &["backup", arg(&backups), "--json"]).await);
+            made.push(said(&world.server, &["backup", arg(&backups), "--json"]).await);
             assert!(load.count() > so_far, "calls stood still while it was made");
         }
         load.end().await;
@@ -103,7 +103,7 @@ on_both_databases! {
         let mut others = Vec::new();
         for backup in made {
             assert!(backup["rows"]["logs"].as_i64().unwrap() > 50, "{backup}");
-            let other = TestDb::on(house.db.engine()).await;
+            let other = TestDb::on(world.db.engine()).await;
             let server = Server::builder(NEWAPI, &other).build();
             let file = backup["file"].as_str().unwrap();
             let restored = said(&server, &["restore", file, "--json"]).await;
@@ -124,55 +124,55 @@ on_both_databases! {
         // And everything works: keys, channels, their keys, prices.
         server.post("/pass/m", &ann.key, &json!({})).await.expect(200);
         server.settled_and_clean(&other).await;
-        house.close().await;
+        world.close().await;
     }
 
     async fn nothing_is_replaced_by_mistake(db: TestDb) {
-        let mut house = House::open(db).await;
-        house.model("m", fixed(7), Reply::text("ok")).await;
-        let ann = house.payer(START).await;
-        let copies = dir(&house.db, "copies");
+        let mut world = World::open(db).await;
+        world.model("m", fixed(7), Reply::text("ok")).await;
+        let ann = world.payer(START).await;
+        let copies = dir(&world.db, "copies");
         let file = copies.join("one.gz");
-        let shown = house.server.cli_ok(&["backup", arg(&file)]).await;
+        let shown = world.server.cli_ok(&["backup", arg(&file)]).await;
         assert!(shown.contains("read back whole") && shown.contains("SECRET_KEY"), "{shown}");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(refused(&house.server, &["backup", arg(&file)]).await.contains("already"));
+        assert!(refused(&world.server, &["backup", arg(&file)]).await.contains("already"));
         let restore = ["restore", arg(&file), "--replace"];
-        let running = refused(&house.server, &restore).await;
+        let running = refused(&world.server, &restore).await;
         assert!(running.contains("stop the server first"), "{running}");
-        house.pay("m", &ann).await.expect(200);
-        assert!(house.server.terminate().await.success());
+        world.pay("m", &ann).await.expect(200);
+        assert!(world.server.terminate().await.success());
 
-        let full = refused(&house.server, &["restore", arg(&file)]).await;
+        let full = refused(&world.server, &["restore", arg(&file)]).await;
         assert!(full.contains("--replace"), "{full}");
         let bytes = fs::read(&file).unwrap();
         let half = copies.join("half.gz");
         fs::write(&half, &bytes[..bytes.len() / 2]).unwrap();
-        refused(&house.server, &["restore", arg(&half), "--replace"]).await;
-        let zeros = if house.db.is_postgres() { "now()" } else { "0" };
-        house.db.execute(&format!("INSERT INTO schema_migrations (version, name, sha256, applied_at)
+        refused(&world.server, &["restore", arg(&half), "--replace"]).await;
+        let zeros = if world.db.is_postgres() { "now()" } else { "0" };
+        world.db.execute(&format!("INSERT INTO schema_migrations (version, name, sha256, applied_at)
                                    VALUES (9999, 'later', '', {zeros})")).await;
         let newer = copies.join("newer.gz");
-        house.server.cli_ok(&["backup", arg(&newer)]).await;
-        house.db.execute("DELETE FROM schema_migrations WHERE version = 9999").await;
-        let future = refused(&house.server, &["restore", arg(&newer), "--replace"]).await;
+        world.server.cli_ok(&["backup", arg(&newer)]).await;
+        world.db.execute("DELETE FROM schema_migrations WHERE version = 9999").await;
+        let future = refused(&world.server, &["restore", arg(&newer), "--replace"]).await;
         assert!(future.contains("9999") && future.contains("newer"), "{future}");
-        assert_eq!(house.money(&ann).await.quota, START - 7, "a refusal changes nothing");
+        assert_eq!(world.money(&ann).await.quota, START - 7, "a refusal changes nothing");
 
         // There and back again: what is replaced is kept.
-        let restored = said(&house.server, &[&restore[..], &["--json"]].concat()).await;
-        assert_eq!(house.money(&ann).await.quota, START);
+        let restored = said(&world.server, &[&restore[..], &["--json"]].concat()).await;
+        assert_eq!(world.money(&ann).await.quota, START);
         let kept = restored["restored"]["kept"].as_str().unwrap();
-        house.server.set_env("SECRET_KEY", "b3RoZXItb3RoZXItb3RoZXItb3RoZXItb3RoZXItMTI=");
-        let shown = house.server.cli_ok(&["restore", kept, "--replace"]).await;
+        world.server.set_env("SECRET_KEY", "b3RoZXItb3RoZXItb3RoZXItb3RoZXItb3RoZXItMTI=");
+        let shown = world.server.cli_ok(&["restore", kept, "--replace"]).await;
         assert!(shown.contains("! SECRET_KEY") && shown.contains("clean"), "{shown}");
-        assert_eq!(house.money(&ann).await.quota, START - 7);
-        house.server.set_env("SECRET_KEY", testkit::server::SECRET_KEY);
-        house.server.start_again().await;
-        house.pay("m", &ann).await.expect(200);
+        assert_eq!(world.money(&ann).await.quota, START - 7);
+        world.server.set_env("SECRET_KEY", testkit::server::SECRET_KEY);
+        world.server.start_again().await;
+        world.pay("m", &ann).await.expect(200);
         let left = names(&copies);
         assert_eq!(left, ["half.gz", "newer.gz", "one.gz"], "nothing else is left behind");
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_directory_keeps_the_newest(db: TestDb) {
@@ -193,20 +193,20 @@ on_both_databases! {
     }
 
     async fn a_backup_of_a_build_before_the_first_release_is_refused(db: TestDb) {
-        let house = House::open(db).await;
-        let first = if house.db.is_postgres() {
+        let world = World::open(db).await;
+        let first = if world.db.is_postgres() {
             "d4d91745700464274ff51b73c1fab0410cb913c556f1ae67b2684da630d83927"
         } else {
             "91d8b6d83fde4a827cb3f1f24a4dec7ff7e135587dd1f5525bf2fe05c651b343"
         };
-        let copies = dir(&house.db, "copies");
-        let made = said(&house.server, &["backup", arg(&copies), "--json"]).await;
+        let copies = dir(&world.db, "copies");
+        let made = said(&world.server, &["backup", arg(&copies), "--json"]).await;
         let old = format!("UPDATE schema_migrations SET sha256 = '{first}'");
-        house.db.execute(&old).await;
-        let before = said(&house.server, &["backup", arg(&copies), "--json"]).await;
+        world.db.execute(&old).await;
+        let before = said(&world.server, &["backup", arg(&copies), "--json"]).await;
         assert_ne!(made["file"], before["file"]);
 
-        let other = TestDb::on(house.db.engine()).await;
+        let other = TestDb::on(world.db.engine()).await;
         let server = Server::builder(NEWAPI, &other).build();
         let refused = server.cli(&["restore", before["file"].as_str().unwrap()]).await;
         let words = String::from_utf8_lossy(&refused.stderr).into_owned();
@@ -216,17 +216,17 @@ on_both_databases! {
 
 on_postgres! {
     async fn a_stopped_backup_leaves_nothing_behind(db: TestDb) {
-        let house = House::open(db).await;
-        let copies = dir(&house.db, "copies");
+        let world = World::open(db).await;
+        let copies = dir(&world.db, "copies");
         for signal in [Signal::INT, Signal::TERM] {
             // pg_dump waits for it.
-            let lock = house.db.transaction("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").await;
-            let mut backup = house.server.cli_started(&["backup", arg(&copies)]);
+            let lock = world.db.transaction("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").await;
+            let mut backup = world.server.cli_started(&["backup", arg(&copies)]);
             let pid = Pid::from_raw(backup.id().unwrap().try_into().unwrap()).unwrap();
             let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
                          AND application_name = 'pg_dump' AND wait_event_type = 'Lock'";
             eventually("pg_dump to wait", || async {
-                (house.db.i64(waits).await == 1).then_some(())
+                (world.db.i64(waits).await == 1).then_some(())
             })
             .await;
             let pg_dump = children(pid);
@@ -245,22 +245,22 @@ on_postgres! {
             .await;
             lock.end().await;
         }
-        said(&house.server, &["backup", arg(&copies), "--json"]).await;
-        house.close().await;
+        said(&world.server, &["backup", arg(&copies), "--json"]).await;
+        world.close().await;
     }
 
     // As the handbook does it.
     async fn psql_restores_wholly_or_not_at_all(db: TestDb) {
-        let mut house = House::open(db).await;
-        house.db.execute("INSERT INTO group_ratio (group_name, ratio) VALUES ('vip', 0.5)").await;
-        let file = house.db.dir().join("one.sql.gz");
-        house.server.cli_ok(&["backup", arg(&file)]).await;
-        assert!(house.server.terminate().await.success());
+        let mut world = World::open(db).await;
+        world.db.execute("INSERT INTO group_ratio (group_name, ratio) VALUES ('vip', 0.5)").await;
+        let file = world.db.dir().join("one.sql.gz");
+        world.server.cli_ok(&["backup", arg(&file)]).await;
+        assert!(world.server.terminate().await.success());
         let changed = "UPDATE group_ratio SET ratio = 9 WHERE group_name = 'vip'";
-        house.db.execute(changed).await;
+        world.db.execute(changed).await;
         let ratio = "SELECT CAST(ratio * 10 AS bigint) FROM group_ratio WHERE group_name = 'vip'";
         let psql = |file: &Path| {
-            let dsn = house.db.sql_dsn().unwrap();
+            let dsn = world.db.sql_dsn().unwrap();
             let line = "gunzip -c \"$1\" | psql -q \"$2\" >/dev/null";
             let mut shell = tokio::process::Command::new("sh");
             shell.args(["-c", line, "sh", arg(file), dsn]);
@@ -268,14 +268,14 @@ on_postgres! {
         };
 
         assert_eq!(psql(&file).await, "");
-        assert_eq!(house.db.i64(ratio).await, 5);
+        assert_eq!(world.db.i64(ratio).await, 5);
 
-        house.db.execute(changed).await;
+        world.db.execute(changed).await;
         let mut sql = String::new();
         flate2::read::GzDecoder::new(fs::File::open(&file).unwrap())
             .read_to_string(&mut sql)
             .unwrap();
-        let broken = house.db.dir().join("broken.sql.gz");
+        let broken = world.db.dir().join("broken.sql.gz");
         let mut pack = flate2::write::GzEncoder::new(
             fs::File::create(&broken).unwrap(),
             flate2::Compression::fast(),
@@ -284,14 +284,14 @@ on_postgres! {
         pack.write_all(sql.as_bytes()).unwrap();
         pack.finish().unwrap();
         assert!(psql(&broken).await.contains("broken"));
-        assert_eq!(house.db.i64(ratio).await, 90);
+        assert_eq!(world.db.i64(ratio).await, 90);
         // Ours stops at the first mistake, and says so.
         let restore = ["restore", arg(&broken), "--replace"];
-        let said = refused(&house.server, &restore).await;
+        let said = refused(&world.server, &restore).await;
         assert!(said.contains("nothing was restored"), "{said}");
-        assert_eq!(house.db.i64(ratio).await, 90);
-        house.server.start_again().await;
-        house.close().await;
+        assert_eq!(world.db.i64(ratio).await, 90);
+        world.server.start_again().await;
+        world.close().await;
     }
 
     async fn the_programs_believe_whom_the_server_believes(_db: TestDb) {

@@ -1,6 +1,6 @@
 //! Three nodes over one PostgreSQL and one Redis, and what becomes of them when parts are lost.
 
-use crate::house::{House, Payer, by_use, fixed, node};
+use crate::world::{Payer, World, by_use, fixed, node};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,9 +12,9 @@ const CLIENTS: usize = 2;
 /// What breaks in the long test: Redis, a node, the database.
 const FAULTS: usize = 3;
 
-/// A house with three doors.
+/// A world with three doors.
 struct Cluster {
-    house: House,
+    world: World,
     others: [Server; 2],
     redis: Redis,
 }
@@ -29,15 +29,15 @@ impl Cluster {
             ("CUSTOM_PASS_RETRY_DELAY", "50ms"),
             ("CUSTOM_PASS_POLL_INTERVAL", "1s"),
         ];
-        let house = House::with(db, &settings).await;
-        let others = [node(&house.db, &settings).await, node(&house.db, &settings).await];
-        let cluster = Self { house, others, redis };
+        let world = World::with(db, &settings).await;
+        let others = [node(&world.db, &settings).await, node(&world.db, &settings).await];
+        let cluster = Self { world, others, redis };
         cluster.ready(&json!({"status": "ready", "redis": "up"})).await;
         cluster
     }
 
     fn nodes(&self) -> [&Server; 3] {
-        [&self.house.server, &self.others[0], &self.others[1]]
+        [&self.world.server, &self.others[0], &self.others[1]]
     }
 
     /// Waits until every node says this of itself.
@@ -57,14 +57,14 @@ impl Cluster {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                    AND query LIKE '%LISTEN newapi_config'";
         eventually("every node to listen", || async {
-            (self.house.db.i64(sql).await == 3).then_some(())
+            (self.world.db.i64(sql).await == 3).then_some(())
         })
         .await;
     }
 
     /// A model that every node knows.
     async fn model(&self, payer: &Payer) {
-        self.house.model("m", fixed(7), Reply::text("ok")).await;
+        self.world.model("m", fixed(7), Reply::text("ok")).await;
         self.price_is(payer, 7).await;
     }
 
@@ -81,7 +81,7 @@ impl Cluster {
 
     /// Of twelve calls through all nodes in turn, how many a new key of this rate may make.
     async fn let_through(&self, payer: &Payer, per_minute: u32) -> i64 {
-        let limited = self.house.key(payer, json!({"rate_limit_rpm": per_minute})).await;
+        let limited = self.world.key(payer, json!({"rate_limit_rpm": per_minute})).await;
         let mut passed = 0;
         for turn in 0..12 {
             let answer = pass(self.nodes()[turn % 3], &limited).send().await;
@@ -93,11 +93,11 @@ impl Cluster {
 
     /// A key of 100 tokens a minute of which the first node has used more, and has told Redis.
     async fn used_up(&self, payer: &Payer) -> Payer {
-        let server = &self.house.server;
+        let server = &self.world.server;
         let told = async || (server.metric(ANSWERED).await, server.metric(IN_VAIN).await);
         // Whether it was told in time is up to the machine; a new key is another try.
         for _ in 0..20 {
-            let key = self.house.key(payer, json!({"rate_limit_tpm": 100})).await;
+            let key = self.world.key(payer, json!({"rate_limit_tpm": 100})).await;
             let before = told().await;
             pass(server, &key).send().await.expect(200);
             let after = eventually("both questions to be over", || async {
@@ -132,7 +132,7 @@ fn pass(server: &Server, payer: &Payer) -> Call {
 on_postgres! {
     async fn a_rate_holds_over_all_nodes_while_there_is_redis(db: TestDb) {
         let mut cluster = Cluster::open(db).await;
-        let ann = cluster.house.payer(1_000_000).await;
+        let ann = cluster.world.payer(1_000_000).await;
         let asked = "custompass_redis_asked_total{result=\"answered\"}";
         let before = cluster.metric(asked).await;
         cluster.model(&ann).await;
@@ -142,7 +142,7 @@ on_postgres! {
         // A call that was not answered in time, on a machine that is busy, is counted by its node.
         let failed = cluster.metric("custompass_redis_asked_total{result=\"failed\"}").await;
         assert!((2..=2 + failed).contains(&passed), "{passed} of 2, {failed} in vain");
-        assert!(cluster.house.server.cli_ok(&["check"]).await.contains("✓ Redis answers"));
+        assert!(cluster.world.server.cli_ok(&["check"]).await.contains("✓ Redis answers"));
         let kept = cluster.redis.cli(&["KEYS", "*"]).await;
         assert!(!kept.is_empty());
         // Root's access token has been tried, too.
@@ -155,9 +155,9 @@ on_postgres! {
         cluster.ready(&json!({"status": "ready", "redis": "down"})).await;
         assert_eq!(cluster.let_through(&ann, 2).await, 6, "each node counts for itself");
         assert_eq!(cluster.metric("custompass_redis_up").await, 0);
-        let found = cluster.house.server.cli(&["check"]).await;
+        let found = cluster.world.server.cli(&["check"]).await;
         assert!(!found.status.success(), "{found:?}");
-        let said = cluster.house.server.cli(&["doctor", "--offline"]).await;
+        let said = cluster.world.server.cli(&["doctor", "--offline"]).await;
         let said = String::from_utf8_lossy(&said.stdout).into_owned();
         assert!(said.contains("! redis: can't be asked"), "{said}");
 
@@ -172,13 +172,13 @@ on_postgres! {
             let (up, away) = (times("custompass: redis_up"), times("custompass: redis_away"));
             assert!(away > 0 && up == away + 1, "{up} up, {away} away: {lines:?}");
         }
-        cluster.house.close().await;
+        cluster.world.close().await;
     }
 
     async fn tokens_and_logins_count_over_all_nodes(db: TestDb) {
         let mut cluster = Cluster::open(db).await;
-        let ann = cluster.house.payer(1_000_000).await;
-        cluster.house.model("m", by_use(), Reply::result(100, 50)).await;
+        let ann = cluster.world.payer(1_000_000).await;
+        cluster.world.model("m", by_use(), Reply::result(100, 50)).await;
         for server in cluster.nodes() {
             eventually("a node to know the model", || async {
                 (pass(server, &ann).send().await.status == 200).then_some(())
@@ -208,12 +208,12 @@ on_postgres! {
 
         cluster.redis.kill_9().await;
         cluster.ready(&json!({"status": "ready", "redis": "down"})).await;
-        let limited = cluster.house.key(&ann, json!({"rate_limit_tpm": 100})).await;
+        let limited = cluster.world.key(&ann, json!({"rate_limit_tpm": 100})).await;
         for server in cluster.nodes() {
             pass(server, &limited).send().await.expect(200);
             pass(server, &limited).send().await.expect_error(429, "RATE_LIMITED");
         }
-        cluster.house.close().await;
+        cluster.world.close().await;
     }
 }
 
@@ -223,9 +223,9 @@ fn whatever_is_lost_nobody_is_charged_wrongly() {
         let postgres = Postgres::start().await;
         let db = TestDb::in_cluster(postgres.dsn()).await;
         let mut cluster = Cluster::open(db).await;
-        let ann = cluster.house.payer(10_000_000).await;
+        let ann = cluster.world.payer(10_000_000).await;
         // So many that nobody is refused, and yet each call is counted.
-        let ann = cluster.house.key(&ann, json!({"rate_limit_rpm": 1_000_000})).await;
+        let ann = cluster.world.key(&ann, json!({"rate_limit_rpm": 1_000_000})).await;
         cluster.model(&ann).await;
         cluster.others[0].admin().price("m", fixed(8)).await;
         cluster.price_is(&ann, 8).await;
@@ -243,7 +243,7 @@ fn whatever_is_lost_nobody_is_charged_wrongly() {
         let dead = cluster.others[1].pid();
         cluster.others[1].kill_9().await;
         let lapse = format!("UPDATE nodes SET lease_until = now() WHERE name LIKE '%:{dead}'");
-        assert_eq!(cluster.house.db.execute(&lapse).await, 1);
+        assert_eq!(cluster.world.db.execute(&lapse).await, 1);
         load.goes_on_through(&[0, 1]).await;
         cluster.others[1].start_again().await;
         load.goes_on().await;
@@ -259,12 +259,12 @@ fn whatever_is_lost_nobody_is_charged_wrongly() {
         postgres.start_again().await;
         assert!(postgres.log().contains("automatic recovery"), "{}", postgres.log());
         // While nobody may be listening yet; and again when everybody is.
-        cluster.house.db.execute("UPDATE abilities SET fixed_quota = 10").await;
+        cluster.world.db.execute("UPDATE abilities SET fixed_quota = 10").await;
         load.goes_on().await;
         cluster.ready(&json!({"status": "ready", "redis": "up"})).await;
         cluster.price_is(&ann, 10).await;
         cluster.listening().await;
-        cluster.house.db.execute("UPDATE abilities SET fixed_quota = 11").await;
+        cluster.world.db.execute("UPDATE abilities SET fixed_quota = 11").await;
         // A node that hears nothing reads everything again later than the test waits.
         cluster.price_is(&ann, 11).await;
         end_task(&cluster, &task).await;
@@ -276,13 +276,13 @@ fn whatever_is_lost_nobody_is_charged_wrongly() {
 
 /// A task that its upstream is at work on, and has been asked about.
 async fn begin_task(cluster: &Cluster, payer: &Payer) -> Row {
-    let house = &cluster.house;
+    let world = &cluster.world;
     let taken = Reply::json(&json!({"code": 0, "data": {"task_id": "up-1"}}));
-    house.model("img/submit", fixed(40), taken).await;
+    world.model("img/submit", fixed(40), taken).await;
     say_of_task(cluster, "running");
-    house.pay("img/submit", payer).await.expect(200);
+    world.pay("img/submit", payer).await.expect(200);
     eventually("the task to be asked about", || async {
-        let row = house.db.row("SELECT * FROM tasks").await;
+        let row = world.db.row("SELECT * FROM tasks").await;
         (row.get("upstream_status") == Some("running")).then_some(row)
     })
     .await
@@ -292,7 +292,7 @@ async fn begin_task(cluster: &Cluster, payer: &Payer) -> Row {
 async fn end_task(cluster: &Cluster, task: &Row) {
     say_of_task(cluster, "done");
     eventually("the task to end", || async {
-        let row = cluster.house.db.row("SELECT * FROM tasks").await;
+        let row = cluster.world.db.row("SELECT * FROM tasks").await;
         assert_eq!(row.text("task_id"), task.text("task_id"));
         (row.text("status") == "completed" && row.i64("used_quota") == 40).then_some(())
     })
@@ -301,7 +301,7 @@ async fn end_task(cluster: &Cluster, task: &Row) {
 
 fn say_of_task(cluster: &Cluster, status: &str) {
     let said = json!({"code": 0, "data": [{"task_id": "up-1", "status": status}]});
-    cluster.house.upstream.on("/img/task/list-by-condition", Reply::json(&said));
+    cluster.world.upstream.on("/img/task/list-by-condition", Reply::json(&said));
 }
 
 /// Clients of every node that call as fast as they are answered, and note what they got.
@@ -371,12 +371,12 @@ async fn call_on(call: &Call, name: &str, delivered: &Mutex<HashSet<String>>, st
 /// Every call that was answered was charged, once, and so was no other, but for those whose reply
 /// was lost on its last way with the node or the database that broke.
 async fn charged_as_delivered(cluster: &Cluster, payer: &Payer, delivered: &HashSet<String>) {
-    let house = &cluster.house;
-    house.pass_deadlines().await;
-    house.close().await;
+    let world = &cluster.world;
+    world.pass_deadlines().await;
+    world.close().await;
     let sql = "SELECT request_id FROM logs WHERE type = 'consume'";
     let charged: Vec<String> =
-        house.db.query(sql).await.iter().map(|row| row.text("request_id").to_owned()).collect();
+        world.db.query(sql).await.iter().map(|row| row.text("request_id").to_owned()).collect();
     let once: HashSet<String> =
         charged.iter().filter(|id| id.starts_with("load-")).cloned().collect();
     let of_load = charged.iter().filter(|id| id.starts_with("load-")).count();
@@ -385,9 +385,9 @@ async fn charged_as_delivered(cluster: &Cluster, payer: &Payer, delivered: &Hash
     assert!(free.is_empty(), "delivered, not charged: {free:?}");
     let lost = once.difference(delivered).count();
     assert!(lost <= FAULTS * CLIENTS * 3, "{lost} were charged and not delivered");
-    let seen = house.upstream.requests().await;
+    let seen = world.upstream.requests().await;
     let seen: HashSet<String> = seen.iter().filter_map(|one| one.header("X-Request-Id")).collect();
     assert!(once.is_subset(&seen), "charged for what was never sent");
-    let sum = house.db.i64("SELECT sum(quota) FROM logs WHERE type = 'consume'").await;
-    assert_eq!(house.money(payer).await.used, sum);
+    let sum = world.db.i64("SELECT sum(quota) FROM logs WHERE type = 'consume'").await;
+    assert_eq!(world.money(payer).await.used, sum);
 }

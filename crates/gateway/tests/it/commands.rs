@@ -1,27 +1,27 @@
-//! The command line: everything that runs a house without a browser.
+//! The command line: everything that runs a world without a browser.
 
-use crate::house::{House, NEWAPI, Payer, fixed};
+use crate::world::{NEWAPI, Payer, World, fixed};
 use testkit::{Reply, Server, TestDb, json, on_both_databases};
 
 /// What a command prints as JSON.
-async fn said(house: &House, arguments: &[&str]) -> serde_json::Value {
-    let text = house.server.cli_ok(arguments).await;
+async fn said(world: &World, arguments: &[&str]) -> serde_json::Value {
+    let text = world.server.cli_ok(arguments).await;
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?} {error}: {text}"))
 }
 
 on_both_databases! {
     async fn a_house_is_set_up_and_run_by_commands(db: TestDb) {
-        let house = House::open(db).await;
-        house.upstream.on("/m", Reply::text("ok"));
-        let url = house.upstream.url();
+        let world = World::open(db).await;
+        world.upstream.on("/m", Reply::text("ok"));
+        let url = world.upstream.url();
 
-        house.server.cli_ok(&["channel", "create", "c", "--base-url", &url, "--key", "up-key",
+        world.server.cli_ok(&["channel", "create", "c", "--base-url", &url, "--key", "up-key",
             "--models", "m", "--json"]).await;
-        house.server.cli_ok(&["price", "set", "m", "--fixed-quota", "10"]).await;
-        house.server.cli_ok(&["price", "group", "vip", "0.5"]).await;
-        let user = said(&house, &["user", "create", "ann", "--group", "vip", "--quota", "100",
+        world.server.cli_ok(&["price", "set", "m", "--fixed-quota", "10"]).await;
+        world.server.cli_ok(&["price", "group", "vip", "0.5"]).await;
+        let user = said(&world, &["user", "create", "ann", "--group", "vip", "--quota", "100",
             "--json"]).await;
-        let token = said(&house, &["token", "create", "ann", "--json"]).await;
+        let token = said(&world, &["token", "create", "ann", "--json"]).await;
         let ann = Payer {
             id: user["id"].as_i64().unwrap(),
             token_id: token["id"].as_i64().unwrap(),
@@ -30,55 +30,55 @@ on_both_databases! {
 
         // What is said to the database is heard by the server.
         testkit::eventually("the first call to go through", || async {
-            let answer = house.pay("m", &ann).await;
+            let answer = world.pay("m", &ann).await;
             (answer.status == 200 && answer.header("X-Newapi-Quota")? == "5").then_some(())
         })
         .await;
-        let used = house.money(&ann).await.used;
-        house.server.cli_ok(&["user", "topup", "ann", "400", "--reason", "cash"]).await;
-        assert_eq!(house.money(&ann).await.quota, 500 - used);
-        let shown = house.server.cli_ok(&["user", "list"]).await;
+        let used = world.money(&ann).await.used;
+        world.server.cli_ok(&["user", "topup", "ann", "400", "--reason", "cash"]).await;
+        assert_eq!(world.money(&ann).await.quota, 500 - used);
+        let shown = world.server.cli_ok(&["user", "list"]).await;
         assert!(shown.contains("ann"), "{shown}");
         for list in ["token", "channel", "price"] {
-            let shown = house.server.cli_ok(&[list, "list"]).await;
+            let shown = world.server.cli_ok(&[list, "list"]).await;
             assert!(!shown.contains(&ann.key) && !shown.contains("up-key"), "{shown}");
         }
         let limits = ["user", "limit", "ann", "--daily", "300", "--monthly", "4000"];
-        let said = house.server.cli_ok(&limits).await;
+        let said = world.server.cli_ok(&limits).await;
         assert!(said.contains("300 of 300 today, 4000 of 4000 this month"), "{said}");
-        let said = house.server.cli_ok(&["user", "limit", "ann", "--daily", "0"]).await;
+        let said = world.server.cli_ok(&["user", "limit", "ann", "--daily", "0"]).await;
         assert!(!said.contains("today") && said.contains("4000 this month"), "{said}");
         let key = ann.token_id.to_string();
-        let said = house.server.cli_ok(&["token", "limit", &key, "--daily", "4"]).await;
+        let said = world.server.cli_ok(&["token", "limit", &key, "--daily", "4"]).await;
         assert!(said.contains("4 of 4 today"), "{said}");
         testkit::eventually("the key's limit to be heard of", || async {
-            (house.pay("m", &ann).await.status == 402).then_some(())
+            (world.pay("m", &ann).await.status == 402).then_some(())
         })
         .await;
-        house.server.cli_ok(&["user", "disable", "ann"]).await;
+        world.server.cli_ok(&["user", "disable", "ann"]).await;
         testkit::eventually("the user to be shut out", || async {
-            (house.pay("m", &ann).await.status == 403).then_some(())
+            (world.pay("m", &ann).await.status == 403).then_some(())
         })
         .await;
-        house.close().await;
+        world.close().await;
     }
 
     async fn another_secret_key_is_noticed_before_it_does_harm(db: TestDb) {
-        let mut house = House::open(db).await;
-        house.model("m", fixed(1), Reply::text("ok")).await;
-        assert!(house.server.terminate().await.success());
+        let mut world = World::open(db).await;
+        world.model("m", fixed(1), Reply::text("ok")).await;
+        assert!(world.server.terminate().await.success());
 
-        house.server.set_env("SECRET_KEY", "b3RoZXItb3RoZXItb3RoZXItb3RoZXItb3RoZXItMTI=");
-        let output = house.server.cli(&["serve"]).await;
+        world.server.set_env("SECRET_KEY", "b3RoZXItb3RoZXItb3RoZXItb3RoZXItb3RoZXItMTI=");
+        let output = world.server.cli(&["serve"]).await;
 
         assert!(!output.status.success());
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(text.contains("SECRET_KEY"), "{text}");
-        house.server.set_env("SECRET_KEY", testkit::server::SECRET_KEY);
-        house.server.start_again().await;
-        let ann = house.payer(10).await;
-        house.pay("m", &ann).await.expect(200);
-        house.close().await;
+        world.server.set_env("SECRET_KEY", testkit::server::SECRET_KEY);
+        world.server.start_again().await;
+        let ann = world.payer(10).await;
+        world.pay("m", &ann).await.expect(200);
+        world.close().await;
     }
 
     async fn a_schema_of_the_future_is_left_alone(db: TestDb) {
@@ -98,12 +98,12 @@ on_both_databases! {
     }
 
     async fn an_audit_may_run_beside_the_server(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", fixed(1), Reply::text("ok")).await;
-        let ann = house.payer(100_000).await;
+        let world = World::open(db).await;
+        world.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = world.payer(100_000).await;
         let load: Vec<_> = (0..4)
             .map(|_| {
-                let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+                let call = world.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
                 tokio::spawn(async move {
                     for _ in 0..50 {
                         call.clone().send().await.expect(200);
@@ -113,14 +113,14 @@ on_both_databases! {
             .collect();
 
         for _ in 0..3 {
-            house.server.audit_clean().await;
+            world.server.audit_clean().await;
         }
 
         for running in load {
             running.await.unwrap();
         }
-        assert_eq!(house.money(&ann).await.used, 200);
-        house.close().await;
+        assert_eq!(world.money(&ann).await.used, 200);
+        world.close().await;
     }
 }
 

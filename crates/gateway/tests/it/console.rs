@@ -1,6 +1,6 @@
 //! People who log in: sessions, what guards them, and what ends them.
 
-use crate::house::House;
+use crate::world::World;
 use testkit::{Answer, Call, Server, TestDb, json, on_both_databases};
 
 /// A browser that is logged in.
@@ -44,9 +44,9 @@ async fn try_login(server: &Server, username: &str, password: &str) -> Answer {
 }
 
 /// A new user with this name and the password `a good password`.
-async fn person(house: &House, username: &str) -> i64 {
+async fn person(world: &World, username: &str) -> i64 {
     let user = json!({ "username": username, "password": "a good password" });
-    house.admin().user(user).await
+    world.admin().user(user).await
 }
 
 fn message(answer: &Answer) -> String {
@@ -55,9 +55,9 @@ fn message(answer: &Answer) -> String {
 
 on_both_databases! {
     async fn a_session_lives_until_it_is_ended(db: TestDb) {
-        let house = House::open(db).await;
-        let id = person(&house, "ann").await;
-        let ann = Browser::login(&house.server, "ann", "a good password").await;
+        let world = World::open(db).await;
+        let id = person(&world, "ann").await;
+        let ann = Browser::login(&world.server, "ann", "a good password").await;
         let own = ann.forged("GET", "/api/user/self").send().await.expect(200);
         assert_eq!(own.json()["data"]["id"], id);
         ann.forged("GET", "/api/user").send().await.expect(403);
@@ -69,60 +69,60 @@ on_both_databases! {
         ann.call("POST", "/api/token").json(&key).send().await.expect(200);
         ann.forged("GET", "/api/user/token").send().await.expect(403);
 
-        let other = Browser::login(&house.server, "ann", "a good password").await;
+        let other = Browser::login(&world.server, "ann", "a good password").await;
         let theirs = ann.forged("POST", "/api/token").header("X-CSRF-Token", &other.csrf);
         theirs.json(&key).send().await.expect(403);
         other.call("POST", "/api/user/logout").send().await.expect(200);
         assert_eq!((ann.status().await, other.status().await), (200, 401));
 
-        let admin = house.admin();
+        let admin = world.admin();
         let disable = admin.call("POST", &format!("/api/user/{id}/disable"));
         disable.send().await.expect(200);
         assert_eq!(ann.status().await, 401);
         let enable = admin.call("POST", &format!("/api/user/{id}/enable"));
         enable.send().await.expect(200);
         assert_eq!(ann.status().await, 401, "what has ended doesn't come back");
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_new_password_ends_the_other_sessions(db: TestDb) {
-        let house = House::open(db).await;
-        let id = person(&house, "ann").await;
-        let here = Browser::login(&house.server, "ann", "a good password").await;
-        let there = Browser::login(&house.server, "ann", "a good password").await;
+        let world = World::open(db).await;
+        let id = person(&world, "ann").await;
+        let here = Browser::login(&world.server, "ann", "a good password").await;
+        let there = Browser::login(&world.server, "ann", "a good password").await;
         let change = |old: &str, new: &str| {
             let body = json!({ "old_password": old, "new_password": new });
             here.call("PUT", "/api/user/self/password").json(&body).send()
         };
         change("a wrong password", "a better password").await.expect(422);
         change("a good password", "short").await.expect(422);
-        let actions = house.admin().envelope("/api/audit/actions").await;
+        let actions = world.admin().envelope("/api/audit/actions").await;
         let line = &actions["data"][0];
         assert_eq!(line["other"]["action"], "user.password_refused", "{actions}");
         assert_eq!((&line["other"]["address"], &line["other"]["reason"]), (
             &json!("127.0.0.1"), &json!("wrong_password"),
         ));
         assert_eq!(line["user_id"], id);
-        house.server.wait_for_log(&["password_refused", "username=ann", "127.0.0.1"]).await;
+        world.server.wait_for_log(&["password_refused", "username=ann", "127.0.0.1"]).await;
         assert_eq!(there.status().await, 200);
         change("a good password", "a better password").await.expect(200);
         assert_eq!((here.status().await, there.status().await), (200, 401));
-        try_login(&house.server, "ann", "a good password").await.expect(401);
+        try_login(&world.server, "ann", "a good password").await.expect(401);
 
         let user = json!({ "password": "the best password" });
-        house.admin().put(&format!("/api/user/{id}"), &user).await;
+        world.admin().put(&format!("/api/user/{id}"), &user).await;
         assert_eq!(here.status().await, 401);
-        Browser::login(&house.server, "ann", "the best password").await;
-        house.close().await;
+        Browser::login(&world.server, "ann", "the best password").await;
+        world.close().await;
     }
 
     async fn one_of_several_sessions_is_ended(db: TestDb) {
-        let house = House::open(db).await;
-        person(&house, "ann").await;
-        person(&house, "bob").await;
-        let here = Browser::login(&house.server, "ann", "a good password").await;
-        let there = Browser::login(&house.server, "ann", "a good password").await;
-        let bob = Browser::login(&house.server, "bob", "a good password").await;
+        let world = World::open(db).await;
+        person(&world, "ann").await;
+        person(&world, "bob").await;
+        let here = Browser::login(&world.server, "ann", "a good password").await;
+        let there = Browser::login(&world.server, "ann", "a good password").await;
+        let bob = Browser::login(&world.server, "bob", "a good password").await;
         let list = here.forged("GET", "/api/user/self/sessions").send().await.expect(200).json();
         let all = list["data"].as_array().unwrap();
         assert_eq!(all.len(), 2, "{list}");
@@ -133,18 +133,18 @@ on_both_databases! {
         here.call("DELETE", &path).send().await.expect(200);
         here.call("DELETE", &path).send().await.expect(404);
         assert_eq!((here.status().await, there.status().await), (200, 401));
-        house.close().await;
+        world.close().await;
     }
 
     async fn guessing_is_slowed_down(db: TestDb) {
-        let house = House::open(db).await;
-        person(&house, "ann").await;
-        let wrong = try_login(&house.server, "ann", "a wrong password").await.expect(401);
-        let nobody = try_login(&house.server, "nobody", "a wrong password").await.expect(401);
+        let world = World::open(db).await;
+        person(&world, "ann").await;
+        let wrong = try_login(&world.server, "ann", "a wrong password").await.expect(401);
+        let nobody = try_login(&world.server, "nobody", "a wrong password").await.expect(401);
         assert_eq!(message(&wrong), message(&nobody));
         let mut refused = None;
         for _ in 0..12 {
-            let answer = try_login(&house.server, "ann", "a wrong password").await;
+            let answer = try_login(&world.server, "ann", "a wrong password").await;
             if answer.status == 429 {
                 refused = Some(answer);
                 break;
@@ -154,22 +154,22 @@ on_both_databases! {
         let refused = refused.expect("the name's attempts were used up");
         let seconds: u32 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
         assert!((1..=7).contains(&seconds), "{seconds}");
-        try_login(&house.server, "nobody", "a wrong password").await.expect(401);
-        house.close().await;
+        try_login(&world.server, "nobody", "a wrong password").await.expect(401);
+        world.close().await;
     }
 }
 
 on_both_databases! {
     async fn failed_logins_are_seen_by_administrators(db: TestDb) {
-        let house = House::open(db).await;
-        let ann = person(&house, "ann").await;
+        let world = World::open(db).await;
+        let ann = person(&world, "ann").await;
         for _ in 0..12 {
-            assert_ne!(try_login(&house.server, "ann", "a wrong password").await.status, 200);
+            assert_ne!(try_login(&world.server, "ann", "a wrong password").await.status, 200);
         }
         // Somebody in a hurry: the password where the name belongs.
-        try_login(&house.server, "a good password", "ann").await.expect(401);
+        try_login(&world.server, "a good password", "ann").await.expect(401);
 
-        let actions = house.admin().envelope("/api/audit/actions").await;
+        let actions = world.admin().envelope("/api/audit/actions").await;
         let lines = actions["data"].as_array().unwrap().iter();
         let lines = lines.filter(|line| line["other"]["action"] == "user.login_failed");
         let mut told: Vec<_> = lines
@@ -189,24 +189,24 @@ on_both_databases! {
         let expected = expected.map(|(id, name, why)| (id, name.to_owned(), why.to_owned()));
         assert_eq!(told, expected, "each once");
         let words = ["login_failed", "username=ann", "address=127.0.0.1", "reason=wrong_password"];
-        house.server.wait_for_log(&words).await;
-        house.server.wait_for_log(&["login_failed", "reason=too_many_attempts"]).await;
-        let log = house.server.log_lines().join("\n");
+        world.server.wait_for_log(&words).await;
+        world.server.wait_for_log(&["login_failed", "reason=too_many_attempts"]).await;
+        let log = world.server.log_lines().join("\n");
         assert!(!log.contains("a wrong password") && !log.contains("a good"), "{log}");
         assert_eq!(log.matches("reason=too_many_attempts").count(), 1, "{log}");
-        house.close().await;
+        world.close().await;
     }
 }
 
 on_sqlite! {
     async fn over_https_the_cookie_stays_on_https(db: TestDb) {
-        let house = House::with(db, &[("TRUSTED_PROXIES", "127.0.0.0/8")]).await;
-        person(&house, "ann").await;
+        let world = World::with(db, &[("TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+        person(&world, "ann").await;
         let body = json!({ "username": "ann", "password": "a good password" });
-        let call = house.server.call("POST", "/api/user/login").json(&body);
+        let call = world.server.call("POST", "/api/user/login").json(&body);
         let answer = call.header("X-Forwarded-Proto", "https").send().await.expect(200);
         let set = answer.headers["set-cookie"].to_str().unwrap();
         assert!(set.contains("; Secure"), "{set}");
-        house.close().await;
+        world.close().await;
     }
 }

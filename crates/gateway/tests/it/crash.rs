@@ -1,10 +1,10 @@
 //! `kill -9` and restarts at any moment: no delivered call is free, nobody pays for what was not
 //! done.
 //!
-//! `STORM_ROUNDS` makes it longer: `STORM_ROUNDS=100 cargo xtask pg -- cargo test -p gateway
+//! `STORM_ROUNDS` makes it longer: `STORM_ROUNDS=100 cargo xtask pg -- cargo test -p world
 //! --test it crash`.
 
-use crate::house::{House, Payer, fixed};
+use crate::world::{Payer, World, fixed};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,14 +22,14 @@ pub struct Load {
 }
 
 impl Load {
-    pub fn start(house: &House, payer: &Payer) -> Self {
+    pub fn start(world: &World, payer: &Payer) -> Self {
         let done = Arc::<Mutex<HashSet<String>>>::default();
         let stop = Arc::<AtomicBool>::default();
         let counter = Arc::<AtomicUsize>::default();
         let workers = (0..WORKERS).map(|_| {
             let (done, stop) = (Arc::clone(&done), Arc::clone(&stop));
             let counter = Arc::clone(&counter);
-            let call = house.server.call("POST", "/pass/m").key(&payer.key).json(&json!({}));
+            let call = world.server.call("POST", "/pass/m").key(&payer.key).json(&json!({}));
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     let name = format!("storm-{}", counter.fetch_add(1, Ordering::Relaxed));
@@ -67,19 +67,19 @@ fn rounds() -> usize {
 /// Compares what clients saw, what was charged, and what the upstream did; returns the names of
 /// what was charged.
 async fn compare(
-    house: &House,
+    world: &World,
     payer: &Payer,
     delivered: &HashSet<String>,
     start: i64,
 ) -> HashSet<String> {
     let sql = "SELECT request_id FROM logs WHERE type = 'consume'";
     let charged: Vec<String> =
-        house.db.query(sql).await.iter().map(|row| row.text("request_id").to_owned()).collect();
+        world.db.query(sql).await.iter().map(|row| row.text("request_id").to_owned()).collect();
     let charged_once: HashSet<String> = charged.iter().cloned().collect();
     assert_eq!(charged.len(), charged_once.len(), "a call was charged twice");
     let free: Vec<_> = delivered.difference(&charged_once).collect();
     assert!(free.is_empty(), "delivered, not charged: {free:?}");
-    let done: HashSet<String> = house
+    let done: HashSet<String> = world
         .upstream
         .requests()
         .await
@@ -90,17 +90,17 @@ async fn compare(
     let undone: Vec<_> = charged_once.difference(&done).collect();
     assert!(undone.is_empty(), "charged, and the upstream did not do it: {undone:?}");
     let used = i64::try_from(charged.len()).unwrap() * PRICE;
-    house.wait_for_money(payer, start - used, used).await;
+    world.wait_for_money(payer, start - used, used).await;
     charged_once
 }
 
 on_both_databases! {
     async fn kill_9_under_load_loses_nothing(db: TestDb) {
-        let mut house = House::open(db).await;
-        house.model("m", fixed(PRICE), Reply::text("ok")).await;
+        let mut world = World::open(db).await;
+        world.model("m", fixed(PRICE), Reply::text("ok")).await;
         let start = 100_000_000;
-        let ann = house.payer(start).await;
-        let load = Load::start(&house, &ann);
+        let ann = world.payer(start).await;
+        let load = Load::start(&world, &ann);
         for round in 0..rounds() {
             let so_far = load.count();
             eventually("calls to go through", || async {
@@ -109,72 +109,72 @@ on_both_databases! {
             .await;
             // A moment that no two runs share.
             tokio::time::sleep(Duration::from_micros(round as u64 * 7_919 % 50_000)).await;
-            house.server.kill_9().await;
-            house.server.start_again().await;
+            world.server.kill_9().await;
+            world.server.start_again().await;
         }
         let delivered = load.end().await;
         assert!(delivered.len() > rounds() * 20);
 
         // The dead nodes' holds are given back once their lease has lapsed.
-        house.close().await;
-        compare(&house, &ann, &delivered, start).await;
+        world.close().await;
+        compare(&world, &ann, &delivered, start).await;
     }
 
     async fn an_orderly_restart_under_load_loses_not_even_a_reply(db: TestDb) {
-        let mut house = House::open(db).await;
-        house.model("m", fixed(PRICE), Reply::text("ok")).await;
+        let mut world = World::open(db).await;
+        world.model("m", fixed(PRICE), Reply::text("ok")).await;
         let start = 100_000_000;
-        let ann = house.payer(start).await;
-        let load = Load::start(&house, &ann);
+        let ann = world.payer(start).await;
+        let load = Load::start(&world, &ann);
         for _ in 0..3 {
             let so_far = load.count();
             eventually("calls to go through", || async {
                 (load.count() > so_far + 20).then_some(())
             })
             .await;
-            house.server.restart().await;
+            world.server.restart().await;
         }
         let delivered = load.end().await;
 
-        house.close().await;
-        let charged = compare(&house, &ann, &delivered, start).await;
+        world.close().await;
+        let charged = compare(&world, &ann, &delivered, start).await;
         assert_eq!(charged, delivered, "what was charged was delivered");
     }
 
     async fn holds_of_a_dead_node_are_given_back(db: TestDb) {
-        let mut house = House::open(db).await;
-        house.model("m", fixed(30), Reply::hang()).await;
-        let ann = house.payer(100).await;
-        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let mut world = World::open(db).await;
+        world.model("m", fixed(30), Reply::hang()).await;
+        let ann = world.payer(100).await;
+        let call = world.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
         let running = tokio::spawn(call.try_send());
-        house.upstream.wait_for_requests(1).await;
-        assert_eq!(house.money(&ann).await.quota, 70);
+        world.upstream.wait_for_requests(1).await;
+        assert_eq!(world.money(&ann).await.quota, 70);
 
-        house.server.kill_9().await;
+        world.server.kill_9().await;
         assert!(running.await.unwrap().is_err());
-        house.server.start_again().await;
+        world.server.start_again().await;
 
-        house.wait_for_money(&ann, 100, 0).await;
-        let line = house.db.row("SELECT content FROM logs WHERE type = 'error'").await;
+        world.wait_for_money(&ann, 100, 0).await;
+        let line = world.db.row("SELECT content FROM logs WHERE type = 'error'").await;
         assert!(line.text("content").contains("unknown_outcome"), "{line:?}");
-        house.close().await;
+        world.close().await;
     }
 }
 
 on_postgres! {
     async fn another_node_gives_back_what_a_dead_one_held(db: TestDb) {
-        let mut house = House::open(db).await;
-        let other = crate::house::node(&house.db, &[]).await;
-        house.model("m", fixed(30), Reply::hang()).await;
-        let ann = house.payer(100).await;
-        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let mut world = World::open(db).await;
+        let other = crate::world::node(&world.db, &[]).await;
+        world.model("m", fixed(30), Reply::hang()).await;
+        let ann = world.payer(100).await;
+        let call = world.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
         let running = tokio::spawn(call.try_send());
-        house.upstream.wait_for_requests(1).await;
+        world.upstream.wait_for_requests(1).await;
 
-        house.server.kill_9().await;
+        world.server.kill_9().await;
         drop(running);
 
-        house.wait_for_money(&ann, 100, 0).await;
+        world.wait_for_money(&ann, 100, 0).await;
         other.audit_clean().await;
     }
 }

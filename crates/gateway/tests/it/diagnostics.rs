@@ -1,15 +1,15 @@
 //! What the diagnostics port says of a server at work.
 
-use crate::house::{House, fixed};
+use crate::world::{World, fixed};
 use flate2::read::GzDecoder;
 use pprof::protos::{Message, Profile};
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use testkit::{Answer, Call, Gate, Reply, TestDb, ports::free_port};
 
-/// A house whose diagnostics can be asked.
+/// A world whose diagnostics can be asked.
 struct Looked {
-    house: House,
+    world: World,
     address: SocketAddr,
 }
 
@@ -17,8 +17,8 @@ impl Looked {
     async fn at(db: TestDb) -> Self {
         let port = free_port();
         let settings = [("ENABLE_PPROF", "true"), ("PPROF_PORT", &*port.to_string())];
-        let house = House::with(db, &settings).await;
-        Self { house, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) }
+        let world = World::with(db, &settings).await;
+        Self { world, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) }
     }
 
     async fn ask(&self, target: &str) -> Answer {
@@ -67,17 +67,17 @@ fn text(profile: &Profile, index: i64) -> &str {
 on_sqlite! {
     async fn the_jobs_alive_are_listed_by_kind_and_place(db: TestDb) {
         let looked = Looked::at(db).await;
-        let house = &looked.house;
+        let world = &looked.world;
         let gate = Gate::new();
-        house.model("m", fixed(9), Reply::text("ok").gated(&gate)).await;
-        let ann = house.payer(10).await;
+        world.model("m", fixed(9), Reply::text("ok").gated(&gate)).await;
+        let ann = world.payer(10).await;
         assert!(!looked.jobs().await.contains("call without its client"));
 
         // A client that goes while its call is under way leaves a job behind.
-        let call = house.server.call("POST", "/pass/m").key(&ann.key).body("a private prompt");
+        let call = world.server.call("POST", "/pass/m").key(&ann.key).body("a private prompt");
         let client = tokio::spawn(call.try_send());
         testkit::eventually("the call to arrive", || async {
-            (!house.upstream.requests().await.is_empty()).then_some(())
+            (!world.upstream.requests().await.is_empty()).then_some(())
         })
         .await;
         client.abort();
@@ -104,21 +104,21 @@ on_sqlite! {
             (!looked.jobs().await.contains("call without its client")).then_some(())
         })
         .await;
-        house.wait_for_money(&ann, 1, 9).await;
-        looked.house.close().await;
+        world.wait_for_money(&ann, 1, 9).await;
+        looked.world.close().await;
     }
 
     async fn processor_time_is_sampled_by_one_at_a_time(db: TestDb) {
         let looked = Looked::at(db).await;
-        let house = &looked.house;
-        house.model("m", fixed(0), Reply::text("ok")).await;
-        let ann = house.payer(10).await;
+        let world = &looked.world;
+        world.model("m", fixed(0), Reply::text("ok")).await;
+        let ann = world.payer(10).await;
         // Whichever comes first takes its profile; the other is refused.
         let ask = || looked.ask("profile?seconds=2");
         let asking = async { tokio::join!(ask(), ask()) };
         let calling = async {
             loop {
-                let call = house.server.call("POST", "/pass/m").key(&ann.key).body("{}");
+                let call = world.server.call("POST", "/pass/m").key(&ann.key).body("{}");
                 call.send().await.expect(200);
             }
         };
@@ -146,7 +146,7 @@ on_sqlite! {
             looked.ask(&target).await.expect_error(400, "INVALID_REQUEST");
         }
         looked.ask("nothing").await.expect_error(404, "NOT_FOUND");
-        looked.house.close().await;
+        looked.world.close().await;
     }
 
     async fn a_heap_profile_needs_the_allocator_that_makes_it(db: TestDb) {
@@ -160,6 +160,6 @@ on_sqlite! {
             let refused = looked.ask("heap").await.expect_error(501, "UNSUPPORTED");
             assert!(refused.text().contains("--features jemalloc"), "{}", refused.text());
         }
-        looked.house.close().await;
+        looked.world.close().await;
     }
 }

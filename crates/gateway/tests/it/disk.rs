@@ -1,6 +1,6 @@
 //! A disk that is full, a database that takes no writes, and who may read what is on the disk.
 
-use crate::house::{House, fixed, skipped};
+use crate::world::{World, fixed, skipped};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,14 +42,14 @@ impl Drop for SmallDisk {
     }
 }
 
-async fn readiness(house: &House) -> Answer {
-    house.server.call("GET", "/readyz").send().await
+async fn readiness(world: &World) -> Answer {
+    world.server.call("GET", "/readyz").send().await
 }
 
 /// Waits for readiness to say this.
-async fn wait_for_readiness(house: &House, status: u16, word: &str) {
+async fn wait_for_readiness(world: &World, status: u16, word: &str) {
     eventually(&format!("readiness to be {status} {word}"), || async {
-        let answer = readiness(house).await;
+        let answer = readiness(world).await;
         (answer.status == status && answer.text().contains(word)).then_some(())
     })
     .await;
@@ -61,18 +61,18 @@ on_sqlite! {
             skipped("this process can't mount a file system");
             return;
         };
-        let house = House::open(db).await;
-        house.model("m", fixed(1), Reply::text("ok")).await;
-        let ann = house.payer(1_000_000).await;
-        house.pay("m", &ann).await.expect(200);
-        wait_for_readiness(&house, 200, "ready").await;
+        let world = World::open(db).await;
+        world.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = world.payer(1_000_000).await;
+        world.pay("m", &ann).await.expect(200);
+        wait_for_readiness(&world, 200, "ready").await;
 
         disk.fill();
         // Said before the first call fails: the log of SQLite has room of its own for a while.
-        wait_for_readiness(&house, 503, "database_not_writable").await;
+        wait_for_readiness(&world, 503, "database_not_writable").await;
         let mut paid = 1;
         let refused = loop {
-            let answer = house.pay("m", &ann).await;
+            let answer = world.pay("m", &ann).await;
             if answer.status != 200 {
                 break answer;
             }
@@ -81,28 +81,28 @@ on_sqlite! {
         };
         // The last room may go to a hold: its call was made, and is charged once there is room.
         paid += i64::from(refused.text().contains("settlement"));
-        assert_eq!(readiness(&house).await.status, 503);
-        house.server.call("GET", "/livez").send().await.expect(200);
-        house.server.wait_for_log(&["database_not_writable"]).await;
+        assert_eq!(readiness(&world).await.status, 503);
+        world.server.call("GET", "/livez").send().await.expect(200);
+        world.server.wait_for_log(&["database_not_writable"]).await;
 
         disk.empty();
-        wait_for_readiness(&house, 200, "ready").await;
-        house.pay("m", &ann).await.expect(200);
-        house.close().await;
-        assert_eq!(house.money(&ann).await.calls, paid + 1);
+        wait_for_readiness(&world, 200, "ready").await;
+        world.pay("m", &ann).await.expect(200);
+        world.close().await;
+        assert_eq!(world.money(&ann).await.calls, paid + 1);
     }
 
     async fn files_are_for_their_owner_and_group(db: TestDb) {
         let log = db.dir().join("newapi.log").display().to_string();
         let settings = [("LOG_FILE", log.as_str()), ("LOG_LEVEL", "debug")];
-        let mut house = House::with(db, &settings).await;
-        house.model("m", fixed(1), Reply::text("ok")).await;
-        let ann = house.payer(10).await;
-        house.pay("m", &ann).await.expect(200);
-        house.server.cli_ok(&["backup"]).await;
-        house.server.restart().await;
+        let mut world = World::with(db, &settings).await;
+        world.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = world.payer(10).await;
+        world.pay("m", &ann).await.expect(200);
+        world.server.cli_ok(&["backup"]).await;
+        world.server.restart().await;
         let mut files = 0;
-        let mut dirs = vec![house.server.data_dir().to_owned()];
+        let mut dirs = vec![world.server.data_dir().to_owned()];
         while let Some(dir) = dirs.pop() {
             for entry in std::fs::read_dir(dir).unwrap() {
                 let path = entry.unwrap().path();
@@ -115,27 +115,27 @@ on_sqlite! {
             }
         }
         assert!(files >= 4, "{files}");
-        house.close().await;
+        world.close().await;
     }
 }
 
 on_postgres! {
     async fn a_database_that_takes_no_writes_is_not_ready(db: TestDb) {
-        let house = House::open(db).await;
-        wait_for_readiness(&house, 200, "ready").await;
-        let name = house.db.text("SELECT current_database()").await;
+        let world = World::open(db).await;
+        wait_for_readiness(&world, 200, "ready").await;
+        let name = world.db.text("SELECT current_database()").await;
         let reads_only = |on: &str| {
             format!("ALTER DATABASE {name} SET default_transaction_read_only = {on}")
         };
         // As after a fail-over that left us with the standby.
-        house.db.execute(&reads_only("on")).await;
-        house.db.execute(KILL).await;
-        wait_for_readiness(&house, 503, "database_not_writable").await;
+        world.db.execute(&reads_only("on")).await;
+        world.db.execute(KILL).await;
+        wait_for_readiness(&world, 503, "database_not_writable").await;
 
         let writing = format!("BEGIN READ WRITE; {}; COMMIT", reads_only("off"));
-        house.db.execute(&writing).await;
-        house.db.execute(KILL).await;
-        wait_for_readiness(&house, 200, "ready").await;
-        house.close().await;
+        world.db.execute(&writing).await;
+        world.db.execute(KILL).await;
+        wait_for_readiness(&world, 200, "ready").await;
+        world.close().await;
     }
 }

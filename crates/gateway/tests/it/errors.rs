@@ -1,15 +1,15 @@
 //! Every error of the contract, each once: its status, its code, its shape, and nothing more.
 
-use crate::house::{House, Payer, by_use, fixed};
+use crate::world::{Payer, World, by_use, fixed};
 use std::time::Duration;
 use testkit::{Answer, Gate, RawServer, Reply, TestDb, json, on_both_databases};
 
-/// An error tells the caller what to do, and nothing about the house.
+/// An error tells the caller what to do, and nothing about the world.
 #[track_caller]
-fn tells_nothing(answer: &Answer, house: &House, payer: &Payer) {
+fn tells_nothing(answer: &Answer, world: &World, payer: &Payer) {
     let text = answer.text();
-    let upstream = house.upstream.addr().port().to_string();
-    let port = house.server.addr().port().to_string();
+    let upstream = world.upstream.addr().port().to_string();
+    let port = world.server.addr().port().to_string();
     for secret in [
         "127.0.0.1",
         "localhost",
@@ -37,20 +37,20 @@ fn tells_nothing(answer: &Answer, house: &House, payer: &Payer) {
 
 on_both_databases! {
     async fn each_error_has_its_status_and_code(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("dear", fixed(5_000), Reply::text("x")).await;
-        house.model("no-usage", by_use(), Reply::json(&json!({"code": 0}))).await;
-        house.model("broken", fixed(1), Reply::reset()).await;
-        house.upstream.on("/slow", Reply::hang());
-        house.channel(&["slow"], json!({"setting": {"timeout": "1s"}})).await;
-        house.admin().price("slow", fixed(1)).await;
-        house.channel(&["vip"], json!({"groups": ["vip"]})).await;
-        let ann = house.payer(100).await;
-        let limited = house.key(&ann, json!({"rate_limit_rpm": 1})).await;
-        house.server.call("GET", "/pass/none").key(&limited.key).send().await;
+        let world = World::open(db).await;
+        world.model("dear", fixed(5_000), Reply::text("x")).await;
+        world.model("no-usage", by_use(), Reply::json(&json!({"code": 0}))).await;
+        world.model("broken", fixed(1), Reply::reset()).await;
+        world.upstream.on("/slow", Reply::hang());
+        world.channel(&["slow"], json!({"setting": {"timeout": "1s"}})).await;
+        world.admin().price("slow", fixed(1)).await;
+        world.channel(&["vip"], json!({"groups": ["vip"]})).await;
+        let ann = world.payer(100).await;
+        let limited = world.key(&ann, json!({"rate_limit_rpm": 1})).await;
+        world.server.call("GET", "/pass/none").key(&limited.key).send().await;
 
         let post = |path: &str, key: &str| {
-            house.server.call("POST", path).key(key).json(&json!({})).send()
+            world.server.call("POST", path).key(key).json(&json!({})).send()
         };
         for (answer, status, code) in [
             (post("/pass/a/../b", &ann.key).await, 400, "INVALID_REQUEST"),
@@ -67,38 +67,38 @@ on_both_databases! {
             (post("/pass/slow", &ann.key).await, 504, "TIMEOUT"),
         ] {
             let answer = answer.expect_error(status, code);
-            tells_nothing(&answer, &house, &ann);
+            tells_nothing(&answer, &world, &ann);
             let must_say_when = matches!(status, 429 | 503);
             assert_eq!(answer.header("Retry-After").is_some(), must_say_when, "{code}");
             let kind = answer.header("Content-Type").unwrap();
             assert!(kind.starts_with("application/json"), "{kind}");
         }
-        house.pass_deadlines().await;
-        house.close().await;
-        house.wait_for_money(&ann, 100, 0).await;
+        world.pass_deadlines().await;
+        world.close().await;
+        world.wait_for_money(&ann, 100, 0).await;
     }
 
     async fn an_upstreams_own_failure_passes_as_it_is_and_is_free(db: TestDb) {
-        let house = House::open(db).await;
-        let ann = house.payer(100).await;
+        let world = World::open(db).await;
+        let ann = world.payer(100).await;
         let body = "{\"error\": {\"message\":\"no < \\u00e9\", \"code\":\"x\"} ,\"n\":1.0e5}\n";
         for status in [400, 401, 402, 403, 404, 409, 413, 422, 429, 500, 502, 503, 504] {
             for (kind, price) in [("fixed", fixed(30)), ("used", by_use())] {
                 let model = format!("{kind}{status}");
                 let reply = Reply::raw_json(body).status(status).header("X-Why", "because");
-                house.model(&model, price, reply).await;
-                let answer = house.pay(&model, &ann).await.expect(status);
+                world.model(&model, price, reply).await;
+                let answer = world.pay(&model, &ann).await.expect(status);
                 assert_eq!(answer.text(), body);
                 assert_eq!(answer.header("X-Why").as_deref(), Some("because"));
             }
         }
-        house.wait_for_money(&ann, 100, 0).await;
-        house.close().await;
+        world.wait_for_money(&ann, 100, 0).await;
+        world.close().await;
     }
 
     async fn an_envelope_whose_code_is_not_0_passes_and_is_free(db: TestDb) {
-        let house = House::open(db).await;
-        let ann = house.payer(100).await;
+        let world = World::open(db).await;
+        let ann = world.payer(100).await;
         let failed = [
             "{\"code\":1,\"message\":\"no\"}", "{\"code\":\"1\",\"msg\":\"no\"}",
             "{ \"data\":{\"code\":0}, \"code\" : -3 , \"usage\":{\"prompt_tokens\":5}}",
@@ -106,27 +106,27 @@ on_both_databases! {
         for (number, body) in failed.into_iter().enumerate() {
             for (kind, price) in [("fixed", fixed(30)), ("used", by_use())] {
                 let model = format!("{kind}{number}");
-                house.model(&model, price, Reply::raw_json(body)).await;
-                assert_eq!(house.pay(&model, &ann).await.expect(200).text(), body);
+                world.model(&model, price, Reply::raw_json(body)).await;
+                assert_eq!(world.pay(&model, &ann).await.expect(200).text(), body);
             }
         }
-        house.wait_for_money(&ann, 100, 0).await;
+        world.wait_for_money(&ann, 100, 0).await;
         // And these count as success.
         for (number, body) in ["{\"code\":0}", "{\"code\":\"0\"}", "{\"x\":{\"code\":1}}", "[1]"]
             .into_iter()
             .enumerate()
         {
             let model = format!("good{number}");
-            house.model(&model, fixed(1), Reply::raw_json(body)).await;
-            assert_eq!(house.pay(&model, &ann).await.expect(200).text(), body);
+            world.model(&model, fixed(1), Reply::raw_json(body)).await;
+            assert_eq!(world.pay(&model, &ann).await.expect(200).text(), body);
         }
-        house.wait_for_money(&ann, 96, 4).await;
-        house.close().await;
+        world.wait_for_money(&ann, 96, 4).await;
+        world.close().await;
     }
 
     async fn usage_that_cannot_be_true_is_not_billed(db: TestDb) {
-        let house = House::open(db).await;
-        let ann = house.payer(100).await;
+        let world = World::open(db).await;
+        let ann = world.payer(100).await;
         let absurd = [
             "{}", "{\"usage\":null}", "{\"usage\":{}}", "{\"usage\":{\"prompt_tokens\":-5}}",
             "{\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":-1}}",
@@ -140,62 +140,62 @@ on_both_databases! {
         ];
         for (number, body) in absurd.into_iter().enumerate() {
             let model = format!("m{number}");
-            house.model(&model, by_use(), Reply::raw_json(body)).await;
-            let answer = house.pay(&model, &ann).await;
+            world.model(&model, by_use(), Reply::raw_json(body)).await;
+            let answer = world.pay(&model, &ann).await;
             assert_eq!(answer.error_code().as_deref(), Some("UPSTREAM_RESPONSE"), "{body}");
             answer.expect_error(502, "UPSTREAM_RESPONSE");
         }
-        house.wait_for_money(&ann, 100, 0).await;
-        house.close().await;
+        world.wait_for_money(&ann, 100, 0).await;
+        world.close().await;
     }
 }
 
 on_sqlite! {
     async fn statuses_are_mapped_and_bodies_are_not(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let body = json!({"error": "x"});
-        house.upstream.on("/m", Reply::json(&body).status(500));
-        house.upstream.on("/n", Reply::json(&body).status(418));
-        house.upstream.on("/ok", Reply::json(&body).status(202));
+        world.upstream.on("/m", Reply::json(&body).status(500));
+        world.upstream.on("/n", Reply::json(&body).status(418));
+        world.upstream.on("/ok", Reply::json(&body).status(202));
         let mapping = json!({"status_code_mapping": {"500": 429, "202": "200"}});
-        house.channel(&["m", "n", "ok"], mapping).await;
+        world.channel(&["m", "n", "ok"], mapping).await;
         for model in ["m", "n", "ok"] {
-            house.admin().price(model, fixed(10)).await;
+            world.admin().price(model, fixed(10)).await;
         }
-        let ann = house.payer(100).await;
+        let ann = world.payer(100).await;
 
-        assert_eq!(house.pay("m", &ann).await.expect(429).json(), body);
-        assert_eq!(house.pay("n", &ann).await.expect(418).json(), body);
-        house.wait_for_money(&ann, 100, 0).await;
+        assert_eq!(world.pay("m", &ann).await.expect(429).json(), body);
+        assert_eq!(world.pay("n", &ann).await.expect(418).json(), body);
+        world.wait_for_money(&ann, 100, 0).await;
         // A success keeps the status that it has.
-        assert_eq!(house.pay("ok", &ann).await.expect(202).json(), body);
-        assert_eq!(house.money(&ann).await.used, 10);
-        house.close().await;
+        assert_eq!(world.pay("ok", &ann).await.expect(202).json(), body);
+        assert_eq!(world.money(&ann).await.used, 10);
+        world.close().await;
     }
 
     async fn a_redirect_to_elsewhere_is_not_followed(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let thief = testkit::Upstream::start().await;
         thief.otherwise(Reply::text("thanks for the key"));
         let away = format!("{}/m", thief.url());
-        let ann = house.payer(100).await;
+        let ann = world.payer(100).await;
         for (number, status) in [301, 302, 303, 307, 308].into_iter().enumerate() {
             let model = format!("m{number}");
-            house.model(&model, fixed(10), Reply::redirect(status, &away)).await;
-            let answer = house.pay(&model, &ann).await.expect_error(502, "UPSTREAM_ERROR");
-            tells_nothing(&answer, &house, &ann);
+            world.model(&model, fixed(10), Reply::redirect(status, &away)).await;
+            let answer = world.pay(&model, &ann).await.expect_error(502, "UPSTREAM_ERROR");
+            tells_nothing(&answer, &world, &ann);
         }
-        house.model("proto", fixed(10), Reply::redirect(302, "//example.com/x")).await;
-        house.pay("proto", &ann).await.expect_error(502, "UPSTREAM_ERROR");
+        world.model("proto", fixed(10), Reply::redirect(302, "//example.com/x")).await;
+        world.pay("proto", &ann).await.expect_error(502, "UPSTREAM_ERROR");
 
         assert_eq!(thief.count(), 0);
-        house.wait_for_money(&ann, 100, 0).await;
-        house.close().await;
+        world.wait_for_money(&ann, 100, 0).await;
+        world.close().await;
     }
 
     async fn an_upstream_that_speaks_no_http(db: TestDb) {
-        let house = House::open(db).await;
-        let ann = house.payer(100).await;
+        let world = World::open(db).await;
+        let ann = world.payer(100).await;
         let lies: Vec<&[u8]> = vec![
             b"SSH-2.0-OpenSSH_9.2\r\n", b"\x15\x03\x01\x00\x02\x02\x46",
             b"HTTP/1.1 999999 x\r\n\r\n", b"HTTP/1.1 200 OK\r\nBad Header\r\n\r\n",
@@ -204,87 +204,87 @@ on_sqlite! {
         ];
         for (number, lie) in lies.into_iter().enumerate() {
             let model = format!("m{number}");
-            house.model(&model, fixed(10), Reply::raw(lie.to_vec())).await;
-            let answer = house.pay(&model, &ann).await.expect_error(502, "UPSTREAM_ERROR");
-            tells_nothing(&answer, &house, &ann);
+            world.model(&model, fixed(10), Reply::raw(lie.to_vec())).await;
+            let answer = world.pay(&model, &ann).await.expect_error(502, "UPSTREAM_ERROR");
+            tells_nothing(&answer, &world, &ann);
         }
-        house.pass_deadlines().await;
-        house.wait_for_money(&ann, 100, 0).await;
-        house.close().await;
+        world.pass_deadlines().await;
+        world.wait_for_money(&ann, 100, 0).await;
+        world.close().await;
     }
 
     async fn an_upstream_that_is_not_there(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let closed = testkit::ports::free_port();
         for (model, url) in [
             ("refused", format!("http://127.0.0.1:{closed}")),
             ("nowhere", "http://no-such-host.invalid".to_owned()),
-            ("no-tls", house.upstream.url().replace("http://", "https://")),
+            ("no-tls", world.upstream.url().replace("http://", "https://")),
         ] {
-            house.channel(&[model], json!({"base_url": url})).await;
-            house.admin().price(model, fixed(10)).await;
+            world.channel(&[model], json!({"base_url": url})).await;
+            world.admin().price(model, fixed(10)).await;
         }
-        let ann = house.payer(100).await;
+        let ann = world.payer(100).await;
         for model in ["refused", "nowhere", "no-tls"] {
-            let answer = house.pay(model, &ann).await.expect_error(502, "UPSTREAM_ERROR");
+            let answer = world.pay(model, &ann).await.expect_error(502, "UPSTREAM_ERROR");
             let text = answer.text();
             assert!(!text.contains("invalid") && !text.contains(&closed.to_string()), "{text}");
         }
-        house.wait_for_money(&ann, 100, 0).await;
-        house.close().await;
+        world.wait_for_money(&ann, 100, 0).await;
+        world.close().await;
     }
 
     async fn private_addresses_are_refused_unless_allowed(db: TestDb) {
-        let house = House::with(db, &[("UPSTREAM_ALLOW_NETS", "")]).await;
-        let mapped = format!("http://[::ffff:127.0.0.1]:{}", house.upstream.addr().port());
-        let named = format!("http://localhost:{}", house.upstream.addr().port());
+        let world = World::with(db, &[("UPSTREAM_ALLOW_NETS", "")]).await;
+        let mapped = format!("http://[::ffff:127.0.0.1]:{}", world.upstream.addr().port());
+        let named = format!("http://localhost:{}", world.upstream.addr().port());
         let urls = [
-            house.upstream.url(), mapped, named, "http://10.0.0.1".to_owned(),
+            world.upstream.url(), mapped, named, "http://10.0.0.1".to_owned(),
             "http://169.254.169.254".to_owned(), "http://[::1]:9".to_owned(),
             "http://0.0.0.0:9".to_owned(), "http://192.168.1.1".to_owned(),
         ];
-        let ann = house.payer(100).await;
-        house.upstream.otherwise(Reply::text("inside"));
+        let ann = world.payer(100).await;
+        world.upstream.otherwise(Reply::text("inside"));
         for (number, url) in urls.iter().enumerate() {
             let model = format!("m{number}");
-            house.channel(&[&model], json!({"base_url": url})).await;
-            house.admin().price(&model, fixed(10)).await;
-            let answer = house.pay(&model, &ann).await;
+            world.channel(&[&model], json!({"base_url": url})).await;
+            world.admin().price(&model, fixed(10)).await;
+            let answer = world.pay(&model, &ann).await;
             assert_eq!(answer.status, 502, "{url}: {}", answer.text());
-            tells_nothing(&answer, &house, &ann);
+            tells_nothing(&answer, &world, &ann);
         }
-        assert_eq!(house.upstream.connections(), 0, "nobody even knocked");
-        house.wait_for_money(&ann, 100, 0).await;
-        house.close().await;
+        assert_eq!(world.upstream.connections(), 0, "nobody even knocked");
+        world.wait_for_money(&ann, 100, 0).await;
+        world.close().await;
     }
 
     async fn more_calls_than_allowed_get_503(db: TestDb) {
-        let house = House::with(db, &[("CUSTOM_PASS_MAX_IN_FLIGHT", "1")]).await;
+        let world = World::with(db, &[("CUSTOM_PASS_MAX_IN_FLIGHT", "1")]).await;
         let gate = Gate::new();
-        house.model("m", fixed(10), Reply::text("ok").gated(&gate)).await;
-        let ann = house.payer(100).await;
-        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        world.model("m", fixed(10), Reply::text("ok").gated(&gate)).await;
+        let ann = world.payer(100).await;
+        let call = world.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
         let running = tokio::spawn(call.send());
-        house.upstream.wait_for_requests(1).await;
+        world.upstream.wait_for_requests(1).await;
 
-        let answer = house.pay("m", &ann).await.expect_error(503, "OVERLOADED");
+        let answer = world.pay("m", &ann).await.expect_error(503, "OVERLOADED");
 
         assert!(answer.header("Retry-After").is_some());
         gate.open();
         running.await.unwrap().expect(200);
-        assert_eq!(house.money(&ann).await.used, 10);
-        house.close().await;
+        assert_eq!(world.money(&ann).await.used, 10);
+        world.close().await;
     }
 
     async fn an_upstream_that_talks_without_end_fills_no_memory(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         // A JSON reply of a model priced by use is collected, but not for ever.
         let piece = vec![b'1'; 1 << 20];
         let endless = Reply::endless(piece, Duration::ZERO);
-        house.model("m", by_use(), endless.header("Content-Type", "application/json")).await;
-        let ann = house.payer(100).await;
+        world.model("m", by_use(), endless.header("Content-Type", "application/json")).await;
+        let ann = world.payer(100).await;
 
-        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let call = world.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
         let mut answer = call.stream().await;
         let mut bytes = 0;
         while bytes < 100 << 20 {
@@ -295,22 +295,22 @@ on_sqlite! {
         }
         drop(answer);
 
-        house.close().await;
-        let kib = house.peak_kib();
+        world.close().await;
+        let kib = world.peak_kib();
         assert!(kib < 300 << 10, "peak {kib} KiB");
     }
 
     async fn an_upstream_that_drops_every_connection(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let rude = RawServer::start(|stream| async move { drop(stream) }).await;
-        house.channel(&["m"], json!({"base_url": rude.url()})).await;
-        house.admin().price("m", fixed(10)).await;
-        let ann = house.payer(100).await;
+        world.channel(&["m"], json!({"base_url": rude.url()})).await;
+        world.admin().price("m", fixed(10)).await;
+        let ann = world.payer(100).await;
 
-        house.pay("m", &ann).await.expect_error(502, "UPSTREAM_ERROR");
+        world.pay("m", &ann).await.expect_error(502, "UPSTREAM_ERROR");
 
-        house.pass_deadlines().await;
-        house.wait_for_money(&ann, 100, 0).await;
-        house.close().await;
+        world.pass_deadlines().await;
+        world.wait_for_money(&ann, 100, 0).await;
+        world.close().await;
     }
 }

@@ -1,6 +1,6 @@
 //! The journal as it is taken away: exports and statements.
 
-use crate::house::{House, by_use, fixed};
+use crate::world::{World, by_use, fixed};
 use serde_json::Value;
 use testkit::{Gate, Reply, TestDb, eventually, json, on_both_databases};
 
@@ -26,14 +26,14 @@ fn shown(statement: &Value) -> Vec<String> {
 }
 
 /// Whether opening and lines add up to closing, and closing to the balance.
-async fn proves_itself(house: &House, statement: &Value, balance: i64) {
+async fn proves_itself(world: &World, statement: &Value, balance: i64) {
     let (opening, closing) = (&statement["opening"], &statement["closing"]);
     assert_eq!(opening.as_i64().unwrap() + moved(statement), closing.as_i64().unwrap());
     let held = statement["held"].as_i64().unwrap();
     assert_eq!(closing.as_i64().unwrap() - held, balance, "{statement}");
     let id = statement["user_id"].as_i64().unwrap();
     let sql = format!("SELECT quota FROM users WHERE id = {id}");
-    assert_eq!(house.db.i64(&sql).await, balance);
+    assert_eq!(world.db.i64(&sql).await, balance);
 }
 
 /// Writes lines that move nothing, of one user.
@@ -94,19 +94,19 @@ async fn history_goes_on(db: &TestDb) {
 }
 
 /// Lets the background add up what the journal has, and nothing that comes later.
-async fn add_up(house: &mut House) {
-    if house.db.is_postgres() {
+async fn add_up(world: &mut World) {
+    if world.db.is_postgres() {
         // A first start sees the lines; the next one knows that none is hidden before them.
-        house.server.restart().await;
-        reach(&house.db, "newest").await;
+        world.server.restart().await;
+        reach(&world.db, "newest").await;
         let long_ago = "UPDATE rollup_cursor SET seen_at = '2020-01-01', horizon = 0";
-        house.db.execute(long_ago).await;
+        world.db.execute(long_ago).await;
     }
-    house.server.restart().await;
-    reach(&house.db, "through").await;
-    house
+    world.server.restart().await;
+    reach(&world.db, "through").await;
+    world
         .db
-        .execute(if house.db.is_postgres() {
+        .execute(if world.db.is_postgres() {
             "CREATE RULE stay AS ON UPDATE TO rollup_cursor DO INSTEAD NOTHING"
         } else {
             "CREATE TRIGGER stay BEFORE UPDATE ON rollup_cursor BEGIN SELECT RAISE(IGNORE); END"
@@ -137,22 +137,22 @@ async fn plain_sums(db: &TestDb, condition: &str) -> Value {
 
 on_sqlite! {
     async fn old_lines_leave_once_they_are_to_be_kept_shorter(db: TestDb) {
-        let house = House::with(db, &[("CUSTOM_PASS_LOG_RETENTION_DAYS", "36500")]).await;
-        history(&house.db, 300).await;
+        let world = World::with(db, &[("CUSTOM_PASS_LOG_RETENTION_DAYS", "36500")]).await;
+        history(&world.db, 300).await;
         let lines = "SELECT count(*) FROM logs WHERE user_id > 900";
-        assert_eq!(house.db.i64(lines).await, 300);
+        assert_eq!(world.db.i64(lines).await, 300);
 
         let short = json!({"key": "CUSTOM_PASS_LOG_RETENTION_DAYS", "value": "90"});
-        house.admin().put("/api/option", &short).await;
+        world.admin().put("/api/option", &short).await;
 
-        let gone = || async { (house.db.i64(lines).await == 0).then_some(()) };
+        let gone = || async { (world.db.i64(lines).await == 0).then_some(()) };
         eventually("lines of years ago to be gone", gone).await;
-        house.close().await;
+        world.close().await;
     }
 }
 
 /// Fails unless pages are those of the journal, and their totals.
-async fn pages_are_those_of_the_lines(house: &House, instant: impl Fn(i64) -> String) {
+async fn pages_are_those_of_the_lines(world: &World, instant: impl Fn(i64) -> String) {
     let (middle, noon) = (150_000, 1_700_000_000 + 20 * 86_400);
     for (filter, condition) in [
         ("type=consume", "type = 'consume'".to_owned()),
@@ -176,19 +176,19 @@ async fn pages_are_those_of_the_lines(house: &House, instant: impl Fn(i64) -> St
             ),
         ),
     ] {
-        let lines = house.db.query(&format!("SELECT id FROM logs WHERE {condition}")).await;
+        let lines = world.db.query(&format!("SELECT id FROM logs WHERE {condition}")).await;
         let mut lines: Vec<i64> = lines.iter().map(|line| line.i64("id")).collect();
         lines.sort_by_key(|&id| std::cmp::Reverse(id));
         for (page, size) in [(1, 20), (2, 7), (5, 60), (9, 100)] {
             let path = format!("/api/log?{filter}&p={page}&page_size={size}");
-            let found = house.admin().call("GET", &path).send().await.expect(200).json();
+            let found = world.admin().call("GET", &path).send().await.expect(200).json();
             let ids = found["data"].as_array().unwrap().iter().map(|line| &line["id"]);
             let want = lines.iter().skip((page - 1) * size).take(size);
             assert!(ids.eq(want), "{path}: {found}");
             assert_eq!(found["total"], lines.len(), "{path}");
         }
         let path = format!("/api/log/export?{filter}");
-        let text = house.admin().call("GET", &path).send().await.expect(200).text();
+        let text = world.admin().call("GET", &path).send().await.expect(200).text();
         assert!(
             rows(&text)[1..].iter().map(|row| row[0].parse::<i64>().unwrap()).eq(lines),
             "{path}"
@@ -198,15 +198,15 @@ async fn pages_are_those_of_the_lines(house: &House, instant: impl Fn(i64) -> St
 
 on_both_databases! {
     async fn sums_are_those_of_the_lines(db: TestDb) {
-        let mut house = House::with(db, &[("CUSTOM_PASS_LOG_RETENTION_DAYS", "36500")]).await;
-        history(&house.db, 3_000).await;
-        add_up(&mut house).await;
+        let mut world = World::with(db, &[("CUSTOM_PASS_LOG_RETENTION_DAYS", "36500")]).await;
+        history(&world.db, 3_000).await;
+        add_up(&mut world).await;
         // Lines of the same days that come later, and are not added up yet.
-        history_goes_on(&house.db).await;
+        history_goes_on(&world.db).await;
         let behind = "SELECT max(id) - (SELECT through FROM rollup_cursor) AS n FROM logs";
-        assert_eq!(house.db.i64(behind).await, 50);
+        assert_eq!(world.db.i64(behind).await, 50);
 
-        let instant = |s: i64| match house.db.is_postgres() {
+        let instant = |s: i64| match world.db.is_postgres() {
             true => format!("to_timestamp({s})"),
             false => (s * 1000).to_string(),
         };
@@ -238,18 +238,18 @@ on_both_databases! {
                 (midnight + 30 * DAY + 77, midnight + 60 * DAY),
             ] {
                 let path = format!("/api/log/stat?{filter}&start_time={start}&end_time={end}");
-                let sums = house.admin().get(&path).await;
+                let sums = world.admin().get(&path).await;
                 let (from, to) = (instant(start), instant(end));
                 let times = format!("{condition} AND created_at >= {from} AND created_at < {to}");
-                assert_eq!(sums["by_type"], plain_sums(&house.db, &times).await, "{path}");
+                assert_eq!(sums["by_type"], plain_sums(&world.db, &times).await, "{path}");
             }
         }
-        pages_are_those_of_the_lines(&house, instant).await;
+        pages_are_those_of_the_lines(&world, instant).await;
 
         // A key that is gone leaves its lines behind.
         let of_key = ["/api/log/stat?token_id=903&start_time=1700000000&end_time=1702000000",
                       "/api/log?token_id=903&type=refund", "/api/log/export?token_id=903"];
-        let admin = house.admin();
+        let admin = world.admin();
         let read = async |path| admin.call("GET", path).send().await.expect(200).text();
         let before = [read(of_key[0]).await, read(of_key[1]).await, read(of_key[2]).await];
         admin.call("DELETE", "/api/token/903").send().await.expect(200);
@@ -258,8 +258,8 @@ on_both_databases! {
         assert_eq!(admin.get("/api/log?token_id=904").await, json!([]), "no such key");
 
         // A name that many keys have says little.
-        let hash = if house.db.is_postgres() { "sha256(n::text::bytea)" } else { "randomblob(32)" };
-        house.db.execute(&format!(
+        let hash = if world.db.is_postgres() { "sha256(n::text::bytea)" } else { "randomblob(32)" };
+        world.db.execute(&format!(
             "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 101)
              INSERT INTO tokens (user_id, name, key_hash) SELECT 901, 'mine', {hash} FROM n"
         )).await;
@@ -269,32 +269,32 @@ on_both_databases! {
         // A statement of a month that ended, and the one behind it.
         for month in ["2023-11", "2023-12"] {
             let path = format!("/api/statement?user_id=901&month={month}");
-            let statement = house.admin().get(&path).await;
+            let statement = world.admin().get(&path).await;
             let end = instant(statement["end_time"].as_i64().unwrap());
             let closing = "SELECT sum(delta) AS n FROM logs WHERE user_id = 901 AND created_at <";
-            let closing = house.db.i64(&format!("{closing} {end}")).await;
+            let closing = world.db.i64(&format!("{closing} {end}")).await;
             assert_eq!(statement["closing"], closing);
             assert_eq!(statement["opening"].as_i64().unwrap() + moved(&statement), closing);
         }
-        house.close().await;
+        world.close().await;
     }
 
     async fn the_log_is_exported_as_a_table(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("=cmd()", fixed(60), Reply::text("x")).await;
-        house.model("m", by_use(), Reply::result(1, 2)).await;
-        let (ann, bob) = (house.payer(1_000).await, house.payer(1_000).await);
-        let call = house.server.call("POST", "/pass/=cmd()").key(&ann.key).json(&json!({}));
+        let world = World::open(db).await;
+        world.model("=cmd()", fixed(60), Reply::text("x")).await;
+        world.model("m", by_use(), Reply::result(1, 2)).await;
+        let (ann, bob) = (world.payer(1_000).await, world.payer(1_000).await);
+        let call = world.server.call("POST", "/pass/=cmd()").key(&ann.key).json(&json!({}));
         call.send().await.expect(200);
-        house.model("＝cmd()", fixed(60), Reply::text("x")).await;
-        house.upstream.on("/%EF%BC%9Dcmd()", Reply::text("x"));
-        let call = house.server.call("POST", "/pass/%EF%BC%9Dcmd()").key(&ann.key);
+        world.model("＝cmd()", fixed(60), Reply::text("x")).await;
+        world.upstream.on("/%EF%BC%9Dcmd()", Reply::text("x"));
+        let call = world.server.call("POST", "/pass/%EF%BC%9Dcmd()").key(&ann.key);
         call.json(&json!({})).send().await.expect(200);
-        house.pay("m", &bob).await.expect(200);
-        house.admin().add_quota(ann.id, -200, "-1+1|calc, \"it\"").await;
-        chatter(&house.db, bob.id, 2_500).await;
+        world.pay("m", &bob).await.expect(200);
+        world.admin().add_quota(ann.id, -200, "-1+1|calc, \"it\"").await;
+        chatter(&world.db, bob.id, 2_500).await;
 
-        let admin = house.admin();
+        let admin = world.admin();
         let export = async |filter: &str| {
             admin.call("GET", &format!("/api/log/export?{filter}")).send().await.expect(200)
         };
@@ -329,19 +329,19 @@ on_both_databases! {
         for bad in ["limit=0", "limit=1000001", "limit=x", "type=spent"] {
             admin.call("GET", &format!("/api/log/export?{bad}")).send().await.expect(422);
         }
-        house.close().await;
+        world.close().await;
     }
 
     async fn users_take_away_what_is_theirs(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", fixed(60), Reply::text("x")).await;
-        let (ann, bob) = (house.payer(1_000).await, house.payer(1_000).await);
+        let world = World::open(db).await;
+        world.model("m", fixed(60), Reply::text("x")).await;
+        let (ann, bob) = (world.payer(1_000).await, world.payer(1_000).await);
         for payer in [&ann, &bob] {
-            house.pay("m", payer).await.expect(200);
+            world.pay("m", payer).await.expect(200);
         }
         let renew = format!("/api/user/{}/token", ann.id);
-        let token = house.admin().post(&renew, &json!({})).await;
-        let ann_calls = testkit::Admin::new(house.server.addr(), token.as_str().unwrap());
+        let token = world.admin().post(&renew, &json!({})).await;
+        let ann_calls = testkit::Admin::new(world.server.addr(), token.as_str().unwrap());
 
         for path in ["/api/log/export", "/api/statement?user_id=1"] {
             ann_calls.call("GET", path).send().await.expect(403);
@@ -350,46 +350,46 @@ on_both_databases! {
         let text = ann_calls.call("GET", &path).send().await.expect(200).text();
         let lines = rows(&text);
         assert!(lines.len() > 2 && lines[1..].iter().all(|row| row[3] == ann.id.to_string()));
-        assert!(lines[1..].iter().all(|row| row[9].is_empty()), "channels are the house's: {text}");
+        assert!(lines[1..].iter().all(|row| row[9].is_empty()), "channels are the world's: {text}");
         let own = ann_calls.get(&format!("/api/statement/self?user_id={}", bob.id)).await;
         assert_eq!(own["user_id"], ann.id);
-        proves_itself(&house, &own, 940).await;
-        house.close().await;
+        proves_itself(&world, &own, 940).await;
+        world.close().await;
     }
 
     async fn a_statement_adds_up(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("fixed", fixed(60), Reply::text("x")).await;
-        house.model("used", json!({"ratio": 1, "min_hold": 50}), Reply::result(2, 3)).await;
+        let world = World::open(db).await;
+        world.model("fixed", fixed(60), Reply::text("x")).await;
+        world.model("used", json!({"ratio": 1, "min_hold": 50}), Reply::result(2, 3)).await;
         let gate = Gate::new();
-        house.model("slow", fixed(80), Reply::text("x").gated(&gate)).await;
-        let ann = house.payer(1_000).await;
+        world.model("slow", fixed(80), Reply::text("x").gated(&gate)).await;
+        let ann = world.payer(1_000).await;
         let path = format!("/api/statement?user_id={}", ann.id);
         for model in ["fixed", "fixed", "used"] {
-            house.pay(model, &ann).await.expect(200);
+            world.pay(model, &ann).await.expect(200);
         }
-        let slow = house.server.call("POST", "/pass/slow").key(&ann.key).json(&json!({}));
+        let slow = world.server.call("POST", "/pass/slow").key(&ann.key).json(&json!({}));
         let running = tokio::spawn(slow.send());
         gate.reached(1).await;
-        house.admin().add_quota(ann.id, 300, "paid").await;
+        world.admin().add_quota(ann.id, 300, "paid").await;
         let sql = format!("UPDATE users SET quota = quota - 7 WHERE id = {}", ann.id);
-        house.db.execute(&sql).await;
+        world.db.execute(&sql).await;
 
-        let early = house.admin().get(&path).await;
+        let early = world.admin().get(&path).await;
         assert_eq!(early["held"], 80);
-        proves_itself(&house, &early, 1_000 - 125 - 80 + 300 - 7).await;
+        proves_itself(&world, &early, 1_000 - 125 - 80 + 300 - 7).await;
         gate.open();
         running.await.unwrap().expect(200);
 
-        let done = house.admin().get(&path).await;
+        let done = world.admin().get(&path).await;
         let lines = shown(&done);
         let charges: Vec<_> = lines.iter().filter(|line| line.starts_with("charge")).collect();
         assert_eq!(charges, ["charge fixed 2 -120", "charge slow 1 -80", "charge used 1 -5"]);
         assert_eq!(done["held"], 0);
         assert_eq!((&done["opening"], &done["complete"]), (&json!(0), &json!(false)));
-        proves_itself(&house, &done, 1_088).await;
+        proves_itself(&world, &done, 1_088).await;
 
-        let csv = house.admin().call("GET", &format!("{path}&format=csv")).send().await;
+        let csv = world.admin().call("GET", &format!("{path}&format=csv")).send().await;
         let text = csv.expect(200).text();
         let table = rows(&text);
         assert_eq!((table[1][0], table[1][5]), ("opening", "0"));
@@ -398,41 +398,41 @@ on_both_databases! {
         assert!(table.contains(&vec!["charge", "used", "1", "2", "3", "-5"]), "{text}");
 
         // Before there was anything, and after: a month that has not begun opens with what is left.
-        let before = house.admin().get(&format!("{path}&month=2020-02")).await;
+        let before = world.admin().get(&format!("{path}&month=2020-02")).await;
         assert_eq!((&before["opening"], &before["closing"]), (&json!(0), &json!(0)));
         assert_eq!((&before["complete"], moved(&before)), (&json!(true), 0));
-        let after = house.admin().get(&format!("{path}&month=2999-01")).await;
+        let after = world.admin().get(&format!("{path}&month=2999-01")).await;
         assert_eq!((&after["opening"], &after["closing"]), (&json!(1_088), &json!(1_088)));
         for (bad, status) in [("&month=2026-13", 422), ("&format=pdf", 422), ("999", 404)] {
-            let answer = house.admin().call("GET", &format!("{path}{bad}")).send().await;
+            let answer = world.admin().call("GET", &format!("{path}{bad}")).send().await;
             answer.expect(status);
         }
-        house.close().await;
+        world.close().await;
     }
 
     async fn months_that_are_gone_still_count(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", fixed(60), Reply::text("x")).await;
-        let ann = house.payer(1_000).await;
-        house.pay("m", &ann).await.expect(200);
+        let world = World::open(db).await;
+        world.model("m", fixed(60), Reply::text("x")).await;
+        let ann = world.payer(1_000).await;
+        world.pay("m", &ann).await.expect(200);
         // What retention leaves of an old month: its sum, and the mark of how far it came.
         let id = ann.id;
-        house.db.execute(&format!(
+        world.db.execute(&format!(
             "UPDATE users SET quota = quota + 500, revision = revision + 1 WHERE id = {id};
              INSERT INTO ledger_carry (user_id, delta, used) VALUES ({id}, 500, 0)"
         )).await;
-        if !house.db.is_postgres() {
+        if !world.db.is_postgres() {
             let march_2020 = 1_583_020_800_000_i64;
-            house.db.execute(&format!(
+            world.db.execute(&format!(
                 "UPDATE rollup_cursor SET kept_from = {march_2020}"
             )).await;
         }
 
-        let now = house.admin().get(&format!("/api/statement?user_id={id}")).await;
+        let now = world.admin().get(&format!("/api/statement?user_id={id}")).await;
         assert_eq!(now["opening"], 500);
-        proves_itself(&house, &now, 1_440).await;
+        proves_itself(&world, &now, 1_440).await;
         let gone = format!("/api/statement?user_id={id}&month=2020-02");
-        house.admin().call("GET", &gone).send().await.expect(404);
-        house.close().await;
+        world.admin().call("GET", &gone).send().await.expect(404);
+        world.close().await;
     }
 }

@@ -1,144 +1,144 @@
 //! Numbers that do not fit, and bodies that are larger than memory should be.
 
-use crate::house::{House, by_use, fixed};
+use crate::world::{World, by_use, fixed};
 use testkit::upstream::Framing;
 use testkit::{Gate, Reply, TestDb, json, on_both_databases};
 
 on_both_databases! {
     async fn balances_do_not_wrap(db: TestDb) {
-        let house = House::open(db).await;
-        let ann = house.payer(0).await;
+        let world = World::open(db).await;
+        let ann = world.payer(0).await;
         let path = format!("/api/user/{}/quota", ann.id);
         // The largest movement there is: two billion dollars.
         let most = 1_000_000_000_000_000_i64;
-        house.admin().post(&path, &json!({"delta": most, "reason": "rich"})).await;
+        world.admin().post(&path, &json!({"delta": most, "reason": "rich"})).await;
         let id = ann.id;
         let edit = format!("UPDATE users SET quota = quota + {} WHERE id = {id}", i64::MAX - most);
-        assert!(house.db.try_execute(&edit).await.is_err(), "nor by SQL");
+        assert!(world.db.try_execute(&edit).await.is_err(), "nor by SQL");
 
         for delta in [most + 1, i64::MAX, -most - 1, i64::MIN] {
             let body = json!({"delta": delta, "reason": "too rich"});
-            let refused = house.admin().try_post(&path, &body).await;
+            let refused = world.admin().try_post(&path, &body).await;
             assert_eq!(refused.status, 422, "{delta}: {}", refused.text());
         }
         for delta in ["9223372036854775808", "1e30", "1.5", "\"5x\"", "null"] {
             let body = format!("{{\"delta\":{delta},\"reason\":\"x\"}}");
-            let call = house.admin().call("POST", &path).header("Content-Type", "application/json");
+            let call = world.admin().call("POST", &path).header("Content-Type", "application/json");
             let refused = call.body(body).send().await;
             assert!(matches!(refused.status, 400 | 422), "{delta}: {}", refused.text());
         }
 
-        assert_eq!(house.money(&ann).await.quota, most);
-        house.close().await;
+        assert_eq!(world.money(&ann).await.quota, most);
+        world.close().await;
     }
 
     async fn a_movement_with_a_reference_is_made_once(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", fixed(60), Reply::text("x")).await;
-        let (ann, bob) = (house.payer(100).await, house.payer(100).await);
+        let world = World::open(db).await;
+        world.model("m", fixed(60), Reply::text("x")).await;
+        let (ann, bob) = (world.payer(100).await, world.payer(100).await);
         let path = format!("/api/user/{}/quota", ann.id);
         let pay = |delta: i64| json!({"delta": delta, "reason": "paid", "reference": "pay-7"});
 
-        let first = house.admin().post(&path, &pay(50)).await;
+        let first = world.admin().post(&path, &pay(50)).await;
         assert_eq!((&first["quota"], &first["repeated"]), (&json!(150), &json!(false)));
-        let again = house.admin().post(&path, &pay(50)).await;
+        let again = world.admin().post(&path, &pay(50)).await;
         assert_eq!((&again["quota"], &again["repeated"]), (&json!(150), &json!(true)));
-        assert_eq!(house.admin().try_post(&path, &pay(51)).await.status, 409);
+        assert_eq!(world.admin().try_post(&path, &pay(51)).await.status, 409);
         let id = bob.id.to_string();
         let topup = ["user", "topup", id.as_str(), "50", "--reference", "pay-7"];
-        house.server.cli_ok(&topup).await;
-        let repeated = house.server.cli_ok(&topup).await;
+        world.server.cli_ok(&topup).await;
+        let repeated = world.server.cli_ok(&topup).await;
         assert!(repeated.contains("moved before"), "{repeated}");
-        assert_eq!(house.money(&bob).await.quota, 150);
+        assert_eq!(world.money(&bob).await.quota, 150);
 
         // A charge goes back to its call, and never more than that.
-        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let call = world.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
         call.header("X-Request-Id", "call-9").send().await.expect(200);
         let back = |delta: i64| json!({"delta": delta, "reason": "bad", "refund_of": "call-9"});
-        let refunded = house.admin().post(&path, &back(40)).await;
+        let refunded = world.admin().post(&path, &back(40)).await;
         assert_eq!(refunded["quota"], 130);
-        assert_eq!(house.admin().try_post(&path, &back(21)).await.status, 422);
+        assert_eq!(world.admin().try_post(&path, &back(21)).await.status, 422);
         let unknown = json!({"delta": 1, "reason": "bad", "refund_of": "call-8"});
-        assert_eq!(house.admin().try_post(&path, &unknown).await.status, 404);
-        let money = house.money(&ann).await;
+        assert_eq!(world.admin().try_post(&path, &unknown).await.status, 404);
+        let money = world.money(&ann).await;
         assert_eq!((money.quota, money.used), (130, 20));
-        let story = house.server.cli_ok(&["explain", "call-9"]).await;
+        let story = world.server.cli_ok(&["explain", "call-9"]).await;
         assert!(story.contains("held     60") && story.contains("(price)"), "{story}");
-        house.close().await;
+        world.close().await;
     }
 
     async fn failed_calls_leave_so_many_lines_a_minute(db: TestDb) {
-        let house = House::with(db, &[("CUSTOM_PASS_LOG_FAILURES", "3")]).await;
-        house.model("m", fixed(5), Reply::failure(7, "no")).await;
-        let (ann, bob) = (house.payer(100).await, house.payer(100).await);
+        let world = World::with(db, &[("CUSTOM_PASS_LOG_FAILURES", "3")]).await;
+        world.model("m", fixed(5), Reply::failure(7, "no")).await;
+        let (ann, bob) = (world.payer(100).await, world.payer(100).await);
         for _ in 0..6 {
-            house.pay("m", &ann).await.expect(200);
+            world.pay("m", &ann).await.expect(200);
         }
-        house.pay("m", &bob).await.expect(200);
-        house.wait_for_money(&ann, 100, 0).await;
+        world.pay("m", &bob).await.expect(200);
+        world.wait_for_money(&ann, 100, 0).await;
         let failed = |id: i64| {
             format!("SELECT count(*) FROM logs WHERE type = 'error' AND user_id = {id}")
         };
-        assert_eq!(house.db.i64(&failed(ann.id)).await, 3);
-        assert_eq!(house.db.i64(&failed(bob.id)).await, 1, "each user has a share");
-        house.close().await;
+        assert_eq!(world.db.i64(&failed(ann.id)).await, 3);
+        assert_eq!(world.db.i64(&failed(bob.id)).await, 1, "each user has a share");
+        world.close().await;
     }
 
     async fn a_price_that_does_not_fit_refuses_the_call(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", fixed(i64::MAX / 2), Reply::text("ok")).await;
-        let ann = house.payer(1_000).await;
-        house.admin().group(json!({"group_name": "default", "ratio": 1_000_000})).await;
+        let world = World::open(db).await;
+        world.model("m", fixed(i64::MAX / 2), Reply::text("ok")).await;
+        let ann = world.payer(1_000).await;
+        world.admin().group(json!({"group_name": "default", "ratio": 1_000_000})).await;
 
-        let answer = house.pay("m", &ann).await;
+        let answer = world.pay("m", &ann).await;
 
         assert!(matches!(answer.status, 402 | 503), "{}", answer.text());
-        assert_eq!(house.upstream.count(), 0);
-        house.wait_for_money(&ann, 1_000, 0).await;
-        house.close().await;
+        assert_eq!(world.upstream.count(), 0);
+        world.wait_for_money(&ann, 1_000, 0).await;
+        world.close().await;
     }
 
     async fn a_charge_that_does_not_fit_is_refused_or_settled_at_the_hold(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let dear = json!({
             "ratio": 1_000_000, "completion_ratio": 1_000_000, "min_hold": 60,
         });
-        house.channel(&["m", "s"], json!({"setting": {"precharge": "off"}})).await;
-        house.upstream.on("/m", Reply::result(1, 900_000_000));
-        house.upstream.on("/s", Reply::openai_stream(&["a"], 1, 900_000_000));
-        house.admin().price("m", dear.clone()).await;
-        house.admin().price("s", dear).await;
-        house.admin().group(json!({"group_name": "default", "ratio": 1_000_000})).await;
-        let ann = house.payer(100).await;
+        world.channel(&["m", "s"], json!({"setting": {"precharge": "off"}})).await;
+        world.upstream.on("/m", Reply::result(1, 900_000_000));
+        world.upstream.on("/s", Reply::openai_stream(&["a"], 1, 900_000_000));
+        world.admin().price("m", dear.clone()).await;
+        world.admin().price("s", dear).await;
+        world.admin().group(json!({"group_name": "default", "ratio": 1_000_000})).await;
+        let ann = world.payer(100).await;
 
-        house.pay("m", &ann).await.expect_error(503, "CONFIG_ERROR");
-        house.wait_for_money(&ann, 100, 0).await;
-        house.pay("s", &ann).await.expect(200);
+        world.pay("m", &ann).await.expect_error(503, "CONFIG_ERROR");
+        world.wait_for_money(&ann, 100, 0).await;
+        world.pay("s", &ann).await.expect(200);
 
-        house.wait_for_money(&ann, 40, 60).await;
-        house.close().await;
+        world.wait_for_money(&ann, 40, 60).await;
+        world.close().await;
     }
 
     async fn amounts_beyond_32_bits_are_exact(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", fixed(999_999_999_999_997), Reply::text("ok")).await;
-        let ann = house.payer(999_999_999_999_999).await;
+        let world = World::open(db).await;
+        world.model("m", fixed(999_999_999_999_997), Reply::text("ok")).await;
+        let ann = world.payer(999_999_999_999_999).await;
 
-        let answer = house.pay("m", &ann).await.expect(200);
+        let answer = world.pay("m", &ann).await.expect(200);
 
         assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("999999999999997"));
-        assert_eq!(house.money(&ann).await.quota, 2);
-        house.close().await;
+        assert_eq!(world.money(&ann).await.quota, 2);
+        world.close().await;
     }
 }
 
 on_sqlite! {
     async fn a_large_upload_takes_little_memory(db: TestDb) {
-        let house = House::with(db, &[("CUSTOM_PASS_MAX_REQUEST_SIZE", "1GiB")]).await;
-        house.model("m", fixed(3), Reply::text("ok")).await;
-        let ann = house.payer(100).await;
+        let world = World::with(db, &[("CUSTOM_PASS_MAX_REQUEST_SIZE", "1GiB")]).await;
+        world.model("m", fixed(3), Reply::text("ok")).await;
+        let ann = world.payer(100).await;
         let length = 192_usize << 20;
-        let mut raw = house.server.raw().await;
+        let mut raw = world.server.raw().await;
         raw.send(format!(
             "POST /pass/m HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\n\
              Content-Length: {length}\r\n\r\n",
@@ -152,48 +152,48 @@ on_sqlite! {
 
         raw.read_answer().await.unwrap().expect(200);
 
-        let received = house.upstream.requests().await[0].received;
+        let received = world.upstream.requests().await[0].received;
         assert_eq!(received, length as u64);
-        assert!(house.peak_kib() < 100 << 10, "{} KiB", house.peak_kib());
-        house.close().await;
+        assert!(world.peak_kib() < 100 << 10, "{} KiB", world.peak_kib());
+        world.close().await;
     }
 
     async fn a_slow_client_makes_the_upstream_wait_and_not_the_memory_grow(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let mut reply = Reply::new(200).header("Content-Type", "application/octet-stream");
         for _ in 0..128 {
             reply = reply.body(vec![7; 1 << 20]);
         }
-        house.model("m", fixed(9), reply.framing(Framing::Chunked)).await;
+        world.model("m", fixed(9), reply.framing(Framing::Chunked)).await;
         let gate = Gate::new();
-        house.model("other", by_use(), Reply::result(1, 1).gated(&gate)).await;
-        let ann = house.payer(100).await;
+        world.model("other", by_use(), Reply::result(1, 1).gated(&gate)).await;
+        let ann = world.payer(100).await;
 
-        let call = house.server.call("GET", "/pass/m").key(&ann.key);
+        let call = world.server.call("GET", "/pass/m").key(&ann.key);
         let mut slow = call.stream().await;
         slow.next_chunk().await.unwrap().unwrap();
         // Others are served while it does not read.
         gate.open();
         for _ in 0..5 {
-            house.pay("other", &ann).await.expect(200);
+            world.pay("other", &ann).await.expect(200);
         }
-        let sent = house.upstream.requests().await[0].sent;
+        let sent = world.upstream.requests().await[0].sent;
         assert!(sent < 64 << 20, "{sent} bytes were taken for a client that does not read");
         let rest = slow.rest().await.unwrap().len();
 
         assert!(rest > 100 << 20);
-        assert!(house.peak_kib() < 100 << 10, "{} KiB", house.peak_kib());
-        house.wait_for_money(&ann, 81, 19).await;
-        house.close().await;
+        assert!(world.peak_kib() < 100 << 10, "{} KiB", world.peak_kib());
+        world.wait_for_money(&ann, 81, 19).await;
+        world.close().await;
     }
 
     async fn past_its_memory_limit_new_work_waits_outside(db: TestDb) {
-        let house = House::with(db, &[("MEMORY_LIMIT", "1MiB")]).await;
-        house.model("m", json!(null), Reply::text("ok")).await;
-        let ann = house.payer(100).await;
+        let world = World::with(db, &[("MEMORY_LIMIT", "1MiB")]).await;
+        world.model("m", json!(null), Reply::text("ok")).await;
+        let ann = world.payer(100).await;
 
         let refused = testkit::eventually("the limit to be noticed", || async {
-            let answer = house.pay("m", &ann).await;
+            let answer = world.pay("m", &ann).await;
             (answer.status != 200).then_some(answer)
         })
         .await;
@@ -201,9 +201,9 @@ on_sqlite! {
         let refused = refused.expect_error(503, "OVERLOADED");
         assert!(refused.header("Retry-After").is_some());
         let id = refused.header("X-Request-Id").unwrap();
-        house.server.wait_for_log(&["code=OVERLOADED", &format!("request_id={id}")]).await;
-        let counted = house.server.metric("custompass_errors_total{code=\"OVERLOADED\"}").await;
+        world.server.wait_for_log(&["code=OVERLOADED", &format!("request_id={id}")]).await;
+        let counted = world.server.metric("custompass_errors_total{code=\"OVERLOADED\"}").await;
         assert!(counted >= 1, "{counted}");
-        house.close().await;
+        world.close().await;
     }
 }

@@ -1,12 +1,12 @@
 //! The black-box suite: the real binary, a scripted upstream and a fresh database for every test.
 //!
 //! Each module is a concern, each test a user's session that ends in a clean audit. Run it with
-//! `cargo xtask test`, or one test of it with `cargo xtask pg -- cargo test -p gateway --test it
+//! `cargo xtask test`, or one test of it with `cargo xtask pg -- cargo test -p world --test it
 //! NAME`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::large_futures)]
 
 #[macro_use]
-mod house;
+mod world;
 
 mod access_tokens;
 mod backup;

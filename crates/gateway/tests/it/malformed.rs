@@ -1,13 +1,13 @@
 //! What no client should send: a clear answer or a closed door, and nothing lost.
 
-use crate::house::{House, Money, fixed};
+use crate::world::{Money, World, fixed};
 use testkit::{Gate, Reply, TestDb};
 
 on_sqlite! {
     async fn what_is_no_http_is_refused(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", fixed(30), Reply::text("ok")).await;
-        let ann = house.payer(100).await;
+        let world = World::open(db).await;
+        world.model("m", fixed(30), Reply::text("ok")).await;
+        let ann = world.payer(100).await;
         let key = &ann.key;
         let long = "x".repeat(200_000);
         let many = "X-A: b\r\n".repeat(5_000);
@@ -35,25 +35,25 @@ on_sqlite! {
             ),
         ] {
             let start: String = request.chars().take(60).collect();
-            let mut raw = house.server.raw().await;
+            let mut raw = world.server.raw().await;
             raw.send(&request).await;
             if let Some(answer) = raw.read_answer().await {
                 assert!((400..=505).contains(&answer.status), "{start}: {}", answer.status);
                 assert_ne!(answer.status, 500, "{start}");
             }
         }
-        assert_eq!(house.upstream.requests().await.iter().filter(|it| it.complete).count(), 0);
-        house.wait_for_money(&ann, 100, 0).await;
+        assert_eq!(world.upstream.requests().await.iter().filter(|it| it.complete).count(), 0);
+        world.wait_for_money(&ann, 100, 0).await;
         // And the next one is served.
-        house.pay("m", &ann).await.expect(200);
-        house.close().await;
+        world.pay("m", &ann).await.expect(200);
+        world.close().await;
     }
 
     async fn a_request_smuggled_behind_another_is_not_served_with_its_rights(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", fixed(30), Reply::text("ok")).await;
-        let ann = house.payer(100).await;
-        let mut raw = house.server.raw().await;
+        let world = World::open(db).await;
+        world.model("m", fixed(30), Reply::text("ok")).await;
+        let ann = world.payer(100).await;
+        let mut raw = world.server.raw().await;
 
         raw.send(format!(
             "POST /pass/m HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\nContent-Length: 4\r\n\
@@ -64,61 +64,61 @@ on_sqlite! {
         raw.shutdown_write().await;
         raw.closed().await;
 
-        house.close().await;
-        assert!(house.money(&ann).await.used <= 30, "one call at most was authorised");
+        world.close().await;
+        assert!(world.money(&ann).await.used <= 30, "one call at most was authorised");
     }
 
     async fn half_a_head_holds_nobody_up(db: TestDb) {
-        let house = House::with(db, &[("HEADER_TIMEOUT", "1s")]).await;
-        house.model("m", fixed(30), Reply::text("ok")).await;
-        let ann = house.payer(100).await;
+        let world = World::with(db, &[("HEADER_TIMEOUT", "1s")]).await;
+        world.model("m", fixed(30), Reply::text("ok")).await;
+        let ann = world.payer(100).await;
         let mut slow = Vec::new();
         for _ in 0..50 {
-            let mut raw = house.server.raw().await;
+            let mut raw = world.server.raw().await;
             raw.send("POST /pass/m HTTP/1.1\r\nHost: x\r\nX-Half: ").await;
             slow.push(raw);
         }
 
-        house.pay("m", &ann).await.expect(200);
+        world.pay("m", &ann).await.expect(200);
 
         for raw in &mut slow {
             raw.closed().await;
         }
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_client_that_closes_its_half_pays_for_what_it_asked(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let gate = Gate::new();
-        house.model("m", fixed(30), Reply::text("ok").gated(&gate)).await;
-        let ann = house.payer(100).await;
-        let mut raw = house.server.raw().await;
+        world.model("m", fixed(30), Reply::text("ok").gated(&gate)).await;
+        let ann = world.payer(100).await;
+        let mut raw = world.server.raw().await;
 
         raw.send(format!(
             "POST /pass/m HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\nContent-Length: 0\r\n\r\n",
             ann.key
         ))
         .await;
-        house.upstream.wait_for_requests(1).await;
+        world.upstream.wait_for_requests(1).await;
         raw.shutdown_write().await;
         gate.open();
 
-        house.wait_for_money(&ann, 70, 30).await;
-        house.close().await;
+        world.wait_for_money(&ann, 70, 30).await;
+        world.close().await;
     }
 
     async fn bytes_that_are_no_text_pass_as_bytes(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let odd = b"\xff\xfe{\"code\":1\x80".to_vec();
-        house.model("m", fixed(30), Reply::bytes("application/json", odd.clone())).await;
-        let ann = house.payer(100).await;
+        world.model("m", fixed(30), Reply::bytes("application/json", odd.clone())).await;
+        let ann = world.payer(100).await;
 
-        let call = house.server.call("POST", "/pass/m").key(&ann.key).body(odd.clone());
+        let call = world.server.call("POST", "/pass/m").key(&ann.key).body(odd.clone());
         let answer = call.header("Content-Type", "application/json").send().await.expect(200);
 
         assert_eq!(answer.body, odd);
-        assert_eq!(house.upstream.requests().await[0].body, odd);
-        assert_eq!(house.money(&ann).await, Money { quota: 70, used: 30, calls: 1 });
-        house.close().await;
+        assert_eq!(world.upstream.requests().await[0].body, odd);
+        assert_eq!(world.money(&ann).await, Money { quota: 70, used: 30, calls: 1 });
+        world.close().await;
     }
 }

@@ -1,6 +1,6 @@
 //! Memory is bounded by its budget, however much users ask for and however slowly they take it.
 
-use crate::house::{House, Payer, by_use};
+use crate::world::{Payer, World, by_use};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use std::time::Duration;
 use testkit::server::SECRET_KEY;
@@ -17,19 +17,19 @@ const SETTINGS: [(&str, &str); 4] = [
 const MOST_KIB: u64 = 100 << 10;
 const MIB: usize = 1 << 20;
 
-async fn open(db: TestDb) -> House {
-    House::with(db, &SETTINGS).await
+async fn open(db: TestDb) -> World {
+    World::with(db, &SETTINGS).await
 }
 
-async fn close(house: &House) {
-    let peak = house.peak_kib();
+async fn close(world: &World) {
+    let peak = world.peak_kib();
     assert!(peak < MOST_KIB, "{peak} KiB were resident at a time");
-    house.close().await;
+    world.close().await;
 }
 
 /// Sends a request, and reads nothing of its answer.
-async fn ask(house: &House, method: &str, path: &str, key: &str, more: &str) -> RawClient {
-    let mut raw = house.server.raw().await;
+async fn ask(world: &World, method: &str, path: &str, key: &str, more: &str) -> RawClient {
+    let mut raw = world.server.raw().await;
     let length = if method == "POST" { "Content-Length: 2\r\n" } else { "" };
     let body = if method == "POST" { "{}" } else { "" };
     let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n");
@@ -38,7 +38,7 @@ async fn ask(house: &House, method: &str, path: &str, key: &str, more: &str) -> 
 }
 
 /// Ended tasks of this user, each with a result of so many bytes.
-async fn ended_tasks(house: &House, owner: &Payer, count: u32, result_bytes: usize) {
+async fn ended_tasks(world: &World, owner: &Payer, count: u32, result_bytes: usize) {
     let said = json!({"task_id": "t", "result": "r".repeat(result_bytes)}).to_string();
     let sealer = store::Sealer::new(SECRET_KEY.as_bytes());
     let sealed = sealer.seal(store::TASK_DATA, said.as_bytes()).unwrap();
@@ -51,31 +51,31 @@ async fn ended_tasks(house: &House, owner: &Payer, count: u32, result_bytes: usi
                  'completed', 'DONE', '100%', {data}, 1700000000000);"
         )
     };
-    house.db.execute(&insert(0, &format!("'{sealed}'"))).await;
+    world.db.execute(&insert(0, &format!("'{sealed}'"))).await;
     for n in 1..count {
         let copy = format!("(SELECT data FROM tasks WHERE user_id = {user} AND task_id = 't-0')");
-        house.db.execute(&insert(n, &copy)).await;
+        world.db.execute(&insert(n, &copy)).await;
     }
 }
 
 on_sqlite! {
     async fn a_page_of_large_results(db: TestDb) {
-        let house = open(db).await;
-        let (ann, bob) = (house.payer(0).await, house.payer(0).await);
+        let world = open(db).await;
+        let (ann, bob) = (world.payer(0).await, world.payer(0).await);
         let (count, bytes) = (24, 3 * MIB);
         for owner in [&ann, &bob] {
-            ended_tasks(&house, owner, count, bytes).await;
+            ended_tasks(&world, owner, count, bytes).await;
         }
         // One user asks for much, and reads nothing of it.
         let mut unread = Vec::new();
         for _ in 0..8 {
-            unread.push(ask(&house, "GET", "/v1/tasks?limit=100", &ann.key, "").await);
+            unread.push(ask(&world, "GET", "/v1/tasks?limit=100", &ann.key, "").await);
         }
 
         let ids: Vec<String> = (0..count).map(|n| format!("t-{n}")).collect();
         for answer in [
-            house.server.call("GET", "/v1/tasks?limit=100").key(&bob.key),
-            house.server.call("POST", "/pass/img/task/list-by-condition").key(&bob.key)
+            world.server.call("GET", "/v1/tasks?limit=100").key(&bob.key),
+            world.server.call("POST", "/pass/img/task/list-by-condition").key(&bob.key)
                 .json(&json!({"task_ids": ids})),
         ] {
             let mut answer = answer.stream().await;
@@ -88,19 +88,19 @@ on_sqlite! {
         }
 
         drop(unread);
-        close(&house).await;
+        close(&world).await;
     }
 
     async fn readers_of_large_replies_that_do_not_read(db: TestDb) {
-        let house = open(db).await;
+        let world = open(db).await;
         let reply = json!({"usage": testkit::upstream::usage(1, 1), "data": "x".repeat(7 * MIB)});
-        house.model("m", by_use(), Reply::json(&reply)).await;
-        let ann = house.payer(1_000).await;
+        world.model("m", by_use(), Reply::json(&reply)).await;
+        let ann = world.payer(1_000).await;
         let mut unread = Vec::new();
         for _ in 0..24 {
-            unread.push(ask(&house, "POST", "/pass/m", &ann.key, "").await);
+            unread.push(ask(&world, "POST", "/pass/m", &ann.key, "").await);
         }
-        house.upstream.wait_for_requests(24).await;
+        world.upstream.wait_for_requests(24).await;
 
         // Those that fit were collected, and begin to be sent; the rest waits where it comes from.
         let mut beginning: FuturesUnordered<_> =
@@ -108,33 +108,33 @@ on_sqlite! {
         beginning.next().await.unwrap();
         drop(beginning);
 
-        assert!(house.server.metric("custompass_buffered_bytes").await > 0, "counted until sent");
+        assert!(world.server.metric("custompass_buffered_bytes").await > 0, "counted until sent");
         drop(unread);
         // They are read to their ends one after the other, each with the patience of one.
         for count in 1..=24 {
             eventually(&format!("reply {count} to be settled"), || async {
-                (house.money(&ann).await.used >= 2 * count).then_some(())
+                (world.money(&ann).await.used >= 2 * count).then_some(())
             })
             .await;
         }
-        assert_eq!(house.money(&ann).await.quota, 1_000 - 48);
-        close(&house).await;
+        assert_eq!(world.money(&ann).await.quota, 1_000 - 48);
+        close(&world).await;
     }
 
     async fn replays_that_are_not_read(db: TestDb) {
-        let house = open(db).await;
-        house.model("m", by_use(), {
+        let world = open(db).await;
+        world.model("m", by_use(), {
             let text = "x".repeat(MIB - 1_000);
             Reply::json(&json!({"usage": testkit::upstream::usage(1, 1), "data": text}))
         })
         .await;
-        let ann = house.payer(1_000).await;
-        let first = house.server.call("POST", "/pass/m").key(&ann.key);
+        let ann = world.payer(1_000).await;
+        let first = world.server.call("POST", "/pass/m").key(&ann.key);
         first.header("Idempotency-Key", "k").body("{}").send().await.expect(200);
 
         let mut unread = Vec::new();
         for _ in 0..150 {
-            let again = ask(&house, "POST", "/pass/m", &ann.key, "Idempotency-Key: k\r\n").await;
+            let again = ask(&world, "POST", "/pass/m", &ann.key, "Idempotency-Key: k\r\n").await;
             unread.push(again);
         }
         // Each gets its answer's beginning: a replay's, or that there is no room for one.
@@ -143,23 +143,23 @@ on_sqlite! {
         }
         drop(unread);
 
-        let again = house.server.call("POST", "/pass/m").key(&ann.key);
+        let again = world.server.call("POST", "/pass/m").key(&ann.key);
         let again = again.header("Idempotency-Key", "k").body("{}");
         let again = eventually("room for a replay", || async {
             Some(again.clone().send().await).filter(|answer| answer.status == 200)
         });
         assert_eq!(again.await.header("Idempotent-Replayed").as_deref(), Some("true"));
-        assert_eq!(house.money(&ann).await.used, 2);
-        close(&house).await;
+        assert_eq!(world.money(&ann).await.used, 2);
+        close(&world).await;
     }
 
     async fn waiters_and_streams_of_events_when_large_results_come(db: TestDb) {
-        let house = open(db).await;
-        let (ann, bob) = (house.payer(0).await, house.payer(0).await);
+        let world = open(db).await;
+        let (ann, bob) = (world.payer(0).await, world.payer(0).await);
         for owner in [&ann, &bob] {
-            ended_tasks(&house, owner, 8, 3 * MIB).await;
+            ended_tasks(&world, owner, 8, 3 * MIB).await;
         }
-        house.db.execute(
+        world.db.execute(
             "UPDATE tasks SET status = 'processing', upstream_status = 'WORD', progress = '5%',
                  data = '', finish_time = NULL WHERE task_id <> 't-0'"
         ).await;
@@ -167,20 +167,20 @@ on_sqlite! {
         for n in (1..8).cycle().take(84) {
             let (events, wait) =
                 (format!("/v1/tasks/t-{n}/events"), format!("/v1/tasks/t-{n}?wait=60"));
-            streams.push(ask(&house, "GET", &events, &ann.key, "").await);
-            waiters.push(ask(&house, "GET", &wait, &ann.key, "").await);
+            streams.push(ask(&world, "GET", &events, &ann.key, "").await);
+            waiters.push(ask(&world, "GET", &wait, &ann.key, "").await);
         }
         for stream in &mut streams {
             stream.read_until("event: task").await;
         }
-        let heard = house.server.call("GET", "/v1/tasks/t-1?wait=60").key(&bob.key).send();
+        let heard = world.server.call("GET", "/v1/tasks/t-1?wait=60").key(&bob.key).send();
         let heard = tokio::spawn(heard);
         eventually("all to wait", || async {
-            (house.server.metric("custompass_requests_in_flight").await == 85).then_some(())
+            (world.server.metric("custompass_requests_in_flight").await == 85).then_some(())
         })
         .await;
 
-        house.db.execute(
+        world.db.execute(
             "UPDATE tasks SET status = 'completed', upstream_status = 'DONE', progress = '100%',
                  finish_time = 1700000000000, data = (SELECT ended.data FROM tasks ended
                      WHERE ended.user_id = tasks.user_id AND ended.task_id = 't-0')
@@ -194,17 +194,17 @@ on_sqlite! {
         let heard = heard.await.unwrap().expect(200);
         assert!(heard.text().len() > 3 * MIB, "another user's part is theirs");
         drop((streams, waiters));
-        close(&house).await;
+        close(&world).await;
     }
 
     async fn bodies_that_lack_their_end(db: TestDb) {
-        let house = open(db).await;
-        house.model("m", json!(null), Reply::text("ok")).await;
-        let (ann, bob) = (house.payer(0).await, house.payer(0).await);
+        let world = open(db).await;
+        world.model("m", json!(null), Reply::text("ok")).await;
+        let (ann, bob) = (world.payer(0).await, world.payer(0).await);
         let mut stalled = Vec::new();
         for (count, length) in [(8, 32 * MIB), (8, 3 * MIB), (1_500, 60_000)] {
             for _ in 0..count {
-                let mut raw = house.server.raw().await;
+                let mut raw = world.server.raw().await;
                 raw.send(format!(
                     "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
                      Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n",
@@ -221,29 +221,29 @@ on_sqlite! {
 
         // Another user's body, which is held whole as well, finds its place.
         let body = json!({"model": "m", "text": "x".repeat(MIB)});
-        house.upstream.on("/v1/chat/completions", Reply::text("ok"));
-        let call = house.server.call("POST", "/v1/chat/completions").key(&bob.key).json(&body);
+        world.upstream.on("/v1/chat/completions", Reply::text("ok"));
+        let call = world.server.call("POST", "/v1/chat/completions").key(&bob.key).json(&body);
         call.send().await.expect(200);
 
         drop(stalled);
-        close(&house).await;
+        close(&world).await;
     }
 
     async fn webhooks_with_large_results_to_endpoints_that_hang(db: TestDb) {
-        let house = open(db).await;
-        let owners = [house.payer(0).await, house.payer(0).await];
+        let world = open(db).await;
+        let owners = [world.payer(0).await, world.payer(0).await];
         for owner in &owners {
-            ended_tasks(&house, owner, 8, 3 * MIB).await;
+            ended_tasks(&world, owner, 8, 3 * MIB).await;
         }
         let gate = Gate::new();
-        house.upstream.otherwise(Reply::text("ok").gated(&gate));
+        world.upstream.otherwise(Reply::text("ok").gated(&gate));
         for n in 0..16 {
             let owner = owners[n % 2].id;
-            let url = format!("{}/hook/{n}", house.upstream.url());
+            let url = format!("{}/hook/{n}", world.upstream.url());
             let body = json!({"user_id": owner, "url": url,
                 "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAAA"});
-            let endpoint = house.admin().post("/api/webhook", &body).await["id"].as_i64().unwrap();
-            house.db.execute(&format!(
+            let endpoint = world.admin().post("/api/webhook", &body).await["id"].as_i64().unwrap();
+            world.db.execute(&format!(
                 "INSERT INTO webhook_deliveries (endpoint_id, user_id, task_uid, event, due_at)
                  SELECT {endpoint}, user_id, uid, 'task.completed', 1 FROM tasks
                  WHERE user_id = {owner} LIMIT 2"
@@ -255,7 +255,7 @@ on_sqlite! {
         gate.reached(1).await;
         let put_off = "custompass_webhooks_total{result=\"put_off\"}";
         eventually("the rest to find no room", || async {
-            (house.server.metric(put_off).await >= 8).then_some(())
+            (world.server.metric(put_off).await >= 8).then_some(())
         })
         .await;
         gate.open();
@@ -264,10 +264,10 @@ on_sqlite! {
         for count in 1..=32 {
             eventually(&format!("delivery {count}"), || async {
                 let sql = "SELECT count(*) FROM webhook_deliveries WHERE state = 'delivered'";
-                (house.db.i64(sql).await >= count).then_some(())
+                (world.db.i64(sql).await >= count).then_some(())
             })
             .await;
         }
-        close(&house).await;
+        close(&world).await;
     }
 }

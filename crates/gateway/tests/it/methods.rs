@@ -1,6 +1,6 @@
 //! Methods that are no work for an upstream, and what upstreams say of what they were sent.
 
-use crate::house::{House, fixed};
+use crate::world::{World, fixed};
 use testkit::{Reply, TestDb, json};
 
 /// Long enough to be a secret.
@@ -22,14 +22,14 @@ fn text(value: &[u8]) -> String {
 
 on_sqlite! {
     async fn methods_that_are_not_work_are_refused(db: TestDb) {
-        let house = House::open(db).await;
-        house.upstream.otherwise_handle(echo(200, "message/http"));
-        house.channel(&["m"], json!({"key": SECRET})).await;
-        house.admin().price("m", fixed(1)).await;
-        let ann = house.payer(100).await;
+        let world = World::open(db).await;
+        world.upstream.otherwise_handle(echo(200, "message/http"));
+        world.channel(&["m"], json!({"key": SECRET})).await;
+        world.admin().price("m", fixed(1)).await;
+        let ann = world.payer(100).await;
         for target in ["/pass/m", "/v1/chat/completions"] {
             for method in ["TRACE", "CONNECT", "TRACK", "DEBUG", "get", "Post", "PRI", "X-ODD"] {
-                let mut raw = house.server.raw().await;
+                let mut raw = world.server.raw().await;
                 raw.send(format!(
                     "{method} {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
                      Content-Length: 0\r\n\r\n",
@@ -43,33 +43,33 @@ on_sqlite! {
                 assert!(allow.contains("POST") && !allow.contains("TRACE"), "{allow}");
             }
         }
-        assert_eq!(house.upstream.count(), 0);
-        assert_eq!(house.money(&ann).await.quota, 100);
-        house.close().await;
+        assert_eq!(world.upstream.count(), 0);
+        assert_eq!(world.money(&ann).await.quota, 100);
+        world.close().await;
     }
 
     async fn registered_methods_pass(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", fixed(1), Reply::text("ok")).await;
-        let ann = house.payer(100).await;
+        let world = World::open(db).await;
+        world.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = world.payer(100).await;
         for method in ["OPTIONS", "PROPFIND", "QUERY", "MKCOL", "REPORT", "VERSION-CONTROL"] {
-            house.server.call(method, "/pass/m").key(&ann.key).send().await.expect(200);
-            assert_eq!(house.upstream.requests().await.pop().unwrap().method, method);
+            world.server.call(method, "/pass/m").key(&ann.key).send().await.expect(200);
+            assert_eq!(world.upstream.requests().await.pop().unwrap().method, method);
         }
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_task_is_only_read(db: TestDb) {
-        let house = House::open(db).await;
-        let ann = house.payer(0).await;
-        let answer = house.server.call("DELETE", "/pass/img/task/7").key(&ann.key).send().await;
+        let world = World::open(db).await;
+        let ann = world.payer(0).await;
+        let answer = world.server.call("DELETE", "/pass/img/task/7").key(&ann.key).send().await;
         let answer = answer.expect_error(405, "METHOD_NOT_ALLOWED");
         assert_eq!(answer.header("Allow").as_deref(), Some("GET, HEAD"));
-        house.close().await;
+        world.close().await;
     }
 
     async fn an_echo_does_not_show_the_channels_key(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         for (model, status, kind) in [
             ("page", 500, "text/html"),
             ("says", 200, "text/plain"),
@@ -80,24 +80,24 @@ on_sqlite! {
             ("free", 200, "text/plain"),
             ("events", 200, "text/event-stream"),
         ] {
-            house.upstream.handle(&format!("/{model}"), echo(status, kind));
-            house.channel(&[model], json!({"key": SECRET})).await;
+            world.upstream.handle(&format!("/{model}"), echo(status, kind));
+            world.channel(&[model], json!({"key": SECRET})).await;
             if model != "free" {
-                house.admin().price(model, fixed(1)).await;
+                world.admin().price(model, fixed(1)).await;
             }
         }
-        house.upstream.handle("/header", |request| {
+        world.upstream.handle("/header", |request| {
             let authorization = request.header("Authorization").unwrap();
             Reply::text("ok").header("X-Seen", authorization)
         });
-        house.channel(&["header"], json!({"key": SECRET})).await;
-        house.admin().price("header", fixed(1)).await;
-        let ann = house.payer(100).await;
+        world.channel(&["header"], json!({"key": SECRET})).await;
+        world.admin().price("header", fixed(1)).await;
+        let ann = world.payer(100).await;
 
         for model in [
             "page", "says", "json", "http", "refusal", "img/submit", "free", "events", "header",
         ] {
-            let call = house.server.call("POST", &format!("/pass/{model}")).key(&ann.key);
+            let call = world.server.call("POST", &format!("/pass/{model}")).key(&ann.key);
             match call.json(&json!({})).try_send().await {
                 Ok(answer) => {
                     assert!(!answer.text().contains(SECRET), "{model}: {}", answer.text());
@@ -115,13 +115,13 @@ on_sqlite! {
             }
         }
         // The header was taken out of a good reply; the events were under way.
-        house.wait_for_money(&ann, 98, 2).await;
-        house.server.wait_for_log(&["upstream_echo", "ERROR"]).await;
-        house.close().await;
+        world.wait_for_money(&ann, 98, 2).await;
+        world.server.wait_for_log(&["upstream_echo", "ERROR"]).await;
+        world.close().await;
     }
 
     async fn what_repeats_nothing_passes_unchanged(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         // Each piece ends like the beginning of the key.
         let piece = format!("{}{}", "x".repeat(9_000), &SECRET[..SECRET.len() - 1]);
         let pieces = |status: u16, kind: &str| {
@@ -136,23 +136,23 @@ on_sqlite! {
             ("text", pieces(200, "text/plain")),
             ("chunked-text", pieces(200, "text/plain").chunked()),
         ] {
-            house.upstream.on(&format!("/{model}"), reply);
-            house.channel(&[model], json!({"key": SECRET})).await;
+            world.upstream.on(&format!("/{model}"), reply);
+            world.channel(&[model], json!({"key": SECRET})).await;
             if model.ends_with("text") {
-                house.admin().price(model, fixed(1)).await;
+                world.admin().price(model, fixed(1)).await;
             }
         }
-        let ann = house.payer(100).await;
+        let ann = world.payer(100).await;
 
         for (model, status) in [
             ("page", 500), ("chunked-page", 404), ("text", 200), ("chunked-text", 200),
         ] {
-            let answer = house.pay(model, &ann).await.expect(status);
+            let answer = world.pay(model, &ann).await.expect(status);
             assert!(answer.text() == piece.repeat(20), "{model}: {} bytes", answer.body.len());
         }
-        assert_eq!(house.pay("short-page", &ann).await.expect(400).text(), "no");
-        assert_eq!(house.pay("empty-page", &ann).await.expect(403).text(), "");
-        house.wait_for_money(&ann, 98, 2).await;
-        house.close().await;
+        assert_eq!(world.pay("short-page", &ann).await.expect(400).text(), "no");
+        assert_eq!(world.pay("empty-page", &ann).await.expect(403).text(), "");
+        world.wait_for_money(&ann, 98, 2).await;
+        world.close().await;
     }
 }

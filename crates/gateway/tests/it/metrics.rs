@@ -1,6 +1,6 @@
 //! The metrics page in both formats that are read of it.
 
-use crate::house::{House, fixed};
+use crate::world::{World, fixed};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use testkit::{Answer, Call, Reply, TestDb};
@@ -15,8 +15,8 @@ const PROMETHEUS_3: &str = "application/openmetrics-text;version=1.0.0;escaping=
 const TEXT_FIRST: &str = "text/plain;version=0.0.4;q=0.5,\
      application/openmetrics-text;version=1.0.0;q=0.4,*/*;q=0.3";
 
-async fn page(house: &House, accept: Option<&str>) -> Answer {
-    let call = Call::new(house.server.metrics_addr(), "GET", "/metrics");
+async fn page(world: &World, accept: Option<&str>) -> Answer {
+    let call = Call::new(world.server.metrics_addr(), "GET", "/metrics");
     let call = match accept {
         Some(accept) => call.header("Accept", accept),
         None => call,
@@ -39,7 +39,7 @@ fn promtool(page: &str) {
         .stderr(Stdio::piped())
         .spawn();
     let Ok(mut started) = started else {
-        crate::house::skipped("promtool is not in the path");
+        crate::world::skipped("promtool is not in the path");
         return;
     };
     started.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
@@ -50,16 +50,16 @@ fn promtool(page: &str) {
 
 on_sqlite! {
     async fn metrics_are_in_the_format_that_is_asked_for(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", fixed(10), Reply::text("ok")).await;
-        let ann = house.payer(100).await;
-        house.pay("m", &ann).await.expect(200);
+        let world = World::open(db).await;
+        world.model("m", fixed(10), Reply::text("ok")).await;
+        let ann = world.payer(100).await;
+        world.pay("m", &ann).await.expect(200);
         let counter = "custompass_requests_total";
 
         let mut plain = Vec::new();
         for accept in [None, Some("*/*"), Some("text/plain"), Some(TEXT_FIRST),
                        Some("application/openmetrics-text;q=0, text/plain")] {
-            let page = page(&house, accept).await;
+            let page = page(&world, accept).await;
             let kind = page.header("Content-Type").unwrap();
             assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8", "{accept:?}");
             let text = page.text();
@@ -73,7 +73,7 @@ on_sqlite! {
             plain.push(text);
         }
         for accept in [PROMETHEUS_2, PROMETHEUS_3, "application/openmetrics-text"] {
-            let page = page(&house, Some(accept)).await;
+            let page = page(&world, Some(accept)).await;
             let kind = page.header("Content-Type").unwrap();
             assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");
             let text = page.text();
@@ -81,6 +81,6 @@ on_sqlite! {
             assert!(text.ends_with("# EOF\n"), "{text}");
             assert_eq!(names(&text), names(&plain[0]));
         }
-        house.close().await;
+        world.close().await;
     }
 }

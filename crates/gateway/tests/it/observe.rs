@@ -1,6 +1,6 @@
 //! What operators see: log lines, metrics, health.
 
-use crate::house::{House, by_use, fixed};
+use crate::world::{World, by_use, fixed};
 use testkit::{Reply, Server, TestDb, json, on_both_databases};
 
 /// Whether a text is a time like `2024-01-01T12:00:00Z`.
@@ -45,17 +45,17 @@ fn is_duration(text: &str) -> bool {
 
 on_sqlite! {
     async fn a_call_is_one_line(db: TestDb) {
-        let house = House::open(db).await;
-        let channel = house.model("m", fixed(10), Reply::text("ok")).await;
-        let ann = house.payer(10).await;
+        let world = World::open(db).await;
+        let channel = world.model("m", fixed(10), Reply::text("ok")).await;
+        let ann = world.payer(10).await;
         let call = |id: &str| {
-            let call = house.server.call("POST", "/pass/m?secret=1").key(&ann.key);
+            let call = world.server.call("POST", "/pass/m?secret=1").key(&ann.key);
             call.header("X-Request-Id", id).body("a private prompt").send()
         };
         call("good").await.expect(200);
         call("poor").await.expect(402);
 
-        let line = house.server.wait_for_log(&["sync_request", "request_id=good"]).await;
+        let line = world.server.wait_for_log(&["sync_request", "request_id=good"]).await;
         let (level, event, pairs) = fields(&line);
         assert_eq!((level.as_str(), event.as_str()), ("INFO", "sync_request"));
         let names: Vec<&str> = pairs.iter().map(|(name, _)| name.as_str()).take(6).collect();
@@ -69,45 +69,45 @@ on_sqlite! {
         assert_eq!((value("model").as_str(), value("status").as_str()), ("m", "success"));
         assert!(is_duration(&value("duration")), "{line}");
 
-        let failed = house.server.wait_for_log(&["sync_request", "request_id=poor"]).await;
+        let failed = world.server.wait_for_log(&["sync_request", "request_id=poor"]).await;
         assert!(failed.contains("status=error"), "{failed}");
-        let held = house.server.wait_for_log(&["precharge_failed", "request_id=poor"]).await;
+        let held = world.server.wait_for_log(&["precharge_failed", "request_id=poor"]).await;
         let (level, event, pairs) = fields(&held);
         assert_eq!((level.as_str(), event.as_str()), ("ERROR", "precharge_failed"));
         assert!(pairs.contains(&("error".to_owned(), "insufficient quota".to_owned())), "{held}");
-        let log = house.server.log_lines().join("\n");
+        let log = world.server.log_lines().join("\n");
         for secret in ["private prompt", &ann.key, "upstream-key", "secret=1"] {
             assert!(!log.contains(secret), "{secret} in the log");
         }
-        house.close().await;
+        world.close().await;
     }
 
     async fn nobody_writes_lines_into_the_log(db: TestDb) {
-        let house = House::open(db).await;
-        house.upstream.otherwise(Reply::text("ok"));
-        let ann = house.payer(10).await;
+        let world = World::open(db).await;
+        world.upstream.otherwise(Reply::text("ok"));
+        let ann = world.payer(10).await;
         let forged = "x%0A2024-01-01T12:00:00Z%20[INFO]%20custompass:%20forged%20user_id=1";
         let path = format!("/pass/{forged}");
-        house.server.call("POST", &path).key(&ann.key).send().await.expect(400);
+        world.server.call("POST", &path).key(&ann.key).send().await.expect(400);
         let body = json!({"model": "a\u{1b}[31m b\"c status=success"});
-        house.server.post("/v1/x", &ann.key, &body).await;
-        let mark = house.server.call("POST", "/pass/mark").key(&ann.key);
+        world.server.post("/v1/x", &ann.key, &body).await;
+        let mark = world.server.call("POST", "/pass/mark").key(&ann.key);
         mark.header("X-Request-Id", "mark").send().await;
-        house.server.wait_for_log(&["request_id=mark"]).await;
+        world.server.wait_for_log(&["request_id=mark"]).await;
 
-        for line in house.server.log_lines() {
+        for line in world.server.log_lines() {
             assert!(!line.contains("custompass: forged"), "{line}");
             assert!(!line.contains('\u{1b}'), "{line}");
         }
     }
 
     async fn the_log_can_be_json(db: TestDb) {
-        let house = House::with(db, &[("LOG_FORMAT", "json")]).await;
-        house.model("m", fixed(10), Reply::text("ok")).await;
-        let ann = house.payer(10).await;
-        house.pay("m", &ann).await.expect(200);
+        let world = World::with(db, &[("LOG_FORMAT", "json")]).await;
+        world.model("m", fixed(10), Reply::text("ok")).await;
+        let ann = world.payer(10).await;
+        world.pay("m", &ann).await.expect(200);
 
-        let line = house.server.wait_for_log(&["sync_request"]).await;
+        let line = world.server.wait_for_log(&["sync_request"]).await;
 
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(line["event"], "sync_request", "{line}");
@@ -116,7 +116,7 @@ on_sqlite! {
     }
 
     async fn settings_that_cannot_be_used_stop_the_start(db: TestDb) {
-        let server = Server::builder(crate::house::NEWAPI, &db)
+        let server = Server::builder(crate::world::NEWAPI, &db)
             .env("PORT", "70000")
             .env("CUSTOM_PASS_HTTP_TIMEOUT", "soon")
             .env("ENABLE_METRICS", "perhaps");
@@ -128,7 +128,7 @@ on_sqlite! {
     }
 
     async fn settings_are_shown_with_their_source_and_without_secrets(db: TestDb) {
-        let server = Server::builder(crate::house::NEWAPI, &db).env("LOG_LEVEL", "warn").build();
+        let server = Server::builder(crate::world::NEWAPI, &db).env("LOG_LEVEL", "warn").build();
         let shown = server.cli_ok(&["config"]).await;
         assert!(shown.contains("CUSTOM_PASS_HTTP_TIMEOUT") && shown.contains("warn"), "{shown}");
         assert!(shown.contains("environment") && shown.contains("default"), "{shown}");
@@ -140,18 +140,18 @@ on_sqlite! {
 
 on_both_databases! {
     async fn the_metrics_of_the_handbook(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", by_use(), Reply::result(10, 20)).await;
-        house.upstream.on_estimate("/m", Reply::estimate(10, 40), Reply::result(10, 20));
-        house.model("fails", fixed(5), Reply::text("no").status(500)).await;
-        let ann = house.payer(100).await;
-        house.pay("m", &ann).await.expect(200);
-        house.pay("fails", &ann).await.expect(500);
-        let poor = house.payer(0).await;
-        house.pay("m", &poor).await.expect(402);
-        house.server.wait_for_log(&["precharge_failed"]).await;
+        let world = World::open(db).await;
+        world.model("m", by_use(), Reply::result(10, 20)).await;
+        world.upstream.on_estimate("/m", Reply::estimate(10, 40), Reply::result(10, 20));
+        world.model("fails", fixed(5), Reply::text("no").status(500)).await;
+        let ann = world.payer(100).await;
+        world.pay("m", &ann).await.expect(200);
+        world.pay("fails", &ann).await.expect(500);
+        let poor = world.payer(0).await;
+        world.pay("m", &poor).await.expect(402);
+        world.server.wait_for_log(&["precharge_failed"]).await;
 
-        let metric = async |sample: &str| house.server.metric(sample).await;
+        let metric = async |sample: &str| world.server.metric(sample).await;
         let requests = "custompass_requests_total{type=\"sync\",status=";
         assert_eq!(metric(&format!("{requests}\"success\"}}")).await, 1);
         assert_eq!(metric(&format!("{requests}\"error\"}}")).await, 2);
@@ -163,7 +163,7 @@ on_both_databases! {
         assert_eq!(metric(&format!("{quota}\"held\"}}")).await, 55);
         assert_eq!(metric(&format!("{quota}\"settled\"}}")).await, 30);
         assert_eq!(metric(&format!("{quota}\"refunded\"}}")).await, 25);
-        let page = house.server.metrics().await;
+        let page = world.server.metrics().await;
         for name in [
             "custompass_request_duration_seconds_bucket", "custompass_upstream_duration_seconds",
             "custompass_overhead_seconds", "custompass_precharge_total{result=",
@@ -174,16 +174,16 @@ on_both_databases! {
             let labels = line.rsplit_once(' ').unwrap().0;
             assert!(!labels.contains(' '), "awk's $2 must be the value: {line}");
         }
-        house.close().await;
+        world.close().await;
     }
 
     async fn the_health_check_needs_no_key(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         for path in ["/api/status", "/api/status/", "/livez", "/readyz"] {
-            let answer = house.server.call("GET", path).send().await.expect(200);
+            let answer = world.server.call("GET", path).send().await.expect(200);
             let text = answer.text();
             assert!(!text.contains("postgres://") && !text.contains("newapi.db"), "{text}");
         }
-        house.close().await;
+        world.close().await;
     }
 }

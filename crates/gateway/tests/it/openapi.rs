@@ -1,6 +1,6 @@
 //! The OpenAPI document against the server it describes.
 
-use crate::house::House;
+use crate::world::World;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use testkit::{Reply, TestDb, json};
@@ -17,11 +17,11 @@ fn told(item: &Value) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn the_document_has_the_methods_that_the_server_has() {
-    let house = House::open(TestDb::sqlite().await).await;
-    let admin = house.admin();
+    let world = World::open(TestDb::sqlite().await).await;
+    let admin = world.admin();
     let document = admin.call("GET", "/api/openapi.json").send().await.expect(200).json();
     assert_eq!(document["openapi"], "3.1.0");
-    let printed: Value = serde_json::from_str(&house.server.cli_ok(&["openapi"]).await).unwrap();
+    let printed: Value = serde_json::from_str(&world.server.cli_ok(&["openapi"]).await).unwrap();
     assert_eq!(document, printed);
 
     let paths = document["paths"].as_object().unwrap();
@@ -38,9 +38,9 @@ async fn the_document_has_the_methods_that_the_server_has() {
             (false, true) => 405,
             (false, false) => 401,
         };
-        house.server.call("GET", &target).send().await.expect(want);
+        world.server.call("GET", &target).send().await.expect(want);
     }
-    house.close().await;
+    world.close().await;
 }
 
 /// Whether an answer is one that the schema knows.
@@ -75,14 +75,14 @@ fn is_a(name: &str, value: &Value) -> bool {
 
 #[tokio::test]
 async fn the_data_plane_answers_what_the_document_says() {
-    let house = House::open(TestDb::sqlite().await).await;
-    let admin = house.admin();
-    house.channel(&["m", "img/submit"], json!({})).await;
-    house.upstream.on("/img/submit", Reply::json(&json!({"code": 0, "data": {"task_id": "t1"}})));
-    let ann = house.payer(1_000).await;
-    let made = house.server.post("/pass/img/submit", &ann.key, &json!({})).await.expect(200);
+    let world = World::open(TestDb::sqlite().await).await;
+    let admin = world.admin();
+    world.channel(&["m", "img/submit"], json!({})).await;
+    world.upstream.on("/img/submit", Reply::json(&json!({"code": 0, "data": {"task_id": "t1"}})));
+    let ann = world.payer(1_000).await;
+    let made = world.server.post("/pass/img/submit", &ann.key, &json!({})).await.expect(200);
     let location = made.header("location").unwrap();
-    let tasks = house.server.call("GET", "/v1/tasks").key(&ann.key).send().await.expect(200).json();
+    let tasks = world.server.call("GET", "/v1/tasks").key(&ann.key).send().await.expect(200).json();
     let uid = tasks["data"][0]["id"].as_str().unwrap_or_else(|| panic!("{location} {tasks}"));
 
     let document = admin.call("GET", "/api/openapi.json").send().await.expect(200).json();
@@ -92,16 +92,16 @@ async fn the_data_plane_answers_what_the_document_says() {
     for (path, item) in plane {
         let id = if path.contains("models") { "m" } else { uid };
         let target = path.replace("{id}", id);
-        let answer = house.server.call("GET", &target).key(&ann.key).send().await.expect(200);
+        let answer = world.server.call("GET", &target).key(&ann.key).send().await.expect(200);
         let content = &item["get"]["responses"]["200"]["content"]["application/json"];
         assert!(fits(&content["schema"], &answer.json()), "{path}: {}", answer.text());
         asked += 1;
         if path.starts_with("/v1/") {
-            let refused = house.server.call("GET", &target).send().await.expect(401).json();
+            let refused = world.server.call("GET", &target).send().await.expect(401).json();
             let content = &item["get"]["responses"]["default"]["content"]["application/json"];
             assert!(fits(&content["schema"], &refused), "{path}: {refused}");
         }
     }
     assert_eq!(asked, 7);
-    house.close().await;
+    world.close().await;
 }

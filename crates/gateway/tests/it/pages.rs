@@ -1,7 +1,7 @@
 //! The console over plain HTTP: who sees which page, that every link leads somewhere, and that
 //! nothing is written for a foreign site.
 
-use crate::house::{House, by_use};
+use crate::world::{World, by_use};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -108,32 +108,32 @@ pub(crate) async fn crawl(browser: &Browser<'_>) -> BTreeMap<String, String> {
     pages
 }
 
-/// A house where something of everything has happened.
-pub(crate) async fn lively(db: TestDb) -> (House, i64) {
-    let house = House::open(db).await;
-    let admin = house.admin();
-    house.upstream.on("/chat", Reply::result(20, 60));
-    house.channel(&["chat", "draw"], json!({ "name": "first", "key": CHANNEL_KEY })).await;
+/// A world where something of everything has happened.
+pub(crate) async fn lively(db: TestDb) -> (World, i64) {
+    let world = World::open(db).await;
+    let admin = world.admin();
+    world.upstream.on("/chat", Reply::result(20, 60));
+    world.channel(&["chat", "draw"], json!({ "name": "first", "key": CHANNEL_KEY })).await;
     admin.price("chat", by_use()).await;
     admin.group(json!({ "group_name": "vip", "ratio": 0.8 })).await;
-    let ann = house.payer(500_000).await;
+    let ann = world.payer(500_000).await;
     admin.put(&format!("/api/user/{}", ann.id), &json!({ "password": PASSWORD })).await;
-    house.pay("chat", &ann).await.expect(200);
+    world.pay("chat", &ann).await.expect(200);
     admin.post("/api/redemption", &json!({ "name": "spring", "quota": 500, "count": 2 })).await;
-    (house, ann.id)
+    (world, ann.id)
 }
 
-pub(crate) async fn name_of(house: &House, id: i64) -> String {
-    house.admin().user_row(id).await["username"].as_str().unwrap().to_owned()
+pub(crate) async fn name_of(world: &World, id: i64) -> String {
+    world.admin().user_row(id).await["username"].as_str().unwrap().to_owned()
 }
 
 on_both_databases! {
     async fn every_link_of_every_page_leads_somewhere(db: TestDb) {
-        let (house, ann) = lively(db).await;
-        let name = name_of(&house, ann).await;
+        let (world, ann) = lively(db).await;
+        let name = name_of(&world, ann).await;
         let settings = BTreeSet::from(["/console/settings".to_owned()]);
         for lang in ["en", "zh"] {
-            let mut root = Browser::login(&house.server, "root", ROOT_PASSWORD).await;
+            let mut root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
             root.lang = lang;
             let pages = crawl(&root).await;
             check_pages(&pages, lang);
@@ -141,7 +141,7 @@ on_both_databases! {
                 let there = pages.contains_key(page) || settings.contains(page);
                 assert!(there, "root has no way to {page}: {:?}", pages.keys());
             }
-            let mut user = Browser::login(&house.server, &name, PASSWORD).await;
+            let mut user = Browser::login(&world.server, &name, PASSWORD).await;
             user.lang = lang;
             let pages = crawl(&user).await;
             check_pages(&pages, lang);
@@ -151,7 +151,7 @@ on_both_databases! {
                 assert!(matches!(refused.status, 403 | 404), "{page}: {}", refused.status);
             }
         }
-        house.close().await;
+        world.close().await;
     }
 }
 
@@ -183,8 +183,8 @@ fn check_pages(pages: &BTreeMap<String, String>, lang: &str) {
 
 on_both_databases! {
     async fn a_page_is_for_who_is_logged_in(db: TestDb) {
-        let house = House::open(db).await;
-        let server = &house.server;
+        let world = World::open(db).await;
+        let server = &world.server;
         let away = server.call("GET", "/console/log?type=topup").send().await.expect(303);
         let login = "/console/login?next=%2Fconsole%2Flog%3Ftype%3Dtopup";
         assert_eq!(away.header("location").as_deref(), Some(login));
@@ -215,14 +215,14 @@ on_both_databases! {
         root.get("/console/nothing").await.expect(404);
         root.send("/console/logout", "").await.expect(303);
         root.get("/console").await.expect(303);
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_foreign_site_writes_nothing(db: TestDb) {
-        let (house, ann) = lively(db).await;
-        let root = Browser::login(&house.server, "root", ROOT_PASSWORD).await;
-        let name = name_of(&house, ann).await;
-        let user = Browser::login(&house.server, &name, PASSWORD).await;
+        let (world, ann) = lively(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let name = name_of(&world, ann).await;
+        let user = Browser::login(&world.server, &name, PASSWORD).await;
         let mut forms = BTreeSet::new();
         for browser in [&root, &user] {
             for page in crawl(browser).await.values() {
@@ -232,7 +232,7 @@ on_both_databases! {
         forms.retain(|to| !matches!(to.as_str(), "/console/preferences" | "/console/login"));
         assert!(forms.len() > 20, "{forms:?}");
         let csrf = root.csrf().await;
-        let before = house.db.i64("SELECT count(*) FROM logs").await;
+        let before = world.db.i64("SELECT count(*) FROM logs").await;
         for form in &forms {
             let bare = root.call("POST", form).body("amount=5&reason=forged").send().await;
             assert!(matches!(bare.status, 403 | 405), "{form}: {}", bare.status);
@@ -243,29 +243,29 @@ on_both_databases! {
         let others = user.csrf().await;
         let stolen = root.call("POST", "/console/audit/run").body(format!("csrf={others}"));
         stolen.send().await.expect(403);
-        assert_eq!(house.db.i64("SELECT count(*) FROM logs").await, before);
-        house.close().await;
+        assert_eq!(world.db.i64("SELECT count(*) FROM logs").await, before);
+        world.close().await;
     }
 
     async fn a_balance_moves_with_a_reason_and_once(db: TestDb) {
-        let (house, ann) = lively(db).await;
-        let root = Browser::login(&house.server, "root", ROOT_PASSWORD).await;
+        let (world, ann) = lively(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
         let path = format!("/console/users/{ann}/adjust");
-        let quota = house.admin().user_quota(ann).await;
+        let quota = world.admin().user_quota(ann).await;
         let no_reason = root.send(&path, "direction=add&amount=%245&reason=x&reference=a").await;
         assert!(no_reason.expect(422).text().contains("at least 4 characters"));
         let no_number = root.send(
             &path, "direction=add&amount=five&reason=prize&reference=a"
         ).await;
         no_number.expect(422);
-        assert_eq!(house.admin().user_quota(ann).await, quota);
+        assert_eq!(world.admin().user_quota(ann).await, quota);
         for word in ["moved", "repeated"] {
             let form = "direction=add&amount=%245.000002&reason=the+prize&reference=a";
             let moved = root.send(&path, form).await.expect(303);
             let to = format!("/console/users/{ann}?done={word}");
             assert_eq!(moved.header("location"), Some(to));
         }
-        assert_eq!(house.admin().user_quota(ann).await, quota + 2_500_001);
+        assert_eq!(world.admin().user_quota(ann).await, quota + 2_500_001);
         let page = root.get(&format!("/console/users/{ann}")).await.expect(200).text();
         assert!(page.contains("the prize") && page.contains("+$5.000002"), "{page}");
         let reverse = attributes(&page, "href").into_iter().find(|to| to.contains("reverse="));
@@ -273,18 +273,18 @@ on_both_databases! {
         assert!(form.contains("value=\"$5.000002\"") && form.contains("reverses line #"), "{form}");
         let back = "direction=take&amount=%245.000002&reason=reversed&reference=reverse-1";
         root.send(&path, back).await.expect(303);
-        assert_eq!(house.admin().user_quota(ann).await, quota);
-        house.close().await;
+        assert_eq!(world.admin().user_quota(ann).await, quota);
+        world.close().await;
     }
 }
 
 on_both_databases! {
     async fn a_charge_is_explained_to_its_owner_alone(db: TestDb) {
-        let (house, ann) = lively(db).await;
-        let name = name_of(&house, ann).await;
-        let request = house.db.row("SELECT request_id FROM logs WHERE type = 'consume'").await;
+        let (world, ann) = lively(db).await;
+        let name = name_of(&world, ann).await;
+        let request = world.db.row("SELECT request_id FROM logs WHERE type = 'consume'").await;
         let path = format!("/console/explain/{}", request.text("request_id"));
-        let root = Browser::login(&house.server, "root", ROOT_PASSWORD).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
         let page = root.get(&path).await.expect(200).text();
         for words in ["60 completion", "= 80 quota = $0.00016", "$0.999840", "first", "settled"] {
             assert!(page.contains(words), "{words}: {page}");
@@ -296,25 +296,25 @@ on_both_databases! {
         let form = format!("refund_of={}&reason=our+fault&reference=x", request.text("request_id"));
         root.send(to, &format!("{form}&amount=90q")).await.expect(422);
         root.send(to, &format!("{form}&amount=30q")).await.expect(303);
-        assert_eq!(house.admin().user_quota(ann).await, 500_000 - 80 + 30);
-        let user = Browser::login(&house.server, &name, PASSWORD).await;
+        assert_eq!(world.admin().user_quota(ann).await, 500_000 - 80 + 30);
+        let user = Browser::login(&world.server, &name, PASSWORD).await;
         let page = user.get(&path).await.expect(200).text();
         assert!(page.contains("$0.00016") && !page.contains("first"), "{page}");
         assert!(!page.contains("refund="), "{page}");
-        let other = house.payer(1).await;
-        house.admin().put(
+        let other = world.payer(1).await;
+        world.admin().put(
             &format!("/api/user/{}", other.id), &json!({ "password": PASSWORD })
         ).await;
-        let eve = Browser::login(&house.server, &name_of(&house, other.id).await, PASSWORD).await;
+        let eve = Browser::login(&world.server, &name_of(&world, other.id).await, PASSWORD).await;
         eve.get(&path).await.expect(404);
-        house.close().await;
+        world.close().await;
     }
 
     async fn what_is_made_in_the_console_works(db: TestDb) {
-        let house = House::open(db).await;
-        let root = Browser::login(&house.server, "root", ROOT_PASSWORD).await;
-        house.upstream.on("/draw", Reply::result(1, 1));
-        let base = house.upstream.url().replace(':', "%3A").replace('/', "%2F");
+        let world = World::open(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        world.upstream.on("/draw", Reply::result(1, 1));
+        let base = world.upstream.url().replace(':', "%3A").replace('/', "%2F");
         let channel = format!(
             "name=one&base_url={base}&key={CHANNEL_KEY}&models=draw&groups=default"
         );
@@ -330,22 +330,22 @@ on_both_databases! {
         root.send("/console/users/new", user).await.expect(303);
         let key = root.send("/console/keys/new", "name=k&user_id=2").await.expect(200).text();
         let key = between(&key, "id=\"new-key\">", "<").unwrap();
-        house.server.post("/pass/draw", &key, &json!({})).await.expect(200);
-        assert_eq!(house.admin().user_quota(2).await, 475_000);
+        world.server.post("/pass/draw", &key, &json!({})).await.expect(200);
+        assert_eq!(world.admin().user_quota(2).await, 475_000);
         let list = root.get("/console/keys").await.expect(200).text();
         assert!(!list.contains(&key), "a key is shown once");
 
         let code = root.send("/console/codes/new", "name=x&quota=%242&count=1").await.expect(200);
         let code = between(&code.text(), "id=\"new-codes\">", "<").unwrap();
-        let bob = Browser::login(&house.server, "bob", PASSWORD).await;
+        let bob = Browser::login(&world.server, "bob", PASSWORD).await;
         bob.send("/console/redeem", &format!("code={code}")).await.expect(303);
         bob.send("/console/redeem", &format!("code={code}")).await.expect(422);
-        assert_eq!(house.admin().user_quota(2).await, 1_475_000);
+        assert_eq!(world.admin().user_quota(2).await, 1_475_000);
         let prices = bob.get("/console/prices").await.expect(200).text();
         assert!(prices.contains("draw") && prices.contains("$0.05"), "{prices}");
         root.send("/console/audit/run", "").await.expect(303);
         let audit = root.get("/console/audit").await.expect(200).text();
         assert!(audit.contains("the books balance"), "{audit}");
-        house.close().await;
+        world.close().await;
     }
 }

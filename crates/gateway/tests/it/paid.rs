@@ -1,6 +1,6 @@
 //! What a call costs, and that nothing but the price changes hands.
 
-use crate::house::{House, Money, by_use, fixed};
+use crate::world::{Money, World, by_use, fixed};
 use testkit::{Gate, Reply, TestDb, eventually, json, on_both_databases};
 
 /// ratio, completion ratio, group ratio, estimate, result, what is charged.
@@ -17,9 +17,9 @@ const WORKED: &[Case] = &[
 
 on_both_databases! {
     async fn what_is_only_noted_makes_no_reply_unusable(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", by_use(), Reply::text("-")).await;
-        let ann = house.payer(1_000).await;
+        let world = World::open(db).await;
+        world.model("m", by_use(), Reply::text("-")).await;
+        let ann = world.payer(1_000).await;
         for noted in [
             r#""cost":"0.01""#,
             r#""cost":{"usd":1},"cost":2"#,
@@ -31,46 +31,46 @@ on_both_databases! {
         ] {
             let usage = format!(r#"{{"prompt_tokens":10,{noted},"completion_tokens":20}}"#);
             let body = format!(r#"{{"code":0,"usage":{usage}}}"#);
-            house.upstream.on_estimate("/m", Reply::estimate(1, 1), Reply::raw_json(body));
+            world.upstream.on_estimate("/m", Reply::estimate(1, 1), Reply::raw_json(body));
 
-            let answer = house.pay("m", &ann).await;
+            let answer = world.pay("m", &ann).await;
 
             assert_eq!(answer.status, 200, "{noted}: {}", answer.text());
             assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("30"), "{noted}");
         }
-        assert_eq!(house.money(&ann).await.used, 7 * 30);
-        house.close().await;
+        assert_eq!(world.money(&ann).await.used, 7 * 30);
+        world.close().await;
     }
 
     async fn a_large_charge_is_exact_and_one_that_does_not_fit_is_refused(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let most = json!({"ratio": 1_000_000, "completion_ratio": 1_000_000});
-        house.model("m", most, Reply::result(1, 300)).await;
-        let ann = house.payer(1_000_000_000_000_000).await;
+        world.model("m", most, Reply::result(1, 300)).await;
+        let ann = world.payer(1_000_000_000_000_000).await;
 
-        let large = house.pay("m", &ann).await.expect(200);
-        house.admin().group(json!({"group_name": "default", "ratio": 1_000_000})).await;
-        house.pay("m", &ann).await.expect_error(503, "CONFIG_ERROR");
+        let large = world.pay("m", &ann).await.expect(200);
+        world.admin().group(json!({"group_name": "default", "ratio": 1_000_000})).await;
+        world.pay("m", &ann).await.expect_error(503, "CONFIG_ERROR");
 
         assert_eq!(large.header("X-Newapi-Quota").as_deref(), Some("300000001000000"));
-        assert_eq!(house.money(&ann).await.used, 300_000_001_000_000);
-        house.close().await;
+        assert_eq!(world.money(&ann).await.used, 300_000_001_000_000);
+        world.close().await;
     }
 }
 
 on_both_databases! {
     async fn the_worked_cases_come_out_exactly(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         for (number, case) in WORKED.iter().enumerate() {
             let (ratio, completion, group_ratio, estimate, result, charge) = *case;
             let (model, group) = (format!("m{number}"), format!("g{number}"));
             let numeric = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-            let admin = house.admin();
+            let admin = world.admin();
             admin.group(json!({"group_name": group, "ratio": numeric(group_ratio)})).await;
-            house.channel(&[&model], json!({"groups": [group]})).await;
+            world.channel(&[&model], json!({"groups": [group]})).await;
             let price = json!({"ratio": numeric(ratio), "completion_ratio": numeric(completion)});
             admin.price(&model, price).await;
-            house.upstream.on_estimate(
+            world.upstream.on_estimate(
                 &format!("/{model}"),
                 Reply::estimate(estimate[0], estimate[1]),
                 Reply::result(result[0], result[1]),
@@ -81,155 +81,155 @@ on_both_databases! {
             });
             let id = admin.user(user).await;
             let token = admin.key_of(id, json!({})).await;
-            let ann = crate::house::Payer { id, token_id: token.id, key: token.key };
+            let ann = crate::world::Payer { id, token_id: token.id, key: token.key };
 
-            let answer = house.pay(&model, &ann).await.expect(200);
+            let answer = world.pay(&model, &ann).await.expect(200);
             assert_eq!(answer.header("X-Newapi-Quota"), Some(charge.to_string()), "{case:?}");
             let money = Money { quota: 1000 - charge, used: charge, calls: 1 };
-            assert_eq!(house.money(&ann).await, money, "{case:?}");
-            let usage = house.db.row(&format!(
+            assert_eq!(world.money(&ann).await, money, "{case:?}");
+            let usage = world.db.row(&format!(
                 "SELECT prompt_tokens, completion_tokens, quota FROM logs \
                  WHERE type = 'consume' AND user_id = {id}"
             )).await;
             let said = [usage.i64("prompt_tokens"), usage.i64("completion_tokens")];
             assert_eq!((said, usage.i64("quota")), (result, charge), "{case:?}");
         }
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_fixed_price_is_taken_first_and_settled_once(db: TestDb) {
-        let house = House::open(db).await;
-        house.admin().group(json!({"group_name": "default", "ratio": 0.8})).await;
-        house.model("m", fixed(2_500_000), Reply::text("done")).await;
-        let ann = house.payer(3_000_000).await;
+        let world = World::open(db).await;
+        world.admin().group(json!({"group_name": "default", "ratio": 0.8})).await;
+        world.model("m", fixed(2_500_000), Reply::text("done")).await;
+        let ann = world.payer(3_000_000).await;
 
-        let answer = house.pay("m", &ann).await.expect(200);
+        let answer = world.pay("m", &ann).await.expect(200);
 
         assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("2000000"));
         let money = Money { quota: 1_000_000, used: 2_000_000, calls: 1 };
-        assert_eq!(house.money(&ann).await, money);
+        assert_eq!(world.money(&ann).await, money);
         let journal = ["consume 2000000 -2000000 of 2000000"];
-        assert_eq!(house.journal(&ann).await, journal);
-        let row = house.admin().user_row(ann.id).await;
+        assert_eq!(world.journal(&ann).await, journal);
+        let row = world.admin().user_row(ann.id).await;
         assert_eq!(row["quota"], 1_000_000);
         assert_eq!(row["used_quota"], 2_000_000);
         assert_eq!(row["request_count"], 1);
-        house.close().await;
+        world.close().await;
     }
 
     async fn what_was_held_too_much_goes_back(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", by_use(), Reply::result(10, 20)).await;
-        house.upstream.on_estimate("/m", Reply::estimate(10, 90), Reply::result(10, 20));
-        let ann = house.payer(1_000).await;
+        let world = World::open(db).await;
+        world.model("m", by_use(), Reply::result(10, 20)).await;
+        world.upstream.on_estimate("/m", Reply::estimate(10, 90), Reply::result(10, 20));
+        let ann = world.payer(1_000).await;
 
-        house.pay("m", &ann).await.expect(200);
+        world.pay("m", &ann).await.expect(200);
 
-        assert_eq!(house.money(&ann).await, Money { quota: 970, used: 30, calls: 1 });
-        assert_eq!(house.journal(&ann).await, ["consume 30 -30 of 100"]);
-        house.close().await;
+        assert_eq!(world.money(&ann).await, Money { quota: 970, used: 30, calls: 1 });
+        assert_eq!(world.journal(&ann).await, ["consume 30 -30 of 100"]);
+        world.close().await;
     }
 
     async fn ratios_of_key_group_user_and_model_multiply_once(db: TestDb) {
-        let house = House::open(db).await;
-        let admin = house.admin();
+        let world = World::open(db).await;
+        let admin = world.admin();
         admin.group(json!({"group_name": "dear", "ratio": "3"})).await;
         admin.group(json!({"group_name": "default", "ratio": 100})).await;
-        house.channel(&["m"], json!({"groups": "default,dear"})).await;
-        house.upstream.on("/m", Reply::text("x"));
+        world.channel(&["m"], json!({"groups": "default,dear"})).await;
+        world.upstream.on("/m", Reply::text("x"));
         admin.price("m", fixed(7)).await;
         let user = json!({
             "username": "ann", "password": "correct horse 42", "quota": 10_000, "ratio": "0.5",
         });
         let id = admin.user(user).await;
         let token = admin.key_of(id, json!({"group": "dear"})).await;
-        let ann = crate::house::Payer { id, token_id: token.id, key: token.key };
+        let ann = crate::world::Payer { id, token_id: token.id, key: token.key };
 
         // 7 × 3 × 0.5 = 10.5, half away from zero; the user's own group does not count.
-        let answer = house.pay("m", &ann).await.expect(200);
+        let answer = world.pay("m", &ann).await.expect(200);
 
         assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("11"));
-        assert_eq!(house.money(&ann).await.quota, 9_989);
-        house.close().await;
+        assert_eq!(world.money(&ann).await.quota, 9_989);
+        world.close().await;
     }
 
     async fn a_free_model_moves_no_money(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", json!(null), Reply::result(1_000, 1_000)).await;
-        let ann = house.payer(0).await;
+        let world = World::open(db).await;
+        world.model("m", json!(null), Reply::result(1_000, 1_000)).await;
+        let ann = world.payer(0).await;
 
-        house.pay("m", &ann).await.expect(200);
+        world.pay("m", &ann).await.expect(200);
 
-        assert_eq!(house.upstream.count(), 1);
-        assert_eq!(house.money(&ann).await, Money { quota: 0, used: 0, calls: 0 });
-        assert!(house.journal(&ann).await.is_empty());
-        assert_eq!(house.db.i64("SELECT count(*) FROM holds").await, 0);
-        house.close().await;
+        assert_eq!(world.upstream.count(), 1);
+        assert_eq!(world.money(&ann).await, Money { quota: 0, used: 0, calls: 0 });
+        assert!(world.journal(&ann).await.is_empty());
+        assert_eq!(world.db.i64("SELECT count(*) FROM holds").await, 0);
+        world.close().await;
     }
 
     async fn a_price_is_frozen_when_the_hold_is_made(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let gate = Gate::new();
-        house.model("m", by_use(), Reply::result(10, 20).gated(&gate)).await;
-        let ann = house.payer(1_000).await;
-        let (server, key) = (&house.server, ann.key.clone());
+        world.model("m", by_use(), Reply::result(10, 20).gated(&gate)).await;
+        let ann = world.payer(1_000).await;
+        let (server, key) = (&world.server, ann.key.clone());
         let call = server.call("POST", "/pass/m").key(&key).json(&json!({}));
         let running = tokio::spawn(call.send());
-        house.upstream.wait_for_requests(1).await;
+        world.upstream.wait_for_requests(1).await;
 
-        house.admin().price("m", json!({"ratio": 50})).await;
-        house.admin().group(json!({"group_name": "default", "ratio": 50})).await;
+        world.admin().price("m", json!({"ratio": 50})).await;
+        world.admin().group(json!({"group_name": "default", "ratio": 50})).await;
         gate.open();
 
         let answer = running.await.unwrap().expect(200);
         assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("30"));
-        assert_eq!(house.money(&ann).await.used, 30);
-        house.close().await;
+        assert_eq!(world.money(&ann).await.used, 30);
+        world.close().await;
     }
 
     async fn every_charge_can_be_explained(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", by_use(), Reply::result(10, 20)).await;
-        let ann = house.payer(1_000).await;
-        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let world = World::open(db).await;
+        world.model("m", by_use(), Reply::result(10, 20)).await;
+        let ann = world.payer(1_000).await;
+        let call = world.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
         call.header("X-Request-Id", "why-30").send().await.expect(200);
 
-        let printed = house.server.cli_ok(&["explain", "why-30"]).await;
+        let printed = world.server.cli_ok(&["explain", "why-30"]).await;
         assert!(printed.contains("why-30") && printed.contains("30"), "{printed}");
-        let story = house.admin().get("/api/audit/explain/why-30").await.to_string();
+        let story = world.admin().get("/api/audit/explain/why-30").await.to_string();
         assert!(story.contains("(10 prompt + 20 completion × 1)"), "{story}");
         assert!(story.contains("\"held_by\":\"min_hold\""), "{story}");
-        let unknown = house.server.cli(&["explain", "no-such-request"]).await;
+        let unknown = world.server.cli(&["explain", "no-such-request"]).await;
         assert!(!unknown.status.success());
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_row_that_cannot_price_a_call_refuses_it(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", json!(null), Reply::text("free")).await;
-        let ann = house.payer(1_000).await;
-        house.pay("m", &ann).await.expect(200);
-        house.upstream.forget();
+        let world = World::open(db).await;
+        world.model("m", json!(null), Reply::text("free")).await;
+        let ann = world.payer(1_000).await;
+        world.pay("m", &ann).await.expect(200);
+        world.upstream.forget();
 
-        house.db.execute("INSERT INTO abilities (model_name) VALUES ('m')").await;
+        world.db.execute("INSERT INTO abilities (model_name) VALUES ('m')").await;
 
         let refused = eventually("the row to count", || async {
-            let answer = house.pay("m", &ann).await;
+            let answer = world.pay("m", &ann).await;
             (answer.status != 200).then_some(answer)
         })
         .await;
         let refused = refused.expect_error(503, "CONFIG_ERROR");
         assert!(refused.header("Retry-After").is_some());
-        house.upstream.forget();
-        house.pay("m", &ann).await.expect_error(503, "CONFIG_ERROR");
-        assert_eq!(house.upstream.count(), 0);
-        house.close().await;
+        world.upstream.forget();
+        world.pay("m", &ann).await.expect_error(503, "CONFIG_ERROR");
+        assert_eq!(world.upstream.count(), 0);
+        world.close().await;
     }
 }
 
 on_sqlite! {
     async fn cached_image_and_audio_parts_have_prices_of_their_own(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let reply = Reply::json(&json!({"choices": [], "usage": {
             "prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110,
             "prompt_tokens_details": {
@@ -241,68 +241,68 @@ on_sqlite! {
             "ratio": 1, "completion_ratio": 2, "cache_ratio": 0.1, "image_ratio": 2,
             "audio_ratio": 3,
         });
-        house.model("m", price, reply).await;
-        let ann = house.payer(1_000).await;
+        world.model("m", price, reply).await;
+        let ann = world.payer(1_000).await;
 
         // 45 + 40 × 0.1 + 10 × 2 + 5 × 3 + 10 × 2
-        let answer = house.pay("m", &ann).await.expect(200);
+        let answer = world.pay("m", &ann).await.expect(200);
 
         assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("104"));
-        house.close().await;
+        world.close().await;
     }
 
     async fn input_and_output_tokens_win_and_cached_hits_count(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let usage = json!({"usage": {
             "prompt_tokens": 1, "completion_tokens": 1, "input_tokens": 50, "output_tokens": 7,
             "prompt_cache_hit_tokens": 20,
         }});
-        house.model("m", json!({"ratio": 1, "cache_ratio": 0.5}), Reply::json(&usage)).await;
-        let ann = house.payer(1_000).await;
+        world.model("m", json!({"ratio": 1, "cache_ratio": 0.5}), Reply::json(&usage)).await;
+        let ann = world.payer(1_000).await;
 
         // 30 + 20 × 0.5 + 7
-        let answer = house.pay("m", &ann).await.expect(200);
+        let answer = world.pay("m", &ann).await.expect(200);
 
         assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("47"));
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_fixed_price_wins_over_a_ratio_and_is_never_estimated(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", json!({"fixed_quota": 5, "ratio": 100}), Reply::result(10, 10)).await;
-        let ann = house.payer(1_000).await;
+        let world = World::open(db).await;
+        world.model("m", json!({"fixed_quota": 5, "ratio": 100}), Reply::result(10, 10)).await;
+        let ann = world.payer(1_000).await;
 
-        let answer = house.pay("m", &ann).await.expect(200);
+        let answer = world.pay("m", &ann).await.expect(200);
 
         assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("5"));
-        let requests = house.upstream.requests().await;
+        let requests = world.upstream.requests().await;
         assert_eq!(requests.len(), 1);
         assert!(!requests[0].is_estimate());
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_total_that_is_not_the_sum_is_noted_and_the_parts_are_billed(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let lie = json!({"usage": {
             "prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 999,
         }});
-        house.model("m", by_use(), Reply::json(&lie)).await;
-        let ann = house.payer(1_000).await;
+        world.model("m", by_use(), Reply::json(&lie)).await;
+        let ann = world.payer(1_000).await;
 
-        let answer = house.pay("m", &ann).await.expect(200);
+        let answer = world.pay("m", &ann).await.expect(200);
 
         assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("7"));
-        house.close().await;
+        world.close().await;
     }
 
     async fn unpriced_models_can_be_refused(db: TestDb) {
-        let house = House::with(db, &[("CUSTOM_PASS_UNPRICED", "reject")]).await;
-        house.model("m", json!(null), Reply::text("free")).await;
-        let ann = house.payer(1_000).await;
+        let world = World::with(db, &[("CUSTOM_PASS_UNPRICED", "reject")]).await;
+        world.model("m", json!(null), Reply::text("free")).await;
+        let ann = world.payer(1_000).await;
 
-        house.pay("m", &ann).await.expect_error(503, "CONFIG_ERROR");
+        world.pay("m", &ann).await.expect_error(503, "CONFIG_ERROR");
 
-        assert_eq!(house.upstream.count(), 0);
-        house.close().await;
+        assert_eq!(world.upstream.count(), 0);
+        world.close().await;
     }
 }

@@ -1,6 +1,6 @@
 //! Tasks that are asked about: how they end, what that costs, and whom a bad upstream delays.
 
-use crate::house::{House, Money, Payer, fixed, node};
+use crate::world::{Money, Payer, World, fixed, node};
 use serde_json::Value;
 use std::time::Instant;
 use testkit::{Reply, Signal, TestDb, Upstream, eventually, json, on_both_databases, within};
@@ -21,9 +21,9 @@ fn list(elements: Value) -> Reply {
 }
 
 /// A model with a channel and a price, whose next submissions get these ids.
-async fn model(house: &House, model: &str, price: Value, ids: &[&str]) -> i64 {
-    let channel = house.model(model, price, Reply::failure(1, "no more")).await;
-    queue(&house.upstream, model, ids);
+async fn model(world: &World, model: &str, price: Value, ids: &[&str]) -> i64 {
+    let channel = world.model(model, price, Reply::failure(1, "no more")).await;
+    queue(&world.upstream, model, ids);
     channel
 }
 
@@ -33,9 +33,9 @@ fn queue(upstream: &Upstream, model: &str, ids: &[&str]) {
     }
 }
 
-async fn submit(house: &House, model: &str, payer: &Payer, times: usize) {
+async fn submit(world: &World, model: &str, payer: &Payer, times: usize) {
     for _ in 0..times {
-        house.pay(model, payer).await.expect(200);
+        world.pay(model, payer).await.expect(200);
     }
 }
 
@@ -79,26 +79,26 @@ async fn age(db: &TestDb, id: &str, seconds: i64) {
 
 on_both_databases! {
     async fn a_task_is_paid_by_its_use_at_the_price_of_its_submission(db: TestDb) {
-        let house = House::with(db, &[NEVER, ("LOG_LEVEL", "debug")]).await;
+        let world = World::with(db, &[NEVER, ("LOG_LEVEL", "debug")]).await;
         let price = json!({"ratio": 2.0, "min_hold": 300});
-        let channel = model(&house, IMG, price, &["t-1"]).await;
-        let ann = house.payer(1_000).await;
-        submit(&house, IMG, &ann, 1).await;
-        house.admin().price(IMG, json!({"ratio": 90.0, "min_hold": 300})).await;
-        house.upstream.on(LIST, list(json!([{
+        let channel = model(&world, IMG, price, &["t-1"]).await;
+        let ann = world.payer(1_000).await;
+        submit(&world, IMG, &ann, 1).await;
+        world.admin().price(IMG, json!({"ratio": 90.0, "min_hold": 300})).await;
+        world.upstream.on(LIST, list(json!([{
             "task_id": "t-1", "status": "SUCCESS", "progress": "100%", "result": {"url": "u"},
             "usage": {"prompt_tokens": 10, "completion_tokens": 20},
         }])));
-        house.server.signal(Signal::USR1);
+        world.server.signal(Signal::USR1);
 
-        let row = wait_status(&house.db, "t-1", "completed").await;
+        let row = wait_status(&world.db, "t-1", "completed").await;
         let amounts = ["quota", "precharge_quota", "used_quota"].map(|name| row.i64(name));
         assert_eq!(amounts, [60, 300, 60]);
         assert_eq!((row.text("upstream_status"), row.text("progress")), ("SUCCESS", "100%"));
         assert!(row.get("finish_time").is_some() && row.text("data").starts_with("enc:v1:"));
-        assert_eq!(house.money(&ann).await, Money { quota: 940, used: 60, calls: 1 });
+        assert_eq!(world.money(&ann).await, Money { quota: 940, used: 60, calls: 1 });
 
-        let all = house.upstream.requests().await;
+        let all = world.upstream.requests().await;
         let question = all.iter().find(|one| one.path() == LIST).unwrap();
         assert_eq!(question.json(), json!({"task_ids": ["t-1"]}));
         assert_eq!(question.header("authorization").as_deref(), Some("Bearer upstream-key"));
@@ -106,132 +106,132 @@ on_both_databases! {
         assert_eq!(question.header("accept-encoding").as_deref(), Some("identity"));
         assert!(question.header("x-request-id").is_some());
         let asked = ["DEBUG", "polling_tasks", &format!("channel_id={channel}"), "task_count=1"];
-        house.server.wait_for_log(&asked).await;
+        world.server.wait_for_log(&asked).await;
         let request_id = row.text("request_id");
         let ended = ["INFO", "task_finished", "task_id=t-1", "status=completed", "quota=60"];
-        let line = house.server.wait_for_log(&ended).await;
+        let line = world.server.wait_for_log(&ended).await;
         assert!(line.contains(&format!("request_id={request_id}")), "{line}");
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_failed_task_costs_nothing_and_says_why(db: TestDb) {
-        let house = House::with(db, &[SOON]).await;
-        model(&house, IMG, json!({"fixed_quota": 50}), &["t-1", "t-2"]).await;
-        let ann = house.payer(100).await;
-        submit(&house, IMG, &ann, 2).await;
-        house.upstream.on(LIST, list(json!([
+        let world = World::with(db, &[SOON]).await;
+        model(&world, IMG, json!({"fixed_quota": 50}), &["t-1", "t-2"]).await;
+        let ann = world.payer(100).await;
+        submit(&world, IMG, &ann, 2).await;
+        world.upstream.on(LIST, list(json!([
             {"task_id": "t-1", "status": "failed", "error": {"message": "the cat ran away"}},
             {"task_id": "t-2", "status": "done"},
         ])));
-        let row = wait_status(&house.db, "t-1", "failed").await;
+        let row = wait_status(&world.db, "t-1", "failed").await;
         assert_eq!(row.text("fail_reason"), "the cat ran away");
         assert_eq!((row.i64("quota"), row.i64("used_quota")), (0, 0));
-        let row = wait_status(&house.db, "t-2", "completed").await;
+        let row = wait_status(&world.db, "t-2", "completed").await;
         assert_eq!((row.i64("quota"), row.i64("used_quota")), (50, 50));
-        house.wait_for_money(&ann, 50, 50).await;
-        assert_eq!(house.db.i64("SELECT count(*) FROM tasks WHERE quota > used_quota").await, 0);
-        house.close().await;
+        world.wait_for_money(&ann, 50, 50).await;
+        assert_eq!(world.db.i64("SELECT count(*) FROM tasks WHERE quota > used_quota").await, 0);
+        world.close().await;
     }
 
     async fn nothing_is_written_while_nothing_changes(db: TestDb) {
-        let house = House::with(db, &[SOON]).await;
-        model(&house, IMG, json!({"fixed_quota": 5}), &["t-1"]).await;
-        let ann = house.payer(100).await;
-        submit(&house, IMG, &ann, 1).await;
-        house.upstream.on(LIST, list(json!([
+        let world = World::with(db, &[SOON]).await;
+        model(&world, IMG, json!({"fixed_quota": 5}), &["t-1"]).await;
+        let ann = world.payer(100).await;
+        submit(&world, IMG, &ann, 1).await;
+        world.upstream.on(LIST, list(json!([
             {"task_id": "t-1", "status": "running", "progress": "30%"},
         ])));
-        let row = wait_task(&house.db, "t-1", |row| row.text("progress") == "30%").await;
+        let row = wait_task(&world.db, "t-1", |row| row.text("progress") == "30%").await;
         assert_eq!(row.text("status"), "processing");
-        asked_again(&house.upstream, LIST, 3).await;
-        assert_eq!(house.db.row("SELECT * FROM tasks").await, row);
+        asked_again(&world.upstream, LIST, 3).await;
+        assert_eq!(world.db.row("SELECT * FROM tasks").await, row);
 
         // The last step changes nothing either; nor does one that contradicts the end.
-        house.upstream.on(LIST, list(json!([{"task_id": "t-1", "status": "done"}])));
-        let row = wait_status(&house.db, "t-1", "completed").await;
-        house.upstream.on(LIST, list(json!([{"task_id": "t-1", "status": "failed"}])));
-        house.cli_poll().await;
-        assert_eq!(house.db.row("SELECT * FROM tasks").await, row);
-        house.close().await;
+        world.upstream.on(LIST, list(json!([{"task_id": "t-1", "status": "done"}])));
+        let row = wait_status(&world.db, "t-1", "completed").await;
+        world.upstream.on(LIST, list(json!([{"task_id": "t-1", "status": "failed"}])));
+        world.cli_poll().await;
+        assert_eq!(world.db.row("SELECT * FROM tasks").await, row);
+        world.close().await;
     }
 
     async fn a_word_on_no_list_is_unknown_until_somebody_explains_it(db: TestDb) {
-        let house = House::with(db, &[SOON]).await;
-        let channel = model(&house, IMG, json!({"fixed_quota": 5}), &["t-1"]).await;
-        let ann = house.payer(100).await;
-        submit(&house, IMG, &ann, 1).await;
-        house.upstream.on(LIST, list(json!([
+        let world = World::with(db, &[SOON]).await;
+        let channel = model(&world, IMG, json!({"fixed_quota": 5}), &["t-1"]).await;
+        let ann = world.payer(100).await;
+        submit(&world, IMG, &ann, 1).await;
+        world.upstream.on(LIST, list(json!([
             {"task_id": "t-1", "status": "Ripening", "progress": "100%"},
         ])));
-        let row = wait_status(&house.db, "t-1", "unknown").await;
+        let row = wait_status(&world.db, "t-1", "unknown").await;
         assert_eq!(row.text("upstream_status"), "Ripening");
-        asked_again(&house.upstream, LIST, 3).await;
+        asked_again(&world.upstream, LIST, 3).await;
         let warned = |line: &String| line.contains("unknown_task_status");
-        assert_eq!(house.server.log_lines().iter().filter(|line| warned(line)).count(), 1);
-        assert!(house.server.metric("custompass_task_unknown_words_total").await >= 3);
+        assert_eq!(world.server.log_lines().iter().filter(|line| warned(line)).count(), 1);
+        assert!(world.server.metric("custompass_task_unknown_words_total").await >= 3);
         let in_queue = "custompass_tasks_in_queue{status=\"unknown\"}";
         eventually("the count", || async {
-            (house.server.metric(in_queue).await == 1).then_some(())
+            (world.server.metric(in_queue).await == 1).then_some(())
         })
         .await;
         // Not a byte of the reply is different; its meaning is.
-        house.db.execute(&format!(
+        world.db.execute(&format!(
             "UPDATE channels SET custompass_status_mapping = '{{\"success\": [\"ripening\"]}}'
              WHERE id = {channel}"
         )).await;
-        wait_status(&house.db, "t-1", "completed").await;
-        house.close().await;
+        wait_status(&world.db, "t-1", "completed").await;
+        world.close().await;
     }
 
     async fn numbers_go_back_as_numbers(db: TestDb) {
-        let house = House::with(db, &[SOON]).await;
-        house.model(IMG, json!({"fixed_quota": 5}), taken(9_007_199_254_740_993_i64)).await;
-        let ann = house.payer(100).await;
-        submit(&house, IMG, &ann, 1).await;
-        house.upstream.on(LIST, list(json!([
+        let world = World::with(db, &[SOON]).await;
+        world.model(IMG, json!({"fixed_quota": 5}), taken(9_007_199_254_740_993_i64)).await;
+        let ann = world.payer(100).await;
+        submit(&world, IMG, &ann, 1).await;
+        world.upstream.on(LIST, list(json!([
             {"task_id": 9_007_199_254_740_993_i64, "status": "done"},
         ])));
-        wait_status(&house.db, "9007199254740993", "completed").await;
-        let all = house.upstream.requests().await;
+        wait_status(&world.db, "9007199254740993", "completed").await;
+        let all = world.upstream.requests().await;
         let question = all.iter().find(|one| one.path() == LIST).unwrap();
         assert_eq!(question.text(), r#"{"task_ids":[9007199254740993]}"#);
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_bad_reply_harms_no_neighbour(db: TestDb) {
-        let house = House::with(db, &[SOON]).await;
-        model(&house, IMG, json!({"fixed_quota": 5}), &["a", "b", "c"]).await;
-        let ann = house.payer(100).await;
-        submit(&house, IMG, &ann, 3).await;
-        house.upstream.on(LIST, list(json!([
+        let world = World::with(db, &[SOON]).await;
+        model(&world, IMG, json!({"fixed_quota": 5}), &["a", "b", "c"]).await;
+        let ann = world.payer(100).await;
+        submit(&world, IMG, &ann, 3).await;
+        world.upstream.on(LIST, list(json!([
             7, null, [], {"task_id": "a", "status": {"x": 1}}, {"status": "done"},
             {"task_id": "nobody", "status": "done"}, {"task_id": ["b"], "status": "done"},
             {"task_id": "b", "status": "done", "usage": {"prompt_tokens": -5}},
             {"task_id": "b", "status": "failed"},
         ])));
-        wait_status(&house.db, "b", "completed").await;
-        let line = house.server.wait_for_log(&["WARN", "poll_reply_odd"]).await;
+        wait_status(&world.db, "b", "completed").await;
+        let line = world.server.wait_for_log(&["WARN", "poll_reply_odd"]).await;
         let counts = "task_count=3 malformed=6 strangers=1 duplicates=1 missing=2 bad_usage=1";
         assert!(line.contains(counts), "{line}");
         for id in ["a", "c"] {
-            let row = wait_task(&house.db, id, |_| true).await;
+            let row = wait_task(&world.db, id, |_| true).await;
             assert_eq!((row.text("status"), row.i64("quota")), ("processing", 5));
         }
-        house.upstream.on(LIST, list(json!([
+        world.upstream.on(LIST, list(json!([
             {"task_id": "a", "status": "failed", "error": "x"}, {"task_id": "c", "status": "done"},
         ])));
-        wait_status(&house.db, "a", "failed").await;
-        wait_status(&house.db, "c", "completed").await;
-        house.wait_for_money(&ann, 90, 10).await;
-        house.close().await;
+        wait_status(&world.db, "a", "failed").await;
+        wait_status(&world.db, "c", "completed").await;
+        world.wait_for_money(&ann, 90, 10).await;
+        world.close().await;
     }
 
     async fn what_is_no_reply_changes_nothing(db: TestDb) {
-        let house = House::with(db, &[NEVER]).await;
-        model(&house, IMG, json!({"fixed_quota": 5}), &["t-1"]).await;
-        let ann = house.payer(100).await;
-        submit(&house, IMG, &ann, 1).await;
-        let before = wait_task(&house.db, "t-1", |_| true).await;
+        let world = World::with(db, &[NEVER]).await;
+        model(&world, IMG, json!({"fixed_quota": 5}), &["t-1"]).await;
+        let ann = world.payer(100).await;
+        submit(&world, IMG, &ann, 1).await;
+        let before = wait_task(&world.db, "t-1", |_| true).await;
         let huge = format!("{{\"code\":0,\"data\":[{}]}}", "[0],".repeat(25_000_000));
         for (reply, word) in [
             (Reply::bytes("text/html", "<html><b>sorry</b></html>"), "unusable"),
@@ -245,32 +245,32 @@ on_both_databases! {
             (Reply::reset(), "broken"),
             (Reply::raw("nonsense\r\n\r\n"), "broken"),
         ] {
-            house.upstream.on(LIST, reply);
+            world.upstream.on(LIST, reply);
             let sample = format!("custompass_task_questions_total{{result=\"{word}\"}}");
-            let seen = house.server.metric(&sample).await;
-            house.server.signal(Signal::USR1);
+            let seen = world.server.metric(&sample).await;
+            world.server.signal(Signal::USR1);
             eventually(word, || async {
-                (house.server.metric(&sample).await > seen).then_some(())
+                (world.server.metric(&sample).await > seen).then_some(())
             })
             .await;
         }
-        assert_eq!(house.db.row("SELECT * FROM tasks").await, before);
-        let lines = house.server.log_lines().join("\n");
+        assert_eq!(world.db.row("SELECT * FROM tasks").await, before);
+        let lines = world.server.log_lines().join("\n");
         assert!(lines.contains("poll_failed") && !lines.contains("sorry"), "{lines}");
-        assert!(house.peak_kib() < 400 * 1024, "{} KiB", house.peak_kib());
-        house.upstream.on(LIST, list(json!([{"task_id": "t-1", "status": "done"}])));
-        house.server.signal(Signal::USR1);
-        wait_status(&house.db, "t-1", "completed").await;
-        house.close().await;
+        assert!(world.peak_kib() < 400 * 1024, "{} KiB", world.peak_kib());
+        world.upstream.on(LIST, list(json!([{"task_id": "t-1", "status": "done"}])));
+        world.server.signal(Signal::USR1);
+        wait_status(&world.db, "t-1", "completed").await;
+        world.close().await;
     }
 
     async fn one_task_that_the_upstream_can_not_bear_spoils_no_other(db: TestDb) {
-        let house = House::with(db, &[SOON]).await;
+        let world = World::with(db, &[SOON]).await;
         let ids: Vec<String> = (0..20).map(|n| format!("t-{n}")).collect();
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        model(&house, IMG, json!({"fixed_quota": 5}), &ids).await;
-        let ann = house.payer(100).await;
-        house.upstream.handle(LIST, |request| {
+        model(&world, IMG, json!({"fixed_quota": 5}), &ids).await;
+        let ann = world.payer(100).await;
+        world.upstream.handle(LIST, |request| {
             let asked = request.json();
             let asked = asked["task_ids"].as_array().unwrap();
             if asked.contains(&json!("t-13")) {
@@ -279,191 +279,191 @@ on_both_databases! {
             let done = |id: &Value| json!({"task_id": id, "status": "done"});
             list(asked.iter().map(done).collect())
         });
-        submit(&house, IMG, &ann, 20).await;
+        submit(&world, IMG, &ann, 20).await;
         let left = "SELECT count(*) FROM tasks WHERE status <> 'completed'";
         eventually("all others to end", || async {
-            (house.db.i64(left).await == 1).then_some(())
+            (world.db.i64(left).await == 1).then_some(())
         })
         .await;
-        house.upstream.on(LIST, list(json!([{"task_id": "t-13", "status": "done"}])));
-        wait_status(&house.db, "t-13", "completed").await;
-        house.close().await;
+        world.upstream.on(LIST, list(json!([{"task_id": "t-13", "status": "done"}])));
+        wait_status(&world.db, "t-13", "completed").await;
+        world.close().await;
     }
 
     async fn a_task_that_is_too_old_is_asked_about_once_more(db: TestDb) {
-        let house = House::with(db, &[NEVER, ("CUSTOM_PASS_TASK_MAX_LIFETIME", "100s")]).await;
-        model(&house, IMG, json!({"fixed_quota": 5}), &["slow", "done", "young"]).await;
-        let ann = house.payer(100).await;
-        submit(&house, IMG, &ann, 3).await;
+        let world = World::with(db, &[NEVER, ("CUSTOM_PASS_TASK_MAX_LIFETIME", "100s")]).await;
+        model(&world, IMG, json!({"fixed_quota": 5}), &["slow", "done", "young"]).await;
+        let ann = world.payer(100).await;
+        submit(&world, IMG, &ann, 3).await;
         for id in ["slow", "done"] {
-            age(&house.db, id, 101).await;
+            age(&world.db, id, 101).await;
         }
-        house.upstream.on(LIST, list(json!([
+        world.upstream.on(LIST, list(json!([
             {"task_id": "slow", "status": "running"}, {"task_id": "done", "status": "done"},
             {"task_id": "young", "status": "running"},
         ])));
-        house.server.signal(Signal::USR1);
-        let row = wait_status(&house.db, "slow", "failed").await;
+        world.server.signal(Signal::USR1);
+        let row = wait_status(&world.db, "slow", "failed").await;
         assert!(row.text("fail_reason").contains("lifetime"), "{row:?}");
-        wait_status(&house.db, "done", "completed").await;
-        wait_status(&house.db, "young", "processing").await;
-        assert_eq!(house.money(&ann).await.used, 5);
+        wait_status(&world.db, "done", "completed").await;
+        wait_status(&world.db, "young", "processing").await;
+        assert_eq!(world.money(&ann).await.used, 5);
 
         // One that its upstream doesn't know any more, too.
-        age(&house.db, "young", 101).await;
-        house.upstream.on(LIST, list(json!([])));
-        house.server.signal(Signal::USR1);
-        wait_status(&house.db, "young", "failed").await;
-        assert_eq!(house.money(&ann).await, Money { quota: 95, used: 5, calls: 1 });
-        house.close().await;
+        age(&world.db, "young", 101).await;
+        world.upstream.on(LIST, list(json!([])));
+        world.server.signal(Signal::USR1);
+        wait_status(&world.db, "young", "failed").await;
+        assert_eq!(world.money(&ann).await, Money { quota: 95, used: 5, calls: 1 });
+        world.close().await;
     }
 
     async fn a_task_whose_upstream_is_gone_is_given_up_later(db: TestDb) {
-        let house = House::with(db, &[SOON]).await;
+        let world = World::with(db, &[SOON]).await;
         let ids = ["t-1", "t-2"];
-        let channel = model(&house, IMG, json!({"fixed_quota": 5}), &ids).await;
-        let ann = house.payer(100).await;
-        submit(&house, IMG, &ann, 2).await;
-        house.upstream.on(LIST, Reply::reset());
-        asked_at_least(&house.upstream, 4).await;
-        age(&house.db, "t-1", 3_601).await;
+        let channel = model(&world, IMG, json!({"fixed_quota": 5}), &ids).await;
+        let ann = world.payer(100).await;
+        submit(&world, IMG, &ann, 2).await;
+        world.upstream.on(LIST, Reply::reset());
+        asked_at_least(&world.upstream, 4).await;
+        age(&world.db, "t-1", 3_601).await;
         // Old, but not so old: the upstream may come back.
-        asked_at_least(&house.upstream, 2).await;
-        wait_status(&house.db, "t-1", "processing").await;
-        age(&house.db, "t-1", 3_601).await;
-        let row = wait_status(&house.db, "t-1", "failed").await;
+        asked_at_least(&world.upstream, 2).await;
+        wait_status(&world.db, "t-1", "processing").await;
+        age(&world.db, "t-1", 3_601).await;
+        let row = wait_status(&world.db, "t-1", "failed").await;
         assert!(row.text("fail_reason").contains("does not answer"), "{row:?}");
-        wait_status(&house.db, "t-2", "processing").await;
+        wait_status(&world.db, "t-2", "processing").await;
 
         // With SQL: the API keeps a channel that has unfinished tasks.
-        house.db.execute(&format!("DELETE FROM channels WHERE id = {channel}")).await;
-        age(&house.db, "t-2", 2 * 3_601).await;
-        wait_status(&house.db, "t-2", "failed").await;
-        house.wait_for_money(&ann, 100, 0).await;
-        house.close().await;
+        world.db.execute(&format!("DELETE FROM channels WHERE id = {channel}")).await;
+        age(&world.db, "t-2", 2 * 3_601).await;
+        wait_status(&world.db, "t-2", "failed").await;
+        world.wait_for_money(&ann, 100, 0).await;
+        world.close().await;
     }
 
     async fn what_ended_long_ago_is_forgotten(db: TestDb) {
-        let house = House::with(db, &[SOON]).await;
-        model(&house, IMG, fixed(40), &["old", "young"]).await;
-        house.upstream.on(LIST, list(json!([
+        let world = World::with(db, &[SOON]).await;
+        model(&world, IMG, fixed(40), &["old", "young"]).await;
+        world.upstream.on(LIST, list(json!([
             {"task_id": "old", "status": "done"}, {"task_id": "young", "status": "done"},
         ])));
-        let ann = house.payer(100).await;
-        submit(&house, IMG, &ann, 2).await;
+        let ann = world.payer(100).await;
+        submit(&world, IMG, &ann, 2).await;
         for id in ["old", "young"] {
-            wait_status(&house.db, id, "completed").await;
+            wait_status(&world.db, id, "completed").await;
         }
-        let back = if house.db.is_postgres() { "interval '8 days'" } else { "8 * 86400000" };
-        house
+        let back = if world.db.is_postgres() { "interval '8 days'" } else { "8 * 86400000" };
+        world
             .db
             .execute(&format!(
                 "UPDATE tasks SET finish_time = finish_time - {back} WHERE task_id = 'old'"
             ))
             .await;
         let week = json!({"key": "CUSTOM_PASS_TASK_RETENTION_DAYS", "value": "7"});
-        house.admin().put("/api/option", &week).await;
+        world.admin().put("/api/option", &week).await;
         eventually("the old task to be gone", || async {
-            (house.db.i64("SELECT count(*) FROM tasks").await == 1).then_some(())
+            (world.db.i64("SELECT count(*) FROM tasks").await == 1).then_some(())
         })
         .await;
-        assert_eq!(house.db.text("SELECT task_id FROM tasks").await, "young");
-        assert_eq!(house.money(&ann).await.used, 80);
-        house.close().await;
+        assert_eq!(world.db.text("SELECT task_id FROM tasks").await, "young");
+        assert_eq!(world.money(&ann).await.used, 80);
+        world.close().await;
     }
 
     async fn a_disabled_channel_is_still_asked(db: TestDb) {
-        let house = House::with(db, &[SOON]).await;
-        let channel = model(&house, IMG, json!({"fixed_quota": 5}), &["t-1"]).await;
-        let ann = house.payer(100).await;
-        submit(&house, IMG, &ann, 1).await;
-        house.db.execute(&format!("UPDATE channels SET status = 2 WHERE id = {channel}")).await;
-        house.upstream.on(LIST, list(json!([{"task_id": "t-1", "status": "done"}])));
-        wait_status(&house.db, "t-1", "completed").await;
-        house.close().await;
+        let world = World::with(db, &[SOON]).await;
+        let channel = model(&world, IMG, json!({"fixed_quota": 5}), &["t-1"]).await;
+        let ann = world.payer(100).await;
+        submit(&world, IMG, &ann, 1).await;
+        world.db.execute(&format!("UPDATE channels SET status = 2 WHERE id = {channel}")).await;
+        world.upstream.on(LIST, list(json!([{"task_id": "t-1", "status": "done"}])));
+        wait_status(&world.db, "t-1", "completed").await;
+        world.close().await;
     }
 
     async fn a_restart_and_a_command_poll_at_once(db: TestDb) {
-        let mut house = House::with(db, &[NEVER]).await;
-        model(&house, IMG, json!({"fixed_quota": 5}), &["t-1", "t-2"]).await;
-        let ann = house.payer(100).await;
-        submit(&house, IMG, &ann, 1).await;
-        house.upstream.on(LIST, list(json!([{"task_id": "t-1", "status": "done"}])));
-        house.server.restart().await;
-        wait_status(&house.db, "t-1", "completed").await;
-        submit(&house, IMG, &ann, 1).await;
-        house.upstream.on(LIST, list(json!([{"task_id": "t-2", "status": "done"}])));
-        house.cli_poll().await;
-        wait_status(&house.db, "t-2", "completed").await;
-        house.close().await;
+        let mut world = World::with(db, &[NEVER]).await;
+        model(&world, IMG, json!({"fixed_quota": 5}), &["t-1", "t-2"]).await;
+        let ann = world.payer(100).await;
+        submit(&world, IMG, &ann, 1).await;
+        world.upstream.on(LIST, list(json!([{"task_id": "t-1", "status": "done"}])));
+        world.server.restart().await;
+        wait_status(&world.db, "t-1", "completed").await;
+        submit(&world, IMG, &ann, 1).await;
+        world.upstream.on(LIST, list(json!([{"task_id": "t-2", "status": "done"}])));
+        world.cli_poll().await;
+        wait_status(&world.db, "t-2", "completed").await;
+        world.close().await;
     }
 
     async fn bad_channels_delay_nobody(db: TestDb) {
-        let house = House::with(db, &[
+        let world = World::with(db, &[
             SOON, ("CUSTOM_PASS_TASK_TIMEOUT", "5s"), ("CUSTOM_PASS_MAX_CONCURRENT", "4"),
         ]).await;
-        let ann = house.payer(100).await;
+        let ann = world.payer(100).await;
         for (name, reply) in [
             ("hangs/submit", Reply::hang()),
             ("hangs2/submit", Reply::hang()),
             ("garbage/submit", Reply::bytes("text/html", "<html>")),
         ] {
-            model(&house, name, json!({"fixed_quota": 5}), &["x-1"]).await;
+            model(&world, name, json!({"fixed_quota": 5}), &["x-1"]).await;
             let path = name.replace("/submit", "/task/list-by-condition");
-            house.upstream.on(&format!("/{path}"), reply);
-            submit(&house, name, &ann, 1).await;
+            world.upstream.on(&format!("/{path}"), reply);
+            submit(&world, name, &ann, 1).await;
         }
         for path in ["/hangs/task/list-by-condition", "/hangs2/task/list-by-condition"] {
-            house.upstream.wait_until("the hanging ones", |all| {
+            world.upstream.wait_until("the hanging ones", |all| {
                 all.iter().any(|one| one.path() == path)
             }).await;
         }
-        model(&house, IMG, json!({"fixed_quota": 5}), &["t-1"]).await;
-        house.upstream.on(LIST, list(json!([{"task_id": "t-1", "status": "running"}])));
-        submit(&house, IMG, &ann, 1).await;
-        asked_again(&house.upstream, LIST, 1).await;
+        model(&world, IMG, json!({"fixed_quota": 5}), &["t-1"]).await;
+        world.upstream.on(LIST, list(json!([{"task_id": "t-1", "status": "running"}])));
+        submit(&world, IMG, &ann, 1).await;
+        asked_again(&world.upstream, LIST, 1).await;
         // If each waited for those that hang, eight rounds would take longer than the test waits.
-        asked_again(&house.upstream, LIST, 8).await;
+        asked_again(&world.upstream, LIST, 8).await;
         // They end, so that the audit finds no money put aside.
         for base in ["hangs", "hangs2", "garbage", "img"] {
             let done = json!([{"task_id": "x-1", "status": "failed"},
                               {"task_id": "t-1", "status": "failed"}]);
-            house.upstream.on(&format!("/{base}/task/list-by-condition"), list(done));
+            world.upstream.on(&format!("/{base}/task/list-by-condition"), list(done));
         }
-        house.wait_for_money(&ann, 100, 0).await;
-        house.close().await;
+        world.wait_for_money(&ann, 100, 0).await;
+        world.close().await;
     }
 
     async fn what_an_operator_ends_by_hand_is_refunded(db: TestDb) {
-        let mut house = House::with(db, &[NEVER]).await;
-        model(&house, IMG, json!({"fixed_quota": 5}), &["t-1", "t-2"]).await;
-        let ann = house.payer(100).await;
-        submit(&house, IMG, &ann, 2).await;
-        house.upstream.on(LIST, list(json!([])));
-        house.db.execute("UPDATE tasks SET status = 'failed' WHERE task_id = 't-1';
+        let mut world = World::with(db, &[NEVER]).await;
+        model(&world, IMG, json!({"fixed_quota": 5}), &["t-1", "t-2"]).await;
+        let ann = world.payer(100).await;
+        submit(&world, IMG, &ann, 2).await;
+        world.upstream.on(LIST, list(json!([])));
+        world.db.execute("UPDATE tasks SET status = 'failed' WHERE task_id = 't-1';
                           DELETE FROM tasks WHERE task_id = 't-2'").await;
-        house.server.restart().await;
-        house.wait_for_money(&ann, 100, 0).await;
-        let row = wait_task(&house.db, "t-1", |row| row.get("finish_time").is_some()).await;
+        world.server.restart().await;
+        world.wait_for_money(&ann, 100, 0).await;
+        let row = wait_task(&world.db, "t-1", |row| row.get("finish_time").is_some()).await;
         assert_eq!((row.text("status"), row.i64("quota")), ("failed", 0));
-        house.close().await;
+        world.close().await;
     }
 }
 
 on_postgres! {
     async fn a_dead_node_is_replaced_within_two_intervals(db: TestDb) {
         let settings = [("CUSTOM_PASS_POLL_INTERVAL", "3s")];
-        let mut house = House::with(db, &settings).await;
-        let ann = house.payer(100).await;
+        let mut world = World::with(db, &settings).await;
+        let ann = world.payer(100).await;
         for base in ["a", "b", "c", "d"] {
             let name = format!("{base}/submit");
-            model(&house, &name, json!({"fixed_quota": 5}), &["x"]).await;
+            model(&world, &name, json!({"fixed_quota": 5}), &["x"]).await;
             let path = format!("/{base}/task/list-by-condition");
-            house.upstream.on(&path, list(json!([{"task_id": "x", "status": "running"}])));
-            submit(&house, &name, &ann, 1).await;
+            world.upstream.on(&path, list(json!([{"task_id": "x", "status": "running"}])));
+            submit(&world, &name, &ann, 1).await;
         }
-        let mut second = node(&house.db, &settings).await;
-        for server in [&house.server, &second] {
+        let mut second = node(&world.db, &settings).await;
+        for server in [&world.server, &second] {
             eventually("a fair share of the lanes", || async {
                 (server.metric("custompass_task_lanes").await == 2).then_some(())
             })
@@ -474,7 +474,7 @@ on_postgres! {
         let mut seen = Vec::new();
         for base in ["a", "b", "c", "d"] {
             let path = format!("/{base}/task/list-by-condition");
-            let all = house.upstream.wait_until("a question after the death", |all| {
+            let all = world.upstream.wait_until("a question after the death", |all| {
                 all.iter().any(|one| one.path() == path && one.at > killed)
             }).await;
             seen = all.iter().filter(|one| one.at > killed).map(|one| one.target.clone()).collect();
@@ -492,34 +492,34 @@ on_postgres! {
         .await;
         assert!(second.terminate().await.success());
         let left = "SELECT count(DISTINCT node_id) FROM task_lanes";
-        assert_eq!(house.db.i64(left).await, 1);
+        assert_eq!(world.db.i64(left).await, 1);
         for base in ["a", "b", "c", "d"] {
             let path = format!("/{base}/task/list-by-condition");
-            house.upstream.on(&path, list(json!([{"task_id": "x", "status": "failed"}])));
+            world.upstream.on(&path, list(json!([{"task_id": "x", "status": "failed"}])));
         }
-        house.wait_for_money(&ann, 100, 0).await;
-        house.close().await;
-        house.server.terminate().await;
+        world.wait_for_money(&ann, 100, 0).await;
+        world.close().await;
+        world.server.terminate().await;
     }
 
     async fn a_wish_to_poll_reaches_all_nodes(db: TestDb) {
-        let house = House::with(db, &[NEVER]).await;
-        let ann = house.payer(100).await;
-        model(&house, IMG, json!({"fixed_quota": 5}), &["t-1"]).await;
-        house.upstream.on(LIST, list(json!([{"task_id": "t-1", "status": "running"}])));
-        submit(&house, IMG, &ann, 1).await;
-        house.server.signal(Signal::USR1);
-        wait_status(&house.db, "t-1", "processing").await;
+        let world = World::with(db, &[NEVER]).await;
+        let ann = world.payer(100).await;
+        model(&world, IMG, json!({"fixed_quota": 5}), &["t-1"]).await;
+        world.upstream.on(LIST, list(json!([{"task_id": "t-1", "status": "running"}])));
+        submit(&world, IMG, &ann, 1).await;
+        world.server.signal(Signal::USR1);
+        wait_status(&world.db, "t-1", "processing").await;
         // The other node has no lane; a wish that is uttered there is heard here.
-        let second = node(&house.db, &[NEVER]).await;
-        house.upstream.on(LIST, list(json!([{"task_id": "t-1", "status": "done"}])));
+        let second = node(&world.db, &[NEVER]).await;
+        world.upstream.on(LIST, list(json!([{"task_id": "t-1", "status": "done"}])));
         second.cli_ok(&["poll"]).await;
-        wait_status(&house.db, "t-1", "completed").await;
-        house.close().await;
+        wait_status(&world.db, "t-1", "completed").await;
+        world.close().await;
     }
 }
 
-impl House {
+impl World {
     /// `newapi poll`, and the questions that follow it, where there are any to be asked.
     async fn cli_poll(&self) {
         let told = self.server.cli_ok(&["poll"]).await;

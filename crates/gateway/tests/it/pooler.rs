@@ -1,23 +1,23 @@
 //! What `SQL_DSN` may lead to: a pooler, and several servers.
 
-use crate::house::{House, NEWAPI, fixed};
+use crate::world::{NEWAPI, World, fixed};
 use testkit::{Pgbouncer, Postgres, Reply, Server, TestDb};
 
 /// Pays once through whatever this DSN leads to.
 async fn pays_through(db: TestDb, dsn: &str) {
-    let house = House::with(db, &[("SQL_DSN", dsn)]).await;
-    house.model("m", fixed(7), Reply::text("ok")).await;
-    let ann = house.payer(1_000_000).await;
-    house.pay("m", &ann).await.expect(200);
+    let world = World::with(db, &[("SQL_DSN", dsn)]).await;
+    world.model("m", fixed(7), Reply::text("ok")).await;
+    let ann = world.payer(1_000_000).await;
+    world.pay("m", &ann).await.expect(200);
     // A change with plain SQL is seen: news comes over a connection that listens.
-    house.db.execute("UPDATE abilities SET fixed_quota = 9").await;
+    world.db.execute("UPDATE abilities SET fixed_quota = 9").await;
     testkit::eventually("the new price", || async {
-        let answer = house.pay("m", &ann).await.expect(200);
+        let answer = world.pay("m", &ann).await.expect(200);
         (answer.header("X-Newapi-Quota").as_deref() == Some("9")).then_some(())
     })
     .await;
-    house.server.cli_ok(&["backup"]).await;
-    house.close().await;
+    world.server.cli_ok(&["backup"]).await;
+    world.close().await;
 }
 
 on_postgres! {

@@ -1,24 +1,24 @@
 //! What is priced is what runs: nothing that a client says about its body makes an upstream read
 //! another model than the one that was paid for, or leaves an estimate out.
 
-use crate::house::{House, Payer, by_use, fixed};
+use crate::world::{Payer, World, by_use, fixed};
 use testkit::{Answer, Call, Reply, TestDb, json, on_both_databases};
 
 const JSON: &str = "application/json";
 const FORM: &str = "multipart/form-data; boundary=b";
 
-/// A house with a cheap and a dear model, under `/v1` and `/pass`.
-async fn two_models(db: TestDb) -> House {
-    let house = House::open(db).await;
-    house.upstream.otherwise(Reply::json(&json!({"choices": []})));
-    house.channel(&["cheap", "dear"], json!({})).await;
-    house.admin().price("cheap", fixed(1)).await;
-    house.admin().price("dear", fixed(1_000)).await;
-    house
+/// A world with a cheap and a dear model, under `/v1` and `/pass`.
+async fn two_models(db: TestDb) -> World {
+    let world = World::open(db).await;
+    world.upstream.otherwise(Reply::json(&json!({"choices": []})));
+    world.channel(&["cheap", "dear"], json!({})).await;
+    world.admin().price("cheap", fixed(1)).await;
+    world.admin().price("dear", fixed(1_000)).await;
+    world
 }
 
-fn v1(house: &House, payer: &Payer, types: &[&str], body: impl Into<Vec<u8>>) -> Call {
-    let call = house.server.call("POST", "/v1/chat/completions").key(&payer.key);
+fn v1(world: &World, payer: &Payer, types: &[&str], body: impl Into<Vec<u8>>) -> Call {
+    let call = world.server.call("POST", "/v1/chat/completions").key(&payer.key);
     types.iter().fold(call, |call, one| call.header("Content-Type", one)).body(body.into())
 }
 
@@ -59,8 +59,8 @@ fn refused_415(what: &str, answer: Answer) {
 
 on_sqlite! {
     async fn a_media_type_that_two_readers_read_apart_is_refused(db: TestDb) {
-        let house = two_models(db).await;
-        let ann = house.payer(10_000).await;
+        let world = two_models(db).await;
+        let ann = world.payer(10_000).await;
         let cheap = r#"{"model":"cheap","a":"&model=dear&b="}"#;
         for types in [
             &[][..],
@@ -84,7 +84,7 @@ on_sqlite! {
             &[JSON, "application/json; charset=utf-7"],
             &[JSON, FORM],
         ] {
-            refused_415(&format!("{types:?}"), v1(&house, &ann, types, cheap).send().await);
+            refused_415(&format!("{types:?}"), v1(&world, &ann, types, cheap).send().await);
         }
         for types in [
             &["multipart/form-data; boundary=b; boundary*=us-ascii''evil"][..],
@@ -101,15 +101,15 @@ on_sqlite! {
             &[FORM, FORM],
             &[FORM, "multipart/form-data; boundary=evil"],
         ] {
-            refused_415(&format!("{types:?}"), v1(&house, &ann, types, cheap_form()).send().await);
+            refused_415(&format!("{types:?}"), v1(&world, &ann, types, cheap_form()).send().await);
         }
-        assert_eq!(house.upstream.count(), 0);
-        house.close().await;
+        assert_eq!(world.upstream.count(), 0);
+        world.close().await;
     }
 
     async fn a_body_that_two_readers_read_apart_is_refused(db: TestDb) {
-        let house = two_models(db).await;
-        let ann = house.payer(10_000).await;
+        let world = two_models(db).await;
+        let ann = world.payer(10_000).await;
         let utf_16: Vec<u8> =
             r#"{"model":"cheap"}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();
         for body in [
@@ -124,7 +124,7 @@ on_sqlite! {
             b"{\"model\":\"cheap\",/*\"*/\"a\":1}",
             b"[{\"model\":\"cheap\"}]",
         ] {
-            let answer = v1(&house, &ann, &[JSON], body).send().await;
+            let answer = v1(&world, &ann, &[JSON], body).send().await;
             assert_eq!(answer.status, 400, "{body:?}: {}", answer.text());
         }
         let cheap = named("name=\"model\"", "cheap");
@@ -144,7 +144,7 @@ on_sqlite! {
             part("Content-Disposition: form-data; name=\"a\"\r\n x: y; name=\"model\"", "dear"),
         ] {
             for parts in [[dear.clone(), cheap.clone()], [cheap.clone(), dear.clone()]] {
-                let answer = v1(&house, &ann, &[FORM], form(&parts)).send().await;
+                let answer = v1(&world, &ann, &[FORM], form(&parts)).send().await;
                 assert_eq!(answer.status, 400, "{dear}: {}", answer.text());
             }
         }
@@ -155,67 +155,67 @@ on_sqlite! {
             "Content-Transfer-Encoding: base64",
         ] {
             let odd = format!("Content-Disposition: form-data; name=\"model\"\r\n{headers}");
-            let answer = v1(&house, &ann, &[FORM], form(&[part(&odd, "cheap")])).send().await;
+            let answer = v1(&world, &ann, &[FORM], form(&[part(&odd, "cheap")])).send().await;
             assert_eq!(answer.status, 400, "{headers}: {}", answer.text());
         }
-        assert_eq!(house.upstream.count(), 0);
-        house.close().await;
+        assert_eq!(world.upstream.count(), 0);
+        world.close().await;
     }
 
     async fn a_model_in_the_query_is_refused(db: TestDb) {
-        let house = two_models(db).await;
-        let ann = house.payer(10_000).await;
+        let world = two_models(db).await;
+        let ann = world.payer(10_000).await;
         for query in
             ["model=dear", "a=1&Model=dear", "mod%65l=dear", "model[]=dear", "a;model=dear"]
         {
             for (kind, body) in [(FORM, cheap_form()), (JSON, r#"{"model":"cheap"}"#.to_owned())] {
                 let target = format!("/v1/chat/completions?{query}");
-                let call = house.server.call("POST", &target).key(&ann.key);
+                let call = world.server.call("POST", &target).key(&ann.key);
                 let answer = call.header("Content-Type", kind).body(body).send().await;
                 answer.expect_error(400, "INVALID_REQUEST");
             }
         }
-        assert_eq!(house.upstream.count(), 0);
+        assert_eq!(world.upstream.count(), 0);
         // Where the path says the model, the query is the upstream's.
-        let call = house.server.call("POST", "/pass/cheap?model=dear").key(&ann.key);
+        let call = world.server.call("POST", "/pass/cheap?model=dear").key(&ann.key);
         call.json(&json!({})).send().await.expect(200);
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_compressed_body_is_sent_on_as_it_was_read(db: TestDb) {
-        let house = two_models(db).await;
-        let ann = house.payer(10_000).await;
+        let world = two_models(db).await;
+        let ann = world.payer(10_000).await;
         // To a reader that does not decompress, a preamble and then a form with another model.
         let dear = format!("\r\n{}", form(&[named("name=\"model\"", "dear")]));
         let body = gzip_with_comment(&dear, cheap_form().as_bytes());
-        let call = v1(&house, &ann, &[FORM], body).header("Content-Encoding", "gzip");
+        let call = v1(&world, &ann, &[FORM], body).header("Content-Encoding", "gzip");
         call.send().await.expect(200);
         let cheap = r#"{"model":"cheap"}"#;
         let body = testkit::upstream::gzip(cheap.as_bytes());
-        let call = v1(&house, &ann, &[JSON], body.clone()).header("Content-Encoding", "gzip");
+        let call = v1(&world, &ann, &[JSON], body.clone()).header("Content-Encoding", "gzip");
         call.send().await.expect(200);
 
-        let requests = house.upstream.requests().await;
+        let requests = world.upstream.requests().await;
         assert_eq!(requests[0].text(), cheap_form());
         assert_eq!(requests[1].text(), cheap);
         assert!(requests.iter().all(|one| one.header("Content-Encoding").is_none()));
-        let twice = v1(&house, &ann, &[JSON], body).header("Content-Encoding", "gzip");
+        let twice = v1(&world, &ann, &[JSON], body).header("Content-Encoding", "gzip");
         let twice = twice.header("Content-Encoding", "gzip");
         assert_eq!(twice.send().await.status, 400);
-        assert_eq!(house.money(&ann).await.used, 2);
-        house.close().await;
+        assert_eq!(world.money(&ann).await.used, 2);
+        world.close().await;
     }
 
     async fn what_honest_clients_send_passes(db: TestDb) {
-        let house = two_models(db).await;
-        let ann = house.payer(10_000).await;
+        let world = two_models(db).await;
+        let ann = world.payer(10_000).await;
         let json = r#"{"model":"cheap"}"#;
         for kind in [
             "application/json", "application/json;charset=UTF-8", "APPLICATION/JSON; charset=utf8",
             "application/json; charset=\"utf-8\"", "application/vnd.api+json",
             "application/json; profile=x;",
         ] {
-            let answer = v1(&house, &ann, &[kind], json).send().await;
+            let answer = v1(&world, &ann, &[kind], json).send().await;
             assert_eq!(answer.status, 200, "{kind}: {}", answer.text());
         }
         let file = "name=\"file\"; filename=\"C:\\\\a \\\"b\\\"; c.wav\"; \
@@ -233,72 +233,72 @@ on_sqlite! {
                 ),
             ] {
                 let body = form(&[named(file, "RIFF"), model]);
-                let answer = v1(&house, &ann, &[kind], body).send().await;
+                let answer = v1(&world, &ann, &[kind], body).send().await;
                 assert_eq!(answer.status, 200, "{kind}: {}", answer.text());
             }
         }
-        house.close().await;
+        world.close().await;
     }
 
     async fn headers_that_send_a_request_elsewhere_stay_here(db: TestDb) {
-        let house = two_models(db).await;
-        let ann = house.payer(10_000).await;
+        let world = two_models(db).await;
+        let ann = world.payer(10_000).await;
         let names = [
             "X-Original-URL", "X-Original-URI", "X-Rewrite-URL", "X-Original-Method",
             "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Forwarded-Uri",
             "X-Forwarded-Prefix", "X-Forwarded-Method", "X-Envoy-Original-Path",
         ];
-        let call = house.server.call("POST", "/pass/cheap").key(&ann.key).json(&json!({}));
+        let call = world.server.call("POST", "/pass/cheap").key(&ann.key).json(&json!({}));
         let call = names.iter().fold(call, |call, name| call.header(name, "/dear"));
         call.header("X-Other", "1").send().await.expect(200);
 
-        let request = &house.upstream.requests().await[0];
+        let request = &world.upstream.requests().await[0];
         for name in names {
             assert_eq!(request.header(name), None, "{name}");
         }
         assert_eq!(request.header("X-Other").as_deref(), Some("1"));
-        house.close().await;
+        world.close().await;
     }
 }
 
 /// A model whose price is asked for in the body: dear, as the upstream says.
-async fn estimated(db: TestDb) -> House {
-    let house = House::open(db).await;
-    house.upstream.otherwise_handle(|request| {
+async fn estimated(db: TestDb) -> World {
+    let world = World::open(db).await;
+    world.upstream.otherwise_handle(|request| {
         let real = !request.text().contains("precharge\":true");
         if real { Reply::result(1_000_000, 9) } else { Reply::estimate(1_000_000, 9) }
     });
-    house.channel(&["m", "gpt"], json!({"setting": {"precharge": "body"}})).await;
-    house.admin().price("m", by_use()).await;
-    house.admin().price("gpt", by_use()).await;
-    house
+    world.channel(&["m", "gpt"], json!({"setting": {"precharge": "body"}})).await;
+    world.admin().price("m", by_use()).await;
+    world.admin().price("gpt", by_use()).await;
+    world
 }
 
 on_both_databases! {
     async fn no_content_type_leaves_the_estimate_out(db: TestDb) {
-        let house = estimated(db).await;
-        let ann = house.payer(1).await;
+        let world = estimated(db).await;
+        let ann = world.payer(1).await;
         for kind in [
             "application/json", "text/plain", "application/x-www-form-urlencoded",
             "application/octet-stream", "application/json; charset=utf-7", "", "odd",
         ] {
-            let call = house.server.call("POST", "/pass/m").key(&ann.key);
+            let call = world.server.call("POST", "/pass/m").key(&ann.key);
             let call = if kind.is_empty() { call } else { call.header("Content-Type", kind) };
             let answer = call.body("{\"a\":1}").send().await;
             assert_eq!(answer.status, 402, "{kind}: {}", answer.text());
         }
-        house.wait_for_money(&ann, 1, 0).await;
-        for request in house.upstream.requests().await {
+        world.wait_for_money(&ann, 1, 0).await;
+        for request in world.upstream.requests().await {
             let kind = request.header("Content-Type");
             assert_eq!(kind.as_deref(), Some("application/json"), "read as what it was read as");
             assert!(request.text().starts_with("{\"precharge\":true"), "{}", request.text());
         }
-        house.close().await;
+        world.close().await;
     }
 
     async fn what_can_not_be_estimated_is_refused(db: TestDb) {
-        let house = estimated(db).await;
-        let ann = house.payer(1).await;
+        let world = estimated(db).await;
+        let ann = world.payer(1).await;
         let form = form(&[named("name=\"model\"", "gpt")]);
         for (target, kind, body) in [
             ("/pass/m", "text/plain", "plain text"),
@@ -311,45 +311,45 @@ on_both_databases! {
             ("/pass/m", "application/json", ""),
             ("/v1/x", FORM, &form),
         ] {
-            let call = house.server.call("POST", target).key(&ann.key);
+            let call = world.server.call("POST", target).key(&ann.key);
             let answer = call.header("Content-Type", kind).body(body.to_owned()).send().await;
             assert_eq!(answer.status, 400, "{kind} {body}: {}", answer.text());
             answer.expect_error(400, "INVALID_REQUEST");
         }
-        assert_eq!(house.upstream.count(), 0);
-        house.wait_for_money(&ann, 1, 0).await;
-        house.close().await;
+        assert_eq!(world.upstream.count(), 0);
+        world.wait_for_money(&ann, 1, 0).await;
+        world.close().await;
     }
 }
 
 on_sqlite! {
     async fn a_fixed_price_asks_for_no_json(db: TestDb) {
-        let house = House::open(db).await;
-        house.upstream.otherwise(Reply::text("ok"));
-        house.channel(&["m"], json!({"setting": {"precharge": "body"}})).await;
-        house.admin().price("m", fixed(1)).await;
-        let ann = house.payer(100).await;
+        let world = World::open(db).await;
+        world.upstream.otherwise(Reply::text("ok"));
+        world.channel(&["m"], json!({"setting": {"precharge": "body"}})).await;
+        world.admin().price("m", fixed(1)).await;
+        let ann = world.payer(100).await;
         for (kind, coding, body, status) in [
             ("text/plain", "identity", "plain text", 200),
             ("multipart/odd", "identity", "no form", 200),
             ("application/json", "br", "?", 200),
             ("text/plain", "identity", "{\"precharge\":true}", 400),
         ] {
-            let call = house.server.call("POST", "/pass/m").key(&ann.key);
+            let call = world.server.call("POST", "/pass/m").key(&ann.key);
             let call = call.header("Content-Type", kind).header("Content-Encoding", coding);
             call.body(body).send().await.expect(status);
         }
-        let requests = house.upstream.requests().await;
+        let requests = world.upstream.requests().await;
         let kinds: Vec<_> = requests.iter().filter_map(|one| one.header("Content-Type")).collect();
         assert_eq!(kinds, ["text/plain", "multipart/odd", "application/json"]);
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_body_does_not_speak_against_the_estimates_query(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", by_use(), Reply::text("-")).await;
-        house.upstream.on_estimate("/m", Reply::estimate(1, 1), Reply::result(1, 1));
-        let ann = house.payer(100).await;
+        let world = World::open(db).await;
+        world.model("m", by_use(), Reply::text("-")).await;
+        world.upstream.on_estimate("/m", Reply::estimate(1, 1), Reply::result(1, 1));
+        let ann = world.payer(100).await;
         let part = form(&[named("name=\"precharge\"", "false")]);
         let gzipped = testkit::upstream::gzip(b"{\"precharge\":false}");
         for (kind, coding, body) in [
@@ -361,20 +361,20 @@ on_sqlite! {
             ("application/x-www-form-urlencoded", "identity", b"%70recharge=false".to_vec()),
             (FORM, "identity", part.into_bytes()),
         ] {
-            let call = house.server.call("POST", "/pass/m").key(&ann.key);
+            let call = world.server.call("POST", "/pass/m").key(&ann.key);
             let call = call.header("Content-Type", kind).header("Content-Encoding", coding);
             let answer = call.body(body).send().await;
             assert_eq!(answer.status, 400, "{kind}: {}", answer.text());
         }
-        assert_eq!(house.upstream.count(), 0);
+        assert_eq!(world.upstream.count(), 0);
         for (kind, body) in [
             (JSON, "{\"a\":{\"precharge\":1},\"b\":\"precharge %\"}"),
             ("application/x-www-form-urlencoded", "a=precharge&b=%20"),
             ("application/octet-stream", "precharge=false"),
         ] {
-            let call = house.server.call("POST", "/pass/m").key(&ann.key);
+            let call = world.server.call("POST", "/pass/m").key(&ann.key);
             call.header("Content-Type", kind).body(body).send().await.expect(200);
         }
-        house.close().await;
+        world.close().await;
     }
 }

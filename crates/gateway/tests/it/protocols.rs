@@ -1,6 +1,6 @@
 //! `newapi protocol`: documents are listed, shown, checked and tried out.
 
-use crate::house::House;
+use crate::world::World;
 use testkit::{TestDb, on_both_databases};
 
 const MINE: &str = r#"
@@ -29,27 +29,27 @@ credits = ["/cost"]
 
 on_both_databases! {
     async fn built_in_protocols_are_listed_and_shown(db: TestDb) {
-        let house = House::open(db).await;
-        let listed = house.server.cli_ok(&["protocol", "list"]).await;
+        let world = World::open(db).await;
+        let listed = world.server.cli_ok(&["protocol", "list"]).await;
         for name in ["custompass", "openai", "anthropic", "gemini", "kling"] {
             assert!(listed.contains(name), "{listed}");
         }
-        let listed = house.server.cli_ok(&["protocol", "list", "--json"]).await;
+        let listed = world.server.cli_ok(&["protocol", "list", "--json"]).await;
         let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
         assert!(listed.as_array().unwrap().iter().all(|it| it["title"]["zh"] != ""));
         // What is shown is a document that is in order.
-        let shown = house.server.cli_ok(&["protocol", "show", "anthropic"]).await;
+        let shown = world.server.cli_ok(&["protocol", "show", "anthropic"]).await;
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("copy.toml");
         std::fs::write(&file, shown).unwrap();
-        let said = house.server.cli_ok(&["protocol", "check", file.to_str().unwrap()]).await;
+        let said = world.server.cli_ok(&["protocol", "check", file.to_str().unwrap()]).await;
         assert!(said.contains("anthropic is in order"), "{said}");
-        assert!(!house.server.cli(&["protocol", "show", "nothing"]).await.status.success());
-        house.server.audit_clean().await;
+        assert!(!world.server.cli(&["protocol", "show", "nothing"]).await.status.success());
+        world.server.audit_clean().await;
     }
 
     async fn a_document_is_checked_and_tried(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let folder = tempfile::tempdir().unwrap();
         let save = |name: &str, text: &str| {
             let path = folder.path().join(name);
@@ -57,7 +57,7 @@ on_both_databases! {
             path.to_str().unwrap().to_owned()
         };
         let bad = save("bad.toml", &MINE.replace("credits =", "coins =").replace("/cost", "cost"));
-        let checked = house.server.cli(&["protocol", "check", &bad]).await;
+        let checked = world.server.cli(&["protocol", "check", &bad]).await;
         assert_eq!(checked.status.code(), Some(1));
         let said = String::from_utf8_lossy(&checked.stdout).into_owned();
         assert!(said.contains("line 22: usage.meters.coins: \"coins\" is not a meter"), "{said}");
@@ -68,19 +68,19 @@ on_both_databases! {
         let reply = save("reply", "HTTP/1.1 200 OK\ncontent-type: application/json\n\n\
             {\"state\":\"ok\",\"pictures\":[{},{}],\"cost\":7}");
         let arguments = ["protocol", "try", &mine, "--request", &request, "--reply", &reply];
-        let said = house.server.cli_ok(&arguments).await;
+        let said = world.server.cli_ok(&arguments).await;
         for line in ["brush-2", "images 3", "delivered", "credits 7, images 2"] {
             assert!(said.contains(line), "{line}: {said}");
         }
         let failed = save("failed", "{\"state\":\"broken\",\"why\":\"no ink\"}");
-        let said = house.server.cli_ok(&["protocol", "try", &mine, "--call", "POST /v2/draw",
+        let said = world.server.cli_ok(&["protocol", "try", &mine, "--call", "POST /v2/draw",
             "--reply", &failed, "--json"]).await;
         let said: serde_json::Value = serde_json::from_str(&said).unwrap();
         assert_eq!(said["reply"]["outcome"], "failed");
         assert_eq!(said["reply"]["message"], "no ink");
 
-        let missing = house.server.cli(&["protocol", "try", "openai", "--call", "GET /x"]).await;
+        let missing = world.server.cli(&["protocol", "try", "openai", "--call", "GET /x"]).await;
         assert_eq!(missing.status.code(), Some(1));
-        house.server.audit_clean().await;
+        world.server.audit_clean().await;
     }
 }

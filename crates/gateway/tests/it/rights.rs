@@ -1,7 +1,7 @@
 //! Who may change what: a channel's key stays where it is, root's things stay root's, and a group
 //! is not kept by a key.
 
-use crate::house::{House, NEWAPI, fixed};
+use crate::world::{NEWAPI, World, fixed};
 use testkit::server::ROOT_PASSWORD;
 use testkit::{Admin, Answer, Reply, Server, TestDb, Upstream, json, on_both_databases};
 
@@ -23,11 +23,11 @@ const ENOUGH: i64 = 1_000_000_000;
 
 on_both_databases! {
     async fn a_channels_key_goes_nowhere_else_unless_it_is_given_again(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let thief = Upstream::start().await;
         thief.otherwise(Reply::text("mine"));
-        let channel = house.model("m", fixed(1), Reply::text("ok")).await;
-        let (_, admin) = member(&house.server, "admin", 10).await;
+        let channel = world.model("m", fixed(1), Reply::text("ok")).await;
+        let (_, admin) = member(&world.server, "admin", 10).await;
         let path = format!("/api/channel/{channel}");
 
         for (moved, field) in [
@@ -44,49 +44,49 @@ on_both_databases! {
         let mut whole = admin.get(&path).await;
         whole["weight"] = json!(7);
         try_put(&admin, &path, whole).await.expect(200);
-        let ann = house.payer(100).await;
-        house.pay("m", &ann).await.expect(200);
+        let ann = world.payer(100).await;
+        world.pay("m", &ann).await.expect(200);
         assert_eq!(thief.count(), 0);
 
         // The channel's place and its key may change together.
         let both = json!({"base_url": thief.url(), "key": "another-key"});
         try_put(&admin, &path, both).await.expect(200);
-        house.pay("m", &ann).await.expect(200);
+        world.pay("m", &ann).await.expect(200);
         let seen = thief.requests().await;
         assert_eq!(seen[0].header("authorization").as_deref(), Some("Bearer another-key"));
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_copy_of_a_channel_has_no_key(db: TestDb) {
-        let house = House::open(db).await;
-        let channel = house.model("m", fixed(1), Reply::text("ok")).await;
-        let (_, admin) = member(&house.server, "admin", 10).await;
+        let world = World::open(db).await;
+        let channel = world.model("m", fixed(1), Reply::text("ok")).await;
+        let (_, admin) = member(&world.server, "admin", 10).await;
 
         let copy = admin.post(&format!("/api/channel/{channel}/copy"), &json!({})).await;
 
         assert_eq!((&copy["has_key"], &copy["status"]), (&json!(false), &json!(2)));
         let test = json!({"channel_id": copy["id"], "model": "m"});
         admin.post("/api/channel/test", &test).await;
-        let seen = house.upstream.requests().await;
+        let seen = world.upstream.requests().await;
         assert_eq!(seen.last().unwrap().header("authorization"), None);
-        house.close().await;
+        world.close().await;
     }
 
     async fn an_administrator_cannot_touch_roots_things(db: TestDb) {
-        let house = House::open(db).await;
-        let root = house.admin();
-        let (own_id, admin) = member(&house.server, "admin", 10).await;
-        let (peer, _) = member(&house.server, "peer", 10).await;
+        let world = World::open(db).await;
+        let root = world.admin();
+        let (own_id, admin) = member(&world.server, "admin", 10).await;
+        let (peer, _) = member(&world.server, "peer", 10).await;
         let key = root.key_of(1, json!({})).await.id;
         let hook = json!({"url": "https://hooks.example/x"});
         let hook = root.post("/api/webhook", &hook).await["id"].as_i64().unwrap();
         root.get("/api/webhook/submission-secret").await;
-        let uid = if house.db.is_postgres() {
+        let uid = if world.db.is_postgres() {
             "'01890000-0000-7000-8000-000000000001'"
         } else {
             "x'01890000000070008000000000000001'"
         };
-        house.db.execute(&format!(
+        world.db.execute(&format!(
             "INSERT INTO tasks (uid, user_id, channel_id, action, task_id, status, upstream_status,
                                 progress)
              VALUES ({uid}, 1, 1, 'img/submit', 'up-1', 'processing', 'WORD', '5%')"
@@ -121,12 +121,12 @@ on_both_databases! {
         assert_eq!(root.user_quota(1).await, 0);
         assert_eq!(root.get(&format!("/api/token/{key}")).await["status"], 1);
         // Their own money and keys, and those of users, are theirs to change.
-        let (ann, _) = member(&house.server, "ann", 1).await;
+        let (ann, _) = member(&world.server, "ann", 1).await;
         admin.post(&format!("/api/user/{ann}/quota"), &json!({"delta": 5, "reason": "x"})).await;
         admin.key_of(ann, json!({})).await;
         admin.key_of(own_id, json!({})).await;
-        house.db.execute("DELETE FROM tasks").await;
-        house.close().await;
+        world.db.execute("DELETE FROM tasks").await;
+        world.close().await;
     }
 
     async fn a_password_is_not_changed_without_the_old_one(db: TestDb) {
@@ -167,27 +167,27 @@ on_both_databases! {
     }
 
     async fn a_group_is_not_kept_by_a_key(db: TestDb) {
-        let house = House::open(db).await;
-        let root = house.admin();
+        let world = World::open(db).await;
+        let root = world.admin();
         root.group(json!({"group_name": "vip", "ratio": "0.1"})).await;
-        house.model("m", fixed(1_000), Reply::text("ok")).await;
-        let (id, own) = member(&house.server, "ann", 1).await;
+        world.model("m", fixed(1_000), Reply::text("ok")).await;
+        let (id, own) = member(&world.server, "ann", 1).await;
         root.put(&format!("/api/user/{id}"), &json!({"group": "vip"})).await;
         root.add_quota(id, ENOUGH, "for the test").await;
         let mut payers = Vec::new();
         for by in [&own, &root] {
             let token = by.key_of(id, json!({"group": "vip"})).await;
-            payers.push(crate::house::Payer { id, token_id: token.id, key: token.key });
+            payers.push(crate::world::Payer { id, token_id: token.id, key: token.key });
         }
         // As an earlier version kept it.
         let token = own.key_of(id, json!({})).await;
         let sql = format!("UPDATE tokens SET \"group\" = 'vip' WHERE id = {}", token.id);
-        house.db.execute(&sql).await;
-        payers.push(crate::house::Payer { id, token_id: token.id, key: token.key });
+        world.db.execute(&sql).await;
+        payers.push(crate::world::Payer { id, token_id: token.id, key: token.key });
         let given = root.key_of(id, json!({"group": "gift"})).await;
         root.group(json!({"group_name": "gift", "ratio": "0.2"})).await;
         let charge = async |payer| {
-            let answer = house.pay("m", payer).await.expect(200);
+            let answer = world.pay("m", payer).await.expect(200);
             answer.header("X-Newapi-Quota").unwrap()
         };
         for payer in &payers {
@@ -200,25 +200,25 @@ on_both_databases! {
             assert_eq!(charge(payer).await, "1000");
         }
         // What an administrator gave, other than the owner's, stays.
-        let given = crate::house::Payer { id, token_id: given.id, key: given.key };
+        let given = crate::world::Payer { id, token_id: given.id, key: given.key };
         assert_eq!(charge(&given).await, "200");
         let again = json!({"group": "vip"});
         try_put(&own, &format!("/api/token/{}", payers[0].token_id), again).await.expect(403);
 
         // So it is when the owner is moved with SQL.
         let moved = |to: &str| format!("UPDATE users SET \"group\" = '{to}' WHERE id = {id}");
-        house.db.execute(&moved("vip")).await;
+        world.db.execute(&moved("vip")).await;
         let pinned = &payers[2];
-        house.db.execute(&sql).await;
+        world.db.execute(&sql).await;
         testkit::eventually("the price of the group", || async {
             (charge(pinned).await == "100").then_some(())
         })
         .await;
-        house.db.execute(&moved("default")).await;
+        world.db.execute(&moved("default")).await;
         testkit::eventually("the key to follow its owner", || async {
             (charge(pinned).await == "1000").then_some(())
         })
         .await;
-        house.close().await;
+        world.close().await;
     }
 }

@@ -1,18 +1,18 @@
 //! Scripts written for new-api and its kin, as they stand.
 
-use crate::house::House;
+use crate::world::World;
 use testkit::{Call, Reply, TestDb, json, on_both_databases};
 
 on_both_databases! {
     async fn a_script_for_new_api_sets_up_a_channel_and_reads_its_bill(db: TestDb) {
-        let house = House::open(db).await;
-        house.upstream.on("/m", Reply::result(20, 80));
+        let world = World::open(db).await;
+        world.upstream.on("/m", Reply::result(20, 80));
         let root = |method: &str, path: &str| -> Call {
-            house.admin().call(method, path).header("New-Api-User", "1")
+            world.admin().call(method, path).header("New-Api-User", "1")
         };
 
         let channel = json!({"mode": "single", "channel": {
-            "type": 52, "name": "c", "key": "up-key", "base_url": house.upstream.url(),
+            "type": 52, "name": "c", "key": "up-key", "base_url": world.upstream.url(),
             "models": "m,n", "groups": ["default"], "group": "default", "priority": 0,
             "weight": 0, "auto_ban": 1, "other": "", "model_mapping": "", "setting": "{}",
             "settings": "{}", "tag": null, "test_model": "", "status_code_mapping": "",
@@ -20,7 +20,7 @@ on_both_databases! {
         }});
         let made = root("POST", "/api/channel/").json(&channel).send().await.expect(200).json();
         assert_eq!(made["success"], true, "{made}");
-        house.admin().price("m", json!({"ratio": 2.0, "completion_ratio": 1.5})).await;
+        world.admin().price("m", json!({"ratio": 2.0, "completion_ratio": 1.5})).await;
         let user = json!({"username": "ann", "password": "a good password", "quota": 1000});
         root("POST", "/api/user/").json(&user).send().await.expect(200);
         let users = root("GET", "/api/user/?p=0&page_size=10").send().await.expect(200).json();
@@ -44,7 +44,7 @@ on_both_databases! {
         let enabled = json!({"id": tokens["data"][0]["id"], "status": 1});
         root("PUT", "/api/token/?status_only=true").json(&enabled).send().await.expect(200);
 
-        house.server.post("/pass/m", &key, &json!({})).await.expect(200);
+        world.server.post("/pass/m", &key, &json!({})).await.expect(200);
         // Number 2 is what is called `consume` here.
         let path = "/api/log/?p=0&page_size=20&type=2&username=&token_name=&model_name=m\
                     &start_timestamp=0&end_timestamp=0&channel=0&group=";
@@ -55,8 +55,8 @@ on_both_databases! {
         assert_eq!(row["data"]["quota"], 720);
 
         // Whoever names another user than their token's is not believed.
-        let other = house.admin().call("GET", "/api/user/self").header("New-Api-User", "2");
+        let other = world.admin().call("GET", "/api/user/self").header("New-Api-User", "2");
         other.send().await.expect(401);
-        house.close().await;
+        world.close().await;
     }
 }

@@ -1,18 +1,18 @@
 //! The admin API as set-up scripts use it, and the first start.
 
-use crate::house::{House, Money, NEWAPI, Payer};
+use crate::world::{Money, NEWAPI, Payer, World};
 use std::os::unix::fs::PermissionsExt as _;
 use testkit::server::{ROOT_ACCESS_TOKEN, ROOT_PASSWORD};
 use testkit::{Admin, Call, Reply, Server, TestDb, json, on_both_databases};
 
 on_both_databases! {
     async fn a_whole_set_up_is_five_calls(db: TestDb) {
-        let house = House::open(db).await;
-        house.upstream.on("/m", Reply::result(20, 80));
-        let admin = house.admin();
+        let world = World::open(db).await;
+        world.upstream.on("/m", Reply::result(20, 80));
+        let admin = world.admin();
 
         let made = admin.post("/api/channel", &json!({
-            "name": "c", "type": 52, "base_url": house.upstream.url(), "key": "up-key",
+            "name": "c", "type": 52, "base_url": world.upstream.url(), "key": "up-key",
             "models": ["m", "img/submit"], "groups": ["default"],
         })).await;
         let channel = made["id"].as_i64().unwrap();
@@ -31,8 +31,8 @@ on_both_databases! {
         assert!(key.starts_with("sk-"), "{made}");
         let ann = Payer { id: user, token_id: made["id"].as_i64().unwrap(), key };
 
-        house.pay("m", &ann).await.expect(200);
-        assert_eq!(house.money(&ann).await, Money { quota: 776, used: 224, calls: 1 });
+        world.pay("m", &ann).await.expect(200);
+        assert_eq!(world.money(&ann).await, Money { quota: 776, used: 224, calls: 1 });
         let row = admin.user_row(user).await;
         assert_eq!((&row["quota"], &row["used_quota"]), (&json!(776), &json!(224)));
         assert_eq!(row["request_count"], 1);
@@ -45,12 +45,12 @@ on_both_databases! {
         assert!(found.get("key").is_none_or(|key| key.is_null() || key == ""), "{found}");
         assert_eq!((&list["total"], &list["page"]), (&json!(1), &json!(1)));
         assert!(list["page_size"].is_i64() && list["message"].is_string(), "{list}");
-        house.close().await;
+        world.close().await;
     }
 
     async fn prices_and_groups_are_replaced(db: TestDb) {
-        let house = House::open(db).await;
-        let admin = house.admin();
+        let world = World::open(db).await;
+        let admin = world.admin();
         for ratio in ["0.1", "0.3", "1.000001"] {
             let number: serde_json::Value = serde_json::from_str(ratio).unwrap();
             admin.ability(json!({"model_name": "m", "channel_type": 52, "ratio": number})).await;
@@ -61,17 +61,17 @@ on_both_databases! {
             let groups = admin.call("GET", "/api/group").send().await.expect(200).text();
             assert!(groups.contains(&format!("\"ratio\":{ratio}")), "{groups}");
         }
-        assert_eq!(house.db.i64("SELECT count(*) FROM abilities").await, 1);
+        assert_eq!(world.db.i64("SELECT count(*) FROM abilities").await, 1);
         admin.delete("/api/ability?model_name=m").await;
-        assert_eq!(house.db.i64("SELECT count(*) FROM abilities").await, 0);
-        house.close().await;
+        assert_eq!(world.db.i64("SELECT count(*) FROM abilities").await, 0);
+        world.close().await;
     }
 
     async fn everything_can_be_listed_read_changed_and_deleted(db: TestDb) {
-        let house = House::open(db).await;
-        let admin = house.admin();
-        let channel = house.channel(&["a"], json!({"priority": 3})).await;
-        let ann = house.payer(100).await;
+        let world = World::open(db).await;
+        let admin = world.admin();
+        let channel = world.channel(&["a"], json!({"priority": 3})).await;
+        let ann = world.payer(100).await;
 
         let path = format!("/api/channel/{channel}");
         admin.put("/api/channel", &json!({"id": channel, "name": "renamed"})).await;
@@ -94,24 +94,24 @@ on_both_databases! {
             admin.call("GET", path).send().await.expect(404);
         }
         // What was paid is not forgotten with the one who paid.
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_channel_can_be_tested_for_free(db: TestDb) {
-        let house = House::open(db).await;
-        let channel = house.model("m", json!({"ratio": 1}), Reply::result(1, 2)).await;
+        let world = World::open(db).await;
+        let channel = world.model("m", json!({"ratio": 1}), Reply::result(1, 2)).await;
         let path = format!("/api/channel/test/{channel}?model=m");
-        let shown = house.admin().call("GET", &path).send().await.expect(200).text();
+        let shown = world.admin().call("GET", &path).send().await.expect(200).text();
         assert!(!shown.contains("upstream-key"), "{shown}");
         let body = json!({"channel_id": channel, "model": "m", "test_data": {"q": 5}});
-        house.admin().post("/api/channel/test", &body).await;
+        world.admin().post("/api/channel/test", &body).await;
 
-        let requests = house.upstream.requests().await;
+        let requests = world.upstream.requests().await;
         let last = requests.last().unwrap();
         assert_eq!(last.json(), json!({"q": 5}));
         assert_eq!(last.header("Authorization").as_deref(), Some("Bearer upstream-key"));
-        assert_eq!(house.db.i64("SELECT count(*) FROM holds").await, 0);
-        house.close().await;
+        assert_eq!(world.db.i64("SELECT count(*) FROM holds").await, 0);
+        world.close().await;
     }
 
     async fn the_first_start_makes_root_and_says_how_to_get_in(db: TestDb) {
@@ -154,13 +154,13 @@ on_both_databases! {
     }
 
     async fn the_journal_can_be_read(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", json!({"fixed_quota": 10}), Reply::text("ok")).await;
-        let (ann, bob) = (house.payer(100).await, house.payer(100).await);
-        house.pay("m", &ann).await.expect(200);
-        house.pay("m", &ann).await.expect(200);
-        house.pay("m", &bob).await.expect(200);
-        let admin = house.admin();
+        let world = World::open(db).await;
+        world.model("m", json!({"fixed_quota": 10}), Reply::text("ok")).await;
+        let (ann, bob) = (world.payer(100).await, world.payer(100).await);
+        world.pay("m", &ann).await.expect(200);
+        world.pay("m", &ann).await.expect(200);
+        world.pay("m", &bob).await.expect(200);
+        let admin = world.admin();
 
         let of_ann = admin.envelope(&format!("/api/log?user_id={}&type=consume", ann.id)).await;
         let lines = of_ann["data"].as_array().unwrap();
@@ -171,7 +171,7 @@ on_both_databases! {
         let kinds: Vec<_> =
             one["data"].as_array().unwrap().iter().map(|it| it["type"].clone()).collect();
         assert_eq!(kinds, [json!("consume")], "a call is one line: {one}");
-        house.close().await;
+        world.close().await;
     }
 }
 
@@ -189,15 +189,15 @@ on_postgres! {
 
 on_sqlite! {
     async fn the_command_line_sets_up_as_well(db: TestDb) {
-        let house = House::open(db).await;
-        house.channel(&["m"], json!({})).await;
+        let world = World::open(db).await;
+        world.channel(&["m"], json!({})).await;
         for command in ["user", "token", "channel", "price"] {
-            let help = house.server.cli_ok(&[command, "--help"]).await;
+            let help = world.server.cli_ok(&[command, "--help"]).await;
             assert!(help.contains("create") || help.contains("set"), "{help}");
-            house.server.cli_ok(&[command, "list"]).await;
+            world.server.cli_ok(&[command, "list"]).await;
         }
-        house.server.cli_ok(&["migrate", "--check"]).await;
-        house.server.cli_ok(&["check"]).await;
-        house.close().await;
+        world.server.cli_ok(&["migrate", "--check"]).await;
+        world.server.cli_ok(&["check"]).await;
+        world.close().await;
     }
 }

@@ -1,6 +1,6 @@
 //! What the admin API refuses, and how it says so.
 
-use crate::house::House;
+use crate::world::World;
 use testkit::{Admin, Answer, Reply, TestDb, json, on_both_databases};
 
 /// An answer of the admin API that is not a success.
@@ -16,19 +16,19 @@ fn refused(answer: Answer, status: u16) -> String {
 
 on_both_databases! {
     async fn who_may_what(db: TestDb) {
-        let house = House::open(db).await;
-        let ann = house.payer(100).await;
-        let anonymous = |method: &str, path: &str| house.server.call(method, path).send();
+        let world = World::open(db).await;
+        let ann = world.payer(100).await;
+        let anonymous = |method: &str, path: &str| world.server.call(method, path).send();
         for path in [
             "/api/channel", "/api/ability", "/api/group", "/api/user", "/api/token", "/api/log",
             "/api/user/self", "/api/audit/ledger", "/api/channel/1", "/api/log/self",
         ] {
             refused(anonymous("GET", path).await, 401);
-            let with_key = house.server.call("GET", path).key(&ann.key).send().await;
+            let with_key = world.server.call("GET", path).key(&ann.key).send().await;
             refused(with_key, 401);
         }
-        let token = access_token(&house, ann.id).await;
-        let admin = Admin::new(house.server.addr(), &token);
+        let token = access_token(&world, ann.id).await;
+        let admin = Admin::new(world.server.addr(), &token);
         assert_eq!(admin.get("/api/user/self").await["id"], ann.id);
         for path in ["/api/channel", "/api/ability", "/api/user", "/api/audit/ledger", "/api/log"] {
             refused(admin.call("GET", path).send().await, 403);
@@ -37,21 +37,21 @@ on_both_databases! {
         refused(admin.try_post("/api/channel", &channel).await, 403);
         let more = json!({"delta": 5, "reason": "for me"});
         refused(admin.try_post(&format!("/api/user/{}/quota", ann.id), &more).await, 403);
-        house.close().await;
+        world.close().await;
     }
 
     async fn names_are_taken_once(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let ann = json!({"username": "ann", "password": "a good password"});
-        house.admin().user(ann.clone()).await;
-        refused(house.admin().try_post("/api/user", &ann).await, 409);
-        house.close().await;
+        world.admin().user(ann.clone()).await;
+        refused(world.admin().try_post("/api/user", &ann).await, 409);
+        world.close().await;
     }
 }
 
 /// A new access token for a user.
-async fn access_token(house: &House, user_id: i64) -> String {
-    let admin = house.admin();
+async fn access_token(world: &World, user_id: i64) -> String {
+    let admin = world.admin();
     let answer = admin.call("POST", &format!("/api/user/{user_id}/token")).send().await;
     let data = &answer.clone().expect(200).json()["data"];
     let token = data.as_str().or_else(|| data["access_token"].as_str());
@@ -60,8 +60,8 @@ async fn access_token(house: &House, user_id: i64) -> String {
 
 on_sqlite! {
     async fn paths_methods_and_bodies(db: TestDb) {
-        let house = House::open(db).await;
-        let admin = house.admin();
+        let world = World::open(db).await;
+        let admin = world.admin();
         for path in ["/api/channel", "/api/user", "/api/status"] {
             let plain = admin.call("GET", path).send().await.expect(200);
             let slash = admin.call("GET", &format!("{path}/")).send().await.expect(200);
@@ -76,23 +76,23 @@ on_sqlite! {
         let large = vec![b' '; 2 << 20];
         let answer = admin.call("POST", "/api/user").body(large).send().await;
         assert!(matches!(answer.status, 400 | 413), "{}", answer.status);
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_user_header_must_be_the_right_one(db: TestDb) {
-        let house = House::open(db).await;
-        let me = house.admin().get("/api/user/self").await["id"].clone();
+        let world = World::open(db).await;
+        let me = world.admin().get("/api/user/self").await["id"].clone();
         let with = |id: String| {
-            house.admin().call("GET", "/api/user/self").header("New-Api-User", id).send()
+            world.admin().call("GET", "/api/user/self").header("New-Api-User", id).send()
         };
         with(me.to_string()).await.expect(200);
         refused(with("999".to_owned()).await, 401);
         refused(with("me".to_owned()).await, 401);
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_channels_fields_have_rules(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let good = json!({
             "name": "c", "type": 52, "base_url": "http://127.0.0.1:9000", "key": "k",
             "models": ["m"],
@@ -118,7 +118,7 @@ on_sqlite! {
             ("model_mapping", json!({"m": 5})), ("other", json!("Bad Header")),
         ] {
             let body = with(field, value.clone());
-            let answer = house.admin().try_post("/api/channel", &body).await;
+            let answer = world.admin().try_post("/api/channel", &body).await;
             assert_eq!(answer.status, 422, "{field} = {value}: {}", answer.text());
             let message = refused(answer, 422);
             assert!(message.contains(field), "{field} = {value}: {message}");
@@ -126,21 +126,21 @@ on_sqlite! {
                 assert!(message.contains("配置错误"), "{message}");
             }
         }
-        assert_eq!(house.db.i64("SELECT count(*) FROM channels").await, 0);
+        assert_eq!(world.db.i64("SELECT count(*) FROM channels").await, 0);
         // Blanks around a key are trimmed.
-        house.upstream.on("/m", Reply::text("ok"));
+        world.upstream.on("/m", Reply::text("ok"));
         let mut body = with("key", json!("  trimmed\n"));
-        body["base_url"] = json!(house.upstream.url());
-        house.admin().channel(body).await;
-        let ann = house.payer(0).await;
-        house.pay("m", &ann).await.expect(200);
-        let request = &house.upstream.requests().await[0];
+        body["base_url"] = json!(world.upstream.url());
+        world.admin().channel(body).await;
+        let ann = world.payer(0).await;
+        world.pay("m", &ann).await.expect(200);
+        let request = &world.upstream.requests().await[0];
         assert_eq!(request.header("Authorization").as_deref(), Some("Bearer trimmed"));
-        house.close().await;
+        world.close().await;
     }
 
     async fn the_forms_that_older_scripts_send(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let inner = json!({
             "name": "c", "type": 52, "base_url": "http://127.0.0.1:9000", "key": "k",
             "models": "m,img/submit", "group": "default,vip",
@@ -149,20 +149,20 @@ on_sqlite! {
         });
         let wrapped = json!({"mode": "single", "channel": inner});
 
-        let id = house.admin().channel(wrapped).await;
+        let id = world.admin().channel(wrapped).await;
 
-        let row = house.admin().get(&format!("/api/channel/{id}")).await;
+        let row = world.admin().get(&format!("/api/channel/{id}")).await;
         assert_eq!(row["models"], json!(["m", "img/submit"]));
         assert_eq!(row["groups"], json!(["default", "vip"]));
         assert_eq!(row["model_mapping"], json!({"m": "n"}));
         assert!(row["status_code_mapping"].is_object() && row["param_override"].is_object());
-        let text = house.admin().call("GET", &format!("/api/channel/{id}")).send().await.text();
+        let text = world.admin().call("GET", &format!("/api/channel/{id}")).send().await.text();
         assert!(text.contains("12345678901234567890"), "{text}");
-        house.close().await;
+        world.close().await;
     }
 
     async fn prices_have_rules(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         for body in [
             json!({"model_name": "m"}), json!({"ratio": 1}),
             json!({"model_name": "m", "ratio": -1}), json!({"model_name": "m", "ratio": "x"}),
@@ -173,22 +173,22 @@ on_sqlite! {
             json!({"model_name": "m", "ratio": 1, "odd": 1}),
             json!({"model_name": "m/../x", "ratio": 1}), json!({"model_name": "", "ratio": 1}),
         ] {
-            let answer = house.admin().try_post("/api/ability", &body).await;
+            let answer = world.admin().try_post("/api/ability", &body).await;
             assert_eq!(answer.status, 422, "{body}: {}", answer.text());
             refused(answer, 422);
         }
         let nobody = json!({"user_id": 999, "name": "k"});
-        let answer = house.admin().try_post("/api/token", &nobody).await;
+        let answer = world.admin().try_post("/api/token", &nobody).await;
         assert!(matches!(answer.status, 404 | 422), "{}", answer.text());
-        house.close().await;
+        world.close().await;
     }
 
     async fn collections_come_in_pages(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         for number in 0..7 {
-            house.channel(&[&format!("m{number}")], json!({"name": format!("c{number}")})).await;
+            world.channel(&[&format!("m{number}")], json!({"name": format!("c{number}")})).await;
         }
-        let admin = house.admin();
+        let admin = world.admin();
         let page = admin.envelope("/api/channel?p=2&page_size=3").await;
         assert_eq!(page["data"].as_array().unwrap().len(), 3);
         let numbers = [&page["total"], &page["page"], &page["page_size"]];
@@ -204,21 +204,21 @@ on_sqlite! {
         assert_eq!(found["total"], 1);
         let most = admin.envelope("/api/channel?page_size=5000").await;
         assert!(most["page_size"].as_i64().unwrap() <= 100);
-        house.close().await;
+        world.close().await;
     }
 
     async fn channels_are_switched_copied_and_kept_secret(db: TestDb) {
-        let house = House::open(db).await;
-        let channel = house.channel(&["m"], json!({"priority": 4})).await;
-        house.upstream.on("/m", Reply::text("ok"));
-        let ann = house.payer(0).await;
-        let admin = house.admin();
+        let world = World::open(db).await;
+        let channel = world.channel(&["m"], json!({"priority": 4})).await;
+        world.upstream.on("/m", Reply::text("ok"));
+        let ann = world.payer(0).await;
+        let admin = world.admin();
         let post = |path: String| admin.call("POST", &path).send();
 
         post(format!("/api/channel/{channel}/disable")).await.expect(200);
-        house.pay("m", &ann).await.expect_error(503, "NO_CHANNEL");
+        world.pay("m", &ann).await.expect_error(503, "NO_CHANNEL");
         post(format!("/api/channel/{channel}/enable")).await.expect(200);
-        house.pay("m", &ann).await.expect(200);
+        world.pay("m", &ann).await.expect(200);
         let copy = post(format!("/api/channel/{channel}/copy")).await.expect(200);
         assert!(!copy.text().contains("upstream-key"), "{}", copy.text());
         let id = copy.json()["data"]["id"].as_i64().unwrap();
@@ -229,23 +229,23 @@ on_sqlite! {
         assert_eq!(row["has_key"], json!(false));
         admin.delete(&format!("/api/channel/{channel}")).await;
         admin.put(&format!("/api/channel/{id}"), &json!({"status": 1, "key": "its-own"})).await;
-        house.pay("m", &ann).await.expect(200);
-        let last = house.upstream.requests().await.pop().unwrap();
+        world.pay("m", &ann).await.expect(200);
+        let last = world.upstream.requests().await.pop().unwrap();
         assert_eq!(last.header("Authorization").as_deref(), Some("Bearer its-own"));
-        house.close().await;
+        world.close().await;
     }
 
     async fn users_see_their_own_and_nothing_else(db: TestDb) {
-        let house = House::open(db).await;
-        house.upstream.on("/m", Reply::text("ok"));
-        house.channel(&["m"], json!({})).await;
-        house.admin().price("m", json!({"fixed_quota": 5})).await;
-        let (ann, bob) = (house.payer(100).await, house.payer(100).await);
-        house.pay("m", &ann).await.expect(200);
-        let bobs = house.server.call("POST", "/pass/m").key(&bob.key);
+        let world = World::open(db).await;
+        world.upstream.on("/m", Reply::text("ok"));
+        world.channel(&["m"], json!({})).await;
+        world.admin().price("m", json!({"fixed_quota": 5})).await;
+        let (ann, bob) = (world.payer(100).await, world.payer(100).await);
+        world.pay("m", &ann).await.expect(200);
+        let bobs = world.server.call("POST", "/pass/m").key(&bob.key);
         bobs.header("X-Request-Id", "of-bob").send().await.expect(200);
-        let token = access_token(&house, ann.id).await;
-        let own = Admin::new(house.server.addr(), &token);
+        let token = access_token(&world, ann.id).await;
+        let own = Admin::new(world.server.addr(), &token);
 
         let log = own.envelope("/api/log/self").await;
         let lines = log["data"].as_array().unwrap();
@@ -260,8 +260,8 @@ on_sqlite! {
         let answer = own.try_post("/api/token", &body).await;
         assert!(matches!(answer.status, 403 | 404), "{}", answer.text());
         // The old access token ends with the new one.
-        access_token(&house, ann.id).await;
+        access_token(&world, ann.id).await;
         refused(own.call("GET", "/api/user/self").send().await, 401);
-        house.close().await;
+        world.close().await;
     }
 }

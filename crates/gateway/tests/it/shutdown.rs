@@ -1,20 +1,20 @@
 //! Stopping: what is under way is finished and settled, and the exit is clean.
 
-use crate::house::{House, by_use, fixed};
+use crate::world::{World, by_use, fixed};
 use testkit::{Call, Gate, Reply, Signal, TestDb, eventually, json, on_both_databases};
 
 on_both_databases! {
     async fn a_stop_settles_what_is_under_way(db: TestDb) {
-        let mut house = House::open(db).await;
+        let mut world = World::open(db).await;
         let gate = Gate::new();
-        house.model("whole", fixed(10), Reply::text("whole").gated(&gate)).await;
+        world.model("whole", fixed(10), Reply::text("whole").gated(&gate)).await;
         let stream = Reply::sse(["{\"n\":1}"]).wait(&gate)
             .event("{\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":5}}").event("[DONE]");
-        house.model("stream", by_use(), stream.clone()).await;
-        house.model("left", by_use(), stream).await;
-        let ann = house.payer(100).await;
+        world.model("stream", by_use(), stream.clone()).await;
+        world.model("left", by_use(), stream).await;
+        let ann = world.payer(100).await;
         let call = |model: &str| {
-            let call = house.server.call("POST", &format!("/pass/{model}"));
+            let call = world.server.call("POST", &format!("/pass/{model}"));
             call.key(&ann.key).json(&json!({}))
         };
         let whole = tokio::spawn(call("whole").send());
@@ -26,8 +26,8 @@ on_both_databases! {
         drop(left);
         gate.reached(3).await;
 
-        house.server.signal(Signal::TERM);
-        let addr = house.server.addr();
+        world.server.signal(Signal::TERM);
+        let addr = world.server.addr();
         eventually("new callers to be turned away", || async {
             let call = Call::new(addr, "GET", "/api/status");
             (!call.try_send().await.is_ok_and(|answer| answer.status == 200)).then_some(())
@@ -38,54 +38,54 @@ on_both_databases! {
         assert_eq!(whole.await.unwrap().expect(200).text(), "whole");
         let rest = String::from_utf8(stream.rest().await.unwrap().to_vec()).unwrap();
         assert!(rest.ends_with("data: [DONE]\n\n"), "{rest}");
-        let status = house.server.wait_exit().await;
-        assert_eq!(status.code(), Some(0), "{}", house.server.log_lines().join("\n"));
-        assert_eq!(house.open_holds().await, 0);
-        house.wait_for_money(&ann, 72, 28).await;
-        house.server.audit_clean().await;
+        let status = world.server.wait_exit().await;
+        assert_eq!(status.code(), Some(0), "{}", world.server.log_lines().join("\n"));
+        assert_eq!(world.open_holds().await, 0);
+        world.wait_for_money(&ann, 72, 28).await;
+        world.server.audit_clean().await;
     }
 
     async fn a_restart_changes_nothing(db: TestDb) {
-        let mut house = House::open(db).await;
-        house.model("m", fixed(10), Reply::text("ok")).await;
-        let ann = house.payer(100).await;
-        house.pay("m", &ann).await.expect(200);
+        let mut world = World::open(db).await;
+        world.model("m", fixed(10), Reply::text("ok")).await;
+        let ann = world.payer(100).await;
+        world.pay("m", &ann).await.expect(200);
 
-        house.server.restart().await;
-        house.pay("m", &ann).await.expect(200);
-        house.server.restart().await;
+        world.server.restart().await;
+        world.pay("m", &ann).await.expect(200);
+        world.server.restart().await;
 
-        house.wait_for_money(&ann, 80, 20).await;
-        house.close().await;
+        world.wait_for_money(&ann, 80, 20).await;
+        world.close().await;
     }
 }
 
 on_sqlite! {
     async fn a_stop_does_not_wait_longer_than_it_may(db: TestDb) {
-        let mut house = House::with(db, &[("SHUTDOWN_TIMEOUT", "1s")]).await;
-        house.model("m", fixed(10), Reply::hang()).await;
-        let ann = house.payer(100).await;
-        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let mut world = World::with(db, &[("SHUTDOWN_TIMEOUT", "1s")]).await;
+        world.model("m", fixed(10), Reply::hang()).await;
+        let ann = world.payer(100).await;
+        let call = world.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
         let running = tokio::spawn(call.try_send());
-        house.upstream.wait_for_requests(1).await;
+        world.upstream.wait_for_requests(1).await;
 
-        let status = house.server.terminate().await;
+        let status = world.server.terminate().await;
 
-        assert_eq!(status.code(), Some(0), "{}", house.server.log_lines().join("\n"));
+        assert_eq!(status.code(), Some(0), "{}", world.server.log_lines().join("\n"));
         drop(running);
-        house.server.start_again().await;
-        house.wait_for_money(&ann, 100, 0).await;
-        house.close().await;
+        world.server.start_again().await;
+        world.wait_for_money(&ann, 100, 0).await;
+        world.close().await;
     }
 
     async fn idle_connections_do_not_hold_it_up(db: TestDb) {
-        let mut house = House::open(db).await;
-        let mut idle = house.server.raw().await;
+        let mut world = World::open(db).await;
+        let mut idle = world.server.raw().await;
         idle.send("GET /api/status HTTP/1.1\r\nHost: x\r\n\r\n").await;
         idle.read_answer().await.unwrap().expect(200);
-        let _silent = house.server.raw().await;
+        let _silent = world.server.raw().await;
 
-        let status = house.server.terminate().await;
+        let status = world.server.terminate().await;
 
         assert!(status.success());
         idle.closed().await;
@@ -94,10 +94,10 @@ on_sqlite! {
     async fn signals_that_mean_something_else_stop_nothing(db: TestDb) {
         let file = db.dir().join("own.log");
         let path = file.display().to_string();
-        let house = House::with(db, &[("LOG_FILE", &path)]).await;
-        house.model("m", fixed(10), Reply::text("ok")).await;
-        let ann = house.payer(100).await;
-        house.pay("m", &ann).await.expect(200);
+        let world = World::with(db, &[("LOG_FILE", &path)]).await;
+        world.model("m", fixed(10), Reply::text("ok")).await;
+        let ann = world.payer(100).await;
+        world.pay("m", &ann).await.expect(200);
         let has_line = |at: std::path::PathBuf| {
             std::fs::read_to_string(at).is_ok_and(|text| text.contains("sync_request"))
         };
@@ -106,11 +106,11 @@ on_sqlite! {
         // As logrotate does it.
         let rotated = file.with_extension("1");
         std::fs::rename(&file, &rotated).unwrap();
-        house.server.signal(Signal::HUP);
-        house.server.signal(Signal::USR1);
+        world.server.signal(Signal::HUP);
+        world.server.signal(Signal::USR1);
 
         eventually("the log to go on in a new file", || async {
-            house.pay("m", &ann).await;
+            world.pay("m", &ann).await;
             has_line(file.clone()).then_some(())
         })
         .await;
@@ -118,14 +118,14 @@ on_sqlite! {
     }
 
     async fn two_servers_cannot_share_one_file(db: TestDb) {
-        let house = House::open(db).await;
-        let second = testkit::Server::builder(crate::house::NEWAPI, &house.db);
+        let world = World::open(db).await;
+        let second = testkit::Server::builder(crate::world::NEWAPI, &world.db);
 
         let output = second.start_refused().await;
 
         let said = String::from_utf8_lossy(&output.stderr).into_owned()
             + &String::from_utf8_lossy(&output.stdout);
         assert!(said.contains("newapi.lock") || said.contains("already"), "{said}");
-        house.close().await;
+        world.close().await;
     }
 }

@@ -1,7 +1,7 @@
 //! Clients that take their time: whose slowness it was decides who pays for it, and what it says
 //! about the channel.
 
-use crate::house::{House, by_use, fixed};
+use crate::world::{World, by_use, fixed};
 use std::time::Duration;
 use testkit::{RawClient, Reply, StreamAnswer, TestDb, eventually, json, on_both_databases};
 
@@ -21,8 +21,8 @@ const SHORT: [(&str, &str); 4] = [
 const TOTAL: Duration = Duration::from_secs(5);
 
 /// Begins a request, and leaves its body open.
-async fn begin(house: &House, path: &str, key: &str, length: usize) -> RawClient {
-    let mut raw = house.server.raw().await;
+async fn begin(world: &World, path: &str, key: &str, length: usize) -> RawClient {
+    let mut raw = world.server.raw().await;
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\
          Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
@@ -34,16 +34,16 @@ async fn begin(house: &House, path: &str, key: &str, length: usize) -> RawClient
 on_both_databases! {
     async fn a_reader_that_stalls_pays_and_the_channel_stays_open(db: TestDb) {
         let total = format!("{}s", TOTAL.as_secs());
-        let house = House::with(db, &[("CUSTOM_PASS_TOTAL_TIMEOUT", &*total),
+        let world = World::with(db, &[("CUSTOM_PASS_TOTAL_TIMEOUT", &*total),
             ("CUSTOM_PASS_HTTP_TIMEOUT", "5s")]).await;
-        house.upstream.on("/video", Reply::bytes("video/mp4", vec![7; LARGE]));
-        house.upstream.on("/other", Reply::text("ok"));
-        house.channel(&["video", "other"], json!({})).await;
-        house.admin().price("video", fixed(10)).await;
-        let (ann, bob) = (house.payer(1_000).await, house.payer(0).await);
+        world.upstream.on("/video", Reply::bytes("video/mp4", vec![7; LARGE]));
+        world.upstream.on("/other", Reply::text("ok"));
+        world.channel(&["video", "other"], json!({})).await;
+        world.admin().price("video", fixed(10)).await;
+        let (ann, bob) = (world.payer(1_000).await, world.payer(0).await);
         let mut readers: Vec<StreamAnswer> = Vec::new();
         for _ in 0..MANY {
-            let mut reader = house.server.call("GET", "/pass/video").key(&ann.key).stream().await;
+            let mut reader = world.server.call("GET", "/pass/video").key(&ann.key).stream().await;
             reader.next_chunk().await.unwrap().unwrap();
             readers.push(reader);
         }
@@ -56,20 +56,20 @@ on_both_databases! {
         }
 
         let spent = 10 * i64::try_from(MANY).unwrap();
-        house.wait_for_money(&ann, 1_000 - spent, spent).await;
-        house.pay("other", &bob).await.expect(200);
-        house.close().await;
+        world.wait_for_money(&ann, 1_000 - spent, spent).await;
+        world.pay("other", &bob).await.expect(200);
+        world.close().await;
     }
 }
 
 on_sqlite! {
     async fn an_upload_that_starves_says_nothing_of_the_channel(db: TestDb) {
-        let house = House::with(db, &SHORT).await;
-        house.model("m", json!(null), Reply::text("ok")).await;
-        let ann = house.payer(0).await;
+        let world = World::with(db, &SHORT).await;
+        world.model("m", json!(null), Reply::text("ok")).await;
+        let ann = world.payer(0).await;
         let mut uploads = tokio::task::JoinSet::new();
         for _ in 0..MANY {
-            let mut raw = begin(&house, "/pass/m", &ann.key, 1 << 20).await;
+            let mut raw = begin(&world, "/pass/m", &ann.key, 1 << 20).await;
             raw.send(vec![b'x'; 100_000]).await;
             uploads.spawn(async move {
                 // One byte now and then, for as long as it is let.
@@ -85,18 +85,18 @@ on_sqlite! {
             answer.expect_error(408, "REQUEST_TIMEOUT");
         }
 
-        house.pay("m", &ann).await.expect(200);
-        house.close().await;
+        world.pay("m", &ann).await.expect(200);
+        world.close().await;
     }
 
     async fn a_body_that_is_held_whole_has_a_least_rate_and_an_end(db: TestDb) {
         let settings = [("CUSTOM_PASS_BODY_WINDOW", "1s"), ("CUSTOM_PASS_BODY_TIMEOUT", "2s")];
-        let house = House::with(db, &settings).await;
-        house.model("m", fixed(3), Reply::text("ok")).await;
-        let ann = house.payer(100).await;
+        let world = World::with(db, &settings).await;
+        world.model("m", fixed(3), Reply::text("ok")).await;
+        let ann = world.payer(100).await;
 
         for piece in [1, 5_000] {
-            let mut raw = begin(&house, "/v1/chat/completions", &ann.key, 1 << 20).await;
+            let mut raw = begin(&world, "/v1/chat/completions", &ann.key, 1 << 20).await;
             let ended = async {
                 loop {
                     raw.send(vec![b' '; piece]).await;
@@ -110,29 +110,29 @@ on_sqlite! {
             answer.expect_error(408, "REQUEST_TIMEOUT");
         }
 
-        assert_eq!(house.upstream.count(), 0);
-        house.close().await;
+        assert_eq!(world.upstream.count(), 0);
+        world.close().await;
     }
 
     async fn a_reader_that_takes_nothing_is_let_go(db: TestDb) {
-        let house = House::with(db, &[("WRITE_TIMEOUT", "1s")]).await;
+        let world = World::with(db, &[("WRITE_TIMEOUT", "1s")]).await;
         let text = "x".repeat(7 << 20);
         let reply = json!({"code": 0, "data": text, "usage": testkit::upstream::usage(3, 4)});
-        house.model("m", by_use(), Reply::json(&reply)).await;
-        let ann = house.payer(100).await;
-        let mut raw = begin(&house, "/pass/m", &ann.key, 2).await;
+        world.model("m", by_use(), Reply::json(&reply)).await;
+        let ann = world.payer(100).await;
+        let mut raw = begin(&world, "/pass/m", &ann.key, 2).await;
         raw.send("{}").await;
-        house.wait_for_money(&ann, 93, 7).await;
+        world.wait_for_money(&ann, 93, 7).await;
 
         eventually("the connection to be ended", || async {
-            let held = house.server.metric("custompass_buffered_bytes").await;
-            let open = house.server.metric("custompass_requests_in_flight").await;
+            let held = world.server.metric("custompass_buffered_bytes").await;
+            let open = world.server.metric("custompass_requests_in_flight").await;
             (held == 0 && open == 0).then_some(())
         })
         .await;
 
         let seen = raw.read_to_end().await.len();
         assert!(seen < text.len(), "all of it had gone to a client that did not read");
-        house.close().await;
+        world.close().await;
     }
 }

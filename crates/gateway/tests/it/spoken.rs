@@ -1,7 +1,7 @@
 //! APIs of vendors, spoken by their own clients to their own kind of upstream: each is addressed,
 //! read and billed as its protocol says. The numbers are those of docs/protocols.md's reports.
 
-use crate::house::{House, Payer, by_use, fixed};
+use crate::world::{Payer, World, by_use, fixed};
 use testkit::upstream::Recorded;
 use testkit::{Reply, TestDb, json, on_both_databases};
 
@@ -25,8 +25,8 @@ fn anthropic(reply: Reply) -> impl Fn(&Recorded) -> Reply + Send + Sync {
     }
 }
 
-async fn channel(house: &House, protocol: &str, models: &[&str]) -> i64 {
-    house.channel(models, json!({"protocol": protocol, "key": "up-key"})).await
+async fn channel(world: &World, protocol: &str, models: &[&str]) -> i64 {
+    world.channel(models, json!({"protocol": protocol, "key": "up-key"})).await
 }
 
 fn message() -> serde_json::Value {
@@ -34,17 +34,17 @@ fn message() -> serde_json::Value {
 }
 
 /// What a user was charged in all.
-async fn used(house: &House, payer: &Payer) -> i64 {
-    house.money(payer).await.used
+async fn used(world: &World, payer: &Payer) -> i64 {
+    world.money(payer).await.used
 }
 
 on_both_databases! {
     async fn anthropic_is_called_and_billed_as_it_is(db: TestDb) {
-        let house = House::open(db).await;
-        channel(&house, "anthropic", &["claude"]).await;
+        let world = World::open(db).await;
+        channel(&world, "anthropic", &["claude"]).await;
         let price = json!({"ratio": 1, "completion_ratio": 2, "cache_ratio": "0.1"});
-        house.admin().price("claude", price).await;
-        let ann = house.payer(10_000).await;
+        world.admin().price("claude", price).await;
+        let ann = world.payer(10_000).await;
         // R01 and R02: usage in two events, of which the second says that nothing was read.
         let start = json!({"type": "message_start", "message": {"usage": {
             "input_tokens": 100, "cache_read_input_tokens": 1000, "output_tokens": 1}}});
@@ -53,78 +53,78 @@ on_both_databases! {
             "input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 50}});
         let stop = r#"{"type":"message_stop"}"#;
         let stream = Reply::sse([&start.to_string(), delta, &end.to_string(), stop]);
-        house.upstream.handle("/v1/messages", anthropic(stream));
+        world.upstream.handle("/v1/messages", anthropic(stream));
 
-        let call = house.server.call("POST", "/v1/messages").header("x-api-key", &ann.key);
+        let call = world.server.call("POST", "/v1/messages").header("x-api-key", &ann.key);
         call.json(&message()).send().await.expect(200);
 
-        assert_eq!(used(&house, &ann).await, 100 + 100 + 2 * 50);
-        house.close().await;
+        assert_eq!(used(&world, &ann).await, 100 + 100 + 2 * 50);
+        world.close().await;
     }
 
     async fn gemini_names_its_model_in_the_path(db: TestDb) {
-        let house = House::open(db).await;
-        channel(&house, "gemini", &["gemini-2.5-pro"]).await;
-        house.admin().price("gemini-2.5-pro", by_use()).await;
-        let ann = house.payer(10_000).await;
+        let world = World::open(db).await;
+        channel(&world, "gemini", &["gemini-2.5-pro"]).await;
+        world.admin().price("gemini-2.5-pro", by_use()).await;
+        let ann = world.payer(10_000).await;
         let usage = json!({"promptTokenCount": 100, "candidatesTokenCount": 30,
             "thoughtsTokenCount": 20, "totalTokenCount": 150});
         let text = json!({"candidates": [{"content": {"parts": [{"text": "ok"}]}}],
             "usageMetadata": usage});
         let path = "/v1beta/models/gemini-2.5-pro:generateContent";
-        house.upstream.handle(path, move |request| {
+        world.upstream.handle(path, move |request| {
             match request.header("x-goog-api-key").as_deref() {
                 Some("up-key") => Reply::json(&text),
                 _ => Reply::text("no key").status(403),
             }
         });
 
-        let call = house.server.call("POST", path).header("x-goog-api-key", &ann.key);
+        let call = world.server.call("POST", path).header("x-goog-api-key", &ann.key);
         let body = json!({"contents": [{"parts": [{"text": "hi"}]}]});
         call.json(&body).send().await.expect(200);
 
-        assert_eq!(used(&house, &ann).await, 150, "R08: thoughts are paid for");
-        let call = house.server.call("POST", "/v1beta/models/none:generateContent");
+        assert_eq!(used(&world, &ann).await, 150, "R08: thoughts are paid for");
+        let call = world.server.call("POST", "/v1beta/models/none:generateContent");
         let refused = call.header("x-goog-api-key", &ann.key).json(&body).send().await;
         let error = refused.expect(404).json();
         assert_eq!(error["error"]["status"], "NOT_FOUND", "{error}");
-        house.close().await;
+        world.close().await;
     }
 
     async fn an_upstream_that_refuses_leaves_the_call_to_the_next(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let busy = testkit::Upstream::start().await;
         busy.otherwise(Reply::json(&json!({"error": {"message": "slow down"}})).status(429));
         let first = json!({"protocol": "openai", "key": "up-key", "priority": 10});
-        let busy_channel = house.admin().channel_to(&busy, &["gpt"], first).await;
-        channel(&house, "openai", &["gpt"]).await;
-        house.admin().price("gpt", fixed(7)).await;
+        let busy_channel = world.admin().channel_to(&busy, &["gpt"], first).await;
+        channel(&world, "openai", &["gpt"]).await;
+        world.admin().price("gpt", fixed(7)).await;
         let body = json!({"choices": [{"message": {"content": "ok"}}],
             "usage": testkit::upstream::usage(1, 1)});
-        house.upstream.on("/v1/chat/completions", Reply::json(&body));
-        let ann = house.payer(100).await;
+        world.upstream.on("/v1/chat/completions", Reply::json(&body));
+        let ann = world.payer(100).await;
 
-        let answer = house.server.post("/v1/chat/completions", &ann.key, &chat()).await;
+        let answer = world.server.post("/v1/chat/completions", &ann.key, &chat()).await;
 
         // R45.
         assert_eq!((answer.expect(200).json(), busy.count()), (body, 1));
-        assert_eq!(used(&house, &ann).await, 7);
+        assert_eq!(used(&world, &ann).await, 7);
         // Where it is the last, its own words reach the client, and nothing is charged.
         let off = json!({"id": busy_channel, "priority": -1});
-        house.admin().put("/api/channel", &off).await;
-        house.upstream.otherwise(Reply::text("busy, too").status(503));
-        house.upstream.on("/v1/chat/completions", Reply::text("busy, too").status(503));
-        let answer = house.server.post("/v1/chat/completions", &ann.key, &chat()).await;
+        world.admin().put("/api/channel", &off).await;
+        world.upstream.otherwise(Reply::text("busy, too").status(503));
+        world.upstream.on("/v1/chat/completions", Reply::text("busy, too").status(503));
+        let answer = world.server.post("/v1/chat/completions", &ann.key, &chat()).await;
         assert_eq!(answer.expect(429).json()["error"]["message"], "slow down");
-        assert_eq!(used(&house, &ann).await, 7);
-        house.close().await;
+        assert_eq!(used(&world, &ann).await, 7);
+        world.close().await;
     }
 
     async fn what_failed_within_a_200_costs_nothing(db: TestDb) {
-        let house = House::open(db).await;
-        channel(&house, "openai", &["gpt"]).await;
-        house.admin().price("gpt", fixed(100)).await;
-        let ann = house.payer(1_000).await;
+        let world = World::open(db).await;
+        channel(&world, "openai", &["gpt"]).await;
+        world.admin().price("gpt", fixed(100)).await;
+        let ann = world.payer(1_000).await;
         // R21, and a page where JSON was promised.
         for reply in [
             Reply::json(&json!({"error": {"message": "overloaded"}})),
@@ -133,11 +133,11 @@ on_both_databases! {
             Reply::bytes("application/json", ""),
             Reply::sse([r#"{"error":{"message":"overloaded"}}"#]),
         ] {
-            house.upstream.on("/v1/chat/completions", reply);
-            house.server.post("/v1/chat/completions", &ann.key, &chat()).await.expect(200);
+            world.upstream.on("/v1/chat/completions", reply);
+            world.server.post("/v1/chat/completions", &ann.key, &chat()).await.expect(200);
         }
-        assert_eq!((used(&house, &ann).await, house.money(&ann).await.quota), (0, 1_000));
-        house.close().await;
+        assert_eq!((used(&world, &ann).await, world.money(&ann).await.quota), (0, 1_000));
+        world.close().await;
     }
 }
 
@@ -149,119 +149,119 @@ fn chat() -> serde_json::Value {
 
 on_sqlite! {
     async fn side_calls_are_free(db: TestDb) {
-        let house = House::open(db).await;
-        channel(&house, "anthropic", &["claude"]).await;
-        house.admin().price("claude", fixed(100)).await;
-        let ann = house.payer(1_000).await;
+        let world = World::open(db).await;
+        channel(&world, "anthropic", &["claude"]).await;
+        world.admin().price("claude", fixed(100)).await;
+        let ann = world.payer(1_000).await;
         let counted = Reply::json(&json!({"input_tokens": 14}));
-        house.upstream.handle("/v1/messages/count_tokens", anthropic(counted));
+        world.upstream.handle("/v1/messages/count_tokens", anthropic(counted));
 
         let path = "/v1/messages/count_tokens";
-        let call = house.server.call("POST", path).header("x-api-key", &ann.key);
+        let call = world.server.call("POST", path).header("x-api-key", &ann.key);
         let answer = call.json(&message()).send().await.expect(200);
 
         // R20.
         assert_eq!(answer.json()["input_tokens"], 14);
-        assert_eq!(used(&house, &ann).await, 0);
-        house.close().await;
+        assert_eq!(used(&world, &ann).await, 0);
+        world.close().await;
     }
 
     async fn errors_have_the_shape_of_the_api_that_is_spoken(db: TestDb) {
-        let house = House::open(db).await;
-        channel(&house, "anthropic", &["claude"]).await;
-        house.admin().price("claude", fixed(100)).await;
-        let ann = house.payer(1).await;
-        let call = house.server.call("POST", "/v1/messages").header("x-api-key", &ann.key);
+        let world = World::open(db).await;
+        channel(&world, "anthropic", &["claude"]).await;
+        world.admin().price("claude", fixed(100)).await;
+        let ann = world.payer(1).await;
+        let call = world.server.call("POST", "/v1/messages").header("x-api-key", &ann.key);
 
         let error = call.json(&message()).send().await.expect(402).json();
 
         assert_eq!((&error["type"], &error["error"]["type"]), (&json!("error"), &json!(BILLING)));
-        let answer = house.server.post("/v1/chat/completions", &ann.key, &chat()).await;
+        let answer = world.server.post("/v1/chat/completions", &ann.key, &chat()).await;
         // R27: at once, and for good.
         let answer = answer.expect_error(404, "model_not_found");
         assert_eq!(answer.header("Retry-After"), None);
-        house.close().await;
+        world.close().await;
     }
 
     async fn an_api_below_a_path_is_addressed_there(db: TestDb) {
-        let house = House::open(db).await;
-        let base_url = format!("{}/openai/v1", house.upstream.url());
+        let world = World::open(db).await;
+        let base_url = format!("{}/openai/v1", world.upstream.url());
         let extra = json!({"protocol": "openai", "key": "up-key", "base_url": base_url});
-        house.channel(&["gpt"], extra).await;
-        house.upstream.on("/openai/v1/chat/completions", Reply::json(&json!({"choices": []})));
-        let ann = house.payer(0).await;
+        world.channel(&["gpt"], extra).await;
+        world.upstream.on("/openai/v1/chat/completions", Reply::json(&json!({"choices": []})));
+        let ann = world.payer(0).await;
 
         // R48: Groq, BigModel and others.
-        house.server.post("/v1/chat/completions", &ann.key, &chat()).await.expect(200);
+        world.server.post("/v1/chat/completions", &ann.key, &chat()).await.expect(200);
 
         // Under CustomPass a path is part of a model.
         let wrong = json!({"name": "n", "models": ["m"], "base_url": base_url, "key": "k"});
-        let refused = house.admin().try_post("/api/channel", &wrong).await.expect(422);
+        let refused = world.admin().try_post("/api/channel", &wrong).await.expect(422);
         assert!(refused.text().contains("base_url"), "{}", refused.text());
         let unknown = json!({"name": "n", "models": ["m"], "base_url": "http://up.example",
             "protocol": "soap"});
-        let refused = house.admin().try_post("/api/channel", &unknown).await.expect(422);
+        let refused = world.admin().try_post("/api/channel", &unknown).await.expect(422);
         assert!(refused.text().contains("anthropic"), "{}", refused.text());
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_protocol_that_is_gone_is_no_free_call(db: TestDb) {
-        let house = House::open(db).await;
-        let id = channel(&house, "openai", &["gpt"]).await;
-        let ann = house.payer(0).await;
-        house.db.execute(&format!("UPDATE channels SET protocol = 'soap' WHERE id = {id}")).await;
+        let world = World::open(db).await;
+        let id = channel(&world, "openai", &["gpt"]).await;
+        let ann = world.payer(0).await;
+        world.db.execute(&format!("UPDATE channels SET protocol = 'soap' WHERE id = {id}")).await;
 
         let answer = testkit::eventually("the channel to be refused", || async {
-            let answer = house.server.post("/v1/chat/completions", &ann.key, &chat()).await;
+            let answer = world.server.post("/v1/chat/completions", &ann.key, &chat()).await;
             (answer.status == 503).then_some(answer)
         })
         .await;
 
         answer.expect_error(503, "CONFIG_ERROR");
-        house.close().await;
+        world.close().await;
     }
 
     async fn azure_names_its_deployment_in_the_path(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let extra = json!({"protocol": "azure", "key": "up-key",
             "model_mapping": {"gpt": "my-gpt"}});
-        house.channel(&["gpt"], extra).await;
-        house.admin().price("gpt", by_use()).await;
-        let ann = house.payer(1_000).await;
+        world.channel(&["gpt"], extra).await;
+        world.admin().price("gpt", by_use()).await;
+        let ann = world.payer(1_000).await;
         let body = json!({"choices": [{"message": {"content": "ok"}}],
             "usage": testkit::upstream::usage(20, 30)});
         let path = "/openai/deployments/my-gpt/chat/completions";
-        house.upstream.on(path, Reply::json(&body));
+        world.upstream.on(path, Reply::json(&body));
 
         let target = "/openai/deployments/gpt/chat/completions?api-version=2024-10-21";
-        let call = house.server.call("POST", target).header("api-key", &ann.key);
+        let call = world.server.call("POST", target).header("api-key", &ann.key);
         let ask = json!({"messages": [{"role": "user", "content": "hi"}]});
         call.json(&ask).send().await.expect(200);
 
-        let seen = &house.upstream.requests().await[0];
+        let seen = &world.upstream.requests().await[0];
         assert_eq!(seen.header("api-key").as_deref(), Some("up-key"));
         assert_eq!(seen.query(), Some("api-version=2024-10-21"));
         assert_eq!(seen.json(), ask, "not a byte of the body is changed");
-        assert_eq!(used(&house, &ann).await, 50);
-        house.close().await;
+        assert_eq!(used(&world, &ann).await, 50);
+        world.close().await;
     }
 
     async fn what_is_not_counted_upstream_is_counted_here(db: TestDb) {
-        let house = House::open(db).await;
-        channel(&house, "openai", &["gpt"]).await;
-        house.admin().price("gpt", by_use()).await;
-        let ann = house.payer(1_000).await;
+        let world = World::open(db).await;
+        channel(&world, "openai", &["gpt"]).await;
+        world.admin().price("gpt", by_use()).await;
+        let ann = world.payer(1_000).await;
         let words = "The quick brown fox jumps over the lazy dog. ".repeat(4);
         let body = json!({"choices": [{"message": {"content": words}}]});
-        house.upstream.on("/v1/chat/completions", Reply::json(&body));
+        world.upstream.on("/v1/chat/completions", Reply::json(&body));
 
         // R06: nothing is silently one quota, and nobody gets a 502 for a reply that was made.
-        house.server.post("/v1/chat/completions", &ann.key, &chat()).await.expect(200);
+        world.server.post("/v1/chat/completions", &ann.key, &chat()).await.expect(200);
 
-        let used = used(&house, &ann).await;
+        let used = used(&world, &ann).await;
         assert!((30..=60).contains(&used), "{used} for some forty tokens");
-        let note = house.db.text("SELECT other FROM logs WHERE type = 'consume'").await;
+        let note = world.db.text("SELECT other FROM logs WHERE type = 'consume'").await;
         assert!(note.contains("estimated"), "{note}");
-        house.close().await;
+        world.close().await;
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! `STORM_SEED` makes it another storm.
 
-use crate::house::{House, Payer, by_use, fixed};
+use crate::world::{Payer, World, by_use, fixed};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use testkit::{Call, Reply, Step, TestDb, json, on_both_databases};
@@ -24,20 +24,20 @@ const MODELS: &[(&str, bool)] = &[
     ("large", true),
 ];
 
-async fn build(house: &House) {
+async fn build(world: &World) {
     let one = "{\"choices\":[{\"delta\":{\"content\":\"x\"}}]}";
-    house.model("fixed", fixed(13), Reply::text("ok")).await;
-    house.model("used", by_use(), Reply::result(5, 6)).await;
-    house.upstream.on_estimate("/used", Reply::estimate(5, 50), Reply::result(5, 6));
-    house.model("stream", by_use(), Reply::openai_stream(&["a", "b", "c"], 7, 8)).await;
-    house.model("free", json!(null), Reply::text("free")).await;
-    house.model("fails", fixed(5), Reply::text("no").status(500)).await;
-    house.model("refuses", by_use(), Reply::failure(3, "no")).await;
-    house.model("cut", by_use(), Reply::sse([one, one]).step(Step::Reset)).await;
-    house.model("drops", fixed(9), Reply::reset()).await;
-    house.model("large", fixed(2), Reply::bytes("x/y", vec![1; 300_000]).chunked()).await;
+    world.model("fixed", fixed(13), Reply::text("ok")).await;
+    world.model("used", by_use(), Reply::result(5, 6)).await;
+    world.upstream.on_estimate("/used", Reply::estimate(5, 50), Reply::result(5, 6));
+    world.model("stream", by_use(), Reply::openai_stream(&["a", "b", "c"], 7, 8)).await;
+    world.model("free", json!(null), Reply::text("free")).await;
+    world.model("fails", fixed(5), Reply::text("no").status(500)).await;
+    world.model("refuses", by_use(), Reply::failure(3, "no")).await;
+    world.model("cut", by_use(), Reply::sse([one, one]).step(Step::Reset)).await;
+    world.model("drops", fixed(9), Reply::reset()).await;
+    world.model("large", fixed(2), Reply::bytes("x/y", vec![1; 300_000]).chunked()).await;
     // The failures of one model must not close the door for the others.
-    house.db.execute("UPDATE channels SET auto_ban = '0'").await;
+    world.db.execute("UPDATE channels SET auto_ban = '0'").await;
 }
 
 /// A small generator: the same storm every time.
@@ -78,11 +78,11 @@ struct Storm {
 }
 
 impl Storm {
-    fn start(house: &House, payer: &Payer) -> Self {
+    fn start(world: &World, payer: &Payer) -> Self {
         let done = Arc::<Mutex<HashSet<String>>>::default();
         let workers = (0..WORKERS).map(|worker| {
             let (done, key) = (Arc::clone(&done), payer.key.clone());
-            let addr = house.server.addr();
+            let addr = world.server.addr();
             let call = move |model: &str| {
                 Call::new(addr, "POST", &format!("/pass/{model}")).key(&key).json(&json!({"q": 1}))
             };
@@ -102,21 +102,21 @@ impl Storm {
 
 /// Waits until every hold is closed; what was dropped by the upstream, or by a node that died, is
 /// unknown until its deadline. Then audits, and compares what was delivered with what was charged.
-async fn settle(house: &House, delivered: &HashSet<String>) {
+async fn settle(world: &World, delivered: &HashSet<String>) {
     testkit::eventually("everything to be settled", || async {
-        house.pass_deadlines().await;
-        (house.open_holds().await == 0).then_some(())
+        world.pass_deadlines().await;
+        (world.open_holds().await == 0).then_some(())
     })
     .await;
-    house.close().await;
-    let charged = charges(house).await;
+    world.close().await;
+    let charged = charges(world).await;
     let free: Vec<_> = delivered.difference(&charged).collect();
     assert!(!delivered.is_empty() && free.is_empty(), "delivered, not charged: {free:?}");
 }
 
 /// The charge of every call, by its name; fails when one was charged twice.
-async fn charges(house: &House) -> HashSet<String> {
-    let rows = house.db.query("SELECT request_id FROM logs WHERE type = 'consume'").await;
+async fn charges(world: &World) -> HashSet<String> {
+    let rows = world.db.query("SELECT request_id FROM logs WHERE type = 'consume'").await;
     let mut names = HashSet::new();
     for row in &rows {
         let name = row.text("request_id").to_owned();
@@ -127,49 +127,49 @@ async fn charges(house: &House) -> HashSet<String> {
 
 on_both_databases! {
     async fn a_mixed_storm_leaves_the_books_in_order(db: TestDb) {
-        let house = House::open(db).await;
-        build(&house).await;
+        let world = World::open(db).await;
+        build(&world).await;
         let start = 1_000_000;
-        let ann = house.payer(start).await;
+        let ann = world.payer(start).await;
 
-        let delivered = Storm::start(&house, &ann).end().await;
+        let delivered = Storm::start(&world, &ann).end().await;
 
-        settle(&house, &delivered).await;
-        let sum = house.db.i64("SELECT sum(quota) FROM logs WHERE type = 'consume'").await;
-        let money = house.money(&ann).await;
+        settle(&world, &delivered).await;
+        let sum = world.db.i64("SELECT sum(quota) FROM logs WHERE type = 'consume'").await;
+        let money = world.money(&ann).await;
         assert_eq!((money.quota, money.used), (start - sum, sum));
     }
 
     async fn a_mixed_storm_of_the_poor_overspends_nothing(db: TestDb) {
-        let house = House::open(db).await;
-        build(&house).await;
-        let ann = house.payer(300).await;
+        let world = World::open(db).await;
+        build(&world).await;
+        let ann = world.payer(300).await;
 
-        let delivered = Storm::start(&house, &ann).end().await;
+        let delivered = Storm::start(&world, &ann).end().await;
 
-        settle(&house, &delivered).await;
+        settle(&world, &delivered).await;
         // Only settlements above their hold go below zero: a stream's (15), by every worker at
         // the same time at most.
-        let money = house.money(&ann).await;
+        let money = world.money(&ann).await;
         assert!(money.quota >= -15 * i64::try_from(WORKERS).unwrap(), "{money:?}");
         assert_eq!(money.quota + money.used, 300);
     }
 
     async fn a_mixed_storm_with_a_kill_in_it(db: TestDb) {
-        let mut house = House::open(db).await;
-        build(&house).await;
+        let mut world = World::open(db).await;
+        build(&world).await;
         let start = 1_000_000;
-        let ann = house.payer(start).await;
+        let ann = world.payer(start).await;
 
-        let storm = Storm::start(&house, &ann);
-        house.upstream.wait_for_heads(40).await;
-        house.server.kill_9().await;
-        house.server.start_again().await;
+        let storm = Storm::start(&world, &ann);
+        world.upstream.wait_for_heads(40).await;
+        world.server.kill_9().await;
+        world.server.start_again().await;
         let delivered = storm.end().await;
 
-        settle(&house, &delivered).await;
-        let sum = house.db.i64("SELECT sum(quota) FROM logs WHERE type = 'consume'").await;
-        let money = house.money(&ann).await;
+        settle(&world, &delivered).await;
+        let sum = world.db.i64("SELECT sum(quota) FROM logs WHERE type = 'consume'").await;
+        let money = world.money(&ann).await;
         assert_eq!((money.quota, money.used), (start - sum, sum));
     }
 }

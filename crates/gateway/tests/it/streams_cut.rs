@@ -1,6 +1,6 @@
 //! Streams that break off, clients that leave: cut is cut, and what was used is charged.
 
-use crate::house::{House, Money, by_use, fixed};
+use crate::world::{Money, World, by_use, fixed};
 use std::time::Duration;
 use testkit::{Gate, Reply, Step, TestDb, eventually, json, on_both_databases};
 
@@ -9,12 +9,12 @@ const USED_9: &str = r#"{"choices":[],"usage":{"prompt_tokens":4,"completion_tok
 
 on_both_databases! {
     async fn a_cut_stream_is_cut_and_nothing_is_invented(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let reply = Reply::sse([ONE]).step(Step::Reset);
-        house.model("m", json!({"ratio": 1, "min_hold": 25}), reply).await;
-        let ann = house.payer(100).await;
+        world.model("m", json!({"ratio": 1, "min_hold": 25}), reply).await;
+        let ann = world.payer(100).await;
 
-        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let call = world.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
         let mut answer = call.stream().await;
         let (text, ended) = read_all(&mut answer).await;
 
@@ -22,144 +22,144 @@ on_both_databases! {
         assert!(!text.contains("[DONE]"), "{text}");
         assert_eq!(text, format!("data: {ONE}\n\n"));
         // It was under way: the hold is what it costs.
-        house.wait_for_money(&ann, 75, 25).await;
-        house.close().await;
+        world.wait_for_money(&ann, 75, 25).await;
+        world.close().await;
     }
 
     async fn a_cut_stream_is_charged_by_the_usage_it_told(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let reply = Reply::sse([ONE, USED_9]).step(Step::Close);
-        house.model("m", json!({"ratio": 1, "min_hold": 25}), reply).await;
-        let ann = house.payer(100).await;
+        world.model("m", json!({"ratio": 1, "min_hold": 25}), reply).await;
+        let ann = world.payer(100).await;
 
-        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let call = world.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
         let mut answer = call.stream().await;
         let (text, ended) = read_all(&mut answer).await;
 
         assert!(!ended && !text.contains("[DONE]"), "{text}");
-        house.wait_for_money(&ann, 91, 9).await;
-        house.close().await;
+        world.wait_for_money(&ann, 91, 9).await;
+        world.close().await;
     }
 
     async fn a_client_that_leaves_a_stream_pays_for_it(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let gate = Gate::new();
         let reply = Reply::sse([ONE]).wait(&gate).event(USED_9).event("[DONE]");
-        house.model("m", by_use(), reply).await;
-        let ann = house.payer(100).await;
+        world.model("m", by_use(), reply).await;
+        let ann = world.payer(100).await;
 
-        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let call = world.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
         let mut answer = call.stream().await;
         answer.read_until("one").await;
         drop(answer);
         gate.open();
 
-        house.wait_for_money(&ann, 91, 9).await;
-        house.close().await;
+        world.wait_for_money(&ann, 91, 9).await;
+        world.close().await;
     }
 
     async fn a_client_that_leaves_before_the_reply_pays_for_it(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let gate = Gate::new();
-        house.model("used", by_use(), Reply::result(4, 5).gated(&gate)).await;
-        house.model("fixed", fixed(30), Reply::text("x").gated(&gate)).await;
-        house.model("fails", fixed(30), Reply::failure(5, "no").gated(&gate)).await;
-        let ann = house.payer(100).await;
+        world.model("used", by_use(), Reply::result(4, 5).gated(&gate)).await;
+        world.model("fixed", fixed(30), Reply::text("x").gated(&gate)).await;
+        world.model("fails", fixed(30), Reply::failure(5, "no").gated(&gate)).await;
+        let ann = world.payer(100).await;
         for (number, model) in ["used", "fixed", "fails"].into_iter().enumerate() {
-            let call = house.server.call("POST", &format!("/pass/{model}"));
+            let call = world.server.call("POST", &format!("/pass/{model}"));
             let running = tokio::spawn(call.key(&ann.key).json(&json!({})).send());
-            house.upstream.wait_for_requests(number + 1).await;
+            world.upstream.wait_for_requests(number + 1).await;
             running.abort();
             assert!(running.await.unwrap_err().is_cancelled());
         }
 
         gate.open();
 
-        house.wait_for_money(&ann, 61, 39).await;
-        assert_eq!(house.money(&ann).await, Money { quota: 61, used: 39, calls: 2 });
-        house.close().await;
+        world.wait_for_money(&ann, 61, 39).await;
+        assert_eq!(world.money(&ann).await, Money { quota: 61, used: 39, calls: 2 });
+        world.close().await;
     }
 
     async fn an_upstream_that_never_ends_is_read_for_nobody_only_so_long(db: TestDb) {
-        let house = House::with(db, &[("CUSTOM_PASS_DRAIN_SECONDS", "1s")]).await;
+        let world = World::with(db, &[("CUSTOM_PASS_DRAIN_SECONDS", "1s")]).await;
         let endless = Step::Endless("data: {}\n\n".into(), Duration::from_millis(20));
         let reply = Reply::sse([ONE]).step(endless);
-        house.model("m", json!({"ratio": 1, "min_hold": 25}), reply).await;
-        let ann = house.payer(100).await;
+        world.model("m", json!({"ratio": 1, "min_hold": 25}), reply).await;
+        let ann = world.payer(100).await;
 
-        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let call = world.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
         let mut answer = call.stream().await;
         answer.read_until("one").await;
         drop(answer);
 
-        house.wait_for_money(&ann, 75, 25).await;
+        world.wait_for_money(&ann, 75, 25).await;
         eventually("the upstream to be let go", || async {
-            (house.upstream.open_connections() == 0).then_some(())
+            (world.upstream.open_connections() == 0).then_some(())
         })
         .await;
-        house.close().await;
+        world.close().await;
     }
 }
 
 on_sqlite! {
     async fn a_reply_cut_before_its_delivery_is_not_charged(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let whole = r#"{"answer":"a long one","usage":{"prompt_tokens":4,"completion_tokens":5}}"#;
         for (model, price) in [("used", by_use()), ("fixed", fixed(30))] {
-            house.model(model, price, Reply::raw_json(whole).reset_after(40)).await;
+            world.model(model, price, Reply::raw_json(whole).reset_after(40)).await;
         }
-        let ann = house.payer(100).await;
+        let ann = world.payer(100).await;
 
-        house.pay("used", &ann).await.expect_error(502, "UPSTREAM_ERROR");
-        house.pay("fixed", &ann).await.expect_error(502, "UPSTREAM_ERROR");
+        world.pay("used", &ann).await.expect_error(502, "UPSTREAM_ERROR");
+        world.pay("fixed", &ann).await.expect_error(502, "UPSTREAM_ERROR");
 
-        house.wait_for_money(&ann, 100, 0).await;
-        house.close().await;
+        world.wait_for_money(&ann, 100, 0).await;
+        world.close().await;
     }
 
     async fn a_body_shorter_than_it_promised_is_cut(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let framing = testkit::upstream::Framing::Declared(500_000);
         let body = vec![b'x'; 200_000];
         let reply = Reply::bytes("application/octet-stream", body).framing(framing);
-        house.model("m", fixed(30), reply.step(Step::Close)).await;
-        let ann = house.payer(100).await;
+        world.model("m", fixed(30), reply.step(Step::Close)).await;
+        let ann = world.payer(100).await;
 
-        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let call = world.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
         let mut answer = call.stream().await;
         let (_, ended) = read_all(&mut answer).await;
 
         assert!(!ended, "half a file is no file");
-        house.wait_for_money(&ann, 100, 0).await;
-        house.close().await;
+        world.wait_for_money(&ann, 100, 0).await;
+        world.close().await;
     }
 
     async fn a_stream_that_says_it_failed_before_any_work_is_free(db: TestDb) {
-        let house = House::open(db).await;
+        let world = World::open(db).await;
         let events = [r#"{"error":{"message":"overloaded","code":"busy"}}"#];
-        house.model("m", json!({"ratio": 1, "min_hold": 25}), Reply::sse(events)).await;
-        let ann = house.payer(100).await;
+        world.model("m", json!({"ratio": 1, "min_hold": 25}), Reply::sse(events)).await;
+        let ann = world.payer(100).await;
 
-        let answer = house.pay("m", &ann).await.expect(200);
+        let answer = world.pay("m", &ann).await.expect(200);
 
         assert!(answer.text().contains("overloaded"));
-        house.wait_for_money(&ann, 100, 0).await;
-        house.close().await;
+        world.wait_for_money(&ann, 100, 0).await;
+        world.close().await;
     }
 
     async fn a_silent_stream_is_cut_after_its_idle_time(db: TestDb) {
-        let house = House::with(db, &[("CUSTOM_PASS_IDLE_TIMEOUT", "1s")]).await;
+        let world = World::with(db, &[("CUSTOM_PASS_IDLE_TIMEOUT", "1s")]).await;
         let reply = Reply::sse([ONE]).step(Step::Hang);
-        house.model("m", json!({"ratio": 1, "min_hold": 25}), reply).await;
-        let ann = house.payer(100).await;
+        world.model("m", json!({"ratio": 1, "min_hold": 25}), reply).await;
+        let ann = world.payer(100).await;
 
-        let call = house.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        let call = world.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
         let mut answer = call.stream().await;
         let (text, ended) = read_all(&mut answer).await;
 
         assert!(!ended && text.contains("one") && !text.contains("[DONE]"), "{text}");
-        house.wait_for_money(&ann, 75, 25).await;
-        house.close().await;
+        world.wait_for_money(&ann, 75, 25).await;
+        world.close().await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! What systemd hears of the service, on the socket that it gives.
 
-use crate::house::{House, NEWAPI, fixed};
+use crate::world::{NEWAPI, World, fixed};
 use std::path::PathBuf;
 use testkit::{Gate, Reply, Signal, TestDb, eventually, json};
 use tokio::net::UnixDatagram;
@@ -46,58 +46,58 @@ impl Manager {
     }
 }
 
-async fn supervised(db: TestDb, more: &[(&str, &str)]) -> (Manager, House) {
+async fn supervised(db: TestDb, more: &[(&str, &str)]) -> (Manager, World) {
     let manager = Manager::new(&db);
     let path = manager.path.display().to_string();
     let mut env = vec![("NOTIFY_SOCKET", path.as_str())];
     env.extend(more);
-    let house = House::with(db, &env).await;
-    (manager, house)
+    let world = World::with(db, &env).await;
+    (manager, world)
 }
 
 on_sqlite! {
     async fn systemd_hears_of_start_reload_and_stop(db: TestDb) {
-        let (systemd, mut house) = supervised(db, &[]).await;
+        let (systemd, mut world) = supervised(db, &[]).await;
 
         let said = systemd.hears("READY=1").await;
-        assert!(said.contains(&format!("STATUS=serving on {}", house.server.addr())), "{said}");
+        assert!(said.contains(&format!("STATUS=serving on {}", world.server.addr())), "{said}");
 
-        house.server.signal(Signal::HUP);
+        world.server.signal(Signal::HUP);
         let said = systemd.hears("RELOADING=1").await;
         assert!(said.contains("MONOTONIC_USEC="), "{said}");
         systemd.hears("READY=1").await;
 
-        house.server.signal(Signal::TERM);
+        world.server.signal(Signal::TERM);
         systemd.hears("STOPPING=1").await;
-        assert!(house.server.wait_exit().await.success());
+        assert!(world.server.wait_exit().await.success());
     }
 
     async fn the_watchdog_sees_that_calls_are_answered(db: TestDb) {
-        let (systemd, house) = supervised(db, &[("WATCHDOG_USEC", "1500000")]).await;
+        let (systemd, world) = supervised(db, &[("WATCHDOG_USEC", "1500000")]).await;
         for _ in 0..3 {
             systemd.hears("WATCHDOG=1").await;
         }
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_watchdog_meant_for_another_process_is_none_of_ours(db: TestDb) {
         let own = [("WATCHDOG_USEC", "1000"), ("WATCHDOG_PID", "1")];
-        let (systemd, mut house) = supervised(db, &own).await;
+        let (systemd, mut world) = supervised(db, &own).await;
         systemd.hears("READY=1").await;
-        house.server.signal(Signal::TERM);
+        world.server.signal(Signal::TERM);
         // A beat a third of a millisecond would long have come in between.
         let said = systemd.hears_next().await;
         assert!(said.starts_with("STOPPING=1"), "{said}");
-        assert!(house.server.wait_exit().await.success());
+        assert!(world.server.wait_exit().await.success());
     }
 
     async fn a_full_house_is_no_dead_one(db: TestDb) {
         let gate = Gate::new();
         let own = [("WATCHDOG_USEC", "600000"), ("MAX_CONNECTIONS", "1")];
-        let (systemd, house) = supervised(db, &own).await;
-        house.model("slow", fixed(10), Reply::text("ok").gated(&gate)).await;
-        let ann = house.payer(100).await;
-        let call = house.server.call("POST", "/pass/slow").key(&ann.key).json(&json!({}));
+        let (systemd, world) = supervised(db, &own).await;
+        world.model("slow", fixed(10), Reply::text("ok").gated(&gate)).await;
+        let ann = world.payer(100).await;
+        let call = world.server.call("POST", "/pass/slow").key(&ann.key).json(&json!({}));
         let running = tokio::spawn(call.send());
         gate.reached(1).await;
 
@@ -107,19 +107,19 @@ on_sqlite! {
         gate.open();
         running.await.unwrap().expect(200);
         systemd.hears("STATUS=serving").await;
-        house.close().await;
+        world.close().await;
     }
 
     async fn the_health_command_asks_the_running_server(db: TestDb) {
-        let mut house = House::open(db).await;
-        let output = house.server.cli(&["health"]).await;
+        let mut world = World::open(db).await;
+        let output = world.server.cli(&["health"]).await;
         assert!(output.status.success(), "{output:?}");
 
-        house.server.terminate().await;
-        let output = house.server.cli(&["health"]).await;
+        world.server.terminate().await;
+        let output = world.server.cli(&["health"]).await;
         assert_eq!(output.status.code(), Some(1), "{output:?}");
 
-        let nowhere = testkit::Server::builder(NEWAPI, &house.db).env("PORT", "x").build();
+        let nowhere = testkit::Server::builder(NEWAPI, &world.db).env("PORT", "x").build();
         assert_eq!(nowhere.cli(&["health"]).await.status.code(), Some(2));
     }
 }

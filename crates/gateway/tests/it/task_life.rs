@@ -3,7 +3,7 @@
 //!
 //! `STORM_ROUNDS` makes the storm longer, as in `crash.rs`.
 
-use crate::house::{House, NEWAPI, fixed};
+use crate::world::{NEWAPI, World, fixed};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -38,26 +38,26 @@ fn rounds() -> u64 {
 
 on_both_databases! {
     async fn an_end_is_told_where_the_user_and_the_submission_want(db: TestDb) {
-        let house = House::with(db, &SOON).await;
+        let world = World::with(db, &SOON).await;
         let done = r#"{"code":0,"data":[{"task_id":"up-1","status":"DONE","result":{"n":1.50}}]}"#;
-        house.upstream.on("/img/task/list-by-condition", Reply::raw_json(done));
+        world.upstream.on("/img/task/list-by-condition", Reply::raw_json(done));
         let taken = Reply::json(&json!({"code": 0, "data": {"task_id": "up-1"}}));
-        house.model("img/submit", fixed(PRICE), taken).await;
-        house.upstream.on("/hook", Reply::text("ok"));
-        house.upstream.on("/own-hook", Reply::text("ok"));
-        let ann = house.payer(100).await;
-        let url = |path: &str| format!("{}{path}", house.upstream.url());
+        world.model("img/submit", fixed(PRICE), taken).await;
+        world.upstream.on("/hook", Reply::text("ok"));
+        world.upstream.on("/own-hook", Reply::text("ok"));
+        let ann = world.payer(100).await;
+        let url = |path: &str| format!("{}{path}", world.upstream.url());
         let endpoint = json!({"user_id": ann.id, "url": url("/hook")});
-        house.admin().post("/api/webhook", &endpoint).await;
+        world.admin().post("/api/webhook", &endpoint).await;
 
-        let call = house.server.call("POST", "/pass/img/submit").key(&ann.key).json(&json!({}));
+        let call = world.server.call("POST", "/pass/img/submit").key(&ann.key).json(&json!({}));
         let taken = call.header("X-Webhook-Url", url("/own-hook")).send().await.expect(200);
         let place = format!("{}?wait=30", taken.header("Location").unwrap());
-        let ended = house.server.call("GET", &place).key(&ann.key).send().await.expect(200);
+        let ended = world.server.call("GET", &place).key(&ann.key).send().await.expect(200);
         assert_eq!(ended.json()["data"]["status"], "completed");
 
         let told = |path: &'static str| {
-            house.upstream.wait_until(path, move |all| {
+            world.upstream.wait_until(path, move |all| {
                 all.iter().any(|one| one.complete && one.path() == path)
             })
         };
@@ -69,23 +69,23 @@ on_both_databases! {
             assert!(body.contains(r#""result":{"n":1.50}"#), "{body}");
             assert!(told.header("webhook-signature").unwrap().starts_with("v1,"));
         }
-        assert_eq!((house.money(&ann).await.quota, house.money(&ann).await.used), (60, PRICE));
-        house.close().await;
+        assert_eq!((world.money(&ann).await.quota, world.money(&ann).await.used), (60, PRICE));
+        world.close().await;
     }
 
     async fn tasks_survive_kill_9(db: TestDb) {
-        let mut house = House::with(db, &SOON).await;
+        let mut world = World::with(db, &SOON).await;
         let (_upstream, url) = trial_upstream().await;
         let setting = json!({"base_url": url, "setting": {"idempotent": true}});
-        house.channel(&["img/submit"], setting).await;
-        house.admin().price("img/submit", fixed(PRICE)).await;
-        let ann = house.payer(START).await;
+        world.channel(&["img/submit"], setting).await;
+        world.admin().price("img/submit", fixed(PRICE)).await;
+        let ann = world.payer(START).await;
 
         let (stop, taken) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let workers: Vec<_> = ["", "?outcome=failed", "?polls=1", "?delay_ms=20"]
             .map(|query| {
                 let target = format!("/pass/img/submit{query}");
-                let call = house.server.call("POST", &target).key(&ann.key).json(&json!({}));
+                let call = world.server.call("POST", &target).key(&ann.key).json(&json!({}));
                 let (stop, taken) = (Arc::clone(&stop), Arc::clone(&taken));
                 tokio::spawn(async move {
                     while !stop.load(Ordering::Relaxed) {
@@ -109,8 +109,8 @@ on_both_databases! {
             .await;
             // Each time at another moment between two polls.
             tokio::time::sleep(Duration::from_millis(round * 370 % 1_000)).await;
-            house.server.kill_9().await;
-            house.server.start_again().await;
+            world.server.kill_9().await;
+            world.server.start_again().await;
         }
         stop.store(true, Ordering::Relaxed);
         for worker in workers {
@@ -119,12 +119,12 @@ on_both_databases! {
 
         eventually("every task to end", || async {
             let open = "SELECT count(*) FROM tasks WHERE finish_time IS NULL";
-            (house.db.i64(open).await == 0).then_some(())
+            (world.db.i64(open).await == 0).then_some(())
         })
         .await;
         let count = |condition: &str| {
             let sql = format!("SELECT count(*) FROM tasks WHERE {condition}");
-            let db = &house.db;
+            let db = &world.db;
             async move { db.i64(&sql).await }
         };
         let completed = count("status = 'completed'").await;
@@ -133,10 +133,10 @@ on_both_databases! {
         assert_eq!(count("status = 'completed' AND used_quota = 0").await, 0);
         assert_eq!(count("status = 'failed' AND used_quota <> 0").await, 0);
         let twice = "SELECT count(*) - count(DISTINCT task_id) FROM tasks WHERE task_id <> ''";
-        assert_eq!(house.db.i64(twice).await, 0, "a submission was done twice");
+        assert_eq!(world.db.i64(twice).await, 0, "a submission was done twice");
         let known = count("task_id <> ''").await;
         assert!(known >= i64::try_from(taken.load(Ordering::Relaxed)).unwrap());
-        house.wait_for_money(&ann, START - completed * PRICE, completed * PRICE).await;
-        house.server.audit_clean().await;
+        world.wait_for_money(&ann, START - completed * PRICE, completed * PRICE).await;
+        world.server.audit_clean().await;
     }
 }

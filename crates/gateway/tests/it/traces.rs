@@ -1,6 +1,6 @@
 //! Traces, as a collector gets them.
 
-use crate::house::{House, by_use, fixed};
+use crate::world::{World, by_use, fixed};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -13,8 +13,8 @@ use testkit::{Call, Recorded, Reply, TestDb, Upstream, json};
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 
-/// A house whose spans go to a collector.
-async fn observed(db: TestDb, settings: &[(&str, &str)]) -> (House, Upstream) {
+/// A world whose spans go to a collector.
+async fn observed(db: TestDb, settings: &[(&str, &str)]) -> (World, Upstream) {
     let collector = Upstream::start().await;
     collector.on("/base/v1/traces", Reply::bytes("application/x-protobuf", ""));
     let endpoint = format!("{}/base/", collector.url());
@@ -24,7 +24,7 @@ async fn observed(db: TestDb, settings: &[(&str, &str)]) -> (House, Upstream) {
         ("OTEL_SERVICE_NAME", "till"),
     ];
     let settings: Vec<_> = own.iter().chain(settings).copied().collect();
-    (House::with(db, &settings).await, collector)
+    (World::with(db, &settings).await, collector)
 }
 
 fn read(request: &Recorded) -> ExportTraceServiceRequest {
@@ -113,15 +113,15 @@ fn traced(call: Call, flags: &str) -> Call {
 
 on_sqlite! {
     async fn a_paid_call_is_a_trace_without_secrets(db: TestDb) {
-        let (house, collector) = observed(db, &[]).await;
+        let (world, collector) = observed(db, &[]).await;
         let reply = Reply::json(&json!({
             "code": 0, "data": {"answer": "a private reply"},
             "usage": {"prompt_tokens": 20, "completion_tokens": 30, "total_tokens": 50},
         }));
-        let channel = house.model("m", by_use(), Reply::new(404)).await;
-        house.upstream.on_estimate("/m", Reply::estimate(20, 40), reply);
-        let ann = house.payer(1_000).await;
-        let call = house.server.call("POST", "/pass/m?token=a-private-query").key(&ann.key);
+        let channel = world.model("m", by_use(), Reply::new(404)).await;
+        world.upstream.on_estimate("/m", Reply::estimate(20, 40), reply);
+        let ann = world.payer(1_000).await;
+        let call = world.server.call("POST", "/pass/m?token=a-private-query").key(&ann.key);
         let call = call.header("X-Request-Id", "call-1").header("tracestate", "v=a-private-state");
 
         traced(call, "01").body("a private prompt").send().await.expect(200);
@@ -132,7 +132,7 @@ on_sqlite! {
         let server = spans.iter().find(|span| is_server(span)).unwrap();
         assert_eq!((server.name.as_str(), failed(server)), ("POST /pass/{model}", ""));
         assert_eq!(hex(&server.parent_span_id), PARENT);
-        let port = house.server.addr().port().to_string();
+        let port = world.server.addr().port().to_string();
         for (key, value) in [
             ("http.request.method", "POST"),
             ("http.route", "/pass/{model}"),
@@ -149,13 +149,13 @@ on_sqlite! {
             assert_eq!(said(server, key).as_deref(), Some(value), "{key}");
         }
         let client = spans.iter().find(|span| span.kind() == SpanKind::Client).unwrap();
-        let upstream = house.upstream.addr().port().to_string();
+        let upstream = world.upstream.addr().port().to_string();
         assert_eq!(said(client, "server.port"), Some(upstream));
         let hold = spans.iter().find(|span| span.name == "hold").unwrap();
-        let at_upstream = house.upstream.requests().await.remove(1);
+        let at_upstream = world.upstream.requests().await.remove(1);
         assert_eq!(said(hold, "newapi.hold.id"), at_upstream.header("Idempotency-Key"));
 
-        let line = house.server.wait_for_log(&["sync_request", "request_id=call-1"]).await;
+        let line = world.server.wait_for_log(&["sync_request", "request_id=call-1"]).await;
         assert!(line.contains(&format!(" trace_id={TRACE}")), "{line}");
         let message = collector.requests().await.remove(0);
         assert_eq!(message.header("content-type").as_deref(), Some("application/x-protobuf"));
@@ -164,51 +164,51 @@ on_sqlite! {
         let told = format!("{resource:?}");
         assert!(told.contains("service.name") && told.contains("till"), "{told}");
         nothing_private(&collector, &[&ann.key, "upstream-key"]).await;
-        house.close().await;
+        world.close().await;
     }
 
     async fn what_the_upstream_hears_does_not_change(db: TestDb) {
-        let (house, collector) = observed(db, &[]).await;
-        house.model("m", fixed(1), Reply::text("ok")).await;
-        let ann = house.payer(10).await;
-        let call = || house.server.call("POST", "/pass/m").key(&ann.key);
+        let (world, collector) = observed(db, &[]).await;
+        world.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = world.payer(10).await;
+        let call = || world.server.call("POST", "/pass/m").key(&ann.key);
 
         call().send().await.expect(200);
         traced(call(), "01").send().await.expect(200);
 
-        let heard = house.upstream.requests().await;
+        let heard = world.upstream.requests().await;
         assert_eq!(heard[0].header("traceparent"), None);
         let own = format!("00-{TRACE}-{PARENT}-01");
         assert_eq!(heard[1].headers_named("traceparent"), [own]);
         trace(&collector, TRACE).await;
-        house.close().await;
+        world.close().await;
     }
 
     async fn each_attempt_is_a_span(db: TestDb) {
-        let (house, collector) = observed(db, &[]).await;
-        house.model("m", fixed(1), Reply::text("ok")).await;
+        let (world, collector) = observed(db, &[]).await;
+        world.model("m", fixed(1), Reply::text("ok")).await;
         let gone = format!("http://127.0.0.1:{}", testkit::ports::free_port());
         let gone = json!({"base_url": gone, "priority": 9});
-        let gone = house.channel(&["m"], gone).await;
-        let ann = house.payer(10).await;
+        let gone = world.channel(&["m"], gone).await;
+        let ann = world.payer(10).await;
 
-        traced(house.server.call("POST", "/pass/m").key(&ann.key), "01").send().await.expect(200);
+        traced(world.server.call("POST", "/pass/m").key(&ann.key), "01").send().await.expect(200);
 
         let spans = trace(&collector, TRACE).await;
         let told = ["hold", "POST 1 UPSTREAM_ERROR!", "POST 2 200", "settle"];
         assert_eq!(phases(&spans), told);
         let first = spans.iter().find(|span| said(span, "newapi.attempt").as_deref() == Some("1"));
         assert_eq!(said(first.unwrap(), "newapi.channel.id"), Some(gone.to_string()));
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_stream_is_a_trace_until_its_end(db: TestDb) {
-        let (house, collector) = observed(db, &[]).await;
-        house.model("m", by_use(), Reply::openai_stream(&["a", "b"], 20, 30)).await;
-        house.model("cut", by_use(), Reply::sse(["{}"]).reset_after(4)).await;
-        let ann = house.payer(1_000).await;
+        let (world, collector) = observed(db, &[]).await;
+        world.model("m", by_use(), Reply::openai_stream(&["a", "b"], 20, 30)).await;
+        world.model("cut", by_use(), Reply::sse(["{}"]).reset_after(4)).await;
+        let ann = world.payer(1_000).await;
         let call = |model: &str| {
-            let call = house.server.call("POST", &format!("/pass/{model}")).key(&ann.key);
+            let call = world.server.call("POST", &format!("/pass/{model}")).key(&ann.key);
             call.json(&json!({"stream": true}))
         };
 
@@ -220,7 +220,7 @@ on_sqlite! {
 
         let cut = call("cut").header("X-Request-Id", "cut").stream().await.rest().await;
         cut.unwrap_err();
-        let line = house.server.wait_for_log(&["request_id=cut", "trace_id="]).await;
+        let line = world.server.wait_for_log(&["request_id=cut", "trace_id="]).await;
         let id = line.split("trace_id=").nth(1).unwrap().split(' ').next().unwrap();
         let spans = trace(&collector, id).await;
         let server = spans.iter().find(|span| is_server(span)).unwrap();
@@ -228,16 +228,16 @@ on_sqlite! {
         assert_eq!(said(server, "http.response.status_code").as_deref(), Some("200"));
         assert_eq!(said(server, "error.type").as_deref(), Some("UPSTREAM_ERROR"));
         assert_eq!(failed(server), "!");
-        house.pass_deadlines().await;
-        house.close().await;
+        world.pass_deadlines().await;
+        world.close().await;
     }
 
     async fn who_is_refused_is_told_of_too(db: TestDb) {
-        let (house, collector) = observed(db, &[]).await;
-        house.model("m", fixed(11), Reply::text("ok")).await;
-        let ann = house.payer(10).await;
+        let (world, collector) = observed(db, &[]).await;
+        world.model("m", fixed(11), Reply::text("ok")).await;
+        let ann = world.payer(10).await;
 
-        traced(house.server.call("POST", "/pass/m").key(&ann.key), "01").send().await.expect(402);
+        traced(world.server.call("POST", "/pass/m").key(&ann.key), "01").send().await.expect(402);
 
         let spans = trace(&collector, TRACE).await;
         assert_eq!(phases(&spans), ["hold INSUFFICIENT_QUOTA!"]);
@@ -245,34 +245,34 @@ on_sqlite! {
         assert_eq!(said(server, "http.response.status_code").as_deref(), Some("402"));
         assert_eq!(said(server, "error.type").as_deref(), Some("INSUFFICIENT_QUOTA"));
         assert_eq!(failed(server), "");
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_path_that_is_no_model_is_not_told(db: TestDb) {
-        let (house, collector) = observed(db, &[]).await;
-        let ann = house.payer(10).await;
-        let call = house.server.call("POST", "/pass/a-private-path").key(&ann.key);
+        let (world, collector) = observed(db, &[]).await;
+        let ann = world.payer(10).await;
+        let call = world.server.call("POST", "/pass/a-private-path").key(&ann.key);
 
         traced(call, "01").send().await.expect(404);
 
         let spans = trace(&collector, TRACE).await;
         assert_eq!(phases(&spans), Vec::<String>::new());
         nothing_private(&collector, &[&ann.key]).await;
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_task_is_told_of_from_its_submission_to_its_webhook(db: TestDb) {
         let settings =
             [("CUSTOM_PASS_POLL_INTERVAL", "1s"), ("WEBHOOK_ALLOW_NETS", "127.0.0.0/8")];
-        let (house, collector) = observed(db, &settings).await;
+        let (world, collector) = observed(db, &settings).await;
         let done = r#"{"code":0,"data":[{"task_id":"private-1","status":"DONE","result":1}]}"#;
-        house.upstream.on("/img/task/list-by-condition", Reply::raw_json(done));
+        world.upstream.on("/img/task/list-by-condition", Reply::raw_json(done));
         let taken = Reply::json(&json!({"code": 0, "data": {"task_id": "private-1"}}));
-        let channel = house.model("img/submit", fixed(40), taken).await;
-        house.upstream.on("/private-hook", Reply::new(204));
-        let ann = house.payer(100).await;
-        let call = house.server.call("POST", "/pass/img/submit").key(&ann.key).json(&json!({}));
-        let hook = format!("{}/private-hook", house.upstream.url());
+        let channel = world.model("img/submit", fixed(40), taken).await;
+        world.upstream.on("/private-hook", Reply::new(204));
+        let ann = world.payer(100).await;
+        let call = world.server.call("POST", "/pass/img/submit").key(&ann.key).json(&json!({}));
+        let hook = format!("{}/private-hook", world.upstream.url());
 
         traced(call, "01").header("X-Webhook-Url", hook).send().await.expect(200);
 
@@ -294,13 +294,13 @@ on_sqlite! {
             assert_eq!(failed(span), "");
         }
         nothing_private(&collector, &[&ann.key, "upstream-key"]).await;
-        house.close().await;
+        world.close().await;
     }
 
     async fn calls_of_the_api_are_told_by_their_route(db: TestDb) {
-        let (house, collector) = observed(db, &[]).await;
-        let ann = house.payer(10).await;
-        let admin = house.admin();
+        let (world, collector) = observed(db, &[]).await;
+        let ann = world.payer(10).await;
+        let admin = world.admin();
         let get = |path: String, id: &str| {
             let call = admin.call("GET", &path);
             call.header("traceparent", format!("00-{id}-{PARENT}-01")).send()
@@ -320,15 +320,15 @@ on_sqlite! {
         let missing = told(trace(&collector, &other).await);
         assert_eq!(missing, ("GET".to_owned(), "404".to_owned(), ""));
         nothing_private(&collector, &[&ann.key]).await;
-        house.close().await;
+        world.close().await;
     }
 
     async fn the_sampler_decides_what_is_recorded(db: TestDb) {
         let settings = [("OTEL_TRACES_SAMPLER", "parentbased_always_off")];
-        let (house, collector) = observed(db, &settings).await;
-        house.model("m", fixed(1), Reply::text("ok")).await;
-        let ann = house.payer(10).await;
-        let call = || house.server.call("POST", "/pass/m").key(&ann.key);
+        let (world, collector) = observed(db, &settings).await;
+        world.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = world.payer(10).await;
+        let call = || world.server.call("POST", "/pass/m").key(&ann.key);
 
         call().header("X-Request-Id", "not").send().await.expect(200);
         traced(call(), "00").send().await.expect(200);
@@ -338,55 +338,55 @@ on_sqlite! {
         assert_eq!(phases(&spans), ["hold", "POST 1 200", "settle"]);
         assert_eq!(spans_in(&collector.requests().await).len(), spans.len());
         // What is not recorded has an id all the same.
-        house.server.wait_for_log(&["request_id=not", "trace_id="]).await;
-        house.close().await;
+        world.server.wait_for_log(&["request_id=not", "trace_id="]).await;
+        world.close().await;
     }
 
     async fn a_stop_sends_what_has_ended(db: TestDb) {
-        let (mut house, collector) = observed(db, &[]).await;
-        house.model("m", fixed(1), Reply::text("ok")).await;
-        let ann = house.payer(10).await;
-        traced(house.server.call("POST", "/pass/m").key(&ann.key), "01").send().await.expect(200);
+        let (mut world, collector) = observed(db, &[]).await;
+        world.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = world.payer(10).await;
+        traced(world.server.call("POST", "/pass/m").key(&ann.key), "01").send().await.expect(200);
 
-        assert_eq!(house.server.terminate().await.code(), Some(0));
+        assert_eq!(world.server.terminate().await.code(), Some(0));
 
         let spans = spans_in(&collector.requests().await);
         assert!(spans.iter().any(|span| hex(&span.trace_id) == TRACE && is_server(span)));
     }
 
     async fn a_collector_that_is_away_is_nobody_s_trouble(db: TestDb) {
-        let (mut house, collector) = observed(db, &[]).await;
-        house.model("m", fixed(1), Reply::text("ok")).await;
-        let ann = house.payer(100).await;
+        let (mut world, collector) = observed(db, &[]).await;
+        world.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = world.payer(100).await;
         let lost = |result: &str| format!("custompass_trace_spans_total{{result=\"{result}\"}}");
         collector.on("/base/v1/traces", Reply::new(503));
-        house.pay("m", &ann).await.expect(200);
-        let line = house.server.wait_for_log(&["spans_lost"]).await;
+        world.pay("m", &ann).await.expect(200);
+        let line = world.server.wait_for_log(&["spans_lost"]).await;
         assert!(line.contains("error=\"status 503\""), "{line}");
-        assert!(house.server.metric(&lost("failed")).await >= 4);
-        assert_eq!(house.server.metric(&lost("sent")).await, 0);
+        assert!(world.server.metric(&lost("failed")).await >= 4);
+        assert_eq!(world.server.metric(&lost("sent")).await, 0);
 
         collector.on("/base/v1/traces", Reply::hang());
         collector.forget();
-        house.pay("m", &ann).await.expect(200);
+        world.pay("m", &ann).await.expect(200);
         collector.wait_for_requests(1).await;
-        house.pay("m", &ann).await.expect(200);
-        house.close().await;
-        assert_eq!(house.server.terminate().await.code(), Some(0));
-        house.server.wait_for_log(&["traces_left_unsent"]).await;
+        world.pay("m", &ann).await.expect(200);
+        world.close().await;
+        assert_eq!(world.server.terminate().await.code(), Some(0));
+        world.server.wait_for_log(&["traces_left_unsent"]).await;
     }
 
     async fn switched_off_there_is_nothing(db: TestDb) {
-        let (house, collector) = observed(db, &[("OTEL_SDK_DISABLED", "true")]).await;
-        house.model("m", fixed(1), Reply::text("ok")).await;
-        let ann = house.payer(10).await;
+        let (world, collector) = observed(db, &[("OTEL_SDK_DISABLED", "true")]).await;
+        world.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = world.payer(10).await;
 
-        traced(house.server.call("POST", "/pass/m").key(&ann.key), "01").send().await.expect(200);
+        traced(world.server.call("POST", "/pass/m").key(&ann.key), "01").send().await.expect(200);
 
-        let line = house.server.wait_for_log(&["sync_request"]).await;
+        let line = world.server.wait_for_log(&["sync_request"]).await;
         assert!(!line.contains("trace_id"), "{line}");
-        assert!(!house.server.metrics().await.contains("custompass_trace_spans"));
-        house.close().await;
+        assert!(!world.server.metrics().await.contains("custompass_trace_spans"));
+        world.close().await;
         assert_eq!(collector.count(), 0);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Ended tasks and their rows in the outbox are put there with SQL.
 
-use crate::house::{House, node};
+use crate::world::{World, node};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
@@ -15,22 +15,22 @@ const OTHER_SECRET: &str = "whsec_AAAAQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAA";
 
 /// The endpoints of a user, and tasks that have ended.
 struct Hooks {
-    house: House,
+    world: World,
     user_id: i64,
 }
 
 impl Hooks {
     async fn open(db: TestDb) -> Self {
-        let house = House::with(db, LOCAL).await;
-        let user_id = house.payer(0).await.id;
-        Self { house, user_id }
+        let world = World::with(db, LOCAL).await;
+        let user_id = world.payer(0).await.id;
+        Self { world, user_id }
     }
 
     /// An endpoint at this path of the upstream.
     async fn endpoint(&self, path: &str) -> i64 {
-        let url = format!("{}{path}", self.house.upstream.url());
+        let url = format!("{}{path}", self.world.upstream.url());
         let body = json!({"user_id": self.user_id, "url": url, "secret": SECRET});
-        self.house.admin().post("/api/webhook", &body).await["id"].as_i64().unwrap()
+        self.world.admin().post("/api/webhook", &body).await["id"].as_i64().unwrap()
     }
 
     /// A completed task, and its rows in the outbox for these endpoints; answers its uid.
@@ -40,7 +40,7 @@ impl Hooks {
 
     async fn ended_with(&self, endpoints: &[i64], data: &str, url: &str) -> uuid::Uuid {
         let uid = uuid::Uuid::now_v7();
-        let (db, user) = (&self.house.db, self.user_id);
+        let (db, user) = (&self.world.db, self.user_id);
         let (id, now) = if db.is_postgres() {
             (format!("'{uid}'"), "now()")
         } else {
@@ -69,7 +69,7 @@ impl Hooks {
              WHERE endpoint_id = {endpoint} AND state = '{state}'"
         );
         eventually(&format!("{count} {state} of endpoint {endpoint}"), || async {
-            (self.house.db.i64(&sql).await == count).then_some(())
+            (self.world.db.i64(&sql).await == count).then_some(())
         })
         .await;
     }
@@ -84,19 +84,19 @@ impl Hooks {
              AND last_status {status}"
         );
         eventually("a failed try to be written down", || async {
-            (self.house.db.i64(&sql).await == 1).then_some(())
+            (self.world.db.i64(&sql).await == 1).then_some(())
         })
         .await;
     }
 
     /// Makes everything due.
     async fn hurry(&self) {
-        let now = if self.house.db.is_postgres() { "now()" } else { "1" };
-        self.house.db.execute(&format!("UPDATE webhook_deliveries SET due_at = {now}")).await;
+        let now = if self.world.db.is_postgres() { "now()" } else { "1" };
+        self.world.db.execute(&format!("UPDATE webhook_deliveries SET due_at = {now}")).await;
     }
 
     async fn requests_to(&self, path: &str) -> Vec<Recorded> {
-        let all = self.house.upstream.requests().await;
+        let all = self.world.upstream.requests().await;
         all.into_iter().filter(|one| one.target == path).collect()
     }
 }
@@ -122,14 +122,14 @@ fn signed_with(request: &Recorded, secret: &str) -> bool {
 on_both_databases! {
     async fn an_ended_task_is_told_of(db: TestDb) {
         let hooks = Hooks::open(db).await;
-        hooks.house.upstream.otherwise(Reply::new(204));
+        hooks.world.upstream.otherwise(Reply::new(204));
         let endpoint = hooks.endpoint("/hook?a=1").await;
         let said = r#"{"task_id":"up-1","result":{"n": 1.50,"n":2},"usage":{"total_tokens":3}}"#;
         let uid = hooks.ended_with(&[endpoint], &sealed(store::TASK_DATA, said), "NULL").await;
 
         hooks.wait(endpoint, "delivered", 1).await;
 
-        let got = hooks.house.upstream.requests().await;
+        let got = hooks.world.upstream.requests().await;
         assert_eq!(got.len(), 1);
         let got = &got[0];
         assert_eq!((got.method.as_str(), got.target.as_str()), ("POST", "/hook?a=1"));
@@ -142,16 +142,16 @@ on_both_databases! {
         assert_eq!(body["type"], "task.completed");
         assert_eq!(body["data"]["id"], uid.to_string());
         assert_eq!(body["data"]["task_id"], "up-1");
-        let row = hooks.house.db.row("SELECT attempts, last_status FROM webhook_deliveries").await;
+        let row = hooks.world.db.row("SELECT attempts, last_status FROM webhook_deliveries").await;
         assert_eq!((row.i64("attempts"), row.i64("last_status")), (1, 204));
         let sample = "custompass_webhooks_total{result=\"delivered\"}";
-        assert_eq!(hooks.house.server.metric(sample).await, 1);
-        hooks.house.close().await;
+        assert_eq!(hooks.world.server.metric(sample).await, 1);
+        hooks.world.close().await;
     }
 
     async fn a_failed_one_is_tried_again(db: TestDb) {
         let hooks = Hooks::open(db).await;
-        let upstream = &hooks.house.upstream;
+        let upstream = &hooks.world.upstream;
         upstream.queue("/hook", Reply::new(500));
         upstream.queue("/hook", Reply::redirect(302, &format!("{}/other", upstream.url())));
         upstream.queue("/hook", Reply::reset());
@@ -173,8 +173,8 @@ on_both_databases! {
 
         // The last of all tries.
         upstream.on("/hook", Reply::new(503));
-        let admin = hooks.house.admin();
-        hooks.house.db.execute("UPDATE webhook_deliveries SET attempts = 10").await;
+        let admin = hooks.world.admin();
+        hooks.world.db.execute("UPDATE webhook_deliveries SET attempts = 10").await;
         let list = admin.get(&format!("/api/webhook/{endpoint}/deliveries")).await;
         let delivery = list[0]["id"].as_i64().unwrap();
         admin.post(&format!("/api/webhook/delivery/{delivery}/redeliver"), &json!({})).await;
@@ -188,58 +188,58 @@ on_both_databases! {
         hooks.wait(endpoint, "delivered", 1).await;
         let last = upstream.requests().await.pop().unwrap();
         assert_eq!(last.header("webhook-id"), id);
-        hooks.house.close().await;
+        hooks.world.close().await;
     }
 
     async fn both_secrets_sign_for_a_while(db: TestDb) {
         let hooks = Hooks::open(db).await;
-        hooks.house.upstream.on("/hook", Reply::text("ok"));
+        hooks.world.upstream.on("/hook", Reply::text("ok"));
         let endpoint = hooks.endpoint("/hook").await;
         let path = format!("/api/webhook/{endpoint}/rotate");
         let body = json!({"secret": OTHER_SECRET});
-        assert_eq!(hooks.house.admin().post(&path, &body).await["secret"], OTHER_SECRET);
+        assert_eq!(hooks.world.admin().post(&path, &body).await["secret"], OTHER_SECRET);
 
         hooks.ended(&[endpoint]).await;
         hooks.wait(endpoint, "delivered", 1).await;
-        let past = if hooks.house.db.is_postgres() { "now()" } else { "1" };
+        let past = if hooks.world.db.is_postgres() { "now()" } else { "1" };
         let over = format!("UPDATE webhook_endpoints SET previous_until = {past}");
-        hooks.house.db.execute(&over).await;
+        hooks.world.db.execute(&over).await;
         hooks.ended(&[endpoint]).await;
         hooks.wait(endpoint, "delivered", 2).await;
 
-        let got = hooks.house.upstream.requests().await;
+        let got = hooks.world.upstream.requests().await;
         assert!(signed_with(&got[0], SECRET) && signed_with(&got[0], OTHER_SECRET));
         assert!(!signed_with(&got[1], SECRET) && signed_with(&got[1], OTHER_SECRET));
-        let made = hooks.house.admin().call("POST", &path).send().await.expect(200).json();
+        let made = hooks.world.admin().call("POST", &path).send().await.expect(200).json();
         assert!(made["data"]["secret"].as_str().unwrap().starts_with("whsec_"));
-        hooks.house.close().await;
+        hooks.world.close().await;
     }
 
     async fn gone_ends_an_endpoint(db: TestDb) {
         let hooks = Hooks::open(db).await;
-        hooks.house.upstream.on("/hook", Reply::new(410));
+        hooks.world.upstream.on("/hook", Reply::new(410));
         let endpoint = hooks.endpoint("/hook").await;
         hooks.ended(&[endpoint]).await;
         hooks.wait(endpoint, "failed", 1).await;
 
-        let shown = hooks.house.admin().get(&format!("/api/webhook/{endpoint}")).await;
+        let shown = hooks.world.admin().get(&format!("/api/webhook/{endpoint}")).await;
         assert_eq!(shown["status"], 2);
         assert_eq!(shown["disabled_reason"], "answered 410 Gone");
         // What still came for it is given up, unsent.
         hooks.ended(&[endpoint]).await;
         hooks.wait(endpoint, "failed", 2).await;
-        assert_eq!(hooks.house.upstream.count(), 1);
+        assert_eq!(hooks.world.upstream.count(), 1);
         let again = format!("/api/webhook/{endpoint}/enable");
-        let shown = hooks.house.admin().post(&again, &json!({})).await;
+        let shown = hooks.world.admin().post(&again, &json!({})).await;
         assert_eq!((&shown["status"], &shown["disabled_reason"]), (&json!(1), &json!("")));
-        hooks.house.close().await;
+        hooks.world.close().await;
     }
 
     async fn a_slow_endpoint_delays_nobody(db: TestDb) {
         let hooks = Hooks::open(db).await;
         let gate = Gate::new();
-        hooks.house.upstream.on("/slow", Reply::text("ok").gated(&gate));
-        hooks.house.upstream.on("/fast", Reply::text("ok"));
+        hooks.world.upstream.on("/slow", Reply::text("ok").gated(&gate));
+        hooks.world.upstream.on("/fast", Reply::text("ok"));
         let (slow, fast) = (hooks.endpoint("/slow").await, hooks.endpoint("/fast").await);
         for _ in 0..40 {
             hooks.ended(&[slow]).await;
@@ -254,13 +254,13 @@ on_both_databases! {
         assert_eq!(hooks.requests_to("/slow").await.len(), 4);
         gate.open();
         hooks.wait(slow, "delivered", 40).await;
-        hooks.house.close().await;
+        hooks.world.close().await;
     }
 
     async fn users_whose_endpoints_hang_delay_nobody_else(db: TestDb) {
         let mut hooks = Hooks::open(db).await;
         let gate = Gate::new();
-        hooks.house.upstream.otherwise(Reply::text("ok").gated(&gate));
+        hooks.world.upstream.otherwise(Reply::text("ok").gated(&gate));
         for user in 0..2 {
             for n in 0..10 {
                 let endpoint = hooks.endpoint(&format!("/slow/{user}/{n}")).await;
@@ -268,10 +268,10 @@ on_both_databases! {
                     hooks.ended(&[endpoint]).await;
                 }
             }
-            hooks.user_id = hooks.house.payer(0).await.id;
+            hooks.user_id = hooks.world.payer(0).await.id;
         }
         gate.reached(16).await;
-        hooks.house.upstream.on("/fast", Reply::text("ok"));
+        hooks.world.upstream.on("/fast", Reply::text("ok"));
         let fast = hooks.endpoint("/fast").await;
         for _ in 0..4 {
             hooks.ended(&[fast]).await;
@@ -280,16 +280,16 @@ on_both_databases! {
         hooks.wait(fast, "delivered", 4).await;
 
         // Each has its share of what is under way, and no more.
-        assert_eq!(hooks.house.upstream.count(), 16 + 4);
+        assert_eq!(hooks.world.upstream.count(), 16 + 4);
         gate.open();
-        hooks.house.close().await;
+        hooks.world.close().await;
     }
 
     async fn a_submission_names_its_own_address(db: TestDb) {
         let hooks = Hooks::open(db).await;
-        let upstream = &hooks.house.upstream;
+        let upstream = &hooks.world.upstream;
         upstream.on("/own", Reply::text("ok"));
-        let admin = hooks.house.admin();
+        let admin = hooks.world.admin();
         let path = format!("/api/webhook/submission-secret?user_id={}", hooks.user_id);
         let made = admin.post(&path, &json!({"secret": SECRET})).await;
         let endpoint = made["id"].as_i64().unwrap();
@@ -310,80 +310,80 @@ on_both_databases! {
         assert_ne!(again["secret"], json!(SECRET));
         assert!(again["previous_until"].is_i64());
         assert!(admin.get("/api/webhook").await.as_array().unwrap().is_empty());
-        hooks.house.close().await;
+        hooks.world.close().await;
     }
 
     async fn a_death_in_between_tells_again(db: TestDb) {
         let mut hooks = Hooks::open(db).await;
-        hooks.house.upstream.queue("/hook", Reply::hang());
-        hooks.house.upstream.on("/hook", Reply::text("ok"));
+        hooks.world.upstream.queue("/hook", Reply::hang());
+        hooks.world.upstream.on("/hook", Reply::text("ok"));
         let endpoint = hooks.endpoint("/hook").await;
         hooks.ended(&[endpoint]).await;
-        hooks.house.upstream.wait_for_requests(1).await;
+        hooks.world.upstream.wait_for_requests(1).await;
 
-        hooks.house.server.kill_9().await;
-        hooks.house.server.start_again().await;
+        hooks.world.server.kill_9().await;
+        hooks.world.server.start_again().await;
         // Its claim lapses after a minute.
         hooks.hurry().await;
 
         hooks.wait(endpoint, "delivered", 1).await;
-        let got = hooks.house.upstream.requests().await;
+        let got = hooks.world.upstream.requests().await;
         assert_eq!(got.len(), 2);
         assert_eq!(got[0].header("webhook-id"), got[1].header("webhook-id"));
-        hooks.house.close().await;
+        hooks.world.close().await;
     }
 
     async fn private_addresses_are_refused(db: TestDb) {
-        let house = House::open(db).await;
-        let user_id = house.payer(0).await.id;
-        let admin = house.admin();
-        let body = json!({"user_id": user_id, "url": house.upstream.url()});
+        let world = World::open(db).await;
+        let user_id = world.payer(0).await.id;
+        let admin = world.admin();
+        let body = json!({"user_id": user_id, "url": world.upstream.url()});
         let refused = admin.try_post("/api/webhook", &body).await.expect(422);
         assert!(refused.text().contains("WEBHOOK_ALLOW_NETS"), "{}", refused.text());
 
         // A name says nothing about its address: the connection itself is refused.
         let body = json!({"user_id": user_id, "url": "http://example.com/", "secret": SECRET});
         let endpoint = admin.post("/api/webhook", &body).await["id"].as_i64().unwrap();
-        let url = house.upstream.url();
-        house.db.execute(&format!("UPDATE webhook_endpoints SET url = '{url}'")).await;
-        let hooks = Hooks { house, user_id };
+        let url = world.upstream.url();
+        world.db.execute(&format!("UPDATE webhook_endpoints SET url = '{url}'")).await;
+        let hooks = Hooks { world, user_id };
         hooks.ended(&[endpoint]).await;
         hooks.wait_for_try(endpoint, 1, None).await;
 
-        let error = hooks.house.db.text("SELECT last_error FROM webhook_deliveries").await;
-        assert_eq!((error.as_str(), hooks.house.upstream.count()), ("guarded", 0));
-        hooks.house.close().await;
+        let error = hooks.world.db.text("SELECT last_error FROM webhook_deliveries").await;
+        assert_eq!((error.as_str(), hooks.world.upstream.count()), ("guarded", 0));
+        hooks.world.close().await;
     }
 
     async fn nothing_secret_is_readable(db: TestDb) {
         let hooks = Hooks::open(db).await;
-        hooks.house.upstream.on("/hook", Reply::new(500));
+        hooks.world.upstream.on("/hook", Reply::new(500));
         let endpoint = hooks.endpoint("/hook").await;
         let said = r#"{"result":"a-private-picture"}"#;
         hooks.ended_with(&[endpoint], &sealed(store::TASK_DATA, said), "NULL").await;
         hooks.wait_for_try(endpoint, 1, Some(500)).await;
         let words = ["webhook_failed", &format!("endpoint_id={endpoint}")];
-        hooks.house.server.wait_for_log(&words).await;
+        hooks.world.server.wait_for_log(&words).await;
 
-        let log = hooks.house.server.log_lines().join("\n");
-        let row = hooks.house.db.row("SELECT secret_sealed FROM webhook_endpoints").await;
+        let log = hooks.world.server.log_lines().join("\n");
+        let row = hooks.world.db.row("SELECT secret_sealed FROM webhook_endpoints").await;
         let kept = row.text("secret_sealed");
-        let lines = hooks.house.db.query("SELECT content, other FROM logs").await;
-        let shown = hooks.house.admin().get("/api/webhook").await.to_string();
+        let lines = hooks.world.db.query("SELECT content, other FROM logs").await;
+        let shown = hooks.world.admin().get("/api/webhook").await.to_string();
         let bare = &SECRET[6..];
         for text in [&log, kept, &format!("{lines:?}"), &shown] {
             assert!(!text.contains(bare) && !text.contains("a-private-picture"), "{text}");
         }
         assert!(!log.contains("/hook"), "{log}");
-        hooks.house.close().await;
+        hooks.world.close().await;
     }
 }
 
 on_postgres! {
     async fn two_nodes_deliver_once(db: TestDb) {
         let hooks = Hooks::open(db).await;
-        let second = node(&hooks.house.db, LOCAL).await;
-        hooks.house.upstream.on("/hook", Reply::text("ok"));
+        let second = node(&hooks.world.db, LOCAL).await;
+        hooks.world.upstream.on("/hook", Reply::text("ok"));
         let endpoint = hooks.endpoint("/hook").await;
         for _ in 0..60 {
             hooks.ended(&[endpoint]).await;
@@ -391,11 +391,11 @@ on_postgres! {
 
         hooks.wait(endpoint, "delivered", 60).await;
 
-        let got = hooks.house.upstream.requests().await;
+        let got = hooks.world.upstream.requests().await;
         let ids: std::collections::HashSet<_> =
             got.iter().map(|one| one.header("webhook-id")).collect();
         assert_eq!((got.len(), ids.len()), (60, 60));
         second.audit_clean().await;
-        hooks.house.close().await;
+        hooks.world.close().await;
     }
 }

@@ -16,13 +16,13 @@ pub(super) async fn check(report: &mut Report, config: &Config, db: &Db, offline
     let sealer = match wiring::sealer(config) {
         Ok(sealer) => sealer,
         Err(error) => {
-            let mend = "give SECRET_KEY, or restore DATA_DIR/secret.key";
-            return report.bad("secret key", format!("{error:#}"), mend);
+            let remedy = "give SECRET_KEY, or restore DATA_DIR/secret.key";
+            return report.bad("secret key", format!("{error:#}"), remedy);
         }
     };
     if let Err(error) = store::verify_secret(db, &sealer, wiring::system_clock().now()).await {
-        let mend = "start with the SECRET_KEY that this database was used with";
-        return report.bad("secret key", error.to_string(), mend);
+        let remedy = "start with the SECRET_KEY that this database was used with";
+        return report.bad("secret key", error.to_string(), remedy);
     }
     report.good("secret key", "is the one of this database");
     let catalog = match Catalog::load(db, &sealer).await {
@@ -31,8 +31,8 @@ pub(super) async fn check(report: &mut Report, config: &Config, db: &Db, offline
     };
     for problem in catalog.problems() {
         let name = format!("{} {}", problem.table, problem.row);
-        let mend = "mend this row; until then it is left out, as if it were not there";
-        report.bad(name, problem.why.clone(), mend);
+        let remedy = "fix this row; until then it is left out, as if it were not there";
+        report.bad(name, problem.why.clone(), remedy);
     }
     let enabled = catalog.channels().iter().filter(|channel| channel.status == 1);
     let enabled: Vec<_> = enabled.collect();
@@ -53,7 +53,7 @@ pub(super) async fn check(report: &mut Report, config: &Config, db: &Db, offline
                 reached(report, config, &client, channel).await;
             }
         }
-        Err(error) => report.bad("proxy", format!("{error:#}"), "mend HTTP_PROXY, HTTPS_PROXY"),
+        Err(error) => report.bad("proxy", format!("{error:#}"), "fix HTTP_PROXY, HTTPS_PROXY"),
     }
 }
 
@@ -82,13 +82,13 @@ async fn prices(
     }));
     if let Some(models) = &unpriced {
         let what = if reject_unpriced { "are refused" } else { "cost nothing" };
-        let mend = "newapi price set MODEL; CUSTOM_PASS_UNPRICED says whether a model without \
+        let remedy = "newapi price set MODEL; CUSTOM_PASS_UNPRICED says whether a model without \
                     a price is free or refused";
-        report.odd("prices", format!("without a price, and so {what}: {models}"), mend);
+        report.odd("prices", format!("without a price, and so {what}: {models}"), remedy);
     }
     if let Some(models) = &unserved {
-        let mend = "put the model into a channel's list, or newapi price delete MODEL";
-        report.odd("models", format!("priced, and on no enabled channel: {models}"), mend);
+        let remedy = "put the model into a channel's list, or newapi price delete MODEL";
+        report.odd("models", format!("priced, and on no enabled channel: {models}"), remedy);
     }
     if unpriced.is_none() && unserved.is_none() {
         report.good("prices", "every model that is served has one");
@@ -113,16 +113,16 @@ async fn reached(report: &mut Report, config: &Config, client: &Client, channel:
     match reach(client, &config.relay, channel).await {
         Ok(status) => report.good(name, format!("{base} answers ({})", status.as_u16())),
         Err(error) => {
-            let mend = error
+            let remedy = error
                 .downcast_ref::<SendError>()
-                .map_or("mend its base_url: https://HOST, and no path", mend);
-            report.bad(name, format!("{base}: {error:#}"), mend);
+                .map_or("fix its base_url: https://HOST, and no path", remedy);
+            report.bad(name, format!("{base}: {error:#}"), remedy);
         }
     }
 }
 
 /// What to do about an upstream that can't be reached.
-const fn mend(error: &SendError) -> &'static str {
+const fn remedy(error: &SendError) -> &'static str {
     match error {
         SendError::Connect(ConnectError::Dns(_)) => {
             "the name has no address here: check base_url, /etc/resolv.conf, and try nslookup"

@@ -94,8 +94,8 @@ async fn locked_rows(report: &mut Report, db: &Db) -> Result<(), StoreError> {
         report.good("locked rows", "nobody keeps others waiting");
         return Ok(());
     }
-    let mend = format!("finish that transaction, or end it: {}", ended(&holders)?);
-    report.bad("locked rows", format!("held by {}", told(&holders)?), mend);
+    let remedy = format!("finish that transaction, or end it: {}", ended(&holders)?);
+    report.bad("locked rows", format!("held by {}", told(&holders)?), remedy);
     Ok(())
 }
 
@@ -113,8 +113,8 @@ async fn long_transactions(report: &mut Report, db: &Db, limit_ms: u64) -> Resul
         report.good("long transactions", format!("none over {} s", limit_ms / 1_000));
         return Ok(());
     }
-    let mend = format!("finish it, or end it unless it is a backup's: {}", ended(&long)?);
-    report.bad("long transactions", told(&long)?, mend);
+    let remedy = format!("finish it, or end it unless it is a backup's: {}", ended(&long)?);
+    report.bad("long transactions", told(&long)?, remedy);
     Ok(())
 }
 

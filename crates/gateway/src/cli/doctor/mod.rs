@@ -1,5 +1,5 @@
 //! `newapi doctor`: the operator's health check. Each diagnosis is one named check with what it
-//! found and how to mend it.
+//! found and how to fix it.
 
 mod channels;
 mod database;
@@ -74,7 +74,7 @@ struct Check {
     state: State,
     found: String,
     /// What to do; empty when there is nothing to do.
-    mend: String,
+    remedy: String,
 }
 
 /// All checks so far.
@@ -86,16 +86,26 @@ impl Report {
         self.add(name.into(), State::Good, found.into(), String::new());
     }
 
-    fn odd(&mut self, name: impl Into<String>, found: impl Into<String>, mend: impl Into<String>) {
-        self.add(name.into(), State::Odd, found.into(), mend.into());
+    fn odd(
+        &mut self,
+        name: impl Into<String>,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.add(name.into(), State::Odd, found.into(), remedy.into());
     }
 
-    fn bad(&mut self, name: impl Into<String>, found: impl Into<String>, mend: impl Into<String>) {
-        self.add(name.into(), State::Bad, found.into(), mend.into());
+    fn bad(
+        &mut self,
+        name: impl Into<String>,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.add(name.into(), State::Bad, found.into(), remedy.into());
     }
 
-    fn add(&mut self, name: String, state: State, found: String, mend: String) {
-        self.0.push(Check { name, state, found, mend });
+    fn add(&mut self, name: String, state: State, found: String, remedy: String) {
+        self.0.push(Check { name, state, found, remedy });
     }
 
     /// A check that could not be made is a finding, too.
@@ -104,15 +114,15 @@ impl Report {
     }
 
     fn show(&self) {
-        for Check { name, state, found, mend } in &self.0 {
+        for Check { name, state, found, remedy } in &self.0 {
             let mark = match state {
                 State::Good => '✓',
                 State::Odd => '!',
                 State::Bad => '✗',
             };
             out::line(format_args!("{mark} {name}: {found}"));
-            if !mend.is_empty() {
-                out::line(format_args!("    → {mend}"));
+            if !remedy.is_empty() {
+                out::line(format_args!("    → {remedy}"));
             }
         }
         let wrong = self.0.iter().filter(|check| check.state == State::Bad).count();

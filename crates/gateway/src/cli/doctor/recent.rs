@@ -13,7 +13,7 @@ use std::path::Path;
 const TAIL_BYTES: u64 = 1 << 20;
 /// What is older says nothing about now.
 const RECENT_MS: i64 = 15 * 60_000;
-/// How many calls back a rate is reckoned, so that it follows soon once something was mended.
+/// How many calls back a rate is reckoned, so that it follows soon once something was fixed.
 const LAST_CALLS: usize = 100;
 /// Events that are one call of a client each.
 const CALLS: [&str; 2] = ["sync_request", "async_request"];
@@ -30,8 +30,8 @@ pub(super) fn check(report: &mut Report, config: &Config, limits: &DoctorLimits,
     let text = match tail(path) {
         Ok(text) => text,
         Err(error) => {
-            let mend = "is LOG_FILE the one that the service writes, and may you read it?";
-            return report.bad("log", format!("{}: {error}", path.display()), mend);
+            let remedy = "is LOG_FILE the one that the service writes, and may you read it?";
+            return report.bad("log", format!("{}: {error}", path.display()), remedy);
         }
     };
     let mut seen = Seen::default();
@@ -119,7 +119,7 @@ impl Seen {
         let most = codes.iter().max_by_key(|(_, times)| **times).map_or("", |(code, _)| code);
         if failed > MAX_FAILED_PERCENT {
             let found = format!("{failed} % of the last {all} calls failed, most with {most}");
-            report.bad("error rate", found, mend(most));
+            report.bad("error rate", found, remedy(most));
         } else {
             report.good("error rate", format!("{failed} % of the last {all} calls failed"));
         }
@@ -134,9 +134,9 @@ impl Seen {
         let slow = percent(slow, all);
         let found = format!("{slow} % of the last {all} calls took longer than {limit_ms} ms");
         if slow > MAX_FAILED_PERCENT {
-            let mend = "whose time is it? custompass_upstream_duration_seconds is the upstreams', \
-                        custompass_overhead_seconds is ours: processor, disk or database";
-            report.odd("response time", found, mend);
+            let remedy = "whose time is it? custompass_upstream_duration_seconds is the upstreams' \
+                          time, custompass_overhead_seconds is ours: processor, disk or database";
+            report.odd("response time", found, remedy);
         } else {
             report.good("response time", found);
         }
@@ -188,7 +188,7 @@ fn count(things: impl Iterator) -> u64 {
 }
 
 /// What to do about calls that fail with this code.
-fn mend(code: &str) -> &'static str {
+fn remedy(code: &str) -> &'static str {
     match code {
         "INSUFFICIENT_QUOTA" | "SPENDING_LIMIT" => {
             "users are out of money or at their limit: newapi user list; newapi user topup"
@@ -248,9 +248,9 @@ mod tests {
         let bad = line("duration=9.000s status=error code=NO_CHANNEL").repeat(50);
         let well = line("duration=0.100s status=success").repeat(95);
         let found = report(&bad);
-        assert!(found.0[0].mend.contains("/submit"), "{found:?}");
+        assert!(found.0[0].remedy.contains("/submit"), "{found:?}");
         assert!(found.0[1].found.starts_with("100 %"), "{found:?}");
         let found = report(&(bad + &well));
-        assert!(found.0[0].mend.is_empty() && found.0[1].mend.is_empty(), "{found:?}");
+        assert!(found.0[0].remedy.is_empty() && found.0[1].remedy.is_empty(), "{found:?}");
     }
 }

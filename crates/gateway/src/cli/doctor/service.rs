@@ -100,9 +100,9 @@ fn error_rate(report: &mut Report, page: &str) {
     let percent = percent(failed, all);
     let found = format!("{percent} % of {all} calls since the start failed");
     if percent > MAX_FAILED_PERCENT {
-        let mend = "custompass_errors_total says which errors; with LOG_FILE newapi logs analyze \
+        let remedy = "custompass_errors_total says which errors; with LOG_FILE newapi logs analyze \
                     does, and for whom";
-        report.bad("error rate", found, mend);
+        report.bad("error rate", found, remedy);
     } else {
         report.good("error rate", found);
     }
@@ -111,10 +111,10 @@ fn error_rate(report: &mut Report, page: &str) {
 fn queue(report: &mut Report, waiting: u64) {
     let found = format!("{waiting} tasks were submitted and are not at work yet");
     if waiting > MANY_TASKS {
-        let mend = "the upstream is slow, or its answers are not read: see tasks asked about and \
+        let remedy = "the upstream is slow, or its answers are not read: see tasks asked about and \
                     the channel's tasks; CUSTOM_PASS_MAX_CONCURRENT and CUSTOM_PASS_BATCH_SIZE \
                     say how many are asked about at once";
-        report.odd("task queue", found, mend);
+        report.odd("task queue", found, remedy);
     } else {
         report.good("task queue", found);
     }
@@ -127,9 +127,9 @@ fn pool(report: &mut Report, max: u64, used: u64, waiting: u64) {
     }
     let found = format!("{used} of {max} connections are in use, {waiting} callers wait");
     if waiting > 0 || percent(used, max) > MAX_USED_PERCENT {
-        let mend = "end what holds them up (locked rows and long transactions, below); if there is \
-                    nothing, raise CUSTOM_PASS_DB_MAX_OPEN_CONNS";
-        report.bad("connection pool", found, mend);
+        let remedy = "end what holds them up (locked rows and long transactions, below); if there \
+                      is nothing, raise CUSTOM_PASS_DB_MAX_OPEN_CONNS";
+        report.bad("connection pool", found, remedy);
     } else {
         report.good("connection pool", found);
     }
@@ -138,13 +138,13 @@ fn pool(report: &mut Report, max: u64, used: u64, waiting: u64) {
 fn memory(report: &mut Report, resident: u64, limit: u64) {
     let found = format!("{} MiB resident", resident / MIB);
     if limit > 0 && resident > limit {
-        let mend = "new calls get 503 OVERLOADED: raise MEMORY_LIMIT, or lower \
+        let remedy = "new calls get 503 OVERLOADED: raise MEMORY_LIMIT, or lower \
                     CUSTOM_PASS_MAX_IN_FLIGHT";
-        report.bad("memory", format!("{found}, above MEMORY_LIMIT"), mend);
+        report.bad("memory", format!("{found}, above MEMORY_LIMIT"), remedy);
     } else if resident > MUCH_MEMORY {
-        let mend = "lower CUSTOM_PASS_MAX_IN_FLIGHT or CUSTOM_PASS_BUFFER_BUDGET, or set \
+        let remedy = "lower CUSTOM_PASS_MAX_IN_FLIGHT or CUSTOM_PASS_BUFFER_BUDGET, or set \
                     MEMORY_LIMIT";
-        report.odd("memory", found, mend);
+        report.odd("memory", found, remedy);
     } else {
         report.good("memory", found);
     }

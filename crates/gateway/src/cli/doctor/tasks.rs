@@ -45,9 +45,9 @@ async fn stale(report: &mut Report, db: &Db, now: UnixMs) -> Result<(), StoreErr
             Ok(format!("{n} of {} on channel {channel}", row.get::<String>("action")?))
         })
         .collect();
-    let mend = "no newapi works on this database: systemctl status newapi; once one does, it \
+    let remedy = "no newapi works on this database: systemctl status newapi; once one does, it \
                 takes them up within a minute";
-    report.bad("tasks asked about", format!("nobody asks about {}", told?.join(", ")), mend);
+    report.bad("tasks asked about", format!("nobody asks about {}", told?.join(", ")), remedy);
     Ok(())
 }
 
@@ -73,10 +73,10 @@ async fn unmapped_words(report: &mut Report, db: &Db) -> Result<(), StoreError> 
             Ok(format!("{word:?} of channel {channel} ({n} tasks)"))
         })
         .collect();
-    let mend = "say what the word means: on a list of the channel's custompass_status_mapping \
+    let remedy = "say what the word means: on a list of the channel's custompass_status_mapping \
                 (PATCH /api/channel/ID), or for all channels in CUSTOM_PASS_STATUS_SUCCESS, \
                 _FAILED or _PROCESSING; the tasks go on by themselves then";
-    report.bad("status words", told?.join(", "), mend);
+    report.bad("status words", told?.join(", "), remedy);
     Ok(())
 }
 
@@ -93,15 +93,15 @@ async fn missing_refunds(report: &mut Report, db: &Db) -> Result<(), StoreError>
     let (held, edited) = (count("held")?, count("edited")?);
     if held > 0 {
         let found = format!("{held} tasks have ended, or are gone, and still hold money");
-        let mend = "their rows were edited or deleted; a running newapi gives the money back \
+        let remedy = "their rows were edited or deleted; a running newapi gives the money back \
                     within a minute (stray_hold_released in the log)";
-        report.bad("refunds of tasks", found, mend);
+        report.bad("refunds of tasks", found, remedy);
     }
     if edited > 0 {
         let found = format!("{edited} ended tasks seem to hold more than they used");
-        let mend = "their rows were edited, and no money is missing: newapi audit. Put quota back \
-                    to used_quota in these rows, or leave them";
-        report.odd("rows of tasks", found, mend);
+        let remedy = "their rows were edited, and no money is missing: newapi audit. Put quota \
+                      back to used_quota in these rows, or leave them";
+        report.odd("rows of tasks", found, remedy);
     }
     if held == 0 && edited == 0 {
         report.good("refunds of tasks", "none is missing");

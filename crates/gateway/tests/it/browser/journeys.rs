@@ -1,8 +1,8 @@
 //! What people do in the console, done in Chromium.
 
 use super::Chromium;
-use crate::house::House;
 use crate::pages::{Browser, PASSWORD, crawl, lively, name_of};
+use crate::world::World;
 use std::collections::BTreeSet;
 use testkit::{ROOT_PASSWORD, TestDb, eventually};
 
@@ -11,15 +11,15 @@ const DESK: (u32, u32) = (1280, 900);
 /// As narrow as Chromium's windows get.
 const PHONE: (u32, u32) = (500, 900);
 
-async fn lively_house() -> (House, i64) {
+async fn lively_house() -> (World, i64) {
     lively(TestDb::sqlite().await).await
 }
 
 on_sqlite! {
     async fn an_operator_moves_money_and_explains_a_charge(db: TestDb) {
-        let (house, ann) = lively(db).await;
-        let before = house.admin().user_quota(ann).await;
-        let window = Chromium::open(&house.server, DESK).await;
+        let (world, ann) = lively(db).await;
+        let before = world.admin().user_quota(ann).await;
+        let window = Chromium::open(&world.server, DESK).await;
         window.login("root", ROOT_PASSWORD).await;
         window.sees("Models that cost most").await;
         assert!(window.script("return document.querySelectorAll('canvas').length").await == 1);
@@ -35,7 +35,7 @@ on_sqlite! {
         window.click("button.primary").await;
         window.sees("The balance moved").await;
         window.sees("a prize").await;
-        assert_eq!(house.admin().user_quota(ann).await, before + 2_500_000);
+        assert_eq!(world.admin().user_quota(ann).await, before + 2_500_000);
 
         window.click("a[href^='/console/explain/']").await;
         window.sees("How this charge came about").await;
@@ -45,20 +45,20 @@ on_sqlite! {
         window.sees("works").await;
         window.clean().await;
         window.close().await;
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_user_makes_a_key_and_reads_in_their_language(db: TestDb) {
-        let (house, ann) = lively(db).await;
-        let window = Chromium::open(&house.server, DESK).await;
-        window.login(&name_of(&house, ann).await, PASSWORD).await;
+        let (world, ann) = lively(db).await;
+        let window = Chromium::open(&world.server, DESK).await;
+        window.login(&name_of(&world, ann).await, PASSWORD).await;
         window.go("/console/keys/new").await;
         window.type_into("#f-name", "laptop").await;
         window.click("button.primary").await;
         window.sees("the only time the key is shown").await;
         let key = window.text("#new-key").await;
         let body = testkit::json!({ "q": 1 });
-        house.server.post("/pass/chat", &key, &body).await.expect(200);
+        world.server.post("/pass/chat", &key, &body).await.expect(200);
 
         window.click("button[name=lang]").await;
         window.sees("使用日志").await;
@@ -74,12 +74,12 @@ on_sqlite! {
         .await;
         window.clean().await;
         window.close().await;
-        house.close().await;
+        world.close().await;
     }
 
     async fn keys_reach_every_page_and_deletions_are_asked_about(db: TestDb) {
-        let (house, _) = lively(db).await;
-        let window = Chromium::open(&house.server, DESK).await;
+        let (world, _) = lively(db).await;
+        let window = Chromium::open(&world.server, DESK).await;
         window.login("root", ROOT_PASSWORD).await;
         window.type_into("body", "gp").await;
         window.sees("Completion $/M").await;
@@ -89,11 +89,11 @@ on_sqlite! {
         window.click("form[action='/console/prices/delete?model=chat'] button").await;
         window.sees("free from then on").await;
         window.click("#confirm button[value=no]").await;
-        assert_eq!(house.db.i64("SELECT count(*) FROM abilities").await, 1);
+        assert_eq!(world.db.i64("SELECT count(*) FROM abilities").await, 1);
         window.click("form[action='/console/prices/delete?model=chat'] button").await;
         window.click("#confirm button[value=yes]").await;
         window.sees("Deleted").await;
-        assert_eq!(house.db.i64("SELECT count(*) FROM abilities").await, 0);
+        assert_eq!(world.db.i64("SELECT count(*) FROM abilities").await, 0);
         window.type_into("body", "gl").await;
         window.sees("Export CSV").await;
         window.type_into("body", "jj").await;
@@ -102,12 +102,12 @@ on_sqlite! {
         assert_eq!(window.script(here).await, 1);
         window.clean().await;
         window.close().await;
-        house.close().await;
+        world.close().await;
     }
 
     async fn a_phone_shows_every_page_within_its_width(db: TestDb) {
-        let (house, ann) = lively(db).await;
-        let window = Chromium::open(&house.server, PHONE).await;
+        let (world, ann) = lively(db).await;
+        let window = Chromium::open(&world.server, PHONE).await;
         window.login("root", ROOT_PASSWORD).await;
         for path in ["", "/log", "/users", "/keys", "/channels", "/prices", "/tasks", "/audit"] {
             window.go(&format!("/console{path}")).await;
@@ -121,7 +121,7 @@ on_sqlite! {
         window.sees("Test").await;
         window.clean().await;
         window.close().await;
-        house.close().await;
+        world.close().await;
     }
 }
 
@@ -141,12 +141,12 @@ fn shapes(paths: impl IntoIterator<Item = String>) -> Vec<String> {
 #[test]
 fn every_page_is_accessible_in_both_languages_and_themes() {
     testkit::run(async {
-        let (house, ann) = lively_house().await;
-        let name = name_of(&house, ann).await;
+        let (world, ann) = lively_house().await;
+        let name = name_of(&world, ann).await;
         for (name, password) in [("root", ROOT_PASSWORD), (name.as_str(), PASSWORD)] {
-            let browser = Browser::login(&house.server, name, password).await;
+            let browser = Browser::login(&world.server, name, password).await;
             let pages = shapes(crawl(&browser).await.into_keys());
-            let window = Chromium::open(&house.server, DESK).await;
+            let window = Chromium::open(&world.server, DESK).await;
             window.login(name, password).await;
             for (lang, theme) in [("en", "light"), ("zh", "dark")] {
                 let prefer = format!(
@@ -166,6 +166,6 @@ fn every_page_is_accessible_in_both_languages_and_themes() {
             window.clean().await;
             window.close().await;
         }
-        house.close().await;
+        world.close().await;
     });
 }

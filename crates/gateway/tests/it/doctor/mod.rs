@@ -1,13 +1,13 @@
 //! `newapi doctor`: each fault of the operator's handbook is caused on purpose, found under its
-//! name and told with its mend; then it is mended as told, and doctor is content. `docs/faults.md`
-//! has the list.
+//! name and reported with its remedy; then it is fixed as the remedy says, and doctor finds
+//! nothing. `docs/faults.md` has the list.
 
 mod database;
 mod service;
 mod tasks;
 mod upstreams;
 
-use crate::house::House;
+use crate::world::World;
 use serde_json::Value;
 use std::fmt::{Display, Formatter, Result};
 use testkit::eventually;
@@ -46,13 +46,13 @@ struct Diagnosis {
 
 impl Diagnosis {
     /// Asks it, without calls to upstreams.
-    async fn of(house: &House) -> Self {
-        Self::with(house, &["--offline"]).await
+    async fn of(world: &World) -> Self {
+        Self::with(world, &["--offline"]).await
     }
 
-    async fn with(house: &House, arguments: &[&str]) -> Self {
+    async fn with(world: &World, arguments: &[&str]) -> Self {
         let arguments: Vec<&str> = ["doctor", "--json"].iter().chain(arguments).copied().collect();
-        let output = house.server.cli(&arguments).await;
+        let output = world.server.cli(&arguments).await;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let checks = serde_json::from_str(&text);
         let checks = checks.unwrap_or_else(|error| panic!("{error}: {text} {output:?}"));
@@ -64,26 +64,26 @@ impl Diagnosis {
         self.checks.iter().find(|check| check["name"] == name && check["state"] == state)
     }
 
-    /// A fault, with a word of what was found and one of the mend. Answers the mend.
+    /// A fault, with a word of what was found and one of the remedy. Answers the remedy.
     #[track_caller]
-    fn bad(&self, name: &str, found: &str, mend: &str) -> String {
+    fn bad(&self, name: &str, found: &str, remedy: &str) -> String {
         assert!(!self.well, "{self}");
-        self.told(name, "bad", found, mend)
+        self.told(name, "bad", found, remedy)
     }
 
     /// Like [`Diagnosis::bad`], of what is worth a look and breaks nothing.
     #[track_caller]
-    fn odd(&self, name: &str, found: &str, mend: &str) -> String {
-        self.told(name, "odd", found, mend)
+    fn odd(&self, name: &str, found: &str, remedy: &str) -> String {
+        self.told(name, "odd", found, remedy)
     }
 
     #[track_caller]
-    fn told(&self, name: &str, state: &str, found: &str, mend: &str) -> String {
+    fn told(&self, name: &str, state: &str, found: &str, remedy: &str) -> String {
         let check = self.is(name, state).unwrap_or_else(|| panic!("{name} is not {state}: {self}"));
         let text = |member: &str| check[member].as_str().unwrap().to_owned();
         assert!(text("found").contains(found), "{found}: {check}");
-        assert!(text("mend").contains(mend), "{mend}: {check}");
-        text("mend")
+        assert!(text("remedy").contains(remedy), "{remedy}: {check}");
+        text("remedy")
     }
 
     #[track_caller]
@@ -105,17 +105,17 @@ impl Display for Diagnosis {
 }
 
 /// Asks doctor until this check is in this state.
-async fn until(house: &House, name: &str, state: &str, arguments: &[&str]) -> Diagnosis {
+async fn until(world: &World, name: &str, state: &str, arguments: &[&str]) -> Diagnosis {
     let arguments: Vec<&str> = ["--offline"].iter().chain(arguments).copied().collect();
     eventually(&format!("doctor to find {name} {state}"), || async {
-        let diagnosis = Diagnosis::with(house, &arguments).await;
+        let diagnosis = Diagnosis::with(world, &arguments).await;
         diagnosis.is(name, state).is_some().then_some(diagnosis)
     })
     .await
 }
 
-/// Does what a mend says in SQL.
-async fn apply(house: &House, mend: &str) {
-    let sql = mend.rfind("SELECT ").map(|at| &mend[at..]);
-    house.db.query(sql.unwrap_or_else(|| panic!("no SQL: {mend}"))).await;
+/// Does what a remedy says in SQL.
+async fn apply(world: &World, remedy: &str) {
+    let sql = remedy.rfind("SELECT ").map(|at| &remedy[at..]);
+    world.db.query(sql.unwrap_or_else(|| panic!("no SQL: {remedy}"))).await;
 }

@@ -1,7 +1,7 @@
 //! Upstreams out of reach, and what is in the way.
 
 use super::{Diagnosis, until};
-use crate::house::{House, Payer, fixed};
+use crate::world::{Payer, World, fixed};
 use base64::Engine;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,22 +47,22 @@ fn root_file(db: &TestDb) -> PathBuf {
     path
 }
 
-async fn logged(db: TestDb, settings: &[(&str, &str)]) -> House {
+async fn logged(db: TestDb, settings: &[(&str, &str)]) -> World {
     let log = db.dir().join("newapi.log").display().to_string();
-    House::with(db, &[&[("LOG_FILE", log.as_str())], settings].concat()).await
+    World::with(db, &[&[("LOG_FILE", log.as_str())], settings].concat()).await
 }
 
-async fn pay_often(house: &House, payer: &Payer, status: u16) {
+async fn pay_often(world: &World, payer: &Payer, status: u16) {
     for _ in 0..3 {
-        house.pay("m", payer).await.expect(status);
+        world.pay("m", payer).await.expect(status);
     }
 }
 
 on_sqlite! {
     async fn what_is_in_the_way_is_told_apart(db: TestDb) {
-        let house = House::open(db).await;
-        Diagnosis::of(&house).await.bad("channels", "none is enabled", "newapi channel create");
-        let well = house.upstream.url();
+        let world = World::open(db).await;
+        Diagnosis::of(&world).await.bad("channels", "none is enabled", "newapi channel create");
+        let well = world.upstream.url();
         // Says in plain HTTP that it does not understand, as servers do.
         let plain = RawServer::start(|mut stream| async move {
             let _ = stream.read(&mut [0; 1024]).await;
@@ -75,111 +75,111 @@ on_sqlite! {
             ("private", "http://10.0.0.1"),
             ("not-https", &plain.url().replace("http://", "https://")),
         ] {
-            house.channel(&["m"], json!({"name": name, "base_url": url})).await;
+            world.channel(&["m"], json!({"name": name, "base_url": url})).await;
         }
-        house.admin().price("m", fixed(1)).await;
-        let diagnosis = Diagnosis::with(&house, &[]).await;
+        world.admin().price("m", fixed(1)).await;
+        let diagnosis = Diagnosis::with(&world, &[]).await;
         diagnosis.bad("channel 1 upstream", "refused", "firewall");
         diagnosis.bad("channel 2 upstream", "dns", "nslookup");
         diagnosis.bad("channel 3 upstream", "10.0.0.1", "UPSTREAM_ALLOW_NETS");
         diagnosis.bad("channel 4 upstream", "tls", "is it https there?");
         for id in 1..=4 {
             let moved = json!({"id": id, "base_url": well, "key": "its-own"});
-            house.admin().put("/api/channel", &moved).await;
+            world.admin().put("/api/channel", &moved).await;
         }
-        Diagnosis::with(&house, &[]).await.well();
-        house.close().await;
+        Diagnosis::with(&world, &[]).await.well();
+        world.close().await;
     }
 
     async fn a_certificate_that_nobody_trusts(db: TestDb) {
-        let mut house = House::open(db).await;
+        let mut world = World::open(db).await;
         let upstream = untrusted().await;
         let base_url = upstream.url().replace("http://", "https://");
-        house.channel(&["m"], json!({"base_url": base_url})).await;
-        house.admin().price("m", fixed(1)).await;
-        let diagnosis = Diagnosis::with(&house, &[]).await;
+        world.channel(&["m"], json!({"base_url": base_url})).await;
+        world.admin().price("m", fixed(1)).await;
+        let diagnosis = Diagnosis::with(&world, &[]).await;
         diagnosis.bad("channel 1 upstream", "tls", "SSL_CERT_FILE");
-        house.server.set_env("SSL_CERT_FILE", root_file(&house.db).display());
-        Diagnosis::with(&house, &[]).await.well();
-        house.close().await;
+        world.server.set_env("SSL_CERT_FILE", root_file(&world.db).display());
+        Diagnosis::with(&world, &[]).await.well();
+        world.close().await;
     }
 
     async fn a_proxy_that_is_away(db: TestDb) {
-        let mut house = House::with(db, &[("HTTP_PROXY", "http://127.0.0.1:1")]).await;
-        house.model("m", fixed(1), Reply::text("ok")).await;
-        let diagnosis = Diagnosis::with(&house, &[]).await;
+        let mut world = World::with(db, &[("HTTP_PROXY", "http://127.0.0.1:1")]).await;
+        world.model("m", fixed(1), Reply::text("ok")).await;
+        let diagnosis = Diagnosis::with(&world, &[]).await;
         diagnosis.bad("channel 1 upstream", "proxy", "HTTP_PROXY");
-        house.server.set_env("NO_PROXY", "127.0.0.1");
-        Diagnosis::with(&house, &[]).await.well();
-        house.close().await;
+        world.server.set_env("NO_PROXY", "127.0.0.1");
+        Diagnosis::with(&world, &[]).await.well();
+        world.close().await;
     }
 
     async fn an_upstream_that_answers_too_late(db: TestDb) {
-        let mut house = logged(db, &[("CUSTOM_PASS_HTTP_TIMEOUT", "300ms")]).await;
-        house.model("m", fixed(1), Reply::hang()).await;
-        house.upstream.otherwise(Reply::hang());
-        let ann = house.payer(100).await;
-        pay_often(&house, &ann, 504).await;
-        let diagnosis = Diagnosis::with(&house, &[]).await;
+        let mut world = logged(db, &[("CUSTOM_PASS_HTTP_TIMEOUT", "300ms")]).await;
+        world.model("m", fixed(1), Reply::hang()).await;
+        world.upstream.otherwise(Reply::hang());
+        let ann = world.payer(100).await;
+        pay_often(&world, &ann, 504).await;
+        let diagnosis = Diagnosis::with(&world, &[]).await;
         diagnosis.bad("channel 1 upstream", "timed out", "CUSTOM_PASS_HTTP_TIMEOUT");
         diagnosis.bad("channel 1 time", "3 calls", "CUSTOM_PASS_HTTP_TIMEOUT");
 
         let slow = || Reply::text("ok").delay(std::time::Duration::from_millis(350));
-        house.upstream.on("/m", slow());
-        house.upstream.otherwise(slow());
-        house.server.set_env("CUSTOM_PASS_HTTP_TIMEOUT", "30s");
-        house.server.restart().await;
-        house.pay("m", &ann).await.expect(200);
-        until(&house, "channel calls", "good", &[]).await.well();
-        Diagnosis::with(&house, &[]).await.good("channel 1 upstream");
-        house.pass_deadlines().await;
-        house.close().await;
+        world.upstream.on("/m", slow());
+        world.upstream.otherwise(slow());
+        world.server.set_env("CUSTOM_PASS_HTTP_TIMEOUT", "30s");
+        world.server.restart().await;
+        world.pay("m", &ann).await.expect(200);
+        until(&world, "channel calls", "good", &[]).await.well();
+        Diagnosis::with(&world, &[]).await.good("channel 1 upstream");
+        world.pass_deadlines().await;
+        world.close().await;
     }
 
     async fn a_key_that_the_upstream_does_not_take(db: TestDb) {
-        let house = logged(db, &[]).await;
-        let channel = house.model("m", fixed(1), Reply::text("ok")).await;
-        house.upstream.handle("/m", |request| {
+        let world = logged(db, &[]).await;
+        let channel = world.model("m", fixed(1), Reply::text("ok")).await;
+        world.upstream.handle("/m", |request| {
             let right = request.header("authorization").as_deref() == Some("Bearer right-key");
             if right { Reply::text("ok") } else { Reply::text("no").status(401) }
         });
-        let ann = house.payer(100).await;
-        pay_often(&house, &ann, 401).await;
-        let diagnosis = until(&house, "channel 1 key", "bad", &[]).await;
+        let ann = world.payer(100).await;
+        pay_often(&world, &ann, 401).await;
+        let diagnosis = until(&world, "channel 1 key", "bad", &[]).await;
         diagnosis.bad("channel 1 key", "401", "set the channel's key again");
         // It breaks nothing but calls: the upstream itself can be reached.
-        Diagnosis::with(&house, &[]).await.good("channel 1 upstream");
+        Diagnosis::with(&world, &[]).await.good("channel 1 upstream");
 
         // Blanks and line breaks around a key never get as far as a call.
         let key = json!({"id": channel, "key": " right-key\n"});
-        house.admin().put("/api/channel", &key).await;
-        house.pay("m", &ann).await.expect(200);
-        until(&house, "channel calls", "good", &[]).await.well();
-        house.close().await;
+        world.admin().put("/api/channel", &key).await;
+        world.pay("m", &ann).await.expect(200);
+        until(&world, "channel calls", "good", &[]).await.well();
+        world.close().await;
     }
 
     async fn an_address_that_was_written_wrong_with_sql(db: TestDb) {
-        let house = House::open(db).await;
-        house.model("m", fixed(1), Reply::text("ok")).await;
-        let ann = house.payer(100).await;
+        let world = World::open(db).await;
+        world.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = world.payer(100).await;
         let set = |url: String| {
             let sql = format!("UPDATE channels SET base_url = '{url}'");
-            let db = &house.db;
+            let db = &world.db;
             async move { db.execute(&sql).await }
         };
         set("api.example.com".to_owned()).await;
         eventually("the channel to be left out", || async {
-            (house.pay("m", &ann).await.status == 503).then_some(())
+            (world.pay("m", &ann).await.status == 503).then_some(())
         })
         .await;
-        let diagnosis = Diagnosis::with(&house, &[]).await;
+        let diagnosis = Diagnosis::with(&world, &[]).await;
         diagnosis.bad("channel 1 upstream", "base_url must start with http", "https://HOST");
-        set(house.upstream.url()).await;
+        set(world.upstream.url()).await;
         eventually("the channel to be back", || async {
-            (house.pay("m", &ann).await.status == 200).then_some(())
+            (world.pay("m", &ann).await.status == 200).then_some(())
         })
         .await;
-        Diagnosis::with(&house, &[]).await.good("channel 1 upstream");
-        house.close().await;
+        Diagnosis::with(&world, &[]).await.good("channel 1 upstream");
+        world.close().await;
     }
 }

@@ -28,7 +28,7 @@ macro_rules! on_postgres {
 }
 
 /// A server with an upstream and a database.
-pub struct House {
+pub struct World {
     pub server: Server,
     pub upstream: Upstream,
     pub db: TestDb,
@@ -50,13 +50,13 @@ pub struct Money {
     pub calls: i64,
 }
 
-impl House {
-    /// A house with the settings of the tests.
+impl World {
+    /// A world with the settings of the tests.
     pub async fn open(db: TestDb) -> Self {
         Self::with(db, &[]).await
     }
 
-    /// A house with some settings of its own.
+    /// A world with some settings of its own.
     pub async fn with(db: TestDb, settings: &[(&str, &str)]) -> Self {
         let upstream = Upstream::start().await;
         let server = node(&db, settings).await;

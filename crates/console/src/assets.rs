@@ -1,6 +1,6 @@
 //! What pages load besides themselves: embedded, named by what is in it, compressed once.
 
-use crate::visit::Reply;
+use crate::visit::PageReply;
 use axum::extract::Path;
 use bytes::Bytes;
 use flate2::Compression;
@@ -58,7 +58,7 @@ fn asset(name: &str, ending: &str, kind: &'static str, parts: &[&[u8]]) -> Asset
 }
 
 /// `GET /console/assets/{file}`
-pub(crate) async fn serve(Path(file): Path<String>, headers: HeaderMap) -> Reply {
+pub(crate) async fn serve(Path(file): Path<String>, headers: HeaderMap) -> PageReply {
     let all = [&STYLE, &SCRIPTS, &CHART, &CHART_STYLE, &ICON];
     let Some(asset) = all.into_iter().find(|asset| asset.file == file) else {
         let mut missing = Response::new("".into());

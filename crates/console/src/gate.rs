@@ -4,7 +4,7 @@
 use crate::form::Form;
 use crate::lang::Lang;
 use crate::pages;
-use crate::visit::{Problem, Reply, Session, Taste, Theme, Visit, go_to, step};
+use crate::visit::{FormProblem, PageReply, Session, Taste, Theme, Visit, go_to, step};
 use admin::ops::session;
 use admin::{AdminError, AdminState, session_cookie};
 use axum::body::Body;
@@ -28,7 +28,7 @@ const CSRF: HeaderName = HeaderName::from_static("x-csrf-token");
 const HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");
 
 /// Puts the policy on every answer.
-pub(crate) async fn guard(request: Request, next: Next) -> Reply {
+pub(crate) async fn guard(request: Request, next: Next) -> PageReply {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
@@ -41,7 +41,11 @@ pub(crate) async fn guard(request: Request, next: Next) -> Reply {
 }
 
 /// Pages of those who are logged in. Others are led to the login.
-pub(crate) async fn enter(State(state): State<AdminState>, request: Request, next: Next) -> Reply {
+pub(crate) async fn enter(
+    State(state): State<AdminState>,
+    request: Request,
+    next: Next,
+) -> PageReply {
     let taste = taste(request.headers());
     let visit = match visit(&state, taste, request).await {
         Ok(Entered::As(visit, request)) => (visit, request),
@@ -66,7 +70,7 @@ pub(crate) async fn enter(State(state): State<AdminState>, request: Request, nex
     } else {
         answer.await
     };
-    match response.extensions().get::<Problem>() {
+    match response.extensions().get::<FormProblem>() {
         Some(problem) => pages::problem(Some(&visit), taste, &problem.0),
         None => response,
     }
@@ -78,7 +82,7 @@ enum Entered {
     Anonymous(String),
 }
 
-async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Entered, Problem> {
+async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Entered, FormProblem> {
     let (mut parts, body) = request.into_parts();
     let uri = parts.uri.clone();
     let token = session_cookie::read(&parts.headers).map(str::to_owned);
@@ -122,7 +126,7 @@ async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Ent
 }
 
 /// Pages for everybody: the login, and how pages look.
-pub(crate) async fn enter_open(request: Request, next: Next) -> Reply {
+pub(crate) async fn enter_open(request: Request, next: Next) -> PageReply {
     let taste = taste(request.headers());
     if !is_read(request.method())
         && let Err(error) = check_site(request.headers())
@@ -132,7 +136,7 @@ pub(crate) async fn enter_open(request: Request, next: Next) -> Reply {
     let mut request = request;
     request.extensions_mut().insert(taste);
     let response = next.run(request).await;
-    match response.extensions().get::<Problem>() {
+    match response.extensions().get::<FormProblem>() {
         Some(problem) => pages::problem(None, taste, &problem.0),
         None => response,
     }

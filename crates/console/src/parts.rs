@@ -4,7 +4,7 @@ use crate::form::{Complaint, Form};
 use crate::lang::{Lang, tell};
 use crate::shell::{self, csrf};
 use crate::show;
-use crate::visit::{Reply, Visit};
+use crate::visit::{PageReply, Visit};
 use admin::Page;
 use admin::ops::log::usage::{UsagePoint, UsageSeries};
 use http::StatusCode;
@@ -67,14 +67,14 @@ pub(crate) fn complaint(complaint: Option<&Complaint>) -> Markup {
 }
 
 /// A form in the making: what was typed stands in it again when it was refused.
-pub(crate) struct Fields<'a> {
+pub(crate) struct FormFields<'a> {
     pub(crate) form: &'a Form,
     pub(crate) complaint: Option<&'a Complaint>,
 }
 
 /// A field of a form.
 #[derive(Clone, Copy)]
-pub(crate) struct Field<'a> {
+pub(crate) struct FormField<'a> {
     name: &'a str,
     label: &'a str,
     hint: &'a str,
@@ -83,7 +83,7 @@ pub(crate) struct Field<'a> {
     kind: &'a str,
 }
 
-impl<'a> Field<'a> {
+impl<'a> FormField<'a> {
     pub(crate) const fn new(name: &'a str, label: &'a str) -> Self {
         Self { name, label, hint: "", value: "", required: false, kind: "text" }
     }
@@ -109,7 +109,7 @@ impl<'a> Field<'a> {
     }
 }
 
-impl Fields<'_> {
+impl FormFields<'_> {
     fn now<'b>(&'b self, name: &str, value: &'b str) -> &'b str {
         if self.complaint.is_some() && self.form.ticked(name) {
             self.form.text(name)
@@ -123,8 +123,8 @@ impl Fields<'_> {
     }
 
     /// A labelled field.
-    pub(crate) fn field(&self, field: Field<'_>) -> Markup {
-        let Field { name, label, hint, value, required, kind } = field;
+    pub(crate) fn field(&self, field: FormField<'_>) -> Markup {
+        let FormField { name, label, hint, value, required, kind } = field;
         let value = if kind == "password" { "" } else { self.now(name, value) };
         let wrong = self.is_wrong(name).then_some("true");
         let secret = (kind == "password").then_some("new-password");
@@ -339,10 +339,10 @@ pub(crate) fn money_chart(lang: Lang, series: &UsageSeries, with_paid_in: bool) 
 /// A page with a form; refused with 422 when it complains.
 pub(crate) fn form_page(
     visit: &Visit,
-    page: shell::Page,
+    page: shell::ShellPage,
     complaint: Option<&Complaint>,
     body: Markup,
-) -> Reply {
+) -> PageReply {
     let status = match complaint {
         Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
         None => StatusCode::OK,

@@ -3,13 +3,13 @@
 use crate::assets;
 use crate::lang::Lang;
 use crate::show;
-use crate::visit::{Reply, Taste, Visit, html as respond};
+use crate::visit::{PageReply, Taste, Visit, html as respond};
 use admin::ROLE_ROOT;
 use http::StatusCode;
 use maud::{DOCTYPE, Markup, html};
 
 /// A page inside the shell.
-pub(crate) struct Page {
+pub(crate) struct ShellPage {
     title: String,
     /// Address of its entry in the side bar.
     entry: &'static str,
@@ -18,7 +18,7 @@ pub(crate) struct Page {
     status: StatusCode,
 }
 
-impl Page {
+impl ShellPage {
     pub(crate) fn new(title: impl Into<String>, entry: &'static str) -> Self {
         Self { title: title.into(), entry, beside: html! {}, chart: false, status: StatusCode::OK }
     }
@@ -42,7 +42,7 @@ impl Page {
     }
 
     /// The whole page.
-    pub(crate) fn show(self, visit: &Visit, body: Markup) -> Reply {
+    pub(crate) fn show(self, visit: &Visit, body: Markup) -> PageReply {
         let content = html! {
             (side_bar(visit, self.entry))
             main #main {
@@ -66,7 +66,7 @@ fn headers(visit: &Visit) -> String {
 }
 
 /// A page of its own, outside the shell.
-pub(crate) fn bare(taste: Taste, status: StatusCode, title: &str, content: Markup) -> Reply {
+pub(crate) fn bare(taste: Taste, status: StatusCode, title: &str, content: Markup) -> PageReply {
     let body = html! { body.bare { main #main { (content) } } };
     respond(status, document(taste, title, false, body))
 }

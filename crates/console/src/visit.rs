@@ -16,9 +16,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What a handler answers.
-pub(crate) type Reply = Response<Body>;
+pub(crate) type PageReply = Response<Body>;
 /// What a handler comes to.
-pub(crate) type Handled = Result<Reply, Problem>;
+pub(crate) type Handled = Result<PageReply, FormProblem>;
 
 /// Light, dark, or as the system says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,27 +139,27 @@ impl Visit {
 pub(crate) struct Here(pub(crate) Arc<Visit>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Here {
-    type Rejection = Problem;
+    type Rejection = FormProblem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, FormProblem> {
         let visit = parts.extensions.get::<Arc<Visit>>().cloned();
-        let none = || Problem::from(AdminError::System("a page without a visit".to_owned()));
+        let none = || FormProblem::from(AdminError::System("a page without a visit".to_owned()));
         visit.map(Self).ok_or_else(none)
     }
 }
 
 /// Why there is no page; shown by the gate, which knows for whom.
 #[derive(Clone, Debug)]
-pub(crate) struct Problem(pub(crate) Arc<Fault>);
+pub(crate) struct FormProblem(pub(crate) Arc<Fault>);
 
-impl<E: Into<Fault>> From<E> for Problem {
+impl<E: Into<Fault>> From<E> for FormProblem {
     fn from(error: E) -> Self {
         Self(Arc::new(error.into()))
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Reply {
+impl IntoResponse for FormProblem {
+    fn into_response(self) -> PageReply {
         let mut response = Response::new(Body::empty());
         response.extensions_mut().insert(self);
         response
@@ -167,7 +167,7 @@ impl IntoResponse for Problem {
 }
 
 /// A page with a status.
-pub(crate) fn html(status: StatusCode, page: Markup) -> Reply {
+pub(crate) fn html(status: StatusCode, page: Markup) -> PageReply {
     let mut response = Response::new(Body::from(page.into_string()));
     *response.status_mut() = status;
     let kind = HeaderValue::from_static("text/html; charset=utf-8");
@@ -176,7 +176,7 @@ pub(crate) fn html(status: StatusCode, page: Markup) -> Reply {
 }
 
 /// Sends the browser on, to be asked with `GET`.
-pub(crate) fn go_to(address: &str) -> Reply {
+pub(crate) fn go_to(address: &str) -> PageReply {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SEE_OTHER;
     if let Ok(address) = HeaderValue::from_str(address) {
@@ -186,7 +186,7 @@ pub(crate) fn go_to(address: &str) -> Reply {
 }
 
 /// The same, with a word for what was done, which the page says.
-pub(crate) fn done(address: &str, word: &str) -> Reply {
+pub(crate) fn done(address: &str, word: &str) -> PageReply {
     let joint = if address.contains('?') { '&' } else { '?' };
     go_to(&format!("{address}{joint}done={word}"))
 }

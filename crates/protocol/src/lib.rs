@@ -72,7 +72,7 @@ pub use reading::{
 pub use reference::{BEGIN as REFERENCE_BEGIN, reference};
 pub use request::RequestReading;
 pub use route::{
-    PathCaptures, ProtocolRoute, RouteMatch, RoutePattern, RoutePatternError, UsageRequest,
+    PathCaptures, ProtocolRoute, RouteMatch, RoutePattern, RoutePatternError, UsageMember,
     ValueSource,
 };
 pub use task::{TaskReading, TaskRequest, TaskRules};

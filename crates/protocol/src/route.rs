@@ -300,7 +300,7 @@ impl fmt::Display for ValueSource {
 
 /// How a request asks for the usage of its stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsageRequest {
+pub struct UsageMember {
     /// The member that asks for a stream.
     pub when: crate::Pointer,
     /// The member that asks for usage: `true` is added where the client left it out.
@@ -327,7 +327,7 @@ pub struct ProtocolRoute {
     /// What it is to a task.
     pub task: Option<TaskWord>,
     /// How a stream's usage is asked for, where it has to be.
-    pub ask_usage: Option<UsageRequest>,
+    pub ask_usage: Option<UsageMember>,
     /// It is the cheapest one, for trying a channel.
     pub probe: bool,
     /// The shape of our own errors.

@@ -19,7 +19,7 @@ use web::memory::Share;
 
 /// What a reply's headers declare of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BodyShape {
+pub(crate) enum DeclaredShape {
     /// One JSON document, or nothing declared.
     Json,
     /// Events or lines.
@@ -34,19 +34,19 @@ pub(crate) struct Collected {
     pub end: Option<BodyEnd>,
 }
 
-pub(crate) fn shape_of(headers: &HeaderMap) -> BodyShape {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return BodyShape::Json };
+pub(crate) fn shape_of(headers: &HeaderMap) -> DeclaredShape {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return DeclaredShape::Json };
     let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
     let is = |name: &str| essence.eq_ignore_ascii_case(name);
     if ["text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl"]
         .into_iter()
         .any(is)
     {
-        BodyShape::Stream
+        DeclaredShape::Stream
     } else if essence.len() >= 4 && essence[essence.len() - 4..].eq_ignore_ascii_case("json") {
-        BodyShape::Json
+        DeclaredShape::Json
     } else {
-        BodyShape::Other
+        DeclaredShape::Other
     }
 }
 
@@ -68,10 +68,10 @@ pub(crate) fn collects(
     let shape = shape_of(headers);
     let length = body.size_hint().exact();
     let fits = |limit: usize| length.is_none_or(|length| length <= limit as u64);
-    if shape == BodyShape::Json && is_by_use && fits(most_bytes) {
+    if shape == DeclaredShape::Json && is_by_use && fits(most_bytes) {
         return Some(most_bytes);
     }
-    (shape != BodyShape::Stream && length.is_some() && fits(SMALL_BODY_BYTES))
+    (shape != DeclaredShape::Stream && length.is_some() && fits(SMALL_BODY_BYTES))
         .then_some(SMALL_BODY_BYTES)
 }
 
@@ -269,12 +269,12 @@ mod tests {
 
     #[test]
     fn shapes() {
-        assert_eq!(shape_of(&headers("application/json; charset=utf-8")), BodyShape::Json);
-        assert_eq!(shape_of(&headers("application/problem+JSON")), BodyShape::Json);
-        assert_eq!(shape_of(&HeaderMap::new()), BodyShape::Json);
-        assert_eq!(shape_of(&headers("text/event-stream;charset=utf-8")), BodyShape::Stream);
-        assert_eq!(shape_of(&headers("application/x-ndjson")), BodyShape::Stream);
-        assert_eq!(shape_of(&headers("image/png")), BodyShape::Other);
+        assert_eq!(shape_of(&headers("application/json; charset=utf-8")), DeclaredShape::Json);
+        assert_eq!(shape_of(&headers("application/problem+JSON")), DeclaredShape::Json);
+        assert_eq!(shape_of(&HeaderMap::new()), DeclaredShape::Json);
+        assert_eq!(shape_of(&headers("text/event-stream;charset=utf-8")), DeclaredShape::Stream);
+        assert_eq!(shape_of(&headers("application/x-ndjson")), DeclaredShape::Stream);
+        assert_eq!(shape_of(&headers("image/png")), DeclaredShape::Other);
     }
 
     fn reading(content_type: &'static str, body: &str) -> Reading {

@@ -6,7 +6,7 @@ use crate::channels::{Attempt, Busy, Candidates};
 use crate::context::Context;
 use crate::faults;
 use crate::outcome::{BodyEnd, CallEnd, ClientOutcome, Outcome, decide};
-use crate::reply::{BodyShape, Collected, ReadAs, collect, read_whole, shape_of};
+use crate::reply::{Collected, DeclaredShape, ReadAs, collect, read_whole, shape_of};
 use crate::reservation::Reservation;
 use crate::submit;
 use domain::{Fault, FrozenPrice, HoldId};
@@ -238,7 +238,7 @@ async fn estimate(
     reservation: &mut Reservation,
 ) -> Result<Option<(Reply, Option<Collected>)>, Failure> {
     let mut reply = request(ctx, exchange, RequestKind::Estimate, reservation).await?;
-    if !reply.status.is_success() || shape_of(&reply.headers) != BodyShape::Json {
+    if !reply.status.is_success() || shape_of(&reply.headers) != DeclaredShape::Json {
         return Ok(Some((reply, None)));
     }
     let limit_bytes = ctx.relay.config.max_collected_reply_bytes;

@@ -1,9 +1,10 @@
 //! Checks that neither the compiler nor clippy makes: who may depend on whom, how large things
-//! may grow, and who may touch money, time, files and the environment.
+//! may grow, which names types may share, and who may touch money, time, files and the environment.
 //!
 //! A line may be let off with a comment on it or right above it: `tidy:allow(RULE) reason`.
 
 mod edges;
+mod names;
 mod rules;
 mod source;
 mod sql;
@@ -65,6 +66,7 @@ pub fn check(root: &Path) -> Result<()> {
         source.mark_test_file(&test_modules);
         findings.extend(rules::check(source));
     }
+    findings.extend(names::check(&sources));
     for finding in &findings {
         println!("{finding}");
     }

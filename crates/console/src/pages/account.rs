@@ -1,8 +1,8 @@
 //! One's own account: password, access token, low balance.
 
 use crate::form::Complaint;
-use crate::parts::{self, Field, Fields, action, form_page};
-use crate::shell::{Page, csrf};
+use crate::parts::{self, FormField, FormFields, action, form_page};
+use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done};
 use admin::AdminError;
@@ -105,7 +105,7 @@ pub(crate) async fn token(Here(visit): Here) -> Handled {
         }
         div.buttons { a.button.primary href=(ENTRY) { (lang.say("已保存", "I have it")) } }
     };
-    Ok(Page::new(lang.say("访问令牌", "Access token"), ENTRY).show(&visit, body))
+    Ok(ShellPage::new(lang.say("访问令牌", "Access token"), ENTRY).show(&visit, body))
 }
 
 async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
@@ -130,8 +130,8 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
         form.form method="post" action="/console/account/low-balance" {
             (csrf(visit))
             @let threshold = low.threshold.map(show::usd).unwrap_or_default();
-            (Fields { form: &visit.form, complaint }.field(
-                Field::new("threshold", lang.say("低于时回调", "Tell the webhooks below"))
+            (FormFields { form: &visit.form, complaint }.field(
+                FormField::new("threshold", lang.say("低于时回调", "Tell the webhooks below"))
                     .value(&threshold)
                     .hint(lang.say("美元; 留空不提醒", "dollars; empty: never"))))
             div.buttons { button { (lang.say("保存", "Save")) } }
@@ -147,7 +147,7 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
             )))
     };
     let title = lang.say("我的账户", "Account");
-    Ok(form_page(visit, Page::new(title, ENTRY), complaint, body))
+    Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
 }
 
 fn limits(visit: &Visit, own: &user::UserView) -> Markup {
@@ -178,8 +178,9 @@ fn limits(visit: &Visit, own: &user::UserView) -> Markup {
 
 fn password_form(visit: &Visit, complaint: Option<&Complaint>) -> Markup {
     let lang = visit.lang();
-    let fields = Fields { form: &visit.form, complaint };
-    let secret = |name, label| fields.field(Field::new(name, label).kind("password").required());
+    let fields = FormFields { form: &visit.form, complaint };
+    let secret =
+        |name, label| fields.field(FormField::new(name, label).kind("password").required());
     html! {
         form.form method="post" action="/console/account/password" {
             (csrf(visit))

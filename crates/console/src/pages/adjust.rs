@@ -3,8 +3,8 @@
 use super::for_admins;
 use crate::form::Complaint;
 use crate::lang::tell;
-use crate::parts::{self, Field, Fields, form_page};
-use crate::shell::{Page, csrf};
+use crate::parts::{self, FormField, FormFields, form_page};
+use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done, step};
 use admin::AdminError;
@@ -66,7 +66,7 @@ async fn move_balance(visit: &Visit, user: &UserView) -> Result<Moved, AdminErro
 
 fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
-    let fields = Fields { form: &visit.form, complaint };
+    let fields = FormFields { form: &visit.form, complaint };
     let reverse = visit.asked("reverse");
     let refund = match complaint {
         Some(_) => visit.form.text("refund_of"),
@@ -115,7 +115,7 @@ fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handle
                 dt { (lang.say("经手人", "Signed by")) } dd { (visit.actor.username) }
             }
             (amount_fields(visit, (refund.is_empty(), takes), amount))
-            (fields.field(Field::new("reason", lang.say("原因", "Reason"))
+            (fields.field(FormField::new("reason", lang.say("原因", "Reason"))
                 .required()
                 .value(&reason)
                 .hint(lang.say(
@@ -131,7 +131,7 @@ fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handle
         }
     };
     let title = tell!(lang, "调整 {} 的余额", "Adjust the balance of {}", user.username);
-    Ok(form_page(visit, Page::new(title, ENTRY), complaint, body))
+    Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
 }
 
 /// A refund only ever adds, so it has no choice of direction.

@@ -3,7 +3,7 @@
 use super::for_admins;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, action, filters, pager, typed};
-use crate::shell::Page;
+use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, go_to};
 use admin::ops::audit::{self, AuditRun};
@@ -34,7 +34,7 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
         span.space {}
         (action(&visit, "/console/audit/run", lang.say("立即核对", "Check now"), ""))
     };
-    Ok(Page::new(lang.say("审计", "Audit"), ENTRY).beside(beside).show(&visit, body))
+    Ok(ShellPage::new(lang.say("审计", "Audit"), ENTRY).beside(beside).show(&visit, body))
 }
 
 /// `POST /console/audit/run`
@@ -117,7 +117,7 @@ pub(crate) async fn actions(Here(visit): Here) -> Handled {
         }
     };
     let title = lang.say("操作记录", "Admin journal");
-    Ok(Page::new(title, "/console/actions").show(&visit, body))
+    Ok(ShellPage::new(title, "/console/actions").show(&visit, body))
 }
 
 fn action_row(line: &LogView) -> Markup {

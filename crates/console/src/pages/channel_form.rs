@@ -5,8 +5,8 @@ use super::for_admins;
 use super::keys::listed;
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
-use crate::parts::{self, Field, Fields, form_page};
-use crate::shell::{Page, csrf};
+use crate::parts::{self, FormField, FormFields, form_page};
+use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Visit, done};
 use admin::AdminError;
 use admin::ops::channel::{self, ChannelInput, ChannelView};
@@ -92,7 +92,7 @@ fn object(visit: &Visit) -> Object {
 
 fn page(visit: &Visit, channel: Option<&ChannelView>, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
-    let fields = Fields { form: &visit.form, complaint };
+    let fields = FormFields { form: &visit.form, complaint };
     let here = channel.map(|channel| format!("/console/channels/{}", channel.id.0));
     let action =
         here.as_ref().map_or("/console/channels/new".to_owned(), |to| format!("{to}/edit"));
@@ -116,10 +116,10 @@ fn page(visit: &Visit, channel: Option<&ChannelView>, complaint: Option<&Complai
         Some(channel) => tell!(lang, "编辑 {}", "Edit {}", name(lang, channel)),
         None => lang.say("新建渠道", "New channel").to_owned(),
     };
-    Ok(form_page(visit, Page::new(title, ENTRY), complaint, body))
+    Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
 }
 
-fn upstream_fields(lang: Lang, fields: &Fields<'_>, channel: Option<&ChannelView>) -> Markup {
+fn upstream_fields(lang: Lang, fields: &FormFields<'_>, channel: Option<&ChannelView>) -> Markup {
     let key = match channel {
         Some(channel) if channel.has_key => lang
             .say("留空则不变; 换主机时必须重新填写", "empty: unchanged; a new host needs it again"),
@@ -131,17 +131,17 @@ fn upstream_fields(lang: Lang, fields: &Fields<'_>, channel: Option<&ChannelView
     html! {
         fieldset {
             legend { (lang.say("上游", "Upstream")) }
-            (fields.field(Field::new("name", lang.say("名称", "Name"))
+            (fields.field(FormField::new("name", lang.say("名称", "Name"))
                 .value(channel.map_or("", |channel| &channel.name))))
-            (fields.field(Field::new("base_url", lang.say("地址", "Address"))
+            (fields.field(FormField::new("base_url", lang.say("地址", "Address"))
                 .required()
                 .kind("url")
                 .value(channel.map_or("https://", |channel| &channel.base_url))
                 .hint(lang.say("协议和主机, 没有路径", "scheme and host, without a path"))))
-            (fields.field(Field::new("key", lang.say("密钥", "Key"))
+            (fields.field(FormField::new("key", lang.say("密钥", "Key"))
                 .kind("password")
                 .hint(key)))
-            (fields.field(Field::new("models", lang.say("模型", "Models"))
+            (fields.field(FormField::new("models", lang.say("模型", "Models"))
                 .required()
                 .kind("area")
                 .value(&models)
@@ -150,7 +150,7 @@ fn upstream_fields(lang: Lang, fields: &Fields<'_>, channel: Option<&ChannelView
     }
 }
 
-fn routing_fields(lang: Lang, fields: &Fields<'_>, channel: Option<&ChannelView>) -> Markup {
+fn routing_fields(lang: Lang, fields: &FormFields<'_>, channel: Option<&ChannelView>) -> Markup {
     let groups = channel.map_or("default".to_owned(), |channel| channel.groups.join(", "));
     let priority = channel.map_or(0, |channel| channel.priority).to_string();
     let weight = channel.map_or(1, |channel| channel.weight).to_string();
@@ -158,13 +158,13 @@ fn routing_fields(lang: Lang, fields: &Fields<'_>, channel: Option<&ChannelView>
         fieldset {
             legend { (lang.say("路由", "Routing")) }
             div.pair {
-                (fields.field(Field::new("groups", lang.say("分组", "Groups"))
+                (fields.field(FormField::new("groups", lang.say("分组", "Groups"))
                     .value(&groups)
                     .hint(lang.say("哪些分组可用, 以逗号分隔", "who may use it; commas between"))))
-                (fields.field(Field::new("priority", lang.say("优先级", "Priority"))
+                (fields.field(FormField::new("priority", lang.say("优先级", "Priority"))
                     .value(&priority)
                     .hint(lang.say("高者先试", "higher is tried first"))))
-                (fields.field(Field::new("weight", lang.say("权重", "Weight"))
+                (fields.field(FormField::new("weight", lang.say("权重", "Weight"))
                     .value(&weight)
                     .hint(lang.say("同优先级中的份额", "share within a priority"))))
             }
@@ -175,12 +175,12 @@ fn routing_fields(lang: Lang, fields: &Fields<'_>, channel: Option<&ChannelView>
     }
 }
 
-fn mapping_fields(lang: Lang, fields: &Fields<'_>, channel: Option<&ChannelView>) -> Markup {
+fn mapping_fields(lang: Lang, fields: &FormFields<'_>, channel: Option<&ChannelView>) -> Markup {
     let json = |read: fn(&ChannelView) -> &str| {
         channel.map(read).filter(|json| !matches!(*json, "{}" | "null")).unwrap_or_default()
     };
     let area = |name, label, value, hint| {
-        fields.field(Field::new(name, label).kind("area").value(value).hint(hint))
+        fields.field(FormField::new(name, label).kind("area").value(value).hint(hint))
     };
     html! {
         details open[fields.complaint.is_some()] {
@@ -201,7 +201,8 @@ fn mapping_fields(lang: Lang, fields: &Fields<'_>, channel: Option<&ChannelView>
                 (area("setting", lang.say("设置", "Setting"),
                     json(|channel| channel.setting.get()),
                     "timeout, retry_count, proxy, precharge, concurrency, idempotent"))
-                (fields.field(Field::new("other", lang.say("密钥请求头", "Header of the caller's key"))
+                (fields.field(FormField::new("other",
+                    lang.say("密钥请求头", "Header of the caller's key"))
                     .value(channel.map_or("", |channel| &channel.other))
                     .hint(lang.say("留空: 默认", "empty: the default"))))
             }

@@ -3,7 +3,7 @@
 use super::for_admins;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, action, chosen, filters, on_or_off, pager, typed};
-use crate::shell::{Page, csrf};
+use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done, html as respond};
 use admin::ops::channel::{self, ChannelFilter, ChannelView, Probe, ProbeRequest};
@@ -52,7 +52,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         span.space {}
         a.button.primary href="/console/channels/new" { (lang.say("新建渠道", "New channel")) }
     };
-    Ok(Page::new(lang.say("渠道", "Channels"), ENTRY).beside(beside).show(&visit, body))
+    Ok(ShellPage::new(lang.say("渠道", "Channels"), ENTRY).beside(beside).show(&visit, body))
 }
 
 fn table(visit: &Visit, channels: &[ChannelView]) -> Markup {
@@ -140,7 +140,7 @@ pub(crate) async fn test(Here(visit): Here, Path(id): Path<i64>) -> Handled {
             a.button href={ "/console/channels/" (id) } { (visit.say("返回渠道", "To the channel")) }
         }
     };
-    Ok(Page::new(visit.say("测试结果", "Test result"), ENTRY).show(&visit, body))
+    Ok(ShellPage::new(visit.say("测试结果", "Test result"), ENTRY).show(&visit, body))
 }
 
 /// How a test went: state, status, time, and what went wrong.
@@ -210,7 +210,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
         span.space {}
         (buttons(&visit, &channel))
     };
-    Ok(Page::new(name(lang, &channel), ENTRY).beside(beside).show(&visit, body))
+    Ok(ShellPage::new(name(lang, &channel), ENTRY).beside(beside).show(&visit, body))
 }
 
 fn settings(lang: Lang, channel: &ChannelView) -> Markup {

@@ -3,10 +3,10 @@
 use super::for_admins;
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
-use crate::parts::{self, Field, Fields, action, chosen, filters, form_page, pager, typed};
-use crate::shell::{Page, csrf};
+use crate::parts::{self, FormField, FormFields, action, chosen, filters, form_page, pager, typed};
+use crate::shell::{ShellPage, csrf};
 use crate::show;
-use crate::visit::{Handled, Here, Reply, Visit, done};
+use crate::visit::{Handled, Here, PageReply, Visit, done};
 use admin::AdminError;
 use admin::ops::redemption::{self, RedemptionInput, RedemptionView};
 use axum::extract::Path;
@@ -45,7 +45,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         span.space {}
         a.button.primary href="/console/codes/new" { (lang.say("生成兑换码", "New codes")) }
     };
-    Ok(Page::new(lang.say("兑换码", "Codes"), ENTRY).beside(beside).show(&visit, body))
+    Ok(ShellPage::new(lang.say("兑换码", "Codes"), ENTRY).beside(beside).show(&visit, body))
 }
 
 fn state(lang: Lang, code: &RedemptionView) -> Markup {
@@ -136,17 +136,17 @@ async fn created(visit: &Visit) -> Result<Vec<Secret>, AdminError> {
 
 fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
-    let fields = Fields { form: &visit.form, complaint };
+    let fields = FormFields { form: &visit.form, complaint };
     let body = html! {
         form.form method="post" action="/console/codes/new" {
             (csrf(visit))
             (parts::complaint(complaint))
-            (fields.field(Field::new("name", lang.say("批次名称", "Name of the lot"))))
+            (fields.field(FormField::new("name", lang.say("批次名称", "Name of the lot"))))
             div.pair {
-                (fields.field(Field::new("quota", lang.say("每个的金额", "Worth of each"))
+                (fields.field(FormField::new("quota", lang.say("每个的金额", "Worth of each"))
                     .required()
                     .hint(lang.say("美元, 如 $5", "dollars, like $5"))))
-                (fields.field(Field::new("count", lang.say("数量", "How many"))
+                (fields.field(FormField::new("count", lang.say("数量", "How many"))
                     .required()
                     .kind("number")
                     .value("1")
@@ -159,10 +159,10 @@ fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
         }
     };
     let title = lang.say("生成兑换码", "New codes");
-    Ok(form_page(visit, Page::new(title, ENTRY), complaint, body))
+    Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
 }
 
-fn shown(visit: &Visit, codes: &[Secret]) -> Reply {
+fn shown(visit: &Visit, codes: &[Secret]) -> PageReply {
     let lang = visit.lang();
     let text: Vec<&str> = codes.iter().map(Secret::expose).collect();
     let body = html! {
@@ -181,7 +181,7 @@ fn shown(visit: &Visit, codes: &[Secret]) -> Reply {
         }
     };
     let title = tell!(lang, "{} 个新兑换码", "New codes: {}", codes.len());
-    Page::new(title, ENTRY).show(visit, body)
+    ShellPage::new(title, ENTRY).show(visit, body)
 }
 
 /// `POST /console/codes/{id}/status?to=on|off`
@@ -214,15 +214,15 @@ pub(crate) async fn redeem(Here(visit): Here) -> Handled {
 
 fn redeem_page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
-    let fields = Fields { form: &visit.form, complaint };
+    let fields = FormFields { form: &visit.form, complaint };
     let body = html! {
         form.form method="post" action="/console/redeem" {
             (csrf(visit))
             (parts::complaint(complaint))
-            (fields.field(Field::new("code", lang.say("兑换码", "Code")).required()))
+            (fields.field(FormField::new("code", lang.say("兑换码", "Code")).required()))
             div.buttons { button.primary { (lang.say("兑换", "Redeem")) } }
         }
     };
     let title = lang.say("兑换", "Redeem a code");
-    Ok(form_page(visit, Page::new(title, "/console/redeem"), complaint, body))
+    Ok(form_page(visit, ShellPage::new(title, "/console/redeem"), complaint, body))
 }

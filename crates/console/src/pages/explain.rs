@@ -3,7 +3,7 @@
 use super::log::type_word;
 use crate::lang::{Lang, tell};
 use crate::parts;
-use crate::shell::Page;
+use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit, go_to, step};
 use admin::ops::log::balance;
@@ -52,7 +52,7 @@ pub(crate) async fn show(
         button type="button" data-copy="as-text" { (lang.say("复制为文本", "Copy as text")) }
     };
     let title = lang.say("这笔费用的由来", "How this charge came about");
-    Ok(Page::new(title, "/console/log").beside(beside).show(&visit, body))
+    Ok(ShellPage::new(title, "/console/log").beside(beside).show(&visit, body))
 }
 
 async fn receipt(visit: &Visit, hold: &HoldStory) -> Result<Markup, admin::AdminError> {

@@ -3,8 +3,8 @@
 use super::for_admins;
 use crate::form::{Complaint, Object};
 use crate::lang::tell;
-use crate::parts::{self, Field, Fields, action, form_page, pager};
-use crate::shell::{Page, csrf};
+use crate::parts::{self, FormField, FormFields, action, form_page, pager};
+use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done, step};
 use admin::AdminError;
@@ -38,7 +38,7 @@ async fn saved(visit: &Visit) -> Result<GroupView, AdminError> {
 async fn list_page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
     let page = group::list(&visit.state, visit.page_request()?).await?;
-    let fields = Fields { form: &visit.form, complaint };
+    let fields = FormFields { form: &visit.form, complaint };
     let row = |group: &GroupView| {
         let name = &group.group_name;
         html! {
@@ -83,8 +83,8 @@ async fn list_page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
             (csrf(visit))
             (parts::complaint(complaint))
             div.pair {
-                (fields.field(Field::new("group_name", lang.say("分组", "Group")).required()))
-                (fields.field(Field::new("ratio", lang.say("倍率", "Ratio"))
+                (fields.field(FormField::new("group_name", lang.say("分组", "Group")).required()))
+                (fields.field(FormField::new("ratio", lang.say("倍率", "Ratio"))
                     .required()
                     .hint(lang.say("0.8 即八折", "0.8 pays 80 %"))))
             }
@@ -92,7 +92,7 @@ async fn list_page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
         }
     };
     let title = lang.say("分组", "Groups");
-    Ok(form_page(visit, Page::new(title, ENTRY), complaint, body))
+    Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
 }
 
 /// `POST /console/groups/delete?name=`

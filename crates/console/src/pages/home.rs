@@ -2,7 +2,7 @@
 
 use super::overview::{models_table, request, sums};
 use crate::parts::{self, ranges, tile};
-use crate::shell::Page;
+use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit};
 use admin::ops::log::usage;
@@ -41,7 +41,7 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
     };
     let beside = html! { span.space {} (ranges(&visit)) };
     let title = visit.say("首页", "Home");
-    Ok(Page::new(title, "/console").beside(beside).with_chart().show(&visit, body))
+    Ok(ShellPage::new(title, "/console").beside(beside).with_chart().show(&visit, body))
 }
 
 /// What is left of the limits that are set.

@@ -3,9 +3,9 @@
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
 use crate::parts::{
-    self, Field, Fields, action, chosen, filters, form_page, on_or_off, pager, typed,
+    self, FormField, FormFields, action, chosen, filters, form_page, on_or_off, pager, typed,
 };
-use crate::shell::{Page, csrf};
+use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done};
 use admin::AdminError;
@@ -54,7 +54,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         span.space {}
         a.button.primary href=(new) { (lang.say("新建令牌", "New key")) }
     };
-    Ok(Page::new(lang.say("令牌", "Keys"), ENTRY).beside(beside).show(&visit, body))
+    Ok(ShellPage::new(lang.say("令牌", "Keys"), ENTRY).beside(beside).show(&visit, body))
 }
 
 fn table(visit: &Visit, keys: &[TokenView], names: &BTreeMap<UserId, String>) -> Markup {
@@ -194,7 +194,7 @@ pub(super) fn listed(text: &str) -> Vec<String> {
     items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
-fn shown(visit: &Visit, created: &Created) -> crate::visit::Reply {
+fn shown(visit: &Visit, created: &Created) -> crate::visit::PageReply {
     let lang = visit.lang();
     let call = format!(
         "curl {}/v1/chat/completions \\\n  -H 'Authorization: Bearer {}' \\\n  \
@@ -216,7 +216,7 @@ fn shown(visit: &Visit, created: &Created) -> crate::visit::Reply {
             a.button.primary href=(ENTRY) { (lang.say("已保存, 返回列表", "I have it: to the list")) }
         }
     };
-    Page::new(lang.say("新令牌", "New key"), ENTRY).show(visit, body)
+    ShellPage::new(lang.say("新令牌", "New key"), ENTRY).show(visit, body)
 }
 
 /// `GET /console/keys/{id}/edit`
@@ -241,7 +241,7 @@ async fn saved(visit: &Visit, id: KeyId) -> Result<TokenView, AdminError> {
 
 fn edit_page(visit: &Visit, key: Option<&TokenView>, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
-    let fields = Fields { form: &visit.form, complaint };
+    let fields = FormFields { form: &visit.form, complaint };
     let action = key
         .map_or("/console/keys/new".to_owned(), |key| format!("/console/keys/{}/edit", key.id.0));
     let body = html! {
@@ -249,10 +249,10 @@ fn edit_page(visit: &Visit, key: Option<&TokenView>, complaint: Option<&Complain
             (csrf(visit))
             (parts::complaint(complaint))
             div.pair {
-                (fields.field(Field::new("name", lang.say("名称", "Name"))
+                (fields.field(FormField::new("name", lang.say("名称", "Name"))
                     .value(key.map_or("", |key| &key.name))))
                 @if visit.is_admin() && key.is_none() {
-                    (fields.field(Field::new("user_id", lang.say("用户编号", "User number"))
+                    (fields.field(FormField::new("user_id", lang.say("用户编号", "User number"))
                         .value(visit.asked("user_id"))
                         .hint(lang.say("留空: 自己", "empty: yourself"))))
                 }
@@ -272,51 +272,54 @@ fn edit_page(visit: &Visit, key: Option<&TokenView>, complaint: Option<&Complain
         Some(key) => tell!(lang, "令牌 {} {}", "Key {} {}", key.name, key.key_hint),
         None => lang.say("新建令牌", "New key").to_owned(),
     };
-    Ok(form_page(visit, Page::new(title, ENTRY), complaint, body))
+    Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
 }
 
-fn limit_fields(lang: Lang, fields: &Fields<'_>, key: Option<&TokenView>) -> Markup {
+fn limit_fields(lang: Lang, fields: &FormFields<'_>, key: Option<&TokenView>) -> Markup {
     let money = |quota: Option<Quota>| quota.map(show::usd).unwrap_or_default();
     let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
     let remain = key.filter(|key| !key.unlimited_quota).map(|key| key.remain_quota);
     html! {
         div.pair {
-            (fields.field(Field::new("remain_quota", lang.say("总额度", "May spend in all"))
+            (fields.field(FormField::new("remain_quota", lang.say("总额度", "May spend in all"))
                 .value(&money(remain))
                 .hint(lang.say( "美元; 留空不限", "dollars; empty: no limit" ))))
-            (fields.field(Field::new("daily_limit", lang.say("每日限额", "Daily limit"))
+            (fields.field(FormField::new("daily_limit", lang.say("每日限额", "Daily limit"))
                 .value(&money(key.and_then(|key| key.spending.daily_limit)))
                 .hint(lang.say("美元, UTC 日", "dollars a UTC day"))))
-            (fields.field(Field::new("monthly_limit", lang.say("每月限额", "Monthly limit"))
+            (fields.field(FormField::new("monthly_limit", lang.say("每月限额", "Monthly limit"))
                 .value(&money(key.and_then(|key| key.spending.monthly_limit)))
                 .hint(lang.say("美元, UTC 月", "dollars a UTC month"))))
         }
         div.pair {
-            (fields.field(Field::new("rate_limit_rpm", lang.say( "每分钟请求数", "Requests a minute" ))
+            (fields.field(FormField::new("rate_limit_rpm",
+                lang.say("每分钟请求数", "Requests a minute"))
                 .value(&number( key.and_then(|key| key.rate_limit_rpm) ))
                 .hint(lang.say("留空不限", "empty: no limit"))))
-            (fields.field(Field::new("rate_limit_tpm", lang.say( "每分钟 Tokens", "Tokens a minute" ))
+            (fields.field(FormField::new("rate_limit_tpm",
+                lang.say("每分钟 Tokens", "Tokens a minute"))
                 .value(&number( key.and_then(|key| key.rate_limit_tpm) ))
                 .hint(lang.say("留空不限", "empty: no limit"))))
         }
     }
 }
 
-fn reach_fields(visit: &Visit, fields: &Fields<'_>, key: Option<&TokenView>) -> Markup {
+fn reach_fields(visit: &Visit, fields: &FormFields<'_>, key: Option<&TokenView>) -> Markup {
     let lang = visit.lang();
     let lines =
         |items: Option<&Vec<String>>| items.map(|items| items.join("\n")).unwrap_or_default();
     html! {
-        (fields.field(Field::new("models", lang.say("可用模型", "Models"))
+        (fields.field(FormField::new("models", lang.say("可用模型", "Models"))
             .kind("area")
             .value(&lines(key.map(|key| &key.models)))
             .hint(lang.say("每行一个; 留空: 全部", "one a line; empty: all"))))
-        (fields.field(Field::new("allow_ips", lang.say( "允许的地址", "Addresses it may be used from" ))
+        (fields.field(FormField::new("allow_ips",
+            lang.say("允许的地址", "Addresses it may be used from"))
             .kind("area")
             .value(&lines(key.map(|key| &key.allow_ips)))
             .hint(lang.say("每行一个地址或网段; 留空: 任何地址", "one address or network a line; empty: any"))))
         @if visit.is_admin() {
-            (fields.field(Field::new("group", lang.say("分组", "Group"))
+            (fields.field(FormField::new("group", lang.say("分组", "Group"))
                 .value(key.and_then( |key| key.group.as_deref() ).unwrap_or_default())
                 .hint(lang.say("留空: 跟随用户", "empty: that of the user"))))
         } @else if let Some(group) = key.and_then(|key| key.group.as_deref()) {

@@ -2,7 +2,7 @@
 
 use crate::lang::{Lang, tell};
 use crate::parts::{self, chosen, filters, pager, typed};
-use crate::shell::Page;
+use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit, go_to, step};
 use admin::ops::log::{self, LogFilter, LogView, Statistics};
@@ -52,7 +52,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         a.button href=(export_address(&visit)) { (lang.say("导出 CSV", "Export CSV")) }
     };
     let title = lang.say("使用日志", "Log");
-    Ok(Page::new(title, "/console/log").beside(beside).show(&visit, body))
+    Ok(ShellPage::new(title, "/console/log").beside(beside).show(&visit, body))
 }
 
 fn filter_bar(visit: &Visit) -> Markup {

@@ -5,7 +5,7 @@ use crate::gate;
 use crate::lang::Lang;
 use crate::parts;
 use crate::shell;
-use crate::visit::{Handled, Here, Reply, Taste, Theme, go_to};
+use crate::visit::{Handled, Here, PageReply, Taste, Theme, go_to};
 use admin::ops::session::{self, LoggedIn};
 use admin::{AdminState, session_cookie};
 use axum::Extension;
@@ -19,7 +19,7 @@ use store::Secret;
 const TASTE_SECONDS: u32 = 31_536_000;
 
 /// `GET /console/login`
-pub(crate) async fn show(Extension(taste): Extension<Taste>, uri: Uri) -> Reply {
+pub(crate) async fn show(Extension(taste): Extension<Taste>, uri: Uri) -> PageReply {
     let asked = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     let next = asked.into_owned().find(|(name, _)| name == "next").map(|(_, to)| to);
     page(taste, StatusCode::OK, ("", &inside(next.as_deref().unwrap_or_default())), None)
@@ -83,7 +83,7 @@ fn page(
     status: StatusCode,
     (name, next): (&str, &str),
     complaint: Option<&Complaint>,
-) -> Reply {
+) -> PageReply {
     let lang = taste.lang;
     let content = html! {
         h1 { "newapi" }

@@ -21,8 +21,8 @@ mod user_form;
 mod users;
 mod webhooks;
 
-use crate::shell::{self, Page};
-use crate::visit::{Handled, Here, Reply, Taste, Visit};
+use crate::shell::{self, ShellPage};
+use crate::visit::{Handled, Here, PageReply, Taste, Visit};
 use admin::{AdminError, AdminState};
 use axum::Router;
 use axum::extract::State;
@@ -149,7 +149,7 @@ fn for_admins(visit: &Visit) -> Result<(), AdminError> {
 }
 
 /// What went wrong, in the reader's language and shell.
-pub(crate) fn problem(visit: Option<&Visit>, taste: Taste, fault: &Fault) -> Reply {
+pub(crate) fn problem(visit: Option<&Visit>, taste: Taste, fault: &Fault) -> PageReply {
     let status = web::show(fault.kind).status;
     if status.is_server_error() {
         tracing::error!(
@@ -171,7 +171,7 @@ pub(crate) fn problem(visit: Option<&Visit>, taste: Taste, fault: &Fault) -> Rep
         _ => taste.lang.say("请求有误", "This can't be done"),
     };
     let mut response = match visit {
-        Some(visit) => Page::new(title, "").status(status).show(visit, body),
+        Some(visit) => ShellPage::new(title, "").status(status).show(visit, body),
         None => {
             let content = html! { h1 { (title) } (body) };
             shell::bare(taste, status, title, content)

@@ -2,7 +2,7 @@
 
 use crate::lang::{Lang, tell};
 use crate::parts::{self, range, ranges, tile};
-use crate::shell::Page;
+use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit, step};
 use admin::ops::attention::{self, Attention};
@@ -65,7 +65,7 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
     };
     let beside = html! { span.space {} (ranges(&visit)) };
     let title = visit.say("总览", "Overview");
-    Ok(Page::new(title, "/console").beside(beside).with_chart().show(&visit, body))
+    Ok(ShellPage::new(title, "/console").beside(beside).with_chart().show(&visit, body))
 }
 
 fn tiles(visit: &Visit, sums: &Sums, attention: &Attention) -> Markup {

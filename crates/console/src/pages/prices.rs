@@ -4,8 +4,8 @@
 use super::for_admins;
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
-use crate::parts::{self, Field, Fields, action, filters, form_page, pager, typed};
-use crate::shell::{Page, csrf};
+use crate::parts::{self, FormField, FormFields, action, filters, form_page, pager, typed};
+use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done, step};
 use admin::AdminError;
@@ -59,7 +59,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         a.button.primary href="/console/prices/edit" { (lang.say("新建价格", "New price")) }
     };
     let body = html! { (tabs) (content) };
-    Ok(Page::new(lang.say("价格", "Prices"), ENTRY).beside(beside).show(&visit, body))
+    Ok(ShellPage::new(lang.say("价格", "Prices"), ENTRY).beside(beside).show(&visit, body))
 }
 
 async fn priced(visit: &Visit) -> Result<Markup, AdminError> {
@@ -227,7 +227,7 @@ async fn own(visit: &Visit) -> Handled {
             }
         }
     };
-    Ok(Page::new(lang.say("价格", "Prices"), ENTRY).show(visit, body))
+    Ok(ShellPage::new(lang.say("价格", "Prices"), ENTRY).show(visit, body))
 }
 
 /// `GET /console/prices/edit?model=`
@@ -280,13 +280,13 @@ pub(crate) async fn delete(Here(visit): Here) -> Handled {
 
 fn page(visit: &Visit, price: Option<&AbilityView>, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
-    let fields = Fields { form: &visit.form, complaint };
+    let fields = FormFields { form: &visit.form, complaint };
     let model = price.map_or_else(|| visit.asked("model"), |price| &price.model_name);
     let body = html! {
         form.form method="post" action="/console/prices/edit" {
             (csrf(visit))
             (parts::complaint(complaint))
-            (fields.field(Field::new("model_name", lang.say("模型", "Model"))
+            (fields.field(FormField::new("model_name", lang.say("模型", "Model"))
                 .required()
                 .value(model)))
             (ratio_fields(lang, &fields, price))
@@ -301,18 +301,18 @@ fn page(visit: &Visit, price: Option<&AbilityView>, complaint: Option<&Complaint
         Some(price) => tell!(lang, "{} 的价格", "Price of {}", price.model_name),
         None => lang.say("新建价格", "New price").to_owned(),
     };
-    Ok(form_page(visit, Page::new(title, ENTRY), complaint, body))
+    Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
 }
 
-fn ratio_fields(lang: Lang, fields: &Fields<'_>, price: Option<&AbilityView>) -> Markup {
+fn ratio_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView>) -> Markup {
     let now = |read: fn(&AbilityView) -> &str| {
         price.map(read).filter(|ratio| *ratio != "null").unwrap_or_default()
     };
-    let words = |name, label, value| fields.field(Field::new(name, label).value(value));
+    let words = |name, label, value| fields.field(FormField::new(name, label).value(value));
     html! {
         fieldset {
             legend { (lang.say("按量", "By use")) }
-            (fields.field(Field::new("ratio", lang.say("倍率", "Ratio"))
+            (fields.field(FormField::new("ratio", lang.say("倍率", "Ratio"))
                 .value(now(|price| price.ratio.get()))
                 .hint(lang.say(
                     "每个输入 Token 的额度; 1 = 每百万 $2, 0.5 = 每百万 $1",
@@ -333,15 +333,15 @@ fn ratio_fields(lang: Lang, fields: &Fields<'_>, price: Option<&AbilityView>) ->
     }
 }
 
-fn amount_fields(lang: Lang, fields: &Fields<'_>, price: Option<&AbilityView>) -> Markup {
+fn amount_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView>) -> Markup {
     let fixed = price.and_then(|price| price.fixed_quota).map(show::usd).unwrap_or_default();
     let least = price.map(|price| show::usd(price.min_hold)).unwrap_or_default();
     html! {
         div.pair {
-            (fields.field(Field::new("fixed_quota", lang.say("按次价格", "Price of a call"))
+            (fields.field(FormField::new("fixed_quota", lang.say("按次价格", "Price of a call"))
                 .value(&fixed)
                 .hint(lang.say("美元; 设置后不按量", "dollars; then nothing counts by use"))))
-            (fields.field(Field::new("min_hold", lang.say("最低预扣", "Least hold"))
+            (fields.field(FormField::new("min_hold", lang.say("最低预扣", "Least hold"))
                 .value(&least)
                 .hint(lang.say("按量模型调用前预扣的美元", "dollars held before a call by use"))))
         }

@@ -2,8 +2,8 @@
 
 use crate::form::{Complaint, Object};
 use crate::lang::tell;
-use crate::parts::{self, Field, Fields, form_page};
-use crate::shell::{Page, csrf};
+use crate::parts::{self, FormField, FormFields, form_page};
+use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Visit, done, step};
 use admin::AdminError;
 use admin::ops::option;
@@ -42,7 +42,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         }
     };
     let title = lang.say("设置", "Settings");
-    Ok(Page::new(title, ENTRY).show(&visit, body))
+    Ok(ShellPage::new(title, ENTRY).show(&visit, body))
 }
 
 fn row(visit: &Visit, setting: &OptionView) -> Markup {
@@ -96,7 +96,7 @@ fn page(visit: &Visit, key: &str, complaint: Option<&Complaint>) -> Handled {
     let setting = settings.into_iter().find(|setting| setting.key == key);
     let none = || AdminError::not_found("设置项", "setting of this name");
     let setting = setting.ok_or_else(none)?;
-    let fields = Fields { form: &visit.form, complaint };
+    let fields = FormFields { form: &visit.form, complaint };
     let body = html! {
         form.form method="post" action="/console/settings/edit" {
             (csrf(visit))
@@ -108,7 +108,7 @@ fn page(visit: &Visit, key: &str, complaint: Option<&Complaint>) -> Handled {
                 code.mono { (setting.key) "=…" }
             }
             p.muted { (setting.meaning) }
-            (fields.field(Field::new("value", setting.key)
+            (fields.field(FormField::new("value", setting.key)
                 .value(&setting.value)
                 .hint(&setting.allowed)))
             div.buttons {
@@ -123,5 +123,5 @@ fn page(visit: &Visit, key: &str, complaint: Option<&Complaint>) -> Handled {
         }
     };
     let title = tell!(lang, "修改 {}", "Change {}", setting.key);
-    Ok(form_page(visit, Page::new(title, ENTRY), complaint, body))
+    Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
 }

@@ -2,7 +2,7 @@
 
 use crate::lang::Lang;
 use crate::parts;
-use crate::shell::Page;
+use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit, step};
 use admin::AdminError;
@@ -22,7 +22,7 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
         Err(AdminError::NotFound { zh, en }) => {
             let body =
                 parts::empty(lang.say(&zh, &en), Some(("/console", lang.say("返回", "Back"))));
-            return Ok(Page::new(lang.say("账单", "Statement"), entry).show(&visit, body));
+            return Ok(ShellPage::new(lang.say("账单", "Statement"), entry).show(&visit, body));
         }
         Err(error) => return Err(error.into()),
     };
@@ -39,7 +39,7 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
             (csv) "&month=" (step(&statement.month))
         } { (lang.say("下载 CSV", "Download CSV")) }
     };
-    Ok(Page::new(title, entry).beside(beside).show(&visit, body))
+    Ok(ShellPage::new(title, entry).beside(beside).show(&visit, body))
 }
 
 /// Ways to another month.

@@ -3,7 +3,7 @@
 use super::for_admins;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, chosen, filters, pager, typed};
-use crate::shell::{Page, csrf};
+use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done, step};
 use admin::ops::task::{self, Decision, TaskFilter, TaskView};
@@ -65,7 +65,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         }
     };
     let beside = html! { span.muted { (show::count(page.total)) } };
-    Ok(Page::new(lang.say("任务", "Tasks"), ENTRY).beside(beside).show(&visit, body))
+    Ok(ShellPage::new(lang.say("任务", "Tasks"), ENTRY).beside(beside).show(&visit, body))
 }
 
 fn table(visit: &Visit, tasks: &[TaskView], names: &BTreeMap<UserId, String>) -> Markup {
@@ -162,7 +162,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<String>) -> Handled {
         @if visit.is_admin() && is_open(&task) { (decisions(&visit, &task)) }
     };
     let title = tell!(lang, "任务 #{}", "Task #{}", task.id);
-    Ok(Page::new(title, ENTRY).show(&visit, body))
+    Ok(ShellPage::new(title, ENTRY).show(&visit, body))
 }
 
 fn timeline(lang: Lang, task: &TaskView) -> Markup {

@@ -4,8 +4,8 @@ use super::for_admins;
 use super::users::role_word;
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
-use crate::parts::{self, Field, Fields, form_page};
-use crate::shell::{Page, csrf};
+use crate::parts::{self, FormField, FormFields, form_page};
+use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done};
 use admin::ops::user::{self, UserInput, UserView};
@@ -91,7 +91,7 @@ async fn saved(visit: &Visit, id: UserId) -> Result<UserView, AdminError> {
 
 fn edit_page(visit: &Visit, user: Option<&UserView>, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
-    let fields = Fields { form: &visit.form, complaint };
+    let fields = FormFields { form: &visit.form, complaint };
     let own = user.is_some_and(|user| user.id == visit.actor.user_id);
     let action = user.map_or("/console/users/new".to_owned(), |user| {
         format!("/console/users/{}/edit", user.id.0)
@@ -118,10 +118,10 @@ fn edit_page(visit: &Visit, user: Option<&UserView>, complaint: Option<&Complain
         Some(user) => tell!(lang, "编辑 {}", "Edit {}", user.username),
         None => lang.say("新建用户", "New user").to_owned(),
     };
-    Ok(form_page(visit, Page::new(title, ENTRY), complaint, body))
+    Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
 }
 
-fn name_fields(lang: Lang, fields: &Fields<'_>, user: Option<&UserView>, own: bool) -> Markup {
+fn name_fields(lang: Lang, fields: &FormFields<'_>, user: Option<&UserView>, own: bool) -> Markup {
     let password = match user {
         Some(_) => lang.say(
             "留空则不变; 修改后该用户的会话全部结束",
@@ -134,21 +134,26 @@ fn name_fields(lang: Lang, fields: &Fields<'_>, user: Option<&UserView>, own: bo
     };
     html! {
         div.pair {
-            (fields.field(Field::new("username", lang.say("用户名", "User name"))
+            (fields.field(FormField::new("username", lang.say("用户名", "User name"))
                 .required()
                 .value(user.map_or("", |user| &user.username))))
-            (fields.field(Field::new("display_name", lang.say("显示名称", "Display name"))
+            (fields.field(FormField::new("display_name", lang.say("显示名称", "Display name"))
                 .value(user.map_or("", |user| &user.display_name))))
         }
         @if !own {
-            (fields.field(Field::new("password", lang.say("密码", "Password"))
+            (fields.field(FormField::new("password", lang.say("密码", "Password"))
                 .kind("password")
                 .hint(password)))
         }
     }
 }
 
-fn price_fields(visit: &Visit, fields: &Fields<'_>, user: Option<&UserView>, own: bool) -> Markup {
+fn price_fields(
+    visit: &Visit,
+    fields: &FormFields<'_>,
+    user: Option<&UserView>,
+    own: bool,
+) -> Markup {
     let lang = visit.lang();
     let roles: Vec<(String, &str)> = [ROLE_USER, ROLE_ADMIN, ROLE_ROOT]
         .into_iter()
@@ -160,9 +165,9 @@ fn price_fields(visit: &Visit, fields: &Fields<'_>, user: Option<&UserView>, own
     let role = user.map_or(ROLE_USER, |user| user.role).to_string();
     html! {
         div.pair {
-            (fields.field(Field::new("group", lang.say("分组", "Group"))
+            (fields.field(FormField::new("group", lang.say("分组", "Group"))
                 .value(user.map_or("default", |user| &user.group))))
-            (fields.field(Field::new("ratio", lang.say("倍率", "Ratio"))
+            (fields.field(FormField::new("ratio", lang.say("倍率", "Ratio"))
                 .value(user.map_or("1", |user| user.ratio.get()))
                 .hint(lang.say("乘到该用户的每个价格上", "factor on every price of this user"))))
             @if !own { (fields.choice(("role", lang.say("角色", "Role")), &role, &roles)) }
@@ -170,20 +175,20 @@ fn price_fields(visit: &Visit, fields: &Fields<'_>, user: Option<&UserView>, own
     }
 }
 
-fn limit_fields(lang: Lang, fields: &Fields<'_>, user: Option<&UserView>) -> Markup {
+fn limit_fields(lang: Lang, fields: &FormFields<'_>, user: Option<&UserView>) -> Markup {
     let limit = |quota: Option<Quota>| quota.map(show::usd).unwrap_or_default();
     let daily = limit(user.and_then(|user| user.spending.daily_limit));
     let monthly = limit(user.and_then(|user| user.spending.monthly_limit));
     html! {
         div.pair {
-            (fields.field(Field::new("daily_limit", lang.say("每日限额", "Daily limit"))
+            (fields.field(FormField::new("daily_limit", lang.say("每日限额", "Daily limit"))
                 .value(&daily)
                 .hint(lang.say("美元, UTC 日; 留空不限", "dollars a UTC day; empty: none"))))
-            (fields.field(Field::new("monthly_limit", lang.say("每月限额", "Monthly limit"))
+            (fields.field(FormField::new("monthly_limit", lang.say("每月限额", "Monthly limit"))
                 .value(&monthly)
                 .hint(lang.say("美元, UTC 月; 留空不限", "dollars a UTC month; empty: none"))))
             @if user.is_none() {
-                (fields.field(Field::new("quota", lang.say("首笔充值", "First deposit"))
+                (fields.field(FormField::new("quota", lang.say("首笔充值", "First deposit"))
                     .hint(lang.say("美元, 如 $5; 留空为 0", "dollars, like $5; empty: none"))))
             }
         }

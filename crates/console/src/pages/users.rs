@@ -3,7 +3,7 @@
 use super::{for_admins, log as log_page};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, action, chosen, filters, on_or_off, pager, typed};
-use crate::shell::Page;
+use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit, step};
 use admin::ops::log::{self, LogFilter, LogView, balance};
@@ -51,7 +51,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         span.space {}
         a.button.primary href="/console/users/new" { (lang.say("新建用户", "New user")) }
     };
-    Ok(Page::new(lang.say("用户", "Users"), ENTRY).beside(beside).show(&visit, body))
+    Ok(ShellPage::new(lang.say("用户", "Users"), ENTRY).beside(beside).show(&visit, body))
 }
 
 fn table(visit: &Visit, users: &[UserView]) -> Markup {
@@ -143,7 +143,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
             }
         }
     };
-    Ok(Page::new(user.username.clone(), ENTRY).beside(beside).show(&visit, body))
+    Ok(ShellPage::new(user.username.clone(), ENTRY).beside(beside).show(&visit, body))
 }
 
 fn left_tile(lang: Lang, label: &str, left: Option<Quota>) -> Markup {

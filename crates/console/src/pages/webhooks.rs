@@ -3,10 +3,12 @@
 use super::keys::listed;
 use crate::form::{Complaint, Object};
 use crate::lang::Lang;
-use crate::parts::{self, Field, Fields, action, chosen, filters, form_page, on_or_off, pager};
-use crate::shell::{Page, csrf};
+use crate::parts::{
+    self, FormField, FormFields, action, chosen, filters, form_page, on_or_off, pager,
+};
+use crate::shell::{ShellPage, csrf};
 use crate::show;
-use crate::visit::{Handled, Here, Reply, Visit, done};
+use crate::visit::{Handled, Here, PageReply, Visit, done};
 use admin::AdminError;
 use admin::ops::webhook::{self, DeliveryView, WebhookInput, WebhookShown, WebhookView};
 use axum::extract::Path;
@@ -64,7 +66,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         span.space {}
         a.button.primary href="/console/webhooks/new" { (lang.say("新建回调", "New webhook")) }
     };
-    Ok(Page::new(lang.say("回调", "Webhooks"), ENTRY).beside(beside).show(&visit, body))
+    Ok(ShellPage::new(lang.say("回调", "Webhooks"), ENTRY).beside(beside).show(&visit, body))
 }
 
 /// `GET /console/webhooks/{id}`
@@ -102,7 +104,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
         }
     };
     let beside = html! { span.muted { "#" (id) } span.space {} (buttons(&visit, &endpoint)) };
-    Ok(Page::new(lang.say("回调", "Webhook"), ENTRY).beside(beside).show(&visit, body))
+    Ok(ShellPage::new(lang.say("回调", "Webhook"), ENTRY).beside(beside).show(&visit, body))
 }
 
 fn buttons(visit: &Visit, endpoint: &WebhookView) -> Markup {
@@ -193,16 +195,16 @@ async fn created(visit: &Visit) -> Result<WebhookShown, AdminError> {
 
 fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
-    let fields = Fields { form: &visit.form, complaint };
+    let fields = FormFields { form: &visit.form, complaint };
     let body = html! {
         form.form method="post" action="/console/webhooks/new" {
             (csrf(visit))
             (parts::complaint(complaint))
-            (fields.field(Field::new("url", lang.say("地址", "Address"))
+            (fields.field(FormField::new("url", lang.say("地址", "Address"))
                 .required()
                 .kind("url")
                 .hint(lang.say("接收 POST 的地址", "where the POST goes"))))
-            (fields.field(Field::new("events", lang.say("事件", "Events"))
+            (fields.field(FormField::new("events", lang.say("事件", "Events"))
                 .hint("task.completed, task.failed, balance.low")))
             div.buttons {
                 button.primary { (lang.say("创建回调", "Create webhook")) }
@@ -211,10 +213,10 @@ fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
         }
     };
     let title = lang.say("新建回调", "New webhook");
-    Ok(form_page(visit, Page::new(title, ENTRY), complaint, body))
+    Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
 }
 
-fn secret(visit: &Visit, shown: &WebhookShown) -> Reply {
+fn secret(visit: &Visit, shown: &WebhookShown) -> PageReply {
     let lang = visit.lang();
     let body = html! {
         p.note {
@@ -231,7 +233,7 @@ fn secret(visit: &Visit, shown: &WebhookShown) -> Reply {
             }
         }
     };
-    Page::new(lang.say("回调密钥", "Secret of the webhook"), ENTRY).show(visit, body)
+    ShellPage::new(lang.say("回调密钥", "Secret of the webhook"), ENTRY).show(visit, body)
 }
 
 /// `POST /console/webhooks/{id}/rotate`

@@ -6,7 +6,7 @@ use crate::document::{Document, HoldSection, TextList};
 use crate::program::TextRole;
 use crate::program_builder::ProgramBuilder;
 use crate::request::RequestRules;
-use crate::route::{UsageRequest, ValueSource};
+use crate::route::{UsageMember, ValueSource};
 
 /// The rules of a route's requests; `None` where something is wrong.
 pub(super) fn rules(
@@ -40,7 +40,7 @@ pub(super) fn ask_usage(
     wanted: bool,
     at: &str,
     found: &mut ProblemList,
-) -> Option<UsageRequest> {
+) -> Option<UsageMember> {
     let at = format!("{at}.ask_usage");
     match &document.stream {
         _ if !wanted => None,
@@ -48,7 +48,7 @@ pub(super) fn ask_usage(
             found.at(at, "is true, and there is no [stream] that says how");
             None
         }
-        Some(stream) => Some(UsageRequest {
+        Some(stream) => Some(UsageMember {
             when: found.pointer("stream.when", &stream.when)?,
             ask: found.pointer("stream.ask", &stream.ask)?,
             extra: found.pointer("stream.extra", &stream.extra)?,

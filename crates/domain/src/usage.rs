@@ -197,10 +197,7 @@ impl UsageReport {
         let mut usage = Usage {
             prompt_tokens: wins(input, prompt) + beside,
             completion_tokens: wins(output, completion),
-            cached_tokens: match (cache_read, counts.cache_hits()?) {
-                (Some(read), _) => read,
-                (None, hits) => hits,
-            },
+            cached_tokens: cache_read.filter(|read| *read > 0).unwrap_or(counts.cache_hits()?),
             image_tokens: counts.prompt_detail("image_tokens", |d| d.image_tokens.as_ref())?,
             audio_tokens: counts.prompt_detail("audio_tokens", |d| d.audio_tokens.as_ref())?,
             reasoning_tokens: noted.reasoning_tokens.unwrap_or(0),
@@ -214,10 +211,10 @@ impl UsageReport {
 
 impl Counts {
     fn cache_hits(&self) -> Result<i64, UsageError> {
-        match count("prompt_cache_hit_tokens", self.prompt_cache_hit_tokens.as_ref())? {
-            Some(hits) => Ok(hits),
-            None => self.prompt_detail("cached_tokens", |d| d.cached_tokens.as_ref()),
-        }
+        let detail = self.prompt_detail("cached_tokens", |d| d.cached_tokens.as_ref())?;
+        let hits = count("prompt_cache_hit_tokens", self.prompt_cache_hit_tokens.as_ref())?;
+        // A spelling that says 0 hides no other.
+        Ok(hits.filter(|hits| *hits > 0).unwrap_or(detail))
     }
 
     fn prompt_detail(
@@ -297,6 +294,11 @@ mod tests {
                 "input_tokens_details":{"cached_tokens":3}}"#,
         );
         assert_eq!((responses.prompt_tokens, responses.cached_tokens), (7, 3));
+        let both = checked(
+            r#"{"input_tokens":9,"output_tokens":1,"cache_read_input_tokens":0,
+                "prompt_cache_hit_tokens":4}"#,
+        );
+        assert_eq!(both.cached_tokens, 4, "a spelling that says 0 hides no other");
     }
 
     #[test]

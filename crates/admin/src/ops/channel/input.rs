@@ -326,11 +326,20 @@ mod tests {
     }
 
     #[test]
+    fn a_path_of_the_base_url_is_a_protocol_s() {
+        let base = "https://a.example/openai/v1";
+        assert!(check_path_of(base, "openai").is_ok());
+        assert!(check_path_of(base, egress::CUSTOM_PASS).is_err());
+        assert!(check_path_of("https://a.example", egress::CUSTOM_PASS).is_ok());
+    }
+
+    #[test]
     fn each_rule_names_its_field() {
         for (json, field) in [
             (r#"{"type":1}"#, "type"),
-            (r#"{"base_url":"https://a.example/v1"}"#, "base_url"),
+            (r#"{"base_url":"https://a.example/../v1"}"#, "base_url"),
             (r#"{"base_url":"https://a.example/"}"#, "base_url"),
+            (r#"{"protocol":"soap"}"#, "protocol"),
             (r#"{"base_url":"ftp://a.example"}"#, "base_url"),
             (r#"{"key":"a b"}"#, "key"),
             (r#"{"key":"a\nb"}"#, "key"),

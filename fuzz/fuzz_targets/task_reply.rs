@@ -27,7 +27,7 @@ fuzz_target!(|body: &[u8]| {
         assert!(told[..at].iter().all(|(other, ..)| other != place), "told twice");
         let id = serde_json::from_str::<String>(id).unwrap_or_else(|_| id.clone());
         assert_eq!(id, IDS[*place]);
-        // Two tasks of one id hear the same.
+        // Two tasks with the same id get the same element of the reply.
         let same = told.iter().filter(|(other, ..)| IDS[*other] == IDS[*place]);
         assert!(same.into_iter().all(|(_, other, _)| other == fingerprint));
     }

@@ -16,8 +16,8 @@ use crate::install;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Ends the server and clears its directory when this process is gone, whatever ended it: the
-/// shell's input is a pipe whose other end only we hold.
+/// Stops the server and removes its directory when this process is gone, for any reason: the
+/// shell's input is a pipe whose other end only this process holds.
 const WATCHDOG: &str = r#"
 read -r _
 server() { head -n 1 "$1/data/postmaster.pid" 2>/dev/null; }
@@ -44,13 +44,13 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes and starts a cluster.
+    /// Creates and starts a cluster.
     pub fn start() -> Result<Self> {
         let programs = install::postgres_programs()?;
         let owner = if install::is_root() { Some(install::unprivileged()?) } else { None };
         let dir = make_dir(owner)?;
         let watchdog = watch(dir.path())?;
-        // From here on the watchdog removes the directory, whatever goes wrong.
+        // From here on the watchdog removes the directory, even if a step below fails.
         let mut cluster = Self { dir: dir.keep(), port: free_port()?, server: None, watchdog };
         init(&programs, &cluster.dir, owner)?;
         cluster.server = Some(serve(&programs, &cluster.dir, cluster.port, owner)?);

@@ -21,7 +21,7 @@ pub fn postgres_programs() -> Result<PathBuf> {
     find_programs().context("postgresql is installed, but its programs are not found")
 }
 
-/// Makes sure that `redis-server` and `pgbouncer` are in the path, where the tests look for them.
+/// Ensures that `redis-server` and `pgbouncer` are in the path, where the tests look for them.
 pub fn servers() -> Result<()> {
     let others = "Fedora: sudo dnf install redis; macOS: brew install redis";
     program("redis-server", "redis-server", others)?;
@@ -29,8 +29,8 @@ pub fn servers() -> Result<()> {
     program("pgbouncer", "pgbouncer", others)
 }
 
-/// Makes sure that Chromium and its driver are in the path, with a font for Chinese: the console is
-/// tested in it.
+/// Ensures that Chromium and its driver are in the path, with a Chinese font: the console is tested
+/// in it.
 pub fn browser() -> Result<()> {
     let others = "Fedora: sudo dnf install chromium chromedriver google-noto-sans-cjk-fonts; \
                   macOS: brew install chromium chromedriver";
@@ -44,7 +44,7 @@ pub fn browser() -> Result<()> {
     Ok(())
 }
 
-/// Makes sure that `go`, `node` and `npm` are in the path: readers of bodies are written for them.
+/// Ensures that `go`, `node` and `npm` are in the path: readers of bodies are written for them.
 pub fn go_and_node() -> Result<()> {
     for (name, package) in [("go", "golang-go"), ("node", "nodejs"), ("npm", "npm")] {
         program(
@@ -56,8 +56,8 @@ pub fn go_and_node() -> Result<()> {
     Ok(())
 }
 
-/// Makes sure that a program is in the path: from the package of Debian and Ubuntu, or else the
-/// person who runs this is told how `others` install it.
+/// Ensures that a program is in the path: installs the package on Debian and Ubuntu, or else fails
+/// with how `others` install it.
 fn program(name: &str, package: &str, others: &str) -> Result<()> {
     let is_here = || {
         let path = std::env::var_os("PATH").unwrap_or_default();

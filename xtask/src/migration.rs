@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 /// Both engines have the same steps.
 const ENGINES: [&str; 2] = ["postgres", "sqlite"];
 
-/// Makes the next step for each engine, with a comment that says what belongs into it.
+/// Creates the next migration for each engine, with a comment that explains what belongs in it.
 pub fn create(root: &Path, name: &str) -> Result<ExitCode> {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     anyhow::ensure!(!name.is_empty() && name.chars().all(is_word), "a name is in snake_case");

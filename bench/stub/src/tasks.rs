@@ -1,10 +1,10 @@
-//! Tasks of the stub, for measuring the poller: it takes them, says that they are at work until it
-//! is told that they are done, and remembers when it was asked about each.
+//! Tasks of the stub, for measuring the poller: it accepts them, reports them as running until they
+//! are set to done, and records when each was polled.
 //!
 //! | request                                | answer                                             |
 //! |----------------------------------------|----------------------------------------------------|
 //! | POST …/submit                          | a task with the next number                        |
-//! | POST …/task/list-by-condition          | each task: at work, or done                        |
+//! | POST …/task/list-by-condition          | each task: running, or done                        |
 //! | GET /tasks/begin                       | forgets when it was asked, and begins to count     |
 //! | GET /tasks/done?every=N                | from now on every N-th task is done                |
 //! | GET /tasks/stats?count=N               | how tasks 1 to N were asked about since `begin`    |
@@ -52,7 +52,7 @@ impl Tasks {
         format!(r#"{{"code":0,"data":{{"task_id":"{PREFIX}{number}","status":"submitted"}}}}"#)
     }
 
-    /// Answers a question, and remembers that it was asked.
+    /// Returns the response to a poll, and records the time of the poll.
     pub fn list(&self, body: &[u8]) -> String {
         let now_ms = self.now_ms();
         self.questions.set(self.questions.get() + 1);

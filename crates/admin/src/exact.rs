@@ -32,8 +32,8 @@ impl PartialSchema for Decimal {
 
 impl ToSchema for Decimal {}
 
-/// The decimal in `column` as a JSON number. One that can't be read (plain SQL can put anything
-/// into an SQLite column) is shown as the text that stands there, and its neighbours stay readable.
+/// Returns the decimal in `column` as a JSON number. One that can't be parsed (plain SQL can put
+/// anything into an SQLite column) is shown as its raw text, so that its neighbours stay readable.
 ///
 /// # Errors
 /// When the row has no such column.

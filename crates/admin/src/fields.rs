@@ -1,5 +1,5 @@
-//! A JSON object, read field by field: every complaint names its field and the remedy, numbers are
-//! seen exactly as they were written, and a field nobody asked for is refused.
+//! A JSON object, read field by field: every error names its field and the remedy, numbers are read
+//! exactly as they were written, and unknown fields are refused.
 
 use crate::AdminError;
 use crate::survey::{self, SchemaRecorder};
@@ -61,7 +61,7 @@ impl Fields {
     /// # Errors
     /// When it isn't one JSON object, or a field stands in it twice.
     pub fn parse(body: &[u8]) -> Result<Self, AdminError> {
-        // What people sent may hold a secret: where it breaks is said, not what stands there.
+        // The body may contain a secret: the error gives the position, not the text at it.
         let members = serde_json::from_slice::<Members>(body).map_err(|e| {
             AdminError::malformed(
                 format!("请求体不是有效的 JSON 对象 (第 {} 行第 {} 列)", e.line(), e.column()),
@@ -71,7 +71,7 @@ impl Fields {
         Self::of("", members)
     }
 
-    /// Fields that nobody sent, and that note in `survey` what is read of them.
+    /// Returns fields without a request, which record in `survey` what is read from them.
     pub(crate) fn surveyed(survey: SchemaRecorder) -> Self {
         Self { survey: Some(survey), ..Self::default() }
     }
@@ -153,7 +153,7 @@ impl Fields {
         }
     }
 
-    /// Whether the field stands there as exactly this JSON text.
+    /// Whether the value of the field is exactly this JSON text.
     #[must_use]
     pub fn raw_is(&self, name: &str, json: &str) -> bool {
         self.members.get(name).is_some_and(|value| value.get() == json)
@@ -364,8 +364,8 @@ impl Fields {
         self.members
     }
 
-    /// Refuses what nobody asked for. `ignored` names what existing scripts send and what makes
-    /// no difference; `ignored_if_empty` what would make one, were it not empty.
+    /// Refuses unknown fields. `ignored` names fields that existing scripts send and that have no
+    /// effect; `ignored_if_empty` those that would have one if they were not empty.
     ///
     /// # Errors
     /// When a field is left.

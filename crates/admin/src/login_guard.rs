@@ -1,5 +1,5 @@
-//! How often somebody may try a password, by address and by name, or an access token, by address:
-//! over all nodes where there is a Redis, else in memory, bounded.
+//! Rate limits for attempts at a password, by address and by name, and at an access token, by
+//! address: shared by all nodes where there is a Redis, else in memory, bounded.
 
 use crate::AdminError;
 use crate::ops::failed_login::Door;

@@ -10,7 +10,7 @@ use store::{Db, Row, StoreError, Value};
 
 /// Most items on a page.
 const MAX_SIZE: i64 = 100;
-/// How far pages reach. Beyond it, `total` stops counting; the log goes on by `before_id`.
+/// How far pages reach. Beyond it, `total` stops counting; the log is paged on by `before_id`.
 pub(crate) const MAX_REACH: i64 = 10_000;
 
 /// Which page of a collection.
@@ -122,8 +122,8 @@ impl Query {
     }
 }
 
-/// Conditions of a `WHERE`, with the values they speak of. Texts here are ours; whatever came from
-/// outside is a value.
+/// Conditions of a `WHERE` with their values. The SQL text comes from the code; all input is bound
+/// as values.
 #[derive(Debug, Default)]
 pub(crate) struct Where {
     sql: String,
@@ -151,8 +151,8 @@ impl Where {
         }
     }
 
-    /// Counts among the first `rows` of the table alone: for tables whose rows can't be counted
-    /// while somebody waits.
+    /// Counts only among the first `rows` of the table: for tables too large to be counted while
+    /// a request waits.
     pub(crate) const fn count_among(&mut self, rows: i64) {
         self.count_among = Some(rows);
     }
@@ -229,7 +229,8 @@ impl Where {
     }
 }
 
-/// A pattern for `LIKE … ESCAPE '\'` that finds `text` anywhere, whatever characters it has.
+/// Returns a pattern for `LIKE … ESCAPE '\'` that finds `text` anywhere, with its wildcards
+/// escaped.
 #[must_use]
 pub(crate) fn anywhere(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 2);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 const MIN_CHARS: usize = 8;
-/// Beyond this nobody types; hashing must not be made slow from outside.
+/// Longer than any real password: clients must not be able to make hashing slow.
 const MAX_BYTES: usize = 1024;
 /// How many are hashed at the same time.
 const AT_ONCE: usize = 2;
@@ -88,7 +88,7 @@ impl Passwords {
         let place = place.map_err(|_| AdminError::TooMany { retry_after_s: FULL_RETRY_S })?;
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| broken("closed"))?;
         let work = move || {
-            // Held until the work ends, also when nobody waits for it any more.
+            // Held until the work ends, even when its caller is gone.
             let _held = (place, turn);
             work()
         };

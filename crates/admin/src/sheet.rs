@@ -36,7 +36,7 @@ impl Sheet {
     /// The text.
     ///
     /// # Errors
-    /// Never, as memory takes whatever is written to it.
+    /// Never in practice, as writing to memory does not fail.
     pub(crate) fn text(self) -> Result<Vec<u8>, AdminError> {
         self.0.into_inner().map_err(|error| AdminError::System(error.to_string()))
     }

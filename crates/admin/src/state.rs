@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 /// The role that may do everything.
 pub const ROLE_ROOT: i64 = 100;
-/// The role that runs the house.
+/// The role of administrators.
 pub const ROLE_ADMIN: i64 = 10;
 /// The role that pays.
 pub const ROLE_USER: i64 = 1;
@@ -35,9 +35,9 @@ pub struct AdminState {
     pub webhook_client: upstream::Client,
     /// The time.
     pub clock: Clock,
-    /// Makes the spans of calls.
+    /// Creates the spans of calls.
     pub tracer: spans::Tracer,
-    /// How often somebody may try to log in.
+    /// Rate limits for login attempts.
     pub logins: LoginGuard,
     /// Where passwords are hashed.
     pub passwords: Passwords,
@@ -52,9 +52,9 @@ pub struct AdminState {
 }
 
 impl AdminState {
-    /// Makes what was just written about channels and prices live in this process, so that an
-    /// answer means that it is. A failure here doesn't undo the write, which gets live a moment
-    /// later by itself.
+    /// Puts a write to channels or prices into effect in this process, so that a response implies
+    /// that it is live. A failure here doesn't undo the write, which goes live a moment later by
+    /// itself.
     pub(crate) async fn refresh(&self) {
         if let Some(live) = &self.live
             && let Err(error) = live.refresh().await
@@ -103,13 +103,13 @@ impl Actor {
         }
     }
 
-    /// Whether the actor runs the house.
+    /// Whether the actor is an administrator.
     #[must_use]
     pub const fn is_admin(&self) -> bool {
         self.role >= ROLE_ADMIN
     }
 
-    /// Refuses whoever doesn't run the house.
+    /// Requires the actor to be an administrator.
     ///
     /// # Errors
     /// For ordinary users.

@@ -35,7 +35,7 @@ impl ShellPage {
         self
     }
 
-    /// Answers with another status.
+    /// Sets the status of the response.
     pub(crate) const fn status(mut self, status: StatusCode) -> Self {
         self.status = status;
         self

@@ -4,7 +4,7 @@ use domain::Quota;
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-/// One quota is so many millionths of a dollar, so six decimals are always exact.
+/// Millionths of a dollar per quota: a whole number, so six decimals are always exact.
 const MICROS_PER_QUOTA: i128 = 1_000_000 / Quota::PER_USD as i128;
 /// What stands where there is nothing.
 pub(crate) const NOTHING: &str = "–";

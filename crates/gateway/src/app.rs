@@ -30,7 +30,7 @@ pub struct App {
 }
 
 impl App {
-    /// Answers one request; `relay` is the data plane, where the connection is.
+    /// Handles one request; `relay` is the data plane of the connection's runtime.
     pub async fn answer(
         self: Arc<Self>,
         relay: Arc<Relay>,

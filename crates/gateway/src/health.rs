@@ -108,13 +108,14 @@ impl Health {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// The answer to `GET /livez`. That it is given is what it says; it asks nobody, so that a
-    /// database that is away gets no process restarted.
+    /// The response to `GET /livez`, which means only that the process responds. It checks no
+    /// dependency, so that a database outage does not get processes restarted.
     pub fn alive() -> Response<Body> {
         web::json(&json!({"status": "alive"}))
     }
 
-    /// The answer to `GET /readyz`. Redis being away is told, and is no reason: it only helps.
+    /// The response to `GET /readyz`. It reports an unreachable Redis, but stays ready: Redis is
+    /// optional.
     pub async fn ready(&self, request_id: &str) -> Response<Body> {
         let redis = self.redis();
         match self.check().await {

@@ -6,8 +6,8 @@ use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Calls are taken again once so many percent of the limit are free. At the limit itself, the
-/// first call that is taken would close the door behind it.
+/// Calls are accepted again once this percentage of the limit is free. Without a margin, the first
+/// call that is accepted would reach the limit again.
 const MARGIN_PERCENT: u64 = 5;
 
 /// The ceiling, and whether it is reached.
@@ -22,8 +22,8 @@ pub struct MemoryLimit {
 }
 
 impl MemoryLimit {
-    /// A ceiling at so many bytes; 0: none. `refuse` is called whenever it is reached (`true`), and
-    /// when there is room again.
+    /// Creates a limit of `limit_bytes`; 0: none. `refuse` is called with `true` whenever it is
+    /// reached, and with `false` when there is room again.
     pub fn new(limit_bytes: u64, refuse: impl Fn(bool) + Send + Sync + 'static) -> Self {
         Self {
             limit_bytes: AtomicU64::new(limit_bytes),

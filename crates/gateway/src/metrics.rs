@@ -23,7 +23,7 @@ use store::Db;
 use tokio::net::TcpListener;
 use web::Body;
 
-/// Prometheus itself, a script or two, somebody with curl.
+/// Enough for Prometheus, a few scripts and an operator with curl.
 const LIMITS: Limits =
     Limits { max_connections: 32, header_timeout_ms: 30_000, write_timeout_ms: 60_000 };
 
@@ -37,7 +37,7 @@ pub fn register_process(registry: &mut Registry, started_at: UnixMs, lines: Opti
     registry.register_collector(Box::new(Process { started_at, lines }));
 }
 
-/// Serves `registry` until told to stop.
+/// Serves `registry` until stopped.
 pub async fn serve(
     listener: TcpListener,
     config: MetricsConfig,

@@ -68,7 +68,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_takes_no_connection_is_no_answer() {
-        // The system completes the connection; nobody ever looks at it.
+        // The kernel completes the connection; it is never accepted.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let error = status(address, Duration::from_millis(50)).await.unwrap_err();

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 /// Name of the file in the data directory.
 const FILE: &str = "secret.key";
 
-/// Makes the data directory, readable by its owner alone, if it isn't there.
+/// Creates the data directory, readable by its owner only, unless it exists.
 ///
 /// # Errors
-/// When it can't be made.
+/// When it can't be created.
 pub fn make_data_dir(data_dir: &Path) -> anyhow::Result<()> {
     DirBuilder::new()
         .recursive(true)
@@ -68,7 +68,7 @@ pub fn load_or_make(given: Option<&str>, data_dir: &Path) -> anyhow::Result<Vec<
 }
 
 /// Writes a new file that only its owner can read. It appears with its whole content or not at
-/// all, so nobody reads half a key.
+/// all, so that half a key is never read.
 ///
 /// # Errors
 /// When it exists already, or can't be written.

@@ -24,7 +24,7 @@ pub fn stop_requested() -> impl Future<Output = ()> {
     }
 }
 
-/// Work that a signal to stop drops, with whatever it has in hand.
+/// Runs `work`, and drops it with all its resources on a signal to stop.
 ///
 /// # Errors
 /// The work's own, and when it was stopped.

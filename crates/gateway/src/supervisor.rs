@@ -1,5 +1,5 @@
-//! What systemd is told of this process (sd_notify): that it serves, reloads, stops, and is alive.
-//! Without `NOTIFY_SOCKET` nothing is said, and nothing else changes.
+//! Notifications to systemd (sd_notify): that this process serves, reloads, stops, and is alive.
+//! Without `NOTIFY_SOCKET` nothing is sent, and nothing else changes.
 
 use crate::{probe, process};
 use sd_notify::NotifyState;

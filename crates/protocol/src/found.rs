@@ -90,7 +90,7 @@ impl DocumentValues {
         }
     }
 
-    /// Makes ready for another document.
+    /// Clears all values for the next document.
     pub(crate) fn clear(&mut self) {
         self.touched = 0;
         self.pending_touched = 0;
@@ -138,7 +138,7 @@ impl DocumentValues {
         self.fresh = 0;
     }
 
-    /// A container is over, of which so many are open with it.
+    /// A container ends; `depth` counts the open containers, including this one.
     #[inline]
     pub(crate) const fn close(&mut self, depth: usize) {
         if depth <= self.fresh_depth {
@@ -181,7 +181,7 @@ impl DocumentValues {
         }
     }
 
-    /// A container at `node` is over, and had so many elements.
+    /// A container at `node` ends, after `elements` elements.
     pub(crate) fn end_container(
         &mut self,
         program: &PointerProgram,

@@ -32,7 +32,7 @@ struct Case {
     content_type: String,
     #[serde(default)]
     reply: String,
-    /// Put in the place of `FILLER` in the reply, so many bytes of base64.
+    /// Number of bytes of base64 that replace `FILLER` in the reply.
     #[serde(default)]
     filler: usize,
     expect: Expect,

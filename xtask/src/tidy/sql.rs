@@ -39,7 +39,7 @@ fn insert(rest: &[String]) -> Option<String> {
     // The column list; a starting balance is a deposit, which is the ledger's.
     let list = rest.get(1..)?.iter().skip_while(|token| *token != "(");
     let mut columns = list.take_while(|token| *token != ")");
-    // A key is made with its limit, which nobody has spent from.
+    // A key is created with its limit, of which nothing has been spent.
     if table == "tokens" {
         return None;
     }

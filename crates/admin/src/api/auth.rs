@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// What older scripts send beside the access token: the number of the user.
 const NEW_API_USER: &str = "new-api-user";
-/// Longer ones are nobody's.
+/// Longer tokens are not valid, and are not looked up.
 const MAX_TOKEN_BYTES: usize = 512;
 
 /// Finds out who calls, or refuses.
@@ -50,7 +50,7 @@ pub(super) async fn identify(
     Ok(next.run(request).await)
 }
 
-/// Refuses whoever isn't an administrator.
+/// Requires the caller to be an administrator.
 pub(super) async fn require_admin(
     CallingActor(actor): CallingActor,
     request: Request,

@@ -77,7 +77,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     }
 }
 
-/// The JSON object that was sent, whatever its content type says: `curl -d` says a form.
+/// The JSON object in the body, regardless of its content type: `curl -d` declares a form.
 pub(super) struct JsonBody(pub(super) Fields);
 
 impl<S: Send + Sync> FromRequest<S> for JsonBody {

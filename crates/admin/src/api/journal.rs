@@ -81,8 +81,8 @@ pub(super) async fn export_own(
 /// nothing is open in the database meanwhile.
 async fn exported(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> ApiResult {
     let mut export = Export::begin(state, actor, own, LogFilter::read(query)?, query).await?;
-    // What fails at once has its status; later the body breaks off, so that nobody takes a part
-    // for the whole.
+    // An immediate failure gets its own status; a later one breaks off the body, so that a partial
+    // export is not mistaken for a complete one.
     let first = export.piece().await?.unwrap_or_default();
     let rest = stream::try_unfold(export, async |mut export| {
         let piece = export.piece().await.map_err(|error| ApiFailure::from(error).0)?;

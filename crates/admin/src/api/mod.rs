@@ -133,7 +133,7 @@ fn admin_routes() -> CallTable {
     redemptions(users(prices(channels(table))))
 }
 
-/// Codes that are worth quota. Making them is the house's; redeeming one is everybody's.
+/// Codes that are worth quota. Administrators create them; any user can redeem one.
 fn redemptions(table: CallTable) -> CallTable {
     use crate::ops::redemption::{RedemptionChange, RedemptionInput, RedemptionView};
     let list = page::<RedemptionView>("Codes, newest first").asks(&["keyword", "status:int"]);
@@ -317,7 +317,7 @@ fn own() -> CallTable {
         )
 }
 
-/// Where users want to hear of their tasks and their balance.
+/// Endpoints where users are notified about their tasks and their balance.
 fn webhooks() -> CallTable {
     use crate::ops::low_balance::{self, LowBalanceView};
     use webhook::WithSecret;

@@ -1,5 +1,6 @@
-//! What the document says of the fixed routes outside of this crate: the health, and what the data
-//! plane answers itself. Their shapes are told here, and held against the server by a test.
+//! The part of the OpenAPI document for the fixed routes outside of this crate: health, and what
+//! the data plane serves itself. Their shapes are declared here, and checked against the server by
+//! a test.
 
 use serde_json::{Map, Value, json};
 

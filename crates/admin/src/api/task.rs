@@ -74,7 +74,7 @@ async fn decided(
     one(task::decide(state, actor, id, decision, &read_reason(fields)?).await?)
 }
 
-/// Reads why somebody decided over a task.
+/// Reads the reason for an administrator's decision on a task.
 pub(super) fn read_reason(mut fields: Fields) -> Result<String, AdminError> {
     let reason = fields.text("reason")?.unwrap_or_default();
     fields.finish(&[], &[])?;

@@ -1,9 +1,9 @@
-//! What a failed try at a password leaves behind, to log in or to change it: a line in the log, and
-//! one in the journal. One at an access token leaves a line in the log.
+//! Records of failed password attempts, at login or when changing a password: a line in the log and
+//! one in the journal. A failed access token leaves a line in the log.
 //!
-//! Whoever tries passwords must not be able to fill either. Tries at a password cost a hash and are
-//! limited; what is refused before that is told once a minute for a name and a network, and so
-//! many lines a minute enter the journal at most.
+//! An attacker guessing passwords must not be able to fill either. Attempts that cost a hash are
+//! rate limited; those refused earlier are reported once a minute per name and network, and the
+//! number of journal lines per minute is capped.
 
 use crate::ops::record::{self, Subject};
 use crate::{Actor, AdminError, AdminState};
@@ -12,7 +12,7 @@ use serde_json::json;
 use std::net::IpAddr;
 use store::StoreError;
 
-/// So much is shown of a name that nobody has: people type their password there.
+/// How much is shown of an unknown name: people type their password into that field.
 const SHOWN_CHARS: usize = 3;
 
 /// What the password was tried for.
@@ -37,7 +37,8 @@ impl Door {
     }
 }
 
-/// Tells of a try that `error` ended. What is no fault of who tried is told elsewhere.
+/// Reports an attempt that ended in `error`. Errors that are not the client's fault are reported
+/// elsewhere.
 pub(super) async fn tell(
     state: &AdminState,
     door: Door,
@@ -88,7 +89,7 @@ pub(crate) fn report_token(state: &AdminState, client: IpAddr, error: &AdminErro
     }
 }
 
-/// Whose name it is; user 0 when nobody's.
+/// Returns the user with this name; user 0 if there is none.
 async fn who(state: &AdminState, username: &str) -> Result<Actor, StoreError> {
     let sql = "SELECT id FROM users WHERE username = $1 AND deleted_at IS NULL";
     let rows = match username.contains('\0') {

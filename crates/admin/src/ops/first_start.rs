@@ -1,4 +1,4 @@
-//! The first start: somebody has to be there to make everybody else.
+//! The first start: creates the administrator who creates all other users.
 
 use super::user::check_username;
 use crate::password::Passwords;
@@ -19,7 +19,7 @@ pub struct FirstRun {
     pub username: String,
     /// Its password, given or made.
     pub password: Secret,
-    /// Whether the password was made, and nobody knows it yet.
+    /// Whether the password was generated, and has yet to be shown.
     pub password_made: bool,
     /// Its access token, given or made.
     pub access_token: Secret,
@@ -33,8 +33,8 @@ impl fmt::Debug for FirstRun {
     }
 }
 
-/// Makes the user `root` when there is no user at all. Several processes may try at once: one
-/// makes it, and gets the answer.
+/// Creates the user `root` when there are no users. Several processes may try at once: one creates
+/// it, and gets its credentials.
 ///
 /// # Errors
 /// When what was given can't be a password or an access token, or the database fails.

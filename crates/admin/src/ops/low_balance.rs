@@ -1,4 +1,4 @@
-//! When users want to be told that their balance is low (`balance.low`).
+//! When users are notified that their balance is low (`balance.low`).
 
 use crate::fields::Fields;
 use crate::ops::record::{self, Subject};
@@ -34,7 +34,7 @@ pub fn read_threshold(mut fields: Fields) -> Result<Option<Quota>, AdminError> {
     Ok(threshold.filter(|quota| *quota != 0).map(Quota))
 }
 
-/// When the actor wants to be told.
+/// Returns the actor's notification threshold and state.
 ///
 /// # Errors
 /// When there is no such user, or the database fails.
@@ -51,7 +51,8 @@ pub async fn get(state: &AdminState, actor: &Actor) -> Result<LowBalanceView, Ad
     })
 }
 
-/// Sets when the actor wants to be told. Whoever is below it already is told now.
+/// Sets the actor's notification threshold. A balance that is already below it triggers a
+/// notification now.
 ///
 /// # Errors
 /// When there is no such user, or the database fails.

@@ -21,8 +21,8 @@ pub trait Options: Send + Sync {
     /// When it can't be; nothing has changed then.
     fn change(&self, name: &str, value: Option<&str>) -> Result<Changed, OptionRefused>;
 
-    /// Held by whoever changes one, until the change has its line: else it is taken back, and must
-    /// not take another's with it.
+    /// Held while a setting is changed, until its journal line is written: a change whose line
+    /// fails is reverted, and must not revert a concurrent one.
     fn turn(&self) -> &Mutex<()>;
 }
 

@@ -40,8 +40,8 @@ pub(super) async fn write(
     Ok(rows)
 }
 
-/// The update of the row `id` of `table`, which must be there. Names here are ours; whatever came
-/// from outside is a value.
+/// Returns the update of the row `id` of `table`, which must exist. Column names come from the
+/// code; all input is bound as values.
 pub(super) fn update_row(table: &str, set: &[(&'static str, Value)], id: i64) -> Statement {
     let columns = set.iter().enumerate();
     let pairs: Vec<String> =
@@ -60,8 +60,8 @@ pub(super) fn returned_id(rows: &[Vec<Row>]) -> Result<i64, StoreError> {
     }
 }
 
-/// The log line for `action`, told in `content`, with `details` for programs. Neither may hold a
-/// secret.
+/// Returns the log line for `action`, with `content` for people and `details` for programs. Neither
+/// may contain a secret.
 pub(super) fn manage(
     state: &AdminState,
     actor: &Actor,

@@ -112,8 +112,8 @@ async fn begin(
     Ok(())
 }
 
-/// Whose session this is, if it goes on: always as the database has it, so that it ends at once
-/// for users who are disabled or deleted.
+/// Returns the user of this session if it is still valid. Always reads the database, so that the
+/// session ends at once when its user is disabled or deleted.
 ///
 /// # Errors
 /// When the database fails.

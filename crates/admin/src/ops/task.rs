@@ -1,5 +1,4 @@
-//! Asynchronous tasks, for whoever runs the house: to be seen, settled, refunded, asked about
-//! again.
+//! Asynchronous tasks for administrators: listing, settling, refunding and polling them again.
 
 use super::log::read_time;
 use super::record::{self, Subject};
@@ -227,7 +226,7 @@ async fn find(state: &AdminState, id: &str) -> Result<Option<TaskView>, AdminErr
     if id.is_empty() || id.chars().count() > MAX_ID_CHARS {
         return Ok(None);
     }
-    // A number is one of ours first: whoever means an upstream's number can name the uid.
+    // A number is taken as our own id first: the uid can be used where the upstream's id is meant.
     let mut ways: Vec<(&str, Value)> = Vec::new();
     ways.extend(id.parse::<i64>().ok().map(|number| ("id", Value::Int(number))));
     ways.extend(Uuid::parse_str(id).ok().map(|uid| ("uid", Value::Uuid(uid))));

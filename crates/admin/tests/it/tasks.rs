@@ -1,4 +1,4 @@
-//! Tasks, as whoever runs the house sees and decides them.
+//! Tasks, as administrators see and decide them.
 
 use crate::House;
 use domain::{ChannelId, HoldId, KeyId, NodeId, PriceRow, Pricing, Quota, Ratio, TaskUid, UserId};

@@ -42,7 +42,7 @@ async fn a_key_lives(house: House) {
     house.delete(&path).await.ok();
     assert!(known().await.is_none());
 
-    // The key is kept encrypted, for whoever has the secret.
+    // The key is stored encrypted; only the secret key recovers it.
     let made = house.post("/api/token", &body).await.ok();
     let rows = house.state.db.read("SELECT key_sealed FROM tokens", &[]).await.unwrap();
     let sealed = rows[0].get::<String>("key_sealed").unwrap();

@@ -49,8 +49,8 @@ pub fn dir_of(file: &Path) -> &Path {
     file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A directory for the meantime, which is gone with all that is in it once this is dropped: also
-/// what a thread has open that nobody waits for any more.
+/// Creates a temporary directory, which is removed with its content on drop, including files that a
+/// detached thread still has open.
 pub fn room(dir: &Path) -> anyhow::Result<TempDir> {
     let made = Builder::new().prefix(".newapi-backup-").suffix(".part").tempdir_in(dir);
     made.with_context(|| format!("nothing can be written in {}", dir.display()))

@@ -1,5 +1,5 @@
-//! PostgreSQL's own programs do the reading and the writing. They are told the address and the
-//! password in their environment.
+//! PostgreSQL's own programs do the reading and the writing. They get the address and the password
+//! from their environment.
 
 use super::archive::{self, Draft, Unpacking};
 use anyhow::{Context, bail};
@@ -41,7 +41,7 @@ BEGIN
 END
 $alone$;
 ";
-/// For a dump that somebody made otherwise, which has no COMMIT of its own.
+/// For a dump made by other means, which has no COMMIT of its own.
 const EPILOGUE: &[u8] = b"COMMIT;\n";
 
 /// Writes the database as it is at this moment, as SQL.
@@ -51,8 +51,8 @@ pub async fn dump(server: Libpq, room: &Path, mut to: Draft) -> anyhow::Result<D
     let mut pg_dump = way.program("pg_dump");
     pg_dump.args(["--format=custom", "--compress=1", "--no-password", "--file"]).arg(copy.path());
     ended("pg_dump", start(&mut pg_dump)?).await?;
-    // Extensions (pg_stat_statements) belong to an administrator, whoever restores: they stay as
-    // they are.
+    // Extensions (pg_stat_statements) belong to an administrator, regardless of who restores: they
+    // are left unchanged.
     let (mut pg_restore, mut all) = (program("pg_restore"), Vec::new());
     pipe_out(pg_restore.arg("--list").arg(copy.path()), &mut all).await?;
     let all = String::from_utf8(all)?;

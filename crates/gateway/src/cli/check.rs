@@ -125,8 +125,8 @@ async fn check_catalog(
     Ok(())
 }
 
-/// Whether anything answers there, whatever it says, within the time that a call has. The channel's
-/// key stays here.
+/// Whether the address gives any response at all within the timeout of a call. The channel's key is
+/// not sent.
 pub(super) async fn reach(
     client: &Client,
     config: &RelayConfig,

@@ -26,7 +26,7 @@ pub struct ManArgs {
 /// Prints completions.
 ///
 /// # Errors
-/// When nobody reads them.
+/// When standard output is closed.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "newapi", &mut script);

@@ -36,10 +36,10 @@ impl HttpReply {
     }
 }
 
-/// Makes one call on a connection of its own.
+/// Sends one call on its own connection.
 ///
 /// # Errors
-/// When nothing came back at all.
+/// When there is no response.
 pub async fn call(
     address: SocketAddr,
     method: Method,

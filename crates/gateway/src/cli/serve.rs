@@ -43,7 +43,7 @@ async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
         // Before anything is made that holds memory.
         profiles::start_sampling().await;
     }
-    // Heeded before the first call can come, and before anybody hears that it serves.
+    // Signals are handled before the first call can arrive, and before readiness is announced.
     let mut stop = pin!(signals::stop_requested());
     let service = tokio::select! {
         biased;

@@ -51,10 +51,10 @@ pub struct CommandContext {
 }
 
 impl CommandContext {
-    /// Opens it for some work, and closes it whatever comes of that.
+    /// Opens a context for `work`, and closes it regardless of the result.
     ///
     /// # Errors
-    /// When the database or the secret key can't be used; what the work says.
+    /// When the database or the secret key can't be used, or `work` fails.
     pub async fn with<T>(work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let context = Self::open().await?;
         let ended = work(&context).await;

@@ -48,7 +48,7 @@ pub struct Resolved {
 pub struct SettingProblem {
     /// The variable, or the file.
     pub name: String,
-    /// What stands there; secrets masked.
+    /// The value found; secrets masked.
     pub found: String,
     /// What may stand there.
     pub allowed: String,

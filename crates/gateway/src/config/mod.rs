@@ -114,7 +114,7 @@ pub struct TracesConfig {
     pub endpoint: String,
     /// How they are sent: the table knows one way.
     pub protocol: String,
-    /// What it wants to be told, like a key.
+    /// Headers that the collector requires, such as an API key.
     pub headers: HeaderMap,
     /// How long it may take.
     pub timeout_ms: u64,
@@ -127,7 +127,7 @@ pub struct TracesConfig {
 /// Which calls are recorded.
 #[derive(Clone, Copy, Debug)]
 pub struct Sampling {
-    /// A call that is part of somebody's trace is recorded if that is.
+    /// A call that is part of the client's trace is recorded if that trace is.
     pub by_parent: bool,
     /// The share that is recorded of the others.
     pub share: f64,
@@ -169,7 +169,7 @@ impl Config {
                 listen: SocketAddr::new(s.address(Key::MetricsAddr), s.port(Key::MetricsPort)),
                 path: s.text(Key::MetricsPath).unwrap_or_default(),
             }),
-            // For whoever is on the machine, and for nobody else.
+            // Reachable from this machine only.
             diagnostics: s
                 .flag(Key::EnablePprof)
                 .then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, s.port(Key::PprofPort)))),

@@ -40,7 +40,7 @@ const CREATED_S: u64 = 1_704_067_200;
 const BEFORE_CUT: Duration = Duration::from_millis(20);
 const WORDS: [&str; 5] = ["Hello", " from", " the", " trial", " upstream."];
 
-/// Serves until told to stop.
+/// Serves until `stop`.
 pub async fn serve(listener: TcpListener, stop: Stop) {
     let tasks = Arc::new(TrialTasks::default());
     let place = Place::here(move |request, _| answer(request, Arc::clone(&tasks)));

@@ -65,7 +65,7 @@ impl TrialTasks {
         reply
     }
 
-    /// Answers `{"task_ids":[…]}`. A task is a little further with every question.
+    /// Returns the tasks of `{"task_ids":[…]}`. Each poll advances a task by one step.
     pub(super) fn list(&self, asked: &Value) -> Value {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ids = asked.get("task_ids").and_then(Value::as_array);

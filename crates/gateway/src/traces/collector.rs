@@ -64,7 +64,7 @@ impl Collector {
         }
         let answer = Limited::new(reply.body, MAX_ANSWER_BYTES).collect().await;
         let answer = answer.map_err(|error| error.to_string())?.to_bytes();
-        // Taken, whatever is said about it: some collectors answer nothing, some with JSON.
+        // Accepted, regardless of the body: some collectors return none, some return JSON.
         let answer = ExportTraceServiceResponse::decode(answer).unwrap_or_default();
         let refused = answer.partial_success.map_or(0, |partial| partial.rejected_spans);
         Ok(u64::try_from(refused).unwrap_or(0))

@@ -70,12 +70,12 @@ impl Traces {
         Ok(Self { tracer, counts, sending, end })
     }
 
-    /// Makes spans that go this way.
+    /// Returns the tracer whose spans are exported here.
     pub fn tracer(&self) -> spans::Tracer {
         self.tracer.clone()
     }
 
-    /// Makes the counts part of what is scraped.
+    /// Registers the counters as metrics.
     pub fn register(&self, registry: &mut Registry) {
         self.counts.register(registry);
     }

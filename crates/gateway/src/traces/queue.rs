@@ -37,7 +37,7 @@ impl Default for Counts {
 }
 
 impl Counts {
-    /// Makes them part of what is scraped.
+    /// Registers the counters as metrics.
     pub fn register(&self, registry: &mut Registry) {
         let help = "Spans recorded for traces, by what became of them";
         registry.register("custompass_trace_spans", help, self.all.clone());

@@ -1,5 +1,5 @@
-//! The job that sends spans, one batch at a time. What a collector doesn't take is lost, counted,
-//! and told now and then.
+//! The job that sends spans, one batch at a time. Spans that a collector doesn't accept are lost,
+//! counted, and logged from time to time.
 
 use super::collector::Collector;
 use super::queue::Counts;

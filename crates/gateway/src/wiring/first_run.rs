@@ -10,11 +10,11 @@ use store::Secret;
 /// Name of the note in the data directory.
 const FILE: &str = "first-run.txt";
 
-/// Makes the user root if there is no user at all, and answers the note to be shown, which is
-/// kept in the data directory for its owner alone.
+/// Creates the user root if there are no users, and returns the note to be shown, which is also
+/// stored in the data directory, readable by its owner only.
 ///
 /// # Errors
-/// When the user can't be made or the note can't be kept.
+/// When the user can't be created or the note can't be written.
 pub async fn ensure(admin: &AdminState, config: &Config) -> anyhow::Result<Option<String>> {
     let database = &config.database;
     let made = first_start::ensure_root(

@@ -84,7 +84,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// What settings that change are told to.
+    /// The parts that follow changes of settings.
     fn followers(
         &self,
         relays: Vec<Current>,

@@ -1,4 +1,4 @@
-//! Backups: of one moment, whatever goes on meanwhile; and back, wholly or not at all.
+//! Backups: consistent under concurrent load, and restored completely or not at all.
 
 use crate::crash::Load;
 use crate::world::{NEWAPI, World, fixed};
@@ -115,7 +115,7 @@ on_both_databases! {
 
         let (other, mut server) = others.pop().unwrap();
         server.start_again().await;
-        // What was held for calls that nobody will settle here is given back.
+        // Holds of calls that will not be settled in this copy are released.
         server.settled_and_clean(&other).await;
         let consumed = other.i64("SELECT 7 * count(*) FROM logs WHERE type = 'consume'").await;
         let sql = format!("SELECT quota, used_quota FROM users WHERE id = {}", ann.id);
@@ -237,7 +237,7 @@ on_postgres! {
 
             assert_eq!(status.code(), Some(1), "{signal:?}: {status}");
             assert_eq!(names(&copies), [""; 0]);
-            // What is left until somebody asks how it ended has no command line.
+            // A zombie, which remains until its parent waits for it, has no command line.
             let command = Path::new("/proc").join(&pg_dump[0]).join("cmdline");
             eventually("pg_dump to be gone", || async {
                 fs::read(&command).is_ok_and(|line| !line.is_empty()).not().then_some(())

@@ -61,7 +61,7 @@ on_both_databases! {
         assert_eq!(world.money(&ann).await, Money { quota: -190, used: 200, calls: 1 });
         assert_eq!(world.journal(&ann).await, ["consume 200 -200 of 1"]);
 
-        // Below zero nothing goes any more, until somebody tops up.
+        // Below zero, calls are refused until a top-up.
         world.pay("m", &ann).await.expect_error(402, "INSUFFICIENT_QUOTA");
         assert_eq!(world.upstream.count(), 1);
         world.admin().add_quota(ann.id, 400, "paid by transfer").await;

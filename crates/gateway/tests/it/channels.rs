@@ -13,7 +13,7 @@ async fn named(name: &str) -> Upstream {
     upstream
 }
 
-/// How often each upstream answered in so many calls.
+/// How many of `calls` each upstream served.
 async fn tally(world: &World, key: &str, calls: usize) -> HashMap<String, usize> {
     let mut counts = HashMap::new();
     for _ in 0..calls {

@@ -52,7 +52,7 @@ impl Cluster {
         }
     }
 
-    /// Waits until every node hears of changes.
+    /// Waits until every node listens for changes.
     async fn listening(&self) {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                    AND query LIKE '%LISTEN newapi_config'";
@@ -91,11 +91,11 @@ impl Cluster {
         passed
     }
 
-    /// A key of 100 tokens a minute of which the first node has used more, and has told Redis.
+    /// A key of 100 tokens a minute that the first node has exceeded, and reported to Redis.
     async fn used_up(&self, payer: &Payer) -> Payer {
         let server = &self.world.server;
         let told = async || (server.metric(ANSWERED).await, server.metric(IN_VAIN).await);
-        // Whether it was told in time is up to the machine; a new key is another try.
+        // Whether Redis responds in time is up to the machine; each new key is another attempt.
         for _ in 0..20 {
             let key = self.world.key(payer, json!({"rate_limit_tpm": 100})).await;
             let before = told().await;
@@ -224,7 +224,7 @@ fn whatever_is_lost_nobody_is_charged_wrongly() {
         let db = TestDb::in_cluster(postgres.dsn()).await;
         let mut cluster = Cluster::open(db).await;
         let ann = cluster.world.payer(10_000_000).await;
-        // So many that nobody is refused, and yet each call is counted.
+        // High enough that no call is refused, yet each call is counted.
         let ann = cluster.world.key(&ann, json!({"rate_limit_rpm": 1_000_000})).await;
         cluster.model(&ann).await;
         cluster.others[0].admin().price("m", fixed(8)).await;
@@ -258,14 +258,14 @@ fn whatever_is_lost_nobody_is_charged_wrongly() {
         }
         postgres.start_again().await;
         assert!(postgres.log().contains("automatic recovery"), "{}", postgres.log());
-        // While nobody may be listening yet; and again when everybody is.
+        // Once before the nodes may be listening, and again when all of them are.
         cluster.world.db.execute("UPDATE abilities SET fixed_quota = 10").await;
         load.goes_on().await;
         cluster.ready(&json!({"status": "ready", "redis": "up"})).await;
         cluster.price_is(&ann, 10).await;
         cluster.listening().await;
         cluster.world.db.execute("UPDATE abilities SET fixed_quota = 11").await;
-        // A node that hears nothing reads everything again later than the test waits.
+        // Without the notification, a node would reload only after this test has timed out.
         cluster.price_is(&ann, 11).await;
         end_task(&cluster, &task).await;
 
@@ -274,7 +274,7 @@ fn whatever_is_lost_nobody_is_charged_wrongly() {
     });
 }
 
-/// A task that its upstream is at work on, and has been asked about.
+/// A task that its upstream is running, and that has been polled.
 async fn begin_task(cluster: &Cluster, payer: &Payer) -> Row {
     let world = &cluster.world;
     let taken = Reply::json(&json!({"code": 0, "data": {"task_id": "up-1"}}));

@@ -3,7 +3,7 @@
 use crate::world::{Money, Payer, World, fixed, node};
 use testkit::{Reply, Server, TestDb, json, on_both_databases};
 
-/// Sends so many calls at once, spread over the nodes; returns how many were answered 200.
+/// Sends `calls` concurrently, spread over the nodes; returns how many got a 200.
 async fn storm(nodes: &[&Server], payer: &Payer, calls: usize) -> usize {
     let running: Vec<_> = (0..calls)
         .map(|number| {
@@ -76,7 +76,7 @@ on_postgres! {
         let (second, third) = (node(&world.db, &[]).await, node(&world.db, &[]).await);
         world.model("m", fixed(7), Reply::text("ok")).await;
         let ann = world.payer(20 * 7 + 3).await;
-        // Every node hears of the model before the storm.
+        // Every node knows the model before the storm.
         for server in [&second, &third] {
             testkit::eventually("a node to hear of the model", || async {
                 let models = server.call("GET", "/v1/models").key(&ann.key).send().await;

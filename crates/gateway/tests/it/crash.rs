@@ -1,5 +1,5 @@
-//! `kill -9` and restarts at any moment: no delivered call is free, nobody pays for what was not
-//! done.
+//! `kill -9` and restarts at any moment: no delivered call is free, and work that was not done
+//! is not charged.
 //!
 //! `STORM_ROUNDS` makes it longer: `STORM_ROUNDS=100 cargo xtask pg -- cargo test -p world
 //! --test it crash`.

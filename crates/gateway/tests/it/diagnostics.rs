@@ -1,4 +1,4 @@
-//! What the diagnostics port says of a server at work.
+//! What the diagnostics port reports about a server under load.
 
 use crate::world::{World, fixed};
 use flate2::read::GzDecoder;
@@ -45,7 +45,7 @@ fn names(profile: &Profile) -> Vec<&str> {
     profile.function.iter().map(|function| text(profile, function.name)).collect()
 }
 
-/// That functions of ours have names, and that the binary is told of by its file.
+/// Expects that our functions have names, and that the binary is listed with its file.
 fn expect_ours(profile: &Profile, crates: &[&str]) {
     let names = names(profile);
     for ours in crates {

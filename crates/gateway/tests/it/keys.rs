@@ -1,4 +1,4 @@
-//! Keys: how they are sent, what they may, and that nobody can read them.
+//! Keys: how they are sent, what they permit, and that they cannot be read back.
 
 use crate::world::{Payer, World, by_use, fixed};
 use testkit::{Answer, Reply, TestDb, eventually, json, on_both_databases};

@@ -1,4 +1,4 @@
-//! Rows that somebody else has locked: one account waits, the others do not.
+//! Rows locked by another session: one account waits, the others do not.
 
 use crate::world::{Money, World, fixed};
 use testkit::{Gate, Reply, TestDb, json};

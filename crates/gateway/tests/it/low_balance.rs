@@ -1,5 +1,5 @@
-//! `balance.low`: told once when a balance falls below what its owner named, and again only after
-//! it rose above that.
+//! `balance.low`: sent once when a balance falls below its owner's threshold, and again only after
+//! it has risen above it.
 
 use crate::world::{Payer, World, fixed, node};
 use testkit::{Admin, Recorded, Reply, TestDb, eventually, json, on_both_databases};
@@ -21,7 +21,7 @@ async fn spender(world: &World) -> (Payer, Admin) {
     (ann, own)
 }
 
-/// What the endpoint was told so far, once that is as much as `count`.
+/// Waits for `count` events at the endpoint, and returns all it has received.
 async fn told(world: &World, count: usize) -> Vec<Recorded> {
     eventually(&format!("{count} events"), || async {
         let all = world.upstream.requests().await;
@@ -31,7 +31,7 @@ async fn told(world: &World, count: usize) -> Vec<Recorded> {
     .await
 }
 
-/// Waits until the user counts as told, or as to be told again.
+/// Waits until the user's notification state is `state`.
 async fn wait_for(own: &Admin, state: bool) {
     eventually(&format!("told to be {state}"), || async {
         (own.get("/api/webhook/low-balance").await["told"] == state).then_some(())

@@ -37,7 +37,7 @@ async fn ask(world: &World, method: &str, path: &str, key: &str, more: &str) -> 
     raw
 }
 
-/// Ended tasks of this user, each with a result of so many bytes.
+/// Creates ended tasks of this user, each with a result of `result_bytes`.
 async fn ended_tasks(world: &World, owner: &Payer, count: u32, result_bytes: usize) {
     let said = json!({"task_id": "t", "result": "r".repeat(result_bytes)}).to_string();
     let sealer = store::Sealer::new(SECRET_KEY.as_bytes());
@@ -251,7 +251,7 @@ on_sqlite! {
             .await;
         }
 
-        // Of each user so many are under way as there is room for; the others were put off.
+        // Of each user, as many are in flight as memory allows; the others were put off.
         gate.reached(1).await;
         let put_off = "custompass_webhooks_total{result=\"put_off\"}";
         eventually("the rest to find no room", || async {

@@ -9,7 +9,7 @@ const IMG: &str = "img/submit";
 const LIST: &str = "/img/task/list-by-condition";
 
 const SOON: (&str, &str) = ("CUSTOM_PASS_POLL_INTERVAL", "1s");
-/// Asked about when somebody says so.
+/// Tasks are polled only on request.
 const NEVER: (&str, &str) = ("CUSTOM_PASS_POLL_INTERVAL", "1h");
 
 fn taken(id: impl Into<Value>) -> Reply {
@@ -484,7 +484,7 @@ on_postgres! {
         let most = ["/a/", "/b/", "/c/", "/d/"].iter().map(rounds).max().unwrap();
         assert!(most <= 3, "{seen:?}");
 
-        // A node that stops in order leaves at once, whatever the interval.
+        // A node that stops gracefully leaves at once, regardless of the interval.
         second.start_again().await;
         eventually("a fair share again", || async {
             (second.metric("custompass_task_lanes").await == 2).then_some(())
@@ -510,7 +510,7 @@ on_postgres! {
         submit(&world, IMG, &ann, 1).await;
         world.server.signal(Signal::USR1);
         wait_status(&world.db, "t-1", "processing").await;
-        // The other node has no lane; a wish that is uttered there is heard here.
+        // The other node has no lane; a poll requested there reaches this one.
         let second = node(&world.db, &[NEVER]).await;
         world.upstream.on(LIST, list(json!([{"task_id": "t-1", "status": "done"}])));
         second.cli_ok(&["poll"]).await;
@@ -527,7 +527,7 @@ impl World {
     }
 }
 
-/// Waits for so many more questions, however they end.
+/// Waits for `more` further polls, regardless of their result.
 async fn asked_at_least(upstream: &Upstream, more: usize) {
     let before = asked(upstream, LIST).await;
     let heard = |all: &[testkit::Recorded]| {

@@ -3,7 +3,7 @@
 use crate::world::{NEWAPI, World, fixed};
 use testkit::{Pgbouncer, Postgres, Reply, Server, TestDb};
 
-/// Pays once through whatever this DSN leads to.
+/// Pays once through this DSN.
 async fn pays_through(db: TestDb, dsn: &str) {
     let world = World::with(db, &[("SQL_DSN", dsn)]).await;
     world.model("m", fixed(7), Reply::text("ok")).await;

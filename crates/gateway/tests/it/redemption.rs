@@ -1,4 +1,4 @@
-//! Redemption codes: each is worth its quota once, whoever else tries, and whatever dies.
+//! Redemption codes: each is credited exactly once, under concurrent attempts and crashes.
 
 use crate::world::{Payer, World, node};
 use testkit::{Admin, Answer, Server, TestDb, json, on_both_databases};
@@ -69,7 +69,7 @@ on_both_databases! {
         assert_eq!(log[0]["other"]["redemption_id"], *id, "{log}");
         world.close().await;
 
-        // A code that was marked by hand paid nobody, and the audit says so.
+        // A code marked as redeemed by hand credited no user, and the audit reports it.
         let now = if world.db.is_postgres() { "now()" } else { "4000000000000" };
         let mark = format!(
             "UPDATE redemptions SET status = 3, redeemed_by = {}, redeemed_at = {now} \
@@ -128,7 +128,7 @@ on_both_databases! {
                 call.try_send().await.is_ok_and(|answer| answer.status == 200)
             });
         }
-        // Some are told that it worked, and then the process dies.
+        // Some attempts get a success response, and then the process dies.
         let mut told = 0;
         while told < 5 {
             told += i64::from(tries.join_next().await.unwrap().unwrap());

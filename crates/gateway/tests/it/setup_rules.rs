@@ -255,7 +255,7 @@ on_sqlite! {
         let keys = keys["data"].as_array().unwrap();
         assert!(keys.iter().all(|it| it["user_id"] == ann.id), "{keys:?}");
         refused(own.call("GET", &format!("/api/token/{}", bob.token_id)).send().await, 404);
-        // A key for somebody else is not to be had.
+        // A user cannot create a key for another user.
         let body = json!({"user_id": bob.id, "name": "k", "unlimited_quota": true});
         let answer = own.try_post("/api/token", &body).await;
         assert!(matches!(answer.status, 403 | 404), "{}", answer.text());

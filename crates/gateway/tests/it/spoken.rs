@@ -255,7 +255,7 @@ on_sqlite! {
         let body = json!({"choices": [{"message": {"content": words}}]});
         world.upstream.on("/v1/chat/completions", Reply::json(&body));
 
-        // R06: nothing is silently one quota, and nobody gets a 502 for a reply that was made.
+        // R06: no call is silently charged one quota, and none gets a 502 for a complete reply.
         world.server.post("/v1/chat/completions", &ann.key, &chat()).await.expect(200);
 
         let used = used(&world, &ann).await;

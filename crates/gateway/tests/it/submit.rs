@@ -1,5 +1,5 @@
-//! Submissions of tasks: the row is there before anything is sent, and the task before the client
-//! hears of it; what was not taken costs nothing.
+//! Task submissions: the row exists before anything is sent, and the task before the client gets a
+//! response; a submission that was not accepted costs nothing.
 
 use crate::world::{Money, Payer, World, by_use, fixed};
 use testkit::{
@@ -125,7 +125,7 @@ on_both_databases! {
         assert_eq!(quotas(&task(&world).await), (30, 30, 0));
         assert_eq!(world.money(&ann).await.quota, 10);
 
-        // Where the money for more is not there, the work goes on with what is held.
+        // Where the balance does not cover more, the work continues with the existing hold.
         let poor = submit(&world, &ann).await.expect(200);
         let held = poor.header("X-Newapi-Quota").unwrap().parse::<i64>().unwrap();
         assert!(held < 30, "{held}");

@@ -1,4 +1,4 @@
-//! What systemd hears of the service, on the socket that it gives.
+//! The service's notifications on systemd's socket.
 
 use crate::world::{NEWAPI, World, fixed};
 use std::path::PathBuf;
@@ -7,8 +7,8 @@ use tokio::net::UnixDatagram;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-/// Systemd's end of the socket. It takes messages as they come, as systemd does: the system holds
-/// few of them back, and whoever sends more than that waits.
+/// Systemd's end of the socket. It reads messages as they arrive, as systemd does: the kernel
+/// buffers only a few, and a sender blocks once the buffer is full.
 struct Manager {
     said: Mutex<UnboundedReceiver<String>>,
     path: PathBuf,

@@ -40,7 +40,7 @@ async fn task(db: &TestDb, n: u32, owner: &Payer, model: &str, task_id: &str, st
     .await;
 }
 
-/// Changes the `n`th task, as whoever asks upstreams does.
+/// Changes the `n`th task, as the poller does.
 async fn becomes(db: &TestDb, n: u32, status: &str) {
     let uid = uid_sql(db, n);
     db.execute(&format!(
@@ -224,7 +224,7 @@ on_both_databases! {
         assert_eq!(most["data"].as_array().unwrap().len(), 1);
         ask(many(1_000)).await.expect_error(400, "INVALID_REQUEST");
         ask("x".repeat(3 << 20)).await.expect_error(413, "PAYLOAD_TOO_LARGE");
-        // What can't be an id is nobody's, and harms nothing.
+        // What cannot be an id matches no task, and is harmless.
         let odd = "{\"task_ids\":[\"a\\u0000\",\"a\",1e999,\"\"]}".to_owned();
         assert_eq!(ask(odd).await.expect(200).json()["data"].as_array().unwrap().len(), 1);
 
@@ -283,7 +283,7 @@ on_both_databases! {
         assert!(began.elapsed() >= Duration::from_secs(1));
         becomes(&world.db, 1, "processing").await;
         becomes(&world.db, 1, "completed").await;
-        // By hand: nobody counts the change.
+        // By hand: the change is not counted.
         let second = uid_sql(&world.db, 2);
         let hand = format!("UPDATE tasks SET status = 'failed' WHERE uid = {second}");
         world.db.execute(&hand).await;
@@ -367,7 +367,7 @@ on_both_databases! {
         let mut events = get(&world.server, &ann, "/v1/tasks/a/events").stream().await;
         events.read_until("\n\n").await;
         let held = tokio::spawn(get(&world.server, &ann, "/v1/tasks/a?wait=60").send());
-        // It is at work when it is counted.
+        // A call that is counted is in progress.
         eventually("the answer to be held", || async {
             let held = world.server.metric("custompass_requests_in_flight").await;
             (held == 1).then_some(())

@@ -1,4 +1,4 @@
-//! When nobody knows how a call ended: the hold is given back at its deadline, and the log says so.
+//! Calls with an unknown outcome: the hold is released at its deadline, and the log records it.
 
 use crate::world::{World, fixed};
 use std::time::Duration;
@@ -44,7 +44,7 @@ on_both_databases! {
         gate.reached(1).await;
         world.pay("lost", &ann).await.expect_error(504, "TIMEOUT");
 
-        // Both deadlines have passed; the sweeper takes the one that nobody works on.
+        // Both deadlines have passed; the sweeper releases the one whose call is no longer running.
         world.pass_deadlines().await;
         world.wait_for_money(&ann, 70, 0).await;
 

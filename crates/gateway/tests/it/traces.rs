@@ -96,7 +96,7 @@ fn failed(span: &Span) -> &'static str {
     if status.code() == StatusCode::Error { "!" } else { "" }
 }
 
-/// What the collector got has nothing in it that is somebody's own.
+/// Expects that what the collector received contains no private data.
 async fn nothing_private(collector: &Upstream, secrets: &[&str]) {
     for message in collector.requests().await {
         let bytes = String::from_utf8_lossy(&message.body);
@@ -106,7 +106,7 @@ async fn nothing_private(collector: &Upstream, secrets: &[&str]) {
     }
 }
 
-/// A call that belongs to somebody's trace.
+/// A call that belongs to the client's trace.
 fn traced(call: Call, flags: &str) -> Call {
     call.header("traceparent", format!("00-{TRACE}-{PARENT}-{flags}"))
 }

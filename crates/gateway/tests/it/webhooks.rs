@@ -1,6 +1,6 @@
-//! Webhooks: told once a task has ended, signed, tried again, and nobody in another's way.
+//! Webhooks: sent once a task has ended, signed, retried, and no endpoint delays another.
 //!
-//! Ended tasks and their rows in the outbox are put there with SQL.
+//! Ended tasks and their outbox rows are inserted with SQL.
 
 use crate::world::{World, node};
 use base64::Engine as _;
@@ -89,7 +89,7 @@ impl Hooks {
         .await;
     }
 
-    /// Makes everything due.
+    /// Sets all deliveries due now.
     async fn hurry(&self) {
         let now = if self.world.db.is_postgres() { "now()" } else { "1" };
         self.world.db.execute(&format!("UPDATE webhook_deliveries SET due_at = {now}")).await;

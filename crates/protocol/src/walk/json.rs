@@ -90,7 +90,7 @@ impl JsonWalker {
         }
     }
 
-    /// Makes ready for another document.
+    /// Resets the walker for the next document.
     pub(crate) fn reset(&mut self) {
         self.state = JsonState::Value(false);
         self.depth = 0;

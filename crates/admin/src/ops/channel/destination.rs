@@ -1,5 +1,5 @@
-//! Where a channel's key goes. Answers never show the key; that would be worth nothing if whoever
-//! may edit a channel could have it sent to a server of their own.
+//! Where a channel's key is sent. Responses never show the key, which would protect nothing if
+//! anyone who may edit a channel could have the key sent to a server of their own.
 
 use super::input::ChannelInput;
 use super::not_found;

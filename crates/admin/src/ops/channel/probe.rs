@@ -59,7 +59,7 @@ pub struct Probe {
     pub detail: Option<String>,
 }
 
-/// Calls the upstream, whatever the channel's status, and tells how it went.
+/// Calls the upstream regardless of the channel's status, and returns the result.
 ///
 /// # Errors
 /// When there is no such channel, it can't be used as it is stored, or the database fails. An
@@ -102,7 +102,7 @@ async fn target(state: &AdminState, id: ChannelId) -> Result<Prepared, AdminErro
         idle_ms: FIRST_BYTE_MS,
         total_ms: TOTAL_MS,
     };
-    // Nobody calls through us, so nobody's key goes along.
+    // A probe has no client, so no client's key is forwarded.
     let config = EgressConfig { user_token_header: AUTHORIZATION, deadlines };
     let mut prepared = Prepared::read(&Arc::new(channel), &config).map_err(misread)?;
     prepared.deadlines.total_ms = TOTAL_MS;

@@ -29,7 +29,7 @@ pub struct SettingInput {
     /// How many other channels may be tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_count: Option<i64>,
-    /// Proxy of this channel; `direct`: none, whatever the general setting is.
+    /// Proxy of this channel; `direct`: none, regardless of the global setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
     /// How an estimate is asked for: `query`, `body` or `off`.

@@ -10,7 +10,7 @@ use domain::ChannelId;
 use serde_json::json;
 use store::{CHANNEL_KEY, Secret, Statement, StoreError, Value};
 
-/// Makes a channel, live when this returns.
+/// Creates a channel, which is live when this returns.
 ///
 /// # Errors
 /// When a field breaks its rule, or the database fails.
@@ -144,8 +144,8 @@ async fn still_needed(state: &AdminState, id: ChannelId) -> Result<AdminError, A
     ))
 }
 
-/// Makes a disabled copy of a channel, to be edited, given a key and enabled. The key stays with
-/// the original: who edits a copy may point it elsewhere.
+/// Creates a disabled copy of a channel, to be edited, given a key and enabled. The key is not
+/// copied, because the copy may be pointed at another server.
 ///
 /// # Errors
 /// When there is no such channel, or the database fails.

@@ -115,7 +115,7 @@ impl LogFilter {
         }
     }
 
-    /// Says no to a name that so many users gave their keys that it is hardly a filter.
+    /// Rejects a key name that is shared by too many keys to narrow the search.
     pub(super) async fn check_name(
         &self,
         db: &Db,
@@ -210,7 +210,7 @@ pub(in crate::ops) fn read_time(
         let seconds = text.parse::<i64>().ok().and_then(|seconds| seconds.checked_mul(1000));
         let instant = || text.parse::<jiff::Timestamp>().ok().map(|t| t.as_millisecond());
         return match seconds.or_else(instant) {
-            // PostgreSQL's instants end somewhere; nobody means these.
+            // PostgreSQL timestamps are bounded; no real query is for a time beyond the year 9999.
             Some(ms) if (0..=253_402_300_799_000).contains(&ms) => Ok(Some(UnixMs(ms))),
             _ => Err(AdminError::field(
                 name,

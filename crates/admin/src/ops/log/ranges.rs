@@ -11,8 +11,8 @@ use domain::{ChannelId, UnixMs, UserId};
 use ledger::rollups::{BLOCK_LINES, DAY_MS};
 use store::{Db, Row, StoreError};
 
-/// Most lines behind the cursor that are counted while somebody waits. There are more after an
-/// upgrade, until the background has come to the end of the journal.
+/// Maximum number of lines behind the cursor that are counted while a request waits. There are
+/// more after an upgrade, until the background job has caught up with the journal.
 const MAX_BEHIND: i64 = 200_000;
 /// Any time that a line may have.
 const EVER: (UnixMs, UnixMs) = (UnixMs(0), UnixMs(253_402_300_799_000));
@@ -20,7 +20,7 @@ const EVER: (UnixMs, UnixMs) = (UnixMs(0), UnixMs(253_402_300_799_000));
 /// Lines that are in one block, of one day, or behind the cursor.
 #[derive(Clone, Copy, Debug)]
 struct IdRange {
-    /// How many; none where only some of its lines may be meant, and nobody has counted them.
+    /// Number of lines; `None` where only some of them may match and have not been counted.
     lines: Option<i64>,
     /// The first number that they may have, and the last.
     numbers: (i64, i64),
@@ -84,7 +84,8 @@ impl IdRanges {
         if newest - cursor > MAX_BEHIND {
             return Ok(None);
         }
-        // On the first of many pages nobody asks how many lines are at the ends of a time.
+        // With more than `MAX_REACH` lines, the first page does not need an exact count of the
+        // partial ranges at either end of the period.
         let whole: i64 = ranges.iter().filter_map(|range| range.lines).sum();
         let all_count = page.page > 1 || whole < MAX_REACH;
         if newest > cursor {
@@ -149,7 +150,8 @@ struct Counts {
 }
 
 impl LogFilter {
-    /// The rows that count the lines; none where an index leads to them, or nobody counts them.
+    /// The rollup rows that count the lines; `None` where an index leads to the lines directly, or
+    /// no rollup counts them.
     fn counts(&self, self_of: Option<UserId>, page: PageRequest) -> Option<Counts> {
         let of_some = self.model.is_some()
             || self.channel_id.is_some()

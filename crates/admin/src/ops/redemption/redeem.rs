@@ -12,7 +12,7 @@ const WINDOW_MS: i64 = 10 * 60 * 1000;
 /// Users whose wrong codes are counted at once. Past it those counted longest are forgotten.
 const USERS_MAX: usize = 10_000;
 
-/// Turns a code into quota of whoever asks, and answers how much that was.
+/// Redeems a code into the caller's balance, and returns the amount.
 ///
 /// # Errors
 /// When the code is worth nothing, when too many wrong ones were tried, or the ledger fails.

@@ -9,7 +9,7 @@ use serde_json::json;
 use std::fmt::Write as _;
 use store::{Secret, Statement, StoreError, Value};
 
-/// Makes a lot of codes, all or none, and answers them: nobody sees them again.
+/// Creates a batch of codes, all or none, and returns them: they are shown only once.
 ///
 /// # Errors
 /// When a field breaks its rule, or the database fails.
@@ -52,7 +52,7 @@ fn insert(input: &RedemptionInput, codes: &[String], actor: &Actor, now: UnixMs)
     Statement::new(sql, params)
 }
 
-/// Changes what is given of a code that nobody has redeemed.
+/// Changes the given fields of a code that has not been redeemed.
 ///
 /// # Errors
 /// When a field breaks its rule, the code isn't there or has been redeemed, or the database fails.
@@ -99,7 +99,7 @@ pub async fn update(
     get(state, id).await
 }
 
-/// Opens or disables a code that nobody has redeemed.
+/// Enables or disables a code that has not been redeemed.
 ///
 /// # Errors
 /// As for [`update`].

@@ -29,7 +29,7 @@ const IGNORED_IF_EMPTY: &[&str] = &["cross_group_retry", "DeletedAt"];
 /// Fields of a key as given: what is `None` stays as it is, or gets its default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenInput {
-    /// Owner; `None`: whoever asks. It can't change later.
+    /// Owner; `None`: the caller. Immutable after creation.
     pub user_id: Option<UserId>,
     /// Name.
     pub name: Option<String>,

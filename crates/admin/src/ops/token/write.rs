@@ -9,7 +9,7 @@ use domain::{KeyId, Quota, UserId};
 use serde_json::json;
 use store::{Secret, Statement, TOKEN_KEY, Value};
 
-/// A key that was just made, with the key itself: nobody sees it again.
+/// A key that was just created, with its plaintext, which is shown only once.
 #[derive(Debug)]
 pub struct Created {
     /// What is kept.
@@ -18,8 +18,8 @@ pub struct Created {
     pub key: Secret,
 }
 
-/// Makes a key, usable when this returns: nobody has asked for it yet, so nobody remembers that it
-/// wasn't there.
+/// Creates a key, usable when this returns: it has never been looked up, so no cache holds its
+/// absence.
 ///
 /// # Errors
 /// When a field breaks its rule, the owner isn't there or isn't the actor, or the database fails.

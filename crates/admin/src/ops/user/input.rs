@@ -172,7 +172,7 @@ pub(crate) fn check_username(text: &str) -> Result<String, AdminError> {
             "is required, without blanks",
         ));
     }
-    // A name of digits could be taken for somebody's number.
+    // A name made only of digits could be mistaken for a user id.
     if username.bytes().all(|b| b.is_ascii_digit()) {
         return Err(AdminError::field(
             "username",

@@ -14,7 +14,7 @@ use store::{Engine, Statement, StoreError, Value};
 /// Longest reason for a movement of money.
 const MAX_REASON_CHARS: usize = 500;
 
-/// Makes a user, and deposits their first quota.
+/// Creates a user and deposits their initial quota.
 ///
 /// # Errors
 /// When a field breaks its rule, the name is taken, or the database fails. When only the deposit

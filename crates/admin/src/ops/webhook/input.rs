@@ -8,7 +8,7 @@ use store::{Secret, webhooks};
 use upstream::AddressGuard;
 
 const MAX_URL_CHARS: usize = 2048;
-/// What an endpoint can hear of.
+/// Events that an endpoint can subscribe to.
 const EVENTS: [&str; 3] = ["task.completed", "task.failed", "balance.low"];
 /// Fields that answers show, and that change nothing.
 const IGNORED: &[&str] = &["id", "disabled_reason", "previous_until", "created_at", "updated_at"];
@@ -16,11 +16,11 @@ const IGNORED: &[&str] = &["id", "disabled_reason", "previous_until", "created_a
 /// Fields of an endpoint as given: what is `None` stays as it is, or gets its default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WebhookInput {
-    /// Owner; `None`: whoever asks. It can't change later.
+    /// Owner; `None`: the caller. Immutable after creation.
     pub user_id: Option<UserId>,
     /// Address.
     pub url: Option<String>,
-    /// What it hears of; empty: all.
+    /// Subscribed events; empty: all.
     pub events: Option<Vec<String>>,
     /// What signs, for a new endpoint; `None`: made here.
     pub secret: Option<Secret>,

@@ -1,5 +1,5 @@
-//! Endpoints of webhooks: where users want to be told that a task has ended. The secret of one is
-//! shown when it is made or rotated, and never again.
+//! Webhook endpoints: where users are notified that a task has ended. A secret is shown once, when
+//! it is created or rotated.
 
 mod delivery;
 mod input;
@@ -98,7 +98,7 @@ async fn reached(state: &AdminState, actor: &Actor, id: i64) -> Result<WebhookVi
     Ok(endpoint)
 }
 
-/// Whom a call is about: the actor, or for administrators whoever `user_id` names.
+/// The user a call is about: the actor, or for administrators the user named by `user_id`.
 fn whose(actor: &Actor, query: &Query) -> Result<UserId, AdminError> {
     let asked = query.number::<i64>("user_id")?.map_or(actor.user_id, UserId);
     if actor.owns(asked) { Ok(asked) } else { Err(not_yours()) }

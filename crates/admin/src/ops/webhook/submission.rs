@@ -24,7 +24,7 @@ pub async fn submissions(
     find(state, owner).await
 }
 
-/// Makes the secret of these submissions, or rotates it.
+/// Creates or rotates the secret of these submissions.
 ///
 /// # Errors
 /// When it isn't the actor's, or the database fails.

@@ -14,7 +14,7 @@ const MAX_ENDPOINTS: i64 = 10;
 /// How long the secret before a rotation signs too.
 const OVERLAP_MS: i64 = 24 * 3_600_000;
 
-/// An endpoint and its new secret, which nobody sees again.
+/// An endpoint and its new secret, which is shown only once.
 #[derive(Debug)]
 pub struct WebhookShown {
     /// What is kept.
@@ -23,7 +23,7 @@ pub struct WebhookShown {
     pub secret: Secret,
 }
 
-/// Makes an endpoint.
+/// Creates an endpoint.
 ///
 /// # Errors
 /// When a field breaks its rule, the owner has enough or isn't the actor, or the database fails.
@@ -211,7 +211,7 @@ async fn write(
     written.map(drop).map_err(AdminError::or_missing(not_found))
 }
 
-/// Makes the endpoint of a user's submissions, if there is none; answers its secret if it did.
+/// Creates the endpoint for a user's submissions unless it exists; returns the secret of a new one.
 pub(super) async fn create_for_submissions(
     state: &AdminState,
     actor: &Actor,

@@ -106,7 +106,7 @@ fn scratch_dir() -> anyhow::Result<PathBuf> {
     Ok(dir)
 }
 
-/// The defaults, whatever the environment says, with the loopback network allowed.
+/// The defaults, ignoring the environment, with the loopback network allowed.
 fn config(dir: &Path, port: u16) -> anyhow::Result<Config> {
     let (dir_text, port) = (dir.display().to_string(), port.to_string());
     let log = dir.join("newapi.log").display().to_string();

@@ -122,7 +122,7 @@ fn broken_off() -> Step {
 }
 
 impl Demo {
-    /// Makes the calls one by one, and answers the number that comes next.
+    /// Sends the calls one by one, and returns the next step number.
     pub async fn run_steps(&self) -> anyhow::Result<usize> {
         let steps = steps();
         for (number, step) in (1..).zip(&steps) {

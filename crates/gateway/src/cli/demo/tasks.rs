@@ -1,4 +1,4 @@
-//! The demo's tasks: work that goes on after its call, one that succeeds and one that fails.
+//! The demo's tasks: work that outlives its call, one that succeeds and one that fails.
 
 use super::steps::show;
 use super::{Demo, out};

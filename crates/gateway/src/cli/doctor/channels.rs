@@ -9,7 +9,7 @@ use std::sync::Arc;
 use store::{Catalog, Channel, Db, StoreError};
 use upstream::{Client, ConnectError, SendError};
 
-/// At most so many models are named.
+/// How many models are named at most.
 const SHOWN: usize = 10;
 
 pub(super) async fn check(report: &mut Report, config: &Config, db: &Db, offline: bool) {
@@ -57,8 +57,8 @@ pub(super) async fn check(report: &mut Report, config: &Config, db: &Db, offline
     }
 }
 
-/// Models that cost nothing, and prices of models that nobody serves: each may be meant, and each
-/// is how a bill goes wrong.
+/// Models that are free, and prices of models that no channel serves: each may be intended, and
+/// each is a common billing mistake.
 async fn prices(
     report: &mut Report,
     db: &Db,

@@ -7,7 +7,7 @@ use store::{Db, Engine, Row, StoreError, Value};
 
 /// Nobody needs a lock for this long.
 const LOCKED_MS: i64 = 1_000;
-/// At most so many are named.
+/// How many are named at most.
 const SHOWN: i64 = 5;
 /// Clocks this far apart confuse leases.
 const MAX_SKEW_MS: i64 = 5_000;

@@ -1,4 +1,4 @@
-//! Tasks: are they asked about, understood, ended and told of?
+//! Tasks: are they polled, understood, ended and reported?
 
 use super::Report;
 use domain::UnixMs;
@@ -22,7 +22,7 @@ pub(super) async fn check(report: &mut Report, db: &Db, now: UnixMs) {
     }
 }
 
-/// A lane of unfinished tasks whose lease has lapsed is asked about by nobody.
+/// A lane of unfinished tasks whose lease has expired is not polled by any node.
 async fn stale(report: &mut Report, db: &Db, now: UnixMs) -> Result<(), StoreError> {
     let unfinished = "status IN ('submitted', 'processing', 'unknown')";
     let sql = format!(
@@ -80,7 +80,7 @@ async fn unmapped_words(report: &mut Report, db: &Db) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// A task and its hold end together; where they differ, somebody has edited or deleted the row.
+/// A task and its hold end together; where they differ, the row was edited or deleted by hand.
 async fn missing_refunds(report: &mut Report, db: &Db) -> Result<(), StoreError> {
     let held = "SELECT count(*) FROM holds h LEFT JOIN tasks t ON t.uid = h.id
                 WHERE h.for_task

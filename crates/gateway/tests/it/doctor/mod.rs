@@ -64,7 +64,7 @@ impl Diagnosis {
         self.checks.iter().find(|check| check["name"] == name && check["state"] == state)
     }
 
-    /// A fault, with a word of what was found and one of the remedy. Answers the remedy.
+    /// Expects a fault, with a word of the finding and one of the remedy. Returns the remedy.
     #[track_caller]
     fn bad(&self, name: &str, found: &str, remedy: &str) -> String {
         assert!(!self.well, "{self}");

@@ -1,4 +1,4 @@
-//! Tasks that nobody asks about, that nobody understands, that hold money for nothing.
+//! Tasks that no node polls, whose status is not understood, or that hold money for nothing.
 
 use super::{Diagnosis, until};
 use crate::world::{World, fixed};

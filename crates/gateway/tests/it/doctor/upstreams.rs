@@ -15,7 +15,7 @@ const ROOT: &[u8] = include_bytes!("../../../../upstream/tests/tls/root.der");
 const LEAF: &[u8] = include_bytes!("../../../../upstream/tests/tls/leaf.der");
 const LEAF_KEY: &[u8] = include_bytes!("../../../../upstream/tests/tls/leaf.key.der");
 
-/// An upstream over TLS, whose certificate nobody trusts.
+/// An upstream over TLS with an untrusted certificate.
 async fn untrusted() -> RawServer {
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(LEAF_KEY));
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))

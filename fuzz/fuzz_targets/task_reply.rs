@@ -1,4 +1,4 @@
-//! What is heard of a task is what `serde_json` reads in its element, and no other's business.
+//! What is read about a task is what `serde_json` reads in its element, and in no other.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -92,7 +92,7 @@ impl Cluster {
         }
     }
 
-    /// The last line of the server's lock file tells its state.
+    /// The last line of the server's lock file is its state.
     fn says_ready(&self) -> bool {
         let file = std::fs::read_to_string(self.dir.join("data/postmaster.pid"));
         file.is_ok_and(|text| text.lines().next_back().is_some_and(|line| line.trim() == "ready"))

@@ -1,4 +1,4 @@
-//! A small, fast upstream for the benchmarks. It answers from prebuilt bytes over plain
+//! A small, fast upstream for the benchmarks. It responds with prebuilt bytes over plain
 //! HTTP/1.1, so that on a small machine it takes as little as possible of the CPU that the
 //! gateway under test needs.
 //!

@@ -100,8 +100,8 @@ impl Tasks {
         let all = (1..=count).map(of);
         let reached = all.clone().filter(|one| one.times > 0).count();
         let times: u64 = all.clone().map(|one| u64::from(one.times)).sum();
-        // A pause that has not ended yet counts as far as it has come. Nobody asks about what is
-        // done; whether all others were asked about, `reached` tells.
+        // A pause that has not ended yet counts up to now. Tasks that are done are not polled;
+        // `reached` shows whether all others were.
         let mut pauses: Vec<u32> = all
             .filter(|one| one.times > 0)
             .map(|one| one.longest_ms.max(now_ms.saturating_sub(one.last_ms)))

@@ -1,4 +1,4 @@
-//! Values as answers show them: ratios with their exact digits, JSON as it is stored, instants in
+//! Values as responses show them: ratios with their exact digits, JSON as it is stored, instants in
 //! the seconds that scripts expect.
 
 use domain::{Ratio, UnixMs};

@@ -159,7 +159,7 @@ impl Fields {
         self.members.get(name).is_some_and(|value| value.get() == json)
     }
 
-    /// The field's JSON text. `null` is as good as absent.
+    /// Returns the field's JSON text. `null` counts as absent.
     pub fn raw(&mut self, name: &str) -> Option<Box<RawValue>> {
         self.note(name, || serde_json::json!({}));
         self.members.remove(name).filter(|value| value.get() != "null")

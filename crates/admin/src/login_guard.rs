@@ -47,7 +47,7 @@ impl Default for LoginGuard {
 }
 
 impl LoginGuard {
-    /// Believes these proxies about their clients, and counts in `shared` while it answers.
+    /// Trusts these proxies to name their clients, and counts in `shared` while it is reachable.
     #[must_use]
     pub fn new(proxies: TrustedProxies, shared: Option<Arc<Shared>>) -> Self {
         let addresses = Tries::new("login by address", REMEMBERED, shared.clone());
@@ -59,7 +59,7 @@ impl LoginGuard {
         Self(Arc::new(Inner { proxies, addresses, names, tokens, callers, failures, lines }))
     }
 
-    /// Believes these proxies from now on.
+    /// Replaces the trusted proxies.
     pub fn believe(&self, proxies: TrustedProxies) {
         self.0.proxies.store(Arc::new(proxies));
     }

@@ -132,13 +132,13 @@ pub(crate) struct Where {
 }
 
 impl Where {
-    /// Adds a condition that speaks of no value.
+    /// Adds a condition without values.
     pub(crate) fn fixed(&mut self, condition: &str) {
         self.sql.push_str(if self.sql.is_empty() { " WHERE " } else { " AND " });
         self.sql.push_str(condition);
     }
 
-    /// Adds a condition whose `?`s all speak of `value`.
+    /// Adds a condition whose `?`s are all bound to `value`.
     pub(crate) fn with(&mut self, condition: &str, value: impl Into<Value>) {
         self.values.push(value.into());
         self.fixed(&condition.replace('?', &format!("${}", self.values.len())));

@@ -22,7 +22,7 @@ pub const ROLE_USER: i64 = 1;
 pub struct AdminState {
     /// The database.
     pub db: Db,
-    /// The serving process's view of the configuration, refreshed before a call answers. The
+    /// The serving process's view of the configuration, refreshed before a call returns. The
     /// command line has none: serving processes follow the database by themselves.
     pub live: Option<Arc<Live>>,
     /// The only way to money.
@@ -126,8 +126,8 @@ impl Actor {
         self.is_admin() || self.user_id == user_id
     }
 
-    /// Refuses to act on a user of this role: root acts on everybody, others only on roles below
-    /// their own.
+    /// Requires that the actor may act on a user of this role: root on any user, others only on
+    /// roles below their own.
     ///
     /// # Errors
     /// When the role is too high.

@@ -30,7 +30,7 @@ enum Asking {
 }
 
 impl SchemaRecorder {
-    /// A value of this schema is read. Whoever asks first knows most about it.
+    /// Records that a value of this schema is read. The first schema wins, being the most specific.
     pub(crate) fn value(&self, name: &str, schema: Value) {
         self.lock().fields.entry(name.to_owned()).or_insert(Asking::Value(schema));
     }

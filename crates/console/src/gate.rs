@@ -34,7 +34,7 @@ pub(crate) async fn guard(request: Request, next: Next) -> PageReply {
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    // Pages speak of money and of one reader: they are kept nowhere.
+    // Pages contain financial data of a single user: they must not be cached.
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.append(VARY, HeaderValue::from_static("hx-request, cookie, accept-language"));
     response
@@ -125,7 +125,7 @@ async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Ent
     Ok(Entered::As(Arc::new(visit), Box::new(Request::from_parts(parts, Body::empty()))))
 }
 
-/// Pages for everybody: the login, and how pages look.
+/// Pages that need no session: the login, and the appearance of pages.
 pub(crate) async fn enter_open(request: Request, next: Next) -> PageReply {
     let taste = taste(request.headers());
     if !is_read(request.method())

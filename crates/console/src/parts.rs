@@ -281,7 +281,7 @@ pub(crate) fn range(visit: &Visit) -> &'static str {
     }
 }
 
-/// Money over time: drawn by the script, and a table for whom that does not reach.
+/// Money over time: a chart drawn by the script, and a table for readers without it.
 pub(crate) fn money_chart(lang: Lang, series: &UsageSeries, with_paid_in: bool) -> Markup {
     let is_empty = |point: &UsagePoint| point.spent.0 == 0 && point.paid_in.0 == 0;
     if series.points.iter().all(is_empty) {

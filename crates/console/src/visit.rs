@@ -1,4 +1,4 @@
-//! What a page knows of the request it answers.
+//! What a page knows about its request.
 
 use crate::form::Form;
 use crate::lang::Lang;
@@ -15,9 +15,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What a handler answers.
+/// The response of a handler.
 pub(crate) type PageReply = Response<Body>;
-/// What a handler comes to.
+/// The result of a handler.
 pub(crate) type Handled = Result<PageReply, FormProblem>;
 
 /// Light, dark, or as the system says.
@@ -148,7 +148,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Here {
     }
 }
 
-/// Why there is no page; shown by the gate, which knows for whom.
+/// Why there is no page; rendered by the gate, which knows the reader.
 #[derive(Clone, Debug)]
 pub(crate) struct FormProblem(pub(crate) Arc<Fault>);
 

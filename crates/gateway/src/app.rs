@@ -41,7 +41,7 @@ impl App {
         if Relay::serves(path) {
             return relay.handle(request, peer).await;
         }
-        // Whom the admin API limits logins by.
+        // The admin API limits logins by this address.
         request.extensions_mut().insert(peer);
         let answering = self.runtime.spawn(self.clone().answer_other(request));
         // A client that hangs up ends it.

@@ -218,7 +218,7 @@ fn has_no_room(dir: &Path) -> bool {
     rustix::fs::statvfs(dir).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM)
 }
 
-/// What the database answers within [`PATIENCE`], or why there is nothing.
+/// Returns the database's response within [`PATIENCE`], or why there is none.
 async fn in_time<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(answer) => answer.map_err(|error| error.to_string()),

@@ -9,10 +9,10 @@ use tokio::net::TcpStream;
 /// The shortest beginning of a reply that has a status: `HTTP/1.1 200`.
 const HEAD: usize = 12;
 
-/// The status that `GET /readyz` answers with, at the address that a server listens on.
+/// Returns the status of `GET /readyz` at the address that a server listens on.
 ///
 /// # Errors
-/// When nothing that is HTTP comes back in time.
+/// When there is no HTTP response in time.
 pub async fn status(listening: SocketAddr, within: Duration) -> io::Result<u16> {
     let answer = tokio::time::timeout(within, ask(reachable(listening))).await;
     answer.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")))

@@ -301,7 +301,7 @@ pub(crate) struct AskSection {
     pub(crate) body: Option<String>,
     /// How many tasks one question may name.
     pub(crate) batch: Option<u16>,
-    /// Where the tasks stand in the reply, if it may speak of several.
+    /// Where the tasks are in the reply, if it may contain several.
     pub(crate) each: Option<String>,
 }
 

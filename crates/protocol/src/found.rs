@@ -56,9 +56,9 @@ pub(crate) struct DocumentValues {
     pending: Box<[i64]>,
     pending_touched: u128,
     fits: u32,
-    /// So many containers are open.
+    /// The number of open containers.
     pub(crate) depth: usize,
-    /// The numbers of an object that is still open: where it breaks off, they are half of a report.
+    /// The numbers of an object that is still open: if it breaks off, they are incomplete.
     fresh: u128,
     fresh_depth: usize,
     pub(crate) tests: u64,

@@ -158,14 +158,14 @@ impl fmt::Display for UnknownMeter {
     }
 }
 
-/// Counts by meter. A meter that nothing was said of is not the same as one that counted nothing.
+/// Counts by meter. A meter that was not reported differs from one that counted zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meters {
     counts: [Option<i64>; METERS],
 }
 
 impl Meters {
-    /// The count of `meter`; `None` where nothing was said of it.
+    /// Returns the count of `meter`; `None` if it was not reported.
     #[must_use]
     pub const fn get(&self, meter: Meter) -> Option<i64> {
         self.counts[meter as usize]
@@ -181,7 +181,7 @@ impl Meters {
         Meter::ALL.into_iter().filter_map(|meter| Some((meter, self.get(meter)?)))
     }
 
-    /// Whether nothing was said of any meter.
+    /// Whether no meter was reported.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.counts.iter().all(Option::is_none)

@@ -39,7 +39,7 @@ pub(crate) struct PointerNode {
     pub(crate) actions: Box<[PointerAction]>,
     /// The filters of the elements that stand here.
     pub(crate) filters: Box<[u8]>,
-    /// So many bytes of a scalar are kept.
+    /// How many bytes of a scalar are kept.
     pub(crate) keep: u16,
     /// Text that stands here is counted.
     pub(crate) text: bool,

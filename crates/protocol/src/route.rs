@@ -350,8 +350,8 @@ pub struct RouteMatch<'a> {
 }
 
 impl ProtocolRoute {
-    /// Whether an upstream that answers with this status has done no work, so that another channel
-    /// may be asked.
+    /// Whether an upstream that returns this status has done no work, so that the call may be
+    /// retried on another channel.
     #[must_use]
     pub fn is_refused_by(&self, status: u16) -> bool {
         self.rules.refused.contains(&status)

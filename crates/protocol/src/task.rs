@@ -44,7 +44,7 @@ pub struct TaskRules {
     pub(crate) words: TaskWords,
     /// How a task, or several, are asked about.
     pub ask: TaskRequest,
-    /// So many tasks may be named in one question.
+    /// The maximum number of tasks in one poll.
     pub batch: u16,
     pub(crate) each: Option<Pointer>,
     /// How a file of the result is fetched, where it is not at an address of its own.
@@ -177,7 +177,7 @@ impl TaskRules {
         }
     }
 
-    /// Reads a reply that may speak of several tasks.
+    /// Reads a reply that may contain several tasks.
     #[must_use]
     pub fn read_all(&self, body: &[u8]) -> Vec<TaskReading> {
         let Some(each) = &self.each else { return vec![self.read_one(body)] };

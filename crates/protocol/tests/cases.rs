@@ -75,7 +75,7 @@ struct Expect {
     input_tokens: Option<i64>,
     /// Likewise of the text that was made.
     text_tokens: Option<i64>,
-    /// What is said of tasks.
+    /// What is reported about tasks.
     #[serde(default)]
     tasks: Vec<ExpectTask>,
     /// What a call costs, where it is not the model's price.

@@ -7,7 +7,7 @@ const MONEY: &[(&str, &[&str])] = &[
     ("channels", &["used_quota"]),
     ("tasks", &["quota", "precharge_quota", "used_quota"]),
     ("redemptions", &["redeemed_by", "redeemed_at"]),
-    // A line that moves money; lines that only tell something are anybody's.
+    // A line that moves money; any module may write lines that only inform.
     ("logs", &["delta", "used_delta", "hold_id", "held", "reference"]),
 ];
 

@@ -44,12 +44,12 @@ impl Verb {
     }
 }
 
-/// Whom a call is for.
+/// Who may make a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RequiredRole {
-    /// Everybody, also without an access token.
+    /// Any client, even without an access token.
     Anyone,
-    /// Everybody with an access token.
+    /// Any user with an access token.
     User,
     /// Administrators.
     Admin,
@@ -128,7 +128,7 @@ impl CallTable {
         }
     }
 
-    /// What the document speaks of.
+    /// The calls that the OpenAPI document describes.
     pub(super) fn calls(self) -> Vec<ApiCall> {
         self.calls
     }
@@ -143,7 +143,7 @@ pub(super) struct CallDoc {
     pub(super) params: Vec<Param>,
 }
 
-/// What a call answers.
+/// What a call returns.
 #[derive(Clone)]
 pub(super) enum ResponseShape {
     /// `data` is one of these.
@@ -158,7 +158,7 @@ pub(super) enum ResponseShape {
     OneOrCsv(Data),
 }
 
-/// A schema and those it speaks of, by name.
+/// A schema and those it refers to, by name.
 #[derive(Clone)]
 pub(super) struct Data {
     pub(super) schema: Value,
@@ -191,23 +191,23 @@ pub(super) struct Param {
     pub(super) schema: Value,
 }
 
-/// A call that answers one thing.
+/// A call that returns one item.
 pub(super) fn one<T: ToSchema>(summary: &'static str) -> CallDoc {
     CallDoc::new(summary, ResponseShape::One(Data::of::<T>()))
 }
 
-/// A call that answers a text.
+/// A call that returns a string.
 pub(super) fn text(summary: &'static str) -> CallDoc {
     CallDoc::new(summary, ResponseShape::One(Data::plain(json!({ "type": "string" }))))
 }
 
-/// A call that answers a list of texts.
+/// A call that returns a list of strings.
 pub(super) fn texts(summary: &'static str) -> CallDoc {
     let schema = json!({ "type": "array", "items": { "type": "string" } });
     CallDoc::new(summary, ResponseShape::One(Data::plain(schema)))
 }
 
-/// A call that answers a whole number.
+/// A call that returns an integer.
 pub(super) fn number(summary: &'static str) -> CallDoc {
     let schema = json!({ "type": "integer", "format": "int64" });
     CallDoc::new(summary, ResponseShape::One(Data::plain(schema)))
@@ -218,28 +218,28 @@ pub(super) fn nothing(summary: &'static str) -> CallDoc {
     CallDoc::new(summary, ResponseShape::One(Data::plain(json!({ "type": "null" }))))
 }
 
-/// A call that answers a page of things, and takes the parameters of pages.
+/// A call that returns a page of items, and takes the parameters of pages.
 pub(super) fn page<T: ToSchema>(summary: &'static str) -> CallDoc {
     all::<T>(summary).filters(|query| PageRequest::read(query, 1))
 }
 
-/// A call that answers all there is on one page.
+/// A call that returns all items on one page.
 pub(super) fn all<T: ToSchema>(summary: &'static str) -> CallDoc {
     CallDoc::new(summary, ResponseShape::Page(Data::of::<T>()))
 }
 
-/// A call that answers lines of CSV.
+/// A call that returns lines of CSV.
 pub(super) fn csv(summary: &'static str) -> CallDoc {
     CallDoc::new(summary, ResponseShape::Csv)
 }
 
-/// A call that answers one thing, as JSON or as CSV.
+/// A call that returns one item, as JSON or as CSV.
 pub(super) fn one_or_csv<T: ToSchema>(summary: &'static str) -> CallDoc {
     let doc = CallDoc::new(summary, ResponseShape::OneOrCsv(Data::of::<T>()));
     doc.asks(&["format"])
 }
 
-/// A call that answers any JSON object, without an envelope.
+/// A call that returns any JSON object, without an envelope.
 pub(super) const fn object(summary: &'static str) -> CallDoc {
     CallDoc::new(summary, ResponseShape::Object)
 }

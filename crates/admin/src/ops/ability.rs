@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 const COLUMNS: &str = "model_name, channel_type, ratio, fixed_quota, completion_ratio, \
      cache_ratio, image_ratio, audio_ratio, min_hold, updated_at";
-/// Fields that answers show, or that scripts for similar servers send, and that change nothing.
+/// Fields that responses show, or that scripts for similar servers send; ignored in requests.
 const IGNORED: &[&str] = &["updated_at", "enabled"];
 
 /// A price as given. It replaces the whole row: what is `None` gets its default.

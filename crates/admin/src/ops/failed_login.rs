@@ -27,7 +27,7 @@ pub(crate) enum Door {
 }
 
 impl Door {
-    /// Its name in the log and in the journal, and what is said of it there.
+    /// Its event in the log, its action in the journal, and its message there.
     const fn words(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Login => ("login_failed", "user.login_failed", "登录失败"),

@@ -92,7 +92,7 @@ impl OptionInput {
 /// All settings of this process.
 ///
 /// # Errors
-/// For everybody but root.
+/// For any user but root.
 pub fn list(state: &AdminState, actor: &Actor) -> Result<Page<OptionView>, AdminError> {
     let items = options(state, actor)?.all();
     let total = i64::try_from(items.len()).unwrap_or(i64::MAX);
@@ -102,7 +102,7 @@ pub fn list(state: &AdminState, actor: &Actor) -> Result<Page<OptionView>, Admin
 /// Changes a setting on this node, until it ends.
 ///
 /// # Errors
-/// For everybody but root, when the setting can't be changed, or the database fails; nothing has
+/// For any user but root, when the setting can't be changed, or the database fails; nothing has
 /// changed then.
 pub async fn change(
     state: &AdminState,

@@ -5,7 +5,7 @@ use domain::{FrozenPrice, Pricing, Quota, Ratio, Usage};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// So many tokens the prices are for.
+/// The number of tokens that prices are per.
 const MILLION: i64 = 1_000_000;
 
 /// The price of a model for one user.

@@ -262,7 +262,7 @@ impl Decision {
     }
 }
 
-/// Carries out a decision about an unfinished task, and answers how it stands then.
+/// Applies a decision to an unfinished task, and returns its new state.
 ///
 /// # Errors
 /// When there is no such task, it has ended already, or the database fails.

@@ -90,7 +90,7 @@ fn sessions_table(visit: &Visit, sessions: &[SessionView]) -> Markup {
     }
 }
 
-/// `POST /console/account/token`: answers with the access token, which is shown this once.
+/// `POST /console/account/token`: returns the access token, which is shown only once.
 pub(crate) async fn token(Here(visit): Here) -> Handled {
     let lang = visit.lang();
     let token = access_token::renew(&visit.state, &visit.actor, visit.actor.user_id).await?;

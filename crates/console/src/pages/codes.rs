@@ -114,7 +114,7 @@ pub(crate) async fn new(Here(visit): Here) -> Handled {
     page(&visit, None)
 }
 
-/// `POST /console/codes/new`: answers with the codes, which are shown this once.
+/// `POST /console/codes/new`: returns the codes, which are shown only once.
 pub(crate) async fn create(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     match created(&visit).await {

@@ -1,4 +1,4 @@
-//! Keys: users see their own, administrators everybody's. A key is shown once.
+//! Keys: users see their own, administrators those of all users. A key is shown once.
 
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
@@ -150,7 +150,7 @@ pub(crate) async fn new(Here(visit): Here) -> Handled {
     edit_page(&visit, None, None)
 }
 
-/// `POST /console/keys/new`: answers with the key, which is shown this once.
+/// `POST /console/keys/new`: returns the key, which is shown only once.
 pub(crate) async fn create(Here(visit): Here) -> Handled {
     match created(&visit).await {
         Ok(created) => Ok(shown(&visit, &created)),

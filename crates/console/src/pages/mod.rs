@@ -128,7 +128,7 @@ fn of_system() -> Router<AdminState> {
         .route("/console/account/sessions/{id}/end", post(account::end_session))
 }
 
-/// Pages of everybody.
+/// Pages that need no session.
 pub(crate) fn open() -> Router<AdminState> {
     Router::new()
         .route("/console/login", get(login::show).post(login::enter))

@@ -16,10 +16,10 @@ use domain::{Quota, Ratio};
 use maud::{Markup, html};
 
 const ENTRY: &str = "/console/prices";
-/// So many tokens are what prices speak of.
+/// The number of tokens that prices are per.
 const MILLION: i128 = 1_000_000;
 
-/// Dollars for a million tokens at so much quota a token; none where it does not fit.
+/// Dollars per million tokens for the product of these ratios; `None` on overflow.
 fn usd_a_million(factors: &[&str]) -> Option<String> {
     // One quota is two millionths of a dollar, so the price of a million tokens in quota is twice
     // that many dollars: in millionths of a dollar, as ratios are in millionths.

@@ -177,7 +177,7 @@ pub(crate) async fn new(Here(visit): Here) -> Handled {
     page(&visit, None)
 }
 
-/// `POST /console/webhooks/new`: answers with the secret, which is shown this once.
+/// `POST /console/webhooks/new`: returns the secret, which is shown only once.
 pub(crate) async fn create(Here(visit): Here) -> Handled {
     match created(&visit).await {
         Ok(shown) => Ok(secret(&visit, &shown)),

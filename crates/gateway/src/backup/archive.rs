@@ -11,7 +11,7 @@ use std::path::Path;
 use tempfile::{Builder, NamedTempFile, TempDir};
 
 const LEVEL: Compression = Compression::new(6);
-/// At least so much of a file is looked at together.
+/// How much of a file is buffered.
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// What an archive holds, as it is unpacked.

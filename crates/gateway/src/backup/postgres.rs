@@ -18,8 +18,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// What comes before the tables in a backup: it takes away those that are there, in a transaction
 /// that is left open, so that `psql` alone restores wholly or not at all.
 const CLEAR: &[u8] = include_bytes!("clear.sql");
-/// What comes after them. Nobody lives over the restored database whom it says to live: what they
-/// held is for others to give back.
+/// What comes after them. It expires every node lease: no node recorded in a backup is running on
+/// the restored database, and the holds of those nodes are to be released by others.
 const COMMIT: &[u8] = b"UPDATE public.nodes SET lease_until = now() WHERE lease_until > now();
 COMMIT;
 ";
@@ -81,7 +81,7 @@ pub async fn load(server: Libpq, room: &Path, mut dump: Unpacking) -> anyhow::Re
     };
     let written: io::Result<()> = written.await;
     drop(stdin);
-    // What psql says of it tells more than that it has stopped reading.
+    // The error of psql says more than the fact that it stopped reading.
     ended("psql", child).await?;
     written.context("psql did not read it all")
 }
@@ -113,8 +113,8 @@ impl Way {
     }
 }
 
-/// A program of PostgreSQL. What it complains of goes where our own complaints go. Nobody who is
-/// not waited for any more works on.
+/// A program of PostgreSQL. It inherits our standard error, and is killed when its handle is
+/// dropped.
 fn program(name: &str) -> Command {
     let mut command = Command::new(name);
     command.stdin(Stdio::null()).kill_on_drop(true);

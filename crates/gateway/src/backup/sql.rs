@@ -6,9 +6,9 @@ use store::Contents;
 
 /// The last thing that `pg_dump` and `pg_restore` write.
 const LAST_WORDS: &str = "-- PostgreSQL database dump complete";
-/// The table that tells the schema.
+/// The table that records the schema version.
 const STEPS: &str = "schema_migrations";
-/// Tables that are kept in parts, which are counted together.
+/// Partitioned tables, whose partitions are counted together.
 const IN_PARTS: [&str; 1] = ["logs"];
 
 /// The rows of a table that are being read.

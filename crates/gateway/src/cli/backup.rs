@@ -82,7 +82,7 @@ fn directory(args: &Args, database: &DatabaseConfig) -> anyhow::Result<Option<Pa
     }
 }
 
-/// A name that tells the time, so that names sort as times do.
+/// Returns a name that contains the time, so that names sort chronologically.
 pub(super) fn name(prefix: &str, now: UnixMs, engine: Engine) -> String {
     let at = jiff::Timestamp::from_millisecond(now.0).unwrap_or_default();
     format!("{prefix}{}{}", at.strftime("%Y%m%dT%H%M%S.%3fZ"), backup::suffix(engine))

@@ -148,7 +148,7 @@ async fn act(context: &CommandContext, command: Command) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-/// A key on the command line is seen by everybody who may list processes.
+/// A key on the command line is visible to any user who may list processes.
 fn read_key(given: String) -> anyhow::Result<String> {
     if given != "-" {
         return Ok(given);

@@ -26,7 +26,7 @@ pub struct ManArgs {
 /// Prints completions.
 ///
 /// # Errors
-/// When standard output is closed.
+/// None: a closed pipe is ignored.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "newapi", &mut script);
@@ -48,7 +48,7 @@ pub fn man(args: &ManArgs) -> anyhow::Result<ExitCode> {
     printed(&page)
 }
 
-/// Whoever closed the pipe has read enough.
+/// A closed pipe is no error: its reader has seen enough.
 fn printed(text: &[u8]) -> anyhow::Result<ExitCode> {
     let _ = std::io::stdout().lock().write_all(text);
     Ok(ExitCode::SUCCESS)

@@ -8,7 +8,7 @@ pub(super) struct LogLine {
     pub at_ms: i64,
     /// `INFO`, `WARN` …
     pub level: String,
-    /// What it tells of.
+    /// The event that it reports.
     pub event: String,
     fields: BTreeMap<String, String>,
 }

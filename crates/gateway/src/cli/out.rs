@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-/// One line. Whoever closed the pipe has read enough.
+/// Prints one line. A closed pipe is no error: its reader has seen enough.
 pub fn line(text: impl Display) {
     let _ = writeln!(io::stdout().lock(), "{text}");
 }

@@ -100,7 +100,7 @@ impl CommandContext {
         Ok(Self { state, actor: Actor::command_line(), jobs })
     }
 
-    /// Whatever was asked for is on disk then.
+    /// Closes the context; everything requested is on disk when this returns.
     async fn close(self) {
         self.state.ledger.drain().await;
         self.jobs.close();

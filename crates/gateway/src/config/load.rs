@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingSource {
-    /// Nobody set it.
+    /// Not set.
     Default,
     /// The configuration file.
     File(PathBuf),
@@ -76,7 +76,7 @@ pub struct Settings(Vec<Resolved>);
 /// What was set while running, by the settings' main names.
 pub type Runtime = BTreeMap<&'static str, String>;
 
-/// What the environment answers for a name.
+/// Looks up a name in the environment.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Settings {

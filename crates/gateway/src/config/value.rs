@@ -11,7 +11,7 @@ use std::net::IpAddr;
 /// A value that keeps its setting's rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingValue {
-    /// Nobody set it, and it has no default.
+    /// Not set, and without a default.
     Unset,
     /// Text, a word, a path, an address of a proxy or a database.
     Text(String),

@@ -43,10 +43,10 @@ impl Collector {
         Ok(Self { client, uri, headers, deadlines, resource: resource.into() })
     }
 
-    /// Sends `spans`, and answers how many of them were refused.
+    /// Sends `spans`, and returns how many of them were refused.
     ///
     /// # Errors
-    /// Why none was taken.
+    /// When none was accepted, with the reason.
     pub async fn send(&self, spans: Vec<SpanData>) -> Result<u64, String> {
         let resource_spans = group_spans_by_resource_and_scope(spans, &self.resource);
         let body = ExportTraceServiceRequest { resource_spans }.encode_to_vec();

@@ -1,9 +1,9 @@
 //! Where spans go, when there is a collector to send them to: into a bounded queue, from there in
 //! batches over the wire (OTLP, protobuf over HTTP).
 //!
-//! The SDK samples spans and gives them their ids. Its own exporter is left alone: it works on a
-//! thread of its own, doesn't tell how many spans it lost, brings an HTTP client along, and reads
-//! the environment.
+//! The SDK samples spans and assigns their ids. Its own exporter is not used: it runs on its own
+//! thread, doesn't report how many spans it lost, brings an HTTP client along, and reads the
+//! environment.
 
 mod collector;
 mod queue;

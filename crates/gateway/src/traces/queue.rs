@@ -1,4 +1,4 @@
-//! Between the threads where spans end and the job that sends them. Nobody ever waits for it.
+//! The queue between the threads where spans end and the job that sends them. It never blocks.
 
 use opentelemetry::Context;
 use opentelemetry_sdk::error::OTelSdkResult;

@@ -1,4 +1,4 @@
-//! The very first start: the user root, and the note that tells who that is.
+//! The very first start: the user root, and the note with its credentials.
 
 use crate::config::Config;
 use crate::secret;

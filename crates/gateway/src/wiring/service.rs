@@ -50,7 +50,7 @@ pub struct Service {
     pub address: SocketAddr,
     /// How many connections it serves at a time.
     pub max_connections: usize,
-    /// What to tell the operator once, after the very first start.
+    /// A note shown to the operator once, after the very first start.
     pub first_run_note: Option<String>,
     app: Arc<App>,
     relay: Arc<Relay>,

@@ -28,7 +28,7 @@ on_both_databases! {
             key: token["key"].as_str().unwrap().to_owned(),
         };
 
-        // What is said to the database is heard by the server.
+        // The server picks up what the commands wrote to the database.
         testkit::eventually("the first call to go through", || async {
             let answer = world.pay("m", &ann).await;
             (answer.status == 200 && answer.header("X-Newapi-Quota")? == "5").then_some(())

@@ -166,7 +166,7 @@ on_both_databases! {
         for _ in 0..12 {
             assert_ne!(try_login(&world.server, "ann", "a wrong password").await.status, 200);
         }
-        // Somebody in a hurry: the password where the name belongs.
+        // A user types the password into the name field.
         try_login(&world.server, "a good password", "ann").await.expect(401);
 
         let actions = world.admin().envelope("/api/audit/actions").await;

@@ -4,7 +4,7 @@ use crate::world::{Payer, World, by_use, fixed};
 use std::time::Duration;
 use testkit::{Answer, Gate, RawServer, Reply, TestDb, json, on_both_databases};
 
-/// An error tells the caller what to do, and nothing about the world.
+/// An error message says what to do, and reveals nothing about the installation.
 #[track_caller]
 fn tells_nothing(answer: &Answer, world: &World, payer: &Payer) {
     let text = answer.text();

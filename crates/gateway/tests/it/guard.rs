@@ -14,7 +14,7 @@ fn private_name() -> Option<String> {
     })
 }
 
-/// What trying this channel out answers.
+/// Returns the result of a probe of this channel.
 async fn tried(world: &World, channel: i64) -> serde_json::Value {
     let path = format!("/api/channel/test/{channel}?model=m");
     world.admin().call("GET", &path).send().await.expect(200).json()["data"].clone()

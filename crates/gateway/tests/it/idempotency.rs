@@ -128,7 +128,7 @@ on_both_databases! {
         assert!(running.await.unwrap().is_err());
         world.server.start_again().await;
 
-        // Nobody knows yet that its node is dead; once its lease has lapsed, the key is free.
+        // The death of the node is detected only when its lease expires; then the key is free.
         testkit::eventually("the key to be free again", || async {
             let answer = again(&world, &ann, "once").await;
             assert!(matches!(answer.status, 200 | 409), "{}", answer.text());

@@ -42,7 +42,7 @@ async fn wait_for(own: &Admin, state: bool) {
 on_both_databases! {
     async fn a_low_balance_is_told_once_until_it_has_risen(db: TestDb) {
         let world = World::with(db, LOCAL).await;
-        // Several nodes look; one tells.
+        // Several nodes check the balance; only one sends the event.
         let several = world.db.is_postgres();
         let _second = if several { Some(node(&world.db, LOCAL).await) } else { None };
         let (ann, own) = spender(&world).await;

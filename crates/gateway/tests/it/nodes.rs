@@ -8,7 +8,7 @@ fn through(server: &Server, payer: &Payer) -> Call {
     server.call("POST", "/pass/m").key(&payer.key).json(&json!({"a": 1}))
 }
 
-/// Waits until a call through this node is charged so much.
+/// Waits until a call through this node is charged `quota`.
 async fn costs(server: &Server, payer: &Payer, quota: i64) {
     eventually(&format!("a node to charge {quota}"), || async {
         let answer = through(server, payer).send().await;

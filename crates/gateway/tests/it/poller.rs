@@ -1,4 +1,4 @@
-//! Tasks that are asked about: how they end, what that costs, and whom a bad upstream delays.
+//! Polled tasks: how they end, what that costs, and which tasks a bad upstream delays.
 
 use crate::world::{Money, Payer, World, fixed, node};
 use serde_json::Value;

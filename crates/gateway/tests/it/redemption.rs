@@ -4,7 +4,7 @@ use crate::world::{Payer, World, node};
 use testkit::{Admin, Answer, Server, TestDb, json, on_both_databases};
 use tokio::task::JoinSet;
 
-/// Somebody who redeems: a user and their own access token.
+/// A user who redeems codes, and their access token.
 #[derive(Clone)]
 struct Redeemer {
     payer: Payer,

@@ -54,7 +54,7 @@ on_both_databases! {
         let row = root("GET", &format!("/api/user/{ann}")).send().await.expect(200).json();
         assert_eq!(row["data"]["quota"], 720);
 
-        // Whoever names another user than their token's is not believed.
+        // A request that names a user other than its token's is refused.
         let other = world.admin().call("GET", "/api/user/self").header("New-Api-User", "2");
         other.send().await.expect(401);
         world.close().await;

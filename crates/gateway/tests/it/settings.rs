@@ -144,7 +144,7 @@ on_sqlite! {
         assert!(line.contains("CUSTOM_PASS_HTTP_TIMEOUT"), "{line}");
         world.pay("m", &ann).await.expect_error(504, "TIMEOUT");
 
-        // The environment wins over the file; and a signal is heard at once.
+        // The environment overrides the file, and a signal takes effect at once.
         let more = r#"{"CUSTOM_PASS_MAX_REQUEST_SIZE": "1MiB", "CUSTOM_PASS_UNPRICED": "reject"}"#;
         write(&file, more);
         world.server.signal(Signal::HUP);

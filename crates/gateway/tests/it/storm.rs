@@ -1,7 +1,7 @@
-//! Everything at once: fair calls, failing ones, cut ones, clients that leave, money that runs
-//! out, and kills in between. Whatever happens, the books are right.
+//! Everything at once: successful calls, failing and truncated ones, clients that disconnect,
+//! balances that run out, and kills in between. The books are right in every case.
 //!
-//! `STORM_SEED` makes it another storm.
+//! `STORM_SEED` selects another sequence.
 
 use crate::world::{Payer, World, by_use, fixed};
 use std::collections::HashSet;

@@ -17,7 +17,7 @@ pub fn taken(id: &str) -> Reply {
     Reply::json(&json!({"code": 0, "data": data}))
 }
 
-/// A model for tasks, its channel, its price and what the upstream answers.
+/// Creates a model for tasks with its channel, its price and the upstream's reply.
 pub async fn tasks(world: &World, price: serde_json::Value, reply: Reply) -> i64 {
     world.model("img/submit", price, reply).await
 }

@@ -1,5 +1,5 @@
-//! Tasks as their owners see them. The rows are written here with plain SQL: what is asked for is
-//! only how they are shown, to whom, and how soon.
+//! Tasks as their owners see them. The rows are written with plain SQL: these tests are only about
+//! how they are shown, to whom, and how soon.
 
 use crate::world::{Payer, World, fixed, node};
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use testkit::{Call, Reply, Server, Signal, TestDb, eventually, json, on_both_dat
 
 const IMG: &str = "img/submit";
 
-/// Nobody else moves the tasks of these tests.
+/// The poller leaves the tasks of these tests alone.
 const STILL: [(&str, &str); 1] = [("CUSTOM_PASS_POLL_INTERVAL", "1h")];
 
 async fn open(db: TestDb) -> World {
@@ -53,7 +53,7 @@ fn get(server: &Server, payer: &Payer, target: &str) -> Call {
     server.call("GET", target).key(&payer.key)
 }
 
-/// What `list-by-condition` answers: the ids, in their order.
+/// Returns the ids that `list-by-condition` lists, in their order.
 async fn listed(world: &World, payer: &Payer, base: &str, ids: serde_json::Value) -> Vec<String> {
     let target = format!("/pass/{base}/task/list-by-condition");
     let answer = world.server.post(&target, &payer.key, &json!({"task_ids": ids})).await;
@@ -170,7 +170,7 @@ on_both_databases! {
         assert_eq!(failed["finish_time"], failed["updated_at"]);
         let unsent = get(&world.server, &ann, &format!("/v1/tasks/{}", uid(3))).send().await;
         assert!(unsent.expect(200).json()["task_id"].is_null());
-        // Such answers are no calls of a model.
+        // Such responses do not count as calls of a model.
         let calls = "custompass_requests_total{type=\"sync\",status=\"success\"}";
         assert_eq!(world.server.metric(calls).await, 0);
         world.close().await;

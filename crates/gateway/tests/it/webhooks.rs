@@ -33,7 +33,7 @@ impl Hooks {
         self.world.admin().post("/api/webhook", &body).await["id"].as_i64().unwrap()
     }
 
-    /// A completed task, and its rows in the outbox for these endpoints; answers its uid.
+    /// Inserts a completed task and its outbox rows for these endpoints; returns its uid.
     async fn ended(&self, endpoints: &[i64]) -> uuid::Uuid {
         self.ended_with(endpoints, "''", "NULL").await
     }

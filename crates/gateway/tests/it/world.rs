@@ -34,7 +34,7 @@ pub struct World {
     pub db: TestDb,
 }
 
-/// Somebody with a balance and a key.
+/// A user with a balance and a key.
 #[derive(Clone, Debug)]
 pub struct Payer {
     pub id: i64,
@@ -72,7 +72,7 @@ impl World {
         self.admin().channel_to(&self.upstream, models, extra).await
     }
 
-    /// A model with its channel, its price (none: free) and what the upstream answers.
+    /// Creates a model with its channel, its price (none: free) and the upstream's reply.
     pub async fn model(&self, model: &str, price: serde_json::Value, reply: Reply) -> i64 {
         self.upstream.on(&format!("/{model}"), reply);
         let channel = self.channel(&[model], json!({})).await;

@@ -27,7 +27,7 @@ enum JsonState {
     After,
     Text,
     Escape,
-    /// So many digits of `\uXXXX` have been read.
+    /// The number of digits of `\uXXXX` read so far.
     Hex(u8),
     Number(NumberState),
     Literal(&'static [u8], u8),

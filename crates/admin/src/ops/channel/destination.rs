@@ -8,7 +8,7 @@ use domain::ChannelId;
 use std::fmt::Write as _;
 use store::{Statement, Value};
 
-/// What decides to whom a channel's key is sent, and as what, as it is stored.
+/// The stored fields that decide where and how a channel's key is sent.
 pub(super) struct Destination {
     base_url: String,
     other: String,

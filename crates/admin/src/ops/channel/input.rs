@@ -12,7 +12,7 @@ use upstream::{AddressError, BaseUrl};
 
 /// The one type of channel there is.
 pub const TYPE_CUSTOM_PASS: i64 = 52;
-/// Fields that answers show, or that scripts for similar servers send, and that change nothing.
+/// Fields that responses show, or that scripts for similar servers send; ignored in requests.
 const IGNORED: &[&str] = &[
     "id",
     "has_key",

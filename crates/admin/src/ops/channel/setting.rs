@@ -9,7 +9,7 @@ use store::Sealer;
 use store::channel_fields::{self, CONCURRENCY_MAX, RETRY_MAX, TIMEOUT_MAX_MS};
 use upstream::ProxyChoice;
 
-/// Stands in answers in place of a proxy's password.
+/// Replaces a proxy's password in responses.
 const MASK: &str = "***";
 /// What similar servers keep here; harmless while it says nothing.
 const IGNORED_IF_EMPTY: &[&str] = &[

@@ -135,7 +135,7 @@ impl LogFilter {
         ))
     }
 
-    /// The lines of a key are among those of its owner, whom the index knows.
+    /// Adds the owner of the key to the filter, because the index begins with the owner.
     pub(super) async fn with_owner(mut self, db: &Db) -> Result<Self, StoreError> {
         if let (Some(token_id), None) = (self.token_id, self.user_id) {
             let sql = "SELECT user_id FROM tokens WHERE id = $1
@@ -165,7 +165,7 @@ impl LogFilter {
         conditions.with_some("model_name = ?", self.model.as_deref());
         conditions.with_some("channel_id = ?", self.channel_id);
         conditions.with_some("token_id = ?", self.token_id);
-        // With the owners of the keys, whom the index knows.
+        // With the owners of the keys, because the index begins with the owner.
         let by_token = "user_id IN (SELECT user_id FROM tokens WHERE tokens.name = ?) \
             AND token_id IN (SELECT id FROM tokens WHERE tokens.name = ?)";
         conditions.with_some(by_token, self.token_name.as_deref());

@@ -1,7 +1,7 @@
 //! Statements: what a user had at the start of a month, what moved the balance, and what was left.
 //!
 //! They are sums over the journal and nothing else, so they agree with the balance as the journal
-//! does. All sums are read in one statement, and speak of one moment.
+//! does. All sums are read in one SQL statement, and so from one snapshot.
 
 use super::LogFilter;
 use super::sums::{self, Source};

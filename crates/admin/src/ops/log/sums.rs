@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use store::{Db, Engine, StoreError, Value};
 
 /// A table for `FROM` that has a row for each line of the journal, or for many of them, with the
-/// columns that are added up; and the values it speaks of.
+/// columns that are added up; and the values it binds.
 pub(super) struct Source {
     pub(super) table: String,
     pub(super) values: Vec<Value>,
@@ -80,8 +80,8 @@ pub(super) async fn source(
     Ok(Source { table: format!("({}) AS lines", parts.join(" UNION ALL ")), values })
 }
 
-/// Where the cursor was a moment ago, for PostgreSQL: it plans for values, and can't tell that few
-/// lines are behind one that it reads itself. The cursor goes forward alone there.
+/// Returns a recent cursor, for PostgreSQL: its planner estimates from values, and can't know that
+/// only few lines are behind a cursor that the query itself reads. There the cursor only advances.
 async fn cursor_before(db: &Db) -> Result<Option<Value>, StoreError> {
     match db.engine() {
         Engine::Sqlite => Ok(None),

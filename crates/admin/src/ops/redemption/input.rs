@@ -9,7 +9,7 @@ const MAX_COUNT: i64 = 1000;
 const MAX_NAME_CHARS: usize = 64;
 /// The last second of the year 9999.
 const MAX_SECONDS: i64 = 253_402_300_799;
-/// Fields that answers show, and that change nothing.
+/// Fields that responses show; ignored in requests.
 const IGNORED: &[&str] =
     &["id", "key", "key_hint", "user_id", "created_time", "used_user_id", "redeemed_time", "count"];
 

@@ -9,7 +9,7 @@ const MAX_RPM: i64 = 10_000_000;
 const MAX_TPM: i64 = 1_000_000_000;
 /// The last second of the year 9999.
 const MAX_SECONDS: i64 = 253_402_300_799;
-/// Fields that answers show, or that scripts for similar servers send, and that change nothing.
+/// Fields that responses show, or that scripts for similar servers send; ignored in requests.
 const IGNORED: &[&str] = &[
     "id",
     "key",

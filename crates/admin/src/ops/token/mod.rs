@@ -129,7 +129,7 @@ pub async fn get(state: &AdminState, actor: &Actor, id: KeyId) -> Result<TokenVi
     let rows = state.db.read(&sql, &[id.into()]).await?;
     let now = state.clock.now();
     let found = rows.first().map(|row| view(row, now)).transpose()?;
-    // Somebody else's is as good as none: numbers must not be probed for.
+    // Another user's key looks like none, so that ids cannot be probed.
     found.filter(|token| actor.owns(token.user_id)).ok_or_else(not_found)
 }
 

@@ -7,7 +7,7 @@ use domain::{Quota, Ratio};
 use store::Secret;
 
 const MAX_NAME_CHARS: usize = 64;
-/// Fields that answers show, or that scripts for similar servers send, and that change nothing.
+/// Fields that responses show, or that scripts for similar servers send; ignored in requests.
 const IGNORED: &[&str] = &[
     "id",
     "has_password",

@@ -86,7 +86,7 @@ fn view(row: &Row, now: UnixMs) -> Result<UserView, StoreError> {
     })
 }
 
-/// How a page of users is sorted: by a column that answers show.
+/// Reads the order of a page of users: by a column that responses show.
 fn order(query: &Query) -> Result<&'static str, AdminError> {
     let falls = match query.text("order") {
         None | Some("desc") => true,

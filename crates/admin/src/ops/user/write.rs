@@ -152,7 +152,7 @@ pub async fn set_status(
 }
 
 /// Deletes a user: their keys and access token end, their name stays taken, because the journal
-/// speaks of it, and so does their balance.
+/// refers to it, and their balance is kept.
 ///
 /// # Errors
 /// When there is no such user, the role doesn't reach, or the database fails.

@@ -10,7 +10,7 @@ use upstream::AddressGuard;
 const MAX_URL_CHARS: usize = 2048;
 /// Events that an endpoint can subscribe to.
 const EVENTS: [&str; 3] = ["task.completed", "task.failed", "balance.low"];
-/// Fields that answers show, and that change nothing.
+/// Fields that responses show; ignored in requests.
 const IGNORED: &[&str] = &["id", "disabled_reason", "previous_until", "created_at", "updated_at"];
 
 /// Fields of an endpoint as given: what is `None` stays as it is, or gets its default.

@@ -87,7 +87,7 @@ pub async fn get(state: &AdminState, actor: &Actor, id: i64) -> Result<WebhookVi
     let sql = format!("SELECT {COLUMNS} FROM webhook_endpoints WHERE id = $1");
     let rows = state.db.read(&sql, &[id.into()]).await?;
     let found = rows.first().map(view).transpose()?;
-    // Somebody else's is as good as none: numbers must not be probed for.
+    // Another user's endpoint looks like none, so that ids cannot be probed.
     found.filter(|endpoint| actor.owns(endpoint.user_id)).ok_or_else(not_found)
 }
 

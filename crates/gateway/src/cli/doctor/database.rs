@@ -5,7 +5,7 @@ use crate::wiring;
 use domain::UnixMs;
 use store::{Db, Engine, Row, StoreError, Value};
 
-/// Nobody needs a lock for this long.
+/// No transaction should hold a lock for this long.
 const LOCKED_MS: i64 = 1_000;
 /// How many are named at most.
 const SHOWN: i64 = 5;

@@ -52,7 +52,7 @@ fn tail(path: &Path) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// What the log tells, line after line.
+/// What the log contains, collected line by line.
 #[derive(Default)]
 struct Seen {
     calls: VecDeque<Call>,

@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Of what there is only so much of, in use: connections, descriptors.
+/// Usage of a limited resource, such as connections or descriptors, above which it is reported.
 const MAX_USED_PERCENT: u64 = 90;
-/// The handbook's alert: more tasks than these were taken and not begun.
+/// The handbook's alert: more tasks than this are queued and not started.
 const MANY_TASKS: u64 = 100;
 const MIB: u64 = 1 << 20;
 /// Resident memory that the handbook worries about.

@@ -12,7 +12,7 @@ fn says(status: &str) -> Reply {
     Reply::json(&json!({"code": 0, "data": [{"task_id": "t-0", "status": status}]}))
 }
 
-/// So many tasks, taken by an upstream that says this of the first.
+/// Submits `tasks` tasks to an upstream that gives `answer` when polled.
 async fn submitted(world: &World, tasks: usize, answer: Reply) {
     world.model("img/submit", fixed(1), Reply::failure(1, "no more")).await;
     world.upstream.on(LIST, answer);

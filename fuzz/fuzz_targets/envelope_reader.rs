@@ -1,4 +1,4 @@
-//! What the envelope says is what `serde_json` reads there.
+//! What the envelope reader finds is what `serde_json` reads there.
 #![no_main]
 
 use fuzz::Reply;

@@ -127,7 +127,7 @@ fn apt_get(arguments: &[&str]) -> Result<bool> {
     Ok(status.success())
 }
 
-/// Whether this process may do everything, as far as `id` knows.
+/// Whether this process runs as root, according to `id`.
 pub fn is_root() -> bool {
     let output = Command::new("id").arg("-u").output();
     output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")

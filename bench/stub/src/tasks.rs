@@ -5,9 +5,9 @@
 //! |----------------------------------------|----------------------------------------------------|
 //! | POST …/submit                          | a task with the next number                        |
 //! | POST …/task/list-by-condition          | each task: running, or done                        |
-//! | GET /tasks/begin                       | forgets when it was asked, and begins to count     |
+//! | GET /tasks/begin                       | clears the recorded polls, and begins to count     |
 //! | GET /tasks/done?every=N                | from now on every N-th task is done                |
-//! | GET /tasks/stats?count=N               | how tasks 1 to N were asked about since `begin`    |
+//! | GET /tasks/stats?count=N               | how tasks 1 to N were polled since `begin`         |
 //!
 //! `…/hang/…` never answers; `…/garbage/…` answers HTML.
 
@@ -17,12 +17,12 @@ use std::time::Instant;
 /// Ids are `t-1`, `t-2`, …: their numbers index what is remembered.
 const PREFIX: &str = "t-";
 
-/// When a task was asked about.
+/// When a task was polled.
 #[derive(Clone, Copy, Default)]
 struct AskedIds {
     /// Milliseconds since `begin`; 0: not since then.
     last_ms: u32,
-    /// The longest pause between two questions, or from `begin` to the first.
+    /// The longest pause between two polls, or from `begin` to the first.
     longest_ms: u32,
     times: u32,
 }
@@ -92,7 +92,7 @@ impl Tasks {
         "{}".to_owned()
     }
 
-    /// Of the tasks 1 to `count`: how many were asked about, and the longest pauses.
+    /// For the tasks 1 to `count`: how many were polled, and the longest pauses.
     pub fn stats(&self, count: usize) -> String {
         let now_ms = self.now_ms();
         let asked = self.asked.borrow();

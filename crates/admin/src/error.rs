@@ -1,4 +1,4 @@
-//! What an administrative call can come to, besides working.
+//! Errors of administrative calls.
 
 use domain::{Fault, FaultKind};
 use ledger::LedgerError;

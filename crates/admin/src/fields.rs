@@ -84,7 +84,7 @@ impl Fields {
 
     fn of(prefix: &str, seen: Members) -> Result<Self, AdminError> {
         let fields = Self { prefix: prefix.to_owned(), members: seen.members, survey: None };
-        // No database keeps this character in a text; said here, the field is known.
+        // No database stores this character in a text; here, the error can name the field.
         if let Some((name, _)) = fields.members.iter().find(|(_, json)| json.get().contains(NUL)) {
             return Err(fields.wrong(name, "不能包含 \\u0000", "must not contain \\u0000"));
         }

@@ -23,7 +23,7 @@ const REMEMBERED: usize = 16_384;
 /// Callers that are remembered as right. Past it all prove themselves once more.
 const CALLERS: usize = 16_384;
 
-/// What this process knows of attempts. Cheap to clone.
+/// The attempts seen by this process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct LoginGuard(Arc<Inner>);
 
@@ -96,7 +96,7 @@ impl LoginGuard {
         self.0.tokens.take(who, PER_ADDRESS, micros(now)).await.map_err(too_many)
     }
 
-    /// Remembers whether a client's access token is right.
+    /// Records whether a client's access token was valid.
     pub(crate) fn record_token(&self, token: &[u8; 32], client: IpAddr, right: bool) {
         let caller = caller(token, client);
         let mut callers = self.callers();

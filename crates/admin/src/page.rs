@@ -29,8 +29,8 @@ impl PageRequest {
     /// When they aren't numbers, or lie beyond what is paged through.
     pub fn read(query: &Query, default_size: i64) -> Result<Self, AdminError> {
         let page: Option<i64> = query.number("p")?.or(query.number("page")?);
-        // Older scripts start at 0, and ask for any size: they get the first page, and what a page
-        // may hold, and the answer says so.
+        // Older scripts start at 0, and request any size: they get the first page and the maximum
+        // size, as the response states.
         let page = page.unwrap_or(1).max(1);
         let size = query.number("page_size")?.unwrap_or(default_size).clamp(1, MAX_SIZE);
         if page.saturating_sub(1).saturating_mul(size) >= MAX_REACH {
@@ -85,7 +85,7 @@ impl FromIterator<(String, String)> for Query {
 }
 
 impl Query {
-    /// One that says nothing, and notes in `survey` what it is asked.
+    /// Returns an empty query that records in `survey` which parameters are read.
     pub(crate) fn surveyed(survey: SchemaRecorder) -> Self {
         Self { pairs: HashMap::new(), survey: Some(survey) }
     }
@@ -95,7 +95,7 @@ impl Query {
         self.pairs.insert(name.to_owned(), value.into());
     }
 
-    /// A parameter that says something.
+    /// Returns a parameter that is not empty.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         if let Some(survey) = &self.survey {
@@ -110,7 +110,7 @@ impl Query {
     /// When it isn't a number.
     pub fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, AdminError> {
         if let Some(survey) = &self.survey {
-            // An empty one says nothing.
+            // An empty one counts as absent.
             let whole = json!({ "type": "integer", "format": "int64" });
             survey.value(name, json!({ "anyOf": [whole, { "const": "" }] }));
         }
@@ -201,7 +201,7 @@ impl Where {
         let part = (page.size, page.offset());
         let items = self.some(db, (columns, table, order), part, read).await?;
         let seen = i64::try_from(items.len()).unwrap_or(i64::MAX);
-        // A page that isn't full says itself where the collection ends.
+        // A page that isn't full shows where the collection ends.
         let total = if seen < page.size && (seen > 0 || page.page == 1) {
             page.offset() + seen
         } else {

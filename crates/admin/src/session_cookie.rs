@@ -49,7 +49,7 @@ pub fn csrf_token(token: &str) -> String {
 /// Whether `given` is the CSRF token of this session.
 #[must_use]
 pub fn csrf_matches(token: &str, given: &str) -> bool {
-    // Compared as hashes: how long that takes says nothing about the token.
+    // Compared as hashes, so that timing reveals nothing about the token.
     store::key_hash(given) == store::key_hash(&csrf_token(token))
 }
 

@@ -1,4 +1,4 @@
-//! Tables for spreadsheets: CSV as RFC 4180 says, in UTF-8.
+//! Tables for spreadsheets: CSV according to RFC 4180, in UTF-8.
 
 use crate::AdminError;
 use csv::{Terminator, Writer, WriterBuilder};
@@ -42,9 +42,9 @@ impl Sheet {
     }
 }
 
-/// Whether a spreadsheet takes a cell for what it says. What begins like a formula would be run:
-/// names and models are their owners' choice, and are opened by others. Some spreadsheets of East
-/// Asia read full-width signs as the others.
+/// Whether a spreadsheet takes a cell literally. Text that begins like a formula would be
+/// evaluated: users choose names and models, and other users open them. Some East Asian
+/// spreadsheets treat full-width signs like the ASCII ones.
 fn harmless(cell: &str) -> bool {
     const SIGNS: [char; 11] = ['=', '+', '-', '@', '＝', '＋', '－', '＠', '\t', '\r', '\n'];
     !cell.starts_with(SIGNS) || is_number(cell)

@@ -31,7 +31,7 @@ pub struct AdminState {
     pub sealer: Sealer,
     /// For testing channels.
     pub client: upstream::Client,
-    /// The way to webhooks, which says what addresses they may have.
+    /// The client for webhooks, which enforces the addresses that they may have.
     pub webhook_client: upstream::Client,
     /// The time.
     pub clock: Clock,
@@ -63,14 +63,14 @@ impl AdminState {
         }
     }
 
-    /// Forgets what this process knows of a user and their keys.
+    /// Invalidates the cache entries of a user and their keys.
     pub(crate) fn forget_user(&self, id: UserId) {
         if let Some(live) = &self.live {
             live.identities.invalidate_user(id);
         }
     }
 
-    /// Forgets what this process knows of a key.
+    /// Invalidates the cache entry of a key.
     pub(crate) fn forget_key(&self, id: KeyId) {
         if let Some(live) = &self.live {
             live.identities.invalidate_key(id);

@@ -24,10 +24,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      frame-ancestors 'none'; base-uri 'none'";
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const CSRF: HeaderName = HeaderName::from_static("x-csrf-token");
-/// What htmx says of its requests.
+/// The header that htmx adds to its requests.
 const HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");
 
-/// Puts the policy on every answer.
+/// Adds the security policy to every response.
 pub(crate) async fn guard(request: Request, next: Next) -> PageReply {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -146,7 +146,7 @@ const fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-/// Refuses what a browser says comes from another site.
+/// Refuses requests that a browser marks as coming from another site.
 fn check_site(headers: &HeaderMap) -> Result<(), AdminError> {
     match headers.get(&SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
         None | Some(b"same-origin" | b"none") => Ok(()),

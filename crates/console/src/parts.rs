@@ -44,7 +44,7 @@ pub(crate) fn acts_head(lang: Lang) -> Markup {
     html! { th { span.sr { (lang.say("操作", "Actions")) } } }
 }
 
-/// What an empty list says: what it is, and the next step.
+/// The content of an empty list: what it is for, and the next step.
 pub(crate) fn empty(words: &str, next: Option<(&str, &str)>) -> Markup {
     html! {
         div.empty {
@@ -88,7 +88,7 @@ impl<'a> FormField<'a> {
         Self { name, label, hint: "", value: "", required: false, kind: "text" }
     }
 
-    /// A line below that says what may stand there.
+    /// Adds a line below that describes the accepted values.
     pub(crate) const fn hint(self, hint: &'a str) -> Self {
         Self { hint, ..self }
     }

@@ -215,7 +215,7 @@ pub(crate) fn csrf(visit: &Visit) -> Markup {
     html! { input type="hidden" name="csrf" value=(visit.session.csrf); }
 }
 
-/// What a redirect says was done.
+/// The confirmation of a completed action after a redirect.
 fn just_done(visit: &Visit) -> Markup {
     let words = match visit.asked("done") {
         "saved" => visit.say("已保存", "Saved"),

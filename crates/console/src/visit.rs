@@ -20,7 +20,7 @@ pub(crate) type PageReply = Response<Body>;
 /// The result of a handler.
 pub(crate) type Handled = Result<PageReply, FormProblem>;
 
-/// Light, dark, or as the system says.
+/// Light, dark, or following the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Theme {
     System,
@@ -185,7 +185,7 @@ pub(crate) fn go_to(address: &str) -> PageReply {
     response
 }
 
-/// The same, with a word for what was done, which the page says.
+/// The same, with a word for the completed action, which the page confirms.
 pub(crate) fn done(address: &str, word: &str) -> PageReply {
     let joint = if address.contains('?') { '&' } else { '?' };
     go_to(&format!("{address}{joint}done={word}"))

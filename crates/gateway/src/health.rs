@@ -1,6 +1,6 @@
-//! How this process is: `GET /livez` says that it works, `GET /readyz` and `GET /api/status`
-//! whether it should get calls. The database is asked at most once a second, and written to at most
-//! every ten seconds while that works, however often they are polled.
+//! The health of this process: `GET /livez` reports that it is alive, `GET /readyz` and
+//! `GET /api/status` whether it should get calls. The database is queried at most once a second,
+//! and written to at most every ten seconds while that works, however often they are polled.
 
 use domain::{Fault, FaultKind, UnixMs};
 use http::Response;
@@ -71,7 +71,7 @@ impl Unready {
     }
 }
 
-/// What the database last said: nothing, if it has what is needed.
+/// The last result of the database check.
 type Answer = Result<(), Unready>;
 
 /// The state of this process.
@@ -103,7 +103,7 @@ impl Health {
         }
     }
 
-    /// From now on says that no further work should be sent here.
+    /// From now on reports that no further work should be sent here.
     pub fn stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }

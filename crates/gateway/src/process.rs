@@ -1,4 +1,4 @@
-//! What the system says about this process, and the one thing that is asked of it.
+//! What the system reports about this process, and the limit that is raised for it.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -7,7 +7,7 @@ const RESERVED_DESCRIPTORS: u64 = 256;
 /// What is assumed where there is no limit.
 const UNLIMITED_DESCRIPTORS: u64 = 1 << 20;
 
-/// Raises the descriptor limit as far as it may be raised, and says how far that is.
+/// Raises the descriptor limit to its maximum, and returns the new limit.
 pub fn raise_descriptor_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };

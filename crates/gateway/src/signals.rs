@@ -1,4 +1,4 @@
-//! What the operator's signals ask for.
+//! Handling of the operator's signals.
 
 use crate::supervisor;
 use crate::wiring::LiveSettings;
@@ -35,8 +35,8 @@ pub async fn unless_stopped<T>(work: impl Future<Output = anyhow::Result<T>>) ->
     }
 }
 
-/// Follows the signals that ask for something else than stopping, until `end`. They
-/// count from this call on.
+/// Handles the signals other than those to stop, until `end`. They are caught from this call
+/// on.
 pub fn follow(
     lines: Option<Lines>,
     settings: Option<Arc<LiveSettings>>,

@@ -17,7 +17,7 @@ pub struct Supervised {
     _end: DropGuard,
 }
 
-/// Says that `address` is served, and begins to prove it where a watchdog asks for that.
+/// Reports that `address` is served, and starts the heartbeat if a watchdog is configured.
 /// `max_connections` is how many connections are served at a time.
 pub fn serving(address: SocketAddr, max_connections: usize) -> Supervised {
     ready(&format!("serving on {address}"));
@@ -36,7 +36,7 @@ pub fn serving(address: SocketAddr, max_connections: usize) -> Supervised {
 }
 
 impl Supervised {
-    /// Says that it is stopping. The heart beats on: a stop has a time limit of its own.
+    /// Reports that the service is stopping. The heartbeat continues: a stop has its own deadline.
     pub fn stopping(&self) {
         self.stopping.cancel();
         say(&[
@@ -46,7 +46,7 @@ impl Supervised {
     }
 }
 
-/// Does what `SIGHUP` asks for, between saying that it begins and that it is done.
+/// Runs the reload on `SIGHUP`, between the notifications of its start and its end.
 pub fn reload(work: impl FnOnce()) {
     let mut said = vec![NotifyState::Reloading];
     said.extend(NotifyState::monotonic_usec_now().ok());
@@ -73,7 +73,7 @@ async fn beat(
             _ if stopping.is_cancelled() => "",
             Ok(200) => "serving",
             Ok(_) => "serving, but not ready: GET /readyz says why",
-            // Then the question itself waits for a place: busy, not dead.
+            // Then the probe itself waits for a connection: busy, not dead.
             Err(_) if is_full(max_connections) => "serving as many connections as it may",
             Err(error) => {
                 tracing::error!(target: "custompass", event = "watchdog", %error);

@@ -1,11 +1,11 @@
-//! A document as it is written: what TOML says, before anything of it is believed.
+//! A document as it is written in TOML, before it is validated.
 
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// One protocol, as its file says it.
+/// One protocol, as its file describes it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Document {
@@ -84,7 +84,7 @@ pub(crate) struct RouteSection {
     pub(crate) uses: TextList,
     pub(crate) list: Option<ListWord>,
     pub(crate) task: Option<TaskWord>,
-    /// A stream of it reports usage only where the request asks for it, as `[stream]` says.
+    /// A stream of it reports usage only where the request asks for it, as described by `[stream]`.
     #[serde(default)]
     pub(crate) ask_usage: bool,
     #[serde(default)]
@@ -267,7 +267,7 @@ pub(crate) struct TaskSection {
     pub(crate) result: TextList,
     #[serde(default)]
     pub(crate) error: TextList,
-    /// Where something is, the task has failed, even if its status says that it is done.
+    /// Where a value is present, the task has failed, even if its status is that it is done.
     #[serde(default)]
     pub(crate) fails: TextList,
     pub(crate) words: TaskWords,
@@ -299,7 +299,7 @@ pub(crate) struct AskSection {
     pub(crate) request: String,
     /// In which `{ids}` stands for the JSON array of ids.
     pub(crate) body: Option<String>,
-    /// How many tasks one question may name.
+    /// How many tasks one poll may name.
     pub(crate) batch: Option<u16>,
     /// Where the tasks are in the reply, if it may contain several.
     pub(crate) each: Option<String>,

@@ -1,4 +1,4 @@
-//! What one document said, as its values come by.
+//! The values found in one document as it streams by.
 
 use crate::count;
 use crate::meter::Meter;
@@ -47,7 +47,7 @@ pub(crate) struct KeptText {
     pub(crate) is_number: bool,
 }
 
-/// What one document said.
+/// The values found in one document.
 #[derive(Debug)]
 pub(crate) struct DocumentValues {
     numbers: Box<[i64]>,
@@ -132,7 +132,7 @@ impl DocumentValues {
         found.into_iter()
     }
 
-    /// The document broke off: what was half said is forgotten.
+    /// The document broke off: incomplete values are dropped.
     pub(crate) const fn break_off(&mut self) {
         self.touched &= !self.fresh;
         self.fresh = 0;
@@ -153,7 +153,7 @@ impl DocumentValues {
         }
     }
 
-    /// A value at `node` is over; of a container, its beginning.
+    /// A value at `node` is complete; for a container, it begins.
     pub(crate) fn value(
         &mut self,
         program: &PointerProgram,
@@ -200,7 +200,7 @@ impl DocumentValues {
         }
     }
 
-    /// What the element's numbers were is taken, or forgotten.
+    /// Takes or drops the numbers of the element.
     fn end_element(&mut self, program: &PointerProgram, node: &PointerNode) {
         let mut rest = self.pending_touched;
         while rest != 0 {

@@ -23,7 +23,7 @@ pub enum Meter {
     VideoIn,
     /// Tokens of the reply.
     Output,
-    /// Tokens that were thought, not said.
+    /// Tokens of reasoning, which are not part of the output text.
     Reasoning,
     /// Tokens of images that were made.
     ImageOut,

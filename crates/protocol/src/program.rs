@@ -1,7 +1,7 @@
 //! Pointers, compiled: a tree that is walked once while a document passes.
 //!
-//! Each node of the tree says what is done with a value at its place. What is in no
-//! pointer's way costs no more than its grammar.
+//! Each node of the tree holds the actions for a value at its position. Values that no pointer
+//! leads to cost no more than their parsing.
 
 use crate::meter::Meter;
 

@@ -23,7 +23,7 @@ pub struct Protocol {
     pub routes: Vec<Arc<ProtocolRoute>>,
     /// How long the channel of a resource is kept, in days.
     pub resource_days: u32,
-    /// How its tasks are asked about, where it has any.
+    /// How its tasks are polled, if it has any.
     pub task: Option<Arc<TaskRules>>,
     /// It has routes under `/pass`.
     pub(crate) under_pass: bool,

@@ -49,7 +49,7 @@ impl BodyShape {
     }
 }
 
-/// What the head of a reply says.
+/// The head of a reply.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplyHead<'a> {
     /// The status.
@@ -74,9 +74,9 @@ pub enum CallOutcome {
 pub enum ReplyFailure {
     /// By its status.
     Status,
-    /// Its reply says so, although its status is 2xx.
+    /// The body reports a failure, although the status is 2xx.
     Said,
-    /// The reply is of another kind than the route has: a page where JSON was promised.
+    /// The reply is of another kind than the route declares: a page instead of JSON.
     Unpromised,
     /// Nothing came at all.
     Nothing,
@@ -106,7 +106,7 @@ pub struct MeterFault {
     pub text: String,
 }
 
-/// What a reply said.
+/// What was read from a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyReading {
     /// How the body is made up: by its first byte more than by its header.
@@ -115,7 +115,7 @@ pub struct ReplyReading {
     pub well_formed: bool,
     /// How many documents there were.
     pub documents: u64,
-    /// The stream said that it is over.
+    /// The stream signalled its end.
     pub done: bool,
     /// What was counted, each without what another counts of it.
     pub meters: Meters,
@@ -266,7 +266,7 @@ impl ReplyReader {
         framer.feed(&rules.program, bytes, walker, &mut adding);
     }
 
-    /// What the reply said, now that it is over.
+    /// Returns what was read from the complete reply.
     #[must_use]
     pub fn finish(mut self) -> ReplyReading {
         let Self { rules, status, framer, walker, tally } = &mut self;
@@ -281,7 +281,7 @@ impl ReplyReader {
         self.walker.found.text.any()
     }
 
-    /// Whether the reply has said that it is over.
+    /// Whether the reply has signalled its end.
     #[must_use]
     pub const fn is_done(&self) -> bool {
         self.tally.done

@@ -17,7 +17,7 @@ pub(crate) struct RequestRules {
     pub(crate) units: Vec<(Meter, Range<usize>)>,
 }
 
-/// What a request says.
+/// What was read from a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestReading {
     /// The model.
@@ -31,7 +31,7 @@ pub struct RequestReading {
     pub input_tokens: i64,
     /// How many tokens of output it allows.
     pub output_limit: Option<i64>,
-    /// How many replies it asks for, each of which may be so long.
+    /// How many replies it asks for, each of which may have that length.
     pub times: i64,
     /// What it asks for in units.
     pub units: Meters,

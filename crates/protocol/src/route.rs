@@ -334,7 +334,7 @@ pub struct ProtocolRoute {
     pub errors: ErrorShape,
     /// The protocol that it was written in.
     pub protocol: Arc<str>,
-    /// How long the first byte of a reply may take, in seconds, if the protocol says.
+    /// How long the first byte of a reply may take, in seconds, if the protocol specifies it.
     pub first_byte_s: Option<u32>,
     pub(crate) rules: Arc<Rules>,
     pub(crate) request: Arc<RequestRules>,

@@ -17,7 +17,7 @@ pub(crate) struct Condition {
     pub(crate) stream: Option<bool>,
 }
 
-/// The document that conditions are asked about, and what is around it.
+/// The document that conditions are evaluated on, and its context.
 #[derive(Clone, Copy)]
 pub(crate) struct ConditionInput<'a> {
     pub(crate) found: &'a DocumentValues,

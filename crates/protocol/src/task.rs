@@ -1,4 +1,4 @@
-//! What an upstream says about its tasks.
+//! Reading the replies of an upstream about its tasks.
 
 use crate::document::TaskWords;
 use crate::meter::Meters;
@@ -21,7 +21,7 @@ const SEGMENTS: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b'/');
 const SEGMENT: &AsciiSet = &SEGMENTS.add(b'/').add(b':');
 
-/// How a question is asked.
+/// The request of a poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskRequest {
     /// The method.
@@ -34,15 +34,15 @@ pub struct TaskRequest {
     pub body: Option<String>,
 }
 
-/// How the tasks of a vendor are asked about, and read.
+/// How the tasks of a vendor are polled and read.
 #[derive(Debug)]
 pub struct TaskRules {
     pub(crate) program: PointerProgram,
     pub(crate) usage: UsageRules,
-    /// The number of the test that says that a task has failed.
+    /// The number of the test for a failed task.
     pub(crate) fails: u8,
     pub(crate) words: TaskWords,
-    /// How a task, or several, are asked about.
+    /// How one or several tasks are polled.
     pub ask: TaskRequest,
     /// The maximum number of tasks in one poll.
     pub batch: u16,
@@ -53,7 +53,7 @@ pub struct TaskRules {
     pub cancel: Option<TaskRequest>,
 }
 
-/// What a reply says about one task.
+/// What a reply reports about one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskReading {
     /// Its id; exact, also where it is a number.
@@ -148,7 +148,7 @@ fn may_be_number(id: &str) -> bool {
 }
 
 impl TaskRules {
-    /// Reads a reply to a submission, or to a question about one task.
+    /// Reads a reply to a submission, or to a poll of one task.
     #[must_use]
     pub fn read_one(&self, body: &[u8]) -> TaskReading {
         let mut walker = JsonWalker::new(&self.program);

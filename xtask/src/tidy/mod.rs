@@ -21,7 +21,7 @@ use source::Source;
 /// One thing that is not tidy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Which rule says so.
+    /// The rule that was broken.
     pub rule: &'static str,
     /// `path` or `path:line`.
     pub place: String,

@@ -1,7 +1,7 @@
 //! One type name, one type: what other files can name says whose it is.
 //!
 //! Two types clash where a file could mean either: in one crate, or when one of them is public. A
-//! private type is known in its own file alone, and may share its name with one elsewhere.
+//! private type is visible in its own file only, and may share its name with one elsewhere.
 
 use std::collections::BTreeMap;
 

@@ -170,7 +170,7 @@ fn test_items(code: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// Blanks strings and comments, and says where the strings were.
+/// Blanks strings and comments, and returns where the strings were.
 fn mask(text: &str) -> (String, Vec<Range<usize>>) {
     let bytes = text.as_bytes();
     let mut code = bytes.to_vec();

@@ -120,7 +120,7 @@ pub(super) async fn test_one(
     probe(&state, caller, request).await
 }
 
-/// The call itself worked, so it is answered as such; `success` says how the channel did.
+/// The call itself succeeds regardless of the channel, whose result is in `success`.
 async fn probe(
     state: &AdminState,
     CallingActor(actor): CallingActor,

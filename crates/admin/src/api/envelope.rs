@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 use std::sync::Arc;
 
-/// What a handler comes to.
+/// The result of a handler.
 pub(super) type ApiResult = Result<Response, ApiFailure>;
 
 #[derive(Serialize)]
@@ -61,7 +61,7 @@ pub(super) fn attached(what: &str, made: UnixMs, body: Body) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
-    // Names are of our own making: letters, digits, `-` and `.`.
+    // Names are generated here: letters, digits, `-` and `.`.
     let disposition = format!("attachment; filename=\"{}\"", sheet::file_name(what, made));
     if let Ok(disposition) = HeaderValue::try_from(disposition) {
         headers.insert(CONTENT_DISPOSITION, disposition);

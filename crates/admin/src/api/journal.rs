@@ -77,8 +77,8 @@ pub(super) async fn export_own(
     exported(&state, &actor, true, &query).await
 }
 
-/// The body asks for a piece when the client has taken the one before: what waits is one piece, and
-/// nothing is open in the database meanwhile.
+/// The body reads a piece when the client has taken the previous one: at most one piece is
+/// buffered, and no database cursor is open in between.
 async fn exported(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> ApiResult {
     let mut export = Export::begin(state, actor, own, LogFilter::read(query)?, query).await?;
     // An immediate failure gets its own status; a later one breaks off the body, so that a partial

@@ -407,7 +407,7 @@ async fn enter(state: AdminState, inner: Router, mut request: Request) -> Respon
     response
 }
 
-/// Says with an answer which route it came by.
+/// Adds the matched route to the response.
 async fn say_route(route: Option<MatchedPath>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     if let Some(route) = route {

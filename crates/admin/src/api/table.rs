@@ -1,5 +1,5 @@
-//! The route table. A call enters the router together with what the OpenAPI document says of it,
-//! and there is no other way in.
+//! The route table. A call is added to the router together with its part of the OpenAPI document,
+//! and there is no other way to add one.
 
 use crate::survey::SchemaRecorder;
 use crate::{AdminError, AdminState, Fields, PageRequest, Query};
@@ -134,7 +134,7 @@ impl CallTable {
     }
 }
 
-/// What the document says of a call.
+/// The part of the OpenAPI document about a call.
 #[derive(Clone)]
 pub(super) struct CallDoc {
     pub(super) summary: &'static str,
@@ -249,8 +249,8 @@ impl CallDoc {
         Self { summary, answer, body: None, params: Vec::new() }
     }
 
-    /// Parameters of the address, none of which has to be there: texts, or whole numbers where
-    /// `:int` follows the name. An empty one says nothing.
+    /// Adds optional query parameters: strings, or integers where `:int` follows the name. An empty
+    /// one counts as absent.
     pub(super) fn asks(mut self, params: &[&'static str]) -> Self {
         let number =
             json!({ "anyOf": [{ "type": "integer", "format": "int64" }, { "const": "" }] });
@@ -264,7 +264,7 @@ impl CallDoc {
     /// The parameters of the address that `read` reads, none of which has to be there.
     pub(super) fn filters<T>(mut self, read: fn(&Query) -> Result<T, AdminError>) -> Self {
         let survey = SchemaRecorder::default();
-        // Nothing was asked, so what it comes to means nothing.
+        // There is no request, so the result is meaningless.
         let _ = read(&Query::surveyed(survey.clone()));
         let asked = survey.asked().into_iter();
         self.params.extend(asked.map(|(name, schema)| Param { name, schema }));
@@ -302,10 +302,10 @@ impl CallDoc {
     }
 }
 
-/// What `read` asks for.
+/// Returns the schema of the fields that `read` reads.
 fn surveyed<T>(read: fn(Fields) -> Result<T, AdminError>, required: &[&str]) -> Value {
     let survey = SchemaRecorder::default();
-    // Nothing was sent, so what it comes to means nothing.
+    // There is no request, so the result is meaningless.
     let _ = read(Fields::surveyed(survey.clone()));
     survey.schema(required)
 }

@@ -1,4 +1,4 @@
-//! Administrative writes: the change, and the line in the log that says who did what.
+//! Administrative writes: the change, and the log line that records who did what.
 
 use crate::{Actor, AdminState};
 use domain::{ChannelId, KeyId};

@@ -248,7 +248,7 @@ pub enum Decision {
     SettleNow,
     /// It has failed: everything goes back.
     FailAndRefund,
-    /// It lives on: its lifetime begins anew, and it is asked about at once.
+    /// Continues the task: its lifetime begins anew, and it is polled at once.
     Requeue,
 }
 
@@ -299,7 +299,7 @@ pub async fn decide(
     find(state, &task.uid.to_string()).await?.ok_or_else(not_found)
 }
 
-/// Ends a task with its money, and says whether it was this that ended it.
+/// Ends a task together with its hold, and returns whether this call ended it.
 async fn finish(
     state: &AdminState,
     task: &TaskView,

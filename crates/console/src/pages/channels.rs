@@ -107,7 +107,7 @@ pub(super) fn name(lang: Lang, channel: &ChannelView) -> &str {
     if channel.name.is_empty() { lang.say("(未命名)", "(no name)") } else { &channel.name }
 }
 
-/// Asks the upstream; what it says takes the button's place.
+/// Tests the upstream; the result replaces the button.
 fn test_button(visit: &Visit, id: i64) -> Markup {
     let to = format!("/console/channels/{id}/test");
     html! {

@@ -163,7 +163,7 @@ fn type_state(kind: &str, word: &str) -> Markup {
     parts::state(dot, word)
 }
 
-/// What the lines of the filter come to: of the last day unless a time is named.
+/// The totals of the filtered lines: of the last day unless a period is given.
 fn sums_line(lang: Lang, sums: &Statistics) -> Markup {
     html! {
         p.muted.small {

@@ -13,7 +13,7 @@ use maud::{Markup, html};
 
 const DAY_MS: i64 = 86_400_000;
 
-/// The usage that the range of the address asks for.
+/// The usage request for the range in the address.
 pub(super) fn request(visit: &Visit) -> UsageRequest {
     let now = visit.state.clock.now();
     let (step, days) = match range(visit) {
@@ -26,7 +26,7 @@ pub(super) fn request(visit: &Visit) -> UsageRequest {
     UsageRequest { filter, step, top: 8 }
 }
 
-/// What a series comes to.
+/// The totals of a series.
 pub(super) struct Sums {
     pub(super) paid_in: Quota,
     pub(super) spent: Quota,
@@ -86,7 +86,7 @@ fn tiles(visit: &Visit, sums: &Sums, attention: &Attention) -> Markup {
     }
 }
 
-/// What an operator should do something about. Says so, too, when there is nothing.
+/// What needs the attention of an operator; also stated when there is nothing.
 fn needs(visit: &Visit, attention: &Attention) -> Markup {
     let lang = visit.lang();
     let mut rows: Vec<Markup> = Vec::new();

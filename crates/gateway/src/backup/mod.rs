@@ -117,10 +117,10 @@ impl Backup {
         missing.context("this backup is not for this newapi")
     }
 
-    /// Puts it in the place of all that is in the database: wholly, or not at all.
+    /// Replaces the whole content of the database with it, completely or not at all.
     ///
     /// # Errors
-    /// What the database says.
+    /// When the database refuses it.
     pub async fn load(self, database: &DatabaseConfig, db: &Db) -> anyhow::Result<()> {
         if let Some(unpacked) = &self.unpacked {
             return Ok(store::replace_sqlite(db, unpacked.path().to_owned()).await?);

@@ -1,5 +1,5 @@
-//! `newapi logs analyze`: what the log says about the last hours: how many calls, which errors, how
-//! long they took, and who calls.
+//! `newapi logs analyze`: a summary of the log of the last hours: number of calls, errors,
+//! latencies, and callers.
 
 use super::log_line::{LogLine, millis};
 use super::out;
@@ -40,7 +40,7 @@ pub struct Args {
     json: bool,
 }
 
-/// What the log says.
+/// The summary of the log.
 #[derive(Debug, Default, Serialize)]
 struct Summary {
     hours: u32,

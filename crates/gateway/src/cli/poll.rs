@@ -1,4 +1,4 @@
-//! `newapi poll`: all unfinished tasks are asked about now.
+//! `newapi poll`: polls all unfinished tasks now.
 
 use super::{out, tools};
 use std::process::ExitCode;

@@ -90,7 +90,7 @@ async fn read(args: &Args, config: &Config, db: &Db) -> anyhow::Result<Backup> {
     Ok(backup)
 }
 
-/// A server that works with the database would go on with what it knows of it.
+/// A server that uses the database would keep working with its stale caches.
 async fn refuse_beside_a_server(db: &Db) -> anyhow::Result<()> {
     match db.engine() {
         // Also keeps one from starting meanwhile.

@@ -17,7 +17,7 @@ pub enum SettingSource {
     File(PathBuf),
     /// The environment variable of this name.
     Environment(&'static str),
-    /// An administrator of the running process; gone at its end.
+    /// Set by an administrator in the running process, until it ends.
     Runtime,
 }
 
@@ -197,7 +197,7 @@ impl Settings {
     }
 }
 
-/// A value as it may be shown to anybody.
+/// Returns a value with its secrets masked.
 pub fn shown(kind: SettingKind, text: &str) -> String {
     match kind {
         _ if text.is_empty() => String::new(),

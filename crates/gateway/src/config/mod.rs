@@ -112,13 +112,13 @@ pub struct MetricsConfig {
 pub struct TracesConfig {
     /// The collector's address; spans go to `/v1/traces` below it.
     pub endpoint: String,
-    /// How they are sent: the table knows one way.
+    /// How they are sent: the only supported protocol.
     pub protocol: String,
     /// Headers that the collector requires, such as an API key.
     pub headers: HeaderMap,
     /// How long it may take.
     pub timeout_ms: u64,
-    /// What the spans are said to come from.
+    /// The service name of the spans.
     pub service_name: String,
     /// Which calls are recorded.
     pub sampling: Sampling,
@@ -137,7 +137,7 @@ impl Config {
     /// Turns settings into what the parts of the program take.
     ///
     /// # Errors
-    /// Settings that are fine each by itself and don't go together.
+    /// When settings that are each valid contradict each other.
     pub fn from_settings(s: &Settings) -> Result<Self, Problems> {
         let relay = relay(s);
         let config = Self {
@@ -351,7 +351,7 @@ fn disagreements(s: &Settings, config: &Config) -> Vec<SettingProblem> {
     problems
 }
 
-/// What the environment says, read through the one function that asks it.
+/// Reads the settings of the process environment, through the only function that accesses it.
 pub fn from_process() -> Result<Settings, Problems> {
     from_process_under(&Runtime::new())
 }

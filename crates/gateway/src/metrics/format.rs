@@ -15,8 +15,8 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// The one that `Accept` prefers: OpenMetrics has to be asked for by its name, and not less
-    /// than plain text. `*/*`, which everything sends, asks for nothing.
+    /// Returns the format that `Accept` prefers: OpenMetrics must be requested by name, with at
+    /// least the weight of plain text. `*/*`, which every client sends, expresses no preference.
     pub(super) fn wanted(headers: &HeaderMap) -> Self {
         let lines = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
         let ranges: Vec<_> = lines.flat_map(|line| line.split(',')).filter_map(range).collect();

@@ -1,7 +1,7 @@
-//! A scripted upstream for trying things out: it answers like a chat API, counts the same
-//! tokens every time, so that charges can be checked by hand, and fails when asked to.
+//! A scripted upstream for trials: it responds like a chat API, reports the same tokens every
+//! time, so that charges can be checked by hand, and fails on request.
 //!
-//! What it does is asked for in the query, which the gateway passes on untouched:
+//! Its behavior is controlled by the query, which the gateway forwards unchanged:
 //!
 //! | query | effect |
 //! |---|---|
@@ -13,7 +13,7 @@
 //! | `code=N` | status 200 and an envelope that says so |
 //! | `delay_ms=N` | a pause before the answer, or before each event of a stream |
 //! | `cut=true` | the connection breaks in the middle of the answer |
-//! | `polls=N` | a task submitted so is done at the N-th question about it (2) |
+//! | `polls=N` | a task submitted with it is done at the N-th poll (2) |
 //! | `outcome=failed` | and has failed then |
 
 mod tasks;
@@ -47,7 +47,7 @@ pub async fn serve(listener: TcpListener, stop: Stop) {
     httpd::serve(listener, LIMITS, stop, vec![place]).await;
 }
 
-/// What the query asks for.
+/// The behavior that the query selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Script {
     precharge: bool,

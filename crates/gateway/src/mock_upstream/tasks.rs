@@ -1,4 +1,4 @@
-//! The trial upstream's tasks: taken, asked about, done after a few questions.
+//! The mock upstream's tasks: accepted, polled, done after a few polls.
 
 use super::Script;
 use domain::task_base;

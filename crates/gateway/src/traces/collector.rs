@@ -29,7 +29,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// The one that `config` names. `resource`: what spans are said to come from.
+    /// Creates the collector that `config` names. `resource`: the source of the spans.
     ///
     /// # Errors
     /// When its address can't be used.

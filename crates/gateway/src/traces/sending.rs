@@ -43,7 +43,7 @@ pub async fn run(
     }
 }
 
-/// The spans that travel together next; none, when it is over.
+/// Returns the next batch of spans; an empty one at the end.
 async fn next_batch(queued: &mut Receiver<SpanData>, end: &CancellationToken) -> Vec<SpanData> {
     let mut batch = Vec::with_capacity(BATCH_SPANS);
     tokio::select! {
@@ -67,7 +67,7 @@ async fn next_batch(queued: &mut Receiver<SpanData>, end: &CancellationToken) ->
     batch
 }
 
-/// What has been said about spans that were lost.
+/// The losses of spans that have been logged.
 #[derive(Default)]
 struct Losses {
     told: u64,

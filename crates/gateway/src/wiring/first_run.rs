@@ -39,7 +39,7 @@ pub async fn ensure(admin: &AdminState, config: &Config) -> anyhow::Result<Optio
         made.username,
         path.display(),
     );
-    // A note of an earlier database in the same place says nothing any more.
+    // A note of an earlier database in the same directory is obsolete.
     let _ = std::fs::remove_file(&path);
     secret::write_private(&path, &note).with_context(|| path.display().to_string())?;
     Ok(Some(note))

@@ -14,7 +14,7 @@ use upstream::{AddressGuard, Client, ClientConfig};
 
 const BAD_PROXY: &str = "HTTP_PROXY or HTTPS_PROXY can't be used";
 
-/// The system's time: the only place that asks for it.
+/// The system clock: the only place that reads it.
 #[expect(clippy::disallowed_methods, reason = "the one clock there is")]
 pub fn system_clock() -> Clock {
     Clock::new(|| {

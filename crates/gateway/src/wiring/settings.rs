@@ -51,7 +51,7 @@ struct State {
     settings: Settings,
     /// What an administrator has set here.
     runtime: Runtime,
-    /// The settings that wait for a restart, as last said.
+    /// The settings that wait for a restart, as last logged.
     waiting: Vec<&'static str>,
 }
 
@@ -85,7 +85,7 @@ impl LiveSettings {
         }
     }
 
-    /// Reads everything again. What can't be used changes nothing, and the log says why.
+    /// Reloads all settings. An invalid configuration changes nothing, and the reason is logged.
     pub fn reload(&self) {
         let mut state = self.state();
         let runtime = state.runtime.clone();

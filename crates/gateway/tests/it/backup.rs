@@ -285,7 +285,7 @@ on_postgres! {
         pack.finish().unwrap();
         assert!(psql(&broken).await.contains("broken"));
         assert_eq!(world.db.i64(ratio).await, 90);
-        // Ours stops at the first mistake, and says so.
+        // Ours stops at the first error, and reports it.
         let restore = ["restore", arg(&broken), "--replace"];
         let said = refused(&world.server, &restore).await;
         assert!(said.contains("nothing was restored"), "{said}");

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use std::collections::HashMap;
 use testkit::{Gate, Reply, TestDb, Upstream, eventually, json, on_both_databases};
 
-/// An upstream that says who it is.
+/// An upstream that replies with its name.
 async fn named(name: &str) -> Upstream {
     let upstream = Upstream::start().await;
     upstream.on("/m", Reply::text(name));

@@ -40,7 +40,7 @@ impl Cluster {
         [&self.world.server, &self.others[0], &self.others[1]]
     }
 
-    /// Waits until every node says this of itself.
+    /// Waits until every node reports this readiness.
     async fn ready(&self, expected: &serde_json::Value) {
         let status = if expected["status"] == "ready" { 200 } else { 503 };
         for server in self.nodes() {
@@ -122,7 +122,7 @@ impl Cluster {
 }
 
 const ANSWERED: &str = "custompass_redis_asked_total{result=\"answered\"}";
-/// A question that was not answered in time, on a machine that is busy: the node decides by itself.
+/// Requests to Redis that timed out, as on a busy machine: the node decides on its own.
 const IN_VAIN: &str = "custompass_redis_asked_total{result=\"failed\"}";
 
 fn pass(server: &Server, payer: &Payer) -> Call {

@@ -14,7 +14,7 @@ use testkit::{Reply, TestDb, eventually, json, on_both_databases};
 const PRICE: i64 = 7;
 const WORKERS: usize = 8;
 
-/// Calls without end, each with a name of its own; remembers those that were answered whole.
+/// Endless calls, each with its own name; records those whose response was complete.
 pub struct Load {
     done: Arc<Mutex<HashSet<String>>>,
     stop: Arc<AtomicBool>,
@@ -115,7 +115,7 @@ on_both_databases! {
         let delivered = load.end().await;
         assert!(delivered.len() > rounds() * 20);
 
-        // The dead nodes' holds are given back once their lease has lapsed.
+        // The holds of dead nodes are released once their leases have expired.
         world.close().await;
         compare(&world, &ann, &delivered, start).await;
     }

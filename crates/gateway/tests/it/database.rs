@@ -149,7 +149,7 @@ on_both_databases! {
     }
 }
 
-/// Waits until the server says why no calls should come; nothing: that they should.
+/// Waits until the server reports this reason for not being ready; empty: until it is ready.
 async fn ready(world: &World, reason: &str) {
     eventually(&format!("readiness: {reason:?}"), || async {
         let answer = world.server.call("GET", "/readyz").send().await;
@@ -160,7 +160,7 @@ async fn ready(world: &World, reason: &str) {
     .await;
 }
 
-/// Waits until the server says this about itself.
+/// Waits until the server reports this status.
 async fn health(world: &World, status: u16) {
     eventually("the status to say so", || async {
         let answer = world.server.call("GET", "/api/status").send().await;

@@ -11,7 +11,7 @@ const SMALL: &str = "size=48m";
 const KILL: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                     WHERE datname = current_database() AND application_name = 'newapi'";
 
-/// A file system of memory, as small as [`SMALL`] says. Gone with this.
+/// A file system in memory with a size of [`SMALL`]. Unmounted on drop.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -68,7 +68,7 @@ on_sqlite! {
         wait_for_readiness(&world, 200, "ready").await;
 
         disk.fill();
-        // Said before the first call fails: the log of SQLite has room of its own for a while.
+        // Reported before the first call fails: the WAL of SQLite still has room for a while.
         wait_for_readiness(&world, 503, "database_not_writable").await;
         let mut paid = 1;
         let refused = loop {

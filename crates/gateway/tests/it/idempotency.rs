@@ -171,7 +171,7 @@ on_both_databases! {
 
         let replayed = again(&world, &ann, "once").await;
 
-        // Its reply was kept, or it is said that it was not; it is never done again.
+        // Its reply was stored, or a 409 reports that it was not; it is never repeated.
         assert!(matches!(replayed.status, 200 | 409), "{}", replayed.text());
         assert_eq!(world.upstream.count(), 1);
         assert_eq!(world.money(&ann).await.used, 10);
@@ -302,7 +302,7 @@ on_both_databases! {
         let ann = world.payer(100).await;
         let running = tokio::spawn(call(&world, &ann, "once", "{}").send());
         gate.reached(1).await;
-        // As another node does once this one's lease has lapsed.
+        // As another node does once this one's lease has expired.
         world.db.execute("UPDATE holds SET node_id = NULL, deadline_at = created_at").await;
         world.wait_for_money(&ann, 100, 0).await;
         gate.open();

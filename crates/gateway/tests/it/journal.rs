@@ -96,7 +96,7 @@ async fn history_goes_on(db: &TestDb) {
 /// Lets the background add up what the journal has, and nothing that comes later.
 async fn add_up(world: &mut World) {
     if world.db.is_postgres() {
-        // A first start sees the lines; the next one knows that none is hidden before them.
+        // The first start sees the lines; the next one can rule out hidden lines before them.
         world.server.restart().await;
         reach(&world.db, "newest").await;
         let long_ago = "UPDATE rollup_cursor SET seen_at = '2020-01-01', horizon = 0";
@@ -246,7 +246,7 @@ on_both_databases! {
         }
         pages_are_those_of_the_lines(&world, instant).await;
 
-        // A key that is gone leaves its lines behind.
+        // A deleted key leaves its lines behind.
         let of_key = ["/api/log/stat?token_id=903&start_time=1700000000&end_time=1702000000",
                       "/api/log?token_id=903&type=refund", "/api/log/export?token_id=903"];
         let admin = world.admin();
@@ -257,7 +257,7 @@ on_both_databases! {
         assert_eq!(before, after);
         assert_eq!(admin.get("/api/log?token_id=904").await, json!([]), "no such key");
 
-        // A name that many keys have says little.
+        // A name that many keys share is no useful filter.
         let hash = if world.db.is_postgres() { "sha256(n::text::bytea)" } else { "randomblob(32)" };
         world.db.execute(&format!(
             "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 101)

@@ -170,7 +170,7 @@ on_sqlite! {
         ] {
             let key = world.key(&ann, json!({"allow_ips": list})).await;
             assert_eq!(world.pay("m", &key).await.status, status, "{list}");
-            // What a client says about itself is not believed.
+            // A client's own claim about its address is ignored.
             let call = world.server.call("POST", "/pass/m").key(&key.key);
             let answer = call.header("X-Forwarded-For", "10.0.0.1").send().await;
             assert_eq!(answer.status, status, "{list}");

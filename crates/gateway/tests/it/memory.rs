@@ -1,4 +1,4 @@
-//! Memory is bounded by its budget, however much users ask for and however slowly they take it.
+//! Memory is bounded by its budget, however much users request and however slowly they read it.
 
 use crate::world::{Payer, World, by_use};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -66,7 +66,7 @@ on_sqlite! {
         for owner in [&ann, &bob] {
             ended_tasks(&world, owner, count, bytes).await;
         }
-        // One user asks for much, and reads nothing of it.
+        // One user requests a lot, and reads nothing of it.
         let mut unread = Vec::new();
         for _ in 0..8 {
             unread.push(ask(&world, "GET", "/v1/tasks?limit=100", &ann.key, "").await);

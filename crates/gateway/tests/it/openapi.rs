@@ -43,7 +43,7 @@ async fn the_document_has_the_methods_that_the_server_has() {
     world.close().await;
 }
 
-/// Whether an answer is one that the schema knows.
+/// Whether a response conforms to the schema.
 fn fits(schema: &Value, answer: &Value) -> bool {
     let types = match &schema["type"] {
         Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),

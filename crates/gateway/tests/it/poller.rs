@@ -39,7 +39,7 @@ async fn submit(world: &World, model: &str, payer: &Payer, times: usize) {
     }
 }
 
-/// What is stored of a task, once it is as `done` says.
+/// Waits until `done` holds for the row of a task, and returns it.
 async fn wait_task(db: &TestDb, id: &str, done: impl Fn(&testkit::Row) -> bool) -> testkit::Row {
     let sql = format!("SELECT * FROM tasks WHERE task_id = '{id}'");
     eventually(&format!("task {id}"), || async {
@@ -520,7 +520,7 @@ on_postgres! {
 }
 
 impl World {
-    /// `newapi poll`, and the questions that follow it, where there are any to be asked.
+    /// Runs `newapi poll`, which triggers polls where there are unfinished tasks.
     async fn cli_poll(&self) {
         let told = self.server.cli_ok(&["poll"]).await;
         assert!(told.contains("poll"), "{told}");

@@ -1,5 +1,5 @@
-//! What is priced is what runs: nothing that a client says about its body makes an upstream read
-//! another model than the one that was paid for, or leaves an estimate out.
+//! What is priced is what runs: nothing that a client declares about its body makes an upstream
+//! read another model than the one that was paid for, or skips an estimate.
 
 use crate::world::{Payer, World, by_use, fixed};
 use testkit::{Answer, Call, Reply, TestDb, json, on_both_databases};
@@ -176,7 +176,7 @@ on_sqlite! {
             }
         }
         assert_eq!(world.upstream.count(), 0);
-        // Where the path says the model, the query is the upstream's.
+        // Where the path names the model, the query belongs to the upstream.
         let call = world.server.call("POST", "/pass/cheap?model=dear").key(&ann.key);
         call.json(&json!({})).send().await.expect(200);
         world.close().await;
@@ -261,7 +261,7 @@ on_sqlite! {
     }
 }
 
-/// A model whose price is asked for in the body: dear, as the upstream says.
+/// Creates a model whose price is estimated from the body; the upstream reports a high one.
 async fn estimated(db: TestDb) -> World {
     let world = World::open(db).await;
     world.upstream.otherwise_handle(|request| {

@@ -43,7 +43,7 @@ on_postgres! {
         waiting.await.unwrap().expect_error(503, "ACCOUNT_BUSY");
         held.end().await;
 
-        // An upstream that takes connections, and never says hello.
+        // An upstream that accepts connections, and never responds to the TLS handshake.
         let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("https://{}", mute.local_addr().unwrap());
         world.channel(&["mute"], json!({"base_url": base})).await;

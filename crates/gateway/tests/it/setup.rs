@@ -55,7 +55,7 @@ on_both_databases! {
             let number: serde_json::Value = serde_json::from_str(ratio).unwrap();
             admin.ability(json!({"model_name": "m", "channel_type": 52, "ratio": number})).await;
             admin.group(json!({"group_name": "vip", "ratio": number})).await;
-            // Exactly as it was said.
+            // Exactly as it was written.
             let shown = admin.call("GET", "/api/ability").send().await.expect(200).text();
             assert!(shown.contains(&format!("\"ratio\":{ratio}")), "{shown}");
             let groups = admin.call("GET", "/api/group").send().await.expect(200).text();
@@ -93,7 +93,7 @@ on_both_databases! {
             admin.delete(path).await;
             admin.call("GET", path).send().await.expect(404);
         }
-        // What was paid is not forgotten with the one who paid.
+        // Past payments are kept when the user is deleted.
         world.close().await;
     }
 

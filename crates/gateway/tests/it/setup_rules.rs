@@ -1,4 +1,4 @@
-//! What the admin API refuses, and how it says so.
+//! What the admin API refuses, and with which errors.
 
 use crate::world::World;
 use testkit::{Admin, Answer, Reply, TestDb, json, on_both_databases};

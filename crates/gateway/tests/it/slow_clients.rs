@@ -1,5 +1,5 @@
-//! Clients that take their time: whose slowness it was decides who pays for it, and what it says
-//! about the channel.
+//! Slow clients: whether the client or the upstream was slow decides who pays, and whether the
+//! channel is blamed.
 
 use crate::world::{World, by_use, fixed};
 use std::time::Duration;

@@ -66,7 +66,7 @@ on_both_databases! {
 
         assert_eq!(world.money(&ann).await, Money { quota: 9_880, used: 120, calls: 2 });
 
-        // A day that has been spent is over; and the month says no before the day does.
+        // The spent day has passed; and the monthly limit is reached before the daily one.
         let bob = world.payer(10_000).await;
         world.db.execute(&format!(
             "UPDATE users SET daily_limit = 100, monthly_limit = 70, spent_on = {LONG_AGO},

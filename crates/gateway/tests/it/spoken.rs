@@ -1,5 +1,5 @@
 //! APIs of vendors, spoken by their own clients to their own kind of upstream: each is addressed,
-//! read and billed as its protocol says. The numbers are those of docs/protocols.md's reports.
+//! read and billed according to its protocol. The numbers are those of docs/protocols.md's reports.
 
 use crate::world::{Payer, World, by_use, fixed};
 use testkit::upstream::Recorded;
@@ -45,7 +45,7 @@ on_both_databases! {
         let price = json!({"ratio": 1, "completion_ratio": 2, "cache_ratio": "0.1"});
         world.admin().price("claude", price).await;
         let ann = world.payer(10_000).await;
-        // R01 and R02: usage in two events, of which the second says that nothing was read.
+        // R01 and R02: usage in two events, of which the second reports that nothing was read.
         let start = json!({"type": "message_start", "message": {"usage": {
             "input_tokens": 100, "cache_read_input_tokens": 1000, "output_tokens": 1}}});
         let delta = r#"{"type":"content_block_delta","delta":{"text":"hello"}}"#;

@@ -71,7 +71,7 @@ async fn work(worker: usize, call: impl Fn(&str) -> Call, done: Arc<Mutex<HashSe
     }
 }
 
-/// The storm of one user: its workers, and the names that they remember.
+/// The storm of one user: its workers, and the names that they record.
 struct Storm {
     done: Arc<Mutex<HashSet<String>>>,
     workers: Vec<tokio::task::JoinHandle<()>>,

@@ -6,12 +6,12 @@ use testkit::{
     Answer, Gate, Recorded, Reply, Row, TestDb, Upstream, eventually, json, on_both_databases,
 };
 
-/// No estimates: the first reply says how much is used.
+/// No estimates: the first reply reports the usage.
 pub fn without_estimate() -> serde_json::Value {
     json!({"setting": {"precharge": "off"}})
 }
 
-/// What an upstream says when it takes a task.
+/// An upstream's reply when it accepts a task.
 pub fn taken(id: &str) -> Reply {
     let data = json!({"task_id": id, "status": "queued", "progress": "0%"});
     Reply::json(&json!({"code": 0, "data": data}))

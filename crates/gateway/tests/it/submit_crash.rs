@@ -1,5 +1,5 @@
-//! Submissions that a crash left between sending and recording: sent again where the upstream
-//! knows a repetition when it sees one, else failed and refunded.
+//! Submissions that a crash interrupted between sending and recording: resent where the upstream
+//! deduplicates requests, else failed and refunded.
 
 use crate::submit::{quotas, taken, task, task_count, tasks, without_estimate};
 use crate::world::{Payer, World, by_use, fixed, node};

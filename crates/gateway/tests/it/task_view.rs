@@ -63,7 +63,7 @@ async fn listed(world: &World, payer: &Payer, base: &str, ids: serde_json::Value
     answer["data"].as_array().unwrap().iter().map(id).collect()
 }
 
-/// The ids (ours, by number) on a page, and what else it says.
+/// Returns the ids (ours, by number) on a page, and the rest of the response.
 async fn paged(world: &World, payer: &Payer, query: &str) -> (Vec<String>, serde_json::Value) {
     let answer = get(&world.server, payer, &format!("/v1/tasks{query}")).send().await;
     let page = answer.expect(200).json();
@@ -277,7 +277,7 @@ on_both_databases! {
             "/v1/tasks/t2?wait=60",
         ]
         .map(|target| tokio::spawn(get(&world.server, &ann, target).send()));
-        // Its time is over long before its task ends.
+        // Its wait times out long before its task ends.
         let short = get(&world.server, &ann, "/v1/tasks/t3?wait=1").send().await.expect(200);
         assert_eq!(short.json()["status"], "submitted");
         assert!(began.elapsed() >= Duration::from_secs(1));

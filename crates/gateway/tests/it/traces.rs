@@ -57,7 +57,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// What a span says under this key, as text.
+/// Returns the attribute of a span, as text.
 fn said(span: &Span, key: &str) -> Option<String> {
     let found = span.attributes.iter().find(|one| one.key == key)?;
     match found.value.as_ref()?.value.as_ref()? {

@@ -162,7 +162,7 @@ on_sqlite! {
 
         let answer = world.server.post("/v1/chat/completions", &ann.key, &chat("GPT")).await;
 
-        // Trying again would not help: client libraries wait for what says when to.
+        // A retry would not help, and `Retry-After` would invite client libraries to one.
         let answer = answer.expect_error(404, "model_not_found");
         assert_eq!(answer.header("Retry-After"), None);
         world.close().await;

@@ -341,7 +341,7 @@ on_both_databases! {
         let refused = admin.try_post("/api/webhook", &body).await.expect(422);
         assert!(refused.text().contains("WEBHOOK_ALLOW_NETS"), "{}", refused.text());
 
-        // A name says nothing about its address: the connection itself is refused.
+        // A host name does not reveal its address: the connection itself is refused.
         let body = json!({"user_id": user_id, "url": "http://example.com/", "secret": SECRET});
         let endpoint = admin.post("/api/webhook", &body).await["id"].as_i64().unwrap();
         let url = world.upstream.url();

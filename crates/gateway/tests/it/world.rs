@@ -99,7 +99,7 @@ impl World {
         self.server.post(&format!("/pass/{model}"), &payer.key, &json!({"q": 1})).await
     }
 
-    /// What a user has, as the database says.
+    /// Reads a user's money from the database.
     pub async fn money(&self, payer: &Payer) -> Money {
         let id = payer.id;
         let sql = format!("SELECT quota, used_quota, request_count FROM users WHERE id = {id}");
@@ -174,7 +174,7 @@ pub async fn node(db: &TestDb, settings: &[(&str, &str)]) -> Server {
     builder.start().await
 }
 
-/// Says loudly that a test can't be run here, and why.
+/// Prints that a test can't be run here, and why.
 #[allow(clippy::print_stderr)]
 pub fn skipped(why: &str) {
     eprintln!("SKIPPED: {why}");

@@ -107,7 +107,7 @@ fn routes(
 ) -> Vec<Arc<ProtocolRoute>> {
     let sections = document.routes.as_deref().unwrap_or_default();
     if sections.len() > MAX_ROUTES {
-        // Said by the caller.
+        // Reported by the caller.
         return Vec::new();
     }
     let mut shared = SharedRules::default();

@@ -123,7 +123,7 @@ fn usage(
     }
 }
 
-/// The usage of tasks: what the document says of all replies.
+/// The usage of tasks: the usage section for all replies of the document.
 pub(super) fn task_usage(
     section: Option<&UsageSection>,
     builder: &mut ProgramBuilder,

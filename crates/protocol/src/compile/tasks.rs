@@ -1,4 +1,4 @@
-//! How the tasks of a vendor are asked about, and read.
+//! How the tasks of a vendor are polled and read.
 
 use super::problems::ProblemList;
 use super::replies::{keep, pointers};
@@ -9,9 +9,9 @@ use crate::program::{TestRule, TextRole};
 use crate::program_builder::ProgramBuilder;
 use crate::task::{TaskRequest, TaskRules};
 
-/// Longest body of a question.
+/// Maximum length of the body of a poll.
 const MAX_BODY: usize = 1000;
-/// Most tasks that one question names.
+/// Maximum number of tasks in one poll.
 const MAX_BATCH: u16 = 1000;
 
 /// The rules of tasks; `None` where something is wrong.

@@ -157,8 +157,8 @@ impl Framer {
         None
     }
 
-    /// No more comes. What a single document says counts even when it is not whole: a body that
-    /// broke off said what it said.
+    /// The input ends. The values of a single document count even when it is incomplete: a body
+    /// that broke off has still reported them.
     pub(crate) fn finish<D: DocumentEvents>(
         &mut self,
         program: &PointerProgram,
@@ -191,7 +191,7 @@ impl Framer {
         !self.visible
     }
 
-    /// What kind of body this is, as far as can be said.
+    /// The kind of body, as far as it can be determined.
     pub(crate) fn shape(&self, walker: &JsonWalker, documents: u64, done: bool) -> BodyShape {
         let guessed = self.declared == DeclaredType::Unknown;
         match &self.framing {

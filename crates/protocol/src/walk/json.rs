@@ -174,7 +174,7 @@ impl JsonWalker {
         bytes.len()
     }
 
-    /// No more comes: a number at the root is over, and what is half said is forgotten.
+    /// The input ends: a number at the root is complete, and incomplete values are dropped.
     pub(crate) fn finish(&mut self, program: &PointerProgram) {
         if let JsonState::Number(number) = self.state
             && self.depth == 0

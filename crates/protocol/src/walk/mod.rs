@@ -18,8 +18,8 @@ pub(crate) trait DocumentEvents {
     fn single(&mut self, walker: &JsonWalker);
     /// An event without data ended.
     fn bare_event(&mut self, event: &[u8]);
-    /// The stream said `[DONE]`.
+    /// The stream sent `[DONE]`.
     fn done(&mut self);
-    /// What should have been a document was none.
+    /// A document was malformed.
     fn broken(&mut self);
 }

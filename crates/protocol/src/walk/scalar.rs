@@ -52,7 +52,7 @@ impl Scalar {
         }
     }
 
-    /// The value, now that it is over.
+    /// Returns the complete value.
     pub(super) fn value(&self) -> ScalarValue<'_> {
         ScalarValue { kind: self.kind, text: &self.text, cut: self.cut, chars: self.chars }
     }

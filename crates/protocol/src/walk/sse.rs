@@ -1,5 +1,5 @@
-//! Server-sent events: lines to fields, fields to documents. Nothing is buffered: what an event
-//! says goes through the JSON reader as it comes.
+//! Server-sent events: lines to fields, fields to documents. Nothing is buffered: the data of an
+//! event goes through the JSON reader as it arrives.
 
 use super::DocumentEvents;
 use super::json::JsonWalker;
@@ -49,7 +49,7 @@ enum LinePart {
     Colon,
     Data,
     Event,
-    /// In a comment, or a field that says nothing to us.
+    /// In a comment, or a field that is not used.
     Ignored,
 }
 
@@ -100,8 +100,8 @@ impl EventStream {
         }
     }
 
-    /// The stream is over. An event that lacks its blank line is taken as it is: what it says
-    /// about usage is true all the same.
+    /// The stream ends. An event that lacks its blank line is read as it is: the usage that it
+    /// reports is valid all the same.
     pub(crate) fn finish<D: DocumentEvents>(&mut self, walker: &mut JsonWalker, to: &mut D) {
         self.end_line(walker, to);
         self.end_event(walker, to);
@@ -148,7 +148,7 @@ impl EventStream {
 
     fn end_line<D: DocumentEvents>(&mut self, walker: &mut JsonWalker, to: &mut D) {
         if self.at == LinePart::Colon {
-            // A field without a value. No program is needed: data of nothing says nothing.
+            // A field without a value. No program is needed: empty data contains nothing.
             self.at = LinePart::Ignored;
             if self.name.is(b"data") {
                 self.has_data = true;
@@ -179,7 +179,7 @@ impl EventStream {
     fn end_event<D: DocumentEvents>(&mut self, walker: &mut JsonWalker, to: &mut D) {
         if self.has_data {
             if walker.is_untouched() {
-                // Empty data says nothing, but its event has a name.
+                // Empty data contains nothing, but its event has a name.
                 to.bare_event(self.event.get());
             } else {
                 to.document(walker, self.event.get());

@@ -1,4 +1,4 @@
-//! What may be said about a channel, and the rules that it has to keep.
+//! Input for channels, and its rules.
 
 use super::mapping;
 use super::setting::{self, SettingInput};

@@ -62,8 +62,8 @@ pub struct Probe {
 /// Calls the upstream regardless of the channel's status, and returns the result.
 ///
 /// # Errors
-/// When there is no such channel, it can't be used as it is stored, or the database fails. An
-/// upstream that fails is no error: the probe says so.
+/// When there is no such channel, it can't be used as it is stored, or the database fails. A
+/// failing upstream is not an error: the result of the probe reports it.
 pub async fn probe(
     state: &AdminState,
     actor: &Actor,

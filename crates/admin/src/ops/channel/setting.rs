@@ -11,7 +11,7 @@ use upstream::ProxyChoice;
 
 /// Replaces a proxy's password in responses.
 const MASK: &str = "***";
-/// What similar servers keep here; harmless while it says nothing.
+/// Fields that similar servers keep here; harmless while empty.
 const IGNORED_IF_EMPTY: &[&str] = &[
     "force_format",
     "thinking_to_content",
@@ -51,7 +51,7 @@ pub(super) fn read(fields: &mut Fields) -> Result<Option<SettingInput>, AdminErr
         retry_count: given.int_in("retry_count", 0, i64::from(RETRY_MAX))?,
         proxy: read_proxy(&mut given)?,
         precharge: read_precharge(&mut given)?,
-        // 0 is how a form says "no limit".
+        // Forms send 0 for "no limit".
         concurrency: given
             .int_in("concurrency", 0, i64::from(CONCURRENCY_MAX))?
             .filter(|&limit| limit != 0),

@@ -1,9 +1,9 @@
-//! The balance that the journal says a user had after one of its lines.
+//! The balance that a user had after one of their journal lines.
 
 use crate::{Actor, AdminError, AdminState};
 use domain::{Quota, UserId};
 
-/// How many lines are added up while a reader waits: the balance after older ones is not said.
+/// How many lines are summed while a reader waits: the balance after older ones is not given.
 const MAX_NEWER: i64 = 10_000;
 
 /// The balance after the line `line_id` of a user, by the journal: what is put aside for open calls

@@ -19,7 +19,7 @@ const NUMBERED: [(&str, &str); 6] = [
 ];
 /// Types of the lines that calls write.
 const OF_CALLS: [&str; 3] = ["precharge", "consume", "refund"];
-/// All other types: the condition of the index that knows them.
+/// All other types: the condition of their partial index.
 const SELDOM: &str = "type IN ('topup', 'adjust', 'manage', 'system', 'error')";
 /// Whose a key is that never was.
 const NOBODY: UserId = UserId(0);
@@ -151,7 +151,7 @@ impl LogFilter {
         let mut conditions = Where::default();
         conditions.with_some("user_id = ?", self_of.or(self.user_id));
         if self_of.is_none() {
-            // By number, because that is what the index knows.
+            // By id, because the index is on the id.
             let by_name = "user_id = (SELECT id FROM users WHERE users.username = ?)";
             conditions.with_some(by_name, self.username.as_deref());
         }

@@ -15,9 +15,9 @@ pub(super) struct Source {
 
 /// The lines that `filter` names from `start` on, before `end` or without one.
 ///
-/// Hours (of users: days) that lie within are read as they were added up, which knows their lines
-/// up to the cursor; the lines behind it, and those at either end of the time, from the journal.
-/// One statement reads all, so none is missed or read twice while the cursor moves.
+/// Whole hours (of users: days) are read from the rollup, which contains their lines up to the
+/// cursor; the lines behind it, and those at either end of the period, from the journal. One
+/// statement reads all, so that none is missed or read twice while the cursor moves.
 pub(super) async fn source(
     db: &Db,
     filter: &LogFilter,
@@ -97,7 +97,7 @@ async fn cursor_before(db: &Db) -> Result<Option<Value>, StoreError> {
 struct Spans {
     /// Their table; or those of its rows that know all the lines, in parentheses.
     rows: &'static str,
-    /// The column that says when a row's time begins.
+    /// The column with the start of a row's period.
     start: &'static str,
     /// How long a row's time is.
     ms: i64,

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 /// Most steps of a series.
 const MAX_STEPS: i64 = 400;
-/// How many models are named where the question does not say.
+/// How many models are listed unless the request specifies a number.
 const TOP: i64 = 10;
 const MAX_TOP: i64 = 100;
 

@@ -1,4 +1,4 @@
-//! What may be said about redemption codes.
+//! Input for redemption codes, and its rules.
 
 use crate::fields::Fields;
 use crate::{AdminError, words};

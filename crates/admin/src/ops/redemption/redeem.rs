@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Wrong codes that a user may try within [`WINDOW_MS`], on each node.
 const WRONG_MAX: u32 = 10;
 const WINDOW_MS: i64 = 10 * 60 * 1000;
-/// Users whose wrong codes are counted at once. Past it those counted longest are forgotten.
+/// Maximum number of users whose wrong codes are counted; beyond it, the oldest are evicted.
 const USERS_MAX: usize = 10_000;
 
 /// Redeems a code into the caller's balance, and returns the amount.

@@ -1,4 +1,4 @@
-//! What may be said about a key.
+//! Input for keys, and its rules.
 
 use crate::fields::Fields;
 use crate::{AdminError, words};

@@ -120,7 +120,7 @@ pub async fn list(
     conditions.page(&state.db, (&columns(), "tokens", "id"), page, read).await
 }
 
-/// One key, of the actor or, for administrators, of anybody.
+/// Returns a key of the actor or, for administrators, of any user.
 ///
 /// # Errors
 /// When there is none, or the database fails.

@@ -1,4 +1,4 @@
-//! What may be said about a user.
+//! Input for users, and its rules.
 
 use crate::fields::Fields;
 use crate::state::{ROLE_ADMIN, ROLE_ROOT, ROLE_USER};
@@ -69,7 +69,7 @@ pub struct UserInput {
 }
 
 impl UserInput {
-    /// Reads the request that makes a user.
+    /// Reads the request that creates a user.
     ///
     /// # Errors
     /// The first field that breaks its rule.

@@ -18,7 +18,7 @@ const MAX_REASON_CHARS: usize = 500;
 ///
 /// # Errors
 /// When a field breaks its rule, the name is taken, or the database fails. When only the deposit
-/// fails, the user exists with nothing, and the error says so.
+/// fails, the user exists with no quota, and the error reports it.
 pub async fn create(
     state: &AdminState,
     actor: &Actor,

@@ -90,7 +90,7 @@ pub async fn deliveries(
     conditions.page(&state.db, (COLUMNS, "webhook_deliveries", "id DESC"), page, view).await
 }
 
-/// Has a delivery made again, now, under the same `webhook-id`.
+/// Schedules a delivery again, now, under the same `webhook-id`.
 ///
 /// # Errors
 /// When it isn't there or isn't the actor's, its endpoint is gone or disabled, or the database

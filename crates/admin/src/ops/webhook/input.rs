@@ -1,4 +1,4 @@
-//! What may be said about an endpoint.
+//! Input for webhook endpoints, and its rules.
 
 use crate::fields::Fields;
 use crate::{AdminError, AdminState};

@@ -79,7 +79,7 @@ pub async fn list(
     conditions.page(&state.db, (COLUMNS, "webhook_endpoints", "id"), page, view).await
 }
 
-/// One endpoint, of the actor or, for administrators, of anybody.
+/// Returns an endpoint of the actor or, for administrators, of any user.
 ///
 /// # Errors
 /// When there is none, or the database fails.

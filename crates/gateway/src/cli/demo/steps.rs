@@ -5,7 +5,7 @@ use crate::cli::http::{self, HttpReply};
 use ::http::Method;
 use serde_json::{Value, json};
 
-/// One call and what it should come to.
+/// One call and its expected result.
 struct Step {
     title: &'static str,
     path: &'static str,

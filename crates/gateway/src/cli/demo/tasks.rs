@@ -7,7 +7,7 @@ use ::http::Method;
 use anyhow::Context;
 use serde_json::json;
 
-/// A task and what it should come to.
+/// A task and its expected result.
 struct Submitted {
     title: &'static str,
     query: &'static str,

@@ -12,7 +12,7 @@ const SHOWN: i64 = 5;
 /// Clocks this far apart confuse leases.
 const MAX_SKEW_MS: i64 = 5_000;
 
-/// Checks it, and says whether it can be asked further.
+/// Checks the database, and returns whether it can be queried further.
 pub(super) async fn check(report: &mut Report, db: &Db, limits: &DoctorLimits) -> bool {
     report.good("database", format!("{:?} answers", db.engine()));
     match db.pending_migrations().await {

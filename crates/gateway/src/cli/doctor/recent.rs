@@ -11,13 +11,13 @@ use std::path::Path;
 
 /// How much of the log's end is read.
 const TAIL_BYTES: u64 = 1 << 20;
-/// What is older says nothing about now.
+/// Older entries say nothing about the current state.
 const RECENT_MS: i64 = 15 * 60_000;
 /// How many calls back a rate is reckoned, so that it follows soon once something was fixed.
 const LAST_CALLS: usize = 100;
 /// Events that are one call of a client each.
 const CALLS: [&str; 2] = ["sync_request", "async_request"];
-/// What an upstream says about a key that it doesn't take.
+/// What an upstream returns for a key that it refuses.
 const REFUSALS: [&str; 2] = ["status 401", "status 403"];
 /// Failures of one channel that are more than an accident.
 const MANY: usize = 3;
@@ -71,7 +71,7 @@ struct Call {
 struct Channel {
     refused: usize,
     late: usize,
-    /// Questions about tasks, and why the last one was in vain.
+    /// Failed polls of tasks, and the reason of the last one.
     in_vain: usize,
     why: String,
 }

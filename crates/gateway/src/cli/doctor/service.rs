@@ -38,7 +38,7 @@ pub(super) async fn check(report: &mut Report, config: &Config) {
     match get(reachable(metrics.listen), &metrics.path).await {
         Some((200, page)) => {
             of_metrics(report, &page, config.memory_limit_bytes);
-            // The log's end knows better: this rate hardly moves after a month.
+            // The end of the log is a better source: this rate hardly changes after a month.
             if config.log.file.is_none() {
                 error_rate(report, &page);
             }

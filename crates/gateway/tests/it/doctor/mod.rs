@@ -1,5 +1,5 @@
 //! `newapi doctor`: each fault of the operator's handbook is caused on purpose, found under its
-//! name and reported with its remedy; then it is fixed as the remedy says, and doctor finds
+//! name and reported with its remedy; then it is fixed by that remedy, and doctor finds
 //! nothing. `docs/faults.md` has the list.
 
 mod database;
@@ -37,7 +37,7 @@ fn the_list_of_faults_is_whole() {
     }
 }
 
-/// What doctor says.
+/// The output of doctor.
 struct Diagnosis {
     checks: Vec<Value>,
     /// Its exit status.
@@ -114,7 +114,7 @@ async fn until(world: &World, name: &str, state: &str, arguments: &[&str]) -> Di
     .await
 }
 
-/// Does what a remedy says in SQL.
+/// Runs the SQL of a remedy.
 async fn apply(world: &World, remedy: &str) {
     let sql = remedy.rfind("SELECT ").map(|at| &remedy[at..]);
     world.db.query(sql.unwrap_or_else(|| panic!("no SQL: {remedy}"))).await;

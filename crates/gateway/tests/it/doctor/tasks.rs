@@ -7,7 +7,7 @@ use testkit::{Reply, Signal, TestDb, eventually, json, on_both_databases};
 const LIST: &str = "/img/task/list-by-condition";
 const SOON: (&str, &str) = ("CUSTOM_PASS_POLL_INTERVAL", "1s");
 
-/// What the upstream says about the task `t-0`.
+/// The upstream's reply about the task `t-0`.
 fn says(status: &str) -> Reply {
     Reply::json(&json!({"code": 0, "data": [{"task_id": "t-0", "status": status}]}))
 }

@@ -63,7 +63,7 @@ on_sqlite! {
         let world = World::open(db).await;
         Diagnosis::of(&world).await.bad("channels", "none is enabled", "newapi channel create");
         let well = world.upstream.url();
-        // Says in plain HTTP that it does not understand, as servers do.
+        // Responds in plain HTTP with a 400, as servers do.
         let plain = RawServer::start(|mut stream| async move {
             let _ = stream.read(&mut [0; 1024]).await;
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;

@@ -8,7 +8,7 @@ default:
 test:
     cargo xtask test
 
-# The same without the fuzz targets and cargo-deny
+# The same without the fuzz targets, cargo-deny, the deploy files and the handbook
 fast:
     cargo xtask test --fast
 

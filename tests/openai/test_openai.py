@@ -144,7 +144,7 @@ def test_not_enough_balance(house):
     try:
         house.client(key).chat.completions.create(model="trial-chat", messages=MESSAGES)
     except openai.APIStatusError as error:
-        assert (error.status_code, error.code) == (402, "INSUFFICIENT_QUOTA"), error
+        assert (error.status_code, error.code) == (402, "insufficient_quota"), error
         assert re.search(r"余额不足.*\(.*\)", str(error)), error
     else:
         raise AssertionError("served without a balance")

@@ -50,7 +50,7 @@ def base_url(run):
 
 @block("问题：CustomPass渠道创建失败", 3)
 def submit_models(run):
-    run().ok().has("^503 custom-image-gen$", "^200 custom-image-gen/submit$")
+    run().ok().has("^404 custom-image-gen$", "^200 custom-image-gen/submit$")
 
 
 @block("问题：CustomPass渠道创建失败", 4)

@@ -70,6 +70,15 @@ pub struct Page<T> {
     pub page_size: i64,
 }
 
+impl<T> Page<T> {
+    /// A collection that is never split: all of it is the first page. An empty one has room for
+    /// one, as a page's size is at least 1.
+    pub(crate) fn whole(items: Vec<T>) -> Self {
+        let total = i64::try_from(items.len()).unwrap_or(i64::MAX);
+        Self { items, total, page: 1, page_size: total.max(1) }
+    }
+}
+
 /// The query part of an address, each name once.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
@@ -266,6 +275,14 @@ mod tests {
         assert!(read(&[("p", "x")]).is_err());
         assert!(read(&[("p", "501")]).is_err());
         assert!(read(&[("p", "9223372036854775807")]).is_err());
+    }
+
+    #[test]
+    fn a_whole_collection_is_a_page_of_at_least_one() {
+        let empty = Page::<u8>::whole(vec![]);
+        assert_eq!((empty.total, empty.page, empty.page_size), (0, 1, 1));
+        let three = Page::whole(vec![1, 2, 3]);
+        assert_eq!((three.total, three.page, three.page_size), (3, 1, 3));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! `newapi`: a price, a balance and a durable settlement in front of any HTTP API.
 //!
 //! This crate is the binary: command line, configuration, wiring, lifecycle and metrics.
-//! The environment, files and the clock are read here and nowhere else.
+//! The environment and the clock are read here and nowhere else; files, too, but for those that are
+//! another crate's purpose (the database, the log, the profiles).
 #![warn(clippy::disallowed_methods)]
 
 mod allocator;

@@ -7,8 +7,8 @@
 //! [`sqlite`] and [`postgres`] differ in how rows are read and written, and in how they check that
 //! cached rows are current; the decisions are made by the same code.
 //!
-//! The modules as floors, each importing from those before it: `spending`, `task_rows`, `op`,
-//! `journal`, `rows`, `book`, `columns`, `tables`, `wanted`, the caches, `lanes` with `hold`, the
+//! The modules as floors, each importing from those before it: `spending`, `task`, `journal`, `op`,
+//! `rows`, `book`, `task_rows`, `columns`, `tables`, `wanted`, the caches, `lanes` with `hold`, the
 //! engines, `ledger` with `tasks`, `jobs`.
 
 mod audit;

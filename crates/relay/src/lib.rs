@@ -1,10 +1,11 @@
 //! The data plane: from a client's request to its settled reply.
 //!
-//! [`Relay::handle`] serves everything under `/pass/` and `/v1/`. Begin reading in `phases.rs`: its
-//! functions call the phases in order. What is absent here: no SQL that writes (a balance and tasks
-//! are read; a submission's row is changed by `store::tasks`), no retries of anything that may have
-//! been sent, no parsing and rewriting of bodies. Status codes are chosen in `web`, but for the 204
-//! that ends a stream of a task's events (`task_view`).
+//! [`Relay::handle`] serves `/pass/`, `/v1/` and the paths of the protocols. Begin reading in
+//! `phases.rs`: its functions call the phases in order. What is absent here: no SQL that writes
+//! (balances, holds and tasks are read; a submission's row is changed by `store::tasks`), no
+//! retries but after a failed connection or a status by which nothing was delivered, no parsing and
+//! rewriting of bodies. Status codes are chosen in `web`, but for the 204 that ends a stream of a
+//! task's events (`task_view`).
 #![warn(clippy::disallowed_methods)]
 
 mod billing;

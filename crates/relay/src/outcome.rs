@@ -17,7 +17,7 @@
 //! | with a status of 400 and above | | any | released | the reply |
 //! | with a reply | complete | free | – | the reply |
 //! | with a reply | not complete | free | – | as below |
-//! | with a reply that says it failed, no usage by use | any | paid | released | the reply |
+//! | with a reply that says it failed, no usage streamed | any | paid | released | the reply |
 //! | with an estimate, not the result | any | paid | released | 502 `UPSTREAM_RESPONSE`, or cut |
 //! | with any other reply | complete | per call | the price | the reply |
 //! | with usage | complete | by use | by usage | the reply |
@@ -40,7 +40,11 @@
 //!
 //! *Usage* on a route of a protocol is also what is counted here, of the request's text and of what
 //! passed, where the upstream reports none (`reply.rs`).
-//! *Says it failed*: the envelope's `code` is not 0, or an event of the stream is an error.
+//! *Says it failed*: the envelope's `code` is not 0, an event of the stream is an error, or the
+//! route's protocol calls the reply failed or empty. *Abandoned*: left to the hold's deadline; a
+//! submission, which can't be polled without an id, is released instead, with the same reason.
+//! What ends before anything is sent (`no_channel`, `not_held`, `client_gone`) is released where it
+//! is found, in `phases.rs` and `send.rs`; so is an estimate that can't be held.
 //! *Drained out*: the client has gone, and the upstream continued beyond what is read without it.
 //!
 //! A client that disconnects changes nothing else: the upstream is read to its end, and the line of

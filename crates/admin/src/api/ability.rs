@@ -22,9 +22,7 @@ pub(super) async fn own(
     State(state): State<AdminState>,
     CallingActor(actor): CallingActor,
 ) -> ApiResult {
-    let items = price::own(&state, &actor).await?;
-    let total = i64::try_from(items.len()).unwrap_or(i64::MAX);
-    many(Page { items, total, page: 1, page_size: total })
+    many(Page::whole(price::own(&state, &actor).await?))
 }
 
 pub(super) async fn get(State(state): State<AdminState>, PathName(model): PathName) -> ApiResult {

@@ -77,9 +77,7 @@ pub(super) async fn list(
     session: Option<Extension<Session>>,
 ) -> ApiResult {
     let current = session.map(|Extension(Session(hash))| hash);
-    let items = own_sessions::list(&state, &actor, current.as_ref()).await?;
-    let total = i64::try_from(items.len()).unwrap_or(i64::MAX);
-    many(Page { items, total, page: 1, page_size: total })
+    many(Page::whole(own_sessions::list(&state, &actor, current.as_ref()).await?))
 }
 
 pub(super) async fn end(

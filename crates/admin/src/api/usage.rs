@@ -40,9 +40,7 @@ pub(super) async fn models_own(
 }
 
 async fn ranked(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> ApiResult {
-    let items = usage::models(state, actor, own, &UsageRequest::read(query)?).await?;
-    let total = i64::try_from(items.len()).unwrap_or(i64::MAX);
-    many(Page { items, total, page: 1, page_size: total })
+    many(Page::whole(usage::models(state, actor, own, &UsageRequest::read(query)?).await?))
 }
 
 pub(super) async fn attention(

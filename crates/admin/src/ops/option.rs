@@ -94,9 +94,7 @@ impl OptionInput {
 /// # Errors
 /// For any user but root.
 pub fn list(state: &AdminState, actor: &Actor) -> Result<Page<OptionView>, AdminError> {
-    let items = options(state, actor)?.all();
-    let total = i64::try_from(items.len()).unwrap_or(i64::MAX);
-    Ok(Page { items, total, page: 1, page_size: total })
+    Ok(Page::whole(options(state, actor)?.all()))
 }
 
 /// Changes a setting on this node, until it ends.

@@ -133,10 +133,14 @@ def alerts(run):
     rules.write_text(run.text, encoding="utf-8")
     house.shell(f"promtool check rules {rules}").ok().has("SUCCESS: 2 rules found")
     ours = pathlib.Path("/srv/deploy/prometheus/alerts.yml").read_text(encoding="utf-8")
+    both = {"CustomPassHighErrorRate", "CustomPassTaskQueueBacklog"}
+    # Ours has the handbook's two as well: under one name, two groups would write one series, and
+    # the samples of one of them would at times be out of order.
+    for name in both:
+        ours = ours.replace(f"alert: {name}\n", f"alert: Our{name}\n")
     server = prometheus(re.sub(r"for: \w+", f"for: {SOON}", run.text), ours)
     house.started.append(server)
     wait_until(scraped, "a scrape", 30)
-    both = {"CustomPassHighErrorRate", "CustomPassTaskQueueBacklog"}
     assert not firing() & both, firing()
     for _ in range(20):
         assert house.call("status=429") == 429

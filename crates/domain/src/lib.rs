@@ -1,4 +1,4 @@
-//! The vocabulary of the domain: quota, prices, usage, ids, faults.
+//! The vocabulary of the domain: quota, prices, meters, usage, ids, faults.
 //!
 //! Pure by design: no waiting, no files, no SQL, no HTTP, no clock.
 #![warn(unreachable_pub, clippy::disallowed_methods)]
@@ -7,6 +7,7 @@ mod clock;
 mod duration;
 mod fault;
 mod ids;
+mod meter;
 mod model;
 mod price;
 mod quota;
@@ -18,6 +19,7 @@ pub use clock::{Clock, UnixMs};
 pub use duration::millis;
 pub use fault::{Fault, FaultKind};
 pub use ids::{ChannelId, HoldId, KeyId, NodeId, RedemptionId, TaskUid, UserId};
+pub use meter::{METERS, Meter, Meters, UnknownMeter};
 pub use model::{ModelName, ModelNameError, submission_of, task_base};
 pub use price::{FrozenPrice, PriceError, PriceRow, Pricing, Rule, UseRatios};
 pub use quota::Quota;

@@ -1,9 +1,9 @@
 //! The values found in one document as it streams by.
 
 use crate::count;
-use crate::meter::Meter;
 use crate::program::{PointerAction, PointerNode, PointerProgram, TestRule, TextRole};
 use crate::tokens::TokenCounter;
+use domain::Meter;
 
 /// Most texts of one kind that are kept of a document.
 const MAX_RESULTS: usize = 64;

@@ -44,7 +44,7 @@ mod document;
 mod errors;
 mod found;
 mod library;
-mod meter;
+
 mod pointer;
 mod program;
 mod program_builder;
@@ -61,9 +61,9 @@ mod walk;
 pub use auth::{Address, Auth, Credential};
 pub use compile::{DocumentProblem, DocumentProblems, MAX_DOCUMENT_BYTES};
 pub use document::{ListWord, Merge, PriceWord, ProtocolTitle, TaskWord, TaskWords};
+pub use domain::{Meter, Meters, UnknownMeter};
 pub use errors::{ErrorShape, OwnError};
 pub use library::{BUILTIN, Library};
-pub use meter::{Meter, Meters, UnknownMeter};
 pub use pointer::{ElementFilter, Pointer, PointerError, Segment};
 pub use protocol::Protocol;
 pub use reading::{

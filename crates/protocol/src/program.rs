@@ -3,7 +3,7 @@
 //! Each node of the tree holds the actions for a value at its position. Values that no pointer
 //! leads to cost no more than their parsing.
 
-use crate::meter::Meter;
+use domain::Meter;
 
 /// Number of a place in the tree.
 pub(crate) type NodeId = u16;

@@ -1,11 +1,11 @@
 //! Builds a [`PointerProgram`] of pointers.
 
-use crate::meter::Meter;
 use crate::pointer::{Pointer, Segment};
 use crate::program::{
     CountSlot, NONE, NodeId, PointerAction, PointerNode, PointerProgram, TestRule, TextSlot,
     ValueTest,
 };
+use domain::Meter;
 use std::collections::BTreeMap;
 
 /// Most places of a tree.

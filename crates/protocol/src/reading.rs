@@ -3,11 +3,11 @@
 //! The bytes that the client gets are never touched. A few hundred bytes are held, however long
 //! the reply is and however it is cut into pieces; the pieces make no difference to the outcome.
 
-use crate::meter::{Meter, Meters};
 use crate::program::TextRole;
 use crate::route::ProtocolRoute;
 use crate::rules::{Condition, ConditionInput, MeterReports, Rules};
 use crate::walk::{DeclaredType, DocumentEvents, Framer, JsonWalker};
+use domain::{Meter, Meters};
 use std::io::{self, Write};
 use std::sync::Arc;
 

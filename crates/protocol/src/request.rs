@@ -2,10 +2,10 @@
 
 use crate::count;
 use crate::found::DocumentValues;
-use crate::meter::{Meter, Meters};
 use crate::program::{PointerProgram, TextRole};
 use crate::route::{PathCaptures, ProtocolRoute, ValueSource};
 use crate::walk::JsonWalker;
+use domain::{Meter, Meters};
 use percent_encoding::percent_decode_str;
 use std::ops::Range;
 

@@ -2,9 +2,9 @@
 
 use crate::document::Merge;
 use crate::found::DocumentValues;
-use crate::meter::{METERS, Meter, Meters};
 use crate::program::PointerProgram;
 use crate::reading::BodyShape;
+use domain::{METERS, Meter, Meters};
 use std::ops::Range;
 
 /// All that is named must hold.

@@ -1,11 +1,11 @@
 //! Reading the replies of an upstream about its tasks.
 
 use crate::document::TaskWords;
-use crate::meter::Meters;
 use crate::pointer::{Pointer, Segment};
 use crate::program::{PointerProgram, TextRole};
 use crate::rules::{MeterReports, UsageRules};
 use crate::walk::JsonWalker;
+use domain::Meters;
 use domain::TaskStatus;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;

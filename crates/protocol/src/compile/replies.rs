@@ -6,12 +6,12 @@ use crate::document::{
     CompareWords, ConditionSection, Document, MeterSources, OutcomeSection, RouteSection,
     SourceSection, TextList, UsageSection,
 };
-use crate::meter::{METERS, Meter};
 use crate::pointer::Pointer;
 use crate::program::{TestRule, TextRole, TextSlot};
 use crate::program_builder::ProgramBuilder;
 use crate::reading::BodyShape;
 use crate::rules::{Condition, Rules, UsageRules};
+use domain::{METERS, Meter};
 use std::collections::BTreeMap;
 use std::ops::Range;
 

@@ -1,6 +1,8 @@
 //! Meters: what replies and requests are counted in.
 
-use domain::Usage;
+use crate::Usage;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
 /// What is counted. Tokens have a family, whose head an unpriced meter counts as; units are
@@ -50,7 +52,7 @@ pub enum Meter {
 }
 
 /// How many meters there are.
-pub(crate) const METERS: usize = 20;
+pub const METERS: usize = 20;
 
 impl Meter {
     /// All there are, in the order of their numbers.
@@ -137,6 +139,11 @@ impl Meter {
     pub fn head(self) -> Self {
         self.parent().map_or(self, Self::head)
     }
+
+    /// Itself, its parent, and so on to the head of its family.
+    pub fn line(self) -> impl Iterator<Item = Self> {
+        std::iter::successors(Some(self), |meter| meter.parent())
+    }
 }
 
 impl fmt::Display for Meter {
@@ -159,7 +166,7 @@ impl fmt::Display for UnknownMeter {
 }
 
 /// Counts by meter. A meter that was not reported differs from one that counted zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Meters {
     counts: [Option<i64>; METERS],
 }
@@ -190,7 +197,7 @@ impl Meters {
     /// The sum of `head` and the meters below it.
     #[must_use]
     pub fn family(&self, head: Meter) -> i64 {
-        let members = self.iter().filter(|(meter, _)| meter.head() == head);
+        let members = self.iter().filter(|(meter, _)| meter.line().any(|it| it == head));
         members.fold(0, |sum, (_, count)| sum.saturating_add(count))
     }
 }
@@ -214,6 +221,22 @@ impl Meters {
     }
 }
 
+impl From<&Usage> for Meters {
+    /// The counts of a usage that was reported as five sums. A part that exceeds its whole stands.
+    fn from(usage: &Usage) -> Self {
+        let counts = [
+            (Meter::Input, usage.plain_prompt_tokens()),
+            (Meter::Cached, usage.cached_tokens),
+            (Meter::ImageIn, usage.image_tokens),
+            (Meter::AudioIn, usage.audio_tokens),
+            (Meter::Output, (usage.completion_tokens - usage.reasoning_tokens).max(0)),
+            (Meter::Reasoning, usage.reasoning_tokens.min(usage.completion_tokens)),
+        ];
+        let heads = [Meter::Input, Meter::Output];
+        counts.into_iter().filter(|(meter, count)| heads.contains(meter) || *count != 0).collect()
+    }
+}
+
 impl FromIterator<(Meter, i64)> for Meters {
     fn from_iter<I: IntoIterator<Item = (Meter, i64)>>(counts: I) -> Self {
         let mut meters = Self::default();
@@ -231,6 +254,34 @@ impl fmt::Display for Meters {
             write!(f, "{comma}{meter} {count}")?;
         }
         Ok(())
+    }
+}
+
+impl Serialize for Meters {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter().map(|(meter, count)| (meter.as_str(), count)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Meters {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Meters;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("counts by meter")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Meters, A::Error> {
+                let mut meters = Meters::default();
+                while let Some((word, count)) = map.next_entry::<String, i64>()? {
+                    meters.set(Meter::parse(&word).map_err(A::Error::custom)?, count);
+                }
+                Ok(meters)
+            }
+        }
+        from.deserialize_map(Read)
     }
 }
 
@@ -254,5 +305,29 @@ mod tests {
             [(Meter::Input, 5), (Meter::CacheWrite1h, 2), (Meter::Output, 9)].into_iter().collect();
         assert_eq!((meters.family(Meter::Input), meters.family(Meter::Output)), (7, 9));
         assert_eq!(meters.to_string(), "input 5, cache_write_1h 2, output 9");
+        assert_eq!(meters.family(Meter::CacheWrite), 2);
+    }
+
+    #[test]
+    fn counts_are_written_and_read_by_their_words() {
+        let meters: Meters = [(Meter::Input, 5), (Meter::Images, 0)].into_iter().collect();
+        let json = serde_json::to_string(&meters).unwrap();
+        assert_eq!(json, r#"{"input":5,"images":0}"#);
+        assert_eq!(serde_json::from_str::<Meters>(&json).unwrap(), meters);
+        assert!(serde_json::from_str::<Meters>(r#"{"tokens":5}"#).is_err());
+    }
+
+    #[test]
+    fn a_usage_is_split_into_meters() {
+        let usage = Usage {
+            prompt_tokens: 10,
+            cached_tokens: 4,
+            completion_tokens: 9,
+            reasoning_tokens: 5,
+            ..Usage::default()
+        };
+        let meters = Meters::from(&usage);
+        assert_eq!(meters.to_string(), "input 6, cached 4, output 4, reasoning 5");
+        assert_eq!(meters.usage(), Some(usage));
     }
 }

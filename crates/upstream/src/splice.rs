@@ -25,6 +25,9 @@ pub enum SpliceError {
     /// The member is there more than once, or in another spelling that some would take for it.
     #[error("the body has more than one {0}")]
     Duplicate(&'static str),
+    /// The member is there in another spelling alone, that some would take for it.
+    #[error("the body spells {0} otherwise")]
+    Misspelt(&'static str),
     /// The member is not a string.
     #[error("{0} is not a string")]
     NotAString(&'static str),
@@ -42,6 +45,7 @@ impl SpliceError {
             Self::NotAnObject => "请求体不是 JSON 对象".to_owned(),
             Self::Missing(name) => format!("请求体缺少字段 {name}"),
             Self::Duplicate(name) => format!("请求体中字段 {name} 重复"),
+            Self::Misspelt(name) => format!("请求体中字段 {name} 的拼写不符"),
             Self::NotAString(name) => format!("字段 {name} 必须是字符串"),
             Self::BadValue(name) => format!("字段 {name} 的新值不是有效的 JSON"),
         }
@@ -111,15 +115,18 @@ pub fn override_members<K: AsRef<str>, V: AsRef<str>>(
 /// would be paid for.
 ///
 /// # Errors
-/// When the body is not a JSON object, or doesn't have exactly one such member, or its value is not
-/// a string.
+/// [`SpliceError::Missing`] only where no reader finds the member in any spelling. Others when the
+/// body is not a JSON object, has several such members or one spelt otherwise, or when the value
+/// is not a string.
 pub fn top_level_string(body: &[u8], name: &'static str) -> Result<String, SpliceError> {
     let mut found = spans(body, &mut true, |key| resembles(key, name))?;
     if found.len() > 1 {
         return Err(SpliceError::Duplicate(name));
     }
-    let span = found.pop().filter(|span| span.key == name);
-    let span = span.ok_or(SpliceError::Missing(name))?;
+    let span = found.pop().ok_or(SpliceError::Missing(name))?;
+    if span.key != name {
+        return Err(SpliceError::Misspelt(name));
+    }
     serde_json::from_slice(&body[span.range]).map_err(|_| SpliceError::NotAString(name))
 }
 

@@ -162,6 +162,37 @@ on_sqlite! {
         world.close().await;
     }
 
+    async fn a_model_that_is_spelt_otherwise_is_no_default(db: TestDb) {
+        let world = World::open(db).await;
+        world.upstream.otherwise(Reply::json(&json!({"choices": []})));
+        let defaults = ["omni-moderation-latest", "dall-e-2", "sora-2", "dear"];
+        world.channel(&defaults, json!({})).await;
+        world.channel(&defaults, json!({"protocol": "openai"})).await;
+        for model in defaults {
+            world.admin().price(model, fixed(1)).await;
+        }
+        let ann = world.payer(10_000).await;
+        for path in [
+            "/v1/moderations", "/v1/images/generations", "/v1/images/edits",
+            "/v1/images/variations", "/v1/videos",
+        ] {
+            for key in ["MODEL", "Model", " model", "\\u004dodel", "model\\u0000", "model[]"] {
+                let body = format!("{{\"{key}\":\"dear\",\"input\":\"x\"}}");
+                let call = world.server.call("POST", path).key(&ann.key);
+                let answer = call.header("Content-Type", JSON).body(body).send().await;
+                assert_eq!(answer.status, 400, "{path} {key}: {}", answer.text());
+            }
+            for name in ["MODEL", " model", "model[]", "mod%65l"] {
+                let body = form(&[named(&format!("name=\"{name}\""), "dear")]);
+                let call = world.server.call("POST", path).key(&ann.key);
+                let answer = call.header("Content-Type", FORM).body(body).send().await;
+                assert_eq!(answer.status, 400, "{path} {name}: {}", answer.text());
+            }
+        }
+        assert_eq!(world.upstream.count(), 0);
+        world.close().await;
+    }
+
     async fn a_model_in_the_query_is_refused(db: TestDb) {
         let world = two_models(db).await;
         let ann = world.payer(10_000).await;

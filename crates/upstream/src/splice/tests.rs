@@ -72,7 +72,10 @@ fn finds_the_model() {
         let body = format!(r#"{{"model":"a","{other}":"b"}}"#);
         assert_eq!(model(&body), Err(SpliceError::Duplicate("model")), "{body}");
     }
-    assert_eq!(model(r#"{"Model":"b"}"#), Err(SpliceError::Missing("model")));
+    for spelling in ["Model", "MODEL", " model", "model\\u0000", "model[]"] {
+        let body = format!(r#"{{"{spelling}":"b"}}"#);
+        assert_eq!(model(&body), Err(SpliceError::Misspelt("model")), "{body}");
+    }
     assert_eq!(model("{}"), Err(SpliceError::Missing("model")));
     assert_eq!(model("[]"), Err(SpliceError::NotAnObject));
     for body in [r#"{"model":1}"#, r#"{"model":null}"#, r#"{"model":["a"]}"#] {

@@ -281,10 +281,10 @@ impl ReplyReader {
         self.walker.found.text.any()
     }
 
-    /// Whether the reply has signalled its end.
+    /// Whether the reply is a stream that has ended with `[DONE]`, behind which nothing has come.
     #[must_use]
-    pub const fn is_done(&self) -> bool {
-        self.tally.done
+    pub const fn is_ended(&self) -> bool {
+        self.framer.is_ended()
     }
 
     fn reading(self) -> ReplyReading {

@@ -79,7 +79,7 @@ pub(crate) async fn deliver(
             .is_claimed()
             .then(|| Tee::new(head.status(), head.headers(), kept_bytes, tee_share));
         let reader = ChargeReader::new(&reply.headers, read_as.as_ref());
-        source.pending = Some(Pending::new(reservation, reader, tee));
+        source.pending = Some(Pending { reservation, reader, tee });
         return Ok(flowing(call, head, source));
     };
     if matches!(body_end, BodyEnd::Cut | BodyEnd::TimedOut) {

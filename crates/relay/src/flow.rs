@@ -2,7 +2,8 @@
 //! end is withheld until the settlement is durable.
 //!
 //! The end that clients recognise differs: the end of a chunked body, the last byte of one with a
-//! length, `[DONE]` in a stream of events. The earliest of these is withheld.
+//! length, `[DONE]` in a stream of events. The earliest of these is withheld. What an upstream
+//! sends behind `[DONE]` would be free, because all is settled by then: it is not passed on.
 
 use crate::Relay;
 use crate::channels::Attempt;
@@ -17,7 +18,6 @@ use bytes::Bytes;
 use domain::Fault;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use memchr::memmem;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,8 +27,6 @@ use tokio::time::Instant;
 use upstream::{EchoWatch, Echoed, Phase, ReplyBody, SendError};
 use web::BodyError;
 use web::memory::next_frame;
-
-const DONE: &[u8] = b"[DONE]";
 
 /// The source of a streamed reply, and what its end settles.
 pub(crate) struct FlowSource {
@@ -49,6 +47,8 @@ pub(crate) struct FlowSource {
 struct Flow {
     source: FlowSource,
     record: Record,
+    /// `[DONE]` has come, and is settled.
+    is_done: bool,
 }
 
 /// What the end of a reply settles.
@@ -56,10 +56,6 @@ pub(crate) struct Pending {
     pub reservation: Reservation,
     pub reader: ChargeReader,
     pub tee: Option<Tee>,
-    /// `[DONE]` has occurred: from here on the scanner is asked whether it ended the stream.
-    done_occurred: bool,
-    /// The end of the last piece: `[DONE]` may be split.
-    tail: [u8; DONE.len() - 1],
 }
 
 /// Whether a piece contains the end.
@@ -68,7 +64,7 @@ enum Piece {
     More,
     /// The last byte of a body with a length.
     Last,
-    /// `[DONE]`.
+    /// `[DONE]`, and nothing behind it.
     Done,
 }
 
@@ -94,7 +90,7 @@ pub(crate) struct FlowBody {
 impl FlowBody {
     pub(crate) fn new(source: FlowSource, record: Record) -> Self {
         let relay = Arc::clone(record.relay());
-        Self { relay, state: State::Passing(Box::new(Flow { source, record })) }
+        Self { relay, state: State::Passing(Box::new(Flow { source, record, is_done: false })) }
     }
 }
 
@@ -107,7 +103,7 @@ impl Flow {
             if let Some(tee) = &mut pending.tee {
                 tee.feed(piece);
             }
-            if pending.may_end_with(piece) && pending.reader.is_done() {
+            if pending.reader.is_ended() {
                 seen = Piece::Done;
                 if let Some(tee) = &mut pending.tee {
                     tee.close_event();
@@ -214,47 +210,12 @@ impl Flow {
     }
 }
 
-impl Pending {
-    pub(crate) const fn new(
-        reservation: Reservation,
-        reader: ChargeReader,
-        tee: Option<Tee>,
-    ) -> Self {
-        Self { reservation, reader, tee, done_occurred: false, tail: [0; DONE.len() - 1] }
-    }
-
-    /// Whether `[DONE]` may have been completed in this piece.
-    fn may_end_with(&mut self, piece: &[u8]) -> bool {
-        self.done_occurred = self.done_occurred
-            || memmem::find(piece, DONE).is_some()
-            || is_done_at_seam(self.tail, piece);
-        if piece.len() >= self.tail.len() {
-            let from = piece.len() - self.tail.len();
-            self.tail.copy_from_slice(&piece[from..]);
-        } else {
-            self.tail.rotate_left(piece.len());
-            let from = self.tail.len() - piece.len();
-            self.tail[from..].copy_from_slice(piece);
-        }
-        self.done_occurred
-    }
-}
-
 /// Concatenates two pieces.
 fn joined(first: Bytes, second: Bytes) -> Bytes {
     if second.is_empty() {
         return first;
     }
     [first, second].concat().into()
-}
-
-/// Whether `[DONE]` was split between the previous bytes and this piece.
-fn is_done_at_seam(tail: [u8; DONE.len() - 1], piece: &[u8]) -> bool {
-    let mut seam = [0; 2 * (DONE.len() - 1)];
-    let head = &piece[..piece.len().min(tail.len())];
-    seam[..tail.len()].copy_from_slice(&tail);
-    seam[tail.len()..tail.len() + head.len()].copy_from_slice(head);
-    memmem::find(&seam, DONE).is_some()
 }
 
 /// Why a client's reply ends early.
@@ -272,6 +233,26 @@ impl FlowBody {
             flow.record.fail(fault);
         }
         Some(Err(BrokeOff.into()))
+    }
+
+    /// Ends a reply whose upstream continues behind `[DONE]`. Of this piece the blank line that may
+    /// still belong to it is passed on.
+    fn end_at_done(&mut self, mut piece: Bytes) -> Step {
+        let State::Passing(flow) = std::mem::replace(&mut self.state, State::Over) else {
+            return None;
+        };
+        tracing::warn!(
+            target: "custompass", event = "stream_continued",
+            channel_id = flow.record.channel_id.map(|id| id.0),
+            error = "the upstream continued its stream behind [DONE]; the rest was not passed on",
+            request_id = &*flow.record.request_id,
+        );
+        if flow.source.left.is_some() {
+            // A declared length can't be reached any more.
+            return Some(Err(BrokeOff.into()));
+        }
+        piece.truncate(piece.len() - piece.trim_ascii_start().len());
+        (!piece.is_empty()).then(|| Ok(Frame::data(piece)))
     }
 
     /// The client was too slow: it is disconnected, and pays like one that has disconnected. This
@@ -303,6 +284,9 @@ impl FlowBody {
         let (end, withheld, over) = match polled {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(piece) => match flow.look_through(piece) {
+                    Ok((piece, _)) if flow.is_done && !piece.trim_ascii().is_empty() => {
+                        return Poll::Ready(Some(self.end_at_done(piece)));
+                    }
                     Ok((piece, Piece::More)) => {
                         return Poll::Ready(Some(Some(Ok(Frame::data(piece)))));
                     }
@@ -367,14 +351,14 @@ impl Body for FlowBody {
                     }
                 }
                 State::Closing { closing, withheld, over } => {
-                    let (flow, client) = ready!(closing.as_mut().poll(cx));
+                    let (mut flow, client) = ready!(closing.as_mut().poll(cx));
                     let (withheld, over) = (withheld.take(), *over);
                     this.state = State::Over;
                     if !matches!(client, ClientOutcome::Reply) {
                         return Poll::Ready(Some(Err(BrokeOff.into())));
                     }
                     if !over {
-                        // After `[DONE]` everything is settled: the rest passes unchanged.
+                        flow.is_done = true;
                         this.state = State::Passing(flow);
                     }
                     return Poll::Ready(withheld.map(|piece| Ok(Frame::data(piece))));

@@ -172,11 +172,11 @@ impl ChargeReader {
         }
     }
 
-    /// Whether a stream has said that it is over.
-    pub(crate) fn is_done(&self) -> bool {
+    /// Whether a stream has ended with `[DONE]`, and nothing has come behind it.
+    pub(crate) fn is_ended(&self) -> bool {
         match self {
-            Self::Envelope(scanner) => scanner.scanned_so_far().done,
-            Self::Route { body, .. } => body.get_ref().is_some_and(protocol::ReplyReader::is_done),
+            Self::Envelope(scanner) => scanner.is_ended(),
+            Self::Route { body, .. } => body.get_ref().is_some_and(protocol::ReplyReader::is_ended),
         }
     }
 

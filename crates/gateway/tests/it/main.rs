@@ -57,6 +57,7 @@ mod slow_clients;
 mod spending;
 mod spoken;
 mod storm;
+mod stream_end;
 mod streams;
 mod streams_cut;
 mod submit;

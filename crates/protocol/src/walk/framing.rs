@@ -186,6 +186,12 @@ impl Framer {
         }
     }
 
+    /// Whether the stream has ended with `[DONE]`. What a document says of itself is no end: more
+    /// may follow, of other choices.
+    pub(crate) const fn is_ended(&self) -> bool {
+        matches!(&self.framing, BodyFraming::Events(events) if events.is_ended())
+    }
+
     /// Whether anything but blanks has come.
     pub(crate) const fn is_blank(&self) -> bool {
         !self.visible

@@ -65,6 +65,8 @@ pub(crate) struct EventStream {
     has_data: bool,
     /// A CR ended the last line: an LF that follows belongs to it.
     after_cr: bool,
+    /// The last line that said anything was `[DONE]`.
+    ended: bool,
 }
 
 impl EventStream {
@@ -76,7 +78,13 @@ impl EventStream {
             data: ShortWord::new(),
             has_data: false,
             after_cr: false,
+            ended: false,
         }
+    }
+
+    /// Whether `[DONE]` has come, and no field behind it.
+    pub(crate) const fn is_ended(&self) -> bool {
+        self.ended
     }
 
     pub(crate) fn feed<D: DocumentEvents>(
@@ -130,6 +138,8 @@ impl EventStream {
     }
 
     fn begin_value(&mut self, program: &PointerProgram, walker: &mut JsonWalker) {
+        // A comment has no name, and says nothing.
+        self.ended &= self.name.len == 0;
         self.at = if self.name.is(b"data") {
             if self.has_data {
                 // The lines of one event are one text.
@@ -160,6 +170,7 @@ impl EventStream {
         if self.at == LinePart::Data {
             if self.data.is(b"[DONE]") {
                 to.done();
+                self.ended = true;
                 walker.reset();
                 self.has_data = false;
             } else if walker.is_done() {

@@ -146,6 +146,13 @@ impl ReplyScanner {
         self.scanned_so_far()
     }
 
+    /// Whether the reply is a stream that has ended with `[DONE]`, behind which nothing has come.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        let reader = self.decoder.as_ref().ok().and_then(Decoder::get_ref);
+        reader.is_some_and(Reader::is_ended) && self.unreadable.is_none()
+    }
+
     /// The content of the reply up to now.
     #[must_use]
     pub fn scanned_so_far(&self) -> Scanned {

@@ -136,6 +136,11 @@ impl Reader {
         }
     }
 
+    /// Whether the stream has ended with `[DONE]`, and nothing has come behind it.
+    pub(super) const fn is_ended(&self) -> bool {
+        matches!(&self.framing, Framing::Sse(sse) if sse.is_ended())
+    }
+
     /// The kind of body, as far as it is known.
     pub(super) fn kind(&self) -> BodyKind {
         let guessed = self.declared == Declared::Unknown;

@@ -55,6 +55,8 @@ pub(super) struct SseScanner {
     has_data: bool,
     /// A CR ended the last line: an LF that follows belongs to it.
     after_cr: bool,
+    /// The last line that said anything was `[DONE]`.
+    ended: bool,
 }
 
 impl SseScanner {
@@ -66,7 +68,13 @@ impl SseScanner {
             data: Word::default(),
             has_data: false,
             after_cr: false,
+            ended: false,
         }
+    }
+
+    /// Whether `[DONE]` has come, and no field behind it.
+    pub(super) const fn is_ended(&self) -> bool {
+        self.ended
     }
 
     pub(super) fn feed(&mut self, mut bytes: &[u8], json: &mut TopLevelScanner, to: &mut Tally) {
@@ -114,6 +122,8 @@ impl SseScanner {
     }
 
     fn begin_value(&mut self, json: &mut TopLevelScanner) {
+        // A comment has no name, and says nothing.
+        self.ended &= self.name.len == 0;
         self.at = if self.name.is(b"data") {
             if self.has_data {
                 // The lines of one event are one text.
@@ -138,6 +148,7 @@ impl SseScanner {
         if self.at == At::Data {
             if self.data.is(b"[DONE]") {
                 to.done = true;
+                self.ended = true;
                 json.reset();
                 self.has_data = false;
             } else if json.is_done() {

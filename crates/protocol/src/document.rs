@@ -84,6 +84,9 @@ pub(crate) struct RouteSection {
     pub(crate) uses: TextList,
     pub(crate) list: Option<ListWord>,
     pub(crate) task: Option<TaskWord>,
+    /// A call of it is never made twice: `always`, or where the body says so.
+    #[serde(default)]
+    pub(crate) once: TextList,
     /// A stream of it reports usage only where the request asks for it, as described by `[stream]`.
     #[serde(default)]
     pub(crate) ask_usage: bool,

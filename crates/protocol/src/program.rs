@@ -110,6 +110,8 @@ pub(crate) enum TextRole {
     Result,
     /// The member that asks for a stream.
     Stream,
+    /// The member that makes the call one that must not be made twice.
+    Once,
 }
 
 /// The tree and its tables.

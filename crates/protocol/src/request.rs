@@ -37,11 +37,20 @@ pub struct RequestReading {
     pub units: Meters,
     /// It asks for a stream.
     pub stream: bool,
+    /// It asks for work that continues without it: made twice, the work would be done twice.
+    pub once: bool,
     /// The body is one JSON object.
     pub well_formed: bool,
 }
 
 impl ProtocolRoute {
+    /// Whether a call with this body must not be made twice, whatever an upstream replies: it
+    /// submits work that continues without it.
+    #[must_use]
+    pub fn is_made_once(&self, body: &[u8]) -> bool {
+        self.once || self.read_request(&PathCaptures::default(), "", body).once
+    }
+
     /// Reads a request: what its path captured, its query, and its JSON body (empty, where it has
     /// none or is of another type).
     #[must_use]
@@ -70,6 +79,7 @@ impl ProtocolRoute {
             output_limit: count(TextRole::Allowed).map(|count| count.whole),
             times: count(TextRole::Times).map_or(1, |count| count.whole.max(1)),
             units: read_units(units, found),
+            once: found.texts(program, TextRole::Once).any(|it| it != "false"),
             stream: found.texts(program, TextRole::Stream).any(|it| it == "true"),
             well_formed: whole && walker.is_done() && walker.is_object(),
         }

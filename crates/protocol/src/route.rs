@@ -326,6 +326,8 @@ pub struct ProtocolRoute {
     pub list: Option<ListWord>,
     /// What it is to a task.
     pub task: Option<TaskWord>,
+    /// Every call of it must not be made twice; else its body may say so.
+    pub(crate) once: bool,
     /// How a stream's usage is asked for, where it has to be.
     pub ask_usage: Option<UsageMember>,
     /// It is the cheapest one, for trying a channel.

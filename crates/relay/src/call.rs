@@ -16,6 +16,7 @@ use domain::{Fault, FrozenPrice, ModelName};
 use egress::Prepared;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Uri};
+use protocol::ProtocolRoute;
 use std::borrow::Cow;
 use std::sync::Arc;
 use store::{Channel, Precharge};
@@ -146,6 +147,16 @@ impl Call {
         }
         let route = spoken::route_of(channel, &self.method, &api.absolute())?;
         Some(ReadAs { route, input_tokens: *input_tokens })
+    }
+
+    /// Whether the call submits work that continues without it, and so must not be made twice.
+    pub(crate) fn is_made_once(&self, route: &ProtocolRoute) -> bool {
+        match &self.target {
+            CallTarget::Api(ApiTarget { body, .. }) if !self.model.is_submission() => {
+                route.is_made_once(&body.plain)
+            }
+            _ => true,
+        }
     }
 
     /// Whether a channel is asked for an estimate first, where the price is by use.

@@ -34,8 +34,7 @@ impl ChannelReply {
     fn may_be_retried(&self, call: &Call) -> bool {
         let Some(ReadAs { route, .. }) = &self.read_as else { return false };
         let status = self.reply.status.as_u16();
-        let twice = !call.model.is_submission() && route.is_retried_after(status);
-        route.is_refused_by(status) || twice
+        route.is_refused_by(status) || route.is_retried_after(status) && !call.is_made_once(route)
     }
 }
 

@@ -120,6 +120,39 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_submission_is_made_once(db: TestDb) {
+        let world = World::open(db).await;
+        let broken = testkit::Upstream::start().await;
+        let first = json!({"protocol": "openai", "key": "up-key", "priority": 10,
+            "auto_ban": false});
+        let models = ["sora-2", "gpt", "batches"];
+        world.admin().channel_to(&broken, &models, first).await;
+        channel(&world, "openai", &models).await;
+        for model in models {
+            world.admin().price(model, fixed(7)).await;
+        }
+        let ann = world.payer(100).await;
+        world.upstream.otherwise(Reply::json(&json!({"id": "x", "choices": []})));
+        let response = |background| json!({"model": "gpt", "input": "x", "background": background});
+        for status in [500, 502, 504] {
+            broken.otherwise(Reply::text("lost").status(status));
+            for (path, body) in [
+                ("/v1/videos", json!({"prompt": "x", "model": "sora-2"})),
+                ("/v1/responses", response(json!(true))),
+                ("/v1/responses", response(json!("yes"))),
+                ("/v1/batches", json!({"input_file_id": "f"})),
+            ] {
+                let answer = world.server.post(path, &ann.key, &body).await;
+                assert_eq!((answer.status, world.upstream.count()), (status, 0), "{path}");
+            }
+        }
+        assert_eq!(used(&world, &ann).await, 0);
+        // Work that its reply carries may be asked for again.
+        let answer = world.server.post("/v1/responses", &ann.key, &response(json!(false))).await;
+        assert_eq!((answer.status, world.upstream.count()), (200, 1));
+        world.close().await;
+    }
+
     async fn what_failed_within_a_200_costs_nothing(db: TestDb) {
         let world = World::open(db).await;
         channel(&world, "openai", &["gpt"]).await;

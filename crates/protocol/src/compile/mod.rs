@@ -9,7 +9,7 @@ mod tasks;
 pub use problems::{DocumentProblem, DocumentProblems};
 
 use crate::auth::Auth;
-use crate::document::{Document, RouteSection, TaskWord};
+use crate::document::{Document, RouteSection, TaskWord, TextList};
 use crate::library::Library;
 use crate::protocol::Protocol;
 use crate::route::{ProtocolRoute, RoutePattern, ValueSource};
@@ -23,6 +23,8 @@ pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 const MAX_ROUTES: usize = 256;
 /// Most patterns of a route, sources of a model, words of a condition.
 const MAX_LIST: usize = 32;
+/// The word for a route whose calls are never made twice.
+const ALWAYS: &str = "always";
 /// Longest word, name or title, in bytes.
 const MAX_WORD: usize = 200;
 
@@ -156,15 +158,14 @@ impl SharedRules {
     fn request(
         &mut self,
         document: &Document,
-        model: &[ValueSource],
-        uses: &[ValueSource],
+        sources: (&[ValueSource], &[ValueSource], &TextList),
         found: &mut ProblemList,
     ) -> Option<Arc<crate::request::RequestRules>> {
-        let key = format!("{model:?} {uses:?}");
+        let key = format!("{sources:?}");
         if let Some(known) = self.requests.get(&key) {
             return Some(Arc::clone(known));
         }
-        let made = Arc::new(requests::rules(document, model, uses, found)?);
+        let made = Arc::new(requests::rules(document, sources, found)?);
         self.requests.insert(key, Arc::clone(&made));
         Some(made)
     }
@@ -186,7 +187,9 @@ fn route(
         found.at(format!("{at}.task"), "submits a task, and there is no [task] that reads it");
     }
     let rules = shared.reply(document, section, at, found)?;
-    let request = shared.request(document, &model, &uses, found)?;
+    let always = section.once.0 == [ALWAYS];
+    let once = if always { TextList::default() } else { section.once.clone() };
+    let request = shared.request(document, (&model, &uses, &once), found)?;
     Some(ProtocolRoute {
         patterns,
         model,
@@ -195,6 +198,7 @@ fn route(
         makes: !section.makes.0.is_empty(),
         list: section.list,
         task: section.task,
+        once: always || section.task == Some(TaskWord::Submit),
         ask_usage: requests::ask_usage(document, section.ask_usage, at, found),
         probe: section.probe,
         errors: document.errors.as_ref().map(|it| it.shape).unwrap_or_default(),

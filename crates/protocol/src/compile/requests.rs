@@ -11,8 +11,7 @@ use crate::route::{UsageMember, ValueSource};
 /// The rules of a route's requests; `None` where something is wrong.
 pub(super) fn rules(
     document: &Document,
-    model: &[ValueSource],
-    uses: &[ValueSource],
+    (model, uses, once): (&[ValueSource], &[ValueSource], &TextList),
     found: &mut ProblemList,
 ) -> Option<RequestRules> {
     let mut builder = ProgramBuilder::new();
@@ -25,6 +24,7 @@ pub(super) fn rules(
         let when = TextList(vec![stream.when.clone()]);
         keep("stream.when", &when, TextRole::Stream, &mut builder, found);
     }
+    keep("route.once", once, TextRole::Once, &mut builder, found);
     keep("route.model", &from_body(model), TextRole::Model, &mut builder, found);
     keep("route.uses", &from_body(uses), TextRole::Resource, &mut builder, found);
     for (at, pointer) in pointers("hold.input", &hold.input, found) {

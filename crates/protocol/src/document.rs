@@ -180,8 +180,6 @@ pub(crate) struct OutcomeSection {
     #[serde(default)]
     pub(crate) account: Vec<ConditionSection>,
     #[serde(default)]
-    pub(crate) done: Vec<ConditionSection>,
-    #[serde(default)]
     pub(crate) estimate: Vec<ConditionSection>,
     #[serde(default)]
     pub(crate) message: TextList,

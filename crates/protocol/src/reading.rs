@@ -115,7 +115,7 @@ pub struct ReplyReading {
     pub well_formed: bool,
     /// How many documents there were.
     pub documents: u64,
-    /// The stream signalled its end.
+    /// The stream sent `[DONE]`.
     pub done: bool,
     /// What was counted, each without what another counts of it.
     pub meters: Meters,
@@ -191,7 +191,6 @@ impl DocumentEvents for DocumentSink<'_> {
                 && it.events.iter().any(|name| name.as_bytes() == event)
         };
         self.tally.failed |= self.rules.failed.iter().any(holds);
-        self.tally.done |= self.rules.done.iter().any(holds);
     }
 
     fn done(&mut self) {
@@ -229,7 +228,6 @@ impl DocumentSink<'_> {
             }
             tally.failed |= failed;
             tally.account |= any(&rules.account);
-            tally.done |= any(&rules.done);
             tally.estimate |= any(&rules.estimate);
         }
         if !found.kept.is_empty() {

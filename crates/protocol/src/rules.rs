@@ -50,7 +50,6 @@ pub(crate) struct Rules {
     pub(crate) usage: UsageRules,
     pub(crate) failed: Vec<Condition>,
     pub(crate) account: Vec<Condition>,
-    pub(crate) done: Vec<Condition>,
     pub(crate) estimate: Vec<Condition>,
     pub(crate) empty: Vec<Meter>,
     pub(crate) refused: Vec<u16>,
@@ -62,7 +61,7 @@ pub(crate) struct Rules {
 impl Rules {
     /// Whether a document of which nothing was found can still mean something.
     pub(crate) fn look_at_events(&self) -> bool {
-        let mut all = self.failed.iter().chain(&self.account).chain(&self.done);
+        let mut all = self.failed.iter().chain(&self.account);
         all.any(|condition| !condition.events.is_empty())
     }
 }

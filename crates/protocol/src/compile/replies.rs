@@ -36,7 +36,6 @@ pub(super) fn rules(
     };
     let failed = conditions("failed", &outcome.failed);
     let account = conditions("account", &outcome.account);
-    let done = conditions("done", &outcome.done);
     let estimate = conditions("estimate", &outcome.estimate);
     keep("outcome.message", &outcome.message, TextRole::Message, &mut builder, found);
     keep(&format!("{at}.makes"), &route.makes, TextRole::Resource, &mut builder, found);
@@ -57,7 +56,6 @@ pub(super) fn rules(
         usage,
         failed,
         account,
-        done,
         estimate,
         empty: meters(&empty_at, empty, found),
         refused: outcome.refused.clone(),

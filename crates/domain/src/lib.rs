@@ -5,6 +5,7 @@
 
 mod clock;
 mod duration;
+mod explained;
 mod fault;
 mod ids;
 mod meter;
@@ -12,7 +13,9 @@ mod model;
 mod price;
 mod quota;
 mod ratio;
+mod schedule;
 mod task;
+mod terms;
 mod usage;
 
 pub use clock::{Clock, UnixMs};
@@ -23,6 +26,7 @@ pub use meter::{METERS, Meter, Meters, UnknownMeter};
 pub use model::{ModelName, ModelNameError, submission_of, task_base};
 pub use price::{FrozenPrice, PriceError, PriceRow, Pricing, Rule, UseRatios};
 pub use quota::Quota;
-pub use ratio::{Ratio, RatioError};
+pub use ratio::{Ratio, RatioError, UnitPrice};
+pub use schedule::{RequestMember, Schedule, ScheduleError, Tier};
 pub use task::{StatusWords, TaskStatus, task_status};
 pub use usage::{Usage, UsageError, UsageReport};

@@ -1,11 +1,16 @@
 //! Prices: what a call costs. Exact decimals, one rounding at the end, every step checked.
 
-use crate::{Quota, Ratio, Usage};
+use crate::schedule::{RequestMember, Schedule, Tier};
+use crate::terms::PriceTerms;
+use crate::{Meter, Meters, Quota, Ratio, Usage};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-/// The version of the formulas below. It is frozen with a price, so that a later change of a
-/// formula doesn't change what was agreed on.
+/// The version of the formulas of ratios alone. It is frozen with a price, so that a later change
+/// of a formula doesn't change what was agreed on.
 const RULE_VERSION: u8 = 1;
+/// The version of the formulas of prices with a schedule.
+const SCHEDULE_VERSION: u8 = 2;
 /// What a model priced by use holds while its usage is unknown.
 const DEFAULT_MIN_HOLD: Quota = Quota(1);
 /// One, in the unit that the product of two [`Ratio::micros`] has.
@@ -28,6 +33,9 @@ pub struct PriceRow {
     pub audio_ratio: Option<Ratio>,
     /// What is held before a call priced by use. Unset: 1.
     pub min_hold: Option<Quota>,
+    /// Worth of further meters, prices of units, and tiers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Arc<Schedule>>,
 }
 
 /// What a call of a model means for the caller's balance.
@@ -51,6 +59,12 @@ pub struct FrozenPrice {
     pub user: Ratio,
     /// Version of the formula.
     pub rule_version: u8,
+    /// Worth of further meters, prices of units, and the tiers that this call may come into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Arc<Schedule>>,
+    /// What a task's submission asked for in units. Its result may not count them again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Box<Meters>>,
 }
 
 /// The two ways to price a call.
@@ -86,8 +100,8 @@ pub struct UseRatios {
 /// Why there is no price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PriceError {
-    /// The row sets neither `fixed_quota` nor `ratio`.
-    #[error("the price row has neither fixed_quota nor ratio")]
+    /// The row sets neither `fixed_quota` nor `ratio`, nor a price of units.
+    #[error("the price row has neither fixed_quota nor ratio nor units")]
     Neither,
     /// A price below zero.
     #[error("the price row has a negative amount")]
@@ -95,6 +109,18 @@ pub enum PriceError {
     /// The amount doesn't fit.
     #[error("the amount does not fit")]
     Overflow,
+    /// A price per call has what only a price by use can have.
+    #[error(
+        "the price row has fixed_quota, beside which there may only be tiers by values of the \
+         request, with no factor but `factor`"
+    )]
+    FixedByUse,
+    /// A meter's worth is set in a column, and otherwise in `meters`.
+    #[error("the price row sets {0} otherwise than meters.{1}")]
+    Contradicts(&'static str, Meter),
+    /// A price of units alone, and none of them was counted.
+    #[error("no count of {0}")]
+    Uncounted(Meter),
 }
 
 impl Pricing {
@@ -109,7 +135,10 @@ impl Pricing {
         {
             return Err(PriceError::Negative);
         }
-        let rule = match (row.fixed_quota, row.ratio) {
+        let has_units = row.schedule.as_ref().is_some_and(|it| !it.units().is_empty());
+        // What is priced by units alone has tokens that are worth nothing.
+        let ratio = row.ratio.or(has_units.then_some(Ratio::ZERO));
+        let rule = match (row.fixed_quota, ratio) {
             // Scripts write `fixed_quota: 0` for "unset" beside a ratio.
             (Some(Quota::ZERO) | None, Some(ratio)) => Rule::ByUse(UseRatios {
                 ratio,
@@ -122,31 +151,131 @@ impl Pricing {
             (Some(fixed_quota), _) => Rule::PerCall { fixed_quota },
             (None, None) => return Err(PriceError::Neither),
         };
-        Ok(Self::Priced(FrozenPrice { rule, group, user, rule_version: RULE_VERSION }))
+        let schedule = row.schedule.clone();
+        let rule_version = match &schedule {
+            None => RULE_VERSION,
+            Some(schedule) => {
+                row.check_schedule(schedule, &rule)?;
+                SCHEDULE_VERSION
+            }
+        };
+        Ok(Self::Priced(FrozenPrice { rule, group, user, rule_version, schedule, asked: None }))
+    }
+}
+
+impl PriceRow {
+    /// Whether its schedule fits its columns.
+    fn check_schedule(&self, schedule: &Schedule, rule: &Rule) -> Result<(), PriceError> {
+        if matches!(rule, Rule::PerCall { .. }) {
+            let is_plain = schedule.meters().is_empty() && schedule.units().is_empty();
+            let fits = is_plain && schedule.tiers().iter().all(Tier::is_of_call);
+            return if fits { Ok(()) } else { Err(PriceError::FixedByUse) };
+        }
+        let columns = [
+            ("completion_ratio", self.completion_ratio, Meter::Output),
+            ("cache_ratio", self.cache_ratio, Meter::Cached),
+            ("image_ratio", self.image_ratio, Meter::ImageIn),
+            ("audio_ratio", self.audio_ratio, Meter::AudioIn),
+        ];
+        for (column, ratio, meter) in columns {
+            // 1 is what a column says that nobody has set.
+            let set = ratio.filter(|ratio| *ratio != Ratio::ONE);
+            if let (Some(set), Some(worth)) = (set, schedule.worth_of(meter))
+                && set != worth
+            {
+                return Err(PriceError::Contradicts(column, meter));
+            }
+        }
+        Ok(())
     }
 }
 
 impl FrozenPrice {
-    /// What is held before anything is sent.
+    /// The price for one request: of the tiers that depend on what it says, those that hold.
+    /// `value` gives what it says.
+    #[must_use]
+    pub fn for_request(mut self, value: impl Fn(&RequestMember) -> Option<String>) -> Self {
+        let reads = |it: &Arc<Schedule>| it.request_members().next().is_some();
+        if let Some(schedule) = self.schedule.take_if(|it| reads(it)) {
+            self.schedule = Some(Arc::new(schedule.for_request(value)));
+        }
+        self
+    }
+
+    /// What is held before anything is sent. `asked` are the units that the request asks for: they
+    /// are held as far as they have a price.
     ///
     /// # Errors
     /// When the amount doesn't fit.
-    pub fn first_hold(&self) -> Result<Quota, PriceError> {
-        match &self.rule {
-            Rule::PerCall { fixed_quota } => self.per_call(*fixed_quota),
-            Rule::ByUse(ratios) => Ok(ratios.min_hold),
+    pub fn first_hold(&self, asked: Option<&Meters>) -> Result<Quota, PriceError> {
+        match (&self.rule, &self.schedule) {
+            (Rule::PerCall { fixed_quota }, None) => self.per_call(*fixed_quota),
+            (Rule::PerCall { .. }, Some(schedule)) => {
+                PriceTerms::of(self, schedule, &Meters::default()).charge()
+            }
+            (Rule::ByUse(ratios), None) => Ok(ratios.min_hold),
+            (Rule::ByUse(ratios), Some(schedule)) => {
+                let units = asked.copied().unwrap_or_default();
+                let of_units = PriceTerms::of(self, schedule, &units).charge()?;
+                Ok(ratios.min_hold.max(of_units))
+            }
         }
     }
 
     /// What a call with this usage costs. The usage of a call with a fixed price is only noted.
     ///
     /// # Errors
-    /// When the amount doesn't fit.
+    /// When the amount doesn't fit, or nothing was counted of all that has a price.
     pub fn charge(&self, usage: &Usage) -> Result<Quota, PriceError> {
-        match &self.rule {
-            Rule::PerCall { fixed_quota } => self.per_call(*fixed_quota),
-            Rule::ByUse(ratios) => self.by_use(ratios, usage),
+        match (&self.rule, &self.schedule) {
+            (Rule::PerCall { fixed_quota }, None) => self.per_call(*fixed_quota),
+            (Rule::ByUse(ratios), None) => self.by_use(ratios, usage),
+            (rule, Some(schedule)) => {
+                let counted = usage.counted();
+                if let (Rule::ByUse(ratios), Some((first, _))) = (rule, schedule.units().first())
+                    && ratios.ratio == Ratio::ZERO
+                    && !schedule.units().iter().any(|(unit, _)| counted.get(*unit).is_some())
+                {
+                    return Err(PriceError::Uncounted(*first));
+                }
+                PriceTerms::of(self, schedule, &counted).charge()
+            }
         }
+    }
+
+    /// The usage as this price needs it, and no more, so that a line of the journal has no counts
+    /// that nothing depends on: every count where there is a schedule, with the units that were
+    /// asked for where the reply has not counted them.
+    #[must_use]
+    pub fn counts_of(&self, usage: Option<Usage>, asked: Option<&Meters>) -> Option<Usage> {
+        let Some(schedule) = self.schedule.as_ref().filter(|_| self.is_by_use()) else {
+            return usage.map(|usage| Usage { meters: None, ..usage });
+        };
+        let asked = asked.or(self.asked.as_deref());
+        let asked_for = |unit: Meter| asked.and_then(|asked| asked.get(unit));
+        let mut usage = match usage {
+            Some(usage) => usage,
+            // What has a price was asked for, and tokens cost nothing.
+            None if self.is_of_units() && asked.is_some_and(|it| schedule.counts_units(it)) => {
+                Usage::default()
+            }
+            None => return None,
+        };
+        let mut counted = usage.counted().into_owned();
+        for (unit, _) in schedule.units() {
+            if let (None, Some(count)) = (counted.get(*unit), asked_for(*unit)) {
+                counted.set(*unit, count);
+            }
+        }
+        usage.meters = Some(Box::new(counted));
+        Some(usage)
+    }
+
+    /// Whether it is a price of units alone.
+    #[must_use]
+    pub fn is_of_units(&self) -> bool {
+        matches!(&self.rule, Rule::ByUse(ratios) if ratios.ratio == Ratio::ZERO)
+            && self.schedule.as_ref().is_some_and(|schedule| !schedule.units().is_empty())
     }
 
     /// What work that was done costs: its price, or `held` where its use is unknown or its price
@@ -205,151 +334,4 @@ fn scaled(amount: i128, unit: i128, group: Ratio, user: Ratio) -> Result<Quota, 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn ratio(text: &str) -> Ratio {
-        text.parse().unwrap()
-    }
-
-    fn frozen(row: &PriceRow, group: &str, user: &str) -> FrozenPrice {
-        match Pricing::freeze(Some(row), ratio(group), ratio(user)) {
-            Ok(Pricing::Priced(price)) => price,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn by_use(text: &str, completion: &str) -> PriceRow {
-        PriceRow {
-            ratio: Some(ratio(text)),
-            completion_ratio: Some(ratio(completion)),
-            ..PriceRow::default()
-        }
-    }
-
-    fn tokens(prompt_tokens: i64, completion_tokens: i64) -> Usage {
-        Usage { prompt_tokens, completion_tokens, ..Usage::default() }
-    }
-
-    #[test]
-    fn the_worked_cases_come_out_exactly() {
-        for (row, group, prompt, completion, quota) in [
-            (by_use("2.0", "1.5"), "0.8", 20, 80, 224),
-            (by_use("2.0", "1.5"), "0.8", 20, 60, 176),
-            (by_use("1.0", "1.0"), "0.9", 10, 40, 45),
-            (by_use("1.0", "1.0"), "0.9", 10, 35, 41),
-            (by_use("1.0", "4.0"), "1.0", 100, 100, 500),
-            (by_use("0.25", "1.0"), "1.0", 1, 1, 1),
-            (by_use("1.0", "1.0"), "1.0", 0, 0, 0),
-        ] {
-            let price = frozen(&row, group, "1");
-            assert_eq!(price.charge(&tokens(prompt, completion)), Ok(Quota(quota)), "{row:?}");
-        }
-        let row = PriceRow { fixed_quota: Some(Quota(2_500_000)), ..PriceRow::default() };
-        assert_eq!(frozen(&row, "0.8", "1").first_hold(), Ok(Quota(2_000_000)));
-    }
-
-    #[test]
-    fn every_part_of_the_prompt_has_its_own_worth() {
-        let row = PriceRow {
-            ratio: Some(ratio("2")),
-            completion_ratio: Some(ratio("3")),
-            cache_ratio: Some(ratio("0.1")),
-            image_ratio: Some(ratio("5")),
-            audio_ratio: Some(ratio("10")),
-            ..PriceRow::default()
-        };
-        let usage = Usage {
-            prompt_tokens: 100,
-            cached_tokens: 50,
-            image_tokens: 20,
-            audio_tokens: 10,
-            completion_tokens: 7,
-            ..Usage::default()
-        };
-        // (20 + 5 + 100 + 100 + 21) × 2 × 1.5 × 0.5
-        assert_eq!(frozen(&row, "1.5", "0.5").charge(&usage), Ok(Quota(369)));
-    }
-
-    #[test]
-    fn each_column_has_its_meaning() {
-        let one = Ratio::ONE;
-        assert_eq!(Pricing::freeze(None, one, one), Ok(Pricing::Free));
-        let neither = PriceRow::default();
-        assert_eq!(Pricing::freeze(Some(&neither), one, one), Err(PriceError::Neither));
-        let unset = PriceRow { fixed_quota: Some(Quota(0)), ..by_use("1", "1") };
-        assert!(frozen(&unset, "1", "1").is_by_use());
-        let both = PriceRow { fixed_quota: Some(Quota(9)), ..by_use("1", "1") };
-        assert_eq!(frozen(&both, "1", "1").first_hold(), Ok(Quota(9)));
-        let negative = PriceRow { fixed_quota: Some(Quota(-1)), ..PriceRow::default() };
-        assert_eq!(Pricing::freeze(Some(&negative), one, one), Err(PriceError::Negative));
-        assert_eq!(frozen(&by_use("1", "1"), "1", "1").first_hold(), Ok(Quota(1)));
-    }
-
-    #[test]
-    fn large_amounts_are_exact() {
-        let dear = by_use("1000000", "1000000");
-        // 1.000001 × 0.999999 is 0.999999999999.
-        let price = frozen(&dear, "1.000001", "0.999999");
-        let exact = Quota(899_999_999_999_100);
-        assert_eq!(price.charge(&tokens(0, 900)), Ok(exact));
-        let price = frozen(&by_use("0.5", "1000000"), "1", "1");
-        assert_eq!(price.charge(&tokens(1, 1_000_000_000)), Ok(Quota(500_000_000_000_001)));
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused() {
-        let dear = by_use("1000000", "1000000");
-        let usage = tokens(1_000_000_000, 1_000_000_000);
-        assert_eq!(frozen(&dear, "1000000", "1").charge(&usage), Err(PriceError::Overflow));
-        let most = frozen(&dear, "1000000", "1000000");
-        assert_eq!(most.charge(&usage), Err(PriceError::Overflow));
-        let huge = PriceRow { fixed_quota: Some(Quota::LARGEST), ..PriceRow::default() };
-        assert_eq!(frozen(&huge, "1", "1").first_hold(), Ok(Quota::LARGEST));
-        assert_eq!(frozen(&huge, "1.000001", "1").first_hold(), Err(PriceError::Overflow));
-    }
-
-    #[test]
-    fn a_frozen_price_survives_its_row() {
-        let price = frozen(&by_use("0.000001", "1.5"), "0.8", "1.25");
-        let json = serde_json::to_string(&price).unwrap();
-        assert_eq!(serde_json::from_str::<FrozenPrice>(&json).unwrap(), price);
-    }
-
-    proptest! {
-        /// The oracle shares nothing with the code: it computes the distance between the charge
-        /// and the exact value as a fraction, and asks for at most one half, upwards when equal.
-        #[test]
-        fn rounds_once_and_to_the_nearest(
-            prompt in 0_i64..5_000_000, completion in 0_i64..5_000_000,
-            r in 0_i64..20_000_000, c in 0_i64..10_000_000,
-            g in 0_i64..3_000_000, u in 0_i64..3_000_000,
-        ) {
-            let micros = |m| Ratio::from_micros(m).unwrap();
-            let row = PriceRow {
-                ratio: Some(micros(r)), completion_ratio: Some(micros(c)), ..PriceRow::default()
-            };
-            let Pricing::Priced(price) = Pricing::freeze(Some(&row), micros(g), micros(u)).unwrap()
-                else { panic!("free") };
-            let charged = i128::from(price.charge(&tokens(prompt, completion)).unwrap().0);
-            let exact = (i128::from(prompt) * 1_000_000 + i128::from(completion) * i128::from(c))
-                * i128::from(r) * i128::from(g) * i128::from(u);
-            let error = charged * 10_i128.pow(24) - exact;
-            let half = 5 * 10_i128.pow(23);
-            prop_assert!(-half < error && error <= half);
-        }
-
-        #[test]
-        fn more_use_never_costs_less(
-            prompt in 0_i64..1_000_000, more in 0_i64..1_000_000, r in 0_i64..20_000_000,
-        ) {
-            let row = PriceRow {
-                ratio: Some(Ratio::from_micros(r).unwrap()), ..PriceRow::default()
-            };
-            let price = frozen(&row, "0.9", "1.1");
-            let less = price.charge(&tokens(prompt, 0)).unwrap();
-            prop_assert!(less <= price.charge(&tokens(prompt + more, 0)).unwrap());
-        }
-    }
-}
+mod tests;

@@ -7,13 +7,20 @@ use std::str::FromStr;
 const PLACES: usize = 6;
 const ONE_MICROS: i64 = 1_000_000;
 /// Largest ratio that may be configured. It bounds the arithmetic of a price.
-const MAX_MICROS: i64 = 1_000_000 * ONE_MICROS;
+const MAX_RATIO: i64 = 1_000_000;
+/// Largest price of a unit, in quota: two thousand dollars.
+const MAX_UNIT_PRICE: i64 = 1_000_000_000;
 
 /// A non-negative decimal of at most six places and at most 1 000 000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ratio(i64);
 
-/// Why a text is not a [`Ratio`].
+/// The price of one counted unit, in quota: a non-negative decimal of at most six places and at
+/// most 1 000 000 000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnitPrice(i64);
+
+/// Why a text is not a [`Ratio`], or a [`UnitPrice`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RatioError {
     /// Not digits with an optional point.
@@ -22,9 +29,9 @@ pub enum RatioError {
     /// More than six places after the point.
     #[error("more than 6 decimal places")]
     TooPrecise,
-    /// Negative, or larger than 1 000 000.
-    #[error("outside 0 to 1000000")]
-    OutOfRange,
+    /// Negative, or larger than this.
+    #[error("outside 0 to {0}")]
+    OutOfRange(i64),
 }
 
 impl Ratio {
@@ -44,10 +51,18 @@ impl Ratio {
     /// # Errors
     /// [`RatioError::OutOfRange`] outside 0 to 1 000 000.
     pub const fn from_micros(micros: i64) -> Result<Self, RatioError> {
-        if micros < 0 || micros > MAX_MICROS {
-            return Err(RatioError::OutOfRange);
+        if micros < 0 || micros > MAX_RATIO * ONE_MICROS {
+            return Err(RatioError::OutOfRange(MAX_RATIO));
         }
         Ok(Self(micros))
+    }
+}
+
+impl UnitPrice {
+    /// The price in millionths of a quota.
+    #[must_use]
+    pub const fn micros(self) -> i64 {
+        self.0
     }
 }
 
@@ -55,41 +70,67 @@ impl FromStr for Ratio {
     type Err = RatioError;
 
     fn from_str(text: &str) -> Result<Self, RatioError> {
-        let text = text.trim();
-        if text.starts_with('-') && text.len() > 1 {
-            return Err(RatioError::OutOfRange);
-        }
-        let (whole, places) = text.split_once('.').unwrap_or((text, ""));
-        let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-        if (whole.is_empty() && places.is_empty()) || !digits(whole) || !digits(places) {
-            return Err(RatioError::Malformed);
-        }
-        // PostgreSQL prints 1.5000000000: zeros beyond the sixth place carry no value.
-        let places = places.trim_end_matches('0');
-        if places.len() > PLACES {
-            return Err(RatioError::TooPrecise);
-        }
-        let whole = whole.trim_start_matches('0');
-        if whole.len() > 7 {
-            return Err(RatioError::OutOfRange);
-        }
-        let micros = format!("{whole}{places:0<PLACES$}");
-        Self::from_micros(micros.parse().map_err(|_| RatioError::OutOfRange)?)
+        parse_micros(text, MAX_RATIO).map(Self)
     }
+}
+
+impl FromStr for UnitPrice {
+    type Err = RatioError;
+
+    fn from_str(text: &str) -> Result<Self, RatioError> {
+        parse_micros(text, MAX_UNIT_PRICE).map(Self)
+    }
+}
+
+/// The millionths of a decimal from 0 to `max`.
+fn parse_micros(text: &str, max: i64) -> Result<i64, RatioError> {
+    let outside = RatioError::OutOfRange(max);
+    let text = text.trim();
+    if text.starts_with('-') && text.len() > 1 {
+        return Err(outside);
+    }
+    let (whole, places) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    if (whole.is_empty() && places.is_empty()) || !digits(whole) || !digits(places) {
+        return Err(RatioError::Malformed);
+    }
+    // PostgreSQL prints 1.5000000000: zeros beyond the sixth place carry no value.
+    let places = places.trim_end_matches('0');
+    if places.len() > PLACES {
+        return Err(RatioError::TooPrecise);
+    }
+    let micros = format!("{whole}{places:0<PLACES$}").parse().map_err(|_| outside)?;
+    if micros <= max * ONE_MICROS { Ok(micros) } else { Err(outside) }
 }
 
 impl fmt::Display for Ratio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (whole, places) = (self.0 / ONE_MICROS, self.0 % ONE_MICROS);
-        if places == 0 {
-            return write!(f, "{whole}");
-        }
-        let places = format!("{places:06}");
-        write!(f, "{whole}.{}", places.trim_end_matches('0'))
+        write_micros(self.0, f)
     }
 }
 
+impl fmt::Display for UnitPrice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_micros(self.0, f)
+    }
+}
+
+fn write_micros(micros: i64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let (whole, places) = (micros / ONE_MICROS, micros % ONE_MICROS);
+    if places == 0 {
+        return write!(f, "{whole}");
+    }
+    let places = format!("{places:06}");
+    write!(f, "{whole}.{}", places.trim_end_matches('0'))
+}
+
 impl Serialize for Ratio {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for UnitPrice {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -124,7 +165,8 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_an_exact_ratio() {
-        use RatioError::{Malformed, OutOfRange, TooPrecise};
+        use RatioError::{Malformed, TooPrecise};
+        const OUTSIDE: RatioError = RatioError::OutOfRange(MAX_RATIO);
         for (text, why) in [
             ("", Malformed),
             (".", Malformed),
@@ -132,18 +174,26 @@ mod tests {
             ("NaN", Malformed),
             ("+1", Malformed),
             ("1.2.3", Malformed),
-            ("-0.5", OutOfRange),
+            ("-0.5", OUTSIDE),
             ("0.0000001", TooPrecise),
-            ("1000000.000001", OutOfRange),
-            ("99999999999999999999", OutOfRange),
+            ("1000000.000001", OUTSIDE),
+            ("99999999999999999999", OUTSIDE),
         ] {
             assert_eq!(text.parse::<Ratio>(), Err(why), "{text}");
         }
     }
 
+    #[test]
+    fn a_unit_may_cost_more_than_a_ratio_is() {
+        let price: UnitPrice = "1000000000".parse().unwrap();
+        assert_eq!(price.micros(), MAX_UNIT_PRICE * ONE_MICROS);
+        let outside = Err(RatioError::OutOfRange(MAX_UNIT_PRICE));
+        assert_eq!("1000000000.000001".parse::<UnitPrice>(), outside);
+    }
+
     proptest! {
         #[test]
-        fn printing_and_reading_are_inverse(micros in 0..=MAX_MICROS) {
+        fn printing_and_reading_are_inverse(micros in 0..=MAX_RATIO * ONE_MICROS) {
             prop_assert_eq!(Ratio(micros).to_string().parse(), Ok(Ratio(micros)));
         }
     }

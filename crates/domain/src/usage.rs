@@ -1,9 +1,11 @@
 //! Usage: what an upstream reports, and what of it is billed.
 
+use crate::Meters;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Number;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 /// More tokens than this in one call is a mistake of the upstream, not a bill.
 const MAX_TOKENS: i64 = 1_000_000_000;
@@ -74,6 +76,9 @@ pub struct Usage {
     /// The reasoning part of the completion. Noted, and billed as completion.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reasoning_tokens: i64,
+    /// Every count, where the price asks for more than the sums above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meters: Option<Box<Meters>>,
     /// What the call cost the upstream's owner, as the upstream wrote it. Noted only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_cost: Option<String>,
@@ -201,6 +206,7 @@ impl UsageReport {
             image_tokens: counts.prompt_detail("image_tokens", |d| d.image_tokens.as_ref())?,
             audio_tokens: counts.prompt_detail("audio_tokens", |d| d.audio_tokens.as_ref())?,
             reasoning_tokens: noted.reasoning_tokens.unwrap_or(0),
+            meters: None,
             upstream_cost: noted.cost.clone(),
             inconsistency: None,
         };
@@ -233,6 +239,15 @@ impl Usage {
     #[must_use]
     pub fn plain_prompt_tokens(&self) -> i64 {
         (self.prompt_tokens - self.cached_tokens - self.image_tokens - self.audio_tokens).max(0)
+    }
+
+    /// The counts by meter.
+    #[must_use]
+    pub fn counted(&self) -> Cow<'_, Meters> {
+        match &self.meters {
+            Some(meters) => Cow::Borrowed(meters),
+            None => Cow::Owned(Meters::from(self)),
+        }
     }
 }
 

@@ -175,7 +175,7 @@ fn story(row: &Row) -> Result<HoldStory, StoreError> {
         held,
         held_by: held_by(frozen.as_ref(), held),
         charged: Quota::ZERO,
-        formula: frozen.as_ref().map(formula).unwrap_or_default(),
+        formula: frozen.as_ref().map(FrozenPrice::formula).unwrap_or_default(),
         price,
         calculation: String::new(),
         created_at_ms: made_at(hold_id).map_or(0, |at| at.0),
@@ -248,24 +248,8 @@ fn made_at(id: Uuid) -> Option<UnixMs> {
     Some(UnixMs(ms.checked_add(i64::from(nanos / 1_000_000))?))
 }
 
-fn formula(price: &FrozenPrice) -> String {
-    let (group, user) = (price.group, price.user);
-    match &price.rule {
-        Rule::PerCall { fixed_quota } => {
-            format!("round(fixed {fixed_quota} × group {group} × user {user})")
-        }
-        Rule::ByUse(r) => format!(
-            "round((plain prompt + cached × {} + image × {} + audio × {} + completion × {}) \
-             × ratio {} × group {group} × user {user})",
-            r.cache_ratio, r.image_ratio, r.audio_ratio, r.completion_ratio, r.ratio
-        ),
-    }
-}
-
-/// The formula with the numbers of a line. Unused parts are left out.
+/// The formula with the numbers of a line.
 fn calculation(price: &FrozenPrice, row: &Row, charged: Quota) -> Result<String, StoreError> {
-    let (group, user) = (price.group, price.user);
-    let Rule::ByUse(r) = &price.rule else { return Ok(format!("{} = {charged}", formula(price))) };
     let other: Option<serde_json::Value> = row.get("other")?;
     let detailed = other.and_then(|mut other| other.get_mut("usage").map(serde_json::Value::take));
     let detailed: Option<Usage> = detailed.and_then(|usage| serde_json::from_value(usage).ok());
@@ -277,15 +261,5 @@ fn calculation(price: &FrozenPrice, row: &Row, charged: Quota) -> Result<String,
             ..Usage::default()
         },
     };
-    let parts = [
-        (usage.cached_tokens, "cached", r.cache_ratio),
-        (usage.image_tokens, "image", r.image_ratio),
-        (usage.audio_tokens, "audio", r.audio_ratio),
-        (usage.completion_tokens, "completion", r.completion_ratio),
-    ];
-    let mut sum = format!("{} prompt", usage.plain_prompt_tokens());
-    for (tokens, name, ratio) in parts.into_iter().filter(|(tokens, ..)| *tokens != 0) {
-        sum.push_str(&format!(" + {tokens} {name} × {ratio}"));
-    }
-    Ok(format!("round(({sum}) × ratio {} × group {group} × user {user}) = {charged}", r.ratio))
+    Ok(price.calculation(&usage, charged))
 }

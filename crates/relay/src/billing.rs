@@ -114,7 +114,7 @@ impl Payer<'_> {
         let offered = catalog.models_of(group_of(identity));
         let holds = offered.into_iter().filter(|model| may_call(identity, model)).map(|model| {
             match route::price(&catalog, identity, model, &relay.config) {
-                Ok(Pricing::Priced(price)) => price.first_hold().ok(),
+                Ok(Pricing::Priced(price)) => price.first_hold(None).ok(),
                 Ok(Pricing::Free) => Some(Quota::ZERO),
                 // It can't be called at all.
                 Err(_) => None,

@@ -172,7 +172,7 @@ async fn call_model(
             let by_use = price.as_ref().is_some_and(FrozenPrice::is_by_use);
             let kept = submission.is_some() && submit::may_be_repeated(candidates);
             let whole = kept || idempotency_key.is_some() || needs_whole(candidates, by_use);
-            let least = price.as_ref().and_then(|price| price.first_hold().ok());
+            let least = price.as_ref().and_then(|price| price.first_hold(None).ok());
             let payer = least.map(|_| Payer { relay, identity: &caller.identity, least });
             let rules = InletRules { config: &relay.config, whole, payer };
             take_in(&head.headers, body, rules, &mut ctx.share).await?

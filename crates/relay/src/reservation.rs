@@ -89,7 +89,7 @@ impl Reservation {
     ) -> Result<(), Fault> {
         let Context { relay, record, .. } = ctx;
         let identity = &order.caller.identity;
-        let amount = price.first_hold().map_err(|e| faults::bad_price().caused_by(e))?;
+        let amount = price.first_hold(None).map_err(|e| faults::bad_price().caused_by(e))?;
         let now = relay.clock.now();
         let price = Arc::new(price);
         let open = task.as_ref().map(|task| OpenTask { uid: task.uid, user_id: task.user_id });

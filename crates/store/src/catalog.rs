@@ -328,6 +328,7 @@ fn read_price(row: &Row) -> Result<PriceRow, StoreError> {
         image_ratio: row.get("image_ratio")?,
         audio_ratio: row.get("audio_ratio")?,
         min_hold: row.get("min_hold")?,
+        schedule: None,
     };
     Ok(price)
 }

@@ -78,6 +78,7 @@ impl AbilityInput {
             image_ratio: fields.ratio("image_ratio")?,
             audio_ratio: fields.ratio("audio_ratio")?,
             min_hold: fields.amount("min_hold")?,
+            schedule: None,
         };
         fields.finish(IGNORED, &[])?;
         Ok(Self { model_name, price })

@@ -5,7 +5,7 @@
 use domain::{Fault, FaultKind, ModelName, UnixMs};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use protocol::{Credential, Library, Protocol};
+use protocol::{Credential, Protocol};
 use std::sync::Arc;
 use store::Channel;
 use store::channel_fields::NO_USER_TOKEN;
@@ -60,7 +60,7 @@ impl Prepared {
     /// # Errors
     /// A configuration fault, with the part that can't be used.
     pub fn read(channel: &Arc<Channel>, config: &EgressConfig) -> Result<Self, Fault> {
-        let protocol = protocol_of(channel)?;
+        let protocol = Arc::clone(protocol_of(channel)?);
         let base = match protocol.address.path {
             true => BaseUrl::parse_with_path(&channel.base_url),
             false => BaseUrl::parse(&channel.base_url),
@@ -168,11 +168,10 @@ impl ReadyCredential {
 ///
 /// # Errors
 /// When there is none of that name.
-pub fn protocol_of(channel: &Channel) -> Result<Arc<Protocol>, Fault> {
-    let library = Library::builtin().map_err(|e| bad_channel().caused_by(e))?;
-    let name = &channel.protocol;
+pub fn protocol_of(channel: &Channel) -> Result<&Arc<Protocol>, Fault> {
+    let name = &channel.protocol.name;
     let unknown = || bad_channel().caused_by(format!("there is no protocol {name}"));
-    library.get(name).cloned().ok_or_else(unknown)
+    channel.protocol.found.as_ref().ok_or_else(unknown)
 }
 
 /// The upstream's name of a model.

@@ -139,14 +139,19 @@ impl Call {
 
     /// How the replies of a channel are read; none: by the contract of CustomPass.
     pub(crate) fn read_as(&self, channel: &Channel) -> Option<ReadAs> {
-        let CallTarget::Api(ApiTarget { api, input_tokens, .. }) = &self.target else {
-            return None;
-        };
-        if api.spoken.is_none() || self.model.is_submission() {
+        if self.model.is_submission() {
             return None;
         }
-        let route = spoken::route_of(channel, &self.method, &api.absolute())?;
-        Some(ReadAs { route, input_tokens: *input_tokens })
+        let (path, input_tokens) = match &self.target {
+            CallTarget::Api(ApiTarget { api, input_tokens, .. }) => {
+                api.spoken.as_ref()?;
+                (api.absolute(), *input_tokens)
+            }
+            CallTarget::Model if spoken::is_custom_pass(channel) => return None,
+            CallTarget::Model => (pass_path(&self.model), 0),
+        };
+        let route = spoken::route_of(channel, &self.method, &path)?;
+        Some(ReadAs { route, input_tokens })
     }
 
     /// Whether the call submits work that continues without it, and so must not be made twice.
@@ -306,6 +311,11 @@ impl Call {
             edited => edited.map(Some),
         }
     }
+}
+
+/// The path of a call under `/pass`.
+pub(crate) fn pass_path(model: &ModelName) -> String {
+    format!("/pass/{}", model.as_str())
 }
 
 /// Whether a call's body must be collected before it is sent: because it may be sent twice, or

@@ -7,7 +7,7 @@
 //! `record` happens when the [`Record`] is dropped, on every path.
 
 use crate::billing::Payer;
-use crate::call::{ApiBody, ApiTarget, Call, CallTarget, NamedBy, needs_whole};
+use crate::call::{ApiBody, ApiTarget, Call, CallTarget, NamedBy, needs_whole, pass_path};
 use crate::channels::Candidates;
 use crate::client_link::ClientLink;
 use crate::context::Context;
@@ -21,10 +21,10 @@ use crate::record::Record;
 use crate::request_body::{kind, model_in_body, plain};
 use crate::reservation::Reservation;
 use crate::send::{none_left, send};
-use crate::spoken::Spoken;
+use crate::spoken::{PathMeaning, Spoken};
 use crate::submit::{self, SubmitOptions};
 use crate::surface::{ApiPath, Surface, surface};
-use crate::{Relay, billing, faults, models, route, task_view};
+use crate::{Relay, billing, faults, models, route, spoken, task_view};
 use domain::{Fault, FrozenPrice, ModelName, Pricing};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
@@ -156,7 +156,8 @@ async fn call_model(
     let catalog = relay.live.catalog.load_full();
     let candidates = route::candidates(&catalog, &caller.identity, model.as_str())?;
     let candidates = match &api {
-        None => Cow::Borrowed(candidates),
+        None if candidates.iter().all(|it| spoken::is_custom_pass(it)) => Cow::Borrowed(candidates),
+        None => route::speaking(candidates, &head.method, &pass_path(&model))?,
         Some((api, _)) => route::speaking(candidates, &head.method, &api.absolute())?,
     };
     let candidates = &*candidates;
@@ -249,8 +250,10 @@ async fn execute(
 }
 
 fn surface_of(relay: &Relay, head: &Parts) -> Result<Surface, Fault> {
-    let is_model = |name: &str| relay.live.catalog.load().model_exists(name);
-    surface(&head.method, head.uri.path(), is_model)
+    let catalog = relay.live.catalog.load();
+    let is_model = |name: &str| catalog.model_exists(name);
+    let meaning = PathMeaning { is_model: &is_model, protocols: catalog.spoken_protocols() };
+    surface(meaning, &head.method, head.uri.path())
 }
 
 /// Parameters that a client may not send in its query: some upstreams prefer them to the body.

@@ -4,19 +4,23 @@ use crate::faults;
 use domain::{Fault, ModelName};
 use egress::CUSTOM_PASS;
 use http::Method;
-use protocol::{ErrorShape, Library, PathCaptures, PriceWord, ProtocolRoute, ValueSource};
+use protocol::{ErrorShape, PathCaptures, PriceWord, Protocol, ProtocolRoute, ValueSource};
 use std::sync::Arc;
 use store::Channel;
 
-/// The protocols whose paths are served beside `/pass`. What CustomPass speaks under `/v1` comes
-/// first.
-const SERVED: [&str; 3] = [CUSTOM_PASS, "azure", "cohere"];
 /// What paths of the data plane begin with.
 const FRONTS: [&str; 5] = ["/pass/", "/v1/", "/v1beta/", "/v2/", "/openai/"];
 
 /// Whether a path is one of the data plane.
 pub(crate) fn is_served(path: &str) -> bool {
     FRONTS.iter().any(|front| path.starts_with(front))
+}
+
+/// What a path is read by: the models that there are, and the protocols that are spoken.
+#[derive(Clone, Copy)]
+pub(crate) struct PathMeaning<'a> {
+    pub is_model: &'a dyn Fn(&str) -> bool,
+    pub protocols: &'a [Arc<Protocol>],
 }
 
 /// A call's route, as its protocol has it.
@@ -35,13 +39,22 @@ impl PartialEq for Spoken {
 impl Eq for Spoken {}
 
 impl Spoken {
-    /// The route that a method and an absolute path fit, if its calls name a model.
-    pub(crate) fn of(method: &Method, path: &str) -> Option<Self> {
-        let library = Library::builtin().ok()?;
-        let mut served = SERVED.iter().filter_map(|name| library.get(name));
-        let found = served.find_map(|protocol| protocol.route(method.as_str(), path))?;
-        let spoken = Self { route: Arc::clone(found.route), captures: found.captures };
-        (!spoken.route.model.is_empty()).then_some(spoken)
+    /// The route that a method and an absolute path fit, if its calls name a model. Of several, one
+    /// whose path names a model that exists, or whose path names none.
+    pub(crate) fn of(meaning: &PathMeaning<'_>, method: &Method, path: &str) -> Option<Self> {
+        let mut unknown = None;
+        for protocol in meaning.protocols {
+            let Some(found) = protocol.route(method.as_str(), path) else { continue };
+            let spoken = Self { route: Arc::clone(found.route), captures: found.captures };
+            if spoken.route.model.is_empty() {
+                continue;
+            }
+            match spoken.named_in_path() {
+                Some(model) if !(meaning.is_model)(model) => unknown = unknown.or(Some(spoken)),
+                _ => return Some(spoken),
+            }
+        }
+        unknown
     }
 
     /// Tokens of a request's text, about.
@@ -61,11 +74,14 @@ impl Spoken {
 
     /// The model that the path names, where it is the path that names it.
     pub(crate) fn model_in_path(&self) -> Option<Result<ModelName, Fault>> {
-        let named =
-            self.captures.get("model").filter(|_| self.route.model.contains(&ValueSource::Path))?;
-        let parsed = ModelName::parse(named);
+        let parsed = ModelName::parse(self.named_in_path()?);
         let invalid = |e| faults::invalid(format!("model 无效: {e}"), format!("model {e}"));
         Some(parsed.map_err(invalid))
+    }
+
+    /// What the path says the model is, where it is the path that names it.
+    pub(crate) fn named_in_path(&self) -> Option<&str> {
+        self.captures.get("model").filter(|_| self.route.model.contains(&ValueSource::Path))
     }
 
     /// The model of a body that names none.
@@ -96,10 +112,15 @@ pub(crate) fn route_of(
     protocol.route(method.as_str(), path).map(|found| Arc::clone(found.route))
 }
 
+/// Whether a channel's upstream speaks CustomPass.
+pub(crate) fn is_custom_pass(channel: &Channel) -> bool {
+    channel.protocol.name == CUSTOM_PASS
+}
+
 /// Whether a channel can be asked such a call. One of CustomPass takes every path, and one whose
 /// protocol is gone is refused for that, and not for its path.
 pub(crate) fn takes(channel: &Channel, method: &Method, path: &str) -> bool {
-    *channel.protocol == *CUSTOM_PASS
+    is_custom_pass(channel)
         || egress::protocol_of(channel).is_err()
         || route_of(channel, method, path).is_some()
 }
@@ -107,9 +128,18 @@ pub(crate) fn takes(channel: &Channel, method: &Method, path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::Library;
+
+    fn of(method: &Method, path: &str) -> Option<Spoken> {
+        let library = Library::builtin().unwrap();
+        let protocols = ["custompass", "azure", "cohere", "fal", "ollama"];
+        let protocols = protocols.map(|name| Arc::clone(library.get(name).unwrap()));
+        let meaning = PathMeaning { is_model: &|it| it == "fal-ai/flux", protocols: &protocols };
+        Spoken::of(&meaning, method, path)
+    }
 
     fn spoken(method: Method, path: &str) -> Option<(String, Option<String>)> {
-        let spoken = Spoken::of(&method, path)?;
+        let spoken = of(&method, path)?;
         let model = spoken.model_in_path().map(|model| model.unwrap().as_str().to_owned());
         Some((spoken.route.protocol.to_string(), model))
     }
@@ -124,19 +154,22 @@ mod tests {
             ("/openai/deployments/gpt/chat/completions", "azure", Some("gpt")),
             ("/v2/rerank", "cohere", None),
             ("/v1/rerank", "openai", None),
+            ("/fal-ai/flux", "fal", Some("fal-ai/flux")),
+            ("/api/chat", "ollama", None),
+            ("/fal-ai/unheard-of", "fal", Some("fal-ai/unheard-of")),
         ] {
             let found = spoken(Method::POST, path).unwrap_or_else(|| panic!("{path}"));
             assert_eq!((found.0.as_str(), found.1.as_deref()), (protocol, model), "{path}");
         }
         for none in ["/v1/unheard-of", "/v1beta/models/m:unheard-of", "/v3/chat"] {
-            assert_eq!(spoken(Method::POST, none), None, "{none}");
+            assert_eq!(spoken(Method::PUT, none), None, "{none}");
         }
         assert_eq!(spoken(Method::GET, "/v1/files/f-1"), None, "it names no model");
     }
 
     #[test]
     fn what_is_free_and_what_has_a_default() {
-        let of = |path| Spoken::of(&Method::POST, path).unwrap();
+        let of = |path| of(&Method::POST, path).unwrap();
         assert!(of("/v1/messages/count_tokens").is_free() && !of("/v1/messages").is_free());
         assert_eq!(of("/v1/moderations").default_model(), Some("omni-moderation-latest"));
         assert_eq!(of("/v1/chat/completions").default_model(), None);

@@ -1,6 +1,6 @@
 //! The routes of the data plane.
 
-use crate::spoken::Spoken;
+use crate::spoken::{PathMeaning, Spoken};
 use crate::task_view::{self, TaskCall};
 use crate::{faults, methods};
 use domain::{Fault, ModelName, ModelNameError};
@@ -43,9 +43,9 @@ impl ApiPath {
         format!("/{}", self.path.as_str())
     }
 
-    fn read(method: &Method, raw: &str) -> Result<Self, Fault> {
+    fn read(meaning: &PathMeaning<'_>, method: &Method, raw: &str) -> Result<Self, Fault> {
         let path = upstream::decode_model_path(raw).map_err(bad_path)?;
-        let spoken = Spoken::of(method, &format!("/{}", path.as_str()));
+        let spoken = Spoken::of(meaning, method, &format!("/{}", path.as_str()));
         Ok(Self { path, spoken })
     }
 }
@@ -71,22 +71,31 @@ impl Surface {
     }
 }
 
-/// Parses a request's raw path. `is_model`: whether a model of this name exists.
+/// Parses a request's raw path.
 pub(crate) fn surface(
+    meaning: PathMeaning<'_>,
     method: &Method,
     path: &str,
-    is_model: impl Fn(&str) -> bool,
 ) -> Result<Surface, Fault> {
     methods::check(method)?;
     let decode = |raw| upstream::decode_model_path(raw).map_err(bad_path);
     if let Some(raw) = path.strip_prefix("/pass/") {
-        return match task_view::under_pass(method, raw, is_model)? {
-            Some(call) => Ok(Surface::Tasks(call)),
-            None => Ok(Surface::Pass(decode(raw)?)),
-        };
+        if let Some(call) = task_view::under_pass(method, raw, meaning.is_model)? {
+            return Ok(Surface::Tasks(call));
+        }
+        let model = decode(raw)?;
+        if !(meaning.is_model)(model.as_str()) {
+            // No model, but perhaps a path of a vendor: `/pass/api/chat` is Ollama's.
+            let api = ApiPath::read(&meaning, method, raw)?;
+            let of_a_vendor = |it: &Spoken| it.named_in_path() != Some(model.as_str());
+            if api.spoken.as_ref().is_some_and(of_a_vendor) {
+                return Ok(Surface::Api(api));
+            }
+        }
+        return Ok(Surface::Pass(model));
     }
     let Some(raw) = path.strip_prefix("/v1/") else {
-        let api = ApiPath::read(method, path.strip_prefix('/').unwrap_or(path))?;
+        let api = ApiPath::read(&meaning, method, path.strip_prefix('/').unwrap_or(path))?;
         // Elsewhere only what a protocol has.
         return Ok(if api.spoken.is_some() { Surface::Api(api) } else { Surface::Unknown });
     };
@@ -107,7 +116,7 @@ pub(crate) fn surface(
     if raw.is_empty() {
         return Err(bad_path(PathError::Name(ModelNameError::Empty)));
     }
-    ApiPath::read(method, path.strip_prefix('/').unwrap_or(path)).map(Surface::Api)
+    ApiPath::read(&meaning, method, path.strip_prefix('/').unwrap_or(path)).map(Surface::Api)
 }
 
 pub(crate) fn bad_path(error: PathError) -> Fault {
@@ -117,9 +126,18 @@ pub(crate) fn bad_path(error: PathError) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::{Arc, LazyLock};
+
+    fn meaning() -> PathMeaning<'static> {
+        static PROTOCOLS: LazyLock<Vec<Arc<protocol::Protocol>>> = LazyLock::new(|| {
+            let library = protocol::Library::builtin().unwrap();
+            ["custompass", "ollama"].map(|name| Arc::clone(library.get(name).unwrap())).into()
+        });
+        PathMeaning { is_model: &|_| false, protocols: &PROTOCOLS }
+    }
 
     fn read(method: Method, path: &str) -> String {
-        match surface(&method, path, |_| false) {
+        match surface(meaning(), &method, path) {
             Ok(Surface::Api(api)) => {
                 format!("Api({}, {})", api.path.as_str(), api.spoken.is_some())
             }
@@ -148,6 +166,8 @@ mod tests {
                 "/v1beta/models/m:generateContent",
                 "Api(v1beta/models/m:generateContent, true)",
             ),
+            (Method::POST, "/pass/api/chat", "Api(api/chat, true)"),
+            (Method::POST, "/pass/v1/chat/completions", "Api(v1/chat/completions, true)"),
             (Method::POST, "/v1beta/models/m:other", "Unknown"),
             (Method::GET, "/elsewhere", "Unknown"),
         ] {
@@ -158,7 +178,7 @@ mod tests {
     #[test]
     fn odd_paths_are_refused() {
         for path in ["/pass/", "/pass/a/../b", "/pass/%2e%2e/x", "/pass/%", "/v1/a//b", "/v1/"] {
-            assert!(surface(&Method::POST, path, |_| false).is_err(), "{path}");
+            assert!(surface(meaning(), &Method::POST, path).is_err(), "{path}");
         }
     }
 }

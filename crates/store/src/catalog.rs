@@ -3,9 +3,10 @@
 use crate::channel_fields::{self as fields, ChannelSetting, Precharge};
 use crate::seal::SealError;
 use crate::sealed_proxy::{open_proxy, seal_proxy};
-use crate::{CHANNEL_KEY, Db, Row, Sealer, Secret, StoreError, Value};
+use crate::{CHANNEL_KEY, ChannelProtocol, Db, Row, Sealer, Secret, StoreError, Value, protocols};
 use domain::{ChannelId, PriceRow, Ratio, StatusWords};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use protocol::{Library, Protocol};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Display;
 use std::sync::Arc;
 use tracing::warn;
@@ -13,6 +14,8 @@ use tracing::warn;
 const ENABLED: u8 = 1;
 /// The group whose channels serve every group that has none of its own for a model.
 pub const DEFAULT_GROUP: &str = "default";
+/// Protocols whose paths are understood also while no channel speaks them.
+const ALWAYS_SPOKEN: [&str; 3] = ["custompass", "azure", "cohere"];
 
 /// A channel: one account at an upstream.
 #[derive(Clone, Debug)]
@@ -37,8 +40,8 @@ pub struct Channel {
     pub auto_ban: bool,
     /// 1 enabled, 2 disabled, 3 disabled automatically.
     pub status: u8,
-    /// Name of the protocol that the upstream speaks.
-    pub protocol: String,
+    /// The protocol that the upstream speaks.
+    pub protocol: ChannelProtocol,
     /// Header that carries the caller's key.
     pub user_token_header: Option<String>,
     /// Requested model → model sent.
@@ -85,6 +88,9 @@ pub struct Catalog {
     models: HashSet<String>,
     prices: HashMap<String, Result<PriceRow, BadRow>>,
     group_ratios: HashMap<String, Ratio>,
+    protocols: Library,
+    /// Those by which paths are read.
+    spoken: Vec<Arc<Protocol>>,
     problems: Vec<Problem>,
 }
 
@@ -98,7 +104,8 @@ impl Catalog {
         let channels = db.read_first(&select, &[]).await?;
         let prices = db.read_first(SELECT_PRICES, &[]).await?;
         let groups = db.read_first("SELECT group_name, ratio FROM group_ratio", &[]).await?;
-        let mut catalog = Self::default();
+        let (protocols, problems) = protocols::load(db).await?;
+        let mut catalog = Self { protocols, problems, ..Self::default() };
         let mut readable = Vec::new();
         for row in &channels {
             catalog.take_channel(row, sealer, &mut readable);
@@ -160,6 +167,19 @@ impl Catalog {
         self.group_ratios.get(group).copied()
     }
 
+    /// The protocols that channels may name.
+    #[must_use]
+    pub const fn protocols(&self) -> &Library {
+        &self.protocols
+    }
+
+    /// The protocols by which paths are read: a few that always are, and those that enabled
+    /// channels speak, by name.
+    #[must_use]
+    pub fn spoken_protocols(&self) -> &[Arc<Protocol>] {
+        &self.spoken
+    }
+
     /// A channel that can be used, enabled or not.
     #[must_use]
     pub fn channel(&self, id: ChannelId) -> Option<&Arc<Channel>> {
@@ -187,7 +207,7 @@ impl Catalog {
             Ok(id) => id,
             Err(error) => return self.problem("channels", "?", error),
         };
-        match read_channel(id, row, sealer) {
+        match read_channel(id, row, sealer, &self.protocols) {
             Ok((channel, warnings)) => {
                 for why in warnings {
                     self.problem("channels", id, why);
@@ -227,6 +247,7 @@ impl Catalog {
 
     fn index(&mut self) {
         self.channels.sort_by_key(|channel| (std::cmp::Reverse(channel.priority), channel.id));
+        self.spoken = spoken(&self.channels, &self.protocols);
         for channel in &self.channels {
             self.by_id.insert(channel.id, Arc::clone(channel));
             self.models.extend(channel.models.iter().cloned());
@@ -241,6 +262,16 @@ impl Catalog {
             }
         }
     }
+}
+
+/// The protocols by which paths are read. What CustomPass speaks under `/v1` comes first.
+fn spoken(channels: &[Arc<Channel>], library: &Library) -> Vec<Arc<Protocol>> {
+    let always = ALWAYS_SPOKEN.iter().filter_map(|name| library.get(name));
+    let enabled = channels.iter().filter(|channel| channel.status == ENABLED);
+    let others = enabled.filter_map(|channel| channel.protocol.found.as_ref());
+    let others = others.filter(|it| !ALWAYS_SPOKEN.contains(&&*it.name));
+    let others: BTreeMap<_, _> = others.map(|it| (&it.name, it)).collect();
+    always.chain(others.into_values()).cloned().collect()
 }
 
 const SELECT_CHANNELS: &str = "SELECT id, name, base_url, key, models, groups, priority, weight,
@@ -260,7 +291,8 @@ pub async fn channel_now(
     id: ChannelId,
 ) -> Result<Option<Result<Channel, Problem>>, StoreError> {
     let rows = db.read(&format!("{SELECT_CHANNELS} WHERE id = $1"), &[Value::from(id)]).await?;
-    Ok(rows.first().map(|row| match read_channel(id, row, sealer) {
+    let (library, _) = protocols::load(db).await?;
+    Ok(rows.first().map(|row| match read_channel(id, row, sealer, &library) {
         Ok((channel, _)) => Ok(channel),
         Err(why) => Err(Problem { table: "channels", row: id.to_string(), why: why.to_string() }),
     }))
@@ -271,6 +303,7 @@ fn read_channel(
     id: ChannelId,
     row: &Row,
     sealer: &Sealer,
+    library: &Library,
 ) -> Result<(Channel, Vec<String>), Box<dyn std::error::Error>> {
     let text = |column: &str| row.get::<String>(column);
     let stored = text("key")?;
@@ -295,6 +328,10 @@ fn read_channel(
         "custompass" => Precharge::default(),
         _ => Precharge::Off,
     };
+    let protocol = ChannelProtocol::named(protocol, library);
+    if protocol.found.is_none() {
+        warnings.push(format!("there is no protocol {}", protocol.name));
+    }
     let (setting, unknown) = fields::setting(&setting, precharge)?;
     warnings.extend(unknown.into_iter().map(|name| format!("setting.{name} means nothing")));
     let channel = Channel {

@@ -21,6 +21,7 @@ mod migrations;
 pub mod nodes;
 mod pg;
 mod pg_types;
+pub mod protocols;
 mod row;
 mod seal;
 mod sealed_proxy;
@@ -41,6 +42,7 @@ pub use libpq::{Libpq, libpq};
 pub use live::Live;
 pub use live_feed::request_poll;
 pub use migrations::{Migration, make_months, migrations_for, newest_schema};
+pub use protocols::ChannelProtocol;
 pub use row::{FromValue, Row};
 pub use seal::{
     CHANNEL_KEY, REPLY, SealError, Sealer, Secret, TASK_DATA, TASK_REQUEST, TOKEN_KEY,

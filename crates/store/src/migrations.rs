@@ -27,10 +27,8 @@ macro_rules! migrations {
     };
 }
 
-const POSTGRES: &[Migration] = migrations!(
-    "postgres": 1 "0001_schema.sql", 2 "0002_protocols.sql");
-const SQLITE: &[Migration] = migrations!(
-    "sqlite": 1 "0001_schema.sql", 2 "0002_protocols.sql");
+const POSTGRES: &[Migration] = migrations!("postgres": 1 "0001_schema.sql");
+const SQLITE: &[Migration] = migrations!("sqlite": 1 "0001_schema.sql");
 
 /// The first migration of the schemas before the first release, on either engine: no migration
 /// leads on from it.

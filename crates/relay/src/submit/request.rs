@@ -4,6 +4,7 @@
 use crate::call::{ApiTarget, Call, CallTarget};
 use crate::inlet::Inlet;
 use crate::request_body::model_in_body;
+use crate::spoken::PathMeaning;
 use crate::surface::{Surface, surface};
 use crate::{Relay, RelayConfig, faults};
 use bytes::Bytes;
@@ -98,7 +99,9 @@ fn again(plain: &[u8], key: HeaderValue, request_id: &str, config: &RelayConfig)
     for (name, value) in &head.headers {
         headers.append(HeaderName::try_from(name).ok()?, of_latin_1(value)?);
     }
-    let (model, target) = match surface(&method, uri.path(), |_| true).ok()? {
+    // What a submission is sent to follows from its path alone.
+    let meaning = PathMeaning { is_model: &|_| true, protocols: &[] };
+    let (model, target) = match surface(meaning, &method, uri.path()).ok()? {
         Surface::Pass(model) => (model, CallTarget::Model),
         Surface::Api(api) => {
             let (model, body) = model_in_body(&headers, &body, None, config).ok()?;

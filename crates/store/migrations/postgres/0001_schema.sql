@@ -123,6 +123,7 @@ CREATE TABLE channels (
     status_code_mapping       jsonb       NOT NULL DEFAULT '{}',
     custompass_status_mapping jsonb       NOT NULL DEFAULT '{}',
     setting                   jsonb       NOT NULL DEFAULT '{}',
+    protocol                  text        NOT NULL DEFAULT 'custompass',
     used_quota                bigint      NOT NULL DEFAULT 0,
     created_at                timestamptz NOT NULL DEFAULT now(),
     updated_at                timestamptz NOT NULL DEFAULT now()
@@ -145,6 +146,7 @@ COMMENT ON COLUMN channels.param_override IS 'Object: top-level members put into
 COMMENT ON COLUMN channels.status_code_mapping IS 'Object: upstream''s status -> status for the client';
 COMMENT ON COLUMN channels.custompass_status_mapping IS 'Object: success, failed, processing -> status words of tasks';
 COMMENT ON COLUMN channels.setting IS 'Object: timeout, retry_count, proxy, precharge, concurrency';
+COMMENT ON COLUMN channels.protocol IS 'Name of the protocol that the upstream speaks: newapi protocol list';
 COMMENT ON COLUMN channels.used_quota IS 'What was charged for calls through it; follows the journal within a minute';
 COMMENT ON COLUMN channels.created_at IS 'When the channel was made';
 COMMENT ON COLUMN channels.updated_at IS 'When the channel was last edited';
@@ -178,6 +180,17 @@ COMMENT ON COLUMN abilities.image_ratio IS 'Worth of an image token, in prompt t
 COMMENT ON COLUMN abilities.audio_ratio IS 'Worth of an audio token, in prompt tokens';
 COMMENT ON COLUMN abilities.min_hold IS 'What is held before a call priced by ratio';
 COMMENT ON COLUMN abilities.updated_at IS 'When the price was last set through the API';
+
+-- Protocols of the operator's own, beside those that are built in.
+CREATE TABLE protocols (
+    name       text        PRIMARY KEY CHECK (name <> ''),
+    document   text        NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE  protocols IS 'Protocols of the operator''s own';
+COMMENT ON COLUMN protocols.name IS 'Name, as channels.protocol has it and as the document says it';
+COMMENT ON COLUMN protocols.document IS 'The document (TOML): newapi protocol check';
+COMMENT ON COLUMN protocols.updated_at IS 'When it was last set through the API';
 
 CREATE TABLE group_ratio (
     group_name text    PRIMARY KEY CHECK (group_name <> ''),
@@ -505,6 +518,31 @@ COMMENT ON COLUMN idempotency.reply_sealed IS 'The reply, encrypted; null when i
 COMMENT ON COLUMN idempotency.created_at IS 'When the request came';
 COMMENT ON COLUMN idempotency.expires_at IS 'When it expires';
 
+-- What calls have made at an upstream and later calls name by its id: files, batches, stored
+-- responses. Such a call goes to the channel that has it, for its owner alone.
+CREATE TABLE resources (
+    user_id      bigint      NOT NULL,
+    resource_id  text        NOT NULL,
+    collection   text        NOT NULL,
+    channel_id   bigint      NOT NULL,
+    model        text        NOT NULL,
+    reply_sealed text,
+    created_at   timestamptz NOT NULL,
+    expires_at   timestamptz NOT NULL,
+    PRIMARY KEY (user_id, resource_id)
+);
+CREATE INDEX resources_expiry ON resources (expires_at);
+CREATE INDEX resources_listed ON resources (user_id, collection, created_at);
+COMMENT ON TABLE  resources IS 'What calls have made at upstreams, by the ids that upstreams gave';
+COMMENT ON COLUMN resources.user_id IS 'Owner: nobody else finds it';
+COMMENT ON COLUMN resources.resource_id IS 'The upstream''s id';
+COMMENT ON COLUMN resources.collection IS 'Path of the call that made it: /v1/files';
+COMMENT ON COLUMN resources.channel_id IS 'Channel that has it';
+COMMENT ON COLUMN resources.model IS 'Model of the call that made it';
+COMMENT ON COLUMN resources.reply_sealed IS 'What the upstream said of it last, encrypted; only where a list shows it';
+COMMENT ON COLUMN resources.created_at IS 'When it was made';
+COMMENT ON COLUMN resources.expires_at IS 'When it is forgotten here';
+
 CREATE TABLE options (
     key        text PRIMARY KEY,
     value      jsonb       NOT NULL,
@@ -651,9 +689,11 @@ CREATE TRIGGER channels_announce AFTER INSERT OR DELETE OR TRUNCATE ON channels
 CREATE TRIGGER channels_announce_update
     AFTER UPDATE OF name, type, base_url, key, models, groups, priority, weight, auto_ban, status,
                     other, model_mapping, param_override, status_code_mapping,
-                    custompass_status_mapping, setting
+                    custompass_status_mapping, setting, protocol
     ON channels FOR EACH STATEMENT EXECUTE FUNCTION newapi_announce_table();
 CREATE TRIGGER abilities_announce AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON abilities
+    FOR EACH STATEMENT EXECUTE FUNCTION newapi_announce_table();
+CREATE TRIGGER protocols_announce AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON protocols
     FOR EACH STATEMENT EXECUTE FUNCTION newapi_announce_table();
 CREATE TRIGGER group_ratio_announce AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON group_ratio
     FOR EACH STATEMENT EXECUTE FUNCTION newapi_announce_table();

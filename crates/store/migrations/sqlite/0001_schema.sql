@@ -84,6 +84,7 @@ CREATE TABLE channels (
     status_code_mapping       TEXT    NOT NULL DEFAULT '{}',
     custompass_status_mapping TEXT    NOT NULL DEFAULT '{}',
     setting                   TEXT    NOT NULL DEFAULT '{}',
+    protocol                  TEXT    NOT NULL DEFAULT 'custompass',
     used_quota                INTEGER NOT NULL DEFAULT 0,
     created_at                INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)),
     updated_at                INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER))
@@ -118,6 +119,13 @@ CREATE TABLE abilities (
     updated_at       INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)),
     UNIQUE (model_name, channel_type)
 );
+
+-- Protocols of the operator's own, beside those that are built in.
+CREATE TABLE protocols (
+    name       TEXT    PRIMARY KEY CHECK (name <> ''),
+    document   TEXT    NOT NULL,
+    updated_at INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER))
+) WITHOUT ROWID;
 
 CREATE TABLE group_ratio (
     group_name TEXT    PRIMARY KEY CHECK (group_name <> ''),
@@ -329,6 +337,22 @@ CREATE TABLE idempotency (
 ) WITHOUT ROWID;
 CREATE INDEX idempotency_expiry ON idempotency (expires_at);
 
+-- What calls have made at an upstream and later calls name by its id: files, batches, stored
+-- responses. Such a call goes to the channel that has it, for its owner alone.
+CREATE TABLE resources (
+    user_id      INTEGER NOT NULL,
+    resource_id  TEXT    NOT NULL,
+    collection   TEXT    NOT NULL,
+    channel_id   INTEGER NOT NULL,
+    model        TEXT    NOT NULL,
+    reply_sealed TEXT,
+    created_at   INTEGER NOT NULL,
+    expires_at   INTEGER NOT NULL,
+    PRIMARY KEY (user_id, resource_id)
+) WITHOUT ROWID;
+CREATE INDEX resources_expiry ON resources (expires_at);
+CREATE INDEX resources_listed ON resources (user_id, collection, created_at);
+
 CREATE TABLE options (
     key        TEXT PRIMARY KEY,
     value      TEXT    NOT NULL,
@@ -426,7 +450,7 @@ BEGIN INSERT INTO config_changes (what) VALUES ('channels'); END;
 CREATE TRIGGER channels_announce_update
     AFTER UPDATE OF name, type, base_url, key, models, groups, priority, weight, auto_ban, status,
                     other, model_mapping, param_override, status_code_mapping,
-                    custompass_status_mapping, setting ON channels
+                    custompass_status_mapping, setting, protocol ON channels
 BEGIN INSERT INTO config_changes (what) VALUES ('channels'); END;
 CREATE TRIGGER abilities_announce_insert AFTER INSERT ON abilities
 BEGIN INSERT INTO config_changes (what) VALUES ('abilities'); END;
@@ -434,6 +458,12 @@ CREATE TRIGGER abilities_announce_update AFTER UPDATE ON abilities
 BEGIN INSERT INTO config_changes (what) VALUES ('abilities'); END;
 CREATE TRIGGER abilities_announce_delete AFTER DELETE ON abilities
 BEGIN INSERT INTO config_changes (what) VALUES ('abilities'); END;
+CREATE TRIGGER protocols_announce_insert AFTER INSERT ON protocols
+BEGIN INSERT INTO config_changes (what) VALUES ('protocols'); END;
+CREATE TRIGGER protocols_announce_update AFTER UPDATE ON protocols
+BEGIN INSERT INTO config_changes (what) VALUES ('protocols'); END;
+CREATE TRIGGER protocols_announce_delete AFTER DELETE ON protocols
+BEGIN INSERT INTO config_changes (what) VALUES ('protocols'); END;
 CREATE TRIGGER group_ratio_announce_insert AFTER INSERT ON group_ratio
 BEGIN INSERT INTO config_changes (what) VALUES ('group_ratio'); END;
 CREATE TRIGGER group_ratio_announce_update AFTER UPDATE ON group_ratio

@@ -6,7 +6,6 @@ use crate::fields::Fields;
 use crate::{AdminError, words};
 use domain::ModelName;
 use protocol::{Library, Protocol};
-use std::sync::Arc;
 use store::{Secret, channel_fields};
 use upstream::{AddressError, BaseUrl};
 
@@ -120,7 +119,6 @@ impl ChannelInput {
         }
         if let Some(protocol) = &mut self.protocol {
             *protocol = protocol.trim().to_owned();
-            protocol_named(protocol)?;
         }
         self.key = match self.key {
             Some(key) => check_key(key.expose())?,
@@ -206,8 +204,8 @@ fn check_base_url(text: &str) -> Result<String, AdminError> {
 }
 
 /// Refuses a base URL with a path for a protocol whose models are paths.
-pub(super) fn check_path_of(base_url: &str, protocol: &str) -> Result<(), AdminError> {
-    if protocol_named(protocol)?.address.path {
+pub(super) fn check_path_of(base_url: &str, protocol: &Protocol) -> Result<(), AdminError> {
+    if protocol.address.path {
         return Ok(());
     }
     BaseUrl::parse(base_url).map(drop).map_err(bad_base_url)
@@ -218,10 +216,12 @@ fn bad_base_url(why: AddressError) -> AdminError {
     AdminError::field("base_url", format!("配置错误, {}", bare(why.zh())), bare(why.en()))
 }
 
-fn protocol_named(name: &str) -> Result<Arc<Protocol>, AdminError> {
-    let library = Library::builtin()
-        .map_err(|why| AdminError::field("protocol", why.to_string(), why.to_string()))?;
-    library.get(name).cloned().ok_or_else(|| {
+/// The protocol of a name.
+pub(super) fn protocol_named<'a>(
+    library: &'a Library,
+    name: &str,
+) -> Result<&'a Protocol, AdminError> {
+    library.get(name).map(|known| &**known).ok_or_else(|| {
         let known: Vec<_> = library.iter().map(|known| &*known.name).collect();
         let known = known.join(", ");
         AdminError::field(
@@ -328,9 +328,12 @@ mod tests {
     #[test]
     fn a_path_of_the_base_url_is_a_protocol_s() {
         let base = "https://a.example/openai/v1";
-        assert!(check_path_of(base, "openai").is_ok());
-        assert!(check_path_of(base, egress::CUSTOM_PASS).is_err());
-        assert!(check_path_of("https://a.example", egress::CUSTOM_PASS).is_ok());
+        let library = Library::builtin().unwrap();
+        let check = |base, name| check_path_of(base, protocol_named(library, name)?);
+        assert!(check(base, "openai").is_ok());
+        assert!(check(base, egress::CUSTOM_PASS).is_err());
+        assert!(check("https://a.example", egress::CUSTOM_PASS).is_ok());
+        assert!(check("https://a.example", "soap").is_err());
     }
 
     #[test]
@@ -339,7 +342,6 @@ mod tests {
             (r#"{"type":1}"#, "type"),
             (r#"{"base_url":"https://a.example/../v1"}"#, "base_url"),
             (r#"{"base_url":"https://a.example/"}"#, "base_url"),
-            (r#"{"protocol":"soap"}"#, "protocol"),
             (r#"{"base_url":"ftp://a.example"}"#, "base_url"),
             (r#"{"key":"a b"}"#, "key"),
             (r#"{"key":"a\nb"}"#, "key"),

@@ -1,7 +1,7 @@
 //! Writing channels.
 
 use super::destination::{Destination, key_needed};
-use super::input::{ChannelInput, check_path_of};
+use super::input::{ChannelInput, check_path_of, protocol_named};
 use super::setting;
 use super::{ChannelView, get, not_found, text};
 use crate::ops::record::{self, Subject};
@@ -28,7 +28,7 @@ pub async fn create(
     if input.models.is_none() {
         return Err(required("models"));
     }
-    check_destination(&input, "", egress::CUSTOM_PASS)?;
+    check_destination(state, &input, ("", egress::CUSTOM_PASS)).await?;
     let name = input.name.clone().unwrap_or_default();
     let mut set = assignments(state, &input)?;
     let now = state.clock.now();
@@ -61,7 +61,7 @@ pub async fn update(
     actor.require_admin()?;
     let mut input = input.checked()?;
     let before = get(state, id).await?;
-    check_destination(&input, &before.base_url, &before.protocol)?;
+    check_destination(state, &input, (&before.base_url, &before.protocol)).await?;
     let kept = Destination::read(state, id).await?;
     if let Some(setting) = input.setting.take() {
         input.setting = Some(setting.unmasked(kept.proxy.as_deref()));
@@ -82,17 +82,20 @@ pub async fn update(
     get(state, id).await
 }
 
-/// Whether the address that a channel is to have fits its protocol, where either changes.
-fn check_destination(
+/// Whether there is the protocol that a channel is to have, and its address fits it, where either
+/// changes. `before`: its base URL and protocol now.
+async fn check_destination(
+    state: &AdminState,
     input: &ChannelInput,
-    base_url: &str,
-    protocol: &str,
+    before: (&str, &str),
 ) -> Result<(), AdminError> {
     if input.base_url.is_none() && input.protocol.is_none() {
         return Ok(());
     }
-    let base_url = input.base_url.as_deref().unwrap_or(base_url);
-    check_path_of(base_url, input.protocol.as_deref().unwrap_or(protocol))
+    let (library, _) = store::protocols::load(&state.db).await?;
+    let base_url = input.base_url.as_deref().unwrap_or(before.0);
+    let protocol = protocol_named(&library, input.protocol.as_deref().unwrap_or(before.1))?;
+    check_path_of(base_url, protocol)
 }
 
 /// Enables or disables a channel.

@@ -10,6 +10,7 @@ mod journal;
 mod openapi;
 mod option;
 mod plane;
+mod protocol;
 mod redemption;
 mod session;
 mod statement;
@@ -130,7 +131,7 @@ fn admin_routes() -> CallTable {
         .get("/api/attention", usage::attention, one::<Attention>("What needs a look now"))
         .get("/api/usage", usage::series, series("Usage over time"))
         .get("/api/usage/models", usage::models, ranking("The models that cost most"));
-    redemptions(users(prices(channels(table))))
+    redemptions(users(prices(protocols(channels(table)))))
 }
 
 /// Codes that are worth quota. Administrators create them; any user can redeem one.
@@ -188,6 +189,21 @@ fn channels(table: CallTable) -> CallTable {
 
 const ACTIONS: &str = "Administrative writes, newest first; `other` says by whom";
 const TRY_OUT: &str = "Try a channel out: one real call; `success` says how it went";
+
+/// How upstreams are spoken to.
+fn protocols(table: CallTable) -> CallTable {
+    use crate::ops::protocol::{ProtocolView, Trial, TrialInput, read_document};
+    let put = one::<ProtocolView>("Add a protocol, or replace an own one").takes(read_document);
+    let check = one::<ProtocolView>("Check a document, and change nothing").takes(read_document);
+    let trial = one::<Trial>("What would be read of a call: nothing is sent");
+    table
+        .get("/api/protocol", protocol::list, all::<ProtocolView>("Protocols"))
+        .on(&[Post, Put], "/api/protocol", protocol::put, put)
+        .post("/api/protocol/check", protocol::check, check)
+        .post("/api/protocol/try", protocol::try_out, trial.takes(TrialInput::read))
+        .get("/api/protocol/{name}", protocol::get, one::<ProtocolView>("A protocol"))
+        .delete("/api/protocol/{name}", protocol::delete, nothing("Delete an own protocol"))
+}
 
 fn prices(table: CallTable) -> CallTable {
     let list = page::<AbilityView>("Prices").asks(&["keyword", "model_name", "model"]);

@@ -1,7 +1,7 @@
 //! `newapi protocol`: documents are listed, shown, checked and tried out.
 
-use crate::world::World;
-use testkit::{TestDb, on_both_databases};
+use crate::world::{World, fixed};
+use testkit::{Reply, TestDb, eventually, json, on_both_databases};
 
 const MINE: &str = r#"
 name = "mine"
@@ -82,5 +82,101 @@ on_both_databases! {
         let missing = world.server.cli(&["protocol", "try", "openai", "--call", "GET /x"]).await;
         assert_eq!(missing.status.code(), Some(1));
         world.server.audit_clean().await;
+    }
+
+    async fn an_own_protocol_is_live_as_it_is_saved(db: TestDb) {
+        let world = World::open(db).await;
+        let admin = world.admin();
+        let mine = MINE.replace("/engine", "/model");
+        let saved = admin.post("/api/protocol", &json!({"document": mine})).await;
+        assert_eq!((&saved["name"], &saved["built_in"]), (&json!("mine"), &json!(false)));
+        world.channel(&["brush"], json!({"protocol": "mine", "key": "up-key"})).await;
+        admin.price("brush", fixed(7)).await;
+        let ann = world.payer(1_000).await;
+        world.upstream.handle("/v2/draw", |request| {
+            match (request.header("x-key").as_deref(), request.header("x-newer").as_deref()) {
+                (Some("up-key"), None) => Reply::json(&json!({"state": "ok", "pictures": [{}]})),
+                (None, Some("up-key")) => Reply::json(&json!({"state": "broken", "why": "ink"})),
+                _ => Reply::text("whose key?").status(401),
+            }
+        });
+        let draw = json!({"model": "brush", "count": 1});
+        // Under its own path, and under /pass as every vendor's.
+        world.server.post("/v2/draw", &ann.key, &draw).await.expect(200);
+        world.server.post("/pass/v2/draw", &ann.key, &draw).await.expect(200);
+        assert_eq!(world.money(&ann).await.used, 14);
+
+        // Changed with plain SQL, it is live within a moment: another header, and a failure in a
+        // 200, which costs nothing.
+        let newer = mine.replace("x-key", "x-newer");
+        world.db.execute(&format!("UPDATE protocols SET document = '{newer}'")).await;
+        eventually("the changed document", || async {
+            let said = world.server.post("/v2/draw", &ann.key, &draw).await;
+            (said.expect(200).json()["state"] == "broken").then_some(())
+        })
+        .await;
+        let used = world.money(&ann).await.used;
+        world.server.post("/v2/draw", &ann.key, &draw).await.expect(200);
+        assert_eq!(world.money(&ann).await.used, used);
+
+        // Gone, or broken, its channels are refused and never free.
+        world.db.execute("UPDATE protocols SET document = 'name = 1'").await;
+        eventually("the broken document", || async {
+            let said = world.server.post("/v1/x", &ann.key, &json!({"model": "brush"})).await;
+            (said.status == 503 && said.json()["error"]["code"] == "CONFIG_ERROR").then_some(())
+        })
+        .await;
+        let listed = admin.get("/api/protocol").await;
+        let mine = listed.as_array().unwrap().iter().find(|it| it["name"] == "mine").unwrap();
+        assert!(mine["problem"].as_str().unwrap().contains("line 1"), "{mine}");
+        let doctor = world.server.cli(&["doctor"]).await;
+        let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
+        assert!(doctor.contains("protocol"), "{doctor}");
+        world.close().await;
+    }
+
+    async fn a_protocol_that_is_needed_stays(db: TestDb) {
+        let world = World::open(db).await;
+        let admin = world.admin();
+        let refused = async |document: &str, status: u16| {
+            let said = admin.try_post("/api/protocol", &json!({"document": document})).await;
+            said.expect(status).json()["message"].as_str().unwrap().to_owned()
+        };
+        let said = refused("name = 1", 422).await;
+        assert!(said.contains("line 1"), "{said}");
+        let said = refused(&MINE.replace("\"mine\"", "\"openai\""), 422).await;
+        assert!(said.contains("built in"), "{said}");
+        assert_eq!(world.db.i64("SELECT count(*) FROM protocols").await, 0);
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mine.toml");
+        std::fs::write(&file, MINE).unwrap();
+        let added = world.server.cli_ok(&["protocol", "add", file.to_str().unwrap()]).await;
+        assert!(added.contains("mine is there: 1 routes"), "{added}");
+        assert_eq!(world.server.cli_ok(&["protocol", "show", "mine"]).await.trim(), MINE.trim());
+        let other = "name = \"more\"\ntitle = { zh = \"更\", en = \"More\" }\nbase = \"mine\"\n";
+        admin.post("/api/protocol", &json!({"document": other})).await;
+
+        // Another builds on it, then a channel names it, then nothing does.
+        let delete = async || admin.call("DELETE", "/api/protocol/mine").send().await;
+        assert!(delete().await.expect(409).json()["message"].to_string().contains("more"));
+        admin.delete("/api/protocol/more").await;
+        let channel = world.channel(&["brush"], json!({"protocol": "mine", "key": "k"})).await;
+        assert!(delete().await.expect(409).json()["message"].to_string().contains("1 "));
+        admin.put("/api/channel", &json!({"id": channel, "protocol": "custompass"})).await;
+        world.server.cli_ok(&["protocol", "delete", "mine"]).await;
+        delete().await.expect(404);
+        admin.call("DELETE", "/api/protocol/openai").send().await.expect(409);
+
+        // Tried out without being stored.
+        let trial = json!({"document": MINE, "call": "POST /v2/draw",
+            "request": "{\"engine\":\"b\",\"count\":3}",
+            "reply": "{\"pictures\":[{},{}],\"cost\":7}"});
+        let read = admin.post("/api/protocol/try", &trial).await;
+        assert_eq!(read["request"]["units"], json!({"images": 3}));
+        assert_eq!(read["reply"]["meters"], json!({"credits": 7, "images": 2}));
+        let checked = admin.post("/api/protocol/check", &json!({"document": MINE})).await;
+        assert_eq!(checked["routes"], 1);
+        world.close().await;
     }
 }

@@ -3,14 +3,13 @@
 mod exchange;
 
 use super::out;
-use anyhow::{Context, anyhow, bail};
+use super::tools::{CommandContext, done};
+use admin::ops::protocol::{self as operations, ProtocolView, Trial, TrialInput};
+use anyhow::{Context, anyhow};
 use clap::Subcommand;
 use exchange::{SavedReply, SavedRequest};
-use protocol::{
-    BUILTIN, Library, PriceWord, Protocol, ReplyHead, ReplyReader, ReplyReading, RouteMatch,
-};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use protocol::{BUILTIN, Library, Protocol};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,13 +17,9 @@ use std::sync::Arc;
 /// Protocols: how upstreams are spoken to, and how their replies are read.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show the built-in protocols.
-    List {
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Print the document of a built-in protocol, to be read or copied.
+    #[command(flatten)]
+    Stored(StoredCommand),
+    /// Print the document of a protocol, to be read or copied.
     Show {
         /// Its name.
         name: String,
@@ -36,6 +31,27 @@ pub enum Command {
     },
     /// Show what would be read of a request and its reply.
     Try(TryArgs),
+}
+
+/// What works on the database.
+#[derive(Debug, Subcommand)]
+pub enum StoredCommand {
+    /// Show all protocols: those that are built in, and the operator's own.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add a protocol, or put it in the place of an own one; running servers have it at once.
+    Add {
+        /// The document.
+        file: PathBuf,
+    },
+    /// Take an own protocol away, which no channel names any more.
+    Delete {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// The arguments of `newapi protocol try`.
@@ -62,42 +78,61 @@ pub struct TryArgs {
 ///
 /// # Errors
 /// When a file can't be read or used.
-pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
+pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::List { json } => list(*json),
-        Command::Show { name } => show(name),
-        Command::Check { file } => check(file),
-        Command::Try(args) => try_out(args),
+        Command::Check { file } => return check(&file),
+        Command::Try(args) => return try_out(&args),
+        Command::Show { name } => show(&name).await?,
+        Command::Stored(command) => {
+            CommandContext::with(async |context| act(context, command).await).await?;
+        }
     }
-}
-
-fn list(json: bool) -> anyhow::Result<ExitCode> {
-    let protocols: Vec<Value> = Library::builtin()?.iter().map(|it| summary(it)).collect();
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    out::list(&protocols, json, &["name", "title", "标题", "routes", "tasks"], |it| {
-        let titles = [&it["title"]["en"], &it["title"]["zh"]];
-        let columns = [&it["name"], titles[0], titles[1], &it["routes"], &it["tasks"]];
-        columns.into_iter().map(text).collect()
-    })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn summary(protocol: &Protocol) -> Value {
-    json!({
-        "name": &*protocol.name,
-        "title": {"zh": protocol.title.zh, "en": protocol.title.en},
-        "routes": protocol.routes.len(),
-        "tasks": protocol.task.is_some(),
-        "sources": protocol.sources,
+async fn act(context: &CommandContext, command: StoredCommand) -> anyhow::Result<()> {
+    let (state, actor) = (&context.state, &context.actor);
+    match command {
+        StoredCommand::List { json } => list(&done(operations::list(state).await)?.items, json)?,
+        StoredCommand::Add { file } => {
+            let added = done(operations::put(state, actor, read_text(&file)?).await)?;
+            out::line(format_args!("{} is there: {} routes", added.name, added.routes));
+        }
+        StoredCommand::Delete { name } => {
+            done(operations::delete(state, actor, &name).await)?;
+            out::line(format_args!("{name} is gone"));
+        }
+    }
+    Ok(())
+}
+
+fn list(protocols: &[ProtocolView], json: bool) -> anyhow::Result<()> {
+    let columns = ["name", "title", "标题", "routes", "tasks", "channels"];
+    out::list(protocols, json, &columns, |it| {
+        let name = match &it.problem {
+            Some(_) => format!("{} (unusable)", it.name),
+            None => it.name.clone(),
+        };
+        let (routes, tasks) = (it.routes.to_string(), it.tasks.to_string());
+        let channels = it.channels.len().to_string();
+        vec![name, it.title_en.clone(), it.title_zh.clone(), routes, tasks, channels]
     })
 }
 
-fn show(name: &str) -> anyhow::Result<ExitCode> {
-    let Some((_, text)) = BUILTIN.iter().find(|(builtin, _)| *builtin == name) else {
-        bail!("there is no protocol {name:?}; `newapi protocol list` names all");
+/// A built-in document needs no database.
+async fn show(name: &str) -> anyhow::Result<()> {
+    let document = match BUILTIN.iter().find(|(builtin, _)| *builtin == name) {
+        Some((_, text)) => (*text).to_owned(),
+        None => {
+            CommandContext::with(async |context| {
+                let found = done(operations::get(&context.state, name).await)?;
+                Ok(found.document.unwrap_or_default())
+            })
+            .await?
+        }
     };
-    out::line(text.trim_end());
-    Ok(ExitCode::SUCCESS)
+    out::line(document.trim_end());
+    Ok(())
 }
 
 fn check(file: &Path) -> anyhow::Result<ExitCode> {
@@ -125,25 +160,18 @@ fn try_out(args: &TryArgs) -> anyhow::Result<ExitCode> {
         None => SavedRequest::default(),
     };
     let call = args.call.as_deref().or(request.call.as_deref());
-    let call = call.context("say which call it is: --call \"POST /v1/…\"")?;
-    let (method, target) = call.split_once(' ').context("--call is a method and a path")?;
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let found = protocol.route(method, path);
-    let route =
-        found.ok_or_else(|| anyhow!("{} has no route for {method} {path}", protocol.name))?;
-    let mut report =
-        vec![("call", shown_call(&route)), ("request", shown_request(&route, query, &request))];
-    if let Some(file) = &args.reply {
-        let reply = SavedReply::parse(read(file)?)?;
-        let head = ReplyHead { status: reply.status, content_type: reply.content_type.as_deref() };
-        let mut reader = ReplyReader::new(route.route, head);
-        reader.push(&reply.body);
-        report.push(("reply", shown_reading(&reader.finish())));
-        if let Some(tasks) = protocol.task.as_ref().filter(|_| route.route.task.is_some()) {
-            report.push(("task", shown_task(&tasks.read_one(&reply.body))));
-        }
-    }
-    print(&report, args.json)?;
+    let call = call.context("say which call it is: --call \"POST /v1/…\"")?.to_owned();
+    let reply = args.reply.as_deref().map(|file| SavedReply::parse(read(file)?)).transpose()?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let input = TrialInput {
+        call,
+        request: text(request.body),
+        status: reply.as_ref().map_or(200, |reply| reply.status),
+        content_type: reply.as_ref().and_then(|reply| reply.content_type.clone()),
+        reply: reply.map(|reply| text(reply.body)),
+        ..TrialInput::default()
+    };
+    print(&done(Trial::of(&protocol, &input))?, args.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -157,73 +185,10 @@ fn protocol_of(given: &Path) -> anyhow::Result<Arc<Protocol>> {
     added.map_err(|problems| anyhow!("{} can't be used:\n{problems}", given.display()))
 }
 
-fn shown_call(found: &RouteMatch<'_>) -> Value {
-    let route = found.route;
-    let patterns: Vec<String> = route.patterns.iter().map(ToString::to_string).collect();
-    json!({
-        "protocol": &*route.protocol,
-        "route": patterns.join(", "),
-        "price": match route.price {
-            PriceWord::Model => "the model's",
-            PriceWord::Free => "free",
-        },
-    })
-}
-
-fn shown_request(found: &RouteMatch<'_>, query: &str, request: &SavedRequest) -> Value {
-    let read = found.route.read_request(&found.captures, query, &request.body);
-    json!({
-        "model": read.model,
-        "ambiguous": read.ambiguous,
-        "stream": read.stream,
-        "input_tokens": read.input_tokens,
-        "output_limit": read.output_limit,
-        "replies": read.times,
-        "units": counts(&read.units),
-        "resources": read.resources,
-    })
-}
-
-fn shown_reading(reading: &ReplyReading) -> Value {
-    let fault = reading.fault.as_ref();
-    json!({
-        "shape": reading.shape.as_str(),
-        "whole": reading.well_formed,
-        "documents": reading.documents,
-        "done": reading.done,
-        "outcome": reading.outcome.as_str(),
-        "next_channel": reading.refused || reading.retry,
-        "account_broken": reading.account,
-        "estimate": reading.estimate,
-        "meters": counts(&reading.meters),
-        "mismatch": reading.mismatch,
-        "bad_count": fault.map(|fault| format!("{} {:?}", fault.meter, fault.text)),
-        "text_tokens": reading.text_tokens,
-        "message": reading.message,
-        "resource": reading.resource,
-    })
-}
-
-fn shown_task(task: &protocol::TaskReading) -> Value {
-    json!({
-        "id": task.id,
-        "word": task.word,
-        "status": task.status.as_str(),
-        "progress": task.progress,
-        "reason": task.reason,
-        "results": task.results,
-        "meters": counts(&task.meters),
-    })
-}
-
-fn counts(meters: &protocol::Meters) -> BTreeMap<&'static str, i64> {
-    meters.iter().map(|(meter, count)| (meter.as_str(), count)).collect()
-}
-
 /// One line a member, without those that say nothing; or all as JSON.
-fn print(report: &[(&str, Value)], as_json: bool) -> anyhow::Result<()> {
+fn print(trial: &Trial, as_json: bool) -> anyhow::Result<()> {
     if as_json {
-        return out::json(&report.iter().cloned().collect::<BTreeMap<_, _>>());
+        return out::json(trial);
     }
     let says = |value: &Value| match value {
         Value::Null | Value::Bool(false) => None,
@@ -239,9 +204,11 @@ fn print(report: &[(&str, Value)], as_json: bool) -> anyhow::Result<()> {
         }
         Value::Number(number) => Some(number.to_string()),
     };
-    for (part, members) in report {
+    let report = serde_json::to_value(trial)?;
+    for (part, members) in ["call", "request", "reply", "task"].map(|part| (part, &report[part])) {
+        let Some(members) = members.as_object() else { continue };
         out::line(part);
-        for (name, value) in members.as_object().into_iter().flatten() {
+        for (name, value) in members {
             if let Some(said) = says(value) {
                 out::line(format_args!("  {:<15} {said}", name.replace('_', " ")));
             }

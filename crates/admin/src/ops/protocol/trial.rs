@@ -1,0 +1,274 @@
+//! Tries a protocol out on a request and a reply that somebody has saved: what would be read.
+
+use super::{checked_size, find};
+use crate::fields::Fields;
+use crate::{AdminError, AdminState};
+use protocol::{
+    Meters, PriceWord, Protocol, ReplyHead, ReplyReader, ReplyReading, RouteMatch, TaskReading,
+};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use store::protocols;
+use utoipa::ToSchema;
+
+/// A call to be tried.
+#[derive(Clone, Debug, Default)]
+pub struct TrialInput {
+    /// The protocol's name, where there is no document.
+    pub protocol: Option<String>,
+    /// A document that need not be stored.
+    pub document: Option<String>,
+    /// Method and path: `POST /v1/messages`.
+    pub call: String,
+    /// The request's body.
+    pub request: String,
+    /// The reply's body, if it is to be read as well.
+    pub reply: Option<String>,
+    /// The reply's status.
+    pub status: u16,
+    /// The reply's header `content-type`.
+    pub content_type: Option<String>,
+}
+
+/// What would be read of a call.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Trial {
+    /// The route.
+    pub call: TrialCall,
+    /// What is read of the request.
+    pub request: TrialRequest,
+    /// What is read of the reply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply: Option<TrialReply>,
+    /// What is read of the task that the reply is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<TrialTask>,
+}
+
+/// The route of a call.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct TrialCall {
+    /// The protocol whose route it is.
+    pub protocol: String,
+    /// The route's patterns.
+    pub route: String,
+    /// What such calls cost: `the model's`, or `free`.
+    pub price: String,
+}
+
+/// What is read of a request.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct TrialRequest {
+    /// The model.
+    pub model: Option<String>,
+    /// A member that is read stands twice: such a request is refused.
+    pub ambiguous: bool,
+    /// It asks for a stream.
+    pub stream: bool,
+    /// Tokens of its text, about.
+    pub input_tokens: i64,
+    /// How many tokens of output it allows.
+    pub output_limit: Option<i64>,
+    /// How many replies it asks for.
+    pub replies: i64,
+    /// What it asks for in units.
+    pub units: BTreeMap<String, i64>,
+    /// The ids of resources that it is about.
+    pub resources: Vec<String>,
+}
+
+/// What is read of a reply.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct TrialReply {
+    /// How its body is made up: `json`, `array`, `sse`, `lines` or `opaque`.
+    pub shape: String,
+    /// It is whole.
+    pub whole: bool,
+    /// How many documents there were.
+    pub documents: i64,
+    /// The stream said that it is over.
+    pub done: bool,
+    /// What came of the call.
+    pub outcome: String,
+    /// Another channel may be asked.
+    pub next_channel: bool,
+    /// The channel's account is broken.
+    pub account_broken: bool,
+    /// It is an estimate, not a result.
+    pub estimate: bool,
+    /// What was counted, each without what another counts of it.
+    pub meters: BTreeMap<String, i64>,
+    /// What did not add up.
+    pub mismatch: Option<String>,
+    /// A count that can't be billed.
+    pub bad_count: Option<String>,
+    /// Tokens of the text that was made, about.
+    pub text_tokens: i64,
+    /// Why it failed, in the upstream's words.
+    pub message: Option<String>,
+    /// The id of what was made.
+    pub resource: Option<String>,
+}
+
+/// What is read of a task.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct TrialTask {
+    /// Its id.
+    pub id: Option<String>,
+    /// The upstream's word for where it stands.
+    pub word: String,
+    /// What the word means.
+    pub status: String,
+    /// Its progress, as the upstream has it.
+    pub progress: String,
+    /// Why it failed.
+    pub reason: String,
+    /// Its results.
+    pub results: Vec<String>,
+    /// What was counted.
+    pub meters: BTreeMap<String, i64>,
+}
+
+impl TrialInput {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// The first field that breaks its rule.
+    pub fn read(mut fields: Fields) -> Result<Self, AdminError> {
+        let call = fields.text("call")?;
+        let input = Self {
+            protocol: fields.text("protocol")?,
+            document: fields.text("document")?.map(checked_size).transpose()?,
+            call: fields.required("call", call)?,
+            request: fields.text("request")?.unwrap_or_default(),
+            reply: fields.text("reply")?,
+            status: fields
+                .int_in("status", 100, 599)?
+                .and_then(|status| u16::try_from(status).ok())
+                .unwrap_or(200),
+            content_type: fields.text("content_type")?,
+        };
+        fields.finish(&[], &[])?;
+        Ok(input)
+    }
+}
+
+/// Tries a call out. Nothing is sent, and nothing is stored.
+///
+/// # Errors
+/// When the protocol can't be used, or has no such route; or the database fails.
+pub async fn try_out(state: &AdminState, input: &TrialInput) -> Result<Trial, AdminError> {
+    let protocol = match (&input.document, &input.protocol) {
+        (Some(document), _) => {
+            let (mut library, _) = protocols::load(&state.db).await?;
+            library.add(document).map_err(|problems| {
+                let problems = problems.to_string();
+                AdminError::field("document", problems.clone(), problems)
+            })?
+        }
+        (None, Some(name)) => find(state, name).await?,
+        (None, None) => {
+            return Err(AdminError::field("protocol", "不能为空", "is required"));
+        }
+    };
+    Trial::of(&protocol, input)
+}
+
+impl Trial {
+    /// What a protocol reads of a call.
+    ///
+    /// # Errors
+    /// When it has no such route.
+    pub fn of(protocol: &Protocol, input: &TrialInput) -> Result<Self, AdminError> {
+        let wrong = |zh: String, en: String| AdminError::field("call", zh, en);
+        let Some((method, target)) = input.call.trim().split_once(' ') else {
+            let (zh, en) = ("格式为 POST /v1/…", "is a method and a path, such as POST /v1/…");
+            return Err(wrong(zh.to_owned(), en.to_owned()));
+        };
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let found = protocol.route(method, path).ok_or_else(|| {
+            let name = &protocol.name;
+            wrong(
+                format!("{name} 没有 {method} {path} 这条路由"),
+                format!("is no route of {name}: {method} {path}"),
+            )
+        })?;
+        let reply = input.reply.as_ref().map(|body| {
+            let head =
+                ReplyHead { status: input.status, content_type: input.content_type.as_deref() };
+            let mut reader = ReplyReader::new(found.route, head);
+            reader.push(body.as_bytes());
+            reader.finish()
+        });
+        let tasks = protocol.task.as_ref().filter(|_| found.route.task.is_some());
+        let task = tasks.zip(input.reply.as_ref()).map(|(it, body)| it.read_one(body.as_bytes()));
+        Ok(Self {
+            call: of_call(&found),
+            request: of_request(&found, query, &input.request),
+            reply: reply.map(of_reply),
+            task: task.map(of_task),
+        })
+    }
+}
+
+fn of_call(found: &RouteMatch<'_>) -> TrialCall {
+    let patterns: Vec<String> = found.route.patterns.iter().map(ToString::to_string).collect();
+    let price = match found.route.price {
+        PriceWord::Model => "the model's",
+        PriceWord::Free => "free",
+    };
+    TrialCall {
+        protocol: found.route.protocol.to_string(),
+        route: patterns.join(", "),
+        price: price.to_owned(),
+    }
+}
+
+fn of_request(found: &RouteMatch<'_>, query: &str, body: &str) -> TrialRequest {
+    let read = found.route.read_request(&found.captures, query, body.as_bytes());
+    TrialRequest {
+        model: read.model,
+        ambiguous: read.ambiguous,
+        stream: read.stream,
+        input_tokens: read.input_tokens,
+        output_limit: read.output_limit,
+        replies: read.times,
+        units: counts(&read.units),
+        resources: read.resources,
+    }
+}
+
+fn of_reply(read: ReplyReading) -> TrialReply {
+    TrialReply {
+        shape: read.shape.as_str().to_owned(),
+        whole: read.well_formed,
+        documents: i64::try_from(read.documents).unwrap_or(i64::MAX),
+        done: read.done,
+        outcome: read.outcome.as_str().to_owned(),
+        next_channel: read.refused || read.retry,
+        account_broken: read.account,
+        estimate: read.estimate,
+        meters: counts(&read.meters),
+        mismatch: read.mismatch,
+        bad_count: read.fault.map(|fault| format!("{} {:?}", fault.meter, fault.text)),
+        text_tokens: read.text_tokens,
+        message: read.message,
+        resource: read.resource,
+    }
+}
+
+fn of_task(task: TaskReading) -> TrialTask {
+    TrialTask {
+        id: task.id,
+        word: task.word,
+        status: task.status.as_str().to_owned(),
+        progress: task.progress,
+        reason: task.reason,
+        results: task.results,
+        meters: counts(&task.meters),
+    }
+}
+
+fn counts(meters: &Meters) -> BTreeMap<String, i64> {
+    meters.iter().map(|(meter, count)| (meter.as_str().to_owned(), count)).collect()
+}

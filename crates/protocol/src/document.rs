@@ -76,6 +76,8 @@ pub(crate) struct RouteSection {
     pub(crate) reply: TextList,
     pub(crate) price: Option<PriceWord>,
     pub(crate) empty: Option<TextList>,
+    /// In place of `text.output`.
+    pub(crate) text: Option<TextList>,
     #[serde(default)]
     pub(crate) meters: BTreeMap<String, MeterSources>,
     #[serde(default)]
@@ -163,6 +165,12 @@ pub(crate) struct TextSection {
     /// Text of a reply that was made by the model.
     #[serde(default)]
     pub(crate) output: TextList,
+    /// The same, with all text below and the names of members: arguments that are an object.
+    #[serde(default)]
+    pub(crate) below: TextList,
+    /// Pictures, sound and sealed thoughts that were made, in base64.
+    #[serde(default)]
+    pub(crate) data: TextList,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -7,6 +7,9 @@ use domain::Meter;
 
 /// Most texts of one kind that are kept of a document.
 const MAX_RESULTS: usize = 64;
+/// Characters of base64 for a token: vendors count a picture of 1 to 2 million as 1000 to 1300
+/// tokens, and a second of sound (24 kHz, 16 bits: 64 000) as 20 to 32.
+const DATA_CHARS: u64 = 2_000;
 /// Longest text of a fault.
 const MAX_FAULT_CHARS: usize = 40;
 
@@ -64,10 +67,15 @@ pub(crate) struct DocumentValues {
     pub(crate) tests: u64,
     pub(crate) kept: Vec<KeptText>,
     pub(crate) bad: Option<BadCount>,
+    /// Some count of the request's tokens, or of the reply's, can't be one; over all documents.
+    pub(crate) bad_input: bool,
+    pub(crate) bad_output: bool,
     /// A member that one text is kept of has come twice.
     pub(crate) twice: bool,
     /// Text that was made; over all documents.
     pub(crate) text: TokenCounter,
+    /// Characters of base64 that were made; over all documents.
+    data_chars: u64,
 }
 
 impl DocumentValues {
@@ -85,8 +93,11 @@ impl DocumentValues {
             tests: 0,
             kept: Vec::new(),
             bad: None,
+            bad_input: false,
+            bad_output: false,
             twice: false,
             text: TokenCounter::default(),
+            data_chars: 0,
         }
     }
 
@@ -106,6 +117,17 @@ impl DocumentValues {
     /// The number of `slot`, if the document has one.
     pub(crate) fn number(&self, slot: usize) -> Option<i64> {
         (self.touched >> slot & 1 == 1).then(|| self.numbers.get(slot).copied()).flatten()
+    }
+
+    /// Tokens of what was made, about.
+    pub(crate) fn made_tokens(&self) -> i64 {
+        let data = i64::try_from(self.data_chars.div_ceil(DATA_CHARS)).unwrap_or(i64::MAX);
+        self.text.tokens().saturating_add(data)
+    }
+
+    /// Whether anything was made.
+    pub(crate) const fn any_made(&self) -> bool {
+        self.text.any() || self.data_chars > 0
     }
 
     /// The texts that were kept as `what`, the preferred ones first.
@@ -176,7 +198,13 @@ impl DocumentValues {
                         self.fits &= !(1 << filter);
                     }
                 }
-                PointerAction::Count(_) | PointerAction::One(_) | PointerAction::Text => {}
+                PointerAction::Data if value.kind == ScalarKind::Text => {
+                    self.data_chars = self.data_chars.saturating_add(value.chars);
+                }
+                PointerAction::Count(_)
+                | PointerAction::One(_)
+                | PointerAction::Text
+                | PointerAction::Data => {}
             }
         }
     }
@@ -238,6 +266,9 @@ impl DocumentValues {
             _ => {
                 let text = String::from_utf8_lossy(value.text);
                 let text = text.chars().take(MAX_FAULT_CHARS).collect();
+                let head = meter.map(Meter::head);
+                self.bad_input |= head == Some(Meter::Input);
+                self.bad_output |= head == Some(Meter::Output);
                 self.bad.get_or_insert(BadCount { slot, text });
             }
         }

@@ -27,6 +27,8 @@ pub(crate) enum PointerAction {
     Filter(u8),
     /// It is text that was made.
     Text,
+    /// It is data that was made, in base64.
+    Data,
 }
 
 /// A place in the tree.

@@ -121,6 +121,13 @@ impl ProgramBuilder {
         Ok(())
     }
 
+    /// What stands at `pointer` is data that was made, in base64.
+    pub(crate) fn data(&mut self, pointer: &Pointer) -> Result<(), ProgramError> {
+        let node = self.plain_place(pointer)?;
+        self.act(node, PointerAction::Data, 0);
+        Ok(())
+    }
+
     fn act(&mut self, node: NodeId, action: PointerAction, keep: u16) {
         let draft = &mut self.drafts[usize::from(node)];
         draft.actions.push(action);
@@ -236,7 +243,7 @@ impl NodeDraft {
     fn finish(self) -> PointerNode {
         let has = |wanted: fn(&PointerAction) -> bool| self.actions.iter().any(wanted);
         let text = has(|it| *it == PointerAction::Text);
-        let chars = has(|it| matches!(it, PointerAction::Count(_)));
+        let chars = has(|it| matches!(it, PointerAction::Count(_) | PointerAction::Data));
         PointerNode {
             indexed: self.keys.keys().any(|name| is_index(name)),
             keys: self.keys.into_iter().map(|(key, id)| (key.as_bytes().into(), id)).collect(),

@@ -6,11 +6,14 @@
 use crate::program::TextRole;
 use crate::route::ProtocolRoute;
 use crate::rules::{Condition, ConditionInput, MeterReports, Rules};
-use crate::walk::{DeclaredType, DocumentEvents, Framer, JsonWalker};
+use crate::walk::{DocumentEvents, Framer, JsonWalker};
 use domain::{Meter, Meters};
 use std::io::{self, Write};
 use std::sync::Arc;
 
+/// What is read of a request. A write to the cache, or a search, is work with a result.
+const READ: &[Meter] =
+    &[Meter::Input, Meter::Cached, Meter::ImageIn, Meter::AudioIn, Meter::VideoIn];
 /// The longest message of an upstream that is kept, in characters.
 const MAX_MESSAGE_CHARS: usize = 500;
 
@@ -137,9 +140,13 @@ pub struct ReplyReading {
     pub message: Option<String>,
     /// The id of what was made.
     pub resource: Option<String>,
-    /// Tokens of the text that was made, about: for replies that report none.
+    /// A count of the request's tokens can't be billed.
+    pub bad_input: bool,
+    /// A count of the reply's tokens can't be billed.
+    pub bad_output: bool,
+    /// Tokens of what was made, text and data, about: for replies that report none.
     pub text_tokens: i64,
-    /// Any text was made.
+    /// Any text or data was made.
     pub any_text: bool,
 }
 
@@ -253,7 +260,7 @@ impl ReplyReader {
 
     pub(crate) fn with_rules(rules: Arc<Rules>, head: ReplyHead<'_>) -> Self {
         let walker = JsonWalker::new(&rules.program);
-        let framer = Framer::new(DeclaredType::of(head.content_type));
+        let framer = Framer::new(head.content_type);
         Self { rules, status: head.status, framer, walker, tally: ReplyTally::default() }
     }
 
@@ -276,7 +283,7 @@ impl ReplyReader {
     /// Whether any text that was made has come.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        self.walker.found.text.any()
+        self.walker.found.any_made()
     }
 
     /// Whether the reply is a stream that has ended with `[DONE]`, behind which nothing has come.
@@ -289,6 +296,7 @@ impl ReplyReader {
         let Self { rules, status, framer, walker, tally } = &self;
         let shape = framer.shape(walker, tally.documents, tally.done);
         let (meters, mismatch) = tally.reports.settle(&rules.usage);
+        let plain_tokens = if shape == BodyShape::Opaque { framer.plain_tokens() } else { 0 };
         let account = tally.account || rules.account.iter().any(|it| it.holds_by_status(*status));
         ReplyReading {
             shape,
@@ -305,8 +313,10 @@ impl ReplyReader {
             estimate: tally.estimate,
             message: tally.message.clone(),
             resource: tally.resource.clone(),
-            text_tokens: walker.found.text.tokens(),
-            any_text: walker.found.text.any(),
+            text_tokens: walker.found.made_tokens() + plain_tokens,
+            any_text: walker.found.any_made(),
+            bad_input: walker.found.bad_input,
+            bad_output: walker.found.bad_output,
         }
     }
 
@@ -322,7 +332,7 @@ impl ReplyReader {
             CallOutcome::Failed(ReplyFailure::Nothing)
         } else if promised && !is_promised(&rules.promised, shape) {
             CallOutcome::Failed(ReplyFailure::Unpromised)
-        } else if is_empty(&rules.empty, meters) && !walker.found.text.any() {
+        } else if is_empty(&rules.empty, meters) && !walker.found.any_made() {
             CallOutcome::Empty
         } else {
             CallOutcome::Delivered
@@ -348,8 +358,9 @@ fn is_promised(promised: &[BodyShape], shape: BodyShape) -> bool {
         || shape.is_stream() && promised.iter().any(|promised| promised.is_stream())
 }
 
-/// Whether it was reported that nothing was made.
+/// Whether it was reported that nothing was made: only read.
 fn is_empty(empty: &[Meter], meters: &Meters) -> bool {
     let said = empty.iter().any(|meter| meters.get(*meter).is_some());
-    said && empty.iter().all(|meter| meters.family(*meter) == 0)
+    let is_only_read = |(meter, count): (Meter, i64)| count == 0 || READ.contains(&meter);
+    said && empty.iter().all(|meter| meters.family(*meter) == 0) && meters.iter().all(is_only_read)
 }

@@ -3,7 +3,7 @@
 use crate::idempotency::IDEMPOTENCY_KEY;
 use crate::inflate::is_compressed;
 use crate::inlet::Inlet;
-use crate::reply::ReadAs;
+use crate::reply::{Asked, ReadAs};
 use crate::request_body::{
     bad_form, bad_json, check_can_carry_estimate, check_has_no_precharge, check_is_no_estimate,
     plain,
@@ -52,8 +52,8 @@ pub(crate) enum CallTarget {
 pub(crate) struct ApiTarget {
     pub api: ApiPath,
     pub body: ApiBody,
-    /// Tokens of its text, about: for replies that report no usage.
-    pub input_tokens: i64,
+    /// What is known of it where its price is by use.
+    pub asked: Asked,
 }
 
 /// The body of a call of an API.
@@ -142,26 +142,25 @@ impl Call {
         if self.model.is_submission() {
             return None;
         }
-        let (path, input_tokens) = match &self.target {
-            CallTarget::Api(ApiTarget { api, input_tokens, .. }) => {
+        let (path, asked) = match &self.target {
+            CallTarget::Api(ApiTarget { api, asked, .. }) => {
                 api.spoken.as_ref()?;
-                (api.absolute(), *input_tokens)
+                (api.absolute(), *asked)
             }
             CallTarget::Model if spoken::is_custom_pass(channel) => return None,
-            CallTarget::Model => (pass_path(&self.model), 0),
+            CallTarget::Model => (pass_path(&self.model), Asked::default()),
         };
         let route = spoken::route_of(channel, &self.method, &path)?;
-        Some(ReadAs { route, input_tokens })
+        Some(ReadAs { route, asked })
     }
 
     /// Whether the call submits work that continues without it, and so must not be made twice.
     pub(crate) fn is_made_once(&self, route: &ProtocolRoute) -> bool {
-        match &self.target {
-            CallTarget::Api(ApiTarget { body, .. }) if !self.model.is_submission() => {
-                route.is_made_once(&body.plain)
-            }
-            _ => true,
-        }
+        let body = match &self.target {
+            CallTarget::Api(ApiTarget { body, .. }) => Some(&body.plain),
+            CallTarget::Model => self.inlet.whole(),
+        };
+        self.model.is_submission() || body.is_none_or(|body| route.is_made_once(body))
     }
 
     /// Whether a channel is asked for an estimate first, where the price is by use.

@@ -189,8 +189,8 @@ async fn call_model(
         target: api.map_or(CallTarget::Model, |(api, body)| {
             let is_by_use = price.as_ref().is_some_and(FrozenPrice::is_by_use);
             let counted = api.spoken.as_ref().filter(|_| is_by_use);
-            let input_tokens = counted.map_or(0, |spoken| spoken.input_tokens(&body.plain));
-            CallTarget::Api(ApiTarget { api, body, input_tokens })
+            let asked = counted.map(|spoken| spoken.asked(&body.plain)).unwrap_or_default();
+            CallTarget::Api(ApiTarget { api, body, asked })
         }),
         inlet,
         is_json: false,

@@ -8,7 +8,7 @@ use domain::Usage;
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http_body::Body;
-use protocol::{ProtocolRoute, ReplyHead};
+use protocol::{CallOutcome, MeterFault, ProtocolRoute, ReplyHead};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -143,26 +143,34 @@ pub(crate) async fn collect(
 #[derive(Clone, Debug)]
 pub(crate) struct ReadAs {
     pub route: Arc<ProtocolRoute>,
-    /// Tokens of the request's text, about, which stand in for a usage that is not reported.
+    pub asked: Asked,
+}
+
+/// What a request by use asked for, as far as the reading of its reply depends on it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asked {
+    /// Tokens of its text, about, which stand in for a usage that is not reported.
     pub input_tokens: i64,
+    /// It allows no output: a reply without any is what was asked for.
+    pub allows_nothing: bool,
 }
 
 /// Reads a reply on its way: by the contract of CustomPass, or by a route of a protocol.
 pub(crate) enum ChargeReader {
     Envelope(Box<ReplyScanner>),
-    Route { body: Box<Decoded<protocol::ReplyReader>>, input_tokens: i64 },
+    Route { body: Box<Decoded<protocol::ReplyReader>>, asked: Asked },
 }
 
 impl ChargeReader {
     pub(crate) fn new(headers: &HeaderMap, read_as: Option<&ReadAs>) -> Self {
-        let Some(ReadAs { route, input_tokens }) = read_as else {
+        let Some(ReadAs { route, asked }) = read_as else {
             return Self::Envelope(Box::new(ReplyScanner::for_headers(headers)));
         };
         let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         // Replies of other statuses are not read: they cost nothing.
         let reader = protocol::ReplyReader::new(route, ReplyHead { status: 200, content_type });
         let body = Box::new(Decoded::for_headers(headers, reader));
-        Self::Route { body, input_tokens: *input_tokens }
+        Self::Route { body, asked: *asked }
     }
 
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
@@ -184,8 +192,8 @@ impl ChargeReader {
     pub(crate) fn finish(self) -> Reading {
         match self {
             Self::Envelope(scanner) => read(scanner.finish()),
-            Self::Route { body, input_tokens } => match body.finish() {
-                Ok(Some(reader)) => read_by_route(reader.finish(), input_tokens),
+            Self::Route { body, asked } => match body.finish() {
+                Ok(Some(reader)) => read_by_route(reader.finish(), asked),
                 Ok(None) => Reading::default(),
                 Err(why) => {
                     Reading { trouble: Some(format!("unreadable: {why}")), ..Reading::default() }
@@ -203,27 +211,35 @@ pub(crate) fn read_whole(headers: &HeaderMap, bytes: &[u8], read_as: Option<&Rea
 }
 
 /// What a protocol's reader found, as far as money is concerned.
-fn read_by_route(read: protocol::ReplyReading, input_tokens: i64) -> Reading {
-    let failed = !matches!(read.outcome, protocol::CallOutcome::Delivered);
-    let usage = match read.meters.usage() {
-        Some(usage) => Some(Usage { inconsistency: read.mismatch, ..usage }),
-        // What passed is counted where the upstream counts nothing.
-        None if !failed && read.fault.is_none() => Some(Usage {
-            prompt_tokens: input_tokens,
-            completion_tokens: read.text_tokens,
-            inconsistency: Some("estimated: the upstream reported no usage".to_owned()),
-            ..Usage::default()
-        }),
-        None => None,
+fn read_by_route(read: protocol::ReplyReading, asked: Asked) -> Reading {
+    let failed = match read.outcome {
+        CallOutcome::Delivered => false,
+        CallOutcome::Empty => !asked.allows_nothing,
+        CallOutcome::Failed(_) => true,
     };
-    let trouble = read.fault.map(|fault| format!("usage.{:?} is {}", fault.meter, fault.text));
-    Reading {
-        failed,
-        is_estimate: read.estimate,
-        trouble: trouble.filter(|_| usage.is_none()),
-        usage,
-        is_stream: read.shape.is_stream(),
-    }
+    let is_stream = read.shape.is_stream();
+    let usage = match read.meters.usage() {
+        None if failed => None,
+        None => Some(Usage::default()),
+        some => some,
+    };
+    let is_silent = read.meters.usage().is_none();
+    // What passed is counted where the upstream counts nothing, or what can't be billed.
+    let usage = usage.map(|mut usage| {
+        if is_silent || read.bad_input {
+            usage.prompt_tokens = usage.prompt_tokens.max(asked.input_tokens);
+        }
+        if is_silent || read.bad_output {
+            usage.completion_tokens = usage.completion_tokens.max(read.text_tokens);
+        }
+        usage.inconsistency = match &read.fault {
+            Some(MeterFault { meter, text }) => Some(format!("estimated: {meter} is {text}")),
+            None if is_silent => Some("estimated: the upstream reported no usage".to_owned()),
+            None => read.mismatch,
+        };
+        usage
+    });
+    Reading { failed, is_estimate: read.estimate, trouble: None, usage, is_stream }
 }
 
 /// What was scanned, as far as money is concerned.

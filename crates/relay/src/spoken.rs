@@ -1,6 +1,7 @@
 //! Which API a call speaks: the route of a protocol that its path fits, and where its model is.
 
 use crate::faults;
+use crate::reply::Asked;
 use domain::{Fault, ModelName};
 use egress::CUSTOM_PASS;
 use http::Method;
@@ -57,9 +58,11 @@ impl Spoken {
         unknown
     }
 
-    /// Tokens of a request's text, about.
-    pub(crate) fn input_tokens(&self, body: &[u8]) -> i64 {
-        self.route.read_request(&self.captures, "", body).input_tokens
+    /// What a request asks for.
+    pub(crate) fn asked(&self, body: &[u8]) -> Asked {
+        let read = self.route.read_request(&self.captures, "", body);
+        let allows_nothing = read.output_limit == Some(0);
+        Asked { input_tokens: read.input_tokens, allows_nothing }
     }
 
     /// The shape of our own errors.

@@ -17,6 +17,7 @@ mod cluster;
 mod commands;
 mod concurrency;
 mod console;
+mod counted;
 mod crash;
 mod database;
 mod diagnostics;

@@ -145,8 +145,8 @@ impl SharedRules {
         at: &str,
         found: &mut ProblemList,
     ) -> Option<Arc<crate::rules::Rules>> {
-        let RouteSection { reply, empty, meters, makes, .. } = section;
-        let key = format!("{reply:?} {empty:?} {meters:?} {makes:?}");
+        let RouteSection { reply, empty, text, meters, makes, .. } = section;
+        let key = format!("{reply:?} {empty:?} {text:?} {meters:?} {makes:?}");
         if let Some(known) = self.replies.get(&key) {
             return Some(Arc::clone(known));
         }

@@ -4,7 +4,7 @@ use super::MAX_LIST;
 use super::problems::ProblemList;
 use crate::document::{
     CompareWords, ConditionSection, Document, MeterSources, OutcomeSection, RouteSection,
-    SourceSection, TextList, UsageSection,
+    SourceSection, TextList, TextSection, UsageSection,
 };
 use crate::pointer::Pointer;
 use crate::program::{TestRule, TextRole, TextSlot};
@@ -15,6 +15,8 @@ use domain::{METERS, Meter};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+/// Most pointers of a list.
+const MAX_POINTERS: usize = 64;
 /// As much of a message is kept, in bytes.
 const MESSAGE_BYTES: u16 = 4096;
 /// Longest id of a resource, in bytes.
@@ -39,12 +41,7 @@ pub(super) fn rules(
     let estimate = conditions("estimate", &outcome.estimate);
     keep("outcome.message", &outcome.message, TextRole::Message, &mut builder, found);
     keep(&format!("{at}.makes"), &route.makes, TextRole::Resource, &mut builder, found);
-    if let Some(text) = &document.text {
-        for (at, pointer) in pointers("text.output", &text.output, found) {
-            let done = builder.text(&pointer, false);
-            found.ok(&at, done);
-        }
-    }
+    text(document, route, at, &mut builder, found);
     let (empty_at, empty) = match &route.empty {
         Some(own) => (format!("{at}.empty"), own),
         None => ("outcome.empty".to_owned(), &outcome.empty),
@@ -62,6 +59,34 @@ pub(super) fn rules(
         retry: outcome.retry.clone(),
         promised: shapes(route, at, found),
     })
+}
+
+/// What was made, to be counted where no usage is reported.
+fn text(
+    document: &Document,
+    route: &RouteSection,
+    at: &str,
+    builder: &mut ProgramBuilder,
+    found: &mut ProblemList,
+) {
+    let none = TextSection::default();
+    let shared = document.text.as_ref().unwrap_or(&none);
+    let output = match &route.text {
+        Some(own) => pointers(&format!("{at}.text"), own, found),
+        None => pointers("text.output", &shared.output, found),
+    };
+    for (at, pointer) in output {
+        let done = builder.text(&pointer, false);
+        found.ok(&at, done);
+    }
+    for (at, pointer) in pointers("text.below", &shared.below, found) {
+        let done = builder.text(&pointer, true);
+        found.ok(&at, done);
+    }
+    for (at, pointer) in pointers("text.data", &shared.data, found) {
+        let done = builder.data(&pointer);
+        found.ok(&at, done);
+    }
 }
 
 fn shapes(route: &RouteSection, at: &str, found: &mut ProblemList) -> Vec<BodyShape> {
@@ -265,8 +290,8 @@ pub(super) fn pointers(
     texts: &TextList,
     found: &mut ProblemList,
 ) -> Vec<(String, Pointer)> {
-    if texts.0.len() > MAX_LIST {
-        found.at(at, format!("names more than {MAX_LIST} pointers"));
+    if texts.0.len() > MAX_POINTERS {
+        found.at(at, format!("names more than {MAX_POINTERS} pointers"));
         return Vec::new();
     }
     let mut read = Vec::new();

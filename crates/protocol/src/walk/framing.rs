@@ -5,6 +5,7 @@ use super::json::JsonWalker;
 use super::sse::EventStream;
 use crate::program::PointerProgram;
 use crate::reading::BodyShape;
+use crate::tokens::TokenCounter;
 
 /// What the headers say of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,16 +101,20 @@ pub(crate) struct Framer {
     /// How many bytes have come: a byte order mark stands at the first three.
     seen: u64,
     visible: bool,
+    /// Counts the body as a text, where the headers call it one.
+    plain: Option<TokenCounter>,
 }
 
 impl Framer {
-    pub(crate) const fn new(declared: DeclaredType) -> Self {
+    pub(crate) fn new(content_type: Option<&str>) -> Self {
+        let declared = DeclaredType::of(content_type);
+        let plain = is_plain_text(content_type).then(TokenCounter::default);
         let framing = match declared {
             DeclaredType::Opaque => BodyFraming::Opaque,
             DeclaredType::Lines => BodyFraming::Many { by_line: true, skipping: false },
             _ => BodyFraming::Undecided,
         };
-        Self { declared, framing, seen: 0, visible: false }
+        Self { declared, framing, seen: 0, visible: false, plain }
     }
 
     pub(crate) fn feed<D: DocumentEvents>(
@@ -119,6 +124,9 @@ impl Framer {
         walker: &mut JsonWalker,
         to: &mut D,
     ) {
+        if let Some(plain) = &mut self.plain {
+            plain.push(bytes);
+        }
         let mut rest = bytes;
         if !self.visible {
             let Some(at) = self.first_visible(bytes) else { return };
@@ -197,6 +205,11 @@ impl Framer {
         !self.visible
     }
 
+    /// Tokens of a body that is a text, about: nothing in it is found by a pointer.
+    pub(crate) fn plain_tokens(&self) -> i64 {
+        self.plain.as_ref().map_or(0, TokenCounter::tokens)
+    }
+
     /// The kind of body, as far as it can be determined.
     pub(crate) fn shape(&self, walker: &JsonWalker, documents: u64, done: bool) -> BodyShape {
         let guessed = self.declared == DeclaredType::Unknown;
@@ -229,6 +242,13 @@ impl Framer {
             BodyFraming::Undecided | BodyFraming::Opaque => false,
         }
     }
+}
+
+/// Subtitles, transcripts; a page is none.
+fn is_plain_text(content_type: Option<&str>) -> bool {
+    let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let is = |name: &str| essence.eq_ignore_ascii_case(name);
+    ["text/plain", "text/vtt", "text/srt", "application/x-subrip"].into_iter().any(is)
 }
 
 /// No JSON begins like a line of an event stream, nor the other way round: the first byte is

@@ -7,7 +7,7 @@ mod scalar;
 mod sse;
 mod text;
 
-pub(crate) use framing::{DeclaredType, Framer};
+pub(crate) use framing::Framer;
 pub(crate) use json::JsonWalker;
 
 /// Receives each document that ended.

@@ -3,6 +3,7 @@
 
 use crate::call::{ApiTarget, Call, CallTarget};
 use crate::inlet::Inlet;
+use crate::reply::Asked;
 use crate::request_body::model_in_body;
 use crate::spoken::PathMeaning;
 use crate::surface::{Surface, surface};
@@ -105,7 +106,7 @@ fn again(plain: &[u8], key: HeaderValue, request_id: &str, config: &RelayConfig)
         Surface::Pass(model) => (model, CallTarget::Model),
         Surface::Api(api) => {
             let (model, body) = model_in_body(&headers, &body, None, config).ok()?;
-            (model, CallTarget::Api(ApiTarget { api, body, input_tokens: 0 }))
+            (model, CallTarget::Api(ApiTarget { api, body, asked: Asked::default() }))
         }
         _ => return None,
     };

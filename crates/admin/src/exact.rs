@@ -57,6 +57,16 @@ pub(crate) fn json(text: String) -> Box<RawValue> {
     RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
+/// JSON text from the database as the JSON that it is; what is none (plain SQL can put anything
+/// into an SQLite column) is shown as a text.
+#[must_use]
+pub(crate) fn json_or_text(text: String) -> Box<RawValue> {
+    match serde_json::from_str::<&RawValue>(&text) {
+        Ok(_) => json(text),
+        Err(_) => json(serde_json::Value::String(text).to_string()),
+    }
+}
+
 /// JSON text from the database, where an empty one stands for an empty object.
 #[must_use]
 pub(crate) fn object(text: String) -> Box<RawValue> {

@@ -358,6 +358,20 @@ impl Fields {
         Self::of(&format!("{}{name}.", self.prefix), seen).map(Some)
     }
 
+    /// JSON of any kind, or the text of it in a string (empty: none), as it stands.
+    ///
+    /// # Errors
+    /// When it is a string that can't be read.
+    pub fn json(&mut self, name: &str) -> Result<Option<String>, AdminError> {
+        self.note(name, survey::json_or_text);
+        let Some(value) = self.raw(name) else { return Ok(None) };
+        if !value.get().starts_with('"') {
+            return Ok(Some(value.get().to_owned()));
+        }
+        let text: Result<String, _> = serde_json::from_str(value.get());
+        text.map(Some).map_err(|_| self.wrong(name, "必须是字符串", "must be a string"))
+    }
+
     /// What is left, by name, for objects whose names are data.
     #[must_use]
     pub fn into_members(self) -> BTreeMap<String, Box<RawValue>> {

@@ -50,6 +50,12 @@ fn harmless(cell: &str) -> bool {
     !cell.starts_with(SIGNS) || is_number(cell)
 }
 
+/// The text of a cell that [`Sheet`] has written: without the mark that keeps it from being
+/// evaluated.
+pub(crate) fn as_written(cell: &str) -> &str {
+    cell.strip_prefix('\'').filter(|text| !harmless(text)).unwrap_or(cell)
+}
+
 /// A sign, digits, and a part behind the point, perhaps.
 fn is_number(cell: &str) -> bool {
     let unsigned = cell.strip_prefix(['+', '-']).unwrap_or(cell);

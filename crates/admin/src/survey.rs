@@ -197,6 +197,14 @@ pub(crate) fn ratio() -> Value {
     })
 }
 
+/// An object or a list, or the text of one.
+pub(crate) fn json_or_text() -> Value {
+    json!({
+        "type": ["object", "array", "string", "null"],
+        "description": "JSON, or a string that holds it.",
+    })
+}
+
 /// A list of texts: an array, or one string with commas or line breaks.
 pub(crate) fn list(max_items: usize) -> Value {
     json!({ "anyOf": [

@@ -1,11 +1,10 @@
 //! What a price may have beyond its ratios: the worth of every meter, prices of units, and tiers.
 
 use crate::{Meter, Meters, Ratio, UnitPrice};
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
 use std::fmt;
 
 mod parse;
+mod write;
 
 pub use parse::ScheduleError;
 
@@ -91,6 +90,13 @@ impl Schedule {
             TierCondition::Request { at, .. } => Some(at),
             TierCondition::Above { .. } => None,
         })
+    }
+
+    /// The three parts as JSON, with their numbers as they were written; [`Schedule::parse`] reads
+    /// them.
+    #[must_use]
+    pub fn parts(&self) -> [String; 3] {
+        write::parts(self)
     }
 
     /// What a count of `meter` is worth in plain input tokens, where it is set.
@@ -211,53 +217,6 @@ fn same(word: &str, said: &str) -> bool {
     let (word, said) = (word.trim(), said.trim());
     word.eq_ignore_ascii_case(said)
         || parse::number(word).is_some_and(|it| parse::number(said).is_some_and(|said| said == it))
-}
-
-impl Serialize for Schedule {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { meters, units, tiers } = self;
-        let mut parts = serializer.serialize_map(None)?;
-        if !meters.is_empty() {
-            parts.serialize_entry("meters", &ByWord(meters))?;
-        }
-        if !units.is_empty() {
-            parts.serialize_entry("units", &ByWord(units))?;
-        }
-        if !tiers.is_empty() {
-            parts.serialize_entry("tiers", tiers)?;
-        }
-        parts.end()
-    }
-}
-
-struct ByWord<'a, T>(&'a [(Meter, T)]);
-
-impl<T: Serialize> Serialize for ByWord<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(meter, value)| (meter.as_str(), value)))
-    }
-}
-
-impl Serialize for Tier {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        match &self.when {
-            TierCondition::Above { meter, count } => {
-                map.serialize_entry("above", &Meters::from_iter([(*meter, *count)]))?;
-            }
-            TierCondition::Request { at, words, is } => {
-                map.serialize_entry("at", &at.to_string())?;
-                map.serialize_entry(if *is { "is" } else { "not" }, words)?;
-            }
-        }
-        for (meter, factor) in &self.factors {
-            map.serialize_entry(meter.as_str(), factor)?;
-        }
-        if let Some(factor) = &self.factor {
-            map.serialize_entry("factor", factor)?;
-        }
-        map.end()
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::channel_fields::{self as fields, ChannelSetting, Precharge};
 use crate::seal::SealError;
 use crate::sealed_proxy::{open_proxy, seal_proxy};
 use crate::{CHANNEL_KEY, ChannelProtocol, Db, Row, Sealer, Secret, StoreError, Value, protocols};
-use domain::{ChannelId, PriceRow, Ratio, StatusWords};
+use domain::{ChannelId, PriceRow, Pricing, Ratio, Schedule, StatusWords};
 use protocol::{Library, Protocol};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Display;
@@ -279,7 +279,7 @@ const SELECT_CHANNELS: &str = "SELECT id, name, base_url, key, models, groups, p
     custompass_status_mapping, setting, protocol FROM channels";
 
 const SELECT_PRICES: &str = "SELECT model_name, ratio, fixed_quota, completion_ratio, cache_ratio,
-    image_ratio, audio_ratio, min_hold FROM abilities";
+    image_ratio, audio_ratio, min_hold, meters, units, tiers FROM abilities";
 
 /// A channel as its row is now, enabled or not, or why it can't be used; none without a row.
 ///
@@ -356,7 +356,9 @@ fn read_channel(
     Ok((channel, warnings))
 }
 
-fn read_price(row: &Row) -> Result<PriceRow, StoreError> {
+fn read_price(row: &Row) -> Result<PriceRow, Box<dyn std::error::Error>> {
+    let text = |column: &str| row.get::<String>(column);
+    let schedule = Schedule::parse(&text("meters")?, &text("units")?, &text("tiers")?)?;
     let price = PriceRow {
         fixed_quota: row.get("fixed_quota")?,
         ratio: row.get("ratio")?,
@@ -365,8 +367,12 @@ fn read_price(row: &Row) -> Result<PriceRow, StoreError> {
         image_ratio: row.get("image_ratio")?,
         audio_ratio: row.get("audio_ratio")?,
         min_hold: row.get("min_hold")?,
-        schedule: None,
+        schedule: schedule.map(Arc::new),
     };
+    if price.schedule.is_some() {
+        // Whatever group and user: a schedule that doesn't fit its columns is no price.
+        Pricing::freeze(Some(&price), Ratio::ONE, Ratio::ONE)?;
+    }
     Ok(price)
 }
 

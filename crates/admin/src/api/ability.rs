@@ -1,10 +1,12 @@
 //! `/api/ability`
 
-use super::envelope::{ApiResult, done, many, one};
+use super::envelope::{ApiResult, attached, done, many, one};
 use super::extract::{CallingActor, JsonBody, PathName, QueryParams};
 use crate::ops::ability::{self, AbilityInput};
 use crate::ops::price;
+use crate::ops::price_table::{self, PriceTable};
 use crate::{AdminError, AdminState, Page, PageRequest};
+use axum::body::Body;
 use axum::extract::State;
 
 /// Prices are read whole by scripts.
@@ -23,6 +25,22 @@ pub(super) async fn own(
     CallingActor(actor): CallingActor,
 ) -> ApiResult {
     many(Page::whole(price::own(&state, &actor).await?))
+}
+
+pub(super) async fn export(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+) -> ApiResult {
+    let table = price_table::export(&state, &actor).await?;
+    Ok(attached("prices", state.clock.now(), Body::from(table)))
+}
+
+pub(super) async fn import(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    JsonBody(fields): JsonBody,
+) -> ApiResult {
+    one(PriceTable::read(fields)?.save(&state, &actor).await?)
 }
 
 pub(super) async fn get(State(state): State<AdminState>, PathName(model): PathName) -> ApiResult {

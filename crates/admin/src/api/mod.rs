@@ -34,6 +34,7 @@ use crate::ops::log::{LogFilter, LogView, Statistics};
 use crate::ops::option::{OptionInput, OptionView};
 use crate::ops::own_sessions::SessionView;
 use crate::ops::price::OwnPrice;
+use crate::ops::price_table::PriceTable;
 use crate::ops::task::{TaskFilter, TaskView};
 use crate::ops::token::{TokenInput, TokenView};
 use crate::ops::user::{UserInput, UserView};
@@ -208,12 +209,16 @@ fn protocols(table: CallTable) -> CallTable {
 fn prices(table: CallTable) -> CallTable {
     let list = page::<AbilityView>("Prices").asks(&["keyword", "model_name", "model"]);
     let put = one::<AbilityView>("Create or replace a price").takes(AbilityInput::read);
+    let import = number("Create or replace prices from CSV: all of them, or none");
+    let import = import.takes(PriceTable::read);
     let group = one::<GroupView>("Create or replace a group").takes(GroupInput::read);
     let by_name = nothing("Delete a price: the model is free from then on");
     table
         .get("/api/ability", ability::list, list)
         .on(&[Post, Put], "/api/ability", ability::put, put)
         .delete("/api/ability", ability::delete_named, by_name.clone().asks(&["model_name"]))
+        .get("/api/price/export", ability::export, csv("Every price as CSV"))
+        .post("/api/price/import", ability::import, import)
         .get("/api/ability/{*model}", ability::get, one::<AbilityView>("The price of a model"))
         .delete("/api/ability/{*model}", ability::delete, by_name)
         .get("/api/group", group::list, page::<GroupView>("Groups"))

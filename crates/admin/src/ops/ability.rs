@@ -6,15 +6,18 @@ use crate::ops::channel::TYPE_CUSTOM_PASS;
 use crate::ops::record::{self, Subject};
 use crate::page::{Page, PageRequest, Query, Where, anywhere};
 use crate::{Actor, AdminError, AdminState, exact};
-use domain::{ModelName, PriceRow, Pricing, Quota, Ratio};
+use domain::{
+    ModelName, PriceError, PriceRow, Pricing, Quota, Ratio, Schedule, ScheduleError, UnixMs,
+};
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use store::{Row, Statement, StoreError};
+use std::sync::Arc;
+use store::{Row, Statement, StoreError, Value};
 use utoipa::ToSchema;
 
 const COLUMNS: &str = "model_name, channel_type, ratio, fixed_quota, completion_ratio, \
-     cache_ratio, image_ratio, audio_ratio, min_hold, updated_at";
+     cache_ratio, image_ratio, audio_ratio, min_hold, meters, units, tiers, updated_at";
 /// Fields that responses show, or that scripts for similar servers send; ignored in requests.
 const IGNORED: &[&str] = &["updated_at", "enabled"];
 
@@ -51,8 +54,17 @@ pub struct AbilityView {
     /// Worth of an audio token.
     #[schema(value_type = Decimal)]
     pub audio_ratio: Box<RawValue>,
-    /// What is held before a call priced by ratio.
+    /// What is held before a call priced by use.
     pub min_hold: Quota,
+    /// Worth of further meters, in prompt tokens: an object by meter.
+    #[schema(value_type = Object)]
+    pub meters: Box<RawValue>,
+    /// Prices of counted units, in quota: an object by unit.
+    #[schema(value_type = Object)]
+    pub units: Box<RawValue>,
+    /// Factors by what was counted, or by what a request says: a list.
+    #[schema(value_type = Vec<Object>)]
+    pub tiers: Box<RawValue>,
     /// When it was last set through the API, in seconds since 1970.
     pub updated_at: i64,
 }
@@ -78,27 +90,83 @@ impl AbilityInput {
             image_ratio: fields.ratio("image_ratio")?,
             audio_ratio: fields.ratio("audio_ratio")?,
             min_hold: fields.amount("min_hold")?,
-            schedule: None,
+            schedule: read_schedule(&mut fields)?,
         };
         fields.finish(IGNORED, &[])?;
         Ok(Self { model_name, price })
     }
 
-    fn check(&self) -> Result<(), AdminError> {
+    pub(super) fn check(&self) -> Result<(), AdminError> {
         if let Err(why) = ModelName::parse(&self.model_name) {
             let zh = "不是有效的模型名";
             return Err(AdminError::field("model_name", zh, why.to_string()));
         }
         // A row that can't price a call would refuse every one of them.
-        if Pricing::freeze(Some(&self.price), Ratio::ONE, Ratio::ONE).is_err() {
-            return Err(AdminError::field(
+        let Err(why) = Pricing::freeze(Some(&self.price), Ratio::ONE, Ratio::ONE) else {
+            return Ok(());
+        };
+        Err(match why {
+            PriceError::Contradicts(column, meter) => AdminError::field(
+                column,
+                format!("与 meters.{meter} 不一致, 请只设置其中一个"),
+                format!("differs from meters.{meter}; set one of them"),
+            ),
+            PriceError::FixedByUse => AdminError::field(
+                "fixed_quota",
+                "按次价格只能有按请求取值 (at) 且只含 factor 的 tiers",
+                "a price per call has no meters or units, and tiers with `at` and `factor` alone",
+            ),
+            _ => AdminError::field(
                 "ratio",
-                "请设置 ratio (按量) 或 fixed_quota (按次), 免费模型请删除该价格",
-                "set ratio (by use) or fixed_quota (per call); a free model has no price at all",
-            ));
-        }
-        Ok(())
+                "请设置 ratio 或 units (按量), 或 fixed_quota (按次), 免费模型请删除该价格",
+                "set ratio or units (by use), or fixed_quota (per call); a free model has no price \
+                 at all",
+            ),
+        })
     }
+
+    /// The statement that saves it.
+    pub(super) fn upsert(&self, now: UnixMs) -> Statement {
+        let price = &self.price;
+        let or_one = |ratio: Option<Ratio>| ratio.unwrap_or(Ratio::ONE);
+        let [meters, units, tiers] = price.schedule.as_deref().cloned().unwrap_or_default().parts();
+        Statement::new(
+            "INSERT INTO abilities (model_name, channel_type, ratio, fixed_quota, \
+             completion_ratio, cache_ratio, image_ratio, audio_ratio, min_hold, meters, units, \
+             tiers, updated_at) VALUES ($1, 52, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+             ON CONFLICT (model_name, channel_type) DO UPDATE SET ratio = excluded.ratio, \
+             fixed_quota = excluded.fixed_quota, completion_ratio = excluded.completion_ratio, \
+             cache_ratio = excluded.cache_ratio, image_ratio = excluded.image_ratio, \
+             audio_ratio = excluded.audio_ratio, min_hold = excluded.min_hold, \
+             meters = excluded.meters, units = excluded.units, tiers = excluded.tiers, \
+             updated_at = excluded.updated_at",
+            vec![
+                self.model_name.as_str().into(),
+                price.ratio.into(),
+                price.fixed_quota.into(),
+                or_one(price.completion_ratio).into(),
+                or_one(price.cache_ratio).into(),
+                or_one(price.image_ratio).into(),
+                or_one(price.audio_ratio).into(),
+                price.min_hold.unwrap_or(Quota(1)).into(),
+                Value::Json(meters),
+                Value::Json(units),
+                Value::Json(tiers),
+                now.into(),
+            ],
+        )
+    }
+}
+
+/// Reads the worth of further meters, the prices of units, and the tiers.
+fn read_schedule(fields: &mut Fields) -> Result<Option<Arc<Schedule>>, AdminError> {
+    let [meters, units, tiers] = ["meters", "units", "tiers"].map(|name| fields.json(name));
+    let text = |part: Result<Option<String>, AdminError>| part.map(Option::unwrap_or_default);
+    let parsed = Schedule::parse(&text(meters)?, &text(units)?, &text(tiers)?);
+    let parsed = parsed.map_err(|ScheduleError { at, why }| {
+        AdminError::field(at, format!("有误, 见 docs/money.md: {why}"), why)
+    });
+    Ok(parsed?.map(Arc::new))
 }
 
 fn view(row: &Row) -> Result<AbilityView, StoreError> {
@@ -112,6 +180,9 @@ fn view(row: &Row) -> Result<AbilityView, StoreError> {
         image_ratio: exact::decimal(row, "image_ratio")?,
         audio_ratio: exact::decimal(row, "audio_ratio")?,
         min_hold: row.get("min_hold")?,
+        meters: exact::json_or_text(row.get("meters")?),
+        units: exact::json_or_text(row.get("units")?),
+        tiers: exact::json_or_text(row.get("tiers")?),
         updated_at: exact::seconds(row.get("updated_at")?),
     })
 }
@@ -127,36 +198,14 @@ pub async fn put(
 ) -> Result<AbilityView, AdminError> {
     actor.require_admin()?;
     input.check()?;
-    let price = &input.price;
-    let or_one = |ratio: Option<Ratio>| ratio.unwrap_or(Ratio::ONE);
-    let upsert = Statement::new(
-        "INSERT INTO abilities (model_name, channel_type, ratio, fixed_quota, completion_ratio, \
-         cache_ratio, image_ratio, audio_ratio, min_hold, updated_at) \
-         VALUES ($1, 52, $2, $3, $4, $5, $6, $7, $8, $9) \
-         ON CONFLICT (model_name, channel_type) DO UPDATE SET ratio = excluded.ratio, \
-         fixed_quota = excluded.fixed_quota, completion_ratio = excluded.completion_ratio, \
-         cache_ratio = excluded.cache_ratio, image_ratio = excluded.image_ratio, \
-         audio_ratio = excluded.audio_ratio, min_hold = excluded.min_hold, \
-         updated_at = excluded.updated_at",
-        vec![
-            input.model_name.as_str().into(),
-            price.ratio.into(),
-            price.fixed_quota.into(),
-            or_one(price.completion_ratio).into(),
-            or_one(price.cache_ratio).into(),
-            or_one(price.image_ratio).into(),
-            or_one(price.audio_ratio).into(),
-            price.min_hold.unwrap_or(Quota(1)).into(),
-            state.clock.now().into(),
-        ],
-    );
+    let upsert = input.upsert(state.clock.now());
     record::write(
         state,
         actor,
         vec![upsert],
         Subject::Other,
         ("ability.put", format!("设置价格 {}", input.model_name)),
-        json!({ "model_name": input.model_name, "price": price }),
+        json!({ "model_name": input.model_name, "price": input.price }),
     )
     .await?;
     state.refresh().await;

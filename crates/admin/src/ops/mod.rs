@@ -17,6 +17,7 @@ pub mod low_balance;
 pub mod option;
 pub mod own_sessions;
 pub mod price;
+pub mod price_table;
 pub mod protocol;
 mod record;
 pub mod redemption;

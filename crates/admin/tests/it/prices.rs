@@ -1,9 +1,11 @@
 //! Prices and groups.
 
 use crate::House;
+use admin::Actor;
+use admin::ops::price_table;
 use domain::Ratio;
 
-on_both! { prices_are_exact groups }
+on_both! { prices_are_exact schedules_are_checked a_table_of_prices groups }
 
 async fn prices_are_exact(house: House) {
     let body = r#"{"model_name":"img/submit","channel_type":52,"ratio":2.0,
@@ -38,6 +40,79 @@ async fn prices_are_exact(house: House) {
     assert!(live.catalog.load().price("img/submit").unwrap().is_none());
     house.delete("/api/ability?model_name=img/submit").await.refused(404, "price");
     house.delete("/api/ability").await.refused(422, "model_name");
+}
+
+async fn schedules_are_checked(house: House) {
+    let body = r#"{"model_name":"m","ratio":2,"meters":{"cache_write":1.25,"audio_out":"16"},
+        "units":{"images":20000},
+        "tiers":[{"above":{"input":200000},"input":2,"output":1.5},
+                 {"at":"body:/size","is":"1792x1024","factor":1.67}]}"#;
+    let made = house.post("/api/ability", body).await;
+    let said = &made.json["data"];
+    assert_eq!(said["meters"], serde_json::json!({ "audio_out": 16, "cache_write": 1.25 }));
+    assert_eq!(said["tiers"][1]["is"], serde_json::json!(["1792x1024"]));
+    let live = house.state.live.as_ref().unwrap();
+    let price = live.catalog.load().price("m").unwrap().cloned().unwrap();
+    let schedule = price.schedule.unwrap();
+    assert_eq!((schedule.meters().len(), schedule.units().len()), (2, 1));
+    assert_eq!(schedule.tiers().len(), 2);
+
+    // What was read can be written back, also as the text that a form sends.
+    let read = house.get("/api/ability/m").await;
+    house.post("/api/ability", &read.json["data"].to_string()).await.ok();
+    let text = r#"{"model_name":"m","ratio":1,"meters":"{\"reasoning\":2}","units":"","tiers":""}"#;
+    house.post("/api/ability", text).await.ok();
+    let price = live.catalog.load().price("m").unwrap().cloned().unwrap();
+    assert_eq!(price.schedule.unwrap().meters().len(), 1);
+    house.post("/api/ability", r#"{"model_name":"m","ratio":1}"#).await.ok();
+    assert_eq!(live.catalog.load().price("m").unwrap().unwrap().schedule, None);
+
+    for (more, field) in [
+        (r#""meters":{"cache_writ":1}"#, "meters.cache_writ"),
+        (r#""meters":"{""#, "meters"),
+        (r#""meters":{"output":2},"completion_ratio":3"#, "completion_ratio"),
+        (r#""units":{"image":1}"#, "units.image"),
+        (r#""tiers":[{"above":{"input":1}}]"#, "tiers.0"),
+        (r#""tiers":{"above":{"input":1}}"#, "tiers"),
+    ] {
+        let body = format!(r#"{{"model_name":"m","ratio":1,{more}}}"#);
+        house.post("/api/ability", &body).await.refused(422, field);
+    }
+    let per_call = r#"{"model_name":"m","fixed_quota":5,"units":{"images":1}}"#;
+    house.post("/api/ability", per_call).await.refused(422, "fixed_quota");
+}
+
+async fn a_table_of_prices(house: House) {
+    let body = r#"{"model_name":"@cf/m","ratio":0.000001,"units":{"searches":5000}}"#;
+    house.post("/api/ability", body).await.ok();
+    house.post("/api/ability", r#"{"model_name":"n","fixed_quota":7}"#).await.ok();
+    let table = price_table::export(&house.state, &Actor::command_line()).await.unwrap();
+    let table = String::from_utf8(table).unwrap();
+    let mut lines = table.lines();
+    assert!(lines.next().unwrap().starts_with("model_name,ratio,fixed_quota,"), "{table}");
+    assert_eq!(
+        lines.next().unwrap().replace(": ", ":"),
+        r#"'@cf/m,0.000001,,1,1,1,1,1,,"{""searches"":5000}","#,
+        "{table}"
+    );
+    assert_eq!(lines.next().unwrap(), "n,,7,1,1,1,1,1,,,");
+
+    // What was written is read back; a model that is not in the table keeps its price.
+    house.delete("/api/ability/@cf/m").await.ok();
+    house.post("/api/ability", r#"{"model_name":"o","ratio":3}"#).await.ok();
+    let import = |csv: &str| serde_json::json!({ "csv": csv }).to_string();
+    assert_eq!(house.post("/api/price/import", &import(&table)).await.ok(), 2);
+    let live = house.state.live.as_ref().unwrap();
+    let price = live.catalog.load().price("@cf/m").unwrap().cloned().unwrap();
+    assert_eq!(price.schedule.unwrap().units().len(), 1);
+    assert!(live.catalog.load().price("o").unwrap().is_some());
+
+    // All, or nothing.
+    let bad = import("model_name,ratio\nn,2\np,cheap\n");
+    house.post("/api/price/import", &bad).await.refused(422, "line 3: ratio");
+    let fixed = live.catalog.load().price("n").unwrap().unwrap().fixed_quota;
+    assert_eq!(fixed.map(|quota| quota.0), Some(7));
+    house.post("/api/price/import", "{}").await.refused(422, "csv");
 }
 
 async fn groups(house: House) {

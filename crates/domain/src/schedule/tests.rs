@@ -49,6 +49,10 @@ fn a_schedule_is_written_as_it_is_read() {
             + r#"{"at":"body:/a~1b/size","not":["a","8","true"],"images":"1.67"}]}"#
     );
     assert_eq!(serde_json::from_str::<Schedule>(&json).unwrap(), schedule);
+    let [meters, units, tiers] = schedule.parts();
+    assert_eq!(meters, r#"{"cache_write":1.25}"#);
+    assert!(tiers.starts_with(r#"[{"above":{"input":200000},"input":2,"factor":1.5},"#), "{tiers}");
+    assert_eq!(Schedule::parse(&meters, &units, &tiers), Ok(Some(schedule.clone())));
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(serde_json::from_value::<Schedule>(value).unwrap(), schedule);
 }

@@ -2,11 +2,15 @@
 
 use super::out;
 use super::tools::{CommandContext, Given, done, every_page};
-use admin::Query;
 use admin::ops::ability::{self, AbilityInput};
 use admin::ops::group::{self, GroupInput};
-use clap::Subcommand;
+use admin::ops::price_table::{self, PriceTable};
+use admin::{Fields, Query};
+use anyhow::Context;
+use clap::{Args, Subcommand};
 use serde::Serialize;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What models cost, and by how much groups multiply it.
@@ -19,30 +23,17 @@ pub enum Command {
         json: bool,
     },
     /// Set the price of a model, in place of the one it has.
-    Set {
-        /// The model, as clients ask for it.
-        model: String,
-        /// Price of a prompt token, in quota; may have up to six decimals.
-        #[arg(long)]
-        ratio: Option<String>,
-        /// Price of a call, in quota.
-        #[arg(long, conflicts_with = "ratio")]
-        fixed_quota: Option<i64>,
-        /// Worth of a completion token, in prompt tokens.
-        #[arg(long)]
-        completion_ratio: Option<String>,
-        /// Worth of a cached prompt token.
-        #[arg(long)]
-        cache_ratio: Option<String>,
-        /// Worth of an image token.
-        #[arg(long)]
-        image_ratio: Option<String>,
-        /// Worth of an audio token.
-        #[arg(long)]
-        audio_ratio: Option<String>,
-        /// What is held before a call priced by ratio.
-        #[arg(long)]
-        min_hold: Option<i64>,
+    Set(Box<PriceArgs>),
+    /// Write all prices as a table (CSV), for a spreadsheet.
+    Export {
+        /// Where to; without it, to standard output.
+        file: Option<PathBuf>,
+    },
+    /// Set the prices of a table as `export` writes it: all of them, or none. Models that are not
+    /// in it keep theirs.
+    Import {
+        /// The table.
+        file: PathBuf,
     },
     /// Take the price of a model away: it is free then.
     Delete {
@@ -56,6 +47,43 @@ pub enum Command {
         /// Its factor, like 0.8.
         ratio: String,
     },
+}
+
+/// A price: what is left out gets its default.
+#[derive(Debug, Args)]
+pub struct PriceArgs {
+    /// The model, as clients ask for it.
+    model: String,
+    /// Price of a prompt token, in quota; may have up to six decimals.
+    #[arg(long)]
+    ratio: Option<String>,
+    /// Price of a call, in quota.
+    #[arg(long, conflicts_with = "ratio")]
+    fixed_quota: Option<i64>,
+    /// Worth of a completion token, in prompt tokens.
+    #[arg(long)]
+    completion_ratio: Option<String>,
+    /// Worth of a cached prompt token.
+    #[arg(long)]
+    cache_ratio: Option<String>,
+    /// Worth of an image token.
+    #[arg(long)]
+    image_ratio: Option<String>,
+    /// Worth of an audio token.
+    #[arg(long)]
+    audio_ratio: Option<String>,
+    /// What is held before a call priced by use.
+    #[arg(long)]
+    min_hold: Option<i64>,
+    /// Worth of further tokens, in prompt tokens: {"cache_write": 1.25, "audio_out": 16}.
+    #[arg(long, value_name = "JSON")]
+    meters: Option<String>,
+    /// Quota a counted unit: {"images": 20000, "seconds": 600}.
+    #[arg(long, value_name = "JSON")]
+    units: Option<String>,
+    /// Factors by count or by request: [{"above": {"input": 200000}, "input": 2}].
+    #[arg(long, value_name = "JSON")]
+    tiers: Option<String>,
 }
 
 /// Runs it.
@@ -72,28 +100,23 @@ async fn act(context: &CommandContext, command: Command) -> anyhow::Result<()> {
     let (state, actor) = (&context.state, &context.actor);
     match command {
         Command::List { json } => return list(context, json).await,
-        Command::Set {
-            model,
-            ratio,
-            fixed_quota,
-            completion_ratio,
-            cache_ratio,
-            image_ratio,
-            audio_ratio,
-            min_hold,
-        } => {
-            let fields = Given::default()
-                .with("model_name", Some(model.as_str()))
-                .with("ratio", ratio)
-                .with("fixed_quota", fixed_quota)
-                .with("completion_ratio", completion_ratio)
-                .with("cache_ratio", cache_ratio)
-                .with("image_ratio", image_ratio)
-                .with("audio_ratio", audio_ratio)
-                .with("min_hold", min_hold)
-                .fields()?;
-            done(ability::put(state, actor, done(AbilityInput::read(fields))?).await)?;
+        Command::Set(price) => {
+            let model = price.model.clone();
+            let input = done(AbilityInput::read(price.fields()?))?;
+            done(ability::put(state, actor, input).await)?;
             out::line(format_args!("{model} is priced"));
+        }
+        Command::Export { file } => {
+            let table = done(price_table::export(state, actor).await)?;
+            match file {
+                Some(file) => std::fs::write(&file, table).with_context(|| shown(&file))?,
+                None => std::io::stdout().lock().write_all(&table)?,
+            }
+        }
+        Command::Import { file } => {
+            let table = std::fs::read(&file).with_context(|| shown(&file))?;
+            let saved = done(done(PriceTable::parse(&table))?.save(state, actor).await)?;
+            out::line(format_args!("{saved} models are priced"));
         }
         Command::Delete { model } => {
             done(ability::delete(state, actor, &model).await)?;
@@ -109,6 +132,29 @@ async fn act(context: &CommandContext, command: Command) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+impl PriceArgs {
+    /// As the operation reads it.
+    fn fields(self) -> anyhow::Result<Fields> {
+        Given::default()
+            .with("model_name", Some(self.model))
+            .with("ratio", self.ratio)
+            .with("fixed_quota", self.fixed_quota)
+            .with("completion_ratio", self.completion_ratio)
+            .with("cache_ratio", self.cache_ratio)
+            .with("image_ratio", self.image_ratio)
+            .with("audio_ratio", self.audio_ratio)
+            .with("min_hold", self.min_hold)
+            .with("meters", self.meters)
+            .with("units", self.units)
+            .with("tiers", self.tiers)
+            .fields()
+    }
+}
+
+fn shown(file: &Path) -> String {
+    file.display().to_string()
 }
 
 #[derive(Serialize)]
@@ -132,12 +178,16 @@ async fn list(context: &CommandContext, json: bool) -> anyhow::Result<()> {
         .map(|row| {
             let how = match row.fixed_quota {
                 Some(fixed) if fixed.0 != 0 => format!("{} a call", out::quota(fixed.0)),
+                _ if row.ratio.get() == "null" => "by units".to_owned(),
                 _ => format!("{} a token", row.ratio),
             };
-            vec![row.model_name.clone(), how, row.completion_ratio.to_string()]
+            let more = [("meters", &row.meters), ("units", &row.units), ("tiers", &row.tiers)];
+            let more = more.into_iter().filter(|(_, json)| !matches!(json.get(), "{}" | "[]"));
+            let more: Vec<String> = more.map(|(name, json)| format!("{name} {json}")).collect();
+            vec![row.model_name.clone(), how, row.completion_ratio.to_string(), more.join("; ")]
         })
         .collect();
-    out::table(&["model", "price", "completion"], &rows);
+    out::table(&["model", "price", "completion", "more"], &rows);
     let rows: Vec<Vec<String>> =
         all.groups.iter().map(|row| vec![row.group_name.clone(), row.ratio.to_string()]).collect();
     out::line("");

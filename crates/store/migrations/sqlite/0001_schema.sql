@@ -116,6 +116,9 @@ CREATE TABLE abilities (
                             AND CAST(audio_ratio AS REAL) <= 1000000),
     min_hold         INTEGER NOT NULL DEFAULT 1
                      CHECK (typeof(min_hold) = 'integer' AND min_hold >= 0),
+    meters           TEXT    NOT NULL DEFAULT '{}',
+    units            TEXT    NOT NULL DEFAULT '{}',
+    tiers            TEXT    NOT NULL DEFAULT '[]',
     updated_at       INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)),
     UNIQUE (model_name, channel_type)
 );

@@ -108,6 +108,26 @@ on_both_databases! {
         assert_eq!(catalog.group_ratio("default"), None);
     }
 
+    async fn a_schedule_that_cannot_be_read_is_not_free(test: TestDb) {
+        let db = open(&test).await;
+        test.execute(r#"INSERT INTO abilities (model_name, ratio, meters, units, tiers)
+            VALUES ('m', 1, '{"cache_write":1.25}', '{"images":20000}',
+                    '[{"above":{"input":200000},"factor":2}]'),
+                   ('plain', 1, '{}', '{}', '[]'),
+                   ('unknown', 1, '{"cache_writ":1}', '{}', '[]'),
+                   ('contradicts', 1, '{"output":2}', '{}', '[]')"#).await;
+        test.execute("UPDATE abilities SET completion_ratio = 3 WHERE model_name = 'contradicts'")
+            .await;
+        let catalog = load(&db).await;
+        let schedule = catalog.price("m").unwrap().unwrap().schedule.clone().unwrap();
+        assert_eq!(schedule.parts()[0], r#"{"cache_write":1.25}"#);
+        assert_eq!(catalog.price("plain").unwrap().unwrap().schedule, None);
+        let why = |model: &str| catalog.price(model).unwrap_err().to_string();
+        assert!(why("unknown").contains("meters.cache_writ is not known; there are cached,"));
+        assert!(why("contradicts").contains("completion_ratio"));
+        assert_eq!(catalog.problems().len(), 2, "{:?}", catalog.problems());
+    }
+
     async fn a_wrong_secret_is_noticed_at_the_start(test: TestDb) {
         let db = open(&test).await;
         store::verify_secret(&db, &sealer(), NOW).await.unwrap();

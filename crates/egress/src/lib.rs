@@ -40,6 +40,8 @@ pub struct Prepared {
     pub echo: Option<EchoGuard>,
     /// The header that carries the caller's key, if the upstream is to have it.
     pub user_token_header: Option<HeaderName>,
+    /// Headers that carry a caller's key to this or to other upstreams: a caller's own never do.
+    pub token_headers: Vec<HeaderName>,
     /// How the upstream is reached.
     pub proxy: ProxyChoice,
     /// The deadlines of a call.
@@ -88,6 +90,8 @@ impl Prepared {
                     .map_err(|_| bad_channel().caused_by("user-token header"))?,
             ),
         };
+        let mut token_headers = vec![config.user_token_header.clone()];
+        token_headers.extend(user_token_header.clone());
         let proxy = match &channel.setting.proxy {
             None => ProxyChoice::Default,
             Some(proxy) => {
@@ -99,7 +103,8 @@ impl Prepared {
         let total_ms = config.deadlines.total_ms.max(first_byte_ms);
         let deadlines = Deadlines { first_byte_ms, total_ms, ..config.deadlines };
         let channel = Arc::clone(channel);
-        let echo = EchoGuard::of(channel.key.expose());
+        let sent = credential.as_ref().and_then(ReadyCredential::encoded_key);
+        let echo = EchoGuard::of(channel.key.expose(), sent.as_slice());
         Ok(Self {
             channel,
             protocol,
@@ -108,6 +113,7 @@ impl Prepared {
             default_headers,
             echo,
             user_token_header,
+            token_headers,
             proxy,
             deadlines,
         })
@@ -147,6 +153,14 @@ impl Prepared {
 }
 
 impl ReadyCredential {
+    /// The key as it stands in an address.
+    fn encoded_key(&self) -> Option<&str> {
+        match self {
+            Self::Header(..) => None,
+            Self::Query(pair) => pair.split_once('=').map(|(_, key)| key),
+        }
+    }
+
     fn new(credential: Credential) -> Result<Self, Fault> {
         let bad_key = || bad_channel().caused_by("key");
         match credential {

@@ -20,6 +20,7 @@ use protocol::ProtocolRoute;
 use std::borrow::Cow;
 use std::sync::Arc;
 use store::{Channel, Precharge};
+use upstream::headers::ClientSecrets;
 use upstream::media::{self, MediaKind};
 use upstream::{OutboundRequest, Payload, multipart, splice};
 
@@ -177,10 +178,11 @@ impl Call {
         config: &RelayConfig,
     ) -> Result<UpstreamRequest, Fault> {
         let channel = &*prepared.channel;
-        let mut headers = upstream::headers::forward_request_headers(
-            &self.headers,
-            prepared.user_token_header.as_ref(),
-        );
+        let ours = ClientSecrets { names: &prepared.token_headers, key: self.key.as_bytes() };
+        let mut headers = upstream::headers::forward_request_headers(&self.headers, ours);
+        if prepared.echo.is_some() {
+            upstream::keep_readable_codings(&mut headers);
+        }
         prepared.authorize(&mut headers, self.key.clone());
         if let Ok(id) = HeaderValue::from_str(&self.request_id) {
             headers.insert(web::X_REQUEST_ID, id);

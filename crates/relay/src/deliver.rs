@@ -13,8 +13,9 @@ use domain::{ChannelId, Fault, FrozenPrice, Quota};
 use egress::Prepared;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http_body::Body as _;
 use std::collections::HashMap;
-use upstream::{EchoGuard, Reply};
+use upstream::{EchoWatch, Echoed, Reply};
 use web::Body;
 use web::memory::Share;
 
@@ -43,19 +44,22 @@ pub(crate) async fn deliver(
     let head = head_of(&reply, &prepared);
     let left = length_of(&reply.headers);
 
+    let echo = watch_of(&reply, &prepared, !reply.status.is_success());
+    let echo = match echo {
+        Ok(echo) => echo,
+        Err(why) => return Err(refuse(ctx, reservation, why).await),
+    };
+
     if !reply.status.is_success() {
         // Failed or redirected: passed on unchanged, and free.
         let error = format!("status {}", reply.status.as_u16());
         ctx.record.fail_upstream("UPSTREAM_STATUS", error);
         end(&mut ctx, reservation, CallEnd::BadStatus).await;
-        // An error page is only useful as a whole, so its end may wait.
-        let echo = prepared.echo.as_ref().map(EchoGuard::withholding_watch);
         let source =
             FlowSource { body: reply.body, prefix: None, left, echo, pending: None, attempt };
         return Ok(flowing(call, head, source));
     }
     ctx.record.succeed();
-    let echo = prepared.echo.as_ref().map(EchoGuard::watch);
     let mut source =
         FlowSource { body: reply.body, prefix: None, left, echo, pending: None, attempt };
     if reservation.is_empty() && ctx.record.counts_tokens_of.is_none() {
@@ -87,8 +91,8 @@ pub(crate) async fn deliver(
     }
     drop(source);
     ctx.record.upstream_ends();
-    if repeats_key(&prepared, &collected.bytes) {
-        return Err(refuse(ctx, reservation, Unusable::Echo).await);
+    if let Some(why) = repeats_key(&prepared, &reply.headers, &collected.bytes) {
+        return Err(refuse(ctx, reservation, why).await);
     }
     let (headers, bytes) = (&reply.headers, collected.bytes);
     let whole = Whole { head, headers, bytes, end: body_end, read_as };
@@ -115,7 +119,7 @@ pub(crate) fn unusable(reply: &Reply, prepared: &Prepared) -> Option<Unusable> {
         return Some(Unusable::Redirects);
     }
     if upstream::is_repeated_request(&reply.headers) {
-        return Some(Unusable::Echo);
+        return Some(Unusable::Echo(Echoed::Key));
     }
     reply.status.is_informational().then_some(Unusable::Informational)
 }
@@ -130,25 +134,48 @@ pub(crate) fn head_of(reply: &Reply, prepared: &Prepared) -> Response<()> {
         head.headers_mut().remove(ours);
     }
     if prepared.echo.as_ref().is_some_and(|echo| echo.clean(head.headers_mut())) {
-        warn_of_echo(prepared.channel.id);
+        warn_of_echo(prepared.channel.id, Echoed::Key);
     }
     head
 }
 
-/// Whether a reply reveals the channel's key.
-pub(crate) fn repeats_key(prepared: &Prepared, bytes: &[u8]) -> bool {
-    let repeats = prepared.echo.as_ref().is_some_and(|echo| echo.finds(bytes));
-    if repeats {
-        warn_of_echo(prepared.channel.id);
-    }
-    repeats
+/// Why a whole reply can't be passed on: it reveals the channel's key, or may do so.
+pub(crate) fn repeats_key(
+    prepared: &Prepared,
+    headers: &HeaderMap,
+    bytes: &Bytes,
+) -> Option<Unusable> {
+    let echoed = prepared.echo.as_ref()?.search(headers, bytes).err()?;
+    Some(unsearched(prepared, echoed))
+}
+
+fn unsearched(prepared: &Prepared, echoed: Echoed) -> Unusable {
+    warn_of_echo(prepared.channel.id, echoed);
+    Unusable::Echo(echoed)
+}
+
+/// What searches a reply that flows for the channel's key.
+fn watch_of(
+    reply: &Reply,
+    prepared: &Prepared,
+    is_error: bool,
+) -> Result<Option<EchoWatch>, Unusable> {
+    let Some(echo) = prepared.echo.as_ref().filter(|_| !reply.body.is_end_stream()) else {
+        return Ok(None);
+    };
+    // An error page is only useful as a whole, so its end may wait.
+    let watch = match is_error {
+        true => echo.withholding_watch(&reply.headers),
+        false => echo.watch(&reply.headers),
+    };
+    watch.map(Some).map_err(|echoed| unsearched(prepared, echoed))
 }
 
 /// For the operator: clients that use that upstream directly may see the key.
-pub(crate) fn warn_of_echo(channel_id: ChannelId) {
+pub(crate) fn warn_of_echo(channel_id: ChannelId, echoed: Echoed) {
     tracing::error!(
         target: "custompass", event = "upstream_echo", channel_id = channel_id.0,
-        error = "the upstream repeats the channel's key to clients; it was kept back",
+        error = %echoed,
     );
 }
 
@@ -215,7 +242,6 @@ pub(crate) fn in_one_piece(
 }
 
 fn flowing(call: &Call, mut head: Response<()>, mut source: FlowSource) -> Delivery {
-    use http_body::Body as _;
     if source.body.is_end_stream() && source.prefix.is_none() && source.pending.is_none() {
         let mut response = head.map(|()| web::empty());
         tidy_length(call, &mut response);

@@ -1,6 +1,7 @@
 //! The faults of the data plane, in both languages.
 
 use domain::{Fault, FaultKind, Quota};
+use upstream::Echoed;
 
 /// A request that can't be parsed.
 pub(crate) fn invalid(zh: impl Into<String>, en: impl Into<String>) -> Fault {
@@ -44,6 +45,15 @@ pub(crate) fn model_missing() -> Fault {
 
 pub(crate) fn no_key() -> Fault {
     let (zh, en) = ("缺少 API 密钥", "no API key; send Authorization: Bearer sk-…");
+    Fault::new(FaultKind::Unauthenticated, zh, en)
+}
+
+pub(crate) fn key_in_query() -> Fault {
+    let (zh, en) = (
+        "API 密钥不能放在网址中, 请使用请求头 Authorization: Bearer sk-… (或 x-api-key, api-key, x-goog-api-key)",
+        "an API key is not read from the address, where it gets into logs; send it as the header \
+         Authorization: Bearer sk-… (or x-api-key, api-key, x-goog-api-key)",
+    );
     Fault::new(FaultKind::Unauthenticated, zh, en)
 }
 
@@ -183,11 +193,17 @@ pub(crate) fn upstream_redirects() -> Fault {
     Fault::new(FaultKind::Upstream, zh, en)
 }
 
-pub(crate) fn upstream_echo() -> Fault {
-    let (zh, en) = (
-        "上游响应中包含其渠道凭据, 已拦截",
-        "the upstream's reply repeats the credentials of its channel, and is withheld",
-    );
+pub(crate) fn echoed(echoed: Echoed) -> Fault {
+    let (zh, en) = match echoed {
+        Echoed::Key => (
+            "上游响应中包含其渠道凭据, 已拦截",
+            "the upstream's reply repeats the credentials of its channel, and is withheld",
+        ),
+        Echoed::Unreadable => (
+            "上游响应的 Content-Encoding 无法解码, 已拦截",
+            "the upstream's reply has a Content-Encoding that can't be decoded, and is withheld",
+        ),
+    };
     Fault::new(FaultKind::UpstreamResponse, zh, en)
 }
 

@@ -292,12 +292,12 @@ impl FlowBody {
                     }
                     Ok((piece, Piece::Last)) => (BodyEnd::Complete, Some(piece), true),
                     Ok((piece, Piece::Done)) => (BodyEnd::Complete, Some(piece), false),
-                    Err(Echoed) => {
+                    Err(echoed) => {
                         if let Some(channel_id) = flow.record.channel_id {
-                            warn_of_echo(channel_id);
+                            warn_of_echo(channel_id, echoed);
                         }
                         if flow.source.pending.is_none() {
-                            return Poll::Ready(Some(self.break_off(&faults::upstream_echo())));
+                            return Poll::Ready(Some(self.break_off(&faults::echoed(echoed))));
                         }
                         (BodyEnd::Cut, None, true)
                     }

@@ -57,7 +57,7 @@
 use crate::faults;
 use crate::inlet::InletError;
 use domain::{Fault, FrozenPrice, Quota, Usage};
-use upstream::{Phase, SendError, Sent};
+use upstream::{Echoed, Phase, SendError, Sent};
 
 /// The reason of a release when the outcome of the call is unknown.
 pub(crate) const UNKNOWN_OUTCOME: &str = "unknown_outcome";
@@ -106,8 +106,8 @@ pub(crate) enum Seen {
 pub(crate) enum Unusable {
     /// It redirects to another host.
     Redirects,
-    /// It repeats the request, or reveals the channel's key.
-    Echo,
+    /// It repeats the request, reveals the channel's key, or can't be searched for it.
+    Echo(Echoed),
     /// It switches to a protocol that it was not offered; passed on, it would take over the
     /// client's connection.
     Informational,
@@ -265,7 +265,7 @@ fn in_estimate(end: BodyEnd) -> Outcome {
 fn unusable(why: Unusable) -> Outcome {
     match why {
         Unusable::Redirects => Outcome::refused("upstream_redirects", faults::upstream_redirects()),
-        Unusable::Echo => Outcome::refused("upstream_echo", faults::upstream_echo()),
+        Unusable::Echo(echoed) => Outcome::refused("upstream_echo", faults::echoed(echoed)),
         Unusable::Informational => {
             Outcome::refused("upstream_informational", faults::upstream_failed())
         }

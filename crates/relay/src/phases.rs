@@ -120,6 +120,7 @@ async fn handle(
     if let Surface::Api(ApiPath { spoken: Some(spoken), .. }) = &surface {
         record.errors = spoken.errors();
     }
+    check_no_key(&surface, head.uri.query())?;
     let address = relay.config.trusted_proxies.client_address(peer, &head.headers);
     let caller = identify(&relay.live, &head.headers, address, relay.clock.now()).await?;
     record.user_id = Some(caller.identity.user_id);
@@ -254,6 +255,20 @@ fn surface_of(relay: &Relay, head: &Parts) -> Result<Surface, Fault> {
     let is_model = |name: &str| catalog.model_exists(name);
     let meaning = PathMeaning { is_model: &is_model, protocols: catalog.spoken_protocols() };
     surface(meaning, &head.method, head.uri.path())
+}
+
+/// A query is written into logs on its way, here and upstream: no key may be in it. Where a
+/// protocol has the path, a parameter by which its API takes keys is refused whatever it says.
+fn check_no_key(surface: &Surface, query: Option<&str>) -> Result<(), Fault> {
+    let Some(query) = query else { return Ok(()) };
+    let is_spoken = matches!(surface, Surface::Api(ApiPath { spoken: Some(_), .. }));
+    let names_key = || {
+        ["key", "api_key", "access_token"].iter().any(|name| upstream::says(query.as_bytes(), name))
+    };
+    if upstream::query::presents_key(query.as_bytes()) || is_spoken && names_key() {
+        return Err(faults::key_in_query());
+    }
+    Ok(())
 }
 
 /// Parameters that a client may not send in its query: some upstreams prefer them to the body.

@@ -367,9 +367,15 @@ pub fn redirects_elsewhere(status: StatusCode, headers: &HeaderMap, base: &BaseU
         return false;
     }
     headers.get_all(LOCATION).iter().any(|location| match location.to_str() {
-        Ok(text) => !stays_at(text.trim(), base),
+        Ok(text) => !stays_at(&as_browsers_read(text), base),
         Err(_) => true,
     })
+}
+
+/// Browsers drop tabs and line ends inside an address, and blanks around it.
+fn as_browsers_read(location: &str) -> String {
+    let text = location.trim_matches(|c: char| c <= ' ');
+    text.chars().filter(|c| !matches!(c, '\t' | '\r' | '\n')).collect()
 }
 
 fn stays_at(location: &str, base: &BaseUrl) -> bool {

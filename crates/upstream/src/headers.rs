@@ -1,6 +1,7 @@
 //! Which headers are forwarded, in either direction.
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use memchr::memmem::Finder;
 
 /// Hop-by-hop headers (RFC 9110 §7.6.1).
 fn is_hop_by_hop(name: &HeaderName) -> bool {
@@ -31,44 +32,92 @@ fn stays_here(name: &HeaderName) -> bool {
             | header::VIA
     ) || STAY_HERE.contains(&name.as_str())
         || STAYING_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
-        || (name.as_str().starts_with("x-") && REROUTING.contains(&name.as_str()))
+        || (name.as_str().starts_with("x-")
+            && REROUTING.iter().any(|prefix| name.as_str().starts_with(prefix)))
 }
 
 /// The spellings of a key, and what proxies before us say about the client.
 const STAY_HERE: &[&str] = &[
     "api-key",
     "cdn-loop",
+    "client-ip",
+    "fastly-client-ip",
     "idempotency-key",
     "true-client-ip",
     "x-api-key",
+    "x-client-ip",
+    "x-cluster-client-ip",
     "x-goog-api-key",
     "x-real-ip",
 ];
 
 /// The same, of families of headers: browsers' own, those of proxies, and ours.
-const STAYING_PREFIXES: &[&str] = &["cf-", "proxy-", "sec-", "x-forwarded-", "x-newapi-"];
+const STAYING_PREFIXES: &[&str] = &["cf-", "proxy-", "sec-", "x-forwarded", "x-newapi-"];
 
-/// Headers that some servers and frameworks take the path or the method of a request from. The
-/// price follows the path that was sent, so a client must not be able to override it.
+/// Families of headers that some servers, proxies and frameworks take the host, the path or the
+/// method of a request from. The price follows the path that was sent, so a client must not be able
+/// to override it.
 const REROUTING: &[&str] = &[
-    "x-envoy-original-path",
+    "x-accel-",
+    "x-envoy-",
+    "x-host",
+    "x-http-host",
     "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-method",
-    "x-original-uri",
-    "x-original-url",
-    "x-rewrite-url",
+    "x-http-path",
+    "x-matched-path",
+    "x-method-",
+    "x-middleware-",
+    "x-original-",
+    "x-override-",
+    "x-path-override",
+    "x-proxy-",
+    "x-request-uri",
+    "x-rewrite-",
+    "x-url-scheme",
+    "x-verb",
+    "x-waws-",
 ];
+
+/// Headers of a reply by which a proxy before us, or a browser, would go to another place, or
+/// change what it does for our whole host.
+const OVERREACHING: &[&str] = &[
+    "alt-svc",
+    "clear-site-data",
+    "refresh",
+    "service-worker-allowed",
+    "strict-transport-security",
+    "x-lighttpd-send-file",
+    "x-reproxy-url",
+    "x-sendfile",
+];
+
+/// What of a client's headers is meant for us alone.
+#[derive(Clone, Copy)]
+pub struct ClientSecrets<'a> {
+    /// Headers that we carry its key in.
+    pub names: &'a [HeaderName],
+    /// Its key, which may be in any header.
+    pub key: &'a [u8],
+}
 
 /// The client's headers that are forwarded to the upstream. The channel's own (`Authorization`, the
 /// user-token header, `Idempotency-Key`) are added by the caller, so that a client can't set them.
+///
+/// A name with `_` is dropped: many servers read it as one with `-`, and so as a header that was
+/// dropped or is ours.
 #[must_use]
-pub fn forward_request_headers(
-    from: &HeaderMap,
-    user_token_header: Option<&HeaderName>,
-) -> HeaderMap {
-    copy(from, |name| !stays_here(name) && Some(name) != user_token_header)
+pub fn forward_request_headers(from: &HeaderMap, ours: ClientSecrets<'_>) -> HeaderMap {
+    let mut to = copy(from, |name| {
+        !stays_here(name) && !name.as_str().contains('_') && !ours.names.contains(name)
+    });
+    let key = Finder::new(ours.key);
+    let has_key = |(name, value): (&HeaderName, &HeaderValue)| {
+        (!ours.key.is_empty() && key.find(value.as_bytes()).is_some()).then(|| name.clone())
+    };
+    for name in to.iter().filter_map(has_key).collect::<Vec<_>>() {
+        to.remove(name);
+    }
+    to
 }
 
 /// The upstream's headers that are forwarded to the client.
@@ -77,7 +126,11 @@ pub fn forward_request_headers(
 /// could not continue, and under our own host name it could overwrite the console's session.
 #[must_use]
 pub fn forward_reply_headers(from: &HeaderMap) -> HeaderMap {
-    copy(from, |name| *name != header::SET_COOKIE)
+    copy(from, |name| {
+        let text = name.as_str();
+        let is_ours = text.starts_with("x-newapi-") || text.starts_with("x-accel-");
+        *name != header::SET_COOKIE && !is_ours && !OVERREACHING.contains(&text)
+    })
 }
 
 /// Copies the headers that `wanted` accepts, without hop-by-hop ones.
@@ -118,7 +171,6 @@ impl<'a> Named<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn map(pairs: &[(&str, &str)]) -> HeaderMap {
         let pair = |&(name, value): &(&str, &str)| {
@@ -153,12 +205,18 @@ mod tests {
             ("x-http-method-override", "TRACE"),
             ("x-original-url", "/elsewhere"),
             ("x-custom-token", "forged"),
+            ("x_api_key", "k"),
+            ("x-http_method-override", "TRACE"),
+            ("x-http-path-override", "/elsewhere"),
+            ("x-envoy-original-path", "/elsewhere"),
+            ("x-forwarded", "for=1.2.3.4"),
+            ("x-token", "Bearer sk-1"),
             ("x-other", "1"),
             ("x-other", "2"),
             ("accept", "*/*"),
         ]);
-        let token = HeaderName::from_static("x-custom-token");
-        let to = forward_request_headers(&from, Some(&token));
+        let names = [HeaderName::from_static("x-custom-token")];
+        let to = forward_request_headers(&from, ClientSecrets { names: &names, key: b"sk-1" });
         let expected = map(&[
             ("content-type", "application/json"),
             ("x-other", "1"),
@@ -175,6 +233,9 @@ mod tests {
             ("content-encoding", "gzip"),
             ("connection", "x-hop, close"),
             ("x-hop", "1"),
+            ("x-accel-redirect", "/internal"),
+            ("refresh", "0; url=//elsewhere"),
+            ("x-newapi-quota", "0"),
             ("set-cookie", "session=1"),
             ("trailer", "x"),
             ("x-ratelimit-remaining", "5"),

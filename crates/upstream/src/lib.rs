@@ -28,7 +28,7 @@ mod tls;
 pub use address::{AddressError, BaseUrl};
 pub use body::Payload;
 pub use client::{Client, ClientConfig, Deadlines, OutboundRequest, Reply, redirects_elsewhere};
-pub use echo::{EchoGuard, EchoWatch, Echoed, is_repeated_request};
+pub use echo::{EchoGuard, EchoWatch, Echoed, is_repeated_request, keep_readable_codings};
 pub use encode::{encode_path, encode_segment};
 pub use error::{BoxError, ConnectError, Phase, SendError, Sent};
 pub use guard::AddressGuard;

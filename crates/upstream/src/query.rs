@@ -19,6 +19,40 @@ pub fn says(pairs: &[u8], name: &str) -> bool {
     pairs.split(|b| matches!(b, b'&' | b';' | b'?')).any(|pair| could_be(pair, name))
 }
 
+/// How a key begins.
+const KEY_PREFIX: &str = "sk-";
+/// Names under which clients send keys.
+const KEY_NAMES: &[&str] = &[
+    "access-token",
+    "access_token",
+    "api-key",
+    "api_key",
+    "apikey",
+    "auth",
+    "authorization",
+    "key",
+    "token",
+    "x-api-key",
+    "x-goog-api-key",
+];
+/// Under other names a shorter text that begins like a key may be something else.
+const MIN_KEY_BYTES: usize = 20;
+
+/// Whether a query has one of our keys in it, in any encoding that a parser may undo.
+#[must_use]
+pub fn presents_key(pairs: &[u8]) -> bool {
+    pairs.split(|b| matches!(b, b'&' | b';' | b'?')).any(|pair| {
+        readings(pair).any(|read| {
+            let at = read.iter().position(|&b| b == b'=').map_or(0, |at| at + 1);
+            let value = String::from_utf8_lossy(&read[at..]);
+            let value = value.trim_matches(|c: char| c.is_whitespace() || c.is_control());
+            let value = value.rsplit([' ', ',', ':', '"']).find(|word| !word.is_empty());
+            let Some(key) = value.filter(|word| word.starts_with(KEY_PREFIX)) else { return false };
+            key.len() >= MIN_KEY_BYTES || KEY_NAMES.iter().any(|name| resembles(&read, name))
+        })
+    })
+}
+
 /// Whether `text` contains `word`, in capitals or not.
 #[must_use]
 pub fn contains(text: &[u8], word: &str) -> bool {
@@ -40,19 +74,17 @@ pub fn with_precharge(raw_query: Option<&str>) -> String {
 
 /// Whether a parser may take `pair` for one with the name `name`.
 pub(crate) fn could_be(pair: &[u8], name: &str) -> bool {
-    let mut read = Cow::Borrowed(pair);
-    for _ in 0..ROUNDS {
-        if resembles(&read, name) {
-            return true;
-        }
+    readings(pair).any(|read| resembles(&read, name))
+}
+
+/// A pair as it stands, and decoded once and more often.
+fn readings(pair: &[u8]) -> impl Iterator<Item = Cow<'_, [u8]>> {
+    let decoded = |read: &Cow<'_, [u8]>| {
         let spaced: Vec<u8> = read.iter().map(|&b| if b == b'+' { b' ' } else { b }).collect();
         let decoded: Vec<u8> = percent_decode(&spaced).collect();
-        if decoded == *read {
-            return false;
-        }
-        read = Cow::Owned(decoded);
-    }
-    resembles(&read, name)
+        (decoded != **read).then_some(Cow::Owned(decoded))
+    };
+    std::iter::successors(Some(Cow::Borrowed(pair)), decoded).take(ROUNDS + 1)
 }
 
 /// The same without decoding.
@@ -106,6 +138,27 @@ mod tests {
     fn finds_other_names_as_well() {
         assert!(says(b"a=1&MODEL%00x=1", "model") && says(b"m%6fdel", "model"));
         assert!(!says(b"a=model&models=1&m%6fdels", "model"));
+    }
+
+    #[test]
+    fn finds_keys() {
+        for query in [
+            "key=sk-a",
+            "alt=sse&key=sk-0123456789abcdefghij",
+            "a=1&API_KEY=sk-a",
+            "access_token=Bearer%20sk-a",
+            "%6bey=%73k-a",
+            "key=%2573k-a",
+            "anything=sk-0123456789abcdefghij",
+            "sk-0123456789abcdefghij",
+            "key[]=sk-a",
+            "a=1;key=+sk-a",
+        ] {
+            assert!(presents_key(query.as_bytes()), "{query}");
+        }
+        for query in ["", "key=1", "q=sk-1", "key=task-1", "a=ask-0123456789abcdefghijklm", "%"] {
+            assert!(!presents_key(query.as_bytes()), "{query}");
+        }
     }
 
     #[test]

@@ -50,6 +50,7 @@ mod redemption;
 mod requests;
 mod rights;
 mod scripts;
+mod secrets;
 mod settings;
 mod setup;
 mod setup_rules;

@@ -1,6 +1,6 @@
 use super::*;
 use domain::{PriceRow, Pricing, Ratio};
-use upstream::ConnectError;
+use upstream::{ConnectError, Echoed};
 
 const HELD: Quota = Quota(7);
 
@@ -175,7 +175,8 @@ fn calls_without_a_body() {
     assert_eq!(in_short(decide(terms, CallEnd::BadStatus)), "upstream_status reply");
     for (why, expected) in [
         (Unusable::Redirects, "upstream_redirects UPSTREAM_ERROR"),
-        (Unusable::Echo, "upstream_echo UPSTREAM_RESPONSE"),
+        (Unusable::Echo(Echoed::Key), "upstream_echo UPSTREAM_RESPONSE"),
+        (Unusable::Echo(Echoed::Unreadable), "upstream_echo UPSTREAM_RESPONSE"),
         (Unusable::Informational, "upstream_informational UPSTREAM_ERROR"),
     ] {
         assert_eq!(in_short(decide(terms, CallEnd::Unusable(why))), expected);

@@ -161,8 +161,8 @@ async fn read_reply(
         }
         _ => Repeated::Lost("the upstream's reply is too large"),
     })?;
-    if repeats_key(prepared, &bytes) {
-        return Err(Repeated::Lost("the upstream's reply repeats its channel's key"));
+    if repeats_key(prepared, &reply.headers, &bytes).is_some() {
+        return Err(Repeated::Lost("the upstream's reply repeats its channel's key, or may"));
     }
     match first_reply::read(reply.status, &reply.headers, &bytes) {
         FirstReply::Accepted(accepted) => {

@@ -18,7 +18,7 @@ use crate::deliver::{
 use crate::faults;
 use crate::idempotency::Tee;
 use crate::outcome::{
-    BodyEnd, CallEnd, ClientOutcome, FirstReplyKind, Money, Outcome, Terms, Unusable, decide,
+    BodyEnd, CallEnd, ClientOutcome, FirstReplyKind, Money, Outcome, Terms, decide,
 };
 use crate::phases::Order;
 use crate::reply::{Collected, collect};
@@ -165,8 +165,8 @@ pub(crate) async fn deliver(
             return Err(client.into_fault());
         }
     };
-    if repeats_key(&prepared, &bytes) {
-        return Err(refuse(ctx, reservation, Unusable::Echo).await);
+    if let Some(why) = repeats_key(&prepared, &reply.headers, &bytes) {
+        return Err(refuse(ctx, reservation, why).await);
     }
     let reply = first_reply::read(reply.status, &reply.headers, &bytes);
     let kind = reply.kind();

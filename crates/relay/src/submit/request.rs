@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use store::TASK_REQUEST;
+use upstream::headers::ClientSecrets;
 
 /// A larger submission is not stored; after a crash it has failed.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -56,8 +57,9 @@ fn written(
 ) -> Result<Option<Vec<u8>>, Fault> {
     let path_and_query = call.uri.path_and_query().map_or("/", |both| both.as_str());
     // Without the keys: the caller's own is stored elsewhere.
-    let end_to_end =
-        upstream::headers::forward_request_headers(&call.headers, Some(&config.user_token_header));
+    let names = std::slice::from_ref(&config.user_token_header);
+    let ours = ClientSecrets { names, key: call.key.as_bytes() };
+    let end_to_end = upstream::headers::forward_request_headers(&call.headers, ours);
     let headers = end_to_end.iter().map(|(name, value)| (name.to_string(), latin_1(value)));
     let head = Head {
         method: call.method.to_string(),

@@ -13,7 +13,7 @@ pub const FREE_DECODED_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The coding of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(crate) enum Coding {
     Plain,
     Gzip,
     Deflate,
@@ -22,7 +22,7 @@ pub(super) enum Coding {
 }
 
 impl Coding {
-    pub(super) fn of(content_encoding: Option<&str>) -> Self {
+    pub(crate) fn of(content_encoding: Option<&str>) -> Self {
         let mut found = Self::Plain;
         let tokens = content_encoding.unwrap_or_default().split(',').map(str::trim);
         for token in tokens {
@@ -42,32 +42,37 @@ impl Coding {
 }
 
 /// Inflates into `W`.
-pub(super) enum Decoder<W: Write> {
+pub(crate) enum Decoder<W: Write> {
     Plain(W),
     Gzip(Box<MultiGzDecoder<Limited<W>>>),
     /// `deflate` before its first byte: some servers mean zlib, some raw deflate.
-    Undecided(Option<W>),
+    Undecided(Option<Limited<W>>),
     Zlib(Box<ZlibDecoder<Limited<W>>>),
     Deflate(Box<DeflateDecoder<Limited<W>>>),
 }
 
 impl<W: Write> Decoder<W> {
     /// `None` when the coding is not supported.
-    pub(super) fn new(coding: Coding, to: W) -> Result<Self, W> {
+    pub(crate) fn new(coding: Coding, to: W) -> Result<Self, W> {
+        Self::up_to(coding, to, MAX_DECODED_BYTES)
+    }
+
+    /// With another limit than [`MAX_DECODED_BYTES`].
+    pub(crate) fn up_to(coding: Coding, to: W, max: u64) -> Result<Self, W> {
+        let limited = |to| Limited { to, taken: 0, given: 0, max };
         match coding {
             Coding::Plain => Ok(Self::Plain(to)),
-            Coding::Gzip => Ok(Self::Gzip(Box::new(MultiGzDecoder::new(Limited::new(to))))),
-            Coding::Deflate => Ok(Self::Undecided(Some(to))),
+            Coding::Gzip => Ok(Self::Gzip(Box::new(MultiGzDecoder::new(limited(to))))),
+            Coding::Deflate => Ok(Self::Undecided(Some(limited(to)))),
             Coding::Other => Err(to),
         }
     }
 
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(&first) = bytes.first() else { return Ok(()) };
         if let Self::Undecided(to) = self
             && let Some(to) = to.take()
         {
-            let to = Limited::new(to);
             // A zlib header has method 8 in its low bits; a raw block with those bits set would be
             // one of a type that compressors don't begin with.
             *self = if first & 0x0f == 8 {
@@ -85,6 +90,16 @@ impl<W: Write> Decoder<W> {
             Self::Zlib(decoder) => decoder.write_all(bytes),
             Self::Deflate(decoder) => decoder.write_all(bytes),
             Self::Undecided(_) => Ok(()),
+        }
+    }
+
+    /// Passes on all that the bytes so far decode to.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) | Self::Undecided(_) => Ok(()),
+            Self::Gzip(decoder) => decoder.flush(),
+            Self::Zlib(decoder) => decoder.flush(),
+            Self::Deflate(decoder) => decoder.flush(),
         }
     }
 
@@ -106,10 +121,10 @@ impl<W: Write> Decoder<W> {
         }
     }
 
-    pub(super) fn get_ref(&self) -> Option<&W> {
+    pub(crate) fn get_ref(&self) -> Option<&W> {
         match self {
             Self::Plain(to) => Some(to),
-            Self::Undecided(to) => to.as_ref(),
+            Self::Undecided(to) => to.as_ref().map(|limited| &limited.to),
             Self::Gzip(decoder) => Some(&decoder.get_ref().to),
             Self::Zlib(decoder) => Some(&decoder.get_ref().to),
             Self::Deflate(decoder) => Some(&decoder.get_ref().to),
@@ -120,40 +135,35 @@ impl<W: Write> Decoder<W> {
     pub(super) fn into_inner(self) -> Option<W> {
         match self {
             Self::Plain(to) => Some(to),
-            Self::Undecided(to) => to,
+            Self::Undecided(to) => to.map(|limited| limited.to),
             Self::Gzip(decoder) => decoder.finish().ok().map(|limited| limited.to),
             Self::Zlib(decoder) => decoder.finish().ok().map(|limited| limited.to),
             Self::Deflate(decoder) => decoder.finish().ok().map(|limited| limited.to),
         }
     }
 
-    pub(super) fn get_mut(&mut self) -> Option<&mut W> {
+    pub(crate) fn get_mut(&mut self) -> Option<&mut W> {
         match self {
             Self::Plain(to) => Some(to),
-            Self::Undecided(to) => to.as_mut(),
+            Self::Undecided(to) => to.as_mut().map(|limited| &mut limited.to),
             other => other.limited().map(|limited| &mut limited.to),
         }
     }
 }
 
 /// Forwards inflated bytes, and stops at the limits.
-pub(super) struct Limited<W> {
+pub(crate) struct Limited<W> {
     to: W,
     taken: u64,
     given: u64,
-}
-
-impl<W> Limited<W> {
-    const fn new(to: W) -> Self {
-        Self { to, taken: 0, given: 0 }
-    }
+    max: u64,
 }
 
 impl<W: Write> Write for Limited<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.given += bytes.len() as u64;
         let is_bomb = self.given > FREE_DECODED_BYTES && self.given / MAX_EXPANSION > self.taken;
-        if is_bomb || self.given > MAX_DECODED_BYTES {
+        if is_bomb || self.given > self.max {
             return Err(io::Error::other("inflates to too much"));
         }
         self.to.write_all(bytes)?;

@@ -1,0 +1,162 @@
+//! Whose key reaches whom: a channel's never its clients, a client's never an upstream that is not
+//! to have it.
+
+use crate::world::{World, fixed};
+use testkit::{Reply, TestDb, json, on_both_databases};
+
+/// A channel's key, long enough to be a secret.
+const SECRET: &str = "UPSTREAM-KEY-SECRET-0123456789";
+
+/// A reply with the key in it, compressed, although nothing was asked for but plain text.
+fn zipped(status: u16, kind: &str) -> Reply {
+    let text = format!("{} the key is {SECRET}, it is", "noise ".repeat(50));
+    Reply::bytes(kind, text).status(status).gzip()
+}
+
+on_both_databases! {
+    async fn a_compressed_echo_does_not_show_the_channels_key(db: TestDb) {
+        let world = World::open(db).await;
+        let models = [
+            ("json", zipped(200, "application/json")),
+            ("large", Reply::bytes("text/plain", "0123456789".repeat(60_000) + SECRET).gzip()),
+            ("page", zipped(500, "text/html")),
+            ("events", zipped(200, "text/event-stream").chunked()),
+            ("img/submit", zipped(200, "application/json")),
+            ("free", zipped(200, "text/plain")),
+            // What can't be read may be the key.
+            ("br", Reply::text("odd bytes").header("Content-Encoding", "br")),
+            ("twice", zipped(200, "text/plain").header("Content-Encoding", "gzip")),
+            ("broken", Reply::text("not compressed").header("Content-Encoding", "gzip")),
+        ];
+        for (model, reply) in models.clone() {
+            world.upstream.on(&format!("/{model}"), reply);
+            world.channel(&[model], json!({"key": SECRET})).await;
+            if model != "free" {
+                world.admin().price(model, fixed(1)).await;
+            }
+        }
+        let ann = world.payer(100).await;
+        for (model, _) in models {
+            let call = world.server.call("POST", &format!("/pass/{model}")).key(&ann.key);
+            let call = call.header("Accept-Encoding", "gzip, br").json(&json!({}));
+            match call.try_send().await {
+                Ok(answer) => {
+                    assert_eq!(answer.status, 502, "{model}: {}", answer.text());
+                    answer.expect_error(502, "UPSTREAM_RESPONSE");
+                }
+                // What flows breaks off where the key would stand.
+                Err(_) => assert!(["large", "page", "events", "free"].contains(&model), "{model}"),
+            }
+        }
+        world.server.wait_for_log(&["upstream_echo", "Content-Encoding"]).await;
+        let requests = world.upstream.requests().await;
+        let free = requests.iter().find(|request| request.path() == "/free").unwrap();
+        assert_eq!(free.header("Accept-Encoding").as_deref(), Some("gzip"), "what can be searched");
+        world.close().await;
+    }
+
+    async fn a_key_in_the_address_is_refused(db: TestDb) {
+        let world = World::open(db).await;
+        world.model("m", fixed(1), Reply::text("ok")).await;
+        let protocol = json!({"protocol": "gemini", "key": "up-key"});
+        world.channel(&["g"], protocol).await;
+        let ann = world.payer(100).await;
+        for target in [
+            "/pass/m?key=KEY",
+            "/pass/m?a=1&api_key=KEY",
+            "/pass/m?x=KEY",
+            "/pass/m?access_token=Bearer%20KEY",
+            "/v1/models?key=KEY",
+            "/v1beta/models/g:generateContent?alt=sse&key=KEY",
+            "/v1beta/models/g:generateContent?key=AIzaSy0123456789",
+            "/v1/chat/completions?%61pi_key=%KEY",
+        ] {
+            let encoded = format!("73{}", &ann.key[1..]);
+            let target = target.replace("%KEY", &format!("%{encoded}")).replace("KEY", &ann.key);
+            for with_header in [false, true] {
+                let call = world.server.call("POST", &target).json(&json!({"model": "m"}));
+                let call = if with_header { call.key(&ann.key) } else { call };
+                let answer = call.send().await;
+                assert_eq!(answer.status, 401, "{target}: {}", answer.text());
+                assert!(answer.text().contains("Authorization: Bearer"), "{}", answer.text());
+                assert!(!answer.text().contains(&ann.key[5..]), "{}", answer.text());
+            }
+        }
+        assert_eq!(world.upstream.count(), 0);
+        let log = world.server.log_lines().join("\n");
+        assert!(!log.contains(&ann.key[5..]), "the key is in the log");
+        // A parameter of that name is an upstream's own where no protocol knows it.
+        world.server.call("POST", "/pass/m?key=name").key(&ann.key).send().await.expect(200);
+        world.close().await;
+    }
+
+    async fn a_client_can_not_set_what_is_ours_or_a_proxys(db: TestDb) {
+        let world = World::open(db).await;
+        for (model, protocol) in [("m", "custompass"), ("o", "openai"), ("h", "http")] {
+            world.channel(&[model], json!({"protocol": protocol, "key": SECRET})).await;
+            world.admin().price(model, fixed(1)).await;
+        }
+        world.upstream.otherwise(Reply::json(&json!({"choices": [{"message": {}}]})));
+        let ann = world.payer(100).await;
+        let kept = [("X-Own", "1"), ("OpenAI-Beta", "assistants=v2")];
+        let dropped = [
+            ("X_Api_Key", "forged"),
+            ("X_Custom_Token", "forged"),
+            ("X-HTTP_Method-Override", "TRACE"),
+            ("X-HTTP-Method-Override", "TRACE"),
+            ("X-Method-Override", "TRACE"),
+            ("X-Original-URL", "/elsewhere"),
+            ("X-Rewrite-URL", "/elsewhere"),
+            ("X-Original-Host", "elsewhere"),
+            ("X-Host", "elsewhere"),
+            ("X-Envoy-Original-Path", "/elsewhere"),
+            ("X-Middleware-Subrequest", "middleware"),
+            ("X-Client-IP", "1.2.3.4"),
+            ("X-Token", ann.key.as_str()),
+            ("X-Auth", "Bearer KEY"),
+        ];
+        for (model, target) in
+            [("m", "/pass/m"), ("m", "/v1/chat/completions"), ("o", "/v1/chat/completions")]
+        {
+            world.upstream.forget();
+            let mut call = world.server.call("POST", target).key(&ann.key);
+            for (name, value) in kept.iter().chain(&dropped) {
+                call = call.header(name, value.replace("KEY", &ann.key));
+            }
+            let call = call.header("X-Custom-Token", "forged");
+            let body = json!({"model": model, "messages": []});
+            call.json(&body).send().await.expect(200);
+            let request = world.upstream.requests().await.pop().unwrap();
+            for (name, value) in kept {
+                assert_eq!(request.header(name).as_deref(), Some(value), "{target}");
+            }
+            for (name, _) in dropped {
+                assert_eq!(request.header(name), None, "{model} {target} {name}");
+            }
+            let token = request.header("X-Custom-Token");
+            assert_eq!(token.as_deref(), (model == "m").then_some(&*ann.key), "{model} {target}");
+        }
+        world.close().await;
+    }
+
+    async fn an_upstream_does_not_lead_elsewhere(db: TestDb) {
+        let world = World::open(db).await;
+        for (model, location) in [("tab", "/\t/evil.example"), ("blank", " //evil.example")] {
+            world.model(model, fixed(1), Reply::redirect(302, location)).await;
+        }
+        let reply = Reply::text("ok").header("Refresh", "0; url=//evil.example");
+        let reply = reply.header("X-Accel-Redirect", "/internal").header("X-Newapi-Quota", "0");
+        world.model("ok", fixed(1), reply.header("Alt-Svc", "h2=\"evil.example:443\"")).await;
+        let ann = world.payer(100).await;
+        for model in ["tab", "blank"] {
+            let answer = world.pay(model, &ann).await.expect_error(502, "UPSTREAM_ERROR");
+            assert_eq!(answer.header("Location"), None);
+        }
+        let answer = world.pay("ok", &ann).await.expect(200);
+        for name in ["Refresh", "X-Accel-Redirect", "Alt-Svc"] {
+            assert_eq!(answer.header(name), None, "{name}");
+        }
+        assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("1"));
+        world.close().await;
+    }
+}

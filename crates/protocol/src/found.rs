@@ -322,6 +322,8 @@ impl DocumentValues {
         }
         let before = self.kept.iter().filter(|kept| kept.slot == slot).count();
         if before == MAX_RESULTS {
+            // What is beyond is not read, so the document must not count as read.
+            self.twice = true;
             return;
         }
         let text = String::from_utf8_lossy(value.text);

@@ -21,8 +21,6 @@ pub struct Protocol {
     pub address: Address,
     /// Its calls, in the order in which they are matched.
     pub routes: Vec<Arc<ProtocolRoute>>,
-    /// How long the channel of a resource is kept, in days.
-    pub resource_days: u32,
     /// How its tasks are polled, if it has any.
     pub task: Option<Arc<TaskRules>>,
     /// It has routes under `/pass`.

@@ -14,6 +14,8 @@ use std::sync::Arc;
 /// What is read of a request. A write to the cache, or a search, is work with a result.
 const READ: &[Meter] =
     &[Meter::Input, Meter::Cached, Meter::ImageIn, Meter::AudioIn, Meter::VideoIn];
+/// Most ids that are kept of what a reply says was made.
+const MAX_MADE: usize = 8;
 /// The longest message of an upstream that is kept, in characters.
 const MAX_MESSAGE_CHARS: usize = 500;
 
@@ -138,8 +140,8 @@ pub struct ReplyReading {
     pub estimate: bool,
     /// Why it failed, in the upstream's words.
     pub message: Option<String>,
-    /// The id of what was made.
-    pub resource: Option<String>,
+    /// The ids of what was made.
+    pub resources: Vec<String>,
     /// A count of the request's tokens can't be billed.
     pub bad_input: bool,
     /// A count of the reply's tokens can't be billed.
@@ -172,7 +174,7 @@ struct ReplyTally {
     reports: MeterReports,
     fault: Option<MeterFault>,
     message: Option<String>,
-    resource: Option<String>,
+    resources: Vec<String>,
 }
 
 /// The sum, where documents end.
@@ -244,8 +246,10 @@ impl DocumentSink<'_> {
             {
                 tally.message = Some(message.chars().take(MAX_MESSAGE_CHARS).collect());
             }
-            if tally.resource.is_none() {
-                tally.resource = first(TextRole::Resource).map(str::to_owned);
+            for id in found.texts(&rules.program, TextRole::Resource) {
+                if tally.resources.len() < MAX_MADE && !tally.resources.iter().any(|it| it == id) {
+                    tally.resources.push(id.to_owned());
+                }
             }
         }
     }
@@ -312,7 +316,7 @@ impl ReplyReader {
             account,
             estimate: tally.estimate,
             message: tally.message.clone(),
-            resource: tally.resource.clone(),
+            resources: tally.resources.clone(),
             text_tokens: walker.found.made_tokens() + plain_tokens,
             any_text: walker.found.any_made(),
             bad_input: walker.found.bad_input,

@@ -15,6 +15,8 @@ pub(crate) struct RequestRules {
     pub(crate) program: PointerProgram,
     /// The slots of each unit, the preferred one first.
     pub(crate) units: Vec<(Meter, Range<usize>)>,
+    /// The body may ask for work that continues without its client.
+    pub(crate) reads_once: bool,
 }
 
 /// What was read from a request.
@@ -48,7 +50,13 @@ impl ProtocolRoute {
     /// submits work that continues without it.
     #[must_use]
     pub fn is_made_once(&self, body: &[u8]) -> bool {
-        self.once || self.read_request(&PathCaptures::default(), "", body).once
+        self.once || self.continues_without_client(body)
+    }
+
+    /// Whether this body asks for work that continues without its client.
+    #[must_use]
+    pub fn continues_without_client(&self, body: &[u8]) -> bool {
+        self.request.reads_once && self.read_request(&PathCaptures::default(), "", body).once
     }
 
     /// Reads a request: what its path captured, its query, and its JSON body (empty, where it has
@@ -60,7 +68,7 @@ impl ProtocolRoute {
         query: &str,
         body: &[u8],
     ) -> RequestReading {
-        let RequestRules { program, units } = &*self.request;
+        let RequestRules { program, units, .. } = &*self.request;
         let mut walker = JsonWalker::new(program);
         let used = walker.feed(program, body);
         walker.finish(program);

@@ -322,6 +322,8 @@ pub struct ProtocolRoute {
     pub uses: Vec<ValueSource>,
     /// Its reply names the id of something that was made.
     pub makes: bool,
+    /// How long it is remembered who made a thing, in days.
+    pub resource_days: u32,
     /// What is done with a route that would list what others made.
     pub list: Option<ListWord>,
     /// What it is to a task.

@@ -8,6 +8,7 @@ use crate::request_body::{
     bad_form, bad_json, check_can_carry_estimate, check_has_no_precharge, check_is_no_estimate,
     plain,
 };
+use crate::resources::ResourceEffect;
 use crate::spoken;
 use crate::surface::ApiPath;
 use crate::{RelayConfig, faults};
@@ -55,12 +56,14 @@ pub(crate) struct ApiTarget {
     pub body: ApiBody,
     /// What is known of it where its price is by use.
     pub asked: Asked,
+    /// What the call does to what calls make.
+    pub effect: ResourceEffect,
 }
 
 /// The body of a call of an API.
 pub(crate) struct ApiBody {
-    /// The body as it reads, decompressed.
-    pub plain: Bytes,
+    /// The body as it reads, decompressed; none where it is passed on as it comes.
+    pub plain: Option<Bytes>,
     /// Who names the model.
     pub named_by: NamedBy,
 }
@@ -68,14 +71,16 @@ pub(crate) struct ApiBody {
 /// Who names the model of a call.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NamedBy {
-    /// The member at the top of a JSON body.
-    Json,
+    /// This member at the top of a JSON body.
+    Json(Box<str>),
     /// This field of a form.
     Form(multipart::Field),
-    /// The path.
-    Path,
-    /// The protocol, because the call names none.
-    Default,
+    /// The protocol, because the call names none: this member is added.
+    Default(Box<str>),
+    /// This parameter of the query, which is ours and not the upstream's.
+    Query(Box<str>),
+    /// The path, what the call is about, or the protocol, without a member of the body.
+    Elsewhere,
 }
 
 /// A call prepared for one channel.
@@ -122,7 +127,7 @@ impl Call {
         let is_concerned = in_body || (in_query && price.is_by_use());
         let Some(body) = self.inlet.whole().filter(|_| is_concerned) else { return Ok(()) };
         let plain = match &self.target {
-            CallTarget::Api(target) => Ok(target.body.plain.clone()),
+            CallTarget::Api(target) => Ok(target.body.plain.clone().unwrap_or_default()),
             CallTarget::Model => plain(&self.headers, body, config),
         };
         if !price.is_by_use() {
@@ -136,6 +141,14 @@ impl Call {
             return Ok(());
         }
         check_has_no_precharge(&self.headers, &plain?)
+    }
+
+    /// Refuses work whose usage would come later, in a reply that need not be asked for.
+    pub(crate) fn check_background(&self, price: &FrozenPrice) -> Result<(), Fault> {
+        let CallTarget::Api(ApiTarget { api, body, .. }) = &self.target else { return Ok(()) };
+        let (Some(spoken), Some(plain)) = (&api.spoken, &body.plain) else { return Ok(()) };
+        let continues = price.is_by_use() && spoken.route().continues_without_client(plain);
+        if continues { Err(faults::background_by_use()) } else { Ok(()) }
     }
 
     /// How the replies of a channel are read; none: by the contract of CustomPass.
@@ -158,7 +171,7 @@ impl Call {
     /// Whether the call submits work that continues without it, and so must not be made twice.
     pub(crate) fn is_made_once(&self, route: &ProtocolRoute) -> bool {
         let body = match &self.target {
-            CallTarget::Api(ApiTarget { body, .. }) => Some(&body.plain),
+            CallTarget::Api(ApiTarget { body, .. }) => body.plain.as_ref(),
             CallTarget::Model => self.inlet.whole(),
         };
         self.model.is_submission() || body.is_none_or(|body| route.is_made_once(body))
@@ -217,7 +230,8 @@ impl Call {
         let by_query = prepared.channel.setting.precharge == Precharge::Query;
         let estimated = (kind == RequestKind::Estimate && by_query)
             .then(|| upstream::with_precharge(self.uri.query()));
-        let query = estimated.as_deref().or(self.uri.query());
+        let without_model = self.query_without_model();
+        let query = estimated.as_deref().or(without_model.as_deref()).or(self.uri.query());
         let uri = match &self.target {
             CallTarget::Api(ApiTarget { api, .. }) if !self.model.is_submission() => {
                 let (path, mapped) = (api.absolute(), self.mapped(&prepared.channel)?);
@@ -227,6 +241,21 @@ impl Call {
             _ => prepared.base.target(self.mapped(&prepared.channel)?, query),
         };
         uri.map_err(|e| faults::invalid(e.zh(), e.en()))
+    }
+
+    /// The query where the client named the model in it, which the upstream does not know there.
+    fn query_without_model(&self) -> Option<String> {
+        let CallTarget::Api(ApiTarget { body, .. }) = &self.target else { return None };
+        let NamedBy::Query(name) = &body.named_by else { return None };
+        Some(upstream::query::without(self.uri.query().unwrap_or_default(), name))
+    }
+
+    /// What the call does to what calls make.
+    pub(crate) fn effect(&self) -> &ResourceEffect {
+        match &self.target {
+            CallTarget::Api(target) => &target.effect,
+            CallTarget::Model => &ResourceEffect::None,
+        }
     }
 
     /// The body where it differs from the client's: with the channel's changes, and decompressed
@@ -252,17 +281,17 @@ impl Call {
     ) -> Result<Vec<(&'a str, Cow<'a, str>)>, Fault> {
         let mut members = Vec::new();
         let mapped = self.mapped(channel)?;
-        let names_model = match &self.target {
-            CallTarget::Model => false,
-            CallTarget::Api(target) => match target.body.named_by {
-                NamedBy::Json | NamedBy::Form(_) => mapped != self.model.as_str(),
+        let named = match &self.target {
+            CallTarget::Model => None,
+            CallTarget::Api(target) => match &target.body.named_by {
+                NamedBy::Json(member) => (mapped != self.model.as_str()).then_some(member),
                 // What is priced is what runs, also where the upstream has a default of its own.
-                NamedBy::Default => true,
-                NamedBy::Path => false,
+                NamedBy::Default(member) => Some(member),
+                NamedBy::Form(_) | NamedBy::Query(_) | NamedBy::Elsewhere => None,
             },
         };
-        if names_model {
-            members.push(("model", serde_json::Value::from(mapped).to_string().into()));
+        if let Some(member) = named {
+            members.push((&**member, serde_json::Value::from(mapped).to_string().into()));
         }
         members.extend(channel.param_override.iter().map(|(k, v)| (k.as_str(), v.as_str().into())));
         if kind == RequestKind::Estimate && channel.setting.precharge == Precharge::Body {
@@ -278,15 +307,21 @@ impl Call {
         members: &[(&str, Cow<'_, str>)],
     ) -> Result<Option<Bytes>, Fault> {
         let mapped = self.mapped(channel)?;
-        match &body.named_by {
+        let Some(plain) = &body.plain else { return Ok(None) };
+        let is_json = match &body.named_by {
             NamedBy::Form(field) if mapped != self.model.as_str() => {
-                multipart::replace(&body.plain, field, mapped).map(Some).map_err(bad_form)
+                return multipart::replace(plain, field, mapped).map(Some).map_err(bad_form);
             }
-            NamedBy::Json | NamedBy::Path | NamedBy::Default if !members.is_empty() => {
-                splice::override_members(&body.plain, members).map(Some).map_err(bad_json)
+            NamedBy::Form(_) => false,
+            NamedBy::Json(_) | NamedBy::Default(_) => true,
+            NamedBy::Query(_) | NamedBy::Elsewhere => {
+                !plain.is_empty() && media::media_kind(&self.headers) == Ok(MediaKind::Json)
             }
-            _ => Ok(is_compressed(&self.headers).then(|| body.plain.clone())),
+        };
+        if is_json && !members.is_empty() {
+            return splice::override_members(plain, members).map(Some).map_err(bad_json);
         }
+        Ok(is_compressed(&self.headers).then(|| plain.clone()))
     }
 
     fn edited_pass(

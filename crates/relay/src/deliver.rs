@@ -7,6 +7,7 @@ use crate::idempotency::{IDEMPOTENT_REPLAYED, Tee};
 use crate::outcome::{BodyEnd, CallEnd, ClientOutcome, Money, Outcome, Seen, Unusable, decide};
 use crate::reply::{ChargeReader, Collected, ReadAs, collect, collects, length_of, read_whole};
 use crate::reservation::Reservation;
+use crate::resources::{ResourceEffect, ResourceKeeper};
 use crate::send::ChannelReply;
 use bytes::Bytes;
 use domain::{ChannelId, Fault, FrozenPrice, Quota};
@@ -62,13 +63,14 @@ pub(crate) async fn deliver(
     ctx.record.succeed();
     let mut source =
         FlowSource { body: reply.body, prefix: None, left, echo, pending: None, attempt };
-    if reservation.is_empty() && ctx.record.counts_tokens_of.is_none() {
+    let keeper = keeper_of(&ctx, call, &prepared);
+    if reservation.is_empty() && ctx.record.counts_tokens_of.is_none() && keeper.is_none() {
         return Ok(flowing(call, head, source));
     }
 
-    let by_use = reservation.price().is_some_and(FrozenPrice::is_by_use);
+    let is_read = reservation.price().is_some_and(FrozenPrice::is_by_use) || keeper.is_some();
     let config = &ctx.relay.config;
-    let limit = collects(&reply.headers, &source.body, by_use, config.max_collected_reply_bytes);
+    let limit = collects(&reply.headers, &source.body, is_read, config.max_collected_reply_bytes);
     let collected = match (collected, limit) {
         (Some(collected), _) => collected,
         (None, Some(limit)) => collect(&mut source.body, limit, ctx.link, &mut ctx.share).await,
@@ -83,7 +85,7 @@ pub(crate) async fn deliver(
             .is_claimed()
             .then(|| Tee::new(head.status(), head.headers(), kept_bytes, tee_share));
         let reader = ChargeReader::new(&reply.headers, read_as.as_ref());
-        source.pending = Some(Pending { reservation, reader, tee });
+        source.pending = Some(Pending { reservation, reader, tee, keeper });
         return Ok(flowing(call, head, source));
     };
     if matches!(body_end, BodyEnd::Cut | BodyEnd::TimedOut) {
@@ -95,8 +97,22 @@ pub(crate) async fn deliver(
         return Err(refuse(ctx, reservation, why).await);
     }
     let (headers, bytes) = (&reply.headers, collected.bytes);
-    let whole = Whole { head, headers, bytes, end: body_end, read_as };
+    let whole = Whole { head, headers, bytes, end: body_end, read_as, keeper };
     settle_whole(ctx, call, whole, reservation).await
+}
+
+/// What keeps the call's effect on what calls make, if it has any.
+fn keeper_of(ctx: &Context<'_>, call: &Call, prepared: &Prepared) -> Option<ResourceKeeper> {
+    let effect = call.effect();
+    if *effect == ResourceEffect::None {
+        return None;
+    }
+    Some(ResourceKeeper {
+        effect: effect.clone(),
+        user_id: ctx.record.user_id?,
+        channel_id: prepared.channel.id,
+        model: call.model.as_str().to_owned(),
+    })
 }
 
 /// Ends a reservation without a charge.
@@ -187,6 +203,7 @@ struct Whole<'a> {
     bytes: Bytes,
     end: BodyEnd,
     read_as: Option<ReadAs>,
+    keeper: Option<ResourceKeeper>,
 }
 
 /// Settles first, then delivers in one piece.
@@ -197,7 +214,7 @@ async fn settle_whole(
     reservation: Reservation,
 ) -> Result<Delivery, Fault> {
     let Context { relay, record, share, .. } = ctx;
-    let Whole { mut head, headers, bytes, end, read_as } = whole;
+    let Whole { mut head, headers, bytes, end, read_as, keeper } = whole;
     let reading = read_whole(headers, &bytes, read_as.as_ref());
     let reply = CallEnd::Reply { reading: &reading, end, seen: Seen::Nothing };
     let Outcome { money, client } = decide(reservation.terms(), reply);
@@ -218,6 +235,9 @@ async fn settle_whole(
         tee.feed(&bytes);
         tee.ended(end)
     });
+    if let Some(keeper) = keeper.filter(|_| end == BodyEnd::Complete) {
+        keeper.keep(relay, &reading, Some(&bytes)).await;
+    }
     reservation.end(record, money, reading, tee).await?;
     // The ledger's result, not the request: the hold may have ended before.
     if let Some(Quota(charged)) = record.quota.filter(|_| is_priced) {

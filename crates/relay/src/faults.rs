@@ -284,6 +284,56 @@ pub(crate) fn task_not_found() -> Fault {
     Fault::new(FaultKind::TaskNotFound, "任务不存在", "no such task")
 }
 
+/// Also for another user's: its existence is not revealed.
+pub(crate) fn resource_not_found() -> Fault {
+    Fault::new(FaultKind::NotFound, "资源不存在", "nothing of this id was made with your keys")
+}
+
+pub(crate) fn resource_missing() -> Fault {
+    invalid("请求中缺少资源 ID", "the request names no id")
+}
+
+pub(crate) fn resources_apart() -> Fault {
+    let (zh, en) = (
+        "请求引用的资源位于不同的渠道, 无法一起使用",
+        "the things that the request names were made at different upstreams",
+    );
+    invalid(zh, en)
+}
+
+pub(crate) fn resource_elsewhere() -> Fault {
+    let (zh, en) = (
+        "请求引用的资源所在的渠道不提供该模型",
+        "the upstream that has what the request names does not serve this model now",
+    );
+    invalid(zh, en)
+}
+
+pub(crate) fn list_refused() -> Fault {
+    let (zh, en) = (
+        "该列表包含其他用户的数据, 不提供; 请按 ID 查询",
+        "this list would show what others made, and is not served: ask by id",
+    );
+    Fault::new(FaultKind::Forbidden, zh, en)
+}
+
+/// Work whose usage comes later, in a reply that need not be asked for.
+pub(crate) fn background_by_use() -> Fault {
+    let (zh, en) = (
+        "按量计费的模型不支持后台请求, 请去掉 background 或改用流式请求",
+        "a model priced by use can't be called in the background: stream the reply instead",
+    );
+    invalid(zh, en)
+}
+
+/// What two readers may read differently.
+pub(crate) fn ambiguous(name: &str) -> Fault {
+    invalid(
+        format!("请求中 {name} 有歧义"),
+        format!("the request says {name} in more than one way"),
+    )
+}
+
 pub(crate) fn method_not_allowed(allowed: &'static str) -> Fault {
     let (zh, en) = ("此路径不支持该请求方法", "this method is not for this path");
     Fault::new(FaultKind::MethodNotAllowed, zh, en).allowing(allowed)

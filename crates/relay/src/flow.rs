@@ -14,6 +14,7 @@ use crate::outcome::{BodyEnd, CallEnd, ClientOutcome, Money, Outcome, Seen, deci
 use crate::record::Record;
 use crate::reply::{ChargeReader, ended_by};
 use crate::reservation::Reservation;
+use crate::resources::ResourceKeeper;
 use bytes::Bytes;
 use domain::Fault;
 use http_body::{Body, Frame, SizeHint};
@@ -56,6 +57,8 @@ pub(crate) struct Pending {
     pub reservation: Reservation,
     pub reader: ChargeReader,
     pub tee: Option<Tee>,
+    /// Keeps the id of what the reply says was made.
+    pub keeper: Option<ResourceKeeper>,
 }
 
 /// Whether a piece contains the end.
@@ -147,10 +150,14 @@ impl Flow {
     /// Ends the reservation; durable, or given up, when this returns.
     async fn close(mut self: Box<Self>, end: BodyEnd) -> (Box<Self>, ClientOutcome) {
         self.record.upstream_ends();
-        let Some(Pending { reservation, reader, tee, .. }) = self.source.pending.take() else {
+        let Some(pending) = self.source.pending.take() else {
             return (self, ClientOutcome::Reply);
         };
+        let Pending { reservation, reader, tee, keeper } = pending;
         let reading = reader.finish();
+        if let Some(keeper) = keeper {
+            keeper.keep(self.record.relay(), &reading, None).await;
+        }
         let reply = CallEnd::Reply { reading: &reading, end, seen: Seen::Part };
         let Outcome { money, client } = decide(reservation.terms(), reply);
         let charged = matches!(money, Money::Charge { .. });

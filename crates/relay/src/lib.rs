@@ -2,12 +2,14 @@
 //!
 //! [`Relay::handle`] serves `/pass/`, `/v1/` and the paths of the protocols. Begin reading in
 //! `phases.rs`: its functions call the phases in order. What is absent here: no SQL that writes
-//! (balances, holds and tasks are read; a submission's row is changed by `store::tasks`), no
+//! (balances, holds and tasks are read; a submission's row is
+//! changed by `store::tasks`, and what a call made is kept by `store::resources`), no
 //! retries but after a failed connection or a status by which nothing was delivered, no parsing and
 //! rewriting of bodies. Status codes are chosen in `web`, but for the 204 that ends a stream of a
 //! task's events (`task_view`).
 #![warn(clippy::disallowed_methods)]
 
+mod api_request;
 mod billing;
 mod breaker;
 mod call;
@@ -34,6 +36,7 @@ mod record;
 mod reply;
 mod request_body;
 mod reservation;
+mod resources;
 mod route;
 mod send;
 mod spoken;

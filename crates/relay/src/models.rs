@@ -1,7 +1,8 @@
-//! `GET /v1/models`: the models that a key may call, in OpenAI's format.
+//! The models that a key may call, as the APIs list them: `GET /v1/models`, `/v1beta/models`.
 
 use crate::faults;
 use crate::identify::{group_of, may_call};
+use crate::surface::ApiPath;
 use domain::Fault;
 use http::Response;
 use serde::Serialize;
@@ -10,10 +11,37 @@ use web::Body;
 
 /// Models have no creation time here; clients expect a number.
 const CREATED_S: i64 = 1_700_000_000;
+const CREATED_AT: &str = "2023-11-14T22:13:20Z";
+
+/// How an API lists its models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ModelList {
+    /// As OpenAI and Anthropic do: a superset of both.
+    Data,
+    /// Gemini's.
+    Gemini,
+    /// Ollama's.
+    Tags,
+}
+
+impl ModelList {
+    /// The shape of the list at this path, if it lists models.
+    pub(crate) fn of(api: &ApiPath) -> Option<Self> {
+        match api.path.as_str() {
+            "v1beta/models" => Some(Self::Gemini),
+            "api/tags" => Some(Self::Tags),
+            path if path.ends_with("/models") => Some(Self::Data),
+            _ => None,
+        }
+    }
+}
 
 #[derive(Serialize)]
 struct List<'a> {
     object: &'static str,
+    first_id: Option<&'a str>,
+    last_id: Option<&'a str>,
+    has_more: bool,
     data: Vec<Model<'a>>,
 }
 
@@ -23,17 +51,76 @@ struct Model<'a> {
     object: &'static str,
     created: i64,
     owned_by: &'static str,
+    r#type: &'static str,
+    display_name: &'a str,
+    created_at: &'static str,
+}
+
+#[derive(Serialize)]
+struct Named<T> {
+    models: Vec<T>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GeminiModel<'a> {
+    name: String,
+    display_name: &'a str,
+    supported_generation_methods: &'static [&'static str],
+}
+
+#[derive(Serialize)]
+struct Tag<'a> {
+    name: &'a str,
+    model: &'a str,
+    modified_at: &'static str,
 }
 
 const fn model(id: &str) -> Model<'_> {
-    Model { id, object: "model", created: CREATED_S, owned_by: "custompass" }
+    Model {
+        id,
+        object: "model",
+        created: CREATED_S,
+        owned_by: "custompass",
+        r#type: "model",
+        display_name: id,
+        created_at: CREATED_AT,
+    }
 }
 
 /// All models that the key may call.
 pub(crate) fn list(catalog: &Catalog, identity: &Identity) -> Response<Body> {
+    listed_as(ModelList::Data, catalog, identity)
+}
+
+/// The same in the shape of an API.
+pub(crate) fn listed_as(
+    shape: ModelList,
+    catalog: &Catalog,
+    identity: &Identity,
+) -> Response<Body> {
     let offered = catalog.models_of(group_of(identity));
-    let data = offered.into_iter().filter(|id| may_call(identity, id)).map(model).collect();
-    web::json(&List { object: "list", data })
+    let ids = offered.into_iter().filter(|id| may_call(identity, id));
+    match shape {
+        ModelList::Data => {
+            let data: Vec<_> = ids.map(model).collect();
+            let (first, last) = (data.first(), data.last());
+            let (first_id, last_id) = (first.map(|it| it.id), last.map(|it| it.id));
+            web::json(&List { object: "list", first_id, last_id, has_more: false, data })
+        }
+        ModelList::Gemini => {
+            let model = |id| GeminiModel {
+                name: format!("models/{id}"),
+                display_name: id,
+                supported_generation_methods: &["generateContent"],
+            };
+            web::json(&Named { models: ids.map(model).collect() })
+        }
+        ModelList::Tags => {
+            let tag = |id| Tag { name: id, model: id, modified_at: CREATED_AT };
+            web::json(&Named { models: ids.map(tag).collect() })
+        }
+    }
 }
 
 /// One of them.

@@ -75,6 +75,8 @@ pub(crate) struct Reading {
     pub trouble: Option<String>,
     /// Events or lines.
     pub is_stream: bool,
+    /// The ids of what the call made, where its route makes something.
+    pub resources: Vec<String>,
 }
 
 /// How a reply's body ended.

@@ -6,8 +6,9 @@
 //! → deliver and scan → settle or release → record. Each phase is a helper in a file of its own;
 //! `record` happens when the [`Record`] is dropped, on every path.
 
+use crate::api_request::{Intake, ModelRequest, read_api};
 use crate::billing::Payer;
-use crate::call::{ApiBody, ApiTarget, Call, CallTarget, NamedBy, needs_whole, pass_path};
+use crate::call::{ApiTarget, Call, CallTarget, needs_whole, pass_path};
 use crate::channels::Candidates;
 use crate::client_link::ClientLink;
 use crate::context::Context;
@@ -15,26 +16,26 @@ use crate::deliver::{Delivery, deliver};
 use crate::flow::FlowBody;
 use crate::idempotency::{self, Claimed, fingerprint};
 use crate::identify::{Caller, identify, rate_of, token_rate_of};
-use crate::inlet::{Inlet, InletRules, check_length, take_in};
+use crate::inlet::{InletRules, check_length, take_in};
+use crate::models::ModelList;
 use crate::outcome::{Outcome, Reading};
 use crate::record::Record;
-use crate::request_body::{kind, model_in_body, plain};
 use crate::reservation::Reservation;
+use crate::resources::{self, ResourceEffect};
 use crate::send::{none_left, send};
 use crate::spoken::{PathMeaning, Spoken};
 use crate::submit::{self, SubmitOptions};
 use crate::surface::{ApiPath, Surface, surface};
 use crate::{Relay, billing, faults, models, route, spoken, task_view};
-use domain::{Fault, FrozenPrice, ModelName, Pricing};
+use domain::{ChannelId, Fault, FrozenPrice, ModelName, Pricing};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response};
-use http_body::Body as _;
+use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use store::Channel;
+use store::{Catalog, Channel};
 use web::Body;
 
 /// A request as it arrived.
@@ -42,23 +43,6 @@ struct Arrival {
     head: Parts,
     body: Incoming,
     peer: SocketAddr,
-}
-
-/// A request for a model, as far as its path determines it.
-struct ModelRequest {
-    head: Parts,
-    model: ModelName,
-    /// Of a call of an API: its path, and its body.
-    api: Option<(ApiPath, ApiBody)>,
-    body: Intake,
-}
-
-/// A request's body.
-enum Intake {
-    /// Taken in already.
-    Here(Inlet),
-    /// Not read yet.
-    Coming(Incoming),
 }
 
 /// A call that may be made: its caller, its channels, and its options, if it submits a task.
@@ -135,8 +119,13 @@ async fn handle(
     let share = relay.budget.share_of(caller.identity.user_id);
     let mut ctx = Context { relay, link, record, share };
     let request = match surface {
-        Surface::Pass(model) => ModelRequest { head, model, api: None, body: Intake::Coming(body) },
-        Surface::Api(api) => read_api(&mut ctx, &caller, api, (head, body)).await?,
+        Surface::Pass(model) => {
+            let body = Intake::Coming(body);
+            ModelRequest { head, model, api: None, pinned: None, body }
+        }
+        Surface::Api(api) if api.list().is_none() => {
+            read_api(&mut ctx, &caller, api, (head, body)).await?
+        }
         own => return Box::pin(answer_ourselves(&mut ctx, own, &caller, (head, body))).await,
     };
     call_model(ctx, &caller, request).await
@@ -149,18 +138,15 @@ async fn call_model(
     request: ModelRequest,
 ) -> Result<Delivery, Fault> {
     let relay = ctx.relay;
-    let ModelRequest { mut head, model, api, body } = request;
+    let ModelRequest { mut head, model, api, pinned, body } = request;
     ctx.record.model = Some(model.as_str().into());
     let submission = SubmitOptions::take(&model, &mut head.headers)?;
     ctx.record.is_async = submission.is_some();
 
     let catalog = relay.live.catalog.load_full();
-    let candidates = route::candidates(&catalog, &caller.identity, model.as_str())?;
-    let candidates = match &api {
-        None if candidates.iter().all(|it| spoken::is_custom_pass(it)) => Cow::Borrowed(candidates),
-        None => route::speaking(candidates, &head.method, &pass_path(&model))?,
-        Some((api, _)) => route::speaking(candidates, &head.method, &api.absolute())?,
-    };
+    let asked = AskedFor { method: &head.method, model: &model, pinned };
+    let api_path = api.as_ref().map(|(api, _)| api);
+    let candidates = candidates_for(&catalog, caller, asked, api_path)?;
     let candidates = &*candidates;
     let is_free = |api: &ApiPath| api.spoken.as_ref().is_some_and(Spoken::is_free);
     let price = match route::price(&catalog, &caller.identity, model.as_str(), &relay.config)? {
@@ -180,6 +166,7 @@ async fn call_model(
             take_in(&head.headers, body, rules, &mut ctx.share).await?
         }
     };
+    let method = head.method.clone();
     let mut call = Call {
         method: head.method,
         uri: head.uri,
@@ -190,13 +177,16 @@ async fn call_model(
         target: api.map_or(CallTarget::Model, |(api, body)| {
             let is_by_use = price.as_ref().is_some_and(FrozenPrice::is_by_use);
             let counted = api.spoken.as_ref().filter(|_| is_by_use);
-            let asked = counted.map(|spoken| spoken.asked(&body.plain)).unwrap_or_default();
-            CallTarget::Api(ApiTarget { api, body, asked })
+            let plain = body.plain.as_deref().unwrap_or_default();
+            let asked = counted.map(|spoken| spoken.asked(plain)).unwrap_or_default();
+            let effect = ResourceEffect::of(&api, &method);
+            CallTarget::Api(ApiTarget { api, body, asked, effect })
         }),
         inlet,
         is_json: false,
     };
     if let Some(price) = &price {
+        call.check_background(price)?;
         call.check_estimate(price, candidates, &relay.config)?;
     }
 
@@ -210,6 +200,41 @@ async fn call_model(
         }
     };
     execute(ctx, order, price, Reservation::claimed(ticket)).await
+}
+
+/// What the choice of channels depends on.
+#[derive(Clone, Copy)]
+struct AskedFor<'a> {
+    method: &'a Method,
+    model: &'a ModelName,
+    /// The channel that has what the call is about.
+    pinned: Option<ChannelId>,
+}
+
+/// The channels that may be asked a call.
+fn candidates_for<'a>(
+    catalog: &'a Catalog,
+    caller: &Caller,
+    asked: AskedFor<'_>,
+    api: Option<&ApiPath>,
+) -> Result<Cow<'a, [Arc<Channel>]>, Fault> {
+    let AskedFor { method, model, pinned } = asked;
+    let identity = &caller.identity;
+    if let Some(id) = pinned
+        && api.is_some_and(ApiPath::names_no_model)
+    {
+        return Ok(vec![route::pinned(catalog, identity, id)?].into());
+    }
+    let candidates = route::candidates(catalog, identity, model.as_str())?;
+    let speaking = match api {
+        None if candidates.iter().all(|it| spoken::is_custom_pass(it)) => Cow::Borrowed(candidates),
+        None => route::speaking(candidates, method, &pass_path(model))?,
+        Some(api) => route::speaking(candidates, method, &api.absolute())?,
+    };
+    match pinned {
+        None => Ok(speaking),
+        Some(id) => Ok(vec![route::that_has(&speaking, id)?].into()),
+    }
 }
 
 /// From the choice of a channel to the end of the reservation.
@@ -277,7 +302,10 @@ fn check_query(surface: &Surface, query: Option<&str>) -> Result<(), Fault> {
     if says("precharge") {
         return Err(faults::precharge_said());
     }
-    if matches!(surface, Surface::Api(_)) && says("model") {
+    if let Surface::Api(api) = surface
+        && !api.names_model_in_query()
+        && says("model")
+    {
         return Err(faults::model_said());
     }
     Ok(())
@@ -322,36 +350,6 @@ fn seconds(wait_us: i64) -> u32 {
     u32::try_from(wait_us / 1_000_000).unwrap_or(u32::MAX).saturating_add(1)
 }
 
-/// Reads which model a call of an API means: as a rule its body names it.
-async fn read_api(
-    ctx: &mut Context<'_>,
-    caller: &Caller,
-    api: ApiPath,
-    (head, body): (Parts, Incoming),
-) -> Result<ModelRequest, Fault> {
-    let relay = ctx.relay;
-    let named = api.spoken.as_ref().and_then(Spoken::model_in_path).transpose()?;
-    if !body.is_end_stream() && named.is_none() {
-        // A request that will be refused need not be taken in.
-        kind(&head.headers)?;
-    }
-    let payer = Some(Payer { relay, identity: &caller.identity, least: None });
-    let rules = InletRules { config: &relay.config, whole: true, payer };
-    let inlet = take_in(&head.headers, body, rules, &mut ctx.share).await?;
-    let bytes = inlet.whole().cloned().unwrap_or_default();
-    let (model, body) = match named {
-        Some(model) => {
-            let plain = plain(&head.headers, &bytes, &relay.config)?;
-            (model, ApiBody { plain, named_by: NamedBy::Path })
-        }
-        None => {
-            let default = api.spoken.as_ref().and_then(Spoken::default_model);
-            model_in_body(&head.headers, &bytes, default, &relay.config)?
-        }
-    };
-    Ok(ModelRequest { head, model, api: Some((api, body)), body: Intake::Here(inlet) })
-}
-
 /// Requests answered without an upstream.
 async fn answer_ourselves(
     ctx: &mut Context<'_>,
@@ -370,9 +368,26 @@ async fn answer_ourselves(
         }
         Surface::Usage => billing::usage(&relay.db, identity, relay.clock.now()).await?,
         Surface::Tasks(call) => task_view::answer(relay, call, (&head, body), caller).await?,
-        Surface::Pass(_) | Surface::Api(_) | Surface::Unknown => return Err(faults::not_found()),
+        Surface::Api(api) => answer_list(relay, caller, &api, &head).await?,
+        Surface::Pass(_) | Surface::Unknown => return Err(faults::not_found()),
     };
     Ok(Delivery::Whole(response))
+}
+
+/// A list of models, or of what the caller made.
+async fn answer_list(
+    relay: &Relay,
+    caller: &Caller,
+    api: &ApiPath,
+    head: &Parts,
+) -> Result<Response<Body>, Fault> {
+    let word = api.list().ok_or_else(faults::not_found)?;
+    match ModelList::of(api) {
+        Some(shape) => {
+            Ok(models::listed_as(shape, &relay.live.catalog.load_full(), &caller.identity))
+        }
+        None => resources::list(relay, caller, (api, word), head.uri.query()).await,
+    }
 }
 
 /// Claims the client's idempotency key, if it sent one.

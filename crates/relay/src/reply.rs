@@ -239,7 +239,14 @@ fn read_by_route(read: protocol::ReplyReading, asked: Asked) -> Reading {
         };
         usage
     });
-    Reading { failed, is_estimate: read.estimate, trouble: None, usage, is_stream }
+    Reading {
+        failed,
+        is_estimate: read.estimate,
+        trouble: None,
+        usage,
+        is_stream,
+        resources: read.resources,
+    }
 }
 
 /// What was scanned, as far as money is concerned.
@@ -253,6 +260,7 @@ fn read(scanned: Scanned) -> Reading {
         usage: None,
         trouble: None,
         is_stream,
+        resources: Vec::new(),
     };
     let trouble = match (scanned.unreadable, scanned.usage_error, scanned.usage) {
         (Some(why), _, _) => Some(format!("unreadable: {why}")),

@@ -1,49 +1,114 @@
-//! Reads a request's body: the model that it names, and whether it contradicts an estimate. A body
+//! Reads a request's body: the model that it names, and what it is about, and whether it
+//! contradicts an estimate. A body
 //! that an upstream could read differently is refused.
 
-use crate::call::{ApiBody, NamedBy};
+use crate::call::NamedBy;
 use crate::inflate::{inflate, is_compressed};
+use crate::spoken::{ModelPlaces, Spoken};
 use crate::{RelayConfig, faults};
 use bytes::Bytes;
 use domain::{Fault, ModelName};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
+use protocol::ValueSource;
 use upstream::media::{self, MediaError, MediaKind};
 use upstream::multipart::{self, MultipartError};
 use upstream::query;
 use upstream::splice::{self, SpliceError};
 
-const MODEL: &str = "model";
 const PRECHARGE: &str = "precharge";
 const URLENCODED: &str = "x-www-form-urlencoded";
 const MULTIPART: &str = "multipart/";
 
-/// Reads which model a call's body means; `default` is meant by one that names none.
+/// Reads which model a call's body means.
 pub(crate) fn model_in_body(
-    headers: &HeaderMap,
-    body: &Bytes,
-    default: Option<&str>,
-    config: &RelayConfig,
-) -> Result<(ModelName, ApiBody), Fault> {
-    if body.is_empty() {
-        return Err(faults::model_missing());
-    }
-    let kind = kind(headers)?;
-    let plain = plain(headers, body, config)?;
-    let (text, named_by) = match (kind, default) {
-        (MediaKind::Json, default) => match (splice::top_level_string(&plain, MODEL), default) {
-            (Err(SpliceError::Missing(_)), Some(model)) => (model.to_owned(), NamedBy::Default),
-            (named, _) => (named.map_err(bad_json)?, NamedBy::Json),
-        },
-        // A form is not added to, so it names its model itself.
-        (MediaKind::Form { boundary }, _) => {
-            let field = multipart::field(&boundary, &plain, MODEL).map_err(bad_form)?;
-            (field.text.clone(), NamedBy::Form(field))
-        }
+    kind: &MediaKind,
+    plain: &[u8],
+    places: &ModelPlaces<'_>,
+) -> Result<(ModelName, NamedBy), Fault> {
+    let (text, named_by) = match kind {
+        MediaKind::Json => model_in_json(plain, places)?,
+        MediaKind::Form { boundary } => model_in_form(boundary, plain, places)?,
     };
-    let model = ModelName::parse(&text)
-        .map_err(|e| faults::invalid(format!("model 无效: {e}"), format!("model {e}")))?;
-    Ok((model, ApiBody { plain, named_by }))
+    Ok((model_name(&text)?, named_by))
+}
+
+/// A model's name, as a client wrote it.
+pub(crate) fn model_name(text: &str) -> Result<ModelName, Fault> {
+    ModelName::parse(text)
+        .map_err(|e| faults::invalid(format!("model 无效: {e}"), format!("model {e}")))
+}
+
+fn model_in_json(plain: &[u8], places: &ModelPlaces<'_>) -> Result<(String, NamedBy), Fault> {
+    for member in &places.members {
+        match splice::top_level_string(plain, member) {
+            Err(SpliceError::Missing(_)) => {}
+            named => return Ok((named.map_err(bad_json)?, NamedBy::Json((*member).into()))),
+        }
+    }
+    match (places.default, places.members.first()) {
+        (Some(model), Some(member)) => Ok((model.to_owned(), NamedBy::Default((*member).into()))),
+        _ => Err(faults::model_missing()),
+    }
+}
+
+/// A form is not added to, so it names its model itself.
+fn model_in_form(
+    boundary: &str,
+    plain: &[u8],
+    places: &ModelPlaces<'_>,
+) -> Result<(String, NamedBy), Fault> {
+    for member in &places.members {
+        match multipart::field(boundary, plain, member) {
+            Err(MultipartError::Missing(_)) => {}
+            field => {
+                let field = field.map_err(bad_form)?;
+                return Ok((field.text.clone(), NamedBy::Form(field)));
+            }
+        }
+    }
+    Err(faults::model_missing())
+}
+
+/// The ids of what a call is about that was made before.
+pub(crate) fn resource_ids(
+    spoken: &Spoken,
+    query: Option<&str>,
+    (kind, plain): (Option<&MediaKind>, &[u8]),
+) -> Result<Vec<String>, Fault> {
+    let route = spoken.route();
+    if route.uses.is_empty() {
+        return Ok(Vec::new());
+    }
+    let query = query.unwrap_or_default();
+    let json = if kind == Some(&MediaKind::Json) { plain } else { b"" };
+    let mut ids = Vec::new();
+    for source in &route.uses {
+        match (source, kind) {
+            (ValueSource::Query(name), _) => {
+                query::parameter(query, name).map_err(|_| faults::ambiguous(name))?;
+            }
+            (ValueSource::Body(_), Some(MediaKind::Json)) => {
+                let name = source.form_field();
+                name.map_or(Ok(()), |name| splice::check_unambiguous(plain, name))
+                    .map_err(bad_json)?;
+            }
+            (ValueSource::Body(_), Some(MediaKind::Form { boundary })) => {
+                let Some(name) = source.form_field() else { continue };
+                match multipart::field(boundary, plain, name) {
+                    Err(MultipartError::Missing(_)) => {}
+                    field => ids.push(field.map_err(bad_form)?.text),
+                }
+            }
+            (ValueSource::Body(_) | ValueSource::Path | ValueSource::Default(_), _) => {}
+        }
+    }
+    let read = route.read_request(spoken.captures(), query, json);
+    if read.ambiguous {
+        return Err(faults::ambiguous("uses"));
+    }
+    ids.extend(read.resources);
+    Ok(ids)
 }
 
 /// The kind of a body that determines the price.
@@ -142,17 +207,14 @@ mod tests {
     use http::HeaderValue;
     use http::header::CONTENT_TYPE;
 
-    fn config() -> RelayConfig {
-        RelayConfig::default()
-    }
-
     fn of_type(content_type: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))])
     }
 
     fn read(content_type: &'static str, body: &'static [u8]) -> Result<String, Fault> {
-        model_in_body(&of_type(content_type), &Bytes::from_static(body), None, &config())
-            .map(|(model, _)| model.to_string())
+        let places = ModelPlaces::unspoken();
+        let kind = kind(&of_type(content_type))?;
+        model_in_body(&kind, body, &places).map(|(model, _)| model.to_string())
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::identify::{group_of, may_call};
 use crate::{RelayConfig, faults, spoken};
-use domain::{Fault, Pricing, Ratio};
+use domain::{ChannelId, Fault, Pricing, Ratio};
 use http::Method;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -33,6 +33,25 @@ pub(crate) fn candidates<'a>(
         (true, true) => faults::no_channel(30),
         (false, _) => faults::model_not_found(),
     })
+}
+
+/// The channel that has what a call is about which names no model.
+pub(crate) fn pinned(
+    catalog: &Catalog,
+    identity: &Identity,
+    id: ChannelId,
+) -> Result<Arc<Channel>, Fault> {
+    let channel = catalog.channel(id).ok_or_else(faults::resource_not_found)?;
+    if !channel.is_enabled() || !channel.is_offered_to(group_of(identity)) {
+        return Err(faults::no_channel(30));
+    }
+    Ok(Arc::clone(channel))
+}
+
+/// That of the channels which has what a call is about.
+pub(crate) fn that_has(candidates: &[Arc<Channel>], id: ChannelId) -> Result<Arc<Channel>, Fault> {
+    let channel = candidates.iter().find(|channel| channel.id == id);
+    channel.cloned().ok_or_else(faults::resource_elsewhere)
 }
 
 /// Those of the channels that can be asked a call of this path.

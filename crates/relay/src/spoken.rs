@@ -1,11 +1,11 @@
 //! Which API a call speaks: the route of a protocol that its path fits, and where its model is.
 
-use crate::faults;
 use crate::reply::Asked;
-use domain::{Fault, ModelName};
 use egress::CUSTOM_PASS;
 use http::Method;
-use protocol::{ErrorShape, PathCaptures, PriceWord, Protocol, ProtocolRoute, ValueSource};
+use protocol::{
+    ErrorShape, ListWord, PathCaptures, PriceWord, Protocol, ProtocolRoute, TaskWord, ValueSource,
+};
 use std::sync::Arc;
 use store::Channel;
 
@@ -24,6 +24,24 @@ pub(crate) struct PathMeaning<'a> {
     pub protocols: &'a [Arc<Protocol>],
 }
 
+/// Where calls of a route name their model, if not in their path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ModelPlaces<'a> {
+    /// Members at the top of a JSON body, or fields of a form; the preferred one first.
+    pub members: Vec<&'a str>,
+    /// A parameter of the query.
+    pub parameter: Option<&'a str>,
+    /// The model of a call that names none.
+    pub default: Option<&'a str>,
+}
+
+impl ModelPlaces<'_> {
+    /// Those of a path that no protocol has.
+    pub(crate) fn unspoken() -> Self {
+        Self { members: vec!["model"], ..Self::default() }
+    }
+}
+
 /// A call's route, as its protocol has it.
 #[derive(Clone, Debug)]
 pub(crate) struct Spoken {
@@ -40,14 +58,18 @@ impl PartialEq for Spoken {
 impl Eq for Spoken {}
 
 impl Spoken {
-    /// The route that a method and an absolute path fit, if its calls name a model. Of several, one
-    /// whose path names a model that exists, or whose path names none.
+    /// The route that a method and an absolute path fit, if it can be served: its calls name a
+    /// model, or something that was made before, or are answered without an upstream. Of several,
+    /// one whose path names a model that exists, or whose path names none.
     pub(crate) fn of(meaning: &PathMeaning<'_>, method: &Method, path: &str) -> Option<Self> {
         let mut unknown = None;
         for protocol in meaning.protocols {
             let Some(found) = protocol.route(method.as_str(), path) else { continue };
             let spoken = Self { route: Arc::clone(found.route), captures: found.captures };
-            if spoken.route.model.is_empty() {
+            if spoken.route.model.is_empty()
+                && spoken.route.uses.is_empty()
+                && spoken.route.list.is_none()
+            {
                 continue;
             }
             match spoken.named_in_path() {
@@ -75,24 +97,59 @@ impl Spoken {
         self.route.price == PriceWord::Free
     }
 
-    /// The model that the path names, where it is the path that names it.
-    pub(crate) fn model_in_path(&self) -> Option<Result<ModelName, Fault>> {
-        let parsed = ModelName::parse(self.named_in_path()?);
-        let invalid = |e| faults::invalid(format!("model 无效: {e}"), format!("model {e}"));
-        Some(parsed.map_err(invalid))
-    }
-
     /// What the path says the model is, where it is the path that names it.
     pub(crate) fn named_in_path(&self) -> Option<&str> {
         self.captures.get("model").filter(|_| self.route.model.contains(&ValueSource::Path))
     }
 
-    /// The model of a body that names none.
-    pub(crate) fn default_model(&self) -> Option<&str> {
-        self.route.model.iter().find_map(|source| match source {
-            ValueSource::Default(name) => Some(&**name),
-            ValueSource::Body(_) | ValueSource::Path | ValueSource::Query(_) => None,
-        })
+    /// Where else the model is named.
+    pub(crate) fn model_places(&self) -> ModelPlaces<'_> {
+        let mut places = ModelPlaces::default();
+        for source in &self.route.model {
+            match source {
+                ValueSource::Body(_) => places.members.extend(source.form_field()),
+                ValueSource::Query(name) => places.parameter = Some(name),
+                ValueSource::Default(name) => places.default = Some(name),
+                ValueSource::Path => {}
+            }
+        }
+        places
+    }
+
+    /// Whether a call names no model, but only what was made before.
+    pub(crate) fn names_no_model(&self) -> bool {
+        self.route.model.is_empty()
+    }
+
+    /// Whether nothing of a call's body is read.
+    pub(crate) fn streams_body(&self) -> bool {
+        let in_body = |source: &ValueSource| matches!(source, ValueSource::Body(_));
+        self.is_free() && !self.route.model.iter().chain(&self.route.uses).any(in_body)
+    }
+
+    /// Whether it lists what was made, and what is done then.
+    pub(crate) fn list(&self) -> Option<ListWord> {
+        self.route.list
+    }
+
+    /// What it is to a task.
+    pub(crate) fn task(&self) -> Option<TaskWord> {
+        self.route.task
+    }
+
+    /// Its protocol's route.
+    pub(crate) fn route(&self) -> &Arc<ProtocolRoute> {
+        &self.route
+    }
+
+    /// What its path captured.
+    pub(crate) fn captures(&self) -> &PathCaptures {
+        &self.captures
+    }
+
+    /// The id of what was made before, where the path names it.
+    pub(crate) fn id_in_path(&self) -> Option<&str> {
+        self.captures.get("id").filter(|_| self.route.uses.contains(&ValueSource::Path))
     }
 
     /// `path` with what a channel calls the model, where the path names it.
@@ -143,7 +200,7 @@ mod tests {
 
     fn spoken(method: Method, path: &str) -> Option<(String, Option<String>)> {
         let spoken = of(&method, path)?;
-        let model = spoken.model_in_path().map(|model| model.unwrap().as_str().to_owned());
+        let model = spoken.named_in_path().map(str::to_owned);
         Some((spoken.route.protocol.to_string(), model))
     }
 
@@ -167,15 +224,22 @@ mod tests {
         for none in ["/v1/unheard-of", "/v1beta/models/m:unheard-of", "/v3/chat"] {
             assert_eq!(spoken(Method::PUT, none), None, "{none}");
         }
-        assert_eq!(spoken(Method::GET, "/v1/files/f-1"), None, "it names no model");
+        let file = of(&Method::GET, "/v1/files/f-1").unwrap();
+        assert!(file.names_no_model() && file.streams_body());
+        assert_eq!(file.id_in_path(), Some("f-1"));
     }
 
     #[test]
     fn what_is_free_and_what_has_a_default() {
         let of = |path| of(&Method::POST, path).unwrap();
         assert!(of("/v1/messages/count_tokens").is_free() && !of("/v1/messages").is_free());
-        assert_eq!(of("/v1/moderations").default_model(), Some("omni-moderation-latest"));
-        assert_eq!(of("/v1/chat/completions").default_model(), None);
+        let moderations = of("/v1/moderations");
+        let members = vec!["model"];
+        let expected =
+            ModelPlaces { members, parameter: None, default: Some("omni-moderation-latest") };
+        assert_eq!(moderations.model_places(), expected);
+        assert_eq!(of("/v1/chat/completions").model_places(), ModelPlaces::unspoken());
+        assert_eq!(of("/v1/files").model_places().parameter, Some("model"));
         let path = "/v1beta/models/a:generateContent";
         let other = of(path).path_for(path, "b");
         assert_eq!(other.as_deref(), Some("/v1beta/models/b:generateContent"));

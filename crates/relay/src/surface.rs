@@ -5,6 +5,7 @@ use crate::task_view::{self, TaskCall};
 use crate::{faults, methods};
 use domain::{Fault, ModelName, ModelNameError};
 use http::Method;
+use protocol::ListWord;
 use upstream::PathError;
 
 /// All routes of the data plane.
@@ -41,6 +42,22 @@ impl ApiPath {
     /// With the slash in front.
     pub(crate) fn absolute(&self) -> String {
         format!("/{}", self.path.as_str())
+    }
+
+    /// Whether it lists something, and what is done then.
+    pub(crate) fn list(&self) -> Option<ListWord> {
+        self.spoken.as_ref().and_then(Spoken::list)
+    }
+
+    /// Whether its calls name no model, but only what was made before.
+    pub(crate) fn names_no_model(&self) -> bool {
+        self.spoken.as_ref().is_some_and(Spoken::names_no_model)
+    }
+
+    /// Whether the query is where its model is named.
+    pub(crate) fn names_model_in_query(&self) -> bool {
+        let parameter = |spoken: &Spoken| spoken.model_places().parameter == Some("model");
+        self.spoken.as_ref().is_some_and(parameter)
     }
 
     fn read(meaning: &PathMeaning<'_>, method: &Method, raw: &str) -> Result<Self, Fault> {

@@ -56,6 +56,20 @@ pub struct Channel {
     pub setting: ChannelSetting,
 }
 
+impl Channel {
+    /// Whether it may be called.
+    #[must_use]
+    pub const fn is_enabled(&self) -> bool {
+        self.status == ENABLED
+    }
+
+    /// Whether callers of `group` may call it: as one of theirs, or as one for all groups.
+    #[must_use]
+    pub fn is_offered_to(&self, group: &str) -> bool {
+        self.groups.iter().any(|own| own == group || own == DEFAULT_GROUP)
+    }
+}
+
 /// A row that can't be used, and why. It is left out; other rows are not affected.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {

@@ -22,6 +22,7 @@ pub mod nodes;
 mod pg;
 mod pg_types;
 pub mod protocols;
+pub mod resources;
 mod row;
 mod seal;
 mod sealed_proxy;
@@ -45,7 +46,7 @@ pub use migrations::{Migration, make_months, migrations_for, newest_schema};
 pub use protocols::ChannelProtocol;
 pub use row::{FromValue, Row};
 pub use seal::{
-    CHANNEL_KEY, REPLY, SealError, Sealer, Secret, TASK_DATA, TASK_REQUEST, TOKEN_KEY,
+    CHANNEL_KEY, REPLY, RESOURCE, SealError, Sealer, Secret, TASK_DATA, TASK_REQUEST, TOKEN_KEY,
     WEBHOOK_SECRET, WEBHOOK_URL, key_hash, key_hint, verify_secret,
 };
 pub use sealed_proxy::{open_proxy, seal_proxy};

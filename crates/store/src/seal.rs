@@ -19,6 +19,8 @@ pub const CHANNEL_KEY: &str = "channels.key";
 pub const TOKEN_KEY: &str = "tokens.key_sealed";
 /// Purpose of a stored reply.
 pub const REPLY: &str = "idempotency.reply_sealed";
+/// Purpose of what an upstream replied about a thing that a call made.
+pub const RESOURCE: &str = "resources.reply_sealed";
 /// Purpose of what an upstream reported about a task.
 pub const TASK_DATA: &str = "tasks.data";
 /// Purpose of a submission that may have to be repeated.

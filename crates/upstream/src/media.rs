@@ -94,7 +94,6 @@ fn is_form(essence: &str) -> bool {
 
 /// Whether one of the headers contains `word` (in lower case), and so claims that kind, however
 /// malformed.
-/// badly.
 #[must_use]
 pub fn mentions(headers: &HeaderMap, word: &str) -> bool {
     headers.get_all(CONTENT_TYPE).iter().any(|value| contains(value.as_bytes(), word))

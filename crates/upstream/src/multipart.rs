@@ -17,7 +17,7 @@ const MAX_PARTS: usize = 1024;
 const MAX_VALUE: usize = 1024;
 
 /// Why a form can't be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MultipartError {
     /// The structure of the parts is broken.
     #[error("the multipart body is malformed")]
@@ -27,19 +27,19 @@ pub enum MultipartError {
     TooManyParts,
     /// No part of that name.
     #[error("the form has no {0}")]
-    Missing(&'static str),
+    Missing(Box<str>),
     /// More than one part of that name.
     #[error("the form has more than one {0}")]
-    Duplicate(&'static str),
+    Duplicate(Box<str>),
     /// The part is a file, is encoded, is too long, or is not UTF-8.
     #[error("{0} is not a plain text")]
-    NotText(&'static str),
+    NotText(Box<str>),
 }
 
 impl MultipartError {
     /// What is wrong, in Chinese.
     #[must_use]
-    pub fn zh(self) -> String {
+    pub fn zh(&self) -> String {
         match self {
             Self::Malformed => "multipart 请求体格式错误".to_owned(),
             Self::TooManyParts => "multipart 请求体的部分过多".to_owned(),
@@ -63,7 +63,7 @@ pub struct Field {
 ///
 /// # Errors
 /// When the form can't be parsed, or doesn't have exactly one such field.
-pub fn field(boundary: &str, body: &[u8], name: &'static str) -> Result<Field, MultipartError> {
+pub fn field(boundary: &str, body: &[u8], name: &str) -> Result<Field, MultipartError> {
     let delimiter = format!("--{boundary}");
     let finder = Finder::new(delimiter.as_bytes());
     let mut found = None;
@@ -79,7 +79,7 @@ pub fn field(boundary: &str, body: &[u8], name: &'static str) -> Result<Field, M
             if !epilogue.iter().all(u8::is_ascii_whitespace) {
                 return Err(MultipartError::Malformed);
             }
-            return found.ok_or(MultipartError::Missing(name));
+            return found.ok_or(MultipartError::Missing(name.into()));
         }
         let part = rest.strip_prefix(b"\r\n").ok_or(MultipartError::Malformed)?;
         let headers_len = headers_len(part)?;
@@ -88,7 +88,7 @@ pub fn field(boundary: &str, body: &[u8], name: &'static str) -> Result<Field, M
         let part = Part::read(part.get(..headers_len).unwrap_or_default())?;
         if part.is_named(name) {
             if found.is_some() {
-                return Err(MultipartError::Duplicate(name));
+                return Err(MultipartError::Duplicate(name.into()));
             }
             let range = value_at..value_end;
             found = Some(Field { text: part.text(body, &range, name)?, range });
@@ -207,13 +207,13 @@ impl Part {
         &self,
         body: &[u8],
         range: &Range<usize>,
-        name: &'static str,
+        name: &str,
     ) -> Result<String, MultipartError> {
         if !self.is_plain || range.len() > MAX_VALUE || self.name.as_deref() != Some(name) {
-            return Err(MultipartError::NotText(name));
+            return Err(MultipartError::NotText(name.into()));
         }
         let value = body.get(range.clone()).unwrap_or_default();
-        let text = std::str::from_utf8(value).map_err(|_| MultipartError::NotText(name))?;
+        let text = std::str::from_utf8(value).map_err(|_| MultipartError::NotText(name.into()))?;
         Ok(text.to_owned())
     }
 }

@@ -53,6 +53,36 @@ pub fn presents_key(pairs: &[u8]) -> bool {
     })
 }
 
+/// A parameter that two readers may read differently: it is there twice, or in another spelling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AmbiguousParameter;
+
+/// The value of the only parameter that a reader may take for `name`, decoded.
+///
+/// # Errors
+/// When there are several of them, or it is spelt otherwise.
+pub fn parameter(query: &str, name: &str) -> Result<Option<String>, AmbiguousParameter> {
+    let may_be = |pair: &&str| could_be(pair.as_bytes(), name);
+    let mut found = query.split(['&', ';', '?']).filter(may_be);
+    let Some(pair) = found.next() else { return Ok(None) };
+    let plain = query.split('&').any(|whole| whole == pair).then(|| pair.split_once('='));
+    match (plain.flatten(), found.next()) {
+        (Some((key, value)), None) if key == name => {
+            let spaced = value.replace('+', " ");
+            let value = percent_decode(spaced.as_bytes()).decode_utf8();
+            value.map(|value| Some(value.into_owned())).map_err(|_| AmbiguousParameter)
+        }
+        _ => Err(AmbiguousParameter),
+    }
+}
+
+/// The query without the parameter `name`, all else untouched.
+#[must_use]
+pub fn without(query: &str, name: &str) -> String {
+    let stays = |pair: &&str| !could_be(pair.as_bytes(), name);
+    query.split('&').filter(stays).collect::<Vec<_>>().join("&")
+}
+
 /// Whether `text` contains `word`, in capitals or not.
 #[must_use]
 pub fn contains(text: &[u8], word: &str) -> bool {
@@ -99,6 +129,17 @@ pub(crate) fn resembles(pair: &[u8], name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parameter_has_one_reading() {
+        assert_eq!(parameter("a=1&model=x%2Fy+z", "model"), Ok(Some("x/y z".to_owned())));
+        assert_eq!(parameter("a=model", "model"), Ok(None));
+        for twice in ["model=a&model=b", "Model=a", "model=a;model=b", "a;model=b", "model[]=a"] {
+            assert_eq!(parameter(twice, "model"), Err(AmbiguousParameter), "{twice}");
+        }
+        assert_eq!(without("a=1&model=x&b=2", "model"), "a=1&b=2");
+        assert_eq!(without("model=x", "model"), "");
+    }
 
     #[test]
     fn finds_every_spelling() {

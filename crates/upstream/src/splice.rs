@@ -21,16 +21,16 @@ pub enum SpliceError {
     NotAnObject,
     /// The member is not there.
     #[error("the body has no {0}")]
-    Missing(&'static str),
+    Missing(Box<str>),
     /// The member is there more than once, or in another spelling that some would take for it.
     #[error("the body has more than one {0}")]
-    Duplicate(&'static str),
+    Duplicate(Box<str>),
     /// The member is there in another spelling alone, that some would take for it.
     #[error("the body spells {0} otherwise")]
-    Misspelt(&'static str),
+    Misspelt(Box<str>),
     /// The member is not a string.
     #[error("{0} is not a string")]
-    NotAString(&'static str),
+    NotAString(Box<str>),
     /// The new value is not JSON.
     #[error("the new value of {0} is not valid JSON")]
     BadValue(String),
@@ -118,16 +118,29 @@ pub fn override_members<K: AsRef<str>, V: AsRef<str>>(
 /// [`SpliceError::Missing`] only where no reader finds the member in any spelling. Others when the
 /// body is not a JSON object, has several such members or one spelt otherwise, or when the value
 /// is not a string.
-pub fn top_level_string(body: &[u8], name: &'static str) -> Result<String, SpliceError> {
+pub fn top_level_string(body: &[u8], name: &str) -> Result<String, SpliceError> {
+    let range = only_span(body, name)?.ok_or_else(|| SpliceError::Missing(name.into()))?;
+    serde_json::from_slice(&body[range]).map_err(|_| SpliceError::NotAString(name.into()))
+}
+
+/// Checks that every reader finds the same of the member `name`, or nothing.
+///
+/// # Errors
+/// As of [`top_level_string`], whatever the value is.
+pub fn check_unambiguous(body: &[u8], name: &str) -> Result<(), SpliceError> {
+    only_span(body, name).map(drop)
+}
+
+/// Where the value of the only member is that a reader may take for `name`.
+fn only_span(body: &[u8], name: &str) -> Result<Option<Range<usize>>, SpliceError> {
     let mut found = spans(body, &mut true, |key| resembles(key, name))?;
     if found.len() > 1 {
-        return Err(SpliceError::Duplicate(name));
+        return Err(SpliceError::Duplicate(name.into()));
     }
-    let span = found.pop().ok_or(SpliceError::Missing(name))?;
-    if span.key != name {
-        return Err(SpliceError::Misspelt(name));
+    match found.pop() {
+        Some(span) if span.key != name => Err(SpliceError::Misspelt(name.into())),
+        found => Ok(found.map(|span| span.range)),
     }
-    serde_json::from_slice(&body[span.range]).map_err(|_| SpliceError::NotAString(name))
 }
 
 /// Whether the body is a JSON object with a top-level member `name`, in any case.

@@ -48,6 +48,7 @@ mod priced;
 mod protocols;
 mod redemption;
 mod requests;
+mod resources;
 mod rights;
 mod scripts;
 mod secrets;

@@ -87,7 +87,7 @@ on_both_databases! {
     async fn an_own_protocol_is_live_as_it_is_saved(db: TestDb) {
         let world = World::open(db).await;
         let admin = world.admin();
-        let mine = MINE.replace("/engine", "/model");
+        let mine = MINE;
         let saved = admin.post("/api/protocol", &json!({"document": mine})).await;
         assert_eq!((&saved["name"], &saved["built_in"]), (&json!("mine"), &json!(false)));
         world.channel(&["brush"], json!({"protocol": "mine", "key": "up-key"})).await;
@@ -100,7 +100,7 @@ on_both_databases! {
                 _ => Reply::text("whose key?").status(401),
             }
         });
-        let draw = json!({"model": "brush", "count": 1});
+        let draw = json!({"engine": "brush", "count": 1});
         // Under its own path, and under /pass as every vendor's.
         world.server.post("/v2/draw", &ann.key, &draw).await.expect(200);
         world.server.post("/pass/v2/draw", &ann.key, &draw).await.expect(200);

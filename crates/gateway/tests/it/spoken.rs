@@ -140,7 +140,7 @@ on_both_databases! {
                 ("/v1/videos", json!({"prompt": "x", "model": "sora-2"})),
                 ("/v1/responses", response(json!(true))),
                 ("/v1/responses", response(json!("yes"))),
-                ("/v1/batches", json!({"input_file_id": "f"})),
+                ("/v1/batches", json!({"endpoint": "/v1/embeddings"})),
             ] {
                 let answer = world.server.post(path, &ann.key, &body).await;
                 assert_eq!((answer.status, world.upstream.count()), (status, 0), "{path}");

@@ -6,17 +6,18 @@
 
 use crate::prices::REFRESH_MS;
 use domain::UnixMs;
-use store::{Db, Engine, Row, Statement, StoreError, Value, idempotency};
+use store::{Db, Engine, Row, Statement, StoreError, Value, idempotency, resources};
 
 const DAY_MS: i64 = 86_400_000;
 /// Lines per slice on SQLite: a commit of a few milliseconds, so that calls continue in between.
 const SLICE_LINES: i64 = 5_000;
-/// Expired replies deleted per commit.
+/// Expired replies, and expired resources, deleted per commit.
 const FORGOTTEN_AT_ONCE: u32 = 1_000;
 
 /// Deletes what is older than `keep_days`; 0 keeps everything.
 pub(super) async fn run(db: &Db, now: UnixMs, keep_days: i64) -> Result<(), StoreError> {
     while idempotency::purge_expired(db, now, FORGOTTEN_AT_ONCE).await? > 0 {}
+    while resources::purge_expired(db, now, FORGOTTEN_AT_ONCE).await? > 0 {}
     if keep_days <= 0 {
         return Ok(());
     }

@@ -23,6 +23,10 @@ pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 const MAX_ROUTES: usize = 256;
 /// Most patterns of a route, sources of a model, words of a condition.
 const MAX_LIST: usize = 32;
+/// How long it is remembered who made a thing, unless the document says.
+const RESOURCE_DAYS: u32 = 30;
+/// The longest that may be.
+const MAX_RESOURCE_DAYS: u32 = 3650;
 /// The word for a route whose calls are never made twice.
 const ALWAYS: &str = "always";
 /// Longest word, name or title, in bytes.
@@ -88,6 +92,10 @@ fn protocol(document: &Document, known: &Library, found: &mut ProblemList) -> Pr
         found.at("route", format!("a protocol has between 1 and {MAX_ROUTES} routes"));
     }
     let auth = document.auth.as_ref().map_or_else(Auth::default, |it| sections::auth(it, found));
+    let lifetime_days = document.resources.as_ref().map(|it| it.lifetime_days);
+    if lifetime_days.is_some_and(|days| days == 0 || days > MAX_RESOURCE_DAYS) {
+        found.at("resources.lifetime_days", format!("is between 1 and {MAX_RESOURCE_DAYS}"));
+    }
     let is_under_pass = |pattern: &RoutePattern| pattern.begins_with("/pass/");
     Protocol {
         under_pass: routes.iter().any(|route| route.patterns.iter().any(is_under_pass)),
@@ -97,7 +105,6 @@ fn protocol(document: &Document, known: &Library, found: &mut ProblemList) -> Pr
         auth,
         address: document.address.as_ref().map(sections::address).unwrap_or_default(),
         routes,
-        resource_days: document.resources.as_ref().map_or(0, |it| it.lifetime_days),
         task: document.task.as_ref().and_then(|it| tasks::rules(document, it, found)).map(Arc::new),
     }
 }
@@ -182,6 +189,7 @@ fn route(
     let model = sources(&section.model.0, &format!("{at}.model"), found);
     let uses = sources(&section.uses.0, &format!("{at}.uses"), found);
     captured(&patterns, &model, "model", at, found);
+    one_place(&model, at, found);
     captured(&patterns, &uses, "id", at, found);
     if section.task == Some(TaskWord::Submit) && document.task.is_none() {
         found.at(format!("{at}.task"), "submits a task, and there is no [task] that reads it");
@@ -196,6 +204,7 @@ fn route(
         price: section.price.unwrap_or_default(),
         uses,
         makes: !section.makes.0.is_empty(),
+        resource_days: document.resources.as_ref().map_or(RESOURCE_DAYS, |it| it.lifetime_days),
         list: section.list,
         task: section.task,
         once: always || section.task == Some(TaskWord::Submit),
@@ -248,6 +257,19 @@ fn sources(texts: &[String], at: &str, found: &mut ProblemList) -> Vec<ValueSour
         sources.extend(source);
     }
     sources
+}
+
+/// A body's model is exchanged where it stands, which is done at the top alone; and of a query and
+/// a body that both name one, only one would be priced.
+fn one_place(model: &[ValueSource], at: &str, found: &mut ProblemList) {
+    let in_body = |source: &&ValueSource| matches!(source, ValueSource::Body(_));
+    if model.iter().filter(in_body).any(|source| source.form_field().is_none()) {
+        found.at(format!("{at}.model"), "a model stands at the top of a body: body:/NAME");
+    }
+    let in_query = |source: &ValueSource| matches!(source, ValueSource::Query(_));
+    if model.iter().any(in_query) && model.iter().any(|it| in_body(&it)) {
+        found.at(format!("{at}.model"), "is named by the query or by the body, not by either");
+    }
 }
 
 /// A source `path` needs a capture of its name in every pattern.

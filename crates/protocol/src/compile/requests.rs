@@ -31,7 +31,7 @@ pub(super) fn rules(
         let done = builder.text(&pointer, true);
         found.ok(&at, done)?;
     }
-    Some(RequestRules { program: builder.build(), units })
+    Some(RequestRules { program: builder.build(), units, reads_once: !once.0.is_empty() })
 }
 
 /// How the usage of a route's streams is asked for.

@@ -1,11 +1,12 @@
 //! A submission as it was received, stored until the upstream has accepted it: after a crash it is
 //! repeated if the upstream recognises repetitions.
 
-use crate::call::{ApiTarget, Call, CallTarget};
+use crate::call::{ApiBody, ApiTarget, Call, CallTarget};
 use crate::inlet::Inlet;
 use crate::reply::Asked;
-use crate::request_body::model_in_body;
-use crate::spoken::PathMeaning;
+use crate::request_body::{kind, model_in_body, plain};
+use crate::resources::ResourceEffect;
+use crate::spoken::{ModelPlaces, PathMeaning};
 use crate::surface::{Surface, surface};
 use crate::{Relay, RelayConfig, faults};
 use bytes::Bytes;
@@ -92,10 +93,10 @@ pub(super) fn open(relay: &Relay, sealed: &str, key: &str, request_id: &str) -> 
     again(&plain, key, request_id, &relay.config)
 }
 
-fn again(plain: &[u8], key: HeaderValue, request_id: &str, config: &RelayConfig) -> Option<Kept> {
-    let line = memchr::memchr(b'\n', plain)?;
-    let head: Head = serde_json::from_slice(&plain[..line]).ok()?;
-    let body = Bytes::copy_from_slice(&plain[line + 1..]);
+fn again(kept: &[u8], key: HeaderValue, request_id: &str, config: &RelayConfig) -> Option<Kept> {
+    let line = memchr::memchr(b'\n', kept)?;
+    let head: Head = serde_json::from_slice(&kept[..line]).ok()?;
+    let body = Bytes::copy_from_slice(&kept[line + 1..]);
     let method = Method::from_bytes(head.method.as_bytes()).ok()?;
     let uri: Uri = head.path_and_query.parse().ok()?;
     let mut headers = HeaderMap::with_capacity(head.headers.len());
@@ -107,8 +108,12 @@ fn again(plain: &[u8], key: HeaderValue, request_id: &str, config: &RelayConfig)
     let (model, target) = match surface(meaning, &method, uri.path()).ok()? {
         Surface::Pass(model) => (model, CallTarget::Model),
         Surface::Api(api) => {
-            let (model, body) = model_in_body(&headers, &body, None, config).ok()?;
-            (model, CallTarget::Api(ApiTarget { api, body, asked: Asked::default() }))
+            let plain = plain(&headers, &body, config).ok()?;
+            let kind = kind(&headers).ok()?;
+            let (model, named_by) = model_in_body(&kind, &plain, &ModelPlaces::unspoken()).ok()?;
+            let body = ApiBody { plain: Some(plain), named_by };
+            let (asked, effect) = (Asked::default(), ResourceEffect::None);
+            (model, CallTarget::Api(ApiTarget { api, body, asked, effect }))
         }
         _ => return None,
     };

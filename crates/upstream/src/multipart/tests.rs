@@ -31,10 +31,10 @@ fn finds_the_model() {
 #[test]
 fn refuses_what_can_be_read_in_two_ways() {
     use MultipartError::{Duplicate, Malformed, Missing, NotText};
-    assert_eq!(model(&[(FILE, "x")]), Err(Missing("model")));
-    assert_eq!(model(&[(MODEL, "a"), (MODEL, "b")]), Err(Duplicate("model")));
+    assert_eq!(model(&[(FILE, "x")]), Err(Missing("model".into())));
+    assert_eq!(model(&[(MODEL, "a"), (MODEL, "b")]), Err(Duplicate("model".into())));
     let array = "Content-Disposition: form-data; name=\"model[]\"";
-    assert_eq!(model(&[(MODEL, "a"), (array, "b")]), Err(Duplicate("model")));
+    assert_eq!(model(&[(MODEL, "a"), (array, "b")]), Err(Duplicate("model".into())));
     for headers in [
         "Content-Disposition: form-data; name=\"model\"; filename=\"x\"",
         "Content-Disposition: form-data; name=\"model\"\r\nContent-Transfer-Encoding: base64",
@@ -45,7 +45,7 @@ fn refuses_what_can_be_read_in_two_ways() {
         "Content-Disposition: form-data; name=\" model.x\"",
         array,
     ] {
-        assert_eq!(model(&[(headers, "a")]), Err(NotText("model")), "{headers}");
+        assert_eq!(model(&[(headers, "a")]), Err(NotText("model".into())), "{headers}");
     }
     for headers in [
         "Content-Disposition: form-data; name=\"model\"; name=\"x\"",
@@ -69,7 +69,7 @@ fn refuses_what_can_be_read_in_two_ways() {
     ] {
         assert_eq!(model(&[(headers, "a")]), Err(Malformed), "{headers}");
     }
-    assert_eq!(model(&[(MODEL, &"x".repeat(2000))]), Err(NotText("model")));
+    assert_eq!(model(&[(MODEL, &"x".repeat(2000))]), Err(NotText("model".into())));
 }
 
 #[test]

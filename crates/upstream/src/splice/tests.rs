@@ -65,21 +65,24 @@ fn finds_the_model() {
     assert_eq!(model(r#"{"x":{"model":"y"},"model":"gpt-4"}"#), Ok("gpt-4".to_owned()));
     assert_eq!(model(r#"{"mod\u0065l" : "\u5b57\n"}"#), Ok("字\n".to_owned()));
     assert_eq!(model(r#"{"x":"\ud800","model":"m"}"#), Ok("m".to_owned()));
-    assert_eq!(model(r#"{"model":"a","model":"a"}"#), Err(SpliceError::Duplicate("model")));
-    assert_eq!(model(r#"{"model":"a","mod\u0065l":"b"}"#), Err(SpliceError::Duplicate("model")));
-    assert_eq!(model(r#"{"model":"a","Model":"b"}"#), Err(SpliceError::Duplicate("model")));
+    assert_eq!(model(r#"{"model":"a","model":"a"}"#), Err(SpliceError::Duplicate("model".into())));
+    assert_eq!(
+        model(r#"{"model":"a","mod\u0065l":"b"}"#),
+        Err(SpliceError::Duplicate("model".into()))
+    );
+    assert_eq!(model(r#"{"model":"a","Model":"b"}"#), Err(SpliceError::Duplicate("model".into())));
     for other in ["model ", "\\tmodel", "model\\u0000", "model\\u0000x", "model[]"] {
         let body = format!(r#"{{"model":"a","{other}":"b"}}"#);
-        assert_eq!(model(&body), Err(SpliceError::Duplicate("model")), "{body}");
+        assert_eq!(model(&body), Err(SpliceError::Duplicate("model".into())), "{body}");
     }
     for spelling in ["Model", "MODEL", " model", "model\\u0000", "model[]"] {
         let body = format!(r#"{{"{spelling}":"b"}}"#);
-        assert_eq!(model(&body), Err(SpliceError::Misspelt("model")), "{body}");
+        assert_eq!(model(&body), Err(SpliceError::Misspelt("model".into())), "{body}");
     }
-    assert_eq!(model("{}"), Err(SpliceError::Missing("model")));
+    assert_eq!(model("{}"), Err(SpliceError::Missing("model".into())));
     assert_eq!(model("[]"), Err(SpliceError::NotAnObject));
     for body in [r#"{"model":1}"#, r#"{"model":null}"#, r#"{"model":["a"]}"#] {
-        assert_eq!(model(body), Err(SpliceError::NotAString("model")));
+        assert_eq!(model(body), Err(SpliceError::NotAString("model".into())));
     }
     assert!(model(r#"{"model":"\ud800"}"#).is_err());
 }

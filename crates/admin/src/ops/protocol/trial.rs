@@ -253,7 +253,7 @@ fn of_reply(read: ReplyReading) -> TrialReply {
         bad_count: read.fault.map(|fault| format!("{} {:?}", fault.meter, fault.text)),
         text_tokens: read.text_tokens,
         message: read.message,
-        resource: read.resource,
+        resource: read.resources.into_iter().next(),
     }
 }
 

@@ -1,0 +1,137 @@
+//! Reads a call of an API: which model it means, and what it is about that was made before.
+
+use crate::billing::Payer;
+use crate::call::{ApiBody, NamedBy};
+use crate::context::Context;
+use crate::faults;
+use crate::identify::Caller;
+use crate::inlet::{Inlet, InletRules, take_in};
+use crate::request_body::{kind, model_in_body, model_name, plain, resource_ids};
+use crate::resources::{self, Owned};
+use crate::spoken::{ModelPlaces, Spoken};
+use crate::surface::ApiPath;
+use domain::{ChannelId, Fault, ModelName};
+use http::request::Parts;
+use http_body::Body as _;
+use hyper::body::Incoming;
+use protocol::TaskWord;
+use upstream::query;
+
+/// A request for a model.
+pub(crate) struct ModelRequest {
+    pub head: Parts,
+    pub model: ModelName,
+    /// Of a call of an API: its path, and its body.
+    pub api: Option<(ApiPath, ApiBody)>,
+    /// The channel that has what the call is about.
+    pub pinned: Option<ChannelId>,
+    pub body: Intake,
+}
+
+/// A request's body.
+pub(crate) enum Intake {
+    /// Taken in already.
+    Here(Inlet),
+    /// Not read yet.
+    Coming(Incoming),
+}
+
+/// Who names the model, as far as it is known before the body is read.
+enum Named {
+    /// It is this one.
+    Outside(ModelName, NamedBy),
+    /// What the call is about.
+    ByResource,
+    InBody,
+}
+
+/// Reads a call of an API. Its body is taken in, unless nothing of it matters.
+pub(crate) async fn read_api(
+    ctx: &mut Context<'_>,
+    caller: &Caller,
+    api: ApiPath,
+    (head, body): (Parts, Incoming),
+) -> Result<ModelRequest, Fault> {
+    let relay = ctx.relay;
+    let query = head.uri.query();
+    if let Some(TaskWord::Ask | TaskWord::Fetch | TaskWord::Cancel) =
+        api.spoken.as_ref().and_then(Spoken::task)
+    {
+        return Err(faults::task_not_found());
+    }
+    let named = named_outside(&api, query)?;
+    if let Some(spoken) = api.spoken.as_ref().filter(|it| it.streams_body()) {
+        let ids = resource_ids(spoken, query, (None, b""))?;
+        let owned = resources::owned(relay, caller, &ids).await?;
+        let (model, named_by) = chosen(named, owned.as_ref())?;
+        let api_body = ApiBody { plain: None, named_by };
+        let pinned = owned.map(|owned| owned.channel_id);
+        let body = Intake::Coming(body);
+        return Ok(ModelRequest { head, model, api: Some((api, api_body)), pinned, body });
+    }
+
+    // A request that will be refused need not be taken in.
+    let reads_body = matches!(named, Named::InBody) && !body.is_end_stream();
+    let media = reads_body.then(|| kind(&head.headers)).transpose()?;
+    let payer = Some(Payer { relay, identity: &caller.identity, least: None });
+    let rules = InletRules { config: &relay.config, whole: true, payer };
+    let inlet = take_in(&head.headers, body, rules, &mut ctx.share).await?;
+    let bytes = inlet.whole().cloned().unwrap_or_default();
+    let plain = plain(&head.headers, &bytes, &relay.config)?;
+    let owned = match &api.spoken {
+        Some(spoken) => {
+            let media = if plain.is_empty() { None } else { kind(&head.headers).ok() };
+            let ids = resource_ids(spoken, query, (media.as_ref(), &plain))?;
+            resources::owned(relay, caller, &ids).await?
+        }
+        None => None,
+    };
+    let (model, named_by) = match (named, media) {
+        (Named::InBody, None) => return Err(faults::model_missing()),
+        (Named::InBody, Some(_)) if plain.is_empty() => return Err(faults::model_missing()),
+        (Named::InBody, Some(media)) => {
+            let places =
+                api.spoken.as_ref().map_or_else(ModelPlaces::unspoken, Spoken::model_places);
+            model_in_body(&media, &plain, &places)?
+        }
+        (named, _) => chosen(named, owned.as_ref())?,
+    };
+    let pinned = owned.map(|owned| owned.channel_id);
+    let api = Some((api, ApiBody { plain: Some(plain), named_by }));
+    Ok(ModelRequest { head, model, api, pinned, body: Intake::Here(inlet) })
+}
+
+/// The model that is named by the path, the query, or, where no body could name one, by the
+/// protocol.
+fn named_outside(api: &ApiPath, query: Option<&str>) -> Result<Named, Fault> {
+    let Some(spoken) = &api.spoken else { return Ok(Named::InBody) };
+    if let Some(model) = spoken.named_in_path() {
+        return Ok(Named::Outside(model_name(model)?, NamedBy::Elsewhere));
+    }
+    if spoken.names_no_model() {
+        return Ok(Named::ByResource);
+    }
+    let places = spoken.model_places();
+    if let Some(parameter) = places.parameter {
+        let named = query::parameter(query.unwrap_or_default(), parameter);
+        if let Some(model) = named.map_err(|_| faults::ambiguous(parameter))? {
+            return Ok(Named::Outside(model_name(&model)?, NamedBy::Query(parameter.into())));
+        }
+    }
+    match places.default {
+        Some(model) if places.members.is_empty() => {
+            Ok(Named::Outside(model_name(model)?, NamedBy::Elsewhere))
+        }
+        _ => Ok(Named::InBody),
+    }
+}
+
+/// The model of a call that names it outside of its body.
+fn chosen(named: Named, owned: Option<&Owned>) -> Result<(ModelName, NamedBy), Fault> {
+    match (named, owned) {
+        (Named::Outside(model, named_by), _) => Ok((model, named_by)),
+        (Named::ByResource, Some(owned)) => Ok((model_name(&owned.model)?, NamedBy::Elsewhere)),
+        (Named::ByResource, None) => Err(faults::resource_missing()),
+        (Named::InBody, _) => Err(faults::model_missing()),
+    }
+}

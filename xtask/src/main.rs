@@ -85,10 +85,22 @@ fn with_cluster(command: &[String]) -> Result<ExitCode> {
     let (program, arguments) = command.split_first().context("no command given")?;
     let mut child = Command::new(program);
     child.args(arguments).envs(cluster.env());
+    leave_package(&mut child);
     let status = child.status().with_context(|| format!("cannot run {program}"))?;
     // A signal has no code; a shell would say 128 and its number.
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     Ok(ExitCode::from(code))
+}
+
+/// Hides from a command that this runs as a package of cargo's: build scripts watch these
+/// variables, and a cargo that inherits ours would build again what one outside has built.
+fn leave_package(command: &mut Command) {
+    let ours = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(ours) {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// The directory of the root Cargo.toml: where this was built, or else where it is run.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use crate::cluster::Cluster;
-use crate::{install, tidy};
+use crate::{install, leave_package, tidy};
 
 /// How long each fuzz target runs.
 const FUZZ_SECONDS: &str = "10";
@@ -252,6 +252,7 @@ fn cargo(root: &Path, arguments: &[&str], env: &[(&str, String)]) -> Result<()> 
 
 fn run(command: &mut Command) -> Result<()> {
     println!("$ {}", line_of(command));
+    leave_package(command);
     let status = command.status().with_context(|| line_of(command))?;
     anyhow::ensure!(status.success(), "`{}` ended with {status}", line_of(command));
     Ok(())

@@ -129,6 +129,7 @@ fn run_all(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {
 /// Client libraries that people really use, against the real binary: a name, and who runs it.
 const CLIENTS: &[(&str, &str)] = &[
     ("the openai Python client", "tests/openai/run.sh"),
+    ("four vendors' Python clients", "tests/vendors/run.sh"),
     ("the standardwebhooks Python client", "tests/standardwebhooks/run.sh"),
     ("schemathesis on the admin API", "tests/schemathesis/run.sh"),
     ("readers of bodies in Go, Python and Node", "tests/readers/run.sh"),

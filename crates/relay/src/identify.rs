@@ -11,7 +11,7 @@ use store::{Identity, Live};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
-const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+pub(crate) const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 const PREFIX: &str = "sk-";
 /// Longest key that is accepted.
 const MAX_KEY_CHARS: usize = 256;

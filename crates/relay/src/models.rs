@@ -1,10 +1,10 @@
 //! The models that a key may call, as the APIs list them: `GET /v1/models`, `/v1beta/models`.
 
 use crate::faults;
-use crate::identify::{group_of, may_call};
+use crate::identify::{X_GOOG_API_KEY, group_of, may_call};
 use crate::surface::ApiPath;
 use domain::Fault;
-use http::Response;
+use http::{HeaderMap, Response};
 use serde::Serialize;
 use store::{Catalog, Identity};
 use web::Body;
@@ -33,6 +33,11 @@ impl ModelList {
             path if path.ends_with("/models") => Some(Self::Data),
             _ => None,
         }
+    }
+
+    /// The shape that a client reads which asks at `/v1/models`: Gemini's present their key so.
+    pub(crate) fn for_client(headers: &HeaderMap) -> Self {
+        if headers.contains_key(X_GOOG_API_KEY) { Self::Gemini } else { Self::Data }
     }
 }
 
@@ -88,17 +93,16 @@ const fn model(id: &str) -> Model<'_> {
     }
 }
 
-/// All models that the key may call.
-pub(crate) fn list(catalog: &Catalog, identity: &Identity) -> Response<Body> {
-    listed_as(ModelList::Data, catalog, identity)
+fn gemini_model(id: &str) -> GeminiModel<'_> {
+    GeminiModel {
+        name: format!("models/{id}"),
+        display_name: id,
+        supported_generation_methods: &["generateContent"],
+    }
 }
 
-/// The same in the shape of an API.
-pub(crate) fn listed_as(
-    shape: ModelList,
-    catalog: &Catalog,
-    identity: &Identity,
-) -> Response<Body> {
+/// All models that the key may call, in the shape of an API.
+pub(crate) fn list(shape: ModelList, catalog: &Catalog, identity: &Identity) -> Response<Body> {
     let offered = catalog.models_of(group_of(identity));
     let ids = offered.into_iter().filter(|id| may_call(identity, id));
     match shape {
@@ -108,14 +112,7 @@ pub(crate) fn listed_as(
             let (first_id, last_id) = (first.map(|it| it.id), last.map(|it| it.id));
             web::json(&List { object: "list", first_id, last_id, has_more: false, data })
         }
-        ModelList::Gemini => {
-            let model = |id| GeminiModel {
-                name: format!("models/{id}"),
-                display_name: id,
-                supported_generation_methods: &["generateContent"],
-            };
-            web::json(&Named { models: ids.map(model).collect() })
-        }
+        ModelList::Gemini => web::json(&Named { models: ids.map(gemini_model).collect() }),
         ModelList::Tags => {
             let tag = |id| Tag { name: id, model: id, modified_at: CREATED_AT };
             web::json(&Named { models: ids.map(tag).collect() })
@@ -125,6 +122,7 @@ pub(crate) fn listed_as(
 
 /// One of them.
 pub(crate) fn one(
+    shape: ModelList,
     catalog: &Catalog,
     identity: &Identity,
     id: &str,
@@ -132,5 +130,8 @@ pub(crate) fn one(
     if catalog.candidates(group_of(identity), id).is_empty() || !may_call(identity, id) {
         return Err(faults::not_found());
     }
-    Ok(web::json(&model(id)))
+    Ok(match shape {
+        ModelList::Gemini => web::json(&gemini_model(id)),
+        ModelList::Data | ModelList::Tags => web::json(&model(id)),
+    })
 }

@@ -360,9 +360,10 @@ async fn answer_ourselves(
     ctx.record.keep_silent();
     let (relay, identity) = (ctx.relay, &*caller.identity);
     let catalog = relay.live.catalog.load_full();
+    let shape = ModelList::for_client(&head.headers);
     let response = match surface {
-        Surface::Models => models::list(&catalog, identity),
-        Surface::Model(model) => models::one(&catalog, identity, model.as_str())?,
+        Surface::Models => models::list(shape, &catalog, identity),
+        Surface::Model(model) => models::one(shape, &catalog, identity, model.as_str())?,
         Surface::Subscription => {
             billing::subscription(&relay.db, identity, relay.clock.now()).await?
         }
@@ -383,9 +384,7 @@ async fn answer_list(
 ) -> Result<Response<Body>, Fault> {
     let word = api.list().ok_or_else(faults::not_found)?;
     match ModelList::of(api) {
-        Some(shape) => {
-            Ok(models::listed_as(shape, &relay.live.catalog.load_full(), &caller.identity))
-        }
+        Some(shape) => Ok(models::list(shape, &relay.live.catalog.load_full(), &caller.identity)),
         None => resources::list(relay, caller, (api, word), head.uri.query()).await,
     }
 }

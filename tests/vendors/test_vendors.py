@@ -1,0 +1,291 @@
+"""Calls newapi with the clients of four vendors, unchanged but for address and key.
+
+Usage: test_vendors.py PATH_OF_NEWAPI. Prints "N passed, 0 failed".
+"""
+
+import io
+import sys
+
+import anthropic
+import cohere
+import openai
+import vendors
+from google import genai
+from google.genai import types
+from newapi_server import Server, run
+
+START = 1_000_000
+MESSAGES = [{"role": "user", "content": "Say hello."}]
+# Models by channel, with what one costs: per call, or one quota a token.
+CHANNELS = {
+    "openai": {"gpt": None, "emb": None, "img": 50, "tts": 60, "whisper": 70, "files": 0,
+               "batches": 80, "omni-moderation-latest": 9},
+    "azure": {"gpt-az": None},
+    "anthropic": {"claude": None},
+    "gemini": {"gemini": None},
+    "cohere": {"command": None, "rerank": 40, "embed": None},
+}
+
+
+class House(Server):
+    """A server with a channel to each vendor, and two users with a key each."""
+
+    def __init__(self, newapi, directory):
+        super().__init__(newapi, directory, UPSTREAM_ALLOW_NETS="127.0.0.0/8")
+        self.vendors = {name: getattr(vendors, name)() for name in CHANNELS}
+        for name, models in CHANNELS.items():
+            self.channel(name, models)
+        self.user_id, self.key = self.payer("ann")
+        _, self.other_key = self.payer("bob")
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.gemini_client = None
+
+    def channel(self, name, models):
+        self.api("POST", "/api/channel", {
+            "name": name, "type": 52, "base_url": self.vendors[name].url, "key": f"up-{name}",
+            "protocol": name, "models": list(models), "groups": ["default"],
+        })
+        for model, price in models.items():
+            cost = {"ratio": 1, "completion_ratio": 1} if price is None else {"fixed_quota": price}
+            if price != 0:
+                ability = {"model_name": model, "channel_type": 52, **cost}
+                self.api("POST", "/api/ability", ability)
+
+    def payer(self, name):
+        user = {"username": name, "password": "a good password", "quota": START}
+        user_id = self.api("POST", "/api/user", user)["id"]
+        token = {"user_id": user_id, "name": "k", "unlimited_quota": True, "expired_time": -1}
+        return user_id, self.api("POST", "/api/token", token)["key"]
+
+    def openai(self, key=None):
+        base_url = f"{self.url}/v1"
+        return openai.OpenAI(api_key=key or self.key, base_url=base_url, max_retries=0)
+
+    def azure(self):
+        return openai.AzureOpenAI(api_key=self.key, azure_endpoint=self.url,
+                                  api_version="2024-10-21", max_retries=0)
+
+    def anthropic(self):
+        return anthropic.Anthropic(api_key=self.key, base_url=self.url, max_retries=0)
+
+    def gemini(self):
+        # A client that is let go closes the connections of its parts.
+        if not self.gemini_client:
+            options = types.HttpOptions(base_url=self.url)
+            self.gemini_client = genai.Client(api_key=self.key, http_options=options)
+        return self.gemini_client
+
+    def cohere(self):
+        return cohere.ClientV2(api_key=self.key, base_url=self.url)
+
+    def costs(self, quota):
+        return Costs(self, quota)
+
+    def used(self):
+        return self.api("GET", f"/api/user/{self.user_id}")["used_quota"]
+
+
+class Costs:
+    """What is done within costs exactly so much."""
+
+    def __init__(self, house, quota):
+        self.house, self.quota = house, quota
+
+    def __enter__(self):
+        self.before = self.house.used()
+
+    def __exit__(self, failed, *_):
+        if not failed:
+            cost = self.house.used() - self.before
+            assert cost == self.quota, f"cost {cost}, and not {self.quota}"
+
+
+def test_openai_chat(house):
+    with house.costs(15):
+        answer = house.openai().chat.completions.create(model="gpt", messages=MESSAGES)
+    assert answer.choices[0].message.content == "Hello"
+
+
+def test_openai_chat_stream_with_usage(house):
+    with house.costs(15):
+        stream = house.openai().chat.completions.create(
+            model="gpt", messages=MESSAGES, stream=True, stream_options={"include_usage": True})
+        chunks = list(stream)
+    assert chunks[-1].usage.total_tokens == 15
+
+
+def test_openai_responses(house):
+    client = house.openai()
+    with house.costs(11):
+        first = client.responses.create(model="gpt", input="Hello?")
+    assert first.output_text == "Hello"
+    with house.costs(11):
+        client.responses.create(model="gpt", input="And?", previous_response_id=first.id)
+    with house.costs(11):
+        *_, last = client.responses.create(model="gpt", input="x", stream=True)
+    assert last.response.usage.total_tokens == 11
+    other = house.openai(house.other_key)
+    for steal in [
+        lambda: other.responses.retrieve(first.id),
+        lambda: other.responses.create(model="gpt", input="x", previous_response_id=first.id),
+    ]:
+        try:
+            steal()
+        except openai.NotFoundError:
+            continue
+        raise AssertionError("served what another user made")
+    with house.costs(0):
+        assert client.responses.retrieve(first.id).id == first.id
+        client.responses.delete(first.id)
+
+
+def test_openai_embeddings(house):
+    with house.costs(3):
+        answer = house.openai().embeddings.create(model="emb", input="hi", encoding_format="float")
+    assert answer.data[0].embedding == [0.5, 0.25]
+
+
+def test_openai_images(house):
+    with house.costs(50):
+        house.openai().images.generate(model="img", prompt="a cat")
+
+
+def test_openai_audio(house):
+    client = house.openai()
+    with house.costs(60):
+        speech = client.audio.speech.create(model="tts", voice="alloy", input="Hello")
+        assert speech.read() == b"RIFF"
+    with house.costs(70):
+        sound = ("a.wav", io.BytesIO(b"RIFF"))
+        answer = client.audio.transcriptions.create(model="whisper", file=sound)
+    assert answer.text == "Hello"
+
+
+def test_openai_moderations(house):
+    with house.costs(9):
+        answer = house.openai().moderations.create(input="hi")
+    assert not answer.results[0].flagged
+
+
+def test_openai_files_and_batches(house):
+    client = house.openai()
+    lines = ("a.jsonl", io.BytesIO(b'{"a":1}\n'))
+    with house.costs(0):
+        file = client.files.create(file=lines, purpose="batch")
+        assert [it.id for it in client.files.list()] == [file.id]
+        assert client.files.retrieve(file.id).status == "processed"
+    with house.costs(80):
+        batch = client.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    with house.costs(0):
+        batch = client.batches.retrieve(batch.id)
+        assert [it.id for it in client.batches.list()] == [batch.id]
+        assert b"custom_id" in client.files.content(batch.output_file_id).read()
+        client.files.delete(file.id)
+        assert [it.id for it in client.files.list()] == []
+    assert not list(house.openai(house.other_key).batches.list())
+
+
+def test_openai_unknown_model(house):
+    try:
+        house.openai().chat.completions.create(model="none", messages=MESSAGES)
+    except openai.NotFoundError as error:
+        assert error.code == "model_not_found", error
+    else:
+        raise AssertionError("an unknown model was served")
+
+
+def test_azure_chat(house):
+    with house.costs(15):
+        answer = house.azure().chat.completions.create(model="gpt-az", messages=MESSAGES)
+    assert answer.choices[0].message.content == "Hello"
+    with house.costs(15):
+        stream = house.azure().chat.completions.create(
+            model="gpt-az", messages=MESSAGES, stream=True, stream_options={"include_usage": True})
+        assert list(stream)[-1].usage.total_tokens == 15
+
+
+def test_azure_embeddings(house):
+    with house.costs(3):
+        house.azure().embeddings.create(model="gpt-az", input="hi", encoding_format="float")
+
+
+def test_anthropic_messages(house):
+    ask = {"model": "claude", "max_tokens": 100, "messages": MESSAGES}
+    with house.costs(18):
+        answer = house.anthropic().messages.create(**ask)
+    assert answer.content[0].text == "Hello"
+    with house.costs(18), house.anthropic().messages.stream(**ask) as stream:
+        assert "".join(stream.text_stream) == "Hello"
+
+
+def test_anthropic_count_tokens(house):
+    with house.costs(0):
+        counted = house.anthropic().messages.count_tokens(model="claude", messages=MESSAGES)
+    assert counted.input_tokens == 12
+
+
+def test_anthropic_models(house):
+    assert "claude" in [model.id for model in house.anthropic().models.list()]
+
+
+def test_anthropic_unknown_model(house):
+    try:
+        house.anthropic().messages.create(model="none", max_tokens=1, messages=MESSAGES)
+    except anthropic.NotFoundError as error:
+        assert error.body["type"] == "error", error.body
+        assert error.body["error"]["type"] == "not_found_error", error.body
+    else:
+        raise AssertionError("an unknown model was served")
+
+
+def test_gemini_generate(house):
+    models = house.gemini().models
+    with house.costs(13):
+        answer = models.generate_content(model="gemini", contents="Say hello.")
+    assert answer.text == "Hello"
+    with house.costs(13):
+        pieces = list(models.generate_content_stream(model="gemini", contents="Say hello."))
+    assert pieces[-1].usage_metadata.total_token_count == 13
+
+
+def test_gemini_count_tokens(house):
+    with house.costs(0):
+        counted = house.gemini().models.count_tokens(model="gemini", contents="Say hello.")
+    assert counted.total_tokens == 8
+
+
+def test_gemini_models(house):
+    assert "models/gemini" in [model.name for model in house.gemini().models.list()]
+
+
+def test_gemini_unknown_model(house):
+    try:
+        house.gemini().models.generate_content(model="none", contents="x")
+    except genai.errors.ClientError as error:
+        assert (error.code, error.status) == (404, "NOT_FOUND"), error
+    else:
+        raise AssertionError("an unknown model was served")
+
+
+def test_cohere_chat(house):
+    with house.costs(9):
+        answer = house.cohere().chat(model="command", messages=MESSAGES)
+    assert answer.message.content[0].text == "Hello"
+    with house.costs(9):
+        *_, last = house.cohere().chat_stream(model="command", messages=MESSAGES)
+    assert last.type == "message-end"
+
+
+def test_cohere_rerank_and_embed(house):
+    with house.costs(40):
+        house.cohere().rerank(model="rerank", query="q", documents=["a", "b"])
+    with house.costs(2):
+        house.cohere().embed(model="embed", input_type="search_query", texts=["hi"],
+                             embedding_types=["float"])
+
+
+if __name__ == "__main__":
+    packages = [openai, anthropic, genai]
+    print(", ".join(f"{it.__name__} {it.__version__}" for it in packages))
+    sys.exit(run(House, globals()))

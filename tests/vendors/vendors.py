@@ -1,0 +1,187 @@
+"""What the scripted vendors answer, in the words of their documentation."""
+
+from strict_vendor import Refused, Vendor, events
+
+FILE = {"id": "file-1", "object": "file", "bytes": 9, "created_at": 1, "filename": "a.jsonl",
+        "purpose": "batch", "status": "processed"}
+BATCH = {"id": "batch-1", "object": "batch", "endpoint": "/v1/chat/completions", "created_at": 1,
+         "input_file_id": "file-1", "completion_window": "24h", "status": "completed",
+         "output_file_id": "file-2"}
+
+
+def chat_chunk(delta, usage=None, finish=None):
+    choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish}]
+    return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt",
+            "choices": choices, "usage": usage}
+
+
+CHAT_USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+
+
+def chat(request):
+    asked = request.json()
+    if asked["model"] not in ("gpt", "gpt-az"):
+        raise Refused(404, f"no model {asked['model']}")
+    if asked.get("stream"):
+        with_usage = (asked.get("stream_options") or {}).get("include_usage")
+        chunks = [chat_chunk({"role": "assistant", "content": "Hel"}),
+                  chat_chunk({"content": "lo"}, finish="stop")]
+        chunks += [chat_chunk(None, CHAT_USAGE)] if with_usage else []
+        return events(*chunks, done="[DONE]")
+    message = {"role": "assistant", "content": "Hello"}
+    return {"id": "c", "object": "chat.completion", "created": 1, "model": "gpt",
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": CHAT_USAGE}
+
+
+def azure_chat(request):
+    # The deployment is the model; a body may name it again.
+    body = request.json()
+    body.setdefault("model", "gpt-az")
+    request.json = lambda: body
+    return chat(request)
+
+
+RESPONSE_USAGE = {"input_tokens": 7, "output_tokens": 4, "total_tokens": 11,
+                  "input_tokens_details": {"cached_tokens": 0},
+                  "output_tokens_details": {"reasoning_tokens": 0}}
+
+
+def response(id):
+    content = [{"type": "output_text", "text": "Hello", "annotations": []}]
+    message = {"type": "message", "id": "m", "role": "assistant", "status": "completed",
+               "content": content}
+    return {"id": id, "object": "response", "created_at": 1, "model": "gpt", "output": [message],
+            "status": "completed", "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
+            "usage": RESPONSE_USAGE}
+
+
+def responses(request):
+    asked = request.json()
+    if asked.get("previous_response_id") not in (None, "resp-1"):
+        raise Refused(404, "no such response")
+    if asked.get("stream"):
+        delta = {"type": "response.output_text.delta", "delta": "Hello", "item_id": "m",
+                 "output_index": 0, "content_index": 0, "sequence_number": 0, "logprobs": []}
+        done = {"type": "response.completed", "response": response("resp-2"), "sequence_number": 1}
+        return events(delta, done, named=True)
+    return response("resp-1")
+
+
+def embeddings(request):
+    vector = {"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}
+    return {"object": "list", "data": [vector], "model": "emb",
+            "usage": {"prompt_tokens": 3, "total_tokens": 3}}
+
+
+def openai():
+    return Vendor("authorization", "Bearer up-openai", set(), {
+        ("POST", "/v1/chat/completions"): chat,
+        ("POST", "/v1/responses"): responses,
+        ("GET", "/v1/responses/resp-1"): lambda _: response("resp-1"),
+        ("DELETE", "/v1/responses/resp-1"): lambda _: {"id": "resp-1", "deleted": True},
+        ("POST", "/v1/embeddings"): embeddings,
+        ("POST", "/v1/images/generations"): lambda _: {"created": 1, "data": [{"url": "x"}]},
+        ("POST", "/v1/audio/speech"): lambda _: b"RIFF",
+        ("POST", "/v1/audio/transcriptions"): lambda _: {
+            "text": "Hello", "usage": {"type": "duration", "seconds": 3}},
+        ("POST", "/v1/moderations"): lambda _: {"id": "m", "model": "omni-moderation-latest",
+                                                "results": [{"flagged": False}]},
+        ("POST", "/v1/files"): lambda _: FILE,
+        ("GET", "/v1/files/file-1"): lambda _: FILE,
+        ("DELETE", "/v1/files/file-1"): lambda _: {
+            "id": "file-1", "object": "file", "deleted": True},
+        ("GET", "/v1/files/file-2/content"): lambda _: b'{"custom_id":"1"}\n',
+        ("POST", "/v1/batches"): lambda _: BATCH,
+        ("GET", "/v1/batches/batch-1"): lambda _: BATCH,
+    })
+
+
+def azure():
+    deployment = "/openai/deployments/gpt-az"
+    return Vendor("api-key", "up-azure", {"api-version"}, {
+        ("POST", f"{deployment}/chat/completions"): azure_chat,
+        ("POST", f"{deployment}/embeddings"): embeddings,
+    })
+
+
+def message(request):
+    if not request.headers.get("anthropic-version"):
+        raise Refused(400, "anthropic-version: header is required")
+    usage = {"input_tokens": 12, "output_tokens": 6, "cache_read_input_tokens": 0,
+             "cache_creation_input_tokens": 0}
+    base = {"id": "msg", "type": "message", "role": "assistant", "model": "claude",
+            "stop_reason": None, "stop_sequence": None, "content": []}
+    if not request.json().get("stream"):
+        text = {"type": "text", "text": "Hello"}
+        return {**base, "content": [text], "stop_reason": "end_turn", "usage": usage}
+    begin = {"type": "message_start", "message": {**base, "usage": {**usage, "output_tokens": 1}}}
+    block = {"type": "content_block_start", "index": 0,
+             "content_block": {"type": "text", "text": ""}}
+    delta = {"type": "content_block_delta", "index": 0,
+             "delta": {"type": "text_delta", "text": "Hello"}}
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+           "usage": {"output_tokens": 6}}
+    return events(begin, block, delta, {"type": "content_block_stop", "index": 0}, end,
+                  {"type": "message_stop"}, named=True)
+
+
+def anthropic():
+    return Vendor("x-api-key", "up-anthropic", {"beta"}, {
+        ("POST", "/v1/messages"): message,
+        ("POST", "/v1/messages/count_tokens"): lambda _: {"input_tokens": 12},
+    })
+
+
+def candidate(usage=True):
+    content = {"role": "model", "parts": [{"text": "Hello"}]}
+    reply = {"candidates": [{"content": content, "finishReason": "STOP", "index": 0}],
+             "modelVersion": "gemini"}
+    counts = {"promptTokenCount": 8, "candidatesTokenCount": 2, "thoughtsTokenCount": 3,
+              "totalTokenCount": 13}
+    return {**reply, "usageMetadata": counts} if usage else reply
+
+
+def gemini_stream(request):
+    if request.query.get("alt") != ["sse"]:
+        return [candidate()]
+    return events(candidate(usage=False), candidate())
+
+
+def gemini():
+    calls = {
+        "generateContent": lambda _: candidate(),
+        "streamGenerateContent": gemini_stream,
+        "countTokens": lambda _: {"totalTokens": 8},
+    }
+    routes = {
+        ("POST", f"/{version}/models/gemini:{call}"): answer
+        for version in ["v1", "v1beta"] for call, answer in calls.items()
+    }
+    return Vendor("x-goog-api-key", "up-gemini", {"alt"}, routes)
+
+
+def cohere_chat(request):
+    usage = {"billed_units": {"input_tokens": 5, "output_tokens": 4},
+             "tokens": {"input_tokens": 70, "output_tokens": 4}}
+    if not request.json().get("stream"):
+        text = [{"type": "text", "text": "Hello"}]
+        return {"id": "c", "finish_reason": "COMPLETE", "usage": usage,
+                "message": {"role": "assistant", "content": text}}
+    delta = {"type": "content-delta", "index": 0,
+             "delta": {"message": {"content": {"text": "Hello"}}}}
+    end = {"type": "message-end", "id": "c",
+           "delta": {"finish_reason": "COMPLETE", "usage": usage}}
+    return events(delta, end, named=True)
+
+
+def cohere():
+    return Vendor("authorization", "Bearer up-cohere", set(), {
+        ("POST", "/v2/chat"): cohere_chat,
+        ("POST", "/v2/rerank"): lambda _: {
+            "id": "r", "results": [{"index": 0, "relevance_score": 0.9}],
+            "meta": {"billed_units": {"search_units": 1}}},
+        ("POST", "/v2/embed"): lambda _: {
+            "id": "e", "embeddings": {"float": [[0.5]]}, "texts": ["hi"],
+            "meta": {"billed_units": {"input_tokens": 2}}},
+    })

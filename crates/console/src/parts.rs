@@ -103,7 +103,7 @@ impl<'a> FormField<'a> {
         Self { required: true, ..self }
     }
 
-    /// `password`, `number`, `url` …, or `area` for several lines.
+    /// `password`, `number`, `url` …, `area` for several lines, or `document` for many.
     pub(crate) const fn kind(self, kind: &'a str) -> Self {
         Self { kind, ..self }
     }
@@ -134,6 +134,9 @@ impl FormFields<'_> {
                 @if kind == "area" {
                     textarea id={ "f-" (name) } name=(name) rows="3" required[required]
                         aria-invalid=[wrong] { (value) }
+                } @else if kind == "document" {
+                    textarea.mono id={ "f-" (name) } name=(name) rows="28" required[required]
+                        spellcheck="false" aria-invalid=[wrong] { (value) }
                 } @else {
                     input id={ "f-" (name) } name=(name) type=(kind) value=(value)
                         required[required] aria-invalid=[wrong]

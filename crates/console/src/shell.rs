@@ -105,6 +105,7 @@ const MONEY: &[Entry] = &[
 ];
 const CALLS: &[Entry] = &[
     ("/console/channels", "渠道", "Channels", "c"),
+    ("/console/protocols", "协议", "Protocols", "y"),
     ("/console/tasks", "任务", "Tasks", "t"),
     ("/console/webhooks", "回调", "Webhooks", "w"),
 ];

@@ -10,17 +10,20 @@ use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Visit, done};
 use admin::AdminError;
 use admin::ops::channel::{self, ChannelInput, ChannelView};
+use admin::ops::protocol::{self, ProtocolView};
 use axum::extract::Path;
 use domain::ChannelId;
 use maud::{Markup, html};
 use serde_json::Value;
 
 const ENTRY: &str = "/console/channels";
+/// The protocol of a channel that names none.
+const CUSTOM_PASS: &str = "custompass";
 
 /// `GET /console/channels/new`
 pub(crate) async fn new(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
-    page(&visit, None, None)
+    page(&visit, None, None).await
 }
 
 /// `POST /console/channels/new`
@@ -28,7 +31,7 @@ pub(crate) async fn create(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     match created(&visit).await {
         Ok(id) => Ok(done(&format!("/console/channels/{id}"), "created")),
-        Err(error) => page(&visit, None, Some(&Complaint::of(error, visit.lang())?)),
+        Err(error) => page(&visit, None, Some(&Complaint::of(error, visit.lang())?)).await,
     }
 }
 
@@ -41,7 +44,7 @@ async fn created(visit: &Visit) -> Result<i64, AdminError> {
 pub(crate) async fn edit(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     for_admins(&visit)?;
     let channel = channel::get(&visit.state, ChannelId(id)).await?;
-    page(&visit, Some(&channel), None)
+    page(&visit, Some(&channel), None).await
 }
 
 /// `POST /console/channels/{id}/edit`
@@ -50,7 +53,9 @@ pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let channel = channel::get(&visit.state, ChannelId(id)).await?;
     match saved(&visit, channel.id).await {
         Ok(_) => Ok(done(&format!("/console/channels/{id}"), "saved")),
-        Err(error) => page(&visit, Some(&channel), Some(&Complaint::of(error, visit.lang())?)),
+        Err(error) => {
+            page(&visit, Some(&channel), Some(&Complaint::of(error, visit.lang())?)).await
+        }
     }
 }
 
@@ -74,6 +79,7 @@ fn object(visit: &Visit) -> Object {
     let mut object = Object::default()
         .put("name", form.text("name"))
         .put("base_url", form.text("base_url"))
+        .put_some("protocol", form.text("protocol"))
         .put_some("key", form.text("key"))
         .put("models", listed(form.text("models")))
         .put("groups", listed(form.text("groups")))
@@ -90,9 +96,14 @@ fn object(visit: &Visit) -> Object {
     object
 }
 
-fn page(visit: &Visit, channel: Option<&ChannelView>, complaint: Option<&Complaint>) -> Handled {
+async fn page(
+    visit: &Visit,
+    channel: Option<&ChannelView>,
+    complaint: Option<&Complaint>,
+) -> Handled {
     let lang = visit.lang();
     let fields = FormFields { form: &visit.form, complaint };
+    let protocols = protocols(visit).await?;
     let here = channel.map(|channel| format!("/console/channels/{}", channel.id.0));
     let action =
         here.as_ref().map_or("/console/channels/new".to_owned(), |to| format!("{to}/edit"));
@@ -100,7 +111,7 @@ fn page(visit: &Visit, channel: Option<&ChannelView>, complaint: Option<&Complai
         form.form.wide method="post" action=(action) {
             (csrf(visit))
             (parts::complaint(complaint))
-            (upstream_fields(lang, &fields, channel))
+            (upstream_fields(lang, &fields, channel, &protocols))
             (routing_fields(lang, &fields, channel))
             (mapping_fields(lang, &fields, channel))
             div.buttons {
@@ -119,7 +130,25 @@ fn page(visit: &Visit, channel: Option<&ChannelView>, complaint: Option<&Complai
     Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
 }
 
-fn upstream_fields(lang: Lang, fields: &FormFields<'_>, channel: Option<&ChannelView>) -> Markup {
+/// The protocols that a channel may speak: name, and name with title.
+async fn protocols(visit: &Visit) -> Result<Vec<(String, String)>, AdminError> {
+    let all = protocol::list(&visit.state).await?.items;
+    let choice = |it: ProtocolView| {
+        let title = visit.say(&it.title_zh, &it.title_en);
+        (it.name.clone(), format!("{} · {title}", it.name))
+    };
+    Ok(all.into_iter().map(choice).collect())
+}
+
+fn upstream_fields(
+    lang: Lang,
+    fields: &FormFields<'_>,
+    channel: Option<&ChannelView>,
+    protocols: &[(String, String)],
+) -> Markup {
+    let protocols: Vec<_> =
+        protocols.iter().map(|(name, title)| (name.as_str(), title.as_str())).collect();
+    let protocol = channel.map_or(CUSTOM_PASS, |channel| &channel.protocol);
     let key = match channel {
         Some(channel) if channel.has_key => lang
             .say("留空则不变; 换主机时必须重新填写", "empty: unchanged; a new host needs it again"),
@@ -133,11 +162,13 @@ fn upstream_fields(lang: Lang, fields: &FormFields<'_>, channel: Option<&Channel
             legend { (lang.say("上游", "Upstream")) }
             (fields.field(FormField::new("name", lang.say("名称", "Name"))
                 .value(channel.map_or("", |channel| &channel.name))))
+            (fields.choice(("protocol", lang.say("协议", "Protocol")), protocol, &protocols))
             (fields.field(FormField::new("base_url", lang.say("地址", "Address"))
                 .required()
                 .kind("url")
                 .value(channel.map_or("https://", |channel| &channel.base_url))
-                .hint(lang.say("协议和主机, 没有路径", "scheme and host, without a path"))))
+                .hint(lang.say("scheme 和主机; custompass 没有路径",
+                    "scheme and host; of custompass without a path"))))
             (fields.field(FormField::new("key", lang.say("密钥", "Key"))
                 .kind("password")
                 .hint(key)))

@@ -5,7 +5,7 @@ use crate::lang::{Lang, tell};
 use crate::parts::{self, action, chosen, filters, on_or_off, pager, typed};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
-use crate::visit::{Handled, Here, Visit, done, html as respond};
+use crate::visit::{Handled, Here, Visit, done, html as respond, step};
 use admin::ops::channel::{self, ChannelFilter, ChannelView, Probe, ProbeRequest};
 use axum::extract::Path;
 use domain::ChannelId;
@@ -63,6 +63,7 @@ fn table(visit: &Visit, channels: &[ChannelView]) -> Markup {
                 thead { tr {
                     th { (lang.say("名称", "Name")) }
                     th { (lang.say("状态", "State")) }
+                    th.hide { (lang.say("协议", "Protocol")) }
                     th.hide { (lang.say("地址", "Address")) }
                     th.num.hide { (lang.say("模型", "Models")) }
                     th.hide { (lang.say("分组", "Groups")) }
@@ -85,6 +86,7 @@ fn row(visit: &Visit, channel: &ChannelView) -> Markup {
         tr id={ "channel-" (id) } {
             td { a href={ "/console/channels/" (id) } { (name(lang, channel)) } }
             td { (on_or_off(lang, channel.status)) }
+            td.hide { (channel.protocol) }
             td.hide.cut.muted title=(channel.base_url) { (channel.base_url) }
             td.num.hide title=(channel.models.join(", ")) { (channel.models.len()) }
             td.hide.cut { (channel.groups.join(", ")) }
@@ -171,6 +173,10 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
         dl.facts {
             dt { (lang.say("状态", "State")) } dd { (on_or_off(lang, channel.status)) }
             dt { (lang.say("地址", "Address")) } dd.mono.break { (channel.base_url) }
+            dt { (lang.say("协议", "Protocol")) }
+            dd { a.mono href={ "/console/protocols/view?name=" (step(&channel.protocol)) } {
+                (channel.protocol)
+            } }
             dt { (lang.say("密钥", "Key")) }
             dd { @if channel.has_key { (lang.say("已设置", "set")) }
                 @else { span.warn { (lang.say("未设置", "not set")) } } }

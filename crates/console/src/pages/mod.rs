@@ -14,6 +14,7 @@ mod log;
 mod login;
 mod overview;
 mod prices;
+mod protocols;
 mod settings;
 mod statements;
 mod tasks;
@@ -44,6 +45,7 @@ pub(crate) fn inside() -> Router<AdminState> {
         .merge(of_users())
         .merge(of_keys())
         .merge(of_channels())
+        .merge(of_protocols())
         .merge(of_prices())
         .merge(of_codes())
         .merge(of_calls())
@@ -79,6 +81,16 @@ fn of_channels() -> Router<AdminState> {
         .route("/console/channels/{id}/status", post(channels::set_status))
         .route("/console/channels/{id}/copy", post(channels::copy))
         .route("/console/channels/{id}/delete", post(channels::delete))
+}
+
+fn of_protocols() -> Router<AdminState> {
+    Router::new()
+        .route("/console/protocols", get(protocols::list))
+        .route("/console/protocols/view", get(protocols::view))
+        .route("/console/protocols/edit", get(protocols::edit).post(protocols::save))
+        .route("/console/protocols/check", post(protocols::check))
+        .route("/console/protocols/try", post(protocols::try_out))
+        .route("/console/protocols/delete", post(protocols::delete))
 }
 
 fn of_prices() -> Router<AdminState> {

@@ -41,6 +41,7 @@ mod nodes;
 mod observe;
 mod openapi;
 mod pages;
+mod pages_protocols;
 mod paid;
 mod poller;
 mod pooler;

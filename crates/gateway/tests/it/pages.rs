@@ -13,7 +13,7 @@ const CHANNEL_KEY: &str = "upstream-secret-that-no-page-shows";
 /// Largest page, compressed.
 const MAX_PAGE_BYTES: usize = 20 * 1024;
 /// Pages of administrators.
-const ADMIN_PAGES: [&str; 13] = [
+const ADMIN_PAGES: [&str; 16] = [
     "/console/users",
     "/console/users/1",
     "/console/users/new",
@@ -21,6 +21,9 @@ const ADMIN_PAGES: [&str; 13] = [
     "/console/channels",
     "/console/channels/1",
     "/console/channels/1/edit",
+    "/console/protocols",
+    "/console/protocols/view?name=openai",
+    "/console/protocols/edit",
     "/console/prices/edit",
     "/console/groups",
     "/console/codes",
@@ -54,7 +57,7 @@ impl<'a> Browser<'a> {
         call.header("Accept-Language", self.lang)
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.call("GET", path).send().await
     }
 
@@ -65,7 +68,7 @@ impl<'a> Browser<'a> {
     }
 
     /// Sends a form as a page of ours would.
-    async fn send(&self, path: &str, form: &str) -> Answer {
+    pub(crate) async fn send(&self, path: &str, form: &str) -> Answer {
         let body = format!("csrf={}&{form}", self.csrf().await);
         self.call("POST", path).header("Sec-Fetch-Site", "same-origin").body(body).send().await
     }

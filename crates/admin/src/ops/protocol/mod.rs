@@ -29,6 +29,9 @@ pub struct ProtocolView {
     pub built_in: bool,
     /// How many routes it has.
     pub routes: i64,
+    /// The patterns of its routes. Lists leave them out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<String>,
     /// It has tasks, which are polled.
     pub tasks: bool,
     /// Where its facts come from.
@@ -104,6 +107,7 @@ impl Known {
             title_en: known.map(|it| it.title.en.clone()).unwrap_or_default(),
             built_in: built_in.is_some(),
             routes: known.map_or(0, |it| i64::try_from(it.routes.len()).unwrap_or(i64::MAX)),
+            calls: known.map(|it| calls(it)).unwrap_or_default(),
             tasks: known.is_some_and(|it| it.task.is_some()),
             sources: known.map(|it| it.sources.clone()).unwrap_or_default(),
             channels: self.channels.get(name).cloned().unwrap_or_default(),
@@ -112,6 +116,10 @@ impl Known {
             document: Some(document.to_owned()),
         })
     }
+}
+
+fn calls(protocol: &Protocol) -> Vec<String> {
+    protocol.routes.iter().flat_map(|route| &route.patterns).map(ToString::to_string).collect()
 }
 
 fn channel_row(row: &Row) -> Result<(i64, String), StoreError> {
@@ -124,7 +132,7 @@ fn channel_row(row: &Row) -> Result<(i64, String), StoreError> {
 /// When the database fails.
 pub async fn list(state: &AdminState) -> Result<Page<ProtocolView>, AdminError> {
     let known = Known::read(state).await?;
-    let without = |view: ProtocolView| ProtocolView { document: None, ..view };
+    let without = |view: ProtocolView| ProtocolView { document: None, calls: Vec::new(), ..view };
     let views = known.names().into_iter().filter_map(|name| known.view(name)).map(without);
     Ok(Page::whole(views.collect()))
 }

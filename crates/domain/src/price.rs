@@ -248,6 +248,8 @@ impl FrozenPrice {
     /// asked for where the reply has not counted them.
     #[must_use]
     pub fn counts_of(&self, usage: Option<Usage>, asked: Option<&Meters>) -> Option<Usage> {
+        // Where tokens have a price, units alone don't say what the call has used.
+        let usage = usage.filter(|usage| self.is_of_units() || usage.counts_tokens());
         let Some(schedule) = self.schedule.as_ref().filter(|_| self.is_by_use()) else {
             return usage.map(|usage| Usage { meters: None, ..usage });
         };

@@ -241,6 +241,23 @@ impl Usage {
         (self.prompt_tokens - self.cached_tokens - self.image_tokens - self.audio_tokens).max(0)
     }
 
+    /// The same with every count. `meters` were read of the same report.
+    #[must_use]
+    pub fn with_meters(self, meters: Meters) -> Self {
+        let Some(sums) = meters.usage() else {
+            let all = Meters::from(&self).iter().chain(meters.iter()).collect();
+            return Self { meters: Some(Box::new(all)), ..self };
+        };
+        let Self { upstream_cost, inconsistency, .. } = self;
+        Self { meters: Some(Box::new(meters)), upstream_cost, inconsistency, ..sums }
+    }
+
+    /// Whether it counts tokens at all, and not units alone.
+    #[must_use]
+    pub fn counts_tokens(&self) -> bool {
+        self.meters.as_ref().is_none_or(|meters| meters.usage().is_some())
+    }
+
     /// The counts by meter.
     #[must_use]
     pub fn counted(&self) -> Cow<'_, Meters> {

@@ -66,6 +66,15 @@ pub enum PointerError {
 }
 
 impl Pointer {
+    /// The names of the members that lead to it, as far as all its steps are names.
+    pub(crate) fn names(&self) -> Option<Vec<Box<str>>> {
+        let name = |segment: &Segment| match segment {
+            Segment::Name(name) => Some(name.clone()),
+            Segment::Each(_) | Segment::Count(_) => None,
+        };
+        self.segments.iter().map(name).collect()
+    }
+
     /// Reads a pointer.
     ///
     /// # Errors

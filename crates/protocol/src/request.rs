@@ -9,12 +9,17 @@ use domain::{Meter, Meters};
 use percent_encoding::percent_decode_str;
 use std::ops::Range;
 
+/// The slots of each unit, the preferred one first.
+pub(crate) type UnitSlots = Vec<(Meter, Range<usize>)>;
+/// The members that units are read of, by the names that lead to them.
+pub(crate) type UnitMembers = Vec<(Meter, Vec<Box<str>>)>;
+
 /// What is read of requests of a route.
 #[derive(Debug)]
 pub(crate) struct RequestRules {
     pub(crate) program: PointerProgram,
-    /// The slots of each unit, the preferred one first.
-    pub(crate) units: Vec<(Meter, Range<usize>)>,
+    pub(crate) units: UnitSlots,
+    pub(crate) unit_members: UnitMembers,
     /// The body may ask for work that continues without its client.
     pub(crate) reads_once: bool,
 }
@@ -37,6 +42,8 @@ pub struct RequestReading {
     pub times: i64,
     /// What it asks for in units.
     pub units: Meters,
+    /// A count of them that is none, as it is written.
+    pub bad_unit: Option<(Meter, String)>,
     /// It asks for a stream.
     pub stream: bool,
     /// It asks for work that continues without it: made twice, the work would be done twice.
@@ -57,6 +64,11 @@ impl ProtocolRoute {
     #[must_use]
     pub fn continues_without_client(&self, body: &[u8]) -> bool {
         self.request.reads_once && self.read_request(&PathCaptures::default(), "", body).once
+    }
+
+    /// The members of a request's body that units are read of, by the names that lead to them.
+    pub fn unit_members(&self) -> impl Iterator<Item = (Meter, &[Box<str>])> {
+        self.request.unit_members.iter().map(|(meter, names)| (*meter, &**names))
     }
 
     /// Reads a request: what its path captured, its query, and its JSON body (empty, where it has
@@ -87,6 +99,10 @@ impl ProtocolRoute {
             output_limit: count(TextRole::Allowed).map(|count| count.whole),
             times: count(TextRole::Times).map_or(1, |count| count.whole.max(1)),
             units: read_units(units, found),
+            bad_unit: found.bad.as_ref().and_then(|bad| {
+                let slot = program.slots.get(usize::from(bad.slot))?;
+                Some((slot.meter, bad.text.clone()))
+            }),
             once: found.texts(program, TextRole::Once).any(|it| it != "false"),
             stream: found.texts(program, TextRole::Stream).any(|it| it == "true"),
             well_formed: whole && walker.is_done() && walker.is_object(),

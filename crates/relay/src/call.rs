@@ -1,15 +1,16 @@
 //! One call of a model: the client's request, and the request to a channel.
 
+use crate::asked::Asked;
 use crate::idempotency::IDEMPOTENCY_KEY;
 use crate::inflate::is_compressed;
 use crate::inlet::Inlet;
-use crate::reply::{Asked, ReadAs};
+use crate::reply::{PriceNeeds, ReadAs};
 use crate::request_body::{
     bad_form, bad_json, check_can_carry_estimate, check_has_no_precharge, check_is_no_estimate,
     plain,
 };
 use crate::resources::ResourceEffect;
-use crate::spoken;
+use crate::spoken::{self, route_of};
 use crate::surface::ApiPath;
 use crate::{RelayConfig, faults};
 use bytes::Bytes;
@@ -40,6 +41,8 @@ pub(crate) struct Call {
     /// A channel gets estimates by this body. It was parsed as JSON then, and is sent as such,
     /// regardless of the client's Content-Type.
     pub is_json: bool,
+    /// What it asks for, as far as its price depends on it.
+    pub asked: Asked,
 }
 
 /// The target of a call.
@@ -54,8 +57,6 @@ pub(crate) enum CallTarget {
 pub(crate) struct ApiTarget {
     pub api: ApiPath,
     pub body: ApiBody,
-    /// What is known of it where its price is by use.
-    pub asked: Asked,
     /// What the call does to what calls make.
     pub effect: ResourceEffect,
 }
@@ -151,21 +152,24 @@ impl Call {
         if continues { Err(faults::background_by_use()) } else { Ok(()) }
     }
 
-    /// How the replies of a channel are read; none: by the contract of CustomPass.
-    pub(crate) fn read_as(&self, channel: &Channel) -> Option<ReadAs> {
-        if self.model.is_submission() {
-            return None;
+    /// How the replies of a channel are read. `price` is the call's.
+    pub(crate) fn read_as(&self, channel: &Channel, price: Option<&FrozenPrice>) -> ReadAs {
+        let needs = PriceNeeds::of(price);
+        let by_route = |route| ReadAs::Route { route, asked: self.asked.clone(), needs };
+        let is_submission = self.model.is_submission();
+        if let (CallTarget::Api(ApiTarget { api, .. }), false) = (&self.target, is_submission) {
+            let spoken = api.spoken.as_ref();
+            let route = spoken.and_then(|_| route_of(channel, &self.method, &api.absolute()));
+            return route.map_or(ReadAs::SUMS, by_route);
         }
-        let (path, asked) = match &self.target {
-            CallTarget::Api(ApiTarget { api, asked, .. }) => {
-                api.spoken.as_ref()?;
-                (api.absolute(), *asked)
-            }
-            CallTarget::Model if spoken::is_custom_pass(channel) => return None,
-            CallTarget::Model => (pass_path(&self.model), Asked::default()),
-        };
-        let route = spoken::route_of(channel, &self.method, &path)?;
-        Some(ReadAs { route, asked })
+        let is_custom_pass = spoken::is_custom_pass(channel);
+        if is_custom_pass && needs == PriceNeeds::Sums || !is_custom_pass && is_submission {
+            return ReadAs::SUMS;
+        }
+        match route_of(channel, &self.method, &pass_path(&self.model)) {
+            Some(route) if !is_custom_pass => by_route(route),
+            counts => ReadAs::Envelope { counts },
+        }
     }
 
     /// Whether the call submits work that continues without it, and so must not be made twice.

@@ -84,7 +84,7 @@ pub(crate) async fn deliver(
         let tee = reservation
             .is_claimed()
             .then(|| Tee::new(head.status(), head.headers(), kept_bytes, tee_share));
-        let reader = ChargeReader::new(&reply.headers, read_as.as_ref());
+        let reader = ChargeReader::new(&reply.headers, &read_as);
         source.pending = Some(Pending { reservation, reader, tee, keeper });
         return Ok(flowing(call, head, source));
     };
@@ -202,7 +202,7 @@ struct Whole<'a> {
     headers: &'a HeaderMap,
     bytes: Bytes,
     end: BodyEnd,
-    read_as: Option<ReadAs>,
+    read_as: ReadAs,
     keeper: Option<ResourceKeeper>,
 }
 
@@ -215,7 +215,8 @@ async fn settle_whole(
 ) -> Result<Delivery, Fault> {
     let Context { relay, record, share, .. } = ctx;
     let Whole { mut head, headers, bytes, end, read_as, keeper } = whole;
-    let reading = read_whole(headers, &bytes, read_as.as_ref());
+    let mut reading = read_whole(headers, &bytes, &read_as);
+    reading.usage = reservation.counted(reading.usage);
     let reply = CallEnd::Reply { reading: &reading, end, seen: Seen::Nothing };
     let Outcome { money, client } = decide(reservation.terms(), reply);
     if reading.failed && matches!(money, Money::Release { .. }) {

@@ -154,7 +154,8 @@ impl Flow {
             return (self, ClientOutcome::Reply);
         };
         let Pending { reservation, reader, tee, keeper } = pending;
-        let reading = reader.finish();
+        let mut reading = reader.finish();
+        reading.usage = reservation.counted(reading.usage);
         if let Some(keeper) = keeper {
             keeper.keep(self.record.relay(), &reading, None).await;
         }

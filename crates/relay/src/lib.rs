@@ -10,6 +10,7 @@
 #![warn(clippy::disallowed_methods)]
 
 mod api_request;
+mod asked;
 mod billing;
 mod breaker;
 mod call;

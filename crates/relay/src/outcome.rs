@@ -56,7 +56,7 @@
 
 use crate::faults;
 use crate::inlet::InletError;
-use domain::{Fault, FrozenPrice, Quota, Usage};
+use domain::{Fault, FrozenPrice, PriceError, Quota, Usage};
 use upstream::{Echoed, Phase, SendError, Sent};
 
 /// The reason of a release when the outcome of the call is unknown.
@@ -353,7 +353,12 @@ fn paid(
         return Outcome::new(Money::Charge { amount, note: None }, client);
     };
     let is_unpriced = price.is_by_use() && reading.usage.is_none();
-    if end == BodyEnd::Complete && seen == Seen::Nothing {
+    // The work was done, and its reply can't say how much: what was held is what it asked for.
+    let is_uncounted = reading
+        .usage
+        .as_ref()
+        .is_some_and(|usage| matches!(price.charge(usage), Err(PriceError::Uncounted(_))));
+    if end == BodyEnd::Complete && seen == Seen::Nothing && !is_uncounted {
         return if is_unpriced {
             let fault = faults::no_usage();
             Outcome::refused(

@@ -7,6 +7,7 @@
 //! `record` happens when the [`Record`] is dropped, on every path.
 
 use crate::api_request::{Intake, ModelRequest, read_api};
+use crate::asked::{PricedRequest, plain_of, reads_request};
 use crate::billing::Payer;
 use crate::call::{ApiTarget, Call, CallTarget, needs_whole, pass_path};
 use crate::channels::Candidates;
@@ -23,10 +24,11 @@ use crate::record::Record;
 use crate::reservation::Reservation;
 use crate::resources::{self, ResourceEffect};
 use crate::send::{none_left, send};
-use crate::spoken::{PathMeaning, Spoken};
+use crate::spoken::{PathMeaning, Spoken, priced_routes};
 use crate::submit::{self, SubmitOptions};
 use crate::surface::{ApiPath, Surface, surface};
 use crate::{Relay, billing, faults, models, route, spoken, task_view};
+use bytes::Bytes;
 use domain::{ChannelId, Fault, FrozenPrice, ModelName, Pricing};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response};
@@ -154,18 +156,31 @@ async fn call_model(
         Pricing::Priced(_) | Pricing::Free => None,
     };
     let idempotency_key = idempotency::key_of(&head.headers)?.map(str::to_owned);
+    let spoken = api.as_ref().and_then(|(api, _)| api.spoken.as_ref());
+    let routes = priced_routes(candidates, spoken, (&head.method, &model));
+    let reads_it = price.as_ref().is_some_and(|price| reads_request(price, &routes));
     let inlet = match body {
         Intake::Here(inlet) => inlet,
         Intake::Coming(body) => {
             let by_use = price.as_ref().is_some_and(FrozenPrice::is_by_use);
             let kept = submission.is_some() && submit::may_be_repeated(candidates);
-            let whole = kept || idempotency_key.is_some() || needs_whole(candidates, by_use);
+            let whole = kept || idempotency_key.is_some() || reads_it;
+            let whole = whole || needs_whole(candidates, by_use);
             let least = price.as_ref().and_then(|price| price.first_hold(None).ok());
             let payer = least.map(|_| Payer { relay, identity: &caller.identity, least });
             let rules = InletRules { config: &relay.config, whole, payer };
             take_in(&head.headers, body, rules, &mut ctx.share).await?
         }
     };
+    let plain = match api.as_ref().and_then(|(_, body)| body.plain.as_ref()) {
+        Some(plain) => plain.clone(),
+        None if reads_it => plain_of(&head.headers, &inlet, &relay.config)?,
+        None => Bytes::new(),
+    };
+    let is_submission = submission.is_some();
+    let headers = &head.headers;
+    let request = PricedRequest { routes: &routes, headers, plain: &plain, is_submission };
+    let (price, asked) = request.read(price)?;
     let method = head.method.clone();
     let mut call = Call {
         method: head.method,
@@ -175,15 +190,12 @@ async fn call_model(
         request_id: Arc::clone(&ctx.record.request_id),
         model,
         target: api.map_or(CallTarget::Model, |(api, body)| {
-            let is_by_use = price.as_ref().is_some_and(FrozenPrice::is_by_use);
-            let counted = api.spoken.as_ref().filter(|_| is_by_use);
-            let plain = body.plain.as_deref().unwrap_or_default();
-            let asked = counted.map(|spoken| spoken.asked(plain)).unwrap_or_default();
             let effect = ResourceEffect::of(&api, &method);
-            CallTarget::Api(ApiTarget { api, body, asked, effect })
+            CallTarget::Api(ApiTarget { api, body, effect })
         }),
         inlet,
         is_json: false,
+        asked,
     };
     if let Some(price) = &price {
         call.check_background(price)?;

@@ -1,10 +1,11 @@
 //! Reads a reply, collected or streamed, and interprets it.
 
+use crate::asked::Asked;
 use crate::client_link::ClientLink;
 use crate::config::SMALL_BODY_BYTES;
 use crate::outcome::{BodyEnd, Reading};
 use bytes::{Bytes, BytesMut};
-use domain::Usage;
+use domain::{FrozenPrice, Meter, Meters, Usage, UsageError};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http_body::Body;
@@ -139,43 +140,81 @@ pub(crate) async fn collect(
     Collected { bytes: if more.is_empty() { first } else { more.freeze() }, end }
 }
 
-/// How a call's replies are read by its protocol.
+/// How a call's replies are read.
 #[derive(Clone, Debug)]
-pub(crate) struct ReadAs {
-    pub route: Arc<ProtocolRoute>,
-    pub asked: Asked,
+pub(crate) enum ReadAs {
+    /// By the contract of CustomPass. What it counts beside the sums is read by this route, where
+    /// the price asks for it.
+    Envelope { counts: Option<Arc<ProtocolRoute>> },
+    /// By its protocol.
+    Route { route: Arc<ProtocolRoute>, asked: Asked, needs: PriceNeeds },
 }
 
-/// What a request by use asked for, as far as the reading of its reply depends on it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Asked {
-    /// Tokens of its text, about, which stand in for a usage that is not reported.
-    pub input_tokens: i64,
-    /// It allows no output: a reply without any is what was asked for.
-    pub allows_nothing: bool,
+impl ReadAs {
+    /// By the contract of CustomPass, with its sums alone.
+    pub(crate) const SUMS: Self = Self::Envelope { counts: None };
+
+    /// The route, where it is a protocol that says how the call ends.
+    pub(crate) const fn route(&self) -> Option<&Arc<ProtocolRoute>> {
+        match self {
+            Self::Route { route, .. } => Some(route),
+            Self::Envelope { .. } => None,
+        }
+    }
+}
+
+/// What a price needs of a usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PriceNeeds {
+    /// Its sums.
+    Sums,
+    /// Every count.
+    Meters,
+    /// Its units; tokens are worth nothing, so none are estimated.
+    Units,
+}
+
+impl PriceNeeds {
+    pub(crate) fn of(price: Option<&FrozenPrice>) -> Self {
+        match price.filter(|price| price.is_by_use() && price.schedule.is_some()) {
+            None => Self::Sums,
+            Some(price) if price.is_of_units() => Self::Units,
+            Some(_) => Self::Meters,
+        }
+    }
 }
 
 /// Reads a reply on its way: by the contract of CustomPass, or by a route of a protocol.
 pub(crate) enum ChargeReader {
-    Envelope(Box<ReplyScanner>),
-    Route { body: Box<Decoded<protocol::ReplyReader>>, asked: Asked },
+    Envelope { scanner: Box<ReplyScanner>, counts: Option<RouteReader> },
+    Route { body: RouteReader, asked: Asked, needs: PriceNeeds },
 }
 
+type RouteReader = Box<Decoded<protocol::ReplyReader>>;
+
 impl ChargeReader {
-    pub(crate) fn new(headers: &HeaderMap, read_as: Option<&ReadAs>) -> Self {
-        let Some(ReadAs { route, asked }) = read_as else {
-            return Self::Envelope(Box::new(ReplyScanner::for_headers(headers)));
-        };
-        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        // Replies of other statuses are not read: they cost nothing.
-        let reader = protocol::ReplyReader::new(route, ReplyHead { status: 200, content_type });
-        let body = Box::new(Decoded::for_headers(headers, reader));
-        Self::Route { body, asked: *asked }
+    pub(crate) fn new(headers: &HeaderMap, read_as: &ReadAs) -> Self {
+        match read_as {
+            ReadAs::Envelope { counts } => Self::Envelope {
+                scanner: Box::new(ReplyScanner::for_headers(headers)),
+                counts: counts.as_ref().map(|route| route_reader(headers, route)),
+            },
+            ReadAs::Route { route, asked, needs } => Self::Route {
+                body: route_reader(headers, route),
+                asked: asked.clone(),
+                needs: *needs,
+            },
+        }
     }
 
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         match self {
-            Self::Envelope(scanner) => scanner.feed(bytes),
+            Self::Envelope { scanner, counts } => {
+                scanner.feed(bytes);
+                if let Some(counts) = counts {
+                    counts.feed(bytes);
+                }
+            }
             Self::Route { body, .. } => body.feed(bytes),
         }
     }
@@ -183,7 +222,7 @@ impl ChargeReader {
     /// Whether a stream has ended with `[DONE]`, and nothing has come behind it.
     pub(crate) fn is_ended(&self) -> bool {
         match self {
-            Self::Envelope(scanner) => scanner.is_ended(),
+            Self::Envelope { scanner, .. } => scanner.is_ended(),
             Self::Route { body, .. } => body.get_ref().is_some_and(protocol::ReplyReader::is_ended),
         }
     }
@@ -191,9 +230,15 @@ impl ChargeReader {
     /// What the reply said, now that it is over.
     pub(crate) fn finish(self) -> Reading {
         match self {
-            Self::Envelope(scanner) => read(scanner.finish()),
-            Self::Route { body, asked } => match body.finish() {
-                Ok(Some(reader)) => read_by_route(reader.finish(), asked),
+            Self::Envelope { scanner, counts } => {
+                let reading = read(scanner.finish());
+                match counts.and_then(|counts| counts.finish().ok().flatten()) {
+                    Some(counts) => with_counts(reading, &counts.finish().meters),
+                    None => reading,
+                }
+            }
+            Self::Route { body, asked, needs } => match body.finish() {
+                Ok(Some(reader)) => read_by_route(reader.finish(), &asked, needs),
                 Ok(None) => Reading::default(),
                 Err(why) => {
                     Reading { trouble: Some(format!("unreadable: {why}")), ..Reading::default() }
@@ -203,50 +248,94 @@ impl ChargeReader {
     }
 }
 
+fn route_reader(headers: &HeaderMap, route: &ProtocolRoute) -> RouteReader {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    // Replies of other statuses are not read: they cost nothing.
+    let reader = protocol::ReplyReader::new(route, ReplyHead { status: 200, content_type });
+    Box::new(Decoded::for_headers(headers, reader))
+}
+
 /// Reads a whole reply.
-pub(crate) fn read_whole(headers: &HeaderMap, bytes: &[u8], read_as: Option<&ReadAs>) -> Reading {
+pub(crate) fn read_whole(headers: &HeaderMap, bytes: &[u8], read_as: &ReadAs) -> Reading {
     let mut reader = ChargeReader::new(headers, read_as);
     reader.feed(bytes);
     reader.finish()
 }
 
+/// What was read by the contract of CustomPass, with every count.
+fn with_counts(mut reading: Reading, meters: &Meters) -> Reading {
+    reading.usage = match (reading.usage, &reading.trouble) {
+        (Some(sums), _) => Some(sums.with_meters(*meters)),
+        // Units may be all that it counts; what can't be billed stays so.
+        (None, None) if !meters.is_empty() => {
+            let meters = Some(Box::new(*meters));
+            Some(Usage { meters, ..Usage::default() })
+        }
+        (None, _) => None,
+    };
+    reading
+}
+
 /// What a protocol's reader found, as far as money is concerned.
-fn read_by_route(read: protocol::ReplyReading, asked: Asked) -> Reading {
+fn read_by_route(mut read: protocol::ReplyReading, asked: &Asked, needs: PriceNeeds) -> Reading {
     let failed = match read.outcome {
         CallOutcome::Delivered => false,
         CallOutcome::Empty => !asked.allows_nothing,
         CallOutcome::Failed(_) => true,
     };
     let is_stream = read.shape.is_stream();
-    let usage = match read.meters.usage() {
-        None if failed => None,
-        None => Some(Usage::default()),
-        some => some,
+    let (is_estimate, resources) = (read.estimate, std::mem::take(&mut read.resources));
+    let usage = match needs {
+        PriceNeeds::Units => units_of(read, failed),
+        PriceNeeds::Sums => tokens_of(read, asked, failed).map(|(usage, _)| usage),
+        PriceNeeds::Meters => tokens_of(read, asked, failed)
+            .map(|(usage, meters)| Usage { meters: Some(Box::new(meters)), ..usage }),
     };
-    let is_silent = read.meters.usage().is_none();
-    // What passed is counted where the upstream counts nothing, or what can't be billed.
-    let usage = usage.map(|mut usage| {
-        if is_silent || read.bad_input {
-            usage.prompt_tokens = usage.prompt_tokens.max(asked.input_tokens);
-        }
-        if is_silent || read.bad_output {
-            usage.completion_tokens = usage.completion_tokens.max(read.text_tokens);
-        }
-        usage.inconsistency = match &read.fault {
-            Some(MeterFault { meter, text }) => Some(format!("estimated: {meter} is {text}")),
-            None if is_silent => Some("estimated: the upstream reported no usage".to_owned()),
-            None => read.mismatch,
-        };
-        usage
-    });
-    Reading {
-        failed,
-        is_estimate: read.estimate,
-        trouble: None,
-        usage,
-        is_stream,
-        resources: read.resources,
+    Reading { failed, is_estimate, trouble: None, usage, is_stream, resources }
+}
+
+/// The usage for a price of units alone.
+fn units_of(read: protocol::ReplyReading, failed: bool) -> Option<Usage> {
+    if failed && read.meters.is_empty() {
+        return None;
     }
+    let sums = read.meters.usage().unwrap_or_default();
+    let inconsistency = match &read.fault {
+        Some(MeterFault { meter, text }) if !meter.is_tokens() => {
+            Some(format!("not counted: {meter} is {text}"))
+        }
+        _ => read.mismatch,
+    };
+    Some(Usage { meters: Some(Box::new(read.meters)), inconsistency, ..sums })
+}
+
+/// The usage in tokens. What passed is counted where the upstream counts nothing, or what can't be
+/// billed.
+fn tokens_of(read: protocol::ReplyReading, asked: &Asked, failed: bool) -> Option<(Usage, Meters)> {
+    let mut meters = read.meters;
+    let reported = meters.usage();
+    let is_silent = reported.is_none();
+    if is_silent && failed {
+        return None;
+    }
+    let mut usage = reported.unwrap_or_default();
+    let mut raise = |head: Meter, sum: &mut i64, to: i64| {
+        let more = to.saturating_sub(*sum).max(0);
+        *sum = sum.saturating_add(more);
+        meters.set(head, meters.get(head).unwrap_or(0).saturating_add(more));
+    };
+    if is_silent || read.bad_input {
+        raise(Meter::Input, &mut usage.prompt_tokens, asked.input_tokens);
+    }
+    if is_silent || read.bad_output {
+        raise(Meter::Output, &mut usage.completion_tokens, read.text_tokens);
+    }
+    usage.inconsistency = match &read.fault {
+        Some(MeterFault { meter, text }) => Some(format!("estimated: {meter} is {text}")),
+        None if is_silent => Some("estimated: the upstream reported no usage".to_owned()),
+        None => read.mismatch,
+    };
+    Some((usage, meters))
 }
 
 /// What was scanned, as far as money is concerned.
@@ -273,6 +362,8 @@ fn read(scanned: Scanned) -> Reading {
                 reading.usage = Some(usage);
                 None
             }
+            // It may count units alone.
+            Err(UsageError::Empty) => None,
             Err(why) => Some(why.to_string()),
         },
     };
@@ -302,7 +393,7 @@ mod tests {
     }
 
     fn reading(content_type: &'static str, body: &str) -> Reading {
-        read_whole(&headers(content_type), body.as_bytes(), None)
+        read_whole(&headers(content_type), body.as_bytes(), &ReadAs::SUMS)
     }
 
     #[test]

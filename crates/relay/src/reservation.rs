@@ -9,7 +9,7 @@ use crate::outcome::{Money, Reading, Terms, UNKNOWN_OUTCOME};
 use crate::phases::Order;
 use crate::record::Record;
 use crate::traced::ended;
-use domain::{Fault, FrozenPrice, HoldId, Quota, TaskUid, UserId};
+use domain::{Fault, FrozenPrice, HoldId, Meters, Quota, TaskUid, Usage, UserId};
 use ledger::{
     Charge, Hold, HoldRequest, KeptReply, LedgerError, NewTask, Release, Settlement, Taken,
     TaskEnd, TaskRef,
@@ -26,6 +26,8 @@ const RECORD_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Default)]
 pub(crate) struct Reservation {
     paid: Option<(Hold, Arc<FrozenPrice>)>,
+    /// What the call asks for in units that have a price.
+    asked: Option<Arc<Meters>>,
     ticket: Option<Ticket>,
     /// A task that was created, and has no upstream id yet.
     task: Option<OpenTask>,
@@ -40,7 +42,7 @@ pub(crate) struct OpenTask {
 
 impl Reservation {
     pub(crate) const fn claimed(ticket: Option<Ticket>) -> Self {
-        Self { paid: None, ticket, task: None }
+        Self { paid: None, asked: None, ticket, task: None }
     }
 
     /// Whether there is nothing to end.
@@ -70,6 +72,15 @@ impl Reservation {
         self.paid.as_ref().map(|(_, price)| &**price)
     }
 
+    /// The usage as the price needs it: with the units that were asked for, where the reply has not
+    /// counted them.
+    pub(crate) fn counted(&self, usage: Option<Usage>) -> Option<Usage> {
+        match self.price() {
+            Some(price) => price.counts_of(usage, self.asked.as_deref()),
+            None => usage,
+        }
+    }
+
     pub(crate) const fn is_claimed(&self) -> bool {
         self.ticket.is_some()
     }
@@ -89,7 +100,9 @@ impl Reservation {
     ) -> Result<(), Fault> {
         let Context { relay, record, .. } = ctx;
         let identity = &order.caller.identity;
-        let amount = price.first_hold(None).map_err(|e| faults::bad_price().caused_by(e))?;
+        let asked = &order.call.asked;
+        let amount = price.first_hold(asked.held_units.as_deref());
+        let amount = amount.map_err(|e| faults::bad_price().caused_by(e))?;
         let now = relay.clock.now();
         let price = Arc::new(price);
         let open = task.as_ref().map(|task| OpenTask { uid: task.uid, user_id: task.user_id });
@@ -113,6 +126,7 @@ impl Reservation {
         let hold = ended(span, held.map_err(|e| not_held(record, e)))?;
         relay.metrics.precharged();
         self.paid = Some((hold, price));
+        self.asked.clone_from(&asked.units);
         self.task = open;
         Ok(())
     }
@@ -242,7 +256,7 @@ impl Reservation {
     /// The same; a task that was created ends as failed, with `why` for its owner.
     pub(crate) async fn release_task(self, record: &Record, reason: &'static str, why: String) {
         let relay = record.relay();
-        let Self { paid, ticket, task } = self;
+        let Self { paid, ticket, task, .. } = self;
         let task = task.map(|OpenTask { uid, user_id }| {
             let (channel_id, since) = (record.channel_id, relay.clock.now());
             (TaskRef { uid, user_id, channel_id, since }, TaskEnd::failed(why))

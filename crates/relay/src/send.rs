@@ -24,15 +24,15 @@ pub(crate) struct ChannelReply {
     pub collected: Option<Collected>,
     /// The hold follows an estimate.
     pub is_estimated: bool,
-    /// How it is read, where a protocol says.
-    pub read_as: Option<ReadAs>,
+    /// How it is read.
+    pub read_as: ReadAs,
 }
 
 impl ChannelReply {
     /// Whether another channel may be asked in its place: this one did no work, or none that was
     /// delivered, as its protocol says.
     fn may_be_retried(&self, call: &Call) -> bool {
-        let Some(ReadAs { route, .. }) = &self.read_as else { return false };
+        let Some(route) = self.read_as.route() else { return false };
         let status = self.reply.status.as_u16();
         route.is_refused_by(status) || route.is_retried_after(status) && !call.is_made_once(route)
     }
@@ -173,14 +173,14 @@ async fn attempt_channel(
         is_unsent: true,
     })?;
     ctx.record.upstream_begins();
-    let read_as = call.read_as(channel);
+    let read_as = call.read_as(channel, reservation.price());
     let hold_id = reservation.hold_id();
     let mut exchange = Exchange { relay, call, prepared, attempt, hold_id };
     let is_by_use = reservation.price().is_some_and(FrozenPrice::is_by_use);
     let mut is_estimated = false;
     if is_by_use && Call::is_estimated_by(channel) {
         // Boxed, so that calls without an estimate don't reserve space for it.
-        match Box::pin(estimate(ctx, &mut exchange, reservation)).await? {
+        match Box::pin(estimate(ctx, &mut exchange, reservation, &read_as)).await? {
             None if ctx.link.is_disconnected() => {
                 return Err(Outcome::refused("client_gone", faults::client_gone()).into());
             }
@@ -235,6 +235,7 @@ async fn estimate(
     ctx: &mut Context<'_>,
     exchange: &mut Exchange<'_>,
     reservation: &mut Reservation,
+    read_as: &ReadAs,
 ) -> Result<Option<(Reply, Option<Collected>)>, Failure> {
     let mut reply = request(ctx, exchange, RequestKind::Estimate, reservation).await?;
     if !reply.status.is_success() || shape_of(&reply.headers) != DeclaredShape::Json {
@@ -254,12 +255,12 @@ async fn estimate(
             return Err(decide(reservation.terms(), CallEnd::Estimate(end)).into());
         }
     }
-    let reading = read_whole(&reply.headers, &collected.bytes, None);
+    let reading = read_whole(&reply.headers, &collected.bytes, &estimates_of(read_as));
     if !reading.is_estimate || reading.failed {
         return Ok(Some((reply, Some(collected))));
     }
     let bad = |why: String| Outcome::refused("bad_estimate", faults::bad_estimate().caused_by(why));
-    let usage = reading.usage.ok_or_else(|| {
+    let usage = reservation.counted(reading.usage).ok_or_else(|| {
         bad(reading.trouble.unwrap_or_else(|| "the estimate has no usage".to_owned()))
     })?;
     let price = reservation.price().ok_or_else(|| bad("no price".to_owned()))?;
@@ -268,4 +269,12 @@ async fn estimate(
     let grown = reservation.grow(amount, ctx.record).await;
     grown.map_err(|fault| Outcome::refused("estimate_not_held", fault))?;
     Ok(None)
+}
+
+/// How an estimate is read: by the contract of CustomPass, whose it is.
+fn estimates_of(read_as: &ReadAs) -> ReadAs {
+    match read_as {
+        ReadAs::Envelope { .. } => read_as.clone(),
+        ReadAs::Route { .. } => ReadAs::SUMS,
+    }
 }

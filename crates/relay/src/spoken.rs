@@ -1,6 +1,7 @@
 //! Which API a call speaks: the route of a protocol that its path fits, and where its model is.
 
-use crate::reply::Asked;
+use crate::call::pass_path;
+use domain::ModelName;
 use egress::CUSTOM_PASS;
 use http::Method;
 use protocol::{
@@ -78,13 +79,6 @@ impl Spoken {
             }
         }
         unknown
-    }
-
-    /// What a request asks for.
-    pub(crate) fn asked(&self, body: &[u8]) -> Asked {
-        let read = self.route.read_request(&self.captures, "", body);
-        let allows_nothing = read.output_limit == Some(0);
-        Asked { input_tokens: read.input_tokens, allows_nothing }
     }
 
     /// The shape of our own errors.
@@ -170,6 +164,24 @@ pub(crate) fn route_of(
 ) -> Option<Arc<ProtocolRoute>> {
     let protocol = egress::protocol_of(channel).ok()?;
     protocol.route(method.as_str(), path).map(|found| Arc::clone(found.route))
+}
+
+/// The routes by which a call is read for its price: that of the API that it speaks, or, under
+/// `/pass`, those of its channels. A call of CustomPass says nothing that is known here.
+pub(crate) fn priced_routes(
+    candidates: &[Arc<Channel>],
+    spoken: Option<&Spoken>,
+    (method, model): (&Method, &ModelName),
+) -> Vec<Arc<ProtocolRoute>> {
+    if let Some(spoken) = spoken {
+        return vec![Arc::clone(&spoken.route)];
+    }
+    let mut routes: Vec<Arc<ProtocolRoute>> = Vec::new();
+    for channel in candidates.iter().filter(|channel| !is_custom_pass(channel)) {
+        let found = route_of(channel, method, &pass_path(model));
+        routes.extend(found.filter(|new| !routes.iter().any(|route| Arc::ptr_eq(route, new))));
+    }
+    routes
 }
 
 /// Whether a channel's upstream speaks CustomPass.

@@ -1,4 +1,4 @@
-//! Finds and replaces the model of a `multipart/form-data` request.
+//! Reads a `multipart/form-data` request, and replaces its model.
 //!
 //! Stricter than most parsers: what two parsers could read differently is refused, because what is
 //! priced has to be what the upstream reads.
@@ -7,6 +7,7 @@ use crate::parameters::{Malformed, Parameters, is_token};
 use crate::query::could_be;
 use bytes::Bytes;
 use memchr::memmem::Finder;
+use percent_encoding::percent_decode_str;
 use std::ops::Range;
 
 /// Longest headers of one part.
@@ -64,9 +65,53 @@ pub struct Field {
 /// # Errors
 /// When the form can't be parsed, or doesn't have exactly one such field.
 pub fn field(boundary: &str, body: &[u8], name: &str) -> Result<Field, MultipartError> {
+    let mut found = None;
+    each_part(boundary, body, |part, range| {
+        if !part.is_named(name) {
+            return Ok(());
+        }
+        if found.is_some() {
+            return Err(MultipartError::Duplicate(name.into()));
+        }
+        found = Some(Field { text: part.text(body, &range, name)?, range });
+        Ok(())
+    })?;
+    found.ok_or_else(|| MultipartError::Missing(name.into()))
+}
+
+/// The fields of a form as the text of a JSON object, so that both are read in one way: every value
+/// a string. A name that some parsers cut or decode (`size[]`, `size.x`) is cut and decoded, one
+/// that comes twice is there twice, and so is one whose value is a file or encoded.
+///
+/// # Errors
+/// When the form can't be parsed.
+pub fn as_json(boundary: &str, body: &[u8]) -> Result<String, MultipartError> {
+    let mut json = String::from("{");
+    each_part(boundary, body, |part, range| {
+        let name = percent_decode_str(part.name.as_deref().unwrap_or_default());
+        let name = name.decode_utf8_lossy();
+        let name = serde_json::Value::from(name.split(['[', '.']).next()).to_string();
+        let value = body.get(range).filter(|_| part.is_plain);
+        let value = value.and_then(|value| std::str::from_utf8(value).ok());
+        for _ in 0..if value.is_some() { 1 } else { 2 } {
+            let comma = if json.len() > 1 { "," } else { "" };
+            let text = serde_json::Value::from(value.unwrap_or_default());
+            json.push_str(&format!("{comma}{name}:{text}"));
+        }
+        Ok(())
+    })?;
+    json.push('}');
+    Ok(json)
+}
+
+/// Calls `look` for each part of a form, with where its value stands.
+fn each_part(
+    boundary: &str,
+    body: &[u8],
+    mut look: impl FnMut(Part, Range<usize>) -> Result<(), MultipartError>,
+) -> Result<(), MultipartError> {
     let delimiter = format!("--{boundary}");
     let finder = Finder::new(delimiter.as_bytes());
-    let mut found = None;
     // Position of the delimiter that starts the next part.
     let mut delimiter_at = 0;
     if !body.starts_with(delimiter.as_bytes()) {
@@ -76,23 +121,15 @@ pub fn field(boundary: &str, body: &[u8], name: &str) -> Result<Field, Multipart
         let at = delimiter_at + delimiter.len();
         let rest = body.get(at..).unwrap_or_default();
         if let Some(epilogue) = rest.strip_prefix(b"--") {
-            if !epilogue.iter().all(u8::is_ascii_whitespace) {
-                return Err(MultipartError::Malformed);
-            }
-            return found.ok_or(MultipartError::Missing(name.into()));
+            let is_blank = epilogue.iter().all(u8::is_ascii_whitespace);
+            return if is_blank { Ok(()) } else { Err(MultipartError::Malformed) };
         }
         let part = rest.strip_prefix(b"\r\n").ok_or(MultipartError::Malformed)?;
         let headers_len = headers_len(part)?;
         let value_at = at + 2 + headers_len;
         let value_end = value_end(body, value_at, &finder)?;
         let part = Part::read(part.get(..headers_len).unwrap_or_default())?;
-        if part.is_named(name) {
-            if found.is_some() {
-                return Err(MultipartError::Duplicate(name.into()));
-            }
-            let range = value_at..value_end;
-            found = Some(Field { text: part.text(body, &range, name)?, range });
-        }
+        look(part, value_at..value_end)?;
         delimiter_at = value_end + 2;
     }
     Err(MultipartError::TooManyParts)

@@ -10,6 +10,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+mod member;
+
+pub use member::{MemberError, text_at};
+
 /// Why a body can't be read or changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpliceError {

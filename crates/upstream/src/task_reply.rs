@@ -5,7 +5,7 @@
 //! one pass over its bytes and one hash. Elements are parsed one by one, so that a malformed one
 //! doesn't affect its neighbours.
 
-use domain::{Usage, UsageReport};
+use domain::{Usage, UsageError, UsageReport};
 use ring::digest::{Context, SHA256};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
@@ -268,7 +268,7 @@ impl<'a> Element<'a> {
         readable(message.as_deref().unwrap_or(error.get()), MAX_REASON)
     }
 
-    /// The usage; `None` when there is none.
+    /// The usage; `None` when there is none, or it counts no tokens.
     ///
     /// # Errors
     /// When the usage can't be billed.
@@ -276,7 +276,11 @@ impl<'a> Element<'a> {
         let report = self.members.usage.map(|raw| raw.get().as_bytes());
         let report = report.and_then(crate::scan::read_usage).transpose();
         let report: Option<UsageReport> = report.map_err(|fault| fault.to_string())?;
-        report.map(|report| report.check()).transpose().map_err(|error| error.to_string())
+        match report.map(|report| report.check()).transpose() {
+            // It may count units alone.
+            Err(UsageError::Empty) => Ok(None),
+            checked => checked.map_err(|error| error.to_string()),
+        }
     }
 
     /// A fingerprint: equal for two elements of equal content.

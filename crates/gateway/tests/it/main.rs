@@ -35,6 +35,7 @@ mod locked;
 mod low_balance;
 mod malformed;
 mod memory;
+mod metered;
 mod methods;
 mod metrics;
 mod nodes;

@@ -8,7 +8,7 @@ use crate::journal::LineKind;
 use crate::op::{Closed, EndState, Finish, OpOutcome, Settlement, Taken};
 use crate::rows::{EndedHold, HoldRow, TaskState};
 use crate::task::{Charge, EndedTask, TaskRef, WithQuota};
-use domain::{Quota, UserId};
+use domain::{Quota, Usage, UserId};
 use std::borrow::Cow;
 
 impl Book {
@@ -119,10 +119,7 @@ impl Book {
                 return Ok(closed);
             }
             Charge::Held => (held, None, "settled at the hold".into()),
-            Charge::Price(usage) => {
-                let (charge, note) = self.price_of(&row, usage.as_ref());
-                (charge, usage.clone(), note)
-            }
+            Charge::Price(usage) => self.price_of(&row, usage.clone()),
         };
         let channel_id = finish.task.channel_id;
         let settlement = Settlement { usage, channel_id, use_time_ms, ..Settlement::default() };
@@ -164,17 +161,22 @@ impl Book {
         Ok(closed)
     }
 
-    /// The price of what was used, with a note where that isn't the plain formula.
-    fn price_of(&self, row: &HoldRow, usage: Option<&domain::Usage>) -> (Quota, Cow<'static, str>) {
+    /// The price of what was used, and what of that the price counts, with a note where that isn't
+    /// the plain formula.
+    fn price_of(&self, row: &HoldRow, usage: Option<Usage>) -> Priced {
         let Some(price) = self.rows.prices.get(&row.price_id) else {
-            return (row.amount, "settled at the hold: its price is lost".into());
+            return (row.amount, usage, "settled at the hold: its price is lost".into());
         };
-        match price.charge_or(row.amount, usage) {
-            (charge, None) => (charge, "".into()),
-            (charge, Some(why)) => (charge, format!("settled at the hold: {why}").into()),
+        let usage = price.counts_of(usage, None);
+        match price.charge_or(row.amount, usage.as_ref()) {
+            (charge, None) => (charge, usage, "".into()),
+            (charge, Some(why)) => (charge, usage, format!("settled at the hold: {why}").into()),
         }
     }
 }
+
+/// A charge, what was counted, and a note.
+type Priced = (Quota, Option<Usage>, Cow<'static, str>);
 
 /// The end of a task that costs nothing.
 const fn free() -> Closed {

@@ -10,10 +10,10 @@ use crate::pointer::Pointer;
 use crate::program::{TestRule, TextRole, TextSlot};
 use crate::program_builder::ProgramBuilder;
 use crate::reading::BodyShape;
+use crate::request::{UnitMembers, UnitSlots};
 use crate::rules::{Condition, Rules, UsageRules};
 use domain::{METERS, Meter};
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 /// Most pointers of a list.
 const MAX_POINTERS: usize = 64;
@@ -309,8 +309,8 @@ pub(super) fn units(
     section: &BTreeMap<String, TextList>,
     builder: &mut ProgramBuilder,
     found: &mut ProblemList,
-) -> Vec<(Meter, Range<usize>)> {
-    let (mut slots, mut number) = (Vec::new(), 0);
+) -> (UnitSlots, UnitMembers) {
+    let (mut slots, mut number, mut members) = (Vec::new(), 0, Vec::new());
     for (word, texts) in section {
         let at = format!("hold.units.{word}");
         let Some(meter) = found.ok(&at, Meter::parse(word)) else { continue };
@@ -322,10 +322,11 @@ pub(super) fn units(
         for (at, pointer) in pointers(&at, texts, found) {
             let done = builder.meter(meter, &pointer, false);
             number += usize::from(found.ok(&at, done).is_some());
+            members.extend(pointer.names().map(|names| (meter, names)));
         }
         slots.push((meter, first..number));
     }
-    slots
+    (slots, members)
 }
 
 fn meters(at: &str, texts: &TextList, found: &mut ProblemList) -> Vec<Meter> {

@@ -17,7 +17,7 @@ pub(super) fn rules(
     let mut builder = ProgramBuilder::new();
     let none = HoldSection::default();
     let hold = document.hold.as_ref().unwrap_or(&none);
-    let units = units(&hold.units, &mut builder, found);
+    let (units, unit_members) = units(&hold.units, &mut builder, found);
     keep("hold.output", &hold.output, TextRole::Allowed, &mut builder, found);
     keep("hold.times", &hold.times, TextRole::Times, &mut builder, found);
     if let Some(stream) = &document.stream {
@@ -31,7 +31,8 @@ pub(super) fn rules(
         let done = builder.text(&pointer, true);
         found.ok(&at, done)?;
     }
-    Some(RequestRules { program: builder.build(), units, reads_once: !once.0.is_empty() })
+    let reads_once = !once.0.is_empty();
+    Some(RequestRules { program: builder.build(), units, unit_members, reads_once })
 }
 
 /// How the usage of a route's streams is asked for.

@@ -1,7 +1,7 @@
 //! Repeats a submission whose first sender has died, as it was sent the first time: the estimate
 //! where one is due, then the submission, under the same keys.
 
-use super::first_reply::{self, Accepted, FirstReply, SubmissionRefusal};
+use super::first_reply::{self, Accepted, FirstReply, SubmissionRefusal, price_of_use};
 use super::recover::Left;
 use super::{request, whole};
 use crate::Relay;
@@ -9,7 +9,7 @@ use crate::call::{Call, RequestKind};
 use crate::client_link::ClientLink;
 use crate::deliver::{head_of, repeats_key, unusable};
 use crate::outcome::{BodyEnd, FirstReplyKind};
-use crate::reply::collect;
+use crate::reply::{ReadAs, collect};
 use crate::send::{Exchange, NotTaken};
 use bytes::Bytes;
 use domain::{FrozenPrice, Quota, Usage};
@@ -97,11 +97,13 @@ impl Again {
         let (call, hold_id) = (&self.kept.call, Some(left.uid.hold()));
         let mut exchange = Exchange { relay, call, prepared, attempt, hold_id };
         let price = price.filter(|price| price.is_by_use());
+        let read_as = call.read_as(channel, price);
+        let sent = (left, &read_as);
         let mut estimate = None;
         if let Some(price) = price.filter(|_| Call::is_estimated_by(channel)) {
-            match request(&mut exchange, left, RequestKind::Estimate).await? {
+            match request(&mut exchange, sent, RequestKind::Estimate).await? {
                 ReadReply::Estimate(usage) => {
-                    estimate = usage.and_then(|usage| price.charge(&usage).ok());
+                    estimate = price_of_use(price, usage);
                 }
                 ReadReply::Accepted(result) => {
                     let (accepted, head, bytes) = *result;
@@ -110,7 +112,7 @@ impl Again {
                 }
             }
         }
-        match request(&mut exchange, left, RequestKind::Real).await? {
+        match request(&mut exchange, sent, RequestKind::Real).await? {
             ReadReply::Estimate(_) => Err(Repeated::Lost("the upstream answered with an estimate")),
             ReadReply::Accepted(result) => {
                 let (accepted, head, bytes) = *result;
@@ -124,7 +126,7 @@ impl Again {
 /// One request, to the end of its reply.
 async fn request(
     exchange: &mut Exchange<'_>,
-    left: &Left,
+    sent: (&Left, &ReadAs),
     kind: RequestKind,
 ) -> Result<ReadReply, Repeated> {
     let reply = exchange.request(kind).await.map_err(|error| match error {
@@ -134,7 +136,7 @@ async fn request(
     if may_differ_later(reply.status) {
         return Err(Repeated::Unreached(format!("status {}", reply.status.as_u16())));
     }
-    read_reply(exchange, left, reply).await
+    read_reply(exchange, sent, reply).await
 }
 
 /// Whether an upstream that replies so may reply differently later.
@@ -144,7 +146,7 @@ fn may_differ_later(status: StatusCode) -> bool {
 
 async fn read_reply(
     exchange: &Exchange<'_>,
-    left: &Left,
+    (left, read_as): (&Left, &ReadAs),
     mut reply: Reply,
 ) -> Result<ReadReply, Repeated> {
     let Exchange { relay, prepared, .. } = exchange;
@@ -164,7 +166,7 @@ async fn read_reply(
     if repeats_key(prepared, &reply.headers, &bytes).is_some() {
         return Err(Repeated::Lost("the upstream's reply repeats its channel's key, or may"));
     }
-    match first_reply::read(reply.status, &reply.headers, &bytes) {
+    match first_reply::read(reply.status, &reply.headers, &bytes, read_as) {
         FirstReply::Accepted(accepted) => {
             Ok(ReadReply::Accepted(Box::new((accepted, head, bytes))))
         }

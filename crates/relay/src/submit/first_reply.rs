@@ -2,7 +2,7 @@
 
 use crate::inflate::{inflate, is_compressed};
 use crate::outcome::FirstReplyKind;
-use crate::reply::read_whole;
+use crate::reply::{ReadAs, read_whole};
 use crate::{Relay, faults};
 use domain::{Fault, FrozenPrice, Quota, StatusWords, TaskStatus, TaskUid, Usage, task_status};
 use http::{HeaderMap, StatusCode};
@@ -60,8 +60,13 @@ impl FirstReply {
 }
 
 /// Parses a complete reply.
-pub(super) fn read(status: StatusCode, headers: &HeaderMap, bytes: &[u8]) -> FirstReply {
-    let money = read_whole(headers, bytes, None);
+pub(super) fn read(
+    status: StatusCode,
+    headers: &HeaderMap,
+    bytes: &[u8],
+    read_as: &ReadAs,
+) -> FirstReply {
+    let money = read_whole(headers, bytes, read_as);
     let plain = plain(headers, bytes);
     let refused = |kind, code, error: String| {
         let message = plain.as_deref().and_then(message_of).unwrap_or_else(|| error.clone());
@@ -133,8 +138,13 @@ impl Accepted {
 
     /// The price of the usage that the upstream reported.
     pub(super) fn price_of_use(&self, price: &FrozenPrice) -> Option<Quota> {
-        price.charge(self.usage.as_ref()?).ok()
+        price_of_use(price, self.usage.clone())
     }
+}
+
+/// The price of a usage, with what the request asked for.
+pub(super) fn price_of_use(price: &FrozenPrice, usage: Option<Usage>) -> Option<Quota> {
+    price.charge(&price.counts_of(usage, None)?).ok()
 }
 
 /// The status of a task that was just accepted. One that has ended already is ended by the poller,
@@ -158,7 +168,8 @@ mod tests {
     use super::*;
 
     fn reply(status: u16, body: &str) -> FirstReply {
-        read(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
+        let status = StatusCode::from_u16(status).unwrap();
+        read(status, &HeaderMap::new(), body.as_bytes(), &ReadAs::SUMS)
     }
 
     fn accepted(body: &str) -> Accepted {

@@ -140,7 +140,8 @@ pub(crate) async fn deliver(
     answer: ChannelReply,
     reservation: Reservation,
 ) -> Result<Delivery, Fault> {
-    let ChannelReply { mut reply, prepared, mut attempt, collected, is_estimated, .. } = answer;
+    let ChannelReply { mut reply, prepared, mut attempt, collected, is_estimated, read_as } =
+        answer;
     if let Some(why) = unusable(&reply, &prepared) {
         return Err(refuse(ctx, reservation, why).await);
     }
@@ -168,7 +169,7 @@ pub(crate) async fn deliver(
     if let Some(why) = repeats_key(&prepared, &reply.headers, &bytes) {
         return Err(refuse(ctx, reservation, why).await);
     }
-    let reply = first_reply::read(reply.status, &reply.headers, &bytes);
+    let reply = first_reply::read(reply.status, &reply.headers, &bytes, &read_as);
     let kind = reply.kind();
     let Outcome { money, client } = decide(reservation.terms(), CallEnd::Submission(kind));
     let mut head = head;

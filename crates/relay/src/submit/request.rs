@@ -1,9 +1,9 @@
 //! A submission as it was received, stored until the upstream has accepted it: after a crash it is
 //! repeated if the upstream recognises repetitions.
 
+use crate::asked::Asked;
 use crate::call::{ApiBody, ApiTarget, Call, CallTarget};
 use crate::inlet::Inlet;
-use crate::reply::Asked;
 use crate::request_body::{kind, model_in_body, plain};
 use crate::resources::ResourceEffect;
 use crate::spoken::{ModelPlaces, PathMeaning};
@@ -112,14 +112,15 @@ fn again(kept: &[u8], key: HeaderValue, request_id: &str, config: &RelayConfig) 
             let kind = kind(&headers).ok()?;
             let (model, named_by) = model_in_body(&kind, &plain, &ModelPlaces::unspoken()).ok()?;
             let body = ApiBody { plain: Some(plain), named_by };
-            let (asked, effect) = (Asked::default(), ResourceEffect::None);
-            (model, CallTarget::Api(ApiTarget { api, body, asked, effect }))
+            let effect = ResourceEffect::None;
+            (model, CallTarget::Api(ApiTarget { api, body, effect }))
         }
         _ => return None,
     };
     let (inlet, request_id) = (Inlet::Whole(body), Arc::from(request_id));
-    let is_json = head.is_json;
-    let call = Call { method, uri, headers, key, request_id, model, target, inlet, is_json };
+    // What it asked for is frozen with its price.
+    let (is_json, asked) = (head.is_json, Asked::default());
+    let call = Call { method, uri, headers, key, request_id, model, target, inlet, is_json, asked };
     Some(Kept { call, claim: head.claim })
 }
 
@@ -149,6 +150,7 @@ mod tests {
             target: CallTarget::Model,
             inlet: Inlet::Whole(Bytes::copy_from_slice(body)),
             is_json: true,
+            asked: Asked::default(),
         }
     }
 

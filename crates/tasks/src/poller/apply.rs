@@ -3,7 +3,7 @@
 
 use super::page::Waiting;
 use super::{Core, lease::PollLane};
-use domain::{TaskStatus, UnixMs, task_status};
+use domain::{TaskStatus, UnixMs, Usage, task_status};
 use futures_util::future::join_all;
 use ledger::{Charge, TaskEnd, TaskRef};
 use store::tasks::TaskChange;
@@ -67,7 +67,8 @@ fn read<'t>(
         let status = task_status(element.raw_status(), words, &core.config.load().status_words);
         if status.is_final() {
             ended[place] = true;
-            news.ends.push(ended_by_reply(core, task, status, element, &mut news.bad_usage));
+            let told = (status, element);
+            news.ends.push(ended_by_reply(core, (task, channel), told, &mut news.bad_usage));
             return;
         }
         if status == TaskStatus::Unknown {
@@ -118,13 +119,12 @@ fn sealed(core: &Core, element: &Element<'_>) -> Option<String> {
 
 fn ended_by_reply<'t>(
     core: &Core,
-    task: &'t Waiting,
-    status: TaskStatus,
-    element: &Element<'_>,
+    (task, channel): (&'t Waiting, &Channel),
+    (status, element): (TaskStatus, &Element<'_>),
     bad_usage: &mut usize,
 ) -> End<'t> {
     let (charge, fail_reason) = if status == TaskStatus::Completed {
-        let usage = element.usage().unwrap_or_else(|_| {
+        let usage = usage_of(channel, element).unwrap_or_else(|_| {
             // Usage that can't be billed is replaced by the amount held.
             *bad_usage += 1;
             None
@@ -142,6 +142,16 @@ fn ended_by_reply<'t>(
         fingerprint: Some(element.fingerprint()),
     };
     End { task, charge, end }
+}
+
+/// The usage with every count, for prices that ask for more than its sums.
+fn usage_of(channel: &Channel, element: &Element<'_>) -> Result<Option<Usage>, String> {
+    let usage = element.usage()?;
+    let rules = egress::protocol_of(channel).ok().and_then(|protocol| protocol.task.as_ref());
+    let Some(rules) = rules else { return Ok(usage) };
+    let meters = rules.read_one(element.kept().as_bytes()).meters;
+    let has_any = usage.is_some() || !meters.is_empty();
+    Ok(has_any.then(|| usage.unwrap_or_default().with_meters(meters)))
 }
 
 impl<'t> End<'t> {

@@ -1,0 +1,158 @@
+//! What a request asks for, as far as its price, its hold and the reading of its reply depend on
+//! it. Read before anything is held; where nothing depends on the body, it is not read.
+
+use crate::inlet::Inlet;
+use crate::request_body::{bad_form, kind, plain};
+use crate::{RelayConfig, faults};
+use bytes::Bytes;
+use domain::{Fault, FrozenPrice, Meter, Meters, RequestMember, Schedule};
+use http::HeaderMap;
+use protocol::{PathCaptures, ProtocolRoute, RequestReading};
+use std::borrow::Cow;
+use std::sync::Arc;
+use upstream::media::MediaKind;
+use upstream::multipart;
+use upstream::splice::{MemberError, text_at};
+
+/// What a request asks for. Of a price per call, nothing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked {
+    /// Tokens of its text, about, which stand in for a usage that is not reported.
+    pub input_tokens: i64,
+    /// It allows no output: a reply without any is what was asked for.
+    pub allows_nothing: bool,
+    /// What has a price of its own, as far as the request says how much.
+    pub units: Option<Arc<Meters>>,
+    /// The same, with one of all that the request could have said and did not: for the hold.
+    pub held_units: Option<Arc<Meters>>,
+}
+
+/// A request, as it is read for its price.
+pub(crate) struct PricedRequest<'a> {
+    /// The calls that it may be, in the protocols of its channels.
+    pub routes: &'a [Arc<ProtocolRoute>],
+    pub headers: &'a HeaderMap,
+    /// The body, decompressed.
+    pub plain: &'a Bytes,
+    /// It submits a task.
+    pub is_submission: bool,
+}
+
+/// The body that was taken in, decompressed.
+pub(crate) fn plain_of(
+    headers: &HeaderMap,
+    inlet: &Inlet,
+    config: &RelayConfig,
+) -> Result<Bytes, Fault> {
+    inlet.whole().map_or_else(|| Ok(Bytes::new()), |body| plain(headers, body, config))
+}
+
+/// Whether the price, or the hold, depends on the request.
+pub(crate) fn reads_request(price: &FrozenPrice, routes: &[Arc<ProtocolRoute>]) -> bool {
+    let has_members = |it: &Arc<Schedule>| it.request_members().next().is_some();
+    price.schedule.as_ref().is_some_and(has_members) || price.is_by_use() && !routes.is_empty()
+}
+
+impl PricedRequest<'_> {
+    /// The price for this request, and what it asks for.
+    pub(crate) fn read(
+        &self,
+        price: Option<FrozenPrice>,
+    ) -> Result<(Option<FrozenPrice>, Asked), Fault> {
+        match price {
+            Some(price) if reads_request(&price, self.routes) => {
+                let (mut price, asked) = self.read_for(price)?;
+                // A task's result comes when nothing else is known of its request.
+                let units = asked.units.as_deref().filter(|_| self.is_submission);
+                price.asked = units.map(|units| Box::new(*units));
+                Ok((Some(price), asked))
+            }
+            price => Ok((price, Asked::default())),
+        }
+    }
+
+    fn read_for(&self, price: FrozenPrice) -> Result<(FrozenPrice, Asked), Fault> {
+        let schedule = price.schedule.clone().filter(|it| it.reads_requests());
+        let reads_text = price.is_by_use() && !self.routes.is_empty();
+        let json = self.json(schedule.is_some())?;
+        let asked = match reads_text {
+            true => asked(self.routes, &json, schedule.as_deref())?,
+            false => Asked::default(),
+        };
+        let Some(schedule) = schedule else { return Ok((price, asked)) };
+        let said = said(&schedule, &json)?;
+        let value = |wanted: &RequestMember| {
+            said.iter().find(|(member, _)| *member == wanted).and_then(|(_, text)| text.clone())
+        };
+        Ok((price.for_request(value), asked))
+    }
+
+    /// The body as one JSON object. Where the price depends on it, one that can't be read is
+    /// refused: what can't be read could ask for anything.
+    fn json(&self, is_needed: bool) -> Result<Cow<'_, [u8]>, Fault> {
+        if self.plain.is_empty() {
+            return Ok(Cow::Borrowed(b"{}"));
+        }
+        match kind(self.headers) {
+            Ok(MediaKind::Form { boundary }) => {
+                let json = multipart::as_json(&boundary, self.plain).map_err(bad_form)?;
+                Ok(Cow::Owned(json.into_bytes()))
+            }
+            Err(fault) if is_needed => Err(fault),
+            Ok(MediaKind::Json) | Err(_) => Ok(Cow::Borrowed(self.plain)),
+        }
+    }
+}
+
+/// What the members of the body say that tiers look at.
+fn said<'a>(
+    schedule: &'a Schedule,
+    json: &[u8],
+) -> Result<Vec<(&'a RequestMember, Option<String>)>, Fault> {
+    let text = |member: &'a RequestMember| Ok((member, text_at(json, member.names())?));
+    schedule.request_members().map(text).collect::<Result<_, _>>().map_err(unclear)
+}
+
+/// What the request asks for, of several protocols the most.
+fn asked(
+    routes: &[Arc<ProtocolRoute>],
+    json: &[u8],
+    schedule: Option<&Schedule>,
+) -> Result<Asked, Fault> {
+    let priced = |meter: Meter| schedule.is_some_and(|it| it.units().iter().any(|u| u.0 == meter));
+    let mut all = Asked::default();
+    let (mut units, mut could_say) = (Meters::default(), Meters::default());
+    for route in routes {
+        let read = route.read_request(&PathCaptures::default(), "", json);
+        check_units(&read, priced)?;
+        for (meter, names) in route.unit_members().filter(|(meter, _)| priced(*meter)) {
+            text_at(json, names).map_err(unclear)?;
+            could_say.set(meter, 1);
+        }
+        all.input_tokens = all.input_tokens.max(read.input_tokens);
+        all.allows_nothing |= read.output_limit == Some(0);
+        for (meter, count) in read.units.iter().filter(|(meter, _)| priced(*meter)) {
+            units.set(meter, count.max(units.get(meter).unwrap_or(0)));
+        }
+    }
+    let mut held = could_say;
+    units.iter().for_each(|(meter, count)| held.set(meter, count));
+    let some = |meters: Meters| (!meters.is_empty()).then(|| Arc::new(meters));
+    all.units = some(units);
+    all.held_units = some(held);
+    Ok(all)
+}
+
+/// Refuses a request with a count of something that has a price, and that is no count.
+fn check_units(read: &RequestReading, priced: impl Fn(Meter) -> bool) -> Result<(), Fault> {
+    match &read.bad_unit {
+        Some((meter, text)) if priced(*meter) => {
+            Err(faults::invalid(format!("{meter} 无效: {text}"), format!("{meter} is {text}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unclear(error: MemberError) -> Fault {
+    faults::invalid(error.zh(), error.to_string())
+}

@@ -1,6 +1,7 @@
 //! What every use case works with, and who asks for it.
 
 use crate::login_guard::LoginGuard;
+use crate::ops::doctor::HealthChecks;
 use crate::ops::redemption::WrongCodes;
 use crate::password::Passwords;
 use crate::{AdminError, Options};
@@ -47,6 +48,8 @@ pub struct AdminState {
     pub last_audit: crate::ops::audit::LastAudit,
     /// The settings of a serving process that follow changes; the command line has none.
     pub options: Option<Arc<dyn Options>>,
+    /// The health check that a serving process makes of itself; the command line has its own.
+    pub health: HealthChecks,
     /// Calls that write run here: they go to their end, also when the caller hangs up.
     pub jobs: TaskTracker,
 }

@@ -111,6 +111,7 @@ const CALLS: &[Entry] = &[
 ];
 const SYSTEM: &[Entry] = &[
     ("/console/audit", "审计", "Audit", "a"),
+    ("/console/doctor", "健康检查", "Health", "h"),
     ("/console/actions", "操作记录", "Admin journal", "j"),
     ("/console/settings", "设置", "Settings", "s"),
     ("/console/account", "我的账户", "Account", "m"),

@@ -10,6 +10,7 @@ mod app;
 mod backup;
 mod cli;
 mod config;
+mod doctor;
 mod health;
 mod memory_limit;
 mod metrics;

@@ -1,7 +1,7 @@
 //! Running processes and their leases. Holds of a node whose lease has expired may be ended by
 //! other nodes.
 
-use crate::{Db, StoreError, Value};
+use crate::{Db, Row, StoreError, Value};
 use domain::{NodeId, UnixMs};
 
 /// A node's lease, to be announced or renewed.
@@ -31,6 +31,37 @@ pub async fn register(db: &Db, node: &NodeState<'_>) -> Result<(), StoreError> {
         Value::from(node.lease_until),
     ];
     db.execute(sql, &params).await.map(drop)
+}
+
+/// A node, as its row has it.
+#[derive(Clone, Debug)]
+pub struct NodeRow {
+    /// The node's id.
+    pub id: NodeId,
+    /// The node's name.
+    pub name: String,
+    /// When it was started.
+    pub started_at: UnixMs,
+    /// The lease's end.
+    pub lease_until: UnixMs,
+}
+
+/// All nodes, the newest first.
+///
+/// # Errors
+/// Any error of the database.
+pub async fn list(db: &Db) -> Result<Vec<NodeRow>, StoreError> {
+    let sql = "SELECT id, name, started_at, lease_until FROM nodes
+               ORDER BY started_at DESC LIMIT 1000";
+    let read = |row: &Row| {
+        Ok(NodeRow {
+            id: row.get("id")?,
+            name: row.get("name")?,
+            started_at: row.get("started_at")?,
+            lease_until: row.get("lease_until")?,
+        })
+    };
+    db.read(sql, &[]).await?.iter().map(read).collect()
 }
 
 /// Nodes whose lease has expired.

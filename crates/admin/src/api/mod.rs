@@ -3,6 +3,7 @@
 mod ability;
 mod auth;
 mod channel;
+mod doctor;
 mod envelope;
 mod extract;
 mod group;
@@ -26,6 +27,7 @@ use crate::ops::ability::{AbilityInput, AbilityView};
 use crate::ops::attention::Attention;
 use crate::ops::audit::AuditRun;
 use crate::ops::channel::{ChannelFilter, ChannelInput, ChannelView, Probe};
+use crate::ops::doctor::{HealthCheck, NodeView, read_reach};
 use crate::ops::group::{GroupInput, GroupView};
 use crate::ops::log::export;
 use crate::ops::log::statement::MonthStatement;
@@ -111,6 +113,13 @@ fn admin_routes() -> CallTable {
             one_or_csv::<MonthStatement>("A month of a user's balance")
                 .asks(&["user_id:int", "month"]),
         )
+        .get("/api/doctor", doctor::examine, all::<HealthCheck>("The health check, on this node"))
+        .post(
+            "/api/doctor",
+            doctor::reach_out,
+            all::<HealthCheck>("The health check, with the upstreams").takes(read_reach),
+        )
+        .get("/api/node", doctor::nodes, all::<NodeView>("The nodes that serve this database"))
         .get("/api/option", option::list, all::<OptionView>("Settings of this node"))
         .on(
             &[Put],

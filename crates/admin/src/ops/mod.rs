@@ -9,6 +9,7 @@ pub mod access_token;
 pub mod attention;
 pub mod audit;
 pub mod channel;
+pub mod doctor;
 pub(crate) mod failed_login;
 pub mod first_start;
 pub mod group;

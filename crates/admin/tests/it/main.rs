@@ -120,6 +120,7 @@ impl House {
         let ledger = Ledger::open(db.clone(), node, LedgerConfig::default(), clock.clone(), &jobs);
         let state = AdminState {
             options: None,
+            health: admin::ops::doctor::HealthChecks::default(),
             db,
             live: Some(live),
             ledger: ledger.await.unwrap(),

@@ -6,6 +6,7 @@ mod audit;
 mod channel_form;
 mod channels;
 mod codes;
+mod doctor;
 mod explain;
 mod groups;
 mod home;
@@ -129,6 +130,7 @@ fn of_system() -> Router<AdminState> {
     Router::new()
         .route("/console/audit", get(audit::show))
         .route("/console/audit/run", post(audit::run))
+        .route("/console/doctor", get(doctor::show).post(doctor::reach_out))
         .route("/console/actions", get(audit::actions))
         .route("/console/settings", get(settings::list))
         .route("/console/settings/edit", get(settings::edit).post(settings::save))

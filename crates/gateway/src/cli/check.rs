@@ -127,7 +127,7 @@ async fn check_catalog(
 
 /// Whether the address gives any response at all within the timeout of a call. The channel's key is
 /// not sent.
-pub(super) async fn reach(
+pub(crate) async fn reach(
     client: &Client,
     config: &RelayConfig,
     channel: &Channel,

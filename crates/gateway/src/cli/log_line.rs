@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// A line of the log, in either shape.
-pub(super) struct LogLine {
+pub(crate) struct LogLine {
     /// When it was written.
     pub at_ms: i64,
     /// `INFO`, `WARN` …
@@ -15,7 +15,7 @@ pub(super) struct LogLine {
 
 impl LogLine {
     /// Reads one; none: it is not of this program's shape.
-    pub(super) fn read(line: &str) -> Option<Self> {
+    pub(crate) fn read(line: &str) -> Option<Self> {
         if line.starts_with('{') { Self::of_json(line) } else { Self::of_text(line) }
     }
 
@@ -47,7 +47,7 @@ impl LogLine {
     }
 
     /// A field's text.
-    pub(super) fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.fields.get(name).map(String::as_str)
     }
 }
@@ -66,12 +66,12 @@ fn pairs(mut rest: &str) -> BTreeMap<String, String> {
 }
 
 /// An instant in milliseconds since 1970.
-pub(super) fn instant(text: &str) -> Option<i64> {
+pub(crate) fn instant(text: &str) -> Option<i64> {
     text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
 }
 
 /// `1.500s` in milliseconds.
-pub(super) fn millis(text: &str) -> Option<u64> {
+pub(crate) fn millis(text: &str) -> Option<u64> {
     let (seconds, thousandths) = text.strip_suffix('s')?.split_once('.')?;
     let thousandths = format!("{thousandths:0<3}");
     let ms: u64 = thousandths.get(..3)?.parse().ok()?;

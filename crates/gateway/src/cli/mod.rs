@@ -6,15 +6,15 @@
 mod audit;
 mod backup;
 mod channel;
-mod check;
+pub mod check;
 mod completion;
 mod config;
 mod demo;
 mod doctor;
 mod explain;
 mod health;
-mod http;
-mod log_line;
+pub mod http;
+pub mod log_line;
 mod logs;
 mod migrate;
 mod mock_upstream;

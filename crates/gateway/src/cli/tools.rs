@@ -79,6 +79,7 @@ impl CommandContext {
         let passwords = admin::Passwords::default();
         let state = AdminState {
             options: None,
+            health: admin::ops::doctor::HealthChecks::default(),
             db,
             live: None,
             ledger,

@@ -5,11 +5,13 @@ use super::settings::{Followers, LiveSettings};
 use crate::app::App;
 use crate::cli::Loaded;
 use crate::config::{Config, MetricsConfig, ServerConfig};
+use crate::doctor::ServingDoctor;
 use crate::health::Health;
 use crate::memory_limit::MemoryLimit;
 use crate::traces::Traces;
 use crate::{metrics, process, secret, signals};
 use admin::AdminState;
+use admin::ops::doctor::HealthChecks;
 use anyhow::Context;
 use domain::{Clock, NodeId, UnixMs};
 use httpd::Cores;
@@ -21,7 +23,7 @@ use relay::{Current, Relay};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Db, Live};
+use store::{Db, Live, Sealer};
 use tasks::Tasks;
 use throttle::{RateLimits, Shared};
 use tokio::net::TcpListener;
@@ -266,12 +268,7 @@ async fn build(
     jobs: &TaskTracker,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Parts> {
-    secret::make_data_dir(&config.database.db.data_dir)?;
-    let sealer = parts::sealer(config)?;
-    let db = Db::open(&config.database.db).await.context("the database can't be used")?;
-    db.lock_for_serving().await.context("DATA_DIR")?;
-    store::verify_secret(&db, &sealer, clock.now()).await?;
-    store::make_months(&db, clock.now()).await?;
+    let (db, sealer) = open(config, clock.now()).await?;
     let node = parts::new_node(clock);
     let ledger_config = parts::ledger_config(config);
     let ledger =
@@ -323,6 +320,7 @@ async fn build(
     let admin = AdminState {
         // What they follow is not built yet.
         options: None,
+        health: HealthChecks::by(Arc::new(ServingDoctor { db: db.clone() })),
         db: db.clone(),
         live: Some(Arc::clone(&live)),
         ledger: ledger.clone(),
@@ -338,6 +336,17 @@ async fn build(
         jobs: walks.clone(), // A stop waits for what they write, too.
     };
     Ok(Parts { db, ledger, relay, tasks, admin, redis, traces })
+}
+
+/// The database, migrated, to be served by this process, and what opens its secrets.
+async fn open(config: &Config, now: UnixMs) -> anyhow::Result<(Db, Sealer)> {
+    secret::make_data_dir(&config.database.db.data_dir)?;
+    let sealer = parts::sealer(config)?;
+    let db = Db::open(&config.database.db).await.context("the database can't be used")?;
+    db.lock_for_serving().await.context("DATA_DIR")?;
+    store::verify_secret(&db, &sealer, now).await?;
+    store::make_months(&db, now).await?;
+    Ok((db, sealer))
 }
 
 fn start_traces(config: &Config, node: NodeId) -> anyhow::Result<Option<Traces>> {

@@ -25,6 +25,7 @@ mod disk;
 mod doctor;
 mod errors;
 mod estimate;
+mod examined;
 mod guard;
 mod idempotency;
 mod journal;

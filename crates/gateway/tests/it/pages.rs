@@ -13,7 +13,7 @@ const CHANNEL_KEY: &str = "upstream-secret-that-no-page-shows";
 /// Largest page, compressed.
 const MAX_PAGE_BYTES: usize = 20 * 1024;
 /// Pages of administrators.
-const ADMIN_PAGES: [&str; 16] = [
+const ADMIN_PAGES: [&str; 17] = [
     "/console/users",
     "/console/users/1",
     "/console/users/new",
@@ -28,6 +28,7 @@ const ADMIN_PAGES: [&str; 16] = [
     "/console/groups",
     "/console/codes",
     "/console/audit",
+    "/console/doctor",
     "/console/actions",
     "/console/settings",
 ];

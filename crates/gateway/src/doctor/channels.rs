@@ -1,6 +1,6 @@
 //! Channels: can their upstreams be reached, and if not, what is in the way?
 
-use super::Report;
+use super::HealthReport;
 use crate::cli::check::reach;
 use crate::config::Config;
 use crate::wiring;
@@ -12,7 +12,7 @@ use upstream::{Client, ConnectError, SendError};
 /// How many models are named at most.
 const SHOWN: usize = 10;
 
-pub(super) async fn check(report: &mut Report, config: &Config, db: &Db, offline: bool) {
+pub(super) async fn check(report: &mut HealthReport, config: &Config, db: &Db, offline: bool) {
     let sealer = match wiring::sealer(config) {
         Ok(sealer) => sealer,
         Err(error) => {
@@ -60,7 +60,7 @@ pub(super) async fn check(report: &mut Report, config: &Config, db: &Db, offline
 /// Models that are free, and prices of models that no channel serves: each may be intended, and
 /// each is a common billing mistake.
 async fn prices(
-    report: &mut Report,
+    report: &mut HealthReport,
     db: &Db,
     catalog: &Catalog,
     enabled: &[&Arc<Channel>],
@@ -107,7 +107,7 @@ fn shown(models: impl Iterator<Item = String>) -> Option<String> {
     (!models.is_empty()).then(|| models.join(", "))
 }
 
-async fn reached(report: &mut Report, config: &Config, client: &Client, channel: &Channel) {
+async fn reached(report: &mut HealthReport, config: &Config, client: &Client, channel: &Channel) {
     let name = format!("channel {} upstream", channel.id);
     let base = &channel.base_url;
     match reach(client, &config.relay, channel).await {

@@ -1,6 +1,6 @@
 //! The running service, asked as its clients and Prometheus do.
 
-use super::{MAX_FAILED_PERCENT, MIN_CALLS, Report, percent};
+use super::{HealthReport, MAX_FAILED_PERCENT, MIN_CALLS, percent};
 use crate::cli::http;
 use crate::config::Config;
 use crate::probe::reachable;
@@ -17,7 +17,7 @@ const MIB: u64 = 1 << 20;
 /// Resident memory that the handbook worries about.
 const MUCH_MEMORY: u64 = 2_048 * MIB;
 
-pub(super) async fn check(report: &mut Report, config: &Config) {
+pub(super) async fn check(report: &mut HealthReport, config: &Config) {
     let address = reachable(config.server.listen);
     match get(address, "/api/status").await {
         Some((200, _)) => report.good("service", format!("answers on {address}")),
@@ -67,7 +67,7 @@ fn sum(page: &str, name: &str, label: &str) -> u64 {
     samples.filter_map(whole).sum()
 }
 
-fn of_metrics(report: &mut Report, page: &str, memory_limit: u64) {
+fn of_metrics(report: &mut HealthReport, page: &str, memory_limit: u64) {
     report.good("metrics", "are served");
     let sample = |name: &str| sum(page, name, "");
     let open = sample("custompass_database_connections_open");
@@ -91,7 +91,7 @@ fn whole(line: &str) -> Option<u64> {
     line.rsplit(' ').next()?.split('.').next()?.parse().ok()
 }
 
-fn error_rate(report: &mut Report, page: &str) {
+fn error_rate(report: &mut HealthReport, page: &str) {
     let all = sum(page, "custompass_requests_total", "");
     let failed = sum(page, "custompass_requests_total", "status=\"error\"");
     if all < MIN_CALLS {
@@ -108,7 +108,7 @@ fn error_rate(report: &mut Report, page: &str) {
     }
 }
 
-fn queue(report: &mut Report, waiting: u64) {
+fn queue(report: &mut HealthReport, waiting: u64) {
     let found = format!("{waiting} tasks were submitted and are not at work yet");
     if waiting > MANY_TASKS {
         let remedy = "the upstream is slow, or its answers are not read: see tasks asked about and \
@@ -120,7 +120,7 @@ fn queue(report: &mut Report, waiting: u64) {
     }
 }
 
-fn pool(report: &mut Report, max: u64, used: u64, waiting: u64) {
+fn pool(report: &mut HealthReport, max: u64, used: u64, waiting: u64) {
     // SQLite has no pool.
     if max == 0 {
         return;
@@ -135,7 +135,7 @@ fn pool(report: &mut Report, max: u64, used: u64, waiting: u64) {
     }
 }
 
-fn memory(report: &mut Report, resident: u64, limit: u64) {
+fn memory(report: &mut HealthReport, resident: u64, limit: u64) {
     let found = format!("{} MiB resident", resident / MIB);
     if limit > 0 && resident > limit {
         let remedy = "new calls get 503 OVERLOADED: raise MEMORY_LIMIT, or lower \
@@ -153,10 +153,10 @@ fn memory(report: &mut Report, resident: u64, limit: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::doctor::State;
+    use admin::ops::doctor::HealthState;
 
-    fn states(page: &str) -> Vec<(String, State)> {
-        let mut report = Report::default();
+    fn states(page: &str) -> Vec<(String, HealthState)> {
+        let mut report = HealthReport::default();
         of_metrics(&mut report, page, 1 << 20);
         error_rate(&mut report, page);
         report.0.into_iter().map(|check| (check.name, check.state)).collect()
@@ -175,12 +175,14 @@ process_resident_memory_bytes 2000000
 ";
         let states = states(page);
         for name in ["error rate", "connection pool", "memory"] {
-            assert!(states.contains(&(name.to_owned(), State::Bad)), "{name}: {states:?}");
+            assert!(states.contains(&(name.to_owned(), HealthState::Bad)), "{name}: {states:?}");
         }
     }
 
     #[test]
     fn a_quiet_page_is_well() {
-        assert!(states("process_resident_memory_bytes 1000\n").iter().all(|s| s.1 == State::Good));
+        assert!(
+            states("process_resident_memory_bytes 1000\n").iter().all(|s| s.1 == HealthState::Good)
+        );
     }
 }

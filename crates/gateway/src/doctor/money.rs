@@ -1,13 +1,13 @@
 //! Balances and holds.
 
-use super::Report;
+use super::HealthReport;
 use domain::UnixMs;
 use store::{Db, StoreError, Value};
 
 /// A hold past its deadline by this much should have been given back.
 const OVERDUE_MS: i64 = 120_000;
 
-pub(super) async fn check(report: &mut Report, db: &Db, now: UnixMs) {
+pub(super) async fn check(report: &mut HealthReport, db: &Db, now: UnixMs) {
     match ledger::audit(db, now).await {
         Err(error) => report.failed("audit", &error),
         Ok(audit) if audit.clean => {
@@ -27,7 +27,7 @@ pub(super) async fn check(report: &mut Report, db: &Db, now: UnixMs) {
     }
 }
 
-async fn overdue_holds(report: &mut Report, db: &Db, now: UnixMs) -> Result<(), StoreError> {
+async fn overdue_holds(report: &mut HealthReport, db: &Db, now: UnixMs) -> Result<(), StoreError> {
     let rows = db
         .read(
             "SELECT count(*) AS n FROM holds WHERE NOT for_task
@@ -47,7 +47,7 @@ async fn overdue_holds(report: &mut Report, db: &Db, now: UnixMs) -> Result<(), 
     Ok(())
 }
 
-async fn negative_balances(report: &mut Report, db: &Db) -> Result<(), StoreError> {
+async fn negative_balances(report: &mut HealthReport, db: &Db) -> Result<(), StoreError> {
     let sql = "SELECT count(*) AS n FROM users WHERE quota < 0 AND deleted_at IS NULL";
     let rows = db.read(sql, &[]).await?;
     match rows.first().map_or(Ok(0), |row| row.get::<i64>("n"))? {

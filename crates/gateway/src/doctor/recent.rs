@@ -1,6 +1,6 @@
 //! The end of the log: how the last calls went, and what upstreams did to them.
 
-use super::{DoctorLimits, MAX_FAILED_PERCENT, MIN_CALLS, Report, percent};
+use super::{DoctorLimits, HealthReport, MAX_FAILED_PERCENT, MIN_CALLS, percent};
 use crate::cli::log_line::{LogLine, millis};
 use crate::config::Config;
 use domain::UnixMs;
@@ -22,7 +22,12 @@ const REFUSALS: [&str; 2] = ["status 401", "status 403"];
 /// Failures of one channel that are more than an accident.
 const MANY: usize = 3;
 
-pub(super) fn check(report: &mut Report, config: &Config, limits: &DoctorLimits, now: UnixMs) {
+pub(super) fn check(
+    report: &mut HealthReport,
+    config: &Config,
+    limits: &DoctorLimits,
+    now: UnixMs,
+) {
     let Some(path) = &config.log.file else {
         let found = "goes to standard error: the last calls are not looked at";
         return report.good("log", found);
@@ -105,7 +110,7 @@ impl Seen {
         }
     }
 
-    fn failures(&self, report: &mut Report) {
+    fn failures(&self, report: &mut HealthReport) {
         let all = count(self.calls.iter());
         if all < MIN_CALLS {
             let found = format!("{all} calls in the last quarter of an hour say little");
@@ -125,7 +130,7 @@ impl Seen {
         }
     }
 
-    fn slowness(&self, report: &mut Report, limit_ms: u64) {
+    fn slowness(&self, report: &mut HealthReport, limit_ms: u64) {
         let all = count(self.calls.iter());
         if all < MIN_CALLS {
             return;
@@ -142,7 +147,7 @@ impl Seen {
         }
     }
 
-    fn channels(&self, report: &mut Report) {
+    fn channels(&self, report: &mut HealthReport) {
         let many = |times: fn(&Channel) -> usize| {
             self.channels.iter().filter(move |(_, channel)| times(channel) >= MANY)
         };
@@ -216,17 +221,17 @@ fn remedy(code: &str) -> &'static str {
 mod tests {
     use super::*;
 
-    fn report(lines: &str) -> Report {
+    fn report(lines: &str) -> HealthReport {
         let mut seen = Seen::default();
         lines.lines().filter_map(LogLine::read).for_each(|line| seen.take(&line, 0));
-        let mut report = Report::default();
+        let mut report = HealthReport::default();
         seen.failures(&mut report);
         seen.slowness(&mut report, 5_000);
         seen.channels(&mut report);
         report
     }
 
-    fn names(report: &Report) -> Vec<&str> {
+    fn names(report: &HealthReport) -> Vec<&str> {
         report.0.iter().map(|check| check.name.as_str()).collect()
     }
 

@@ -1,6 +1,6 @@
 //! The database: schema, locks, long transactions, clocks.
 
-use super::{DoctorLimits, Report};
+use super::{DoctorLimits, HealthReport};
 use crate::wiring;
 use domain::UnixMs;
 use store::{Db, Engine, Row, StoreError, Value};
@@ -13,7 +13,7 @@ const SHOWN: i64 = 5;
 const MAX_SKEW_MS: i64 = 5_000;
 
 /// Checks the database, and returns whether it can be queried further.
-pub(super) async fn check(report: &mut Report, db: &Db, limits: &DoctorLimits) -> bool {
+pub(super) async fn check(report: &mut HealthReport, db: &Db, limits: &DoctorLimits) -> bool {
     report.good("database", format!("{:?} answers", db.engine()));
     match db.pending_migrations().await {
         Ok(pending) if pending.is_empty() => report.good("schema", "is this program's"),
@@ -38,7 +38,7 @@ pub(super) async fn check(report: &mut Report, db: &Db, limits: &DoctorLimits) -
 }
 
 async fn check_server(
-    report: &mut Report,
+    report: &mut HealthReport,
     db: &Db,
     limits: &DoctorLimits,
 ) -> Result<(), StoreError> {
@@ -57,7 +57,7 @@ async fn check_server(
 }
 
 /// SQLite has one lock, for the whole file.
-async fn locked_file(report: &mut Report, db: &Db) -> Result<(), StoreError> {
+async fn locked_file(report: &mut HealthReport, db: &Db) -> Result<(), StoreError> {
     match db.execute("DELETE FROM config_changes WHERE 1 = 0", &[]).await {
         Ok(_) => report.good("locked rows", "the file can be written to"),
         Err(StoreError::Busy(_)) => report.bad(
@@ -72,7 +72,7 @@ async fn locked_file(report: &mut Report, db: &Db) -> Result<(), StoreError> {
 
 /// Who holds locks that others wait for; and who holds rows of money and then does nothing: newapi
 /// waits for no lock, it refuses the call with 503 `ACCOUNT_BUSY`.
-async fn locked_rows(report: &mut Report, db: &Db) -> Result<(), StoreError> {
+async fn locked_rows(report: &mut HealthReport, db: &Db) -> Result<(), StoreError> {
     let sql = "
         WITH holders AS (
             SELECT unnest(pg_blocking_pids(pid)) AS pid FROM pg_stat_activity
@@ -99,7 +99,11 @@ async fn locked_rows(report: &mut Report, db: &Db) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn long_transactions(report: &mut Report, db: &Db, limit_ms: u64) -> Result<(), StoreError> {
+async fn long_transactions(
+    report: &mut HealthReport,
+    db: &Db,
+    limit_ms: u64,
+) -> Result<(), StoreError> {
     let sql = "
         SELECT pid, usename, application_name, host(client_addr) AS address, state,
                CAST(extract(epoch FROM now() - xact_start) AS bigint) AS seconds

@@ -1,6 +1,6 @@
 //! Tasks: are they polled, understood, ended and reported?
 
-use super::Report;
+use super::HealthReport;
 use domain::UnixMs;
 use store::{Db, StoreError, Value};
 
@@ -8,7 +8,7 @@ use store::{Db, StoreError, Value};
 const OVERDUE_MS: i64 = 300_000;
 const SHOWN: usize = 5;
 
-pub(super) async fn check(report: &mut Report, db: &Db, now: UnixMs) {
+pub(super) async fn check(report: &mut HealthReport, db: &Db, now: UnixMs) {
     let checks = [
         ("tasks asked about", stale(report, db, now).await),
         ("status words", unmapped_words(report, db).await),
@@ -23,7 +23,7 @@ pub(super) async fn check(report: &mut Report, db: &Db, now: UnixMs) {
 }
 
 /// A lane of unfinished tasks whose lease has expired is not polled by any node.
-async fn stale(report: &mut Report, db: &Db, now: UnixMs) -> Result<(), StoreError> {
+async fn stale(report: &mut HealthReport, db: &Db, now: UnixMs) -> Result<(), StoreError> {
     let unfinished = "status IN ('submitted', 'processing', 'unknown')";
     let sql = format!(
         "SELECT t.channel_id, t.action, count(*) AS n FROM tasks t
@@ -51,7 +51,7 @@ async fn stale(report: &mut Report, db: &Db, now: UnixMs) -> Result<(), StoreErr
     Ok(())
 }
 
-async fn unmapped_words(report: &mut Report, db: &Db) -> Result<(), StoreError> {
+async fn unmapped_words(report: &mut HealthReport, db: &Db) -> Result<(), StoreError> {
     let rows = db
         .read(
             "SELECT channel_id, upstream_status, count(*) AS n FROM tasks
@@ -81,7 +81,7 @@ async fn unmapped_words(report: &mut Report, db: &Db) -> Result<(), StoreError> 
 }
 
 /// A task and its hold end together; where they differ, the row was edited or deleted by hand.
-async fn missing_refunds(report: &mut Report, db: &Db) -> Result<(), StoreError> {
+async fn missing_refunds(report: &mut HealthReport, db: &Db) -> Result<(), StoreError> {
     let held = "SELECT count(*) FROM holds h LEFT JOIN tasks t ON t.uid = h.id
                 WHERE h.for_task
                   AND (t.uid IS NULL OR t.status IN ('completed', 'failed'))";
@@ -109,7 +109,7 @@ async fn missing_refunds(report: &mut Report, db: &Db) -> Result<(), StoreError>
     Ok(())
 }
 
-async fn webhooks(report: &mut Report, db: &Db, now: UnixMs) -> Result<(), StoreError> {
+async fn webhooks(report: &mut HealthReport, db: &Db, now: UnixMs) -> Result<(), StoreError> {
     let rows = db
         .read(
             "SELECT count(*) AS n FROM webhook_deliveries WHERE state = 'pending' AND due_at < $1",

@@ -1,12 +1,12 @@
 //! The Redis that helps, where there is one. Nothing breaks without it, so it is never bad.
 
-use super::Report;
+use super::HealthReport;
 use crate::config::Config;
 use crate::wiring;
 
 const NAME: &str = "redis";
 
-pub(super) async fn check(report: &mut Report, config: &Config) {
+pub(super) async fn check(report: &mut HealthReport, config: &Config) {
     let shared = match wiring::shared_count(config) {
         Ok(Some(shared)) => shared,
         Ok(None) => {

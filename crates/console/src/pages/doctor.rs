@@ -1,0 +1,122 @@
+//! The health of the installation: what was checked, what is wrong, what to do; and its nodes.
+
+use super::for_admins;
+use crate::lang::Lang;
+use crate::parts;
+use crate::shell::{ShellPage, csrf};
+use crate::show;
+use crate::visit::{Handled, Here, Visit};
+use admin::ROLE_ROOT;
+use admin::ops::doctor::{self, HealthCheck, HealthState, NodeView};
+use maud::{Markup, html};
+
+const ENTRY: &str = "/console/doctor";
+
+/// `GET /console/doctor`: without asking upstreams.
+pub(crate) async fn show(Here(visit): Here) -> Handled {
+    page(&visit, false).await
+}
+
+/// `POST /console/doctor`: with them.
+pub(crate) async fn reach_out(Here(visit): Here) -> Handled {
+    page(&visit, true).await
+}
+
+async fn page(visit: &Visit, reaches_out: bool) -> Handled {
+    for_admins(visit)?;
+    let lang = visit.lang();
+    // It shows settings, which are root's.
+    let checks = match visit.actor.role >= ROLE_ROOT {
+        true => Some(doctor::examine(&visit.state, &visit.actor, reaches_out).await?.items),
+        false => None,
+    };
+    let nodes = doctor::list_nodes(&visit.state, &visit.actor).await?.items;
+    let body = html! {
+        @if let Some(checks) = &checks { (health(lang, checks)) }
+        h2.sec { (lang.say("节点", "Nodes")) }
+        (node_table(lang, &nodes))
+    };
+    let beside = html! {
+        span.space {}
+        @if checks.is_some() {
+            a.button href=(ENTRY) { (lang.say("重新检查", "Check again")) }
+            form.inline method="post" action=(ENTRY) {
+                (csrf(visit))
+                button.primary { (lang.say("连同上游一起检查", "Check the upstreams, too")) }
+            }
+        }
+    };
+    Ok(ShellPage::new(lang.say("健康检查", "Health"), ENTRY).beside(beside).show(visit, body))
+}
+
+fn health(lang: Lang, checks: &[HealthCheck]) -> Markup {
+    let (wrong, well): (Vec<_>, Vec<_>) =
+        checks.iter().partition(|check| check.state != HealthState::Good);
+    html! {
+        @if wrong.is_empty() {
+            p.note { (parts::state("on", lang.say("一切正常。", "Everything is well."))) }
+        } @else {
+            h2.sec { (lang.say("需要处理", "To be looked at")) }
+            (check_table(lang, &wrong))
+        }
+        h2.sec { (lang.say("正常", "In order")) }
+        (check_table(lang, &well))
+    }
+}
+
+fn check_table(lang: Lang, checks: &[&HealthCheck]) -> Markup {
+    html! {
+        div.scroll {
+            table {
+                thead { tr {
+                    th { (lang.say("检查", "Check")) }
+                    th { (lang.say("状态", "State")) }
+                    th { (lang.say("发现", "Found")) }
+                    th { (lang.say("处理", "What to do")) }
+                } }
+                tbody { @for check in checks {
+                    tr {
+                        td { (check.name) }
+                        td { (state(lang, check.state)) }
+                        td.wrap { (check.found) }
+                        td.wrap { (check.remedy) }
+                    }
+                } }
+            }
+        }
+    }
+}
+
+fn state(lang: Lang, state: HealthState) -> Markup {
+    match state {
+        HealthState::Good => parts::state("on", lang.say("正常", "good")),
+        HealthState::Odd => parts::state("wait", lang.say("留意", "worth a look")),
+        HealthState::Bad => parts::state("bad", lang.say("故障", "broken")),
+    }
+}
+
+fn node_table(lang: Lang, nodes: &[NodeView]) -> Markup {
+    html! {
+        div.scroll {
+            table {
+                thead { tr {
+                    th { (lang.say("名称", "Name")) }
+                    th { (lang.say("状态", "State")) }
+                    th { (lang.say("启动于", "Started")) }
+                    th { (lang.say("租约至", "Lease until")) }
+                    th.hide { "ID" }
+                } }
+                tbody { @for node in nodes {
+                    tr {
+                        td { (node.name) }
+                        td { @if node.alive { (parts::state("on", lang.say("运行中", "serving"))) }
+                            @else { (parts::state("off", lang.say("已停止", "gone"))) } }
+                        td { (show::ago(node.started_at)) }
+                        td { (show::ago(node.lease_until)) }
+                        td.hide.mono { (node.id) }
+                    }
+                } }
+            }
+        }
+    }
+}

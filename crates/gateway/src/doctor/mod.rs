@@ -1,0 +1,153 @@
+//! The health check of an installation: each diagnosis is one named check with what it found and
+//! how to fix it. Made by `newapi doctor`, and by a serving process for its console.
+
+mod channels;
+mod database;
+mod money;
+mod recent;
+mod redis;
+mod service;
+mod tasks;
+
+use crate::config::{Config, from_process, meaningless_in_process, unknown_in_process};
+use crate::wiring;
+use admin::ops::doctor::{Doctor, Examining, HealthCheck, HealthState};
+use store::{Db, StoreError};
+
+/// What is too slow, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct DoctorLimits {
+    /// A call.
+    pub slow_call_ms: u64,
+    /// A transaction.
+    pub long_transaction_ms: u64,
+}
+
+impl Default for DoctorLimits {
+    fn default() -> Self {
+        Self { slow_call_ms: 5_000, long_transaction_ms: 300_000 }
+    }
+}
+
+/// The handbook's alert: more failed calls than these, in per cent.
+const MAX_FAILED_PERCENT: u64 = 10;
+/// Fewer calls say nothing about a rate.
+const MIN_CALLS: u64 = 20;
+
+fn percent(part: u64, all: u64) -> u64 {
+    part.saturating_mul(100) / all.max(1)
+}
+
+/// All checks so far.
+#[derive(Debug, Default)]
+pub struct HealthReport(Vec<HealthCheck>);
+
+impl HealthReport {
+    /// The checks, in the order in which they were made.
+    #[must_use]
+    pub fn checks(self) -> Vec<HealthCheck> {
+        self.0
+    }
+
+    fn good(&mut self, name: impl Into<String>, found: impl Into<String>) {
+        self.add(name.into(), HealthState::Good, found.into(), String::new());
+    }
+
+    fn odd(
+        &mut self,
+        name: impl Into<String>,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.add(name.into(), HealthState::Odd, found.into(), remedy.into());
+    }
+
+    /// Adds what is broken.
+    pub fn bad(
+        &mut self,
+        name: impl Into<String>,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.add(name.into(), HealthState::Bad, found.into(), remedy.into());
+    }
+
+    fn add(&mut self, name: String, state: HealthState, found: String, remedy: String) {
+        self.0.push(HealthCheck { name, state, found, remedy });
+    }
+
+    /// A check that could not be made is a finding, too.
+    fn failed(&mut self, name: &str, error: &StoreError) {
+        self.bad(name, error.to_string(), "see the checks of the database, and locked rows");
+    }
+}
+
+/// How an installation is examined.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Examination {
+    /// What is too slow.
+    pub limits: DoctorLimits,
+    /// Upstreams are asked as well.
+    pub reaches_out: bool,
+}
+
+impl Examination {
+    /// All checks that need no database; none of the configuration: it can't be used.
+    pub async fn around(&self, report: &mut HealthReport) -> Option<Config> {
+        let config = configuration(report)?;
+        service::check(report, &config).await;
+        recent::check(report, &config, &self.limits, wiring::system_clock().now());
+        redis::check(report, &config).await;
+        Some(config)
+    }
+
+    /// All checks of what is in the database.
+    pub async fn inside(&self, report: &mut HealthReport, config: &Config, db: &Db) {
+        if !database::check(report, db, &self.limits).await {
+            return;
+        }
+        let now = wiring::system_clock().now();
+        money::check(report, db, now).await;
+        tasks::check(report, db, now).await;
+        channels::check(report, config, db, !self.reaches_out).await;
+    }
+}
+
+fn configuration(report: &mut HealthReport) -> Option<Config> {
+    for name in unknown_in_process() {
+        report.odd(name, "is not a setting of this version", "unset it; see newapi config");
+    }
+    for (name, why) in meaningless_in_process() {
+        report.odd(name, why, "unset it");
+    }
+    match from_process().and_then(|settings| Config::from_settings(&settings)) {
+        Ok(config) => {
+            report.good("configuration", "every setting can be used");
+            Some(config)
+        }
+        Err(problems) => {
+            report.bad("configuration", problems.to_string(), "see newapi config");
+            None
+        }
+    }
+}
+
+/// The health check of a serving process.
+#[derive(Debug)]
+pub struct ServingDoctor {
+    /// The process's own database.
+    pub db: Db,
+}
+
+impl Doctor for ServingDoctor {
+    fn examine(&self, reaches_out: bool) -> Examining<'_> {
+        Box::pin(async move {
+            let examination = Examination { reaches_out, ..Examination::default() };
+            let mut report = HealthReport::default();
+            if let Some(config) = examination.around(&mut report).await {
+                examination.inside(&mut report, &config, &self.db).await;
+            }
+            report.checks()
+        })
+    }
+}

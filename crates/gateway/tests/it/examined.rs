@@ -1,0 +1,57 @@
+//! The health check and the nodes, through the API and the console.
+
+use crate::pages::{Browser, PASSWORD, lively, name_of};
+use crate::world::World;
+use testkit::{ROOT_PASSWORD, TestDb, json, on_both_databases};
+
+/// The checks of this state, by name.
+fn named(checks: &serde_json::Value, state: &str) -> Vec<String> {
+    let all = checks.as_array().unwrap().iter();
+    let of_state = all.filter(|check| check["state"] == state);
+    of_state.map(|check| check["name"].as_str().unwrap().to_owned()).collect()
+}
+
+on_both_databases! {
+    async fn a_serving_process_examines_itself(db: TestDb) {
+        let world = World::open(db).await;
+        let admin = world.admin();
+        let dead = json!({"name": "dead", "base_url": "http://127.0.0.1:9", "models": ["m"],
+            "key": "k"});
+        let created = admin.post("/api/channel", &dead).await;
+        let name = format!("channel {} upstream", created["id"]);
+
+        // The same checks as the command line's, and no word to an upstream unless asked.
+        let found = admin.get("/api/doctor").await;
+        let good = named(&found, "good");
+        for check in ["configuration", "service", "database", "schema"] {
+            assert!(good.iter().any(|it| it == check), "{check}: {found}");
+        }
+        assert!(!found.to_string().contains(&name), "{found}");
+        let found = admin.post("/api/doctor", &json!({"reach_out": true})).await;
+        assert!(named(&found, "bad").contains(&name), "{found}");
+
+        let nodes = admin.get("/api/node").await;
+        let alive: Vec<_> = nodes.as_array().unwrap().iter().map(|node| &node["alive"]).collect();
+        assert_eq!(alive, [&json!(true)], "{nodes}");
+        world.close().await;
+    }
+
+    async fn health_is_shown_to_root_and_nodes_to_administrators(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let page = root.get("/console/doctor").await.expect(200).text();
+        for words in ["every setting can be used", "In order", "serving"] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
+        root.send("/console/doctor", "").await.expect(200);
+
+        world.admin().put(&format!("/api/user/{ann}"), &json!({"role": 10})).await;
+        let name = name_of(&world, ann).await;
+        let staff = Browser::login(&world.server, &name, PASSWORD).await;
+        let page = staff.get("/console/doctor").await.expect(200).text();
+        assert!(page.contains("serving") && !page.contains("every setting can be used"), "{page}");
+        let token = staff.get("/api/doctor").await;
+        assert_eq!(token.status, 403, "{}", token.text());
+        world.close().await;
+    }
+}

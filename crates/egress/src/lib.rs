@@ -3,9 +3,10 @@
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
 use domain::{Fault, FaultKind, ModelName, UnixMs};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use protocol::{Credential, Protocol};
+use protocol::{Credential, PriceWord, Protocol, ProtocolRoute};
+use serde_json::json;
 use std::sync::Arc;
 use store::Channel;
 use store::channel_fields::NO_USER_TOKEN;
@@ -119,6 +120,21 @@ impl Prepared {
         })
     }
 
+    /// The deadlines of a call by a route: the protocol knows how long its API takes to begin, and
+    /// the channel's own setting wins.
+    #[must_use]
+    pub fn deadlines_of(&self, route: Option<&ProtocolRoute>) -> Deadlines {
+        let own = self.channel.setting.timeout_ms;
+        match route.and_then(|route| route.first_byte_s).filter(|_| own.is_none()) {
+            None => self.deadlines,
+            Some(seconds) => {
+                let first_byte_ms = u64::from(seconds) * 1_000;
+                let total_ms = self.deadlines.total_ms.max(first_byte_ms);
+                Deadlines { first_byte_ms, total_ms, ..self.deadlines }
+            }
+        }
+    }
+
     /// Presents the channel's key, and that of the caller where the upstream is to have it.
     pub fn authorize(&self, headers: &mut HeaderMap, caller_key: HeaderValue) {
         if let Some(name) = &self.user_token_header {
@@ -135,6 +151,30 @@ impl Prepared {
         for (name, value) in &self.default_headers {
             headers.entry(name.clone()).or_insert_with(|| value.clone());
         }
+    }
+
+    /// The cheapest call that the channel's protocol has, as its document says: method, path and
+    /// body. What CustomPass speaks besides is no call of its own: its model is its path.
+    #[must_use]
+    pub fn cheapest(&self, model: &str) -> Option<(Method, String, String)> {
+        if *self.protocol.name == *CUSTOM_PASS {
+            return None;
+        }
+        let pattern = self.protocol.probe()?.patterns.first()?.to_string();
+        let (method, path) = pattern.split_once(' ')?;
+        let method: Method = method.split('|').next()?.parse().ok()?;
+        let body = match method {
+            Method::GET => String::new(),
+            // Gemini's own shape, and that of all others. More members may be refused.
+            _ if path.contains("{model}:") => {
+                json!({ "contents": [{ "parts": [{ "text": "hi" }] }] }).to_string()
+            }
+            _ => {
+                let messages = json!([{ "role": "user", "content": "hi" }]);
+                json!({ "model": model, "messages": messages }).to_string()
+            }
+        };
+        Some((method, path.replace("{model}", model), body))
     }
 
     /// The address of an absolute path, which is decoded, below the channel's base URL.
@@ -176,6 +216,12 @@ impl ReadyCredential {
             }
         }
     }
+}
+
+/// The cheapest call of a protocol, if it costs nothing.
+#[must_use]
+pub fn free_probe(protocol: &Protocol) -> Option<&Arc<ProtocolRoute>> {
+    protocol.probe().filter(|route| route.price == PriceWord::Free)
 }
 
 /// The protocol of a channel. One that is not there never makes its calls free.

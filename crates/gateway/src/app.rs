@@ -37,8 +37,7 @@ impl App {
         mut request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Response<Body> {
-        let path = request.uri().path();
-        if Relay::serves(path) {
+        if !is_own(request.uri().path()) && relay.serves(&request) {
             return relay.handle(request, peer).await;
         }
         // The admin API limits logins by this address.
@@ -80,7 +79,13 @@ impl App {
                 "version": env!("CARGO_PKG_VERSION"),
                 "status": "/api/status",
             })),
-            _ => self.refuse(&request, FaultKind::NotFound, "没有这个路径", "no such path"),
+            _ => self.refuse(
+                &request,
+                FaultKind::NotFound,
+                "没有这个路径; API 在 /v1/… 和 /pass/{模型} 下",
+                "no such path; APIs are served under /v1/ and the other paths of their vendors, \
+                 models under /pass/{model}",
+            ),
         }
     }
 
@@ -101,6 +106,17 @@ async fn ask(surface: Router, request: Request<Incoming>) -> Response<Body> {
         Ok(response) => response.map(web::boxed),
         Err(never) => match never {},
     }
+}
+
+/// Whether a path is one of this process, and never one of an API.
+fn is_own(path: &str) -> bool {
+    let own = ["/api", "/console"];
+    let is_below = |own: &&str| path.strip_prefix(own).is_some_and(is_end_of_segment);
+    own.iter().any(is_below) || matches!(path, "/" | "/livez" | "/readyz")
+}
+
+fn is_end_of_segment(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with('/')
 }
 
 /// Whether a person asks; scripts take anything, or JSON.

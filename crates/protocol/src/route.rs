@@ -361,6 +361,12 @@ impl ProtocolRoute {
         self.rules.refused.contains(&status)
     }
 
+    /// Whether this status alone says that the channel's account is broken.
+    #[must_use]
+    pub fn is_account_broken_by(&self, status: u16) -> bool {
+        self.rules.account.iter().any(|condition| condition.holds_by_status(status))
+    }
+
     /// Whether another channel may be asked after this status, where nothing was delivered and the
     /// call may be made twice.
     #[must_use]

@@ -78,6 +78,11 @@ pub(crate) async fn read_api(
     let inlet = take_in(&head.headers, body, rules, &mut ctx.share).await?;
     let bytes = inlet.whole().cloned().unwrap_or_default();
     let plain = plain(&head.headers, &bytes, &relay.config)?;
+    // What was decompressed is held beside what came.
+    let is_another = plain.as_ptr() != bytes.as_ptr();
+    if is_another && !ctx.share.grow_to(bytes.len() + plain.len()) {
+        return Err(faults::overloaded());
+    }
     let owned = match &api.spoken {
         Some(spoken) => {
             let media = if plain.is_empty() { None } else { kind(&head.headers).ok() };

@@ -5,6 +5,9 @@
 //! busy, which the client may see and wait for), and a client that disconnects says nothing about
 //! the upstream.
 //!
+//! An account that is broken (`account.rs`) pauses the channel at once, and for all. Each pause is
+//! twice as long as the one before, and a probe ends it.
+//!
 //! Whether a request or the upstream is at fault for a status of 500 can't be known. So what one
 //! user's failures open is closed to that user alone, until the calls of others fail as well.
 
@@ -12,6 +15,9 @@ use domain::UserId;
 
 /// Number of slots of the window.
 const SLOTS: usize = 10;
+
+/// How long a probe has before a call may take its place.
+const PROBE_MS: i64 = 25_000;
 
 /// When a channel is paused, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +73,10 @@ pub(crate) enum Entry {
 pub(crate) enum CallHealth {
     Good,
     Bad,
+    /// The account is broken. `probed`: a free probe follows the pause, before any call.
+    Account {
+        probed: bool,
+    },
     /// Nothing: the client disconnected, or the call never got that far.
     Unknown,
 }
@@ -102,6 +112,13 @@ pub(crate) struct Breaker {
     state: State,
     pause_ms: i64,
     failed_users: FailedUsers,
+    /// When the account is to be probed, while it is broken.
+    account: Option<AccountPause>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct AccountPause {
+    probe_ms: i64,
 }
 
 impl Breaker {
@@ -112,6 +129,7 @@ impl Breaker {
             state: State::Closed,
             pause_ms: config.pause_ms,
             failed_users: FailedUsers::None,
+            account: None,
         }
     }
 
@@ -132,11 +150,11 @@ impl Breaker {
     /// Records the outcome of a call that [`Breaker::enter`] admitted.
     pub(crate) fn note(&mut self, now_ms: i64, entry: Entry, health: CallHealth, user_id: UserId) {
         match (entry, health) {
-            (Entry::Probe, CallHealth::Good) => {
-                self.slots = [Slot::default(); SLOTS];
-                self.pause_ms = self.config.pause_ms;
-                self.state = State::Closed;
-                self.failed_users = FailedUsers::None;
+            (Entry::Probe, CallHealth::Good) => self.close(),
+            // Calls that were under way when it was paused say the same again.
+            (Entry::Call, CallHealth::Account { .. }) if self.account.is_some() => {}
+            (Entry::Call | Entry::Probe, CallHealth::Account { probed }) => {
+                self.pause_account(now_ms, probed);
             }
             (Entry::Probe, CallHealth::Bad) => {
                 self.pause_ms = self.pause_ms.saturating_mul(2).min(self.config.max_pause_ms);
@@ -148,6 +166,45 @@ impl Breaker {
                 self.note_call(now_ms, health == CallHealth::Bad, user_id);
             }
             (Entry::Call, CallHealth::Unknown) | (Entry::Refused { .. }, _) => {}
+        }
+    }
+
+    fn close(&mut self) {
+        *self = Self::new(self.config);
+    }
+
+    /// Pauses the channel for all: its account is broken.
+    pub(crate) fn pause_account(&mut self, now_ms: i64, probed: bool) {
+        let probe_ms = now_ms + self.pause_ms;
+        self.slots = [Slot::default(); SLOTS];
+        self.failed_users = FailedUsers::Many;
+        self.account = Some(AccountPause { probe_ms });
+        self.state = State::Open { until_ms: probe_ms + if probed { PROBE_MS } else { 0 } };
+        self.pause_ms = self.pause_ms.saturating_mul(2).min(self.config.max_pause_ms);
+    }
+
+    /// Whether the channel is paused because its account is broken.
+    pub(crate) const fn has_broken_account(&self) -> bool {
+        self.account.is_some()
+    }
+
+    /// Whether a paused account is to be probed now.
+    pub(crate) fn is_probe_due(&self, now_ms: i64) -> bool {
+        let is_open = matches!(self.state, State::Open { .. });
+        is_open && self.account.is_some_and(|account| now_ms >= account.probe_ms)
+    }
+
+    /// A free probe works: the next call decides.
+    pub(crate) fn allow_trial(&mut self, now_ms: i64) {
+        if self.account.is_some() && matches!(self.state, State::Open { .. }) {
+            self.state = State::Open { until_ms: now_ms };
+        }
+    }
+
+    /// The account is another one now.
+    pub(crate) fn forget_account(&mut self) {
+        if self.account.is_some() {
+            self.close();
         }
     }
 
@@ -259,6 +316,39 @@ mod tests {
             (2, CallHealth::Bad),
             (3, CallHealth::Bad),
         ])
+    }
+
+    #[test]
+    fn a_broken_account_is_paused_for_all_and_ever_longer() {
+        let mut breaker = Breaker::new(CONFIG);
+        let broken = CallHealth::Account { probed: false };
+        let (first, second) = (breaker.enter(0, ANN), breaker.enter(0, ANN));
+        breaker.note(0, first, broken, ANN);
+        breaker.note(1, second, broken, ANN);
+        assert!(matches!(breaker.enter(999, BOB), Entry::Refused { .. }), "for all, at once");
+        let probe = breaker.enter(1_000, BOB);
+        assert_eq!(probe, Entry::Probe);
+        breaker.note(1_000, probe, broken, BOB);
+        assert!(matches!(breaker.enter(2_999, ANN), Entry::Refused { .. }), "twice as long");
+        let probe = breaker.enter(3_000, ANN);
+        breaker.note(3_000, probe, CallHealth::Good, ANN);
+        assert_eq!(breaker.enter(3_001, BOB), Entry::Call);
+        assert!(!breaker.has_broken_account());
+    }
+
+    #[test]
+    fn a_free_probe_comes_before_any_call() {
+        let mut breaker = Breaker::new(CONFIG);
+        let entry = breaker.enter(0, ANN);
+        breaker.note(0, entry, CallHealth::Account { probed: true }, ANN);
+        assert!(!breaker.is_probe_due(999) && breaker.is_probe_due(1_000));
+        assert!(matches!(breaker.enter(20_000, ANN), Entry::Refused { .. }));
+        breaker.pause_account(20_000, true);
+        assert!(!breaker.is_probe_due(21_999) && breaker.is_probe_due(22_000));
+        breaker.allow_trial(22_000);
+        assert_eq!(breaker.enter(22_000, BOB), Entry::Probe);
+        breaker.forget_account();
+        assert_eq!(breaker.enter(22_000, BOB), Entry::Call);
     }
 
     #[test]

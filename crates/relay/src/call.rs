@@ -181,6 +181,15 @@ impl Call {
         self.model.is_submission() || body.is_none_or(|body| route.is_made_once(body))
     }
 
+    /// Whether the call may be sent again to a channel whose connection was closed before a byte of
+    /// its reply: it is all here, and its protocol says that it makes nothing that continues
+    /// without it. Of what is under `/pass` nothing is known.
+    pub(crate) fn may_be_repeated(&self, channel: &Channel) -> bool {
+        let read_as = self.read_as(channel, None);
+        let is_made_again = read_as.route().is_some_and(|route| !self.is_made_once(route));
+        is_made_again && self.inlet.whole().is_some()
+    }
+
     /// Whether a channel is asked for an estimate first, where the price is by use.
     pub(crate) fn is_estimated_by(channel: &Channel) -> bool {
         channel.setting.precharge != Precharge::Off

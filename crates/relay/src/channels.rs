@@ -1,7 +1,9 @@
 //! State of each channel in this process: breaker, calls in flight.
 
+use crate::account::{AccountFault, reason};
 use crate::breaker::{Breaker, CallHealth, Entry};
 use crate::choose::{Candidate, choose};
+use crate::revive::Probed;
 use crate::{BreakerConfig, BreakerState, RelayConfig};
 use arc_swap::ArcSwapOption;
 use domain::{ChannelId, Fault, UserId};
@@ -9,7 +11,7 @@ use egress::Prepared;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 use store::Channel;
@@ -26,6 +28,8 @@ pub(crate) struct Channels {
     states: RwLock<HashMap<ChannelId, Arc<ChannelState>>>,
     /// 1 while a channel is paused.
     pub(crate) open: Family<ChannelLabel, Gauge>,
+    /// 1 while it is paused because its account is broken.
+    pub(crate) broken: Family<ChannelLabel, Gauge>,
 }
 
 #[derive(Debug)]
@@ -33,6 +37,8 @@ struct ChannelState {
     id: ChannelId,
     breaker: Mutex<Breaker>,
     in_flight: AtomicU32,
+    /// Something says that the account may be broken: it is to be probed.
+    is_suspected: AtomicBool,
     /// The row as it was last read.
     prepared: ArcSwapOption<Kept>,
 }
@@ -71,6 +77,15 @@ pub(crate) struct Attempt {
     entry: Option<Entry>,
     user_id: UserId,
     health: CallHealth,
+    account: Option<AccountFault>,
+}
+
+/// A channel whose account is broken, or may be.
+pub(crate) struct PausedChannel {
+    state: Arc<ChannelState>,
+    pub prepared: Arc<Prepared>,
+    /// It is to be probed now.
+    pub is_due: bool,
 }
 
 /// The remaining candidates of one call.
@@ -116,8 +131,9 @@ impl<'a> Candidates<'a> {
 
 impl Channels {
     pub(crate) fn new(config: BreakerConfig) -> Arc<Self> {
-        let (states, open) = (RwLock::default(), Family::default());
-        Arc::new(Self { config, origin: Instant::now(), states, open })
+        let (open, broken) = (Family::default(), Family::default());
+        let states = RwLock::default();
+        Arc::new(Self { config, origin: Instant::now(), states, open, broken })
     }
 
     /// Begins a call, if the channel's limit of concurrent calls and (with `auto_ban`) its breaker
@@ -133,7 +149,7 @@ impl Channels {
         let before = state.in_flight.fetch_add(1, Ordering::Relaxed);
         // From here on dropping `attempt` releases the slot.
         let (channels, health) = (Arc::clone(self), CallHealth::Unknown);
-        let mut attempt = Attempt { channels, state, entry: None, user_id, health };
+        let mut attempt = Attempt { channels, state, entry: None, user_id, health, account: None };
         if limit.is_some_and(|limit| before >= limit) {
             return Err(Busy { for_ms: 1_000 });
         }
@@ -162,6 +178,85 @@ impl Channels {
         all
     }
 
+    /// Channels that are paused because their accounts are broken, or may be.
+    pub(crate) fn paused_accounts(&self) -> Vec<PausedChannel> {
+        let now_ms = self.now_ms();
+        let states = self.states.read().unwrap_or_else(PoisonError::into_inner);
+        let paused = |state: &Arc<ChannelState>| {
+            let breaker = lock(&state.breaker);
+            let is_suspected = state.is_suspected.load(Ordering::Relaxed);
+            let is_due = is_suspected || breaker.is_probe_due(now_ms);
+            if !is_suspected && !breaker.has_broken_account() {
+                return None;
+            }
+            drop(breaker);
+            let prepared = Arc::clone(&state.prepared.load().as_ref()?.prepared);
+            Some(PausedChannel { state: Arc::clone(state), prepared, is_due })
+        };
+        states.values().filter_map(paused).collect()
+    }
+
+    /// The channel has another account now, or is gone.
+    pub(crate) fn forget_pause(&self, paused: &PausedChannel) {
+        paused.state.is_suspected.store(false, Ordering::Relaxed);
+        self.change(&paused.state, None, Breaker::forget_account);
+    }
+
+    /// Notes what a probe has shown.
+    pub(crate) fn note_probe(&self, paused: &PausedChannel, probed: Probed) {
+        let was_suspected = paused.state.is_suspected.swap(false, Ordering::Relaxed);
+        let now_ms = self.now_ms();
+        let is_probed = egress::free_probe(&paused.prepared.protocol).is_some();
+        match probed {
+            Probed::Works => self.change(&paused.state, None, |it| it.allow_trial(now_ms)),
+            Probed::Broken(fault) => {
+                self.change(&paused.state, Some(&fault.why), |it| {
+                    it.pause_account(now_ms, is_probed);
+                });
+            }
+            // Of a channel that works nothing is known now.
+            Probed::Unknown if was_suspected => {}
+            Probed::Unknown if is_probed => {
+                let why = "the upstream could not be asked whether its account works again";
+                self.change(&paused.state, Some(why), |it| it.pause_account(now_ms, true));
+            }
+            // The next call is the probe.
+            Probed::Unknown => {}
+        }
+    }
+
+    /// Changes a breaker, and reports what is different then.
+    fn change(&self, state: &ChannelState, why: Option<&str>, with: impl FnOnce(&mut Breaker)) {
+        let mut breaker = lock(&state.breaker);
+        let before = (breaker.state(), breaker.has_broken_account());
+        with(&mut breaker);
+        let after = (breaker.state(), breaker.has_broken_account());
+        drop(breaker);
+        let label = || [("channel_id", state.id.to_string())];
+        if before.0 != after.0 {
+            let open = i64::from(after.0 == BreakerState::Open);
+            self.open.get_or_create(&label()).set(open);
+            tracing::warn!(
+                target: "custompass", event = "channel_breaker", channel_id = state.id.0,
+                state = ?after.0,
+            );
+        }
+        if before.1 != after.1 {
+            self.broken.get_or_create(&label()).set(i64::from(after.1));
+        }
+        match why {
+            Some(why) if after.1 => tracing::error!(
+                target: "custompass", event = "channel_account", channel_id = state.id.0,
+                error = format!("the channel is paused, its account is broken: {why}"),
+            ),
+            _ if before.1 && !after.1 => tracing::warn!(
+                target: "custompass", event = "channel_account", channel_id = state.id.0,
+                state = "works again",
+            ),
+            _ => {}
+        }
+    }
+
     fn state_of(&self, id: ChannelId) -> Arc<ChannelState> {
         let read = self.states.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(state) = read.get(&id) {
@@ -171,8 +266,9 @@ impl Channels {
         let mut write = self.states.write().unwrap_or_else(PoisonError::into_inner);
         let fresh = || {
             let breaker = Mutex::new(Breaker::new(self.config));
-            let (in_flight, prepared) = (AtomicU32::new(0), ArcSwapOption::empty());
-            Arc::new(ChannelState { id, breaker, in_flight, prepared })
+            let (in_flight, is_suspected) = (AtomicU32::new(0), AtomicBool::new(false));
+            let prepared = ArcSwapOption::empty();
+            Arc::new(ChannelState { id, breaker, in_flight, is_suspected, prepared })
         };
         Arc::clone(write.entry(id).or_insert_with(fresh))
     }
@@ -221,6 +317,39 @@ impl Attempt {
         self.health = CallHealth::Good;
     }
 
+    /// Reports what a reply says of the channel's account.
+    pub(crate) fn account_is_broken(&mut self, fault: Option<AccountFault>) {
+        self.account = self.account.take().or(fault);
+    }
+
+    /// The same, where it says so in words alone.
+    pub(crate) fn account_said(&mut self, message: Option<&str>) {
+        let kept = self.state.prepared.load();
+        let echo = kept.as_ref().and_then(|kept| kept.prepared.echo.as_ref());
+        let message = message.filter(|it| !echo.is_some_and(|echo| echo.finds(it.as_bytes())));
+        let why = message.map(|message| reason("a reply", Some(message)));
+        self.account_is_broken(why.map(|why| AccountFault { why, is_sure: true }));
+    }
+
+    /// What the call has shown, and why, where the account is broken. Where the caller's own key
+    /// goes upstream, a refusal may be about that one.
+    fn shown(&self) -> (CallHealth, Option<&str>) {
+        let Some(fault) = &self.account else { return (self.health, None) };
+        let kept = self.state.prepared.load();
+        let Some(prepared) = kept.as_ref().map(|kept| &kept.prepared) else {
+            return (self.health, None);
+        };
+        let probed = egress::free_probe(&prepared.protocol).is_some();
+        if prepared.user_token_header.is_some() {
+            (self.health, None)
+        } else if fault.is_sure {
+            (CallHealth::Account { probed }, Some(&fault.why))
+        } else {
+            self.state.is_suspected.fetch_or(probed, Ordering::Relaxed);
+            (self.health, None)
+        }
+    }
+
     /// Reports a failure of the upstream.
     pub(crate) const fn bad(&mut self) {
         self.health = CallHealth::Bad;
@@ -231,22 +360,9 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         self.state.in_flight.fetch_sub(1, Ordering::Relaxed);
         let Some(entry) = self.entry else { return };
-        let mut breaker = lock(&self.state.breaker);
-        let before = breaker.state();
-        breaker.note(self.channels.now_ms(), entry, self.health, self.user_id);
-        let after = breaker.state();
-        drop(breaker);
-        if before != after {
-            let label = [("channel_id", self.state.id.to_string())];
-            let open = i64::from(after == BreakerState::Open);
-            self.channels.open.get_or_create(&label).set(open);
-            tracing::warn!(
-                target: "custompass",
-                event = "channel_breaker",
-                channel_id = self.state.id.0,
-                state = ?after,
-            );
-        }
+        let (health, why) = self.shown();
+        let (now_ms, user_id) = (self.channels.now_ms(), self.user_id);
+        self.channels.change(&self.state, why, |it| it.note(now_ms, entry, health, user_id));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Configuration of the data plane.
 
-use crate::BreakerConfig;
+use crate::{BreakerConfig, CorsOrigins};
 use domain::StatusWords;
 use egress::EgressConfig;
 use http::HeaderName;
@@ -69,6 +69,8 @@ pub struct RelayConfig {
     pub status_words: StatusWords,
     /// The poll interval of tasks: what clients are advised to wait.
     pub poll_interval_ms: u64,
+    /// Which origins may call from a browser.
+    pub cors: CorsOrigins,
     /// When a failing channel is paused.
     pub breaker: BreakerConfig,
 }
@@ -101,6 +103,7 @@ impl Default for RelayConfig {
             task_silence_ms: 15_000,
             status_words: StatusWords::usual(),
             poll_interval_ms: 30_000,
+            cors: CorsOrigins::Any,
             breaker: BreakerConfig::default(),
         }
     }

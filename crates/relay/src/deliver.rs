@@ -1,5 +1,6 @@
 //! Delivers the upstream's reply to the client, and settles the call.
 
+use crate::account::AccountWatch;
 use crate::call::Call;
 use crate::context::Context;
 use crate::flow::{FlowSource, Pending};
@@ -56,13 +57,15 @@ pub(crate) async fn deliver(
         let error = format!("status {}", reply.status.as_u16());
         ctx.record.fail_upstream("UPSTREAM_STATUS", error);
         end(&mut ctx, reservation, CallEnd::BadStatus).await;
-        let source =
-            FlowSource { body: reply.body, prefix: None, left, echo, pending: None, attempt };
+        let account = AccountWatch::of(&read_as, &reply);
+        let account = account.map(|watch| (watch, prepared.echo.clone()));
+        let (body, prefix, pending) = (reply.body, None, None);
+        let source = FlowSource { body, prefix, left, echo, pending, account, attempt };
         return Ok(flowing(call, head, source));
     }
     ctx.record.succeed();
-    let mut source =
-        FlowSource { body: reply.body, prefix: None, left, echo, pending: None, attempt };
+    let (body, prefix, pending, account) = (reply.body, None, None, None);
+    let mut source = FlowSource { body, prefix, left, echo, pending, account, attempt };
     let keeper = keeper_of(&ctx, call, &prepared);
     if reservation.is_empty() && ctx.record.counts_tokens_of.is_none() && keeper.is_none() {
         return Ok(flowing(call, head, source));
@@ -91,13 +94,12 @@ pub(crate) async fn deliver(
     if matches!(body_end, BodyEnd::Cut | BodyEnd::TimedOut) {
         source.attempt.bad();
     }
-    drop(source);
     ctx.record.upstream_ends();
     if let Some(why) = repeats_key(&prepared, &reply.headers, &collected.bytes) {
         return Err(refuse(ctx, reservation, why).await);
     }
     let (headers, bytes) = (&reply.headers, collected.bytes);
-    let whole = Whole { head, headers, bytes, end: body_end, read_as, keeper };
+    let whole = Whole { head, headers, bytes, end: body_end, read_as, keeper, source };
     settle_whole(ctx, call, whole, reservation).await
 }
 
@@ -204,6 +206,7 @@ struct Whole<'a> {
     end: BodyEnd,
     read_as: ReadAs,
     keeper: Option<ResourceKeeper>,
+    source: FlowSource,
 }
 
 /// Settles first, then delivers in one piece.
@@ -214,8 +217,10 @@ async fn settle_whole(
     reservation: Reservation,
 ) -> Result<Delivery, Fault> {
     let Context { relay, record, share, .. } = ctx;
-    let Whole { mut head, headers, bytes, end, read_as, keeper } = whole;
+    let Whole { mut head, headers, bytes, end, read_as, keeper, mut source } = whole;
     let mut reading = read_whole(headers, &bytes, &read_as);
+    source.attempt.account_said(reading.account.as_deref());
+    drop(source);
     reading.usage = reservation.counted(reading.usage);
     let reply = CallEnd::Reply { reading: &reading, end, seen: Seen::Nothing };
     let Outcome { money, client } = decide(reservation.terms(), reply);

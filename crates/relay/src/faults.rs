@@ -48,6 +48,12 @@ pub(crate) fn no_key() -> Fault {
     Fault::new(FaultKind::Unauthenticated, zh, en)
 }
 
+pub(crate) fn which_path(paths: impl Iterator<Item = String>) -> Fault {
+    let paths = paths.collect::<Vec<_>>().join(", ");
+    let zh = format!("没有这个路径; 您要的可能是: {paths}");
+    Fault::new(FaultKind::NotFound, zh, format!("no such path; it may mean one of: {paths}"))
+}
+
 pub(crate) fn key_in_query() -> Fault {
     let (zh, en) = (
         "API 密钥不能放在网址中, 请使用请求头 Authorization: Bearer sk-… (或 x-api-key, api-key, x-goog-api-key)",
@@ -276,7 +282,11 @@ pub(crate) fn other_request() -> Fault {
 }
 
 pub(crate) fn not_found() -> Fault {
-    Fault::new(FaultKind::NotFound, "路径不存在", "no such path")
+    let (zh, en) = (
+        "路径不存在; 请查看接口文档中各协议的路径",
+        "no such path: no protocol that is served has it, see the paths of each",
+    );
+    Fault::new(FaultKind::NotFound, zh, en)
 }
 
 /// Also for another user's task: its existence is not revealed.

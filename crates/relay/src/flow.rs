@@ -6,6 +6,7 @@
 //! sends behind `[DONE]` would be free, because all is settled by then: it is not passed on.
 
 use crate::Relay;
+use crate::account::AccountWatch;
 use crate::channels::Attempt;
 use crate::deliver::warn_of_echo;
 use crate::faults;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
-use upstream::{EchoWatch, Echoed, Phase, ReplyBody, SendError};
+use upstream::{EchoGuard, EchoWatch, Echoed, Phase, ReplyBody, SendError};
 use web::BodyError;
 use web::memory::next_frame;
 
@@ -40,8 +41,18 @@ pub(crate) struct FlowSource {
     pub echo: Option<EchoWatch>,
     /// What the end of the reply settles; `None` for a free call, or once it is settled.
     pub pending: Option<Pending>,
+    /// Reads an error for what it says of the channel's account, and the guard of its key.
+    pub account: Option<(AccountWatch, Option<EchoGuard>)>,
     /// The channel's slot, kept until the end.
     pub attempt: Attempt,
+}
+
+impl Drop for FlowSource {
+    fn drop(&mut self) {
+        if let Some((watch, echo)) = self.account.take() {
+            self.attempt.account_is_broken(watch.finish(echo.as_ref()));
+        }
+    }
 }
 
 /// A streamed reply.
@@ -101,6 +112,9 @@ impl Flow {
     /// Scans a piece.
     fn take(&mut self, piece: &[u8]) -> Piece {
         let mut seen = Piece::More;
+        if let Some((watch, _)) = &mut self.source.account {
+            watch.feed(piece);
+        }
         if let Some(pending) = &mut self.source.pending {
             pending.reader.feed(piece);
             if let Some(tee) = &mut pending.tee {
@@ -155,6 +169,7 @@ impl Flow {
         };
         let Pending { reservation, reader, tee, keeper } = pending;
         let mut reading = reader.finish();
+        self.source.attempt.account_said(reading.account.as_deref());
         reading.usage = reservation.counted(reading.usage);
         if let Some(keeper) = keeper {
             keeper.keep(self.record.relay(), &reading, None).await;

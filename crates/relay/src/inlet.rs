@@ -3,7 +3,7 @@
 
 use crate::billing::Payer;
 use crate::config::SMALL_BODY_BYTES;
-use crate::inflate::Inflation;
+use crate::inflate::{Inflation, check_size, must_be_whole};
 use crate::pace::Pace;
 use crate::{RelayConfig, faults};
 use bytes::{Bytes, BytesMut};
@@ -96,6 +96,8 @@ pub(crate) async fn take_in(
         return Ok(Inlet::Whole(Bytes::new()));
     }
     let InletRules { config, whole, mut payer } = rules;
+    let in_one_step = must_be_whole(headers);
+    let whole = whole || in_one_step;
     let declared = body.size_hint().exact();
     let mut count = Count::new(headers, config.max_request_bytes);
     let mut pace = Pace::new(config.body_window_ms, Some(config.body_timeout_ms));
@@ -103,8 +105,7 @@ pub(crate) async fn take_in(
     loop {
         let piece = poll_fn(|cx| pace.poll_piece(&mut body, cx)).await;
         let Some(piece) = piece.transpose().map_err(|e| e.fault())? else {
-            count.finish().map_err(|e| e.fault())?;
-            return Ok(Inlet::Whole(pieces.joined()));
+            break;
         };
         count.take(&piece).map_err(|e| e.fault())?;
         pieces.push(piece);
@@ -112,8 +113,7 @@ pub(crate) async fn take_in(
             return Err(faults::overloaded());
         }
         if body.is_end_stream() {
-            count.finish().map_err(|e| e.fault())?;
-            return Ok(Inlet::Whole(pieces.joined()));
+            break;
         }
         if pieces.len() > SMALL_BODY_BYTES {
             if !whole {
@@ -128,6 +128,12 @@ pub(crate) async fn take_in(
             }
         }
     }
+    count.finish().map_err(|e| e.fault())?;
+    let bytes = pieces.joined();
+    if in_one_step {
+        check_size(headers, &bytes, config.max_request_bytes).map_err(|e| e.fault())?;
+    }
+    Ok(Inlet::Whole(bytes))
 }
 
 /// Collected pieces. A single piece stays as it is; several are copied together at once, because a

@@ -9,6 +9,7 @@
 //! task's events (`task_view`).
 #![warn(clippy::disallowed_methods)]
 
+mod account;
 mod api_request;
 mod asked;
 mod billing;
@@ -19,6 +20,7 @@ mod choose;
 mod client_link;
 mod config;
 mod context;
+mod cors;
 mod current;
 mod deliver;
 mod faults;
@@ -27,6 +29,7 @@ mod idempotency;
 mod identify;
 mod inflate;
 mod inlet;
+mod lenient;
 mod methods;
 mod metrics;
 mod models;
@@ -38,6 +41,7 @@ mod reply;
 mod request_body;
 mod reservation;
 mod resources;
+mod revive;
 mod route;
 mod send;
 mod spoken;
@@ -49,6 +53,7 @@ mod traced;
 pub use breaker::{BreakerConfig, BreakerState};
 pub use channels::ChannelHealth;
 pub use config::RelayConfig;
+pub use cors::CorsOrigins;
 pub use current::Current;
 
 use domain::{Clock, NodeId};
@@ -184,16 +189,21 @@ impl Relay {
         client_link::DetachOnDrop::new(Arc::clone(self), link, Box::pin(phases))
     }
 
-    /// Whether a path is one of the data plane.
+    /// Whether a path is one of the data plane, or meant as one.
     #[must_use]
-    pub fn serves(path: &str) -> bool {
-        spoken::is_served(path)
+    pub fn serves<B>(&self, request: &Request<B>) -> bool {
+        let path = request.uri().path();
+        lenient::is_front(path) || {
+            let method = cors::method_of(request.method(), request.headers());
+            phases::is_meant(self, &method, path)
+        }
     }
 
     /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         let used_bytes = self.budget.used_bytes();
-        self.metrics.register(registry, &self.channels.open, used_bytes);
+        let channels = (&self.channels.open, &self.channels.broken);
+        self.metrics.register(registry, channels, used_bytes);
     }
 
     /// From now on new requests get 503 `OVERLOADED`, or are accepted again, on every runtime: for

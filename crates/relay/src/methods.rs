@@ -8,10 +8,12 @@ use http::Method;
 /// repeat the request to the client, with the channel's key in it; `CONNECT` requests a tunnel to
 /// another target than the one that was priced; `PRI` is the preface of HTTP/2. An unregistered
 /// method may be an alias of `TRACE`, as `TRACK` was.
-const PASSED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, QUERY, ACL, BASELINE-CONTROL, \
-    BIND, CHECKIN, CHECKOUT, COPY, LABEL, LINK, LOCK, MERGE, MKACTIVITY, MKCALENDAR, MKCOL, \
-    MKREDIRECTREF, MKWORKSPACE, MOVE, ORDERPATCH, PROPFIND, PROPPATCH, REBIND, REPORT, SEARCH, \
-    UNBIND, UNCHECKOUT, UNLINK, UNLOCK, UPDATE, UPDATEREDIRECTREF, VERSION-CONTROL";
+pub(crate) const PASSED: &str = "\
+    GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, QUERY, ACL, BASELINE-CONTROL, BIND, \
+    CHECKIN, CHECKOUT, COPY, LABEL, LINK, LOCK, MERGE, MKACTIVITY, MKCALENDAR, MKCOL, \
+    MKREDIRECTREF, MKWORKSPACE, MOVE, ORDERPATCH, PROPFIND, PROPPATCH, REBIND, REPORT, \
+    SEARCH, UNBIND, UNCHECKOUT, UNLINK, UNLOCK, UPDATE, UPDATEREDIRECTREF, \
+    VERSION-CONTROL";
 
 /// Refuses a method that is not passed on. Methods are case-sensitive: `get` is none.
 pub(crate) fn check(method: &Method) -> Result<(), Fault> {

@@ -86,7 +86,7 @@ impl Metrics {
     pub(crate) fn register(
         &self,
         registry: &mut Registry,
-        open: &Family<ChannelLabel, Gauge>,
+        (open, broken): (&Family<ChannelLabel, Gauge>, &Family<ChannelLabel, Gauge>),
         buffered_bytes: &Gauge,
     ) {
         let mut add = Adder(registry);
@@ -113,6 +113,11 @@ impl Metrics {
             buffered_bytes,
         );
         add.add("custompass_channel_open", "1 while a channel's breaker is open", open);
+        add.add(
+            "custompass_channel_account_broken",
+            "1 while a channel is paused because its account is broken",
+            broken,
+        );
     }
 
     /// A request has ended.

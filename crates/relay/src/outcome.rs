@@ -77,6 +77,8 @@ pub(crate) struct Reading {
     pub is_stream: bool,
     /// The ids of what the call made, where its route makes something.
     pub resources: Vec<String>,
+    /// It says that the channel's account is broken: in these words.
+    pub account: Option<String>,
 }
 
 /// How a reply's body ended.

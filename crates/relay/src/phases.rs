@@ -26,7 +26,7 @@ use crate::resources::{self, ResourceEffect};
 use crate::send::{none_left, send};
 use crate::spoken::{PathMeaning, Spoken, priced_routes};
 use crate::submit::{self, SubmitOptions};
-use crate::surface::{ApiPath, Surface, surface};
+use crate::surface::{ApiPath, Surface, meant, surface};
 use crate::{Relay, billing, faults, models, route, spoken, task_view};
 use bytes::Bytes;
 use domain::{ChannelId, Fault, FrozenPrice, ModelName, Pricing};
@@ -64,6 +64,10 @@ pub(crate) async fn run_phases(
     link: Arc<ClientLink>,
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
+    if let Some(preflight) = relay.config.cors.preflight(&head) {
+        return preflight;
+    }
+    let cors = relay.config.cors.granted(&head.headers);
     let request_id = web::request_id(&head.headers, relay.clock.now());
     let span = relay.tracer.incoming(&head.method, &head.headers);
     let mut record = Record::open(Arc::clone(&relay), Arc::clone(&request_id), span);
@@ -79,14 +83,16 @@ pub(crate) async fn run_phases(
         }
         Err(fault) => {
             record.fail(&fault);
-            let response = web::render_fault_as(record.errors, &fault, &request_id);
+            let mut response = web::render_fault_as(record.errors, &fault, &request_id);
             record.answers(response.status());
+            cors.add_to(&mut response);
             return response;
         }
     };
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(web::X_REQUEST_ID, id);
     }
+    cors.add_to(&mut response);
     response
 }
 
@@ -292,6 +298,14 @@ fn surface_of(relay: &Relay, head: &Parts) -> Result<Surface, Fault> {
     let is_model = |name: &str| catalog.model_exists(name);
     let meaning = PathMeaning { is_model: &is_model, protocols: catalog.spoken_protocols() };
     surface(meaning, &head.method, head.uri.path())
+}
+
+/// Whether a path that is not one of the data plane may mean one.
+pub(crate) fn is_meant(relay: &Relay, method: &Method, path: &str) -> bool {
+    let catalog = relay.live.catalog.load();
+    let is_model = |name: &str| catalog.model_exists(name);
+    let meaning = PathMeaning { is_model: &is_model, protocols: catalog.spoken_protocols() };
+    meant(meaning, method, path).next().is_some()
 }
 
 /// A query is written into logs on its way, here and upstream: no key may be in it. Where a

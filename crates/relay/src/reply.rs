@@ -285,13 +285,14 @@ fn read_by_route(mut read: protocol::ReplyReading, asked: &Asked, needs: PriceNe
     };
     let is_stream = read.shape.is_stream();
     let (is_estimate, resources) = (read.estimate, std::mem::take(&mut read.resources));
+    let account = read.account.then(|| read.message.take().unwrap_or_default());
     let usage = match needs {
         PriceNeeds::Units => units_of(read, failed),
         PriceNeeds::Sums => tokens_of(read, asked, failed).map(|(usage, _)| usage),
         PriceNeeds::Meters => tokens_of(read, asked, failed)
             .map(|(usage, meters)| Usage { meters: Some(Box::new(meters)), ..usage }),
     };
-    Reading { failed, is_estimate, trouble: None, usage, is_stream, resources }
+    Reading { failed, is_estimate, trouble: None, usage, is_stream, resources, account }
 }
 
 /// The usage for a price of units alone.
@@ -350,6 +351,7 @@ fn read(scanned: Scanned) -> Reading {
         trouble: None,
         is_stream,
         resources: Vec::new(),
+        account: None,
     };
     let trouble = match (scanned.unreadable, scanned.usage_error, scanned.usage) {
         (Some(why), _, _) => Some(format!("unreadable: {why}")),

@@ -1,6 +1,7 @@
 //! Sends a call to channels until one has taken it.
 
 use crate::Relay;
+use crate::account::{AccountWatch, MAX_READ_BYTES};
 use crate::call::{Call, RequestKind};
 use crate::channels::{Attempt, Busy, Candidates};
 use crate::context::Context;
@@ -11,9 +12,22 @@ use crate::reservation::Reservation;
 use crate::submit;
 use domain::{Fault, FrozenPrice, HoldId};
 use egress::Prepared;
+use http::StatusCode;
+use http::header::RETRY_AFTER;
+use http_body_util::BodyExt as _;
+use protocol::ProtocolRoute;
 use std::sync::Arc;
+use std::time::Duration;
 use store::Channel;
+use tokio::time::{Instant, timeout_at};
 use upstream::{Reply, SendError, Sent};
+
+/// How long a refusal is read that is not passed on.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
+/// The first pause after a 429; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest one, and the longest `Retry-After` that is obeyed.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// A reply, and the channel that sent it.
 pub(crate) struct ChannelReply {
@@ -38,12 +52,43 @@ impl ChannelReply {
     }
 }
 
+impl ChannelReply {
+    /// Reads a refusal that is not passed on for what it says of the channel's account.
+    async fn look_at_account(&mut self) {
+        let Some(mut watch) = AccountWatch::of(&self.read_as, &self.reply) else { return };
+        let until = Instant::now() + REFUSAL_PATIENCE;
+        let mut left_bytes = MAX_READ_BYTES;
+        while let Ok(Some(Ok(frame))) = timeout_at(until, self.reply.body.frame()).await {
+            let Ok(data) = frame.into_data() else { continue };
+            watch.feed(&data);
+            left_bytes = left_bytes.saturating_sub(data.len());
+            if left_bytes == 0 {
+                break;
+            }
+        }
+        self.attempt.account_is_broken(watch.finish(self.prepared.echo.as_ref()));
+    }
+
+    /// How long to wait before the next channel is asked: some have the same account behind them.
+    fn pause(&self, failovers: u32) -> Duration {
+        if self.reply.status != StatusCode::TOO_MANY_REQUESTS {
+            return Duration::ZERO;
+        }
+        let says = self.reply.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let says = says.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+        let growing = FIRST_PAUSE.saturating_mul(1 << failovers.min(4));
+        says.filter(|says| *says <= MAX_PAUSE).unwrap_or(growing).min(MAX_PAUSE)
+    }
+}
+
 /// One attempt at a channel.
 pub(crate) struct Exchange<'a> {
     pub relay: &'a Relay,
     pub call: &'a Call,
     pub prepared: Arc<Prepared>,
     pub attempt: Attempt,
+    /// The route that its reply is read by.
+    pub route: Option<Arc<ProtocolRoute>>,
     /// The idempotency key for the upstream.
     pub hold_id: Option<HoldId>,
 }
@@ -81,10 +126,17 @@ impl Exchange<'_> {
     /// Sends one request, and reads the head of its reply. Records what it shows about the
     /// channel's health.
     pub(crate) async fn request(&mut self, kind: RequestKind) -> Result<Reply, NotTaken> {
-        let Self { relay, call, prepared, attempt, hold_id } = self;
-        let built = call.build_request(prepared, *hold_id, kind, &relay.config);
-        let request = built.map_err(NotTaken::Unbuilt)?.outbound(&call.method, prepared);
-        match relay.client.send(request, &prepared.deadlines).await {
+        let Self { relay, call, prepared, attempt, route, hold_id } = self;
+        let deadlines = prepared.deadlines_of(route.as_deref());
+        let build = || {
+            let built = call.build_request(prepared, *hold_id, kind, &relay.config);
+            Ok(built.map_err(NotTaken::Unbuilt)?.outbound(&call.method, prepared))
+        };
+        let mut sent = relay.client.send(build()?, &deadlines).await;
+        if matches!(sent, Err(SendError::Stale(_))) && call.may_be_repeated(&prepared.channel) {
+            sent = relay.client.send_afresh(build()?, &deadlines).await;
+        }
+        match sent {
             Ok(reply) => {
                 if reply.status.is_server_error() {
                     attempt.bad();
@@ -137,7 +189,11 @@ pub(crate) async fn send(
         let Some(another) = another else {
             return attempted.map_err(|failure| failure.outcome);
         };
-        drop(attempted);
+        let mut pause = Duration::ZERO;
+        if let Ok(mut answer) = attempted {
+            answer.look_at_account().await;
+            pause = answer.pause(failovers);
+        }
         ctx.record.upstream_ends();
         failovers += 1;
         tracing::warn!(
@@ -150,6 +206,7 @@ pub(crate) async fn send(
                 .await
                 .map_err(|fault| Outcome::refused("not_sent", fault))?;
         }
+        tokio::time::sleep(pause).await;
         next = another;
     }
 }
@@ -175,7 +232,8 @@ async fn attempt_channel(
     ctx.record.upstream_begins();
     let read_as = call.read_as(channel, reservation.price());
     let hold_id = reservation.hold_id();
-    let mut exchange = Exchange { relay, call, prepared, attempt, hold_id };
+    let route = read_as.route().map(Arc::clone);
+    let mut exchange = Exchange { relay, call, prepared, attempt, route, hold_id };
     let is_by_use = reservation.price().is_some_and(FrozenPrice::is_by_use);
     let mut is_estimated = false;
     if is_by_use && Call::is_estimated_by(channel) {

@@ -11,12 +11,7 @@ use std::sync::Arc;
 use store::Channel;
 
 /// What paths of the data plane begin with.
-const FRONTS: [&str; 5] = ["/pass/", "/v1/", "/v1beta/", "/v2/", "/openai/"];
-
-/// Whether a path is one of the data plane.
-pub(crate) fn is_served(path: &str) -> bool {
-    FRONTS.iter().any(|front| path.starts_with(front))
-}
+pub(crate) const FRONTS: [&str; 5] = ["/pass/", "/v1/", "/v1beta/", "/v2/", "/openai/"];
 
 /// What a path is read by: the models that there are, and the protocols that are spoken.
 #[derive(Clone, Copy)]

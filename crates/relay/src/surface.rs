@@ -2,7 +2,7 @@
 
 use crate::spoken::{PathMeaning, Spoken};
 use crate::task_view::{self, TaskCall};
-use crate::{faults, methods};
+use crate::{faults, lenient, methods};
 use domain::{Fault, ModelName, ModelNameError};
 use http::Method;
 use protocol::ListWord;
@@ -68,6 +68,18 @@ impl ApiPath {
 }
 
 impl Surface {
+    /// Whether it is a route of ours, a model's, or one that a protocol has.
+    fn is_known(&self, meaning: PathMeaning<'_>) -> bool {
+        match self {
+            Self::Pass(model) => (meaning.is_model)(model.as_str()),
+            Self::Api(api) => api.spoken.is_some(),
+            Self::Models | Self::Model(_) | Self::Subscription | Self::Usage | Self::Tasks(_) => {
+                true
+            }
+            Self::Unknown => false,
+        }
+    }
+
     /// The pattern that its paths fit.
     pub(crate) fn route(&self) -> &'static str {
         match self {
@@ -88,13 +100,48 @@ impl Surface {
     }
 }
 
-/// Parses a request's raw path.
+/// Parses a request's raw path: as it stands, or, where it has no meaning so, as the one path that
+/// it can mean. What is under `/pass` is a model's name, and is never read otherwise.
 pub(crate) fn surface(
     meaning: PathMeaning<'_>,
     method: &Method,
     path: &str,
 ) -> Result<Surface, Fault> {
     methods::check(method)?;
+    let exact = read(meaning, method, path);
+    let is_final = path.starts_with("/pass/");
+    if is_final || exact.as_ref().is_ok_and(|surface| surface.is_known(meaning)) {
+        return exact;
+    }
+    let mut known: Vec<_> = meant(meaning, method, path).collect();
+    match (known.pop(), exact) {
+        (Some((_, only)), _) if known.is_empty() => Ok(only),
+        (Some((last, _)), _) => {
+            let others = known.into_iter().map(|(path, _)| path);
+            Err(faults::which_path(others.chain([last])))
+        }
+        (None, Err(fault)) => match read(meaning, method, &lenient::tidied(path)) {
+            Ok(surface) if surface != Surface::Unknown => Ok(surface),
+            _ => Err(fault),
+        },
+        (None, exact) => exact,
+    }
+}
+
+/// The paths that one which is nearly right may mean.
+pub(crate) fn meant<'a>(
+    meaning: PathMeaning<'a>,
+    method: &'a Method,
+    path: &str,
+) -> impl Iterator<Item = (String, Surface)> + use<'a> {
+    lenient::readings(path).into_iter().filter_map(move |path| {
+        let surface = read(meaning, method, &path).ok()?;
+        surface.is_known(meaning).then_some((path, surface))
+    })
+}
+
+/// Parses a path as it stands.
+fn read(meaning: PathMeaning<'_>, method: &Method, path: &str) -> Result<Surface, Fault> {
     let decode = |raw| upstream::decode_model_path(raw).map_err(bad_path);
     if let Some(raw) = path.strip_prefix("/pass/") {
         if let Some(call) = task_view::under_pass(method, raw, meaning.is_model)? {
@@ -186,6 +233,18 @@ mod tests {
             (Method::POST, "/pass/api/chat", "Api(api/chat, true)"),
             (Method::POST, "/pass/v1/chat/completions", "Api(v1/chat/completions, true)"),
             (Method::POST, "/v1beta/models/m:other", "Unknown"),
+            (Method::POST, "//v1//chat/completions/", "Api(v1/chat/completions, true)"),
+            (Method::POST, "/v1/v1/chat/completions", "Api(v1/chat/completions, true)"),
+            (Method::POST, "/chat/completions", "Api(v1/chat/completions, true)"),
+            (Method::POST, "/v1/pass/api/chat", "Api(api/chat, true)"),
+            (Method::GET, "/v1/v1/models/", "Models"),
+            (
+                Method::GET,
+                "/models",
+                "no such path; it may mean one of: /v1/models, /v1beta/models",
+            ),
+            (Method::POST, "/v1/a//b", "Api(v1/a/b, false)"),
+            (Method::POST, "/v1/v1/unheard-of", "Api(v1/v1/unheard-of, false)"),
             (Method::GET, "/elsewhere", "Unknown"),
         ] {
             assert_eq!(read(method, path), meaning, "{path}");
@@ -194,7 +253,17 @@ mod tests {
 
     #[test]
     fn odd_paths_are_refused() {
-        for path in ["/pass/", "/pass/a/../b", "/pass/%2e%2e/x", "/pass/%", "/v1/a//b", "/v1/"] {
+        for path in [
+            "/pass/",
+            "/pass/a//b",
+            "/pass/a/",
+            "/pass/a/../b",
+            "/pass/%2e%2e/x",
+            "/pass/%",
+            "/v1/a%2F%2Fb",
+            "/v1/",
+            "//",
+        ] {
             assert!(surface(meaning(), &Method::POST, path).is_err(), "{path}");
         }
     }

@@ -64,6 +64,10 @@ impl Watch {
         Self { start, progress, step_ms, starved_ms }
     }
 
+    pub(crate) const fn start(&self) -> Instant {
+        self.start
+    }
+
     pub(crate) fn progress(&self) -> Progress {
         match self.progress.load(Ordering::Acquire) {
             0 => Progress::Untouched,

@@ -7,6 +7,7 @@ use crate::error::{BoxError, ConnectError, Phase, SendError, chain, find};
 use crate::guard::AddressGuard;
 use crate::proxy::{Proxies, ProxyChoice, ProxyError, ProxyUrl, Route};
 use crate::reply::ReplyBody;
+use crate::stale;
 use crate::tls::Tls;
 use arc_swap::ArcSwap;
 use http::header::{CONTENT_LENGTH, LOCATION, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
@@ -130,6 +131,8 @@ struct State {
 #[derive(Clone)]
 struct Lane {
     hyper: legacy::Client<Connector, Tracked>,
+    /// Without a pool.
+    afresh: legacy::Client<Connector, Tracked>,
     way: Arc<Way>,
 }
 
@@ -197,6 +200,27 @@ impl Client {
         request: OutboundRequest<'_>,
         deadlines: &Deadlines,
     ) -> Result<Reply, SendError> {
+        self.send_on(request, deadlines, false).await
+    }
+
+    /// The same on a new connection: after [`SendError::Stale`].
+    ///
+    /// # Errors
+    /// Like [`Self::send`].
+    pub async fn send_afresh(
+        &self,
+        request: OutboundRequest<'_>,
+        deadlines: &Deadlines,
+    ) -> Result<Reply, SendError> {
+        self.send_on(request, deadlines, true).await
+    }
+
+    async fn send_on(
+        &self,
+        request: OutboundRequest<'_>,
+        deadlines: &Deadlines,
+        afresh: bool,
+    ) -> Result<Reply, SendError> {
         let start = Instant::now();
         let state = self.state();
         let own;
@@ -218,8 +242,10 @@ impl Client {
             outgoing.headers_mut().insert(PROXY_AUTHORIZATION, auth);
         }
         *outgoing.uri_mut() = request.uri;
-        let response = lane.hyper.request(outgoing);
+        let hyper = if afresh { &lane.afresh } else { &lane.hyper };
+        let response = hyper.request(outgoing);
         let response = head_within(response, &watch, start, deadlines).await?;
+        stale::has_replied(&response);
         let (mut parts, body) = response.into_parts();
         // Chunks win over a length (RFC 9112 §6.3), and a length that does not count must neither
         // be passed on nor used here.
@@ -276,7 +302,8 @@ fn lane(setup: &Setup, route: Arc<Route>) -> Lane {
     let config = &setup.config;
     let (timeout, pins) = (config.connect_timeout, config.pin_addresses);
     let way = Arc::new(Way { guard, route, tls, timeout, pins });
-    let hyper = legacy::Client::builder(TokioExecutor::new())
+    let mut builder = legacy::Client::builder(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(config.pool_idle_timeout)
@@ -285,9 +312,10 @@ fn lane(setup: &Setup, route: Arc<Route>) -> Lane {
         .http1_max_headers(MAX_HEADERS)
         .http2_adaptive_window(true)
         .retry_canceled_requests(true)
-        .set_host(true)
-        .build(Connector(Arc::clone(&way)));
-    Lane { hyper, way }
+        .set_host(true);
+    let hyper = builder.build(Connector(Arc::clone(&way)));
+    let afresh = builder.pool_max_idle_per_host(0).build(Connector(Arc::clone(&way)));
+    Lane { hyper, afresh, way }
 }
 
 /// Waits for the head of the reply. One timer serves all deadlines: when it fires, the progress
@@ -354,7 +382,12 @@ fn explain(error: legacy::Error, watch: &Watch) -> SendError {
             let bad = find::<hyper::Error>(&error)
                 .is_some_and(|e| e.is_parse() || e.is_parse_status() || e.is_parse_too_large());
             let text = chain(&error);
-            if bad { SendError::BadReply(text) } else { SendError::Cut(text) }
+            let is_early = watch.start().elapsed() < stale::WITHIN;
+            match () {
+                () if bad => SendError::BadReply(text),
+                () if is_early && stale::is_cause_of(&error) => SendError::Stale(text),
+                () => SendError::Cut(text),
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 use crate::error::{ConnectError, chain};
 use crate::guard::{AddressGuard, literal};
 use crate::proxy::Route;
+use crate::stale::ConnectionUse;
 use crate::tls::Tls;
 use http::Uri;
 use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
@@ -93,7 +94,12 @@ async fn connect(way: &Way, target: &Uri, deadline: Instant) -> Result<Io, Conne
     let config = way.tls.configs().await?.upstream;
     let tls = handshake(config, host, stream).await.map_err(ConnectError::Tls)?;
     let h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-    Ok(TokioIo::new(Stream { io: Inner::Boxed(Box::new(tls)), absolute_form: false, h2 }))
+    Ok(TokioIo::new(Stream {
+        io: Inner::Boxed(Box::new(tls)),
+        absolute_form: false,
+        h2,
+        usage: ConnectionUse::default(),
+    }))
 }
 
 /// The target of a proxied connection.
@@ -166,7 +172,12 @@ async fn through_proxy(
     if scheme == "https" {
         let config = way.tls.configs().await?.proxy;
         let tls = handshake(config, host, stream).await.map_err(ConnectError::Proxy)?;
-        stream = Stream { io: Inner::Boxed(Box::new(tls)), absolute_form: false, h2: false };
+        stream = Stream {
+            io: Inner::Boxed(Box::new(tls)),
+            absolute_form: false,
+            h2: false,
+            usage: ConnectionUse::default(),
+        };
     }
     let once = Once(Some(TokioIo::new(stream)));
     let tunnelled = match scheme {
@@ -282,6 +293,7 @@ pub(crate) struct Stream {
     /// The peer is a proxy that expects absolute URIs in the request line.
     absolute_form: bool,
     h2: bool,
+    usage: ConnectionUse,
 }
 
 enum Inner {
@@ -291,14 +303,15 @@ enum Inner {
 }
 
 impl Stream {
-    const fn plain(tcp: TcpStream) -> Self {
-        Self { io: Inner::Tcp(tcp), absolute_form: false, h2: false }
+    fn plain(tcp: TcpStream) -> Self {
+        let usage = ConnectionUse::default();
+        Self { io: Inner::Tcp(tcp), absolute_form: false, h2: false, usage }
     }
 }
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        let connected = Connected::new().proxy(self.absolute_form);
+        let connected = Connected::new().proxy(self.absolute_form).extra(self.usage.clone());
         if self.h2 { connected.negotiated_h2() } else { connected }
     }
 }
@@ -309,10 +322,15 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.io {
+        let before = buf.filled().len();
+        let polled = match &mut self.io {
             Inner::Tcp(io) => Pin::new(io).poll_read(cx, buf),
             Inner::Boxed(io) => Pin::new(io).poll_read(cx, buf),
+        };
+        if buf.filled().len() > before {
+            self.usage.read();
         }
+        polled
     }
 }
 
@@ -322,6 +340,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.usage.wrote();
         match &mut self.io {
             Inner::Tcp(io) => Pin::new(io).poll_write(cx, buf),
             Inner::Boxed(io) => Pin::new(io).poll_write(cx, buf),
@@ -333,6 +352,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.usage.wrote();
         match &mut self.io {
             Inner::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bufs),
             Inner::Boxed(io) => Pin::new(io).poll_write_vectored(cx, bufs),

@@ -75,6 +75,10 @@ pub enum SendError {
     /// in the chain of sources.
     #[error("the request's body failed: {0}")]
     Payload(#[source] BoxError),
+    /// A connection that had been used before was closed before a byte of the reply: as a rule
+    /// the upstream has not read the request.
+    #[error("closed while it waited to be used again: {0}")]
+    Stale(String),
     /// The connection broke off: before the reply, or in it.
     #[error("broke off: {0}")]
     Cut(String),
@@ -130,6 +134,7 @@ impl SendError {
             Self::Timeout(Phase::Total) => "total_timeout",
             Self::Unsent(_) => "unsent",
             Self::Payload(_) => "client_body",
+            Self::Stale(_) => "stale",
             Self::Cut(_) => "cut",
             Self::BadReply(_) => "bad_reply",
         }

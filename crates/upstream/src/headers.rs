@@ -91,6 +91,9 @@ const OVERREACHING: &[&str] = &[
     "x-sendfile",
 ];
 
+/// Families of headers that upstreams don't set for our host.
+const OURS_TO_SAY: &[&str] = &["access-control-", "x-accel-", "x-newapi-"];
+
 /// What of a client's headers is meant for us alone.
 #[derive(Clone, Copy)]
 pub struct ClientSecrets<'a> {
@@ -128,7 +131,7 @@ pub fn forward_request_headers(from: &HeaderMap, ours: ClientSecrets<'_>) -> Hea
 pub fn forward_reply_headers(from: &HeaderMap) -> HeaderMap {
     copy(from, |name| {
         let text = name.as_str();
-        let is_ours = text.starts_with("x-newapi-") || text.starts_with("x-accel-");
+        let is_ours = OURS_TO_SAY.iter().any(|prefix| text.starts_with(prefix));
         *name != header::SET_COOKIE && !is_ours && !OVERREACHING.contains(&text)
     })
 }

@@ -22,6 +22,7 @@ pub mod query;
 mod reply;
 pub mod scan;
 pub mod splice;
+mod stale;
 pub mod task_reply;
 mod tls;
 

@@ -18,7 +18,7 @@ use domain::StatusWords;
 use http::HeaderMap;
 use ledger::{JobsConfig, LedgerConfig};
 use oplog::{LogConfig, Rotation};
-use relay::RelayConfig;
+use relay::{CorsOrigins, RelayConfig};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -223,6 +223,7 @@ fn ledger(s: &Settings) -> LedgerConfig {
 fn relay(s: &Settings) -> RelayConfig {
     // The table has checked it: `SettingKind::Header`.
     let user_token_header = s.text(Key::UserTokenHeader).and_then(|name| name.parse().ok());
+    let cors = s.text(Key::CorsOrigins).and_then(|text| CorsOrigins::parse(&text));
     let defaults = RelayConfig::default();
     RelayConfig {
         user_token_header: user_token_header.unwrap_or(defaults.user_token_header),
@@ -241,6 +242,7 @@ fn relay(s: &Settings) -> RelayConfig {
         failover_count: s.small(Key::FailoverCount),
         status_words: status_words(s),
         poll_interval_ms: s.number(Key::PollInterval),
+        cors: cors.unwrap_or(defaults.cors),
         ..defaults
     }
 }

@@ -33,6 +33,8 @@ pub enum SettingKind {
     Redis,
     /// The name of an HTTP header.
     Header,
+    /// Origins of pages, `*` or `off`.
+    Origins,
     /// The address of a proxy; its password is never shown.
     Proxy,
     /// The address of a service, without query, user or password.
@@ -196,7 +198,8 @@ settings! {
         "lines of type error that a user's failed calls leave in a minute; 0: none", live;
 
     HttpTimeout: "CUSTOM_PASS_HTTP_TIMEOUT", SettingKind::Millis(100, DAY), "30s",
-        "how long an upstream may take to begin its answer; a channel's own setting wins", live;
+        "how long an upstream may take to begin its answer; its protocol may say longer, and a \
+         channel's own setting wins", live;
     ConnectTimeout: "CUSTOM_PASS_CONNECT_TIMEOUT", SettingKind::Millis(50, 10 * MINUTE), "10s",
         "how long a connection to an upstream may take", live;
     IdleTimeout: "CUSTOM_PASS_IDLE_TIMEOUT", SettingKind::Millis(SECOND, DAY), "2m",
@@ -243,6 +246,8 @@ settings! {
     WebhookUseProxy: "WEBHOOK_USE_PROXY", SettingKind::Switch, "false",
         "users' webhooks, too, go through HTTP_PROXY and HTTPS_PROXY", live;
 
+    CorsOrigins: "CORS_ORIGINS", SettingKind::Origins, "*",
+        "origins whose pages may call models from a browser; never /api", live;
     UserTokenHeader: "CUSTOM_PASS_HEADER_KEY", SettingKind::Header, "X-Custom-Token",
         "header that carries the caller's key upstream; a channel's own setting wins", live;
     MaxRequestSize: "CUSTOM_PASS_MAX_REQUEST_SIZE", SettingKind::Bytes(KIB, 64 * GIB), "32MiB",

@@ -5,6 +5,7 @@ use admin::ops::first_start::{MAX_ACCESS_TOKEN_CHARS, MIN_ACCESS_TOKEN_CHARS, is
 use domain::millis;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
+use relay::CorsOrigins;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -51,6 +52,9 @@ pub fn read(kind: SettingKind, text: &str) -> Result<SettingValue, String> {
         SettingKind::Header => HeaderName::from_bytes(text.as_bytes())
             .ok()
             .map(|_| SettingValue::Text(text.to_owned())),
+        SettingKind::Origins => {
+            CorsOrigins::parse(text).map(|_| SettingValue::Text(text.to_owned()))
+        }
         SettingKind::AccessToken => {
             is_access_token(text).then(|| SettingValue::Text(text.to_owned()))
         }
@@ -85,6 +89,7 @@ pub fn allowed(kind: SettingKind) -> String {
         SettingKind::Address => "an IP address like 127.0.0.1, 0.0.0.0 or ::".into(),
         SettingKind::Networks => "IP networks separated by commas, like 10.0.0.0/8,fd00::/8".into(),
         SettingKind::Header => "the name of an HTTP header".into(),
+        SettingKind::Origins => "*, off, or origins like https://app.example.com,…".into(),
         SettingKind::AccessToken => {
             format!("{MIN_ACCESS_TOKEN_CHARS} to {MAX_ACCESS_TOKEN_CHARS} visible ASCII characters")
         }

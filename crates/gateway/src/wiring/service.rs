@@ -420,6 +420,8 @@ fn spawn_followers(
     if let Some(settings) = settings {
         jobs.spawn(roster::named("settings", settings.follow(shutdown.clone())));
     }
+    let reviving = Relay::keep_reviving(main.clone(), shutdown.clone());
+    jobs.spawn(roster::named("revival", reviving));
     let recovering = Relay::keep_recovering(main, shutdown.clone());
     jobs.spawn(roster::named("recovery", recovering));
 }

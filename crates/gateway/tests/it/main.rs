@@ -9,6 +9,7 @@
 mod world;
 
 mod access_tokens;
+mod accounts;
 mod backup;
 mod balance;
 mod browser;
@@ -26,6 +27,7 @@ mod doctor;
 mod errors;
 mod estimate;
 mod examined;
+mod front;
 mod guard;
 mod idempotency;
 mod journal;
@@ -62,6 +64,7 @@ mod shutdown;
 mod slow_clients;
 mod spending;
 mod spoken;
+mod stale;
 mod storm;
 mod stream_end;
 mod streams;

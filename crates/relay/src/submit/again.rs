@@ -95,7 +95,7 @@ impl Again {
             .prepared(channel, &relay.config)
             .map_err(|_| Repeated::Lost("its channel is misconfigured"))?;
         let (call, hold_id) = (&self.kept.call, Some(left.uid.hold()));
-        let mut exchange = Exchange { relay, call, prepared, attempt, hold_id };
+        let mut exchange = Exchange { relay, call, prepared, attempt, route: None, hold_id };
         let price = price.filter(|price| price.is_by_use());
         let read_as = call.read_as(channel, price);
         let sent = (left, &read_as);

@@ -155,6 +155,37 @@ async fn connections_are_used_again_and_replaced_when_closed() {
     }
 }
 
+/// Closes each connection when a second request comes on it, without a word.
+async fn closing() -> SocketAddr {
+    serve(|_, mut stream| async move {
+        read_request(&mut stream).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+        read_request(&mut stream).await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_connection_that_is_closed_while_it_waits_is_distinguished() {
+    let (address, client) = (closing().await, client());
+    let uri = format!("http://{address}/");
+    for body in ["", "body"] {
+        let request = || post(&uri, Bytes::from(body).into());
+        let first = client.send(request(), &PATIENT).await.unwrap();
+        first.body.collect().await.unwrap();
+        let second = client.send(request(), &PATIENT).await;
+        assert!(matches!(second, Err(SendError::Stale(_))), "{:?}", second.map(|it| it.status));
+        client.send_afresh(request(), &PATIENT).await.unwrap();
+    }
+    // A new connection that is closed at once says that the upstream is broken.
+    let broken = serve(|_, mut stream| async move {
+        read_request(&mut stream).await;
+    })
+    .await;
+    let error = refused(get(&format!("http://{broken}/")), PATIENT).await;
+    assert!(matches!(error, SendError::Cut(_)), "{error:?}");
+}
+
 #[tokio::test]
 async fn reports_that_nothing_was_sent() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();

@@ -131,20 +131,21 @@ async fn call(
     request: &ProbeRequest,
 ) -> Result<Outcome, AdminError> {
     let sent_model = egress::mapped(&target.channel, model).map_err(misread)?;
-    let (method, uri) = match (&request.path, cheapest(target, sent_model)) {
+    let mut cheapest_body = None;
+    let (method, uri) = match (&request.path, target.cheapest(sent_model)) {
         (Some(path), _) => {
             let path = path.trim_start_matches('/');
             check_model("path", path)?;
             (Method::POST, target.at_path(&format!("/{path}"), None))
         }
-        (None, Some((method, path))) => (method, target.at_path(&path, None)),
+        (None, Some((method, path, body))) => {
+            cheapest_body = Some(body);
+            (method, target.at_path(&path, None))
+        }
         (None, None) => (Method::POST, target.base.target(sent_model, None)),
     };
     let uri = uri.map_err(|why| AdminError::field("path", why.zh(), why.en()))?;
-    let body = request.test_data.clone().unwrap_or_else(|| {
-        if method == Method::GET {
-            return String::new();
-        }
+    let body = request.test_data.clone().or(cheapest_body).unwrap_or_else(|| {
         let messages = json!([{ "role": "user", "content": "hi" }]);
         json!({ "model": sent_model, "messages": messages, "max_tokens": 1 }).to_string()
     });
@@ -163,17 +164,6 @@ async fn call(
         Ok(reply) => Ok(read(reply).await),
         Err(why) => Err(why),
     })
-}
-
-/// The cheapest call that the channel's protocol has, as its document says. What CustomPass speaks
-/// besides is no call of its own: its model is its path.
-fn cheapest(target: &Prepared, model: &str) -> Option<(Method, String)> {
-    if *target.protocol.name == *egress::CUSTOM_PASS {
-        return None;
-    }
-    let pattern = target.protocol.probe()?.patterns.first()?.to_string();
-    let (method, path) = pattern.split_once(' ')?;
-    Some((method.parse().ok()?, path.replace("{model}", model)))
 }
 
 /// The beginning of the reply; a stream is left once there is enough to show.

@@ -1,0 +1,145 @@
+//! Channels whose account is broken: paused for all, and brought back by a probe.
+
+use crate::world::{World, by_use, fixed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+use testkit::{Reply, TestDb, eventually, json, on_both_databases};
+
+const CHAT: &str = "/v1/chat/completions";
+
+fn chat() -> Reply {
+    let choices = json!([{"message": {"content": "hello"}}]);
+    Reply::json(&json!({"choices": choices, "usage": {"prompt_tokens": 3, "completion_tokens": 4}}))
+}
+
+fn error(status: u16, code: &str) -> Reply {
+    Reply::json(&json!({"error": {"message": "You exceeded it", "code": code}})).status(status)
+}
+
+on_both_databases! {
+    async fn a_broken_account_is_paused_and_a_probe_brings_it_back(db: TestDb) {
+        let world = World::open(db).await;
+        let works = Arc::new(AtomicBool::new(false));
+        let (calls, probes) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        world.upstream.handle(CHAT, {
+            let (works, calls) = (Arc::clone(&works), Arc::clone(&calls));
+            move |_| {
+                calls.fetch_add(1, Ordering::SeqCst);
+                let works = works.load(Ordering::SeqCst);
+                if works { chat() } else { error(401, "invalid_api_key") }
+            }
+        });
+        world.upstream.handle("/v1/models/m", {
+            let (works, probes) = (Arc::clone(&works), Arc::clone(&probes));
+            move |_| {
+                probes.fetch_add(1, Ordering::SeqCst);
+                let works = works.load(Ordering::SeqCst);
+                let model = Reply::json(&json!({"id": "m", "object": "model"}));
+                if works { model } else { error(401, "invalid_api_key") }
+            }
+        });
+        let id = world.channel(&["m"], json!({"protocol": "openai", "key": "up-key"})).await;
+        let broken = format!("custompass_channel_account_broken{{channel_id=\"{id}\"}}");
+        world.admin().price("m", by_use()).await;
+        let (ann, bob) = (world.payer(1_000).await, world.payer(1_000).await);
+        let ask = || json!({"model": "m", "messages": []});
+        let first = world.server.post(CHAT, &ann.key, &ask()).await.expect(401);
+        assert!(first.text().contains("You exceeded it"), "the upstream's own words");
+        for payer in [&ann, &bob] {
+            let answer = world.server.post(CHAT, &payer.key, &ask()).await;
+            answer.expect_error(503, "NO_CHANNEL");
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "the pause is for all");
+        let line = world.server.wait_for_log(&["channel_account", "status 401"]).await;
+        assert!(line.contains("You exceeded it"), "{line}");
+        assert!(world.server.metric(&broken).await == 1);
+
+        eventually("the account to be probed", || async {
+            (probes.load(Ordering::SeqCst) > 0).then_some(())
+        })
+        .await;
+        let refused = world.server.post(CHAT, &ann.key, &ask()).await;
+        refused.expect_error(503, "NO_CHANNEL");
+        works.store(true, Ordering::SeqCst);
+        let answer = eventually("the channel to be back", || async {
+            let answer = world.server.post(CHAT, &bob.key, &ask()).await;
+            (answer.status != 503).then_some(answer)
+        })
+        .await;
+        answer.expect(200);
+        assert_eq!(calls.load(Ordering::SeqCst), 2, "no call was spent on trying");
+        assert_eq!(world.server.metric(&broken).await, 0);
+        assert_eq!((world.money(&ann).await.used, world.money(&bob).await.used), (0, 7));
+        world.close().await;
+    }
+
+    async fn what_a_client_causes_pauses_nothing(db: TestDb) {
+        let world = World::open(db).await;
+        let own = json!({"protocol": "custompass", "key": "up-key"});
+        world.channel(&["own"], own).await;
+        world.channel(&["m"], json!({"protocol": "anthropic", "key": "up-key"})).await;
+        let refusal = json!({"type": "error", "error": {
+            "type": "permission_error", "message": "no such file of yours"}});
+        world.upstream.on("/v1/messages", Reply::json(&refusal).status(403));
+        world.upstream.on("/v1/messages/count_tokens", Reply::json(&json!({"input_tokens": 1})));
+        world.upstream.on(CHAT, error(401, "invalid_api_key"));
+        for model in ["own", "m"] {
+            world.admin().price(model, fixed(1)).await;
+        }
+        let ann = world.payer(100).await;
+        for _ in 0..3 {
+            let body = json!({"model": "m", "max_tokens": 1, "messages": []});
+            world.server.post("/v1/messages", &ann.key, &body).await.expect(403);
+            // It may be the client's own key that it refuses.
+            let body = json!({"model": "own", "messages": []});
+            world.server.post(CHAT, &ann.key, &body).await.expect(401);
+        }
+        assert_eq!(world.money(&ann).await.used, 0);
+        world.close().await;
+    }
+
+    async fn another_key_ends_the_pause_and_others_are_asked_meanwhile(db: TestDb) {
+        let world = World::open(db).await;
+        world.upstream.handle(CHAT, |request| {
+            match request.header("Authorization").as_deref() {
+                Some("Bearer used-up") => error(429, "insufficient_quota"),
+                Some("Bearer busy") => error(429, "rate_limit_exceeded").header("Retry-After", "1"),
+                _ => chat(),
+            }
+        });
+        world.upstream.on("/v1/models/m", Reply::json(&json!({"id": "m"})));
+        let of = |key: &str, priority: i64| {
+            json!({"protocol": "openai", "key": key, "priority": priority})
+        };
+        let broken = world.channel(&["m"], of("used-up", 9)).await;
+        let last = world.channel(&["m"], of("good", 1)).await;
+        world.admin().price("m", by_use()).await;
+        let ann = world.payer(1_000).await;
+        let ask = || json!({"model": "m", "messages": []});
+        for _ in 0..3 {
+            world.server.post(CHAT, &ann.key, &ask()).await.expect(200);
+        }
+        let asked = |requests: &[testkit::Recorded], key: &str| {
+            let is = |it: &&testkit::Recorded| it.header("Authorization").as_deref() == Some(key);
+            requests.iter().filter(is).count()
+        };
+        let requests = world.upstream.requests().await;
+        assert_eq!(asked(&requests, "Bearer used-up"), 1, "paused after the first");
+        world.server.wait_for_log(&["channel_account", "status 429"]).await;
+
+        // A 429 that means the next second alone is waited for, and pauses nothing.
+        let key = json!({"id": broken, "key": "busy"});
+        world.admin().put("/api/channel", &key).await;
+        let started = Instant::now();
+        eventually("the other key to be used", || async {
+            world.server.post(CHAT, &ann.key, &ask()).await.expect(200);
+            let requests = world.upstream.requests().await;
+            (asked(&requests, "Bearer busy") >= 2).then_some(())
+        })
+        .await;
+        assert!(started.elapsed().as_millis() >= 2_000, "{:?}", started.elapsed());
+        assert!(last > broken);
+        world.close().await;
+    }
+}

@@ -1,0 +1,116 @@
+//! Brings back channels whose account was broken: each is probed when its pause is over, by the
+//! free call that its protocol names; and at once when its operator has given it another key.
+
+use crate::account::{AccountFault, AccountWatch, MAX_READ_BYTES};
+use crate::{Current, Relay};
+use bytes::Bytes;
+use egress::Prepared;
+use futures_util::{StreamExt as _, stream};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+use http_body_util::BodyExt as _;
+use std::time::Duration;
+use store::Channel;
+use tokio_util::sync::CancellationToken;
+use upstream::{Deadlines, OutboundRequest};
+
+/// Pause between two searches for channels to probe.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Channels probed concurrently.
+const AT_ONCE: usize = 8;
+const DEADLINES: Deadlines =
+    Deadlines { connect_ms: 5_000, first_byte_ms: 10_000, idle_ms: 5_000, total_ms: 20_000 };
+
+/// What a probe has shown.
+#[derive(Debug)]
+pub(crate) enum Probed {
+    /// The account works, as far as a free call shows.
+    Works,
+    Broken(AccountFault),
+    /// The upstream can't be reached, or is broken itself.
+    Unknown,
+}
+
+impl Relay {
+    /// Probes paused channels, until `shutdown`.
+    pub async fn keep_reviving(current: Current, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+            let relay = current.now();
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = relay.revive() => {}
+            }
+        }
+    }
+
+    async fn revive(&self) {
+        let catalog = self.live.catalog.load_full();
+        let mut due = Vec::new();
+        for paused in self.channels.paused_accounts() {
+            let old = &paused.prepared.channel;
+            let now = catalog.channels().iter().find(|channel| channel.id == old.id);
+            match now {
+                Some(now) if !is_same_account(old, now) => self.channels.forget_pause(&paused),
+                None => self.channels.forget_pause(&paused),
+                Some(_) if paused.is_due => due.push(paused),
+                Some(_) => {}
+            }
+        }
+        let probing = stream::iter(due).for_each_concurrent(AT_ONCE, |paused| async move {
+            let probed = self.probe(&paused.prepared).await;
+            self.channels.note_probe(&paused, probed);
+        });
+        probing.await;
+    }
+
+    async fn probe(&self, prepared: &Prepared) -> Probed {
+        let Some(route) = egress::free_probe(&prepared.protocol) else { return Probed::Unknown };
+        let Some(request) = probe_request(prepared) else { return Probed::Unknown };
+        let Ok(mut reply) = self.client.send(request, &DEADLINES).await else {
+            return Probed::Unknown;
+        };
+        let mut watch = AccountWatch::by(route, &reply);
+        let mut left_bytes = MAX_READ_BYTES;
+        while let Some(frame) = reply.body.frame().await {
+            let Ok(frame) = frame else { return Probed::Unknown };
+            let Ok(data) = frame.into_data() else { continue };
+            watch.feed(&data);
+            left_bytes = left_bytes.saturating_sub(data.len());
+            if left_bytes == 0 {
+                break;
+            }
+        }
+        match watch.finish(prepared.echo.as_ref()) {
+            Some(fault) => Probed::Broken(fault),
+            None if reply.status.is_server_error() => Probed::Unknown,
+            None => Probed::Works,
+        }
+    }
+}
+
+fn probe_request(prepared: &Prepared) -> Option<OutboundRequest<'_>> {
+    let model = prepared.channel.models.first()?;
+    let model = egress::mapped(&prepared.channel, model).ok()?;
+    let (method, path, body) = prepared.cheapest(model)?;
+    let mut headers = HeaderMap::new();
+    prepared.authorize_alone(&mut headers);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    Some(OutboundRequest {
+        method,
+        uri: prepared.at_path(&path, None).ok()?,
+        headers,
+        body: Bytes::from(body).into(),
+        proxy: &prepared.proxy,
+    })
+}
+
+fn is_same_account(old: &Channel, now: &Channel) -> bool {
+    old.key.expose() == now.key.expose()
+        && old.base_url == now.base_url
+        && old.protocol.name == now.protocol.name
+}

@@ -202,22 +202,25 @@ impl FrozenPrice {
         self
     }
 
-    /// What is held before anything is sent. `asked` are the units that the request asks for: they
-    /// are held as far as they have a price.
+    /// What is held before anything is sent. `expected` is what the call may come to, as far as its
+    /// request says: it is held as far as it has a price.
     ///
     /// # Errors
     /// When the amount doesn't fit.
-    pub fn first_hold(&self, asked: Option<&Meters>) -> Result<Quota, PriceError> {
+    pub fn first_hold(&self, expected: Option<&Meters>) -> Result<Quota, PriceError> {
         match (&self.rule, &self.schedule) {
             (Rule::PerCall { fixed_quota }, None) => self.per_call(*fixed_quota),
             (Rule::PerCall { .. }, Some(schedule)) => {
                 PriceTerms::of(self, schedule, &Meters::default()).charge()
             }
-            (Rule::ByUse(ratios), None) => Ok(ratios.min_hold),
+            (Rule::ByUse(ratios), None) => match expected.and_then(Meters::usage) {
+                Some(usage) => Ok(ratios.min_hold.max(self.by_use(ratios, &usage)?)),
+                None => Ok(ratios.min_hold),
+            },
             (Rule::ByUse(ratios), Some(schedule)) => {
-                let units = asked.copied().unwrap_or_default();
-                let of_units = PriceTerms::of(self, schedule, &units).charge()?;
-                Ok(ratios.min_hold.max(of_units))
+                let expected = expected.copied().unwrap_or_default();
+                let comes_to = PriceTerms::of(self, schedule, &expected).charge()?;
+                Ok(ratios.min_hold.max(comes_to))
             }
         }
     }

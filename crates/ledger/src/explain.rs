@@ -36,7 +36,8 @@ pub struct HoldStory {
     pub state: &'static str,
     /// The amount held.
     pub held: Quota,
-    /// The estimate it was based on: `price`, `min_hold`, `upstream` (its estimate) or `none`.
+    /// What it was based on: `price`, `min_hold`, `estimate` (the upstream's, or by the request's
+    /// text) or `none`.
     pub held_by: &'static str,
     /// The amount charged.
     pub charged: Quota,
@@ -237,7 +238,7 @@ fn held_by(price: Option<&FrozenPrice>, held: Quota) -> &'static str {
         _ if held == Quota::ZERO => "none",
         Some(Rule::PerCall { .. }) => "price",
         Some(Rule::ByUse(ratios)) if held == ratios.min_hold => "min_hold",
-        _ => "upstream",
+        _ => "estimate",
     }
 }
 

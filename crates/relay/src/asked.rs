@@ -3,7 +3,7 @@
 
 use crate::inlet::Inlet;
 use crate::request_body::{bad_form, kind, plain};
-use crate::{RelayConfig, faults};
+use crate::{HoldMode, RelayConfig, faults};
 use bytes::Bytes;
 use domain::{Fault, FrozenPrice, Meter, Meters, RequestMember, Schedule};
 use http::HeaderMap;
@@ -14,6 +14,9 @@ use upstream::media::MediaKind;
 use upstream::multipart;
 use upstream::splice::{MemberError, text_at};
 
+/// More output than any call may have is held by none.
+const MOST_TOKENS: i64 = 1_000_000_000;
+
 /// What a request asks for. Of a price per call, nothing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
@@ -23,8 +26,17 @@ pub(crate) struct Asked {
     pub allows_nothing: bool,
     /// What has a price of its own, as far as the request says how much.
     pub units: Option<Arc<Meters>>,
-    /// The same, with one of all that the request could have said and did not: for the hold.
-    pub held_units: Option<Arc<Meters>>,
+    /// What the call may come to: for the hold. Of units, one of all that the request could have
+    /// said and did not.
+    pub expected: Option<Arc<Meters>>,
+}
+
+/// How much of a call's tokens is held.
+#[derive(Clone, Copy)]
+pub(crate) struct HoldEstimate<'a> {
+    pub mode: HoldMode,
+    /// The output of such calls, where the request names no limit.
+    pub usual: &'a (dyn Fn() -> Option<i64> + Sync),
 }
 
 /// A request, as it is read for its price.
@@ -36,6 +48,7 @@ pub(crate) struct PricedRequest<'a> {
     pub plain: &'a Bytes,
     /// It submits a task.
     pub is_submission: bool,
+    pub estimate: HoldEstimate<'a>,
 }
 
 /// The body that was taken in, decompressed.
@@ -76,7 +89,7 @@ impl PricedRequest<'_> {
         let reads_text = price.is_by_use() && !self.routes.is_empty();
         let json = self.json(schedule.is_some())?;
         let asked = match reads_text {
-            true => asked(self.routes, &json, schedule.as_deref())?,
+            true => asked(self.routes, &json, schedule.as_deref(), self.estimate)?,
             false => Asked::default(),
         };
         let Some(schedule) = schedule else { return Ok((price, asked)) };
@@ -118,12 +131,20 @@ fn asked(
     routes: &[Arc<ProtocolRoute>],
     json: &[u8],
     schedule: Option<&Schedule>,
+    estimate: HoldEstimate<'_>,
 ) -> Result<Asked, Fault> {
     let priced = |meter: Meter| schedule.is_some_and(|it| it.units().iter().any(|u| u.0 == meter));
     let mut all = Asked::default();
     let (mut units, mut could_say) = (Meters::default(), Meters::default());
+    let mut output: Option<i64> = None;
     for route in routes {
         let read = route.read_request(&PathCaptures::default(), "", json);
+        if read.ambiguous {
+            return Err(faults::invalid(
+                "请求体中有重复的字段",
+                "a member of the body that the price depends on is there twice",
+            ));
+        }
         check_units(&read, priced)?;
         for (meter, names) in route.unit_members().filter(|(meter, _)| priced(*meter)) {
             text_at(json, names).map_err(unclear)?;
@@ -131,15 +152,25 @@ fn asked(
         }
         all.input_tokens = all.input_tokens.max(read.input_tokens);
         all.allows_nothing |= read.output_limit == Some(0);
+        let allowed = read.output_limit.map(|limit| limit.saturating_mul(read.times));
+        output = output.max(allowed.map(|allowed| allowed.min(MOST_TOKENS)));
         for (meter, count) in read.units.iter().filter(|(meter, _)| priced(*meter)) {
             units.set(meter, count.max(units.get(meter).unwrap_or(0)));
         }
     }
-    let mut held = could_say;
-    units.iter().for_each(|(meter, count)| held.set(meter, count));
+    let mut expected = could_say;
+    units.iter().for_each(|(meter, count)| expected.set(meter, count));
+    if estimate.mode != HoldMode::Min {
+        expected.set(Meter::Input, all.input_tokens);
+    }
+    if estimate.mode == HoldMode::Full
+        && let Some(output) = output.or_else(estimate.usual)
+    {
+        expected.set(Meter::Output, output);
+    }
     let some = |meters: Meters| (!meters.is_empty()).then(|| Arc::new(meters));
     all.units = some(units);
-    all.held_units = some(held);
+    all.expected = some(expected);
     Ok(all)
 }
 

@@ -123,7 +123,7 @@ impl Call {
         candidates: &[Arc<Channel>],
         config: &RelayConfig,
     ) -> Result<(), Fault> {
-        let asks = |how| candidates.iter().any(|channel| channel.setting.precharge == how);
+        let asks = |how| candidates.iter().any(|channel| self.estimate_by(channel) == how);
         let (in_body, in_query) = (asks(Precharge::Body), asks(Precharge::Query));
         let is_concerned = in_body || (in_query && price.is_by_use());
         let Some(body) = self.inlet.whole().filter(|_| is_concerned) else { return Ok(()) };
@@ -191,8 +191,22 @@ impl Call {
     }
 
     /// Whether a channel is asked for an estimate first, where the price is by use.
-    pub(crate) fn is_estimated_by(channel: &Channel) -> bool {
-        channel.setting.precharge != Precharge::Off
+    pub(crate) fn is_estimated_by(&self, channel: &Channel) -> bool {
+        self.estimate_by(channel) != Precharge::Off
+    }
+
+    /// How a channel is asked for an estimate of this call. By default it is where the call speaks
+    /// CustomPass; a call of another API has a hold by its own text.
+    fn estimate_by(&self, channel: &Channel) -> Precharge {
+        let speaks_other = match &self.target {
+            CallTarget::Api(ApiTarget { api, .. }) => api.spoken.is_some(),
+            CallTarget::Model => false,
+        };
+        match channel.setting.precharge {
+            Precharge::PassQuery if speaks_other => Precharge::Off,
+            Precharge::PassQuery => Precharge::Query,
+            how => how,
+        }
     }
 
     /// Builds the request for a channel. `hold_id` is the idempotency key of a paid call.
@@ -240,7 +254,7 @@ impl Call {
     }
 
     fn uri(&self, prepared: &Prepared, kind: RequestKind) -> Result<Uri, Fault> {
-        let by_query = prepared.channel.setting.precharge == Precharge::Query;
+        let by_query = self.estimate_by(&prepared.channel) == Precharge::Query;
         let estimated = (kind == RequestKind::Estimate && by_query)
             .then(|| upstream::with_precharge(self.uri.query()));
         let without_model = self.query_without_model();
@@ -307,7 +321,7 @@ impl Call {
             members.push((&**member, serde_json::Value::from(mapped).to_string().into()));
         }
         members.extend(channel.param_override.iter().map(|(k, v)| (k.as_str(), v.as_str().into())));
-        if kind == RequestKind::Estimate && channel.setting.precharge == Precharge::Body {
+        if kind == RequestKind::Estimate && self.estimate_by(channel) == Precharge::Body {
             members.push(("precharge", "true".into()));
         }
         Ok(members)

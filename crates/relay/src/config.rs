@@ -16,6 +16,18 @@ pub(crate) const SMALL_BODY_BYTES: usize = 64 * 1024;
 /// The margin of a hold's deadline.
 const MARGIN_MS: u64 = 60_000;
 
+/// What a call by use holds before it is sent, where its upstream estimates nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HoldMode {
+    /// The request's text, and the output that it allows.
+    #[default]
+    Full,
+    /// The request's text.
+    Input,
+    /// The least hold of its price.
+    Min,
+}
+
 /// Settings of the data plane. Durations in milliseconds.
 #[derive(Clone, Debug)]
 pub struct RelayConfig {
@@ -25,6 +37,8 @@ pub struct RelayConfig {
     pub trusted_proxies: TrustedProxies,
     /// Refuse models without a price, instead of passing them free of charge.
     pub refuse_unpriced: bool,
+    /// What a call by use holds.
+    pub hold: HoldMode,
     /// Largest request body, counted after decompression.
     pub max_request_bytes: u64,
     /// Concurrent requests; above it 503.
@@ -82,6 +96,7 @@ impl Default for RelayConfig {
             user_token_header: HeaderName::from_static("x-custom-token"),
             trusted_proxies: TrustedProxies::default(),
             refuse_unpriced: false,
+            hold: HoldMode::default(),
             max_request_bytes: 32 * MIB as u64,
             max_in_flight: 20_000,
             buffer_budget_bytes: 256 * MIB,

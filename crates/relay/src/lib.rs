@@ -49,10 +49,11 @@ mod submit;
 mod surface;
 mod task_view;
 mod traced;
+mod usual;
 
 pub use breaker::{BreakerConfig, BreakerState};
 pub use channels::ChannelHealth;
-pub use config::RelayConfig;
+pub use config::{HoldMode, RelayConfig};
 pub use cors::CorsOrigins;
 pub use current::Current;
 
@@ -101,6 +102,8 @@ pub struct Relay {
     render_lock: Arc<tokio::sync::Mutex<()>>,
     /// Clients that wait for tasks.
     task_watch: Arc<task_view::TaskWatch>,
+    /// How much output the calls of each model have.
+    usual_outputs: Arc<usual::UsualOutputs>,
     /// The process is about to end: nothing is read any more for disconnected clients.
     drains_cancelled: CancellationToken,
     /// Origin of the rate limiter's clock, which must be monotonic.
@@ -149,6 +152,7 @@ impl Relay {
             metrics: metrics::Metrics::default(),
             refuses: Arc::default(),
             render_lock: Arc::default(),
+            usual_outputs: Arc::default(),
             task_watch: Arc::new(task_view::TaskWatch::new(
                 config.max_task_waiters,
                 config.max_task_waiters_of_user,

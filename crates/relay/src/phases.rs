@@ -7,7 +7,7 @@
 //! `record` happens when the [`Record`] is dropped, on every path.
 
 use crate::api_request::{Intake, ModelRequest, read_api};
-use crate::asked::{PricedRequest, plain_of, reads_request};
+use crate::asked::{HoldEstimate, PricedRequest, plain_of, reads_request};
 use crate::billing::Payer;
 use crate::call::{ApiTarget, Call, CallTarget, needs_whole, pass_path};
 use crate::channels::Candidates;
@@ -185,7 +185,10 @@ async fn call_model(
     };
     let is_submission = submission.is_some();
     let headers = &head.headers;
-    let request = PricedRequest { routes: &routes, headers, plain: &plain, is_submission };
+    let usual = || relay.usual_outputs.most(model.as_str(), relay.clock.now());
+    let estimate = HoldEstimate { mode: relay.config.hold, usual: &usual };
+    let (routes, plain) = (&*routes, &plain);
+    let request = PricedRequest { routes, headers, plain, is_submission, estimate };
     let (price, asked) = request.read(price)?;
     let method = head.method.clone();
     let mut call = Call {

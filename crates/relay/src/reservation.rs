@@ -2,6 +2,7 @@
 //! reservation ends once, and is consumed by that.
 
 use crate::Relay;
+use crate::asked::Asked;
 use crate::context::Context;
 use crate::faults;
 use crate::idempotency::{Tee, Ticket};
@@ -9,7 +10,7 @@ use crate::outcome::{Money, Reading, Terms, UNKNOWN_OUTCOME};
 use crate::phases::Order;
 use crate::record::Record;
 use crate::traced::ended;
-use domain::{Fault, FrozenPrice, HoldId, Meters, Quota, TaskUid, Usage, UserId};
+use domain::{Fault, FrozenPrice, HoldId, Quota, TaskUid, Usage, UserId};
 use ledger::{
     Charge, Hold, HoldRequest, KeptReply, LedgerError, NewTask, Release, Settlement, Taken,
     TaskEnd, TaskRef,
@@ -26,8 +27,8 @@ const RECORD_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Default)]
 pub(crate) struct Reservation {
     paid: Option<(Hold, Arc<FrozenPrice>)>,
-    /// What the call asks for in units that have a price.
-    asked: Option<Arc<Meters>>,
+    /// What the call asks for.
+    asked: Asked,
     ticket: Option<Ticket>,
     /// A task that was created, and has no upstream id yet.
     task: Option<OpenTask>,
@@ -41,8 +42,8 @@ pub(crate) struct OpenTask {
 }
 
 impl Reservation {
-    pub(crate) const fn claimed(ticket: Option<Ticket>) -> Self {
-        Self { paid: None, asked: None, ticket, task: None }
+    pub(crate) fn claimed(ticket: Option<Ticket>) -> Self {
+        Self { ticket, ..Self::default() }
     }
 
     /// Whether there is nothing to end.
@@ -76,7 +77,7 @@ impl Reservation {
     /// counted them.
     pub(crate) fn counted(&self, usage: Option<Usage>) -> Option<Usage> {
         match self.price() {
-            Some(price) => price.counts_of(usage, self.asked.as_deref()),
+            Some(price) => price.counts_of(usage, self.asked.units.as_deref()),
             None => usage,
         }
     }
@@ -101,7 +102,7 @@ impl Reservation {
         let Context { relay, record, .. } = ctx;
         let identity = &order.caller.identity;
         let asked = &order.call.asked;
-        let amount = price.first_hold(asked.held_units.as_deref());
+        let amount = price.first_hold(asked.expected.as_deref());
         let amount = amount.map_err(|e| faults::bad_price().caused_by(e))?;
         let now = relay.clock.now();
         let price = Arc::new(price);
@@ -126,7 +127,7 @@ impl Reservation {
         let hold = ended(span, held.map_err(|e| not_held(record, e)))?;
         relay.metrics.precharged();
         self.paid = Some((hold, price));
-        self.asked.clone_from(&asked.units);
+        self.asked.clone_from(asked);
         self.task = open;
         Ok(())
     }
@@ -199,6 +200,7 @@ impl Reservation {
         record.used(reading.usage.as_ref());
         match money {
             Money::Charge { amount, note } => {
+                self.note_output(record, reading.usage.as_ref());
                 let settlement = Settlement {
                     charge: amount,
                     usage: reading.usage,
@@ -215,6 +217,15 @@ impl Reservation {
             Money::Task => {}
         }
         Ok(())
+    }
+
+    /// How much output the call had: for holds of later calls of its model.
+    fn note_output(&self, record: &Record, usage: Option<&Usage>) {
+        let expected = self.asked.expected.as_ref();
+        if let (Some(_), Some(usage), Some(model)) = (expected, usage, &record.model) {
+            let relay = record.relay();
+            relay.usual_outputs.note(model, usage.completion_tokens, relay.clock.now());
+        }
     }
 
     async fn settle(

@@ -236,7 +236,7 @@ async fn attempt_channel(
     let mut exchange = Exchange { relay, call, prepared, attempt, route, hold_id };
     let is_by_use = reservation.price().is_some_and(FrozenPrice::is_by_use);
     let mut is_estimated = false;
-    if is_by_use && Call::is_estimated_by(channel) {
+    if is_by_use && call.is_estimated_by(channel) {
         // Boxed, so that calls without an estimate don't reserve space for it.
         match Box::pin(estimate(ctx, &mut exchange, reservation, &read_as)).await? {
             None if ctx.link.is_disconnected() => {

@@ -35,8 +35,10 @@ impl FieldError {
 /// How estimates are requested from a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precharge {
-    /// With `?precharge=true`.
+    /// With `?precharge=true`, under `/pass` alone: elsewhere the protocol says how much is held.
     #[default]
+    PassQuery,
+    /// With `?precharge=true`.
     Query,
     /// With a member `"precharge": true` in the JSON body.
     Body,

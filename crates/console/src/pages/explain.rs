@@ -162,7 +162,7 @@ fn waterfall(lang: Lang, hold: &HoldStory) -> Markup {
     let held_by = match hold.held_by {
         "price" => lang.say("按固定价", "its price"),
         "min_hold" => lang.say("最低预扣", "the least hold"),
-        "upstream" => lang.say("上游估价", "the upstream's estimate"),
+        "estimate" => lang.say("预估", "an estimate"),
         _ => "",
     };
     let mut rows = vec![(lang.say("预扣", "Held"), "held", 0, hold.held, held_by)];

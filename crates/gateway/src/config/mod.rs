@@ -18,7 +18,7 @@ use domain::StatusWords;
 use http::HeaderMap;
 use ledger::{JobsConfig, LedgerConfig};
 use oplog::{LogConfig, Rotation};
-use relay::{CorsOrigins, RelayConfig};
+use relay::{CorsOrigins, HoldMode, RelayConfig};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -229,6 +229,11 @@ fn relay(s: &Settings) -> RelayConfig {
         user_token_header: user_token_header.unwrap_or(defaults.user_token_header),
         trusted_proxies: TrustedProxies::new(s.networks(Key::TrustedProxies)),
         refuse_unpriced: s.text(Key::Unpriced).as_deref() == Some("reject"),
+        hold: match s.text(Key::Hold).as_deref() {
+            Some("input") => HoldMode::Input,
+            Some("min") => HoldMode::Min,
+            _ => HoldMode::Full,
+        },
         max_request_bytes: s.number(Key::MaxRequestSize),
         body_window_ms: s.number(Key::BodyWindow),
         body_timeout_ms: s.number(Key::BodyTimeout),

@@ -259,6 +259,9 @@ settings! {
         live;
     Unpriced: "CUSTOM_PASS_UNPRICED", SettingKind::Word(&["pass", "reject"]), "pass",
         "what happens to a model without a price: passed through free, or refused", live;
+    Hold: "CUSTOM_PASS_HOLD", SettingKind::Word(&["full", "input", "min"]), "full",
+        "what a call by use holds that no upstream estimates: its text and the output that it \
+         allows, its text, or the price's min_hold", live;
     MaxInFlight: "CUSTOM_PASS_MAX_IN_FLIGHT", SettingKind::Count(1, 1_000_000), "20000",
         "calls at work at a time; more get 503 OVERLOADED", live;
     BufferBudget: "CUSTOM_PASS_BUFFER_BUDGET", SettingKind::Bytes(MIB, 1024 * GIB), "256MiB",

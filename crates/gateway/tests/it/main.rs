@@ -29,6 +29,7 @@ mod estimate;
 mod examined;
 mod front;
 mod guard;
+mod held;
 mod idempotency;
 mod journal;
 mod keys;

@@ -5,7 +5,7 @@ use super::first_reply::{self, Accepted, FirstReply, SubmissionRefusal, price_of
 use super::recover::Left;
 use super::{request, whole};
 use crate::Relay;
-use crate::call::{Call, RequestKind};
+use crate::call::RequestKind;
 use crate::client_link::ClientLink;
 use crate::deliver::{head_of, repeats_key, unusable};
 use crate::outcome::{BodyEnd, FirstReplyKind};
@@ -100,7 +100,7 @@ impl Again {
         let read_as = call.read_as(channel, price);
         let sent = (left, &read_as);
         let mut estimate = None;
-        if let Some(price) = price.filter(|_| Call::is_estimated_by(channel)) {
+        if let Some(price) = price.filter(|_| call.is_estimated_by(channel)) {
             match request(&mut exchange, sent, RequestKind::Estimate).await? {
                 ReadReply::Estimate(usage) => {
                     estimate = price_of_use(price, usage);

@@ -67,7 +67,8 @@ pub enum PointerError {
 
 impl Pointer {
     /// The names of the members that lead to it, as far as all its steps are names.
-    pub(crate) fn names(&self) -> Option<Vec<Box<str>>> {
+    #[must_use]
+    pub fn names(&self) -> Option<Vec<Box<str>>> {
         let name = |segment: &Segment| match segment {
             Segment::Name(name) => Some(name.clone()),
             Segment::Each(_) | Segment::Count(_) => None,

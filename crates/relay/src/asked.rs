@@ -3,16 +3,15 @@
 
 use crate::inlet::Inlet;
 use crate::request_body::{bad_form, kind, plain};
-use crate::{HoldMode, RelayConfig, faults};
+use crate::{HoldMode, Relay, faults};
 use bytes::Bytes;
-use domain::{Fault, FrozenPrice, Meter, Meters, RequestMember, Schedule};
+use domain::{Fault, FrozenPrice, Meter, Meters, ModelName, RequestMember, Schedule};
 use http::HeaderMap;
 use protocol::{PathCaptures, ProtocolRoute, RequestReading};
-use std::borrow::Cow;
 use std::sync::Arc;
 use upstream::media::MediaKind;
 use upstream::multipart;
-use upstream::splice::{MemberError, text_at};
+use upstream::splice::{MemberError, text_at, with_true};
 
 /// More output than any call may have is held by none.
 const MOST_TOKENS: i64 = 1_000_000_000;
@@ -24,6 +23,8 @@ pub(crate) struct Asked {
     pub input_tokens: i64,
     /// It allows no output: a reply without any is what was asked for.
     pub allows_nothing: bool,
+    /// The route by which usage is asked for, because the client has not.
+    pub usage: Option<Arc<ProtocolRoute>>,
     /// What has a price of its own, as far as the request says how much.
     pub units: Option<Arc<Meters>>,
     /// What the call may come to: for the hold. Of units, one of all that the request could have
@@ -31,33 +32,18 @@ pub(crate) struct Asked {
     pub expected: Option<Arc<Meters>>,
 }
 
-/// How much of a call's tokens is held.
-#[derive(Clone, Copy)]
-pub(crate) struct HoldEstimate<'a> {
-    pub mode: HoldMode,
-    /// The output of such calls, where the request names no limit.
-    pub usual: &'a (dyn Fn() -> Option<i64> + Sync),
-}
-
 /// A request, as it is read for its price.
 pub(crate) struct PricedRequest<'a> {
+    pub relay: &'a Relay,
+    pub model: &'a ModelName,
     /// The calls that it may be, in the protocols of its channels.
     pub routes: &'a [Arc<ProtocolRoute>],
     pub headers: &'a HeaderMap,
-    /// The body, decompressed.
-    pub plain: &'a Bytes,
+    /// The body, where it was decompressed already.
+    pub plain: Option<&'a Bytes>,
+    pub inlet: &'a Inlet,
     /// It submits a task.
     pub is_submission: bool,
-    pub estimate: HoldEstimate<'a>,
-}
-
-/// The body that was taken in, decompressed.
-pub(crate) fn plain_of(
-    headers: &HeaderMap,
-    inlet: &Inlet,
-    config: &RelayConfig,
-) -> Result<Bytes, Fault> {
-    inlet.whole().map_or_else(|| Ok(Bytes::new()), |body| plain(headers, body, config))
 }
 
 /// Whether the price, or the hold, depends on the request.
@@ -89,7 +75,7 @@ impl PricedRequest<'_> {
         let reads_text = price.is_by_use() && !self.routes.is_empty();
         let json = self.json(schedule.is_some())?;
         let asked = match reads_text {
-            true => asked(self.routes, &json, schedule.as_deref(), self.estimate)?,
+            true => self.asked(&json, schedule.as_deref())?,
             false => Asked::default(),
         };
         let Some(schedule) = schedule else { return Ok((price, asked)) };
@@ -100,19 +86,77 @@ impl PricedRequest<'_> {
         Ok((price.for_request(value), asked))
     }
 
+    /// What the request asks for, of several protocols the most.
+    fn asked(&self, json: &[u8], schedule: Option<&Schedule>) -> Result<Asked, Fault> {
+        let priced =
+            |meter: Meter| schedule.is_some_and(|it| it.units().iter().any(|u| u.0 == meter));
+        let mut all = Asked::default();
+        let (mut units, mut could_say) = (Meters::default(), Meters::default());
+        let mut output: Option<i64> = None;
+        for route in self.routes {
+            let read = route.read_request(&PathCaptures::default(), "", json);
+            if read.ambiguous {
+                return Err(faults::invalid(
+                    "请求体中有重复的字段",
+                    "a member of the body that the price depends on is there twice",
+                ));
+            }
+            check_units(&read, priced)?;
+            for (meter, names) in route.unit_members().filter(|(meter, _)| priced(*meter)) {
+                text_at(json, names).map_err(unclear)?;
+                could_say.set(meter, 1);
+            }
+            if read.stream && leaves_usage_out(route, json) {
+                all.usage = Some(Arc::clone(route));
+            }
+            all.input_tokens = all.input_tokens.max(read.input_tokens);
+            all.allows_nothing |= read.output_limit == Some(0);
+            let allowed = read.output_limit.map(|limit| limit.saturating_mul(read.times));
+            output = output.max(allowed.map(|allowed| allowed.min(MOST_TOKENS)));
+            for (meter, count) in read.units.iter().filter(|(meter, _)| priced(*meter)) {
+                units.set(meter, count.max(units.get(meter).unwrap_or(0)));
+            }
+        }
+        let mut expected = could_say;
+        units.iter().for_each(|(meter, count)| expected.set(meter, count));
+        let mode = self.relay.config.hold;
+        if mode != HoldMode::Min {
+            expected.set(Meter::Input, all.input_tokens);
+        }
+        if mode == HoldMode::Full
+            && let Some(output) = output.or_else(|| self.usual_output())
+        {
+            expected.set(Meter::Output, output);
+        }
+        let some = |meters: Meters| (!meters.is_empty()).then(|| Arc::new(meters));
+        all.units = some(units);
+        all.expected = some(expected);
+        Ok(all)
+    }
+
+    /// The output of calls of the model, for those whose requests name no limit.
+    fn usual_output(&self) -> Option<i64> {
+        self.relay.usual_outputs.most(self.model.as_str(), self.relay.clock.now())
+    }
+
     /// The body as one JSON object. Where the price depends on it, one that can't be read is
     /// refused: what can't be read could ask for anything.
-    fn json(&self, is_needed: bool) -> Result<Cow<'_, [u8]>, Fault> {
-        if self.plain.is_empty() {
-            return Ok(Cow::Borrowed(b"{}"));
+    fn json(&self, is_needed: bool) -> Result<Bytes, Fault> {
+        let plain = match (self.plain, self.inlet.whole()) {
+            (Some(plain), _) => plain.clone(),
+            (None, Some(body)) => plain(self.headers, body, &self.relay.config)?,
+            (None, None) => Bytes::new(),
+        };
+        if plain.is_empty() {
+            return Ok(Bytes::from_static(b"{}"));
         }
         match kind(self.headers) {
             Ok(MediaKind::Form { boundary }) => {
-                let json = multipart::as_json(&boundary, self.plain).map_err(bad_form)?;
-                Ok(Cow::Owned(json.into_bytes()))
+                let json = multipart::as_json(&boundary, &plain).map_err(bad_form)?;
+                Ok(json.into())
             }
             Err(fault) if is_needed => Err(fault),
-            Ok(MediaKind::Json) | Err(_) => Ok(Cow::Borrowed(self.plain)),
+            Ok(MediaKind::Json) | Err(_) => Ok(plain),
         }
     }
 }
@@ -126,52 +170,11 @@ fn said<'a>(
     schedule.request_members().map(text).collect::<Result<_, _>>().map_err(unclear)
 }
 
-/// What the request asks for, of several protocols the most.
-fn asked(
-    routes: &[Arc<ProtocolRoute>],
-    json: &[u8],
-    schedule: Option<&Schedule>,
-    estimate: HoldEstimate<'_>,
-) -> Result<Asked, Fault> {
-    let priced = |meter: Meter| schedule.is_some_and(|it| it.units().iter().any(|u| u.0 == meter));
-    let mut all = Asked::default();
-    let (mut units, mut could_say) = (Meters::default(), Meters::default());
-    let mut output: Option<i64> = None;
-    for route in routes {
-        let read = route.read_request(&PathCaptures::default(), "", json);
-        if read.ambiguous {
-            return Err(faults::invalid(
-                "请求体中有重复的字段",
-                "a member of the body that the price depends on is there twice",
-            ));
-        }
-        check_units(&read, priced)?;
-        for (meter, names) in route.unit_members().filter(|(meter, _)| priced(*meter)) {
-            text_at(json, names).map_err(unclear)?;
-            could_say.set(meter, 1);
-        }
-        all.input_tokens = all.input_tokens.max(read.input_tokens);
-        all.allows_nothing |= read.output_limit == Some(0);
-        let allowed = read.output_limit.map(|limit| limit.saturating_mul(read.times));
-        output = output.max(allowed.map(|allowed| allowed.min(MOST_TOKENS)));
-        for (meter, count) in read.units.iter().filter(|(meter, _)| priced(*meter)) {
-            units.set(meter, count.max(units.get(meter).unwrap_or(0)));
-        }
-    }
-    let mut expected = could_say;
-    units.iter().for_each(|(meter, count)| expected.set(meter, count));
-    if estimate.mode != HoldMode::Min {
-        expected.set(Meter::Input, all.input_tokens);
-    }
-    if estimate.mode == HoldMode::Full
-        && let Some(output) = output.or_else(estimate.usual)
-    {
-        expected.set(Meter::Output, output);
-    }
-    let some = |meters: Meters| (!meters.is_empty()).then(|| Arc::new(meters));
-    all.units = some(units);
-    all.expected = some(expected);
-    Ok(all)
+/// Whether a stream of this route reports its usage only where the request asks for it, and this
+/// one says nothing of it.
+fn leaves_usage_out(route: &ProtocolRoute, json: &[u8]) -> bool {
+    let names = route.ask_usage.as_ref().and_then(|asked| asked.ask.names());
+    names.is_some_and(|names| matches!(with_true(json, &names), Ok(Some(_))))
 }
 
 /// Refuses a request with a count of something that has a price, and that is no count.

@@ -333,6 +333,27 @@ impl Call {
         channel: &Channel,
         members: &[(&str, Cow<'_, str>)],
     ) -> Result<Option<Bytes>, Fault> {
+        let edited = self.edited_members(body, channel, members)?;
+        let asked = self.asks_usage_of(channel).and_then(|route| route.ask_usage.as_ref());
+        let names = asked.and_then(|asked| asked.ask.names());
+        let read = edited.as_ref().or(body.plain.as_ref());
+        let (Some(names), Some(read)) = (names, read) else { return Ok(edited) };
+        // A form can't be added to.
+        let with_usage = splice::with_true(read, &names).ok().flatten();
+        Ok(with_usage.or(edited))
+    }
+
+    /// The route by which usage is asked for at a channel, because the client has not.
+    pub(crate) fn asks_usage_of(&self, channel: &Channel) -> Option<&Arc<ProtocolRoute>> {
+        self.asked.usage.as_ref().filter(|_| !channel.setting.leaves_usage_unasked)
+    }
+
+    fn edited_members(
+        &self,
+        body: &ApiBody,
+        channel: &Channel,
+        members: &[(&str, Cow<'_, str>)],
+    ) -> Result<Option<Bytes>, Fault> {
         let mapped = self.mapped(channel)?;
         let Some(plain) = &body.plain else { return Ok(None) };
         let is_json = match &body.named_by {

@@ -3,10 +3,14 @@
 use crate::account::AccountWatch;
 use crate::call::Call;
 use crate::context::Context;
+use crate::extra_event::ExtraEvent;
 use crate::flow::{FlowSource, Pending};
 use crate::idempotency::{IDEMPOTENT_REPLAYED, Tee};
 use crate::outcome::{BodyEnd, CallEnd, ClientOutcome, Money, Outcome, Seen, Unusable, decide};
-use crate::reply::{ChargeReader, Collected, ReadAs, collect, collects, length_of, read_whole};
+use crate::reply::{
+    ChargeReader, Collected, DeclaredShape, ReadAs, collect, collects, length_of, read_whole,
+    shape_of,
+};
 use crate::reservation::Reservation;
 use crate::resources::{ResourceEffect, ResourceKeeper};
 use crate::send::ChannelReply;
@@ -88,7 +92,12 @@ pub(crate) async fn deliver(
             .is_claimed()
             .then(|| Tee::new(head.status(), head.headers(), kept_bytes, tee_share));
         let reader = ChargeReader::new(&reply.headers, &read_as);
-        source.pending = Some(Pending { reservation, reader, tee, keeper });
+        let asked = call.asks_usage_of(&prepared.channel).cloned();
+        let asked = asked.filter(|_| shape_of(&reply.headers) == DeclaredShape::Stream);
+        let extra = ExtraEvent::of(asked, &reply.headers);
+        // What is kept back is missing from the length that was declared.
+        source.left = source.left.filter(|_| extra.is_none());
+        source.pending = Some(Pending { reservation, reader, tee, keeper, extra });
         return Ok(flowing(call, head, source));
     };
     if matches!(body_end, BodyEnd::Cut | BodyEnd::TimedOut) {

@@ -9,6 +9,7 @@ use crate::Relay;
 use crate::account::AccountWatch;
 use crate::channels::Attempt;
 use crate::deliver::warn_of_echo;
+use crate::extra_event::ExtraEvent;
 use crate::faults;
 use crate::idempotency::Tee;
 use crate::outcome::{BodyEnd, CallEnd, ClientOutcome, Money, Outcome, Seen, decide};
@@ -68,6 +69,8 @@ pub(crate) struct Pending {
     pub reservation: Reservation,
     pub reader: ChargeReader,
     pub tee: Option<Tee>,
+    /// Keeps back an event that the client has not asked for.
+    pub extra: Option<ExtraEvent>,
     /// Keeps the id of what the reply says was made.
     pub keeper: Option<ResourceKeeper>,
 }
@@ -110,17 +113,25 @@ impl FlowBody {
 
 impl Flow {
     /// Scans a piece.
-    fn take(&mut self, piece: &[u8]) -> Piece {
-        let mut seen = Piece::More;
+    fn take(&mut self, piece: Bytes) -> (Bytes, Piece) {
+        let (mut seen, length) = (Piece::More, piece.len() as u64);
         if let Some((watch, _)) = &mut self.source.account {
-            watch.feed(piece);
+            watch.feed(&piece);
         }
+        let mut passes = piece;
         if let Some(pending) = &mut self.source.pending {
-            pending.reader.feed(piece);
-            if let Some(tee) = &mut pending.tee {
-                tee.feed(piece);
+            pending.reader.feed(&passes);
+            let is_ended = pending.reader.is_ended();
+            if let Some(extra) = &mut pending.extra {
+                passes = extra.pass(&passes);
+                if is_ended {
+                    passes = joined(passes, extra.rest());
+                }
             }
-            if pending.reader.is_ended() {
+            if let Some(tee) = &mut pending.tee {
+                tee.feed(&passes);
+            }
+            if is_ended {
                 seen = Piece::Done;
                 if let Some(tee) = &mut pending.tee {
                     tee.close_event();
@@ -128,17 +139,17 @@ impl Flow {
             }
         }
         if let Some(left) = &mut self.source.left {
-            *left = left.saturating_sub(piece.len() as u64);
+            *left = left.saturating_sub(length);
             if *left == 0 {
                 seen = Piece::Last;
             }
         }
-        seen
+        (passes, seen)
     }
 
     /// Scans a piece, and returns what of it may be sent now.
     fn look_through(&mut self, piece: Bytes) -> Result<(Bytes, Piece), Echoed> {
-        let seen = self.take(&piece);
+        let (piece, seen) = self.take(piece);
         let Some(watch) = &mut self.source.echo else { return Ok((piece, seen)) };
         let mut passes = watch.pass(piece)?;
         if seen == Piece::Last {
@@ -148,9 +159,20 @@ impl Flow {
     }
 
     /// What may still be sent once the upstream has completed.
-    fn rest(&mut self) -> Option<Bytes> {
-        let rest = self.source.echo.as_mut().map(EchoWatch::rest)?;
-        (!rest.is_empty()).then_some(rest)
+    fn rest(&mut self) -> Result<Option<Bytes>, Echoed> {
+        let mut rest = Bytes::new();
+        if let Some(pending) = &mut self.source.pending
+            && let Some(extra) = &mut pending.extra
+        {
+            rest = extra.rest();
+            if let Some(tee) = &mut pending.tee {
+                tee.feed(&rest);
+            }
+        }
+        if let Some(watch) = &mut self.source.echo {
+            rest = joined(watch.pass(rest)?, watch.rest());
+        }
+        Ok((!rest.is_empty()).then_some(rest))
     }
 
     fn passes_trailers(&self, trailers: &Frame<Bytes>) -> bool {
@@ -167,7 +189,7 @@ impl Flow {
         let Some(pending) = self.source.pending.take() else {
             return (self, ClientOutcome::Reply);
         };
-        let Pending { reservation, reader, tee, keeper } = pending;
+        let Pending { reservation, reader, tee, keeper, .. } = pending;
         let mut reading = reader.finish();
         self.source.attempt.account_said(reading.account.as_deref());
         reading.usage = reservation.counted(reading.usage);
@@ -204,7 +226,7 @@ impl Flow {
         let until = Instant::now() + Duration::from_millis(relay.config.drain_ms);
         let mut left_bytes = relay.config.drain_bytes;
         if let Some(prefix) = self.source.prefix.take().filter(|prefix| !prefix.is_empty())
-            && self.take(&prefix) != Piece::More
+            && self.take(prefix).1 != Piece::More
         {
             let _ = self.close(BodyEnd::Complete).await;
             return;
@@ -221,10 +243,11 @@ impl Flow {
                 Some(Ok(frame)) => frame,
             };
             let Ok(piece) = frame.into_data() else { continue };
-            if self.take(&piece) != Piece::More {
+            let length = piece.len() as u64;
+            if self.take(piece).1 != Piece::More {
                 break BodyEnd::Complete;
             }
-            left_bytes = left_bytes.saturating_sub(piece.len() as u64);
+            left_bytes = left_bytes.saturating_sub(length);
             if left_bytes == 0 {
                 break BodyEnd::DrainedOut;
             }
@@ -331,7 +354,15 @@ impl FlowBody {
                 // Trailers come with the end, and would reveal it.
                 Err(_) => return self.pass(cx),
             },
-            None => (BodyEnd::Complete, flow.rest(), true),
+            None => match flow.rest() {
+                Ok(rest) => (BodyEnd::Complete, rest, true),
+                Err(echoed) => {
+                    if let Some(channel_id) = flow.record.channel_id {
+                        warn_of_echo(channel_id, echoed);
+                    }
+                    (BodyEnd::Cut, None, true)
+                }
+            },
             Some(Err(e)) if e.is_clients_fault() => {
                 return Poll::Ready(Some(self.disconnect(e)));
             }

@@ -23,6 +23,7 @@ mod context;
 mod cors;
 mod current;
 mod deliver;
+mod extra_event;
 mod faults;
 mod flow;
 mod idempotency;

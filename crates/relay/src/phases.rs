@@ -7,7 +7,7 @@
 //! `record` happens when the [`Record`] is dropped, on every path.
 
 use crate::api_request::{Intake, ModelRequest, read_api};
-use crate::asked::{HoldEstimate, PricedRequest, plain_of, reads_request};
+use crate::asked::{PricedRequest, reads_request};
 use crate::billing::Payer;
 use crate::call::{ApiTarget, Call, CallTarget, needs_whole, pass_path};
 use crate::channels::Candidates;
@@ -28,7 +28,6 @@ use crate::spoken::{PathMeaning, Spoken, priced_routes};
 use crate::submit::{self, SubmitOptions};
 use crate::surface::{ApiPath, Surface, meant, surface};
 use crate::{Relay, billing, faults, models, route, spoken, task_view};
-use bytes::Bytes;
 use domain::{ChannelId, Fault, FrozenPrice, ModelName, Pricing};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response};
@@ -178,17 +177,15 @@ async fn call_model(
             take_in(&head.headers, body, rules, &mut ctx.share).await?
         }
     };
-    let plain = match api.as_ref().and_then(|(_, body)| body.plain.as_ref()) {
-        Some(plain) => plain.clone(),
-        None if reads_it => plain_of(&head.headers, &inlet, &relay.config)?,
-        None => Bytes::new(),
+    let request = PricedRequest {
+        relay,
+        model: &model,
+        routes: &routes,
+        headers: &head.headers,
+        plain: api.as_ref().and_then(|(_, body)| body.plain.as_ref()),
+        inlet: &inlet,
+        is_submission: submission.is_some(),
     };
-    let is_submission = submission.is_some();
-    let headers = &head.headers;
-    let usual = || relay.usual_outputs.most(model.as_str(), relay.clock.now());
-    let estimate = HoldEstimate { mode: relay.config.hold, usual: &usual };
-    let (routes, plain) = (&*routes, &plain);
-    let request = PricedRequest { routes, headers, plain, is_submission, estimate };
     let (price, asked) = request.read(price)?;
     let method = head.method.clone();
     let mut call = Call {

@@ -59,6 +59,8 @@ pub struct ChannelSetting {
     pub precharge: Precharge,
     /// Calls at the same time; none: no limit.
     pub concurrency: Option<u32>,
+    /// Usage is not asked for where a client's stream does not ask for it.
+    pub leaves_usage_unasked: bool,
     /// The upstream honours `Idempotency-Key`: a submission that a crash left open is repeated.
     pub idempotent: bool,
 }
@@ -259,6 +261,16 @@ pub fn status_words(text: &str) -> Result<Option<StatusWords>, FieldError> {
     Ok(Some(words))
 }
 
+const SWITCH: &str = "must be true or false";
+
+fn switch(raw: &RawValue) -> Option<bool> {
+    match raw.get() {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
+}
+
 /// The column `setting`, and the names of its unknown members. `precharge` holds where the column
 /// does not set it: an estimate call is CustomPass's, and other APIs don't know it.
 ///
@@ -298,12 +310,9 @@ pub fn setting(
                     _ => return Err(bad("must be query, body or off")),
                 };
             }
-            "idempotent" => {
-                setting.idempotent = match raw.get() {
-                    "true" => true,
-                    "false" => false,
-                    _ => return Err(bad("must be true or false")),
-                };
+            "idempotent" => setting.idempotent = switch(&raw).ok_or_else(|| bad(SWITCH))?,
+            "ask_usage" => {
+                setting.leaves_usage_unasked = !switch(&raw).ok_or_else(|| bad(SWITCH))?;
             }
             _ => unknown.push(name),
         }

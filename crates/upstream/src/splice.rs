@@ -10,8 +10,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+mod insert;
 mod member;
 
+pub use insert::with_true;
 pub use member::{MemberError, text_at};
 
 /// Why a body can't be read or changed.

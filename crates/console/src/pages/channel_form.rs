@@ -231,7 +231,7 @@ fn mapping_fields(lang: Lang, fields: &FormFields<'_>, channel: Option<&ChannelV
                     json(|channel| channel.custompass_status_mapping.get()), ""))
                 (area("setting", lang.say("设置", "Setting"),
                     json(|channel| channel.setting.get()),
-                    "timeout, retry_count, proxy, precharge, concurrency, idempotent"))
+                    "timeout, retry_count, proxy, precharge, concurrency, idempotent, ask_usage"))
                 (fields.field(FormField::new("other",
                     lang.say("密钥请求头", "Header of the caller's key"))
                     .value(channel.map_or("", |channel| &channel.other))

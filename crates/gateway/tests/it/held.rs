@@ -72,7 +72,7 @@ on_both_databases! {
         // All of them had 20.
         let usual = held(at, json!({})).await - text;
         assert!((20..=25).contains(&usual), "{usual}");
-        let row = world.db.row("SELECT request_id FROM logs WHERE type = 'consume'").await;
+        let row = world.db.row("SELECT request_id FROM logs WHERE type = 'consume' LIMIT 1").await;
         let story = format!("/api/audit/explain/{}", row.text("request_id"));
         let story = world.admin().get(&story).await.to_string();
         assert!(story.contains("\"held_by\":\"estimate\""), "{story}");

@@ -10,6 +10,7 @@ mod world;
 
 mod access_tokens;
 mod accounts;
+mod asked_usage;
 mod backup;
 mod balance;
 mod browser;

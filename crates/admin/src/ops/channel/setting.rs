@@ -1,4 +1,5 @@
-//! `setting` of a channel: timeout, retry_count, proxy, precharge, concurrency, idempotent.
+//! `setting` of a channel: timeout, retry_count, proxy, precharge, concurrency, idempotent,
+//! ask_usage.
 
 use crate::AdminError;
 use crate::fields::Fields;
@@ -41,6 +42,10 @@ pub struct SettingInput {
     /// The upstream honours `Idempotency-Key`: a submission that a crash left open is repeated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotent: Option<bool>,
+    /// Streams are asked for their usage where the client's request does not ask for it; unless
+    /// `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask_usage: Option<bool>,
 }
 
 /// Reads and checks the field `setting`.
@@ -56,6 +61,7 @@ pub(super) fn read(fields: &mut Fields) -> Result<Option<SettingInput>, AdminErr
             .int_in("concurrency", 0, i64::from(CONCURRENCY_MAX))?
             .filter(|&limit| limit != 0),
         idempotent: given.flag("idempotent")?,
+        ask_usage: given.flag("ask_usage")?,
     };
     agreed(&given, &setting)?;
     given.finish(&[], IGNORED_IF_EMPTY)?;

@@ -28,6 +28,16 @@ pub enum HoldMode {
     Min,
 }
 
+/// What a stream priced per call costs that its upstream breaks off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CutStream {
+    /// The price.
+    #[default]
+    Charge,
+    /// Nothing before its first content, else the price.
+    Seen,
+}
+
 /// Settings of the data plane. Durations in milliseconds.
 #[derive(Clone, Debug)]
 pub struct RelayConfig {
@@ -39,6 +49,8 @@ pub struct RelayConfig {
     pub refuse_unpriced: bool,
     /// What a call by use holds.
     pub hold: HoldMode,
+    /// What a stream priced per call costs that breaks off.
+    pub cut_stream: CutStream,
     /// Largest request body, counted after decompression.
     pub max_request_bytes: u64,
     /// Concurrent requests; above it 503.
@@ -97,6 +109,7 @@ impl Default for RelayConfig {
             trusted_proxies: TrustedProxies::default(),
             refuse_unpriced: false,
             hold: HoldMode::default(),
+            cut_stream: CutStream::default(),
             max_request_bytes: 32 * MIB as u64,
             max_in_flight: 20_000,
             buffer_budget_bytes: 256 * MIB,

@@ -8,6 +8,7 @@
 use crate::Relay;
 use crate::account::AccountWatch;
 use crate::channels::Attempt;
+use crate::config::CutStream;
 use crate::deliver::warn_of_echo;
 use crate::extra_event::ExtraEvent;
 use crate::faults;
@@ -193,6 +194,8 @@ impl Flow {
         let mut reading = reader.finish();
         self.source.attempt.account_said(reading.account.as_deref());
         reading.usage = reservation.counted(reading.usage);
+        let cut_stream = self.record.relay().config.cut_stream;
+        reading.is_free_when_cut = cut_stream == CutStream::Seen && !reading.has_content;
         if let Some(keeper) = keeper {
             keeper.keep(self.record.relay(), &reading, None).await;
         }

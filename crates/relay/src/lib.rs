@@ -54,7 +54,7 @@ mod usual;
 
 pub use breaker::{BreakerConfig, BreakerState};
 pub use channels::ChannelHealth;
-pub use config::{HoldMode, RelayConfig};
+pub use config::{CutStream, HoldMode, RelayConfig};
 pub use cors::CorsOrigins;
 pub use current::Current;
 

@@ -27,6 +27,7 @@
 //! | with a reply, collected | cut | paid | released | 502 `UPSTREAM_ERROR` |
 //! | with a reply, collected | timed out | paid | abandoned, `unknown_outcome` | 504 `TIMEOUT` |
 //! | with a stream, under way | cut, timed out | per call | the price | cut |
+//! | … no content, `CUSTOM_PASS_CUT_STREAM=seen` | cut, timed out | per call | released | cut |
 //! | with a stream, under way | cut, timed out | by use | by usage seen, else the hold | cut |
 //! | with another reply, under way | cut, timed out | paid | released: half is nothing | cut |
 //! | with a reply | client too slow | paid | as drained out | 408 `REQUEST_TIMEOUT`, or cut |
@@ -75,6 +76,10 @@ pub(crate) struct Reading {
     pub trouble: Option<String>,
     /// Events or lines.
     pub is_stream: bool,
+    /// Something of what was asked for has come.
+    pub has_content: bool,
+    /// Broken off, it costs nothing where it is priced per call.
+    pub is_free_when_cut: bool,
     /// The ids of what the call made, where its route makes something.
     pub resources: Vec<String>,
     /// It says that the channel's account is broken: in these words.
@@ -341,7 +346,8 @@ fn paid(
         };
         return Outcome::new(release("estimate_instead_of_result"), client);
     }
-    let worth_something = seen == Seen::Part && reading.is_stream;
+    let is_free_when_cut = reading.is_free_when_cut && !price.is_by_use();
+    let worth_something = seen == Seen::Part && reading.is_stream && !is_free_when_cut;
     match end {
         BodyEnd::TimedOut if seen == Seen::Nothing => return Outcome::new(Money::Abandon, client),
         BodyEnd::TimedOut if !worth_something => {

@@ -286,13 +286,24 @@ fn read_by_route(mut read: protocol::ReplyReading, asked: &Asked, needs: PriceNe
     let is_stream = read.shape.is_stream();
     let (is_estimate, resources) = (read.estimate, std::mem::take(&mut read.resources));
     let account = read.account.then(|| read.message.take().unwrap_or_default());
+    let has_content = read.any_text;
     let usage = match needs {
         PriceNeeds::Units => units_of(read, failed),
         PriceNeeds::Sums => tokens_of(read, asked, failed).map(|(usage, _)| usage),
         PriceNeeds::Meters => tokens_of(read, asked, failed)
             .map(|(usage, meters)| Usage { meters: Some(Box::new(meters)), ..usage }),
     };
-    Reading { failed, is_estimate, trouble: None, usage, is_stream, resources, account }
+    Reading {
+        failed,
+        is_estimate,
+        trouble: None,
+        usage,
+        is_stream,
+        resources,
+        account,
+        has_content,
+        is_free_when_cut: false,
+    }
 }
 
 /// The usage for a price of units alone.
@@ -350,6 +361,8 @@ fn read(scanned: Scanned) -> Reading {
         usage: None,
         trouble: None,
         is_stream,
+        has_content: scanned.documents > 0,
+        is_free_when_cut: false,
         resources: Vec::new(),
         account: None,
     };

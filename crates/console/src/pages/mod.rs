@@ -14,6 +14,7 @@ mod keys;
 mod log;
 mod login;
 mod overview;
+mod price_schedule;
 mod prices;
 mod protocols;
 mod settings;

@@ -1,7 +1,8 @@
 //! Prices: the grid in dollars and in ratios, models without a price, and groups. Users see what
 //! they pay.
 
-use super::for_admins;
+use super::price_schedule::SCHEDULE;
+use super::{for_admins, price_schedule};
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, action, filters, form_page, pager, typed};
@@ -128,7 +129,7 @@ fn row(visit: &Visit, price: &AbilityView) -> Markup {
             td { @match fixed {
                 Some(_) => (lang.say("按次", "per call")),
                 None => (lang.say("按量", "by use")),
-            } }
+            } @for word in price_schedule::words(price) { " · " (word) } }
             td.num { (cell(&[])) }
             td.num { (cell(&[price.completion_ratio.get()])) }
             td.num.hide { (cell(&[price.cache_ratio.get()])) }
@@ -262,6 +263,9 @@ async fn saved(visit: &Visit) -> Result<AbilityView, AdminError> {
     for name in RATIOS {
         object = object.put_some(name, form.text(name));
     }
+    for name in SCHEDULE {
+        object = object.put_some(name, form.text(name));
+    }
     for name in ["fixed_quota", "min_hold"] {
         if let Some(amount) = form.amount(name)? {
             object = object.put(name, amount);
@@ -291,6 +295,7 @@ fn page(visit: &Visit, price: Option<&AbilityView>, complaint: Option<&Complaint
                 .value(model)))
             (ratio_fields(lang, &fields, price))
             (amount_fields(lang, &fields, price))
+            (price_schedule::fields(lang, &fields, price))
             div.buttons {
                 button.primary { (lang.say("保存价格", "Save the price")) }
                 a.button href=(ENTRY) { (lang.say("取消", "Cancel")) }

@@ -18,7 +18,7 @@ use domain::StatusWords;
 use http::HeaderMap;
 use ledger::{JobsConfig, LedgerConfig};
 use oplog::{LogConfig, Rotation};
-use relay::{CorsOrigins, HoldMode, RelayConfig};
+use relay::{CorsOrigins, CutStream, HoldMode, RelayConfig};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -233,6 +233,10 @@ fn relay(s: &Settings) -> RelayConfig {
             Some("input") => HoldMode::Input,
             Some("min") => HoldMode::Min,
             _ => HoldMode::Full,
+        },
+        cut_stream: match s.text(Key::CutStream).as_deref() {
+            Some("seen") => CutStream::Seen,
+            _ => CutStream::Charge,
         },
         max_request_bytes: s.number(Key::MaxRequestSize),
         body_window_ms: s.number(Key::BodyWindow),

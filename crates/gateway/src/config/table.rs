@@ -262,6 +262,9 @@ settings! {
     Hold: "CUSTOM_PASS_HOLD", SettingKind::Word(&["full", "input", "min"]), "full",
         "what a call by use holds that no upstream estimates: its text and the output that it \
          allows, its text, or the price's min_hold", live;
+    CutStream: "CUSTOM_PASS_CUT_STREAM", SettingKind::Word(&["charge", "seen"]), "charge",
+        "what a stream priced per call costs that its upstream breaks off: its price, or nothing \
+         before its first content", live;
     MaxInFlight: "CUSTOM_PASS_MAX_IN_FLIGHT", SettingKind::Count(1, 1_000_000), "20000",
         "calls at work at a time; more get 503 OVERLOADED", live;
     BufferBudget: "CUSTOM_PASS_BUFFER_BUDGET", SettingKind::Bytes(MIB, 1024 * GIB), "256MiB",

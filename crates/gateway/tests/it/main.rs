@@ -47,6 +47,7 @@ mod nodes;
 mod observe;
 mod openapi;
 mod pages;
+mod pages_prices;
 mod pages_protocols;
 mod paid;
 mod poller;

@@ -22,7 +22,7 @@ failed = [{ at = "/state", is = ["broken"] }]
 images = ["/pictures/#"]
 "#;
 
-fn form(pairs: &[(&str, &str)]) -> String {
+pub fn form(pairs: &[(&str, &str)]) -> String {
     let pairs = pairs.iter().map(|(name, value)| {
         let value: String = value.bytes().map(|byte| format!("%{byte:02x}")).collect();
         format!("{name}={value}")

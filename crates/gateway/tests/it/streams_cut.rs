@@ -174,3 +174,25 @@ async fn read_all(answer: &mut testkit::StreamAnswer) -> (String, bool) {
     }
     (text, true)
 }
+
+on_sqlite! {
+    async fn a_stream_without_content_may_be_free_when_it_breaks_off(db: TestDb) {
+        let setting = [("CUSTOM_PASS_CUT_STREAM", "seen")];
+        let world = World::with(db, &setting).await;
+        world.channel(&["gpt"], json!({"protocol": "openai", "key": "up-key"})).await;
+        world.admin().price("gpt", fixed(30)).await;
+        let ann = world.payer(100).await;
+        let role = json!({"choices": [{"delta": {"role": "assistant"}}]}).to_string();
+        let text = json!({"choices": [{"delta": {"content": "one"}}]}).to_string();
+        let body = json!({"model": "gpt", "stream": true, "messages": []});
+        for (events, left) in [(vec![&role], 100), (vec![&role, &text], 70)] {
+            let reply = Reply::sse(events).step(Step::Reset);
+            world.upstream.on("/v1/chat/completions", reply);
+            let call = world.server.call("POST", "/v1/chat/completions").key(&ann.key);
+            let (_, ended) = read_all(&mut call.json(&body).stream().await).await;
+            assert!(!ended);
+            world.wait_for_money(&ann, left, 100 - left).await;
+        }
+        world.close().await;
+    }
+}

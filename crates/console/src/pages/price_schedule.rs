@@ -1,0 +1,74 @@
+//! What a price has beyond its ratios, in the form of prices: meters, units and tiers.
+
+use crate::lang::Lang;
+use crate::parts::{FormField, FormFields};
+use admin::ops::ability::AbilityView;
+use domain::{PriceRow, Pricing, Ratio, Schedule};
+use maud::{Markup, html};
+use std::sync::Arc;
+
+/// The names of the fields.
+pub(super) const SCHEDULE: [&str; 3] = ["meters", "units", "tiers"];
+
+/// The JSON of each part; empty where there is none.
+fn parts(price: &AbilityView) -> [&str; 3] {
+    let is_set = |json: &str| !["null", "{}", "[]", "\"\""].contains(&json);
+    [&price.meters, &price.units, &price.tiers]
+        .map(|part| Some(part.get()).filter(|json| is_set(json)).unwrap_or_default())
+}
+
+/// Which of them a price has.
+pub(super) fn words(price: &AbilityView) -> impl Iterator<Item = &'static str> {
+    let parts = parts(price);
+    SCHEDULE.into_iter().zip(parts).filter(|(_, json)| !json.is_empty()).map(|(word, _)| word)
+}
+
+/// The three fields, and what the saved price comes to.
+pub(super) fn fields(lang: Lang, form: &FormFields<'_>, price: Option<&AbilityView>) -> Markup {
+    let [meters, units, tiers] = price.map(parts).unwrap_or_default();
+    let area = |name, label, value, hint| {
+        form.field(FormField::new(name, label).kind("area").value(value).hint(hint))
+    };
+    html! {
+        fieldset {
+            legend { (lang.say("其他计量 (JSON)", "Further meters (JSON)")) }
+            (area("meters", lang.say("计量倍率", "Meters"), meters, lang.say(
+                "一个 Token 相当于几个输入 Token, 如 {\"cache_write\": 1.25, \"audio_out\": 16}",
+                "worth in prompt tokens, like {\"cache_write\": 1.25, \"audio_out\": 16}",
+            )))
+            (area("units", lang.say("计件价格", "Units"), units, lang.say(
+                "每件的额度, 如 {\"searches\": 5000, \"seconds\": 600, \"images\": 20000}",
+                "quota each, like {\"searches\": 5000, \"seconds\": 600, \"images\": 20000}",
+            )))
+            (area("tiers", lang.say("分档", "Tiers"), tiers, lang.say(
+                "系数, 如 [{\"above\": {\"input\": 200000}, \"input\": 2}, \
+                 {\"at\": \"body:/size\", \"is\": \"1792x1024\", \"factor\": 1.67}]",
+                "factors, like [{\"above\": {\"input\": 200000}, \"input\": 2}, \
+                 {\"at\": \"body:/size\", \"is\": \"1792x1024\", \"factor\": 1.67}]",
+            )))
+            @if let Some(formula) = price.and_then(formula_of) {
+                p.hint { (lang.say("当前公式: ", "As saved: ")) code { (formula) } }
+            }
+        }
+    }
+}
+
+/// The formula of a saved price, before the ratios of group and user.
+fn formula_of(price: &AbilityView) -> Option<String> {
+    let [meters, units, tiers] = parts(price);
+    let ratio = |json: &str| json.parse::<Ratio>().ok();
+    let row = PriceRow {
+        fixed_quota: price.fixed_quota,
+        ratio: ratio(price.ratio.get()),
+        completion_ratio: ratio(price.completion_ratio.get()),
+        cache_ratio: ratio(price.cache_ratio.get()),
+        image_ratio: ratio(price.image_ratio.get()),
+        audio_ratio: ratio(price.audio_ratio.get()),
+        min_hold: Some(price.min_hold),
+        schedule: Schedule::parse(meters, units, tiers).ok()?.map(Arc::new),
+    };
+    match Pricing::freeze(Some(&row), Ratio::ONE, Ratio::ONE).ok()? {
+        Pricing::Priced(price) => Some(price.formula()),
+        Pricing::Free => None,
+    }
+}

@@ -1,5 +1,6 @@
 //! A document as it is written in TOML, before it is validated.
 
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -389,7 +390,28 @@ pub(crate) struct MeterSources(pub(crate) Vec<SourceSection>);
 
 impl<'de> Deserialize<'de> for MeterSources {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Vec::deserialize(from).map(MeterSources)
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = MeterSources;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a pointer, { at = \"a pointer\", beside = true }, or a list of them")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<MeterSources, E> {
+                Ok(MeterSources(vec![SourceSection { at: text.to_owned(), beside: false }]))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<MeterSources, A::Error> {
+                let one = SourceSection::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(MeterSources(vec![one]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<MeterSources, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(MeterSources)
+            }
+        }
+        from.deserialize_any(Read)
     }
 }
 
@@ -399,7 +421,10 @@ pub(crate) struct CompareWords(pub(crate) Vec<String>);
 
 impl<'de> Deserialize<'de> for CompareWords {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let words: Vec<toml::Value> = Vec::deserialize(from)?;
+        let words = match toml::Value::deserialize(from)? {
+            toml::Value::Array(words) => words,
+            one => vec![one],
+        };
         let word = |value: toml::Value| match value {
             toml::Value::String(text) => Ok(text),
             toml::Value::Integer(number) => Ok(number.to_string()),

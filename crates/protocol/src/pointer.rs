@@ -76,6 +76,16 @@ impl Pointer {
         self.segments.iter().map(name).collect()
     }
 
+    /// The names of the members that lead to the first step that is none, or to its end.
+    #[must_use]
+    pub fn leading_names(&self) -> Vec<Box<str>> {
+        let name = |segment: &Segment| match segment {
+            Segment::Name(name) => Some(name.clone()),
+            Segment::Each(_) | Segment::Count(_) => None,
+        };
+        self.segments.iter().map_while(name).collect()
+    }
+
     /// Reads a pointer.
     ///
     /// # Errors

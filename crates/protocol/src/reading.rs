@@ -334,7 +334,7 @@ impl ReplyReader {
             CallOutcome::Failed(ReplyFailure::Said)
         } else if promised && (framer.is_blank() || (shape == BodyShape::Events && !documents)) {
             CallOutcome::Failed(ReplyFailure::Nothing)
-        } else if promised && !is_promised(&rules.promised, shape) {
+        } else if promised && (!is_promised(&rules.promised, shape) || framer.is_cut(walker)) {
             CallOutcome::Failed(ReplyFailure::Unpromised)
         } else if is_empty(&rules.empty, meters) && !walker.found.any_made() {
             CallOutcome::Empty

@@ -114,7 +114,8 @@ impl PricedRequest<'_> {
             let allowed = read.output_limit.map(|limit| limit.saturating_mul(read.times));
             output = output.max(allowed.map(|allowed| allowed.min(MOST_TOKENS)));
             for (meter, count) in read.units.iter().filter(|(meter, _)| priced(*meter)) {
-                units.set(meter, count.max(units.get(meter).unwrap_or(0)));
+                // None of it is what many read as: as many as usual.
+                units.set(meter, count.max(units.get(meter).unwrap_or(1)).max(1));
             }
         }
         let mut expected = could_say;

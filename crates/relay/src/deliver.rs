@@ -230,7 +230,7 @@ async fn settle_whole(
     let mut reading = read_whole(headers, &bytes, &read_as);
     source.attempt.account_said(reading.account.as_deref());
     drop(source);
-    reading.usage = reservation.counted(reading.usage);
+    reservation.counted(&mut reading);
     let reply = CallEnd::Reply { reading: &reading, end, seen: Seen::Nothing };
     let Outcome { money, client } = decide(reservation.terms(), reply);
     if reading.failed && matches!(money, Money::Release { .. }) {

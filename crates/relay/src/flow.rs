@@ -193,7 +193,7 @@ impl Flow {
         let Pending { reservation, reader, tee, keeper, .. } = pending;
         let mut reading = reader.finish();
         self.source.attempt.account_said(reading.account.as_deref());
-        reading.usage = reservation.counted(reading.usage);
+        reservation.counted(&mut reading);
         let cut_stream = self.record.relay().config.cut_stream;
         reading.is_free_when_cut = cut_stream == CutStream::Seen && !reading.has_content;
         if let Some(keeper) = keeper {

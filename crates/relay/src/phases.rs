@@ -329,8 +329,7 @@ fn check_query(surface: &Surface, query: Option<&str>) -> Result<(), Fault> {
         return Err(faults::precharge_said());
     }
     if let Surface::Api(api) = surface
-        && !api.names_model_in_query()
-        && says("model")
+        && api.names_of_model().into_iter().any(says)
     {
         return Err(faults::model_said());
     }

@@ -74,11 +74,13 @@ impl Reservation {
     }
 
     /// The usage as the price needs it: with the units that were asked for, where the reply has not
-    /// counted them.
-    pub(crate) fn counted(&self, usage: Option<Usage>) -> Option<Usage> {
-        match self.price() {
-            Some(price) => price.counts_of(usage, self.asked.units.as_deref()),
-            None => usage,
+    /// counted them. A reply that failed and counted nothing has not done what was asked for.
+    pub(crate) fn counted(&self, reading: &mut Reading) {
+        let asked = self.asked.units.as_deref();
+        if let Some(price) = self.price()
+            && (!reading.failed || reading.usage.is_some())
+        {
+            reading.usage = price.counts_of(reading.usage.take(), asked);
         }
     }
 

@@ -313,12 +313,13 @@ async fn estimate(
             return Err(decide(reservation.terms(), CallEnd::Estimate(end)).into());
         }
     }
-    let reading = read_whole(&reply.headers, &collected.bytes, &estimates_of(read_as));
+    let mut reading = read_whole(&reply.headers, &collected.bytes, &estimates_of(read_as));
     if !reading.is_estimate || reading.failed {
         return Ok(Some((reply, Some(collected))));
     }
     let bad = |why: String| Outcome::refused("bad_estimate", faults::bad_estimate().caused_by(why));
-    let usage = reservation.counted(reading.usage).ok_or_else(|| {
+    reservation.counted(&mut reading);
+    let usage = reading.usage.ok_or_else(|| {
         bad(reading.trouble.unwrap_or_else(|| "the estimate has no usage".to_owned()))
     })?;
     let price = reservation.price().ok_or_else(|| bad("no price".to_owned()))?;

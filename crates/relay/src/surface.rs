@@ -54,10 +54,11 @@ impl ApiPath {
         self.spoken.as_ref().is_some_and(Spoken::names_no_model)
     }
 
-    /// Whether the query is where its model is named.
-    pub(crate) fn names_model_in_query(&self) -> bool {
-        let parameter = |spoken: &Spoken| spoken.model_places().parameter == Some("model");
-        self.spoken.as_ref().is_some_and(parameter)
+    /// The names by which some upstream may look for its model in the query, where it is not.
+    pub(crate) fn names_of_model(&self) -> Vec<&str> {
+        let places = self.spoken.as_ref().map(Spoken::model_places).unwrap_or_default();
+        let is_elsewhere = |name: &&str| places.parameter != Some(*name);
+        places.members.into_iter().chain(["model"]).filter(is_elsewhere).collect()
     }
 
     fn read(meaning: &PathMeaning<'_>, method: &Method, raw: &str) -> Result<Self, Fault> {

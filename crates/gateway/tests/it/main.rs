@@ -46,6 +46,7 @@ mod metrics;
 mod nodes;
 mod observe;
 mod openapi;
+mod own_api;
 mod pages;
 mod pages_prices;
 mod pages_protocols;

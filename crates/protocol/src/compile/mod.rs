@@ -194,6 +194,12 @@ fn route(
     if section.task == Some(TaskWord::Submit) && document.task.is_none() {
         found.at(format!("{at}.task"), "submits a task, and there is no [task] that reads it");
     }
+    let is_served = !model.is_empty() || !uses.is_empty() || section.list.is_some();
+    if !is_served && !section.probe {
+        let what = "names no model, uses nothing that was made and lists nothing: such a call \
+                    can't be served. Give it a model, such as \"default:NAME\", or probe = true";
+        found.at(at, what);
+    }
     let rules = shared.reply(document, section, at, found)?;
     let always = section.once.0 == [ALWAYS];
     let once = if always { TextList::default() } else { section.once.clone() };

@@ -322,7 +322,7 @@ pub(super) fn units(
         for (at, pointer) in pointers(&at, texts, found) {
             let done = builder.meter(meter, &pointer, false);
             number += usize::from(found.ok(&at, done).is_some());
-            members.extend(pointer.names().map(|names| (meter, names)));
+            members.push((meter, pointer.leading_names()));
         }
         slots.push((meter, first..number));
     }

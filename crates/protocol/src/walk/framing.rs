@@ -234,6 +234,14 @@ impl Framer {
         matches!(self.framing, BodyFraming::Single { trailing: false }) && walker.is_done()
     }
 
+    /// The body is the beginning of one document. What is no JSON at all (some write `NaN` into
+    /// it) is something else: it may be whole.
+    pub(crate) fn is_cut(&self, walker: &JsonWalker) -> bool {
+        matches!(self.framing, BodyFraming::Single { .. })
+            && !walker.is_done()
+            && !walker.is_failed()
+    }
+
     pub(crate) fn is_well_formed(&self, walker: &JsonWalker, broken: u64) -> bool {
         match &self.framing {
             BodyFraming::Single { .. } => self.is_one_document(walker),

@@ -1,0 +1,95 @@
+//! An API that nothing of ours knows, by a protocol of the operator's own: what its failures cost,
+//! and what its requests may ask for.
+
+use crate::world::{Payer, World, fixed};
+use testkit::{Answer, Reply, TestDb, json, on_both_databases};
+
+/// A translator: texts in, characters counted in the reply, or else in the request.
+const TRANSLATE: &str = r#"
+name = "translate"
+title = { zh = "翻译", en = "Translation" }
+
+[auth]
+header = "x-auth-token"
+
+[[route]]
+match = "POST /translate/v3/run"
+model = ["body:/engine", "default:fast"]
+reply = ["json", "sse"]
+
+[hold.units]
+characters = "/texts/*/#"
+
+[outcome]
+failed = [{ at = "/ok", is = false }]
+
+[usage.meters]
+characters = "/billing/chars"
+"#;
+
+const RUN: &str = "/pass/translate/v3/run";
+
+/// A world with that API at 10 quota a character, and somebody who pays.
+async fn translator(db: TestDb) -> (World, Payer) {
+    let world = World::open(db).await;
+    world.admin().post("/api/protocol", &json!({"document": TRANSLATE})).await;
+    let channel = json!({"protocol": "translate", "key": "up-key"});
+    world.channel(&["fast", "slow"], channel).await;
+    world.admin().price("fast", json!({"units": {"characters": 10}})).await;
+    world.admin().price("slow", fixed(500)).await;
+    let ann = world.payer(1_000_000).await;
+    (world, ann)
+}
+
+async fn run(world: &World, ann: &Payer, target: &str, body: &str) -> Answer {
+    let call = world.server.call("POST", target).key(&ann.key);
+    call.header("content-type", "application/json").body(body.to_owned()).send().await
+}
+
+on_both_databases! {
+    async fn a_failure_costs_nothing_however_it_is_priced(db: TestDb) {
+        let (world, ann) = translator(db).await;
+        let failed = json!({"ok": false, "reason": "no ink"});
+        for reply in [Reply::json(&failed), Reply::sse([failed.to_string()])] {
+            world.upstream.on("/translate/v3/run", reply);
+            for engine in ["fast", "slow"] {
+                let body = json!({"engine": engine, "texts": ["ten chars."]}).to_string();
+                run(&world, &ann, RUN, &body).await.expect(200);
+                assert_eq!(world.money(&ann).await.used, 0, "{engine}");
+            }
+        }
+        // The beginning of a JSON document is none, though its length is as declared.
+        let half = Reply::raw_json(r#"{"ok":true,"out":["zehn"],"billing":{"ch"#);
+        world.upstream.on("/translate/v3/run", half);
+        for engine in ["fast", "slow"] {
+            let body = json!({"engine": engine, "texts": ["ten chars."]}).to_string();
+            run(&world, &ann, RUN, &body).await.expect(200);
+            assert_eq!(world.money(&ann).await.used, 0, "{engine}");
+        }
+        world.close().await;
+    }
+
+    async fn what_is_asked_for_is_read_in_one_way(db: TestDb) {
+        let (world, ann) = translator(db).await;
+        world.upstream.on("/translate/v3/run", Reply::json(&json!({"ok": true})));
+        let long = "x".repeat(301);
+        for body in [
+            format!(r#"{{"Texts":["{long}"]}}"#),
+            format!(r#"{{"texts":["a"],"Texts":["{long}"]}}"#),
+            format!(r#"{{"texts":["a"],"texts":["{long}"]}}"#),
+            format!(r#"{{"texts":["{long}",],}}"#),
+        ] {
+            run(&world, &ann, RUN, &body).await.expect_error(400, "INVALID_REQUEST");
+        }
+        let other = run(&world, &ann, &format!("{RUN}?engine=slow"), r#"{"texts":["a"]}"#).await;
+        other.expect_error(400, "INVALID_REQUEST");
+        assert_eq!((world.upstream.count(), world.money(&ann).await.used), (0, 0));
+
+        // Nothing said is one unit; and where the reply counts nothing, what was asked for counts.
+        run(&world, &ann, RUN, "{}").await.expect(200);
+        let body = json!({"texts": ["ten chars.", "five."]}).to_string();
+        run(&world, &ann, RUN, &body).await.expect(200);
+        assert_eq!(world.journal(&ann).await, ["consume 10 -10 of 10", "consume 150 -150 of 150"]);
+        world.close().await;
+    }
+}

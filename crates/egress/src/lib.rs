@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::{Credential, PriceWord, Protocol, ProtocolRoute};
 use serde_json::json;
+use std::borrow::Cow;
 use std::sync::Arc;
 use store::Channel;
 use store::channel_fields::NO_USER_TOKEN;
@@ -55,6 +56,8 @@ enum ReadyCredential {
     Header(HeaderName, HeaderValue),
     /// `name=value`, encoded.
     Query(String),
+    /// A header that is signed anew for each request.
+    Signed,
 }
 
 impl Prepared {
@@ -69,13 +72,12 @@ impl Prepared {
             false => BaseUrl::parse(&channel.base_url),
         };
         let base = base.map_err(|e| bad_channel().caused_by(e.en()))?;
-        if protocol.auth.is_signed() {
-            let why = format!("keys of {} are signed for each call: not served yet", protocol.name);
-            return Err(bad_channel().caused_by(why));
-        }
         // What is not signed does not depend on the time.
         let credential = protocol.auth.apply(channel.key.expose(), UnixMs(0));
-        let credential = credential.map(ReadyCredential::new).transpose()?;
+        let credential = match credential.map(ReadyCredential::new).transpose()? {
+            Some(_) if protocol.auth.is_signed() => Some(ReadyCredential::Signed),
+            credential => credential,
+        };
         let default_headers = protocol.auth.default_headers().map(|(name, value)| {
             let name = HeaderName::try_from(name).map_err(|e| bad_channel().caused_by(e))?;
             let value = HeaderValue::try_from(value).map_err(|e| bad_channel().caused_by(e))?;
@@ -143,6 +145,15 @@ impl Prepared {
         self.authorize_alone(headers);
     }
 
+    /// Presents the channel's key where that takes a signature, which is valid for a while.
+    pub fn sign(&self, headers: &mut HeaderMap, now: UnixMs) {
+        let Some(ReadyCredential::Signed) = &self.credential else { return };
+        let signed = self.protocol.auth.apply(self.channel.key.expose(), now);
+        if let Some(Ok(ReadyCredential::Header(name, value))) = signed.map(ReadyCredential::new) {
+            headers.insert(name, value);
+        }
+    }
+
     /// Presents the channel's key alone: for calls of our own.
     pub fn authorize_alone(&self, headers: &mut HeaderMap) {
         if let Some(ReadyCredential::Header(name, value)) = &self.credential {
@@ -177,18 +188,37 @@ impl Prepared {
         Some((method, path.replace("{model}", model), body))
     }
 
+    /// The address of an absolute path, which is encoded, and perhaps has a query.
+    ///
+    /// # Errors
+    /// Those of [`Prepared::at_path`].
+    pub fn at_encoded(&self, target: &str) -> Result<Uri, AddressError> {
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        let path = self.protocol.address.join(self.base.path(), path);
+        self.base.at_encoded(&path, self.with_key(query).as_deref())
+    }
+
     /// The address of an absolute path, which is decoded, below the channel's base URL.
     ///
     /// # Errors
     /// When the address gets too long, or the query has characters that none can have.
     pub fn at_path(&self, path: &str, query: Option<&str>) -> Result<Uri, AddressError> {
         let path = self.protocol.address.join(self.base.path(), path);
-        let with_key = match (&self.credential, query) {
-            (Some(ReadyCredential::Query(key)), Some(query)) => Some(format!("{query}&{key}")),
-            (Some(ReadyCredential::Query(key)), None) => Some(key.clone()),
-            _ => None,
-        };
-        self.base.at_path(&path, with_key.as_deref().or(query))
+        self.base.at_path(&path, self.with_key(query).as_deref())
+    }
+
+    /// A query with the channel's key, where that is where it is presented.
+    fn with_key<'a>(&'a self, query: Option<&'a str>) -> Option<Cow<'a, str>> {
+        match (&self.credential, query) {
+            (Some(ReadyCredential::Query(key)), Some(query)) => {
+                Some(Cow::Owned(format!("{query}&{key}")))
+            }
+            (Some(ReadyCredential::Query(key)), None) => Some(Cow::Borrowed(key)),
+            (_, query) => query.map(Cow::Borrowed),
+        }
     }
 }
 
@@ -196,7 +226,7 @@ impl ReadyCredential {
     /// The key as it stands in an address.
     fn encoded_key(&self) -> Option<&str> {
         match self {
-            Self::Header(..) => None,
+            Self::Header(..) | Self::Signed => None,
             Self::Query(pair) => pair.split_once('=').map(|(_, key)| key),
         }
     }

@@ -59,10 +59,12 @@ pub struct NewTask {
 pub struct TaskRecord {
     /// Which task.
     pub uid: TaskUid,
-    /// The upstream's id.
+    /// The upstream's id; empty where its reply can't be read: then an operator ends the task.
     pub task_id: String,
     /// Channel that accepted it.
     pub channel_id: ChannelId,
+    /// Path that it was submitted to, by which its protocol polls it; empty: by CustomPass.
+    pub path: String,
     /// The status; never a final one.
     pub status: TaskStatus,
     /// The upstream's own status word.
@@ -81,6 +83,7 @@ impl TaskRecord {
             uid,
             task_id,
             channel_id,
+            path: String::new(),
             status: TaskStatus::Submitted,
             upstream_status: String::new(),
             progress: String::new(),

@@ -25,6 +25,7 @@ const RECORD: &[JsonColumn] = &[
     ("uid", "uuid"),
     ("task_id", "text"),
     ("channel_id", "bigint"),
+    ("path", "text"),
     ("status", "text"),
     ("upstream_status", "text"),
     ("progress", "text"),
@@ -75,12 +76,12 @@ impl TaskSql {
             ),
             record: format!(
                 "UPDATE tasks SET task_id = c.task_id, channel_id = c.channel_id,
-                        status = c.status, upstream_status = c.upstream_status,
+                        path = c.path, status = c.status, upstream_status = c.upstream_status,
                         progress = c.progress, data = c.data, quota = c.quota,
                         precharge_quota = c.quota, submit_time = {now}, updated_at = {now},
                         node_id = NULL, request_sealed = NULL, version = tasks.version + 1
                  FROM {record} WHERE tasks.uid = c.uid AND tasks.task_id = ''
-                   AND tasks.finish_time IS NULL"
+                   AND tasks.submit_time IS NULL AND tasks.finish_time IS NULL"
             ),
             end: format!(
                 "UPDATE tasks SET status = c.status,

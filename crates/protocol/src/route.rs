@@ -4,6 +4,7 @@ use crate::ErrorShape;
 use crate::document::{ListWord, PriceWord, TaskWord};
 use crate::request::RequestRules;
 use crate::rules::Rules;
+use crate::task::TaskRules;
 use percent_encoding::percent_decode_str;
 use std::fmt;
 use std::ops::Range;
@@ -328,6 +329,8 @@ pub struct ProtocolRoute {
     pub list: Option<ListWord>,
     /// What it is to a task.
     pub task: Option<TaskWord>,
+    /// How the tasks are read that it is about, if it is about any.
+    pub tasks: Option<Arc<TaskRules>>,
     /// Every call of it must not be made twice; else its body may say so.
     pub(crate) once: bool,
     /// How a stream's usage is asked for, where it has to be.

@@ -177,13 +177,25 @@ impl TaskRules {
         }
     }
 
+    /// Whether a reply to a poll may contain several tasks.
+    #[must_use]
+    pub fn has_several(&self) -> bool {
+        self.each.is_some()
+    }
+
+    /// The parts of a reply that report one task each; none: it is not what the document says.
+    #[must_use]
+    pub fn parts<'a>(&self, body: &'a [u8]) -> Option<Vec<&'a [u8]>> {
+        let Some(each) = &self.each else { return Some(vec![body]) };
+        let elements = elements(body, each)?.into_iter().take(MAX_TASKS);
+        Some(elements.map(|raw| raw.get().as_bytes()).collect())
+    }
+
     /// Reads a reply that may contain several tasks.
     #[must_use]
     pub fn read_all(&self, body: &[u8]) -> Vec<TaskReading> {
-        let Some(each) = &self.each else { return vec![self.read_one(body)] };
-        let elements = elements(body, each).unwrap_or_default();
-        let elements = elements.into_iter().take(MAX_TASKS);
-        elements.map(|raw| self.read_one(raw.get().as_bytes())).collect()
+        let parts = self.parts(body).unwrap_or_default();
+        parts.into_iter().map(|part| self.read_one(part)).collect()
     }
 
     /// What a vendor's word means.

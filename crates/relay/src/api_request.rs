@@ -10,11 +10,12 @@ use crate::request_body::{kind, model_in_body, model_name, plain, resource_ids};
 use crate::resources::{self, Owned};
 use crate::spoken::{ModelPlaces, Spoken};
 use crate::surface::ApiPath;
+use crate::vendor_tasks;
 use domain::{ChannelId, Fault, ModelName};
 use http::request::Parts;
 use http_body::Body as _;
 use hyper::body::Incoming;
-use protocol::TaskWord;
+use upstream::media::MediaKind;
 use upstream::query;
 
 /// A request for a model.
@@ -54,11 +55,10 @@ pub(crate) async fn read_api(
 ) -> Result<ModelRequest, Fault> {
     let relay = ctx.relay;
     let query = head.uri.query();
-    if let Some(TaskWord::Ask | TaskWord::Fetch | TaskWord::Cancel) =
-        api.spoken.as_ref().and_then(Spoken::task)
-    {
-        return Err(faults::task_not_found());
-    }
+    let source = match &api.spoken {
+        Some(spoken) => vendor_tasks::source(ctx, caller, spoken).await?,
+        None => None,
+    };
     let named = named_outside(&api, query)?;
     if let Some(spoken) = api.spoken.as_ref().filter(|it| it.streams_body()) {
         let ids = resource_ids(spoken, query, (None, b""))?;
@@ -92,6 +92,10 @@ pub(crate) async fn read_api(
         None => None,
     };
     let (model, named_by) = match (named, media) {
+        (Named::InBody, media) if source.is_some() => {
+            let model = source.as_ref().map(|task| task.model.as_str()).unwrap_or_default();
+            of_source(model, media.as_ref(), &plain)?
+        }
         (Named::InBody, None) => return Err(faults::model_missing()),
         (Named::InBody, Some(_)) if plain.is_empty() => return Err(faults::model_missing()),
         (Named::InBody, Some(media)) => {
@@ -101,9 +105,29 @@ pub(crate) async fn read_api(
         }
         (named, _) => chosen(named, owned.as_ref())?,
     };
-    let pinned = owned.map(|owned| owned.channel_id);
+    let pinned = owned.map(|owned| owned.channel_id).or(source.map(|task| task.channel_id));
     let api = Some((api, ApiBody { plain: Some(plain), named_by }));
     Ok(ModelRequest { head, model, api, pinned, body: Intake::Here(inlet) })
+}
+
+/// The model of a task that is made of another one: that of its source, whatever is named.
+fn of_source(
+    model: &str,
+    media: Option<&MediaKind>,
+    plain: &[u8],
+) -> Result<(ModelName, NamedBy), Fault> {
+    let Some(media) = media.filter(|_| !plain.is_empty()) else {
+        return Ok((model_name(model)?, NamedBy::Elsewhere));
+    };
+    let places = ModelPlaces { members: vec!["model"], parameter: None, default: Some(model) };
+    match model_in_body(media, plain, &places)? {
+        (named, NamedBy::Default(_)) => Ok((named, NamedBy::Elsewhere)),
+        (named, by) if named.as_str() == model => Ok((named, by)),
+        _ => Err(faults::invalid(
+            format!("model 必须与原任务相同: {model}"),
+            format!("model must be that of the task it is made of: {model}"),
+        )),
+    }
 }
 
 /// The model that is named by the path, the query, or, where no body could name one, by the

@@ -156,7 +156,7 @@ impl Call {
     pub(crate) fn read_as(&self, channel: &Channel, price: Option<&FrozenPrice>) -> ReadAs {
         let needs = PriceNeeds::of(price);
         let by_route = |route| ReadAs::Route { route, asked: self.asked.clone(), needs };
-        let is_submission = self.model.is_submission();
+        let is_submission = self.submits_by_envelope(channel);
         if let (CallTarget::Api(ApiTarget { api, .. }), false) = (&self.target, is_submission) {
             let spoken = api.spoken.as_ref();
             let route = spoken.and_then(|_| route_of(channel, &self.method, &api.absolute()));
@@ -170,6 +170,32 @@ impl Call {
             Some(route) if !is_custom_pass => by_route(route),
             counts => ReadAs::Envelope { counts },
         }
+    }
+
+    /// The route by which a channel takes the call as the submission of a task of a vendor's own
+    /// API.
+    pub(crate) fn submit_route(&self, channel: &Channel) -> Option<Arc<ProtocolRoute>> {
+        let path = match &self.target {
+            CallTarget::Api(ApiTarget { api, .. }) => api.absolute(),
+            CallTarget::Model => pass_path(&self.model),
+        };
+        spoken::submit_route(channel, &self.method, &path)
+    }
+
+    /// Whether it submits a task by CustomPass.
+    fn submits_by_envelope(&self, channel: &Channel) -> bool {
+        self.model.is_submission() && self.submit_route(channel).is_none()
+    }
+
+    /// The path at the upstream, decoded, with the upstream's name of the model.
+    pub(crate) fn upstream_path(&self, channel: &Channel) -> Result<String, Fault> {
+        let mapped = self.mapped(channel)?;
+        let CallTarget::Api(ApiTarget { api, .. }) = &self.target else {
+            return Ok(format!("/{mapped}"));
+        };
+        let path = api.absolute();
+        let renamed = api.spoken.as_ref().and_then(|it| it.path_for(&path, mapped));
+        Ok(renamed.unwrap_or(path))
     }
 
     /// Whether the call submits work that continues without it, and so must not be made twice.
@@ -260,10 +286,8 @@ impl Call {
         let without_model = self.query_without_model();
         let query = estimated.as_deref().or(without_model.as_deref()).or(self.uri.query());
         let uri = match &self.target {
-            CallTarget::Api(ApiTarget { api, .. }) if !self.model.is_submission() => {
-                let (path, mapped) = (api.absolute(), self.mapped(&prepared.channel)?);
-                let renamed = api.spoken.as_ref().and_then(|it| it.path_for(&path, mapped));
-                prepared.at_path(renamed.as_deref().unwrap_or(&path), query)
+            CallTarget::Api(_) if !self.submits_by_envelope(&prepared.channel) => {
+                prepared.at_path(&self.upstream_path(&prepared.channel)?, query)
             }
             _ => prepared.base.target(self.mapped(&prepared.channel)?, query),
         };

@@ -294,6 +294,23 @@ pub(crate) fn task_not_found() -> Fault {
     Fault::new(FaultKind::TaskNotFound, "任务不存在", "no such task")
 }
 
+pub(crate) fn task_failed(reason: &str) -> Fault {
+    let (zh, en) = ("任务已失败并已退款", "the task has failed, and was refunded");
+    match reason {
+        "" => Fault::new(FaultKind::Conflict, zh, en),
+        _ => Fault::new(FaultKind::Conflict, format!("{zh}: {reason}"), format!("{en}: {reason}")),
+    }
+}
+
+pub(crate) fn task_completed(poll_interval_ms: u64) -> Fault {
+    let (zh, en) = (
+        "任务已完成, 正在结算, 不能取消; 请稍后再试",
+        "the task has completed and is being settled: it can't be cancelled now, try again later",
+    );
+    let seconds = u32::try_from(poll_interval_ms.div_ceil(1_000)).unwrap_or(u32::MAX);
+    Fault::new(FaultKind::Conflict, zh, en).retry_after(seconds.max(1))
+}
+
 /// Also for another user's: its existence is not revealed.
 pub(crate) fn resource_not_found() -> Fault {
     Fault::new(FaultKind::NotFound, "资源不存在", "nothing of this id was made with your keys")

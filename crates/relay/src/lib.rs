@@ -51,6 +51,7 @@ mod surface;
 mod task_view;
 mod traced;
 mod usual;
+mod vendor_tasks;
 
 pub use breaker::{BreakerConfig, BreakerState};
 pub use channels::ChannelHealth;

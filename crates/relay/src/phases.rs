@@ -9,7 +9,7 @@
 use crate::api_request::{Intake, ModelRequest, read_api};
 use crate::asked::{PricedRequest, reads_request};
 use crate::billing::Payer;
-use crate::call::{ApiTarget, Call, CallTarget, needs_whole, pass_path};
+use crate::call::{ApiBody, ApiTarget, Call, CallTarget, needs_whole, pass_path};
 use crate::channels::Candidates;
 use crate::client_link::ClientLink;
 use crate::context::Context;
@@ -27,11 +27,13 @@ use crate::send::{none_left, send};
 use crate::spoken::{PathMeaning, Spoken, priced_routes};
 use crate::submit::{self, SubmitOptions};
 use crate::surface::{ApiPath, Surface, meant, surface};
+use crate::vendor_tasks::{self, TaskCallRead, lists_tasks};
 use crate::{Relay, billing, faults, models, route, spoken, task_view};
 use domain::{ChannelId, Fault, FrozenPrice, ModelName, Pricing};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
+use protocol::ListWord;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -130,6 +132,15 @@ async fn handle(
             let body = Intake::Coming(body);
             ModelRequest { head, model, api: None, pinned: None, body }
         }
+        Surface::Api(api) if api.is_about_task() => {
+            match vendor_tasks::read(&mut ctx, &caller, api, (head, body)).await? {
+                TaskCallRead::Send(request) => *request,
+                TaskCallRead::Answer(response) => {
+                    ctx.record.keep_silent();
+                    return Ok(Delivery::Whole(response));
+                }
+            }
+        }
         Surface::Api(api) if api.list().is_none() => {
             read_api(&mut ctx, &caller, api, (head, body)).await?
         }
@@ -147,14 +158,15 @@ async fn call_model(
     let relay = ctx.relay;
     let ModelRequest { mut head, model, api, pinned, body } = request;
     ctx.record.model = Some(model.as_str().into());
-    let submission = SubmitOptions::take(&model, &mut head.headers)?;
-    ctx.record.is_async = submission.is_some();
 
     let catalog = relay.live.catalog.load_full();
     let asked = AskedFor { method: &head.method, model: &model, pinned };
     let api_path = api.as_ref().map(|(api, _)| api);
     let candidates = candidates_for(&catalog, caller, asked, api_path)?;
+    let (candidates, kind) = submit::kind(candidates, (&head.method, api_path), &model);
     let candidates = &*candidates;
+    let submission = SubmitOptions::take(kind, &mut head.headers)?;
+    ctx.record.is_async = submission.is_some();
     let is_free = |api: &ApiPath| api.spoken.as_ref().is_some_and(Spoken::is_free);
     let price = match route::price(&catalog, &caller.identity, model.as_str(), &relay.config)? {
         Pricing::Priced(price) if !api.as_ref().is_some_and(|(api, _)| is_free(api)) => Some(price),
@@ -168,7 +180,7 @@ async fn call_model(
         Intake::Here(inlet) => inlet,
         Intake::Coming(body) => {
             let by_use = price.as_ref().is_some_and(FrozenPrice::is_by_use);
-            let kept = submission.is_some() && submit::may_be_repeated(candidates);
+            let kept = submit::may_be_repeated(submission.as_ref(), candidates);
             let whole = kept || idempotency_key.is_some() || reads_it;
             let whole = whole || needs_whole(candidates, by_use);
             let least = price.as_ref().and_then(|price| price.first_hold(None).ok());
@@ -195,10 +207,7 @@ async fn call_model(
         key: caller.key.clone(),
         request_id: Arc::clone(&ctx.record.request_id),
         model,
-        target: api.map_or(CallTarget::Model, |(api, body)| {
-            let effect = ResourceEffect::of(&api, &method);
-            CallTarget::Api(ApiTarget { api, body, effect })
-        }),
+        target: api.map_or(CallTarget::Model, |api| target_of(api, &method)),
         inlet,
         is_json: false,
         asked,
@@ -218,6 +227,11 @@ async fn call_model(
         }
     };
     execute(ctx, order, price, Reservation::claimed(ticket)).await
+}
+
+fn target_of((api, body): (ApiPath, ApiBody), method: &Method) -> CallTarget {
+    let effect = ResourceEffect::of(&api, method);
+    CallTarget::Api(ApiTarget { api, body, effect })
 }
 
 /// What the choice of channels depends on.
@@ -408,6 +422,9 @@ async fn answer_list(
     head: &Parts,
 ) -> Result<Response<Body>, Fault> {
     let word = api.list().ok_or_else(faults::not_found)?;
+    if word == ListWord::Own && lists_tasks(&relay.live.catalog.load(), &api.absolute()) {
+        return vendor_tasks::list(relay, caller, api, head.uri.query()).await;
+    }
     match ModelList::of(api) {
         Some(shape) => Ok(models::list(shape, &relay.live.catalog.load_full(), &caller.identity)),
         None => resources::list(relay, caller, (api, word), head.uri.query()).await,

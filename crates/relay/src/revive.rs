@@ -69,7 +69,8 @@ impl Relay {
 
     async fn probe(&self, prepared: &Prepared) -> Probed {
         let Some(route) = egress::free_probe(&prepared.protocol) else { return Probed::Unknown };
-        let Some(request) = probe_request(prepared) else { return Probed::Unknown };
+        let Some(mut request) = probe_request(prepared) else { return Probed::Unknown };
+        prepared.sign(&mut request.headers, self.clock.now());
         let Ok(mut reply) = self.client.send(request, &DEADLINES).await else {
             return Probed::Unknown;
         };

@@ -130,7 +130,9 @@ impl Exchange<'_> {
         let deadlines = prepared.deadlines_of(route.as_deref());
         let build = || {
             let built = call.build_request(prepared, *hold_id, kind, &relay.config);
-            Ok(built.map_err(NotTaken::Unbuilt)?.outbound(&call.method, prepared))
+            let mut request = built.map_err(NotTaken::Unbuilt)?.outbound(&call.method, prepared);
+            prepared.sign(&mut request.headers, relay.clock.now());
+            Ok(request)
         };
         let mut sent = relay.client.send(build()?, &deadlines).await;
         if matches!(sent, Err(SendError::Stale(_))) && call.may_be_repeated(&prepared.channel) {
@@ -236,7 +238,9 @@ async fn attempt_channel(
     let mut exchange = Exchange { relay, call, prepared, attempt, route, hold_id };
     let is_by_use = reservation.price().is_some_and(FrozenPrice::is_by_use);
     let mut is_estimated = false;
-    if is_by_use && call.is_estimated_by(channel) {
+    // An estimate call would submit the work.
+    let is_submitted = || call.submit_route(channel).is_some();
+    if is_by_use && call.is_estimated_by(channel) && !is_submitted() {
         // Boxed, so that calls without an estimate don't reserve space for it.
         match Box::pin(estimate(ctx, &mut exchange, reservation, &read_as)).await? {
             None if ctx.link.is_disconnected() => {

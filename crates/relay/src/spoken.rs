@@ -76,6 +76,18 @@ impl Spoken {
         unknown
     }
 
+    /// The route of a protocol that a call fits.
+    pub(crate) fn by(protocol: &Protocol, method: &Method, path: &str) -> Option<Self> {
+        let found = protocol.route(method.as_str(), path)?;
+        Some(Self { route: Arc::clone(found.route), captures: found.captures })
+    }
+
+    /// Whether it is about a task that was submitted before.
+    pub(crate) fn is_about_task(&self) -> bool {
+        use TaskWord::{Ask, Cancel, Fetch};
+        matches!(self.route.task, Some(Ask | Fetch | Cancel))
+    }
+
     /// The shape of our own errors.
     pub(crate) fn errors(&self) -> ErrorShape {
         self.route.errors
@@ -83,7 +95,7 @@ impl Spoken {
 
     /// Whether such calls cost nothing, whatever their model's price is.
     pub(crate) fn is_free(&self) -> bool {
-        self.route.price == PriceWord::Free
+        self.route.price == PriceWord::Free || self.is_about_task()
     }
 
     /// What the path says the model is, where it is the path that names it.
@@ -177,6 +189,16 @@ pub(crate) fn priced_routes(
         routes.extend(found.filter(|new| !routes.iter().any(|route| Arc::ptr_eq(route, new))));
     }
     routes
+}
+
+/// The route by which a channel takes a call as the submission of a task; none: it does not, or it
+/// does so by CustomPass.
+pub(crate) fn submit_route(
+    channel: &Channel,
+    method: &Method,
+    path: &str,
+) -> Option<Arc<ProtocolRoute>> {
+    route_of(channel, method, path).filter(|route| route.task == Some(TaskWord::Submit))
 }
 
 /// Whether a channel's upstream speaks CustomPass.

@@ -49,6 +49,11 @@ impl ApiPath {
         self.spoken.as_ref().and_then(Spoken::list)
     }
 
+    /// Whether it is about a task that was submitted before.
+    pub(crate) fn is_about_task(&self) -> bool {
+        self.spoken.as_ref().is_some_and(Spoken::is_about_task)
+    }
+
     /// Whether its calls name no model, but only what was made before.
     pub(crate) fn names_no_model(&self) -> bool {
         self.spoken.as_ref().is_some_and(Spoken::names_no_model)
@@ -146,6 +151,13 @@ fn read(meaning: PathMeaning<'_>, method: &Method, path: &str) -> Result<Surface
     let decode = |raw| upstream::decode_model_path(raw).map_err(bad_path);
     if let Some(raw) = path.strip_prefix("/pass/") {
         if let Some(call) = task_view::under_pass(method, raw, meaning.is_model)? {
+            // Some vendors have such paths, too: the model decides.
+            if !call.model().is_some_and(meaning.is_model) {
+                let api = ApiPath::read(&meaning, method, raw)?;
+                if api.is_about_task() {
+                    return Ok(Surface::Api(api));
+                }
+            }
             return Ok(Surface::Tasks(call));
         }
         let model = decode(raw)?;

@@ -1,6 +1,6 @@
 //! The address of an upstream: `base_url`, and the targets below it.
 
-use crate::encode::push_path;
+use crate::encode::encode_path;
 use bytes::Bytes;
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -171,8 +171,7 @@ impl BaseUrl {
     /// # Errors
     /// When the address gets too long, or `raw_query` has characters that a query can't have.
     pub fn target(&self, path: &str, raw_query: Option<&str>) -> Result<Uri, AddressError> {
-        let front = format!("{}/", self.path);
-        self.join(&front, path, raw_query)
+        self.join(&format!("{}/{}", self.path, encode_path(path)), raw_query)
     }
 
     /// Its path, without a slash at its end.
@@ -186,14 +185,21 @@ impl BaseUrl {
     /// # Errors
     /// Those of [`BaseUrl::target`].
     pub fn at_path(&self, path: &str, raw_query: Option<&str>) -> Result<Uri, AddressError> {
-        self.join("/", path.trim_start_matches('/'), raw_query)
+        self.at_encoded(&encode_path(path), raw_query)
     }
 
-    fn join(&self, front: &str, path: &str, raw_query: Option<&str>) -> Result<Uri, AddressError> {
+    /// The same with a path that is encoded.
+    ///
+    /// # Errors
+    /// Those of [`BaseUrl::target`].
+    pub fn at_encoded(&self, path: &str, raw_query: Option<&str>) -> Result<Uri, AddressError> {
+        self.join(&format!("/{}", path.trim_start_matches('/')), raw_query)
+    }
+
+    fn join(&self, path: &str, raw_query: Option<&str>) -> Result<Uri, AddressError> {
         let query_len = raw_query.map_or(0, |q| q.len() + 1);
-        let mut text = String::with_capacity(front.len() + path.len() + query_len + 16);
-        text.push_str(front);
-        push_path(&mut text, path);
+        let mut text = String::with_capacity(path.len() + query_len);
+        text.push_str(path);
         if let Some(query) = raw_query {
             // A fragment is never sent, so it would cut off the rest of the query.
             if query.contains('#') {

@@ -36,8 +36,3 @@ pub fn encode_segment(text: &str) -> String {
 pub fn encode_path(path: &str) -> String {
     utf8_percent_encode(path, PATH).to_string()
 }
-
-/// Appends `path` to `to`, encoded.
-pub(crate) fn push_path(to: &mut String, path: &str) {
-    to.extend(utf8_percent_encode(path, PATH));
-}

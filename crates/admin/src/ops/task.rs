@@ -9,7 +9,7 @@ use domain::{ChannelId, KeyId, Quota, TaskStatus, TaskUid, UnixMs, UserId};
 use ledger::{Charge, TaskEnd, TaskRef};
 use serde::Serialize;
 use serde_json::json;
-use store::{Row, StoreError, Value};
+use store::{Row, StoreError, TASK_DATA, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -29,6 +29,12 @@ pub struct TaskView {
     pub uid: TaskUid,
     /// The upstream's id; empty until it is known.
     pub task_id: String,
+    /// Its submission was accepted with a reply that can't be read. It is not asked about: an
+    /// operator settles or refunds it.
+    pub unreadable: bool,
+    /// That reply, as far as it was kept; for administrators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply: Option<String>,
     /// Always `custompass`.
     pub platform: String,
     /// Owner.
@@ -154,10 +160,14 @@ fn read_status(text: &str) -> Result<String, AdminError> {
 
 fn view(row: &Row) -> Result<TaskView, StoreError> {
     let seconds = |at: Option<UnixMs>| at.map_or(0, exact::seconds);
+    let task_id: String = row.get("task_id")?;
+    let submit_time: Option<UnixMs> = row.get("submit_time")?;
     Ok(TaskView {
         id: row.get("id")?,
         uid: TaskUid(row.get::<Uuid>("uid")?),
-        task_id: row.get("task_id")?,
+        unreadable: task_id.is_empty() && submit_time.is_some(),
+        reply: None,
+        task_id,
         platform: row.get("platform")?,
         user_id: row.get("user_id")?,
         token_id: row.get("token_id")?,
@@ -173,7 +183,7 @@ fn view(row: &Row) -> Result<TaskView, StoreError> {
         request_id: row.get("request_id")?,
         created_at: exact::seconds(row.get("created_at")?),
         updated_at: exact::seconds(row.get("updated_at")?),
-        submit_time: seconds(row.get("submit_time")?),
+        submit_time: seconds(submit_time),
         finish_time: seconds(row.get("finish_time")?),
         lifetime_from: row.get("lifetime_from")?,
     })
@@ -215,7 +225,22 @@ pub async fn list(
 /// When there is none, or the database fails.
 pub async fn get(state: &AdminState, actor: &Actor, id: &str) -> Result<TaskView, AdminError> {
     let found = find(state, id).await?.filter(|task| actor.owns(task.user_id));
-    found.map(|task| shown(actor, task)).ok_or_else(not_found)
+    let mut task = found.ok_or_else(not_found)?;
+    if task.unreadable && actor.is_admin() {
+        task.reply = unreadable_reply(state, &task).await?;
+    }
+    Ok(shown(actor, task))
+}
+
+/// What the upstream replied to a submission, where that can't be read.
+async fn unreadable_reply(
+    state: &AdminState,
+    task: &TaskView,
+) -> Result<Option<String>, AdminError> {
+    let rows = state.db.read("SELECT data FROM tasks WHERE id = $1", &[task.id.into()]).await?;
+    let sealed: String = rows.first().map(|row| row.get("data")).transpose()?.unwrap_or_default();
+    let opened = state.sealer.open_text(TASK_DATA, &sealed).ok();
+    Ok(opened.map(|text| text.expose().to_owned()))
 }
 
 fn not_found() -> AdminError {
@@ -316,6 +341,10 @@ async fn finish(
 }
 
 async fn requeue(state: &AdminState, task: &TaskView) -> Result<bool, AdminError> {
+    if task.unreadable {
+        let zh = "上游没有给出任务 ID, 无法查询; 请结算或退还";
+        return Err(AdminError::conflict(zh, "it has no id to be asked by; settle or refund it"));
+    }
     let restarted = store::tasks::restart_lifetime(&state.db, task.uid, state.clock.now()).await?;
     if restarted {
         store::request_poll(&state.db).await?;

@@ -159,6 +159,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<String>) -> Handled {
                 (lang.say("这笔费用的由来", "How this charge came about"))
             } }
         }
+        @if task.unreadable && is_open(&task) { (unreadable(lang, &task)) }
         @if visit.is_admin() && is_open(&task) { (decisions(&visit, &task)) }
     };
     let title = tell!(lang, "任务 #{}", "Task #{}", task.id);
@@ -180,6 +181,19 @@ fn timeline(lang: Lang, task: &TaskView) -> Markup {
     }
 }
 
+/// A submission that an upstream accepted with a reply that can't be read.
+fn unreadable(lang: Lang, task: &TaskView) -> Markup {
+    html! {
+        h2.sec { (lang.say("无法读取的应答", "A reply that can't be read")) }
+        p { (lang.say(
+            "上游已接受提交, 但应答中没有可用的任务 ID。额度保持预扣, 由管理员决定结算或退还。",
+            "The upstream accepted the submission, but its reply names no task. The money stays \
+             held until an administrator settles or refunds it.",
+        )) }
+        @if let Some(reply) = &task.reply { pre.mono.break { (reply) } }
+    }
+}
+
 /// What an operator decides over a task that has not ended; each with a reason.
 fn decisions(visit: &Visit, task: &TaskView) -> Markup {
     let lang = visit.lang();
@@ -192,7 +206,11 @@ fn decisions(visit: &Visit, task: &TaskView) -> Markup {
             div.field {
                 label for="f-decision" { (lang.say("决定", "Decision")) }
                 select #f-decision name="decision" {
-                    option value="requeue" { (lang.say("立即重新查询", "Ask the upstream again now")) }
+                    @if !task.unreadable {
+                        option value="requeue" {
+                            (lang.say("立即重新查询", "Ask the upstream again now"))
+                        }
+                    }
                     option value="settle" { (lang.say("按价格结算", "Settle now at its price")) }
                     option value="refund" { (lang.say("失败并全额退还", "Fail it, give everything back")) }
                 }

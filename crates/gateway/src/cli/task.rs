@@ -150,6 +150,7 @@ fn show_one(task: &TaskView) -> anyhow::Result<()> {
         ("status", task.status.clone()),
         ("upstream", format!("{} {}", task.upstream_status, task.progress)),
         ("reason", task.fail_reason.clone()),
+        ("reply", task.reply.clone().unwrap_or_default()),
         ("quota", out::quota(task.quota.0)),
         ("held at first", out::quota(task.precharge_quota.0)),
         ("made", time(task.created_at)),

@@ -24,7 +24,7 @@ const LOCK_KEYS: &str =
 const LOCK_CODES: &str = "SELECT id, name, quota, status,
            (extract(epoch FROM expires_at) * 1000)::bigint
     FROM redemptions AS t WHERE id = ANY($1::bigint[]) FOR NO KEY UPDATE OF t SKIP LOCKED";
-const READ_TASKS: &str = "SELECT uid, finish_time IS NOT NULL, task_id <> '', used_quota,
+const READ_TASKS: &str = "SELECT uid, finish_time IS NOT NULL, submit_time IS NOT NULL, used_quota,
         precharge_quota, token_id, action, request_id
     FROM tasks WHERE uid = ANY($1::uuid[])";
 const READ_PRICES: &str = "SELECT p.id, p.price::text FROM holds h

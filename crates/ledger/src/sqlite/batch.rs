@@ -142,7 +142,7 @@ impl Batch<'_> {
 
     fn read_tasks(&self, wanted: &RowsNeeded, rows: &mut Rows) -> rusqlite::Result<()> {
         for uid in &wanted.tasks {
-            let sql = "SELECT finish_time IS NOT NULL, task_id <> '', used_quota,
+            let sql = "SELECT finish_time IS NOT NULL, submit_time IS NOT NULL, used_quota,
                     precharge_quota, token_id, action, request_id
                 FROM tasks WHERE uid = ?1";
             let task = |row: &Row<'_>| {

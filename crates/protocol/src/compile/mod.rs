@@ -13,6 +13,7 @@ use crate::document::{Document, RouteSection, TaskWord, TextList};
 use crate::library::Library;
 use crate::protocol::Protocol;
 use crate::route::{ProtocolRoute, RoutePattern, ValueSource};
+use crate::task::TaskRules;
 use problems::ProblemList;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -81,7 +82,9 @@ fn inherit(mut document: Document, known: &Library, found: &mut ProblemList) -> 
 fn protocol(document: &Document, known: &Library, found: &mut ProblemList) -> Protocol {
     sections::name(document, found);
     let name: Arc<str> = document.name.as_str().into();
-    let mut routes = routes(document, &name, found);
+    let task = document.task.as_ref().and_then(|it| tasks::rules(document, it, found));
+    let task = task.map(Arc::new);
+    let mut routes = routes(document, (&name, task.as_ref()), found);
     for (at, other) in document.speaks.iter().enumerate() {
         match known.get(other) {
             Some(other) => routes.extend(other.routes.iter().cloned()),
@@ -105,13 +108,13 @@ fn protocol(document: &Document, known: &Library, found: &mut ProblemList) -> Pr
         auth,
         address: document.address.as_ref().map(sections::address).unwrap_or_default(),
         routes,
-        task: document.task.as_ref().and_then(|it| tasks::rules(document, it, found)).map(Arc::new),
+        task,
     }
 }
 
 fn routes(
     document: &Document,
-    name: &Arc<str>,
+    (name, tasks): (&Arc<str>, Option<&Arc<TaskRules>>),
     found: &mut ProblemList,
 ) -> Vec<Arc<ProtocolRoute>> {
     let sections = document.routes.as_deref().unwrap_or_default();
@@ -124,7 +127,8 @@ fn routes(
     for (at, section) in sections.iter().enumerate() {
         let at = format!("route.{at}");
         let Some(route) = route(document, section, &at, &mut shared, found) else { continue };
-        let route = ProtocolRoute { protocol: Arc::clone(name), ..route };
+        let tasks = tasks.filter(|_| route.task.is_some()).map(Arc::clone);
+        let route = ProtocolRoute { protocol: Arc::clone(name), tasks, ..route };
         for (number, pattern) in route.patterns.iter().enumerate() {
             let above = made.iter().flat_map(|route| &route.patterns);
             if let Some(first) = above.into_iter().find(|first| first.hides(pattern)) {
@@ -213,6 +217,7 @@ fn route(
         resource_days: document.resources.as_ref().map_or(RESOURCE_DAYS, |it| it.lifetime_days),
         list: section.list,
         task: section.task,
+        tasks: None,
         once: always || section.task == Some(TaskWord::Submit),
         ask_usage: requests::ask_usage(document, section.ask_usage, at, found),
         probe: section.probe,

@@ -58,7 +58,7 @@ impl Again {
         if !channel.setting.idempotent {
             return Err("its upstream does not honour Idempotency-Key");
         }
-        let sealed = left.request_sealed.as_deref().ok_or("it was too large to be kept")?;
+        let sealed = left.request_sealed.as_deref().ok_or("it was not kept")?;
         let key = relay.sealer.open_text(TOKEN_KEY, &left.key_sealed);
         let key = key.map_err(|_| "its key can't be opened")?;
         let kept = request::open(relay, sealed, key.expose(), &left.request_id)

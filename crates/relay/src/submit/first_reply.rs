@@ -30,17 +30,20 @@ pub(super) enum FirstReply {
 
 /// An upstream's report about a task that it accepted.
 pub(super) struct Accepted {
+    /// Empty: the reply does not name it, or can't be read.
     pub task_id: String,
-    status: String,
-    progress: String,
+    pub status: String,
+    pub progress: String,
     /// The element itself.
-    data: String,
-    usage: Option<Usage>,
+    pub data: String,
+    pub usage: Option<Usage>,
+    /// Where a protocol has its tasks: the path that it was submitted to, and what its word means.
+    pub by_route: Option<(String, TaskStatus)>,
 }
 
 /// An upstream's refusal.
 pub(super) struct SubmissionRefusal {
-    kind: FirstReplyKind,
+    pub kind: FirstReplyKind,
     /// A label for metrics and log.
     pub code: &'static str,
     pub error: String,
@@ -90,6 +93,7 @@ pub(super) fn read(
             progress: element.progress(),
             data: element.kept().into_owned(),
             usage: money.usage,
+            by_route: None,
         }),
         None => {
             let error = "the upstream's reply names no usable data.task_id".to_owned();
@@ -99,7 +103,7 @@ pub(super) fn read(
 }
 
 /// The decoded reply, if it can be decoded.
-fn plain<'a>(headers: &HeaderMap, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+pub(super) fn plain<'a>(headers: &HeaderMap, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
     if !is_compressed(headers) {
         return Some(Cow::Borrowed(bytes));
     }
@@ -127,13 +131,23 @@ impl Accepted {
     ) -> Result<TaskRecord, Fault> {
         let sealed = relay.sealer.seal(TASK_DATA, self.data.as_bytes());
         let words = (channel.status_words.as_ref(), &relay.config.status_words);
+        let (path, status) = match self.by_route {
+            Some((path, status)) => (path, unended(status)),
+            None => (String::new(), first_status(&self.status, words.0, words.1)),
+        };
         Ok(TaskRecord {
-            status: first_status(&self.status, words.0, words.1),
+            path,
+            status,
             upstream_status: self.status,
             progress: self.progress,
             data: sealed.map_err(faults::system)?,
             ..TaskRecord::new(uid, self.task_id, channel.id)
         })
+    }
+
+    /// Whether it is a task of CustomPass.
+    pub(super) const fn is_by_envelope(&self) -> bool {
+        self.by_route.is_none()
     }
 
     /// The price of the usage that the upstream reported.
@@ -157,10 +171,11 @@ fn first_status(
     if word.is_empty() {
         return TaskStatus::Submitted;
     }
-    match task_status(word, channel, installation) {
-        status if status.is_final() => TaskStatus::Processing,
-        status => status,
-    }
+    unended(task_status(word, channel, installation))
+}
+
+fn unended(status: TaskStatus) -> TaskStatus {
+    if status.is_final() { TaskStatus::Processing } else { status }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Submissions of tasks: what differs from other calls when the model ends in `/submit`.
+//! Submissions of tasks: what differs from other calls when the model ends in `/submit`, or the
+//! route of a protocol submits a task.
 //!
 //! The task's row is created with the hold, before anything is sent. The reply is always collected;
 //! when it names the task, that is durable before the client sees it. From then on the task belongs
@@ -8,9 +9,11 @@ mod again;
 mod first_reply;
 mod recover;
 mod request;
+mod unread;
+mod vendor;
 
 use crate::Relay;
-use crate::call::Call;
+use crate::call::{Call, pass_path};
 use crate::context::Context;
 use crate::deliver::{
     Delivery, X_NEWAPI_QUOTA, head_of, in_one_piece, refuse, repeats_key, unusable,
@@ -24,14 +27,17 @@ use crate::phases::Order;
 use crate::reply::{Collected, collect};
 use crate::reservation::{OpenTask, Reservation};
 use crate::send::ChannelReply;
+use crate::spoken::submit_route;
+use crate::surface::ApiPath;
 use crate::traced::ended;
 use bytes::Bytes;
 use domain::{ChannelId, Fault, FrozenPrice, ModelName, Quota, TaskUid, task_base};
 use first_reply::{Accepted, FirstReply, SubmissionRefusal};
 use http::header::{LOCATION, RETRY_AFTER};
 use http::uri::Scheme;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
 use ledger::{NewTask, Taken};
+use std::borrow::Cow;
 use std::sync::Arc;
 use store::{Channel, TOKEN_KEY, WEBHOOK_URL};
 use web::memory::Share;
@@ -39,21 +45,51 @@ use web::memory::Share;
 const X_WEBHOOK_URL: HeaderName = HeaderName::from_static("x-webhook-url");
 const MAX_WEBHOOK_URL_CHARS: usize = 2048;
 
+/// How a task is submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SubmissionKind {
+    /// By CustomPass: its model ends in `/submit`.
+    Envelope,
+    /// By a route of the channels' protocol.
+    Route,
+}
+
 /// The client's options for its task.
 pub(crate) struct SubmitOptions {
+    pub kind: SubmissionKind,
     /// The address to notify of its end.
     pub webhook_url: Option<String>,
 }
 
 impl SubmitOptions {
     /// Reads the options of a submission, and removes the headers that are meant for us.
-    pub(crate) fn take(model: &ModelName, headers: &mut HeaderMap) -> Result<Option<Self>, Fault> {
-        if !model.is_submission() {
-            return Ok(None);
-        }
+    pub(crate) fn take(
+        kind: Option<SubmissionKind>,
+        headers: &mut HeaderMap,
+    ) -> Result<Option<Self>, Fault> {
+        let Some(kind) = kind else { return Ok(None) };
         let webhook_url = webhook_url(headers)?;
         headers.remove(X_WEBHOOK_URL);
-        Ok(Some(Self { webhook_url }))
+        Ok(Some(Self { kind, webhook_url }))
+    }
+}
+
+/// Whether a call submits a task, and the channels that take it as that. Where some channels of a
+/// model do and others do not, it is a task.
+pub(crate) fn kind<'a>(
+    candidates: Cow<'a, [Arc<Channel>]>,
+    (method, api): (&Method, Option<&ApiPath>),
+    model: &ModelName,
+) -> (Cow<'a, [Arc<Channel>]>, Option<SubmissionKind>) {
+    let path = api.map_or_else(|| pass_path(model), ApiPath::absolute);
+    let submits = |channel: &&Arc<Channel>| submit_route(channel, method, &path).is_some();
+    match candidates.iter().filter(submits).count() {
+        0 => (candidates, model.is_submission().then_some(SubmissionKind::Envelope)),
+        all if all == candidates.len() => (candidates, Some(SubmissionKind::Route)),
+        _ => {
+            let submitting: Vec<_> = candidates.iter().filter(submits).cloned().collect();
+            (Cow::Owned(submitting), Some(SubmissionKind::Route))
+        }
     }
 }
 
@@ -76,8 +112,12 @@ fn may_be_called(uri: &Uri) -> bool {
 }
 
 /// Whether a submission may have to be repeated after a crash, and so has to be stored.
-pub(crate) fn may_be_repeated(candidates: &[Arc<Channel>]) -> bool {
-    candidates.iter().any(|channel| channel.setting.idempotent)
+pub(crate) fn may_be_repeated(
+    submission: Option<&SubmitOptions>,
+    candidates: &[Arc<Channel>],
+) -> bool {
+    submission.is_some_and(|options| options.kind == SubmissionKind::Envelope)
+        && candidates.iter().any(|channel| channel.setting.idempotent)
 }
 
 /// Creates the task, and holds the money for it. Nothing is sent before this is durable.
@@ -100,7 +140,7 @@ pub(crate) async fn open(
             Some(seal(WEBHOOK_URL, url.as_bytes())?)
         }
     };
-    let request_sealed = match may_be_repeated(candidates) {
+    let request_sealed = match may_be_repeated(submission, candidates) {
         true => request::seal(relay, call, reservation.claim())?,
         false => None,
     };
@@ -156,8 +196,15 @@ pub(crate) async fn deliver(
         attempt.bad();
     }
     drop(attempt);
+    let route = call.submit_route(&prepared.channel);
+    let is_accepted = route.is_some() && reply.status.is_success();
     let bytes = match whole(collected) {
         Ok(bytes) => bytes,
+        Err(kind) if is_accepted => {
+            let client = decide(Terms::Free, CallEnd::Submission(kind)).client;
+            return unread::keep(&mut ctx, call, (&prepared, reservation), client.into_fault())
+                .await;
+        }
         Err(kind) => {
             let Outcome { money, client } = decide(Terms::Free, CallEnd::Submission(kind));
             if let Money::Release { reason } = money {
@@ -167,9 +214,19 @@ pub(crate) async fn deliver(
         }
     };
     if let Some(why) = repeats_key(&prepared, &reply.headers, &bytes) {
+        if is_accepted {
+            let fault = decide(Terms::Free, CallEnd::Unusable(why)).client.into_fault();
+            return unread::keep(&mut ctx, call, (&prepared, reservation), fault).await;
+        }
         return Err(refuse(ctx, reservation, why).await);
     }
-    let reply = first_reply::read(reply.status, &reply.headers, &bytes, &read_as);
+    let reply = match &route {
+        None => first_reply::read(reply.status, &reply.headers, &bytes, &read_as),
+        Some(route) => {
+            let path = call.upstream_path(&prepared.channel)?;
+            vendor::read(route, path, &reply, &bytes)
+        }
+    };
     let kind = reply.kind();
     let Outcome { money, client } = decide(reservation.terms(), CallEnd::Submission(kind));
     let mut head = head;
@@ -223,8 +280,15 @@ async fn record_task(
     let Some(OpenTask { uid, .. }) = reservation.task() else {
         return Err(faults::system("a submission without a task"));
     };
+    if accepted.task_id.is_empty() {
+        unread::warn(ctx, uid, "the upstream's reply names no task");
+    }
     ctx.record.task_id = Some(accepted.task_id.clone());
-    point_to_task(relay, head, call.model.as_str(), &accepted.task_id);
+    let location = match accepted.is_by_envelope() {
+        true => location(call.model.as_str(), &accepted.task_id),
+        false => location_of(uid),
+    };
+    point_to_task(relay, head, location);
     let (hold, held) = match reservation.terms() {
         Terms::Paid { price, held } if price.is_by_use() && !is_estimated => {
             (accepted.price_of_use(price), Some(held))
@@ -252,11 +316,11 @@ async fn record_task(
 }
 
 /// Adds headers with the task's path on our side, and when to poll it.
-fn point_to_task(relay: &Relay, head: &mut Response<()>, model: &str, task_id: &str) {
+fn point_to_task(relay: &Relay, head: &mut Response<()>, location: String) {
     let seconds = relay.config.poll_interval_ms.div_ceil(1_000).max(1);
     head.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     // Percent-encoded text is always a valid header value.
-    if let Ok(location) = HeaderValue::try_from(location(model, task_id)) {
+    if let Ok(location) = HeaderValue::try_from(location) {
         head.headers_mut().insert(LOCATION, location);
     }
 }
@@ -264,6 +328,11 @@ fn point_to_task(relay: &Relay, head: &mut Response<()>, model: &str, task_id: &
 fn location(model: &str, task_id: &str) -> String {
     let base = upstream::encode_path(task_base(model));
     format!("/pass/{base}/task/{}", upstream::encode_segment(task_id))
+}
+
+/// The path of a task that is not addressed by CustomPass.
+fn location_of(uid: TaskUid) -> String {
+    format!("/v1/tasks/{}", uid.0)
 }
 
 /// A complete reply, to be stored for a repeated request.

@@ -7,7 +7,7 @@
 //! again under the same key; else its outcome can't be known, and it ends as failed.
 
 use super::again::{Again, Repeated, Resubmitted};
-use super::{point_to_task, tee_of};
+use super::{location, point_to_task, tee_of};
 use crate::idempotency::Ticket;
 use crate::{Current, Relay};
 use domain::{ChannelId, FrozenPrice, NodeId, Quota, TaskUid, UnixMs, UserId};
@@ -252,7 +252,7 @@ async fn record(
     let task_id = accepted.task_id.clone();
     // Only a client that repeats its request gets the reply.
     let reply = again.kept.claim.as_deref().map(|claim| {
-        point_to_task(relay, &mut head, &left.model, &task_id);
+        point_to_task(relay, &mut head, location(&left.model, &task_id));
         let ticket = Ticket { user_id: left.user_id, key_hash: claim.to_owned() };
         let share = relay.budget.share_of(ticket.user_id);
         tee_of(relay, &head, &bytes, share).keep(relay, &ticket)

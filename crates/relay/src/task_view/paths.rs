@@ -25,6 +25,15 @@ pub(crate) enum TaskCall {
 }
 
 impl TaskCall {
+    /// The model that its path names.
+    pub(crate) fn model(&self) -> Option<&str> {
+        match self {
+            Self::List { model } => Some(model),
+            Self::One(path) | Self::Events(path) => path.model.as_deref(),
+            Self::Page => None,
+        }
+    }
+
     /// The pattern that its paths match.
     pub(crate) const fn route(&self) -> &'static str {
         match self {

@@ -749,6 +749,7 @@ CREATE TABLE tasks (
     token_id           bigint      NOT NULL DEFAULT 0,
     channel_id         bigint      NOT NULL,
     action             text        NOT NULL,
+    path               text        NOT NULL DEFAULT '',
     status             text        NOT NULL DEFAULT 'submitted'
                        CHECK (status IN ('submitted', 'processing', 'completed', 'failed', 'unknown')),
     upstream_status    text        NOT NULL DEFAULT '',

@@ -500,6 +500,7 @@ CREATE TABLE tasks (
     token_id           INTEGER NOT NULL DEFAULT 0,
     channel_id         INTEGER NOT NULL,
     action             TEXT    NOT NULL,
+    path               TEXT    NOT NULL DEFAULT '',
     status             TEXT    NOT NULL DEFAULT 'submitted'
                        CHECK (status IN ('submitted', 'processing', 'completed', 'failed', 'unknown')),
     upstream_status    TEXT    NOT NULL DEFAULT '',

@@ -2,13 +2,15 @@
 //! all of them; and some end, with their money.
 
 use super::page::Waiting;
+use super::poll_request::{PollAnswer, PollFailure, PollTarget};
+use super::report::{Report, read_by_rules};
 use super::{Core, lease::PollLane};
-use domain::{TaskStatus, UnixMs, Usage, task_status};
+use domain::{TaskStatus, UnixMs, task_status};
 use futures_util::future::join_all;
 use ledger::{Charge, TaskEnd, TaskRef};
 use store::tasks::TaskChange;
 use store::{Channel, TASK_DATA};
-use upstream::task_reply::{Element, Odd, RequestedIds, Unreadable, read_reply};
+use upstream::task_reply::{Odd, RequestedIds, read_reply};
 
 /// A task that ends.
 struct End<'t> {
@@ -30,14 +32,12 @@ struct News<'t> {
 /// When the reply can't be used.
 pub(super) async fn reply(
     core: &Core,
-    lane: &PollLane,
-    channel: &Channel,
+    (lane, target): (&PollLane, &PollTarget),
     tasks: &[Waiting],
-    body: Vec<u8>,
-) -> Result<(), Unreadable> {
+    answer: PollAnswer<'_>,
+) -> Result<(), PollFailure> {
     let now = core.parts.clock.now();
-    let (news, odd) = read(core, channel, tasks, &body, now)?;
-    drop(body);
+    let (news, odd) = read(core, target, tasks, (&answer.body, now))?;
     if odd.any() || news.bad_usage > 0 {
         let Odd { malformed, strangers, duplicates, missing } = odd;
         tracing::warn!(
@@ -48,40 +48,55 @@ pub(super) async fn reply(
     }
     write(core, lane, &news.changes, now).await;
     finish(core, lane, news.ends).await;
+    drop(answer);
     Ok(())
 }
 
 fn read<'t>(
     core: &Core,
-    channel: &Channel,
+    target: &PollTarget,
     tasks: &'t [Waiting],
-    body: &[u8],
-    now: UnixMs,
-) -> Result<(News<'t>, Odd), Unreadable> {
-    let requested: RequestedIds<'_> = tasks.iter().map(|task| task.task_id.as_str()).collect();
+    (body, now): (&[u8], UnixMs),
+) -> Result<(News<'t>, Odd), PollFailure> {
+    let channel: &Channel = &target.prepared.channel;
+    let words = channel.status_words.as_ref();
     let mut news = News { changes: Vec::new(), ends: Vec::new(), bad_usage: 0 };
     let mut ended = vec![false; tasks.len()];
-    let odd = read_reply(body, &requested, |place, element| {
+    let mut apply = |place: usize, status: TaskStatus, report: &dyn Report| {
         let task = &tasks[place];
-        let words = channel.status_words.as_ref();
-        let status = task_status(element.raw_status(), words, &core.config.load().status_words);
         if status.is_final() {
             ended[place] = true;
-            let told = (status, element);
-            news.ends.push(ended_by_reply(core, (task, channel), told, &mut news.bad_usage));
+            let (of, said) = ((task, channel), (status, report));
+            news.ends.push(ended_by_reply(core, of, said, &mut news.bad_usage));
             return;
         }
         if status == TaskStatus::Unknown {
             core.metrics.unknown_words.inc();
-            core.words.note(channel.id, element.status());
+            core.words.note(channel.id, report.word());
         }
-        let fingerprint = element.fingerprint();
+        let fingerprint = report.fingerprint();
         // The same word may map to another status by now: its list was edited.
         let same = fingerprint == task.fingerprint && status == task.status;
         if !same && !is_overdue(core, task, now) {
-            news.changes.extend(changed(core, task, status, element, fingerprint));
+            news.changes.extend(changed(core, task, (status, report), fingerprint));
         }
-    })?;
+    };
+    let unusable = |why: String| PollFailure::Unusable(why);
+    let odd = match target.rules(tasks.first().map_or("", |task| &task.path))? {
+        None => {
+            let requested: RequestedIds<'_> =
+                tasks.iter().map(|task| task.task_id.as_str()).collect();
+            read_reply(body, &requested, |place, element| {
+                let usual = &core.config.load().status_words;
+                apply(place, task_status(element.raw_status(), words, usual), element);
+            })
+            .map_err(|error| unusable(error.to_string()))?
+        }
+        Some(rules) => read_by_rules(rules, body, tasks, |place, report| {
+            apply(place, report.status(words), report);
+        })
+        .map_err(|error| unusable(error.to_owned()))?,
+    };
     for (task, _) in tasks.iter().zip(ended).filter(|(_, ended)| !ended) {
         if is_overdue(core, task, now) {
             news.ends.push(End::of_age(task, true));
@@ -93,23 +108,22 @@ fn read<'t>(
 fn changed(
     core: &Core,
     task: &Waiting,
-    status: TaskStatus,
-    element: &Element<'_>,
+    (status, report): (TaskStatus, &dyn Report),
     fingerprint: i64,
 ) -> Option<TaskChange> {
     Some(TaskChange {
         id: task.place.id,
         version: task.version,
         status,
-        upstream_status: element.status(),
-        progress: element.progress(),
-        data: sealed(core, element)?,
+        upstream_status: report.word(),
+        progress: report.progress(),
+        data: sealed(core, report)?,
         fingerprint,
     })
 }
 
-fn sealed(core: &Core, element: &Element<'_>) -> Option<String> {
-    let sealed = core.parts.sealer.seal(TASK_DATA, element.kept().as_bytes());
+fn sealed(core: &Core, report: &dyn Report) -> Option<String> {
+    let sealed = core.parts.sealer.seal(TASK_DATA, report.kept().as_bytes());
     sealed
         .inspect_err(|error| {
             tracing::warn!(target: "custompass", event = "task_reply_not_kept", %error);
@@ -120,38 +134,28 @@ fn sealed(core: &Core, element: &Element<'_>) -> Option<String> {
 fn ended_by_reply<'t>(
     core: &Core,
     (task, channel): (&'t Waiting, &Channel),
-    (status, element): (TaskStatus, &Element<'_>),
+    (status, report): (TaskStatus, &dyn Report),
     bad_usage: &mut usize,
 ) -> End<'t> {
     let (charge, fail_reason) = if status == TaskStatus::Completed {
-        let usage = usage_of(channel, element).unwrap_or_else(|_| {
+        let usage = report.usage(channel).unwrap_or_else(|_| {
             // Usage that can't be billed is replaced by the amount held.
             *bad_usage += 1;
             None
         });
         (Charge::Price(usage), String::new())
     } else {
-        (Charge::Nothing("upstream_failed"), element.reason())
+        (Charge::Nothing("upstream_failed"), report.reason())
     };
     let end = TaskEnd {
         status,
-        upstream_status: Some(element.status()),
-        progress: Some(element.progress()),
+        upstream_status: Some(report.word()),
+        progress: Some(report.progress()),
         fail_reason,
-        data: sealed(core, element),
-        fingerprint: Some(element.fingerprint()),
+        data: sealed(core, report),
+        fingerprint: Some(report.fingerprint()),
     };
     End { task, charge, end }
-}
-
-/// The usage with every count, for prices that ask for more than its sums.
-fn usage_of(channel: &Channel, element: &Element<'_>) -> Result<Option<Usage>, String> {
-    let usage = element.usage()?;
-    let rules = egress::protocol_of(channel).ok().and_then(|protocol| protocol.task.as_ref());
-    let Some(rules) = rules else { return Ok(usage) };
-    let meters = rules.read_one(element.kept().as_bytes()).meters;
-    let has_any = usage.is_some() || !meters.is_empty();
-    Ok(has_any.then(|| usage.unwrap_or_default().with_meters(meters)))
 }
 
 impl<'t> End<'t> {

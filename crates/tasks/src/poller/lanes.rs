@@ -1,6 +1,7 @@
 //! The lanes of this node: a round renews the leases, and one job per lane polls.
 
 use super::lease::{self, LANES_MAX, Leases, PollLane};
+use super::metrics::UNREADABLE;
 use super::sweep::{self, Memory};
 use super::{Core, GRACE_INTERVALS};
 use domain::TaskStatus;
@@ -191,16 +192,17 @@ async fn poll(
 }
 
 async fn count(core: &Core) -> Result<(), StoreError> {
-    let sql = "SELECT status, count(*) AS tasks FROM tasks
+    let sql = "SELECT CASE WHEN task_id = '' AND submit_time IS NOT NULL THEN 'unreadable'
+                           ELSE status END AS status, count(*) AS tasks FROM tasks
                WHERE platform = 'custompass' AND status IN ('submitted', 'processing', 'unknown')
-               GROUP BY status";
+               GROUP BY 1";
     let rows = core.parts.db.read(sql, &[]).await?;
     let mut counts = HashMap::new();
     for row in &rows {
         counts.insert(row.get::<String>("status")?, row.get::<i64>("tasks")?);
     }
-    for status in TaskStatus::UNFINISHED {
-        core.metrics.in_queue(status, counts.get(status.as_str()).copied().unwrap_or(0));
+    for status in TaskStatus::UNFINISHED.map(TaskStatus::as_str).into_iter().chain([UNREADABLE]) {
+        core.metrics.in_queue(status, counts.get(status).copied().unwrap_or(0));
     }
     Ok(())
 }

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 type OneLabel = [(&'static str, &'static str); 1];
 
+/// Tasks whose submission was accepted with a reply that can't be read: an operator decides.
+pub(super) const UNREADABLE: &str = "unreadable";
+
 /// All metrics of the poller.
 pub(super) struct Metrics {
     in_queue: Family<OneLabel, Gauge>,
@@ -35,8 +38,9 @@ impl Default for Metrics {
 impl Metrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         for status in TaskStatus::UNFINISHED {
-            self.in_queue(status, 0);
+            self.in_queue(status.as_str(), 0);
         }
+        self.in_queue(UNREADABLE, 0);
         registry.register(
             "custompass_tasks_in_queue",
             "Unfinished tasks in the database, all nodes",
@@ -64,8 +68,8 @@ impl Metrics {
         );
     }
 
-    pub(super) fn in_queue(&self, status: TaskStatus, count: i64) {
-        self.in_queue.get_or_create(&[("status", status.as_str())]).set(count);
+    pub(super) fn in_queue(&self, status: &'static str, count: i64) {
+        self.in_queue.get_or_create(&[("status", status)]).set(count);
     }
 
     pub(super) fn polled(&self, late: Duration) {

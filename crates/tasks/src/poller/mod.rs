@@ -19,6 +19,7 @@ mod metrics;
 mod page;
 mod permits;
 mod poll_request;
+mod report;
 mod semaphore;
 mod suspects;
 mod sweep;

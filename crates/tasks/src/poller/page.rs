@@ -2,7 +2,7 @@
 
 use super::Core;
 use super::lease::PollLane;
-use super::poll_request::is_number;
+use super::poll_request::{PollTarget, is_number};
 use domain::{TaskStatus, TaskUid, UnixMs, UserId};
 use store::{Row, StoreError, TASK_DATA, Value};
 use upstream::task_reply::Element;
@@ -27,6 +27,8 @@ pub(super) struct Waiting {
     pub(super) user_id: UserId,
     /// The upstream's task id.
     pub(super) task_id: String,
+    /// The path that it was submitted to; empty: it is one of CustomPass.
+    pub(super) path: String,
     pub(super) status: TaskStatus,
     pub(super) fingerprint: i64,
     pub(super) version: i64,
@@ -70,11 +72,11 @@ impl Round {
 // The inner query walks along the index `tasks_unfinished`; the outer one reads only its
 // page.
 const PAGE: &str = "
-    SELECT id, token_id, uid, user_id, task_id, status, fingerprint, version, lifetime_from,
+    SELECT id, token_id, uid, user_id, task_id, path, status, fingerprint, version, lifetime_from,
            since, request_id,
            CASE WHEN lag(token_id) OVER (ORDER BY token_id, id) = token_id THEN NULL
                 ELSE key_sealed END AS key_sealed
-    FROM (SELECT id, token_id, uid, user_id, task_id, status, fingerprint, version,
+    FROM (SELECT id, token_id, uid, user_id, task_id, path, status, fingerprint, version,
                  lifetime_from, coalesce(submit_time, created_at) AS since, request_id, key_sealed
           FROM tasks
           WHERE channel_id = $1 AND action = $2
@@ -112,6 +114,7 @@ impl Waiting {
             uid: TaskUid(row.get("uid")?),
             user_id: row.get("user_id")?,
             task_id: row.get("task_id")?,
+            path: row.get("path")?,
             status: TaskStatus::parse(&status).unwrap_or(TaskStatus::Unknown),
             fingerprint: row.get("fingerprint")?,
             version: row.get("version")?,
@@ -125,13 +128,22 @@ impl Waiting {
 
 /// Whether this upstream writes its ids as numbers, judged by its last report of a task whose id
 /// could be one. One row is read for this per pass, and only when an id could be a number at all.
-pub(super) async fn has_numbers(core: &Core, page: &[Waiting]) -> Result<bool, StoreError> {
+pub(super) async fn has_numbers(
+    core: &Core,
+    page: &[Waiting],
+    target: Option<&PollTarget>,
+) -> Result<bool, StoreError> {
     let Some(task) = page.iter().find(|task| is_number(&task.task_id)) else { return Ok(false) };
     let sql = "SELECT data FROM tasks WHERE id = $1";
     let rows = core.parts.db.read(sql, &[Value::Int(task.place.id)]).await?;
     let Some(row) = rows.first() else { return Ok(false) };
+    let rules = target.and_then(|target| target.rules(&task.path).ok().flatten());
+    let is_number_in = |data: &str| match rules {
+        None => Element::id_is_number(data),
+        Some(rules) => rules.read_one(data.as_bytes()).id_is_number,
+    };
     let data = core.parts.sealer.open_text(TASK_DATA, &row.get::<String>("data")?);
-    Ok(data.is_ok_and(|data| Element::id_is_number(data.expose())))
+    Ok(data.is_ok_and(|data| is_number_in(data.expose())))
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
-//! One poll request: `POST {base}/{model}/task/list-by-condition`, and the bytes of its reply.
+//! One poll request, and the bytes of its reply: by CustomPass, `POST
+//! {base}/{model}/task/list-by-condition`; else as the protocol's document asks.
 
 use super::Core;
+use super::page::Waiting;
 use bytes::Bytes;
-use domain::{Fault, task_base};
+use domain::{Fault, UserId, task_base};
 use egress::Prepared;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::BodyExt;
+use protocol::TaskRules;
 use serde_json::value::RawValue;
 use spans::{Span, key};
 use std::fmt::Write;
@@ -14,11 +17,14 @@ use std::sync::Arc;
 use store::Channel;
 use tokio::sync::SemaphorePermit;
 use upstream::{Deadlines, OutboundRequest, ReplyBody, SendError, Sent};
+use web::memory::Share;
 
 /// Longest reply that is read.
 pub(super) const MAX_REPLY: usize = 16 * 1024 * 1024;
 /// A larger reply than this needs a permit, so that many at once don't fill the memory.
 pub(super) const LARGE_REPLY: usize = 1024 * 1024;
+/// A reply is in memory so often while it is applied: as it came, sealed, and in a statement.
+const COPIES: usize = 4;
 
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +43,8 @@ pub(super) enum PollFailure {
     Unusable(String),
     /// A reply longer than the limit.
     TooLarge,
+    /// No memory for the reply now.
+    NoMemory,
 }
 
 impl PollFailure {
@@ -48,6 +56,11 @@ impl PollFailure {
     /// Whether the upstream has replied, however badly.
     pub(super) const fn is_answer(&self) -> bool {
         matches!(self, Self::Status(_) | Self::Unusable(_) | Self::TooLarge)
+    }
+
+    /// Whether a question about fewer tasks would have a reply that fits.
+    pub(super) const fn is_size(&self) -> bool {
+        matches!(self, Self::TooLarge | Self::NoMemory)
     }
 
     /// Whether one of the tasks may have caused it.
@@ -65,6 +78,7 @@ impl PollFailure {
             Self::Status(_) => "status",
             Self::Unusable(_) => "unusable",
             Self::TooLarge => "too_large",
+            Self::NoMemory => "no_memory",
         }
     }
 
@@ -76,6 +90,7 @@ impl PollFailure {
             Self::Broken(word) => (*word).to_owned(),
             Self::Status(status) => format!("status {}", status.as_u16()),
             Self::TooLarge => format!("the reply is larger than {MAX_REPLY} bytes"),
+            Self::NoMemory => "no memory for the reply".to_owned(),
         }
     }
 }
@@ -93,8 +108,21 @@ impl From<SendError> for PollFailure {
 /// How a lane's channel is called: what follows from its row, built once for each version of it.
 pub(super) struct PollTarget {
     pub(super) prepared: Prepared,
+    /// How tasks of CustomPass are asked about.
     uri: Uri,
+    /// The upstream's name of the model.
+    model: String,
     deadlines: Deadlines,
+}
+
+/// Tasks of one owner's key that are asked about together.
+#[derive(Clone, Copy)]
+pub(super) struct PollQuestion<'a> {
+    /// At least one; all were submitted to the same path.
+    pub(super) tasks: &'a [Waiting],
+    pub(super) owner: &'a HeaderValue,
+    /// The upstream writes its ids as numbers.
+    pub(super) numbers: bool,
 }
 
 impl PollTarget {
@@ -104,17 +132,60 @@ impl PollTarget {
     /// When the row can't be used.
     pub(super) fn read(core: &Core, channel: &Arc<Channel>, action: &str) -> Result<Self, Fault> {
         let prepared = Prepared::read(channel, &core.config.load().egress)?;
-        let model = task_base(egress::mapped(channel, action)?);
+        let model = egress::mapped(channel, action)?.to_owned();
         let bad = |error: upstream::AddressError| {
             Fault::new(domain::FaultKind::Config, error.zh(), error.en())
         };
-        let path = format!("{model}/task/list-by-condition");
+        let path = format!("{}/task/list-by-condition", task_base(&model));
         let uri = prepared.base.target(&path, None).map_err(bad)?;
         let total_ms = core.config.load().query_timeout_ms;
         let connect_ms = prepared.deadlines.connect_ms.min(total_ms);
         let deadlines =
             Deadlines { connect_ms, first_byte_ms: total_ms, idle_ms: total_ms, total_ms };
-        Ok(Self { prepared, uri, deadlines })
+        Ok(Self { prepared, uri, model, deadlines })
+    }
+
+    /// How a task that was submitted to this path is asked about; none: by CustomPass.
+    ///
+    /// # Errors
+    /// When the channel's protocol has no tasks there (any more).
+    pub(super) fn rules(&self, path: &str) -> Result<Option<&Arc<TaskRules>>, PollFailure> {
+        if path.is_empty() {
+            return Ok(None);
+        }
+        let route = self.prepared.protocol.route("POST", path).map(|found| found.route);
+        let rules = route.and_then(|route| route.tasks.as_ref());
+        let why = || format!("its channel's protocol has no tasks at {path}");
+        rules.map(Some).ok_or_else(|| PollFailure::Unasked(why()))
+    }
+
+    /// The maximum number of tasks of this path in one request.
+    pub(super) fn batch_limit(&self, path: &str) -> usize {
+        match self.rules(path) {
+            Ok(Some(rules)) if !rules.has_several() => 1,
+            Ok(Some(rules)) => usize::from(rules.batch).max(1),
+            Ok(None) | Err(_) => usize::MAX,
+        }
+    }
+
+    /// Method, address and body of a question.
+    fn ask(
+        &self,
+        question: PollQuestion<'_>,
+    ) -> Result<(Method, Uri, Option<String>), PollFailure> {
+        let PollQuestion { tasks, numbers, .. } = question;
+        let path = tasks.first().map_or("", |task| task.path.as_str());
+        let ids = tasks.iter().map(|task| task.task_id.as_str());
+        let Some(rules) = self.rules(path)? else {
+            return Ok((Method::POST, self.uri.clone(), Some(request_body(ids, numbers))));
+        };
+        let (ask, ids) = (&rules.ask, ids.collect::<Vec<_>>());
+        let first = ids.first().copied().unwrap_or_default();
+        let target = ask.path_for(first, &self.model, &upstream::encode_path(path));
+        let unasked = |why: &dyn std::fmt::Display| PollFailure::Unasked(why.to_string());
+        let uri = self.prepared.at_encoded(&target).map_err(|error| unasked(&error))?;
+        let method = Method::from_bytes(ask.method.as_bytes()).map_err(|error| unasked(&error))?;
+        Ok((method, uri, ask.body_for(&ids, numbers)))
     }
 }
 
@@ -123,25 +194,26 @@ pub(super) struct PollAnswer<'a> {
     pub(super) body: Vec<u8>,
     /// Held until the reply is dropped.
     _large: Option<SemaphorePermit<'a>>,
+    /// Its part of the memory budget, with what will be made of it.
+    _share: Share,
 }
 
-/// Polls these ids.
+/// Asks a question.
 pub(super) async fn send<'a>(
     core: &'a Core,
     target: &PollTarget,
-    owner: &HeaderValue,
-    ids: impl Iterator<Item = &str>,
-    numbers: bool,
+    question: PollQuestion<'_>,
 ) -> Result<PollAnswer<'a>, PollFailure> {
+    let asked = target.ask(question)?;
     let mut span = core.parts.tracer.root(spans::Kind::Client, "ask about tasks");
     if span.is_recorded() {
         let Prepared { base, channel, .. } = &target.prepared;
-        span.set(key::METHOD, "POST");
+        span.set(key::METHOD, asked.0.to_string());
         span.set(key::HOST, base.host().to_owned());
         span.set(key::PORT, i64::from(base.port()));
         span.set(key::CHANNEL_ID, channel.id.0);
     }
-    let answer = put(core, target, owner, request_body(ids, numbers), &mut span).await;
+    let answer = put(core, (target, question), asked, &mut span).await;
     if let Err(failure) = &answer {
         span.fail(failure.label());
     }
@@ -150,26 +222,24 @@ pub(super) async fn send<'a>(
 
 async fn put<'a>(
     core: &'a Core,
-    target: &PollTarget,
-    owner: &HeaderValue,
-    body: String,
+    (target, question): (&PollTarget, PollQuestion<'_>),
+    (method, uri, body): (Method, Uri, Option<String>),
     span: &mut Span,
 ) -> Result<PollAnswer<'a>, PollFailure> {
+    let now = core.parts.clock.now();
     let mut headers = HeaderMap::with_capacity(6);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if body.is_some() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let request_id = web::uuid_v7(core.parts.clock.now()).to_string();
-    if let Ok(request_id) = HeaderValue::try_from(request_id) {
+    if let Ok(request_id) = HeaderValue::try_from(web::uuid_v7(now).to_string()) {
         headers.insert(web::X_REQUEST_ID, request_id);
     }
-    target.prepared.authorize(&mut headers, owner.clone());
-    let request = OutboundRequest {
-        method: Method::POST,
-        uri: target.uri.clone(),
-        headers,
-        body: Bytes::from(body).into(),
-        proxy: &target.prepared.proxy,
-    };
+    target.prepared.authorize(&mut headers, question.owner.clone());
+    target.prepared.sign(&mut headers, now);
+    let body = Bytes::from(body.unwrap_or_default()).into();
+    let proxy = &target.prepared.proxy;
+    let request = OutboundRequest { method, uri, headers, body, proxy };
     let reply = core.parts.client.send(request, &target.deadlines).await?;
     span.status(reply.status);
     if !reply.status.is_success() {
@@ -179,7 +249,8 @@ async fn put<'a>(
     if encoding.is_some_and(|encoding| encoding != "identity") {
         return Err(PollFailure::Unusable("compressed, against Accept-Encoding".to_owned()));
     }
-    let answer = collect(core, reply.body).await?;
+    let owner = question.tasks.first().map_or(UserId(0), |task| task.user_id);
+    let answer = collect(core, reply.body, owner).await?;
     // The upstream's reports are shown to the tasks' owners.
     if target.prepared.echo.as_ref().is_some_and(|echo| echo.finds(&answer.body)) {
         return Err(PollFailure::Unusable("the reply repeats the channel's key".to_owned()));
@@ -187,8 +258,13 @@ async fn put<'a>(
     Ok(answer)
 }
 
-async fn collect(core: &Core, mut from: ReplyBody) -> Result<PollAnswer<'_>, PollFailure> {
+async fn collect(
+    core: &Core,
+    mut from: ReplyBody,
+    owner: UserId,
+) -> Result<PollAnswer<'_>, PollFailure> {
     let (mut body, mut large) = (Vec::new(), None);
+    let mut share = core.parts.budget.share_of(owner);
     while let Some(frame) = from.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         let length = body.len() + data.len();
@@ -198,9 +274,12 @@ async fn collect(core: &Core, mut from: ReplyBody) -> Result<PollAnswer<'_>, Pol
         if length > LARGE_REPLY && large.is_none() {
             large = core.permits.large.acquire().await.ok();
         }
+        if !share.grow_towards(length.saturating_mul(COPIES)) {
+            return Err(PollFailure::NoMemory);
+        }
         body.extend_from_slice(&data);
     }
-    Ok(PollAnswer { body, _large: large })
+    Ok(PollAnswer { body, _large: large, _share: share })
 }
 
 /// `{"task_ids":[…]}`. Ids are kept as text. Where this upstream writes its ids as numbers, numeric

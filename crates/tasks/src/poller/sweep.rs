@@ -2,7 +2,7 @@
 
 use super::lease::PollLane;
 use super::page::{self, PagePlace, Round, Waiting};
-use super::poll_request::{self, PollFailure, PollTarget};
+use super::poll_request::{self, PollFailure, PollQuestion, PollTarget};
 use super::suspects::Suspects;
 use super::{Core, apply};
 use domain::UnixMs;
@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::HeaderValue;
 use std::sync::Arc;
-use store::{Channel, TOKEN_KEY};
+use store::TOKEN_KEY;
 use tokio::time::Instant;
 use web::Seconds;
 
@@ -28,6 +28,9 @@ const HALVES_IN_VAIN: usize = 6;
 /// Failed requests of one pass that are kept to be split in halves.
 const FAILED_MAX: usize = 4;
 
+/// Passes without a reply that is too large before larger batches are tried.
+const CALM_PASSES: u32 = 20;
+
 /// What a lane keeps between passes.
 pub(super) struct Memory {
     /// Since when this node has polled this lane.
@@ -40,12 +43,43 @@ pub(super) struct Memory {
     suspects: Suspects,
     /// The channel as it was last read.
     target: Option<Arc<PollTarget>>,
+    /// Questions about more tasks had replies that were too large.
+    batch_max: Option<usize>,
+    /// Passes since then without such a reply.
+    calm_passes: u32,
 }
 
 impl Memory {
     pub(super) fn new(since: UnixMs) -> Self {
-        let (resume, sick, target) = (None, false, None);
-        Self { since, resume, sick, suspects: Suspects::default(), target }
+        let suspects = Suspects::default();
+        Self {
+            since,
+            resume: None,
+            sick: false,
+            suspects,
+            target: None,
+            batch_max: None,
+            calm_passes: 0,
+        }
+    }
+
+    /// A reply about so many tasks was too large.
+    fn too_many(&mut self, tasks: usize) {
+        let half = (tasks / 2).max(1);
+        self.calm_passes = 0;
+        self.batch_max = Some(self.batch_max.map_or(half, |most| most.min(half)));
+    }
+
+    /// A pass had no reply that was too large: slowly back to the usual size, since a try that
+    /// fails costs a reply of the largest size.
+    fn fits(&mut self, usual: usize) {
+        self.calm_passes += 1;
+        if self.calm_passes < CALM_PASSES {
+            return;
+        }
+        self.calm_passes = 0;
+        let grown = self.batch_max.map(|most| most + (most / 8).max(1));
+        self.batch_max = grown.filter(|most| *most < usual);
     }
 
     fn target(&mut self, core: &Core, lane: &PollLane) -> Result<Arc<PollTarget>, PollFailure> {
@@ -68,6 +102,8 @@ impl Memory {
 /// Tasks of one owner's key that are polled together.
 struct Batch {
     tasks: Vec<Waiting>,
+    /// The maximum number of tasks.
+    limit: usize,
     owner: Result<HeaderValue, PollFailure>,
 }
 
@@ -89,6 +125,8 @@ struct Course {
     failed: Vec<Batch>,
     warned: bool,
     numbers: bool,
+    /// A reply was too large.
+    too_large: bool,
     /// The position up to which everything was polled.
     asked_to: Option<PagePlace>,
 }
@@ -102,17 +140,19 @@ pub(super) async fn run(core: &Core, lane: &PollLane, memory: &mut Memory, due: 
     let mut first = true;
     memory.suspects.begin();
     loop {
-        let size = core.config.load().batch_size.max(1);
+        let usual = core.config.load().batch_size.max(1);
+        let size = memory.batch_max.unwrap_or(usual).min(usual);
         let rows = (size * core.permits.share() * PAGE_QUESTIONS).min(PAGE_MAX).max(size);
         let page = match page::load(core, lane, round.span(), rows).await {
             Ok(page) => page,
             Err(error) => return pass.warn_unread(&error),
         };
         if std::mem::take(&mut first) {
-            course.numbers = page::has_numbers(core, &page).await.unwrap_or(false);
+            let target = pass.target.as_deref().ok();
+            course.numbers = page::has_numbers(core, &page, target).await.unwrap_or(false);
         }
         let end = page.last().map(|task| task.place);
-        let batches = batches(core, page, size, &mut memory.suspects);
+        let batches = pass.batches(page, size, &mut memory.suspects);
         pass.ask_all(batches, memory, &mut course).await;
         if course.hangs >= HANGS_MAX {
             memory.resume = course.asked_to;
@@ -124,27 +164,9 @@ pub(super) async fn run(core: &Core, lane: &PollLane, memory: &mut Memory, due: 
     }
     pass.ask_in_halves(memory, &mut course).await;
     memory.suspects.end();
-}
-
-/// Splits a page into batches. Suspects are polled one by one.
-fn batches(core: &Core, page: Vec<Waiting>, size: usize, suspects: &mut Suspects) -> Vec<Batch> {
-    let mut batches: Vec<Batch> = Vec::new();
-    let mut owner = Err(PollFailure::Unasked(String::new()));
-    // Whether the last batch has room for the next task.
-    let mut open = false;
-    for mut task in page {
-        if let Some(sealed) = task.key_sealed.take() {
-            owner = owner_key(core, &sealed);
-            open = false;
-        }
-        let alone = suspects.meets(task.place.id);
-        match batches.last_mut().filter(|last| open && !alone && last.tasks.len() < size) {
-            Some(last) => last.tasks.push(task),
-            None => batches.push(Batch { tasks: vec![task], owner: owner.clone() }),
-        }
-        open = !alone;
+    if !course.too_large {
+        memory.fits(core.config.load().batch_size.max(1));
     }
-    batches
 }
 
 fn owner_key(core: &Core, sealed: &str) -> Result<HeaderValue, PollFailure> {
@@ -158,6 +180,31 @@ fn owner_key(core: &Core, sealed: &str) -> Result<HeaderValue, PollFailure> {
 }
 
 impl Pass<'_> {
+    /// Splits a page into batches. Suspects are polled one by one.
+    fn batches(&self, page: Vec<Waiting>, size: usize, suspects: &mut Suspects) -> Vec<Batch> {
+        let mut batches: Vec<Batch> = Vec::new();
+        let mut owner = Err(PollFailure::Unasked(String::new()));
+        // Whether the last batch may take another task.
+        let mut open = false;
+        for mut task in page {
+            if let Some(sealed) = task.key_sealed.take() {
+                owner = owner_key(self.core, &sealed);
+                open = false;
+            }
+            let alone = suspects.meets(task.place.id);
+            match batches.last_mut().filter(|last| open && !alone && last.takes(&task)) {
+                Some(last) => last.tasks.push(task),
+                None => {
+                    let target = self.target.as_ref().ok();
+                    let limit = target.map_or(size, |it| it.batch_limit(&task.path).min(size));
+                    batches.push(Batch { tasks: vec![task], limit, owner: owner.clone() });
+                }
+            }
+            open = !alone;
+        }
+        batches
+    }
+
     /// Polls these batches, as many at a time as this lane may, and starts no new ones when too
     /// many time out.
     async fn ask_all(&self, batches: Vec<Batch>, memory: &mut Memory, course: &mut Course) {
@@ -197,6 +244,10 @@ impl Pass<'_> {
         memory.sick = failure.hangs();
         course.hangs = if failure.hangs() { course.hangs + 1 } else { 0 };
         self.warn(&failure, course);
+        if failure.is_size() {
+            course.too_large = true;
+            memory.too_many(batch.tasks.len());
+        }
         let halve = failure.may_be_one_task() && single.is_none();
         if halve && course.failed.len() < FAILED_MAX {
             course.failed.push(batch);
@@ -247,21 +298,19 @@ impl Pass<'_> {
     async fn request(&self, batch: &Batch, sick: bool, numbers: bool) -> Result<(), PollFailure> {
         let target = self.target.as_ref().map_err(Clone::clone)?;
         let owner = batch.owner.as_ref().map_err(Clone::clone)?;
-        let channel: &Channel = &target.prepared.channel;
+        let channel = &target.prepared.channel;
         let permit = self.core.permits.acquire(channel, sick).await;
         let began = Instant::now();
         self.core.metrics.polled(began.saturating_duration_since(self.due));
-        let ids = batch.tasks.iter().map(|task| task.task_id.as_str());
-        let answer = poll_request::send(self.core, target, owner, ids, numbers).await;
+        let question = PollQuestion { tasks: &batch.tasks, owner, numbers };
+        let answer = poll_request::send(self.core, target, question).await;
         drop(permit);
         tracing::debug!(
             target: "custompass", event = "polling_tasks", channel_id = channel.id.0,
             model = &*self.lane.action, task_count = batch.tasks.len(),
             duration = %Seconds(began.elapsed()),
         );
-        let answer = answer?;
-        let read = apply::reply(self.core, self.lane, channel, &batch.tasks, answer.body).await;
-        read.map_err(|why| PollFailure::Unusable(why.to_string()))
+        apply::reply(self.core, (self.lane, target), &batch.tasks, answer?).await
     }
 
     async fn end_overdue(&self, tasks: &[Waiting], answered: bool) {
@@ -289,7 +338,12 @@ impl Pass<'_> {
 impl Batch {
     fn halves(mut self) -> [Self; 2] {
         let second = self.tasks.split_off(self.tasks.len() / 2);
-        let owner = self.owner.clone();
-        [self, Self { tasks: second, owner }]
+        let (limit, owner) = (self.limit, self.owner.clone());
+        [self, Self { tasks: second, limit, owner }]
+    }
+
+    /// Whether this task can be asked about together with the others.
+    fn takes(&self, task: &Waiting) -> bool {
+        self.tasks.len() < self.limit && self.tasks.last().is_some_and(|it| it.path == task.path)
     }
 }

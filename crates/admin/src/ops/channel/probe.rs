@@ -151,6 +151,7 @@ async fn call(
     });
     let mut headers = HeaderMap::new();
     target.authorize_alone(&mut headers);
+    target.sign(&mut headers, state.clock.now());
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let outgoing = OutboundRequest {

@@ -1,0 +1,98 @@
+//! Lists of tasks in a vendor's own API, from our own record: the vendor's would show the tasks of
+//! all who call through the channel.
+
+use super::rows::{self, VendorTask};
+use crate::identify::{Caller, may_call};
+use crate::surface::ApiPath;
+use crate::{Relay, faults};
+use domain::Fault;
+use http::Response;
+use protocol::TaskWord;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use store::{Catalog, TASK_DATA};
+use upstream::query;
+use web::Body;
+
+/// Most members of a page.
+const MAX_LISTED: i64 = 100;
+const USUAL: i64 = 20;
+
+/// A page of a list, as OpenAI's API has it.
+#[derive(Serialize)]
+struct TaskList {
+    object: &'static str,
+    first_id: Option<String>,
+    last_id: Option<String>,
+    has_more: bool,
+    data: Vec<Box<RawValue>>,
+}
+
+/// Stands for a task whose report is too large for a list, or can't be opened.
+#[derive(Serialize)]
+struct BareTask<'a> {
+    id: &'a str,
+    status: &'a str,
+    model: &'a str,
+    created_at: i64,
+}
+
+/// Whether a path lists what is submitted to it.
+pub(crate) fn lists_tasks(catalog: &Catalog, path: &str) -> bool {
+    let submits = |word: Option<TaskWord>| word == Some(TaskWord::Submit);
+    let mut found = catalog.spoken_protocols().iter().filter_map(|it| it.route("POST", path));
+    found.any(|found| submits(found.route.task))
+}
+
+/// Answers a list of the caller's tasks.
+pub(crate) async fn list(
+    relay: &Relay,
+    caller: &Caller,
+    api: &ApiPath,
+    query: Option<&str>,
+) -> Result<Response<Body>, Fault> {
+    let (user_id, query) = (caller.identity.user_id, query.unwrap_or_default());
+    let said = |name: &str| query::parameter(query, name).map_err(|_| faults::ambiguous(name));
+    let limit = match said("limit")? {
+        None => USUAL,
+        Some(text) => match text.parse::<i64>() {
+            Ok(limit) if limit > 0 => limit.min(MAX_LISTED),
+            _ => return Err(faults::bad_parameter("limit", "1 and above")),
+        },
+    };
+    let before = match said("after")? {
+        None => i64::MAX,
+        Some(after) => {
+            let found = rows::of_id(&relay.db, user_id, &after).await?;
+            found.first().map(|task| task.id).ok_or_else(faults::task_not_found)?
+        }
+    };
+    let path = api.absolute();
+    let mut tasks = rows::page(&relay.db, user_id, (&path, before), limit + 1).await?;
+    let has_more = i64::try_from(tasks.len()).is_ok_and(|found| found > limit);
+    tasks.truncate(usize::try_from(limit).unwrap_or(0));
+    let last_id = tasks.last().map(|task| task.task_id.clone());
+    let shown: Vec<_> =
+        tasks.iter().filter(|task| may_call(&caller.identity, &task.model)).collect();
+    let first_id = shown.first().map(|task| task.task_id.clone());
+    let data = shown.into_iter().map(|task| member(relay, task)).collect::<Result<_, _>>()?;
+    Ok(web::json(&TaskList { object: "list", first_id, last_id, has_more, data }))
+}
+
+fn member(relay: &Relay, task: &VendorTask) -> Result<Box<RawValue>, Fault> {
+    let kept = task.data.as_deref().and_then(|sealed| {
+        let text = String::from_utf8(relay.sealer.open(TASK_DATA, sealed).ok()?).ok()?;
+        RawValue::from_string(text).ok().filter(|value| value.get().starts_with('{'))
+    });
+    // What we have given up must not look as if it went on.
+    match kept.filter(|_| task.status != domain::TaskStatus::Failed) {
+        Some(kept) => Ok(kept),
+        None => to_raw_value(&BareTask {
+            id: &task.task_id,
+            status: task.status.as_str(),
+            model: &task.model,
+            created_at: task.created_at.0 / 1_000,
+        })
+        .map_err(faults::system),
+    }
+}

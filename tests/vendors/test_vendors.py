@@ -5,6 +5,7 @@ Usage: test_vendors.py PATH_OF_NEWAPI. Prints "N passed, 0 failed".
 
 import io
 import sys
+import time
 
 import anthropic
 import cohere
@@ -19,7 +20,7 @@ MESSAGES = [{"role": "user", "content": "Say hello."}]
 # Models by channel, with what one costs: per call, or one quota a token.
 CHANNELS = {
     "openai": {"gpt": None, "emb": None, "img": 50, "tts": 60, "whisper": 70, "files": 0,
-               "batches": 80, "omni-moderation-latest": 9},
+               "batches": 80, "sora-2": 500, "omni-moderation-latest": 9},
     "azure": {"gpt-az": None},
     "anthropic": {"claude": None},
     "gemini": {"gemini": None},
@@ -31,7 +32,8 @@ class House(Server):
     """A server with a channel to each vendor, and two users with a key each."""
 
     def __init__(self, newapi, directory):
-        super().__init__(newapi, directory, UPSTREAM_ALLOW_NETS="127.0.0.0/8")
+        super().__init__(newapi, directory, UPSTREAM_ALLOW_NETS="127.0.0.0/8",
+                         CUSTOM_PASS_POLL_INTERVAL="1s")
         self.vendors = {name: getattr(vendors, name)() for name in CHANNELS}
         for name, models in CHANNELS.items():
             self.channel(name, models)
@@ -77,6 +79,13 @@ class House(Server):
 
     def cohere(self):
         return cohere.ClientV2(api_key=self.key, base_url=self.url)
+
+    def wait_until_settled(self):
+        for _ in range(300):
+            if not self.call("GET", "/api/task?status=unfinished")["total"]:
+                return
+            time.sleep(0.1)
+        raise AssertionError("a task was not settled")
 
     def costs(self, quota):
         return Costs(self, quota)
@@ -184,6 +193,25 @@ def test_openai_files_and_batches(house):
         client.files.delete(file.id)
         assert [it.id for it in client.files.list()] == []
     assert not list(house.openai(house.other_key).batches.list())
+
+
+def test_openai_videos(house):
+    client = house.openai()
+    with house.costs(500):
+        video = client.videos.create(model="sora-2", prompt="a cat")
+        assert video.status == "queued"
+        assert client.videos.retrieve(video.id).status == "completed"
+        assert client.videos.download_content(video.id).read() == b"MP4"
+        assert [it.id for it in client.videos.list()] == [video.id]
+        house.wait_until_settled()
+    other = house.openai(house.other_key)
+    for steal in [other.videos.retrieve, other.videos.download_content]:
+        try:
+            steal(video.id)
+        except openai.NotFoundError:
+            continue
+        raise AssertionError("served what another user made")
+    assert not list(other.videos.list())
 
 
 def test_openai_unknown_model(house):

@@ -74,6 +74,12 @@ def embeddings(request):
             "usage": {"prompt_tokens": 3, "total_tokens": 3}}
 
 
+def video(status):
+    return {"id": "video_1", "object": "video", "model": "sora-2", "status": status,
+            "progress": 100 if status == "completed" else 0, "created_at": 1, "seconds": "4",
+            "size": "720x1280"}
+
+
 def openai():
     return Vendor("authorization", "Bearer up-openai", set(), {
         ("POST", "/v1/chat/completions"): chat,
@@ -94,6 +100,9 @@ def openai():
         ("GET", "/v1/files/file-2/content"): lambda _: b'{"custom_id":"1"}\n',
         ("POST", "/v1/batches"): lambda _: BATCH,
         ("GET", "/v1/batches/batch-1"): lambda _: BATCH,
+        ("POST", "/v1/videos"): lambda _: video("queued"),
+        ("GET", "/v1/videos/video_1"): lambda _: video("completed"),
+        ("GET", "/v1/videos/video_1/content"): lambda _: b"MP4",
     })
 
 

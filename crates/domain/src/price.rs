@@ -178,7 +178,7 @@ impl PriceRow {
             ("audio_ratio", self.audio_ratio, Meter::AudioIn),
         ];
         for (column, ratio, meter) in columns {
-            // 1 is what a column says that nobody has set.
+            // 1 is what a column says that was never set.
             let set = ratio.filter(|ratio| *ratio != Ratio::ONE);
             if let (Some(set), Some(worth)) = (set, schedule.worth_of(meter))
                 && set != worth

@@ -110,7 +110,7 @@ pub(crate) async fn read_api(
     Ok(ModelRequest { head, model, api, pinned, body: Intake::Here(inlet) })
 }
 
-/// The model of a task that is made of another one: that of its source, whatever is named.
+/// The model of a task that is made of another one: that of its source.
 fn of_source(
     model: &str,
     media: Option<&MediaKind>,

@@ -132,7 +132,7 @@ pub fn top_level_string(body: &[u8], name: &str) -> Result<String, SpliceError> 
 /// Checks that every reader finds the same of the member `name`, or nothing.
 ///
 /// # Errors
-/// As of [`top_level_string`], whatever the value is.
+/// As of [`top_level_string`], for a value of any type.
 pub fn check_unambiguous(body: &[u8], name: &str) -> Result<(), SpliceError> {
     only_span(body, name).map(drop)
 }

@@ -29,7 +29,7 @@ characters = "/billing/chars"
 
 const RUN: &str = "/pass/translate/v3/run";
 
-/// A world with that API at 10 quota a character, and somebody who pays.
+/// A world with that API at 10 quota a character, and a user who pays.
 async fn translator(db: TestDb) -> (World, Payer) {
     let world = World::open(db).await;
     world.admin().post("/api/protocol", &json!({"document": TRANSLATE})).await;

@@ -540,7 +540,7 @@ CREATE TABLE resources (
 CREATE INDEX resources_expiry ON resources (expires_at);
 CREATE INDEX resources_listed ON resources (user_id, collection, created_at);
 COMMENT ON TABLE  resources IS 'What calls have made at upstreams, by the ids that upstreams gave';
-COMMENT ON COLUMN resources.user_id IS 'Owner: nobody else finds it';
+COMMENT ON COLUMN resources.user_id IS 'Owner, the only user who finds it';
 COMMENT ON COLUMN resources.resource_id IS 'The upstream''s id';
 COMMENT ON COLUMN resources.collection IS 'Path of the call that made it: /v1/files';
 COMMENT ON COLUMN resources.channel_id IS 'Channel that has it';

@@ -1,4 +1,4 @@
-//! Tries a protocol out on a request and a reply that somebody has saved: what would be read.
+//! Tries a protocol out on a saved request and a saved reply: what would be read.
 
 use super::{checked_size, find};
 use crate::fields::Fields;

@@ -323,7 +323,7 @@ pub(crate) fn is_meant(relay: &Relay, method: &Method, path: &str) -> bool {
 }
 
 /// A query is written into logs on its way, here and upstream: no key may be in it. Where a
-/// protocol has the path, a parameter by which its API takes keys is refused, regardless of its value.
+/// protocol has the path, a parameter by which its API takes keys is refused with any value.
 fn check_no_key(surface: &Surface, query: Option<&str>) -> Result<(), Fault> {
     let Some(query) = query else { return Ok(()) };
     let is_spoken = matches!(surface, Surface::Api(ApiPath { spoken: Some(_), .. }));

@@ -94,7 +94,7 @@ impl Relay {
 }
 
 fn probe_request(prepared: &Prepared) -> Option<OutboundRequest<'_>> {
-    let model = prepared.channel.models.first()?;
+    let model = prepared.channel.first_model()?;
     let model = egress::mapped(&prepared.channel, model).ok()?;
     let (method, path, body) = prepared.cheapest(model)?;
     let mut headers = HeaderMap::new();

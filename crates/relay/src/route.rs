@@ -22,7 +22,7 @@ pub(crate) fn candidates<'a>(
     if !candidates.is_empty() {
         return Ok(candidates);
     }
-    let serves = |channel: &&Arc<Channel>| channel.models.iter().any(|m| m == model);
+    let serves = |channel: &&Arc<Channel>| channel.serves(model);
     let mut serving = catalog.channels().iter().filter(serves).peekable();
     // Served, but to other groups only: a retry would not help.
     let elsewhere = serving.peek().is_some();

@@ -1,6 +1,7 @@
 //! The current channels and prices, in memory.
 
 use crate::channel_fields::{self as fields, ChannelSetting, Precharge};
+use crate::patterns::{self, Patterns};
 use crate::seal::SealError;
 use crate::sealed_proxy::{open_proxy, seal_proxy};
 use crate::{CHANNEL_KEY, ChannelProtocol, Db, Row, Sealer, Secret, StoreError, Value, protocols};
@@ -63,6 +64,18 @@ impl Channel {
         self.status == ENABLED
     }
 
+    /// Whether it serves a model, by name or by a pattern.
+    #[must_use]
+    pub fn serves(&self, model: &str) -> bool {
+        patterns::lists(&self.models, model)
+    }
+
+    /// The first model that it has by name.
+    #[must_use]
+    pub fn first_model(&self) -> Option<&String> {
+        self.models.iter().find(|model| !patterns::is_pattern(model))
+    }
+
     /// Whether callers of `group` may call it: as one of theirs, or as one for all groups.
     #[must_use]
     pub fn is_offered_to(&self, group: &str) -> bool {
@@ -91,16 +104,33 @@ pub struct BadRow {
     pub why: String,
 }
 
+/// What the enabled channels of a group serve.
+#[derive(Debug, Default)]
+struct Offers {
+    named: HashMap<String, Vec<Arc<Channel>>>,
+    by_pattern: Patterns<Vec<Arc<Channel>>>,
+}
+
+impl Offers {
+    /// The channels that name the model, else those of the longest pattern that it fits.
+    fn of(&self, model: &str) -> Option<&Vec<Arc<Channel>>> {
+        self.named.get(model).or_else(|| self.by_pattern.find(model))
+    }
+}
+
 /// Everything that requests are routed and priced by. Immutable; a reload replaces it.
 #[derive(Debug, Default)]
 pub struct Catalog {
     channels: Vec<Arc<Channel>>,
     by_id: HashMap<ChannelId, Arc<Channel>>,
-    by_group: HashMap<String, HashMap<String, Vec<Arc<Channel>>>>,
+    by_group: HashMap<String, Offers>,
     /// Groups whose ratio can't be read. They can't be priced, so nothing serves them.
     unpriced_groups: HashSet<String>,
+    /// Names, and apart from them patterns.
     models: HashSet<String>,
+    model_patterns: HashSet<String>,
     prices: HashMap<String, Result<PriceRow, BadRow>>,
+    price_patterns: Patterns<Result<PriceRow, BadRow>>,
     group_ratios: HashMap<String, Ratio>,
     protocols: Library,
     /// Those by which paths are read.
@@ -124,9 +154,11 @@ impl Catalog {
         for row in &channels {
             catalog.take_channel(row, sealer, &mut readable);
         }
+        let mut by_pattern = Vec::new();
         for row in &prices {
-            catalog.take_price(row)?;
+            catalog.take_price(row, &mut by_pattern)?;
         }
+        catalog.price_patterns = Patterns::new(by_pattern);
         for row in &groups {
             catalog.take_group(row)?;
         }
@@ -142,23 +174,24 @@ impl Catalog {
     /// group sets a price, and restricts models only where channels are assigned to it.
     #[must_use]
     pub fn candidates(&self, group: &str, model: &str) -> &[Arc<Channel>] {
-        self.groups_for(group).find_map(|models| models.get(model)).map_or(&[], Vec::as_slice)
+        self.groups_for(group).find_map(|offers| offers.of(model)).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether any channel, enabled or not, names this model.
+    /// Whether any channel, enabled or not, names this model, or has a pattern that it fits.
     #[must_use]
     pub fn model_exists(&self, model: &str) -> bool {
-        self.models.contains(model)
+        let fits = |pattern: &String| patterns::matches(pattern, model);
+        self.models.contains(model) || self.model_patterns.iter().any(fits)
     }
 
-    /// The models that `group` can call now, by name.
+    /// The models that `group` can call now and that are known by name.
     #[must_use]
     pub fn models_of(&self, group: &str) -> Vec<&str> {
-        let models = self.groups_for(group).flat_map(HashMap::keys);
+        let models = self.groups_for(group).flat_map(|offers| offers.named.keys());
         models.map(String::as_str).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    fn groups_for(&self, group: &str) -> impl Iterator<Item = &HashMap<String, Vec<Arc<Channel>>>> {
+    fn groups_for(&self, group: &str) -> impl Iterator<Item = &Offers> {
         let groups = if self.unpriced_groups.contains(group) {
             [None, None]
         } else {
@@ -167,12 +200,13 @@ impl Catalog {
         groups.into_iter().flatten()
     }
 
-    /// The price of a model; `None`: it is free.
+    /// The price of a model, else that of the longest pattern that it fits; `None`: it is free.
     ///
     /// # Errors
     /// When there is a price that can't be parsed. Such a model must be refused.
     pub fn price(&self, model: &str) -> Result<Option<&PriceRow>, BadRow> {
-        self.prices.get(model).map(Result::as_ref).transpose().map_err(Clone::clone)
+        let price = self.prices.get(model).or_else(|| self.price_patterns.find(model));
+        price.map(Result::as_ref).transpose().map_err(Clone::clone)
     }
 
     /// The ratio set for a group.
@@ -234,14 +268,25 @@ impl Catalog {
         }
     }
 
-    fn take_price(&mut self, row: &Row) -> Result<(), StoreError> {
+    fn take_price(
+        &mut self,
+        row: &Row,
+        by_pattern: &mut Vec<(String, Result<PriceRow, BadRow>)>,
+    ) -> Result<(), StoreError> {
         let model: String = row.get("model_name")?;
         let price = read_price(row).map_err(|error| error.to_string());
         if let Err(why) = &price {
             self.problem("abilities", &model, why);
         }
         let price = price.map_err(|why| BadRow { model: model.clone(), why });
-        self.prices.insert(model, price);
+        if patterns::is_pattern(&model) {
+            if !patterns::can_match(&model) {
+                self.problem("abilities", &model, "no model can fit this pattern");
+            }
+            by_pattern.push((model, price));
+        } else {
+            self.prices.insert(model, price);
+        }
         Ok(())
     }
 
@@ -264,16 +309,24 @@ impl Catalog {
         self.spoken = spoken(&self.channels, &self.protocols);
         for channel in &self.channels {
             self.by_id.insert(channel.id, Arc::clone(channel));
-            self.models.extend(channel.models.iter().cloned());
+            let (patterns, names): (Vec<_>, Vec<_>) =
+                channel.models.iter().cloned().partition(|it| patterns::is_pattern(it));
+            self.models.extend(names);
+            self.model_patterns.extend(patterns);
             if channel.status != ENABLED {
                 continue;
             }
             for group in &channel.groups {
-                let models = self.by_group.entry(group.clone()).or_default();
+                let offers = self.by_group.entry(group.clone()).or_default();
                 for model in &channel.models {
-                    models.entry(model.clone()).or_default().push(Arc::clone(channel));
+                    let channels = offers.named.entry(model.clone()).or_default();
+                    channels.push(Arc::clone(channel));
                 }
             }
+        }
+        for offers in self.by_group.values_mut() {
+            let by_pattern = offers.named.extract_if(|name, _| patterns::is_pattern(name));
+            offers.by_pattern = Patterns::new(by_pattern.collect());
         }
     }
 }

@@ -2,6 +2,7 @@
 //! administrative calls before they write.
 
 use crate::Secret;
+use crate::patterns;
 use domain::{ModelName, StatusWords, millis};
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
@@ -86,6 +87,9 @@ pub fn models(text: &str) -> Result<Vec<String>, FieldError> {
 }
 
 fn model_name(field: &str, name: &str) -> Result<(), FieldError> {
+    if patterns::is_pattern(name) && !patterns::can_match(name) {
+        return Err(FieldError::new(field, format!("{name:?} is a pattern that no model can fit")));
+    }
     let named = ModelName::parse(name);
     named.map(drop).map_err(|error| FieldError::new(field, format!("{name:?} {error}")))
 }

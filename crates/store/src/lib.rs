@@ -19,6 +19,7 @@ mod live;
 mod live_feed;
 mod migrations;
 pub mod nodes;
+pub mod patterns;
 mod pg;
 mod pg_types;
 pub mod protocols;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use store::patterns::{can_match, is_pattern};
 use store::{Row, Statement, StoreError, Value};
 use utoipa::ToSchema;
 
@@ -97,6 +98,13 @@ impl AbilityInput {
     }
 
     pub(super) fn check(&self) -> Result<(), AdminError> {
+        if is_pattern(&self.model_name) && !can_match(&self.model_name) {
+            return Err(AdminError::field(
+                "model_name",
+                "没有模型能匹配该通配名",
+                "is a pattern that no model can fit",
+            ));
+        }
         if let Err(why) = ModelName::parse(&self.model_name) {
             let zh = "不是有效的模型名";
             return Err(AdminError::field("model_name", zh, why.to_string()));

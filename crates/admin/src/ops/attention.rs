@@ -4,7 +4,7 @@ use crate::{Actor, AdminError, AdminState};
 use domain::Quota;
 use serde::Serialize;
 use std::collections::BTreeSet;
-use store::Row;
+use store::{Row, patterns};
 use utoipa::ToSchema;
 
 /// Most names of a list, and most rows that are counted.
@@ -83,7 +83,8 @@ async fn unpriced(state: &AdminState) -> Result<Vec<String>, AdminError> {
         models.extend(names.map(str::to_owned));
     }
     for row in state.db.read("SELECT model_name FROM abilities", &[]).await? {
-        models.remove(&row.get::<String>("model_name")?);
+        let priced: String = row.get("model_name")?;
+        models.retain(|model| *model != priced && !patterns::matches(&priced, model));
     }
     Ok(models.into_iter().take(MAX_NAMED).collect())
 }

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::wiring;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use store::{Catalog, Channel, Db, StoreError};
+use store::{Catalog, Channel, Db, StoreError, patterns};
 use upstream::{Client, ConnectError, SendError};
 
 /// How many models are named at most.
@@ -73,7 +73,10 @@ async fn prices(
     let rows = db.read("SELECT model_name FROM abilities ORDER BY model_name", &[]).await?;
     let priced: Result<Vec<String>, StoreError> =
         rows.iter().map(|row| row.get("model_name")).collect();
-    let unserved = priced?.into_iter().filter(|model| !served.contains(model.as_str()));
+    let is_served = |model: &str| {
+        served.contains(model) || served.iter().any(|served| patterns::matches(model, served))
+    };
+    let unserved = priced?.into_iter().filter(|model| !is_served(model));
     let unserved = shown(unserved.map(|model| match model.strip_suffix("/submit") {
         Some(base) if served.contains(base) => {
             format!("{model} (a channel has {base}: a task's model ends in /submit)")

@@ -51,6 +51,7 @@ mod pages;
 mod pages_prices;
 mod pages_protocols;
 mod paid;
+mod patterns;
 mod poller;
 mod poller_large;
 mod pooler;

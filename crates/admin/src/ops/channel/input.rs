@@ -261,6 +261,13 @@ fn check_key(key: &str) -> Result<Option<Secret>, AdminError> {
 /// A model's name is the path it is called by, so it has to be one; and an asynchronous model is
 /// known by its `/submit` alone, so what nearly says so is a mistake.
 pub(super) fn check_model(field: &str, model: &str) -> Result<(), AdminError> {
+    if store::patterns::is_pattern(model) && !store::patterns::can_match(model) {
+        return Err(AdminError::field(
+            field,
+            format!("没有模型能匹配 {model:?}"),
+            format!("no model can fit the pattern {model:?}"),
+        ));
+    }
     if let Err(why) = ModelName::parse(model) {
         return Err(AdminError::field(
             field,

@@ -72,7 +72,7 @@ pub async fn probe(
     actor.require_admin()?;
     let target = target(state, request.channel_id).await?;
     let channel = &target.channel;
-    let model = request.model.clone().or_else(|| channel.models.first().cloned());
+    let model = request.model.clone().or_else(|| channel.first_model().cloned());
     let model = model.ok_or_else(|| {
         AdminError::field("model", "渠道没有模型, 请指定", "the channel has none: name one")
     })?;

@@ -1,0 +1,127 @@
+//! Names of models with `*` in them, in a channel's models and in prices. A `*` stands for any text
+//! within one segment of a name, so that `org/*` is what is in `org`, and `*` no submission.
+
+use domain::ModelName;
+use std::cmp::Reverse;
+
+/// Whether a name is a pattern.
+#[must_use]
+pub fn is_pattern(name: &str) -> bool {
+    name.contains('*')
+}
+
+/// Whether any name fits: a pattern that none fits is a mistake.
+#[must_use]
+pub fn can_match(pattern: &str) -> bool {
+    // A `*` for one character at least: a segment is never empty.
+    ModelName::parse(&pattern.replace('*', "x")).is_ok()
+}
+
+/// Whether a name fits a pattern.
+#[must_use]
+pub fn matches(pattern: &str, name: &str) -> bool {
+    let (mut patterns, mut names) = (pattern.split('/'), name.split('/'));
+    loop {
+        match (patterns.next(), names.next()) {
+            (None, None) => return true,
+            (Some(pattern), Some(name)) if segment_matches(pattern, name) => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Whether a list of names and patterns has a name.
+pub fn lists<'a>(list: impl IntoIterator<Item = &'a String>, name: &str) -> bool {
+    list.into_iter().any(|item| item == name || is_pattern(item) && matches(item, name))
+}
+
+/// Each text between two `*` is found where it comes first, which leaves most room for the rest.
+fn segment_matches(pattern: &str, name: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut name) = name.strip_prefix(first) else { return false };
+    let (middle, last) = rest.rsplit_once('*').map_or(("", rest), |(middle, last)| (middle, last));
+    let Some(left) = name.strip_suffix(last) else { return false };
+    name = left;
+    middle.split('*').filter(|text| !text.is_empty()).all(|text| match name.find(text) {
+        Some(at) => {
+            name = &name[at + text.len()..];
+            true
+        }
+        None => false,
+    })
+}
+
+/// Patterns, each with what it stands for, in the order in which they count: the longest first.
+#[derive(Clone, Debug)]
+pub(crate) struct Patterns<T>(Vec<(String, T)>);
+
+impl<T> Default for Patterns<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Patterns<T> {
+    /// Sorts. Of two that are as long the first by name counts, on every node.
+    pub(crate) fn new(mut patterns: Vec<(String, T)>) -> Self {
+        patterns.sort_by(|(one, _), (other, _)| {
+            (Reverse(one.len()), one).cmp(&(Reverse(other.len()), other))
+        });
+        Self(patterns)
+    }
+
+    /// What the longest pattern stands for that a name fits.
+    pub(crate) fn find(&self, name: &str) -> Option<&T> {
+        self.0.iter().find(|(pattern, _)| matches(pattern, name)).map(|(_, it)| it)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_is_any_text_of_a_segment() {
+        for (pattern, name, fits) in [
+            ("gpt-*", "gpt-4o", true),
+            ("gpt-*", "gpt-", true),
+            ("gpt-*", "gpt", false),
+            ("gpt-*", "my-gpt-4", false),
+            ("*", "gpt-4", true),
+            ("*", "org/m", false),
+            ("org/*", "org/m", true),
+            ("org/*", "org/a/b", false),
+            ("*/submit", "img/submit", true),
+            ("img-*", "img-1/submit", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("a*a", "a", false),
+            ("*-mini", "gpt-4o-mini", true),
+            ("**", "x", true),
+            ("字*", "字体", true),
+            ("GPT-*", "gpt-4", false),
+        ] {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn what_can_match_nothing_is_a_mistake() {
+        assert!(can_match("gpt-*") && can_match("*") && can_match("org/*"));
+        for pattern in ["a//*", "/*", "*/", "../*", "a?*", &format!("*{}", "x".repeat(200))] {
+            assert!(!can_match(pattern), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn the_longest_counts() {
+        let patterns = ["*", "gpt-*", "gpt-4*", "g*"].map(|it| (it.to_owned(), it));
+        let patterns = Patterns::new(patterns.into());
+        let of = |name: &str| patterns.find(name).copied();
+        assert_eq!(
+            (of("gpt-4o"), of("gpt-3"), of("claude")),
+            (Some("gpt-4*"), Some("gpt-*"), Some("*"))
+        );
+        assert_eq!(of("org/m"), None);
+    }
+}

@@ -805,6 +805,7 @@ COMMENT ON COLUMN tasks.node_id IS 'Node that is submitting it; null: submitted'
 COMMENT ON COLUMN tasks.key_sealed IS 'The owner''s key, encrypted, for asking the upstream';
 COMMENT ON COLUMN tasks.request_sealed IS 'The submission, encrypted, to be repeated after a crash; null: it is not repeated, or not needed any more';
 COMMENT ON COLUMN tasks.webhook_url_sealed IS 'X-Webhook-Url of the submission, encrypted';
+COMMENT ON COLUMN tasks.path IS 'Path at the upstream that it was submitted to; empty where its API is CustomPass''s';
 COMMENT ON COLUMN tasks.created_at IS 'When it was made';
 COMMENT ON COLUMN tasks.updated_at IS 'When something about it last changed';
 COMMENT ON COLUMN tasks.submit_time IS 'When the upstream had accepted it';

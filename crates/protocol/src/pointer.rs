@@ -69,11 +69,8 @@ impl Pointer {
     /// The names of the members that lead to it, as far as all its steps are names.
     #[must_use]
     pub fn names(&self) -> Option<Vec<Box<str>>> {
-        let name = |segment: &Segment| match segment {
-            Segment::Name(name) => Some(name.clone()),
-            Segment::Each(_) | Segment::Count(_) => None,
-        };
-        self.segments.iter().map(name).collect()
+        let names = self.leading_names();
+        (names.len() == self.segments.len()).then_some(names)
     }
 
     /// The names of the members that lead to the first step that is none, or to its end.

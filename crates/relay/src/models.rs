@@ -2,6 +2,7 @@
 
 use crate::faults;
 use crate::identify::{X_GOOG_API_KEY, group_of, may_call};
+use crate::list_page::ListPage;
 use crate::surface::ApiPath;
 use domain::Fault;
 use http::{HeaderMap, Response};
@@ -39,15 +40,6 @@ impl ModelList {
     pub(crate) fn for_client(headers: &HeaderMap) -> Self {
         if headers.contains_key(X_GOOG_API_KEY) { Self::Gemini } else { Self::Data }
     }
-}
-
-#[derive(Serialize)]
-struct List<'a> {
-    object: &'static str,
-    first_id: Option<&'a str>,
-    last_id: Option<&'a str>,
-    has_more: bool,
-    data: Vec<Model<'a>>,
 }
 
 #[derive(Serialize)]
@@ -109,8 +101,9 @@ pub(crate) fn list(shape: ModelList, catalog: &Catalog, identity: &Identity) -> 
         ModelList::Data => {
             let data: Vec<_> = ids.map(model).collect();
             let (first, last) = (data.first(), data.last());
-            let (first_id, last_id) = (first.map(|it| it.id), last.map(|it| it.id));
-            web::json(&List { object: "list", first_id, last_id, has_more: false, data })
+            let id_of = |model: Option<&Model<'_>>| model.map(|it| it.id.to_owned());
+            let (first_id, last_id) = (id_of(first), id_of(last));
+            web::json(&ListPage { first_id, last_id, data, ..ListPage::default() })
         }
         ModelList::Gemini => web::json(&Named { models: ids.map(gemini_model).collect() }),
         ModelList::Tags => {

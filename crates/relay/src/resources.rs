@@ -5,6 +5,7 @@
 //! for the owner alone, at that channel, and a list shows what the owner made, from our own record.
 
 use crate::identify::{Caller, may_call};
+use crate::list_page::ListPage;
 use crate::outcome::Reading;
 use crate::surface::ApiPath;
 use crate::{Relay, faults};
@@ -165,16 +166,6 @@ pub(crate) async fn owned(
     Ok(owned)
 }
 
-/// A page of a list, as OpenAI's API has it.
-#[derive(Serialize)]
-struct List {
-    object: &'static str,
-    first_id: Option<String>,
-    last_id: Option<String>,
-    has_more: bool,
-    data: Vec<Box<RawValue>>,
-}
-
 /// Stands for a thing whose reply was not kept.
 #[derive(Serialize)]
 struct Bare<'a> {
@@ -236,8 +227,7 @@ pub(crate) async fn list(
     }
     let mut asked = Asked::read(query.unwrap_or_default())?;
     let collection = api.absolute();
-    let mut page =
-        List { object: "list", first_id: None, last_id: None, has_more: true, data: Vec::new() };
+    let mut page = ListPage { has_more: true, ..ListPage::default() };
     for _ in 0..MAX_PAGES {
         let wanted = asked.limit - u32::try_from(page.data.len()).unwrap_or(asked.limit);
         if wanted == 0 || !page.has_more {

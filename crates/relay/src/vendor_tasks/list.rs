@@ -3,6 +3,7 @@
 
 use super::rows::{self, VendorTask};
 use crate::identify::{Caller, may_call};
+use crate::list_page::ListPage;
 use crate::surface::ApiPath;
 use crate::{Relay, faults};
 use domain::Fault;
@@ -17,16 +18,6 @@ use web::Body;
 /// Most members of a page.
 const MAX_LISTED: i64 = 100;
 const USUAL: i64 = 20;
-
-/// A page of a list, as OpenAI's API has it.
-#[derive(Serialize)]
-struct TaskList {
-    object: &'static str,
-    first_id: Option<String>,
-    last_id: Option<String>,
-    has_more: bool,
-    data: Vec<Box<RawValue>>,
-}
 
 /// Stands for a task whose report is too large for a list, or can't be opened.
 #[derive(Serialize)]
@@ -76,7 +67,7 @@ pub(crate) async fn list(
         tasks.iter().filter(|task| may_call(&caller.identity, &task.model)).collect();
     let first_id = shown.first().map(|task| task.task_id.clone());
     let data = shown.into_iter().map(|task| member(relay, task)).collect::<Result<_, _>>()?;
-    Ok(web::json(&TaskList { object: "list", first_id, last_id, has_more, data }))
+    Ok(web::json(&ListPage { first_id, last_id, has_more, data, ..ListPage::default() }))
 }
 
 fn member(relay: &Relay, task: &VendorTask) -> Result<Box<RawValue>, Fault> {

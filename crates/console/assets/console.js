@@ -59,12 +59,21 @@
     if (event.target.matches?.('[data-amount]')) showAmount();
   });
 
-  // Copying.
+  // Copying; where pages come without TLS, browsers have no clipboard, but know the selection.
+  async function copy(source) {
+    if (navigator.clipboard) {
+      await navigator.clipboard.writeText(source.textContent.trim());
+      return;
+    }
+    getSelection().selectAllChildren(source);
+    document.execCommand('copy');
+    getSelection().removeAllRanges();
+  }
   document.addEventListener('click', async (event) => {
     const button = event.target.closest?.('[data-copy]');
     if (!button) return;
     const source = document.getElementById(button.dataset.copy);
-    await navigator.clipboard.writeText(source.textContent.trim());
+    await copy(source);
     const before = button.textContent;
     button.textContent = zh ? '已复制' : 'Copied';
     setTimeout(() => { button.textContent = before; }, 1500);

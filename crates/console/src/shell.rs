@@ -108,6 +108,7 @@ const CALLS: &[Entry] = &[
     ("/console/protocols", "协议", "Protocols", "y"),
     ("/console/tasks", "任务", "Tasks", "t"),
     ("/console/webhooks", "回调", "Webhooks", "w"),
+    ("/console/play", "操练场", "Playground", "x"),
 ];
 const SYSTEM: &[Entry] = &[
     ("/console/audit", "审计", "Audit", "a"),
@@ -125,6 +126,7 @@ const OWN: &[Entry] = &[
     ("/console/statements", "账单", "Statements", "b"),
     ("/console/redeem", "兑换", "Redeem", "r"),
     ("/console/webhooks", "回调", "Webhooks", "w"),
+    ("/console/play", "操练场", "Playground", "x"),
     ("/console/account", "我的账户", "Account", "m"),
 ];
 

@@ -13,6 +13,7 @@ mod option;
 mod plane;
 mod protocol;
 mod redemption;
+mod route;
 mod session;
 mod statement;
 mod table;
@@ -37,6 +38,7 @@ use crate::ops::option::{OptionInput, OptionView};
 use crate::ops::own_sessions::SessionView;
 use crate::ops::price::OwnPrice;
 use crate::ops::price_table::PriceTable;
+use crate::ops::route::SpokenRoutes;
 use crate::ops::task::{TaskFilter, TaskView};
 use crate::ops::token::{TokenInput, TokenView};
 use crate::ops::user::{UserInput, UserView};
@@ -329,6 +331,7 @@ fn own() -> CallTable {
             csv("One's own log as CSV").filters(LogFilter::read).filters(export::limit),
         )
         .get("/api/price", ability::own, all::<OwnPrice>("What oneself pays, with all ratios"))
+        .get("/api/route", route::list, all::<SpokenRoutes>("The paths that calls may have now"))
         .get("/api/usage/self", usage::series_own, series("One's own usage over time"))
         .get(
             "/api/usage/self/models",

@@ -22,6 +22,7 @@ pub mod price_table;
 pub mod protocol;
 mod record;
 pub mod redemption;
+pub mod route;
 pub mod session;
 pub mod task;
 pub mod token;

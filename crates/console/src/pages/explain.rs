@@ -136,7 +136,7 @@ async fn facts(visit: &Visit, hold: &HoldStory) -> Result<Markup, admin::AdminEr
     })
 }
 
-fn state_of(lang: Lang, state: &str) -> (&'static str, &'static str) {
+pub(super) fn state_of(lang: Lang, state: &str) -> (&'static str, &'static str) {
     let (kind, zh, en) = match state {
         "settled" => ("on", "已结算", "settled"),
         "released" => ("off", "已退还, 未收费", "released: nothing was charged"),
@@ -216,7 +216,7 @@ fn journal(lang: Lang, lines: &[JournalLine], after: &[Option<Quota>]) -> Markup
                     th.num { (lang.say("变动 $", "Moved $")) }
                     th.num { (lang.say("之前 $", "Before $")) }
                     th.num { (lang.say("之后 $", "After $")) }
-                    th { (lang.say("说明", "Words")) }
+                    th { (lang.say("说明", "Note")) }
                 } }
                 tbody {
                     @for (line, after) in lines.iter().zip(after) {

@@ -14,6 +14,7 @@ mod keys;
 mod log;
 mod login;
 mod overview;
+mod play;
 mod price_schedule;
 mod prices;
 mod protocols;
@@ -118,6 +119,9 @@ fn of_calls() -> Router<AdminState> {
         .route("/console/tasks", get(tasks::list))
         .route("/console/tasks/{id}", get(tasks::show))
         .route("/console/tasks/{id}/decide", post(tasks::decide))
+        .route("/console/play", get(play::show))
+        .route("/console/play/key", post(play::make_key))
+        .route("/console/play/cost/{id}", get(play::cost))
         .route("/console/webhooks", get(webhooks::list))
         .route("/console/webhooks/new", get(webhooks::new).post(webhooks::create))
         .route("/console/webhooks/{id}", get(webhooks::show))

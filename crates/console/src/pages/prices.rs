@@ -196,7 +196,7 @@ async fn own(visit: &Visit) -> Handled {
     let row = |price: &OwnPrice| {
         html! {
             tr {
-                td { (price.model_name) }
+                td { a href=(super::play::address(&price.model_name)) { (price.model_name) } }
                 td { @if price.free { (lang.say("免费", "free")) }
                     @else if price.a_call.is_some() { (lang.say("按次", "per call")) }
                     @else { (lang.say("按量", "by use")) } }

@@ -63,7 +63,7 @@ impl<'a> Browser<'a> {
     }
 
     /// The CSRF token that a page carries.
-    async fn csrf(&self) -> String {
+    pub(crate) async fn csrf(&self) -> String {
         let page = self.get("/console").await.expect(200).text();
         between(&page, "name=\"csrf\" value=\"", "\"").unwrap()
     }
@@ -75,14 +75,14 @@ impl<'a> Browser<'a> {
     }
 }
 
-fn between(text: &str, start: &str, end: &str) -> Option<String> {
+pub(crate) fn between(text: &str, start: &str, end: &str) -> Option<String> {
     let from = text.find(start)? + start.len();
     let to = text[from..].find(end)? + from;
     Some(text[from..to].to_owned())
 }
 
 /// The values of an attribute, as a browser reads them.
-fn attributes(page: &str, name: &str) -> Vec<String> {
+pub(crate) fn attributes(page: &str, name: &str) -> Vec<String> {
     let start = format!(" {name}=\"");
     let values = page.split(&start).skip(1).filter_map(|rest| rest.split('"').next());
     values.map(|value| value.replace("&amp;", "&").replace("&quot;", "\"")).collect()

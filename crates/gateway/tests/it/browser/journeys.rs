@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use testkit::{ROOT_PASSWORD, TestDb, eventually};
 
 /// A window of a desk.
-const DESK: (u32, u32) = (1280, 900);
+pub(super) const DESK: (u32, u32) = (1280, 900);
 /// As narrow as Chromium's windows get.
-const PHONE: (u32, u32) = (500, 900);
+pub(super) const PHONE: (u32, u32) = (500, 900);
 
 async fn lively_house() -> (World, i64) {
     lively(TestDb::sqlite().await).await

@@ -2,6 +2,7 @@
 //! published (MPL-2.0, `axe.LICENSE`), and part of no build.
 
 mod journeys;
+mod play;
 
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -79,6 +80,12 @@ impl Chromium {
     /// The text of the first element that the selector finds; empty where there is none.
     pub(crate) async fn text(&self, selector: &str) -> String {
         let script = format!("return document.querySelector({selector:?})?.innerText ?? ''");
+        self.script(&script).await.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// What is typed in the first field that the selector finds.
+    pub(crate) async fn value(&self, selector: &str) -> String {
+        let script = format!("return document.querySelector({selector:?})?.value ?? ''");
         self.script(&script).await.as_str().unwrap_or_default().to_owned()
     }
 

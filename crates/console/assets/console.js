@@ -165,7 +165,20 @@
     setTimeout(() => { document.getElementById('toasts')?.replaceChildren(); }, 6000);
   }
 
-  document.addEventListener('htmx:after:swap', () => { showTimes(document); });
+  function indentReplies() {
+    for (const reply of all('pre[data-json]')) {
+      reply.textContent = indentJson(reply.textContent) ?? reply.textContent;
+    }
+  }
+  // A call in the address of its page is open.
+  function openNamed() {
+    const named = location.hash && document.getElementById(location.hash.slice(1));
+    if (named instanceof HTMLDetailsElement) { named.open = true; named.scrollIntoView(); }
+  }
+  addEventListener('hashchange', openNamed);
+  openNamed();
+
+  document.addEventListener('htmx:after:swap', () => { showTimes(document); indentReplies(); });
   showTimes(document);
   showAmount();
   setInterval(() => showTimes(document), 30000);

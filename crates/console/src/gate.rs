@@ -12,8 +12,11 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use domain::{Fault, FaultKind};
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, REFERRER_POLICY, VARY,
+    X_CONTENT_TYPE_OPTIONS,
 };
+use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -110,12 +113,14 @@ async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Ent
     if asked.iter().any(|(_, value)| value.contains('\0')) {
         return Err(AdminError::malformed("请求地址无法解析", "the address can't be read").into());
     }
+    let peer = peer(&parts.extensions)?;
     let visit = Visit {
         state: state.clone(),
         actor,
+        origin: origin(state.logins.over_https(peer, &parts.headers), &parts),
         session: Session { hash, csrf },
         taste,
-        client: state.logins.client(peer(&parts.extensions)?, &parts.headers),
+        client: state.logins.client(peer, &parts.headers),
         path: uri.path().to_owned(),
         asked,
         form,
@@ -165,6 +170,18 @@ fn foreign() -> AdminError {
 pub(crate) fn peer(extensions: &http::Extensions) -> Result<SocketAddr, AdminError> {
     let peer = extensions.get::<SocketAddr>().copied();
     peer.ok_or_else(|| AdminError::System("a request from nowhere".to_owned()))
+}
+
+/// Scheme and host of a request; a host that is none is not repeated.
+fn origin(https: bool, parts: &Parts) -> String {
+    let named = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let named = named.or_else(|| parts.uri.authority().map(Authority::as_str));
+    let is_host = |host: &&str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
+        !host.is_empty() && host.len() <= 255 && host.chars().all(plain)
+    };
+    let scheme = if https { "https" } else { "http" };
+    format!("{scheme}://{}", named.filter(is_host).unwrap_or("localhost"))
 }
 
 fn taste(headers: &HeaderMap) -> Taste {

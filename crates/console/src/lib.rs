@@ -10,6 +10,7 @@ mod gate;
 mod lang;
 mod pages;
 mod parts;
+mod reference;
 mod shell;
 mod show;
 mod visit;

@@ -109,6 +109,7 @@ const CALLS: &[Entry] = &[
     ("/console/tasks", "任务", "Tasks", "t"),
     ("/console/webhooks", "回调", "Webhooks", "w"),
     ("/console/play", "操练场", "Playground", "x"),
+    ("/console/api", "接口", "API", "i"),
 ];
 const SYSTEM: &[Entry] = &[
     ("/console/audit", "审计", "Audit", "a"),
@@ -127,6 +128,7 @@ const OWN: &[Entry] = &[
     ("/console/redeem", "兑换", "Redeem", "r"),
     ("/console/webhooks", "回调", "Webhooks", "w"),
     ("/console/play", "操练场", "Playground", "x"),
+    ("/console/api", "接口", "API", "i"),
     ("/console/account", "我的账户", "Account", "m"),
 ];
 

@@ -71,6 +71,8 @@ pub(crate) struct Visit {
     pub(crate) taste: Taste,
     /// Where the request came from.
     pub(crate) client: IpAddr,
+    /// Scheme and host as the reader reached them, for commands to copy: `https://api.example`.
+    pub(crate) origin: String,
     /// The address without its query.
     pub(crate) path: String,
     /// The query, in order.

@@ -1,6 +1,7 @@
 //! The OpenAPI document: the route table, written out.
 
-use super::table::{ApiCall, BodyDoc, Data, Param, RequiredRole, ResponseShape};
+use super::session::WRITING_GETS;
+use super::table::{ApiCall, BodyDoc, Data, Param, RequiredRole, ResponseShape, Verb};
 use serde_json::{Map, Value, json};
 
 /// What a call can come to besides working: status, name, and when.
@@ -89,10 +90,10 @@ fn operation(call: &ApiCall) -> Value {
             "description": described(param) })
     }));
     parameters.push(json!({ "$ref": "#/components/parameters/NewApiUser" }));
-    let role = match call.role {
-        RequiredRole::Anyone => "For everybody.",
-        RequiredRole::User => "For every user, about what is theirs.",
-        RequiredRole::Admin => "For administrators.",
+    let (word, role) = match call.role {
+        RequiredRole::Anyone => ("anyone", "For everybody."),
+        RequiredRole::User => ("user", "For every user, about what is theirs."),
+        RequiredRole::Admin => ("admin", "For administrators."),
     };
     let mut operation = json!({
         "operationId": operation_id(call),
@@ -101,7 +102,11 @@ fn operation(call: &ApiCall) -> Value {
         "tags": [call.path.split('/').nth(2).unwrap_or_default()],
         "parameters": parameters,
         "responses": responses(&call.doc.answer),
+        "x-role": word,
     });
+    if call.verb == Verb::Get && WRITING_GETS.iter().any(|path| call.path.starts_with(path)) {
+        operation["x-writes"] = json!(true);
+    }
     if call.role == RequiredRole::Anyone {
         operation["security"] = json!([]);
     }

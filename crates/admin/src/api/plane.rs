@@ -11,6 +11,7 @@ pub(super) fn paths() -> Map<String, Value> {
     status["responses"]["405"] = json!({ "$ref": "#/components/responses/MethodNotAllowed" });
     status["responses"]["503"] = json!({ "$ref": "#/components/responses/Unavailable" });
     status["security"] = json!([]);
+    status["x-role"] = json!("anyone");
     paths.insert("/api/status".to_owned(), json!({ "get": status }));
     let page = json!([
         { "name": "limit", "in": "query", "schema": { "type": "integer" } },
@@ -41,6 +42,7 @@ pub(super) fn paths() -> Map<String, Value> {
     ] {
         let mut operation = operation(id, summary, &schema, &parameters);
         operation["security"] = json!([{ "key": [] }]);
+        operation["x-role"] = json!("key");
         operation["responses"]["default"] = json!({
             "description": "A fault; `code` tells them apart.",
             "content": { "application/json": { "schema": fault() } },

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 const CSRF_HEADER: &str = "x-csrf-token";
 /// What changes something although it is asked with `GET`, as older scripts do.
-const WRITING_GETS: [&str; 4] =
+pub(super) const WRITING_GETS: [&str; 4] =
     ["/api/user/token", "/api/user/self/token", "/api/user/logout", "/api/channel/test/"];
 
 /// Who has logged in.

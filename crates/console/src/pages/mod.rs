@@ -2,6 +2,7 @@
 
 mod account;
 mod adjust;
+mod api;
 mod audit;
 mod channel_form;
 mod channels;
@@ -119,6 +120,8 @@ fn of_calls() -> Router<AdminState> {
         .route("/console/tasks", get(tasks::list))
         .route("/console/tasks/{id}", get(tasks::show))
         .route("/console/tasks/{id}/decide", post(tasks::decide))
+        .route("/console/api", get(api::show))
+        .route("/console/api/try", get(api::attempt_call))
         .route("/console/play", get(play::show))
         .route("/console/play/key", post(play::make_key))
         .route("/console/play/cost/{id}", get(play::cost))

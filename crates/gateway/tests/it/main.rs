@@ -48,6 +48,7 @@ mod observe;
 mod openapi;
 mod own_api;
 mod pages;
+mod pages_api;
 mod pages_play;
 mod pages_prices;
 mod pages_protocols;

@@ -89,4 +89,22 @@ on_sqlite! {
         window.close().await;
         world.close().await;
     }
+
+    async fn a_call_of_the_reference_is_tried_with_a_click(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let window = Chromium::open(&world.server, DESK).await;
+        window.login(&name_of(&world, ann).await, PASSWORD).await;
+        window.go("/console/api?tag=token#get_token").await;
+        window.sees("Each item of data").await;
+        window.type_into("#get_token [name=keyword]", "no such key").await;
+        window.click("#get_token form button").await;
+        eventually("the reply", || async {
+            window.text("#try-get_token").await.contains("\n  \"total\": 0").then_some(())
+        })
+        .await;
+        window.accessible("/console/api?tag=token").await;
+        window.clean().await;
+        window.close().await;
+        world.close().await;
+    }
 }

@@ -180,6 +180,7 @@
 
   document.addEventListener('htmx:after:swap', () => { showTimes(document); indentReplies(); });
   showTimes(document);
+  indentReplies();
   showAmount();
   setInterval(() => showTimes(document), 30000);
 })();

@@ -39,7 +39,7 @@ use crate::ops::own_sessions::SessionView;
 use crate::ops::price::OwnPrice;
 use crate::ops::price_table::PriceTable;
 use crate::ops::route::SpokenRoutes;
-use crate::ops::task::{TaskFilter, TaskView};
+use crate::ops::task::{TaskFilter, TaskReply, TaskView};
 use crate::ops::token::{TokenInput, TokenView};
 use crate::ops::user::{UserInput, UserView};
 use crate::ops::webhook::{DeliveryView, WebhookInput, WebhookView, read_secret};
@@ -199,6 +199,7 @@ fn channels(table: CallTable) -> CallTable {
         )
 }
 
+const LAST_REPLY: &str = "What the upstream last said of a task";
 const ACTIONS: &str = "Administrative writes, newest first; `other` says by whom";
 const TRY_OUT: &str = "Try a channel out: one real call; `success` says how it went";
 
@@ -280,8 +281,7 @@ fn own() -> CallTable {
     let new =
         one::<token::TokenShown<'_>>("Create a key; it is shown this once").takes(TokenInput::read);
     let change = one::<TokenView>("Change what is given of a key");
-    let own_tasks = page::<TaskView>("One's own tasks").filters(TaskFilter::read);
-    CallTable::new(RequiredRole::User)
+    let table = CallTable::new(RequiredRole::User)
         .get("/api/openapi.json", document, object("This document"))
         .get("/api/user/self", user::own, one::<UserView>("Who calls"))
         .post(
@@ -309,12 +309,6 @@ fn own() -> CallTable {
         .delete("/api/token/{id}", token::delete, nothing("Delete a key"))
         .on(&[Put, Post], "/api/token/{id}/enable", token::enable, one::<TokenView>("Enable a key"))
         .on(&[Put, Post], "/api/token/{id}/disable", token::disable, one::<TokenView>("Disable it"))
-        .get("/api/task/self", task::list_own, own_tasks)
-        .get(
-            "/api/task/{task}",
-            task::get,
-            one::<TaskView>("A task, by its number, uid or upstream id"),
-        )
         .get(
             "/api/log/self",
             journal::list_own,
@@ -347,6 +341,24 @@ fn own() -> CallTable {
             "/api/audit/explain/{request}",
             journal::explain,
             one::<Explanation>("How a charge came about"),
+        );
+    tasks(table)
+}
+
+fn tasks(table: CallTable) -> CallTable {
+    let own_tasks = page::<TaskView>("One's own tasks").filters(TaskFilter::read);
+    table
+        .get("/api/task/self", task::list_own, own_tasks)
+        .get(
+            "/api/task/{task}",
+            task::get,
+            one::<TaskView>("A task, by its number, uid or upstream id"),
+        )
+        .get("/api/task/{task}/reply", task::reply, one::<TaskReply>(LAST_REPLY))
+        .get(
+            "/api/task/{task}/deliveries",
+            task::deliveries,
+            all::<DeliveryView>("The webhooks about a task"),
         )
 }
 

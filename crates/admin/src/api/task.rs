@@ -3,6 +3,7 @@
 use super::envelope::{ApiResult, many, one};
 use super::extract::{CallingActor, OptionalJsonBody, PathName, QueryParams};
 use crate::ops::task::{self, Decision, TaskFilter};
+use crate::ops::webhook;
 use crate::{Actor, AdminError, AdminState, Fields, PageRequest, Query};
 use axum::extract::State;
 
@@ -35,6 +36,23 @@ pub(super) async fn get(
     PathName(id): PathName,
 ) -> ApiResult {
     one(task::get(&state, &actor, &id).await?)
+}
+
+pub(super) async fn reply(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    PathName(id): PathName,
+) -> ApiResult {
+    one(task::reply(&state, &actor, &id).await?)
+}
+
+pub(super) async fn deliveries(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    PathName(id): PathName,
+) -> ApiResult {
+    let task = task::get(&state, &actor, &id).await?;
+    many(webhook::of_task(&state, &actor, &task).await?)
 }
 
 pub(super) async fn settle_now(

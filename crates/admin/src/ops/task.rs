@@ -35,6 +35,9 @@ pub struct TaskView {
     /// That reply, as far as it was kept; for administrators.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply: Option<String>,
+    /// How the upstream is asked about it; lists leave it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub polling: Option<TaskPolling>,
     /// Always `custompass`.
     pub platform: String,
     /// Owner.
@@ -72,6 +75,32 @@ pub struct TaskView {
     pub finish_time: i64,
     #[serde(skip)]
     lifetime_from: UnixMs,
+}
+
+/// How the upstream is asked about an unfinished task, together with others of its model and
+/// channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TaskPolling {
+    /// When it was last asked, to a few seconds; none: not yet.
+    pub asked_at: Option<i64>,
+    /// When it is asked next.
+    pub next_at: Option<i64>,
+    /// What went wrong the last time, if anything did; for administrators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What an upstream last said of a task.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct TaskReply {
+    /// Number of the task.
+    pub id: i64,
+    /// Its uid.
+    pub uid: TaskUid,
+    /// When something about the task last changed.
+    pub updated_at: i64,
+    /// What was said, as it came: JSON, unless the reply to the submission can't be read.
+    pub reply: String,
 }
 
 /// Which tasks.
@@ -167,6 +196,7 @@ fn view(row: &Row) -> Result<TaskView, StoreError> {
         uid: TaskUid(row.get::<Uuid>("uid")?),
         unreadable: task_id.is_empty() && submit_time.is_some(),
         reply: None,
+        polling: None,
         task_id,
         platform: row.get("platform")?,
         user_id: row.get("user_id")?,
@@ -227,20 +257,62 @@ pub async fn get(state: &AdminState, actor: &Actor, id: &str) -> Result<TaskView
     let found = find(state, id).await?.filter(|task| actor.owns(task.user_id));
     let mut task = found.ok_or_else(not_found)?;
     if task.unreadable && actor.is_admin() {
-        task.reply = unreadable_reply(state, &task).await?;
+        task.reply = last_reply(state, &task).await?;
+    }
+    if task.finish_time == 0 && !task.unreadable {
+        task.polling = polling(state, actor, &task).await?;
     }
     Ok(shown(actor, task))
 }
 
-/// What the upstream replied to a submission, where that can't be read.
-async fn unreadable_reply(
-    state: &AdminState,
-    task: &TaskView,
-) -> Result<Option<String>, AdminError> {
+/// What was last said of a task; none: nothing yet, or it was sealed under another secret.
+async fn last_reply(state: &AdminState, task: &TaskView) -> Result<Option<String>, AdminError> {
     let rows = state.db.read("SELECT data FROM tasks WHERE id = $1", &[task.id.into()]).await?;
     let sealed: String = rows.first().map(|row| row.get("data")).transpose()?.unwrap_or_default();
-    let opened = state.sealer.open_text(TASK_DATA, &sealed).ok();
-    Ok(opened.map(|text| text.expose().to_owned()))
+    if sealed.is_empty() {
+        return Ok(None);
+    }
+    let opened = state.sealer.open(TASK_DATA, &sealed).ok();
+    Ok(opened.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+async fn polling(
+    state: &AdminState,
+    actor: &Actor,
+    task: &TaskView,
+) -> Result<Option<TaskPolling>, AdminError> {
+    let sql = "SELECT asked_at, next_at, last_error FROM task_lanes
+        WHERE channel_id = $1 AND action = $2";
+    let lane = [task.channel_id.into(), task.action.clone().into()];
+    let rows = state.db.read(sql, &lane).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let seconds = |at: Option<UnixMs>| at.map(exact::seconds);
+    let error: String = row.get("last_error")?;
+    Ok(Some(TaskPolling {
+        asked_at: seconds(row.get("asked_at")?),
+        next_at: seconds(row.get("next_at")?),
+        error: Some(error).filter(|error| actor.is_admin() && !error.is_empty()),
+    }))
+}
+
+/// What the upstream last said of a task. It is its owner's; that another reads it is entered in
+/// the log.
+///
+/// # Errors
+/// When there is no such task, nothing was said yet, or the database fails.
+pub async fn reply(state: &AdminState, actor: &Actor, id: &str) -> Result<TaskReply, AdminError> {
+    let found = find(state, id).await?.filter(|task| actor.owns(task.user_id));
+    let task = found.ok_or_else(not_found)?;
+    let said = last_reply(state, &task).await?;
+    let reply = said.ok_or_else(|| AdminError::not_found("应答", "reply about it"))?;
+    if task.user_id != actor.user_id {
+        user::require_reach(state, actor, task.user_id).await?;
+        let content = format!("查看任务 #{} 的应答", task.id);
+        let details = json!({ "task": task.id, "uid": task.uid, "target_user_id": task.user_id });
+        record::write(state, actor, vec![], Subject::Other, ("task.reply", content), details)
+            .await?;
+    }
+    Ok(TaskReply { id: task.id, uid: task.uid, updated_at: task.updated_at, reply })
 }
 
 fn not_found() -> AdminError {

@@ -1,13 +1,14 @@
 //! Asynchronous tasks: where they stand, what they hold or cost, and what an operator decides.
 
-use super::for_admins;
+use super::{for_admins, webhooks};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, chosen, filters, pager, typed};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done, step};
+use admin::AdminError;
 use admin::ops::task::{self, Decision, TaskFilter, TaskView};
-use admin::ops::user;
+use admin::ops::{user, webhook};
 use axum::extract::Path;
 use domain::UserId;
 use maud::{Markup, html};
@@ -16,6 +17,8 @@ use std::collections::BTreeMap;
 const ENTRY: &str = "/console/tasks";
 /// A list with tasks under way asks again this often.
 const AGAIN: &str = "every 5s";
+/// The most that a page shows of a reply.
+const MAX_REPLY_CHARS: usize = 50_000;
 
 fn state(lang: Lang, status: &str) -> Markup {
     let (kind, zh, en) = match status {
@@ -113,46 +116,22 @@ fn row(visit: &Visit, task: &TaskView, names: &BTreeMap<UserId, String>) -> Mark
     }
 }
 
-/// `GET /console/tasks/{id}`
+/// `GET /console/tasks/{id}?show=reply`
 pub(crate) async fn show(Here(visit): Here, Path(id): Path<String>) -> Handled {
-    let lang = visit.lang();
-    let task = task::get(&visit.state, &visit.actor, &id).await?;
+    let (app, actor, lang) = (&visit.state, &visit.actor, visit.lang());
+    let task = task::get(app, actor, &id).await?;
+    let deliveries = webhook::of_task(app, actor, &task).await?;
+    let is_own = task.user_id == actor.user_id;
+    let reply = match is_own || visit.asked("show") == "reply" {
+        true => match task::reply(app, actor, &task.uid.to_string()).await {
+            Ok(reply) => Some(reply.reply),
+            Err(AdminError::NotFound { .. }) => None,
+            Err(error) => return Err(error.into()),
+        },
+        false => None,
+    };
     let body = html! {
-        div.receipt {
-            dl.facts {
-                dt { (lang.say("状态", "State")) }
-                dd {
-                    (state(lang, &task.status))
-                    @if !task.upstream_status.is_empty() {
-                        span.muted {
-                            " · " (lang.say("上游", "upstream")) ": " (task.upstream_status)
-                        }
-                    }
-                    @if !task.progress.is_empty() { span.muted { " · " (task.progress) } }
-                }
-                dt { (lang.say("模型", "Model")) } dd { (task.action) }
-                @if visit.is_admin() {
-                    dt { (lang.say("用户", "User")) }
-                    dd { a href={ "/console/users/" (task.user_id.0) } { "#" (task.user_id.0) } }
-                    @if let Some(channel) = task.channel_id {
-                        dt { (lang.say("渠道", "Channel")) }
-                        dd { a href={ "/console/channels/" (channel.0) } { "#" (channel.0) } }
-                    }
-                }
-                dt { (lang.say("上游任务 ID", "Upstream's id")) }
-                dd.mono.break {
-                    @if task.task_id.is_empty() { (show::NOTHING) } @else { (task.task_id) }
-                }
-                dt { "uid" } dd.mono.break { (task.uid) }
-                dt { (lang.say("预扣", "Held")) } dd { (show::money(task.precharge_quota)) }
-                dt { (lang.say("费用", "Charged")) }
-                dd { @if is_open(&task) { (lang.say("尚未结算", "not yet")) }
-                    @else { (show::money(task.used_quota)) } }
-                @if !task.fail_reason.is_empty() {
-                    dt { (lang.say("失败原因", "Why it failed")) } dd.bad { (task.fail_reason) }
-                }
-            }
-        }
+        div.receipt { (facts(&visit, &task)) }
         (timeline(lang, &task))
         @if !task.request_id.is_empty() {
             p { a href={ "/console/explain/" (step(&task.request_id)) } {
@@ -160,23 +139,118 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<String>) -> Handled {
             } }
         }
         @if task.unreadable && is_open(&task) { (unreadable(lang, &task)) }
+        @else { (last_reply(&visit, &task, reply.as_deref(), is_own)) }
+        @if !deliveries.items.is_empty() {
+            h2.sec { (lang.say("回调投递", "Webhooks about it")) }
+            (webhooks::deliveries_table(&visit, &deliveries.items))
+        }
         @if visit.is_admin() && is_open(&task) { (decisions(&visit, &task)) }
     };
     let title = tell!(lang, "任务 #{}", "Task #{}", task.id);
     Ok(ShellPage::new(title, ENTRY).show(&visit, body))
 }
 
+fn facts(visit: &Visit, task: &TaskView) -> Markup {
+    let lang = visit.lang();
+    html! {
+        dl.facts {
+            dt { (lang.say("状态", "State")) }
+            dd {
+                (state(lang, &task.status))
+                @if !task.upstream_status.is_empty() {
+                    span.muted {
+                        " · " (lang.say("上游", "upstream")) ": " (task.upstream_status)
+                    }
+                }
+                @if !task.progress.is_empty() { span.muted { " · " (task.progress) } }
+            }
+            dt { (lang.say("模型", "Model")) } dd { (task.action) }
+            @if visit.is_admin() {
+                dt { (lang.say("用户", "User")) }
+                dd { a href={ "/console/users/" (task.user_id.0) } { "#" (task.user_id.0) } }
+                @if let Some(channel) = task.channel_id {
+                    dt { (lang.say("渠道", "Channel")) }
+                    dd { a href={ "/console/channels/" (channel.0) } { "#" (channel.0) } }
+                }
+            }
+            dt { (lang.say("上游任务 ID", "Upstream's id")) }
+            dd.mono.break {
+                @if task.task_id.is_empty() { (show::NOTHING) } @else { (task.task_id) }
+            }
+            dt { "uid" } dd.mono.break { (task.uid) }
+            dt { (lang.say("预扣", "Held")) } dd { (show::money(task.precharge_quota)) }
+            dt { (lang.say("费用", "Charged")) }
+            dd { @if is_open(task) { (lang.say("尚未结算", "not yet")) }
+                @else { (show::money(task.used_quota)) } }
+            @if !task.fail_reason.is_empty() {
+                dt { (lang.say("失败原因", "Why it failed")) } dd.bad { (task.fail_reason) }
+            }
+        }
+    }
+}
+
 fn timeline(lang: Lang, task: &TaskView) -> Markup {
+    let polling = task.polling.as_ref();
+    let asked = polling.and_then(|polling| polling.asked_at).unwrap_or(0);
+    let next = polling.and_then(|polling| polling.next_at).unwrap_or(0);
     let steps = [
         (lang.say("创建并预扣", "made, money held"), task.created_at),
         (lang.say("上游已接受", "taken by the upstream"), task.submit_time),
         (lang.say("最近变化", "last changed"), task.updated_at),
+        (lang.say("最近查询", "upstream last asked"), asked),
+        (lang.say("下次查询", "asked next"), next),
         (lang.say("结束", "ended"), task.finish_time),
     ];
     html! {
         h2.sec { (lang.say("经过", "Timeline")) }
         dl.facts {
-            @for (word, at) in steps { dt { (word) } dd { (show::at(at)) } }
+            @for (word, at) in steps.iter().filter(|(_, at)| *at > 0) {
+                dt { (word) } dd { (show::at(*at)) }
+            }
+            @if let Some(error) = polling.and_then(|polling| polling.error.as_deref()) {
+                dt { (lang.say("查询出错", "asking failed")) } dd.bad { (error) }
+            }
+        }
+    }
+}
+
+/// What the upstream last said: shown to the owner, and to others who ask for it.
+fn last_reply(visit: &Visit, task: &TaskView, reply: Option<&str>, is_own: bool) -> Markup {
+    let lang = visit.lang();
+    let asked = visit.asked("show") == "reply";
+    html! {
+        @if reply.is_some() || asked || !is_own {
+            h2.sec { (lang.say("上游的最近应答", "What the upstream last said")) }
+        }
+        @match reply {
+            Some(reply) => {
+                @let shown: String = reply.chars().take(MAX_REPLY_CHARS).collect();
+                pre.reply.break #task-reply data-json="" tabindex="0" role="region"
+                    aria-label=(lang.say("应答", "Reply")) { (shown) }
+                @if shown.len() < reply.len() {
+                    p.hint {
+                        (lang.say("只显示开头; 全文见 API", "Only its beginning; the API has all"))
+                    }
+                }
+                div.buttons {
+                    button type="button" data-copy="task-reply" { (lang.say("复制", "Copy")) }
+                }
+            }
+            None if asked => {
+                p.muted { (lang.say("还没有应答。", "Nothing was said yet.")) }
+            }
+            None if !is_own => {
+                p {
+                    a.button href={ "/console/tasks/" (task.id) "?show=reply" } {
+                        (lang.say("查看应答", "Show it"))
+                    }
+                    span.muted.small { " " (lang.say(
+                        "应答属于用户; 查看会记入操作记录。",
+                        "It is the user's; that you read it is entered in the admin journal.",
+                    )) }
+                }
+            }
+            None => {}
         }
     }
 }

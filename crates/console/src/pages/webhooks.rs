@@ -122,7 +122,7 @@ fn buttons(visit: &Visit, endpoint: &WebhookView) -> Markup {
     }
 }
 
-fn deliveries_table(visit: &Visit, deliveries: &[DeliveryView]) -> Markup {
+pub(super) fn deliveries_table(visit: &Visit, deliveries: &[DeliveryView]) -> Markup {
     let lang = visit.lang();
     html! {
         div.scroll {

@@ -81,6 +81,7 @@ mod submit;
 mod submit_crash;
 mod supervised;
 mod task_life;
+mod task_reply;
 mod task_view;
 mod timeouts;
 mod traces;

@@ -539,6 +539,9 @@ CREATE TABLE task_lanes (
     action      TEXT    NOT NULL,
     node_id     BLOB    NOT NULL,
     lease_until INTEGER NOT NULL,
+    asked_at    INTEGER,
+    next_at     INTEGER,
+    last_error  TEXT    NOT NULL DEFAULT '',
     PRIMARY KEY (channel_id, action)
 ) WITHOUT ROWID;
 

@@ -24,6 +24,10 @@ const LEASE_MIN_MS: u64 = 1_000;
 /// The part of the time that counting the tasks may take.
 const COUNT_PART: u32 = 20;
 const COUNT_PAUSE: Duration = Duration::from_secs(2);
+/// How often a pass is noted that went as the one before.
+const NOTE_PAUSE: Duration = Duration::from_secs(5);
+/// The most that is noted of an error.
+const ERROR_MAX_CHARS: usize = 300;
 
 /// A lane that this node polls.
 struct Held {
@@ -175,6 +179,7 @@ async fn poll(
     stop: CancellationToken,
 ) {
     let mut memory = Memory::new(core.parts.clock.now());
+    let mut noted: Option<(Instant, String)> = None;
     let mut due = Instant::now();
     loop {
         tokio::select! {
@@ -183,11 +188,30 @@ async fn poll(
             _ = polls.changed() => due = Instant::now(),
         }
         let began = Instant::now();
-        tokio::select! {
+        let failure = tokio::select! {
             () = stop.cancelled() => return,
-            () = Box::pin(sweep::run(&core, &lane, &mut memory, due)) => {}
-        }
+            failure = Box::pin(sweep::run(&core, &lane, &mut memory, due)) => failure,
+        };
         due = began + Duration::from_millis(core.config.load().poll_interval_ms);
+        let error: String = failure.unwrap_or_default().chars().take(ERROR_MAX_CHARS).collect();
+        let is_news = noted
+            .as_ref()
+            .is_none_or(|(at, before)| began.duration_since(*at) >= NOTE_PAUSE || *before != error);
+        if is_news {
+            note(&core, &lane, due, &error).await;
+            noted = Some((began, error));
+        }
+    }
+}
+
+/// Writes down how a pass went, for those who look at a task.
+async fn note(core: &Core, lane: &PollLane, due: Instant, error: &str) {
+    let now = core.parts.clock.now();
+    let wait = due.saturating_duration_since(Instant::now()).as_millis();
+    let next = now.plus_ms(i64::try_from(wait).unwrap_or(i64::MAX));
+    let noted = lease::note(&core.parts.db, core.parts.node_id, lane, (now, next), error).await;
+    if let Err(error) = noted {
+        tracing::debug!(%error, "a pass over tasks can't be noted");
     }
 }
 

@@ -87,6 +87,28 @@ pub(super) async fn wanted(db: &Db) -> Result<BTreeSet<PollLane>, StoreError> {
     db.read(WANTED, &[most]).await?.iter().map(PollLane::read).collect()
 }
 
+/// Notes a pass over a lane of this node: when it was, when the next one is due, and what went
+/// wrong.
+pub(super) async fn note(
+    db: &Db,
+    me: NodeId,
+    lane: &PollLane,
+    (asked, next): (UnixMs, UnixMs),
+    error: &str,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE task_lanes SET asked_at = $4, next_at = $5, last_error = $6
+        WHERE channel_id = $1 AND action = $2 AND node_id = $3";
+    let values = [
+        lane.channel_id.into(),
+        lane.action.to_string().into(),
+        me.into(),
+        Value::Time(asked),
+        Value::Time(next),
+        error.to_owned().into(),
+    ];
+    db.execute(sql, &values).await.map(drop)
+}
+
 /// Announces this node, renews its leases, and returns which node has what.
 pub(super) async fn renew(
     db: &Db,

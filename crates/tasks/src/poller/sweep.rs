@@ -123,7 +123,8 @@ struct Course {
     hangs: usize,
     answers: usize,
     failed: Vec<Batch>,
-    warned: bool,
+    /// What the first request that failed said.
+    failure: Option<String>,
     numbers: bool,
     /// A reply was too large.
     too_large: bool,
@@ -131,8 +132,13 @@ struct Course {
     asked_to: Option<PagePlace>,
 }
 
-/// Polls all tasks of a lane.
-pub(super) async fn run(core: &Core, lane: &PollLane, memory: &mut Memory, due: Instant) {
+/// Polls all tasks of a lane. Returns what went wrong first, if anything did.
+pub(super) async fn run(
+    core: &Core,
+    lane: &PollLane,
+    memory: &mut Memory,
+    due: Instant,
+) -> Option<String> {
     let target = memory.target(core, lane);
     let pass = Pass { core, lane, due, since: memory.since, target };
     let mut course = Course::default();
@@ -145,7 +151,7 @@ pub(super) async fn run(core: &Core, lane: &PollLane, memory: &mut Memory, due: 
         let rows = (size * core.permits.share() * PAGE_QUESTIONS).min(PAGE_MAX).max(size);
         let page = match page::load(core, lane, round.span(), rows).await {
             Ok(page) => page,
-            Err(error) => return pass.warn_unread(&error),
+            Err(error) => return Some(pass.warn_unread(&error)),
         };
         if std::mem::take(&mut first) {
             let target = pass.target.as_deref().ok();
@@ -156,7 +162,7 @@ pub(super) async fn run(core: &Core, lane: &PollLane, memory: &mut Memory, due: 
         pass.ask_all(batches, memory, &mut course).await;
         if course.hangs >= HANGS_MAX {
             memory.resume = course.asked_to;
-            return;
+            return course.failure;
         }
         if !round.advance(end) {
             break;
@@ -167,6 +173,7 @@ pub(super) async fn run(core: &Core, lane: &PollLane, memory: &mut Memory, due: 
     if !course.too_large {
         memory.fits(core.config.load().batch_size.max(1));
     }
+    course.failure
 }
 
 fn owner_key(core: &Core, sealed: &str) -> Result<HeaderValue, PollFailure> {
@@ -319,19 +326,22 @@ impl Pass<'_> {
 
     /// Logged once per pass: what fails for one request mostly fails for all.
     fn warn(&self, failure: &PollFailure, course: &mut Course) {
-        if !std::mem::replace(&mut course.warned, true) {
+        if course.failure.is_none() {
+            let error = failure.error();
             tracing::warn!(
                 target: "custompass", event = "poll_failed", channel_id = self.lane.channel_id.0,
-                model = &*self.lane.action, error = failure.error(),
+                model = &*self.lane.action, error,
             );
+            course.failure = Some(error);
         }
     }
 
-    fn warn_unread(&self, error: &store::StoreError) {
+    fn warn_unread(&self, error: &store::StoreError) -> String {
         tracing::warn!(
             target: "custompass", event = "poll_failed", channel_id = self.lane.channel_id.0,
             model = &*self.lane.action, %error,
         );
+        "its tasks can't be read".to_owned()
     }
 }
 

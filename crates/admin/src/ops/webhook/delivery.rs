@@ -2,6 +2,7 @@
 
 use super::{get, reached};
 use crate::ops::record::{self, Subject};
+use crate::ops::task::TaskView;
 use crate::page::{Page, PageRequest, Query, Where};
 use crate::{Actor, AdminError, AdminState, exact};
 use domain::{UnixMs, UserId};
@@ -88,6 +89,23 @@ pub async fn deliveries(
     conditions.with("endpoint_id = ?", endpoint_id);
     conditions.with_some("state = ?", wanted);
     conditions.page(&state.db, (COLUMNS, "webhook_deliveries", "id DESC"), page, view).await
+}
+
+/// The deliveries about a task, of all endpoints.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_task(
+    state: &AdminState,
+    actor: &Actor,
+    task: &TaskView,
+) -> Result<Page<DeliveryView>, AdminError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM webhook_deliveries WHERE task_uid = $1 ORDER BY id LIMIT 100"
+    );
+    let rows = state.db.read(&sql, &[task.uid.0.into()]).await?;
+    let views: Vec<DeliveryView> = rows.iter().map(view).collect::<Result<_, _>>()?;
+    Ok(Page::whole(views.into_iter().filter(|one| actor.owns(one.user_id)).collect()))
 }
 
 /// Schedules a delivery again, now, under the same `webhook-id`.

@@ -2,6 +2,10 @@
 //! all use this, so that a row means the same to each of them.
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
+mod price;
+
+pub use price::price_for;
+
 use domain::{Fault, FaultKind, ModelName, UnixMs};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};

@@ -38,13 +38,13 @@
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod auth;
+mod billed;
 mod compile;
 mod count;
 mod document;
 mod errors;
 mod found;
 mod library;
-
 mod pointer;
 mod program;
 mod program_builder;
@@ -59,6 +59,7 @@ mod tokens;
 mod walk;
 
 pub use auth::{Address, Auth, Credential};
+pub use billed::PriceNeeds;
 pub use compile::{DocumentProblem, DocumentProblems, MAX_DOCUMENT_BYTES};
 pub use document::{ListWord, Merge, PriceWord, ProtocolTitle, TaskWord, TaskWords};
 pub use domain::{Meter, Meters, UnknownMeter};

@@ -5,7 +5,7 @@ use crate::inlet::Inlet;
 use crate::request_body::{bad_form, kind, plain};
 use crate::{HoldMode, Relay, faults};
 use bytes::Bytes;
-use domain::{Fault, FrozenPrice, Meter, Meters, ModelName, RequestMember, Schedule};
+use domain::{Fault, FrozenPrice, Meter, Meters, ModelName, Schedule};
 use http::HeaderMap;
 use protocol::{PathCaptures, ProtocolRoute, RequestReading};
 use std::sync::Arc;
@@ -78,12 +78,7 @@ impl PricedRequest<'_> {
             true => self.asked(&json, schedule.as_deref())?,
             false => Asked::default(),
         };
-        let Some(schedule) = schedule else { return Ok((price, asked)) };
-        let said = said(&schedule, &json)?;
-        let value = |wanted: &RequestMember| {
-            said.iter().find(|(member, _)| *member == wanted).and_then(|(_, text)| text.clone())
-        };
-        Ok((price.for_request(value), asked))
+        Ok((egress::price_for(price, &json).map_err(unclear)?, asked))
     }
 
     /// What the request asks for, of several protocols the most.
@@ -160,15 +155,6 @@ impl PricedRequest<'_> {
             Ok(MediaKind::Json) | Err(_) => Ok(plain),
         }
     }
-}
-
-/// What the members of the body say that tiers look at.
-fn said<'a>(
-    schedule: &'a Schedule,
-    json: &[u8],
-) -> Result<Vec<(&'a RequestMember, Option<String>)>, Fault> {
-    let text = |member: &'a RequestMember| Ok((member, text_at(json, member.names())?));
-    schedule.request_members().map(text).collect::<Result<_, _>>().map_err(unclear)
 }
 
 /// Whether a stream of this route reports its usage only where the request asks for it, and this

@@ -4,7 +4,7 @@ use crate::asked::Asked;
 use crate::idempotency::IDEMPOTENCY_KEY;
 use crate::inflate::is_compressed;
 use crate::inlet::Inlet;
-use crate::reply::{PriceNeeds, ReadAs};
+use crate::reply::ReadAs;
 use crate::request_body::{
     bad_form, bad_json, check_can_carry_estimate, check_has_no_precharge, check_is_no_estimate,
     plain,
@@ -18,7 +18,7 @@ use domain::{Fault, FrozenPrice, ModelName};
 use egress::Prepared;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Uri};
-use protocol::ProtocolRoute;
+use protocol::{PriceNeeds, ProtocolRoute};
 use std::borrow::Cow;
 use std::sync::Arc;
 use store::{Channel, Precharge};

@@ -5,11 +5,11 @@ use crate::client_link::ClientLink;
 use crate::config::SMALL_BODY_BYTES;
 use crate::outcome::{BodyEnd, Reading};
 use bytes::{Bytes, BytesMut};
-use domain::{FrozenPrice, Meter, Meters, Usage, UsageError};
+use domain::{Meters, Usage, UsageError};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http_body::Body;
-use protocol::{CallOutcome, MeterFault, ProtocolRoute, ReplyHead};
+use protocol::{CallOutcome, PriceNeeds, ProtocolRoute, ReplyHead};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -163,27 +163,6 @@ impl ReadAs {
     }
 }
 
-/// What a price needs of a usage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PriceNeeds {
-    /// Its sums.
-    Sums,
-    /// Every count.
-    Meters,
-    /// Its units; tokens are worth nothing, so none are estimated.
-    Units,
-}
-
-impl PriceNeeds {
-    pub(crate) fn of(price: Option<&FrozenPrice>) -> Self {
-        match price.filter(|price| price.is_by_use() && price.schedule.is_some()) {
-            None => Self::Sums,
-            Some(price) if price.is_of_units() => Self::Units,
-            Some(_) => Self::Meters,
-        }
-    }
-}
-
 /// Reads a reply on its way: by the contract of CustomPass, or by a route of a protocol.
 pub(crate) enum ChargeReader {
     Envelope { scanner: Box<ReplyScanner>, counts: Option<RouteReader> },
@@ -284,15 +263,10 @@ fn read_by_route(mut read: protocol::ReplyReading, asked: &Asked, needs: PriceNe
         CallOutcome::Failed(_) => true,
     };
     let is_stream = read.shape.is_stream();
+    let usage = read.usage(needs, asked.input_tokens, failed);
     let (is_estimate, resources) = (read.estimate, std::mem::take(&mut read.resources));
     let account = read.account.then(|| read.message.take().unwrap_or_default());
     let has_content = read.any_text;
-    let usage = match needs {
-        PriceNeeds::Units => units_of(read, failed),
-        PriceNeeds::Sums => tokens_of(read, asked, failed).map(|(usage, _)| usage),
-        PriceNeeds::Meters => tokens_of(read, asked, failed)
-            .map(|(usage, meters)| Usage { meters: Some(Box::new(meters)), ..usage }),
-    };
     Reading {
         failed,
         is_estimate,
@@ -304,50 +278,6 @@ fn read_by_route(mut read: protocol::ReplyReading, asked: &Asked, needs: PriceNe
         has_content,
         is_free_when_cut: false,
     }
-}
-
-/// The usage for a price of units alone.
-fn units_of(read: protocol::ReplyReading, failed: bool) -> Option<Usage> {
-    if failed && read.meters.is_empty() {
-        return None;
-    }
-    let sums = read.meters.usage().unwrap_or_default();
-    let inconsistency = match &read.fault {
-        Some(MeterFault { meter, text }) if !meter.is_tokens() => {
-            Some(format!("not counted: {meter} is {text}"))
-        }
-        _ => read.mismatch,
-    };
-    Some(Usage { meters: Some(Box::new(read.meters)), inconsistency, ..sums })
-}
-
-/// The usage in tokens. What passed is counted where the upstream counts nothing, or what can't be
-/// billed.
-fn tokens_of(read: protocol::ReplyReading, asked: &Asked, failed: bool) -> Option<(Usage, Meters)> {
-    let mut meters = read.meters;
-    let reported = meters.usage();
-    let is_silent = reported.is_none();
-    if is_silent && failed {
-        return None;
-    }
-    let mut usage = reported.unwrap_or_default();
-    let mut raise = |head: Meter, sum: &mut i64, to: i64| {
-        let more = to.saturating_sub(*sum).max(0);
-        *sum = sum.saturating_add(more);
-        meters.set(head, meters.get(head).unwrap_or(0).saturating_add(more));
-    };
-    if is_silent || read.bad_input {
-        raise(Meter::Input, &mut usage.prompt_tokens, asked.input_tokens);
-    }
-    if is_silent || read.bad_output {
-        raise(Meter::Output, &mut usage.completion_tokens, read.text_tokens);
-    }
-    usage.inconsistency = match &read.fault {
-        Some(MeterFault { meter, text }) => Some(format!("estimated: {meter} is {text}")),
-        None if is_silent => Some("estimated: the upstream reported no usage".to_owned()),
-        None => read.mismatch,
-    };
-    Some((usage, meters))
 }
 
 /// What was scanned, as far as money is concerned.

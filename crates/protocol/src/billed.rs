@@ -1,0 +1,86 @@
+//! The usage that a reply is charged by: what its upstream counted, else what passed.
+
+use crate::reading::{MeterFault, ReplyReading};
+use domain::{FrozenPrice, Meter, Meters, Usage};
+
+/// What a price needs of a usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PriceNeeds {
+    /// Its sums.
+    Sums,
+    /// Every count.
+    Meters,
+    /// Its units; tokens are worth nothing, so none are estimated.
+    Units,
+}
+
+impl PriceNeeds {
+    /// What a price needs; of none, and of one per call, nothing beyond the sums is kept.
+    #[must_use]
+    pub fn of(price: Option<&FrozenPrice>) -> Self {
+        match price.filter(|price| price.is_by_use() && price.schedule.is_some()) {
+            None => Self::Sums,
+            Some(price) if price.is_of_units() => Self::Units,
+            Some(_) => Self::Meters,
+        }
+    }
+}
+
+impl ReplyReading {
+    /// The usage to charge; none where the call failed and nothing was counted. `input_tokens` are
+    /// those of the request, about: they stand in where the upstream counts none.
+    #[must_use]
+    pub fn usage(&self, needs: PriceNeeds, input_tokens: i64, failed: bool) -> Option<Usage> {
+        match needs {
+            PriceNeeds::Units => self.units(failed),
+            PriceNeeds::Sums => self.tokens(input_tokens, failed).map(|(usage, _)| usage),
+            PriceNeeds::Meters => self
+                .tokens(input_tokens, failed)
+                .map(|(usage, meters)| Usage { meters: Some(Box::new(meters)), ..usage }),
+        }
+    }
+
+    /// The usage for a price of units alone.
+    fn units(&self, failed: bool) -> Option<Usage> {
+        if failed && self.meters.is_empty() {
+            return None;
+        }
+        let sums = self.meters.usage().unwrap_or_default();
+        let inconsistency = match &self.fault {
+            Some(MeterFault { meter, text }) if !meter.is_tokens() => {
+                Some(format!("not counted: {meter} is {text}"))
+            }
+            _ => self.mismatch.clone(),
+        };
+        Some(Usage { meters: Some(Box::new(self.meters)), inconsistency, ..sums })
+    }
+
+    /// The usage in tokens. What passed is counted where the upstream counts nothing, or what can't
+    /// be billed.
+    fn tokens(&self, input_tokens: i64, failed: bool) -> Option<(Usage, Meters)> {
+        let mut meters = self.meters;
+        let reported = meters.usage();
+        let is_silent = reported.is_none();
+        if is_silent && failed {
+            return None;
+        }
+        let mut usage = reported.unwrap_or_default();
+        let mut raise = |head: Meter, sum: &mut i64, to: i64| {
+            let more = to.saturating_sub(*sum).max(0);
+            *sum = sum.saturating_add(more);
+            meters.set(head, meters.get(head).unwrap_or(0).saturating_add(more));
+        };
+        if is_silent || self.bad_input {
+            raise(Meter::Input, &mut usage.prompt_tokens, input_tokens);
+        }
+        if is_silent || self.bad_output {
+            raise(Meter::Output, &mut usage.completion_tokens, self.text_tokens);
+        }
+        usage.inconsistency = match &self.fault {
+            Some(MeterFault { meter, text }) => Some(format!("estimated: {meter} is {text}")),
+            None if is_silent => Some("estimated: the upstream reported no usage".to_owned()),
+            None => self.mismatch.clone(),
+        };
+        Some((usage, meters))
+    }
+}

@@ -137,7 +137,7 @@ impl Book {
                 self.release(hold.hold_id, release, *leaves_line)
             }
             Op::Expire(hold) => self.expire(hold.hold_id),
-            Op::Abandon(hold) => self.abandon(hold.hold_id),
+            Op::Abandon(hold, deadline) => self.abandon(hold.hold_id, *deadline),
             Op::Record(user_id, taken) => self.record(*user_id, taken),
             Op::Finish(finish) => self.finish(finish),
             Op::Move(movement, kind, entry) => self.movement(movement, *kind, entry),

@@ -30,6 +30,10 @@ impl Cell<'_> {
         if let Self::Uuid(value) = self { Some(*value) } else { None }
     }
 
+    pub fn time(&self) -> Option<UnixMs> {
+        if let Self::Time(value) = self { Some(*value) } else { None }
+    }
+
     /// Whether it is true; null is not.
     pub fn is_true(&self) -> bool {
         matches!(self, Self::Bool(true))
@@ -393,5 +397,5 @@ fn text_of(cell: Cell<'_>) -> Option<Cow<'_, str>> {
 }
 
 fn time_of(cell: Cell<'_>) -> Value {
-    if let Cell::Time(at) = cell { Value::Time(at) } else { Value::Null }
+    cell.time().map_or(Value::Null, Value::Time)
 }

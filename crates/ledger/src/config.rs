@@ -16,6 +16,9 @@ pub struct LedgerConfig {
     /// Lines of type `error` that a user's failed calls may leave in the journal per minute, on
     /// each node. 0: none.
     pub failures_per_minute: u32,
+    /// How long after a call whose outcome is unknown its hold is given back, in milliseconds; a
+    /// hold's own deadline comes first.
+    pub unknown_after_ms: i64,
     /// Settings of the background jobs.
     pub jobs: JobsConfig,
 }
@@ -29,6 +32,7 @@ impl Default for LedgerConfig {
             busy_retry_count: 3,
             busy_retry_delay_ms: 1000,
             failures_per_minute: 60,
+            unknown_after_ms: 60_000,
             jobs: JobsConfig::default(),
         }
     }

@@ -103,7 +103,7 @@ impl Drop for Hold {
                 end: TaskEnd::failed(reason),
                 forget_reply: None,
             })),
-            None if self.sent => Op::Abandon(self.place),
+            None if self.sent => Op::Abandon(self.place, None),
             None => {
                 let leaves_line = self.queue.may_log_failure(self.place.user_id);
                 let release = Release { reason, ..Release::default() };

@@ -275,7 +275,7 @@ impl Lanes {
         }
         // The database refuses it: the hold is left to the sweeper then, and not open for good.
         if let Op::Settle(hold, ..) | Op::Release(hold, ..) = &job.op {
-            self.submit(QueuedOp::new(Op::Abandon(*hold), None));
+            self.submit(QueuedOp::new(Op::Abandon(*hold, None), None));
         }
         tracing::error!(
             target: "custompass",

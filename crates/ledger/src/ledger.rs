@@ -192,10 +192,12 @@ impl Ledger {
         self.end(hold, Op::Release(hold.place, release, leaves_line)).await
     }
 
-    /// Leaves a hold to the sweeper: the outcome of its call is unknown.
+    /// Leaves a hold to the sweeper, which gives it back after [`LedgerConfig::unknown_after_ms`]:
+    /// the outcome of its call is unknown, and stays so.
     pub async fn abandon(&self, mut hold: Hold) {
         hold.mark_ended();
-        let _ = self.carry_out(Op::Abandon(hold.place)).await;
+        let deadline = self.clock().now().plus_ms(self.config().unknown_after_ms);
+        let _ = self.carry_out(Op::Abandon(hold.place, Some(deadline))).await;
     }
 
     /// Adds to a balance.

@@ -406,7 +406,7 @@ impl Model {
             Step::Settle(h, charge) => settle_with(n(*h), *charge, true),
             Step::Release(h) => release_op(n(*h)),
             Step::Expire(h) => Op::Expire(place(n(*h))),
-            Step::Abandon(h) => Op::Abandon(place(n(*h))),
+            Step::Abandon(h) => Op::Abandon(place(n(*h)), None),
             Step::MoveAgain => return self.last_movement.clone(),
             Step::Deposit(_) | Step::Adjust(_) | Step::Refund(..) => {
                 self.references += 1;

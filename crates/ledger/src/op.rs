@@ -195,7 +195,7 @@ pub(crate) enum Op {
     /// The flag tells whether the failed call leaves a line.
     Release(HoldRef, Release, bool),
     Expire(HoldRef),
-    Abandon(HoldRef),
+    Abandon(HoldRef, Option<UnixMs>),
     Record(UserId, Box<Taken>),
     Finish(Box<Finish>),
     Move(Movement, LineKind, Entry),
@@ -212,7 +212,7 @@ impl Op {
             | Self::Settle(hold, ..)
             | Self::Release(hold, ..)
             | Self::Expire(hold)
-            | Self::Abandon(hold) => hold.user_id,
+            | Self::Abandon(hold, _) => hold.user_id,
             Self::Record(user_id, _) => *user_id,
             Self::Finish(finish) => finish.task.user_id,
             Self::Move(movement, ..) | Self::Refund(_, movement, _) => movement.user_id,
@@ -228,7 +228,7 @@ impl Op {
             | Self::Settle(hold, ..)
             | Self::Release(hold, ..)
             | Self::Expire(hold)
-            | Self::Abandon(hold) => Some(hold.hold_id),
+            | Self::Abandon(hold, _) => Some(hold.hold_id),
             Self::Record(..) | Self::Finish(_) => self.task().map(TaskUid::hold),
             Self::Move(..) | Self::Refund(..) | Self::Redeem(..) => None,
         }
@@ -259,7 +259,7 @@ impl Op {
             Self::Hold(new) => new.request.task.is_none(),
             Self::Settle(_, settlement, _) => settlement.reply.is_none(),
             Self::Release(_, release, _) => release.forget_reply.is_none(),
-            Self::Grow(..) | Self::Expire(_) | Self::Abandon(_) => true,
+            Self::Grow(..) | Self::Expire(_) | Self::Abandon(..) => true,
             Self::Record(..)
             | Self::Finish(_)
             | Self::Move(..)
@@ -271,7 +271,7 @@ impl Op {
     /// Whether the work is done and the money must follow, however long it takes. Other operations
     /// fail with an error.
     pub const fn must_complete(&self) -> bool {
-        matches!(self, Self::Record(..) | Self::Settle(..) | Self::Release(..) | Self::Abandon(_))
+        matches!(self, Self::Record(..) | Self::Settle(..) | Self::Release(..) | Self::Abandon(..))
     }
 }
 

@@ -70,8 +70,8 @@ revision = t.revision + 1 WHERE t.id = ?1"
     );
     assert_eq!(
         HOLDS.update_one(),
-        "UPDATE holds AS t SET channel_id = ?2, amount = ?3, node_id = ?4, key_amount = ?5, \
-counted_on = ?6, key_counted_on = ?7 WHERE t.id = ?1"
+        "UPDATE holds AS t SET channel_id = ?2, amount = ?3, node_id = ?4, deadline_at = ?5, \
+key_amount = ?6, counted_on = ?7, key_counted_on = ?8 WHERE t.id = ?1"
     );
     assert_eq!(
         LINES.insert_one(),
@@ -84,6 +84,6 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?
     assert_eq!(
         HOLDS.selected(),
         "t.id, t.user_id, t.key_id, t.channel_id, t.model_name, t.request_id, t.amount, \
-t.price_id, t.node_id, t.for_task, t.key_amount, t.counted_on, t.key_counted_on"
+t.price_id, t.node_id, t.deadline_at, t.for_task, t.key_amount, t.counted_on, t.key_counted_on"
     );
 }

@@ -4,7 +4,7 @@ use crate::columns::{Cell, Column, ColumnRole as Role, ColumnType as Kind, Forms
 use crate::journal::LineRow;
 use crate::rows::{Account, HoldRow, KeyLimit};
 use crate::spending::{Day, Spending, SpendingLimits, Spent};
-use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, UserId};
+use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, UnixMs, UserId};
 use std::sync::Arc;
 
 const ALWAYS: Forms = Forms::ALWAYS;
@@ -94,7 +94,12 @@ pub(crate) const HOLDS: TableSchema<HoldRow> = TableSchema {
             }),
             |h, cell| h.node = cell.uuid().map(NodeId),
         ),
-        written("deadline_at", Kind::Time, Role::Fixed, ALWAYS, |h| Cell::Time(h.deadline_at)),
+        read(
+            written("deadline_at", Kind::Time, Role::Mutable, ALWAYS, |h| {
+                Cell::Time(h.deadline_at)
+            }),
+            |h, cell| h.deadline_at = cell.time().unwrap_or(UnixMs(0)),
+        ),
         written("created_at", Kind::Time, Role::Fixed, ALWAYS, |h| Cell::Time(h.created_at)),
         read(
             written("for_task", Kind::Bool, Role::Fixed, DETAILED, |h| Cell::Bool(h.for_task)),

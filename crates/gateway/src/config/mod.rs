@@ -212,6 +212,7 @@ fn ledger(s: &Settings) -> LedgerConfig {
         busy_retry_count: s.small(Key::RetryCount),
         busy_retry_delay_ms: s.number(Key::RetryDelay),
         failures_per_minute: s.small(Key::LogFailures),
+        unknown_after_ms: i64::try_from(s.number(Key::UnknownAfter)).unwrap_or(i64::MAX),
         jobs: JobsConfig {
             log_retention_days: i64::from(s.small(Key::LogRetentionDays)),
             ..JobsConfig::default()

@@ -265,6 +265,8 @@ settings! {
     CutStream: "CUSTOM_PASS_CUT_STREAM", SettingKind::Word(&["charge", "seen"]), "charge",
         "what a stream priced per call costs that its upstream breaks off: its price, or nothing \
          before its first content", live;
+    UnknownAfter: "CUSTOM_PASS_UNKNOWN_AFTER", SettingKind::Millis(0, HOUR), "60s",
+        "how long after a call that timed out, its outcome unknown, its hold is given back", live;
     MaxInFlight: "CUSTOM_PASS_MAX_IN_FLIGHT", SettingKind::Count(1, 1_000_000), "20000",
         "calls at work at a time; more get 503 OVERLOADED", live;
     BufferBudget: "CUSTOM_PASS_BUFFER_BUDGET", SettingKind::Bytes(MIB, 1024 * GIB), "256MiB",

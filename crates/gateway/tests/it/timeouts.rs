@@ -31,6 +31,20 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn an_unknown_outcome_gives_its_hold_back_when_the_operator_says(db: TestDb) {
+        let settings = [("CUSTOM_PASS_HTTP_TIMEOUT", "300ms"), ("CUSTOM_PASS_UNKNOWN_AFTER", "1s")];
+        let world = World::with(db, &settings).await;
+        world.model("m", fixed(30), Reply::hang()).await;
+        let ann = world.payer(100).await;
+
+        world.pay("m", &ann).await.expect_error(504, "TIMEOUT");
+
+        // No deadline is moved: it is the setting that says when.
+        world.wait_for_money(&ann, 100, 0).await;
+        assert_eq!(world.open_holds().await, 0);
+        world.close().await;
+    }
+
     async fn a_live_nodes_holds_are_never_touched(db: TestDb) {
         let world = World::open(db).await;
         let gate = Gate::new();

@@ -6,7 +6,7 @@ use crate::journal::LineKind;
 use crate::op::{Closed, EndState, HoldRef, HoldTerms, NewHold, OpOutcome, Release, Settlement};
 use crate::rows::{EndedHold, HoldRow, RowId};
 use crate::task::{NewTask, WithQuota};
-use domain::{HoldId, KeyId, Quota};
+use domain::{HoldId, KeyId, Quota, UnixMs};
 use std::borrow::Cow;
 
 /// The line's text for a hold that was released because the outcome of its call is unknown.
@@ -225,11 +225,12 @@ impl Book {
         Ok(closed(state, held, Quota::ZERO))
     }
 
-    pub(super) fn abandon(&mut self, id: HoldId) -> Verdict {
+    pub(super) fn abandon(&mut self, id: HoldId, deadline: Option<UnixMs>) -> Verdict {
         if let Found::Open(_) = self.found(id)?
             && let Some(row) = self.rows.holds.get_mut(&id)
         {
             row.node = None;
+            row.deadline_at = deadline.unwrap_or(row.deadline_at).min(row.deadline_at);
             row.touched = true;
         }
         Ok(OpOutcome::Done)

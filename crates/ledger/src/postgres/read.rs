@@ -11,6 +11,7 @@ use crate::wanted::RowsNeeded;
 use domain::{ChannelId, HoldId, KeyId, Quota, RedemptionId, TaskUid, UnixMs, UserId};
 use futures_util::try_join;
 use std::sync::Arc;
+use store::Value;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
@@ -360,8 +361,12 @@ fn cell_of(row: &Row, place: usize, kind: ColumnType) -> PgResult<Cell<'static>>
         ColumnType::Integer => row.try_get::<_, Option<i32>>(place)?.map(i64::from).into(),
         ColumnType::Bool => row.try_get::<_, Option<bool>>(place)?.map_or(Cell::Null, Cell::Bool),
         ColumnType::Uuid => row.try_get::<_, Option<Uuid>>(place)?.map_or(Cell::Null, Cell::Uuid),
-        // Neither is read: a lane decides over amounts, days and references.
-        ColumnType::Json | ColumnType::Time => Cell::Null,
+        ColumnType::Time => match row.try_get(place)? {
+            Value::Time(at) => Cell::Time(at),
+            _ => Cell::Null,
+        },
+        // None is read: a lane decides over amounts, days and references.
+        ColumnType::Json => Cell::Null,
         ColumnType::Text => {
             let text: Option<String> = row.try_get(place)?;
             text.map_or(Cell::Null, |text| Cell::Text(text.into()))

@@ -150,7 +150,7 @@ async fn a_test_call(house: House) {
     );
     let sad = house.get(&format!("/api/channel/test/{id}?model=sad")).await;
     assert_eq!((sad.status, &sad.json["success"]), (200, &json!(false)));
-    assert_eq!(sad.json["data"]["error"], "envelope");
+    assert_eq!(sad.json["data"]["error"], "reply");
     let seen = upstream.requests().await;
     assert_eq!(seen[0].header("authorization").as_deref(), Some("Bearer up-key"));
     house.get("/api/channel/test/99").await.refused(404, "no such channel");

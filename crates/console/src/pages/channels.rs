@@ -6,7 +6,7 @@ use crate::parts::{self, action, chosen, filters, on_or_off, pager, typed};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done, html as respond, step};
-use admin::ops::channel::{self, ChannelFilter, ChannelView, Probe, ProbeRequest};
+use admin::ops::channel::{self, ChannelFilter, ChannelView, Probe, ProbeCost, ProbeRequest};
 use axum::extract::Path;
 use domain::ChannelId;
 use http::StatusCode;
@@ -159,6 +159,10 @@ fn result(lang: Lang, probe: &Probe) -> Markup {
                 @if let Some(status) = probe.status { (status) " · " }
                 (show::duration_ms(probe.time_ms))
                 @if let Some(error) = probe.error { " · " (error) }
+                @for (meter, count) in &probe.usage { " · " (meter) " " (count) }
+                @if let Some(ProbeCost { quota: Some(quota), calculation, .. }) = &probe.cost {
+                    " · " span title=(calculation) { (show::money(*quota)) }
+                }
             }
         }
     }

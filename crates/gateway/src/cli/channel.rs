@@ -2,7 +2,9 @@
 
 use super::out;
 use super::tools::{CommandContext, Given, done, every_page};
-use admin::ops::channel::{self, ChannelFilter, ChannelInput, ChannelView, Probe, ProbeRequest};
+use admin::ops::channel::{
+    self, ChannelFilter, ChannelInput, ChannelView, Probe, ProbeCost, ProbeRequest,
+};
 use clap::Subcommand;
 use domain::ChannelId;
 use std::process::ExitCode;
@@ -188,6 +190,14 @@ fn show_probe(probe: &Probe, json: bool) -> anyhow::Result<()> {
         if let Some(text) = text {
             out::line(format_args!("  {name}: {text}"));
         }
+    }
+    if !probe.usage.is_empty() {
+        let counts: Vec<_> = probe.usage.iter().map(|(meter, n)| format!("{meter} {n}")).collect();
+        out::line(format_args!("  usage: {}", counts.join(", ")));
+    }
+    if let Some(ProbeCost { group, quota, calculation }) = &probe.cost {
+        let quota = quota.map_or("none".to_owned(), |quota| format!("{quota} quota"));
+        out::line(format_args!("  cost in group {group}: {quota}: {calculation}"));
     }
     if let Some(reply) = &probe.reply {
         out::line(format_args!("  reply: {reply}"));

@@ -8,7 +8,7 @@ mod setting;
 mod write;
 
 pub use input::{ChannelInput, TYPE_CUSTOM_PASS};
-pub use probe::{Probe, ProbeRequest, probe};
+pub use probe::{Probe, ProbeCost, ProbeRequest, probe};
 pub use setting::SettingInput;
 pub use write::{copy, create, delete, set_status, update};
 

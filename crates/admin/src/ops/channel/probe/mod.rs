@@ -1,24 +1,33 @@
 //! Trying a channel out: one real call with the channel's key, free of charge.
 
+mod cost;
+
+pub use cost::ProbeCost;
+
 use super::input::check_model;
 use super::not_found;
 use crate::ops::record::{self, Subject};
 use crate::{Actor, AdminError, AdminState};
 use bytes::Bytes;
+use cost::{CallMade, CostReader, ReplyRead};
 use domain::{ChannelId, Fault};
 use egress::{EgressConfig, Prepared};
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::BodyExt;
+use protocol::{ReplyHead, ReplyReader};
 use serde::Serialize;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::Secret;
 use upstream::{Deadlines, OutboundRequest, Reply, SendError};
 use utoipa::ToSchema;
 
 /// How much of a reply is read.
-const MAX_REPLY_BYTES: usize = 64 * 1024;
+const MAX_REPLY_BYTES: usize = 16 * 1024 * 1024;
+/// How much of it is kept.
+const MAX_KEPT_BYTES: usize = 4 * 1024;
 /// How much of it is shown.
 const SHOWN_CHARS: usize = 500;
 const CONNECT_MS: u64 = 10_000;
@@ -53,7 +62,12 @@ pub struct Probe {
     pub time_ms: i64,
     /// The first 500 characters of the reply, without the key.
     pub reply: Option<String>,
-    /// What went wrong, in one word: `dns`, `refused`, `tls`, `first_byte_timeout`, `status`, …
+    /// What was counted by the reply, in meters.
+    pub usage: BTreeMap<String, i64>,
+    /// What the call would have cost; none without a reply.
+    pub cost: Option<ProbeCost>,
+    /// What went wrong, in one word: `dns`, `refused`, `tls`, `first_byte_timeout`, `status`,
+    /// `reply`: the reply itself says that the call failed …
     pub error: Option<&'static str>,
     /// What went wrong, in words.
     pub detail: Option<String>,
@@ -121,8 +135,16 @@ fn unusable(why: &str) -> AdminError {
     )
 }
 
-/// A reply as far as it was read, or why there is none.
-type Outcome = Result<(u16, Vec<u8>, Option<SendError>), SendError>;
+/// A reply as far as it was read.
+struct Answered {
+    status: u16,
+    body: Vec<u8>,
+    /// Why it is not whole.
+    broken: Option<SendError>,
+    read: ReplyRead,
+}
+
+type Outcome = Result<Answered, SendError>;
 
 async fn call(
     state: &AdminState,
@@ -132,18 +154,19 @@ async fn call(
 ) -> Result<Outcome, AdminError> {
     let sent_model = egress::mapped(&target.channel, model).map_err(misread)?;
     let mut cheapest_body = None;
-    let (method, uri) = match (&request.path, target.cheapest(sent_model)) {
+    let (method, path) = match (&request.path, target.cheapest(sent_model)) {
         (Some(path), _) => {
             let path = path.trim_start_matches('/');
             check_model("path", path)?;
-            (Method::POST, target.at_path(&format!("/{path}"), None))
+            (Method::POST, format!("/{path}"))
         }
         (None, Some((method, path, body))) => {
             cheapest_body = Some(body);
-            (method, target.at_path(&path, None))
+            (method, path)
         }
-        (None, None) => (Method::POST, target.base.target(sent_model, None)),
+        (None, None) => (Method::POST, format!("/{sent_model}")),
     };
+    let uri = target.at_path(&path, None);
     let uri = uri.map_err(|why| AdminError::field("path", why.zh(), why.en()))?;
     let body = request.test_data.clone().or(cheapest_body).unwrap_or_else(|| {
         let messages = json!([{ "role": "user", "content": "hi" }]);
@@ -154,36 +177,60 @@ async fn call(
     target.sign(&mut headers, state.clock.now());
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let costs = CostReader::new(state).await?;
     let outgoing = OutboundRequest {
-        method,
+        method: method.clone(),
         uri,
         headers,
-        body: Bytes::from(body).into(),
+        body: Bytes::from(body.clone()).into(),
         proxy: &target.proxy,
     };
-    Ok(match state.client.send(outgoing, &target.deadlines).await {
-        Ok(reply) => Ok(read(reply).await),
-        Err(why) => Err(why),
-    })
+    let reply = match state.client.send(outgoing, &target.deadlines).await {
+        Ok(reply) => reply,
+        Err(why) => return Ok(Err(why)),
+    };
+    let made = CallMade { model, method: &method, path: &path, body: body.as_bytes() };
+    let content_type = reply.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let head = ReplyHead { status: reply.status.as_u16(), content_type };
+    let mut reader = costs.reader(target, &made, head);
+    let Received { status, body, broken } = read(reply, reader.as_mut()).await;
+    let reading = reader.map(ReplyReader::finish);
+    Ok(Ok(Answered { status, body, broken, read: costs.settle(target, &made, reading) }))
 }
 
-/// The beginning of the reply; a stream is left once there is enough to show.
-async fn read(mut reply: Reply) -> (u16, Vec<u8>, Option<SendError>) {
-    let status = reply.status.as_u16();
-    let mut body = Vec::new();
-    while body.len() < MAX_REPLY_BYTES {
-        match reply.body.frame().await {
-            Some(Ok(frame)) => {
-                if let Ok(data) = frame.into_data() {
-                    let room = MAX_REPLY_BYTES - body.len();
-                    body.extend_from_slice(&data[..data.len().min(room)]);
-                }
+struct Received {
+    status: u16,
+    /// Its beginning.
+    body: Vec<u8>,
+    broken: Option<SendError>,
+}
+
+/// Reads a reply to its end, and keeps its beginning.
+async fn read(mut reply: Reply, mut reader: Option<&mut ReplyReader>) -> Received {
+    let mut received = Received { status: reply.status.as_u16(), body: Vec::new(), broken: None };
+    let mut bytes = 0;
+    while let Some(frame) = reply.body.frame().await {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(why) => {
+                received.broken = Some(why);
+                break;
             }
-            Some(Err(why)) => return (status, body, Some(why)),
-            None => break,
+        };
+        // Trailers have nothing to read.
+        let Ok(data) = frame.into_data() else { continue };
+        if let Some(reader) = &mut reader {
+            reader.push(&data);
+        }
+        let room = MAX_KEPT_BYTES - received.body.len();
+        received.body.extend_from_slice(&data[..data.len().min(room)]);
+        bytes += data.len();
+        if bytes > MAX_REPLY_BYTES {
+            received.broken = Some(SendError::Cut("the reply is too large for a test".to_owned()));
+            break;
         }
     }
-    (status, body, None)
+    received
 }
 
 fn told(
@@ -200,6 +247,8 @@ fn told(
         status: None,
         time_ms,
         reply: None,
+        usage: BTreeMap::new(),
+        cost: None,
         error: None,
         detail: None,
     };
@@ -208,30 +257,26 @@ fn told(
             probe.error = Some(why.label());
             probe.detail = Some(why.to_string());
         }
-        Ok((status, body, broken)) => {
+        Ok(Answered { status, body, broken, read }) => {
             probe.status = Some(status);
             probe.reply = Some(shown(&body, key));
+            probe.usage = read.usage;
+            probe.cost = Some(read.cost);
             if let Some(why) = broken {
                 probe.error = Some(why.label());
                 probe.detail = Some(why.to_string());
             } else if status >= 400 {
                 probe.error = Some("status");
                 probe.detail = Some(format!("the upstream answered {status}"));
-            } else if refuses(&body) {
-                probe.error = Some("envelope");
-                probe.detail = Some("the reply's code is not 0".to_owned());
+            } else if let Some(why) = read.failure {
+                probe.error = Some("reply");
+                probe.detail = Some(shown(why.as_bytes(), key));
             } else {
                 probe.ok = true;
             }
         }
     }
     probe
-}
-
-/// Whether the reply is an envelope whose `code` is not 0.
-fn refuses(body: &[u8]) -> bool {
-    let Ok(serde_json::Value::Object(reply)) = serde_json::from_slice(body) else { return false };
-    reply.get("code").is_some_and(|code| code != &json!(0) && code != &json!("0"))
 }
 
 /// The beginning of the reply, for people. An upstream that echoes what it was sent must not show
@@ -252,15 +297,24 @@ mod tests {
         told(ChannelId(1), "m".to_owned(), 5, outcome, &Secret::new("up-key".to_owned()))
     }
 
+    fn answered(status: u16, body: &[u8], failure: Option<&str>) -> Outcome {
+        let cost = ProbeCost { group: "vip".to_owned(), quota: None, calculation: String::new() };
+        let failure = failure.map(str::to_owned);
+        let read = ReplyRead { failure, usage: BTreeMap::new(), cost };
+        Ok(Answered { status, body: body.to_vec(), broken: None, read })
+    }
+
     #[test]
     fn the_outcome_is_told_in_a_word() {
-        let good = probe_of(Ok((200, br#"{"code":0,"echo":"Bearer up-key"}"#.to_vec(), None)));
+        let good = probe_of(answered(200, br#"{"code":0,"echo":"Bearer up-key"}"#, None));
         assert!(good.ok && good.error.is_none());
         assert_eq!(good.reply.unwrap(), r#"{"code":0,"echo":"Bearer ***"}"#);
-        assert_eq!(probe_of(Ok((401, b"no".to_vec(), None))).error, Some("status"));
-        assert_eq!(probe_of(Ok((200, br#"{"code":7}"#.to_vec(), None))).error, Some("envelope"));
-        let cut = SendError::Cut("reset".to_owned());
-        assert_eq!(probe_of(Ok((200, vec![], Some(cut)))).error, Some("cut"));
+        assert_eq!(probe_of(answered(401, b"no", None)).error, Some("status"));
+        let said = probe_of(answered(200, br#"{"code":7}"#, Some("up-key is spent")));
+        assert_eq!((said.error, said.detail.as_deref()), (Some("reply"), Some("*** is spent")));
+        let mut cut = answered(200, b"", None);
+        cut.as_mut().unwrap().broken = Some(SendError::Cut("reset".to_owned()));
+        assert_eq!(probe_of(cut).error, Some("cut"));
         let dns = SendError::Connect(upstream::ConnectError::Dns("x".to_owned()));
         assert_eq!(probe_of(Err(dns)).error, Some("dns"));
     }
@@ -269,6 +323,5 @@ mod tests {
     fn long_replies_are_cut_by_characters() {
         let text = shown("界".repeat(600).as_bytes(), &Secret::new(String::new()));
         assert_eq!(text.chars().count(), 500);
-        assert!(refuses(br#"{"code":"1"}"#) && !refuses(br#"{"code":"0"}"#) && !refuses(b"[1]"));
     }
 }

@@ -10,6 +10,7 @@ use ledger::Ledger;
 use std::sync::Arc;
 use store::{Db, Live, Sealer};
 use tokio_util::task::TaskTracker;
+use traffic::Traffic;
 
 /// The role that may do everything.
 pub const ROLE_ROOT: i64 = 100;
@@ -50,6 +51,8 @@ pub struct AdminState {
     pub options: Option<Arc<dyn Options>>,
     /// The health check that a serving process makes of itself; the command line has its own.
     pub health: HealthChecks,
+    /// The live counters of a process that serves calls; the command line has none.
+    pub traffic: Option<Arc<Traffic>>,
     /// Calls that write run here: they go to their end, also when the caller hangs up.
     pub jobs: TaskTracker,
 }

@@ -100,6 +100,28 @@ pub(crate) fn duration_ms(ms: i64) -> String {
     }
 }
 
+/// `2.3 %`: a part of all; nothing where there is none.
+pub(crate) fn share(part: u64, all: u64) -> String {
+    let Some(permille) = part.saturating_mul(1_000).checked_div(all) else {
+        return NOTHING.to_owned();
+    };
+    match permille {
+        0 if part > 0 => "< 0.1 %".to_owned(),
+        0 => "0 %".to_owned(),
+        1_000.. => "100 %".to_owned(),
+        _ => format!("{}.{} %", permille / 10, permille % 10),
+    }
+}
+
+/// A time that may not be known.
+pub(crate) fn some_ms(ms: Option<i64>) -> String {
+    match ms {
+        Some(0) => "< 1 ms".to_owned(),
+        Some(ms) => duration_ms(ms),
+        None => NOTHING.to_owned(),
+    }
+}
+
 /// What a reader typed as an amount: `$5`, `5`, `2500000q`.
 pub(crate) fn read_amount(text: &str) -> Option<Quota> {
     let text = text.trim().replace([',', ' '], "").replace('−', "-");
@@ -167,6 +189,13 @@ mod tests {
         ] {
             assert_eq!(read_amount(text), quota.map(Quota), "{text}");
         }
+    }
+
+    #[test]
+    fn shares_never_hide_a_failure() {
+        let shown = [(0, 0), (0, 9), (1, 3_000), (23, 1_000), (999, 1_000), (4, 4)];
+        let shown = shown.map(|(part, all)| share(part, all));
+        assert_eq!(shown, ["–", "0 %", "< 0.1 %", "2.3 %", "99.9 %", "100 %"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! user's failures open is closed to that user alone, until the calls of others fail as well.
 
 use domain::UserId;
+use traffic::BreakerState;
 
 /// Number of slots of the window.
 const SLOTS: usize = 10;
@@ -44,17 +45,6 @@ impl Default for BreakerConfig {
             max_pause_ms: 300_000,
         }
     }
-}
-
-/// The state of a breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BreakerState {
-    /// Calls pass.
-    Closed,
-    /// The channel is paused.
-    Open,
-    /// One call probes whether the upstream has recovered.
-    HalfOpen,
 }
 
 /// Whether a call may go to the channel.
@@ -246,6 +236,15 @@ impl Breaker {
             State::Closed => BreakerState::Closed,
             State::Open { .. } => BreakerState::Open,
             State::HalfOpen => BreakerState::HalfOpen,
+        }
+    }
+
+    /// When a paused channel is tried again: by a call, or before that by a free probe.
+    pub(crate) fn retry_ms(&self) -> i64 {
+        match (self.state, self.account) {
+            (State::Open { until_ms }, Some(account)) => until_ms.min(account.probe_ms),
+            (State::Open { until_ms }, None) => until_ms,
+            (State::Closed | State::HalfOpen, _) => 0,
         }
     }
 

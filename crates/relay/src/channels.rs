@@ -4,17 +4,20 @@ use crate::account::{AccountFault, reason};
 use crate::breaker::{Breaker, CallHealth, Entry};
 use crate::choose::{Candidate, choose};
 use crate::revive::Probed;
-use crate::{BreakerConfig, BreakerState, RelayConfig};
+use crate::{BreakerConfig, RelayConfig};
 use arc_swap::ArcSwapOption;
 use domain::{ChannelId, Fault, UserId};
 use egress::Prepared;
+use http::StatusCode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use store::Channel;
+use traffic::{BreakerState, ChannelTraffic, Traffic, status_code};
+use upstream::SendError;
 
 /// Label of the metric that shows which channels are paused.
 pub(crate) type ChannelLabel = [(&'static str, String); 1];
@@ -23,8 +26,8 @@ pub(crate) type ChannelLabel = [(&'static str, String); 1];
 #[derive(Debug)]
 pub(crate) struct Channels {
     config: BreakerConfig,
-    /// Origin of the breakers' clock, which must be monotonic.
-    origin: Instant,
+    /// The live counters, and the breakers' clock, which must be monotonic.
+    traffic: Arc<Traffic>,
     states: RwLock<HashMap<ChannelId, Arc<ChannelState>>>,
     /// 1 while a channel is paused.
     pub(crate) open: Family<ChannelLabel, Gauge>,
@@ -36,7 +39,8 @@ pub(crate) struct Channels {
 struct ChannelState {
     id: ChannelId,
     breaker: Mutex<Breaker>,
-    in_flight: AtomicU32,
+    /// What others may know of it.
+    traffic: Arc<ChannelTraffic>,
     /// Something says that the account may be broken: it is to be probed.
     is_suspected: AtomicBool,
     /// The row as it was last read.
@@ -48,17 +52,6 @@ struct ChannelState {
 struct Kept {
     prepared: Arc<Prepared>,
     config: Arc<RelayConfig>,
-}
-
-/// The state of one channel.
-#[derive(Clone, Copy, Debug)]
-pub struct ChannelHealth {
-    /// The channel's id.
-    pub channel_id: ChannelId,
-    /// Its breaker.
-    pub breaker: BreakerState,
-    /// Calls in flight.
-    pub in_flight: u32,
 }
 
 /// Why a channel can't be called now.
@@ -78,6 +71,12 @@ pub(crate) struct Attempt {
     user_id: UserId,
     health: CallHealth,
     account: Option<AccountFault>,
+    /// When a request was last sent.
+    sent: Option<Instant>,
+    /// How long the head of its reply took.
+    answered: Option<Duration>,
+    /// Why the call failed, in a word.
+    failure: Option<&'static str>,
 }
 
 /// A channel whose account is broken, or may be.
@@ -130,10 +129,9 @@ impl<'a> Candidates<'a> {
 }
 
 impl Channels {
-    pub(crate) fn new(config: BreakerConfig) -> Arc<Self> {
+    pub(crate) fn new(config: BreakerConfig, traffic: Arc<Traffic>) -> Arc<Self> {
         let (open, broken) = (Family::default(), Family::default());
-        let states = RwLock::default();
-        Arc::new(Self { config, origin: Instant::now(), states, open, broken })
+        Arc::new(Self { config, traffic, states: RwLock::default(), open, broken })
     }
 
     /// Begins a call, if the channel's limit of concurrent calls and (with `auto_ban`) its breaker
@@ -146,10 +144,19 @@ impl Channels {
         user_id: UserId,
     ) -> Result<Attempt, Busy> {
         let state = self.state_of(id);
-        let before = state.in_flight.fetch_add(1, Ordering::Relaxed);
+        let before = state.traffic.in_flight.fetch_add(1, Ordering::Relaxed);
         // From here on dropping `attempt` releases the slot.
-        let (channels, health) = (Arc::clone(self), CallHealth::Unknown);
-        let mut attempt = Attempt { channels, state, entry: None, user_id, health, account: None };
+        let mut attempt = Attempt {
+            channels: Arc::clone(self),
+            state,
+            entry: None,
+            user_id,
+            health: CallHealth::Unknown,
+            account: None,
+            sent: None,
+            answered: None,
+            failure: None,
+        };
         if limit.is_some_and(|limit| before >= limit) {
             return Err(Busy { for_ms: 1_000 });
         }
@@ -159,23 +166,11 @@ impl Channels {
                 Entry::Refused { for_ms } => return Err(Busy { for_ms }),
                 entry => attempt.entry = Some(entry),
             }
+            if attempt.entry == Some(Entry::Probe) {
+                attempt.state.show(&breaker);
+            }
         }
         Ok(attempt)
-    }
-
-    /// The state of all channels that were ever called.
-    pub(crate) fn health(&self) -> Vec<ChannelHealth> {
-        let states = self.states.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = states
-            .values()
-            .map(|state| ChannelHealth {
-                channel_id: state.id,
-                breaker: lock(&state.breaker).state(),
-                in_flight: state.in_flight.load(Ordering::Relaxed),
-            })
-            .collect();
-        all.sort_by_key(|health| health.channel_id);
-        all
     }
 
     /// Channels that are paused because their accounts are broken, or may be.
@@ -231,6 +226,12 @@ impl Channels {
         let before = (breaker.state(), breaker.has_broken_account());
         with(&mut breaker);
         let after = (breaker.state(), breaker.has_broken_account());
+        state.show(&breaker);
+        match why {
+            Some(why) if after.1 => state.traffic.account_broke(why),
+            _ if !after.1 => state.traffic.account_works(),
+            _ => {}
+        }
         drop(breaker);
         let label = || [("channel_id", state.id.to_string())];
         if before.0 != after.0 {
@@ -266,15 +267,23 @@ impl Channels {
         let mut write = self.states.write().unwrap_or_else(PoisonError::into_inner);
         let fresh = || {
             let breaker = Mutex::new(Breaker::new(self.config));
-            let (in_flight, is_suspected) = (AtomicU32::new(0), AtomicBool::new(false));
+            let traffic = self.traffic.channel(id);
+            let is_suspected = AtomicBool::new(false);
             let prepared = ArcSwapOption::empty();
-            Arc::new(ChannelState { id, breaker, in_flight, is_suspected, prepared })
+            Arc::new(ChannelState { id, breaker, traffic, is_suspected, prepared })
         };
         Arc::clone(write.entry(id).or_insert_with(fresh))
     }
 
     fn now_ms(&self) -> i64 {
-        i64::try_from(self.origin.elapsed().as_millis()).unwrap_or(i64::MAX)
+        self.traffic.now_ms()
+    }
+}
+
+impl ChannelState {
+    /// Shows the state of the breaker to others; under its lock, so that the last state stays.
+    fn show(&self, breaker: &Breaker) {
+        self.traffic.breaker_is(breaker.state(), breaker.retry_ms());
     }
 }
 
@@ -312,9 +321,27 @@ impl Attempt {
         Ok(prepared)
     }
 
-    /// Reports a reply of the upstream.
-    pub(crate) const fn good(&mut self) {
-        self.health = CallHealth::Good;
+    /// A request is sent.
+    pub(crate) fn sends(&mut self) {
+        self.sent = Some(Instant::now());
+    }
+
+    /// Reports the head of a reply.
+    pub(crate) fn answers(&mut self, status: StatusCode) {
+        self.answered = self.sent.map(|sent| sent.elapsed());
+        self.failure = status_code(status.as_u16());
+        self.health = match status.is_server_error() {
+            true => CallHealth::Bad,
+            false => CallHealth::Good,
+        };
+    }
+
+    /// Reports a request without a reply.
+    pub(crate) const fn goes_unanswered(&mut self, error: &SendError) {
+        self.failure = Some(error.label());
+        if !error.is_clients_fault() {
+            self.health = CallHealth::Bad;
+        }
     }
 
     /// Reports what a reply says of the channel's account.
@@ -350,15 +377,27 @@ impl Attempt {
         }
     }
 
-    /// Reports a failure of the upstream.
-    pub(crate) const fn bad(&mut self) {
+    /// Reports that the upstream broke a reply off.
+    pub(crate) const fn breaks_off(&mut self) {
         self.health = CallHealth::Bad;
+        self.failure = Some("cut");
+    }
+
+    /// Reports a reply that says itself that the call failed. The upstream is well.
+    pub(crate) fn says_failed(&mut self) {
+        self.failure.get_or_insert("envelope");
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.state.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let traffic = &self.state.traffic;
+        traffic.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.sent.is_some() {
+            // Dropped before the upstream answered or failed.
+            let left = self.answered.is_none().then_some("client_gone");
+            traffic.meter.count(self.answered, self.failure.or(left));
+        }
         let Some(entry) = self.entry else { return };
         let (health, why) = self.shown();
         let (now_ms, user_id) = (self.channels.now_ms(), self.user_id);
@@ -374,25 +413,52 @@ fn lock(breaker: &Mutex<Breaker>) -> std::sync::MutexGuard<'_, Breaker> {
 mod tests {
     use super::*;
 
+    fn channels(config: BreakerConfig) -> Arc<Channels> {
+        Channels::new(config, Traffic::new(domain::NodeId(uuid::Uuid::nil())))
+    }
+
     #[test]
     fn places_are_given_back_and_limits_kept() {
-        let channels = Channels::new(BreakerConfig::default());
+        let channels = channels(BreakerConfig::default());
         let one = channels.enter(ChannelId(1), Some(1), true, UserId(1)).unwrap();
         assert!(channels.enter(ChannelId(1), Some(1), true, UserId(1)).is_err());
         assert!(channels.enter(ChannelId(2), Some(1), true, UserId(1)).is_ok());
         drop(one);
         assert!(channels.enter(ChannelId(1), Some(1), true, UserId(1)).is_ok());
-        assert!(channels.health().iter().all(|health| health.in_flight == 0));
+        assert!(channels.traffic.channels().iter().all(|channel| channel.in_flight() == 0));
     }
 
     #[test]
     fn failures_close_the_door_only_with_auto_ban() {
-        let channels = Channels::new(BreakerConfig { min_calls: 2, ..BreakerConfig::default() });
+        let channels = channels(BreakerConfig { min_calls: 2, ..BreakerConfig::default() });
         for _ in 0..2 {
-            channels.enter(ChannelId(1), None, true, UserId(1)).unwrap().bad();
-            channels.enter(ChannelId(2), None, false, UserId(1)).unwrap().bad();
+            channels.enter(ChannelId(1), None, true, UserId(1)).unwrap().breaks_off();
+            channels.enter(ChannelId(2), None, false, UserId(1)).unwrap().breaks_off();
         }
         assert!(channels.enter(ChannelId(1), None, true, UserId(1)).is_err());
         assert!(channels.enter(ChannelId(2), None, false, UserId(1)).is_ok());
+        let shown = |id| channels.traffic.channel(ChannelId(id)).breaker();
+        let (state, retry_ms) = shown(1);
+        assert_eq!(state, BreakerState::Open);
+        assert!(retry_ms.is_some_and(|at| at > 0 && at <= channels.now_ms() + 5_000));
+        assert_eq!(shown(2), (BreakerState::Closed, None));
+    }
+
+    #[test]
+    fn each_attempt_that_was_sent_is_counted() {
+        let channels = channels(BreakerConfig::default());
+        let enter = || channels.enter(ChannelId(1), None, true, UserId(1)).unwrap();
+        drop(enter());
+        for status in [200, 429, 503] {
+            let mut attempt = enter();
+            attempt.sends();
+            attempt.answers(StatusCode::from_u16(status).unwrap());
+        }
+        enter().sends();
+        let counts = channels.traffic.channel(ChannelId(1)).meter.read(0, 60);
+        assert_eq!((counts.calls, counts.failed), (4, 3));
+        let codes: Vec<_> = counts.failures.iter().map(|(code, _)| *code).collect();
+        assert_eq!(codes, ["429", "503", "client_gone"]);
+        assert!(counts.p95_ms.is_some());
     }
 }

@@ -101,7 +101,7 @@ pub(crate) async fn deliver(
         return Ok(flowing(call, head, source));
     };
     if matches!(body_end, BodyEnd::Cut | BodyEnd::TimedOut) {
-        source.attempt.bad();
+        source.attempt.breaks_off();
     }
     ctx.record.upstream_ends();
     if let Some(why) = repeats_key(&prepared, &reply.headers, &collected.bytes) {
@@ -229,6 +229,9 @@ async fn settle_whole(
     let Whole { mut head, headers, bytes, end, read_as, keeper, mut source } = whole;
     let mut reading = read_whole(headers, &bytes, &read_as);
     source.attempt.account_said(reading.account.as_deref());
+    if reading.failed {
+        source.attempt.says_failed();
+    }
     drop(source);
     reservation.counted(&mut reading);
     let reply = CallEnd::Reply { reading: &reading, end, seen: Seen::Nothing };

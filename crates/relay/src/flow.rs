@@ -193,6 +193,9 @@ impl Flow {
         let Pending { reservation, reader, tee, keeper, .. } = pending;
         let mut reading = reader.finish();
         self.source.attempt.account_said(reading.account.as_deref());
+        if reading.failed {
+            self.source.attempt.says_failed();
+        }
         reservation.counted(&mut reading);
         let cut_stream = self.record.relay().config.cut_stream;
         reading.is_free_when_cut = cut_stream == CutStream::Seen && !reading.has_content;
@@ -370,7 +373,7 @@ impl FlowBody {
                 return Poll::Ready(Some(self.disconnect(e)));
             }
             Some(Err(e)) => {
-                flow.source.attempt.bad();
+                flow.source.attempt.breaks_off();
                 if flow.source.pending.is_none() {
                     let fault = faults::upstream_failed().caused_by(e);
                     return Poll::Ready(Some(self.break_off(&fault)));

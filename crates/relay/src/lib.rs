@@ -54,8 +54,7 @@ mod traced;
 mod usual;
 mod vendor_tasks;
 
-pub use breaker::{BreakerConfig, BreakerState};
-pub use channels::ChannelHealth;
+pub use breaker::BreakerConfig;
 pub use config::{CutStream, HoldMode, RelayConfig};
 pub use cors::CorsOrigins;
 pub use current::Current;
@@ -75,6 +74,7 @@ use throttle::RateLimits;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use traffic::Traffic;
 use web::Body;
 use web::memory::Budget;
 
@@ -100,6 +100,8 @@ pub struct Relay {
     limits: Arc<RateLimits>,
     budget: Arc<Budget>,
     metrics: metrics::Metrics,
+    /// The live counters, which other parts read.
+    traffic: Arc<Traffic>,
     refuses: Arc<AtomicBool>,
     /// Large results are read and rendered one by one.
     render_lock: Arc<tokio::sync::Mutex<()>>,
@@ -133,6 +135,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Creates the spans of calls.
     pub tracer: spans::Tracer,
+    /// Where calls are counted for whoever looks.
+    pub traffic: Arc<Traffic>,
     /// The memory budget of held bodies.
     pub budget: Arc<Budget>,
     /// Awaited at shutdown: settlements after a disconnect run here.
@@ -147,9 +151,10 @@ impl Relay {
     #[must_use]
     pub fn new(config: RelayConfig, parts: Parts) -> Arc<Self> {
         let Parts { node_id, db, live, ledger, client, limits, .. } = parts;
-        let Parts { sealer, clock, tracer, budget, jobs, .. } = parts;
+        let Parts { sealer, clock, tracer, traffic, budget, jobs, .. } = parts;
         Arc::new(Self {
-            channels: channels::Channels::new(config.breaker),
+            channels: channels::Channels::new(config.breaker, Arc::clone(&traffic)),
+            traffic,
             limits: Arc::new(limits),
             budget,
             metrics: metrics::Metrics::default(),
@@ -229,12 +234,6 @@ impl Relay {
     /// what has arrived so far.
     pub fn cancel_drains(&self) {
         self.drains_cancelled.cancel();
-    }
-
-    /// The state of all channels that were called since the start.
-    #[must_use]
-    pub fn states(&self) -> Vec<ChannelHealth> {
-        self.channels.health()
     }
 
     /// Runs a job that shutdown waits for.

@@ -174,6 +174,22 @@ impl Record {
         }
     }
 
+    /// Adds it to the live counters: the same outcome as the metrics'.
+    fn count(&self) {
+        let failed = match &self.outcome {
+            CallResult::Success => None,
+            CallResult::Gone => Some(CLIENT_GONE),
+            CallResult::Failed { code, .. } => Some(*code),
+        };
+        let traffic = &self.relay.traffic;
+        traffic.requests.count(self.upstream, failed);
+        // An unserved name is not a model's.
+        let served = self.model.as_ref().filter(|_| self.channel_id.is_some());
+        if let Some(meter) = served.and_then(|model| traffic.model(model)) {
+            meter.count(self.upstream, failed);
+        }
+    }
+
     fn write_line(&self, total: Duration) {
         let duration = tracing::field::display(Seconds(total));
         let user_id = self.user_id.map(|id| id.0);
@@ -223,6 +239,7 @@ impl Drop for Record {
         let total = self.started.elapsed();
         let success = matches!(self.outcome, CallResult::Success);
         self.relay.metrics.ended(self.is_async, success, total, self.upstream);
+        self.count();
         self.write_line(total);
     }
 }

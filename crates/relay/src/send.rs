@@ -134,23 +134,19 @@ impl Exchange<'_> {
             prepared.sign(&mut request.headers, relay.clock.now());
             Ok(request)
         };
-        let mut sent = relay.client.send(build()?, &deadlines).await;
+        let request = build()?;
+        attempt.sends();
+        let mut sent = relay.client.send(request, &deadlines).await;
         if matches!(sent, Err(SendError::Stale(_))) && call.may_be_repeated(&prepared.channel) {
             sent = relay.client.send_afresh(build()?, &deadlines).await;
         }
         match sent {
             Ok(reply) => {
-                if reply.status.is_server_error() {
-                    attempt.bad();
-                } else {
-                    attempt.good();
-                }
+                attempt.answers(reply.status);
                 Ok(reply)
             }
             Err(error) => {
-                if !error.is_clients_fault() {
-                    attempt.bad();
-                }
+                attempt.goes_unanswered(&error);
                 Err(NotTaken::NoReply(error))
             }
         }
@@ -312,7 +308,7 @@ async fn estimate(
         None => return Ok(Some((reply, Some(collected)))),
         Some(end) => {
             if matches!(end, BodyEnd::Cut | BodyEnd::TimedOut) {
-                exchange.attempt.bad();
+                exchange.attempt.breaks_off();
             }
             return Err(decide(reservation.terms(), CallEnd::Estimate(end)).into());
         }

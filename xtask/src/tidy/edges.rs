@@ -12,7 +12,7 @@ use super::Finding;
 const TIERS: &[&[&str]] = &[
     &["domain", "roster", "spans"],
     &["protocol"],
-    &["store", "upstream", "web", "throttle", "oplog"],
+    &["store", "upstream", "web", "throttle", "oplog", "traffic"],
     &["ledger", "egress", "httpd"],
     &["relay", "tasks", "admin", "profiles"],
     &["console"],

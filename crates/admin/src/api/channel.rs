@@ -22,6 +22,14 @@ pub(super) async fn get(State(state): State<AdminState>, PathId(id): PathId) -> 
     one(channel::get(&state, ChannelId(id)).await?)
 }
 
+pub(super) async fn live(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
+    one(channel::live(&state, &actor, channel::read_minutes(&query)?).await?)
+}
+
 pub(super) async fn create(
     State(state): State<AdminState>,
     CallingActor(actor): CallingActor,

@@ -27,7 +27,9 @@ use crate::AdminState;
 use crate::ops::ability::{AbilityInput, AbilityView};
 use crate::ops::attention::Attention;
 use crate::ops::audit::AuditRun;
-use crate::ops::channel::{ChannelFilter, ChannelInput, ChannelView, Probe};
+use crate::ops::channel::{
+    ChannelFilter, ChannelInput, ChannelView, NodeTraffic, Probe, read_minutes,
+};
 use crate::ops::doctor::{HealthCheck, NodeView, read_reach};
 use crate::ops::group::{GroupInput, GroupView};
 use crate::ops::log::export;
@@ -182,6 +184,12 @@ fn channels(table: CallTable) -> CallTable {
     table
         .get("/api/channel", channel::list, list.clone())
         .get("/api/channel/search", channel::list, list)
+        .get(
+            "/api/channel/live",
+            channel::live,
+            one::<NodeTraffic>("What channels and models are doing now, on the node that answers")
+                .filters(read_minutes),
+        )
         .post("/api/channel", channel::create, new)
         .on(&[Put], "/api/channel", channel::put, change.clone().takes_numbered(ChannelInput::read))
         .on(&[Put, Patch], "/api/channel/{id}", channel::change, change.takes(ChannelInput::read))

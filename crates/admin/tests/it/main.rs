@@ -132,6 +132,7 @@ impl House {
             logins: admin::LoginGuard::default(),
             passwords: Passwords::default(),
             wrong_codes: admin::WrongCodes::default(),
+            traffic: None,
             last_audit: admin::ops::audit::LastAudit::default(),
             jobs,
         };

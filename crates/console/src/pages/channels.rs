@@ -1,8 +1,9 @@
 //! Channels: the list, and what is done with one: test, enable, copy, delete.
 
+use super::channel_live::{self, state_of};
 use super::for_admins;
 use crate::lang::{Lang, tell};
-use crate::parts::{self, action, chosen, filters, on_or_off, pager, typed};
+use crate::parts::{self, action, chosen, filters, pager, typed};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done, html as respond, step};
@@ -63,12 +64,10 @@ fn table(visit: &Visit, channels: &[ChannelView]) -> Markup {
                 thead { tr {
                     th { (lang.say("名称", "Name")) }
                     th { (lang.say("状态", "State")) }
-                    th.hide { (lang.say("协议", "Protocol")) }
-                    th.hide { (lang.say("地址", "Address")) }
                     th.num.hide { (lang.say("模型", "Models")) }
                     th.hide { (lang.say("分组", "Groups")) }
-                    th.num.hide { (lang.say("优先级", "Priority")) }
-                    th.num.hide { (lang.say("权重", "Weight")) }
+                    th.num.hide { (lang.say("优先级 / 权重", "Priority / weight")) }
+                    (channel_live::heads(lang))
                     th.num { (lang.say("累计 $", "Used $")) }
                     th { (lang.say("测试", "Test")) }
                     (parts::acts_head(lang))
@@ -84,14 +83,14 @@ fn row(visit: &Visit, channel: &ChannelView) -> Markup {
     let to = format!("/console/channels/{id}/status");
     html! {
         tr id={ "channel-" (id) } {
-            td { a href={ "/console/channels/" (id) } { (name(lang, channel)) } }
-            td { (on_or_off(lang, channel.status)) }
-            td.hide { (channel.protocol) }
-            td.hide.cut.muted title=(channel.base_url) { (channel.base_url) }
+            td.cut title={ (channel.protocol) " · " (channel.base_url) } {
+                a href={ "/console/channels/" (id) } { (name(lang, channel)) }
+            }
+            td { (state_of(visit, channel)) }
             td.num.hide title=(channel.models.join(", ")) { (channel.models.len()) }
             td.hide.cut { (channel.groups.join(", ")) }
-            td.num.hide { (channel.priority) }
-            td.num.hide { (channel.weight) }
+            td.num.hide { (channel.priority) span.muted { " / " (channel.weight) } }
+            (channel_live::cells(channel))
             (show::usd_cell(channel.used_quota))
             td { (test_button(visit, id)) }
             td.acts {
@@ -174,8 +173,9 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let lang = visit.lang();
     let channel = channel::get(&visit.state, ChannelId(id)).await?;
     let body = html! {
+        (channel_live::pause(lang, &channel))
         dl.facts {
-            dt { (lang.say("状态", "State")) } dd { (on_or_off(lang, channel.status)) }
+            dt { (lang.say("状态", "State")) } dd { (state_of(&visit, &channel)) }
             dt { (lang.say("地址", "Address")) } dd.mono.break { (channel.base_url) }
             dt { (lang.say("协议", "Protocol")) }
             dd { a.mono href={ "/console/protocols/view?name=" (step(&channel.protocol)) } {
@@ -199,6 +199,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
             }
             dt { (lang.say("修改于", "Edited")) } dd { (show::ago(channel.updated_at)) }
         }
+        (channel_live::section(&visit, &channel))
         h2.sec { (lang.say("测试", "Test")) }
         form.bar method="post" action={ "/console/channels/" (id) "/test" }
             hx-post={ "/console/channels/" (id) "/test" } hx-target="#probe" {
@@ -220,7 +221,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
         span.space {}
         (buttons(&visit, &channel))
     };
-    Ok(ShellPage::new(name(lang, &channel), ENTRY).beside(beside).show(&visit, body))
+    Ok(ShellPage::new(name(lang, &channel), ENTRY).beside(beside).with_chart().show(&visit, body))
 }
 
 fn settings(lang: Lang, channel: &ChannelView) -> Markup {

@@ -5,6 +5,7 @@ mod adjust;
 mod api;
 mod audit;
 mod channel_form;
+mod channel_live;
 mod channels;
 mod codes;
 mod doctor;

@@ -1,5 +1,6 @@
 //! The operator's first page: money, what needs a look, and where it went.
 
+use super::channel_live;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, range, ranges, tile};
 use crate::shell::ShellPage;
@@ -8,7 +9,7 @@ use crate::visit::{Handled, Here, Visit, step};
 use admin::ops::attention::{self, Attention};
 use admin::ops::log::LogFilter;
 use admin::ops::log::usage::{self, ModelUsage, Step, UsageRequest, UsageSeries};
-use domain::{Quota, UnixMs};
+use domain::{ChannelId, Quota, UnixMs};
 use maud::{Markup, html};
 
 const DAY_MS: i64 = 86_400_000;
@@ -54,7 +55,7 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
     let attention = attention::now(state, actor).await?;
     let body = html! {
         (tiles(&visit, &sums(&series), &attention))
-        (needs(&visit, &attention))
+        (needs(&visit, &attention, &channel_live::paused(&visit).await?))
         h2.sec {
             (visit.say("充值与消耗", "Paid in and spent"))
             small { (visit.say("按 UTC 划分", "in UTC")) }
@@ -78,7 +79,7 @@ fn tiles(visit: &Visit, sums: &Sums, attention: &Attention) -> Markup {
             (tile("/console/log?type=consume", visit.say("计费调用", "Charged calls"),
                 &whole(sums.calls)))
             (tile("/console/log?type=consume", "Tokens", &whole(sums.tokens)))
-            (tile("/console/users", visit.say("用户", "Users"), &whole(attention.users)))
+            (channel_live::tiles(visit))
             (tile("/console/tasks?status=unfinished", visit.say("未完成任务", "Unfinished tasks"),
                 &whole(attention.unfinished_tasks)))
             (tile("/console/audit", visit.say("当前预扣", "On hold now"), &plain(attention.held)))
@@ -87,7 +88,7 @@ fn tiles(visit: &Visit, sums: &Sums, attention: &Attention) -> Markup {
 }
 
 /// What needs the attention of an operator; also stated when there is nothing.
-fn needs(visit: &Visit, attention: &Attention) -> Markup {
+fn needs(visit: &Visit, attention: &Attention, paused: &[(ChannelId, String)]) -> Markup {
     let lang = visit.lang();
     let mut rows: Vec<Markup> = Vec::new();
     let mut row = |kind, what: &str, detail: String, (to, label): (&str, &str)| {
@@ -118,12 +119,17 @@ fn needs(visit: &Visit, attention: &Attention) -> Markup {
             "{} kept failing and was disabled",
             channel.name
         );
-        row(
-            "bad",
-            lang.say("渠道停用", "Channel off"),
-            words,
-            (&format!("/console/channels/{}", channel.id), lang.say("查看", "Open")),
+        let to = format!("/console/channels/{}", channel.id);
+        row("bad", lang.say("渠道停用", "Channel off"), words, (&to, lang.say("查看", "Open")));
+    }
+    for (id, why) in paused {
+        let words = tell!(
+            lang,
+            "渠道 #{id} 的上游账户失效: {why}",
+            "the account of channel #{id} is broken: {why}"
         );
+        let to = format!("/console/channels/{id}");
+        row("bad", lang.say("渠道暂停", "Channel paused"), words, (&to, lang.say("查看", "Open")));
     }
     if !attention.unpriced_models.is_empty() {
         let some = attention.unpriced_models.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
@@ -144,12 +150,8 @@ fn needs(visit: &Visit, attention: &Attention) -> Markup {
         let number = attention.webhooks_off;
         let words =
             tell!(lang, "{number} 个回调因失败被停用", "{number} disabled because they failed");
-        row(
-            "wait",
-            lang.say("回调停用", "Webhooks off"),
-            words,
-            ("/console/webhooks", lang.say("查看", "Open")),
-        );
+        let to = ("/console/webhooks", lang.say("查看", "Open"));
+        row("wait", lang.say("回调停用", "Webhooks off"), words, to);
     }
     html! {
         h2.sec { (lang.say("需要处理", "Needs attention")) }

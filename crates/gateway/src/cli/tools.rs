@@ -91,6 +91,7 @@ impl CommandContext {
             logins: admin::LoginGuard::default(),
             passwords,
             wrong_codes: admin::WrongCodes::default(),
+            traffic: None,
             last_audit: admin::ops::audit::LastAudit::default(),
             jobs: jobs.clone(),
         };

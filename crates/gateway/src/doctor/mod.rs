@@ -4,6 +4,7 @@
 mod channels;
 mod database;
 mod money;
+mod pauses;
 mod recent;
 mod redis;
 mod service;
@@ -12,7 +13,9 @@ mod tasks;
 use crate::config::{Config, from_process, meaningless_in_process, unknown_in_process};
 use crate::wiring;
 use admin::ops::doctor::{Doctor, Examining, HealthCheck, HealthState};
+use std::sync::Arc;
 use store::{Db, StoreError};
+use traffic::Traffic;
 
 /// What is too slow, in milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +79,11 @@ impl HealthReport {
         self.0.push(HealthCheck { name, state, found, remedy });
     }
 
+    /// Takes back all checks of this name.
+    fn forget(&mut self, is_it: impl Fn(&str) -> bool) {
+        self.0.retain(|check| !is_it(&check.name));
+    }
+
     /// A check that could not be made is a finding, too.
     fn failed(&mut self, name: &str, error: &StoreError) {
         self.bad(name, error.to_string(), "see the checks of the database, and locked rows");
@@ -137,6 +145,8 @@ fn configuration(report: &mut HealthReport) -> Option<Config> {
 pub struct ServingDoctor {
     /// The process's own database.
     pub db: Db,
+    /// The process's own live counters, which know why channels are paused.
+    pub traffic: Arc<Traffic>,
 }
 
 impl Doctor for ServingDoctor {
@@ -147,6 +157,7 @@ impl Doctor for ServingDoctor {
             if let Some(config) = examination.around(&mut report).await {
                 examination.inside(&mut report, &config, &self.db).await;
             }
+            pauses::of_traffic(&mut report, &self.traffic);
             report.checks()
         })
     }

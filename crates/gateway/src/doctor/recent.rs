@@ -1,6 +1,6 @@
 //! The end of the log: how the last calls went, and what upstreams did to them.
 
-use super::{DoctorLimits, HealthReport, MAX_FAILED_PERCENT, MIN_CALLS, percent};
+use super::{DoctorLimits, HealthReport, MAX_FAILED_PERCENT, MIN_CALLS, pauses, percent};
 use crate::cli::log_line::{LogLine, millis};
 use crate::config::Config;
 use domain::UnixMs;
@@ -79,6 +79,8 @@ struct Channel {
     /// Failed polls of tasks, and the reason of the last one.
     in_vain: usize,
     why: String,
+    /// What was last said of its account, while that is broken.
+    account: String,
 }
 
 impl Seen {
@@ -102,6 +104,8 @@ impl Seen {
                 channel.in_vain += usize::from(recent);
                 error.clone_into(&mut channel.why);
             }
+            // Without an error, it works again.
+            "channel_account" => error.clone_into(&mut channel.account),
             "task_finished" => channel.in_vain = 0,
             _ if call && !failed => (channel.refused, channel.late) = (0, 0),
             _ if call && code == "TIMEOUT" => channel.late += usize::from(recent),
@@ -148,6 +152,9 @@ impl Seen {
     }
 
     fn channels(&self, report: &mut HealthReport) {
+        for (id, channel) in &self.channels {
+            pauses::explain(report, id, &channel.account);
+        }
         let many = |times: fn(&Channel) -> usize| {
             self.channels.iter().filter(move |(_, channel)| times(channel) >= MANY)
         };

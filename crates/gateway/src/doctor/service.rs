@@ -1,6 +1,6 @@
 //! The running service, asked as its clients and Prometheus do.
 
-use super::{HealthReport, MAX_FAILED_PERCENT, MIN_CALLS, percent};
+use super::{HealthReport, MAX_FAILED_PERCENT, MIN_CALLS, pauses, percent};
 use crate::cli::http;
 use crate::config::Config;
 use crate::probe::reachable;
@@ -75,6 +75,7 @@ fn of_metrics(report: &mut HealthReport, page: &str, memory_limit: u64) {
     let waiting = sample("custompass_database_connections_waiting");
     pool(report, sample("custompass_database_connections_max"), used, waiting);
     memory(report, sample("process_resident_memory_bytes"), memory_limit);
+    pauses::of_metrics(report, page);
     queue(report, sum(page, "custompass_tasks_in_queue", "status=\"submitted\""));
     let dropped = sample("custompass_log_lines_dropped_total");
     if dropped > 0 {

@@ -32,6 +32,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use traffic::Traffic;
 use web::memory::Budget;
 
 /// How often memory is looked at, while it has a limit.
@@ -40,6 +41,8 @@ const MEMORY_PAUSE: Duration = Duration::from_millis(250);
 const MONTHS_PAUSE: Duration = Duration::from_secs(6 * 3_600);
 /// How often idle connections to the database are thinned out.
 const IDLE_PAUSE: Duration = Duration::from_secs(30);
+/// How often the live counters note a minute.
+const TRAFFIC_PAUSE: Duration = Duration::from_mins(1);
 /// The part of a stop's time that is kept for settling what had to be cut.
 const SETTLING: Duration = Duration::from_secs(5);
 
@@ -176,7 +179,7 @@ impl Service {
             spawn_diagnostics(&jobs, &shutdown, listener, &clock)?;
         }
         spawn_followers(&jobs, &shutdown, &built, (lines, settings, main));
-        spawn_background(&jobs, &shutdown, &config, &built.db, &clock, &memory);
+        spawn_background(&jobs, &shutdown, &config, &built.admin, &memory);
 
         let max_connections = match config.server.max_connections {
             0 => process::connections_for(descriptors),
@@ -301,6 +304,7 @@ async fn build(
         shutdown,
     );
     let redis = parts::shared_count(config)?;
+    let traffic = Traffic::new(node);
     let relay = Relay::new(
         config.relay.clone(),
         relay::Parts {
@@ -313,14 +317,16 @@ async fn build(
             sealer: sealer.clone(),
             clock: clock.clone(),
             tracer: tracer.clone(),
+            traffic: Arc::clone(&traffic),
             budget,
             jobs: walks.clone(),
         },
     );
+    let doctor = ServingDoctor { db: db.clone(), traffic: Arc::clone(&traffic) };
     let admin = AdminState {
         // What they follow is not built yet.
         options: None,
-        health: HealthChecks::by(Arc::new(ServingDoctor { db: db.clone() })),
+        health: HealthChecks::by(Arc::new(doctor)),
         db: db.clone(),
         live: Some(Arc::clone(&live)),
         ledger: ledger.clone(),
@@ -333,6 +339,7 @@ async fn build(
         passwords: admin::Passwords::default(),
         wrong_codes: admin::WrongCodes::default(),
         last_audit: admin::ops::audit::LastAudit::default(),
+        traffic: Some(Arc::clone(&traffic)),
         jobs: walks.clone(), // A stop waits for what they write, too.
     };
     Ok(Parts { db, ledger, relay, tasks, admin, redis, traces })
@@ -430,11 +437,11 @@ fn spawn_background(
     jobs: &TaskTracker,
     shutdown: &CancellationToken,
     config: &Config,
-    db: &Db,
-    clock: &Clock,
+    admin: &AdminState,
     memory: &Arc<MemoryLimit>,
 ) {
-    let (months, clock) = (db.clone(), clock.clone());
+    let (db, clock) = (&admin.db, admin.clock.clone());
+    let months = db.clone();
     every("months", jobs, shutdown, MONTHS_PAUSE, move || {
         let (db, now) = (months.clone(), clock.now());
         async move {
@@ -448,6 +455,12 @@ fn spawn_background(
         pool.shed_idle_connections(keep);
         std::future::ready(())
     });
+    if let Some(traffic) = admin.traffic.clone() {
+        every("live counters", jobs, shutdown, TRAFFIC_PAUSE, move || {
+            traffic.tick();
+            std::future::ready(())
+        });
+    }
     let memory = Arc::clone(memory);
     every("memory limit", jobs, shutdown, MEMORY_PAUSE, move || {
         memory.look();

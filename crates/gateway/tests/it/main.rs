@@ -85,6 +85,7 @@ mod task_reply;
 mod task_view;
 mod timeouts;
 mod traces;
+mod traffic;
 mod trial_calls;
 mod upstreams;
 mod v1;

@@ -193,9 +193,8 @@ pub(crate) async fn deliver(
     };
     ctx.record.upstream_ends();
     if matches!(collected.end, Some(BodyEnd::Cut | BodyEnd::TimedOut)) {
-        attempt.bad();
+        attempt.breaks_off();
     }
-    drop(attempt);
     let route = call.submit_route(&prepared.channel);
     let is_accepted = route.is_some() && reply.status.is_success();
     let bytes = match whole(collected) {
@@ -227,6 +226,10 @@ pub(crate) async fn deliver(
             vendor::read(route, path, &reply, &bytes)
         }
     };
+    if matches!(reply, FirstReply::Refused(_)) {
+        attempt.says_failed();
+    }
+    drop(attempt);
     let kind = reply.kind();
     let Outcome { money, client } = decide(reservation.terms(), CallEnd::Submission(kind));
     let mut head = head;

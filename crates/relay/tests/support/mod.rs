@@ -74,6 +74,7 @@ impl TestRelay {
             sealer,
             clock,
             tracer: spans::Tracer::default(),
+            traffic: traffic::Traffic::new(node),
             budget: web::memory::Budget::new(config.buffer_budget_bytes),
             jobs: jobs.clone(),
         };

@@ -2,12 +2,17 @@
 
 mod destination;
 mod input;
+mod live;
 mod mapping;
 mod probe;
 mod setting;
 mod write;
 
 pub use input::{ChannelInput, TYPE_CUSTOM_PASS};
+pub use live::{
+    BreakerView, ChannelMinute, ChannelTrafficView, FailureCount, ModelTraffic, NodeTraffic,
+    TrafficCounts, live, minutes_of, read_minutes, requests_now,
+};
 pub use probe::{Probe, ProbeCost, ProbeRequest, probe};
 pub use setting::SettingInput;
 pub use write::{copy, create, delete, set_status, update};
@@ -74,11 +79,15 @@ pub struct ChannelView {
     pub created_at: i64,
     /// When it was last edited.
     pub updated_at: i64,
+    /// What it is doing on the node that answers, with the sums of the last hour; null where no
+    /// calls are served, on the command line.
+    pub live: Option<ChannelTrafficView>,
 }
 
-fn view(sealer: &Sealer, row: &Row) -> Result<ChannelView, StoreError> {
+fn view(state: &AdminState, row: &Row) -> Result<ChannelView, StoreError> {
+    let (id, auto_ban) = (row.get("id")?, row.get("auto_ban")?);
     Ok(ChannelView {
-        id: row.get("id")?,
+        id,
         name: row.get("name")?,
         r#type: row.get("type")?,
         base_url: row.get("base_url")?,
@@ -88,17 +97,18 @@ fn view(sealer: &Sealer, row: &Row) -> Result<ChannelView, StoreError> {
         groups: items(&row.get::<String>("groups")?),
         priority: row.get("priority")?,
         weight: row.get("weight")?,
-        auto_ban: row.get("auto_ban")?,
+        auto_ban,
         status: row.get("status")?,
         other: row.get("other")?,
         model_mapping: exact::object(row.get("model_mapping")?),
         param_override: exact::object(row.get("param_override")?),
         status_code_mapping: exact::object(row.get("status_code_mapping")?),
         custompass_status_mapping: exact::object(row.get("custompass_status_mapping")?),
-        setting: shown_setting(sealer, row.get("setting")?),
+        setting: shown_setting(&state.sealer, row.get("setting")?),
         used_quota: row.get("used_quota")?,
         created_at: exact::seconds(row.get("created_at")?),
         updated_at: exact::seconds(row.get("updated_at")?),
+        live: live::live_of(state, id, auto_ban),
     })
 }
 
@@ -179,9 +189,7 @@ pub async fn list(
     conditions.with_some("status = ?", filter.status);
     conditions.with_some(&listed("groups"), filter.group.as_deref().map(among));
     conditions.with_some(&listed("models"), filter.model.as_deref().map(among));
-    conditions
-        .page(&state.db, (COLUMNS, "channels", "id"), page, |row| view(&state.sealer, row))
-        .await
+    conditions.page(&state.db, (COLUMNS, "channels", "id"), page, |row| view(state, row)).await
 }
 
 /// The condition that an item stands in the comma list `column`, whose items may have blanks.
@@ -201,7 +209,7 @@ pub async fn get(state: &AdminState, id: ChannelId) -> Result<ChannelView, Admin
     let sql = format!("SELECT {COLUMNS} FROM channels WHERE id = $1");
     let rows = state.db.read(&sql, &[id.into()]).await?;
     let row = rows.first().ok_or_else(not_found)?;
-    Ok(view(&state.sealer, row)?)
+    Ok(view(state, row)?)
 }
 
 fn not_found() -> AdminError {

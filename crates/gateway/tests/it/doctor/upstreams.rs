@@ -158,6 +158,48 @@ on_sqlite! {
         world.close().await;
     }
 
+    async fn an_account_that_is_broken(db: TestDb) {
+        let world = logged(db, &[]).await;
+        let answer = |request: &testkit::Recorded| {
+            if request.header("authorization").as_deref() == Some("Bearer paid-key") {
+                return Reply::json(&json!({"id": "m"}));
+            }
+            let error = json!({"message": "You exceeded it", "code": "insufficient_quota"});
+            Reply::json(&json!({"error": error})).status(429)
+        };
+        world.upstream.handle("/v1/chat/completions", answer);
+        world.upstream.handle("/v1/models/m", answer);
+        let channel = world.channel(&["m"], json!({"protocol": "openai", "key": "k"})).await;
+        world.admin().price("m", fixed(1)).await;
+        let ann = world.payer(100).await;
+        let ask = json!({"model": "m", "messages": []});
+        world.server.post("/v1/chat/completions", &ann.key, &ask).await.expect(429);
+        let diagnosis = until(&world, "channel 1 pause", "bad", &[]).await;
+        diagnosis.bad("channel 1 pause", "You exceeded it", "another key");
+
+        world.admin().put("/api/channel", &json!({"id": channel, "key": "paid-key"})).await;
+        until(&world, "paused channels", "good", &[]).await.good("paused channels");
+        world.close().await;
+    }
+
+    async fn a_breaker_that_is_open(db: TestDb) {
+        let world = logged(db, &[]).await;
+        world.model("m", fixed(1), Reply::text("no").status(500)).await;
+        let ann = world.payer(100).await;
+        while world.pay("m", &ann).await.status == 500 {}
+        let diagnosis = until(&world, "channel 1 pause", "odd", &[]).await;
+        let check = diagnosis.is("channel 1 pause", "odd").unwrap();
+        assert!(check["remedy"].as_str().unwrap().contains("channel test"), "{check}");
+
+        world.upstream.on("/m", Reply::text("ok"));
+        eventually("the channel to be tried again", || async {
+            (world.pay("m", &ann).await.status == 200).then_some(())
+        })
+        .await;
+        Diagnosis::of(&world).await.good("paused channels");
+        world.close().await;
+    }
+
     async fn an_address_that_was_written_wrong_with_sql(db: TestDb) {
         let world = World::open(db).await;
         world.model("m", fixed(1), Reply::text("ok")).await;

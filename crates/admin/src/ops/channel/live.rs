@@ -1,0 +1,271 @@
+//! What channels and models are doing now, on the node that answers.
+
+use crate::{Actor, AdminError, AdminState, Query, exact};
+use domain::ChannelId;
+use serde::Serialize;
+use std::collections::HashMap;
+use store::nodes;
+use traffic::{BreakerState, CallCounts, ChannelTraffic, MAX_MINUTES, MinuteCounts, Traffic};
+use utoipa::ToSchema;
+
+/// Lists of channels show the sums of so many minutes.
+const SHOWN_MINUTES: i64 = 60;
+
+/// What one node has counted. Each node counts its own calls, and forgets them when it ends.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct NodeTraffic {
+    /// Name of the node that answers.
+    pub node: String,
+    /// This run of its process.
+    pub node_id: String,
+    /// When it began to count, in seconds since 1970.
+    pub since: i64,
+    /// The sums are of so many minutes before now.
+    pub minutes: i64,
+    /// All requests of clients, those that no channel was asked for included; the times are the
+    /// upstreams' share.
+    pub requests: TrafficCounts,
+    /// Channels that were called since the start, by number.
+    pub channels: Vec<ChannelTrafficView>,
+    /// Models that were called: the requests of clients, in steps of 15 minutes. At most 1000.
+    pub models: Vec<ModelTraffic>,
+}
+
+/// Calls that ended.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct TrafficCounts {
+    /// How many.
+    pub calls: u64,
+    /// How many of them failed.
+    pub failed: u64,
+    /// The time that half of them did not exceed, in milliseconds; null without calls.
+    pub p50_ms: Option<i64>,
+    /// The same of 95 in a hundred.
+    pub p95_ms: Option<i64>,
+    /// Why they failed, the most frequent first.
+    pub failures: Vec<FailureCount>,
+}
+
+/// Calls that failed alike.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct FailureCount {
+    /// Of a channel the upstream's status, or a word like `dns`, `first_byte_timeout`, `cut`,
+    /// `envelope`; of requests and models the code that clients saw.
+    pub code: &'static str,
+    /// How many.
+    pub calls: u64,
+}
+
+/// The state of a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerView {
+    /// Calls pass.
+    Closed,
+    /// The channel is paused.
+    Open,
+    /// One call probes whether the upstream has recovered.
+    HalfOpen,
+}
+
+/// What one channel is doing.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ChannelTrafficView {
+    /// The channel.
+    pub channel_id: ChannelId,
+    /// Its breaker.
+    pub breaker: BreakerView,
+    /// When an open breaker is tried again, in seconds since 1970.
+    pub retry_at: Option<i64>,
+    /// Why the channel is paused, where its account at the upstream is broken.
+    pub pause_reason: Option<String>,
+    /// Calls in flight now.
+    pub in_flight: u32,
+    /// Calls that were sent to it, each attempt for itself; the times are those to the head of the
+    /// reply.
+    pub counts: TrafficCounts,
+}
+
+impl ChannelTrafficView {
+    /// One that was never called.
+    fn unused(channel_id: ChannelId) -> Self {
+        Self {
+            channel_id,
+            breaker: BreakerView::Closed,
+            retry_at: None,
+            pause_reason: None,
+            in_flight: 0,
+            counts: TrafficCounts::default(),
+        }
+    }
+}
+
+/// What one model is doing.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ModelTraffic {
+    /// The model that clients named.
+    pub model: String,
+    /// Their requests; the times are the upstreams' share.
+    pub counts: TrafficCounts,
+}
+
+/// One minute of a channel.
+#[derive(Clone, Copy, Debug)]
+pub struct ChannelMinute {
+    /// When it began, in seconds since 1970.
+    pub time: i64,
+    /// Calls that ended in it.
+    pub calls: u64,
+    /// Those of them that failed.
+    pub failed: u64,
+    /// The time to the head of the reply that 95 in a hundred did not exceed.
+    pub p95_ms: Option<i64>,
+}
+
+/// Reads of how many minutes the sums are to be.
+///
+/// # Errors
+/// When it isn't a number from 1 to 180.
+pub fn read_minutes(query: &Query) -> Result<i64, AdminError> {
+    let minutes = query.number("minutes")?.unwrap_or(SHOWN_MINUTES);
+    if !(1..=MAX_MINUTES).contains(&minutes) {
+        let zh = format!("必须在 1 到 {MAX_MINUTES} 之间");
+        return Err(AdminError::field("minutes", zh, format!("must be from 1 to {MAX_MINUTES}")));
+    }
+    Ok(minutes)
+}
+
+/// What the node that answers is doing.
+///
+/// # Errors
+/// For ordinary users, where calls are not served (on the command line), or when the database
+/// fails.
+pub async fn live(
+    state: &AdminState,
+    actor: &Actor,
+    minutes: i64,
+) -> Result<NodeTraffic, AdminError> {
+    actor.require_admin()?;
+    let absent = || AdminError::not_found("实时统计", "traffic here: this process serves no calls");
+    let traffic = state.traffic.as_deref().ok_or_else(absent)?;
+    let node_id = traffic.node();
+    let nodes = nodes::list(&state.db).await?;
+    let node = nodes.into_iter().find(|node| node.id == node_id);
+    let now = traffic.minute();
+    let auto_bans = auto_bans(state).await?;
+    let channels = traffic.channels();
+    let known = channels.iter().filter(|channel| auto_bans.contains_key(&channel.id));
+    let breaks = |id| auto_bans.get(&id).copied().unwrap_or(true);
+    let models = traffic.models().into_iter();
+    Ok(NodeTraffic {
+        node: node.map(|node| node.name).unwrap_or_default(),
+        node_id: node_id.0.to_string(),
+        since: exact::seconds(state.clock.now()) - seconds_of(traffic),
+        minutes,
+        requests: counts(traffic.requests.read(now, minutes)),
+        channels: known
+            .map(|channel| view(state, traffic, channel, (minutes, breaks(channel.id))))
+            .collect(),
+        models: models
+            .map(|(model, meter)| ModelTraffic {
+                model: model.to_string(),
+                counts: counts(meter.read(now, minutes)),
+            })
+            .filter(|model| model.counts.calls > 0)
+            .collect(),
+    })
+}
+
+/// The sums of all requests of the last hour; none where calls are not served.
+#[must_use]
+pub fn requests_now(state: &AdminState) -> Option<TrafficCounts> {
+    let traffic = state.traffic.as_deref()?;
+    Some(counts(traffic.requests.read(traffic.minute(), SHOWN_MINUTES)))
+}
+
+/// What a channel is doing; none where calls are not served.
+pub(super) fn live_of(
+    state: &AdminState,
+    id: ChannelId,
+    auto_ban: bool,
+) -> Option<ChannelTrafficView> {
+    let traffic = state.traffic.as_deref()?;
+    Some(match traffic.called(id) {
+        Some(channel) => view(state, traffic, &channel, (SHOWN_MINUTES, auto_ban)),
+        None => ChannelTrafficView::unused(id),
+    })
+}
+
+/// Every minute of a channel as far back as it is remembered, oldest first.
+#[must_use]
+pub fn minutes_of(state: &AdminState, id: ChannelId) -> Vec<ChannelMinute> {
+    let Some(traffic) = state.traffic.as_deref() else { return Vec::new() };
+    let Some(channel) = traffic.called(id) else { return Vec::new() };
+    let now = traffic.minute();
+    let began = exact::seconds(state.clock.now()) - seconds_of(traffic);
+    let counted = channel.meter.minutes(now, MAX_MINUTES);
+    let counted: HashMap<i64, MinuteCounts> =
+        counted.into_iter().map(|minute| (minute.minute, minute)).collect();
+    let first = (now + 1 - MAX_MINUTES).max(0);
+    let of = |minute: i64| {
+        let found = counted.get(&minute);
+        ChannelMinute {
+            time: began + minute * 60,
+            calls: found.map_or(0, |found| found.calls),
+            failed: found.map_or(0, |found| found.failed),
+            p95_ms: found.and_then(|found| found.p95_ms),
+        }
+    };
+    (first..=now).map(of).collect()
+}
+
+/// Which channels there are, and whether a breaker pauses them.
+async fn auto_bans(state: &AdminState) -> Result<HashMap<ChannelId, bool>, AdminError> {
+    let rows = state.db.read("SELECT id, auto_ban FROM channels", &[]).await?;
+    let read = |row: &store::Row| Ok((row.get("id")?, row.get("auto_ban")?));
+    rows.iter().map(read).collect()
+}
+
+fn seconds_of(traffic: &Traffic) -> i64 {
+    traffic.now_ms() / 1_000
+}
+
+fn view(
+    state: &AdminState,
+    traffic: &Traffic,
+    channel: &ChannelTraffic,
+    (minutes, auto_ban): (i64, bool),
+) -> ChannelTrafficView {
+    // Without `auto_ban` nobody asks the breaker.
+    let (breaker, retry_ms) = match auto_ban {
+        true => channel.breaker(),
+        false => (BreakerState::Closed, None),
+    };
+    let retry_at = |at: i64| {
+        let wait_ms = (at - traffic.now_ms()).max(0);
+        exact::seconds(state.clock.now().plus_ms(wait_ms))
+    };
+    ChannelTrafficView {
+        channel_id: channel.id,
+        breaker: match breaker {
+            BreakerState::Closed => BreakerView::Closed,
+            BreakerState::Open => BreakerView::Open,
+            BreakerState::HalfOpen => BreakerView::HalfOpen,
+        },
+        retry_at: retry_ms.map(retry_at),
+        pause_reason: channel.account().filter(|_| auto_ban),
+        in_flight: channel.in_flight(),
+        counts: counts(channel.meter.read(traffic.minute(), minutes)),
+    }
+}
+
+fn counts(counts: CallCounts) -> TrafficCounts {
+    let failures = counts.failures.into_iter();
+    TrafficCounts {
+        calls: counts.calls,
+        failed: counts.failed,
+        p50_ms: counts.p50_ms,
+        p95_ms: counts.p95_ms,
+        failures: failures.map(|(code, calls)| FailureCount { code, calls }).collect(),
+    }
+}

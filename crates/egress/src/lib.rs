@@ -110,8 +110,10 @@ impl Prepared {
         let total_ms = config.deadlines.total_ms.max(first_byte_ms);
         let deadlines = Deadlines { first_byte_ms, total_ms, ..config.deadlines };
         let channel = Arc::clone(channel);
+        let secrets = protocol.auth.secrets_of(channel.key.expose());
         let sent = credential.as_ref().and_then(ReadyCredential::encoded_key);
-        let echo = EchoGuard::of(channel.key.expose(), sent.as_slice());
+        let sent: Vec<&str> = secrets.iter().map(String::as_str).chain(sent).collect();
+        let echo = EchoGuard::of(channel.key.expose(), &sent);
         Ok(Self {
             channel,
             protocol,

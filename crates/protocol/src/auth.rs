@@ -10,6 +10,7 @@ use serde_json::json;
 const TOKEN_SECONDS: i64 = 1_800;
 /// How far the upstream's clock may be behind.
 const CLOCK_SKEW_SECONDS: i64 = 5;
+const TOKEN_HEADER: &[u8] = br#"{"alg":"HS256","typ":"JWT"}"#;
 
 /// How the channel's key is presented.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +55,16 @@ impl Auth {
         self.header.as_ref().is_some_and(|(_, value)| value.contains("{jwt}"))
     }
 
+    /// What of a key no reply may show besides the key itself: the secret of one that is
+    /// `ID:SECRET`, and what every token begins with that is signed by it.
+    #[must_use]
+    pub fn secrets_of(&self, key: &str) -> Vec<String> {
+        let Some((id, secret)) = key.split_once(':') else { return Vec::new() };
+        let mut secrets = vec![secret.to_owned()];
+        secrets.extend(self.is_signed().then(|| token_prefix(id)));
+        secrets
+    }
+
     /// Headers that are sent where the client sent none of their name.
     pub fn default_headers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.defaults.iter().map(|(name, value)| (name.as_str(), value.as_str()))
@@ -65,14 +76,29 @@ impl Auth {
 fn jwt(key: &str, now: UnixMs) -> String {
     let Some((id, secret)) = key.split_once(':') else { return key.to_owned() };
     let now_s = now.0.div_euclid(1000);
-    let claims =
-        json!({"iss": id, "exp": now_s + TOKEN_SECONDS, "nbf": now_s - CLOCK_SKEW_SECONDS});
-    let encode = |part: &[u8]| URL_SAFE_NO_PAD.encode(part);
-    let header = encode(br#"{"alg":"HS256","typ":"JWT"}"#);
-    let signed = format!("{header}.{}", encode(claims.to_string().as_bytes()));
+    let (exp, nbf) = (now_s + TOKEN_SECONDS, now_s - CLOCK_SKEW_SECONDS);
+    let claims = format!("{}{exp},\"nbf\":{nbf}}}", claims_before_time(id));
+    let signed = format!("{}.{}", encoded(TOKEN_HEADER), encoded(claims.as_bytes()));
     let secret = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let signature = hmac::sign(&secret, signed.as_bytes());
-    format!("{signed}.{}", encode(signature.as_ref()))
+    format!("{signed}.{}", encoded(signature.as_ref()))
+}
+
+/// The claims of a token up to where they depend on the time, so that its tokens begin alike.
+fn claims_before_time(id: &str) -> String {
+    format!("{{\"iss\":{},\"exp\":", json!(id))
+}
+
+/// What all tokens begin with that are signed by the key of this id.
+fn token_prefix(id: &str) -> String {
+    let claims = claims_before_time(id);
+    // Each three bytes are four characters, whatever comes behind them.
+    let whole = claims.len() / 3 * 3;
+    format!("{}.{}", encoded(TOKEN_HEADER), encoded(&claims.as_bytes()[..whole]))
+}
+
+fn encoded(part: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(part)
 }
 
 /// Where an API stands.
@@ -135,6 +161,19 @@ mod tests {
         let signed = format!("{}.{}", parts[0], parts[1]);
         assert!(hmac::verify(&key, signed.as_bytes(), &signature).is_ok());
         assert_eq!(token("a-token"), "a-token");
+
+        for id in ["a", "ak", "a\"k", "access"] {
+            let key = format!("{id}:secret");
+            let [secret, prefix] = auth.secrets_of(&key).try_into().unwrap();
+            assert_eq!(secret, "secret");
+            for now in [NOW, UnixMs(1), UnixMs(NOW.0 * 9)] {
+                let made = jwt(&key, now);
+                assert!(made.starts_with(&prefix), "{made} {prefix}");
+                assert!(made.len() < prefix.len() + 100, "{made} {prefix}");
+            }
+        }
+        assert!(auth.secrets_of("a-token").is_empty());
+        assert_eq!(Auth::default().secrets_of("id:secret"), ["secret"]);
     }
 
     #[test]

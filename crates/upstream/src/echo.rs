@@ -46,20 +46,47 @@ pub enum Echoed {
 }
 
 impl EchoGuard {
-    /// The guard of a channel's key, which is sent as it is and as `sent`; `None` where it is too
+    /// The guard of a channel's key, which is sent as it is and as `sent`; `None` where all are too
     /// short to be distinguished from other text.
     #[must_use]
     pub fn of(key: &str, sent: &[&str]) -> Option<Self> {
-        let mut forms = vec![key];
-        forms.extend(sent.iter().filter(|form| **form != key));
-        let finders = forms.into_iter().map(|form| Finder::new(form).into_owned());
-        (key.len() >= SHORTEST_KEY).then(|| Self(finders.collect()))
+        let mut forms: Vec<String> = Vec::new();
+        for form in std::iter::once(key).chain(sent.iter().copied()) {
+            if form.len() < SHORTEST_KEY {
+                continue;
+            }
+            // As some write it in JSON: PHP's `json_encode`, .NET's `System.Text.Json`.
+            for form in [form.to_owned(), form.replace('/', "\\/"), form.replace('+', "\\u002B")] {
+                if !forms.contains(&form) {
+                    forms.push(form);
+                }
+            }
+        }
+        let finders: Arc<[_]> = forms.iter().map(|form| Finder::new(form).into_owned()).collect();
+        (!finders.is_empty()).then_some(Self(finders))
     }
 
     /// Whether a text contains the key.
     #[must_use]
     pub fn finds(&self, text: &[u8]) -> bool {
         self.0.iter().any(|form| form.find(text).is_some())
+    }
+
+    /// A text without the key, and without what continues it: a token is known by its beginning.
+    #[must_use]
+    pub fn masked(&self, text: &str) -> String {
+        let continues = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let mut text = text.to_owned();
+        for form in self.0.iter().filter_map(|form| std::str::from_utf8(form.needle()).ok()) {
+            let mut parts = text.split(form);
+            let mut masked = parts.next().unwrap_or_default().to_owned();
+            for part in parts {
+                masked.push_str("***");
+                masked.push_str(part.trim_start_matches(continues));
+            }
+            text = masked;
+        }
+        text
     }
 
     /// How many bytes of a key a piece may end in without containing it.

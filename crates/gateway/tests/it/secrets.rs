@@ -1,8 +1,9 @@
 //! Whose key reaches whom: a channel's never its clients, a client's never an upstream that is not
 //! to have it.
 
+use crate::vendor_tasks::{NEVER, polled};
 use crate::world::{World, fixed};
-use testkit::{Reply, TestDb, json, on_both_databases};
+use testkit::{Recorded, Reply, Signal, TestDb, json, on_both_databases};
 
 /// A channel's key, long enough to be a secret.
 const SECRET: &str = "UPSTREAM-KEY-SECRET-0123456789";
@@ -13,7 +14,78 @@ fn zipped(status: u16, kind: &str) -> Reply {
     Reply::bytes(kind, text).status(status).gzip()
 }
 
+/// A key of which a token is signed for each call. Together they are too short to be searched for.
+const SIGNING_KEY: &str = "AK0123:SK-0123456789abcdef";
+
+/// What an upstream repeats of a call whose key is signed: one thing after the other.
+fn repeated(request: &Recorded, round: usize) -> String {
+    let token = request.header("authorization").unwrap();
+    match round {
+        0 => token,
+        // Neither the first nor the last part says anything alone.
+        1 => token.rsplit_once('.').unwrap().0.to_owned(),
+        _ => SIGNING_KEY.split_once(':').unwrap().1.to_owned(),
+    }
+}
+
 on_both_databases! {
+    async fn an_echo_does_not_show_a_signing_key_or_what_it_signs(db: TestDb) {
+        const SUBMIT: &str = "/v1/videos/text2video";
+        let world = World::with(db, &[NEVER]).await;
+        let protocol = json!({"protocol": "kling", "key": SIGNING_KEY});
+        let channel = world.channel(&["kling-v2"], protocol).await;
+        world.admin().price("kling-v2", fixed(1)).await;
+        let ann = world.payer(100).await;
+        let submit = async || {
+            let call = world.server.call("POST", &format!("/pass{SUBMIT}")).key(&ann.key);
+            call.json(&json!({"model_name": "kling-v2", "prompt": "a cat"})).send().await
+        };
+        let task = |status: &str, more: &str| {
+            json!({"code": 0, "data": {"task_id": "841", "task_status": status,
+                "task_status_msg": more}})
+        };
+        for round in 0..3 {
+            world.upstream.handle(SUBMIT, move |request| {
+                Reply::json(&task("failed", &repeated(request, round))).status(400)
+            });
+            let answer = submit().await;
+            assert_eq!(answer.status, 502, "{round}: {}", answer.text());
+            world.upstream.handle(SUBMIT, move |request| {
+                let reply = Reply::json(&json!({"code": 1, "message": "no"})).status(400);
+                reply.header("x-seen", repeated(request, round))
+            });
+            let answer = submit().await.expect(400);
+            assert_eq!(answer.header("x-seen"), None, "{round}");
+            // An administrator who tries the channel does not see it either.
+            world.upstream.handle(SUBMIT, move |request| {
+                Reply::json(&task("submitted", &repeated(request, round)))
+            });
+            let test = json!({"channel_id": channel, "path": SUBMIT});
+            let tried = world.admin().post("/api/channel/test", &test).await;
+            let shown = tried["reply"].as_str().unwrap();
+            let masked = ["Bearer ***", "Bearer ***", "***"][round];
+            assert!(shown.contains(&format!("\"{masked}\"")), "{round}: {shown}");
+        }
+        world.server.wait_for_log(&["upstream_echo", "repeats the channel's key"]).await;
+
+        // What the poller reads is shown to the task's owner.
+        world.db.execute("DELETE FROM tasks WHERE status = 'failed'").await;
+        world.upstream.on(SUBMIT, Reply::json(&task("submitted", "")));
+        submit().await.expect(200);
+        for round in 0..3 {
+            world.upstream.handle(&format!("{SUBMIT}/841"), move |request| {
+                Reply::json(&task("processing", &repeated(request, round)))
+            });
+            world.server.signal(Signal::USR1);
+            world.upstream.wait_for_requests(10 + round + 1).await;
+        }
+        world.server.wait_for_log(&["poll_failed", "repeats the channel's key"]).await;
+        assert_eq!(world.db.text("SELECT status FROM tasks").await, "submitted");
+        world.upstream.on(&format!("{SUBMIT}/841"), Reply::json(&task("succeed", "fine")));
+        polled(&world, "completed").await;
+        world.close().await;
+    }
+
     async fn a_compressed_echo_does_not_show_the_channels_key(db: TestDb) {
         let world = World::open(db).await;
         let models = [

@@ -17,6 +17,24 @@ fn short_keys_are_not_looked_for() {
 }
 
 #[test]
+fn each_form_of_a_key_is_looked_for() {
+    let guard = EchoGuard::of("id:a/secret+with/all", &["a/secret+with/all", "short"]).unwrap();
+    for text in [
+        "key=a/secret+with/all",
+        r#"{"key":"a\/secret+with\/all"}"#,
+        r#"{"key":"a/secret\u002Bwith/all"}"#,
+    ] {
+        assert!(guard.finds(text.as_bytes()), "{text}");
+    }
+    assert!(!guard.finds(b"a/secret with/all, short"));
+    let text = r#"x a\/secret+with\/all.and-more, a/secret+with/all"#;
+    assert_eq!(guard.masked(text), "x ***, ***");
+    assert!(
+        EchoGuard::of("short", &["a-form-that-is-long"]).unwrap().finds(b"a-form-that-is-long")
+    );
+}
+
+#[test]
 fn headers_and_types() {
     let mut headers = HeaderMap::new();
     headers.append("x-seen", format!("Bearer {KEY}").parse().unwrap());

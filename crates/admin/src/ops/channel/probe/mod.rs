@@ -21,7 +21,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::Secret;
-use upstream::{Deadlines, OutboundRequest, Reply, SendError};
+use upstream::{Deadlines, EchoGuard, OutboundRequest, Reply, SendError};
 use utoipa::ToSchema;
 
 /// How much of a reply is read.
@@ -103,7 +103,7 @@ pub async fn probe(
     let started = state.clock.now();
     let outcome = call(state, &target, &model, &request).await?;
     let time_ms = state.clock.now().since_ms(started);
-    Ok(told(request.channel_id, model, time_ms, outcome, &channel.key))
+    Ok(told(request.channel_id, model, time_ms, outcome, Masks::of(&target)))
 }
 
 /// The channel as the relay would call it, but for how long that may take.
@@ -133,6 +133,21 @@ fn unusable(why: &str) -> AdminError {
         format!("渠道配置有误: {why}"),
         format!("is misconfigured: {why}"),
     )
+}
+
+/// What a reply is not to show.
+#[derive(Clone, Copy)]
+struct Masks<'a> {
+    /// The channel's key, however short it is.
+    key: &'a Secret,
+    /// Its other forms.
+    echo: Option<&'a EchoGuard>,
+}
+
+impl<'a> Masks<'a> {
+    fn of(target: &'a Prepared) -> Self {
+        Self { key: &target.channel.key, echo: target.echo.as_ref() }
+    }
 }
 
 /// A reply as far as it was read.
@@ -238,7 +253,7 @@ fn told(
     model: String,
     time_ms: i64,
     outcome: Outcome,
-    key: &Secret,
+    masks: Masks<'_>,
 ) -> Probe {
     let mut probe = Probe {
         channel_id,
@@ -259,7 +274,7 @@ fn told(
         }
         Ok(Answered { status, body, broken, read }) => {
             probe.status = Some(status);
-            probe.reply = Some(shown(&body, key));
+            probe.reply = Some(shown(&body, masks));
             probe.usage = read.usage;
             probe.cost = Some(read.cost);
             if let Some(why) = broken {
@@ -270,7 +285,7 @@ fn told(
                 probe.detail = Some(format!("the upstream answered {status}"));
             } else if let Some(why) = read.failure {
                 probe.error = Some("reply");
-                probe.detail = Some(shown(why.as_bytes(), key));
+                probe.detail = Some(shown(why.as_bytes(), masks));
             } else {
                 probe.ok = true;
             }
@@ -280,11 +295,14 @@ fn told(
 }
 
 /// The beginning of the reply, for people. An upstream that echoes what it was sent must not show
-/// the key.
-fn shown(body: &[u8], key: &Secret) -> String {
+/// the key, nor what is signed by it.
+fn shown(body: &[u8], masks: Masks<'_>) -> String {
     let mut text = String::from_utf8_lossy(body).into_owned();
-    if !key.expose().is_empty() {
-        text = text.replace(key.expose(), "***");
+    if let Some(echo) = masks.echo {
+        text = echo.masked(&text);
+    }
+    if !masks.key.expose().is_empty() {
+        text = text.replace(masks.key.expose(), "***");
     }
     text.chars().take(SHOWN_CHARS).collect()
 }
@@ -294,7 +312,8 @@ mod tests {
     use super::*;
 
     fn probe_of(outcome: Outcome) -> Probe {
-        told(ChannelId(1), "m".to_owned(), 5, outcome, &Secret::new("up-key".to_owned()))
+        let key = Secret::new("up-key".to_owned());
+        told(ChannelId(1), "m".to_owned(), 5, outcome, Masks { key: &key, echo: None })
     }
 
     fn answered(status: u16, body: &[u8], failure: Option<&str>) -> Outcome {
@@ -321,7 +340,8 @@ mod tests {
 
     #[test]
     fn long_replies_are_cut_by_characters() {
-        let text = shown("界".repeat(600).as_bytes(), &Secret::new(String::new()));
+        let key = Secret::new(String::new());
+        let text = shown("界".repeat(600).as_bytes(), Masks { key: &key, echo: None });
         assert_eq!(text.chars().count(), 500);
     }
 }

@@ -3,10 +3,11 @@
 //! whole batch, with its rows as one JSON array. Other changes of tasks are in `store::tasks`.
 
 use crate::book::BatchChanges;
-
+use crate::task::{EndedTask, TaskEnd, TaskRecord, WithQuota};
+use domain::TaskUid;
 use serde::Serialize;
 use store::Engine;
-use store::tasks::{JsonColumn, json_rows as table_of, now_param};
+use store::tasks::{JsonColumn, LARGE_DATA, json_rows as table_of, now_param};
 
 const NEW: &[JsonColumn] = &[
     ("uid", "uuid"),
@@ -77,7 +78,8 @@ impl TaskSql {
             record: format!(
                 "UPDATE tasks SET task_id = c.task_id, channel_id = c.channel_id,
                         path = c.path, status = c.status, upstream_status = c.upstream_status,
-                        progress = c.progress, data = c.data, quota = c.quota,
+                        progress = c.progress, quota = c.quota,
+                        data = coalesce(nullif(c.data, ''), tasks.data),
                         precharge_quota = c.quota, submit_time = {now}, updated_at = {now},
                         node_id = NULL, request_sealed = NULL, version = tasks.version + 1
                  FROM {record} WHERE tasks.uid = c.uid AND tasks.task_id = ''
@@ -109,18 +111,75 @@ impl TaskSql {
     }
 }
 
-/// What a batch writes about tasks: statements with their rows, in order. Empty for most batches.
-pub(crate) fn statements<'a>(
-    sql: &'a TaskSql,
-    changes: &BatchChanges,
-) -> impl Iterator<Item = (&'a str, String)> {
-    let (new, recorded) = (&changes.new_tasks, &changes.recorded_tasks);
-    let ended = &changes.ended_tasks;
-    let insert = (!new.is_empty()).then(|| (sql.insert.as_str(), json_rows(new)));
-    let record = (!recorded.is_empty()).then(|| (sql.record.as_str(), json_rows(recorded)));
-    let end = (!ended.is_empty()).then(|| (sql.end.as_str(), json_rows(ended)));
-    let outbox = (!ended.is_empty()).then(|| (sql.outbox.as_str(), json_rows(ended)));
-    [insert, record, end, outbox].into_iter().flatten()
+/// Sets the data of an unfinished task, on SQLite.
+pub(crate) const SET_DATA: &str =
+    "UPDATE tasks SET data = ?2 WHERE uid = ?1 AND finish_time IS NULL";
+
+/// What a batch writes about tasks on SQLite.
+pub(crate) struct TaskWrites<'a> {
+    /// Data for [`SET_DATA`], before the statements: what is too large to be a member of a row.
+    pub large_data: Vec<(TaskUid, &'a str)>,
+    /// Statements with their rows, in order. Empty for most batches.
+    pub statements: Vec<(&'a str, String)>,
+}
+
+impl<'a> TaskWrites<'a> {
+    pub(crate) fn of(sql: &'a TaskSql, changes: &'a BatchChanges) -> Self {
+        let BatchChanges { new_tasks, recorded_tasks, ended_tasks, .. } = changes;
+        let mut writes = Self { large_data: Vec::new(), statements: Vec::new() };
+        if !new_tasks.is_empty() {
+            writes.statements.push((&sql.insert, json_rows(new_tasks)));
+        }
+        if !recorded_tasks.is_empty() {
+            let rows: Vec<_> = recorded_tasks.iter().map(|row| writes.recorded(row)).collect();
+            writes.statements.push((&sql.record, json_rows(&rows)));
+        }
+        if !ended_tasks.is_empty() {
+            let rows: Vec<_> = ended_tasks.iter().map(|row| writes.ended(row)).collect();
+            let rows = json_rows(&rows);
+            writes.statements.extend([(&*sql.end, rows.clone()), (&*sql.outbox, rows)]);
+        }
+        writes
+    }
+
+    /// Data that a row may have; larger data is set apart.
+    fn small(&mut self, uid: TaskUid, data: &'a str) -> Option<String> {
+        if data.len() > LARGE_DATA {
+            self.large_data.push((uid, data));
+            return None;
+        }
+        Some(data.to_owned())
+    }
+
+    fn recorded(&mut self, row: &'a WithQuota<TaskRecord>) -> WithQuota<TaskRecord> {
+        let TaskRecord { uid, task_id, channel_id, path, status, upstream_status, progress, data } =
+            &row.task;
+        let task = TaskRecord {
+            uid: *uid,
+            task_id: task_id.clone(),
+            channel_id: *channel_id,
+            path: path.clone(),
+            status: *status,
+            upstream_status: upstream_status.clone(),
+            progress: progress.clone(),
+            data: self.small(*uid, data).unwrap_or_default(),
+        };
+        WithQuota { task, quota: row.quota }
+    }
+
+    fn ended(&mut self, row: &'a WithQuota<EndedTask>) -> WithQuota<EndedTask> {
+        let EndedTask { uid, end } = &row.task;
+        let TaskEnd { status, upstream_status, progress, fail_reason, data, fingerprint } = end;
+        let end = TaskEnd {
+            status: *status,
+            upstream_status: upstream_status.clone(),
+            progress: progress.clone(),
+            fail_reason: fail_reason.clone(),
+            data: data.as_deref().and_then(|data| self.small(*uid, data)),
+            fingerprint: *fingerprint,
+        };
+        WithQuota { task: EndedTask { uid: *uid, end }, quota: row.quota }
+    }
 }
 
 /// Rows as the statements take them.

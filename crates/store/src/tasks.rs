@@ -13,6 +13,10 @@ use serde::Serialize;
 /// A column of JSON rows: its name, and its type on PostgreSQL.
 pub type JsonColumn = (&'static str, &'static str);
 
+/// What is larger is written by a statement of its own: SQLite copies each member of a JSON text a
+/// dozen times on its way into a row.
+pub const LARGE_DATA: usize = 64 * 1024;
+
 const CHANGE: &[JsonColumn] = &[
     ("id", "bigint"),
     ("version", "bigint"),
@@ -105,22 +109,39 @@ pub async fn hand_over(
     Ok(db.execute(sql, &params).await? > 0)
 }
 
-/// Writes reports about unfinished tasks, all in one statement.
+/// Writes reports about unfinished tasks, all in one statement but for large data.
 ///
 /// # Errors
 /// Any error of the database, or when the rows can't be written as JSON.
-pub async fn apply_changes(db: &Db, changes: &[TaskChange], now: UnixMs) -> Result<(), StoreError> {
-    let rows = serde_json::to_string(changes).map_err(|e| StoreError::Other(e.to_string()))?;
+pub async fn apply_changes(
+    db: &Db,
+    mut changes: Vec<TaskChange>,
+    now: UnixMs,
+) -> Result<(), StoreError> {
+    let data_sql = "UPDATE tasks SET data = $3 WHERE id = $1 AND version = $2
+        AND status IN ('submitted', 'processing', 'unknown')";
+    let mut statements = Vec::new();
+    for change in changes.iter_mut().filter(|change| change.data.len() > LARGE_DATA) {
+        let data = Value::Text(std::mem::take(&mut change.data));
+        let params = vec![Value::Int(change.id), Value::Int(change.version), data];
+        statements.push(Statement::new(data_sql, params));
+    }
+    let rows = serde_json::to_string(&changes).map_err(|e| StoreError::Other(e.to_string()))?;
     let (table, at) = (json_rows(db.engine(), CHANGE), now_param(db.engine()));
     let sql = format!(
         "UPDATE tasks SET status = c.status, upstream_status = c.upstream_status,
-                progress = c.progress, data = c.data, fingerprint = c.fingerprint,
-                updated_at = {at}, version = tasks.version + 1
+                progress = c.progress, data = coalesce(nullif(c.data, ''), tasks.data),
+                fingerprint = c.fingerprint, updated_at = {at}, version = tasks.version + 1
          FROM {table}
          WHERE tasks.id = c.id AND tasks.version = c.version
            AND tasks.status IN ('submitted', 'processing', 'unknown')"
     );
-    db.execute(&sql, &[Value::Json(rows), Value::Time(now)]).await.map(drop)
+    let params = vec![Value::Json(rows), Value::Time(now)];
+    if statements.is_empty() {
+        return db.execute(&sql, &params).await.map(drop);
+    }
+    statements.push(Statement::new(sql, params));
+    db.write_all(statements).await.map(drop)
 }
 
 /// Restarts the lifetime of an unfinished task. `false`: it has ended.

@@ -40,6 +40,7 @@ mod locked;
 mod low_balance;
 mod malformed;
 mod memory;
+mod memory_poller;
 mod metered;
 mod methods;
 mod metrics;

@@ -15,15 +15,21 @@ const SETTINGS: [(&str, &str); 4] = [
 ];
 /// What the process may have had resident, with the pages of its own program.
 const MOST_KIB: u64 = 100 << 10;
-const MIB: usize = 1 << 20;
+pub const MIB: usize = 1 << 20;
 
-async fn open(db: TestDb) -> World {
-    World::with(db, &SETTINGS).await
+pub async fn open(db: TestDb) -> World {
+    let world = World::with(db, &SETTINGS).await;
+    world.forget_peak();
+    world
 }
 
 async fn close(world: &World) {
+    close_below(world, MOST_KIB).await;
+}
+
+pub async fn close_below(world: &World, most_kib: u64) {
     let peak = world.peak_kib();
-    assert!(peak < MOST_KIB, "{peak} KiB were resident at a time");
+    assert!(peak < most_kib, "{peak} KiB were resident at a time");
     world.close().await;
 }
 

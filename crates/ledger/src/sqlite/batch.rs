@@ -7,7 +7,7 @@ use crate::redemption::CodeRow;
 use crate::rows::{EndedHold, HoldRow, MadeMovement, RowId, Rows, SettledCall, TaskState};
 use crate::spending::Day;
 use crate::tables::{ACCOUNTS, AccountMove, HOLDS, KEYS, KeyMove, LINES};
-use crate::task_rows::{TaskSql, statements};
+use crate::task_rows::{SET_DATA, TaskSql, TaskWrites};
 use crate::wanted::RowsNeeded;
 use domain::{ChannelId, FrozenPrice, HoldId, KeyId, NodeId, Quota, UnixMs};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
@@ -260,7 +260,13 @@ impl Batch<'_> {
         for line in &changes.lines {
             self.one(&SQL.insert_line, LINES.insert_cells(line))?;
         }
-        for (sql, rows) in statements(&SQL.tasks, changes) {
+        let tasks = TaskWrites::of(&SQL.tasks, changes);
+        for (uid, data) in tasks.large_data {
+            self.connection
+                .prepare_cached(SET_DATA)?
+                .execute(params![&uid.0.as_bytes()[..], data])?;
+        }
+        for (sql, rows) in tasks.statements {
             self.connection.prepare_cached(sql)?.execute(params![rows, self.now.0])?;
         }
         self.write_movements(changes)?;

@@ -2,12 +2,13 @@
 //! all of them; and some end, with their money.
 
 use super::page::Waiting;
-use super::poll_request::{PollAnswer, PollFailure, PollTarget};
+use super::poll_request::{LARGE_REPLY, PollAnswer, PollFailure, PollTarget};
 use super::report::{Report, read_by_rules};
 use super::{Core, lease::PollLane};
 use domain::{TaskStatus, UnixMs, task_status};
 use futures_util::future::join_all;
 use ledger::{Charge, TaskEnd, TaskRef};
+use std::borrow::Cow;
 use store::tasks::TaskChange;
 use store::{Channel, TASK_DATA};
 use upstream::task_reply::{Odd, RequestedIds, read_reply};
@@ -24,9 +25,29 @@ struct News<'t> {
     changes: Vec<TaskChange>,
     ends: Vec<End<'t>>,
     bad_usage: usize,
+    /// How many bytes may still be kept of the reply.
+    room: usize,
+    /// Tasks that did not fit, by their places.
+    put_off: Vec<usize>,
+}
+
+impl News<'_> {
+    fn new(room: usize) -> Self {
+        Self { changes: Vec::new(), ends: Vec::new(), bad_usage: 0, room, put_off: Vec::new() }
+    }
+
+    /// Whether a report of this size is applied now. The first always is.
+    fn takes(&mut self, bytes: usize) -> bool {
+        let fits = bytes <= self.room || self.changes.is_empty() && self.ends.is_empty();
+        self.room = self.room.saturating_sub(bytes);
+        fits
+    }
 }
 
 /// Applies what is new in the reply.
+///
+/// What is kept is written some at a time: on its way into the database it is copied more than
+/// once, and tasks that have one id keep the same element each, which may be many times the reply.
 ///
 /// # Errors
 /// When the reply can't be used.
@@ -36,20 +57,31 @@ pub(super) async fn reply(
     tasks: &[Waiting],
     answer: PollAnswer<'_>,
 ) -> Result<(), PollFailure> {
+    let _turn = match answer.body.len() > LARGE_REPLY {
+        true => core.permits.large_applied.acquire().await.ok(),
+        false => None,
+    };
     let now = core.parts.clock.now();
-    let (news, odd) = read(core, target, tasks, (&answer.body, now))?;
-    if odd.any() || news.bad_usage > 0 {
-        let Odd { malformed, strangers, duplicates, missing } = odd;
-        tracing::warn!(
-            target: "custompass", event = "poll_reply_odd", channel_id = lane.channel_id.0,
-            model = &*lane.action, task_count = tasks.len(), malformed, strangers, duplicates,
-            missing, bad_usage = news.bad_usage,
-        );
+    let mut tasks = Cow::Borrowed(tasks);
+    loop {
+        let (news, odd) = read(core, target, &tasks, (&answer.body, now))?;
+        let News { changes, ends, bad_usage, put_off, .. } = news;
+        // A later round is about some of the tasks: the others' elements are not odd.
+        if (matches!(tasks, Cow::Borrowed(_)) && odd.any()) || bad_usage > 0 {
+            let Odd { malformed, strangers, duplicates, missing } = odd;
+            tracing::warn!(
+                target: "custompass", event = "poll_reply_odd", channel_id = lane.channel_id.0,
+                model = &*lane.action, task_count = tasks.len(), malformed, strangers, duplicates,
+                missing, bad_usage,
+            );
+        }
+        write(core, lane, changes, now).await;
+        finish(core, lane, ends).await;
+        if put_off.is_empty() {
+            return Ok(());
+        }
+        tasks = Cow::Owned(put_off.into_iter().map(|place| tasks[place].clone()).collect());
     }
-    write(core, lane, &news.changes, now).await;
-    finish(core, lane, news.ends).await;
-    drop(answer);
-    Ok(())
 }
 
 fn read<'t>(
@@ -60,10 +92,20 @@ fn read<'t>(
 ) -> Result<(News<'t>, Odd), PollFailure> {
     let channel: &Channel = &target.prepared.channel;
     let words = channel.status_words.as_ref();
-    let mut news = News { changes: Vec::new(), ends: Vec::new(), bad_usage: 0 };
+    let mut news = News::new(LARGE_REPLY);
+    // Ended now, or when what comes before it is written.
     let mut ended = vec![false; tasks.len()];
     let mut apply = |place: usize, status: TaskStatus, report: &dyn Report| {
         let task = &tasks[place];
+        let fingerprint = report.fingerprint();
+        // The same word may map to another status by now: its list was edited.
+        let same = fingerprint == task.fingerprint && status == task.status;
+        let is_news = status.is_final() || !same && !is_overdue(core, task, now);
+        if is_news && !news.takes(report.kept().len()) {
+            ended[place] = true;
+            news.put_off.push(place);
+            return;
+        }
         if status.is_final() {
             ended[place] = true;
             let (of, said) = ((task, channel), (status, report));
@@ -74,10 +116,7 @@ fn read<'t>(
             core.metrics.unknown_words.inc();
             core.words.note(channel.id, report.word());
         }
-        let fingerprint = report.fingerprint();
-        // The same word may map to another status by now: its list was edited.
-        let same = fingerprint == task.fingerprint && status == task.status;
-        if !same && !is_overdue(core, task, now) {
+        if is_news {
             news.changes.extend(changed(core, task, (status, report), fingerprint));
         }
     };
@@ -201,16 +240,17 @@ pub(super) async fn end_overdue(
     finish(core, lane, ends.map(|task| End::of_age(task, answered)).collect()).await;
 }
 
-/// Writes the changes, all in one statement.
-async fn write(core: &Core, lane: &PollLane, changes: &[TaskChange], now: UnixMs) {
+/// Writes the changes together.
+async fn write(core: &Core, lane: &PollLane, changes: Vec<TaskChange>, now: UnixMs) {
     if changes.is_empty() {
         return;
     }
     let _turn = core.permits.statements.acquire().await;
+    let task_count = changes.len();
     if let Err(error) = store::tasks::apply_changes(&core.parts.db, changes, now).await {
         tracing::warn!(
             target: "custompass", event = "task_changes_lost", channel_id = lane.channel_id.0,
-            model = &*lane.action, task_count = changes.len(), %error,
+            model = &*lane.action, task_count, %error,
         );
     }
 }

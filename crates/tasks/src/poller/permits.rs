@@ -23,6 +23,8 @@ pub(super) struct Permits {
     all: ResizableSemaphore,
     sick: ResizableSemaphore,
     pub(super) large: Semaphore,
+    /// Of these, the one that is applied: it is sealed and copied on its way into the database.
+    pub(super) large_applied: Semaphore,
     pub(super) statements: Semaphore,
     pub(super) ends: Semaphore,
     /// Channels that have a limit of their own, with that limit.
@@ -44,6 +46,7 @@ impl Permits {
             all: ResizableSemaphore::new(capacity),
             sick: ResizableSemaphore::new(capacity / SICK_PART),
             large: Semaphore::new(LARGE_REPLIES),
+            large_applied: Semaphore::new(1),
             statements: Semaphore::new(STATEMENTS),
             ends: Semaphore::new(ENDS),
             channels: Mutex::default(),

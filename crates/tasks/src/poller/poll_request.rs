@@ -249,8 +249,7 @@ async fn put<'a>(
     if encoding.is_some_and(|encoding| encoding != "identity") {
         return Err(PollFailure::Unusable("compressed, against Accept-Encoding".to_owned()));
     }
-    let owner = question.tasks.first().map_or(UserId(0), |task| task.user_id);
-    let answer = collect(core, reply.body, owner).await?;
+    let answer = collect(core, reply.body, question.tasks).await?;
     // The upstream's reports are shown to the tasks' owners.
     if target.prepared.echo.as_ref().is_some_and(|echo| echo.finds(&answer.body)) {
         return Err(PollFailure::Unusable("the reply repeats the channel's key".to_owned()));
@@ -258,12 +257,13 @@ async fn put<'a>(
     Ok(answer)
 }
 
-async fn collect(
-    core: &Core,
+async fn collect<'a>(
+    core: &'a Core,
     mut from: ReplyBody,
-    owner: UserId,
-) -> Result<PollAnswer<'_>, PollFailure> {
+    tasks: &[Waiting],
+) -> Result<PollAnswer<'a>, PollFailure> {
     let (mut body, mut large) = (Vec::new(), None);
+    let owner = tasks.first().map_or(UserId(0), |task| task.user_id);
     let mut share = core.parts.budget.share_of(owner);
     while let Some(frame) = from.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
@@ -274,7 +274,11 @@ async fn collect(
         if length > LARGE_REPLY && large.is_none() {
             large = core.permits.large.acquire().await.ok();
         }
-        if !share.grow_towards(length.saturating_mul(COPIES)) {
+        let bytes = length.saturating_mul(COPIES);
+        // About fewer tasks there is a shorter reply; about one there is none.
+        let has_room =
+            if tasks.len() > 1 { share.grow_to(bytes) } else { share.grow_towards(bytes) };
+        if !has_room {
             return Err(PollFailure::NoMemory);
         }
         body.extend_from_slice(&data);

@@ -47,6 +47,8 @@ pub struct AdminState {
     pub wrong_codes: WrongCodes,
     /// The last check of the books that this node made.
     pub last_audit: crate::ops::audit::LastAudit,
+    /// Who follows what happens.
+    pub events: crate::ops::events::EventHub,
     /// The settings of a serving process that follow changes; the command line has none.
     pub options: Option<Arc<dyn Options>>,
     /// The health check that a serving process makes of itself; the command line has its own.

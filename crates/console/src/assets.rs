@@ -29,8 +29,9 @@ pub(crate) static STYLE: LazyLock<Asset> =
     LazyLock::new(|| asset("style", "css", CSS, &[include_bytes!("../assets/style.css")]));
 /// htmx and our own, as one file: pages load one script.
 pub(crate) static SCRIPTS: LazyLock<Asset> = LazyLock::new(|| {
-    let files: [&[u8]; 4] = [
+    let files: [&[u8]; 5] = [
         include_bytes!("../assets/htmx.min.js"),
+        include_bytes!("../assets/hx-sse.min.js"),
         include_bytes!("../assets/json.js"),
         include_bytes!("../assets/console.js"),
         include_bytes!("../assets/play.js"),

@@ -85,6 +85,8 @@ fn call(document: &Value, path: &str, verb: &str, operation: &Value) -> Document
         .collect()
     };
     let json = "/content/application~1json/schema";
+    let content = &operation["responses"]["200"]["content"];
+    let is_stream = content["text/event-stream"].is_object();
     let answer = operation["responses"]["200"].pointer(json).unwrap_or(&Value::Null);
     let data = &answer["properties"]["data"];
     let is_list = answer["properties"]["total"].is_object();
@@ -104,7 +106,7 @@ fn call(document: &Value, path: &str, verb: &str, operation: &Value) -> Document
         body: body_fields(document, body, &answer),
         answer,
         is_list,
-        only_reads: verb == "get" && operation["x-writes"] != true,
+        only_reads: verb == "get" && operation["x-writes"] != true && !is_stream,
     }
 }
 

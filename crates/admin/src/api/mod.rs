@@ -5,6 +5,7 @@ mod auth;
 mod channel;
 mod doctor;
 mod envelope;
+mod events;
 mod extract;
 mod group;
 mod journal;
@@ -31,6 +32,7 @@ use crate::ops::channel::{
     ChannelFilter, ChannelInput, ChannelView, NodeTraffic, Probe, read_minutes,
 };
 use crate::ops::doctor::{HealthCheck, NodeView, read_reach};
+use crate::ops::events::EventRequest;
 use crate::ops::group::{GroupInput, GroupView};
 use crate::ops::log::export;
 use crate::ops::log::statement::MonthStatement;
@@ -57,7 +59,7 @@ use ledger::{AuditReport, Explanation};
 use table::Verb::{Get, Patch, Post, Put};
 use table::{
     CallDoc, CallTable, RequiredRole, all, csv, nothing, number, object, one, one_or_csv, page,
-    text, texts,
+    stream, text, texts,
 };
 use tower::ServiceExt;
 
@@ -333,6 +335,11 @@ fn own() -> CallTable {
             csv("One's own log as CSV").filters(LogFilter::read).filters(export::limit),
         )
         .get("/api/price", ability::own, all::<OwnPrice>("What oneself pays, with all ratios"))
+        .get(
+            "/api/events",
+            events::follow,
+            stream("What happens, as server-sent events").filters(EventRequest::read),
+        )
         .get("/api/route", route::list, all::<SpokenRoutes>("The paths that calls may have now"))
         .get("/api/usage/self", usage::series_own, series("One's own usage over time"))
         .get(

@@ -183,6 +183,10 @@ fn responses(answer: &ResponseShape) -> Value {
             let items = json!({ "type": "array", "items": schema, "maxItems": 100 });
             ("A page", json(envelope(&items, &page_members())))
         }
+        ResponseShape::Events => {
+            let schema = json!({ "type": "string" });
+            ("Events, without an end", json!({ "text/event-stream": { "schema": schema } }))
+        }
         ResponseShape::Object => ("The document", json(json!({ "type": "object" }))),
     };
     let mut responses = json!({ "200": {

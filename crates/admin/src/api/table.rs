@@ -154,6 +154,8 @@ pub(super) enum ResponseShape {
     Object,
     /// Not an envelope: lines of CSV.
     Csv,
+    /// Not an envelope: server-sent events, without an end.
+    Events,
     /// `data` is one of these; asked for with `format=csv`, lines of CSV.
     OneOrCsv(Data),
 }
@@ -231,6 +233,11 @@ pub(super) fn all<T: ToSchema>(summary: &'static str) -> CallDoc {
 /// A call that returns lines of CSV.
 pub(super) fn csv(summary: &'static str) -> CallDoc {
     CallDoc::new(summary, ResponseShape::Csv)
+}
+
+/// A call that returns server-sent events.
+pub(super) fn stream(summary: &'static str) -> CallDoc {
+    CallDoc::new(summary, ResponseShape::Events)
 }
 
 /// A call that returns one item, as JSON or as CSV.

@@ -10,6 +10,7 @@ pub mod attention;
 pub mod audit;
 pub mod channel;
 pub mod doctor;
+pub mod events;
 pub(crate) mod failed_login;
 pub mod first_start;
 pub mod group;

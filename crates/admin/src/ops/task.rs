@@ -219,8 +219,24 @@ fn view(row: &Row) -> Result<TaskView, StoreError> {
     })
 }
 
+/// The tasks that changed from an instant on, each with a number that grows with every change.
+pub(super) async fn changed_since(
+    state: &AdminState,
+    since: UnixMs,
+    most: i64,
+) -> Result<Vec<(TaskView, i64)>, StoreError> {
+    // By the index over platform, status and time: it wants all three.
+    let sql = format!(
+        "SELECT {COLUMNS}, version FROM tasks WHERE platform = 'custompass' \
+         AND status IN ('submitted', 'processing', 'unknown', 'completed', 'failed') \
+         AND updated_at >= $1 ORDER BY id DESC LIMIT $2"
+    );
+    let rows = state.db.read(&sql, &[Value::Time(since), Value::Int(most)]).await?;
+    rows.iter().map(|row| Ok((view(row)?, row.get("version")?))).collect()
+}
+
 /// What `actor` may see of a task.
-fn shown(actor: &Actor, mut task: TaskView) -> TaskView {
+pub(super) fn shown(actor: &Actor, mut task: TaskView) -> TaskView {
     if !actor.is_admin() {
         task.channel_id = None;
     }

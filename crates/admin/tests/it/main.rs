@@ -134,6 +134,7 @@ impl House {
             wrong_codes: admin::WrongCodes::default(),
             traffic: None,
             last_audit: admin::ops::audit::LastAudit::default(),
+            events: admin::ops::events::EventHub::default(),
             jobs,
         };
         let first = admin::ops::first_start::ensure_root(

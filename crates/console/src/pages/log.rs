@@ -1,5 +1,6 @@
 //! The journal of money, filtered, with sums; every charge leads to how it came about.
 
+use super::events;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, chosen, filters, pager, typed};
 use crate::shell::ShellPage;
@@ -35,8 +36,12 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     let page = log::list(state, actor, own, &filter, visit.page_request()?).await?;
     let sums = log::statistics(state, actor, own, &LogFilter { before_id: None, ..filter }).await;
     let lang = visit.lang();
+    let newest = page.items.first().map_or(0, |line| line.id);
+    // New lines stand at the head of the whole list, and nowhere else.
+    let is_first = visit.asked.iter().all(|(name, value)| name == "done" || value.is_empty());
     let body = html! {
         (filter_bar(&visit))
+        @if is_first { (events::live(&visit, "calls", newest)) }
         div #list {
             @if page.items.is_empty() {
                 (parts::empty(lang.say("没有符合条件的记录。", "No line fits these filters."), None))

@@ -9,6 +9,7 @@ mod channel_live;
 mod channels;
 mod codes;
 mod doctor;
+mod events;
 mod explain;
 mod groups;
 mod home;
@@ -121,6 +122,7 @@ fn of_calls() -> Router<AdminState> {
         .route("/console/tasks", get(tasks::list))
         .route("/console/tasks/{id}", get(tasks::show))
         .route("/console/tasks/{id}/decide", post(tasks::decide))
+        .route("/console/events", get(events::follow))
         .route("/console/api", get(api::show))
         .route("/console/api/try", get(api::attempt_call))
         .route("/console/play", get(play::show))

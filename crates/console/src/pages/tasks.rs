@@ -1,6 +1,6 @@
 //! Asynchronous tasks: where they stand, what they hold or cost, and what an operator decides.
 
-use super::{for_admins, webhooks};
+use super::{events, for_admins, webhooks};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, chosen, filters, pager, typed};
 use crate::shell::{ShellPage, csrf};
@@ -15,8 +15,8 @@ use maud::{Markup, html};
 use std::collections::BTreeMap;
 
 const ENTRY: &str = "/console/tasks";
-/// A list with tasks under way asks again this often.
-const AGAIN: &str = "every 5s";
+/// What makes the list ask again.
+const CHANGES: &str = "tasks from:#live delay:200ms";
 /// The most that a page shows of a reply.
 const MAX_REPLY_CHARS: usize = 50_000;
 
@@ -49,7 +49,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         ("completed", lang.say("已完成", "Completed")),
         ("failed", lang.say("失败", "Failed")),
     ];
-    let again = page.items.iter().any(is_open).then_some(AGAIN);
+    let is_live = visit.asked("live") != "off";
     let here = visit.with("page", visit.asked("page"));
     let body = html! {
         (filters(&visit, html! {
@@ -58,8 +58,9 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
             (typed(&visit, "task_id", lang.say("上游任务 ID", "Upstream's id")))
             @if visit.is_admin() { (typed(&visit, "username", lang.say("用户名", "User name"))) }
         }))
-        div #list hx-get=[again.map(|_| here.as_str())] hx-trigger=[again] hx-target="this"
-            hx-select="#list" hx-swap="outerHTML" {
+        (events::live(&visit, "tasks", 0))
+        div #list hx-get=[is_live.then_some(here.as_str())] hx-trigger=[is_live.then_some(CHANGES)]
+            hx-target="this" hx-select="#list" hx-swap="outerMorph" {
             @if page.items.is_empty() {
                 (parts::empty(lang.say("没有任务。向以 /submit 结尾的模型提交即产生任务。",
                     "No task. A call of a model that ends in /submit makes one."), None))
@@ -67,7 +68,11 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
             (pager(&visit, &page))
         }
     };
-    let beside = html! { span.muted { (show::count(page.total)) } };
+    let beside = html! {
+        span.muted { (show::count(page.total)) }
+        span.space {}
+        (events::pause(&visit))
+    };
     Ok(ShellPage::new(lang.say("任务", "Tasks"), ENTRY).beside(beside).show(&visit, body))
 }
 

@@ -93,6 +93,7 @@ impl CommandContext {
             wrong_codes: admin::WrongCodes::default(),
             traffic: None,
             last_audit: admin::ops::audit::LastAudit::default(),
+            events: admin::ops::events::EventHub::default(),
             jobs: jobs.clone(),
         };
         // A first user made here must not keep root from being made at the first start.

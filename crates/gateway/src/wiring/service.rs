@@ -12,6 +12,7 @@ use crate::traces::Traces;
 use crate::{metrics, process, secret, signals};
 use admin::AdminState;
 use admin::ops::doctor::HealthChecks;
+use admin::ops::events::EventHub;
 use anyhow::Context;
 use domain::{Clock, NodeId, UnixMs};
 use httpd::Cores;
@@ -59,6 +60,7 @@ pub struct Service {
     pub first_run_note: Option<String>,
     app: Arc<App>,
     relay: Arc<Relay>,
+    events: EventHub,
     ledger: Ledger,
     stop: Stop,
     shutdown_timeout: Duration,
@@ -160,11 +162,10 @@ impl Service {
         });
         built.admin.options = settings.clone().map(|settings| settings as Arc<dyn admin::Options>);
 
-        let (db, data_dir) = (built.db.clone(), &config.database.db.data_dir);
         let app = Arc::new(App {
             admin: admin::router(built.admin.clone()),
             console: console::router(built.admin.clone()),
-            health: Health::new(db, data_dir, built.redis.clone(), started_at),
+            health: health(&config, &built, started_at),
             clock: clock.clone(),
             runtime: Handle::current(),
         });
@@ -201,6 +202,7 @@ impl Service {
             first_run_note,
             app,
             relay: built.relay,
+            events: built.admin.events,
             ledger: built.ledger,
             stop,
             shutdown_timeout: Duration::from_millis(config.server.shutdown_timeout_ms),
@@ -223,6 +225,7 @@ impl Service {
         tracing::info!(target: "custompass", event = "stopping");
         self.app.health.stopping();
         self.relay.stop_waiting();
+        self.events.stop();
         self.stop.accepting.cancel();
         let mut serving = self.serving;
         if timeout_at(cut_at, &mut serving).await.is_err() {
@@ -324,8 +327,7 @@ async fn build(
     );
     let doctor = ServingDoctor { db: db.clone(), traffic: Arc::clone(&traffic) };
     let admin = AdminState {
-        // What they follow is not built yet.
-        options: None,
+        options: None, // What they follow is not built yet.
         health: HealthChecks::by(Arc::new(doctor)),
         db: db.clone(),
         live: Some(Arc::clone(&live)),
@@ -340,9 +342,15 @@ async fn build(
         wrong_codes: admin::WrongCodes::default(),
         last_audit: admin::ops::audit::LastAudit::default(),
         traffic: Some(Arc::clone(&traffic)),
+        events: EventHub::default(),
         jobs: walks.clone(), // A stop waits for what they write, too.
     };
     Ok(Parts { db, ledger, relay, tasks, admin, redis, traces })
+}
+
+fn health(config: &Config, built: &Parts, started_at: UnixMs) -> Health {
+    let data_dir = &config.database.db.data_dir;
+    Health::new(built.db.clone(), data_dir, built.redis.clone(), started_at)
 }
 
 /// The database, migrated, to be served by this process, and what opens its secrets.

@@ -27,6 +27,7 @@ mod disk;
 mod doctor;
 mod errors;
 mod estimate;
+mod events;
 mod examined;
 mod front;
 mod guard;

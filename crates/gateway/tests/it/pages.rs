@@ -53,7 +53,7 @@ impl<'a> Browser<'a> {
         Self { server, cookie, lang: "en" }
     }
 
-    fn call(&self, method: &str, path: &str) -> Call {
+    pub(crate) fn call(&self, method: &str, path: &str) -> Call {
         let call = self.server.call(method, path).header("Cookie", &self.cookie);
         call.header("Accept-Language", self.lang)
     }

@@ -2,6 +2,7 @@
 //! published (MPL-2.0, `axe.LICENSE`), and part of no build.
 
 mod journeys;
+mod live;
 mod play;
 
 use serde_json::{Value, json};

@@ -1,0 +1,65 @@
+//! Pages that follow what happens, in Chromium.
+
+use super::Chromium;
+use super::journeys::DESK;
+use crate::pages::{PASSWORD, lively, name_of};
+use crate::world::fixed;
+use testkit::{ROOT_PASSWORD, Reply, TestDb, eventually, json};
+
+const LIST: &str = "/img/task/list-by-condition";
+
+on_sqlite! {
+    async fn tasks_are_followed_until_they_end(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let taken = Reply::json(&json!({"code": 0, "data": {"task_id": "up-1"}}));
+        let running = r#"{"code":0,"data":[{"task_id":"up-1","status":"running"}]}"#;
+        world.upstream.on(LIST, Reply::raw_json(running));
+        world.model("img/submit", fixed(40), taken).await;
+        let window = Chromium::open(&world.server, DESK).await;
+        window.login("root", ROOT_PASSWORD).await;
+        window.go("/console/tasks").await;
+        window.sees("No task.").await;
+        let loaded = "window.stays = true";
+        window.script(loaded).await;
+        let key = world.admin().key_of(ann, json!({})).await.key;
+        world.server.post("/pass/img/submit", &key, &json!({})).await.expect(200);
+        window.sees("#1").await;
+        let done = r#"{"code":0,"data":[{"task_id":"up-1","status":"DONE"}]}"#;
+        world.upstream.on(LIST, Reply::raw_json(done));
+        world.admin().post("/api/task/1/requeue", &json!({})).await;
+        window.sees("completed").await;
+        assert_eq!(window.script("return window.stays").await, true, "without loading it again");
+
+        window.click("a[href='/console/tasks?live=off']").await;
+        window.sees("Resume updates").await;
+        assert_eq!(window.script("return document.querySelector('#live')").await, json!(null));
+        window.clean().await;
+        window.close().await;
+        world.close().await;
+    }
+
+    async fn the_log_says_how_much_is_new(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let window = Chromium::open(&world.server, DESK).await;
+        window.login(&name_of(&world, ann).await, PASSWORD).await;
+        window.go("/console/log").await;
+        let key = world.admin().key_of(ann, json!({})).await.key;
+        let body = json!({});
+        let pay = || world.server.post("/pass/chat", &key, &body);
+        pay().await.expect(200);
+        window.sees("1 new line: show").await;
+        pay().await.expect(200);
+        window.sees("2 new lines: show").await;
+        let rows = "return document.querySelectorAll('#list tbody tr').length";
+        let before = window.script(rows).await.as_i64().unwrap();
+        window.accessible("/console/log").await;
+        window.click("a.fresh").await;
+        eventually("the new lines", || async {
+            (window.script(rows).await.as_i64() == Some(before + 2)).then_some(())
+        })
+        .await;
+        window.clean().await;
+        window.close().await;
+        world.close().await;
+    }
+}

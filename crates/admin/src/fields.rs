@@ -328,6 +328,24 @@ impl Fields {
         Ok(Some(items))
     }
 
+    /// Numbers, at least one and at most `most`.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn numbers(&mut self, name: &str, most: usize) -> Result<Option<Vec<i64>>, AdminError> {
+        self.note(name, || survey::numbers(most));
+        let Some(value) = self.raw(name) else { return Ok(None) };
+        let numbers: Result<Vec<i64>, _> = serde_json::from_str(value.get());
+        match numbers {
+            Ok(numbers) if (1..=most).contains(&numbers.len()) => Ok(Some(numbers)),
+            _ => Err(self.wrong(
+                name,
+                format!("必须是 1 到 {most} 个编号的数组"),
+                format!("must be an array of 1 to {most} numbers"),
+            )),
+        }
+    }
+
     /// An object, or the text of one in a string (empty: an empty object).
     ///
     /// # Errors

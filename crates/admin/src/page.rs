@@ -131,6 +131,31 @@ impl Query {
     }
 }
 
+/// The order that `sort` and `order` ask for: by the number, or by one of these words, whose
+/// columns come from the code. What is named alone falls: the largest first.
+pub(crate) fn order(query: &Query, sorted: &[(&str, &str)]) -> Result<String, AdminError> {
+    let (sort, order) = (query.text("sort"), query.text("order"));
+    let way = match order {
+        None | Some("desc") => " DESC",
+        Some("asc") => "",
+        Some(_) => {
+            return Err(AdminError::field("order", "必须是 asc 或 desc", "must be asc or desc"));
+        }
+    };
+    match sort {
+        None | Some("id") if order.is_none() => Ok("id".to_owned()),
+        None | Some("id") => Ok(format!("id{way}")),
+        Some(word) => match sorted.iter().find(|(known, _)| *known == word) {
+            Some((_, column)) => Ok(format!("{column}{way}, id")),
+            None => {
+                let words = sorted.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+                let zh = format!("必须是 id, {words} 之一");
+                Err(AdminError::field("sort", zh, format!("must be one of id, {words}")))
+            }
+        },
+    }
+}
+
 /// Conditions of a `WHERE` with their values. The SQL text comes from the code; all input is bound
 /// as values.
 #[derive(Debug, Default)]
@@ -275,6 +300,18 @@ mod tests {
         assert!(read(&[("p", "x")]).is_err());
         assert!(read(&[("p", "501")]).is_err());
         assert!(read(&[("p", "9223372036854775807")]).is_err());
+    }
+
+    #[test]
+    fn pages_are_sorted_by_the_words_that_are_known() {
+        let read = |pairs: &[(&str, &str)]| order(&query(pairs), &[("name", "lower(name)")]).ok();
+        let is = |text: &str| Some(text.to_owned());
+        assert_eq!(read(&[]), is("id"));
+        assert_eq!(read(&[("order", "desc")]), is("id DESC"));
+        assert_eq!(read(&[("sort", "name")]), is("lower(name) DESC, id"));
+        assert_eq!(read(&[("sort", "name"), ("order", "asc")]), is("lower(name), id"));
+        assert_eq!(read(&[("sort", "key")]), None);
+        assert_eq!(read(&[("sort", "name"), ("order", "up")]), None);
     }
 
     #[test]

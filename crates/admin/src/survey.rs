@@ -205,6 +205,12 @@ pub(crate) fn json_or_text() -> Value {
     })
 }
 
+/// Numbers in an array.
+pub(crate) fn numbers(most: usize) -> Value {
+    let whole = json!({ "type": "integer", "format": "int64" });
+    json!({ "type": "array", "items": whole, "minItems": 1, "maxItems": most })
+}
+
 /// A list of texts: an array, or one string with commas or line breaks.
 pub(crate) fn list(max_items: usize) -> Value {
     json!({ "anyOf": [

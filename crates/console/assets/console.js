@@ -59,6 +59,18 @@
     if (event.target.matches?.('[data-amount]')) showAmount();
   });
 
+  // One box ticks all boxes of its name.
+  const unhide = () => { for (const box of document.querySelectorAll('[data-all]')) box.hidden = false; };
+  unhide();
+  document.addEventListener('htmx:after:swap', unhide);
+  document.addEventListener('change', (event) => {
+    const name = event.target.dataset?.all;
+    if (!name) return;
+    for (const box of document.querySelectorAll(`input[type=checkbox][name="${name}"]`)) {
+      box.checked = event.target.checked;
+    }
+  });
+
   // Copying; where pages come without TLS, browsers have no clipboard, but know the selection.
   async function copy(source) {
     if (navigator.clipboard) {
@@ -152,6 +164,7 @@
       case 'Enter':
         if (row && document.activeElement === document.body) row.querySelector('a').click();
         break;
+      case 'x': row?.querySelector('input[type=checkbox]')?.click(); break;
       case '?': document.getElementById('shortcuts')?.showModal(); break;
       default:
     }

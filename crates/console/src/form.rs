@@ -32,6 +32,16 @@ impl Form {
         Ok(form)
     }
 
+    /// The fields of an address.
+    pub(crate) fn of(pairs: &[(String, String)]) -> Self {
+        Self(pairs.to_vec())
+    }
+
+    /// Every field, in order.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// A field, trimmed; empty where it is absent.
     pub(crate) fn text(&self, name: &str) -> &str {
         let found = self.0.iter().find(|(key, _)| key == name);
@@ -98,6 +108,11 @@ impl Object {
             Ok(value) => self.put(name, value),
             Err(_) => self.put(name, text),
         }
+    }
+
+    /// The object as a member of another.
+    pub(crate) fn value(self) -> Value {
+        Value::Object(self.0)
     }
 
     /// The object as a request of the API.

@@ -27,16 +27,40 @@ pub(crate) fn on_or_off(lang: Lang, status: i64) -> Markup {
 
 /// The head of a column of numbers that a list is sorted by; the largest comes first.
 pub(crate) fn sorted_head(visit: &Visit, column: &str, label: &str) -> Markup {
+    let (sorted, link) = sorting(visit, column, label, "desc");
+    html! { th.num aria-sort=[sorted] { (link) } }
+}
+
+/// The same of a column that narrow windows leave out.
+pub(crate) fn sorted_wide(visit: &Visit, column: &str, label: &str) -> Markup {
+    let (sorted, link) = sorting(visit, column, label, "desc");
+    html! { th.num.hide aria-sort=[sorted] { (link) } }
+}
+
+/// The same of a column of words, which come from A to Z.
+pub(crate) fn sorted_words(visit: &Visit, column: &str, label: &str) -> Markup {
+    let (sorted, link) = sorting(visit, column, label, "asc");
+    html! { th aria-sort=[sorted] { (link) } }
+}
+
+/// How a column is sorted now, and the link that sorts by it, or turns it around.
+fn sorting(
+    visit: &Visit,
+    column: &str,
+    label: &str,
+    first: &str,
+) -> (Option<&'static str>, Markup) {
     let here = visit.asked("sort") == column;
-    let falls = here && visit.asked("order") != "asc";
-    let order = if falls { "asc" } else { "desc" };
-    let sorted = if falls { "descending" } else { "ascending" };
+    let falls = visit.asked("order") != "asc";
+    let order = match (here, falls) {
+        (false, _) => first,
+        (true, true) => "asc",
+        (true, false) => "desc",
+    };
     let to = visit.with_both(("sort", column), ("order", order));
-    html! {
-        th.num aria-sort=[here.then_some(sorted)] {
-            a href=(to) { (label) @if here { @if falls { " ↓" } @else { " ↑" } } }
-        }
-    }
+    let sorted = if falls { "descending" } else { "ascending" };
+    let link = html! { a href=(to) { (label) @if here { @if falls { " ↓" } @else { " ↑" } } } };
+    (here.then_some(sorted), link)
 }
 
 /// The head of the column of actions, which screen readers announce.

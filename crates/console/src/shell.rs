@@ -264,6 +264,7 @@ fn shortcuts(lang: Lang) -> Markup {
         ("g …", lang.say("前往: 见菜单中的字母", "Go to: the letters in the menu")),
         ("/", lang.say("搜索", "Search")),
         ("j  k", lang.say("在表格中上下移动", "Down and up in a table")),
+        ("x", lang.say("选择该行", "Select the row")),
         ("Enter", lang.say("打开该行", "Open the row")),
         ("?", lang.say("显示快捷键", "Show the shortcuts")),
         ("Esc", lang.say("关闭", "Close")),

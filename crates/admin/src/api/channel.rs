@@ -57,6 +57,14 @@ pub(super) async fn change(
     one(channel::update(&state, &actor, id, ChannelInput::read(fields)?).await?)
 }
 
+pub(super) async fn change_many(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    JsonBody(fields): JsonBody,
+) -> ApiResult {
+    one(channel::change_many(&state, &actor, channel::read_batch(fields)?).await?)
+}
+
 pub(super) async fn delete(
     State(state): State<AdminState>,
     CallingActor(actor): CallingActor,

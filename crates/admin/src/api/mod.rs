@@ -24,12 +24,12 @@ mod usage;
 mod user;
 mod webhook;
 
-use crate::AdminState;
 use crate::ops::ability::{AbilityInput, AbilityView};
 use crate::ops::attention::Attention;
 use crate::ops::audit::AuditRun;
+use crate::ops::batch::{BatchRequest, BatchResult};
 use crate::ops::channel::{
-    ChannelFilter, ChannelInput, ChannelView, NodeTraffic, Probe, read_minutes,
+    ChannelFilter, ChannelInput, ChannelView, NodeTraffic, Probe, read_batch, read_minutes,
 };
 use crate::ops::doctor::{HealthCheck, NodeView, read_reach};
 use crate::ops::events::EventRequest;
@@ -47,6 +47,7 @@ use crate::ops::task::{TaskFilter, TaskReply, TaskView};
 use crate::ops::token::{TokenInput, TokenView};
 use crate::ops::user::{UserInput, UserView};
 use crate::ops::webhook::{DeliveryView, WebhookInput, WebhookView, read_secret};
+use crate::{AdminError, AdminState, Fields};
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -166,6 +167,7 @@ fn redemptions(table: CallTable) -> CallTable {
         .on(&[Put, Patch], "/api/redemption/{id}", redemption::change, change)
         .get("/api/redemption/{id}", redemption::get, one::<RedemptionView>("A code"))
         .delete("/api/redemption/{id}", redemption::delete, nothing("Delete a code"))
+        .post("/api/redemption/batch", redemption::change_many, batch(BatchRequest::of_status))
         .post(
             "/api/redemption/{id}/enable",
             redemption::enable,
@@ -198,6 +200,7 @@ fn channels(table: CallTable) -> CallTable {
         .get("/api/channel/{id}", channel::get, one::<ChannelView>("A channel"))
         .delete("/api/channel/{id}", channel::delete, nothing("Delete a channel"))
         .post("/api/channel/copy/{id}", channel::copy, one::<ChannelView>("Copy a channel"))
+        .post("/api/channel/batch", channel::change_many, batch(read_batch))
         .post("/api/channel/{id}/copy", channel::copy, one::<ChannelView>("Copy a channel"))
         .post("/api/channel/{id}/enable", channel::enable, one::<ChannelView>("Enable a channel"))
         .post("/api/channel/{id}/disable", channel::disable, one::<ChannelView>("Disable it"))
@@ -264,6 +267,7 @@ fn users(table: CallTable) -> CallTable {
         .on(&[Put, Patch], "/api/user/{id}", user::change, change.takes(UserInput::read_change))
         .get("/api/user/{id}", user::get, one::<UserView>("A user"))
         .delete("/api/user/{id}", user::delete, nothing("Delete a user"))
+        .post("/api/user/batch", user::change_many, batch(BatchRequest::of_status))
         .post("/api/user/{id}/quota", user::move_quota, moved)
         .post("/api/user/{id}/enable", user::enable, one::<UserView>("Enable a user"))
         .post("/api/user/{id}/disable", user::disable, one::<UserView>("Disable a user"))
@@ -288,6 +292,7 @@ fn open() -> CallTable {
 fn own() -> CallTable {
     let renew = text("A new access token; the one before ends");
     let tokens = page::<TokenView>("Keys").asks(&["user_id:int", "keyword", "status:int"]);
+    let tokens = tokens.asks(&["sort", "order"]);
     let new =
         one::<token::TokenShown<'_>>("Create a key; it is shown this once").takes(TokenInput::read);
     let change = one::<TokenView>("Change what is given of a key");
@@ -313,6 +318,7 @@ fn own() -> CallTable {
         .get("/api/token", token::list, tokens.clone())
         .get("/api/token/search", token::list, tokens)
         .post("/api/token", token::create, new)
+        .post("/api/token/batch", token::change_many, batch(BatchRequest::of_status))
         .on(&[Put], "/api/token", token::put, change.clone().takes_numbered(TokenInput::read))
         .on(&[Put, Patch], "/api/token/{id}", token::change, change.takes(TokenInput::read))
         .get("/api/token/{id}", token::get, one::<TokenView>("A key"))
@@ -415,6 +421,12 @@ fn webhooks() -> CallTable {
         .on(&[Put, Post], "/api/webhook/{id}/disable", webhook::disable, disable)
         .post("/api/webhook/{id}/rotate", webhook::rotate, rotate)
         .get("/api/webhook/{id}/deliveries", webhook::deliveries, deliveries)
+}
+
+/// The same change of many rows.
+fn batch<T>(read: fn(Fields) -> Result<T, AdminError>) -> CallDoc {
+    one::<BatchResult>("Change many at once, all or none; `dry_run`: tell what would change")
+        .takes(read)
 }
 
 fn series(summary: &'static str) -> CallDoc {

@@ -2,6 +2,7 @@
 
 use super::envelope::{ApiResult, done, many, one};
 use super::extract::{CallingActor, JsonBody, PathId, QueryParams, subject};
+use crate::ops::batch::BatchRequest;
 use crate::ops::redemption::{self, RedemptionChange, RedemptionInput};
 use crate::{AdminError, AdminState, Fields, PageRequest};
 use axum::extract::State;
@@ -49,6 +50,14 @@ pub(super) async fn change(
 ) -> ApiResult {
     let id = RedemptionId(subject(&mut fields, Some(id))?);
     one(redemption::update(&state, &actor, id, RedemptionChange::read(fields)?).await?)
+}
+
+pub(super) async fn change_many(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    JsonBody(fields): JsonBody,
+) -> ApiResult {
+    one(redemption::change_many(&state, &actor, BatchRequest::of_status(fields)?).await?)
 }
 
 pub(super) async fn delete(

@@ -2,6 +2,7 @@
 
 use super::envelope::{ApiResult, done, many, one};
 use super::extract::{CallingActor, JsonBody, PathId, QueryParams, subject};
+use crate::ops::batch::BatchRequest;
 use crate::ops::token::{self, TokenInput, TokenView};
 use crate::{AdminState, PageRequest};
 use axum::extract::State;
@@ -63,6 +64,14 @@ pub(super) async fn change(
 ) -> ApiResult {
     let id = KeyId(subject(&mut fields, Some(id))?);
     one(token::update(&state, &actor, id, TokenInput::read(fields)?).await?)
+}
+
+pub(super) async fn change_many(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    JsonBody(fields): JsonBody,
+) -> ApiResult {
+    one(token::change_many(&state, &actor, BatchRequest::of_status(fields)?).await?)
 }
 
 pub(super) async fn delete(

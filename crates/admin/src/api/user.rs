@@ -3,6 +3,7 @@
 use super::envelope::{ApiResult, done, many, one};
 use super::extract::{CallingActor, JsonBody, PathId, QueryParams, subject};
 use crate::ops::access_token;
+use crate::ops::batch::BatchRequest;
 use crate::ops::user::{self, MovementInput, UserInput};
 use crate::{AdminError, AdminState, Fields, PageRequest};
 use axum::extract::State;
@@ -56,6 +57,14 @@ pub(super) async fn change(
 ) -> ApiResult {
     let id = UserId(subject(&mut fields, Some(id))?);
     one(user::update(&state, &actor, id, UserInput::read_change(fields)?).await?)
+}
+
+pub(super) async fn change_many(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    JsonBody(fields): JsonBody,
+) -> ApiResult {
+    one(user::change_many(&state, &actor, BatchRequest::of_status(fields)?).await?)
 }
 
 pub(super) async fn delete(

@@ -8,6 +8,7 @@ pub mod ability;
 pub mod access_token;
 pub mod attention;
 pub mod audit;
+pub mod batch;
 pub mod channel;
 pub mod doctor;
 pub mod events;

@@ -1,5 +1,6 @@
 //! Administrative writes: the change, and the log line that records who did what.
 
+use super::batch::RowChange;
 use crate::{Actor, AdminState};
 use domain::{ChannelId, KeyId};
 use serde_json::{Value as Json, json};
@@ -38,6 +39,30 @@ pub(super) async fn write(
         action = action,
     );
     Ok(rows)
+}
+
+/// Carries all changes out, each together with its log line, in one transaction.
+pub(super) async fn write_each(
+    state: &AdminState,
+    actor: &Actor,
+    changes: Vec<RowChange>,
+) -> Result<(), StoreError> {
+    let (mut statements, count) = (Vec::new(), changes.len());
+    let action = changes.first().map_or("", |change| change.told.0);
+    for change in changes {
+        let RowChange { statements: own, subject, told, details } = change;
+        statements.extend(own);
+        statements.push(manage(state, actor, subject, told, details));
+    }
+    state.db.write_all(statements).await?;
+    tracing::info!(
+        target: "custompass",
+        event = "admin_action",
+        user_id = actor.user_id.0,
+        action = action,
+        rows = count,
+    );
+    Ok(())
 }
 
 /// Returns the update of the row `id` of `table`, which must exist. Column names come from the

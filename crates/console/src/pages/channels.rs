@@ -1,9 +1,12 @@
 //! Channels: the list, and what is done with one: test, enable, copy, delete.
 
+use super::channel_batch;
 use super::channel_live::{self, state_of};
 use super::for_admins;
 use crate::lang::{Lang, tell};
-use crate::parts::{self, action, chosen, filters, pager, typed};
+use crate::parts::{
+    self, action, chosen, filters, pager, sorted_head, sorted_wide, sorted_words, typed,
+};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done, html as respond, step};
@@ -44,6 +47,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
                 ))
             } @else {
                 (table(&visit, &page.items))
+                (channel_batch::bar(&visit))
             }
             (pager(&visit, &page))
         }
@@ -62,13 +66,15 @@ fn table(visit: &Visit, channels: &[ChannelView]) -> Markup {
         div.scroll {
             table {
                 thead { tr {
-                    th { (lang.say("名称", "Name")) }
+                    (channel_batch::tick_head(lang))
+                    (sorted_words(visit, "name", lang.say("名称", "Name")))
                     th { (lang.say("状态", "State")) }
-                    th.num.hide { (lang.say("模型", "Models")) }
-                    th.hide { (lang.say("分组", "Groups")) }
-                    th.num.hide { (lang.say("优先级 / 权重", "Priority / weight")) }
+                    th.num.wide { (lang.say("模型", "Models")) }
+                    th.wide { (lang.say("分组", "Groups")) }
+                    (sorted_wide(visit, "priority", lang.say("优先级", "Priority")))
+                    (sorted_wide(visit, "weight", lang.say("权重", "Weight")))
                     (channel_live::heads(lang))
-                    th.num { (lang.say("累计 $", "Used $")) }
+                    (sorted_head(visit, "used_quota", lang.say("累计 $", "Used $")))
                     th { (lang.say("测试", "Test")) }
                     (parts::acts_head(lang))
                 } }
@@ -83,13 +89,15 @@ fn row(visit: &Visit, channel: &ChannelView) -> Markup {
     let to = format!("/console/channels/{id}/status");
     html! {
         tr id={ "channel-" (id) } {
+            (channel_batch::tick(lang, channel))
             td.cut title={ (channel.protocol) " · " (channel.base_url) } {
                 a href={ "/console/channels/" (id) } { (name(lang, channel)) }
             }
             td { (state_of(visit, channel)) }
-            td.num.hide title=(channel.models.join(", ")) { (channel.models.len()) }
-            td.hide.cut { (channel.groups.join(", ")) }
-            td.num.hide { (channel.priority) span.muted { " / " (channel.weight) } }
+            td.num.wide title=(channel.models.join(", ")) { (channel.models.len()) }
+            td.wide.cut { (channel.groups.join(", ")) }
+            td.num.hide { (channel.priority) }
+            td.num.hide { (channel.weight) }
             (channel_live::cells(channel))
             (show::usd_cell(channel.used_quota))
             td { (test_button(visit, id)) }

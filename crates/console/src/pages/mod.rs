@@ -4,6 +4,7 @@ mod account;
 mod adjust;
 mod api;
 mod audit;
+mod channel_batch;
 mod channel_form;
 mod channel_live;
 mod channels;
@@ -81,6 +82,7 @@ fn of_channels() -> Router<AdminState> {
     Router::new()
         .route("/console/channels", get(channels::list))
         .route("/console/channels/new", get(channel_form::new).post(channel_form::create))
+        .route("/console/channels/batch", get(channel_batch::show).post(channel_batch::change))
         .route("/console/channels/{id}", get(channels::show))
         .route("/console/channels/{id}/edit", get(channel_form::edit).post(channel_form::save))
         .route("/console/channels/{id}/test", post(channels::test))

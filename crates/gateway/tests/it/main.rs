@@ -13,6 +13,7 @@ mod accounts;
 mod asked_usage;
 mod backup;
 mod balance;
+mod batch;
 mod browser;
 mod channels;
 mod cluster;

@@ -1,5 +1,6 @@
 //! Channels: accounts at upstreams. Their keys go in and never come out.
 
+mod batch;
 mod destination;
 mod input;
 mod live;
@@ -8,6 +9,7 @@ mod probe;
 mod setting;
 mod write;
 
+pub use batch::{COPIED_FIELDS, ChannelSet, ListChange, change_many, read_batch};
 pub use input::{ChannelInput, TYPE_CUSTOM_PASS};
 pub use live::{
     BreakerView, ChannelMinute, ChannelTrafficView, FailureCount, ModelTraffic, NodeTraffic,
@@ -142,7 +144,19 @@ pub struct ChannelFilter {
     pub group: Option<String>,
     /// Serves this model.
     pub model: Option<String>,
+    /// Their order, as SQL of ours; empty: by number.
+    order: String,
 }
+
+/// What channels are sorted by: words, and their columns.
+const SORTED: &[(&str, &str)] = &[
+    ("name", "name"),
+    ("status", "status"),
+    ("priority", "priority"),
+    ("weight", "weight"),
+    ("used_quota", "used_quota"),
+    ("updated_at", "updated_at"),
+];
 
 impl ChannelFilter {
     /// Reads the filters of an address. `status` may be a word, as in `enabled`.
@@ -163,11 +177,12 @@ impl ChannelFilter {
             },
             group: owned("group"),
             model: owned("model"),
+            order: page::order(query, SORTED)?,
         })
     }
 }
 
-/// A page of the channels that `filter` names, oldest first.
+/// A page of the channels that `filter` names, in its order.
 ///
 /// # Errors
 /// When the database fails.
@@ -189,7 +204,8 @@ pub async fn list(
     conditions.with_some("status = ?", filter.status);
     conditions.with_some(&listed("groups"), filter.group.as_deref().map(among));
     conditions.with_some(&listed("models"), filter.model.as_deref().map(among));
-    conditions.page(&state.db, (COLUMNS, "channels", "id"), page, |row| view(state, row)).await
+    let order = if filter.order.is_empty() { "id" } else { &filter.order };
+    conditions.page(&state.db, (COLUMNS, "channels", order), page, |row| view(state, row)).await
 }
 
 /// The condition that an item stands in the comma list `column`, whose items may have blanks.

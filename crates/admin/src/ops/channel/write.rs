@@ -4,6 +4,7 @@ use super::destination::{Destination, key_needed};
 use super::input::{ChannelInput, check_path_of, protocol_named};
 use super::setting;
 use super::{ChannelView, get, not_found, text};
+use crate::ops::batch::RowChange;
 use crate::ops::record::{self, Subject};
 use crate::{Actor, AdminError, AdminState};
 use domain::ChannelId;
@@ -59,8 +60,20 @@ pub async fn update(
     input: ChannelInput,
 ) -> Result<ChannelView, AdminError> {
     actor.require_admin()?;
-    let mut input = input.checked()?;
+    let input = input.checked()?;
     let before = get(state, id).await?;
+    let RowChange { mut statements, told, details, .. } = changed(state, &before, input).await?;
+    change(state, id, statements.remove(0), actor, told, details).await?;
+    get(state, id).await
+}
+
+/// What a change of a channel writes, if it may be made. `input` is checked.
+pub(super) async fn changed(
+    state: &AdminState,
+    before: &ChannelView,
+    mut input: ChannelInput,
+) -> Result<RowChange, AdminError> {
+    let id = before.id;
     check_destination(state, &input, (&before.base_url, &before.protocol)).await?;
     let kept = Destination::read(state, id).await?;
     if let Some(setting) = input.setting.take() {
@@ -77,9 +90,12 @@ pub async fn update(
         kept.still_there(&mut statement);
     }
     let content = format!("修改渠道 {} (#{id})", input.name.as_ref().unwrap_or(&before.name));
-    let details = json!({ "fields": input.given() });
-    change(state, id, statement, actor, ("channel.update", content), details).await?;
-    get(state, id).await
+    Ok(RowChange {
+        statements: vec![statement],
+        subject: Subject::Channel(id),
+        told: ("channel.update", content),
+        details: json!({ "fields": input.given() }),
+    })
 }
 
 /// Whether there is the protocol that a channel is to have, and its address fits it, where either

@@ -7,7 +7,7 @@ mod write;
 
 pub use input::{RedemptionChange, RedemptionInput};
 pub use redeem::{WrongCodes, redeem};
-pub use write::{create, delete, set_status, update};
+pub use write::{change_many, create, delete, set_status, update};
 
 use crate::page::{self, Page, PageRequest, Query, Where};
 use crate::{AdminError, AdminState, exact};

@@ -2,6 +2,9 @@
 
 use super::input::{RedemptionChange, RedemptionInput};
 use super::{RedemptionView, get, not_found};
+use crate::ops::batch::{
+    BatchItem, BatchRequest, BatchResult, RowChange, StatusSet, about, carry_out,
+};
 use crate::ops::record::{self, Subject};
 use crate::{Actor, AdminError, AdminState, random};
 use domain::{RedemptionId, UnixMs};
@@ -65,6 +68,54 @@ pub async fn update(
     actor.require_admin()?;
     let now = state.clock.now();
     let before = get(state, id).await?;
+    let Some(row) = changed(&before, &change, now)? else { return Ok(before) };
+    let RowChange { statements, told, details, .. } = row;
+    let written = record::write(state, actor, statements, Subject::Other, told, details).await;
+    written.map_err(|error| match error {
+        StoreError::RowCount { .. } => redeemed(),
+        other => other.into(),
+    })?;
+    get(state, id).await
+}
+
+fn redeemed() -> AdminError {
+    AdminError::conflict("兑换码已被使用, 不能修改", "the code has been redeemed")
+}
+
+/// Enables or disables many codes, all or none; or tells what would change.
+///
+/// # Errors
+/// When one of them isn't there or has been redeemed, or the database fails.
+pub async fn change_many(
+    state: &AdminState,
+    actor: &Actor,
+    request: BatchRequest<StatusSet>,
+) -> Result<BatchResult, AdminError> {
+    actor.require_admin()?;
+    let BatchRequest { ids, set, dry_run } = request;
+    let (mut items, mut changes) = (Vec::new(), Vec::new());
+    for id in ids {
+        let before = get(state, RedemptionId(id)).await.map_err(|e| about(e, id))?;
+        if before.status == 3 {
+            let en = format!("#{id} has been redeemed");
+            return Err(AdminError::field("ids", format!("#{id} 已被使用, 不能修改"), en));
+        }
+        let mut item = BatchItem::new(id, &before.name);
+        let status = item.set("status", &before.status, Some(set.status));
+        let change = RedemptionChange { status, ..RedemptionChange::default() };
+        changes.extend(changed(&before, &change, state.clock.now())?);
+        items.push(item);
+    }
+    carry_out(state, actor, dry_run, (items, changes)).await
+}
+
+/// What a change of a code writes, if it may be made; `None`: nothing.
+fn changed(
+    before: &RedemptionView,
+    change: &RedemptionChange,
+    now: UnixMs,
+) -> Result<Option<RowChange>, AdminError> {
+    let id = before.id;
     if change.quota.is_some_and(|quota| quota != before.quota) {
         let en = "what a code is worth stays: disable it, and make another one";
         return Err(AdminError::field("quota", "额度不能修改, 请停用后重新生成", en));
@@ -83,20 +134,14 @@ pub async fn update(
     put("expires_at", change.expires_at.map(Into::into));
     put("status", change.status.map(Into::into));
     if set.is_empty() {
-        return Ok(before);
+        return Ok(None);
     }
     let mut statement = record::update_row("redemptions", &set, id.0);
     statement.sql.to_mut().push_str(" AND status <> 3");
     let told = ("redemption.update", format!("修改兑换码 {} (#{id})", before.name));
     let details = json!({ "redemption_id": id, "status": change.status, "name": change.name });
-    let written = record::write(state, actor, vec![statement], Subject::Other, told, details).await;
-    written.map_err(|error| match error {
-        StoreError::RowCount { .. } => {
-            AdminError::conflict("兑换码已被使用, 不能修改", "the code has been redeemed")
-        }
-        other => other.into(),
-    })?;
-    get(state, id).await
+    let (statements, subject) = (vec![statement], Subject::Other);
+    Ok(Some(RowChange { statements, subject, told, details }))
 }
 
 /// Enables or disables a code that has not been redeemed.

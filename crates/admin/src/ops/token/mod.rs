@@ -5,7 +5,7 @@ mod input;
 mod write;
 
 pub use input::TokenInput;
-pub use write::{Created, create, delete, set_status, update};
+pub use write::{Created, change_many, create, delete, set_status, update};
 
 use crate::page::{self, Page, PageRequest, Query, Where};
 use crate::{Actor, AdminError, AdminState, exact};
@@ -91,8 +91,17 @@ fn items(text: &str) -> Vec<String> {
     items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
+/// What keys are sorted by: words, and their columns.
+const SORTED: &[(&str, &str)] = &[
+    ("name", "name"),
+    ("status", "status"),
+    ("used_quota", "used_quota"),
+    ("remain_quota", "remain_quota"),
+    ("created_at", "created_at"),
+];
+
 /// A page of keys: an administrator's filter `user_id` names whose, users see their own. Filters
-/// `keyword` (in the name) and `status`.
+/// `keyword` (in the name) and `status`; sorted by `sort` and `order`.
 ///
 /// # Errors
 /// When a filter can't be read, or the database fails.
@@ -117,7 +126,8 @@ pub async fn list(
     conditions.with_some("status = ?", query.number::<i64>("status")?);
     let now = state.clock.now();
     let read = |row: &Row| view(row, now);
-    conditions.page(&state.db, (&columns(), "tokens", "id"), page, read).await
+    let order = page::order(query, SORTED)?;
+    conditions.page(&state.db, (&columns(), "tokens", &order), page, read).await
 }
 
 /// Returns a key of the actor or, for administrators, of any user.

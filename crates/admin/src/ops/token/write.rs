@@ -2,6 +2,9 @@
 
 use super::input::TokenInput;
 use super::{TokenView, get, not_found};
+use crate::ops::batch::{
+    BatchItem, BatchRequest, BatchResult, RowChange, StatusSet, about, carry_out,
+};
 use crate::ops::record::{self, Subject};
 use crate::ops::user;
 use crate::{Actor, AdminError, AdminState, random};
@@ -102,6 +105,45 @@ pub async fn update(
 ) -> Result<TokenView, AdminError> {
     let input = input.checked()?;
     let before = reached(state, actor, id).await?;
+    let RowChange { mut statements, told, details, .. } =
+        changed(state, actor, &before, input).await?;
+    write(state, statements.remove(0), actor, id, told, details).await?;
+    get(state, actor, id).await
+}
+
+/// Enables or disables many keys, all or none; or tells what would change.
+///
+/// # Errors
+/// When one of them isn't there or isn't the actor's, or the database fails.
+pub async fn change_many(
+    state: &AdminState,
+    actor: &Actor,
+    request: BatchRequest<StatusSet>,
+) -> Result<BatchResult, AdminError> {
+    let BatchRequest { ids, set, dry_run } = request;
+    let (mut items, mut changes) = (Vec::new(), Vec::new());
+    for id in &ids {
+        let before = reached(state, actor, KeyId(*id)).await.map_err(|e| about(e, *id))?;
+        let mut item = BatchItem::new(*id, &before.name);
+        if let Some(status) = item.set("status", &before.status, Some(set.status)) {
+            let input = TokenInput { status: Some(status), ..TokenInput::default() };
+            changes.push(changed(state, actor, &before, input).await?);
+        }
+        items.push(item);
+    }
+    let result = carry_out(state, actor, dry_run, (items, changes)).await?;
+    ids.iter().for_each(|id| state.forget_key(KeyId(*id)));
+    Ok(result)
+}
+
+/// What a change of a key writes, if it may be made. `input` is checked.
+async fn changed(
+    state: &AdminState,
+    actor: &Actor,
+    before: &TokenView,
+    input: TokenInput,
+) -> Result<RowChange, AdminError> {
+    let id = before.id;
     if input.user_id.is_some_and(|owner| owner != before.user_id) {
         let en = "a key stays with its owner: make another one";
         return Err(AdminError::field("user_id", "密钥不能转给其他用户, 请新建", en));
@@ -138,8 +180,8 @@ pub async fn update(
         "status": input.status, "daily_limit": input.daily_limit,
         "monthly_limit": input.monthly_limit,
     });
-    write(state, statement, actor, id, told, details).await?;
-    get(state, actor, id).await
+    let (statements, subject) = (vec![statement], Subject::Token(id));
+    Ok(RowChange { statements, subject, told, details })
 }
 
 /// Enables or disables a key.

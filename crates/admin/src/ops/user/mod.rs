@@ -5,7 +5,7 @@ mod write;
 
 pub use input::UserInput;
 pub(super) use input::check_username;
-pub use write::{MovementInput, create, delete, move_quota, set_status, update};
+pub use write::{MovementInput, change_many, create, delete, move_quota, set_status, update};
 
 use crate::exact::Decimal;
 use crate::page::{self, Page, PageRequest, Query, Where};
@@ -86,34 +86,13 @@ fn view(row: &Row, now: UnixMs) -> Result<UserView, StoreError> {
     })
 }
 
-/// Reads the order of a page of users: by a column that responses show.
-fn order(query: &Query) -> Result<&'static str, AdminError> {
-    let falls = match query.text("order") {
-        None | Some("desc") => true,
-        Some("asc") => false,
-        Some(_) => {
-            return Err(AdminError::field("order", "必须是 asc 或 desc", "must be asc or desc"));
-        }
-    };
-    Ok(match (query.text("sort"), falls) {
-        (None | Some("id"), _) if query.text("order").is_none() => "id",
-        (None | Some("id"), true) => "id DESC",
-        (None | Some("id"), false) => "id",
-        (Some("username"), true) => "username DESC",
-        (Some("username"), false) => "username",
-        (Some("quota"), true) => "quota DESC, id",
-        (Some("quota"), false) => "quota, id",
-        (Some("used_quota"), true) => "used_quota DESC, id",
-        (Some("used_quota"), false) => "used_quota, id",
-        (Some("request_count"), true) => "request_count DESC, id",
-        (Some("request_count"), false) => "request_count, id",
-        (Some(_), _) => {
-            let words = "id, username, quota, used_quota, request_count";
-            let zh = format!("必须是 {words} 之一");
-            return Err(AdminError::field("sort", zh, format!("must be one of {words}")));
-        }
-    })
-}
+/// What users are sorted by: words, and their columns.
+const SORTED: &[(&str, &str)] = &[
+    ("username", "username"),
+    ("quota", "quota"),
+    ("used_quota", "used_quota"),
+    ("request_count", "request_count"),
+];
 
 /// A page of the users that the filters `keyword`, `group`, `role` and `status` name, sorted by
 /// `sort` and `order`.
@@ -142,7 +121,9 @@ pub async fn list(
     conditions.with_some("status = ?", query.number::<i64>("status")?);
     let now = state.clock.now();
     let read = |row: &Row| view(row, now);
-    conditions.page(&state.db, (&columns(), "users", order(query)?), page, read).await
+    conditions
+        .page(&state.db, (&columns(), "users", &page::order(query, SORTED)?), page, read)
+        .await
 }
 
 /// One user.

@@ -2,6 +2,9 @@
 
 use super::input::UserInput;
 use super::{UserView, get, reached};
+use crate::ops::batch::{
+    BatchItem, BatchRequest, BatchResult, RowChange, StatusSet, about, carry_out,
+};
 use crate::ops::record::{self, Subject};
 use crate::ops::session;
 use crate::state::ROLE_USER;
@@ -91,6 +94,45 @@ pub async fn update(
     actor.require_admin()?;
     let input = input.checked()?;
     let before = reached(state, actor, id).await?;
+    let RowChange { statements, told, details, .. } = changed(state, actor, &before, input).await?;
+    write(state, statements, actor, id, told, details).await?;
+    get(state, id).await
+}
+
+/// Enables or disables many users, all or none; or tells what would change.
+///
+/// # Errors
+/// When one of them isn't there, the role doesn't reach, or the database fails.
+pub async fn change_many(
+    state: &AdminState,
+    actor: &Actor,
+    request: BatchRequest<StatusSet>,
+) -> Result<BatchResult, AdminError> {
+    actor.require_admin()?;
+    let BatchRequest { ids, set, dry_run } = request;
+    let (mut items, mut changes) = (Vec::new(), Vec::new());
+    for id in &ids {
+        let before = reached(state, actor, UserId(*id)).await.map_err(|e| about(e, *id))?;
+        let mut item = BatchItem::new(*id, &before.username);
+        if let Some(status) = item.set("status", &before.status, Some(set.status)) {
+            let input = UserInput { status: Some(status), ..UserInput::default() };
+            changes.push(changed(state, actor, &before, input).await?);
+        }
+        items.push(item);
+    }
+    let result = carry_out(state, actor, dry_run, (items, changes)).await?;
+    ids.iter().for_each(|id| state.forget_user(UserId(*id)));
+    Ok(result)
+}
+
+/// What a change of a user writes, if it may be made. `input` is checked.
+async fn changed(
+    state: &AdminState,
+    actor: &Actor,
+    before: &UserView,
+    input: UserInput,
+) -> Result<RowChange, AdminError> {
+    let id = before.id;
     let own = actor.user_id == id;
     if own && input.password.is_some() {
         return Err(old_password_needed());
@@ -133,8 +175,7 @@ pub async fn update(
     if input.password.is_some() || input.status == Some(2) {
         statements.push(session::end_all(id));
     }
-    write(state, statements, actor, id, told, details).await?;
-    get(state, id).await
+    Ok(RowChange { statements, subject: Subject::Other, told, details })
 }
 
 /// Enables or disables a user, and with them all their keys.

@@ -48,6 +48,40 @@ on_sqlite! {
         world.close().await;
     }
 
+    async fn an_operator_disables_channels_together(db: TestDb) {
+        let (world, _) = lively(db).await;
+        world.channel(&["chat"], testkit::json!({ "name": "second" })).await;
+        let window = Chromium::open(&world.server, DESK).await;
+        window.login("root", ROOT_PASSWORD).await;
+        window.go("/console/channels").await;
+        window.click("th.tick input").await;
+        window.click("#batch button[value='2']").await;
+        window.sees("Apply to 2 channels").await;
+        let on = "SELECT count(*) FROM channels WHERE status = 1";
+        assert_eq!(world.db.i64(on).await, 2, "nothing has changed yet");
+        window.accessible("what a batch changes").await;
+        window.click("button[name=apply]").await;
+        window.sees("Saved").await;
+        assert_eq!(world.db.i64(on).await, 0);
+
+        // One by its row and the key x, changed by the form.
+        window.go("/console/channels?sort=name&order=asc").await;
+        window.type_into("body", "jx").await;
+        window.click("#batch button:not([name])").await;
+        window.sees("Change 1 channel").await;
+        window.accessible("the form of a batch").await;
+        window.type_into("#f-add_models", "other, more").await;
+        window.click("button.primary").await;
+        window.sees("+ other").await;
+        window.click("button[name=apply]").await;
+        window.sees("Saved").await;
+        let models = "SELECT count(*) FROM channels WHERE models LIKE '%,other,more'";
+        assert_eq!(world.db.i64(models).await, 1);
+        window.clean().await;
+        window.close().await;
+        world.close().await;
+    }
+
     async fn a_user_makes_a_key_and_reads_in_their_language(db: TestDb) {
         let (world, ann) = lively(db).await;
         let window = Chromium::open(&world.server, DESK).await;

@@ -109,6 +109,16 @@ impl ProtocolRoute {
         }
     }
 
+    /// Whether a JSON body may name something that was made before. Most bodies can't, and need
+    /// not be read for it.
+    #[must_use]
+    pub fn may_use_resources(&self, body: &[u8]) -> bool {
+        let has = |text: &str| memchr::memmem::find(body, text.as_bytes()).is_some();
+        let mut names = self.uses.iter().filter_map(ValueSource::last_name).peekable();
+        // A name may be written with escapes.
+        names.peek().is_some() && (has("\\u") || names.any(has))
+    }
+
     fn resources(
         &self,
         found: &DocumentValues,

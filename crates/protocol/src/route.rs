@@ -286,6 +286,15 @@ impl ValueSource {
             _ => None,
         }
     }
+
+    /// The name that stands last in the pointer into a body.
+    pub(crate) fn last_name(&self) -> Option<&str> {
+        let Self::Body(pointer) = self else { return None };
+        pointer.segments().iter().rev().find_map(|segment| match segment {
+            crate::Segment::Name(name) => Some(&**name),
+            _ => None,
+        })
+    }
 }
 
 impl fmt::Display for ValueSource {

@@ -81,7 +81,8 @@ pub(crate) fn resource_ids(
         return Ok(Vec::new());
     }
     let query = query.unwrap_or_default();
-    let json = if kind == Some(&MediaKind::Json) { plain } else { b"" };
+    let is_read = kind == Some(&MediaKind::Json) && route.may_use_resources(plain);
+    let json = if is_read { plain } else { b"" };
     let mut ids = Vec::new();
     for source in &route.uses {
         match (source, kind) {

@@ -92,6 +92,9 @@ impl ResourceKeeper {
         reply: Option<&[u8]>,
     ) -> Result<(), StoreError> {
         let sealed = || reply.and_then(|reply| sealed(relay, reply));
+        if reading.resources.is_empty() && matches!(self.effect, ResourceEffect::Makes { .. }) {
+            return Ok(());
+        }
         match &self.effect {
             ResourceEffect::None => Ok(()),
             ResourceEffect::Makes { collection, days } => {

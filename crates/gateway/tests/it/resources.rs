@@ -197,4 +197,81 @@ on_both_databases! {
         call(&ann, more).await.expect_error(400, "INVALID_REQUEST");
         world.close().await;
     }
+
+    async fn what_a_body_names_is_its_senders(db: TestDb) {
+        let world = World::open(db).await;
+        let models = ["gpt", "files", "vector-stores"];
+        world.channel(&models, json!({"protocol": "openai"})).await;
+        world.channel(&["claude"], json!({"protocol": "anthropic"})).await;
+        world.channel(&["gemini"], json!({"protocol": "gemini"})).await;
+        let (ann, bob) = (world.payer(100).await, world.payer(100).await);
+        world.upstream.on("/v1/files", Reply::json(&json!({"id": "file-1"})));
+        world.upstream.on("/v1/vector_stores", Reply::json(&json!({"id": "vs-1"})));
+        world.upstream.otherwise(Reply::json(&json!({"ok": true})));
+        upload(&world, &ann, "/v1/files").await.expect(200);
+        let store = json!({"name": "mine", "file_ids": ["file-1"]});
+        world.server.post("/v1/vector_stores", &bob.key, &store).await
+            .expect_error(404, "NOT_FOUND");
+        world.server.post("/v1/vector_stores", &ann.key, &store).await.expect(200);
+        assert_eq!(listed(&world, &ann, "/v1/vector_stores").await, ["vs-1"]);
+        assert!(listed(&world, &bob, "/v1/vector_stores").await.is_empty());
+
+        let file = |id: &str| json!({"type": "file", "file": {"file_id": id}});
+        let chat = |id: &str| {
+            json!({"model": "gpt", "messages": [{"role": "user", "content": [file(id)]}]})
+        };
+        let search = json!({"type": "file_search", "vector_store_ids": ["vs-1"]});
+        let own = [
+            ("/v1/chat/completions", chat("file-1")),
+            ("/v1/responses", json!({"model": "gpt", "input": "x", "tools": [search]})),
+            ("/v1/vector_stores/vs-1/search", json!({"query": "x"})),
+            ("/v1/vector_stores/vs-1/files", json!({"file_id": "file-1"})),
+        ];
+        for (path, body) in &own {
+            let before = world.upstream.count();
+            world.server.post(path, &bob.key, body).await.expect_error(404, "NOT_FOUND");
+            assert_eq!(world.upstream.count(), before, "{path}");
+            world.server.post(path, &ann.key, body).await.expect(200);
+        }
+        let source = json!({"type": "document", "source": {"type": "file", "file_id": "file_9"}});
+        let result = json!({"type": "tool_result", "tool_use_id": "t", "content": [source]});
+        let claude = |content: &serde_json::Value| {
+            json!({"model": "claude", "max_tokens": 9,
+                "messages": [{"role": "user", "content": [content]}]})
+        };
+        let gemini = "/v1beta/models/gemini:generateContent";
+        let mut with_container = claude(&json!({"type": "text", "text": "x"}));
+        with_container["container"] = json!({"id": "container_1"});
+        let spelt = r#"{"model":"gpt",
+            "messages":[{"content":[{"file":{"fil\u0065_id":"file-1"}}]}]}"#;
+        let of_others = [
+            ("/v1/messages", claude(&source)),
+            ("/v1/messages", claude(&result)),
+            ("/v1/messages", claude(&json!({"type": "container_upload", "file_id": "file_9"}))),
+            ("/v1/messages", with_container),
+            (gemini, json!({"contents": [], "cachedContent": "cachedContents/1"})),
+            (gemini, json!({"contents": [], "cached_content": "cachedContents/1"})),
+            ("/v1/chat/completions", serde_json::from_str(spelt).unwrap()),
+        ];
+        let before = world.upstream.count();
+        for (path, body) in &of_others {
+            let answer = world.server.post(path, &bob.key, body).await;
+            assert_eq!(answer.status, 404, "{path} {body}: {}", answer.text());
+        }
+        let odd = world.server.call("POST", "/v1/chat/completions").key(&bob.key);
+        let odd = odd.header("content-type", "application/json").body(spelt).send().await;
+        odd.expect_error(404, "NOT_FOUND");
+        assert_eq!(world.upstream.count(), before, "none of these reached the upstream");
+
+        // What a reply has made is the caller's.
+        let reply = json!({"type": "message", "container": {"id": "container_1"}});
+        world.upstream.on("/v1/messages", Reply::json(&reply));
+        let text = claude(&json!({"type": "text", "text": "x"}));
+        world.server.post("/v1/messages", &ann.key, &text).await.expect(200);
+        let mut again = text.clone();
+        again["container"] = json!("container_1");
+        world.server.post("/v1/messages", &ann.key, &again).await.expect(200);
+        world.server.post("/v1/messages", &bob.key, &again).await.expect(404);
+        world.close().await;
+    }
 }

@@ -45,7 +45,7 @@
           fill: stepped ? colour('--c2') : undefined,
           width: stepped ? 0 : 2,
           paths: stepped ? paths : undefined,
-          points: { show: unit === 'ms', size: 4 },
+          points: unit === 'ms' ? { size: 4 } : { show: false },
           spanGaps: true,
           value: (_, value) => shown(value),
         })),

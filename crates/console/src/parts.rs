@@ -37,6 +37,12 @@ pub(crate) fn sorted_wide(visit: &Visit, column: &str, label: &str) -> Markup {
     html! { th.num.hide aria-sort=[sorted] { (link) } }
 }
 
+/// The same of a column that only broad windows have.
+pub(crate) fn sorted_broad(visit: &Visit, column: &str, label: &str) -> Markup {
+    let (sorted, link) = sorting(visit, column, label, "desc");
+    html! { th.num.hide.broad aria-sort=[sorted] { (link) } }
+}
+
 /// The same of a column of words, which come from A to Z.
 pub(crate) fn sorted_words(visit: &Visit, column: &str, label: &str) -> Markup {
     let (sorted, link) = sorting(visit, column, label, "asc");

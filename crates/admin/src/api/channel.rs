@@ -98,6 +98,14 @@ pub(super) async fn disable(
     one(channel::set_status(&state, &actor, ChannelId(id), false).await?)
 }
 
+pub(super) async fn models(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
+    one(channel::upstream_models(&state, &actor, ChannelId(id)).await?)
+}
+
 pub(super) async fn test(
     State(state): State<AdminState>,
     caller: CallingActor,

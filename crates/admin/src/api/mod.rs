@@ -29,7 +29,8 @@ use crate::ops::attention::Attention;
 use crate::ops::audit::AuditRun;
 use crate::ops::batch::{BatchRequest, BatchResult};
 use crate::ops::channel::{
-    ChannelFilter, ChannelInput, ChannelView, NodeTraffic, Probe, read_batch, read_minutes,
+    ChannelFilter, ChannelInput, ChannelView, NodeTraffic, Probe, UpstreamModels, read_batch,
+    read_minutes,
 };
 use crate::ops::doctor::{HealthCheck, NodeView, read_reach};
 use crate::ops::events::EventRequest;
@@ -204,6 +205,7 @@ fn channels(table: CallTable) -> CallTable {
         .post("/api/channel/{id}/copy", channel::copy, one::<ChannelView>("Copy a channel"))
         .post("/api/channel/{id}/enable", channel::enable, one::<ChannelView>("Enable a channel"))
         .post("/api/channel/{id}/disable", channel::disable, one::<ChannelView>("Disable it"))
+        .post("/api/channel/{id}/models", channel::models, one::<UpstreamModels>(ASK_MODELS))
         .post("/api/channel/test", channel::test, one::<Probe>(TRY_OUT).takes(channel::read_probe))
         .get(
             "/api/channel/test/{id}",
@@ -214,6 +216,7 @@ fn channels(table: CallTable) -> CallTable {
 
 const LAST_REPLY: &str = "What the upstream last said of a task";
 const ACTIONS: &str = "Administrative writes, newest first; `other` says by whom";
+const ASK_MODELS: &str = "Ask an upstream which models it has; nothing is changed";
 const TRY_OUT: &str = "Try a channel out: one real call; `success` says how it went";
 
 /// How upstreams are spoken to.

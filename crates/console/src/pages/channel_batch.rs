@@ -80,7 +80,9 @@ pub(crate) async fn change(Here(visit): Here) -> Handled {
 async fn run(visit: &Visit, form: &Form, dry_run: bool) -> Result<BatchResult, AdminError> {
     let mut set = Object::default();
     for field in LISTS {
-        set = set.put_some(field, form.text(field));
+        // The boxes of a page send a list item by item.
+        let items: Vec<&str> = form.all(field).collect();
+        set = set.put_some(field, items.join(",").trim());
     }
     for field in NUMBERS {
         set = set.put_int(field, form.text(field));

@@ -2,10 +2,12 @@
 
 use super::channel_batch;
 use super::channel_live::{self, state_of};
+use super::channel_models;
 use super::for_admins;
 use crate::lang::{Lang, tell};
 use crate::parts::{
-    self, action, chosen, filters, pager, sorted_head, sorted_wide, sorted_words, typed,
+    self, action, chosen, filters, pager, sorted_broad, sorted_head, sorted_wide, sorted_words,
+    typed,
 };
 use crate::shell::{ShellPage, csrf};
 use crate::show;
@@ -69,13 +71,13 @@ fn table(visit: &Visit, channels: &[ChannelView]) -> Markup {
                     (channel_batch::tick_head(lang))
                     (sorted_words(visit, "name", lang.say("名称", "Name")))
                     th { (lang.say("状态", "State")) }
-                    th.num.wide { (lang.say("模型", "Models")) }
-                    th.wide { (lang.say("分组", "Groups")) }
+                    th.num.broad { (lang.say("模型", "Models")) }
+                    th.broad { (lang.say("分组", "Groups")) }
                     (sorted_wide(visit, "priority", lang.say("优先级", "Priority")))
-                    (sorted_wide(visit, "weight", lang.say("权重", "Weight")))
+                    (sorted_broad(visit, "weight", lang.say("权重", "Weight")))
                     (channel_live::heads(lang))
                     (sorted_head(visit, "used_quota", lang.say("累计 $", "Used $")))
-                    th { (lang.say("测试", "Test")) }
+                    th { (lang.say("上次测试", "Last test")) }
                     (parts::acts_head(lang))
                 } }
                 tbody { @for channel in channels { (row(visit, channel)) } }
@@ -94,13 +96,13 @@ fn row(visit: &Visit, channel: &ChannelView) -> Markup {
                 a href={ "/console/channels/" (id) } { (name(lang, channel)) }
             }
             td { (state_of(visit, channel)) }
-            td.num.wide title=(channel.models.join(", ")) { (channel.models.len()) }
-            td.wide.cut { (channel.groups.join(", ")) }
+            td.num.broad title=(channel.models.join(", ")) { (channel.models.len()) }
+            td.broad.cut { (channel.groups.join(", ")) }
             td.num.hide { (channel.priority) }
-            td.num.hide { (channel.weight) }
+            td.num.hide.broad { (channel.weight) }
             (channel_live::cells(channel))
             (show::usd_cell(channel.used_quota))
-            td { (test_button(visit, id)) }
+            td { (test_button(visit, id, last_test(lang, channel))) }
             td.acts {
                 @if channel.status == 1 {
                     (action(visit, &format!("{to}?to=off"), lang.say("禁用", "Disable"), ""))
@@ -116,11 +118,28 @@ pub(super) fn name(lang: Lang, channel: &ChannelView) -> &str {
     if channel.name.is_empty() { lang.say("(未命名)", "(no name)") } else { &channel.name }
 }
 
-/// Tests the upstream; the result replaces the button.
-fn test_button(visit: &Visit, id: i64) -> Markup {
+/// How the last test went, and when.
+fn last_test(lang: Lang, channel: &ChannelView) -> Markup {
+    let Some(test) = &channel.last_test else { return html! {} };
+    let (kind, word) = match test.ok {
+        true => ("on", show::duration_ms(test.time_ms)),
+        false => ("bad", test.error.clone()),
+    };
+    let model = tell!(lang, "模型 {}", "model {}", test.model);
+    html! {
+        span.small title=(model) {
+            (parts::state(kind, &word)) span.muted.broad { " · " (show::ago(test.at)) }
+        }
+        " "
+    }
+}
+
+/// Tests the upstream; the result replaces the last one.
+fn test_button(visit: &Visit, id: i64, last: Markup) -> Markup {
     let to = format!("/console/channels/{id}/test");
     html! {
         form.inline method="post" action=(to) hx-post=(to) hx-target="this" hx-swap="outerHTML" {
+            (last)
             (csrf(visit))
             button.quiet { (visit.say("测试", "Test")) }
         }
@@ -140,7 +159,10 @@ pub(crate) async fn test(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let probe = channel::probe(&visit.state, &visit.actor, request).await?;
     let result = result(visit.lang(), &probe);
     if visit.is_part {
-        return Ok(respond(StatusCode::OK, html! { (result) " " (test_button(&visit, id)) }));
+        return Ok(respond(
+            StatusCode::OK,
+            html! { (test_button(&visit, id, html! { (result) " " })) },
+        ));
     }
     let body = html! {
         (result)
@@ -193,7 +215,13 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
             dd { @if channel.has_key { (lang.say("已设置", "set")) }
                 @else { span.warn { (lang.say("未设置", "not set")) } } }
             dt { (lang.say("模型", "Models")) }
-            dd { @for model in &channel.models { span.chip { (model) } } }
+            dd {
+                @for model in &channel.models { span.chip { (model) } }
+                @if channel_models::may_have_list(&channel) {
+                    (action(&visit, &format!("/console/channels/{id}/models"),
+                        lang.say("查询上游模型", "Ask the upstream"), ""))
+                }
+            }
             dt { (lang.say("分组", "Groups")) }
             dd { @for group in &channel.groups { span.chip { (group) } } }
             dt { (lang.say("优先级 / 权重", "Priority / weight")) }
@@ -216,7 +244,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
                 @for model in &channel.models { option { (model) } }
             }
             button { (lang.say("发起一次真实调用", "Make one real call")) }
-            span #probe role="status" {}
+            span #probe role="status" { (last_test(lang, &channel)) }
         }
         p.muted.small {
             (lang.say("不向任何用户收费; 记入操作记录。", "Charged to no user; entered in the admin journal."))

@@ -7,6 +7,7 @@ mod audit;
 mod channel_batch;
 mod channel_form;
 mod channel_live;
+mod channel_models;
 mod channels;
 mod codes;
 mod doctor;
@@ -86,6 +87,7 @@ fn of_channels() -> Router<AdminState> {
         .route("/console/channels/{id}", get(channels::show))
         .route("/console/channels/{id}/edit", get(channel_form::edit).post(channel_form::save))
         .route("/console/channels/{id}/test", post(channels::test))
+        .route("/console/channels/{id}/models", post(channel_models::ask))
         .route("/console/channels/{id}/status", post(channels::set_status))
         .route("/console/channels/{id}/copy", post(channels::copy))
         .route("/console/channels/{id}/delete", post(channels::delete))

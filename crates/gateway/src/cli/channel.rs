@@ -62,6 +62,14 @@ pub enum Command {
         /// Number of the channel.
         id: i64,
     },
+    /// Ask the upstream which models it has; `+` marks those that the channel does not serve yet.
+    Models {
+        /// Number of the channel.
+        id: i64,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Really call the upstream, with the channel's key and free of charge; exits 1 if it fails.
     Test {
         /// Number of the channel.
@@ -139,6 +147,17 @@ async fn act(context: &CommandContext, command: Command) -> anyhow::Result<ExitC
         Command::Delete { id } => {
             done(channel::delete(state, actor, ChannelId(id)).await)?;
             out::line(format_args!("channel {id}: deleted"));
+        }
+        Command::Models { id, json } => {
+            let told = done(channel::upstream_models(state, actor, ChannelId(id)).await)?;
+            if json {
+                out::json(&told)?;
+            } else {
+                for model in &told.models {
+                    let mark = if told.unserved.contains(model) { '+' } else { ' ' };
+                    out::line(format_args!("{mark} {model}"));
+                }
+            }
         }
         Command::Test { id, model, path, data, json } => {
             let request = ProbeRequest { channel_id: ChannelId(id), model, path, test_data: data };

@@ -86,6 +86,7 @@ mod supervised;
 mod task_life;
 mod task_reply;
 mod task_view;
+mod tested;
 mod timeouts;
 mod traces;
 mod traffic;

@@ -125,6 +125,11 @@ CREATE TABLE channels (
     setting                   jsonb       NOT NULL DEFAULT '{}',
     protocol                  text        NOT NULL DEFAULT 'custompass',
     used_quota                bigint      NOT NULL DEFAULT 0,
+    tested_at                 timestamptz,
+    test_model                text        NOT NULL DEFAULT '',
+    test_ok                   boolean     NOT NULL DEFAULT false,
+    test_ms                   bigint      NOT NULL DEFAULT 0,
+    test_error                text        NOT NULL DEFAULT '',
     created_at                timestamptz NOT NULL DEFAULT now(),
     updated_at                timestamptz NOT NULL DEFAULT now()
 );
@@ -148,6 +153,11 @@ COMMENT ON COLUMN channels.custompass_status_mapping IS 'Object: success, failed
 COMMENT ON COLUMN channels.setting IS 'Object: timeout, retry_count, proxy, precharge, concurrency';
 COMMENT ON COLUMN channels.protocol IS 'Name of the protocol that the upstream speaks: newapi protocol list';
 COMMENT ON COLUMN channels.used_quota IS 'What was charged for calls through it; follows the journal within a minute';
+COMMENT ON COLUMN channels.tested_at IS 'When it was last tested; NULL: never';
+COMMENT ON COLUMN channels.test_model IS 'The model of the last test';
+COMMENT ON COLUMN channels.test_ok IS 'Whether the last test succeeded';
+COMMENT ON COLUMN channels.test_ms IS 'How long the last test took, in milliseconds';
+COMMENT ON COLUMN channels.test_error IS 'Why the last test failed, in a word; empty: it succeeded';
 COMMENT ON COLUMN channels.created_at IS 'When the channel was made';
 COMMENT ON COLUMN channels.updated_at IS 'When the channel was last edited';
 

@@ -86,6 +86,11 @@ CREATE TABLE channels (
     setting                   TEXT    NOT NULL DEFAULT '{}',
     protocol                  TEXT    NOT NULL DEFAULT 'custompass',
     used_quota                INTEGER NOT NULL DEFAULT 0,
+    tested_at                 INTEGER,
+    test_model                TEXT    NOT NULL DEFAULT '',
+    test_ok                   INTEGER NOT NULL DEFAULT 0,
+    test_ms                   INTEGER NOT NULL DEFAULT 0,
+    test_error                TEXT    NOT NULL DEFAULT '',
     created_at                INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)),
     updated_at                INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER))
 );

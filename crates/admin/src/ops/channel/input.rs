@@ -18,6 +18,7 @@ const IGNORED: &[&str] = &[
     "used_quota",
     "created_at",
     "updated_at",
+    "last_test",
     "live",
     "created_time",
     "test_time",

@@ -15,13 +15,13 @@ pub use live::{
     BreakerView, ChannelMinute, ChannelTrafficView, FailureCount, ModelTraffic, NodeTraffic,
     TrafficCounts, live, minutes_of, read_minutes, requests_now,
 };
-pub use probe::{Probe, ProbeCost, ProbeRequest, probe};
+pub use probe::{Probe, ProbeCost, ProbeRequest, UpstreamModels, probe, upstream_models};
 pub use setting::SettingInput;
 pub use write::{copy, create, delete, set_status, update};
 
 use crate::page::{self, Page, PageRequest, Query, Where};
 use crate::{AdminError, AdminState, exact};
-use domain::{ChannelId, Quota};
+use domain::{ChannelId, Quota, UnixMs};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use store::{Row, Sealer, StoreError, Value};
@@ -29,7 +29,8 @@ use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, name, type, base_url, (key <> '') AS has_key, models, groups, priority, \
      weight, auto_ban, status, other, model_mapping, param_override, status_code_mapping, \
-     custompass_status_mapping, setting, protocol, used_quota, created_at, updated_at";
+     custompass_status_mapping, setting, protocol, used_quota, created_at, updated_at, tested_at, \
+     test_model, test_ok, test_ms, test_error";
 
 /// A channel as answers show it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -81,9 +82,37 @@ pub struct ChannelView {
     pub created_at: i64,
     /// When it was last edited.
     pub updated_at: i64,
+    /// How its last test went; null: it was never tested.
+    pub last_test: Option<LastTest>,
     /// What it is doing on the node that answers, with the sums of the last hour; null where no
     /// calls are served, on the command line.
     pub live: Option<ChannelTrafficView>,
+}
+
+/// The last test of a channel.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct LastTest {
+    /// When it was made, in seconds since 1970.
+    pub at: i64,
+    /// The model that was called.
+    pub model: String,
+    /// Whether the upstream answered, and not with a failure.
+    pub ok: bool,
+    /// How long the call took, in milliseconds.
+    pub time_ms: i64,
+    /// What went wrong, in a word or as the status; empty: nothing.
+    pub error: String,
+}
+
+fn last_test(row: &Row) -> Result<Option<LastTest>, StoreError> {
+    let Some(at) = row.get::<Option<UnixMs>>("tested_at")? else { return Ok(None) };
+    Ok(Some(LastTest {
+        at: exact::seconds(at),
+        model: row.get("test_model")?,
+        ok: row.get("test_ok")?,
+        time_ms: row.get("test_ms")?,
+        error: row.get("test_error")?,
+    }))
 }
 
 fn view(state: &AdminState, row: &Row) -> Result<ChannelView, StoreError> {
@@ -110,6 +139,7 @@ fn view(state: &AdminState, row: &Row) -> Result<ChannelView, StoreError> {
         used_quota: row.get("used_quota")?,
         created_at: exact::seconds(row.get("created_at")?),
         updated_at: exact::seconds(row.get("updated_at")?),
+        last_test: last_test(row)?,
         live: live::live_of(state, id, auto_ban),
     })
 }

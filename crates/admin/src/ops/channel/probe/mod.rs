@@ -1,8 +1,10 @@
 //! Trying a channel out: one real call with the channel's key, free of charge.
 
 mod cost;
+mod models;
 
 pub use cost::ProbeCost;
+pub use models::{UpstreamModels, upstream_models};
 
 use super::input::check_model;
 use super::not_found;
@@ -20,7 +22,7 @@ use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::Secret;
+use store::{Secret, Value};
 use upstream::{Deadlines, EchoGuard, OutboundRequest, Reply, SendError};
 use utoipa::ToSchema;
 
@@ -103,7 +105,29 @@ pub async fn probe(
     let started = state.clock.now();
     let outcome = call(state, &target, &model, &request).await?;
     let time_ms = state.clock.now().since_ms(started);
-    Ok(told(request.channel_id, model, time_ms, outcome, Masks::of(&target)))
+    let probe = told(request.channel_id, model, time_ms, outcome, Masks::of(&target));
+    keep(state, &probe).await?;
+    Ok(probe)
+}
+
+/// Keeps the result as the channel's last test.
+async fn keep(state: &AdminState, probe: &Probe) -> Result<(), AdminError> {
+    let error = match (probe.error, probe.status) {
+        (Some("status"), Some(status)) => format!("status {status}"),
+        (error, _) => error.unwrap_or_default().to_owned(),
+    };
+    let sql = "UPDATE channels SET tested_at = $1, test_model = $2, test_ok = $3, test_ms = $4, \
+               test_error = $5 WHERE id = $6";
+    let values: [Value; 6] = [
+        state.clock.now().into(),
+        probe.model.as_str().into(),
+        probe.ok.into(),
+        probe.time_ms.into(),
+        error.into(),
+        probe.channel_id.into(),
+    ];
+    state.db.execute(sql, &values).await?;
+    Ok(())
 }
 
 /// The channel as the relay would call it, but for how long that may take.

@@ -1,0 +1,86 @@
+//! The last test of a channel, and the models that its upstream says it has.
+
+use crate::pages::Browser;
+use crate::world::World;
+use testkit::{ROOT_PASSWORD, Reply, TestDb, json, on_both_databases};
+
+on_both_databases! {
+    async fn the_last_test_is_kept(db: TestDb) {
+        let world = World::open(db).await;
+        let admin = world.admin();
+        world.upstream.on("/m", Reply::text("ok"));
+        let id = world.channel(&["m"], json!({"name": "c"})).await;
+        let path = format!("/api/channel/{id}");
+        assert!(admin.get(&path).await["last_test"].is_null());
+        let edited = admin.get(&path).await["updated_at"].clone();
+
+        let ask = json!({"channel_id": id});
+        admin.call("POST", "/api/channel/test").json(&ask).send().await.expect(200);
+        let kept = admin.get(&path).await["last_test"].clone();
+        assert_eq!((&kept["ok"], &kept["model"]), (&json!(true), &json!("m")));
+        assert_eq!(kept["error"], "");
+        assert!(kept["at"].as_i64() > Some(0) && kept["time_ms"].is_i64(), "{kept}");
+
+        world.upstream.on("/m", Reply::text("no").status(401));
+        admin.call("POST", "/api/channel/test").json(&ask).send().await.expect(200);
+        let shown = admin.get(&path).await;
+        let kept = &shown["last_test"];
+        assert_eq!((&kept["ok"], &kept["error"]), (&json!(false), &json!("status 401")));
+        assert_eq!(shown["updated_at"], edited, "a test is no edit");
+        admin.put(&path, &shown).await;
+        let copy = admin.post(&format!("{path}/copy"), &json!({})).await;
+        assert!(copy["last_test"].is_null(), "{copy}");
+
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let list = root.get("/console/channels").await.expect(200).text();
+        assert!(list.contains("status 401"), "{list}");
+        world.close().await;
+    }
+
+    async fn an_upstream_tells_its_models(db: TestDb) {
+        let world = World::open(db).await;
+        let admin = world.admin();
+        let list = json!({"data": [{"id": "b"}, {"id": "a"}, {"id": "<new>"}, {"id": "x,y"}]});
+        world.upstream.on("/v1/models", Reply::json(&list));
+        let openai = json!({"name": "o", "protocol": "openai", "key": "up-key-of-the-test"});
+        let id = world.channel(&["a", "old"], openai).await;
+        let path = format!("/api/channel/{id}/models");
+        let told = admin.post(&path, &json!({})).await;
+        assert_eq!(told["models"], json!(["<new>", "a", "b"]));
+        assert_eq!(told["unserved"], json!(["<new>", "b"]));
+        assert_eq!(told["unknown"], json!(["old"]));
+        let asked = world.upstream.requests().await;
+        let key = asked.last().unwrap().header("authorization");
+        assert_eq!(key.as_deref(), Some("Bearer up-key-of-the-test"));
+        let served = admin.get(&format!("/api/channel/{id}")).await["models"].clone();
+        assert_eq!(served, json!(["a", "old"]), "asking changes nothing");
+        let output = world.server.cli(&["channel", "models", &id.to_string()]).await;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(text, "+ <new>\n  a\n+ b\n");
+
+        // In the console they are ticked, and go the way of a change that is shown first.
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let page = root.send(&format!("/console/channels/{id}/models"), "").await.expect(200);
+        assert!(page.text().contains("&lt;new&gt;") && page.text().contains("not listed"));
+        let form = format!("id={id}&models=a&models=b");
+        let page = root.send("/console/channels/batch", &form).await.expect(200).text();
+        assert!(page.contains("+ b") && page.contains("− old"), "{page}");
+        root.send("/console/channels/batch", &format!("{form}&apply=1")).await.expect(303);
+        let served = admin.get(&format!("/api/channel/{id}")).await["models"].clone();
+        assert_eq!(served, json!(["a", "b"]));
+
+        // What an upstream says in place of a list is shown without the key.
+        world.upstream.on("/v1/models", Reply::text("no: up-key-of-the-test").status(403));
+        let refused = admin.call("POST", &path).send().await.expect(409).text();
+        assert!(refused.contains("status 403: no: ***"), "{refused}");
+        world.upstream.on("/v1/models", Reply::text("<html>"));
+        admin.call("POST", &path).send().await.expect(409);
+        let kling = json!({"protocol": "kling", "key": "access:secret"});
+        let kling = world.channel(&["k"], kling).await;
+        let path = format!("/api/channel/{kling}/models");
+        let refused = admin.call("POST", &path).send().await.expect(409).text();
+        assert!(refused.contains("has no list of models"), "{refused}");
+        admin.call("POST", "/api/channel/999/models").send().await.expect(404);
+        world.close().await;
+    }
+}

@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")"
 seconds=${1:-30}
 [ $# -gt 0 ] && shift
-targets=${*:-usage_scanner envelope_reader path_rule param_override task_reply \
+targets=${*:-envelope_reader path_rule param_override task_reply \
     protocol_reply protocol_document}
 
 # What cargo-fuzz passes, without the sanitizer, which needs a nightly compiler.

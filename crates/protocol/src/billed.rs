@@ -40,6 +40,34 @@ impl ReplyReading {
         }
     }
 
+    /// The usage as its upstream reports it: nothing is counted in its place. What a price does not
+    /// need spoils nothing.
+    ///
+    /// # Errors
+    /// A count that can't be billed, or a body that is no JSON and no stream: nothing of it can be
+    /// relied upon.
+    pub fn reported(&self, needs: PriceNeeds) -> Result<Option<Usage>, String> {
+        if !self.shape.is_stream() && !self.well_formed {
+            return Err("not one JSON document".to_owned());
+        }
+        let fault =
+            self.fault.as_ref().map(|MeterFault { meter, text }| format!("{meter} is {text}"));
+        let sums = match (&fault, self.bad_input || self.bad_output) {
+            // A later event may have said it better.
+            (Some(fault), true) if !self.shape.is_stream() => return Err(fault.clone()),
+            _ => self.meters.usage(),
+        };
+        let inconsistency = fault.or_else(|| self.mismatch.clone());
+        Ok(match needs {
+            PriceNeeds::Sums => sums.map(|sums| Usage { inconsistency, ..sums }),
+            PriceNeeds::Meters | PriceNeeds::Units if self.meters.is_empty() => None,
+            PriceNeeds::Meters | PriceNeeds::Units => {
+                let meters = Some(Box::new(self.meters));
+                Some(Usage { meters, inconsistency, ..sums.unwrap_or_default() })
+            }
+        })
+    }
+
     /// The usage for a price of units alone.
     fn units(&self, failed: bool) -> Option<Usage> {
         if failed && self.meters.is_empty() {

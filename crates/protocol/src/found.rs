@@ -266,10 +266,14 @@ impl DocumentValues {
             _ => {
                 let text = String::from_utf8_lossy(value.text);
                 let text = text.chars().take(MAX_FAULT_CHARS).collect();
-                let head = meter.map(Meter::head);
+                // Reasoning is counted within the output, which stands.
+                let head = meter.filter(|meter| *meter != Meter::Reasoning).map(Meter::head);
+                let spoils_a_sum = matches!(head, Some(Meter::Input | Meter::Output));
                 self.bad_input |= head == Some(Meter::Input);
                 self.bad_output |= head == Some(Meter::Output);
-                self.bad.get_or_insert(BadCount { slot, text });
+                if self.bad.is_none() || spoils_a_sum {
+                    self.bad = Some(BadCount { slot, text });
+                }
             }
         }
     }

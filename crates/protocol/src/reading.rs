@@ -284,6 +284,12 @@ impl ReplyReader {
         self.reading()
     }
 
+    /// Whether nothing of the body is read, whatever is in it: it need not be decoded.
+    #[must_use]
+    pub const fn reads_nothing(&self) -> bool {
+        self.framer.is_opaque()
+    }
+
     /// Whether any text that was made has come.
     #[must_use]
     pub fn has_begun(&self) -> bool {

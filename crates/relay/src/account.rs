@@ -9,7 +9,7 @@ use crate::reply::ReadAs;
 use http::StatusCode;
 use protocol::{ProtocolRoute, ReplyHead, ReplyReader};
 use std::sync::Arc;
-use upstream::scan::Decoded;
+use upstream::Decoded;
 use upstream::{EchoGuard, Reply};
 
 /// Of a larger error page the rest is not read.

@@ -160,16 +160,13 @@ impl Call {
         if let (CallTarget::Api(ApiTarget { api, .. }), false) = (&self.target, is_submission) {
             let spoken = api.spoken.as_ref();
             let route = spoken.and_then(|_| route_of(channel, &self.method, &api.absolute()));
-            return route.map_or(ReadAs::SUMS, by_route);
+            return route.map_or(ReadAs::Envelope(needs), by_route);
         }
-        let is_custom_pass = spoken::is_custom_pass(channel);
-        if is_custom_pass && needs == PriceNeeds::Sums || !is_custom_pass && is_submission {
-            return ReadAs::SUMS;
+        if is_submission || spoken::is_custom_pass(channel) {
+            return ReadAs::Envelope(needs);
         }
-        match route_of(channel, &self.method, &pass_path(&self.model)) {
-            Some(route) if !is_custom_pass => by_route(route),
-            counts => ReadAs::Envelope { counts },
-        }
+        let route = route_of(channel, &self.method, &pass_path(&self.model));
+        route.map_or(ReadAs::Envelope(needs), by_route)
     }
 
     /// The route by which a channel takes the call as the submission of a task of a vendor's own

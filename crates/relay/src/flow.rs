@@ -1,4 +1,4 @@
-//! A streamed reply: each piece goes to the client as it arrives, the scanner reads along, and the
+//! A streamed reply: each piece goes to the client as it arrives, its reader reads along, and the
 //! end is withheld until the settlement is durable.
 //!
 //! The end that clients recognise differs: the end of a chunked body, the last byte of one with a
@@ -35,7 +35,7 @@ use web::memory::next_frame;
 /// The source of a streamed reply, and what its end settles.
 pub(crate) struct FlowSource {
     pub body: ReplyBody,
-    /// Read already, not sent yet. The scanner has not seen it.
+    /// Read already, not sent yet. The reader has not seen it.
     pub prefix: Option<Bytes>,
     /// The remaining length, where the upstream declared it.
     pub left: Option<u64>,

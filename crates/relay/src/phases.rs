@@ -3,7 +3,7 @@
 //! `send` and `deliver` branch further.
 //!
 //! identify → admit → take in → route → price → claim → choose → hold → \[estimate → grow\] → send
-//! → deliver and scan → settle or release → record. Each phase is a helper in a file of its own;
+//! → deliver and read → settle or release → record. Each phase is a helper in a file of its own;
 //! `record` happens when the [`Record`] is dropped, on every path.
 
 use crate::api_request::{Intake, ModelRequest, read_api};

@@ -5,17 +5,19 @@ use crate::client_link::ClientLink;
 use crate::config::SMALL_BODY_BYTES;
 use crate::outcome::{BodyEnd, Reading};
 use bytes::{Bytes, BytesMut};
-use domain::{Meters, Usage, UsageError};
+use egress::CUSTOM_PASS;
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http_body::Body;
-use protocol::{CallOutcome, PriceNeeds, ProtocolRoute, ReplyHead};
+use protocol::{
+    CallOutcome, Library, PriceNeeds, ProtocolRoute, ReplyFailure, ReplyHead, ReplyReader,
+    ReplyReading,
+};
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::Poll;
-use upstream::scan::Decoded;
-use upstream::{ReplyBody, ReplyScanner, Scanned, SendError};
+use upstream::{Decoded, ReplyBody, SendError};
 use web::memory::Share;
 
 /// What a reply's headers declare of its body.
@@ -143,95 +145,83 @@ pub(crate) async fn collect(
 /// How a call's replies are read.
 #[derive(Clone, Debug)]
 pub(crate) enum ReadAs {
-    /// By the contract of CustomPass. What it counts beside the sums is read by this route, where
-    /// the price asks for it.
-    Envelope { counts: Option<Arc<ProtocolRoute>> },
-    /// By its protocol.
+    /// By the contract of CustomPass: what its upstream reports is what counts.
+    Envelope(PriceNeeds),
+    /// By its protocol: what the upstream does not report is counted.
     Route { route: Arc<ProtocolRoute>, asked: Asked, needs: PriceNeeds },
 }
 
 impl ReadAs {
     /// By the contract of CustomPass, with its sums alone.
-    pub(crate) const SUMS: Self = Self::Envelope { counts: None };
+    pub(crate) const SUMS: Self = Self::Envelope(PriceNeeds::Sums);
 
     /// The route, where it is a protocol that says how the call ends.
     pub(crate) const fn route(&self) -> Option<&Arc<ProtocolRoute>> {
         match self {
             Self::Route { route, .. } => Some(route),
-            Self::Envelope { .. } => None,
+            Self::Envelope(_) => None,
         }
     }
 }
 
-/// Reads a reply on its way: by the contract of CustomPass, or by a route of a protocol.
-pub(crate) enum ChargeReader {
-    Envelope { scanner: Box<ReplyScanner>, counts: Option<RouteReader> },
-    Route { body: RouteReader, asked: Asked, needs: PriceNeeds },
-}
+/// The route by which CustomPass's replies are read: that of its own document, whatever the model.
+static ENVELOPE: LazyLock<Option<Arc<ProtocolRoute>>> = LazyLock::new(|| {
+    let library = Library::builtin().ok()?;
+    Some(Arc::clone(library.get(CUSTOM_PASS)?.route("POST", "/pass/model")?.route))
+});
 
-type RouteReader = Box<Decoded<protocol::ReplyReader>>;
+/// Reads a reply on its way.
+pub(crate) struct ChargeReader {
+    /// None where nothing of it is read.
+    body: Option<Box<Decoded<ReplyReader>>>,
+    read_as: ReadAs,
+}
 
 impl ChargeReader {
     pub(crate) fn new(headers: &HeaderMap, read_as: &ReadAs) -> Self {
-        match read_as {
-            ReadAs::Envelope { counts } => Self::Envelope {
-                scanner: Box::new(ReplyScanner::for_headers(headers)),
-                counts: counts.as_ref().map(|route| route_reader(headers, route)),
-            },
-            ReadAs::Route { route, asked, needs } => Self::Route {
-                body: route_reader(headers, route),
-                asked: asked.clone(),
-                needs: *needs,
-            },
-        }
+        let route = read_as.route().or(ENVELOPE.as_ref());
+        let body = route.map(|route| Box::new(decoded_reader(headers, route)));
+        Self { body, read_as: read_as.clone() }
     }
 
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Envelope { scanner, counts } => {
-                scanner.feed(bytes);
-                if let Some(counts) = counts {
-                    counts.feed(bytes);
-                }
-            }
-            Self::Route { body, .. } => body.feed(bytes),
+        if let Some(body) = &mut self.body {
+            body.feed(bytes);
         }
     }
 
     /// Whether a stream has ended with `[DONE]`, and nothing has come behind it.
     pub(crate) fn is_ended(&self) -> bool {
-        match self {
-            Self::Envelope { scanner, .. } => scanner.is_ended(),
-            Self::Route { body, .. } => body.get_ref().is_some_and(protocol::ReplyReader::is_ended),
-        }
+        let reader = self.body.as_ref().and_then(|body| body.get_ref());
+        reader.is_some_and(ReplyReader::is_ended)
     }
 
     /// What the reply said, now that it is over.
     pub(crate) fn finish(self) -> Reading {
-        match self {
-            Self::Envelope { scanner, counts } => {
-                let reading = read(scanner.finish());
-                match counts.and_then(|counts| counts.finish().ok().flatten()) {
-                    Some(counts) => with_counts(reading, &counts.finish().meters),
-                    None => reading,
-                }
+        let Some(body) = self.body else { return Reading::default() };
+        let read = match body.finish() {
+            Ok(Some(reader)) => reader.finish(),
+            Ok(None) => return Reading::default(),
+            Err(why) => {
+                let trouble = Some(format!("unreadable: {why}"));
+                return Reading { trouble, ..Reading::default() };
             }
-            Self::Route { body, asked, needs } => match body.finish() {
-                Ok(Some(reader)) => read_by_route(reader.finish(), &asked, needs),
-                Ok(None) => Reading::default(),
-                Err(why) => {
-                    Reading { trouble: Some(format!("unreadable: {why}")), ..Reading::default() }
-                }
-            },
+        };
+        match self.read_as {
+            ReadAs::Envelope(needs) => read_as_envelope(&read, needs),
+            ReadAs::Route { asked, needs, .. } => read_by_route(read, &asked, needs),
         }
     }
 }
 
-fn route_reader(headers: &HeaderMap, route: &ProtocolRoute) -> RouteReader {
+fn decoded_reader(headers: &HeaderMap, route: &ProtocolRoute) -> Decoded<ReplyReader> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     // Replies of other statuses are not read: they cost nothing.
-    let reader = protocol::ReplyReader::new(route, ReplyHead { status: 200, content_type });
-    Box::new(Decoded::for_headers(headers, reader))
+    let reader = ReplyReader::new(route, ReplyHead { status: 200, content_type });
+    match reader.reads_nothing() {
+        true => Decoded::undecoded(reader),
+        false => Decoded::for_headers(headers, reader),
+    }
 }
 
 /// Reads a whole reply.
@@ -241,22 +231,8 @@ pub(crate) fn read_whole(headers: &HeaderMap, bytes: &[u8], read_as: &ReadAs) ->
     reader.finish()
 }
 
-/// What was read by the contract of CustomPass, with every count.
-fn with_counts(mut reading: Reading, meters: &Meters) -> Reading {
-    reading.usage = match (reading.usage, &reading.trouble) {
-        (Some(sums), _) => Some(sums.with_meters(*meters)),
-        // Units may be all that it counts; what can't be billed stays so.
-        (None, None) if !meters.is_empty() => {
-            let meters = Some(Box::new(*meters));
-            Some(Usage { meters, ..Usage::default() })
-        }
-        (None, _) => None,
-    };
-    reading
-}
-
 /// What a protocol's reader found, as far as money is concerned.
-fn read_by_route(mut read: protocol::ReplyReading, asked: &Asked, needs: PriceNeeds) -> Reading {
+fn read_by_route(mut read: ReplyReading, asked: &Asked, needs: PriceNeeds) -> Reading {
     let failed = match read.outcome {
         CallOutcome::Delivered => false,
         CallOutcome::Empty => !asked.allows_nothing,
@@ -280,42 +256,23 @@ fn read_by_route(mut read: protocol::ReplyReading, asked: &Asked, needs: PriceNe
     }
 }
 
-/// What was scanned, as far as money is concerned.
-fn read(scanned: Scanned) -> Reading {
-    let is_stream = scanned.is_stream();
-    let envelope = scanned.envelope.unwrap_or_default();
-    let says_failed = envelope.code_ok == Some(false) || (is_stream && envelope.error);
-    let mut reading = Reading {
-        failed: says_failed,
-        is_estimate: envelope.type_precharge,
-        usage: None,
-        trouble: None,
-        is_stream,
-        has_content: scanned.documents > 0,
+/// What the envelope says, as far as money is concerned.
+fn read_as_envelope(read: &ReplyReading, needs: PriceNeeds) -> Reading {
+    let (usage, trouble) = match read.reported(needs) {
+        Ok(usage) => (usage, None),
+        Err(why) => (None, Some(why)),
+    };
+    Reading {
+        failed: read.outcome == CallOutcome::Failed(ReplyFailure::Said),
+        is_estimate: read.estimate,
+        usage,
+        trouble,
+        is_stream: read.shape.is_stream(),
+        has_content: read.documents > 0,
         is_free_when_cut: false,
         resources: Vec::new(),
         account: None,
-    };
-    let trouble = match (scanned.unreadable, scanned.usage_error, scanned.usage) {
-        (Some(why), _, _) => Some(format!("unreadable: {why}")),
-        (_, Some(why), _) => Some(why.to_string()),
-        // The content of an incomplete document is not reliable.
-        (..) if !is_stream && !scanned.well_formed => Some("not one JSON document".to_owned()),
-        (_, _, None) => None,
-        (_, _, Some(report)) => match report.check() {
-            Ok(usage) => {
-                reading.usage = Some(usage);
-                None
-            }
-            // It may count units alone.
-            Err(UsageError::Empty) => None,
-            Err(why) => Some(why.to_string()),
-        },
-    };
-    if reading.usage.is_none() {
-        reading.trouble = trouble;
     }
-    reading
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod watch;
 
 pub use watch::EchoWatch;
 
-use crate::scan::decode::Coding;
+use crate::decode::Coding;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue};

@@ -1,4 +1,4 @@
-//! The outbound side: connecting to upstreams, sending requests, and parsing their replies.
+//! The outbound side: connecting to upstreams, sending requests, and reading replies about tasks.
 //!
 //! Not here: choosing a channel, money, status codes of our own. Nothing in this crate changes a
 //! byte of a body unless it is called to ([`splice`], [`multipart`]).
@@ -8,6 +8,7 @@ pub mod address;
 mod body;
 pub mod client;
 mod connect;
+mod decode;
 mod echo;
 mod encode;
 mod error;
@@ -20,7 +21,6 @@ pub mod path;
 mod proxy;
 pub mod query;
 mod reply;
-pub mod scan;
 pub mod splice;
 mod stale;
 pub mod task_reply;
@@ -29,6 +29,7 @@ mod tls;
 pub use address::{AddressError, BaseUrl};
 pub use body::Payload;
 pub use client::{Client, ClientConfig, Deadlines, OutboundRequest, Reply, redirects_elsewhere};
+pub use decode::Decoded;
 pub use echo::{EchoGuard, EchoWatch, Echoed, is_repeated_request, keep_readable_codings};
 pub use encode::{encode_path, encode_segment};
 pub use error::{BoxError, ConnectError, Phase, SendError, Sent};
@@ -37,4 +38,3 @@ pub use path::{PathError, decode_model_path, percent_decoded};
 pub use proxy::{Proxies, ProxyChoice, ProxyError};
 pub use query::{says, with_precharge};
 pub use reply::ReplyBody;
-pub use scan::{BodyKind, Envelope, ReplyScanner, Scanned, UsageFault};

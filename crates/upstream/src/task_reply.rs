@@ -22,6 +22,8 @@ const MAX_ID: usize = 255;
 const MAX_REASON: usize = 1_000;
 /// Largest element that is kept whole; a larger one is kept without its result.
 const MAX_KEPT: usize = 4 * 1024 * 1024;
+/// Largest usage, in bytes.
+const MAX_USAGE: usize = 64 * 1024;
 /// The number of unusable elements after which a reply is rejected as a whole.
 const MAX_ODD: usize = 10_000;
 
@@ -274,8 +276,7 @@ impl<'a> Element<'a> {
     /// When the usage can't be billed.
     pub fn usage(&self) -> Result<Option<Usage>, String> {
         let report = self.members.usage.map(|raw| raw.get().as_bytes());
-        let report = report.and_then(crate::scan::read_usage).transpose();
-        let report: Option<UsageReport> = report.map_err(|fault| fault.to_string())?;
+        let report = report.and_then(read_usage).transpose()?;
         match report.map(|report| report.check()).transpose() {
             // It may count units alone.
             Err(UsageError::Empty) => Ok(None),
@@ -346,6 +347,18 @@ fn text_or_number(raw: &RawValue) -> Option<Cow<'_, str>> {
 #[must_use]
 pub fn readable(text: &str, most: usize) -> String {
     text.trim().chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The usage that a member's value reports; `null` reports none.
+fn read_usage(json: &[u8]) -> Option<Result<UsageReport, String>> {
+    match json {
+        b"null" => None,
+        _ if json.len() > MAX_USAGE => Some(Err("usage is too large".to_owned())),
+        [b'{', ..] => {
+            Some(serde_json::from_slice(json).map_err(|_| "usage is malformed".to_owned()))
+        }
+        _ => Some(Err("usage is malformed".to_owned())),
+    }
 }
 
 #[cfg(test)]

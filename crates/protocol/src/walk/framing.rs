@@ -200,6 +200,11 @@ impl Framer {
         matches!(&self.framing, BodyFraming::Events(events) if events.is_ended())
     }
 
+    /// Whether the headers say that nothing in the body can be read.
+    pub(crate) const fn is_opaque(&self) -> bool {
+        matches!(self.framing, BodyFraming::Opaque) && self.plain.is_none()
+    }
+
     /// Whether anything but blanks has come.
     pub(crate) const fn is_blank(&self) -> bool {
         !self.visible

@@ -1,7 +1,7 @@
 //! Searches a body while it is passed on.
 
 use super::{EchoGuard, Echoed};
-use crate::scan::decode::{Coding, Decoder};
+use crate::decode::{Coding, Decoder};
 use bytes::Bytes;
 use http::HeaderMap;
 use std::collections::VecDeque;

@@ -125,7 +125,7 @@ impl CostReader {
         let Some(price) = price else { return nothing("the model has no price: it is free") };
         let asked = found.route.read_request(&found.captures, "", call.body);
         let usage = match *found.route.protocol == *CUSTOM_PASS {
-            true => reported(reading),
+            true => reading.reported(PriceNeeds::of(Some(&price))).unwrap_or_default(),
             false => reading.usage(PriceNeeds::of(Some(&price)), asked.input_tokens, false),
         };
         let Some(usage) = usage.or_else(|| (!price.is_by_use()).then(Usage::default)) else {
@@ -163,16 +163,4 @@ fn path_of_client<'a>(target: &Prepared, call: &CallMade<'a>) -> Cow<'a, str> {
         true => Cow::Owned(format!("/pass{}", call.path)),
         false => Cow::Borrowed(call.path),
     }
-}
-
-/// What an envelope reports; nothing is counted for it.
-fn reported(reading: &ReplyReading) -> Option<Usage> {
-    let sums = reading.meters.usage();
-    let meters = (!reading.meters.is_empty()).then(|| Box::new(reading.meters));
-    let inconsistency = reading.mismatch.clone();
-    (sums.is_some() || meters.is_some()).then(|| Usage {
-        meters,
-        inconsistency,
-        ..sums.unwrap_or_default()
-    })
 }

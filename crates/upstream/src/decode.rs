@@ -1,15 +1,16 @@
-//! Content encodings: a copy of the body is inflated for the scanner, within limits.
+//! Content encodings: a copy of the body is inflated for who reads it, within limits.
 
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use http::{HeaderMap, header};
 use std::io::{self, Write};
 
-/// The most that is inflated of one reply. The rest is passed on, but not scanned.
-pub const MAX_DECODED_BYTES: u64 = 256 * 1024 * 1024;
+/// The most that is inflated of one reply. The rest is passed on, but not read.
+const MAX_DECODED_BYTES: u64 = 256 * 1024 * 1024;
 /// How many times its size a body may inflate to, once it is past [`FREE_DECODED_BYTES`]. Text
 /// reaches 30, a bomb 1000.
-pub const MAX_EXPANSION: u64 = 200;
+const MAX_EXPANSION: u64 = 200;
 /// This much is inflated regardless of the ratio.
-pub const FREE_DECODED_BYTES: u64 = 4 * 1024 * 1024;
+const FREE_DECODED_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The coding of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +104,7 @@ impl<W: Write> Decoder<W> {
         }
     }
 
-    pub(super) fn finish(&mut self) -> io::Result<()> {
+    fn finish(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(_) | Self::Undecided(_) => Ok(()),
             Self::Gzip(decoder) => decoder.try_finish(),
@@ -132,21 +133,13 @@ impl<W: Write> Decoder<W> {
     }
 
     /// What it was inflated into, once [`Self::finish`] has returned well.
-    pub(super) fn into_inner(self) -> Option<W> {
+    fn into_inner(self) -> Option<W> {
         match self {
             Self::Plain(to) => Some(to),
             Self::Undecided(to) => to.map(|limited| limited.to),
             Self::Gzip(decoder) => decoder.finish().ok().map(|limited| limited.to),
             Self::Zlib(decoder) => decoder.finish().ok().map(|limited| limited.to),
             Self::Deflate(decoder) => decoder.finish().ok().map(|limited| limited.to),
-        }
-    }
-
-    pub(crate) fn get_mut(&mut self) -> Option<&mut W> {
-        match self {
-            Self::Plain(to) => Some(to),
-            Self::Undecided(to) => to.as_mut().map(|limited| &mut limited.to),
-            other => other.limited().map(|limited| &mut limited.to),
         }
     }
 }
@@ -175,62 +168,72 @@ impl<W: Write> Write for Limited<W> {
     }
 }
 
-/// Why an encoded body can't be decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InflateError {
-    /// Neither gzip nor deflate, or more than one.
-    #[error("the content encoding is not supported")]
-    Unsupported,
-    /// The encoded bytes are broken or incomplete.
-    #[error("the encoded body is broken")]
-    Broken,
-    /// The decoded body is larger than the limit.
-    #[error("the decoded body is too large")]
-    TooLarge,
+/// A body on its way into `W`, decoded as its headers say.
+pub struct Decoded<W: Write> {
+    decoder: Result<Decoder<W>, W>,
+    unreadable: Option<&'static str>,
 }
 
-/// Decodes a whole body, if the result is no longer than `limit` bytes. For request bodies, whose
-/// model has to be read; the body is forwarded encoded.
-///
-/// # Errors
-/// When the body can't be decoded, or is too large.
-pub fn inflate(
-    content_encoding: Option<&str>,
-    body: &[u8],
-    limit: usize,
-) -> Result<Vec<u8>, InflateError> {
-    let to = Bounded { bytes: Vec::new(), limit, full: false };
-    let Ok(mut decoder) = Decoder::new(Coding::of(content_encoding), to) else {
-        return Err(InflateError::Unsupported);
-    };
-    let outcome = body.chunks(16 * 1024).try_for_each(|part| decoder.feed(part));
-    let outcome = outcome.and_then(|()| decoder.finish());
-    let to = decoder.get_mut().ok_or(InflateError::Broken)?;
-    match outcome {
-        Ok(()) => Ok(std::mem::take(&mut to.bytes)),
-        Err(_) if to.full => Err(InflateError::TooLarge),
-        Err(e) if e.kind() == io::ErrorKind::Other => Err(InflateError::TooLarge),
-        Err(_) => Err(InflateError::Broken),
+impl<W: Write> Decoded<W> {
+    /// For a reply of which nothing is read but how much there is: as it comes.
+    #[must_use]
+    pub const fn undecoded(to: W) -> Self {
+        Self { decoder: Ok(Decoder::Plain(to)), unreadable: None }
     }
-}
 
-struct Bounded {
-    bytes: Vec<u8>,
-    limit: usize,
-    full: bool,
-}
+    /// For a reply with these headers.
+    #[must_use]
+    pub fn for_headers(headers: &HeaderMap, to: W) -> Self {
+        let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+        let coding = match (codings.next(), codings.next()) {
+            (None, _) => Coding::Plain,
+            (Some(one), None) => Coding::of(Some(one.to_str().unwrap_or("?"))),
+            (Some(_), Some(_)) => Coding::Other,
+        };
+        let decoder = Decoder::new(coding, to);
+        let unreadable = decoder.is_err().then_some("content_encoding");
+        Self { decoder, unreadable }
+    }
 
-impl Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + bytes.len() > self.limit {
-            self.full = true;
-            return Err(io::Error::other("full"));
+    /// Decodes the next piece.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        if self.unreadable.is_none()
+            && let Ok(decoder) = &mut self.decoder
+            && decoder.feed(bytes).is_err()
+        {
+            self.unreadable = Some("broken_encoding");
         }
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    /// What it was decoded into.
+    #[must_use]
+    pub fn get_ref(&self) -> Option<&W> {
+        match &self.decoder {
+            Ok(decoder) => decoder.get_ref(),
+            Err(to) => Some(to),
+        }
+    }
+
+    /// Ends the body. The reason, where it could not be decoded: how much was is chance then.
+    ///
+    /// # Errors
+    /// `content_encoding` is one that is not known; `broken_encoding` is broken, cut, or inflates
+    /// to too much.
+    pub fn finish(mut self) -> Result<Option<W>, &'static str> {
+        if let Some(why) = self.unreadable {
+            return Err(why);
+        }
+        if let Ok(decoder) = &mut self.decoder
+            && decoder.finish().is_err()
+        {
+            return Err("broken_encoding");
+        }
+        match self.decoder {
+            Ok(decoder) => Ok(decoder.into_inner()),
+            Err(_) => Err("content_encoding"),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

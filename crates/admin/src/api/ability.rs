@@ -3,7 +3,7 @@
 use super::envelope::{ApiResult, attached, done, many, one};
 use super::extract::{CallingActor, JsonBody, PathName, QueryParams};
 use crate::ops::ability::{self, AbilityInput};
-use crate::ops::price;
+use crate::ops::price::{self, PreviewInput};
 use crate::ops::price_table::{self, PriceTable};
 use crate::{AdminError, AdminState, Page, PageRequest};
 use axum::body::Body;
@@ -25,6 +25,14 @@ pub(super) async fn own(
     CallingActor(actor): CallingActor,
 ) -> ApiResult {
     many(Page::whole(price::own(&state, &actor).await?))
+}
+
+pub(super) async fn preview(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    JsonBody(fields): JsonBody,
+) -> ApiResult {
+    one(price::preview(&state, &actor, PreviewInput::read(fields)?).await?)
 }
 
 pub(super) async fn export(

@@ -41,7 +41,7 @@ use crate::ops::log::usage::{ModelUsage, UsageRequest, UsageSeries};
 use crate::ops::log::{LogFilter, LogView, Statistics};
 use crate::ops::option::{OptionInput, OptionView};
 use crate::ops::own_sessions::SessionView;
-use crate::ops::price::OwnPrice;
+use crate::ops::price::{OwnPrice, PreviewInput, PricePreview};
 use crate::ops::price_table::PriceTable;
 use crate::ops::route::SpokenRoutes;
 use crate::ops::task::{TaskFilter, TaskReply, TaskView};
@@ -239,6 +239,7 @@ fn prices(table: CallTable) -> CallTable {
     let put = one::<AbilityView>("Create or replace a price").takes(AbilityInput::read);
     let import = number("Create or replace prices from CSV: all of them, or none");
     let import = import.takes(PriceTable::read);
+    let preview = one::<PricePreview>("What a price would come to; nothing is changed");
     let group = one::<GroupView>("Create or replace a group").takes(GroupInput::read);
     let by_name = nothing("Delete a price: the model is free from then on");
     table
@@ -247,6 +248,7 @@ fn prices(table: CallTable) -> CallTable {
         .delete("/api/ability", ability::delete_named, by_name.clone().asks(&["model_name"]))
         .get("/api/price/export", ability::export, csv("Every price as CSV"))
         .post("/api/price/import", ability::import, import)
+        .post("/api/price/preview", ability::preview, preview.takes(PreviewInput::read))
         .get("/api/ability/{*model}", ability::get, one::<AbilityView>("The price of a model"))
         .delete("/api/ability/{*model}", ability::delete, by_name)
         .get("/api/group", group::list, page::<GroupView>("Groups"))

@@ -1,15 +1,23 @@
 //! What a user pays: the models of their group, with every ratio in the price.
 
-use crate::{Actor, AdminError, AdminState};
-use domain::{FrozenPrice, Pricing, Quota, Ratio, Usage};
+use super::ability::AbilityInput;
+use crate::fields::Fields;
+use crate::{Actor, AdminError, AdminState, exact};
+use domain::{FrozenPrice, PriceRow, Pricing, Quota, Ratio, Usage};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 /// The number of tokens that prices are per.
 const MILLION: i64 = 1_000_000;
+/// The call that a price is tried on unless the request says another.
+const PROMPT_TOKENS: i64 = 1_000;
+const COMPLETION_TOKENS: i64 = 500;
+/// The largest call that a price is tried on.
+const MAX_TOKENS: i64 = 1_000_000_000;
 
 /// The price of a model for one user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct OwnPrice {
     /// The model.
     pub model_name: String,
@@ -23,6 +31,93 @@ pub struct OwnPrice {
     pub completion_million: Option<Quota>,
     /// A million cached prompt tokens.
     pub cached_million: Option<Quota>,
+    /// How a call is priced, with all ratios; of models with a price.
+    pub formula: Option<String>,
+    /// Worth of further meters, in prompt tokens: an object by meter.
+    #[schema(value_type = Object)]
+    pub meters: Box<RawValue>,
+    /// Prices of counted units before the ratios of group and user, in quota: an object by unit.
+    #[schema(value_type = Object)]
+    pub units: Box<RawValue>,
+    /// Factors by what was counted, or by what a request says: a list.
+    #[schema(value_type = Vec<Object>)]
+    pub tiers: Box<RawValue>,
+}
+
+/// A price that is looked at before it is set, with a call to try it on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreviewInput {
+    price: AbilityInput,
+    group: Option<String>,
+    usage: Usage,
+}
+
+impl PreviewInput {
+    /// Reads a price as it is set, and `group`, `prompt_tokens` and `completion_tokens`.
+    ///
+    /// # Errors
+    /// The first field that breaks its rule.
+    pub fn read(mut fields: Fields) -> Result<Self, AdminError> {
+        let group = fields.text("group")?.filter(|group| !group.is_empty());
+        let prompt = fields.int_in("prompt_tokens", 0, MAX_TOKENS)?;
+        let completion = fields.int_in("completion_tokens", 0, MAX_TOKENS)?;
+        let usage = Usage {
+            prompt_tokens: prompt.unwrap_or(PROMPT_TOKENS),
+            completion_tokens: completion.unwrap_or(COMPLETION_TOKENS),
+            ..Usage::default()
+        };
+        Ok(Self { group, usage, price: AbilityInput::read(fields)? })
+    }
+}
+
+/// What a price comes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PricePreview {
+    /// How a call is priced.
+    pub formula: String,
+    /// The same with the numbers of the call.
+    pub calculation: String,
+    /// What the call costs.
+    pub charge: Quota,
+    /// What is held before it.
+    pub hold: Quota,
+}
+
+/// What a price would come to, for a user without a ratio of their own. Nothing is changed.
+///
+/// # Errors
+/// When the price could not be set, the group is unknown, or a number does not fit.
+pub async fn preview(
+    state: &AdminState,
+    actor: &Actor,
+    input: PreviewInput,
+) -> Result<PricePreview, AdminError> {
+    actor.require_admin()?;
+    input.price.check()?;
+    let group = match &input.group {
+        Some(name) => {
+            let live = state.live.as_ref().map(|live| live.catalog.load());
+            let ratio = live.and_then(|catalog| catalog.group_ratio(name));
+            ratio.ok_or_else(|| AdminError::field("group", "没有这个分组", "is not known"))?
+        }
+        None => Ratio::ONE,
+    };
+    let too_large = |_| AdminError::field("ratio", "价格过大", "makes a price that is too large");
+    let row = Some(&input.price.price);
+    let Pricing::Priced(frozen) = Pricing::freeze(row, group, Ratio::ONE).map_err(too_large)?
+    else {
+        return Err(AdminError::field("ratio", "没有价格", "sets no price"));
+    };
+    let formula = frozen.formula();
+    // Of the tiers those count that look at what was counted: there is no request.
+    let frozen = frozen.for_request(|_| None);
+    let charge = frozen.charge(&input.usage).map_err(too_large)?;
+    Ok(PricePreview {
+        formula,
+        calculation: frozen.calculation(&input.usage, charge),
+        charge,
+        hold: frozen.first_hold(None).map_err(too_large)?,
+    })
 }
 
 /// What the actor pays in their own group. Models whose price can't be read are left out: they
@@ -41,12 +136,15 @@ pub async fn own(state: &AdminState, actor: &Actor) -> Result<Vec<OwnPrice>, Adm
     let models = catalog.models_of(&actor.group);
     let priced = models.into_iter().filter_map(|model| {
         let row = catalog.price(model).ok()?;
-        shown(model, &Pricing::freeze(row, group, user).ok()?)
+        shown(model, row, &Pricing::freeze(row, group, user).ok()?)
     });
     Ok(priced.collect())
 }
 
-fn shown(model: &str, pricing: &Pricing) -> Option<OwnPrice> {
+fn shown(model: &str, row: Option<&PriceRow>, pricing: &Pricing) -> Option<OwnPrice> {
+    let schedule = row.and_then(|row| row.schedule.as_ref());
+    let parts = schedule.map(|schedule| schedule.parts()).unwrap_or_default();
+    let [meters, units, tiers] = parts.map(exact::json);
     let mut price = OwnPrice {
         model_name: model.to_owned(),
         free: false,
@@ -54,11 +152,16 @@ fn shown(model: &str, pricing: &Pricing) -> Option<OwnPrice> {
         prompt_million: None,
         completion_million: None,
         cached_million: None,
+        formula: None,
+        meters,
+        units,
+        tiers,
     };
     let Pricing::Priced(frozen) = pricing else {
         price.free = true;
         return Some(price);
     };
+    price.formula = Some(frozen.formula());
     if !frozen.is_by_use() {
         price.a_call = Some(frozen.charge(&Usage::default()).ok()?);
         return Some(price);

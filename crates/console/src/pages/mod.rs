@@ -107,6 +107,7 @@ fn of_prices() -> Router<AdminState> {
     Router::new()
         .route("/console/prices", get(prices::list))
         .route("/console/prices/edit", get(prices::edit).post(prices::save))
+        .route("/console/prices/preview", post(prices::preview))
         .route("/console/prices/delete", post(prices::delete))
         .route("/console/groups", get(groups::list).post(groups::save))
         .route("/console/groups/delete", post(groups::delete))

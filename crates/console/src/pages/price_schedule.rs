@@ -3,6 +3,7 @@
 use crate::lang::Lang;
 use crate::parts::{FormField, FormFields};
 use admin::ops::ability::AbilityView;
+use admin::ops::price::OwnPrice;
 use domain::{PriceRow, Pricing, Ratio, Schedule};
 use maud::{Markup, html};
 use std::sync::Arc;
@@ -23,7 +24,14 @@ pub(super) fn words(price: &AbilityView) -> impl Iterator<Item = &'static str> {
     SCHEDULE.into_iter().zip(parts).filter(|(_, json)| !json.is_empty()).map(|(word, _)| word)
 }
 
-/// The three fields, and what the saved price comes to.
+/// Which of them a user's price has.
+pub(super) fn own_words(price: &OwnPrice) -> impl Iterator<Item = &'static str> {
+    let is_set = |json: &str| !["null", "{}", "[]", "\"\""].contains(&json);
+    let parts = [&price.meters, &price.units, &price.tiers].map(|part| is_set(part.get()));
+    SCHEDULE.into_iter().zip(parts).filter(|(_, set)| *set).map(|(word, _)| word)
+}
+
+/// The three fields.
 pub(super) fn fields(lang: Lang, form: &FormFields<'_>, price: Option<&AbilityView>) -> Markup {
     let [meters, units, tiers] = price.map(parts).unwrap_or_default();
     let area = |name, label, value, hint| {
@@ -46,15 +54,12 @@ pub(super) fn fields(lang: Lang, form: &FormFields<'_>, price: Option<&AbilityVi
                 "factors, like [{\"above\": {\"input\": 200000}, \"input\": 2}, \
                  {\"at\": \"body:/size\", \"is\": \"1792x1024\", \"factor\": 1.67}]",
             )))
-            @if let Some(formula) = price.and_then(formula_of) {
-                p.hint { (lang.say("当前公式: ", "As saved: ")) code { (formula) } }
-            }
         }
     }
 }
 
 /// The formula of a saved price, before the ratios of group and user.
-fn formula_of(price: &AbilityView) -> Option<String> {
+pub(super) fn formula_of(price: &AbilityView) -> Option<String> {
     let [meters, units, tiers] = parts(price);
     let ratio = |json: &str| json.parse::<Ratio>().ok();
     let row = PriceRow {

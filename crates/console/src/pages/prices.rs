@@ -12,8 +12,9 @@ use crate::visit::{Handled, Here, Visit, done, step};
 use admin::AdminError;
 use admin::ops::ability::{self, AbilityInput, AbilityView};
 use admin::ops::attention;
-use admin::ops::price::{self, OwnPrice};
+use admin::ops::price::{self, OwnPrice, PreviewInput, PricePreview};
 use domain::{Quota, Ratio};
+use http::StatusCode;
 use maud::{Markup, html};
 
 const ENTRY: &str = "/console/prices";
@@ -199,11 +200,17 @@ async fn own(visit: &Visit) -> Handled {
                 td { a href=(super::play::address(&price.model_name)) { (price.model_name) } }
                 td { @if price.free { (lang.say("免费", "free")) }
                     @else if price.a_call.is_some() { (lang.say("按次", "per call")) }
-                    @else { (lang.say("按量", "by use")) } }
+                    @else { (lang.say("按量", "by use")) }
+                    @for word in price_schedule::own_words(price) { " · " (word) }
+                }
                 (money(price.prompt_million))
                 (money(price.completion_million))
                 (money(price.cached_million))
                 (money(price.a_call))
+            }
+            @if let Some(formula) = price.formula.as_ref()
+                .filter(|_| price_schedule::own_words(price).next().is_some()) {
+                tr.more { td colspan="6" { code.break { (formula) } } }
             }
         }
     };
@@ -257,7 +264,7 @@ pub(crate) async fn save(Here(visit): Here) -> Handled {
 const RATIOS: [&str; 5] =
     ["ratio", "completion_ratio", "cache_ratio", "image_ratio", "audio_ratio"];
 
-async fn saved(visit: &Visit) -> Result<AbilityView, AdminError> {
+fn object(visit: &Visit) -> Result<Object, AdminError> {
     let form = &visit.form;
     let mut object = Object::default().put("model_name", form.text("model_name"));
     for name in RATIOS {
@@ -271,8 +278,69 @@ async fn saved(visit: &Visit) -> Result<AbilityView, AdminError> {
             object = object.put(name, amount);
         }
     }
-    let input = AbilityInput::read(object.fields()?)?;
+    Ok(object)
+}
+
+async fn saved(visit: &Visit) -> Result<AbilityView, AdminError> {
+    let input = AbilityInput::read(object(visit)?.fields()?)?;
     ability::put(&visit.state, &visit.actor, input).await
+}
+
+/// `POST /console/prices/preview`: what the form comes to, while it is typed.
+pub(crate) async fn preview(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    let lang = visit.lang();
+    let part = match previewed(&visit).await {
+        Ok(preview) => html! {
+            code.break { (preview.formula) }
+            p { (preview.calculation) " quota = " b { (show::usd(preview.charge)) } }
+            p.muted { (tell!(lang, "调用前预扣 {}", "held before the call: {}",
+                show::usd(preview.hold))) }
+        },
+        Err(error) => {
+            let Complaint { field, words } = Complaint::of(error, lang)?;
+            html! { p.muted { (field) " " (words) } }
+        }
+    };
+    Ok(crate::visit::html(StatusCode::OK, part))
+}
+
+async fn previewed(visit: &Visit) -> Result<PricePreview, AdminError> {
+    let form = &visit.form;
+    let mut object = object(visit)?;
+    for name in ["prompt_tokens", "completion_tokens"] {
+        object = object.put_int(name, form.text(name));
+    }
+    if form.text("model_name").is_empty() {
+        object = object.put("model_name", "model");
+    }
+    price::preview(&visit.state, &visit.actor, PreviewInput::read(object.fields()?)?).await
+}
+
+/// What the price comes to for a call of this size; asked again while one types.
+fn preview_box(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView>) -> Markup {
+    html! {
+        fieldset {
+            legend { (lang.say("试算", "What it comes to")) }
+            div.pair {
+                (fields.field(FormField::new("prompt_tokens",
+                    lang.say("输入 Tokens", "Prompt tokens"))
+                    .kind("number")
+                    .value("1000")))
+                (fields.field(FormField::new("completion_tokens",
+                    lang.say("输出 Tokens", "Completion tokens"))
+                    .kind("number")
+                    .value("500")))
+            }
+            div #preview role="status" hx-post="/console/prices/preview"
+                hx-trigger="load, input from:#price-form delay:400ms" hx-include="closest form"
+                hx-swap="innerHTML" {
+                @if let Some(formula) = price.and_then(price_schedule::formula_of) {
+                    code.break { (formula) }
+                }
+            }
+        }
+    }
 }
 
 /// `POST /console/prices/delete?model=`
@@ -287,7 +355,7 @@ fn page(visit: &Visit, price: Option<&AbilityView>, complaint: Option<&Complaint
     let fields = FormFields { form: &visit.form, complaint };
     let model = price.map_or_else(|| visit.asked("model"), |price| &price.model_name);
     let body = html! {
-        form.form method="post" action="/console/prices/edit" {
+        form.form #price-form method="post" action="/console/prices/edit" {
             (csrf(visit))
             (parts::complaint(complaint))
             (fields.field(FormField::new("model_name", lang.say("模型", "Model"))
@@ -296,6 +364,7 @@ fn page(visit: &Visit, price: Option<&AbilityView>, complaint: Option<&Complaint
             (ratio_fields(lang, &fields, price))
             (amount_fields(lang, &fields, price))
             (price_schedule::fields(lang, &fields, price))
+            (preview_box(lang, &fields, price))
             div.buttons {
                 button.primary { (lang.say("保存价格", "Save the price")) }
                 a.button href=(ENTRY) { (lang.say("取消", "Cancel")) }

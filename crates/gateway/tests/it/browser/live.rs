@@ -38,6 +38,20 @@ on_sqlite! {
         world.close().await;
     }
 
+    async fn a_price_is_worked_out_while_it_is_typed(db: TestDb) {
+        let (world, _) = lively(db).await;
+        let window = Chromium::open(&world.server, DESK).await;
+        window.login("root", ROOT_PASSWORD).await;
+        window.go("/console/prices/edit?model=chat").await;
+        window.sees("= 1500 quota = $0.003").await;
+        window.type_into("#f-completion_ratio", "0").await;
+        window.sees("= 6000 quota = $0.012").await;
+        window.accessible("/console/prices/edit").await;
+        window.clean().await;
+        window.close().await;
+        world.close().await;
+    }
+
     async fn the_log_says_how_much_is_new(db: TestDb) {
         let (world, ann) = lively(db).await;
         let window = Chromium::open(&world.server, DESK).await;

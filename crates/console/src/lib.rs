@@ -5,6 +5,7 @@
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod assets;
+mod entered;
 mod form;
 mod gate;
 mod lang;

@@ -21,6 +21,8 @@ const MAX_TOKENS: i64 = 1_000_000_000;
 pub struct OwnPrice {
     /// The model.
     pub model_name: String,
+    /// The protocol that it is called by: that of the channel that is tried first.
+    pub protocol: String,
     /// There is no price: calls are free.
     pub free: bool,
     /// A call, in quota; of models priced per call.
@@ -136,7 +138,10 @@ pub async fn own(state: &AdminState, actor: &Actor) -> Result<Vec<OwnPrice>, Adm
     let models = catalog.models_of(&actor.group);
     let priced = models.into_iter().filter_map(|model| {
         let row = catalog.price(model).ok()?;
-        shown(model, row, &Pricing::freeze(row, group, user).ok()?)
+        let first = catalog.candidates(&actor.group, model).first();
+        let protocol = first.map(|channel| channel.protocol.name.clone()).unwrap_or_default();
+        let priced = shown(model, row, &Pricing::freeze(row, group, user).ok()?)?;
+        Some(OwnPrice { protocol, ..priced })
     });
     Ok(priced.collect())
 }
@@ -147,6 +152,7 @@ fn shown(model: &str, row: Option<&PriceRow>, pricing: &Pricing) -> Option<OwnPr
     let [meters, units, tiers] = parts.map(exact::json);
     let mut price = OwnPrice {
         model_name: model.to_owned(),
+        protocol: String::new(),
         free: false,
         a_call: None,
         prompt_million: None,

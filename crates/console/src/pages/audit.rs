@@ -51,7 +51,7 @@ fn report(lang: Lang, run: &AuditRun) -> Markup {
                 dt { (lang.say("结果", "Result")) }
                 dd {
                     @if report.clean { (parts::state("on", lang.say("账目无误", "the books balance"))) }
-                    @else { (parts::state("bad", &tell!(lang, "{} 处不符", "{} breaches",
+                    @else { (parts::state("bad", &tell!(lang, "{} 处不符", "Breaches: {}",
                         report.breaches.len()))) }
                 }
                 dt { (lang.say("核对于", "Checked")) }
@@ -106,10 +106,10 @@ pub(crate) async fn actions(Here(visit): Here) -> Handled {
                             th { (lang.say("时间", "Time")) }
                             th { (lang.say("操作者", "Who")) }
                             th { (lang.say("操作", "What")) }
-                            th { (lang.say("说明", "Words")) }
+                            th { (lang.say("说明", "Note")) }
                             th { (lang.say("细节", "Details")) }
                         } }
-                        tbody { @for line in &page.items { (action_row(line)) } }
+                        tbody { @for line in &page.items { (action_row(lang, line)) } }
                     }
                 }
             }
@@ -120,7 +120,7 @@ pub(crate) async fn actions(Here(visit): Here) -> Handled {
     Ok(ShellPage::new(title, "/console/actions").show(&visit, body))
 }
 
-fn action_row(line: &LogView) -> Markup {
+fn action_row(lang: Lang, line: &LogView) -> Markup {
     let other: serde_json::Value = serde_json::from_str(line.other.get()).unwrap_or_default();
     let mut details = other.as_object().cloned().unwrap_or_default();
     let action = details.remove("action");
@@ -135,7 +135,7 @@ fn action_row(line: &LogView) -> Markup {
             td { (show::at(line.created_at)) }
             td { (line.username) }
             td.mono { (action) }
-            td.wrap { (line.content) }
+            td.wrap { (super::log::words(lang, line)) }
             td.cut.mono.muted title=(details) { @if details != "{}" { (details) } }
         }
     }

@@ -1,5 +1,6 @@
 //! Keys: users see their own, administrators those of all users. A key is shown once.
 
+use super::play;
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
 use crate::parts::{
@@ -153,7 +154,7 @@ pub(crate) async fn new(Here(visit): Here) -> Handled {
 /// `POST /console/keys/new`: returns the key, which is shown only once.
 pub(crate) async fn create(Here(visit): Here) -> Handled {
     match created(&visit).await {
-        Ok(created) => Ok(shown(&visit, &created)),
+        Ok(created) => shown(&visit, &created).await,
         Err(error) => edit_page(&visit, None, Some(&Complaint::of(error, visit.lang())?)),
     }
 }
@@ -194,14 +195,9 @@ pub(super) fn listed(text: &str) -> Vec<String> {
     items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
-fn shown(visit: &Visit, created: &Created) -> crate::visit::PageReply {
+async fn shown(visit: &Visit, created: &Created) -> Handled {
     let lang = visit.lang();
-    let call = format!(
-        "curl {}/v1/chat/completions \\\n  -H 'Authorization: Bearer {}' \\\n  \
-         -H 'Content-Type: application/json' \\\n  -d '{{\"model\": \"MODEL\", \"messages\": []}}'",
-        "$NEWAPI",
-        created.key.expose()
-    );
+    let call = play::snippet(visit, created.key.expose(), &created.token.models).await?;
     let body = html! {
         p.note {
             (lang.say("令牌只显示这一次, 请现在复制保存。", "This is the only time the key is shown: copy it now."))
@@ -211,12 +207,16 @@ fn shown(visit: &Visit, created: &Created) -> crate::visit::PageReply {
             button type="button" data-copy="new-key" { (lang.say("复制", "Copy")) }
         }
         h2.sec { (lang.say("试一下", "Try it")) }
-        pre { (call) }
+        pre #first-call { (call) }
+        div.buttons {
+            button type="button" data-copy="first-call" { (lang.say("复制命令", "Copy the command")) }
+            a.button href="/console/play" { (lang.say("在操练场中试用", "Try it in the playground")) }
+        }
         div.buttons {
             a.button.primary href=(ENTRY) { (lang.say("已保存, 返回列表", "I have it: to the list")) }
         }
     };
-    ShellPage::new(lang.say("新令牌", "New key"), ENTRY).show(visit, body)
+    Ok(ShellPage::new(lang.say("新令牌", "New key"), ENTRY).show(visit, body))
 }
 
 /// `GET /console/keys/{id}/edit`

@@ -1,6 +1,7 @@
 //! The journal of money, filtered, with sums; every charge leads to how it came about.
 
 use super::events;
+use crate::entered;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, chosen, filters, pager, typed};
 use crate::shell::ShellPage;
@@ -8,6 +9,7 @@ use crate::show;
 use crate::visit::{Handled, Here, Visit, go_to, step};
 use admin::ops::log::{self, LogFilter, LogView, Statistics};
 use maud::{Markup, html};
+use std::borrow::Cow;
 
 /// The types, in the words of readers.
 pub(super) const fn type_word(lang: Lang, kind: &str) -> Option<&'static str> {
@@ -26,6 +28,20 @@ pub(super) const fn type_word(lang: Lang, kind: &str) -> Option<&'static str> {
         Lang::Zh => zh,
         Lang::En => en,
     })
+}
+
+/// What a line says, in the reader's language where that is known.
+pub(super) fn words(lang: Lang, line: &LogView) -> Cow<'_, str> {
+    let english = || {
+        let other: serde_json::Value = serde_json::from_str(line.other.get()).ok()?;
+        entered::in_english(other["action"].as_str()?, &line.content)
+    };
+    match lang {
+        Lang::En if line.r#type == "manage" => {
+            english().map_or(Cow::Borrowed(line.content.as_str()), Cow::Owned)
+        }
+        _ => Cow::Borrowed(line.content.as_str()),
+    }
 }
 
 /// `GET /console/log`
@@ -92,7 +108,7 @@ pub(super) fn table(visit: &Visit, lines: &[LogView]) -> Markup {
                     th { (lang.say("时间", "Time")) }
                     @if is_admin { th { (lang.say("用户", "User")) } }
                     th { (lang.say("类型", "Type")) }
-                    th { (lang.say("模型或说明", "Model or words")) }
+                    th { (lang.say("模型或说明", "Model or note")) }
                     th.num { (lang.say("余额变动 $", "Balance $")) }
                     th.num.hide { (lang.say("额度", "Quota")) }
                     th.num.hide { "Tokens" }
@@ -109,6 +125,7 @@ pub(super) fn table(visit: &Visit, lines: &[LogView]) -> Markup {
 fn row(visit: &Visit, line: &LogView) -> Markup {
     let (lang, is_admin) = (visit.lang(), visit.is_admin());
     let word = type_word(lang, &line.r#type).unwrap_or(&line.r#type);
+    let words = words(lang, line);
     html! {
         tr id={ "line-" (line.id) } {
             td { (show::at(line.created_at)) }
@@ -118,8 +135,8 @@ fn row(visit: &Visit, line: &LogView) -> Markup {
                 } @else { (line.username) } }
             }
             td { (type_state(&line.r#type, word)) }
-            td.cut title=(line.content) {
-                @if line.model_name.is_empty() { span.muted { (line.content) } }
+            td.cut title=(words) {
+                @if line.model_name.is_empty() { span.muted { (words) } }
                 @else { (line.model_name) }
             }
             (show::moved_cell(line.delta))

@@ -9,7 +9,7 @@ use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, html as respond, step};
 use admin::ops::audit;
-use admin::ops::price;
+use admin::ops::price::{self, OwnPrice};
 use admin::ops::route::{self, SpokenRoutes};
 use admin::ops::token::{self, Created, TokenInput, TokenView};
 use admin::{AdminError, PageRequest, Query};
@@ -18,6 +18,7 @@ use domain::{KeyId, Quota};
 use http::StatusCode;
 use ledger::HoldStory;
 use maud::{Markup, html};
+use serde_json::json;
 
 const ENTRY: &str = "/console/play";
 /// The name of the keys that are made here.
@@ -352,6 +353,36 @@ fn charge(lang: Lang, hold: &HoldStory) -> Markup {
             }
         }
     }
+}
+
+/// A first call with a key, to be pasted into a shell as it is.
+pub(super) async fn snippet(
+    visit: &Visit,
+    key: &str,
+    allowed: &[String],
+) -> Result<String, AdminError> {
+    let models = price::own(&visit.state, &visit.actor).await?;
+    let is_named = |price: &&OwnPrice| allowed.first().is_none_or(|it| *it == price.model_name);
+    let price = models.iter().find(is_named);
+    let model =
+        price.map(|price| price.model_name.as_str()).or(allowed.first().map(String::as_str));
+    let model = model.unwrap_or("MODEL");
+    let hello = json!([{ "role": "user", "content": "Hello" }]);
+    let (path, body) = match price.map_or("", |price| price.protocol.as_str()) {
+        "custompass" | "http" => (format!("/pass/{model}"), json!({})),
+        "anthropic" => (
+            "/v1/messages".to_owned(),
+            json!({ "model": model, "max_tokens": 99, "messages": hello }),
+        ),
+        _ => ("/v1/chat/completions".to_owned(), json!({ "model": model, "messages": hello })),
+    };
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
+    Ok(format!(
+        "curl {} \\\n  -H {} \\\n  -H 'Content-Type: application/json' \\\n  -d {}",
+        quoted(&format!("{}{path}", visit.origin)),
+        quoted(&format!("Authorization: Bearer {key}")),
+        quoted(&body.to_string()),
+    ))
 }
 
 /// The address of the playground with a call in it.

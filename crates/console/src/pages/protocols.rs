@@ -160,7 +160,7 @@ pub(crate) async fn check(Here(visit): Here) -> Handled {
             let words = tell!(
                 lang,
                 "{} 没有问题: {} 个调用。",
-                "{} is in order: {} calls.",
+                "{} is in order. Calls: {}.",
                 protocol.name,
                 protocol.routes
             );

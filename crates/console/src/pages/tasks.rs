@@ -90,7 +90,7 @@ fn table(visit: &Visit, tasks: &[TaskView], names: &BTreeMap<UserId, String>) ->
                     th.num { (lang.say("预扣 $", "Held $")) }
                     th.num { (lang.say("费用 $", "Charged $")) }
                     th { (lang.say("提交于", "Made")) }
-                    th.hide { (lang.say("说明", "Words")) }
+                    th.hide { (lang.say("说明", "Note")) }
                 } }
                 tbody { @for task in tasks { (row(visit, task, names)) } }
             }

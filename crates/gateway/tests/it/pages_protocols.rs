@@ -48,7 +48,7 @@ on_both_databases! {
             assert!(page.contains("imagos = ["), "{page}");
         }
         let checked = root.send("/console/protocols/check", &document(MINE)).await.expect(200);
-        assert!(checked.text().contains("mine is in order: 1 calls"));
+        assert!(checked.text().contains("mine is in order. Calls: 1"));
         assert!(!root.get("/console/protocols").await.text().contains("name=mine"));
         let saved = root.send("/console/protocols/edit", &document(MINE)).await.expect(303);
         let to = "/console/protocols/view?name=mine&done=saved";
@@ -88,7 +88,7 @@ on_both_databases! {
         world.server.post("/v2/draw", &ann.key, &draw).await.expect(200);
 
         let named = root.send("/console/protocols/delete?name=mine", "").await;
-        assert!(named.expect(409).text().contains("1 channels"));
+        assert!(named.expect(409).text().contains("channels that name it: 1"));
         root.send("/console/channels/1/delete", "").await.expect(303);
         root.send("/console/protocols/delete?name=mine", "").await.expect(303);
         root.get("/console/protocols/view?name=mine").await.expect(404);

@@ -200,7 +200,7 @@ pub async fn delete(state: &AdminState, actor: &Actor, name: &str) -> Result<(),
         let count = channels.len();
         return Err(AdminError::conflict(
             format!("还有 {count} 个渠道使用此协议"),
-            format!("{count} channels name it: give them another protocol first"),
+            format!("channels that name it: {count}; give them another protocol first"),
         ));
     }
     replaced(&known, name, None, state)?;

@@ -1,0 +1,111 @@
+//! What the admin journal says, in English: its lines are written in Chinese, with names in them.
+
+/// An action, its line, and the same in English, names in the same order.
+type Line = (&'static str, &'static str, &'static str);
+
+const LINES: &[Line] = &[
+    ("ability.delete", "删除价格 {}", "deleted the price of {}"),
+    ("ability.import", "导入 {} 个价格", "imported prices: {}"),
+    ("ability.put", "设置价格 {}", "set the price of {}"),
+    ("channel.copy", "复制渠道 {}", "copied the channel {}"),
+    ("channel.create", "创建渠道 {}", "created the channel {}"),
+    ("channel.delete", "删除渠道 {}", "deleted the channel {}"),
+    ("channel.test", "测试渠道 {}", "tested the channel {}"),
+    ("channel.update", "修改渠道 {}", "changed the channel {}"),
+    ("group.delete", "删除分组倍率 {}", "deleted the group {}"),
+    ("group.put", "设置分组倍率 {}", "set the group {}"),
+    ("option.change", "设置 {}（本节点，重启前有效）", "set {} on this node, until its restart"),
+    ("protocol.delete", "删除协议 {}", "deleted the protocol {}"),
+    ("protocol.put", "设置协议 {}", "set the protocol {}"),
+    ("redemption.create", "生成兑换码 {}", "made codes: {}"),
+    ("redemption.delete", "删除兑换码 {}", "deleted the code {}"),
+    ("redemption.update", "修改兑换码 {}", "changed the code {}"),
+    ("task.fail_and_refund", "任务 {}: task.fail_and_refund", "failed and refunded the task {}"),
+    ("task.reply", "查看任务 {} 的应答", "read the reply about the task {}"),
+    ("task.requeue", "任务 {}: task.requeue", "asked again about the task {}"),
+    ("task.settle_now", "任务 {}: task.settle_now", "settled the task {}"),
+    ("token.create", "创建用户 {} 的密钥 {}", "for {}: created the key {}"),
+    ("token.delete", "删除密钥 {}", "deleted the key {}"),
+    ("token.update", "修改密钥 {}", "changed the key {}"),
+    ("user.access_token", "更新用户 {} 的访问令牌", "renewed the access token of {}"),
+    ("user.create", "创建用户 {}", "created the user {}"),
+    ("user.delete", "删除用户 {}", "deleted the user {}"),
+    ("user.login", "用户 {} 登录", "{} logged in"),
+    ("user.login_failed", "用户 {} 登录失败 ({})，来自 {}", "login as {} failed ({}), from {}"),
+    ("user.low_balance", "设置余额提醒", "set the warning of a low balance"),
+    ("user.password", "用户 {} 修改密码", "{} changed the password"),
+    (
+        "user.password_refused",
+        "用户 {} 修改密码失败 ({})，来自 {}",
+        "{} did not change the password ({}), from {}",
+    ),
+    ("user.session_end", "用户 {} 结束一个会话", "{} ended a session"),
+    (
+        "user.token_refused",
+        "用户 {} 访问令牌错误 ({})，来自 {}",
+        "an access token of {} was refused ({}), from {}",
+    ),
+    ("user.update", "修改用户 {}", "changed the user {}"),
+    ("webhook.create", "创建用户 {} 的回调地址", "created a webhook of {}"),
+    ("webhook.delete", "删除回调地址 {}", "deleted the webhook {}"),
+    ("webhook.redeliver", "重新投递回调 {}", "delivers again: {}"),
+    ("webhook.rotate", "更换回调地址 {} 的密钥", "rotated the secret of the webhook {}"),
+    ("webhook.submission_secret", "创建用户 {} 的提交回调密钥", "made the submission secret of {}"),
+    ("webhook.update", "修改回调地址 {}", "changed the webhook {}"),
+];
+
+/// The line of an action in English; none where it is another than expected.
+pub(crate) fn in_english(action: &str, content: &str) -> Option<String> {
+    let (_, line, english) = LINES.iter().find(|(name, ..)| *name == action)?;
+    let names = names(line, content)?;
+    let mut text = String::new();
+    let mut names = names.into_iter();
+    for (nth, piece) in english.split("{}").enumerate() {
+        if nth > 0 {
+            text.push_str(names.next()?);
+        }
+        text.push_str(piece);
+    }
+    Some(text)
+}
+
+/// What stands in the places of a line.
+fn names<'a>(line: &str, content: &'a str) -> Option<Vec<&'a str>> {
+    let mut pieces = line.split("{}");
+    let mut rest = content.strip_prefix(pieces.next()?)?;
+    let mut names = Vec::new();
+    for piece in pieces {
+        let end = if piece.is_empty() { rest.len() } else { rest.find(piece)? };
+        names.push(&rest[..end]);
+        rest = &rest[end + piece.len()..];
+    }
+    rest.is_empty().then_some(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_as_they_are() {
+        for (action, content, english) in [
+            ("token.create", "创建用户 安 的密钥 k (1)", "for 安: created the key k (1)"),
+            ("user.login", "用户 ann 登录", "ann logged in"),
+            ("group.put", "设置分组倍率 vip = 0.8", "set the group vip = 0.8"),
+            ("user.low_balance", "设置余额提醒", "set the warning of a low balance"),
+            ("task.requeue", "任务 t (#3): task.requeue", "asked again about the task t (#3)"),
+        ] {
+            assert_eq!(in_english(action, content).as_deref(), Some(english));
+        }
+        assert_eq!(in_english("user.login", "用户 ann"), None);
+        assert_eq!(in_english("user.low_balance", "设置余额提醒 x"), None);
+        assert_eq!(in_english("other", "用户 ann 登录"), None);
+    }
+
+    #[test]
+    fn each_line_has_its_names_in_both() {
+        for (action, line, english) in LINES {
+            assert_eq!(line.matches("{}").count(), english.matches("{}").count(), "{action}");
+        }
+    }
+}

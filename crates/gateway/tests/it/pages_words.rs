@@ -1,0 +1,70 @@
+//! What pages say: commands that work as they stand, and no words of the other language.
+
+use crate::pages::{Browser, PASSWORD, between, lively, name_of};
+use std::process::Stdio;
+use testkit::{ROOT_PASSWORD, Reply, TestDb, json, on_both_databases};
+use tokio::process::Command;
+
+fn has_han(text: &str) -> bool {
+    text.replace("中文", "").chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c))
+}
+
+on_sqlite! {
+    async fn the_first_command_works_as_it_stands(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let name = name_of(&world, ann).await;
+        let user = Browser::login(&world.server, &name, PASSWORD).await;
+        for (protocol, path) in [("custompass", "/pass/chat"), ("openai", "/v1/chat/completions")] {
+            let more = json!({ "name": "more", "protocol": protocol, "priority": path.len() });
+            world.channel(&["chat"], more).await;
+            let made = user.send("/console/keys/new", "name=k").await.expect(200).text();
+            let key = between(&made, "id=\"new-key\">", "<").unwrap();
+            let command = between(&made, "id=\"first-call\">", "</pre>").unwrap();
+            let command = command.replace("&quot;", "\"").replace("&amp;", "&");
+            // A shell reads it; what it would give to curl is printed.
+            let script = format!("curl() {{ printf '%s\\n' \"$@\"; }}\n{command}");
+            let run = Command::new("sh").args(["-c", &script]).stderr(Stdio::inherit()).output();
+            let run = run.await.unwrap();
+            assert!(run.status.success(), "{command}");
+            let printed = String::from_utf8(run.stdout).unwrap();
+            let words: Vec<&str> = printed.lines().collect();
+            assert_eq!(words[0], format!("{}{path}", world.server.url()));
+            let body: serde_json::Value = serde_json::from_str(words.last().unwrap()).unwrap();
+            assert!(words.contains(&format!("Authorization: Bearer {key}").as_str()), "{words:?}");
+            if protocol == "openai" {
+                world.upstream.on(path, Reply::result(1, 1));
+                assert_eq!(body["model"], "chat", "{body}");
+            }
+            world.server.post(path, &key, &body).await.expect(200);
+        }
+        world.close().await;
+    }
+}
+
+on_both_databases! {
+    async fn the_admin_journal_is_in_the_readers_language(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let admin = world.admin();
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let name = name_of(&world, ann).await;
+        admin.call("POST", "/api/channel/test").json(&json!({ "id": 1, "model": "chat" }))
+            .send().await.expect(200);
+        admin.put(&format!("/api/user/{ann}"), &json!({ "remark": "x" })).await;
+        admin.call("DELETE", "/api/group/vip").send().await.expect(200);
+        admin.call("POST", "/api/channel/1/copy").send().await.expect(200);
+        admin.post(&format!("/api/user/{ann}/token"), &json!({})).await;
+        let wrong = format!("username={name}&password=no");
+        world.server.call("POST", "/console/login").body(wrong).send().await.expect(422);
+        for path in ["/console/actions", "/console/log?type=manage"] {
+            let page = root.get(path).await.expect(200).text();
+            let main = between(&page, "<main", "</main>").unwrap();
+            assert!(!has_han(&main), "{path}: {main}");
+            for words in ["created the channel first", "deleted the group vip", "wrong_password"] {
+                assert!(main.contains(words), "{path}: {words}: {main}");
+            }
+            let page = root.call("GET", path).header("Accept-Language", "zh").send().await;
+            let _ = page.expect(200);
+        }
+        world.close().await;
+    }
+}

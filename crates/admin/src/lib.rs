@@ -5,6 +5,7 @@
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod api;
+mod counted;
 mod error;
 mod exact;
 mod fields;
@@ -20,6 +21,7 @@ mod survey;
 mod words;
 
 pub use api::{openapi, router};
+pub use counted::counted;
 pub use error::AdminError;
 pub use exact::Exact;
 pub use fields::Fields;

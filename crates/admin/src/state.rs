@@ -11,6 +11,7 @@ use std::sync::Arc;
 use store::{Db, Live, Sealer};
 use tokio_util::task::TaskTracker;
 use traffic::Traffic;
+use web::memory::Budget;
 
 /// The role that may do everything.
 pub const ROLE_ROOT: i64 = 100;
@@ -55,6 +56,8 @@ pub struct AdminState {
     pub health: HealthChecks,
     /// The live counters of a process that serves calls; the command line has none.
     pub traffic: Option<Arc<Traffic>>,
+    /// The memory that answers count in until they are sent.
+    pub budget: Arc<Budget>,
     /// Calls that write run here: they go to their end, also when the caller hangs up.
     pub jobs: TaskTracker,
 }

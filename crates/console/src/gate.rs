@@ -73,9 +73,13 @@ pub(crate) async fn enter(
     } else {
         answer.await
     };
-    match response.extensions().get::<FormProblem>() {
+    let page = match response.extensions().get::<FormProblem>() {
         Some(problem) => pages::problem(Some(&visit), taste, &problem.0),
         None => response,
+    };
+    match admin::counted(&state.budget, visit.actor.user_id, page).await {
+        Ok(page) => page,
+        Err(fault) => pages::problem(Some(&visit), taste, &fault),
     }
 }
 

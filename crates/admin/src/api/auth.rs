@@ -3,6 +3,7 @@
 use super::envelope::ApiFailure;
 use super::extract::CallingActor;
 use super::session::{self, Session};
+use crate::counted::counted;
 use crate::ops::failed_login;
 use crate::{Actor, AdminError, AdminState, ops, session_cookie};
 use axum::extract::{Request, State};
@@ -11,6 +12,7 @@ use axum::response::Response;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// What older scripts send beside the access token: the number of the user.
 const NEW_API_USER: &str = "new-api-user";
@@ -46,8 +48,10 @@ pub(super) async fn identify(
     if let Some(session) = session {
         request.extensions_mut().insert(session);
     }
+    let user_id = actor.user_id;
     request.extensions_mut().insert(actor);
-    Ok(next.run(request).await)
+    let answer = next.run(request).await;
+    counted(&state.budget, user_id, answer).await.map_err(|fault| ApiFailure(Arc::new(fault)))
 }
 
 /// Requires the caller to be an administrator.

@@ -2,6 +2,7 @@
 
 use super::envelope::{ApiFailure, ApiResult, attached, many, one};
 use super::extract::{CallingActor, PathName, QueryParams};
+use crate::counted::overloaded;
 use crate::ops::audit as proofs;
 use crate::ops::log::export::Export;
 use crate::ops::log::{self, LogFilter};
@@ -77,16 +78,24 @@ pub(super) async fn export_own(
     exported(&state, &actor, true, &query).await
 }
 
+/// What an export takes of the memory budget while it is under way: the lines of a piece, as they
+/// are read and as they are written. The pieces themselves count until they are sent.
+const EXPORT_BYTES: usize = 1024 * 1024;
+
 /// The body reads a piece when the client has taken the previous one: at most one piece is
 /// buffered, and no database cursor is open in between.
 async fn exported(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> ApiResult {
+    let mut share = state.budget.share_of(actor.user_id);
+    if !share.grow_to(EXPORT_BYTES) {
+        return Err(ApiFailure(std::sync::Arc::new(overloaded())));
+    }
     let mut export = Export::begin(state, actor, own, LogFilter::read(query)?, query).await?;
     // An immediate failure gets its own status; a later one breaks off the body, so that a partial
     // export is not mistaken for a complete one.
     let first = export.piece().await?.unwrap_or_default();
-    let rest = stream::try_unfold(export, async |mut export| {
+    let rest = stream::try_unfold((export, share), async |(mut export, share)| {
         let piece = export.piece().await.map_err(|error| ApiFailure::from(error).0)?;
-        Ok::<_, std::sync::Arc<domain::Fault>>(piece.map(|piece| (piece, export)))
+        Ok::<_, std::sync::Arc<domain::Fault>>(piece.map(|piece| (piece, (export, share))))
     });
     let whole = stream::once(async { Ok(first) }).chain(rest);
     Ok(attached("logs", state.clock.now(), Body::from_stream(whole)))

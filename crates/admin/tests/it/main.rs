@@ -133,6 +133,7 @@ impl House {
             passwords: Passwords::default(),
             wrong_codes: admin::WrongCodes::default(),
             traffic: None,
+            budget: web::memory::Budget::new(1 << 28),
             last_audit: admin::ops::audit::LastAudit::default(),
             events: admin::ops::events::EventHub::default(),
             jobs,

@@ -92,6 +92,7 @@ impl CommandContext {
             passwords,
             wrong_codes: admin::WrongCodes::default(),
             traffic: None,
+            budget: web::memory::Budget::new(usize::MAX),
             last_audit: admin::ops::audit::LastAudit::default(),
             events: admin::ops::events::EventHub::default(),
             jobs: jobs.clone(),

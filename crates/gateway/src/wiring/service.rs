@@ -321,14 +321,13 @@ async fn build(
             clock: clock.clone(),
             tracer: tracer.clone(),
             traffic: Arc::clone(&traffic),
-            budget,
+            budget: Arc::clone(&budget),
             jobs: walks.clone(),
         },
     );
-    let doctor = ServingDoctor { db: db.clone(), traffic: Arc::clone(&traffic) };
     let admin = AdminState {
         options: None, // What they follow is not built yet.
-        health: HealthChecks::by(Arc::new(doctor)),
+        health: health_checks(&db, &traffic),
         db: db.clone(),
         live: Some(Arc::clone(&live)),
         ledger: ledger.clone(),
@@ -342,10 +341,15 @@ async fn build(
         wrong_codes: admin::WrongCodes::default(),
         last_audit: admin::ops::audit::LastAudit::default(),
         traffic: Some(Arc::clone(&traffic)),
+        budget,
         events: EventHub::default(),
         jobs: walks.clone(), // A stop waits for what they write, too.
     };
     Ok(Parts { db, ledger, relay, tasks, admin, redis, traces })
+}
+
+fn health_checks(db: &Db, traffic: &Arc<Traffic>) -> HealthChecks {
+    HealthChecks::by(Arc::new(ServingDoctor { db: db.clone(), traffic: Arc::clone(traffic) }))
 }
 
 fn health(config: &Config, built: &Parts, started_at: UnixMs) -> Health {

@@ -1,5 +1,6 @@
 //! Memory is bounded by its budget, however much users request and however slowly they read it.
 
+use crate::setup_rules::access_token;
 use crate::world::{Payer, World, by_use};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use std::time::Duration;
@@ -232,6 +233,41 @@ on_sqlite! {
         call.send().await.expect(200);
 
         drop(stalled);
+        close(&world).await;
+    }
+
+    async fn exports_and_pages_of_the_log_that_are_not_read(db: TestDb) {
+        let world = open(db).await;
+        let (ann, bob) = (world.payer(0).await, world.payer(0).await);
+        for owner in [&ann, &bob] {
+            // As many lines as make several pieces of an export, none of them about money.
+            world.db.execute(&format!(
+                "INSERT INTO logs (user_id, type, content, model_name)
+                 WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+                 SELECT {}, 'error', printf('%.*c', 2000, 'x'), 'm' FROM n", owner.id
+            ))
+            .await;
+        }
+        let (anns, bobs) =
+            (access_token(&world, ann.id).await, access_token(&world, bob.id).await);
+        let mut unread = Vec::new();
+        for _ in 0..100 {
+            unread.push(ask(&world, "GET", "/api/log/self/export", &anns, "").await);
+            unread.push(ask(&world, "GET", "/api/log/self?page_size=100", &anns, "").await);
+        }
+        // Each gets the beginning of an answer: the log, or that there is no room for it.
+        for raw in &mut unread {
+            raw.read_until("HTTP/1.1 ").await;
+        }
+
+        let whole = world.server.call("GET", "/api/log/self/export").key(&bobs).send().await;
+        assert_eq!(whole.expect(200).text().lines().count(), 3_001, "another's part is theirs");
+        drop(unread);
+        eventually("room", || async {
+            let whole = world.server.call("GET", "/api/log/self/export").key(&anns);
+            whole.try_send().await.ok().filter(|it| it.status == 200).map(|_| ())
+        })
+        .await;
         close(&world).await;
     }
 

@@ -50,7 +50,7 @@ on_both_databases! {
 }
 
 /// A new access token for a user.
-async fn access_token(world: &World, user_id: i64) -> String {
+pub async fn access_token(world: &World, user_id: i64) -> String {
     let admin = world.admin();
     let answer = admin.call("POST", &format!("/api/user/{user_id}/token")).send().await;
     let data = &answer.clone().expect(200).json()["data"];

@@ -9,7 +9,7 @@ use domain::UserId;
 use store::Db;
 
 /// Lines that are read at once, and wait in memory.
-const PIECE_LINES: i64 = 1_000;
+const PIECE_LINES: i64 = 200;
 /// Most lines of an export; where more are wanted, the next one begins behind the last line.
 const MAX_LINES: i64 = 1_000_000;
 

@@ -27,11 +27,13 @@ const NUMBERS: [&str; 4] = ["status", "priority", "weight", "copy_from"];
 pub(super) fn bar(visit: &Visit) -> Markup {
     let lang = visit.lang();
     html! {
-        form #batch.bar.hide method="get" action=(HERE) {
+        form #batch.bar.hide method="post" action=(HERE) {
+            (csrf(visit))
             span.muted { (lang.say("选中的渠道:", "Selected:")) }
             button name="status" value="1" { (lang.say("启用", "Enable")) }
             button name="status" value="2" { (lang.say("禁用", "Disable")) }
-            button { (lang.say("修改…", "Change…")) }
+            button name="edit" value="1" { (lang.say("修改…", "Change…")) }
+            button formaction="/console/channels/test" { (lang.say("测试", "Test")) }
         }
     }
 }
@@ -65,9 +67,15 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
     preview(&visit, &asked).await
 }
 
-/// `POST /console/channels/batch`: what it would do, and with `apply` doing it.
+/// `POST /console/channels/batch`: the form, what it would do, and with `apply` doing it.
 pub(crate) async fn change(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
+    if visit.form.all("id").next().is_none() {
+        return Ok(go_to(ENTRY));
+    }
+    if visit.form.ticked("edit") {
+        return form(&visit, &visit.form, None).await;
+    }
     if !visit.form.ticked("apply") {
         return preview(&visit, &visit.form).await;
     }

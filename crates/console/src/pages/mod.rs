@@ -8,6 +8,7 @@ mod channel_batch;
 mod channel_form;
 mod channel_live;
 mod channel_models;
+mod channel_tests;
 mod channels;
 mod codes;
 mod doctor;
@@ -84,6 +85,7 @@ fn of_channels() -> Router<AdminState> {
         .route("/console/channels", get(channels::list))
         .route("/console/channels/new", get(channel_form::new).post(channel_form::create))
         .route("/console/channels/batch", get(channel_batch::show).post(channel_batch::change))
+        .route("/console/channels/test", post(channel_tests::run))
         .route("/console/channels/{id}", get(channels::show))
         .route("/console/channels/{id}/edit", get(channel_form::edit).post(channel_form::save))
         .route("/console/channels/{id}/test", post(channels::test))

@@ -34,6 +34,13 @@ on_both_databases! {
         let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
         let list = root.get("/console/channels").await.expect(200).text();
         assert!(list.contains("status 401"), "{list}");
+
+        // Opening a page makes no calls: a link from elsewhere must not.
+        let calls = world.upstream.requests().await.len();
+        let page = root.send("/console/channels/test", &format!("id={id}")).await.expect(200);
+        assert!(page.text().contains(&format!("hx-post=\"/console/channels/{id}/test?row=1\"")));
+        assert!(root.get("/console/channels/test").await.status >= 400);
+        assert_eq!(world.upstream.requests().await.len(), calls);
         world.close().await;
     }
 

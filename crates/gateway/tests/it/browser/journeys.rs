@@ -67,7 +67,7 @@ on_sqlite! {
         // One by its row and the key x, changed by the form.
         window.go("/console/channels?sort=name&order=asc").await;
         window.type_into("body", "jx").await;
-        window.click("#batch button:not([name])").await;
+        window.click("#batch button[name=edit]").await;
         window.sees("Change 1 channel").await;
         window.accessible("the form of a batch").await;
         window.type_into("#f-add_models", "other, more").await;
@@ -77,6 +77,23 @@ on_sqlite! {
         window.sees("Saved").await;
         let models = "SELECT count(*) FROM channels WHERE models LIKE '%,other,more'";
         assert_eq!(world.db.i64(models).await, 1);
+
+        // Tested together, row by row; what failed is ticked.
+        world.upstream.on("/chat", testkit::Reply::text("no").status(500));
+        world.upstream.on("/fine", testkit::Reply::text("ok"));
+        world.channel(&["fine"], testkit::json!({ "name": "third" })).await;
+        window.go("/console/channels?sort=name&order=asc").await;
+        window.click("th.tick input").await;
+        window.click("#batch button[formaction]").await;
+        window.sees("works").await;
+        eventually("two that failed", || async {
+            let ticked = "return document.querySelectorAll('td input:checked').length";
+            (window.script(ticked).await == 2).then_some(())
+        })
+        .await;
+        window.accessible("tests of many channels").await;
+        window.click("#batch button[value='2']").await;
+        window.sees("nothing changes").await;
         window.clean().await;
         window.close().await;
         world.close().await;

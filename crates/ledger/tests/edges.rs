@@ -112,6 +112,29 @@ on_both_databases! {
         node.close().await;
     }
 
+    async fn a_hold_that_nothing_ends_is_a_breach(db: TestDb) {
+        let node = TestLedger::open(&db).await;
+        let user = node.user(100).await;
+        let mut hold = node.hold(user, 30).await.unwrap();
+        hold.mark_sent();
+        drop(hold);
+        node.settled().await;
+        let breaches = async || {
+            let report = ledger::audit(&node.db, node.now()).await.unwrap();
+            report.breaches.iter().map(|it| it.detail.clone()).collect::<Vec<_>>()
+        };
+        assert!(breaches().await.is_empty(), "it is open");
+
+        // Its deadline passes, and no sweeper gives it back.
+        node.pass_ms(24 * 60 * 60 * 1_000);
+
+        let [breach] = breaches().await.try_into().unwrap();
+        assert!(breach.contains("overdue") && breach.contains("30"), "{breach}");
+        ledger::run_jobs_once(&node.ledger).await.unwrap();
+        assert!(breaches().await.is_empty());
+        node.close().await;
+    }
+
     async fn lines_after_a_deleted_end_of_the_journal_are_seen(db: TestDb) {
         let node = TestLedger::open(&db).await;
         let user = node.user(1_000).await;

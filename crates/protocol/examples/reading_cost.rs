@@ -1,6 +1,7 @@
 //! Measures what reading replies costs: `cargo run --release -p protocol --example reading_cost`.
 //!
-//! Each line is the best of many rounds. Copying the same bytes stands beside it, for scale.
+//! Each line is the best of many rounds. Copying the same bytes stands beside it, for scale. Read by
+//! `openai`, by a document of 40 pointers, and by one of none.
 #![allow(clippy::print_stdout, clippy::float_arithmetic, reason = "it is a measurement")]
 
 use protocol::{Library, ProtocolRoute, ReplyHead, ReplyReader};
@@ -27,13 +28,41 @@ const EVENT: &str = concat!(
 );
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let library = Library::builtin()?;
-    let openai = library.get("openai").ok_or("no openai")?;
-    let call = openai.route("POST", "/v1/chat/completions").ok_or("no route")?;
+    let mut library = Library::builtin()?.clone();
+    library.add(&format!("{}{}", head("forty"), forty_pointers()))?;
+    library.add(&head("none"))?;
     let stream = format!("{}data: [DONE]\n\n", EVENT.repeat((1 << 20) / EVENT.len()));
-    report("JSON reply", call.route, "application/json", REPLY.as_bytes(), 2000);
-    report("stream", call.route, "text/event-stream", stream.as_bytes(), 20);
+    for name in ["openai", "forty", "none"] {
+        let protocol = library.get(name).ok_or("no such protocol")?;
+        let call = protocol.route("POST", "/v1/chat/completions").ok_or("no route")?;
+        report(name, call.route, "application/json", REPLY.as_bytes(), 2000);
+        report(name, call.route, "text/event-stream", stream.as_bytes(), 20);
+    }
     Ok(())
+}
+
+fn head(name: &str) -> String {
+    format!(
+        "name = \"{name}\"\ntitle = {{ zh = \"{name}\", en = \"{name}\" }}\n[[route]]\n\
+         match = \"POST /v1/chat/completions\"\nmodel = \"body:/model\"\n"
+    )
+}
+
+/// Counts where the reply has some, and where it has none; failures in places of their own.
+fn forty_pointers() -> String {
+    let ten = |first: &str| {
+        let more = (1..10).map(|n| format!("\"/usage/{n}/count\""));
+        let all: Vec<_> = std::iter::once(format!("\"{first}\"")).chain(more).collect();
+        format!("[{}]", all.join(", "))
+    };
+    let failures = (0..10).map(|n| format!("{{ at = \"/choices/*/failure_{n}\" }}"));
+    format!(
+        "[outcome]\nfailed = [{}]\n[usage.meters]\ninput = {}\noutput = {}\ncached = {}\n",
+        failures.collect::<Vec<_>>().join(", "),
+        ten("/usage/prompt_tokens"),
+        ten("/usage/completion_tokens"),
+        ten("/usage/prompt_tokens_details/cached_tokens"),
+    )
 }
 
 fn report(what: &str, route: &ProtocolRoute, content_type: &str, body: &[u8], each: u32) {
@@ -49,7 +78,7 @@ fn report(what: &str, route: &ProtocolRoute, content_type: &str, body: &[u8], ea
         black_box(black_box(body).to_vec());
     });
     let rate = body.len() as f64 / read.as_secs_f64() / 1e6;
-    println!("{what}, {} bytes: {read:?} ({rate:.0} MB/s); a copy: {copy:?}", body.len());
+    println!("{what}, {content_type}, {} bytes: {read:?} ({rate:.0} MB/s); a copy: {copy:?}", body.len());
 }
 
 /// The shortest time of one call, over many rounds of `each`.

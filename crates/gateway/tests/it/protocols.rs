@@ -44,6 +44,7 @@ on_both_databases! {
         std::fs::write(&file, shown).unwrap();
         let said = world.server.cli_ok(&["protocol", "check", file.to_str().unwrap()]).await;
         assert!(said.contains("anthropic is in order"), "{said}");
+        assert!(said.contains("it needs another name"), "{said}");
         assert!(!world.server.cli(&["protocol", "show", "nothing"]).await.status.success());
         world.server.audit_clean().await;
     }
@@ -61,7 +62,6 @@ on_both_databases! {
         assert_eq!(checked.status.code(), Some(1));
         let said = String::from_utf8_lossy(&checked.stdout).into_owned();
         assert!(said.contains("line 22: usage.meters.coins: \"coins\" is not a meter"), "{said}");
-
         let mine = save("mine.toml", MINE);
         let request = save("request", "POST /v2/draw HTTP/1.1\nhost: x\n\n\
             {\"engine\":\"brush-2\",\"count\":3}");

@@ -142,6 +142,9 @@ fn check(file: &Path) -> anyhow::Result<ExitCode> {
         Ok(protocol) => {
             let (name, routes) = (&protocol.name, protocol.routes.len());
             out::line(format_args!("{name} is in order: {routes} routes"));
+            if BUILTIN.iter().any(|(builtin, _)| *builtin == &**name) {
+                out::line(format_args!("{name} is built in: to be added, it needs another name"));
+            }
             Ok(ExitCode::SUCCESS)
         }
         Err(problems) => {

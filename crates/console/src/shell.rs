@@ -122,6 +122,7 @@ const OWN: &[Entry] = &[
     ("/console", "首页", "Home", "o"),
     ("/console/keys", "令牌", "Keys", "k"),
     ("/console/log", "使用日志", "Log", "l"),
+    ("/console/usage", "用量", "Usage", "u"),
     ("/console/tasks", "任务", "Tasks", "t"),
     ("/console/prices", "价格", "Prices", "p"),
     ("/console/statements", "账单", "Statements", "b"),

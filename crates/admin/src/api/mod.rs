@@ -38,6 +38,7 @@ use crate::ops::group::{GroupInput, GroupView};
 use crate::ops::log::export;
 use crate::ops::log::statement::MonthStatement;
 use crate::ops::log::usage::{ModelUsage, UsageRequest, UsageSeries};
+use crate::ops::log::usage_table::{UsageTable, UsageTableRequest};
 use crate::ops::log::{LogFilter, LogView, Statistics};
 use crate::ops::option::{OptionInput, OptionView};
 use crate::ops::own_sessions::SessionView;
@@ -352,12 +353,6 @@ fn own() -> CallTable {
             stream("What happens, as server-sent events").filters(EventRequest::read),
         )
         .get("/api/route", route::list, all::<SpokenRoutes>("The paths that calls may have now"))
-        .get("/api/usage/self", usage::series_own, series("One's own usage over time"))
-        .get(
-            "/api/usage/self/models",
-            usage::models_own,
-            ranking("The models that cost oneself most"),
-        )
         .get(
             "/api/statement/self",
             statement::own,
@@ -368,7 +363,23 @@ fn own() -> CallTable {
             journal::explain,
             one::<Explanation>("How a charge came about"),
         );
-    tasks(table)
+    tasks(own_usage(table))
+}
+
+fn own_usage(table: CallTable) -> CallTable {
+    table
+        .get(
+            "/api/usage/self/table",
+            usage::table_own,
+            one_or_csv::<UsageTable>("One's own usage by key, model or day")
+                .filters(UsageTableRequest::read),
+        )
+        .get("/api/usage/self", usage::series_own, series("One's own usage over time"))
+        .get(
+            "/api/usage/self/models",
+            usage::models_own,
+            ranking("The models that cost oneself most"),
+        )
 }
 
 fn tasks(table: CallTable) -> CallTable {

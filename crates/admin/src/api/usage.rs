@@ -1,10 +1,12 @@
 //! `/api/usage` and `/api/attention`
 
-use super::envelope::{ApiResult, many, one};
+use super::envelope::{ApiResult, attached, many, one};
 use super::extract::{CallingActor, QueryParams};
 use crate::ops::attention as needs;
 use crate::ops::log::usage::{self, UsageRequest};
-use crate::{Actor, AdminState, Page, Query};
+use crate::ops::log::usage_table::{self, UsageTableRequest};
+use crate::{Actor, AdminError, AdminState, Page, Query};
+use axum::body::Body;
 use axum::extract::State;
 
 pub(super) async fn series(
@@ -41,6 +43,27 @@ pub(super) async fn models_own(
 
 async fn ranked(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> ApiResult {
     many(Page::whole(usage::models(state, actor, own, &UsageRequest::read(query)?).await?))
+}
+
+pub(super) async fn table_own(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
+    let csv = match query.text("format") {
+        None | Some("json") => false,
+        Some("csv") => true,
+        Some(_) => {
+            let en = "must be json or csv";
+            return Err(AdminError::field("format", "必须是 json 或 csv", en).into());
+        }
+    };
+    let request = UsageTableRequest::read(&query)?;
+    let table = usage_table::own(&state, &actor, &request).await?;
+    if csv {
+        return Ok(attached("usage", state.clock.now(), Body::from(table.csv()?)));
+    }
+    one(table)
 }
 
 pub(super) async fn attention(

@@ -27,6 +27,7 @@ mod protocols;
 mod settings;
 mod statements;
 mod tasks;
+mod usage;
 mod user_form;
 mod users;
 mod webhooks;
@@ -130,6 +131,7 @@ fn of_calls() -> Router<AdminState> {
         .route("/console/tasks/{id}", get(tasks::show))
         .route("/console/tasks/{id}/decide", post(tasks::decide))
         .route("/console/events", get(events::follow))
+        .route("/console/usage", get(usage::show))
         .route("/console/api", get(api::show))
         .route("/console/api/try", get(api::attempt_call))
         .route("/console/play", get(play::show))

@@ -55,6 +55,7 @@ mod pages_api;
 mod pages_play;
 mod pages_prices;
 mod pages_protocols;
+mod pages_usage;
 mod pages_words;
 mod paid;
 mod patterns;

@@ -7,6 +7,7 @@ mod ranges;
 pub mod statement;
 mod sums;
 pub mod usage;
+pub mod usage_table;
 
 pub use filter::LogFilter;
 pub(super) use filter::read_time;

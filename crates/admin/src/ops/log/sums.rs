@@ -33,10 +33,15 @@ pub(super) async fn source(
         values.push(value);
         format!("${}", values.len())
     };
+    // Hours of channels don't know the keys.
+    let knows_keys = filter.spans(self_of).is_none_or(|spans| spans.rows == DAYS_OF_USERS.rows);
+    let keys = |column: &str| if knows_keys { format!("{column}, ") } else { String::new() };
+    let (key_of_row, key_of_line) = (keys("token_id"), keys("coalesce(token_id, 0) AS token_id"));
     let lines = |more: &str| {
         let worth = of_a_line();
         format!(
-            "SELECT created_at, type, model_name, {worth} FROM {journal}{conditions} AND {more}"
+            "SELECT created_at, type, model_name, {key_of_line}{worth}
+             FROM {journal}{conditions} AND {more}"
         )
     };
     let spans = filter.spans(self_of).map(|spans| {
@@ -57,7 +62,7 @@ pub(super) async fn source(
             }
             let mut parts = vec![
                 format!(
-                    "SELECT {of_row} AS created_at, type, model_name, {columns}
+                    "SELECT {of_row} AS created_at, type, model_name, {key_of_row}{columns}
                      FROM {rows}{conditions} AND {whole}"
                 ),
                 lines(&format!("{behind_cursor} AND {behind}")),

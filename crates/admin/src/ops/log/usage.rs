@@ -183,6 +183,15 @@ pub async fn models(
     Ok(rows.iter().map(used).collect::<Result<_, _>>()?)
 }
 
+/// The actor's own lines, each with its key.
+pub(super) async fn own_lines(
+    state: &AdminState,
+    actor: &Actor,
+    request: &UsageRequest,
+) -> Result<Source, AdminError> {
+    lines(state, actor, true, request, bounds(request, state.clock.now())?).await
+}
+
 async fn lines(
     state: &AdminState,
     actor: &Actor,

@@ -1,0 +1,133 @@
+//! A user's usage as a table: by key, by model or by day.
+
+use super::overview::request;
+use crate::parts::{self, range};
+use crate::shell::ShellPage;
+use crate::show;
+use crate::visit::{Handled, Here, Visit};
+use admin::ops::log::usage_table::{self, UsageGroup, UsageRow, UsageTableRequest};
+use domain::Quota;
+use maud::{Markup, html};
+
+const ENTRY: &str = "/console/usage";
+
+/// `GET /console/usage?per=&range=&sort=&order=`
+pub(crate) async fn show(Here(visit): Here) -> Handled {
+    let lang = visit.lang();
+    let (group, word) = match visit.asked("per") {
+        "model" => (UsageGroup::Model, "model"),
+        "day" => (UsageGroup::Day, "day"),
+        _ => (UsageGroup::Key, "key"),
+    };
+    let usage = request(&visit);
+    // The hour that the time begins in: a steady address.
+    let start = usage.filter.start_at.map_or(0, |at| at.0 / 3_600_000 * 3_600);
+    let table = UsageTableRequest { usage, group };
+    let mut rows = usage_table::own(&visit.state, &visit.actor, &table).await?.rows;
+    sort(&visit, &mut rows);
+    let body = html! {
+        nav.tabs aria-label=(lang.say("分组方式", "By")) {
+            @for (code, name) in groups(&visit) {
+                @let here = (code == word).then_some("page");
+                a href={ (ENTRY) "?per=" (code) "&range=" (range(&visit)) } aria-current=[here] {
+                    (name)
+                }
+            }
+        }
+        @if rows.is_empty() {
+            (parts::empty(lang.say("这段时间没有计费的调用。", "No call was charged in this time."),
+                None))
+        } @else { (self::table(&visit, group, &rows)) }
+    };
+    let csv = format!("/api/usage/self/table?per={word}&start_time={start}&format=csv");
+    // One address for each table: tabs and times begin without an order.
+    let times = [
+        ("24h", lang.say("24 小时", "24 h")),
+        ("7d", lang.say("7 天", "7 d")),
+        ("30d", lang.say("30 天", "30 d")),
+    ];
+    let beside = html! {
+        span.space {}
+        span.seg role="group" aria-label=(lang.say("时间范围", "Range")) {
+            @for (code, name) in times {
+                @let here = (code == range(&visit)).then_some("true");
+                a href={ (ENTRY) "?per=" (word) "&range=" (code) } aria-current=[here] { (name) }
+            }
+        }
+        a.button href=(csv) { (lang.say("下载 CSV", "Download CSV")) }
+    };
+    Ok(ShellPage::new(lang.say("用量", "Usage"), ENTRY).beside(beside).show(&visit, body))
+}
+
+fn groups(visit: &Visit) -> [(&'static str, &str); 3] {
+    [
+        ("key", visit.say("按令牌", "By key")),
+        ("model", visit.say("按模型", "By model")),
+        ("day", visit.say("按天", "By day")),
+    ]
+}
+
+fn sort(visit: &Visit, rows: &mut [UsageRow]) {
+    let by: fn(&UsageRow) -> i64 = match visit.asked("sort") {
+        "calls" => |row| row.calls,
+        "spent" => |row| row.spent.0,
+        "prompt" => |row| row.prompt_tokens,
+        "completion" => |row| row.completion_tokens,
+        _ => return,
+    };
+    match visit.asked("order") {
+        "asc" => rows.sort_by_key(by),
+        _ => rows.sort_by_key(|row| std::cmp::Reverse(by(row))),
+    }
+}
+
+fn table(visit: &Visit, group: UsageGroup, rows: &[UsageRow]) -> Markup {
+    let lang = visit.lang();
+    let head = match group {
+        UsageGroup::Key => lang.say("令牌", "Key"),
+        UsageGroup::Model => lang.say("模型", "Model"),
+        UsageGroup::Day => lang.say("日期 (UTC)", "Day (UTC)"),
+    };
+    let sum = |read: fn(&UsageRow) -> i64| rows.iter().map(read).fold(0, i64::saturating_add);
+    html! {
+        div.scroll {
+            table {
+                thead { tr {
+                    th { (head) }
+                    (parts::sorted_head(visit, "calls", lang.say("计费调用", "Charged calls")))
+                    (parts::sorted_head(visit, "spent", lang.say("消耗 $", "Spent $")))
+                    (parts::sorted_head(visit, "prompt", lang.say("输入 Tokens", "Prompt")))
+                    (parts::sorted_head(visit, "completion",
+                        lang.say("输出 Tokens", "Completion")))
+                } }
+                tbody { @for row in rows {
+                    tr {
+                        td { (name(visit, row)) }
+                        (show::count_cell(row.calls))
+                        (show::usd_cell(row.spent))
+                        (show::count_cell(row.prompt_tokens))
+                        (show::count_cell(row.completion_tokens))
+                    }
+                } }
+                tfoot { tr {
+                    td { (lang.say("合计", "Sum")) }
+                    (show::count_cell(sum(|row| row.calls)))
+                    (show::usd_cell(Quota(sum(|row| row.spent.0))))
+                    (show::count_cell(sum(|row| row.prompt_tokens)))
+                    (show::count_cell(sum(|row| row.completion_tokens)))
+                } }
+            }
+        }
+    }
+}
+
+fn name(visit: &Visit, row: &UsageRow) -> Markup {
+    html! {
+        @match row.token_id {
+            Some(id) if row.name.is_empty() => {
+                span.muted { (visit.say("(已删除或未命名)", "(deleted, or no name)")) " #" (id) }
+            }
+            _ => (row.name),
+        }
+    }
+}

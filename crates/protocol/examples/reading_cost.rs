@@ -1,7 +1,7 @@
 //! Measures what reading replies costs: `cargo run --release -p protocol --example reading_cost`.
 //!
-//! Each line is the best of many rounds. Copying the same bytes stands beside it, for scale. Read by
-//! `openai`, by a document of 40 pointers, and by one of none.
+//! Each line is the best of many rounds. Copying the same bytes stands beside it, for scale. Read
+//! by `openai`, by a document of 40 pointers, and by one of none.
 #![allow(clippy::print_stdout, clippy::float_arithmetic, reason = "it is a measurement")]
 
 use protocol::{Library, ProtocolRoute, ReplyHead, ReplyReader};
@@ -78,7 +78,8 @@ fn report(what: &str, route: &ProtocolRoute, content_type: &str, body: &[u8], ea
         black_box(black_box(body).to_vec());
     });
     let rate = body.len() as f64 / read.as_secs_f64() / 1e6;
-    println!("{what}, {content_type}, {} bytes: {read:?} ({rate:.0} MB/s); a copy: {copy:?}", body.len());
+    let bytes = body.len();
+    println!("{what}, {content_type}, {bytes} bytes: {read:?} ({rate:.0} MB/s); a copy: {copy:?}");
 }
 
 /// The shortest time of one call, over many rounds of `each`.

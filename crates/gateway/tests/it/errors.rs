@@ -131,7 +131,7 @@ on_both_databases! {
             "{}", "{\"usage\":null}", "{\"usage\":{}}", "{\"usage\":{\"prompt_tokens\":-5}}",
             "{\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":-1}}",
             "{\"usage\":{\"prompt_tokens\":1e400}}", "{\"usage\":{\"prompt_tokens\":1.5}}",
-            "{\"usage\":{\"prompt_tokens\":\"5\"}}", "{\"usage\":[1,2]}",
+            "{\"usage\":{\"prompt_tokens\":\"five\"}}", "{\"usage\":[1,2]}",
             "{\"usage\":{\"prompt_tokens\":99999999999999999999999}}",
             "{\"usage\":{\"prompt_tokens\":9223372036854775807,\"completion_tokens\":9}}",
             "{\"data\":{\"x\":{\"usage\":{\"prompt_tokens\":5}}}}",

@@ -16,7 +16,7 @@ use tower::ServiceExt;
 use web::Body;
 
 /// The surfaces.
-pub struct App {
+pub(crate) struct App {
     /// `/api`.
     pub admin: Router,
     /// `/console`.
@@ -31,7 +31,7 @@ pub struct App {
 
 impl App {
     /// Handles one request; `relay` is the data plane of the connection's runtime.
-    pub async fn answer(
+    pub(crate) async fn answer(
         self: Arc<Self>,
         relay: Arc<Relay>,
         mut request: Request<Incoming>,

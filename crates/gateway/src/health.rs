@@ -75,7 +75,7 @@ impl Unready {
 type Answer = Result<(), Unready>;
 
 /// The state of this process.
-pub struct Health {
+pub(crate) struct Health {
     db: Db,
     /// Where the database is, if it is a file.
     file_dir: Option<PathBuf>,
@@ -90,7 +90,12 @@ pub struct Health {
 impl Health {
     /// Of a process that started at `started_at`, works on `db`, whose file would be in `data_dir`,
     /// and counts in `redis`.
-    pub fn new(db: Db, data_dir: &Path, redis: Option<Arc<Shared>>, started_at: UnixMs) -> Self {
+    pub(crate) fn new(
+        db: Db,
+        data_dir: &Path,
+        redis: Option<Arc<Shared>>,
+        started_at: UnixMs,
+    ) -> Self {
         let file_dir = (db.engine() == Engine::Sqlite).then(|| data_dir.to_owned());
         Self {
             db,
@@ -104,19 +109,19 @@ impl Health {
     }
 
     /// From now on reports that no further work should be sent here.
-    pub fn stopping(&self) {
+    pub(crate) fn stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
     /// The response to `GET /livez`, which means only that the process responds. It checks no
     /// dependency, so that a database outage does not get processes restarted.
-    pub fn alive() -> Response<Body> {
+    pub(crate) fn alive() -> Response<Body> {
         web::json(&json!({"status": "alive"}))
     }
 
     /// The response to `GET /readyz`. It reports an unreachable Redis, but stays ready: Redis is
     /// optional.
-    pub async fn ready(&self, request_id: &str) -> Response<Body> {
+    pub(crate) async fn ready(&self, request_id: &str) -> Response<Body> {
         let redis = self.redis();
         match self.check().await {
             Ok(()) => web::json(&json!({"status": "ready", "redis": redis})),
@@ -130,7 +135,7 @@ impl Health {
     }
 
     /// The answer to `GET /api/status`.
-    pub async fn status(&self, request_id: &str) -> Response<Body> {
+    pub(crate) async fn status(&self, request_id: &str) -> Response<Body> {
         match self.check().await {
             Ok(()) => web::json(&json!({
                 "success": true,

@@ -3,7 +3,7 @@
 //! This crate is the binary: command line, configuration, wiring, lifecycle and metrics.
 //! The environment and the clock are read here and nowhere else; files, too, but for those that are
 //! another crate's purpose (the database, the log, the profiles).
-#![warn(clippy::disallowed_methods)]
+#![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod allocator;
 mod app;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 const MARGIN_PERCENT: u64 = 5;
 
 /// The ceiling, and whether it is reached.
-pub struct MemoryLimit {
+pub(crate) struct MemoryLimit {
     /// 0: none.
     limit_bytes: AtomicU64,
     full: AtomicBool,
@@ -24,7 +24,7 @@ pub struct MemoryLimit {
 impl MemoryLimit {
     /// Creates a limit of `limit_bytes`; 0: none. `refuse` is called with `true` whenever it is
     /// reached, and with `false` when there is room again.
-    pub fn new(limit_bytes: u64, refuse: impl Fn(bool) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(limit_bytes: u64, refuse: impl Fn(bool) + Send + Sync + 'static) -> Self {
         Self {
             limit_bytes: AtomicU64::new(limit_bytes),
             full: AtomicBool::new(false),
@@ -34,7 +34,7 @@ impl MemoryLimit {
     }
 
     /// Puts the ceiling there from now on; 0: none.
-    pub fn set(&self, limit_bytes: u64) {
+    pub(crate) fn set(&self, limit_bytes: u64) {
         self.limit_bytes.store(limit_bytes, Ordering::Relaxed);
         self.look();
     }
@@ -45,7 +45,7 @@ impl MemoryLimit {
     }
 
     /// Registers its metric.
-    pub fn register(&self, registry: &mut Registry) {
+    pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register(
             "custompass_memory_limit_reached",
             "1 while calls are refused because MEMORY_LIMIT is reached",
@@ -54,7 +54,7 @@ impl MemoryLimit {
     }
 
     /// Looks at what is used now.
-    pub fn look(&self) {
+    pub(crate) fn look(&self) {
         match self.limit_bytes.load(Ordering::Relaxed) {
             0 => self.consider(0, u64::MAX),
             limit => {

@@ -28,7 +28,7 @@ const LIMITS: Limits =
     Limits { max_connections: 32, header_timeout_ms: 30_000, write_timeout_ms: 60_000 };
 
 /// Registers what the process itself has to say.
-pub fn register_process(registry: &mut Registry, started_at: UnixMs, lines: Option<Lines>) {
+pub(crate) fn register_process(registry: &mut Registry, started_at: UnixMs, lines: Option<Lines>) {
     registry.register(
         "newapi_build",
         "The running build",
@@ -38,7 +38,7 @@ pub fn register_process(registry: &mut Registry, started_at: UnixMs, lines: Opti
 }
 
 /// Serves `registry` until stopped.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     config: MetricsConfig,
     registry: Arc<Registry>,
@@ -123,7 +123,7 @@ impl Collector for Process {
 }
 
 /// Registers how busy the database's connections are.
-pub fn register_pool(registry: &mut Registry, db: Db) {
+pub(crate) fn register_pool(registry: &mut Registry, db: Db) {
     registry.register_collector(Box::new(Pool(db)));
 }
 

@@ -13,7 +13,7 @@ const HEAD: usize = 12;
 ///
 /// # Errors
 /// When there is no HTTP response in time.
-pub async fn status(listening: SocketAddr, within: Duration) -> io::Result<u16> {
+pub(crate) async fn status(listening: SocketAddr, within: Duration) -> io::Result<u16> {
     let answer = tokio::time::timeout(within, ask(reachable(listening))).await;
     answer.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")))
 }
@@ -31,7 +31,7 @@ async fn ask(address: SocketAddr) -> io::Result<u16> {
 
 /// Where a server that listens on every address can be reached from its own machine.
 #[must_use]
-pub fn reachable(mut listening: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(mut listening: SocketAddr) -> SocketAddr {
     match listening.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => listening.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => listening.set_ip(Ipv6Addr::LOCALHOST.into()),

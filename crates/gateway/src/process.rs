@@ -8,7 +8,7 @@ const RESERVED_DESCRIPTORS: u64 = 256;
 const UNLIMITED_DESCRIPTORS: u64 = 1 << 20;
 
 /// Raises the descriptor limit to its maximum, and returns the new limit.
-pub fn raise_descriptor_limit() -> u64 {
+pub(crate) fn raise_descriptor_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let now = match setrlimit(Resource::Nofile, raised) {
@@ -19,32 +19,32 @@ pub fn raise_descriptor_limit() -> u64 {
 }
 
 /// Client connections that `descriptors` are enough for: each may need a second one upstream.
-pub fn connections_for(descriptors: u64) -> usize {
+pub(crate) fn connections_for(descriptors: u64) -> usize {
     let half = descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2;
     usize::try_from(half).unwrap_or(usize::MAX).max(16)
 }
 
 /// The descriptor limit as it stands.
-pub fn descriptor_limit() -> u64 {
+pub(crate) fn descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(UNLIMITED_DESCRIPTORS)
 }
 
 /// Resident memory, in bytes.
-pub fn resident_bytes() -> Option<u64> {
+pub(crate) fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
     pages.checked_mul(u64::try_from(rustix::param::page_size()).ok()?)
 }
 
 /// Open descriptors.
-pub fn open_descriptors() -> Option<u64> {
+pub(crate) fn open_descriptors() -> Option<u64> {
     let entries = std::fs::read_dir("/proc/self/fd").ok()?;
     // One of them is the directory itself.
     u64::try_from(entries.count().saturating_sub(1)).ok()
 }
 
 /// Threads.
-pub fn threads() -> Option<u64> {
+pub(crate) fn threads() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     status.lines().find_map(|line| line.strip_prefix("Threads:"))?.trim().parse().ok()
 }

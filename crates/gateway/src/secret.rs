@@ -15,7 +15,7 @@ const FILE: &str = "secret.key";
 ///
 /// # Errors
 /// When it can't be created.
-pub fn make_data_dir(data_dir: &Path) -> anyhow::Result<()> {
+pub(crate) fn make_data_dir(data_dir: &Path) -> anyhow::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -24,7 +24,7 @@ pub fn make_data_dir(data_dir: &Path) -> anyhow::Result<()> {
 }
 
 /// Where the data directory keeps it.
-pub fn path(data_dir: &Path) -> PathBuf {
+pub(crate) fn path(data_dir: &Path) -> PathBuf {
     data_dir.join(FILE)
 }
 
@@ -32,7 +32,7 @@ pub fn path(data_dir: &Path) -> PathBuf {
 ///
 /// # Errors
 /// When the file can't be read, or others may read it.
-pub fn load(given: Option<&str>, data_dir: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+pub(crate) fn load(given: Option<&str>, data_dir: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     if let Some(given) = given {
         return Ok(Some(given.as_bytes().to_vec()));
     }
@@ -49,7 +49,7 @@ pub fn load(given: Option<&str>, data_dir: &Path) -> anyhow::Result<Option<Vec<u
 ///
 /// # Errors
 /// When the file can't be read or written, or others may read it.
-pub fn load_or_make(given: Option<&str>, data_dir: &Path) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn load_or_make(given: Option<&str>, data_dir: &Path) -> anyhow::Result<Vec<u8>> {
     if let Some(key) = load(given, data_dir)? {
         return Ok(key);
     }
@@ -72,7 +72,7 @@ pub fn load_or_make(given: Option<&str>, data_dir: &Path) -> anyhow::Result<Vec<
 ///
 /// # Errors
 /// When it exists already, or can't be written.
-pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}", std::process::id()));
     let draft = Path::new(&name);

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Ends when `SIGTERM` or `SIGINT` asks this process to stop. It counts from this call on, not from
 /// the first poll.
-pub fn stop_requested() -> impl Future<Output = ()> {
+pub(crate) fn stop_requested() -> impl Future<Output = ()> {
     let signals = on(SignalKind::terminate()).ok().zip(on(SignalKind::interrupt()).ok());
     async {
         let Some((mut term, mut int)) = signals else {
@@ -28,7 +28,9 @@ pub fn stop_requested() -> impl Future<Output = ()> {
 ///
 /// # Errors
 /// The work's own, and when it was stopped.
-pub async fn unless_stopped<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+pub(crate) async fn unless_stopped<T>(
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
     tokio::select! {
         done = work => done,
         () = stop_requested() => anyhow::bail!("stopped by a signal"),
@@ -37,7 +39,7 @@ pub async fn unless_stopped<T>(work: impl Future<Output = anyhow::Result<T>>) ->
 
 /// Handles the signals other than those to stop, until `end`. They are caught from this call
 /// on.
-pub fn follow(
+pub(crate) fn follow(
     lines: Option<Lines>,
     settings: Option<Arc<LiveSettings>>,
     tasks: Arc<Tasks>,

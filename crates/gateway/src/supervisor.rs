@@ -12,14 +12,14 @@ const BEATS: u32 = 3;
 
 /// Ends the heartbeat when dropped.
 #[derive(Debug)]
-pub struct Supervised {
+pub(crate) struct Supervised {
     stopping: CancellationToken,
     _end: DropGuard,
 }
 
 /// Reports that `address` is served, and starts the heartbeat if a watchdog is configured.
 /// `max_connections` is how many connections are served at a time.
-pub fn serving(address: SocketAddr, max_connections: usize) -> Supervised {
+pub(crate) fn serving(address: SocketAddr, max_connections: usize) -> Supervised {
     ready(&format!("serving on {address}"));
     let (stopping, end) = (CancellationToken::new(), CancellationToken::new());
     if let Some(within) = sd_notify::watchdog_enabled() {
@@ -37,7 +37,7 @@ pub fn serving(address: SocketAddr, max_connections: usize) -> Supervised {
 
 impl Supervised {
     /// Reports that the service is stopping. The heartbeat continues: a stop has its own deadline.
-    pub fn stopping(&self) {
+    pub(crate) fn stopping(&self) {
         self.stopping.cancel();
         say(&[
             NotifyState::Stopping,
@@ -47,7 +47,7 @@ impl Supervised {
 }
 
 /// Runs the reload on `SIGHUP`, between the notifications of its start and its end.
-pub fn reload(work: impl FnOnce()) {
+pub(crate) fn reload(work: impl FnOnce()) {
     let mut said = vec![NotifyState::Reloading];
     said.extend(NotifyState::monotonic_usec_now().ok());
     say(&said);

@@ -89,12 +89,12 @@ pub(crate) struct BatchChanges {
 impl BatchChanges {
     /// Whether the batch involves a key with a limit of its own, or spending that is limited or
     /// counted. Most batches have neither.
-    pub fn are_limited(&self) -> bool {
+    pub(crate) fn are_limited(&self) -> bool {
         !self.keys.is_empty() || self.accounts.values().any(|account| account.spending.is_some())
     }
 
     /// Holds that were made, and holds that were changed.
-    pub fn written_holds(&self) -> (Vec<HoldRow>, Vec<HoldRow>) {
+    pub(crate) fn written_holds(&self) -> (Vec<HoldRow>, Vec<HoldRow>) {
         let touched = self.holds.values().filter(|row| row.touched).cloned();
         touched.partition(|row| row.stored_amount.is_none())
     }
@@ -118,17 +118,17 @@ enum Found<'a> {
 }
 
 impl Book {
-    pub fn new(rows: Rows, now: UnixMs) -> Self {
+    pub(crate) fn new(rows: Rows, now: UnixMs) -> Self {
         Self { rows, changes: BatchChanges::default(), now, today: Day::of(now) }
     }
 
-    pub fn into_changes(self) -> BatchChanges {
+    pub(crate) fn into_changes(self) -> BatchChanges {
         let Rows { accounts, keys, holds, .. } = self.rows;
         BatchChanges { accounts, keys, holds, ..self.changes }
     }
 
     /// Decides one operation. It is applied completely, or not at all.
-    pub fn apply(&mut self, op: &Op) -> Verdict {
+    pub(crate) fn apply(&mut self, op: &Op) -> Verdict {
         match op {
             Op::Hold(new) => self.hold(new),
             Op::Grow(hold, to) => self.grow(hold.hold_id, *to),

@@ -22,24 +22,24 @@ pub(crate) enum Cell<'a> {
 }
 
 impl Cell<'_> {
-    pub fn int(&self) -> Option<i64> {
+    pub(crate) fn int(&self) -> Option<i64> {
         if let Self::Int(value) = self { Some(*value) } else { None }
     }
 
-    pub fn uuid(&self) -> Option<Uuid> {
+    pub(crate) fn uuid(&self) -> Option<Uuid> {
         if let Self::Uuid(value) = self { Some(*value) } else { None }
     }
 
-    pub fn time(&self) -> Option<UnixMs> {
+    pub(crate) fn time(&self) -> Option<UnixMs> {
         if let Self::Time(value) = self { Some(*value) } else { None }
     }
 
     /// Whether it is true; null is not.
-    pub fn is_true(&self) -> bool {
+    pub(crate) fn is_true(&self) -> bool {
         matches!(self, Self::Bool(true))
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         if let Self::Text(value) = self { value } else { "" }
     }
 }
@@ -105,20 +105,20 @@ pub(crate) struct Forms(u8);
 
 impl Forms {
     /// Every batch.
-    pub const ALWAYS: Self = Self(0);
+    pub(crate) const ALWAYS: Self = Self(0);
     /// Batches in which a key has a limit of its own, or spending is counted.
-    pub const LIMITED: Self = Self(1);
+    pub(crate) const LIMITED: Self = Self(1);
     /// Batches with lines that have more columns than that of a plain call.
-    pub const DETAILED: Self = Self(2);
+    pub(crate) const DETAILED: Self = Self(2);
     /// All columns.
-    pub const ALL: Self = Self(3);
+    pub(crate) const ALL: Self = Self(3);
 
     #[must_use]
-    pub const fn with(self, other: Self) -> Self {
+    pub(crate) const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    pub const fn has(self, other: Self) -> bool {
+    pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 }
@@ -154,12 +154,12 @@ pub(crate) struct Placeholders(usize);
 
 impl Placeholders {
     /// The placeholder that comes next.
-    pub fn peek(&self) -> String {
+    pub(crate) fn peek(&self) -> String {
         format!("${}", self.0 + 1)
     }
 
     /// The next placeholder.
-    pub fn next(&mut self) -> String {
+    pub(crate) fn next(&mut self) -> String {
         self.0 += 1;
         format!("${}", self.0)
     }
@@ -194,7 +194,7 @@ impl<R> TableSchema<R> {
 
     /// The expressions over the table as `t` that a reading statement selects, in the order of
     /// [`Self::row`].
-    pub fn selected(&self) -> String {
+    pub(crate) fn selected(&self) -> String {
         let expressions = self.read().map(|column| match column.role {
             ColumnRole::Seen(expression) => expression.to_owned(),
             _ => format!("t.{}", column.name),
@@ -203,7 +203,7 @@ impl<R> TableSchema<R> {
     }
 
     /// Reads a row; `cell` returns the value at an index.
-    pub fn row<E>(
+    pub(crate) fn row<E>(
         &self,
         mut cell: impl FnMut(usize, ColumnType) -> Result<Cell<'static>, E>,
     ) -> Result<R, E>
@@ -223,7 +223,7 @@ impl<R> TableSchema<R> {
 /// Statements over many rows at once, on PostgreSQL.
 impl<R> TableSchema<R> {
     /// `INSERT` of rows given as arrays, if `condition`.
-    pub fn insert_all(&self, forms: Forms, at: &mut Placeholders) -> String {
+    pub(crate) fn insert_all(&self, forms: Forms, at: &mut Placeholders) -> String {
         let columns: Vec<_> = self.inserted(forms).collect();
         let values = list(&columns, |column| match column.kind {
             ColumnType::Json => format!("c.{}::jsonb", column.name),
@@ -238,7 +238,7 @@ impl<R> TableSchema<R> {
     }
 
     /// `UPDATE` of the rows that are unchanged since they were read; `RETURNING` counts them.
-    pub fn update_all(&self, forms: Forms, at: &mut Placeholders) -> String {
+    pub(crate) fn update_all(&self, forms: Forms, at: &mut Placeholders) -> String {
         let columns: Vec<_> = self.updated(forms).collect();
         let mut set: Vec<String> = columns
             .iter()
@@ -261,7 +261,7 @@ impl<R> TableSchema<R> {
     }
 
     /// `DELETE` of the rows that are unchanged since they were read.
-    pub fn delete_all(&self, forms: Forms, at: &mut Placeholders) -> String {
+    pub(crate) fn delete_all(&self, forms: Forms, at: &mut Placeholders) -> String {
         let columns: Vec<_> = self.compared(forms).collect();
         format!(
             "DELETE FROM {} AS t\n    USING {}\n    WHERE {}\n    RETURNING 1",
@@ -272,7 +272,7 @@ impl<R> TableSchema<R> {
     }
 
     /// `SELECT` of the rows that are unchanged since they were read.
-    pub fn compare_all(&self, forms: Forms, at: &mut Placeholders) -> String {
+    pub(crate) fn compare_all(&self, forms: Forms, at: &mut Placeholders) -> String {
         let columns: Vec<_> = self.compared(forms).collect();
         format!(
             "SELECT 1 FROM {} JOIN {} AS t\n    ON {}",
@@ -303,17 +303,17 @@ impl<R> TableSchema<R> {
     }
 
     /// The parameters of [`Self::insert_all`].
-    pub fn inserts<'a>(&self, forms: Forms, rows: &'a [R]) -> Arrays<'a> {
+    pub(crate) fn inserts<'a>(&self, forms: Forms, rows: &'a [R]) -> Arrays<'a> {
         arrays(self.inserted(forms), rows)
     }
 
     /// The parameters of [`Self::update_all`].
-    pub fn updates<'a>(&self, forms: Forms, rows: &'a [R]) -> Arrays<'a> {
+    pub(crate) fn updates<'a>(&self, forms: Forms, rows: &'a [R]) -> Arrays<'a> {
         arrays(self.updated(forms), rows)
     }
 
     /// The parameters of [`Self::delete_all`] and [`Self::compare_all`].
-    pub fn compares<'a>(&self, forms: Forms, rows: &'a [R]) -> Arrays<'a> {
+    pub(crate) fn compares<'a>(&self, forms: Forms, rows: &'a [R]) -> Arrays<'a> {
         arrays(self.compared(forms), rows)
     }
 }
@@ -321,14 +321,14 @@ impl<R> TableSchema<R> {
 /// Statements over one row, on SQLite. Nothing is compared: a batch has exclusive access to the
 /// file.
 impl<R> TableSchema<R> {
-    pub fn insert_one(&self) -> String {
+    pub(crate) fn insert_one(&self) -> String {
         let columns: Vec<_> = self.inserted(Forms::ALL).collect();
         let places: Vec<String> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
         let names = list(&columns, |column| column.name.to_owned());
         format!("INSERT INTO {} ({names}) VALUES ({})", self.name, places.join(", "))
     }
 
-    pub fn update_one(&self) -> String {
+    pub(crate) fn update_one(&self) -> String {
         let (mut set, mut which) = (Vec::new(), Vec::new());
         for (n, column) in self.written().enumerate() {
             let place = n + 1;
@@ -351,12 +351,12 @@ impl<R> TableSchema<R> {
     }
 
     /// The parameters of [`Self::insert_one`].
-    pub fn insert_cells<'a>(&self, row: &'a R) -> Vec<Cell<'a>> {
+    pub(crate) fn insert_cells<'a>(&self, row: &'a R) -> Vec<Cell<'a>> {
         self.inserted(Forms::ALL).map(|column| (column.get)(row)).collect()
     }
 
     /// The parameters of [`Self::update_one`].
-    pub fn update_cells<'a>(&self, row: &'a R) -> Vec<Cell<'a>> {
+    pub(crate) fn update_cells<'a>(&self, row: &'a R) -> Vec<Cell<'a>> {
         self.written().map(|column| (column.get)(row)).collect()
     }
 }

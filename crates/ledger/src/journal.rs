@@ -17,7 +17,7 @@ pub(crate) enum LineKind {
 }
 
 impl LineKind {
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Topup => "topup",
             Self::Precharge => "precharge",
@@ -62,7 +62,7 @@ pub(crate) struct LineRow {
 
 impl LineRow {
     /// Whether the line has more columns than that of a plain call.
-    pub fn is_detailed(&self) -> bool {
+    pub(crate) fn is_detailed(&self) -> bool {
         !self.content.is_empty()
             || self.reference.is_some()
             || self.redemption.is_some()
@@ -70,7 +70,7 @@ impl LineRow {
     }
 
     /// The details that have no column of their own, as JSON.
-    pub fn other(&self) -> Option<String> {
+    pub(crate) fn other(&self) -> Option<String> {
         if let Some(id) = self.redemption {
             return Some(format!("{{\"redemption_id\":{id}}}"));
         }
@@ -81,11 +81,11 @@ impl LineRow {
         serde_json::to_string(usage).ok().map(|usage| format!("{{\"usage\":{usage}}}"))
     }
 
-    pub fn prompt_tokens(&self) -> i64 {
+    pub(crate) fn prompt_tokens(&self) -> i64 {
         self.usage.as_ref().map_or(0, |usage| usage.prompt_tokens)
     }
 
-    pub fn completion_tokens(&self) -> i64 {
+    pub(crate) fn completion_tokens(&self) -> i64 {
         self.usage.as_ref().map_or(0, |usage| usage.completion_tokens)
     }
 }

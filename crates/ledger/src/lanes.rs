@@ -100,7 +100,7 @@ pub(crate) struct Lanes {
 }
 
 impl QueuedOp {
-    pub const fn new(op: Op, reply: Option<AnswerSender>) -> Self {
+    pub(crate) const fn new(op: Op, reply: Option<AnswerSender>) -> Self {
         Self {
             op,
             reply,
@@ -115,7 +115,7 @@ impl QueuedOp {
 
     /// Ends the operation. Where the caller has gone, a [`Hold`] in the result releases itself when
     /// dropped.
-    pub fn answer(self, answer: Result<OpAnswer, LedgerError>) {
+    pub(crate) fn answer(self, answer: Result<OpAnswer, LedgerError>) {
         if let Some(reply) = self.reply {
             let _ = reply.send(answer);
         }
@@ -142,7 +142,7 @@ impl EndQueue for Lanes {
 }
 
 impl Lanes {
-    pub fn new(
+    pub(crate) fn new(
         queue: Box<dyn LaneQueue>,
         node: NodeId,
         config: LedgerConfig,
@@ -163,24 +163,24 @@ impl Lanes {
     }
 
     /// Whether the queue is too long to accept new work. Work that is done is always settled.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.pending.load(Ordering::Relaxed) >= self.config.load().queue_max
     }
 
     /// The maximum number of operations in one commit.
-    pub fn batch_max(&self) -> usize {
+    pub(crate) fn batch_max(&self) -> usize {
         self.config.load().batch_max
     }
 
     /// Accepts an operation.
-    pub fn submit(self: &Arc<Self>, mut job: QueuedOp) {
+    pub(crate) fn submit(self: &Arc<Self>, mut job: QueuedOp) {
         job.pending = Some(Pending::new(self));
         job.home = Handle::try_current().ok();
         self.enqueue(job);
     }
 
     /// Waits until everything accepted is done.
-    pub async fn drained(&self) {
+    pub(crate) async fn drained(&self) {
         loop {
             let idle = self.idle.notified();
             if self.pending.load(Ordering::Acquire) == 0 {
@@ -197,7 +197,7 @@ impl Lanes {
     }
 
     /// Drops operations that no caller waits for any more.
-    pub fn drop_unwanted(&self, batch: Vec<QueuedOp>) -> Vec<QueuedOp> {
+    pub(crate) fn drop_unwanted(&self, batch: Vec<QueuedOp>) -> Vec<QueuedOp> {
         let (wanted, unwanted): (Vec<QueuedOp>, Vec<QueuedOp>) =
             batch.into_iter().partition(QueuedOp::is_wanted);
         for job in unwanted {
@@ -209,7 +209,7 @@ impl Lanes {
     /// Sends the results of a durable batch, those of each runtime by one task there: one wake-up
     /// across threads per runtime instead of one per operation, and the lane continues with the
     /// next batch.
-    pub fn answer_batch(
+    pub(crate) fn answer_batch(
         self: &Arc<Self>,
         batch: Vec<QueuedOp>,
         decided: Vec<Result<OpOutcome, OpRefusal>>,
@@ -265,7 +265,7 @@ impl Lanes {
     }
 
     /// Retries an operation that the database failed to complete, if that may help.
-    pub fn retry_or_fail(self: &Arc<Self>, job: QueuedOp, error: &StoreError) {
+    pub(crate) fn retry_or_fail(self: &Arc<Self>, job: QueuedOp, error: &StoreError) {
         let must = job.in_doubt || job.op.must_complete();
         // What a commit of unknown outcome wrote may be locked when it is looked up.
         let entered = job.in_doubt && matches!(error, StoreError::Conflict { .. });
@@ -289,7 +289,7 @@ impl Lanes {
 
     /// Patience is the sum of the retries after 1 s, 2 s, 3 s. Within it the first retries come at
     /// once: a row is nearly always locked by another node's commit of a few milliseconds.
-    pub fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         let config = self.config.load();
         let (count, delay) = (config.busy_retry_count, config.busy_retry_delay_ms);
         Duration::from_millis(delay * u64::from(count * (count + 1) / 2))

@@ -10,6 +10,7 @@
 //! The modules as floors, each importing from those before it: `spending`, `task`, `journal`, `op`,
 //! `rows`, `book`, `task_rows`, `columns`, `tables`, `wanted`, the caches, `lanes` with `hold`, the
 //! engines, `ledger` with `tasks`, `jobs`.
+#![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod audit;
 mod book;

@@ -205,7 +205,7 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    pub fn user_id(&self) -> UserId {
+    pub(crate) fn user_id(&self) -> UserId {
         match self {
             Self::Hold(new) => new.request.user_id,
             Self::Grow(hold, _)
@@ -221,7 +221,7 @@ impl Op {
     }
 
     /// The hold that this makes, changes or ends.
-    pub fn hold_id(&self) -> Option<HoldId> {
+    pub(crate) fn hold_id(&self) -> Option<HoldId> {
         match self {
             Self::Hold(new) => Some(new.request.hold_id),
             Self::Grow(hold, _)
@@ -235,7 +235,7 @@ impl Op {
     }
 
     /// The task that this records or ends.
-    pub fn task(&self) -> Option<TaskUid> {
+    pub(crate) fn task(&self) -> Option<TaskUid> {
         match self {
             Self::Record(_, taken) => Some(taken.task.uid),
             Self::Finish(finish) => Some(finish.task.uid),
@@ -244,7 +244,7 @@ impl Op {
     }
 
     /// The reference of a movement.
-    pub fn reference(&self) -> Option<&Arc<str>> {
+    pub(crate) fn reference(&self) -> Option<&Arc<str>> {
         match self {
             Self::Move(.., entry) | Self::Refund(.., entry) | Self::Redeem(_, entry) => {
                 Some(&entry.reference)
@@ -254,7 +254,7 @@ impl Op {
     }
 
     /// Whether one statement, over rows without locks, can do this.
-    pub fn fits_one_statement(&self) -> bool {
+    pub(crate) fn fits_one_statement(&self) -> bool {
         match self {
             Self::Hold(new) => new.request.task.is_none(),
             Self::Settle(_, settlement, _) => settlement.reply.is_none(),
@@ -270,7 +270,7 @@ impl Op {
 
     /// Whether the work is done and the money must follow, however long it takes. Other operations
     /// fail with an error.
-    pub const fn must_complete(&self) -> bool {
+    pub(crate) const fn must_complete(&self) -> bool {
         matches!(self, Self::Record(..) | Self::Settle(..) | Self::Release(..) | Self::Abandon(..))
     }
 }

@@ -17,17 +17,17 @@ pub(crate) struct OpenHolds {
 
 impl OpenHolds {
     /// Holds of this node.
-    pub fn of(node: NodeId) -> Self {
+    pub(crate) fn of(node: NodeId) -> Self {
         Self { node, holds: Mutex::default() }
     }
 
     /// The id of this node.
-    pub const fn node(&self) -> NodeId {
+    pub(crate) const fn node(&self) -> NodeId {
         self.node
     }
 
     /// Adds the wanted rows that are cached.
-    pub fn fill(&self, wanted: &RowsNeeded, rows: &mut Rows) {
+    pub(crate) fn fill(&self, wanted: &RowsNeeded, rows: &mut Rows) {
         let holds = self.lock();
         for id in &wanted.holds {
             if let Some(row) = holds.get(id) {
@@ -37,7 +37,7 @@ impl OpenHolds {
     }
 
     /// Inserts what has become durable.
-    pub fn insert(&self, changes: &BatchChanges) {
+    pub(crate) fn insert(&self, changes: &BatchChanges) {
         let mut holds = self.lock();
         for ended in &changes.ended_holds {
             holds.remove(&ended.id);
@@ -53,7 +53,7 @@ impl OpenHolds {
     }
 
     /// Invalidates rows that may not be as they are cached: they have to be read.
-    pub fn invalidate(&self, wanted: &RowsNeeded) {
+    pub(crate) fn invalidate(&self, wanted: &RowsNeeded) {
         let mut holds = self.lock();
         for id in &wanted.holds {
             holds.remove(id);
@@ -61,7 +61,7 @@ impl OpenHolds {
     }
 
     /// As [`Self::invalidate`], for all.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.lock().clear();
     }
 

@@ -109,14 +109,14 @@ impl From<tokio_postgres::Error> for Failure {
 
 impl Lane {
     /// Opens the lane's connection.
-    pub async fn connect(db: Db, lanes: Arc<Lanes>) -> Result<Self, LedgerError> {
+    pub(crate) async fn connect(db: Db, lanes: Arc<Lanes>) -> Result<Self, LedgerError> {
         let session = Some(LaneSession::open(&db, lanes.open.node()).await?);
         let (cache, contention) = (RowCache::default(), Contention::default());
         Ok(Self { db, lanes, session, cache, contention })
     }
 
     /// Processes the queue, batch by batch, until `finished`.
-    pub async fn run(
+    pub(crate) async fn run(
         mut self,
         mut queue: UnboundedReceiver<QueuedOp>,
         finished: CancellationToken,

@@ -22,7 +22,7 @@ pub(crate) struct PriceIds(Mutex<HashMap<FrozenPrice, (i64, UnixMs)>>);
 
 impl PriceIds {
     /// The id of a price. For a new price, and once a day, it is written to the database.
-    pub async fn id_of(
+    pub(crate) async fn id_of(
         &self,
         db: &Db,
         price: &FrozenPrice,
@@ -49,7 +49,7 @@ impl PriceIds {
     }
 
     /// Clears the cache: after a fail-over the database may lack the last rows.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.lock().clear();
     }
 

@@ -33,7 +33,7 @@ pub(crate) struct CodeRow {
 
 impl CodeRow {
     /// The value of the code at this time.
-    pub fn worth(&self, at: UnixMs) -> Result<Quota, CodeFault> {
+    pub(crate) fn worth(&self, at: UnixMs) -> Result<Quota, CodeFault> {
         match self.status {
             OPEN if self.expires_at.is_some_and(|ends| ends <= at) => Err(CodeFault::Expired),
             OPEN => Ok(self.quota),
@@ -42,7 +42,7 @@ impl CodeRow {
         }
     }
 
-    pub const fn mark_redeemed(&mut self) {
+    pub(crate) const fn mark_redeemed(&mut self) {
         self.status = REDEEMED;
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct RowCache {
 
 impl RowCache {
     /// Adds the wanted rows that are cached.
-    pub fn fill(&self, wanted: &RowsNeeded, rows: &mut Rows) {
+    pub(crate) fn fill(&self, wanted: &RowsNeeded, rows: &mut Rows) {
         for id in &wanted.users {
             if let Some(account) = self.accounts.get(id) {
                 rows.accounts.insert(*id, account.clone());
@@ -36,13 +36,13 @@ impl RowCache {
     }
 
     /// Inserts what has become durable.
-    pub fn insert(&mut self, changes: &BatchChanges) {
+    pub(crate) fn insert(&mut self, changes: &BatchChanges) {
         insert_all(&mut self.accounts, &changes.accounts);
         insert_all(&mut self.keys, &changes.keys);
     }
 
     /// Invalidates rows that are not as they were cached.
-    pub fn invalidate(&mut self, wanted: &RowsNeeded) {
+    pub(crate) fn invalidate(&mut self, wanted: &RowsNeeded) {
         for id in &wanted.users {
             self.accounts.remove(id);
         }
@@ -51,7 +51,7 @@ impl RowCache {
         }
     }
 
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 }

@@ -84,12 +84,12 @@ impl Default for HoldRow {
 
 impl HoldRow {
     /// The key whose limit it counts against.
-    pub fn limited_key(&self) -> Option<KeyId> {
+    pub(crate) fn limited_key(&self) -> Option<KeyId> {
         (self.key_amount.is_some() || self.key_counted_on.is_some()).then_some(self.key_id)
     }
 
     /// The row once it is written.
-    pub fn stored(mut self) -> Self {
+    pub(crate) fn stored(mut self) -> Self {
         self.stored_amount = Some(self.amount);
         self.touched = false;
         self
@@ -144,7 +144,7 @@ pub(crate) struct MadeMovement {
 
 impl MadeMovement {
     /// Whether a later request under the same reference means the same movement.
-    pub fn is_like(&self, other: &Self) -> bool {
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
         (&self.kind, self.amount, &self.refund_of) == (&other.kind, other.amount, &other.refund_of)
     }
 }

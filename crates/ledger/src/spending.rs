@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 pub(crate) struct Day(pub i32);
 
 impl Day {
-    pub fn of(now: UnixMs) -> Self {
+    pub(crate) fn of(now: UnixMs) -> Self {
         let instant = Timestamp::from_millisecond(now.0).unwrap_or_default();
         Self::from(instant.to_zoned(TimeZone::UTC).date())
     }
@@ -83,7 +83,7 @@ pub(crate) struct Spent {
 
 impl Spent {
     /// Whether anything was ever counted.
-    pub fn began(self) -> bool {
+    pub(crate) fn began(self) -> bool {
         self != Self::default()
     }
 
@@ -148,7 +148,12 @@ impl LimitReached {
 
 impl Spending {
     /// From a row's columns; `None`: nothing is limited, nor ever was.
-    pub fn of(limits: SpendingLimits, on: Option<i32>, day: i64, month: i64) -> Option<Box<Self>> {
+    pub(crate) fn of(
+        limits: SpendingLimits,
+        on: Option<i32>,
+        day: i64,
+        month: i64,
+    ) -> Option<Box<Self>> {
         let spent = on.map(|on| Spent { on: Day(on), day: Quota(day), month: Quota(month) });
         if limits == SpendingLimits::default() && spent.is_none() {
             return None;
@@ -157,7 +162,7 @@ impl Spending {
     }
 
     /// Whether the limits allow a hold of `to` that is counted at `held` so far.
-    pub fn check(
+    pub(crate) fn check(
         &self,
         today: Day,
         (counted_on, held): (Option<Day>, Quota),
@@ -180,13 +185,13 @@ impl Spending {
     }
 
     /// Counts an amount in this period, replacing what was counted before; returns its day.
-    pub fn recount(&mut self, today: Day, was: (Option<Day>, Quota), now: Quota) -> Day {
+    pub(crate) fn recount(&mut self, today: Day, was: (Option<Day>, Quota), now: Quota) -> Day {
         self.spent = self.spent.by(today).without(was.0, was.1).with(now);
         self.spent.on
     }
 
     /// Subtracts an amount from the period that it was counted in.
-    pub fn take_back(&mut self, today: Day, counted_on: Option<Day>, amount: Quota) {
+    pub(crate) fn take_back(&mut self, today: Day, counted_on: Option<Day>, amount: Quota) {
         self.spent = self.spent.by(today).without(counted_on, amount);
     }
 }

@@ -68,7 +68,7 @@ impl LaneQueue for SqliteQueue {
 }
 
 impl SqliteQueue {
-    pub fn new(db: Db) -> Self {
+    pub(crate) fn new(db: Db) -> Self {
         Self(Arc::new(Inner {
             waiting: Mutex::default(),
             scheduled: AtomicBool::new(false),

@@ -239,7 +239,7 @@ impl Default for AccountMove {
 
 impl AccountMove {
     /// `account` as a batch leaves it, and how the batch changed it.
-    pub fn new(account: &Account, change: &crate::book::AccountChange) -> Self {
+    pub(crate) fn new(account: &Account, change: &crate::book::AccountChange) -> Self {
         Self {
             id: account.id,
             username: account.username.clone(),
@@ -253,7 +253,7 @@ impl AccountMove {
     }
 
     /// The account as it was read.
-    pub fn found(self) -> Account {
+    pub(crate) fn found(self) -> Account {
         Account {
             id: self.id,
             username: self.username,
@@ -327,7 +327,7 @@ impl Default for KeyMove {
 
 impl KeyMove {
     /// `key` as a batch leaves it, and how the batch changed it.
-    pub fn new(key: &KeyLimit, change: &crate::book::KeyChange) -> Self {
+    pub(crate) fn new(key: &KeyLimit, change: &crate::book::KeyChange) -> Self {
         Self {
             id: key.id,
             remain_was: Quota(key.remain.0.wrapping_sub(change.delta.0)),
@@ -338,7 +338,7 @@ impl KeyMove {
     }
 
     /// The limit as it was read.
-    pub fn found(self) -> KeyLimit {
+    pub(crate) fn found(self) -> KeyLimit {
         let spending = self.counted.spending();
         KeyLimit { id: self.id, remain: self.remain_was, unlimited: self.unlimited, spending }
     }

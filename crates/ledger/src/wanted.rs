@@ -26,7 +26,7 @@ pub(crate) struct RowsNeeded {
 }
 
 impl RowsNeeded {
-    pub fn of(ops: &[&Op]) -> Self {
+    pub(crate) fn of(ops: &[&Op]) -> Self {
         let mut wanted = Self {
             users: distinct(ops.iter().map(|op| op.user_id())),
             tasks: distinct(ops.iter().filter_map(|op| op.task())),
@@ -63,7 +63,7 @@ impl RowsNeeded {
     }
 
     /// Adds the keys whose own limits the holds of `rows` count against.
-    pub fn add_keys_of_holds(&mut self, rows: &Rows) {
+    pub(crate) fn add_keys_of_holds(&mut self, rows: &Rows) {
         let more = rows.holds.values().filter_map(|row| row.limited_key());
         self.keys = distinct(self.keys.iter().copied().chain(more));
     }

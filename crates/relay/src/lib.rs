@@ -7,7 +7,7 @@
 //! retries but after a failed connection or a status by which nothing was delivered, no parsing and
 //! rewriting of bodies. Status codes are chosen in `web`, but for the 204 that ends a stream of a
 //! task's events (`task_view`).
-#![warn(clippy::disallowed_methods)]
+#![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod account;
 mod api_request;

@@ -15,19 +15,19 @@ const LEVEL: Compression = Compression::new(6);
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// What an archive holds, as it is unpacked.
-pub type Unpacking = BufReader<MultiGzDecoder<BufReader<File>>>;
+pub(super) type Unpacking = BufReader<MultiGzDecoder<BufReader<File>>>;
 
 /// A file that is being written, under another name. Dropped unfinished, it is gone.
-pub struct Draft(GzEncoder<NamedTempFile>);
+pub(super) struct Draft(GzEncoder<NamedTempFile>);
 
 impl Draft {
     /// An empty one.
-    pub fn begin(room: &Path) -> anyhow::Result<Self> {
+    pub(super) fn begin(room: &Path) -> anyhow::Result<Self> {
         Ok(Self(GzEncoder::new(scratch(room)?, LEVEL)))
     }
 
     /// On disk, as a whole.
-    pub fn finish(self) -> anyhow::Result<NamedTempFile> {
+    pub(super) fn finish(self) -> anyhow::Result<NamedTempFile> {
         let file = self.0.finish()?;
         file.as_file().sync_all()?;
         Ok(file)
@@ -45,37 +45,37 @@ impl Write for Draft {
 }
 
 /// The directory that a file is in.
-pub fn dir_of(file: &Path) -> &Path {
+pub(super) fn dir_of(file: &Path) -> &Path {
     file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Creates a temporary directory, which is removed with its content on drop, including files that a
 /// detached thread still has open.
-pub fn room(dir: &Path) -> anyhow::Result<TempDir> {
+pub(super) fn room(dir: &Path) -> anyhow::Result<TempDir> {
     let made = Builder::new().prefix(".newapi-backup-").suffix(".part").tempdir_in(dir);
     made.with_context(|| format!("nothing can be written in {}", dir.display()))
 }
 
 /// A file for the meantime, which only its owner may read.
-pub fn scratch(room: &Path) -> anyhow::Result<NamedTempFile> {
+pub(super) fn scratch(room: &Path) -> anyhow::Result<NamedTempFile> {
     let made = NamedTempFile::new_in(room);
     made.with_context(|| format!("nothing can be written in {}", room.display()))
 }
 
 /// Gives a draft its name, which must not be taken, for good.
-pub fn place(draft: NamedTempFile, file: &Path) -> anyhow::Result<()> {
+pub(super) fn place(draft: NamedTempFile, file: &Path) -> anyhow::Result<()> {
     draft.persist_noclobber(file).with_context(|| file.display().to_string())?;
     Ok(File::open(dir_of(file))?.sync_all()?)
 }
 
 /// Begins to unpack.
-pub fn open(file: &Path) -> anyhow::Result<Unpacking> {
+pub(super) fn open(file: &Path) -> anyhow::Result<Unpacking> {
     let packed = File::open(file).with_context(|| file.display().to_string())?;
     let packed = BufReader::with_capacity(BUFFER_BYTES, packed);
     Ok(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(packed)))
 }
 
 /// Whether what is unpacked begins so. Takes nothing away.
-pub fn begins_with(unpacking: &mut Unpacking, magic: &[u8]) -> anyhow::Result<bool> {
+pub(super) fn begins_with(unpacking: &mut Unpacking, magic: &[u8]) -> anyhow::Result<bool> {
     Ok(unpacking.fill_buf().context("it is not compressed with gzip")?.starts_with(magic))
 }

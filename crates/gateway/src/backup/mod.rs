@@ -21,7 +21,7 @@ use tokio::task::spawn_blocking;
 const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// A backup that was made.
-pub struct Made {
+pub(crate) struct Made {
     /// Its length.
     pub bytes: u64,
     /// Of which engine it is.
@@ -31,7 +31,7 @@ pub struct Made {
 }
 
 /// How the names of an engine's backups end.
-pub const fn suffix(engine: Engine) -> &'static str {
+pub(crate) const fn suffix(engine: Engine) -> &'static str {
     match engine {
         Engine::Postgres => ".sql.gz",
         Engine::Sqlite => ".db.gz",
@@ -42,7 +42,7 @@ pub const fn suffix(engine: Engine) -> &'static str {
 ///
 /// # Errors
 /// When `SQL_DSN` can't be read.
-pub fn engine(database: &DatabaseConfig) -> anyhow::Result<Engine> {
+pub(crate) fn engine(database: &DatabaseConfig) -> anyhow::Result<Engine> {
     let postgres = store::libpq(database.db.dsn.as_deref())?.is_some();
     Ok(if postgres { Engine::Postgres } else { Engine::Sqlite })
 }
@@ -52,7 +52,7 @@ pub fn engine(database: &DatabaseConfig) -> anyhow::Result<Engine> {
 ///
 /// # Errors
 /// When the database or the file can't be used; there is no file then.
-pub async fn make(database: &DatabaseConfig, file: &Path) -> anyhow::Result<Made> {
+pub(crate) async fn make(database: &DatabaseConfig, file: &Path) -> anyhow::Result<Made> {
     if file.exists() {
         bail!("{} is there already", file.display());
     }
@@ -81,7 +81,7 @@ async fn copy_sqlite(from: PathBuf, room: PathBuf, mut draft: Draft) -> anyhow::
 }
 
 /// A backup that was read to its end, and found whole.
-pub struct Backup {
+pub(crate) struct Backup {
     /// Of which engine it is.
     pub engine: Engine,
     /// What is in it.
@@ -98,7 +98,7 @@ impl Backup {
     ///
     /// # Errors
     /// When it is damaged, cut off, or no backup.
-    pub async fn open(file: &Path, scratch: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn open(file: &Path, scratch: &Path) -> anyhow::Result<Self> {
         let room = archive::room(scratch)?;
         let (packed, to) = (file.to_owned(), room.path().to_owned());
         let (engine, contents, unpacked) = spawn_blocking(move || read(&packed, &to)).await??;
@@ -112,7 +112,7 @@ impl Backup {
     ///
     /// # Errors
     /// When it is of a newer or an altered newapi.
-    pub fn migrations(&self) -> anyhow::Result<Vec<Migration>> {
+    pub(crate) fn migrations(&self) -> anyhow::Result<Vec<Migration>> {
         let missing = store::migrations_for(self.engine, &self.contents.applied);
         missing.context("this backup is not for this newapi")
     }
@@ -121,7 +121,7 @@ impl Backup {
     ///
     /// # Errors
     /// When the database refuses it.
-    pub async fn load(self, database: &DatabaseConfig, db: &Db) -> anyhow::Result<()> {
+    pub(crate) async fn load(self, database: &DatabaseConfig, db: &Db) -> anyhow::Result<()> {
         if let Some(unpacked) = &self.unpacked {
             return Ok(store::replace_sqlite(db, unpacked.path().to_owned()).await?);
         }

@@ -45,7 +45,7 @@ $alone$;
 const EPILOGUE: &[u8] = b"COMMIT;\n";
 
 /// Writes the database as it is at this moment, as SQL.
-pub async fn dump(server: Libpq, room: &Path, mut to: Draft) -> anyhow::Result<Draft> {
+pub(super) async fn dump(server: Libpq, room: &Path, mut to: Draft) -> anyhow::Result<Draft> {
     let way = Way::to(server, room)?;
     let (copy, list) = (archive::scratch(room)?, archive::scratch(room)?);
     let mut pg_dump = way.program("pg_dump");
@@ -67,7 +67,7 @@ pub async fn dump(server: Libpq, room: &Path, mut to: Draft) -> anyhow::Result<D
 }
 
 /// Puts a dump in the place of what is in the database, in one transaction.
-pub async fn load(server: Libpq, room: &Path, mut dump: Unpacking) -> anyhow::Result<()> {
+pub(super) async fn load(server: Libpq, room: &Path, mut dump: Unpacking) -> anyhow::Result<()> {
     let way = Way::to(server, room)?;
     let mut psql = way.program("psql");
     psql.args(["--no-psqlrc", "--no-password", "--quiet", "--output=/dev/null"]);

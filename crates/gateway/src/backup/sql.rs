@@ -18,7 +18,7 @@ struct Copy {
 }
 
 /// Reads a dump to its end.
-pub fn inspect(mut dump: impl BufRead) -> anyhow::Result<Contents> {
+pub(super) fn inspect(mut dump: impl BufRead) -> anyhow::Result<Contents> {
     let mut contents = Contents::default();
     let (mut line, mut copying, mut complete) = (Vec::new(), None::<Copy>, false);
     loop {

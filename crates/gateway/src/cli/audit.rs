@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 /// Checks every balance and every hold against the journal; exits 1 on any breach.
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub(super) struct Args {
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -16,7 +16,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When the database doesn't answer.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let db = tools::database(&tools::config()?).await?;
     let report = ledger::audit(&db, crate::wiring::system_clock().now()).await?;
     if args.json {

@@ -24,7 +24,7 @@ const PREFIX: &str = "newapi-";
 /// and `gunzip -c FILE | psql`. SQLite: the database's file behind gzip. The backup is read back to
 /// its end before it gets its name. SECRET_KEY is not in it.
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub(super) struct Args {
     /// A file that is not there yet, or a directory: there it is called newapi-TIME, and the link
     /// `latest` leads to it. Not given: DATA_DIR/backups.
     to: Option<PathBuf>,
@@ -40,7 +40,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When database or file can't be used.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     signals::unless_stopped(write(&args)).await?;
     Ok(ExitCode::SUCCESS)
 }

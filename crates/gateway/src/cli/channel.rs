@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 /// Channels: accounts at upstreams.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Show all channels.
     List {
         /// As JSON.
@@ -93,7 +93,7 @@ pub enum Command {
 ///
 /// # Errors
 /// What the operation refuses.
-pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     CommandContext::with(async |context| act(context, command).await).await
 }
 

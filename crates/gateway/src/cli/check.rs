@@ -16,7 +16,7 @@ const ANSWER_MS: u64 = 10_000;
 
 /// Checks configuration, database and channels; exits 1 if anything is wrong.
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub(crate) struct Args {
     /// Don't reach out to the upstreams.
     #[arg(long)]
     offline: bool,
@@ -43,7 +43,7 @@ impl Findings {
 ///
 /// # Errors
 /// None: what is wrong is what it prints.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut findings = Findings::default();
     for name in unknown_in_process() {
         findings.bad(format_args!("{name} is not a setting of this version"));

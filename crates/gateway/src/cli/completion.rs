@@ -10,14 +10,14 @@ use std::process::ExitCode;
 
 /// Prints the completions of a shell.
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub(super) struct Args {
     /// Which shell.
     shell: Shell,
 }
 
 /// Prints the man page, or writes those of all commands.
 #[derive(clap::Args, Debug)]
-pub struct ManArgs {
+pub(super) struct ManArgs {
     /// Directory to write one page a command into.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -27,7 +27,7 @@ pub struct ManArgs {
 ///
 /// # Errors
 /// None: a closed pipe is ignored.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "newapi", &mut script);
     printed(&script)
@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 ///
 /// # Errors
 /// When the directory can't be written to.
-pub fn man(args: &ManArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn man(args: &ManArgs) -> anyhow::Result<ExitCode> {
     if let Some(dir) = &args.dir {
         std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
         clap_mangen::generate_to(Cli::command(), dir).with_context(|| dir.display().to_string())?;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 /// Prints every setting, its value and its source; secrets are masked.
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub(super) struct Args {
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -23,7 +23,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When a setting can't be used.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.markdown {
         out::line(markdown().trim_end());
         return Ok(ExitCode::SUCCESS);

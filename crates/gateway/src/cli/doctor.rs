@@ -9,7 +9,7 @@ use admin::ops::doctor::{HealthCheck, HealthState};
 
 /// Checks the whole installation, and says what to do about what is wrong; exits 1 if anything is.
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub(super) struct Args {
     /// For machines: an array of checks.
     #[arg(long)]
     json: bool,
@@ -34,7 +34,7 @@ fn time(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// When the report can't be written down; what is wrong is in the report.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { slow_call_ms, long_transaction_ms, .. } = args;
     let limits = DoctorLimits { slow_call_ms, long_transaction_ms };
     let examination = Examination { limits, reaches_out: !args.offline };

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 /// Tells how one charge came about.
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub(super) struct Args {
     /// `X-Request-Id` of the call, or the id of a hold.
     id: String,
     /// As JSON.
@@ -18,7 +18,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When there is no such request, or the database doesn't answer.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let db = tools::database(&tools::config()?).await?;
     let Some(story) = ledger::explain(&db, &args.id).await? else {
         bail!("nothing is known of {}: free calls and refused calls leave no entry", args.id);

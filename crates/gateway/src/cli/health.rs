@@ -13,13 +13,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Asks the running server on this machine how it is; exits 1 unless all is well.
 #[derive(clap::Args, Debug)]
-pub struct Args {}
+pub(super) struct Args {}
 
 /// Runs it.
 ///
 /// # Errors
 /// When there is no answer, or none that says that all is well.
-pub async fn run(Args {}: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(Args {}: Args) -> anyhow::Result<ExitCode> {
     let listening = Config::from_settings(&from_process()?)?.server.listen;
     let status = probe::status(listening, PATIENCE).await;
     let status = status.with_context(|| format!("{listening}: GET /readyz"))?;

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
 /// What came back.
-pub struct HttpReply {
+pub(crate) struct HttpReply {
     /// Its status.
     pub status: StatusCode,
     /// Its headers.
@@ -26,12 +26,12 @@ pub struct HttpReply {
 
 impl HttpReply {
     /// A header's text, or nothing.
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// The body as JSON, or null.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
 }
@@ -40,7 +40,7 @@ impl HttpReply {
 ///
 /// # Errors
 /// When there is no response.
-pub async fn call(
+pub(crate) async fn call(
     address: SocketAddr,
     method: Method,
     path: &str,

@@ -21,14 +21,14 @@ const CALLS: [&str; 2] = ["sync_request", "async_request"];
 
 /// The log.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Sum up the last hours: calls, errors, durations, users.
     Analyze(Args),
 }
 
 /// What to sum up.
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub(super) struct Args {
     /// How far back.
     #[arg(long, default_value_t = 1)]
     hours: u32,
@@ -72,7 +72,7 @@ struct Durations {
 ///
 /// # Errors
 /// When there is no log to be read.
-pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
+pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let Command::Analyze(args) = command;
     let path = match &args.file {
         Some(path) => path.clone(),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 /// Brings the database's schema up to date (a start does so by itself).
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub(super) struct Args {
     /// Change nothing; exit 1 if anything is to be done.
     #[arg(long)]
     check: bool,
@@ -15,7 +15,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When the database can't be reached or migrated.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = tools::config()?;
     let db = tools::unmigrated(&config).await?;
     if args.check {

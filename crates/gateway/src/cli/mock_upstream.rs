@@ -15,7 +15,7 @@ use std::process::ExitCode;
 /// which is done at the second question about it (polls=N), or has failed then (outcome=failed). A
 /// path that ends in /echo returns the body.
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub(super) struct Args {
     /// Port to serve on; 0 takes a free one.
     #[arg(long, default_value_t = 9000)]
     port: u16,
@@ -25,7 +25,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When the port can't be had.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
     let listener = httpd::listen(address).with_context(|| address.to_string())?;
     let address = listener.local_addr()?;

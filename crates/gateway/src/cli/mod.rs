@@ -6,15 +6,15 @@
 mod audit;
 mod backup;
 mod channel;
-pub mod check;
+pub(crate) mod check;
 mod completion;
 mod config;
 mod demo;
 mod doctor;
 mod explain;
 mod health;
-pub mod http;
-pub mod log_line;
+pub(crate) mod http;
+pub(crate) mod log_line;
 mod logs;
 mod migrate;
 mod mock_upstream;
@@ -81,7 +81,7 @@ enum Command {
 }
 
 /// What a server is started with.
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// Its configuration.
     pub config: Config,
     /// What changes of settings begin with, and the log's levels, where changes are followed.
@@ -91,7 +91,7 @@ pub struct Loaded {
 }
 
 /// Runs the command that the process was started with.
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     match run(Cli::parse().command.unwrap_or(Command::Serve)) {
         Ok(code) => code,
         Err(error) => {

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 /// Prints the OpenAPI document of the admin API, as `GET /api/openapi.json` answers it.
 #[derive(clap::Args, Debug)]
-pub struct Args {}
+pub(super) struct Args {}
 
 /// Prints it.
 ///
 /// # Errors
 /// When it can't be written out.
-pub fn run(_: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(_: &Args) -> anyhow::Result<ExitCode> {
     out::json(&admin::openapi())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 /// Prints one line. A closed pipe is no error: its reader has seen enough.
-pub fn line(text: impl Display) {
+pub(super) fn line(text: impl Display) {
     let _ = writeln!(io::stdout().lock(), "{text}");
 }
 
@@ -12,13 +12,13 @@ pub fn line(text: impl Display) {
 ///
 /// # Errors
 /// When `value` has no JSON form.
-pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+pub(super) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     line(serde_json::to_string_pretty(value)?);
     Ok(())
 }
 
 /// Rows under their heads, in columns.
-pub fn table(heads: &[&str], rows: &[Vec<String>]) {
+pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) {
     let wide = |text: &str| text.chars().count();
     let widths: Vec<usize> = heads
         .iter()
@@ -46,7 +46,7 @@ pub fn table(heads: &[&str], rows: &[Vec<String>]) {
 ///
 /// # Errors
 /// When the items have no JSON form.
-pub fn list<T: serde::Serialize>(
+pub(super) fn list<T: serde::Serialize>(
     items: &[T],
     json_asked: bool,
     heads: &[&str],
@@ -60,7 +60,7 @@ pub fn list<T: serde::Serialize>(
 }
 
 /// A row's status, in a word.
-pub const fn status(number: i64) -> &'static str {
+pub(super) const fn status(number: i64) -> &'static str {
     match number {
         1 => "enabled",
         3 => "disabled by itself",
@@ -69,14 +69,14 @@ pub const fn status(number: i64) -> &'static str {
 }
 
 /// Quota with its worth: `224 ($0.000448)`. 500 000 quota are one dollar.
-pub fn quota(quota: i64) -> String {
+pub(super) fn quota(quota: i64) -> String {
     let micros = i128::from(quota) * 2;
     let (sign, micros) = (if micros < 0 { "-" } else { "" }, micros.unsigned_abs());
     format!("{quota} ({sign}${}.{:06})", micros / 1_000_000, micros % 1_000_000)
 }
 
 /// What is left of limits on spending: `30 of 50 today, 70 of 100 this month`.
-pub fn spending(limits: &ledger::SpendingView) -> String {
+pub(super) fn spending(limits: &ledger::SpendingView) -> String {
     let days = (limits.daily_left, limits.daily_limit, "today");
     let months = (limits.monthly_left, limits.monthly_limit, "this month");
     let shown: Vec<String> = [days, months]

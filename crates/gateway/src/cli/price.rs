@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 /// What models cost, and by how much groups multiply it.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Show all prices and groups.
     List {
         /// As JSON.
@@ -51,7 +51,7 @@ pub enum Command {
 
 /// A price: what is left out gets its default.
 #[derive(Debug, Args)]
-pub struct PriceArgs {
+pub(super) struct PriceArgs {
     /// The model, as clients ask for it.
     model: String,
     /// Price of a prompt token, in quota; may have up to six decimals.
@@ -90,7 +90,7 @@ pub struct PriceArgs {
 ///
 /// # Errors
 /// What the operation refuses.
-pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     CommandContext::with(async |context| act(context, command).await)
         .await
         .map(|()| ExitCode::SUCCESS)

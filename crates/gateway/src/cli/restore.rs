@@ -19,7 +19,7 @@ const KEPT: &str = "before-restore-";
 /// status 1 on any breach. What the server held for calls when the backup was made is given back
 /// once a server starts.
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub(super) struct Args {
     /// A file that `newapi backup` has made.
     file: PathBuf,
     /// Replace what is in the database. A backup of that is made first, in DATA_DIR/backups.
@@ -48,7 +48,7 @@ struct Restored {
 /// # Errors
 /// When backup or database can't be used; nothing was changed then, except that what is said to
 /// be restored was.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     signals::unless_stopped(put_back(args)).await
 }
 

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 ///
 /// # Errors
 /// When it can't start.
-pub fn run() -> anyhow::Result<ExitCode> {
+pub(super) fn run() -> anyhow::Result<ExitCode> {
     let settings = config::from_process()?;
     let config = Config::from_settings(&settings)?;
     let (log, levels) = oplog::install(&config.log, wiring::system_clock())?;

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 /// Tasks: asynchronous work at upstreams.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Show tasks, newest first.
     List {
         /// submitted, processing, completed, failed, unknown; unfinished: all that haven't ended.
@@ -49,7 +49,7 @@ pub enum Command {
 
 /// A task, and why.
 #[derive(clap::Args, Debug)]
-pub struct Decided {
+pub(super) struct Decided {
     /// Its number, uid, or upstream's id.
     id: String,
     /// Why, for the log.
@@ -64,7 +64,7 @@ pub struct Decided {
 ///
 /// # Errors
 /// What the operation refuses.
-pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     CommandContext::with(async |context| act(context, command).await)
         .await
         .map(|()| ExitCode::SUCCESS)

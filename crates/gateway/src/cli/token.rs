@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 /// Users' keys (sk-…).
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Show keys; what they are themselves is shown once only, when they are made.
     List {
         /// Only those of this user: name or id.
@@ -99,7 +99,7 @@ pub enum Command {
 ///
 /// # Errors
 /// What the operation refuses.
-pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     CommandContext::with(async |context| act(context, command).await)
         .await
         .map(|()| ExitCode::SUCCESS)

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 ///
 /// # Errors
 /// When it can't be used.
-pub fn config() -> anyhow::Result<Config> {
+pub(super) fn config() -> anyhow::Result<Config> {
     Ok(Config::from_settings(&from_process()?)?)
 }
 
@@ -23,7 +23,7 @@ pub fn config() -> anyhow::Result<Config> {
 ///
 /// # Errors
 /// When it can't be reached.
-pub async fn unmigrated(config: &Config) -> anyhow::Result<Db> {
+pub(super) async fn unmigrated(config: &Config) -> anyhow::Result<Db> {
     secret::make_data_dir(&config.database.db.data_dir)?;
     let db = Db::open_unmigrated(&config.database.db).await;
     db.context("the database can't be used")
@@ -33,7 +33,7 @@ pub async fn unmigrated(config: &Config) -> anyhow::Result<Db> {
 ///
 /// # Errors
 /// When it can't be reached, or its schema is not this program's.
-pub async fn database(config: &Config) -> anyhow::Result<Db> {
+pub(super) async fn database(config: &Config) -> anyhow::Result<Db> {
     let db = unmigrated(config).await?;
     if !db.pending_migrations().await?.is_empty() {
         bail!("the database's schema is older than this program; run `newapi migrate` first");
@@ -42,7 +42,7 @@ pub async fn database(config: &Config) -> anyhow::Result<Db> {
 }
 
 /// Everything that the operations of the admin API work with, without a server.
-pub struct CommandContext {
+pub(super) struct CommandContext {
     /// For the operations.
     pub state: AdminState,
     /// Who asks.
@@ -55,7 +55,9 @@ impl CommandContext {
     ///
     /// # Errors
     /// When the database or the secret key can't be used, or `work` fails.
-    pub async fn with<T>(work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    pub(super) async fn with<T>(
+        work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         let context = Self::open().await?;
         let ended = work(&context).await;
         context.close().await;
@@ -117,7 +119,7 @@ impl CommandContext {
 ///
 /// # Errors
 /// The fault.
-pub fn done<T>(answer: Result<T, AdminError>) -> anyhow::Result<T> {
+pub(super) fn done<T>(answer: Result<T, AdminError>) -> anyhow::Result<T> {
     answer.map_err(|error| {
         let fault = Fault::from(error);
         match fault.cause_chain() {
@@ -131,7 +133,7 @@ pub fn done<T>(answer: Result<T, AdminError>) -> anyhow::Result<T> {
 ///
 /// # Errors
 /// The first fault.
-pub async fn every_page<T, F>(page_of: impl Fn(PageRequest) -> F) -> anyhow::Result<Vec<T>>
+pub(super) async fn every_page<T, F>(page_of: impl Fn(PageRequest) -> F) -> anyhow::Result<Vec<T>>
 where
     F: Future<Output = Result<Page<T>, AdminError>>,
 {
@@ -150,12 +152,12 @@ where
 
 /// Members of an operation's input: those that were given.
 #[derive(Default)]
-pub struct Given(Map<String, Value>);
+pub(super) struct Given(Map<String, Value>);
 
 impl Given {
     /// Adds a member, if there is a value.
     #[must_use]
-    pub fn with(mut self, name: &str, value: Option<impl Into<Value>>) -> Self {
+    pub(super) fn with(mut self, name: &str, value: Option<impl Into<Value>>) -> Self {
         if let Some(value) = value {
             self.0.insert(name.to_owned(), value.into());
         }
@@ -166,7 +168,7 @@ impl Given {
     ///
     /// # Errors
     /// Never, as long as JSON can be read that was written a moment ago.
-    pub fn fields(self) -> anyhow::Result<Fields> {
+    pub(super) fn fields(self) -> anyhow::Result<Fields> {
         done(Fields::parse(Value::Object(self.0).to_string().as_bytes()))
     }
 }

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 /// Users and their balances.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Show all users.
     List {
         /// Only those with this in their name.
@@ -101,7 +101,7 @@ pub enum Command {
 
 /// What a user may do.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum RoleArg {
+pub(super) enum RoleArg {
     /// Call models.
     User,
     /// Run the context.
@@ -124,7 +124,7 @@ impl RoleArg {
 ///
 /// # Errors
 /// What the operation refuses.
-pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     CommandContext::with(async |context| act(context, command).await)
         .await
         .map(|()| ExitCode::SUCCESS)

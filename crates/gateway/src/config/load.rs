@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettingSource {
+pub(crate) enum SettingSource {
     /// Not set.
     Default,
     /// The configuration file.
@@ -34,7 +34,7 @@ impl fmt::Display for SettingSource {
 
 /// A setting's value and where it came from.
 #[derive(Clone, Debug)]
-pub struct Resolved {
+pub(crate) struct Resolved {
     /// As written.
     pub text: String,
     /// As read.
@@ -45,7 +45,7 @@ pub struct Resolved {
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SettingProblem {
+pub(crate) struct SettingProblem {
     /// The variable, or the file.
     pub name: String,
     /// The value found; secrets masked.
@@ -56,7 +56,7 @@ pub struct SettingProblem {
 
 /// Everything that is wrong, at once.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Problems(pub Vec<SettingProblem>);
+pub(crate) struct Problems(pub Vec<SettingProblem>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,20 +71,20 @@ impl fmt::Display for Problems {
 
 /// All settings, each with its value.
 #[derive(Clone, Debug)]
-pub struct Settings(Vec<Resolved>);
+pub(crate) struct Settings(Vec<Resolved>);
 
 /// What was set while running, by the settings' main names.
-pub type Runtime = BTreeMap<&'static str, String>;
+pub(crate) type Runtime = BTreeMap<&'static str, String>;
 
 /// Looks up a name in the environment.
-pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Settings {
     /// Reads every setting from `runtime`, `environment`, and the file that this names.
     ///
     /// # Errors
     /// Everything that can't be read or is out of bounds.
-    pub fn load(environment: Environment<'_>, runtime: &Runtime) -> Result<Self, Problems> {
+    pub(crate) fn load(environment: Environment<'_>, runtime: &Runtime) -> Result<Self, Problems> {
         let mut problems = Vec::new();
         let file = match from_environment(&TABLE[Key::ConfigFile as usize], environment) {
             None => None,
@@ -119,7 +119,7 @@ impl Settings {
     /// Takes over from `newer` what may change while running. Also the names of the others
     /// that differ: they wait for the next start.
     #[must_use]
-    pub fn adopt(&self, newer: Self) -> (Self, Vec<&'static str>) {
+    pub(crate) fn adopt(&self, newer: Self) -> (Self, Vec<&'static str>) {
         let mut waiting = Vec::new();
         let both = TABLE.iter().zip(self.0.iter().zip(newer.0));
         let adopted = both.map(|(setting, (old, new))| {
@@ -135,17 +135,17 @@ impl Settings {
     }
 
     /// Each setting with its value.
-    pub fn all(&self) -> impl Iterator<Item = (&'static Setting, &Resolved)> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static Setting, &Resolved)> {
         TABLE.iter().zip(&self.0)
     }
 
     /// A setting's value.
-    pub fn resolved(&self, key: Key) -> &Resolved {
+    pub(crate) fn resolved(&self, key: Key) -> &Resolved {
         &self.0[key as usize]
     }
 
     /// Text, when set.
-    pub fn text(&self, key: Key) -> Option<String> {
+    pub(crate) fn text(&self, key: Key) -> Option<String> {
         match &self.resolved(key).value {
             SettingValue::Text(text) => Some(text.clone()),
             _ => None,
@@ -153,7 +153,7 @@ impl Settings {
     }
 
     /// A count, milliseconds or bytes. Every such setting has a default.
-    pub fn number(&self, key: Key) -> u64 {
+    pub(crate) fn number(&self, key: Key) -> u64 {
         match self.resolved(key).value {
             SettingValue::Number(number) => number,
             _ => 0,
@@ -161,27 +161,27 @@ impl Settings {
     }
 
     /// The same as a `usize`, stopping at its largest.
-    pub fn size(&self, key: Key) -> usize {
+    pub(crate) fn size(&self, key: Key) -> usize {
         usize::try_from(self.number(key)).unwrap_or(usize::MAX)
     }
 
     /// The same as a `u32`, stopping at its largest.
-    pub fn small(&self, key: Key) -> u32 {
+    pub(crate) fn small(&self, key: Key) -> u32 {
         u32::try_from(self.number(key)).unwrap_or(u32::MAX)
     }
 
     /// A port; the table keeps it in range.
-    pub fn port(&self, key: Key) -> u16 {
+    pub(crate) fn port(&self, key: Key) -> u16 {
         u16::try_from(self.number(key)).unwrap_or(0)
     }
 
     /// A switch.
-    pub fn flag(&self, key: Key) -> bool {
+    pub(crate) fn flag(&self, key: Key) -> bool {
         matches!(self.resolved(key).value, SettingValue::Flag(true))
     }
 
     /// An address.
-    pub fn address(&self, key: Key) -> IpAddr {
+    pub(crate) fn address(&self, key: Key) -> IpAddr {
         match self.resolved(key).value {
             SettingValue::Address(address) => address,
             _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -189,7 +189,7 @@ impl Settings {
     }
 
     /// Networks.
-    pub fn networks(&self, key: Key) -> Vec<ipnet::IpNet> {
+    pub(crate) fn networks(&self, key: Key) -> Vec<ipnet::IpNet> {
         match &self.resolved(key).value {
             SettingValue::Networks(nets) => nets.clone(),
             _ => Vec::new(),
@@ -198,7 +198,7 @@ impl Settings {
 }
 
 /// Returns a value with its secrets masked.
-pub fn shown(kind: SettingKind, text: &str) -> String {
+pub(crate) fn shown(kind: SettingKind, text: &str) -> String {
     match kind {
         _ if text.is_empty() => String::new(),
         SettingKind::Secret | SettingKind::AccessToken | SettingKind::Headers => "***".into(),

@@ -33,7 +33,7 @@ Known from other systems. They are accepted, and the log says at the start that 
 ";
 
 /// The whole page.
-pub fn page() -> String {
+pub(crate) fn page() -> String {
     let mut page = HEAD.to_owned();
     for setting in TABLE {
         row(&mut page, setting);

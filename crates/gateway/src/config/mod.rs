@@ -9,10 +9,12 @@ mod markdown;
 mod table;
 mod value;
 
-pub use load::{Problems, Resolved, Runtime, SettingProblem, SettingSource, Settings, shown};
-pub use markdown::page as markdown;
-pub use table::{Key, MEANINGLESS, Setting, TABLE};
-pub use value::allowed;
+pub(crate) use load::{
+    Problems, Resolved, Runtime, SettingProblem, SettingSource, Settings, shown,
+};
+pub(crate) use markdown::page as markdown;
+pub(crate) use table::{Key, MEANINGLESS, Setting, TABLE};
+pub(crate) use value::allowed;
 
 use domain::StatusWords;
 use http::HeaderMap;
@@ -29,7 +31,7 @@ use web::TrustedProxies;
 
 /// Everything that can be set, in the shape in which it is used.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub(crate) struct Config {
     /// The client side.
     pub server: ServerConfig,
     /// The database, and what is kept beside it.
@@ -60,7 +62,7 @@ pub struct Config {
 
 /// The client side.
 #[derive(Clone, Debug)]
-pub struct ServerConfig {
+pub(crate) struct ServerConfig {
     /// Where to serve.
     pub listen: SocketAddr,
     /// Client connections at a time; 0: half the descriptor limit.
@@ -77,7 +79,7 @@ pub struct ServerConfig {
 
 /// The database, and what is kept beside it.
 #[derive(Clone)]
-pub struct DatabaseConfig {
+pub(crate) struct DatabaseConfig {
     /// Where it is, and how it is connected to; `data_dir` is the directory of all files.
     pub db: DbConfig,
     /// Connections that are kept while they are not in use.
@@ -100,7 +102,7 @@ impl std::fmt::Debug for DatabaseConfig {
 
 /// The metrics.
 #[derive(Clone, Debug)]
-pub struct MetricsConfig {
+pub(crate) struct MetricsConfig {
     /// Where to serve them.
     pub listen: SocketAddr,
     /// Under which path.
@@ -109,7 +111,7 @@ pub struct MetricsConfig {
 
 /// Traces.
 #[derive(Clone, Debug)]
-pub struct TracesConfig {
+pub(crate) struct TracesConfig {
     /// The collector's address; spans go to `/v1/traces` below it.
     pub endpoint: String,
     /// How they are sent: the only supported protocol.
@@ -126,7 +128,7 @@ pub struct TracesConfig {
 
 /// Which calls are recorded.
 #[derive(Clone, Copy, Debug)]
-pub struct Sampling {
+pub(crate) struct Sampling {
     /// A call that is part of the client's trace is recorded if that trace is.
     pub by_parent: bool,
     /// The share that is recorded of the others.
@@ -138,7 +140,7 @@ impl Config {
     ///
     /// # Errors
     /// When settings that are each valid contradict each other.
-    pub fn from_settings(s: &Settings) -> Result<Self, Problems> {
+    pub(crate) fn from_settings(s: &Settings) -> Result<Self, Problems> {
         let relay = relay(s);
         let config = Self {
             server: server(s),
@@ -364,13 +366,13 @@ fn disagreements(s: &Settings, config: &Config) -> Vec<SettingProblem> {
 }
 
 /// Reads the settings of the process environment, through the only function that accesses it.
-pub fn from_process() -> Result<Settings, Problems> {
+pub(crate) fn from_process() -> Result<Settings, Problems> {
     from_process_under(&Runtime::new())
 }
 
 /// The same, with what was set while running on top.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-pub fn from_process_under(runtime: &Runtime) -> Result<Settings, Problems> {
+pub(crate) fn from_process_under(runtime: &Runtime) -> Result<Settings, Problems> {
     let environment =
         |name: &str| std::env::var_os(name).map(|text| text.to_string_lossy().into_owned());
     Settings::load(&environment, runtime)
@@ -379,7 +381,7 @@ pub fn from_process_under(runtime: &Runtime) -> Result<Settings, Problems> {
 /// Names in the environment that look like ours and are not, so that a slip of the pen, or a
 /// setting of another version, doesn't go unnoticed.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-pub fn unknown_in_process() -> Vec<String> {
+pub(crate) fn unknown_in_process() -> Vec<String> {
     let known = |name: &str| TABLE.iter().any(|setting| setting.names().any(|n| n == name));
     let mut names: Vec<String> = std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
@@ -391,6 +393,6 @@ pub fn unknown_in_process() -> Vec<String> {
 
 /// Settings in the environment that mean nothing here, with the reason.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-pub fn meaningless_in_process() -> impl Iterator<Item = (&'static str, &'static str)> {
+pub(crate) fn meaningless_in_process() -> impl Iterator<Item = (&'static str, &'static str)> {
     MEANINGLESS.iter().copied().filter(|(name, _)| std::env::var_os(name).is_some())
 }

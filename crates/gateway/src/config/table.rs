@@ -4,7 +4,7 @@
 
 /// What a setting may be, and so how it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SettingKind {
+pub(crate) enum SettingKind {
     /// Any text.
     Text,
     /// Any text; never shown.
@@ -47,7 +47,7 @@ pub enum SettingKind {
 
 /// One setting.
 #[derive(Debug)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// The environment variable, and the member of the configuration file.
     pub name: &'static str,
     /// Other names it goes by. The first name that is set wins.
@@ -64,7 +64,7 @@ pub struct Setting {
 
 /// When a change of a setting takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// While running.
     Live,
     /// At the next start, for this reason.
@@ -73,12 +73,12 @@ pub enum Change {
 
 impl Setting {
     /// Whether a change takes effect while running.
-    pub fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         self.change == Change::Live
     }
 
     /// All names, the main one first.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.name).chain(self.also.iter().copied())
     }
 }
@@ -122,10 +122,10 @@ macro_rules! settings {
        $meaning:literal, $when:ident $($why:ident)?;)*) => {
         /// Names a setting inside the program.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Key { $(#[doc = $meaning] $key),* }
+        pub(crate) enum Key { $(#[doc = $meaning] $key),* }
 
         /// Every setting there is, in the order in which they are shown.
-        pub const TABLE: &[Setting] = &[$(Setting {
+        pub(crate) const TABLE: &[Setting] = &[$(Setting {
             name: $name,
             also: &[$($also),*],
             kind: $kind,
@@ -325,7 +325,7 @@ settings! {
 }
 
 /// Settings that other systems of this kind have, and that mean nothing here.
-pub const MEANINGLESS: &[(&str, &str)] =
+pub(crate) const MEANINGLESS: &[(&str, &str)] =
     &[("GOGC", "there is no garbage collector here; MEMORY_LIMIT sets a ceiling")];
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 /// A value that keeps its setting's rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettingValue {
+pub(crate) enum SettingValue {
     /// Not set, and without a default.
     Unset,
     /// Text, a word, a path, an address of a proxy or a database.
@@ -30,7 +30,7 @@ pub enum SettingValue {
 ///
 /// # Errors
 /// What is allowed, in words, when `text` is not it.
-pub fn read(kind: SettingKind, text: &str) -> Result<SettingValue, String> {
+pub(super) fn read(kind: SettingKind, text: &str) -> Result<SettingValue, String> {
     let text = text.trim();
     if text.is_empty() {
         return Ok(SettingValue::Unset);
@@ -70,7 +70,7 @@ pub fn read(kind: SettingKind, text: &str) -> Result<SettingValue, String> {
 }
 
 /// What `kind` allows, in words.
-pub fn allowed(kind: SettingKind) -> String {
+pub(crate) fn allowed(kind: SettingKind) -> String {
     match kind {
         SettingKind::Text | SettingKind::Secret => "any text".into(),
         SettingKind::Path => "a path".into(),
@@ -163,7 +163,7 @@ fn is_url(text: &str) -> bool {
 }
 
 /// `key=value,key=value`; values are percent-encoded, as OpenTelemetry has it.
-pub fn headers(text: &str) -> Option<HeaderMap> {
+pub(super) fn headers(text: &str) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
         let (name, value) = pair.split_once('=')?;
@@ -176,12 +176,12 @@ pub fn headers(text: &str) -> Option<HeaderMap> {
 }
 
 /// A number from 0 to 1.
-pub fn share(text: &str) -> Option<f64> {
+pub(super) fn share(text: &str) -> Option<f64> {
     text.parse().ok().filter(|share| (0.0..=1.0).contains(share))
 }
 
 /// A duration as its setting is written.
-pub fn show_millis(ms: u64) -> String {
+pub(super) fn show_millis(ms: u64) -> String {
     match ms {
         0 => "0s".into(),
         _ if ms.is_multiple_of(86_400_000) => format!("{}d", ms / 86_400_000),
@@ -193,7 +193,7 @@ pub fn show_millis(ms: u64) -> String {
 }
 
 /// A size as its setting is written.
-pub fn show_bytes(bytes: u64) -> String {
+pub(super) fn show_bytes(bytes: u64) -> String {
     for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
         if bytes > 0 && bytes.trailing_zeros() >= shift {
             return format!("{}{unit}", bytes >> shift);
@@ -203,7 +203,7 @@ pub fn show_bytes(bytes: u64) -> String {
 }
 
 /// An address with its password taken out, for showing.
-pub fn without_password(address: &str) -> String {
+pub(super) fn without_password(address: &str) -> String {
     if let Some((scheme, rest)) = address.split_once("://") {
         // The last @ before the path ends the credentials: a password may hold others.
         let authority_len = rest.find(['/', '?']).unwrap_or(rest.len());

@@ -19,7 +19,7 @@ use traffic::Traffic;
 
 /// What is too slow, in milliseconds.
 #[derive(Clone, Copy, Debug)]
-pub struct DoctorLimits {
+pub(crate) struct DoctorLimits {
     /// A call.
     pub slow_call_ms: u64,
     /// A transaction.
@@ -43,12 +43,12 @@ fn percent(part: u64, all: u64) -> u64 {
 
 /// All checks so far.
 #[derive(Debug, Default)]
-pub struct HealthReport(Vec<HealthCheck>);
+pub(crate) struct HealthReport(Vec<HealthCheck>);
 
 impl HealthReport {
     /// The checks, in the order in which they were made.
     #[must_use]
-    pub fn checks(self) -> Vec<HealthCheck> {
+    pub(crate) fn checks(self) -> Vec<HealthCheck> {
         self.0
     }
 
@@ -66,7 +66,7 @@ impl HealthReport {
     }
 
     /// Adds what is broken.
-    pub fn bad(
+    pub(crate) fn bad(
         &mut self,
         name: impl Into<String>,
         found: impl Into<String>,
@@ -92,7 +92,7 @@ impl HealthReport {
 
 /// How an installation is examined.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Examination {
+pub(crate) struct Examination {
     /// What is too slow.
     pub limits: DoctorLimits,
     /// Upstreams are asked as well.
@@ -101,7 +101,7 @@ pub struct Examination {
 
 impl Examination {
     /// All checks that need no database; none of the configuration: it can't be used.
-    pub async fn around(&self, report: &mut HealthReport) -> Option<Config> {
+    pub(crate) async fn around(&self, report: &mut HealthReport) -> Option<Config> {
         let config = configuration(report)?;
         service::check(report, &config).await;
         recent::check(report, &config, &self.limits, wiring::system_clock().now());
@@ -110,7 +110,7 @@ impl Examination {
     }
 
     /// All checks of what is in the database.
-    pub async fn inside(&self, report: &mut HealthReport, config: &Config, db: &Db) {
+    pub(crate) async fn inside(&self, report: &mut HealthReport, config: &Config, db: &Db) {
         if !database::check(report, db, &self.limits).await {
             return;
         }
@@ -142,7 +142,7 @@ fn configuration(report: &mut HealthReport) -> Option<Config> {
 
 /// The health check of a serving process.
 #[derive(Debug)]
-pub struct ServingDoctor {
+pub(crate) struct ServingDoctor {
     /// The process's own database.
     pub db: Db,
     /// The process's own live counters, which know why channels are paused.

@@ -41,7 +41,7 @@ const BEFORE_CUT: Duration = Duration::from_millis(20);
 const WORDS: [&str; 5] = ["Hello", " from", " the", " trial", " upstream."];
 
 /// Serves until `stop`.
-pub async fn serve(listener: TcpListener, stop: Stop) {
+pub(crate) async fn serve(listener: TcpListener, stop: Stop) {
     let tasks = Arc::new(TrialTasks::default());
     let place = Place::here(move |request, _| answer(request, Arc::clone(&tasks)));
     httpd::serve(listener, LIMITS, stop, vec![place]).await;

@@ -20,7 +20,7 @@ use upstream::{Client, Deadlines, OutboundRequest, Payload, ProxyChoice};
 const MAX_ANSWER_BYTES: usize = 64 << 10;
 
 /// Who takes spans.
-pub struct Collector {
+pub(super) struct Collector {
     client: Client,
     uri: Uri,
     headers: HeaderMap,
@@ -33,7 +33,11 @@ impl Collector {
     ///
     /// # Errors
     /// When its address can't be used.
-    pub fn new(config: &TracesConfig, client: Client, resource: &Resource) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        config: &TracesConfig,
+        client: Client,
+        resource: &Resource,
+    ) -> anyhow::Result<Self> {
         let base = config.endpoint.trim_end_matches('/');
         let uri = format!("{base}/v1/traces").parse().context("OTEL_EXPORTER_OTLP_ENDPOINT")?;
         let mut headers = config.headers.clone();
@@ -47,7 +51,7 @@ impl Collector {
     ///
     /// # Errors
     /// When none was accepted, with the reason.
-    pub async fn send(&self, spans: Vec<SpanData>) -> Result<u64, String> {
+    pub(super) async fn send(&self, spans: Vec<SpanData>) -> Result<u64, String> {
         let resource_spans = group_spans_by_resource_and_scope(spans, &self.resource);
         let body = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
         let request = OutboundRequest {

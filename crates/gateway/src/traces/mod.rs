@@ -31,7 +31,7 @@ const QUEUE_SPANS: usize = 4_096;
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// The way of spans out of this process.
-pub struct Traces {
+pub(crate) struct Traces {
     tracer: spans::Tracer,
     counts: Counts,
     sending: JoinHandle<()>,
@@ -43,7 +43,7 @@ impl Traces {
     ///
     /// # Errors
     /// When its address can't be used.
-    pub fn start(
+    pub(crate) fn start(
         config: &TracesConfig,
         client: upstream::Client,
         node: NodeId,
@@ -71,17 +71,17 @@ impl Traces {
     }
 
     /// Returns the tracer whose spans are exported here.
-    pub fn tracer(&self) -> spans::Tracer {
+    pub(crate) fn tracer(&self) -> spans::Tracer {
         self.tracer.clone()
     }
 
     /// Registers the counters as metrics.
-    pub fn register(&self, registry: &mut Registry) {
+    pub(crate) fn register(&self, registry: &mut Registry) {
         self.counts.register(registry);
     }
 
     /// Sends what has ended by now, unless the collector is too slow for that.
-    pub async fn stop(self, until: Instant) {
+    pub(crate) async fn stop(self, until: Instant) {
         self.end.cancel();
         let mut sending = self.sending;
         if timeout_at(until.min(Instant::now() + FLUSH), &mut sending).await.is_err() {

@@ -17,7 +17,7 @@ struct Became {
 
 /// What became of the spans that were recorded.
 #[derive(Clone, Debug)]
-pub struct Counts {
+pub(super) struct Counts {
     all: Family<Became, Counter>,
     /// Taken by the collector.
     pub sent: Counter,
@@ -38,27 +38,27 @@ impl Default for Counts {
 
 impl Counts {
     /// Registers the counters as metrics.
-    pub fn register(&self, registry: &mut Registry) {
+    pub(super) fn register(&self, registry: &mut Registry) {
         let help = "Spans recorded for traces, by what became of them";
         registry.register("custompass_trace_spans", help, self.all.clone());
     }
 
     /// How many have been lost so far.
-    pub fn lost(&self) -> u64 {
+    pub(super) fn lost(&self) -> u64 {
         self.dropped.get().saturating_add(self.failed.get())
     }
 }
 
 /// Where spans go when they end.
 #[derive(Debug)]
-pub struct Queue {
+pub(super) struct Queue {
     ended: Sender<SpanData>,
     counts: Counts,
 }
 
 impl Queue {
     /// The way into the other end of `ended`.
-    pub const fn new(ended: Sender<SpanData>, counts: Counts) -> Self {
+    pub(super) const fn new(ended: Sender<SpanData>, counts: Counts) -> Self {
         Self { ended, counts }
     }
 }

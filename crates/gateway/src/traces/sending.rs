@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const TELL_PAUSE: Duration = Duration::from_secs(60);
 
 /// Sends what is queued until `end`, and then what is queued still.
-pub async fn run(
+pub(super) async fn run(
     mut queued: Receiver<SpanData>,
     collector: Collector,
     counts: Counts,

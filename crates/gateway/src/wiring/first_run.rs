@@ -15,7 +15,7 @@ const FILE: &str = "first-run.txt";
 ///
 /// # Errors
 /// When the user can't be created or the note can't be written.
-pub async fn ensure(admin: &AdminState, config: &Config) -> anyhow::Result<Option<String>> {
+pub(crate) async fn ensure(admin: &AdminState, config: &Config) -> anyhow::Result<Option<String>> {
     let database = &config.database;
     let made = first_start::ensure_root(
         &admin.db,

@@ -5,7 +5,9 @@ mod parts;
 mod service;
 mod settings;
 
-pub use first_run::ensure as first_run;
-pub use parts::{client, ledger_config, log_panics, new_node, sealer, shared_count, system_clock};
-pub use service::Service;
-pub use settings::LiveSettings;
+pub(crate) use first_run::ensure as first_run;
+pub(crate) use parts::{
+    client, ledger_config, log_panics, new_node, sealer, shared_count, system_clock,
+};
+pub(crate) use service::Service;
+pub(crate) use settings::LiveSettings;

@@ -16,7 +16,7 @@ const BAD_PROXY: &str = "HTTP_PROXY or HTTPS_PROXY can't be used";
 
 /// The system clock: the only place that reads it.
 #[expect(clippy::disallowed_methods, reason = "the one clock there is")]
-pub fn system_clock() -> Clock {
+pub(crate) fn system_clock() -> Clock {
     Clock::new(|| {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         UnixMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
@@ -24,7 +24,7 @@ pub fn system_clock() -> Clock {
 }
 
 /// Sends panics to the log: one job's mistake, not the process's end.
-pub fn log_panics() {
+pub(crate) fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let what = panic.payload_as_str().unwrap_or("?");
@@ -33,7 +33,7 @@ pub fn log_panics() {
 }
 
 /// A new run of this process.
-pub fn new_node(clock: &Clock) -> NodeId {
+pub(crate) fn new_node(clock: &Clock) -> NodeId {
     NodeId(web::uuid_v7(clock.now()))
 }
 
@@ -41,7 +41,7 @@ pub fn new_node(clock: &Clock) -> NodeId {
 ///
 /// # Errors
 /// When the key can't be read or kept.
-pub fn sealer(config: &Config) -> anyhow::Result<Sealer> {
+pub(crate) fn sealer(config: &Config) -> anyhow::Result<Sealer> {
     let database = &config.database;
     let key = secret::load_or_make(database.secret_key.as_deref(), &database.db.data_dir)?;
     Ok(Sealer::new(&key))
@@ -51,7 +51,7 @@ pub fn sealer(config: &Config) -> anyhow::Result<Sealer> {
 ///
 /// # Errors
 /// When the secret can't be read or kept.
-pub fn shared_count(config: &Config) -> anyhow::Result<Option<Arc<Shared>>> {
+pub(crate) fn shared_count(config: &Config) -> anyhow::Result<Option<Arc<Shared>>> {
     let Some(address) = &config.redis else { return Ok(None) };
     let database = &config.database;
     let secret = secret::load_or_make(database.secret_key.as_deref(), &database.db.data_dir)?;
@@ -64,7 +64,7 @@ pub fn shared_count(config: &Config) -> anyhow::Result<Option<Arc<Shared>>> {
 ///
 /// # Errors
 /// When a proxy is not an address.
-pub fn client(config: &ClientConfig) -> anyhow::Result<Client> {
+pub(crate) fn client(config: &ClientConfig) -> anyhow::Result<Client> {
     Client::new(config.clone()).context(BAD_PROXY)
 }
 
@@ -72,13 +72,13 @@ pub fn client(config: &ClientConfig) -> anyhow::Result<Client> {
 ///
 /// # Errors
 /// When a proxy is not an address.
-pub fn traces_client(config: &Config) -> anyhow::Result<Client> {
+pub(super) fn traces_client(config: &Config) -> anyhow::Result<Client> {
     let guard = AddressGuard::new(vec![Ipv4Net::default().into(), Ipv6Net::default().into()]);
     client(&ClientConfig { guard, ..config.upstream.clone() })
 }
 
 /// The ledger's limits, and the name of this node.
-pub fn ledger_config(config: &Config) -> LedgerConfig {
+pub(crate) fn ledger_config(config: &Config) -> LedgerConfig {
     let jobs = JobsConfig { node_name: node_name(), ..config.ledger.jobs.clone() };
     LedgerConfig { jobs, ..config.ledger.clone() }
 }

@@ -51,7 +51,7 @@ const SETTLING: Duration = Duration::from_secs(5);
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// A service that runs.
-pub struct Service {
+pub(crate) struct Service {
     /// Where it serves.
     pub address: SocketAddr,
     /// How many connections it serves at a time.
@@ -135,7 +135,7 @@ impl Service {
     ///
     /// # Errors
     /// The first thing that can't be had, in words for the operator.
-    pub async fn start(loaded: Loaded) -> anyhow::Result<Self> {
+    pub(crate) async fn start(loaded: Loaded) -> anyhow::Result<Self> {
         let Loaded { config, followed, lines } = loaded;
         let clock = parts::system_clock();
         let started_at = clock.now();
@@ -217,7 +217,7 @@ impl Service {
     }
 
     /// Stops: no further calls, what is under way is finished and settled, then the end.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         let began = Instant::now();
         let end = began + self.shutdown_timeout;
         let cut_at = end - SETTLING.min(self.shutdown_timeout / 2);

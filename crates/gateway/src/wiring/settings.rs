@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What can be changed while running.
-pub struct Followers {
+pub(crate) struct Followers {
     /// The data plane, on each of its runtimes.
     pub relays: Vec<Current>,
     /// The work on tasks.
@@ -39,7 +39,7 @@ pub struct Followers {
 }
 
 /// The settings as they are now.
-pub struct LiveSettings {
+pub(crate) struct LiveSettings {
     followers: Followers,
     file: Option<PathBuf>,
     state: Mutex<State>,
@@ -60,7 +60,7 @@ type Stamp = Option<(SystemTime, u64)>;
 
 impl LiveSettings {
     /// Begins with what the process was started with.
-    pub fn new(settings: Settings, followers: Followers) -> Arc<Self> {
+    pub(crate) fn new(settings: Settings, followers: Followers) -> Arc<Self> {
         let file = settings.text(config::Key::ConfigFile).map(PathBuf::from);
         let state = State { settings, runtime: Runtime::new(), waiting: Vec::new() };
         let (state, turn) = (Mutex::new(state), tokio::sync::Mutex::default());
@@ -69,7 +69,7 @@ impl LiveSettings {
 
     /// Follows the file until `end`. The first look counts as a change: the file may have been
     /// written since it was read.
-    pub async fn follow(self: Arc<Self>, end: CancellationToken) {
+    pub(crate) async fn follow(self: Arc<Self>, end: CancellationToken) {
         let Some(file) = &self.file else { return };
         let mut last: Option<Stamp> = None;
         loop {
@@ -86,7 +86,7 @@ impl LiveSettings {
     }
 
     /// Reloads all settings. An invalid configuration changes nothing, and the reason is logged.
-    pub fn reload(&self) {
+    pub(crate) fn reload(&self) {
         let mut state = self.state();
         let runtime = state.runtime.clone();
         if let Err(Problems(problems)) = self.take(&mut state, runtime) {

@@ -74,7 +74,7 @@ fn reading<R>(table: &TableSchema<R>, which: &str) -> String {
 }
 
 impl Readers {
-    pub async fn prepare(client: &Client) -> PgResult<Self> {
+    pub(super) async fn prepare(client: &Client) -> PgResult<Self> {
         const BIGINTS: &str = "t.id = ANY($1::bigint[])";
         const UUIDS: &str = "t.id = ANY($1::uuid[])";
         let locking = |reading: String| reading + AND_LOCK;
@@ -96,7 +96,7 @@ impl Readers {
     }
 
     /// Reads the accounts, keys and holds missing in `rows`. False: one was not found.
-    pub async fn read_missing(
+    pub(super) async fn read_missing(
         &self,
         client: &Client,
         wanted: &RowsNeeded,
@@ -132,7 +132,7 @@ impl Readers {
 
     /// Begins a transaction, and locks and reads the wanted rows: one pipelined round trip, and
     /// another one where a row was locked.
-    pub async fn lock(&self, client: &Client, mut wanted: RowsNeeded) -> PgResult<Rows> {
+    pub(super) async fn lock(&self, client: &Client, mut wanted: RowsNeeded) -> PgResult<Rows> {
         let users: Vec<i64> = wanted.users.iter().map(|id| id.0).collect();
         let keys: Vec<i64> = wanted.keys.iter().map(|id| id.0).collect();
         let holds: Vec<Uuid> =

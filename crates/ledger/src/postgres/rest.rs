@@ -44,7 +44,7 @@ pub(super) struct Rest {
 type Timed<'a> = [&'a (dyn ToSql + Sync); 2];
 
 impl Rest {
-    pub async fn prepare(client: &Client, NodeId(node): NodeId) -> PgResult<Self> {
+    pub(super) async fn prepare(client: &Client, NodeId(node): NodeId) -> PgResult<Self> {
         let tasks = TaskSql::of(Engine::Postgres);
         Ok(Self {
             insert_tasks: client.prepare(&tasks.insert).await?,
@@ -59,7 +59,7 @@ impl Rest {
         })
     }
 
-    pub async fn insert_tasks(
+    pub(super) async fn insert_tasks(
         &self,
         client: &Client,
         changes: &BatchChanges,
@@ -69,7 +69,7 @@ impl Rest {
         client.execute(&self.insert_tasks, &[&rows, now]).await
     }
 
-    pub async fn record_tasks(
+    pub(super) async fn record_tasks(
         &self,
         client: &Client,
         changes: &BatchChanges,
@@ -79,7 +79,7 @@ impl Rest {
         client.execute(&self.record_tasks, &[&rows, now]).await
     }
 
-    pub async fn end_tasks(
+    pub(super) async fn end_tasks(
         &self,
         client: &Client,
         changes: &BatchChanges,
@@ -91,7 +91,7 @@ impl Rest {
         Ok(())
     }
 
-    pub async fn name_movements(
+    pub(super) async fn name_movements(
         &self,
         client: &Client,
         changes: &BatchChanges,
@@ -111,7 +111,7 @@ impl Rest {
         client.execute(&self.name_movements, &params).await
     }
 
-    pub async fn redeem_codes(
+    pub(super) async fn redeem_codes(
         &self,
         client: &Client,
         changes: &BatchChanges,
@@ -122,7 +122,11 @@ impl Rest {
         client.execute(&self.redeem_codes, &[&codes, &users, now]).await
     }
 
-    pub async fn keep_replies(&self, client: &Client, changes: &BatchChanges) -> PgResult<u64> {
+    pub(super) async fn keep_replies(
+        &self,
+        client: &Client,
+        changes: &BatchChanges,
+    ) -> PgResult<u64> {
         let replies = &changes.kept_replies;
         let users: Vec<i64> = replies.iter().map(|r| r.user_id.0).collect();
         let keys: Vec<&str> = replies.iter().map(|r| r.idempotency_key.as_str()).collect();
@@ -130,7 +134,11 @@ impl Rest {
         client.execute(&self.keep_replies, &[&users, &keys, &sealed, &self.node]).await
     }
 
-    pub async fn forget_replies(&self, client: &Client, changes: &BatchChanges) -> PgResult<u64> {
+    pub(super) async fn forget_replies(
+        &self,
+        client: &Client,
+        changes: &BatchChanges,
+    ) -> PgResult<u64> {
         let (users, keys): (Vec<i64>, Vec<&str>) =
             changes.forgotten_replies.iter().map(|(user, key)| (user.0, key.as_str())).unzip();
         client.execute(&self.forget_replies, &[&users, &keys, &self.node]).await

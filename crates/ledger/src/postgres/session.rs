@@ -52,7 +52,7 @@ pub(super) struct LaneSession {
 }
 
 impl LaneSession {
-    pub async fn open(db: &Db, node: NodeId) -> Result<Self, StoreError> {
+    pub(super) async fn open(db: &Db, node: NodeId) -> Result<Self, StoreError> {
         // The driver ends by itself once the client is dropped.
         let (client, _driver) = db.dedicated_postgres().await?;
         client.batch_execute(SETTINGS).await?;
@@ -63,42 +63,46 @@ impl LaneSession {
         Ok(Self { client, server, prepared: HashMap::new(), readers, rest })
     }
 
-    pub fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         self.client.is_closed()
     }
 
-    pub fn is_lost(&self, error: &tokio_postgres::Error) -> bool {
+    pub(super) fn is_lost(&self, error: &tokio_postgres::Error) -> bool {
         let severity = error.as_db_error().and_then(|said| said.parsed_severity());
         self.client.is_closed()
             || error.is_closed()
             || matches!(severity, Some(Severity::Fatal | Severity::Panic))
     }
 
-    pub const fn server(&self) -> &Server {
+    pub(super) const fn server(&self) -> &Server {
         &self.server
     }
 
     /// Ends the server process of a lost connection, and returns whether it is gone: what it had
     /// not committed by then never will be.
-    pub async fn has_ended(&self, server: &Server) -> PgResult<bool> {
+    pub(super) async fn has_ended(&self, server: &Server) -> PgResult<bool> {
         let params: [&(dyn ToSql + Sync); 2] = [&server.pid, &server.started];
         Ok(self.client.query_opt(END_SERVER, &params).await?.is_none())
     }
 
     /// Rolls back a failed transaction; returns whether the connection is still usable.
-    pub async fn roll_back(&self) -> bool {
+    pub(super) async fn roll_back(&self) -> bool {
         !self.client.is_closed() && self.client.batch_execute("ROLLBACK").await.is_ok()
     }
 
     /// Reads, without locks, the wanted accounts, keys and holds missing in `rows`. False: a row
     /// was not found.
-    pub async fn read_missing(&self, wanted: &RowsNeeded, rows: &mut Rows) -> PgResult<bool> {
+    pub(super) async fn read_missing(
+        &self,
+        wanted: &RowsNeeded,
+        rows: &mut Rows,
+    ) -> PgResult<bool> {
         self.readers.read_missing(&self.client, wanted, rows).await
     }
 
     /// Writes what fits one statement, if every row is still as the Book read it. Outside a
     /// transaction it commits, too.
-    pub async fn write(&mut self, changes: &BatchChanges) -> PgResult<()> {
+    pub(super) async fn write(&mut self, changes: &BatchChanges) -> PgResult<()> {
         let parts = BatchRows::of(changes);
         let shape = parts.shape();
         if shape.is_empty() {
@@ -120,7 +124,11 @@ impl LaneSession {
     }
 
     /// Locks a batch's rows, decides, and writes: two round trips.
-    pub async fn lock_and_write(&mut self, ops: &[&Op], now: UnixMs) -> Result<Decision, Failure> {
+    pub(super) async fn lock_and_write(
+        &mut self,
+        ops: &[&Op],
+        now: UnixMs,
+    ) -> Result<Decision, Failure> {
         let rows = self.readers.lock(&self.client, RowsNeeded::of(ops)).await?;
         let decision = decide(ops, rows, now);
         match self.write_and_commit(&decision.changes, now).await {

@@ -37,7 +37,7 @@ pub(super) struct BatchRows<'a> {
 }
 
 impl<'a> BatchRows<'a> {
-    pub fn of(changes: &'a BatchChanges) -> Self {
+    pub(super) fn of(changes: &'a BatchChanges) -> Self {
         let accounts = changes.accounts.iter().map(|(id, account)| {
             let change = changes.account_moves.get(id);
             (change.is_some(), AccountMove::new(account, &change.copied().unwrap_or_default()))
@@ -60,7 +60,7 @@ impl<'a> BatchRows<'a> {
         }
     }
 
-    pub fn shape(&self) -> BatchShape {
+    pub(super) fn shape(&self) -> BatchShape {
         let mut forms = Forms::ALWAYS;
         if self.changes.are_limited() || self.is_limited_hold() {
             forms = forms.with(Forms::LIMITED);
@@ -90,7 +90,7 @@ impl<'a> BatchRows<'a> {
     }
 
     /// The parameters of [`BatchShape::sql`], in order.
-    pub fn parameters(&'a self, forms: Forms) -> Arrays<'a> {
+    pub(super) fn parameters(&'a self, forms: Forms) -> Arrays<'a> {
         let mut all = Vec::new();
         add(&mut all, &self.moved_accounts, |rows| ACCOUNTS.updates(forms, rows));
         add(&mut all, &self.checked_accounts, |rows| ACCOUNTS.compares(forms, rows));
@@ -121,7 +121,7 @@ fn by_flag<R>(rows: impl Iterator<Item = (bool, R)>) -> (Vec<R>, Vec<R>) {
 impl BatchShape {
     /// By the names of its fields.
     #[cfg(test)]
-    pub fn named(parts: &[&str], forms: Forms) -> Self {
+    pub(super) fn named(parts: &[&str], forms: Forms) -> Self {
         let has = |name| parts.contains(&name);
         Self {
             moves_accounts: has("moves_accounts"),
@@ -136,17 +136,17 @@ impl BatchShape {
         }
     }
 
-    pub const fn forms(self) -> Forms {
+    pub(super) const fn forms(self) -> Forms {
         self.forms
     }
 
     /// Whether there is anything to write or to compare.
-    pub fn is_empty(self) -> bool {
+    pub(super) fn is_empty(self) -> bool {
         self == Self { forms: self.forms, ..Self::default() }
     }
 
     /// The statement.
-    pub fn sql(self) -> String {
+    pub(super) fn sql(self) -> String {
         let forms = self.forms;
         let mut at = Placeholders::default();
         let (mut parts, mut counts) = (Vec::new(), Vec::new());

@@ -44,17 +44,17 @@ pub(crate) struct Summed(Vec<Group>);
 
 impl Summed {
     /// Reads the rows of [`grouped`].
-    pub fn read(rows: &[Row]) -> Result<Self, StoreError> {
+    pub(crate) fn read(rows: &[Row]) -> Result<Self, StoreError> {
         rows.iter().map(Group::read).collect::<Result<_, _>>().map(Self)
     }
 
     /// The number of lines.
-    pub fn lines(&self) -> i64 {
+    pub(crate) fn lines(&self) -> i64 {
         self.0.iter().map(Group::lines).sum()
     }
 
     /// The statements that add the sums to the tables.
-    pub fn statements(&self) -> impl Iterator<Item = Statement> {
+    pub(crate) fn statements(&self) -> impl Iterator<Item = Statement> {
         let used = self.used_by("channels", |group| group.channel_id);
         let used = used.chain(self.used_by("tokens", |group| group.token_id));
         self.by_day().chain(self.by_hour()).chain(self.by_block()).chain(used)

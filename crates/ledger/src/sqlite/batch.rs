@@ -59,11 +59,11 @@ pub(super) struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    pub fn run(&self, sql: &str) -> rusqlite::Result<()> {
+    pub(super) fn run(&self, sql: &str) -> rusqlite::Result<()> {
         self.connection.prepare_cached(sql)?.execute([]).map(drop)
     }
 
-    pub fn data_version(&self) -> rusqlite::Result<i64> {
+    pub(super) fn data_version(&self) -> rusqlite::Result<i64> {
         self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
     }
 
@@ -81,7 +81,7 @@ impl Batch<'_> {
 
     /// Reads the wanted holds missing in `rows`. Each batch has exclusive access to the file, so a
     /// missing row is gone.
-    pub fn read_holds(&self, wanted: &RowsNeeded, rows: &mut Rows) -> rusqlite::Result<()> {
+    pub(super) fn read_holds(&self, wanted: &RowsNeeded, rows: &mut Rows) -> rusqlite::Result<()> {
         let new_holds = if self.again { &*wanted.new_holds } else { &[] };
         for id in wanted.holds.iter().chain(new_holds) {
             if rows.holds.contains_key(id) {
@@ -96,7 +96,7 @@ impl Batch<'_> {
     }
 
     /// Reads the other wanted rows missing in `rows`.
-    pub fn read_others(&self, wanted: &RowsNeeded, rows: &mut Rows) -> rusqlite::Result<()> {
+    pub(super) fn read_others(&self, wanted: &RowsNeeded, rows: &mut Rows) -> rusqlite::Result<()> {
         for id in &wanted.users {
             if rows.accounts.contains_key(id) {
                 continue;
@@ -237,7 +237,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    pub fn write(&self, changes: &BatchChanges) -> rusqlite::Result<()> {
+    pub(super) fn write(&self, changes: &BatchChanges) -> rusqlite::Result<()> {
         for (id, change) in &changes.account_moves {
             let Some(account) = changes.accounts.get(id) else { continue };
             let moved = AccountMove::new(account, change);

@@ -26,7 +26,7 @@ const START_QUOTA: i64 = 50_000;
 
 /// Shows the main job in one process, with nothing else installed.
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub(super) struct Args {
     /// Keep serving afterwards, with the calls to try printed; Ctrl-C ends it.
     #[arg(long)]
     keep: bool,
@@ -57,7 +57,7 @@ impl Drop for Scratch {
 ///
 /// # Errors
 /// When something can't be started or doesn't answer.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let scratch = Scratch(scratch_dir()?);
     let began = Instant::now();
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));

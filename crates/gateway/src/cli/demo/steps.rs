@@ -123,7 +123,7 @@ fn broken_off() -> Step {
 
 impl Demo {
     /// Sends the calls one by one, and returns the next step number.
-    pub async fn run_steps(&self) -> anyhow::Result<usize> {
+    pub(super) async fn run_steps(&self) -> anyhow::Result<usize> {
         let steps = steps();
         for (number, step) in (1..).zip(&steps) {
             self.run_step(number, step).await?;

@@ -38,7 +38,7 @@ const TASKS: [Submitted; 2] = [
 
 impl Demo {
     /// Submits the tasks one by one, and waits for their ends.
-    pub async fn run_tasks(&self, first: usize) -> anyhow::Result<()> {
+    pub(super) async fn run_tasks(&self, first: usize) -> anyhow::Result<()> {
         for (number, task) in (first..).zip(&TASKS) {
             self.run_task(number, task).await?;
         }

@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 
 /// A request of a file.
 #[derive(Debug, Default)]
-pub struct SavedRequest {
+pub(super) struct SavedRequest {
     /// Method and path, where the file has its request line.
     pub call: Option<String>,
     /// The body.
@@ -13,7 +13,7 @@ pub struct SavedRequest {
 
 /// A reply of a file.
 #[derive(Debug)]
-pub struct SavedReply {
+pub(super) struct SavedReply {
     /// The status; 200 where the file has no status line.
     pub status: u16,
     /// The header `content-type`.
@@ -27,7 +27,7 @@ impl SavedRequest {
     ///
     /// # Errors
     /// When its head can't be read.
-    pub fn parse(file: Vec<u8>) -> anyhow::Result<Self> {
+    pub(super) fn parse(file: Vec<u8>) -> anyhow::Result<Self> {
         let is_request = |line: &str| {
             let mut words = line.split(' ');
             let method = words.next().unwrap_or_default();
@@ -48,7 +48,7 @@ impl SavedReply {
     ///
     /// # Errors
     /// When its head can't be read, or its body is compressed.
-    pub fn parse(file: Vec<u8>) -> anyhow::Result<Self> {
+    pub(super) fn parse(file: Vec<u8>) -> anyhow::Result<Self> {
         let Some((head, body)) = split(&file, |line| line.starts_with("HTTP/"))? else {
             return Ok(Self { status: 200, content_type: None, body: file });
         };

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// Protocols: how upstreams are spoken to, and how their replies are read.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     #[command(flatten)]
     Stored(StoredCommand),
     /// Print the document of a protocol, to be read or copied.
@@ -35,7 +35,7 @@ pub enum Command {
 
 /// What works on the database.
 #[derive(Debug, Subcommand)]
-pub enum StoredCommand {
+pub(super) enum StoredCommand {
     /// Show all protocols: those that are built in, and the operator's own.
     List {
         /// As JSON.
@@ -56,7 +56,7 @@ pub enum StoredCommand {
 
 /// The arguments of `newapi protocol try`.
 #[derive(clap::Args, Debug)]
-pub struct TryArgs {
+pub(super) struct TryArgs {
     /// A document, or the name of a built-in protocol.
     protocol: PathBuf,
     /// Method and path, like `POST /v1/messages`; not needed where the request's file begins with
@@ -78,7 +78,7 @@ pub struct TryArgs {
 ///
 /// # Errors
 /// When a file can't be read or used.
-pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Check { file } => return check(&file),
         Command::Try(args) => return try_out(&args),

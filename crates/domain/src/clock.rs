@@ -4,6 +4,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+/// An hour, in milliseconds.
+pub const HOUR_MS: i64 = 3_600_000;
+/// A day, in milliseconds. Days are those of UTC.
+pub const DAY_MS: i64 = 24 * HOUR_MS;
+
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMs(pub i64);

@@ -18,7 +18,7 @@ mod task;
 mod terms;
 mod usage;
 
-pub use clock::{Clock, UnixMs};
+pub use clock::{Clock, DAY_MS, HOUR_MS, UnixMs};
 pub use duration::millis;
 pub use fault::{Fault, FaultKind};
 pub use ids::{ChannelId, HoldId, KeyId, NodeId, RedemptionId, TaskUid, UserId};

@@ -2,7 +2,7 @@
 //!
 //! Each rule is one statement, so it sees one snapshot of a live system; nothing is locked.
 
-use domain::{Quota, UnixMs};
+use domain::{HOUR_MS, Quota, UnixMs};
 use serde::Serialize;
 use store::{Db, Row, StoreError, Value};
 use utoipa::ToSchema;
@@ -113,7 +113,7 @@ const TOTALS: &str = "SELECT (SELECT count(*) FROM users) AS users,
       WHERE type = 'error' AND content = 'unknown_outcome') AS unknown_outcome";
 
 /// How long past its deadline a hold may be open. The sweeper runs every few seconds.
-const OVERDUE_MS: i64 = 3_600_000;
+const OVERDUE_MS: i64 = HOUR_MS;
 
 /// The result of the check.
 #[derive(Clone, Debug, Serialize, ToSchema)]

@@ -1,6 +1,6 @@
 //! Explains how one charge came about.
 
-use domain::{FrozenPrice, Quota, Rule, UnixMs, Usage};
+use domain::{FrozenPrice, HOUR_MS, Quota, Rule, UnixMs, Usage};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use store::{Db, Row, StoreError, Value};
@@ -10,7 +10,7 @@ use uuid::Uuid;
 /// Maximum number of lines per request.
 const LINES_MAX: &str = "LIMIT 500";
 /// How long after its hold was made a call's line is searched for, by the id of the hold alone.
-const CALL_MS: i64 = 3_600_000;
+const CALL_MS: i64 = HOUR_MS;
 
 /// The history of a request: its holds, and its journal lines.
 #[derive(Clone, Debug, Serialize, ToSchema)]

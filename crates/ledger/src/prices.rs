@@ -2,7 +2,7 @@
 //! of a row of `price_snapshots`.
 
 use crate::error::LedgerError;
-use domain::{FrozenPrice, UnixMs};
+use domain::{DAY_MS, FrozenPrice, UnixMs};
 use ring::digest::{SHA256, digest};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use store::{Db, StoreError, Value};
 /// Maximum number of cached prices. When it is exceeded, the cache is cleared.
 const PRICES_MAX: usize = 10_000;
 /// How long an id is used before its row is updated. Retention keeps rows for longer than that.
-pub(crate) const REFRESH_MS: i64 = 86_400_000;
+pub(crate) const REFRESH_MS: i64 = DAY_MS;
 
 const ENTER: &str = "INSERT INTO price_snapshots (hash, price, used_at) VALUES ($1, $2, $3)
     ON CONFLICT (hash) DO UPDATE SET used_at = excluded.used_at RETURNING id";

@@ -11,10 +11,6 @@ mod grouped;
 pub(crate) use grouped::{Summed, grouped};
 use store::Engine;
 
-/// The duration that a row of `logs_by_hour` covers, in milliseconds.
-pub const HOUR_MS: i64 = 3_600_000;
-/// The duration that a row of `logs_by_day` or `log_blocks` covers, in milliseconds.
-pub const DAY_MS: i64 = 86_400_000;
 /// Line ids per block of `log_blocks`: as many lines as are read within milliseconds.
 pub const BLOCK_LINES: i64 = 65_536;
 /// What is summed: a column, and a line's value for it. Amounts of lines are bounded

@@ -5,12 +5,10 @@
 #[allow(dead_code, reason = "shared with other tests")]
 mod support;
 
-use domain::{KeyId, Quota, UserId};
+use domain::{DAY_MS, KeyId, Quota, UserId};
 use ledger::{LedgerError, LimitReached, Movement, Period, Release, Settlement};
 use support::TestLedger;
 use testkit::{TestDb, on_both_databases};
-
-const DAY_MS: i64 = 86_400_000;
 
 fn settlement(charge: i64) -> Settlement {
     Settlement { charge: Quota(charge), ..Settlement::default() }

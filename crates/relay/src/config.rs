@@ -1,7 +1,7 @@
 //! Configuration of the data plane.
 
 use crate::{BreakerConfig, CorsOrigins};
-use domain::StatusWords;
+use domain::{HOUR_MS, StatusWords};
 use egress::EgressConfig;
 use http::HeaderName;
 use std::sync::Arc;
@@ -115,7 +115,7 @@ impl Default for RelayConfig {
             buffer_budget_bytes: 256 * MIB,
             max_collected_reply_bytes: 8 * MIB,
             max_kept_reply_bytes: MIB,
-            idempotency_ttl_ms: 25 * 3_600_000,
+            idempotency_ttl_ms: 25 * HOUR_MS,
             body_window_ms: 30_000,
             body_timeout_ms: 300_000,
             connect_ms: 10_000,

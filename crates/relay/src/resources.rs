@@ -9,7 +9,7 @@ use crate::list_page::ListPage;
 use crate::outcome::Reading;
 use crate::surface::ApiPath;
 use crate::{Relay, faults};
-use domain::{ChannelId, Fault, UserId};
+use domain::{ChannelId, DAY_MS, Fault, UserId};
 use form_urlencoded::parse;
 use http::{Method, Response};
 use protocol::ListWord;
@@ -19,7 +19,6 @@ use store::resources::{self, Resource, ResourcePage};
 use store::{RESOURCE, StoreError};
 use web::Body;
 
-const DAY_MS: i64 = 86_400_000;
 /// The collection of what an upstream has made by itself: no list shows it.
 const UNLISTED: &str = "";
 /// Longest reply that is kept for lists.

@@ -1,13 +1,13 @@
 //! How much output a model's calls usually have: what a call holds whose request names no limit.
 //! Kept in memory, so a node that has just started knows nothing yet.
 
-use domain::UnixMs;
+use domain::{DAY_MS, UnixMs};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A day is remembered in so many parts.
 const PARTS: usize = 4;
-const PART_MS: i64 = 86_400_000 / 4;
+const PART_MS: i64 = DAY_MS / 4;
 /// Four buckets for each power of two, up to more than a reply may count.
 const BUCKETS: usize = 128;
 /// More models are not remembered.

@@ -3,15 +3,15 @@
 use crate::ops::failed_login::{self, Door};
 use crate::ops::record::{self, Subject};
 use crate::{Actor, AdminError, AdminState, password, random};
-use domain::{UnixMs, UserId};
+use domain::{DAY_MS, HOUR_MS, UnixMs, UserId};
 use serde_json::json;
 use std::net::IpAddr;
 use store::{Row, Secret, Statement, StoreError, Value};
 
 /// How long a session lasts at most.
-pub(super) const LIFETIME_MS: i64 = 7 * 24 * 3_600_000;
+pub(super) const LIFETIME_MS: i64 = 7 * DAY_MS;
 /// How long it lasts unused.
-pub(super) const IDLE_MS: i64 = 12 * 3_600_000;
+pub(super) const IDLE_MS: i64 = 12 * HOUR_MS;
 /// How exactly its last use is known: a write a minute, not one a call.
 const USE_NOTED_MS: i64 = 60_000;
 /// How many sessions a user has; the longest unused ends when another begins.

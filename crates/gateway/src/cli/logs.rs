@@ -6,6 +6,7 @@ use super::out;
 use crate::config::{Config, from_process};
 use anyhow::{Context, bail};
 use clap::Subcommand;
+use domain::HOUR_MS;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,7 +14,6 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const MS_AN_HOUR: i64 = 3_600_000;
 /// How many users are shown.
 const TOP: usize = 10;
 /// Events that are one call of a client each.
@@ -82,7 +82,7 @@ pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
         },
     };
     let file = File::open(&path).with_context(|| path.display().to_string())?;
-    let since = crate::wiring::system_clock().now().plus_ms(-i64::from(args.hours) * MS_AN_HOUR).0;
+    let since = crate::wiring::system_clock().now().plus_ms(-i64::from(args.hours) * HOUR_MS).0;
     let mut tally = Tally::default();
     for line in BufReader::new(file).split(b'\n') {
         tally.take(&String::from_utf8_lossy(&line?), since);

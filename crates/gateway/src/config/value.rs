@@ -1,6 +1,6 @@
 //! Reading one value: text in, a checked value out, or what would have been allowed.
 
-use super::table::SettingKind;
+use super::table::{DAY, HOUR, SettingKind};
 use admin::ops::first_start::{MAX_ACCESS_TOKEN_CHARS, MIN_ACCESS_TOKEN_CHARS, is_access_token};
 use domain::millis;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -184,8 +184,8 @@ pub(super) fn share(text: &str) -> Option<f64> {
 pub(super) fn show_millis(ms: u64) -> String {
     match ms {
         0 => "0s".into(),
-        _ if ms.is_multiple_of(86_400_000) => format!("{}d", ms / 86_400_000),
-        _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
+        _ if ms.is_multiple_of(DAY) => format!("{}d", ms / DAY),
+        _ if ms.is_multiple_of(HOUR) => format!("{}h", ms / HOUR),
         _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
         _ if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
         _ => format!("{ms}ms"),

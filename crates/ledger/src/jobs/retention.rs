@@ -5,10 +5,9 @@
 //! the transaction that deletes it.
 
 use crate::prices::REFRESH_MS;
-use domain::UnixMs;
+use domain::{DAY_MS, UnixMs};
 use store::{Db, Engine, Row, Statement, StoreError, Value, idempotency, resources};
 
-const DAY_MS: i64 = 86_400_000;
 /// Lines per slice on SQLite: a commit of a few milliseconds, so that calls continue in between.
 const SLICE_LINES: i64 = 5_000;
 /// Expired replies, and expired resources, deleted per commit.

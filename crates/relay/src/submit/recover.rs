@@ -10,7 +10,7 @@ use super::again::{Again, Repeated, Resubmitted};
 use super::{location, point_to_task, tee_of};
 use crate::idempotency::Ticket;
 use crate::{Current, Relay};
-use domain::{ChannelId, FrozenPrice, NodeId, Quota, TaskUid, UnixMs, UserId};
+use domain::{ChannelId, DAY_MS, FrozenPrice, NodeId, Quota, TaskUid, UnixMs, UserId};
 use futures_util::{StreamExt, stream};
 use ledger::{Charge, KeptReply, LedgerError, Taken, TaskEnd, TaskRef};
 use std::collections::HashSet;
@@ -28,7 +28,7 @@ const AT_ONCE: usize = 16;
 /// How old a submission may become while its upstream can't be reached.
 const MAX_AGE_MS: i64 = 10 * 60_000;
 /// The upper bound of [`longest_submission_ms`], regardless of the settings.
-const MAX_SUBMISSION_MS: i64 = 10 * 24 * 3_600_000;
+const MAX_SUBMISSION_MS: i64 = 10 * DAY_MS;
 /// The reason for the ledger and for the log.
 const LOST: &str = "submission_lost";
 

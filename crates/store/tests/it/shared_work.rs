@@ -1,11 +1,10 @@
 use super::*;
-use domain::{NodeId, UnixMs, UserId};
+use domain::{DAY_MS, NodeId, UnixMs, UserId};
 use store::idempotency::{self, Claim};
 use store::nodes::{self, NodeState};
 use testkit::on_both_databases;
 use uuid::Uuid;
 
-const DAY_MS: i64 = 86_400_000;
 const ANN: UserId = UserId(1);
 
 fn node(n: u128) -> NodeId {

@@ -1,7 +1,7 @@
 //! Periodic repairs and deletions.
 
 use super::Core;
-use domain::{ChannelId, TaskStatus, TaskUid, UnixMs, UserId};
+use domain::{ChannelId, DAY_MS, TaskStatus, TaskUid, UnixMs, UserId};
 use ledger::{Charge, LedgerError, TaskEnd, TaskRef};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,6 @@ const STRAYS: usize = 500;
 const RETENTION_PAUSE: Duration = Duration::from_secs(3_600);
 /// Tasks deleted in one transaction.
 const SLICE: usize = 1_000;
-const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
 /// Releases holds of tasks that an operator ended or deleted with plain SQL.
 pub(super) async fn strays(core: Arc<Core>, stop: CancellationToken) {

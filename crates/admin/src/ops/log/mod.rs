@@ -14,8 +14,8 @@ pub(super) use filter::read_time;
 
 use crate::page::{Page, PageRequest};
 use crate::{Actor, AdminError, AdminState, exact};
+use domain::DAY_MS;
 use domain::{ChannelId, KeyId, Quota, UserId};
-use ledger::rollups::DAY_MS;
 use ranges::IdRanges;
 use serde::Serialize;
 use serde_json::value::RawValue;

@@ -7,8 +7,9 @@
 
 use super::LogFilter;
 use crate::page::{MAX_REACH, PageRequest, Where};
+use domain::DAY_MS;
 use domain::{ChannelId, UnixMs, UserId};
-use ledger::rollups::{BLOCK_LINES, DAY_MS};
+use ledger::rollups::BLOCK_LINES;
 use store::{Db, Row, StoreError};
 
 /// Maximum number of lines behind the cursor that are counted while a request waits. There are

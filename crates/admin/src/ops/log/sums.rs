@@ -1,8 +1,9 @@
 //! Sums over the journal, from what is added up already and the lines that are not.
 
 use super::LogFilter;
+use domain::{DAY_MS, HOUR_MS};
 use domain::{UnixMs, UserId};
-use ledger::rollups::{COLUMNS, DAY_MS, HOUR_MS};
+use ledger::rollups::COLUMNS;
 use std::fmt::Write as _;
 use store::{Db, Engine, StoreError, Value};
 

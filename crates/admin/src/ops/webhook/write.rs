@@ -5,14 +5,14 @@ use super::{WebhookView, get, not_found, not_yours, reached};
 use crate::ops::record::{self, Subject};
 use crate::ops::user;
 use crate::{Actor, AdminError, AdminState};
-use domain::UserId;
+use domain::{DAY_MS, UserId};
 use serde_json::json;
 use store::{Secret, Statement, StoreError, Value, WEBHOOK_SECRET, webhooks};
 
 /// Endpoints of one user, so that one task's end doesn't become a flood.
 const MAX_ENDPOINTS: i64 = 10;
 /// How long the secret before a rotation signs too.
-const OVERLAP_MS: i64 = 24 * 3_600_000;
+const OVERLAP_MS: i64 = DAY_MS;
 
 /// An endpoint and its new secret, which is shown only once.
 #[derive(Debug)]

@@ -51,6 +51,7 @@ const LINES: &[Line] = &[
     ("webhook.redeliver", "重新投递回调 {}", "delivers again: {}"),
     ("webhook.rotate", "更换回调地址 {} 的密钥", "rotated the secret of the webhook {}"),
     ("webhook.submission_secret", "创建用户 {} 的提交回调密钥", "made the submission secret of {}"),
+    ("webhook.test", "测试回调地址 {}", "tested the webhook {}"),
     ("webhook.update", "修改回调地址 {}", "changed the webhook {}"),
 ];
 

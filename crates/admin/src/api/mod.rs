@@ -436,6 +436,7 @@ fn webhooks() -> CallTable {
         .on(&[Put, Post], "/api/webhook/{id}/enable", webhook::enable, enable)
         .on(&[Put, Post], "/api/webhook/{id}/disable", webhook::disable, disable)
         .post("/api/webhook/{id}/rotate", webhook::rotate, rotate)
+        .post("/api/webhook/{id}/test", webhook::test, one::<DeliveryView>("Send a test"))
         .get("/api/webhook/{id}/deliveries", webhook::deliveries, deliveries)
 }
 

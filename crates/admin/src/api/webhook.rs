@@ -112,6 +112,14 @@ pub(super) async fn redeliver(
     one(webhook::redeliver(&state, &actor, id).await?)
 }
 
+pub(super) async fn test(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
+    one(webhook::test(&state, &actor, id).await?)
+}
+
 pub(super) async fn submissions(
     State(state): State<AdminState>,
     CallingActor(actor): CallingActor,

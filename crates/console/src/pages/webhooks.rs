@@ -111,6 +111,7 @@ fn buttons(visit: &Visit, endpoint: &WebhookView) -> Markup {
     let (lang, to) = (visit.lang(), format!("/console/webhooks/{}", endpoint.id));
     html! {
         @if endpoint.status == 1 {
+            (action(visit, &format!("{to}/test"), lang.say("发送测试", "Send a test"), ""))
             (action(visit, &format!("{to}/status?to=off"), lang.say("禁用", "Disable"), ""))
         } @else {
             (action(visit, &format!("{to}/status?to=on"), lang.say("启用", "Enable"), ""))
@@ -240,6 +241,12 @@ fn secret(visit: &Visit, shown: &WebhookShown) -> PageReply {
 pub(crate) async fn rotate(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let shown = webhook::rotate(&visit.state, &visit.actor, id, None).await?;
     Ok(secret(&visit, &shown))
+}
+
+/// `POST /console/webhooks/{id}/test`
+pub(crate) async fn test(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    webhook::test(&visit.state, &visit.actor, id).await?;
+    Ok(done(&format!("/console/webhooks/{id}"), "sent"))
 }
 
 /// `POST /console/webhooks/{id}/status?to=on|off`

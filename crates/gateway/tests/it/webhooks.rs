@@ -120,6 +120,37 @@ fn signed_with(request: &Recorded, secret: &str) -> bool {
 }
 
 on_both_databases! {
+    async fn a_test_is_sent_when_asked_for(db: TestDb) {
+        let hooks = Hooks::open(db).await;
+        let admin = hooks.world.admin();
+        hooks.world.upstream.on("/works", Reply::new(204));
+        hooks.world.upstream.on("/fails", Reply::new(500));
+        let works = hooks.endpoint("/works").await;
+        let test = |id: i64| format!("/api/webhook/{id}/test");
+
+        let asked = admin.post(&test(works), &json!({})).await;
+        assert_eq!((&asked["event"], &asked["state"]), (&json!("webhook.test"), &json!("pending")));
+        hooks.wait(works, "delivered", 1).await;
+        let got = hooks.requests_to("/works").await;
+        assert!(signed_with(&got[0], SECRET));
+        let body = got[0].json();
+        assert_eq!(body["type"], "webhook.test");
+        assert_eq!(body["data"]["webhook_id"], works);
+        admin.post(&test(works), &json!({})).await;
+        hooks.wait(works, "delivered", 2).await;
+
+        let fails = hooks.endpoint("/fails").await;
+        admin.post(&test(fails), &json!({})).await;
+        hooks.wait_for_try(fails, 1, Some(500)).await;
+        let refused = admin.try_post(&test(fails), &json!({})).await.expect(409).text();
+        assert!(refused.contains("pending"), "{refused}");
+        admin.post(&format!("/api/webhook/{fails}/disable"), &json!({})).await;
+        let refused = admin.try_post(&test(fails), &json!({})).await.expect(409).text();
+        assert!(refused.contains("disabled"), "{refused}");
+        admin.try_post(&test(999), &json!({})).await.expect(404);
+        hooks.world.close().await;
+    }
+
     async fn an_ended_task_is_told_of(db: TestDb) {
         let hooks = Hooks::open(db).await;
         hooks.world.upstream.otherwise(Reply::new(204));

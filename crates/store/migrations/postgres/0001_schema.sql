@@ -894,20 +894,20 @@ CREATE TABLE webhook_deliveries (
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint_id, due_at)
     WHERE state = 'pending';
 CREATE INDEX webhook_deliveries_user ON webhook_deliveries (user_id, id);
-CREATE INDEX webhook_deliveries_balance ON webhook_deliveries (created_at)
-    WHERE event = 'balance.low';
+CREATE INDEX webhook_deliveries_without_task ON webhook_deliveries (created_at)
+    WHERE event IN ('balance.low', 'webhook.test');
 COMMENT ON TABLE  webhook_deliveries IS 'Webhooks: pending ones, and the outcome of those sent';
 COMMENT ON COLUMN webhook_deliveries.id IS 'Number of the delivery';
 COMMENT ON COLUMN webhook_deliveries.endpoint_id IS 'Where to';
 COMMENT ON COLUMN webhook_deliveries.user_id IS 'Whose';
-COMMENT ON COLUMN webhook_deliveries.task_uid IS 'Task that ended (tasks.uid); of balance.low: the event itself';
-COMMENT ON COLUMN webhook_deliveries.event IS 'task.completed, task.failed or balance.low';
+COMMENT ON COLUMN webhook_deliveries.task_uid IS 'Task that ended (tasks.uid); of the other events: the event itself';
+COMMENT ON COLUMN webhook_deliveries.event IS 'task.completed, task.failed, balance.low or webhook.test';
 COMMENT ON COLUMN webhook_deliveries.state IS 'pending, delivered; failed: given up';
 COMMENT ON COLUMN webhook_deliveries.attempts IS 'How often it was tried';
 COMMENT ON COLUMN webhook_deliveries.due_at IS 'When it is tried next';
 COMMENT ON COLUMN webhook_deliveries.last_status IS 'HTTP status of the last answer';
 COMMENT ON COLUMN webhook_deliveries.last_error IS 'Why the last try failed';
-COMMENT ON COLUMN webhook_deliveries.created_at IS 'When the task ended, or the balance was seen to be low';
+COMMENT ON COLUMN webhook_deliveries.created_at IS 'When the task ended, the balance was seen to be low, or the test was asked for';
 COMMENT ON COLUMN webhook_deliveries.attempted_at IS 'When it was last tried';
 COMMENT ON COLUMN webhook_deliveries.balance IS 'Of balance.low: what was left';
 COMMENT ON COLUMN webhook_deliveries.threshold IS 'Of balance.low: what it fell below';

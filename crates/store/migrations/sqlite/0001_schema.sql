@@ -590,8 +590,8 @@ CREATE TABLE webhook_deliveries (
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint_id, due_at)
     WHERE state = 'pending';
 CREATE INDEX webhook_deliveries_user ON webhook_deliveries (user_id, id);
-CREATE INDEX webhook_deliveries_balance ON webhook_deliveries (created_at)
-    WHERE event = 'balance.low';
+CREATE INDEX webhook_deliveries_without_task ON webhook_deliveries (created_at)
+    WHERE event IN ('balance.low', 'webhook.test');
 
 -- Console sessions.
 CREATE TABLE sessions (

@@ -109,9 +109,9 @@ async fn delete_old(core: &Core) -> Result<(), StoreError> {
     let db = &core.parts.db;
     let days = i64::from(core.config.load().retention_days);
     let before = core.parts.clock.now().plus_ms(-days.saturating_mul(DAY_MS));
-    let balances = "DELETE FROM webhook_deliveries
-                    WHERE event = 'balance.low' AND created_at < $1";
-    db.execute(balances, &[Value::Time(before)]).await?;
+    let without_task = "DELETE FROM webhook_deliveries
+                        WHERE event IN ('balance.low', 'webhook.test') AND created_at < $1";
+    db.execute(without_task, &[Value::Time(before)]).await?;
     let find = "SELECT id FROM tasks
                 WHERE finish_time < $1 AND status IN ('completed', 'failed')
                 ORDER BY finish_time LIMIT $2";

@@ -57,6 +57,9 @@ struct Data<'a> {
 /// The event of a low balance.
 pub(super) const LOW_BALANCE: &str = "balance.low";
 
+/// The event of a trial, which its owner asked for.
+pub(super) const TEST: &str = "webhook.test";
+
 /// The event of a final status.
 pub(super) fn event(status: &str) -> String {
     format!("task.{status}")
@@ -102,6 +105,16 @@ pub(super) fn body(task: &EndedTaskRow) -> Result<Vec<u8>, serde_json::Error> {
 pub(super) fn low_balance(seen_at: UnixMs, low: LowBalance) -> Result<Vec<u8>, serde_json::Error> {
     let r#type = LOW_BALANCE.to_owned();
     serde_json::to_vec(&Message { r#type, timestamp: iso8601(seen_at), data: low })
+}
+
+/// The body of a trial.
+pub(super) fn test(asked_at: UnixMs, endpoint_id: i64) -> Result<Vec<u8>, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Trial {
+        webhook_id: i64,
+    }
+    let (r#type, data) = (TEST.to_owned(), Trial { webhook_id: endpoint_id });
+    serde_json::to_vec(&Message { r#type, timestamp: iso8601(asked_at), data })
 }
 
 const fn seconds(instant: UnixMs) -> i64 {

@@ -69,6 +69,7 @@ pub(super) async fn pack(
     let mut share = parts.budget.share_of(claim.user_id);
     let body = match row.get::<String>("event")?.as_str() {
         message::LOW_BALANCE => message::low_balance(row.get("seen_at")?, low_balance(row)?),
+        message::TEST => message::test(row.get("seen_at")?, claim.endpoint_id),
         _ if row.get::<Option<String>>("status")?.is_none() => {
             return Ok(Err(Unsendable::Never("task_gone")));
         }

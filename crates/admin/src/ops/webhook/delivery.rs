@@ -1,6 +1,6 @@
 //! What was delivered, and what is still to be.
 
-use super::{get, reached};
+use super::{WebhookView, get, reached};
 use crate::ops::record::{self, Subject};
 use crate::ops::task::TaskView;
 use crate::page::{Page, PageRequest, Query, Where};
@@ -25,9 +25,9 @@ pub struct DeliveryView {
     pub endpoint_id: i64,
     /// Whose.
     pub user_id: UserId,
-    /// `id` of the task that ended; of `balance.low`: of the event.
+    /// `id` of the task that ended; of other events: of the event.
     pub task: Uuid,
-    /// `task.completed`, `task.failed` or `balance.low`.
+    /// `task.completed`, `task.failed`, `balance.low` or `webhook.test`.
     pub event: String,
     /// `pending`, `delivered`, or `failed`: given up.
     pub state: String,
@@ -119,13 +119,7 @@ pub async fn redeliver(
     id: i64,
 ) -> Result<DeliveryView, AdminError> {
     let before = find(state, actor, id).await?;
-    let endpoint = reached(state, actor, before.endpoint_id).await?;
-    if endpoint.status != 1 {
-        return Err(AdminError::conflict(
-            "回调地址已禁用, 请先启用",
-            "the webhook is disabled: enable it first",
-        ));
-    }
+    enabled(state, actor, before.endpoint_id).await?;
     let statement = Statement::new(
         "UPDATE webhook_deliveries SET state = 'pending', due_at = $1 WHERE id = $2",
         vec![state.clock.now().into(), id.into()],
@@ -136,6 +130,55 @@ pub async fn redeliver(
     });
     record::write(state, actor, vec![statement], Subject::Other, told, details).await?;
     find(state, actor, id).await
+}
+
+/// Sends a webhook of the event `webhook.test`, whichever events the endpoint is told of: signed,
+/// delivered and repeated as all are. One at a time.
+///
+/// # Errors
+/// When the endpoint isn't there or isn't the actor's, is disabled, or has no address of its own;
+/// while another test of it is pending; or the database fails.
+pub async fn test(state: &AdminState, actor: &Actor, id: i64) -> Result<DeliveryView, AdminError> {
+    let endpoint = enabled(state, actor, id).await?;
+    if endpoint.url.is_empty() {
+        let en = "it signs for the addresses of submissions, and has none of its own";
+        return Err(AdminError::conflict("它只为提交时给出的地址签名, 自己没有地址", en));
+    }
+    let now = state.clock.now();
+    let uid = web::uuid_v7(now);
+    let statement = Statement::new(
+        "INSERT INTO webhook_deliveries (endpoint_id, user_id, task_uid, event, due_at, created_at)
+         SELECT id, user_id, $2, 'webhook.test', $3, $3 FROM webhook_endpoints
+         WHERE id = $1 AND NOT EXISTS (
+             SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = webhook_endpoints.id
+             AND d.user_id = webhook_endpoints.user_id AND d.event = 'webhook.test'
+             AND d.state = 'pending')",
+        vec![id.into(), uid.into(), now.into()],
+    )
+    .expecting(1);
+    let told = ("webhook.test", format!("测试回调地址 #{id}"));
+    let details = json!({ "target_user_id": endpoint.user_id, "webhook_id": id });
+    let pending =
+        || AdminError::conflict("上一个测试还未送达", "another test of it is still pending");
+    record::write(state, actor, vec![statement], Subject::Other, told, details)
+        .await
+        .map_err(AdminError::or_missing(pending))?;
+    let sql = format!("SELECT {COLUMNS} FROM webhook_deliveries WHERE task_uid = $1");
+    let rows = state.db.read(&sql, &[uid.into()]).await?;
+    let found = rows.first().map(view).transpose()?;
+    found.ok_or_else(|| AdminError::not_found("投递记录", "delivery"))
+}
+
+/// An endpoint that the actor may change, and that webhooks go to.
+async fn enabled(state: &AdminState, actor: &Actor, id: i64) -> Result<WebhookView, AdminError> {
+    let endpoint = reached(state, actor, id).await?;
+    if endpoint.status != 1 {
+        return Err(AdminError::conflict(
+            "回调地址已禁用, 请先启用",
+            "the webhook is disabled: enable it first",
+        ));
+    }
+    Ok(endpoint)
 }
 
 async fn find(state: &AdminState, actor: &Actor, id: i64) -> Result<DeliveryView, AdminError> {

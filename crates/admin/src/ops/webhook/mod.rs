@@ -6,7 +6,7 @@ mod input;
 mod submission;
 mod write;
 
-pub use delivery::{DeliveryView, deliveries, of_task, redeliver};
+pub use delivery::{DeliveryView, deliveries, of_task, redeliver, test};
 pub use input::{WebhookInput, read_secret};
 pub use submission::{renew_submission_secret, submissions};
 pub use write::{WebhookShown, create, delete, rotate, set_status, update};

@@ -1,6 +1,7 @@
 //! Identities: a key with its owner.
 
 use crate::identity_cache::Cache;
+use crate::key_uses::KeyUses;
 use crate::{Db, Row, StoreError, Value};
 use domain::{KeyId, Ratio, UnixMs, UserId};
 use std::collections::HashSet;
@@ -74,6 +75,7 @@ pub struct AdminIdentity {
 pub struct Identities {
     db: Db,
     cache: Cache,
+    pub(crate) uses: KeyUses,
     lines: [tokio::sync::Mutex<Line>; LINES],
 }
 
@@ -88,7 +90,7 @@ impl Identities {
     #[must_use]
     pub fn new(db: Db) -> Self {
         let lines = std::array::from_fn(|_| tokio::sync::Mutex::default());
-        Self { db, cache: Cache::default(), lines }
+        Self { db, cache: Cache::default(), uses: KeyUses::default(), lines }
     }
 
     /// The identity of a key, if it is cached.
@@ -118,6 +120,9 @@ impl Identities {
         match self.db.read_first(SELECT_KEY, &[Value::from(hash)]).await {
             Ok(rows) => {
                 let found = rows.first().map(identity).transpose()?.map(Arc::new);
+                if let Some(key) = found.as_ref().filter(|key| key.key_status == 1) {
+                    self.uses.note(key.key_id);
+                }
                 self.cache.put(*hash, found.clone(), epoch, Instant::now());
                 Ok(found)
             }

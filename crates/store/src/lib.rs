@@ -14,6 +14,7 @@ mod error;
 pub mod idempotency;
 mod identity;
 mod identity_cache;
+mod key_uses;
 mod libpq;
 mod live;
 mod live_feed;

@@ -57,6 +57,10 @@ impl Live {
         // Changes are listened for before everything is read, so that none falls in between.
         let feed = live_feed::Feed::open(&live.db).await?;
         live.reload_catalog().await?;
+        let (writer, stop) = (Arc::clone(&live), shutdown.clone());
+        tracker.spawn(roster::named("uses of keys", async move {
+            writer.identities.uses.keep_writing(&writer.db, &clock, stop).await;
+        }));
         let follower = Arc::clone(&live);
         tracker.spawn(roster::named("configuration feed", async move {
             tokio::select! {

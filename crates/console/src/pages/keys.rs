@@ -72,6 +72,7 @@ fn table(visit: &Visit, keys: &[TokenView], names: &BTreeMap<UserId, String>) ->
                     th.hide { (lang.say("模型", "Models")) }
                     th.num { (lang.say("已用 $", "Used $")) }
                     th.num.hide { (lang.say("剩余 $", "Left $")) }
+                    th.hide { (lang.say("上次使用", "Last used")) }
                     th.hide { (lang.say("到期", "Ends")) }
                     (parts::acts_head(lang))
                 } }
@@ -105,6 +106,12 @@ fn row(visit: &Visit, key: &TokenView, names: &BTreeMap<UserId, String>) -> Mark
             (show::usd_cell(key.used_quota))
             td.num.hide { @if key.unlimited_quota { span.muted { (lang.say("不限", "no limit")) } }
                 @else { (show::usd_exact(key.remain_quota)) } }
+            td.hide {
+                @match key.last_used_at {
+                    Some(at) => (show::at(at)),
+                    None => span.muted { (lang.say("从未", "never")) },
+                }
+            }
             td.hide {
                 @if key.expired_time < 0 {
                     span.muted { (lang.say("永不", "never")) }

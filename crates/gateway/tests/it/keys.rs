@@ -10,6 +10,23 @@ async fn house_with_model(db: TestDb) -> World {
 }
 
 on_both_databases! {
+    async fn a_key_says_when_it_was_last_used(db: TestDb) {
+        let mut world = World::open(db).await;
+        world.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = world.payer(100).await;
+        let idle = world.key(&ann, json!({})).await;
+        let used_at = |payer: &Payer| format!("/api/token/{}", payer.token_id);
+        assert!(world.admin().get(&used_at(&ann)).await["last_used_at"].is_null());
+
+        world.pay("m", &ann).await.expect(200);
+
+        // What was noted is written at a stop, too.
+        world.server.restart().await;
+        assert!(world.admin().get(&used_at(&ann)).await["last_used_at"].is_i64());
+        assert!(world.admin().get(&used_at(&idle)).await["last_used_at"].is_null());
+        world.close().await;
+    }
+
     async fn a_key_has_so_many_tokens_a_minute(db: TestDb) {
         let world = World::open(db).await;
         world.model("used", by_use(), Reply::result(300, 400)).await;

@@ -72,6 +72,7 @@ CREATE TABLE tokens (
     expired_at      timestamptz,
     created_at      timestamptz NOT NULL DEFAULT now(),
     updated_at      timestamptz NOT NULL DEFAULT now(),
+    last_used_at    timestamptz,
     daily_limit     bigint CHECK (daily_limit > 0),
     monthly_limit   bigint CHECK (monthly_limit > 0),
     spent_on        integer CHECK (spent_on > 0),
@@ -98,6 +99,7 @@ COMMENT ON COLUMN tokens.rate_limit_rpm IS 'Requests a minute; null: no limit of
 COMMENT ON COLUMN tokens.expired_at IS 'When it ends; null: never';
 COMMENT ON COLUMN tokens.created_at IS 'When the key was made';
 COMMENT ON COLUMN tokens.updated_at IS 'When the key was last edited';
+COMMENT ON COLUMN tokens.last_used_at IS 'When it was last used, to a minute; null: never';
 COMMENT ON COLUMN tokens.daily_limit IS 'What this key may spend in a day (UTC); null: no limit';
 COMMENT ON COLUMN tokens.monthly_limit IS 'What this key may spend in a calendar month (UTC); null: no limit';
 COMMENT ON COLUMN tokens.spent_on IS 'Day (UTC) of the last count, as 20261125; null: nothing was ever counted. Leave it alone';

@@ -54,6 +54,7 @@ CREATE TABLE tokens (
     expired_at      INTEGER,
     created_at      INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)),
     updated_at      INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)),
+    last_used_at    INTEGER,
     daily_limit     INTEGER
         CHECK (daily_limit > 0 AND typeof(daily_limit) IN ('integer', 'null')),
     monthly_limit   INTEGER

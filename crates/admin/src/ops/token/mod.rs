@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, user_id, name, key_hint, status, remain_quota, unlimited_quota, \
      used_quota, \"group\", models, allow_ips, rate_limit_rpm, rate_limit_tpm, expired_at, \
-     created_at, updated_at";
+     created_at, updated_at, last_used_at";
 
 fn columns() -> String {
     format!("{COLUMNS}, {}", SpendingView::COLUMNS)
@@ -61,6 +61,8 @@ pub struct TokenView {
     pub created_at: i64,
     /// When it was last edited.
     pub updated_at: i64,
+    /// When it was last used, to a minute; `null`: never.
+    pub last_used_at: Option<i64>,
 }
 
 fn view(row: &Row, now: UnixMs) -> Result<TokenView, StoreError> {
@@ -83,6 +85,7 @@ fn view(row: &Row, now: UnixMs) -> Result<TokenView, StoreError> {
         expired_time: ends.map_or(-1, exact::seconds),
         created_at: exact::seconds(row.get("created_at")?),
         updated_at: exact::seconds(row.get("updated_at")?),
+        last_used_at: row.get::<Option<UnixMs>>("last_used_at")?.map(exact::seconds),
     })
 }
 
@@ -98,6 +101,7 @@ const SORTED: &[(&str, &str)] = &[
     ("used_quota", "used_quota"),
     ("remain_quota", "remain_quota"),
     ("created_at", "created_at"),
+    ("last_used_at", "last_used_at"),
 ];
 
 /// A page of keys: an administrator's filter `user_id` names whose, users see their own. Filters

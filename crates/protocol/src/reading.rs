@@ -313,7 +313,7 @@ impl ReplyReader {
             well_formed: framer.is_well_formed(walker, tally.broken),
             documents: tally.documents,
             done: tally.done,
-            outcome: self.outcome(shape, &meters),
+            outcome: self.outcome(shape, &meters, mismatch.is_none()),
             meters,
             mismatch,
             fault: tally.fault.clone(),
@@ -330,19 +330,22 @@ impl ReplyReader {
         }
     }
 
-    fn outcome(&self, shape: BodyShape, meters: &Meters) -> CallOutcome {
+    fn outcome(&self, shape: BodyShape, meters: &Meters, adds_up: bool) -> CallOutcome {
         let Self { rules, status, framer, walker, tally } = self;
         let promised = !rules.promised.is_empty();
         let documents = tally.documents > tally.broken || tally.done;
+        let nothing_came = framer.is_blank() || (shape.is_stream() && tally.documents == 0);
+        // A total that is all of what was read says, too, that nothing was made.
+        let total_says = adds_up && tally.reports.has_total();
         if !(200..300).contains(status) {
             CallOutcome::Failed(ReplyFailure::Status)
         } else if tally.failed {
             CallOutcome::Failed(ReplyFailure::Said)
-        } else if promised && (framer.is_blank() || (shape == BodyShape::Events && !documents)) {
+        } else if promised && (nothing_came || (shape == BodyShape::Events && !documents)) {
             CallOutcome::Failed(ReplyFailure::Nothing)
         } else if promised && (!is_promised(&rules.promised, shape) || framer.is_cut(walker)) {
             CallOutcome::Failed(ReplyFailure::Unpromised)
-        } else if is_empty(&rules.empty, meters) && !walker.found.any_made() {
+        } else if is_empty(&rules.empty, meters, total_says) && !walker.found.any_made() {
             CallOutcome::Empty
         } else {
             CallOutcome::Delivered
@@ -368,9 +371,11 @@ fn is_promised(promised: &[BodyShape], shape: BodyShape) -> bool {
         || shape.is_stream() && promised.iter().any(|promised| promised.is_stream())
 }
 
-/// Whether it was reported that nothing was made: only read.
-fn is_empty(empty: &[Meter], meters: &Meters) -> bool {
-    let said = empty.iter().any(|meter| meters.get(*meter).is_some());
+/// Whether it was reported that nothing was made: only read. `total_says` stands for a count of 0
+/// that was left out.
+fn is_empty(empty: &[Meter], meters: &Meters, total_says: bool) -> bool {
+    let left_out = total_says && !empty.is_empty() && meters.family(Meter::Input) > 0;
+    let said = left_out || empty.iter().any(|meter| meters.get(*meter).is_some());
     let is_only_read = |(meter, count): (Meter, i64)| count == 0 || READ.contains(&meter);
     said && empty.iter().all(|meter| meters.family(*meter) == 0) && meters.iter().all(is_only_read)
 }

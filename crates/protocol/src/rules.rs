@@ -123,6 +123,11 @@ impl MeterReports {
         }
     }
 
+    /// Whether a total was reported.
+    pub(crate) const fn has_total(&self) -> bool {
+        self.reports[Meter::Total as usize].is_some()
+    }
+
     /// The meters, each without what others count of it, and what did not add up.
     pub(crate) fn settle(&self, rules: &UsageRules) -> (Meters, Option<String>) {
         let mut meters = Meters::default();

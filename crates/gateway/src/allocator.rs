@@ -14,7 +14,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[cfg(feature = "jemalloc")]
 #[allow(unsafe_code, non_upper_case_globals)] // The name under which jemalloc looks for it.
 #[unsafe(export_name = "malloc_conf")]
-pub static malloc_conf: &[u8; 73] =
+pub(crate) static malloc_conf: &[u8; 73] =
     b"prof:true,prof_active:false,lg_prof_sample:17,oversize_threshold:1048576\0";
 
 /// Has glibc do what `oversize_threshold` says to jemalloc. By itself it raises its threshold to

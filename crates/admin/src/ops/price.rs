@@ -35,14 +35,15 @@ pub struct OwnPrice {
     pub cached_million: Option<Quota>,
     /// How a call is priced, with all ratios; of models with a price.
     pub formula: Option<String>,
-    /// Worth of further meters, in prompt tokens: an object by meter.
-    #[schema(value_type = Object)]
+    /// Worth of further meters, in prompt tokens: an object by meter; `null`: none.
+    #[schema(value_type = Option<Object>)]
     pub meters: Box<RawValue>,
-    /// Prices of counted units before the ratios of group and user, in quota: an object by unit.
-    #[schema(value_type = Object)]
+    /// Prices of counted units before the ratios of group and user, in quota: an object by unit;
+    /// `null`: none.
+    #[schema(value_type = Option<Object>)]
     pub units: Box<RawValue>,
-    /// Factors by what was counted, or by what a request says: a list.
-    #[schema(value_type = Vec<Object>)]
+    /// Factors by what was counted, or by what a request says: a list; `null`: none.
+    #[schema(value_type = Option<Vec<Object>>)]
     pub tiers: Box<RawValue>,
 }
 

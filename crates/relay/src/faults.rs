@@ -167,6 +167,13 @@ pub(crate) fn model_not_found() -> Fault {
     Fault::new(FaultKind::ModelNotFound, zh, en)
 }
 
+/// Of a model that is retrieved: whether it is there for others is not revealed.
+pub(crate) fn model_not_listed() -> Fault {
+    let (zh, en) =
+        ("没有该模型, 或此密钥无权访问", "no such model, or none that this key may call");
+    Fault::new(FaultKind::ModelNotFound, zh, en)
+}
+
 pub(crate) fn model_not_spoken() -> Fault {
     let (zh, en) = (
         "该模型的渠道不支持此接口协议, 请改用该模型的接口地址",

@@ -121,7 +121,7 @@ pub(crate) fn one(
     id: &str,
 ) -> Result<Response<Body>, Fault> {
     if catalog.candidates(group_of(identity), id).is_empty() || !may_call(identity, id) {
-        return Err(faults::not_found());
+        return Err(faults::model_not_listed());
     }
     Ok(match shape {
         ModelList::Gemini => web::json(&gemini_model(id)),

@@ -110,9 +110,7 @@ async fn handle(
     let Arrival { head, body, peer } = arrival;
     let surface = surface_of(relay, &head)?;
     record.trace.call.route(&head.method, surface.route());
-    if let Surface::Api(ApiPath { spoken: Some(spoken), .. }) = &surface {
-        record.errors = spoken.errors();
-    }
+    record.errors = surface.errors(&head.headers);
     check_no_key(&surface, head.uri.query())?;
     let address = relay.config.trusted_proxies.client_address(peer, &head.headers);
     let caller = identify(&relay.live, &head.headers, address, relay.clock.now()).await?;

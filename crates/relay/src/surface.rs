@@ -1,12 +1,16 @@
 //! The routes of the data plane.
 
+use crate::identify::X_GOOG_API_KEY;
 use crate::spoken::{PathMeaning, Spoken};
 use crate::task_view::{self, TaskCall};
 use crate::{faults, lenient, methods};
 use domain::{Fault, ModelName, ModelNameError};
-use http::Method;
-use protocol::ListWord;
+use http::{HeaderMap, Method};
+use protocol::{ErrorShape, ListWord};
 use upstream::PathError;
+
+/// A header that clients of Anthropic's API must send.
+const ANTHROPIC_VERSION: &str = "anthropic-version";
 
 /// All routes of the data plane.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,6 +87,22 @@ impl Surface {
                 true
             }
             Self::Unknown => false,
+        }
+    }
+
+    /// The shape of our own errors. Several APIs list their models at one path: the client's
+    /// headers say which of them it reads.
+    pub(crate) fn errors(&self, headers: &HeaderMap) -> ErrorShape {
+        match self {
+            Self::Api(api) => api.spoken.as_ref().map_or(ErrorShape::Plain, Spoken::errors),
+            Self::Models | Self::Model(_) if headers.contains_key(X_GOOG_API_KEY) => {
+                ErrorShape::Gemini
+            }
+            Self::Models | Self::Model(_) if headers.contains_key(ANTHROPIC_VERSION) => {
+                ErrorShape::Anthropic
+            }
+            Self::Models | Self::Model(_) | Self::Subscription | Self::Usage => ErrorShape::Openai,
+            Self::Pass(_) | Self::Tasks(_) | Self::Unknown => ErrorShape::Plain,
         }
     }
 

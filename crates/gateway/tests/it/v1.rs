@@ -38,7 +38,7 @@ on_both_databases! {
         let usage = get("/v1/dashboard/billing/usage").await.expect(200).json();
         assert_eq!(usage["total_usage"].to_string().trim_end_matches(".0"), "50", "{usage}");
         world.server.call("GET", "/v1/dashboard/billing/usage").send().await
-            .expect_error(401, "AUTH_ERROR");
+            .expect_error(401, "invalid_api_key");
         world.close().await;
     }
 }
@@ -66,7 +66,45 @@ on_sqlite! {
 
         assert_eq!(model_ids(&world, &ann).await, ["a", "b", "org/c"]);
         assert_eq!(model_ids(&world, &narrow).await, ["b"]);
-        world.server.call("GET", "/v1/models").send().await.expect_error(401, "AUTH_ERROR");
+        world.server.call("GET", "/v1/models").send().await.expect_error(401, "invalid_api_key");
+        assert_eq!(world.upstream.count(), 0);
+        world.close().await;
+    }
+
+    async fn errors_about_models_have_the_shape_that_who_asks_reads(db: TestDb) {
+        let world = World::open(db).await;
+        world.channel(&["gpt", "org/m:free"], json!({})).await;
+        let ann = world.payer(0).await;
+        let narrow = world.key(&ann, json!({"models": ["gpt"]})).await;
+        let get = async |path: &str, header: &str, key: &str| {
+            let call = world.server.call("GET", path).header(header, key);
+            let call = match header {
+                "x-api-key" => call.header("anthropic-version", "2023-06-01"),
+                _ => call,
+            };
+            call.send().await
+        };
+        for (name, key) in [("gpt-typo", &ann), ("org/m:paid", &ann), ("org%2Fm%3Apaid", &ann),
+            ("org/m:free", &narrow)]
+        {
+            let path = format!("/v1/models/{name}");
+            let answer = get(&path, "Authorization", &format!("Bearer {}", key.key)).await;
+            let error = answer.expect_error(404, "model_not_found").json()["error"].clone();
+            assert!(error["message"].as_str().unwrap().contains("no such model"), "{error}");
+            let answer = get(&path, "x-api-key", &key.key).await.expect(404).json();
+            assert_eq!((&answer["type"], &answer["error"]["type"], &answer["error"]["code"]),
+                (&json!("error"), &json!("not_found_error"), &json!("MODEL_NOT_FOUND")));
+            let answer = get(&path, "x-goog-api-key", &key.key).await.expect(404).json();
+            assert_eq!(answer["error"]["status"], "NOT_FOUND", "{answer}");
+        }
+        for path in ["/v1/models", "/v1/models/gpt"] {
+            let answer = get(path, "Authorization", "Bearer sk-typo").await;
+            answer.expect_error(401, "invalid_api_key");
+            let answer = get(path, "x-api-key", "sk-typo").await.expect(401).json();
+            assert_eq!(answer["error"]["type"], "authentication_error", "{answer}");
+            let answer = get(path, "x-goog-api-key", "sk-typo").await.expect(401).json();
+            assert_eq!(answer["error"]["status"], "UNAUTHENTICATED", "{answer}");
+        }
         assert_eq!(world.upstream.count(), 0);
         world.close().await;
     }

@@ -146,6 +146,9 @@ on_both_databases! {
         let count = world.upstream.count();
         let get = world.server.call("GET", "/v1/v1/models/").key(&ann.key).send().await.expect(200);
         assert!(get.text().contains("\"a/b\""), "{}", get.text());
+        let billing = world.server.call("GET", "/dashboard/billing/subscription").key(&ann.key);
+        let billing = billing.send().await.expect(200).json();
+        assert_eq!(billing["object"], "billing_subscription", "{billing}");
         for (path, names) in [
             ("/rerank", vec!["/v1/rerank", "/v2/rerank"]),
             ("/elsewhere", vec!["/v1/", "/pass/"]),

@@ -65,6 +65,7 @@ mod pooler;
 mod priced;
 mod protocols;
 mod redemption;
+mod reported;
 mod requests;
 mod resources;
 mod rights;

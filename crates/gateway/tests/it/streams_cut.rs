@@ -175,7 +175,7 @@ async fn read_all(answer: &mut testkit::StreamAnswer) -> (String, bool) {
     (text, true)
 }
 
-on_sqlite! {
+on_both_databases! {
     async fn a_stream_without_content_may_be_free_when_it_breaks_off(db: TestDb) {
         let setting = [("CUSTOM_PASS_CUT_STREAM", "seen")];
         let world = World::with(db, &setting).await;

@@ -271,6 +271,58 @@ impl Vendor {
     }
 }
 
+/// An API that nothing of ours knows, whose task's id stands at the top of the reply.
+const JOBS: &str = r#"
+name = "jobs"
+title = { zh = "任务", en = "Jobs" }
+
+[auth]
+header = "authorization"
+value = "Bearer {key}"
+
+[[route]]
+match = "POST /jobs"
+model = "body:/engine"
+reply = "json"
+makes = "/task_id"
+task = "submit"
+
+[[route]]
+match = "GET /jobs/{id}"
+uses = "path"
+price = "free"
+task = "ask"
+
+[task]
+id = "/task_id"
+status = "/state"
+error = "/why"
+result = "/url"
+ask = { request = "GET /jobs/{id}" }
+
+[task.words]
+processing = ["working"]
+completed = ["made"]
+failed = ["broken"]
+"#;
+
+fn jobs() -> Vendor {
+    let job = |state: &str| json!({"task_id": "job-1", "state": state, "why": "no ink"});
+    Vendor {
+        protocol: "jobs",
+        key: "up-key",
+        model: "press",
+        submit: ("/pass/jobs", json!({"engine": "press", "prompt": "a cat"})),
+        path: "/jobs",
+        taken: json!({"task_id": "job-1"}),
+        ask: ("GET", "/jobs/job-1"),
+        running: job("working"),
+        done: job("made"),
+        failed: job("broken"),
+        admits: bearer,
+    }
+}
+
 fn bearer(request: &Recorded) -> bool {
     request.header("authorization").as_deref() == Some("Bearer up-key")
 }
@@ -361,6 +413,24 @@ on_both_databases! {
             completes(&world, &vendor, &ann).await;
             fails(&world, &vendor, &ann).await;
         }
+        world.close().await;
+    }
+
+    async fn an_operator_s_own_document_makes_tasks_of_any_api(db: TestDb) {
+        // R54: the id of the task stands where the document says.
+        let world = World::with(db, &[NEVER]).await;
+        world.admin().post("/api/protocol", &json!({"document": JOBS})).await;
+        let ann = world.payer(100).await;
+        completes(&world, &jobs(), &ann).await;
+        fails(&world, &jobs(), &ann).await;
+        // A name for the id that the document doesn't know: taken, unread, and not free.
+        world.upstream.on("/jobs", Reply::json(&json!({"job": "job-2"})));
+        jobs().submit(&world, &ann).await.expect(200);
+        let row = task(&world).await;
+        assert_eq!((row.text("status"), quotas(&row)), ("unknown", (40, 40, 0)));
+        let refund = format!("/api/task/{}/fail-and-refund", row.i64("id"));
+        world.admin().try_post(&refund, &json!({"reason": "not made"})).await.expect(200);
+        assert_eq!(world.money(&ann).await, Money { quota: 60, used: 40, calls: 1 });
         world.close().await;
     }
 

@@ -21,6 +21,7 @@ const IGNORED: &[&str] = &[
     "updated_at",
     "created_time",
     "accessed_time",
+    "last_used_at",
     "model_limits_enabled",
 ];
 /// Fields of similar servers that would mean something, were they not empty.

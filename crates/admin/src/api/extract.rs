@@ -42,6 +42,15 @@ impl<S: Send + Sync> FromRequestParts<S> for QueryParams {
     }
 }
 
+/// Whether `format` asks for CSV in place of JSON.
+pub(super) fn wants_csv(query: &Query) -> Result<bool, AdminError> {
+    match query.text("format") {
+        None | Some("json") => Ok(false),
+        Some("csv") => Ok(true),
+        Some(_) => Err(AdminError::field("format", "必须是 json 或 csv", "must be json or csv")),
+    }
+}
+
 /// The open part of the path.
 pub(super) struct PathName(pub(super) String);
 

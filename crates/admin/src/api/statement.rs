@@ -1,9 +1,9 @@
 //! `/api/statement`
 
 use super::envelope::{ApiResult, attached, one};
-use super::extract::{CallingActor, QueryParams};
+use super::extract::{CallingActor, QueryParams, wants_csv};
 use crate::ops::log::statement;
-use crate::{Actor, AdminError, AdminState, Query};
+use crate::{Actor, AdminState, Query};
 use axum::body::Body;
 use axum::extract::State;
 
@@ -24,14 +24,7 @@ pub(super) async fn own(
 }
 
 async fn shown(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> ApiResult {
-    let csv = match query.text("format") {
-        None | Some("json") => false,
-        Some("csv") => true,
-        Some(_) => {
-            let en = "must be json or csv";
-            return Err(AdminError::field("format", "必须是 json 或 csv", en).into());
-        }
-    };
+    let csv = wants_csv(query)?;
     let statement = statement::of_month(state, actor, own, query).await?;
     if csv {
         let text = statement.csv()?;

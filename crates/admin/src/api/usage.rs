@@ -1,11 +1,11 @@
 //! `/api/usage` and `/api/attention`
 
 use super::envelope::{ApiResult, attached, many, one};
-use super::extract::{CallingActor, QueryParams};
+use super::extract::{CallingActor, QueryParams, wants_csv};
 use crate::ops::attention as needs;
 use crate::ops::log::usage::{self, UsageRequest};
 use crate::ops::log::usage_table::{self, UsageTableRequest};
-use crate::{Actor, AdminError, AdminState, Page, Query};
+use crate::{Actor, AdminState, Page, Query};
 use axum::body::Body;
 use axum::extract::State;
 
@@ -50,14 +50,7 @@ pub(super) async fn table_own(
     CallingActor(actor): CallingActor,
     QueryParams(query): QueryParams,
 ) -> ApiResult {
-    let csv = match query.text("format") {
-        None | Some("json") => false,
-        Some("csv") => true,
-        Some(_) => {
-            let en = "must be json or csv";
-            return Err(AdminError::field("format", "必须是 json 或 csv", en).into());
-        }
-    };
+    let csv = wants_csv(&query)?;
     let request = UsageTableRequest::read(&query)?;
     let table = usage_table::own(&state, &actor, &request).await?;
     if csv {

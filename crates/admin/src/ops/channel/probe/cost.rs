@@ -4,9 +4,7 @@ use crate::{AdminError, AdminState};
 use domain::{FrozenPrice, Pricing, Quota, Ratio, Usage};
 use egress::{CUSTOM_PASS, Prepared, price_for};
 use http::Method;
-use protocol::{
-    CallOutcome, PriceNeeds, PriceWord, ReplyHead, ReplyReader, ReplyReading, RouteMatch,
-};
+use protocol::{CallOutcome, PriceNeeds, PriceWord, ReplyReading, RouteMatch};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -61,10 +59,10 @@ impl CostReader {
         &self,
         target: &Prepared,
         call: &CallMade<'_>,
-        reading: Option<ReplyReading>,
+        read: Option<(RouteMatch<'_>, ReplyReading)>,
     ) -> ReplyRead {
         let group = target.channel.groups.first().map_or("default", String::as_str).to_owned();
-        let (Some(reading), Some(found)) = (reading, self.route(target, call)) else {
+        let Some((found, reading)) = read else {
             let calculation = "no route of the protocol has this path".to_owned();
             let cost = ProbeCost { group, quota: None, calculation };
             return ReplyRead { failure: None, usage: BTreeMap::new(), cost };
@@ -83,18 +81,12 @@ impl CostReader {
         }
     }
 
-    /// The reader of a reply to a call; none where nothing says how such replies are read.
-    pub(super) fn reader(
-        &self,
-        target: &Prepared,
-        call: &CallMade<'_>,
-        head: ReplyHead<'_>,
-    ) -> Option<ReplyReader> {
-        self.route(target, call).map(|found| ReplyReader::new(found.route, head))
-    }
-
     /// The route by which a call is read: under `/v1` one of the protocols that are spoken there.
-    fn route<'a>(&'a self, target: &'a Prepared, call: &CallMade<'_>) -> Option<RouteMatch<'a>> {
+    pub(super) fn route<'a>(
+        &'a self,
+        target: &'a Prepared,
+        call: &CallMade<'_>,
+    ) -> Option<RouteMatch<'a>> {
         let (method, protocol) = (call.method.as_str(), &target.protocol);
         let path = path_of_client(target, call);
         protocol.route(method, &path).or_else(|| {

@@ -231,10 +231,11 @@ async fn call(
     let made = CallMade { model, method: &method, path: &path, body: body.as_bytes() };
     let content_type = reply.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let head = ReplyHead { status: reply.status.as_u16(), content_type };
-    let mut reader = costs.reader(target, &made, head);
+    let found = costs.route(target, &made);
+    let mut reader = found.as_ref().map(|found| ReplyReader::new(found.route, head));
     let Received { status, body, broken } = read(reply, reader.as_mut()).await;
-    let reading = reader.map(ReplyReader::finish);
-    Ok(Ok(Answered { status, body, broken, read: costs.settle(target, &made, reading) }))
+    let read = found.zip(reader.map(ReplyReader::finish));
+    Ok(Ok(Answered { status, body, broken, read: costs.settle(target, &made, read) }))
 }
 
 struct Received {

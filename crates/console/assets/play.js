@@ -1,5 +1,5 @@
 // The playground: a call of the data plane, and its reply as the bytes arrive. Nothing is sent
-// but what was typed; whatever comes is shown as text.
+// but what was typed; every reply is shown as text.
 (() => {
   'use strict';
   const form = document.querySelector('[data-play]');

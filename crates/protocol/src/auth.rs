@@ -92,7 +92,7 @@ fn claims_before_time(id: &str) -> String {
 /// What all tokens begin with that are signed by the key of this id.
 fn token_prefix(id: &str) -> String {
     let claims = claims_before_time(id);
-    // Each three bytes are four characters, whatever comes behind them.
+    // Each three bytes are four characters, regardless of what follows.
     let whole = claims.len() / 3 * 3;
     format!("{}.{}", encoded(TOKEN_HEADER), encoded(&claims.as_bytes()[..whole]))
 }

@@ -284,7 +284,7 @@ impl ReplyReader {
         self.reading()
     }
 
-    /// Whether nothing of the body is read, whatever is in it: it need not be decoded.
+    /// Whether nothing of the body is read, by its headers: it need not be decoded.
     #[must_use]
     pub const fn reads_nothing(&self) -> bool {
         self.framer.is_opaque()

@@ -135,7 +135,7 @@ pub struct Parts {
     pub clock: Clock,
     /// Creates the spans of calls.
     pub tracer: spans::Tracer,
-    /// Where calls are counted for whoever looks.
+    /// Live counters of calls, which the admin API shows.
     pub traffic: Arc<Traffic>,
     /// The memory budget of held bodies.
     pub budget: Arc<Budget>,

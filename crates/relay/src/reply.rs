@@ -164,7 +164,7 @@ impl ReadAs {
     }
 }
 
-/// The route by which CustomPass's replies are read: that of its own document, whatever the model.
+/// The route by which CustomPass's replies are read: that of its own document, for all models.
 static ENVELOPE: LazyLock<Option<Arc<ProtocolRoute>>> = LazyLock::new(|| {
     let library = Library::builtin().ok()?;
     Some(Arc::clone(library.get(CUSTOM_PASS)?.route("POST", "/pass/model")?.route))

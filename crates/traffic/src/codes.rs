@@ -1,5 +1,5 @@
 //! Why calls failed, in words that are known when the program is built: their number has a bound,
-//! whatever upstreams and clients say.
+//! regardless of what upstreams and clients send.
 
 use std::sync::OnceLock;
 

@@ -1,5 +1,5 @@
 //! What happens, for a page that is open: how many lines of the log are new, and that tasks have
-//! changed. A page has one stream, which its script closes while nobody looks.
+//! changed. A page has one stream, which its script closes while the page is hidden.
 
 use crate::lang::{Lang, tell};
 use crate::show;
@@ -34,7 +34,7 @@ pub(crate) async fn follow(Here(visit): Here) -> Handled {
 
 type Next = Option<(Result<Bytes, Infallible>, (Following, Told))>;
 
-/// The next piece. What has come together is told together.
+/// The next piece: all that has happened since the one before.
 async fn next((mut events, mut told): (Following, Told)) -> Next {
     let (mut lines, mut tasks) = (false, false);
     let mut event = events.next().await?;

@@ -138,7 +138,7 @@ on_both_databases! {
         let call = world.server.call("POST", "/api/user/batch").json(&off(&[bob.id]));
         call.header("Authorization", token).send().await.expect(403);
 
-        // Nobody disables themselves, and then nobody else either.
+        // An administrator can't disable themselves; the others of the batch stay enabled, too.
         let myself = admin.get("/api/user/self").await["id"].as_i64().unwrap();
         let both = admin.call("POST", "/api/user/batch").json(&off(&[bob.id, myself]));
         both.send().await.expect(409);

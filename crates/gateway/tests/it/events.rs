@@ -44,7 +44,7 @@ on_both_databases! {
         let seen = own.read_until("\"task_id\":\"t\"").await;
         assert!(seen.contains("event: task\n") && !seen.contains("channel_id"), "{seen}");
 
-        // Who comes back is told how much went by.
+        // A client that reconnects learns how much it missed.
         let back = user.call("GET", "/api/events?topics=calls").header("Last-Event-ID", "0");
         let first = back.stream().await.read_until("\n\n").await;
         let missed = format!("\"missed\":{},", world.db.i64(&lines).await);

@@ -1,4 +1,5 @@
-//! What an upstream said of a task, and how it is asked: who reads it, and that reading is told.
+//! What an upstream said of a task, and how it is asked: who may read it, and that reading is
+//! recorded.
 
 use crate::pages::{Browser, PASSWORD, name_of};
 use crate::world::{World, fixed};

@@ -110,7 +110,7 @@ on_both_databases! {
         let page = root.get("/console").await.expect(200).text();
         assert!(page.contains("Channel paused"), "{page}");
 
-        // Where the breaker may not pause it, nobody waits for it.
+        // Where the breaker may not pause it, no call waits for it.
         let off = json!({"id": paused, "auto_ban": false});
         let shown = world.admin().put("/api/channel", &off).await["live"].clone();
         assert_eq!((&shown["breaker"], &shown["pause_reason"]), (&json!("closed"), &json!(null)));

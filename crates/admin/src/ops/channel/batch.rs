@@ -224,7 +224,7 @@ async fn one_of_many(
     id: ChannelId,
     (set, source): (&ChannelSet, Option<&ChannelView>),
 ) -> Result<(BatchItem, Option<RowChange>), AdminError> {
-    // The lists as they stand, which somebody may have written with blanks in them.
+    // The lists as they are stored: plain SQL may have written blanks into them.
     let sql = "SELECT models, groups FROM channels WHERE id = $1";
     let rows = state.db.read(sql, &[id.into()]).await?;
     let before = get(state, id).await?;

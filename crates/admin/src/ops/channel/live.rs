@@ -236,7 +236,7 @@ fn view(
     channel: &ChannelTraffic,
     (minutes, auto_ban): (i64, bool),
 ) -> ChannelTrafficView {
-    // Without `auto_ban` nobody asks the breaker.
+    // Without `auto_ban` the breaker is not asked.
     let (breaker, retry_ms) = match auto_ban {
         true => channel.breaker(),
         false => (BreakerState::Closed, None),

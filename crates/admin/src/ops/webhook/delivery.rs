@@ -132,8 +132,8 @@ pub async fn redeliver(
     find(state, actor, id).await
 }
 
-/// Sends a webhook of the event `webhook.test`, whichever events the endpoint is told of: signed,
-/// delivered and repeated as all are. One at a time.
+/// Sends a webhook of the event `webhook.test`, also where the endpoint's `events` name others:
+/// signed, delivered and repeated as all are. One at a time.
 ///
 /// # Errors
 /// When the endpoint isn't there or isn't the actor's, is disabled, or has no address of its own;

@@ -1,7 +1,7 @@
 //! Several nodes over one PostgreSQL: one world with several doors.
 
-use crate::world::{Payer, World, fixed, node};
-use testkit::{Call, Gate, Reply, Server, TestDb, eventually, json};
+use crate::world::{Payer, World, by_use, fixed, node};
+use testkit::{Call, Gate, Reply, Server, Signal, TestDb, eventually, json};
 
 /// A call through one of the nodes.
 fn through(server: &Server, payer: &Payer) -> Call {
@@ -115,5 +115,94 @@ on_postgres! {
         through(&world.server, &ann).send().await.expect(200);
         assert_eq!(world.open_holds().await, 0);
         world.close().await;
+    }
+
+    // A node that is stopped for longer than its lease, as a machine that was suspended is: the
+    // other one gives its holds back, and what it delivers afterwards is charged all the same.
+    async fn a_node_that_was_paused_charges_what_it_delivers_once(db: TestDb) {
+        let world = World::open(db).await;
+        let second = node(&world.db, &[]).await;
+        let gate = Gate::new();
+        world.model("m", fixed(30), Reply::text("ok").gated(&gate)).await;
+        let events = Reply::openai_stream(&["a"], 3, 4);
+        world.model("s", by_use(), events.gated(&gate)).await;
+        world.model("fails", fixed(30), Reply::text("no").status(500).gated(&gate)).await;
+        let ann = world.payer(100).await;
+        eventually("the other node to hear of the models", || async {
+            let models = second.call("GET", "/v1/models").key(&ann.key).send().await.text();
+            ["\"m\"", "\"s\"", "\"fails\""].iter().all(|name| models.contains(name)).then_some(())
+        })
+        .await;
+        let named = |server: &Server| through(server, &ann).header("Idempotency-Key", "once");
+        let (mut whole, mut stream, mut failed) =
+            (second.raw().await, second.raw().await, second.raw().await);
+        for (raw, model, more) in [
+            (&mut whole, "m", "Idempotency-Key: once\r\n"),
+            (&mut stream, "s", ""),
+            (&mut failed, "fails", ""),
+        ] {
+            raw.send(format!(
+                "POST /pass/{model} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n{more}\
+                 Content-Type: application/json\r\nContent-Length: 7\r\n\r\n{{\"a\":1}}",
+                ann.key
+            ))
+            .await;
+        }
+        gate.reached(3).await;
+
+        second.signal(Signal::STOP);
+        gate.open();
+        // All of this is the first node's doing: the lease lapses, and the holds go back.
+        world.server.wait_for_log(&["unknown_outcome"]).await;
+        world.wait_for_money(&ann, 100, 0).await;
+        assert_eq!(world.open_holds().await, 0);
+        // The claim is as dead as its node: whoever asks again gets a second piece of work.
+        let again = named(&world.server).send().await.expect(200);
+        assert_eq!(again.header("Idempotent-Replayed"), None);
+        second.signal(Signal::CONT);
+
+        let whole = whole.read_answer().await.unwrap().expect(200);
+        assert_eq!(whole.header("X-Newapi-Quota").as_deref(), Some("30"));
+        stream.read_answer().await.unwrap().expect(200);
+        failed.read_answer().await.unwrap().expect(500);
+        world.wait_for_money(&ann, 33, 67).await;
+        let of_money = |line: &String| line.starts_with("consume");
+        let charges: Vec<_> = world.journal(&ann).await.into_iter().filter(of_money).collect();
+        assert_eq!(charges.len(), 3, "{charges:?}");
+        // What the first node keeps for repetition is its own.
+        let replayed = named(&second).send().await.expect(200);
+        assert_eq!(replayed.header("Idempotent-Replayed").as_deref(), Some("true"));
+        // It is a node like any other again: its holds stay.
+        through(&second, &ann).send().await.expect(200);
+        world.wait_for_money(&ann, 3, 97).await;
+        world.close().await;
+    }
+
+    // A task that was submitted by a node which is then paused is one task, and charged once.
+    async fn a_paused_node_leaves_its_tasks_to_the_others(db: TestDb) {
+        let settings = [("CUSTOM_PASS_POLL_INTERVAL", "1s")];
+        let world = World::with(db, &settings).await;
+        let second = node(&world.db, &settings).await;
+        let taken = json!({"code": 0, "data": {"task_id": "up-1", "status": "queued"}});
+        world.model("img/submit", fixed(40), Reply::json(&taken)).await;
+        let running = json!({"code": 0, "data": [{"task_id": "up-1", "status": "running"}]});
+        world.upstream.on("/img/task/list-by-condition", Reply::json(&running));
+        let ann = world.payer(100).await;
+        let submit = second.call("POST", "/pass/img/submit").key(&ann.key).json(&json!({}));
+        eventually("the other node to hear of the model", || async {
+            Some(submit.clone().send().await).filter(|answer| answer.status == 200)
+        })
+        .await;
+        second.signal(Signal::STOP);
+
+        let done = json!({"code": 0, "data": [{"task_id": "up-1", "status": "done"}]});
+        world.upstream.on("/img/task/list-by-condition", Reply::json(&done));
+        world.wait_for_money(&ann, 60, 40).await;
+        second.signal(Signal::CONT);
+
+        second.call("GET", "/readyz").send().await.expect(200);
+        assert_eq!(world.lines("consume").await, 1);
+        world.close().await;
+        assert_eq!(world.money(&ann).await.used, 40);
     }
 }

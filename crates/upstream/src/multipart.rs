@@ -199,6 +199,12 @@ impl Part {
                     let coding = value.trim().to_ascii_lowercase();
                     part.is_plain &= matches!(coding.as_str(), "7bit" | "8bit" | "binary");
                 }
+                // Parts within parts are fields to some parsers, and one value to others.
+                "content-type"
+                    if value.trim_start().to_ascii_lowercase().starts_with("multipart/") =>
+                {
+                    return Err(MultipartError::Malformed);
+                }
                 "content-type" => part.is_plain &= is_plain_text(value).unwrap_or(false),
                 _ => {}
             }
@@ -215,6 +221,10 @@ impl Part {
         let name = name.ok_or(MultipartError::Malformed)?.value;
         // `=?…?=` is decoded by some parsers, and ends a parameter for those who just split.
         if !word.eq_ignore_ascii_case("form-data") || name.contains([';', '=', '"']) {
+            return Err(MultipartError::Malformed);
+        }
+        // By this field some parsers decode all others.
+        if name.trim().eq_ignore_ascii_case("_charset_") {
             return Err(MultipartError::Malformed);
         }
         self.name = Some(name);

@@ -142,6 +142,12 @@ on_sqlite! {
             named("name=\"other\"; name=\"model\"", "dear"),
             named("name =\"model\"", "dear"),
             part("Content-Disposition: form-data; name=\"a\"\r\n x: y; name=\"model\"", "dear"),
+            named("name=\"_charset_\"", "utf-7"),
+            part(
+                "Content-Disposition: form-data; name=\"a\"\r\n\
+                 Content-Type: Multipart/Mixed; boundary=c",
+                "--c\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\ndear\r\n--c--",
+            ),
         ] {
             for parts in [[dear.clone(), cheap.clone()], [cheap.clone(), dear.clone()]] {
                 let answer = v1(&world, &ann, &[FORM], form(&parts)).send().await;

@@ -150,8 +150,9 @@ impl From<AdminError> for Fault {
             // Here it is the caller who named the amount.
             AdminError::Ledger(LedgerError::Overflow) => Self::new(
                 Kind::Unprocessable,
-                "金额超出范围, 余额须能以 64 位整数表示",
-                "the amount does not fit: a balance is a 64-bit integer",
+                "金额超出范围: 单笔金额和余额最多为 1000000000000000, 退款最多为已扣的金额",
+                "the amount does not fit: a movement and a balance are at most 1000000000000000, \
+                 a refund what was charged",
             ),
             AdminError::Ledger(cause) => cause.into(),
             AdminError::TooManyWrongCodes { retry_after_s } => Self::new(

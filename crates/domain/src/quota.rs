@@ -31,6 +31,10 @@ impl Quota {
     /// The largest amount of one movement: two billion dollars. Sums over the journal fit 64 bits.
     pub const LARGEST: Self = Self(1_000_000_000_000_000);
 
+    /// How far from zero operators and codes may move a balance. So 64 bits have room for all that
+    /// is held of it and comes back, and for what a call costs beyond its hold.
+    pub const LARGEST_BALANCE: Self = Self::LARGEST;
+
     /// Whether this is an amount that can be held or charged: not negative, and not too large.
     #[must_use]
     pub const fn is_amount(self) -> bool {

@@ -1,5 +1,6 @@
 //! Numbers that do not fit, and bodies that are larger than memory should be.
 
+use crate::setup_rules::access_token;
 use crate::world::{World, by_use, fixed};
 use testkit::upstream::Framing;
 use testkit::{Gate, Reply, TestDb, json, on_both_databases};
@@ -29,6 +30,54 @@ on_both_databases! {
         }
 
         assert_eq!(world.money(&ann).await.quota, most);
+        world.close().await;
+    }
+
+    async fn no_balance_is_so_large_that_what_is_held_can_not_come_back(db: TestDb) {
+        let world = World::open(db).await;
+        let most = 1_000_000_000_000_000_i64;
+        let gate = Gate::new();
+        world.model("fails", fixed(most), Reply::failure(7, "no").gated(&gate)).await;
+        world.model("m", fixed(5), Reply::text("ok")).await;
+        let ann = world.payer(most).await;
+        let path = format!("/api/user/{}/quota", ann.id);
+        let pay_in = |delta: i64| json!({"delta": delta, "reason": "rich"});
+        let call = world.server.call("POST", "/pass/fails").key(&ann.key).json(&json!({}));
+        let running = tokio::spawn(call.send());
+        gate.reached(1).await;
+
+        // All of it is held, and as much again is paid in.
+        world.admin().post(&path, &pay_in(most)).await;
+        for delta in [1, most] {
+            let refused = world.admin().try_post(&path, &pay_in(delta)).await;
+            assert_eq!(refused.status, 422, "{delta}: {}", refused.text());
+        }
+        let code = json!({"name": "c", "quota": 1, "count": 1});
+        let codes = world.admin().post("/api/redemption", &code).await;
+        let token = access_token(&world, ann.id).await;
+        let redeem = world.server.call("POST", "/api/user/topup").key(&token);
+        let redeem = redeem.json(&json!({"key": codes[0]}));
+        assert_eq!(redeem.send().await.status, 422);
+        for column in ["quota", "used_quota"] {
+            // As with any other, it takes several steps to come near to 64 bits by SQL.
+            let edit = format!("UPDATE users SET {column} = {most} WHERE id = {}", ann.id);
+            world.db.execute(&edit).await;
+            let further = format!("UPDATE users SET {column} = {column} + 1 WHERE id = {}", ann.id);
+            assert!(world.db.try_execute(&further).await.is_err(), "{column}");
+        }
+        world.db.execute(&format!("UPDATE users SET used_quota = 0 WHERE id = {}", ann.id)).await;
+        gate.open();
+        running.await.unwrap().expect(200);
+        world.wait_for_money(&ann, 2 * most, 0).await;
+
+        // What is above goes down by every door, and comes back as far as it was.
+        let paid = world.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        paid.header("X-Request-Id", "call-1").send().await.expect(200);
+        world.admin().post(&path, &pay_in(-10)).await;
+        assert_eq!(world.admin().try_post(&path, &pay_in(1)).await.status, 422);
+        let back = json!({"delta": 5, "reason": "bad", "refund_of": "call-1"});
+        world.admin().post(&path, &back).await;
+        assert_eq!(world.money(&ann).await.quota, 2 * most - 10);
         world.close().await;
     }
 

@@ -159,6 +159,12 @@ impl Book {
         }
         let account = self.account(user_id)?;
         let balance = account.quota.checked_add(line.delta).ok_or(LedgerError::Overflow)?;
+        // What was charged goes back to any balance.
+        let is_beyond = balance.0.saturating_abs() > Quota::LARGEST_BALANCE.0;
+        let moves_away = balance.0.saturating_abs() > account.quota.0.saturating_abs();
+        if is_beyond && moves_away && line.kind != LineKind::Refund {
+            return Err(LedgerError::Overflow.into());
+        }
         self.move_balance(user_id, line.delta, line.used_delta, 0);
         self.push(line);
         let reference = entry.reference.clone();

@@ -587,12 +587,17 @@ BEGIN
 END $$;
 
 -- A balance edited with plain SQL is recorded in the journal. The ledger's own writes bump
--- revision, and insert their lines themselves.
+-- revision, and insert their lines themselves. The limit leaves room for what is held and comes back.
 CREATE FUNCTION newapi_enter_adjust() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     quota_was bigint := CASE WHEN TG_OP = 'UPDATE' THEN OLD.quota ELSE 0 END;
     used_was  bigint := CASE WHEN TG_OP = 'UPDATE' THEN OLD.used_quota ELSE 0 END;
+    most      bigint := 1000000000000000;
 BEGIN
+    IF greatest(abs(NEW.quota), abs(NEW.used_quota)) > most
+       AND (abs(NEW.quota) > abs(quota_was) OR abs(NEW.used_quota) > abs(used_was)) THEN
+        RAISE EXCEPTION 'a balance is at most % (users.id %)', most, NEW.id;
+    END IF;
     INSERT INTO logs (user_id, username, created_at, type, quota, delta, used_delta, content)
     VALUES (NEW.id, NEW.username, clock_timestamp(), 'adjust', NEW.quota - quota_was,
             NEW.quota - quota_was, NEW.used_quota - used_was, 'SQL by ' || session_user);

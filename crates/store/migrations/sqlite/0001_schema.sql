@@ -375,11 +375,14 @@ CREATE TABLE config_changes (
 );
 
 -- A balance edited with plain SQL is recorded in the journal. The ledger's own writes bump
--- revision, and insert their lines themselves.
+-- revision, and insert their lines themselves. The limit leaves room for what is held and comes back.
 CREATE TRIGGER users_adjust AFTER UPDATE OF quota, used_quota ON users
     WHEN NEW.revision = OLD.revision
          AND (NEW.quota <> OLD.quota OR NEW.used_quota <> OLD.used_quota)
 BEGIN
+    SELECT RAISE(ABORT, 'a balance is at most 1000000000000000')
+    WHERE max(abs(NEW.quota), abs(NEW.used_quota)) > 1000000000000000
+      AND (abs(NEW.quota) > abs(OLD.quota) OR abs(NEW.used_quota) > abs(OLD.used_quota));
     INSERT INTO logs (user_id, username, type, quota, delta, used_delta, content)
     VALUES (NEW.id, NEW.username, 'adjust', NEW.quota - OLD.quota,
             NEW.quota - OLD.quota, NEW.used_quota - OLD.used_quota, 'SQL');

@@ -57,6 +57,11 @@ impl Connections {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// Whether they are to finish, or to close.
+    pub(crate) fn are_stopping(&self) -> bool {
+        self.state.load(Ordering::Relaxed) != ConnectionState::Serving as u8
+    }
+
     /// Registers one more.
     pub(crate) fn join(self: &Arc<Self>) -> Membership {
         self.open.fetch_add(1, Ordering::Relaxed);

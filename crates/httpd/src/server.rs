@@ -110,8 +110,8 @@ where
         };
         let mut http = http.clone();
         http.timer(HeadTimer::default());
-        let connection =
-            http.serve_connection(WriteGuard::new(TokioIo::new(stream), write_window), service);
+        let io = WriteGuard::new(TokioIo::new(stream), write_window, Arc::clone(connections));
+        let connection = http.serve_connection(io, service);
         let supervised = connections.join().supervise(connection);
         let connection = async move {
             if let Err(error) = supervised.await {

@@ -3,9 +3,11 @@
 //! Pending output is memory, and part of a user's budget. There is no timer while the client keeps
 //! up: it is armed when the system takes no more bytes, and checked only then.
 
+use crate::connections::Connections;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -14,10 +16,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// that reads less is holding memory on purpose.
 const LEAST_BYTES_PER_SECOND: u64 = 256;
 
+/// The window during a stop, which is not to wait for clients that read nothing.
+const STOPPING_WINDOW: Duration = Duration::from_secs(5);
+
 /// A connection with a deadline for writes.
 pub(crate) struct WriteGuard<T> {
     io: T,
     window: Duration,
+    connections: Arc<Connections>,
     /// `None` while the client keeps up.
     wait: Option<Wait>,
     /// Reused from wait to wait.
@@ -32,12 +38,16 @@ struct Wait {
 
 impl<T> WriteGuard<T> {
     /// Within each `window` in which the client is awaited it must read a minimum of bytes.
-    pub(crate) const fn new(io: T, window: Duration) -> Self {
-        Self { io, window, wait: None, timer: None }
+    pub(crate) const fn new(io: T, window: Duration, connections: Arc<Connections>) -> Self {
+        Self { io, window, connections, wait: None, timer: None }
     }
 
-    const fn least_bytes(&self) -> u64 {
-        self.window.as_secs().saturating_mul(LEAST_BYTES_PER_SECOND)
+    /// A stop wakes every connection, and shortens a window that has begun.
+    fn window(&self) -> Duration {
+        if self.connections.are_stopping() {
+            return self.window.min(STOPPING_WINDOW);
+        }
+        self.window
     }
 
     /// The result of a write, judged by how long the client was awaited.
@@ -52,10 +62,13 @@ impl<T> WriteGuard<T> {
             Poll::Ready(Err(_)) => return Ok(()),
             Poll::Pending => {}
         }
-        let least_bytes = self.least_bytes();
-        let window = self.window;
+        let window = self.window();
+        let least_bytes = window.as_secs().saturating_mul(LEAST_BYTES_PER_SECOND);
         let fresh = || Wait { until: Instant::now() + window, taken_bytes: 0 };
         let wait = self.wait.get_or_insert_with(fresh);
+        if window < self.window {
+            wait.until = wait.until.min(Instant::now() + window);
+        }
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(wait.until)));
         loop {
             // A timer set for an earlier wait fires early; only then is it reset.

@@ -287,6 +287,12 @@ impl RawClient {
         std::mem::take(&mut self.read)
     }
 
+    /// Reads once what has come, a few kilobytes at most, and forgets it: a slow reader.
+    pub async fn read_little(&mut self) {
+        let mut few = [0; 4096];
+        let _ = within("bytes from the server", self.stream.read(&mut few)).await;
+    }
+
     /// Waits until the peer has closed, reading (and keeping) what it sends before that.
     pub async fn closed(&mut self) {
         while self.fill().await {}

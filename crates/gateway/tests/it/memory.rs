@@ -1,7 +1,7 @@
 //! Memory is bounded by its budget, however much users request and however slowly they read it.
 
 use crate::setup_rules::access_token;
-use crate::world::{Payer, World, by_use};
+use crate::world::{Payer, World, by_use, fixed};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use std::time::Duration;
 use testkit::server::SECRET_KEY;
@@ -24,13 +24,9 @@ pub async fn open(db: TestDb) -> World {
     world
 }
 
-async fn close(world: &World) {
-    close_below(world, MOST_KIB).await;
-}
-
-pub async fn close_below(world: &World, most_kib: u64) {
+pub async fn close(world: &World) {
     let peak = world.peak_kib();
-    assert!(peak < most_kib, "{peak} KiB were resident at a time");
+    assert!(peak < MOST_KIB, "{peak} KiB were resident at a time");
     world.close().await;
 }
 
@@ -63,6 +59,18 @@ async fn ended_tasks(world: &World, owner: &Payer, count: u32, result_bytes: usi
         let copy = format!("(SELECT data FROM tasks WHERE user_id = {user} AND task_id = 't-0')");
         world.db.execute(&insert(n, &copy)).await;
     }
+}
+
+/// As many lines as make several pieces of an export, none of them about money.
+pub async fn many_lines(world: &World, user_id: i64) {
+    world
+        .db
+        .execute(&format!(
+            "INSERT INTO logs (user_id, type, content, model_name)
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+             SELECT {user_id}, 'error', printf('%.*c', 2000, 'x'), 'm' FROM n"
+        ))
+        .await;
 }
 
 on_sqlite! {
@@ -240,13 +248,7 @@ on_sqlite! {
         let world = open(db).await;
         let (ann, bob) = (world.payer(0).await, world.payer(0).await);
         for owner in [&ann, &bob] {
-            // As many lines as make several pieces of an export, none of them about money.
-            world.db.execute(&format!(
-                "INSERT INTO logs (user_id, type, content, model_name)
-                 WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
-                 SELECT {}, 'error', printf('%.*c', 2000, 'x'), 'm' FROM n", owner.id
-            ))
-            .await;
+            many_lines(&world, owner.id).await;
         }
         let (anns, bobs) =
             (access_token(&world, ann.id).await, access_token(&world, bob.id).await);
@@ -268,6 +270,105 @@ on_sqlite! {
             whole.try_send().await.ok().filter(|it| it.status == 200).map(|_| ())
         })
         .await;
+        close(&world).await;
+    }
+
+    async fn streams_and_downloads_that_are_hardly_read(db: TestDb) {
+        let world = open(db).await;
+        let event = format!("\"{}\"", "x".repeat(60_000));
+        world.model("stream", by_use(), Reply::sse(vec![event.clone(); 100])).await;
+        world.model("free", json!(null), Reply::sse(vec![event; 100])).await;
+        let file = Reply::bytes("video/mp4", vec![7; 6 * MIB]);
+        world.model("file", fixed(1), file).await;
+        world.model("m", fixed(1), Reply::text("ok")).await;
+        let (ann, bob) = (world.payer(1_000).await, world.payer(1_000).await);
+        let mut readers = Vec::new();
+        for _ in 0..40 {
+            for model in ["stream", "free", "file"] {
+                let path = format!("/pass/{model}");
+                readers.push(ask(&world, "POST", &path, &ann.key, "").await);
+            }
+        }
+        for raw in &mut readers {
+            raw.read_until("HTTP/1.1 200").await;
+        }
+
+        // Every other one reads a little now and then, and is served on.
+        for _ in 0..100 {
+            for raw in readers.iter_mut().step_by(2) {
+                raw.read_little().await;
+            }
+        }
+        world.pay("m", &bob).await.expect(200);
+
+        drop(readers);
+        eventually("the rest to be read for nobody", || async {
+            let flowing = world.server.metric("custompass_requests_in_flight").await;
+            (flowing == 0 && world.open_holds().await == 0).then_some(())
+        })
+        .await;
+        close(&world).await;
+    }
+
+    async fn large_replies_and_exports_that_are_read_slowly(db: TestDb) {
+        let world = open(db).await;
+        let reply = json!({"usage": testkit::upstream::usage(1, 1), "data": "x".repeat(3 * MIB)});
+        world.model("m", by_use(), Reply::json(&reply)).await;
+        let ann = world.payer(1_000).await;
+        many_lines(&world, ann.id).await;
+        let token = access_token(&world, ann.id).await;
+        let mut readers = Vec::new();
+        for _ in 0..24 {
+            readers.push(ask(&world, "POST", "/pass/m", &ann.key, "").await);
+            readers.push(ask(&world, "GET", "/api/log/self/export", &token, "").await);
+            readers.push(ask(&world, "GET", "/api/log/self?page_size=100", &token, "").await);
+        }
+        for raw in &mut readers {
+            raw.read_until("HTTP/1.1 ").await;
+        }
+
+        for _ in 0..100 {
+            for raw in &mut readers {
+                raw.read_little().await;
+            }
+        }
+
+        drop(readers);
+        world.wait_for_money(&ann, 1_000 - 48, 48).await;
+        close(&world).await;
+    }
+
+    async fn streams_of_the_log_that_are_not_read(db: TestDb) {
+        let world = open(db).await;
+        let mut unread = Vec::new();
+        let mut owners = Vec::new();
+        for _ in 0..10 {
+            let owner = world.payer(0).await;
+            let token = access_token(&world, owner.id).await;
+            for _ in 0..6 {
+                let mut raw = ask(&world, "GET", "/api/events", &token, "").await;
+                raw.read_until("event: state").await;
+                unread.push(raw);
+            }
+            owners.push(owner);
+        }
+        let root = testkit::server::ROOT_ACCESS_TOKEN;
+        let mut read = ask(&world, "GET", "/api/events", root, "").await;
+        read.read_until("event: state").await;
+        for round in 0..24 {
+            let words = format!("round {round}!");
+            for owner in &owners {
+                world.db.execute(&format!(
+                    "INSERT INTO logs (user_id, type, content, model_name)
+                     WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 25)
+                     SELECT {}, 'error', '{words}' || printf('%.*c', 8000, 'x'), 'm' FROM n",
+                    owner.id
+                ))
+                .await;
+            }
+            read.read_until(&words).await;
+        }
+        drop((unread, read));
         close(&world).await;
     }
 

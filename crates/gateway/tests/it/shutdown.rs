@@ -1,7 +1,9 @@
 //! Stopping: what is under way is finished and settled, and the exit is clean.
 
+use crate::memory::many_lines;
+use crate::setup_rules::access_token;
 use crate::world::{World, by_use, fixed};
-use testkit::{Call, Gate, Reply, Signal, TestDb, eventually, json, on_both_databases};
+use testkit::{Call, Gate, RawClient, Reply, Signal, TestDb, eventually, json, on_both_databases};
 
 on_both_databases! {
     async fn a_stop_settles_what_is_under_way(db: TestDb) {
@@ -60,6 +62,44 @@ on_both_databases! {
     }
 }
 
+/// Clients that ask for more than sockets hold, and read nothing of it.
+struct Unread {
+    key: String,
+    clients: Vec<RawClient>,
+}
+
+impl Unread {
+    const STREAMS: usize = 4;
+
+    async fn begin(world: &World) -> Self {
+        let event = format!("\"{}\"", "x".repeat(60_000));
+        world.model("s", by_use(), Reply::sse(vec![event; 400])).await;
+        let ann = world.payer(1_000).await;
+        many_lines(world, ann.id).await;
+        let token = access_token(world, ann.id).await;
+        let mut unread = Self { key: token, clients: Vec::new() };
+        let exports = (0..20).map(|_| unread.request("GET", "/api/log/self/export", "\r\n"));
+        let exports: Vec<_> = exports.collect();
+        unread.key = ann.key;
+        let stream = unread.request("POST", "/pass/s", "Content-Length: 2\r\n\r\n{}");
+        for request in exports.iter().chain(std::iter::repeat_n(&stream, Self::STREAMS)) {
+            let mut raw = world.server.raw().await;
+            raw.send(request).await;
+            raw.read_until("HTTP/1.1 200").await;
+            unread.clients.push(raw);
+        }
+        unread
+    }
+
+    fn request(&self, method: &str, path: &str, rest: &str) -> String {
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: application/json\r\n{rest}",
+            self.key
+        )
+    }
+}
+
 on_sqlite! {
     async fn a_stop_does_not_wait_longer_than_it_may(db: TestDb) {
         let mut world = World::with(db, &[("SHUTDOWN_TIMEOUT", "1s")]).await;
@@ -75,6 +115,51 @@ on_sqlite! {
         drop(running);
         world.server.start_again().await;
         world.wait_for_money(&ann, 100, 0).await;
+        world.close().await;
+    }
+
+    async fn who_reads_nothing_does_not_hold_it_up(db: TestDb) {
+        // Longer than the patience of a test.
+        let mut world = World::with(db, &[("SHUTDOWN_TIMEOUT", "2m")]).await;
+        let unread = Unread::begin(&world).await;
+
+        let status = world.server.terminate().await;
+
+        assert!(status.success());
+        let lines = world.server.log_lines();
+        assert!(!lines.iter().any(|line| line.contains("connections_cut")), "{lines:?}");
+        drop(unread);
+        world.server.start_again().await;
+        world.close().await;
+    }
+
+    async fn it_ends_in_its_time_whateverclients_do(db: TestDb) {
+        let mut world = World::with(db, &[("SHUTDOWN_TIMEOUT", "2s")]).await;
+        let unread = Unread::begin(&world).await;
+        let mut stalled = Vec::new();
+        for request in [
+            "GET /api/status HTTP/1.1\r\nHost: x\r\nX-Half: ".to_owned(),
+            unread.request("POST", "/v1/chat/completions", "Content-Length: 2000\r\n\r\n{}"),
+            unread.request("POST", "/pass/s", "Content-Length: 2000\r\n\r\n{}"),
+            unread.request("POST", "/api/user/login", "Content-Length: 2000\r\n\r\n{}"),
+            unread.request("GET", "/v1/tasks/none/events", "\r\n"),
+        ] {
+            for _ in 0..4 {
+                let mut raw = world.server.raw().await;
+                raw.send(&request).await;
+                stalled.push(raw);
+            }
+        }
+        world.upstream.wait_for_heads(Unread::STREAMS).await;
+
+        let status = world.server.terminate().await;
+
+        assert!(status.success());
+        let lines = world.server.log_lines();
+        assert!(lines.iter().any(|line| line.contains("connections_cut")), "{lines:?}");
+        drop((unread, stalled));
+        world.server.start_again().await;
+        world.pass_deadlines().await;
         world.close().await;
     }
 

@@ -3,6 +3,7 @@
 
 use domain::{ChannelId, KeyId, NodeId, Quota, TaskStatus, TaskUid, UnixMs, Usage, UserId};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// A task to be ended.
 #[derive(Clone, Copy, Debug)]
@@ -120,8 +121,8 @@ pub struct TaskEnd {
     pub progress: Option<String>,
     /// Why it failed.
     pub fail_reason: String,
-    /// The upstream's last report, sealed; `None`: unchanged.
-    pub data: Option<String>,
+    /// The upstream's last report, sealed; `None`: unchanged. It may be large: its copies are one.
+    pub data: Option<Arc<str>>,
     /// Hash of the upstream's last report.
     pub fingerprint: Option<i64>,
 }

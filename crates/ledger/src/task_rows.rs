@@ -54,6 +54,8 @@ pub(crate) struct TaskSql {
     pub record: String,
     /// Ends them.
     pub end: String,
+    /// Ends one with large data, on SQLite.
+    pub end_large: &'static str,
     /// Queues a delivery for every endpoint that is notified of these ends.
     pub outbox: String,
 }
@@ -96,6 +98,7 @@ impl TaskSql {
                         version = tasks.version + 1
                  FROM {end} WHERE tasks.uid = c.uid AND tasks.finish_time IS NULL"
             ),
+            end_large: END_LARGE,
             outbox: format!(
                 "INSERT INTO webhook_deliveries (endpoint_id, user_id, task_uid, event, due_at,
                         created_at)
@@ -115,10 +118,23 @@ impl TaskSql {
 pub(crate) const SET_DATA: &str =
     "UPDATE tasks SET data = ?2 WHERE uid = ?1 AND finish_time IS NULL";
 
+/// The same as `end`, of the row `?1` with the data `?3`. Where rows are joined SQLite copies the
+/// new data and the old three times.
+const END_LARGE: &str = "UPDATE tasks SET status = ?1 ->> '$[0].status',
+        upstream_status = coalesce(?1 ->> '$[0].upstream_status', upstream_status),
+        progress = coalesce(?1 ->> '$[0].progress', progress),
+        fail_reason = ?1 ->> '$[0].fail_reason', data = ?3,
+        fingerprint = coalesce(?1 ->> '$[0].fingerprint', fingerprint),
+        quota = ?1 ->> '$[0].quota', used_quota = ?1 ->> '$[0].quota', finish_time = ?2,
+        updated_at = ?2, node_id = NULL, request_sealed = NULL, version = version + 1
+    WHERE uid = ?4 AND finish_time IS NULL";
+
 /// What a batch writes about tasks on SQLite.
 pub(crate) struct TaskWrites<'a> {
     /// Data for [`SET_DATA`], before the statements: what is too large to be a member of a row.
     pub large_data: Vec<(TaskUid, &'a str)>,
+    /// Rows for `end_large`, before the statements, with their data.
+    pub large_ends: Vec<(TaskUid, String, &'a str)>,
     /// Statements with their rows, in order. Empty for most batches.
     pub statements: Vec<(&'a str, String)>,
 }
@@ -126,7 +142,8 @@ pub(crate) struct TaskWrites<'a> {
 impl<'a> TaskWrites<'a> {
     pub(crate) fn of(sql: &'a TaskSql, changes: &'a BatchChanges) -> Self {
         let BatchChanges { new_tasks, recorded_tasks, ended_tasks, .. } = changes;
-        let mut writes = Self { large_data: Vec::new(), statements: Vec::new() };
+        let (large_data, large_ends, statements) = Default::default();
+        let mut writes = Self { large_data, large_ends, statements };
         if !new_tasks.is_empty() {
             writes.statements.push((&sql.insert, json_rows(new_tasks)));
         }
@@ -135,25 +152,24 @@ impl<'a> TaskWrites<'a> {
             writes.statements.push((&sql.record, json_rows(&rows)));
         }
         if !ended_tasks.is_empty() {
-            let rows: Vec<_> = ended_tasks.iter().map(|row| writes.ended(row)).collect();
-            let rows = json_rows(&rows);
-            writes.statements.extend([(&*sql.end, rows.clone()), (&*sql.outbox, rows)]);
+            let small: Vec<_> =
+                ended_tasks.iter().filter(|row| !writes.has_large_end(row)).collect();
+            if !small.is_empty() {
+                writes.statements.push((&sql.end, json_rows(&small)));
+            }
+            let ended: Vec<_> = ended_tasks.iter().map(without_data).collect();
+            writes.statements.push((&sql.outbox, json_rows(&ended)));
         }
         writes
-    }
-
-    /// Data that a row may have; larger data is set apart.
-    fn small(&mut self, uid: TaskUid, data: &'a str) -> Option<String> {
-        if data.len() > LARGE_DATA {
-            self.large_data.push((uid, data));
-            return None;
-        }
-        Some(data.to_owned())
     }
 
     fn recorded(&mut self, row: &'a WithQuota<TaskRecord>) -> WithQuota<TaskRecord> {
         let TaskRecord { uid, task_id, channel_id, path, status, upstream_status, progress, data } =
             &row.task;
+        let is_large = data.len() > LARGE_DATA;
+        if is_large {
+            self.large_data.push((*uid, data));
+        }
         let task = TaskRecord {
             uid: *uid,
             task_id: task_id.clone(),
@@ -162,24 +178,23 @@ impl<'a> TaskWrites<'a> {
             status: *status,
             upstream_status: upstream_status.clone(),
             progress: progress.clone(),
-            data: self.small(*uid, data).unwrap_or_default(),
+            data: if is_large { String::new() } else { data.clone() },
         };
         WithQuota { task, quota: row.quota }
     }
 
-    fn ended(&mut self, row: &'a WithQuota<EndedTask>) -> WithQuota<EndedTask> {
-        let EndedTask { uid, end } = &row.task;
-        let TaskEnd { status, upstream_status, progress, fail_reason, data, fingerprint } = end;
-        let end = TaskEnd {
-            status: *status,
-            upstream_status: upstream_status.clone(),
-            progress: progress.clone(),
-            fail_reason: fail_reason.clone(),
-            data: data.as_deref().and_then(|data| self.small(*uid, data)),
-            fingerprint: *fingerprint,
-        };
-        WithQuota { task: EndedTask { uid: *uid, end }, quota: row.quota }
+    /// Sets an end with large data apart.
+    fn has_large_end(&mut self, row: &'a WithQuota<EndedTask>) -> bool {
+        let data = row.task.end.data.as_deref().filter(|data| data.len() > LARGE_DATA);
+        let Some(data) = data else { return false };
+        self.large_ends.push((row.task.uid, json_rows(&[without_data(row)]), data));
+        true
     }
+}
+
+fn without_data(row: &WithQuota<EndedTask>) -> WithQuota<EndedTask> {
+    let end = TaskEnd { data: None, ..row.task.end.clone() };
+    WithQuota { task: EndedTask { uid: row.task.uid, end }, quota: row.quota }
 }
 
 /// Rows as the statements take them.

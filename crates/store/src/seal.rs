@@ -154,11 +154,14 @@ impl Sealer {
         let nonce = sealed.get(..NONCE_LEN).ok_or(SealError::Malformed)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Malformed)?;
         let aad = Aad::from(purpose.as_bytes());
+        // In place, for it may be large. What was opened is moved to the front.
         let plain = self
             .key
             .open_within(nonce, aad, &mut sealed, NONCE_LEN..)
             .map_err(|_| SealError::Refused)?;
-        Ok(plain.to_vec())
+        let length = plain.len();
+        sealed.truncate(length);
+        Ok(sealed)
     }
 
     /// As [`Self::open`], for text.

@@ -7,7 +7,7 @@ use crate::page::{PageRequest, Query};
 use crate::{Actor, AdminError, AdminState};
 use domain::{UnixMs, UserId};
 use serde::Serialize;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use store::{StoreError, Value};
@@ -32,8 +32,9 @@ const MAX_TASKS: i64 = 500;
 const LATE_LINES: i64 = 200;
 /// Tasks that changed this long before the last look are looked at again, for the same reason.
 const LATE_TASKS_MS: i64 = 5_000;
-/// Looks that a slow reader may be behind.
-const QUEUE: usize = 16;
+/// Looks that a slow reader may be behind, and that are kept for it. After that it is told anew how
+/// things stand.
+const QUEUE: usize = 4;
 /// The most lines that are counted.
 const MAX_COUNTED: i64 = 1_000;
 
@@ -187,7 +188,10 @@ pub struct Following {
     actor: Actor,
     request: EventRequest,
     seat: Seat,
-    waiting: VecDeque<Event>,
+    /// How things stand, to be sent first.
+    standing: Option<EventState>,
+    /// What was found last, and how much of it was sent. Readers share it: a slow one has no copy.
+    found: Option<(Arc<Found>, usize)>,
     /// Lines that were there when the stream began, of those that a look may bring again.
     known: BTreeSet<i64>,
     ends: Instant,
@@ -209,12 +213,12 @@ pub async fn open(
         actor: actor.clone(),
         request,
         seat,
-        waiting: VecDeque::new(),
+        standing: None,
+        found: None,
         known: BTreeSet::new(),
         ends: Instant::now() + LIFE,
     };
-    let first = stream.standing().await?;
-    stream.waiting.push_back(Event::State(first));
+    stream.standing = Some(stream.how_things_stand().await?);
     Ok(stream)
 }
 
@@ -222,7 +226,7 @@ impl Following {
     /// The next event; `None`: the reader has to come again.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
-            if let Some(event) = self.waiting.pop_front() {
+            if let Some(event) = self.already() {
                 return Some(event);
             }
             let stop = self.seat.hub.0.stop.clone();
@@ -232,11 +236,10 @@ impl Following {
                 found = timeout_at(until, self.seat.receiver.recv()) => found,
             };
             match found {
-                Ok(Ok(found)) => self.take(&found),
+                Ok(Ok(found)) => self.found = Some((found, 0)),
                 Ok(Err(RecvError::Closed)) => return None,
                 Ok(Err(RecvError::Lagged(_))) => {
-                    let now = self.standing().await.ok()?;
-                    self.waiting.push_back(Event::State(now));
+                    self.standing = Some(self.how_things_stand().await.ok()?);
                 }
                 Err(_) if Instant::now() >= self.ends => return None,
                 Err(_) => return Some(Event::Silence),
@@ -246,28 +249,40 @@ impl Following {
 
     /// An event that needs no waiting.
     pub fn already(&mut self) -> Option<Event> {
-        self.waiting.pop_front()
+        if let Some(state) = self.standing.take() {
+            return Some(Event::State(state));
+        }
+        while let Some((found, sent)) = self.found.take() {
+            let event = match found.lines.get(sent) {
+                Some(line) => self.call(line),
+                None => self.task(found.tasks.get(sent - found.lines.len())?),
+            };
+            self.found = Some((found, sent + 1));
+            if event.is_some() {
+                return event;
+            }
+        }
+        None
     }
 
-    fn take(&mut self, found: &Found) {
-        let actor = &self.actor;
-        if self.request.calls {
-            let mine = found.lines.iter().filter(|line| actor.owns(line.user_id));
-            let mine = mine.filter(|line| !self.known.contains(&line.id));
-            self.waiting.extend(mine.map(|line| {
-                let mut line = line.clone();
-                line.channel_id = line.channel_id.filter(|_| actor.is_admin());
-                Event::Call(Box::new(line))
-            }));
+    /// A line, if it is for this reader.
+    fn call(&self, line: &LogView) -> Option<Event> {
+        let is_mine = self.request.calls && self.actor.owns(line.user_id);
+        if !is_mine || self.known.contains(&line.id) {
+            return None;
         }
-        if self.request.tasks {
-            let mine = found.tasks.iter().filter(|task| actor.owns(task.user_id));
-            let mine = mine.map(|task| task::shown(actor, task.clone()));
-            self.waiting.extend(mine.map(|task| Event::Task(Box::new(task))));
-        }
+        let mut line = line.clone();
+        line.channel_id = line.channel_id.filter(|_| self.actor.is_admin());
+        Some(Event::Call(Box::new(line)))
     }
 
-    async fn standing(&mut self) -> Result<EventState, AdminError> {
+    /// A task, if it is for this reader.
+    fn task(&self, task: &TaskView) -> Option<Event> {
+        let is_mine = self.request.tasks && self.actor.owns(task.user_id);
+        is_mine.then(|| Event::Task(Box::new(task::shown(&self.actor, task.clone()))))
+    }
+
+    async fn how_things_stand(&mut self) -> Result<EventState, AdminError> {
         self.known = newest_lines(&self.state).await?;
         let newest = self.known.last().copied().unwrap_or(0);
         let (state, actor) = (&self.state, &self.actor);

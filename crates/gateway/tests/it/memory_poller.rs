@@ -1,14 +1,11 @@
 //! Replies about tasks, however large, stay within the memory budget.
 
-use crate::memory::{MIB, close_below, open};
+use crate::memory::{MIB, close, open};
 use crate::world::{Payer, World, fixed};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use testkit::{Recorded, Reply, Signal, TestDb, eventually, json};
 
 const RESULT_BYTES: usize = 3 * MIB;
-/// Beside what others may have had resident (`memory.rs`): the reply of another user, and the
-/// copies that SQLite makes of the one that is written.
-const MOST_KIB: u64 = 136 << 10;
 
 /// How many tasks are asked about with these words.
 async fn wait_for_word(world: &World, word: &str, count: i64) {
@@ -66,7 +63,7 @@ on_sqlite! {
         world.upstream.otherwise_handle(|request| reports(request, "done", RESULT_BYTES));
         wait_for_word(&world, "done", 18).await;
         assert_eq!((world.money(&ann).await.used, world.money(&bob).await.used), (9, 9));
-        close_below(&world, MOST_KIB).await;
+        close(&world).await;
     }
 
     async fn one_large_result_of_many_tasks_of_the_same_id(db: TestDb) {
@@ -86,6 +83,6 @@ on_sqlite! {
         });
         wait_for_word(&world, "done", 16).await;
         assert_eq!(world.money(&ann).await.used, 16);
-        close_below(&world, MOST_KIB).await;
+        close(&world).await;
     }
 }

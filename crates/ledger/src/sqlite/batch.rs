@@ -266,6 +266,14 @@ impl Batch<'_> {
                 .prepare_cached(SET_DATA)?
                 .execute(params![&uid.0.as_bytes()[..], data])?;
         }
+        for (uid, row, data) in tasks.large_ends {
+            self.connection.prepare_cached(SQL.tasks.end_large)?.execute(params![
+                row,
+                self.now.0,
+                data,
+                &uid.0.as_bytes()[..]
+            ])?;
+        }
         for (sql, rows) in tasks.statements {
             self.connection.prepare_cached(sql)?.execute(params![rows, self.now.0])?;
         }

@@ -9,6 +9,7 @@ use domain::{TaskStatus, UnixMs, task_status};
 use futures_util::future::join_all;
 use ledger::{Charge, TaskEnd, TaskRef};
 use std::borrow::Cow;
+use std::sync::Arc;
 use store::tasks::TaskChange;
 use store::{Channel, TASK_DATA};
 use upstream::task_reply::{Odd, RequestedIds, read_reply};
@@ -191,7 +192,7 @@ fn ended_by_reply<'t>(
         upstream_status: Some(report.word()),
         progress: Some(report.progress()),
         fail_reason,
-        data: sealed(core, report),
+        data: sealed(core, report).map(Arc::from),
         fingerprint: Some(report.fingerprint()),
     };
     End { task, charge, end }

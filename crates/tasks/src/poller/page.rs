@@ -7,6 +7,9 @@ use domain::{TaskStatus, TaskUid, UnixMs, UserId};
 use store::{Row, StoreError, TASK_DATA, Value};
 use upstream::task_reply::Element;
 
+/// A report up to this size is read without further ado.
+const SMALL_DATA: i64 = 64 * 1024;
+
 /// A position in a lane: key of the owner, and id of the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PagePlace {
@@ -134,16 +137,27 @@ pub(super) async fn has_numbers(
     target: Option<&PollTarget>,
 ) -> Result<bool, StoreError> {
     let Some(task) = page.iter().find(|task| is_number(&task.task_id)) else { return Ok(false) };
-    let sql = "SELECT data FROM tasks WHERE id = $1";
-    let rows = core.parts.db.read(sql, &[Value::Int(task.place.id)]).await?;
-    let Some(row) = rows.first() else { return Ok(false) };
-    let rules = target.and_then(|target| target.rules(&task.path).ok().flatten());
-    let is_number_in = |data: &str| match rules {
-        None => Element::id_is_number(data),
-        Some(rules) => rules.read_one(data.as_bytes()).id_is_number,
+    let read = async |largest: i64| {
+        let sql = "SELECT CASE WHEN octet_length(data) <= $2 THEN data END AS data
+            FROM tasks WHERE id = $1";
+        let params = [Value::Int(task.place.id), Value::Int(largest)];
+        let rows = core.parts.db.read(sql, &params).await?;
+        rows.first().map_or(Ok(None), |row| row.get::<Option<String>>("data"))
     };
-    let data = core.parts.sealer.open_text(TASK_DATA, &row.get::<String>("data")?);
-    Ok(data.is_ok_and(|data| is_number_in(data.expose())))
+    let rules = target.and_then(|target| target.rules(&task.path).ok().flatten());
+    let is_number_in = |sealed: String| {
+        let Ok(data) = core.parts.sealer.open(TASK_DATA, &sealed) else { return false };
+        match rules {
+            None => str::from_utf8(&data).is_ok_and(Element::id_is_number),
+            Some(rules) => rules.read_one(&data).id_is_number,
+        }
+    };
+    if let Some(sealed) = read(SMALL_DATA).await? {
+        return Ok(is_number_in(sealed));
+    }
+    // A large one is in memory more than once for a moment: one at a time of all lanes.
+    let _turn = core.permits.large_applied.acquire().await;
+    Ok(read(i64::MAX).await?.is_some_and(is_number_in))
 }
 
 #[cfg(test)]

@@ -7,15 +7,18 @@ use testkit::{Recorded, Reply, Signal, TestDb, eventually, json};
 
 const RESULT_BYTES: usize = 3 * MIB;
 
-/// How many tasks are asked about with these words.
+/// Waits until the upstream's word about each of the tasks is this one.
 async fn wait_for_word(world: &World, word: &str, count: i64) {
     let sql = format!("SELECT count(*) FROM tasks WHERE upstream_status = '{word}'");
-    eventually(&format!("{count} tasks to be {word}"), || async {
-        // Lanes ask again, as they do every few seconds where something was left.
-        world.server.signal(Signal::USR1);
-        (world.db.i64(&sql).await == count).then_some(())
-    })
-    .await;
+    // They come one after the other, each with the patience of one.
+    for nth in 1..=count {
+        eventually(&format!("task {nth} to be {word}"), || async {
+            // Lanes ask again, as they do every few seconds where something was left.
+            world.server.signal(Signal::USR1);
+            (world.db.i64(&sql).await >= nth).then_some(())
+        })
+        .await;
+    }
 }
 
 /// A reply that says this of each task that is asked about, with a result of `bytes`.

@@ -8,6 +8,20 @@ impl FrozenPrice {
     /// The formula, with the numbers of the price.
     #[must_use]
     pub fn formula(&self) -> String {
+        let formula = self.unbounded_formula();
+        match self.bound_formula() {
+            Some(bound) => format!("{formula}; at most {bound}"),
+            None => formula,
+        }
+    }
+
+    fn bound_formula(&self) -> Option<String> {
+        let (group, user) = (self.group, self.user);
+        let bound = self.max_charge?;
+        Some(format!("round(max_charge {bound} × group {group} × user {user})"))
+    }
+
+    fn unbounded_formula(&self) -> String {
         let (group, user) = (self.group, self.user);
         match (&self.rule, &self.schedule) {
             (_, Some(schedule)) => ScheduleFormula(self, schedule).to_string(),
@@ -24,19 +38,33 @@ impl FrozenPrice {
 
     /// The formula with the numbers of a call, and what came of it. What was not counted is left
     /// out. A calculator that leaves out the words, and what stands in square brackets, comes to
-    /// the same.
+    /// the same. Where the bound was charged, its own formula comes first.
     #[must_use]
     pub fn calculation(&self, usage: &Usage, charged: Quota) -> String {
+        let bounded = self.bound_formula().filter(|_| self.bound() == Some(charged));
+        let Some((bound, reported)) = bounded.zip(self.beyond_bound(usage)) else {
+            return self.unbounded_calculation(usage, charged);
+        };
+        let reported = self.unbounded_calculation(usage, reported);
+        format!("{bound} = {charged}, in place of {reported}")
+    }
+
+    fn unbounded_calculation(&self, usage: &Usage, charged: impl fmt::Display) -> String {
         match (&self.rule, &self.schedule) {
             (_, Some(schedule)) => {
                 format!("{} = {charged}", PriceTerms::of(self, schedule, &usage.counted()))
             }
-            (Rule::PerCall { .. }, None) => format!("{} = {charged}", self.formula()),
+            (Rule::PerCall { .. }, None) => format!("{} = {charged}", self.unbounded_formula()),
             (Rule::ByUse(ratios), None) => self.calculation_of_ratios(ratios, usage, charged),
         }
     }
 
-    fn calculation_of_ratios(&self, r: &UseRatios, usage: &Usage, charged: Quota) -> String {
+    fn calculation_of_ratios(
+        &self,
+        r: &UseRatios,
+        usage: &Usage,
+        charged: impl fmt::Display,
+    ) -> String {
         let parts = [
             (usage.cached_tokens, "cached", r.cache_ratio),
             (usage.image_tokens, "image", r.image_ratio),

@@ -3,6 +3,7 @@
 //! Pure by design: no waiting, no files, no SQL, no HTTP, no clock.
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
+mod charge_note;
 mod clock;
 mod duration;
 mod explained;
@@ -18,6 +19,7 @@ mod task;
 mod terms;
 mod usage;
 
+pub use charge_note::{ChargeNote, Reported};
 pub use clock::{Clock, DAY_MS, HOUR_MS, UnixMs};
 pub use duration::millis;
 pub use fault::{Fault, FaultKind};

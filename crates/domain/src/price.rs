@@ -2,7 +2,7 @@
 
 use crate::schedule::{RequestMember, Schedule, Tier};
 use crate::terms::PriceTerms;
-use crate::{Meter, Meters, Quota, Ratio, Usage};
+use crate::{ChargeNote, Meter, Meters, Quota, Ratio, Reported, Usage};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -33,6 +33,9 @@ pub struct PriceRow {
     pub audio_ratio: Option<Ratio>,
     /// What is held before a call priced by use. Unset: 1.
     pub min_hold: Option<Quota>,
+    /// The most that a call priced by use may charge, before group and user. Unset: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_charge: Option<Quota>,
     /// Worth of further meters, prices of units, and tiers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Arc<Schedule>>,
@@ -62,6 +65,9 @@ pub struct FrozenPrice {
     /// Worth of further meters, prices of units, and the tiers that this call may come into.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Arc<Schedule>>,
+    /// The most that the call may charge, before group and user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_charge: Option<Quota>,
     /// What a task's submission asked for in units. Its result may not count them again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Box<Meters>>,
@@ -115,6 +121,12 @@ pub enum PriceError {
          request, with no factor but `factor`"
     )]
     FixedByUse,
+    /// A price per call has a bound.
+    #[error("the price row has fixed_quota, which max_charge can't bound")]
+    FixedBounded,
+    /// A bound of zero or less.
+    #[error("the price row has a max_charge below 1")]
+    BoundTooSmall,
     /// A meter's worth is set in a column, and otherwise in `meters`.
     #[error("the price row sets {0} otherwise than meters.{1}")]
     Contradicts(&'static str, Meter),
@@ -135,6 +147,9 @@ impl Pricing {
         {
             return Err(PriceError::Negative);
         }
+        if row.max_charge.is_some_and(|bound| bound <= Quota::ZERO) {
+            return Err(PriceError::BoundTooSmall);
+        }
         let has_units = row.schedule.as_ref().is_some_and(|it| !it.units().is_empty());
         // What is priced by units alone has tokens that are worth nothing.
         let ratio = row.ratio.or(has_units.then_some(Ratio::ZERO));
@@ -151,7 +166,10 @@ impl Pricing {
             (Some(fixed_quota), _) => Rule::PerCall { fixed_quota },
             (None, None) => return Err(PriceError::Neither),
         };
-        let schedule = row.schedule.clone();
+        let (schedule, max_charge) = (row.schedule.clone(), row.max_charge);
+        if max_charge.is_some() && matches!(rule, Rule::PerCall { .. }) {
+            return Err(PriceError::FixedBounded);
+        }
         let rule_version = match &schedule {
             None => RULE_VERSION,
             Some(schedule) => {
@@ -159,7 +177,16 @@ impl Pricing {
                 SCHEDULE_VERSION
             }
         };
-        Ok(Self::Priced(FrozenPrice { rule, group, user, rule_version, schedule, asked: None }))
+        let asked = None;
+        Ok(Self::Priced(FrozenPrice {
+            rule,
+            group,
+            user,
+            rule_version,
+            schedule,
+            max_charge,
+            asked,
+        }))
     }
 }
 
@@ -203,11 +230,15 @@ impl FrozenPrice {
     }
 
     /// What is held before anything is sent. `expected` is what the call may come to, as far as its
-    /// request says: it is held as far as it has a price.
+    /// request says: it is held as far as it has a price, and as far as it may be charged.
     ///
     /// # Errors
     /// When the amount doesn't fit.
     pub fn first_hold(&self, expected: Option<&Meters>) -> Result<Quota, PriceError> {
+        self.bounded(self.unbounded_hold(expected))
+    }
+
+    fn unbounded_hold(&self, expected: Option<&Meters>) -> Result<Quota, PriceError> {
         match (&self.rule, &self.schedule) {
             (Rule::PerCall { fixed_quota }, None) => self.per_call(*fixed_quota),
             (Rule::PerCall { .. }, Some(schedule)) => {
@@ -230,6 +261,35 @@ impl FrozenPrice {
     /// # Errors
     /// When the amount doesn't fit, or nothing was counted of all that has a price.
     pub fn charge(&self, usage: &Usage) -> Result<Quota, PriceError> {
+        self.bounded(self.unbounded(usage))
+    }
+
+    /// What the usage comes to where that is more than the call may charge.
+    pub(crate) fn beyond_bound(&self, usage: &Usage) -> Option<Reported> {
+        let bound = self.bound()?;
+        match self.unbounded(usage) {
+            Ok(amount) => (amount > bound).then_some(Reported(Some(amount))),
+            Err(PriceError::Overflow) => Some(Reported(None)),
+            Err(_) => None,
+        }
+    }
+
+    /// The most that the call may charge. What does not fit bounds nothing.
+    #[must_use]
+    pub fn bound(&self) -> Option<Quota> {
+        self.max_charge.and_then(|bound| self.per_call(bound).ok())
+    }
+
+    fn bounded(&self, amount: Result<Quota, PriceError>) -> Result<Quota, PriceError> {
+        match (amount, self.bound()) {
+            (Ok(amount), Some(bound)) => Ok(amount.min(bound)),
+            (Err(PriceError::Overflow), Some(bound)) => Ok(bound),
+            (amount, _) => amount,
+        }
+    }
+
+    /// What the usage comes to.
+    fn unbounded(&self, usage: &Usage) -> Result<Quota, PriceError> {
         match (&self.rule, &self.schedule) {
             (Rule::PerCall { fixed_quota }, None) => self.per_call(*fixed_quota),
             (Rule::ByUse(ratios), None) => self.by_use(ratios, usage),
@@ -283,16 +343,18 @@ impl FrozenPrice {
             && self.schedule.as_ref().is_some_and(|schedule| !schedule.units().is_empty())
     }
 
-    /// What work that was done costs: its price, or `held` where its use is unknown or its price
-    /// doesn't fit, with the reason.
+    /// What work that was done costs: its price, the most that it may be, or `held` where its use
+    /// is unknown or its price doesn't fit; with a note where it isn't the plain price.
     #[must_use]
-    pub fn charge_or(&self, held: Quota, usage: Option<&Usage>) -> (Quota, Option<String>) {
+    pub fn charge_or(&self, held: Quota, usage: Option<&Usage>) -> (Quota, Option<ChargeNote>) {
         if usage.is_none() && self.is_by_use() {
-            return (held, Some("no usage".to_owned()));
+            return (held, Some(ChargeNote::Held("no usage".to_owned())));
         }
-        match self.charge(usage.unwrap_or(&Usage::default())) {
-            Ok(charge) => (charge, None),
-            Err(error) => (held, Some(error.to_string())),
+        let none = Usage::default();
+        let usage = usage.unwrap_or(&none);
+        match self.charge(usage) {
+            Ok(charge) => (charge, self.beyond_bound(usage).map(ChargeNote::Bounded)),
+            Err(error) => (held, Some(ChargeNote::Held(error.to_string()))),
         }
     }
 

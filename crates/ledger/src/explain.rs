@@ -1,6 +1,6 @@
 //! Explains how one charge came about.
 
-use domain::{FrozenPrice, HOUR_MS, Quota, Rule, UnixMs, Usage};
+use domain::{ChargeNote, FrozenPrice, HOUR_MS, Quota, Rule, UnixMs, Usage};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use store::{Db, Row, StoreError, Value};
@@ -36,8 +36,8 @@ pub struct HoldStory {
     pub state: &'static str,
     /// The amount held.
     pub held: Quota,
-    /// What it was based on: `price`, `min_hold`, `estimate` (the upstream's, or by the request's
-    /// text) or `none`.
+    /// What it was based on: `price`, `min_hold`, `max_charge`, `estimate` (the upstream's, or by
+    /// the request's text) or `none`.
     pub held_by: &'static str,
     /// The amount charged.
     pub charged: Quota,
@@ -195,7 +195,9 @@ impl HoldStory {
                 self.state = "settled";
                 self.charged = line.quota;
                 self.calculation = match &frozen {
-                    Some(price) if line.content.is_empty() => calculation(price, row, line.quota)?,
+                    Some(price) if is_by_formula(&line.content) => {
+                        calculation(price, row, line.quota)?
+                    }
                     _ => format!("{} ({})", line.quota, line.content),
                 };
             }
@@ -238,6 +240,7 @@ fn held_by(price: Option<&FrozenPrice>, held: Quota) -> &'static str {
         _ if held == Quota::ZERO => "none",
         Some(Rule::PerCall { .. }) => "price",
         Some(Rule::ByUse(ratios)) if held == ratios.min_hold => "min_hold",
+        Some(_) if price.and_then(FrozenPrice::bound) == Some(held) => "max_charge",
         _ => "estimate",
     }
 }
@@ -247,6 +250,11 @@ fn made_at(id: Uuid) -> Option<UnixMs> {
     let (seconds, nanos) = id.get_timestamp()?.to_unix();
     let ms = i64::try_from(seconds).ok()?.checked_mul(1_000)?;
     Some(UnixMs(ms.checked_add(i64::from(nanos / 1_000_000))?))
+}
+
+/// Whether the charge of a line with this text is what the price's formula comes to.
+fn is_by_formula(content: &str) -> bool {
+    content.is_empty() || ChargeNote::is_of_bound(content)
 }
 
 /// The formula with the numbers of a line.

@@ -1,7 +1,7 @@
 //! Metrics of the ledger.
 
-use crate::op::{EndState, Op, OpOutcome};
-use domain::Quota;
+use crate::op::{Closed, EndState, Op, OpOutcome};
+use domain::{Quota, Reported};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -24,6 +24,7 @@ pub struct Metrics {
     refunded: Counter,
     overrun: Counter,
     unknown_outcome: Counter,
+    bounded: Counter,
     pub(crate) open_holds: Gauge,
     batch_size: Histogram,
     commit_seconds: Histogram,
@@ -41,6 +42,7 @@ impl Default for Metrics {
             overrun: kind("overrun"),
             unknown_outcome: kind("unknown_outcome"),
             quota,
+            bounded: Counter::default(),
             open_holds: Gauge::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
             commit_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 16)),
@@ -53,6 +55,11 @@ impl Metrics {
     /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("custompass_quota", "Quota moved, by kind", self.quota.clone());
+        registry.register(
+            "custompass_charges_bounded",
+            "Charges that max_charge of the price has bounded",
+            self.bounded.clone(),
+        );
         registry.register(
             "custompass_open_holds",
             "Holds open in the database, all nodes",
@@ -97,6 +104,10 @@ impl Metrics {
                 add(&self.settled, closed.charged);
                 add(&self.refunded, closed.refunded);
                 add(&self.overrun, closed.overrun);
+                if let Some(reported) = closed.bounded {
+                    self.bounded.inc();
+                    warn_of_bound(op, closed, reported);
+                }
                 if closed.state == EndState::Expired {
                     add(&self.unknown_outcome, closed.refunded);
                 }
@@ -107,6 +118,22 @@ impl Metrics {
             _ => {}
         }
     }
+}
+
+/// An upstream has reported more than the operator holds possible.
+fn warn_of_bound(op: &Op, closed: &Closed, reported: Reported) {
+    let (channel_id, model, request_id) = match op {
+        Op::Settle(_, settlement, terms) => {
+            (settlement.channel_id, Some(&*terms.model), Some(&*terms.request_id))
+        }
+        Op::Finish(finish) => (finish.task.channel_id, None, None),
+        _ => (None, None, None),
+    };
+    tracing::warn!(
+        target: "custompass", event = "charge_bounded", channel_id = channel_id.map(|id| id.0),
+        model, request_id, task_uid = op.task().map(tracing::field::display),
+        quota = closed.charged.0, reported = %reported,
+    );
 }
 
 fn add(counter: &Counter, amount: Quota) {

@@ -170,6 +170,7 @@ fn a_second_end_is_answered_with_the_first_one_s_result() {
         charged: Quota(4),
         refunded: Quota(6),
         overrun: Quota::ZERO,
+        bounded: None,
         repeated: true,
     };
     assert_eq!(book.apply(&release_op(1)).unwrap(), OpOutcome::Closed(first));

@@ -4,7 +4,8 @@ use crate::journal::LineKind;
 use crate::redemption::Redemption;
 use crate::task::{Charge, NewTask, TaskEnd, TaskRecord, TaskRef};
 use domain::{
-    ChannelId, FrozenPrice, HoldId, KeyId, NodeId, Quota, TaskUid, UnixMs, Usage, UserId,
+    ChannelId, ChargeNote, FrozenPrice, HoldId, KeyId, NodeId, Quota, Reported, TaskUid, UnixMs,
+    Usage, UserId,
 };
 use serde::Serialize;
 use std::sync::Arc;
@@ -49,8 +50,8 @@ pub struct Settlement {
     pub channel_id: Option<ChannelId>,
     /// How long it took.
     pub use_time_ms: i64,
-    /// The text of the journal line.
-    pub note: Option<String>,
+    /// Why that is not what its usage comes to: the text of the journal line.
+    pub note: Option<ChargeNote>,
     /// Reply to store for a repeated `Idempotency-Key`.
     pub reply: Option<KeptReply>,
 }
@@ -138,6 +139,8 @@ pub struct Closed {
     pub refunded: Quota,
     /// The amount taken beyond the hold.
     pub overrun: Quota,
+    /// What its usage came to, where its price bounds the charge to less.
+    pub bounded: Option<Reported>,
     /// It had ended before; this is how.
     pub repeated: bool,
 }

@@ -20,7 +20,7 @@
 //! | with a reply that says it failed, no usage streamed | any | paid | released | the reply |
 //! | with an estimate, not the result | any | paid | released | 502 `UPSTREAM_RESPONSE`, or cut |
 //! | with any other reply | complete | per call | the price | the reply |
-//! | with usage | complete | by use | by usage | the reply |
+//! | with usage | complete | by use | by usage, at most `max_charge` | the reply |
 //! | with too large a charge, collected | complete | by use | released | 503 `CONFIG_ERROR` |
 //! | without usable usage, collected | complete | by use | released | 502 `UPSTREAM_RESPONSE` |
 //! | without usable usage, under way | complete | by use | the hold | the reply |
@@ -57,7 +57,7 @@
 
 use crate::faults;
 use crate::inlet::InletError;
-use domain::{Fault, FrozenPrice, PriceError, Quota, Usage};
+use domain::{ChargeNote, Fault, FrozenPrice, PriceError, Quota, Usage};
 use upstream::{Echoed, Phase, SendError, Sent};
 
 /// The reason of a release when the outcome of the call is unknown.
@@ -170,7 +170,7 @@ pub(crate) enum CallEnd<'a> {
 pub(crate) enum Money {
     Charge {
         amount: Quota,
-        note: Option<String>,
+        note: Option<ChargeNote>,
     },
     Release {
         reason: &'static str,
@@ -357,8 +357,9 @@ fn paid(
         _ => {}
     }
     let (amount, why) = price.charge_or(held, reading.usage.as_ref());
-    let Some(why) = why else {
-        return Outcome::new(Money::Charge { amount, note: None }, client);
+    let why = match why {
+        Some(ChargeNote::Held(why)) => why,
+        note => return Outcome::new(Money::Charge { amount, note }, client),
     };
     let is_unpriced = price.is_by_use() && reading.usage.is_none();
     // The work was done, and its reply can't say how much: what was held is what it asked for.
@@ -380,8 +381,8 @@ fn paid(
             Outcome::refused("charge_does_not_fit", faults::bad_price())
         };
     }
-    let why = reading.trouble.as_deref().filter(|_| is_unpriced).unwrap_or(&why);
-    let note = Some(format!("settled at the hold: {why}"));
+    let why = reading.trouble.clone().filter(|_| is_unpriced).unwrap_or(why);
+    let note = Some(ChargeNote::Held(why));
     Outcome::new(Money::Charge { amount, note }, client)
 }
 

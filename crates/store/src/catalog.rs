@@ -346,7 +346,7 @@ const SELECT_CHANNELS: &str = "SELECT id, name, base_url, key, models, groups, p
     custompass_status_mapping, setting, protocol FROM channels";
 
 const SELECT_PRICES: &str = "SELECT model_name, ratio, fixed_quota, completion_ratio, cache_ratio,
-    image_ratio, audio_ratio, min_hold, meters, units, tiers FROM abilities";
+    image_ratio, audio_ratio, min_hold, max_charge, meters, units, tiers FROM abilities";
 
 /// A channel as its row is now, enabled or not, or why it can't be used; none without a row.
 ///
@@ -434,10 +434,11 @@ fn read_price(row: &Row) -> Result<PriceRow, Box<dyn std::error::Error>> {
         image_ratio: row.get("image_ratio")?,
         audio_ratio: row.get("audio_ratio")?,
         min_hold: row.get("min_hold")?,
+        max_charge: row.get("max_charge")?,
         schedule: schedule.map(Arc::new),
     };
-    if price.schedule.is_some() {
-        // Whatever group and user: a schedule that doesn't fit its columns is no price.
+    if price.schedule.is_some() || price.max_charge.is_some() {
+        // Whatever group and user: what doesn't fit its columns is no price.
         Pricing::freeze(Some(&price), Ratio::ONE, Ratio::ONE)?;
     }
     Ok(price)

@@ -18,7 +18,8 @@ use store::{Row, Statement, StoreError, Value};
 use utoipa::ToSchema;
 
 const COLUMNS: &str = "model_name, channel_type, ratio, fixed_quota, completion_ratio, \
-     cache_ratio, image_ratio, audio_ratio, min_hold, meters, units, tiers, updated_at";
+     cache_ratio, image_ratio, audio_ratio, min_hold, max_charge, meters, units, tiers, \
+     updated_at";
 /// Fields that responses show, or that scripts for similar servers send; ignored in requests.
 const IGNORED: &[&str] = &["updated_at", "enabled"];
 
@@ -57,6 +58,9 @@ pub struct AbilityView {
     pub audio_ratio: Box<RawValue>,
     /// What is held before a call priced by use.
     pub min_hold: Quota,
+    /// The most that a call priced by use may charge, before the ratios of group and user; `null`:
+    /// no bound.
+    pub max_charge: Option<Quota>,
     /// Worth of further meters, in prompt tokens: an object by meter.
     #[schema(value_type = Object)]
     pub meters: Box<RawValue>,
@@ -91,6 +95,7 @@ impl AbilityInput {
             image_ratio: fields.ratio("image_ratio")?,
             audio_ratio: fields.ratio("audio_ratio")?,
             min_hold: fields.amount("min_hold")?,
+            max_charge: fields.amount("max_charge")?,
             schedule: read_schedule(&mut fields)?,
         };
         fields.finish(IGNORED, &[])?;
@@ -124,6 +129,16 @@ impl AbilityInput {
                 "按次价格只能有按请求取值 (at) 且只含 factor 的 tiers",
                 "a price per call has no meters or units, and tiers with `at` and `factor` alone",
             ),
+            PriceError::FixedBounded => AdminError::field(
+                "max_charge",
+                "只能用于按量价格",
+                "bounds prices by use alone; a price per call is its own bound",
+            ),
+            PriceError::BoundTooSmall => AdminError::field(
+                "max_charge",
+                "至少为 1; 不设上限请留空",
+                "is at least 1; leave it out for no bound",
+            ),
             _ => AdminError::field(
                 "ratio",
                 "请设置 ratio 或 units (按量), 或 fixed_quota (按次), 免费模型请删除该价格",
@@ -141,13 +156,14 @@ impl AbilityInput {
         Statement::new(
             "INSERT INTO abilities (model_name, channel_type, ratio, fixed_quota, \
              completion_ratio, cache_ratio, image_ratio, audio_ratio, min_hold, meters, units, \
-             tiers, updated_at) VALUES ($1, 52, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+             tiers, updated_at, max_charge) \
+             VALUES ($1, 52, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
              ON CONFLICT (model_name, channel_type) DO UPDATE SET ratio = excluded.ratio, \
              fixed_quota = excluded.fixed_quota, completion_ratio = excluded.completion_ratio, \
              cache_ratio = excluded.cache_ratio, image_ratio = excluded.image_ratio, \
              audio_ratio = excluded.audio_ratio, min_hold = excluded.min_hold, \
              meters = excluded.meters, units = excluded.units, tiers = excluded.tiers, \
-             updated_at = excluded.updated_at",
+             updated_at = excluded.updated_at, max_charge = excluded.max_charge",
             vec![
                 self.model_name.as_str().into(),
                 price.ratio.into(),
@@ -161,6 +177,7 @@ impl AbilityInput {
                 Value::Json(units),
                 Value::Json(tiers),
                 now.into(),
+                price.max_charge.into(),
             ],
         )
     }
@@ -188,6 +205,7 @@ fn view(row: &Row) -> Result<AbilityView, StoreError> {
         image_ratio: exact::decimal(row, "image_ratio")?,
         audio_ratio: exact::decimal(row, "audio_ratio")?,
         min_hold: row.get("min_hold")?,
+        max_charge: row.get("max_charge")?,
         meters: exact::json_or_text(row.get("meters")?),
         units: exact::json_or_text(row.get("units")?),
         tiers: exact::json_or_text(row.get("tiers")?),
@@ -308,6 +326,8 @@ mod tests {
             r#"{"model_name":"a//b","ratio":1}"#,
             r#"{"model_name":"m","ratio":1,"channel_type":1}"#,
             r#"{"model_name":"m","ratios":1}"#,
+            r#"{"model_name":"m","ratio":1,"max_charge":0}"#,
+            r#"{"model_name":"m","fixed_quota":1,"max_charge":5}"#,
         ] {
             assert!(matches!(read(bad), Err(AdminError::Field { .. })), "{bad}");
         }

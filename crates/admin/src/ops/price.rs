@@ -173,6 +173,8 @@ fn shown(model: &str, row: Option<&PriceRow>, pricing: &Pricing) -> Option<OwnPr
         price.a_call = Some(frozen.charge(&Usage::default()).ok()?);
         return Some(price);
     }
+    // A million tokens may come to more than one call may charge.
+    let frozen = &FrozenPrice { max_charge: None, ..frozen.clone() };
     let charge = |frozen: &FrozenPrice, usage: Usage| frozen.charge(&usage).ok();
     let prompt = Usage { prompt_tokens: MILLION, ..Usage::default() };
     let completion = Usage { completion_tokens: MILLION, ..Usage::default() };

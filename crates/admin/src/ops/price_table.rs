@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 
 /// The columns. A table that is read may leave any out but the first.
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 12] = [
     "model_name",
     "ratio",
     "fixed_quota",
@@ -19,6 +19,7 @@ const COLUMNS: [&str; 11] = [
     "image_ratio",
     "audio_ratio",
     "min_hold",
+    "max_charge",
     "meters",
     "units",
     "tiers",
@@ -67,6 +68,7 @@ fn cells(price: &AbilityView) -> [String; COLUMNS.len()] {
         price.image_ratio.to_string(),
         price.audio_ratio.to_string(),
         price.min_hold.0.to_string(),
+        price.max_charge.map(|quota| quota.0.to_string()).unwrap_or_default(),
         filled(price.meters.get()),
         filled(price.units.get()),
         filled(price.tiers.get()),

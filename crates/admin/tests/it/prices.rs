@@ -83,7 +83,8 @@ async fn schedules_are_checked(house: House) {
 }
 
 async fn a_table_of_prices(house: House) {
-    let body = r#"{"model_name":"@cf/m","ratio":0.000001,"units":{"searches":5000}}"#;
+    let body = r#"{"model_name":"@cf/m","ratio":0.000001,"max_charge":900,
+        "units":{"searches":5000}}"#;
     house.post("/api/ability", body).await.ok();
     house.post("/api/ability", r#"{"model_name":"n","fixed_quota":7}"#).await.ok();
     let table = price_table::export(&house.state, &Actor::command_line()).await.unwrap();
@@ -92,10 +93,10 @@ async fn a_table_of_prices(house: House) {
     assert!(lines.next().unwrap().starts_with("model_name,ratio,fixed_quota,"), "{table}");
     assert_eq!(
         lines.next().unwrap().replace(": ", ":"),
-        r#"'@cf/m,0.000001,,1,1,1,1,1,,"{""searches"":5000}","#,
+        r#"'@cf/m,0.000001,,1,1,1,1,1,900,,"{""searches"":5000}","#,
         "{table}"
     );
-    assert_eq!(lines.next().unwrap(), "n,,7,1,1,1,1,1,,,");
+    assert_eq!(lines.next().unwrap(), "n,,7,1,1,1,1,1,,,,");
 
     // What was written is read back; a model that is not in the table keeps its price.
     house.delete("/api/ability/@cf/m").await.ok();
@@ -104,6 +105,7 @@ async fn a_table_of_prices(house: House) {
     assert_eq!(house.post("/api/price/import", &import(&table)).await.ok(), 2);
     let live = house.state.live.as_ref().unwrap();
     let price = live.catalog.load().price("@cf/m").unwrap().cloned().unwrap();
+    assert_eq!(price.max_charge.map(|quota| quota.0), Some(900));
     assert_eq!(price.schedule.unwrap().units().len(), 1);
     assert!(live.catalog.load().price("o").unwrap().is_some());
 

@@ -162,6 +162,7 @@ fn waterfall(lang: Lang, hold: &HoldStory) -> Markup {
     let held_by = match hold.held_by {
         "price" => lang.say("按固定价", "its price"),
         "min_hold" => lang.say("最低预扣", "the least hold"),
+        "max_charge" => lang.say("最高收费", "the largest charge"),
         "estimate" => lang.say("预估", "an estimate"),
         _ => "",
     };

@@ -70,6 +70,7 @@ pub(super) fn formula_of(price: &AbilityView) -> Option<String> {
         image_ratio: ratio(price.image_ratio.get()),
         audio_ratio: ratio(price.audio_ratio.get()),
         min_hold: Some(price.min_hold),
+        max_charge: price.max_charge,
         schedule: Schedule::parse(meters, units, tiers).ok()?.map(Arc::new),
     };
     match Pricing::freeze(Some(&row), Ratio::ONE, Ratio::ONE).ok()? {

@@ -273,7 +273,7 @@ fn object(visit: &Visit) -> Result<Object, AdminError> {
     for name in SCHEDULE {
         object = object.put_some(name, form.text(name));
     }
-    for name in ["fixed_quota", "min_hold"] {
+    for name in ["fixed_quota", "min_hold", "max_charge"] {
         if let Some(amount) = form.amount(name)? {
             object = object.put(name, amount);
         }
@@ -410,6 +410,7 @@ fn ratio_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView>
 fn amount_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView>) -> Markup {
     let fixed = price.and_then(|price| price.fixed_quota).map(show::usd).unwrap_or_default();
     let least = price.map(|price| show::usd(price.min_hold)).unwrap_or_default();
+    let most = price.and_then(|price| price.max_charge).map(show::usd).unwrap_or_default();
     html! {
         div.pair {
             (fields.field(FormField::new("fixed_quota", lang.say("按次价格", "Price of a call"))
@@ -418,6 +419,12 @@ fn amount_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView
             (fields.field(FormField::new("min_hold", lang.say("最低预扣", "Least hold"))
                 .value(&least)
                 .hint(lang.say("按量模型调用前预扣的美元", "dollars held before a call by use"))))
+            (fields.field(FormField::new("max_charge", lang.say("最高收费", "Largest charge"))
+                .value(&most)
+                .hint(lang.say(
+                    "按量模型单次调用最多收取的美元 (乘分组与用户倍率前); 留空不限",
+                    "dollars that a call by use may charge, before group and user; empty: no bound"
+                ))))
         }
     }
 }

@@ -1,5 +1,6 @@
 use crate::{
-    FrozenPrice, Meter, Meters, PriceError, PriceRow, Pricing, Quota, Ratio, Schedule, Usage,
+    ChargeNote, FrozenPrice, Meter, Meters, PriceError, PriceRow, Pricing, Quota, Ratio, Schedule,
+    Usage,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -106,7 +107,8 @@ fn units_alone_are_a_price() {
     let tokens = usage(&[(Meter::Input, 9)]);
     assert_eq!(small.charge(&tokens), Err(PriceError::Uncounted(Meter::Images)));
     let (held, why) = small.charge_or(Quota(7), Some(&tokens));
-    assert_eq!((held, why.as_deref()), (Quota(7), Some("no count of images")));
+    let why = why.unwrap().to_string();
+    assert_eq!((held, &*why), (Quota(7), "settled at the hold: no count of images"));
     // What was asked for stands in for what the reply does not count.
     let counted = small.counts_of(Some(tokens), Some(&asked)).unwrap();
     assert_eq!(small.charge(&counted), Ok(Quota(60_000)));
@@ -210,6 +212,7 @@ mod calculator {
     /// What it comes to, and what it says it comes to.
     pub(super) fn check(text: &str) -> (i64, i64) {
         let (left, right) = text.split_once(" = ").unwrap();
+        let (right, _) = right.split_once(", in place of ").unwrap_or((right, ""));
         let mut tokens = tokens(left).into_iter().peekable();
         let value = sum(&mut tokens);
         assert!(tokens.next().is_none(), "{text}");
@@ -307,13 +310,86 @@ prop_compose! {
     }
 }
 
+#[test]
+fn no_reply_charges_more_than_the_bound() {
+    let row = PriceRow {
+        ratio: Some(ratio("2")),
+        max_charge: Some(Quota(500)),
+        min_hold: Some(Quota(900)),
+        ..PriceRow::default()
+    };
+    let price = freeze(&row, "0.5", "1").unwrap();
+    // Nor is more held: it could not be charged.
+    assert_eq!(price.first_hold(None), Ok(Quota(250)));
+    let note = |count| price.charge_or(Quota(7), Some(&usage(&[(Meter::Input, count)]))).1;
+    assert_eq!((note(249), note(250)), (None, None));
+    let bounded = note(251).unwrap();
+    assert_eq!(bounded.to_string(), "settled at max_charge: reported 251");
+    assert!(ChargeNote::is_of_bound(&bounded.to_string()));
+    let (charge, told) = charged(&price, &usage(&[(Meter::Input, 1_000_000_000)]));
+    assert_eq!(charge, 250);
+    assert_eq!(
+        told,
+        "round(max_charge 500 × group 0.5 × user 1) = 250, in place of round((1000000000 prompt) \
+         × ratio 2 × group 0.5 × user 1) = 1000000000"
+    );
+    assert!(price.formula().ends_with("; at most round(max_charge 500 × group 0.5 × user 1)"));
+    // What is beyond every amount is bounded, too, and a bound beyond every amount bounds nothing.
+    let dear = PriceRow { ratio: Some(ratio("1000000")), ..row.clone() };
+    let dear = freeze(&dear, "1000000", "1").unwrap();
+    let most = usage(&[(Meter::Input, 1_000_000_000)]);
+    assert_eq!(dear.charge(&most), Ok(Quota(500_000_000)));
+    let (_, note) = dear.charge_or(Quota(7), Some(&most));
+    assert_eq!(note.unwrap().to_string(), "settled at max_charge: reported more than fits");
+    let high = PriceRow { max_charge: Some(Quota::LARGEST), ..row.clone() };
+    let high = freeze(&high, "1000000", "1000000").unwrap();
+    assert_eq!(high.charge(&usage(&[(Meter::Input, 1)])), Ok(Quota(2_000_000_000_000)));
+    assert_eq!(high.charge(&most), Err(PriceError::Overflow));
+    for (row, why) in [
+        (PriceRow { max_charge: Some(Quota(0)), ..row.clone() }, PriceError::BoundTooSmall),
+        (PriceRow { fixed_quota: Some(Quota(9)), ratio: None, ..row }, PriceError::FixedBounded),
+    ] {
+        assert_eq!(freeze(&row, "1", "1"), Err(why));
+    }
+}
+
 proptest! {
+    /// Whatever is reported: the bound is the most, and what is below it is as without.
+    #[test]
+    fn a_bound_is_the_most_and_changes_nothing_below(
+        row in rows(), group in micros(3_000_000), user in micros(3_000_000),
+        counts in proptest::array::uniform4(0_i64..=1_000_000_000),
+        max_charge in 1_i64..10_000_000_000,
+    ) {
+        let free = freeze(&row, &group, &user).unwrap();
+        let row = PriceRow { max_charge: Some(Quota(max_charge)), ..row };
+        let price = freeze(&row, &group, &user).unwrap();
+        let meters = [Meter::Input, Meter::Output, Meter::AudioOut, Meter::Images];
+        let usage = usage(&meters.into_iter().zip(counts).collect::<Vec<_>>());
+        let exact = i128::from(max_charge) * i128::from(ratio(&group).micros())
+            * i128::from(ratio(&user).micros());
+        let bound = i64::try_from((exact + 500_000_000_000) / 1_000_000_000_000).unwrap();
+        let (charge, note) = price.charge_or(Quota(3), Some(&usage));
+        match free.charge(&usage) {
+            Ok(amount) if amount <= Quota(bound) => prop_assert_eq!((charge, note), (amount, None)),
+            Ok(amount) => {
+                prop_assert_eq!(charge, Quota(bound));
+                prop_assert_eq!(note, Some(ChargeNote::Bounded(crate::Reported(Some(amount)))));
+            }
+            Err(PriceError::Overflow) => prop_assert_eq!(charge, Quota(bound)),
+            Err(other) => prop_assert_eq!(price.charge(&usage), Err(other)),
+        }
+        prop_assert!(price.first_hold(usage.meters.as_deref()).unwrap() <= Quota(bound));
+    }
+
     /// Whatever the price and the counts: who computes what `explain` prints comes to the charge.
     #[test]
     fn what_is_printed_is_what_is_charged(
         row in rows(), group in micros(3_000_000), user in micros(3_000_000),
         counts in proptest::array::uniform12(0_i64..3_000),
+        max_charge in proptest::option::of(1_i64..9_000_000),
     ) {
+        let row = PriceRow { max_charge: max_charge.map(Quota), ..row };
         let price = freeze(&row, &group, &user).unwrap().for_request(|_| Some("big".to_owned()));
         let meters = [
             Meter::Input, Meter::Cached, Meter::CacheWrite, Meter::CacheWrite1h, Meter::ImageIn,

@@ -75,6 +75,9 @@ pub(super) struct PriceArgs {
     /// What is held before a call priced by use.
     #[arg(long)]
     min_hold: Option<i64>,
+    /// The most that a call priced by use may charge, before group and user.
+    #[arg(long)]
+    max_charge: Option<i64>,
     /// Worth of further tokens, in prompt tokens: {"cache_write": 1.25, "audio_out": 16}.
     #[arg(long, value_name = "JSON")]
     meters: Option<String>,
@@ -146,6 +149,7 @@ impl PriceArgs {
             .with("image_ratio", self.image_ratio)
             .with("audio_ratio", self.audio_ratio)
             .with("min_hold", self.min_hold)
+            .with("max_charge", self.max_charge)
             .with("meters", self.meters)
             .with("units", self.units)
             .with("tiers", self.tiers)

@@ -81,6 +81,9 @@ struct Channel {
     why: String,
     /// What was last said of its account, while that is broken.
     account: String,
+    /// Replies whose charge was bounded, and what the last one reported.
+    bounded: usize,
+    reported: String,
 }
 
 impl Seen {
@@ -107,6 +110,10 @@ impl Seen {
             // Without an error, it works again.
             "channel_account" => error.clone_into(&mut channel.account),
             "task_finished" => channel.in_vain = 0,
+            "charge_bounded" => {
+                channel.bounded += usize::from(recent);
+                line.field("reported").unwrap_or_default().clone_into(&mut channel.reported);
+            }
             _ if call && !failed => (channel.refused, channel.late) = (0, 0),
             _ if call && code == "TIMEOUT" => channel.late += usize::from(recent),
             _ if REFUSALS.iter().any(|refusal| error.contains(refusal)) => channel.refused += 1,
@@ -189,6 +196,15 @@ impl Seen {
                  once it answers, newapi poll asks again at once",
             );
         }
+        for (id, channel) in self.channels.iter().filter(|(_, channel)| channel.bounded > 0) {
+            let Channel { bounded, reported, .. } = channel;
+            report.odd(
+                format!("channel {id} usage"),
+                format!("{bounded} replies reported more than max_charge, the last {reported}"),
+                "is it right? Then raise max_charge of the model's price: newapi price set; else \
+                 disable the channel, and ask its vendor",
+            );
+        }
         if well {
             report.good("channel calls", "no upstream refuses its key, is late, or keeps tasks");
         }
@@ -251,6 +267,16 @@ mod tests {
         let taken = "{\"time\":\"2024-01-01T00:00:01Z\",\"level\":\"INFO\",\
                      \"event\":\"sync_request\",\"channel_id\":3,\"status\":\"success\"}";
         assert_eq!(names(&report(&(refused + taken))), ["error rate", "channel calls"]);
+    }
+
+    #[test]
+    fn a_channel_that_reports_too_much_is_named() {
+        let line = "2024-01-01T00:00:00Z [WARN] custompass: charge_bounded channel_id=3 model=m \
+                    request_id=r quota=500 reported=2000000\n";
+        let found = report(&line.repeat(2));
+        assert_eq!(names(&found), ["error rate", "channel 3 usage", "channel calls"]);
+        assert!(found.0[1].found.starts_with("2 replies"), "{found:?}");
+        assert!(found.0[1].found.ends_with("the last 2000000"), "{found:?}");
     }
 
     #[test]

@@ -146,6 +146,54 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_reply_charges_no_more_than_its_price_allows(db: TestDb) {
+        let (world, ann) = priced(db, "openai", json!({"ratio": 2, "max_charge": 5000})).await;
+        let billion = json!({"prompt_tokens": 1_000_000_000, "completion_tokens": 1_000_000_000});
+        let message = json!({"role": "assistant", "content": "hi"});
+        let whole = |usage: &Value| json!({"choices": [{"index": 0, "message": message}],
+            "usage": usage});
+        let path = "/v1/chat/completions";
+        world.upstream.on(path, Reply::json(&whole(&billion)));
+        let asked = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
+        let (charged, told) = explained((&world, &ann), path, &asked).await;
+        assert_eq!(charged, 5_000, "{told}");
+        assert!(told.starts_with("round(max_charge 5000 × group 1 × user 1) = 5000, "), "{told}");
+        assert!(told.ends_with("= 4000000000"), "{told}");
+        let log = world.server.wait_for_log(&["WARN", "charge_bounded", "4000000000"]).await;
+        assert!(log.contains("channel_id"), "{log}");
+        assert_eq!(world.server.metric("custompass_charges_bounded_total").await, 1);
+
+        // A stream, of which the client has seen all but the end.
+        let event = json!({"choices": [{"index": 0, "delta": {"content": "hi"}}]}).to_string();
+        let usage = json!({"choices": [], "usage": billion}).to_string();
+        world.upstream.on(path, Reply::sse([&event, &usage, "[DONE]"]));
+        let mut streamed = asked.clone();
+        streamed["stream"] = json!(true);
+        assert_eq!(explained((&world, &ann), path, &streamed).await.0, 5_000);
+
+        // An honest reply costs what it costs; a group pays its part of the bound, too.
+        let honest = json!({"prompt_tokens": 100, "completion_tokens": 20});
+        world.upstream.on(path, Reply::json(&whole(&honest)));
+        assert_eq!(explained((&world, &ann), path, &asked).await.0, 240);
+        world.admin().group(json!({"group_name": "default", "ratio": 0.5})).await;
+        world.upstream.on(path, Reply::json(&whole(&billion)));
+        assert_eq!(explained((&world, &ann), path, &asked).await.0, 2_500);
+        assert_eq!(world.server.metric("custompass_charges_bounded_total").await, 3);
+        let notes = "SELECT count(*) AS n FROM logs \
+             WHERE content LIKE 'settled at max_charge: reported %'";
+        assert_eq!(world.db.row(notes).await.i64("n"), 3);
+
+        // Set with SQL, it is live within a second.
+        world.db.execute("UPDATE abilities SET max_charge = 7").await;
+        eventually("the new bound", || async {
+            let before = world.money(&ann).await.used;
+            world.server.post(path, &ann.key, &asked).await.expect(200);
+            (world.money(&ann).await.used - before == 4).then_some(())
+        })
+        .await;
+        world.close().await;
+    }
+
     async fn what_is_asked_for_in_units_is_held_exactly(db: TestDb) {
         let (world, ann) = priced(db, "openai", json!({
             "units": {"images": 20000},

@@ -507,6 +507,28 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_task_charges_no_more_than_its_price_allows(db: TestDb) {
+        let world = World::with(db, &[NEVER]).await;
+        let ann = world.payer(1_000).await;
+        let vendor = Vendor::openai();
+        vendor.channel(&world).await;
+        let price = json!({"ratio": 0, "units": {"seconds": 10}, "max_charge": 60});
+        world.admin().price(vendor.model, price).await;
+        let mut done = vendor.done.clone();
+        done["seconds"] = json!("1000000");
+        vendor.serve(&world, &done);
+        vendor.submit(&world, &ann).await.expect(200);
+        polled(&world, "completed").await;
+        assert_eq!(world.money(&ann).await, Money { quota: 940, used: 60, calls: 1 });
+        let newest = "SELECT request_id, content FROM logs WHERE type = 'consume'";
+        let line = world.db.row(newest).await;
+        assert_eq!(line.text("content"), "settled at max_charge: reported 10000000");
+        world.server.wait_for_log(&["WARN", "charge_bounded", "task_uid", "10000000"]).await;
+        let told = world.server.cli_ok(&["explain", line.text("request_id")]).await;
+        assert!(told.contains("round(max_charge 60 × group 1 × user 1) = 60, in place"), "{told}");
+        world.close().await;
+    }
+
     async fn units_are_held_as_asked_for_and_charged_as_made(db: TestDb) {
         let world = World::with(db, &[NEVER]).await;
         let ann = world.payer(1_000).await;

@@ -6,7 +6,7 @@ use crate::journal::LineKind;
 use crate::op::{Closed, EndState, HoldRef, HoldTerms, NewHold, OpOutcome, Release, Settlement};
 use crate::rows::{EndedHold, HoldRow, RowId};
 use crate::task::{NewTask, WithQuota};
-use domain::{HoldId, KeyId, Quota, UnixMs};
+use domain::{ChargeNote, HoldId, KeyId, Quota, UnixMs};
 use std::borrow::Cow;
 
 /// The line's text for a hold that was released because the outcome of its call is unknown.
@@ -102,7 +102,8 @@ impl Book {
         settlement: &Settlement,
         terms: &HoldTerms,
     ) -> Verdict {
-        let note = Cow::from(settlement.note.clone().unwrap_or_default());
+        let note = settlement.note.as_ref().map_or_else(String::new, ToString::to_string);
+        let note = Cow::from(note);
         let (row, note) = match self.found(hold.hold_id)? {
             Found::Open(row) => (row.clone(), note),
             Found::Ended(ended) if ended.state == EndState::Settled => {
@@ -175,7 +176,8 @@ impl Book {
         line.key_counted_on = row.key_counted_on;
         line.content = note.clone();
         self.end(row.id, EndedHold { state: EndState::Settled, held, charged: *charge });
-        Ok(Closed { repeated: false, ..closed(EndState::Settled, held, *charge) })
+        let bounded = settlement.note.as_ref().and_then(ChargeNote::bounded);
+        Ok(Closed { bounded, ..closed(EndState::Settled, held, *charge) })
     }
 
     pub(super) fn release(&mut self, id: HoldId, release: &Release, leaves_line: bool) -> Verdict {
@@ -331,6 +333,7 @@ const fn closed(state: EndState, held: Quota, charged: Quota) -> Closed {
         charged,
         refunded: Quota(if left > 0 { left } else { 0 }),
         overrun: Quota(if left < 0 { -left } else { 0 }),
+        bounded: None,
         repeated: false,
     }
 }

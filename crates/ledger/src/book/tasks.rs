@@ -8,8 +8,7 @@ use crate::journal::LineKind;
 use crate::op::{Closed, EndState, Finish, OpOutcome, Settlement, Taken};
 use crate::rows::{EndedHold, HoldRow, TaskState};
 use crate::task::{Charge, EndedTask, TaskRef, WithQuota};
-use domain::{Quota, Usage, UserId};
-use std::borrow::Cow;
+use domain::{ChargeNote, Quota, Usage, UserId};
 
 impl Book {
     /// The upstream has accepted the task: from here on the hold belongs to the task. It grows to
@@ -118,13 +117,19 @@ impl Book {
                 line.use_time_ms = use_time_ms;
                 return Ok(closed);
             }
-            Charge::Held => (held, None, "settled at the hold".into()),
+            Charge::Held => (held, None, None),
             Charge::Price(usage) => self.price_of(&row, usage.clone()),
         };
         let channel_id = finish.task.channel_id;
-        let settlement = Settlement { usage, channel_id, use_time_ms, ..Settlement::default() };
+        let text = match (&finish.charge, &note) {
+            (Charge::Held, _) => "settled at the hold".into(),
+            (_, Some(note)) => note.to_string().into(),
+            (_, None) => "".into(),
+        };
+        let settlement =
+            Settlement { usage, channel_id, use_time_ms, note, ..Settlement::default() };
         let held = row.clone();
-        let settled = Settled { charge, settlement: &settlement, note };
+        let settled = Settled { charge, settlement: &settlement, note: text };
         let closed = self.charge(row, &settled)?;
         if closed.refunded > Quota::ZERO {
             let refund = self.line(LineKind::Refund, &held, closed.refunded);
@@ -165,18 +170,16 @@ impl Book {
     /// the plain formula.
     fn price_of(&self, row: &HoldRow, usage: Option<Usage>) -> Priced {
         let Some(price) = self.rows.prices.get(&row.price_id) else {
-            return (row.amount, usage, "settled at the hold: its price is lost".into());
+            return (row.amount, usage, Some(ChargeNote::Held("its price is lost".to_owned())));
         };
         let usage = price.counts_of(usage, None);
-        match price.charge_or(row.amount, usage.as_ref()) {
-            (charge, None) => (charge, usage, "".into()),
-            (charge, Some(why)) => (charge, usage, format!("settled at the hold: {why}").into()),
-        }
+        let (charge, note) = price.charge_or(row.amount, usage.as_ref());
+        (charge, usage, note)
     }
 }
 
 /// A charge, what was counted, and a note.
-type Priced = (Quota, Option<Usage>, Cow<'static, str>);
+type Priced = (Quota, Option<Usage>, Option<ChargeNote>);
 
 /// The end of a task that costs nothing.
 const fn free() -> Closed {
@@ -185,6 +188,7 @@ const fn free() -> Closed {
         charged: Quota::ZERO,
         refunded: Quota::ZERO,
         overrun: Quota::ZERO,
+        bounded: None,
         repeated: false,
     }
 }

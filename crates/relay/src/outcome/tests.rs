@@ -149,6 +149,26 @@ fn what_does_not_fit_is_refused_while_it_can_be() {
     assert_eq!(short(&dear, huge, BodyEnd::DrainedOut, Seen::Nothing), "7! reply");
 }
 
+#[test]
+fn a_reply_that_reports_too_much_is_charged_the_bound() {
+    let bounded = |max_charge| {
+        let ratio = Some(Ratio::ONE);
+        let max_charge = Some(Quota(max_charge));
+        price(&PriceRow { ratio, min_hold: Some(HELD), max_charge, ..PriceRow::default() })
+    };
+    for end in [BodyEnd::Complete, BodyEnd::DrainedOut] {
+        for seen in [Seen::Nothing, Seen::Part] {
+            assert_eq!(short(&bounded(50), json(usage(50)), end, seen), "50 reply");
+            assert_eq!(short(&bounded(50), json(usage(51)), end, seen), "50! reply");
+            assert_eq!(short(&bounded(3), json(usage(1_000_000_000)), end, seen), "3! reply");
+        }
+    }
+    assert_eq!(short(&bounded(5), stream(usage(9)), BodyEnd::Cut, Seen::Part), "5! cut");
+    let failed = Reading { failed: true, ..json(usage(99)) };
+    let failed = short(&bounded(5), failed, BodyEnd::Complete, Seen::Nothing);
+    assert_eq!(failed, "upstream_failed reply");
+}
+
 /// The lines of the table that don't depend on the price.
 #[test]
 fn calls_without_a_body() {

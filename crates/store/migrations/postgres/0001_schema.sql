@@ -178,6 +178,7 @@ CREATE TABLE abilities (
     audio_ratio      numeric NOT NULL DEFAULT 1
                      CHECK (audio_ratio BETWEEN 0 AND 1000000 AND audio_ratio = round(audio_ratio, 6)),
     min_hold         bigint  NOT NULL DEFAULT 1 CHECK (min_hold >= 0),
+    max_charge       bigint CHECK (max_charge > 0),
     meters           jsonb   NOT NULL DEFAULT '{}',
     units            jsonb   NOT NULL DEFAULT '{}',
     tiers            jsonb   NOT NULL DEFAULT '[]',
@@ -194,6 +195,7 @@ COMMENT ON COLUMN abilities.cache_ratio IS 'Worth of a cached prompt token, in p
 COMMENT ON COLUMN abilities.image_ratio IS 'Worth of an image token, in prompt tokens';
 COMMENT ON COLUMN abilities.audio_ratio IS 'Worth of an audio token, in prompt tokens';
 COMMENT ON COLUMN abilities.min_hold IS 'What is held before a call priced by use';
+COMMENT ON COLUMN abilities.max_charge IS 'The most that a call priced by use may charge, before group and user; null: no bound';
 COMMENT ON COLUMN abilities.meters IS 'Object: worth of further tokens, in prompt tokens: {"cache_write": 1.25}';
 COMMENT ON COLUMN abilities.units IS 'Object: quota a counted unit: {"images": 20000}';
 COMMENT ON COLUMN abilities.tiers IS 'List: factors by count or by request: [{"above": {"input": 200000}, "input": 2}]';

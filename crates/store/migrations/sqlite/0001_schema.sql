@@ -122,6 +122,8 @@ CREATE TABLE abilities (
                             AND CAST(audio_ratio AS REAL) <= 1000000),
     min_hold         INTEGER NOT NULL DEFAULT 1
                      CHECK (typeof(min_hold) = 'integer' AND min_hold >= 0),
+    max_charge       INTEGER CHECK (max_charge IS NULL
+                                    OR (typeof(max_charge) = 'integer' AND max_charge > 0)),
     meters           TEXT    NOT NULL DEFAULT '{}',
     units            TEXT    NOT NULL DEFAULT '{}',
     tiers            TEXT    NOT NULL DEFAULT '[]',

@@ -79,6 +79,8 @@ pub(crate) struct RouteSection {
     pub(crate) empty: Option<TextList>,
     /// In place of `text.output`.
     pub(crate) text: Option<TextList>,
+    /// In place of `text.whole`.
+    pub(crate) whole: Option<TextList>,
     #[serde(default)]
     pub(crate) meters: BTreeMap<String, MeterSources>,
     #[serde(default)]
@@ -166,6 +168,9 @@ pub(crate) struct TextSection {
     /// Text of a reply that was made by the model.
     #[serde(default)]
     pub(crate) output: TextList,
+    /// All of that text at once, as a stream's last event may have it: the larger count is taken.
+    #[serde(default)]
+    pub(crate) whole: TextList,
     /// The same, with all text below and the names of members: arguments that are an object.
     #[serde(default)]
     pub(crate) below: TextList,
@@ -263,7 +268,15 @@ pub(crate) struct DefaultsSection {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ResourcesSection {
+    #[serde(default = "resource_days")]
     pub(crate) lifetime_days: u32,
+    /// Hosts whose addresses are ids.
+    #[serde(default)]
+    pub(crate) hosts: TextList,
+}
+
+const fn resource_days() -> u32 {
+    crate::compile::RESOURCE_DAYS
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

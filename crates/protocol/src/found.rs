@@ -6,7 +6,7 @@ use crate::tokens::TokenCounter;
 use domain::Meter;
 
 /// Most texts of one kind that are kept of a document.
-const MAX_RESULTS: usize = 64;
+const MAX_RESULTS: usize = 256;
 /// Characters of base64 for a token: vendors count a picture of 1 to 2 million as 1000 to 1300
 /// tokens, and a second of sound (24 kHz, 16 bits: 64 000) as 20 to 32.
 const DATA_CHARS: u64 = 2_000;
@@ -48,6 +48,8 @@ pub(crate) struct KeptText {
     pub(crate) text: String,
     /// It is a number, as it was written.
     pub(crate) is_number: bool,
+    /// Whether it is kept depends on whether its element fits this filter.
+    awaits: Option<u8>,
 }
 
 /// The values found in one document.
@@ -58,7 +60,9 @@ pub(crate) struct DocumentValues {
     /// Numbers of an element, until it is known whether it fits its filter.
     pending: Box<[i64]>,
     pending_touched: u128,
+    /// Filters that the element fits, and those whose member it has.
     fits: u32,
+    decided: u32,
     /// The number of open containers.
     pub(crate) depth: usize,
     /// The numbers of an object that is still open: if it breaks off, they are incomplete.
@@ -74,6 +78,8 @@ pub(crate) struct DocumentValues {
     pub(crate) twice: bool,
     /// Text that was made; over all documents.
     pub(crate) text: TokenCounter,
+    /// The same text, where all of it comes at once.
+    pub(crate) whole: TokenCounter,
     /// Characters of base64 that were made; over all documents.
     data_chars: u64,
 }
@@ -87,6 +93,7 @@ impl DocumentValues {
             pending: zeros(),
             pending_touched: 0,
             fits: 0,
+            decided: 0,
             depth: 0,
             fresh: 0,
             fresh_depth: 0,
@@ -97,6 +104,7 @@ impl DocumentValues {
             bad_output: false,
             twice: false,
             text: TokenCounter::default(),
+            whole: TokenCounter::default(),
             data_chars: 0,
         }
     }
@@ -106,6 +114,7 @@ impl DocumentValues {
         self.touched = 0;
         self.pending_touched = 0;
         self.fits = 0;
+        self.decided = 0;
         self.depth = 0;
         self.fresh = 0;
         self.tests = 0;
@@ -122,12 +131,12 @@ impl DocumentValues {
     /// Tokens of what was made, about.
     pub(crate) fn made_tokens(&self) -> i64 {
         let data = i64::try_from(self.data_chars.div_ceil(DATA_CHARS)).unwrap_or(i64::MAX);
-        self.text.tokens().saturating_add(data)
+        self.text.tokens().max(self.whole.tokens()).saturating_add(data)
     }
 
     /// Whether anything was made.
     pub(crate) const fn any_made(&self) -> bool {
-        self.text.any() || self.data_chars > 0
+        self.text.any() || self.whole.any() || self.data_chars > 0
     }
 
     /// The texts that were kept as `what`, the preferred ones first.
@@ -147,7 +156,9 @@ impl DocumentValues {
     ) -> impl Iterator<Item = &'a KeptText> {
         let slot = |kept: &KeptText| program.keeps.get(usize::from(kept.slot));
         let wanted = |kept: &&KeptText| {
-            !kept.text.is_empty() && slot(kept).is_some_and(|slot| slot.what == what)
+            !kept.text.is_empty()
+                && kept.awaits.is_none()
+                && slot(kept).is_some_and(|slot| slot.what == what)
         };
         let mut found: Vec<_> = self.kept.iter().filter(wanted).collect();
         found.sort_by_key(|kept| slot(kept).map(|slot| slot.rank));
@@ -172,6 +183,7 @@ impl DocumentValues {
     pub(crate) fn begin_element(&mut self, node: &PointerNode) {
         for &filter in &node.filters {
             self.fits &= !(1 << filter);
+            self.decided &= !(1 << filter);
         }
     }
 
@@ -190,13 +202,13 @@ impl DocumentValues {
                 }
                 PointerAction::Test(test) => self.test(program, test, value),
                 PointerAction::Keep(slot) => self.keep(program, slot, value),
+                // Of a member that comes twice, either may be the one that is meant.
+                PointerAction::Filter(_) if value.kind == ScalarKind::Null => {}
                 PointerAction::Filter(filter) => {
                     let words = program.filters.get(usize::from(filter));
-                    if words.is_some_and(|words| is_any(words, value)) {
-                        self.fits |= 1 << filter;
-                    } else {
-                        self.fits &= !(1 << filter);
-                    }
+                    let fits = words.is_some_and(|words| is_any(words, value));
+                    self.fits |= u32::from(fits) << filter;
+                    self.decided |= 1 << filter;
                 }
                 PointerAction::Data if value.kind == ScalarKind::Text => {
                     self.data_chars = self.data_chars.saturating_add(value.chars);
@@ -204,6 +216,7 @@ impl DocumentValues {
                 PointerAction::Count(_)
                 | PointerAction::One(_)
                 | PointerAction::Text
+                | PointerAction::Whole
                 | PointerAction::Data => {}
             }
         }
@@ -228,8 +241,22 @@ impl DocumentValues {
         }
     }
 
-    /// Takes or drops the numbers of the element.
+    /// Whether the element that ends fits.
+    fn has_fit(&self, program: &PointerProgram, filter: u8) -> bool {
+        let words = program.filters.get(usize::from(filter));
+        let may_lack = words.is_some_and(|words| words.iter().any(String::is_empty));
+        self.fits >> filter & 1 == 1 || may_lack && self.decided >> filter & 1 == 0
+    }
+
+    /// Takes or drops the numbers and texts of the element.
     fn end_element(&mut self, program: &PointerProgram, node: &PointerNode) {
+        for filter in &node.filters {
+            let fits = self.has_fit(program, *filter);
+            self.kept.retain_mut(|kept| {
+                let awaits = kept.awaits.take_if(|awaits| awaits == filter).is_some();
+                !awaits || fits
+            });
+        }
         let mut rest = self.pending_touched;
         while rest != 0 {
             let slot = rest.trailing_zeros() as usize;
@@ -240,7 +267,7 @@ impl DocumentValues {
             };
             self.pending_touched &= !(1 << slot);
             let pending = self.pending.get(slot).copied().unwrap_or(0);
-            if self.fits >> filter & 1 == 1 {
+            if self.has_fit(program, filter) {
                 sum_up(&mut self.numbers, &mut self.touched, slot, pending);
                 self.freshen(slot);
             }
@@ -336,10 +363,11 @@ impl DocumentValues {
             true => text.trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned(),
             false => text.into_owned(),
         };
-        let plural = program.keeps.get(usize::from(slot)).is_some_and(|slot| slot.plural);
-        self.twice |= before > 0 && !plural;
+        let kept_as = program.keeps.get(usize::from(slot));
+        let awaits = kept_as.and_then(|slot| slot.filter);
+        self.twice |= before > 0 && !kept_as.is_some_and(|slot| slot.plural);
         let is_number = value.kind == ScalarKind::Number;
-        self.kept.push(KeptText { slot, text, is_number });
+        self.kept.push(KeptText { slot, text, is_number, awaits });
     }
 }
 

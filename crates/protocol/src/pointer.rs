@@ -2,7 +2,8 @@
 //!
 //! RFC 6901, with two words of ours: `*` is each element of an array, and `#`, at the end, is the
 //! number of elements of an array, or of characters of a string. Both may be narrowed by a member
-//! of the elements: `/details/*[modality=AUDIO]/tokens`, `/output/#[type=search|browse]`.
+//! of the elements: `/details/*[modality=AUDIO]/tokens`, `/output/#[type=search|browse]`. An empty
+//! word beside others is a member that is absent: `/input/*[type=item_reference|]/id`.
 
 use std::fmt;
 
@@ -18,7 +19,7 @@ pub(crate) const MAX_NAME: usize = 64;
 pub struct ElementFilter {
     /// The member of an element that is looked at.
     pub member: Box<str>,
-    /// What it may be.
+    /// What it may be. An empty one: there is none, or it is null.
     pub words: Vec<Box<str>>,
 }
 
@@ -46,7 +47,7 @@ pub enum PointerError {
     #[error("is longer than {MAX_BYTES} bytes or {MAX_SEGMENTS} segments")]
     TooLong,
     /// It has to begin with `/`, or to be empty.
-    #[error("does not begin with /")]
+    #[error("does not begin with /: a pointer is written /a/b, its elements /a/*")]
     NoSlash,
     /// A member's name is too long.
     #[error("names a member of more than {MAX_NAME} bytes")]
@@ -154,7 +155,7 @@ fn filter(text: &str) -> Result<Option<ElementFilter>, PointerError> {
     let (member, words) =
         inner.and_then(|text| text.split_once('=')).ok_or(PointerError::BadFilter)?;
     let words: Vec<Box<str>> = words.split('|').map(Box::from).collect();
-    if member.is_empty() || words.iter().any(|word| word.is_empty()) {
+    if member.is_empty() || words.iter().all(|word| word.is_empty()) {
         return Err(PointerError::BadFilter);
     }
     Ok(Some(ElementFilter { member: name(member)?, words }))
@@ -211,6 +212,7 @@ mod tests {
             "/data/#",
             "/details/*[modality=AUDIO]/tokens",
             "/output/#[type=search|browse]",
+            "/input/*[type=item_reference|]/id",
         ] {
             assert_eq!(Pointer::parse(text).map(|it| it.to_string()), Ok(text.to_owned()));
         }

@@ -27,6 +27,8 @@ pub(crate) enum PointerAction {
     Filter(u8),
     /// It is text that was made.
     Text,
+    /// It is all of that text at once.
+    Whole,
     /// It is data that was made, in base64.
     Data,
 }
@@ -45,6 +47,8 @@ pub(crate) struct PointerNode {
     pub(crate) keep: u16,
     /// Text that stands here is counted.
     pub(crate) text: bool,
+    /// All of the text stands here, which elsewhere comes in pieces.
+    pub(crate) whole: bool,
     /// The characters of a string are counted.
     pub(crate) chars: bool,
     /// What stands below is as what stands here.
@@ -90,6 +94,8 @@ pub(crate) struct TextSlot {
     pub(crate) limit: u16,
     /// There may be several of it.
     pub(crate) plural: bool,
+    /// It is kept of the elements that fit this filter.
+    pub(crate) filter: Option<u8>,
 }
 
 /// What a kept text is.

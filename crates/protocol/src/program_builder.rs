@@ -2,8 +2,8 @@
 
 use crate::pointer::{Pointer, Segment};
 use crate::program::{
-    CountSlot, NONE, NodeId, PointerAction, PointerNode, PointerProgram, TestRule, TextSlot,
-    ValueTest,
+    CountSlot, NONE, NodeId, PointerAction, PointerNode, PointerProgram, TestRule, TextRole,
+    TextSlot, ValueTest,
 };
 use domain::Meter;
 use std::collections::BTreeMap;
@@ -21,13 +21,18 @@ const MAX_KEEPS: usize = 64;
 /// As much of a value is kept as words and numbers that are compared may have.
 const KEPT_OF_WORDS: u16 = 128;
 
+/// Longest id that stands anywhere.
+const KEPT_OF_IDS: u16 = 1024;
+
 /// Why pointers can't be compiled together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ProgramError {
     #[error("names an element by its index where another pointer means each: use * for both")]
     IndexAndEach,
-    #[error("has a [filter], which only pointers of meters may have")]
+    #[error("has a [filter], which only pointers of meters and of texts may have")]
     Filter,
+    #[error("does not begin with a name, or has a [filter]: any:/fileData/fileUri is one")]
+    Anywhere,
     #[error("ends in #, which only pointers of meters may")]
     Count,
     #[error(
@@ -55,6 +60,8 @@ pub(crate) struct ProgramBuilder {
     /// Place of the elements, member, and words.
     filters: Vec<(NodeId, Box<str>, Vec<String>)>,
     keeps: Vec<TextSlot>,
+    /// Pointers begin at any member.
+    is_anywhere: bool,
 }
 
 impl ProgramBuilder {
@@ -65,6 +72,7 @@ impl ProgramBuilder {
             tests: Vec::new(),
             filters: Vec::new(),
             keeps: Vec::new(),
+            is_anywhere: false,
         }
     }
 
@@ -107,9 +115,29 @@ impl ProgramBuilder {
     /// The text at `pointer` is kept.
     pub(crate) fn keep(&mut self, pointer: &Pointer, keep: TextSlot) -> Result<(), ProgramError> {
         let number = number(self.keeps.len(), MAX_KEEPS)?;
-        self.keeps.push(keep);
-        let node = self.plain_place(pointer)?;
+        if matches!(pointer.segments().last(), Some(Segment::Count(_))) {
+            return Err(ProgramError::Count);
+        }
+        let (node, filter) = self.place(pointer)?;
+        self.keeps.push(TextSlot { filter, ..keep });
         self.act(node, PointerAction::Keep(number), keep.limit);
+        Ok(())
+    }
+
+    /// The text is kept wherever `pointer`, which begins with a name, leads to it: from the root,
+    /// and from any member below. No other pointer may lead to anything.
+    pub(crate) fn keep_anywhere(
+        &mut self,
+        pointer: &Pointer,
+        what: TextRole,
+    ) -> Result<(), ProgramError> {
+        let begins = matches!(pointer.segments().first(), Some(Segment::Name(_)));
+        if !begins || pointer.segments().iter().any(|it| it.filter().is_some()) {
+            return Err(ProgramError::Anywhere);
+        }
+        let limit = KEPT_OF_IDS;
+        self.keep(pointer, TextSlot { what, rank: 0, limit, plural: true, filter: None })?;
+        self.is_anywhere = true;
         Ok(())
     }
 
@@ -118,6 +146,13 @@ impl ProgramBuilder {
         let node = self.plain_place(pointer)?;
         self.act(node, PointerAction::Text, 0);
         self.drafts[usize::from(node)].deep |= deep;
+        Ok(())
+    }
+
+    /// All text that comes elsewhere in pieces stands at `pointer`.
+    pub(crate) fn whole(&mut self, pointer: &Pointer) -> Result<(), ProgramError> {
+        let node = self.plain_place(pointer)?;
+        self.act(node, PointerAction::Whole, 0);
         Ok(())
     }
 
@@ -229,6 +264,8 @@ impl ProgramBuilder {
                 }
             }
         }
+        // Only here, so that what stands at the pointers' ends is no such place.
+        self.drafts[0].deep |= self.is_anywhere;
         PointerProgram {
             nodes: self.drafts.into_iter().map(NodeDraft::finish).collect(),
             slots: self.slots.into(),
@@ -243,6 +280,7 @@ impl NodeDraft {
     fn finish(self) -> PointerNode {
         let has = |wanted: fn(&PointerAction) -> bool| self.actions.iter().any(wanted);
         let text = has(|it| *it == PointerAction::Text);
+        let whole = has(|it| *it == PointerAction::Whole);
         let chars = has(|it| matches!(it, PointerAction::Count(_) | PointerAction::Data));
         PointerNode {
             indexed: self.keys.keys().any(|name| is_index(name)),
@@ -252,6 +290,7 @@ impl NodeDraft {
             filters: self.filters.into(),
             keep: self.keep,
             text,
+            whole,
             chars,
             deep: self.deep,
         }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 const READ: &[Meter] =
     &[Meter::Input, Meter::Cached, Meter::ImageIn, Meter::AudioIn, Meter::VideoIn];
 /// Most ids that are kept of what a reply says was made.
-const MAX_MADE: usize = 8;
+const MAX_MADE: usize = 64;
 /// The longest message of an upstream that is kept, in characters.
 const MAX_MESSAGE_CHARS: usize = 500;
 

@@ -20,6 +20,8 @@ pub(crate) struct RequestRules {
     pub(crate) program: PointerProgram,
     pub(crate) units: UnitSlots,
     pub(crate) unit_members: UnitMembers,
+    /// The places of ids that may stand anywhere.
+    pub(crate) anywhere: Option<PointerProgram>,
     /// The body may ask for work that continues without its client.
     pub(crate) reads_once: bool,
 }
@@ -91,10 +93,11 @@ impl ProtocolRoute {
             let mut found = found.texts(program, what).map(str::to_owned);
             sources.iter().find_map(|source| source.read(&mut found, captures, query))
         };
+        let (resources, ambiguous) = self.resources(found, captures, (query, body));
         RequestReading {
             model: stand_in(&self.model, TextRole::Model),
-            ambiguous: found.twice,
-            resources: self.resources(found, captures, query),
+            ambiguous: found.twice || ambiguous,
+            resources,
             input_tokens: found.text.tokens(),
             output_limit: count(TextRole::Allowed).map(|count| count.whole),
             times: count(TextRole::Times).map_or(1, |count| count.whole.max(1)),
@@ -114,30 +117,64 @@ impl ProtocolRoute {
     #[must_use]
     pub fn may_use_resources(&self, body: &[u8]) -> bool {
         let has = |text: &str| memchr::memmem::find(body, text.as_bytes()).is_some();
-        let mut names = self.uses.iter().filter_map(ValueSource::last_name).peekable();
+        let mut places = self.uses.iter().filter_map(ValueSource::body_names).peekable();
         // A name may be written with escapes.
-        names.peek().is_some() && (has("\\u") || names.any(has))
+        places.peek().is_some() && (has("\\u") || places.any(|mut names| names.all(has)))
     }
 
     fn resources(
         &self,
         found: &DocumentValues,
         captures: &PathCaptures,
-        query: &str,
-    ) -> Vec<String> {
+        (query, body): (&str, &[u8]),
+    ) -> (Vec<String>, bool) {
         let mut ids: Vec<String> =
             found.texts(&self.request.program, TextRole::Resource).map(str::to_owned).collect();
+        let mut ambiguous = false;
+        if let Some(program) =
+            self.request.anywhere.as_ref().filter(|_| self.may_use_resources(body))
+        {
+            let mut walker = JsonWalker::new(program);
+            walker.feed(program, body);
+            let texts = walker.found.texts(program, TextRole::Resource);
+            ids.extend(texts.map(str::to_owned));
+            ambiguous = walker.found.twice;
+        }
         for source in &self.uses {
             let other = match source {
                 ValueSource::Path => captures.get("id").map(str::to_owned),
                 ValueSource::Query(name) => parameter(query, name),
-                ValueSource::Body(_) | ValueSource::Default(_) => None,
+                ValueSource::Body(_) | ValueSource::Anywhere(_) | ValueSource::Default(_) => None,
             };
             ids.extend(other);
         }
+        ids.retain(|id| !is_public(&self.resource_hosts, id));
+        // What stands behind a blank is no part of an id: "1320098173412546 U2".
+        ids.iter_mut().for_each(|id| {
+            if let Some(first) = id.split_whitespace().next().filter(|it| it.len() < id.len()) {
+                *id = first.to_owned();
+            }
+        });
         ids.dedup();
-        ids
+        (ids, ambiguous)
     }
+}
+
+/// Whether an id is the address of something public, as some APIs take one where they take an id:
+/// what begins with `http` and is not at one of the hosts whose addresses are ids.
+fn is_public(hosts: &[Box<str>], id: &str) -> bool {
+    if hosts.is_empty() {
+        return false;
+    }
+    let Some((scheme, rest)) = id.split_once("://") else { return false };
+    let is_web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let host = host.split(':').next().unwrap_or_default().trim_end_matches('.');
+    // What is written otherwise may be read as any host.
+    let is_plain = !host.is_empty()
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+    is_web && is_plain && !hosts.iter().any(|it| it.eq_ignore_ascii_case(host))
 }
 
 impl ValueSource {
@@ -149,7 +186,7 @@ impl ValueSource {
         query: &str,
     ) -> Option<String> {
         match self {
-            Self::Body(_) => body.next(),
+            Self::Body(_) | Self::Anywhere(_) => body.next(),
             Self::Path => captures.get("model").map(str::to_owned),
             Self::Query(name) => parameter(query, name),
             Self::Default(name) => Some(name.to_string()),

@@ -268,6 +268,8 @@ impl fmt::Display for RoutePattern {
 pub enum ValueSource {
     /// In the JSON body, or, of a pointer with one segment, in the form field of that name.
     Body(crate::Pointer),
+    /// Anywhere in the JSON body, below any member.
+    Anywhere(crate::Pointer),
     /// In the path, as `{model}` or `{id}`.
     Path,
     /// In the query's parameter of this name.
@@ -287,13 +289,13 @@ impl ValueSource {
         }
     }
 
-    /// The name that stands last in the pointer into a body.
-    pub(crate) fn last_name(&self) -> Option<&str> {
-        let Self::Body(pointer) = self else { return None };
-        pointer.segments().iter().rev().find_map(|segment| match segment {
+    /// The names in the pointer into a body.
+    pub(crate) fn body_names(&self) -> Option<impl Iterator<Item = &str>> {
+        let (Self::Body(pointer) | Self::Anywhere(pointer)) = self else { return None };
+        Some(pointer.segments().iter().filter_map(|segment| match segment {
             crate::Segment::Name(name) => Some(&**name),
             _ => None,
-        })
+        }))
     }
 }
 
@@ -301,6 +303,7 @@ impl fmt::Display for ValueSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Body(pointer) => write!(f, "body:{pointer}"),
+            Self::Anywhere(pointer) => write!(f, "any:{pointer}"),
             Self::Path => f.write_str("path"),
             Self::Query(name) => write!(f, "query:{name}"),
             Self::Default(name) => write!(f, "default:{name}"),
@@ -334,6 +337,8 @@ pub struct ProtocolRoute {
     pub makes: bool,
     /// How long it is remembered who made a thing, in days.
     pub resource_days: u32,
+    /// Hosts whose addresses are ids; those of others are not, where there are any.
+    pub resource_hosts: Vec<Box<str>>,
     /// What is done with a route that would list what others made.
     pub list: Option<ListWord>,
     /// What it is to a task.
@@ -366,6 +371,12 @@ pub struct RouteMatch<'a> {
 }
 
 impl ProtocolRoute {
+    /// What a reply may be; nothing: anything.
+    #[must_use]
+    pub fn promised(&self) -> &[crate::BodyShape] {
+        &self.rules.promised
+    }
+
     /// Whether an upstream that returns this status has done no work, so that the call may be
     /// retried on another channel.
     #[must_use]

@@ -32,11 +32,12 @@ fn a_small_document_is_enough() {
 #[test]
 fn a_bad_document_is_refused_with_line_pointer_and_reason() {
     for (rest, said) in [
-        ("[usage]\nmerge = \"min\"", "line 7: unknown variant `min`"),
-        ("[usage]\nmeterz = {}", "line 7: unknown field `meterz`"),
+        ("[usage]\nmerge = \"min\"", "line 7: usage: unknown variant `min`"),
+        ("[usage]\nmeterz = {}", "line 7: usage: unknown field `meterz`"),
         (
             "[usage.meters]\ninput = [\"/a\", \"b\"]",
-            "line 7: usage.meters.input[1]: \"b\" does not begin with /",
+            "line 7: usage.meters.input[1]: \"b\" does not begin with /: a pointer is written \
+             /a/b, its elements /a/*",
         ),
         (
             "[usage.meters]\ntokens = [\"/a\"]",

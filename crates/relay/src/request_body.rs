@@ -81,7 +81,9 @@ pub(crate) fn resource_ids(
         return Ok(Vec::new());
     }
     let query = query.unwrap_or_default();
-    let is_read = kind == Some(&MediaKind::Json) && route.may_use_resources(plain);
+    // A vendor that names the model in the path may read JSON whatever its type says.
+    let is_form = matches!(kind, Some(MediaKind::Form { .. }));
+    let is_read = !is_form && route.may_use_resources(plain);
     let json = if is_read { plain } else { b"" };
     let mut ids = Vec::new();
     for source in &route.uses {
@@ -89,7 +91,7 @@ pub(crate) fn resource_ids(
             (ValueSource::Query(name), _) => {
                 query::parameter(query, name).map_err(|_| faults::ambiguous(name))?;
             }
-            (ValueSource::Body(_), Some(MediaKind::Json)) => {
+            (ValueSource::Body(_), kind) if kind == Some(&MediaKind::Json) || is_read => {
                 let name = source.form_field();
                 name.map_or(Ok(()), |name| splice::check_unambiguous(plain, name))
                     .map_err(bad_json)?;
@@ -101,7 +103,7 @@ pub(crate) fn resource_ids(
                     field => ids.push(field.map_err(bad_form)?.text),
                 }
             }
-            (ValueSource::Body(_) | ValueSource::Path | ValueSource::Default(_), _) => {}
+            (_, _) => {}
         }
     }
     let read = route.read_request(spoken.captures(), query, json);

@@ -8,13 +8,14 @@ use crate::identify::{Caller, may_call};
 use crate::list_page::ListPage;
 use crate::outcome::Reading;
 use crate::surface::ApiPath;
-use crate::{Relay, faults};
+use crate::{Relay, faults, vendor_tasks};
 use domain::{ChannelId, DAY_MS, Fault, UserId};
 use form_urlencoded::parse;
 use http::{Method, Response};
-use protocol::ListWord;
+use protocol::{ListWord, TaskWord};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
+use std::iter::repeat;
 use store::resources::{self, Resource, ResourcePage};
 use store::{RESOURCE, StoreError};
 use web::Body;
@@ -44,11 +45,17 @@ pub(crate) enum ResourceEffect {
 impl ResourceEffect {
     /// What a call of this method and path does.
     pub(crate) fn of(api: &ApiPath, method: &Method) -> Self {
-        let Some(spoken) = api.spoken.as_ref().filter(|it| it.task().is_none()) else {
-            return Self::None;
-        };
+        let Some(spoken) = &api.spoken else { return Self::None };
         let route = spoken.route();
         let days = route.resource_days;
+        match spoken.task() {
+            None => {}
+            // What a task has made is used by its own id: a film that is extended.
+            Some(TaskWord::Ask) if route.makes => {
+                return Self::Makes { collection: UNLISTED.to_owned(), days };
+            }
+            Some(_) => return Self::None,
+        }
         let named = spoken.id_in_path().filter(|id| api.path.as_str().ends_with(id));
         match (named, method) {
             (Some(id), &Method::GET) => Self::Shows { id: id.to_owned(), days },
@@ -97,7 +104,7 @@ impl ResourceKeeper {
         match &self.effect {
             ResourceEffect::None => Ok(()),
             ResourceEffect::Makes { collection, days } => {
-                let shown = sealed();
+                let shown = (collection != UNLISTED).then(sealed).flatten();
                 self.keep_all(relay, reading, (collection, *days), shown).await
             }
             ResourceEffect::Shows { id, days } => {
@@ -118,17 +125,17 @@ impl ResourceKeeper {
     ) -> Result<(), StoreError> {
         let created_at = relay.clock.now();
         let expires_at = created_at.plus_ms(i64::from(days).saturating_mul(DAY_MS));
-        for id in &reading.resources {
-            let made = Resource {
-                id: id.clone(),
-                channel_id: self.channel_id,
-                model: self.model.clone(),
-                created_at,
-                reply_sealed: reply_sealed.clone(),
-            };
-            resources::keep(&relay.db, self.user_id, collection, &made, expires_at).await?;
-        }
-        Ok(())
+        // The reply shows the first; the others are parts of it.
+        let made = reading.resources.iter().zip([reply_sealed].into_iter().chain(repeat(None)));
+        let made = made.map(|(id, reply_sealed)| Resource {
+            id: id.clone(),
+            channel_id: self.channel_id,
+            model: self.model.clone(),
+            created_at,
+            reply_sealed,
+        });
+        let made: Vec<Resource> = made.collect();
+        resources::keep(&relay.db, self.user_id, collection, &made, expires_at).await
     }
 }
 
@@ -147,7 +154,7 @@ pub(crate) struct Owned {
     pub model: String,
 }
 
-/// Finds what a call is about among what its caller made. What others made is not there.
+/// Finds what a call is about among what its caller made, tasks too. What others made is not there.
 pub(crate) async fn owned(
     relay: &Relay,
     caller: &Caller,
@@ -157,12 +164,19 @@ pub(crate) async fn owned(
     let mut owned: Option<Owned> = None;
     for id in ids {
         let found = resources::find(&relay.db, identity.user_id, id, relay.clock.now()).await;
-        let found = found.map_err(faults::system)?.filter(|it| may_call(identity, &it.model));
-        let Resource { channel_id, model, .. } = found.ok_or_else(faults::resource_not_found)?;
+        let found = found.map_err(faults::system)?;
+        let found = match found.map(|it| Owned { channel_id: it.channel_id, model: it.model }) {
+            Some(found) => Some(found),
+            None => vendor_tasks::made(relay, identity.user_id, id).await?,
+        };
+        let found = found.filter(|it| may_call(identity, &it.model));
+        let found = found.ok_or_else(faults::resource_not_found)?;
         match &owned {
-            Some(first) if first.channel_id != channel_id => return Err(faults::resources_apart()),
+            Some(first) if first.channel_id != found.channel_id => {
+                return Err(faults::resources_apart());
+            }
             Some(_) => {}
-            None => owned = Some(Owned { channel_id, model }),
+            None => owned = Some(found),
         }
     }
     Ok(owned)

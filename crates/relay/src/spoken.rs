@@ -111,7 +111,7 @@ impl Spoken {
                 ValueSource::Body(_) => places.members.extend(source.form_field()),
                 ValueSource::Query(name) => places.parameter = Some(name),
                 ValueSource::Default(name) => places.default = Some(name),
-                ValueSource::Path => {}
+                ValueSource::Path | ValueSource::Anywhere(_) => {}
             }
         }
         places
@@ -124,7 +124,9 @@ impl Spoken {
 
     /// Whether nothing of a call's body is read.
     pub(crate) fn streams_body(&self) -> bool {
-        let in_body = |source: &ValueSource| matches!(source, ValueSource::Body(_));
+        let in_body = |source: &ValueSource| {
+            matches!(source, ValueSource::Body(_) | ValueSource::Anywhere(_))
+        };
         self.is_free() && !self.route.model.iter().chain(&self.route.uses).any(in_body)
     }
 

@@ -33,8 +33,8 @@ pub struct ResourcePage<'a> {
     pub limit: u32,
 }
 
-/// Keeps who made a thing, and where. Made again (some calls return what there was), it stays what
-/// it is, with the newer reply.
+/// Keeps who made these things, and where. Made again (some calls return what there was), one stays
+/// what it is, with the newer reply.
 ///
 /// # Errors
 /// Any error of the database.
@@ -42,26 +42,41 @@ pub async fn keep(
     db: &Db,
     user_id: UserId,
     collection: &str,
-    made: &Resource,
+    made: &[Resource],
     expires_at: UnixMs,
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO resources (user_id, resource_id, collection, channel_id, model,
-                                      reply_sealed, created_at, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    if made.is_empty() {
+        return Ok(());
+    }
+    let mut params = vec![Value::from(user_id), Value::from(collection), Value::from(expires_at)];
+    let mut rows = Vec::new();
+    for resource in made {
+        let at = params.len() + 1;
+        rows.push(format!(
+            "($1, ${at}, $2, ${}, ${}, ${}, ${}, $3)",
+            at + 1,
+            at + 2,
+            at + 3,
+            at + 4
+        ));
+        params.extend([
+            Value::from(resource.id.as_str()),
+            Value::from(resource.channel_id),
+            Value::from(resource.model.as_str()),
+            Value::from(resource.reply_sealed.clone()),
+            Value::from(resource.created_at),
+        ]);
+    }
+    let sql = format!(
+        "INSERT INTO resources (user_id, resource_id, collection, channel_id, model,
+                                reply_sealed, created_at, expires_at)
+        VALUES {}
         ON CONFLICT (user_id, resource_id) DO UPDATE
         SET channel_id = excluded.channel_id, model = excluded.model,
-            reply_sealed = excluded.reply_sealed, expires_at = excluded.expires_at";
-    let params = [
-        Value::from(user_id),
-        Value::from(made.id.as_str()),
-        Value::from(collection),
-        Value::from(made.channel_id),
-        Value::from(made.model.as_str()),
-        Value::from(made.reply_sealed.clone()),
-        Value::from(made.created_at),
-        Value::from(expires_at),
-    ];
-    db.execute(sql, &params).await.map(drop)
+            reply_sealed = excluded.reply_sealed, expires_at = excluded.expires_at",
+        rows.join(", ")
+    );
+    db.execute(&sql, &params).await.map(drop)
 }
 
 /// A user's own thing of this id.

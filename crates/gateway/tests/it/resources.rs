@@ -178,7 +178,7 @@ on_both_databases! {
         call(&bob, json!({"model": "gpt", "conversation": {"id": "conv-1"}})).await
             .expect_error(404, "NOT_FOUND");
         // More ids than are read are not passed on unread.
-        let many: Vec<_> = (0..70).map(|_| json!({"file_id": "resp-1"})).collect();
+        let many: Vec<_> = (0..300).map(|_| json!({"file_id": "resp-1"})).collect();
         let many = json!({"model": "gpt", "input": [{"content": many}]});
         call(&ann, many).await.expect_error(400, "INVALID_REQUEST");
         // Work in the background would be used before it is counted.
@@ -242,6 +242,11 @@ on_both_databases! {
         let gemini = "/v1beta/models/gemini:generateContent";
         let mut with_container = claude(&json!({"type": "text", "text": "x"}));
         with_container["container"] = json!({"id": "container_1"});
+        let gemini_file = |path: &str| {
+            let uri = format!("https://generativelanguage.googleapis.com/{path}");
+            json!({"fileData": {"mimeType": "video/mp4", "fileUri": uri}})
+        };
+        let of_item = |item: serde_json::Value| json!({"model": "gpt", "input": [item]});
         let spelt = r#"{"model":"gpt",
             "messages":[{"content":[{"file":{"fil\u0065_id":"file-1"}}]}]}"#;
         let of_others = [
@@ -252,6 +257,19 @@ on_both_databases! {
             (gemini, json!({"contents": [], "cachedContent": "cachedContents/1"})),
             (gemini, json!({"contents": [], "cached_content": "cachedContents/1"})),
             ("/v1/chat/completions", serde_json::from_str(spelt).unwrap()),
+            (gemini, json!({"contents": [{"parts": [gemini_file("v1beta/files/1")]}]})),
+            (gemini, json!({"contents": {"parts": gemini_file("v1beta/files/1")}})),
+            (gemini, json!({"contents": [], "tools": [
+                {"file_search": {"file_search_store_names": ["fileSearchStores/1"]}}]})),
+            ("/v1beta/models/gemini:countTokens", json!({"generateContentRequest":
+                {"contents": [{"parts": [gemini_file("v1beta/files/1")]}]}})),
+            ("/v1/responses", json!({"model": "gpt", "prompt": {"id": "pmpt_1"}})),
+            ("/v1/responses", of_item(json!({"type": "item_reference", "id": "msg_9"}))),
+            ("/v1/responses", of_item(json!({"id": "msg_9"}))),
+            ("/v1/responses", of_item(json!({"id": "msg_9", "type": null}))),
+            ("/v1/audio/speech", json!({"model": "gpt", "input": "x", "voice": {"id": "voice_1"}})),
+            ("/v1/images/edits", json!({"model": "gpt", "prompt": "x",
+                "images": [{"file_id": "file-1"}]})),
         ];
         let before = world.upstream.count();
         for (path, body) in &of_others {

@@ -20,6 +20,57 @@ async fn submitted(db: TestDb, vendor: &Vendor) -> (World, Payer) {
 }
 
 on_both_databases! {
+    async fn a_list_of_tasks_is_in_the_order_asked_for(db: TestDb) {
+        let video = Vendor::openai();
+        let (world, ann) = submitted(db, &video).await;
+        world.admin().add_quota(ann.id, 100, "for three").await;
+        for id in ["video_2", "video_3"] {
+            let mut next = video.running.clone();
+            next["id"] = json!(id);
+            world.upstream.on("/v1/videos", Reply::json(&next));
+            video.submit(&world, &ann).await.expect(200);
+        }
+        let listed = async |query: &str| -> Vec<String> {
+            let path = format!("/v1/videos?{query}");
+            let list = call(&world, &ann, "GET", &path).await.expect(200).json();
+            let ids = list["data"].as_array().unwrap().iter();
+            ids.map(|it| it["id"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(listed("").await, ["video_3", "video_2", "video_1"]);
+        assert_eq!(listed("order=desc&limit=2").await, ["video_3", "video_2"]);
+        assert_eq!(listed("order=asc").await, ["video_1", "video_2", "video_3"]);
+        assert_eq!(listed("order=asc&after=video_1&limit=1").await, ["video_2"]);
+        assert_eq!(listed("order=desc&after=video_2").await, ["video_1"]);
+        call(&world, &ann, "GET", "/v1/videos?order=newest").await.expect(400);
+        world.server.audit_clean().await;
+    }
+
+    async fn what_a_task_has_made_is_used_by_its_owner(db: TestDb) {
+        let kling = Vendor::kling();
+        let (world, ann) = submitted(db, &kling).await;
+        let bob = world.payer(100).await;
+        let extend = async |payer: &Payer| {
+            let body = json!({"model_name": kling.model, "video_id": "film-1"});
+            world.server.post("/pass/v1/videos/video-extend", &payer.key, &body).await.status
+        };
+        let submission = Reply::json(&json!({"code": 0, "data": {"task_id": "extended",
+            "task_status": "submitted"}}));
+        world.upstream.on("/v1/videos/video-extend", submission);
+        let before = world.upstream.count();
+        assert_eq!((extend(&ann).await, extend(&bob).await), (404, 404));
+        assert_eq!(world.upstream.count(), before);
+        // Its owner asks about the task, and knows the film from then on.
+        let task = world.db.row("SELECT task_id, path FROM tasks").await;
+        let (id, path) = (task.text("task_id"), task.text("path"));
+        let path = format!("{path}/{id}");
+        let done = json!({"code": 0, "data": {"task_id": id, "task_status": "succeed",
+            "task_result": {"videos": [{"id": "film-1", "url": "https://x.example/f.mp4"}]}}});
+        world.upstream.on(&path, Reply::json(&done));
+        call(&world, &ann, "GET", &format!("/pass{path}")).await.expect(200);
+        assert_eq!((extend(&ann).await, extend(&bob).await), (200, 404));
+        world.server.audit_clean().await;
+    }
+
     async fn a_video_is_asked_for_fetched_and_listed_by_its_owner(db: TestDb) {
         let video = Vendor::openai();
         let (world, ann) = submitted(db, &video).await;

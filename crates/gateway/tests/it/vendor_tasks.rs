@@ -66,7 +66,7 @@ impl Vendor {
         }
     }
 
-    fn kling() -> Self {
+    pub fn kling() -> Self {
         let task = |status: &str, more: Value| {
             let data = json!({"task_id": "841", "task_status": status,
                 "task_status_msg": "risk control", "task_result": more});
@@ -399,7 +399,10 @@ async fn fails(world: &World, vendor: &Vendor, ann: &Payer) {
     vendor.submit(world, ann).await.expect(200);
     let row = polled(world, "failed").await;
     assert_eq!(quotas(&row), (0, 40, 0), "{}", vendor.protocol);
-    assert!(!row.text("fail_reason").is_empty(), "{}", vendor.protocol);
+    let why = row.text("fail_reason");
+    assert!(!why.is_empty(), "{}", vendor.protocol);
+    let told = world.server.cli_ok(&["explain", row.text("task_id")]).await;
+    assert!(told.contains(why), "{}: {told}", vendor.protocol);
     let after = world.money(ann).await;
     assert_eq!((after.quota, after.used), (before.quota, before.used), "{}", vendor.protocol);
     world.db.execute("DELETE FROM tasks").await;

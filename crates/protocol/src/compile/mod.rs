@@ -25,7 +25,7 @@ const MAX_ROUTES: usize = 256;
 /// Most patterns of a route, sources of a model, words of a condition.
 const MAX_LIST: usize = 32;
 /// How long it is remembered who made a thing, unless the document says.
-const RESOURCE_DAYS: u32 = 30;
+pub(crate) const RESOURCE_DAYS: u32 = 30;
 /// The longest that may be.
 const MAX_RESOURCE_DAYS: u32 = 3650;
 /// The word for a route whose calls are never made twice.
@@ -156,8 +156,8 @@ impl SharedRules {
         at: &str,
         found: &mut ProblemList,
     ) -> Option<Arc<crate::rules::Rules>> {
-        let RouteSection { reply, empty, text, meters, makes, .. } = section;
-        let key = format!("{reply:?} {empty:?} {text:?} {meters:?} {makes:?}");
+        let RouteSection { reply, empty, text, whole, meters, makes, .. } = section;
+        let key = format!("{reply:?} {empty:?} {text:?} {whole:?} {meters:?} {makes:?}");
         if let Some(known) = self.replies.get(&key) {
             return Some(Arc::clone(known));
         }
@@ -215,6 +215,7 @@ fn route(
         uses,
         makes: !section.makes.0.is_empty(),
         resource_days: document.resources.as_ref().map_or(RESOURCE_DAYS, |it| it.lifetime_days),
+        resource_hosts: hosts(document),
         list: section.list,
         task: section.task,
         tasks: None,
@@ -227,6 +228,12 @@ fn route(
         rules,
         request,
     })
+}
+
+/// The hosts whose addresses are ids.
+fn hosts(document: &Document) -> Vec<Box<str>> {
+    let hosts = document.resources.iter().flat_map(|it| &it.hosts.0);
+    hosts.map(|host| host.as_str().into()).collect()
 }
 
 fn patterns(section: &RouteSection, at: &str, found: &mut ProblemList) -> Vec<RoutePattern> {
@@ -256,11 +263,13 @@ fn sources(texts: &[String], at: &str, found: &mut ProblemList) -> Vec<ValueSour
         let at = format!("{at}.{number}");
         let source = match text.split_once(':') {
             Some(("body", pointer)) => found.pointer(&at, pointer).map(ValueSource::Body),
+            Some(("any", pointer)) => found.pointer(&at, pointer).map(ValueSource::Anywhere),
             Some(("query", name)) if !name.is_empty() => Some(ValueSource::Query(name.into())),
             Some(("default", name)) if !name.is_empty() => Some(ValueSource::Default(name.into())),
             None if text == "path" => Some(ValueSource::Path),
             _ => {
-                let what = "is none of body:/pointer, path, query:name and default:NAME";
+                let what =
+                    "is none of body:/pointer, any:/pointer, path, query:name and default:NAME";
                 found.at(at, format!("{text:?} {what}"));
                 None
             }
@@ -274,6 +283,9 @@ fn sources(texts: &[String], at: &str, found: &mut ProblemList) -> Vec<ValueSour
 /// a body that both name one, only one would be priced.
 fn one_place(model: &[ValueSource], at: &str, found: &mut ProblemList) {
     let in_body = |source: &&ValueSource| matches!(source, ValueSource::Body(_));
+    if model.iter().any(|it| matches!(it, ValueSource::Anywhere(_))) {
+        found.at(format!("{at}.model"), "a model does not stand anywhere: body:/NAME");
+    }
     if model.iter().filter(in_body).any(|source| source.form_field().is_none()) {
         found.at(format!("{at}.model"), "a model stands at the top of a body: body:/NAME");
     }

@@ -52,10 +52,20 @@ impl DocumentProblems {
     }
 
     pub(crate) fn toml(text: &str, error: &toml::de::Error) -> Self {
-        let line = error.span().map_or(0, |span| line(text, span.start));
+        let start = error.span().map(|span| span.start);
+        let line = start.map_or(0, |start| line(text, start));
         let reason = error.message().trim().to_owned();
-        Self(vec![DocumentProblem { line, at: String::new(), reason }])
+        let at = start.and_then(|start| section(text, start)).unwrap_or_default();
+        Self(vec![DocumentProblem { line, at, reason }])
     }
+}
+
+/// The section that begins or lies at a place, without its brackets.
+fn section(text: &str, at: usize) -> Option<String> {
+    let end = text.get(at..)?.find('\n').map_or(text.len(), |len| at + len);
+    let mut lines = text.get(..end)?.lines().rev().map(str::trim);
+    let header = lines.find(|line| line.starts_with('[') && line.ends_with(']'))?;
+    Some(header.trim_matches(['[', ']']).to_owned())
 }
 
 fn line(text: &str, at: usize) -> usize {

@@ -79,6 +79,14 @@ fn text(
         let done = builder.text(&pointer, false);
         found.ok(&at, done);
     }
+    let whole = match &route.whole {
+        Some(own) => pointers(&format!("{at}.whole"), own, found),
+        None => pointers("text.whole", &shared.whole, found),
+    };
+    for (at, pointer) in whole {
+        let done = builder.whole(&pointer);
+        found.ok(&at, done);
+    }
     for (at, pointer) in pointers("text.below", &shared.below, found) {
         let done = builder.text(&pointer, true);
         found.ok(&at, done);
@@ -279,7 +287,7 @@ pub(super) fn keep(
     };
     for (rank, (at, pointer)) in (0..).zip(pointers(at, texts, found)) {
         let plural = pointer.is_plural();
-        let done = builder.keep(&pointer, TextSlot { what, rank, limit, plural });
+        let done = builder.keep(&pointer, TextSlot { what, rank, limit, plural, filter: None });
         found.ok(&at, done);
     }
 }

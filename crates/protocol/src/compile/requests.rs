@@ -3,7 +3,7 @@
 use super::problems::ProblemList;
 use super::replies::{keep, pointers, units};
 use crate::document::{Document, HoldSection, TextList};
-use crate::program::TextRole;
+use crate::program::{PointerProgram, TextRole};
 use crate::program_builder::ProgramBuilder;
 use crate::request::RequestRules;
 use crate::route::{UsageMember, ValueSource};
@@ -32,7 +32,8 @@ pub(super) fn rules(
         found.ok(&at, done)?;
     }
     let reads_once = !once.0.is_empty();
-    Some(RequestRules { program: builder.build(), units, unit_members, reads_once })
+    let anywhere = anywhere(uses, found);
+    Some(RequestRules { program: builder.build(), units, unit_members, reads_once, anywhere })
 }
 
 /// How the usage of a route's streams is asked for.
@@ -55,6 +56,19 @@ pub(super) fn ask_usage(
             extra: found.pointer("stream.extra", &stream.extra)?,
         }),
     }
+}
+
+/// The program for ids that stand anywhere in a body.
+fn anywhere(uses: &[ValueSource], found: &mut ProblemList) -> Option<PointerProgram> {
+    let mut builder = ProgramBuilder::new();
+    let mut any = false;
+    for source in uses {
+        let ValueSource::Anywhere(pointer) = source else { continue };
+        let done = builder.keep_anywhere(pointer, TextRole::Resource);
+        found.ok("route.uses", done)?;
+        any = true;
+    }
+    any.then(|| builder.build())
 }
 
 fn from_body(sources: &[ValueSource]) -> TextList {

@@ -60,6 +60,11 @@ pub(super) fn rules(
         let what = format!("is no JSON of up to {MAX_BODY} bytes once {{ids}} or {{id}} is put in");
         found.at("task.ask.body", what);
     }
+    let asks = [Some(&section.ask.request), body.as_ref()];
+    let names_task = |it: &&String| it.contains("{id}") || it.contains("{ids}");
+    if ask.is_some() && !asks.iter().flatten().any(names_task) {
+        found.at("task.ask", "has {id} nowhere, or {ids} in its body: it does not say which task");
+    }
     let each = section.ask.each.as_ref().and_then(|text| each("task.ask.each", text, found));
     Some(TaskRules {
         program: builder.build(),

@@ -9,6 +9,7 @@ use super::text::{MemberName, NumberState, plain_len};
 use crate::found::{DocumentValues, ScalarKind, ScalarValue};
 use crate::pointer::MAX_SEGMENTS;
 use crate::program::{NONE, NodeId, PointerNode, PointerProgram};
+use crate::tokens::TokenCounter;
 
 /// Deepest nesting. Deeper is taken for malformed.
 const MAX_DEPTH: usize = 512;
@@ -351,12 +352,12 @@ impl JsonWalker {
 
     fn begin_scalar(&mut self, program: &PointerProgram, id: NodeId, kind: ScalarKind) {
         let Some(node) = program.node(id) else { return };
-        let is_text =
-            (node.text || node.is_deep()) && matches!(kind, ScalarKind::Text | ScalarKind::Number);
+        let is_text = (node.text || node.whole || node.is_deep())
+            && matches!(kind, ScalarKind::Text | ScalarKind::Number);
         self.busy = true;
         self.scalar.begin(id, kind, node, is_text);
         if is_text {
-            self.found.text.begin();
+            self.counter().begin();
         }
     }
 
@@ -365,8 +366,14 @@ impl JsonWalker {
     fn take(&mut self, piece: &[u8]) {
         self.scalar.take(piece);
         if self.scalar.is_text {
-            self.found.text.push(piece);
+            self.counter().push(piece);
         }
+    }
+
+    /// Counts the text being read.
+    #[inline]
+    const fn counter(&mut self) -> &mut TokenCounter {
+        if self.scalar.is_whole { &mut self.found.whole } else { &mut self.found.text }
     }
 
     fn end_scalar(&mut self, program: &PointerProgram) {

@@ -14,6 +14,7 @@ pub(super) struct Scalar {
     chars: u64,
     count_chars: bool,
     pub(super) is_text: bool,
+    pub(super) is_whole: bool,
 }
 
 impl Scalar {
@@ -27,12 +28,14 @@ impl Scalar {
             chars: 0,
             count_chars: false,
             is_text: false,
+            is_whole: false,
         }
     }
 
     /// A value begins at `node`.
     pub(super) fn begin(&mut self, id: NodeId, kind: ScalarKind, node: &PointerNode, text: bool) {
         (self.node, self.kind, self.is_text) = (id, kind, text);
+        self.is_whole = node.whole;
         (self.keep, self.count_chars) = (usize::from(node.keep), node.chars);
         (self.cut, self.chars) = (false, 0);
         self.text.clear();

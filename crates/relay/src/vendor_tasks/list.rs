@@ -1,7 +1,7 @@
 //! Lists of tasks in a vendor's own API, from our own record: the vendor's would show the tasks of
 //! all who call through the channel.
 
-use super::rows::{self, VendorTask};
+use super::rows::{self, TaskPage, VendorTask};
 use crate::identify::{Caller, may_call};
 use crate::list_page::ListPage;
 use crate::surface::ApiPath;
@@ -51,15 +51,20 @@ pub(crate) async fn list(
             _ => return Err(faults::bad_parameter("limit", "1 and above")),
         },
     };
-    let before = match said("after")? {
-        None => i64::MAX,
+    let ascending = match said("order")?.as_deref() {
+        None | Some("desc") => false,
+        Some("asc") => true,
+        Some(_) => return Err(faults::bad_parameter("order", "asc or desc")),
+    };
+    let behind = match said("after")? {
+        None => None,
         Some(after) => {
             let found = rows::of_id(&relay.db, user_id, &after).await?;
-            found.first().map(|task| task.id).ok_or_else(faults::task_not_found)?
+            Some(found.first().map(|task| task.id).ok_or_else(faults::task_not_found)?)
         }
     };
-    let path = api.absolute();
-    let mut tasks = rows::page(&relay.db, user_id, (&path, before), limit + 1).await?;
+    let page = TaskPage { path: &api.absolute(), behind, ascending, limit: limit + 1 };
+    let mut tasks = rows::page(&relay.db, user_id, page).await?;
     let has_more = i64::try_from(tasks.len()).is_ok_and(|found| found > limit);
     tasks.truncate(usize::try_from(limit).unwrap_or(0));
     let last_id = tasks.last().map(|task| task.task_id.clone());

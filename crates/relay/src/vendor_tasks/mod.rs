@@ -10,6 +10,7 @@ mod rows;
 
 pub(crate) use list::{list, lists_tasks};
 
+use crate::Relay;
 use crate::api_request::{Intake, ModelRequest};
 use crate::call::{ApiBody, NamedBy};
 use crate::context::Context;
@@ -18,9 +19,10 @@ use crate::identify::{Caller, may_call};
 use crate::outcome::BodyEnd;
 use crate::reply::collect;
 use crate::request_body::{model_name, resource_ids};
+use crate::resources::Owned;
 use crate::spoken::Spoken;
 use crate::surface::ApiPath;
-use domain::{Fault, TaskStatus};
+use domain::{Fault, TaskStatus, UserId};
 use egress::Prepared;
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
@@ -89,6 +91,13 @@ pub(crate) async fn source(
     let mut found = found.into_iter().filter(|task| may_call(&caller.identity, &task.model));
     let task = found.next().filter(|task| task.status != TaskStatus::Failed);
     task.map(Some).ok_or_else(faults::task_not_found)
+}
+
+/// A user's own task that a submission's body names, as what it builds on.
+pub(crate) async fn made(relay: &Relay, user_id: UserId, id: &str) -> Result<Option<Owned>, Fault> {
+    let mut found = rows::of_id(&relay.db, user_id, id).await?.into_iter();
+    let task = found.find(|task| task.status != TaskStatus::Failed);
+    Ok(task.map(|task| Owned { channel_id: task.channel_id, model: task.model }))
 }
 
 /// The caller's own task that a call is about, in whichever of the protocols that have such a path.

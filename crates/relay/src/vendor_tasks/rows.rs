@@ -55,26 +55,40 @@ pub(super) async fn of_id(
     rows.iter().map(read).collect::<Result<_, _>>().map_err(faults::system)
 }
 
-/// A page of a user's tasks that were submitted to this path, the newest first, behind the one of
-/// this number.
+/// Which of a user's tasks a list shows.
+#[derive(Clone, Copy)]
+pub(super) struct TaskPage<'a> {
+    /// The path that they were submitted to.
+    pub path: &'a str,
+    /// Begins behind the one of this number.
+    pub behind: Option<i64>,
+    /// Oldest first.
+    pub ascending: bool,
+    pub limit: i64,
+}
+
+/// A page of a user's tasks.
 pub(super) async fn page(
     db: &Db,
     user_id: UserId,
-    (path, before): (&str, i64),
-    limit: i64,
+    TaskPage { path, behind, ascending, limit }: TaskPage<'_>,
 ) -> Result<Vec<VendorTask>, Fault> {
-    let sql = "SELECT id, task_id, channel_id, action, status, path, fail_reason, created_at,
+    let (beyond, order, first) =
+        if ascending { (">", "ASC", i64::MIN) } else { ("<", "DESC", i64::MAX) };
+    let sql = format!(
+        "SELECT id, task_id, channel_id, action, status, path, fail_reason, created_at,
             CASE WHEN octet_length(data) <= $5 THEN data END AS data FROM tasks
-        WHERE user_id = $1 AND path = $2 AND id < $3 AND task_id <> ''
-        ORDER BY uid DESC LIMIT $4";
+        WHERE user_id = $1 AND path = $2 AND id {beyond} $3 AND task_id <> ''
+        ORDER BY uid {order} LIMIT $4"
+    );
     let params = [
         Value::from(user_id),
         Value::from(path),
-        Value::Int(before),
+        Value::Int(behind.unwrap_or(first)),
         Value::Int(limit),
         Value::Int(MAX_LISTED_BYTES),
     ];
-    let rows = db.read(sql, &params).await?;
+    let rows = db.read(&sql, &params).await?;
     rows.iter().map(read).collect::<Result<_, _>>().map_err(faults::system)
 }
 

@@ -2,7 +2,7 @@
 
 use domain::{ChargeNote, FrozenPrice, HOUR_MS, Quota, Rule, UnixMs, Usage};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use store::{Db, Row, StoreError, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -48,6 +48,8 @@ pub struct HoldStory {
     pub formula: String,
     /// The formula with the numbers of the call; empty until it is charged.
     pub calculation: String,
+    /// Why a task failed, in its upstream's words; a call's is in its line.
+    pub fail_reason: String,
     /// When the hold was made, in milliseconds since 1970.
     pub created_at_ms: i64,
     /// When it ended.
@@ -144,9 +146,10 @@ async fn of_request(db: &Db, request_id: &str) -> Result<Option<Explanation>, St
         let story = story(row)?;
         stories.insert(story.hold_id, story);
     }
+    let still_open: BTreeSet<Uuid> = stories.keys().copied().collect();
     for row in &lines {
         let hold_id: Uuid = row.get("hold_id")?;
-        let is_open = stories.contains_key(&hold_id);
+        let is_open = still_open.contains(&hold_id);
         let story = match stories.entry(hold_id) {
             std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::btree_map::Entry::Vacant(new) => new.insert(story(row)?),
@@ -155,6 +158,12 @@ async fn of_request(db: &Db, request_id: &str) -> Result<Option<Explanation>, St
     }
     if stories.is_empty() {
         return Ok(None);
+    }
+    for story in stories.values_mut().filter(|story| story.state == "released") {
+        let sql = "SELECT fail_reason FROM tasks WHERE uid = $1";
+        if let Some(task) = db.read(sql, &[Value::Uuid(story.hold_id)]).await?.first() {
+            story.fail_reason = task.get("fail_reason")?;
+        }
     }
     let request_id = request_id.to_owned();
     Ok(Some(Explanation { request_id, holds: stories.into_values().collect() }))
@@ -179,6 +188,7 @@ fn story(row: &Row) -> Result<HoldStory, StoreError> {
         formula: frozen.as_ref().map(FrozenPrice::formula).unwrap_or_default(),
         price,
         calculation: String::new(),
+        fail_reason: String::new(),
         created_at_ms: made_at(hold_id).map_or(0, |at| at.0),
         closed_at_ms: None,
         lines: Vec::new(),

@@ -72,6 +72,8 @@ pub struct KeptReply {
 pub struct Release {
     /// A label: `upstream_error`, `no_channel`, …
     pub reason: &'static str,
+    /// What the upstream said of it, for the line.
+    pub said: Option<String>,
     /// Channel that was tried last.
     pub channel_id: Option<ChannelId>,
     /// How long it took.

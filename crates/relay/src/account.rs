@@ -81,7 +81,12 @@ impl AccountWatch {
 /// A reason in words: where it was said, and what.
 pub(crate) fn reason(place: &str, message: Option<&str>) -> String {
     let Some(message) = message else { return place.to_owned() };
+    format!("{place}: {}", in_short(message))
+}
+
+/// What an upstream said, as it may stand in a line.
+pub(crate) fn in_short(message: &str) -> String {
     let visible = |c: char| if c.is_control() { ' ' } else { c };
     let text: String = message.chars().map(visible).take(MAX_REASON_CHARS).collect();
-    format!("{place}: {}", text.trim())
+    text.trim().to_owned()
 }

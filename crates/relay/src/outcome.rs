@@ -70,6 +70,8 @@ pub(crate) struct Reading {
     pub failed: bool,
     /// The reply is an estimate.
     pub is_estimate: bool,
+    /// Why, in the upstream's words.
+    pub message: Option<String>,
     /// Usage that can be billed.
     pub usage: Option<Usage>,
     /// Why there is none, where the usage was malformed.

@@ -241,10 +241,11 @@ fn read_by_route(mut read: ReplyReading, asked: &Asked, needs: PriceNeeds) -> Re
     let is_stream = read.shape.is_stream();
     let usage = read.usage(needs, asked.input_tokens, failed);
     let (is_estimate, resources) = (read.estimate, std::mem::take(&mut read.resources));
-    let account = read.account.then(|| read.message.take().unwrap_or_default());
+    let account = read.account.then(|| read.message.clone().unwrap_or_default());
     let has_content = read.any_text;
     Reading {
         failed,
+        message: read.message.take(),
         is_estimate,
         trouble: None,
         usage,
@@ -264,6 +265,7 @@ fn read_as_envelope(read: &ReplyReading, needs: PriceNeeds) -> Reading {
     };
     Reading {
         failed: read.outcome == CallOutcome::Failed(ReplyFailure::Said),
+        message: read.message.clone(),
         is_estimate: read.estimate,
         usage,
         trouble,

@@ -2,6 +2,7 @@
 //! reservation ends once, and is consumed by that.
 
 use crate::Relay;
+use crate::account::in_short;
 use crate::asked::Asked;
 use crate::context::Context;
 use crate::faults;
@@ -213,7 +214,12 @@ impl Reservation {
                 };
                 return self.settle(record, settlement, tee).await;
             }
-            Money::Release { reason } => self.release(record, reason).await,
+            Money::Release { reason } => {
+                let said = reading.message.filter(|_| reading.failed);
+                let said = said.map(|said| in_short(&said)).filter(|said| !said.is_empty());
+                let release = Release { reason, said, ..Release::default() };
+                self.release_as(record, release, reason.to_owned()).await;
+            }
             Money::Abandon => self.abandon(record).await,
             // Recorded with the task: [`Self::record`].
             Money::Task => {}
@@ -268,6 +274,10 @@ impl Reservation {
 
     /// The same; a task that was created ends as failed, with `why` for its owner.
     pub(crate) async fn release_task(self, record: &Record, reason: &'static str, why: String) {
+        self.release_as(record, Release { reason, ..Release::default() }, why).await;
+    }
+
+    async fn release_as(self, record: &Record, release: Release, why: String) {
         let relay = record.relay();
         let Self { paid, ticket, task, .. } = self;
         let task = task.map(|OpenTask { uid, user_id }| {
@@ -280,11 +290,12 @@ impl Reservation {
             }
             return delete_claim(relay, ticket).await;
         };
+        let reason = release.reason;
         let release = Release {
-            reason,
             channel_id: record.channel_id,
             use_time_ms: record.elapsed_ms(),
             forget_reply: ticket.map(|ticket| (ticket.user_id, ticket.key_hash)),
+            ..release
         };
         let limit = Duration::from_millis(relay.config.settle_wait_ms);
         let mut span = record.trace.phase("release");

@@ -131,6 +131,9 @@ async fn facts(visit: &Visit, hold: &HoldStory) -> Result<Markup, admin::AdminEr
                 dd { (tell!(lang, "输入 {} · 输出 {} Tokens", "{} prompt · {} completion tokens",
                     show::count(usage.prompt_tokens), show::count(usage.completion_tokens))) }
             }
+            @if !hold.fail_reason.is_empty() {
+                dt { (lang.say("失败原因", "Failed")) } dd { (hold.fail_reason) }
+            }
             dt { (lang.say("费用", "Charge")) } dd { b { (show::money(hold.charged)) } }
         }
     })

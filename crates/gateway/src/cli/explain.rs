@@ -38,6 +38,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         if !hold.calculation.is_empty() {
             out::line(format_args!("           {}", hold.calculation));
         }
+        if !hold.fail_reason.is_empty() {
+            out::line(format_args!("  failed   {}", hold.fail_reason));
+        }
         let rows: Vec<Vec<String>> = hold
             .lines
             .iter()

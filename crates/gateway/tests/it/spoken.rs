@@ -170,6 +170,14 @@ on_both_databases! {
             world.server.post("/v1/chat/completions", &ann.key, &chat()).await.expect(200);
         }
         assert_eq!((used(&world, &ann).await, world.money(&ann).await.quota), (0, 1_000));
+        // What the upstream said of it is told by `explain`.
+        let sql = "SELECT request_id, content FROM logs WHERE type = 'error' ORDER BY id";
+        let lines = world.db.query(sql).await;
+        let notes: Vec<&str> = lines.iter().map(|line| line.text("content")).collect();
+        let (plain, said) = ("upstream_failed", "upstream_failed: overloaded");
+        assert_eq!(notes, [said, plain, plain, plain, said]);
+        let told = world.server.cli_ok(&["explain", lines[0].text("request_id")]).await;
+        assert!(told.contains(said), "{told}");
         world.close().await;
     }
 }

@@ -191,7 +191,10 @@ impl Book {
         self.changes.forgotten_replies.extend(release.forget_reply.clone());
         if leaves_line {
             let line = self.line(LineKind::Error, &row, Quota::ZERO);
-            line.content = release.reason.into();
+            line.content = match &release.said {
+                Some(said) => format!("{}: {said}", release.reason).into(),
+                None => release.reason.into(),
+            };
             line.use_time_ms = release.use_time_ms;
         }
         Ok(OpOutcome::Closed(closed))

@@ -166,13 +166,17 @@ pub fn read_reply<'a>(
     Ok(odd)
 }
 
-/// Parses the reply to a submission: the new task's id, and its element, which may have no other
-/// members. `None` when it has no usable id. Whether the submission succeeded is decided by the
-/// envelope, elsewhere.
+/// Parses the reply to a submission: the new task's id, and its element (`data`, or the reply
+/// itself), which may have no other members. `None` when it has no usable id. Whether the
+/// submission succeeded is decided by the envelope, elsewhere.
 #[must_use]
 pub fn read_submission(body: &[u8]) -> Option<(String, Element<'_>)> {
     let envelope: Envelope<'_> = serde_json::from_slice(body).ok()?;
-    let raw = envelope.data?;
+    // Some upstreams write the task without an envelope.
+    envelope.data.and_then(submitted).or_else(|| submitted(serde_json::from_slice(body).ok()?))
+}
+
+fn submitted(raw: &RawValue) -> Option<(String, Element<'_>)> {
     let members = members(raw)?;
     let id = text_or_number(members.task_id?)?;
     let is_good = (1..=MAX_ID).contains(&id.chars().count()) && !id.chars().any(char::is_control);

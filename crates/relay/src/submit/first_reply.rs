@@ -214,6 +214,10 @@ mod tests {
 
     #[test]
     fn what_names_no_task_is_no_task() {
+        // Without an envelope.
+        assert_eq!(accepted(r#"{"task_id":"t"}"#).task_id, "t");
+        let bare = accepted(r#"{"task_id":7,"status":"queued","data":{"eta":3}}"#);
+        assert_eq!((&*bare.task_id, &*bare.status), ("7", "queued"));
         let long = format!(r#"{{"data":{{"task_id":"{}"}}}}"#, "x".repeat(256));
         for body in [
             "",
@@ -229,7 +233,8 @@ mod tests {
             r#"{"data":{"task_id":{"a":1}}}"#,
             r#"{"data":{"task_id":"a\u0000b"}}"#,
             r#"{"data":{"task_id":"a\nb"}}"#,
-            r#"{"task_id":"t"}"#,
+            r#"{"task_id":""}"#,
+            r#"[{"task_id":"t"}]"#,
             r#"{"data":{"task_id":"t"}"#,
             &long,
         ] {

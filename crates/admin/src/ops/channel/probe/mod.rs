@@ -185,6 +185,17 @@ struct Answered {
 
 type Outcome = Result<Answered, SendError>;
 
+/// A guess would be refused, and would look like a broken channel.
+fn no_probe(protocol: &str) -> AdminError {
+    AdminError::field(
+        "path",
+        format!("协议 {protocol} 没有 probe = true 的调用, 请给出 path (以及 test_data)"),
+        format!(
+            "is needed: protocol {protocol} marks no call with probe = true; its body is test_data"
+        ),
+    )
+}
+
 async fn call(
     state: &AdminState,
     target: &Prepared,
@@ -203,7 +214,11 @@ async fn call(
             cheapest_body = Some(body);
             (method, path)
         }
-        (None, None) => (Method::POST, format!("/{sent_model}")),
+        // Where a model is its path, it is asked there.
+        (None, None) if target.protocol.route("POST", &format!("/pass/{sent_model}")).is_some() => {
+            (Method::POST, format!("/{sent_model}"))
+        }
+        (None, None) => return Err(no_probe(&target.protocol.name)),
     };
     let uri = target.at_path(&path, None);
     let uri = uri.map_err(|why| AdminError::field("path", why.zh(), why.en()))?;

@@ -45,6 +45,65 @@ on_postgres! {
         world.close().await;
     }
 
+    async fn a_document_saved_on_one_node_is_spoken_by_all(db: TestDb) {
+        let world = World::open(db).await;
+        let (second, third) = (node(&world.db, &[]).await, node(&world.db, &[]).await);
+        let draw = |server: &Server, payer: &Payer| {
+            let call = server.call("POST", "/v2/draw").key(&payer.key);
+            call.json(&json!({"engine": "brush"})).send()
+        };
+        world.upstream.handle("/v2/draw", |request| {
+            let header = ["x-first", "x-second", "x-third"].into_iter();
+            let mut header = header.filter(|it| request.header(it).as_deref() == Some("up-key"));
+            Reply::json(&json!({"key": header.next(), "pictures": [{}]}))
+        });
+        let document = |header: &str| {
+            format!(
+                "name = \"mine\"\ntitle = {{ zh = \"我\", en = \"Mine\" }}\n[auth]\n\
+                 header = \"{header}\"\n[[route]]\nmatch = \"POST /v2/draw\"\n\
+                 model = \"body:/engine\"\nreply = \"json\"\n"
+            )
+        };
+        let spoken = async |header: &str, payer: &Payer| {
+            for server in [&world.server, &second, &third] {
+                eventually(&format!("{header} on all nodes"), || async {
+                    let answer = draw(server, payer).await;
+                    (answer.status == 200 && answer.json()["key"] == header).then_some(())
+                })
+                .await;
+            }
+        };
+        let ann = world.payer(1_000_000).await;
+        // Made on one node, and its channel on another.
+        second.admin().post("/api/protocol", &json!({"document": document("x-first")})).await;
+        eventually("the other node to know the document", || async {
+            let listed = third.admin().get("/api/protocol").await;
+            listed.to_string().contains("\"mine\"").then_some(())
+        })
+        .await;
+        let channel = json!({"protocol": "mine", "key": "up-key"});
+        third.admin().channel_to(&world.upstream, &["brush"], channel).await;
+        third.admin().price("brush", fixed(7)).await;
+        spoken("x-first", &ann).await;
+        // Changed through the API of one, and with plain SQL.
+        third.admin().post("/api/protocol", &json!({"document": document("x-second")})).await;
+        spoken("x-second", &ann).await;
+        let edit = document("x-third");
+        world.db.execute(&format!("UPDATE protocols SET document = '{edit}'")).await;
+        spoken("x-third", &ann).await;
+        let calls = world.money(&ann).await;
+        assert_eq!(calls.used, calls.calls * 7, "none was free on the way");
+        // One that is broken is refused everywhere.
+        world.db.execute("UPDATE protocols SET document = 'name = 1'").await;
+        for server in [&world.server, &second, &third] {
+            eventually("the broken document on all nodes", || async {
+                (draw(server, &ann).await.status >= 400).then_some(())
+            })
+            .await;
+        }
+        world.close().await;
+    }
+
     async fn a_request_is_done_once_whatever_door_it_comes_through(db: TestDb) {
         let world = World::open(db).await;
         let second = node(&world.db, &[]).await;

@@ -35,6 +35,12 @@ struct Case {
     /// Number of bytes of base64 that replace `FILLER` in the reply.
     #[serde(default)]
     filler: usize,
+    /// A price of its own, in place of the usual one (`relay/src/outcome/cases.rs`).
+    #[serde(default)]
+    price: toml::Table,
+    /// The page that has it as an example.
+    #[serde(default)]
+    source: String,
     expect: Expect,
 }
 
@@ -50,6 +56,8 @@ fn json() -> String {
 #[serde(deny_unknown_fields)]
 struct Expect {
     outcome: String,
+    /// What it is charged, which is checked where calls are (`relay/src/outcome/cases.rs`).
+    charge: Option<i64>,
     #[serde(default)]
     meters: BTreeMap<String, i64>,
     shape: Option<String>,
@@ -298,33 +306,70 @@ fn a_compressed_reply_reads_the_same() {
     }
 }
 
-/// Whether a protocol has calls of its own that are priced and no tasks.
-fn has_calls(protocol: &&std::sync::Arc<Protocol>) -> bool {
-    let mut own = protocol.routes.iter().filter(|route| route.protocol == protocol.name);
-    own.any(|route| route.task.is_none() && route.price == protocol::PriceWord::Model)
+/// What has no vendor, and vendors whose examples could not be read: their cases have the members
+/// that their pages name.
+const WITHOUT_EXAMPLE: [&str; 6] =
+    ["http", "custompass", "gemini", "jina", "runway", "openai-video"];
+
+/// The kinds of cases that a protocol has to have.
+fn wanted(protocol: &Protocol) -> Vec<&'static str> {
+    let own = || protocol.routes.iter().filter(|route| route.protocol == protocol.name);
+    let has_calls =
+        own().any(|route| route.task.is_none() && route.price == protocol::PriceWord::Model);
+    let streams = own().any(|route| route.promised().iter().any(|shape| shape.is_stream()));
+    let mut kinds = Vec::new();
+    if has_calls {
+        kinds.extend(["json", "error-in-200", "empty", "refused", "a charge"]);
+    }
+    if has_calls && streams {
+        // One broken off, too: every stream is, at every byte.
+        kinds.extend(["stream", "refusal"]);
+    }
+    if protocol.task.is_some() {
+        kinds.extend(["submitted", "running", "done", "failed", "a charge"]);
+    }
+    if !WITHOUT_EXAMPLE.contains(&&*protocol.name) {
+        kinds.push("documented");
+    }
+    kinds
+}
+
+fn is_of_kind(kind: &str, label: &str, case: &Case) -> bool {
+    let has_task = |status: &str| case.expect.tasks.iter().any(|it| it.status == status);
+    match kind {
+        "a charge" => case.expect.charge.is_some_and(|charge| charge > 0),
+        "documented" => case.source.starts_with("https://"),
+        "stream" => label.contains(kind) && case.expect.outcome == "delivered",
+        "submitted" => label.contains(kind) || has_task("submitted"),
+        "running" => has_task("processing"),
+        "done" => has_task("completed"),
+        "failed" => has_task("failed"),
+        kind => label.contains(kind),
+    }
 }
 
 #[test]
 fn every_protocol_has_the_cases_that_matter() {
+    let cases = cases();
     let mut missing = Vec::new();
-    for protocol in Library::builtin().unwrap().iter().filter(|it| it.task.is_some()) {
-        let of = |(name, _, case): &(String, String, Case)| {
-            **name == *protocol.name && case.expect.tasks.iter().any(|it| it.status == "completed")
-        };
-        if !cases().iter().any(of) {
-            missing.push(format!("{}/a finished task", protocol.name));
-        }
-    }
-    for protocol in Library::builtin().unwrap().iter().filter(has_calls) {
-        let own: Vec<String> = cases()
-            .into_iter()
-            .filter(|(name, ..)| **name == *protocol.name)
-            .map(|(_, label, _)| label)
-            .collect();
-        for kind in ["json", "error-in-200", "empty", "refused"] {
-            if !own.iter().any(|label| label.contains(kind)) {
+    for protocol in Library::builtin().unwrap().iter() {
+        let own = || cases.iter().filter(|(name, ..)| **name == *protocol.name);
+        for kind in wanted(protocol) {
+            if !own().any(|(_, label, case)| is_of_kind(kind, label, case)) {
                 missing.push(format!("{}/{kind}", protocol.name));
             }
+        }
+    }
+    // What is free or fails is never charged, and a price of its own is there to be charged.
+    for (_, label, case) in &cases {
+        let nothing = case.expect.free && case.expect.tasks.is_empty()
+            || case.expect.meters.is_empty()
+                && (case.expect.outcome.starts_with("failed") || case.expect.outcome == "empty");
+        if nothing && case.expect.charge.unwrap_or(0) > 0 {
+            missing.push(format!("{label} charges what costs nothing"));
+        }
+        if !case.price.is_empty() && case.expect.charge.is_none() {
+            missing.push(format!("{label} has a price and no charge"));
         }
     }
     assert_eq!(missing, Vec::<String>::new());

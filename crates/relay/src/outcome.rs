@@ -389,4 +389,6 @@ fn paid(
 }
 
 #[cfg(test)]
+mod cases;
+#[cfg(test)]
 mod tests;

@@ -355,18 +355,24 @@ on_sqlite! {
         let root = testkit::server::ROOT_ACCESS_TOKEN;
         let mut read = ask(&world, "GET", "/api/events", root, "").await;
         read.read_until("event: state").await;
-        for round in 0..24 {
-            let words = format!("round {round}!");
+        for _ in 0..12 {
             for owner in &owners {
                 world.db.execute(&format!(
                     "INSERT INTO logs (user_id, type, content, model_name)
                      WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 25)
-                     SELECT {}, 'error', '{words}' || printf('%.*c', 8000, 'x'), 'm' FROM n",
+                     SELECT {}, 'error', printf('%.*c', 4000, 'x'), 'm' FROM n",
                     owner.id
                 ))
                 .await;
             }
-            read.read_until(&words).await;
+            // Line by line, or told anew how things stand: its ids come up to the newest.
+            let newest = world.db.i64("SELECT max(id) FROM logs").await;
+            let mut reached = 0;
+            while reached < newest {
+                let events = String::from_utf8_lossy(&read.read_until("\n\n").await).into_owned();
+                let ids = events.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok());
+                reached = ids.fold(reached, i64::max);
+            }
         }
         drop((unread, read));
         close(&world).await;

@@ -129,13 +129,26 @@ impl BatchItem {
     }
 }
 
-/// Carries the changes out, unless they are only asked for: all, or none.
-pub(super) async fn carry_out(
+/// What is decided over one row: what changes, and what that writes; `None`: nothing.
+pub(super) type RowDecision = (BatchItem, Option<RowChange>);
+
+/// Decides over each row by `one`, then carries all out, or none. A complaint names its row.
+pub(super) async fn change_each<T, F>(
     state: &AdminState,
     actor: &Actor,
-    dry_run: bool,
-    (items, changes): (Vec<BatchItem>, Vec<RowChange>),
-) -> Result<BatchResult, AdminError> {
+    request: &BatchRequest<T>,
+    one: impl Fn(i64) -> F,
+) -> Result<BatchResult, AdminError>
+where
+    F: Future<Output = Result<RowDecision, AdminError>>,
+{
+    let (mut items, mut changes) = (Vec::new(), Vec::new());
+    for id in &request.ids {
+        let (item, change) = one(*id).await.map_err(|error| about(error, *id))?;
+        items.push(item);
+        changes.extend(change);
+    }
+    let dry_run = request.dry_run;
     let changed = i64::try_from(changes.len()).unwrap_or(i64::MAX);
     if !dry_run && !changes.is_empty() {
         record::write_each(state, actor, changes).await.map_err(outrun)?;
@@ -156,7 +169,7 @@ fn outrun(error: StoreError) -> AdminError {
 }
 
 /// Names the row that a complaint is about.
-pub(super) fn about(error: AdminError, id: i64) -> AdminError {
+fn about(error: AdminError, id: i64) -> AdminError {
     match error {
         AdminError::Field { field, zh, en } => {
             AdminError::field(field, format!("(#{id}) {zh}"), format!("(#{id}) {en}"))

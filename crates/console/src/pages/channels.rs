@@ -1,10 +1,10 @@
 //! Channels: the list, and what is done with one: test, enable, copy, delete.
 
-use super::channel_batch;
 use super::channel_live::{self, state_of};
 use super::channel_models;
 use super::channel_tests;
 use super::for_admins;
+use super::{batch, channel_batch};
 use crate::form::Complaint;
 use crate::lang::{Lang, tell};
 use crate::parts::{
@@ -71,7 +71,7 @@ fn table(visit: &Visit, channels: &[ChannelView]) -> Markup {
         div.scroll {
             table {
                 thead { tr {
-                    (channel_batch::tick_head(lang))
+                    (batch::tick_head(lang))
                     (sorted_words(visit, "name", lang.say("名称", "Name")))
                     th { (lang.say("状态", "State")) }
                     th.num.broad { (lang.say("模型", "Models")) }
@@ -94,7 +94,7 @@ fn row(visit: &Visit, channel: &ChannelView) -> Markup {
     let to = format!("/console/channels/{id}/status");
     html! {
         tr id={ "channel-" (id) } {
-            (channel_batch::tick(lang, channel))
+            (batch::tick(lang, id, name(lang, channel), true))
             td.cut title={ (channel.protocol) " · " (channel.base_url) } {
                 a href={ "/console/channels/" (id) } { (name(lang, channel)) }
             }

@@ -1,5 +1,6 @@
 //! Redemption codes: administrators make lots of them, users redeem one.
 
+use super::batch::{self, BatchList};
 use super::for_admins;
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
@@ -15,6 +16,12 @@ use maud::{Markup, html};
 use store::Secret;
 
 const ENTRY: &str = "/console/codes";
+const LIST: BatchList = BatchList {
+    entry: ENTRY,
+    noun: ["兑换码", "code", "codes", "Code"],
+    on: ("未使用", "Open"),
+    disabling: ("启用之前不能兑换。", "They can't be redeemed until they are enabled."),
+};
 
 /// `GET /console/codes`
 pub(crate) async fn list(Here(visit): Here) -> Handled {
@@ -36,7 +43,10 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
                 (parts::empty(lang.say("兑换码由用户兑换成余额, 每个一次。",
                     "A code turns into balance for the user who redeems it, once."),
                     Some(("/console/codes/new", lang.say("生成兑换码", "Make codes")))))
-            } @else { (table(&visit, &page.items)) }
+            } @else {
+                (table(&visit, &page.items))
+                (batch::bar(&visit, &LIST, html! {}))
+            }
             (pager(&visit, &page))
         }
     };
@@ -62,6 +72,7 @@ fn table(visit: &Visit, codes: &[RedemptionView]) -> Markup {
         div.scroll {
             table {
                 thead { tr {
+                    (batch::tick_head(lang))
                     th { (lang.say("批次", "Lot")) }
                     th { (lang.say("兑换码", "Code")) }
                     th { (lang.say("状态", "State")) }
@@ -82,6 +93,7 @@ fn row(visit: &Visit, code: &RedemptionView) -> Markup {
     let to = format!("/console/codes/{id}/status");
     html! {
         tr {
+            (batch::tick(lang, id, &format!("{} {}", code.name, code.key_hint), code.status != 3))
             td { @if code.name.is_empty() { span.muted { (show::NOTHING) } } @else { (code.name) } }
             td.mono.muted { (code.key_hint) }
             td { (state(lang, code)) }
@@ -182,6 +194,12 @@ fn shown(visit: &Visit, codes: &[Secret]) -> PageReply {
     };
     let title = tell!(lang, "{} 个新兑换码", "New codes: {}", codes.len());
     ShellPage::new(title, ENTRY).show(visit, body)
+}
+
+/// `POST /console/codes/batch`
+pub(crate) async fn change_many(Here(visit): Here) -> Handled {
+    let change = |request| redemption::change_many(&visit.state, &visit.actor, request);
+    batch::set_status(&visit, &LIST, change).await
 }
 
 /// `POST /console/codes/{id}/status?to=on|off`

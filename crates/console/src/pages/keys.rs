@@ -1,5 +1,6 @@
 //! Keys: users see their own, administrators those of all users. A key is shown once.
 
+use super::batch::{self, BatchList};
 use super::play;
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
@@ -18,6 +19,12 @@ use maud::{Markup, html};
 use std::collections::BTreeMap;
 
 const ENTRY: &str = "/console/keys";
+const LIST: BatchList = BatchList {
+    entry: ENTRY,
+    noun: ["令牌", "key", "keys", "Key"],
+    on: ("启用", "On"),
+    disabling: ("使用它们的调用立即被拒绝。", "Calls with them are refused at once."),
+};
 
 /// `GET /console/keys`
 pub(crate) async fn list(Here(visit): Here) -> Handled {
@@ -46,6 +53,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
                     Some((new.as_str(), lang.say("新建令牌", "Create a key")))))
             } @else {
                 (table(&visit, &page.items, &names))
+                (batch::bar(&visit, &LIST, html! {}))
             }
             (pager(&visit, &page))
         }
@@ -64,6 +72,7 @@ fn table(visit: &Visit, keys: &[TokenView], names: &BTreeMap<UserId, String>) ->
         div.scroll {
             table {
                 thead { tr {
+                    (batch::tick_head(lang))
                     th { (lang.say("名称", "Name")) }
                     @if visit.is_admin() { th { (lang.say("用户", "User")) } }
                     th.hide { (lang.say("令牌", "Key")) }
@@ -87,6 +96,7 @@ fn row(visit: &Visit, key: &TokenView, names: &BTreeMap<UserId, String>) -> Mark
     let name = if key.name.is_empty() { lang.say("(未命名)", "(no name)") } else { &key.name };
     html! {
         tr id={ "key-" (key.id.0) } {
+            (batch::tick(lang, key.id.0, name, true))
             td { a href={ "/console/keys/" (key.id.0) "/edit" } { (name) } }
             @if visit.is_admin() {
                 td { a href={ "/console/users/" (key.user_id.0) } {
@@ -138,6 +148,12 @@ fn row(visit: &Visit, key: &TokenView, names: &BTreeMap<UserId, String>) -> Mark
             }
         }
     }
+}
+
+/// `POST /console/keys/batch`
+pub(crate) async fn change_many(Here(visit): Here) -> Handled {
+    let change = |request| token::change_many(&visit.state, &visit.actor, request);
+    batch::set_status(&visit, &LIST, change).await
 }
 
 /// `POST /console/keys/{id}/status?to=on|off`

@@ -4,6 +4,7 @@ mod account;
 mod adjust;
 mod api;
 mod audit;
+mod batch;
 mod channel_batch;
 mod channel_form;
 mod channel_live;
@@ -65,6 +66,7 @@ pub(crate) fn inside() -> Router<AdminState> {
 fn of_users() -> Router<AdminState> {
     Router::new()
         .route("/console/users", get(users::list))
+        .route("/console/users/batch", get(batch::leave).post(users::change_many))
         .route("/console/users/new", get(user_form::new).post(user_form::create))
         .route("/console/users/{id}", get(users::show))
         .route("/console/users/{id}/edit", get(user_form::edit).post(user_form::save))
@@ -75,6 +77,7 @@ fn of_users() -> Router<AdminState> {
 fn of_keys() -> Router<AdminState> {
     Router::new()
         .route("/console/keys", get(keys::list))
+        .route("/console/keys/batch", get(batch::leave).post(keys::change_many))
         .route("/console/keys/new", get(keys::new).post(keys::create))
         .route("/console/keys/{id}/edit", get(keys::edit).post(keys::save))
         .route("/console/keys/{id}/status", post(keys::set_status))
@@ -119,6 +122,7 @@ fn of_prices() -> Router<AdminState> {
 fn of_codes() -> Router<AdminState> {
     Router::new()
         .route("/console/codes", get(codes::list))
+        .route("/console/codes/batch", get(batch::leave).post(codes::change_many))
         .route("/console/codes/new", get(codes::new).post(codes::create))
         .route("/console/codes/{id}/status", post(codes::set_status))
         .route("/console/codes/{id}/delete", post(codes::delete))

@@ -1,5 +1,6 @@
 //! Users: the list, one user with the journal and its running balance, and what changes them.
 
+use super::batch::{self, BatchList};
 use super::{for_admins, log as log_page};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, action, chosen, filters, on_or_off, pager, typed};
@@ -14,6 +15,15 @@ use domain::{Quota, UserId};
 use maud::{Markup, html};
 
 const ENTRY: &str = "/console/users";
+const LIST: BatchList = BatchList {
+    entry: ENTRY,
+    noun: ["用户", "user", "users", "User"],
+    on: ("启用", "On"),
+    disabling: (
+        "他们的会话立即结束, 所有令牌停止工作。",
+        "Their sessions end, and all their keys stop at once.",
+    ),
+};
 
 pub(super) const fn role_word(lang: Lang, role: i64) -> &'static str {
     match (role, lang) {
@@ -42,6 +52,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
                 (parts::empty(lang.say("没有符合条件的用户。", "No user fits these filters."), None))
             } @else {
                 (table(&visit, &page.items))
+                (batch::bar(&visit, &LIST, html! {}))
             }
             (pager(&visit, &page))
         }
@@ -60,6 +71,7 @@ fn table(visit: &Visit, users: &[UserView]) -> Markup {
         div.scroll {
             table {
                 thead { tr {
+                    (batch::tick_head(lang))
                     th { (lang.say("名称", "Name")) }
                     th { (lang.say("状态", "State")) }
                     th.hide { (lang.say("角色", "Role")) }
@@ -71,32 +83,50 @@ fn table(visit: &Visit, users: &[UserView]) -> Markup {
                     (parts::acts_head(lang))
                 } }
                 tbody {
-                    @for user in users {
-                        tr id={ "user-" (user.id.0) } {
-                            td { a href={ "/console/users/" (user.id.0) } { (user.username) }
-                                @if !user.display_name.is_empty() {
-                                    span.muted.hide { " " (user.display_name) } } }
-                            td { (on_or_off(lang, user.status)) }
-                            td.hide { (role_word(lang, user.role)) }
-                            td.hide { (user.group) }
-                            td.num.bad[user.quota.is_negative()] { (show::usd_exact(user.quota)) }
-                            (show::usd_cell(user.used_quota))
-                            td.num.hide { (show::count(user.request_count)) }
-                            td.num.hide { @match user.spending.daily_left {
-                                Some(left) => (show::usd_exact(left)),
-                                None => span.muted { (show::NOTHING) },
-                            } }
-                            td.acts {
-                                a href={ "/console/users/" (user.id.0) "/adjust" } {
-                                    (lang.say("调整余额", "Adjust"))
-                                }
-                            }
-                        }
-                    }
+                    @for user in users { (row(visit, user)) }
                 }
             }
         }
     }
+}
+
+fn row(visit: &Visit, user: &UserView) -> Markup {
+    let (lang, id) = (visit.lang(), user.id.0);
+    let can_disable =
+        visit.actor.user_id != user.id && visit.actor.require_above(user.role).is_ok();
+    html! {
+        tr id={ "user-" (id) } {
+            (batch::tick(lang, id, &user.username, can_disable))
+            td {
+                a href={ "/console/users/" (id) } { (user.username) }
+                @if !user.display_name.is_empty() {
+                    span.muted.hide { " " (user.display_name) }
+                }
+            }
+            td { (on_or_off(lang, user.status)) }
+            td.hide { (role_word(lang, user.role)) }
+            td.hide { (user.group) }
+            td.num.bad[user.quota.is_negative()] { (show::usd_exact(user.quota)) }
+            (show::usd_cell(user.used_quota))
+            td.num.hide { (show::count(user.request_count)) }
+            td.num.hide {
+                @match user.spending.daily_left {
+                    Some(left) => (show::usd_exact(left)),
+                    None => span.muted { (show::NOTHING) },
+                }
+            }
+            td.acts {
+                a href={ "/console/users/" (id) "/adjust" } { (lang.say("调整余额", "Adjust")) }
+            }
+        }
+    }
+}
+
+/// `POST /console/users/batch`
+pub(crate) async fn change_many(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    let change = |request| user::change_many(&visit.state, &visit.actor, request);
+    batch::set_status(&visit, &LIST, change).await
 }
 
 /// `GET /console/users/{id}`

@@ -214,4 +214,60 @@ on_both_databases! {
         user.send("/console/channels/batch", &apply).await.expect(403);
         world.close().await;
     }
+
+    async fn the_console_changes_keys_users_and_codes_together(db: TestDb) {
+        let world = World::open(db).await;
+        let admin = world.admin();
+        let (ann, bob) = (world.payer(1).await, world.payer(1).await);
+        let password = json!({"password": PASSWORD});
+        admin.put(&format!("/api/user/{}", ann.id), &password).await;
+        let name = name_of(&world, ann.id).await;
+        let user = Browser::login(&world.server, &name, PASSWORD).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+
+        // A user's own keys, told before.
+        let list = user.get("/console/keys").await.expect(200).text();
+        assert!(list.contains("data-all") && list.contains(r#"form="batch""#), "{list}");
+        let form = format!("id={}&status=2", ann.token_id);
+        let page = user.send("/console/keys/batch", &form).await.expect(200).text();
+        assert!(page.contains("Apply to 1 key") && page.contains("refused at once"), "{page}");
+        let open = format!("SELECT count(*) FROM tokens WHERE status = 1 AND id = {}", ann.token_id);
+        assert_eq!(world.db.i64(&open).await, 1);
+        let more = format!("{form}&id={}&apply=1", bob.token_id);
+        let page = user.send("/console/keys/batch", &more).await.expect(422).text();
+        assert!(page.contains("Nothing was changed") && page.contains("there is no"), "{page}");
+        assert_eq!(world.db.i64(&open).await, 1);
+        user.send("/console/keys/batch", &format!("{form}&apply=1")).await.expect(303);
+        assert_eq!(world.db.i64(&open).await, 0);
+
+        // Users: no box at oneself, and nobody else is disabled with oneself.
+        let me = admin.get("/api/user/self").await["id"].as_i64().unwrap();
+        let list = root.get("/console/users").await.expect(200).text();
+        let boxed = |id: i64| list.contains(&format!(r#"name="id" value="{id}""#));
+        assert!(boxed(ann.id) && boxed(bob.id) && !boxed(me), "{list}");
+        let enabled = "SELECT count(*) FROM users WHERE status = 1";
+        let before = world.db.i64(enabled).await;
+        let both = format!("id={}&id={}&status=2", ann.id, bob.id);
+        root.send("/console/users/batch", &format!("{both}&id={me}&apply=1")).await.expect(422);
+        user.send("/console/users/batch", &format!("{both}&apply=1")).await.expect(403);
+        assert_eq!(world.db.i64(enabled).await, before);
+        let page = root.send("/console/users/batch", &both).await.expect(200).text();
+        assert!(page.contains("Apply to 2 users") && page.contains("sessions end"), "{page}");
+        root.send("/console/users/batch", &format!("{both}&apply=1")).await.expect(303);
+        assert_eq!(world.db.i64(enabled).await, before - 2);
+
+        // Codes: none that was redeemed.
+        let lot = json!({"name": "x", "quota": 5, "count": 2});
+        let codes = admin.post("/api/redemption", &lot).await;
+        let form = format!("code={}", codes[0].as_str().unwrap());
+        root.send("/console/redeem", &form).await.expect(303);
+        let list = root.get("/console/codes").await.expect(200).text();
+        assert!(list.contains(r#"value="2" form="#) && !list.contains(r#"value="1" form="#));
+        let page = root.send("/console/codes/batch", "id=1&id=2&status=2").await.expect(422).text();
+        assert!(page.contains("(#1) has been redeemed"), "{page}");
+        root.send("/console/codes/batch", "id=2&status=2&apply=1").await.expect(303);
+        assert_eq!(world.db.i64("SELECT count(*) FROM redemptions WHERE status = 2").await, 1);
+        root.get("/console/codes/batch").await.expect(303);
+        world.close().await;
+    }
 }

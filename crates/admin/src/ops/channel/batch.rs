@@ -4,7 +4,7 @@ use super::input::ChannelInput;
 use super::setting::{self, SettingInput};
 use super::write::changed;
 use super::{ChannelView, get};
-use crate::ops::batch::{BatchItem, BatchRequest, BatchResult, RowChange, about, carry_out};
+use crate::ops::batch::{BatchItem, BatchRequest, BatchResult, RowDecision, change_each};
 use crate::{Actor, AdminError, AdminState, Fields};
 use domain::ChannelId;
 use serde_json::value::RawValue;
@@ -196,24 +196,16 @@ pub async fn change_many(
     request: BatchRequest<ChannelSet>,
 ) -> Result<BatchResult, AdminError> {
     actor.require_admin()?;
-    let BatchRequest { ids, set, dry_run } = request;
-    let source = match set.copy_from {
+    let source = match request.set.copy_from {
         None => None,
         Some(id) => {
             let missing = |_| AdminError::field("copy_from", "渠道不存在", "is no channel");
             Some(get(state, id).await.map_err(missing)?)
         }
     };
-    let (mut items, mut changes) = (Vec::new(), Vec::new());
-    for id in ids {
-        let (item, change) = one_of_many(state, ChannelId(id), (&set, source.as_ref()))
-            .await
-            .map_err(|error| about(error, id))?;
-        items.push(item);
-        changes.extend(change);
-    }
-    let result = carry_out(state, actor, dry_run, (items, changes)).await?;
-    if !dry_run {
+    let one = |id| one_of_many(state, ChannelId(id), (&request.set, source.as_ref()));
+    let result = change_each(state, actor, &request, one).await?;
+    if !request.dry_run {
         state.refresh().await;
     }
     Ok(result)
@@ -223,7 +215,7 @@ async fn one_of_many(
     state: &AdminState,
     id: ChannelId,
     (set, source): (&ChannelSet, Option<&ChannelView>),
-) -> Result<(BatchItem, Option<RowChange>), AdminError> {
+) -> Result<RowDecision, AdminError> {
     // The lists as they are stored: plain SQL may have written blanks into them.
     let sql = "SELECT models, groups FROM channels WHERE id = $1";
     let rows = state.db.read(sql, &[id.into()]).await?;

@@ -3,7 +3,7 @@
 use super::input::{RedemptionChange, RedemptionInput};
 use super::{RedemptionView, get, not_found};
 use crate::ops::batch::{
-    BatchItem, BatchRequest, BatchResult, RowChange, StatusSet, about, carry_out,
+    BatchItem, BatchRequest, BatchResult, RowChange, RowDecision, StatusSet, change_each,
 };
 use crate::ops::record::{self, Subject};
 use crate::{Actor, AdminError, AdminState, random};
@@ -92,21 +92,23 @@ pub async fn change_many(
     request: BatchRequest<StatusSet>,
 ) -> Result<BatchResult, AdminError> {
     actor.require_admin()?;
-    let BatchRequest { ids, set, dry_run } = request;
-    let (mut items, mut changes) = (Vec::new(), Vec::new());
-    for id in ids {
-        let before = get(state, RedemptionId(id)).await.map_err(|e| about(e, id))?;
-        if before.status == 3 {
-            let en = format!("#{id} has been redeemed");
-            return Err(AdminError::field("ids", format!("#{id} 已被使用, 不能修改"), en));
-        }
-        let mut item = BatchItem::new(id, &before.name);
-        let status = item.set("status", &before.status, Some(set.status));
-        let change = RedemptionChange { status, ..RedemptionChange::default() };
-        changes.extend(changed(&before, &change, state.clock.now())?);
-        items.push(item);
+    let one = |id| one_of_many(state, RedemptionId(id), request.set);
+    change_each(state, actor, &request, one).await
+}
+
+async fn one_of_many(
+    state: &AdminState,
+    id: RedemptionId,
+    set: StatusSet,
+) -> Result<RowDecision, AdminError> {
+    let before = get(state, id).await?;
+    if before.status == 3 {
+        return Err(AdminError::field("ids", "已被使用, 不能修改", "has been redeemed"));
     }
-    carry_out(state, actor, dry_run, (items, changes)).await
+    let mut item = BatchItem::new(id.0, &before.name);
+    let status = item.set("status", &before.status, Some(set.status));
+    let change = RedemptionChange { status, ..RedemptionChange::default() };
+    Ok((item, changed(&before, &change, state.clock.now())?))
 }
 
 /// What a change of a code writes, if it may be made; `None`: nothing.

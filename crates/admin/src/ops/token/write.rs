@@ -3,7 +3,7 @@
 use super::input::TokenInput;
 use super::{TokenView, get, not_found};
 use crate::ops::batch::{
-    BatchItem, BatchRequest, BatchResult, RowChange, StatusSet, about, carry_out,
+    BatchItem, BatchRequest, BatchResult, RowChange, RowDecision, StatusSet, change_each,
 };
 use crate::ops::record::{self, Subject};
 use crate::ops::user;
@@ -120,20 +120,26 @@ pub async fn change_many(
     actor: &Actor,
     request: BatchRequest<StatusSet>,
 ) -> Result<BatchResult, AdminError> {
-    let BatchRequest { ids, set, dry_run } = request;
-    let (mut items, mut changes) = (Vec::new(), Vec::new());
-    for id in &ids {
-        let before = reached(state, actor, KeyId(*id)).await.map_err(|e| about(e, *id))?;
-        let mut item = BatchItem::new(*id, &before.name);
-        if let Some(status) = item.set("status", &before.status, Some(set.status)) {
-            let input = TokenInput { status: Some(status), ..TokenInput::default() };
-            changes.push(changed(state, actor, &before, input).await?);
-        }
-        items.push(item);
-    }
-    let result = carry_out(state, actor, dry_run, (items, changes)).await?;
-    ids.iter().for_each(|id| state.forget_key(KeyId(*id)));
+    let one = |id| one_of_many(state, actor, KeyId(id), request.set);
+    let result = change_each(state, actor, &request, one).await?;
+    request.ids.iter().for_each(|id| state.forget_key(KeyId(*id)));
     Ok(result)
+}
+
+async fn one_of_many(
+    state: &AdminState,
+    actor: &Actor,
+    id: KeyId,
+    set: StatusSet,
+) -> Result<RowDecision, AdminError> {
+    let before = reached(state, actor, id).await?;
+    let mut item = BatchItem::new(id.0, &before.name);
+    let status = item.set("status", &before.status, Some(set.status));
+    if status.is_none() {
+        return Ok((item, None));
+    }
+    let input = TokenInput { status, ..TokenInput::default() };
+    Ok((item, Some(changed(state, actor, &before, input).await?)))
 }
 
 /// What a change of a key writes, if it may be made. `input` is checked.

@@ -22,6 +22,23 @@ pub(crate) fn name(field: &str, text: &str, max_chars: usize) -> Result<String, 
     Ok(text.to_owned())
 }
 
+/// A note of people, which may have several lines, of at most `max_chars`.
+///
+/// # Errors
+/// When it breaks the rule.
+pub(crate) fn note(field: &str, text: &str, max_chars: usize) -> Result<String, AdminError> {
+    let text = text.trim().replace("\r\n", "\n");
+    let wrong = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if text.chars().count() > max_chars || text.chars().any(wrong) {
+        return Err(AdminError::field(
+            field,
+            format!("最多 {max_chars} 个字符, 不能有控制字符"),
+            format!("has at most {max_chars} characters, without control characters"),
+        ));
+    }
+    Ok(text)
+}
+
 /// The name of a group. It is kept in lists with commas.
 ///
 /// # Errors
@@ -72,6 +89,9 @@ mod tests {
         assert!(name("n", "12345", 4).is_err());
         assert!(name("n", "a\nb", 10).is_err());
         assert!(name("n", "a\0b", 10).is_err());
+        assert_eq!(note("n", " a\r\nb ", 3).unwrap(), "a\nb");
+        assert!(note("n", "a\0b", 10).is_err());
+        assert!(note("n", "1234", 3).is_err());
         assert!(group("g", " ").is_err());
         assert!(group("g", "a,b").is_err());
     }

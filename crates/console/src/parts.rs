@@ -133,7 +133,8 @@ impl<'a> FormField<'a> {
         Self { required: true, ..self }
     }
 
-    /// `password`, `number`, `url` …, `area` for several lines, or `document` for many.
+    /// `password`, `number`, `url` …, `area` for several lines of code, `prose` for such of text,
+    /// or `document` for many.
     pub(crate) const fn kind(self, kind: &'a str) -> Self {
         Self { kind, ..self }
     }
@@ -161,9 +162,9 @@ impl FormFields<'_> {
         html! {
             div.field {
                 label for={ "f-" (name) } { (label) @if required { span.muted { " *" } } }
-                @if kind == "area" {
-                    textarea id={ "f-" (name) } name=(name) rows="3" required[required]
-                        aria-invalid=[wrong] { (value) }
+                @if matches!(kind, "area" | "prose") {
+                    textarea.prose[kind == "prose"] id={ "f-" (name) } name=(name) rows="3"
+                        required[required] aria-invalid=[wrong] { (value) }
                 } @else if kind == "document" {
                     textarea.mono id={ "f-" (name) } name=(name) rows="28" required[required]
                         spellcheck="false" aria-invalid=[wrong] { (value) }

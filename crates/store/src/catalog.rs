@@ -209,6 +209,14 @@ impl Catalog {
         price.map(Result::as_ref).transpose().map_err(Clone::clone)
     }
 
+    /// The groups that have a ratio, or that a channel names, and the one that all fall back to.
+    #[must_use]
+    pub fn groups(&self) -> BTreeSet<&str> {
+        let named = self.channels.iter().flat_map(|channel| &channel.groups);
+        let all = named.chain(self.group_ratios.keys()).chain(&self.unpriced_groups);
+        all.map(String::as_str).chain([DEFAULT_GROUP]).collect()
+    }
+
     /// The ratio set for a group.
     #[must_use]
     pub fn group_ratio(&self, group: &str) -> Option<Ratio> {

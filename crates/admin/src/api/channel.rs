@@ -106,6 +106,14 @@ pub(super) async fn models(
     one(channel::upstream_models(&state, &actor, ChannelId(id)).await?)
 }
 
+pub(super) async fn reach(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
+    one(channel::reach(&state, &actor, ChannelId(id)).await?)
+}
+
 pub(super) async fn test(
     State(state): State<AdminState>,
     caller: CallingActor,

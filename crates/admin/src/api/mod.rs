@@ -29,8 +29,8 @@ use crate::ops::attention::Attention;
 use crate::ops::audit::AuditRun;
 use crate::ops::batch::{BatchRequest, BatchResult};
 use crate::ops::channel::{
-    ChannelFilter, ChannelInput, ChannelView, NodeTraffic, Probe, UpstreamModels, read_batch,
-    read_minutes,
+    ChannelFilter, ChannelInput, ChannelReach, ChannelView, NodeTraffic, Probe, UpstreamModels,
+    read_batch, read_minutes,
 };
 use crate::ops::doctor::{HealthCheck, NodeView, read_reach};
 use crate::ops::events::EventRequest;
@@ -206,6 +206,7 @@ fn channels(table: CallTable) -> CallTable {
         .post("/api/channel/{id}/copy", channel::copy, one::<ChannelView>("Copy a channel"))
         .post("/api/channel/{id}/enable", channel::enable, one::<ChannelView>("Enable a channel"))
         .post("/api/channel/{id}/disable", channel::disable, one::<ChannelView>("Disable it"))
+        .get("/api/channel/{id}/reach", channel::reach, one::<ChannelReach>(WHO_REACHES))
         .post("/api/channel/{id}/models", channel::models, one::<UpstreamModels>(ASK_MODELS))
         .post("/api/channel/test", channel::test, one::<Probe>(TRY_OUT).takes(channel::read_probe))
         .get(
@@ -217,6 +218,7 @@ fn channels(table: CallTable) -> CallTable {
 
 const LAST_REPLY: &str = "What the upstream last said of a task";
 const ACTIONS: &str = "Administrative writes, newest first; `other` says by whom";
+const WHO_REACHES: &str = "Which groups reach a channel with which of its models, and the price";
 const ASK_MODELS: &str = "Ask an upstream which models it has; nothing is changed";
 const TRY_OUT: &str = "Try a channel out: one real call; `success` says how it went";
 

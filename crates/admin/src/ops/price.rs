@@ -6,6 +6,8 @@ use crate::{Actor, AdminError, AdminState, exact};
 use domain::{FrozenPrice, PriceRow, Pricing, Quota, Ratio, Usage};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::sync::Arc;
+use store::Catalog;
 use utoipa::ToSchema;
 
 /// The number of tokens that prices are per.
@@ -129,12 +131,10 @@ pub async fn preview(
 /// # Errors
 /// When the database fails.
 pub async fn own(state: &AdminState, actor: &Actor) -> Result<Vec<OwnPrice>, AdminError> {
-    let live = state.live.as_ref();
-    let live = live.ok_or_else(|| AdminError::System("prices without a live view".to_owned()))?;
     let rows =
         state.db.read("SELECT ratio FROM users WHERE id = $1", &[actor.user_id.into()]).await?;
     let user = rows.first().map(|row| row.get("ratio")).transpose()?.unwrap_or(Ratio::ONE);
-    let catalog = live.catalog.load();
+    let catalog = live_catalog(state)?;
     let group = catalog.group_ratio(&actor.group).unwrap_or(Ratio::ONE);
     let models = catalog.models_of(&actor.group);
     let priced = models.into_iter().filter_map(|model| {
@@ -145,6 +145,21 @@ pub async fn own(state: &AdminState, actor: &Actor) -> Result<Vec<OwnPrice>, Adm
         Some(OwnPrice { protocol, ..priced })
     });
     Ok(priced.collect())
+}
+
+/// Everything that calls are routed and priced by now.
+pub(super) fn live_catalog(state: &AdminState) -> Result<Arc<Catalog>, AdminError> {
+    let live = state.live.as_ref();
+    let live = live.ok_or_else(|| AdminError::System("prices without a live view".to_owned()))?;
+    Ok(live.catalog.load_full())
+}
+
+/// What a model costs in a group, for a user without a ratio of their own; `None` where the price
+/// can't be read, so that calls are refused.
+pub(super) fn in_group(catalog: &Catalog, group: &str, model: &str) -> Option<OwnPrice> {
+    let row = catalog.price(model).ok()?;
+    let ratio = catalog.group_ratio(group).unwrap_or(Ratio::ONE);
+    shown(model, row, &Pricing::freeze(row, ratio, Ratio::ONE).ok()?)
 }
 
 fn shown(model: &str, row: Option<&PriceRow>, pricing: &Pricing) -> Option<OwnPrice> {

@@ -95,29 +95,39 @@ pub(crate) async fn actions(Here(visit): Here) -> Handled {
     let request = visit.page_request()?;
     let page = log::list(&visit.state, &visit.actor, false, &filter, request).await?;
     let body = html! {
-        (filters(&visit, typed(&visit, "username", lang.say("操作者", "Who"))))
+        (filters(&visit, html! {
+            (typed(&visit, "username", lang.say("操作者", "Who")))
+            (typed(&visit, "channel_id", lang.say("渠道编号", "Channel number")))
+        }))
         div #list {
             @if page.items.is_empty() {
                 (parts::empty(lang.say("没有操作记录。", "Nothing was done."), None))
             } @else {
-                div.scroll {
-                    table {
-                        thead { tr {
-                            th { (lang.say("时间", "Time")) }
-                            th { (lang.say("操作者", "Who")) }
-                            th { (lang.say("操作", "What")) }
-                            th { (lang.say("说明", "Note")) }
-                            th { (lang.say("细节", "Details")) }
-                        } }
-                        tbody { @for line in &page.items { (action_row(lang, line)) } }
-                    }
-                }
+                (actions_table(lang, &page.items))
             }
             (pager(&visit, &page))
         }
     };
     let title = lang.say("操作记录", "Admin journal");
     Ok(ShellPage::new(title, "/console/actions").show(&visit, body))
+}
+
+/// Lines of the admin journal.
+pub(super) fn actions_table(lang: Lang, lines: &[LogView]) -> Markup {
+    html! {
+        div.scroll {
+            table {
+                thead { tr {
+                    th { (lang.say("时间", "Time")) }
+                    th { (lang.say("操作者", "Who")) }
+                    th { (lang.say("操作", "What")) }
+                    th { (lang.say("说明", "Note")) }
+                    th { (lang.say("细节", "Details")) }
+                } }
+                tbody { @for line in lines { (action_row(lang, line)) } }
+            }
+        }
+    }
 }
 
 fn action_row(lang: Lang, line: &LogView) -> Markup {

@@ -245,6 +245,7 @@ pub(super) fn label(lang: Lang, field: &str) -> &str {
         "status" => lang.say("状态", "State"),
         "models" => lang.say("模型", "Models"),
         "groups" => lang.say("分组", "Groups"),
+        "tag" => lang.say("标签", "Tag"),
         "priority" => lang.say("优先级", "Priority"),
         "weight" => lang.say("权重", "Weight"),
         "auto_ban" => lang.say("自动暂停", "Pauses by itself"),

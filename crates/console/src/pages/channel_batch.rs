@@ -25,8 +25,10 @@ type ListFields = [&'static str; 3];
 const MODELS: ListFields = ["add_models", "remove_models", "models"];
 const GROUPS: ListFields = ["add_groups", "remove_groups", "groups"];
 const NUMBERS: [&str; 4] = ["status", "priority", "weight", "copy_from"];
+/// What takes the tag away, when it is typed.
+const NO_TAG: &str = "-";
 /// Every field of the form.
-const FIELDS: [&[&str]; 4] = [&MODELS, &GROUPS, &NUMBERS, &["copy", "auto_ban"]];
+const FIELDS: [&[&str]; 4] = [&MODELS, &GROUPS, &NUMBERS, &["copy", "auto_ban", "tag"]];
 
 /// The bar below the list of channels.
 pub(super) fn bar(visit: &Visit) -> Markup {
@@ -80,6 +82,11 @@ async fn run(visit: &Visit, dry_run: bool) -> Result<BatchResult, AdminError> {
     set = match form.text("auto_ban") {
         "" => set,
         text => set.put("auto_ban", text == "on"),
+    };
+    set = match form.text("tag") {
+        // An empty field stays as it is.
+        NO_TAG => set.put("tag", ""),
+        text => set.put_some("tag", text),
     };
     let copied: Vec<&str> = form.all("copy").collect();
     if !form.text("copy_from").is_empty() {
@@ -140,6 +147,8 @@ fn set_fields(lang: Lang, fields: &FormFields<'_>) -> Markup {
                 &[("", same), ("on", on), ("off", off)]))
             (fields.field(FormField::new("priority", lang.say("优先级", "Priority")).kind("number")))
             (fields.field(FormField::new("weight", lang.say("权重", "Weight")).kind("number")))
+            (fields.field(FormField::new("tag", lang.say("标签", "Tag"))
+                .hint(lang.say("- 去掉标签", "- takes the tag away"))))
             }
         }
         (list_fields(fields, lang, lang.say("模型", "Models"), MODELS))

@@ -86,6 +86,8 @@ fn object(visit: &Visit) -> Object {
         .put_int("priority", form.text("priority"))
         .put_int("weight", form.text("weight"))
         .put("other", form.text("other"))
+        .put("tag", form.text("tag"))
+        .put("remark", form.text("remark"))
         .put("auto_ban", form.ticked("auto_ban"));
     for member in JSON {
         object = match form.text(member) {
@@ -113,6 +115,10 @@ async fn page(
             (parts::complaint(complaint))
             (upstream_fields(lang, &fields, channel, &protocols))
             (routing_fields(lang, &fields, channel))
+            (fields.field(FormField::new("remark", lang.say("备注", "Remark"))
+                .kind("prose")
+                .value(channel.map_or("", |channel| &channel.remark))
+                .hint(lang.say("只有管理员看到", "for administrators alone"))))
             (mapping_fields(lang, &fields, channel))
             div.buttons {
                 button.primary { (match channel {
@@ -160,8 +166,13 @@ fn upstream_fields(
     html! {
         fieldset {
             legend { (lang.say("上游", "Upstream")) }
-            (fields.field(FormField::new("name", lang.say("名称", "Name"))
-                .value(channel.map_or("", |channel| &channel.name))))
+            div.pair {
+                (fields.field(FormField::new("name", lang.say("名称", "Name"))
+                    .value(channel.map_or("", |channel| &channel.name))))
+                (fields.field(FormField::new("tag", lang.say("标签", "Tag"))
+                    .value(channel.map_or("", |channel| &channel.tag))
+                    .hint(lang.say("用于筛选与批量修改", "to find and change channels by"))))
+            }
             (fields.choice(("protocol", lang.say("协议", "Protocol")), protocol, &protocols))
             (fields.field(FormField::new("base_url", lang.say("地址", "Address"))
                 .required()

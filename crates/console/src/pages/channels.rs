@@ -1,7 +1,6 @@
 //! Channels: the list, and what is done with one: test, enable, copy, delete.
 
 use super::channel_live::{self, state_of};
-use super::channel_models;
 use super::channel_tests;
 use super::for_admins;
 use super::{batch, channel_batch};
@@ -13,7 +12,7 @@ use crate::parts::{
 };
 use crate::shell::{ShellPage, csrf};
 use crate::show;
-use crate::visit::{Handled, Here, Visit, done, html as respond, step};
+use crate::visit::{Handled, Here, Visit, done, html as respond};
 use admin::AdminError;
 use admin::ops::channel::{self, ChannelFilter, ChannelView, Probe, ProbeCost, ProbeRequest};
 use axum::extract::Path;
@@ -36,9 +35,10 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     ];
     let body = html! {
         (filters(&visit, html! {
-            (typed(&visit, "keyword", lang.say("名称、地址或编号", "Name, address or number")))
+            (typed(&visit, "keyword", lang.say("名称、地址或编号", "Name or address")))
             (typed(&visit, "model", lang.say("模型", "Model")))
             (typed(&visit, "group", lang.say("分组", "Group")))
+            (typed(&visit, "tag", lang.say("标签", "Tag")))
             (chosen(&visit, "status", lang.say("全部状态", "All states"), &states))
         }))
         div #list {
@@ -97,6 +97,9 @@ fn row(visit: &Visit, channel: &ChannelView) -> Markup {
             (batch::tick(lang, id, name(lang, channel), true))
             td.cut title={ (channel.protocol) " · " (channel.base_url) } {
                 a href={ "/console/channels/" (id) } { (name(lang, channel)) }
+                @if !channel.tag.is_empty() {
+                    " " a.chip href=(visit.with("tag", &channel.tag)) { (channel.tag) }
+                }
             }
             td { (state_of(visit, channel)) }
             td.num.broad title=(channel.models.join(", ")) { (channel.models.len()) }
@@ -122,7 +125,7 @@ pub(super) fn name(lang: Lang, channel: &ChannelView) -> &str {
 }
 
 /// How the last test went, and when.
-fn last_test(lang: Lang, channel: &ChannelView) -> Markup {
+pub(super) fn last_test(lang: Lang, channel: &ChannelView) -> Markup {
     let Some(test) = &channel.last_test else { return html! {} };
     let (kind, word) = match test.ok {
         true => ("on", show::duration_ms(test.time_ms)),
@@ -215,103 +218,6 @@ fn result(lang: Lang, probe: &Probe) -> Markup {
                 }
             }
         }
-    }
-}
-
-/// `GET /console/channels/{id}`
-pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
-    for_admins(&visit)?;
-    let lang = visit.lang();
-    let channel = channel::get(&visit.state, ChannelId(id)).await?;
-    let body = html! {
-        (channel_live::pause(lang, &channel))
-        dl.facts {
-            dt { (lang.say("状态", "State")) } dd { (state_of(&visit, &channel)) }
-            dt { (lang.say("地址", "Address")) } dd.mono.break { (channel.base_url) }
-            dt { (lang.say("协议", "Protocol")) }
-            dd { a.mono href={ "/console/protocols/view?name=" (step(&channel.protocol)) } {
-                (channel.protocol)
-            } }
-            dt { (lang.say("密钥", "Key")) }
-            dd { @if channel.has_key { (lang.say("已设置", "set")) }
-                @else { span.warn { (lang.say("未设置", "not set")) } } }
-            dt { (lang.say("模型", "Models")) }
-            dd {
-                @for model in &channel.models { span.chip { (model) } }
-                @if channel_models::may_have_list(&channel) {
-                    (action(&visit, &format!("/console/channels/{id}/models"),
-                        lang.say("查询上游模型", "Ask the upstream"), ""))
-                }
-            }
-            dt { (lang.say("分组", "Groups")) }
-            dd { @for group in &channel.groups { span.chip { (group) } } }
-            dt { (lang.say("优先级 / 权重", "Priority / weight")) }
-            dd { (channel.priority) " / " (channel.weight) }
-            dt { (lang.say("累计费用", "Charged through it")) }
-            dd {
-                (show::money(channel.used_quota)) " "
-                a href={ "/console/log?type=consume&channel_id=" (id) } {
-                    (lang.say("查看日志", "See the log"))
-                }
-            }
-            dt { (lang.say("修改于", "Edited")) } dd { (show::ago(channel.updated_at)) }
-        }
-        (channel_live::section(&visit, &channel))
-        h2.sec { (lang.say("测试", "Test")) }
-        form.bar method="post" action={ "/console/channels/" (id) "/test" }
-            hx-post={ "/console/channels/" (id) "/test" } hx-target="#probe" {
-            (csrf(&visit))
-            select name="model" aria-label=(lang.say("模型", "Model")) {
-                @for model in &channel.models { option { (model) } }
-            }
-            button { (lang.say("发起一次真实调用", "Make one real call")) }
-            span #probe role="status" { (last_test(lang, &channel)) }
-        }
-        p.muted.small {
-            (lang.say("不向任何用户收费; 记入操作记录。", "Charged to no user; entered in the admin journal."))
-        }
-        h2.sec { (lang.say("映射与设置", "Mappings and settings")) }
-        (settings(lang, &channel))
-    };
-    let beside = html! {
-        span.muted { "#" (id) }
-        span.space {}
-        (buttons(&visit, &channel))
-    };
-    Ok(ShellPage::new(name(lang, &channel), ENTRY).beside(beside).with_chart().show(&visit, body))
-}
-
-fn settings(lang: Lang, channel: &ChannelView) -> Markup {
-    let all = [
-        (lang.say("模型映射", "Model mapping"), &channel.model_mapping),
-        (lang.say("参数覆盖", "Parameters put in"), &channel.param_override),
-        (lang.say("状态码映射", "Status mapping"), &channel.status_code_mapping),
-        (lang.say("任务状态词", "Status words of tasks"), &channel.custompass_status_mapping),
-        (lang.say("设置", "Setting"), &channel.setting),
-    ];
-    let said = all.into_iter().filter(|(_, json)| !matches!(json.get(), "{}" | "null"));
-    let said: Vec<_> = said.collect();
-    html! {
-        @if said.is_empty() { p.muted { (lang.say("全部为默认。", "All are the defaults.")) } }
-        dl.facts { @for (label, json) in said { dt { (label) } dd.mono.break { (json.get()) } } }
-    }
-}
-
-fn buttons(visit: &Visit, channel: &ChannelView) -> Markup {
-    let (lang, id) = (visit.lang(), channel.id.0);
-    let to = format!("/console/channels/{id}/status");
-    html! {
-        @if channel.status == 1 {
-            (action(visit, &format!("{to}?to=off"), lang.say("禁用", "Disable"), ""))
-        } @else {
-            (action(visit, &format!("{to}?to=on"), lang.say("启用", "Enable"), ""))
-        }
-        (action(visit, &format!("/console/channels/{id}/copy"), lang.say("复制", "Copy"), ""))
-        (action(visit, &format!("/console/channels/{id}/delete"), lang.say("删除", "Delete"),
-            &tell!(lang, "删除渠道 {}? 它的密钥也会删除, 无法恢复。",
-                "Delete the channel {}? Its key goes, too, and can't be brought back.",
-                name(lang, channel))))
-        a.button.primary href={ "/console/channels/" (id) "/edit" } { (lang.say("编辑", "Edit")) }
     }
 }
 

@@ -9,6 +9,8 @@ mod channel_batch;
 mod channel_form;
 mod channel_live;
 mod channel_models;
+mod channel_page;
+mod channel_reach;
 mod channel_tests;
 mod channels;
 mod codes;
@@ -90,7 +92,7 @@ fn of_channels() -> Router<AdminState> {
         .route("/console/channels/new", get(channel_form::new).post(channel_form::create))
         .route("/console/channels/batch", get(channel_batch::show).post(channel_batch::change))
         .route("/console/channels/test", post(channel_tests::run))
-        .route("/console/channels/{id}", get(channels::show))
+        .route("/console/channels/{id}", get(channel_page::show))
         .route("/console/channels/{id}/edit", get(channel_form::edit).post(channel_form::save))
         .route("/console/channels/{id}/test", post(channels::test))
         .route("/console/channels/{id}/models", post(channel_models::ask))

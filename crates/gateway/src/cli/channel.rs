@@ -2,6 +2,7 @@
 
 use super::out;
 use super::tools::{CommandContext, Given, done, every_page};
+use admin::Query;
 use admin::ops::channel::{
     self, ChannelFilter, ChannelInput, ChannelView, Probe, ProbeCost, ProbeRequest,
 };
@@ -14,6 +15,9 @@ use std::process::ExitCode;
 pub(super) enum Command {
     /// Show all channels.
     List {
+        /// Only those with this tag.
+        #[arg(long)]
+        tag: Option<String>,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -43,6 +47,12 @@ pub(super) enum Command {
         /// Share among channels of the same priority.
         #[arg(long)]
         weight: Option<i64>,
+        /// Label to find it by.
+        #[arg(long)]
+        tag: Option<String>,
+        /// Note of the operators.
+        #[arg(long)]
+        remark: Option<String>,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -100,9 +110,9 @@ pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
 async fn act(context: &CommandContext, command: Command) -> anyhow::Result<ExitCode> {
     let (state, actor) = (&context.state, &context.actor);
     match command {
-        Command::List { json } => {
-            let filter = ChannelFilter::default();
-            let filter = &filter;
+        Command::List { tag, json } => {
+            let query: Query = tag.map(|tag| ("tag".to_owned(), tag)).into_iter().collect();
+            let filter = &done(ChannelFilter::read(&query))?;
             let all = every_page(|page| channel::list(state, filter, page)).await?;
             show_all(&all, json)?;
         }
@@ -115,6 +125,8 @@ async fn act(context: &CommandContext, command: Command) -> anyhow::Result<ExitC
             groups,
             priority,
             weight,
+            tag,
+            remark,
             json,
         } => {
             let fields = Given::default()
@@ -127,6 +139,8 @@ async fn act(context: &CommandContext, command: Command) -> anyhow::Result<ExitC
                 .with("groups", Some(groups))
                 .with("priority", priority)
                 .with("weight", weight)
+                .with("tag", tag)
+                .with("remark", remark)
                 .fields()?;
             let input = done(ChannelInput::read(fields))?;
             let made = done(channel::create(state, actor, input).await)?;
@@ -180,12 +194,14 @@ fn read_key(given: String) -> anyhow::Result<String> {
 }
 
 fn show_all(channels: &[ChannelView], json: bool) -> anyhow::Result<()> {
-    let heads =
-        ["id", "name", "base url", "models", "groups", "status", "priority", "weight", "used"];
+    let heads = [
+        "id", "name", "tag", "base url", "models", "groups", "status", "priority", "weight", "used",
+    ];
     out::list(channels, json, &heads, |channel| {
         vec![
             channel.id.to_string(),
             channel.name.clone(),
+            channel.tag.clone(),
             channel.base_url.clone(),
             channel.models.join(","),
             channel.groups.join(","),

@@ -231,7 +231,8 @@ on_both_databases! {
         let form = format!("id={}&status=2", ann.token_id);
         let page = user.send("/console/keys/batch", &form).await.expect(200).text();
         assert!(page.contains("Apply to 1 key") && page.contains("refused at once"), "{page}");
-        let open = format!("SELECT count(*) FROM tokens WHERE status = 1 AND id = {}", ann.token_id);
+        let id = ann.token_id;
+        let open = format!("SELECT count(*) FROM tokens WHERE status = 1 AND id = {id}");
         assert_eq!(world.db.i64(&open).await, 1);
         let more = format!("{form}&id={}&apply=1", bob.token_id);
         let page = user.send("/console/keys/batch", &more).await.expect(422).text();

@@ -52,6 +52,7 @@ mod openapi;
 mod own_api;
 mod pages;
 mod pages_api;
+mod pages_channels;
 mod pages_play;
 mod pages_prices;
 mod pages_protocols;

@@ -126,6 +126,8 @@ CREATE TABLE channels (
     custompass_status_mapping jsonb       NOT NULL DEFAULT '{}',
     setting                   jsonb       NOT NULL DEFAULT '{}',
     protocol                  text        NOT NULL DEFAULT 'custompass',
+    tag                       text        NOT NULL DEFAULT '',
+    remark                    text        NOT NULL DEFAULT '',
     used_quota                bigint      NOT NULL DEFAULT 0,
     tested_at                 timestamptz,
     test_model                text        NOT NULL DEFAULT '',
@@ -154,6 +156,8 @@ COMMENT ON COLUMN channels.status_code_mapping IS 'Object: upstream''s status ->
 COMMENT ON COLUMN channels.custompass_status_mapping IS 'Object: success, failed, processing -> status words of tasks';
 COMMENT ON COLUMN channels.setting IS 'Object: timeout, retry_count, proxy, precharge, concurrency';
 COMMENT ON COLUMN channels.protocol IS 'Name of the protocol that the upstream speaks: newapi protocol list';
+COMMENT ON COLUMN channels.tag IS 'Label to find and change channels by; empty: none';
+COMMENT ON COLUMN channels.remark IS 'Note of the operators';
 COMMENT ON COLUMN channels.used_quota IS 'What was charged for calls through it; follows the journal within a minute';
 COMMENT ON COLUMN channels.tested_at IS 'When it was last tested; NULL: never';
 COMMENT ON COLUMN channels.test_model IS 'The model of the last test';

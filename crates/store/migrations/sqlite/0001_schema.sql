@@ -86,6 +86,8 @@ CREATE TABLE channels (
     custompass_status_mapping TEXT    NOT NULL DEFAULT '{}',
     setting                   TEXT    NOT NULL DEFAULT '{}',
     protocol                  TEXT    NOT NULL DEFAULT 'custompass',
+    tag                       TEXT    NOT NULL DEFAULT '',
+    remark                    TEXT    NOT NULL DEFAULT '',
     used_quota                INTEGER NOT NULL DEFAULT 0,
     tested_at                 INTEGER,
     test_model                TEXT    NOT NULL DEFAULT '',

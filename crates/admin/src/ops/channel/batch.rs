@@ -41,6 +41,8 @@ pub struct ChannelSet {
     pub weight: Option<i64>,
     /// Pause by itself when it keeps failing.
     pub auto_ban: Option<bool>,
+    /// Label; empty: none.
+    pub tag: Option<String>,
     /// The channel that fields are copied from.
     pub copy_from: Option<ChannelId>,
     /// Which fields.
@@ -94,6 +96,7 @@ impl ChannelSet {
             priority: fields.int("priority")?,
             weight: fields.int("weight")?,
             auto_ban: fields.flag("auto_ban")?,
+            tag: fields.text("tag")?.map(|tag| tag.trim().to_owned()),
             copy_from: fields.int("copy_from")?.map(ChannelId),
             copy: fields.list("copy")?.unwrap_or_default(),
         };
@@ -155,6 +158,7 @@ impl ChannelSet {
             priority: item.set("priority", &before.priority, priority),
             weight: item.set("weight", &before.weight, weight),
             auto_ban: item.set("auto_ban", &before.auto_ban, auto_ban),
+            tag: item.set("tag", &before.tag, self.tag.clone()),
             protocol: item.set("protocol", &before.protocol, protocol),
             model_mapping,
             param_override,

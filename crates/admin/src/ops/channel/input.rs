@@ -26,8 +26,6 @@ const IGNORED: &[&str] = &[
     "test_model",
     "balance",
     "balance_updated_time",
-    "tag",
-    "remark",
     "other_info",
     "channel_info",
 ];
@@ -35,6 +33,8 @@ const IGNORED: &[&str] = &[
 const IGNORED_IF_EMPTY: &[&str] =
     &["openai_organization", "header_override", "settings", "max_input_tokens", "multi_key_mode"];
 const MAX_NAME_CHARS: usize = 100;
+const MAX_TAG_CHARS: usize = 64;
+const MAX_REMARK_CHARS: usize = 500;
 const MAX_KEY_BYTES: usize = 8192;
 
 /// Fields of a channel as given: what is `None` stays as it is, or gets its default.
@@ -72,6 +72,10 @@ pub struct ChannelInput {
     pub custompass_status_mapping: Option<String>,
     /// Timeout, retries, proxy, estimate, concurrency.
     pub setting: Option<SettingInput>,
+    /// Label to find and change channels by.
+    pub tag: Option<String>,
+    /// Note of the operators.
+    pub remark: Option<String>,
 }
 
 impl ChannelInput {
@@ -103,6 +107,8 @@ impl ChannelInput {
             status_code_mapping: mapping::status_codes(&mut fields)?,
             custompass_status_mapping: mapping::status_words(&mut fields)?,
             setting: setting::read(&mut fields)?,
+            tag: fields.text("tag")?,
+            remark: fields.text("remark")?,
         };
         fields.finish(IGNORED, IGNORED_IF_EMPTY)?;
         Ok(input)
@@ -154,6 +160,12 @@ impl ChannelInput {
         if let Some(other) = &mut self.other {
             *other = check_header(other)?;
         }
+        if let Some(tag) = &mut self.tag {
+            *tag = words::name("tag", tag, MAX_TAG_CHARS)?;
+        }
+        if let Some(remark) = &mut self.remark {
+            *remark = words::note("remark", remark, MAX_REMARK_CHARS)?;
+        }
         Ok(self)
     }
 
@@ -177,6 +189,8 @@ impl ChannelInput {
             ("status_code_mapping", self.status_code_mapping.is_some()),
             ("custompass_status_mapping", self.custompass_status_mapping.is_some()),
             ("setting", self.setting.is_some()),
+            ("tag", self.tag.is_some()),
+            ("remark", self.remark.is_some()),
         ];
         given.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
     }

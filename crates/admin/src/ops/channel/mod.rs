@@ -6,6 +6,7 @@ mod input;
 mod live;
 mod mapping;
 mod probe;
+mod reach;
 mod setting;
 mod write;
 
@@ -16,6 +17,7 @@ pub use live::{
     TrafficCounts, live, minutes_of, read_minutes, requests_now,
 };
 pub use probe::{Probe, ProbeCost, ProbeRequest, UpstreamModels, probe, upstream_models};
+pub use reach::{ChannelReach, GroupReach, ModelReach, reach};
 pub use setting::SettingInput;
 pub use write::{copy, create, delete, set_status, update};
 
@@ -29,8 +31,8 @@ use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, name, type, base_url, (key <> '') AS has_key, models, groups, priority, \
      weight, auto_ban, status, other, model_mapping, param_override, status_code_mapping, \
-     custompass_status_mapping, setting, protocol, used_quota, created_at, updated_at, tested_at, \
-     test_model, test_ok, test_ms, test_error";
+     custompass_status_mapping, setting, protocol, tag, remark, used_quota, created_at, \
+     updated_at, tested_at, test_model, test_ok, test_ms, test_error";
 
 /// A channel as answers show it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -76,6 +78,10 @@ pub struct ChannelView {
     /// Timeout, retries, proxy (without its password), estimate, concurrency.
     #[schema(value_type = Object)]
     pub setting: Box<RawValue>,
+    /// Label to find and change channels by; empty: none.
+    pub tag: String,
+    /// Note of the operators.
+    pub remark: String,
     /// What was charged for calls through it.
     pub used_quota: Quota,
     /// When it was made, in seconds since 1970.
@@ -136,6 +142,8 @@ fn view(state: &AdminState, row: &Row) -> Result<ChannelView, StoreError> {
         status_code_mapping: exact::object(row.get("status_code_mapping")?),
         custompass_status_mapping: exact::object(row.get("custompass_status_mapping")?),
         setting: shown_setting(&state.sealer, row.get("setting")?),
+        tag: row.get("tag")?,
+        remark: row.get("remark")?,
         used_quota: row.get("used_quota")?,
         created_at: exact::seconds(row.get("created_at")?),
         updated_at: exact::seconds(row.get("updated_at")?),
@@ -174,6 +182,8 @@ pub struct ChannelFilter {
     pub group: Option<String>,
     /// Serves this model.
     pub model: Option<String>,
+    /// Has this tag.
+    pub tag: Option<String>,
     /// Their order, as SQL of ours; empty: by number.
     order: String,
 }
@@ -181,6 +191,7 @@ pub struct ChannelFilter {
 /// What channels are sorted by: words, and their columns.
 const SORTED: &[(&str, &str)] = &[
     ("name", "name"),
+    ("tag", "tag"),
     ("status", "status"),
     ("priority", "priority"),
     ("weight", "weight"),
@@ -207,6 +218,7 @@ impl ChannelFilter {
             },
             group: owned("group"),
             model: owned("model"),
+            tag: owned("tag"),
             order: page::order(query, SORTED)?,
         })
     }
@@ -224,7 +236,8 @@ pub async fn list(
     let mut conditions = Where::default();
     if let Some(keyword) = &filter.keyword {
         let pattern = page::anywhere(&keyword.to_lowercase());
-        let by_words = r"lower(name) LIKE ? ESCAPE '\' OR lower(base_url) LIKE ? ESCAPE '\'";
+        let like = |column| format!(r"lower({column}) LIKE ? ESCAPE '\'");
+        let by_words = ["name", "base_url", "remark"].map(like).join(" OR ");
         match keyword.parse::<i64>() {
             Ok(id) => conditions.with(&format!("({by_words} OR id = {id})"), pattern),
             Err(_) => conditions.with(&format!("({by_words})"), pattern),
@@ -232,6 +245,7 @@ pub async fn list(
     }
     conditions.with_some("type = ?", filter.r#type);
     conditions.with_some("status = ?", filter.status);
+    conditions.with_some("tag = ?", filter.tag.as_deref());
     conditions.with_some(&listed("groups"), filter.group.as_deref().map(among));
     conditions.with_some(&listed("models"), filter.model.as_deref().map(among));
     let order = if filter.order.is_empty() { "id" } else { &filter.order };

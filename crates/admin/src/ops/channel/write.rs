@@ -179,10 +179,10 @@ pub async fn copy(
     let insert = Statement::new(
         "INSERT INTO channels (name, type, base_url, key, models, groups, priority, weight, \
          auto_ban, status, other, model_mapping, param_override, status_code_mapping, \
-         custompass_status_mapping, setting, protocol, created_at, updated_at) \
+         custompass_status_mapping, setting, protocol, tag, remark, created_at, updated_at) \
          SELECT $2, type, base_url, '', models, groups, priority, weight, auto_ban, 2, other, \
          model_mapping, param_override, status_code_mapping, custompass_status_mapping, setting, \
-         protocol, $3, $3 FROM channels WHERE id = $1 RETURNING id",
+         protocol, tag, remark, $3, $3 FROM channels WHERE id = $1 RETURNING id",
         vec![id.into(), format!("{name}_copy").into(), state.clock.now().into()],
     )
     .expecting(1);
@@ -229,6 +229,8 @@ fn assignments(
     put("custompass_status_mapping", json(&input.custompass_status_mapping));
     let setting = input.setting.as_ref().map(|it| setting::stored(&state.sealer, it));
     put("setting", setting.transpose()?.map(Value::Json));
+    put("tag", input.tag.as_deref().map(text));
+    put("remark", input.remark.as_deref().map(text));
     Ok(set)
 }
 

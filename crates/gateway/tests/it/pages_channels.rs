@@ -1,0 +1,108 @@
+//! A channel's tag and remark, who can reach it, and what was done to it.
+
+use crate::pages::{Browser, between};
+use crate::world::{World, by_use, fixed};
+use testkit::{ROOT_PASSWORD, TestDb, json, on_both_databases};
+
+/// The text of a page without its tags.
+fn words(page: &str) -> String {
+    page.split('<').filter_map(|piece| piece.split_once('>')).map(|(_, text)| text).collect()
+}
+
+on_both_databases! {
+    async fn channels_are_found_and_changed_by_their_tag(db: TestDb) {
+        let world = World::open(db).await;
+        let admin = world.admin();
+        let own = json!({"name": "one", "tag": " cheap ", "remark": "paid by <Ann>\r\nuntil May"});
+        let one = world.channel(&["a"], own).await;
+        let two = world.channel(&["a"], json!({"name": "two"})).await;
+        let shown = admin.get(&format!("/api/channel/{one}")).await;
+        assert_eq!((&shown["tag"], &shown["remark"]), (
+            &json!("cheap"), &json!("paid by <Ann>\nuntil May"),
+        ));
+        let found = async |query: &str| {
+            let list = admin.get(&format!("/api/channel?{query}")).await;
+            let list = list.as_array().unwrap().iter();
+            list.map(|it| it["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(found("tag=cheap").await, "one");
+        assert_eq!(found("keyword=%3Cann").await, "one", "a remark is searched");
+        assert_eq!(found("sort=tag&order=desc").await, "one two");
+        for (field, text) in [("tag", "x".repeat(65)), ("remark", "\u{1}".to_owned())] {
+            let wrong = admin.call("PUT", &format!("/api/channel/{two}"));
+            let refused = wrong.json(&json!({(field): text})).send().await.expect(422);
+            assert!(refused.text().contains(field));
+        }
+        let copy = admin.post(&format!("/api/channel/{one}/copy"), &json!({})).await;
+        assert_eq!((&copy["tag"], &copy["remark"]), (&shown["tag"], &shown["remark"]));
+
+        // Together, and away again; in the console an empty field stays as it is.
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let form = format!("id={one}&id={two}&tag=dear");
+        let page = root.send("/console/channels/batch", &form).await.expect(200).text();
+        assert!(words(&page).contains("Tagcheapdear") && words(&page).contains("Tag–dear"));
+        root.send("/console/channels/batch", &format!("{form}&apply=1")).await.expect(303);
+        assert_eq!(found("tag=dear").await, "one two");
+        let form = format!("id={two}&tag=&weight=3&apply=1");
+        root.send("/console/channels/batch", &form).await.expect(303);
+        let away = format!("id={one}&tag=-&apply=1");
+        root.send("/console/channels/batch", &away).await.expect(303);
+        assert_eq!(found("tag=dear").await, "two");
+
+        let list = root.get("/console/channels?tag=dear").await.expect(200).text();
+        assert!(list.contains("/console/channels?tag=dear\">dear</a>") && !list.contains(">one<"));
+        let page = root.get(&format!("/console/channels/{one}")).await.expect(200).text();
+        assert!(page.contains("paid by &lt;Ann&gt;\nuntil May"), "{page}");
+        let form = root.get(&format!("/console/channels/{one}/edit")).await.expect(200).text();
+        assert!(form.contains("until May</textarea>"), "{form}");
+        let listed = world.server.cli_ok(&["channel", "list", "--tag", "dear"]).await;
+        assert!(listed.contains("two") && !listed.contains("one"), "{listed}");
+        world.close().await;
+    }
+
+    async fn a_channel_says_who_reaches_it_and_what_they_pay(db: TestDb) {
+        let world = World::open(db).await;
+        let admin = world.admin();
+        admin.group(json!({"group_name": "vip", "ratio": 0.5})).await;
+        admin.group(json!({"group_name": "inner", "ratio": 1})).await;
+        admin.price("call", fixed(500_000)).await;
+        admin.price("talk", by_use()).await;
+        let one = world.channel(&["call", "talk", "gift"], json!({"name": "one"})).await;
+        world.channel(&["call"], json!({"name": "first", "priority": 9})).await;
+        world.channel(&["talk"], json!({"name": "inner", "groups": ["inner"]})).await;
+        let path = format!("/api/channel/{one}/reach");
+        let told = admin.get(&path).await;
+        assert_eq!(told["groups"], json!(["default", "inner", "vip"]));
+        let cell = |told: &serde_json::Value, model: usize, group: usize| {
+            told["models"][model]["groups"][group].clone()
+        };
+        let (plain, vip) = (cell(&told, 0, 0), cell(&told, 0, 2));
+        assert_eq!((&plain["reachable"], &plain["after"]), (&json!(true), &json!(1)));
+        assert_eq!((&plain["a_call"], &vip["a_call"]), (&json!(500_000), &json!(250_000)));
+        let (talk, inner) = (cell(&told, 1, 0), cell(&told, 1, 1));
+        assert_eq!(talk["prompt_million"], 1_000_000);
+        assert_eq!((&inner["reachable"], &inner["why"]), (&json!(false), &json!("other_channels")));
+        assert_eq!(cell(&told, 2, 0)["free"], true);
+
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let page = root.get(&format!("/console/channels/{one}")).await.expect(200).text();
+        let matrix = words(&between(&page, "<table class=\"reach\">", "</table>").unwrap());
+        for text in ["$1.00a callafter 1 others", "$0.50a call", "other channels", "free"] {
+            assert!(matrix.contains(text), "{text}: {matrix}");
+        }
+        admin.post(&format!("/api/channel/{one}/disable"), &json!({})).await;
+        assert_eq!(cell(&admin.get(&path).await, 0, 0)["why"], "disabled");
+        admin.call("GET", "/api/channel/99/reach").send().await.expect(404);
+
+        // Its own journal, and no other channel's.
+        let page = root.get(&format!("/console/channels/{one}")).await.expect(200).text();
+        assert!(words(&page).contains("changed the channel one"), "{page}");
+        assert!(!words(&page).contains("created the channel first"), "{page}");
+        let all = format!("/console/actions?channel_id={one}");
+        assert!(page.contains(&all), "{page}");
+        let journal = words(&root.get(&all).await.expect(200).text());
+        assert!(journal.contains("created the channel one"), "{journal}");
+        assert!(!journal.contains("the channel first"), "{journal}");
+        world.close().await;
+    }
+}

@@ -3,7 +3,7 @@
 
 use crate::AdminError;
 use crate::survey::{self, SchemaRecorder};
-use domain::{Quota, Ratio};
+use domain::{Quota, Ratio, UnixMs};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -12,6 +12,9 @@ use std::fmt;
 
 /// Longest list of models, groups, addresses, or members of a mapping.
 const MAX_ITEMS: usize = 2000;
+
+/// The last second of the year 9999.
+const MAX_SECONDS: i64 = 253_402_300_799;
 
 const NUL: &str = "\\u0000";
 
@@ -184,6 +187,23 @@ impl Fields {
         match serde_json::from_str(value.get()) {
             Ok(text) => Ok(Some(text)),
             Err(_) => Err(self.wrong(name, "必须是字符串", "must be a string")),
+        }
+    }
+
+    /// An instant in seconds since 1970, where 0, -1 and `null` are never.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn expiry(&mut self, name: &str) -> Result<Option<Option<UnixMs>>, AdminError> {
+        match self.nullable_int(name)? {
+            None => Ok(None),
+            Some(None | Some(-1 | 0)) => Ok(Some(None)),
+            Some(Some(seconds @ 1..=MAX_SECONDS)) => Ok(Some(Some(UnixMs(seconds * 1000)))),
+            Some(Some(_)) => Err(self.wrong(
+                name,
+                "必须是秒级 Unix 时间戳, 0 表示永不过期",
+                "must be seconds since 1970, or 0 for never",
+            )),
         }
     }
 

@@ -14,6 +14,7 @@ const LINES: &[Line] = &[
     ("channel.update", "修改渠道 {}", "changed the channel {}"),
     ("group.delete", "删除分组倍率 {}", "deleted the group {}"),
     ("group.put", "设置分组倍率 {}", "set the group {}"),
+    ("notice.put", "设置公告", "set the notice"),
     ("option.change", "设置 {}（本节点，重启前有效）", "set {} on this node, until its restart"),
     ("protocol.delete", "删除协议 {}", "deleted the protocol {}"),
     ("protocol.put", "设置协议 {}", "set the protocol {}"),

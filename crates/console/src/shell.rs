@@ -115,6 +115,7 @@ const SYSTEM: &[Entry] = &[
     ("/console/audit", "审计", "Audit", "a"),
     ("/console/doctor", "健康检查", "Health", "h"),
     ("/console/actions", "操作记录", "Admin journal", "j"),
+    ("/console/notice", "公告", "Notice", "n"),
     ("/console/settings", "设置", "Settings", "s"),
     ("/console/account", "我的账户", "Account", "m"),
 ];
@@ -150,7 +151,7 @@ fn side_bar(visit: &Visit, here: &str) -> Markup {
                     (entries(visit, here, None, OWN))
                 }
                 div.foot {
-                    @if visit.is_admin() { (books(visit)) }
+                    @if visit.is_admin() { (books(visit)) } @else { (own_books(visit)) }
                     (tastes(visit.taste, &visit.path))
                     form.who method="post" action="/console/logout" {
                         (csrf(visit))
@@ -188,6 +189,18 @@ fn books(visit: &Visit) -> Markup {
                 }
                 Some(_) => { span.state.bad { (visit.say("账目有误", "Books do not balance")) } }
                 None => { span.state.wait { (visit.say("启动后未核对", "Not checked yet")) } }
+            }
+        }
+    }
+}
+
+/// The same for users: when the books were last found to balance, where they were.
+fn own_books(visit: &Visit) -> Markup {
+    html! {
+        @if let Some(clean) = admin::ops::audit::last_clean(&visit.state) {
+            div.books {
+                span.state.on { (visit.say("账目无误", "Books balance")) }
+                (show::ago(clean.at))
             }
         }
     }

@@ -111,6 +111,11 @@ pub(super) async fn last_audit(
     one(&*run.ok_or_else(none)?)
 }
 
+pub(super) async fn last_clean(State(state): State<AdminState>) -> ApiResult {
+    let none = || AdminError::not_found("无误的检查", "check that found the books balanced");
+    one(proofs::last_clean(&state).ok_or_else(none)?)
+}
+
 pub(super) async fn audit(
     State(state): State<AdminState>,
     CallingActor(actor): CallingActor,

@@ -9,6 +9,7 @@ mod events;
 mod extract;
 mod group;
 mod journal;
+mod notice;
 mod openapi;
 mod option;
 mod plane;
@@ -26,7 +27,7 @@ mod webhook;
 
 use crate::ops::ability::{AbilityInput, AbilityView};
 use crate::ops::attention::Attention;
-use crate::ops::audit::AuditRun;
+use crate::ops::audit::{AuditRun, CleanAudit};
 use crate::ops::batch::{BatchRequest, BatchResult};
 use crate::ops::channel::{
     ChannelFilter, ChannelInput, ChannelReach, ChannelView, NodeTraffic, Probe, UpstreamModels,
@@ -40,6 +41,7 @@ use crate::ops::log::statement::MonthStatement;
 use crate::ops::log::usage::{ModelUsage, UsageRequest, UsageSeries};
 use crate::ops::log::usage_table::{UsageTable, UsageTableRequest};
 use crate::ops::log::{LogFilter, LogView, Statistics};
+use crate::ops::notice::{NoticeInput, NoticeView};
 use crate::ops::option::{OptionInput, OptionView};
 use crate::ops::own_sessions::SessionView;
 use crate::ops::price::{OwnPrice, PreviewInput, PricePreview};
@@ -146,6 +148,12 @@ fn admin_routes() -> CallTable {
             "/api/audit/ledger/last",
             journal::last_audit,
             one::<AuditRun>("The last check that this node made"),
+        )
+        .on(
+            &[Put],
+            "/api/notice",
+            notice::put,
+            one::<NoticeView>("Replace the notice").takes(NoticeInput::read),
         )
         .get("/api/attention", usage::attention, one::<Attention>("What needs a look now"))
         .get("/api/usage", usage::series, series("Usage over time"))
@@ -353,6 +361,12 @@ fn own() -> CallTable {
             "/api/events",
             events::follow,
             stream("What happens, as server-sent events").filters(EventRequest::read),
+        )
+        .get("/api/notice", notice::get, one::<NoticeView>("What all users are told"))
+        .get(
+            "/api/audit/ledger/clean",
+            journal::last_clean,
+            one::<CleanAudit>("When this node last found that the books balance"),
         )
         .get("/api/route", route::list, all::<SpokenRoutes>("The paths that calls may have now"))
         .get(

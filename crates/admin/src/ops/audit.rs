@@ -57,6 +57,20 @@ pub fn last(state: &AdminState, actor: &Actor) -> Result<Option<Arc<AuditRun>>, 
     Ok(state.last_audit.get())
 }
 
+/// That the books balance, for everybody.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct CleanAudit {
+    /// When the check began, in seconds since 1970.
+    pub at: i64,
+}
+
+/// The last check of this node, where it found nothing: what any user may know of it.
+#[must_use]
+pub fn last_clean(state: &AdminState) -> Option<CleanAudit> {
+    let run = state.last_audit.get().filter(|run| run.report.clean)?;
+    Some(CleanAudit { at: run.at })
+}
+
 /// How the charge of a request, or of a hold, came about. Users see their own, without our inner
 /// numbers: a request id is the client's choice, and others may have chosen the same.
 ///

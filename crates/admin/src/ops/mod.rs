@@ -17,6 +17,7 @@ pub mod first_start;
 pub mod group;
 pub mod log;
 pub mod low_balance;
+pub mod notice;
 pub mod option;
 pub mod own_sessions;
 pub mod price;

@@ -1,11 +1,13 @@
 //! A user's first page: the balance, what is left, and where it went.
 
+use super::notice as notice_page;
 use super::overview::{models_table, request, sums};
 use crate::parts::{self, ranges, tile};
 use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit};
 use admin::ops::log::usage;
+use admin::ops::notice;
 use admin::ops::user::{self, UserView};
 use domain::Quota;
 use maud::{Markup, html};
@@ -18,7 +20,9 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
     let series = usage::series(state, actor, true, &request).await?;
     let models = usage::models(state, actor, true, &request).await?;
     let sums = sums(&series);
+    let told = notice::get(state, actor).await?;
     let body = html! {
+        (notice_page::shown(visit.lang(), &told))
         div.tiles {
             (tile("/console/statements", visit.say("余额", "Balance"), &show::money(own.quota)))
             (tile("/console/log?type=consume", visit.say("消耗", "Spent"), &show::money(sums.spent)))

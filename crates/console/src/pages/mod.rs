@@ -22,6 +22,7 @@ mod home;
 mod keys;
 mod log;
 mod login;
+mod notice;
 mod overview;
 mod play;
 mod price_schedule;
@@ -159,6 +160,7 @@ fn of_system() -> Router<AdminState> {
         .route("/console/audit/run", post(audit::run))
         .route("/console/doctor", get(doctor::show).post(doctor::reach_out))
         .route("/console/actions", get(audit::actions))
+        .route("/console/notice", get(notice::show).post(notice::save))
         .route("/console/settings", get(settings::list))
         .route("/console/settings/edit", get(settings::edit).post(settings::save))
         .route("/console/statements", get(statements::show))

@@ -18,6 +18,7 @@ pub(crate) mod log_line;
 mod logs;
 mod migrate;
 mod mock_upstream;
+mod notice;
 mod openapi;
 mod out;
 mod poll;
@@ -64,6 +65,8 @@ enum Command {
     Token(token::Command),
     #[command(subcommand)]
     Channel(channel::Command),
+    #[command(subcommand)]
+    Notice(notice::Command),
     #[command(subcommand)]
     Price(price::Command),
     #[command(subcommand)]
@@ -124,6 +127,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Channel(command) => block_on(small_runtime()?, channel::run(command)),
         Command::Protocol(command) => block_on(small_runtime()?, protocol::run(command)),
         Command::Poll(args) => block_on(small_runtime()?, poll::run(args)),
+        Command::Notice(command) => block_on(small_runtime()?, notice::run(command)),
         Command::Price(command) => block_on(small_runtime()?, price::run(command)),
         Command::Task(command) => block_on(small_runtime()?, task::run(command)),
     }

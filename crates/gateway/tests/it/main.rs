@@ -47,6 +47,7 @@ mod metered;
 mod methods;
 mod metrics;
 mod nodes;
+mod notice;
 mod observe;
 mod openapi;
 mod own_api;

@@ -7,8 +7,6 @@ use domain::{Quota, UnixMs};
 /// Most codes made at once.
 const MAX_COUNT: i64 = 1000;
 const MAX_NAME_CHARS: usize = 64;
-/// The last second of the year 9999.
-const MAX_SECONDS: i64 = 253_402_300_799;
 /// Fields that responses show; ignored in requests.
 const IGNORED: &[&str] =
     &["id", "key", "key_hint", "user_id", "created_time", "used_user_id", "redeemed_time", "count"];
@@ -49,7 +47,7 @@ impl RedemptionInput {
         let quota = fields.amount("quota")?;
         let quota = fields.required("quota", quota)?;
         let count = fields.int_in("count", 1, MAX_COUNT)?.unwrap_or(1);
-        let expires_at = read_expiry(&mut fields)?.flatten();
+        let expires_at = fields.expiry("expired_time")?.flatten();
         fields.finish(&["id", "key"], &[])?;
         if quota <= Quota::ZERO {
             return Err(AdminError::field("quota", "必须大于 0", "must be above 0"));
@@ -69,25 +67,11 @@ impl RedemptionChange {
         let change = Self {
             name: name.map(|name| words::name("name", &name, MAX_NAME_CHARS)).transpose()?,
             quota: fields.amount("quota")?,
-            expires_at: read_expiry(&mut fields)?,
+            expires_at: fields.expiry("expired_time")?,
             status: fields.int_in("status", 1, 2)?,
         };
         fields.finish(IGNORED, &[])?;
         Ok(change)
-    }
-}
-
-/// `expired_time`: seconds since 1970, or 0 (or -1, as for keys) for never.
-fn read_expiry(fields: &mut Fields) -> Result<Option<Option<UnixMs>>, AdminError> {
-    match fields.nullable_int("expired_time")? {
-        None => Ok(None),
-        Some(None | Some(-1 | 0)) => Ok(Some(None)),
-        Some(Some(seconds @ 1..=MAX_SECONDS)) => Ok(Some(Some(UnixMs(seconds * 1000)))),
-        Some(Some(_)) => Err(fields.wrong(
-            "expired_time",
-            "必须是秒级 Unix 时间戳, 0 表示永不过期",
-            "must be seconds since 1970, or 0 for never",
-        )),
     }
 }
 

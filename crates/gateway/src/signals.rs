@@ -41,7 +41,7 @@ pub(crate) async fn unless_stopped<T>(
 /// on.
 pub(crate) fn follow(
     lines: Option<Lines>,
-    settings: Option<Arc<LiveSettings>>,
+    settings: Arc<LiveSettings>,
     tasks: Arc<Tasks>,
     end: CancellationToken,
 ) -> impl Future<Output = ()> {
@@ -57,7 +57,7 @@ async fn follow_both(
     mut hangup: Signal,
     mut poll: Signal,
     lines: Option<Lines>,
-    settings: Option<Arc<LiveSettings>>,
+    settings: Arc<LiveSettings>,
     tasks: Arc<Tasks>,
     end: CancellationToken,
 ) {
@@ -67,7 +67,7 @@ async fn follow_both(
             _ = hangup.recv() => {
                 supervisor::reload(|| {
                     lines.iter().for_each(Lines::reopen);
-                    settings.iter().for_each(|settings| settings.reload());
+                    settings.reload();
                 });
                 tracing::info!(target: "custompass", event = "log_reopened");
             }

@@ -8,7 +8,7 @@ use crate::show;
 use crate::visit::{Handled, Here, Visit, done, step};
 use admin::AdminError;
 use admin::ops::task::{self, Decision, TaskFilter, TaskView};
-use admin::ops::{user, webhook};
+use admin::ops::{channel, user, webhook};
 use axum::extract::Path;
 use domain::UserId;
 use maud::{Markup, html};
@@ -127,6 +127,10 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<String>) -> Handled {
     let task = task::get(app, actor, &id).await?;
     let deliveries = webhook::of_task(app, actor, &task).await?;
     let is_own = task.user_id == actor.user_id;
+    let of_others = match visit.is_admin() {
+        true => of_others(&visit, &task).await?,
+        false => html! {},
+    };
     let reply = match is_own || visit.asked("show") == "reply" {
         true => match task::reply(app, actor, &task.uid.to_string()).await {
             Ok(reply) => Some(reply.reply),
@@ -136,7 +140,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<String>) -> Handled {
         false => None,
     };
     let body = html! {
-        div.receipt { (facts(&visit, &task)) }
+        div.receipt { (facts(&visit, &task, &of_others)) }
         (timeline(lang, &task))
         @if !task.request_id.is_empty() {
             p { a href={ "/console/explain/" (step(&task.request_id)) } {
@@ -155,7 +159,44 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<String>) -> Handled {
     Ok(ShellPage::new(title, ENTRY).show(&visit, body))
 }
 
-fn facts(visit: &Visit, task: &TaskView) -> Markup {
+/// Whose task it is, and where it runs, by name.
+async fn of_others(visit: &Visit, task: &TaskView) -> Result<Markup, AdminError> {
+    let (app, lang) = (&visit.state, visit.lang());
+    let names = user::names(app, &visit.actor, [task.user_id]).await?;
+    let channel = match task.channel_id {
+        None => None,
+        // A channel may be deleted after its tasks have ended.
+        Some(id) => match channel::get(app, id).await {
+            Ok(channel) => Some((id, Some(channel))),
+            Err(AdminError::NotFound { .. }) => Some((id, None)),
+            Err(error) => return Err(error),
+        },
+    };
+    Ok(html! {
+        dt { (lang.say("用户", "User")) }
+        dd {
+            @match names.get(&task.user_id) {
+                Some(name) => a href={ "/console/users/" (task.user_id.0) } { (name) },
+                None => "?",
+            }
+            span.muted { " #" (task.user_id.0) }
+        }
+        @if let Some((id, channel)) = &channel {
+            dt { (lang.say("渠道", "Channel")) }
+            dd {
+                @match channel {
+                    Some(channel) => a href={ "/console/channels/" (id.0) } {
+                        (super::channels::name(lang, channel))
+                    },
+                    None => (lang.say("已删除", "deleted")),
+                }
+                span.muted { " #" (id.0) }
+            }
+        }
+    })
+}
+
+fn facts(visit: &Visit, task: &TaskView, of_others: &Markup) -> Markup {
     let lang = visit.lang();
     html! {
         dl.facts {
@@ -170,14 +211,7 @@ fn facts(visit: &Visit, task: &TaskView) -> Markup {
                 @if !task.progress.is_empty() { span.muted { " · " (task.progress) } }
             }
             dt { (lang.say("模型", "Model")) } dd { (task.action) }
-            @if visit.is_admin() {
-                dt { (lang.say("用户", "User")) }
-                dd { a href={ "/console/users/" (task.user_id.0) } { "#" (task.user_id.0) } }
-                @if let Some(channel) = task.channel_id {
-                    dt { (lang.say("渠道", "Channel")) }
-                    dd { a href={ "/console/channels/" (channel.0) } { "#" (channel.0) } }
-                }
-            }
+            (of_others)
             dt { (lang.say("上游任务 ID", "Upstream's id")) }
             dd.mono.break {
                 @if task.task_id.is_empty() { (show::NOTHING) } @else { (task.task_id) }

@@ -31,7 +31,7 @@ mod token;
 mod tools;
 mod user;
 
-use crate::config::{Config, Problems, Settings};
+use crate::config::{Config, Problems, Runtime as RuntimeSettings, Settings};
 use clap::{Parser, Subcommand};
 use oplog::{Levels, Lines};
 use std::io::Write;
@@ -87,11 +87,25 @@ enum Command {
 pub(crate) struct Loaded {
     /// Its configuration.
     pub config: Config,
-    /// What changes of settings begin with, and the log's levels, where changes are followed.
-    pub followed: Option<(Settings, Levels)>,
+    /// What changes of settings begin with.
+    pub followed: Followed,
     /// Its log, to be reopened when asked, and its dropped lines to be counted.
     pub lines: Option<Lines>,
 }
+
+/// The settings that a process was started with, and how they are read again.
+pub(crate) struct Followed {
+    /// As they were read.
+    pub settings: Settings,
+    /// Reads them again, with what was set while running on top.
+    pub read: ReadSettings,
+    /// The log's levels.
+    pub levels: Levels,
+}
+
+/// Reads settings, with what was set while running on top.
+pub(crate) type ReadSettings =
+    Box<dyn Fn(&RuntimeSettings) -> Result<Settings, Problems> + Send + Sync>;
 
 /// Runs the command that the process was started with.
 pub(crate) fn main() -> ExitCode {

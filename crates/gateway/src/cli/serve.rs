@@ -1,6 +1,6 @@
 //! `newapi serve`: the service, until a signal ends it.
 
-use super::{Loaded, block_on, out, serving_runtime};
+use super::{Followed, Loaded, block_on, out, serving_runtime};
 use crate::config::{self, Config};
 use crate::wiring::{self, Service};
 use crate::{signals, supervisor};
@@ -19,7 +19,9 @@ pub(super) fn run() -> anyhow::Result<ExitCode> {
     wiring::log_panics();
     let runtime = serving_runtime(config.server.worker_threads).context("threads can't be made")?;
     let in_file = config.log.file.is_some();
-    let loaded = Loaded { config, followed: Some((settings, levels)), lines: Some(log.lines()) };
+    let read = Box::new(config::from_process_under);
+    let followed = Followed { settings, read, levels };
+    let loaded = Loaded { config, followed, lines: Some(log.lines()) };
     let ended = block_on(runtime, serve(loaded));
     if let Err(error) = &ended
         && in_file

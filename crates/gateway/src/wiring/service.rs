@@ -3,7 +3,7 @@
 use super::parts;
 use super::settings::{Followers, LiveSettings};
 use crate::app::App;
-use crate::cli::Loaded;
+use crate::cli::{Followed, Loaded};
 use crate::config::{Config, MetricsConfig, ServerConfig};
 use crate::doctor::ServingDoctor;
 use crate::health::Health;
@@ -155,12 +155,11 @@ impl Service {
         let relay = Arc::clone(&built.relay);
         let refuse = move |full| relay.refuse_new_calls(full);
         let memory = Arc::new(MemoryLimit::new(config.memory_limit_bytes, refuse));
-        let settings = followed.map(|(settings, levels)| {
-            let relays = places.iter().map(|(_, relay)| relay.clone());
-            let relays = relays.chain([main.clone()]).collect();
-            LiveSettings::new(settings, built.followers(relays, &memory, levels))
-        });
-        built.admin.options = settings.clone().map(|settings| settings as Arc<dyn admin::Options>);
+        let relays = places.iter().map(|(_, relay)| relay.clone()).chain([main.clone()]).collect();
+        let Followed { settings, read, levels } = followed;
+        let followers = built.followers(relays, &memory, levels);
+        let settings = LiveSettings::new(settings, read, followers);
+        built.admin.options = Some(Arc::clone(&settings) as Arc<dyn admin::Options>);
 
         let app = Arc::new(App {
             admin: admin::router(built.admin.clone()),
@@ -427,18 +426,16 @@ fn spawn_followers(
     jobs: &TaskTracker,
     shutdown: &CancellationToken,
     parts: &Parts,
-    (lines, settings, main): (Option<Lines>, Option<Arc<LiveSettings>>, Current),
+    (lines, settings, main): (Option<Lines>, Arc<LiveSettings>, Current),
 ) {
     if let Some(redis) = &parts.redis {
         let keeping = Arc::clone(redis).keep(shutdown.clone());
         jobs.spawn(roster::named("redis", keeping));
     }
     let tasks = Arc::clone(&parts.tasks);
-    let signals = signals::follow(lines, settings.clone(), tasks, shutdown.clone());
+    let signals = signals::follow(lines, Arc::clone(&settings), tasks, shutdown.clone());
     jobs.spawn(roster::named("signals", signals));
-    if let Some(settings) = settings {
-        jobs.spawn(roster::named("settings", settings.follow(shutdown.clone())));
-    }
+    jobs.spawn(roster::named("settings", settings.follow(shutdown.clone())));
     let reviving = Relay::keep_reviving(main.clone(), shutdown.clone());
     jobs.spawn(roster::named("revival", reviving));
     let recovering = Relay::keep_recovering(main, shutdown.clone());

@@ -1,6 +1,7 @@
 //! Settings that follow their file, and an administrator, while running.
 
 use super::parts;
+use crate::cli::ReadSettings;
 use crate::config::{
     self, Config, Problems, Resolved, Runtime, Setting, SettingProblem, Settings, shown,
 };
@@ -41,6 +42,7 @@ pub(crate) struct Followers {
 /// The settings as they are now.
 pub(crate) struct LiveSettings {
     followers: Followers,
+    read: ReadSettings,
     file: Option<PathBuf>,
     state: Mutex<State>,
     /// Of administrators.
@@ -60,11 +62,11 @@ type Stamp = Option<(SystemTime, u64)>;
 
 impl LiveSettings {
     /// Begins with what the process was started with.
-    pub(crate) fn new(settings: Settings, followers: Followers) -> Arc<Self> {
+    pub(crate) fn new(settings: Settings, read: ReadSettings, followers: Followers) -> Arc<Self> {
         let file = settings.text(config::Key::ConfigFile).map(PathBuf::from);
         let state = State { settings, runtime: Runtime::new(), waiting: Vec::new() };
         let (state, turn) = (Mutex::new(state), tokio::sync::Mutex::default());
-        Arc::new(Self { followers, file, state, turn })
+        Arc::new(Self { followers, read, file, state, turn })
     }
 
     /// Follows the file until `end`. The first look counts as a change: the file may have been
@@ -100,7 +102,7 @@ impl LiveSettings {
 
     /// Reads all settings with `runtime` on top, and has the parts work by them.
     fn take(&self, state: &mut State, runtime: Runtime) -> Result<(), Problems> {
-        let (settings, waiting) = state.settings.adopt(config::from_process_under(&runtime)?);
+        let (settings, waiting) = state.settings.adopt((self.read)(&runtime)?);
         self.apply(&Config::from_settings(&settings)?)?;
         for ((setting, old), (_, new)) in state.settings.all().zip(settings.all()) {
             if old.value != new.value {

@@ -4,7 +4,7 @@
 mod steps;
 mod tasks;
 
-use super::{Loaded, http, out};
+use super::{Followed, Loaded, http, out};
 use crate::config::{Config, Runtime, Settings};
 use crate::wiring::Service;
 use crate::{mock_upstream, signals};
@@ -66,9 +66,13 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let upstream_stop = Stop::default();
     let upstream_job = tokio::spawn(mock_upstream::serve(upstream, upstream_stop.clone()));
 
-    let config = config(&scratch.0, args.port)?;
-    let (log, _) = oplog::install(&config.log, crate::wiring::system_clock())?;
-    let loaded = Loaded { config, followed: None, lines: Some(log.lines()) };
+    let environment = environment(&scratch.0, args.port);
+    let read = Box::new(move |runtime: &Runtime| Settings::load(&environment, runtime));
+    let settings = read(&Runtime::new())?;
+    let config = Config::from_settings(&settings)?;
+    let (log, levels) = oplog::install(&config.log, crate::wiring::system_clock())?;
+    let followed = Followed { settings, read, levels };
+    let loaded = Loaded { config, followed, lines: Some(log.lines()) };
     let service = Service::start(loaded).await?;
     let took_ms = began.elapsed().as_millis();
     out::line("newapi demo: everything runs in this process and is gone when it ends\n");
@@ -106,11 +110,11 @@ fn scratch_dir() -> anyhow::Result<PathBuf> {
     Ok(dir)
 }
 
-/// The defaults, ignoring the environment, with the loopback network allowed.
-fn config(dir: &Path, port: u16) -> anyhow::Result<Config> {
+/// In place of the environment: the defaults, with the loopback network allowed.
+fn environment(dir: &Path, port: u16) -> impl Fn(&str) -> Option<String> + Send + Sync + 'static {
     let (dir_text, port) = (dir.display().to_string(), port.to_string());
     let log = dir.join("newapi.log").display().to_string();
-    let environment = |name: &str| {
+    move |name| {
         let value = match name {
             "DATA_DIR" => dir_text.as_str(),
             "PORT" => port.as_str(),
@@ -124,9 +128,7 @@ fn config(dir: &Path, port: u16) -> anyhow::Result<Config> {
             _ => return None,
         };
         Some(value.to_owned())
-    };
-    let settings = Settings::load(&environment, &Runtime::new())?;
-    Ok(Config::from_settings(&settings)?)
+    }
 }
 
 async fn set_up(base: SocketAddr, upstream: SocketAddr) -> anyhow::Result<Demo> {

@@ -11,7 +11,7 @@ use testkit::{Answer, Call, ROOT_PASSWORD, Reply, Server, TestDb, json, on_both_
 pub(crate) const PASSWORD: &str = "a good password";
 const CHANNEL_KEY: &str = "upstream-secret-that-no-page-shows";
 /// Largest page, compressed.
-const MAX_PAGE_BYTES: usize = 20 * 1024;
+pub(crate) const MAX_PAGE_BYTES: usize = 20 * 1024;
 /// Pages of administrators.
 const ADMIN_PAGES: [&str; 17] = [
     "/console/users",
@@ -159,6 +159,13 @@ on_both_databases! {
     }
 }
 
+/// The size of a page as a proxy may send it.
+pub(crate) fn gzipped(page: &str) -> usize {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(page.as_bytes()).unwrap();
+    gzip.finish().unwrap().len()
+}
+
 /// What holds for every page: its head, its size, no secret, no word of the other language in it.
 fn check_pages(pages: &BTreeMap<String, String>, lang: &str) {
     for (path, page) in pages {
@@ -175,9 +182,7 @@ fn check_pages(pages: &BTreeMap<String, String>, lang: &str) {
         for inline in ["<style", " style=\"", "<script>", "onclick=", "hx-on", "javascript:"] {
             assert!(!page.contains(inline), "{path} has {inline}");
         }
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-        gzip.write_all(page.as_bytes()).unwrap();
-        let size = gzip.finish().unwrap().len();
+        let size = gzipped(page);
         assert!(size <= MAX_PAGE_BYTES, "{path}: {size} bytes");
         let words = between(page, "<nav class=\"side\"", "</nav>").unwrap();
         let han = words.replace("中文", "").chars().any(|c| ('\u{4e00}'..'\u{9fff}').contains(&c));

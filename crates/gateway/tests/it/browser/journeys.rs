@@ -48,6 +48,18 @@ on_sqlite! {
         world.close().await;
     }
 
+    async fn the_first_page_loads_little(db: TestDb) {
+        let (world, _) = lively(db).await;
+        let window = Chromium::open(&world.server, DESK).await;
+        window.go("/console/login").await;
+        let loaded = "return performance.getEntriesByType('resource').map((one) => one.name)
+            .filter((name) => !name.includes('/icon-'))";
+        let loaded = window.script(loaded).await;
+        assert_eq!(loaded.as_array().unwrap().len(), 2, "page, style and script: {loaded}");
+        window.close().await;
+        world.close().await;
+    }
+
     async fn an_operator_disables_channels_together(db: TestDb) {
         let (world, _) = lively(db).await;
         world.channel(&["chat"], testkit::json!({ "name": "second" })).await;
@@ -63,6 +75,18 @@ on_sqlite! {
         window.click("button[name=apply]").await;
         window.sees("Saved").await;
         assert_eq!(world.db.i64(on).await, 0);
+
+        // Codes and users go the same way.
+        for (list, apply) in [("codes", "Apply to 2 codes"), ("users", "Apply to 1 user")] {
+            window.go(&format!("/console/{list}")).await;
+            window.click("th.tick input").await;
+            window.click("#batch button[value='2']").await;
+            window.sees(apply).await;
+            window.accessible(&format!("what a batch of {list} changes")).await;
+            window.click("button[name=apply]").await;
+            window.sees("Disabled").await;
+        }
+        assert_eq!(world.db.i64("SELECT count(*) FROM redemptions WHERE status = 2").await, 2);
 
         // One by its row and the key x, changed by the form.
         window.go("/console/channels?sort=name&order=asc").await;

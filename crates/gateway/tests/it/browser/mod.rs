@@ -3,6 +3,7 @@
 
 mod journeys;
 mod live;
+mod pictures;
 mod play;
 
 use serde_json::{Value, json};

@@ -14,6 +14,7 @@ mod parts;
 mod reference;
 mod shell;
 mod show;
+mod summaries;
 mod visit;
 
 use admin::AdminState;

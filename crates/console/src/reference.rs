@@ -1,5 +1,7 @@
 //! The API's document, as its page shows it: each call with its fields.
 
+use crate::lang::Lang;
+use crate::summaries::in_chinese;
 use admin::{ROLE_ADMIN, openapi};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -47,6 +49,11 @@ impl DocumentedCall {
         self.role != "admin" || role >= ROLE_ADMIN
     }
 
+    /// What it does.
+    pub(crate) fn words(&self, lang: Lang) -> &str {
+        lang.say(in_chinese(&self.summary).unwrap_or(&self.summary), &self.summary)
+    }
+
     /// Whether a text is in its path, its words or the names of its fields.
     pub(crate) fn mentions(&self, text: &str) -> bool {
         let text = text.to_lowercase();
@@ -54,6 +61,7 @@ impl DocumentedCall {
         let mut names = fields.map(|field| field.name.as_str());
         self.path.contains(&text)
             || self.summary.to_lowercase().contains(&text)
+            || in_chinese(&self.summary).is_some_and(|words| words.contains(&text))
             || names.any(|name| name.contains(&text))
     }
 }

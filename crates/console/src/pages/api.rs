@@ -149,7 +149,7 @@ fn found(lang: Lang, calls: &[&DocumentedCall]) -> Markup {
                         td.cut.mono { a href={ (ENTRY) "?tag=" (section) "#" (call.id) } {
                             (call.verb) " " (call.path)
                         } }
-                        td.hide { (call.summary) }
+                        td.hide { (call.words(lang)) }
                         td.hide.muted { (title(lang, &call.section)) }
                     }
                 } }
@@ -175,7 +175,7 @@ fn one(visit: &Visit, call: &DocumentedCall) -> Markup {
         details.call id=(call.id) {
             summary {
                 b.mono { (call.verb) } " " span.mono.break { (call.path) }
-                span.muted { (call.summary) }
+                span.muted { (call.words(lang)) }
             }
             p.muted.small { (lang.say("权限", "For")) ": " (role) }
             pre { (curl(visit, call)) }

@@ -30,6 +30,9 @@ on_sqlite! {
         assert!(tasks.contains("/api/task/self") && !tasks.contains("settle-now"), "{tasks}");
         let found = user.get("/console/api?q=Remain_Quota").await.expect(200).text();
         assert!(found.contains("#post_token") && !found.contains("/api/user/{id}"), "{found}");
+        let in_chinese = "/console/api?q=%E6%96%B0%E5%BB%BA%E4%BB%A4%E7%89%8C";
+        let found = user.get(in_chinese).await.expect(200).text();
+        assert!(found.contains("#post_token\"") && !found.contains("#get_token\""), "{found}");
         let none = root.get("/console/api?q=no+such+field").await.expect(200).text();
         assert!(none.contains("No call has that"), "{none}");
         world.close().await;

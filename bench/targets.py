@@ -167,10 +167,11 @@ class Newapi:
                                   text=True).stdout.split()
         return sum(process_cpu_ms(pid) for pid in [self.postmaster, *children])
 
-    def call(self, path, body):
+    def call(self, path, body, method="POST"):
         request = urllib.request.Request(
             self.base + path, json.dumps(body).encode(),
-            {"Authorization": f"Bearer {ROOT_TOKEN}", "Content-Type": "application/json"})
+            {"Authorization": f"Bearer {ROOT_TOKEN}", "Content-Type": "application/json"},
+            method=method)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return json.load(answer)["data"]

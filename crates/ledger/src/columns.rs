@@ -351,13 +351,13 @@ impl<R> TableSchema<R> {
     }
 
     /// The parameters of [`Self::insert_one`].
-    pub(crate) fn insert_cells<'a>(&self, row: &'a R) -> Vec<Cell<'a>> {
-        self.inserted(Forms::ALL).map(|column| (column.get)(row)).collect()
+    pub(crate) fn insert_cells<'a>(&self, row: &'a R) -> impl Iterator<Item = Cell<'a>> {
+        self.inserted(Forms::ALL).map(|column| (column.get)(row))
     }
 
     /// The parameters of [`Self::update_one`].
-    pub(crate) fn update_cells<'a>(&self, row: &'a R) -> Vec<Cell<'a>> {
-        self.written().map(|column| (column.get)(row)).collect()
+    pub(crate) fn update_cells<'a>(&self, row: &'a R) -> impl Iterator<Item = Cell<'a>> {
+        self.written().map(|column| (column.get)(row))
     }
 }
 

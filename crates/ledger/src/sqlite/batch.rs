@@ -11,7 +11,7 @@ use crate::task_rows::{SET_DATA, TaskSql, TaskWrites};
 use crate::wanted::RowsNeeded;
 use domain::{ChannelId, FrozenPrice, HoldId, KeyId, NodeId, Quota, UnixMs};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::{Arc, LazyLock};
 use store::Engine;
 use uuid::Uuid;
@@ -238,28 +238,22 @@ impl Batch<'_> {
     }
 
     pub(super) fn write(&self, changes: &BatchChanges) -> rusqlite::Result<()> {
-        for (id, change) in &changes.account_moves {
-            let Some(account) = changes.accounts.get(id) else { continue };
-            let moved = AccountMove::new(account, change);
-            self.one(&SQL.move_account, ACCOUNTS.update_cells(&moved))?;
-        }
-        for (id, change) in &changes.key_moves {
-            let Some(key) = changes.keys.get(id) else { continue };
-            self.one(&SQL.move_key, KEYS.update_cells(&KeyMove::new(key, change)))?;
-        }
-        for row in &changes.ended_holds {
-            self.one("DELETE FROM holds WHERE id = ?1", vec![Cell::Uuid(row.id.0)])?;
-        }
+        let accounts = changes.account_moves.iter();
+        let accounts: Vec<AccountMove> = accounts
+            .filter_map(|(id, change)| Some(AccountMove::new(changes.accounts.get(id)?, change)))
+            .collect();
+        self.each(&SQL.move_account, &accounts, |row| ACCOUNTS.update_cells(row))?;
+        let keys = changes.key_moves.iter();
+        let keys: Vec<KeyMove> = keys
+            .filter_map(|(id, change)| Some(KeyMove::new(changes.keys.get(id)?, change)))
+            .collect();
+        self.each(&SQL.move_key, &keys, |row| KEYS.update_cells(row))?;
+        let by_id = |row: &HoldRow| std::iter::once(Cell::Uuid(row.id.0));
+        self.each("DELETE FROM holds WHERE id = ?1", &changes.ended_holds, by_id)?;
         let (made, changed) = changes.written_holds();
-        for row in &changed {
-            self.one(&SQL.update_hold, HOLDS.update_cells(row))?;
-        }
-        for row in &made {
-            self.one(&SQL.insert_hold, HOLDS.insert_cells(row))?;
-        }
-        for line in &changes.lines {
-            self.one(&SQL.insert_line, LINES.insert_cells(line))?;
-        }
+        self.each(&SQL.update_hold, &changed, |row| HOLDS.update_cells(row))?;
+        self.each(&SQL.insert_hold, &made, |row| HOLDS.insert_cells(row))?;
+        self.each(&SQL.insert_line, &changes.lines, |row| LINES.insert_cells(row))?;
         let tasks = TaskWrites::of(&SQL.tasks, changes);
         for (uid, data) in tasks.large_data {
             self.connection
@@ -281,12 +275,27 @@ impl Batch<'_> {
         self.write_replies(changes)
     }
 
-    /// A statement about one row.
-    fn one(&self, sql: &str, cells: Vec<Cell<'_>>) -> rusqlite::Result<()> {
-        match self.connection.prepare_cached(sql)?.execute(params_from_iter(cells))? {
-            1 => Ok(()),
-            rows => Err(rusqlite::Error::StatementChangedRows(rows)),
+    /// Executes a statement about one row for each of the rows.
+    fn each<'r, R, C: Iterator<Item = Cell<'r>>>(
+        &self,
+        sql: &str,
+        rows: &'r [R],
+        cells: impl Fn(&'r R) -> C,
+    ) -> rusqlite::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
         }
+        let mut statement = self.connection.prepare_cached(sql)?;
+        for row in rows {
+            for (at, cell) in cells(row).enumerate() {
+                statement.raw_bind_parameter(at + 1, cell)?;
+            }
+            match statement.raw_execute()? {
+                1 => {}
+                changed => return Err(rusqlite::Error::StatementChangedRows(changed)),
+            }
+        }
+        Ok(())
     }
 
     fn write_movements(&self, changes: &BatchChanges) -> rusqlite::Result<()> {

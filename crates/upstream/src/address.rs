@@ -171,7 +171,7 @@ impl BaseUrl {
     /// # Errors
     /// When the address gets too long, or `raw_query` has characters that a query can't have.
     pub fn target(&self, path: &str, raw_query: Option<&str>) -> Result<Uri, AddressError> {
-        self.join(&format!("{}/{}", self.path, encode_path(path)), raw_query)
+        self.at_encoded(&format!("{}/{}", self.path, encode_path(path)), raw_query)
     }
 
     /// Its path, without a slash at its end.
@@ -193,12 +193,14 @@ impl BaseUrl {
     /// # Errors
     /// Those of [`BaseUrl::target`].
     pub fn at_encoded(&self, path: &str, raw_query: Option<&str>) -> Result<Uri, AddressError> {
-        self.join(&format!("/{}", path.trim_start_matches('/')), raw_query)
+        self.join(path.trim_start_matches('/'), raw_query)
     }
 
+    /// The path is without its first slash.
     fn join(&self, path: &str, raw_query: Option<&str>) -> Result<Uri, AddressError> {
         let query_len = raw_query.map_or(0, |q| q.len() + 1);
-        let mut text = String::with_capacity(path.len() + query_len);
+        let mut text = String::with_capacity(1 + path.len() + query_len);
+        text.push('/');
         text.push_str(path);
         if let Some(query) = raw_query {
             // A fragment is never sent, so it would cut off the rest of the query.

@@ -1,6 +1,7 @@
 //! Percent-encoding of paths.
 
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::borrow::Cow;
 
 /// Characters of a path that must be encoded. All other ASCII (letters, digits and `/ : @ ! $ & ' (
 /// ) * + , ; = - . _ ~`) is left as it is, so that an upstream gets the spelling that its own
@@ -33,6 +34,6 @@ pub fn encode_segment(text: &str) -> String {
 
 /// A path that decodes to this text, its slashes kept.
 #[must_use]
-pub fn encode_path(path: &str) -> String {
-    utf8_percent_encode(path, PATH).to_string()
+pub fn encode_path(path: &str) -> Cow<'_, str> {
+    utf8_percent_encode(path, PATH).into()
 }

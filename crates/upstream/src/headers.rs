@@ -2,6 +2,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use memchr::memmem::Finder;
+use std::cell::LazyCell;
 
 /// Hop-by-hop headers (RFC 9110 §7.6.1).
 fn is_hop_by_hop(name: &HeaderName) -> bool {
@@ -113,9 +114,11 @@ pub fn forward_request_headers(from: &HeaderMap, ours: ClientSecrets<'_>) -> Hea
     let mut to = copy(from, |name| {
         !stays_here(name) && !name.as_str().contains('_') && !ours.names.contains(name)
     });
-    let key = Finder::new(ours.key);
+    // Most values are shorter than a key.
+    let key = LazyCell::new(|| Finder::new(ours.key));
+    let may_have_key = |value: &HeaderValue| !ours.key.is_empty() && value.len() >= ours.key.len();
     let has_key = |(name, value): (&HeaderName, &HeaderValue)| {
-        (!ours.key.is_empty() && key.find(value.as_bytes()).is_some()).then(|| name.clone())
+        (may_have_key(value) && key.find(value.as_bytes()).is_some()).then(|| name.clone())
     };
     for name in to.iter().filter_map(has_key).collect::<Vec<_>>() {
         to.remove(name);

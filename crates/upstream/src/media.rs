@@ -84,8 +84,11 @@ fn is_json(essence: &str) -> bool {
     if !kind.bytes().all(is_token) || !subtype.bytes().all(is_token) {
         return false;
     }
-    let (kind, subtype) = (kind.to_ascii_lowercase(), subtype.to_ascii_lowercase());
-    subtype.ends_with("+json") || (kind == "application" && subtype == "json")
+    let suffix = subtype.len().checked_sub("+json".len()).and_then(|at| subtype.get(at..));
+    let is_suffixed = suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json"));
+    let is_plain =
+        || kind.eq_ignore_ascii_case("application") && subtype.eq_ignore_ascii_case("json");
+    is_suffixed || is_plain()
 }
 
 fn is_form(essence: &str) -> bool {

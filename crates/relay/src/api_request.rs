@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::faults;
 use crate::identify::Caller;
 use crate::inlet::{Inlet, InletRules, take_in};
-use crate::request_body::{kind, model_in_body, model_name, plain, resource_ids};
+use crate::request_body::{model_in_body, model_name, plain, resource_ids, unreadable};
 use crate::resources::{self, Owned};
 use crate::spoken::{ModelPlaces, Spoken};
 use crate::surface::ApiPath;
@@ -15,7 +15,7 @@ use domain::{ChannelId, Fault, ModelName};
 use http::request::Parts;
 use http_body::Body as _;
 use hyper::body::Incoming;
-use upstream::media::MediaKind;
+use upstream::media::{MediaKind, media_kind};
 use upstream::query;
 
 /// A request for a model.
@@ -72,7 +72,8 @@ pub(crate) async fn read_api(
 
     // A request that will be refused need not be taken in.
     let reads_body = matches!(named, Named::InBody) && !body.is_end_stream();
-    let media = reads_body.then(|| kind(&head.headers)).transpose()?;
+    let declared = media_kind(&head.headers);
+    let media = reads_body.then(|| declared.clone().map_err(unreadable)).transpose()?;
     let payer = Some(Payer { relay, identity: &caller.identity, least: None });
     let rules = InletRules { config: &relay.config, whole: true, payer };
     let inlet = take_in(&head.headers, body, rules, &mut ctx.share).await?;
@@ -85,8 +86,8 @@ pub(crate) async fn read_api(
     }
     let owned = match &api.spoken {
         Some(spoken) => {
-            let media = if plain.is_empty() { None } else { kind(&head.headers).ok() };
-            let ids = resource_ids(spoken, query, (media.as_ref(), &plain))?;
+            let media = declared.as_ref().ok().filter(|_| !plain.is_empty());
+            let ids = resource_ids(spoken, query, (media, &plain))?;
             resources::owned(relay, caller, &ids).await?
         }
         None => None,

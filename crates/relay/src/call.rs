@@ -159,7 +159,7 @@ impl Call {
         let is_submission = self.submits_by_envelope(channel);
         if let (CallTarget::Api(ApiTarget { api, .. }), false) = (&self.target, is_submission) {
             let spoken = api.spoken.as_ref();
-            let route = spoken.and_then(|_| route_of(channel, &self.method, &api.absolute()));
+            let route = spoken.and_then(|_| route_of(channel, &self.method, api.path()));
             return route.map_or(ReadAs::Envelope(needs), by_route);
         }
         if is_submission || spoken::is_custom_pass(channel) {
@@ -173,8 +173,8 @@ impl Call {
     /// API.
     pub(crate) fn submit_route(&self, channel: &Channel) -> Option<Arc<ProtocolRoute>> {
         let path = match &self.target {
-            CallTarget::Api(ApiTarget { api, .. }) => api.absolute(),
-            CallTarget::Model => pass_path(&self.model),
+            CallTarget::Api(ApiTarget { api, .. }) => Cow::Borrowed(api.path()),
+            CallTarget::Model => Cow::Owned(pass_path(&self.model)),
         };
         spoken::submit_route(channel, &self.method, &path)
     }
@@ -185,14 +185,13 @@ impl Call {
     }
 
     /// The path at the upstream, decoded, with the upstream's name of the model.
-    pub(crate) fn upstream_path(&self, channel: &Channel) -> Result<String, Fault> {
+    pub(crate) fn upstream_path(&self, channel: &Channel) -> Result<Cow<'_, str>, Fault> {
         let mapped = self.mapped(channel)?;
         let CallTarget::Api(ApiTarget { api, .. }) = &self.target else {
-            return Ok(format!("/{mapped}"));
+            return Ok(format!("/{mapped}").into());
         };
-        let path = api.absolute();
-        let renamed = api.spoken.as_ref().and_then(|it| it.path_for(&path, mapped));
-        Ok(renamed.unwrap_or(path))
+        let renamed = api.spoken.as_ref().and_then(|it| it.path_for(api.path(), mapped));
+        Ok(renamed.map_or(Cow::Borrowed(api.path()), Cow::Owned))
     }
 
     /// Whether the call submits work that continues without it, and so must not be made twice.

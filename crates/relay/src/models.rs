@@ -28,9 +28,9 @@ pub(crate) enum ModelList {
 impl ModelList {
     /// The shape of the list at this path, if it lists models.
     pub(crate) fn of(api: &ApiPath) -> Option<Self> {
-        match api.path.as_str() {
-            "v1beta/models" => Some(Self::Gemini),
-            "api/tags" => Some(Self::Tags),
+        match api.path() {
+            "/v1beta/models" => Some(Self::Gemini),
+            "/api/tags" => Some(Self::Tags),
             path if path.ends_with("/models") => Some(Self::Data),
             _ => None,
         }

@@ -172,7 +172,8 @@ async fn call_model(
     };
     let idempotency_key = idempotency::key_of(&head.headers)?.map(str::to_owned);
     let spoken = api.as_ref().and_then(|(api, _)| api.spoken.as_ref());
-    let routes = priced_routes(candidates, spoken, (&head.method, &model));
+    let priced = || priced_routes(candidates, spoken, (&head.method, &model));
+    let routes = price.as_ref().map(|_| priced()).unwrap_or_default();
     let reads_it = price.as_ref().is_some_and(|price| reads_request(price, &routes));
     let inlet = match body {
         Intake::Here(inlet) => inlet,
@@ -259,7 +260,7 @@ fn candidates_for<'a>(
     let speaking = match api {
         None if candidates.iter().all(|it| spoken::is_custom_pass(it)) => Cow::Borrowed(candidates),
         None => route::speaking(candidates, method, &pass_path(model))?,
-        Some(api) => route::speaking(candidates, method, &api.absolute())?,
+        Some(api) => route::speaking(candidates, method, api.path())?,
     };
     match pinned {
         None => Ok(speaking),
@@ -336,12 +337,12 @@ fn check_no_key(surface: &Surface, query: Option<&str>) -> Result<(), Fault> {
 
 /// Parameters that a client may not send in its query: some upstreams prefer them to the body.
 fn check_query(surface: &Surface, query: Option<&str>) -> Result<(), Fault> {
-    let says = |name| query.is_some_and(|query| upstream::says(query.as_bytes(), name));
-    if says("precharge") {
+    let Some(query) = query else { return Ok(()) };
+    if upstream::says(query.as_bytes(), "precharge") {
         return Err(faults::precharge_said());
     }
     if let Surface::Api(api) = surface
-        && api.names_of_model().into_iter().any(says)
+        && api.model_is_said(query)
     {
         return Err(faults::model_said());
     }
@@ -420,7 +421,7 @@ async fn answer_list(
     head: &Parts,
 ) -> Result<Response<Body>, Fault> {
     let word = api.list().ok_or_else(faults::not_found)?;
-    if word == ListWord::Own && lists_tasks(&relay.live.catalog.load(), &api.absolute()) {
+    if word == ListWord::Own && lists_tasks(&relay.live.catalog.load(), api.path()) {
         return vendor_tasks::list(relay, caller, api, head.uri.query()).await;
     }
     match ModelList::of(api) {

@@ -178,7 +178,7 @@ fn form_has_precharge(headers: &HeaderMap, plain: &[u8]) -> Result<bool, Fault> 
     }
 }
 
-fn unreadable(error: MediaError) -> Fault {
+pub(crate) fn unreadable(error: MediaError) -> Fault {
     faults::media_type(error.zh(), &error.to_string())
 }
 

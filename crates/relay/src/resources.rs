@@ -56,11 +56,11 @@ impl ResourceEffect {
             }
             Some(_) => return Self::None,
         }
-        let named = spoken.id_in_path().filter(|id| api.path.as_str().ends_with(id));
+        let named = spoken.id_in_path().filter(|id| api.path().ends_with(id));
         match (named, method) {
             (Some(id), &Method::GET) => Self::Shows { id: id.to_owned(), days },
             (Some(id), &Method::DELETE) => Self::Ends(id.to_owned()),
-            _ if route.makes => Self::Makes { collection: api.absolute(), days },
+            _ if route.makes => Self::Makes { collection: api.path().to_owned(), days },
             _ => Self::None,
         }
     }
@@ -242,7 +242,6 @@ pub(crate) async fn list(
         return Err(faults::list_refused());
     }
     let mut asked = Asked::read(query.unwrap_or_default())?;
-    let collection = api.absolute();
     let mut page = ListPage { has_more: true, ..ListPage::default() };
     for _ in 0..MAX_PAGES {
         let wanted = asked.limit - u32::try_from(page.data.len()).unwrap_or(asked.limit);
@@ -251,7 +250,7 @@ pub(crate) async fn list(
         }
         let after = asked.after.take();
         let part = ResourcePage {
-            collection: &collection,
+            collection: api.path(),
             after: after.as_deref(),
             ascending: asked.ascending,
             limit: wanted + 1,

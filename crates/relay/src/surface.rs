@@ -36,16 +36,21 @@ pub(crate) enum Surface {
 /// A path of an API.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ApiPath {
-    /// Decoded, without the slash in front: `v1/chat/completions`.
-    pub path: ModelName,
+    /// Decoded, with the slash in front: `/v1/chat/completions`.
+    path: Box<str>,
     /// The route of a protocol that it fits; none: the path is passed on as it is.
     pub spoken: Option<Spoken>,
 }
 
 impl ApiPath {
-    /// With the slash in front.
-    pub(crate) fn absolute(&self) -> String {
-        format!("/{}", self.path.as_str())
+    /// The path, decoded, with the slash in front.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The same path, spoken by another route.
+    pub(crate) fn spoken_by(self, spoken: Spoken) -> Self {
+        Self { spoken: Some(spoken), ..self }
     }
 
     /// Whether it lists something, and what is done then.
@@ -63,16 +68,18 @@ impl ApiPath {
         self.spoken.as_ref().is_some_and(Spoken::names_no_model)
     }
 
-    /// The names by which some upstream may look for its model in the query, where it is not.
-    pub(crate) fn names_of_model(&self) -> Vec<&str> {
+    /// Whether a query says a name by which some upstream may look for its model there, where it is
+    /// not.
+    pub(crate) fn model_is_said(&self, query: &str) -> bool {
         let places = self.spoken.as_ref().map(Spoken::model_places).unwrap_or_default();
-        let is_elsewhere = |name: &&str| places.parameter != Some(*name);
-        places.members.into_iter().chain(["model"]).filter(is_elsewhere).collect()
+        let mut names = places.members.into_iter().chain(["model"]);
+        names.any(|name| places.parameter != Some(name) && upstream::says(query.as_bytes(), name))
     }
 
     fn read(meaning: &PathMeaning<'_>, method: &Method, raw: &str) -> Result<Self, Fault> {
-        let path = upstream::decode_model_path(raw).map_err(bad_path)?;
-        let spoken = Spoken::of(meaning, method, &format!("/{}", path.as_str()));
+        let decoded = upstream::decode_model_path(raw).map_err(bad_path)?;
+        let path: Box<str> = ["/", decoded.as_str()].concat().into();
+        let spoken = Spoken::of(meaning, method, &path);
         Ok(Self { path, spoken })
     }
 }
@@ -110,7 +117,7 @@ impl Surface {
     pub(crate) fn route(&self) -> &'static str {
         match self {
             Self::Pass(_) => "/pass/{model}",
-            Self::Api(api) => match api.path.as_str().split('/').next() {
+            Self::Api(api) => match api.path.split('/').nth(1) {
                 Some("v1beta") => "/v1beta/{path}",
                 Some("v2") => "/v2/{path}",
                 Some("openai") => "/openai/{path}",
@@ -236,7 +243,7 @@ mod tests {
     fn read(method: Method, path: &str) -> String {
         match surface(meaning(), &method, path) {
             Ok(Surface::Api(api)) => {
-                format!("Api({}, {})", api.path.as_str(), api.spoken.is_some())
+                format!("Api({}, {})", api.path, api.spoken.is_some())
             }
             Ok(other) => format!("{other:?}"),
             Err(fault) => fault.en,
@@ -248,36 +255,36 @@ mod tests {
         for (method, path, meaning) in [
             (Method::POST, "/pass/gpt-4", "Pass(ModelName(\"gpt-4\"))"),
             (Method::GET, "/pass/img%2Fsubmit", "Pass(ModelName(\"img/submit\"))"),
-            (Method::POST, "/v1/chat/completions", "Api(v1/chat/completions, true)"),
+            (Method::POST, "/v1/chat/completions", "Api(/v1/chat/completions, true)"),
             (Method::GET, "/v1/models", "Models"),
             (Method::GET, "/v1/models/org/m", "Model(ModelName(\"org/m\"))"),
-            (Method::POST, "/v1/models", "Api(v1/models, false)"),
+            (Method::POST, "/v1/models", "Api(/v1/models, false)"),
             (Method::GET, "/v1/dashboard/billing/subscription", "Subscription"),
             (Method::GET, "/v1/dashboard/billing/usage", "Usage"),
             (Method::GET, "/v1/tasks", "Tasks(Page)"),
-            (Method::POST, "/v1/tasks", "Api(v1/tasks, false)"),
+            (Method::POST, "/v1/tasks", "Api(/v1/tasks, false)"),
             (Method::POST, "/pass/m/task/list-by-condition", "Tasks(List { model: \"m/submit\" })"),
             (Method::GET, "/pass/m/tasks/7", "Pass(ModelName(\"m/tasks/7\"))"),
             (
                 Method::POST,
                 "/v1beta/models/m:generateContent",
-                "Api(v1beta/models/m:generateContent, true)",
+                "Api(/v1beta/models/m:generateContent, true)",
             ),
-            (Method::POST, "/pass/api/chat", "Api(api/chat, true)"),
-            (Method::POST, "/pass/v1/chat/completions", "Api(v1/chat/completions, true)"),
+            (Method::POST, "/pass/api/chat", "Api(/api/chat, true)"),
+            (Method::POST, "/pass/v1/chat/completions", "Api(/v1/chat/completions, true)"),
             (Method::POST, "/v1beta/models/m:other", "Unknown"),
-            (Method::POST, "//v1//chat/completions/", "Api(v1/chat/completions, true)"),
-            (Method::POST, "/v1/v1/chat/completions", "Api(v1/chat/completions, true)"),
-            (Method::POST, "/chat/completions", "Api(v1/chat/completions, true)"),
-            (Method::POST, "/v1/pass/api/chat", "Api(api/chat, true)"),
+            (Method::POST, "//v1//chat/completions/", "Api(/v1/chat/completions, true)"),
+            (Method::POST, "/v1/v1/chat/completions", "Api(/v1/chat/completions, true)"),
+            (Method::POST, "/chat/completions", "Api(/v1/chat/completions, true)"),
+            (Method::POST, "/v1/pass/api/chat", "Api(/api/chat, true)"),
             (Method::GET, "/v1/v1/models/", "Models"),
             (
                 Method::GET,
                 "/models",
                 "no such path; it may mean one of: /v1/models, /v1beta/models",
             ),
-            (Method::POST, "/v1/a//b", "Api(v1/a/b, false)"),
-            (Method::POST, "/v1/v1/unheard-of", "Api(v1/v1/unheard-of, false)"),
+            (Method::POST, "/v1/a//b", "Api(/v1/a/b, false)"),
+            (Method::POST, "/v1/v1/unheard-of", "Api(/v1/v1/unheard-of, false)"),
             (Method::GET, "/elsewhere", "Unknown"),
         ] {
             assert_eq!(read(method, path), meaning, "{path}");

@@ -81,7 +81,7 @@ pub(crate) fn kind<'a>(
     (method, api): (&Method, Option<&ApiPath>),
     model: &ModelName,
 ) -> (Cow<'a, [Arc<Channel>]>, Option<SubmissionKind>) {
-    let path = api.map_or_else(|| pass_path(model), ApiPath::absolute);
+    let path = api.map_or_else(|| pass_path(model).into(), |api| Cow::Borrowed(api.path()));
     let submits = |channel: &&Arc<Channel>| submit_route(channel, method, &path).is_some();
     match candidates.iter().filter(submits).count() {
         0 => (candidates, model.is_submission().then_some(SubmissionKind::Envelope)),
@@ -222,7 +222,7 @@ pub(crate) async fn deliver(
     let reply = match &route {
         None => first_reply::read(reply.status, &reply.headers, &bytes, &read_as),
         Some(route) => {
-            let path = call.upstream_path(&prepared.channel)?;
+            let path = call.upstream_path(&prepared.channel)?.into_owned();
             vendor::read(route, path, &reply, &bytes)
         }
     };

@@ -29,7 +29,7 @@ pub(super) async fn keep(
         return Err(faults::system("a submission without a task"));
     };
     let channel = &prepared.channel;
-    let accepted = vendor::unread(call.upstream_path(channel)?, String::new());
+    let accepted = vendor::unread(call.upstream_path(channel)?.into_owned(), String::new());
     let tee = reservation.is_claimed().then(|| fault_tee(ctx, uid, &fault));
     let task = accepted.record(relay, uid, channel)?;
     warn(ctx, uid, &fault.cause_chain());

@@ -63,7 +63,7 @@ pub(crate) async fn list(
             Some(found.first().map(|task| task.id).ok_or_else(faults::task_not_found)?)
         }
     };
-    let page = TaskPage { path: &api.absolute(), behind, ascending, limit: limit + 1 };
+    let page = TaskPage { path: api.path(), behind, ascending, limit: limit + 1 };
     let mut tasks = rows::page(&relay.db, user_id, page).await?;
     let has_more = i64::try_from(tasks.len()).is_ok_and(|found| found > limit);
     tasks.truncate(usize::try_from(limit).unwrap_or(0));

@@ -71,7 +71,7 @@ pub(crate) async fn read(
     }
     let model = model_name(&found.task.model)?;
     let pinned = Some(found.channel.id);
-    let api = ApiPath { path: api.path, spoken: Some(found.spoken) };
+    let api = api.spoken_by(found.spoken);
     let api = Some((api, ApiBody { plain: None, named_by: NamedBy::Elsewhere }));
     let request = ModelRequest { head, model, api, pinned, body: Intake::Coming(body) };
     Ok(TaskCallRead::Send(Box::new(request)))
@@ -108,16 +108,16 @@ async fn find(
     head: &Parts,
 ) -> Result<FoundTask, Fault> {
     let catalog = ctx.relay.live.catalog.load_full();
-    let path = api.absolute();
+    let path = api.path();
     let (method, query, identity) = (&head.method, head.uri.query(), &caller.identity);
     let mut seen: Vec<String> = Vec::new();
     for protocol in catalog.spoken_protocols() {
-        let Some(spoken) = about_task(protocol, method, &path) else { continue };
+        let Some(spoken) = about_task(protocol, method, path) else { continue };
         let Some(id) = one_id(&spoken, query)?.filter(|id| !seen.contains(id)) else { continue };
         for task in rows::of_id(&ctx.relay.db, identity.user_id, &id).await? {
             let Some(channel) = catalog.channel(task.channel_id) else { continue };
             let spoken = egress::protocol_of(channel)?;
-            let Some(spoken) = about_task(spoken, method, &path) else { continue };
+            let Some(spoken) = about_task(spoken, method, path) else { continue };
             if one_id(&spoken, query)?.as_ref() == Some(&id) && may_call(identity, &task.model) {
                 return Ok(FoundTask { task, channel: Arc::clone(channel), spoken });
             }

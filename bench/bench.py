@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from statistics import median
 
 import streams
+from consoles import consoles
 from journal import journal
 from kept import kept
 from tasks import tasks
@@ -362,7 +363,8 @@ def yardsticks(bench):
 
 PARTS = {"throughput": throughput, "one-core": one_core, "accounts": accounts,
          "first-event": first_event, "memory": memory, "large-bodies": large_bodies,
-         "tasks": tasks, "journal": journal, "kept": kept}
+         "tasks": tasks, "journal": journal, "kept": kept,
+         "consoles": lambda bench: consoles(bench, rounds, ratios)}
 
 
 def main():

@@ -1,6 +1,5 @@
 """A long journal: what pages and sums, of the API and the console, take over ten million lines."""
 
-import json
 import os
 import subprocess
 import time
@@ -62,15 +61,6 @@ def ask(server, path, who):
 
 def by_token(token):
     return {"Authorization": f"Bearer {token}"}
-
-
-def by_session(server, name, password):
-    """Logs in, as a browser does."""
-    body = json.dumps({"username": name, "password": password}).encode()
-    request = urllib.request.Request(server.base + "/api/user/login", body,
-                                     {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return {"Cookie": answer.headers["Set-Cookie"].split(";")[0]}
 
 
 def queries(dsn):
@@ -277,8 +267,8 @@ def journal(bench):
     server.call(f"/api/user/{busiest}", {"password": ROOT_PASSWORD}, "PUT")
     username = psql(dsn, "-c", f"SELECT username FROM users WHERE id = {busiest}")
     operators, users = console_pages(dsn)
-    root = by_session(server, "root", ROOT_PASSWORD)
-    user = by_session(server, username, ROOT_PASSWORD)
+    root = server.log_in("root", ROOT_PASSWORD)
+    user = server.log_in(username, ROOT_PASSWORD)
     asked = [(f"operator: {path or '/'}", "/console" + path, root) for path in operators]
     asked += [(f"busiest user: {path or '/'}", "/console" + path, user) for path in users]
     bench.title(f"A journal of {lines:,} lines over three months, PostgreSQL: the console")

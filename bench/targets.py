@@ -178,6 +178,14 @@ class Newapi:
         except urllib.error.HTTPError as error:
             raise RuntimeError(f"{path}: {error.code} {error.read().decode()}") from error
 
+    def log_in(self, name, password):
+        """Logs in, as a browser does; the header that its requests have then."""
+        body = json.dumps({"username": name, "password": password}).encode()
+        request = urllib.request.Request(self.base + "/api/user/login", body,
+                                         {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return {"Cookie": answer.headers["Set-Cookie"].split(";")[0]}
+
     def set_up(self, accounts):
         """Channels, prices, and so many accounts with a key each."""
         channels = {"c": ([FIXED, FREE], {}), "c-use": ([BY_USE], {"precharge": "off"}),

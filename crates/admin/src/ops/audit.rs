@@ -25,7 +25,7 @@ pub struct AuditRun {
 pub struct LastAudit(Arc<Mutex<Option<Arc<AuditRun>>>>);
 
 impl LastAudit {
-    fn get(&self) -> Option<Arc<AuditRun>> {
+    pub(super) fn get(&self) -> Option<Arc<AuditRun>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

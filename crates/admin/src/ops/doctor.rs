@@ -2,6 +2,7 @@
 
 use crate::page::Page;
 use crate::{Actor, AdminError, AdminState, Fields, ROLE_ROOT, exact};
+use ledger::AuditReport;
 use serde::Serialize;
 use std::future::Future;
 use std::pin::Pin;
@@ -86,7 +87,33 @@ pub async fn examine(
     let _turn = turn
         .try_lock()
         .map_err(|_| AdminError::conflict("健康检查正在进行", "a health check is under way"))?;
-    Ok(Page::whole(doctor.examine(reaches_out).await))
+    let mut checks = doctor.examine(reaches_out).await;
+    checks.push(last_audit(state));
+    Ok(Page::whole(checks))
+}
+
+/// The last audit of this process.
+fn last_audit(state: &AdminState) -> HealthCheck {
+    let check = |state, found: String, remedy: &str| {
+        let (name, remedy) = ("audit".to_owned(), remedy.to_owned());
+        HealthCheck { name, state, found, remedy }
+    };
+    let Some(run) = state.last_audit.get() else {
+        let found = "none was made since this process was started".to_owned();
+        return check(HealthState::Good, found, "");
+    };
+    let hours = exact::seconds(state.clock.now()).saturating_sub(run.at) / 3_600;
+    let AuditReport { clean, users, open_holds, breaches, .. } = &run.report;
+    match clean {
+        true => {
+            let found = format!("clean {hours} h ago: {users} users, {open_holds} open holds");
+            check(HealthState::Good, found, "")
+        }
+        false => {
+            let found = format!("{} breaches, {hours} h ago", breaches.len());
+            check(HealthState::Bad, found, "the audit lists them; explain tells how it came")
+        }
+    }
 }
 
 /// A process that serves this database.

@@ -37,7 +37,7 @@ fn time(text: &str) -> Result<u64, String> {
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { slow_call_ms, long_transaction_ms, .. } = args;
     let limits = DoctorLimits { slow_call_ms, long_transaction_ms };
-    let examination = Examination { limits, reaches_out: !args.offline };
+    let examination = Examination { limits, reaches_out: !args.offline, audits: true };
     let mut report = HealthReport::default();
     if let Some(config) = examination.around(&mut report).await {
         match tools::unmigrated(&config).await {

@@ -97,6 +97,8 @@ pub(crate) struct Examination {
     pub limits: DoctorLimits,
     /// Upstreams are asked as well.
     pub reaches_out: bool,
+    /// The journal is audited, which takes as long as it is.
+    pub audits: bool,
 }
 
 impl Examination {
@@ -115,6 +117,9 @@ impl Examination {
             return;
         }
         let now = wiring::system_clock().now();
+        if self.audits {
+            money::audit(report, db, now).await;
+        }
         money::check(report, db, now).await;
         tasks::check(report, db, now).await;
         channels::check(report, config, db, !self.reaches_out).await;
@@ -140,7 +145,8 @@ fn configuration(report: &mut HealthReport) -> Option<Config> {
     }
 }
 
-/// The health check of a serving process.
+/// The health check of a serving process. It makes no audit: a page must not cost a walk through
+/// the whole journal, so `admin` adds the last one that was made.
 #[derive(Debug)]
 pub(crate) struct ServingDoctor {
     /// The process's own database.

@@ -7,7 +7,8 @@ use store::{Db, StoreError, Value};
 /// A hold past its deadline by this much should have been given back.
 const OVERDUE_MS: i64 = 120_000;
 
-pub(super) async fn check(report: &mut HealthReport, db: &Db, now: UnixMs) {
+/// The proof that no quota was lost.
+pub(super) async fn audit(report: &mut HealthReport, db: &Db, now: UnixMs) {
     match ledger::audit(db, now).await {
         Err(error) => report.failed("audit", &error),
         Ok(audit) if audit.clean => {
@@ -19,6 +20,9 @@ pub(super) async fn check(report: &mut HealthReport, db: &Db, now: UnixMs) {
             report.bad("audit", found, "newapi audit lists them; newapi explain tells how it came");
         }
     }
+}
+
+pub(super) async fn check(report: &mut HealthReport, db: &Db, now: UnixMs) {
     if let Err(error) = overdue_holds(report, db, now).await {
         report.failed("holds", &error);
     }

@@ -27,6 +27,16 @@ on_both_databases! {
             assert!(good.iter().any(|it| it == check), "{check}: {found}");
         }
         assert!(!found.to_string().contains(&name), "{found}");
+        // No page walks through the journal: the audit is the last that was made.
+        let audit = |found: &serde_json::Value| {
+            let all = found.as_array().unwrap().iter();
+            let of_audit = all.filter(|check| check["name"] == "audit");
+            of_audit.map(|check| check["found"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(audit(&found), ["none was made since this process was started"]);
+        admin.get("/api/audit/ledger").await;
+        let after = audit(&admin.get("/api/doctor").await);
+        assert_eq!(after, ["clean 0 h ago: 1 users, 0 open holds"]);
         let found = admin.post("/api/doctor", &json!({"reach_out": true})).await;
         assert!(named(&found, "bad").contains(&name), "{found}");
 

@@ -215,13 +215,13 @@ def queries(dsn):
 
 def console_pages(dsn):
     """The console's pages, as their links have them: an operator's, and a user's own."""
-    user, line = psql(dsn, "-F", " ", "-c", """
-        SELECT user_id, id FROM logs WHERE type = 'consume' AND id > (SELECT max(id) FROM logs) / 2
+    user, request = psql(dsn, "-F", " ", "-c", """
+        SELECT user_id, request_id FROM logs WHERE type = 'consume' AND id > (SELECT max(id) FROM logs) / 2
         ORDER BY id LIMIT 1""").split()
     operators = ["", "/channels", "/channels/1", "/channels/new", "/channels/batch", "/protocols",
                  "/prices", "/prices?list=unpriced", "/groups", "/users", "/users?p=50",
                  f"/users/{user}", "/keys", "/keys/new", "/log", "/log?p=100", "/log?model=model-7",
-                 "/log?type=error", f"/log?user_id={user}", f"/explain/{line}", "/tasks", "/webhooks",
+                 "/log?type=error", f"/log?user_id={user}", f"/explain/{request}", "/tasks", "/webhooks",
                  "/codes", "/audit", "/actions", "/settings", "/doctor", "/statements", "/usage",
                  "/api", "/play", "/account"]
     users = ["", "/keys", "/log", "/usage", "/statements", "/tasks", "/webhooks", "/redeem", "/prices",

@@ -4,7 +4,7 @@
 
 use domain::{HOUR_MS, Quota, UnixMs};
 use serde::Serialize;
-use store::{Db, Row, StoreError, Value};
+use store::{Db, LongReader, Row, StoreError, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -149,20 +149,21 @@ pub struct Breach {
 /// # Errors
 /// When the database fails.
 pub async fn audit(db: &Db, now: UnixMs) -> Result<AuditReport, StoreError> {
+    let reader = db.long_reader().await?;
     let mut breaches = Vec::new();
-    for row in broken(db, BALANCES, &[]).await? {
+    for row in broken(&reader, BALANCES, &[]).await? {
         balance_breaches(&row, &mut breaches)?;
     }
-    for row in broken(db, CHARGES, &[]).await? {
+    for row in broken(&reader, CHARGES, &[]).await? {
         breaches.push(charge_breach(&row)?);
     }
-    for row in broken(db, HOLDS, &[Value::Time(now.plus_ms(-OVERDUE_MS))]).await? {
+    for row in broken(&reader, HOLDS, &[Value::Time(now.plus_ms(-OVERDUE_MS))]).await? {
         breaches.push(hold_breach(&row)?);
     }
-    for row in broken(db, TASKS, &[]).await? {
+    for row in broken(&reader, TASKS, &[]).await? {
         breaches.push(task_breach(&row)?);
     }
-    for row in broken(db, CODES, &[]).await? {
+    for row in broken(&reader, CODES, &[]).await? {
         let (quota, user_id): (i64, i64) = (row.get("quota")?, row.get("user_id")?);
         breaches.push(Breach {
             rule: "a redeemed code has its topup line",
@@ -170,11 +171,11 @@ pub async fn audit(db: &Db, now: UnixMs) -> Result<AuditReport, StoreError> {
             detail: format!("user {user_id} has no line that pays its {quota}"),
         });
     }
-    for row in broken(db, COUNTS, &[]).await? {
+    for row in broken(&reader, COUNTS, &[]).await? {
         breaches.push(count_breach(&row)?);
     }
     breaches.truncate(MOST_ROWS);
-    let totals = db.read(TOTALS, &[]).await?;
+    let totals = reader.read(TOTALS, &[]).await?;
     let total = |column: &str| totals.first().map_or(Ok(0), |row| row.get::<i64>(column));
     Ok(AuditReport {
         clean: breaches.is_empty(),
@@ -186,8 +187,12 @@ pub async fn audit(db: &Db, now: UnixMs) -> Result<AuditReport, StoreError> {
     })
 }
 
-async fn broken(db: &Db, rule: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
-    db.read(&format!("{rule} {LIMIT}"), params).await
+async fn broken(
+    reader: &LongReader<'_>,
+    rule: &str,
+    params: &[Value],
+) -> Result<Vec<Row>, StoreError> {
+    reader.read(&format!("{rule} {LIMIT}"), params).await
 }
 
 fn balance_breaches(row: &Row, breaches: &mut Vec<Breach>) -> Result<(), StoreError> {

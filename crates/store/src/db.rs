@@ -1,6 +1,7 @@
 //! One way to run SQL on either engine.
 
 use crate::dsn::{self, Target};
+use crate::long_reader::LongReader;
 use crate::pg::{Pg, Planned};
 use crate::sqlite::{Sqlite, SqliteWriter};
 use crate::{Migration, Row, StoreError, Value, migrations};
@@ -223,6 +224,26 @@ impl Db {
         match &*self.0 {
             Backend::Postgres(pg) => pg.read(sql, params, Planned::Anew).await,
             Backend::Sqlite(sqlite) => sqlite.search(sql, params).await,
+        }
+    }
+
+    /// Opens a reader for queries that walk through the whole journal.
+    ///
+    /// # Errors
+    /// When no connection can be opened.
+    pub async fn long_reader(&self) -> Result<LongReader<'_>, StoreError> {
+        LongReader::open(self).await
+    }
+
+    /// Like [`Self::search`] on SQLite, with the time that a long read may take.
+    pub(crate) async fn search_long(
+        &self,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<Vec<Row>, StoreError> {
+        match &*self.0 {
+            Backend::Postgres(pg) => pg.read(sql, params, Planned::Anew).await,
+            Backend::Sqlite(sqlite) => sqlite.search_long(sql, params).await,
         }
     }
 

@@ -270,6 +270,17 @@ async fn run(
     collect(&prepared, stream).await
 }
 
+/// One statement over a connection outside the pool.
+pub(crate) async fn read_on(
+    client: &Client,
+    sql: &str,
+    params: &[Value],
+) -> Result<Vec<Row>, StoreError> {
+    let prepared = client.prepare(sql).await?;
+    let stream = client.query_raw(&prepared, params).await?;
+    Ok(collect(&prepared, stream).await?.0)
+}
+
 async fn collect(
     prepared: &tokio_postgres::Statement,
     stream: tokio_postgres::RowStream,

@@ -2,6 +2,7 @@
 //! everything else, and two for reports.
 
 use crate::db::Statement;
+use crate::long_reader::LONG_READ_LIMIT;
 use crate::sqlite_checkpoint::{Checkpointer, WalWatch, lengthen_log};
 use crate::{Row, StoreError, Value};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -161,6 +162,20 @@ impl Sqlite {
         self.read_by(|readers| &readers.searches, sql, params).await
     }
 
+    /// A search with more time than a page may take.
+    pub(crate) async fn search_long(
+        &self,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<Vec<Row>, StoreError> {
+        let (sql, params) = (numbered(sql).into_owned(), params.to_vec());
+        let read = move |conn: &mut Connection| {
+            limit_time(conn, LONG_READ_LIMIT);
+            run(conn, &sql, &params).map(|(rows, _)| rows)
+        };
+        self.run_by(|readers| &readers.searches, read).await
+    }
+
     async fn read_by(
         &self,
         pick: impl FnOnce(&Readers) -> &SyncSender<ReadJob>,
@@ -168,11 +183,20 @@ impl Sqlite {
         params: &[Value],
     ) -> Result<Vec<Row>, StoreError> {
         let (sql, params) = (numbered(sql).into_owned(), params.to_vec());
+        let read = move |conn: &mut Connection| run(conn, &sql, &params).map(|(rows, _)| rows);
+        self.run_by(pick, read).await
+    }
+
+    async fn run_by(
+        &self,
+        pick: impl FnOnce(&Readers) -> &SyncSender<ReadJob>,
+        read: impl FnOnce(&mut Connection) -> Result<Vec<Row>, StoreError> + Send + 'static,
+    ) -> Result<Vec<Row>, StoreError> {
         let (answer, answered) = oneshot::channel();
         let job: ReadJob = Box::new(move |conn| {
             // The caller has stopped waiting.
             if !answer.is_closed() {
-                let _ = answer.send(run(conn, &sql, &params).map(|(rows, _)| rows));
+                let _ = answer.send(read(conn));
             }
         });
         match &*self.readers.read().unwrap_or_else(PoisonError::into_inner) {
@@ -303,12 +327,17 @@ fn read_loop(mut conn: Connection, asked: &Mutex<Receiver<ReadJob>>) {
     loop {
         let next = asked.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else { return };
-        let started = Instant::now();
-        let limit = move || started.elapsed() > READ_LIMIT;
-        if let Err(error) = conn.progress_handler(STEPS_BETWEEN_LOOKS, Some(limit)) {
-            error!(target: "custompass", event = "time_limit_missing", %error);
-        }
+        limit_time(&mut conn, READ_LIMIT);
         guarded(&mut conn, job);
+    }
+}
+
+/// Ends what the connection does when it has taken so long from now on.
+fn limit_time(conn: &mut Connection, limit: Duration) {
+    let started = Instant::now();
+    let is_over = move || started.elapsed() > limit;
+    if let Err(error) = conn.progress_handler(STEPS_BETWEEN_LOOKS, Some(is_over)) {
+        error!(target: "custompass", event = "time_limit_missing", %error);
     }
 }
 

@@ -186,6 +186,20 @@ fn a_restarted_server_is_found_again() {
 }
 
 #[test]
+fn a_long_read_has_an_hour() {
+    testkit::run(async {
+        let test = TestDb::postgres().await;
+        let db = open(&test).await;
+        let limit = "SELECT current_setting('statement_timeout') AS limit";
+        let reader = db.long_reader().await.unwrap();
+        let rows = reader.read(limit, &[]).await.unwrap();
+        assert_eq!(rows[0].get::<String>("limit").unwrap(), "1h");
+        let rows = db.read(limit, &[]).await.unwrap();
+        assert_eq!(rows[0].get::<String>("limit").unwrap(), "30s", "a page has less");
+    });
+}
+
+#[test]
 fn long_searches_keep_no_reader_waiting() {
     testkit::run(async {
         let test = TestDb::sqlite().await;

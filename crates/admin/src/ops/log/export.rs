@@ -112,12 +112,14 @@ impl Export {
         }
         let mut conditions = self.filter.conditions(self.scope);
         let page = PageRequest { page: 1, size: wanted };
+        let mut limit = wanted;
         if let Some(places) = IdRanges::of(&self.db, &self.filter, self.scope, page).await? {
             let Some(part) = places.part(page) else { return Ok(Vec::new()) };
             part.narrow(&mut conditions);
+            limit = part.limit(wanted);
         }
         let journal = (COLUMNS, self.filter.table(self.scope), "id DESC");
-        let lines = conditions.some(&self.db, journal, (wanted, 0), view).await?;
+        let lines = conditions.some(&self.db, journal, (limit, 0), view).await?;
         let read = i64::try_from(lines.len()).unwrap_or(i64::MAX);
         self.lines_left = if read < wanted { 0 } else { self.lines_left - read };
         if let Some(last) = lines.last() {

@@ -156,7 +156,8 @@ pub async fn list(
             let items = match ranges.part(page) {
                 Some(part) => {
                     part.narrow(&mut conditions);
-                    conditions.some(&state.db, lines, (page.size, part.offset), view).await?
+                    let reach = (part.limit(page.size), part.offset);
+                    conditions.some(&state.db, lines, reach, view).await?
                 }
                 None => Vec::new(),
             };

@@ -53,6 +53,8 @@ pub(super) struct IdRanges {
 pub(super) struct RangePart {
     /// How many of its lines are newer than the page.
     pub(super) offset: i64,
+    /// The page has all its lines behind those, and room for more.
+    ends_in_page: bool,
     numbers: (i64, i64),
     times: (UnixMs, UnixMs),
 }
@@ -61,6 +63,13 @@ impl RangePart {
     /// The same lines, looked for in this part alone.
     pub(super) fn narrow(&self, conditions: &mut Where) {
         narrow(conditions, self.numbers, self.times);
+    }
+
+    /// At most how many lines are to be read for a page of `size`. Where a page takes all that are
+    /// left, a limit only misleads PostgreSQL: of lines rarer than it believes, it walks back
+    /// through the journal for as many as the limit says, and they are not there.
+    pub(super) fn limit(&self, size: i64) -> i64 {
+        if self.ends_in_page { MAX_REACH } else { size }
     }
 }
 
@@ -124,7 +133,10 @@ impl IdRanges {
             wanted -= range.lines.unwrap_or(0);
             part = Some(part.map_or(range, |newer| newer.with(range)));
         }
-        part.map(|IdRange { numbers, times, .. }| RangePart { offset, numbers, times })
+        part.map(|IdRange { lines, numbers, times }| {
+            let ends_in_page = wanted > 0 && lines.is_some();
+            RangePart { offset, ends_in_page, numbers, times }
+        })
     }
 }
 
@@ -288,7 +300,12 @@ mod tests {
     }
 
     fn of(offset: i64, numbers: (i64, i64), (from, to): (i64, i64)) -> Option<RangePart> {
-        Some(RangePart { offset, numbers, times: (UnixMs(from), UnixMs(to)) })
+        let times = (UnixMs(from), UnixMs(to));
+        Some(RangePart { offset, ends_in_page: false, numbers, times })
+    }
+
+    fn last_of(offset: i64, numbers: (i64, i64), times: (i64, i64)) -> Option<RangePart> {
+        of(offset, numbers, times).map(|part| RangePart { ends_in_page: true, ..part })
     }
 
     #[test]
@@ -300,6 +317,9 @@ mod tests {
         assert_eq!(part(&ranges, 4, 2), of(1, (0, 9), (1, 2)));
         assert_eq!(part(&ranges, 5, 2), of(3, (0, 9), (1, 2)));
         assert_eq!(part(&ranges, 6, 2), None);
+        assert_eq!(part(&ranges, 2, 6), last_of(1, (0, 9), (1, 2)));
+        assert_eq!(part(&ranges, 1, 20), last_of(0, (0, 49), (1, 5)));
+        assert_eq!(last_of(0, (0, 9), (1, 2)).map(|part| part.limit(20)), Some(MAX_REACH));
         assert_eq!(part(&[], 1, 2), None);
     }
 

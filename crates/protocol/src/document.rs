@@ -364,6 +364,14 @@ pub(crate) struct SourceSection {
     pub(crate) at: String,
     /// Counted beside the meter that it is otherwise a part of.
     pub(crate) beside: bool,
+    /// Added to what another source says, which does not have it.
+    pub(crate) plus: bool,
+}
+
+impl SourceSection {
+    fn plain(at: &str) -> Self {
+        Self { at: at.to_owned(), beside: false, plus: false }
+    }
 }
 
 impl<'de> Deserialize<'de> for SourceSection {
@@ -373,24 +381,27 @@ impl<'de> Deserialize<'de> for SourceSection {
             type Value = SourceSection;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a pointer, or { at = \"a pointer\", beside = true }")
+                f.write_str("a pointer, or { at = \"a pointer\", beside = true, plus = true }")
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<SourceSection, E> {
-                Ok(SourceSection { at: text.to_owned(), beside: false })
+                Ok(SourceSection::plain(text))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SourceSection, A::Error> {
-                let (mut at, mut beside) = (None, false);
+                let (mut at, mut beside, mut plus) = (None, false, false);
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
                         "at" => at = Some(map.next_value()?),
                         "beside" => beside = map.next_value()?,
-                        other => return Err(A::Error::unknown_field(other, &["at", "beside"])),
+                        "plus" => plus = map.next_value()?,
+                        other => {
+                            return Err(A::Error::unknown_field(other, &["at", "beside", "plus"]));
+                        }
                     }
                 }
                 let at = at.ok_or_else(|| A::Error::missing_field("at"))?;
-                Ok(SourceSection { at, beside })
+                Ok(SourceSection { at, beside, plus })
             }
         }
         from.deserialize_any(Read)
@@ -412,7 +423,7 @@ impl<'de> Deserialize<'de> for MeterSources {
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<MeterSources, E> {
-                Ok(MeterSources(vec![SourceSection { at: text.to_owned(), beside: false }]))
+                Ok(MeterSources(vec![SourceSection::plain(text)]))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<MeterSources, A::Error> {

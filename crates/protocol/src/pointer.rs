@@ -2,8 +2,9 @@
 //!
 //! RFC 6901, with two words of ours: `*` is each element of an array, and `#`, at the end, is the
 //! number of elements of an array, or of characters of a string. Both may be narrowed by a member
-//! of the elements: `/details/*[modality=AUDIO]/tokens`, `/output/#[type=search|browse]`. An empty
-//! word beside others is a member that is absent: `/input/*[type=item_reference|]/id`.
+//! of the elements, or one of such a member: `/details/*[modality=AUDIO]/tokens`,
+//! `/output/#[type=search|browse]`, `/output/#[action/type=search]`. An empty word beside others is
+//! a member that is absent: `/input/*[type=item_reference|]/id`.
 
 use std::fmt;
 
@@ -17,8 +18,8 @@ pub(crate) const MAX_NAME: usize = 64;
 /// Which elements of an array are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ElementFilter {
-    /// The member of an element that is looked at.
-    pub member: Box<str>,
+    /// The member of an element that is looked at, behind those that lead to it.
+    pub member: Vec<Box<str>>,
     /// What it may be. An empty one: there is none, or it is null.
     pub words: Vec<Box<str>>,
 }
@@ -96,7 +97,13 @@ impl Pointer {
             return Ok(Self { segments: Vec::new() });
         }
         let rest = text.strip_prefix('/').ok_or(PointerError::NoSlash)?;
-        let segments = rest.split('/').map(segment).collect::<Result<Vec<_>, _>>()?;
+        // A slash within a filter begins no step.
+        let mut within = false;
+        let steps = rest.split(|at: char| {
+            within = at == '[' || within && at != ']';
+            at == '/' && !within
+        });
+        let segments = steps.map(segment).collect::<Result<Vec<_>, _>>()?;
         if segments.len() > MAX_SEGMENTS {
             return Err(PointerError::TooLong);
         }
@@ -158,7 +165,8 @@ fn filter(text: &str) -> Result<Option<ElementFilter>, PointerError> {
     if member.is_empty() || words.iter().all(|word| word.is_empty()) {
         return Err(PointerError::BadFilter);
     }
-    Ok(Some(ElementFilter { member: name(member)?, words }))
+    let member = member.split('/').map(name).collect::<Result<_, _>>()?;
+    Ok(Some(ElementFilter { member, words }))
 }
 
 fn name(text: &str) -> Result<Box<str>, PointerError> {
@@ -191,7 +199,7 @@ impl fmt::Display for Pointer {
                 Segment::Count(_) => f.write_str("/#")?,
             }
             if let Some(filter) = segment.filter() {
-                write!(f, "[{}={}]", filter.member, filter.words.join("|"))?;
+                write!(f, "[{}={}]", filter.member.join("/"), filter.words.join("|"))?;
             }
         }
         Ok(())
@@ -212,6 +220,7 @@ mod tests {
             "/data/#",
             "/details/*[modality=AUDIO]/tokens",
             "/output/#[type=search|browse]",
+            "/output/#[action/type=search]",
             "/input/*[type=item_reference|]/id",
         ] {
             assert_eq!(Pointer::parse(text).map(|it| it.to_string()), Ok(text.to_owned()));

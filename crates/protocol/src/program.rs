@@ -61,6 +61,8 @@ pub(crate) struct CountSlot {
     pub(crate) meter: Meter,
     /// Counted beside the meter that it is otherwise a part of.
     pub(crate) beside: bool,
+    /// Added to what another slot of the meter says.
+    pub(crate) plus: bool,
     /// Several values of one document are added up.
     pub(crate) adds: bool,
     pub(crate) filter: Option<u8>,

@@ -58,7 +58,7 @@ pub(crate) struct ProgramBuilder {
     slots: Vec<CountSlot>,
     tests: Vec<ValueTest>,
     /// Place of the elements, member, and words.
-    filters: Vec<(NodeId, Box<str>, Vec<String>)>,
+    filters: Vec<(NodeId, Vec<Box<str>>, Vec<String>)>,
     keeps: Vec<TextSlot>,
     /// Pointers begin at any member.
     is_anywhere: bool,
@@ -82,7 +82,7 @@ impl ProgramBuilder {
         &mut self,
         meter: Meter,
         pointer: &Pointer,
-        beside: bool,
+        (beside, plus): (bool, bool),
     ) -> Result<(), ProgramError> {
         let slot = number(self.slots.len(), MAX_SLOTS)?;
         let (node, filter) = self.place(pointer)?;
@@ -91,7 +91,7 @@ impl ProgramBuilder {
             Some(Segment::Count(None)) => PointerAction::Count(slot),
             _ => PointerAction::Number(slot),
         };
-        self.slots.push(CountSlot { meter, beside, adds: pointer.is_plural(), filter });
+        self.slots.push(CountSlot { meter, beside, plus, adds: pointer.is_plural(), filter });
         self.act(node, action, KEPT_OF_WORDS);
         Ok(())
     }
@@ -235,17 +235,17 @@ impl ProgramBuilder {
     fn filter(
         &mut self,
         node: NodeId,
-        member: &str,
+        member: &[Box<str>],
         words: Vec<String>,
     ) -> Result<u8, ProgramError> {
-        let same = |it: &(NodeId, Box<str>, Vec<String>)| {
+        let same = |it: &(NodeId, Vec<Box<str>>, Vec<String>)| {
             it.0 == node && *it.1 == *member && it.2 == words
         };
         if let Some(known) = self.filters.iter().position(same) {
             return number(known, MAX_FILTERS);
         }
         let made = number(self.filters.len(), MAX_FILTERS)?;
-        let decides = self.member(node, member)?;
+        let decides = member.iter().try_fold(node, |of, name| self.member(of, name))?;
         self.act(decides, PointerAction::Filter(made), KEPT_OF_WORDS);
         self.drafts[usize::from(node)].filters.push(made);
         self.filters.push((node, member.into(), words));

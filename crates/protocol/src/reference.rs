@@ -130,9 +130,14 @@ fn counts(page: &mut String, document: &Document) {
     };
     let _ = writeln!(page, "\nCounted:{at}\n\n| meter | where | part of |\n|---|---|---|");
     for (meter, sources) in &usage.meters {
-        let places: Vec<String> = sources.0.iter().map(|source| source.at.clone()).collect();
+        let places = |plus: bool| {
+            let wanted = sources.0.iter().filter(|source| source.plus == plus);
+            quoted(&wanted.map(|source| source.at.clone()).collect::<Vec<_>>())
+        };
+        let more = places(true);
+        let more = if more.is_empty() { more } else { format!("; and added to it {more}") };
         let inside = usage.inside.get(meter).map_or("", String::as_str);
-        let _ = writeln!(page, "| {meter} | {} | {inside} |", quoted(&places));
+        let _ = writeln!(page, "| {meter} | {}{more} | {inside} |", places(false));
     }
 }
 

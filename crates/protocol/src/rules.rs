@@ -103,14 +103,20 @@ impl MeterReports {
             return;
         }
         for (meter, slots) in &rules.slots {
-            let said = slots.clone().filter_map(|slot| {
-                let beside = program.slots.get(slot)?.beside;
-                Some(MeterReport { count: found.number(slot)?, beside })
-            });
+            let said = |plus: bool| {
+                slots.clone().filter_map(move |slot| {
+                    let known = program.slots.get(slot).filter(|known| known.plus == plus)?;
+                    Some(MeterReport { count: found.number(slot)?, beside: known.beside })
+                })
+            };
             // The first that counts anything; where none does, a 0 is still a report.
-            let mut said = said.peekable();
-            let first = said.peek().copied();
-            let Some(report) = said.find(|it| it.count > 0).or(first) else { continue };
+            let report = said(false).find(|it| it.count > 0).or_else(|| said(false).next());
+            let Some(report) = said(true).fold(report, |sum, more| {
+                let count = sum.map_or(0, |sum| sum.count).saturating_add(more.count);
+                Some(MeterReport { count, ..sum.unwrap_or(more) })
+            }) else {
+                continue;
+            };
             let known = &mut self.reports[*meter as usize];
             *known = match (*known, rules.merge) {
                 (Some(known), Merge::Max) if known.count >= report.count => Some(known),

@@ -173,31 +173,32 @@ fn meter_slots(
     found: &mut ProblemList,
 ) -> usize {
     let mut added = 0;
-    for (text, number, beside) in absolute(&sources.0, places) {
+    for (number, source) in absolute(&sources.0, places) {
         let at = format!("{at}.{number}");
-        let Some(pointer) = found.pointer(&at, &text) else { continue };
-        let done = builder.meter(meter, &pointer, beside);
+        let Some(pointer) = found.pointer(&at, &source.at) else { continue };
+        let done = builder.meter(meter, &pointer, (source.beside, source.plus));
         added += usize::from(found.ok(&at, done).is_some());
     }
     added
 }
 
-/// The pointers: those of the first place before those of the second.
-fn absolute(sources: &[SourceSection], places: &[String]) -> Vec<(String, usize, bool)> {
+/// The sources with their whole pointers: those of the first place before those of the second.
+fn absolute(sources: &[SourceSection], places: &[String]) -> Vec<(usize, SourceSection)> {
     let is_absolute = |it: &SourceSection| it.at.is_empty() || it.at.starts_with('/');
     let mut all = Vec::new();
     for (number, source) in sources.iter().enumerate().filter(|(_, it)| is_absolute(it)) {
-        all.push((source.at.clone(), number, source.beside));
+        all.push((number, source.clone()));
     }
     for place in places {
         for (number, source) in sources.iter().enumerate().filter(|(_, it)| !is_absolute(it)) {
-            all.push((format!("{place}/{}", source.at), number, source.beside));
+            let at = format!("{place}/{}", source.at);
+            all.push((number, SourceSection { at, ..source.clone() }));
         }
     }
     if places.is_empty() {
         // Refused where the pointer is read: it has no slash.
         let relative = sources.iter().enumerate().filter(|(_, it)| !is_absolute(it));
-        all.extend(relative.map(|(number, it)| (it.at.clone(), number, it.beside)));
+        all.extend(relative.map(|(number, it)| (number, it.clone())));
     }
     all
 }
@@ -328,7 +329,7 @@ pub(super) fn units(
         }
         let first = number;
         for (at, pointer) in pointers(&at, texts, found) {
-            let done = builder.meter(meter, &pointer, false);
+            let done = builder.meter(meter, &pointer, (false, false));
             number += usize::from(found.ok(&at, done).is_some());
             members.push((meter, pointer.leading_names()));
         }

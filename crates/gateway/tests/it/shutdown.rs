@@ -133,7 +133,7 @@ on_sqlite! {
         world.close().await;
     }
 
-    async fn it_ends_in_its_time_whateverclients_do(db: TestDb) {
+    async fn it_ends_in_its_time_whatever_clients_do(db: TestDb) {
         let mut world = World::with(db, &[("SHUTDOWN_TIMEOUT", "2s")]).await;
         let unread = Unread::begin(&world).await;
         let mut stalled = Vec::new();

@@ -241,7 +241,8 @@ mod tests {
         let lines = Arc::new(Mutex::new(String::new()));
         let subscriber = tracing_subscriber::registry().with(Capture(shape, Arc::clone(&lines)));
         tracing::subscriber::with_default(subscriber, emit);
-        Arc::into_inner(lines).unwrap().into_inner().unwrap()
+        // Another thread may still hold the subscriber, while it registers an event of its own.
+        std::mem::take(&mut *lines.lock().unwrap())
     }
 
     #[test]

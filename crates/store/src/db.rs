@@ -232,18 +232,9 @@ impl Db {
     /// # Errors
     /// When no connection can be opened.
     pub async fn long_reader(&self) -> Result<LongReader<'_>, StoreError> {
-        LongReader::open(self).await
-    }
-
-    /// Like [`Self::search`] on SQLite, with the time that a long read may take.
-    pub(crate) async fn search_long(
-        &self,
-        sql: &str,
-        params: &[Value],
-    ) -> Result<Vec<Row>, StoreError> {
         match &*self.0 {
-            Backend::Postgres(pg) => pg.read(sql, params, Planned::Anew).await,
-            Backend::Sqlite(sqlite) => sqlite.search_long(sql, params).await,
+            Backend::Postgres(pg) => LongReader::of_postgres(pg).await,
+            Backend::Sqlite(sqlite) => Ok(LongReader::of_sqlite(sqlite)),
         }
     }
 

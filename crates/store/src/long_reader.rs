@@ -1,37 +1,38 @@
 //! Reads that take as long as the journal is: an audit, over ten million lines and more.
 
-use crate::{Db, Engine, Row, StoreError, Value, pg};
+use crate::pg::{self, Pg};
+use crate::sqlite::Sqlite;
+use crate::{Row, StoreError, Value};
 use std::time::Duration;
 use tokio_postgres::Client;
 
 /// The time limit of one long read.
 pub(crate) const LONG_READ_LIMIT: Duration = Duration::from_secs(3_600);
-/// Nobody waits for a read whose connection is closed: its server process looks for that
-/// (PostgreSQL 14 and later).
+/// A server process looks whether the connection of its read is closed (PostgreSQL 14 and later).
 const ENDS_WITH_ITS_READER: &str = "SET client_connection_check_interval = '5s'";
 
-/// Runs long reads one after the other: on PostgreSQL over a connection of its own, which no
-/// request waits for.
-pub struct LongReader<'a> {
-    db: &'a Db,
-    /// On PostgreSQL.
-    client: Option<Client>,
+/// Runs long reads one after the other, and keeps no request waiting.
+pub struct LongReader<'a>(Source<'a>);
+
+enum Source<'a> {
+    /// A connection of its own.
+    Postgres(Client),
+    /// The readers of searches.
+    Sqlite(&'a Sqlite),
 }
 
 impl<'a> LongReader<'a> {
-    pub(crate) async fn open(db: &'a Db) -> Result<Self, StoreError> {
-        let client = match db.engine() {
-            Engine::Sqlite => None,
-            Engine::Postgres => {
-                let (client, _driven) = db.dedicated_postgres().await?;
-                let limit_s = LONG_READ_LIMIT.as_secs();
-                client.batch_execute(&format!("SET statement_timeout = '{limit_s}s'")).await?;
-                // Older servers finish what nobody waits for.
-                let _ = client.batch_execute(ENDS_WITH_ITS_READER).await;
-                Some(client)
-            }
-        };
-        Ok(Self { db, client })
+    pub(crate) const fn of_sqlite(sqlite: &'a Sqlite) -> Self {
+        Self(Source::Sqlite(sqlite))
+    }
+
+    pub(crate) async fn of_postgres(pg: &Pg) -> Result<Self, StoreError> {
+        let (client, _driven) = pg.dedicated().await?;
+        let limit_s = LONG_READ_LIMIT.as_secs();
+        client.batch_execute(&format!("SET statement_timeout = '{limit_s}s'")).await?;
+        // Older servers finish a read whose connection is closed.
+        let _ = client.batch_execute(ENDS_WITH_ITS_READER).await;
+        Ok(Self(Source::Postgres(client)))
     }
 
     /// Runs a query that changes nothing. It sees one snapshot.
@@ -39,9 +40,9 @@ impl<'a> LongReader<'a> {
     /// # Errors
     /// Any error of the database; after an hour, that it takes too long.
     pub async fn read(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
-        match &self.client {
-            Some(client) => pg::read_on(client, sql, params).await,
-            None => self.db.search_long(sql, params).await,
+        match &self.0 {
+            Source::Postgres(client) => pg::read_on(client, sql, params).await,
+            Source::Sqlite(sqlite) => sqlite.search_long(sql, params).await,
         }
     }
 }

@@ -54,8 +54,6 @@ pub(crate) struct TaskSql {
     pub record: String,
     /// Ends them.
     pub end: String,
-    /// Ends one with large data, on SQLite.
-    pub end_large: &'static str,
     /// Queues a delivery for every endpoint that is notified of these ends.
     pub outbox: String,
 }
@@ -98,7 +96,6 @@ impl TaskSql {
                         version = tasks.version + 1
                  FROM {end} WHERE tasks.uid = c.uid AND tasks.finish_time IS NULL"
             ),
-            end_large: END_LARGE,
             outbox: format!(
                 "INSERT INTO webhook_deliveries (endpoint_id, user_id, task_uid, event, due_at,
                         created_at)
@@ -118,9 +115,9 @@ impl TaskSql {
 pub(crate) const SET_DATA: &str =
     "UPDATE tasks SET data = ?2 WHERE uid = ?1 AND finish_time IS NULL";
 
-/// The same as `end`, of the row `?1` with the data `?3`. Where rows are joined SQLite copies the
-/// new data and the old three times.
-const END_LARGE: &str = "UPDATE tasks SET status = ?1 ->> '$[0].status',
+/// On SQLite the same as `end`, of the row `?1` with the data `?3`. Where rows are joined SQLite
+/// copies the new data and the old three times.
+pub(crate) const END_LARGE: &str = "UPDATE tasks SET status = ?1 ->> '$[0].status',
         upstream_status = coalesce(?1 ->> '$[0].upstream_status', upstream_status),
         progress = coalesce(?1 ->> '$[0].progress', progress),
         fail_reason = ?1 ->> '$[0].fail_reason', data = ?3,
@@ -133,7 +130,7 @@ const END_LARGE: &str = "UPDATE tasks SET status = ?1 ->> '$[0].status',
 pub(crate) struct TaskWrites<'a> {
     /// Data for [`SET_DATA`], before the statements: what is too large to be a member of a row.
     pub large_data: Vec<(TaskUid, &'a str)>,
-    /// Rows for `end_large`, before the statements, with their data.
+    /// Rows for [`END_LARGE`], before the statements, with their data.
     pub large_ends: Vec<(TaskUid, String, &'a str)>,
     /// Statements with their rows, in order. Empty for most batches.
     pub statements: Vec<(&'a str, String)>,

@@ -7,7 +7,7 @@ use crate::redemption::CodeRow;
 use crate::rows::{EndedHold, HoldRow, MadeMovement, RowId, Rows, SettledCall, TaskState};
 use crate::spending::Day;
 use crate::tables::{ACCOUNTS, AccountMove, HOLDS, KEYS, KeyMove, LINES};
-use crate::task_rows::{SET_DATA, TaskSql, TaskWrites};
+use crate::task_rows::{END_LARGE, SET_DATA, TaskSql, TaskWrites};
 use crate::wanted::RowsNeeded;
 use domain::{ChannelId, FrozenPrice, HoldId, KeyId, NodeId, Quota, UnixMs};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
@@ -261,7 +261,7 @@ impl Batch<'_> {
                 .execute(params![&uid.0.as_bytes()[..], data])?;
         }
         for (uid, row, data) in tasks.large_ends {
-            self.connection.prepare_cached(SQL.tasks.end_large)?.execute(params![
+            self.connection.prepare_cached(END_LARGE)?.execute(params![
                 row,
                 self.now.0,
                 data,

@@ -253,9 +253,9 @@ def journal(bench):
         raise RuntimeError("the journal was not added up in time")
     lines = int(psql(dsn, "-c", "SELECT max(id) FROM logs"))
 
-    of_house, of_busiest, busiest = queries(dsn)
-    house, own = by_token(ROOT_TOKEN), by_token(server.call(f"/api/user/{busiest}/token", {}))
-    asked = [(*query, house) for query in of_house] + [(*query, own) for query in of_busiest]
+    of_operator, of_busiest, busiest = queries(dsn)
+    operator, own = by_token(ROOT_TOKEN), by_token(server.call(f"/api/user/{busiest}/token", {}))
+    asked = [(*query, operator) for query in of_operator] + [(*query, own) for query in of_busiest]
     bench.title(f"A journal of {lines:,} lines over three months, PostgreSQL: the API")
     medians = [(middle, name) for name, middle, _ in table(bench, server, asked, size)]
     slowest, name = max(medians)

@@ -25,6 +25,9 @@ fuzz_target!(|input: &[u8]| {
             assert_eq!(protocol::RoutePattern::parse(&written).as_ref(), Ok(pattern));
         }
         let _ = route.read_request(&PathCaptures::default(), "a=b", BODY.as_bytes());
+        let _ = route.refusal_by_head("a=b&fields=c", |name| vec![name.to_owned()]);
+        let _ = route.refusal_by_body(BODY.as_bytes());
+        let _ = route.shown_of(BODY.as_bytes());
         let head = ReplyHead { status: 200, content_type: None };
         let mut reader = ReplyReader::new(route, head);
         reader.push(BODY.as_bytes());
@@ -33,6 +36,8 @@ fuzz_target!(|input: &[u8]| {
     let _ = protocol.auth.apply("id:secret", domain::UnixMs(1));
     if let Some(task) = &protocol.task {
         let _ = task.read_all(BODY.as_bytes());
-        assert!(!task.ask.path_for("../x", "a/b/submit", "/p").contains("../"));
+        for id in ["../x", "a/../x", "x/.."] {
+            assert!(!task.ask.path_for(id, "a/b/submit", "/p").contains("../"));
+        }
     }
 });

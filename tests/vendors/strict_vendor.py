@@ -16,6 +16,7 @@ KNOWN_HEADERS = KEY_HEADERS | {
     "content-type", "host", "idempotency-key", "transfer-encoding", "user-agent", "x-request-id",
 }
 KNOWN_PREFIXES = ("anthropic-", "openai-", "x-stainless-", "x-goog-api-client", "x-fern-",
+                  "x-goog-upload-",
                   "x-client-name", "x-server-timeout")
 
 

@@ -157,6 +157,36 @@ def gemini_stream(request):
     return events(candidate(usage=False), candidate())
 
 
+CACHE = {"name": "cachedContents/c1", "model": "models/gemini", "displayName": "",
+         "createTime": "2026-11-29T10:00:00Z", "expireTime": "2026-11-29T11:00:00Z",
+         "usageMetadata": {"totalTokenCount": 100}}
+GEMINI_FILE = {"name": "files/f1", "mimeType": "text/plain", "sizeBytes": "5", "state": "ACTIVE",
+               "uri": "https://generativelanguage.googleapis.com/v1beta/files/f1"}
+OPERATION = "models/veo/operations/o1"
+FILM = "https://generativelanguage.googleapis.com/v1beta/files/f2:download?alt=media"
+
+
+def cache(request):
+    asked = request.json()
+    if asked["model"] != "models/gemini":
+        raise Refused(404, f"no model {asked['model']}")
+    if asked.get("ttl") not in (None, "600s", "3600s"):
+        raise Refused(400, f"ttl is {asked['ttl']}")
+    return CACHE
+
+
+def longer(request):
+    if request.query.get("updateMask") not in (None, ["ttl"]) or request.json() != {"ttl": "600s"}:
+        raise Refused(400, f"not an update: {request.query} {request.body}")
+    return CACHE
+
+
+def upload(request):
+    if not request.headers["content-type"].startswith("multipart/related"):
+        raise Refused(400, f"not an upload: {request.headers}")
+    return {"file": GEMINI_FILE}
+
+
 def gemini():
     calls = {
         "generateContent": lambda _: candidate(),
@@ -167,7 +197,23 @@ def gemini():
         ("POST", f"/{version}/models/gemini:{call}"): answer
         for version in ["v1", "v1beta"] for call, answer in calls.items()
     }
-    return Vendor("x-goog-api-key", "up-gemini", {"alt"}, routes)
+    films = {"generateVideoResponse": {"generatedSamples": [{"video": {"uri": FILM}}]}}
+    done = {"name": OPERATION, "done": True, "response": films}
+    kept = {
+        ("POST", "/cachedContents"): cache,
+        ("GET", "/cachedContents/c1"): lambda _: CACHE,
+        ("PATCH", "/cachedContents/c1"): longer,
+        ("DELETE", "/cachedContents/c1"): lambda _: {},
+        ("GET", "/files/f1"): lambda _: GEMINI_FILE,
+        ("DELETE", "/files/f1"): lambda _: {},
+        ("POST", "/models/veo:predictLongRunning"): lambda _: {"name": OPERATION},
+        ("GET", f"/{OPERATION}"): lambda _: done,
+        ("GET", "/files/f2:download"): lambda _: b"MP4",
+    }
+    for version in ["v1", "v1beta"]:
+        routes[("POST", f"/upload/{version}/files")] = upload
+        routes |= {(method, f"/{version}{path}"): it for (method, path), it in kept.items()}
+    return Vendor("x-goog-api-key", "up-gemini", {"alt", "updateMask"}, routes)
 
 
 def cohere_chat(request):

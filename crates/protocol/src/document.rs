@@ -33,6 +33,8 @@ pub(crate) struct Document {
     pub(crate) defaults: Option<DefaultsSection>,
     pub(crate) resources: Option<ResourcesSection>,
     pub(crate) task: Option<TaskSection>,
+    /// What no request may say that costs something.
+    pub(crate) refuse: Option<Vec<RefusalSection>>,
 }
 
 /// What a protocol is called in front of people.
@@ -89,6 +91,15 @@ pub(crate) struct RouteSection {
     pub(crate) uses: TextList,
     pub(crate) list: Option<ListWord>,
     pub(crate) task: Option<TaskWord>,
+    /// What stands before the model's name in a body, and stays there.
+    pub(crate) model_prefix: Option<String>,
+    /// In place of `hold.units`.
+    pub(crate) units: Option<BTreeMap<String, TextList>>,
+    /// What a request may not say.
+    #[serde(default)]
+    pub(crate) refuse: Vec<RefusalSection>,
+    /// The path of the list that shows what it makes, if that is not its own.
+    pub(crate) collection: Option<String>,
     /// A call of it is never made twice: `always`, or where the body says so.
     #[serde(default)]
     pub(crate) once: TextList,
@@ -199,6 +210,20 @@ pub(crate) struct OutcomeSection {
     pub(crate) message: TextList,
 }
 
+/// What a request may not say, and why.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RefusalSection {
+    #[serde(default)]
+    pub(crate) at: TextList,
+    pub(crate) query: Option<String>,
+    pub(crate) header: Option<String>,
+    pub(crate) not: Option<CompareWords>,
+    /// A whole number up to this, or so many seconds as `60s`, is allowed, and nothing else.
+    pub(crate) above: Option<i64>,
+    pub(crate) why: ProtocolTitle,
+}
+
 /// All that is named must hold.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -273,6 +298,9 @@ pub(crate) struct ResourcesSection {
     /// Hosts whose addresses are ids.
     #[serde(default)]
     pub(crate) hosts: TextList,
+    /// Fronts of their paths: what follows, up to a colon, is the id.
+    #[serde(default)]
+    pub(crate) below: TextList,
 }
 
 const fn resource_days() -> u32 {

@@ -2,6 +2,7 @@
 
 use crate::count;
 use crate::program::{PointerAction, PointerNode, PointerProgram, TestRule, TextRole};
+use crate::refusal::is_up_to;
 use crate::tokens::TokenCounter;
 use domain::Meter;
 
@@ -339,6 +340,10 @@ impl DocumentValues {
                 }
                 TestRule::Is(words) => is_any(words, value),
                 TestRule::Not(words) => !is_any(words, value),
+                TestRule::Above(limit) => {
+                    let text = std::str::from_utf8(value.text).unwrap_or_default();
+                    value.kind == ScalarKind::Container || value.cut || !is_up_to(*limit, text)
+                }
             };
         if holds {
             self.tests |= 1 << number;

@@ -44,6 +44,7 @@ mod count;
 mod document;
 mod errors;
 mod found;
+mod ids;
 mod library;
 mod pointer;
 mod program;
@@ -51,6 +52,7 @@ mod program_builder;
 mod protocol;
 mod reading;
 mod reference;
+mod refusal;
 mod request;
 mod route;
 mod rules;
@@ -71,6 +73,7 @@ pub use reading::{
     BodyShape, CallOutcome, MeterFault, ReplyFailure, ReplyHead, ReplyReader, ReplyReading,
 };
 pub use reference::{BEGIN as REFERENCE_BEGIN, reference};
+pub use refusal::Refusal;
 pub use request::RequestReading;
 pub use route::{
     PathCaptures, ProtocolRoute, RouteMatch, RoutePattern, RoutePatternError, UsageMember,

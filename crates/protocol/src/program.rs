@@ -77,7 +77,7 @@ pub(crate) struct ValueTest {
 }
 
 /// What is asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TestRule {
     /// That there is one, and that it is not null.
     Present,
@@ -85,6 +85,8 @@ pub(crate) enum TestRule {
     Is(Vec<String>),
     /// That there is one, that it is not null, and none of these.
     Not(Vec<String>),
+    /// That there is one, that it is not null, and no whole number up to this.
+    Above(i64),
 }
 
 /// A text that is kept.

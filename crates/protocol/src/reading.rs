@@ -247,8 +247,10 @@ impl DocumentSink<'_> {
                 tally.message = Some(message.chars().take(MAX_MESSAGE_CHARS).collect());
             }
             for id in found.texts(&rules.program, TextRole::Resource) {
-                if tally.resources.len() < MAX_MADE && !tally.resources.iter().any(|it| it == id) {
-                    tally.resources.push(id.to_owned());
+                let mut id = id.to_owned();
+                rules.ids.shorten(&mut id);
+                if tally.resources.len() < MAX_MADE && !tally.resources.contains(&id) {
+                    tally.resources.push(id);
                 }
             }
         }

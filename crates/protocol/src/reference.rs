@@ -1,6 +1,6 @@
 //! The reference of the built-in protocols in `docs/protocols.md`, made of their documents.
 
-use crate::document::{Document, ListWord, PriceWord, RouteSection, TaskWord};
+use crate::document::{Document, ListWord, PriceWord, RefusalSection, RouteSection, TaskWord};
 use crate::library::{BUILTIN, Library};
 use std::fmt::Write;
 
@@ -50,6 +50,9 @@ fn protocol(page: &mut String, document: &Document) {
     }
     if !speaks.is_empty() {
         let _ = writeln!(page, "Also speaks {}, with its own address and key.", quoted(speaks));
+    }
+    if let Some(refuse) = document.refuse.as_ref().filter(|refuse| !refuse.is_empty()) {
+        let _ = writeln!(page, "Calls that cost something may not say {}.", refusals(refuse));
     }
     page.push_str("\n| call | model | costs | |\n|---|---|---|---|\n");
     for route in document.routes.iter().flatten() {
@@ -104,8 +107,13 @@ fn notes(route: &RouteSection) -> String {
     if !route.makes.0.is_empty() && route.task.is_none() {
         notes.push("makes a resource".to_owned());
     }
-    for word in route.meters.keys() {
-        notes.push(format!("counts {word}"));
+    for (word, sources) in &route.meters {
+        if !sources.0.is_empty() {
+            notes.push(format!("counts {word}"));
+        }
+    }
+    if !route.refuse.is_empty() {
+        notes.push(format!("refuses {}", refusals(&route.refuse)));
     }
     if route.ask_usage {
         notes.push("a stream's usage has to be asked for".to_owned());
@@ -114,6 +122,23 @@ fn notes(route: &RouteSection) -> String {
         notes.push("tries a channel".to_owned());
     }
     notes.join("; ")
+}
+
+/// What requests may not say.
+fn refusals(sections: &[RefusalSection]) -> String {
+    let each = sections.iter().map(|section| {
+        let RefusalSection { at, query, header, not, above, .. } = section;
+        let query = query.iter().map(|name| format!("?{name}"));
+        let header = header.iter().map(|name| format!("{name}:"));
+        let places: Vec<String> = at.0.iter().cloned().chain(query).chain(header).collect();
+        let places = quoted(&places);
+        match (not, above) {
+            (Some(words), _) => format!("{places} other than {}", quoted(&words.0)),
+            (None, Some(above)) => format!("{places} above {above}"),
+            (None, None) => places,
+        }
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// What is counted, and where it stands.

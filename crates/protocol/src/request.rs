@@ -3,14 +3,15 @@
 use crate::count;
 use crate::found::DocumentValues;
 use crate::program::{PointerProgram, TextRole};
+use crate::refusal::Refusal;
 use crate::route::{PathCaptures, ProtocolRoute, ValueSource};
 use crate::walk::JsonWalker;
 use domain::{Meter, Meters};
 use percent_encoding::percent_decode_str;
 use std::ops::Range;
 
-/// The slots of each unit, the preferred one first.
-pub(crate) type UnitSlots = Vec<(Meter, Range<usize>)>;
+/// The slots of each unit, the preferred one first, and what stands for it where none is there.
+pub(crate) type UnitSlots = Vec<(Meter, Range<usize>, Option<i64>)>;
 /// The members that units are read of, by the names that lead to them.
 pub(crate) type UnitMembers = Vec<(Meter, Vec<Box<str>>)>;
 
@@ -24,6 +25,8 @@ pub(crate) struct RequestRules {
     pub(crate) anywhere: Option<PointerProgram>,
     /// The body may ask for work that continues without its client.
     pub(crate) reads_once: bool,
+    /// What it may not say.
+    pub(crate) refuse: Vec<Refusal>,
 }
 
 /// What was read from a request.
@@ -95,7 +98,8 @@ impl ProtocolRoute {
         };
         let (resources, ambiguous) = self.resources(found, captures, (query, body));
         RequestReading {
-            model: stand_in(&self.model, TextRole::Model),
+            model: stand_in(&self.model, TextRole::Model)
+                .map(|model| self.without_prefix(&model).to_owned()),
             ambiguous: found.twice || ambiguous,
             resources,
             input_tokens: found.text.tokens(),
@@ -148,7 +152,8 @@ impl ProtocolRoute {
             };
             ids.extend(other);
         }
-        ids.retain(|id| !is_public(&self.resource_hosts, id));
+        ids.retain(|id| !self.ids.is_public(id));
+        ids.iter_mut().for_each(|id| self.ids.shorten(id));
         // What stands behind a blank is no part of an id: "1320098173412546 U2".
         ids.iter_mut().for_each(|id| {
             if let Some(first) = id.split_whitespace().next().filter(|it| it.len() < id.len()) {
@@ -158,23 +163,6 @@ impl ProtocolRoute {
         ids.dedup();
         (ids, ambiguous)
     }
-}
-
-/// Whether an id is the address of something public, as some APIs take one where they take an id:
-/// what begins with `http` and is not at one of the hosts whose addresses are ids.
-fn is_public(hosts: &[Box<str>], id: &str) -> bool {
-    if hosts.is_empty() {
-        return false;
-    }
-    let Some((scheme, rest)) = id.split_once("://") else { return false };
-    let is_web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    let host = host.split(':').next().unwrap_or_default().trim_end_matches('.');
-    // What is written otherwise may be read as any host.
-    let is_plain = !host.is_empty()
-        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
-    is_web && is_plain && !hosts.iter().any(|it| it.eq_ignore_ascii_case(host))
 }
 
 impl ValueSource {
@@ -194,9 +182,11 @@ impl ValueSource {
     }
 }
 
-fn read_units(units: &[(Meter, Range<usize>)], found: &DocumentValues) -> Meters {
+fn read_units(units: &UnitSlots, found: &DocumentValues) -> Meters {
     let read = |slots: &Range<usize>| slots.clone().find_map(|slot| found.number(slot));
-    units.iter().filter_map(|(meter, slots)| Some((*meter, read(slots)?))).collect()
+    let counted =
+        units.iter().filter_map(|(meter, slots, usual)| Some((*meter, read(slots).or(*usual)?)));
+    counted.collect()
 }
 
 /// The first value of a query's parameter, decoded.
@@ -208,4 +198,15 @@ fn parameter(query: &str, name: &str) -> Option<String> {
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.find(|(key, _)| decode(key).is_some_and(|key| key == name))?;
     decode(value).filter(|value| !value.is_empty())
+}
+
+/// All values of a parameter, decoded, in any spelling of its name; one without a value is empty.
+pub(crate) fn parameters(query: &str, name: &str) -> Vec<String> {
+    let decode = |text: &str| {
+        let text = text.replace('+', " ");
+        percent_decode_str(&text).decode_utf8_lossy().into_owned()
+    };
+    let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let named = pairs.filter(|(key, _)| decode(key).eq_ignore_ascii_case(name));
+    named.map(|(_, value)| decode(value)).collect()
 }

@@ -2,6 +2,7 @@
 
 use crate::ErrorShape;
 use crate::document::{ListWord, PriceWord, TaskWord};
+use crate::ids::IdRules;
 use crate::request::RequestRules;
 use crate::rules::Rules;
 use crate::task::TaskRules;
@@ -26,10 +27,15 @@ enum PathPart {
         name: Box<str>,
         slashes: bool,
     },
+    /// `{name=…}`: what stands between the two is captured.
+    Open(Box<str>),
+    /// `*` in between: something without a slash.
+    Any,
+    Close,
 }
 
 /// Methods and a path: `POST /v1beta/models/{model}:generateContent`, `* /pass/{+model}`,
-/// `GET|POST /v1/files/*`.
+/// `GET|POST /v1/files/*`, `GET /v1beta/{id=files/*}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutePattern {
     /// None: any.
@@ -51,8 +57,8 @@ pub enum RoutePatternError {
     /// Too long.
     #[error("is longer than {MAX_BYTES} bytes or {MAX_PARTS} parts")]
     TooLong,
-    /// A capture that is not `{name}` or `{+name}`.
-    #[error("has a brace that is neither {{name}} nor {{+name}}")]
+    /// A capture that is not `{name}`, `{+name}` or `{name=things/*}`.
+    #[error("has a brace that is none of {{name}}, {{+name}} and {{name=things/*}}")]
     Capture,
     /// Two captures of one name, or one directly behind another.
     #[error("has two captures of one name, or with nothing between them")]
@@ -112,9 +118,6 @@ impl RoutePattern {
             Some(_) => return Err(RoutePatternError::Star),
             None => (path, false),
         };
-        if path.contains('*') {
-            return Err(RoutePatternError::Star);
-        }
         let parts = parts(path)?;
         Ok(Self { methods: read_methods(methods)?, parts, open })
     }
@@ -139,8 +142,9 @@ impl RoutePattern {
         for part in &later.parts {
             match part {
                 PathPart::Literal(text) => path.push_str(text),
-                PathPart::Capture { slashes: false, .. } => path.push_str(ANY),
+                PathPart::Capture { slashes: false, .. } | PathPart::Any => path.push_str(ANY),
                 PathPart::Capture { slashes: true, .. } => path.push_str("~any~/~any~"),
+                PathPart::Open(_) | PathPart::Close => {}
             }
         }
         if later.open {
@@ -159,9 +163,17 @@ impl RoutePattern {
     /// Whether a path has a capture of this name.
     #[must_use]
     pub fn has_capture(&self, wanted: &str) -> bool {
-        let named =
-            |part: &PathPart| matches!(part, PathPart::Capture { name, .. } if **name == *wanted);
-        self.parts.iter().any(named)
+        self.parts.iter().any(|part| part.name() == Some(wanted))
+    }
+}
+
+impl PathPart {
+    /// The name by which it, or what it begins, is captured.
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::Capture { name, .. } | Self::Open(name) => Some(name),
+            Self::Literal(_) | Self::Any | Self::Close => None,
+        }
     }
 }
 
@@ -183,6 +195,9 @@ fn parts(path: &str) -> Result<Vec<PathPart>, RoutePatternError> {
         }
         let end = rest.find(['{', '}']).unwrap_or(rest.len());
         if end > 0 {
+            if rest[..end].contains('*') {
+                return Err(RoutePatternError::Star);
+            }
             parts.push(PathPart::Literal(rest[..end].into()));
             rest = &rest[end..];
             continue;
@@ -190,21 +205,59 @@ fn parts(path: &str) -> Result<Vec<PathPart>, RoutePatternError> {
         let close =
             rest.find('}').filter(|_| rest.starts_with('{')).ok_or(RoutePatternError::Capture)?;
         let inner = &rest[1..close];
-        let (name, slashes) = match inner.strip_prefix('+') {
-            Some(name) => (name, true),
-            None => (inner, false),
+        let (name, within) = match inner.split_once('=') {
+            Some((name, within)) => (name, Some(within)),
+            None => (inner, None),
+        };
+        let (name, slashes) = match name.strip_prefix('+') {
+            Some(name) if within.is_none() => (name, true),
+            _ => (name, false),
         };
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
             return Err(RoutePatternError::Capture);
         }
-        let named =
-            |it: &PathPart| matches!(it, PathPart::Capture { name: it, .. } if **it == *name);
-        if matches!(parts.last(), Some(PathPart::Capture { .. })) || parts.iter().any(named) {
+        let follows = matches!(
+            parts.last(),
+            Some(PathPart::Capture { .. } | PathPart::Any | PathPart::Close)
+        );
+        if follows || parts.iter().any(|it| it.name() == Some(name)) {
             return Err(RoutePatternError::PathCaptures);
         }
-        parts.push(PathPart::Capture { name: name.into(), slashes });
+        match within {
+            Some(within) => parts.extend(captured_parts(name, within)?),
+            None => parts.push(PathPart::Capture { name: name.into(), slashes }),
+        }
         rest = &rest[close + 1..];
     }
+    Ok(parts)
+}
+
+/// The parts of `{name=files/*}`: a name of things, and each `*` something without a slash.
+fn captured_parts(name: &str, within: &str) -> Result<Vec<PathPart>, RoutePatternError> {
+    let mut parts = vec![PathPart::Open(name.into())];
+    let mut literal = String::new();
+    for (at, segment) in within.split('/').enumerate() {
+        if at > 0 {
+            literal.push('/');
+        }
+        match segment {
+            "*" if at > 0 => {
+                parts.push(PathPart::Literal(std::mem::take(&mut literal).into()));
+                parts.push(PathPart::Any);
+            }
+            plain if plain.is_empty() || plain.contains('*') => {
+                return Err(RoutePatternError::Capture);
+            }
+            plain => literal.push_str(plain),
+        }
+    }
+    if !literal.is_empty() {
+        parts.push(PathPart::Literal(literal.into()));
+    }
+    if parts.len() > MAX_PARTS {
+        return Err(RoutePatternError::TooLong);
+    }
+    parts.push(PathPart::Close);
     Ok(parts)
 }
 
@@ -212,34 +265,49 @@ fn parts(path: &str) -> Result<Vec<PathPart>, RoutePatternError> {
 /// takes no more than one look at each byte for each part.
 fn fit(parts: &[PathPart], open: bool, path: &str, found: &mut Vec<Capture>) -> bool {
     let mut rest = path;
+    let mut opened: Option<(&str, usize)> = None;
     for (at, part) in parts.iter().enumerate() {
+        let start = path.len() - rest.len();
         match part {
             PathPart::Literal(text) => match rest.strip_prefix(&**text) {
                 Some(behind) => rest = behind,
                 None => return false,
             },
-            PathPart::Capture { name, slashes } => {
-                let end = match parts.get(at + 1) {
-                    // What ends the path stands at its end: a model may have a colon.
-                    Some(PathPart::Literal(text)) if at + 2 == parts.len() && !open => {
-                        rest.strip_suffix(&**text).map(str::len)
-                    }
-                    Some(PathPart::Literal(text)) => rest.find(&**text),
-                    _ => Some(rest.len()),
-                };
-                let Some(end) = end.filter(|end| *end > 0) else { return false };
-                let text = &rest[..end];
-                if !slashes && text.contains('/') {
+            PathPart::Open(name) => opened = Some((name, start)),
+            PathPart::Close => {
+                let Some((name, from)) = opened.take() else { return false };
+                let Some(text) = decode(&path[from..start]) else { return false };
+                found.push(Capture { name: name.into(), text, at: from..start });
+            }
+            PathPart::Capture { .. } | PathPart::Any => {
+                let slashes = matches!(part, PathPart::Capture { slashes: true, .. });
+                let Some(end) = end_of(&parts[at + 1..], open, rest) else { return false };
+                if !slashes && rest[..end].contains('/') {
                     return false;
                 }
-                let Some(text) = decode(text) else { return false };
-                let start = path.len() - rest.len();
-                found.push(Capture { name: name.clone(), text, at: start..start + end });
+                if let PathPart::Capture { name, .. } = part {
+                    let Some(text) = decode(&rest[..end]) else { return false };
+                    found.push(Capture { name: name.clone(), text, at: start..start + end });
+                }
                 rest = &rest[end..];
             }
         }
     }
     if open { !rest.is_empty() } else { rest.is_empty() }
+}
+
+/// Where what is captured ends, which `following` follows; it is not empty.
+fn end_of(following: &[PathPart], open: bool, rest: &str) -> Option<usize> {
+    let mut following = following.iter().filter(|it| !matches!(it, PathPart::Close));
+    let end = match following.next() {
+        // What ends the path stands at its end: a model may have a colon.
+        Some(PathPart::Literal(text)) if following.next().is_none() && !open => {
+            rest.strip_suffix(&**text).map(str::len)
+        }
+        Some(PathPart::Literal(text)) => rest.find(&**text),
+        _ => Some(rest.len()),
+    };
+    end.filter(|end| *end > 0)
 }
 
 /// The decoded text, if it is one that a name may be.
@@ -257,6 +325,9 @@ impl fmt::Display for RoutePattern {
                 PathPart::Literal(text) => f.write_str(text)?,
                 PathPart::Capture { name, slashes: true } => write!(f, "{{+{name}}}")?,
                 PathPart::Capture { name, slashes: false } => write!(f, "{{{name}}}")?,
+                PathPart::Open(name) => write!(f, "{{{name}=")?,
+                PathPart::Any => f.write_str("*")?,
+                PathPart::Close => f.write_str("}")?,
             }
         }
         f.write_str(if self.open { "*" } else { "" })
@@ -337,8 +408,13 @@ pub struct ProtocolRoute {
     pub makes: bool,
     /// How long it is remembered who made a thing, in days.
     pub resource_days: u32,
-    /// Hosts whose addresses are ids; those of others are not, where there are any.
-    pub resource_hosts: Vec<Box<str>>,
+    /// The list that shows what it makes, if that is not the one at its own path.
+    pub collection: Option<Box<str>>,
+    /// What of a reply a list shows, if not all of it.
+    pub shown: Option<crate::Pointer>,
+    /// What stands before the model's name in a body, and stays there.
+    pub model_prefix: Option<Box<str>>,
+    pub(crate) ids: Arc<IdRules>,
     /// What is done with a route that would list what others made.
     pub list: Option<ListWord>,
     /// What it is to a task.
@@ -371,6 +447,22 @@ pub struct RouteMatch<'a> {
 }
 
 impl ProtocolRoute {
+    /// A model's name without what stands before it in a body.
+    #[must_use]
+    pub fn without_prefix<'a>(&self, model: &'a str) -> &'a str {
+        let prefix = self.model_prefix.as_deref().unwrap_or_default();
+        model.strip_prefix(prefix).unwrap_or(model)
+    }
+
+    /// What of a reply a list shows.
+    #[must_use]
+    pub fn shown_of<'a>(&self, reply: &'a [u8]) -> Option<&'a [u8]> {
+        match &self.shown {
+            None => Some(reply),
+            Some(shown) => crate::task::at(reply, shown).map(|raw| raw.get().as_bytes()),
+        }
+    }
+
     /// What a reply may be; nothing: anything.
     #[must_use]
     pub fn promised(&self) -> &[crate::BodyShape] {
@@ -449,6 +541,31 @@ mod tests {
     }
 
     #[test]
+    fn a_name_of_several_segments_is_captured_as_one() {
+        let of = |pattern: &str, path: &str| {
+            captured(pattern, "GET", path).map(|mut captures| captures.remove(0).1)
+        };
+        let file = "GET /v1beta/{id=files/*}";
+        assert_eq!(of(file, "/v1beta/files/abc-1").as_deref(), Some("files/abc-1"));
+        let content = "GET /v1beta/{id=files/*}:download";
+        assert_eq!(of(content, "/v1beta/files/abc:download").as_deref(), Some("files/abc"));
+        let operation = "GET /v1beta/{id=models/*/operations/*}";
+        let path = "/v1beta/models/veo/operations/o1";
+        assert_eq!(of(operation, path).as_deref(), Some("models/veo/operations/o1"));
+        for (pattern, other) in [
+            (file, "/v1beta/files/"),
+            (file, "/v1beta/files/a/b"),
+            (file, "/v1beta/caches/a"),
+            (content, "/v1beta/files/:download"),
+            (content, "/v1beta/files/abc"),
+            (operation, "/v1beta/models/veo/operations/"),
+            (operation, "/v1beta/models/veo/x/operations/o1"),
+        ] {
+            assert_eq!(of(pattern, other), None, "{pattern} {other}");
+        }
+    }
+
+    #[test]
     fn a_captured_model_is_replaced_where_it_stands() {
         let of = |pattern: &str, path: &str| {
             let captures = RoutePattern::parse(pattern).unwrap().captures("POST", path)?;
@@ -463,7 +580,14 @@ mod tests {
 
     #[test]
     fn a_pattern_is_read_and_written() {
-        for text in ["POST /v1/a", "GET|POST /v1/{id}/*", "* /pass/{+model}", "* /*"] {
+        for text in [
+            "POST /v1/a",
+            "GET|POST /v1/{id}/*",
+            "* /pass/{+model}",
+            "* /*",
+            "GET /v1beta/{id=files/*}:download",
+            "GET /v1beta/{id=models/*/operations/*}/more",
+        ] {
             assert_eq!(RoutePattern::parse(text).map(|it| it.to_string()), Ok(text.to_owned()));
         }
         for (text, why) in [
@@ -479,6 +603,13 @@ mod tests {
             ("POST /v1/{a}/{a}", RoutePatternError::PathCaptures),
             ("POST /v1/*/a", RoutePatternError::Star),
             ("POST /v1*", RoutePatternError::Star),
+            ("GET /{id=}", RoutePatternError::Capture),
+            ("GET /{id=*}", RoutePatternError::Capture),
+            ("GET /{id=a/**}", RoutePatternError::Capture),
+            ("GET /{id=a//*}", RoutePatternError::Capture),
+            ("GET /{+id=a/*}", RoutePatternError::Capture),
+            ("GET /{id=a/*}{more}", RoutePatternError::PathCaptures),
+            ("GET /{id=a/*}/{id}", RoutePatternError::PathCaptures),
         ] {
             assert_eq!(RoutePattern::parse(text), Err(why), "{text}");
         }

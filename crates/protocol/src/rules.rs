@@ -2,10 +2,12 @@
 
 use crate::document::Merge;
 use crate::found::DocumentValues;
+use crate::ids::IdRules;
 use crate::program::PointerProgram;
 use crate::reading::BodyShape;
 use domain::{METERS, Meter, Meters};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// All that is named must hold.
 #[derive(Clone, Debug)]
@@ -56,6 +58,7 @@ pub(crate) struct Rules {
     pub(crate) retry: Vec<u16>,
     /// The shapes that a reply may have; none: any.
     pub(crate) promised: Vec<BodyShape>,
+    pub(crate) ids: Arc<IdRules>,
 }
 
 impl Rules {

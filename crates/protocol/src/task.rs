@@ -26,9 +26,9 @@ const SEGMENT: &AsciiSet = &SEGMENTS.add(b'/').add(b':');
 pub struct TaskRequest {
     /// The method.
     pub method: String,
-    /// The path, perhaps with a query. `{id}` is the task's id, `{path}` the path that it was
-    /// submitted to, `{model}` its model, `{base}` the model without `/submit`, `{app}` the first
-    /// two segments of the model.
+    /// The path, perhaps with a query. `{id}` is the task's id, `{+id}` the same with its slashes,
+    /// `{path}` the path that it was submitted to, `{model}` its model, `{base}` the model without
+    /// `/submit`, `{app}` the first two segments of the model.
     pub path: String,
     /// The body, with `{id}` or `{ids}`.
     pub body: Option<String>,
@@ -81,9 +81,13 @@ impl TaskRequest {
         let model = utf8_percent_encode(model, SEGMENTS).to_string();
         let base = model.strip_suffix("/submit").unwrap_or(&model);
         let app_end = model.match_indices('/').nth(1).map_or(model.len(), |(at, _)| at);
+        // One that would climb in a path is a single segment of it.
+        let climbs = id.split('/').any(|part| part.chars().all(|c| c == '.'));
+        let whole = utf8_percent_encode(id, if climbs { SEGMENT } else { SEGMENTS }).to_string();
         let id = utf8_percent_encode(id, SEGMENT).to_string();
         fill(&self.path, |name| match name {
             "id" => Some(&id),
+            "+id" => Some(&whole),
             "path" => Some(submitted),
             "base" => Some(base),
             "app" => Some(&model[..app_end]),
@@ -213,16 +217,22 @@ impl TaskRules {
     }
 }
 
-/// The elements of the array, or the members of the object, that stands at `each`.
-fn elements<'a>(body: &'a [u8], each: &Pointer) -> Option<Vec<&'a RawValue>> {
+/// The value at a pointer of names.
+pub(crate) fn at<'a>(body: &'a [u8], pointer: &Pointer) -> Option<&'a RawValue> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let mut raw: &RawValue = serde_json::from_slice(body).ok()?;
-    for segment in each.segments() {
+    for segment in pointer.segments() {
         let Segment::Name(name) = segment else { return None };
         let members: BTreeMap<std::borrow::Cow<'a, str>, &RawValue> =
             serde_json::from_str(raw.get()).ok()?;
         raw = members.get(&**name).copied()?;
     }
+    Some(raw)
+}
+
+/// The elements of the array, or the members of the object, that stands at `each`.
+fn elements<'a>(body: &'a [u8], each: &Pointer) -> Option<Vec<&'a RawValue>> {
+    let raw = at(body, each)?;
     if raw.get().starts_with('[') {
         return serde_json::from_str(raw.get()).ok();
     }
@@ -249,6 +259,11 @@ mod tests {
         assert_eq!(path("/{base}/task/list", "", "org/film/submit"), "/org/film/task/list");
         assert_eq!(path("/{app}/requests/{id}", "7", "fal-ai/flux/dev"), "/fal-ai/flux/requests/7");
         assert_eq!(path("/{model}/x", "", "a b/c?d"), "/a%20b/c%3Fd/x");
+        let operation = "models/veo/operations/7:x";
+        assert_eq!(path("/v1/{+id}", operation, "m"), "/v1/models/veo/operations/7:x");
+        for climbing in ["a/../b", "/a", "a/", "./a"] {
+            assert!(!path("/v1/{+id}", climbing, "m")[4..].contains('/'), "{climbing}");
+        }
         // What is put in is not read again.
         assert_eq!(path("/v1/{id}", "{model}", "m"), "/v1/%7Bmodel%7D");
     }

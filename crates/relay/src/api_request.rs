@@ -6,7 +6,9 @@ use crate::context::Context;
 use crate::faults;
 use crate::identify::Caller;
 use crate::inlet::{Inlet, InletRules, take_in};
-use crate::request_body::{model_in_body, model_name, plain, resource_ids, unreadable};
+use crate::request_body::{
+    check_body, check_head, model_in_body, model_name, plain, resource_ids, unreadable,
+};
 use crate::resources::{self, Owned};
 use crate::spoken::{ModelPlaces, Spoken};
 use crate::surface::ApiPath;
@@ -59,6 +61,9 @@ pub(crate) async fn read_api(
         Some(spoken) => vendor_tasks::source(ctx, caller, spoken).await?,
         None => None,
     };
+    if let Some(spoken) = &api.spoken {
+        check_head(spoken, query, &head.headers)?;
+    }
     let named = named_outside(&api, query)?;
     if let Some(spoken) = api.spoken.as_ref().filter(|it| it.streams_body()) {
         let ids = resource_ids(spoken, query, (None, b""))?;
@@ -87,6 +92,7 @@ pub(crate) async fn read_api(
     let owned = match &api.spoken {
         Some(spoken) => {
             let media = declared.as_ref().ok().filter(|_| !plain.is_empty());
+            check_body(spoken, media, &plain)?;
             let ids = resource_ids(spoken, query, (media, &plain))?;
             resources::owned(relay, caller, &ids).await?
         }
@@ -120,7 +126,8 @@ fn of_source(
     let Some(media) = media.filter(|_| !plain.is_empty()) else {
         return Ok((model_name(model)?, NamedBy::Elsewhere));
     };
-    let places = ModelPlaces { members: vec!["model"], parameter: None, default: Some(model) };
+    let default = Some(model);
+    let places = ModelPlaces { members: vec!["model"], default, ..ModelPlaces::default() };
     match model_in_body(media, plain, &places)? {
         (named, NamedBy::Default(_)) => Ok((named, NamedBy::Elsewhere)),
         (named, by) if named.as_str() == model => Ok((named, by)),

@@ -10,7 +10,7 @@ use crate::request_body::{
     plain,
 };
 use crate::resources::ResourceEffect;
-use crate::spoken::{self, route_of};
+use crate::spoken::{self, Spoken, route_of};
 use crate::surface::ApiPath;
 use crate::{RelayConfig, faults};
 use bytes::Bytes;
@@ -328,17 +328,23 @@ impl Call {
     ) -> Result<Vec<(&'a str, Cow<'a, str>)>, Fault> {
         let mut members = Vec::new();
         let mapped = self.mapped(channel)?;
+        let mut prefix = "";
         let named = match &self.target {
             CallTarget::Model => None,
-            CallTarget::Api(target) => match &target.body.named_by {
-                NamedBy::Json(member) => (mapped != self.model.as_str()).then_some(member),
-                // What is priced is what runs, also where the upstream has a default of its own.
-                NamedBy::Default(member) => Some(member),
-                NamedBy::Form(_) | NamedBy::Query(_) | NamedBy::Elsewhere => None,
-            },
+            CallTarget::Api(target) => {
+                let places = target.api.spoken.as_ref().map(Spoken::model_places);
+                prefix = places.and_then(|it| it.prefix).unwrap_or_default();
+                match &target.body.named_by {
+                    NamedBy::Json(member) => (mapped != self.model.as_str()).then_some(member),
+                    // What is priced is what runs, also where the upstream has a default.
+                    NamedBy::Default(member) => Some(member),
+                    NamedBy::Form(_) | NamedBy::Query(_) | NamedBy::Elsewhere => None,
+                }
+            }
         };
         if let Some(member) = named {
-            members.push((&**member, serde_json::Value::from(mapped).to_string().into()));
+            let named = serde_json::Value::from([prefix, mapped].concat());
+            members.push((&**member, named.to_string().into()));
         }
         members.extend(channel.param_override.iter().map(|(k, v)| (k.as_str(), v.as_str().into())));
         if kind == RequestKind::Estimate && self.estimate_by(channel) == Precharge::Body {

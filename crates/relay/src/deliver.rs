@@ -12,7 +12,7 @@ use crate::reply::{
     shape_of,
 };
 use crate::reservation::Reservation;
-use crate::resources::{ResourceEffect, ResourceKeeper};
+use crate::resources::ResourceKeeper;
 use crate::send::ChannelReply;
 use bytes::Bytes;
 use domain::{ChannelId, Fault, FrozenPrice, Quota};
@@ -115,7 +115,7 @@ pub(crate) async fn deliver(
 /// What keeps the call's effect on what calls make, if it has any.
 fn keeper_of(ctx: &Context<'_>, call: &Call, prepared: &Prepared) -> Option<ResourceKeeper> {
     let effect = call.effect();
-    if *effect == ResourceEffect::None {
+    if effect.is_none() {
         return None;
     }
     Some(ResourceKeeper {

@@ -26,7 +26,7 @@ use crate::resources::{self, ResourceEffect};
 use crate::send::{none_left, send};
 use crate::spoken::{PathMeaning, Spoken, priced_routes};
 use crate::submit::{self, SubmitOptions};
-use crate::surface::{ApiPath, Surface, meant, surface};
+use crate::surface::{ApiPath, Surface, meant, read_shape, surface};
 use crate::vendor_tasks::{self, TaskCallRead, lists_tasks};
 use crate::{Relay, billing, faults, models, route, spoken, task_view};
 use domain::{ChannelId, Fault, FrozenPrice, ModelName, Pricing};
@@ -309,7 +309,8 @@ async fn execute(
 fn surface_of(relay: &Relay, head: &Parts) -> Result<Surface, Fault> {
     let catalog = relay.live.catalog.load();
     let is_model = |name: &str| catalog.model_exists(name);
-    let meaning = PathMeaning { is_model: &is_model, protocols: catalog.spoken_protocols() };
+    let (protocols, reads) = (catalog.spoken_protocols(), read_shape(&head.headers));
+    let meaning = PathMeaning { is_model: &is_model, protocols, reads };
     surface(meaning, &head.method, head.uri.path())
 }
 
@@ -317,7 +318,8 @@ fn surface_of(relay: &Relay, head: &Parts) -> Result<Surface, Fault> {
 pub(crate) fn is_meant(relay: &Relay, method: &Method, path: &str) -> bool {
     let catalog = relay.live.catalog.load();
     let is_model = |name: &str| catalog.model_exists(name);
-    let meaning = PathMeaning { is_model: &is_model, protocols: catalog.spoken_protocols() };
+    let protocols = catalog.spoken_protocols();
+    let meaning = PathMeaning { is_model: &is_model, protocols, reads: None };
     meant(meaning, method, path).next().is_some()
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use domain::{Fault, ModelName};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
-use protocol::ValueSource;
+use protocol::{Refusal, ValueSource};
 use upstream::media::{self, MediaError, MediaKind};
 use upstream::multipart::{self, MultipartError};
 use upstream::query;
@@ -43,7 +43,12 @@ fn model_in_json(plain: &[u8], places: &ModelPlaces<'_>) -> Result<(String, Name
     for member in &places.members {
         match splice::top_level_string(plain, member) {
             Err(SpliceError::Missing(_)) => {}
-            named => return Ok((named.map_err(bad_json)?, NamedBy::Json((*member).into()))),
+            named => {
+                let named = named.map_err(bad_json)?;
+                let model = places.prefix.and_then(|prefix| named.strip_prefix(prefix));
+                let model = model.map(str::to_owned).unwrap_or(named);
+                return Ok((model, NamedBy::Json((*member).into())));
+            }
         }
     }
     match (places.default, places.members.first()) {
@@ -112,6 +117,42 @@ pub(crate) fn resource_ids(
     }
     ids.extend(read.resources);
     Ok(ids)
+}
+
+/// Refuses a request that says what its route may not be told.
+pub(crate) fn check_head(
+    spoken: &Spoken,
+    query: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<(), Fault> {
+    let texts = |name: &str| {
+        let values = headers.get_all(name).iter();
+        values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+    };
+    match spoken.route().refusal_by_head(query.unwrap_or_default(), texts) {
+        Some(Refusal { zh, en, .. }) => Err(faults::invalid(zh, en)),
+        None => Ok(()),
+    }
+}
+
+/// The same of its body. What is a form to its upstream is none of JSON to it.
+pub(crate) fn check_body(
+    spoken: &Spoken,
+    kind: Option<&MediaKind>,
+    plain: &[u8],
+) -> Result<(), Fault> {
+    let route = spoken.route();
+    if plain.is_empty() || matches!(kind, Some(MediaKind::Form { .. })) {
+        return Ok(());
+    }
+    for name in route.refused_members() {
+        splice::check_unambiguous(plain, name).map_err(bad_json)?;
+    }
+    match route.refusal_by_body(plain) {
+        Ok(None) => Ok(()),
+        Ok(Some(Refusal { zh, en, .. })) => Err(faults::invalid(zh, en)),
+        Err(()) => Err(faults::invalid("请求体必须是 JSON 对象", "the body is not a JSON object")),
+    }
 }
 
 /// The kind of a body that determines the price.

@@ -12,10 +12,12 @@ use crate::{Relay, faults, vendor_tasks};
 use domain::{ChannelId, DAY_MS, Fault, UserId};
 use form_urlencoded::parse;
 use http::{Method, Response};
-use protocol::{ListWord, TaskWord};
+use protocol::{ErrorShape, ListWord, ProtocolRoute, TaskWord};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
+use std::collections::BTreeMap;
 use std::iter::repeat;
+use std::sync::Arc;
 use store::resources::{self, Resource, ResourcePage};
 use store::{RESOURCE, StoreError};
 use web::Body;
@@ -30,12 +32,12 @@ const MAX_LISTED: u32 = 100;
 const MAX_PAGES: usize = 20;
 
 /// What a call does to what calls make.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum ResourceEffect {
     /// Nothing.
     None,
     /// Its reply names what was made, and shows it.
-    Makes { collection: String, days: u32 },
+    Makes { collection: String, days: u32, route: Arc<ProtocolRoute> },
     /// Its reply shows this one, and may name what has been made of it: the results of a batch.
     Shows { id: String, days: u32 },
     /// It deletes this one.
@@ -47,12 +49,16 @@ impl ResourceEffect {
     pub(crate) fn of(api: &ApiPath, method: &Method) -> Self {
         let Some(spoken) = &api.spoken else { return Self::None };
         let route = spoken.route();
-        let days = route.resource_days;
+        let (days, makes) = (route.resource_days, |collection: &str| Self::Makes {
+            collection: collection.to_owned(),
+            days: route.resource_days,
+            route: Arc::clone(route),
+        });
         match spoken.task() {
             None => {}
             // What a task has made is used by its own id: a film that is extended.
             Some(TaskWord::Ask) if route.makes => {
-                return Self::Makes { collection: UNLISTED.to_owned(), days };
+                return makes(UNLISTED);
             }
             Some(_) => return Self::None,
         }
@@ -60,9 +66,14 @@ impl ResourceEffect {
         match (named, method) {
             (Some(id), &Method::GET) => Self::Shows { id: id.to_owned(), days },
             (Some(id), &Method::DELETE) => Self::Ends(id.to_owned()),
-            _ if route.makes => Self::Makes { collection: api.path().to_owned(), days },
+            _ if route.makes => makes(route.collection.as_deref().unwrap_or(api.path())),
             _ => Self::None,
         }
+    }
+
+    /// Whether it does nothing.
+    pub(crate) const fn is_none(&self) -> bool {
+        matches!(self, Self::None)
     }
 }
 
@@ -97,19 +108,21 @@ impl ResourceKeeper {
         reading: &Reading,
         reply: Option<&[u8]>,
     ) -> Result<(), StoreError> {
-        let sealed = || reply.and_then(|reply| sealed(relay, reply));
+        let sealed = |reply: Option<&[u8]>| reply.and_then(|reply| sealed(relay, reply));
         if reading.resources.is_empty() && matches!(self.effect, ResourceEffect::Makes { .. }) {
             return Ok(());
         }
         match &self.effect {
             ResourceEffect::None => Ok(()),
-            ResourceEffect::Makes { collection, days } => {
-                let shown = (collection != UNLISTED).then(sealed).flatten();
+            ResourceEffect::Makes { collection, days, route } => {
+                let is_listed = |_: &&[u8]| collection != UNLISTED;
+                let shown = reply.filter(is_listed).and_then(|reply| route.shown_of(reply));
+                let shown = sealed(shown);
                 self.keep_all(relay, reading, (collection, *days), shown).await
             }
             ResourceEffect::Shows { id, days } => {
                 self.keep_all(relay, reading, (UNLISTED, *days), None).await?;
-                let Some(shown) = sealed() else { return Ok(()) };
+                let Some(shown) = sealed(reply) else { return Ok(()) };
                 resources::update_reply(&relay.db, self.user_id, id, Some(shown)).await
             }
             ResourceEffect::Ends(id) => resources::forget(&relay.db, self.user_id, id).await,
@@ -125,7 +138,7 @@ impl ResourceKeeper {
     ) -> Result<(), StoreError> {
         let created_at = relay.clock.now();
         let expires_at = created_at.plus_ms(i64::from(days).saturating_mul(DAY_MS));
-        // The reply shows the first; the others are parts of it.
+        // The reply shows the first, which is listed; the others are parts of it.
         let made = reading.resources.iter().zip([reply_sealed].into_iter().chain(repeat(None)));
         let made = made.map(|(id, reply_sealed)| Resource {
             id: id.clone(),
@@ -135,7 +148,9 @@ impl ResourceKeeper {
             reply_sealed,
         });
         let made: Vec<Resource> = made.collect();
-        resources::keep(&relay.db, self.user_id, collection, &made, expires_at).await
+        let (first, parts) = made.split_at(made.len().min(1));
+        resources::keep(&relay.db, self.user_id, collection, first, expires_at).await?;
+        resources::keep(&relay.db, self.user_id, UNLISTED, parts, expires_at).await
     }
 }
 
@@ -186,6 +201,8 @@ pub(crate) async fn owned(
 #[derive(Serialize)]
 struct Bare<'a> {
     id: &'a str,
+    /// What Google's APIs call an id.
+    name: &'a str,
     created_at: i64,
 }
 
@@ -203,13 +220,14 @@ impl Asked {
         let mut asked = Self { limit: MAX_LISTED, after: None, ascending: false, purpose: None };
         for (name, value) in parse(query.as_bytes()) {
             match &*name {
-                "limit" => {
+                "limit" | "pageSize" => {
                     let limit = value.parse::<u32>().ok().filter(|limit| *limit > 0);
-                    let limit =
-                        limit.ok_or_else(|| faults::bad_parameter("limit", "1 and above"))?;
+                    let limit = limit.ok_or_else(|| faults::bad_parameter(&name, "1 and above"))?;
                     asked.limit = limit.min(MAX_LISTED);
                 }
-                "after" => asked.after = Some(value.into_owned()),
+                "after" | "after_id" | "pageToken" if !value.is_empty() => {
+                    asked.after = Some(value.into_owned())
+                }
                 "order" => asked.ascending = &*value == "asc",
                 "purpose" => asked.purpose = Some(value.into_owned()),
                 _ => {}
@@ -242,6 +260,8 @@ pub(crate) async fn list(
         return Err(faults::list_refused());
     }
     let mut asked = Asked::read(query.unwrap_or_default())?;
+    let collection = api.spoken.as_ref().and_then(|it| it.route().collection.as_deref());
+    let collection = collection.unwrap_or(api.path());
     let mut page = ListPage { has_more: true, ..ListPage::default() };
     for _ in 0..MAX_PAGES {
         let wanted = asked.limit - u32::try_from(page.data.len()).unwrap_or(asked.limit);
@@ -250,7 +270,7 @@ pub(crate) async fn list(
         }
         let after = asked.after.take();
         let part = ResourcePage {
-            collection: api.path(),
+            collection,
             after: after.as_deref(),
             ascending: asked.ascending,
             limit: wanted + 1,
@@ -269,7 +289,28 @@ pub(crate) async fn list(
             asked.after = Some(row.id.clone());
         }
     }
+    if api.spoken.as_ref().is_some_and(|spoken| spoken.errors() == ErrorShape::Gemini) {
+        return Ok(web::json(&gemini_page(api.path(), page)));
+    }
     Ok(web::json(&page))
+}
+
+/// A page as Google's APIs have it: what is listed is named by the path.
+fn gemini_page(path: &str, page: ListPage<Box<RawValue>>) -> BTreeMap<String, GeminiMember> {
+    let named = path.rsplit('/').next().unwrap_or_default().to_owned();
+    let mut members = BTreeMap::from([(named, GeminiMember::Things(page.data))]);
+    if let Some(last) = page.last_id.filter(|_| page.has_more) {
+        members.insert("nextPageToken".to_owned(), GeminiMember::Token(last));
+    }
+    members
+}
+
+/// A member of such a page.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum GeminiMember {
+    Things(Vec<Box<RawValue>>),
+    Token(String),
 }
 
 fn member(relay: &Relay, row: &Resource) -> Result<Box<RawValue>, Fault> {
@@ -279,8 +320,10 @@ fn member(relay: &Relay, row: &Resource) -> Result<Box<RawValue>, Fault> {
     });
     match kept {
         Some(kept) => Ok(kept),
-        None => to_raw_value(&Bare { id: &row.id, created_at: row.created_at.0 / 1_000 })
-            .map_err(faults::system),
+        None => {
+            let created_at = row.created_at.0 / 1_000;
+            to_raw_value(&Bare { id: &row.id, name: &row.id, created_at }).map_err(faults::system)
+        }
     }
 }
 

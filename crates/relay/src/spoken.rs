@@ -11,13 +11,16 @@ use std::sync::Arc;
 use store::Channel;
 
 /// What paths of the data plane begin with.
-pub(crate) const FRONTS: [&str; 5] = ["/pass/", "/v1/", "/v1beta/", "/v2/", "/openai/"];
+pub(crate) const FRONTS: [&str; 6] = ["/pass/", "/v1/", "/v1beta/", "/v2/", "/openai/", "/upload/"];
 
 /// What a path is read by: the models that there are, and the protocols that are spoken.
 #[derive(Clone, Copy)]
 pub(crate) struct PathMeaning<'a> {
     pub is_model: &'a dyn Fn(&str) -> bool,
     pub protocols: &'a [Arc<Protocol>],
+    /// The shape that the client reads, as far as its headers say it: several APIs have a path like
+    /// `/v1/files`.
+    pub reads: Option<ErrorShape>,
 }
 
 /// Where calls of a route name their model, if not in their path.
@@ -29,6 +32,8 @@ pub(crate) struct ModelPlaces<'a> {
     pub parameter: Option<&'a str>,
     /// The model of a call that names none.
     pub default: Option<&'a str>,
+    /// What stands before the model's name in a body.
+    pub prefix: Option<&'a str>,
 }
 
 impl ModelPlaces<'_> {
@@ -59,9 +64,10 @@ impl Spoken {
     /// one whose path names a model that exists, or whose path names none.
     pub(crate) fn of(meaning: &PathMeaning<'_>, method: &Method, path: &str) -> Option<Self> {
         let mut unknown = None;
-        for protocol in meaning.protocols {
-            let Some(found) = protocol.route(method.as_str(), path) else { continue };
-            let spoken = Self { route: Arc::clone(found.route), captures: found.captures };
+        let found = || meaning.protocols.iter().filter_map(|it| Self::by(it, method, path));
+        let is_read = |it: &Self| meaning.reads == Some(it.errors());
+        let others = found().filter(|it| !is_read(it));
+        for spoken in found().filter(is_read).chain(others) {
             if spoken.route.model.is_empty()
                 && spoken.route.uses.is_empty()
                 && spoken.route.list.is_none()
@@ -105,7 +111,8 @@ impl Spoken {
 
     /// Where else the model is named.
     pub(crate) fn model_places(&self) -> ModelPlaces<'_> {
-        let mut places = ModelPlaces::default();
+        let prefix = self.route.model_prefix.as_deref();
+        let mut places = ModelPlaces { prefix, ..ModelPlaces::default() };
         for source in &self.route.model {
             match source {
                 ValueSource::Body(_) => places.members.extend(source.form_field()),
@@ -127,7 +134,9 @@ impl Spoken {
         let in_body = |source: &ValueSource| {
             matches!(source, ValueSource::Body(_) | ValueSource::Anywhere(_))
         };
-        self.is_free() && !self.route.model.iter().chain(&self.route.uses).any(in_body)
+        let reads = self.route.refuses_by_body()
+            || self.route.model.iter().chain(&self.route.uses).any(in_body);
+        self.is_free() && !reads
     }
 
     /// Whether it lists what was made, and what is done then.
@@ -225,8 +234,23 @@ mod tests {
         let library = Library::builtin().unwrap();
         let protocols = ["custompass", "azure", "cohere", "fal", "ollama"];
         let protocols = protocols.map(|name| Arc::clone(library.get(name).unwrap()));
-        let meaning = PathMeaning { is_model: &|it| it == "fal-ai/flux", protocols: &protocols };
+        let is_model: &dyn Fn(&str) -> bool = &|it| it == "fal-ai/flux";
+        let meaning = PathMeaning { is_model, protocols: &protocols, reads: None };
         Spoken::of(&meaning, method, path)
+    }
+
+    #[test]
+    fn of_several_apis_with_a_path_the_one_that_the_client_reads() {
+        let library = Library::builtin().unwrap();
+        let protocols = ["openai", "gemini"].map(|name| Arc::clone(library.get(name).unwrap()));
+        let id = |reads, path| {
+            let meaning = PathMeaning { is_model: &|_| false, protocols: &protocols, reads };
+            let spoken = Spoken::of(&meaning, &Method::GET, path).unwrap();
+            spoken.id_in_path().map(str::to_owned)
+        };
+        assert_eq!(id(None, "/v1/files/f").as_deref(), Some("f"));
+        assert_eq!(id(Some(ErrorShape::Gemini), "/v1/files/f").as_deref(), Some("files/f"));
+        assert_eq!(id(Some(ErrorShape::Gemini), "/v1/batches/b").as_deref(), Some("b"));
     }
 
     fn spoken(method: Method, path: &str) -> Option<(String, Option<String>)> {
@@ -267,7 +291,7 @@ mod tests {
         let moderations = of("/v1/moderations");
         let members = vec!["model"];
         let expected =
-            ModelPlaces { members, parameter: None, default: Some("omni-moderation-latest") };
+            ModelPlaces { members, default: Some("omni-moderation-latest"), ..Default::default() };
         assert_eq!(moderations.model_places(), expected);
         assert_eq!(of("/v1/chat/completions").model_places(), ModelPlaces::unspoken());
         assert_eq!(of("/v1/files").model_places().parameter, Some("model"));

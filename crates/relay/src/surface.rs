@@ -33,6 +33,14 @@ pub(crate) enum Surface {
     Unknown,
 }
 
+/// The shape that a client reads, as far as its headers say it.
+pub(crate) fn read_shape(headers: &HeaderMap) -> Option<ErrorShape> {
+    if headers.contains_key(X_GOOG_API_KEY) {
+        return Some(ErrorShape::Gemini);
+    }
+    headers.contains_key(ANTHROPIC_VERSION).then_some(ErrorShape::Anthropic)
+}
+
 /// A path of an API.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ApiPath {
@@ -102,13 +110,8 @@ impl Surface {
     pub(crate) fn errors(&self, headers: &HeaderMap) -> ErrorShape {
         match self {
             Self::Api(api) => api.spoken.as_ref().map_or(ErrorShape::Plain, Spoken::errors),
-            Self::Models | Self::Model(_) if headers.contains_key(X_GOOG_API_KEY) => {
-                ErrorShape::Gemini
-            }
-            Self::Models | Self::Model(_) if headers.contains_key(ANTHROPIC_VERSION) => {
-                ErrorShape::Anthropic
-            }
-            Self::Models | Self::Model(_) | Self::Subscription | Self::Usage => ErrorShape::Openai,
+            Self::Models | Self::Model(_) => read_shape(headers).unwrap_or(ErrorShape::Openai),
+            Self::Subscription | Self::Usage => ErrorShape::Openai,
             Self::Pass(_) | Self::Tasks(_) | Self::Unknown => ErrorShape::Plain,
         }
     }
@@ -121,6 +124,7 @@ impl Surface {
                 Some("v1beta") => "/v1beta/{path}",
                 Some("v2") => "/v2/{path}",
                 Some("openai") => "/openai/{path}",
+                Some("upload") => "/upload/{path}",
                 _ => "/v1/{path}",
             },
             Self::Models => "/v1/models",
@@ -214,7 +218,12 @@ fn read(meaning: PathMeaning<'_>, method: &Method, path: &str) -> Result<Surface
             _ => {}
         }
         if let Some(model) = raw.strip_prefix("models/") {
-            return Ok(Surface::Model(decode(model)?));
+            // Gemini's operations have such names.
+            let api = ApiPath::read(&meaning, method, path.strip_prefix('/').unwrap_or(path))?;
+            return match api.is_about_task() {
+                true => Ok(Surface::Api(api)),
+                false => Ok(Surface::Model(decode(model)?)),
+            };
         }
     }
     if raw.is_empty() {
@@ -237,7 +246,7 @@ mod tests {
             let library = protocol::Library::builtin().unwrap();
             ["custompass", "ollama"].map(|name| Arc::clone(library.get(name).unwrap())).into()
         });
-        PathMeaning { is_model: &|_| false, protocols: &PROTOCOLS }
+        PathMeaning { is_model: &|_| false, protocols: &PROTOCOLS, reads: None }
     }
 
     fn read(method: Method, path: &str) -> String {
@@ -258,6 +267,7 @@ mod tests {
             (Method::POST, "/v1/chat/completions", "Api(/v1/chat/completions, true)"),
             (Method::GET, "/v1/models", "Models"),
             (Method::GET, "/v1/models/org/m", "Model(ModelName(\"org/m\"))"),
+            (Method::GET, "/v1/models/m/operations/o", "Api(/v1/models/m/operations/o, true)"),
             (Method::POST, "/v1/models", "Api(/v1/models, false)"),
             (Method::GET, "/v1/dashboard/billing/subscription", "Subscription"),
             (Method::GET, "/v1/dashboard/billing/usage", "Usage"),

@@ -31,6 +31,7 @@ mod estimate;
 mod events;
 mod examined;
 mod front;
+mod gemini;
 mod guard;
 mod held;
 mod idempotency;

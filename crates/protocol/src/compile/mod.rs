@@ -10,11 +10,13 @@ pub use problems::{DocumentProblem, DocumentProblems};
 
 use crate::auth::Auth;
 use crate::document::{Document, RouteSection, TaskWord, TextList};
+use crate::ids::IdRules;
 use crate::library::Library;
 use crate::protocol::Protocol;
 use crate::route::{ProtocolRoute, RoutePattern, ValueSource};
 use crate::task::TaskRules;
 use problems::ProblemList;
+use requests::RequestSources;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -73,6 +75,7 @@ fn inherit(mut document: Document, known: &Library, found: &mut ProblemList) -> 
     document.defaults = document.defaults.or(base.defaults);
     document.resources = document.resources.or(base.resources);
     document.task = document.task.or(base.task);
+    document.refuse = document.refuse.or(base.refuse);
     if document.speaks.is_empty() {
         document.speaks = base.speaks;
     }
@@ -146,6 +149,7 @@ fn routes(
 struct SharedRules {
     replies: BTreeMap<String, Arc<crate::rules::Rules>>,
     requests: BTreeMap<String, Arc<crate::request::RequestRules>>,
+    ids: Option<Arc<IdRules>>,
 }
 
 impl SharedRules {
@@ -161,7 +165,8 @@ impl SharedRules {
         if let Some(known) = self.replies.get(&key) {
             return Some(Arc::clone(known));
         }
-        let made = Arc::new(replies::rules(document, section, at, found)?);
+        let ids = Arc::clone(self.ids(document));
+        let made = Arc::new(replies::rules((document, ids), section, at, found)?);
         self.replies.insert(key, Arc::clone(&made));
         Some(made)
     }
@@ -169,7 +174,7 @@ impl SharedRules {
     fn request(
         &mut self,
         document: &Document,
-        sources: (&[ValueSource], &[ValueSource], &TextList),
+        sources: RequestSources<'_>,
         found: &mut ProblemList,
     ) -> Option<Arc<crate::request::RequestRules>> {
         let key = format!("{sources:?}");
@@ -179,6 +184,18 @@ impl SharedRules {
         let made = Arc::new(requests::rules(document, sources, found)?);
         self.requests.insert(key, Arc::clone(&made));
         Some(made)
+    }
+
+    /// Which addresses are ids.
+    fn ids(&mut self, document: &Document) -> &Arc<IdRules> {
+        let all = |texts: &TextList| texts.0.iter().map(|text| text.as_str().into()).collect();
+        self.ids.get_or_insert_with(|| {
+            let rules = document
+                .resources
+                .as_ref()
+                .map(|it| IdRules { hosts: all(&it.hosts), below: all(&it.below) });
+            Arc::new(rules.unwrap_or_default())
+        })
     }
 }
 
@@ -207,7 +224,8 @@ fn route(
     let rules = shared.reply(document, section, at, found)?;
     let always = section.once.0 == [ALWAYS];
     let once = if always { TextList::default() } else { section.once.clone() };
-    let request = shared.request(document, (&model, &uses, &once), found)?;
+    let sources = RequestSources { model: &model, uses: &uses, once: &once, section, at };
+    let request = shared.request(document, sources, found)?;
     Some(ProtocolRoute {
         patterns,
         model,
@@ -215,7 +233,10 @@ fn route(
         uses,
         makes: !section.makes.0.is_empty(),
         resource_days: document.resources.as_ref().map_or(RESOURCE_DAYS, |it| it.lifetime_days),
-        resource_hosts: hosts(document),
+        collection: requests::collection(section, at, found),
+        shown: replies::shown(section),
+        model_prefix: section.model_prefix.as_deref().map(Into::into),
+        ids: Arc::clone(shared.ids(document)),
         list: section.list,
         task: section.task,
         tasks: None,
@@ -228,12 +249,6 @@ fn route(
         rules,
         request,
     })
-}
-
-/// The hosts whose addresses are ids.
-fn hosts(document: &Document) -> Vec<Box<str>> {
-    let hosts = document.resources.iter().flat_map(|it| &it.hosts.0);
-    hosts.map(|host| host.as_str().into()).collect()
 }
 
 fn patterns(section: &RouteSection, at: &str, found: &mut ProblemList) -> Vec<RoutePattern> {

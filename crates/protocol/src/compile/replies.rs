@@ -6,6 +6,7 @@ use crate::document::{
     CompareWords, ConditionSection, Document, MeterSources, OutcomeSection, RouteSection,
     SourceSection, TextList, TextSection, UsageSection,
 };
+use crate::ids::IdRules;
 use crate::pointer::Pointer;
 use crate::program::{TestRule, TextRole, TextSlot};
 use crate::program_builder::ProgramBuilder;
@@ -14,6 +15,7 @@ use crate::request::{UnitMembers, UnitSlots};
 use crate::rules::{Condition, Rules, UsageRules};
 use domain::{METERS, Meter};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Most pointers of a list.
 const MAX_POINTERS: usize = 64;
@@ -21,10 +23,12 @@ const MAX_POINTERS: usize = 64;
 const MESSAGE_BYTES: u16 = 4096;
 /// Longest id of a resource, in bytes.
 const ID_BYTES: u16 = 256;
+/// Largest count that a request which names none stands for.
+const MAX_USUAL: i64 = 1_000_000;
 
 /// The rules of a route's replies; `None` where something is wrong.
 pub(super) fn rules(
-    document: &Document,
+    (document, ids): (&Document, Arc<IdRules>),
     route: &RouteSection,
     at: &str,
     found: &mut ProblemList,
@@ -58,7 +62,15 @@ pub(super) fn rules(
         refused: outcome.refused.clone(),
         retry: outcome.retry.clone(),
         promised: shapes(route, at, found),
+        ids,
     })
+}
+
+/// What of a reply a list shows: the object that has the first of the ids.
+pub(super) fn shown(route: &RouteSection) -> Option<Pointer> {
+    let (object, _) = route.makes.0.first()?.rsplit_once('/')?;
+    let pointer = Pointer::parse(object).ok()?;
+    pointer.names().filter(|names| !names.is_empty()).map(|_| pointer)
 }
 
 /// What was made, to be counted where no usage is reported.
@@ -315,27 +327,39 @@ pub(super) fn pointers(
 
 /// The slots of units of a request.
 pub(super) fn units(
-    section: &BTreeMap<String, TextList>,
+    (place, section): (&str, &BTreeMap<String, TextList>),
     builder: &mut ProgramBuilder,
     found: &mut ProblemList,
 ) -> (UnitSlots, UnitMembers) {
     let (mut slots, mut number, mut members) = (Vec::new(), 0, Vec::new());
     for (word, texts) in section {
-        let at = format!("hold.units.{word}");
+        let at = format!("{place}.{word}");
         let Some(meter) = found.ok(&at, Meter::parse(word)) else { continue };
         if meter.is_tokens() {
             found.at(&*at, format!("{meter} counts tokens; hold.input and hold.output do"));
             continue;
         }
+        let (texts, usual) = usual(texts, &at, found);
         let first = number;
-        for (at, pointer) in pointers(&at, texts, found) {
+        for (at, pointer) in pointers(&at, &texts, found) {
             let done = builder.meter(meter, &pointer, (false, false));
             number += usize::from(found.ok(&at, done).is_some());
             members.push((meter, pointer.leading_names()));
         }
-        slots.push((meter, first..number));
+        slots.push((meter, first..number, usual));
     }
     (slots, members)
+}
+
+/// The pointers of a list, and the count of its `default:8`.
+fn usual(texts: &TextList, at: &str, found: &mut ProblemList) -> (TextList, Option<i64>) {
+    let Some((last, pointers)) = texts.0.split_last() else { return (texts.clone(), None) };
+    let Some(usual) = last.strip_prefix("default:") else { return (texts.clone(), None) };
+    let count = usual.parse().ok().filter(|count| (1..=MAX_USUAL).contains(count));
+    if count.is_none() {
+        found.at(at, format!("{last:?} is no count between 1 and {MAX_USUAL}"));
+    }
+    (TextList(pointers.to_vec()), count)
 }
 
 fn meters(at: &str, texts: &TextList, found: &mut ProblemList) -> Vec<Meter> {

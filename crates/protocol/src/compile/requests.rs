@@ -2,22 +2,52 @@
 
 use super::problems::ProblemList;
 use super::replies::{keep, pointers, units};
-use crate::document::{Document, HoldSection, TextList};
-use crate::program::{PointerProgram, TextRole};
+use super::{MAX_LIST, MAX_WORD};
+use crate::document::{
+    CompareWords, Document, HoldSection, PriceWord, RefusalSection, RouteSection, TextList,
+};
+use crate::pointer::Pointer;
+use crate::program::{PointerProgram, TestRule, TextRole};
 use crate::program_builder::ProgramBuilder;
+use crate::refusal::{Refusal, RefusalPlace};
 use crate::request::RequestRules;
 use crate::route::{UsageMember, ValueSource};
+use std::fmt;
+
+/// What a route's requests are read for.
+#[derive(Clone, Copy)]
+pub(super) struct RequestSources<'a> {
+    pub(super) model: &'a [ValueSource],
+    pub(super) uses: &'a [ValueSource],
+    pub(super) once: &'a TextList,
+    pub(super) section: &'a RouteSection,
+    pub(super) at: &'a str,
+}
+
+impl fmt::Debug for RequestSources<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { model, uses, once, section, .. } = self;
+        let RouteSection { units, refuse, price, .. } = section;
+        write!(f, "{model:?} {uses:?} {once:?} {units:?} {refuse:?} {price:?}")
+    }
+}
 
 /// The rules of a route's requests; `None` where something is wrong.
 pub(super) fn rules(
     document: &Document,
-    (model, uses, once): (&[ValueSource], &[ValueSource], &TextList),
+    sources: RequestSources<'_>,
     found: &mut ProblemList,
 ) -> Option<RequestRules> {
+    let RequestSources { model, uses, once, section, at } = sources;
     let mut builder = ProgramBuilder::new();
     let none = HoldSection::default();
     let hold = document.hold.as_ref().unwrap_or(&none);
-    let (units, unit_members) = units(&hold.units, &mut builder, found);
+    let own = format!("{at}.units");
+    let asked = match &section.units {
+        Some(units) => (own.as_str(), units),
+        None => ("hold.units", &hold.units),
+    };
+    let (units, unit_members) = units(asked, &mut builder, found);
     keep("hold.output", &hold.output, TextRole::Allowed, &mut builder, found);
     keep("hold.times", &hold.times, TextRole::Times, &mut builder, found);
     if let Some(stream) = &document.stream {
@@ -31,9 +61,80 @@ pub(super) fn rules(
         let done = builder.text(&pointer, true);
         found.ok(&at, done)?;
     }
+    let mut refuse = Vec::new();
+    let own = (format!("{at}.refuse"), section.refuse.as_slice());
+    // What is free may say what it likes.
+    let shared = document.refuse.as_deref().filter(|_| section.price != Some(PriceWord::Free));
+    let shared = ("refuse".to_owned(), shared.unwrap_or_default());
+    for (at, sections) in [own, shared] {
+        for (number, section) in sections.iter().enumerate() {
+            refuse.extend(refusal(&format!("{at}.{number}"), section, &mut builder, found));
+        }
+    }
     let reads_once = !once.0.is_empty();
     let anywhere = anywhere(uses, found);
-    Some(RequestRules { program: builder.build(), units, unit_members, reads_once, anywhere })
+    let program = builder.build();
+    Some(RequestRules { program, units, unit_members, reads_once, anywhere, refuse })
+}
+
+/// What a request may not say.
+fn refusal(
+    at: &str,
+    section: &RefusalSection,
+    builder: &mut ProgramBuilder,
+    found: &mut ProblemList,
+) -> Option<Refusal> {
+    let RefusalSection { at: places, query, header, not, above, why } = section;
+    let asks = match (not, above) {
+        (None, None) => TestRule::Present,
+        (Some(CompareWords(words)), None) if words.len() <= MAX_LIST => {
+            TestRule::Not(words.clone())
+        }
+        (None, Some(above)) => TestRule::Above(*above),
+        _ => {
+            found.at(at, format!("has not and above, or more than {MAX_LIST} words"));
+            return None;
+        }
+    };
+    if [&why.zh, &why.en].iter().any(|text| text.trim().is_empty() || text.len() > MAX_WORD) {
+        found.at(format!("{at}.why"), format!("is 1 to {MAX_WORD} bytes long, in zh and in en"));
+    }
+    let is_name = |name: &String| (1..=MAX_WORD).contains(&name.len());
+    let place = match (places.0.is_empty(), query, header) {
+        (true, Some(query), None) if is_name(query) => RefusalPlace::Query(query.as_str().into()),
+        (true, None, Some(name)) if is_name(name) => {
+            RefusalPlace::Header(name.to_ascii_lowercase().into())
+        }
+        (false, None, None) => {
+            let pointers: Vec<Pointer> =
+                pointers(&format!("{at}.at"), places, found).into_iter().map(|it| it.1).collect();
+            let made = builder.test(&pointers, asks.clone());
+            let first = |pointer: &Pointer| pointer.leading_names().into_iter().next();
+            let members = pointers.iter().filter_map(first).collect();
+            RefusalPlace::Body(found.ok(&format!("{at}.at"), made)?, members)
+        }
+        _ => {
+            found.at(at, "says one of at, query and header: where it would stand");
+            return None;
+        }
+    };
+    Some(Refusal { place, asks, zh: why.zh.clone(), en: why.en.clone() })
+}
+
+/// The list that shows what a route makes.
+pub(super) fn collection(
+    section: &RouteSection,
+    at: &str,
+    found: &mut ProblemList,
+) -> Option<Box<str>> {
+    let path = section.collection.as_deref()?;
+    let fits = path.starts_with('/') && path.len() <= MAX_WORD && !path.contains(['{', '*', '?']);
+    if !fits || section.makes.0.is_empty() && section.list.is_none() {
+        let what = "is the path of a list, of a route that makes things or lists them";
+        found.at(format!("{at}.collection"), what);
+        return None;
+    }
+    Some(path.into())
 }
 
 /// How the usage of a route's streams is asked for.

@@ -61,7 +61,7 @@ pub(super) fn rules(
         found.at("task.ask.body", what);
     }
     let asks = [Some(&section.ask.request), body.as_ref()];
-    let names_task = |it: &&String| it.contains("{id}") || it.contains("{ids}");
+    let names_task = |it: &&String| ["{id}", "{+id}", "{ids}"].iter().any(|id| it.contains(id));
     if ask.is_some() && !asks.iter().flatten().any(names_task) {
         found.at("task.ask", "has {id} nowhere, or {ids} in its body: it does not say which task");
     }
@@ -127,7 +127,7 @@ fn question(at: &str, text: &str, found: &mut ProblemList) -> Option<TaskRequest
 
 /// Whether every brace is of something that is put in.
 fn has_known_braces(path: &str) -> bool {
-    let rest = ["{id}", "{path}", "{model}", "{base}", "{app}"]
+    let rest = ["{id}", "{+id}", "{path}", "{model}", "{base}", "{app}"]
         .iter()
         .fold(path.to_owned(), |rest, known| rest.replace(known, ""));
     !rest.contains(['{', '}'])

@@ -104,7 +104,7 @@ fn again(kept: &[u8], key: HeaderValue, request_id: &str, config: &RelayConfig) 
         headers.append(HeaderName::try_from(name).ok()?, of_latin_1(value)?);
     }
     // What a submission is sent to follows from its path alone.
-    let meaning = PathMeaning { is_model: &|_| true, protocols: &[] };
+    let meaning = PathMeaning { is_model: &|_| true, protocols: &[], reads: None };
     let (model, target) = match surface(meaning, &method, uri.path()).ok()? {
         Surface::Pass(model) => (model, CallTarget::Model),
         Surface::Api(api) => {

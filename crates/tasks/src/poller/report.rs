@@ -74,7 +74,8 @@ impl VendorReport<'_> {
     fn read<'a>(rules: &TaskRules, part: &'a [u8]) -> Option<VendorReport<'a>> {
         let whole: &RawValue = serde_json::from_slice(part).ok()?;
         let reading = rules.read_one(part);
-        let says_status = !reading.word.is_empty() || reading.status == TaskStatus::Failed;
+        // A document may say what a report without a word means.
+        let says_status = !reading.word.is_empty() || reading.status != TaskStatus::Unknown;
         says_status.then(|| VendorReport { reading, text: whole.get() })
     }
 

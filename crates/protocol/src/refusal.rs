@@ -1,0 +1,125 @@
+//! What a request may not say: parameters and members by which a call would cost its channel what
+//! nobody has counted.
+
+use crate::count;
+use crate::program::TestRule;
+use crate::request::{RequestRules, parameters};
+use crate::route::ProtocolRoute;
+use crate::walk::JsonWalker;
+
+/// What a request may not say, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub(crate) place: RefusalPlace,
+    pub(crate) asks: TestRule,
+    /// Why, in Chinese.
+    pub zh: String,
+    /// Why, in English.
+    pub en: String,
+}
+
+/// Where it would stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RefusalPlace {
+    /// The number of a test of the request's program, and the members at the top that it is in.
+    Body(u8, Vec<Box<str>>),
+    Query(Box<str>),
+    Header(Box<str>),
+}
+
+impl TestRule {
+    /// Whether it holds for a text that is not absent, null, empty or `false`.
+    pub(crate) fn holds_for(&self, text: &str, is_number: bool) -> bool {
+        let is_any = |words: &[String]| {
+            words.iter().any(|word| count::same(word, text.as_bytes(), is_number))
+        };
+        match self {
+            Self::Present => true,
+            Self::Is(words) => is_any(words),
+            Self::Not(words) => !is_any(words),
+            Self::Above(limit) => !is_up_to(*limit, text),
+        }
+    }
+}
+
+/// Whether a text is a whole number up to `limit`, perhaps of seconds.
+pub(crate) fn is_up_to(limit: i64, text: &str) -> bool {
+    let digits = text.strip_suffix('s').unwrap_or(text);
+    !digits.is_empty()
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && digits.parse::<i64>().is_ok_and(|number| number <= limit)
+}
+
+impl ProtocolRoute {
+    /// Whether a request's body may say what it may not, so that it has to be read.
+    #[must_use]
+    pub fn refuses_by_body(&self) -> bool {
+        self.refused_members().next().is_some()
+    }
+
+    /// The members at the top of a body that are looked at: each may be there once.
+    pub fn refused_members(&self) -> impl Iterator<Item = &str> {
+        let members = self.request.refuse.iter().filter_map(|it| match &it.place {
+            RefusalPlace::Body(_, members) => Some(members),
+            RefusalPlace::Query(_) | RefusalPlace::Header(_) => None,
+        });
+        members.flatten().map(|name| &**name)
+    }
+
+    /// The first thing that a request's query or headers say, and may not.
+    #[must_use]
+    pub fn refusal_by_head(
+        &self,
+        query: &str,
+        header: impl Fn(&str) -> Vec<String>,
+    ) -> Option<&Refusal> {
+        self.request.refuse.iter().find(|it| {
+            let holds = |text: &String| it.asks.holds_for(text, false);
+            match &it.place {
+                RefusalPlace::Query(name) => parameters(query, name).iter().any(holds),
+                RefusalPlace::Header(name) => header(name).iter().any(holds),
+                RefusalPlace::Body(..) => false,
+            }
+        })
+    }
+
+    /// The first thing that a request's body says, and may not; `Err` where it is not one JSON
+    /// object, so that nothing can be said of it.
+    ///
+    /// # Errors
+    /// When the body can't be read.
+    #[expect(clippy::result_unit_err, reason = "there is one way to fail")]
+    pub fn refusal_by_body(&self, body: &[u8]) -> Result<Option<&Refusal>, ()> {
+        let RequestRules { program, refuse, .. } = &*self.request;
+        if body.is_empty() || !self.refuses_by_body() {
+            return Ok(None);
+        }
+        let mut walker = JsonWalker::new(program);
+        let used = walker.feed(program, body);
+        walker.finish(program);
+        let is_whole = body[used..].iter().all(u8::is_ascii_whitespace);
+        if !(is_whole && walker.is_done() && walker.is_object()) {
+            return Err(());
+        }
+        let holds = |it: &&Refusal| match it.place {
+            RefusalPlace::Body(test, _) => walker.found.tests >> test & 1 == 1,
+            RefusalPlace::Query(_) | RefusalPlace::Header(_) => false,
+        };
+        Ok(refuse.iter().find(holds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_seconds_and_no_more() {
+        for fits in ["0", "60", "3600", "3600s", "0007s"] {
+            assert!(is_up_to(3600, fits), "{fits}");
+        }
+        for other in ["3601s", "", "s", "-1s", "3.5s", "1e3", "60m", "99999999999999999999", " 6"] {
+            assert!(!is_up_to(3600, other), "{other}");
+        }
+    }
+}

@@ -8,6 +8,7 @@ use protocol::ErrorShape;
 use spans::{Span, key};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use traffic::{RecentCall, RecentEnd};
 use web::Seconds;
 
 const CLIENT_GONE: &str = "CLIENT_GONE";
@@ -49,6 +50,8 @@ enum CallResult {
         code: &'static str,
         error: String,
         ours: bool,
+        /// The public words of a fault of ours, in Chinese and in English.
+        words: Option<(String, String)>,
     },
 }
 
@@ -134,12 +137,13 @@ impl Record {
         let error = if cause.is_empty() { fault.en.clone() } else { cause };
         // A model that no channel serves is nearly always a client's typo.
         let ours = shown.status.is_server_error() && fault.kind != FaultKind::NoChannel;
-        self.outcome = CallResult::Failed { code: shown.code, error, ours };
+        let words = Some((fault.zh.clone(), fault.en.clone()));
+        self.outcome = CallResult::Failed { code: shown.code, error, ours, words };
     }
 
     /// Failed with the upstream's own error, which is passed on unchanged.
     pub(crate) fn fail_upstream(&mut self, code: &'static str, error: String) {
-        self.outcome = CallResult::Failed { code, error, ours: false };
+        self.outcome = CallResult::Failed { code, error, ours: false, words: None };
     }
 
     /// Adds what has become known of the call to its span.
@@ -190,6 +194,30 @@ impl Record {
         }
     }
 
+    /// Leaves a note of a call that no charge in the journal tells of. Comes last: it takes the
+    /// outcome with it.
+    fn remember(&mut self) {
+        let end = match std::mem::replace(&mut self.outcome, CallResult::Gone) {
+            CallResult::Success if self.quota.is_some() => return,
+            CallResult::Success => RecentEnd::Free,
+            CallResult::Gone => RecentEnd::Gone,
+            CallResult::Failed { code, words, error: cause, .. } => {
+                RecentEnd::Failed { code, words, cause }
+            }
+        };
+        self.relay.traffic.recent.push(RecentCall {
+            at: self.relay.clock.now(),
+            request_id: Arc::clone(&self.request_id),
+            user_id: self.user_id,
+            key_id: self.key_id,
+            channel_id: self.channel_id,
+            model: self.model.take(),
+            status: self.status.map(|status| status.as_u16()),
+            took_ms: self.elapsed_ms(),
+            end,
+        });
+    }
+
     fn write_line(&self, total: Duration) {
         let duration = tracing::field::display(Seconds(total));
         let user_id = self.user_id.map(|id| id.0);
@@ -208,7 +236,7 @@ impl Record {
                 return;
             }
             CallResult::Gone => (CLIENT_GONE, "the client disconnected", false),
-            CallResult::Failed { code, error, ours } => (*code, error.as_str(), *ours),
+            CallResult::Failed { code, error, ours, .. } => (*code, error.as_str(), *ours),
         };
         let (code, error, ours) = line;
         self.relay.metrics.error(code);
@@ -241,5 +269,6 @@ impl Drop for Record {
         self.relay.metrics.ended(self.is_async, success, total, self.upstream);
         self.count();
         self.write_line(total);
+        self.remember();
     }
 }

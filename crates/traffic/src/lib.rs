@@ -2,20 +2,23 @@
 //!
 //! The data plane adds to totals that only ever grow, each an atomic, so that a call waits for
 //! no lock and no clock is read for its sake. Once a minute [`Traffic::tick`] notes by how much
-//! they have grown; a question about the last minutes adds those notes up. Nothing of it is
-//! stored: a node that has just started knows nothing yet, and each node knows its own calls.
+//! they have grown; a question about the last minutes adds those notes up. Calls that failed or
+//! cost nothing leave a note of their own ([`RecentCalls`]). Nothing of it is stored: a node that
+//! has just started knows nothing yet, and each node knows its own calls.
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod channel;
 mod codes;
 mod history;
 mod meter;
+mod recent;
 mod times;
 
 pub use channel::{BreakerState, ChannelTraffic};
 pub use codes::{UNLISTED, status_code};
 pub use history::{CallCounts, MinuteCounts};
 pub use meter::TrafficMeter;
+pub use recent::{RecentCall, RecentCalls, RecentEnd};
 
 use arc_swap::ArcSwap;
 use codes::Codes;
@@ -41,6 +44,8 @@ pub struct Traffic {
     pub requests: TrafficMeter,
     channels: ArcSwap<HashMap<ChannelId, Arc<ChannelTraffic>>>,
     models: ArcSwap<HashMap<Arc<str>, Arc<TrafficMeter>>>,
+    /// The last calls that failed or cost nothing.
+    pub recent: RecentCalls,
 }
 
 impl Traffic {
@@ -55,6 +60,7 @@ impl Traffic {
             codes,
             channels: ArcSwap::default(),
             models: ArcSwap::default(),
+            recent: RecentCalls::default(),
         })
     }
 

@@ -1,4 +1,8 @@
-//! What the admin journal says, in English: its lines are written in Chinese, with names in them.
+//! What the admin journal says, in the reader's language: its lines are written in Chinese, with
+//! names and codes in them.
+
+use crate::lang::Lang;
+use crate::notes;
 
 /// An action, its line, and the same in English, names in the same order.
 type Line = (&'static str, &'static str, &'static str);
@@ -56,15 +60,20 @@ const LINES: &[Line] = &[
     ("webhook.update", "修改回调地址 {}", "changed the webhook {}"),
 ];
 
-/// The line of an action in English; none where it is another than expected.
-pub(crate) fn in_english(action: &str, content: &str) -> Option<String> {
+/// Actions whose second place holds a code.
+const REFUSALS: [&str; 3] = ["user.login_failed", "user.password_refused", "user.token_refused"];
+
+/// The line of an action in the reader's language; none where it is another than expected.
+pub(crate) fn in_words(lang: Lang, action: &str, content: &str) -> Option<String> {
     let (_, line, english) = LINES.iter().find(|(name, ..)| *name == action)?;
     let names = names(line, content)?;
     let mut text = String::new();
     let mut names = names.into_iter();
-    for (nth, piece) in english.split("{}").enumerate() {
+    let has_code = REFUSALS.contains(&action);
+    for (nth, piece) in lang.say(line, english).split("{}").enumerate() {
         if nth > 0 {
-            text.push_str(names.next()?);
+            let name = names.next()?;
+            text.push_str(if has_code && nth == 2 { notes::code(lang, name) } else { name });
         }
         text.push_str(piece);
     }
@@ -88,6 +97,10 @@ fn names<'a>(line: &str, content: &'a str) -> Option<Vec<&'a str>> {
 mod tests {
     use super::*;
 
+    fn in_english(action: &str, content: &str) -> Option<String> {
+        in_words(Lang::En, action, content)
+    }
+
     #[test]
     fn names_stay_as_they_are() {
         for (action, content, english) in [
@@ -95,10 +108,18 @@ mod tests {
             ("user.login", "用户 ann 登录", "ann logged in"),
             ("group.put", "设置分组倍率 vip = 0.8", "set the group vip = 0.8"),
             ("user.low_balance", "设置余额提醒", "set the warning of a low balance"),
+            (
+                "user.login_failed",
+                "用户 ann 登录失败 (wrong_password)，来自 ::1",
+                "login as ann failed (wrong password), from ::1",
+            ),
             ("task.requeue", "任务 t (#3): task.requeue", "asked again about the task t (#3)"),
         ] {
             assert_eq!(in_english(action, content).as_deref(), Some(english));
         }
+        let failed =
+            in_words(Lang::Zh, "user.login_failed", "用户 ann 登录失败 (wrong_password)，来自 ::1");
+        assert_eq!(failed.as_deref(), Some("用户 ann 登录失败 (密码错误)，来自 ::1"));
         assert_eq!(in_english("user.login", "用户 ann"), None);
         assert_eq!(in_english("user.low_balance", "设置余额提醒 x"), None);
         assert_eq!(in_english("other", "用户 ann 登录"), None);

@@ -6,6 +6,9 @@ use admin::{AdminError, Fields};
 use axum::body::Body;
 use domain::Fault;
 use http_body_util::{BodyExt as _, Limited};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -58,6 +61,20 @@ impl Form {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// An instant in UTC, as `datetime-local` sends it, in seconds; -1 where nothing was typed.
+    pub(crate) fn moment(&self, name: &str) -> Result<i64, AdminError> {
+        let text = self.text(name);
+        if text.is_empty() {
+            return Ok(-1);
+        }
+        let wrong = |_| {
+            let en = "must be a time like 2026-11-30T18:00, in UTC";
+            AdminError::field(name, "必须是 UTC 时间, 如 2026-11-30T18:00", en)
+        };
+        let at = text.parse::<DateTime>().and_then(|at| TimeZone::UTC.to_timestamp(at));
+        at.map(Timestamp::as_second).map_err(wrong)
+    }
+
     /// An amount, in dollars or as quota: `None` where nothing was typed.
     pub(crate) fn amount(&self, name: &str) -> Result<Option<i64>, AdminError> {
         let text = self.text(name);
@@ -68,7 +85,7 @@ impl Form {
             AdminError::field(
                 name,
                 "请输入美元金额 (最多六位小数, 为 $0.000002 的倍数), 或以 q 结尾的额度",
-                "is dollars with at most six decimals, a multiple of $0.000002, or quota with a q",
+                "must be dollars with at most six decimals, like $0.000002, or quota with a q",
             )
         })?;
         Ok(Some(amount.0))
@@ -156,5 +173,20 @@ impl Complaint {
                 Self { field: String::new(), words: lang.say(&fault.zh, &fault.en).to_owned() }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_is_read_as_it_is_shown() {
+        let read = |text: &str| Form(vec![("at".to_owned(), text.to_owned())]).moment("at");
+        assert_eq!(show::moment(1_764_525_600), "2025-11-30T18:00");
+        assert_eq!(read("2025-11-30T18:00").unwrap(), 1_764_525_600);
+        assert_eq!(read("").unwrap(), -1);
+        assert!(read("tomorrow").is_err());
+        assert_eq!(show::moment(-1), "");
     }
 }

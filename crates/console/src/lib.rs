@@ -9,6 +9,7 @@ mod entered;
 mod form;
 mod gate;
 mod lang;
+mod notes;
 mod pages;
 mod parts;
 mod reference;

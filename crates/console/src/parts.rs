@@ -84,20 +84,97 @@ pub(crate) fn empty(words: &str, next: Option<(&str, &str)>) -> Markup {
     }
 }
 
-/// What is wrong with the form below.
-pub(crate) fn complaint(complaint: Option<&Complaint>) -> Markup {
+/// What is wrong with the form below; the field itself says it, too.
+pub(crate) fn complaint(lang: Lang, complaint: Option<&Complaint>) -> Markup {
     html! {
         @if let Some(Complaint { field, words }) = complaint {
             p.complaint role="alert" {
-                @if !field.is_empty() { b { (field) } ": " }
+                @if !field.is_empty() {
+                    a href={ "#f-" (field) } { (field_label(lang, field)) } ": "
+                }
                 (words)
             }
         }
     }
 }
 
+/// The same, in a line.
+pub(crate) fn said(lang: Lang, complaint: &Complaint) -> String {
+    match complaint.field.as_str() {
+        "" => complaint.words.clone(),
+        field => format!("{}: {}", field_label(lang, field), complaint.words),
+    }
+}
+
+/// What a field may be chosen from.
+pub(crate) fn datalist<'a>(id: &str, all: impl IntoIterator<Item = &'a str>) -> Markup {
+    html! { datalist id=(id) { @for one in all { option value=(one) {} } } }
+}
+
+/// A field of the API by the label that forms give it.
+fn field_label(lang: Lang, field: &str) -> &str {
+    let (zh, en) = match field {
+        "again" => ("再次输入", "Again"),
+        "allow_ips" => ("允许的地址", "Addresses it may be used from"),
+        "amount" => ("金额", "Amount"),
+        "base_url" => ("地址", "Address"),
+        "below" => ("余额低于零", "Below zero"),
+        "code" => ("兑换码", "Code"),
+        "completion_million" => ("输出 $/M", "Completion $/M"),
+        "completion_ratio" => ("输出倍率", "Completion ratio"),
+        "count" => ("数量", "How many"),
+        "cached_million" => ("缓存 $/M", "Cached $/M"),
+        "cache_ratio" => ("缓存倍率", "Cache ratio"),
+        "daily_limit" => ("每日限额", "Daily limit"),
+        "display_name" => ("显示名称", "Display name"),
+        "expired_time" | "ends" => ("到期", "Ends"),
+        "fixed_quota" => ("按次价格", "Price of a call"),
+        "group" | "group_name" => ("分组", "Group"),
+        "groups" => ("分组", "Groups"),
+        "key" => ("密钥", "Key"),
+        "max_charge" => ("最高收费", "Largest charge"),
+        "min_hold" => ("最低预扣", "Least hold"),
+        "model_mapping" => ("模型映射", "Model mapping"),
+        "model_name" => ("模型", "Model"),
+        "models" => ("模型", "Models"),
+        "monthly_limit" => ("每月限额", "Monthly limit"),
+        "name" => ("名称", "Name"),
+        "new_password" => ("新密码", "New password"),
+        "old_password" => ("原密码", "Old password"),
+        "other" => ("密钥请求头", "Header of the caller's key"),
+        "param_override" => ("参数覆盖", "Parameters put in"),
+        "password" => ("密码", "Password"),
+        "priority" => ("优先级", "Priority"),
+        "prompt_million" => ("输入 $/M", "Prompt $/M"),
+        "protocol" => ("协议", "Protocol"),
+        "quota" => ("首笔充值或面值", "First deposit, or worth"),
+        "rate_limit_rpm" => ("每分钟请求数", "Requests a minute"),
+        "rate_limit_tpm" => ("每分钟 Tokens", "Tokens a minute"),
+        "ratio" => ("倍率", "Ratio"),
+        "reason" => ("原因", "Reason"),
+        "remain_quota" => ("总额度", "May spend in all"),
+        "remark" => ("备注", "Remark"),
+        "role" => ("角色", "Role"),
+        "setting" => ("设置", "Setting"),
+        "status_code_mapping" => ("状态码映射", "Status mapping"),
+        "tag" => ("标签", "Tag"),
+        "threshold" => ("低于时回调", "Tell the webhooks below"),
+        "url" => ("回调地址", "Address"),
+        "user_id" => ("用户", "User"),
+        "username" => ("用户名", "User name"),
+        "value" => ("值", "Value"),
+        "weight" => ("权重", "Weight"),
+        other => return other,
+    };
+    match lang {
+        Lang::Zh => zh,
+        Lang::En => en,
+    }
+}
+
 /// A form in the making: what was typed stands in it again when it was refused.
 pub(crate) struct FormFields<'a> {
+    pub(crate) lang: Lang,
     pub(crate) form: &'a Form,
     pub(crate) complaint: Option<&'a Complaint>,
 }
@@ -111,11 +188,12 @@ pub(crate) struct FormField<'a> {
     value: &'a str,
     required: bool,
     kind: &'a str,
+    list: &'a str,
 }
 
 impl<'a> FormField<'a> {
     pub(crate) const fn new(name: &'a str, label: &'a str) -> Self {
-        Self { name, label, hint: "", value: "", required: false, kind: "text" }
+        Self { name, label, hint: "", value: "", required: false, kind: "text", list: "" }
     }
 
     /// Adds a line below that describes the accepted values.
@@ -126,6 +204,11 @@ impl<'a> FormField<'a> {
     /// What it is now.
     pub(crate) const fn value(self, value: &'a str) -> Self {
         Self { value, ..self }
+    }
+
+    /// The id of a `datalist` to choose from.
+    pub(crate) const fn list(self, list: &'a str) -> Self {
+        Self { list, ..self }
     }
 
     /// The browser insists on it.
@@ -149,16 +232,27 @@ impl FormFields<'_> {
         }
     }
 
-    fn is_wrong(&self, name: &str) -> bool {
-        self.complaint.is_some_and(|complaint| complaint.field == name)
+    /// What is wrong with a field.
+    fn wrong(&self, name: &str) -> Option<&str> {
+        let complaint = self.complaint.filter(|complaint| complaint.field == name);
+        complaint.map(|complaint| complaint.words.as_str())
+    }
+
+    /// A secret that was typed, and does not come back with the page.
+    fn is_lost(&self, name: &str) -> bool {
+        self.complaint.is_some() && !self.form.text(name).is_empty()
     }
 
     /// A labelled field.
     pub(crate) fn field(&self, field: FormField<'_>) -> Markup {
-        let FormField { name, label, hint, value, required, kind } = field;
-        let value = if kind == "password" { "" } else { self.now(name, value) };
-        let wrong = self.is_wrong(name).then_some("true");
-        let secret = (kind == "password").then_some("new-password");
+        let FormField { name, label, hint, value, required, kind, list } = field;
+        let is_secret = kind == "password";
+        let is_lost = is_secret && self.is_lost(name);
+        let required = required || is_lost;
+        let value = if is_secret { "" } else { self.now(name, value) };
+        let words = self.wrong(name);
+        let wrong = (words.is_some() || is_lost).then_some("true");
+        let secret = is_secret.then_some("new-password");
         html! {
             div.field {
                 label for={ "f-" (name) } { (label) @if required { span.muted { " *" } } }
@@ -171,8 +265,14 @@ impl FormFields<'_> {
                 } @else {
                     input id={ "f-" (name) } name=(name) type=(kind) value=(value)
                         required[required] aria-invalid=[wrong]
+                        list=[(!list.is_empty()).then_some(list)]
                         autocomplete=(secret.unwrap_or("off"));
                 }
+                @if let Some(words) = words { p.hint.bad { (words) } }
+                @if is_lost { p.hint.bad {
+                    (self.lang.say("请重新输入, 密码不会随页面返回",
+                        "type it again: it does not come back with the page"))
+                } }
                 @if !hint.is_empty() { p.hint { (hint) } }
             }
         }
@@ -197,12 +297,37 @@ impl FormFields<'_> {
         }
     }
 
+    /// One of two or three ways, of which the style shows the fields.
+    pub(crate) fn ways(
+        &self,
+        (name, label): (&str, &str),
+        value: &str,
+        all: &[(&str, &str)],
+    ) -> Markup {
+        let now = self.now(name, value);
+        html! {
+            div.field.ways role="radiogroup" aria-label=(label) {
+                @for (code, word) in all {
+                    label {
+                        input type="radio" name=(name) value=(code) checked[*code == now];
+                        " " (word)
+                    }
+                }
+            }
+        }
+    }
+
     /// A box to tick.
     pub(crate) fn tick(&self, name: &str, label: &str, is_on: bool) -> Markup {
         let on = if self.complaint.is_some() { self.form.ticked(name) } else { is_on };
+        let wrong = self.wrong(name).map(|_| "true");
         html! {
             div.field.tick {
-                label { input type="checkbox" name=(name) value="1" checked[on]; " " (label) }
+                label {
+                    input id={ "f-" (name) } type="checkbox" name=(name) value="1" checked[on]
+                        aria-invalid=[wrong];
+                    " " (label)
+                }
             }
         }
     }

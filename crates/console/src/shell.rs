@@ -1,10 +1,11 @@
 //! What all pages share: the head, the side bar, and what was just done.
 
 use crate::assets;
-use crate::lang::Lang;
+use crate::lang::{Lang, tell};
 use crate::show;
 use crate::visit::{PageReply, Taste, Visit, html as respond};
 use admin::ROLE_ROOT;
+use domain::Quota;
 use http::StatusCode;
 use maud::{DOCTYPE, Markup, html};
 
@@ -52,7 +53,7 @@ impl ShellPage {
                 }
                 (body)
             }
-            (just_done(visit))
+            (just_done(visit, &self.title))
             (confirmation(visit.lang()))
             (shortcuts(visit.lang()))
         };
@@ -236,7 +237,24 @@ pub(crate) fn csrf(visit: &Visit) -> Markup {
 }
 
 /// The confirmation of a completed action after a redirect.
-fn just_done(visit: &Visit) -> Markup {
+fn just_done(visit: &Visit, title: &str) -> Markup {
+    let number = |name: &str| visit.asked(name).parse().ok().map(Quota);
+    if let ("moved", Some(by), Some(now)) = (visit.asked("done"), number("by"), number("now")) {
+        let (amount, now) = (show::usd(Quota(by.0.saturating_abs())), show::usd(now));
+        let words = match by.is_negative() {
+            true => tell!(
+                visit.lang(),
+                "已从 {title} 扣减 {amount}, 余额 {now}",
+                "{amount} taken from {title}; now {now}"
+            ),
+            false => tell!(
+                visit.lang(),
+                "已给 {title} 增加 {amount}, 余额 {now}",
+                "{amount} added to {title}; now {now}"
+            ),
+        };
+        return html! { div #toasts role="status" { p.toast { (words) } } };
+    }
     let words = match visit.asked("done") {
         "saved" => visit.say("已保存", "Saved"),
         "created" => visit.say("已创建", "Created"),

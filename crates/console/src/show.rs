@@ -90,6 +90,12 @@ fn instant(seconds: i64, style: &str) -> Markup {
     html! { time datetime=(time.to_string()) data-show=(style) { (text) } }
 }
 
+/// An instant in UTC for a field of the kind `datetime-local`; empty where there is none.
+pub(crate) fn moment(seconds: i64) -> String {
+    let at = Timestamp::from_second(seconds).ok().filter(|_| seconds > 0);
+    at.map(|at| at.strftime("%Y-%m-%dT%H:%M").to_string()).unwrap_or_default()
+}
+
 /// `2.31 s`, `212 ms`.
 pub(crate) fn duration_ms(ms: i64) -> String {
     match ms {

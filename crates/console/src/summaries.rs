@@ -82,6 +82,7 @@ const SUMMARIES: &[(&str, &str)] = &[
     ("Move a balance", "变动余额"),
     ("One of them", "其中一个"),
     ("One task, by its uid", "一个任务, 按 uid"),
+    ("One's own last calls without a charge, on this node", "自己最近未收费的调用, 限本节点"),
     ("One's own log", "自己的使用日志"),
     ("One's own log as CSV", "自己的使用日志, CSV"),
     ("One's own tasks", "自己的任务"),
@@ -102,6 +103,10 @@ const SUMMARIES: &[(&str, &str)] = &[
     ("The caller's tasks over all models, newest first", "自己所有模型的任务, 最新的在前"),
     ("The health check, on this node", "本节点的健康检查"),
     ("The health check, with the upstreams", "健康检查, 包括上游"),
+    (
+        "The last calls without a charge, failed or free, on this node",
+        "最近未收费的调用 (失败或免费), 限本节点",
+    ),
     ("The last check that this node made", "本节点最近一次核对"),
     ("The log as CSV", "使用日志, CSV"),
     ("The log, newest first", "使用日志, 最新的在前"),

@@ -121,7 +121,7 @@ impl Visit {
     /// This address with two parameters changed.
     pub(crate) fn with_both(&self, one: (&str, &str), other: (&str, &str)) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
-        let gone = [one.0, other.0, "page", "p", "done"];
+        let gone = [one.0, other.0, "page", "p", "done", "by", "now"];
         for (key, old) in &self.asked {
             if !gone.contains(&key.as_str()) && !old.is_empty() {
                 query.append_pair(key, old);

@@ -6,6 +6,7 @@ use crate::counted::overloaded;
 use crate::ops::audit as proofs;
 use crate::ops::log::export::Export;
 use crate::ops::log::{self, LogFilter};
+use crate::ops::recent::{self, RecentFilter};
 use crate::{Actor, AdminError, AdminState, PageRequest, Query};
 use axum::body::Body;
 use axum::extract::State;
@@ -44,6 +45,28 @@ pub(super) async fn actions(
 async fn listed(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> ApiResult {
     let page = PageRequest::read(query, PAGE_SIZE)?;
     many(log::list(state, actor, own, &LogFilter::read(query)?, page).await?)
+}
+
+/// Calls without a charge, as this node remembers them.
+pub(super) async fn recent(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
+    recently(&state, &actor, false, &query).await
+}
+
+pub(super) async fn recent_own(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
+    recently(&state, &actor, true, &query).await
+}
+
+async fn recently(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> ApiResult {
+    let page = PageRequest::read(query, PAGE_SIZE)?;
+    many(recent::list(state, actor, own, &RecentFilter::read(query)?, page).await?)
 }
 
 pub(super) async fn statistics(

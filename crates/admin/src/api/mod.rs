@@ -46,6 +46,7 @@ use crate::ops::option::{OptionInput, OptionView};
 use crate::ops::own_sessions::SessionView;
 use crate::ops::price::{OwnPrice, PreviewInput, PricePreview};
 use crate::ops::price_table::PriceTable;
+use crate::ops::recent::{RecentCallView, RecentFilter};
 use crate::ops::route::SpokenRoutes;
 use crate::ops::task::{TaskFilter, TaskReply, TaskView};
 use crate::ops::token::{TokenInput, TokenView};
@@ -107,6 +108,11 @@ fn admin_routes() -> CallTable {
             "/api/log",
             journal::list,
             page::<LogView>("The log, newest first").filters(LogFilter::read),
+        )
+        .get(
+            "/api/log/recent",
+            journal::recent,
+            page::<RecentCallView>(UNCHARGED).filters(RecentFilter::read),
         )
         .get(
             "/api/log/stat",
@@ -224,6 +230,7 @@ fn channels(table: CallTable) -> CallTable {
         )
 }
 
+const UNCHARGED: &str = "The last calls without a charge, failed or free, on this node";
 const LAST_REPLY: &str = "What the upstream last said of a task";
 const ACTIONS: &str = "Administrative writes, newest first; `other` says by whom";
 const WHO_REACHES: &str = "Which groups reach a channel with which of its models, and the price";
@@ -384,6 +391,12 @@ fn own() -> CallTable {
 
 fn own_usage(table: CallTable) -> CallTable {
     table
+        .get(
+            "/api/log/self/recent",
+            journal::recent_own,
+            page::<RecentCallView>("One's own last calls without a charge, on this node")
+                .filters(RecentFilter::read),
+        )
         .get(
             "/api/usage/self/table",
             usage::table_own,

@@ -120,8 +120,9 @@ pub(super) fn read_movement(mut fields: Fields) -> Result<MovementInput, AdminEr
     let delta = fields.required("delta", delta)?;
     let reason = fields.text("reason")?.unwrap_or_default();
     let (reference, refund_of) = (fields.text("reference")?, fields.text("refund_of")?);
+    let reversal_of = fields.int("reversal_of")?;
     fields.finish(&[], &[])?;
-    Ok(MovementInput { delta: Quota(delta), reason, reference, refund_of })
+    Ok(MovementInput { delta: Quota(delta), reason, reference, refund_of, reversal_of })
 }
 
 pub(super) async fn renew_access_token(

@@ -1,11 +1,20 @@
 //! What an administrator should look at now: open holds, unfinished tasks, what is off or fails.
 
+use crate::ops::channel::BreakerView;
+use crate::ops::channel::{TrafficCounts, live_of, requests_of};
 use crate::{Actor, AdminError, AdminState};
-use domain::Quota;
+use domain::{ChannelId, Quota};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use store::{Row, patterns};
 use utoipa::ToSchema;
+
+/// How far back calls that failed count, so that it follows soon once something was fixed.
+const RECENT_MINUTES: i64 = 15;
+/// Fewer calls say nothing about a rate.
+const MIN_CALLS: u64 = 20;
+/// The handbook's alert: more failed calls than these, in per cent.
+const MAX_FAILED_PERCENT: u64 = 10;
 
 /// Most names of a list, and most rows that are counted.
 const MAX_NAMED: usize = 50;
@@ -18,6 +27,7 @@ const COUNTS: &str = "SELECT
     (SELECT count(*) FROM webhook_endpoints
       WHERE url <> '' AND status = 2 AND disabled_reason <> '') AS webhooks_off,
     (SELECT count(*) FROM channels WHERE status = 1) AS channels_on,
+    (SELECT count(*) FROM users WHERE quota < 0 AND deleted_at IS NULL) AS users_below_zero,
     (SELECT count(*) FROM users WHERE deleted_at IS NULL) AS users";
 
 /// What needs a look.
@@ -35,6 +45,13 @@ pub struct Attention {
     pub channels_on: i64,
     /// Users there are.
     pub users: i64,
+    /// Users whose balance is below zero: their calls are refused.
+    pub users_below_zero: i64,
+    /// Calls on the node that answers in the last 15 minutes, where more than a tenth of at least
+    /// 20 failed; else null.
+    pub failing: Option<TrafficCounts>,
+    /// Enabled channels that the node that answers pauses now, because they fail; at most 50.
+    pub breakers_open: Vec<ChannelOff>,
     /// Channels that were disabled because they failed; at most 50.
     pub channels_off: Vec<ChannelOff>,
     /// Models that an enabled channel serves and that have no price: they are free; at most 50.
@@ -69,9 +86,43 @@ pub async fn now(state: &AdminState, actor: &Actor) -> Result<Attention, AdminEr
         webhooks_off: counts.get("webhooks_off")?,
         channels_on: counts.get("channels_on")?,
         users: counts.get("users")?,
+        users_below_zero: counts.get("users_below_zero")?,
+        failing: requests_of(state, RECENT_MINUTES).filter(is_much),
+        breakers_open: breakers_open(state).await?,
         channels_off: off.iter().map(channel).collect::<Result<_, AdminError>>()?,
         unpriced_models: unpriced(state).await?,
     })
+}
+
+fn is_much(counts: &TrafficCounts) -> bool {
+    counts.calls >= MIN_CALLS && counts.failed * 100 > MAX_FAILED_PERCENT * counts.calls
+}
+
+/// Channels whose breaker is open, and whose account is not what is the matter.
+async fn breakers_open(state: &AdminState) -> Result<Vec<ChannelOff>, AdminError> {
+    let Some(traffic) = &state.traffic else { return Ok(Vec::new()) };
+    let is_open = |id: ChannelId| {
+        let live = live_of(state, id, true);
+        live.is_some_and(|it| it.breaker == BreakerView::Open && it.pause_reason.is_none())
+    };
+    let open: Vec<String> = traffic
+        .channels()
+        .iter()
+        .filter(|channel| is_open(channel.id))
+        .take(MAX_NAMED)
+        .map(|channel| channel.id.0.to_string())
+        .collect();
+    if open.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Numbers: they can't be anything but digits. Without `auto_ban` no breaker is asked.
+    let sql = format!(
+        "SELECT id, name FROM channels WHERE status = 1 AND auto_ban AND id IN ({}) ORDER BY id",
+        open.join(", ")
+    );
+    let rows = state.db.read(&sql, &[]).await?;
+    let channel = |row: &Row| Ok(ChannelOff { id: row.get("id")?, name: row.get("name")? });
+    rows.iter().map(channel).collect()
 }
 
 /// Models that are served free because they have no price.

@@ -9,6 +9,7 @@ use domain::Ratio;
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+use std::collections::BTreeSet;
 use store::{Row, Statement, StoreError};
 use utoipa::ToSchema;
 
@@ -105,6 +106,28 @@ pub async fn get(state: &AdminState, name: &str) -> Result<GroupView, AdminError
 pub async fn list(state: &AdminState, page: PageRequest) -> Result<Page<GroupView>, AdminError> {
     let all = Where::default();
     all.page(&state.db, (COLUMNS, "group_ratio", "group_name"), page, view).await
+}
+
+/// Most groups that are named.
+const MAX_NAMED: i64 = 200;
+
+/// The groups there are: those that have a ratio, or that a channel names. To choose from.
+///
+/// # Errors
+/// For ordinary users, or when the database fails.
+pub async fn names(state: &AdminState, actor: &Actor) -> Result<BTreeSet<String>, AdminError> {
+    actor.require_admin()?;
+    let mut names = BTreeSet::from(["default".to_owned()]);
+    let sql = "SELECT group_name AS name FROM group_ratio LIMIT $1";
+    for row in state.db.read(sql, &[MAX_NAMED.into()]).await? {
+        names.insert(row.get("name")?);
+    }
+    for row in state.db.read("SELECT DISTINCT groups FROM channels", &[]).await? {
+        let listed: String = row.get("groups")?;
+        let items = listed.split(',').map(str::trim).filter(|item| !item.is_empty());
+        names.extend(items.map(str::to_owned));
+    }
+    Ok(names)
 }
 
 /// Takes the ratio of a group away: it counts as 1 from then on.

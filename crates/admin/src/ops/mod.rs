@@ -23,6 +23,7 @@ pub mod own_sessions;
 pub mod price;
 pub mod price_table;
 pub mod protocol;
+pub mod recent;
 mod record;
 pub mod redemption;
 pub mod route;

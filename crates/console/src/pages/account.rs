@@ -130,7 +130,7 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
         form.form method="post" action="/console/account/low-balance" {
             (csrf(visit))
             @let threshold = low.threshold.map(show::usd).unwrap_or_default();
-            (FormFields { form: &visit.form, complaint }.field(
+            (FormFields { lang: visit.lang(), form: &visit.form, complaint }.field(
                 FormField::new("threshold", lang.say("低于时回调", "Tell the webhooks below"))
                     .value(&threshold)
                     .hint(lang.say("美元; 留空不提醒", "dollars; empty: never"))))
@@ -178,13 +178,13 @@ fn limits(visit: &Visit, own: &user::UserView) -> Markup {
 
 fn password_form(visit: &Visit, complaint: Option<&Complaint>) -> Markup {
     let lang = visit.lang();
-    let fields = FormFields { form: &visit.form, complaint };
+    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
     let secret =
         |name, label| fields.field(FormField::new(name, label).kind("password").required());
     html! {
         form.form method="post" action="/console/account/password" {
             (csrf(visit))
-            (parts::complaint(complaint))
+            (parts::complaint(lang, complaint))
             input type="text" name="username" value=(visit.actor.username) autocomplete="username"
                 hidden;
             (secret("old_password", lang.say("原密码", "Old password")))

@@ -2,7 +2,7 @@
 
 use super::for_admins;
 use crate::form::Complaint;
-use crate::lang::tell;
+use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, form_page};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
@@ -28,9 +28,11 @@ pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     for_admins(&visit)?;
     let user = user::get(&visit.state, UserId(id)).await?;
     match move_balance(&visit, &user).await {
-        Ok(moved) => {
-            let word = if moved.repeated { "repeated" } else { "moved" };
-            Ok(done(&format!("/console/users/{id}"), word))
+        Ok((moved, _)) if moved.repeated => Ok(done(&format!("/console/users/{id}"), "repeated")),
+        // The page that follows says by how much, and to what.
+        Ok((moved, by)) => {
+            let to = format!("/console/users/{id}?by={}&now={}", by.0, moved.balance.0);
+            Ok(done(&to, "moved"))
         }
         Err(error) => page(&visit, &user, Some(&Complaint::of(error, visit.lang())?)),
     }
@@ -39,11 +41,14 @@ pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
 /// Least length of a reason.
 const REASON_CHARS: usize = 4;
 
-async fn move_balance(visit: &Visit, user: &UserView) -> Result<Moved, AdminError> {
+/// Moves it, and says by how much.
+async fn move_balance(visit: &Visit, user: &UserView) -> Result<(Moved, Quota), AdminError> {
+    let reversal_of = visit.form.text("reversal_of").parse().ok();
     let amount = visit.form.amount("amount")?;
     let amount = amount.ok_or_else(|| AdminError::field("amount", "不能为空", "is required"))?;
     let reason = visit.form.text("reason");
-    if reason.chars().count() < REASON_CHARS {
+    // A reversal names its line, which is reason enough.
+    if reversal_of.is_none() && reason.chars().count() < REASON_CHARS {
         return Err(AdminError::field(
             "reason",
             "请写明原因, 至少 4 个字符",
@@ -53,21 +58,35 @@ async fn move_balance(visit: &Visit, user: &UserView) -> Result<Moved, AdminErro
     let delta =
         if visit.form.text("direction") == "take" { amount.checked_neg() } else { Some(amount) };
     let delta = delta.ok_or(AdminError::Ledger(ledger::LedgerError::Overflow))?;
+    let delta = Quota(delta);
+    let then = user.quota.checked_add(delta);
+    if delta.is_negative() && then.is_some_and(Quota::is_negative) && !visit.form.ticked("below") {
+        let then = then.map(show::usd).unwrap_or_default();
+        return Err(AdminError::field(
+            "below",
+            format!("余额会变为 {then}, 该用户的调用将被拒绝; 确认请勾选"),
+            format!("would leave {then}, and calls be refused: tick this to take it all the same"),
+        ));
+    }
     let reference = visit.form.text("reference");
     let input = user::MovementInput {
-        delta: Quota(delta),
+        delta,
         reason: reason.to_owned(),
         // Sent with the form, so that a form that is sent twice moves once.
         reference: (!reference.is_empty()).then(|| reference.to_owned()),
         refund_of: Some(visit.form.text("refund_of").to_owned()).filter(|id| !id.is_empty()),
+        reversal_of,
     };
-    user::move_quota(&visit.state, &visit.actor, user.id, input).await
+    Ok((user::move_quota(&visit.state, &visit.actor, user.id, input).await?, delta))
 }
 
 fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
-    let fields = FormFields { form: &visit.form, complaint };
-    let reverse = visit.asked("reverse");
+    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
+    let reverse = match complaint {
+        Some(_) => visit.form.text("reversal_of"),
+        None => visit.asked("reverse"),
+    };
     let refund = match complaint {
         Some(_) => visit.form.text("refund_of"),
         None => visit.asked("refund"),
@@ -80,22 +99,28 @@ fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handle
         Some(_) => visit.form.text("amount"),
         None => given.as_deref().unwrap_or_default(),
     };
-    let reason = match reverse {
-        "" => String::new(),
-        line => tell!(lang, "冲正流水 #{line}", "reverses line #{line}"),
-    };
     let reference = match complaint {
         Some(_) => visit.form.text("reference").to_owned(),
         None if reverse.is_empty() => format!("console-{}", web::uuid_v7(visit.state.clock.now())),
-        None => format!("reverse-{reverse}"),
+        // A reversal has its own.
+        None => String::new(),
     };
     let add = tell!(lang, "给 {} 增加 $", "Add $ to {}", user.username);
     let take = tell!(lang, "从 {} 扣减 $", "Take $ from {}", user.username);
     let body = html! {
         form.form method="post" action={ "/console/users/" (user.id.0) "/adjust" } {
             (csrf(visit))
-            (parts::complaint(complaint))
+            (parts::complaint(lang, complaint))
             input type="hidden" name="reference" value=(reference);
+            @if !reverse.is_empty() {
+                input type="hidden" name="reversal_of" value=(reverse);
+                p.note {
+                    (lang.say("这是一笔冲正: 把流水 ", "This is a reversal: it moves back what line "))
+                    a href={ "/console/users/" (user.id.0) "#line-" (reverse) } { "#" (reverse) }
+                    (lang.say(" 的金额原样移回, 只能一次, 不计为充值。",
+                        " moved, once, and does not count as paid in."))
+                }
+            }
             @if !refund.is_empty() {
                 input type="hidden" name="refund_of" value=(refund);
                 p.note {
@@ -106,32 +131,72 @@ fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handle
                     a href={ "/console/explain/" (step(refund)) } { span.mono { (refund) } }
                 }
             }
-            dl.facts {
-                dt { (lang.say("用户", "User")) }
-                dd { b { (user.username) } span.muted { " #" (user.id.0) } }
-                dt { (lang.say("当前余额", "Balance now")) } dd { (show::money(user.quota)) }
-                dt { (lang.say("之后余额", "Balance then")) }
-                dd { b #then data-now=(user.quota.0) { (show::NOTHING) } }
-                dt { (lang.say("经手人", "Signed by")) } dd { (visit.actor.username) }
+            (facts(visit, user))
+            @if reverse.is_empty() {
+                (amount_fields(visit, (refund.is_empty(), takes), amount))
+            } @else {
+                (reversed_amount(visit, takes, amount))
             }
-            (amount_fields(visit, (refund.is_empty(), takes), amount))
-            (fields.field(FormField::new("reason", lang.say("原因", "Reason"))
-                .required()
-                .value(&reason)
+            @if complaint.is_some_and(|complaint| complaint.field == "below") {
+                (fields.tick("below", lang.say("允许余额低于零", "Let the balance go below zero"), false))
+            }
+            (fields.field(required_unless(!reverse.is_empty(),
+                    FormField::new("reason", lang.say("原因", "Reason")))
                 .hint(lang.say(
                     "记入流水, 不可修改; 更正请另记一笔",
                     "stays in the journal; a mistake is corrected by another line"
                 ))))
             div.buttons {
                 button.primary data-says-amount="" data-add=(add) data-take=(take) {
-                    (lang.say("变动余额", "Move the balance"))
+                    @if reverse.is_empty() { (lang.say("变动余额", "Move the balance")) }
+                    @else { (lang.say("冲正", "Reverse")) }
                 }
                 a.button href={ "/console/users/" (user.id.0) } { (lang.say("取消", "Cancel")) }
             }
         }
     };
-    let title = tell!(lang, "调整 {} 的余额", "Adjust the balance of {}", user.username);
+    let title = title(lang, reverse, &user.username);
     Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
+}
+
+fn title(lang: Lang, reverse: &str, name: &str) -> String {
+    match reverse {
+        "" => tell!(lang, "调整 {name} 的余额", "Adjust the balance of {name}"),
+        _ => tell!(lang, "冲正 {name} 的流水", "Reverse a line of {name}"),
+    }
+}
+
+const fn required_unless(optional: bool, field: FormField<'_>) -> FormField<'_> {
+    if optional { field } else { field.required() }
+}
+
+fn facts(visit: &Visit, user: &UserView) -> Markup {
+    let lang = visit.lang();
+    html! {
+        dl.facts {
+            dt { (lang.say("用户", "User")) }
+            dd { b { (user.username) } span.muted { " #" (user.id.0) } }
+            dt { (lang.say("当前余额", "Balance now")) } dd { (show::money(user.quota)) }
+            dt { (lang.say("之后余额", "Balance then")) }
+            dd { b #then data-now=(user.quota.0) { (show::NOTHING) } }
+            dt { (lang.say("经手人", "Signed by")) } dd { (visit.actor.username) }
+        }
+    }
+}
+
+/// The amount of a reversal is that of its line.
+fn reversed_amount(visit: &Visit, takes: bool, amount: &str) -> Markup {
+    let lang = visit.lang();
+    let direction = if takes { "take" } else { "add" };
+    html! {
+        div.field {
+            label for="f-amount" {
+                @if takes { (lang.say("扣减", "Take")) } @else { (lang.say("增加", "Add")) }
+            }
+            input type="radio" name="direction" value=(direction) checked hidden;
+            input #f-amount name="amount" type="text" readonly data-amount="" value=(amount);
+        }
+    }
 }
 
 /// A refund only ever adds, so it has no choice of direction.

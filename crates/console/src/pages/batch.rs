@@ -115,7 +115,7 @@ pub(super) fn request(
 fn refused(visit: &Visit, list: &BatchList, complaint: &Complaint) -> Handled {
     let lang = visit.lang();
     let body = html! {
-        (parts::complaint(Some(complaint)))
+        (parts::complaint(lang, Some(complaint)))
         div.buttons { a.button href=(list.entry) { (lang.say("返回列表", "To the list")) } }
     };
     let title = lang.say("没有任何变化", "Nothing was changed");

@@ -111,15 +111,15 @@ async fn form(visit: &Visit, given: &Form, complaint: Option<&Complaint>) -> Han
         channel::list(&visit.state, &ChannelFilter::default(), PageRequest::first()).await?;
     let mut sources = vec![(String::new(), lang.say("不复制", "nothing").to_owned())];
     sources.extend(others.items.iter().map(|channel| {
-        (channel.id.0.to_string(), format!("#{} {}", channel.id, name_of(lang, channel)))
+        (channel.id.0.to_string(), format!("#{} {}", channel.id, name_of(channel)))
     }));
     let sources: Vec<_> = sources.iter().map(|(id, name)| (id.as_str(), name.as_str())).collect();
-    let fields = FormFields { form: given, complaint };
+    let fields = FormFields { lang, form: given, complaint };
     let body = html! {
         form.form.wide method="post" action="/console/channels/batch" {
             (csrf(visit))
             @for id in &ids { input type="hidden" name="id" value=(id); }
-            (parts::complaint(complaint))
+            (parts::complaint(lang, complaint))
             p.muted { (lang.say("留空的不变。提交前会列出每个渠道的变化。",
                 "What is left empty stays. What changes of each channel is shown first.")) }
             (set_fields(lang, &fields))

@@ -10,11 +10,13 @@ use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Visit, done};
 use admin::AdminError;
 use admin::ops::channel::{self, ChannelInput, ChannelView};
+use admin::ops::group;
 use admin::ops::protocol::{self, ProtocolView};
 use axum::extract::Path;
 use domain::ChannelId;
 use maud::{Markup, html};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 const ENTRY: &str = "/console/channels";
 /// The protocol of a channel that names none.
@@ -104,7 +106,8 @@ async fn page(
     complaint: Option<&Complaint>,
 ) -> Handled {
     let lang = visit.lang();
-    let fields = FormFields { form: &visit.form, complaint };
+    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
+    let groups = group::names(&visit.state, &visit.actor).await?;
     let protocols = protocols(visit).await?;
     let here = channel.map(|channel| format!("/console/channels/{}", channel.id.0));
     let action =
@@ -112,9 +115,9 @@ async fn page(
     let body = html! {
         form.form.wide method="post" action=(action) {
             (csrf(visit))
-            (parts::complaint(complaint))
+            (parts::complaint(lang, complaint))
             (upstream_fields(lang, &fields, channel, &protocols))
-            (routing_fields(lang, &fields, channel))
+            (routing_fields(lang, &fields, channel, &groups))
             (fields.field(FormField::new("remark", lang.say("备注", "Remark"))
                 .kind("prose")
                 .value(channel.map_or("", |channel| &channel.remark))
@@ -130,7 +133,7 @@ async fn page(
         }
     };
     let title = match channel {
-        Some(channel) => tell!(lang, "编辑 {}", "Edit {}", name(lang, channel)),
+        Some(channel) => tell!(lang, "编辑 {}", "Edit {}", name(channel)),
         None => lang.say("新建渠道", "New channel").to_owned(),
     };
     Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
@@ -192,17 +195,29 @@ fn upstream_fields(
     }
 }
 
-fn routing_fields(lang: Lang, fields: &FormFields<'_>, channel: Option<&ChannelView>) -> Markup {
+fn routing_fields(
+    lang: Lang,
+    fields: &FormFields<'_>,
+    channel: Option<&ChannelView>,
+    known: &BTreeSet<String>,
+) -> Markup {
+    let known = known.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let hint = tell!(
+        lang,
+        "以逗号分隔。default 也服务那些在本组没有渠道的分组。现有: {known}",
+        "commas between. default also serves every group that has no channel of its own for a \
+         model. There are: {known}"
+    );
     let groups = channel.map_or("default".to_owned(), |channel| channel.groups.join(", "));
     let priority = channel.map_or(0, |channel| channel.priority).to_string();
     let weight = channel.map_or(1, |channel| channel.weight).to_string();
     html! {
         fieldset {
             legend { (lang.say("路由", "Routing")) }
+            (fields.field(FormField::new("groups", lang.say("分组", "Groups"))
+                .value(&groups)
+                .hint(&hint)))
             div.pair {
-                (fields.field(FormField::new("groups", lang.say("分组", "Groups"))
-                    .value(&groups)
-                    .hint(lang.say("哪些分组可用, 以逗号分隔", "who may use it; commas between"))))
                 (fields.field(FormField::new("priority", lang.say("优先级", "Priority"))
                     .value(&priority)
                     .hint(lang.say("高者先试", "higher is tried first"))))

@@ -32,6 +32,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let few = PageRequest { page: 1, size: CHANGES_SHOWN };
     let done_to_it = log::list(&visit.state, &visit.actor, false, &filter, few).await?.items;
     let body = html! {
+        (address_refused(lang, &channel))
         (channel_live::pause(lang, &channel))
         (facts(&visit, &channel))
         (channel_live::section(&visit, &channel))
@@ -64,7 +65,23 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
         span.space {}
         (buttons(&visit, &channel))
     };
-    Ok(ShellPage::new(name(lang, &channel), ENTRY).beside(beside).with_chart().show(&visit, body))
+    Ok(ShellPage::new(name(&channel), ENTRY).beside(beside).with_chart().show(&visit, body))
+}
+
+/// That calls can't be sent to its address, and what to do.
+fn address_refused(lang: Lang, channel: &ChannelView) -> Markup {
+    html! {
+        @if channel.address_refused {
+            p.complaint role="status" {
+                b { (tell!(lang, "{} 是私有地址, 对它的调用都会被拒绝。",
+                    "{} is a private address: every call to it is refused.", channel.base_url)) }
+                " "
+                (lang.say("如果确实要用, 请在设置中允许它的网络: ",
+                    "If it is meant, allow its network in the settings: "))
+                a href="/console/settings?keyword=UPSTREAM_ALLOW_NETS" { "UPSTREAM_ALLOW_NETS" }
+            }
+        }
+    }
 }
 
 /// What it is: address, models, groups, and what was charged through it.
@@ -155,7 +172,7 @@ fn buttons(visit: &Visit, channel: &ChannelView) -> Markup {
         (action(visit, &format!("/console/channels/{id}/delete"), lang.say("删除", "Delete"),
             &tell!(lang, "删除渠道 {}? 它的密钥也会删除, 无法恢复。",
                 "Delete the channel {}? Its key goes, too, and can't be brought back.",
-                name(lang, channel))))
+                name(channel))))
         a.button.primary href={ "/console/channels/" (id) "/edit" } { (lang.say("编辑", "Edit")) }
     }
 }

@@ -55,7 +55,7 @@ fn row(visit: &Visit, channel: &ChannelView) -> Markup {
     let to = format!("/console/channels/{id}/test?row=1");
     html! {
         tr {
-            td { a href={ "/console/channels/" (id) } { (name_of(lang, channel)) } }
+            td { a href={ "/console/channels/" (id) } { (name_of(channel)) } }
             td id={ "result-" (id) } role="status" {
                 form.inline method="post" action=(to) hx-post=(to) hx-trigger="load"
                     hx-target={ "#result-" (id) } {
@@ -69,7 +69,7 @@ fn row(visit: &Visit, channel: &ChannelView) -> Markup {
 
 /// A result in its row; one that failed is ticked, to be disabled.
 pub(super) fn cell(lang: Lang, channel: &ChannelView, failed: bool, result: &Markup) -> Markup {
-    let label = tell!(lang, "选择 {}", "Select {}", name_of(lang, channel));
+    let label = tell!(lang, "选择 {}", "Select {}", name_of(channel));
     html! {
         @if failed {
             input type="checkbox" name="id" value=(channel.id.0) form="batch" checked

@@ -11,8 +11,8 @@ use crate::parts::{
     typed,
 };
 use crate::shell::{ShellPage, csrf};
-use crate::show;
 use crate::visit::{Handled, Here, Visit, done, html as respond};
+use crate::{notes, show};
 use admin::AdminError;
 use admin::ops::channel::{self, ChannelFilter, ChannelView, Probe, ProbeCost, ProbeRequest};
 use axum::extract::Path;
@@ -94,9 +94,9 @@ fn row(visit: &Visit, channel: &ChannelView) -> Markup {
     let to = format!("/console/channels/{id}/status");
     html! {
         tr id={ "channel-" (id) } {
-            (batch::tick(lang, id, name(lang, channel), true))
+            (batch::tick(lang, id, name(channel), true))
             td.cut title={ (channel.protocol) " · " (channel.base_url) } {
-                a href={ "/console/channels/" (id) } { (name(lang, channel)) }
+                a href={ "/console/channels/" (id) } { (name(channel)) }
                 @if !channel.tag.is_empty() {
                     " " a.chip href=(visit.with("tag", &channel.tag)) { (channel.tag) }
                 }
@@ -120,8 +120,13 @@ fn row(visit: &Visit, channel: &ChannelView) -> Markup {
     }
 }
 
-pub(super) fn name(lang: Lang, channel: &ChannelView) -> &str {
-    if channel.name.is_empty() { lang.say("(未命名)", "(no name)") } else { &channel.name }
+/// A channel's name; that of its host where it has none.
+pub(super) fn name(channel: &ChannelView) -> &str {
+    if !channel.name.is_empty() {
+        return &channel.name;
+    }
+    let (_, host) = channel.base_url.split_once("://").unwrap_or(("", &channel.base_url));
+    host.split(['/', '?']).next().unwrap_or(host)
 }
 
 /// How the last test went, and when.
@@ -129,7 +134,7 @@ pub(super) fn last_test(lang: Lang, channel: &ChannelView) -> Markup {
     let Some(test) = &channel.last_test else { return html! {} };
     let (kind, word) = match test.ok {
         true => ("on", show::duration_ms(test.time_ms)),
-        false => ("bad", test.error.clone()),
+        false => ("bad", notes::code(lang, &test.error).to_owned()),
     };
     let model = tell!(lang, "模型 {}", "model {}", test.model);
     html! {
@@ -211,7 +216,9 @@ fn result(lang: Lang, probe: &Probe) -> Markup {
                 " "
                 @if let Some(status) = probe.status { (status) " · " }
                 (show::duration_ms(probe.time_ms))
-                @if let Some(error) = probe.error { " · " (error) }
+                @if let Some(error) = probe.error {
+                    " · " (notes::test_failure(lang, error, probe.detail.as_deref().unwrap_or("")))
+                }
                 @for (meter, count) in &probe.usage { " · " (meter) " " (count) }
                 @if let Some(ProbeCost { quota: Some(quota), calculation, .. }) = &probe.cost {
                     " · " span title=(calculation) { (show::money(*quota)) }

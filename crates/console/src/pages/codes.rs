@@ -148,11 +148,11 @@ async fn created(visit: &Visit) -> Result<Vec<Secret>, AdminError> {
 
 fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
-    let fields = FormFields { form: &visit.form, complaint };
+    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
     let body = html! {
         form.form method="post" action="/console/codes/new" {
             (csrf(visit))
-            (parts::complaint(complaint))
+            (parts::complaint(lang, complaint))
             (fields.field(FormField::new("name", lang.say("批次名称", "Name of the lot"))))
             div.pair {
                 (fields.field(FormField::new("quota", lang.say("每个的金额", "Worth of each"))
@@ -232,11 +232,11 @@ pub(crate) async fn redeem(Here(visit): Here) -> Handled {
 
 fn redeem_page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
-    let fields = FormFields { form: &visit.form, complaint };
+    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
     let body = html! {
         form.form method="post" action="/console/redeem" {
             (csrf(visit))
-            (parts::complaint(complaint))
+            (parts::complaint(lang, complaint))
             (fields.field(FormField::new("code", lang.say("兑换码", "Code")).required()))
             div.buttons { button.primary { (lang.say("兑换", "Redeem")) } }
         }

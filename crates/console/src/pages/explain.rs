@@ -1,14 +1,17 @@
 //! How a charge came about: the receipt of a call.
 
 use super::log::type_word;
+use super::recent;
 use crate::lang::{Lang, tell};
-use crate::parts;
 use crate::shell::ShellPage;
-use crate::show;
-use crate::visit::{Handled, Here, Visit, go_to, step};
+use crate::visit::{Handled, Here, PageReply, Visit, go_to, step};
+use crate::{notes, parts, show};
+use admin::AdminError;
 use admin::ops::log::balance;
-use admin::ops::{audit, channel, user};
-use domain::{ChannelId, Quota, UserId};
+use admin::ops::recent::{RecentCallView, RecentState};
+use admin::ops::{audit, user};
+use domain::{Quota, UserId};
+use http::StatusCode;
 use ledger::{Explanation, HoldStory, JournalLine};
 use maud::{Markup, html};
 
@@ -29,15 +32,32 @@ pub(crate) async fn show(
     Here(visit): Here,
     axum::extract::Path(id): axum::extract::Path<String>,
 ) -> Handled {
-    let story = audit::explain(&visit.state, &visit.actor, &id).await?;
+    let story = match audit::explain(&visit.state, &visit.actor, &id).await {
+        Ok(story) => Some(story),
+        Err(AdminError::NotFound { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let request_id = story.as_ref().map_or(id.as_str(), |story| story.request_id.as_str());
+    let calls = recent::of_request(&visit, request_id).await?;
+    match story {
+        Some(story) => explained(&visit, &story, &calls).await,
+        None if calls.is_empty() => Ok(unknown(&visit, &id)),
+        None => Ok(uncharged(&visit, &calls).await),
+    }
+}
+
+/// A call that is in the journal.
+async fn explained(visit: &Visit, story: &Explanation, calls: &[RecentCallView]) -> Handled {
     let mut parts = Vec::with_capacity(story.holds.len());
     for hold in &story.holds {
-        parts.push(receipt(&visit, hold).await?);
+        // The same id may be another user's, too.
+        let mut of_owner = calls.iter().filter(|call| call.user_id == Some(UserId(hold.user_id)));
+        parts.push(receipt(visit, hold, of_owner.next()).await?);
     }
     let lang = visit.lang();
     let body = html! {
         @for part in parts { (part) }
-        div.sr #as-text { (as_text(&story)) }
+        div.sr #as-text { (as_text(story)) }
     };
     let charged = story.holds.iter().find(|hold| hold.charged.0 > 0);
     let beside = html! {
@@ -51,15 +71,70 @@ pub(crate) async fn show(
         }
         button type="button" data-copy="as-text" { (lang.say("复制为文本", "Copy as text")) }
     };
-    let title = lang.say("这笔费用的由来", "How this charge came about");
-    Ok(ShellPage::new(title, "/console/log").beside(beside).show(&visit, body))
+    let is_open = story.holds.iter().any(|hold| hold.state == "held");
+    let title = match charged.is_some() || is_open {
+        true => lang.say("这笔费用的由来", "How this charge came about"),
+        false => lang.say("为何没有收费", "Why nothing was charged"),
+    };
+    Ok(ShellPage::new(title, "/console/log").beside(beside).show(visit, body))
 }
 
-async fn receipt(visit: &Visit, hold: &HoldStory) -> Result<Markup, admin::AdminError> {
+/// A call that only this node's memory knows.
+async fn uncharged(visit: &Visit, calls: &[RecentCallView]) -> PageReply {
+    let lang = visit.lang();
+    let mut parts = Vec::with_capacity(calls.len());
+    for call in calls {
+        parts.push(recent::receipt(visit, call).await);
+    }
+    let failed = calls.iter().any(|call| call.state == RecentState::Failed);
+    let title = match failed {
+        true => lang.say("这次调用为何失败", "Why this call failed"),
+        false => lang.say("一次未收费的调用", "A call without a charge"),
+    };
+    let body = html! {
+        @for part in parts { (part) }
+        (recent::only_in_memory(visit))
+    };
+    let id = calls.first().map(|call| call.request_id.as_str()).unwrap_or_default();
+    let beside = html! { span.mono.muted.break { (id) } };
+    ShellPage::new(title, "/console/log").beside(beside).show(visit, body)
+}
+
+/// A request id that neither the journal nor this node's memory knows.
+fn unknown(visit: &Visit, id: &str) -> PageReply {
+    let lang = visit.lang();
+    let body = html! {
+        p.complaint role="alert" {
+            (lang.say(
+                "流水中没有这个请求, 本节点最近的失败与免费调用中也没有。",
+                "The journal has no such request, and neither have the last failed and free calls \
+                 of this node.",
+            ))
+        }
+        (recent::only_in_memory(visit))
+        div.buttons {
+            a.button href="/console/log" { (lang.say("流水", "The journal")) }
+            a.button href="/console/log?show=recent" {
+                (lang.say("失败与免费的调用", "Failed and free calls"))
+            }
+        }
+    };
+    let beside = html! { span.mono.muted.break { (id) } };
+    let title = lang.say("没有找到", "Not found");
+    let page = ShellPage::new(title, "/console/log").status(StatusCode::NOT_FOUND);
+    page.beside(beside).show(visit, body)
+}
+
+async fn receipt(
+    visit: &Visit,
+    hold: &HoldStory,
+    call: Option<&RecentCallView>,
+) -> Result<Markup, AdminError> {
     let lang = visit.lang();
     let balances = balances(visit, hold).await?;
     Ok(html! {
-        div.receipt { (facts(visit, hold).await?) }
+        div.receipt { (facts(visit, hold, call).await?) }
+        (below_zero(visit, hold, &balances))
         h2.sec { (lang.say("资金去向", "Where the money went")) }
         div.receipt.scroll { (waterfall(lang, hold)) }
         h2.sec { (lang.say("冻结的价格", "The frozen price")) }
@@ -75,11 +150,31 @@ async fn receipt(visit: &Visit, hold: &HoldStory) -> Result<Markup, admin::Admin
     })
 }
 
+/// How a charge could take a balance below zero, and what keeps the next one from it.
+fn below_zero(visit: &Visit, hold: &HoldStory, after: &[Option<Quota>]) -> Markup {
+    let lang = visit.lang();
+    let is_below = after.iter().flatten().any(|quota| quota.is_negative());
+    if !is_below || hold.charged <= hold.held {
+        return html! {};
+    }
+    let (held, charged) = (show::usd(hold.held), show::usd(hold.charged));
+    html! {
+        p.note {
+            (tell!(lang,
+                "余额因此低于零: 调用前预扣了 {held}, 用量结算为 {charged}, 已完成的工作照价收取。",
+                "This took the balance below zero: {held} was held before the call, its use came \
+                 to {charged}, and work that is done is charged."))
+            @if visit.is_admin() {
+                " " a href={ "/console/prices/edit?model=" (step(&hold.model)) } {
+                    (lang.say("设置最低预扣或最高收费", "Set a least hold, or a largest charge"))
+                }
+            }
+        }
+    }
+}
+
 /// The balance after each line; none where the line is too old to say.
-async fn balances(
-    visit: &Visit,
-    hold: &HoldStory,
-) -> Result<Vec<Option<Quota>>, admin::AdminError> {
+async fn balances(visit: &Visit, hold: &HoldStory) -> Result<Vec<Option<Quota>>, AdminError> {
     let mut after = Vec::with_capacity(hold.lines.len());
     for line in &hold.lines {
         let owner = UserId(hold.user_id);
@@ -88,23 +183,25 @@ async fn balances(
     Ok(after)
 }
 
-async fn facts(visit: &Visit, hold: &HoldStory) -> Result<Markup, admin::AdminError> {
+async fn facts(
+    visit: &Visit,
+    hold: &HoldStory,
+    call: Option<&RecentCallView>,
+) -> Result<Markup, AdminError> {
     let (lang, state) = (visit.lang(), &visit.state);
     let owner = UserId(hold.user_id);
     let names = match visit.is_admin() {
         true => user::names(state, &visit.actor, [owner]).await?,
         false => [(owner, visit.actor.username.clone())].into(),
     };
-    let channel = match hold.channel_id {
-        Some(id) => channel::get(state, ChannelId(id)).await.ok(),
-        None => None,
-    };
+    let channel = recent::channel_link(visit, hold.channel_id).await;
     let took = hold.closed_at_ms.map(|closed| closed - hold.created_at_ms);
     let (kind, word) = state_of(lang, hold.state);
     let usage = hold.lines.iter().find(|line| line.prompt_tokens + line.completion_tokens > 0);
     Ok(html! {
         dl.facts {
             dt { (lang.say("状态", "State")) } dd { (parts::state(kind, word)) }
+            (failure(visit, hold, call))
             dt { (lang.say("用户", "User")) }
             dd {
                 @if visit.is_admin() {
@@ -115,11 +212,7 @@ async fn facts(visit: &Visit, hold: &HoldStory) -> Result<Markup, admin::AdminEr
             }
             dt { (lang.say("模型", "Model")) }
             dd {
-                (hold.model)
-                @if let Some(channel) = &channel {
-                    span.muted { " · " (lang.say("渠道", "channel")) " " }
-                    a href={ "/console/channels/" (channel.id.0) } { (channel.name) }
-                }
+                (hold.model) (channel)
             }
             dt { (lang.say("时间", "Time")) }
             dd {
@@ -137,6 +230,30 @@ async fn facts(visit: &Visit, hold: &HoldStory) -> Result<Markup, admin::AdminEr
             dt { (lang.say("费用", "Charge")) } dd { b { (show::money(hold.charged)) } }
         }
     })
+}
+
+/// Why a hold was given back: in the journal's word, and, while it is remembered, in detail.
+fn failure(visit: &Visit, hold: &HoldStory, call: Option<&RecentCallView>) -> Markup {
+    let lang = visit.lang();
+    let reason = hold.lines.iter().find(|line| line.kind == "error");
+    let detailed = call.filter(|call| call.state == RecentState::Failed);
+    html! {
+        @if let Some(line) = reason {
+            dt { (lang.say("退还原因", "Released because")) }
+            dd { (notes::line(lang, &line.content)) }
+        }
+        @match detailed {
+            Some(call) => (recent::failure_rows(lang, call)),
+            None if reason.is_some() => {
+                dt { (lang.say("状态码", "Status")) }
+                dd.muted { (lang.say(
+                    "本节点的内存中已没有这次调用; 见节点的日志文件。",
+                    "no longer in this node's memory; see the node's log file",
+                )) }
+            },
+            None => {},
+        }
+    }
 }
 
 pub(super) fn state_of(lang: Lang, state: &str) -> (&'static str, &'static str) {
@@ -179,7 +296,7 @@ fn waterfall(lang: Lang, hold: &HoldStory) -> Markup {
     }
     if ended && back < 0 && hold.held.0 > 0 {
         let more = lang.say("超出预扣", "Beyond hold");
-        rows.push((more, "spent", width(hold.held.0), Quota(-back), ""));
+        rows.push((more, "beyond", width(hold.held.0), Quota(-back), ""));
     }
     let height = 34 * rows.len() + 6;
     html! {
@@ -231,7 +348,7 @@ fn journal(lang: Lang, lines: &[JournalLine], after: &[Option<Quota>]) -> Markup
                             (show::moved_cell(line.delta))
                             (balance(after.and_then(|after| after.checked_sub(line.delta))))
                             (balance(*after))
-                            td.wrap.muted { (line.content) }
+                            td.wrap.muted { (notes::line(lang, &line.content)) }
                         }
                     }
                 }

@@ -38,7 +38,7 @@ async fn saved(visit: &Visit) -> Result<GroupView, AdminError> {
 async fn list_page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
     let page = group::list(&visit.state, visit.page_request()?).await?;
-    let fields = FormFields { form: &visit.form, complaint };
+    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
     let row = |group: &GroupView| {
         let name = &group.group_name;
         html! {
@@ -81,7 +81,7 @@ async fn list_page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
         h2.sec { (lang.say("新建或修改", "New or changed")) }
         form.form method="post" action=(ENTRY) {
             (csrf(visit))
-            (parts::complaint(complaint))
+            (parts::complaint(lang, complaint))
             div.pair {
                 (fields.field(FormField::new("group_name", lang.say("分组", "Group")).required()))
                 (fields.field(FormField::new("ratio", lang.say("倍率", "Ratio"))

@@ -10,9 +10,10 @@ use crate::parts::{
 use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done};
-use admin::AdminError;
+use admin::ops::group;
 use admin::ops::token::{self, Created, TokenInput, TokenView};
 use admin::ops::user;
+use admin::{AdminError, PageRequest, Query};
 use axum::extract::Path;
 use domain::{KeyId, Quota, UserId};
 use maud::{Markup, html};
@@ -171,19 +172,27 @@ pub(crate) async fn delete(Here(visit): Here, Path(id): Path<i64>) -> Handled {
 
 /// `GET /console/keys/new`
 pub(crate) async fn new(Here(visit): Here) -> Handled {
-    edit_page(&visit, None, None)
+    edit_page(&visit, None, None).await
 }
 
 /// `POST /console/keys/new`: returns the key, which is shown only once.
 pub(crate) async fn create(Here(visit): Here) -> Handled {
     match created(&visit).await {
         Ok(created) => shown(&visit, &created).await,
-        Err(error) => edit_page(&visit, None, Some(&Complaint::of(error, visit.lang())?)),
+        Err(error) => edit_page(&visit, None, Some(&Complaint::of(error, visit.lang())?)).await,
     }
 }
 
 async fn created(visit: &Visit) -> Result<Created, AdminError> {
-    let object = object(visit)?.put_int("user_id", visit.form.text("user_id"));
+    let mut object = object(visit)?;
+    let owner = visit.form.text("user_id");
+    if !owner.is_empty() && visit.is_admin() {
+        let found = user::find(&visit.state, owner).await.map_err(|error| match error {
+            AdminError::NotFound { zh, en } => AdminError::field("user_id", zh, en),
+            other => other,
+        });
+        object = object.put("user_id", found?.id.0);
+    }
     let input = TokenInput::read(object.fields()?)?;
     token::create(&visit.state, &visit.actor, input).await
 }
@@ -197,6 +206,10 @@ fn object(visit: &Visit) -> Result<Object, AdminError> {
         .put("models", listed(form.text("models")))
         .put("allow_ips", listed(form.text("allow_ips")))
         .put("group", Some(form.text("group")).filter(|group| !group.is_empty()));
+    // The page of a key that has an end sends its field.
+    if form.ticked("expired_time") {
+        object = object.put("expired_time", form.moment("expired_time")?);
+    }
     if let Some(remain) = remain {
         object = object.put("remain_quota", remain);
     }
@@ -245,7 +258,7 @@ async fn shown(visit: &Visit, created: &Created) -> Handled {
 /// `GET /console/keys/{id}/edit`
 pub(crate) async fn edit(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let key = token::get(&visit.state, &visit.actor, KeyId(id)).await?;
-    edit_page(&visit, Some(&key), None)
+    edit_page(&visit, Some(&key), None).await
 }
 
 /// `POST /console/keys/{id}/edit`
@@ -253,7 +266,9 @@ pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let key = token::get(&visit.state, &visit.actor, KeyId(id)).await?;
     match saved(&visit, key.id).await {
         Ok(_) => Ok(done(ENTRY, "saved")),
-        Err(error) => edit_page(&visit, Some(&key), Some(&Complaint::of(error, visit.lang())?)),
+        Err(error) => {
+            edit_page(&visit, Some(&key), Some(&Complaint::of(error, visit.lang())?)).await
+        }
     }
 }
 
@@ -262,22 +277,46 @@ async fn saved(visit: &Visit, id: KeyId) -> Result<TokenView, AdminError> {
     token::update(&visit.state, &visit.actor, id, input).await
 }
 
-fn edit_page(visit: &Visit, key: Option<&TokenView>, complaint: Option<&Complaint>) -> Handled {
+/// Most users that are suggested.
+const SUGGESTED_USERS: i64 = 100;
+
+/// Names to choose from: of users and of groups.
+async fn suggestions(visit: &Visit) -> Result<Markup, AdminError> {
+    if !visit.is_admin() {
+        return Ok(html! {});
+    }
+    let few = PageRequest { page: 1, size: SUGGESTED_USERS };
+    let users = user::list(&visit.state, &Query::default(), few).await?.items;
+    let groups = group::names(&visit.state, &visit.actor).await?;
+    Ok(html! {
+        (parts::datalist("known-users", users.iter().map(|user| user.username.as_str())))
+        (parts::datalist("known-groups", groups.iter().map(String::as_str)))
+    })
+}
+
+async fn edit_page(
+    visit: &Visit,
+    key: Option<&TokenView>,
+    complaint: Option<&Complaint>,
+) -> Handled {
     let lang = visit.lang();
-    let fields = FormFields { form: &visit.form, complaint };
+    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
     let action = key
         .map_or("/console/keys/new".to_owned(), |key| format!("/console/keys/{}/edit", key.id.0));
     let body = html! {
         form.form method="post" action=(action) {
             (csrf(visit))
-            (parts::complaint(complaint))
+            (parts::complaint(lang, complaint))
+            (suggestions(visit).await?)
             div.pair {
                 (fields.field(FormField::new("name", lang.say("名称", "Name"))
                     .value(key.map_or("", |key| &key.name))))
                 @if visit.is_admin() && key.is_none() {
-                    (fields.field(FormField::new("user_id", lang.say("用户编号", "User number"))
+                    (fields.field(FormField::new("user_id", lang.say("用户", "User"))
                         .value(visit.asked("user_id"))
-                        .hint(lang.say("留空: 自己", "empty: yourself"))))
+                        .list("known-users")
+                        .hint(lang.say("用户名或编号; 留空: 自己",
+                            "name or number; empty: yourself"))))
                 }
             }
             (limit_fields(lang, &fields, key))
@@ -323,6 +362,10 @@ fn limit_fields(lang: Lang, fields: &FormFields<'_>, key: Option<&TokenView>) ->
                 lang.say("每分钟 Tokens", "Tokens a minute"))
                 .value(&number( key.and_then(|key| key.rate_limit_tpm) ))
                 .hint(lang.say("留空不限", "empty: no limit"))))
+            (fields.field(FormField::new("expired_time", lang.say("到期 (UTC)", "Ends (UTC)"))
+                .kind("datetime-local")
+                .value(&show::moment(key.map_or(-1, |key| key.expired_time)))
+                .hint(lang.say("留空: 永不", "empty: never"))))
         }
     }
 }
@@ -344,6 +387,7 @@ fn reach_fields(visit: &Visit, fields: &FormFields<'_>, key: Option<&TokenView>)
         @if visit.is_admin() {
             (fields.field(FormField::new("group", lang.say("分组", "Group"))
                 .value(key.and_then( |key| key.group.as_deref() ).unwrap_or_default())
+                .list("known-groups")
                 .hint(lang.say("留空: 跟随用户", "empty: that of the user"))))
         } @else if let Some(group) = key.and_then(|key| key.group.as_deref()) {
             input type="hidden" name="group" value=(group);

@@ -1,12 +1,11 @@
 //! The journal of money, filtered, with sums; every charge leads to how it came about.
 
-use super::events;
-use crate::entered;
+use super::{events, recent};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, chosen, filters, pager, typed};
 use crate::shell::ShellPage;
-use crate::show;
 use crate::visit::{Handled, Here, Visit, go_to, step};
+use crate::{entered, notes, show};
 use admin::ops::log::{self, LogFilter, LogView, Statistics};
 use maud::{Markup, html};
 use std::borrow::Cow;
@@ -32,30 +31,63 @@ pub(super) const fn type_word(lang: Lang, kind: &str) -> Option<&'static str> {
 
 /// What a line says, in the reader's language where that is known.
 pub(super) fn words(lang: Lang, line: &LogView) -> Cow<'_, str> {
-    let english = || {
+    if line.r#type != "manage" {
+        return Cow::Owned(notes::line(lang, &line.content));
+    }
+    let action = || {
         let other: serde_json::Value = serde_json::from_str(line.other.get()).ok()?;
-        entered::in_english(other["action"].as_str()?, &line.content)
+        entered::in_words(lang, other["action"].as_str()?, &line.content)
     };
-    match lang {
-        Lang::En if line.r#type == "manage" => {
-            english().map_or(Cow::Borrowed(line.content.as_str()), Cow::Owned)
+    action().map_or(Cow::Borrowed(line.content.as_str()), Cow::Owned)
+}
+
+/// The types, as a reader knows them: of the lines of administration, users see their own log-ins.
+fn word_for<'a>(visit: &Visit, kind: &'a str) -> &'a str {
+    match kind {
+        "manage" if !visit.is_admin() => visit.lang().say("账户", "account"),
+        _ => type_word(visit.lang(), kind).unwrap_or(kind),
+    }
+}
+
+/// The journal, and beside it the calls that left no line in it.
+fn tabs(visit: &Visit, shows_recent: bool) -> Markup {
+    let lang = visit.lang();
+    let here = |is_here: bool| is_here.then_some("page");
+    html! {
+        nav.tabs aria-label=(lang.say("使用日志", "Log")) {
+            a href="/console/log" aria-current=[here(!shows_recent)] {
+                (lang.say("流水", "Journal"))
+            }
+            a href="/console/log?show=recent" aria-current=[here(shows_recent)] {
+                (lang.say("失败与免费的调用", "Failed and free calls"))
+            }
         }
-        _ => Cow::Borrowed(line.content.as_str()),
     }
 }
 
 /// `GET /console/log`
 pub(crate) async fn list(Here(visit): Here) -> Handled {
+    let title = visit.say("使用日志", "Log");
+    if visit.asked("show") == "recent" {
+        let body = html! { (tabs(&visit, true)) (recent::list(&visit).await?) };
+        return Ok(ShellPage::new(title, "/console/log").show(&visit, body));
+    }
     let (state, actor) = (&visit.state, &visit.actor);
     let own = !visit.is_admin();
     let filter = LogFilter::read(&visit.query())?;
     let page = log::list(state, actor, own, &filter, visit.page_request()?).await?;
+    // An id that a client was given may be that of a call without a line.
+    let uncharged = match filter.request_id.as_deref() {
+        Some(id) => recent::of_request(&visit, id).await?,
+        None => Vec::new(),
+    };
     let sums = log::statistics(state, actor, own, &LogFilter { before_id: None, ..filter }).await;
     let lang = visit.lang();
     let newest = page.items.first().map_or(0, |line| line.id);
     // New lines stand at the head of the whole list, and nowhere else.
     let is_first = visit.asked.iter().all(|(name, value)| name == "done" || value.is_empty());
     let body = html! {
+        (tabs(&visit, false))
         (filter_bar(&visit))
         @if is_first { (events::live(&visit, "calls", newest)) }
         div #list {
@@ -64,6 +96,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
             } @else {
                 (table(&visit, &page.items))
             }
+            (recent::also_here(&visit, &uncharged))
             @if let Ok(sums) = sums { (sums_line(lang, &sums)) }
             (pager(&visit, &page))
         }
@@ -72,15 +105,13 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         span.space {}
         a.button href=(export_address(&visit)) { (lang.say("导出 CSV", "Export CSV")) }
     };
-    let title = lang.say("使用日志", "Log");
     Ok(ShellPage::new(title, "/console/log").beside(beside).show(&visit, body))
 }
 
 fn filter_bar(visit: &Visit) -> Markup {
     let lang = visit.lang();
     let kinds = ["consume", "topup", "adjust", "refund", "precharge", "error", "manage"];
-    let kinds: Vec<(&str, &str)> =
-        kinds.into_iter().filter_map(|kind| Some((kind, type_word(lang, kind)?))).collect();
+    let kinds = kinds.map(|kind| (kind, word_for(visit, kind)));
     filters(
         visit,
         html! {
@@ -109,8 +140,8 @@ pub(super) fn table(visit: &Visit, lines: &[LogView]) -> Markup {
                     @if is_admin { th { (lang.say("用户", "User")) } }
                     th { (lang.say("类型", "Type")) }
                     th { (lang.say("模型或说明", "Model or note")) }
-                    th.num { (lang.say("余额变动 $", "Balance $")) }
-                    th.num.hide { (lang.say("额度", "Quota")) }
+                    th.num { (lang.say("变动 $", "Moved $")) }
+                    th.num.hide.broad { (lang.say("变动 (额度)", "Moved (quota)")) }
                     th.num.hide { "Tokens" }
                     th.num.hide { (lang.say("耗时", "Took")) }
                     @if is_admin { th.num.hide { (lang.say("渠道", "Channel")) } }
@@ -124,7 +155,7 @@ pub(super) fn table(visit: &Visit, lines: &[LogView]) -> Markup {
 
 fn row(visit: &Visit, line: &LogView) -> Markup {
     let (lang, is_admin) = (visit.lang(), visit.is_admin());
-    let word = type_word(lang, &line.r#type).unwrap_or(&line.r#type);
+    let word = word_for(visit, &line.r#type);
     let words = words(lang, line);
     html! {
         tr id={ "line-" (line.id) } {
@@ -140,7 +171,7 @@ fn row(visit: &Visit, line: &LogView) -> Markup {
                 @else { (line.model_name) }
             }
             (show::moved_cell(line.delta))
-            td.num.hide { (quota_of(line)) }
+            td.num.hide.broad { (quota_of(line)) }
             td.num.hide { (tokens_of(line)) }
             td.num.hide {
                 @if line.use_time_ms > 0 {
@@ -164,9 +195,9 @@ fn row(visit: &Visit, line: &LogView) -> Markup {
 
 fn quota_of(line: &LogView) -> Markup {
     html! {
-        @if line.quota.0 == 0 {
+        @if line.delta.0 == 0 {
             span.muted { (show::NOTHING) }
-        } @else { (show::count(line.quota.0)) }
+        } @else { (show::count(line.delta.0)) }
     }
 }
 

@@ -89,7 +89,7 @@ fn page(
         h1 { "newapi" }
         p.muted { (lang.say("登录控制台", "Log in to the console")) }
         form.form method="post" action="/console/login" {
-            (parts::complaint(complaint))
+            (parts::complaint(lang, complaint))
             input type="hidden" name="next" value=(next);
             div.field {
                 label for="username" { (lang.say("用户名", "User name")) }

@@ -9,9 +9,6 @@ use crate::show;
 use crate::visit::{Handled, Here, Visit, done};
 use admin::AdminError;
 use admin::ops::notice::{self, NoticeInput, NoticeView};
-use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
 const ENTRY: &str = "/console/notice";
@@ -52,33 +49,14 @@ async fn saved(visit: &Visit) -> Result<NoticeView, AdminError> {
     let object = Object::default()
         .put("zh", form.text("zh"))
         .put("en", form.text("en"))
-        .put("expired_time", read_end(form.text("expired_time"))?);
+        .put("expired_time", form.moment("expired_time")?);
     notice::put(&visit.state, &visit.actor, NoticeInput::read(object.fields()?)?).await
-}
-
-/// What a browser sends of an instant; nothing is never.
-fn read_end(text: &str) -> Result<i64, AdminError> {
-    if text.is_empty() {
-        return Ok(-1);
-    }
-    let wrong = |_| {
-        let en = "is a time like 2026-11-30T18:00, in UTC";
-        AdminError::field("expired_time", "必须是 UTC 时间, 如 2026-11-30T18:00", en)
-    };
-    let at = text.parse::<DateTime>().and_then(|at| TimeZone::UTC.to_timestamp(at));
-    at.map(Timestamp::as_second).map_err(wrong)
-}
-
-/// As a browser shows it in its field.
-fn end_of(notice: &NoticeView) -> String {
-    let end = Timestamp::from_second(notice.expired_time).ok().filter(|_| notice.expired_time > 0);
-    end.map(|at| at.strftime("%Y-%m-%dT%H:%M").to_string()).unwrap_or_default()
 }
 
 async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
     let now = notice::get(&visit.state, &visit.actor).await?;
-    let fields = FormFields { form: &visit.form, complaint };
+    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
     let has_text = !now.zh.is_empty() || !now.en.is_empty();
     let (kind, word) = match (now.shown, has_text) {
         (true, _) => ("on", lang.say("用户在首页看到", "Users see it on their first page")),
@@ -94,7 +72,7 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
         }
         form.form method="post" action=(ENTRY) {
             (csrf(visit))
-            (parts::complaint(complaint))
+            (parts::complaint(lang, complaint))
             (fields.field(FormField::new("zh", lang.say("中文", "In Chinese"))
                 .kind("prose")
                 .value(&now.zh)
@@ -106,7 +84,7 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
                     "empty: the Chinese text is shown; both empty: no notice"))))
             (fields.field(FormField::new("expired_time", lang.say("结束于 (UTC)", "Ends (UTC)"))
                 .kind("datetime-local")
-                .value(&end_of(&now))
+                .value(&show::moment(now.expired_time))
                 .hint(lang.say("留空: 一直显示", "empty: it stays"))))
             div.buttons { button.primary { (lang.say("保存", "Save")) } }
         }
@@ -118,16 +96,6 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_end_is_read_as_it_is_shown() {
-        let notice = NoticeView { expired_time: 1_764_525_600, ..NoticeView::default() };
-        assert_eq!(end_of(&notice), "2025-11-30T18:00");
-        assert_eq!(read_end(&end_of(&notice)).unwrap(), 1_764_525_600);
-        assert_eq!(read_end("").unwrap(), -1);
-        assert!(read_end("tomorrow").is_err());
-        assert_eq!(end_of(&NoticeView { expired_time: -1, ..NoticeView::default() }), "");
-    }
 
     #[test]
     fn the_other_language_stands_in() {

@@ -1,7 +1,7 @@
 //! The operator's first page: money, what needs a look, and where it went.
 
-use super::channel_live;
-use crate::lang::{Lang, tell};
+use super::{channel_live, needs};
+use crate::lang::Lang;
 use crate::parts::{self, range, ranges, tile};
 use crate::shell::ShellPage;
 use crate::show;
@@ -9,7 +9,7 @@ use crate::visit::{Handled, Here, Visit, step};
 use admin::ops::attention::{self, Attention};
 use admin::ops::log::LogFilter;
 use admin::ops::log::usage::{self, ModelUsage, Step, UsageRequest, UsageSeries};
-use domain::{ChannelId, Quota, UnixMs};
+use domain::{Quota, UnixMs};
 use maud::{Markup, html};
 
 const DAY_MS: i64 = 86_400_000;
@@ -55,7 +55,7 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
     let attention = attention::now(state, actor).await?;
     let body = html! {
         (tiles(&visit, &sums(&series), &attention))
-        (needs(&visit, &attention, &channel_live::paused(&visit).await?))
+        (needs::list(visit.lang(), &attention, &channel_live::paused(&visit).await?))
         h2.sec {
             (visit.say("充值与消耗", "Paid in and spent"))
             small { (visit.say("按 UTC 划分", "in UTC")) }
@@ -83,82 +83,6 @@ fn tiles(visit: &Visit, sums: &Sums, attention: &Attention) -> Markup {
             (tile("/console/tasks?status=unfinished", visit.say("未完成任务", "Unfinished tasks"),
                 &whole(attention.unfinished_tasks)))
             (tile("/console/audit", visit.say("当前预扣", "On hold now"), &plain(attention.held)))
-        }
-    }
-}
-
-/// What needs the attention of an operator; also stated when there is nothing.
-fn needs(visit: &Visit, attention: &Attention, paused: &[(ChannelId, String)]) -> Markup {
-    let lang = visit.lang();
-    let mut rows: Vec<Markup> = Vec::new();
-    let mut row = |kind, what: &str, detail: String, (to, label): (&str, &str)| {
-        rows.push(html! {
-            tr {
-                td { (parts::state(kind, what)) }
-                td.wrap { (detail) }
-                td.acts { a href=(to) { (label) } }
-            }
-        });
-    };
-    if attention.channels_on == 0 {
-        row(
-            "bad",
-            lang.say("没有渠道", "No channel"),
-            lang.say(
-                "还没有启用的渠道, 调用无处可去",
-                "no channel is on, so calls have nowhere to go",
-            )
-            .to_owned(),
-            ("/console/channels/new", lang.say("新建渠道", "Create one")),
-        );
-    }
-    for channel in &attention.channels_off {
-        let words = tell!(
-            lang,
-            "{} 因连续失败被自动禁用",
-            "{} kept failing and was disabled",
-            channel.name
-        );
-        let to = format!("/console/channels/{}", channel.id);
-        row("bad", lang.say("渠道停用", "Channel off"), words, (&to, lang.say("查看", "Open")));
-    }
-    for (id, why) in paused {
-        let words = tell!(
-            lang,
-            "渠道 #{id} 的上游账户失效: {why}",
-            "the account of channel #{id} is broken: {why}"
-        );
-        let to = format!("/console/channels/{id}");
-        row("bad", lang.say("渠道暂停", "Channel paused"), words, (&to, lang.say("查看", "Open")));
-    }
-    if !attention.unpriced_models.is_empty() {
-        let some = attention.unpriced_models.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-        let number = attention.unpriced_models.len();
-        let words = tell!(
-            lang,
-            "{number} 个模型未定价, 免费提供: {some}",
-            "{number} without a price, served free: {some}"
-        );
-        row(
-            "wait",
-            lang.say("未定价", "No price"),
-            words,
-            ("/console/prices?show=unpriced", lang.say("定价", "Set prices")),
-        );
-    }
-    if attention.webhooks_off > 0 {
-        let number = attention.webhooks_off;
-        let words =
-            tell!(lang, "{number} 个回调因失败被停用", "{number} disabled because they failed");
-        let to = ("/console/webhooks", lang.say("查看", "Open"));
-        row("wait", lang.say("回调停用", "Webhooks off"), words, to);
-    }
-    html! {
-        h2.sec { (lang.say("需要处理", "Needs attention")) }
-        @if rows.is_empty() {
-            p.muted { (parts::state("on", lang.say("没有需要处理的事项", "Nothing needs attention"))) }
-        } @else {
-            div.scroll { table { tbody { @for row in rows { (row) } } } }
         }
     }
 }

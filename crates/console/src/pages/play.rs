@@ -1,7 +1,7 @@
 //! The playground: a call of the data plane, made by the reader's browser as any client makes it,
 //! and what it cost. This page sends nothing itself; its script does.
 
-use super::{explain, log};
+use super::{explain, log, recent};
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
 use crate::parts;
@@ -10,6 +10,7 @@ use crate::show;
 use crate::visit::{Handled, Here, Visit, html as respond, step};
 use admin::ops::audit;
 use admin::ops::price::{self, OwnPrice};
+use admin::ops::recent::RecentCallView;
 use admin::ops::route::{self, SpokenRoutes};
 use admin::ops::token::{self, Created, TokenInput, TokenView};
 use admin::{AdminError, PageRequest, Query};
@@ -179,7 +180,7 @@ fn key_box(
                     "Paste one that you have, or make one for 15 minutes and $0.50 at most.",
                 )) }
             }
-            (parts::complaint(complaint))
+            (parts::complaint(lang, complaint))
             div.buttons.tight {
                 select name="like" aria-label=(lang.say("与哪个令牌相同的权限", "May do what this key may")) {
                     option value="" { (lang.say("我能调用的全部模型", "All models that I may call")) }
@@ -314,16 +315,34 @@ pub(crate) async fn cost(Here(visit): Here, Path(id): Path<String>) -> Handled {
                 }
             }
         }
-        Err(AdminError::NotFound { .. }) => html! {
-            h2.sec { (lang.say("费用", "What it cost")) }
-            p { (lang.say(
-                "流水中没有这次调用: 免费, 或未被接受。",
-                "Nothing: the journal has no line of this call. It was free, or refused.",
-            )) }
-        },
+        Err(AdminError::NotFound { .. }) => {
+            let calls = recent::of_request(&visit, &id).await?;
+            html! {
+                h2.sec { (lang.say("费用", "What it cost")) }
+                @match calls.first() {
+                    Some(call) => (uncharged(lang, call, &to)),
+                    None => p { (lang.say(
+                        "流水中没有这次调用: 免费, 或未被接受。",
+                        "Nothing: the journal has no line of this call. It was free, or refused.",
+                    )) },
+                }
+            }
+        }
         Err(error) => return Err(error.into()),
     };
     Ok(respond(StatusCode::OK, part))
+}
+
+/// A call that left no line in the journal.
+fn uncharged(lang: Lang, call: &RecentCallView, to: &str) -> Markup {
+    let (kind, word) = recent::state_of(lang, call);
+    html! {
+        dl.facts {
+            dt { (lang.say("状态", "State")) } dd { (parts::state(kind, word)) }
+            (recent::failure_rows(lang, call))
+        }
+        p { a href=(to) { (lang.say("说明", "Explain")) } }
+    }
 }
 
 fn charge(lang: Lang, hold: &HoldStory) -> Markup {

@@ -3,7 +3,7 @@
 
 use super::price_schedule::SCHEDULE;
 use super::{for_admins, price_schedule};
-use crate::form::{Complaint, Object};
+use crate::form::{Complaint, Form, Object};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, action, filters, form_page, pager, typed};
 use crate::shell::{ShellPage, csrf};
@@ -267,18 +267,58 @@ const RATIOS: [&str; 5] =
 fn object(visit: &Visit) -> Result<Object, AdminError> {
     let form = &visit.form;
     let mut object = Object::default().put("model_name", form.text("model_name"));
-    for name in RATIOS {
-        object = object.put_some(name, form.text(name));
+    // The page asks which of both it is, and saves nothing of the other.
+    let kind = form.text("kind");
+    if kind != "call" {
+        let in_dollars = (form.text("unit") == "usd").then(|| ratios_of_dollars(form));
+        let dollars = in_dollars.transpose()?;
+        for name in RATIOS {
+            let typed = dollars.as_ref().and_then(|all| all.iter().find(|(it, _)| *it == name));
+            object = match typed {
+                Some((_, ratio)) => object.put_some(name, ratio),
+                None => object.put_some(name, form.text(name)),
+            };
+        }
     }
     for name in SCHEDULE {
         object = object.put_some(name, form.text(name));
     }
-    for name in ["fixed_quota", "min_hold", "max_charge"] {
+    let amounts: &[&str] = match kind {
+        "call" => &["fixed_quota"],
+        "use" => &["min_hold", "max_charge"],
+        _ => &["fixed_quota", "min_hold", "max_charge"],
+    };
+    for name in amounts {
         if let Some(amount) = form.amount(name)? {
             object = object.put(name, amount);
         }
     }
     Ok(object)
+}
+
+/// The ratios of prices that were typed in dollars a million tokens.
+fn ratios_of_dollars(form: &Form) -> Result<Vec<(&'static str, String)>, AdminError> {
+    let amount = |name: &str| -> Result<Option<i128>, AdminError> {
+        Ok(form.amount(name)?.map(|quota| i128::from(quota) * 2))
+    };
+    let Some(prompt) = amount("prompt_million")? else {
+        let en = "is needed: dollars for a million prompt tokens";
+        return Err(AdminError::field("prompt_million", "请填写每百万输入 Tokens 的美元价", en));
+    };
+    if prompt <= 0 {
+        let en = "must be above $0: without a price the model is free";
+        return Err(AdminError::field("prompt_million", "必须大于 0; 免费的模型不需要价格", en));
+    }
+    // A ratio of 1 is $2 a million; the others are worth so many prompt tokens.
+    let ratio = |micros: i128| format!("{}.{:06}", micros / MILLION, micros % MILLION);
+    let worth = |of: Option<i128>| {
+        of.map_or(String::new(), |of| ratio((of * MILLION + prompt / 2) / prompt))
+    };
+    Ok(vec![
+        ("ratio", ratio(prompt / 2)),
+        ("completion_ratio", worth(amount("completion_million")?)),
+        ("cache_ratio", worth(amount("cached_million")?)),
+    ])
 }
 
 async fn saved(visit: &Visit) -> Result<AbilityView, AdminError> {
@@ -296,10 +336,17 @@ pub(crate) async fn preview(Here(visit): Here) -> Handled {
             p { (preview.calculation) " quota = " b { (show::usd(preview.charge)) } }
             p.muted { (tell!(lang, "调用前预扣 {}", "held before the call: {}",
                 show::usd(preview.hold))) }
+            @if preview.hold < preview.charge && visit.form.text("max_charge").is_empty() {
+                @let least = show::usd(preview.charge);
+                p.warn { (tell!(lang,
+                    "这样的调用可能使余额低于零; 最低预扣 {least} 可避免。",
+                    "Such a call can take a balance below zero: a least hold of {least} covers it."
+                )) }
+            }
         },
         Err(error) => {
-            let Complaint { field, words } = Complaint::of(error, lang)?;
-            html! { p.muted { (field) " " (words) } }
+            let complaint = Complaint::of(error, lang)?;
+            html! { p.muted { (parts::said(lang, &complaint)) } }
         }
     };
     Ok(crate::visit::html(StatusCode::OK, part))
@@ -352,19 +399,23 @@ pub(crate) async fn delete(Here(visit): Here) -> Handled {
 
 fn page(visit: &Visit, price: Option<&AbilityView>, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
-    let fields = FormFields { form: &visit.form, complaint };
+    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
     let model = price.map_or_else(|| visit.asked("model"), |price| &price.model_name);
     let body = html! {
         form.form #price-form method="post" action="/console/prices/edit" {
             (csrf(visit))
-            (parts::complaint(complaint))
+            (parts::complaint(lang, complaint))
             (fields.field(FormField::new("model_name", lang.say("模型", "Model"))
                 .required()
                 .value(model)))
+            (fields.ways(("kind", lang.say("计价", "Priced")), kind_of(price), &[
+                ("use", lang.say("按量", "by use")),
+                ("call", lang.say("按次", "per call")),
+            ]))
             (ratio_fields(lang, &fields, price))
             (amount_fields(lang, &fields, price))
-            (price_schedule::fields(lang, &fields, price))
             (preview_box(lang, &fields, price))
+            (price_schedule::fields(lang, &fields, price))
             div.buttons {
                 button.primary { (lang.say("保存价格", "Save the price")) }
                 a.button href=(ENTRY) { (lang.say("取消", "Cancel")) }
@@ -378,25 +429,87 @@ fn page(visit: &Visit, price: Option<&AbilityView>, complaint: Option<&Complaint
     Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
 }
 
+fn kind_of(price: Option<&AbilityView>) -> &'static str {
+    let by_use = |price: &AbilityView| {
+        price.fixed_quota.is_none_or(|quota| quota.0 == 0) && price.ratio.get() != "null"
+    };
+    if price.is_none_or(by_use) { "use" } else { "call" }
+}
+
+/// Prices are typed in dollars, unless these would not come back to the same ratios.
+fn unit_of(price: Option<&AbilityView>) -> &'static str {
+    let Some(price) = price.filter(|price| price.ratio.get() != "null") else { return "usd" };
+    let ratios = [price.ratio.get(), price.completion_ratio.get(), price.cache_ratio.get()];
+    let [prompt, completion, cached] = in_dollars(ratios);
+    let typed = [
+        ("prompt_million", prompt),
+        ("completion_million", completion),
+        ("cached_million", cached),
+    ];
+    let form = Form::of(&typed.map(|(name, text)| (name.to_owned(), text)));
+    let same = |back: &str, ratio: &str| {
+        let read = |text: &str| text.parse::<Ratio>().ok();
+        read(back) == read(ratio) || (back.is_empty() && matches!(ratio, "null" | "1"))
+    };
+    let back = ratios_of_dollars(&form).ok();
+    let keeps =
+        back.is_some_and(|back| back.iter().zip(ratios).all(|((_, it), was)| same(it, was)));
+    if keeps { "usd" } else { "ratio" }
+}
+
+/// The dollars a million tokens of these ratios: of the prompt, and of two that are relative to it.
+fn in_dollars([ratio, completion, cached]: [&str; 3]) -> [String; 3] {
+    let of = |factors: &[&str]| usd_a_million(factors).unwrap_or_default();
+    [of(&[ratio]), of(&[ratio, completion]), of(&[ratio, cached])]
+}
+
+/// The fields of prices in dollars a million tokens, which is how vendors list them.
+fn dollar_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView>) -> Markup {
+    let ratios = price
+        .map(|price| [price.ratio.get(), price.completion_ratio.get(), price.cache_ratio.get()]);
+    let [prompt, completion, cached] = ratios.map(in_dollars).unwrap_or_default();
+    html! {
+        div.pair.in-dollars {
+            (fields.field(FormField::new("prompt_million", lang.say("输入 $/M", "Prompt $/M"))
+                .value(&prompt)
+                .hint(lang.say("每百万 Tokens 的美元", "dollars a million tokens"))))
+            (fields.field(FormField::new("completion_million",
+                    lang.say("输出 $/M", "Completion $/M"))
+                .value(&completion)
+                .hint(lang.say("留空: 同输入", "empty: as the prompt"))))
+            (fields.field(FormField::new("cached_million", lang.say("缓存 $/M", "Cached $/M"))
+                .value(&cached)
+                .hint(lang.say("留空: 同输入", "empty: as the prompt"))))
+        }
+    }
+}
+
 fn ratio_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView>) -> Markup {
     let now = |read: fn(&AbilityView) -> &str| {
         price.map(read).filter(|ratio| *ratio != "null").unwrap_or_default()
     };
     let words = |name, label, value| fields.field(FormField::new(name, label).value(value));
     html! {
-        fieldset {
+        fieldset.by-use {
             legend { (lang.say("按量", "By use")) }
-            (fields.field(FormField::new("ratio", lang.say("倍率", "Ratio"))
+            (fields.ways(("unit", lang.say("单位", "In")), unit_of(price), &[
+                ("usd", lang.say("美元/百万 Tokens", "dollars a million tokens")),
+                ("ratio", lang.say("倍率", "ratios")),
+            ]))
+            (dollar_fields(lang, fields, price))
+            div.in-ratios { (fields.field(FormField::new("ratio", lang.say("倍率", "Ratio"))
                 .value(now(|price| price.ratio.get()))
                 .hint(lang.say(
                     "每个输入 Token 的额度; 1 = 每百万 $2, 0.5 = 每百万 $1",
                     "quota a prompt token; 1 is $2 a million, 0.5 is $1 a million"
-                ))))
-            div.pair {
+                )))) }
+            div.pair.in-ratios {
                 (words("completion_ratio", lang.say("输出倍率", "Completion ratio"),
                     now(|price| price.completion_ratio.get())))
                 (words("cache_ratio", lang.say("缓存倍率", "Cache ratio"),
                     now(|price| price.cache_ratio.get())))
+            }
+            div.pair {
                 (words("image_ratio", lang.say("图像倍率", "Image ratio"),
                     now(|price| price.image_ratio.get())))
                 (words("audio_ratio", lang.say("音频倍率", "Audio ratio"),
@@ -412,10 +525,12 @@ fn amount_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView
     let least = price.map(|price| show::usd(price.min_hold)).unwrap_or_default();
     let most = price.and_then(|price| price.max_charge).map(show::usd).unwrap_or_default();
     html! {
-        div.pair {
+        div.per-call {
             (fields.field(FormField::new("fixed_quota", lang.say("按次价格", "Price of a call"))
                 .value(&fixed)
-                .hint(lang.say("美元; 设置后不按量", "dollars; then nothing counts by use"))))
+                .hint(lang.say("美元, 如 $0.02", "dollars, like $0.02"))))
+        }
+        div.pair.by-use {
             (fields.field(FormField::new("min_hold", lang.say("最低预扣", "Least hold"))
                 .value(&least)
                 .hint(lang.say("按量模型调用前预扣的美元", "dollars held before a call by use"))))
@@ -432,6 +547,21 @@ fn amount_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dollars_become_ratios() {
+        let of = |pairs: &[(&str, &str)]| {
+            let pairs: Vec<_> =
+                pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+            ratios_of_dollars(&Form::of(&pairs)).map_err(|error| error.to_string())
+        };
+        let ratios = of(&[("prompt_million", "$0.15"), ("completion_million", "0.6")]).unwrap();
+        let ratios: Vec<&str> = ratios.iter().map(|(_, ratio)| ratio.as_str()).collect();
+        assert_eq!(ratios, ["0.075000", "4.000000", ""]);
+        let third = of(&[("prompt_million", "3"), ("completion_million", "10")]).unwrap();
+        assert_eq!(third[1].1, "3.333333");
+        assert!(of(&[]).is_err() && of(&[("prompt_million", "0")]).is_err());
+    }
 
     #[test]
     fn a_ratio_in_dollars() {

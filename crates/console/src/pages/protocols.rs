@@ -180,12 +180,12 @@ fn document(form: &Form) -> String {
 
 fn editor(visit: &Visit, document: &str, complaint: Option<&Complaint>, said: Markup) -> Handled {
     let lang = visit.lang();
-    let fields = FormFields { form: &visit.form, complaint };
+    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
     let body = html! {
         form.form.wide method="post" action="/console/protocols/edit" {
             (csrf(visit))
             (said)
-            (parts::complaint(complaint))
+            (parts::complaint(lang, complaint))
             (fields.field(FormField::new("document", lang.say("文档 (TOML)", "Document (TOML)"))
                 .required()
                 .kind("document")
@@ -222,7 +222,7 @@ pub(crate) async fn try_out(Here(visit): Here) -> Handled {
     };
     let lang = visit.lang();
     let body = html! {
-        (parts::complaint(complaint.as_ref()))
+        (parts::complaint(visit.lang(), complaint.as_ref()))
         @if let Some(trial) = &trial { (findings(lang, trial)) }
         h2.sec { (lang.say("再试一次", "Once more")) }
         (trial_form(&visit, &visit.form, &name, ""))
@@ -262,7 +262,7 @@ fn first_call(protocol: &ProtocolView) -> &str {
 fn trial_form(visit: &Visit, form: &Form, name: &str, call: &str) -> Markup {
     let lang = visit.lang();
     // What was typed stands in it again.
-    let fields = FormFields { form, complaint: None };
+    let fields = FormFields { lang, form, complaint: None };
     let value = |field: &str, or: &str| match form.text(field) {
         "" => or.to_owned(),
         typed => typed.to_owned(),

@@ -96,11 +96,11 @@ fn page(visit: &Visit, key: &str, complaint: Option<&Complaint>) -> Handled {
     let setting = settings.into_iter().find(|setting| setting.key == key);
     let none = || AdminError::not_found("设置项", "setting of this name");
     let setting = setting.ok_or_else(none)?;
-    let fields = FormFields { form: &visit.form, complaint };
+    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
     let body = html! {
         form.form method="post" action="/console/settings/edit" {
             (csrf(visit))
-            (parts::complaint(complaint))
+            (parts::complaint(lang, complaint))
             input type="hidden" name="key" value=(setting.key);
             p.note {
                 (lang.say("只在本节点生效, 直到重启。要长期生效, 请写入配置文件: ",

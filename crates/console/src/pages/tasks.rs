@@ -186,7 +186,7 @@ async fn of_others(visit: &Visit, task: &TaskView) -> Result<Markup, AdminError>
             dd {
                 @match channel {
                     Some(channel) => a href={ "/console/channels/" (id.0) } {
-                        (super::channels::name(lang, channel))
+                        (super::channels::name(channel))
                     },
                     None => (lang.say("已删除", "deleted")),
                 }

@@ -8,6 +8,7 @@ use crate::parts::{self, FormField, FormFields, form_page};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done};
+use admin::ops::group;
 use admin::ops::user::{self, UserInput, UserView};
 use admin::{AdminError, ROLE_ADMIN, ROLE_ROOT, ROLE_USER};
 use axum::extract::Path;
@@ -28,7 +29,7 @@ pub(crate) async fn set_status(Here(visit): Here, Path(id): Path<i64>) -> Handle
 /// `GET /console/users/new`
 pub(crate) async fn new(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
-    edit_page(&visit, None, None)
+    edit_page(&visit, None, None).await
 }
 
 /// `POST /console/users/new`
@@ -36,7 +37,7 @@ pub(crate) async fn create(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     match created(&visit).await {
         Ok(id) => Ok(done(&format!("/console/users/{id}"), "created")),
-        Err(error) => edit_page(&visit, None, Some(&Complaint::of(error, visit.lang())?)),
+        Err(error) => edit_page(&visit, None, Some(&Complaint::of(error, visit.lang())?)).await,
     }
 }
 
@@ -71,7 +72,7 @@ fn object(visit: &Visit) -> Result<Object, AdminError> {
 pub(crate) async fn edit(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     for_admins(&visit)?;
     let user = user::get(&visit.state, UserId(id)).await?;
-    edit_page(&visit, Some(&user), None)
+    edit_page(&visit, Some(&user), None).await
 }
 
 /// `POST /console/users/{id}/edit`
@@ -80,7 +81,9 @@ pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let user = user::get(&visit.state, UserId(id)).await?;
     match saved(&visit, user.id).await {
         Ok(_) => Ok(done(&format!("/console/users/{id}"), "saved")),
-        Err(error) => edit_page(&visit, Some(&user), Some(&Complaint::of(error, visit.lang())?)),
+        Err(error) => {
+            edit_page(&visit, Some(&user), Some(&Complaint::of(error, visit.lang())?)).await
+        }
     }
 }
 
@@ -89,9 +92,14 @@ async fn saved(visit: &Visit, id: UserId) -> Result<UserView, AdminError> {
     user::update(&visit.state, &visit.actor, id, input).await
 }
 
-fn edit_page(visit: &Visit, user: Option<&UserView>, complaint: Option<&Complaint>) -> Handled {
+async fn edit_page(
+    visit: &Visit,
+    user: Option<&UserView>,
+    complaint: Option<&Complaint>,
+) -> Handled {
     let lang = visit.lang();
-    let fields = FormFields { form: &visit.form, complaint };
+    let groups = group::names(&visit.state, &visit.actor).await?;
+    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
     let own = user.is_some_and(|user| user.id == visit.actor.user_id);
     let action = user.map_or("/console/users/new".to_owned(), |user| {
         format!("/console/users/{}/edit", user.id.0)
@@ -101,7 +109,8 @@ fn edit_page(visit: &Visit, user: Option<&UserView>, complaint: Option<&Complain
     let body = html! {
         form.form method="post" action=(action) {
             (csrf(visit))
-            (parts::complaint(complaint))
+            (parts::complaint(lang, complaint))
+            (parts::datalist("known-groups", groups.iter().map(String::as_str)))
             (name_fields(lang, &fields, user, own))
             (price_fields(visit, &fields, user, own))
             (limit_fields(lang, &fields, user))
@@ -166,7 +175,12 @@ fn price_fields(
     html! {
         div.pair {
             (fields.field(FormField::new("group", lang.say("分组", "Group"))
-                .value(user.map_or("default", |user| &user.group))))
+                .value(user.map_or("default", |user| &user.group))
+                .list("known-groups")
+                .hint(lang.say(
+                    "分组决定价格倍率与可用渠道",
+                    "decides the ratio of prices, and which channels serve",
+                ))))
             (fields.field(FormField::new("ratio", lang.say("倍率", "Ratio"))
                 .value(user.map_or("1", |user| user.ratio.get()))
                 .hint(lang.say("乘到该用户的每个价格上", "factor on every price of this user"))))

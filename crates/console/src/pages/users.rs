@@ -5,14 +5,16 @@ use super::{for_admins, log as log_page};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, action, chosen, filters, on_or_off, pager, typed};
 use crate::shell::ShellPage;
-use crate::show;
 use crate::visit::{Handled, Here, Visit, step};
+use crate::{notes, show};
+use admin::ops::group;
 use admin::ops::log::{self, LogFilter, LogView, balance};
 use admin::ops::user::{self, UserView};
 use admin::{AdminError, PageRequest, ROLE_ADMIN, ROLE_ROOT};
 use axum::extract::Path;
 use domain::{Quota, UserId};
 use maud::{Markup, html};
+use std::collections::BTreeSet;
 
 const ENTRY: &str = "/console/users";
 const LIST: BatchList = BatchList {
@@ -135,6 +137,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let (state, lang) = (&visit.state, visit.lang());
     let user = user::get(state, UserId(id)).await?;
     let journal = Journal::read(&visit, user.id).await?;
+    let below = below_zero(&visit, &user, &journal);
     let reaches = visit.actor.user_id == user.id || visit.actor.require_above(user.role).is_ok();
     let body = html! {
         div.tiles {
@@ -153,6 +156,8 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
             " · " (lang.say("倍率", "ratio")) " " (user.ratio.get())
             " · " (lang.say("创建于", "created")) " " (show::at(user.created_at))
         }
+        (below)
+        (unknown_group(lang, &user, &group::names(state, &visit.actor).await?))
         nav.tabs aria-label=(lang.say("该用户", "This user")) {
             a href="#journal" aria-current="true" { (lang.say("流水", "Journal")) }
             a href={ "/console/keys?user_id=" (id) } { (lang.say("令牌", "Keys")) }
@@ -174,6 +179,55 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
         }
     };
     Ok(ShellPage::new(user.username.clone(), ENTRY).beside(beside).show(&visit, body))
+}
+
+/// Why a balance is below zero: the line that took it there, as far as the page reaches.
+fn below_zero(visit: &Visit, user: &UserView, journal: &Journal) -> Markup {
+    let lang = visit.lang();
+    if !user.quota.is_negative() {
+        return html! {};
+    }
+    let is_below = |line: &LogView, after: Option<Quota>| {
+        let before = after.and_then(|after| after.checked_sub(line.delta));
+        after.is_some_and(Quota::is_negative) && before.is_some_and(|it| !it.is_negative())
+    };
+    let crossing = journal.lines.iter().find(|(line, after)| is_below(line, *after));
+    html! {
+        p.note {
+            b { (lang.say("余额低于零, 调用会被拒绝。", "Below zero: calls are refused.")) } " "
+            @match crossing.map(|(line, _)| line) {
+                Some(line) if line.r#type == "consume" => {
+                    (lang.say("一次按量调用的费用超过了预扣: ",
+                        "A call by use came to more than was held for it: "))
+                    a href={ "/console/explain/" (step(&line.request_id)) } {
+                        (lang.say("说明", "how"))
+                    }
+                    (lang.say("; 价格中的最低预扣可避免。",
+                        ". A least hold in the price of the model keeps calls from it."))
+                },
+                Some(line) => {
+                    a href={ "#line-" (line.id) } { "#" (line.id) } ": "
+                    (notes::line(lang, &line.content))
+                },
+                None => {
+                    (lang.say("原因见更早的流水。", "An older line of the journal says why."))
+                },
+            }
+        }
+    }
+}
+
+/// A group that nothing knows is a slip more often than not.
+fn unknown_group(lang: Lang, user: &UserView, known: &BTreeSet<String>) -> Markup {
+    html! {
+        @if !known.contains(&user.group) {
+            p.note { (tell!(lang,
+                "分组 {} 没有倍率, 也没有渠道提到它: 按倍率 1 计价, 由 default 的渠道服务。",
+                "No ratio and no channel knows the group {}: it pays the plain price, and channels \
+                 of default serve it.", user.group)) " "
+                a href="/console/groups" { (lang.say("分组", "Groups")) } }
+        }
+    }
 }
 
 fn left_tile(lang: Lang, label: &str, left: Option<Quota>) -> Markup {
@@ -204,6 +258,8 @@ fn status_button(visit: &Visit, user: &UserView) -> Markup {
 /// Lines of a user, each with the balance after it.
 struct Journal {
     lines: Vec<(LogView, Option<Quota>)>,
+    /// Those of them that were reversed.
+    reversed: BTreeSet<i64>,
     /// The oldest line, where there may be more.
     more: Option<i64>,
 }
@@ -219,13 +275,15 @@ impl Journal {
             Some(line) => balance::after_line(&visit.state, &visit.actor, id, line).await?,
             None => None,
         };
+        let ids = page.items.iter().map(|line| line.id);
+        let reversed = user::reversed_lines(&visit.state, &visit.actor, id, ids).await?;
         let more = page.items.last().filter(|_| page.items.len() >= 25).map(|line| line.id);
         let lines = page.items.into_iter().map(|line| {
             let here = after;
             after = here.and_then(|here| here.checked_sub(line.delta));
             (line, here)
         });
-        Ok(Self { lines: lines.collect(), more })
+        Ok(Self { lines: lines.collect(), reversed, more })
     }
 
     fn show(&self, visit: &Visit, reaches: bool) -> Markup {
@@ -246,8 +304,10 @@ impl Journal {
                         (parts::acts_head(lang))
                     } }
                     tbody {
-                        @for (line, after)
-                        in &self.lines { (journal_row(visit, line, *after, reaches)) }
+                        @for (line, after) in &self.lines {
+                            @let is_reversed = self.reversed.contains(&line.id);
+                            (journal_row(visit, line, *after, (reaches, is_reversed)))
+                        }
                     }
                 }
             }
@@ -259,15 +319,22 @@ impl Journal {
     }
 }
 
-fn journal_row(visit: &Visit, line: &LogView, after: Option<Quota>, reaches: bool) -> Markup {
+fn journal_row(
+    visit: &Visit,
+    line: &LogView,
+    after: Option<Quota>,
+    (reaches, is_reversed): (bool, bool),
+) -> Markup {
     let lang = visit.lang();
-    let moved_by_hand = matches!(line.r#type.as_str(), "topup" | "adjust");
+    let reverses = line.reference.as_deref().is_some_and(|it| it.starts_with("reverse-"));
+    let moved_by_hand = matches!(line.r#type.as_str(), "topup" | "adjust") && !reverses;
     html! {
         tr id={ "line-" (line.id) } {
             td { (show::at(line.created_at)) }
             td { (log_page::type_word(lang, &line.r#type).unwrap_or(&line.r#type)) }
             td.wrap {
-                @if line.model_name.is_empty() { (line.content) } @else { (line.model_name) }
+                @if line.model_name.is_empty() { (log_page::words(lang, line)) }
+                @else { (line.model_name) }
             }
             (show::moved_cell(line.delta))
             td.num.hide.muted {
@@ -283,7 +350,9 @@ fn journal_row(visit: &Visit, line: &LogView, after: Option<Quota>, reaches: boo
                         (lang.say("说明", "Explain"))
                     }
                 }
-                @if moved_by_hand && reaches && line.delta.0 != 0 {
+                @if is_reversed {
+                    span.muted { (lang.say("已冲正", "reversed")) }
+                } @else if moved_by_hand && reaches && line.delta.0 != 0 {
                     a href={
                         "/console/users/" (line.user_id.0)
                         "/adjust?reverse=" (line.id)

@@ -196,11 +196,11 @@ async fn created(visit: &Visit) -> Result<WebhookShown, AdminError> {
 
 fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
-    let fields = FormFields { form: &visit.form, complaint };
+    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
     let body = html! {
         form.form method="post" action="/console/webhooks/new" {
             (csrf(visit))
-            (parts::complaint(complaint))
+            (parts::complaint(lang, complaint))
             (fields.field(FormField::new("url", lang.say("地址", "Address"))
                 .required()
                 .kind("url")

@@ -170,10 +170,11 @@ async fn act(context: &CommandContext, command: Command) -> anyhow::Result<()> {
         }
         Command::TopUp { user, delta, reason, reference, refund_of } => {
             let found = done(user::find(state, &user).await)?;
-            let input = MovementInput { delta: Quota(delta), reason, reference, refund_of };
+            let delta = Quota(delta);
+            let input = MovementInput { delta, reason, reference, refund_of, reversal_of: None };
             let moved = done(user::move_quota(state, actor, found.id, input).await)?;
             let balance = moved.balance.0;
-            let before = if moved.repeated { balance } else { balance - delta };
+            let before = if moved.repeated { balance } else { balance - delta.0 };
             let note = if moved.repeated { " (moved before, under this reference)" } else { "" };
             let (before, after) = (out::quota(before), out::quota(balance));
             out::line(format_args!(

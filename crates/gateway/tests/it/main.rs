@@ -58,6 +58,7 @@ mod pages_channels;
 mod pages_play;
 mod pages_prices;
 mod pages_protocols;
+mod pages_recent;
 mod pages_sizes;
 mod pages_usage;
 mod pages_words;

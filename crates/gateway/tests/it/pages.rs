@@ -271,18 +271,55 @@ on_both_databases! {
         for word in ["moved", "repeated"] {
             let form = "direction=add&amount=%245.000002&reason=the+prize&reference=a";
             let moved = root.send(&path, form).await.expect(303);
-            let to = format!("/console/users/{ann}?done={word}");
-            assert_eq!(moved.header("location"), Some(to));
+            let to = moved.header("location").unwrap();
+            assert!(to.starts_with(&format!("/console/users/{ann}?")), "{to}");
+            assert!(to.ends_with(&format!("done={word}")), "{to}");
+            if word == "moved" {
+                let page = root.get(&to).await.expect(200).text();
+                assert!(page.contains("$5.000002 added to ") && page.contains("; now $5.99"));
+            }
         }
         assert_eq!(world.admin().user_quota(ann).await, quota + 2_500_001);
         let page = root.get(&format!("/console/users/{ann}")).await.expect(200).text();
         assert!(page.contains("the prize") && page.contains("+$5.000002"), "{page}");
         let reverse = attributes(&page, "href").into_iter().find(|to| to.contains("reverse="));
         let form = root.get(&reverse.unwrap()).await.expect(200).text();
-        assert!(form.contains("value=\"$5.000002\"") && form.contains("reverses line #"), "{form}");
-        let back = "direction=take&amount=%245.000002&reason=reversed&reference=reverse-1";
-        root.send(&path, back).await.expect(303);
+        assert!(form.contains("value=\"$5.000002\""), "{form}");
+        assert!(form.contains("This is a reversal"), "{form}");
+        let line = "SELECT id FROM logs WHERE content = 'the prize (by root)'";
+        let line = world.db.i64(line).await;
+        let back = |amount: &str| format!("direction=take&amount={amount}&reversal_of={line}");
+        let part = root.send(&path, &back("%245")).await.expect(422).text();
+        assert!(part.contains("with the other sign"), "{part}");
+        root.send(&path, &back("%245.000002")).await.expect(303);
         assert_eq!(world.admin().user_quota(ann).await, quota);
+        root.send(&path, &format!("{}&below=1", back("%245.000002"))).await.expect(303);
+        assert_eq!(world.admin().user_quota(ann).await, quota, "once");
+        let page = root.get(&format!("/console/users/{ann}")).await.expect(200).text();
+        assert!(page.contains(&format!("reverses line #{line} (by root)")), "{page}");
+        let offers = page.contains(&format!("reverse={line}&"));
+        assert!(page.contains(">reversed<") && !offers, "{page}");
+        world.close().await;
+    }
+
+    async fn what_is_taken_and_given_back_was_not_paid_in(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let path = format!("/console/users/{ann}/adjust");
+        let take = "direction=take&amount=%2410&reason=a+mistake&reference=b";
+        let asked = root.send(&path, take).await.expect(422).text();
+        assert!(asked.contains("would leave −$9.00016"), "{asked}");
+        let taken = root.send(&path, &format!("{take}&below=1")).await.expect(303);
+        let page = root.get(&taken.header("location").unwrap()).await.expect(200).text();
+        assert!(page.contains("$10.00 taken from ") && page.contains("; now −$9.00016"), "{page}");
+        assert!(page.contains("Below zero: calls are refused."), "{page}");
+        let paid_in = "SELECT CAST(sum(delta) AS bigint) FROM logs WHERE type = 'topup'";
+        let before = world.db.i64(paid_in).await;
+        let reverse = attributes(&page, "href").into_iter().find(|to| to.contains("reverse="));
+        let line: String = between(&reverse.unwrap(), "reverse=", "&").unwrap();
+        let back = format!("direction=add&amount=%2410&reversal_of={line}");
+        root.send(&path, &back).await.expect(303);
+        assert_eq!(world.db.i64(paid_in).await, before);
         world.close().await;
     }
 }

@@ -62,7 +62,11 @@ on_both_databases! {
         let part = root.send("/console/prices/preview", form).await.expect(200).text();
         assert!(part.contains("$0.00052") && !part.contains("<html"), "{part}");
         let part = root.send("/console/prices/preview", "ratio=abc").await.expect(200).text();
-        assert!(part.contains("ratio"), "{part}");
+        assert!(part.contains("Ratio: not a decimal"), "{part}");
+        let dollars = "kind=use&unit=usd&prompt_million=%244&completion_million=12&fixed_quota=9\
+            &prompt_tokens=100&completion_tokens=10";
+        let part = root.send("/console/prices/preview", dollars).await.expect(200).text();
+        assert!(part.contains("$0.00052") && part.contains("a least hold of $0.00052"), "{part}");
 
         let units = json!({ "ratio": 1, "units": { "images": 7 }, "meters": { "cache_write": 2 } });
         admin.price("draw", units).await;

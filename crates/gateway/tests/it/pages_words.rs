@@ -59,7 +59,7 @@ on_both_databases! {
             let page = root.get(path).await.expect(200).text();
             let main = between(&page, "<main", "</main>").unwrap();
             assert!(!has_han(&main), "{path}: {main}");
-            for words in ["created the channel first", "deleted the group vip", "wrong_password"] {
+            for words in ["created the channel first", "deleted the group vip", "wrong password"] {
                 assert!(main.contains(words), "{path}: {words}: {main}");
             }
             let page = root.call("GET", path).header("Accept-Language", "zh").send().await;

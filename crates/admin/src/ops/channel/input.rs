@@ -14,6 +14,7 @@ pub const TYPE_CUSTOM_PASS: i64 = 52;
 /// Fields that responses show, or that scripts for similar servers send; ignored in requests.
 const IGNORED: &[&str] = &[
     "id",
+    "address_refused",
     "has_key",
     "used_quota",
     "created_at",

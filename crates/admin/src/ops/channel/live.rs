@@ -179,12 +179,17 @@ pub async fn live(
 /// The sums of all requests of the last hour; none where calls are not served.
 #[must_use]
 pub fn requests_now(state: &AdminState) -> Option<TrafficCounts> {
+    requests_of(state, SHOWN_MINUTES)
+}
+
+/// The same of so many minutes.
+pub(in crate::ops) fn requests_of(state: &AdminState, minutes: i64) -> Option<TrafficCounts> {
     let traffic = state.traffic.as_deref()?;
-    Some(counts(traffic.requests.read(traffic.minute(), SHOWN_MINUTES)))
+    Some(counts(traffic.requests.read(traffic.minute(), minutes)))
 }
 
 /// What a channel is doing; none where calls are not served.
-pub(super) fn live_of(
+pub(in crate::ops) fn live_of(
     state: &AdminState,
     id: ChannelId,
     auto_ban: bool,

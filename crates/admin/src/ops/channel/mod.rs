@@ -16,6 +16,7 @@ pub use live::{
     BreakerView, ChannelMinute, ChannelTrafficView, FailureCount, ModelTraffic, NodeTraffic,
     TrafficCounts, live, minutes_of, read_minutes, requests_now,
 };
+pub(super) use live::{live_of, requests_of};
 pub use probe::{Probe, ProbeCost, ProbeRequest, UpstreamModels, probe, upstream_models};
 pub use reach::{ChannelReach, GroupReach, ModelReach, reach};
 pub use setting::SettingInput;
@@ -27,6 +28,7 @@ use domain::{ChannelId, Quota, UnixMs};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use store::{Row, Sealer, StoreError, Value};
+use upstream::BaseUrl;
 use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, name, type, base_url, (key <> '') AS has_key, models, groups, priority, \
@@ -47,6 +49,9 @@ pub struct ChannelView {
     pub base_url: String,
     /// Name of the protocol that the upstream speaks.
     pub protocol: String,
+    /// Whether the address guard refuses its address as it stands: a private one that
+    /// `UPSTREAM_ALLOW_NETS` does not allow. A name is judged when it is called.
+    pub address_refused: bool,
     /// Whether a key is set.
     pub has_key: bool,
     /// Models served.
@@ -123,11 +128,13 @@ fn last_test(row: &Row) -> Result<Option<LastTest>, StoreError> {
 
 fn view(state: &AdminState, row: &Row) -> Result<ChannelView, StoreError> {
     let (id, auto_ban) = (row.get("id")?, row.get("auto_ban")?);
+    let base_url: String = row.get("base_url")?;
     Ok(ChannelView {
         id,
         name: row.get("name")?,
         r#type: row.get("type")?,
-        base_url: row.get("base_url")?,
+        address_refused: is_refused(state, &base_url),
+        base_url,
         protocol: row.get("protocol")?,
         has_key: row.get("has_key")?,
         models: items(&row.get::<String>("models")?),
@@ -150,6 +157,11 @@ fn view(state: &AdminState, row: &Row) -> Result<ChannelView, StoreError> {
         last_test: last_test(row)?,
         live: live::live_of(state, id, auto_ban),
     })
+}
+
+fn is_refused(state: &AdminState, base_url: &str) -> bool {
+    let base = BaseUrl::parse_with_path(base_url);
+    base.is_ok_and(|base| !state.client.guard().permits_host(base.host()))
 }
 
 /// The setting as stored, but for the password of its proxy.

@@ -5,7 +5,9 @@ mod write;
 
 pub use input::UserInput;
 pub(super) use input::check_username;
-pub use write::{MovementInput, change_many, create, delete, move_quota, set_status, update};
+pub use write::{
+    MovementInput, change_many, create, delete, move_quota, reversed_lines, set_status, update,
+};
 
 use crate::exact::Decimal;
 use crate::page::{self, Page, PageRequest, Query, Where};

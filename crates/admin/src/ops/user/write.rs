@@ -12,10 +12,16 @@ use crate::{Actor, AdminError, AdminState};
 use domain::{Quota, UserId};
 use ledger::{Moved, Movement, REFERENCE_MAX};
 use serde_json::json;
+use std::collections::BTreeSet;
 use store::{Engine, Statement, StoreError, Value};
 
 /// Longest reason for a movement of money.
 const MAX_REASON_CHARS: usize = 500;
+/// The note of the deposit with which a user is created: a code, as readers have languages.
+const FIRST_DEPOSIT: &str = "first_deposit";
+
+/// Most lines that are looked at for reversals: those of a page.
+const MAX_LINES: usize = 200;
 
 /// Creates a user and deposits their initial quota.
 ///
@@ -71,7 +77,7 @@ pub async fn create(
         let movement = Movement {
             user_id: id,
             amount,
-            reason: "创建用户时充值 (first deposit)".to_owned(),
+            reason: FIRST_DEPOSIT.to_owned(),
             by: actor.username.clone(),
             reference: None,
         };
@@ -237,7 +243,7 @@ pub async fn move_quota(
     input: MovementInput,
 ) -> Result<Moved, AdminError> {
     actor.require_admin()?;
-    let MovementInput { delta, reason, reference, refund_of } = input;
+    let MovementInput { delta, reason, reference, refund_of, reversal_of } = input;
     if delta == Quota::ZERO {
         let en = "must not be 0: positive adds, negative takes";
         return Err(AdminError::field("delta", "不能为 0, 正数增加, 负数扣减", en));
@@ -249,8 +255,15 @@ pub async fn move_quota(
     if reference.as_ref().is_some_and(String::is_empty) {
         return Err(AdminError::field("reference", "不能为空", "must not be empty"));
     }
-    let reference = reference.map(Into::into);
     reached(state, actor, id).await?;
+    if let Some(line) = reversal_of {
+        if reference.is_some() || refund_of.is_some() {
+            let en = "names the movement by itself: leave out reference and refund_of";
+            return Err(AdminError::field("reversal_of", "不能与 reference、refund_of 同用", en));
+        }
+        return reverse(state, actor, id, (line, delta, &reason)).await;
+    }
+    let reference = reference.map(Into::into);
     let by = actor.username.clone();
     let movement = Movement { user_id: id, amount: delta, reason, by, reference };
     Ok(match refund_of {
@@ -258,6 +271,71 @@ pub async fn move_quota(
         None if delta.is_negative() => state.ledger.adjust(movement).await?,
         None => state.ledger.deposit(movement).await?,
     })
+}
+
+/// Moves back what a line moved, once. It is no deposit: nothing is paid in by it.
+async fn reverse(
+    state: &AdminState,
+    actor: &Actor,
+    id: UserId,
+    (line, delta, reason): (i64, Quota, &str),
+) -> Result<Moved, AdminError> {
+    let sql = "SELECT delta FROM logs \
+               WHERE id = $1 AND user_id = $2 AND type IN ('topup', 'adjust') AND delta <> 0";
+    let rows = state.db.read(sql, &[line.into(), id.into()]).await?;
+    let row = rows.first().ok_or_else(|| {
+        let en = "is not a deposit or an adjustment of this user";
+        AdminError::field("reversal_of", "不是该用户的充值或调整", en)
+    })?;
+    let moved: Quota = row.get("delta")?;
+    if moved.0.checked_neg() != Some(delta.0) {
+        let en = format!("must be what the line moved, with the other sign: {}", -moved.0);
+        let zh = format!("必须是该流水的相反数: {}", -moved.0);
+        return Err(AdminError::field("delta", zh, en));
+    }
+    let colon = if reason.is_empty() { "" } else { ": " };
+    let movement = Movement {
+        user_id: id,
+        amount: delta,
+        reason: format!("reversal of line {line}{colon}{reason}"),
+        by: actor.username.clone(),
+        reference: Some(reversal(line).into()),
+    };
+    Ok(state.ledger.adjust(movement).await?)
+}
+
+/// The reference of the movement that reverses a line.
+fn reversal(line: i64) -> String {
+    format!("reverse-{line}")
+}
+
+/// Those of these lines of a user that were reversed.
+///
+/// # Errors
+/// When the role doesn't reach, or the database fails.
+pub async fn reversed_lines(
+    state: &AdminState,
+    actor: &Actor,
+    id: UserId,
+    lines: impl IntoIterator<Item = i64>,
+) -> Result<BTreeSet<i64>, AdminError> {
+    actor.require_admin()?;
+    // Numbers: they can't be anything but digits.
+    let names: Vec<String> =
+        lines.into_iter().take(MAX_LINES).map(|line| format!("'{}'", reversal(line))).collect();
+    if names.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let names = names.join(", ");
+    let sql =
+        format!("SELECT reference FROM movements WHERE user_id = $1 AND reference IN ({names})");
+    let rows = state.db.read(&sql, &[id.into()]).await?;
+    let line = |row: &store::Row| {
+        let reference: String = row.get("reference")?;
+        Ok(reference.trim_start_matches("reverse-").parse::<i64>().ok())
+    };
+    let found: Result<Vec<_>, StoreError> = rows.iter().map(line).collect();
+    Ok(found?.into_iter().flatten().collect())
 }
 
 /// How a balance is to be moved.
@@ -271,6 +349,8 @@ pub struct MovementInput {
     pub reference: Option<String>,
     /// `X-Request-Id` of the call whose charge is given back, whole or in part.
     pub refund_of: Option<String>,
+    /// Number of the line that this reverses: `delta` is what it moved, with the other sign.
+    pub reversal_of: Option<i64>,
 }
 
 async fn hashed(state: &AdminState, input: &UserInput) -> Result<Option<String>, AdminError> {

@@ -33,7 +33,7 @@ on_sqlite! {
         assert!(window.text("button.primary").await.starts_with("Add $5.00 to "));
         window.type_into("#f-reason", "a prize").await;
         window.click("button.primary").await;
-        window.sees("The balance moved").await;
+        window.sees("$5.00 added to ").await;
         window.sees("a prize").await;
         assert_eq!(world.admin().user_quota(ann).await, before + 2_500_000);
 

@@ -44,6 +44,8 @@ on_sqlite! {
         window.login("root", ROOT_PASSWORD).await;
         window.go("/console/prices/edit?model=chat").await;
         window.sees("= 1500 quota = $0.003").await;
+        // In dollars or in ratios: only the fields of one are shown.
+        window.click("input[name=unit][value=ratio]").await;
         window.type_into("#f-completion_ratio", "0").await;
         window.sees("= 6000 quota = $0.012").await;
         window.accessible("/console/prices/edit").await;

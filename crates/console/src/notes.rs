@@ -1,0 +1,210 @@
+//! What the program itself notes in the journal, in the reader's language: it stores codes, and
+//! readers see words. What people wrote stays as it is.
+
+use crate::lang::{Lang, tell};
+
+/// A code, and its words in Chinese and in English.
+type Note = (&'static str, &'static str, &'static str);
+
+/// Why a call was not charged, or charged otherwise than by its formula.
+const REASONS: &[Note] = &[
+    ("bad_estimate", "上游的预估无法读取", "the upstream's estimate can't be read"),
+    ("charge_does_not_fit", "费用超出可记的范围", "the charge is larger than an amount may be"),
+    ("client_gone", "客户端已断开", "the client disconnected"),
+    (
+        "estimate_instead_of_result",
+        "上游只返回了预估, 没有结果",
+        "the upstream sent an estimate, not the result",
+    ),
+    (
+        "estimate_not_held",
+        "余额不足以预扣上游的预估",
+        "the balance does not cover the upstream's estimate",
+    ),
+    ("failed", "调用失败", "the call failed"),
+    ("first_deposit", "创建用户时充值", "first deposit"),
+    ("lifetime", "任务超过最长时间", "the task took longer than it may"),
+    ("no_channel", "没有空闲的渠道", "no channel was free to take it"),
+    ("no_task_id", "上游的应答没有任务 ID", "the upstream's reply names no task"),
+    ("not_delivered", "应答没有完整送达", "the reply was not delivered whole"),
+    ("not_held", "未能预扣", "the money could not be held"),
+    ("not_sent", "没有发出: 连接不上渠道", "not sent: no connection to a channel"),
+    ("operator", "由管理员决定", "an operator decided it"),
+    ("reply_too_large", "上游的应答过大", "the upstream's reply is too large"),
+    ("request_broken", "客户端的请求中断", "the client's request broke off"),
+    ("settled below the hold", "结算少于预扣", "settled below the hold"),
+    ("task_edited", "任务被修改", "the task was edited"),
+    ("unknown_outcome", "结果未知", "the outcome is unknown"),
+    ("upstream_cut", "上游的应答中断", "the upstream's reply broke off"),
+    (
+        "upstream_echo",
+        "上游的应答含有渠道密钥, 未传递",
+        "the upstream's reply had the channel's key in it, and was not passed on",
+    ),
+    ("upstream_error", "上游没有应答就断开", "the upstream broke off without a reply"),
+    ("upstream_failed", "上游报告失败", "the upstream says that it failed"),
+    (
+        "upstream_informational",
+        "上游要求切换协议, 未传递",
+        "the upstream's reply switches protocols, and was not passed on",
+    ),
+    ("upstream_redirects", "上游转向其他主机", "the upstream redirects to another host"),
+    ("upstream_status", "上游返回错误状态", "the upstream answered with an error status"),
+];
+
+/// What stopped a request to an upstream, or an attempt at a password.
+const CODES: &[Note] = &[
+    ("address", "地址不可用", "the address can't be used"),
+    ("bad_reply", "应答不是 HTTP", "the reply is not HTTP"),
+    ("client_body", "请求体未能读完", "the request's body failed"),
+    ("connect_timeout", "连接超时", "no connection in time"),
+    ("cut", "连接中断", "the connection broke off"),
+    ("disabled", "账户已禁用", "disabled"),
+    ("dns", "域名无法解析", "the name has no address"),
+    ("envelope", "应答报告失败", "the reply says that it failed"),
+    ("first_byte_timeout", "等待应答超时", "no reply in time"),
+    ("guarded", "私有地址", "private address"),
+    ("idle_timeout", "应答中途停顿过久", "the reply stalled"),
+    ("proxy", "代理不可用", "the proxy can't be used"),
+    ("refused", "连接被拒绝", "connection refused"),
+    ("reply", "应答报告失败", "the reply says that it failed"),
+    ("stale", "复用的连接已关闭", "a reused connection was closed"),
+    ("status", "上游返回错误状态", "an error status"),
+    ("tls", "TLS 握手失败", "the TLS handshake failed"),
+    ("too_many_attempts", "尝试过于频繁", "too many attempts"),
+    ("total_timeout", "应答总时间超时", "the reply took too long"),
+    ("unsent", "请求发出前连接关闭", "closed before the request was sent"),
+    ("wrong_password", "密码错误", "wrong password"),
+];
+
+fn among(notes: &[Note], lang: Lang, code: &str) -> Option<&'static str> {
+    let (_, zh, en) = notes.iter().find(|(known, ..)| *known == code)?;
+    Some(match lang {
+        Lang::Zh => zh,
+        Lang::En => en,
+    })
+}
+
+/// A code about a connection, or a login, in words; others stay as they are.
+pub(crate) fn code(lang: Lang, code: &str) -> &str {
+    among(CODES, lang, code).unwrap_or(code)
+}
+
+/// Why a test of a channel failed, and what to do where that is known.
+pub(crate) fn test_failure(lang: Lang, failed: &str, detail: &str) -> String {
+    let inner = detail.strip_prefix(failed).and_then(|rest| rest.strip_prefix(": "));
+    let inner = inner.unwrap_or(detail);
+    match failed {
+        "guarded" => {
+            let address = inner.split(' ').next().filter(|it| *it != "the");
+            let address = address.unwrap_or_else(|| lang.say("该主机", "this host"));
+            tell!(
+                lang,
+                "{address} 是私有地址, 需在设置 UPSTREAM_ALLOW_NETS 中允许",
+                "{address} is a private address: allow it with the setting UPSTREAM_ALLOW_NETS"
+            )
+        }
+        "refused" => tell!(
+            lang,
+            "连接被拒绝: 该端口没有服务, 或被防火墙拒绝 ({inner})",
+            "connection refused: nothing listens there, or a firewall refuses ({inner})"
+        ),
+        "dns" => tell!(
+            lang,
+            "域名无法解析, 请检查地址 ({inner})",
+            "the name has no address: is it spelt right? ({inner})"
+        ),
+        "status" => code(lang, failed).to_owned(),
+        "reply" if !inner.is_empty() => inner.to_owned(),
+        _ if inner.is_empty() => code(lang, failed).to_owned(),
+        _ => format!("{} ({inner})", code(lang, failed)),
+    }
+}
+
+/// The note of a line of the journal, in the reader's language.
+pub(crate) fn line(lang: Lang, content: &str) -> String {
+    match content.strip_suffix(')').and_then(|whole| whole.rsplit_once(" (by ")) {
+        Some((reason, name)) => {
+            tell!(lang, "{} (操作人 {name})", "{} (by {name})", said(lang, reason))
+        }
+        None => said(lang, content),
+    }
+}
+
+fn said(lang: Lang, note: &str) -> String {
+    if let Some(words) = among(REASONS, lang, note) {
+        return words.to_owned();
+    }
+    if let Some(reversed) = note.strip_prefix("reversal of line ") {
+        let (number, why) = reversed.split_once(": ").unwrap_or((reversed, ""));
+        let colon = if why.is_empty() { "" } else { ": " };
+        return tell!(
+            lang,
+            "冲正流水 #{number}{colon}{why}",
+            "reverses line #{number}{colon}{why}"
+        );
+    }
+    if let Some(code) = note.strip_prefix("redemption #") {
+        return tell!(lang, "兑换码 #{code}", "code #{code}");
+    }
+    if let Some(why) = note.strip_prefix("settled at the hold: ") {
+        return tell!(lang, "按预扣结算: {why}", "settled at the hold: {why}");
+    }
+    if let Some(reported) = note.strip_prefix("settled at max_charge: reported ") {
+        return tell!(
+            lang,
+            "按最高收费结算, 上游报告 {reported}",
+            "settled at the largest charge: the upstream reported {reported}"
+        );
+    }
+    match note.split_once(": ") {
+        Some((reason, rest)) => match among(REASONS, lang, reason) {
+            Some(words) => format!("{words}: {rest}"),
+            None => note.to_owned(),
+        },
+        None => note.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_of_the_program_are_in_the_readers_language() {
+        for (content, zh, en) in [
+            ("not_sent", "没有发出: 连接不上渠道", "not sent: no connection to a channel"),
+            (
+                "upstream_failed: no such voice",
+                "上游报告失败: no such voice",
+                "the upstream says that it failed: no such voice",
+            ),
+            ("first_deposit (by root)", "创建用户时充值 (操作人 root)", "first deposit (by root)"),
+            (
+                "reversal of line 7: a mistake (by root)",
+                "冲正流水 #7: a mistake (操作人 root)",
+                "reverses line #7: a mistake (by root)",
+            ),
+            (
+                "redemption #3 spring (by ann)",
+                "兑换码 #3 spring (操作人 ann)",
+                "code #3 spring (by ann)",
+            ),
+            (
+                "a prize: for you (by 安)",
+                "a prize: for you (操作人 安)",
+                "a prize: for you (by 安)",
+            ),
+            ("", "", ""),
+        ] {
+            assert_eq!(
+                (line(Lang::Zh, content).as_str(), line(Lang::En, content).as_str()),
+                (zh, en)
+            );
+        }
+        assert_eq!(code(Lang::En, "status 500"), "status 500");
+        let guarded = "guarded: 10.1.2.3 is not an allowed address";
+        let words = "10.1.2.3 is a private address: allow it with the setting UPSTREAM_ALLOW_NETS";
+        assert_eq!(test_failure(Lang::En, "guarded", guarded), words);
+    }
+}

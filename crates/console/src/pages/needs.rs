@@ -1,0 +1,137 @@
+//! What needs the attention of an operator, on the first page; also stated when there is nothing.
+
+use crate::lang::{Lang, tell};
+use crate::{parts, show};
+use admin::ops::attention::{Attention, ChannelOff};
+use domain::ChannelId;
+use maud::{Markup, html};
+
+/// The rows so far.
+struct Needs {
+    lang: Lang,
+    rows: Vec<Markup>,
+}
+
+impl Needs {
+    fn row(&mut self, kind: &str, what: &str, detail: &str, (to, label): (&str, &str)) {
+        self.rows.push(html! {
+            tr {
+                td { (parts::state(kind, what)) }
+                td.wrap { (detail) }
+                td.acts { a href=(to) { (label) } }
+            }
+        });
+    }
+
+    /// One channel that does not serve.
+    fn channel(&mut self, what: &str, id: i64, detail: &str) {
+        let to = format!("/console/channels/{id}");
+        self.row("bad", what, detail, (&to, self.lang.say("查看", "Open")));
+    }
+
+    fn of_calls(&mut self, attention: &Attention) {
+        let lang = self.lang;
+        let Some(failing) = &attention.failing else { return };
+        let most = failing.failures.first().map_or("", |failure| failure.code);
+        let (percent, calls) = (show::share(failing.failed, failing.calls), failing.calls);
+        let words = tell!(
+            lang,
+            "最近 15 分钟 {calls} 次调用中 {percent} 失败, 最多的是 {most} (本节点)",
+            "{percent} of the last {calls} calls failed in 15 minutes, most with {most} (this node)"
+        );
+        let to = ("/console/log?show=recent", lang.say("查看原因", "See why"));
+        self.row("bad", lang.say("调用失败", "Calls fail"), &words, to);
+    }
+
+    fn of_channels(&mut self, attention: &Attention, paused: &[(ChannelId, String)]) {
+        let lang = self.lang;
+        if attention.channels_on == 0 {
+            let words = lang.say(
+                "还没有启用的渠道, 调用无处可去",
+                "no channel is on, so calls have nowhere to go",
+            );
+            let to = ("/console/channels/new", lang.say("新建渠道", "Create one"));
+            self.row("bad", lang.say("没有渠道", "No channel"), words, to);
+        }
+        for channel in &attention.channels_off {
+            let name = name_of(channel);
+            let words =
+                tell!(lang, "{name} 因连续失败被自动禁用", "{name} kept failing and was disabled");
+            self.channel(lang.say("渠道停用", "Channel off"), channel.id, &words);
+        }
+        for (id, why) in paused {
+            let words = tell!(
+                lang,
+                "渠道 #{id} 的上游账户失效: {why}",
+                "the account of channel #{id} is broken: {why}"
+            );
+            self.channel(lang.say("渠道暂停", "Channel paused"), id.0, &words);
+        }
+        for channel in &attention.breakers_open {
+            let name = name_of(channel);
+            let words = tell!(
+                lang,
+                "{name} 连续失败, 熔断中, 稍后自动重试",
+                "{name} keeps failing: its breaker is open, and tries again by itself"
+            );
+            self.channel(lang.say("熔断", "Breaker open"), channel.id, &words);
+        }
+    }
+
+    fn of_money(&mut self, attention: &Attention) {
+        let lang = self.lang;
+        if attention.users_below_zero > 0 {
+            let words = match attention.users_below_zero {
+                1 => lang
+                    .say("1 个用户余额低于零, 调用被拒绝", "1 user is below zero, and refused")
+                    .to_owned(),
+                number => tell!(
+                    lang,
+                    "{number} 个用户余额低于零, 调用被拒绝",
+                    "{number} users are below zero, and refused"
+                ),
+            };
+            let to = ("/console/users?sort=quota&order=asc", lang.say("查看", "See them"));
+            self.row("wait", lang.say("余额为负", "Below zero"), &words, to);
+        }
+        let unpriced = &attention.unpriced_models;
+        if !unpriced.is_empty() {
+            let some = unpriced.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+            let number = unpriced.len();
+            let words = tell!(
+                lang,
+                "{number} 个模型未定价, 免费提供: {some}",
+                "{number} without a price, served free: {some}"
+            );
+            let to = ("/console/prices?show=unpriced", lang.say("定价", "Set prices"));
+            self.row("wait", lang.say("未定价", "No price"), &words, to);
+        }
+        if attention.webhooks_off > 0 {
+            let number = attention.webhooks_off;
+            let words =
+                tell!(lang, "{number} 个回调因失败被停用", "{number} disabled because they failed");
+            let to = ("/console/webhooks", lang.say("查看", "Open"));
+            self.row("wait", lang.say("回调停用", "Webhooks off"), &words, to);
+        }
+    }
+}
+
+fn name_of(channel: &ChannelOff) -> String {
+    if channel.name.is_empty() { format!("#{}", channel.id) } else { channel.name.clone() }
+}
+
+/// The part of the first page.
+pub(super) fn list(lang: Lang, attention: &Attention, paused: &[(ChannelId, String)]) -> Markup {
+    let mut needs = Needs { lang, rows: Vec::new() };
+    needs.of_calls(attention);
+    needs.of_channels(attention, paused);
+    needs.of_money(attention);
+    html! {
+        h2.sec { (lang.say("需要处理", "Needs attention")) }
+        @if needs.rows.is_empty() {
+            p.muted { (parts::state("on", lang.say("没有需要处理的事项", "Nothing needs attention"))) }
+        } @else {
+            div.scroll { table { tbody { @for row in needs.rows { (row) } } } }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Calls that no charge in the journal tells of, as this node remembers them: why they failed, and
+//! those that cost nothing.
+
+use super::channels;
+use crate::lang::{Lang, tell};
+use crate::parts::{self, filters, pager, typed};
+use crate::show;
+use crate::visit::{Visit, step};
+use admin::ops::channel;
+use admin::ops::recent::{self, RecentCallView, RecentFilter, RecentState};
+use admin::{AdminError, Page, PageRequest};
+use domain::ChannelId;
+use maud::{Markup, html};
+
+/// What this node remembers of a request; nothing where no calls are served.
+pub(super) async fn of_request(
+    visit: &Visit,
+    request_id: &str,
+) -> Result<Vec<RecentCallView>, AdminError> {
+    let filter =
+        RecentFilter { request_id: Some(request_id.to_owned()), ..RecentFilter::default() };
+    Ok(page(visit, &filter, PageRequest::first()).await?.items)
+}
+
+async fn page(
+    visit: &Visit,
+    filter: &RecentFilter,
+    request: PageRequest,
+) -> Result<Page<RecentCallView>, AdminError> {
+    let own = !visit.is_admin();
+    recent::list(&visit.state, &visit.actor, own, filter, request).await
+}
+
+/// How a call ended, in words.
+pub(super) fn state_of(lang: Lang, call: &RecentCallView) -> (&'static str, &'static str) {
+    let (kind, zh, en) = match call.state {
+        RecentState::Free => ("on", "成功, 免费", "succeeded, free"),
+        RecentState::Gone => ("off", "客户端已断开", "the client disconnected"),
+        RecentState::Failed if is_refusal(call) => ("bad", "被拒绝", "refused"),
+        RecentState::Failed => ("bad", "失败", "failed"),
+    };
+    (
+        kind,
+        match lang {
+            Lang::Zh => zh,
+            Lang::En => en,
+        },
+    )
+}
+
+/// Whether it was refused here: no upstream's own error.
+fn is_refusal(call: &RecentCallView) -> bool {
+    let is_ours = call.code.is_some_and(|code| !code.starts_with("UPSTREAM"));
+    is_ours && call.status.is_some_and(|status| (400..500).contains(&status))
+}
+
+/// Why it failed: for operators the cause, for users what they were told.
+pub(super) fn why(lang: Lang, call: &RecentCallView) -> String {
+    let told = lang.say(&call.message_zh, &call.message_en);
+    match call.cause.as_deref().filter(|cause| !cause.is_empty() && *cause != call.message_en) {
+        Some(cause) if told.is_empty() => cause.to_owned(),
+        Some(cause) => format!("{told} · {cause}"),
+        None if told.is_empty() && call.state == RecentState::Failed => {
+            lang.say("上游的错误, 已原样返回", "the upstream's own error, passed on").to_owned()
+        }
+        None => told.to_owned(),
+    }
+}
+
+/// A channel by its name, and its number.
+pub(super) async fn channel_link(visit: &Visit, id: Option<i64>) -> Markup {
+    let Some(id) = id.filter(|_| visit.is_admin()) else { return html! {} };
+    let found = channel::get(&visit.state, ChannelId(id)).await.ok();
+    html! {
+        span.muted { " · " (visit.say("渠道", "channel")) " " }
+        @match &found {
+            Some(channel) => {
+                a href={ "/console/channels/" (id) } { (channels::name(channel)) } " "
+                span.muted { "#" (id) }
+            }
+            None => { "#" (id) " " span.muted { (visit.say("(已删除)", "(deleted)")) } }
+        }
+    }
+}
+
+/// The failure of a call: status, code, and why.
+pub(super) fn failure_rows(lang: Lang, call: &RecentCallView) -> Markup {
+    html! {
+        @if call.state == RecentState::Failed {
+            dt { (lang.say("原因", "Why")) } dd.break { (why(lang, call)) }
+            dt { (lang.say("状态码", "Status")) }
+            dd {
+                @match call.status {
+                    Some(status) => (status),
+                    None => span.muted { (lang.say("客户端已断开", "the client had gone")) },
+                }
+                @if let Some(code) = call.code { " · " span.mono { (code) } }
+            }
+        }
+    }
+}
+
+/// All that is known of a call without a charge.
+pub(super) async fn receipt(visit: &Visit, call: &RecentCallView) -> Markup {
+    let lang = visit.lang();
+    let (kind, word) = state_of(lang, call);
+    let channel = channel_link(visit, call.channel_id.map(|id| id.0)).await;
+    html! {
+        div.receipt {
+            dl.facts {
+                dt { (lang.say("状态", "State")) } dd { (parts::state(kind, word)) }
+                (failure_rows(lang, call))
+                dt { (lang.say("用户", "User")) }
+                dd { (user(visit, call)) }
+                dt { (lang.say("模型", "Model")) }
+                dd {
+                    @if call.model_name.is_empty() { span.muted { (show::NOTHING) } }
+                    (call.model_name) (channel)
+                }
+                dt { (lang.say("时间", "Time")) }
+                dd {
+                    (show::at(call.ended_at))
+                    span.muted { " · " (show::some_ms(Some(call.use_time_ms))) }
+                }
+                dt { (lang.say("费用", "Charge")) }
+                dd { (lang.say("无, 流水中没有这次调用", "none: the journal has no line of this call")) }
+            }
+        }
+    }
+}
+
+fn user(visit: &Visit, call: &RecentCallView) -> Markup {
+    let lang = visit.lang();
+    match call.user_id {
+        Some(id) if visit.is_admin() => {
+            let name = if call.username.is_empty() { "?" } else { &call.username };
+            html! { a href={ "/console/users/" (id.0) } { (name) } }
+        }
+        Some(_) => html! { (call.username) },
+        None => html! { span.muted { (lang.say("未知: 令牌无效", "not known: no valid key")) } },
+    }
+}
+
+/// Where this comes from, and where to look when it is gone.
+pub(super) fn only_in_memory(visit: &Visit) -> Markup {
+    let words = match visit.is_admin() {
+        true => visit.say(
+            "来自本节点的内存: 最近的约 2000 次失败与 1000 次免费调用, 重启后消失, 其他节点各有自己的。\
+             更早的见各节点的日志文件 (按请求 ID 搜索)。",
+            "From this node's memory: about the last 2000 failed and 1000 free calls. A restart \
+             empties it, and other nodes have their own. Older ones are in the log file of the \
+             node, by their request id.",
+        ),
+        false => visit.say(
+            "只保留最近的失败与免费调用, 服务重启后消失。",
+            "Only the last failed and free calls are kept, and until the service restarts.",
+        ),
+    };
+    html! { p.muted.small { (words) } }
+}
+
+/// The list, for the page of the log.
+pub(super) async fn list(visit: &Visit) -> Result<Markup, AdminError> {
+    let lang = visit.lang();
+    let found = page(visit, &RecentFilter::read(&visit.query())?, visit.page_request()?).await?;
+    Ok(html! {
+        (filters(visit, html! {
+            input type="hidden" name="show" value="recent";
+            @if visit.is_admin() {
+                (typed(visit, "username", lang.say("用户名", "User name")))
+            }
+            (typed(visit, "model", lang.say("模型", "Model")))
+            (typed(visit, "request_id", lang.say("请求 ID", "Request id")))
+            (typed(visit, "code", lang.say("错误码", "Code")))
+        }))
+        (only_in_memory(visit))
+        div #list {
+            @if found.items.is_empty() {
+                (parts::empty(lang.say("没有符合条件的调用。", "No call fits these filters."), None))
+            } @else {
+                (table(visit, &found.items))
+            }
+            (pager(visit, &found))
+        }
+    })
+}
+
+/// The calls, each with why it failed.
+pub(super) fn table(visit: &Visit, calls: &[RecentCallView]) -> Markup {
+    let (lang, is_admin) = (visit.lang(), visit.is_admin());
+    html! {
+        div.scroll {
+            table {
+                thead { tr {
+                    th { (lang.say("时间", "Time")) }
+                    @if is_admin { th { (lang.say("用户", "User")) } }
+                    th { (lang.say("结果", "Result")) }
+                    th { (lang.say("模型", "Model")) }
+                    th { (lang.say("原因", "Why")) }
+                    th.num.hide { (lang.say("耗时", "Took")) }
+                    @if is_admin { th.num.hide { (lang.say("渠道", "Channel")) } }
+                    (parts::acts_head(lang))
+                } }
+                tbody { @for call in calls { (row(visit, call)) } }
+            }
+        }
+    }
+}
+
+fn row(visit: &Visit, call: &RecentCallView) -> Markup {
+    let (lang, is_admin) = (visit.lang(), visit.is_admin());
+    let (kind, word) = state_of(lang, call);
+    let why = why(lang, call);
+    html! {
+        tr {
+            td { (show::at(call.ended_at)) }
+            @if is_admin { td { (user(visit, call)) } }
+            td {
+                (parts::state(kind, word))
+                @if let Some(status) = call.status.filter(|_| call.state == RecentState::Failed) {
+                    span.muted { " " (status) }
+                }
+            }
+            td.cut title=(call.model_name) { (call.model_name) }
+            td.wrap.muted {
+                @if let Some(code) = call.code { span.mono { (code) } " " } (why)
+            }
+            td.num.hide { (show::some_ms(Some(call.use_time_ms))) }
+            @if is_admin {
+                td.num.hide { @match call.channel_id {
+                    Some(id) => { a href={ "/console/channels/" (id.0) } { "#" (id.0) } }
+                    None => { span.muted { (show::NOTHING) } }
+                } }
+            }
+            td.acts {
+                a href={ "/console/explain/" (step(&call.request_id)) }
+                    title=(call.request_id) { (lang.say("说明", "Explain")) }
+            }
+        }
+    }
+}
+
+/// How many lines of the journal were not found, and where they may be.
+pub(super) fn also_here(visit: &Visit, calls: &[RecentCallView]) -> Markup {
+    let lang = visit.lang();
+    html! {
+        @if !calls.is_empty() {
+            p.note { (tell!(lang, "不在流水中: 以下 {} 次调用失败或免费。",
+                "Not in the journal, because nothing was charged: {}.", calls.len())) }
+            (table(visit, calls))
+            (only_in_memory(visit))
+        }
+    }
+}

@@ -24,7 +24,7 @@ CHANNELS = {
     "openai": {"gpt": None, "emb": None, "img": 50, "tts": 60, "whisper": 70, "files": 0,
                "batches": 80, "sora-2": 500, "omni-moderation-latest": 9},
     "azure": {"gpt-az": None},
-    "anthropic": {"claude": None},
+    "anthropic": {"claude": None, "claude-batch": None},
     "gemini": {"gemini": None, "files": 0, "veo": 300},
     "cohere": {"command": None, "rerank": 40, "embed": None},
 }
@@ -69,8 +69,9 @@ class House(Server):
         return openai.AzureOpenAI(api_key=self.key, azure_endpoint=self.url,
                                   api_version="2024-10-21", max_retries=0)
 
-    def anthropic(self):
-        return anthropic.Anthropic(api_key=self.key, base_url=self.url, max_retries=0)
+    def anthropic(self, key=None):
+        key = key or self.key
+        return anthropic.Anthropic(api_key=key, base_url=self.url, max_retries=0)
 
     def gemini(self, key=None):
         # A client that is let go closes the connections of its parts.
@@ -254,6 +255,40 @@ def test_anthropic_count_tokens(house):
     with house.costs(0):
         counted = house.anthropic().messages.count_tokens(model="claude", messages=MESSAGES)
     assert counted.input_tokens == 12
+
+
+def test_anthropic_batches(house):
+    batches = house.anthropic().messages.batches
+    others = house.anthropic(house.other_key).messages.batches
+    ask = {"model": "claude", "max_tokens": 100, "messages": MESSAGES}
+    # What the results count, when it has ended.
+    with house.costs(212):
+        batch = batches.create(requests=[{"custom_id": id, "params": ask} for id in "ab"])
+        assert batch.processing_status == "in_progress"
+        house.wait_until_settled()
+    with house.costs(0):
+        assert batches.retrieve(batch.id).processing_status == "ended"
+        assert [it.id for it in batches.list()] == [batch.id]
+        results = list(batches.results(batch.id))
+        assert [it.custom_id for it in results] == ["a", "b"]
+        assert results[0].result.message.content[0].text == "Hello"
+    assert not list(others.list())
+    for steal in [others.retrieve, others.results, others.cancel, others.delete]:
+        try:
+            steal(batch.id)
+        except anthropic.NotFoundError:
+            continue
+        raise AssertionError("served what another user made")
+    with house.costs(0):
+        batches.cancel(batch.id)
+        batches.delete(batch.id)
+    mixed = [{"custom_id": "a", "params": ask}, {"custom_id": "b", "params": {**ask, "model": "x"}}]
+    try:
+        batches.create(requests=mixed)
+    except anthropic.BadRequestError as error:
+        assert "one model" in str(error), error
+    else:
+        raise AssertionError("a batch of two models was served")
 
 
 def test_anthropic_models(house):

@@ -1,5 +1,7 @@
 """What the scripted vendors answer, in the words of their documentation."""
 
+import json
+
 from strict_vendor import Refused, Vendor, events
 
 FILE = {"id": "file-1", "object": "file", "bytes": 9, "created_at": 1, "filename": "a.jsonl",
@@ -135,9 +137,41 @@ def message(request):
                   {"type": "message_stop"}, named=True)
 
 
+BATCH_PATH = "/v1/messages/batches/msgbatch_1"
+
+
+def message_batch(status):
+    counts = {"processing": 0, "succeeded": 2, "errored": 0, "canceled": 0, "expired": 0}
+    url = f"https://api.anthropic.com{BATCH_PATH}/results" if status == "ended" else None
+    return {"id": "msgbatch_1", "type": "message_batch", "processing_status": status,
+            "request_counts": counts, "created_at": "2026-11-29T10:00:00Z",
+            "expires_at": "2026-11-30T10:00:00Z", "results_url": url}
+
+
+def make_message_batch(request):
+    for one in request.json()["requests"]:
+        if one["params"]["model"] != "claude":
+            raise Refused(404, f"no model {one['params']['model']}")
+    return message_batch("in_progress")
+
+
+def batch_results(_):
+    usage = {"input_tokens": 100, "output_tokens": 6}
+    text = {"type": "text", "text": "Hello"}
+    one = {"id": "msg", "type": "message", "role": "assistant", "model": "claude",
+           "stop_reason": "end_turn", "stop_sequence": None, "content": [text], "usage": usage}
+    lines = [{"custom_id": id, "result": {"type": "succeeded", "message": one}} for id in "ab"]
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
 def anthropic():
     return Vendor("x-api-key", "up-anthropic", {"beta"}, {
         ("POST", "/v1/messages"): message,
+        ("POST", "/v1/messages/batches"): make_message_batch,
+        ("GET", BATCH_PATH): lambda _: message_batch("ended"),
+        ("GET", f"{BATCH_PATH}/results"): batch_results,
+        ("POST", f"{BATCH_PATH}/cancel"): lambda _: message_batch("ended"),
+        ("DELETE", BATCH_PATH): lambda _: {"id": "msgbatch_1", "type": "message_batch_deleted"},
         ("POST", "/v1/messages/count_tokens"): lambda _: {"input_tokens": 12},
     })
 

@@ -33,6 +33,8 @@ pub(crate) struct Document {
     pub(crate) defaults: Option<DefaultsSection>,
     pub(crate) resources: Option<ResourcesSection>,
     pub(crate) task: Option<TaskSection>,
+    /// Tasks of other kinds, by the names that routes have for them.
+    pub(crate) tasks: Option<BTreeMap<String, TaskSection>>,
     /// What no request may say that costs something.
     pub(crate) refuse: Option<Vec<RefusalSection>>,
 }
@@ -91,8 +93,12 @@ pub(crate) struct RouteSection {
     pub(crate) uses: TextList,
     pub(crate) list: Option<ListWord>,
     pub(crate) task: Option<TaskWord>,
+    /// Which of `[tasks.NAME]` its tasks are; without it, `[task]`.
+    pub(crate) tasks: Option<String>,
     /// What stands before the model's name in a body, and stays there.
     pub(crate) model_prefix: Option<String>,
+    /// What the name of the model that a call is priced as has behind that of its body.
+    pub(crate) model_suffix: Option<String>,
     /// In place of `hold.units`.
     pub(crate) units: Option<BTreeMap<String, TextList>>,
     /// What a request may not say.
@@ -100,6 +106,9 @@ pub(crate) struct RouteSection {
     pub(crate) refuse: Vec<RefusalSection>,
     /// The path of the list that shows what it makes, if that is not its own.
     pub(crate) collection: Option<String>,
+    /// Members at the top of its reply that are addresses at the upstream: their path is shown.
+    #[serde(default)]
+    pub(crate) links: TextList,
     /// A call of it is never made twice: `always`, or where the body says so.
     #[serde(default)]
     pub(crate) once: TextList,
@@ -117,6 +126,8 @@ pub enum PriceWord {
     /// What its model costs.
     #[default]
     Model,
+    /// What its model costs, which must be by use.
+    Use,
     /// Nothing, even where the model has a price.
     Free,
 }
@@ -325,6 +336,19 @@ pub(crate) struct TaskSection {
     pub(crate) ask: AskSection,
     pub(crate) fetch: Option<String>,
     pub(crate) cancel: Option<String>,
+    /// Where a completed task's use is counted, which its report does not say.
+    pub(crate) count: Option<CountSection>,
+    /// How long one may take, where that is longer than tasks usually do.
+    pub(crate) lifetime_h: Option<u32>,
+}
+
+/// Lines that count a completed task's use.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CountSection {
+    pub(crate) request: String,
+    /// The objects in each line that relative pointers of meters begin at.
+    pub(crate) at: TextList,
 }
 
 /// A vendor's own words for where a task stands.

@@ -77,6 +77,8 @@ pub(crate) struct DocumentValues {
     pub(crate) bad_output: bool,
     /// A member that one text is kept of has come twice.
     pub(crate) twice: bool,
+    /// Texts that must be the same are not.
+    pub(crate) differs: bool,
     /// Text that was made; over all documents.
     pub(crate) text: TokenCounter,
     /// The same text, where all of it comes at once.
@@ -104,6 +106,7 @@ impl DocumentValues {
             bad_input: false,
             bad_output: false,
             twice: false,
+            differs: false,
             text: TokenCounter::default(),
             whole: TokenCounter::default(),
             data_chars: 0,
@@ -122,6 +125,7 @@ impl DocumentValues {
         self.kept.clear();
         self.bad = None;
         self.twice = false;
+        self.differs = false;
     }
 
     /// The number of `slot`, if the document has one.
@@ -369,6 +373,10 @@ impl DocumentValues {
             false => text.into_owned(),
         };
         let kept_as = program.keeps.get(usize::from(slot));
+        if before > 0 && kept_as.is_some_and(|slot| slot.same) {
+            self.differs |= !self.kept.iter().any(|kept| kept.slot == slot && kept.text == text);
+            return;
+        }
         let awaits = kept_as.and_then(|slot| slot.filter);
         self.twice |= before > 0 && !kept_as.is_some_and(|slot| slot.plural);
         let is_number = value.kind == ScalarKind::Number;

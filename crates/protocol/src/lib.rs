@@ -79,5 +79,5 @@ pub use route::{
     PathCaptures, ProtocolRoute, RouteMatch, RoutePattern, RoutePatternError, UsageMember,
     ValueSource,
 };
-pub use task::{TaskReading, TaskRequest, TaskRules};
+pub use task::{TaskCount, TaskReading, TaskRequest, TaskRules};
 pub use tokens::{TokenCounter, count_tokens};

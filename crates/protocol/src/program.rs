@@ -98,6 +98,8 @@ pub(crate) struct TextSlot {
     pub(crate) limit: u16,
     /// There may be several of it.
     pub(crate) plural: bool,
+    /// All must be the same, of which one is kept.
+    pub(crate) same: bool,
     /// It is kept of the elements that fit this filter.
     pub(crate) filter: Option<u8>,
 }

@@ -76,6 +76,11 @@ impl ProgramBuilder {
         }
     }
 
+    /// How many pointers of meters there are.
+    pub(crate) const fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
     /// A count of `meter` stands at `pointer`. Those of one meter are added in a row, the
     /// preferred one first.
     pub(crate) fn meter(
@@ -136,7 +141,8 @@ impl ProgramBuilder {
             return Err(ProgramError::Anywhere);
         }
         let limit = KEPT_OF_IDS;
-        self.keep(pointer, TextSlot { what, rank: 0, limit, plural: true, filter: None })?;
+        let slot = TextSlot { what, rank: 0, limit, plural: true, same: false, filter: None };
+        self.keep(pointer, slot)?;
         self.is_anywhere = true;
         Ok(())
     }

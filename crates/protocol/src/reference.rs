@@ -17,7 +17,8 @@ pub fn reference(library: &Library) -> String {
         let (name, routes) = (&document.name, document.routes.as_deref().unwrap_or_default());
         let calls: usize = routes.iter().map(|route| route.matches.0.len()).sum();
         let title = format!("{} · {}", document.title.en, document.title.zh);
-        let tasks = if document.task.is_some() { "yes" } else { "" };
+        let has_tasks = document.task.is_some() || document.tasks.is_some();
+        let tasks = if has_tasks { "yes" } else { "" };
         let _ = writeln!(
             page,
             "| [`{name}`](#{name}) | {title} | {calls} | {} | {tasks} |",
@@ -61,16 +62,21 @@ fn protocol(page: &mut String, document: &Document) {
         let _ = writeln!(page, "| {calls} | {model} | {price} | {} |", notes(route));
     }
     counts(page, document);
-    if let Some(task) = &document.task {
+    let named = document.tasks.iter().flatten().map(|(name, task)| (format!(" of {name}"), task));
+    for (kind, task) in document.task.iter().map(|task| (String::new(), task)).chain(named) {
         let words = &task.words;
-        let _ = writeln!(
+        let _ = write!(
             page,
-            "\nTasks are asked about by `{}`, {} at once. Done: {}; failed: {}.",
+            "\nTasks{kind} are asked about by `{}`, {} at once. Done: {}; failed: {}.",
             task.ask.request,
             task.ask.batch.unwrap_or(1),
             quoted(&words.completed),
             quoted(&words.failed)
         );
+        if let Some(count) = &task.count {
+            let _ = write!(page, " Counted in `{}`.", count.request);
+        }
+        page.push('\n');
     }
     page.push_str("\nSources:\n\n");
     for source in &document.sources {
@@ -81,6 +87,7 @@ fn protocol(page: &mut String, document: &Document) {
 const fn costs(route: &RouteSection) -> &'static str {
     match route.price {
         Some(PriceWord::Free) => "nothing",
+        Some(PriceWord::Use) => "the model's price, by use",
         _ => "the model's price",
     }
 }
@@ -114,6 +121,9 @@ fn notes(route: &RouteSection) -> String {
     }
     if !route.refuse.is_empty() {
         notes.push(format!("refuses {}", refusals(&route.refuse)));
+    }
+    if let Some(suffix) = &route.model_suffix {
+        notes.push(format!("priced as MODEL`{suffix}`"));
     }
     if route.ask_usage {
         notes.push("a stream's usage has to be asked for".to_owned());

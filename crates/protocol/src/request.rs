@@ -27,6 +27,8 @@ pub(crate) struct RequestRules {
     pub(crate) reads_once: bool,
     /// What it may not say.
     pub(crate) refuse: Vec<Refusal>,
+    /// Counts of what is allowed that are added up: of each request of a batch.
+    pub(crate) allowed: Range<usize>,
 }
 
 /// What was read from a request.
@@ -55,6 +57,8 @@ pub struct RequestReading {
     pub once: bool,
     /// The body is one JSON object.
     pub well_formed: bool,
+    /// It names several models where there may be one.
+    pub models_differ: bool,
 }
 
 impl ProtocolRoute {
@@ -99,11 +103,14 @@ impl ProtocolRoute {
         let (resources, ambiguous) = self.resources(found, captures, (query, body));
         RequestReading {
             model: stand_in(&self.model, TextRole::Model)
-                .map(|model| self.without_prefix(&model).to_owned()),
+                .map(|model| self.priced_as(self.without_prefix(&model))),
+            models_differ: found.differs,
             ambiguous: found.twice || ambiguous,
             resources,
             input_tokens: found.text.tokens(),
-            output_limit: count(TextRole::Allowed).map(|count| count.whole),
+            output_limit: count(TextRole::Allowed)
+                .map(|count| count.whole)
+                .or_else(|| self.request.allowed.clone().find_map(|slot| found.number(slot))),
             times: count(TextRole::Times).map_or(1, |count| count.whole.max(1)),
             units: read_units(units, found),
             bad_unit: found.bad.as_ref().and_then(|bad| {
@@ -148,7 +155,10 @@ impl ProtocolRoute {
             let other = match source {
                 ValueSource::Path => captures.get("id").map(str::to_owned),
                 ValueSource::Query(name) => parameter(query, name),
-                ValueSource::Body(_) | ValueSource::Anywhere(_) | ValueSource::Default(_) => None,
+                ValueSource::Body(_)
+                | ValueSource::Every(_)
+                | ValueSource::Anywhere(_)
+                | ValueSource::Default(_) => None,
             };
             ids.extend(other);
         }
@@ -174,7 +184,7 @@ impl ValueSource {
         query: &str,
     ) -> Option<String> {
         match self {
-            Self::Body(_) | Self::Anywhere(_) => body.next(),
+            Self::Body(_) | Self::Every(_) | Self::Anywhere(_) => body.next(),
             Self::Path => captures.get("model").map(str::to_owned),
             Self::Query(name) => parameter(query, name),
             Self::Default(name) => Some(name.to_string()),

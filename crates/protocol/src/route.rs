@@ -339,6 +339,8 @@ impl fmt::Display for RoutePattern {
 pub enum ValueSource {
     /// In the JSON body, or, of a pointer with one segment, in the form field of that name.
     Body(crate::Pointer),
+    /// At several places of the JSON body, the same at each.
+    Every(crate::Pointer),
     /// Anywhere in the JSON body, below any member.
     Anywhere(crate::Pointer),
     /// In the path, as `{model}` or `{id}`.
@@ -374,6 +376,7 @@ impl fmt::Display for ValueSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Body(pointer) => write!(f, "body:{pointer}"),
+            Self::Every(pointer) => write!(f, "every:{pointer}"),
             Self::Anywhere(pointer) => write!(f, "any:{pointer}"),
             Self::Path => f.write_str("path"),
             Self::Query(name) => write!(f, "query:{name}"),
@@ -414,6 +417,10 @@ pub struct ProtocolRoute {
     pub shown: Option<crate::Pointer>,
     /// What stands before the model's name in a body, and stays there.
     pub model_prefix: Option<Box<str>>,
+    /// What the name of the model that a call is priced as has behind that of its body.
+    pub model_suffix: Option<Box<str>>,
+    /// Members at the top of its reply that are addresses at the upstream: their path is shown.
+    pub links: Vec<Box<str>>,
     pub(crate) ids: Arc<IdRules>,
     /// What is done with a route that would list what others made.
     pub list: Option<ListWord>,
@@ -452,6 +459,18 @@ impl ProtocolRoute {
     pub fn without_prefix<'a>(&self, model: &'a str) -> &'a str {
         let prefix = self.model_prefix.as_deref().unwrap_or_default();
         model.strip_prefix(prefix).unwrap_or(model)
+    }
+
+    /// The model that a call is priced as whose body names this one.
+    #[must_use]
+    pub fn priced_as(&self, model: &str) -> String {
+        [model, self.model_suffix.as_deref().unwrap_or_default()].concat()
+    }
+
+    /// Whether its model stands at several places of a body.
+    #[must_use]
+    pub fn has_models(&self) -> bool {
+        self.model.iter().any(|source| matches!(source, ValueSource::Every(_)))
     }
 
     /// What of a reply a list shows.

@@ -3,13 +3,15 @@
 use crate::document::TaskWords;
 use crate::pointer::{Pointer, Segment};
 use crate::program::{PointerProgram, TextRole};
-use crate::rules::{MeterReports, UsageRules};
+use crate::reading::{ReplyHead, ReplyReader};
+use crate::rules::{MeterReports, Rules, UsageRules};
 use crate::walk::JsonWalker;
 use domain::Meters;
 use domain::TaskStatus;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Longest id of a task, in characters.
 const MAX_ID: usize = 255;
@@ -51,6 +53,27 @@ pub struct TaskRules {
     pub fetch: Option<TaskRequest>,
     /// How a task is cancelled.
     pub cancel: Option<TaskRequest>,
+    /// Where a completed task's use is counted, which its report does not say.
+    pub count: Option<TaskCount>,
+    /// How long one may take, where that is longer than tasks usually do.
+    pub lifetime_ms: Option<u64>,
+}
+
+/// Lines that count a completed task's use.
+#[derive(Debug)]
+pub struct TaskCount {
+    /// How they are fetched.
+    pub request: TaskRequest,
+    pub(crate) rules: Arc<Rules>,
+}
+
+impl TaskCount {
+    /// A reader of the lines, whose meters are the sum of theirs.
+    #[must_use]
+    pub fn reader(&self) -> ReplyReader {
+        let head = ReplyHead { status: 200, content_type: Some("application/x-ndjson") };
+        ReplyReader::with_rules(Arc::clone(&self.rules), head)
+    }
 }
 
 /// What a reply reports about one task.

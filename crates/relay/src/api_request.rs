@@ -7,7 +7,8 @@ use crate::faults;
 use crate::identify::Caller;
 use crate::inlet::{Inlet, InletRules, take_in};
 use crate::request_body::{
-    check_body, check_head, model_in_body, model_name, plain, resource_ids, unreadable,
+    check_body, check_head, model_in_body, model_name, models_in_body, plain, resource_ids,
+    unreadable,
 };
 use crate::resources::{self, Owned};
 use crate::spoken::{ModelPlaces, Spoken};
@@ -98,6 +99,12 @@ pub(crate) async fn read_api(
         }
         None => None,
     };
+    if let Some(spoken) = api.spoken.as_ref().filter(|it| it.route().has_models()) {
+        let model = models_in_body(spoken, &plain)?;
+        let pinned = owned.map(|owned| owned.channel_id);
+        let api = Some((api, ApiBody { plain: Some(plain), named_by: NamedBy::Elsewhere }));
+        return Ok(ModelRequest { head, model, api, pinned, body: Intake::Here(inlet) });
+    }
     let (model, named_by) = match (named, media) {
         (Named::InBody, media) if source.is_some() => {
             let model = source.as_ref().map(|task| task.model.as_str()).unwrap_or_default();

@@ -249,6 +249,10 @@ impl Call {
         if let Ok(id) = HeaderValue::from_str(&self.request_id) {
             headers.insert(web::X_REQUEST_ID, id);
         }
+        if !self.links(channel).is_empty() {
+            // Its reply is changed.
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         if let Some(hold_id) = hold_id {
             // The estimate is another request: an upstream that stores replies by key must not
             // reply to the real one with it.
@@ -295,6 +299,13 @@ impl Call {
         let CallTarget::Api(ApiTarget { body, .. }) = &self.target else { return None };
         let NamedBy::Query(name) = &body.named_by else { return None };
         Some(upstream::query::without(self.uri.query().unwrap_or_default(), name))
+    }
+
+    /// The addresses at the upstream in its reply of which the client is shown the path.
+    pub(crate) fn links(&self, channel: &Channel) -> Vec<Box<str>> {
+        let CallTarget::Api(ApiTarget { api, .. }) = &self.target else { return Vec::new() };
+        let route = api.spoken.as_ref().and_then(|_| route_of(channel, &self.method, api.path()));
+        route.map(|route| route.links.clone()).unwrap_or_default()
     }
 
     /// What the call does to what calls make.

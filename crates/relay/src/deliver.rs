@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::extra_event::ExtraEvent;
 use crate::flow::{FlowSource, Pending};
 use crate::idempotency::{IDEMPOTENT_REPLAYED, Tee};
+use crate::links;
 use crate::outcome::{BodyEnd, CallEnd, ClientOutcome, Money, Outcome, Seen, Unusable, decide};
 use crate::reply::{
     ChargeReader, Collected, DeclaredShape, ReadAs, collect, collects, length_of, read_whole,
@@ -71,11 +72,13 @@ pub(crate) async fn deliver(
     let (body, prefix, pending, account) = (reply.body, None, None, None);
     let mut source = FlowSource { body, prefix, left, echo, pending, account, attempt };
     let keeper = keeper_of(&ctx, call, &prepared);
-    if reservation.is_empty() && ctx.record.counts_tokens_of.is_none() && keeper.is_none() {
+    let links = call.links(&prepared.channel);
+    let is_kept = keeper.is_some() || !links.is_empty();
+    if reservation.is_empty() && ctx.record.counts_tokens_of.is_none() && !is_kept {
         return Ok(flowing(call, head, source));
     }
 
-    let is_read = reservation.price().is_some_and(FrozenPrice::is_by_use) || keeper.is_some();
+    let is_read = reservation.price().is_some_and(FrozenPrice::is_by_use) || is_kept;
     let config = &ctx.relay.config;
     let limit = collects(&reply.headers, &source.body, is_read, config.max_collected_reply_bytes);
     let collected = match (collected, limit) {
@@ -108,7 +111,7 @@ pub(crate) async fn deliver(
         return Err(refuse(ctx, reservation, why).await);
     }
     let (headers, bytes) = (&reply.headers, collected.bytes);
-    let whole = Whole { head, headers, bytes, end: body_end, read_as, keeper, source };
+    let whole = Whole { head, headers, bytes, end: body_end, read_as, keeper, links, source };
     settle_whole(ctx, call, whole, reservation).await
 }
 
@@ -215,6 +218,7 @@ struct Whole<'a> {
     end: BodyEnd,
     read_as: ReadAs,
     keeper: Option<ResourceKeeper>,
+    links: Vec<Box<str>>,
     source: FlowSource,
 }
 
@@ -226,7 +230,7 @@ async fn settle_whole(
     reservation: Reservation,
 ) -> Result<Delivery, Fault> {
     let Context { relay, record, share, .. } = ctx;
-    let Whole { mut head, headers, bytes, end, read_as, keeper, mut source } = whole;
+    let Whole { mut head, headers, bytes, end, read_as, keeper, links, mut source } = whole;
     let mut reading = read_whole(headers, &bytes, &read_as);
     source.attempt.account_said(reading.account.as_deref());
     if reading.failed {
@@ -262,7 +266,10 @@ async fn settle_whole(
         head.headers_mut().insert(X_NEWAPI_QUOTA, HeaderValue::from(charged));
     }
     match client {
-        ClientOutcome::Reply => Ok(Delivery::Whole(in_one_piece(call, head, bytes, share))),
+        ClientOutcome::Reply => {
+            let bytes = links::shown(bytes, &links);
+            Ok(Delivery::Whole(in_one_piece(call, head, bytes, share)))
+        }
         not_the_reply => Err(not_the_reply.into_fault()),
     }
 }

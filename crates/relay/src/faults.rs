@@ -43,6 +43,23 @@ pub(crate) fn model_missing() -> Fault {
     invalid("请求中缺少 model 字段", "the request names no model")
 }
 
+pub(crate) fn models_differ() -> Fault {
+    let (zh, en) = (
+        "一个批次中的请求必须使用同一个 model, 它决定整个批次的价格",
+        "all requests of a batch must name one model, whose price is that of the batch",
+    );
+    invalid(zh, en)
+}
+
+/// A price per call would be the same for any number of requests.
+pub(crate) fn priced_by_use_alone(model: &str) -> Fault {
+    Fault::new(
+        FaultKind::Config,
+        format!("模型 {model} 按次计费, 而该接口只能按量计费"),
+        format!("{model} has a price per call, and this call is sold by use alone"),
+    )
+}
+
 pub(crate) fn no_key() -> Fault {
     let (zh, en) = ("缺少 API 密钥", "no API key; send Authorization: Bearer sk-…");
     Fault::new(FaultKind::Unauthenticated, zh, en)

@@ -31,6 +31,7 @@ mod identify;
 mod inflate;
 mod inlet;
 mod lenient;
+mod links;
 mod list_page;
 mod methods;
 mod metrics;

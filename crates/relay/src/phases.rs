@@ -165,11 +165,7 @@ async fn call_model(
     let candidates = &*candidates;
     let submission = SubmitOptions::take(kind, &mut head.headers)?;
     ctx.record.is_async = submission.is_some();
-    let is_free = |api: &ApiPath| api.spoken.as_ref().is_some_and(Spoken::is_free);
-    let price = match route::price(&catalog, &caller.identity, model.as_str(), &relay.config)? {
-        Pricing::Priced(price) if !api.as_ref().is_some_and(|(api, _)| is_free(api)) => Some(price),
-        Pricing::Priced(_) | Pricing::Free => None,
-    };
+    let price = price_of(relay, &catalog, caller, (&model, api_path))?;
     let idempotency_key = idempotency::key_of(&head.headers)?.map(str::to_owned);
     let spoken = api.as_ref().and_then(|(api, _)| api.spoken.as_ref());
     let priced = || priced_routes(candidates, spoken, (&head.method, &model));
@@ -226,6 +222,25 @@ async fn call_model(
         }
     };
     execute(ctx, order, price, Reservation::claimed(ticket)).await
+}
+
+/// What a call costs; nothing where its model has no price, or its route has none.
+fn price_of(
+    relay: &Relay,
+    catalog: &Catalog,
+    caller: &Caller,
+    (model, api): (&ModelName, Option<&ApiPath>),
+) -> Result<Option<FrozenPrice>, Fault> {
+    let is_free = api.and_then(|api| api.spoken.as_ref()).is_some_and(Spoken::is_free);
+    let priced = route::price(catalog, &caller.identity, model.as_str(), &relay.config)?;
+    let price = match priced {
+        Pricing::Priced(price) if !is_free => price,
+        Pricing::Priced(_) | Pricing::Free => return Ok(None),
+    };
+    if !price.is_by_use() && api.is_some_and(ApiPath::is_sold_by_use) {
+        return Err(faults::priced_by_use_alone(model.as_str()));
+    }
+    Ok(Some(price))
 }
 
 fn target_of((api, body): (ApiPath, ApiBody), method: &Method) -> CallTarget {

@@ -33,6 +33,18 @@ pub(crate) fn model_in_body(
     Ok((model_name(&text)?, named_by))
 }
 
+/// Reads the one model that all requests of a body name.
+pub(crate) fn models_in_body(spoken: &Spoken, plain: &[u8]) -> Result<ModelName, Fault> {
+    let read = spoken.route().read_request(spoken.captures(), "", plain);
+    if read.models_differ {
+        return Err(faults::models_differ());
+    }
+    match read.model {
+        Some(model) if read.well_formed => model_name(&model),
+        _ => Err(faults::model_missing()),
+    }
+}
+
 /// A model's name, as a client wrote it.
 pub(crate) fn model_name(text: &str) -> Result<ModelName, Fault> {
     ModelName::parse(text)

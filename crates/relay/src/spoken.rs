@@ -118,7 +118,7 @@ impl Spoken {
                 ValueSource::Body(_) => places.members.extend(source.form_field()),
                 ValueSource::Query(name) => places.parameter = Some(name),
                 ValueSource::Default(name) => places.default = Some(name),
-                ValueSource::Path | ValueSource::Anywhere(_) => {}
+                ValueSource::Path | ValueSource::Every(_) | ValueSource::Anywhere(_) => {}
             }
         }
         places
@@ -132,7 +132,8 @@ impl Spoken {
     /// Whether nothing of a call's body is read.
     pub(crate) fn streams_body(&self) -> bool {
         let in_body = |source: &ValueSource| {
-            matches!(source, ValueSource::Body(_) | ValueSource::Anywhere(_))
+            use ValueSource::{Anywhere, Body, Every};
+            matches!(source, Body(_) | Every(_) | Anywhere(_))
         };
         let reads = self.route.refuses_by_body()
             || self.route.model.iter().chain(&self.route.uses).any(in_body);

@@ -6,7 +6,7 @@ use crate::task_view::{self, TaskCall};
 use crate::{faults, lenient, methods};
 use domain::{Fault, ModelName, ModelNameError};
 use http::{HeaderMap, Method};
-use protocol::{ErrorShape, ListWord};
+use protocol::{ErrorShape, ListWord, PriceWord};
 use upstream::PathError;
 
 /// A header that clients of Anthropic's API must send.
@@ -69,6 +69,11 @@ impl ApiPath {
     /// Whether it is about a task that was submitted before.
     pub(crate) fn is_about_task(&self) -> bool {
         self.spoken.as_ref().is_some_and(Spoken::is_about_task)
+    }
+
+    /// Whether its calls can be priced by use alone.
+    pub(crate) fn is_sold_by_use(&self) -> bool {
+        self.spoken.as_ref().is_some_and(|it| it.route().price == PriceWord::Use)
     }
 
     /// Whether its calls name no model, but only what was made before.

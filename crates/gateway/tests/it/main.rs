@@ -44,6 +44,7 @@ mod low_balance;
 mod malformed;
 mod memory;
 mod memory_poller;
+mod message_batches;
 mod metered;
 mod methods;
 mod metrics;

@@ -19,6 +19,7 @@ use problems::ProblemList;
 use requests::RequestSources;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tasks::TaskKinds;
 
 /// Largest document, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
@@ -76,6 +77,7 @@ fn inherit(mut document: Document, known: &Library, found: &mut ProblemList) -> 
     document.resources = document.resources.or(base.resources);
     document.task = document.task.or(base.task);
     document.refuse = document.refuse.or(base.refuse);
+    document.tasks = document.tasks.or(base.tasks);
     if document.speaks.is_empty() {
         document.speaks = base.speaks;
     }
@@ -85,9 +87,10 @@ fn inherit(mut document: Document, known: &Library, found: &mut ProblemList) -> 
 fn protocol(document: &Document, known: &Library, found: &mut ProblemList) -> Protocol {
     sections::name(document, found);
     let name: Arc<str> = document.name.as_str().into();
-    let task = document.task.as_ref().and_then(|it| tasks::rules(document, it, found));
-    let task = task.map(Arc::new);
-    let mut routes = routes(document, (&name, task.as_ref()), found);
+    let task = document.task.as_ref().map(|it| tasks::rules(document, ("task", it), found));
+    let task = task.flatten().map(Arc::new);
+    let kinds = tasks::kinds(document, found);
+    let mut routes = routes(document, (&name, task.as_ref(), &kinds), found);
     for (at, other) in document.speaks.iter().enumerate() {
         match known.get(other) {
             Some(other) => routes.extend(other.routes.iter().cloned()),
@@ -117,7 +120,7 @@ fn protocol(document: &Document, known: &Library, found: &mut ProblemList) -> Pr
 
 fn routes(
     document: &Document,
-    (name, tasks): (&Arc<str>, Option<&Arc<TaskRules>>),
+    (name, task, kinds): (&Arc<str>, Option<&Arc<TaskRules>>, &TaskKinds),
     found: &mut ProblemList,
 ) -> Vec<Arc<ProtocolRoute>> {
     let sections = document.routes.as_deref().unwrap_or_default();
@@ -130,7 +133,17 @@ fn routes(
     for (at, section) in sections.iter().enumerate() {
         let at = format!("route.{at}");
         let Some(route) = route(document, section, &at, &mut shared, found) else { continue };
-        let tasks = tasks.filter(|_| route.task.is_some()).map(Arc::clone);
+        let tasks = match &section.tasks {
+            None => task.filter(|_| route.task.is_some()),
+            Some(kind) => {
+                let known = kinds.get(kind).filter(|_| route.task.is_some());
+                if known.is_none() {
+                    found.at(format!("{at}.tasks"), format!("there is no [tasks.{kind}] for it"));
+                }
+                known
+            }
+        };
+        let tasks = tasks.map(Arc::clone);
         let route = ProtocolRoute { protocol: Arc::clone(name), tasks, ..route };
         for (number, pattern) in route.patterns.iter().enumerate() {
             let above = made.iter().flat_map(|route| &route.patterns);
@@ -212,7 +225,8 @@ fn route(
     captured(&patterns, &model, "model", at, found);
     one_place(&model, at, found);
     captured(&patterns, &uses, "id", at, found);
-    if section.task == Some(TaskWord::Submit) && document.task.is_none() {
+    if section.task == Some(TaskWord::Submit) && document.task.is_none() && section.tasks.is_none()
+    {
         found.at(format!("{at}.task"), "submits a task, and there is no [task] that reads it");
     }
     let is_served = !model.is_empty() || !uses.is_empty() || section.list.is_some();
@@ -236,6 +250,8 @@ fn route(
         collection: requests::collection(section, at, found),
         shown: replies::shown(section),
         model_prefix: section.model_prefix.as_deref().map(Into::into),
+        model_suffix: section.model_suffix.as_deref().map(Into::into),
+        links: requests::links(section, at, found),
         ids: Arc::clone(shared.ids(document)),
         list: section.list,
         task: section.task,
@@ -278,13 +294,14 @@ fn sources(texts: &[String], at: &str, found: &mut ProblemList) -> Vec<ValueSour
         let at = format!("{at}.{number}");
         let source = match text.split_once(':') {
             Some(("body", pointer)) => found.pointer(&at, pointer).map(ValueSource::Body),
+            Some(("every", pointer)) => found.pointer(&at, pointer).map(ValueSource::Every),
             Some(("any", pointer)) => found.pointer(&at, pointer).map(ValueSource::Anywhere),
             Some(("query", name)) if !name.is_empty() => Some(ValueSource::Query(name.into())),
             Some(("default", name)) if !name.is_empty() => Some(ValueSource::Default(name.into())),
             None if text == "path" => Some(ValueSource::Path),
             _ => {
-                let what =
-                    "is none of body:/pointer, any:/pointer, path, query:name and default:NAME";
+                let what = "is none of body:/pointer, every:/pointer, any:/pointer, path, \
+                            query:name and default:NAME";
                 found.at(at, format!("{text:?} {what}"));
                 None
             }
@@ -300,6 +317,10 @@ fn one_place(model: &[ValueSource], at: &str, found: &mut ProblemList) {
     let in_body = |source: &&ValueSource| matches!(source, ValueSource::Body(_));
     if model.iter().any(|it| matches!(it, ValueSource::Anywhere(_))) {
         found.at(format!("{at}.model"), "a model does not stand anywhere: body:/NAME");
+    }
+    let is_every = |it: &ValueSource| matches!(it, ValueSource::Every(_));
+    if model.len() > 1 && model.iter().any(is_every) {
+        found.at(format!("{at}.model"), "every:/pointer stands alone");
     }
     if model.iter().filter(in_body).any(|source| source.form_field().is_none()) {
         found.at(format!("{at}.model"), "a model stands at the top of a body: body:/NAME");

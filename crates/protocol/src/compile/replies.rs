@@ -3,7 +3,7 @@
 use super::MAX_LIST;
 use super::problems::ProblemList;
 use crate::document::{
-    CompareWords, ConditionSection, Document, MeterSources, OutcomeSection, RouteSection,
+    CompareWords, ConditionSection, Document, Merge, MeterSources, OutcomeSection, RouteSection,
     SourceSection, TextList, TextSection, UsageSection,
 };
 use crate::ids::IdRules;
@@ -175,6 +175,33 @@ pub(super) fn task_usage(
     usage(section, &BTreeMap::new(), "task", builder, found)
 }
 
+/// The rules of lines that count a task's use: each is a document, and all are added up.
+pub(super) fn count_rules(
+    document: &Document,
+    at: &TextList,
+    found: &mut ProblemList,
+) -> Arc<Rules> {
+    let section = document.usage.as_ref().map(|section| UsageSection {
+        at: at.clone(),
+        merge: Merge::Sum,
+        ..section.clone()
+    });
+    let mut builder = ProgramBuilder::new();
+    let usage = task_usage(section.as_ref(), &mut builder, found);
+    Arc::new(Rules {
+        program: builder.build(),
+        usage,
+        failed: Vec::new(),
+        account: Vec::new(),
+        estimate: Vec::new(),
+        empty: Vec::new(),
+        refused: Vec::new(),
+        retry: Vec::new(),
+        promised: Vec::new(),
+        ids: Arc::default(),
+    })
+}
+
 /// Adds the sources of a meter. Returns how many there are.
 fn meter_slots(
     meter: Meter,
@@ -300,7 +327,24 @@ pub(super) fn keep(
     };
     for (rank, (at, pointer)) in (0..).zip(pointers(at, texts, found)) {
         let plural = pointer.is_plural();
-        let done = builder.keep(&pointer, TextSlot { what, rank, limit, plural, filter: None });
+        let slot = TextSlot { what, rank, limit, plural, same: false, filter: None };
+        let done = builder.keep(&pointer, slot);
+        found.ok(&at, done);
+    }
+}
+
+/// Keeps the one text that stands at each of several places.
+pub(super) fn keep_same(
+    at: &str,
+    texts: &TextList,
+    what: TextRole,
+    builder: &mut ProgramBuilder,
+    found: &mut ProblemList,
+) {
+    for (at, pointer) in pointers(at, texts, found) {
+        let slot =
+            TextSlot { what, rank: 0, limit: ID_BYTES, plural: true, same: true, filter: None };
+        let done = builder.keep(&pointer, slot);
         found.ok(&at, done);
     }
 }

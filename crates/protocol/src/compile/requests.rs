@@ -1,7 +1,7 @@
 //! How requests are read.
 
 use super::problems::ProblemList;
-use super::replies::{keep, pointers, units};
+use super::replies::{keep, keep_same, pointers, units};
 use super::{MAX_LIST, MAX_WORD};
 use crate::document::{
     CompareWords, Document, HoldSection, PriceWord, RefusalSection, RouteSection, TextList,
@@ -12,6 +12,7 @@ use crate::program_builder::ProgramBuilder;
 use crate::refusal::{Refusal, RefusalPlace};
 use crate::request::RequestRules;
 use crate::route::{UsageMember, ValueSource};
+use domain::Meter;
 use std::fmt;
 
 /// What a route's requests are read for.
@@ -48,14 +49,29 @@ pub(super) fn rules(
         None => ("hold.units", &hold.units),
     };
     let (units, unit_members) = units(asked, &mut builder, found);
-    keep("hold.output", &hold.output, TextRole::Allowed, &mut builder, found);
+    let first = builder.slots();
+    let mut single = TextList::default();
+    for (at, pointer) in pointers("hold.output", &hold.output, found) {
+        if pointer.is_plural() {
+            let done = builder.meter(Meter::Output, &pointer, (false, false));
+            found.ok(&at, done)?;
+        } else {
+            single.0.push(pointer.to_string());
+        }
+    }
+    let allowed = first..builder.slots();
+    keep("hold.output", &single, TextRole::Allowed, &mut builder, found);
     keep("hold.times", &hold.times, TextRole::Times, &mut builder, found);
     if let Some(stream) = &document.stream {
         let when = TextList(vec![stream.when.clone()]);
         keep("stream.when", &when, TextRole::Stream, &mut builder, found);
     }
     keep("route.once", once, TextRole::Once, &mut builder, found);
-    keep("route.model", &from_body(model), TextRole::Model, &mut builder, found);
+    if model.iter().any(|source| matches!(source, ValueSource::Every(_))) {
+        keep_same("route.model", &from_body(model), TextRole::Model, &mut builder, found);
+    } else {
+        keep("route.model", &from_body(model), TextRole::Model, &mut builder, found);
+    }
     keep("route.uses", &from_body(uses), TextRole::Resource, &mut builder, found);
     for (at, pointer) in pointers("hold.input", &hold.input, found) {
         let done = builder.text(&pointer, true);
@@ -74,7 +90,7 @@ pub(super) fn rules(
     let reads_once = !once.0.is_empty();
     let anywhere = anywhere(uses, found);
     let program = builder.build();
-    Some(RequestRules { program, units, unit_members, reads_once, anywhere, refuse })
+    Some(RequestRules { program, units, unit_members, reads_once, anywhere, refuse, allowed })
 }
 
 /// What a request may not say.
@@ -119,6 +135,18 @@ fn refusal(
         }
     };
     Some(Refusal { place, asks, zh: why.zh.clone(), en: why.en.clone() })
+}
+
+/// Members of a reply of which the path is shown.
+pub(super) fn links(section: &RouteSection, at: &str, found: &mut ProblemList) -> Vec<Box<str>> {
+    let mut links = Vec::new();
+    for (at, pointer) in pointers(&format!("{at}.links"), &section.links, found) {
+        match pointer.names().as_deref() {
+            Some([name]) => links.push(name.clone()),
+            _ => found.at(at, "is not at the top of the reply: /results_url"),
+        }
+    }
+    links
 }
 
 /// The list that shows what a route makes.
@@ -174,7 +202,7 @@ fn anywhere(uses: &[ValueSource], found: &mut ProblemList) -> Option<PointerProg
 
 fn from_body(sources: &[ValueSource]) -> TextList {
     let pointer = |source: &ValueSource| match source {
-        ValueSource::Body(pointer) => Some(pointer.to_string()),
+        ValueSource::Body(pointer) | ValueSource::Every(pointer) => Some(pointer.to_string()),
         _ => None,
     };
     TextList(sources.iter().filter_map(pointer).collect())

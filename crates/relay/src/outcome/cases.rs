@@ -177,7 +177,8 @@ impl Case {
 
     /// What the first task that the reply reports is charged at its end.
     fn charge_of_task(&self, protocol: &Protocol, body: &[u8]) -> i64 {
-        let rules = protocol.task.as_ref().unwrap();
+        let route = self.route(protocol);
+        let rules = route.route.tasks.as_ref().or(protocol.task.as_ref()).unwrap();
         let task = match self.call.contains("list-by-condition") {
             true => rules.read_all(body).swap_remove(0),
             false => rules.read_one(body),

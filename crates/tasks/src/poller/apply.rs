@@ -2,9 +2,9 @@
 //! all of them; and some end, with their money.
 
 use super::page::Waiting;
-use super::poll_request::{LARGE_REPLY, PollAnswer, PollFailure, PollTarget};
+use super::poll_request::{LARGE_REPLY, PollAnswer, PollFailure, PollQuestion, PollTarget};
 use super::report::{Report, read_by_rules};
-use super::{Core, lease::PollLane};
+use super::{Core, count, lease::PollLane};
 use domain::{TaskStatus, UnixMs, task_status};
 use futures_util::future::join_all;
 use ledger::{Charge, TaskEnd, TaskRef};
@@ -15,10 +15,10 @@ use store::{Channel, TASK_DATA};
 use upstream::task_reply::{Odd, RequestedIds, read_reply};
 
 /// A task that ends.
-struct End<'t> {
-    task: &'t Waiting,
-    charge: Charge,
-    end: TaskEnd,
+pub(super) struct End<'t> {
+    pub(super) task: &'t Waiting,
+    pub(super) charge: Charge,
+    pub(super) end: TaskEnd,
 }
 
 /// What a reply reports about the tasks of a request.
@@ -55,9 +55,10 @@ impl News<'_> {
 pub(super) async fn reply(
     core: &Core,
     (lane, target): (&PollLane, &PollTarget),
-    tasks: &[Waiting],
+    question: PollQuestion<'_>,
     answer: PollAnswer<'_>,
 ) -> Result<(), PollFailure> {
+    let tasks = question.tasks;
     let _turn = match answer.body.len() > LARGE_REPLY {
         true => core.permits.large_applied.acquire().await.ok(),
         false => None,
@@ -77,6 +78,7 @@ pub(super) async fn reply(
             );
         }
         write(core, lane, changes, now).await;
+        let ends = count::counted(core, target, question, ends).await;
         finish(core, lane, ends).await;
         if put_off.is_empty() {
             return Ok(());
@@ -101,7 +103,7 @@ fn read<'t>(
         let fingerprint = report.fingerprint();
         // The same word may map to another status by now: its list was edited.
         let same = fingerprint == task.fingerprint && status == task.status;
-        let is_news = status.is_final() || !same && !is_overdue(core, task, now);
+        let is_news = status.is_final() || !same && !is_overdue(core, Some(target), task, now);
         if is_news && !news.takes(report.kept().len()) {
             ended[place] = true;
             news.put_off.push(place);
@@ -138,7 +140,7 @@ fn read<'t>(
         .map_err(|error| unusable(error.to_owned()))?,
     };
     for (task, _) in tasks.iter().zip(ended).filter(|(_, ended)| !ended) {
-        if is_overdue(core, task, now) {
+        if is_overdue(core, Some(target), task, now) {
             news.ends.push(End::of_age(task, true));
         }
     }
@@ -210,9 +212,20 @@ impl<'t> End<'t> {
     }
 }
 
-fn is_overdue(core: &Core, task: &Waiting, now: UnixMs) -> bool {
-    let most = i64::try_from(core.config.load().max_lifetime_ms).unwrap_or(i64::MAX);
-    now.since_ms(task.lifetime_from) > most
+pub(super) fn is_overdue(
+    core: &Core,
+    target: Option<&PollTarget>,
+    task: &Waiting,
+    now: UnixMs,
+) -> bool {
+    now.since_ms(task.lifetime_from) > lifetime_ms(core, target, task)
+}
+
+/// How long a task may take: what its document says, if that is longer than all may.
+fn lifetime_ms(core: &Core, target: Option<&PollTarget>, task: &Waiting) -> i64 {
+    let rules = target.and_then(|target| target.rules(&task.path).ok().flatten());
+    let own = rules.and_then(|rules| rules.lifetime_ms).unwrap_or(0);
+    i64::try_from(core.config.load().max_lifetime_ms.max(own)).unwrap_or(i64::MAX)
 }
 
 /// Fails those of these tasks that are too old, after a request about them without a report: at
@@ -221,21 +234,20 @@ fn is_overdue(core: &Core, task: &Waiting, now: UnixMs) -> bool {
 /// happens to be unavailable at that very moment.
 pub(super) async fn end_overdue(
     core: &Core,
-    lane: &PollLane,
+    (lane, target): (&PollLane, Option<&PollTarget>),
     asking_since: UnixMs,
     tasks: &[Waiting],
     answered: bool,
 ) {
     let now = core.parts.clock.now();
     let grace_ms = core.config.load().poll_interval_ms.saturating_mul(super::GRACE_INTERVALS);
-    let most = core.config.load().max_lifetime_ms.saturating_add(grace_ms);
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
     let grace_ms = i64::try_from(grace_ms).unwrap_or(i64::MAX);
     let given_up = |task: &&Waiting| {
+        let most = lifetime_ms(core, target, task).saturating_add(grace_ms);
         now.since_ms(task.lifetime_from) > most && now.since_ms(asking_since) > grace_ms
     };
     let ends = tasks.iter().filter(|task| match answered {
-        true => is_overdue(core, task, now),
+        true => is_overdue(core, target, task, now),
         false => given_up(task),
     });
     finish(core, lane, ends.map(|task| End::of_age(task, answered)).collect()).await;

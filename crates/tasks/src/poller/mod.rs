@@ -12,6 +12,7 @@
 //! any moment: what it had not written is polled again.
 
 mod apply;
+mod count;
 mod housekeeping;
 mod lanes;
 mod lease;

@@ -145,6 +145,16 @@ impl PollTarget {
         Ok(Self { prepared, uri, model, deadlines })
     }
 
+    /// The upstream's name of the model.
+    pub(super) fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// How long a request may take.
+    pub(super) const fn deadlines(&self) -> Deadlines {
+        self.deadlines
+    }
+
     /// How a task that was submitted to this path is asked about; none: by CustomPass.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! What a reply says about one task: by CustomPass, or by a protocol's document.
 
 use super::page::Waiting;
-use domain::{StatusWords, TaskStatus, Usage};
+use domain::{Meters, StatusWords, TaskStatus, Usage};
 use protocol::{TaskReading, TaskRules};
 use ring::digest::{Context, SHA256};
 use serde_json::value::RawValue;
@@ -63,6 +63,12 @@ impl Report for Element<'_> {
     }
 }
 
+/// The usage that these meters are.
+pub(super) fn usage_of(meters: &Meters) -> Usage {
+    let sums = meters.usage().unwrap_or_default();
+    Usage { meters: Some(Box::new(*meters)), ..sums }
+}
+
 /// A report in a vendor's own shape.
 pub(super) struct VendorReport<'a> {
     reading: TaskReading,
@@ -100,10 +106,8 @@ impl Report for VendorReport<'_> {
     }
 
     fn usage(&self, _: &Channel) -> Result<Option<Usage>, String> {
-        let meters = self.reading.meters;
-        let sums = meters.usage().unwrap_or_default();
-        let usage = || Usage { meters: Some(Box::new(meters)), ..sums };
-        Ok((!meters.is_empty()).then(usage))
+        let meters = &self.reading.meters;
+        Ok((!meters.is_empty()).then(|| usage_of(meters)))
     }
 
     fn fingerprint(&self) -> i64 {

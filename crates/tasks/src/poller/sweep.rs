@@ -317,11 +317,12 @@ impl Pass<'_> {
             model = &*self.lane.action, task_count = batch.tasks.len(),
             duration = %Seconds(began.elapsed()),
         );
-        apply::reply(self.core, (self.lane, target), &batch.tasks, answer?).await
+        apply::reply(self.core, (self.lane, target), question, answer?).await
     }
 
     async fn end_overdue(&self, tasks: &[Waiting], answered: bool) {
-        apply::end_overdue(self.core, self.lane, self.since, tasks, answered).await;
+        let of = (self.lane, self.target.as_ref().ok().map(|it| &**it));
+        apply::end_overdue(self.core, of, self.since, tasks, answered).await;
     }
 
     /// Logged once per pass: what fails for one request mostly fails for all.

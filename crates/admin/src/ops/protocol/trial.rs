@@ -200,7 +200,7 @@ impl Trial {
             reader.push(body.as_bytes());
             reader.finish()
         });
-        let tasks = protocol.task.as_ref().filter(|_| found.route.task.is_some());
+        let tasks = found.route.tasks.as_ref();
         let task = tasks.zip(input.reply.as_ref()).map(|(it, body)| it.read_one(body.as_bytes()));
         Ok(Self {
             call: of_call(&found),
@@ -215,6 +215,7 @@ fn of_call(found: &RouteMatch<'_>) -> TrialCall {
     let patterns: Vec<String> = found.route.patterns.iter().map(ToString::to_string).collect();
     let price = match found.route.price {
         PriceWord::Model => "the model's",
+        PriceWord::Use => "the model's, by use",
         PriceWord::Free => "free",
     };
     TrialCall {

@@ -1,0 +1,184 @@
+//! Anthropic's batches: many messages of one model, at a price of their own, charged by what their
+//! results count.
+
+use crate::vendor_tasks::{NEVER, polled};
+use crate::world::{Payer, World, by_use, fixed};
+use serde_json::Value;
+use testkit::{Answer, Reply, Signal, TestDb, json, on_both_databases};
+
+const BATCHES: &str = "/v1/messages/batches";
+const ONE: &str = "/v1/messages/batches/msgbatch_1";
+const RESULTS: &str = "/v1/messages/batches/msgbatch_1/results";
+
+fn batch(status: &str) -> Value {
+    let results = format!("https://api.anthropic.com{RESULTS}");
+    json!({"id": "msgbatch_1", "type": "message_batch", "processing_status": status,
+        "results_url": (status == "ended").then_some(results)})
+}
+
+fn message(model: &str, max_tokens: i64) -> Value {
+    json!({"custom_id": "c", "params": {"model": model, "max_tokens": max_tokens,
+        "messages": [{"role": "user", "content": "Hello"}]}})
+}
+
+fn of(messages: &[Value]) -> Value {
+    json!({ "requests": messages })
+}
+
+/// A line of the results that counts so much.
+fn succeeded(input: i64, output: i64) -> String {
+    let usage = json!({"input_tokens": input, "output_tokens": output,
+        "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0});
+    let message = json!({"type": "message", "model": "claude", "usage": usage});
+    json!({"custom_id": "c", "result": {"type": "succeeded", "message": message}}).to_string()
+}
+
+fn lines(lines: &[String]) -> Reply {
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    Reply::bytes("application/x-jsonl", text)
+}
+
+async fn submit(world: &World, payer: &Payer, body: &Value) -> Answer {
+    world.server.post(BATCHES, &payer.key, body).await
+}
+
+async fn ask(world: &World, payer: &Payer, method: &str, path: &str) -> Answer {
+    world.server.call(method, path).key(&payer.key).send().await
+}
+
+async fn open(db: TestDb) -> World {
+    let world = World::with(db, &[NEVER, ("CUSTOM_PASS_TASK_MAX_LIFETIME", "1h")]).await;
+    world.channel(&["claude", "claude-batch"], json!({"protocol": "anthropic"})).await;
+    world.admin().price("claude", by_use()).await;
+    let half = json!({"ratio": 0.5, "completion_ratio": 2});
+    world.admin().price("claude-batch", half).await;
+    world.upstream.on(BATCHES, Reply::json(&batch("in_progress")));
+    world.upstream.on(ONE, Reply::json(&batch("in_progress")));
+    world
+}
+
+on_both_databases! {
+    async fn a_batch_is_charged_by_its_results_and_is_its_owners(db: TestDb) {
+        let world = open(db).await;
+        let (ann, bob) = (world.payer(100_000).await, world.payer(1_000).await);
+        let two = of(&[message("claude", 1_000), message("claude", 3_000)]);
+        submit(&world, &ann, &two).await.expect(200);
+        // What all of them allow is held: 4000 tokens at twice a half, and the text of both.
+        let held = 100_000 - world.money(&ann).await.quota;
+        assert!((4_001..4_020).contains(&held), "{held}");
+        // Nobody can pay for it: a balance is not enough for one of its messages.
+        submit(&world, &bob, &two).await.expect(402);
+
+        polled(&world, "processing").await;
+        assert_eq!(ask(&world, &ann, "GET", ONE).await.expect(200).json(), batch("in_progress"));
+        let before = world.upstream.count();
+        for (method, path) in [
+            ("GET", ONE.to_owned()),
+            ("GET", RESULTS.to_owned()),
+            ("DELETE", ONE.to_owned()),
+            ("POST", format!("{ONE}/cancel")),
+        ] {
+            ask(&world, &bob, method, &path).await.expect(404);
+        }
+        assert_eq!(ask(&world, &bob, "GET", BATCHES).await.expect(200).json()["data"], json!([]));
+        assert_eq!(world.upstream.count(), before, "none of these reached the upstream");
+
+        let errored = json!({"custom_id": "d", "result": {"type": "errored", "error": {}}});
+        world.upstream.on(ONE, Reply::json(&batch("ended")));
+        world.upstream.on(RESULTS, lines(&[succeeded(100, 20), errored.to_string(),
+            succeeded(200, 30)]));
+        // It is done upstream, and is not counted yet: deleted now, it would be free.
+        ask(&world, &ann, "DELETE", ONE).await.expect(409);
+        polled(&world, "completed").await;
+        let money = world.money(&ann).await;
+        assert_eq!((money.quota, money.used), (99_800, 200), "300 × 0.5 + 50 × 1");
+        let shown = ask(&world, &ann, "GET", ONE).await.expect(200).json();
+        assert_eq!(shown["results_url"], RESULTS, "a path of ours, and no address of the vendor's");
+        let results = ask(&world, &ann, "GET", RESULTS).await.expect(200);
+        assert_eq!(results.text().lines().count(), 3);
+        let list = ask(&world, &ann, "GET", BATCHES).await.expect(200).json();
+        assert_eq!(list["data"][0]["id"], "msgbatch_1");
+        ask(&world, &ann, "DELETE", ONE).await.expect(200);
+        world.close().await;
+    }
+
+    async fn a_batch_of_which_nothing_succeeds_costs_nothing(db: TestDb) {
+        let world = open(db).await;
+        let ann = world.payer(10_000).await;
+        submit(&world, &ann, &of(&[message("claude", 100)])).await.expect(200);
+        world.upstream.on(ONE, Reply::json(&batch("ended")));
+        let expired = json!({"custom_id": "c", "result": {"type": "expired"}});
+        world.upstream.on(RESULTS, lines(&[expired.to_string()]));
+        polled(&world, "completed").await;
+        let money = world.money(&ann).await;
+        assert_eq!((money.quota, money.used), (10_000, 0));
+        world.close().await;
+    }
+
+    async fn a_batch_that_can_not_be_counted_is_not_free(db: TestDb) {
+        let world = open(db).await;
+        let ann = world.payer(10_000).await;
+        submit(&world, &ann, &of(&[message("claude", 100)])).await.expect(200);
+        let held = 10_000 - world.money(&ann).await.quota;
+        world.upstream.on(ONE, Reply::json(&batch("ended")));
+        for (broken, why) in [
+            (Reply::json(&json!({"error": "later"})).status(503), "status 503"),
+            (lines(&[succeeded(100, 20), "{\"result\":".to_owned()]), "not lines of JSON"),
+        ] {
+            world.upstream.on(RESULTS, broken);
+            world.server.signal(Signal::USR1);
+            world.server.wait_for_log(&["task_not_counted", why]).await;
+            assert_eq!(world.money(&ann).await.quota, 10_000 - held, "it is still held");
+        }
+        // Longer than tasks may take here, and within the day that the vendor may.
+        let is_postgres = world.db.is_postgres();
+        let day = if is_postgres { "interval '24 hours'" } else { "86400000" };
+        let a_day_passes = format!("UPDATE tasks SET lifetime_from = lifetime_from - {day}");
+        world.db.execute(&a_day_passes).await;
+        let asked = world.upstream.count();
+        world.server.signal(Signal::USR1);
+        world.upstream.wait_for_requests(asked + 2).await;
+        assert_eq!(world.money(&ann).await.quota, 10_000 - held, "it is still held");
+        world.db.execute(&a_day_passes).await;
+        polled(&world, "completed").await;
+        let money = world.money(&ann).await;
+        assert_eq!((money.quota, money.used), (10_000 - held, held));
+        world.close().await;
+    }
+
+    async fn a_batch_that_can_not_be_priced_is_refused(db: TestDb) {
+        let world = open(db).await;
+        world.channel(&["flat-batch"], json!({"protocol": "anthropic"})).await;
+        world.admin().price("flat-batch", fixed(5)).await;
+        let ann = world.payer(10_000).await;
+        let mixed = of(&[message("claude", 1), message("dear", 1)]);
+        submit(&world, &ann, &mixed).await.expect(400);
+        let mut many: Vec<_> = (0..300).map(|_| message("claude", 1)).collect();
+        many.push(message("x", 1));
+        submit(&world, &ann, &of(&many)).await.expect(400);
+        for odd in [
+            r#"{"requests":[{"params":{"model":"claude","model":"dear","max_tokens":1}}]}"#,
+            r#"{"requests":[{"params":{"model":"claude"}}],"requests":[{"params":{"model":"x"}}]}"#,
+            r#"{"requests":[{"params":{"max_tokens":1}}]}"#,
+            r#"{"requests":[{"params":{"model":"claude"}}]"#,
+        ] {
+            let call = world.server.call("POST", BATCHES).key(&ann.key);
+            let call = call.header("content-type", "application/json").body(odd);
+            call.send().await.expect(400);
+        }
+        // No channel sells batches of it, and a price per call would be that of any number.
+        submit(&world, &ann, &of(&[message("dear", 1)])).await.expect(404);
+        submit(&world, &ann, &of(&[message("flat", 1)])).await.expect(503);
+        let mut with_file = message("claude", 1);
+        with_file["params"]["messages"][0]["content"] =
+            json!([{"type": "document", "source": {"type": "file", "file_id": "file_9"}}]);
+        submit(&world, &ann, &of(&[with_file])).await.expect(404);
+        assert_eq!(world.upstream.count(), 0, "none of these reached the upstream");
+        many.pop();
+        submit(&world, &ann, &of(&many)).await.expect(200);
+        world.upstream.on(ONE, Reply::json(&batch("ended")));
+        world.upstream.on(RESULTS, lines(&[succeeded(1, 1)]));
+        polled(&world, "completed").await;
+        world.close().await;
+    }
+}

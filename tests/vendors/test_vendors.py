@@ -22,7 +22,8 @@ MESSAGES = [{"role": "user", "content": "Say hello."}]
 # Models by channel, with what one costs: per call, or one quota a token.
 CHANNELS = {
     "openai": {"gpt": None, "emb": None, "img": 50, "tts": 60, "whisper": 70, "files": 0,
-               "batches": 80, "sora-2": 500, "omni-moderation-latest": 9},
+               "batches": 80, "sora-2": 500, "omni-moderation-latest": 9, "conversations": 0,
+               "containers": 30, "vector-stores": 0},
     "azure": {"gpt-az": None},
     "anthropic": {"claude": None, "claude-batch": None},
     "gemini": {"gemini": None, "files": 0, "veo": 300},
@@ -197,6 +198,98 @@ def test_openai_files_and_batches(house):
         client.files.delete(file.id)
         assert [it.id for it in client.files.list()] == []
     assert not list(house.openai(house.other_key).batches.list())
+
+
+def refuses_openai(*calls):
+    """Each of them is about what another user made."""
+    for call in calls:
+        try:
+            call()
+        except openai.NotFoundError:
+            continue
+        raise AssertionError("served what another user made")
+
+
+def test_openai_conversations(house):
+    mine, others = house.openai().conversations, house.openai(house.other_key).conversations
+    hello = {"type": "message", "role": "user", "content": "Hello"}
+    with house.costs(0):
+        conversation = mine.create(items=[hello])
+        mine.update(conversation.id, metadata={"a": "b"})
+        assert mine.retrieve(conversation.id).id == conversation.id
+        assert mine.items.create(conversation.id, items=[hello]).data[0].id == "msg_1"
+        assert [it.id for it in mine.items.list(conversation.id)] == ["msg_1"]
+        assert mine.items.retrieve("msg_1", conversation_id=conversation.id).id == "msg_1"
+    with house.costs(11):
+        house.openai().responses.create(model="gpt", input="x", conversation=conversation.id)
+    refuses_openai(
+        lambda: others.retrieve(conversation.id),
+        lambda: others.items.list(conversation.id),
+        lambda: others.items.create(conversation.id, items=[hello]),
+        lambda: house.openai(house.other_key).responses.create(
+            model="gpt", input="x", conversation=conversation.id))
+    with house.costs(0):
+        mine.items.delete("msg_1", conversation_id=conversation.id)
+        mine.delete(conversation.id)
+    refuses_openai(lambda: mine.retrieve(conversation.id))
+
+
+def test_openai_containers(house):
+    mine, others = house.openai().containers, house.openai(house.other_key).containers
+    with house.costs(30):
+        container = mine.create(name="c")
+    with house.costs(0):
+        assert [it.id for it in mine.list()] == [container.id]
+        assert mine.retrieve(container.id).id == container.id
+        file = mine.files.create(container.id, file=("a", io.BytesIO(b"hello")))
+        assert [it.id for it in mine.files.list(container.id)] == [file.id]
+        assert mine.files.retrieve(file.id, container_id=container.id).id == file.id
+        content = mine.files.content.retrieve(file.id, container_id=container.id)
+        assert content.read() == b"hello"
+    assert not list(others.list())
+    refuses_openai(
+        lambda: others.retrieve(container.id),
+        lambda: others.files.list(container.id),
+        lambda: others.files.content.retrieve(file.id, container_id=container.id))
+    with house.costs(0):
+        mine.files.delete(file.id, container_id=container.id)
+        mine.delete(container.id)
+    refuses_openai(lambda: mine.retrieve(container.id))
+
+
+def test_openai_uploads(house):
+    client, other = house.openai(), house.openai(house.other_key)
+    with house.costs(0):
+        upload = client.uploads.create(
+            bytes=5, filename="a.jsonl", mime_type="text/jsonl", purpose="batch")
+        part = client.uploads.parts.create(upload.id, data=io.BytesIO(b"hello"))
+        refuses_openai(lambda: other.uploads.complete(upload.id, part_ids=[part.id]))
+        file = client.uploads.complete(upload.id, part_ids=[part.id]).file
+        assert [it.id for it in client.files.list()] == [file.id]
+        assert client.files.retrieve(file.id).id == file.id
+        refuses_openai(lambda: other.files.retrieve(file.id))
+        client.files.delete(file.id)
+        client.uploads.cancel(upload.id)
+
+
+def test_openai_file_batches(house):
+    client, other = house.openai(), house.openai(house.other_key)
+    with house.costs(0):
+        file = client.files.create(file=("a.jsonl", io.BytesIO(b"{}")), purpose="assistants")
+        store = client.vector_stores.create(name="s")
+        batches = client.vector_stores.file_batches
+        batch = batches.create(store.id, file_ids=[file.id])
+        of = {"vector_store_id": store.id}
+        assert batches.retrieve(batch.id, **of).status == "completed"
+        assert list(batches.list_files(batch.id, **of)) == []
+        batches.cancel(batch.id, **of)
+        others = other.vector_stores.file_batches
+        refuses_openai(
+            lambda: others.create(store.id, file_ids=[file.id]),
+            lambda: others.retrieve(batch.id, **of),
+            lambda: batches.create(store.id, file_ids=["file-9"]))
+        client.vector_stores.delete(store.id)
+        client.files.delete(file.id)
 
 
 def test_openai_videos(house):

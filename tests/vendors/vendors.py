@@ -82,8 +82,85 @@ def video(status):
             "size": "720x1280"}
 
 
+def conversation_items(_):
+    text = [{"type": "input_text", "text": "Hello"}]
+    item = {"id": "msg_1", "type": "message", "role": "user", "status": "completed",
+            "content": text}
+    return {"object": "list", "data": [item], "first_id": "msg_1", "last_id": "msg_1",
+            "has_more": False}
+
+
+def one_item(_):
+    return conversation_items(_)["data"][0]
+
+
+CONVERSATION = {"id": "conv_1", "object": "conversation", "created_at": 1, "metadata": {}}
+CONTAINER = {"id": "cntr_1", "object": "container", "created_at": 1, "name": "c",
+             "status": "running"}
+CONTAINER_FILE = {"id": "cfile_1", "object": "container.file", "bytes": 5, "created_at": 1,
+                  "container_id": "cntr_1", "path": "/mnt/data/a", "source": "user"}
+UPLOAD = {"id": "upload_1", "object": "upload", "bytes": 5, "created_at": 1, "expires_at": 2,
+          "filename": "a.jsonl", "purpose": "batch", "status": "pending"}
+STORE = {"id": "vs_1", "object": "vector_store", "created_at": 1, "name": "s", "usage_bytes": 0,
+         "status": "completed", "metadata": {}, "last_active_at": 1,
+         "file_counts": {"in_progress": 0, "completed": 1, "failed": 0, "cancelled": 0, "total": 1}}
+FILE_BATCH = {"id": "vsfb_1", "object": "vector_store.files_batch", "created_at": 1,
+              "vector_store_id": "vs_1", "status": "completed",
+              "file_counts": STORE["file_counts"]}
+UPLOADED = {**FILE, "id": "file-3"}
+
+
+def completed(request):
+    if request.json() != {"part_ids": ["part_1"]}:
+        raise Refused(400, f"not its parts: {request.body}")
+    return {**UPLOAD, "status": "completed", "file": UPLOADED}
+
+
+def kept_by_openai():
+    """What OpenAI keeps for later calls."""
+    conversation, container = "/v1/conversations/conv_1", "/v1/containers/cntr_1"
+    upload, store = "/v1/uploads/upload_1", "/v1/vector_stores/vs_1"
+    listed = {"object": "list", "data": [CONTAINER_FILE], "has_more": False,
+              "first_id": "cfile_1", "last_id": "cfile_1"}
+    return {
+        ("POST", "/v1/conversations"): lambda _: CONVERSATION,
+        ("GET", conversation): lambda _: CONVERSATION,
+        ("POST", conversation): lambda _: CONVERSATION,
+        ("DELETE", conversation): lambda _: {
+            "id": "conv_1", "object": "conversation.deleted", "deleted": True},
+        ("POST", f"{conversation}/items"): conversation_items,
+        ("GET", f"{conversation}/items"): conversation_items,
+        ("GET", f"{conversation}/items/msg_1"): one_item,
+        ("DELETE", f"{conversation}/items/msg_1"): lambda _: CONVERSATION,
+        ("POST", "/v1/containers"): lambda _: CONTAINER,
+        ("GET", container): lambda _: CONTAINER,
+        ("DELETE", container): lambda _: {},
+        ("POST", f"{container}/files"): lambda _: CONTAINER_FILE,
+        ("GET", f"{container}/files"): lambda _: listed,
+        ("GET", f"{container}/files/cfile_1"): lambda _: CONTAINER_FILE,
+        ("GET", f"{container}/files/cfile_1/content"): lambda _: b"hello",
+        ("DELETE", f"{container}/files/cfile_1"): lambda _: {},
+        ("POST", "/v1/uploads"): lambda _: UPLOAD,
+        ("POST", f"{upload}/parts"): lambda _: {
+            "id": "part_1", "object": "upload.part", "created_at": 1, "upload_id": "upload_1"},
+        ("POST", f"{upload}/complete"): completed,
+        ("POST", f"{upload}/cancel"): lambda _: {**UPLOAD, "status": "cancelled"},
+        ("GET", "/v1/files/file-3"): lambda _: UPLOADED,
+        ("DELETE", "/v1/files/file-3"): lambda _: {
+            "id": "file-3", "object": "file", "deleted": True},
+        ("POST", "/v1/vector_stores"): lambda _: STORE,
+        ("DELETE", store): lambda _: {
+            "id": "vs_1", "object": "vector_store.deleted", "deleted": True},
+        ("POST", f"{store}/file_batches"): lambda _: FILE_BATCH,
+        ("GET", f"{store}/file_batches/vsfb_1"): lambda _: FILE_BATCH,
+        ("GET", f"{store}/file_batches/vsfb_1/files"): lambda _: {
+            "object": "list", "data": [], "has_more": False},
+        ("POST", f"{store}/file_batches/vsfb_1/cancel"): lambda _: FILE_BATCH,
+    }
+
+
 def openai():
-    return Vendor("authorization", "Bearer up-openai", set(), {
+    return Vendor("authorization", "Bearer up-openai", set(), kept_by_openai() | {
         ("POST", "/v1/chat/completions"): chat,
         ("POST", "/v1/responses"): responses,
         ("GET", "/v1/responses/resp-1"): lambda _: response("resp-1"),

@@ -126,8 +126,10 @@ pub enum PriceWord {
     /// What its model costs.
     #[default]
     Model,
-    /// What its model costs, which must be by use.
+    /// What its model costs, which must be by use: one price would be that of any number of things.
     Use,
+    /// What its model costs, which must be per call: nothing says what is used.
+    Call,
     /// Nothing, even where the model has a price.
     Free,
 }

@@ -88,6 +88,7 @@ const fn costs(route: &RouteSection) -> &'static str {
     match route.price {
         Some(PriceWord::Free) => "nothing",
         Some(PriceWord::Use) => "the model's price, by use",
+        Some(PriceWord::Call) => "the model's price, per call",
         _ => "the model's price",
     }
 }

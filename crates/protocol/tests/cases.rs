@@ -315,7 +315,7 @@ const WITHOUT_EXAMPLE: [&str; 6] =
 fn wanted(protocol: &Protocol) -> Vec<&'static str> {
     let own = || protocol.routes.iter().filter(|route| route.protocol == protocol.name);
     let has_calls =
-        own().any(|route| route.task.is_none() && route.price == protocol::PriceWord::Model);
+        own().any(|route| route.task.is_none() && route.price != protocol::PriceWord::Free);
     let streams = own().any(|route| route.promised().iter().any(|shape| shape.is_stream()));
     let mut kinds = Vec::new();
     if has_calls {

@@ -60,6 +60,17 @@ pub(crate) fn priced_by_use_alone(model: &str) -> Fault {
     )
 }
 
+/// Nothing would be counted, so that a price by use would be none.
+pub(crate) fn priced_per_call_alone(model: &str) -> Fault {
+    Fault::new(
+        FaultKind::Config,
+        format!("模型 {model} 按量计费, 而该接口的用量无法得知, 只能按次计费"),
+        format!(
+            "{model} has a price by use, and what this call uses is not told: price it per call"
+        ),
+    )
+}
+
 pub(crate) fn no_key() -> Fault {
     let (zh, en) = ("缺少 API 密钥", "no API key; send Authorization: Bearer sk-…");
     Fault::new(FaultKind::Unauthenticated, zh, en)

@@ -237,8 +237,8 @@ fn price_of(
         Pricing::Priced(price) if !is_free => price,
         Pricing::Priced(_) | Pricing::Free => return Ok(None),
     };
-    if !price.is_by_use() && api.is_some_and(ApiPath::is_sold_by_use) {
-        return Err(faults::priced_by_use_alone(model.as_str()));
+    if let Some(api) = api {
+        api.check_price(model.as_str(), &price)?;
     }
     Ok(Some(price))
 }

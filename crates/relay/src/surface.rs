@@ -4,7 +4,7 @@ use crate::identify::X_GOOG_API_KEY;
 use crate::spoken::{PathMeaning, Spoken};
 use crate::task_view::{self, TaskCall};
 use crate::{faults, lenient, methods};
-use domain::{Fault, ModelName, ModelNameError};
+use domain::{Fault, FrozenPrice, ModelName, ModelNameError};
 use http::{HeaderMap, Method};
 use protocol::{ErrorShape, ListWord, PriceWord};
 use upstream::PathError;
@@ -71,9 +71,14 @@ impl ApiPath {
         self.spoken.as_ref().is_some_and(Spoken::is_about_task)
     }
 
-    /// Whether its calls can be priced by use alone.
-    pub(crate) fn is_sold_by_use(&self) -> bool {
-        self.spoken.as_ref().is_some_and(|it| it.route().price == PriceWord::Use)
+    /// Refuses a price by which its calls can't be sold.
+    pub(crate) fn check_price(&self, model: &str, price: &FrozenPrice) -> Result<(), Fault> {
+        let word = self.spoken.as_ref().map(|it| it.route().price);
+        match (word, price.is_by_use()) {
+            (Some(PriceWord::Use), false) => Err(faults::priced_by_use_alone(model)),
+            (Some(PriceWord::Call), true) => Err(faults::priced_per_call_alone(model)),
+            _ => Ok(()),
+        }
     }
 
     /// Whether its calls name no model, but only what was made before.

@@ -51,6 +51,7 @@ mod metrics;
 mod nodes;
 mod notice;
 mod observe;
+mod openai_things;
 mod openapi;
 mod own_api;
 mod pages;

@@ -216,6 +216,7 @@ fn of_call(found: &RouteMatch<'_>) -> TrialCall {
     let price = match found.route.price {
         PriceWord::Model => "the model's",
         PriceWord::Use => "the model's, by use",
+        PriceWord::Call => "the model's, per call",
         PriceWord::Free => "free",
     };
     TrialCall {

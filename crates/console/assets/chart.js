@@ -38,7 +38,7 @@
       cursor: { drag: { x: false, y: false } },
       scales: { x: { time: true }, y: { range: [0, highest * 1.08] } },
       series: [
-        { label: 'UTC', value: (_, seconds) => seconds === null ? '–' : label(seconds) },
+        { label: 'UTC', value: (_, seconds) => seconds === null ? '' : label(seconds) },
         ...lines.map((line, nth) => ({
           label: line.label,
           stroke: colour(faults && nth ? '--bad' : stepped || nth ? '--c2' : '--c1'),
@@ -47,7 +47,7 @@
           paths: stepped ? paths : undefined,
           points: unit === 'ms' ? { size: 4 } : { show: false },
           spanGaps: true,
-          value: (_, value) => shown(value),
+          value: (_, value, __, at) => at === null ? '' : shown(value),
         })),
       ],
       axes: [

@@ -32,7 +32,16 @@
     }
   }
 
-  // A write that can't be taken back is asked about first.
+  const zone = document.getElementById('zone');
+  if (zone) {
+    const offset = -new Date().getTimezoneOffset();
+    const sign = offset < 0 ? '−' : '+';
+    const hours = `${Math.floor(Math.abs(offset) / 60)}:${two(Math.abs(offset) % 60)}`;
+    const name = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    zone.textContent = zone.dataset.label + name + (offset ? ` (UTC${sign}${hours})` : '');
+  }
+
+  // A write that can't be taken back is asked about first, by its own name.
   const confirmation = document.getElementById('confirm');
   let asking = null;
   document.addEventListener('submit', (event) => {
@@ -41,6 +50,8 @@
     if (form.dataset.confirmed) return;
     event.preventDefault();
     asking = form;
+    const yes = confirmation.querySelector('[value=yes]');
+    yes.textContent = event.submitter?.textContent.trim() || yes.textContent;
     document.getElementById('confirm-words').textContent = form.dataset.confirm;
     confirmation.returnValue = '';
     confirmation.showModal();
@@ -60,7 +71,18 @@
   });
 
   // One box ticks all boxes of its name.
-  const unhide = () => { for (const box of document.querySelectorAll('[data-all]')) box.hidden = false; };
+  const unhide = () => {
+    for (const box of all('[data-all]')) box.hidden = false;
+    countTicks();
+  };
+  // What is done with the ticked rows needs one.
+  function countTicks() {
+    const ticked = all('input[form=batch]:checked').length;
+    for (const button of all('#batch button')) button.disabled = !ticked;
+    const words = document.getElementById('ticked');
+    if (words) words.textContent = ticked ? ` ${ticked}` : '';
+  }
+  document.addEventListener('change', () => setTimeout(countTicks));
   unhide();
   document.addEventListener('htmx:after:swap', unhide);
   document.addEventListener('change', (event) => {

@@ -154,6 +154,9 @@
   at('model').addEventListener('change', () => { if (at('body').value === filled) fill(); });
 
   form.addEventListener('submit', (event) => { event.preventDefault(); send(); });
+  at('path').addEventListener('invalid', () => {
+    at('status').textContent = say('请先填写路径, 或选择示例。', 'Type a path first, or choose an example.');
+  });
   at('stop').addEventListener('click', () => ends?.abort());
   document.addEventListener('click', (event) => {
     const view = event.target.closest?.('[data-view]')?.dataset.view;

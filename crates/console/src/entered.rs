@@ -66,7 +66,7 @@ const REFUSALS: [&str; 3] = ["user.login_failed", "user.password_refused", "user
 /// The line of an action in the reader's language; none where it is another than expected.
 pub(crate) fn in_words(lang: Lang, action: &str, content: &str) -> Option<String> {
     let (_, line, english) = LINES.iter().find(|(name, ..)| *name == action)?;
-    let names = names(line, content)?;
+    let names = places(line, content)?;
     let mut text = String::new();
     let mut names = names.into_iter();
     let has_code = REFUSALS.contains(&action);
@@ -81,7 +81,7 @@ pub(crate) fn in_words(lang: Lang, action: &str, content: &str) -> Option<String
 }
 
 /// What stands in the places of a line.
-fn names<'a>(line: &str, content: &'a str) -> Option<Vec<&'a str>> {
+pub(crate) fn places<'a>(line: &str, content: &'a str) -> Option<Vec<&'a str>> {
     let mut pieces = line.split("{}");
     let mut rest = content.strip_prefix(pieces.next()?)?;
     let mut names = Vec::new();

@@ -6,6 +6,7 @@
 
 mod assets;
 mod entered;
+mod findings;
 mod form;
 mod gate;
 mod lang;
@@ -13,6 +14,7 @@ mod notes;
 mod pages;
 mod parts;
 mod reference;
+mod setting_words;
 mod shell;
 mod show;
 mod summaries;

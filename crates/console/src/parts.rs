@@ -31,12 +31,6 @@ pub(crate) fn sorted_head(visit: &Visit, column: &str, label: &str) -> Markup {
     html! { th.num aria-sort=[sorted] { (link) } }
 }
 
-/// The same of a column that narrow windows leave out.
-pub(crate) fn sorted_wide(visit: &Visit, column: &str, label: &str) -> Markup {
-    let (sorted, link) = sorting(visit, column, label, "desc");
-    html! { th.num.hide aria-sort=[sorted] { (link) } }
-}
-
 /// The same of a column that only broad windows have.
 pub(crate) fn sorted_broad(visit: &Visit, column: &str, label: &str) -> Markup {
     let (sorted, link) = sorting(visit, column, label, "desc");
@@ -112,7 +106,7 @@ pub(crate) fn datalist<'a>(id: &str, all: impl IntoIterator<Item = &'a str>) -> 
 }
 
 /// A field of the API by the label that forms give it.
-fn field_label(lang: Lang, field: &str) -> &str {
+pub(crate) fn field_label(lang: Lang, field: &str) -> &str {
     let (zh, en) = match field {
         "again" => ("再次输入", "Again"),
         "allow_ips" => ("允许的地址", "Addresses it may be used from"),
@@ -462,12 +456,13 @@ pub(crate) fn money_chart(lang: Lang, series: &UsageSeries, with_paid_in: bool) 
     let data = json!({ "times": times, "lines": lines, "day": lang.tag() });
     let used = series.points.iter().filter(|point| point.calls != 0 || point.paid_in.0 != 0);
     html! {
-        figure.chart data-chart=(data.to_string()) {
+        // One point is no line.
+        @if times.len() > 1 { figure.chart data-chart=(data.to_string()) {
             figcaption.sr {
                 (lang.say("每个时间段的金额; 数值见下表", "Money in each step; the table has the numbers"))
             }
-        }
-        details.numbers {
+        } }
+        details.numbers open[times.len() < 2] {
             summary { (lang.say("以表格显示", "Show as a table")) }
             div.scroll {
                 table {

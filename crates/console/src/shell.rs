@@ -143,6 +143,13 @@ fn side_bar(visit: &Visit, here: &str) -> Markup {
             a.brand href="/console" { "newapi" }
             input #menu type="checkbox" aria-label=(lang.say("显示菜单", "Show menu"));
             label.menu for="menu" { (lang.say("菜单", "Menu")) }
+            form.who method="post" action="/console/logout" {
+                (csrf(visit))
+                a href="/console/account" title=(lang.say("我的账户", "Account")) {
+                    (visit.actor.username)
+                }
+                button.quiet { (lang.say("退出", "Log out")) }
+            }
             div.entries {
                 @if visit.is_admin() {
                     (entries(visit, here, Some(lang.say("资金", "Money")), MONEY))
@@ -154,10 +161,9 @@ fn side_bar(visit: &Visit, here: &str) -> Markup {
                 div.foot {
                     @if visit.is_admin() { (books(visit)) } @else { (own_books(visit)) }
                     (tastes(visit.taste, &visit.path))
-                    form.who method="post" action="/console/logout" {
-                        (csrf(visit))
-                        span { (visit.actor.username) }
-                        button.quiet { (lang.say("退出", "Log out")) }
+                    // The script knows the reader's own.
+                    span #zone data-label=(lang.say("时间: ", "Times: ")) {
+                        (lang.say("时间: UTC", "Times: UTC"))
                     }
                 }
             }
@@ -200,7 +206,10 @@ fn own_books(visit: &Visit) -> Markup {
     html! {
         @if let Some(clean) = admin::ops::audit::last_clean(&visit.state) {
             div.books {
-                span.state.on { (visit.say("账目无误", "Books balance")) }
+                span.state.on title=(visit.say(
+                    "定期核对: 每个余额等于其流水之和",
+                    "checked regularly: every balance is the sum of its journal",
+                )) { (visit.say("余额已核对", "Balances verified")) }
                 (show::ago(clean.at))
             }
         }

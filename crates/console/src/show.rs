@@ -50,7 +50,7 @@ fn grouped(digits: &str) -> String {
 
 /// Dollars first, the quota small beside.
 pub(crate) fn money(quota: Quota) -> Markup {
-    html! { span.usd { (usd(quota)) } span.q { (count(quota.0)) } }
+    html! { span.usd { (usd(quota)) } span.q title="quota 额度" { (count(quota.0)) " q" } }
 }
 
 /// A cell of dollars, all decimals.

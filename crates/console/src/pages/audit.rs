@@ -9,6 +9,7 @@ use crate::visit::{Handled, Here, go_to};
 use admin::ops::audit::{self, AuditRun};
 use admin::ops::log::{self, LogFilter, LogView};
 use maud::{Markup, html};
+use serde_json::Value;
 
 const ENTRY: &str = "/console/audit";
 
@@ -130,6 +131,39 @@ pub(super) fn actions_table(lang: Lang, lines: &[LogView]) -> Markup {
     }
 }
 
+/// A value of a line's details; what is null was not given.
+fn detail(lang: Lang, value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(all) => {
+            let one = |it: &Value| match it.as_str() {
+                Some(field) => detail_label(lang, field).to_owned(),
+                None => detail(lang, it),
+            };
+            all.iter().map(one).collect::<Vec<_>>().join(", ")
+        }
+        Value::Object(members) => {
+            let given = members.iter().filter(|(_, value)| !value.is_null());
+            let one = |(field, value): (&String, &Value)| {
+                format!("{} {}", detail_label(lang, field), detail(lang, value))
+            };
+            given.map(one).collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A member of a line's details, in words.
+fn detail_label(lang: Lang, field: &str) -> &str {
+    match field {
+        "address" => lang.say("来自", "from"),
+        "fields" => lang.say("修改的字段", "fields"),
+        "reason" => lang.say("原因", "reason"),
+        "target_user_id" => lang.say("用户编号", "user number"),
+        other => parts::field_label(lang, other),
+    }
+}
+
 fn action_row(lang: Lang, line: &LogView) -> Markup {
     let other: serde_json::Value = serde_json::from_str(line.other.get()).unwrap_or_default();
     let mut details = other.as_object().cloned().unwrap_or_default();
@@ -138,7 +172,11 @@ fn action_row(lang: Lang, line: &LogView) -> Markup {
         details.remove(known);
     }
     details.retain(|_, value| !value.is_null());
-    let details = serde_json::Value::Object(details).to_string();
+    let details: Vec<String> = details
+        .iter()
+        .map(|(field, value)| format!("{}: {}", detail_label(lang, field), detail(lang, value)))
+        .collect();
+    let details = details.join(" · ");
     let action = action.as_ref().and_then(serde_json::Value::as_str).unwrap_or(show::NOTHING);
     html! {
         tr {
@@ -146,7 +184,7 @@ fn action_row(lang: Lang, line: &LogView) -> Markup {
             td { (line.username) }
             td.mono { (action) }
             td.wrap { (super::log::words(lang, line)) }
-            td.cut.mono.muted title=(details) { @if details != "{}" { (details) } }
+            td.cut.muted title=(details) { (details) }
         }
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn bar(visit: &Visit, list: &BatchList, more: Markup) -> Markup {
     html! {
         form #batch.bar.hide method="post" action=(list.address()) {
             (csrf(visit))
-            span.muted { (lang.say("选中的:", "Selected:")) }
+            span.muted { (lang.say("选中的:", "Selected:")) span #ticked {} }
             button name="status" value="1" { (lang.say("启用", "Enable")) }
             button name="status" value="2" { (lang.say("禁用", "Disable")) }
             (more)

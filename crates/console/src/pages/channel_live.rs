@@ -17,14 +17,17 @@ pub(super) fn state_of(visit: &Visit, channel: &ChannelView) -> Markup {
     let Some(live) = channel.live.as_ref().filter(|_| channel.status == 1) else {
         return on_or_off(lang, channel.status);
     };
-    let again = html! { span.muted.small { " " (retry(visit, live)) } };
+    let again = html! { span.muted.small.broad { " " (retry(visit, live)) } };
     match (&live.pause_reason, live.breaker) {
         (Some(why), _) => html! {
             span title=(why) { (state("bad", lang.say("账户失效, 已暂停", "Paused: account"))) }
             (again)
         },
         (None, BreakerView::Open) => html! {
-            (state("wait", lang.say("熔断中", "Breaker open"))) (again)
+            span title=(retry(visit, live)) {
+                (state("wait", lang.say("熔断中", "Breaker open")))
+            }
+            (again)
         },
         (None, BreakerView::HalfOpen) => state("wait", lang.say("正在试探", "Being tried")),
         (None, BreakerView::Closed) => on_or_off(lang, channel.status),
@@ -47,21 +50,24 @@ pub(super) fn heads(lang: Lang) -> Markup {
     html! {
         th.num.hide title=(hour) { (lang.say("失败率", "Failed")) }
         th.num.hide title=(hour) { "p95" }
-        th.num.hide { (lang.say("进行中", "In flight")) }
+        th.num.hide.broad { (lang.say("进行中", "In flight")) }
     }
 }
 
 /// How it fares: what failed, how long answers take, and how many calls are in flight.
 pub(super) fn cells(channel: &ChannelView) -> Markup {
     let Some(ChannelTrafficView { counts, in_flight, .. }) = &channel.live else {
-        return html! { @for _ in 0..3 { td.num.hide.muted { (show::NOTHING) } } };
+        return html! {
+            @for _ in 0..2 { td.num.hide.muted { (show::NOTHING) } }
+            td.num.hide.broad.muted { (show::NOTHING) }
+        };
     };
     html! {
         td.num.hide.bad[is_much(counts)] title=(why_of(counts)) {
             (show::share(counts.failed, counts.calls))
         }
         td.num.hide { (show::some_ms(counts.p95_ms)) }
-        td.num.hide { (in_flight) }
+        td.num.hide.broad { (in_flight) }
     }
 }
 

@@ -7,8 +7,7 @@ use super::{batch, channel_batch};
 use crate::form::Complaint;
 use crate::lang::{Lang, tell};
 use crate::parts::{
-    self, action, chosen, filters, pager, sorted_broad, sorted_head, sorted_wide, sorted_words,
-    typed,
+    self, action, chosen, filters, pager, sorted_broad, sorted_head, sorted_words, typed,
 };
 use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Visit, done, html as respond};
@@ -74,9 +73,10 @@ fn table(visit: &Visit, channels: &[ChannelView]) -> Markup {
                     (batch::tick_head(lang))
                     (sorted_words(visit, "name", lang.say("名称", "Name")))
                     th { (lang.say("状态", "State")) }
-                    th.num.broad { (lang.say("模型", "Models")) }
-                    th.broad { (lang.say("分组", "Groups")) }
-                    (sorted_wide(visit, "priority", lang.say("优先级", "Priority")))
+                    th.hide { (lang.say("地址", "Address")) }
+                    th.num.hide { (lang.say("模型", "Models")) }
+                    th.hide { (lang.say("分组", "Groups")) }
+                    (sorted_broad(visit, "priority", lang.say("优先级", "Priority")))
                     (sorted_broad(visit, "weight", lang.say("权重", "Weight")))
                     (channel_live::heads(lang))
                     (sorted_head(visit, "used_quota", lang.say("累计 $", "Used $")))
@@ -102,9 +102,12 @@ fn row(visit: &Visit, channel: &ChannelView) -> Markup {
                 }
             }
             td { (state_of(visit, channel)) }
-            td.num.broad title=(channel.models.join(", ")) { (channel.models.len()) }
-            td.broad.cut { (channel.groups.join(", ")) }
-            td.num.hide { (channel.priority) }
+            td.hide.cut.short title=(channel.base_url) {
+                span.warn[channel.address_refused] { (host(channel)) }
+            }
+            td.num.hide title=(channel.models.join(", ")) { (channel.models.len()) }
+            td.hide.cut.short title=(channel.groups.join(", ")) { (channel.groups.join(", ")) }
+            td.num.hide.broad { (channel.priority) }
             td.num.hide.broad { (channel.weight) }
             (channel_live::cells(channel))
             (show::usd_cell(channel.used_quota))
@@ -122,9 +125,10 @@ fn row(visit: &Visit, channel: &ChannelView) -> Markup {
 
 /// A channel's name; that of its host where it has none.
 pub(super) fn name(channel: &ChannelView) -> &str {
-    if !channel.name.is_empty() {
-        return &channel.name;
-    }
+    if channel.name.is_empty() { host(channel) } else { &channel.name }
+}
+
+fn host(channel: &ChannelView) -> &str {
     let (_, host) = channel.base_url.split_once("://").unwrap_or(("", &channel.base_url));
     host.split(['/', '?']).next().unwrap_or(host)
 }
@@ -138,7 +142,7 @@ pub(super) fn last_test(lang: Lang, channel: &ChannelView) -> Markup {
     };
     let model = tell!(lang, "模型 {}", "model {}", test.model);
     html! {
-        span.small title=(model) {
+        span.small.last title=(model) {
             (parts::state(kind, &word)) span.muted.broad { " · " (show::ago(test.at)) }
         }
         " "

@@ -4,8 +4,8 @@ use super::for_admins;
 use crate::lang::Lang;
 use crate::parts;
 use crate::shell::{ShellPage, csrf};
-use crate::show;
 use crate::visit::{Handled, Here, Visit};
+use crate::{findings, show};
 use admin::ROLE_ROOT;
 use admin::ops::doctor::{self, HealthCheck, HealthState, NodeView};
 use maud::{Markup, html};
@@ -76,10 +76,14 @@ fn check_table(lang: Lang, checks: &[&HealthCheck]) -> Markup {
                 } }
                 tbody { @for check in checks {
                     tr {
-                        td { (check.name) }
+                        @let (remedy, page) = findings::remedy(lang, check);
+                        td { (findings::name(lang, check)) }
                         td { (state(lang, check.state)) }
-                        td.wrap { (check.found) }
-                        td.wrap { (check.remedy) }
+                        td.wrap { (findings::found(lang, check)) }
+                        td.wrap {
+                            (remedy)
+                            @if let Some((to, label)) = page { " " a href=(to) { (label) } }
+                        }
                     }
                 } }
             }

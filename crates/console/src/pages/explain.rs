@@ -143,7 +143,10 @@ async fn receipt(
             @else { (hold.calculation) " quota = " (show::usd(hold.charged)) }
         }
         @if !hold.calculation.is_empty() && !hold.formula.is_empty() {
-            p.muted.small { (lang.say("公式", "Formula")) ": " span.mono { (hold.formula) } }
+            details.numbers {
+                summary { (lang.say("完整公式", "The whole formula")) }
+                span.mono { (hold.formula) }
+            }
         }
         h2.sec { (lang.say("流水", "Journal")) }
         (journal(lang, &hold.lines, &balances))

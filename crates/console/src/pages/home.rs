@@ -1,14 +1,16 @@
 //! A user's first page: the balance, what is left, and where it went.
 
-use super::notice as notice_page;
 use super::overview::{models_table, request, sums};
+use super::{notice as notice_page, play};
 use crate::parts::{self, ranges, tile};
 use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit};
 use admin::ops::log::usage;
 use admin::ops::notice;
+use admin::ops::token;
 use admin::ops::user::{self, UserView};
+use admin::{AdminError, PageRequest, Query};
 use domain::Quota;
 use maud::{Markup, html};
 
@@ -21,6 +23,7 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
     let models = usage::models(state, actor, true, &request).await?;
     let sums = sums(&series);
     let told = notice::get(state, actor).await?;
+    let start = start(&visit, &own, sums.calls).await?;
     let body = html! {
         (notice_page::shown(visit.lang(), &told))
         div.tiles {
@@ -35,6 +38,7 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
             p.note { (visit.say("余额不足, 调用会被拒绝。", "There is nothing left: calls are refused."))
                 " " a href="/console/redeem" { (visit.say("兑换充值", "Redeem a code")) } }
         }
+        (start)
         h2.sec {
             (visit.say("消耗", "Spent"))
             small { (visit.say("按 UTC 划分", "in UTC")) }
@@ -46,6 +50,42 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
     let beside = html! { span.space {} (ranges(&visit)) };
     let title = visit.say("首页", "Home");
     Ok(ShellPage::new(title, "/console").beside(beside).with_chart().show(&visit, body))
+}
+
+/// Where calls go; for who has made none yet, how to begin.
+async fn start(visit: &Visit, own: &UserView, calls: i64) -> Result<Markup, AdminError> {
+    let few = PageRequest { page: 1, size: 1 };
+    let owner = ("user_id".to_owned(), own.id.0.to_string());
+    let query: Query = [owner].into_iter().collect();
+    let keys = token::list(&visit.state, &visit.actor, &query, few).await?.total;
+    let call = play::snippet(visit, "sk-…", &[]).await?;
+    let address = html! {
+        p {
+            (visit.say("接口地址: ", "Base address: "))
+            code.mono #base-address { (visit.origin) "/v1" } " "
+            button.quiet type="button" data-copy="base-address" { (visit.say("复制", "Copy")) }
+        }
+    };
+    if calls > 0 {
+        return Ok(address);
+    }
+    Ok(html! {
+        h2.sec { (visit.say("开始使用", "First steps")) }
+        (address)
+        div.buttons {
+            @if own.quota <= Quota::ZERO {
+                a.button.primary href="/console/redeem" { (visit.say("兑换充值", "Redeem a code")) }
+            }
+            @if keys == 0 {
+                a.button.primary href="/console/keys/new" { (visit.say("新建令牌", "Create a key")) }
+            } @else {
+                a.button href="/console/keys" { (visit.say("我的令牌", "My keys")) }
+            }
+            a.button href="/console/play" { (visit.say("操练场", "Playground")) }
+        }
+        p.muted { (visit.say("第一次调用, 换上你的令牌:", "The first call, with your key in it:")) }
+        pre #first-call { (call) }
+    })
 }
 
 /// What is left of the limits that are set.

@@ -39,14 +39,14 @@ mod users;
 mod webhooks;
 
 use crate::shell::{self, ShellPage};
-use crate::visit::{Handled, Here, PageReply, Taste, Visit};
+use crate::visit::{Handled, Here, PageReply, Taste, Visit, go_to};
 use admin::{AdminError, AdminState};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::{get, post};
 use domain::{Fault, FaultKind};
 use http::header::RETRY_AFTER;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode, Uri};
 use maud::html;
 
 /// Pages of those who are logged in.
@@ -184,7 +184,13 @@ async fn front(State(_): State<AdminState>, here: Here) -> Handled {
     if here.0.is_admin() { overview::show(here).await } else { home::show(here).await }
 }
 
-pub(crate) async fn unknown() -> Handled {
+/// `/console/log/` is `/console/log`.
+pub(crate) async fn unknown(method: Method, uri: Uri) -> Handled {
+    let bare = uri.path().trim_end_matches('/');
+    if method == Method::GET && bare.len() < uri.path().len() && bare.starts_with("/console") {
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        return Ok(go_to(&format!("{bare}{query}")));
+    }
     Err(Fault::new(FaultKind::NotFound, "没有这个页面", "no such page").into())
 }
 

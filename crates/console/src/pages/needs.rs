@@ -131,7 +131,7 @@ pub(super) fn list(lang: Lang, attention: &Attention, paused: &[(ChannelId, Stri
         @if needs.rows.is_empty() {
             p.muted { (parts::state("on", lang.say("没有需要处理的事项", "Nothing needs attention"))) }
         } @else {
-            div.scroll { table { tbody { @for row in needs.rows { (row) } } } }
+            div.scroll { table.needs { tbody { @for row in needs.rows { (row) } } } }
         }
     }
 }

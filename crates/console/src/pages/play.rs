@@ -1,7 +1,7 @@
 //! The playground: a call of the data plane, made by the reader's browser as any client makes it,
 //! and what it cost. This page sends nothing itself; its script does.
 
-use super::{explain, log, recent};
+use super::{explain, log, overview, recent};
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
 use crate::parts;
@@ -9,6 +9,7 @@ use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, html as respond, step};
 use admin::ops::audit;
+use admin::ops::log::usage;
 use admin::ops::price::{self, OwnPrice};
 use admin::ops::recent::RecentCallView;
 use admin::ops::route::{self, SpokenRoutes};
@@ -103,7 +104,12 @@ async fn page(visit: &Visit, made: Option<&Created>, complaint: Option<&Complain
     let keys = own_keys(visit).await?;
     let routes = route::list(&visit.state)?;
     let models = price::own(&visit.state, &visit.actor).await?;
-    let models: Vec<&str> = models.iter().map(|price| price.model_name.as_str()).collect();
+    let mut models: Vec<&str> = models.iter().map(|price| price.model_name.as_str()).collect();
+    // The one that is used most stands first.
+    let request = overview::request(visit);
+    let used = usage::models(&visit.state, &visit.actor, !visit.is_admin(), &request).await?;
+    let rank = |name: &str| used.iter().position(|it| it.model_name == name);
+    models.sort_by_key(|name| rank(name).unwrap_or(usize::MAX));
     let body = html! {
         (call_line(visit))
         datalist #play-paths { @for path in paths(&routes, &models) { option value=(path) {} } }

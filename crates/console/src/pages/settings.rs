@@ -1,8 +1,9 @@
 //! Settings of this node: what they are, where they come from, and which follow a change.
 
 use crate::form::{Complaint, Object};
-use crate::lang::tell;
+use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, form_page};
+use crate::setting_words::{SECTIONS, allowed, meaning};
 use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Visit, done, step};
 use admin::AdminError;
@@ -16,33 +17,71 @@ const ENTRY: &str = "/console/settings";
 pub(crate) async fn list(Here(visit): Here) -> Handled {
     let lang = visit.lang();
     let mut settings = option::list(&visit.state, &visit.actor)?.items;
-    // What was changed comes first.
-    settings.sort_by_key(|setting| setting.source == "default");
     let word = visit.asked("keyword").to_lowercase();
-    settings.retain(|setting| {
-        setting.key.to_lowercase().contains(&word) || setting.meaning.to_lowercase().contains(&word)
-    });
+    let fits = |text: &str| text.to_lowercase().contains(&word);
+    settings.retain(|setting| fits(setting.key) || fits(meaning(lang, setting)));
+    let (set, default): (Vec<_>, Vec<_>) =
+        settings.iter().partition(|setting| setting.source != "default");
     let body = html! {
         (
             parts::filters(
                 &visit, parts::typed(&visit, "keyword", lang.say("名称或含义", "Name or meaning"))
             )
         )
-        div #list.scroll {
-            table {
-                thead { tr {
-                    th { (lang.say("设置", "Setting")) }
-                    th { (lang.say("值", "Value")) }
-                    th { (lang.say("来源", "Source")) }
-                    th { (lang.say("含义", "Meaning")) }
-                    (parts::acts_head(lang))
-                } }
-                tbody { @for setting in &settings { (row(&visit, setting)) } }
+        div #list {
+            @if settings.is_empty() {
+                (parts::empty(lang.say("没有符合条件的设置。", "No setting fits this filter."), None))
             }
+            // What was changed comes first.
+            (section(&visit, lang.say("已设置", "Set here"), &set))
+            @for part in SECTIONS {
+                @let own = default.iter().filter(|it| part.has(it.key)).copied();
+                (section(&visit, part.title(lang), &own.collect::<Vec<_>>()))
+            }
+            @let rest = default.iter().filter(|it| !SECTIONS.iter().any(|part| part.has(it.key)));
+            (section(&visit, lang.say("其他", "Others"), &rest.copied().collect::<Vec<_>>()))
         }
     };
     let title = lang.say("设置", "Settings");
     Ok(ShellPage::new(title, ENTRY).show(&visit, body))
+}
+
+fn section(visit: &Visit, title: &str, settings: &[&OptionView]) -> Markup {
+    let lang = visit.lang();
+    html! {
+        @if !settings.is_empty() {
+            h2.sec { (title) }
+            div.scroll {
+                table.settings {
+                    thead { tr {
+                        th { (lang.say("设置", "Setting")) }
+                        th { (lang.say("值", "Value")) }
+                        th { (lang.say("含义", "Meaning")) }
+                        (parts::acts_head(lang))
+                    } }
+                    tbody { @for setting in settings { (row(visit, setting)) } }
+                }
+            }
+        }
+    }
+}
+
+/// Where a value comes from, in words.
+fn source(lang: Lang, setting: &OptionView) -> String {
+    let source = setting.source.as_str();
+    match source.split_once(' ') {
+        Some(("file", name)) => tell!(lang, "来自文件 {name}", "from the file {name}"),
+        Some(("environment", name)) if name != setting.key => {
+            tell!(lang, "来自环境变量 {name}", "from {name}")
+        }
+        _ if source.starts_with("environment") => {
+            lang.say("来自环境变量", "from the environment").to_owned()
+        }
+        _ if source == "runtime" => {
+            lang.say("在此修改, 重启前有效", "changed here, until the restart").to_owned()
+        }
+        _ => source.to_owned(),
+    }
 }
 
 fn row(visit: &Visit, setting: &OptionView) -> Markup {
@@ -51,13 +90,12 @@ fn row(visit: &Visit, setting: &OptionView) -> Markup {
     html! {
         tr {
             td.mono { (setting.key) }
-            td.mono.cut title=(setting.value) {
+            td.cut title=(setting.value) {
                 @if setting.value.is_empty() { span.muted { (lang.say("(空)", "(empty)")) } }
-                @else { (setting.value) }
+                @else { span.mono { (setting.value) } }
+                @if !is_default { br; span.muted.small { (source(lang, setting)) } }
             }
-            td { @if is_default { span.muted { (lang.say("默认", "default")) } }
-                @else { (setting.source) } }
-            td.wrap.muted { (setting.meaning) }
+            td.wrap.muted { (meaning(lang, setting)) }
             td.acts { @if setting.live {
                 a href={
                     "/console/settings/edit?key=" (step(setting.key))
@@ -93,6 +131,9 @@ async fn saved(visit: &Visit) -> Result<OptionView, AdminError> {
 fn page(visit: &Visit, key: &str, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
     let settings = option::list(&visit.state, &visit.actor)?.items;
+    let has_file = settings
+        .iter()
+        .any(|setting| setting.key == "CUSTOM_PASS_CONFIG_FILE" && !setting.value.is_empty());
     let setting = settings.into_iter().find(|setting| setting.key == key);
     let none = || AdminError::not_found("设置项", "setting of this name");
     let setting = setting.ok_or_else(none)?;
@@ -103,14 +144,19 @@ fn page(visit: &Visit, key: &str, complaint: Option<&Complaint>) -> Handled {
             (parts::complaint(lang, complaint))
             input type="hidden" name="key" value=(setting.key);
             p.note {
-                (lang.say("只在本节点生效, 直到重启。要长期生效, 请写入配置文件: ",
-                    "For this node alone, until it restarts. To keep it, put into the file: "))
+                (lang.say("只在本节点生效, 直到重启。要长期生效, ",
+                    "For this node alone, until it restarts. To keep it, "))
+                @if has_file {
+                    (lang.say("请写入配置文件: ", "put it into the file of settings: "))
+                } @else {
+                    (lang.say("请设置服务的环境变量: ", "set it in the service's environment: "))
+                }
                 code.mono { (setting.key) "=…" }
             }
-            p.muted { (setting.meaning) }
+            p.muted { (meaning(lang, &setting)) }
             (fields.field(FormField::new("value", setting.key)
                 .value(&setting.value)
-                .hint(&setting.allowed)))
+                .hint(&allowed(lang, &setting.allowed))))
             div.buttons {
                 button.primary { (lang.say("修改", "Change")) }
                 @if setting.source == "runtime" {

@@ -161,6 +161,9 @@ impl Doctor for ServingDoctor {
             let examination = Examination { reaches_out, ..Examination::default() };
             let mut report = HealthReport::default();
             if let Some(config) = examination.around(&mut report).await {
+                if config.log.file.is_none() {
+                    recent::of_traffic(&mut report, &self.traffic);
+                }
                 examination.inside(&mut report, &config, &self.db).await;
             }
             pauses::of_traffic(&mut report, &self.traffic);

@@ -58,7 +58,10 @@ async fn negative_balances(report: &mut HealthReport, db: &Db) -> Result<(), Sto
         0 => report.good("balances", "none is negative"),
         below => report.odd(
             "balances",
-            format!("{below} users are below zero, and get 402"),
+            match below {
+                1 => "1 user is below zero, and gets 402".to_owned(),
+                _ => format!("{below} users are below zero, and get 402"),
+            },
             "work that cost more than was held; newapi user list, newapi user topup",
         ),
     }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
+use traffic::Traffic;
 
 /// How much of the log's end is read.
 const TAIL_BYTES: u64 = 1 << 20;
@@ -46,6 +47,29 @@ pub(super) fn check(
     seen.failures(report);
     seen.slowness(report, limits.slow_call_ms);
     seen.channels(report);
+}
+
+/// What the live counters know of the last calls, where no log file does.
+pub(super) fn of_traffic(report: &mut HealthReport, traffic: &Traffic) {
+    report.forget(|name| name == "log" || name == "error rate");
+    let counts = traffic.requests.read(traffic.minute(), RECENT_MS / 60_000);
+    let most = counts.failures.first().map_or("", |(code, _)| *code);
+    rate(report, (counts.failed, counts.calls), most);
+}
+
+/// Judges how many of the last calls failed.
+fn rate(report: &mut HealthReport, (failed, all): (u64, u64), most: &str) {
+    if all < MIN_CALLS {
+        let found = format!("{all} calls in the last quarter of an hour say little");
+        return report.good("error rate", found);
+    }
+    let failed = percent(failed, all);
+    if failed > MAX_FAILED_PERCENT {
+        let found = format!("{failed} % of the last {all} calls failed, most with {most}");
+        report.bad("error rate", found, remedy(most));
+    } else {
+        report.good("error rate", format!("{failed} % of the last {all} calls failed"));
+    }
 }
 
 fn tail(path: &Path) -> std::io::Result<String> {
@@ -123,22 +147,12 @@ impl Seen {
 
     fn failures(&self, report: &mut HealthReport) {
         let all = count(self.calls.iter());
-        if all < MIN_CALLS {
-            let found = format!("{all} calls in the last quarter of an hour say little");
-            return report.good("error rate", found);
-        }
         let mut codes: BTreeMap<&str, u64> = BTreeMap::new();
         for code in self.calls.iter().filter_map(|call| call.failed.as_deref()) {
             *codes.entry(code).or_default() += 1;
         }
-        let failed = percent(codes.values().sum(), all);
         let most = codes.iter().max_by_key(|(_, times)| **times).map_or("", |(code, _)| code);
-        if failed > MAX_FAILED_PERCENT {
-            let found = format!("{failed} % of the last {all} calls failed, most with {most}");
-            report.bad("error rate", found, remedy(most));
-        } else {
-            report.good("error rate", format!("{failed} % of the last {all} calls failed"));
-        }
+        rate(report, (codes.values().sum(), all), most);
     }
 
     fn slowness(&self, report: &mut HealthReport, limit_ms: u64) {

@@ -37,7 +37,7 @@ const ADMIN_PAGES: [&str; 17] = [
 pub(crate) struct Browser<'a> {
     server: &'a Server,
     cookie: String,
-    lang: &'static str,
+    pub(crate) lang: &'static str,
 }
 
 impl<'a> Browser<'a> {

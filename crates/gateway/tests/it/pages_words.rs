@@ -68,3 +68,51 @@ on_both_databases! {
         world.close().await;
     }
 }
+
+/// The cells of a table's rows, as text.
+fn cells(page: &str) -> Vec<Vec<String>> {
+    let rows = page.split("<tr").skip(1).map(|row| {
+        let row = row.split("</tr>").next().unwrap_or_default();
+        let cells = row.split("<td").skip(1).map(|cell| {
+            let cell = cell.split_once('>').map_or("", |(_, cell)| cell);
+            let pieces = cell.split('<').enumerate().filter_map(|(nth, piece)| match nth {
+                0 => Some(piece),
+                _ => piece.split_once('>').map(|(_, text)| text),
+            });
+            pieces.collect::<String>()
+        });
+        cells.collect()
+    });
+    rows.collect()
+}
+
+on_both_databases! {
+    async fn health_and_settings_are_in_chinese_too(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        world.admin().add_quota(ann, -10_000_000, "a correction").await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let mut reader = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        reader.lang = "zh";
+        let zh = async |path: &str| {
+            let page = reader.get(path).await.expect(200).text();
+            between(&page, "<main", "</main>").unwrap()
+        };
+        let health = zh("/console/doctor").await;
+        let checks: Vec<_> = cells(&health).into_iter().filter(|row| row.len() == 4).collect();
+        assert!(checks.len() > 8, "{health}");
+        for row in checks {
+            assert!(has_han(&row[0]) || row[0] == "Redis", "{row:?}");
+            assert!(has_han(&row[2]), "{row:?}");
+        }
+        assert!(health.contains("/console/users?sort=quota&amp;order=asc"), "{health}");
+        let settings = zh("/console/settings").await;
+        for row in cells(&settings).into_iter().filter(|row| row.len() == 4) {
+            assert!(has_han(&row[2]), "{row:?}");
+        }
+        assert!(!settings.contains("其他</h2>"), "each setting has its section: {settings}");
+        let english = root.get("/console/doctor").await.expect(200).text();
+        assert!(english.contains("1 user is below zero, and gets 402"), "{english}");
+        root.get("/console/").await.expect(303);
+        world.close().await;
+    }
+}

@@ -33,7 +33,7 @@ on_both_databases! {
         let ann = world.payer(10).await;
         world.pay("m", &ann).await.expect(200);
         let diagnosis = Diagnosis::of(&world).await;
-        diagnosis.odd("balances", "1 users are below zero", "newapi user topup");
+        diagnosis.odd("balances", "1 user is below zero", "newapi user topup");
         world.admin().add_quota(ann.id, 400, "paid by transfer").await;
         Diagnosis::of(&world).await.good("balances");
 

@@ -1,0 +1,334 @@
+//! What the health check finds, in the reader's language, and the page where it is put right. The
+//! check itself speaks English, and names commands of a shell.
+
+use crate::entered::places;
+use crate::lang::Lang;
+use admin::ops::doctor::HealthCheck;
+
+/// A text of the check with `{}` in the place of what differs, and the same in Chinese.
+type Text = (&'static str, &'static str);
+
+const NAMES: &[Text] = &[
+    ("audit", "核对账目"),
+    ("balances", "余额"),
+    ("channel calls", "渠道调用"),
+    ("channel {} key", "渠道 {} 密钥"),
+    ("channel {} pause", "渠道 {} 暂停"),
+    ("channel {} tasks", "渠道 {} 任务"),
+    ("channel {} time", "渠道 {} 超时"),
+    ("channel {} upstream", "渠道 {} 上游"),
+    ("channel {} usage", "渠道 {} 用量"),
+    ("channels", "渠道"),
+    ("clock", "时钟"),
+    ("configuration", "配置"),
+    ("connection pool", "连接池"),
+    ("database", "数据库"),
+    ("descriptors", "文件描述符"),
+    ("error rate", "失败率"),
+    ("holds", "预扣"),
+    ("locked rows", "锁"),
+    ("log", "日志"),
+    ("log lines", "日志丢失"),
+    ("long transactions", "长事务"),
+    ("memory", "内存"),
+    ("metrics", "指标"),
+    ("models", "模型"),
+    ("paused channels", "暂停的渠道"),
+    ("prices", "价格"),
+    ("proxy", "代理"),
+    ("redis", "Redis"),
+    ("refunds of tasks", "任务退款"),
+    ("response time", "响应时间"),
+    ("rows of tasks", "任务记录"),
+    ("schema", "表结构"),
+    ("secret key", "加密密钥"),
+    ("service", "服务"),
+    ("status words", "任务状态词"),
+    ("task queue", "任务队列"),
+    ("tasks asked about", "任务查询"),
+    ("webhooks", "回调"),
+];
+
+const FOUND: &[Text] = &[
+    ("1 user is below zero, and gets 402", "1 个用户余额低于零, 调用返回 402"),
+    ("a price or a channel can't be read: see channels and prices", "有价格或渠道无法读取"),
+    ("agrees with the database's", "与数据库一致"),
+    (
+        "another program has left a transaction open, and nobody else can write",
+        "另一个程序占用事务, 无法写入",
+    ),
+    ("answers on {}", "在 {} 正常应答"),
+    ("answers: requests per minute count over all nodes", "正常: 所有节点合并计数"),
+    ("answers {}: {}", "应答 {}: {}"),
+    ("are served", "正常提供"),
+    ("are switched off", "已关闭"),
+    (
+        "can't be asked ({}): each node counts requests per minute for itself",
+        "无法访问 ({}): 各节点单独计数",
+    ),
+    ("clean {} h ago: {} users, {} open holds", "{} 小时前核对无误: {} 个用户, {} 笔未结预扣"),
+    ("every model that is served has one", "每个提供的模型都有价格"),
+    ("every setting can be used", "所有设置都有效"),
+    ("every unfinished task has a node that asks", "每个未完成的任务都有节点在查询"),
+    ("every word of an upstream is understood", "上游的状态词都能识别"),
+    (
+        "goes to standard error: the last calls are not looked at",
+        "输出到标准错误, 未检查最近的调用",
+    ),
+    ("held by {}", "占用者: {}"),
+    ("is not used: each node counts requests per minute for itself", "未使用: 各节点单独计数"),
+    ("is the one of this database", "与数据库相符"),
+    ("is this program's", "与程序版本一致"),
+    ("its account at the upstream is broken; the log says why", "上游账户失效, 原因见日志"),
+    ("its account is broken: {}; tried again in {} s", "上游账户失效: {}; {} 秒后重试"),
+    ("its account is broken: {}", "上游账户失效: {}"),
+    ("its breaker is open; tried again in {} s", "熔断中, {} 秒后重试"),
+    ("its breaker is open", "熔断中"),
+    ("no upstream refuses its key, is late, or keeps tasks", "没有上游拒绝密钥、超时或滞留任务"),
+    ("nobody asks about {}", "没有节点查询: {}"),
+    ("nobody keeps others waiting", "没有等待"),
+    ("none is enabled", "没有启用的渠道"),
+    ("none is missing", "没有缺失"),
+    ("none is negative", "没有负余额"),
+    ("none is overdue", "没有逾期"),
+    ("none over {} s", "没有超过 {} 秒的"),
+    ("none waits for its sender", "没有积压"),
+    ("none was made since this process was started", "启动后还没有核对过"),
+    ("none", "没有"),
+    ("nothing answers on {}", "{} 无应答"),
+    ("priced, and on no enabled channel: {}", "有价格, 但没有启用的渠道提供: {}"),
+    ("the database's clock and ours are {} ms apart", "与数据库的时钟相差 {} 毫秒"),
+    ("the file can be written to", "文件可写"),
+    ("the last {} questions about tasks were in vain: {}", "最近 {} 次任务查询失败: {}"),
+    (
+        "the upstream answered 401 or 403 to the last {} calls",
+        "上游对最近 {} 次调用返回 401 或 403",
+    ),
+    ("without a price, and so are refused: {}", "没有价格, 因此被拒绝: {}"),
+    ("without a price, and so cost nothing: {}", "没有价格, 因此免费: {}"),
+    ("{} % of the last {} calls failed, most with {}", "{} % 失败 (最近 {} 次调用), 最多的是 {}"),
+    ("{} % of the last {} calls failed", "{} % 失败 (最近 {} 次调用)"),
+    ("{} % of the last {} calls took longer than {} ms", "{} % 的调用 (最近 {} 次) 超过 {} 毫秒"),
+    ("{} % of {} calls since the start failed", "{} % 失败 (启动以来 {} 次调用)"),
+    ("{} MiB resident, above MEMORY_LIMIT", "常驻 {} MiB, 超过 MEMORY_LIMIT"),
+    ("{} MiB resident", "常驻 {} MiB"),
+    ("{} answers ({})", "{} 正常应答 ({})"),
+    ("{} answers", "{} 正常"),
+    ("{} are overdue by more than {} s", "{} 个逾期超过 {} 秒"),
+    ("{} breaches, {} h ago", "{} 处不符, {} 小时前"),
+    ("{} breaches", "{} 处不符"),
+    ("{} calls in the last quarter of an hour say little", "最近 15 分钟 {} 次调用, 样本太少"),
+    ("{} calls since the last success got no answer in time", "上次成功之后 {} 次调用超时"),
+    ("{} calls since the start say little", "启动以来 {} 次调用, 样本太少"),
+    ("{} enabled", "{} 个启用"),
+    ("{} ended tasks seem to hold more than they used", "{} 个已结束的任务似乎仍有预扣"),
+    ("{} migrations are pending", "{} 个迁移未执行"),
+    ("{} of {} are open", "{} / {} 已打开"),
+    ("{} of {} connections are in use, {} callers wait", "{} / {} 个连接在用, {} 个等待"),
+    (
+        "{} replies reported more than max_charge, the last {}",
+        "{} 个应答超过最高收费, 最近一个报告 {}",
+    ),
+    ("{} should have been given back by now", "{} 笔预扣逾期未退还"),
+    ("{} tasks have ended, or are gone, and still hold money", "{} 个任务已结束或不存在, 仍有预扣"),
+    ("{} tasks were submitted and are not at work yet", "{} 个任务已提交, 尚未开始"),
+    ("{} users are below zero, and get 402", "{} 个用户余额低于零, 调用返回 402"),
+    ("{} were dropped", "丢失 {} 行"),
+];
+
+/// A check, what an operator of the console does about it, and the page for that.
+struct Remedy {
+    name: &'static str,
+    zh: &'static str,
+    en: &'static str,
+    /// Address, with the number of the channel in the place of `{}`.
+    page: &'static str,
+    link: (&'static str, &'static str),
+}
+
+const OPEN_CHANNEL: (&str, &str) = ("打开渠道", "Open the channel");
+
+const REMEDIES: &[Remedy] = &[
+    Remedy {
+        name: "balances",
+        zh: "按量调用的费用超过了预扣: 给他们充值, 并为模型设置最低预扣",
+        en: "calls by use cost more than was held: top them up, and give the models a least hold",
+        page: "/console/users?sort=quota&order=asc",
+        link: ("查看用户", "See the users"),
+    },
+    Remedy {
+        name: "channel {} key",
+        zh: "重新填写渠道的密钥 (前后没有空格), 再测试",
+        en: "set the channel's key again, without blanks around it, and test it",
+        page: "/console/channels/{}",
+        link: OPEN_CHANNEL,
+    },
+    Remedy {
+        name: "channel {} pause",
+        zh: "账户失效: 充值或更换密钥; 熔断: 上游在失败, 测试可看到原因; 会自动重试",
+        en: "a broken account: pay the bill, or set another key; a breaker: the upstream fails, \
+             and a test shows what it says. It is tried again by itself",
+        page: "/console/channels/{}",
+        link: OPEN_CHANNEL,
+    },
+    Remedy {
+        name: "channel {} tasks",
+        zh: "上游没有回答任务查询: 测试渠道, 并询问其运营方",
+        en: "the upstream does not answer about tasks: test the channel, and ask its operator",
+        page: "/console/channels/{}",
+        link: OPEN_CHANNEL,
+    },
+    Remedy {
+        name: "channel {} time",
+        zh: "上游缓慢或不可用; 如果确实需要更久, 调高渠道的 timeout",
+        en: "is the upstream slow or away? Where it needs longer, raise the channel's timeout",
+        page: "/console/channels/{}",
+        link: OPEN_CHANNEL,
+    },
+    Remedy {
+        name: "channel {} upstream",
+        zh: "检查地址、密钥与代理; 私有地址要用 UPSTREAM_ALLOW_NETS 允许",
+        en: "check address, key and proxy; a private address needs UPSTREAM_ALLOW_NETS",
+        page: "/console/channels/{}",
+        link: OPEN_CHANNEL,
+    },
+    Remedy {
+        name: "channel {} usage",
+        zh: "用量属实则调高模型的最高收费, 否则禁用渠道并询问其运营方",
+        en: "is it right? Then raise the model's largest charge; else disable the channel",
+        page: "/console/channels/{}",
+        link: OPEN_CHANNEL,
+    },
+    Remedy {
+        name: "channels",
+        zh: "新建一个渠道, 或启用已有的",
+        en: "create a channel, or enable one",
+        page: "/console/channels",
+        link: ("渠道", "Channels"),
+    },
+    Remedy {
+        name: "error rate",
+        zh: "每次失败的原因见日志中的失败调用",
+        en: "the failed calls, beside the log, say why",
+        page: "/console/log?show=recent",
+        link: ("查看失败的调用", "See what failed"),
+    },
+    Remedy {
+        name: "models",
+        zh: "把模型加入渠道, 或删除价格",
+        en: "put the model into a channel's list, or delete its price",
+        page: "/console/prices",
+        link: ("价格", "Prices"),
+    },
+    Remedy {
+        name: "prices",
+        zh: "给它们定价; 没有价格的模型免费还是拒绝, 由 CUSTOM_PASS_UNPRICED 决定",
+        en: "set their prices; CUSTOM_PASS_UNPRICED says whether a model without one is free or \
+             refused",
+        page: "/console/prices?show=unpriced",
+        link: ("定价", "Set prices"),
+    },
+    Remedy {
+        name: "status words",
+        zh: "在渠道的任务状态词中说明其含义, 或在设置 CUSTOM_PASS_STATUS_… 中对所有渠道说明",
+        en: "say what the word means: in the channel's status words of tasks, or for all channels \
+             in the settings CUSTOM_PASS_STATUS_…",
+        page: "/console/channels",
+        link: ("渠道", "Channels"),
+    },
+    Remedy {
+        name: "audit",
+        zh: "审计页列出每一处; 说明页显示其由来",
+        en: "the audit lists each; the explanation of its request says how it came",
+        page: "/console/audit",
+        link: ("审计", "Audit"),
+    },
+    Remedy {
+        name: "task queue",
+        zh: "上游缓慢, 或其应答无法读取: 见任务与渠道",
+        en: "the upstream is slow, or its replies are not read: see the tasks and their channel",
+        page: "/console/tasks?status=unfinished",
+        link: ("任务", "Tasks"),
+    },
+];
+
+/// Remedies that only the machine's operator can apply, in Chinese.
+const ON_THE_MACHINE: &str = "需要在服务器上处理: ";
+
+/// The text in the reader's language; as it is where nothing fits.
+pub(crate) fn in_words(lang: Lang, texts: &[Text], text: &str) -> String {
+    if lang == Lang::En {
+        return text.to_owned();
+    }
+    let found = texts.iter().find_map(|(line, zh)| Some((zh, places(line, text)?)));
+    let Some((zh, places)) = found else { return text.to_owned() };
+    let mut places = places.into_iter();
+    let mut words = String::new();
+    for (nth, piece) in zh.split("{}").enumerate() {
+        if nth > 0 {
+            words.push_str(places.next().unwrap_or_default());
+        }
+        words.push_str(piece);
+    }
+    words
+}
+
+/// The name of a check.
+pub(crate) fn name(lang: Lang, check: &HealthCheck) -> String {
+    in_words(lang, NAMES, &check.name)
+}
+
+/// What it found.
+pub(crate) fn found(lang: Lang, check: &HealthCheck) -> String {
+    in_words(lang, FOUND, &check.found)
+}
+
+/// What to do, and the page where it is done, with its label.
+pub(crate) fn remedy(lang: Lang, check: &HealthCheck) -> (String, Option<(String, &'static str)>) {
+    if check.remedy.is_empty() {
+        return (String::new(), None);
+    }
+    let found = REMEDIES.iter().find_map(|it| Some((it, places(it.name, &check.name)?)));
+    match found {
+        Some((remedy, places)) => {
+            let to = remedy.page.replace("{}", places.first().copied().unwrap_or_default());
+            let link = match lang {
+                Lang::Zh => remedy.link.0,
+                Lang::En => remedy.link.1,
+            };
+            (lang.say(remedy.zh, remedy.en).to_owned(), Some((to, link)))
+        }
+        None => (format!("{}{}", lang.say(ON_THE_MACHINE, ""), check.remedy), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use admin::ops::doctor::HealthState;
+
+    fn check(name: &str, found: &str) -> HealthCheck {
+        let [name, found] = [name, found].map(str::to_owned);
+        HealthCheck { name, state: HealthState::Odd, found, remedy: "newapi x".to_owned() }
+    }
+
+    #[test]
+    fn a_finding_leads_to_its_page() {
+        let paused = check("channel 7 pause", "its breaker is open; tried again in 9 s");
+        assert_eq!(name(Lang::Zh, &paused), "渠道 7 暂停");
+        assert_eq!(found(Lang::Zh, &paused), "熔断中, 9 秒后重试");
+        let (words, link) = remedy(Lang::En, &paused);
+        assert!(words.starts_with("a broken account"), "{words}");
+        assert_eq!(link.unwrap(), ("/console/channels/7".to_owned(), "Open the channel"));
+        let clock = check("clock", "x");
+        assert_eq!(remedy(Lang::En, &clock), ("newapi x".to_owned(), None));
+        assert_eq!(found(Lang::Zh, &clock), "x");
+    }
+
+    #[test]
+    fn each_text_has_its_places_in_both() {
+        for (english, chinese) in NAMES.iter().chain(FOUND) {
+            assert_eq!(english.matches("{}").count(), chinese.matches("{}").count(), "{english}");
+        }
+    }
+}

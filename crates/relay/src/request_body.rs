@@ -147,20 +147,27 @@ pub(crate) fn check_head(
     }
 }
 
-/// The same of its body. What is a form to its upstream is none of JSON to it.
+/// The same of its body, of a form by its fields.
 pub(crate) fn check_body(
     spoken: &Spoken,
     kind: Option<&MediaKind>,
     plain: &[u8],
 ) -> Result<(), Fault> {
     let route = spoken.route();
-    if plain.is_empty() || matches!(kind, Some(MediaKind::Form { .. })) {
+    if plain.is_empty() || !route.refuses_by_body() {
         return Ok(());
     }
+    let fields = match kind {
+        Some(MediaKind::Form { boundary }) => {
+            Some(multipart::as_json(boundary, plain).map_err(bad_form)?)
+        }
+        _ => None,
+    };
+    let json = fields.as_ref().map_or(plain, |fields| fields.as_bytes());
     for name in route.refused_members() {
-        splice::check_unambiguous(plain, name).map_err(bad_json)?;
+        splice::check_unambiguous(json, name).map_err(bad_json)?;
     }
-    match route.refusal_by_body(plain) {
+    match route.refusal_by_body(json) {
         Ok(None) => Ok(()),
         Ok(Some(Refusal { zh, en, .. })) => Err(faults::invalid(zh, en)),
         Err(()) => Err(faults::invalid("请求体必须是 JSON 对象", "the body is not a JSON object")),

@@ -11,6 +11,7 @@ mod world;
 mod access_tokens;
 mod accounts;
 mod asked_usage;
+mod azure_jobs;
 mod backup;
 mod balance;
 mod batch;

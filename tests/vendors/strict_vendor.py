@@ -56,7 +56,7 @@ class Vendor:
     """A vendor: the header of its key, the queries that it knows, and its routes.
 
     A route is `(method, path)` and a function of the request that returns a body: an object, for
-    JSON; a list, for a stream of events; or bytes.
+    JSON; a list, for a stream of events; or bytes. With headers, it is a pair.
     """
 
     def __init__(self, key_header, key, queries, routes):
@@ -91,6 +91,7 @@ class Vendor:
         except Refused as refused:
             print(f"refused {request.method} {request.path}: {refused}")
             status, reply = refused.status, {"error": {"message": str(refused)}}
+        reply, headers = reply if isinstance(reply, tuple) else (reply, {})
         if isinstance(reply, list):
             kind, body = "text/event-stream", "".join(reply).encode()
         elif isinstance(reply, bytes):
@@ -99,6 +100,8 @@ class Vendor:
             kind, body = "application/json", json.dumps(reply).encode()
         handler.send_response(status)
         handler.send_header("content-type", kind)
+        for name, value in headers.items():
+            handler.send_header(name, value)
         handler.send_header("content-length", str(len(body)))
         handler.end_headers()
         handler.wfile.write(body)

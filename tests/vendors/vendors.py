@@ -293,6 +293,14 @@ def longer(request):
 
 
 def upload(request):
+    if request.headers.get("x-goog-upload-command") == "start":
+        go_on = "https://generativelanguage.googleapis.com/upload/v1/files" \
+                "?upload_id=U1&upload_protocol=resumable"
+        return {}, {"x-goog-upload-url": go_on, "x-goog-upload-status": "active"}
+    if request.query:
+        if request.query["upload_id"] != ["U1"] or request.body != b"hello":
+            raise Refused(404, f"no upload {request.query} of {request.body}")
+        return {"file": GEMINI_FILE}, {"x-goog-upload-status": "final"}
     if not request.headers["content-type"].startswith("multipart/related"):
         raise Refused(400, f"not an upload: {request.headers}")
     return {"file": GEMINI_FILE}
@@ -324,7 +332,8 @@ def gemini():
     for version in ["v1", "v1beta"]:
         routes[("POST", f"/upload/{version}/files")] = upload
         routes |= {(method, f"/{version}{path}"): it for (method, path), it in kept.items()}
-    return Vendor("x-goog-api-key", "up-gemini", {"alt", "updateMask"}, routes)
+    return Vendor("x-goog-api-key", "up-gemini", {"alt", "updateMask", "upload_id", "upload_protocol"},
+                  routes)
 
 
 def cohere_chat(request):

@@ -109,6 +109,8 @@ pub(crate) struct RouteSection {
     /// Members at the top of its reply that are addresses at the upstream: their path is shown.
     #[serde(default)]
     pub(crate) links: TextList,
+    /// Its reply names an address at which the client goes on.
+    pub(crate) session: Option<SessionSection>,
     /// A call of it is never made twice: `always`, or where the body says so.
     #[serde(default)]
     pub(crate) once: TextList,
@@ -221,6 +223,19 @@ pub(crate) struct OutcomeSection {
     pub(crate) estimate: Vec<ConditionSection>,
     #[serde(default)]
     pub(crate) message: TextList,
+}
+
+/// An address at the upstream at which a call goes on, without a key: whoever knows it may.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SessionSection {
+    /// Headers of the reply that are such addresses.
+    pub(crate) headers: TextList,
+    /// The parameter of them that is the id.
+    pub(crate) query: String,
+    /// Headers of the reply that say the id, too, and are not passed on.
+    #[serde(default)]
+    pub(crate) hide: TextList,
 }
 
 /// What a request may not say, and why.

@@ -76,8 +76,8 @@ pub use reference::{BEGIN as REFERENCE_BEGIN, reference};
 pub use refusal::Refusal;
 pub use request::RequestReading;
 pub use route::{
-    PathCaptures, ProtocolRoute, RouteMatch, RoutePattern, RoutePatternError, UsageMember,
-    ValueSource,
+    PathCaptures, ProtocolRoute, RouteMatch, RoutePattern, RoutePatternError, RouteSession,
+    UsageMember, ValueSource,
 };
 pub use task::{TaskCount, TaskReading, TaskRequest, TaskRules};
 pub use tokens::{TokenCounter, count_tokens};

@@ -396,6 +396,17 @@ pub struct UsageMember {
     pub extra: crate::Pointer,
 }
 
+/// An address at the upstream at which a call goes on, without a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteSession {
+    /// Headers of the reply that are such addresses.
+    pub headers: Vec<Box<str>>,
+    /// The parameter of them that is the id.
+    pub query: Box<str>,
+    /// Headers of the reply that are not passed on.
+    pub hide: Vec<Box<str>>,
+}
+
 /// A kind of call that a protocol has.
 #[derive(Debug)]
 pub struct ProtocolRoute {
@@ -421,6 +432,8 @@ pub struct ProtocolRoute {
     pub model_suffix: Option<Box<str>>,
     /// Members at the top of its reply that are addresses at the upstream: their path is shown.
     pub links: Vec<Box<str>>,
+    /// How a call of it goes on, where it does.
+    pub session: Option<RouteSession>,
     pub(crate) ids: Arc<IdRules>,
     /// What is done with a route that would list what others made.
     pub list: Option<ListWord>,

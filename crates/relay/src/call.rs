@@ -303,9 +303,14 @@ impl Call {
 
     /// The addresses at the upstream in its reply of which the client is shown the path.
     pub(crate) fn links(&self, channel: &Channel) -> Vec<Box<str>> {
-        let CallTarget::Api(ApiTarget { api, .. }) = &self.target else { return Vec::new() };
-        let route = api.spoken.as_ref().and_then(|_| route_of(channel, &self.method, api.path()));
-        route.map(|route| route.links.clone()).unwrap_or_default()
+        self.api_route(channel).map(|(route, _)| route.links.clone()).unwrap_or_default()
+    }
+
+    /// The route of a channel for a call of an API, and the call's path.
+    pub(crate) fn api_route(&self, channel: &Channel) -> Option<(Arc<ProtocolRoute>, &str)> {
+        let CallTarget::Api(ApiTarget { api, .. }) = &self.target else { return None };
+        api.spoken.as_ref()?;
+        Some((route_of(channel, &self.method, api.path())?, api.path()))
     }
 
     /// What the call does to what calls make.

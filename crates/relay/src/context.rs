@@ -6,7 +6,7 @@ use crate::record::Record;
 use std::sync::Arc;
 use web::memory::Share;
 
-/// What every phase of a request may need: one value in place of four.
+/// What every phase of a request may need: one value in place of five.
 pub(crate) struct Context<'a> {
     /// The data plane that serves it.
     pub relay: &'a Arc<Relay>,
@@ -16,4 +16,6 @@ pub(crate) struct Context<'a> {
     pub record: &'a mut Record,
     /// The bytes that it holds in memory.
     pub share: Share,
+    /// The client has come by https, says a proxy that is trusted.
+    pub over_https: bool,
 }

@@ -6,7 +6,6 @@ use crate::context::Context;
 use crate::extra_event::ExtraEvent;
 use crate::flow::{FlowSource, Pending};
 use crate::idempotency::{IDEMPOTENT_REPLAYED, Tee};
-use crate::links;
 use crate::outcome::{BodyEnd, CallEnd, ClientOutcome, Money, Outcome, Seen, Unusable, decide};
 use crate::reply::{
     ChargeReader, Collected, DeclaredShape, ReadAs, collect, collects, length_of, read_whole,
@@ -15,10 +14,12 @@ use crate::reply::{
 use crate::reservation::Reservation;
 use crate::resources::ResourceKeeper;
 use crate::send::ChannelReply;
+use crate::session::SessionOwner;
+use crate::{faults, links, session};
 use bytes::Bytes;
 use domain::{ChannelId, Fault, FrozenPrice, Quota};
 use egress::Prepared;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 use std::collections::HashMap;
@@ -48,7 +49,7 @@ pub(crate) async fn deliver(
     if let Some(why) = unusable(&reply, &prepared) {
         return Err(refuse(ctx, reservation, why).await);
     }
-    let head = head_of(&reply, &prepared);
+    let mut head = head_of(&reply, &prepared);
     let left = length_of(&reply.headers);
 
     let echo = watch_of(&reply, &prepared, !reply.status.is_success());
@@ -67,6 +68,10 @@ pub(crate) async fn deliver(
         let (body, prefix, pending) = (reply.body, None, None);
         let source = FlowSource { body, prefix, left, echo, pending, account, attempt };
         return Ok(flowing(call, head, source));
+    }
+    if let Err(fault) = show_session(&ctx, call, &prepared, &mut head).await {
+        end(&mut ctx, reservation, CallEnd::BadStatus).await;
+        return Err(fault);
     }
     ctx.record.succeed();
     let (body, prefix, pending, account) = (reply.body, None, None, None);
@@ -127,6 +132,31 @@ fn keeper_of(ctx: &Context<'_>, call: &Call, prepared: &Prepared) -> Option<Reso
         channel_id: prepared.channel.id,
         model: call.model.as_str().to_owned(),
     })
+}
+
+/// Shows the client where its call goes on, if it does.
+async fn show_session(
+    ctx: &Context<'_>,
+    call: &Call,
+    prepared: &Prepared,
+    head: &mut Response<()>,
+) -> Result<(), Fault> {
+    let Some((route, path)) = call.api_route(&prepared.channel) else { return Ok(()) };
+    let (Some(session), Some(user_id)) = (&route.session, ctx.record.user_id) else {
+        return Ok(());
+    };
+    let host = call.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let scheme = if ctx.over_https { "https" } else { "http" };
+    let origin = format!("{scheme}://{}", host.ok_or_else(faults::no_host)?);
+    let owner = SessionOwner {
+        user_id,
+        channel_id: prepared.channel.id,
+        model: call.model.as_str(),
+        key: call.key.to_str().unwrap_or_default(),
+        origin: &origin,
+        path,
+    };
+    session::show(ctx, session, owner, head.headers_mut()).await
 }
 
 /// Ends a reservation without a charge.

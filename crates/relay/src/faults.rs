@@ -43,6 +43,11 @@ pub(crate) fn model_missing() -> Fault {
     invalid("请求中缺少 model 字段", "the request names no model")
 }
 
+/// The address that such a call goes on at can't be told.
+pub(crate) fn no_host() -> Fault {
+    invalid("请求缺少 Host", "the request names no Host, at which the call would go on")
+}
+
 pub(crate) fn models_differ() -> Fault {
     let (zh, en) = (
         "一个批次中的请求必须使用同一个 model, 它决定整个批次的价格",

@@ -46,6 +46,11 @@ pub(crate) async fn identify(
     Ok(Caller { identity, key })
 }
 
+/// Whether a client has presented a key.
+pub(crate) fn has_key(headers: &HeaderMap) -> bool {
+    key_of(headers).is_some()
+}
+
 /// The key in a request's headers, in the forms that clients send it. Two that differ are none:
 /// which of them pays would be a guess.
 fn key_of(headers: &HeaderMap) -> Option<&str> {

@@ -47,6 +47,7 @@ mod resources;
 mod revive;
 mod route;
 mod send;
+mod session;
 mod spoken;
 mod submit;
 mod surface;

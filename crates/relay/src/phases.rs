@@ -28,7 +28,7 @@ use crate::spoken::{PathMeaning, Spoken, priced_routes};
 use crate::submit::{self, SubmitOptions};
 use crate::surface::{ApiPath, Surface, meant, read_shape, surface};
 use crate::vendor_tasks::{self, TaskCallRead, lists_tasks};
-use crate::{Relay, billing, faults, models, route, spoken, task_view};
+use crate::{Relay, billing, faults, models, route, session, spoken, task_view};
 use domain::{ChannelId, Fault, FrozenPrice, ModelName, Pricing};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response};
@@ -107,11 +107,14 @@ async fn handle(
     if relay.refuses.load(Ordering::Relaxed) {
         return Err(faults::out_of_memory());
     }
-    let Arrival { head, body, peer } = arrival;
+    let Arrival { mut head, body, peer } = arrival;
     let surface = surface_of(relay, &head)?;
     record.trace.call.route(&head.method, surface.route());
     record.errors = surface.errors(&head.headers);
     check_no_key(&surface, head.uri.query())?;
+    if let Surface::Api(api) = &surface {
+        session::resume(relay, api, &mut head)?;
+    }
     let address = relay.config.trusted_proxies.client_address(peer, &head.headers);
     let caller = identify(&relay.live, &head.headers, address, relay.clock.now()).await?;
     record.user_id = Some(caller.identity.user_id);
@@ -124,7 +127,8 @@ async fn handle(
     check_length(&head.headers, &relay.config)?;
     check_query(&surface, head.uri.query())?;
     let share = relay.budget.share_of(caller.identity.user_id);
-    let mut ctx = Context { relay, link, record, share };
+    let over_https = relay.config.trusted_proxies.over_https(peer, &head.headers);
+    let mut ctx = Context { relay, link, record, share, over_https };
     let request = match surface {
         Surface::Pass(model) => {
             let body = Intake::Coming(body);

@@ -23,7 +23,7 @@ use store::{RESOURCE, StoreError};
 use web::Body;
 
 /// The collection of what an upstream has made by itself: no list shows it.
-const UNLISTED: &str = "";
+pub(crate) const UNLISTED: &str = "";
 /// Longest reply that is kept for lists.
 const MAX_KEPT_BYTES: usize = 16 * 1024;
 /// Most members of a list's page, and of one that says nothing.

@@ -153,15 +153,6 @@ on_both_databases! {
             });
             call.body(form).send()
         };
-        // The bytes of these would go to the upstream past us, and the file would be nobody's.
-        for headers in [
-            vec![("X-Goog-Upload-Protocol", "resumable"), ("X-Goog-Upload-Command", "start")],
-            vec![("X-Goog-Upload-Protocol", "resumable")],
-            vec![("X-Goog-Upload-Command", "start")],
-        ] {
-            upload(headers).await.expect(400);
-        }
-        assert_eq!(world.upstream.count(), 0);
         upload(vec![("X-Goog-Upload-Protocol", "multipart")]).await.expect(200);
         let list = ask(&world, &ann, ("GET", "/v1beta/files"), &Value::Null).await.json();
         assert_eq!(list, json!({"files": [file]}));
@@ -179,6 +170,78 @@ on_both_databases! {
         ask(&world, &ann, ("DELETE", "/v1beta/files/a1"), &Value::Null).await.expect(200);
         let gone = ask(&world, &ann, ("POST", generate), &of("files/a1")).await;
         gone.expect(404);
+        world.close().await;
+    }
+
+    async fn a_resumable_upload_goes_on_here_and_for_its_owner(db: TestDb) {
+        let world = World::with(db, &[("TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+        flash(&world).await;
+        let (ann, bob) = (world.payer(1_000).await, world.payer(1_000).await);
+        let taken = json!({"file": {"name": "files/a1", "uri": format!("{HOST}/v1beta/files/a1")}});
+        let uploads = "/upload/v1/files";
+        world.upstream.handle(uploads, move |request: &Recorded| {
+            assert_eq!(request.headers_named("x-goog-api-key"), ["upstream-key"]);
+            match request.query() {
+                Some("upload_protocol=resumable&upload_id=AB-1_x" | "upload_id=AB-1_x") => {
+                    assert_eq!(request.text(), "the film");
+                    Reply::json(&taken).header("X-Goog-Upload-Status", "final")
+                }
+                None => {
+                    let query = "upload_id=AB-1_x&upload_protocol=resumable";
+                    let go_on = format!("{HOST}{uploads}?{query}");
+                    Reply::new(200)
+                        .header("X-Goog-Upload-URL", &go_on)
+                        .header("X-Goog-Upload-Control-URL", &go_on)
+                        .header("X-GUploader-UploadID", "AB-1_x")
+                        .header("X-Goog-Upload-Status", "active")
+                }
+                other => panic!("{other:?}"),
+            }
+        });
+        let post = |target: &str, key: Option<&str>, body: &str| {
+            let call = world.server.call("POST", target).header("Host", "gateway.example");
+            let call = call.header("X-Forwarded-Proto", "https");
+            let call = key.map_or(call.clone(), |key| call.clone().key(key));
+            call.header("X-Goog-Upload-Command", "start").body(body.to_owned()).send()
+        };
+        let start = post(uploads, Some(&ann.key), "{}").await.expect(200);
+        let address = start.header("X-Goog-Upload-URL").unwrap();
+        assert_eq!(start.header("X-Goog-Upload-Status").as_deref(), Some("active"));
+        for name in ["X-Goog-Upload-URL", "X-Goog-Upload-Control-URL", "X-GUploader-UploadID"] {
+            let shown = start.header(name).unwrap_or_default();
+            assert!(!shown.contains("AB-1_x") && !shown.contains(&ann.key), "{name}: {shown}");
+            let ours = format!("https://gateway.example{uploads}?");
+            assert!(shown.is_empty() || shown.starts_with(&ours), "{name}: {shown}");
+        }
+        let target = address.strip_prefix("https://gateway.example").unwrap();
+
+        // With a key it is the owner's; an address that is not ours, or was changed, is nobody's.
+        let before = world.upstream.count();
+        post(target, Some(&bob.key), "the film").await.expect(404);
+        post(&target.replace("enc%3Av1%3A", "enc%3Av1%3AA"), None, "x").await.expect(404);
+        post("/upload/v1/files?upload_id=AB-1_x", None, "x").await.expect(401);
+        post("/upload/v1/files?upload_id=AB-1_x", Some(&bob.key), "x").await.expect(404);
+        // It opens nothing but its upload.
+        let query = target.split_once('?').unwrap().1;
+        for elsewhere in ["/v1beta/files", "/v1beta/files/a1", "/v1/models"] {
+            let call = world.server.call("GET", &format!("{elsewhere}?{query}"));
+            call.send().await.expect(401);
+        }
+        assert_eq!(world.upstream.count(), before, "none of these reached the upstream");
+        // Without a proxy that says so, the client has not come by https.
+        let plain = ask(&world, &ann, ("POST", uploads), &Value::Null).await.expect(200);
+        let plain = plain.header("X-Goog-Upload-URL").unwrap();
+        assert!(plain.starts_with("http://127.0.0.1:"), "{plain}");
+        let done = post(target, None, "the film").await.expect(200);
+        assert_eq!(done.header("X-Goog-Upload-Status").as_deref(), Some("final"));
+        let list = ask(&world, &ann, ("GET", "/v1beta/files"), &Value::Null).await.json();
+        assert_eq!(list["files"][0]["name"], "files/a1", "{list}");
+        assert_eq!(list["files"].as_array().unwrap().len(), 1, "{list}");
+        // Of a key that is gone, nothing is left.
+        post(target, Some(&ann.key), "the film").await.expect(200);
+        let token = format!("/api/token/{}", ann.token_id);
+        world.admin().put(&token, &json!({"status": 2})).await;
+        post(target, None, "the film").await.expect(401);
         world.close().await;
     }
 

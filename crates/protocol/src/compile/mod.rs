@@ -252,6 +252,7 @@ fn route(
         model_prefix: section.model_prefix.as_deref().map(Into::into),
         model_suffix: section.model_suffix.as_deref().map(Into::into),
         links: requests::links(section, at, found),
+        session: requests::session(section, at, found),
         ids: Arc::clone(shared.ids(document)),
         list: section.list,
         task: section.task,

@@ -4,14 +4,15 @@ use super::problems::ProblemList;
 use super::replies::{keep, keep_same, pointers, units};
 use super::{MAX_LIST, MAX_WORD};
 use crate::document::{
-    CompareWords, Document, HoldSection, PriceWord, RefusalSection, RouteSection, TextList,
+    CompareWords, Document, HoldSection, PriceWord, RefusalSection, RouteSection, SessionSection,
+    TextList,
 };
 use crate::pointer::Pointer;
 use crate::program::{PointerProgram, TestRule, TextRole};
 use crate::program_builder::ProgramBuilder;
 use crate::refusal::{Refusal, RefusalPlace};
 use crate::request::RequestRules;
-use crate::route::{UsageMember, ValueSource};
+use crate::route::{RouteSession, UsageMember, ValueSource};
 use domain::Meter;
 use std::fmt;
 
@@ -147,6 +148,31 @@ pub(super) fn links(section: &RouteSection, at: &str, found: &mut ProblemList) -
         }
     }
     links
+}
+
+/// How calls of a route go on.
+pub(super) fn session(
+    section: &RouteSection,
+    at: &str,
+    found: &mut ProblemList,
+) -> Option<RouteSession> {
+    let SessionSection { headers, query, hide } = section.session.as_ref()?;
+    let is_name = |name: &String| {
+        (1..=MAX_WORD).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    let named = [headers, hide].into_iter().flat_map(|list| &list.0);
+    if headers.0.is_empty() || named.clone().count() > MAX_LIST || !named.clone().all(is_name) {
+        found.at(format!("{at}.session.headers"), "are names of headers, in small letters");
+        return None;
+    }
+    if query.is_empty() || !section.uses.0.contains(&format!("query:{query}")) {
+        let what = format!("the route has to use \"query:{query}\": its owner alone goes on");
+        found.at(format!("{at}.session.query"), what);
+        return None;
+    }
+    let names = |list: &TextList| list.0.iter().map(|name| name.as_str().into()).collect();
+    Some(RouteSession { headers: names(headers), query: query.as_str().into(), hide: names(hide) })
 }
 
 /// The list that shows what a route makes.

@@ -17,6 +17,12 @@ const MAX_BYTES: usize = 1024 * 1024;
 /// How long a browser may take to send it.
 const WITHIN: Duration = Duration::from_secs(30);
 
+/// What an amount is, in Chinese and in English.
+pub(crate) const NO_AMOUNT: (&str, &str) = (
+    "请输入美元金额 (最多六位小数, 为 $0.000002 的倍数), 或以 q 结尾的额度",
+    "must be dollars with at most six decimals, like $0.000002, or quota with a q",
+);
+
 /// The fields of a form.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Form(Vec<(String, String)>);
@@ -81,13 +87,8 @@ impl Form {
         if text.is_empty() {
             return Ok(None);
         }
-        let amount = show::read_amount(text).ok_or_else(|| {
-            AdminError::field(
-                name,
-                "请输入美元金额 (最多六位小数, 为 $0.000002 的倍数), 或以 q 结尾的额度",
-                "must be dollars with at most six decimals, like $0.000002, or quota with a q",
-            )
-        })?;
+        let amount = show::read_amount(text);
+        let amount = amount.ok_or_else(|| AdminError::field(name, NO_AMOUNT.0, NO_AMOUNT.1))?;
         Ok(Some(amount.0))
     }
 }

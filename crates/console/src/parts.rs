@@ -1,6 +1,6 @@
 //! Pieces of pages: states, forms, lists, charts.
 
-use crate::form::{Complaint, Form};
+use crate::form::{Complaint, Form, NO_AMOUNT};
 use crate::lang::{Lang, tell};
 use crate::shell::{self, csrf};
 use crate::show;
@@ -141,7 +141,7 @@ pub(crate) fn field_label(lang: Lang, field: &str) -> &str {
         "priority" => ("优先级", "Priority"),
         "prompt_million" => ("输入 $/M", "Prompt $/M"),
         "protocol" => ("协议", "Protocol"),
-        "quota" => ("首笔充值或面值", "First deposit, or worth"),
+        "quota" => ("金额", "Amount"),
         "rate_limit_rpm" => ("每分钟请求数", "Requests a minute"),
         "rate_limit_tpm" => ("每分钟 Tokens", "Tokens a minute"),
         "ratio" => ("倍率", "Ratio"),
@@ -183,11 +183,21 @@ pub(crate) struct FormField<'a> {
     required: bool,
     kind: &'a str,
     list: &'a str,
+    is_amount: bool,
 }
 
 impl<'a> FormField<'a> {
     pub(crate) const fn new(name: &'a str, label: &'a str) -> Self {
-        Self { name, label, hint: "", value: "", required: false, kind: "text", list: "" }
+        Self {
+            name,
+            label,
+            hint: "",
+            value: "",
+            required: false,
+            kind: "text",
+            list: "",
+            is_amount: false,
+        }
     }
 
     /// Adds a line below that describes the accepted values.
@@ -198,6 +208,11 @@ impl<'a> FormField<'a> {
     /// What it is now.
     pub(crate) const fn value(self, value: &'a str) -> Self {
         Self { value, ..self }
+    }
+
+    /// It takes dollars, or quota with a q.
+    pub(crate) const fn amount(self) -> Self {
+        Self { is_amount: true, ..self }
     }
 
     /// The id of a `datalist` to choose from.
@@ -232,6 +247,22 @@ impl FormFields<'_> {
         complaint.map(|complaint| complaint.words.as_str())
     }
 
+    /// What is wrong with a field besides what was complained about, where that can be seen: the
+    /// reader of a form stops at the first fault.
+    fn wrong_as_well(&self, field: &FormField<'_>) -> Option<&'static str> {
+        self.complaint.filter(|complaint| complaint.field != field.name)?;
+        let text = self.form.text(field.name);
+        match text.is_empty() {
+            true if field.required && field.kind != "password" => {
+                Some(self.lang.say("不能为空", "is required"))
+            }
+            false if field.is_amount && show::read_amount(text).is_none() => {
+                Some(self.lang.say(NO_AMOUNT.0, NO_AMOUNT.1))
+            }
+            _ => None,
+        }
+    }
+
     /// A secret that was typed, and does not come back with the page.
     fn is_lost(&self, name: &str) -> bool {
         self.complaint.is_some() && !self.form.text(name).is_empty()
@@ -239,12 +270,13 @@ impl FormFields<'_> {
 
     /// A labelled field.
     pub(crate) fn field(&self, field: FormField<'_>) -> Markup {
-        let FormField { name, label, hint, value, required, kind, list } = field;
+        let as_well = self.wrong_as_well(&field);
+        let FormField { name, label, hint, value, required, kind, list, .. } = field;
         let is_secret = kind == "password";
         let is_lost = is_secret && self.is_lost(name);
         let required = required || is_lost;
         let value = if is_secret { "" } else { self.now(name, value) };
-        let words = self.wrong(name);
+        let words = self.wrong(name).or(as_well);
         let wrong = (words.is_some() || is_lost).then_some("true");
         let secret = is_secret.then_some("new-password");
         html! {

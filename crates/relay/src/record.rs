@@ -261,6 +261,10 @@ impl Drop for Record {
         self.relay.metrics.in_flight.dec();
         self.fill_span();
         if self.silent {
+            // Nothing to record; but an id that came with a failure can be looked up.
+            if matches!(self.outcome, CallResult::Failed { .. }) {
+                self.remember();
+            }
             return;
         }
         self.upstream_ends();

@@ -132,6 +132,7 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
             @let threshold = low.threshold.map(show::usd).unwrap_or_default();
             (FormFields { lang: visit.lang(), form: &visit.form, complaint }.field(
                 FormField::new("threshold", lang.say("低于时回调", "Tell the webhooks below"))
+                    .amount()
                     .value(&threshold)
                     .hint(lang.say("美元; 留空不提醒", "dollars; empty: never"))))
             div.buttons { button { (lang.say("保存", "Save")) } }

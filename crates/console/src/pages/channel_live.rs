@@ -2,8 +2,8 @@
 
 use crate::lang::{Lang, tell};
 use crate::parts::{self, on_or_off, state};
-use crate::show;
 use crate::visit::Visit;
+use crate::{notes, show};
 use admin::ops::channel::{
     self, BreakerView, ChannelMinute, ChannelTrafficView, ChannelView, TrafficCounts,
 };
@@ -55,7 +55,7 @@ pub(super) fn heads(lang: Lang) -> Markup {
 }
 
 /// How it fares: what failed, how long answers take, and how many calls are in flight.
-pub(super) fn cells(channel: &ChannelView) -> Markup {
+pub(super) fn cells(lang: Lang, channel: &ChannelView) -> Markup {
     let Some(ChannelTrafficView { counts, in_flight, .. }) = &channel.live else {
         return html! {
             @for _ in 0..2 { td.num.hide.muted { (show::NOTHING) } }
@@ -63,7 +63,7 @@ pub(super) fn cells(channel: &ChannelView) -> Markup {
         };
     };
     html! {
-        td.num.hide.bad[is_much(counts)] title=(why_of(counts)) {
+        td.num.hide.bad[is_much(counts)] title=(why_of(lang, counts)) {
             (show::share(counts.failed, counts.calls))
         }
         td.num.hide { (show::some_ms(counts.p95_ms)) }
@@ -77,8 +77,10 @@ fn is_much(counts: &TrafficCounts) -> bool {
 }
 
 /// `429 × 3, cut × 1`
-fn why_of(counts: &TrafficCounts) -> String {
-    let one = |failure: &channel::FailureCount| format!("{} × {}", failure.code, failure.calls);
+fn why_of(lang: Lang, counts: &TrafficCounts) -> String {
+    let one = |failure: &channel::FailureCount| {
+        format!("{} × {}", notes::code(lang, failure.code), failure.calls)
+    };
     counts.failures.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
@@ -116,7 +118,14 @@ pub(super) fn section(visit: &Visit, channel: &ChannelView) -> Markup {
             dd {
                 (show::share(counts.failed, counts.calls)) " "
                 @for failure in &counts.failures {
-                    span.chip { (failure.code) " × " (failure.calls) }
+                    span.chip title=(failure.code) {
+                        (notes::code(lang, failure.code)) " × " (failure.calls)
+                    }
+                }
+                @if counts.failed > 0 {
+                    " " a href={ "/console/log?show=recent&channel_id=" (channel.id.0) } {
+                        (lang.say("查看原因", "See why"))
+                    }
                 }
             }
             dt { (lang.say("首字节 p50 / p95", "To the first byte, p50 / p95")) }

@@ -109,7 +109,7 @@ fn row(visit: &Visit, channel: &ChannelView) -> Markup {
             td.hide.cut.short title=(channel.groups.join(", ")) { (channel.groups.join(", ")) }
             td.num.hide.broad { (channel.priority) }
             td.num.hide.broad { (channel.weight) }
-            (channel_live::cells(channel))
+            (channel_live::cells(lang, channel))
             (show::usd_cell(channel.used_quota))
             td { (test_button(visit, id, last_test(lang, channel))) }
             td.acts {

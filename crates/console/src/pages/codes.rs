@@ -156,6 +156,7 @@ fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
             (fields.field(FormField::new("name", lang.say("批次名称", "Name of the lot"))))
             div.pair {
                 (fields.field(FormField::new("quota", lang.say("每个的金额", "Worth of each"))
+                    .amount()
                     .required()
                     .hint(lang.say("美元, 如 $5", "dollars, like $5"))))
                 (fields.field(FormField::new("count", lang.say("数量", "How many"))

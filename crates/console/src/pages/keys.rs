@@ -184,7 +184,7 @@ pub(crate) async fn create(Here(visit): Here) -> Handled {
 }
 
 async fn created(visit: &Visit) -> Result<Created, AdminError> {
-    let mut object = object(visit)?;
+    let mut object = object(visit, None)?;
     let owner = visit.form.text("user_id");
     if !owner.is_empty() && visit.is_admin() {
         let found = user::find(&visit.state, owner).await.map_err(|error| match error {
@@ -197,7 +197,7 @@ async fn created(visit: &Visit) -> Result<Created, AdminError> {
     token::create(&visit.state, &visit.actor, input).await
 }
 
-fn object(visit: &Visit) -> Result<Object, AdminError> {
+fn object(visit: &Visit, key: Option<&TokenView>) -> Result<Object, AdminError> {
     let form = &visit.form;
     let remain = form.amount("remain_quota")?;
     let mut object = Object::default()
@@ -206,8 +206,9 @@ fn object(visit: &Visit) -> Result<Object, AdminError> {
         .put("models", listed(form.text("models")))
         .put("allow_ips", listed(form.text("allow_ips")))
         .put("group", Some(form.text("group")).filter(|group| !group.is_empty()));
-    // The page of a key that has an end sends its field.
-    if form.ticked("expired_time") {
+    // To the minute: an end that was not touched keeps its seconds.
+    let now = key.map_or_else(String::new, |key| show::moment(key.expired_time));
+    if form.ticked("expired_time") && form.text("expired_time") != now {
         object = object.put("expired_time", form.moment("expired_time")?);
     }
     if let Some(remain) = remain {
@@ -264,7 +265,7 @@ pub(crate) async fn edit(Here(visit): Here, Path(id): Path<i64>) -> Handled {
 /// `POST /console/keys/{id}/edit`
 pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let key = token::get(&visit.state, &visit.actor, KeyId(id)).await?;
-    match saved(&visit, key.id).await {
+    match saved(&visit, &key).await {
         Ok(_) => Ok(done(ENTRY, "saved")),
         Err(error) => {
             edit_page(&visit, Some(&key), Some(&Complaint::of(error, visit.lang())?)).await
@@ -272,9 +273,9 @@ pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     }
 }
 
-async fn saved(visit: &Visit, id: KeyId) -> Result<TokenView, AdminError> {
-    let input = TokenInput::read(object(visit)?.fields()?)?;
-    token::update(&visit.state, &visit.actor, id, input).await
+async fn saved(visit: &Visit, key: &TokenView) -> Result<TokenView, AdminError> {
+    let input = TokenInput::read(object(visit, Some(key))?.fields()?)?;
+    token::update(&visit.state, &visit.actor, key.id, input).await
 }
 
 /// Most users that are suggested.
@@ -344,12 +345,15 @@ fn limit_fields(lang: Lang, fields: &FormFields<'_>, key: Option<&TokenView>) ->
     html! {
         div.pair {
             (fields.field(FormField::new("remain_quota", lang.say("总额度", "May spend in all"))
+                .amount()
                 .value(&money(remain))
                 .hint(lang.say( "美元; 留空不限", "dollars; empty: no limit" ))))
             (fields.field(FormField::new("daily_limit", lang.say("每日限额", "Daily limit"))
+                .amount()
                 .value(&money(key.and_then(|key| key.spending.daily_limit)))
                 .hint(lang.say("美元, UTC 日", "dollars a UTC day"))))
             (fields.field(FormField::new("monthly_limit", lang.say("每月限额", "Monthly limit"))
+                .amount()
                 .value(&money(key.and_then(|key| key.spending.monthly_limit)))
                 .hint(lang.say("美元, UTC 月", "dollars a UTC month"))))
         }

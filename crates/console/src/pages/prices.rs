@@ -301,7 +301,11 @@ fn ratios_of_dollars(form: &Form) -> Result<Vec<(&'static str, String)>, AdminEr
     let amount = |name: &str| -> Result<Option<i128>, AdminError> {
         Ok(form.amount(name)?.map(|quota| i128::from(quota) * 2))
     };
+    let has_units = !form.text("units").is_empty();
     let Some(prompt) = amount("prompt_million")? else {
+        if has_units {
+            return Ok(RATIOS[..3].iter().map(|name| (*name, String::new())).collect());
+        }
         let en = "is needed: dollars for a million prompt tokens";
         return Err(AdminError::field("prompt_million", "请填写每百万输入 Tokens 的美元价", en));
     };
@@ -431,7 +435,8 @@ fn page(visit: &Visit, price: Option<&AbilityView>, complaint: Option<&Complaint
 
 fn kind_of(price: Option<&AbilityView>) -> &'static str {
     let by_use = |price: &AbilityView| {
-        price.fixed_quota.is_none_or(|quota| quota.0 == 0) && price.ratio.get() != "null"
+        let fixed = price.fixed_quota;
+        fixed.is_none_or(|quota| quota.0 == 0 && price.ratio.get() != "null")
     };
     if price.is_none_or(by_use) { "use" } else { "call" }
 }
@@ -471,13 +476,16 @@ fn dollar_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView
     html! {
         div.pair.in-dollars {
             (fields.field(FormField::new("prompt_million", lang.say("输入 $/M", "Prompt $/M"))
+                .amount()
                 .value(&prompt)
                 .hint(lang.say("每百万 Tokens 的美元", "dollars a million tokens"))))
             (fields.field(FormField::new("completion_million",
                     lang.say("输出 $/M", "Completion $/M"))
+                .amount()
                 .value(&completion)
                 .hint(lang.say("留空: 同输入", "empty: as the prompt"))))
             (fields.field(FormField::new("cached_million", lang.say("缓存 $/M", "Cached $/M"))
+                .amount()
                 .value(&cached)
                 .hint(lang.say("留空: 同输入", "empty: as the prompt"))))
         }
@@ -527,14 +535,17 @@ fn amount_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView
     html! {
         div.per-call {
             (fields.field(FormField::new("fixed_quota", lang.say("按次价格", "Price of a call"))
+                .amount()
                 .value(&fixed)
                 .hint(lang.say("美元, 如 $0.02", "dollars, like $0.02"))))
         }
         div.pair.by-use {
             (fields.field(FormField::new("min_hold", lang.say("最低预扣", "Least hold"))
+                .amount()
                 .value(&least)
                 .hint(lang.say("按量模型调用前预扣的美元", "dollars held before a call by use"))))
             (fields.field(FormField::new("max_charge", lang.say("最高收费", "Largest charge"))
+                .amount()
                 .value(&most)
                 .hint(lang.say(
                     "按量模型单次调用最多收取的美元 (乘分组与用户倍率前); 留空不限",

@@ -172,6 +172,9 @@ pub(super) async fn list(visit: &Visit) -> Result<Markup, AdminError> {
             (typed(visit, "model", lang.say("模型", "Model")))
             (typed(visit, "request_id", lang.say("请求 ID", "Request id")))
             (typed(visit, "code", lang.say("错误码", "Code")))
+            @if visit.is_admin() {
+                (typed(visit, "channel_id", lang.say("渠道编号", "Channel number")))
+            }
         }))
         (only_in_memory(visit))
         div #list {

@@ -196,13 +196,16 @@ fn limit_fields(lang: Lang, fields: &FormFields<'_>, user: Option<&UserView>) ->
     html! {
         div.pair {
             (fields.field(FormField::new("daily_limit", lang.say("每日限额", "Daily limit"))
+                .amount()
                 .value(&daily)
                 .hint(lang.say("美元, UTC 日; 留空不限", "dollars a UTC day; empty: none"))))
             (fields.field(FormField::new("monthly_limit", lang.say("每月限额", "Monthly limit"))
+                .amount()
                 .value(&monthly)
                 .hint(lang.say("美元, UTC 月; 留空不限", "dollars a UTC month; empty: none"))))
             @if user.is_none() {
                 (fields.field(FormField::new("quota", lang.say("首笔充值", "First deposit"))
+                    .amount()
                     .hint(lang.say("美元, 如 $5; 留空为 0", "dollars, like $5; empty: none"))))
             }
         }

@@ -299,7 +299,7 @@ impl Journal {
                         th { (lang.say("类型", "Type")) }
                         th { (lang.say("模型或原因", "Model or reason")) }
                         th.num { (lang.say("变动 $", "Moved $")) }
-                        th.num.hide { (lang.say("额度", "Quota")) }
+                        th.num.hide { (lang.say("变动 (额度)", "Moved (quota)")) }
                         th.num { (lang.say("之后余额 $", "Balance after $")) }
                         (parts::acts_head(lang))
                     } }

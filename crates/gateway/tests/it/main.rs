@@ -58,6 +58,7 @@ mod own_api;
 mod pages;
 mod pages_api;
 mod pages_channels;
+mod pages_forms;
 mod pages_play;
 mod pages_prices;
 mod pages_protocols;

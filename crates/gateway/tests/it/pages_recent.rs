@@ -91,6 +91,9 @@ on_sqlite! {
         let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
         let page = root.get(&format!("/console/explain/{}", id_of(&refused))).await;
         assert!(page.expect(200).text().contains("AUTH_ERROR"));
+        let none = world.server.call("GET", "/v1/models/none").key(&payer.key).send().await;
+        let page = root.get(&format!("/console/explain/{}", id_of(&none.expect(404)))).await;
+        assert!(page.expect(200).text().contains("MODEL_NOT_FOUND"));
         let path = format!("/api/log/recent?request_id={paid}");
         assert_eq!(world.admin().envelope(&path).await["total"], 0);
         let none = root.get("/console/explain/no-such-id").await.expect(404).text();

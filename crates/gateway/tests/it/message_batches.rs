@@ -98,6 +98,10 @@ on_both_databases! {
         assert_eq!(results.text().lines().count(), 3);
         let list = ask(&world, &ann, "GET", BATCHES).await.expect(200).json();
         assert_eq!(list["data"][0]["id"], "msgbatch_1");
+        assert_eq!(list["data"][0]["results_url"], RESULTS);
+        let behind = format!("{BATCHES}?after_id=msgbatch_1");
+        let list = ask(&world, &ann, "GET", &behind).await.expect(200).json();
+        assert_eq!(list["data"], json!([]));
         ask(&world, &ann, "DELETE", ONE).await.expect(200);
         world.close().await;
     }

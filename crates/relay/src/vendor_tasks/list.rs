@@ -3,11 +3,13 @@
 
 use super::rows::{self, TaskPage, VendorTask};
 use crate::identify::{Caller, may_call};
+use crate::links;
 use crate::list_page::ListPage;
+use crate::spoken::route_of;
 use crate::surface::ApiPath;
 use crate::{Relay, faults};
 use domain::Fault;
-use http::Response;
+use http::{Method, Response};
 use protocol::TaskWord;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -56,7 +58,12 @@ pub(crate) async fn list(
         Some("asc") => true,
         Some(_) => return Err(faults::bad_parameter("order", "asc or desc")),
     };
-    let behind = match said("after")? {
+    let after = match said("after")? {
+        Some(after) => Some(after),
+        // Anthropic's word.
+        None => said("after_id")?,
+    };
+    let behind = match after {
         None => None,
         Some(after) => {
             let found = rows::of_id(&relay.db, user_id, &after).await?;
@@ -75,9 +82,20 @@ pub(crate) async fn list(
     Ok(web::json(&ListPage { first_id, last_id, has_more, data, ..ListPage::default() }))
 }
 
+/// The members of a task's report that are addresses at the upstream.
+fn links_of(relay: &Relay, task: &VendorTask) -> Vec<Box<str>> {
+    let catalog = relay.live.catalog.load();
+    let channel = catalog.channel(task.channel_id);
+    let path = format!("{}/{}", task.path, task.task_id);
+    let asked = channel.and_then(|channel| route_of(channel, &Method::GET, &path));
+    asked.map(|route| route.links.clone()).unwrap_or_default()
+}
+
 fn member(relay: &Relay, task: &VendorTask) -> Result<Box<RawValue>, Fault> {
     let kept = task.data.as_deref().and_then(|sealed| {
-        let text = String::from_utf8(relay.sealer.open(TASK_DATA, sealed).ok()?).ok()?;
+        let report = relay.sealer.open(TASK_DATA, sealed).ok()?;
+        let shown = links::shown(report.into(), &links_of(relay, task));
+        let text = String::from_utf8(shown.to_vec()).ok()?;
         RawValue::from_string(text).ok().filter(|value| value.get().starts_with('{'))
     });
     // What we have given up must not look as if it went on.

@@ -27,8 +27,16 @@ pub(crate) fn usd_exact(quota: Quota) -> String {
 
 /// With a sign in any case: what moved.
 pub(crate) fn usd_moved(quota: Quota) -> String {
-    let plus = if quota.0 > 0 { "+" } else { "" };
-    format!("{plus}{}", usd_exact(quota))
+    format!("{}{}", plus(quota), usd_exact(quota))
+}
+
+/// The same, in a text.
+pub(crate) fn usd_signed(quota: Quota) -> String {
+    format!("{}{}", plus(quota), usd(quota))
+}
+
+const fn plus(quota: Quota) -> &'static str {
+    if quota.0 > 0 { "+" } else { "" }
 }
 
 /// `1,234,567`.
@@ -173,6 +181,8 @@ mod tests {
             assert_eq!(read_amount(short), Some(Quota(quota)).filter(|_| quota != i64::MIN));
         }
         assert_eq!(usd_moved(Quota(1)), "+$0.000002");
+        assert_eq!(usd_signed(Quota(500_000)), "+$1.00");
+        assert_eq!(usd_signed(Quota(-500_000)), "−$1.00");
     }
 
     #[test]

@@ -216,18 +216,19 @@ fn type_state(kind: &str, word: &str) -> Markup {
     parts::state(dot, word)
 }
 
-/// The totals of the filtered lines: of the last day unless a period is given.
+/// What the filtered lines moved, with the signs of the lines: of the last day unless a period is
+/// given.
 fn sums_line(lang: Lang, sums: &Statistics) -> Markup {
     html! {
         p.muted.small {
             (lang.say("合计", "Sums"))
             " (" (show::at(sums.start_time)) " – " (show::at(sums.end_time)) "): "
             @if sums.by_type.is_empty() { (lang.say("无", "none")) }
-            @for (nth, sum) in sums.by_type.iter().filter(|sum| sum.quota.0 != 0).enumerate() {
+            @for (nth, sum) in sums.by_type.iter().filter(|sum| sum.delta.0 != 0).enumerate() {
                 @if nth > 0 { " · " }
                 (type_word(lang, &sum.r#type).unwrap_or(&sum.r#type)) " "
                 (tell!(lang, "{} 条", "×{}", show::count(sum.count))) " "
-                (show::usd(sum.quota))
+                (show::usd_signed(sum.delta))
             }
         }
     }

@@ -60,6 +60,9 @@ on_both_databases! {
         let list = root.get("/console/log?show=recent").await.expect(200).text();
         let found = root.get(&format!("/console/log?request_id={none}")).await.expect(200).text();
         assert!(found.contains("Not in the journal") && found.contains("MODEL_NOT_FOUND"));
+        // Sums have the signs of their lines.
+        let sums = root.get("/console/log").await.expect(200).text();
+        assert!(sums.contains("charge ×1 −$0.00016"), "{sums}");
         for id in [&none, &free, &unsent] {
             let link = format!("/console/explain/{}", id.replace('-', "%2D"));
             assert!(list.contains(&link), "{link}: {list}");

@@ -14,6 +14,7 @@ import streams
 from consoles import consoles
 from journal import journal
 from kept import kept
+from reading import reading
 from tasks import tasks
 from harness import CORES, HERE, MIB, Quiet, Wrk, measure, say, spread
 from targets import (BEFORE, BY_USE, CHAT, CLIENT_KEY, ESTIMATED, FIXED, FREE, UPSTREAM_KEY, Newapi,
@@ -363,7 +364,7 @@ def yardsticks(bench):
 
 PARTS = {"throughput": throughput, "one-core": one_core, "accounts": accounts,
          "first-event": first_event, "memory": memory, "large-bodies": large_bodies,
-         "tasks": tasks, "journal": journal, "kept": kept,
+         "tasks": tasks, "journal": journal, "kept": kept, "reading": reading,
          "consoles": lambda bench: consoles(bench, rounds, ratios)}
 
 

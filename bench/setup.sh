@@ -3,4 +3,5 @@
 set -eu
 sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
 $sudo apt-get update -q
-$sudo apt-get install -y -q wrk nginx-light libjemalloc-dev python3 procps postgresql-client
+$sudo apt-get install -y -q wrk nginx-light libjemalloc-dev python3 procps \
+    postgresql-client valgrind

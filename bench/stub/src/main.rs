@@ -14,6 +14,7 @@
 //! | tasks                              | see tasks.rs                                       |
 //!
 //! `?gap_ms=N` waits N ms after the first event of a stream and after each that follows.
+//! `?events=N` makes a stream some N events long, sent at once.
 //! A request body of any length is read and dropped: memory does not grow with it.
 
 mod tasks;
@@ -126,7 +127,10 @@ async fn connection(mut peer: TcpStream, stub: &Stub) -> Result<()> {
             peer.write_all(&whole("200 OK", ESTIMATE)).await?;
         } else if wants_stream(&request.body_start) {
             stub.streams.set(stub.streams.get() + 1);
-            send_stream(&mut peer, number("gap_ms").unwrap_or(0), stub).await?;
+            match number("events") {
+                Some(count) => send_events(&mut peer, count, stub).await?,
+                None => send_stream(&mut peer, number("gap_ms").unwrap_or(0), stub).await?,
+            }
         } else {
             peer.write_all(&stub.chat).await?;
         }
@@ -276,6 +280,17 @@ async fn send_stream(peer: &mut TcpStream, gap_ms: u64, stub: &Stub) -> Result<(
         }
     }
     Ok(())
+}
+
+/// The stream with its second event so many times, as fast as they are taken.
+async fn send_events(peer: &mut TcpStream, count: u64, stub: &Stub) -> Result<()> {
+    let [first, event, .., last] = &*stub.stream else { return Ok(()) };
+    peer.write_all(first).await?;
+    let many = event.repeat(64);
+    for _ in 0..count / 64 {
+        peer.write_all(&many).await?;
+    }
+    peer.write_all(last).await
 }
 
 async fn send_bytes(peer: &mut TcpStream, size: u64) -> Result<()> {

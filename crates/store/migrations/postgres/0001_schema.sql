@@ -321,7 +321,8 @@ CREATE INDEX logs_created ON logs USING brin (created_at);
 -- Lines that calls don't write are few among millions, and are looked for by their type. Nothing
 -- that a settled call writes enters this index.
 CREATE INDEX logs_admin_types ON logs (type, id)
-    WHERE type IN ('topup', 'adjust', 'manage', 'system', 'error');
+    WHERE type = 'topup' OR type = 'adjust' OR type = 'manage' OR type = 'system'
+       OR type = 'error';
 -- Models and channels that are rare in the journal: which few pages mention them. A thousandth of
 -- the size of a btree, and a call writes nothing to it: pages are summed up once they are full.
 -- Servers older than 14 read the lines themselves.

@@ -217,7 +217,8 @@ CREATE INDEX logs_created ON logs (created_at);
 -- Lines that calls don't write are few among millions, and are looked for by their type. Nothing
 -- that a settled call writes enters this index.
 CREATE INDEX logs_admin_types ON logs (type, id)
-    WHERE type IN ('topup', 'adjust', 'manage', 'system', 'error');
+    WHERE type = 'topup' OR type = 'adjust' OR type = 'manage' OR type = 'system'
+       OR type = 'error';
 
 -- References of deposits, adjustments, refunds and codes: each moves a balance once.
 CREATE TABLE movements (

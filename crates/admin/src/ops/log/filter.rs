@@ -19,8 +19,9 @@ const NUMBERED: [(&str, &str); 6] = [
 ];
 /// Types of the lines that calls write.
 const OF_CALLS: [&str; 3] = ["precharge", "consume", "refund"];
-/// All other types: the condition of their partial index.
-const SELDOM: &str = "type IN ('topup', 'adjust', 'manage', 'system', 'error')";
+/// All other types: the condition of their partial index, word for word.
+const SELDOM: &str = "(type = 'topup' OR type = 'adjust' OR type = 'manage' OR type = 'system' \
+    OR type = 'error')";
 /// Whose a key is that never was.
 const NOBODY: UserId = UserId(0);
 /// Of how many keys of one name the lines are summed up, whosever they are.

@@ -106,6 +106,9 @@ impl MeterReports {
             return;
         }
         for (meter, slots) in &rules.slots {
+            if found.touched & bits(slots) == 0 {
+                continue;
+            }
             let said = |plus: bool| {
                 slots.clone().filter_map(move |slot| {
                     let known = program.slots.get(slot).filter(|known| known.plus == plus)?;
@@ -162,6 +165,13 @@ impl MeterReports {
         }
         (meters, mismatch)
     }
+}
+
+/// The bits of these slots. There are at most 128.
+fn bits(slots: &Range<usize>) -> u128 {
+    let below = |end: usize| u32::try_from(end).ok().and_then(|end| 1_u128.checked_shl(end));
+    let below = |end| below(end).map_or(u128::MAX, |bit| bit - 1);
+    below(slots.end) & !below(slots.start)
 }
 
 /// Counts what the total has above the others.

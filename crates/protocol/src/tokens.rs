@@ -70,6 +70,8 @@ const CLASSES: [Class; 256] = {
 
 /// Letters of a word that its first token covers.
 const WORD_LETTERS: u32 = 6;
+/// The cost of each further one, in hundredths of a token.
+const LONG_LETTER: u64 = 15;
 /// More letters and digits in a row are no text.
 const MAX_SOLID: u32 = 512;
 
@@ -96,9 +98,27 @@ impl TokenCounter {
     /// Reads the next piece.
     pub fn push(&mut self, text: &[u8]) {
         self.seen |= !text.is_empty();
-        for &byte in text {
+        let mut rest = text;
+        while let Some((&byte, behind)) = rest.split_first() {
             self.byte(byte);
+            rest = if byte.is_ascii_lowercase() { self.small_letters(behind) } else { behind };
         }
+    }
+
+    /// Reads the small letters that continue a word, most of most texts, at once. Returns the rest.
+    fn small_letters<'a>(&mut self, text: &'a [u8]) -> &'a [u8] {
+        let len = text.iter().take_while(|byte| byte.is_ascii_lowercase()).count();
+        let (letters, rest) = text.split_at(len);
+        let Some(&last) = letters.last() else { return rest };
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let covered = WORD_LETTERS.saturating_sub(self.run);
+        let counted = MAX_SOLID.saturating_sub(self.solid).min(len);
+        let charged = u64::from(counted.saturating_sub(covered));
+        self.hundredths = self.hundredths.saturating_add(charged * LONG_LETTER);
+        self.run = self.run.saturating_add(len);
+        self.solid = self.solid.saturating_add(len);
+        self.last = last;
+        rest
     }
 
     /// How many tokens have come, a begun one counted whole.
@@ -144,7 +164,7 @@ impl TokenCounter {
             Class::Small | Class::Marked if run == 1 => 100,
             Class::Capital if run == 1 && in_word => 70,
             Class::Capital if run == 1 => 100,
-            Class::Small | Class::Capital if run > WORD_LETTERS => 15,
+            Class::Small | Class::Capital if run > WORD_LETTERS => LONG_LETTER,
             // Capitals in a row are rarely one word of the vocabulary.
             Class::Capital if run > 2 => 25,
             Class::Marked => 20,

@@ -2,7 +2,7 @@
 //! Kept in memory, so a node that has just started knows nothing yet.
 
 use domain::{DAY_MS, UnixMs};
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A day is remembered in so many parts.
@@ -53,16 +53,20 @@ impl UsualOutputs {
     pub(crate) fn most(&self, model: &str, now: UnixMs) -> Option<i64> {
         let number = part_number(now);
         let models = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let recent = || models.get(model).into_iter().flat_map(|parts| parts.iter());
-        let recent = || recent().filter(|part| part.is_recent(number));
-        let count_at = |at: usize| recent().map(|part| u64::from(part.counts[at])).sum::<u64>();
-        let all: u64 = (0..BUCKETS).map(count_at).sum();
+        let mut counts = [0_u64; BUCKETS];
+        for part in models.get(model)?.iter().filter(|part| part.is_recent(number)) {
+            for (sum, count) in counts.iter_mut().zip(part.counts) {
+                *sum += u64::from(count);
+            }
+        }
+        drop(models);
+        let all: u64 = counts.iter().sum();
         let mut seen = 0;
-        let covers = |at: &usize| {
-            seen += count_at(*at);
+        let covers = |count: &u64| {
+            seen += count;
             seen * 100 >= all * 95
         };
-        if all == 0 { None } else { (0..BUCKETS).find(covers).map(largest_of) }
+        if all == 0 { None } else { counts.iter().position(covers).map(largest_of) }
     }
 }
 

@@ -199,8 +199,11 @@ impl Relay {
         peer: SocketAddr,
     ) -> impl Future<Output = Response<Body>> + Send + use<> {
         let link = Arc::new(client_link::ClientLink::default());
+        // Several KiB, which `Box::pin` would copy twice on their way to the heap.
+        let room = Box::new_uninit();
         let phases = phases::run_phases(Arc::clone(self), request, peer, Arc::clone(&link));
-        client_link::DetachOnDrop::new(Arc::clone(self), link, Box::pin(phases))
+        let phases = Box::into_pin(Box::write(room, phases));
+        client_link::DetachOnDrop::new(Arc::clone(self), link, phases)
     }
 
     /// Whether a path is one of the data plane, or meant as one.

@@ -166,12 +166,9 @@ pub(crate) async fn send(
         let (channel, attempt) = next;
         ctx.record.channel_id = Some(channel.id);
         let attempted = attempt_channel(ctx, call, (&channel, attempt), reservation).await;
-        let (may_fail_over, error) = match &attempted {
-            Ok(answer) => {
-                let status = answer.reply.status.as_u16();
-                (answer.may_be_retried(call), format!("status {status}"))
-            }
-            Err(failure) => (failure.is_unsent, failure.cause()),
+        let may_fail_over = match &attempted {
+            Ok(answer) => answer.may_be_retried(call),
+            Err(failure) => failure.is_unsent,
         };
         if !may_fail_over {
             return attempted.map_err(|failure| failure.outcome);
@@ -187,11 +184,14 @@ pub(crate) async fn send(
         let Some(another) = another else {
             return attempted.map_err(|failure| failure.outcome);
         };
-        let mut pause = Duration::ZERO;
-        if let Ok(mut answer) = attempted {
-            answer.look_at_account().await;
-            pause = answer.pause(failovers);
-        }
+        let (error, pause) = match attempted {
+            Ok(mut answer) => {
+                answer.look_at_account().await;
+                let status = answer.reply.status.as_u16();
+                (format!("status {status}"), answer.pause(failovers))
+            }
+            Err(failure) => (failure.cause(), Duration::ZERO),
+        };
         ctx.record.upstream_ends();
         failovers += 1;
         tracing::warn!(

@@ -16,7 +16,7 @@ use crate::rows::{Account, EndedHold, HoldRow, KeyLimit, MadeMovement, RowId, Ro
 use crate::spending::{Day, Spending, Spent};
 use crate::task::{EndedTask, NewTask, TaskRecord, WithQuota};
 use domain::{HoldId, KeyId, Quota, RedemptionId, UnixMs, UserId};
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::Arc;
 
 /// Why an operation was refused.

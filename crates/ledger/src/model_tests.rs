@@ -14,8 +14,8 @@ use domain::{
     FrozenPrice, HoldId, KeyId, NodeId, PriceRow, Pricing, Quota, Ratio, RedemptionId, UnixMs,
     UserId,
 };
+use foldhash::{HashMap, HashSet};
 use proptest::prelude::*;
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -648,10 +648,10 @@ proptest! {
             quota,
             key,
             spending,
-            holds: HashMap::new(),
-            ended: HashMap::new(),
-            settled: HashMap::new(),
-            movements: HashMap::new(),
+            holds: HashMap::default(),
+            ended: HashMap::default(),
+            settled: HashMap::default(),
+            movements: HashMap::default(),
         };
         let mut open = stored.book(model.today);
         for (step, cut) in steps.iter().zip(cuts) {

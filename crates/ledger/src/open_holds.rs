@@ -5,7 +5,7 @@ use crate::book::BatchChanges;
 use crate::rows::{HoldRow, Rows};
 use crate::wanted::RowsNeeded;
 use domain::{HoldId, NodeId};
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// See the module.

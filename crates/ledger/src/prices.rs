@@ -3,8 +3,8 @@
 
 use crate::error::LedgerError;
 use domain::{DAY_MS, FrozenPrice, UnixMs};
+use foldhash::HashMap;
 use ring::digest::{SHA256, digest};
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use store::{Db, StoreError, Value};
 

@@ -7,7 +7,7 @@ use crate::book::BatchChanges;
 use crate::rows::{Account, KeyLimit, Rows};
 use crate::wanted::RowsNeeded;
 use domain::{KeyId, UserId};
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::hash::Hash;
 
 /// Maximum number of cached rows. When it is exceeded, the cache is cleared.

@@ -6,7 +6,7 @@ use crate::spending::{Day, Spending};
 use domain::{
     ChannelId, FrozenPrice, HoldId, KeyId, NodeId, Quota, RedemptionId, TaskUid, UnixMs, UserId,
 };
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 use std::sync::Arc;
 use uuid::Uuid;
 

@@ -3,7 +3,7 @@
 use crate::op::Op;
 use crate::rows::Rows;
 use domain::{HoldId, KeyId, RedemptionId, TaskUid, UserId};
-use std::collections::HashSet;
+use foldhash::HashSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -70,6 +70,6 @@ impl RowsNeeded {
 }
 
 pub(crate) fn distinct<T: Copy + Eq + Hash>(ids: impl Iterator<Item = T>) -> Vec<T> {
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::default();
     ids.filter(|id| seen.insert(*id)).collect()
 }

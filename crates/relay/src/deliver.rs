@@ -19,10 +19,10 @@ use crate::{faults, links, session};
 use bytes::Bytes;
 use domain::{ChannelId, Fault, FrozenPrice, Quota};
 use egress::Prepared;
+use foldhash::HashMap;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
-use std::collections::HashMap;
 use upstream::{EchoWatch, Echoed, Reply};
 use web::Body;
 use web::memory::Share;
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn only_failures_are_mapped() {
-        let mapping = HashMap::from([(429, 503), (200, 500), (404, 99)]);
+        let mapping = HashMap::from_iter([(429, 503), (200, 500), (404, 99)]);
         let mapped = |status| mapped(StatusCode::from_u16(status).unwrap(), &mapping).as_u16();
         assert_eq!((mapped(429), mapped(200), mapped(404), mapped(500)), (503, 200, 404, 500));
     }

@@ -4,10 +4,11 @@
 use crate::Secret;
 use crate::patterns;
 use domain::{ModelName, StatusWords, millis};
+use foldhash::HashMap;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 
 /// Longest timeout of a channel: a day; longer is a mistake.
@@ -193,7 +194,7 @@ fn scalar(raw: &RawValue) -> Option<String> {
 /// When it isn't an object of names.
 pub fn model_mapping(text: &str) -> Result<HashMap<String, String>, FieldError> {
     const FIELD: &str = "model_mapping";
-    let mut mapping = HashMap::new();
+    let mut mapping = HashMap::default();
     for (asked, sent) in object(FIELD, text)? {
         let sent: String = serde_json::from_str(sent.get())
             .map_err(|_| FieldError::new(FIELD, format!("{asked:?} is not mapped to text")))?;
@@ -223,7 +224,7 @@ pub fn status_code_mapping(text: &str) -> Result<HashMap<u16, u16>, FieldError> 
         let read = text.trim().parse().ok().filter(|status| (lowest..=599).contains(status));
         read.ok_or_else(|| FieldError::new(FIELD, format!("{text:?} is not a status")))
     };
-    let mut mapping = HashMap::new();
+    let mut mapping = HashMap::default();
     for (from, to) in object(FIELD, text)? {
         let to = scalar(&to).unwrap_or_default();
         mapping.insert(status(&from, 100)?, status(&to, 200)?);

@@ -23,7 +23,7 @@ pub use recent::{RecentCall, RecentCalls, RecentEnd};
 use arc_swap::ArcSwap;
 use codes::Codes;
 use domain::{ChannelId, NodeId};
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -7,6 +7,7 @@ use crate::refusal::Refusal;
 use crate::route::{PathCaptures, ProtocolRoute, ValueSource};
 use crate::walk::JsonWalker;
 use domain::{Meter, Meters};
+use memchr::memmem::Finder;
 use percent_encoding::percent_decode_str;
 use std::ops::Range;
 
@@ -29,6 +30,27 @@ pub(crate) struct RequestRules {
     pub(crate) refuse: Vec<Refusal>,
     /// Counts of what is allowed that are added up: of each request of a batch.
     pub(crate) allowed: Range<usize>,
+    /// The names that lead to ids.
+    pub(crate) body_names: BodyNames,
+}
+
+/// What a body contains that names something at one of a few places: all names that lead there, or
+/// an escape. Searched for in most bodies, so it is prepared.
+#[derive(Debug)]
+pub(crate) struct BodyNames {
+    places: Vec<Vec<Finder<'static>>>,
+    escape: Finder<'static>,
+}
+
+impl BodyNames {
+    pub(crate) fn of(sources: &[ValueSource]) -> Self {
+        let finder = |text: &str| Finder::new(text).into_owned();
+        let places = sources.iter().filter_map(ValueSource::body_names);
+        Self {
+            places: places.map(|names| names.map(finder).collect()).collect(),
+            escape: finder("\\u"),
+        }
+    }
 }
 
 /// What was read from a request.
@@ -127,10 +149,11 @@ impl ProtocolRoute {
     /// not be read for it.
     #[must_use]
     pub fn may_use_resources(&self, body: &[u8]) -> bool {
-        let has = |text: &str| memchr::memmem::find(body, text.as_bytes()).is_some();
-        let mut places = self.uses.iter().filter_map(ValueSource::body_names).peekable();
-        // A name may be written with escapes.
-        places.peek().is_some() && (has("\\u") || places.any(|mut names| names.all(has)))
+        let has = |text: &Finder<'_>| text.find(body).is_some();
+        let BodyNames { places, escape } = &self.request.body_names;
+        // A name may be written with escapes. The last name of a place is the rarest.
+        !places.is_empty()
+            && (has(escape) || places.iter().any(|names| names.iter().rev().all(has)))
     }
 
     fn resources(

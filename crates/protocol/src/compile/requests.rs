@@ -11,7 +11,7 @@ use crate::pointer::Pointer;
 use crate::program::{PointerProgram, TestRule, TextRole};
 use crate::program_builder::ProgramBuilder;
 use crate::refusal::{Refusal, RefusalPlace};
-use crate::request::RequestRules;
+use crate::request::{BodyNames, RequestRules};
 use crate::route::{RouteSession, UsageMember, ValueSource};
 use domain::Meter;
 use std::fmt;
@@ -90,8 +90,17 @@ pub(super) fn rules(
     }
     let reads_once = !once.0.is_empty();
     let anywhere = anywhere(uses, found);
-    let program = builder.build();
-    Some(RequestRules { program, units, unit_members, reads_once, anywhere, refuse, allowed })
+    let (program, body_names) = (builder.build(), BodyNames::of(uses));
+    Some(RequestRules {
+        program,
+        units,
+        unit_members,
+        reads_once,
+        anywhere,
+        refuse,
+        allowed,
+        body_names,
+    })
 }
 
 /// What a request may not say.

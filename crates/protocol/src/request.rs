@@ -145,6 +145,12 @@ impl ProtocolRoute {
         }
     }
 
+    /// Whether a request says how many of a unit it asks for.
+    #[must_use]
+    pub fn says_before(&self, unit: Meter) -> bool {
+        self.request.units.iter().any(|(known, ..)| *known == unit)
+    }
+
     /// Whether a JSON body may name something that was made before. Most bodies can't, and need
     /// not be read for it.
     #[must_use]

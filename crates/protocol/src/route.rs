@@ -495,6 +495,14 @@ impl ProtocolRoute {
         }
     }
 
+    /// Whether clients can make such a call: it names a model, or what was made before, or is
+    /// answered without an upstream, or costs nothing.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        let names_something = !self.model.is_empty() || !self.uses.is_empty();
+        names_something || self.list.is_some() || self.price == PriceWord::Free
+    }
+
     /// What a reply may be; nothing: anything.
     #[must_use]
     pub fn promised(&self) -> &[crate::BodyShape] {

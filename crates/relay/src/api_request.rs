@@ -152,6 +152,10 @@ fn named_outside(api: &ApiPath, query: Option<&str>) -> Result<Named, Fault> {
     if let Some(model) = spoken.named_in_path() {
         return Ok(Named::Outside(model_name(model)?, NamedBy::Elsewhere));
     }
+    if spoken.names_nothing() {
+        // What stands in the log, where others have a model.
+        return Ok(Named::Outside(model_name(&spoken.route().protocol)?, NamedBy::Elsewhere));
+    }
     if spoken.names_no_model() {
         return Ok(Named::ByResource);
     }

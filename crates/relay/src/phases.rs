@@ -235,11 +235,12 @@ fn price_of(
     caller: &Caller,
     (model, api): (&ModelName, Option<&ApiPath>),
 ) -> Result<Option<FrozenPrice>, Fault> {
-    let is_free = api.and_then(|api| api.spoken.as_ref()).is_some_and(Spoken::is_free);
-    let priced = route::price(catalog, &caller.identity, model.as_str(), &relay.config)?;
-    let price = match priced {
-        Pricing::Priced(price) if !is_free => price,
-        Pricing::Priced(_) | Pricing::Free => return Ok(None),
+    if api.and_then(|api| api.spoken.as_ref()).is_some_and(Spoken::is_free) {
+        return Ok(None);
+    }
+    let price = match route::price(catalog, &caller.identity, model.as_str(), &relay.config)? {
+        Pricing::Priced(price) => price,
+        Pricing::Free => return Ok(None),
     };
     if let Some(api) = api {
         api.check_price(model.as_str(), &price)?;
@@ -274,6 +275,12 @@ fn candidates_for<'a>(
         && api.is_some_and(ApiPath::names_no_model)
     {
         return Ok(vec![route::pinned(catalog, identity, id)?].into());
+    }
+    if let Some(api) = api
+        && let Some(spoken) = api.spoken.as_ref().filter(|it| it.names_nothing())
+    {
+        let speaks = |channel: &Channel| spoken.is_spoken_by(channel, method, api.path());
+        return Ok(route::any_that(catalog, identity, speaks)?.into());
     }
     let candidates = route::candidates(catalog, identity, model.as_str())?;
     let speaking = match api {

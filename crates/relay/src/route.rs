@@ -48,6 +48,26 @@ pub(crate) fn pinned(
     Ok(Arc::clone(channel))
 }
 
+/// The channels of which something holds, for a call that names no model.
+pub(crate) fn any_that(
+    catalog: &Catalog,
+    identity: &Identity,
+    holds: impl Fn(&Channel) -> bool,
+) -> Result<Vec<Arc<Channel>>, Fault> {
+    let group = group_of(identity);
+    let all: Vec<_> = catalog.channels().iter().filter(|it| holds(it)).collect();
+    let offered = |channel: &&&Arc<Channel>| channel.is_offered_to(group);
+    if !all.is_empty() && !all.iter().any(|channel| offered(&channel)) {
+        return Err(faults::group_not_allowed());
+    }
+    let mut open: Vec<_> = all.iter().filter(offered).filter(|it| it.is_enabled()).collect();
+    if open.is_empty() {
+        return Err(faults::no_channel(30));
+    }
+    open.sort_by_key(|channel| std::cmp::Reverse(channel.priority));
+    Ok(open.into_iter().map(|channel| Arc::clone(channel)).collect())
+}
+
 /// That of the channels which has what a call is about.
 pub(crate) fn that_has(candidates: &[Arc<Channel>], id: ChannelId) -> Result<Arc<Channel>, Fault> {
     let channel = candidates.iter().find(|channel| channel.id == id);

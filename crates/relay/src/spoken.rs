@@ -59,19 +59,17 @@ impl PartialEq for Spoken {
 impl Eq for Spoken {}
 
 impl Spoken {
-    /// The route that a method and an absolute path fit, if it can be served: its calls name a
-    /// model, or something that was made before, or are answered without an upstream. Of several,
-    /// one whose path names a model that exists, or whose path names none.
+    /// The route that a method and an absolute path fit, if it can be served. Of several, one whose
+    /// path names a model that exists, or whose path names none.
     pub(crate) fn of(meaning: &PathMeaning<'_>, method: &Method, path: &str) -> Option<Self> {
         let mut unknown = None;
         let found = || meaning.protocols.iter().filter_map(|it| Self::by(it, method, path));
         let is_read = |it: &Self| meaning.reads == Some(it.errors());
+        // Most clients say nothing: then no protocol is looked at twice.
+        let preferred = meaning.reads.map(|_| found().filter(is_read)).into_iter().flatten();
         let others = found().filter(|it| !is_read(it));
-        for spoken in found().filter(is_read).chain(others) {
-            if spoken.route.model.is_empty()
-                && spoken.route.uses.is_empty()
-                && spoken.route.list.is_none()
-            {
+        for spoken in preferred.chain(others) {
+            if !spoken.route.is_served() {
                 continue;
             }
             match spoken.named_in_path() {
@@ -124,9 +122,19 @@ impl Spoken {
         places
     }
 
-    /// Whether a call names no model, but only what was made before.
+    /// Whether a call names no model, but only what was made before, or nothing.
     pub(crate) fn names_no_model(&self) -> bool {
         self.route.model.is_empty()
+    }
+
+    /// Whether a call names neither, so that every channel of its protocol can be asked.
+    pub(crate) fn names_nothing(&self) -> bool {
+        self.names_no_model() && self.route.uses.is_empty()
+    }
+
+    /// Whether a channel speaks the protocol of the call, and has its route.
+    pub(crate) fn is_spoken_by(&self, channel: &Channel, method: &Method, path: &str) -> bool {
+        route_of(channel, method, path).is_some_and(|its| its.protocol == self.route.protocol)
     }
 
     /// Whether nothing of a call's body is read.

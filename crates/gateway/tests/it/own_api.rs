@@ -13,6 +13,10 @@ title = { zh = "翻译", en = "Translation" }
 header = "x-auth-token"
 
 [[route]]
+match = "GET /translate/v3/languages"
+price = "free"
+
+[[route]]
 match = "POST /translate/v3/run"
 model = ["body:/engine", "default:fast"]
 reply = ["json", "sse"]
@@ -41,6 +45,10 @@ async fn translator(db: TestDb) -> (World, Payer) {
     (world, ann)
 }
 
+async fn list_languages(world: &World, payer: &Payer) -> Answer {
+    world.server.call("GET", "/pass/translate/v3/languages").key(&payer.key).send().await
+}
+
 async fn run(world: &World, ann: &Payer, target: &str, body: &str) -> Answer {
     let call = world.server.call("POST", target).key(&ann.key);
     call.header("content-type", "application/json").body(body.to_owned()).send().await
@@ -66,6 +74,45 @@ on_both_databases! {
             run(&world, &ann, RUN, &body).await.expect(200);
             assert_eq!(world.money(&ann).await.used, 0, "{engine}");
         }
+        world.close().await;
+    }
+
+    async fn a_free_call_needs_no_model(db: TestDb) {
+        let world = World::with(db, &[("CUSTOM_PASS_UNPRICED", "reject")]).await;
+        world.admin().post("/api/protocol", &json!({"document": TRANSLATE})).await;
+        let channel = json!({"protocol": "translate", "key": "up-key"});
+        let channel = world.channel(&["fast", "slow"], channel).await;
+        let languages = json!({"ok": true, "languages": ["de", "fr"]});
+        world.upstream.on("/translate/v3/languages", Reply::json(&languages));
+        let ann = world.payer(1_000_000).await;
+        // A key's limit is one of models, and this call names none.
+        let limited = json!({"model_limits_enabled": true, "model_limits": ["slow"]});
+        let limited = world.key(&ann, limited).await;
+        for payer in [&ann, &limited] {
+            assert_eq!(list_languages(&world, payer).await.expect(200).json(), languages);
+        }
+        assert_eq!(world.money(&ann).await.used, 0);
+
+        // Only who may use such a channel, and while there is one.
+        let path = format!("/api/channel/{channel}");
+        world.admin().put(&path, &json!({"groups": ["vip"]})).await;
+        list_languages(&world, &ann).await.expect_error(403, "FORBIDDEN");
+        world.admin().put(&path, &json!({"groups": ["default"], "status": 2})).await;
+        list_languages(&world, &ann).await.expect_error(404, "MODEL_NOT_FOUND");
+        world.close().await;
+    }
+
+    async fn doctor_names_a_model_whose_calls_hold_nothing(db: TestDb) {
+        let (world, _) = translator(db).await;
+        let found = async || {
+            let said = world.server.cli(&["doctor", "--offline"]).await;
+            String::from_utf8_lossy(&said.stdout).contains("have no least hold")
+        };
+        assert!(!found().await, "a request says how many characters it asks for");
+        world.admin().price("slow", json!({"units": {"credits": 10}})).await;
+        assert!(found().await);
+        world.admin().price("slow", json!({"units": {"credits": 10}, "min_hold": 500})).await;
+        assert!(!found().await);
         world.close().await;
     }
 

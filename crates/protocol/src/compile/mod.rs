@@ -229,18 +229,12 @@ fn route(
     {
         found.at(format!("{at}.task"), "submits a task, and there is no [task] that reads it");
     }
-    let is_served = !model.is_empty() || !uses.is_empty() || section.list.is_some();
-    if !is_served && !section.probe {
-        let what = "names no model, uses nothing that was made and lists nothing: such a call \
-                    can't be served. Give it a model, such as \"default:NAME\", or probe = true";
-        found.at(at, what);
-    }
     let rules = shared.reply(document, section, at, found)?;
     let always = section.once.0 == [ALWAYS];
     let once = if always { TextList::default() } else { section.once.clone() };
     let sources = RequestSources { model: &model, uses: &uses, once: &once, section, at };
     let request = shared.request(document, sources, found)?;
-    Some(ProtocolRoute {
+    let route = ProtocolRoute {
         patterns,
         model,
         price: section.price.unwrap_or_default(),
@@ -265,7 +259,14 @@ fn route(
         first_byte_s: document.defaults.as_ref().and_then(|it| it.first_byte_s),
         rules,
         request,
-    })
+    };
+    if !route.is_served() && !route.probe {
+        let what = "names no model, uses nothing that was made, lists nothing and is not free: \
+                    such a call can't be served. Give it a model, such as \"default:NAME\", or \
+                    price = \"free\"";
+        found.at(at, what);
+    }
+    Some(route)
 }
 
 fn patterns(section: &RouteSection, at: &str, found: &mut ProblemList) -> Vec<RoutePattern> {

@@ -8,6 +8,7 @@
 mod connections;
 mod cores;
 mod head_timer;
+mod request_rules;
 mod server;
 mod write_guard;
 

@@ -2,6 +2,7 @@
 
 use crate::connections::{ConnectionState, Connections};
 use crate::head_timer::HeadTimer;
+use crate::request_rules::refusal;
 use crate::write_guard::WriteGuard;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -100,8 +101,16 @@ where
         };
         let handler = place.handler.clone();
         let service = service_fn(move |request| {
-            let answer = handler(request, peer);
-            async move { Ok::<_, Infallible>(answer.await) }
+            let answer = match refusal(&request) {
+                None => Ok(handler(request, peer)),
+                Some(refused) => Err(Box::new(refused)),
+            };
+            async move {
+                Ok::<_, Infallible>(match answer {
+                    Ok(answer) => answer.await,
+                    Err(refused) => *refused,
+                })
+            }
         });
         let _there = place.runtime.enter();
         let stream = match TcpStream::from_std(stream) {

@@ -11,28 +11,24 @@ on_sqlite! {
         let key = &ann.key;
         let long = "x".repeat(200_000);
         let many = "X-A: b\r\n".repeat(5_000);
+        let rest = format!("Host: x\r\nAuthorization: {key}\r\n");
+        let head = format!("POST /pass/m HTTP/1.1\r\n{rest}");
         for request in [
             "garbage\r\n\r\n".to_owned(),
             "\x16\x03\x01\x02\x00\x01\x00\x01\u{fc}\r\n\r\n".to_owned(),
             "GET\r\n\r\n".to_owned(),
-            format!("POST /pass/m HTTP/9.9\r\nAuthorization: {key}\r\n\r\n"),
-            format!("POST /pass/m HTTP/1.1\r\nAuthorization: {key}\r\nBad Name: x\r\n\r\n"),
-            format!("POST /pass/m HTTP/1.1\r\nAuthorization: {key}\r\nNoColon\r\n\r\n"),
-            format!("POST /pass/m HTTP/1.1\r\nAuthorization: {key}\r\nX: a\0b\r\n\r\n"),
-            format!("POST /pass/m HTTP/1.1\r\nAuthorization: {key}\r\nContent-Length: -1\r\n\r\n"),
-            format!("POST /pass/m HTTP/1.1\r\nAuthorization: {key}\r\nContent-Length: x\r\n\r\n"),
-            format!(
-                "POST /pass/m HTTP/1.1\r\nAuthorization: {key}\r\nContent-Length: 1\r\n\
-                 Content-Length: 2\r\n\r\nx"
-            ),
-            format!("POST /pass/m HTTP/1.1\r\nAuthorization: {key}\r\nX-Long: {long}\r\n\r\n"),
-            format!("POST /pass/m HTTP/1.1\r\nAuthorization: {key}\r\n{many}\r\n"),
-            format!("POST /pass/{long} HTTP/1.1\r\nAuthorization: {key}\r\n\r\n"),
-            format!("POST /pass/m\u{e9} HTTP/1.1\r\nAuthorization: {key}\r\n\r\n"),
-            format!(
-                "POST /pass/m HTTP/1.1\r\nAuthorization: {key}\r\n\
-                 Transfer-Encoding: chunked\r\n\r\nzz\r\n"
-            ),
+            format!("POST /pass/m HTTP/9.9\r\n{rest}\r\n"),
+            format!("{head}Bad Name: x\r\n\r\n"),
+            format!("{head}NoColon\r\n\r\n"),
+            format!("{head}X: a\0b\r\n\r\n"),
+            format!("{head}Content-Length: -1\r\n\r\n"),
+            format!("{head}Content-Length: x\r\n\r\n"),
+            format!("{head}Content-Length: 1\r\nContent-Length: 2\r\n\r\nx"),
+            format!("{head}X-Long: {long}\r\n\r\n"),
+            format!("{head}{many}\r\n"),
+            format!("POST /pass/{long} HTTP/1.1\r\n{rest}\r\n"),
+            format!("POST /pass/m\u{e9} HTTP/1.1\r\n{rest}\r\n"),
+            format!("{head}Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
         ] {
             let start: String = request.chars().take(60).collect();
             let mut raw = world.server.raw().await;
@@ -46,6 +42,84 @@ on_sqlite! {
         world.wait_for_money(&ann, 100, 0).await;
         // And the next one is served.
         world.pay("m", &ann).await.expect(200);
+        world.close().await;
+    }
+
+    // RFC 9112 §3.2 (`Host`), §5.2 (folded lines), §6.1 (codings), §6.3 (lengths).
+    async fn a_head_that_two_servers_could_read_apart_is_refused(db: TestDb) {
+        let world = World::open(db).await;
+        world.model("m", fixed(1), Reply::text("ok")).await;
+        let ann = world.payer(100).await;
+        let (host, chunked) = ("Host: x\r\n", "Transfer-Encoding: chunked\r\n");
+        let (chunks, two) = ("2\r\nhi\r\n0\r\n\r\n", "Content-Length: 2\r\n");
+        let cases = [
+            // One host.
+            ("1.1", host.to_owned(), "", 200),
+            ("1.1", "Host: [::1]:3000\r\n".to_owned(), "", 200),
+            ("1.1", "Host:\r\n".to_owned(), "", 200),
+            ("1.1", String::new(), "", 400),
+            ("1.1", format!("{host}{host}"), "", 400),
+            ("1.1", format!("{host}hOST: y\r\n"), "", 400),
+            ("1.1", "Host: x, y\r\n".to_owned(), "", 400),
+            ("1.1", "Host: x/y\r\n".to_owned(), "", 400),
+            ("1.1", "Host: ann@x\r\n".to_owned(), "", 400),
+            ("1.0", String::new(), "", 200),
+            ("1.0", host.to_owned(), "", 200),
+            ("1.0", format!("{host}{host}"), "", 400),
+            // Chunks, and no other coding.
+            ("1.1", format!("{host}{chunked}"), chunks, 200),
+            ("1.1", format!("{host}Transfer-Encoding: CHUNKED\r\n"), chunks, 200),
+            ("1.1", format!("{host}Transfer-Encoding: gzip, chunked\r\n"), chunks, 501),
+            ("1.1", format!("{host}Transfer-Encoding: gzip\r\n{chunked}"), chunks, 501),
+            ("1.1", format!("{host}Transfer-Encoding: identity, chunked\r\n"), chunks, 501),
+            ("1.1", format!("{host}Transfer-Encoding: , chunked\r\n"), chunks, 501),
+            ("1.1", format!("{host}{chunked}{chunked}"), chunks, 501),
+            ("1.1", format!("{host}Transfer-Encoding: gzip\r\n"), chunks, 400),
+            ("1.1", format!("{host}Transfer-Encoding: chunked, gzip\r\n"), chunks, 400),
+            ("1.1", format!("{host}Transfer-Encoding: chunked;q=1\r\n"), chunks, 400),
+            ("1.1", format!("{host}Transfer-Encoding:\r\n"), chunks, 400),
+            ("1.0", format!("{host}{chunked}"), chunks, 400),
+            // One length. Chunks win over it, and the connection ends.
+            ("1.1", format!("{host}{two}"), "hi", 200),
+            ("1.1", format!("{host}{two}{two}"), "hi", 200),
+            ("1.1", format!("{host}{two}{chunked}"), chunks, 200),
+            ("1.1", format!("{host}{chunked}{two}"), chunks, 200),
+            ("1.1", format!("{host}{two}Content-Length: 3\r\n"), "hi", 400),
+            ("1.1", format!("{host}Content-Length: 2, 2\r\n"), "hi", 400),
+            ("1.1", format!("{host}Content-Length: +2\r\n"), "hi", 400),
+            // Each line a field.
+            ("1.1", format!("{host}X-Folded: a\r\n b\r\n"), "", 400),
+            ("1.1", format!("X-Folded: a\r\n\t{host}"), "", 400),
+            ("1.1", format!("{host}X-Blank : a\r\n"), "", 400),
+        ];
+        let mut paid = 0;
+        for (version, head, body, status) in cases {
+            let mut raw = world.server.raw().await;
+            raw.send(format!(
+                "POST /pass/m HTTP/{version}\r\nAuthorization: Bearer {}\r\n{head}\
+                 Connection: close\r\n\r\n{body}",
+                ann.key
+            ))
+            .await;
+            let answer = raw.read_answer().await.unwrap();
+            assert_eq!(answer.status, status, "HTTP/{version} {head}");
+            raw.closed().await;
+            paid += i64::from(status == 200);
+            assert_eq!(world.money(&ann).await.used, paid, "HTTP/{version} {head}");
+            if !body.is_empty() && status == 200 {
+                assert_eq!(world.upstream.requests().await.pop().unwrap().text(), "hi", "{head}");
+            }
+        }
+        // Behind what is refused, and behind a body with two lengths, nothing is read.
+        for head in [format!("{host}{host}"), format!("{host}{two}{chunked}")] {
+            let mut raw = world.server.raw().await;
+            let first = format!("POST /pass/m HTTP/1.1\r\n{head}\r\n{chunks}");
+            let next = format!("POST /pass/m HTTP/1.1\r\n{host}Authorization: {}\r\n\r\n", ann.key);
+            raw.send(format!("{first}{next}")).await;
+            raw.read_answer().await.unwrap();
+            assert_eq!(String::from_utf8_lossy(&raw.read_to_end().await), "", "{head}");
+        }
+        assert_eq!(world.money(&ann).await.used, paid);
         world.close().await;
     }
 

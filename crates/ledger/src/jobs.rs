@@ -130,10 +130,13 @@ pub(crate) struct Lease {
 
 impl Lease {
     fn renewed(&self, now: UnixMs, until: UnixMs) {
-        let lapsed_at = self.until_ms.swap(until.0, Ordering::Relaxed);
-        if lapsed_at <= now.0 {
+        let lapsed_at = self.until_ms.load(Ordering::Relaxed);
+        // A clock that went back would count as a gap until it is where it was.
+        let steady_since = self.steady_since_ms.load(Ordering::Relaxed);
+        if lapsed_at <= now.0 || now.0 < steady_since {
             self.steady_since_ms.store(now.0, Ordering::Relaxed);
         }
+        self.until_ms.store(until.0, Ordering::Release);
     }
 
     /// Whether the other nodes have had the time of a lease to renew theirs. While the database is
@@ -141,6 +144,14 @@ impl Lease {
     /// dead.
     fn is_steady(&self, now: UnixMs, lease_ms: i64) -> bool {
         now.since_ms(UnixMs(self.steady_since_ms.load(Ordering::Relaxed))) >= lease_ms
+    }
+
+    /// Whether it has not lapsed from `since` to `now`, and won't within `margin_ms`. A node that
+    /// was paused doesn't notice by anything else. Without jobs there is no lease that could lapse.
+    pub(crate) fn lasts(&self, since: UnixMs, now: UnixMs, margin_ms: i64) -> bool {
+        let until = self.until_ms.load(Ordering::Acquire);
+        let steady_since = self.steady_since_ms.load(Ordering::Relaxed);
+        until == 0 || steady_since <= since.0 && now.plus_ms(margin_ms).0 < until
     }
 }
 
@@ -155,7 +166,8 @@ async fn sweep(ledger: &Ledger) -> Result<(), StoreError> {
     // An SQLite file is served by one process, so all other nodes are certainly dead.
     let alone = db.engine() == Engine::Sqlite;
     if alone || ledger.lease().is_steady(now, ledger.config().jobs.lease_ms) {
-        for node in nodes::lapsed(db, now).await? {
+        // This node lives, whatever its lease says after a jump of the clock, or a pause.
+        for node in nodes::lapsed(db, now).await?.into_iter().filter(|it| *it != ledger.node()) {
             reap_node(ledger, node, now).await?;
         }
     }

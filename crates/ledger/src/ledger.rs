@@ -13,7 +13,7 @@ use crate::op::{
 use crate::postgres::{Lane, LaneQueues};
 use crate::redemption::Redemption;
 use crate::sqlite::SqliteQueue;
-use domain::{Clock, NodeId, Quota};
+use domain::{Clock, NodeId, Quota, UnixMs};
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Db, Engine, StoreError};
@@ -24,6 +24,10 @@ use uuid::Uuid;
 
 /// How long a refusable operation waits for its lane, beyond the retries of locked rows.
 const LANE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The part of a lease that must be left for something billable to be sent: what it takes to get
+/// there, and the distance of two nodes' clocks.
+const LEASE_MARGIN: i64 = 3;
 
 /// Longest reference of a movement, in characters.
 pub const REFERENCE_MAX: usize = 100;
@@ -156,6 +160,16 @@ impl Ledger {
         match self.carry_out_in_time(Op::Hold(Box::new(new))).await? {
             OpAnswer::Held(hold) => Ok(hold),
             _ => Err(LedgerError::WrongState),
+        }
+    }
+
+    /// Whether what this node has held since `since` is certainly still held. If it was paused for
+    /// longer than its lease, other nodes may have released it. On SQLite there are none.
+    #[must_use]
+    pub fn still_holds(&self, since: UnixMs, now: UnixMs) -> bool {
+        self.db.engine() == Engine::Sqlite || {
+            let margin_ms = self.config().jobs.lease_ms / LEASE_MARGIN;
+            self.lease.lasts(since, now, margin_ms)
         }
     }
 

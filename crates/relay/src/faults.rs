@@ -277,6 +277,15 @@ pub(crate) fn not_settled() -> Fault {
     Fault::new(FaultKind::DatabaseUnavailable, zh, en).retry_after(5)
 }
 
+pub(crate) fn node_paused() -> Fault {
+    let (zh, en) = (
+        "服务节点曾暂停, 预扣费可能已失效, 请求未发送",
+        "the server was paused for so long that what it held may have been given back: \
+         nothing was sent",
+    );
+    Fault::new(FaultKind::Overloaded, zh, en).retry_after(1)
+}
+
 pub(crate) fn task_given_up() -> Fault {
     let (zh, en) =
         ("任务在上游接受之前已被终止", "the task was given up before the upstream had taken it");

@@ -11,7 +11,7 @@ use crate::outcome::{Money, Reading, Terms, UNKNOWN_OUTCOME};
 use crate::phases::Order;
 use crate::record::Record;
 use crate::traced::ended;
-use domain::{Fault, FrozenPrice, HoldId, Quota, TaskUid, Usage, UserId};
+use domain::{Fault, FrozenPrice, HoldId, Quota, TaskUid, UnixMs, Usage, UserId};
 use ledger::{
     Charge, Hold, HoldRequest, KeptReply, LedgerError, NewTask, Release, Settlement, Taken,
     TaskEnd, TaskRef,
@@ -33,6 +33,8 @@ pub(crate) struct Reservation {
     ticket: Option<Ticket>,
     /// A task that was created, and has no upstream id yet.
     task: Option<OpenTask>,
+    /// When the hold or the task was made; 0: neither was.
+    since: UnixMs,
 }
 
 /// A task being submitted to an upstream.
@@ -129,6 +131,7 @@ impl Reservation {
         let held = relay.ledger.hold(request).await;
         let hold = ended(span, held.map_err(|e| not_held(record, e)))?;
         relay.metrics.precharged();
+        self.since = now;
         self.paid = Some((hold, price));
         self.asked.clone_from(asked);
         self.task = open;
@@ -138,7 +141,9 @@ impl Reservation {
     /// Creates a task that costs nothing.
     pub(crate) async fn open_free(&mut self, relay: &Relay, task: NewTask) -> Result<(), Fault> {
         let open = OpenTask { uid: task.uid, user_id: task.user_id };
+        let now = relay.clock.now();
         relay.ledger.open_free_task(task).await?;
+        self.since = now;
         self.task = Some(open);
         Ok(())
     }
@@ -183,11 +188,16 @@ impl Reservation {
         ended(span, grown.map_err(|e| not_held(record, e)))
     }
 
-    /// Marks that something billable is about to be sent.
-    pub(crate) const fn mark_sent(&mut self) {
+    /// Marks that something billable is about to be sent. Fails when another node may have ended
+    /// the reservation meanwhile: nothing may be sent for it then.
+    pub(crate) fn mark_sent(&mut self, relay: &Relay, now: UnixMs) -> Result<(), Fault> {
+        if self.since != UnixMs(0) && !relay.ledger.still_holds(self.since, now) {
+            return Err(faults::node_paused());
+        }
         if let Some((hold, _)) = &mut self.paid {
             hold.mark_sent();
         }
+        Ok(())
     }
 
     /// Ends the reservation with what was read of the reply, and the reply to store. A charge is

@@ -10,7 +10,7 @@ use crate::outcome::{BodyEnd, CallEnd, ClientOutcome, Outcome, decide};
 use crate::reply::{Collected, DeclaredShape, ReadAs, collect, read_whole, shape_of};
 use crate::reservation::Reservation;
 use crate::submit;
-use domain::{Fault, FrozenPrice, HoldId};
+use domain::{Fault, FrozenPrice, HoldId, UnixMs};
 use egress::Prepared;
 use http::StatusCode;
 use http::header::RETRY_AFTER;
@@ -125,13 +125,17 @@ impl From<Outcome> for Failure {
 impl Exchange<'_> {
     /// Sends one request, and reads the head of its reply. Records what it shows about the
     /// channel's health.
-    pub(crate) async fn request(&mut self, kind: RequestKind) -> Result<Reply, NotTaken> {
+    pub(crate) async fn request(
+        &mut self,
+        kind: RequestKind,
+        now: UnixMs,
+    ) -> Result<Reply, NotTaken> {
         let Self { relay, call, prepared, attempt, route, hold_id } = self;
         let deadlines = prepared.deadlines_of(route.as_deref());
         let build = || {
             let built = call.build_request(prepared, *hold_id, kind, &relay.config);
             let mut request = built.map_err(NotTaken::Unbuilt)?.outbound(&call.method, prepared);
-            prepared.sign(&mut request.headers, relay.clock.now());
+            prepared.sign(&mut request.headers, now);
             Ok(request)
         };
         let request = build()?;
@@ -268,10 +272,12 @@ async fn request(
     kind: RequestKind,
     reservation: &mut Reservation,
 ) -> Result<Reply, Failure> {
-    reservation.mark_sent();
+    let now = ctx.relay.clock.now();
+    let held = reservation.mark_sent(ctx.relay, now);
+    held.map_err(|fault| Outcome::refused("not_sent", fault))?;
     let trace = &mut ctx.record.trace;
     trace.request_sent(&exchange.call.method, &exchange.prepared, kind);
-    match exchange.request(kind).await {
+    match exchange.request(kind, now).await {
         Ok(reply) => {
             trace.reply_received(reply.status);
             Ok(reply)

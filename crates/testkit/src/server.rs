@@ -245,6 +245,22 @@ impl Server {
         rustix::process::kill_process(pid, signal).expect("the server is there to be signalled");
     }
 
+    /// Pauses it (`SIGSTOP`), and waits until none of its threads runs any more.
+    pub async fn pause(&self) {
+        self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.pid());
+        eventually("every thread to stop", || async {
+            let threads = std::fs::read_dir(&tasks).expect("the server's threads");
+            let all_stopped = threads.flatten().all(|thread| {
+                let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+                // The state follows the name, which is in parentheses.
+                stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+            });
+            all_stopped.then_some(())
+        })
+        .await;
+    }
+
     /// Kills it (`SIGKILL`), and waits for its end.
     pub async fn kill_9(&mut self) {
         let mut child = self.child.take().expect("the server runs");

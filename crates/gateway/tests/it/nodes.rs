@@ -1,7 +1,7 @@
 //! Several nodes over one PostgreSQL: one world with several doors.
 
 use crate::world::{Payer, World, by_use, fixed, node};
-use testkit::{Call, Gate, Reply, Server, Signal, TestDb, eventually, json};
+use testkit::{Call, Gate, Reply, Server, Signal, TestDb, Upstream, eventually, json};
 
 /// A call through one of the nodes.
 fn through(server: &Server, payer: &Payer) -> Call {
@@ -209,7 +209,7 @@ on_postgres! {
         }
         gate.reached(3).await;
 
-        second.signal(Signal::STOP);
+        second.pause().await;
         gate.open();
         // All of this is the first node's doing: the lease lapses, and the holds go back.
         world.server.wait_for_log(&["unknown_outcome"]).await;
@@ -237,6 +237,57 @@ on_postgres! {
         world.close().await;
     }
 
+    // Between the durable hold and the request that is paid by it lie the estimate, and the
+    // refusals of other channels.
+    async fn a_node_that_was_paused_sends_nothing_for_a_hold_that_went_back(db: TestDb) {
+        let world = World::open(db).await;
+        let second = node(&world.db, &[]).await;
+        let gate = Gate::new();
+        let price = json!({"ratio": 1, "min_hold": 40});
+        world.model("m", price, Reply::text("-")).await;
+        world.upstream.on_estimate("/m", Reply::estimate(1, 2).gated(&gate), Reply::result(1, 2));
+        let other = Upstream::start().await;
+        for (upstream, priority) in [(&world.upstream, 2), (&other, 1)] {
+            let more = json!({"protocol": "openai", "key": "up-key", "priority": priority});
+            world.admin().channel_to(upstream, &["gpt"], more).await;
+        }
+        world.admin().price("gpt", fixed(30)).await;
+        let path = "/v1/chat/completions";
+        world.upstream.on(path, Reply::text("busy").status(429).gated(&gate));
+        let ann = world.payer(100).await;
+        eventually("the other node to hear of the models", || async {
+            let models = second.call("GET", "/v1/models").key(&ann.key).send().await.text();
+            ["\"m\"", "\"gpt\""].iter().all(|name| models.contains(name)).then_some(())
+        })
+        .await;
+        let chat = json!({"model": "gpt", "messages": []});
+        let calls = [("/pass/m", json!({})), (path, chat)].map(|(path, body)| {
+            tokio::spawn(second.call("POST", path).key(&ann.key).json(&body).send())
+        });
+        gate.reached(2).await;
+        assert_eq!(world.money(&ann).await.quota, 30);
+
+        second.pause().await;
+        gate.open();
+        world.wait_for_money(&ann, 100, 0).await;
+        second.signal(Signal::CONT);
+
+        for call in calls {
+            let refused = call.await.unwrap().expect_error(503, "OVERLOADED");
+            assert!(refused.header("Retry-After").is_some());
+        }
+        assert_eq!((world.upstream.count(), other.count()), (2, 0), "nothing that is paid for");
+        world.wait_for_money(&ann, 100, 0).await;
+        // Once it has renewed its lease it serves as before.
+        eventually("the node to serve again", || async {
+            let answer = second.post("/pass/m", &ann.key, &json!({})).await;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+        world.wait_for_money(&ann, 97, 3).await;
+        world.close().await;
+    }
+
     // A task that was submitted by a node which is then paused is one task, and charged once.
     async fn a_paused_node_leaves_its_tasks_to_the_others(db: TestDb) {
         let settings = [("CUSTOM_PASS_POLL_INTERVAL", "1s")];
@@ -252,7 +303,7 @@ on_postgres! {
             Some(submit.clone().send().await).filter(|answer| answer.status == 200)
         })
         .await;
-        second.signal(Signal::STOP);
+        second.pause().await;
 
         let done = json!({"code": 0, "data": [{"task_id": "up-1", "status": "done"}]});
         world.upstream.on("/img/task/list-by-condition", Reply::json(&done));

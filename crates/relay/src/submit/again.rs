@@ -129,7 +129,8 @@ async fn request(
     sent: (&Left, &ReadAs),
     kind: RequestKind,
 ) -> Result<ReadReply, Repeated> {
-    let reply = exchange.request(kind).await.map_err(|error| match error {
+    let now = exchange.relay.clock.now();
+    let reply = exchange.request(kind, now).await.map_err(|error| match error {
         NotTaken::Unbuilt(_) => Repeated::Lost("it can't be addressed to its channel"),
         NotTaken::NoReply(error) => Repeated::Unreached(error.to_string()),
     })?;

@@ -28,12 +28,16 @@ impl Quota {
     /// What one US dollar is worth.
     pub const PER_USD: i64 = 500_000;
 
-    /// The largest amount of one movement: two billion dollars. Sums over the journal fit 64 bits.
+    /// The largest amount of one movement: two billion dollars. Sums of one user fit 64 bits.
     pub const LARGEST: Self = Self(1_000_000_000_000_000);
 
     /// How far from zero operators and codes may move a balance. So 64 bits have room for all that
     /// is held of it and comes back, and for what a call costs beyond its hold.
     pub const LARGEST_BALANCE: Self = Self::LARGEST;
+
+    /// What a sum over many users is given as where it is more, in either direction. Two of them
+    /// can be added.
+    pub const LARGEST_SUM: Self = Self(4_000_000_000_000_000_000);
 
     /// Whether this is an amount that can be held or charged: not negative, and not too large.
     #[must_use]
@@ -48,6 +52,12 @@ impl Quota {
             Some(sum) => Some(Self(sum)),
             None => None,
         }
+    }
+
+    /// A sum, and one more amount.
+    #[must_use]
+    pub fn sum_with(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0).clamp(-Self::LARGEST_SUM.0, Self::LARGEST_SUM.0))
     }
 
     /// `self - other`, or `None` where that doesn't fit.

@@ -4,7 +4,8 @@
 
 use domain::{HOUR_MS, Quota, UnixMs};
 use serde::Serialize;
-use store::{Db, LongReader, Row, StoreError, Value};
+use store::sums::sum_of;
+use store::{Db, Engine, LongReader, Row, StoreError, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -106,11 +107,17 @@ const COUNTS: &str = "SELECT * FROM (
        OR (carried = 0 AND (spent_day > day OR spent_month > month))
     ORDER BY what, id";
 
-const TOTALS: &str = "SELECT (SELECT count(*) FROM users) AS users,
-    (SELECT count(*) FROM holds) AS open_holds,
-    (SELECT CAST(coalesce(sum(amount), 0) AS BIGINT) FROM holds) AS held,
-    (SELECT CAST(coalesce(sum(held), 0) AS BIGINT) FROM logs
-      WHERE type = 'error' AND content = 'unknown_outcome') AS unknown_outcome";
+fn totals_sql(engine: Engine) -> String {
+    format!(
+        "SELECT (SELECT count(*) FROM users) AS users,
+             (SELECT count(*) FROM holds) AS open_holds,
+             (SELECT coalesce({}, 0) FROM holds) AS held,
+             (SELECT coalesce({}, 0) FROM logs
+               WHERE type = 'error' AND content = 'unknown_outcome') AS unknown_outcome",
+        sum_of(engine, "amount"),
+        sum_of(engine, "held"),
+    )
+}
 
 /// How long past its deadline a hold may be open. The sweeper runs every few seconds.
 const OVERDUE_MS: i64 = HOUR_MS;
@@ -175,7 +182,7 @@ pub async fn audit(db: &Db, now: UnixMs) -> Result<AuditReport, StoreError> {
         breaches.push(count_breach(&row)?);
     }
     breaches.truncate(MOST_ROWS);
-    let totals = reader.read(TOTALS, &[]).await?;
+    let totals = reader.read(&totals_sql(db.engine()), &[]).await?;
     let total = |column: &str| totals.first().map_or(Ok(0), |row| row.get::<i64>(column));
     Ok(AuditReport {
         clean: breaches.is_empty(),

@@ -9,12 +9,12 @@
 mod grouped;
 
 pub(crate) use grouped::{Summed, grouped};
-use store::Engine;
+use store::{Engine, sums};
 
 /// Line ids per block of `log_blocks`: as many lines as are read within milliseconds.
 pub const BLOCK_LINES: i64 = 65_536;
-/// What is summed: a column, and a line's value for it. Amounts of lines are bounded
-/// ([`domain::Quota::LARGEST`]), so the sums fit 64 bits.
+/// What is summed: a column, and a line's value for it. Sums of amounts are bounded
+/// ([`domain::Quota::LARGEST_SUM`]).
 pub const COLUMNS: [(&str, &str); 7] = [
     ("lines", "1"),
     ("charging", "CASE WHEN used_delta <> 0 THEN 1 ELSE 0 END"),
@@ -24,6 +24,8 @@ pub const COLUMNS: [(&str, &str); 7] = [
     ("prompt_tokens", "prompt_tokens"),
     ("completion_tokens", "completion_tokens"),
 ];
+/// Those of [`COLUMNS`] that are amounts. The others are counts, which 64 bits have room for.
+const AMOUNTS: [&str; 3] = ["quota", "delta", "used_delta"];
 /// The index in [`COLUMNS`] of what was spent.
 pub(crate) const USED_DELTA: usize = 4;
 
@@ -45,8 +47,9 @@ const fn day(engine: Engine) -> &'static str {
 /// The statement that adds the lines after `$1` up to `$2` by the hour, on PostgreSQL.
 pub(crate) fn by_hour() -> String {
     let (hour, columns) = (hour(Engine::Postgres), names());
-    let of_channels = list(|column, _| format!("sum({column})"));
-    let (of_lines, added) = (list(summed), added_by_hour());
+    let of_channels = list(|column, _| summed(Engine::Postgres, column, column));
+    let of_lines = list(|column, worth| summed(Engine::Postgres, column, worth));
+    let added = added_by_hour(Engine::Postgres);
     format!(
         "WITH slice AS MATERIALIZED (
              SELECT coalesce(channel_id, 0) AS channel_id, {hour} AS hour, model_name, type,
@@ -64,7 +67,8 @@ pub(crate) fn by_hour() -> String {
 /// that those of a user share pages.
 pub(crate) fn by_day() -> String {
     let (day, columns) = (day(Engine::Postgres), names());
-    let (of_lines, added) = (list(summed), added_by_day(Engine::Postgres));
+    let of_lines = list(|column, worth| summed(Engine::Postgres, column, worth));
+    let added = added_by_day(Engine::Postgres);
     format!(
         "INSERT INTO logs_by_day (user_id, day, token_id, model_name, type, channel_id,
                                   first_line, last_line, {columns})
@@ -95,16 +99,18 @@ pub(crate) fn by_block() -> String {
 /// The statement that adds what the lines after `$1` up to `$2` used to a table of their channels
 /// or keys, on PostgreSQL.
 pub(crate) fn used_by(table: &str, column: &str) -> String {
+    let used = sums::sum_of(Engine::Postgres, "used_delta");
+    let all = sums::added(Engine::Postgres, "t.used_quota", "s.used");
     format!(
-        "UPDATE {table} AS t SET used_quota = t.used_quota + s.used FROM (
-             SELECT {column} AS id, CAST(sum(used_delta) AS BIGINT) AS used FROM logs
+        "UPDATE {table} AS t SET used_quota = {all} FROM (
+             SELECT {column} AS id, {used} AS used FROM logs
              WHERE id > $1 AND id <= $2 AND used_delta <> 0 GROUP BY 1) AS s
          WHERE t.id = s.id"
     )
 }
 
-fn added_by_hour() -> String {
-    let added = list(|column, _| format!("{column} = logs_by_hour.{column} + excluded.{column}"));
+fn added_by_hour(engine: Engine) -> String {
+    let added = list(|column, _| added_to("logs_by_hour", column, engine));
     format!("ON CONFLICT (channel_id, hour, model_name, type) DO UPDATE SET {added}")
 }
 
@@ -113,7 +119,7 @@ fn added_by_day(engine: Engine) -> String {
         Engine::Postgres => ("least", "greatest"),
         Engine::Sqlite => ("min", "max"),
     };
-    let added = list(|column, _| format!("{column} = logs_by_day.{column} + excluded.{column}"));
+    let added = list(|column, _| added_to("logs_by_day", column, engine));
     format!(
         "ON CONFLICT (user_id, day, token_id, model_name, type, channel_id) DO UPDATE SET {added},
              first_line = {least}(logs_by_day.first_line, excluded.first_line),
@@ -132,6 +138,21 @@ fn names() -> String {
     list(|column, _| column.to_owned())
 }
 
-fn summed(column: &str, worth: &str) -> String {
-    format!("sum({worth}) AS {column}")
+/// The sum over a group, under the column's name.
+#[must_use]
+pub fn summed(engine: Engine, column: &str, worth: &str) -> String {
+    if AMOUNTS.contains(&column) {
+        format!("{} AS {column}", sums::sum_of(engine, worth))
+    } else {
+        format!("CAST(sum({worth}) AS BIGINT) AS {column}")
+    }
+}
+
+fn added_to(table: &str, column: &str, engine: Engine) -> String {
+    let (before, more) = (format!("{table}.{column}"), format!("excluded.{column}"));
+    if AMOUNTS.contains(&column) {
+        format!("{column} = {}", sums::added(engine, &before, &more))
+    } else {
+        format!("{column} = {before} + {more}")
+    }
 }

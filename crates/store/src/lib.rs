@@ -32,6 +32,7 @@ mod sealed_proxy;
 mod sqlite;
 mod sqlite_checkpoint;
 mod sqlite_copy;
+pub mod sums;
 pub mod tasks;
 mod tls;
 mod value;

@@ -6,6 +6,7 @@ use crate::{Actor, AdminError, AdminState};
 use domain::{ChannelId, Quota};
 use serde::Serialize;
 use std::collections::BTreeSet;
+use store::sums::sum_of;
 use store::{Row, patterns};
 use utoipa::ToSchema;
 
@@ -19,9 +20,7 @@ const MAX_FAILED_PERCENT: u64 = 10;
 /// Most names of a list, and most rows that are counted.
 const MAX_NAMED: usize = 50;
 const UNPRICED: &str = "SELECT models FROM channels WHERE status = 1";
-const COUNTS: &str = "SELECT
-    (SELECT count(*) FROM holds) AS open_holds,
-    (SELECT CAST(coalesce(sum(amount), 0) AS BIGINT) FROM holds) AS held,
+const COUNTS: &str = "
     (SELECT count(*) FROM tasks
       WHERE status IN ('submitted', 'processing', 'unknown')) AS unfinished_tasks,
     (SELECT count(*) FROM webhook_endpoints
@@ -73,7 +72,12 @@ pub struct ChannelOff {
 /// When the role does not reach, or the database fails.
 pub async fn now(state: &AdminState, actor: &Actor) -> Result<Attention, AdminError> {
     actor.require_admin()?;
-    let rows = state.db.search(COUNTS, &[]).await?;
+    let held = sum_of(state.db.engine(), "amount");
+    let sql = format!(
+        "SELECT (SELECT count(*) FROM holds) AS open_holds,
+             (SELECT coalesce({held}, 0) FROM holds) AS held, {COUNTS}"
+    );
+    let rows = state.db.search(&sql, &[]).await?;
     let counts = rows.first().ok_or_else(|| AdminError::System("no counts".to_owned()))?;
     let sql =
         format!("SELECT id, name FROM channels WHERE status = 3 ORDER BY id LIMIT {MAX_NAMED}");

@@ -38,8 +38,8 @@ pub(super) struct Sums {
 pub(super) fn sums(series: &UsageSeries) -> Sums {
     let mut sums = Sums { paid_in: Quota::ZERO, spent: Quota::ZERO, calls: 0, tokens: 0 };
     for point in &series.points {
-        sums.paid_in = sums.paid_in.checked_add(point.paid_in).unwrap_or(Quota::LARGEST);
-        sums.spent = sums.spent.checked_add(point.spent).unwrap_or(Quota::LARGEST);
+        sums.paid_in = sums.paid_in.sum_with(point.paid_in);
+        sums.spent = sums.spent.sum_with(point.spent);
         sums.calls += point.calls;
         sums.tokens += point.prompt_tokens + point.completion_tokens;
     }

@@ -3,7 +3,7 @@
 use crate::setup_rules::access_token;
 use crate::world::{World, by_use, fixed};
 use testkit::upstream::Framing;
-use testkit::{Gate, Reply, TestDb, json, on_both_databases};
+use testkit::{Gate, Reply, TestDb, eventually, json, on_both_databases};
 
 on_both_databases! {
     async fn balances_do_not_wrap(db: TestDb) {
@@ -30,6 +30,83 @@ on_both_databases! {
         }
 
         assert_eq!(world.money(&ann).await.quota, most);
+        world.close().await;
+    }
+
+    // Ten thousand users have paid in, spent and hold the most that one can: sums over all of them
+    // are beyond 64 bits.
+    async fn a_sum_that_does_not_fit_is_bounded(db: TestDb) {
+        let world = World::open(db).await;
+        let (most, bound) = (1_000_000_000_000_000_i64, 4_000_000_000_000_000_000_i64);
+        world.model("m", fixed(1), Reply::text("ok")).await;
+        let (id, deadline) = if world.db.is_postgres() {
+            ("gen_random_uuid()", "'2100-01-01', now()")
+        } else {
+            ("randomblob(16)", "4102444800000, 1700000000000")
+        };
+        let of_all = "FROM users WHERE username LIKE 'rich %'";
+        world.db.execute(&format!(
+            "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 10000)
+             INSERT INTO users (username) SELECT 'rich ' || n FROM n;
+             INSERT INTO logs (user_id, type, quota, delta)
+             SELECT id, 'topup', {most}, {most} {of_all}
+             UNION ALL SELECT id, 'topup', {most}, {most} {of_all};
+             INSERT INTO logs (user_id, type, model_name, channel_id, quota, delta, used_delta)
+             SELECT id, 'consume', 'm', 1, {most}, -{most}, {most} {of_all};
+             UPDATE users SET revision = revision + 1, used_quota = {most}
+             WHERE username LIKE 'rich %';
+             INSERT INTO logs (user_id, type, content, held)
+             SELECT id, 'error', 'unknown_outcome', {most} {of_all};
+             INSERT INTO holds (id, user_id, key_id, model_name, amount, price_id, deadline_at,
+                                created_at)
+             SELECT {id}, id, 1, 'm', {most}, 1, {deadline} {of_all}"
+        ))
+        .await;
+        let admin = world.admin();
+        let given = async || {
+            let attention = admin.get("/api/attention").await;
+            assert_eq!(attention["held"], bound);
+            let stat = admin.get("/api/log/stat").await;
+            assert_eq!(stat["quota"], bound);
+            for kind in stat["by_type"].as_array().unwrap() {
+                let delta = match kind["type"].as_str().unwrap() {
+                    "topup" => bound,
+                    "consume" => -bound,
+                    _ => 0,
+                };
+                assert_eq!(kind["delta"], delta, "{kind}");
+            }
+            let series = admin.get("/api/usage").await;
+            let points = series["points"].as_array().unwrap();
+            let today = points.iter().find(|point| point["spent"] != 0).unwrap();
+            assert_eq!((&today["spent"], &today["paid_in"]), (&json!(bound), &json!(bound)));
+            assert_eq!(admin.get("/api/usage/models").await[0]["spent"], bound);
+        };
+        // From the lines, and from what the background has added up.
+        given().await;
+        eventually("the lines to be added up", || async {
+            let seen = "UPDATE rollup_cursor SET seen_at = '2020-01-01', horizon = 0
+                WHERE newest > through";
+            if world.db.is_postgres() {
+                world.db.execute(seen).await;
+            }
+            let behind = "SELECT (SELECT max(id) FROM logs WHERE held IS NOT NULL) - through
+                FROM rollup_cursor";
+            (world.db.i64(behind).await <= 0).then_some(())
+        })
+        .await;
+        given().await;
+        let used = "SELECT used_quota FROM channels";
+        assert_eq!(world.db.i64(used).await, bound);
+
+        let audit = admin.get("/api/audit/ledger").await;
+        assert_eq!(audit["clean"], true, "{audit}");
+        assert_eq!((&audit["held"], &audit["unknown_outcome"]), (&json!(bound), &json!(bound)));
+        world.db.execute(&format!(
+            "DELETE FROM holds;
+             UPDATE users SET revision = revision + 1, quota = {most} WHERE username LIKE 'rich %'"
+        ))
+        .await;
         world.close().await;
     }
 

@@ -5,9 +5,10 @@ use super::{
     ADDED_BY_BLOCK, BLOCK_LINES, COLUMNS, USED_DELTA, added_by_day, added_by_hour, day, hour, list,
     names, summed,
 };
+use domain::Quota;
 use std::collections::HashMap;
 use std::sync::LazyLock;
-use store::{Engine, Row, Statement, StoreError, Value};
+use store::{Engine, Row, Statement, StoreError, Value, sums};
 
 /// One value for each of [`COLUMNS`].
 type Sums = [i64; COLUMNS.len()];
@@ -31,7 +32,8 @@ struct Group {
 
 /// The lines after `$1` up to `$2`, by group.
 pub(crate) fn grouped() -> String {
-    let (day, hour, of_lines) = (day(Engine::Sqlite), hour(Engine::Sqlite), list(summed));
+    let (day, hour) = (day(Engine::Sqlite), hour(Engine::Sqlite));
+    let of_lines = list(|column, worth| summed(Engine::Sqlite, column, worth));
     format!(
         "SELECT user_id, coalesce(token_id, 0), coalesce(channel_id, 0), {day}, {hour},
                 id / {BLOCK_LINES}, model_name, type, min(id), max(id), {of_lines}
@@ -68,9 +70,11 @@ impl Summed {
     ) -> impl Iterator<Item = Statement> {
         let mut used: HashMap<i64, i64> = HashMap::new();
         for group in &self.0 {
-            *used.entry(id_of(group)).or_default() += group.sums[USED_DELTA];
+            let used = used.entry(id_of(group)).or_default();
+            *used = plus(*used, group.sums[USED_DELTA]);
         }
-        let sql = format!("UPDATE {table} SET used_quota = used_quota + ?2 WHERE id = ?1");
+        let all = sums::added(Engine::Sqlite, "used_quota", "?2");
+        let sql = format!("UPDATE {table} SET used_quota = {all} WHERE id = ?1");
         used.into_iter()
             .filter(|(id, used)| *id != 0 && *used != 0)
             .map(move |(id, used)| Statement::new(sql.clone(), vec![id.into(), used.into()]))
@@ -95,14 +99,14 @@ impl Summed {
     fn by_hour(&self) -> impl Iterator<Item = Statement> {
         static INSERT: LazyLock<String> = LazyLock::new(|| {
             let columns = format!("channel_id, hour, model_name, type, {}", names());
-            insert("logs_by_hour", &columns, &added_by_hour())
+            insert("logs_by_hour", &columns, &added_by_hour(Engine::Sqlite))
         });
         let mut hours: HashMap<_, Sums> = HashMap::new();
         for group in &self.0 {
             for channel in group.channels() {
                 let key = (channel, group.hour, &*group.model, &*group.kind);
                 let sums = hours.entry(key).or_default();
-                sums.iter_mut().zip(group.sums).for_each(|(sum, more)| *sum += more);
+                sums.iter_mut().zip(group.sums).for_each(|(sum, more)| *sum = plus(*sum, more));
             }
         }
         hours.into_iter().map(|((channel, hour, model, kind), sums)| {
@@ -162,6 +166,10 @@ impl Group {
         let own = (self.channel_id != ALL_CHANNELS).then_some(self.channel_id);
         own.into_iter().chain([ALL_CHANNELS])
     }
+}
+
+fn plus(sum: i64, more: i64) -> i64 {
+    Quota(sum).sum_with(Quota(more)).0
 }
 
 /// With placeholders in SQLite's form, so that they aren't renumbered for every row.

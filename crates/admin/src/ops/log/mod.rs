@@ -218,7 +218,7 @@ pub async fn statistics(
         (start_at, Some(end_at).filter(|end_at| *end_at <= now)),
     )
     .await?;
-    let columns = sums::columns();
+    let columns = sums::columns(&state.db);
     let sql = format!(
         "SELECT type, {columns} FROM {table} GROUP BY type HAVING sum(lines) > 0 ORDER BY type"
     );

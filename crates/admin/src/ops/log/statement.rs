@@ -201,7 +201,7 @@ async fn sums(
         sums::source(db, &filter, None, (UnixMs(0), Some(end))).await?;
     values.extend([start.into(), user_id.into()]);
     let (start, user_id) = (values.len() - 1, values.len());
-    let (columns, of_one) = (sums::columns(), sums::of_a_line());
+    let (columns, of_one) = (sums::columns(db), sums::of_a_line());
     let sql = format!(
         "SELECT CASE WHEN created_at < ${start} THEN 'opening' ELSE type END AS kind,
              CASE WHEN created_at < ${start} THEN '' ELSE model_name END AS model, {columns},

@@ -3,7 +3,7 @@
 use super::LogFilter;
 use domain::{DAY_MS, HOUR_MS};
 use domain::{UnixMs, UserId};
-use ledger::rollups::COLUMNS;
+use ledger::rollups::{COLUMNS, summed};
 use std::fmt::Write as _;
 use store::{Db, Engine, StoreError, Value};
 
@@ -147,6 +147,6 @@ pub(super) fn of_a_line() -> String {
 }
 
 /// The columns that add up a source.
-pub(super) fn columns() -> String {
-    COLUMNS.map(|(column, _)| format!("CAST(sum({column}) AS BIGINT) AS {column}")).join(", ")
+pub(super) fn columns(db: &Db) -> String {
+    COLUMNS.map(|(column, _)| summed(db.engine(), column, column)).join(", ")
 }

@@ -127,7 +127,7 @@ pub async fn series(
         (Engine::Postgres, Step::Hour) => "date_trunc('hour', created_at, 'UTC')",
         (Engine::Postgres, Step::Day) => "date_trunc('day', created_at, 'UTC')",
     };
-    let columns = sums::columns();
+    let columns = sums::columns(&state.db);
     let sql = format!("SELECT {bucket} AS step, type, {columns} FROM {table} GROUP BY 1, 2");
     let rows = state.db.search(&sql, &values).await?;
     let first = start.0 - start.0.rem_euclid(step_ms);
@@ -163,11 +163,11 @@ pub async fn models(
 ) -> Result<Vec<ModelUsage>, AdminError> {
     let bounds = bounds(request, state.clock.now())?;
     let Source { table, values } = lines(state, actor, own, request, bounds).await?;
-    let columns = sums::columns();
+    let columns = sums::columns(&state.db);
     let sql = format!(
         "SELECT model_name, {columns} FROM {table} WHERE model_name <> ''
          GROUP BY model_name HAVING sum(charging) > 0
-         ORDER BY sum(used_delta) DESC, model_name LIMIT {}",
+         ORDER BY used_delta DESC, model_name LIMIT {}",
         request.top
     );
     let rows = state.db.search(&sql, &values).await?;
@@ -230,17 +230,14 @@ fn bounds(request: &UsageRequest, now: UnixMs) -> Result<(UnixMs, UnixMs), Admin
 impl UsagePoint {
     fn add(&mut self, row: &Row) -> Result<(), AdminError> {
         let kind: String = row.get("type")?;
-        let plus = |a: Quota, b: Quota| {
-            a.checked_add(b).ok_or_else(|| AdminError::System("a sum does not fit".to_owned()))
-        };
-        self.spent = plus(self.spent, row.get("used_delta")?)?;
+        self.spent = self.spent.sum_with(row.get("used_delta")?);
         if kind == "consume" {
             self.calls += row.get::<i64>("charging")?;
             self.prompt_tokens += row.get::<i64>("prompt_tokens")?;
             self.completion_tokens += row.get::<i64>("completion_tokens")?;
         }
         if kind == "topup" {
-            self.paid_in = plus(self.paid_in, row.get("delta")?)?;
+            self.paid_in = self.paid_in.sum_with(row.get("delta")?);
         }
         Ok(())
     }

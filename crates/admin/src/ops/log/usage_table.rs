@@ -145,10 +145,10 @@ async fn keys(
     request: &UsageRequest,
 ) -> Result<Vec<UsageRow>, AdminError> {
     let source = usage::own_lines(state, actor, request).await?;
-    let columns = sums::columns();
+    let columns = sums::columns(&state.db);
     let sql = format!(
         "SELECT token_id, {columns} FROM {} GROUP BY token_id HAVING sum(charging) > 0
-         ORDER BY sum(used_delta) DESC, token_id LIMIT {MAX_ROWS}",
+         ORDER BY used_delta DESC, token_id LIMIT {MAX_ROWS}",
         source.table
     );
     let rows = state.db.search(&sql, &source.values).await?;

@@ -3,7 +3,7 @@
 use crate::connections::{ConnectionState, Connections};
 use crate::head_timer::HeadTimer;
 use crate::request_rules::refusal;
-use crate::write_guard::WriteGuard;
+use crate::write_guard::{Sending, WriteGuard};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -100,16 +100,21 @@ where
             return;
         };
         let handler = place.handler.clone();
+        let sending = Sending::default();
+        let guarded = sending.clone();
         let service = service_fn(move |request| {
             let answer = match refusal(&request) {
                 None => Ok(handler(request, peer)),
                 Some(refused) => Err(Box::new(refused)),
             };
+            let sending = sending.clone();
             async move {
-                Ok::<_, Infallible>(match answer {
+                let mut response = match answer {
                     Ok(answer) => answer.await,
                     Err(refused) => *refused,
-                })
+                };
+                sending.set(response.extensions_mut().remove());
+                Ok::<_, Infallible>(response)
             }
         });
         let _there = place.runtime.enter();
@@ -119,7 +124,8 @@ where
         };
         let mut http = http.clone();
         http.timer(HeadTimer::default());
-        let io = WriteGuard::new(TokioIo::new(stream), write_window, Arc::clone(connections));
+        let connections = Arc::clone(connections);
+        let io = WriteGuard::new(TokioIo::new(stream), write_window, connections.clone(), guarded);
         let connection = http.serve_connection(io, service);
         let supervised = connections.join().supervise(connection);
         let connection = async move {

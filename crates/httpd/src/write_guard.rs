@@ -7,10 +7,11 @@ use crate::connections::Connections;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
+use web::Unread;
 
 /// The minimum that a client reads once it is awaited. A phone on a bad line reads more; a client
 /// that reads less is holding memory on purpose.
@@ -19,11 +20,27 @@ const LEAST_BYTES_PER_SECOND: u64 = 256;
 /// The window during a stop, which is not to wait for clients that read nothing.
 const STOPPING_WINDOW: Duration = Duration::from_secs(5);
 
+/// What counts the response that a connection is sending, if it flows.
+#[derive(Clone, Default)]
+pub(crate) struct Sending(Arc<Mutex<Option<Unread>>>);
+
+impl Sending {
+    /// The next response begins.
+    pub(crate) fn set(&self, unread: Option<Unread>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = unread;
+    }
+
+    fn get(&self) -> Option<Unread> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// A connection with a deadline for writes.
 pub(crate) struct WriteGuard<T> {
     io: T,
     window: Duration,
     connections: Arc<Connections>,
+    sending: Sending,
     /// `None` while the client keeps up.
     wait: Option<Wait>,
     /// Reused from wait to wait.
@@ -34,12 +51,27 @@ pub(crate) struct WriteGuard<T> {
 struct Wait {
     until: Instant,
     taken_bytes: u64,
+    /// Counts what waits; none of a response that is counted as a whole.
+    unread: Option<Unread>,
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        if let Some(unread) = &self.unread {
+            unread.is_written();
+        }
+    }
 }
 
 impl<T> WriteGuard<T> {
     /// Within each `window` in which the client is awaited it must read a minimum of bytes.
-    pub(crate) const fn new(io: T, window: Duration, connections: Arc<Connections>) -> Self {
-        Self { io, window, connections, wait: None, timer: None }
+    pub(crate) const fn new(
+        io: T,
+        window: Duration,
+        connections: Arc<Connections>,
+        sending: Sending,
+    ) -> Self {
+        Self { io, window, connections, sending, wait: None, timer: None }
     }
 
     /// A stop wakes every connection, and shortens a window that has begun.
@@ -64,8 +96,14 @@ impl<T> WriteGuard<T> {
         }
         let window = self.window();
         let least_bytes = window.as_secs().saturating_mul(LEAST_BYTES_PER_SECOND);
-        let fresh = || Wait { until: Instant::now() + window, taken_bytes: 0 };
+        let fresh = || Wait { until: Instant::now() + window, taken_bytes: 0, unread: None };
         let wait = self.wait.get_or_insert_with(fresh);
+        if wait.unread.is_none() {
+            wait.unread = self.sending.get();
+            if wait.unread.as_ref().is_some_and(|unread| !unread.client_is_awaited()) {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+        }
         if window < self.window {
             wait.until = wait.until.min(Instant::now() + window);
         }
@@ -82,7 +120,7 @@ impl<T> WriteGuard<T> {
                 if wait.taken_bytes < least_bytes.max(1) {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
-                *wait = Wait { until: Instant::now() + window, taken_bytes: 0 };
+                (wait.until, wait.taken_bytes) = (Instant::now() + window, 0);
             }
             timer.as_mut().reset(wait.until);
         }

@@ -29,8 +29,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
 use upstream::{EchoGuard, EchoWatch, Echoed, Phase, ReplyBody, SendError};
-use web::BodyError;
 use web::memory::next_frame;
+use web::{BodyError, Unread};
 
 /// The source of a streamed reply, and what its end settles.
 pub(crate) struct FlowSource {
@@ -103,12 +103,17 @@ enum State {
 pub(crate) struct FlowBody {
     relay: Arc<Relay>,
     state: State,
+    unread: Unread,
 }
 
 impl FlowBody {
-    pub(crate) fn new(source: FlowSource, record: Record) -> Self {
+    pub(crate) fn new(source: FlowSource, record: Record, unread: Unread) -> Self {
         let relay = Arc::clone(record.relay());
-        Self { relay, state: State::Passing(Box::new(Flow { source, record, is_done: false })) }
+        Self {
+            relay,
+            unread,
+            state: State::Passing(Box::new(Flow { source, record, is_done: false })),
+        }
     }
 }
 
@@ -444,6 +449,7 @@ impl Body for FlowBody {
 
 impl Drop for FlowBody {
     fn drop(&mut self) {
+        self.unread.is_over();
         match std::mem::replace(&mut self.state, State::Over) {
             State::Passing(flow) if flow.source.pending.is_some() => {
                 self.relay.spawn("drain", flow.drain());

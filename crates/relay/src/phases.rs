@@ -29,7 +29,7 @@ use crate::submit::{self, SubmitOptions};
 use crate::surface::{ApiPath, Surface, meant, read_shape, surface};
 use crate::vendor_tasks::{self, TaskCallRead, lists_tasks};
 use crate::{Relay, billing, faults, models, route, session, spoken, task_view};
-use domain::{ChannelId, Fault, FrozenPrice, ModelName, Pricing};
+use domain::{ChannelId, Fault, FrozenPrice, ModelName, Pricing, UserId};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
@@ -39,7 +39,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use store::{Catalog, Channel};
-use web::Body;
+use web::{Body, Unread};
 
 /// A request as it arrived.
 struct Arrival {
@@ -80,7 +80,12 @@ pub(crate) async fn run_phases(
         }
         Ok(Delivery::Flowing(response, source)) => {
             record.answers(response.status());
-            response.map(|()| web::boxed(FlowBody::new(*source, record)))
+            let user_id = record.user_id.unwrap_or(UserId(0));
+            let unread = Unread::new(&relay.budget, user_id);
+            let body = FlowBody::new(*source, record, unread.clone());
+            let mut response = response.map(|()| web::boxed(body));
+            response.extensions_mut().insert(unread);
+            response
         }
         Err(fault) => {
             record.fail(&fault);
@@ -395,9 +400,10 @@ async fn reserve(
     Ok(())
 }
 
-/// The rate limit of the key, and the number of calls in flight.
+/// The rate limit of the key, the number of calls in flight, and room for a client that won't read.
 async fn admit(relay: &Relay, caller: &Caller) -> Result<(), Fault> {
-    if relay.metrics.in_flight.get() > relay.config.max_in_flight {
+    let has_room = relay.budget.has_room_for_unread(caller.identity.user_id);
+    if relay.metrics.in_flight.get() > relay.config.max_in_flight || !has_room {
         return Err(faults::overloaded());
     }
     let Some((key_id, per_minute)) = rate_of(&caller.identity) else { return Ok(()) };

@@ -10,6 +10,7 @@ mod json;
 pub mod memory;
 mod request_id;
 mod seconds;
+mod unread;
 
 pub use body::{Body, BodyError, boxed, empty, full};
 pub use client_address::TrustedProxies;
@@ -17,3 +18,4 @@ pub use fault::{Shown, render_admin_fault, render_fault, render_fault_as, show};
 pub use json::json;
 pub use request_id::{X_REQUEST_ID, request_id, uuid_v7};
 pub use seconds::Seconds;
+pub use unread::Unread;

@@ -1,6 +1,7 @@
 //! The byte budget of all bodies held in memory, and each user's part of it.
 
 use crate::BodyError;
+use crate::unread::UNREAD_BYTES;
 use bytes::Bytes;
 use domain::UserId;
 use http_body::{Body, Frame, SizeHint};
@@ -30,6 +31,9 @@ pub struct Budget {
     /// Also a metric.
     used_bytes: Gauge,
     of_users: Box<[AtomicI64]>,
+    /// The part of it that flowing responses have whose clients don't read.
+    unread_bytes: AtomicI64,
+    unread_of_users: Box<[AtomicI64]>,
 }
 
 /// A share of the budget, of one user; given back when dropped.
@@ -45,8 +49,14 @@ impl Budget {
     #[must_use]
     pub fn new(limit_bytes: usize) -> Arc<Self> {
         let limit_bytes = AtomicI64::new(signed(limit_bytes));
-        let of_users = std::iter::repeat_with(AtomicI64::default).take(COUNTS).collect();
-        Arc::new(Self { limit_bytes, used_bytes: Gauge::default(), of_users })
+        let counts = || std::iter::repeat_with(AtomicI64::default).take(COUNTS).collect();
+        Arc::new(Self {
+            limit_bytes,
+            used_bytes: Gauge::default(),
+            of_users: counts(),
+            unread_bytes: AtomicI64::default(),
+            unread_of_users: counts(),
+        })
     }
 
     /// Resizes the budget. Shares already taken stay, even when they exceed it.
@@ -57,8 +67,47 @@ impl Budget {
     /// An empty share, to grow as data arrives.
     #[must_use]
     pub fn share_of(self: &Arc<Self>, user_id: UserId) -> Share {
-        let count = usize::try_from(user_id.0.rem_euclid(COUNTS as i64)).unwrap_or(0);
-        Share { budget: Arc::clone(self), count, bytes: 0 }
+        Share { budget: Arc::clone(self), count: count_of(user_id), bytes: 0 }
+    }
+
+    /// Whether one more flowing response of this user would find room if its client didn't read.
+    #[must_use]
+    pub fn has_room_for_unread(&self, user_id: UserId) -> bool {
+        let all = self.unread_bytes.load(Ordering::Relaxed);
+        let of_user = self.unread_of_users[count_of(user_id)].load(Ordering::Relaxed);
+        self.unread_fits(all + UNREAD_BYTES, of_user + UNREAD_BYTES)
+    }
+
+    /// Counts a flowing response of this user. `false`: there is no room.
+    ///
+    /// Bodies leave room to each other; responses under way can't, and find theirs beside bodies,
+    /// which then have less. A user may have as much as is left for others: half of all, a third
+    /// each where two do, and some for whoever comes next.
+    pub(crate) fn take_unread(&self, user_id: UserId) -> bool {
+        let count = count_of(user_id);
+        let add = |to: &AtomicI64| to.fetch_add(UNREAD_BYTES, Ordering::Relaxed) + UNREAD_BYTES;
+        let (all, of_user) = (add(&self.unread_bytes), add(&self.unread_of_users[count]));
+        if !self.unread_fits(all, of_user) {
+            self.unread_bytes.fetch_sub(UNREAD_BYTES, Ordering::Relaxed);
+            self.unread_of_users[count].fetch_sub(UNREAD_BYTES, Ordering::Relaxed);
+            return false;
+        }
+        self.of_users[count].fetch_add(UNREAD_BYTES, Ordering::Relaxed);
+        self.used_bytes.inc_by(UNREAD_BYTES);
+        true
+    }
+
+    pub(crate) fn give_back_unread(&self, user_id: UserId) {
+        let count = count_of(user_id);
+        for from in [&self.unread_bytes, &self.unread_of_users[count], &self.of_users[count]] {
+            from.fetch_sub(UNREAD_BYTES, Ordering::Relaxed);
+        }
+        self.used_bytes.dec_by(UNREAD_BYTES);
+    }
+
+    /// Whether a user may have so much of so much in all.
+    fn unread_fits(&self, all: i64, of_user: i64) -> bool {
+        of_user <= self.limit_bytes.load(Ordering::Relaxed) - all
     }
 
     /// Bytes in use.
@@ -66,6 +115,10 @@ impl Budget {
     pub const fn used_bytes(&self) -> &Gauge {
         &self.used_bytes
     }
+}
+
+fn count_of(user_id: UserId) -> usize {
+    usize::try_from(user_id.0.rem_euclid(COUNTS as i64)).unwrap_or(0)
 }
 
 fn signed(bytes: usize) -> i64 {

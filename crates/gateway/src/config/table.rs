@@ -270,7 +270,8 @@ settings! {
     MaxInFlight: "CUSTOM_PASS_MAX_IN_FLIGHT", SettingKind::Count(1, 1_000_000), "20000",
         "calls at work at a time; more get 503 OVERLOADED", live;
     BufferBudget: "CUSTOM_PASS_BUFFER_BUDGET", SettingKind::Bytes(MIB, 1024 * GIB), "256MiB",
-        "memory for bodies that have to be held whole, half of it for one user; past it: 503", live;
+        "memory for bodies that have to be held whole and replies that are not read, half of it \
+         for one user; past it: 503", live;
     MemoryLimit: "MEMORY_LIMIT" or "GOMEMLIMIT", SettingKind::Bytes(0, 1024 * GIB), "0",
         "resident memory past which new calls get 503 OVERLOADED; nothing is killed. 0: none", live;
 

@@ -283,10 +283,11 @@ on_sqlite! {
         world.model("m", fixed(1), Reply::text("ok")).await;
         let (ann, bob) = (world.payer(1_000).await, world.payer(1_000).await);
         let mut readers = Vec::new();
-        for _ in 0..40 {
-            for model in ["stream", "free", "file"] {
+        // As many as find room.
+        for _ in 0..12 {
+            for (model, payer) in [("stream", &ann), ("free", &ann), ("file", &bob)] {
                 let path = format!("/pass/{model}");
-                readers.push(ask(&world, "POST", &path, &ann.key, "").await);
+                readers.push(ask(&world, "POST", &path, &payer.key, "").await);
             }
         }
         for raw in &mut readers {
@@ -307,6 +308,57 @@ on_sqlite! {
             (flowing == 0 && world.open_holds().await == 0).then_some(())
         })
         .await;
+        close(&world).await;
+    }
+
+    async fn hundreds_of_streams_that_are_not_read(db: TestDb) {
+        let settings = [&SETTINGS[..], &[("CUSTOM_PASS_DRAIN_SECONDS", "1")]].concat();
+        let world = World::with(db, &settings).await;
+        let event = format!("\"{}\"", "x".repeat(60_000));
+        world.model("stream", fixed(1), Reply::sse(vec![event; 100])).await;
+        world.model("file", fixed(1), Reply::bytes("video/mp4", vec![7; 6 * MIB])).await;
+        world.model("m", fixed(1), Reply::text("ok")).await;
+        let (ann, bob) = (world.payer(1_000).await, world.payer(1_000).await);
+        world.forget_peak();
+        let mut unread = Vec::new();
+        for _ in 0..250 {
+            for model in ["stream", "file"] {
+                unread.push(ask(&world, "POST", &format!("/pass/{model}"), &ann.key, "").await);
+            }
+        }
+        // Those that find room are counted while they wait; the others are cut, or refused.
+        let buffered = async || world.server.metric("custompass_buffered_bytes").await;
+        eventually("the streams to be counted", || async {
+            (buffered().await > 7 * MIB as i64).then_some(())
+        })
+        .await;
+        let slow = world.server.call("GET", "/pass/file").key(&bob.key);
+        let mut slow = slow.stream().await;
+        eventually("each to have had its turn", || async {
+            let flowing = world.server.metric("custompass_requests_in_flight").await;
+            (flowing < 30).then_some(())
+        })
+        .await;
+        assert!(buffered().await <= 8 * MIB as i64 + 320 * 1024, "a user's part");
+        let mut seen = 0;
+        while let Some(piece) = slow.next_chunk().await {
+            seen += piece.unwrap().len();
+        }
+        assert_eq!(seen, 6 * MIB, "another's part is theirs");
+
+        drop(unread);
+        eventually("all to be settled", || async {
+            let flowing = world.server.metric("custompass_requests_in_flight").await;
+            (flowing == 0 && world.open_holds().await == 0).then_some(())
+        })
+        .await;
+        assert_eq!(buffered().await, 0);
+        let money = world.money(&ann).await;
+        assert_eq!((money.quota + money.used, money.used), (1_000, money.calls));
+        // Who reads has all the room again.
+        world.pay("m", &ann).await.expect(200);
+        let read = world.server.call("GET", "/pass/file").key(&ann.key).send().await;
+        assert_eq!(read.expect(200).body.len(), 6 * MIB);
         close(&world).await;
     }
 

@@ -29,6 +29,13 @@ pub fn servers() -> Result<()> {
     program("pgbouncer", "pgbouncer", others)
 }
 
+/// Ensures that libfaketime is there, where that is possible: without it the tests of clocks that
+/// jump are skipped.
+pub fn fake_clock() -> Result<()> {
+    let is_here = Path::new("/usr/bin/faketime").exists();
+    if is_here || !can_install() { Ok(()) } else { install("faketime") }
+}
+
 /// Ensures that Chromium and its driver are in the path, with a Chinese font: the console is tested
 /// in it.
 pub fn browser() -> Result<()> {

@@ -99,6 +99,7 @@ fn run_all(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {
         Ok(())
     })?;
     report.step("redis-server and pgbouncer", install::servers)?;
+    report.step("libfaketime", install::fake_clock)?;
     report.step("chromium and its driver", install::browser)?;
     if !flags.is_part() {
         report.step("go and node", install::go_and_node)?;

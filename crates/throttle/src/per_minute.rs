@@ -27,7 +27,7 @@ impl<K: Eq + Hash> PerMinute<K> {
     /// After how many microseconds there is capacity, when there is none now.
     pub fn take(&self, who: K, per_minute: u32, now_us: i64) -> Result<(), i64> {
         let mut known = self.known();
-        let rest_at_us = known.get(&who).copied().unwrap_or(now_us);
+        let rest_at_us = rest_of(&known, &who, now_us);
         let next_us = gcra(rest_at_us, per_minute, now_us)?;
         self.remember(&mut known, who, next_us, now_us);
         Ok(())
@@ -38,7 +38,7 @@ impl<K: Eq + Hash> PerMinute<K> {
     /// # Errors
     /// After how many microseconds there is.
     pub fn look(&self, who: &K, now_us: i64) -> Result<(), i64> {
-        let rest_at_us = self.known().get(who).copied().unwrap_or(now_us);
+        let rest_at_us = rest_of(&self.known(), who, now_us);
         let early_us = rest_at_us - now_us - MINUTE_US;
         if early_us >= 0 { Err(early_us + 1) } else { Ok(()) }
     }
@@ -46,7 +46,7 @@ impl<K: Eq + Hash> PerMinute<K> {
     /// Counts what was used already, even beyond the limit.
     pub fn count(&self, who: K, used: u32, per_minute: u32, now_us: i64) {
         let mut known = self.known();
-        let rest_at_us = known.get(&who).copied().unwrap_or(now_us);
+        let rest_at_us = rest_of(&known, &who, now_us);
         let next_us = after_use(rest_at_us, used, per_minute, now_us);
         self.remember(&mut known, who, next_us, now_us);
     }
@@ -69,6 +69,12 @@ impl<K: Eq + Hash> PerMinute<K> {
     pub(crate) fn remembered(&self) -> usize {
         self.known().len()
     }
+}
+
+/// When `who` would be idle again. Further ahead than the rules let it be: the clock was set back.
+fn rest_of<K: Eq + Hash>(known: &HashMap<K, i64>, who: &K, now_us: i64) -> i64 {
+    let rest_at_us = known.get(who).copied().unwrap_or(now_us);
+    if rest_at_us > now_us + 2 * MINUTE_US { now_us } else { rest_at_us }
 }
 
 /// Evicts the half that is nearest to idle. Those at their limit are the last to be evicted: else a
@@ -120,6 +126,17 @@ mod tests {
         tokens.count(7, u32::MAX, 1, 20_000_000);
         assert_eq!(tokens.look(&7, 20_000_000), Err(MINUTE_US + 1));
         assert_eq!(tokens.look(&7, 20_000_001 + MINUTE_US), Ok(()));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_locks_no_one_out() {
+        let (limits, hour_us) = (PerMinute::new(10), 60 * MINUTE_US);
+        while limits.take(7, 10, hour_us).is_ok() {}
+        limits.count(8, 500, 100, hour_us);
+        assert!(limits.look(&8, hour_us).is_err());
+        assert_eq!((limits.take(7, 10, 0), limits.look(&8, 0)), (Ok(()), Ok(())));
+        limits.count(8, 10, 100, 0);
+        assert_eq!(limits.look(&8, 0), Ok(()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Configuration → parts → running → drained.
 
+mod clock;
 mod first_run;
 mod parts;
 mod service;

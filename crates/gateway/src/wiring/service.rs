@@ -1,5 +1,6 @@
 //! The life of a serving process: start in order, run, stop in the opposite order.
 
+use super::clock::ServiceClock;
 use super::parts;
 use super::settings::{Followers, LiveSettings};
 use crate::app::App;
@@ -40,6 +41,8 @@ use web::memory::Budget;
 const MEMORY_PAUSE: Duration = Duration::from_millis(250);
 /// How often the months of PostgreSQL's partitions are looked after.
 const MONTHS_PAUSE: Duration = Duration::from_secs(6 * 3_600);
+/// How often the database's clock is looked at.
+const CLOCK_PAUSE: Duration = Duration::from_secs(5);
 /// How often idle connections to the database are thinned out.
 const IDLE_PAUSE: Duration = Duration::from_secs(30);
 /// How often the live counters note a minute.
@@ -137,14 +140,15 @@ impl Service {
     /// The first thing that can't be had, in words for the operator.
     pub(crate) async fn start(loaded: Loaded) -> anyhow::Result<Self> {
         let Loaded { config, followed, lines } = loaded;
-        let clock = parts::system_clock();
-        let started_at = clock.now();
+        let (began, service_clock) = (Instant::now(), ServiceClock::new());
+        let clock = service_clock.clock();
         let descriptors = process::raise_descriptor_limit();
         // Ports first: a second start on the same machine ends before it touches anything.
         let Ports { listener, metrics, diagnostics } = Ports::bind(&config)?;
         let (walks, jobs) = (TaskTracker::new(), TaskTracker::new());
         let shutdown = CancellationToken::new();
-        let mut built = build(&config, &clock, &walks, &jobs, &shutdown).await?;
+        let mut built = build(&config, (&service_clock, &clock), &walks, &jobs, &shutdown).await?;
+        let started_at = clock.now();
         let first_run_note = super::first_run(&built.admin, &config).await?;
         let cores = Cores::start(config.server.worker_threads).context("threads can't be made")?;
         let places: Vec<_> = cores
@@ -179,7 +183,7 @@ impl Service {
             spawn_diagnostics(&jobs, &shutdown, listener, &clock)?;
         }
         spawn_followers(&jobs, &shutdown, &built, (lines, settings, main));
-        spawn_background(&jobs, &shutdown, &config, &built.admin, &memory);
+        spawn_background(&jobs, &shutdown, &config, &built.admin, (&memory, &service_clock));
 
         let max_connections = match config.server.max_connections {
             0 => process::connections_for(descriptors),
@@ -194,7 +198,7 @@ impl Service {
         });
         let serving = httpd::serve(listener, limits, stop.clone(), places.collect());
         let serving = tokio::spawn(roster::named("accept loop", serving));
-        announce(address, &built.db, started_at, &clock, max_connections);
+        announce(address, &built.db, began, max_connections);
         Ok(Self {
             address,
             max_connections,
@@ -268,12 +272,12 @@ fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
 /// Opens the database and builds the parts on it, the ones that others need first.
 async fn build(
     config: &Config,
-    clock: &Clock,
+    (service_clock, clock): (&ServiceClock, &Clock),
     walks: &TaskTracker,
     jobs: &TaskTracker,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Parts> {
-    let (db, sealer) = open(config, clock.now()).await?;
+    let (db, sealer) = open(config, service_clock).await?;
     let node = parts::new_node(clock);
     let ledger_config = parts::ledger_config(config);
     let ledger =
@@ -357,14 +361,28 @@ fn health(config: &Config, built: &Parts, started_at: UnixMs) -> Health {
 }
 
 /// The database, migrated, to be served by this process, and what opens its secrets.
-async fn open(config: &Config, now: UnixMs) -> anyhow::Result<(Db, Sealer)> {
+async fn open(config: &Config, clock: &ServiceClock) -> anyhow::Result<(Db, Sealer)> {
     secret::make_data_dir(&config.database.db.data_dir)?;
     let sealer = parts::sealer(config)?;
     let db = Db::open(&config.database.db).await.context("the database can't be used")?;
     db.lock_for_serving().await.context("DATA_DIR")?;
+    clock.follow(&db).await.context("the database's clock can't be read")?;
+    let now = clock.clock().now();
     store::verify_secret(&db, &sealer, now).await?;
     store::make_months(&db, now).await?;
     Ok((db, sealer))
+}
+
+fn follow_clock(jobs: &TaskTracker, shutdown: &CancellationToken, clock: &ServiceClock, db: &Db) {
+    let (clock, db) = (clock.clone(), db.clone());
+    every("clock", jobs, shutdown, CLOCK_PAUSE, move || {
+        let (clock, db) = (clock.clone(), db.clone());
+        async move {
+            if let Err(error) = clock.follow(&db).await {
+                tracing::debug!(%error, "the database's clock can't be read");
+            }
+        }
+    });
 }
 
 fn start_traces(config: &Config, node: NodeId) -> anyhow::Result<Option<Traces>> {
@@ -447,9 +465,10 @@ fn spawn_background(
     shutdown: &CancellationToken,
     config: &Config,
     admin: &AdminState,
-    memory: &Arc<MemoryLimit>,
+    (memory, service_clock): (&Arc<MemoryLimit>, &ServiceClock),
 ) {
     let (db, clock) = (&admin.db, admin.clock.clone());
+    follow_clock(jobs, shutdown, service_clock, db);
     let months = db.clone();
     every("months", jobs, shutdown, MONTHS_PAUSE, move || {
         let (db, now) = (months.clone(), clock.now());
@@ -500,14 +519,8 @@ fn every<F>(
     jobs.spawn(roster::named(kind, run));
 }
 
-fn announce(
-    address: SocketAddr,
-    db: &Db,
-    started_at: UnixMs,
-    clock: &Clock,
-    max_connections: usize,
-) {
-    let took_ms = clock.now().since_ms(started_at).max(0);
+fn announce(address: SocketAddr, db: &Db, began: Instant, max_connections: usize) {
+    let took_ms = began.elapsed().as_millis();
     tracing::info!(
         target: "custompass",
         event = "listening",

@@ -17,6 +17,7 @@ mod balance;
 mod batch;
 mod browser;
 mod channels;
+mod clocks;
 mod cluster;
 mod commands;
 mod concurrency;

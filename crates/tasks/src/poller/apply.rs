@@ -218,7 +218,7 @@ pub(super) fn is_overdue(
     task: &Waiting,
     now: UnixMs,
 ) -> bool {
-    now.since_ms(task.lifetime_from) > lifetime_ms(core, target, task)
+    core.age_ms(task.lifetime_from, now) > lifetime_ms(core, target, task)
 }
 
 /// How long a task may take: what its document says, if that is longer than all may.
@@ -244,7 +244,7 @@ pub(super) async fn end_overdue(
     let grace_ms = i64::try_from(grace_ms).unwrap_or(i64::MAX);
     let given_up = |task: &&Waiting| {
         let most = lifetime_ms(core, target, task).saturating_add(grace_ms);
-        now.since_ms(task.lifetime_from) > most && now.since_ms(asking_since) > grace_ms
+        core.age_ms(task.lifetime_from, now) > most && now.since_ms(asking_since) > grace_ms
     };
     let ends = tasks.iter().filter(|task| match answered {
         true => is_overdue(core, target, task, now),

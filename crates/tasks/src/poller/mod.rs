@@ -28,11 +28,13 @@ mod words;
 
 use crate::{Parts, TasksConfig};
 use arc_swap::ArcSwap;
+use domain::UnixMs;
 use metrics::Metrics;
 use permits::Permits;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use words::Words;
@@ -47,6 +49,8 @@ struct Core {
     metrics: Metrics,
     permits: Permits,
     words: Words,
+    /// When the poller began, by a clock that does not jump and by the one that tasks are dated by.
+    began: (Instant, UnixMs),
     /// The retention of ended tasks has changed.
     retention_changed: Notify,
     /// Counts the requests to poll everything now.
@@ -66,6 +70,7 @@ pub(crate) fn start(
         metrics: Metrics::default(),
         permits: Permits::new(config.max_concurrent),
         words: Words::default(),
+        began: (Instant::now(), parts.clock.now()),
         retention_changed: Notify::new(),
         polls: watch::Sender::new(0),
         config: ArcSwap::from_pointee(config),
@@ -99,6 +104,14 @@ async fn follow_poll_requests(core: Arc<Core>, shutdown: CancellationToken) {
 impl Core {
     fn poll_now(&self) {
         self.polls.send_modify(|count| *count += 1);
+    }
+
+    /// How old a task is. A clock that jumps forward makes no task older than it can be: it would
+    /// be given up, and paid back, while its upstream works on it.
+    fn age_ms(&self, lifetime_from: UnixMs, now: UnixMs) -> i64 {
+        let (began, began_at) = self.began;
+        let passed_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        now.min(began_at.plus_ms(passed_ms)).since_ms(lifetime_from)
     }
 }
 

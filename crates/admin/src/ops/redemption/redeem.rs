@@ -51,7 +51,8 @@ struct Tally {
 
 impl Tally {
     fn lapsed(self, now: UnixMs) -> bool {
-        now.0.saturating_sub(self.since.0) >= WINDOW_MS
+        // It may also lie ahead: the clock was set back.
+        now.0.saturating_sub(self.since.0) >= WINDOW_MS || now < self.since
     }
 }
 

@@ -4,6 +4,7 @@
 //! A line may be let off with a comment on it or right above it: `tidy:allow(RULE) reason`.
 
 mod edges;
+mod markers;
 mod names;
 mod rules;
 mod source;
@@ -67,6 +68,7 @@ pub fn check(root: &Path) -> Result<()> {
         findings.extend(rules::check(source));
     }
     findings.extend(names::check(&sources));
+    findings.extend(markers::check(root)?);
     for finding in &findings {
         println!("{finding}");
     }

@@ -54,7 +54,7 @@ on_both_databases! {
         world.close().await;
     }
 
-    async fn users_see_that_the_books_balance(db: TestDb) {
+    async fn users_see_that_balances_were_verified(db: TestDb) {
         let world = World::open(db).await;
         let admin = world.admin();
         let ann = world.payer(1).await;
@@ -62,11 +62,11 @@ on_both_databases! {
         let name = name_of(&world, ann.id).await;
         let user = Browser::login(&world.server, &name, PASSWORD).await;
         user.get("/api/audit/ledger/clean").await.expect(404);
-        assert!(!user.get("/console").await.expect(200).text().contains("Books balance"));
+        assert!(!user.get("/console").await.expect(200).text().contains("Balances verified"));
         admin.get("/api/audit/ledger").await;
         let clean = user.get("/api/audit/ledger/clean").await.expect(200).json();
         assert!(clean["data"]["at"].as_i64().unwrap() > 0, "{clean}");
-        assert!(user.get("/console").await.expect(200).text().contains("Books balance"));
+        assert!(user.get("/console").await.expect(200).text().contains("Balances verified"));
         user.get("/api/audit/ledger/last").await.expect(403);
         world.close().await;
     }

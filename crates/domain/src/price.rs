@@ -336,6 +336,12 @@ impl FrozenPrice {
         Some(usage)
     }
 
+    /// Whether factors depend on how much was counted.
+    #[must_use]
+    pub fn has_size_tiers(&self) -> bool {
+        self.schedule.as_ref().is_some_and(|schedule| schedule.has_size_tiers())
+    }
+
     /// Whether it is a price of units alone.
     #[must_use]
     pub fn is_of_units(&self) -> bool {

@@ -78,6 +78,12 @@ impl Schedule {
         &self.tiers
     }
 
+    /// Whether factors depend on how much was counted.
+    #[must_use]
+    pub fn has_size_tiers(&self) -> bool {
+        self.tiers.iter().any(|tier| matches!(tier.when, TierCondition::Above { .. }))
+    }
+
     /// Whether a call's price depends on what its request says.
     #[must_use]
     pub fn reads_requests(&self) -> bool {

@@ -130,9 +130,11 @@ impl ProtocolRoute {
             ambiguous: found.twice || ambiguous,
             resources,
             input_tokens: found.text.tokens(),
-            output_limit: count(TextRole::Allowed)
-                .map(|count| count.whole)
-                .or_else(|| self.request.allowed.clone().find_map(|slot| found.number(slot))),
+            // Of a batch only the sum of its requests: a member beside them bounds nothing.
+            output_limit: match self.has_models() {
+                true => self.request.allowed.clone().find_map(|slot| found.number(slot)),
+                false => count(TextRole::Allowed).map(|count| count.whole),
+            },
             times: count(TextRole::Times).map_or(1, |count| count.whole.max(1)),
             units: read_units(units, found),
             bad_unit: found.bad.as_ref().and_then(|bad| {

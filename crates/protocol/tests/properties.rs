@@ -174,8 +174,12 @@ proptest! {
 fn depth_and_length_have_their_limits() {
     let deep = |n: usize| format!("{{\"a\":{}{}}}", "[".repeat(n), "]".repeat(n));
     let read = |text: String| whole(0, "application/json", text.as_bytes()).well_formed;
-    assert!(read(deep(511)));
-    assert!(!read(deep(512)));
+    for depth in [511, 512, 513, 600, 65_535] {
+        assert!(read(deep(depth)), "{depth}");
+    }
+    assert!(!read(deep(65_536)));
+    let crossed = deep(600).replacen("]}", "}", 1);
+    assert!(!read(crossed));
     // Deeper than any pointer, and back: what comes behind is still found.
     let usage = format!("{{\"a\":{},\"usage\":{{\"prompt_tokens\":5}}}}", deep(400));
     let reading = whole(0, "application/json", usage.as_bytes());

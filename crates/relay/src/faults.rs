@@ -61,7 +61,16 @@ pub(crate) fn priced_by_use_alone(model: &str) -> Fault {
     Fault::new(
         FaultKind::Config,
         format!("模型 {model} 按次计费, 而该接口只能按量计费"),
-        format!("{model} has a price per call, and this call is sold by use alone"),
+        format!("{model} has a price per call, and this call needs a price by use"),
+    )
+}
+
+/// A tier by size would count all requests of a batch as one.
+pub(crate) fn tiers_of_batch(model: &str) -> Fault {
+    Fault::new(
+        FaultKind::Config,
+        format!("模型 {model} 的价格有按用量分档的规则, 而批处理的用量是所有请求之和"),
+        format!("the price of {model} has tiers by size, and a batch is counted as a whole"),
     )
 }
 
@@ -71,7 +80,8 @@ pub(crate) fn priced_per_call_alone(model: &str) -> Fault {
         FaultKind::Config,
         format!("模型 {model} 按量计费, 而该接口的用量无法得知, 只能按次计费"),
         format!(
-            "{model} has a price by use, and what this call uses is not told: price it per call"
+            "{model} has a price by use, and the upstream does not report what this call uses: \
+             price it per call"
         ),
     )
 }

@@ -73,8 +73,12 @@ impl ApiPath {
 
     /// Refuses a price by which its calls can't be sold.
     pub(crate) fn check_price(&self, model: &str, price: &FrozenPrice) -> Result<(), Fault> {
-        let word = self.spoken.as_ref().map(|it| it.route().price);
-        match (word, price.is_by_use()) {
+        let route = self.spoken.as_ref().map(|it| it.route());
+        // What many requests count together says nothing of the size of each.
+        if price.has_size_tiers() && route.is_some_and(|route| route.has_models()) {
+            return Err(faults::tiers_of_batch(model));
+        }
+        match (route.map(|route| route.price), price.is_by_use()) {
             (Some(PriceWord::Use), false) => Err(faults::priced_by_use_alone(model)),
             (Some(PriceWord::Call), true) => Err(faults::priced_per_call_alone(model)),
             _ => Ok(()),

@@ -127,6 +127,7 @@ on_both_databases! {
         world.upstream.on(ONE, Reply::json(&batch("ended")));
         for (broken, why) in [
             (Reply::json(&json!({"error": "later"})).status(503), "status 503"),
+            (lines(&[]), "no lines"),
             (lines(&[succeeded(100, 20), "{\"result\":".to_owned()]), "not lines of JSON"),
         ] {
             world.upstream.on(RESULTS, broken);
@@ -145,8 +146,42 @@ on_both_databases! {
         assert_eq!(world.money(&ann).await.quota, 10_000 - held, "it is still held");
         world.db.execute(&a_day_passes).await;
         polled(&world, "completed").await;
+        // What could be read: half of 100 and twice 20.
         let money = world.money(&ann).await;
-        assert_eq!((money.quota, money.used), (10_000 - held, held));
+        assert_eq!((money.quota, money.used), (10_000 - 70, 70));
+
+        // Nothing could be read: what was held.
+        submit(&world, &ann, &of(&[message("claude", 100)])).await.expect(200);
+        world.upstream.on(RESULTS, lines(&[]));
+        world.db.execute(&format!("{a_day_passes} WHERE finish_time IS NULL")).await;
+        world.db.execute(&format!("{a_day_passes} WHERE finish_time IS NULL")).await;
+        world.server.signal(Signal::USR1);
+        world.wait_for_money(&ann, 10_000 - 70 - held, 70 + held).await;
+        world.close().await;
+    }
+
+    async fn what_a_model_was_made_to_write_is_counted(db: TestDb) {
+        let world = open(db).await;
+        let ann = world.payer(10_000).await;
+        submit(&world, &ann, &of(&[message("claude", 100)])).await.expect(200);
+        world.upstream.on(ONE, Reply::json(&batch("ended")));
+        let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
+        let deep = succeeded(100, 20).replacen("\"usage\"", &format!("\"x\":{deep},\"usage\""), 1);
+        world.upstream.on(RESULTS, lines(&[deep]));
+        polled(&world, "completed").await;
+        assert_eq!(world.money(&ann).await.used, 70);
+
+        // What stands beside the requests bounds nothing.
+        let held = async |body: &Value| {
+            let before = world.money(&ann).await.quota;
+            submit(&world, &ann, body).await.expect(200);
+            before - world.money(&ann).await.quota
+        };
+        let mut batch = of(&[message("claude", 100), message("claude", 100)]);
+        let honest = held(&batch).await;
+        batch["max_tokens"] = json!(1);
+        assert!(held(&batch).await >= honest, "{honest}");
+        world.server.signal(Signal::USR1);
         world.close().await;
     }
 
@@ -183,6 +218,10 @@ on_both_databases! {
         world.upstream.on(ONE, Reply::json(&batch("ended")));
         world.upstream.on(RESULTS, lines(&[succeeded(1, 1)]));
         polled(&world, "completed").await;
+        // A thousand small requests are not a large one.
+        let tiers = json!({"ratio": 1, "tiers": [{"above": {"input": 200_000}, "input": 2}]});
+        world.admin().price("claude-batch", tiers).await;
+        submit(&world, &ann, &of(&[message("claude", 1)])).await.expect(503);
         world.close().await;
     }
 }

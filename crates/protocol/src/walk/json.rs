@@ -11,9 +11,11 @@ use crate::pointer::MAX_SEGMENTS;
 use crate::program::{NONE, NodeId, PointerNode, PointerProgram};
 use crate::tokens::TokenCounter;
 
-/// Deepest nesting. Deeper is taken for malformed.
-const MAX_DEPTH: usize = 512;
-const WORDS: usize = MAX_DEPTH / 64;
+/// Deepest nesting. Deeper is taken for malformed. Readers of JSON give up earlier, but what a
+/// model was made to write must not decide whether it is charged.
+const MAX_DEPTH: usize = 1 << 16;
+/// Words of 64 containers, up to the depth that other readers follow.
+const WORDS: usize = 8;
 /// Containers that a pointer can lead into.
 const FRAMES: usize = MAX_SEGMENTS + 1;
 
@@ -52,6 +54,8 @@ pub(crate) struct JsonWalker {
     depth: usize,
     /// One bit for each open container: 1 is an object.
     objects: [u64; WORDS],
+    /// Those of deeper ones.
+    deeper: Vec<u64>,
     frames: [OpenContainer; FRAMES],
     /// The innermost container.
     here: OpenContainer,
@@ -76,6 +80,7 @@ impl JsonWalker {
             state: JsonState::Value(false),
             depth: 0,
             objects: [0; WORDS],
+            deeper: Vec::new(),
             frames: [NOWHERE; FRAMES],
             here: NOWHERE,
             next: 0,
@@ -188,9 +193,13 @@ impl JsonWalker {
         }
     }
 
-    const fn in_object(&self) -> bool {
+    fn in_object(&self) -> bool {
         match self.depth.checked_sub(1) {
-            Some(top) => self.objects[top / 64] >> (top % 64) & 1 == 1,
+            Some(top) => {
+                let at = top / 64;
+                let word = self.objects.get(at).or_else(|| self.deeper.get(at - WORDS));
+                word.is_some_and(|word| word >> (top % 64) & 1 == 1)
+            }
             None => false,
         }
     }
@@ -409,9 +418,13 @@ impl JsonWalker {
         if let Some(frame) = self.depth.checked_sub(1).and_then(|at| self.frames.get_mut(at)) {
             *frame = self.here;
         }
-        let bit = 1 << (self.depth % 64);
-        let word = &mut self.objects[self.depth / 64];
-        *word = if object { *word | bit } else { *word & !bit };
+        let (at, bit) = (self.depth / 64, 1 << (self.depth % 64));
+        if at - at.min(WORDS - 1) > self.deeper.len() {
+            self.deeper.push(0);
+        }
+        if let Some(word) = self.objects.get_mut(at).or_else(|| self.deeper.get_mut(at - WORDS)) {
+            *word = if object { *word | bit } else { *word & !bit };
+        }
         self.depth += 1;
         self.found.depth = self.depth;
         self.here = OpenContainer { node: id, elements: 0 };

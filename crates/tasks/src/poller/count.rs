@@ -5,12 +5,16 @@ use super::Core;
 use super::apply::{End, is_overdue};
 use super::poll_request::{PollFailure, PollQuestion, PollTarget};
 use super::report::usage_of;
-use domain::{Meter, Meters, TaskStatus};
+use domain::{Meter, Meters, TaskStatus, TaskUid};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::BodyExt;
 use ledger::Charge;
 use protocol::TaskCount;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
 use upstream::{Deadlines, OutboundRequest};
 
 /// How long all lines may take.
@@ -18,8 +22,64 @@ const TOTAL_MS: u64 = 15 * 60 * 1000;
 /// More are not read.
 const MAX_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 
-/// The ends of tasks, with their use. One whose use can't be counted is left for the next pass; at
-/// the end of its lifetime it is charged what it holds.
+/// Tasks whose use could not be counted and that are remembered for a pause.
+const MAX_PAUSED: usize = 10_000;
+/// The longest pause before lines are fetched again, in ms.
+const MAX_PAUSE_MS: u64 = 60 * 60 * 1000;
+
+/// When the lines of tasks are fetched again that could not be counted: after twice as long each
+/// time, because they may be long. Kept by this node alone, and forgotten where there are too many.
+#[derive(Debug, Default)]
+pub(super) struct CountPauses(Mutex<HashMap<TaskUid, CountPause>>);
+
+#[derive(Clone, Copy, Debug)]
+struct CountPause {
+    tries: u32,
+    until: Instant,
+    /// The number of requests to poll at once that had come: one more ends the pause.
+    polls: u64,
+}
+
+impl CountPauses {
+    fn lasts(&self, uid: TaskUid, polls: u64) -> bool {
+        let paused = self.lock().get(&uid).copied();
+        paused.is_some_and(|pause| pause.polls == polls && Instant::now() < pause.until)
+    }
+
+    fn begin(&self, uid: TaskUid, polls: u64, interval_ms: u64) {
+        let mut paused = self.lock();
+        if paused.len() >= MAX_PAUSED {
+            paused.clear();
+        }
+        let tries = paused.get(&uid).map_or(0, |pause| pause.tries);
+        let pause_ms = interval_ms.saturating_mul(1 << tries.min(16)).min(MAX_PAUSE_MS);
+        let until = Instant::now() + Duration::from_millis(pause_ms);
+        paused.insert(uid, CountPause { tries: tries + 1, until, polls });
+    }
+
+    fn end(&self, uid: TaskUid) {
+        self.lock().remove(&uid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TaskUid, CountPause>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why lines could not be counted, and what could be read of them.
+struct Uncounted {
+    failure: PollFailure,
+    read: Option<Meters>,
+}
+
+impl<E: Into<PollFailure>> From<E> for Uncounted {
+    fn from(failure: E) -> Self {
+        Self { failure: failure.into(), read: None }
+    }
+}
+
+/// The ends of tasks, with their use. One whose use can't be counted is left for a later pass; at
+/// the end of its lifetime it is charged what could be read, or else what it holds.
 pub(super) async fn counted<'t>(
     core: &Core,
     target: &PollTarget,
@@ -31,21 +91,28 @@ pub(super) async fn counted<'t>(
         let rules = target.rules(&end.task.path).ok().flatten();
         let count = rules.and_then(|rules| rules.count.as_ref());
         if let Some(count) = count.filter(|_| end.end.status == TaskStatus::Completed) {
+            let (uid, polls) = (end.task.uid, *core.polls.borrow());
+            let is_last = is_overdue(core, Some(target), end.task, core.parts.clock.now());
+            if core.count_pauses.lasts(uid, polls) && !is_last {
+                continue;
+            }
             end.charge = match use_of(core, target, (question, &end), count).await {
                 Ok(meters) => Charge::Price(Some(usage_of(&meters))),
-                Err(failure) => {
-                    let is_last = is_overdue(core, Some(target), end.task, core.parts.clock.now());
+                Err(Uncounted { failure, read }) => {
                     tracing::warn!(
                         target: "custompass", event = "task_not_counted",
                         channel_id = target.prepared.channel.id.0, task_id = end.task.task_id,
                         request_id = end.task.request_id, is_last, error = failure.error(),
                     );
                     if !is_last {
+                        let interval_ms = core.config.load().poll_interval_ms;
+                        core.count_pauses.begin(uid, polls, interval_ms);
                         continue;
                     }
-                    Charge::Price(None)
+                    Charge::Price(read.map(|meters| usage_of(&meters)))
                 }
             };
+            core.count_pauses.end(uid);
         }
         counted.push(end);
     }
@@ -58,7 +125,7 @@ async fn use_of(
     target: &PollTarget,
     (question, end): (PollQuestion<'_>, &End<'_>),
     count: &TaskCount,
-) -> Result<Meters, PollFailure> {
+) -> Result<Meters, Uncounted> {
     let unasked = |why: &dyn std::fmt::Display| PollFailure::Unasked(why.to_string());
     let path = upstream::encode_path(&end.task.path);
     let path = count.request.path_for(&end.task.task_id, target.model(), &path);
@@ -74,27 +141,32 @@ async fn use_of(
     let deadlines = Deadlines { total_ms: TOTAL_MS, ..target.deadlines() };
     let reply = core.parts.client.send(request, &deadlines).await?;
     if !reply.status.is_success() {
-        return Err(PollFailure::Status(reply.status));
+        return Err(PollFailure::Status(reply.status).into());
     }
     let encoding = reply.headers.get(CONTENT_ENCODING);
     if encoding.is_some_and(|encoding| encoding != "identity") {
-        return Err(PollFailure::Unusable("compressed, against Accept-Encoding".to_owned()));
+        let why = "compressed, against Accept-Encoding".to_owned();
+        return Err(PollFailure::Unusable(why).into());
     }
     let (mut reader, mut body, mut length) = (count.reader(), reply.body, 0_u64);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         length = length.saturating_add(data.len() as u64);
         if length > MAX_BYTES {
-            return Err(PollFailure::TooLarge);
+            return Err(PollFailure::TooLarge.into());
         }
         reader.push(&data);
     }
     let read = reader.finish();
-    match read.fault {
-        _ if !read.well_formed => Err(PollFailure::Unusable("not lines of JSON".to_owned())),
-        Some(fault) => Err(PollFailure::Unusable(format!("{} is {}", fault.meter, fault.text))),
-        None => Ok(or_nothing(&read.meters)),
-    }
+    let why = match &read.fault {
+        // A batch has at least one request, of which there is a line.
+        _ if read.documents == 0 => "no lines".to_owned(),
+        _ if !read.well_formed => "not lines of JSON".to_owned(),
+        Some(fault) => format!("{} is {}", fault.meter, fault.text),
+        None => return Ok(or_nothing(&read.meters)),
+    };
+    let failure = PollFailure::Unusable(why);
+    Err(Uncounted { failure, read: read.meters.usage().map(|_| read.meters) })
 }
 
 /// Lines that count nothing say that nothing was used.

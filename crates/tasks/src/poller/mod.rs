@@ -28,6 +28,7 @@ mod words;
 
 use crate::{Parts, TasksConfig};
 use arc_swap::ArcSwap;
+use count::CountPauses;
 use domain::UnixMs;
 use metrics::Metrics;
 use permits::Permits;
@@ -55,6 +56,7 @@ struct Core {
     retention_changed: Notify,
     /// Counts the requests to poll everything now.
     polls: watch::Sender<u64>,
+    count_pauses: CountPauses,
 }
 
 /// The poller of this node.
@@ -73,6 +75,7 @@ pub(crate) fn start(
         began: (Instant::now(), parts.clock.now()),
         retention_changed: Notify::new(),
         polls: watch::Sender::new(0),
+        count_pauses: CountPauses::default(),
         config: ArcSwap::from_pointee(config),
         parts,
     });

@@ -230,11 +230,11 @@ impl Flow {
     }
 
     /// Drains the reply for a disconnected client, within limits, and ends the reservation.
-    async fn drain(mut self: Box<Self>) {
+    async fn drain(mut self: Box<Self>, drain_ms: u64) {
         let relay = Arc::clone(self.record.relay());
         relay.metrics.drained();
         self.source.body.client_leaves();
-        let until = Instant::now() + Duration::from_millis(relay.config.drain_ms);
+        let until = Instant::now() + Duration::from_millis(drain_ms);
         let mut left_bytes = relay.config.drain_bytes;
         if let Some(prefix) = self.source.prefix.take().filter(|prefix| !prefix.is_empty())
             && self.take(prefix).1 != Piece::More
@@ -321,7 +321,8 @@ impl FlowBody {
         if flow.source.pending.is_none() {
             flow.record.fail(&faults::reader_too_slow().caused_by(error));
         } else if matches!(error, SendError::Timeout(Phase::ClientReply)) {
-            self.relay.spawn("drain", flow.drain());
+            let drain_ms = self.relay.config.drain_ms;
+            self.relay.spawn("drain", flow.drain(drain_ms));
         } else {
             // The request broke off, and with it the connection to the upstream.
             self.relay.spawn("settlement", async {
@@ -452,7 +453,10 @@ impl Drop for FlowBody {
         self.unread.is_over();
         match std::mem::replace(&mut self.state, State::Over) {
             State::Passing(flow) if flow.source.pending.is_some() => {
-                self.relay.spawn("drain", flow.drain());
+                // What found no room is not read on either: that takes room as well.
+                let drain_ms =
+                    if self.unread.is_refused() { 0 } else { self.relay.config.drain_ms };
+                self.relay.spawn("drain", flow.drain(drain_ms));
             }
             State::Closing { closing, .. } => {
                 self.relay.spawn("settlement", async {

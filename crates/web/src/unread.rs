@@ -32,6 +32,8 @@ struct State {
     is_awaited: bool,
     /// The body has ended.
     is_over: bool,
+    /// There was no room: the connection was ended.
+    is_refused: bool,
 }
 
 impl Unread {
@@ -48,8 +50,15 @@ impl Unread {
         state.is_awaited = true;
         if !state.is_counted {
             state.is_counted = self.0.budget.take_unread(self.0.user_id);
+            state.is_refused = !state.is_counted;
         }
         state.is_counted
+    }
+
+    /// Whether there was no room, so that the connection was ended.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.0.state().is_refused
     }
 
     /// The connection has written everything so far.

@@ -321,7 +321,7 @@ on_sqlite! {
         let (ann, bob) = (world.payer(1_000).await, world.payer(1_000).await);
         world.forget_peak();
         let mut unread = Vec::new();
-        for _ in 0..250 {
+        for _ in 0..100 {
             for model in ["stream", "file"] {
                 unread.push(ask(&world, "POST", &format!("/pass/{model}"), &ann.key, "").await);
             }

@@ -2,6 +2,8 @@
 //! nothing. In memory, of this process alone, so that a request id that a client has can be found.
 
 use domain::{ChannelId, KeyId, UnixMs, UserId};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -83,10 +85,53 @@ impl Ring {
     }
 }
 
+/// A list of limited length by users: who has the most in it makes room, so that nobody drives out
+/// what others look for.
+#[derive(Debug, Default)]
+struct FairList(Mutex<CallsByUser>);
+
+#[derive(Debug, Default)]
+struct CallsByUser {
+    calls: BTreeMap<UserId, VecDeque<Arc<RecentCall>>>,
+    length: usize,
+}
+
+impl FairList {
+    fn push(&self, user_id: UserId, call: RecentCall) {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        list.calls.entry(user_id).or_default().push_back(Arc::new(call));
+        list.length += 1;
+        if list.length > MAX_FAILED {
+            list.drop_one();
+        }
+    }
+
+    fn calls(&self) -> Vec<Arc<RecentCall>> {
+        let list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        list.calls.values().flatten().map(Arc::clone).collect()
+    }
+}
+
+impl CallsByUser {
+    /// Drops the oldest of those who have the most.
+    fn drop_one(&mut self) {
+        let oldest = |calls: &VecDeque<Arc<RecentCall>>| calls.front().map(|call| call.at);
+        let most = self.calls.iter().max_by_key(|(_, it)| (it.len(), Reverse(oldest(it))));
+        let Some(user_id) = most.map(|(user_id, _)| *user_id) else { return };
+        if let Some(calls) = self.calls.get_mut(&user_id) {
+            calls.pop_front();
+            self.length -= 1;
+            if calls.is_empty() {
+                self.calls.remove(&user_id);
+            }
+        }
+    }
+}
+
 /// The last calls without a charge.
 #[derive(Debug)]
 pub struct RecentCalls {
-    failed: Ring,
+    failed: FairList,
     nameless: Ring,
     free: Ring,
 }
@@ -94,7 +139,7 @@ pub struct RecentCalls {
 impl Default for RecentCalls {
     fn default() -> Self {
         Self {
-            failed: Ring::new(MAX_FAILED),
+            failed: FairList::default(),
             nameless: Ring::new(MAX_NAMELESS),
             free: Ring::new(MAX_FREE),
         }
@@ -110,19 +155,20 @@ impl RecentCalls {
             cause.truncate(end);
             cause.push('…');
         }
-        match &call.end {
-            RecentEnd::Free => self.free.push(call),
-            _ if call.user_id.is_none() => self.nameless.push(call),
-            _ => self.failed.push(call),
+        match (&call.end, call.user_id) {
+            (RecentEnd::Free, _) => self.free.push(call),
+            (_, None) => self.nameless.push(call),
+            (_, Some(user_id)) => self.failed.push(user_id, call),
         }
     }
 
     /// Those that `wanted` picks, the newest first.
     #[must_use]
     pub fn find(&self, wanted: impl Fn(&RecentCall) -> bool) -> Vec<Arc<RecentCall>> {
-        let all = self.failed.calls().chain(self.nameless.calls()).chain(self.free.calls());
+        let all =
+            self.failed.calls().into_iter().chain(self.nameless.calls()).chain(self.free.calls());
         let mut found: Vec<_> = all.filter(|call| wanted(call)).collect();
-        found.sort_by_key(|call| std::cmp::Reverse(call.at));
+        found.sort_by_key(|call| Reverse(call.at));
         found
     }
 }
@@ -163,6 +209,26 @@ mod tests {
         assert_eq!(&*all[0].request_id, (MAX_FAILED + 2).to_string(), "the newest comes first");
         let named = |id: &str| calls.find(|call| &*call.request_id == id).len();
         assert_eq!([named("0"), named("1"), named("2"), named("3")], [1, 1, 0, 1]);
+    }
+
+    #[test]
+    fn no_user_drives_out_another() {
+        let calls = RecentCalls::default();
+        for n in 0..3 {
+            calls.push(call(n, Some(UserId(3)), failed("of bob")));
+        }
+        for n in 3..3 * MAX_FAILED {
+            calls.push(call(n, Some(UserId(2)), failed("of ann")));
+        }
+        let of = |user: i64| calls.find(|call| call.user_id == Some(UserId(user))).len();
+        assert_eq!([of(2), of(3)], [MAX_FAILED - 3, 3]);
+        // Where all have as many, the oldest makes room.
+        for n in 0..2 * MAX_FAILED {
+            let user = i64::try_from(n).unwrap();
+            calls.push(call(3 * MAX_FAILED + n, Some(UserId(user)), failed("x")));
+        }
+        assert_eq!(calls.find(|_| true).len(), MAX_FAILED);
+        assert_eq!([of(0), of(i64::try_from(2 * MAX_FAILED - 1).unwrap())], [0, 1]);
     }
 
     #[test]

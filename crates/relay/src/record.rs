@@ -199,6 +199,8 @@ impl Record {
     fn remember(&mut self) {
         let end = match std::mem::replace(&mut self.outcome, CallResult::Gone) {
             CallResult::Success if self.quota.is_some() => return,
+            // Charged, although it failed: a stream that was cut.
+            _ if self.quota.is_some_and(|quota| quota.0 > 0) => return,
             CallResult::Success => RecentEnd::Free,
             CallResult::Gone => RecentEnd::Gone,
             CallResult::Failed { code, words, error: cause, .. } => {

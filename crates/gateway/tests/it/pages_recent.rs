@@ -3,7 +3,7 @@
 
 use crate::pages::{Browser, PASSWORD, lively, name_of};
 use crate::world::{Payer, World, by_use};
-use testkit::{Answer, ROOT_PASSWORD, Reply, TestDb, json, on_both_databases};
+use testkit::{Answer, ROOT_PASSWORD, Reply, Step, TestDb, json, on_both_databases};
 
 fn id_of(answer: &Answer) -> String {
     answer.header("x-request-id").unwrap()
@@ -92,6 +92,18 @@ on_sqlite! {
         let payer = Payer { id: ann, token_id: key.id, key: key.key };
         let paid = id_of(&world.pay("chat", &payer).await.expect(200));
         let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        // A stream that is cut is charged by what it has told.
+        let told = r#"{"usage":{"prompt_tokens":4,"completion_tokens":5}}"#;
+        let cut = Reply::sse([told]).step(Step::Close);
+        world.model("cut", json!({ "ratio": 1, "min_hold": 25 }), cut).await;
+        let carl = world.payer(100).await;
+        let call = world.server.call("POST", "/pass/cut").key(&carl.key).json(&json!({}));
+        let mut answer = call.stream().await;
+        let cut = answer.header("x-request-id").unwrap();
+        let _ = answer.rest().await;
+        world.wait_for_money(&carl, 91, 9).await;
+        let path = format!("/api/log/recent?request_id={cut}");
+        assert_eq!(world.admin().envelope(&path).await["total"], 0);
         let page = root.get(&format!("/console/explain/{}", id_of(&refused))).await;
         assert!(page.expect(200).text().contains("AUTH_ERROR"));
         let none = world.server.call("GET", "/v1/models/none").key(&payer.key).send().await;

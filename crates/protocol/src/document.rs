@@ -244,8 +244,14 @@ pub(crate) struct SessionSection {
 pub(crate) struct RefusalSection {
     #[serde(default)]
     pub(crate) at: TextList,
+    /// A parameter; with a `*` at its end, each that begins so, but for `except`.
     pub(crate) query: Option<String>,
+    #[serde(default)]
+    pub(crate) except: TextList,
     pub(crate) header: Option<String>,
+    /// Calls that cost nothing may not say it either.
+    #[serde(default)]
+    pub(crate) free: bool,
     pub(crate) not: Option<CompareWords>,
     /// A whole number up to this, or so many seconds as `60s`, is allowed, and nothing else.
     pub(crate) above: Option<i64>,
@@ -329,6 +335,9 @@ pub(crate) struct ResourcesSection {
     /// Fronts of their paths: what follows, up to a colon, is the id.
     #[serde(default)]
     pub(crate) below: TextList,
+    /// Ids are given again once what had them is gone.
+    #[serde(default)]
+    pub(crate) reused: bool,
 }
 
 const fn resource_days() -> u32 {

@@ -67,12 +67,16 @@ fn protocol(page: &mut String, document: &Document) {
         let words = &task.words;
         let _ = write!(
             page,
-            "\nTasks{kind} are asked about by `{}`, {} at once. Done: {}; failed: {}.",
+            "\nTasks{kind} are asked about by `{}`, {} at once.",
             task.ask.request,
-            task.ask.batch.unwrap_or(1),
-            quoted(&words.completed),
-            quoted(&words.failed)
+            task.ask.batch.unwrap_or(1)
         );
+        let ends = [("done", &words.completed), ("failed", &words.failed)];
+        let ends = ends.iter().filter(|(_, words)| !words.is_empty());
+        let ends: Vec<_> = ends.map(|(end, words)| format!("{end}: {}", quoted(words))).collect();
+        if !ends.is_empty() {
+            let _ = write!(page, " Words that end one: {}.", ends.join("; "));
+        }
         if let Some(count) = &task.count {
             let _ = write!(page, " Counted in `{}`.", count.request);
         }
@@ -141,16 +145,23 @@ fn notes(route: &RouteSection) -> String {
 /// What requests may not say.
 fn refusals(sections: &[RefusalSection]) -> String {
     let each = sections.iter().map(|section| {
-        let RefusalSection { at, query, header, not, above, .. } = section;
+        let RefusalSection { at, query, except, header, free, not, above, .. } = section;
         let query = query.iter().map(|name| format!("?{name}"));
         let header = header.iter().map(|name| format!("{name}:"));
         let places: Vec<String> = at.0.iter().cloned().chain(query).chain(header).collect();
         let places = quoted(&places);
-        match (not, above) {
+        let mut text = match (not, above) {
             (Some(words), _) => format!("{places} other than {}", quoted(&words.0)),
             (None, Some(above)) => format!("{places} above {above}"),
             (None, None) => places,
+        };
+        if !except.0.is_empty() {
+            let _ = write!(text, " except {}", quoted(&except.0));
         }
+        if *free {
+            text.push_str(" (nor may those that cost nothing)");
+        }
+        text
     });
     each.collect::<Vec<_>>().join(", ")
 }

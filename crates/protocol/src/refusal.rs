@@ -3,7 +3,7 @@
 
 use crate::count;
 use crate::program::TestRule;
-use crate::request::{RequestRules, parameters};
+use crate::request::{RequestRules, all_parameters};
 use crate::route::ProtocolRoute;
 use crate::walk::JsonWalker;
 
@@ -23,8 +23,29 @@ pub struct Refusal {
 pub(crate) enum RefusalPlace {
     /// The number of a test of the request's program, and the members at the top that it is in.
     Body(u8, Vec<Box<str>>),
-    Query(Box<str>),
+    Query(ParameterNames),
     Header(Box<str>),
+}
+
+/// The parameters that are meant, in any spelling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ParameterNames {
+    One(Box<str>),
+    /// Each that begins so, but for these.
+    Begins(Box<str>, Vec<Box<str>>),
+}
+
+impl ParameterNames {
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Self::One(one) => one.eq_ignore_ascii_case(name),
+            Self::Begins(begin, except) => {
+                let head = name.get(..begin.len());
+                head.is_some_and(|head| head.eq_ignore_ascii_case(begin))
+                    && !except.iter().any(|other| other.eq_ignore_ascii_case(name))
+            }
+        }
+    }
 }
 
 impl TestRule {
@@ -76,7 +97,9 @@ impl ProtocolRoute {
         self.request.refuse.iter().find(|it| {
             let holds = |text: &String| it.asks.holds_for(text, false);
             match &it.place {
-                RefusalPlace::Query(name) => parameters(query, name).iter().any(holds),
+                RefusalPlace::Query(names) => {
+                    all_parameters(query).any(|(name, value)| names.has(&name) && holds(&value))
+                }
                 RefusalPlace::Header(name) => header(name).iter().any(holds),
                 RefusalPlace::Body(..) => false,
             }

@@ -241,13 +241,12 @@ fn parameter(query: &str, name: &str) -> Option<String> {
     decode(value).filter(|value| !value.is_empty())
 }
 
-/// All values of a parameter, decoded, in any spelling of its name; one without a value is empty.
-pub(crate) fn parameters(query: &str, name: &str) -> Vec<String> {
+/// All parameters, decoded; one without a value is empty.
+pub(crate) fn all_parameters(query: &str) -> impl Iterator<Item = (String, String)> {
     let decode = |text: &str| {
         let text = text.replace('+', " ");
         percent_decode_str(&text).decode_utf8_lossy().into_owned()
     };
     let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let named = pairs.filter(|(key, _)| decode(key).eq_ignore_ascii_case(name));
-    named.map(|(_, value)| decode(value)).collect()
+    pairs.map(move |(name, value)| (decode(name), decode(value)))
 }

@@ -422,6 +422,8 @@ pub struct ProtocolRoute {
     pub makes: bool,
     /// How long it is remembered who made a thing, in days.
     pub resource_days: u32,
+    /// Its upstream gives an id again once what had it is gone: its last maker owns it.
+    pub reuses_ids: bool,
     /// The list that shows what it makes, if that is not the one at its own path.
     pub collection: Option<Box<str>>,
     /// What of a reply a list shows, if not all of it.

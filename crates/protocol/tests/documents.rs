@@ -155,6 +155,16 @@ fn a_base_gives_what_the_document_leaves_out() {
 }
 
 #[test]
+fn what_a_base_refuses_is_refused_still() {
+    let mut library = Library::builtin().unwrap().clone();
+    let own = "[[refuse]]\nquery = \"mine\"\nwhy = { zh = \"否\", en = \"no\" }\n";
+    let mine = library.add(&format!("{HEAD}base = \"gemini\"\n{own}")).unwrap();
+    let call = mine.route("POST", "/v1beta/models/m:generateContent").unwrap();
+    let refused = |query: &str| call.route.refusal_by_head(query, |_| Vec::new()).is_some();
+    assert!(refused("mine=1") && refused("fields=candidates") && !refused("x=1"));
+}
+
+#[test]
 fn a_protocol_speaks_others_with_its_own_address_and_keys() {
     let mut library = Library::builtin().unwrap().clone();
     let text = format!("{HEAD}speaks = [\"anthropic\"]\n{ROUTE}");

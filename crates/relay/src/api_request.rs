@@ -7,8 +7,8 @@ use crate::faults;
 use crate::identify::Caller;
 use crate::inlet::{Inlet, InletRules, take_in};
 use crate::request_body::{
-    check_body, check_head, model_in_body, model_name, models_in_body, plain, resource_ids,
-    unreadable,
+    check_body, check_head, check_readable, model_in_body, model_name, models_in_body, plain,
+    resource_ids, unreadable,
 };
 use crate::resources::{self, Owned};
 use crate::spoken::{ModelPlaces, Spoken};
@@ -93,6 +93,7 @@ pub(crate) async fn read_api(
     let owned = match &api.spoken {
         Some(spoken) => {
             let media = declared.as_ref().ok().filter(|_| !plain.is_empty());
+            check_readable(spoken, (media, &plain), reads_body)?;
             check_body(spoken, media, &plain)?;
             let ids = resource_ids(spoken, query, (media, &plain))?;
             resources::owned(relay, caller, &ids).await?

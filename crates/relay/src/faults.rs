@@ -45,7 +45,7 @@ pub(crate) fn model_missing() -> Fault {
 
 /// The address that such a call goes on at can't be told.
 pub(crate) fn no_host() -> Fault {
-    invalid("请求缺少 Host", "the request names no Host, at which the call would go on")
+    invalid("请求缺少 Host", "the request has no Host header, which the upload address needs")
 }
 
 pub(crate) fn models_differ() -> Fault {

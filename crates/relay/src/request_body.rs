@@ -11,6 +11,7 @@ use domain::{Fault, ModelName};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use protocol::{Refusal, ValueSource};
+use serde_json::value::RawValue;
 use upstream::media::{self, MediaError, MediaKind};
 use upstream::multipart::{self, MultipartError};
 use upstream::query;
@@ -170,8 +171,36 @@ pub(crate) fn check_body(
     match route.refusal_by_body(json) {
         Ok(None) => Ok(()),
         Ok(Some(Refusal { zh, en, .. })) => Err(faults::invalid(zh, en)),
-        Err(()) => Err(faults::invalid("请求体必须是 JSON 对象", "the body is not a JSON object")),
+        Err(()) => Err(no_object()),
     }
+}
+
+/// Refuses a body that may name what was made before, or say what it may not, and is neither a JSON
+/// object nor, where fields stand for all that is looked at, a form: an upstream may read what is
+/// not read here. `is_read`: its model was read from it.
+pub(crate) fn check_readable(
+    spoken: &Spoken,
+    (kind, plain): (Option<&MediaKind>, &[u8]),
+    is_read: bool,
+) -> Result<(), Fault> {
+    use ValueSource::{Anywhere, Body, Every};
+    let route = spoken.route();
+    let in_body = |source: &ValueSource| matches!(source, Body(_) | Every(_) | Anywhere(_));
+    if plain.is_empty() || !(route.refuses_by_body() || route.uses.iter().any(in_body)) {
+        return Ok(());
+    }
+    if matches!(kind, Some(MediaKind::Form { .. })) {
+        let anywhere = |source: &ValueSource| matches!(source, Anywhere(_));
+        return if route.uses.iter().any(anywhere) { Err(no_object()) } else { Ok(()) };
+    }
+    let object = plain.trim_ascii();
+    let is_object =
+        || object.starts_with(b"{") && serde_json::from_slice::<&RawValue>(object).is_ok();
+    if is_read || is_object() { Ok(()) } else { Err(no_object()) }
+}
+
+fn no_object() -> Fault {
+    faults::invalid("请求体必须是 JSON 对象", "the body is not a JSON object")
 }
 
 /// The kind of a body that determines the price.

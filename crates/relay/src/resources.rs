@@ -115,6 +115,10 @@ impl ResourceKeeper {
         match &self.effect {
             ResourceEffect::None => Ok(()),
             ResourceEffect::Makes { collection, days, route } => {
+                if route.reuses_ids {
+                    let (db, user_id, ids) = (&relay.db, self.user_id, &reading.resources);
+                    resources::take_over(db, user_id, self.channel_id, ids).await?;
+                }
                 let is_listed = |_: &&[u8]| collection != UNLISTED;
                 let shown = reply.filter(is_listed).and_then(|reply| route.shown_of(reply));
                 let shown = sealed(shown);

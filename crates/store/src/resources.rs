@@ -79,6 +79,26 @@ pub async fn keep(
     db.execute(&sql, &params).await.map(drop)
 }
 
+/// Forgets who made things of these ids at a channel before this user: its upstream has forgotten
+/// them, too, and gives their ids again.
+///
+/// # Errors
+/// Any error of the database.
+pub async fn take_over(
+    db: &Db,
+    user_id: UserId,
+    channel_id: ChannelId,
+    ids: &[String],
+) -> Result<(), StoreError> {
+    let sql = "DELETE FROM resources
+        WHERE resource_id = $1 AND channel_id = $2 AND user_id <> $3";
+    for id in ids {
+        let params = [Value::from(id.as_str()), Value::from(channel_id), Value::from(user_id)];
+        db.execute(sql, &params).await?;
+    }
+    Ok(())
+}
+
 /// A user's own thing of this id.
 ///
 /// # Errors

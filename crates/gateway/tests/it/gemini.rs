@@ -90,6 +90,9 @@ on_both_databases! {
             let call = world.server.call("PATCH", CACHE).key(&ann.key).body(body).send().await;
             call.expect(400);
         }
+        // What is free must not become what isn't.
+        let longer = "/v1beta/cachedContents/c1?$httpMethod=PATCH&ttl=86400s";
+        ask(&world, &ann, ("GET", longer), &Value::Null).await.expect(400);
         assert_eq!(world.upstream.count(), before, "none of these reached the upstream");
         assert_eq!((used(&ann).await, used(&bob).await), (7_000, 0));
 
@@ -112,6 +115,8 @@ on_both_databases! {
         for query in [
             "fields=candidates", "Fields=x", "%66ields=x", "%24fields=x", "alt=proto",
             "alt=json&alt=media", "$alt=proto", "callback=f", "fields",
+            "$httpHeaders=X-Goog-FieldMask:candidates%0D%0A",
+            "%24HttpHeaders=X-Goog-FieldMask%3Acandidates", "$httpMethod=GET", "alt=json&$ct=x",
         ] {
             let target = format!("{path}?{query}");
             let refused = ask(&world, &ann, ("POST", &target), &body).await;
@@ -125,6 +130,56 @@ on_both_databases! {
         let target = format!("{path}?alt=json&prettyPrint=false");
         ask(&world, &ann, ("POST", &target), &body).await.expect(200);
         assert_eq!(world.money(&ann).await.used, 10);
+        // As Google's own clients for REST say it.
+        let target = format!("{path}?$alt=json;enum-encoding=int&$prettyPrint=false");
+        ask(&world, &ann, ("POST", &target), &body).await.expect(200);
+        assert_eq!(world.money(&ann).await.used, 20);
+        world.close().await;
+    }
+
+    async fn a_body_that_may_name_things_is_json_whatever_its_type_says(db: TestDb) {
+        let world = World::open(db).await;
+        flash(&world).await;
+        let ann = world.payer(1_000).await;
+        world.upstream.otherwise(Reply::json(&json!({"ok": true})));
+        let films = "/v1beta/models/flash:predictLongRunning";
+        for path in ["/v1beta/models/flash:generateContent", "/v1/models/flash:countTokens",
+            "/v1beta/models/flash:predict", films] {
+            for (kind, body) in [
+                ("application/x-protobuf", "\n\u{10}\u{8}files/a1"),
+                ("application/json", "[{}]"),
+                ("application/json", "{}{}"),
+                ("application/x-www-form-urlencoded", "cachedContent=cachedContents/1"),
+                ("multipart/form-data; boundary=b",
+                    "--b\r\nContent-Disposition: form-data; name=\"cachedContent\"\r\n\r\n\
+                     cachedContents/1\r\n--b--\r\n"),
+            ] {
+                let call = world.server.call("POST", path).key(&ann.key);
+                let refused = call.header("content-type", kind).body(body.to_owned()).send().await;
+                assert_eq!(refused.status, 400, "{path} {kind}: {}", refused.text());
+            }
+        }
+        assert_eq!(world.upstream.count(), 0, "none of these reached the upstream");
+        world.close().await;
+    }
+
+    async fn a_name_that_is_taken_anew_is_its_last_owners(db: TestDb) {
+        let world = World::open(db).await;
+        flash(&world).await;
+        let (ann, bob) = (world.payer(1_000).await, world.payer(1_000).await);
+        let file = json!({"name": "files/report", "uri": format!("{HOST}/v1beta/files/report")});
+        world.upstream.on("/upload/v1beta/files", Reply::json(&json!({"file": file})));
+        world.upstream.on("/v1beta/files/report", Reply::json(&file));
+        let upload = ("POST", "/upload/v1beta/files");
+        let shown = ("GET", "/v1beta/files/report");
+        ask(&world, &ann, upload, &json!({"file": {"name": "files/report"}})).await.expect(200);
+        ask(&world, &ann, shown, &Value::Null).await.expect(200);
+        // Its upstream has forgotten it, and gives the name again.
+        ask(&world, &bob, upload, &json!({"file": {"name": "files/report"}})).await.expect(200);
+        ask(&world, &bob, shown, &Value::Null).await.expect(200);
+        ask(&world, &ann, shown, &Value::Null).await.expect(404);
+        let list = ask(&world, &ann, ("GET", "/v1beta/files"), &Value::Null).await.json();
+        assert_eq!(list, json!({"files": []}));
         world.close().await;
     }
 
@@ -261,13 +316,27 @@ on_both_databases! {
         });
         let submit = ("POST", "/v1beta/models/veo:predictLongRunning");
         let film = json!({"instances": [{"prompt": "a cat"}]});
-        for parameters in [json!({"sampleCount": 2}), json!({"storageUri": "gs://mine"})] {
+        let two = json!({"instances": [{"prompt": "a cat"}, {"prompt": "a dog"}]});
+        ask(&world, &ann, submit, &two).await.expect(400);
+        for parameters in [
+            json!({"sampleCount": 2}), json!({"storageUri": "gs://mine"}),
+            json!({"sample_count": 2}), json!({"storage_uri": "gs://mine"}),
+            json!({"duration_seconds": 60}), json!({"number_of_videos": 2}),
+        ] {
             let mut several = film.clone();
             several["parameters"] = parameters;
             ask(&world, &ann, submit, &several).await.expect(400);
         }
         let others = json!({"instances": [{"video": {"uri": format!("{HOST}/v1beta/files/f1")}}]});
         ask(&world, &ann, submit, &others).await.expect(404);
+        let uri = format!("{HOST}/v1beta/files/f1");
+        for place in [
+            json!({"image": {"gcs_uri": uri}}), json!({"last_frame": {"uri": uri}}),
+            json!({"video": {"file_uri": uri}}),
+        ] {
+            let stolen = ask(&world, &ann, submit, &json!({"instances": [place]})).await;
+            stolen.expect(404);
+        }
         ask(&world, &ann, submit, &film).await.expect(200);
         // Eight seconds, as the request says nothing else.
         assert_eq!(world.money(&ann).await.quota, 920);

@@ -76,7 +76,8 @@ fn inherit(mut document: Document, known: &Library, found: &mut ProblemList) -> 
     document.defaults = document.defaults.or(base.defaults);
     document.resources = document.resources.or(base.resources);
     document.task = document.task.or(base.task);
-    document.refuse = document.refuse.or(base.refuse);
+    // What a base refuses costs what nobody counts, whatever else is refused.
+    document.refuse.get_or_insert_default().extend(base.refuse.unwrap_or_default());
     document.tasks = document.tasks.or(base.tasks);
     if document.speaks.is_empty() {
         document.speaks = base.speaks;
@@ -240,6 +241,7 @@ fn route(
         price: section.price.unwrap_or_default(),
         uses,
         makes: !section.makes.0.is_empty(),
+        reuses_ids: document.resources.as_ref().is_some_and(|it| it.reused),
         resource_days: document.resources.as_ref().map_or(RESOURCE_DAYS, |it| it.lifetime_days),
         collection: requests::collection(section, at, found),
         shown: replies::shown(section),

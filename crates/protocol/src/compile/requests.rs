@@ -10,7 +10,7 @@ use crate::document::{
 use crate::pointer::Pointer;
 use crate::program::{PointerProgram, TestRule, TextRole};
 use crate::program_builder::ProgramBuilder;
-use crate::refusal::{Refusal, RefusalPlace};
+use crate::refusal::{ParameterNames, Refusal, RefusalPlace};
 use crate::request::{BodyNames, RequestRules};
 use crate::route::{RouteSession, UsageMember, ValueSource};
 use domain::Meter;
@@ -80,11 +80,12 @@ pub(super) fn rules(
     }
     let mut refuse = Vec::new();
     let own = (format!("{at}.refuse"), section.refuse.as_slice());
-    // What is free may say what it likes.
-    let shared = document.refuse.as_deref().filter(|_| section.price != Some(PriceWord::Free));
-    let shared = ("refuse".to_owned(), shared.unwrap_or_default());
-    for (at, sections) in [own, shared] {
-        for (number, section) in sections.iter().enumerate() {
+    let shared = ("refuse".to_owned(), document.refuse.as_deref().unwrap_or_default());
+    // What is free may say most of what is refused for all routes.
+    let is_free = section.price == Some(PriceWord::Free);
+    for (at, sections, free_alone) in [(own.0, own.1, false), (shared.0, shared.1, is_free)] {
+        let meant = sections.iter().enumerate().filter(|(_, it)| it.free || !free_alone);
+        for (number, section) in meant {
             refuse.extend(refusal(&format!("{at}.{number}"), section, &mut builder, found));
         }
     }
@@ -110,7 +111,7 @@ fn refusal(
     builder: &mut ProgramBuilder,
     found: &mut ProblemList,
 ) -> Option<Refusal> {
-    let RefusalSection { at: places, query, header, not, above, why } = section;
+    let RefusalSection { at: places, query, header, not, above, why, .. } = section;
     let asks = match (not, above) {
         (None, None) => TestRule::Present,
         (Some(CompareWords(words)), None) if words.len() <= MAX_LIST => {
@@ -127,7 +128,9 @@ fn refusal(
     }
     let is_name = |name: &String| (1..=MAX_WORD).contains(&name.len());
     let place = match (places.0.is_empty(), query, header) {
-        (true, Some(query), None) if is_name(query) => RefusalPlace::Query(query.as_str().into()),
+        (true, Some(query), None) if is_name(query) => {
+            RefusalPlace::Query(parameter_names(query, &section.except, at, found)?)
+        }
         (true, None, Some(name)) if is_name(name) => {
             RefusalPlace::Header(name.to_ascii_lowercase().into())
         }
@@ -145,6 +148,27 @@ fn refusal(
         }
     };
     Some(Refusal { place, asks, zh: why.zh.clone(), en: why.en.clone() })
+}
+
+/// The parameters of a refusal.
+fn parameter_names(
+    query: &str,
+    except: &TextList,
+    at: &str,
+    found: &mut ProblemList,
+) -> Option<ParameterNames> {
+    match query.strip_suffix('*') {
+        Some(begin) if !begin.is_empty() && except.0.len() <= MAX_LIST => {
+            let except = except.0.iter().map(|name| name.as_str().into()).collect();
+            Some(ParameterNames::Begins(begin.into(), except))
+        }
+        None if except.0.is_empty() => Some(ParameterNames::One(query.into())),
+        _ => {
+            let what = format!("is a name, or the begin of names and a *, except {MAX_LIST}");
+            found.at(format!("{at}.query"), what);
+            None
+        }
+    }
 }
 
 /// Members of a reply of which the path is shown.

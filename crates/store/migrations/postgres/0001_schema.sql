@@ -558,6 +558,7 @@ CREATE TABLE resources (
 );
 CREATE INDEX resources_expiry ON resources (expires_at);
 CREATE INDEX resources_listed ON resources (user_id, collection, created_at);
+CREATE INDEX resources_named ON resources (resource_id, channel_id);
 COMMENT ON TABLE  resources IS 'What calls have made at upstreams, by the ids that upstreams gave';
 COMMENT ON COLUMN resources.user_id IS 'Owner, the only user who finds it';
 COMMENT ON COLUMN resources.resource_id IS 'The upstream''s id';

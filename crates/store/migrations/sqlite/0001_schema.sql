@@ -366,6 +366,7 @@ CREATE TABLE resources (
 ) WITHOUT ROWID;
 CREATE INDEX resources_expiry ON resources (expires_at);
 CREATE INDEX resources_listed ON resources (user_id, collection, created_at);
+CREATE INDEX resources_named ON resources (resource_id, channel_id);
 
 CREATE TABLE options (
     key        TEXT PRIMARY KEY,

@@ -208,10 +208,22 @@ on_both_databases! {
         // No channel sells batches of it, and a price per call would be that of any number.
         submit(&world, &ann, &of(&[message("dear", 1)])).await.expect(404);
         submit(&world, &ann, &of(&[message("flat", 1)])).await.expect(503);
-        let mut with_file = message("claude", 1);
-        with_file["params"]["messages"][0]["content"] =
-            json!([{"type": "document", "source": {"type": "file", "file_id": "file_9"}}]);
-        submit(&world, &ann, &of(&[with_file])).await.expect(404);
+        let file = json!({"type": "file", "file_id": "file_9"});
+        let parts = json!([{"type": "image", "source": file}]);
+        let document = json!({"type": "document", "source": {"type": "content", "content": parts}});
+        for content in [
+            json!({"type": "document", "source": file}),
+            json!({"type": "tool_result", "tool_use_id": "t", "content": [document]}),
+            document,
+        ] {
+            let mut with_file = message("claude", 1);
+            with_file["params"]["messages"][0]["content"] = json!([content]);
+            submit(&world, &ann, &of(&[with_file.clone()])).await.expect(404);
+            for path in ["/v1/messages", "/v1/messages/count_tokens"] {
+                let answer = world.server.post(path, &ann.key, &with_file["params"]).await;
+                answer.expect(404);
+            }
+        }
         assert_eq!(world.upstream.count(), 0, "none of these reached the upstream");
         many.pop();
         submit(&world, &ann, &of(&many)).await.expect(200);

@@ -190,4 +190,59 @@ on_both_databases! {
         ]).await;
         world.close().await;
     }
+
+    async fn what_a_shell_runs_in_and_reads_is_its_makers(db: TestDb) {
+        let world = open(db).await;
+        let (ann, bob) = (world.payer(10_000).await, world.payer(10_000).await);
+        upload(&world, &ann, "/v1/files").await.expect(200);
+        ask(&world, &ann, ("POST", "/v1/containers"), &json!({"name": "c"})).await.expect(200);
+        let within = json!({"type": "container_reference", "container_id": "cntr_2"});
+        let picture = json!({"type": "image_generation_call", "id": "ig_1"});
+        let said = json!({"type": "shell_call", "id": "sh_1", "environment": within});
+        let usage = json!({"input_tokens": 1, "output_tokens": 1, "total_tokens": 2});
+        let queued = json!({"id": "resp_1", "status": "queued", "output": []});
+        let done = json!({"id": "resp_1", "status": "completed", "output": [picture, said],
+            "usage": usage});
+        world.upstream.on("/v1/responses", Reply::json(&queued));
+        world.upstream.on("/v1/responses/resp_1", Reply::json(&done));
+        let later = json!({"model": "gpt", "input": "x", "background": true});
+        ask(&world, &ann, ("POST", "/v1/responses"), &later).await.expect(200);
+        // What it has made in the background is known once it is asked about.
+        ask(&world, &ann, ("GET", "/v1/responses/resp_1"), &Value::Null).await.expect(200);
+
+        let shell = |environment: Value| json!({"type": "shell", "environment": environment});
+        let of_files = json!({"type": "container_auto", "file_ids": ["file-1"]});
+        let ours = json!({"type": "container_reference", "container_id": "cntr_1"});
+        let tools = |tool: &Value| json!({"model": "gpt", "input": "x", "tools": [tool]});
+        let input = |item: &Value| json!({"model": "gpt", "input": [item]});
+        let items = |item: &Value| json!({"items": [item]});
+        let added = |tool: Value| json!({"type": "additional_tools", "role": "developer",
+            "tools": [tool]});
+        let screen = json!({"type": "computer_call_output", "call_id": "c",
+            "output": {"type": "computer_screenshot", "file_id": "file-1"}});
+        let code = json!({"type": "code_interpreter", "container": "cntr_1"});
+        let responses = "/v1/responses";
+        are_the_owners(&world, [&ann, &bob], &[
+            ("POST", responses, tools(&shell(ours.clone()))),
+            ("POST", responses, tools(&shell(of_files.clone()))),
+            ("POST", responses, tools(&shell(within.clone()))),
+            ("POST", responses, input(&said)),
+            ("POST", responses, input(&picture)),
+            ("POST", responses, input(&screen)),
+            ("POST", responses, input(&added(shell(ours.clone())))),
+            ("POST", responses, input(&added(code))),
+            ("POST", "/v1/responses/compact", tools(&shell(ours.clone()))),
+            ("POST", "/v1/responses/input_tokens", tools(&shell(ours))),
+            ("POST", "/v1/conversations", items(&picture)),
+            ("POST", "/v1/conversations", items(&screen)),
+            ("POST", "/v1/conversations", items(&added(shell(of_files)))),
+        ]).await;
+        // No skill is made here, so none is anybody's.
+        let skills = json!([{"type": "skill_reference", "skill_id": "skill_9"}]);
+        let skilled = json!({"type": "container_auto", "skills": skills});
+        let before = world.upstream.count();
+        ask(&world, &ann, ("POST", responses), &tools(&shell(skilled))).await.expect(404);
+        assert_eq!(world.upstream.count(), before);
+        world.close().await;
+    }
 }

@@ -33,7 +33,7 @@ use domain::{ChannelId, Fault, FrozenPrice, ModelName, Pricing, UserId};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
-use protocol::ListWord;
+use protocol::{ErrorShape, ListWord};
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -167,7 +167,8 @@ async fn call_model(
     ctx.record.model = Some(model.as_str().into());
 
     let catalog = relay.live.catalog.load_full();
-    let asked = AskedFor { method: &head.method, model: &model, pinned };
+    let asked =
+        AskedFor { method: &head.method, model: &model, pinned, reads: read_shape(&head.headers) };
     let api_path = api.as_ref().map(|(api, _)| api);
     let candidates = candidates_for(&catalog, caller, asked, api_path)?;
     let (candidates, kind) = submit::kind(candidates, (&head.method, api_path), &model);
@@ -265,6 +266,8 @@ struct AskedFor<'a> {
     model: &'a ModelName,
     /// The channel that has what the call is about.
     pinned: Option<ChannelId>,
+    /// The shape that the client reads, as far as its headers say it.
+    reads: Option<ErrorShape>,
 }
 
 /// The channels that may be asked a call.
@@ -274,7 +277,7 @@ fn candidates_for<'a>(
     asked: AskedFor<'_>,
     api: Option<&ApiPath>,
 ) -> Result<Cow<'a, [Arc<Channel>]>, Fault> {
-    let AskedFor { method, model, pinned } = asked;
+    let AskedFor { method, model, pinned, reads } = asked;
     let identity = &caller.identity;
     if let Some(id) = pinned
         && api.is_some_and(ApiPath::names_no_model)
@@ -293,8 +296,14 @@ fn candidates_for<'a>(
         None => route::speaking(candidates, method, &pass_path(model))?,
         Some(api) => route::speaking(candidates, method, api.path())?,
     };
+    let spoken = api.and_then(|api| Some((api.path(), api.spoken.as_ref()?)));
     match pinned {
-        None => Ok(speaking),
+        None => Ok(match (spoken, reads) {
+            (Some((path, spoken)), Some(shape)) if spoken.errors() == shape => {
+                route::reading(speaking, shape, (method, path))
+            }
+            _ => speaking,
+        }),
         Some(id) => Ok(vec![route::that_has(&speaking, id)?].into()),
     }
 }

@@ -4,6 +4,7 @@ use crate::identify::{group_of, may_call};
 use crate::{RelayConfig, faults, spoken};
 use domain::{ChannelId, Fault, Pricing, Ratio};
 use http::Method;
+use protocol::ErrorShape;
 use std::borrow::Cow;
 use std::sync::Arc;
 use store::{Catalog, Channel, DEFAULT_GROUP, Identity};
@@ -86,6 +87,21 @@ pub(crate) fn speaking<'a>(
     }
     let speaking: Vec<_> = candidates.iter().filter(|it| takes(it)).cloned().collect();
     if speaking.is_empty() { Err(faults::model_not_spoken()) } else { Ok(Cow::Owned(speaking)) }
+}
+
+/// Those of the channels that speak the API which a client reads, as its headers say: several APIs
+/// have a path like `/v1/files`. All of them, where none does.
+pub(crate) fn reading<'a>(
+    speaking: Cow<'a, [Arc<Channel>]>,
+    shape: ErrorShape,
+    (method, path): (&Method, &str),
+) -> Cow<'a, [Arc<Channel>]> {
+    let reads = |channel: &&Arc<Channel>| {
+        let route = spoken::route_of(channel, method, path);
+        spoken::is_custom_pass(channel) || route.is_some_and(|route| route.errors == shape)
+    };
+    let reading: Vec<_> = speaking.iter().filter(reads).cloned().collect();
+    if reading.is_empty() || reading.len() == speaking.len() { speaking } else { reading.into() }
 }
 
 /// The price of a model for this caller, to be frozen in the hold.

@@ -292,4 +292,29 @@ on_both_databases! {
         world.server.post("/v1/messages", &bob.key, &again).await.expect(404);
         world.close().await;
     }
+
+    async fn a_file_goes_to_a_channel_of_the_api_that_its_client_speaks(db: TestDb) {
+        let world = World::open(db).await;
+        let of = |protocol: &str, key: &str, priority: i64| {
+            json!({"protocol": protocol, "key": key, "priority": priority})
+        };
+        world.channel(&["files"], of("openai", "first", 99)).await;
+        let ann = world.payer(100).await;
+        world.upstream.handle("/v1/files", |request| {
+            let name = if request.header("x-api-key").is_some() { "file_a" } else { "file-o" };
+            Reply::json(&json!({"id": name}))
+        });
+        let upload = |version: Option<&'static str>| {
+            let call = world.server.call("POST", "/v1/files").key(&ann.key);
+            let call = call.header("content-type", "multipart/form-data; boundary=b").body(FORM);
+            version.into_iter().fold(call, |it, version| it.header("anthropic-version", version))
+        };
+        let version = Some("2023-06-01");
+        // As long as no channel is of its API, one that has the path is asked.
+        assert_eq!(upload(version).send().await.expect(200).json()["id"], "file-o");
+        world.channel(&["files"], of("anthropic", "second", 0)).await;
+        assert_eq!(upload(version).send().await.expect(200).json()["id"], "file_a");
+        assert_eq!(upload(None).send().await.expect(200).json()["id"], "file-o");
+        world.close().await;
+    }
 }

@@ -10,7 +10,7 @@ use crate::request_body::{
     plain,
 };
 use crate::resources::ResourceEffect;
-use crate::spoken::{self, Spoken, route_of};
+use crate::spoken::{self, route_of};
 use crate::surface::ApiPath;
 use crate::{RelayConfig, faults};
 use bytes::Bytes;
@@ -231,12 +231,13 @@ impl Call {
         }
     }
 
-    /// Builds the request for a channel. `hold_id` is the idempotency key of a paid call.
+    /// Builds the request for a channel, whose replies are read by `route`. `hold_id` is the
+    /// idempotency key of a paid call.
     pub(crate) fn build_request(
         &self,
         prepared: &Prepared,
         hold_id: Option<domain::HoldId>,
-        kind: RequestKind,
+        (kind, route): (RequestKind, Option<&Arc<ProtocolRoute>>),
         config: &RelayConfig,
     ) -> Result<UpstreamRequest, Fault> {
         let channel = &*prepared.channel;
@@ -249,7 +250,7 @@ impl Call {
         if let Ok(id) = HeaderValue::from_str(&self.request_id) {
             headers.insert(web::X_REQUEST_ID, id);
         }
-        if !self.links(channel).is_empty() {
+        if !self.links(route).is_empty() {
             // Its reply is changed.
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
@@ -301,16 +302,17 @@ impl Call {
         Some(upstream::query::without(self.uri.query().unwrap_or_default(), name))
     }
 
-    /// The addresses at the upstream in its reply of which the client is shown the path.
-    pub(crate) fn links(&self, channel: &Channel) -> Vec<Box<str>> {
-        self.api_route(channel).map(|(route, _)| route.links.clone()).unwrap_or_default()
+    /// The addresses at the upstream in its reply of which the client is shown the path. `route` is
+    /// the channel's.
+    pub(crate) fn links<'a>(&self, route: Option<&'a Arc<ProtocolRoute>>) -> &'a [Box<str>] {
+        let route = route.filter(|_| self.spoken_path().is_some());
+        route.map_or(&[], |route| &route.links)
     }
 
-    /// The route of a channel for a call of an API, and the call's path.
-    pub(crate) fn api_route(&self, channel: &Channel) -> Option<(Arc<ProtocolRoute>, &str)> {
+    /// The path of a call of an API that a protocol has.
+    pub(crate) fn spoken_path(&self) -> Option<&str> {
         let CallTarget::Api(ApiTarget { api, .. }) = &self.target else { return None };
-        api.spoken.as_ref()?;
-        Some((route_of(channel, &self.method, api.path())?, api.path()))
+        api.spoken.as_ref().map(|_| api.path())
     }
 
     /// What the call does to what calls make.
@@ -348,8 +350,9 @@ impl Call {
         let named = match &self.target {
             CallTarget::Model => None,
             CallTarget::Api(target) => {
-                let places = target.api.spoken.as_ref().map(Spoken::model_places);
-                prefix = places.and_then(|it| it.prefix).unwrap_or_default();
+                let spoken = target.api.spoken.as_ref();
+                prefix =
+                    spoken.and_then(|it| it.route().model_prefix.as_deref()).unwrap_or_default();
                 match &target.body.named_by {
                     NamedBy::Json(member) => (mapped != self.model.as_str()).then_some(member),
                     // What is priced is what runs, also where the upstream has a default.

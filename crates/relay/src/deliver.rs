@@ -15,7 +15,7 @@ use crate::reservation::Reservation;
 use crate::resources::ResourceKeeper;
 use crate::send::ChannelReply;
 use crate::session::SessionOwner;
-use crate::{faults, links, session};
+use crate::{faults, session};
 use bytes::Bytes;
 use domain::{ChannelId, Fault, FrozenPrice, Quota};
 use egress::Prepared;
@@ -23,7 +23,8 @@ use foldhash::HashMap;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
-use upstream::{EchoWatch, Echoed, Reply};
+use protocol::RouteSession;
+use upstream::{EchoWatch, Echoed, Reply, links};
 use web::Body;
 use web::memory::Share;
 
@@ -69,7 +70,7 @@ pub(crate) async fn deliver(
         let source = FlowSource { body, prefix, left, echo, pending, account, attempt };
         return Ok(flowing(call, head, source));
     }
-    if let Err(fault) = show_session(&ctx, call, &prepared, &mut head).await {
+    if let Err(fault) = show_session(&ctx, call, (&prepared, &read_as), &mut head).await {
         end(&mut ctx, reservation, CallEnd::BadStatus).await;
         return Err(fault);
     }
@@ -77,8 +78,7 @@ pub(crate) async fn deliver(
     let (body, prefix, pending, account) = (reply.body, None, None, None);
     let mut source = FlowSource { body, prefix, left, echo, pending, account, attempt };
     let keeper = keeper_of(&ctx, call, &prepared);
-    let links = call.links(&prepared.channel);
-    let is_kept = keeper.is_some() || !links.is_empty();
+    let is_kept = keeper.is_some() || !call.links(read_as.route()).is_empty();
     if reservation.is_empty() && ctx.record.counts_tokens_of.is_none() && !is_kept {
         return Ok(flowing(call, head, source));
     }
@@ -116,7 +116,7 @@ pub(crate) async fn deliver(
         return Err(refuse(ctx, reservation, why).await);
     }
     let (headers, bytes) = (&reply.headers, collected.bytes);
-    let whole = Whole { head, headers, bytes, end: body_end, read_as, keeper, links, source };
+    let whole = Whole { head, headers, bytes, end: body_end, read_as, keeper, source };
     settle_whole(ctx, call, whole, reservation).await
 }
 
@@ -134,17 +134,20 @@ fn keeper_of(ctx: &Context<'_>, call: &Call, prepared: &Prepared) -> Option<Reso
     })
 }
 
+/// How the call goes on, if it may, and its path.
+fn session_of<'a>(call: &'a Call, read_as: &'a ReadAs) -> Option<(&'a RouteSession, &'a str)> {
+    read_as.route()?.session.as_ref().zip(call.spoken_path())
+}
+
 /// Shows the client where its call goes on, if it does.
 async fn show_session(
     ctx: &Context<'_>,
     call: &Call,
-    prepared: &Prepared,
+    (prepared, read_as): (&Prepared, &ReadAs),
     head: &mut Response<()>,
 ) -> Result<(), Fault> {
-    let Some((route, path)) = call.api_route(&prepared.channel) else { return Ok(()) };
-    let (Some(session), Some(user_id)) = (&route.session, ctx.record.user_id) else {
-        return Ok(());
-    };
+    let Some((session, path)) = session_of(call, read_as) else { return Ok(()) };
+    let Some(user_id) = ctx.record.user_id else { return Ok(()) };
     let host = call.headers.get(HOST).and_then(|host| host.to_str().ok());
     let scheme = if ctx.over_https { "https" } else { "http" };
     let origin = format!("{scheme}://{}", host.ok_or_else(faults::no_host)?);
@@ -248,7 +251,6 @@ struct Whole<'a> {
     end: BodyEnd,
     read_as: ReadAs,
     keeper: Option<ResourceKeeper>,
-    links: Vec<Box<str>>,
     source: FlowSource,
 }
 
@@ -260,8 +262,10 @@ async fn settle_whole(
     reservation: Reservation,
 ) -> Result<Delivery, Fault> {
     let Context { relay, record, share, .. } = ctx;
-    let Whole { mut head, headers, bytes, end, read_as, keeper, links, mut source } = whole;
+    let Whole { mut head, headers, bytes, end, read_as, keeper, mut source } = whole;
     let mut reading = read_whole(headers, &bytes, &read_as);
+    // A repetition gets the same, and so do lists.
+    let bytes = links::shown(bytes, call.links(read_as.route()));
     source.attempt.account_said(reading.account.as_deref());
     if reading.failed {
         source.attempt.says_failed();
@@ -296,10 +300,7 @@ async fn settle_whole(
         head.headers_mut().insert(X_NEWAPI_QUOTA, HeaderValue::from(charged));
     }
     match client {
-        ClientOutcome::Reply => {
-            let bytes = links::shown(bytes, &links);
-            Ok(Delivery::Whole(in_one_piece(call, head, bytes, share)))
-        }
+        ClientOutcome::Reply => Ok(Delivery::Whole(in_one_piece(call, head, bytes, share))),
         not_the_reply => Err(not_the_reply.into_fault()),
     }
 }

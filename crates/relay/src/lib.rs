@@ -31,7 +31,6 @@ mod identify;
 mod inflate;
 mod inlet;
 mod lenient;
-mod links;
 mod list_page;
 mod methods;
 mod metrics;

@@ -133,7 +133,8 @@ impl Exchange<'_> {
         let Self { relay, call, prepared, attempt, route, hold_id } = self;
         let deadlines = prepared.deadlines_of(route.as_deref());
         let build = || {
-            let built = call.build_request(prepared, *hold_id, kind, &relay.config);
+            let built =
+                call.build_request(prepared, *hold_id, (kind, route.as_ref()), &relay.config);
             let mut request = built.map_err(NotTaken::Unbuilt)?.outbound(&call.method, prepared);
             prepared.sign(&mut request.headers, now);
             Ok(request)

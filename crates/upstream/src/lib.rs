@@ -1,7 +1,7 @@
 //! The outbound side: connecting to upstreams, sending requests, and reading replies about tasks.
 //!
 //! Not here: choosing a channel, money, status codes of our own. Nothing in this crate changes a
-//! byte of a body unless it is called to ([`splice`], [`multipart`]).
+//! byte of a body unless it is called to ([`splice`], [`multipart`], [`links`]).
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
 pub mod address;
@@ -14,6 +14,7 @@ mod encode;
 mod error;
 pub mod guard;
 pub mod headers;
+pub mod links;
 pub mod media;
 pub mod multipart;
 mod parameters;

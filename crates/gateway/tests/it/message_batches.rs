@@ -94,6 +94,20 @@ on_both_databases! {
         assert_eq!((money.quota, money.used), (99_800, 200), "300 × 0.5 + 50 × 1");
         let shown = ask(&world, &ann, "GET", ONE).await.expect(200).json();
         assert_eq!(shown["results_url"], RESULTS, "a path of ours, and no address of the vendor's");
+        let tasks = ask(&world, &ann, "GET", "/v1/tasks").await.expect(200).json();
+        assert_eq!(tasks["data"][0]["results_url"], RESULTS, "{tasks}");
+        let task = format!("/v1/tasks/{}", tasks["data"][0]["id"].as_str().unwrap());
+        let task = ask(&world, &ann, "GET", &task).await.expect(200).json();
+        assert_eq!(task["results_url"], RESULTS, "{task}");
+        let again = || {
+            let call = world.server.call("GET", ONE).key(&ann.key);
+            call.header("idempotency-key", "once").send()
+        };
+        for replayed in [None, Some("true")] {
+            let answer = again().await.expect(200);
+            assert_eq!(answer.header("idempotent-replayed").as_deref(), replayed);
+            assert_eq!(answer.json()["results_url"], RESULTS);
+        }
         let results = ask(&world, &ann, "GET", RESULTS).await.expect(200);
         assert_eq!(results.text().lines().count(), 3);
         let list = ask(&world, &ann, "GET", BATCHES).await.expect(200).json();

@@ -134,10 +134,13 @@ fn read<'t>(
             })
             .map_err(|error| unusable(error.to_string()))?
         }
-        Some(rules) => read_by_rules(rules, body, tasks, |place, report| {
-            apply(place, report.status(words), report);
-        })
-        .map_err(|error| unusable(error.to_owned()))?,
+        Some(rules) => {
+            let links = tasks.first().map_or(&[][..], |task| target.links(task));
+            read_by_rules((rules, links), body, tasks, |place, report| {
+                apply(place, report.status(words), report);
+            })
+            .map_err(|error| unusable(error.to_owned()))?
+        }
     };
     for (task, _) in tasks.iter().zip(ended).filter(|(_, ended)| !ended) {
         if is_overdue(core, Some(target), task, now) {

@@ -169,6 +169,14 @@ impl PollTarget {
         rules.map(Some).ok_or_else(|| PollFailure::Unasked(why()))
     }
 
+    /// The members of a report about such a task that are addresses at the upstream: those of the
+    /// call by which clients ask about it.
+    pub(super) fn links(&self, task: &Waiting) -> &[Box<str>] {
+        let asked = format!("{}/{}", task.path, task.task_id);
+        let found = self.prepared.protocol.route("GET", &asked);
+        found.map_or(&[], |found| &found.route.links)
+    }
+
     /// The maximum number of tasks of this path in one request.
     pub(super) fn batch_limit(&self, path: &str) -> usize {
         match self.rules(path) {

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use store::Channel;
+use upstream::links;
 use upstream::task_reply::{Element, Odd, readable};
 
 /// Longest word, progress and reason that are kept, in characters.
@@ -73,16 +74,22 @@ pub(super) fn usage_of(meters: &Meters) -> Usage {
 pub(super) struct VendorReport<'a> {
     reading: TaskReading,
     text: &'a str,
+    /// Members that are addresses at the upstream.
+    links: &'a [Box<str>],
 }
 
 impl VendorReport<'_> {
     /// Reads one; none: it is not JSON, or says nothing of where the task stands.
-    fn read<'a>(rules: &TaskRules, part: &'a [u8]) -> Option<VendorReport<'a>> {
+    fn read<'a>(
+        rules: &TaskRules,
+        part: &'a [u8],
+        links: &'a [Box<str>],
+    ) -> Option<VendorReport<'a>> {
         let whole: &RawValue = serde_json::from_slice(part).ok()?;
         let reading = rules.read_one(part);
         // A document may say what a report without a word means.
         let says_status = !reading.word.is_empty() || reading.status != TaskStatus::Unknown;
-        says_status.then(|| VendorReport { reading, text: whole.get() })
+        says_status.then(|| VendorReport { reading, text: whole.get(), links })
     }
 
     /// Where the task stands. The words of the channel come before those of the document.
@@ -124,7 +131,13 @@ impl Report for VendorReport<'_> {
     }
 
     fn kept(&self) -> Cow<'_, str> {
-        Cow::Borrowed(if self.text.len() <= MAX_KEPT { self.text } else { "{}" })
+        let kept = if self.text.len() <= MAX_KEPT { self.text } else { "{}" };
+        if self.links.is_empty() {
+            return Cow::Borrowed(kept);
+        }
+        // Whoever is shown it later would go there past us.
+        let shown = links::shown(kept.to_owned().into(), self.links);
+        String::from_utf8(shown.into()).map_or(Cow::Borrowed(kept), Cow::Owned)
     }
 }
 
@@ -134,7 +147,7 @@ impl Report for VendorReport<'_> {
 /// # Errors
 /// When the reply as a whole can't be used.
 pub(super) fn read_by_rules(
-    rules: &TaskRules,
+    (rules, links): (&TaskRules, &[Box<str>]),
     body: &[u8],
     tasks: &[Waiting],
     mut report: impl FnMut(usize, &VendorReport<'_>),
@@ -147,7 +160,7 @@ pub(super) fn read_by_rules(
     let mut odd = Odd::default();
     let mut seen = vec![false; tasks.len()];
     for part in parts {
-        let Some(vendor) = VendorReport::read(rules, part) else {
+        let Some(vendor) = VendorReport::read(rules, part, links) else {
             odd.malformed += 1;
             continue;
         };

@@ -1,12 +1,13 @@
 //! Addresses at the upstream that a reply names. A client would go there past us, and with its key:
 //! only their path is shown, which clients read as one of the server that they call.
 
+use crate::splice;
 use bytes::Bytes;
-use upstream::splice;
 
 /// The reply with the path in the place of each of these addresses; the same bytes where it has
 /// none.
-pub(crate) fn shown(reply: Bytes, members: &[Box<str>]) -> Bytes {
+#[must_use]
+pub fn shown(reply: Bytes, members: &[Box<str>]) -> Bytes {
     let mut changed = Vec::new();
     for member in members {
         let Ok(address) = splice::top_level_string(&reply, member) else { continue };

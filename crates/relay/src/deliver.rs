@@ -61,6 +61,7 @@ pub(crate) async fn deliver(
 
     if !reply.status.is_success() {
         // Failed or redirected: passed on unchanged, and free.
+        hide_session(call, &read_as, head.headers_mut());
         let error = format!("status {}", reply.status.as_u16());
         ctx.record.fail_upstream("UPSTREAM_STATUS", error);
         end(&mut ctx, reservation, CallEnd::BadStatus).await;
@@ -137,6 +138,12 @@ fn keeper_of(ctx: &Context<'_>, call: &Call, prepared: &Prepared) -> Option<Reso
 /// How the call goes on, if it may, and its path.
 fn session_of<'a>(call: &'a Call, read_as: &'a ReadAs) -> Option<(&'a RouteSession, &'a str)> {
     read_as.route()?.session.as_ref().zip(call.spoken_path())
+}
+
+fn hide_session(call: &Call, read_as: &ReadAs, headers: &mut HeaderMap) {
+    if let Some((session, _)) = session_of(call, read_as) {
+        session::hide(session, headers);
+    }
 }
 
 /// Shows the client where its call goes on, if it does.

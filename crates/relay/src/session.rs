@@ -83,6 +83,13 @@ pub(crate) struct SessionOwner<'a> {
     pub path: &'a str,
 }
 
+/// Removes all that says where a call goes on at the upstream.
+pub(crate) fn hide(session: &RouteSession, headers: &mut HeaderMap) {
+    for name in session.hide.iter().chain(&session.headers) {
+        headers.remove(&**name);
+    }
+}
+
 /// Shows addresses of ours in the place of the upstream's, whose id is kept for the owner first.
 pub(crate) async fn show(
     ctx: &Context<'_>,

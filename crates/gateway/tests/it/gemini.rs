@@ -292,6 +292,20 @@ on_both_databases! {
         let list = ask(&world, &ann, ("GET", "/v1beta/files"), &Value::Null).await.json();
         assert_eq!(list["files"][0]["name"], "files/a1", "{list}");
         assert_eq!(list["files"].as_array().unwrap().len(), 1, "{list}");
+        // A reply that is no success shows nothing of it, either.
+        let query = "upload_id=AB-1_x&upload_protocol=resumable";
+        let go_on = format!("{HOST}{uploads}?{query}");
+        let late = Reply::json(&json!({"error": {"code": 503}})).status(503);
+        let late = late.header("X-Goog-Upload-URL", &go_on)
+            .header("X-GUploader-UploadID", "AB-1_x").header("X-Goog-Upload-Status", "active");
+        world.upstream.on(uploads, late);
+        let failed = post(target, None, "the film").await;
+        assert_eq!(failed.status, 503);
+        for name in ["X-Goog-Upload-URL", "X-GUploader-UploadID"] {
+            assert_eq!(failed.header(name), None, "{name}");
+        }
+        assert_eq!(failed.header("X-Goog-Upload-Status").as_deref(), Some("active"));
+        world.upstream.on(uploads, Reply::json(&json!({"ok": true})));
         // Of a key that is gone, nothing is left.
         post(target, Some(&ann.key), "the film").await.expect(200);
         let token = format!("/api/token/{}", ann.token_id);

@@ -88,8 +88,15 @@ impl Default for CasePrice {
 impl CasePrice {
     fn freeze(&self, request: &str) -> FrozenPrice {
         let ratio = |text: &str| Some(text.parse::<Ratio>().unwrap());
+        let schedule = |meters: &str, units: &str| {
+            Schedule::parse(meters, units, &self.tiers).unwrap().map(Arc::new)
+        };
         let row = match self.fixed_quota {
-            Some(fixed) => PriceRow { fixed_quota: Some(Quota(fixed)), ..PriceRow::default() },
+            Some(fixed) => PriceRow {
+                fixed_quota: Some(Quota(fixed)),
+                schedule: schedule("", ""),
+                ..PriceRow::default()
+            },
             None => PriceRow {
                 ratio: self.ratio.as_deref().and_then(ratio),
                 completion_ratio: ratio(&self.completion_ratio),
@@ -97,9 +104,7 @@ impl CasePrice {
                 image_ratio: ratio(&self.image_ratio),
                 audio_ratio: ratio(&self.audio_ratio),
                 max_charge: self.max_charge.map(Quota),
-                schedule: Schedule::parse(&self.meters, &self.units, &self.tiers)
-                    .unwrap()
-                    .map(Arc::new),
+                schedule: schedule(&self.meters, &self.units),
                 ..PriceRow::default()
             },
         };

@@ -71,11 +71,12 @@ impl Budget {
     }
 
     /// Whether one more flowing response of this user would find room if its client didn't read.
+    /// Who has none that is not read is not suspected.
     #[must_use]
     pub fn has_room_for_unread(&self, user_id: UserId) -> bool {
         let all = self.unread_bytes.load(Ordering::Relaxed);
         let of_user = self.unread_of_users[count_of(user_id)].load(Ordering::Relaxed);
-        self.unread_fits(all + UNREAD_BYTES, of_user + UNREAD_BYTES)
+        of_user == 0 || self.unread_fits(all + UNREAD_BYTES, of_user + UNREAD_BYTES)
     }
 
     /// Counts a flowing response of this user. `false`: there is no room.

@@ -37,7 +37,8 @@ fuzz_target!(|input: &[u8]| {
     if let Some(task) = &protocol.task {
         let _ = task.read_all(BODY.as_bytes());
         for id in ["../x", "a/../x", "x/.."] {
-            assert!(!task.ask.path_for(id, "a/b/submit", "/p").contains("../"));
+            let path = task.ask.path_for(id, "a/b/submit", "/p");
+            assert!(!path.split('/').any(|part| part == ".."));
         }
     }
 });

@@ -312,6 +312,13 @@ impl FlowBody {
         (!piece.is_empty()).then(|| Ok(Frame::data(piece)))
     }
 
+    /// Reads the reply on without its client. What found no room is not read on: that takes room as
+    /// well.
+    fn read_on(&self, flow: Box<Flow>) {
+        let drain_ms = if self.unread.is_refused() { 0 } else { self.relay.config.drain_ms };
+        self.relay.spawn("drain", flow.drain(drain_ms));
+    }
+
     /// The client was too slow: it is disconnected, and pays like one that has disconnected. This
     /// says nothing about the upstream.
     fn disconnect(&mut self, error: SendError) -> Step {
@@ -321,8 +328,7 @@ impl FlowBody {
         if flow.source.pending.is_none() {
             flow.record.fail(&faults::reader_too_slow().caused_by(error));
         } else if matches!(error, SendError::Timeout(Phase::ClientReply)) {
-            let drain_ms = self.relay.config.drain_ms;
-            self.relay.spawn("drain", flow.drain(drain_ms));
+            self.read_on(flow);
         } else {
             // The request broke off, and with it the connection to the upstream.
             self.relay.spawn("settlement", async {
@@ -453,10 +459,7 @@ impl Drop for FlowBody {
         self.unread.is_over();
         match std::mem::replace(&mut self.state, State::Over) {
             State::Passing(flow) if flow.source.pending.is_some() => {
-                // What found no room is not read on either: that takes room as well.
-                let drain_ms =
-                    if self.unread.is_refused() { 0 } else { self.relay.config.drain_ms };
-                self.relay.spawn("drain", flow.drain(drain_ms));
+                self.read_on(flow);
             }
             State::Closing { closing, .. } => {
                 self.relay.spawn("settlement", async {

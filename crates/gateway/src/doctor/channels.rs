@@ -4,7 +4,7 @@ use super::HealthReport;
 use crate::cli::check::reach;
 use crate::config::Config;
 use crate::wiring;
-use domain::{Meter, Quota, Ratio};
+use domain::{Meter, Pricing, Quota, Ratio};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use store::{Catalog, Channel, Db, StoreError, patterns};
@@ -95,8 +95,8 @@ async fn prices(
         report.odd("models", format!("priced, and on no enabled channel: {models}"), remedy);
     }
     let unheld = served.iter().filter(|model| {
-        let serving = enabled.iter().filter(|channel| channel.serves(model));
-        serving.into_iter().any(|channel| holds_nothing(catalog, channel, model))
+        let mut serving = enabled.iter().filter(|channel| channel.serves(model));
+        serving.any(|channel| holds_nothing(catalog, channel, model))
     });
     if let Some(models) = shown(unheld.map(|model| (*model).to_owned())) {
         let remedy = "newapi price set MODEL … --min-hold QUOTA: about what a large call costs";
@@ -113,18 +113,18 @@ async fn prices(
 /// Whether a call of a model, priced by units alone, holds one quota: neither its price nor its
 /// request says more.
 fn holds_nothing(catalog: &Catalog, channel: &Channel, model: &str) -> bool {
-    let Ok(Some(price)) = catalog.price(model) else { return false };
-    let has_other = price.fixed_quota.is_some()
-        || price.ratio.is_some_and(|ratio| ratio != Ratio::ZERO)
-        || price.min_hold.is_some_and(|hold| hold > Quota(1));
-    let Some(units) = price.schedule.as_ref().map(|it| it.units()) else { return false };
+    let Ok(row) = catalog.price(model) else { return false };
+    let Ok(Pricing::Priced(price)) = Pricing::freeze(row, Ratio::ONE, Ratio::ONE) else {
+        return false;
+    };
     // CustomPass asks its upstream for an estimate.
     let Ok(protocol) = egress::protocol_of(channel) else { return false };
-    let is_asked = |unit: Meter| protocol.routes.iter().any(|route| route.says_before(unit));
-    !has_other
+    let is_said = |unit: Meter| protocol.routes.iter().any(|route| route.says_before(unit));
+    let mut units = price.schedule.iter().flat_map(|schedule| schedule.units());
+    price.is_of_units()
+        && price.first_hold(None).is_ok_and(|hold| hold <= Quota(1))
         && &*protocol.name != egress::CUSTOM_PASS
-        && !units.is_empty()
-        && !units.iter().any(|(unit, _)| is_asked(*unit))
+        && !units.any(|(unit, _)| is_said(*unit))
 }
 
 /// The first few of them; none: there are none.

@@ -362,6 +362,12 @@ impl ValueSource {
         }
     }
 
+    /// Whether it stands in the body.
+    #[must_use]
+    pub const fn is_in_body(&self) -> bool {
+        matches!(self, Self::Body(_) | Self::Every(_) | Self::Anywhere(_))
+    }
+
     /// The names in the pointer into a body.
     pub(crate) fn body_names(&self) -> Option<impl Iterator<Item = &str>> {
         let (Self::Body(pointer) | Self::Anywhere(pointer)) = self else { return None };
@@ -396,7 +402,7 @@ pub struct UsageMember {
     pub extra: crate::Pointer,
 }
 
-/// An address at the upstream at which a call goes on, without a key.
+/// An address at the upstream at which a call continues, without a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteSession {
     /// Headers of the reply that are such addresses.
@@ -434,7 +440,7 @@ pub struct ProtocolRoute {
     pub model_suffix: Option<Box<str>>,
     /// Members at the top of its reply that are addresses at the upstream: their path is shown.
     pub links: Vec<Box<str>>,
-    /// How a call of it goes on, where it does.
+    /// How a call of it continues, where it does.
     pub session: Option<RouteSession>,
     pub(crate) ids: Arc<IdRules>,
     /// What is done with a route that would list what others made.

@@ -183,14 +183,13 @@ pub(crate) fn check_readable(
     (kind, plain): (Option<&MediaKind>, &[u8]),
     is_read: bool,
 ) -> Result<(), Fault> {
-    use ValueSource::{Anywhere, Body, Every};
     let route = spoken.route();
-    let in_body = |source: &ValueSource| matches!(source, Body(_) | Every(_) | Anywhere(_));
-    if plain.is_empty() || !(route.refuses_by_body() || route.uses.iter().any(in_body)) {
+    let is_looked_at = || route.refuses_by_body() || route.uses.iter().any(ValueSource::is_in_body);
+    if plain.is_empty() || !is_looked_at() {
         return Ok(());
     }
     if matches!(kind, Some(MediaKind::Form { .. })) {
-        let anywhere = |source: &ValueSource| matches!(source, Anywhere(_));
+        let anywhere = |source: &ValueSource| matches!(source, ValueSource::Anywhere(_));
         return if route.uses.iter().any(anywhere) { Err(no_object()) } else { Ok(()) };
     }
     let object = plain.trim_ascii();

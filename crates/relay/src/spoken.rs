@@ -139,12 +139,8 @@ impl Spoken {
 
     /// Whether nothing of a call's body is read.
     pub(crate) fn streams_body(&self) -> bool {
-        let in_body = |source: &ValueSource| {
-            use ValueSource::{Anywhere, Body, Every};
-            matches!(source, Body(_) | Every(_) | Anywhere(_))
-        };
-        let reads = self.route.refuses_by_body()
-            || self.route.model.iter().chain(&self.route.uses).any(in_body);
+        let mut sources = self.route.model.iter().chain(&self.route.uses);
+        let reads = self.route.refuses_by_body() || sources.any(ValueSource::is_in_body);
         self.is_free() && !reads
     }
 

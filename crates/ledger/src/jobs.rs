@@ -166,7 +166,7 @@ async fn sweep(ledger: &Ledger) -> Result<(), StoreError> {
     // An SQLite file is served by one process, so all other nodes are certainly dead.
     let alone = db.engine() == Engine::Sqlite;
     if alone || ledger.lease().is_steady(now, ledger.config().jobs.lease_ms) {
-        // This node lives, whatever its lease says after a jump of the clock, or a pause.
+        // This node lives, regardless of its lease after a jump of the clock, or a pause.
         for node in nodes::lapsed(db, now).await?.into_iter().filter(|it| *it != ledger.node()) {
             reap_node(ledger, node, now).await?;
         }

@@ -109,7 +109,7 @@ pub(crate) struct RouteSection {
     /// Members at the top of its reply that are addresses at the upstream: their path is shown.
     #[serde(default)]
     pub(crate) links: TextList,
-    /// Its reply names an address at which the client goes on.
+    /// Its reply names an address at which the client continues.
     pub(crate) session: Option<SessionSection>,
     /// A call of it is never made twice: `always`, or where the body says so.
     #[serde(default)]
@@ -225,7 +225,7 @@ pub(crate) struct OutcomeSection {
     pub(crate) message: TextList,
 }
 
-/// An address at the upstream at which a call goes on, without a key: whoever knows it may.
+/// An address at the upstream at which a call continues, without a key: who knows it may.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SessionSection {

@@ -64,7 +64,7 @@ mod tests {
             ("https://things.example/v1beta/files/a", "files/a"),
             ("https://Things.Example/v1/files/a:download?alt=media", "files/a"),
             ("files/a", "files/a"),
-            // What could be read otherwise stays what it is, which nobody has made.
+            // What could be read otherwise stays what it is: an id that no user has made.
             ("https://things.example:443/v1/files/a", "https://things.example:443/v1/files/a"),
             ("https://x@things.example/v1/files/a", "https://x@things.example/v1/files/a"),
             ("https://things.example/v2/files/a", "https://things.example/v2/files/a"),

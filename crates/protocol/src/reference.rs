@@ -128,7 +128,7 @@ fn notes(route: &RouteSection) -> String {
         notes.push(format!("refuses {}", refusals(&route.refuse)));
     }
     if route.session.is_some() {
-        notes.push("goes on at an address of ours".to_owned());
+        notes.push("continues at an address of ours".to_owned());
     }
     if let Some(suffix) = &route.model_suffix {
         notes.push(format!("priced as MODEL`{suffix}`"));

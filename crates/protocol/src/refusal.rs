@@ -1,5 +1,5 @@
 //! What a request may not say: parameters and members by which a call would cost its channel what
-//! nobody has counted.
+//! is not counted.
 
 use crate::count;
 use crate::program::TestRule;

@@ -135,7 +135,7 @@ fn keeper_of(ctx: &Context<'_>, call: &Call, prepared: &Prepared) -> Option<Reso
     })
 }
 
-/// How the call goes on, if it may, and its path.
+/// How the call continues, if it may, and its path.
 fn session_of<'a>(call: &'a Call, read_as: &'a ReadAs) -> Option<(&'a RouteSession, &'a str)> {
     read_as.route()?.session.as_ref().zip(call.spoken_path())
 }
@@ -146,7 +146,7 @@ fn hide_session(call: &Call, read_as: &ReadAs, headers: &mut HeaderMap) {
     }
 }
 
-/// Shows the client where its call goes on, if it does.
+/// Shows the client where its call continues, if it does.
 async fn show_session(
     ctx: &Context<'_>,
     call: &Call,

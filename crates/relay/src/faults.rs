@@ -43,7 +43,7 @@ pub(crate) fn model_missing() -> Fault {
     invalid("请求中缺少 model 字段", "the request names no model")
 }
 
-/// The address that such a call goes on at can't be told.
+/// The address at which such a call continues is not known.
 pub(crate) fn no_host() -> Fault {
     invalid("请求缺少 Host", "the request has no Host header, which the upload address needs")
 }

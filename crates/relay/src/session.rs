@@ -1,9 +1,9 @@
-//! Calls that go on at an address that their reply names: resumable uploads.
+//! Calls that continue at an address that their reply names: resumable uploads.
 //!
-//! At the upstream, who knows such an address needs no key, and what is made there would be
-//! nobody's. So the client gets an address of ours. Some clients send no key to it either: it has
-//! the key and the upstream's id within, sealed. It is good for the calls of its route that are
-//! about this id, by the owner of the key, for a day.
+//! At the upstream, who knows such an address needs no key, and what is made there would have no
+//! owner. So the client gets an address of ours. Some clients send no key to it either: it has the
+//! key and the upstream's id within, sealed. It is good for the calls of its route that are about
+//! this id, by the owner of the key, for a day.
 
 use crate::context::Context;
 use crate::identify::{X_GOOG_API_KEY, has_key};
@@ -72,7 +72,7 @@ pub(crate) fn resume(relay: &Relay, api: &ApiPath, head: &mut Parts) -> Result<(
     Ok(())
 }
 
-/// Whose call it is that goes on.
+/// The call that continues, and its owner.
 pub(crate) struct SessionOwner<'a> {
     pub user_id: UserId,
     pub channel_id: ChannelId,
@@ -83,7 +83,7 @@ pub(crate) struct SessionOwner<'a> {
     pub path: &'a str,
 }
 
-/// Removes all that says where a call goes on at the upstream.
+/// Removes all that says where a call continues at the upstream.
 pub(crate) fn hide(session: &RouteSession, headers: &mut HeaderMap) {
     for name in session.hide.iter().chain(&session.headers) {
         headers.remove(&**name);

@@ -85,8 +85,8 @@ impl Ring {
     }
 }
 
-/// A list of limited length by users: who has the most in it makes room, so that nobody drives out
-/// what others look for.
+/// A list of limited length by users: who has the most in it makes room, so that no user drives
+/// out what others look for.
 #[derive(Debug, Default)]
 struct FairList(Mutex<CallsByUser>);
 

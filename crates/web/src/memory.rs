@@ -83,7 +83,7 @@ impl Budget {
     ///
     /// Bodies leave room to each other; responses under way can't, and find theirs beside bodies,
     /// which then have less. A user may have as much as is left for others: half of all, a third
-    /// each where two do, and some for whoever comes next.
+    /// each where two do, and some for the next one.
     pub(crate) fn take_unread(&self, user_id: UserId) -> bool {
         let count = count_of(user_id);
         let add = |to: &AtomicI64| to.fetch_add(UNREAD_BYTES, Ordering::Relaxed) + UNREAD_BYTES;

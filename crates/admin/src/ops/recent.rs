@@ -152,7 +152,7 @@ fn page_of(items: Vec<RecentCallView>, total: usize, page: PageRequest) -> Page<
     Page { items, total, page: page.page, page_size: page.size }
 }
 
-/// The user of this name; nobody's number where there is none.
+/// The user of this name; a number that no user has where there is none.
 async fn named(state: &AdminState, name: &str) -> Result<UserId, AdminError> {
     let rows = state.db.read("SELECT id FROM users WHERE username = $1", &[name.into()]).await?;
     Ok(rows.first().map_or(Ok(UserId(0)), |row| row.get("id"))?)

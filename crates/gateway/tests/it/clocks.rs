@@ -215,7 +215,7 @@ on_postgres! {
         let ann = world.payer(100).await;
         let nodes = [late.node(&world.db).await, early.node(&world.db).await];
         for node in &nodes {
-            eventually("the node to hear of the model", || async {
+            eventually("the node to have the model", || async {
                 let models = node.call("GET", "/v1/models").key(&ann.key).send().await.text();
                 models.contains("\"m\"").then_some(())
             })

@@ -71,7 +71,7 @@ on_both_databases! {
         }
         let list = ask(&world, &bob, ("GET", CACHES), &Value::Null).await.expect(200).json();
         assert_eq!(list, json!({"cachedContents": []}));
-        // Storage that nobody has paid for.
+        // Storage that is not paid for.
         for (method, path, body) in [
             ("POST", CACHES, cached(&json!("86400s"))),
             ("POST", CACHES, cached(&json!(7200))),
@@ -270,7 +270,7 @@ on_both_databases! {
         }
         let target = address.strip_prefix("https://gateway.example").unwrap();
 
-        // With a key it is the owner's; an address that is not ours, or was changed, is nobody's.
+        // With a key it is the owner's; an address that is not ours, or was changed, has no owner.
         let before = world.upstream.count();
         post(target, Some(&bob.key), "the film").await.expect(404);
         post(&target.replace("enc%3Av1%3A", "enc%3Av1%3AA"), None, "x").await.expect(404);

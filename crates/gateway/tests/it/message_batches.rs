@@ -66,7 +66,7 @@ on_both_databases! {
         // What all of them allow is held: 4000 tokens at twice a half, and the text of both.
         let held = 100_000 - world.money(&ann).await.quota;
         assert!((4_001..4_020).contains(&held), "{held}");
-        // Nobody can pay for it: a balance is not enough for one of its messages.
+        // No user can pay for it: a balance is not enough for one of its messages.
         submit(&world, &bob, &two).await.expect(402);
 
         polled(&world, "processing").await;

@@ -187,7 +187,7 @@ on_postgres! {
         world.model("s", by_use(), events.gated(&gate)).await;
         world.model("fails", fixed(30), Reply::text("no").status(500).gated(&gate)).await;
         let ann = world.payer(100).await;
-        eventually("the other node to hear of the models", || async {
+        eventually("the other node to have the models", || async {
             let models = second.call("GET", "/v1/models").key(&ann.key).send().await.text();
             ["\"m\"", "\"s\"", "\"fails\""].iter().all(|name| models.contains(name)).then_some(())
         })

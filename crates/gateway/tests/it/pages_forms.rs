@@ -57,7 +57,7 @@ on_both_databases! {
         let told = world.admin().get(&format!("/api/token/{}", row.i64("id"))).await;
         assert_eq!(told["expired_time"], -1, "{told}");
 
-        // A user's own: nobody is chosen for whom it is.
+        // A user's own: there is no choice of an owner.
         let user = Browser::login(&world.server, &name, PASSWORD).await;
         let own = user.get("/console/keys/new").await.expect(200).text();
         assert!(!own.contains("known-users"), "{own}");

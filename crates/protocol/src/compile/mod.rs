@@ -76,7 +76,7 @@ fn inherit(mut document: Document, known: &Library, found: &mut ProblemList) -> 
     document.defaults = document.defaults.or(base.defaults);
     document.resources = document.resources.or(base.resources);
     document.task = document.task.or(base.task);
-    // What a base refuses costs what nobody counts, whatever else is refused.
+    // What a base refuses has a cost that is not counted, also in documents that refuse more.
     document.refuse.get_or_insert_default().extend(base.refuse.unwrap_or_default());
     document.tasks = document.tasks.or(base.tasks);
     if document.speaks.is_empty() {

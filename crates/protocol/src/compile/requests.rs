@@ -200,7 +200,7 @@ pub(super) fn session(
         return None;
     }
     if query.is_empty() || !section.uses.0.contains(&format!("query:{query}")) {
-        let what = format!("the route has to use \"query:{query}\": its owner alone goes on");
+        let what = format!("the route has to use \"query:{query}\": only its owner may continue");
         found.at(format!("{at}.session.query"), what);
         return None;
     }

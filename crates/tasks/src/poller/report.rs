@@ -135,7 +135,7 @@ impl Report for VendorReport<'_> {
         if self.links.is_empty() {
             return Cow::Borrowed(kept);
         }
-        // Whoever is shown it later would go there past us.
+        // A client that is shown it later would go there past us.
         let shown = links::shown(kept.to_owned().into(), self.links);
         String::from_utf8(shown.into()).map_or(Cow::Borrowed(kept), Cow::Owned)
     }

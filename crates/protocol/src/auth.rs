@@ -49,6 +49,12 @@ impl Auth {
         header.or_else(|| query().map(|name| Credential::Query(name.clone(), key.to_owned())))
     }
 
+    /// The parameter of the query by which a key is presented, if that is how.
+    #[must_use]
+    pub fn parameter(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
     /// Whether a key is presented by a token that is signed anew for each call.
     #[must_use]
     pub fn is_signed(&self) -> bool {

@@ -41,6 +41,9 @@ use std::sync::atomic::Ordering;
 use store::{Catalog, Channel};
 use web::{Body, Unread};
 
+/// Parameters by which APIs take keys.
+const KEY_PARAMETERS: [&str; 4] = ["key", "api_key", "access_token", "oauth_token"];
+
 /// A request as it arrived.
 struct Arrival {
     head: Parts,
@@ -173,6 +176,7 @@ async fn call_model(
     let candidates = candidates_for(&catalog, caller, asked, api_path)?;
     let (candidates, kind) = submit::kind(candidates, (&head.method, api_path), &model);
     let candidates = &*candidates;
+    check_no_key_of(candidates, head.uri.query())?;
     let submission = SubmitOptions::take(kind, &mut head.headers)?;
     ctx.record.is_async = submission.is_some();
     let price = price_of(relay, &catalog, caller, (&model, api_path))?;
@@ -368,13 +372,23 @@ pub(crate) fn is_meant(relay: &Relay, method: &Method, path: &str) -> bool {
 fn check_no_key(surface: &Surface, query: Option<&str>) -> Result<(), Fault> {
     let Some(query) = query else { return Ok(()) };
     let is_spoken = matches!(surface, Surface::Api(ApiPath { spoken: Some(_), .. }));
-    let names_key = || {
-        ["key", "api_key", "access_token"].iter().any(|name| upstream::says(query.as_bytes(), name))
-    };
+    let names_key = || KEY_PARAMETERS.iter().any(|name| upstream::says(query.as_bytes(), name));
     if upstream::query::presents_key(query.as_bytes()) || is_spoken && names_key() {
         return Err(faults::key_in_query());
     }
     Ok(())
+}
+
+/// The same of the parameter by which a channel's own key is presented: of two, an upstream may
+/// take the client's.
+fn check_no_key_of(candidates: &[Arc<Channel>], query: Option<&str>) -> Result<(), Fault> {
+    let Some(query) = query else { return Ok(()) };
+    let protocols = candidates.iter().filter_map(|channel| channel.protocol.found.as_ref());
+    let mut names = protocols.filter_map(|protocol| protocol.auth.parameter());
+    match names.any(|name| upstream::says(query.as_bytes(), name)) {
+        true => Err(faults::key_in_query()),
+        false => Ok(()),
+    }
 }
 
 /// Parameters that a client may not send in its query: some upstreams prefer them to the body.

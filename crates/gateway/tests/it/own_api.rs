@@ -102,6 +102,26 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_key_in_the_query_is_the_channel_s_alone(db: TestDb) {
+        let world = World::open(db).await;
+        let document = TRANSLATE.replace("header = \"x-auth-token\"", "query = \"appid\"");
+        world.admin().post("/api/protocol", &json!({"document": document})).await;
+        world.channel(&["fast"], json!({"protocol": "translate", "key": "up-key"})).await;
+        world.admin().price("fast", fixed(5)).await;
+        world.upstream.on("/translate/v3/run", Reply::json(&json!({"ok": true})));
+        let ann = world.payer(100).await;
+        let post = async |query: &str| run(&world, &ann, &format!("{RUN}?{query}"), "{}").await;
+        // Of two, an upstream might take the client's.
+        for query in ["appid=bad", "a=1&AppId=bad", "%61ppid=bad", "a;appid=bad", "oauth_token=x"] {
+            post(query).await.expect(401);
+        }
+        assert_eq!((world.upstream.count(), world.money(&ann).await.used), (0, 0));
+        post("lang=de").await.expect(200);
+        let sent = world.upstream.requests().await;
+        assert_eq!(sent[0].query(), Some("lang=de&appid=up%2Dkey"));
+        world.close().await;
+    }
+
     async fn doctor_names_a_model_whose_calls_hold_nothing(db: TestDb) {
         let (world, _) = translator(db).await;
         let found = async || {

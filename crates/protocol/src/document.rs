@@ -252,6 +252,8 @@ pub(crate) struct RefusalSection {
     /// Calls that cost nothing may not say it either.
     #[serde(default)]
     pub(crate) free: bool,
+    /// Nothing but these is refused.
+    pub(crate) is: Option<CompareWords>,
     pub(crate) not: Option<CompareWords>,
     /// A whole number up to this, or so many seconds as `60s`, is allowed, and nothing else.
     pub(crate) above: Option<i64>,

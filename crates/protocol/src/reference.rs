@@ -145,15 +145,16 @@ fn notes(route: &RouteSection) -> String {
 /// What requests may not say.
 fn refusals(sections: &[RefusalSection]) -> String {
     let each = sections.iter().map(|section| {
-        let RefusalSection { at, query, except, header, free, not, above, .. } = section;
+        let RefusalSection { at, query, except, header, free, is, not, above, .. } = section;
         let query = query.iter().map(|name| format!("?{name}"));
         let header = header.iter().map(|name| format!("{name}:"));
         let places: Vec<String> = at.0.iter().cloned().chain(query).chain(header).collect();
         let places = quoted(&places);
-        let mut text = match (not, above) {
-            (Some(words), _) => format!("{places} other than {}", quoted(&words.0)),
-            (None, Some(above)) => format!("{places} above {above}"),
-            (None, None) => places,
+        let mut text = match (is, not, above) {
+            (Some(words), ..) => format!("{places} of {}", quoted(&words.0)),
+            (None, Some(words), _) => format!("{places} other than {}", quoted(&words.0)),
+            (None, None, Some(above)) => format!("{places} above {above}"),
+            (None, None, None) => places,
         };
         if !except.0.is_empty() {
             let _ = write!(text, " except {}", quoted(&except.0));

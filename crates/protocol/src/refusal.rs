@@ -22,7 +22,10 @@ pub struct Refusal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RefusalPlace {
     /// The number of a test of the request's program, and the members at the top that it is in.
-    Body(u8, Vec<Box<str>>),
+    Body {
+        test: u8,
+        members: Vec<Box<str>>,
+    },
     Query(ParameterNames),
     Header(Box<str>),
 }
@@ -71,6 +74,35 @@ pub(crate) fn is_up_to(limit: i64, text: &str) -> bool {
         && digits.parse::<i64>().is_ok_and(|number| number <= limit)
 }
 
+impl Refusal {
+    /// What a body has that says what is refused: one of the words, else a member at the top.
+    pub(crate) fn signs(&self) -> Vec<Box<str>> {
+        match (&self.place, &self.asks) {
+            (RefusalPlace::Query(_) | RefusalPlace::Header(_), _) => Vec::new(),
+            (RefusalPlace::Body { .. }, TestRule::Is(words)) => {
+                words.iter().map(|word| word.as_str().into()).collect()
+            }
+            (RefusalPlace::Body { members, .. }, _) => members.clone(),
+        }
+    }
+}
+
+/// Whether a text may begin with one of these, as any reader may take it: in capitals, or behind
+/// blanks.
+fn begins(text: &[u8], signs: &[Box<str>]) -> bool {
+    let text = text.trim_ascii_start();
+    match text {
+        // An escape, or a blank of another script.
+        [b'\\', ..] | [0xc2, 0x85 | 0xa0, ..] | [0xe1, 0x9a, ..] => return true,
+        [0xe2, 0x80 | 0x81, ..] | [0xe3, 0x80, ..] => return true,
+        _ => {}
+    }
+    signs.iter().any(|sign| {
+        let head = text.get(..sign.len());
+        head.is_some_and(|head| head.eq_ignore_ascii_case(sign.as_bytes()))
+    })
+}
+
 impl ProtocolRoute {
     /// Whether a request's body may say what it may not, so that it has to be read.
     #[must_use]
@@ -78,10 +110,21 @@ impl ProtocolRoute {
         self.refused_members().next().is_some()
     }
 
+    /// Whether a body may say what it may not. Most have nothing that begins like it, and need not
+    /// be read for it.
+    #[must_use]
+    pub fn may_be_refused(&self, body: &[u8]) -> bool {
+        let RequestRules { signs, body_names, .. } = &*self.request;
+        // What is written with escapes has to be read.
+        !signs.is_empty()
+            && (body_names.escape.find(body).is_some()
+                || memchr::memchr_iter(b'"', body).any(|at| begins(&body[at + 1..], signs)))
+    }
+
     /// The members at the top of a body that are looked at: each may be there once.
     pub fn refused_members(&self) -> impl Iterator<Item = &str> {
         let members = self.request.refuse.iter().filter_map(|it| match &it.place {
-            RefusalPlace::Body(_, members) => Some(members),
+            RefusalPlace::Body { members, .. } => Some(members),
             RefusalPlace::Query(_) | RefusalPlace::Header(_) => None,
         });
         members.flatten().map(|name| &**name)
@@ -101,7 +144,7 @@ impl ProtocolRoute {
                     all_parameters(query).any(|(name, value)| names.has(&name) && holds(&value))
                 }
                 RefusalPlace::Header(name) => header(name).iter().any(holds),
-                RefusalPlace::Body(..) => false,
+                RefusalPlace::Body { .. } => false,
             }
         })
     }
@@ -125,7 +168,7 @@ impl ProtocolRoute {
             return Err(());
         }
         let holds = |it: &&Refusal| match it.place {
-            RefusalPlace::Body(test, _) => walker.found.tests >> test & 1 == 1,
+            RefusalPlace::Body { test, .. } => walker.found.tests >> test & 1 == 1,
             RefusalPlace::Query(_) | RefusalPlace::Header(_) => false,
         };
         Ok(refuse.iter().find(holds))
@@ -135,6 +178,17 @@ impl ProtocolRoute {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_that_may_be_refused_is_read() {
+        let signs = ["models".into(), "fusion".into()];
+        for text in ["models\"", "Models", " \nmodels", "\\tmodels", "\u{a0}models", "\u{3000}x"] {
+            assert!(begins(text.as_bytes(), &signs), "{text:?}");
+        }
+        for text in ["", "model\":1", ":1", "\n}", "模型", "amodels"] {
+            assert!(!begins(text.as_bytes(), &signs), "{text:?}");
+        }
+    }
 
     #[test]
     fn so_many_seconds_and_no_more() {

@@ -28,6 +28,8 @@ pub(crate) struct RequestRules {
     pub(crate) reads_once: bool,
     /// What it may not say.
     pub(crate) refuse: Vec<Refusal>,
+    /// What a body has that says something of it.
+    pub(crate) signs: Vec<Box<str>>,
     /// Counts of what is allowed that are added up: of each request of a batch.
     pub(crate) allowed: Range<usize>,
     /// The names that lead to ids.
@@ -39,7 +41,7 @@ pub(crate) struct RequestRules {
 #[derive(Debug)]
 pub(crate) struct BodyNames {
     places: Vec<Vec<Finder<'static>>>,
-    escape: Finder<'static>,
+    pub(crate) escape: Finder<'static>,
 }
 
 impl BodyNames {

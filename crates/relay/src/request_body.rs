@@ -155,7 +155,7 @@ pub(crate) fn check_body(
     plain: &[u8],
 ) -> Result<(), Fault> {
     let route = spoken.route();
-    if plain.is_empty() || !route.refuses_by_body() {
+    if plain.is_empty() || !route.may_be_refused(plain) {
         return Ok(());
     }
     let fields = match kind {
@@ -165,10 +165,11 @@ pub(crate) fn check_body(
         _ => None,
     };
     let json = fields.as_ref().map_or(plain, |fields| fields.as_bytes());
-    for name in route.refused_members() {
-        splice::check_unambiguous(json, name).map_err(bad_json)?;
-    }
-    match route.refusal_by_body(json) {
+    let members: Vec<&str> = route.refused_members().collect();
+    let Some(said) = splice::members_alone(json, &members).map_err(bad_json)? else {
+        return Ok(());
+    };
+    match route.refusal_by_body(&said) {
         Ok(None) => Ok(()),
         Ok(Some(Refusal { zh, en, .. })) => Err(faults::invalid(zh, en)),
         Err(()) => Err(no_object()),

@@ -137,6 +137,35 @@ pub fn check_unambiguous(body: &[u8], name: &str) -> Result<(), SpliceError> {
     only_span(body, name).map(drop)
 }
 
+/// An object of these members alone, as far as they are there, in the bytes of the body.
+///
+/// # Errors
+/// As of [`check_unambiguous`], for the first that another reader may find otherwise.
+pub fn members_alone(body: &[u8], names: &[&str]) -> Result<Option<Vec<u8>>, SpliceError> {
+    let found = spans(body, &mut true, |key| names.iter().any(|name| resembles(key, name)))?;
+    let mut alone = Vec::new();
+    for name in
+        names.iter().enumerate().filter_map(|(at, it)| (!names[..at].contains(it)).then_some(it))
+    {
+        let mut same = found.iter().filter(|span| resembles(&span.key, name));
+        let Some(span) = same.next() else { continue };
+        if same.next().is_some() {
+            return Err(SpliceError::Duplicate((*name).into()));
+        }
+        if span.key != *name {
+            return Err(SpliceError::Misspelt((*name).into()));
+        }
+        alone.push(if alone.is_empty() { b'{' } else { b',' });
+        let name = serde_json::to_string(name).map_err(|e| malformed(&e))?;
+        alone.extend_from_slice(name.as_bytes());
+        alone.push(b':');
+        alone.extend_from_slice(&body[span.range.clone()]);
+    }
+    let any = !alone.is_empty();
+    alone.push(b'}');
+    Ok(any.then_some(alone))
+}
+
 /// Where the value of the only member is that a reader may take for `name`.
 fn only_span(body: &[u8], name: &str) -> Result<Option<Range<usize>>, SpliceError> {
     let mut found = spans(body, &mut true, |key| resembles(key, name))?;

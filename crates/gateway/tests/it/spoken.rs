@@ -182,6 +182,69 @@ on_both_databases! {
     }
 }
 
+on_both_databases! {
+    async fn a_request_names_one_model(db: TestDb) {
+        let world = World::open(db).await;
+        channel(&world, "openai", &["gpt"]).await;
+        channel(&world, "anthropic", &["claude", "claude-batch"]).await;
+        for model in ["gpt", "claude"] {
+            world.admin().price(model, fixed(7)).await;
+        }
+        world.admin().price("claude-batch", by_use()).await;
+        let reply = Reply::json(&json!({"choices": [], "content": [], "input_tokens": 1}));
+        world.upstream.otherwise(reply);
+        let ann = world.payer(1_000).await;
+        let (chat_path, messages) = ("/v1/chat/completions", "/v1/messages");
+        let with = |body: &serde_json::Value, member: &str, value: serde_json::Value| {
+            let mut body = body.clone();
+            body[member] = value;
+            body
+        };
+        let advisor = json!([{"type": "advisor_20260301", "name": "advisor", "model": "dear"}]);
+        let plugin = json!([{"id": "fusion", "analysis_models": ["dear"]}]);
+        let gateway = json!({"gateway": {"models": ["dear"]}});
+        let compound = json!({"models": {"answering_model": "dear"}});
+        for (path, body) in [
+            (chat_path, with(&chat(), "models", json!(["dear"]))),
+            (chat_path, with(&chat(), "Models", json!(["dear"]))),
+            (chat_path, with(&chat(), "fallbacks", json!(["dear"]))),
+            (chat_path, with(&chat(), "route", json!("fallback"))),
+            (chat_path, with(&chat(), "preset", json!("dear"))),
+            (chat_path, with(&chat(), "plugins", plugin)),
+            (chat_path, with(&chat(), "tools", json!([{"type": "openrouter:advisor"}]))),
+            (chat_path, with(&chat(), "providerOptions", gateway)),
+            (chat_path, with(&chat(), "compound_custom", compound)),
+            (messages, with(&message(), "fallbacks", json!([{"model": "dear"}]))),
+            (messages, with(&message(), "models", json!(["dear"]))),
+            (messages, with(&message(), "tools", advisor.clone())),
+            ("/v1/messages/batches", json!({"requests": [
+                {"custom_id": "a", "params": with(&message(), "tools", advisor)}]})),
+        ] {
+            let refused = world.server.post(path, &ann.key, &body).await.expect(400).text();
+            assert!(refused.contains("model") && !refused.contains("dear"), "{body}: {refused}");
+        }
+        let escaped = r#"{"model":"gpt","messages":[],"m\u006fdels":["dear"]}"#;
+        let call = world.server.call("POST", chat_path).key(&ann.key);
+        let call = call.header("content-type", "application/json").body(escaped.to_owned());
+        call.send().await.expect(400);
+        assert_eq!((world.upstream.count(), used(&world, &ann).await), (0, 0));
+
+        // What only looks like it passes.
+        let function = json!({"name": "models", "parameters": {"properties": {"model": {}}}});
+        let tools = json!([{"type": "function", "function": function}]);
+        for (path, body) in [
+            (chat_path, with(&chat(), "tools", tools)),
+            (chat_path, with(&chat(), "plugins", json!([{"id": "web"}]))),
+            (chat_path, with(&chat(), "models", json!(null))),
+            (messages, with(&message(), "tools", json!([{"name": "advisor", "input_schema": {}}]))),
+            ("/v1/messages/count_tokens", with(&message(), "fallbacks", json!([{"model": "x"}]))),
+        ] {
+            world.server.post(path, &ann.key, &body).await.expect(200);
+        }
+        world.close().await;
+    }
+}
+
 const BILLING: &str = "billing_error";
 
 fn chat() -> serde_json::Value {

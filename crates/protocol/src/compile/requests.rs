@@ -78,7 +78,7 @@ pub(super) fn rules(
         let done = builder.text(&pointer, true);
         found.ok(&at, done)?;
     }
-    let mut refuse = Vec::new();
+    let (mut refuse, mut signs) = (Vec::new(), Vec::new());
     let own = (format!("{at}.refuse"), section.refuse.as_slice());
     let shared = ("refuse".to_owned(), document.refuse.as_deref().unwrap_or_default());
     // What is free may say most of what is refused for all routes.
@@ -86,7 +86,10 @@ pub(super) fn rules(
     for (at, sections, free_alone) in [(own.0, own.1, false), (shared.0, shared.1, is_free)] {
         let meant = sections.iter().enumerate().filter(|(_, it)| it.free || !free_alone);
         for (number, section) in meant {
-            refuse.extend(refusal(&format!("{at}.{number}"), section, &mut builder, found));
+            let at = format!("{at}.{number}");
+            let refused = refusal(&at, section, &mut builder, found);
+            signs.extend(refused.iter().flat_map(Refusal::signs));
+            refuse.extend(refused);
         }
     }
     let reads_once = !once.0.is_empty();
@@ -99,6 +102,7 @@ pub(super) fn rules(
         reads_once,
         anywhere,
         refuse,
+        signs,
         allowed,
         body_names,
     })
@@ -111,15 +115,15 @@ fn refusal(
     builder: &mut ProgramBuilder,
     found: &mut ProblemList,
 ) -> Option<Refusal> {
-    let RefusalSection { at: places, query, header, not, above, why, .. } = section;
-    let asks = match (not, above) {
-        (None, None) => TestRule::Present,
-        (Some(CompareWords(words)), None) if words.len() <= MAX_LIST => {
-            TestRule::Not(words.clone())
-        }
-        (None, Some(above)) => TestRule::Above(*above),
+    let RefusalSection { at: places, query, header, is, not, above, why, .. } = section;
+    let fits = |CompareWords(words): &CompareWords| words.len() <= MAX_LIST;
+    let asks = match (is, not, above) {
+        (None, None, None) => TestRule::Present,
+        (Some(words), None, None) if fits(words) => TestRule::Is(words.0.clone()),
+        (None, Some(words), None) if fits(words) => TestRule::Not(words.0.clone()),
+        (None, None, Some(above)) => TestRule::Above(*above),
         _ => {
-            found.at(at, format!("has not and above, or more than {MAX_LIST} words"));
+            found.at(at, format!("has two of is, not and above, or more than {MAX_LIST} words"));
             return None;
         }
     };
@@ -140,7 +144,7 @@ fn refusal(
             let made = builder.test(&pointers, asks.clone());
             let first = |pointer: &Pointer| pointer.leading_names().into_iter().next();
             let members = pointers.iter().filter_map(first).collect();
-            RefusalPlace::Body(found.ok(&format!("{at}.at"), made)?, members)
+            RefusalPlace::Body { test: found.ok(&format!("{at}.at"), made)?, members }
         }
         _ => {
             found.at(at, "says one of at, query and header: where it would stand");

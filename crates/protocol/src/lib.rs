@@ -51,11 +51,13 @@ mod program;
 mod program_builder;
 mod protocol;
 mod reading;
+mod reads;
 mod reference;
 mod refusal;
 mod request;
 mod route;
 mod rules;
+mod spoken;
 mod task;
 mod tokens;
 mod walk;
@@ -79,5 +81,6 @@ pub use route::{
     PathCaptures, ProtocolRoute, RouteMatch, RoutePattern, RoutePatternError, RouteSession,
     UsageMember, ValueSource,
 };
+pub use spoken::SpokenProtocols;
 pub use task::{TaskCount, TaskReading, TaskRequest, TaskRules};
 pub use tokens::{TokenCounter, count_tokens};

@@ -41,6 +41,12 @@ impl Protocol {
         })
     }
 
+    /// Whether it speaks the document of a route, and has it.
+    #[must_use]
+    pub fn has(&self, route: &Arc<ProtocolRoute>) -> bool {
+        self.routes.iter().any(|own| Arc::ptr_eq(own, route))
+    }
+
     /// The cheapest route, for trying a channel.
     #[must_use]
     pub fn probe(&self) -> Option<&Arc<ProtocolRoute>> {

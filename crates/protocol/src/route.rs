@@ -11,6 +11,10 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+mod overlap;
+
+use overlap::PathEnds;
+
 /// Longest pattern, in bytes.
 const MAX_BYTES: usize = 256;
 /// Most parts of a pattern.
@@ -43,6 +47,7 @@ pub struct RoutePattern {
     parts: Vec<PathPart>,
     /// It ends in `/*`: anything may follow.
     open: bool,
+    ends: PathEnds,
 }
 
 /// Why a text is not a [`RoutePattern`].
@@ -119,7 +124,8 @@ impl RoutePattern {
             None => (path, false),
         };
         let parts = parts(path)?;
-        Ok(Self { methods: read_methods(methods)?, parts, open })
+        let ends = PathEnds::of(&parts, open);
+        Ok(Self { methods: read_methods(methods)?, parts, open, ends })
     }
 
     /// What it captures of a call, if it is one of its own. The path is as it came, encoded.
@@ -459,6 +465,8 @@ pub struct ProtocolRoute {
     pub errors: ErrorShape,
     /// The protocol that it was written in.
     pub protocol: Arc<str>,
+    /// What its requests are read for, and how, as its document says it.
+    pub(crate) reads: Box<str>,
     /// How long the first byte of a reply may take, in seconds, if the protocol specifies it.
     pub first_byte_s: Option<u32>,
     pub(crate) rules: Arc<Rules>,

@@ -3,6 +3,7 @@
 
 use domain::UnixMs;
 use protocol::{Credential, Library, Meter, ReplyHead, ReplyReader};
+use std::sync::Arc;
 
 const HEAD: &str = "name = \"mine\"\ntitle = { zh = \"我的\", en = \"Mine\" }\n";
 const ROUTE: &str = "[[route]]\nmatch = \"POST /v1/x\"\nmodel = \"body:/model\"\n";
@@ -110,6 +111,34 @@ fn a_bad_document_is_refused_with_line_pointer_and_reason() {
     ] {
         let found = refused(&format!("{HEAD}{ROUTE}{rest}\n"));
         assert!(found.contains(said), "{rest}\n  is refused with: {found}\n  and not with: {said}");
+    }
+}
+
+#[test]
+fn routes_that_read_a_request_alike() {
+    let mut library = Library::builtin().unwrap().clone();
+    let text = |rest: &str| {
+        let name = format!("mine-{}", rest.len());
+        format!("{}base = \"openai\"\n{rest}", HEAD.replace("mine", &name))
+    };
+    let openai = |library: &Library, path: &str| {
+        Arc::clone(library.get("openai").unwrap().route("POST", path).unwrap().route)
+    };
+    for (rest, path, alike) in [
+        ("[auth]\nheader = \"x-key\"\n", "/v1/chat/completions", true),
+        ("[outcome]\nretry = [500]\n", "/v1/chat/completions", true),
+        ("[hold.units]\nimages = \"/pieces\"\n", "/v1/chat/completions", false),
+        ("[hold.units]\nimages = \"/pieces\"\n", "/v1/files", true),
+        ("[errors]\nshape = \"plain\"\n", "/v1/files", false),
+        (
+            "[[refuse]]\nat = \"/gold\"\nwhy = { zh = \"x\", en = \"x\" }\n",
+            "/v1/chat/completions",
+            false,
+        ),
+    ] {
+        let mine = library.add(&text(rest)).unwrap();
+        let route = mine.route("POST", path).unwrap().route;
+        assert_eq!(openai(&library, path).reads_as(route), alike, "{rest} {path}");
     }
 }
 

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::faults;
 use crate::identify::Caller;
 use crate::inlet::{Inlet, InletRules, take_in};
+use crate::readings::{SharedCall, chosen};
 use crate::request_body::{
     check_body, check_head, check_readable, model_in_body, model_name, models_in_body, plain,
     resource_ids, unreadable,
@@ -14,6 +15,7 @@ use crate::resources::{self, Owned};
 use crate::spoken::{ModelPlaces, Spoken};
 use crate::surface::ApiPath;
 use crate::vendor_tasks;
+use bytes::Bytes;
 use domain::{ChannelId, Fault, ModelName};
 use http::request::Parts;
 use http_body::Body as _;
@@ -49,6 +51,64 @@ enum Named {
     InBody,
 }
 
+/// A body that was taken in, as it came and decompressed.
+struct TakenIn {
+    inlet: Inlet,
+    plain: Bytes,
+}
+
+impl TakenIn {
+    async fn of(
+        ctx: &mut Context<'_>,
+        caller: &Caller,
+        head: &Parts,
+        body: Incoming,
+    ) -> Result<Self, Fault> {
+        let relay = ctx.relay;
+        let payer = Some(Payer { relay, identity: &caller.identity, least: None });
+        let rules = InletRules { config: &relay.config, whole: true, payer };
+        let inlet = take_in(&head.headers, body, rules, &mut ctx.share).await?;
+        let bytes = inlet.whole().cloned().unwrap_or_default();
+        let plain = plain(&head.headers, &bytes, &relay.config)?;
+        // What was decompressed is held beside what came.
+        let is_another = plain.as_ptr() != bytes.as_ptr();
+        if is_another && !ctx.share.grow_to(bytes.len() + plain.len()) {
+            return Err(faults::overloaded());
+        }
+        Ok(Self { inlet, plain })
+    }
+}
+
+/// A body, which is read as soon as something of it matters.
+enum ApiIntake {
+    Coming(Incoming),
+    TakenIn(TakenIn),
+}
+
+/// Decides by which of several APIs a call is read that have its path.
+async fn settled(
+    ctx: &mut Context<'_>,
+    caller: &Caller,
+    api: ApiPath,
+    (head, body): (&Parts, Incoming),
+) -> Result<(ApiPath, ApiIntake), Fault> {
+    let body = match api.readings().any(Spoken::has_model_in_body) {
+        true => ApiIntake::TakenIn(TakenIn::of(ctx, caller, head, body).await?),
+        false => ApiIntake::Coming(body),
+    };
+    let media = media_kind(&head.headers).ok();
+    let plain = match &body {
+        ApiIntake::Coming(_) => Bytes::new(),
+        ApiIntake::TakenIn(taken_in) => taken_in.plain.clone(),
+    };
+    let (method, query) = (&head.method, head.uri.query());
+    let call =
+        SharedCall { relay: ctx.relay, caller, method, query, body: (media.as_ref(), &plain) };
+    let api = chosen(&call, api).await?;
+    ctx.record.errors = api.errors();
+    Ok((api, body))
+}
+
 /// Reads a call of an API. Its body is taken in, unless nothing of it matters.
 pub(crate) async fn read_api(
     ctx: &mut Context<'_>,
@@ -57,9 +117,15 @@ pub(crate) async fn read_api(
     (head, body): (Parts, Incoming),
 ) -> Result<ModelRequest, Fault> {
     let relay = ctx.relay;
+    let has_body = !body.is_end_stream();
+    let (api, body) = match api.is_shared() {
+        true => Box::pin(settled(ctx, caller, api, (&head, body))).await?,
+        false => (api, ApiIntake::Coming(body)),
+    };
     let query = head.uri.query();
+    query.map_or(Ok(()), |query| api.check_query(query))?;
     let source = match &api.spoken {
-        Some(spoken) => vendor_tasks::source(ctx, caller, spoken).await?,
+        Some(spoken) => vendor_tasks::source(relay, caller, spoken).await?,
         None => None,
     };
     if let Some(spoken) = &api.spoken {
@@ -69,27 +135,24 @@ pub(crate) async fn read_api(
     if let Some(spoken) = api.spoken.as_ref().filter(|it| it.streams_body()) {
         let ids = resource_ids(spoken, query, (None, b""))?;
         let owned = resources::owned(relay, caller, &ids).await?;
-        let (model, named_by) = chosen(named, owned.as_ref())?;
+        let (model, named_by) = chosen_outside(named, owned.as_ref())?;
         let api_body = ApiBody { plain: None, named_by };
         let pinned = owned.map(|owned| owned.channel_id);
-        let body = Intake::Coming(body);
+        let body = match body {
+            ApiIntake::Coming(body) => Intake::Coming(body),
+            ApiIntake::TakenIn(taken_in) => Intake::Here(taken_in.inlet),
+        };
         return Ok(ModelRequest { head, model, api: Some((api, api_body)), pinned, body });
     }
 
     // A request that will be refused need not be taken in.
-    let reads_body = matches!(named, Named::InBody) && !body.is_end_stream();
+    let reads_body = matches!(named, Named::InBody) && has_body;
     let declared = media_kind(&head.headers);
     let media = reads_body.then(|| declared.clone().map_err(unreadable)).transpose()?;
-    let payer = Some(Payer { relay, identity: &caller.identity, least: None });
-    let rules = InletRules { config: &relay.config, whole: true, payer };
-    let inlet = take_in(&head.headers, body, rules, &mut ctx.share).await?;
-    let bytes = inlet.whole().cloned().unwrap_or_default();
-    let plain = plain(&head.headers, &bytes, &relay.config)?;
-    // What was decompressed is held beside what came.
-    let is_another = plain.as_ptr() != bytes.as_ptr();
-    if is_another && !ctx.share.grow_to(bytes.len() + plain.len()) {
-        return Err(faults::overloaded());
-    }
+    let TakenIn { inlet, plain } = match body {
+        ApiIntake::Coming(body) => TakenIn::of(ctx, caller, &head, body).await?,
+        ApiIntake::TakenIn(taken_in) => taken_in,
+    };
     let owned = match &api.spoken {
         Some(spoken) => {
             let media = declared.as_ref().ok().filter(|_| !plain.is_empty());
@@ -118,7 +181,7 @@ pub(crate) async fn read_api(
                 api.spoken.as_ref().map_or_else(ModelPlaces::unspoken, Spoken::model_places);
             model_in_body(&media, &plain, &places)?
         }
-        (named, _) => chosen(named, owned.as_ref())?,
+        (named, _) => chosen_outside(named, owned.as_ref())?,
     };
     let pinned = owned.map(|owned| owned.channel_id).or(source.map(|task| task.channel_id));
     let api = Some((api, ApiBody { plain: Some(plain), named_by }));
@@ -176,7 +239,7 @@ fn named_outside(api: &ApiPath, query: Option<&str>) -> Result<Named, Fault> {
 }
 
 /// The model of a call that names it outside of its body.
-fn chosen(named: Named, owned: Option<&Owned>) -> Result<(ModelName, NamedBy), Fault> {
+fn chosen_outside(named: Named, owned: Option<&Owned>) -> Result<(ModelName, NamedBy), Fault> {
     match (named, owned) {
         (Named::Outside(model, named_by), _) => Ok((model, named_by)),
         (Named::ByResource, Some(owned)) => Ok((model_name(&owned.model)?, NamedBy::Elsewhere)),

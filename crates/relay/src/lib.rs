@@ -38,6 +38,7 @@ mod models;
 mod outcome;
 mod pace;
 mod phases;
+mod readings;
 mod record;
 mod reply;
 mod request_body;

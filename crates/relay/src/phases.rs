@@ -9,14 +9,14 @@
 use crate::api_request::{Intake, ModelRequest, read_api};
 use crate::asked::{PricedRequest, reads_request};
 use crate::billing::Payer;
-use crate::call::{ApiBody, ApiTarget, Call, CallTarget, needs_whole, pass_path};
+use crate::call::{ApiBody, ApiTarget, Call, CallTarget, needs_whole};
 use crate::channels::Candidates;
 use crate::client_link::ClientLink;
 use crate::context::Context;
 use crate::deliver::{Delivery, deliver};
 use crate::flow::FlowBody;
 use crate::idempotency::{self, Claimed, fingerprint};
-use crate::identify::{Caller, identify, rate_of, token_rate_of};
+use crate::identify::{Caller, group_of, identify, rate_of, token_rate_of};
 use crate::inlet::{InletRules, check_length, take_in};
 use crate::models::ModelList;
 use crate::outcome::{Outcome, Reading};
@@ -33,7 +33,7 @@ use domain::{ChannelId, Fault, FrozenPrice, ModelName, Pricing, UserId};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
-use protocol::{ErrorShape, ListWord};
+use protocol::ListWord;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -138,10 +138,16 @@ async fn handle(
     let over_https = relay.config.trusted_proxies.over_https(peer, &head.headers);
     let mut ctx = Context { relay, link, record, share, over_https };
     let request = match surface {
-        Surface::Pass(model) => {
-            let body = Intake::Coming(body);
-            ModelRequest { head, model, api: None, pinned: None, body }
-        }
+        Surface::Pass(model) => match api_behind(relay, &caller, &head, &model) {
+            Some(api) => {
+                ctx.record.errors = api.errors();
+                read_api(&mut ctx, &caller, api, (head, body)).await?
+            }
+            None => {
+                let body = Intake::Coming(body);
+                ModelRequest { head, model, api: None, pinned: None, body }
+            }
+        },
         Surface::Api(api) if api.is_about_task() => {
             match vendor_tasks::read(&mut ctx, &caller, api, (head, body)).await? {
                 TaskCallRead::Send(request) => *request,
@@ -170,10 +176,8 @@ async fn call_model(
     ctx.record.model = Some(model.as_str().into());
 
     let catalog = relay.live.catalog.load_full();
-    let asked =
-        AskedFor { method: &head.method, model: &model, pinned, reads: read_shape(&head.headers) };
     let api_path = api.as_ref().map(|(api, _)| api);
-    let candidates = candidates_for(&catalog, caller, asked, api_path)?;
+    let candidates = candidates_for(&catalog, caller, (&head.method, &model, pinned), api_path)?;
     let (candidates, kind) = submit::kind(candidates, (&head.method, api_path), &model);
     let candidates = &*candidates;
     check_no_key_of(candidates, head.uri.query())?;
@@ -263,52 +267,32 @@ fn target_of((api, body): (ApiPath, ApiBody), method: &Method) -> CallTarget {
     CallTarget::Api(ApiTarget { api, body, effect })
 }
 
-/// What the choice of channels depends on.
-#[derive(Clone, Copy)]
-struct AskedFor<'a> {
-    method: &'a Method,
-    model: &'a ModelName,
-    /// The channel that has what the call is about.
-    pinned: Option<ChannelId>,
-    /// The shape that the client reads, as far as its headers say it.
-    reads: Option<ErrorShape>,
-}
-
-/// The channels that may be asked a call.
+/// The channels that may be asked a call. `pinned`: the channel that has what it is about.
 fn candidates_for<'a>(
     catalog: &'a Catalog,
     caller: &Caller,
-    asked: AskedFor<'_>,
+    (method, model, pinned): (&Method, &ModelName, Option<ChannelId>),
     api: Option<&ApiPath>,
 ) -> Result<Cow<'a, [Arc<Channel>]>, Fault> {
-    let AskedFor { method, model, pinned, reads } = asked;
     let identity = &caller.identity;
+    let reads = |channel: &Channel| match api {
+        None => spoken::takes_as_model(channel, method, model),
+        Some(api) => api.is_read_by(channel, method),
+    };
     if let Some(id) = pinned
         && api.is_some_and(ApiPath::names_no_model)
     {
-        return Ok(vec![route::pinned(catalog, identity, id)?].into());
+        let channel = vec![route::pinned(catalog, identity, id)?];
+        return Ok(route::reading(&channel, reads)?.into_owned().into());
     }
-    if let Some(api) = api
-        && let Some(spoken) = api.spoken.as_ref().filter(|it| it.names_nothing())
-    {
-        let speaks = |channel: &Channel| spoken.is_spoken_by(channel, method, api.path());
-        return Ok(route::any_that(catalog, identity, speaks)?.into());
+    if api.and_then(|api| api.spoken.as_ref()).is_some_and(Spoken::names_nothing) {
+        return Ok(route::any_that(catalog, identity, reads)?.into());
     }
     let candidates = route::candidates(catalog, identity, model.as_str())?;
-    let speaking = match api {
-        None if candidates.iter().all(|it| spoken::is_custom_pass(it)) => Cow::Borrowed(candidates),
-        None => route::speaking(candidates, method, &pass_path(model))?,
-        Some(api) => route::speaking(candidates, method, api.path())?,
-    };
-    let spoken = api.and_then(|api| Some((api.path(), api.spoken.as_ref()?)));
+    let reading = route::reading(candidates, reads)?;
     match pinned {
-        None => Ok(match (spoken, reads) {
-            (Some((path, spoken)), Some(shape)) if spoken.errors() == shape => {
-                route::reading(speaking, shape, (method, path))
-            }
-            _ => speaking,
-        }),
-        Some(id) => Ok(vec![route::that_has(&speaking, id)?].into()),
+        None => Ok(reading),
+        Some(id) => Ok(vec![route::that_has(&reading, id)?].into()),
     }
 }
 
@@ -358,6 +342,22 @@ fn surface_of(relay: &Relay, head: &Parts) -> Result<Surface, Fault> {
     surface(meaning, &head.method, head.uri.path())
 }
 
+/// The API that a call under `/pass` speaks though its path is the name of a model: where no
+/// channel of the model takes the path alone as its model, it is a path like any other.
+fn api_behind(relay: &Relay, caller: &Caller, head: &Parts, model: &ModelName) -> Option<ApiPath> {
+    let catalog = relay.live.catalog.load();
+    let candidates = catalog.candidates(group_of(&caller.identity), model.as_str());
+    let takes = |it: &Arc<Channel>| spoken::takes_as_model(it, &head.method, model);
+    if candidates.is_empty() || candidates.iter().any(takes) {
+        return None;
+    }
+    let is_model = |name: &str| catalog.model_exists(name);
+    let (protocols, reads) = (catalog.spoken_protocols(), read_shape(&head.headers));
+    let meaning = PathMeaning { is_model: &is_model, protocols, reads };
+    let api = ApiPath::behind_pass(&meaning, &head.method, model);
+    (api.spoken.is_some() && !api.is_about_task() && api.list().is_none()).then_some(api)
+}
+
 /// Whether a path that is not one of the data plane may mean one.
 pub(crate) fn is_meant(relay: &Relay, method: &Method, path: &str) -> bool {
     let catalog = relay.live.catalog.load();
@@ -391,18 +391,17 @@ fn check_no_key_of(candidates: &[Arc<Channel>], query: Option<&str>) -> Result<(
     }
 }
 
-/// Parameters that a client may not send in its query: some upstreams prefer them to the body.
+/// Parameters that a client may not send in its query: some upstreams prefer them to the body. What
+/// a call of a model may say is known with its model.
 fn check_query(surface: &Surface, query: Option<&str>) -> Result<(), Fault> {
     let Some(query) = query else { return Ok(()) };
     if upstream::says(query.as_bytes(), "precharge") {
         return Err(faults::precharge_said());
     }
-    if let Surface::Api(api) = surface
-        && api.model_is_said(query)
-    {
-        return Err(faults::model_said());
+    match surface {
+        Surface::Api(api) if api.list().is_some() || api.is_about_task() => api.check_query(query),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Holds the money; for a submission, creates its task, too. Then the phases must complete.

@@ -1,10 +1,8 @@
 //! Whether a model may be called, which channels serve it, and what it costs.
 
 use crate::identify::{group_of, may_call};
-use crate::{RelayConfig, faults, spoken};
+use crate::{RelayConfig, faults};
 use domain::{ChannelId, Fault, Pricing, Ratio};
-use http::Method;
-use protocol::ErrorShape;
 use std::borrow::Cow;
 use std::sync::Arc;
 use store::{Catalog, Channel, DEFAULT_GROUP, Identity};
@@ -75,33 +73,18 @@ pub(crate) fn that_has(candidates: &[Arc<Channel>], id: ChannelId) -> Result<Arc
     channel.cloned().ok_or_else(faults::resource_elsewhere)
 }
 
-/// Those of the channels that can be asked a call of this path.
-pub(crate) fn speaking<'a>(
-    candidates: &'a [Arc<Channel>],
-    method: &Method,
-    path: &str,
-) -> Result<Cow<'a, [Arc<Channel>]>, Fault> {
-    let takes = |channel: &Arc<Channel>| spoken::takes(channel, method, path);
-    if candidates.iter().all(takes) {
+/// Those of the channels whose own documents read a call as it is priced.
+pub(crate) fn reading(
+    candidates: &[Arc<Channel>],
+    reads: impl Fn(&Channel) -> bool,
+) -> Result<Cow<'_, [Arc<Channel>]>, Fault> {
+    // One whose protocol is gone is refused for that, and not for the call.
+    let may = |channel: &Arc<Channel>| reads(channel) || egress::protocol_of(channel).is_err();
+    if candidates.iter().all(may) {
         return Ok(Cow::Borrowed(candidates));
     }
-    let speaking: Vec<_> = candidates.iter().filter(|it| takes(it)).cloned().collect();
-    if speaking.is_empty() { Err(faults::model_not_spoken()) } else { Ok(Cow::Owned(speaking)) }
-}
-
-/// Those of the channels that speak the API which a client reads, as its headers say: several APIs
-/// have a path like `/v1/files`. All of them, where none does.
-pub(crate) fn reading<'a>(
-    speaking: Cow<'a, [Arc<Channel>]>,
-    shape: ErrorShape,
-    (method, path): (&Method, &str),
-) -> Cow<'a, [Arc<Channel>]> {
-    let reads = |channel: &&Arc<Channel>| {
-        let route = spoken::route_of(channel, method, path);
-        spoken::is_custom_pass(channel) || route.is_some_and(|route| route.errors == shape)
-    };
-    let reading: Vec<_> = speaking.iter().filter(reads).cloned().collect();
-    if reading.is_empty() || reading.len() == speaking.len() { speaking } else { reading.into() }
+    let reading: Vec<_> = candidates.iter().filter(|it| may(it)).cloned().collect();
+    if reading.is_empty() { Err(faults::model_not_spoken()) } else { Ok(Cow::Owned(reading)) }
 }
 
 /// The price of a model for this caller, to be frozen in the hold.

@@ -5,10 +5,11 @@ use domain::ModelName;
 use egress::CUSTOM_PASS;
 use http::Method;
 use protocol::{
-    ErrorShape, ListWord, PathCaptures, PriceWord, Protocol, ProtocolRoute, TaskWord, ValueSource,
+    ErrorShape, ListWord, PathCaptures, PriceWord, Protocol, ProtocolRoute, SpokenProtocols,
+    TaskWord, ValueSource,
 };
 use std::sync::Arc;
-use store::Channel;
+use store::{ALWAYS_SPOKEN, Channel};
 
 /// What paths of the data plane begin with.
 pub(crate) const FRONTS: [&str; 6] = ["/pass/", "/v1/", "/v1beta/", "/v2/", "/openai/", "/upload/"];
@@ -17,7 +18,7 @@ pub(crate) const FRONTS: [&str; 6] = ["/pass/", "/v1/", "/v1beta/", "/v2/", "/op
 #[derive(Clone, Copy)]
 pub(crate) struct PathMeaning<'a> {
     pub is_model: &'a dyn Fn(&str) -> bool,
-    pub protocols: &'a [Arc<Protocol>],
+    pub protocols: &'a SpokenProtocols,
     /// The shape that the client reads, as far as its headers say it: several APIs have a path like
     /// `/v1/files`.
     pub reads: Option<ErrorShape>,
@@ -43,9 +44,10 @@ impl ModelPlaces<'_> {
     }
 }
 
-/// A call's route, as its protocol has it.
+/// A call's route, as a protocol has it.
 #[derive(Clone, Debug)]
 pub(crate) struct Spoken {
+    protocol: Arc<Protocol>,
     route: Arc<ProtocolRoute>,
     captures: PathCaptures,
 }
@@ -59,31 +61,82 @@ impl PartialEq for Spoken {
 impl Eq for Spoken {}
 
 impl Spoken {
-    /// The route that a method and an absolute path fit, if it can be served. Of several, one whose
-    /// path names a model that exists, or whose path names none.
-    pub(crate) fn of(meaning: &PathMeaning<'_>, method: &Method, path: &str) -> Option<Self> {
-        let mut unknown = None;
-        let found = || meaning.protocols.iter().filter_map(|it| Self::by(it, method, path));
-        let is_read = |it: &Self| meaning.reads == Some(it.errors());
-        // Most clients say nothing: then no protocol is looked at twice.
-        let preferred = meaning.reads.map(|_| found().filter(is_read)).into_iter().flatten();
-        let others = found().filter(|it| !is_read(it));
-        for spoken in preferred.chain(others) {
-            if !spoken.route.is_served() {
-                continue;
-            }
-            match spoken.named_in_path() {
-                Some(model) if !(meaning.is_model)(model) => unknown = unknown.or(Some(spoken)),
-                _ => return Some(spoken),
+    /// The route that a method and an absolute path fit, if it can be served, and, where several
+    /// APIs have the path, the others by which the call may be read. The one that the client reads
+    /// is first. Those whose path names a model that there is not are left out, where others are.
+    pub(crate) fn all_of(
+        meaning: &PathMeaning<'_>,
+        method: &Method,
+        path: &str,
+    ) -> Option<(Self, Vec<Self>)> {
+        let served = |it: &Arc<Protocol>| {
+            Self::by(it, method, path).filter(|spoken| spoken.route.is_served())
+        };
+        let first = meaning.protocols.iter().find_map(served)?;
+        let others = meaning.protocols.others(&first.route);
+        if others.is_empty() {
+            return Some((first, Vec::new()));
+        }
+        let mut all = vec![first];
+        all.extend(others.iter().filter_map(served));
+        let is_known = |it: &Self| it.named_in_path().is_none_or(meaning.is_model);
+        if all.iter().any(is_known) {
+            all.retain(is_known);
+        }
+        if let Some(shape) = meaning.reads
+            && all.iter().any(|it| it.errors() == shape)
+        {
+            // A client that says so is not given the replies of another vendor's API.
+            all.retain(|it| it.errors() == shape || it.errors() == ErrorShape::Plain);
+            all.sort_by_key(|it| it.errors() != shape);
+        }
+        let mut distinct: Vec<Self> = Vec::with_capacity(all.len());
+        for spoken in all {
+            if !distinct.iter().any(|known| known.reads_as(&spoken)) {
+                distinct.push(spoken);
             }
         }
-        unknown
+        let mut distinct = distinct.into_iter();
+        Some((distinct.next()?, distinct.collect()))
     }
 
     /// The route of a protocol that a call fits.
-    pub(crate) fn by(protocol: &Protocol, method: &Method, path: &str) -> Option<Self> {
+    pub(crate) fn by(protocol: &Arc<Protocol>, method: &Method, path: &str) -> Option<Self> {
         let found = protocol.route(method.as_str(), path)?;
-        Some(Self { route: Arc::clone(found.route), captures: found.captures })
+        let route = Arc::clone(found.route);
+        Some(Self { protocol: Arc::clone(protocol), route, captures: found.captures })
+    }
+
+    /// Whether both read a call alike.
+    fn reads_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.route, &other.route)
+            || self.captures == other.captures && self.route.reads_as(&other.route)
+    }
+
+    /// Whether a channel's own document reads the call as this one does, so that what is priced is
+    /// what its upstream runs.
+    pub(crate) fn is_read_by(&self, channel: &Channel, method: &Method, path: &str) -> bool {
+        let Some(own) = &channel.protocol.found else { return false };
+        if Arc::ptr_eq(own, &self.protocol) || is_custom_pass(channel) && own.has(&self.route) {
+            return true;
+        }
+        match Self::by(own, method, path) {
+            Some(its) => self.reads_as(&its),
+            None => is_custom_pass(channel) && self.is_of_custom_pass(),
+        }
+    }
+
+    /// Whether an upstream of CustomPass, which takes every path, reads it so: it has the model in
+    /// the path or as `model`, and no call of it is free.
+    fn is_of_custom_pass(&self) -> bool {
+        let is_plain = |source: &ValueSource| match source {
+            ValueSource::Path => true,
+            ValueSource::Body(_) => source.form_field() == Some("model"),
+            _ => false,
+        };
+        let (route, model) = (&self.route, &self.route.model);
+        let is_plain = || !model.is_empty() && model.iter().all(is_plain);
+        ALWAYS_SPOKEN.contains(&&*route.protocol) || route.price == PriceWord::Model && is_plain()
     }
 
     /// Whether it is about a task that was submitted before.
@@ -132,11 +185,6 @@ impl Spoken {
         self.names_no_model() && self.route.uses.is_empty()
     }
 
-    /// Whether a channel speaks the protocol of the call, and has its route.
-    pub(crate) fn is_spoken_by(&self, channel: &Channel, method: &Method, path: &str) -> bool {
-        route_of(channel, method, path).is_some_and(|its| its.protocol == self.route.protocol)
-    }
-
     /// Whether nothing of a call's body is read.
     pub(crate) fn streams_body(&self) -> bool {
         let mut sources = self.route.model.iter().chain(&self.route.uses);
@@ -152,6 +200,16 @@ impl Spoken {
     /// What it is to a task.
     pub(crate) fn task(&self) -> Option<TaskWord> {
         self.route.task
+    }
+
+    /// Whether its model, or which of its models there is, stands in the body.
+    pub(crate) fn has_model_in_body(&self) -> bool {
+        self.route.model.iter().any(ValueSource::is_in_body)
+    }
+
+    /// Its protocol.
+    pub(crate) fn protocol(&self) -> &Protocol {
+        &self.protocol
     }
 
     /// Its protocol's route.
@@ -222,12 +280,13 @@ pub(crate) fn is_custom_pass(channel: &Channel) -> bool {
     channel.protocol.name == CUSTOM_PASS
 }
 
-/// Whether a channel can be asked such a call. One of CustomPass takes every path, and one whose
-/// protocol is gone is refused for that, and not for its path.
-pub(crate) fn takes(channel: &Channel, method: &Method, path: &str) -> bool {
-    is_custom_pass(channel)
-        || egress::protocol_of(channel).is_err()
-        || route_of(channel, method, path).is_some()
+/// Whether a channel takes a path under `/pass` as the name of its model, and reads nothing else.
+pub(crate) fn takes_as_model(channel: &Channel, method: &Method, model: &ModelName) -> bool {
+    let Ok(own) = egress::protocol_of(channel) else { return true };
+    let reads_it = |spoken: Spoken| {
+        spoken.named_in_path() == Some(model.as_str()) && spoken.route.reads_path_alone()
+    };
+    is_custom_pass(channel) || Spoken::by(own, method, &pass_path(model)).is_some_and(reads_it)
 }
 
 #[cfg(test)]
@@ -240,17 +299,19 @@ mod tests {
         let protocols = ["custompass", "azure", "cohere", "fal", "ollama"];
         let protocols = protocols.map(|name| Arc::clone(library.get(name).unwrap()));
         let is_model: &dyn Fn(&str) -> bool = &|it| it == "fal-ai/flux";
-        let meaning = PathMeaning { is_model, protocols: &protocols, reads: None };
-        Spoken::of(&meaning, method, path)
+        let protocols = &SpokenProtocols::new(protocols.into());
+        let meaning = PathMeaning { is_model, protocols, reads: None };
+        Spoken::all_of(&meaning, method, path).map(|(first, _)| first)
     }
 
     #[test]
     fn of_several_apis_with_a_path_the_one_that_the_client_reads() {
         let library = Library::builtin().unwrap();
         let protocols = ["openai", "gemini"].map(|name| Arc::clone(library.get(name).unwrap()));
+        let protocols = &SpokenProtocols::new(protocols.into());
         let id = |reads, path| {
-            let meaning = PathMeaning { is_model: &|_| false, protocols: &protocols, reads };
-            let spoken = Spoken::of(&meaning, &Method::GET, path).unwrap();
+            let meaning = PathMeaning { is_model: &|_| false, protocols, reads };
+            let (spoken, _) = Spoken::all_of(&meaning, &Method::GET, path).unwrap();
             spoken.id_in_path().map(str::to_owned)
         };
         assert_eq!(id(None, "/v1/files/f").as_deref(), Some("f"));

@@ -1,12 +1,13 @@
 //! The routes of the data plane.
 
 use crate::identify::X_GOOG_API_KEY;
-use crate::spoken::{PathMeaning, Spoken};
+use crate::spoken::{PathMeaning, Spoken, is_custom_pass};
 use crate::task_view::{self, TaskCall};
 use crate::{faults, lenient, methods};
 use domain::{Fault, FrozenPrice, ModelName, ModelNameError};
 use http::{HeaderMap, Method};
 use protocol::{ErrorShape, ListWord, PriceWord};
+use store::Channel;
 use upstream::PathError;
 
 /// A header that clients of Anthropic's API must send.
@@ -48,6 +49,8 @@ pub(crate) struct ApiPath {
     path: Box<str>,
     /// The route of a protocol that it fits; none: the path is passed on as it is.
     pub spoken: Option<Spoken>,
+    /// Those of other protocols, which read a call otherwise: its body may say which is meant.
+    others: Vec<Spoken>,
 }
 
 impl ApiPath {
@@ -56,9 +59,24 @@ impl ApiPath {
         &self.path
     }
 
-    /// The same path, spoken by another route.
+    /// The same path, spoken by this route and by no other.
     pub(crate) fn spoken_by(self, spoken: Spoken) -> Self {
-        Self { spoken: Some(spoken), ..self }
+        Self { spoken: Some(spoken), others: Vec::new(), ..self }
+    }
+
+    /// Whether several APIs have the path, and read a call of it otherwise.
+    pub(crate) const fn is_shared(&self) -> bool {
+        !self.others.is_empty()
+    }
+
+    /// All routes by which a call of it may be read.
+    pub(crate) fn readings(&self) -> impl Iterator<Item = &Spoken> {
+        self.spoken.iter().chain(&self.others)
+    }
+
+    /// The shape of our own errors.
+    pub(crate) fn errors(&self) -> ErrorShape {
+        self.spoken.as_ref().map_or(ErrorShape::Plain, Spoken::errors)
     }
 
     /// Whether it lists something, and what is done then.
@@ -90,19 +108,40 @@ impl ApiPath {
         self.spoken.as_ref().is_some_and(Spoken::names_no_model)
     }
 
-    /// Whether a query says a name by which some upstream may look for its model there, where it is
-    /// not.
-    pub(crate) fn model_is_said(&self, query: &str) -> bool {
+    /// Whether a channel's own document reads a call of it as it is priced. What no protocol has is
+    /// for upstreams that take every path.
+    pub(crate) fn is_read_by(&self, channel: &Channel, method: &Method) -> bool {
+        match &self.spoken {
+            Some(spoken) => spoken.is_read_by(channel, method, &self.path),
+            None => is_custom_pass(channel),
+        }
+    }
+
+    /// Refuses a query that says a name by which some upstream may look for its model there, where
+    /// it is not.
+    pub(crate) fn check_query(&self, query: &str) -> Result<(), Fault> {
         let places = self.spoken.as_ref().map(Spoken::model_places).unwrap_or_default();
         let mut names = places.members.into_iter().chain(["model"]);
-        names.any(|name| places.parameter != Some(name) && upstream::says(query.as_bytes(), name))
+        let says = |name| places.parameter != Some(name) && upstream::says(query.as_bytes(), name);
+        if names.any(says) { Err(faults::model_said()) } else { Ok(()) }
     }
 
     fn read(meaning: &PathMeaning<'_>, method: &Method, raw: &str) -> Result<Self, Fault> {
         let decoded = upstream::decode_model_path(raw).map_err(bad_path)?;
-        let path: Box<str> = ["/", decoded.as_str()].concat().into();
-        let spoken = Spoken::of(meaning, method, &path);
-        Ok(Self { path, spoken })
+        Ok(Self::behind_pass(meaning, method, &decoded))
+    }
+
+    /// What stands behind `/pass/`, decoded, as a path.
+    pub(crate) fn behind_pass(
+        meaning: &PathMeaning<'_>,
+        method: &Method,
+        model: &ModelName,
+    ) -> Self {
+        let path: Box<str> = ["/", model.as_str()].concat().into();
+        match Spoken::all_of(meaning, method, &path) {
+            Some((first, others)) => Self { path, spoken: Some(first), others },
+            None => Self { path, spoken: None, others: Vec::new() },
+        }
     }
 }
 
@@ -123,7 +162,7 @@ impl Surface {
     /// headers say which of them it reads.
     pub(crate) fn errors(&self, headers: &HeaderMap) -> ErrorShape {
         match self {
-            Self::Api(api) => api.spoken.as_ref().map_or(ErrorShape::Plain, Spoken::errors),
+            Self::Api(api) => api.errors(),
             Self::Models | Self::Model(_) => read_shape(headers).unwrap_or(ErrorShape::Openai),
             Self::Subscription | Self::Usage => ErrorShape::Openai,
             Self::Pass(_) | Self::Tasks(_) | Self::Unknown => ErrorShape::Plain,
@@ -256,9 +295,11 @@ mod tests {
     use std::sync::{Arc, LazyLock};
 
     fn meaning() -> PathMeaning<'static> {
-        static PROTOCOLS: LazyLock<Vec<Arc<protocol::Protocol>>> = LazyLock::new(|| {
+        static PROTOCOLS: LazyLock<protocol::SpokenProtocols> = LazyLock::new(|| {
             let library = protocol::Library::builtin().unwrap();
-            ["custompass", "ollama"].map(|name| Arc::clone(library.get(name).unwrap())).into()
+            let protocols = ["custompass", "ollama"];
+            let protocols = protocols.map(|name| Arc::clone(library.get(name).unwrap()));
+            protocol::SpokenProtocols::new(protocols.into())
         });
         PathMeaning { is_model: &|_| false, protocols: &PROTOCOLS, reads: None }
     }

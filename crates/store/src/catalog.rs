@@ -7,7 +7,7 @@ use crate::sealed_proxy::{open_proxy, seal_proxy};
 use crate::{CHANNEL_KEY, ChannelProtocol, Db, Row, Sealer, Secret, StoreError, Value, protocols};
 use domain::{ChannelId, PriceRow, Pricing, Ratio, Schedule, StatusWords};
 use foldhash::HashMap;
-use protocol::{Library, Protocol};
+use protocol::{Library, SpokenProtocols};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Display;
 use std::sync::Arc;
@@ -16,8 +16,9 @@ use tracing::warn;
 const ENABLED: u8 = 1;
 /// The group whose channels serve every group that has none of its own for a model.
 pub const DEFAULT_GROUP: &str = "default";
-/// Protocols whose paths are understood also while no channel speaks them.
-const ALWAYS_SPOKEN: [&str; 3] = ["custompass", "azure", "cohere"];
+/// Protocols whose paths are understood also while no channel speaks them: upstreams of CustomPass
+/// do.
+pub const ALWAYS_SPOKEN: [&str; 3] = ["custompass", "azure", "cohere"];
 
 /// A channel: one account at an upstream.
 #[derive(Clone, Debug)]
@@ -135,7 +136,7 @@ pub struct Catalog {
     group_ratios: HashMap<String, Ratio>,
     protocols: Library,
     /// Those by which paths are read.
-    spoken: Vec<Arc<Protocol>>,
+    spoken: SpokenProtocols,
     problems: Vec<Problem>,
 }
 
@@ -233,7 +234,7 @@ impl Catalog {
     /// The protocols by which paths are read: a few that always are, and those that enabled
     /// channels speak, by name.
     #[must_use]
-    pub fn spoken_protocols(&self) -> &[Arc<Protocol>] {
+    pub const fn spoken_protocols(&self) -> &SpokenProtocols {
         &self.spoken
     }
 
@@ -341,13 +342,13 @@ impl Catalog {
 }
 
 /// The protocols by which paths are read. What CustomPass speaks under `/v1` comes first.
-fn spoken(channels: &[Arc<Channel>], library: &Library) -> Vec<Arc<Protocol>> {
+fn spoken(channels: &[Arc<Channel>], library: &Library) -> SpokenProtocols {
     let always = ALWAYS_SPOKEN.iter().filter_map(|name| library.get(name));
     let enabled = channels.iter().filter(|channel| channel.status == ENABLED);
     let others = enabled.filter_map(|channel| channel.protocol.found.as_ref());
     let others = others.filter(|it| !ALWAYS_SPOKEN.contains(&&*it.name));
     let others: BTreeMap<_, _> = others.map(|it| (&it.name, it)).collect();
-    always.chain(others.into_values()).cloned().collect()
+    SpokenProtocols::new(always.chain(others.into_values()).cloned().collect())
 }
 
 const SELECT_CHANNELS: &str = "SELECT id, name, base_url, key, models, groups, priority, weight,

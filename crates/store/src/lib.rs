@@ -38,7 +38,7 @@ mod tls;
 mod value;
 pub mod webhooks;
 
-pub use catalog::{BadRow, Catalog, Channel, DEFAULT_GROUP, Problem, channel_now};
+pub use catalog::{ALWAYS_SPOKEN, BadRow, Catalog, Channel, DEFAULT_GROUP, Problem, channel_now};
 pub use channel_fields::{ChannelSetting, FieldError, Precharge};
 pub use db::{Db, DbConfig, Engine, PoolStatus, Statement};
 pub use error::StoreError;

@@ -84,6 +84,7 @@ mod secrets;
 mod settings;
 mod setup;
 mod setup_rules;
+mod shared_paths;
 mod shutdown;
 mod slow_clients;
 mod spending;

@@ -13,6 +13,7 @@ use crate::document::{Document, RouteSection, TaskWord, TextList};
 use crate::ids::IdRules;
 use crate::library::Library;
 use crate::protocol::Protocol;
+use crate::reads::reading_of;
 use crate::route::{ProtocolRoute, RoutePattern, ValueSource};
 use crate::task::TaskRules;
 use problems::ProblemList;
@@ -258,6 +259,7 @@ fn route(
         probe: section.probe,
         errors: document.errors.as_ref().map(|it| it.shape).unwrap_or_default(),
         protocol: Arc::from(""),
+        reads: reading_of(document, section),
         first_byte_s: document.defaults.as_ref().and_then(|it| it.first_byte_s),
         rules,
         request,

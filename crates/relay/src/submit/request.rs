@@ -12,6 +12,7 @@ use crate::{Relay, RelayConfig, faults};
 use bytes::Bytes;
 use domain::Fault;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use protocol::SpokenProtocols;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use store::TASK_REQUEST;
@@ -104,7 +105,8 @@ fn again(kept: &[u8], key: HeaderValue, request_id: &str, config: &RelayConfig) 
         headers.append(HeaderName::try_from(name).ok()?, of_latin_1(value)?);
     }
     // What a submission is sent to follows from its path alone.
-    let meaning = PathMeaning { is_model: &|_| true, protocols: &[], reads: None };
+    let none = SpokenProtocols::default();
+    let meaning = PathMeaning { is_model: &|_| true, protocols: &none, reads: None };
     let (model, target) = match surface(meaning, &method, uri.path()).ok()? {
         Surface::Pass(model) => (model, CallTarget::Model),
         Surface::Api(api) => {

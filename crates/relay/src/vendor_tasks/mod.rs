@@ -28,7 +28,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
-use protocol::{TaskRules, TaskWord};
+use protocol::{Protocol, TaskRules, TaskWord};
 use rows::VendorTask;
 use std::sync::Arc;
 use store::Channel;
@@ -79,7 +79,7 @@ pub(crate) async fn read(
 
 /// The task that a submission builds on, where its path names one: a remix.
 pub(crate) async fn source(
-    ctx: &Context<'_>,
+    relay: &Relay,
     caller: &Caller,
     spoken: &Spoken,
 ) -> Result<Option<VendorTask>, Fault> {
@@ -87,7 +87,7 @@ pub(crate) async fn source(
         return Ok(None);
     }
     let Some(id) = spoken.captures().get("id") else { return Ok(None) };
-    let found = rows::of_id(&ctx.relay.db, caller.identity.user_id, id).await?;
+    let found = rows::of_id(&relay.db, caller.identity.user_id, id).await?;
     let mut found = found.into_iter().filter(|task| may_call(&caller.identity, &task.model));
     let task = found.next().filter(|task| task.status != TaskStatus::Failed);
     task.map(Some).ok_or_else(faults::task_not_found)
@@ -111,7 +111,7 @@ async fn find(
     let path = api.path();
     let (method, query, identity) = (&head.method, head.uri.query(), &caller.identity);
     let mut seen: Vec<String> = Vec::new();
-    for protocol in catalog.spoken_protocols() {
+    for protocol in catalog.spoken_protocols().iter() {
         let Some(spoken) = about_task(protocol, method, path) else { continue };
         let Some(id) = one_id(&spoken, query)?.filter(|id| !seen.contains(id)) else { continue };
         for task in rows::of_id(&ctx.relay.db, identity.user_id, &id).await? {
@@ -127,7 +127,7 @@ async fn find(
     Err(faults::task_not_found())
 }
 
-fn about_task(protocol: &protocol::Protocol, method: &Method, path: &str) -> Option<Spoken> {
+fn about_task(protocol: &Arc<Protocol>, method: &Method, path: &str) -> Option<Spoken> {
     Spoken::by(protocol, method, path).filter(Spoken::is_about_task)
 }
 

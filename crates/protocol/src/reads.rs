@@ -1,0 +1,62 @@
+//! Whether two routes read a request alike: a call is priced by the reading of one document, and
+//! only a channel whose own document reads it so may get it.
+
+use crate::document::{Document, PriceWord, RefusalSection, RouteSection, TaskWord};
+use crate::route::{ProtocolRoute, ValueSource};
+
+/// All that a route's requests are read for, as its document says it: routes with the same text
+/// read a request alike.
+pub(crate) fn reading_of(document: &Document, section: &RouteSection) -> Box<str> {
+    let RouteSection { model, model_prefix, model_suffix, price, task, list, .. } = section;
+    let RouteSection { uses, makes, collection, once, session, refuse, units, ask_usage, .. } =
+        section;
+    let is_free = *price == Some(PriceWord::Free);
+    let names_nothing = model.0.is_empty() && uses.0.is_empty();
+    let shared = document.refuse.as_deref().unwrap_or_default();
+    let refused: Vec<_> =
+        refuse.iter().chain(shared.iter().filter(|it| it.free || !is_free)).map(said).collect();
+    let shape = document.errors.as_ref().map(|it| it.shape).unwrap_or_default();
+    // What is free is held by nothing.
+    let held = (!is_free).then(|| {
+        let stream = ask_usage.then_some(&document.stream);
+        let hold = document.hold.as_ref();
+        let tokens = hold.map(|it| (&it.input, &it.output, &it.times));
+        (tokens, units.as_ref().or(hold.map(|it| &it.units)), stream)
+    });
+    // Who names nothing means this vendor alone.
+    let name = names_nothing.then_some(&document.name);
+    format!(
+        "{model:?} {model_prefix:?} {model_suffix:?} {price:?} {task:?} {list:?} {uses:?} \
+         {makes:?} {collection:?} {once:?} {session:?} {refused:?} {shape:?} {held:?} \
+         {name:?} {:?}",
+        document.resources
+    )
+    .into()
+}
+
+/// A refusal without its words.
+fn said(refusal: &RefusalSection) -> impl std::fmt::Debug + use<'_> {
+    let RefusalSection { at, query, except, header, is, not, above, .. } = refusal;
+    (at, query, except, header, is, not, above)
+}
+
+impl ProtocolRoute {
+    /// Whether a request of both is read by another route as it is by this one: it has the same
+    /// model and price, and may say the same.
+    #[must_use]
+    pub fn reads_as(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other) || self.reads == other.reads
+    }
+
+    /// Whether nothing of a request but its path says what it costs, and whether it may be made.
+    #[must_use]
+    pub fn reads_path_alone(&self) -> bool {
+        self.model == [ValueSource::Path]
+            && self.price == PriceWord::Model
+            && self.model_suffix.is_none()
+            && self.uses.is_empty()
+            && self.list.is_none()
+            && self.request.refuse.is_empty()
+            && matches!(self.task, None | Some(TaskWord::Submit))
+    }
+}

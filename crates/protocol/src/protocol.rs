@@ -1,8 +1,8 @@
 //! A protocol, ready to be used.
 
 use crate::auth::{Address, Auth};
-use crate::document::ProtocolTitle;
-use crate::route::{ProtocolRoute, RouteMatch};
+use crate::document::{ProtocolTitle, TaskWord};
+use crate::route::{ProtocolRoute, RouteMatch, RoutePattern};
 use crate::task::TaskRules;
 use std::sync::Arc;
 
@@ -45,6 +45,16 @@ impl Protocol {
     #[must_use]
     pub fn has(&self, route: &Arc<ProtocolRoute>) -> bool {
         self.routes.iter().any(|own| Arc::ptr_eq(own, route))
+    }
+
+    /// The route by which a task was submitted to this path, by whichever method: a document has no
+    /// two that read their tasks otherwise.
+    #[must_use]
+    pub fn submission(&self, path: &str) -> Option<&Arc<ProtocolRoute>> {
+        let has_path = |pattern: &RoutePattern| pattern.captures_of_path(path).is_some();
+        self.routes.iter().find(|route| {
+            route.task == Some(TaskWord::Submit) && route.patterns.iter().any(has_path)
+        })
     }
 
     /// The cheapest route, for trying a channel.

@@ -134,6 +134,11 @@ impl RoutePattern {
         if !self.methods.is_empty() && !self.methods.contains(&method) {
             return None;
         }
+        self.captures_of_path(path)
+    }
+
+    /// The same of a call of any method.
+    pub(crate) fn captures_of_path(&self, path: &str) -> Option<PathCaptures> {
         let mut captures = PathCaptures::default();
         let fits = fit(&self.parts, self.open, path, &mut captures.0);
         fits.then_some(captures)

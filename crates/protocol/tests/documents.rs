@@ -115,6 +115,37 @@ fn a_bad_document_is_refused_with_line_pointer_and_reason() {
 }
 
 #[test]
+fn a_task_is_read_in_one_way_whichever_method_submitted_it() {
+    let kind = |name: &str, id: &str| {
+        let words = "submitted = []\nprocessing = []\ncompleted = [\"done\"]\nfailed = []\n";
+        let ask = "ask = { request = \"GET /y/{id}\" }\n";
+        let reads = format!("id = \"/{id}\"\nstatus = \"/s\"\n{ask}");
+        format!("[tasks.{name}]\n{reads}[tasks.{name}.words]\n{words}")
+    };
+    let route = |call: &str, kind: &str| {
+        let more = "model = \"default:m\"\ntask = \"submit\"\ntasks";
+        format!("[[route]]\nmatch = \"{call}\"\n{more} = \"{kind}\"\n")
+    };
+    let text = |calls: [&str; 2], kinds: [&str; 2]| {
+        let routes = [route(calls[0], kinds[0]), route(calls[1], kinds[1])].concat();
+        format!("{HEAD}{routes}{}{}", kind("a", "a"), kind("b", "b"))
+    };
+    let found = refused(&text(["PUT /y", "POST /y"], ["a", "b"]));
+    assert!(found.contains("are read otherwise: PUT /y"), "{found}");
+    let mut library = Library::builtin().unwrap().clone();
+    for (calls, kinds, path) in [
+        (["PUT /y", "POST /y"], ["a", "a"], "/y"),
+        (["PUT /y/a", "POST /y/b"], ["a", "b"], "/y/a"),
+        (["GET|PUT /y/a", "PUT /y/{x}"], ["a", "b"], "/y/a"),
+    ] {
+        let mine = library.add(&text(calls, kinds)).unwrap();
+        let route = mine.submission(path).unwrap();
+        assert_eq!(route.patterns[0].to_string(), calls[0]);
+        assert!(mine.submission("/z").is_none());
+    }
+}
+
+#[test]
 fn routes_that_read_a_request_alike() {
     let mut library = Library::builtin().unwrap().clone();
     let text = |rest: &str| {

@@ -477,7 +477,7 @@ async fn answer_list(
     head: &Parts,
 ) -> Result<Response<Body>, Fault> {
     let word = api.list().ok_or_else(faults::not_found)?;
-    if word == ListWord::Own && lists_tasks(&relay.live.catalog.load(), api.path()) {
+    if word == ListWord::Own && lists_tasks(api) {
         return vendor_tasks::list(relay, caller, api, head.uri.query()).await;
     }
     match ModelList::of(api) {

@@ -437,6 +437,23 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_task_may_be_submitted_by_any_method(db: TestDb) {
+        let world = World::with(db, &[NEVER]).await;
+        let vendor = jobs();
+        let document = JOBS.replace("POST /jobs", "PUT /jobs");
+        world.admin().post("/api/protocol", &json!({"document": document})).await;
+        vendor.channel(&world).await;
+        vendor.serve(&world, &vendor.running);
+        let ann = world.payer(100).await;
+        let call = world.server.call("PUT", "/pass/jobs").key(&ann.key).json(&vendor.submit.1);
+        call.send().await.expect(200);
+        polled(&world, "processing").await;
+        vendor.serve(&world, &vendor.done);
+        assert_eq!(quotas(&polled(&world, "completed").await), (40, 40, 40));
+        assert_eq!(world.money(&ann).await.used, 40);
+        world.close().await;
+    }
+
     async fn a_submission_that_was_refused_costs_nothing(db: TestDb) {
         let world = World::with(db, &[NEVER]).await;
         let ann = world.payer(100).await;

@@ -154,6 +154,11 @@ fn routes(
                 found.at(format!("{at}.match.{number}"), what);
             }
         }
+        if let Some(other) = made.iter().find(|other| tasks::may_be_mistaken(&route, other)) {
+            let what =
+                "submits tasks to a path at which those of another method are read otherwise";
+            found.at(format!("{at}.task"), format!("{what}: {}", other.patterns[0]));
+        }
         made.push(Arc::new(route));
     }
     made

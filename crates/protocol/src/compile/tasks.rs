@@ -3,10 +3,11 @@
 use super::problems::ProblemList;
 use super::replies::{keep, pointers};
 use super::{MAX_LIST, MAX_WORD};
-use crate::document::{AskSection, Document, TaskSection, TaskWords};
+use crate::document::{AskSection, Document, TaskSection, TaskWord, TaskWords};
 use crate::pointer::{Pointer, Segment};
 use crate::program::{TestRule, TextRole};
 use crate::program_builder::ProgramBuilder;
+use crate::route::ProtocolRoute;
 use crate::task::{TaskCount, TaskRequest, TaskRules};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -93,6 +94,21 @@ pub(super) fn rules(
         count,
         lifetime_ms: section.lifetime_h.map(|hours| u64::from(hours) * HOUR_MS),
     })
+}
+
+/// Whether a task of a route may be taken for one of a route before it, which reads it otherwise:
+/// of a task only its path is known.
+pub(super) fn may_be_mistaken(route: &ProtocolRoute, before: &ProtocolRoute) -> bool {
+    let submits = |it: &ProtocolRoute| it.task == Some(TaskWord::Submit);
+    let is_alike = || match (&route.tasks, &before.tasks) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
+    };
+    if !submits(route) || !submits(before) || is_alike() {
+        return false;
+    }
+    let mut pairs = route.patterns.iter().flat_map(|a| before.patterns.iter().map(move |b| (a, b)));
+    pairs.any(|(a, b)| a.may_share_paths(b) && !b.has_methods_of(a))
 }
 
 /// How one or several tasks are polled.

@@ -48,6 +48,12 @@ impl RoutePattern {
     pub(crate) fn may_share_paths(&self, other: &Self) -> bool {
         self.ends.fit(&other.ends)
     }
+
+    /// Whether it has every method that another one has.
+    pub(crate) fn has_methods_of(&self, other: &Self) -> bool {
+        self.methods.is_empty()
+            || !other.methods.is_empty() && other.methods.iter().all(|it| self.methods.contains(it))
+    }
 }
 
 #[cfg(test)]
@@ -76,5 +82,9 @@ mod tests {
             assert_eq!(of(one).may_overlap(&of(other)), overlap, "{one} {other}");
             assert_eq!(of(other).may_overlap(&of(one)), overlap, "{other} {one}");
         }
+        assert!(of("* /a").has_methods_of(&of("PUT /a")));
+        assert!(of("GET|PUT /a").has_methods_of(&of("PUT /a")));
+        assert!(!of("PUT /a").has_methods_of(&of("GET|PUT /a")));
+        assert!(!of("PUT /a").has_methods_of(&of("* /a")));
     }
 }

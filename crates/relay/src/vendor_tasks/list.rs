@@ -8,10 +8,9 @@ use crate::surface::ApiPath;
 use crate::{Relay, faults};
 use domain::Fault;
 use http::Response;
-use protocol::TaskWord;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use store::{Catalog, TASK_DATA};
+use store::TASK_DATA;
 use upstream::query;
 use web::Body;
 
@@ -29,10 +28,8 @@ struct BareTask<'a> {
 }
 
 /// Whether a path lists what is submitted to it.
-pub(crate) fn lists_tasks(catalog: &Catalog, path: &str) -> bool {
-    let submits = |word: Option<TaskWord>| word == Some(TaskWord::Submit);
-    let mut found = catalog.spoken_protocols().iter().filter_map(|it| it.route("POST", path));
-    found.any(|found| submits(found.route.task))
+pub(crate) fn lists_tasks(api: &ApiPath) -> bool {
+    api.spoken.as_ref().is_some_and(|it| it.protocol().submission(api.path()).is_some())
 }
 
 /// Answers a list of the caller's tasks.

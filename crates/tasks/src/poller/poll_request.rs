@@ -163,7 +163,7 @@ impl PollTarget {
         if path.is_empty() {
             return Ok(None);
         }
-        let route = self.prepared.protocol.route("POST", path).map(|found| found.route);
+        let route = self.prepared.protocol.submission(path);
         let rules = route.and_then(|route| route.tasks.as_ref());
         let why = || format!("its channel's protocol has no tasks at {path}");
         rules.map(Some).ok_or_else(|| PollFailure::Unasked(why()))

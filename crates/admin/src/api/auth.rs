@@ -31,7 +31,7 @@ pub(super) async fn identify(
         Some(token) if !headers.contains_key(AUTHORIZATION) => {
             session::check_csrf(token, (request.method(), request.uri().path()), headers)?;
             let hash = store::key_hash(token);
-            (actor_of_session(&state, &hash).await?, Some(Session(hash)))
+            (actor_of_session(&state, &hash, request.uri().path()).await?, Some(Session(hash)))
         }
         _ => {
             let peer = request.extensions().get::<SocketAddr>().copied();
@@ -105,8 +105,17 @@ async fn owner_of(
     Ok(Actor { user_id: user.user_id, username: user.username, role: user.role, group: user.group })
 }
 
-async fn actor_of_session(state: &AdminState, hash: &[u8; 32]) -> Result<Actor, AdminError> {
-    ops::session::find(state, hash).await?.ok_or_else(|| {
+async fn actor_of_session(
+    state: &AdminState,
+    hash: &[u8; 32],
+    path: &str,
+) -> Result<Actor, AdminError> {
+    // A page that follows what happens comes back by itself.
+    let found = match path {
+        "/api/events" => ops::session::find_unused(state, hash).await?,
+        _ => ops::session::find(state, hash).await?,
+    };
+    found.ok_or_else(|| {
         AdminError::unauthenticated("登录已失效, 请重新登录", "the session has ended: log in again")
     })
 }

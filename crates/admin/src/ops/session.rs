@@ -118,16 +118,38 @@ async fn begin(
 /// # Errors
 /// When the database fails.
 pub async fn find(state: &AdminState, session: &[u8; 32]) -> Result<Option<Actor>, AdminError> {
+    let Some((actor, used_at)) = valid(state, session).await? else { return Ok(None) };
+    let now = state.clock.now();
+    if now.since_ms(used_at) >= USE_NOTED_MS {
+        let sql = "UPDATE sessions SET used_at = $1 WHERE token_hash = $2";
+        state.db.execute(sql, &[now.into(), session.into()]).await?;
+    }
+    Ok(Some(actor))
+}
+
+/// The same for a request that nobody made: a page that is open asks again by itself, and does not
+/// keep its session from ending.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find_unused(
+    state: &AdminState,
+    session: &[u8; 32],
+) -> Result<Option<Actor>, AdminError> {
+    Ok(valid(state, session).await?.map(|(actor, _)| actor))
+}
+
+/// The user of this session, and when it was last used.
+async fn valid(
+    state: &AdminState,
+    session: &[u8; 32],
+) -> Result<Option<(Actor, UnixMs)>, AdminError> {
     let now = state.clock.now();
     let (made_after, used_after) = (now.plus_ms(-LIFETIME_MS), now.plus_ms(-IDLE_MS));
     let params = [session.into(), made_after.into(), used_after.into()];
     let rows = state.db.read(SELECT, &params).await?;
     let Some(row) = rows.first() else { return Ok(None) };
-    if now.since_ms(row.get::<UnixMs>("used_at")?) >= USE_NOTED_MS {
-        let sql = "UPDATE sessions SET used_at = $1 WHERE token_hash = $2";
-        state.db.execute(sql, &[now.into(), session.into()]).await?;
-    }
-    Ok(Some(actor(row)?))
+    Ok(Some((actor(row)?, row.get("used_at")?)))
 }
 
 fn actor(row: &Row) -> Result<Actor, StoreError> {

@@ -30,7 +30,7 @@ pub(super) const COLUMNS: &str = "id, user_id, username, created_at, type, model
 /// How many lines are looked at to say how many there are, where no index leads to them.
 const MAX_COUNTED_AMONG: i64 = 50_000;
 /// The longest time that is summed up at once.
-const MAX_SUM_DAYS: i64 = 31;
+pub const MAX_SUM_DAYS: i64 = 31;
 /// A line of the log as answers show it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct LogView {

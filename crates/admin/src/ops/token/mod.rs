@@ -12,12 +12,16 @@ use crate::{Actor, AdminError, AdminState, exact};
 use domain::{KeyId, Quota, UnixMs, UserId};
 use ledger::SpendingView;
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use store::{Row, StoreError};
 use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, user_id, name, key_hint, status, remain_quota, unlimited_quota, \
      used_quota, \"group\", models, allow_ips, rate_limit_rpm, rate_limit_tpm, expired_at, \
      created_at, updated_at, last_used_at";
+
+/// Most keys that are named at once: more than a page has.
+const MAX_NAMES: usize = 200;
 
 fn columns() -> String {
     format!("{COLUMNS}, {}", SpendingView::COLUMNS)
@@ -145,6 +149,34 @@ pub async fn get(state: &AdminState, actor: &Actor, id: KeyId) -> Result<TokenVi
     let found = rows.first().map(|row| view(row, now)).transpose()?;
     // Another user's key looks like none, so that ids cannot be probed.
     found.filter(|token| actor.owns(token.user_id)).ok_or_else(not_found)
+}
+
+/// The names of these keys by their numbers, in place of an empty one its first and last
+/// characters. Deleted keys have none; users learn those of their own.
+///
+/// # Errors
+/// When the database fails.
+pub async fn names(
+    state: &AdminState,
+    actor: &Actor,
+    ids: impl IntoIterator<Item = KeyId>,
+) -> Result<BTreeMap<KeyId, String>, AdminError> {
+    let ids: BTreeSet<i64> = ids.into_iter().map(|id| id.0).take(MAX_NAMES).collect();
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    // Numbers: they can't be anything but digits.
+    let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    let sql = format!("SELECT id, user_id, name, key_hint FROM tokens WHERE id IN ({list})");
+    let rows = state.db.read(&sql, &[]).await?;
+    let mut names = BTreeMap::new();
+    for row in rows {
+        if actor.owns(row.get("user_id")?) {
+            let name: String = row.get("name")?;
+            names.insert(row.get("id")?, if name.is_empty() { row.get("key_hint")? } else { name });
+        }
+    }
+    Ok(names)
 }
 
 fn not_found() -> AdminError {

@@ -29,14 +29,18 @@
     };
     const axis = { stroke: colour('--muted'), font: '11px system-ui, sans-serif',
       grid: { stroke: colour('--line'), width: 1 }, ticks: { show: false } };
-    const highest = Math.max(1, ...lines.flatMap((line) => line.values));
+    const values = lines.flatMap((line) => line.values);
+    // An hour in which more was refunded than spent is below zero.
+    const [lowest, highest] = [Math.min(0, ...values), Math.max(1, ...values)];
     const paths = uPlot.paths.bars({ size: [0.7, 28], gap: 1 });
     const stepped = lines.length === 1 && unit !== 'ms';
     const faults = unit === 'count';
     const options = {
       width: figure.clientWidth, height: 160, tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), 'UTC'),
       cursor: { drag: { x: false, y: false } },
-      scales: { x: { time: true }, y: { range: [0, highest * 1.08] } },
+      scales: { x: { time: true }, y: { range: [lowest * 1.08, highest * 1.08] } },
+      // The label of the last step is as wide to its right as to its left.
+      padding: [null, days ? 20 : 40, null, null],
       series: [
         { label: 'UTC', value: (_, seconds) => seconds === null ? '' : label(seconds) },
         ...lines.map((line, nth) => ({

@@ -4,7 +4,8 @@
   const zh = document.documentElement.lang.startsWith('zh');
   const all = (selector, root = document) => root.querySelectorAll(selector);
 
-  // Times: so long ago, or as the reader's clock says; the other one on hover.
+  // Times: so long ago, or as the reader's clock says. The other one on hover, and for all times of
+  // the page with `t` or a touch.
   const relative = new Intl.RelativeTimeFormat(zh ? 'zh-CN' : 'en', { numeric: 'auto', style: 'short' });
   const steps = [['day', 86400], ['hour', 3600], ['minute', 60], ['second', 1]];
   const two = (number) => String(number).padStart(2, '0');
@@ -21,16 +22,35 @@
     }
     return relative.format(0, 'second');
   }
+  let whole = false;
   function showTimes(root) {
     for (const time of all('time[data-show]', root)) {
       const date = new Date(time.dateTime);
       const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-      const ago = time.dataset.show === 'ago';
-      const narrow = innerWidth <= 720;
+      const ago = time.dataset.show === 'ago' && !whole;
+      const narrow = innerWidth <= 720 && !whole;
       time.textContent = ago ? since(date) : local(date, narrow);
       time.title = ago || narrow ? `${local(date)} ${zone}` : `${since(date)} · ${zone}`;
     }
   }
+
+  function turnTimes() {
+    whole = !whole;
+    showTimes(document);
+  }
+  document.addEventListener('click', (event) => {
+    if (event.target.closest?.('time[data-show]') && !event.target.closest('a')) turnTimes();
+  });
+
+  // A page that follows what happens comes back by itself, but not without a session.
+  document.addEventListener('htmx:sse:error', (event) => {
+    if (event.detail.status !== 401) return;
+    const login = document.createElement('a');
+    login.className = 'fresh';
+    login.href = `/console/login?next=${encodeURIComponent(location.pathname + location.search)}`;
+    login.textContent = zh ? '登录已失效, 请重新登录' : 'The session has ended: log in again';
+    event.target.replaceWith(login);
+  });
 
   const zone = document.getElementById('zone');
   if (zone) {
@@ -155,17 +175,26 @@
 
   // Keys: `g` and a letter goes, `/` searches, `j k Enter` in tables, `?` shows all.
   const typing = (element) => element.closest?.('input, textarea, select, dialog');
+  // Where a row leads: its first link, unless another one says that it is the row's own.
+  const ownLink = (row) => row.querySelector('[data-open]') ?? row.querySelector('a');
   let going = false;
   function rowStep(by) {
-    const rows = [...all('main tbody tr')].filter((row) => row.querySelector('a'));
+    const rows = [...all('main tbody tr')].filter(ownLink);
     if (!rows.length) return;
     const at = rows.findIndex((row) => row.classList.contains('here'));
     rows[at]?.classList.remove('here');
     const next = rows[Math.min(rows.length - 1, Math.max(0, at + by))] ?? rows[0];
     next.classList.add('here');
+    // From here Tab goes on to what can be done with the row, and Enter opens it.
+    ownLink(next).focus({ preventScroll: true });
     next.scrollIntoView({ block: 'nearest' });
   }
   document.addEventListener('keydown', (event) => {
+    // Out of a field, with what was typed in it.
+    if (event.key === 'Escape' && event.target.matches?.('main input, main select')) {
+      event.preventDefault();
+      event.target.blur();
+    }
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
     if (going) {
       going = false;
@@ -184,8 +213,9 @@
       case 'j': rowStep(1); break;
       case 'k': rowStep(-1); break;
       case 'Enter':
-        if (row && document.activeElement === document.body) row.querySelector('a').click();
+        if (row && document.activeElement === document.body) ownLink(row).click();
         break;
+      case 't': turnTimes(); break;
       case 'x': row?.querySelector('input[type=checkbox]')?.click(); break;
       case '?': document.getElementById('shortcuts')?.showModal(); break;
       default:

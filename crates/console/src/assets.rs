@@ -1,6 +1,6 @@
 //! What pages load besides themselves: embedded, named by what is in it, compressed once.
 
-use crate::visit::PageReply;
+use crate::visit::{PageReply, step};
 use axum::extract::Path;
 use bytes::Bytes;
 use flate2::Compression;
@@ -45,8 +45,9 @@ pub(crate) static CHART: LazyLock<Asset> = LazyLock::new(|| {
 });
 pub(crate) static CHART_STYLE: LazyLock<Asset> =
     LazyLock::new(|| asset("chart", "css", CSS, &[include_bytes!("../assets/uPlot.min.css")]));
-pub(crate) static ICON: LazyLock<Asset> = LazyLock::new(|| {
-    asset("icon", "svg", "image/svg+xml", &[include_bytes!("../assets/icon.svg")])
+/// The icon, in its address: it is smaller than a request for it.
+pub(crate) static ICON: LazyLock<String> = LazyLock::new(|| {
+    format!("data:image/svg+xml,{}", step(include_str!("../assets/icon.svg").trim()))
 });
 
 fn asset(name: &str, ending: &str, kind: &'static str, parts: &[&[u8]]) -> Asset {
@@ -64,7 +65,7 @@ fn asset(name: &str, ending: &str, kind: &'static str, parts: &[&[u8]]) -> Asset
 
 /// `GET /console/assets/{file}`
 pub(crate) async fn serve(Path(file): Path<String>, headers: HeaderMap) -> PageReply {
-    let all = [&STYLE, &SCRIPTS, &CHART, &CHART_STYLE, &ICON];
+    let all = [&STYLE, &SCRIPTS, &CHART, &CHART_STYLE];
     let Some(asset) = all.into_iter().find(|asset| asset.file == file) else {
         let mut missing = Response::new("".into());
         *missing.status_mut() = StatusCode::NOT_FOUND;

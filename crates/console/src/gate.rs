@@ -4,7 +4,7 @@
 use crate::form::Form;
 use crate::lang::Lang;
 use crate::pages;
-use crate::visit::{FormProblem, PageReply, Session, Taste, Theme, Visit, go_to, step};
+use crate::visit::{FormProblem, PageReply, Session, Taste, Theme, Visit, go_to, page_of, step};
 use admin::ops::session;
 use admin::{AdminError, AdminState, session_cookie};
 use axum::body::Body;
@@ -12,12 +12,12 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use domain::{Fault, FaultKind};
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, REFERRER_POLICY, VARY,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, REFERER, REFERRER_POLICY, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -27,8 +27,16 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      frame-ancestors 'none'; base-uri 'none'";
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const CSRF: HeaderName = HeaderName::from_static("x-csrf-token");
-/// The header that htmx adds to its requests.
+/// The header that htmx adds to its requests,
 const HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");
+/// the one it adds when it wants a whole page, for the browser's button "back",
+const HX_HISTORY: HeaderName = HeaderName::from_static("hx-history-restore-request");
+/// the one that says which page it asks from,
+const HX_CURRENT_URL: HeaderName = HeaderName::from_static("hx-current-url");
+/// and the one of answers by which it leaves that page.
+const HX_REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
+/// What pages add to requests that nobody made: they ask again by themselves.
+const BACKGROUND: HeaderName = HeaderName::from_static("x-background");
 
 /// Adds the security policy to every response.
 pub(crate) async fn guard(request: Request, next: Next) -> PageReply {
@@ -52,9 +60,7 @@ pub(crate) async fn enter(
     let taste = taste(request.headers());
     let visit = match visit(&state, taste, request).await {
         Ok(Entered::As(visit, request)) => (visit, request),
-        Ok(Entered::Anonymous(path)) => {
-            return go_to(&format!("/console/login?next={}", step(&path)));
-        }
+        Ok(Entered::Anonymous(away)) => return away,
         Err(problem) => return pages::problem(None, taste, &problem.0),
     };
     let (visit, mut request) = visit;
@@ -85,8 +91,8 @@ pub(crate) async fn enter(
 
 enum Entered {
     As(Arc<Visit>, Box<Request>),
-    /// Who was on the way to this address.
-    Anonymous(String),
+    /// Nobody is logged in: to the login.
+    Anonymous(PageReply),
 }
 
 async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Entered, FormProblem> {
@@ -95,13 +101,12 @@ async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Ent
     let token = session_cookie::read(&parts.headers).map(str::to_owned);
     let hash = token.as_deref().map(store::key_hash);
     let actor = match &hash {
+        Some(hash) if is_background(&parts) => session::find_unused(state, hash).await?,
         Some(hash) => session::find(state, hash).await?,
         None => None,
     };
     let (Some(token), Some(hash), Some(actor)) = (token, hash, actor) else {
-        let to = uri.path_and_query().map_or("/console", |to| to.as_str());
-        let to = if is_read(&parts.method) { to } else { "/console" };
-        return Ok(Entered::Anonymous(to.to_owned()));
+        return Ok(Entered::Anonymous(to_login(&parts, taste)));
     };
     let csrf = session_cookie::csrf_token(&token);
     let form = if is_read(&parts.method) { Form::default() } else { Form::read(body).await? };
@@ -118,6 +123,9 @@ async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Ent
         return Err(AdminError::malformed("请求地址无法解析", "the address can't be read").into());
     }
     let peer = peer(&parts.extensions)?;
+    let came_from = came_from(&parts.headers);
+    let own = || page_of(&uri).unwrap_or_else(|| uri.path().to_owned());
+    let address = came_from.clone().filter(|_| !is_read(&parts.method)).unwrap_or_else(own);
     let visit = Visit {
         state: state.clone(),
         actor,
@@ -126,9 +134,10 @@ async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Ent
         taste,
         client: state.logins.client(peer, &parts.headers),
         path: uri.path().to_owned(),
+        came_from,
+        address,
         asked,
         form,
-        is_part: parts.headers.contains_key(&HX_REQUEST),
     };
     parts.headers.remove(COOKIE);
     Ok(Entered::As(Arc::new(visit), Box::new(Request::from_parts(parts, Body::empty()))))
@@ -149,6 +158,40 @@ pub(crate) async fn enter_open(request: Request, next: Next) -> PageReply {
         Some(problem) => pages::problem(None, taste, &problem.0),
         None => response,
     }
+}
+
+/// Streams, and pages that ask again by themselves: a page that is open is not a reader.
+fn is_background(parts: &Parts) -> bool {
+    parts.uri.path() == "/console/events" || parts.headers.contains_key(&BACKGROUND)
+}
+
+/// The page that a request was made from, where it is one of ours.
+fn came_from(headers: &HeaderMap) -> Option<String> {
+    let from = headers.get(&HX_CURRENT_URL).or_else(|| headers.get(REFERER))?;
+    page_of(&from.to_str().ok()?.parse::<Uri>().ok()?)
+}
+
+/// To the login, and from there back to the page. htmx would put a login that it was led to into
+/// the page, and take it for the answer.
+fn to_login(parts: &Parts, taste: Taste) -> PageReply {
+    let by_script = parts.headers.contains_key(&HX_REQUEST);
+    let next = match is_read(&parts.method) && !by_script {
+        true => parts.uri.path_and_query().map(|to| to.as_str().to_owned()),
+        false => came_from(&parts.headers),
+    };
+    let to = format!("/console/login?next={}", step(next.as_deref().unwrap_or("/console")));
+    if !by_script {
+        return go_to(&to);
+    }
+    let ended = AdminError::unauthenticated(
+        "登录已失效, 请重新登录",
+        "the session has ended: log in again",
+    );
+    let mut response = pages::problem(None, Taste { is_part: true, ..taste }, &ended.into());
+    if let Ok(to) = HeaderValue::try_from(to) {
+        response.headers_mut().insert(HX_REDIRECT, to);
+    }
+    response
 }
 
 const fn is_read(method: &Method) -> bool {
@@ -194,6 +237,7 @@ fn taste(headers: &HeaderMap) -> Taste {
     Taste {
         lang: lang.unwrap_or_else(|| Lang::of_browser(headers)),
         theme: theme.unwrap_or(Theme::System),
+        is_part: headers.contains_key(&HX_REQUEST) && !headers.contains_key(&HX_HISTORY),
     }
 }
 

@@ -28,8 +28,11 @@ use axum::{Router, middleware};
 pub fn router(state: AdminState) -> Router {
     let inside = pages::inside()
         .fallback(pages::unknown)
+        .method_not_allowed_fallback(pages::only_a_form)
         .layer(middleware::from_fn_with_state(state.clone(), gate::enter));
-    let open = pages::open().layer(middleware::from_fn_with_state(state.clone(), gate::enter_open));
+    let open = pages::open()
+        .method_not_allowed_fallback(pages::only_a_form)
+        .layer(middleware::from_fn_with_state(state.clone(), gate::enter_open));
     Router::new()
         .merge(inside)
         .merge(open)

@@ -31,10 +31,10 @@ pub(crate) fn sorted_head(visit: &Visit, column: &str, label: &str) -> Markup {
     html! { th.num aria-sort=[sorted] { (link) } }
 }
 
-/// The same of a column that only broad windows have.
-pub(crate) fn sorted_broad(visit: &Visit, column: &str, label: &str) -> Markup {
+/// The same of a column that a phone has no room for.
+pub(crate) fn sorted_wide(visit: &Visit, column: &str, label: &str) -> Markup {
     let (sorted, link) = sorting(visit, column, label, "desc");
-    html! { th.num.hide.broad aria-sort=[sorted] { (link) } }
+    html! { th.num.hide aria-sort=[sorted] { (link) } }
 }
 
 /// The same of a column of words, which come from A to Z.
@@ -82,7 +82,7 @@ pub(crate) fn empty(words: &str, next: Option<(&str, &str)>) -> Markup {
 pub(crate) fn complaint(lang: Lang, complaint: Option<&Complaint>) -> Markup {
     html! {
         @if let Some(Complaint { field, words }) = complaint {
-            p.complaint role="alert" {
+            p #complaint.complaint role="alert" {
                 @if !field.is_empty() {
                     a href={ "#f-" (field) } { (field_label(lang, field)) } ": "
                 }
@@ -278,28 +278,38 @@ impl FormFields<'_> {
         let value = if is_secret { "" } else { self.now(name, value) };
         let words = self.wrong(name).or(as_well);
         let wrong = (words.is_some() || is_lost).then_some("true");
+        let lost = self.lang.say(
+            "请重新输入, 密码不会随页面返回",
+            "type it again: it does not come back with the page",
+        );
+        let faults: Vec<&str> = words.into_iter().chain(is_lost.then_some(lost)).collect();
+        let is_described = !(faults.is_empty() && hint.is_empty());
+        let described = is_described.then(|| format!("d-{name}"));
+        let about = described.as_deref();
         let secret = is_secret.then_some("new-password");
         html! {
             div.field {
                 label for={ "f-" (name) } { (label) @if required { span.muted { " *" } } }
                 @if matches!(kind, "area" | "prose") {
                     textarea.prose[kind == "prose"] id={ "f-" (name) } name=(name) rows="3"
-                        required[required] aria-invalid=[wrong] { (value) }
+                        required[required] aria-invalid=[wrong] aria-describedby=[about]
+                        { (value) }
                 } @else if kind == "document" {
                     textarea.mono id={ "f-" (name) } name=(name) rows="28" required[required]
-                        spellcheck="false" aria-invalid=[wrong] { (value) }
+                        spellcheck="false" aria-invalid=[wrong] aria-describedby=[about]
+                        { (value) }
                 } @else {
                     input id={ "f-" (name) } name=(name) type=(kind) value=(value)
-                        required[required] aria-invalid=[wrong]
+                        required[required] aria-invalid=[wrong] aria-describedby=[about]
                         list=[(!list.is_empty()).then_some(list)]
                         autocomplete=(secret.unwrap_or("off"));
                 }
-                @if let Some(words) = words { p.hint.bad { (words) } }
-                @if is_lost { p.hint.bad {
-                    (self.lang.say("请重新输入, 密码不会随页面返回",
-                        "type it again: it does not come back with the page"))
-                } }
-                @if !hint.is_empty() { p.hint { (hint) } }
+                @if let Some(id) = about {
+                    div id=(id) {
+                        @for words in faults { p.hint.bad { (words) } }
+                        @if !hint.is_empty() { p.hint { (hint) } }
+                    }
+                }
             }
         }
     }
@@ -312,10 +322,12 @@ impl FormFields<'_> {
         all: &[(&str, &str)],
     ) -> Markup {
         let now = self.now(name, value);
+        let wrong = self.wrong(name);
         html! {
             div.field {
                 label for={ "f-" (name) } { (label) }
-                select id={ "f-" (name) } name=(name) {
+                select id={ "f-" (name) } name=(name) aria-invalid=[wrong.map(|_| "true")]
+                    aria-describedby=[wrong.map(|_| "complaint")] {
                     @for (code, word)
                     in all { option value=(code) selected[*code == now] { (word) } }
                 }
@@ -351,7 +363,7 @@ impl FormFields<'_> {
             div.field.tick {
                 label {
                     input id={ "f-" (name) } type="checkbox" name=(name) value="1" checked[on]
-                        aria-invalid=[wrong];
+                        aria-invalid=[wrong] aria-describedby=[wrong.map(|_| "complaint")];
                     " " (label)
                 }
             }
@@ -372,10 +384,11 @@ pub(crate) fn action(visit: &Visit, to: &str, label: &str, confirm: &str) -> Mar
 }
 
 /// The filters above a list: they change the address, so that a list can be sent to a colleague.
+/// With the list comes the head of its page, where counts stand and what else is of these filters.
 pub(crate) fn filters(visit: &Visit, fields: Markup) -> Markup {
     html! {
         form.bar method="get" action=(visit.path) hx-get=(visit.path) hx-target="#list"
-            hx-select="#list" hx-swap="outerHTML" hx-push-url="true"
+            hx-select="#list" hx-select-oob="#top" hx-swap="outerHTML" hx-push-url="true"
             hx-trigger="change, submit" {
             (fields)
             button { (visit.say("筛选", "Filter")) }
@@ -473,6 +486,8 @@ pub(crate) fn money_chart(lang: Lang, series: &UsageSeries, with_paid_in: bool) 
         return empty(lang.say("这段时间没有资金变动。", "No money moved in this time."), None);
     }
     let times: Vec<i64> = series.points.iter().map(|point| point.time).collect();
+    let step_s = times.iter().skip(1).zip(&times).map(|(next, time)| next - time).next();
+    let step_s = step_s.unwrap_or(0);
     let of = |read: fn(&UsagePoint) -> i64| {
         series.points.iter().map(|point| json!(read(point))).collect::<Vec<_>>()
     };
@@ -485,7 +500,7 @@ pub(crate) fn money_chart(lang: Lang, series: &UsageSeries, with_paid_in: bool) 
             "label": lang.say("充值", "paid in"), "values": of(|point| point.paid_in.0) }),
         );
     }
-    let data = json!({ "times": times, "lines": lines, "day": lang.tag() });
+    let data = json!({ "times": times, "lines": lines });
     let used = series.points.iter().filter(|point| point.calls != 0 || point.paid_in.0 != 0);
     html! {
         // One point is no line.
@@ -508,7 +523,7 @@ pub(crate) fn money_chart(lang: Lang, series: &UsageSeries, with_paid_in: bool) 
                     tbody {
                         @for point in used {
                             tr {
-                                td { (show::at(point.time)) }
+                                td { (show::step_start(point.time, step_s)) }
                                 @if with_paid_in { (show::usd_cell(point.paid_in)) }
                                 (show::usd_cell(point.spent))
                                 (show::count_cell(point.calls))

@@ -47,7 +47,7 @@ impl ShellPage {
         let content = html! {
             (side_bar(visit, self.entry))
             main #main {
-                header.top {
+                header.top #top {
                     h1 { (self.title) }
                     (self.beside)
                 }
@@ -81,7 +81,7 @@ fn document(taste: Taste, title: &str, chart: bool, body: Markup) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="htmx-config" content=r#"{"includeIndicatorCSS":false}"#;
                 title { (title) " · newapi" }
-                link rel="icon" href=(assets::ICON.path);
+                link rel="icon" href=(assets::ICON.as_str());
                 link rel="stylesheet" href=(assets::STYLE.path);
                 @if chart { link rel="stylesheet" href=(assets::CHART_STYLE.path); }
                 script src=(assets::SCRIPTS.path) defer {}
@@ -160,7 +160,7 @@ fn side_bar(visit: &Visit, here: &str) -> Markup {
                 }
                 div.foot {
                     @if visit.is_admin() { (books(visit)) } @else { (own_books(visit)) }
-                    (tastes(visit.taste, &visit.path))
+                    (tastes(visit.taste, &visit.address))
                     // The script knows the reader's own.
                     span #zone data-label=(lang.say("时间: ", "Times: ")) {
                         (lang.say("时间: UTC", "Times: UTC"))
@@ -171,14 +171,19 @@ fn side_bar(visit: &Visit, here: &str) -> Markup {
     }
 }
 
+/// Whether the reader reaches the page of settings: it is root's.
+pub(crate) fn has_settings(visit: &Visit) -> bool {
+    visit.actor.role >= ROLE_ROOT && visit.state.options.is_some()
+}
+
 fn entries(visit: &Visit, here: &str, title: Option<&str>, entries: &[Entry]) -> Markup {
-    let has_settings = visit.actor.role >= ROLE_ROOT && visit.state.options.is_some();
+    let has_settings = has_settings(visit);
     let reaches = |to: &str| to != "/console/settings" || has_settings;
     html! {
         @if let Some(title) = title { h2 { (title) } }
         @for (to, zh, en, key) in entries.iter().filter(|(to, ..)| reaches(to)) {
             a href=(to) aria-current=[(*to == here).then_some("page")] data-go=(key) {
-                (visit.say(zh, en))
+                (visit.say(zh, en)) kbd aria-hidden="true" { (key) }
             }
         }
     }
@@ -302,11 +307,15 @@ fn confirmation(lang: Lang) -> Markup {
 
 fn shortcuts(lang: Lang) -> Markup {
     let keys = [
-        ("g …", lang.say("前往: 见菜单中的字母", "Go to: the letters in the menu")),
+        (
+            "g …",
+            lang.say("前往: 菜单中各项右侧的字母", "Go to: the letters beside the menu's entries"),
+        ),
         ("/", lang.say("搜索", "Search")),
         ("j  k", lang.say("在表格中上下移动", "Down and up in a table")),
         ("x", lang.say("选择该行", "Select the row")),
         ("Enter", lang.say("打开该行", "Open the row")),
+        ("t", lang.say("切换相对与绝对时间", "Times: so long ago, or of the clock")),
         ("?", lang.say("显示快捷键", "Show the shortcuts")),
         ("Esc", lang.say("关闭", "Close")),
     ];

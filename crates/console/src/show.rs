@@ -45,6 +45,11 @@ pub(crate) fn count(number: i64) -> String {
     format!("{sign}{}", grouped(&number.unsigned_abs().to_string()))
 }
 
+/// The same of what moved, with its sign.
+pub(crate) fn count_moved(quota: Quota) -> String {
+    format!("{}{}", plus(quota), count(quota.0))
+}
+
 fn grouped(digits: &str) -> String {
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (nth, digit) in digits.chars().enumerate() {
@@ -58,7 +63,7 @@ fn grouped(digits: &str) -> String {
 
 /// Dollars first, the quota small beside.
 pub(crate) fn money(quota: Quota) -> Markup {
-    html! { span.usd { (usd(quota)) } span.q title="quota 额度" { (count(quota.0)) " q" } }
+    html! { span.usd { (usd(quota)) } span.q { (count(quota.0)) " q" } }
 }
 
 /// A cell of dollars, all decimals.
@@ -96,6 +101,13 @@ fn instant(seconds: i64, style: &str) -> Markup {
     };
     let text = time.strftime("%Y-%m-%d %H:%M:%S").to_string();
     html! { time datetime=(time.to_string()) data-show=(style) { (text) } }
+}
+
+/// When a step of a chart begins, which is this long: in UTC, as charts are, on every clock.
+pub(crate) fn step_start(seconds: i64, step_s: i64) -> String {
+    let form = if step_s >= 86_400 { "%Y-%m-%d" } else { "%Y-%m-%d %H:%M" };
+    let at = Timestamp::from_second(seconds).ok();
+    at.map_or(NOTHING.to_owned(), |at| at.strftime(form).to_string())
 }
 
 /// An instant in UTC for a field of the kind `datetime-local`; empty where there is none.
@@ -220,5 +232,13 @@ mod tests {
         assert_eq!(duration_ms(2_319), "2.31 s");
         assert_eq!(duration_ms(94_000), "1 min 34 s");
         assert_eq!(count(-1_234_567), "−1,234,567");
+        assert_eq!(count_moved(Quota(1_500)), "+1,500");
+        assert_eq!(count_moved(Quota(-1_500)), "−1,500");
+    }
+
+    #[test]
+    fn a_step_of_a_chart_is_in_utc() {
+        assert_eq!(step_start(1_764_460_800, 86_400), "2025-11-30");
+        assert_eq!(step_start(1_764_464_400, 3_600), "2025-11-30 01:00");
     }
 }

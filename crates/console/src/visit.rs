@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use domain::Fault;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::request::Parts;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode, Uri};
 use maud::Markup;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::net::IpAddr;
@@ -52,6 +52,8 @@ impl Theme {
 pub(crate) struct Taste {
     pub(crate) lang: Lang,
     pub(crate) theme: Theme,
+    /// Whether htmx asks, which puts the answer into a page that is there already.
+    pub(crate) is_part: bool,
 }
 
 /// A session that a request came with.
@@ -75,12 +77,15 @@ pub(crate) struct Visit {
     pub(crate) origin: String,
     /// The address without its query.
     pub(crate) path: String,
+    /// The page that the reader was on, where it is one of ours; without what was just done there.
+    pub(crate) came_from: Option<String>,
+    /// Where the page is found again: its own address, or, of a page that answers a form, the one
+    /// that the form was on.
+    pub(crate) address: String,
     /// The query, in order.
     pub(crate) asked: Vec<(String, String)>,
     /// What was sent; empty for reads.
     pub(crate) form: Form,
-    /// Whether htmx asks, which takes a part of the page.
-    pub(crate) is_part: bool,
 }
 
 impl Visit {
@@ -120,21 +125,50 @@ impl Visit {
 
     /// This address with two parameters changed.
     pub(crate) fn with_both(&self, one: (&str, &str), other: (&str, &str)) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        let gone = [one.0, other.0, "page", "p", "done", "by", "now"];
-        for (key, old) in &self.asked {
-            if !gone.contains(&key.as_str()) && !old.is_empty() {
-                query.append_pair(key, old);
-            }
-        }
-        for (name, value) in [one, other] {
-            if !value.is_empty() {
-                query.append_pair(name, value);
-            }
-        }
-        let query = query.finish();
-        if query.is_empty() { self.path.clone() } else { format!("{}?{query}", self.path) }
+        let gone = [one.0, other.0, "page", "p"];
+        let kept = self.asked.iter().filter(|(key, _)| !gone.contains(&key.as_str()));
+        let kept = kept.map(|(key, old)| (key.as_str(), old.as_str()));
+        address(&self.path, kept.chain([one, other]))
     }
+
+    /// Back to the page that the reader was on, with its filters, when it is one of these; else to
+    /// the first of them.
+    pub(crate) fn back_to(&self, pages: &[&str]) -> String {
+        let from = self.came_from.as_deref().filter(|from| {
+            let path = from.split('?').next().unwrap_or(from);
+            pages.contains(&path)
+        });
+        from.or(pages.first().copied()).unwrap_or("/console").to_owned()
+    }
+}
+
+/// An address with these parameters. Empty ones mean nothing, and what was just done is said once.
+pub(crate) fn address<'a>(path: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in pairs {
+        if !value.is_empty() && !matches!(name, "done" | "by" | "now") {
+            query.append_pair(name, value);
+        }
+    }
+    let query = query.finish();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+}
+
+/// The page of the console that an address is of, on whichever host, without what was just done.
+pub(crate) fn page_of(uri: &Uri) -> Option<String> {
+    let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    let query: Vec<_> = query.into_owned().collect();
+    let pairs = query.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    Some(address(uri.path(), pairs)).filter(|page| is_page(page))
+}
+
+/// Whether this is an address of the console that may be gone to: no login leads elsewhere.
+pub(crate) fn is_page(address: &str) -> bool {
+    let rest = address.strip_prefix("/console");
+    let ours = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+    let plain = address.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let away = ["/console/login", "/console/logout"].iter().any(|to| address.starts_with(to));
+    ours && plain && !away
 }
 
 /// The visit of a request, for handlers.

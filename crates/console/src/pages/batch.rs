@@ -6,7 +6,7 @@ use crate::lang::{Lang, tell};
 use crate::parts::{self, form_page};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
-use crate::visit::{Handled, Here, Visit, done, go_to};
+use crate::visit::{Handled, Here, Visit, done, go_to, is_page};
 use admin::AdminError;
 use admin::ops::batch::{BatchItem, BatchRequest, BatchResult, FieldChange, StatusSet};
 use maud::{Markup, html};
@@ -37,6 +37,20 @@ impl BatchList {
     fn address(&self) -> String {
         format!("{}/batch", self.entry)
     }
+
+    /// The list with the filters under which the boxes were ticked.
+    pub(super) fn origin(&self, visit: &Visit) -> String {
+        let ways =
+            [Some(visit.form.text("back")), Some(&visit.address), visit.came_from.as_deref()];
+        let mut ways = ways.into_iter().flatten().filter(|way| is_page(way));
+        let origin = ways.find(|way| way.split('?').next() == Some(self.entry));
+        origin.unwrap_or(self.entry).to_owned()
+    }
+}
+
+/// Keeps that address through the steps of a change.
+pub(super) fn keep_origin(visit: &Visit, list: &BatchList) -> Markup {
+    html! { input type="hidden" name="back" value=(list.origin(visit)); }
 }
 
 /// The bar below a list, whose boxes belong to it.
@@ -45,6 +59,7 @@ pub(super) fn bar(visit: &Visit, list: &BatchList, more: Markup) -> Markup {
     html! {
         form #batch.bar.hide method="post" action=(list.address()) {
             (csrf(visit))
+            (keep_origin(visit, list))
             span.muted { (lang.say("选中的:", "Selected:")) span #ticked {} }
             button name="status" value="1" { (lang.say("启用", "Enable")) }
             button name="status" value="2" { (lang.say("禁用", "Disable")) }
@@ -88,14 +103,16 @@ where
 {
     let form = &visit.form;
     if form.all("id").next().is_none() {
-        return Ok(go_to(list.entry));
+        return Ok(go_to(&list.origin(visit)));
     }
     let set = Object::default().put_int("status", form.text("status"));
     let applied = form.ticked("apply");
     let request = BatchRequest::of_status(request(form, set, !applied)?)?;
     let enables = request.set.status == 1;
     match change_many(request).await {
-        Ok(_) if applied => Ok(done(list.entry, if enables { "enabled" } else { "disabled" })),
+        Ok(_) if applied => {
+            Ok(done(&list.origin(visit), if enables { "enabled" } else { "disabled" }))
+        }
         Ok(result) => Ok(preview(visit, list, &["status"], &result)),
         Err(error) => refused(visit, list, &Complaint::of(error, visit.lang())?),
     }
@@ -116,7 +133,7 @@ fn refused(visit: &Visit, list: &BatchList, complaint: &Complaint) -> Handled {
     let lang = visit.lang();
     let body = html! {
         (parts::complaint(lang, Some(complaint)))
-        div.buttons { a.button href=(list.entry) { (lang.say("返回列表", "To the list")) } }
+        div.buttons { a.button href=(list.origin(visit)) { (lang.say("返回列表", "To the list")) } }
     };
     let title = lang.say("没有任何变化", "Nothing was changed");
     Ok(form_page(visit, ShellPage::new(title, list.entry), Some(complaint), body))
@@ -135,6 +152,7 @@ pub(super) fn preview(
     let body = html! {
         form method="post" action=(list.address()) {
             (csrf(visit))
+            (keep_origin(visit, list))
             @for (field, value) in visit.form.pairs().filter(|(field, _)| is_kept(field)) {
                 input type="hidden" name=(field) value=(value);
             }
@@ -154,7 +172,7 @@ pub(super) fn preview(
                         (tell!(lang, "应用到 {many}", "Apply to {many}"))
                     }
                 }
-                a.button href=(list.entry) { (lang.say("取消", "Cancel")) }
+                a.button href=(list.origin(visit)) { (lang.say("取消", "Cancel")) }
             }
         }
         @if result.changed > 0 {

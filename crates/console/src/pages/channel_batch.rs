@@ -13,7 +13,7 @@ use admin::ops::channel::{self, COPIED_FIELDS, ChannelFilter};
 use admin::{AdminError, PageRequest};
 use maud::{Markup, html};
 
-const LIST: BatchList = BatchList {
+pub(super) const LIST: BatchList = BatchList {
     entry: "/console/channels",
     noun: ["渠道", "channel", "channels", "Channel"],
     on: ("启用", "On"),
@@ -56,14 +56,14 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
 pub(crate) async fn change(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     if visit.form.all("id").next().is_none() {
-        return Ok(go_to(LIST.entry));
+        return Ok(go_to(&LIST.origin(&visit)));
     }
     if visit.form.ticked("edit") {
         return form(&visit, &visit.form, None).await;
     }
     let applied = visit.form.ticked("apply");
     match run(&visit, !applied).await {
-        Ok(_) if applied => Ok(done(LIST.entry, "saved")),
+        Ok(_) if applied => Ok(done(&LIST.origin(&visit), "saved")),
         Ok(result) => Ok(batch::preview(&visit, &LIST, &FIELDS.concat(), &result)),
         Err(error) => form(&visit, &visit.form, Some(&complaint(error, visit.lang())?)).await,
     }
@@ -118,6 +118,7 @@ async fn form(visit: &Visit, given: &Form, complaint: Option<&Complaint>) -> Han
     let body = html! {
         form.form.wide method="post" action="/console/channels/batch" {
             (csrf(visit))
+            (batch::keep_origin(visit, &LIST))
             @for id in &ids { input type="hidden" name="id" value=(id); }
             (parts::complaint(lang, complaint))
             p.muted { (lang.say("留空的不变。提交前会列出每个渠道的变化。",
@@ -126,7 +127,7 @@ async fn form(visit: &Visit, given: &Form, complaint: Option<&Complaint>) -> Han
             (copy_fields(lang, &fields, &sources))
             div.buttons {
                 button.primary { (lang.say("查看变化", "See what changes")) }
-                a.button href=(LIST.entry) { (lang.say("取消", "Cancel")) }
+                a.button href=(LIST.origin(visit)) { (lang.say("取消", "Cancel")) }
             }
         }
     };

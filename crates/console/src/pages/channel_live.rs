@@ -50,7 +50,7 @@ pub(super) fn heads(lang: Lang) -> Markup {
     html! {
         th.num.hide title=(hour) { (lang.say("失败率", "Failed")) }
         th.num.hide title=(hour) { "p95" }
-        th.num.hide.broad { (lang.say("进行中", "In flight")) }
+        th.num.hide { (lang.say("进行中", "In flight")) }
     }
 }
 
@@ -58,8 +58,7 @@ pub(super) fn heads(lang: Lang) -> Markup {
 pub(super) fn cells(lang: Lang, channel: &ChannelView) -> Markup {
     let Some(ChannelTrafficView { counts, in_flight, .. }) = &channel.live else {
         return html! {
-            @for _ in 0..2 { td.num.hide.muted { (show::NOTHING) } }
-            td.num.hide.broad.muted { (show::NOTHING) }
+            @for _ in 0..3 { td.num.hide.muted { (show::NOTHING) } }
         };
     };
     html! {
@@ -67,7 +66,7 @@ pub(super) fn cells(lang: Lang, channel: &ChannelView) -> Markup {
             (show::share(counts.failed, counts.calls))
         }
         td.num.hide { (show::some_ms(counts.p95_ms)) }
-        td.num.hide.broad { (in_flight) }
+        td.num.hide { (in_flight) }
     }
 }
 
@@ -172,7 +171,7 @@ fn charts(lang: Lang, minutes: &[ChannelMinute]) -> Markup {
                     } }
                     tbody { @for minute in used {
                         tr {
-                            td { (show::at(minute.time)) }
+                            td { (show::step_start(minute.time, 60)) }
                             td.num { (minute.calls) }
                             td.num { (minute.failed) }
                             td.num { (show::some_ms(minute.p95_ms)) }

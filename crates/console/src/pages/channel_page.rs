@@ -7,7 +7,7 @@ use super::channels::{last_test, name};
 use super::{audit, for_admins};
 use crate::lang::{Lang, tell};
 use crate::parts::action;
-use crate::shell::{ShellPage, csrf};
+use crate::shell::{self, ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, step};
 use admin::PageRequest;
@@ -32,7 +32,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let few = PageRequest { page: 1, size: CHANGES_SHOWN };
     let done_to_it = log::list(&visit.state, &visit.actor, false, &filter, few).await?.items;
     let body = html! {
-        (address_refused(lang, &channel))
+        (address_refused(&visit, &channel))
         (channel_live::pause(lang, &channel))
         (facts(&visit, &channel))
         (channel_live::section(&visit, &channel))
@@ -69,16 +69,23 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
 }
 
 /// That calls can't be sent to its address, and what to do.
-fn address_refused(lang: Lang, channel: &ChannelView) -> Markup {
+fn address_refused(visit: &Visit, channel: &ChannelView) -> Markup {
+    let lang = visit.lang();
+    let to = "/console/settings?keyword=UPSTREAM_ALLOW_NETS";
     html! {
         @if channel.address_refused {
             p.complaint role="status" {
                 b { (tell!(lang, "{} 是私有地址, 对它的调用都会被拒绝。",
                     "{} is a private address: every call to it is refused.", channel.base_url)) }
                 " "
-                (lang.say("如果确实要用, 请在设置中允许它的网络: ",
-                    "If it is meant, allow its network in the settings: "))
-                a href="/console/settings?keyword=UPSTREAM_ALLOW_NETS" { "UPSTREAM_ALLOW_NETS" }
+                @if shell::has_settings(visit) {
+                    (lang.say("如果确实要用, 请在设置中允许它的网络: ",
+                        "If it is meant, allow its network in the settings: "))
+                    a href=(to) { "UPSTREAM_ALLOW_NETS" }
+                } @else {
+                    (lang.say("如果确实要用, 请 root 在设置 UPSTREAM_ALLOW_NETS 中允许它的网络。",
+                        "If it is meant, root can allow its network with UPSTREAM_ALLOW_NETS."))
+                }
             }
         }
     }

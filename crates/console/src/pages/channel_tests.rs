@@ -23,7 +23,7 @@ pub(crate) async fn run(Here(visit): Here) -> Handled {
     let ids = visit.form.all("id").filter_map(|id| id.parse::<i64>().ok());
     let ids: BTreeSet<i64> = ids.take(MAX_ROWS).collect();
     if ids.is_empty() {
-        return Ok(go_to(ENTRY));
+        return Ok(go_to(&channel_batch::LIST.origin(&visit)));
     }
     let mut channels = Vec::new();
     for id in ids {
@@ -44,7 +44,11 @@ pub(crate) async fn run(Here(visit): Here) -> Handled {
             }
         }
         (channel_batch::bar(&visit))
-        div.buttons { a.button href=(ENTRY) { (lang.say("返回渠道", "To the channels")) } }
+        div.buttons {
+            a.button href=(channel_batch::LIST.origin(&visit)) {
+                (lang.say("返回渠道", "To the channels"))
+            }
+        }
     };
     let title = lang.say("测试渠道", "Testing channels");
     Ok(ShellPage::new(title, ENTRY).show(&visit, body))

@@ -7,7 +7,7 @@ use super::{batch, channel_batch};
 use crate::form::Complaint;
 use crate::lang::{Lang, tell};
 use crate::parts::{
-    self, action, chosen, filters, pager, sorted_broad, sorted_head, sorted_words, typed,
+    self, action, chosen, filters, pager, sorted_head, sorted_wide, sorted_words, typed,
 };
 use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Visit, done, html as respond};
@@ -73,11 +73,11 @@ fn table(visit: &Visit, channels: &[ChannelView]) -> Markup {
                     (batch::tick_head(lang))
                     (sorted_words(visit, "name", lang.say("名称", "Name")))
                     th { (lang.say("状态", "State")) }
-                    th.hide { (lang.say("地址", "Address")) }
+                    th.hide.broad { (lang.say("地址", "Address")) }
                     th.num.hide { (lang.say("模型", "Models")) }
                     th.hide { (lang.say("分组", "Groups")) }
-                    (sorted_broad(visit, "priority", lang.say("优先级", "Priority")))
-                    (sorted_broad(visit, "weight", lang.say("权重", "Weight")))
+                    (sorted_wide(visit, "priority", lang.say("优先级", "Priority")))
+                    (sorted_wide(visit, "weight", lang.say("权重", "Weight")))
                     (channel_live::heads(lang))
                     (sorted_head(visit, "used_quota", lang.say("累计 $", "Used $")))
                     th { (lang.say("上次测试", "Last test")) }
@@ -102,13 +102,13 @@ fn row(visit: &Visit, channel: &ChannelView) -> Markup {
                 }
             }
             td { (state_of(visit, channel)) }
-            td.hide.cut.short title=(channel.base_url) {
+            td.hide.broad.cut.short title=(channel.base_url) {
                 span.warn[channel.address_refused] { (host(channel)) }
             }
             td.num.hide title=(channel.models.join(", ")) { (channel.models.len()) }
             td.hide.cut.short title=(channel.groups.join(", ")) { (channel.groups.join(", ")) }
-            td.num.hide.broad { (channel.priority) }
-            td.num.hide.broad { (channel.weight) }
+            td.num.hide { (channel.priority) }
+            td.num.hide { (channel.weight) }
             (channel_live::cells(lang, channel))
             (show::usd_cell(channel.used_quota))
             td { (test_button(visit, id, last_test(lang, channel))) }
@@ -172,17 +172,16 @@ pub(crate) async fn test(Here(visit): Here, Path(id): Path<i64>) -> Handled {
         test_data: None,
     };
     let probed = channel::probe(&visit.state, &visit.actor, request).await;
-    if visit.is_part && visit.asked("row") == "1" {
+    if visit.taste.is_part && visit.asked("row") == "1" {
         return test_in_row(&visit, ChannelId(id), probed).await;
+    }
+    if visit.taste.is_part {
+        let (_, result) = shown(visit.lang(), probed)?;
+        let button = test_button(&visit, id, html! { (result) " " });
+        return Ok(respond(StatusCode::OK, button));
     }
     let probe = probed?;
     let result = result(visit.lang(), &probe);
-    if visit.is_part {
-        return Ok(respond(
-            StatusCode::OK,
-            html! { (test_button(&visit, id, html! { (result) " " })) },
-        ));
-    }
     let body = html! {
         (result)
         @if let Some(reply) = &probe.reply { h2.sec { (visit.say("回复", "Reply")) } pre { (reply) } }
@@ -196,15 +195,17 @@ pub(crate) async fn test(Here(visit): Here, Path(id): Path<i64>) -> Handled {
 /// The result for a page of tests, of a channel that can't be used as well.
 async fn test_in_row(visit: &Visit, id: ChannelId, probed: Result<Probe, AdminError>) -> Handled {
     let lang = visit.lang();
-    let (failed, shown) = match probed {
-        Ok(probe) => (!probe.ok, result(lang, &probe)),
-        Err(error) => {
-            let words = Complaint::of(error, lang)?.words;
-            (true, parts::state("bad", &words))
-        }
-    };
+    let (failed, shown) = shown(lang, probed)?;
     let channel = channel::get(&visit.state, id).await?;
     Ok(respond(StatusCode::OK, channel_tests::cell(lang, &channel, failed, &shown)))
+}
+
+/// Whether a test failed, and how it went, or why there was none.
+fn shown(lang: Lang, probed: Result<Probe, AdminError>) -> Result<(bool, Markup), AdminError> {
+    Ok(match probed {
+        Ok(probe) => (!probe.ok, result(lang, &probe)),
+        Err(error) => (true, parts::state("bad", &Complaint::of(error, lang)?.words)),
+    })
 }
 
 /// How a test went: state, status, time, and what went wrong.
@@ -237,7 +238,8 @@ pub(crate) async fn set_status(Here(visit): Here, Path(id): Path<i64>) -> Handle
     for_admins(&visit)?;
     let enabled = visit.asked("to") == "on";
     channel::set_status(&visit.state, &visit.actor, ChannelId(id), enabled).await?;
-    Ok(done(ENTRY, if enabled { "enabled" } else { "disabled" }))
+    let back = visit.back_to(&[ENTRY, &format!("{ENTRY}/{id}")]);
+    Ok(done(&back, if enabled { "enabled" } else { "disabled" }))
 }
 
 /// `POST /console/channels/{id}/copy`
@@ -251,5 +253,5 @@ pub(crate) async fn copy(Here(visit): Here, Path(id): Path<i64>) -> Handled {
 pub(crate) async fn delete(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     for_admins(&visit)?;
     channel::delete(&visit.state, &visit.actor, ChannelId(id)).await?;
-    Ok(done(ENTRY, "deleted"))
+    Ok(done(&visit.back_to(&[ENTRY]), "deleted"))
 }

@@ -208,14 +208,14 @@ pub(crate) async fn set_status(Here(visit): Here, Path(id): Path<i64>) -> Handle
     for_admins(&visit)?;
     let open = visit.asked("to") == "on";
     redemption::set_status(&visit.state, &visit.actor, RedemptionId(id), open).await?;
-    Ok(done(ENTRY, if open { "enabled" } else { "disabled" }))
+    Ok(done(&visit.back_to(&[ENTRY]), if open { "enabled" } else { "disabled" }))
 }
 
 /// `POST /console/codes/{id}/delete`
 pub(crate) async fn delete(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     for_admins(&visit)?;
     redemption::delete(&visit.state, &visit.actor, RedemptionId(id)).await?;
-    Ok(done(ENTRY, "deleted"))
+    Ok(done(&visit.back_to(&[ENTRY]), "deleted"))
 }
 
 /// `GET /console/redeem`

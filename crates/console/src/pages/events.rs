@@ -4,14 +4,26 @@
 use crate::lang::{Lang, tell};
 use crate::show;
 use crate::visit::{Handled, Here, Visit};
+use admin::AdminError;
 use admin::ops::events::{self, Event, EventRequest, Following};
 use axum::body::Body;
 use bytes::Bytes;
+use domain::{Fault, FaultKind};
 use futures_util::stream;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use maud::{Markup, html};
 use std::convert::Infallible;
+
+/// Each page has its own stream, and there are only so many.
+fn too_many(retry_after_s: u32) -> Fault {
+    Fault::new(
+        FaultKind::RateLimited,
+        "打开的页面过多, 本页不会自动更新",
+        "too many pages are open: this one does not update by itself",
+    )
+    .retry_after(retry_after_s)
+}
 
 /// What a stream has told its page.
 struct Told {
@@ -23,7 +35,11 @@ struct Told {
 /// `GET /console/events?topics=&after=`
 pub(crate) async fn follow(Here(visit): Here) -> Handled {
     let request = EventRequest::read(&visit.query())?;
-    let events = events::open(&visit.state, &visit.actor, request).await?;
+    let events = match events::open(&visit.state, &visit.actor, request).await {
+        Ok(events) => events,
+        Err(AdminError::TooMany { retry_after_s }) => return Err(too_many(retry_after_s).into()),
+        Err(error) => return Err(error.into()),
+    };
     let told = Told { lang: visit.lang(), lines: 0 };
     let pieces = stream::unfold((events, told), next);
     let mut response = Response::new(Body::from_stream(pieces));

@@ -1,6 +1,6 @@
 //! A user's first page: the balance, what is left, and where it went.
 
-use super::overview::{models_table, request, sums};
+use super::overview::{lines, models_table, request, sums};
 use super::{notice as notice_page, play};
 use crate::parts::{self, ranges, tile};
 use crate::shell::ShellPage;
@@ -21,17 +21,17 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
     let own = user::get(state, actor.user_id).await?;
     let series = usage::series(state, actor, true, &request).await?;
     let models = usage::models(state, actor, true, &request).await?;
-    let sums = sums(&series);
+    let (sums, charges) = (sums(&series), lines(&request, "consume"));
     let told = notice::get(state, actor).await?;
     let start = start(&visit, &own, sums.calls).await?;
     let body = html! {
         (notice_page::shown(visit.lang(), &told))
         div.tiles {
             (tile("/console/statements", visit.say("余额", "Balance"), &show::money(own.quota)))
-            (tile("/console/log?type=consume", visit.say("消耗", "Spent"), &show::money(sums.spent)))
-            (tile("/console/log?type=consume", visit.say("计费调用", "Charged calls"),
+            (tile(&charges, visit.say("消耗", "Spent"), &show::money(sums.spent)))
+            (tile(&charges, visit.say("计费调用", "Charged calls"),
                 &html! { (show::count(sums.calls)) }))
-            (tile("/console/log?type=consume", "Tokens", &html! { (show::count(sums.tokens)) }))
+            (tile(&charges, "Tokens", &html! { (show::count(sums.tokens)) }))
             (limits(&visit, &own))
         }
         @if own.quota <= Quota::ZERO {
@@ -45,7 +45,7 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
         }
         (parts::money_chart(visit.lang(), &series, false))
         h2.sec { (visit.say("消耗最多的模型", "Models that cost most")) }
-        (models_table(visit.lang(), &models, false))
+        (models_table(&visit, &request, &models))
     };
     let beside = html! { span.space {} (ranges(&visit)) };
     let title = visit.say("首页", "Home");

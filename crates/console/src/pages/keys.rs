@@ -161,13 +161,13 @@ pub(crate) async fn change_many(Here(visit): Here) -> Handled {
 pub(crate) async fn set_status(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let enabled = visit.asked("to") == "on";
     token::set_status(&visit.state, &visit.actor, KeyId(id), enabled).await?;
-    Ok(done(ENTRY, if enabled { "enabled" } else { "disabled" }))
+    Ok(done(&visit.back_to(&[ENTRY]), if enabled { "enabled" } else { "disabled" }))
 }
 
 /// `POST /console/keys/{id}/delete`
 pub(crate) async fn delete(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     token::delete(&visit.state, &visit.actor, KeyId(id)).await?;
-    Ok(done(ENTRY, "deleted"))
+    Ok(done(&visit.back_to(&[ENTRY]), "deleted"))
 }
 
 /// `GET /console/keys/new`

@@ -1,14 +1,19 @@
 //! The journal of money, filtered, with sums; every charge leads to how it came about.
 
+use super::period::{self, LogPeriod};
 use super::{events, recent};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, chosen, filters, pager, typed};
 use crate::shell::ShellPage;
-use crate::visit::{Handled, Here, Visit, go_to, step};
+use crate::visit::{Handled, Here, Visit, address, go_to, step};
 use crate::{entered, notes, show};
-use admin::ops::log::{self, LogFilter, LogView, Statistics};
+use admin::AdminError;
+use admin::ops::log::{self, LogFilter, LogView, MAX_SUM_DAYS, Statistics};
+use admin::ops::token;
+use domain::KeyId;
 use maud::{Markup, html};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// The types, in the words of readers.
 pub(super) const fn type_word(lang: Lang, kind: &str) -> Option<&'static str> {
@@ -74,14 +79,17 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     }
     let (state, actor) = (&visit.state, &visit.actor);
     let own = !visit.is_admin();
-    let filter = LogFilter::read(&visit.query())?;
+    let filter = LogPeriod::read(&visit)?.of(LogFilter::read(&visit.query())?);
     let page = log::list(state, actor, own, &filter, visit.page_request()?).await?;
     // An id that a client was given may be that of a call without a line.
     let uncharged = match filter.request_id.as_deref() {
         Some(id) => recent::of_request(&visit, id).await?,
         None => Vec::new(),
     };
-    let sums = log::statistics(state, actor, own, &LogFilter { before_id: None, ..filter }).await;
+    let mut keys: Vec<KeyId> = page.items.iter().filter_map(|line| line.token_id).collect();
+    keys.extend(uncharged.iter().filter_map(|call| call.token_id));
+    let keys = token::names(state, actor, keys).await?;
+    let sums = sums(&visit, LogFilter { before_id: None, ..filter }).await?;
     let lang = visit.lang();
     let newest = page.items.first().map_or(0, |line| line.id);
     // New lines stand at the head of the whole list, and nowhere else.
@@ -89,15 +97,15 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     let body = html! {
         (tabs(&visit, false))
         (filter_bar(&visit))
-        @if is_first { (events::live(&visit, "calls", newest)) }
         div #list {
+            @if is_first { (events::live(&visit, "calls", newest)) }
             @if page.items.is_empty() {
                 (parts::empty(lang.say("没有符合条件的记录。", "No line fits these filters."), None))
             } @else {
-                (table(&visit, &page.items))
+                (table(&visit, &page.items, &keys))
             }
-            (recent::also_here(&visit, &uncharged))
-            @if let Ok(sums) = sums { (sums_line(lang, &sums)) }
+            (recent::also_here(&visit, &uncharged, &keys))
+            (sums)
             (pager(&visit, &page))
         }
     };
@@ -125,12 +133,16 @@ fn filter_bar(visit: &Visit) -> Markup {
             @if visit.is_admin() {
                 (typed(visit, "channel_id", lang.say("渠道编号", "Channel number")))
             }
+            @if !visit.asked("token_id").is_empty() {
+                (typed(visit, "token_id", lang.say("令牌编号", "Key number")))
+            }
+            (period::fields(visit))
         },
     )
 }
 
 /// The lines; users see no channel and no other user.
-pub(super) fn table(visit: &Visit, lines: &[LogView]) -> Markup {
+fn table(visit: &Visit, lines: &[LogView], keys: &KeyNames) -> Markup {
     let (lang, is_admin) = (visit.lang(), visit.is_admin());
     html! {
         div.scroll {
@@ -140,6 +152,7 @@ pub(super) fn table(visit: &Visit, lines: &[LogView]) -> Markup {
                     @if is_admin { th { (lang.say("用户", "User")) } }
                     th { (lang.say("类型", "Type")) }
                     th { (lang.say("模型或说明", "Model or note")) }
+                    th.hide { (lang.say("令牌", "Key")) }
                     th.num { (lang.say("变动 $", "Moved $")) }
                     th.num.hide.broad { (lang.say("变动 (额度)", "Moved (quota)")) }
                     th.num.hide { "Tokens" }
@@ -147,13 +160,13 @@ pub(super) fn table(visit: &Visit, lines: &[LogView]) -> Markup {
                     @if is_admin { th.num.hide { (lang.say("渠道", "Channel")) } }
                     (parts::acts_head(lang))
                 } }
-                tbody { @for line in lines { (row(visit, line)) } }
+                tbody { @for line in lines { (row(visit, line, keys)) } }
             }
         }
     }
 }
 
-fn row(visit: &Visit, line: &LogView) -> Markup {
+fn row(visit: &Visit, line: &LogView, keys: &KeyNames) -> Markup {
     let (lang, is_admin) = (visit.lang(), visit.is_admin());
     let word = word_for(visit, &line.r#type);
     let words = words(lang, line);
@@ -170,6 +183,7 @@ fn row(visit: &Visit, line: &LogView) -> Markup {
                 @if line.model_name.is_empty() { span.muted { (words) } }
                 @else { (line.model_name) }
             }
+            (key_cell(visit, line.token_id, keys))
             (show::moved_cell(line.delta))
             td.num.hide.broad { (quota_of(line)) }
             td.num.hide { (tokens_of(line)) }
@@ -185,19 +199,35 @@ fn row(visit: &Visit, line: &LogView) -> Markup {
                 } }
             }
             td.acts { @if line.hold_id.is_some() && !line.request_id.is_empty() {
-                a href={
-                    "/console/explain/" (step(&line.request_id))
-                } { (lang.say("说明", "Explain")) }
+                a href={ "/console/explain/" (step(&line.request_id)) } data-open="" {
+                    (lang.say("说明", "Explain"))
+                }
             } }
         }
     }
+}
+
+/// The key that a call was made with, which leads to its other calls.
+fn key_cell(visit: &Visit, key: Option<KeyId>, keys: &KeyNames) -> Markup {
+    let Some(key) = key else { return html! { td.hide.muted { (show::NOTHING) } } };
+    let to = visit.with("token_id", &key.0.to_string());
+    let name = key_name(visit.lang(), key, keys);
+    html! { td.hide.cut.short title=(name) { a href=(to) { (name) } } }
+}
+
+/// Names of keys, by their numbers.
+pub(super) type KeyNames = BTreeMap<KeyId, String>;
+
+pub(super) fn key_name(lang: Lang, key: KeyId, keys: &KeyNames) -> String {
+    let deleted = || tell!(lang, "#{} (已删除)", "#{} (deleted)", key.0);
+    keys.get(&key).cloned().unwrap_or_else(deleted)
 }
 
 fn quota_of(line: &LogView) -> Markup {
     html! {
         @if line.delta.0 == 0 {
             span.muted { (show::NOTHING) }
-        } @else { (show::count(line.delta.0)) }
+        } @else { (show::count_moved(line.delta)) }
     }
 }
 
@@ -216,8 +246,30 @@ fn type_state(kind: &str, word: &str) -> Markup {
     parts::state(dot, word)
 }
 
-/// What the filtered lines moved, with the signs of the lines: of the last day unless a period is
-/// given.
+/// What the lines of the list add up to; of a time that is too long for that, which times are not.
+async fn sums(visit: &Visit, filter: LogFilter) -> Result<Markup, AdminError> {
+    let (state, lang) = (&visit.state, visit.lang());
+    if filter.request_id.is_some() {
+        return Ok(html! {});
+    }
+    if !period::is_summed(&filter, state.clock.now()) {
+        let words = tell!(
+            lang,
+            "合计: 最多 {MAX_SUM_DAYS} 天, 请选择时间段: ",
+            "Sums are of at most {MAX_SUM_DAYS} days. Choose a time: "
+        );
+        return Ok(html! { p.muted.small { (words) (period::choices(visit)) } });
+    }
+    match log::statistics(state, &visit.actor, !visit.is_admin(), &filter).await {
+        Ok(sums) => Ok(sums_line(lang, &sums)),
+        Err(AdminError::Field { zh, en, .. }) => {
+            Ok(html! { p.muted.small { (lang.say("合计", "Sums")) ": " (lang.say(&zh, &en)) } })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What the filtered lines moved, with the signs of the lines.
 fn sums_line(lang: Lang, sums: &Statistics) -> Markup {
     html! {
         p.muted.small {
@@ -238,8 +290,18 @@ fn export_address(visit: &Visit) -> String {
     visit.with("page", "").replacen("/console/log", "/console/log/export", 1)
 }
 
+/// The filters of a list in the words of the API.
+fn filters_of_api(visit: &Visit) -> Result<Vec<(&str, String)>, AdminError> {
+    let ours = ["from", "to", "page", "p"];
+    let asked = visit.asked.iter().filter(|(name, _)| !ours.contains(&name.as_str()));
+    let asked = asked.map(|(name, value)| (name.as_str(), value.clone()));
+    Ok(asked.chain(LogPeriod::read(visit)?.of_api()).collect())
+}
+
 /// `GET /console/log/export`: the API's own table, which takes the same filters and session.
 pub(crate) async fn export(Here(visit): Here) -> Handled {
     let path = if visit.is_admin() { "/api/log/export" } else { "/api/log/self/export" };
-    Ok(go_to(&visit.with("page", "").replacen(&visit.path, path, 1)))
+    let filters = filters_of_api(&visit)?;
+    let pairs = filters.iter().map(|(name, value)| (*name, value.as_str()));
+    Ok(go_to(&address(path, pairs)))
 }

@@ -5,16 +5,17 @@ use crate::gate;
 use crate::lang::Lang;
 use crate::parts;
 use crate::shell;
-use crate::visit::{Handled, Here, PageReply, Taste, Theme, go_to};
+use crate::visit::{Handled, Here, PageReply, Taste, Theme, go_to, is_page, page_of, step};
 use admin::ops::session::{self, LoggedIn};
 use admin::{AdminState, session_cookie};
 use axum::Extension;
 use axum::extract::{Request, State};
-use http::header::{RETRY_AFTER, SET_COOKIE};
-use http::{HeaderValue, StatusCode, Uri};
+use http::header::{REFERER, RETRY_AFTER, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use maud::html;
 use store::Secret;
 
+const LOGIN: &str = "/console/login";
 /// A year.
 const TASTE_SECONDS: u32 = 31_536_000;
 
@@ -72,10 +73,7 @@ pub(crate) async fn enter(
 
 /// An address of the console, or its front page: no login leads elsewhere.
 fn inside(next: &str) -> String {
-    let ours = next == "/console" || next.starts_with("/console/") || next.starts_with("/console?");
-    let plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    let away = ["/console/login", "/console/logout"].iter().any(|to| next.starts_with(to));
-    if ours && plain && !away { next.to_owned() } else { "/console".to_owned() }
+    if is_page(next) { next.to_owned() } else { "/console".to_owned() }
 }
 
 fn page(
@@ -103,7 +101,7 @@ fn page(
             }
             button.primary { (lang.say("登录", "Log in")) }
         }
-        (shell::tastes(taste, "/console/login"))
+        (shell::tastes(taste, &format!("{LOGIN}?next={}", step(next))))
     };
     shell::bare(taste, status, lang.say("登录", "Log in"), content)
 }
@@ -118,11 +116,9 @@ pub(crate) async fn leave(State(state): State<AdminState>, Here(visit): Here) ->
 
 /// `POST /console/preferences`
 pub(crate) async fn prefer(request: Request) -> Handled {
-    let form = Form::read(request.into_body()).await?;
-    let back = match form.text("back") {
-        "/console/login" => "/console/login".to_owned(),
-        other => inside(other),
-    };
+    let (parts, body) = request.into_parts();
+    let form = Form::read(body).await?;
+    let back = back(form.text("back"), &parts.headers);
     let mut response = go_to(&back);
     let lang = Lang::from_code(form.text("lang")).map(|lang| ("newapi_lang", lang.code()));
     let theme = Theme::from_code(form.text("theme")).map(|theme| ("newapi_theme", theme.code()));
@@ -135,6 +131,24 @@ pub(crate) async fn prefer(request: Request) -> Handled {
         }
     }
     Ok(response)
+}
+
+/// The page that the reader was on, as it says itself, or as the browser does: filters change its
+/// address after it was sent.
+fn back(said: &str, headers: &HeaderMap) -> String {
+    if let Some(next) = said.strip_prefix(LOGIN) {
+        let next = next.strip_prefix("?next=").filter(|next| is_step(next));
+        return next.map_or(LOGIN.to_owned(), |next| format!("{LOGIN}?next={next}"));
+    }
+    let path = |address: &str| address.split('?').next().map(str::to_owned);
+    let shown = headers.get(REFERER).and_then(|from| from.to_str().ok()?.parse::<Uri>().ok());
+    let shown = shown.as_ref().and_then(page_of).filter(|shown| path(shown) == path(said));
+    shown.unwrap_or_else(|| inside(said))
+}
+
+/// Whether this may be a value in an address.
+fn is_step(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'%')
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ mod login;
 mod needs;
 mod notice;
 mod overview;
+mod period;
 mod play;
 mod price_schedule;
 mod prices;
@@ -39,7 +40,7 @@ mod users;
 mod webhooks;
 
 use crate::shell::{self, ShellPage};
-use crate::visit::{Handled, Here, PageReply, Taste, Visit, go_to};
+use crate::visit::{Handled, Here, PageReply, Taste, Visit, go_to, html as respond};
 use admin::{AdminError, AdminState};
 use axum::Router;
 use axum::extract::State;
@@ -194,6 +195,16 @@ pub(crate) async fn unknown(method: Method, uri: Uri) -> Handled {
     Err(Fault::new(FaultKind::NotFound, "没有这个页面", "no such page").into())
 }
 
+/// A page that only answers a form, asked for by its address: after a reload, or from a bookmark.
+pub(crate) async fn only_a_form() -> Handled {
+    let fault = Fault::new(
+        FaultKind::MethodNotAllowed,
+        "这个页面是对一次提交的应答, 不能单独打开",
+        "this page answers a form, and can't be opened by its address",
+    );
+    Err(fault.into())
+}
+
 /// Refuses users who are no administrators.
 fn for_admins(visit: &Visit) -> Result<(), AdminError> {
     visit.actor.require_admin()
@@ -211,9 +222,49 @@ pub(crate) fn problem(visit: Option<&Visit>, taste: Taste, fault: &Fault) -> Pag
         );
     }
     let words = taste.lang.say(&fault.zh, &fault.en);
+    let mut response = if taste.is_part {
+        problem_part(status, words)
+    } else {
+        problem_page(visit, taste, (status, words))
+    };
+    if let Some(seconds) = fault.retry_after_s {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// The same in a line, for the part of a page that was asked for: whatever would be taken of the
+/// answer, and whatever it would have replaced, the line stands in its place.
+fn problem_part(status: StatusCode, words: &str) -> PageReply {
+    let mut response = respond(status, html! { p.complaint role="alert" { (words) } });
+    let headers = response.headers_mut();
+    headers.insert("hx-reselect", HeaderValue::from_static(".complaint"));
+    headers.insert("hx-reswap", HeaderValue::from_static("innerHTML"));
+    headers.insert("hx-push-url", HeaderValue::from_static("false"));
+    response
+}
+
+fn problem_page(
+    visit: Option<&Visit>,
+    taste: Taste,
+    (status, words): (StatusCode, &str),
+) -> PageReply {
+    let from = visit.and_then(|visit| {
+        let from = visit.came_from.as_deref();
+        let from = from.filter(|from| from.split('?').next() != Some(visit.path.as_str()));
+        // What only answers a form is below the page that has it.
+        let is_answer = status == StatusCode::METHOD_NOT_ALLOWED;
+        let parent = visit.path.rsplit_once('/').map(|(parent, _)| parent);
+        from.or(parent.filter(|_| is_answer))
+    });
     let body = html! {
         p.complaint role="alert" { (words) }
-        div.buttons { a.button href="/console" { (taste.lang.say("回到首页", "To the start")) } }
+        div.buttons {
+            @if let Some(from) = from {
+                a.button.primary href=(from) { (taste.lang.say("返回", "Back")) }
+            }
+            a.button href="/console" { (taste.lang.say("回到首页", "To the start")) }
+        }
     };
     let title = match status {
         StatusCode::NOT_FOUND => taste.lang.say("没有找到", "Not found"),
@@ -221,15 +272,11 @@ pub(crate) fn problem(visit: Option<&Visit>, taste: Taste, fault: &Fault) -> Pag
         _ if status.is_server_error() => taste.lang.say("暂时不可用", "Not available"),
         _ => taste.lang.say("请求有误", "This can't be done"),
     };
-    let mut response = match visit {
+    match visit {
         Some(visit) => ShellPage::new(title, "").status(status).show(visit, body),
         None => {
             let content = html! { h1 { (title) } (body) };
             shell::bare(taste, status, title, content)
         }
-    };
-    if let Some(seconds) = fault.retry_after_s {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    response
 }

@@ -1,7 +1,6 @@
 //! The operator's first page: money, what needs a look, and where it went.
 
-use super::{channel_live, needs};
-use crate::lang::Lang;
+use super::{channel_live, needs, period};
 use crate::parts::{self, range, ranges, tile};
 use crate::shell::ShellPage;
 use crate::show;
@@ -9,22 +8,27 @@ use crate::visit::{Handled, Here, Visit, step};
 use admin::ops::attention::{self, Attention};
 use admin::ops::log::LogFilter;
 use admin::ops::log::usage::{self, ModelUsage, Step, UsageRequest, UsageSeries};
-use domain::{Quota, UnixMs};
+use domain::{DAY_MS, HOUR_MS, Quota, UnixMs};
 use maud::{Markup, html};
 
-const DAY_MS: i64 = 86_400_000;
-
-/// The usage request for the range in the address.
+/// The usage request for the range in the address: whole steps, so that the lines of the log that
+/// a number leads to are those that it counts.
 pub(super) fn request(visit: &Visit) -> UsageRequest {
     let now = visit.state.clock.now();
-    let (step, days) = match range(visit) {
-        "24h" => (Step::Hour, 1),
-        "7d" => (Step::Hour, 7),
-        _ => (Step::Day, 30),
+    let (step, step_ms, days) = match range(visit) {
+        "24h" => (Step::Hour, HOUR_MS, 1),
+        "7d" => (Step::Hour, HOUR_MS, 7),
+        _ => (Step::Day, DAY_MS, 30),
     };
-    let start = UnixMs(now.0 - days * DAY_MS);
+    let start = UnixMs((now.0 - days * DAY_MS).div_euclid(step_ms) * step_ms);
     let filter = LogFilter { start_at: Some(start), ..LogFilter::default() };
     UsageRequest { filter, step, top: 8 }
+}
+
+/// The lines of one type in the log, of the same time.
+pub(super) fn lines(request: &UsageRequest, kind: &str) -> String {
+    let since = request.filter.start_at.map(period::since).unwrap_or_default();
+    format!("/console/log?type={kind}&{since}")
 }
 
 /// The totals of a series.
@@ -54,7 +58,7 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
     let models = usage::models(state, actor, false, &request).await?;
     let attention = attention::now(state, actor).await?;
     let body = html! {
-        (tiles(&visit, &sums(&series), &attention))
+        (tiles(&visit, &request, &sums(&series), &attention))
         (needs::list(visit.lang(), &attention, &channel_live::paused(&visit).await?))
         h2.sec {
             (visit.say("充值与消耗", "Paid in and spent"))
@@ -62,23 +66,23 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
         }
         (parts::money_chart(visit.lang(), &series, true))
         h2.sec { (visit.say("消耗最多的模型", "Models that cost most")) }
-        (models_table(visit.lang(), &models, true))
+        (models_table(&visit, &request, &models))
     };
     let beside = html! { span.space {} (ranges(&visit)) };
     let title = visit.say("总览", "Overview");
     Ok(ShellPage::new(title, "/console").beside(beside).with_chart().show(&visit, body))
 }
 
-fn tiles(visit: &Visit, sums: &Sums, attention: &Attention) -> Markup {
+fn tiles(visit: &Visit, request: &UsageRequest, sums: &Sums, attention: &Attention) -> Markup {
+    let (paid_in, charges) = (lines(request, "topup"), lines(request, "consume"));
     let plain = |quota: Quota| html! { (show::usd(quota)) };
     let whole = |number: i64| html! { (show::count(number)) };
     html! {
         div.tiles {
-            (tile("/console/log?type=topup", visit.say("充值", "Paid in"), &plain(sums.paid_in)))
-            (tile("/console/log?type=consume", visit.say("消耗", "Spent"), &plain(sums.spent)))
-            (tile("/console/log?type=consume", visit.say("计费调用", "Charged calls"),
-                &whole(sums.calls)))
-            (tile("/console/log?type=consume", "Tokens", &whole(sums.tokens)))
+            (tile(&paid_in, visit.say("充值", "Paid in"), &plain(sums.paid_in)))
+            (tile(&charges, visit.say("消耗", "Spent"), &plain(sums.spent)))
+            (tile(&charges, visit.say("计费调用", "Charged calls"), &whole(sums.calls)))
+            (tile(&charges, "Tokens", &whole(sums.tokens)))
             (channel_live::tiles(visit))
             (tile("/console/tasks?status=unfinished", visit.say("未完成任务", "Unfinished tasks"),
                 &whole(attention.unfinished_tasks)))
@@ -88,9 +92,11 @@ fn tiles(visit: &Visit, sums: &Sums, attention: &Attention) -> Markup {
 }
 
 /// Models by what they cost; each leads to its lines.
-pub(super) fn models_table(lang: Lang, models: &[ModelUsage], is_admin: bool) -> Markup {
+pub(super) fn models_table(visit: &Visit, request: &UsageRequest, models: &[ModelUsage]) -> Markup {
+    let (lang, charges) = (visit.lang(), lines(request, "consume"));
     if models.is_empty() {
-        let next = is_admin.then_some(("/console/prices", lang.say("查看价格", "See the prices")));
+        let next = ("/console/prices", lang.say("查看价格", "See the prices"));
+        let next = visit.is_admin().then_some(next);
         let words = lang.say("这段时间没有计费调用。", "No charged call in this time.");
         return parts::empty(words, next);
     }
@@ -107,9 +113,7 @@ pub(super) fn models_table(lang: Lang, models: &[ModelUsage], is_admin: bool) ->
                 tbody {
                     @for model in models {
                         tr {
-                            td { a href={
-                                "/console/log?type=consume&model=" (step(&model.model_name))
-                            } {
+                            td { a href={ (charges) "&model=" (step(&model.model_name)) } {
                                 (model.model_name)
                             } }
                             (show::usd_cell(model.spent))

@@ -143,6 +143,8 @@ fn row(visit: &Visit, price: &AbilityView) -> Markup {
                 @if by_use.is_some() { (price.completion_ratio.get()) } @else { (show::NOTHING) }
             }
             td.acts {
+                a href={ "/console/prices/edit?model=" (step(name)) } { (lang.say("编辑", "Edit")) }
+                " "
                 (action(visit, &format!("/console/prices/delete?model={}", step(name)),
                     lang.say("删除", "Delete"),
                     &tell!(lang, "删除 {name} 的价格? 该模型从此免费。",

@@ -233,7 +233,7 @@ pub(crate) async fn try_out(Here(visit): Here) -> Handled {
     let title = tell!(lang, "试运行 {name}", "Trying {name} out");
     let status =
         if complaint.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    if visit.is_part {
+    if visit.taste.is_part {
         return Ok(respond(status, body));
     }
     Ok(ShellPage::new(title, ENTRY).status(status).show(&visit, body))

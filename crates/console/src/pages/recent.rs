@@ -2,14 +2,16 @@
 //! those that cost nothing.
 
 use super::channels;
+use super::log::{KeyNames, key_name};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, filters, pager, typed};
 use crate::show;
 use crate::visit::{Visit, step};
 use admin::ops::channel;
 use admin::ops::recent::{self, RecentCallView, RecentFilter, RecentState};
+use admin::ops::token;
 use admin::{AdminError, Page, PageRequest};
-use domain::ChannelId;
+use domain::{ChannelId, KeyId};
 use maud::{Markup, html};
 
 /// What this node remembers of a request; nothing where no calls are served.
@@ -163,6 +165,8 @@ pub(super) fn only_in_memory(visit: &Visit) -> Markup {
 pub(super) async fn list(visit: &Visit) -> Result<Markup, AdminError> {
     let lang = visit.lang();
     let found = page(visit, &RecentFilter::read(&visit.query())?, visit.page_request()?).await?;
+    let keys: Vec<KeyId> = found.items.iter().filter_map(|call| call.token_id).collect();
+    let keys = token::names(&visit.state, &visit.actor, keys).await?;
     Ok(html! {
         (filters(visit, html! {
             input type="hidden" name="show" value="recent";
@@ -181,7 +185,7 @@ pub(super) async fn list(visit: &Visit) -> Result<Markup, AdminError> {
             @if found.items.is_empty() {
                 (parts::empty(lang.say("没有符合条件的调用。", "No call fits these filters."), None))
             } @else {
-                (table(visit, &found.items))
+                (table(visit, &found.items, &keys))
             }
             (pager(visit, &found))
         }
@@ -189,7 +193,7 @@ pub(super) async fn list(visit: &Visit) -> Result<Markup, AdminError> {
 }
 
 /// The calls, each with why it failed.
-pub(super) fn table(visit: &Visit, calls: &[RecentCallView]) -> Markup {
+fn table(visit: &Visit, calls: &[RecentCallView], keys: &KeyNames) -> Markup {
     let (lang, is_admin) = (visit.lang(), visit.is_admin());
     html! {
         div.scroll {
@@ -199,19 +203,22 @@ pub(super) fn table(visit: &Visit, calls: &[RecentCallView]) -> Markup {
                     @if is_admin { th { (lang.say("用户", "User")) } }
                     th { (lang.say("结果", "Result")) }
                     th { (lang.say("模型", "Model")) }
+                    th.hide { (lang.say("令牌", "Key")) }
                     th { (lang.say("原因", "Why")) }
                     th.num.hide { (lang.say("耗时", "Took")) }
                     @if is_admin { th.num.hide { (lang.say("渠道", "Channel")) } }
                     (parts::acts_head(lang))
                 } }
-                tbody { @for call in calls { (row(visit, call)) } }
+                tbody { @for call in calls { (row(visit, call, keys)) } }
             }
         }
     }
 }
 
-fn row(visit: &Visit, call: &RecentCallView) -> Markup {
+fn row(visit: &Visit, call: &RecentCallView, keys: &KeyNames) -> Markup {
     let (lang, is_admin) = (visit.lang(), visit.is_admin());
+    let key = call.token_id.map(|key| key_name(lang, key, keys));
+    let key = key.unwrap_or_else(|| show::NOTHING.to_owned());
     let (kind, word) = state_of(lang, call);
     let why = why(lang, call);
     html! {
@@ -225,6 +232,7 @@ fn row(visit: &Visit, call: &RecentCallView) -> Markup {
                 }
             }
             td.cut title=(call.model_name) { (call.model_name) }
+            td.hide.cut.short title=(key) { (key) }
             td.wrap.muted {
                 @if let Some(code) = call.code { span.mono { (code) } " " } (why)
             }
@@ -236,7 +244,7 @@ fn row(visit: &Visit, call: &RecentCallView) -> Markup {
                 } }
             }
             td.acts {
-                a href={ "/console/explain/" (step(&call.request_id)) }
+                a href={ "/console/explain/" (step(&call.request_id)) } data-open=""
                     title=(call.request_id) { (lang.say("说明", "Explain")) }
             }
         }
@@ -244,13 +252,13 @@ fn row(visit: &Visit, call: &RecentCallView) -> Markup {
 }
 
 /// How many lines of the journal were not found, and where they may be.
-pub(super) fn also_here(visit: &Visit, calls: &[RecentCallView]) -> Markup {
+pub(super) fn also_here(visit: &Visit, calls: &[RecentCallView], keys: &KeyNames) -> Markup {
     let lang = visit.lang();
     html! {
         @if !calls.is_empty() {
             p.note { (tell!(lang, "不在流水中: 以下 {} 次调用失败或免费。",
                 "Not in the journal, because nothing was charged: {}.", calls.len())) }
-            (table(visit, calls))
+            (table(visit, calls, keys))
             (only_in_memory(visit))
         }
     }

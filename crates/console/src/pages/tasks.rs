@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 const ENTRY: &str = "/console/tasks";
 /// What makes the list ask again.
 const CHANGES: &str = "tasks from:#live delay:200ms";
+/// Nobody asked: that does not keep a session from ending.
+const BACKGROUND: &str = r#"{"X-Background":"1"}"#;
 /// The most that a page shows of a reply.
 const MAX_REPLY_CHARS: usize = 50_000;
 
@@ -60,7 +62,8 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         }))
         (events::live(&visit, "tasks", 0))
         div #list hx-get=[is_live.then_some(here.as_str())] hx-trigger=[is_live.then_some(CHANGES)]
-            hx-target="this" hx-select="#list" hx-swap="outerMorph" {
+            hx-target="this" hx-select="#list" hx-select-oob="#total" hx-swap="outerMorph"
+            hx-headers=[is_live.then_some(BACKGROUND)] {
             @if page.items.is_empty() {
                 (parts::empty(lang.say("没有任务。向以 /submit 结尾的模型提交即产生任务。",
                     "No task. A call of a model that ends in /submit makes one."), None))
@@ -69,7 +72,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         }
     };
     let beside = html! {
-        span.muted { (show::count(page.total)) }
+        span.muted #total { (show::count(page.total)) }
         span.space {}
         (events::pause(&visit))
     };

@@ -20,8 +20,7 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
         _ => (UsageGroup::Key, "key"),
     };
     let usage = request(&visit);
-    // The hour that the time begins in: a steady address.
-    let start = usage.filter.start_at.map_or(0, |at| at.0 / 3_600_000 * 3_600);
+    let start = usage.filter.start_at.map_or(0, |at| at.0 / 1_000);
     let table = UsageTableRequest { usage, group };
     let mut rows = usage_table::own(&visit.state, &visit.actor, &table).await?.rows;
     sort(&visit, &mut rows);

@@ -92,10 +92,15 @@ fn table(visit: &Visit, users: &[UserView]) -> Markup {
     }
 }
 
+/// Whether the reader may change this user.
+fn reaches(visit: &Visit, user: &UserView) -> bool {
+    visit.actor.user_id == user.id || visit.actor.require_above(user.role).is_ok()
+}
+
 fn row(visit: &Visit, user: &UserView) -> Markup {
     let (lang, id) = (visit.lang(), user.id.0);
-    let can_disable =
-        visit.actor.user_id != user.id && visit.actor.require_above(user.role).is_ok();
+    let reaches = reaches(visit, user);
+    let can_disable = reaches && visit.actor.user_id != user.id;
     html! {
         tr id={ "user-" (id) } {
             (batch::tick(lang, id, &user.username, can_disable))
@@ -118,7 +123,11 @@ fn row(visit: &Visit, user: &UserView) -> Markup {
                 }
             }
             td.acts {
-                a href={ "/console/users/" (id) "/adjust" } { (lang.say("调整余额", "Adjust")) }
+                @if reaches {
+                    a href={ "/console/users/" (id) "/adjust" } {
+                        (lang.say("调整余额", "Adjust"))
+                    }
+                }
             }
         }
     }
@@ -138,7 +147,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let user = user::get(state, UserId(id)).await?;
     let journal = Journal::read(&visit, user.id).await?;
     let below = below_zero(&visit, &user, &journal);
-    let reaches = visit.actor.user_id == user.id || visit.actor.require_above(user.role).is_ok();
+    let reaches = reaches(&visit, &user);
     let body = html! {
         div.tiles {
             (parts::tile("#journal", lang.say("余额", "Balance"), &show::money(user.quota)))
@@ -338,7 +347,7 @@ fn journal_row(
             }
             (show::moved_cell(line.delta))
             td.num.hide.muted {
-                @if line.delta.0 == 0 { (show::NOTHING) } @else { (show::count(line.delta.0)) }
+                @if line.delta.0 == 0 { (show::NOTHING) } @else { (show::count_moved(line.delta)) }
             }
             td.num { @match after {
                 Some(after) => (show::usd_exact(after)),

@@ -60,6 +60,7 @@ mod pages;
 mod pages_api;
 mod pages_channels;
 mod pages_forms;
+mod pages_parts;
 mod pages_play;
 mod pages_prices;
 mod pages_protocols;

@@ -1,7 +1,7 @@
 //! Calls that leave no charge: each request id that a client got can be looked up, by its owner
 //! and by operators, with as much as each may know.
 
-use crate::pages::{Browser, PASSWORD, lively, name_of};
+use crate::pages::{Browser, PASSWORD, attributes, lively, name_of};
 use crate::world::{Payer, World, by_use};
 use testkit::{Answer, ROOT_PASSWORD, Reply, Step, TestDb, json, on_both_databases};
 
@@ -61,7 +61,9 @@ on_both_databases! {
         let found = root.get(&format!("/console/log?request_id={none}")).await.expect(200).text();
         assert!(found.contains("Not in the journal") && found.contains("MODEL_NOT_FOUND"));
         // Sums have the signs of their lines.
-        let sums = root.get("/console/log").await.expect(200).text();
+        let log = root.get("/console/log").await.expect(200).text();
+        let day = attributes(&log, "href").into_iter().find(|to| to.contains("?from="));
+        let sums = root.get(&day.unwrap()).await.expect(200).text();
         assert!(sums.contains("charge ×1 −$0.00016"), "{sums}");
         for id in [&none, &free, &unsent] {
             let link = format!("/console/explain/{}", id.replace('-', "%2D"));

@@ -1,6 +1,6 @@
 //! What people do in the console, done in Chromium.
 
-use super::Chromium;
+use super::{Chromium, ENTER, ESCAPE};
 use crate::pages::{Browser, PASSWORD, crawl, lively, name_of};
 use crate::world::World;
 use std::collections::BTreeSet;
@@ -52,8 +52,7 @@ on_sqlite! {
         let (world, _) = lively(db).await;
         let window = Chromium::open(&world.server, DESK).await;
         window.go("/console/login").await;
-        let loaded = "return performance.getEntriesByType('resource').map((one) => one.name)
-            .filter((name) => !name.includes('/icon-'))";
+        let loaded = "return performance.getEntriesByType('resource').map((one) => one.name)";
         let loaded = window.script(loaded).await;
         assert_eq!(loaded.as_array().unwrap().len(), 2, "page, style and script: {loaded}");
         window.close().await;
@@ -156,25 +155,59 @@ on_sqlite! {
         let (world, _) = lively(db).await;
         let window = Chromium::open(&world.server, DESK).await;
         window.login("root", ROOT_PASSWORD).await;
-        window.type_into("body", "gp").await;
+        assert_eq!(window.text("[data-go=p] kbd").await, "p", "the menu says where g leads");
+        window.keys("gp").await;
         window.sees("Completion $/M").await;
-        window.type_into("body", "?").await;
+        window.keys("?").await;
         window.sees("Shortcuts").await;
-        window.script("document.getElementById('shortcuts').close()").await;
-        window.click("form[action='/console/prices/delete?model=chat'] button").await;
+        window.keys(ESCAPE).await;
+        let open = "return document.querySelectorAll('dialog[open]').length";
+        assert_eq!(window.script(open).await, 0);
+        // From a row on to what can be done with it.
+        let delete = "form[action='/console/prices/delete?model=chat'] button";
+        window.keys("j").await;
+        window.tab_to(delete).await;
+        window.keys(ENTER).await;
         window.sees("free from then on").await;
-        window.click("#confirm button[value=no]").await;
+        window.keys(ENTER).await;
+        assert_eq!(window.script(open).await, 0);
         assert_eq!(world.db.i64("SELECT count(*) FROM abilities").await, 1);
-        window.click("form[action='/console/prices/delete?model=chat'] button").await;
-        window.click("#confirm button[value=yes]").await;
+        window.keys(ENTER).await;
+        window.sees("free from then on").await;
+        window.tab_to("#confirm button[value=yes]").await;
+        window.keys(ENTER).await;
         window.sees("Deleted").await;
         assert_eq!(world.db.i64("SELECT count(*) FROM abilities").await, 0);
-        window.type_into("body", "gl").await;
+
+        // A list is searched, and its first row opened: a charge by how it came about.
+        window.keys("gl").await;
         window.sees("Export CSV").await;
-        window.type_into("body", "jj").await;
+        window.keys("jj").await;
         let here = "return [...document.querySelectorAll('tbody tr')]
             .findIndex((row) => row.classList.contains('here'))";
         assert_eq!(window.script(here).await, 1);
+        window.keys("/").await;
+        window.tab_to("[name=model]").await;
+        window.keys(&format!("chat{ENTER}")).await;
+        eventually("the lines of the model", || async {
+            let rows = window.script("return document.querySelectorAll('#list tbody tr').length");
+            (rows.await == 1).then_some(())
+        })
+        .await;
+        window.keys(ESCAPE).await;
+        window.keys(&format!("j{ENTER}")).await;
+        window.sees("How this charge came about").await;
+
+        // When exactly: of times that say how long ago.
+        window.keys("gc").await;
+        window.sees("Last test").await;
+        window.keys("gr").await;
+        window.sees("Redeemed by").await;
+        let time = "#list time";
+        assert!(window.text(time).await.contains("ago") || window.text(time).await == "now");
+        window.keys("t").await;
+        let year = window.text(time).await;
+        assert!(year.starts_with("20") && year.contains(':'), "{year}");
         window.clean().await;
         window.close().await;
         world.close().await;
@@ -223,7 +256,8 @@ fn every_page_is_accessible_in_both_languages_and_themes() {
             let pages = shapes(crawl(&browser).await.into_keys());
             let window = Chromium::open(&world.server, DESK).await;
             window.login(name, password).await;
-            for (lang, theme) in [("en", "light"), ("zh", "dark")] {
+            for (lang, theme) in [("en", "light"), ("zh", "dark"), ("en", "dark"), ("zh", "light")]
+            {
                 let prefer = format!(
                     "return fetch('/console/preferences', {{ method: 'POST', body:
                         new URLSearchParams({{ lang: '{lang}', theme: '{theme}' }}) }})

@@ -2,6 +2,7 @@
 //! published (MPL-2.0, `axe.LICENSE`), and part of no build.
 
 mod journeys;
+mod lists;
 mod live;
 mod pictures;
 mod play;
@@ -18,6 +19,11 @@ const AXE: &str = include_str!("axe.min.js");
 const RUN_AXE: &str = "const done = arguments[arguments.length - 1];
     axe.run().then((found) => done(found.violations.map((one) =>
         `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 120)).join(' | ')}`)));";
+
+/// Keys without a letter, as WebDriver writes them.
+pub(crate) const TAB: &str = "\u{e004}";
+pub(crate) const ENTER: &str = "\u{e007}";
+pub(crate) const ESCAPE: &str = "\u{e00c}";
 
 /// A window of Chromium, closed when this is dropped.
 pub(crate) struct Chromium {
@@ -112,6 +118,35 @@ impl Chromium {
         let element = self.find(selector).await;
         let path = format!("/element/{element}/value");
         self.command("POST", &path, &json!({ "text": text })).await;
+    }
+
+    /// Presses keys, one after the other, wherever the focus is.
+    pub(crate) async fn keys(&self, keys: &str) {
+        let pressed = keys.chars().flat_map(|key| {
+            ["keyDown", "keyUp"].map(|what| json!({ "type": what, "value": key.to_string() }))
+        });
+        let pressed: Vec<Value> = pressed.collect();
+        let body = json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": pressed }] });
+        self.command("POST", "/actions", &body).await;
+    }
+
+    /// Goes on with the key Tab until the focus is on this.
+    pub(crate) async fn tab_to(&self, selector: &str) {
+        let there = format!("return document.activeElement.matches({selector:?})");
+        for _ in 0..40 {
+            self.keys(TAB).await;
+            if self.script(&there).await == true {
+                return;
+            }
+        }
+        panic!("Tab does not come to {selector}");
+    }
+
+    /// Moves the reader to another time zone.
+    pub(crate) async fn travel(&self, zone: &str) {
+        let to = json!({ "timezoneId": zone });
+        let body = json!({ "cmd": "Emulation.setTimezoneOverride", "params": to });
+        self.command("POST", "/goog/cdp/execute", &body).await;
     }
 
     /// Waits until the text is on the page.

@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use testkit::{ROOT_PASSWORD, Reply, TestDb};
+use testkit::{ROOT_PASSWORD, Reply, TestDb, eventually};
 
 /// A pixel differs when one of its colours does by more, of 255.
 const COLOUR_TOLERANCE: u32 = 40;
@@ -28,9 +28,10 @@ const NARROW: (u32, u32) = (400, 820);
 
 /// A page that is compared: name of its picture, language, theme, window.
 type Shot = (&'static str, &'static str, &'static str, (u32, u32));
-const SHOTS: [Shot; 9] = [
+const SHOTS: [Shot; 10] = [
     ("overview.en", "en", "light", WIDE),
     ("overview.zh", "zh", "light", WIDE),
+    ("log.en", "en", "light", WIDE),
     ("explain.en", "en", "light", WIDE),
     ("explain.zh", "zh", "light", WIDE),
     ("prices.en", "en", "light", WIDE),
@@ -194,6 +195,13 @@ async fn furnished() -> (World, i64) {
     let refund = json!({ "delta": -500_000, "reason": "paid in twice" });
     admin.post(&format!("/api/user/{ann}/quota"), &refund).await;
     admin.get("/api/audit/ledger").await;
+    // What channels were used for follows the lines.
+    let behind = "SELECT (SELECT sum(used_quota) FROM channels)
+        - (SELECT sum(quota) FROM logs WHERE type = 'consume')";
+    eventually("the lines to be added up", || async {
+        (world.db.i64(behind).await == 0).then_some(())
+    })
+    .await;
     (world, ann)
 }
 

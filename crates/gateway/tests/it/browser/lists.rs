@@ -1,0 +1,103 @@
+//! Lists in Chromium: filtered, exported, in another time zone, and after the session has ended.
+
+use super::journeys::DESK;
+use super::{Chromium, ENTER};
+use crate::pages::lively;
+use testkit::{ROOT_PASSWORD, TestDb, eventually};
+
+/// Waits until a script says so.
+async fn until(window: &Chromium, what: &str, script: &str) {
+    eventually(what, || async { (window.script(script).await == true).then_some(()) }).await;
+}
+
+on_sqlite! {
+    async fn what_stands_beside_a_list_is_of_its_filters(db: TestDb) {
+        let (world, _) = lively(db).await;
+        let window = Chromium::open(&world.server, DESK).await;
+        window.login("root", ROOT_PASSWORD).await;
+        window.script("window.stays = true").await;
+        window.go("/console/log").await;
+        window.type_into("[name=model]", &format!("chat{ENTER}")).await;
+        let export = "return document.querySelector('#top a').search.includes('model=chat')";
+        until(&window, "the export to be of the filters", export).await;
+        until(&window, "no stream beside a part of the log",
+            "return document.querySelector('#live') === null").await;
+
+        window.go("/console/users").await;
+        window.script("window.stays = true").await;
+        let count = "return document.querySelector('#top .muted').textContent === '1'";
+        assert_eq!(window.script(count).await, false);
+        window.type_into("[name=keyword]", &format!("root{ENTER}")).await;
+        until(&window, "the count to be of the filters", count).await;
+        assert_eq!(window.script("return window.stays").await, true, "without loading it again");
+        window.accessible("users, filtered").await;
+        // Language and theme leave the list as it is.
+        window.click("button[name=lang]").await;
+        window.sees("名称").await;
+        assert_eq!(window.script("return location.search").await, "?keyword=root");
+        window.clean().await;
+        window.close().await;
+        world.close().await;
+    }
+
+    async fn tables_of_charts_are_in_utc_and_lists_in_the_readers_zone(db: TestDb) {
+        let (world, _) = lively(db).await;
+        let window = Chromium::open(&world.server, DESK).await;
+        window.travel("America/New_York").await;
+        window.login("root", ROOT_PASSWORD).await;
+        window.go("/console?range=30d").await;
+        // The day of the money is that of its line.
+        let day = "SELECT max(created_at) FROM logs WHERE type = 'consume'";
+        let day = world.db.i64(day).await;
+        let same = format!(
+            "const cells = [...document.querySelectorAll('.numbers tbody tr:last-child td')];
+            return cells[0].textContent === new Date({day}).toISOString().slice(0, 10)"
+        );
+        assert_eq!(window.script(&same).await, true);
+        window.go("/console/log").await;
+        let local = "const time = document.querySelector('#list time');
+            const hour = String(new Date(time.dateTime).getHours()).padStart(2, '0');
+            return time.textContent.slice(11, 13) === hour
+                && !time.dateTime.includes(`T${hour}:`)";
+        assert_eq!(window.script(local).await, true);
+        assert!(window.text("#zone").await.contains("America/New_York"));
+        window.close().await;
+        world.close().await;
+    }
+
+    async fn an_ended_session_shows_no_page_inside_a_page(db: TestDb) {
+        let (world, _) = lively(db).await;
+        let window = Chromium::open(&world.server, DESK).await;
+        window.login("root", ROOT_PASSWORD).await;
+        window.go("/console/channels?keyword=first").await;
+        world.db.execute("DELETE FROM sessions").await;
+        window.click("form[action='/console/channels/1/test'] button").await;
+        until(&window, "the login", "return location.pathname === '/console/login'").await;
+        window.type_into("#username", "root").await;
+        window.type_into("#password", ROOT_PASSWORD).await;
+        window.click("button.primary").await;
+        let back = "return location.pathname + location.search ===
+            '/console/channels?keyword=first'";
+        until(&window, "the list with its filter", back).await;
+
+        // A page that follows what happens comes back, and is told to stop.
+        window.go("/console/log").await;
+        let hide = |hidden: bool| {
+            format!(
+                "const hidden = {{ value: {hidden}, configurable: true }};
+                Object.defineProperty(document, 'hidden', hidden);
+                document.dispatchEvent(new Event('visibilitychange'))"
+            )
+        };
+        let follows = "return Boolean(document.querySelector('#live')?._htmx?.sse?.reader)";
+        until(&window, "a stream", follows).await;
+        window.script(&hide(true)).await;
+        world.db.execute("DELETE FROM sessions").await;
+        window.script(&hide(false)).await;
+        window.sees("The session has ended: log in again").await;
+        let gone = "return document.querySelector('#live') === null";
+        assert_eq!(window.script(gone).await, true);
+        window.close().await;
+        world.close().await;
+    }
+}

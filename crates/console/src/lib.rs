@@ -5,11 +5,14 @@
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod assets;
+mod breaches;
 mod entered;
 mod findings;
 mod form;
+mod formula;
 mod gate;
 mod lang;
+mod meanings;
 mod notes;
 mod pages;
 mod parts;

@@ -33,6 +33,7 @@ const REASONS: &[Note] = &[
     ("reply_too_large", "上游的应答过大", "the upstream's reply is too large"),
     ("request_broken", "客户端的请求中断", "the client's request broke off"),
     ("settled below the hold", "结算少于预扣", "settled below the hold"),
+    ("submission_lost", "提交中断, 没有得到任务 ID", "the submission was lost"),
     ("task_edited", "任务被修改", "the task was edited"),
     ("unknown_outcome", "结果未知", "the outcome is unknown"),
     ("upstream_cut", "上游的应答中断", "the upstream's reply broke off"),
@@ -56,24 +57,40 @@ const REASONS: &[Note] = &[
 const CODES: &[Note] = &[
     ("address", "地址不可用", "the address can't be used"),
     ("bad_reply", "应答不是 HTTP", "the reply is not HTTP"),
+    ("address_gone", "回调地址已删除", "the address is gone"),
+    ("address_unreadable", "回调地址无法读取", "the address can't be read"),
+    ("answered 410 Gone", "应答 410, 已停用", "it answered 410 Gone"),
+    ("broken", "连接中断", "the connection broke off"),
     ("client_body", "请求体未能读完", "the request's body failed"),
+    ("delivery_gone", "投递已删除", "the delivery is gone"),
     ("connect_timeout", "连接超时", "no connection in time"),
     ("cut", "连接中断", "the connection broke off"),
     ("disabled", "账户已禁用", "disabled"),
     ("dns", "域名无法解析", "the name has no address"),
+    ("endpoint_disabled", "回调已停用", "the webhook is off"),
     ("envelope", "应答报告失败", "the reply says that it failed"),
     ("first_byte_timeout", "等待应答超时", "no reply in time"),
+    ("gone", "应答 410, 不再接收", "it answered 410 Gone"),
     ("guarded", "私有地址", "private address"),
     ("idle_timeout", "应答中途停顿过久", "the reply stalled"),
+    ("no_memory", "内存不足", "no memory for the reply"),
     ("proxy", "代理不可用", "the proxy can't be used"),
     ("refused", "连接被拒绝", "connection refused"),
     ("reply", "应答报告失败", "the reply says that it failed"),
+    ("secret_unreadable", "签名密钥无法读取", "the secret can't be read"),
     ("stale", "复用的连接已关闭", "a reused connection was closed"),
     ("status", "上游返回错误状态", "an error status"),
+    ("task_gone", "任务已删除", "the task is gone"),
+    ("task_unreadable", "任务无法读取", "the task can't be read"),
+    ("timeout", "超时", "no reply in time"),
     ("tls", "TLS 握手失败", "the TLS handshake failed"),
+    ("too_large", "应答过大", "the reply is too large"),
     ("too_many_attempts", "尝试过于频繁", "too many attempts"),
     ("total_timeout", "应答总时间超时", "the reply took too long"),
+    ("unasked", "没有可查询的渠道", "there is no channel to ask"),
+    ("unreachable", "连接不上上游", "no connection to the upstream"),
     ("unsent", "请求发出前连接关闭", "closed before the request was sent"),
+    ("unusable", "应答无法读取", "the reply can't be read"),
     ("wrong_password", "密码错误", "wrong password"),
 ];
 
@@ -121,6 +138,25 @@ pub(crate) fn test_failure(lang: Lang, failed: &str, detail: &str) -> String {
     }
 }
 
+/// A text of the program that says the same twice, `中文 (English)`, in the reader's language.
+/// Others stay as they are: what an upstream said, or an operator.
+pub(crate) fn one_of_two(lang: Lang, text: &str) -> &str {
+    let both = text.strip_suffix(')').and_then(|text| text.split_once(" ("));
+    match both {
+        Some((zh, en)) if has_han(zh) && !has_han(en) => lang.say(zh, en),
+        _ => text,
+    }
+}
+
+fn has_han(text: &str) -> bool {
+    text.chars().any(|char| ('\u{4e00}'..='\u{9fff}').contains(&char))
+}
+
+/// Why a task failed: in the program's words, or in those of others.
+pub(crate) fn failure(lang: Lang, reason: &str) -> String {
+    said(lang, reason)
+}
+
 /// The note of a line of the journal, in the reader's language.
 pub(crate) fn line(lang: Lang, content: &str) -> String {
     match content.strip_suffix(')').and_then(|whole| whole.rsplit_once(" (by ")) {
@@ -132,6 +168,7 @@ pub(crate) fn line(lang: Lang, content: &str) -> String {
 }
 
 fn said(lang: Lang, note: &str) -> String {
+    let note = one_of_two(lang, note);
     if let Some(words) = among(REASONS, lang, note) {
         return words.to_owned();
     }
@@ -203,6 +240,12 @@ mod tests {
             );
         }
         assert_eq!(code(Lang::En, "status 500"), "status 500");
+        let twice = "任务超过最长时限仍未完成 (the task was not finished within its lifetime)";
+        assert_eq!(failure(Lang::Zh, twice), "任务超过最长时限仍未完成");
+        assert_eq!(failure(Lang::En, twice), "the task was not finished within its lifetime");
+        for others in ["no such voice (sorry)", "敏感内容 (违规)", "broken"] {
+            assert_eq!(failure(Lang::En, others), others);
+        }
         let guarded = "guarded: 10.1.2.3 is not an allowed address";
         let words = "10.1.2.3 is a private address: allow it with the setting UPSTREAM_ALLOW_NETS";
         assert_eq!(test_failure(Lang::En, "guarded", guarded), words);

@@ -1,6 +1,7 @@
 //! The API's document, as its page shows it: each call with its fields.
 
 use crate::lang::Lang;
+use crate::meanings;
 use crate::summaries::in_chinese;
 use admin::{ROLE_ADMIN, openapi};
 use serde_json::Value;
@@ -43,6 +44,13 @@ pub(crate) struct FieldDoc {
     pub(crate) required: bool,
 }
 
+impl FieldDoc {
+    /// What it means.
+    pub(crate) fn meaning(&self, lang: Lang) -> &str {
+        lang.say(meanings::in_chinese(&self.words).unwrap_or(&self.words), &self.words)
+    }
+}
+
 impl DocumentedCall {
     /// Whether a user of this role reaches it.
     pub(crate) fn is_for(&self, role: i64) -> bool {
@@ -70,6 +78,11 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
+/// A text that may be broken into lines.
+fn line(value: &Value) -> String {
+    text(value).replace('\n', " ")
+}
+
 fn read(document: &Value) -> Vec<DocumentedCall> {
     let paths = document["paths"].as_object().into_iter().flatten();
     let calls = paths.flat_map(|(path, item)| {
@@ -87,7 +100,7 @@ fn call(document: &Value, path: &str, verb: &str, operation: &Value) -> Document
         here.map(|it| FieldDoc {
             name: text(&it["name"]),
             kind: kind(document, &it["schema"]),
-            words: text(&it["description"]),
+            words: line(&it["description"]),
             required: it["required"] == true,
         })
         .collect()
@@ -132,7 +145,7 @@ fn fields(document: &Value, schema: &Value, depth: usize) -> Vec<FieldDoc> {
     all.extend(members.map(|(name, member)| FieldDoc {
         name: name.clone(),
         kind: kind(document, member),
-        words: text(&member["description"]),
+        words: line(&member["description"]),
         required: required.contains(name.as_str()),
     }));
     all
@@ -158,7 +171,7 @@ fn body_fields(document: &Value, schema: &Value, answer: &[FieldDoc]) -> Vec<Fie
             FieldDoc {
                 name: name.clone(),
                 kind: kind(document, member),
-                words: if words.is_empty() { text(&member["description"]) } else { words },
+                words: if words.is_empty() { line(&member["description"]) } else { words },
                 required: required.contains(name.as_str()),
             }
         })

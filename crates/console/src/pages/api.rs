@@ -206,7 +206,7 @@ fn fields(lang: Lang, title: &str, fields: &[&FieldDoc]) -> Markup {
                             td.mono { (field.name) @if field.required && title != "data" {
                                 span.muted { " *" } } }
                             td.muted { (field.kind) }
-                            td.wrap { (field.words) }
+                            td.wrap { (field.meaning(lang)) }
                         }
                     } }
                 }

@@ -4,8 +4,8 @@ use super::for_admins;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, action, filters, pager, typed};
 use crate::shell::ShellPage;
-use crate::show;
 use crate::visit::{Handled, Here, go_to};
+use crate::{breaches, show};
 use admin::ops::audit::{self, AuditRun};
 use admin::ops::log::{self, LogFilter, LogView};
 use maud::{Markup, html};
@@ -76,9 +76,9 @@ fn report(lang: Lang, run: &AuditRun) -> Markup {
                     tbody {
                         @for breach in &report.breaches {
                             tr {
-                                td { (breach.rule) }
+                                td.wrap { (breaches::rule(lang, breach.rule)) }
                                 td { (breach.subject) }
-                                td.wrap { (breach.detail) }
+                                td.wrap { (breaches::detail(lang, &breach.detail)) }
                             }
                         }
                     }

@@ -11,7 +11,7 @@ use crate::parts::{
 };
 use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Visit, done, html as respond};
-use crate::{notes, show};
+use crate::{formula, notes, show};
 use admin::AdminError;
 use admin::ops::channel::{self, ChannelFilter, ChannelView, Probe, ProbeCost, ProbeRequest};
 use axum::extract::Path;
@@ -226,7 +226,9 @@ fn result(lang: Lang, probe: &Probe) -> Markup {
                 }
                 @for (meter, count) in &probe.usage { " · " (meter) " " (count) }
                 @if let Some(ProbeCost { quota: Some(quota), calculation, .. }) = &probe.cost {
-                    " · " span title=(calculation) { (show::money(*quota)) }
+                    " · " span title=(formula::in_words(lang, calculation)) {
+                        (show::money(*quota))
+                    }
                 }
             }
         }

@@ -5,7 +5,7 @@ use super::recent;
 use crate::lang::{Lang, tell};
 use crate::shell::ShellPage;
 use crate::visit::{Handled, Here, PageReply, Visit, go_to, step};
-use crate::{notes, parts, show};
+use crate::{formula, notes, parts, show};
 use admin::AdminError;
 use admin::ops::log::balance;
 use admin::ops::recent::{RecentCallView, RecentState};
@@ -139,13 +139,15 @@ async fn receipt(
         div.receipt.scroll { (waterfall(lang, hold)) }
         h2.sec { (lang.say("冻结的价格", "The frozen price")) }
         div.formula {
-            @if hold.calculation.is_empty() { (hold.formula) }
-            @else { (hold.calculation) " quota = " (show::usd(hold.charged)) }
+            @if hold.calculation.is_empty() { (formula::in_words(lang, &hold.formula)) } @else {
+                (formula::in_words(lang, &format!("{} quota", hold.calculation)))
+                " = " (show::usd(hold.charged))
+            }
         }
         @if !hold.calculation.is_empty() && !hold.formula.is_empty() {
             details.numbers {
                 summary { (lang.say("完整公式", "The whole formula")) }
-                span.mono { (hold.formula) }
+                span.mono { (formula::in_words(lang, &hold.formula)) }
             }
         }
         h2.sec { (lang.say("流水", "Journal")) }
@@ -228,7 +230,9 @@ async fn facts(
                     show::count(usage.prompt_tokens), show::count(usage.completion_tokens))) }
             }
             @if !hold.fail_reason.is_empty() {
-                dt { (lang.say("失败原因", "Failed")) } dd { (hold.fail_reason) }
+                dt { (lang.say("失败原因", "Failed")) } dd {
+                    (notes::failure(lang, &hold.fail_reason))
+                }
             }
             dt { (lang.say("费用", "Charge")) } dd { b { (show::money(hold.charged)) } }
         }

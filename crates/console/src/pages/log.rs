@@ -43,7 +43,7 @@ pub(super) fn words(lang: Lang, line: &LogView) -> Cow<'_, str> {
         let other: serde_json::Value = serde_json::from_str(line.other.get()).ok()?;
         entered::in_words(lang, other["action"].as_str()?, &line.content)
     };
-    action().map_or(Cow::Borrowed(line.content.as_str()), Cow::Owned)
+    action().map_or(Cow::Borrowed(notes::one_of_two(lang, &line.content)), Cow::Owned)
 }
 
 /// The types, as a reader knows them: of the lines of administration, users see their own log-ins.

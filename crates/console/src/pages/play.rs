@@ -6,8 +6,8 @@ use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
 use crate::parts;
 use crate::shell::{ShellPage, csrf};
-use crate::show;
 use crate::visit::{Handled, Here, Visit, html as respond, step};
+use crate::{formula, show};
 use admin::ops::audit;
 use admin::ops::log::usage;
 use admin::ops::price::{self, OwnPrice};
@@ -358,7 +358,9 @@ fn charge(lang: Lang, hold: &HoldStory) -> Markup {
             dt { (lang.say("状态", "State")) } dd { (parts::state(kind, word)) }
             dt { (lang.say("费用", "Charge")) } dd { b #play-charge { (show::money(hold.charged)) } }
             @if !hold.calculation.is_empty() {
-                dt { (lang.say("计算", "Calculation")) } dd.mono.break { (hold.calculation) }
+                dt { (lang.say("计算", "Calculation")) } dd.mono.break {
+                    (formula::in_words(lang, &hold.calculation))
+                }
             }
         }
         table {

@@ -1,6 +1,6 @@
 //! Protocols: what is built in, the operator's own, and both on trial.
 
-use super::for_admins;
+use super::{for_admins, tasks};
 use crate::form::{Complaint, Form, Object};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, action, form_page};
@@ -322,10 +322,10 @@ fn findings(lang: Lang, trial: &Trial) -> Markup {
         @if let Some(reply) = reply {
             h2.sec { (lang.say("回复", "Reply")) }
             dl.facts {
-                dt { (lang.say("结果", "Outcome")) } dd { b { (reply.outcome) } }
+                dt { (lang.say("结果", "Outcome")) } dd { b { (trial_word(lang, &reply.outcome)) } }
                 dt { (lang.say("计量", "Counted")) }
                 dd { @if reply.meters.is_empty() { "–" } @else { (counts(&reply.meters)) } }
-                dt { (lang.say("形式", "Shape")) } dd { (reply.shape) }
+                dt { (lang.say("形式", "Shape")) } dd { (trial_word(lang, &reply.shape)) }
                 dt { (lang.say("完整", "Whole")) } dd { (yes(reply.whole)) }
                 dt { (lang.say("换渠道重试", "Another channel may be asked")) }
                 dd { (yes(reply.next_channel)) }
@@ -346,7 +346,10 @@ fn findings(lang: Lang, trial: &Trial) -> Markup {
             h2.sec { (lang.say("任务", "Task")) }
             dl.facts {
                 dt { "ID" } dd.mono { (task.id.as_deref().unwrap_or("–")) }
-                dt { (lang.say("状态", "State")) } dd { (task.status) " (" (task.word) ")" }
+                dt { (lang.say("状态", "State")) } dd {
+                    (tasks::state(lang, &task.status))
+                    @if !task.word.is_empty() { " (" (task.word) ")" }
+                }
                 dt { (lang.say("进度", "Progress")) } dd { (task.progress) }
                 @if !task.results.is_empty() {
                     dt { (lang.say("结果", "Results")) }
@@ -357,6 +360,25 @@ fn findings(lang: Lang, trial: &Trial) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// How a reply is made up, and what came of it.
+fn trial_word(lang: Lang, word: &str) -> &str {
+    match word {
+        "array" => lang.say("JSON 数组", "array"),
+        "lines" => lang.say("逐行 JSON", "lines"),
+        "opaque" => lang.say("不读取的内容", "opaque"),
+        "sse" => lang.say("事件流", "sse"),
+        "delivered" => lang.say("已送达", "delivered"),
+        "empty" => lang.say("没有内容", "empty"),
+        "failed" => lang.say("失败", "failed"),
+        "failed by status" => lang.say("失败: 状态码", "failed by status"),
+        "failed: not what the route promises" => {
+            lang.say("失败: 与路由的约定不符", "failed: not what the route promises")
+        }
+        "failed: nothing came" => lang.say("失败: 没有应答", "failed: nothing came"),
+        other => other,
     }
 }
 

@@ -4,8 +4,8 @@ use super::{events, for_admins, webhooks};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, chosen, filters, pager, typed};
 use crate::shell::{ShellPage, csrf};
-use crate::show;
 use crate::visit::{Handled, Here, Visit, done, step};
+use crate::{notes, show};
 use admin::AdminError;
 use admin::ops::task::{self, Decision, TaskFilter, TaskView};
 use admin::ops::{channel, user, webhook};
@@ -22,7 +22,7 @@ const BACKGROUND: &str = r#"{"X-Background":"1"}"#;
 /// The most that a page shows of a reply.
 const MAX_REPLY_CHARS: usize = 50_000;
 
-fn state(lang: Lang, status: &str) -> Markup {
+pub(super) fn state(lang: Lang, status: &str) -> Markup {
     let (kind, zh, en) = match status {
         "submitted" => ("wait", "已提交", "submitted"),
         "processing" => ("wait", "处理中", "processing"),
@@ -119,7 +119,8 @@ fn row(visit: &Visit, task: &TaskView, names: &BTreeMap<UserId, String>) -> Mark
             @if is_open(task) { td.num.muted { (show::NOTHING) } }
             @else { (show::usd_cell(task.used_quota)) }
             td { (show::ago(task.created_at)) }
-            td.hide.cut.muted title=(task.fail_reason) { (task.fail_reason) }
+            @let why = notes::failure(lang, &task.fail_reason);
+            td.hide.cut.muted title=(why) { (why) }
         }
     }
 }
@@ -225,7 +226,9 @@ fn facts(visit: &Visit, task: &TaskView, of_others: &Markup) -> Markup {
             dd { @if is_open(task) { (lang.say("尚未结算", "not yet")) }
                 @else { (show::money(task.used_quota)) } }
             @if !task.fail_reason.is_empty() {
-                dt { (lang.say("失败原因", "Why it failed")) } dd.bad { (task.fail_reason) }
+                dt { (lang.say("失败原因", "Why it failed")) } dd.bad {
+                    (notes::failure(lang, &task.fail_reason))
+                }
             }
         }
     }
@@ -250,7 +253,9 @@ fn timeline(lang: Lang, task: &TaskView) -> Markup {
                 dt { (word) } dd { (show::at(*at)) }
             }
             @if let Some(error) = polling.and_then(|polling| polling.error.as_deref()) {
-                dt { (lang.say("查询出错", "asking failed")) } dd.bad { (error) }
+                dt { (lang.say("查询出错", "asking failed")) } dd.bad {
+                    (notes::code(lang, error))
+                }
             }
         }
     }

@@ -7,8 +7,8 @@ use crate::parts::{
     self, FormField, FormFields, action, chosen, filters, form_page, on_or_off, pager,
 };
 use crate::shell::{ShellPage, csrf};
-use crate::show;
 use crate::visit::{Handled, Here, PageReply, Visit, done};
+use crate::{notes, show};
 use admin::AdminError;
 use admin::ops::webhook::{self, DeliveryView, WebhookInput, WebhookShown, WebhookView};
 use axum::extract::Path;
@@ -37,7 +37,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
                 }
                 td.hide { @if endpoint.events.is_empty() { (lang.say("全部", "all")) }
                     @else { (endpoint.events.join(", ")) } }
-                td.wrap.bad { (endpoint.disabled_reason) }
+                td.wrap.bad { (notes::code(lang, &endpoint.disabled_reason)) }
             }
         }
     };
@@ -86,7 +86,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
             dt { (lang.say("状态", "State")) }
             dd { (on_or_off(lang, endpoint.status))
                 @if !endpoint.disabled_reason.is_empty() {
-                    span.bad { " · " (endpoint.disabled_reason) } } }
+                    span.bad { " · " (notes::code(lang, &endpoint.disabled_reason)) } } }
             dt { (lang.say("事件", "Events")) }
             dd { @if endpoint.events.is_empty() { (lang.say("全部", "all")) }
                 @else { (endpoint.events.join(", ")) } }
@@ -149,7 +149,7 @@ pub(super) fn deliveries_table(visit: &Visit, deliveries: &[DeliveryView]) -> Ma
                                 Some(status) => (status),
                                 None => (show::NOTHING),
                             } }
-                            td { (delivery.last_error) }
+                            td { (notes::code(lang, &delivery.last_error)) }
                             td.hide { (show::ago(delivery.due_at.unwrap_or(0))) }
                             td.acts {
                                 (action(visit, &format!(

@@ -50,7 +50,8 @@ impl Ratio {
     ///
     /// # Errors
     /// [`RatioError::OutOfRange`] outside 0 to 1 000 000.
-    pub const fn from_micros(micros: i64) -> Result<Self, RatioError> {
+    #[cfg(test)]
+    pub(crate) const fn from_micros(micros: i64) -> Result<Self, RatioError> {
         if micros < 0 || micros > MAX_RATIO * ONE_MICROS {
             return Err(RatioError::OutOfRange(MAX_RATIO));
         }

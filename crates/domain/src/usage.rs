@@ -166,22 +166,6 @@ fn noted_amount(member: &RawValue) -> Option<String> {
 }
 
 impl UsageReport {
-    /// Merges the reports of a stream: `later` replaces this one, except that the prompt of this
-    /// one is kept where `later` has none (Anthropic counts the prompt in a stream's first event).
-    pub fn supersede(&mut self, mut later: Self) {
-        let (counts, newer) = (&mut self.counts, &mut later.counts);
-        if newer.prompt_tokens.is_none() && newer.input_tokens.is_none() {
-            newer.prompt_tokens = counts.prompt_tokens.take();
-            newer.input_tokens = counts.input_tokens.take();
-            newer.prompt_cache_hit_tokens = counts.prompt_cache_hit_tokens.take();
-            newer.cache_read_input_tokens = counts.cache_read_input_tokens.take();
-            newer.cache_creation_input_tokens = counts.cache_creation_input_tokens.take();
-            newer.prompt_tokens_details = std::mem::take(&mut counts.prompt_tokens_details);
-            newer.input_tokens_details = std::mem::take(&mut counts.input_tokens_details);
-        }
-        *self = later;
-    }
-
     /// The counts that can be billed.
     ///
     /// # Errors
@@ -385,18 +369,5 @@ mod tests {
         let lie = checked(r#"{"prompt_tokens":2,"prompt_cache_hit_tokens":3}"#);
         assert_eq!(lie.plain_prompt_tokens(), 0);
         assert!(lie.inconsistency.is_some());
-    }
-
-    #[test]
-    fn the_last_report_of_a_stream_counts() {
-        let mut seen = report(r#"{"prompt_tokens":5,"prompt_cache_hit_tokens":4}"#);
-        seen.supersede(report(r#"{"prompt_tokens":6,"completion_tokens":1}"#));
-        let usage = seen.check().unwrap();
-        assert_eq!((usage.prompt_tokens, usage.cached_tokens), (6, 0));
-
-        let mut claude = report(r#"{"input_tokens":11,"output_tokens":1}"#);
-        claude.supersede(report(r#"{"output_tokens":40}"#));
-        let usage = claude.check().unwrap();
-        assert_eq!((usage.prompt_tokens, usage.completion_tokens), (11, 40));
     }
 }

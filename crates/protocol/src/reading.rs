@@ -292,12 +292,6 @@ impl ReplyReader {
         self.framer.is_opaque()
     }
 
-    /// Whether any text that was made has come.
-    #[must_use]
-    pub fn has_begun(&self) -> bool {
-        self.walker.found.any_made()
-    }
-
     /// Whether the reply is a stream that has ended with `[DONE]`, behind which nothing has come.
     #[must_use]
     pub const fn is_ended(&self) -> bool {

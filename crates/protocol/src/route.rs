@@ -551,14 +551,6 @@ impl ProtocolRoute {
     }
 }
 
-impl RouteMatch<'_> {
-    /// The model, where the path carries it.
-    #[must_use]
-    pub fn model_from_path(&self) -> Option<&str> {
-        self.captures.get("model").filter(|_| self.route.model.contains(&ValueSource::Path))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

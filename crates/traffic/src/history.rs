@@ -173,12 +173,6 @@ impl CallCounts {
             failures,
         }
     }
-
-    /// The share that failed, in thousandths; none without calls.
-    #[must_use]
-    pub fn failed_permille(&self) -> Option<u64> {
-        (self.calls > 0).then(|| self.failed.saturating_mul(1_000) / self.calls)
-    }
 }
 
 /// One minute.

@@ -5,7 +5,7 @@ use domain::{ChannelId, DAY_MS, TaskStatus, TaskUid, UnixMs, UserId};
 use ledger::{Charge, LedgerError, TaskEnd, TaskRef};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{StoreError, Value};
+use store::{Row, StoreError, Value};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -46,23 +46,40 @@ async fn release_strays(core: &Core) -> Result<(), LedgerError> {
     loop {
         let most = Value::Int(i64::try_from(STRAYS).unwrap_or(i64::MAX));
         let rows = core.parts.db.read(sql, &[most]).await?;
+        let mut released = 0;
         for row in &rows {
             let (uid, user_id) = (TaskUid(row.get("id")?), row.get("user_id")?);
-            let status: Option<String> = row.get("status")?;
-            match status.as_deref().and_then(TaskStatus::parse) {
-                None => drop(core.parts.ledger.release_stray_hold(uid, user_id).await?),
-                Some(status) => {
-                    let since: UnixMs = row.get("created_at")?;
-                    let channel_id: Option<ChannelId> = row.get("channel_id")?;
-                    let task = TaskRef { uid, user_id, channel_id, since };
-                    let fail_reason = row.get("fail_reason")?;
-                    end_edited(core, &task, status, fail_reason).await?;
+            // One whose account is locked doesn't keep the others.
+            match release_stray(core, uid, user_id, row).await {
+                Ok(()) => {
+                    released += 1;
+                    log_stray(uid, user_id);
                 }
+                Err(error) => tracing::warn!(
+                    target: "custompass", event = "stray_hold_failed", task = %uid.0, %error,
+                ),
             }
-            log_stray(uid, user_id);
         }
-        if rows.len() < STRAYS {
+        if rows.len() < STRAYS || released == 0 {
             return Ok(());
+        }
+    }
+}
+
+async fn release_stray(
+    core: &Core,
+    uid: TaskUid,
+    user_id: UserId,
+    row: &Row,
+) -> Result<(), LedgerError> {
+    let status: Option<String> = row.get("status")?;
+    match status.as_deref().and_then(TaskStatus::parse) {
+        None => core.parts.ledger.release_stray_hold(uid, user_id).await.map(drop),
+        Some(status) => {
+            let since: UnixMs = row.get("created_at")?;
+            let channel_id: Option<ChannelId> = row.get("channel_id")?;
+            let task = TaskRef { uid, user_id, channel_id, since };
+            end_edited(core, &task, status, row.get("fail_reason")?).await
         }
     }
 }

@@ -280,6 +280,10 @@ fn just_done(visit: &Visit, title: &str) -> Markup {
             visit.say("此前已经变动过, 没有重复", "It had moved before; nothing was repeated")
         }
         "redeemed" => visit.say("兑换成功", "Redeemed"),
+        "redeemed-before" => visit.say(
+            "您此前已兑换过该兑换码, 余额没有变动",
+            "You had redeemed this code before; the balance did not move",
+        ),
         "ended" => visit.say("会话已结束", "The session ended"),
         "sent" => visit.say("将立即重新投递", "It is delivered again now"),
         "decided" => visit.say("任务已处理", "The task was decided"),

@@ -3,6 +3,9 @@
 use crate::Quota;
 use std::fmt;
 
+/// The line's text of a call whose outcome stays unknown: its hold was given back.
+pub const UNKNOWN_OUTCOME: &str = "unknown_outcome";
+
 /// How the note of a bounded charge begins.
 const AT_BOUND: &str = "settled at max_charge";
 

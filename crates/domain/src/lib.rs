@@ -19,7 +19,7 @@ mod task;
 mod terms;
 mod usage;
 
-pub use charge_note::{ChargeNote, Reported};
+pub use charge_note::{ChargeNote, Reported, UNKNOWN_OUTCOME};
 pub use clock::{Clock, DAY_MS, HOUR_MS, UnixMs};
 pub use duration::millis;
 pub use fault::{Fault, FaultKind};

@@ -254,8 +254,9 @@ fn hold_breach(row: &Row) -> Result<Breach, StoreError> {
         rule: "an open hold is of a call under way",
         subject: format!("holds.id {id}"),
         detail: format!(
-            "user {}, amount {amount}: {why}. Remedy: where the user is there, make room in the \
-             balance, and the sweeper gives it back; else DELETE FROM holds WHERE id = '{id}'",
+            "user {}, amount {amount}: {why}. Remedy: the sweeper of a running server gives it \
+             back; where its log says expire_failed, make room in the balance; where the user is \
+             gone, DELETE FROM holds WHERE id = '{id}'",
             row.get::<i64>("user_id")?,
         ),
     })

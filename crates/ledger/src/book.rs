@@ -9,6 +9,8 @@ mod calls;
 mod movements;
 mod tasks;
 
+pub(crate) use calls::HOLD_LOST;
+
 use crate::error::LedgerError;
 use crate::journal::{LineKind, LineRow};
 use crate::op::{KeptReply, Op, OpOutcome};

@@ -9,9 +9,10 @@ pub struct LedgerConfig {
     pub batch_max: usize,
     /// Pending operations beyond which new holds are refused as overloaded.
     pub queue_max: usize,
-    /// How often an operation on a locked row is retried…
+    /// With `busy_retry_delay_ms`, how long an operation on a locked row is retried: the sum of as
+    /// many pauses as this, of which the second is twice as long as the first, and so on.
     pub busy_retry_count: u32,
-    /// …after one, two, three times this pause, in total.
+    /// The first of these pauses.
     pub busy_retry_delay_ms: u64,
     /// Lines of type `error` that a user's failed calls may leave in the journal per minute, on
     /// each node. 0: none.

@@ -1,6 +1,7 @@
 //! Explains how one charge came about.
 
-use domain::{ChargeNote, FrozenPrice, HOUR_MS, Quota, Rule, UnixMs, Usage};
+use crate::book::HOLD_LOST;
+use domain::{ChargeNote, FrozenPrice, HOUR_MS, Quota, Rule, UNKNOWN_OUTCOME, UnixMs, Usage};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use store::{Db, Row, StoreError, Value};
@@ -213,7 +214,7 @@ impl HoldStory {
             }
             // Of a call, or of a task, that was released.
             "error" | "refund" if !is_open && self.state == "held" => {
-                let unknown = line.content == "unknown_outcome" && line.kind == "error";
+                let unknown = line.content == UNKNOWN_OUTCOME && line.kind == "error";
                 self.state = if unknown { "expired" } else { "released" };
             }
             _ => {}
@@ -262,9 +263,11 @@ fn made_at(id: Uuid) -> Option<UnixMs> {
     Some(UnixMs(ms.checked_add(i64::from(nanos / 1_000_000))?))
 }
 
-/// Whether the charge of a line with this text is what the price's formula comes to.
+/// Whether the charge of a line with this text is what the price's formula comes to. One whose hold
+/// was lost is charged by its usage all the same.
 fn is_by_formula(content: &str) -> bool {
-    content.is_empty() || ChargeNote::is_of_bound(content)
+    let note = content.strip_prefix(HOLD_LOST).unwrap_or(content).trim_start();
+    note.is_empty() || ChargeNote::is_of_bound(note)
 }
 
 /// The formula with the numbers of a line.

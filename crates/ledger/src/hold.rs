@@ -95,13 +95,14 @@ impl Drop for Hold {
         if self.ended {
             return;
         }
-        let reason = if self.sent { "unknown_outcome" } else { "not_sent" };
+        let reason = if self.sent { domain::UNKNOWN_OUTCOME } else { "not_sent" };
         let op = match self.task {
             Some(task) => Op::Finish(Box::new(Finish {
                 task,
                 charge: Charge::Nothing(reason),
                 end: TaskEnd::failed(reason),
                 forget_reply: None,
+                must_complete: true,
             })),
             None if self.sent => Op::Abandon(self.place, None),
             None => {

@@ -155,14 +155,22 @@ impl Lease {
     }
 }
 
-/// Releases holds that no call will settle: those without a node past their deadline, and all of
-/// nodes whose lease has expired. A live node's holds are never touched.
+/// Releases holds that no call will settle: those without a node, or of one that is not registered,
+/// past their deadline; and all of nodes whose lease has expired. A live node's holds are never
+/// touched.
 async fn sweep(ledger: &Ledger) -> Result<(), StoreError> {
     let (db, now) = (ledger.db(), ledger.clock().now());
-    let orphans = "SELECT id, user_id FROM holds
+    let abandoned = "SELECT id, user_id FROM holds
         WHERE node_id IS NULL AND NOT for_task AND deadline_at < $1
         ORDER BY deadline_at LIMIT 500";
-    expire_all(ledger, orphans, &[Value::Time(now)]).await?;
+    expire_all(ledger, abandoned, &[Value::Time(now)]).await?;
+    // A node that was paused may have made one after its row was deleted, and died before it was
+    // registered again. One that lives registers long before a hold's deadline.
+    let unregistered = "SELECT id, user_id FROM holds
+        WHERE node_id IS NOT NULL AND NOT for_task AND deadline_at < $1
+          AND NOT EXISTS (SELECT 1 FROM nodes WHERE nodes.id = holds.node_id)
+        ORDER BY deadline_at LIMIT 500";
+    expire_all(ledger, unregistered, &[Value::Time(now)]).await?;
     // An SQLite file is served by one process, so all other nodes are certainly dead.
     let alone = db.engine() == Engine::Sqlite;
     if alone || ledger.lease().is_steady(now, ledger.config().jobs.lease_ms) {
@@ -204,7 +212,7 @@ async fn expire_all(ledger: &Ledger, sql: &str, params: &[Value]) -> Result<(), 
                     ended += 1;
                     tracing::warn!(
                         target: "custompass",
-                        event = "unknown_outcome",
+                        event = domain::UNKNOWN_OUTCOME,
                         user_id = user_id.0,
                         hold_id = %hold_id,
                         quota = closed.refunded.0,

@@ -249,7 +249,10 @@ impl Lanes {
                 };
                 job.answer(Ok(answer));
             }
-            Err(OpRefusal::No(error)) => job.answer(Err(error)),
+            Err(OpRefusal::No(error)) => {
+                self.leave_to_sweeper(&job.op);
+                job.answer(Err(error));
+            }
             Err(OpRefusal::Locked) => self.retry_locked(job),
         }
     }
@@ -273,10 +276,7 @@ impl Lanes {
             self.retry(job);
             return;
         }
-        // The database refuses it: the hold is left to the sweeper then, and not open for good.
-        if let Op::Settle(hold, ..) | Op::Release(hold, ..) = &job.op {
-            self.submit(QueuedOp::new(Op::Abandon(*hold, None), None));
-        }
+        self.leave_to_sweeper(&job.op);
         tracing::error!(
             target: "custompass",
             event = "ledger_failed",
@@ -285,6 +285,14 @@ impl Lanes {
             error = %error,
         );
         job.answer(Err(LedgerError::Unavailable(copy_of(error))));
+    }
+
+    /// The end of a hold was refused, by the database or by a rule: the sweeper gives the hold
+    /// back, and it is not open for good.
+    fn leave_to_sweeper(self: &Arc<Self>, op: &Op) {
+        if let Op::Settle(hold, ..) | Op::Release(hold, ..) = op {
+            self.submit(QueuedOp::new(Op::Abandon(*hold, None), None));
+        }
     }
 
     /// Patience is the sum of the retries after 1 s, 2 s, 3 s. Within it the first retries come at

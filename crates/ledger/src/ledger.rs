@@ -32,6 +32,9 @@ const LEASE_MARGIN: i64 = 3;
 /// Longest reference of a movement, in characters.
 pub const REFERENCE_MAX: usize = 100;
 
+/// How the references of redeemed codes begin. No caller's own may.
+pub const OF_CODES: &str = "code-";
+
 /// The ledger of this process.
 #[derive(Clone)]
 pub struct Ledger {
@@ -247,12 +250,14 @@ impl Ledger {
         self.moved(Op::Refund(request_id, movement, entry)).await
     }
 
-    /// Redeems a code. Of concurrent attempts one succeeds.
+    /// Redeems a code. Of concurrent attempts by several users one succeeds; one who has redeemed
+    /// it is answered with that again.
     ///
     /// # Errors
     /// When the code is unknown, used, disabled or expired, or the user is missing.
     pub async fn redeem(&self, redemption: Redemption) -> Result<Moved, LedgerError> {
-        self.moved(Op::Redeem(redemption, entry_under(None))).await
+        let reference = format!("{OF_CODES}{}", redemption.id);
+        self.moved(Op::Redeem(redemption, entry_under(Some(reference.into())))).await
     }
 
     /// Releases a hold when the outcome of its call will stay unknown.
@@ -261,7 +266,7 @@ impl Ledger {
     }
 
     /// Waits until everything queued is durable.
-    pub async fn settled(&self) {
+    pub async fn flushed(&self) {
         self.lanes.drained().await;
     }
 

@@ -33,7 +33,7 @@ pub struct HoldRequest {
     pub amount: Quota,
     /// The frozen price.
     pub price: Arc<FrozenPrice>,
-    /// From when the hold may be expired, once its node is gone.
+    /// When the hold is given back if it is abandoned.
     pub deadline_at: UnixMs,
     /// The task that is created with it, and that it belongs to from then on.
     pub task: Option<Box<NewTask>>,
@@ -180,6 +180,9 @@ pub(crate) struct Finish {
     pub end: TaskEnd,
     /// Idempotency claim to delete.
     pub forget_reply: Option<(UserId, String)>,
+    /// Nobody asks again: the caller, or the client that was told, takes the task for ended. A
+    /// poller does ask again.
+    pub must_complete: bool,
 }
 
 /// The reference of a movement, and the id of the request for it, by which a retry recognises its
@@ -275,8 +278,17 @@ impl Op {
 
     /// Whether the work is done and the money must follow, however long it takes. Other operations
     /// fail with an error.
-    pub(crate) const fn must_complete(&self) -> bool {
-        matches!(self, Self::Record(..) | Self::Settle(..) | Self::Release(..) | Self::Abandon(..))
+    pub(crate) fn must_complete(&self) -> bool {
+        match self {
+            Self::Record(..) | Self::Settle(..) | Self::Release(..) | Self::Abandon(..) => true,
+            Self::Finish(finish) => finish.must_complete,
+            Self::Hold(_)
+            | Self::Grow(..)
+            | Self::Expire(_)
+            | Self::Move(..)
+            | Self::Refund(..)
+            | Self::Redeem(..) => false,
+        }
     }
 }
 

@@ -103,6 +103,8 @@ impl SqliteQueue {
 
     /// The writer has stopped: nothing more will be written.
     fn refuse_waiting(&self) {
+        // Before the queue is emptied: what is pushed afterwards is refused in its turn.
+        self.0.scheduled.store(false, Ordering::Release);
         let jobs: Vec<QueuedOp> = self.waiting().drain(..).collect();
         for job in jobs {
             job.answer(Err(LedgerError::Stopped));

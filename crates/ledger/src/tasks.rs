@@ -79,12 +79,14 @@ impl Ledger {
         charge: Charge,
         end: TaskEnd,
     ) -> Result<FinishedTask, LedgerError> {
-        let finish = Finish { task: *task, charge, end, forget_reply: None };
+        let (task, forget_reply) = (*task, None);
+        let finish = Finish { task, charge, end, forget_reply, must_complete: false };
         self.closed(Op::Finish(Box::new(finish))).await.map(Into::into)
     }
 
     /// Ends a task that no upstream has accepted, with the hold that was made for it. The client's
-    /// idempotency claim is deleted, so that it may retry.
+    /// idempotency claim is deleted, so that it may retry. Completed even when the caller stops
+    /// waiting.
     ///
     /// # Errors
     /// Those of [`Self::finish_task`].
@@ -98,7 +100,8 @@ impl Ledger {
         hold.mark_ended();
         let Release { reason, forget_reply, .. } = release;
         let charge = Charge::Nothing(reason);
-        let finish = Finish { task: *task, charge, end, forget_reply };
+        let task = *task;
+        let finish = Finish { task, charge, end, forget_reply, must_complete: true };
         self.closed(Op::Finish(Box::new(finish))).await.map(Into::into)
     }
 

@@ -112,13 +112,28 @@ on_both_databases! {
         node.close().await;
     }
 
+    async fn the_hold_of_a_node_that_is_not_registered_is_given_back(db: TestDb) {
+        let node = TestLedger::open(&db).await;
+        let user = node.user(100).await;
+        let other = node.another_node().await;
+        let hold = node.hold_on(&other.ledger, user, 30).await.unwrap();
+        // It was paused, and taken for dead; it made a hold, and died.
+        db.execute("DELETE FROM nodes WHERE id IN (SELECT node_id FROM holds)").await;
+        std::mem::forget(hold);
+        ledger::run_jobs_once(&node.ledger).await.unwrap();
+        assert_eq!(node.balance(user).await, (70, 0), "it may live, and register again");
+        node.live_on_ms(120_000).await;
+        assert_eq!(node.balance(user).await, (100, 0));
+        node.close().await;
+    }
+
     async fn a_hold_that_nothing_ends_is_a_breach(db: TestDb) {
         let node = TestLedger::open(&db).await;
         let user = node.user(100).await;
         let mut hold = node.hold(user, 30).await.unwrap();
         hold.mark_sent();
         drop(hold);
-        node.settled().await;
+        node.flushed().await;
         let breaches = async || {
             let report = ledger::audit(&node.db, node.now()).await.unwrap();
             report.breaches.iter().map(|it| it.detail.clone()).collect::<Vec<_>>()
@@ -195,10 +210,10 @@ fn an_abandoned_hold_that_is_locked_is_not_lost() {
         let lock = db.transaction("SELECT 1 FROM holds FOR UPDATE").await;
         drop(hold);
         let waits = "SELECT count(*) AS n FROM holds WHERE node_id IS NULL";
-        tokio::time::timeout(std::time::Duration::from_millis(200), node.settled()).await.ok();
+        tokio::time::timeout(std::time::Duration::from_millis(200), node.flushed()).await.ok();
         assert_eq!(db.i64(waits).await, 0);
         lock.end().await;
-        node.settled().await;
+        node.flushed().await;
         assert_eq!(db.i64(waits).await, 1);
         node.pass_ms(120_000);
         ledger::run_jobs_once(&node.ledger).await.unwrap();

@@ -86,7 +86,7 @@ on_both_databases! {
 
         node.pass_ms(DAY_MS);
         drop(node.hold(user, 50).await.unwrap());
-        node.settled().await;
+        node.flushed().await;
         // A hold that grows counts on the current day from then on, with its whole amount.
         node.ledger.grow(&mut grown, Quota(40)).await.unwrap();
         assert_eq!(spent(&db, "users", user).await, (40, 70));
@@ -126,7 +126,7 @@ on_both_databases! {
         node.ledger.refund(hold.request_id().clone(), movement).await.unwrap();
         assert_eq!(spent(&db, "tokens", key).await, (5, 5));
         drop(node.hold_with_key(user, key, 15).await.unwrap());
-        node.settled().await;
+        node.flushed().await;
         node.close().await;
     }
 
@@ -143,7 +143,7 @@ on_both_databases! {
         node.live_on_ms(40_000).await;
         assert_eq!(node.balance(user).await, (100, 0));
         drop(node.hold_with_key(user, key, 30).await.unwrap());
-        node.settled().await;
+        node.flushed().await;
         node.close().await;
     }
 

@@ -150,14 +150,14 @@ on_both_databases! {
         let node = TestLedger::open(&db).await;
         let user = node.user(100).await;
         drop(node.hold(user, 60).await.unwrap());
-        node.settled().await;
+        node.flushed().await;
         assert_eq!(node.balance(user).await, (100, 0));
 
         // Sent upstream with an unknown outcome, so it stays until its deadline.
         let mut sent = node.hold(user, 60).await.unwrap();
         sent.mark_sent();
         drop(sent);
-        node.settled().await;
+        node.flushed().await;
         assert_eq!(node.balance(user).await, (40, 0));
         node.pass_ms(120_000);
         ledger::run_jobs_once(&node.ledger).await.unwrap();
@@ -177,7 +177,7 @@ on_both_databases! {
         db.execute(&format!("DELETE FROM users WHERE id = {user}")).await;
         drop(lost);
         node.ledger.settle(&mut under_way, settlement(20)).await.unwrap();
-        node.settled().await;
+        node.flushed().await;
         node.pass_ms(120_000);
         ledger::run_jobs_once(&node.ledger).await.unwrap();
         assert_eq!(db.i64("SELECT count(*) AS n FROM holds").await, 0);
@@ -416,17 +416,17 @@ on_both_databases! {
         assert!(node.hold_with_key(user, key, 6).await.is_err());
         db.execute(&format!("UPDATE tokens SET remain_quota = 50 WHERE id = {key}")).await;
         drop(node.hold_with_key(user, key, 6).await.unwrap());
-        node.settled().await;
+        node.flushed().await;
         assert!(node.hold(user, 11).await.is_err());
         db.execute(&format!("UPDATE users SET quota = quota + 1 WHERE id = {user}")).await;
         drop(node.hold(user, 11).await.unwrap());
-        node.settled().await;
+        node.flushed().await;
         db.execute(&format!("UPDATE users SET status = 2 WHERE id = {user}")).await;
         assert!(matches!(node.hold(user, 1).await, Err(LedgerError::UserUnavailable)));
         let renamed = "UPDATE users SET status = 1, username = 'new'";
         db.execute(&format!("{renamed} WHERE id = {user}")).await;
         drop(node.hold(user, 1).await.unwrap());
-        node.settled().await;
+        node.flushed().await;
         let named = "SELECT count(*) AS n FROM logs WHERE username = 'new'";
         assert_eq!(db.i64(named).await, 1);
         assert_eq!(node.balance(user).await, (11, 0));
@@ -483,7 +483,7 @@ on_both_databases! {
                 }
             });
             let spent: i64 = futures_util::future::join_all(calls).await.iter().sum();
-            node.settled().await;
+            node.flushed().await;
             assert_eq!(node.balance(user).await, (500 - spent, spent));
         }
         node.close().await;
@@ -537,7 +537,7 @@ mod on_postgres {
                 }
             });
             let spent: i64 = futures_util::future::join_all(calls).await.iter().sum();
-            node.settled().await;
+            node.flushed().await;
             assert!(spent > 0);
             assert_eq!(node.balance(user).await, (100_000 - spent, spent));
             node.close().await;

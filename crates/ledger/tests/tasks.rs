@@ -6,7 +6,10 @@
 mod support;
 
 use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, TaskUid, UnixMs, UserId};
-use ledger::{Charge, Hold, LedgerError, NewTask, Taken, TaskEnd, TaskRecord, TaskRef};
+use ledger::{
+    Charge, Hold, LedgerConfig, LedgerError, NewTask, Release, Taken, TaskEnd, TaskRecord, TaskRef,
+};
+use std::time::Duration;
 use support::TestLedger;
 use testkit::{TestDb, on_both_databases};
 use uuid::Uuid;
@@ -83,7 +86,7 @@ on_both_databases! {
         let more = node.ledger.record_task(&mut hold, taken(uid, "up-1", Some(300))).await;
         assert_eq!(more.unwrap(), Quota(295));
         drop(hold);
-        node.settled().await;
+        node.flushed().await;
         assert_eq!(row(&db).await, ("submitted".into(), 300, 300, 0));
         assert_eq!(node.balance(user).await, (700, 0));
         let kept = db.row("SELECT task_id, request_sealed, node_id FROM tasks").await;
@@ -154,8 +157,34 @@ on_both_databases! {
         let mut hold = submitting(&node, user, 60).await;
         hold.mark_sent();
         drop(hold);
-        node.settled().await;
+        node.flushed().await;
         assert_eq!(row(&db).await, ("failed".into(), 0, 60, 0));
+        assert_eq!(node.balance(user).await, (100, 0));
+        node.close().await;
+    }
+
+    async fn a_failed_submission_ends_however_long_the_database_is_locked(db: TestDb) {
+        let node = TestLedger::open(&db).await;
+        // No patience: what gives up does so at its first try.
+        node.ledger.configure(LedgerConfig { busy_retry_count: 0, ..LedgerConfig::default() });
+        let user = node.user(100).await;
+        let (dropped, mut refused) =
+            (submitting(&node, user, 20).await, submitting(&node, user, 30).await);
+        let task = TaskRef {
+            uid: TaskUid::from(refused.id()), user_id: user, channel_id: None, since: UnixMs(0),
+        };
+        let lock = db.transaction("UPDATE users SET display_name = display_name").await;
+        drop(dropped);
+        let end = TaskEnd::failed("refused");
+        let release = Release { reason: "refused", ..Release::default() };
+        // Its caller stops waiting while the account is locked.
+        let failing = node.ledger.fail_submission(&mut refused, &task, release, end);
+        let late = tokio::time::timeout(Duration::from_millis(100), failing).await;
+        assert!(late.is_err(), "{late:?}");
+        lock.end().await;
+        node.flushed().await;
+        let open = "SELECT count(*) AS n FROM tasks WHERE status <> 'failed'";
+        assert_eq!(db.i64(open).await, 0);
         assert_eq!(node.balance(user).await, (100, 0));
         node.close().await;
     }

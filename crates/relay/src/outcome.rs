@@ -57,11 +57,8 @@
 
 use crate::faults;
 use crate::inlet::InletError;
-use domain::{ChargeNote, Fault, FrozenPrice, PriceError, Quota, Usage};
+use domain::{ChargeNote, Fault, FrozenPrice, PriceError, Quota, UNKNOWN_OUTCOME, Usage};
 use upstream::{Echoed, Phase, SendError, Sent};
-
-/// The reason of a release when the outcome of the call is unknown.
-pub(crate) const UNKNOWN_OUTCOME: &str = "unknown_outcome";
 
 /// What was read of a reply.
 #[derive(Clone, Debug, Default)]

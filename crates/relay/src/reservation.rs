@@ -7,7 +7,7 @@ use crate::asked::Asked;
 use crate::context::Context;
 use crate::faults;
 use crate::idempotency::{Tee, Ticket};
-use crate::outcome::{Money, Reading, Terms, UNKNOWN_OUTCOME};
+use crate::outcome::{Money, Reading, Terms};
 use crate::phases::Order;
 use crate::record::Record;
 use crate::traced::ended;

@@ -1,6 +1,6 @@
 //! `/api/redemption`, and `/api/user/topup`
 
-use super::envelope::{ApiResult, done, many, one};
+use super::envelope::{ApiResult, done, many, one, tried};
 use super::extract::{CallingActor, JsonBody, PathId, QueryParams, subject};
 use crate::ops::batch::BatchRequest;
 use crate::ops::redemption::{self, RedemptionChange, RedemptionInput};
@@ -91,7 +91,10 @@ pub(super) async fn redeem(
     CallingActor(actor): CallingActor,
     JsonBody(fields): JsonBody,
 ) -> ApiResult {
-    one(redemption::redeem(&state, &actor, read_code(fields)?.expose()).await?)
+    let code = read_code(fields)?;
+    let redeemed = redemption::redeem(&state, &actor, code.expose()).await?;
+    let message = if redeemed.repeated { "you redeemed it before; nothing moved" } else { "" };
+    tried(true, message, redeemed.quota)
 }
 
 /// Reads a code to be redeemed.

@@ -226,6 +226,7 @@ pub(crate) async fn redeem_form(Here(visit): Here) -> Handled {
 /// `POST /console/redeem`
 pub(crate) async fn redeem(Here(visit): Here) -> Handled {
     match redemption::redeem(&visit.state, &visit.actor, visit.form.text("code")).await {
+        Ok(redeemed) if redeemed.repeated => Ok(done("/console", "redeemed-before")),
         Ok(_) => Ok(done("/console", "redeemed")),
         Err(error) => redeem_page(&visit, Some(&Complaint::of(error, visit.lang())?)),
     }

@@ -6,13 +6,11 @@ use crate::journal::LineKind;
 use crate::op::{Closed, EndState, HoldRef, HoldTerms, NewHold, OpOutcome, Release, Settlement};
 use crate::rows::{EndedHold, HoldRow, RowId};
 use crate::task::{NewTask, WithQuota};
-use domain::{ChargeNote, HoldId, KeyId, Quota, UnixMs};
+use domain::{ChargeNote, HoldId, KeyId, Quota, UNKNOWN_OUTCOME, UnixMs};
 use std::borrow::Cow;
 
-/// The line's text for a hold that was released because the outcome of its call is unknown.
-const UNKNOWN_OUTCOME: &str = "unknown_outcome";
-/// The line's text for a charge whose hold the database has lost.
-pub(super) const HOLD_LOST: &str = "hold_lost";
+/// How the line's text begins for a charge whose hold the database has lost.
+pub(crate) const HOLD_LOST: &str = "hold_lost";
 
 /// How a call or a task is charged.
 pub(super) struct Settled<'a> {

@@ -185,8 +185,8 @@ impl TestLedger {
     }
 
     /// Waits until everything requested so far is durable.
-    pub async fn settled(&self) {
-        self.ledger.settled().await;
+    pub async fn flushed(&self) {
+        self.ledger.flushed().await;
     }
 
     /// Ends with a clean audit.

@@ -277,7 +277,7 @@ COMMENT ON COLUMN holds.for_task IS 'A task holds it: it ends with the task, not
 COMMENT ON COLUMN holds.counted_on IS 'Day (UTC) on which it counts as spent by the user, as 20261125; null: it is not counted';
 COMMENT ON COLUMN holds.key_counted_on IS 'Day (UTC) on which it counts as spent by the key; null: it is not counted';
 COMMENT ON COLUMN holds.node_id IS 'Node whose call it is; null: the outcome of the call is unknown';
-COMMENT ON COLUMN holds.deadline_at IS 'From when it may be expired, once its node is gone';
+COMMENT ON COLUMN holds.deadline_at IS 'When it is given back if it is abandoned';
 COMMENT ON COLUMN holds.created_at IS 'When it was made';
 
 -- The journal. Every movement of money is one line here, and the lines are what users see. A call

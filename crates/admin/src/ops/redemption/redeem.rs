@@ -12,11 +12,20 @@ const WINDOW_MS: i64 = 10 * 60 * 1000;
 /// Maximum number of users whose wrong codes are counted; beyond it, the oldest are evicted.
 const USERS_MAX: usize = 10_000;
 
-/// Redeems a code into the caller's balance, and returns the amount.
+/// What a code was worth to the one who redeemed it.
+#[derive(Clone, Copy, Debug)]
+pub struct Redeemed {
+    /// The amount.
+    pub quota: Quota,
+    /// The caller had redeemed it before; nothing moved.
+    pub repeated: bool,
+}
+
+/// Redeems a code into the caller's balance.
 ///
 /// # Errors
 /// When the code is worth nothing, when too many wrong ones were tried, or the ledger fails.
-pub async fn redeem(state: &AdminState, actor: &Actor, code: &str) -> Result<Quota, AdminError> {
+pub async fn redeem(state: &AdminState, actor: &Actor, code: &str) -> Result<Redeemed, AdminError> {
     let now = state.clock.now();
     // Counted before it is looked at, so that many at once are no way around the limit.
     state.wrong_codes.count(actor.user_id, now)?;
@@ -29,14 +38,17 @@ pub async fn redeem(state: &AdminState, actor: &Actor, code: &str) -> Result<Quo
     state.wrong_codes.take_back(actor.user_id);
     let id: RedemptionId = row.get("id")?;
     let by = actor.username.clone();
-    state.ledger.redeem(Redemption { id, user_id: actor.user_id, by, at: now }).await?;
-    tracing::info!(
-        target: "custompass",
-        event = "code_redeemed",
-        user_id = actor.user_id.0,
-        redemption_id = id.0,
-    );
-    Ok(row.get("quota")?)
+    let redemption = Redemption { id, user_id: actor.user_id, by, at: now };
+    let moved = state.ledger.redeem(redemption).await?;
+    if !moved.repeated {
+        tracing::info!(
+            target: "custompass",
+            event = "code_redeemed",
+            user_id = actor.user_id.0,
+            redemption_id = id.0,
+        );
+    }
+    Ok(Redeemed { quota: row.get("quota")?, repeated: moved.repeated })
 }
 
 /// How many wrong codes users have tried lately.

@@ -10,7 +10,7 @@ use crate::ops::session;
 use crate::state::ROLE_USER;
 use crate::{Actor, AdminError, AdminState};
 use domain::{Quota, UserId};
-use ledger::{Moved, Movement, REFERENCE_MAX};
+use ledger::{Moved, Movement, OF_CODES, REFERENCE_MAX};
 use serde_json::json;
 use std::collections::BTreeSet;
 use store::{Engine, Statement, StoreError, Value};
@@ -255,6 +255,12 @@ pub async fn move_quota(
     if reference.as_ref().is_some_and(String::is_empty) {
         return Err(AdminError::field("reference", "不能为空", "must not be empty"));
     }
+    let is_ours = |it: &String| [OF_CODES, OF_REVERSALS].iter().any(|ours| it.starts_with(ours));
+    if reference.as_ref().is_some_and(is_ours) {
+        let zh = format!("不能以 {OF_CODES} 或 {OF_REVERSALS} 开头");
+        let en = format!("must not begin with {OF_CODES} or {OF_REVERSALS}");
+        return Err(AdminError::field("reference", zh, en));
+    }
     reached(state, actor, id).await?;
     if let Some(line) = reversal_of {
         if reference.is_some() || refund_of.is_some() {
@@ -304,9 +310,12 @@ async fn reverse(
     Ok(state.ledger.adjust(movement).await?)
 }
 
+/// How the references of reversals begin. No caller's own may.
+const OF_REVERSALS: &str = "reverse-";
+
 /// The reference of the movement that reverses a line.
 fn reversal(line: i64) -> String {
-    format!("reverse-{line}")
+    format!("{OF_REVERSALS}{line}")
 }
 
 /// Those of these lines of a user that were reversed.

@@ -22,7 +22,7 @@ pub(crate) trait EndQueue: Send + Sync {
 /// the sweeper, which releases it at its deadline. A task that was created with it ends as failed.
 pub struct Hold {
     queue: Arc<dyn EndQueue>,
-    pub(crate) place: HoldRef,
+    pub(crate) hold_ref: HoldRef,
     pub(crate) terms: Arc<HoldTerms>,
     pub(crate) amount: Quota,
     sent: bool,
@@ -36,7 +36,7 @@ impl Hold {
         let request = &new.request;
         Self {
             queue,
-            place: HoldRef { hold_id: request.hold_id, user_id: request.user_id },
+            hold_ref: HoldRef { hold_id: request.hold_id, user_id: request.user_id },
             terms: Arc::new(HoldTerms {
                 key_id: request.key_id,
                 key_is_limited: request.key_is_limited,
@@ -54,7 +54,7 @@ impl Hold {
     /// Its id, which is also the `Idempotency-Key` sent upstream.
     #[must_use]
     pub const fn id(&self) -> HoldId {
-        self.place.hold_id
+        self.hold_ref.hold_id
     }
 
     /// `X-Request-Id` of its call.
@@ -66,7 +66,7 @@ impl Hold {
     /// The owner of the balance.
     #[must_use]
     pub const fn user_id(&self) -> UserId {
-        self.place.user_id
+        self.hold_ref.user_id
     }
 
     /// The amount held.
@@ -104,11 +104,11 @@ impl Drop for Hold {
                 forget_reply: None,
                 must_complete: true,
             })),
-            None if self.sent => Op::Abandon(self.place, None),
+            None if self.sent => Op::Abandon(self.hold_ref, None),
             None => {
-                let leaves_line = self.queue.may_log_failure(self.place.user_id);
+                let leaves_line = self.queue.may_log_failure(self.hold_ref.user_id);
                 let release = Release { reason, ..Release::default() };
-                Op::Release(self.place, release, leaves_line)
+                Op::Release(self.hold_ref, release, leaves_line)
             }
         };
         Arc::clone(&self.queue).queue(op);

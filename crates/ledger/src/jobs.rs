@@ -215,7 +215,7 @@ async fn expire_all(ledger: &Ledger, sql: &str, params: &[Value]) -> Result<(), 
                         event = domain::UNKNOWN_OUTCOME,
                         user_id = user_id.0,
                         hold_id = %hold_id,
-                        quota = closed.refunded.0,
+                        quota = closed.released.0,
                     );
                 }
                 Err(error) => tracing::warn!(

@@ -56,7 +56,7 @@ pub(crate) struct QueuedOp {
     first_try_at: Option<Instant>,
     pending: Option<Pending>,
     /// Where the caller waits.
-    home: Option<Handle>,
+    caller_runtime: Option<Handle>,
 }
 
 /// A slot in the count of pending operations, released when the operation has ended.
@@ -79,8 +79,8 @@ impl Drop for Pending {
 
 /// Assigns operations to the lane of their user.
 pub(crate) trait LaneQueue: Send + Sync {
-    /// Queues a job; returns it when nothing will be written any more.
-    fn push(&self, lanes: &Arc<Lanes>, job: QueuedOp) -> Result<(), Box<QueuedOp>>;
+    /// Queues an operation; returns it when nothing will be written any more.
+    fn push(&self, lanes: &Arc<Lanes>, queued: QueuedOp) -> Result<(), Box<QueuedOp>>;
 }
 
 /// All lanes of this process.
@@ -109,7 +109,7 @@ impl QueuedOp {
             tries: 0,
             first_try_at: None,
             pending: None,
-            home: None,
+            caller_runtime: None,
         }
     }
 
@@ -173,10 +173,10 @@ impl Lanes {
     }
 
     /// Accepts an operation.
-    pub(crate) fn submit(self: &Arc<Self>, mut job: QueuedOp) {
-        job.pending = Some(Pending::new(self));
-        job.home = Handle::try_current().ok();
-        self.enqueue(job);
+    pub(crate) fn submit(self: &Arc<Self>, mut queued: QueuedOp) {
+        queued.pending = Some(Pending::new(self));
+        queued.caller_runtime = Handle::try_current().ok();
+        self.enqueue(queued);
     }
 
     /// Waits until everything accepted is done.
@@ -190,9 +190,9 @@ impl Lanes {
         }
     }
 
-    fn enqueue(self: &Arc<Self>, job: QueuedOp) {
-        if let Err(job) = self.queue.push(self, job) {
-            job.answer(Err(LedgerError::Stopped));
+    fn enqueue(self: &Arc<Self>, queued: QueuedOp) {
+        if let Err(queued) = self.queue.push(self, queued) {
+            queued.answer(Err(LedgerError::Stopped));
         }
     }
 
@@ -200,8 +200,8 @@ impl Lanes {
     pub(crate) fn drop_unwanted(&self, batch: Vec<QueuedOp>) -> Vec<QueuedOp> {
         let (wanted, unwanted): (Vec<QueuedOp>, Vec<QueuedOp>) =
             batch.into_iter().partition(QueuedOp::is_wanted);
-        for job in unwanted {
-            job.answer(Err(LedgerError::Stopped));
+        for queued in unwanted {
+            queued.answer(Err(LedgerError::Stopped));
         }
         wanted
     }
@@ -215,30 +215,30 @@ impl Lanes {
         decided: Vec<Result<OpOutcome, OpRefusal>>,
     ) {
         type Answers = Vec<(QueuedOp, Result<OpOutcome, OpRefusal>)>;
-        let mut homes: Vec<(Handle, Answers)> = Vec::new();
-        for (job, decided) in batch.into_iter().zip(decided) {
-            let home = job.home.as_ref().unwrap_or(&self.runtime);
-            match homes.iter_mut().find(|(known, _)| known.id() == home.id()) {
-                Some((_, answers)) => answers.push((job, decided)),
-                None => homes.push((home.clone(), vec![(job, decided)])),
+        let mut by_runtime: Vec<(Handle, Answers)> = Vec::new();
+        for (queued, decided) in batch.into_iter().zip(decided) {
+            let runtime = queued.caller_runtime.as_ref().unwrap_or(&self.runtime);
+            match by_runtime.iter_mut().find(|(known, _)| known.id() == runtime.id()) {
+                Some((_, answers)) => answers.push((queued, decided)),
+                None => by_runtime.push((runtime.clone(), vec![(queued, decided)])),
             }
         }
-        for (home, answers) in homes {
+        for (runtime, answers) in by_runtime {
             let lanes = self.clone();
-            home.spawn(async move {
-                for (job, decided) in answers {
-                    lanes.conclude(job, decided);
+            runtime.spawn(async move {
+                for (queued, decided) in answers {
+                    lanes.conclude(queued, decided);
                 }
             });
         }
     }
 
     /// Sends the result of an operation of a durable batch, or retries it when its row was locked.
-    fn conclude(self: &Arc<Self>, job: QueuedOp, decided: Result<OpOutcome, OpRefusal>) {
+    fn conclude(self: &Arc<Self>, queued: QueuedOp, decided: Result<OpOutcome, OpRefusal>) {
         match decided {
             Ok(outcome) => {
-                self.metrics.entered(&job.op, &outcome);
-                let answer = match (outcome, &job.op) {
+                self.metrics.entered(&queued.op, &outcome);
+                let answer = match (outcome, &queued.op) {
                     (OpOutcome::Held, Op::Hold(new)) => {
                         OpAnswer::Held(Hold::new(self.clone(), new, self.clock.now()))
                     }
@@ -247,44 +247,44 @@ impl Lanes {
                     (OpOutcome::Grown(more), _) => OpAnswer::Grown(more),
                     (OpOutcome::Done | OpOutcome::Held, _) => OpAnswer::Done,
                 };
-                job.answer(Ok(answer));
+                queued.answer(Ok(answer));
             }
             Err(OpRefusal::No(error)) => {
-                self.leave_to_sweeper(&job.op);
-                job.answer(Err(error));
+                self.leave_to_sweeper(&queued.op);
+                queued.answer(Err(error));
             }
-            Err(OpRefusal::Locked) => self.retry_locked(job),
+            Err(OpRefusal::Locked) => self.retry_locked(queued),
         }
     }
 
     /// Retries an operation whose row another session has locked, until its patience is exhausted.
-    fn retry_locked(self: &Arc<Self>, mut job: QueuedOp) {
-        job.lock_first = true;
-        if self.has_patience(&job) || job.op.must_complete() {
-            self.retry(job);
+    fn retry_locked(self: &Arc<Self>, mut queued: QueuedOp) {
+        queued.lock_first = true;
+        if self.has_patience(&queued) || queued.op.must_complete() {
+            self.retry(queued);
         } else {
-            job.answer(Err(LedgerError::AccountBusy));
+            queued.answer(Err(LedgerError::AccountBusy));
         }
     }
 
     /// Retries an operation that the database failed to complete, if that may help.
-    pub(crate) fn retry_or_fail(self: &Arc<Self>, job: QueuedOp, error: &StoreError) {
-        let must = job.in_doubt || job.op.must_complete();
+    pub(crate) fn retry_or_fail(self: &Arc<Self>, queued: QueuedOp, error: &StoreError) {
+        let must = queued.in_doubt || queued.op.must_complete();
         // What a commit of unknown outcome wrote may be locked when it is looked up.
-        let entered = job.in_doubt && matches!(error, StoreError::Conflict { .. });
-        if entered || error.is_transient() && (must || self.has_patience(&job)) {
-            self.retry(job);
+        let entered = queued.in_doubt && matches!(error, StoreError::Conflict { .. });
+        if entered || error.is_transient() && (must || self.has_patience(&queued)) {
+            self.retry(queued);
             return;
         }
-        self.leave_to_sweeper(&job.op);
+        self.leave_to_sweeper(&queued.op);
         tracing::error!(
             target: "custompass",
             event = "ledger_failed",
-            user_id = job.op.user_id().0,
-            hold_id = job.op.hold_id().map(|id| id.to_string()),
+            user_id = queued.op.user_id().0,
+            hold_id = queued.op.hold_id().map(|id| id.to_string()),
             error = %error,
         );
-        job.answer(Err(LedgerError::Unavailable(copy_of(error))));
+        queued.answer(Err(LedgerError::Unavailable(copy_of(error))));
     }
 
     /// The end of a hold was refused, by the database or by a rule: the sweeper gives the hold
@@ -303,19 +303,19 @@ impl Lanes {
         Duration::from_millis(delay * u64::from(count * (count + 1) / 2))
     }
 
-    fn has_patience(&self, job: &QueuedOp) -> bool {
-        job.first_try_at.is_none_or(|first| first.elapsed() < self.patience())
+    fn has_patience(&self, queued: &QueuedOp) -> bool {
+        queued.first_try_at.is_none_or(|first| first.elapsed() < self.patience())
     }
 
-    fn retry(self: &Arc<Self>, mut job: QueuedOp) {
-        job.first_try_at.get_or_insert_with(Instant::now);
-        let pause = FIRST_PAUSE.saturating_mul(1 << job.tries.min(10)).min(LONGEST_PAUSE);
-        job.tries += 1;
+    fn retry(self: &Arc<Self>, mut queued: QueuedOp) {
+        queued.first_try_at.get_or_insert_with(Instant::now);
+        let pause = FIRST_PAUSE.saturating_mul(1 << queued.tries.min(10)).min(LONGEST_PAUSE);
+        queued.tries += 1;
         self.metrics.retried();
         let lanes = self.clone();
         self.runtime.spawn(roster::named("ledger retry", async move {
             tokio::time::sleep(pause).await;
-            lanes.enqueue(job);
+            lanes.enqueue(queued);
         }));
     }
 }

@@ -181,7 +181,7 @@ impl Ledger {
     /// # Errors
     /// When the balance is too small: the hold is then as before.
     pub async fn grow(&self, hold: &mut Hold, to: Quota) -> Result<(), LedgerError> {
-        self.carry_out_in_time(Op::Grow(hold.place, to)).await?;
+        self.carry_out_in_time(Op::Grow(hold.hold_ref, to)).await?;
         hold.amount = hold.amount.max(to);
         Ok(())
     }
@@ -196,7 +196,7 @@ impl Ledger {
         hold: &mut Hold,
         settlement: Settlement,
     ) -> Result<Closed, LedgerError> {
-        let op = Op::Settle(hold.place, Box::new(settlement), hold.terms.clone());
+        let op = Op::Settle(hold.hold_ref, Box::new(settlement), hold.terms.clone());
         self.end(hold, op).await
     }
 
@@ -206,7 +206,7 @@ impl Ledger {
     /// When the hold is unknown.
     pub async fn release(&self, hold: &mut Hold, release: Release) -> Result<Closed, LedgerError> {
         let leaves_line = self.lanes.may_log_failure(hold.user_id());
-        self.end(hold, Op::Release(hold.place, release, leaves_line)).await
+        self.end(hold, Op::Release(hold.hold_ref, release, leaves_line)).await
     }
 
     /// Leaves a hold to the sweeper, which gives it back after [`LedgerConfig::unknown_after_ms`]:
@@ -214,7 +214,7 @@ impl Ledger {
     pub async fn abandon(&self, mut hold: Hold) {
         hold.mark_ended();
         let deadline = self.clock().now().plus_ms(self.config().unknown_after_ms);
-        let _ = self.carry_out(Op::Abandon(hold.place, Some(deadline))).await;
+        let _ = self.carry_out(Op::Abandon(hold.hold_ref, Some(deadline))).await;
     }
 
     /// Adds to a balance.

@@ -54,7 +54,7 @@ pub use jobs::run_once as run_jobs_once;
 pub use ledger::{Ledger, OF_CODES, REFERENCE_MAX};
 pub use metrics::Metrics;
 pub use op::{
-    Closed, EndState, HoldRequest, KeptReply, Moved, Movement, Release, Settlement, Taken,
+    AcceptedTask, Closed, EndState, HoldRequest, KeptReply, Moved, Movement, Release, Settlement,
 };
 pub use recount::recount;
 pub use redemption::Redemption;

@@ -102,14 +102,14 @@ impl Metrics {
             (_, OpOutcome::Grown(more)) => add(&self.held, *more),
             (_, OpOutcome::Closed(closed)) if !closed.repeated => {
                 add(&self.settled, closed.charged);
-                add(&self.refunded, closed.refunded);
+                add(&self.refunded, closed.released);
                 add(&self.overrun, closed.overrun);
                 if let Some(reported) = closed.bounded {
                     self.bounded.inc();
                     warn_of_bound(op, closed, reported);
                 }
                 if closed.state == EndState::Expired {
-                    add(&self.unknown_outcome, closed.refunded);
+                    add(&self.unknown_outcome, closed.released);
                 }
             }
             (Op::Refund(_, movement, _), OpOutcome::Moved(moved)) if !moved.repeated => {

@@ -142,7 +142,7 @@ fn the_key_s_own_limit_is_checked_in_the_same_step() {
     ));
     assert!(book.apply(&hold_op(2, 5, true)).is_ok());
     let settled = book.apply(&settle_op(2, 3)).unwrap();
-    assert!(matches!(settled, OpOutcome::Closed(Closed { refunded: Quota(2), .. })));
+    assert!(matches!(settled, OpOutcome::Closed(Closed { released: Quota(2), .. })));
     let changes = book.into_changes();
     assert_eq!(changes.key_moves[&KEY].delta, Quota(-3));
     assert_eq!(changes.account_moves[&USER].delta, Quota(-3));
@@ -168,7 +168,7 @@ fn a_second_end_is_answered_with_the_first_one_s_result() {
     let first = Closed {
         state: EndState::Settled,
         charged: Quota(4),
-        refunded: Quota(6),
+        released: Quota(6),
         overrun: Quota::ZERO,
         bounded: None,
         repeated: true,

@@ -84,7 +84,7 @@ pub struct Release {
 
 /// An upstream has accepted a task.
 #[derive(Clone, Debug)]
-pub struct Taken {
+pub struct AcceptedTask {
     /// What it reported.
     pub task: TaskRecord,
     /// What the hold should grow to; it stays as it is where the balance is too small.
@@ -138,7 +138,7 @@ pub struct Closed {
     /// The amount charged.
     pub charged: Quota,
     /// The amount released.
-    pub refunded: Quota,
+    pub released: Quota,
     /// The amount taken beyond the hold.
     pub overrun: Quota,
     /// What its usage came to, where its price bounds the charge to less.
@@ -204,7 +204,7 @@ pub(crate) enum Op {
     Release(HoldRef, Release, bool),
     Expire(HoldRef),
     Abandon(HoldRef, Option<UnixMs>),
-    Record(UserId, Box<Taken>),
+    Record(UserId, Box<AcceptedTask>),
     Finish(Box<Finish>),
     Move(Movement, LineKind, Entry),
     /// Of a request's charge.

@@ -42,9 +42,9 @@ const LOCK_FIRST_MAX: u32 = 64;
 pub(crate) struct LaneQueues(pub Vec<UnboundedSender<QueuedOp>>);
 
 impl LaneQueue for LaneQueues {
-    fn push(&self, _: &Arc<Lanes>, job: QueuedOp) -> Result<(), Box<QueuedOp>> {
-        let lane = lane_of(job.op.user_id(), self.0.len());
-        self.0[lane].send(job).map_err(|SendError(job)| Box::new(job))
+    fn push(&self, _: &Arc<Lanes>, queued: QueuedOp) -> Result<(), Box<QueuedOp>> {
+        let lane = lane_of(queued.op.user_id(), self.0.len());
+        self.0[lane].send(queued).map_err(|SendError(queued)| Box::new(queued))
     }
 }
 
@@ -156,21 +156,21 @@ impl Lane {
                 Err(Failure::InDoubt(server, error)) => {
                     tracing::warn!(target: "custompass", event = "commit_in_doubt", %error);
                     self.invalidate(&batch);
-                    for job in &mut batch {
-                        (job.in_doubt, job.lock_first) = (true, true);
+                    for queued in &mut batch {
+                        (queued.in_doubt, queued.lock_first) = (true, true);
                     }
                     self.until_ended(&server).await;
                 }
                 Err(Failure::RolledBack(error)) if size == 1 || self.session.is_none() => {
-                    for job in batch {
-                        self.lanes.retry_or_fail(job, &error);
+                    for queued in batch {
+                        self.lanes.retry_or_fail(queued, &error);
                     }
                     return;
                 }
                 // One failing operation never fails its neighbours.
                 Err(Failure::RolledBack(_)) => {
-                    for job in batch {
-                        Box::pin(self.run_batch(vec![job])).await;
+                    for queued in batch {
+                        Box::pin(self.run_batch(vec![queued])).await;
                     }
                     return;
                 }
@@ -185,8 +185,8 @@ impl Lane {
             let opened = LaneSession::open(&self.db, self.lanes.open.node()).await;
             self.session = Some(opened.map_err(Failure::RolledBack)?);
         }
-        let ops: Vec<&Op> = batch.iter().map(|job| &job.op).collect();
-        let fits = batch.iter().all(|job| !job.lock_first && job.op.fits_one_statement());
+        let ops: Vec<&Op> = batch.iter().map(|queued| &queued.op).collect();
+        let fits = batch.iter().all(|queued| !queued.lock_first && queued.op.fits_one_statement());
         if fits
             && !self.contention.should_lock_first()
             && let Some(decision) = self.attempt_at_once(&ops).await?
@@ -231,7 +231,7 @@ impl Lane {
     }
 
     fn invalidate(&mut self, batch: &[QueuedOp]) {
-        let ops: Vec<&Op> = batch.iter().map(|job| &job.op).collect();
+        let ops: Vec<&Op> = batch.iter().map(|queued| &queued.op).collect();
         let wanted = RowsNeeded::of(&ops);
         self.cache.invalidate(&wanted);
         self.lanes.open.invalidate(&wanted);

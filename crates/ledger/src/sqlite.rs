@@ -58,8 +58,8 @@ impl Drop for NextBatch<'_> {
 }
 
 impl LaneQueue for SqliteQueue {
-    fn push(&self, lanes: &Arc<Lanes>, job: QueuedOp) -> Result<(), Box<QueuedOp>> {
-        self.waiting().push_back(job);
+    fn push(&self, lanes: &Arc<Lanes>, queued: QueuedOp) -> Result<(), Box<QueuedOp>> {
+        self.waiting().push_back(queued);
         if !self.0.scheduled.swap(true, Ordering::AcqRel) {
             self.schedule(lanes);
         }
@@ -105,9 +105,9 @@ impl SqliteQueue {
     fn refuse_waiting(&self) {
         // Before the queue is emptied: what is pushed afterwards is refused in its turn.
         self.0.scheduled.store(false, Ordering::Release);
-        let jobs: Vec<QueuedOp> = self.waiting().drain(..).collect();
-        for job in jobs {
-            job.answer(Err(LedgerError::Stopped));
+        let waiting: Vec<QueuedOp> = self.waiting().drain(..).collect();
+        for queued in waiting {
+            queued.answer(Err(LedgerError::Stopped));
         }
     }
 
@@ -127,10 +127,10 @@ impl SqliteQueue {
         if batch.is_empty() {
             return;
         }
-        let ops: Vec<&Op> = batch.iter().map(|job| &job.op).collect();
+        let ops: Vec<&Op> = batch.iter().map(|queued| &queued.op).collect();
         let started = Instant::now();
         let mut writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let again = batch.iter().any(|job| job.lock_first);
+        let again = batch.iter().any(|queued| queued.lock_first);
         let (now, node) = (lanes.clock.now(), lanes.open.node());
         let open = Batch { connection, now, node, again };
         let outcome = writer.commit(&open, lanes, &ops);
@@ -142,16 +142,16 @@ impl SqliteQueue {
             }
             Err(error) if batch.len() == 1 => {
                 let error = StoreError::from(error);
-                for mut job in batch {
-                    job.lock_first = true;
-                    lanes.retry_or_fail(job, &error);
+                for mut queued in batch {
+                    queued.lock_first = true;
+                    lanes.retry_or_fail(queued, &error);
                 }
             }
             // One failing operation never fails its neighbours.
             Err(_) => {
-                for mut job in batch {
-                    job.lock_first = true;
-                    self.run_batch(connection, lanes, vec![job]);
+                for mut queued in batch {
+                    queued.lock_first = true;
+                    self.run_batch(connection, lanes, vec![queued]);
                 }
             }
         }

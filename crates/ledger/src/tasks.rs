@@ -5,7 +5,7 @@ use crate::error::LedgerError;
 use crate::hold::Hold;
 use crate::lanes::OpAnswer;
 use crate::ledger::Ledger;
-use crate::op::{Closed, Finish, HoldRef, Op, Release, Taken};
+use crate::op::{AcceptedTask, Closed, Finish, HoldRef, Op, Release};
 use crate::task::{Charge, NewTask, TaskEnd, TaskRef, WithQuota};
 use crate::task_rows::{TaskSql, json_rows};
 use domain::{Quota, TaskUid, UserId};
@@ -17,15 +17,15 @@ pub struct FinishedTask {
     /// The amount charged.
     pub charged: Quota,
     /// The amount released.
-    pub refunded: Quota,
+    pub released: Quota,
     /// It had ended before; nothing was changed.
     pub repeated: bool,
 }
 
 impl From<Closed> for FinishedTask {
     fn from(closed: Closed) -> Self {
-        let Closed { charged, refunded, repeated, .. } = closed;
-        Self { charged, refunded, repeated }
+        let Closed { charged, released, repeated, .. } = closed;
+        Self { charged, released, repeated }
     }
 }
 
@@ -48,7 +48,11 @@ impl Ledger {
     ///
     /// # Errors
     /// When the task has ended already: it failed meanwhile.
-    pub async fn record_task(&self, hold: &mut Hold, taken: Taken) -> Result<Quota, LedgerError> {
+    pub async fn record_task(
+        &self,
+        hold: &mut Hold,
+        taken: AcceptedTask,
+    ) -> Result<Quota, LedgerError> {
         hold.mark_ended();
         self.record_task_again(hold.user_id(), taken).await
     }
@@ -60,7 +64,7 @@ impl Ledger {
     pub async fn record_task_again(
         &self,
         user_id: UserId,
-        taken: Taken,
+        taken: AcceptedTask,
     ) -> Result<Quota, LedgerError> {
         match self.carry_out(Op::Record(user_id, Box::new(taken))).await? {
             OpAnswer::Grown(more) => Ok(more),

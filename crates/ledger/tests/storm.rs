@@ -106,7 +106,7 @@ on_both_databases! {
         let mut hold = node.hold(user, 224).await.unwrap();
         assert_eq!(node.balance(user).await, (776, 0));
         let closed = node.ledger.settle(&mut hold, settlement(176)).await.unwrap();
-        assert_eq!((closed.charged, closed.refunded), (Quota(176), Quota(48)));
+        assert_eq!((closed.charged, closed.released), (Quota(176), Quota(48)));
         assert!(!closed.repeated);
         assert_eq!(node.balance(user).await, (824, 176));
         let lines = db.query(

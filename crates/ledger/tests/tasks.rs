@@ -7,7 +7,8 @@ mod support;
 
 use domain::{ChannelId, HoldId, KeyId, NodeId, Quota, TaskUid, UnixMs, UserId};
 use ledger::{
-    Charge, Hold, LedgerConfig, LedgerError, NewTask, Release, Taken, TaskEnd, TaskRecord, TaskRef,
+    AcceptedTask, Charge, Hold, LedgerConfig, LedgerError, NewTask, Release, TaskEnd, TaskRecord,
+    TaskRef,
 };
 use std::time::Duration;
 use support::TestLedger;
@@ -39,9 +40,9 @@ async fn submitting(node: &TestLedger, user: UserId, amount: i64) -> Hold {
     node.ledger.hold(request).await.unwrap()
 }
 
-fn taken(uid: TaskUid, id: &str, hold: Option<i64>) -> Taken {
+fn taken(uid: TaskUid, id: &str, hold: Option<i64>) -> AcceptedTask {
     let task = TaskRecord::new(uid, id.to_owned(), CHANNEL);
-    Taken { task, hold: hold.map(Quota), reply: None }
+    AcceptedTask { task, hold: hold.map(Quota), reply: None }
 }
 
 /// A task that the upstream has accepted.
@@ -96,7 +97,7 @@ on_both_databases! {
         let task = TaskRef { uid, user_id: user, channel_id: Some(CHANNEL), since: UnixMs(0) };
         let end = TaskEnd { data: Some("enc:v1:data".into()), ..TaskEnd::completed() };
         let ended = node.ledger.finish_task(&task, Charge::Price(None), end).await.unwrap();
-        assert_eq!((ended.charged, ended.refunded, ended.repeated), (Quota(1), Quota(299), false));
+        assert_eq!((ended.charged, ended.released, ended.repeated), (Quota(1), Quota(299), false));
         assert_eq!(row(&db).await, ("completed".into(), 1, 300, 1));
         assert_eq!(node.balance(user).await, (999, 1));
 
@@ -117,7 +118,7 @@ on_both_databases! {
         let ended = node.ledger
             .finish_task(&task, Charge::Nothing("upstream_failed"), TaskEnd::failed("no"))
             .await.unwrap();
-        assert_eq!((ended.charged, ended.refunded), (Quota(0), Quota(60)));
+        assert_eq!((ended.charged, ended.released), (Quota(0), Quota(60)));
         assert_eq!(row(&db).await, ("failed".into(), 0, 60, 0));
         assert_eq!(node.balance(user).await, (100, 0));
         node.close().await;
@@ -260,7 +261,7 @@ on_both_databases! {
         let task = submitted(&node, user, 60).await;
         db.execute("UPDATE tasks SET status = 'failed'").await;
         let released = node.ledger.release_stray_hold(task.uid, user).await.unwrap();
-        assert_eq!(released.refunded, Quota(60));
+        assert_eq!(released.released, Quota(60));
         assert_eq!(node.balance(user).await, (100, 0));
         node.close().await;
     }

@@ -11,9 +11,9 @@ use crate::outcome::{Money, Reading, Terms};
 use crate::phases::Order;
 use crate::record::Record;
 use crate::traced::ended;
-use domain::{Fault, FrozenPrice, HoldId, Quota, TaskUid, UnixMs, Usage, UserId};
+use domain::{Fault, FrozenPrice, HoldId, Quota, TaskUid, UNKNOWN_OUTCOME, UnixMs, Usage, UserId};
 use ledger::{
-    Charge, Hold, HoldRequest, KeptReply, LedgerError, NewTask, Release, Settlement, Taken,
+    AcceptedTask, Charge, Hold, HoldRequest, KeptReply, LedgerError, NewTask, Release, Settlement,
     TaskEnd, TaskRef,
 };
 use spans::key;
@@ -153,7 +153,7 @@ impl Reservation {
     pub(crate) async fn record(
         self,
         relay: &Relay,
-        mut taken: Taken,
+        mut taken: AcceptedTask,
         tee: Option<Tee>,
     ) -> Result<Option<Quota>, Fault> {
         if let (Some(ticket), Some(tee)) = (&self.ticket, tee) {
@@ -364,7 +364,11 @@ async fn fail_free(record: &Record, task: &TaskRef, end: TaskEnd) {
 }
 
 /// Records a free task; as with money, an unavailable database is waited for.
-async fn record_free(relay: &Relay, user_id: UserId, taken: Taken) -> Result<(), LedgerError> {
+async fn record_free(
+    relay: &Relay,
+    user_id: UserId,
+    taken: AcceptedTask,
+) -> Result<(), LedgerError> {
     loop {
         match relay.ledger.record_task_again(user_id, taken.clone()).await {
             Err(LedgerError::Unavailable(_)) => tokio::time::sleep(RECORD_PAUSE).await,

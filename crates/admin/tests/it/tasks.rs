@@ -2,7 +2,7 @@
 
 use crate::House;
 use domain::{ChannelId, HoldId, KeyId, NodeId, PriceRow, Pricing, Quota, Ratio, TaskUid, UserId};
-use ledger::{HoldRequest, NewTask, Taken, TaskRecord};
+use ledger::{AcceptedTask, HoldRequest, NewTask, TaskRecord};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ async fn task(house: &House, user_id: i64, model: &str, task_id: &str) -> TaskUi
     };
     let mut hold = house.state.ledger.hold(request).await.unwrap();
     let task = TaskRecord::new(uid, task_id.into(), CHANNEL);
-    let taken = Taken { task, hold: None, reply: None };
+    let taken = AcceptedTask { task, hold: None, reply: None };
     house.state.ledger.record_task(&mut hold, taken).await.unwrap();
     uid
 }

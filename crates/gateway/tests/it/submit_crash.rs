@@ -40,7 +40,7 @@ async fn recorded(world: &World, id: &str) {
 
 async fn lost(world: &World, payer: &Payer) {
     let line = world.server.wait_for_log(&["submission_lost", "request_id=crashed"]).await;
-    assert!(line.contains("refunded=40") && line.contains("WARN"), "{line}");
+    assert!(line.contains("released=40") && line.contains("WARN"), "{line}");
     let task = task(world).await;
     assert_eq!((task.text("status"), quotas(&task)), ("failed", (0, 40, 0)));
     assert!(task.text("fail_reason").starts_with("submission_lost"));
@@ -98,7 +98,7 @@ on_both_databases! {
         let ann = world.payer(0).await;
         crash(&mut world, &ann, None).await;
         world.server.start_again().await;
-        world.server.wait_for_log(&["submission_lost", "refunded=0"]).await;
+        world.server.wait_for_log(&["submission_lost", "released=0"]).await;
         assert_eq!(task(&world).await.text("status"), "failed");
         world.close().await;
     }

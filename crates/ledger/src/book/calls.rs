@@ -70,7 +70,7 @@ impl Book {
             let task = NewTask::clone(task);
             self.changes.new_tasks.push(WithQuota { task, quota: request.amount });
         }
-        self.take(request.hold_id, limited, request.amount);
+        self.debit(request.hold_id, limited, request.amount);
         Ok(OpOutcome::Held)
     }
 
@@ -84,13 +84,13 @@ impl Book {
         if more <= Quota::ZERO {
             return Ok(OpOutcome::Done);
         }
-        self.check_balance(row.user_id, more).map_err(|refusal| counting(refusal, held))?;
+        self.check_balance(row.user_id, more).map_err(|refusal| including_held(refusal, held))?;
         let key = self.limited_key(row)?;
         if let (Some(key_id), Some(_)) = (key, row.key_amount) {
-            self.check_key(key_id, more).map_err(|refusal| counting(refusal, held))?;
+            self.check_key(key_id, more).map_err(|refusal| including_held(refusal, held))?;
         }
         self.check_spending(row, key, to)?;
-        self.take(id, key, more);
+        self.debit(id, key, more);
         Ok(OpOutcome::Grown(more))
     }
 
@@ -270,7 +270,7 @@ impl Book {
     }
 
     /// Moves `amount` from balance and key limit into the hold. The checks were made before.
-    fn take(&mut self, id: HoldId, key: Option<KeyId>, amount: Quota) {
+    fn debit(&mut self, id: HoldId, key: Option<KeyId>, amount: Quota) {
         let Some(mut row) = self.rows.holds.get(&id).cloned() else { return };
         let now = Quota(row.amount.0 + amount.0);
         self.count(&mut row, key, now);
@@ -332,7 +332,7 @@ const fn closed(state: EndState, held: Quota, charged: Quota) -> Closed {
     Closed {
         state,
         charged,
-        refunded: Quota(if left > 0 { left } else { 0 }),
+        released: Quota(if left > 0 { left } else { 0 }),
         overrun: Quota(if left < 0 { -left } else { 0 }),
         bounded: None,
         repeated: false,
@@ -344,7 +344,7 @@ pub(super) const fn repeated(ended: EndedHold) -> Closed {
 }
 
 /// The amount needed and the amount available, including what the hold has already.
-fn counting(refusal: OpRefusal, held: Quota) -> OpRefusal {
+fn including_held(refusal: OpRefusal, held: Quota) -> OpRefusal {
     let OpRefusal::No(LedgerError::InsufficientQuota { needed, available, key_limit }) = refusal
     else {
         return refusal;

@@ -5,7 +5,7 @@ use super::calls::{HOLD_LOST, Settled, repeated};
 use super::{Book, Found, OpRefusal, Verdict};
 use crate::error::LedgerError;
 use crate::journal::LineKind;
-use crate::op::{Closed, EndState, Finish, OpOutcome, Settlement, Taken};
+use crate::op::{AcceptedTask, Closed, EndState, Finish, OpOutcome, Settlement};
 use crate::rows::{EndedHold, HoldRow, TaskState};
 use crate::task::{Charge, EndedTask, TaskRef, WithQuota};
 use domain::{ChargeNote, Quota, Usage, UserId};
@@ -13,7 +13,7 @@ use domain::{ChargeNote, Quota, Usage, UserId};
 impl Book {
     /// The upstream has accepted the task: from here on the hold belongs to the task. It grows to
     /// what it should be if the balance allows; the work is in flight either way.
-    pub(super) fn record(&mut self, user_id: UserId, taken: &Taken) -> Verdict {
+    pub(super) fn record(&mut self, user_id: UserId, taken: &AcceptedTask) -> Verdict {
         let uid = taken.task.uid;
         self.check_turn(user_id)?;
         match self.rows.tasks.get(&uid) {
@@ -131,8 +131,8 @@ impl Book {
         let held = row.clone();
         let settled = Settled { charge, settlement: &settlement, note: text };
         let closed = self.charge(row, &settled)?;
-        if closed.refunded > Quota::ZERO {
-            let refund = self.line(LineKind::Refund, &held, closed.refunded);
+        if closed.released > Quota::ZERO {
+            let refund = self.line(LineKind::Refund, &held, closed.released);
             refund.content = "settled below the hold".into();
             refund.channel_id = channel_id.or(refund.channel_id);
         }
@@ -186,7 +186,7 @@ const fn free() -> Closed {
     Closed {
         state: EndState::Settled,
         charged: Quota::ZERO,
-        refunded: Quota::ZERO,
+        released: Quota::ZERO,
         overrun: Quota::ZERO,
         bounded: None,
         repeated: false,

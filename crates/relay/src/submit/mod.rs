@@ -36,7 +36,7 @@ use first_reply::{Accepted, FirstReply, SubmissionRefusal};
 use http::header::{LOCATION, RETRY_AFTER};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
-use ledger::{NewTask, Taken};
+use ledger::{AcceptedTask, NewTask};
 use std::borrow::Cow;
 use std::sync::Arc;
 use store::{Channel, TOKEN_KEY, WEBHOOK_URL};
@@ -309,7 +309,7 @@ async fn record_task(
     let tee = reservation.is_claimed().then(|| tee_of(relay, head, bytes, share));
     let task = accepted.record(relay, uid, channel)?;
     let span = ctx.record.trace.phase("record task");
-    let taken = Taken { task, hold, reply: None };
+    let taken = AcceptedTask { task, hold, reply: None };
     let held = ended(span, reservation.record(relay, taken, tee).await)?;
     ctx.record.quota = held;
     if let Some(Quota(held)) = held {

@@ -12,7 +12,7 @@ use crate::idempotency::Ticket;
 use crate::{Current, Relay};
 use domain::{ChannelId, DAY_MS, FrozenPrice, NodeId, Quota, TaskUid, UnixMs, UserId};
 use futures_util::{StreamExt, stream};
-use ledger::{Charge, KeptReply, LedgerError, Taken, TaskEnd, TaskRef};
+use ledger::{AcceptedTask, Charge, KeptReply, LedgerError, TaskEnd, TaskRef};
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -259,7 +259,7 @@ async fn record(
     });
     let task = accepted.record(relay, left.uid, &again.channel);
     let task = task.map_err(|fault| RecoverError::Other(fault.en))?;
-    let taken = Taken { task, hold, reply: reply.clone() };
+    let taken = AcceptedTask { task, hold, reply: reply.clone() };
     relay.ledger.record_task_again(left.user_id, taken).await?;
     if let Some(KeptReply { user_id, idempotency_key, sealed }) = reply {
         // The ledger has done so with the money; a free task has none.
@@ -286,22 +286,22 @@ async fn price_of(relay: &Relay, left: &Left) -> Result<Option<FrozenPrice>, Rec
 
 /// The upstream refuses the repetition.
 async fn refuse(relay: &Relay, left: &Left, words: String) -> Result<(), RecoverError> {
-    let refunded = end(relay, left, "upstream_refused", words).await?;
+    let released = end(relay, left, "upstream_refused", words).await?;
     tracing::info!(
         target: "custompass", event = "submission_refused", task_uid = %left.uid,
         user_id = left.user_id.0, channel_id = left.channel_id.0, model = left.model,
-        request_id = left.request_id, refunded = refunded.0,
+        request_id = left.request_id, released = released.0,
     );
     Ok(())
 }
 
 /// The outcome will never be known: failed, and released.
 async fn give_up(relay: &Relay, left: &Left, why: &'static str) -> Result<Recovery, RecoverError> {
-    let refunded = end(relay, left, LOST, format!("{LOST}: {why}")).await?;
+    let released = end(relay, left, LOST, format!("{LOST}: {why}")).await?;
     tracing::warn!(
         target: "custompass", event = "submission_lost", task_uid = %left.uid,
         user_id = left.user_id.0, channel_id = left.channel_id.0, model = left.model,
-        request_id = left.request_id, refunded = refunded.0, error = why,
+        request_id = left.request_id, released = released.0, error = why,
     );
     Ok(Recovery::Over)
 }
@@ -320,5 +320,5 @@ async fn end(
     };
     let end = TaskEnd::failed(words);
     let finished = relay.ledger.finish_task(&task, Charge::Nothing(reason), end).await?;
-    Ok(finished.refunded)
+    Ok(finished.released)
 }

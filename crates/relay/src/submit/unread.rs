@@ -13,7 +13,7 @@ use domain::{Fault, TaskUid};
 use egress::Prepared;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use ledger::Taken;
+use ledger::AcceptedTask;
 use serde_json::json;
 
 /// Keeps a submission whose reply does not reach its client, which gets `fault` instead: so do
@@ -34,7 +34,7 @@ pub(super) async fn keep(
     let task = accepted.record(relay, uid, channel)?;
     warn(ctx, uid, &fault.cause_chain());
     ctx.record.quota =
-        reservation.record(relay, Taken { task, hold: None, reply: None }, tee).await?;
+        reservation.record(relay, AcceptedTask { task, hold: None, reply: None }, tee).await?;
     Err(fault)
 }
 

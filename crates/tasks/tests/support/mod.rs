@@ -5,7 +5,7 @@ use domain::{
     StatusWords, TaskUid, UnixMs, UserId,
 };
 use egress::EgressConfig;
-use ledger::{HoldRequest, Ledger, LedgerConfig, Movement, NewTask, Taken, TaskRecord};
+use ledger::{AcceptedTask, HoldRequest, Ledger, LedgerConfig, Movement, NewTask, TaskRecord};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{Db, DbConfig, Live, Sealer, TOKEN_KEY, Value};
@@ -110,7 +110,7 @@ impl TestCluster {
             webhook_url_sealed: None,
         };
         let record = TaskRecord::new(uid, task_id.into(), channel_id);
-        let taken = Taken { task: record, hold: None, reply: None };
+        let taken = AcceptedTask { task: record, hold: None, reply: None };
         if free {
             self.ledger.open_free_task(task).await.unwrap();
             self.ledger.record_task_again(user_id, taken).await.unwrap();

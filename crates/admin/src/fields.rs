@@ -92,7 +92,7 @@ impl Fields {
             return Err(fields.wrong(name, "不能包含 \\u0000", "must not contain \\u0000"));
         }
         match seen.repeated {
-            Some(name) => Err(fields.wrong(&name, "出现了两次", "stands there twice")),
+            Some(name) => Err(fields.wrong(&name, "出现了两次", "appears twice")),
             None => Ok(fields),
         }
     }

@@ -70,7 +70,7 @@ pub(crate) fn networks(field: &str, items: &[String]) -> Result<Vec<String>, Adm
                         field,
                         format!("{item:?} 不是 IP 地址或网段, 例如 203.0.113.7 或 10.0.0.0/8"),
                         format!(
-                            "{item:?} is no address or network, like 203.0.113.7 or 10.0.0.0/8"
+                            "{item:?} is not an address or network, like 203.0.113.7 or 10.0.0.0/8"
                         ),
                     )
                 },

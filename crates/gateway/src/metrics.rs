@@ -138,7 +138,7 @@ impl Collector for Pool {
         let gauges = [
             ("max", "Most connections", status.max),
             ("open", "Connections there are", status.open),
-            ("idle", "Connections that nobody uses", status.idle),
+            ("idle", "Idle connections", status.idle),
             ("waiting", "Callers waiting for a connection", status.waiting),
         ];
         for (name, help, value) in gauges {

@@ -233,7 +233,7 @@ fn a_protocol_speaks_others_with_its_own_address_and_keys() {
     assert_eq!(&*call.route.protocol, "anthropic");
     assert!(mine.auth.apply("k", UnixMs(0)).is_none());
     let bad = format!("{HEAD}speaks = [\"nothing\"]\n{ROUTE}");
-    assert!(refused(&bad).contains("line 3: speaks[0]: \"nothing\" is no protocol"));
+    assert!(refused(&bad).contains("line 3: speaks[0]: there is no protocol \"nothing\""));
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn put_numeric(text: &str, out: &mut BytesMut) -> Result<(), BoxError> {
     let (whole, places) = digits.split_once('.').unwrap_or((digits, ""));
     let all_digits = whole.bytes().chain(places.bytes()).all(|b| b.is_ascii_digit());
     if !all_digits || whole.len() + places.len() == 0 || places.len() > 1000 || whole.len() > 1000 {
-        return Err(format!("{text:?} is no decimal").into());
+        return Err(format!("{text:?} is not a decimal").into());
     }
     let whole_groups = whole.len().div_ceil(4);
     let place_groups = places.len().div_ceil(4);

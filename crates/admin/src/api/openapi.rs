@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 /// What a call can come to besides working: status, name, and when.
 const ERRORS: [(u16, &str, &str); 11] = [
     (400, "BadRequest", "The request can't be read: its address, or a body that is not JSON"),
-    (401, "Unauthenticated", "No access token, or one that nobody has"),
+    (401, "Unauthenticated", "No access token, or an unknown one"),
     (403, "Forbidden", "The role does not reach, or the user is disabled"),
     (404, "NotFound", "No such thing, or not the caller's"),
     (405, "MethodNotAllowed", "Not a method of this path; `Allow` names those it has"),
@@ -28,7 +28,7 @@ const INTRODUCTION: &str = "Administration of the gateway, under `/api`. Every a
     `page` and `page_size` beside it. Messages are Chinese with the English in parentheses. \
     A path with a trailing slash is the same path. Bodies are JSON whatever their content type \
     says. Amounts are whole numbers of quota; 500000 quota are 1 USD. `null` and an absent field \
-    mean the same, but where a description says otherwise. A field that nobody knows is refused.";
+    mean the same, but where a description says otherwise. An unknown field is refused.";
 
 /// The document of these calls.
 pub(super) fn document(calls: &[ApiCall]) -> Value {

@@ -111,7 +111,9 @@ fn priced_meter(word: &str) -> Result<Meter, String> {
     match Meter::parse(word) {
         Ok(Meter::Input) => Err("is what the others are measured in: ratio is its price".into()),
         Ok(meter) if meter.is_tokens() && meter != Meter::Total => Ok(meter),
-        Ok(meter) if !meter.is_tokens() => Err("is no count of tokens; units has its price".into()),
+        Ok(meter) if !meter.is_tokens() => {
+            Err("is not a count of tokens; units has its price".into())
+        }
         _ => Err(unknown(&|it| it.is_tokens() && !matches!(it, Meter::Input | Meter::Total))),
     }
 }

@@ -70,7 +70,7 @@ fn a_mistake_is_named() {
         ("[1]", "meters is not an object"),
         (r#"{"input":1}"#, "meters.input is what the others are measured in: ratio is its price"),
         (r#"{"total":1}"#, "meters.total is not known"),
-        (r#"{"images":1}"#, "meters.images is no count of tokens; units has its price"),
+        (r#"{"images":1}"#, "meters.images is not a count of tokens; units has its price"),
         (r#"{"output":-1}"#, "meters.output is outside 0 to 1000000"),
         (r#"{"output":1e3}"#, "meters.output is not a decimal number"),
         (r#"{"output":null}"#, "meters.output is not a decimal number"),

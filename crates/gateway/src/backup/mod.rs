@@ -103,7 +103,7 @@ impl Backup {
         let (packed, to) = (file.to_owned(), room.path().to_owned());
         let (engine, contents, unpacked) = spawn_blocking(move || read(&packed, &to)).await??;
         if contents.applied.is_empty() {
-            bail!("it is no backup of newapi: no step of the schema is in it");
+            bail!("it is not a backup of newapi: no version of the schema is in it");
         }
         Ok(Self { engine, contents, file: file.to_owned(), unpacked, room })
     }

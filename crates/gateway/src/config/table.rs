@@ -167,7 +167,7 @@ settings! {
     DbMaxOpenConns: "CUSTOM_PASS_DB_MAX_OPEN_CONNS", SettingKind::Count(1, 1_000), "25",
         "PostgreSQL connections at most", start DATABASE;
     DbMaxIdleConns: "CUSTOM_PASS_DB_MAX_IDLE_CONNS", SettingKind::Count(0, 1_000), "10",
-        "PostgreSQL connections that are kept while nobody uses them", start DATABASE;
+        "idle PostgreSQL connections to keep open", start DATABASE;
     DbConnectTimeout: "CUSTOM_PASS_DB_CONNECT_TIMEOUT", SettingKind::Millis(100, 10 * MINUTE),
         "10s",
         "how long to wait for a PostgreSQL connection", start DATABASE;

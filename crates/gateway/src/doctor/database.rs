@@ -62,7 +62,7 @@ async fn locked_file(report: &mut HealthReport, db: &Db) -> Result<(), StoreErro
         Ok(_) => report.good("locked rows", "the file can be written to"),
         Err(StoreError::Busy(_)) => report.bad(
             "locked rows",
-            "another program has left a transaction open, and nobody else can write",
+            "another program has left a transaction open, and no other can write",
             "end it: fuser -v DATA_DIR/newapi.db says who has the file open; .quit leaves sqlite3",
         ),
         Err(error) => return Err(error),
@@ -91,7 +91,7 @@ async fn locked_rows(report: &mut HealthReport, db: &Db) -> Result<(), StoreErro
         ORDER BY a.xact_start LIMIT $2";
     let holders = db.read(sql, &[LOCKED_MS.into(), SHOWN.into()]).await?;
     if holders.is_empty() {
-        report.good("locked rows", "nobody keeps others waiting");
+        report.good("locked rows", "none that others wait for");
         return Ok(());
     }
     let remedy = format!("finish that transaction, or end it: {}", ended(&holders)?);

@@ -47,7 +47,7 @@ async fn stale(report: &mut HealthReport, db: &Db, now: UnixMs) -> Result<(), St
         .collect();
     let remedy = "no newapi works on this database: systemctl status newapi; once one does, it \
                 takes them up within a minute";
-    report.bad("tasks asked about", format!("nobody asks about {}", told?.join(", ")), remedy);
+    report.bad("tasks asked about", format!("no node asks about {}", told?.join(", ")), remedy);
     Ok(())
 }
 

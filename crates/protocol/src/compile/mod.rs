@@ -61,7 +61,7 @@ pub(crate) fn compile(
 fn inherit(mut document: Document, known: &Library, found: &mut ProblemList) -> Document {
     let Some(name) = document.base.clone() else { return document };
     let Some(base) = known.document(&name) else {
-        found.at("base", format!("{name:?} is no protocol that is known here"));
+        found.at("base", format!("there is no protocol {name:?}"));
         return document;
     };
     let base = base.clone();
@@ -96,7 +96,7 @@ fn protocol(document: &Document, known: &Library, found: &mut ProblemList) -> Pr
     for (at, other) in document.speaks.iter().enumerate() {
         match known.get(other) {
             Some(other) => routes.extend(other.routes.iter().cloned()),
-            None => found.at(format!("speaks.{at}"), format!("{other:?} is no protocol")),
+            None => found.at(format!("speaks.{at}"), format!("there is no protocol {other:?}")),
         }
     }
     if routes.is_empty() || routes.len() > MAX_ROUTES {

@@ -401,7 +401,7 @@ fn usual(texts: &TextList, at: &str, found: &mut ProblemList) -> (TextList, Opti
     let Some(usual) = last.strip_prefix("default:") else { return (texts.clone(), None) };
     let count = usual.parse().ok().filter(|count| (1..=MAX_USUAL).contains(count));
     if count.is_none() {
-        found.at(at, format!("{last:?} is no count between 1 and {MAX_USUAL}"));
+        found.at(at, format!("{last:?} is not a count between 1 and {MAX_USUAL}"));
     }
     (TextList(pointers.to_vec()), count)
 }

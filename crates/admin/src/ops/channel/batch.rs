@@ -203,7 +203,7 @@ pub async fn change_many(
     let source = match request.set.copy_from {
         None => None,
         Some(id) => {
-            let missing = |_| AdminError::field("copy_from", "渠道不存在", "is no channel");
+            let missing = |_| AdminError::field("copy_from", "渠道不存在", "is not a channel");
             Some(get(state, id).await.map_err(missing)?)
         }
     };

@@ -190,7 +190,7 @@ impl Trial {
             let name = &protocol.name;
             wrong(
                 format!("{name} 没有 {method} {path} 这条路由"),
-                format!("is no route of {name}: {method} {path}"),
+                format!("{name} has no route {method} {path}"),
             )
         })?;
         let reply = input.reply.as_ref().map(|body| {

@@ -412,7 +412,7 @@ fn taken(error: StoreError) -> AdminError {
 fn not_yourself() -> AdminError {
     AdminError::conflict(
         "不能禁用、删除自己或修改自己的角色",
-        "nobody can disable or delete themselves, or change their own role",
+        "you can't disable or delete yourself, or change your own role",
     )
 }
 

@@ -61,7 +61,7 @@ impl WebhookInput {
                     "{event:?} 不是事件, 只有 task.completed, task.failed 和 balance.low, 空表示全部"
                 ),
                 format!(
-                    "{event:?} is no event: task.completed, task.failed, balance.low; empty: all"
+                    "{event:?} is not one of task.completed, task.failed, balance.low; empty: all"
                 ),
             ));
         }

@@ -11,6 +11,9 @@ from targets import CHAT, UPSTREAM_KEY
 EVENTS, STREAMS, AT_ONCE, ROUNDS = 6_400, 60, 4, 5
 HEAD = """name = "{name}"
 title = {{ zh = "{name}", en = "{name}" }}
+[auth]
+header = "authorization"
+value = "Bearer {{key}}"
 [[route]]
 match = "POST /v1/chat/completions"
 model = "body:/model"
@@ -59,7 +62,7 @@ def cost(server, model):
 
 def reading(bench):
     bench.title("Reading a stream of 1 MiB")
-    server = bench.start_newapi("sqlite", bench.stub)
+    server = bench.start_newapi("sqlite-reading", bench.stub)
     set_up(server)
     cost(server, "none")
     found = {"none": [], "forty": []}

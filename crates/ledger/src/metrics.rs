@@ -21,6 +21,7 @@ pub struct Metrics {
     quota: Family<Kind, Counter>,
     held: Counter,
     settled: Counter,
+    released: Counter,
     refunded: Counter,
     overrun: Counter,
     unknown_outcome: Counter,
@@ -38,6 +39,7 @@ impl Default for Metrics {
         Self {
             held: kind("held"),
             settled: kind("settled"),
+            released: kind("released"),
             refunded: kind("refunded"),
             overrun: kind("overrun"),
             unknown_outcome: kind("unknown_outcome"),
@@ -102,7 +104,7 @@ impl Metrics {
             (_, OpOutcome::Grown(more)) => add(&self.held, *more),
             (_, OpOutcome::Closed(closed)) if !closed.repeated => {
                 add(&self.settled, closed.charged);
-                add(&self.refunded, closed.released);
+                add(&self.released, closed.released);
                 add(&self.overrun, closed.overrun);
                 if let Some(reported) = closed.bounded {
                     self.bounded.inc();

@@ -162,7 +162,7 @@ on_both_databases! {
         let quota = "custompass_quota_total{kind=";
         assert_eq!(metric(&format!("{quota}\"held\"}}")).await, 55);
         assert_eq!(metric(&format!("{quota}\"settled\"}}")).await, 30);
-        assert_eq!(metric(&format!("{quota}\"refunded\"}}")).await, 25);
+        assert_eq!(metric(&format!("{quota}\"released\"}}")).await, 25);
         let page = world.server.metrics().await;
         for name in [
             "custompass_request_duration_seconds_bucket", "custompass_upstream_duration_seconds",

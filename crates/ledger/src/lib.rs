@@ -7,9 +7,11 @@
 //! [`sqlite`] and [`postgres`] differ in how rows are read and written, and in how they check that
 //! cached rows are current; the decisions are made by the same code.
 //!
-//! The modules as floors, each importing from those before it: `spending`, `task`, `journal`, `op`,
-//! `rows`, `book`, `task_rows`, `columns`, `tables`, `wanted`, the caches, `lanes` with `hold`, the
-//! engines, `ledger` with `tasks`, `jobs`.
+//! The modules as floors, each importing from those before it: `config`, `error`, `spending`,
+//! `journal`, `task`, `redemption`, `op`, `rows`, `book`, `columns`, `tables`, `task_rows`,
+//! `wanted`, the caches and `prices`, `metrics`, `lanes` with `hold`, the engines, `jobs` with
+//! `ledger` and `tasks`. Beside them, over the database alone: `audit`, `explain`, `recount`,
+//! `rollups`.
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
 mod audit;

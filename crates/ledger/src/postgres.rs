@@ -11,20 +11,21 @@
 
 #![expect(clippy::large_futures, reason = "a lane is one future, made once and never moved")]
 
+mod attempt;
 mod read;
 mod rest;
 mod session;
 mod statement;
 
-use crate::book::{BatchChanges, Book, OpRefusal};
 use crate::error::LedgerError;
 use crate::lanes::{LaneQueue, Lanes, QueuedOp};
-use crate::op::{Op, OpOutcome};
+use crate::op::Op;
 use crate::row_cache::RowCache;
 use crate::rows::Rows;
 use crate::wanted::RowsNeeded;
+use attempt::{DecidedBatch, Failure, Server, decide};
 use domain::UserId;
-use session::{LaneSession, Server};
+use session::LaneSession;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::{Db, StoreError};
@@ -87,26 +88,6 @@ impl Contention {
     }
 }
 
-/// The result of a batch.
-struct Decision {
-    verdicts: Vec<Result<OpOutcome, OpRefusal>>,
-    changes: Box<BatchChanges>,
-}
-
-/// How a batch failed.
-enum Failure {
-    /// It was rolled back.
-    RolledBack(StoreError),
-    /// The connection was lost around the commit, which this server process may still complete.
-    InDoubt(Server, StoreError),
-}
-
-impl From<tokio_postgres::Error> for Failure {
-    fn from(error: tokio_postgres::Error) -> Self {
-        Self::RolledBack(error.into())
-    }
-}
-
 impl Lane {
     /// Opens the lane's connection.
     pub(crate) async fn connect(db: Db, lanes: Arc<Lanes>) -> Result<Self, LedgerError> {
@@ -145,7 +126,7 @@ impl Lane {
         let size = batch.len();
         loop {
             match self.attempt(&batch).await {
-                Ok(Decision { verdicts, changes }) => {
+                Ok(DecidedBatch { verdicts, changes }) => {
                     self.lanes.metrics.committed(size, started.elapsed());
                     self.cache.insert(&changes);
                     self.lanes.open.insert(&changes);
@@ -178,7 +159,7 @@ impl Lane {
         }
     }
 
-    async fn attempt(&mut self, batch: &[QueuedOp]) -> Result<Decision, Failure> {
+    async fn attempt(&mut self, batch: &[QueuedOp]) -> Result<DecidedBatch, Failure> {
         if self.session.as_ref().is_none_or(LaneSession::is_closed) {
             self.session = None;
             self.lanes.prices.clear();
@@ -204,7 +185,7 @@ impl Lane {
 
     /// One statement over rows that are cached, or read without a lock. `None`: the batch has to
     /// lock first; nothing was changed.
-    async fn attempt_at_once(&mut self, ops: &[&Op]) -> Result<Option<Decision>, Failure> {
+    async fn attempt_at_once(&mut self, ops: &[&Op]) -> Result<Option<DecidedBatch>, Failure> {
         let Some(session) = &mut self.session else { return Err(no_connection()) };
         let (mut wanted, mut rows) = (RowsNeeded::of(ops), Rows::default());
         self.lanes.open.fill(&wanted, &mut rows);
@@ -269,12 +250,6 @@ impl Lane {
 #[cfg(test)]
 pub(crate) fn statement_of(parts: &[&str], forms: crate::columns::Forms) -> String {
     statement::BatchShape::named(parts, forms).sql()
-}
-
-fn decide(ops: &[&Op], rows: Rows, now: domain::UnixMs) -> Decision {
-    let mut book = Book::new(rows, now);
-    let verdicts = ops.iter().map(|op| book.apply(op)).collect();
-    Decision { verdicts, changes: Box::new(book.into_changes()) }
 }
 
 fn no_connection() -> Failure {

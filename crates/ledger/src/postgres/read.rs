@@ -1,6 +1,6 @@
 //! Reads a batch's rows: without locks for the one-statement path, or locked.
 
-use super::session::PgResult;
+use super::attempt::PgResult;
 use crate::columns::{Cell, ColumnType, TableSchema};
 use crate::op::EndState;
 use crate::redemption::CodeRow;

@@ -1,6 +1,6 @@
 //! What a batch writes besides its money: tasks, replies, references of movements, codes.
 
-use super::session::PgResult;
+use super::attempt::PgResult;
 use crate::book::{BatchChanges, NewMovement};
 use crate::task_rows::{TaskSql, json_rows};
 use domain::NodeId;

@@ -1,9 +1,9 @@
 //! A connection of a lane, with its prepared statements.
 
+use super::attempt::{DecidedBatch, Failure, PgResult, Server, decide};
 use super::read::Readers;
 use super::rest::Rest;
 use super::statement::{BatchRows, BatchShape};
-use super::{Decision, Failure, decide};
 use crate::book::BatchChanges;
 use crate::columns::Arrays;
 use crate::op::Op;
@@ -18,8 +18,6 @@ use tokio_postgres::error::Severity;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
-pub(super) type PgResult<T> = Result<T, tokio_postgres::Error>;
-
 /// A lane finds a few rows by their keys. Without these settings the planner joins a table that was
 /// never analysed by reading all of it. Plans are made once. A row that another session has locked
 /// is awaited for the duration of a commit, and no longer.
@@ -33,12 +31,6 @@ const WHO_SERVES: &str = "SELECT pid, backend_start::text FROM pg_stat_activity
 /// would wait for hours.
 const END_SERVER: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE pid = $1::integer AND backend_start::text = $2::text";
-/// The server process of a connection.
-#[derive(Clone, Debug)]
-pub(super) struct Server {
-    pid: i32,
-    started: String,
-}
 
 /// See the module.
 pub(super) struct LaneSession {
@@ -128,7 +120,7 @@ impl LaneSession {
         &mut self,
         ops: &[&Op],
         now: UnixMs,
-    ) -> Result<Decision, Failure> {
+    ) -> Result<DecidedBatch, Failure> {
         let rows = self.readers.lock(&self.client, RowsNeeded::of(ops)).await?;
         let decision = decide(ops, rows, now);
         match self.write_and_commit(&decision.changes, now).await {

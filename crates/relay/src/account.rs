@@ -70,7 +70,7 @@ impl AccountWatch {
             }
             _ => (self.route.is_account_broken_by(status), None),
         };
-        let message = message.filter(|text| !echo.is_some_and(|it| it.finds(text.as_bytes())));
+        let message = message.filter(|text| !echo.is_some_and(|it| it.finds_in(text)));
         is_broken.then(|| AccountFault {
             why: reason(&format!("status {status}"), message.as_deref()),
             is_sure: status != 403,

@@ -351,9 +351,6 @@ impl Attempt {
 
     /// The same, where it says so in words alone.
     pub(crate) fn account_said(&mut self, message: Option<&str>) {
-        let kept = self.state.prepared.load();
-        let echo = kept.as_ref().and_then(|kept| kept.prepared.echo.as_ref());
-        let message = message.filter(|it| !echo.is_some_and(|echo| echo.finds(it.as_bytes())));
         let why = message.map(|message| reason("a reply", Some(message)));
         self.account_is_broken(why.map(|why| AccountFault { why, is_sure: true }));
     }

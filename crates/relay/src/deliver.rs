@@ -24,7 +24,7 @@ use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 use protocol::RouteSession;
-use upstream::{EchoWatch, Echoed, Reply, links};
+use upstream::{EchoGuard, EchoWatch, Echoed, Reply, links};
 use web::Body;
 use web::memory::Share;
 
@@ -116,8 +116,8 @@ pub(crate) async fn deliver(
     if let Some(why) = repeats_key(&prepared, &reply.headers, &collected.bytes) {
         return Err(refuse(ctx, reservation, why).await);
     }
-    let (headers, bytes) = (&reply.headers, collected.bytes);
-    let whole = Whole { head, headers, bytes, end: body_end, read_as, keeper, source };
+    let (headers, bytes, echo) = (&reply.headers, collected.bytes, prepared.echo.as_ref());
+    let whole = Whole { head, headers, bytes, end: body_end, read_as, echo, keeper, source };
     settle_whole(ctx, call, whole, reservation).await
 }
 
@@ -257,6 +257,8 @@ struct Whole<'a> {
     bytes: Bytes,
     end: BodyEnd,
     read_as: ReadAs,
+    /// The guard of the channel's key.
+    echo: Option<&'a EchoGuard>,
     keeper: Option<ResourceKeeper>,
     source: FlowSource,
 }
@@ -269,8 +271,11 @@ async fn settle_whole(
     reservation: Reservation,
 ) -> Result<Delivery, Fault> {
     let Context { relay, record, share, .. } = ctx;
-    let Whole { mut head, headers, bytes, end, read_as, keeper, mut source } = whole;
+    let Whole { mut head, headers, bytes, end, read_as, echo, keeper, mut source } = whole;
     let mut reading = read_whole(headers, &bytes, &read_as);
+    if let Some(echo) = echo {
+        reading.hide(echo);
+    }
     // A repetition gets the same, and so do lists.
     let bytes = links::shown(bytes, call.links(read_as.route()));
     source.attempt.account_said(reading.account.as_deref());

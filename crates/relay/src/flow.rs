@@ -197,6 +197,9 @@ impl Flow {
         };
         let Pending { reservation, reader, tee, keeper, .. } = pending;
         let mut reading = reader.finish();
+        if let Some(watch) = &self.source.echo {
+            reading.hide(watch.guard());
+        }
         self.source.attempt.account_said(reading.account.as_deref());
         if reading.failed {
             self.source.attempt.says_failed();
@@ -231,39 +234,63 @@ impl Flow {
 
     /// Drains the reply for a disconnected client, within limits, and ends the reservation.
     async fn drain(mut self: Box<Self>, drain_ms: u64) {
-        let relay = Arc::clone(self.record.relay());
-        relay.metrics.drained();
+        self.record.relay().metrics.drained();
         self.source.body.client_leaves();
+        let end = self.read_rest(drain_ms).await;
+        let _ = self.close(end).await;
+    }
+
+    /// Reads what is left of the reply, which nobody sees now. It is searched all the same: what
+    /// is stored of it is seen later.
+    async fn read_rest(&mut self, drain_ms: u64) -> BodyEnd {
+        let relay = Arc::clone(self.record.relay());
         let until = Instant::now() + Duration::from_millis(drain_ms);
         let mut left_bytes = relay.config.drain_bytes;
-        if let Some(prefix) = self.source.prefix.take().filter(|prefix| !prefix.is_empty())
-            && self.take(prefix).1 != Piece::More
-        {
-            let _ = self.close(BodyEnd::Complete).await;
-            return;
+        let prefix = self.source.prefix.take().filter(|prefix| !prefix.is_empty());
+        if let Some(end) = prefix.and_then(|prefix| self.read_unseen(prefix)) {
+            return end;
         }
-        let end = loop {
+        loop {
             let frame = tokio::select! {
                 frame = self.source.body.frame() => frame,
-                () = tokio::time::sleep_until(until) => break BodyEnd::DrainedOut,
-                () = relay.drains_cancelled.cancelled() => break BodyEnd::DrainedOut,
+                () = tokio::time::sleep_until(until) => return BodyEnd::DrainedOut,
+                () = relay.drains_cancelled.cancelled() => return BodyEnd::DrainedOut,
             };
             let frame = match frame {
-                None => break BodyEnd::Complete,
-                Some(Err(e)) => break ended_by(&e),
+                None => {
+                    let rest = self.rest();
+                    return rest.map_or_else(|echoed| self.echoes(echoed), |_| BodyEnd::Complete);
+                }
+                Some(Err(e)) => return ended_by(&e),
                 Some(Ok(frame)) => frame,
             };
             let Ok(piece) = frame.into_data() else { continue };
             let length = piece.len() as u64;
-            if self.take(piece).1 != Piece::More {
-                break BodyEnd::Complete;
+            if let Some(end) = self.read_unseen(piece) {
+                return end;
             }
             left_bytes = left_bytes.saturating_sub(length);
             if left_bytes == 0 {
-                break BodyEnd::DrainedOut;
+                return BodyEnd::DrainedOut;
             }
-        };
-        let _ = self.close(end).await;
+        }
+    }
+
+    /// Reads a piece that goes to nobody; returns the end of the reply, if it is that.
+    fn read_unseen(&mut self, piece: Bytes) -> Option<BodyEnd> {
+        match self.look_through(piece) {
+            Ok((_, Piece::More)) => None,
+            Ok((_, Piece::Last | Piece::Done)) => Some(BodyEnd::Complete),
+            Err(echoed) => Some(self.echoes(echoed)),
+        }
+    }
+
+    /// The reply shows the channel's key, or may do so: it ends here, and is not stored.
+    fn echoes(&self, echoed: Echoed) -> BodyEnd {
+        if let Some(channel_id) = self.record.channel_id {
+            warn_of_echo(channel_id, echoed);
+        }
+        BodyEnd::Cut
     }
 }
 
@@ -357,13 +384,11 @@ impl FlowBody {
                     Ok((piece, Piece::Last)) => (BodyEnd::Complete, Some(piece), true),
                     Ok((piece, Piece::Done)) => (BodyEnd::Complete, Some(piece), false),
                     Err(echoed) => {
-                        if let Some(channel_id) = flow.record.channel_id {
-                            warn_of_echo(channel_id, echoed);
-                        }
+                        let end = flow.echoes(echoed);
                         if flow.source.pending.is_none() {
                             return Poll::Ready(Some(self.break_off(&faults::echoed(echoed))));
                         }
-                        (BodyEnd::Cut, None, true)
+                        (end, None, true)
                     }
                 },
                 Err(trailers) if flow.passes_trailers(&trailers) => {
@@ -374,12 +399,7 @@ impl FlowBody {
             },
             None => match flow.rest() {
                 Ok(rest) => (BodyEnd::Complete, rest, true),
-                Err(echoed) => {
-                    if let Some(channel_id) = flow.record.channel_id {
-                        warn_of_echo(channel_id, echoed);
-                    }
-                    (BodyEnd::Cut, None, true)
-                }
+                Err(echoed) => (flow.echoes(echoed), None, true),
             },
             Some(Err(e)) if e.is_clients_fault() => {
                 return Poll::Ready(Some(self.disconnect(e)));

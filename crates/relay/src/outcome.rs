@@ -58,7 +58,7 @@
 use crate::faults;
 use crate::inlet::InletError;
 use domain::{ChargeNote, Fault, FrozenPrice, PriceError, Quota, UNKNOWN_OUTCOME, Usage};
-use upstream::{Echoed, Phase, SendError, Sent};
+use upstream::{EchoGuard, Echoed, Phase, SendError, Sent};
 
 /// What was read of a reply.
 #[derive(Clone, Debug, Default)]
@@ -83,6 +83,19 @@ pub(crate) struct Reading {
     pub resources: Vec<String>,
     /// It says that the channel's account is broken: in these words.
     pub account: Option<String>,
+}
+
+impl Reading {
+    /// Drops the upstream's words that show the key of this guard: they are stored, logged, and
+    /// shown to the caller.
+    pub(crate) fn hide(&mut self, guard: &EchoGuard) {
+        self.message.take_if(|words| guard.finds_in(words));
+        self.trouble.take_if(|words| guard.finds_in(words));
+        if let Some(words) = self.account.as_mut().filter(|words| guard.finds_in(words)) {
+            words.clear();
+        }
+        self.resources.retain(|id| !guard.finds_in(id));
+    }
 }
 
 /// How a reply's body ended.

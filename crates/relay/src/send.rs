@@ -321,6 +321,9 @@ async fn estimate(
         }
     }
     let mut reading = read_whole(&reply.headers, &collected.bytes, &estimates_of(read_as));
+    if let Some(guard) = &exchange.prepared.echo {
+        reading.hide(guard);
+    }
     if !reading.is_estimate || reading.failed {
         return Ok(Some((reply, Some(collected))));
     }

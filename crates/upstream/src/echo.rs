@@ -20,6 +20,8 @@ use std::sync::Arc;
 /// Shorter keys are not searched for: they may occur in any text, which would break replies that
 /// repeat nothing.
 const SHORTEST_KEY: usize = 16;
+/// What a text may show of the beginning of a key, where it was cut.
+const SHORTEST_BEGINNING: usize = 8;
 
 /// The secret that must not be repeated.
 #[derive(Clone)]
@@ -70,6 +72,19 @@ impl EchoGuard {
     #[must_use]
     pub fn finds(&self, text: &[u8]) -> bool {
         self.0.iter().any(|form| form.find(text).is_some())
+    }
+
+    /// Whether a text that may have been cut contains the key, or ends with what may be its
+    /// beginning.
+    #[must_use]
+    pub fn finds_in(&self, text: &str) -> bool {
+        let text = text.as_bytes();
+        let ends_within = |form: &Finder<'_>| {
+            let key = form.needle();
+            let longest = key.len().min(text.len() + 1);
+            (SHORTEST_BEGINNING..longest).any(|len| text.ends_with(&key[..len]))
+        };
+        self.finds(text) || self.0.iter().any(ends_within)
     }
 
     /// A text without the key, and without what continues it: a token is known by its beginning.

@@ -3,7 +3,7 @@
 
 use crate::world::{Payer, World, by_use, fixed};
 use serde_json::Value;
-use testkit::{Reply, TestDb, json, on_both_databases};
+use testkit::{Gate, Reply, TestDb, eventually, json, on_both_databases};
 
 const PATH: &str = "/v1/chat/completions";
 const BODY: &str =
@@ -58,6 +58,37 @@ on_both_databases! {
         assert_eq!(sent(&world).await, asking);
         assert!(seen.contains(USAGE), "{seen}");
         world.wait_for_money(&ann, 9_800, 200).await;
+        world.close().await;
+    }
+
+    async fn what_a_client_that_left_finds_later_is_whole(db: TestDb) {
+        let (world, ann) = streaming(db, json!({}), by_use()).await;
+        let event = r#"data: {"choices":[{"delta":{"content":"a"}}]}"#;
+        let gate = Gate::new();
+        let first = Reply::sse::<&str>([]).body(format!("{event}\n\n")).wait(&gate);
+        // Its last event lacks its end.
+        world.upstream.otherwise(first.body(event));
+        let call = || {
+            let call = world.server.call("POST", PATH).key(&ann.key).body(BODY);
+            call.header("Content-Type", "application/json").header("Idempotency-Key", "once")
+        };
+        let mut answer = call().stream().await;
+        answer.read_until("\n\n").await;
+        drop(answer);
+        eventually("the reply to be read on", || async {
+            (world.server.metric("custompass_drains_total").await == 1).then_some(())
+        })
+        .await;
+        gate.open();
+        let found = eventually("the reply to be kept", || async {
+            let answer = call().send().await;
+            (answer.status == 200).then_some(answer)
+        })
+        .await;
+
+        assert_eq!(found.text(), format!("{event}\n\n{event}"));
+        assert_eq!(found.header("Idempotent-Replayed").as_deref(), Some("true"));
+        assert_eq!(world.upstream.count(), 1);
         world.close().await;
     }
 }

@@ -1,9 +1,10 @@
 //! Whose key reaches whom: a channel's never its clients, a client's never an upstream that is not
 //! to have it.
 
+use crate::setup_rules::access_token;
 use crate::vendor_tasks::{NEVER, polled};
 use crate::world::{World, fixed};
-use testkit::{Recorded, Reply, Signal, TestDb, json, on_both_databases};
+use testkit::{Admin, Gate, Recorded, Reply, Signal, TestDb, eventually, json, on_both_databases};
 
 /// A channel's key, long enough to be a secret.
 const SECRET: &str = "UPSTREAM-KEY-SECRET-0123456789";
@@ -124,6 +125,81 @@ on_both_databases! {
         let requests = world.upstream.requests().await;
         let free = requests.iter().find(|request| request.path() == "/free").unwrap();
         assert_eq!(free.header("Accept-Encoding").as_deref(), Some("gzip"), "what can be searched");
+        world.close().await;
+    }
+
+    async fn what_nobody_reads_is_searched_for_the_key_too(db: TestDb) {
+        let world = World::open(db).await;
+        let (begin, end) = SECRET.split_at(9);
+        let first = "data: {\"a\":1}\n\n";
+        let replies = [
+            ("events", format!("data: Bearer {SECRET}\n\n"), "data: [DONE]\n\n".to_owned()),
+            ("open", "data: 2\n\n".to_owned(), format!("data: {SECRET}")),
+            ("parts", format!("data: {begin}"), format!("{end}\n\ndata: [DONE]\n\n")),
+        ];
+        let ann = world.payer(100).await;
+        for (at, (model, second, last)) in replies.into_iter().enumerate() {
+            let gate = Gate::new();
+            let reply = Reply::new(200).header("Content-Type", "text/event-stream").chunked();
+            let reply = reply.body(first).wait(&gate).body(second).body(last);
+            world.upstream.on(&format!("/{model}"), reply);
+            world.channel(&[model], json!({"key": SECRET})).await;
+            world.admin().price(model, fixed(10)).await;
+            let call = || {
+                let call = world.server.call("POST", &format!("/pass/{model}")).key(&ann.key);
+                call.header("Idempotency-Key", model).json(&json!({}))
+            };
+            let mut answer = call().stream().await;
+            answer.read_until("\n\n").await;
+            drop(answer);
+            let drains = i64::try_from(at).unwrap() + 1;
+            eventually("the reply to be read on", || async {
+                let count = world.server.metric("custompass_drains_total").await;
+                (count == drains).then_some(())
+            })
+            .await;
+            gate.open();
+            world.wait_for_money(&ann, 100 - 10 * drains, 10 * drains).await;
+
+            let replayed = call().send().await;
+
+            assert!(!replayed.text().contains(end), "{model}: {}", replayed.text());
+            replayed.expect_error(409, "IDEMPOTENCY_CONFLICT");
+        }
+        world.server.wait_for_log(&["upstream_echo", "repeats the channel's key"]).await;
+        world.close().await;
+    }
+
+    async fn what_an_upstream_says_of_a_failure_does_not_show_the_key(db: TestDb) {
+        let world = World::open(db).await;
+        let ann = world.payer(100).await;
+        let said = format!("bad key {SECRET}");
+        let (begin, end) = said.split_at(20);
+        // The last one is cut within the key.
+        let long = format!("{} {SECRET}", "x".repeat(1_000 - 20));
+        let replies = [("one", vec![&*said]), ("two", vec![begin, end]), ("cut", vec![&*long])];
+        for (model, pieces) in replies {
+            let reply = Reply::new(200).header("Content-Type", "application/json").chunked();
+            let reply = reply.body("{\"code\":7,\"message\":\"");
+            // The last piece ends the words, so that they are read before the key is found.
+            let (last, pieces) = pieces.split_last().unwrap();
+            let reply = pieces.iter().fold(reply, |reply, piece| reply.body((*piece).to_owned()));
+            world.upstream.on(&format!("/{model}"), reply.body(format!("{last}\"}}")));
+            world.channel(&[model], json!({"key": SECRET})).await;
+            world.admin().price(model, fixed(10)).await;
+            let call = world.server.call("POST", &format!("/pass/{model}")).key(&ann.key);
+            let _ = call.json(&json!({})).try_send().await;
+        }
+        let own = Admin::new(world.server.addr(), &access_token(&world, ann.id).await);
+        let told = eventually("all lines about the failures", || async {
+            let told = own.envelope("/api/log/self").await.to_string();
+            (told.matches("upstream_failed").count() == 3).then_some(told)
+        })
+        .await;
+
+        assert!(!told.contains(&SECRET[..9]), "{told}");
+        let log = world.server.log_lines().join("\n");
+        assert!(!log.contains(&SECRET[..9]), "{log}");
         world.close().await;
     }
 

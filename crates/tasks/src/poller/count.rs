@@ -162,7 +162,10 @@ async fn use_of(
         // A batch has at least one request, of which there is a line.
         _ if read.documents == 0 => "no lines".to_owned(),
         _ if !read.well_formed => "not lines of JSON".to_owned(),
-        Some(fault) => format!("{} is {}", fault.meter, fault.text),
+        Some(fault) => match target.shows_key(&fault.text) {
+            true => format!("{} is no count", fault.meter),
+            false => format!("{} is {}", fault.meter, fault.text),
+        },
         None => return Ok(or_nothing(&read.meters)),
     };
     let failure = PollFailure::Unusable(why);

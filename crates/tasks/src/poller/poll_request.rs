@@ -150,6 +150,11 @@ impl PollTarget {
         &self.model
     }
 
+    /// Whether an upstream's words show the channel's key.
+    pub(super) fn shows_key(&self, words: &str) -> bool {
+        self.prepared.echo.as_ref().is_some_and(|echo| echo.finds_in(words))
+    }
+
     /// How long a request may take.
     pub(super) const fn deadlines(&self) -> Deadlines {
         self.deadlines

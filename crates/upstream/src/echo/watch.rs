@@ -55,6 +55,12 @@ impl EchoWatch {
         Ok(Self { guard, tail: Vec::new(), withholds, decoded: Some(Box::new(decoded)) })
     }
 
+    /// What it searches for.
+    #[must_use]
+    pub const fn guard(&self) -> &EchoGuard {
+        &self.guard
+    }
+
     /// Takes the next piece, and returns what may be passed on now.
     ///
     /// # Errors

@@ -10,6 +10,10 @@
 //!
 //! Whether a request or the upstream is at fault for a status of 500 can't be known. So what one
 //! user's failures open is closed to that user alone, until the calls of others fail as well.
+//!
+//! A probe keeps all others waiting, and its client may be slow. So it is over with the head of its
+//! reply, or after [`PROBE_MS`] at the latest; and a user whose probe has shown nothing leaves the
+//! next one to others for as long as it took.
 
 use domain::UserId;
 use traffic::BreakerState;
@@ -90,8 +94,14 @@ enum FailedUsers {
 #[derive(Clone, Copy, Debug)]
 enum State {
     Closed,
-    Open { until_ms: i64 },
-    HalfOpen,
+    Open {
+        until_ms: i64,
+    },
+    /// A call of this user is the probe.
+    HalfOpen {
+        since_ms: i64,
+        user_id: UserId,
+    },
 }
 
 /// The breaker of one channel.
@@ -104,6 +114,8 @@ pub(crate) struct Breaker {
     failed_users: FailedUsers,
     /// When the account is to be probed, while it is broken.
     account: Option<AccountPause>,
+    /// Whose last probe has shown nothing, and until when it makes no other.
+    idle_prober: Option<(UserId, i64)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -120,20 +132,32 @@ impl Breaker {
             pause_ms: config.pause_ms,
             failed_users: FailedUsers::None,
             account: None,
+            idle_prober: None,
         }
     }
 
     /// Requests one call of this user. A probe must be followed by [`Breaker::note`].
     pub(crate) fn enter(&mut self, now_ms: i64, user_id: UserId) -> Entry {
-        match self.state {
-            State::Closed => Entry::Call,
-            State::Open { until_ms } if now_ms >= until_ms => {
-                self.state = State::HalfOpen;
-                Entry::Probe
-            }
-            _ if self.is_anothers(user_id) => Entry::Call,
-            State::Open { until_ms } => Entry::Refused { for_ms: until_ms - now_ms },
-            State::HalfOpen => Entry::Refused { for_ms: 1_000 },
+        if let State::HalfOpen { since_ms, .. } = self.state
+            && now_ms >= since_ms + PROBE_MS
+        {
+            self.end_idle_probe(since_ms + PROBE_MS);
+        }
+        let until_ms = match self.state {
+            State::Closed => return Entry::Call,
+            State::Open { until_ms } => match self.idle_prober {
+                Some((idle, idle_until_ms)) if idle == user_id => until_ms.max(idle_until_ms),
+                _ => until_ms,
+            },
+            State::HalfOpen { .. } => now_ms + 1_000,
+        };
+        if now_ms >= until_ms {
+            self.state = State::HalfOpen { since_ms: now_ms, user_id };
+            Entry::Probe
+        } else if self.is_anothers(user_id) {
+            Entry::Call
+        } else {
+            Entry::Refused { for_ms: until_ms - now_ms }
         }
     }
 
@@ -146,16 +170,31 @@ impl Breaker {
             (Entry::Call | Entry::Probe, CallHealth::Account { probed }) => {
                 self.pause_account(now_ms, probed);
             }
-            (Entry::Probe, CallHealth::Bad) => {
+            (Entry::Probe, CallHealth::Bad) if self.is_probed_by(user_id) => {
                 self.pause_ms = self.pause_ms.saturating_mul(2).min(self.config.max_pause_ms);
                 self.state = State::Open { until_ms: now_ms + self.pause_ms };
             }
-            // A probe without a result: the next call is the probe.
-            (Entry::Probe, CallHealth::Unknown) => self.state = State::Open { until_ms: now_ms },
-            (Entry::Call, CallHealth::Good | CallHealth::Bad) => {
+            (Entry::Probe, CallHealth::Unknown) if self.is_probed_by(user_id) => {
+                self.end_idle_probe(now_ms);
+            }
+            // A probe that took too long is a call like others.
+            (Entry::Call, CallHealth::Good) | (Entry::Call | Entry::Probe, CallHealth::Bad) => {
                 self.note_call(now_ms, health == CallHealth::Bad, user_id);
             }
-            (Entry::Call, CallHealth::Unknown) | (Entry::Refused { .. }, _) => {}
+            (Entry::Call | Entry::Probe, CallHealth::Unknown) | (Entry::Refused { .. }, _) => {}
+        }
+    }
+
+    const fn is_probed_by(&self, prober: UserId) -> bool {
+        matches!(self.state, State::HalfOpen { user_id, .. } if user_id.0 == prober.0)
+    }
+
+    /// The probe has shown nothing: the next call is the probe, for as long as this one took that
+    /// of another user.
+    fn end_idle_probe(&mut self, now_ms: i64) {
+        if let State::HalfOpen { since_ms, user_id } = self.state {
+            self.idle_prober = Some((user_id, now_ms + (now_ms - since_ms)));
+            self.state = State::Open { until_ms: now_ms };
         }
     }
 
@@ -235,7 +274,7 @@ impl Breaker {
         match self.state {
             State::Closed => BreakerState::Closed,
             State::Open { .. } => BreakerState::Open,
-            State::HalfOpen => BreakerState::HalfOpen,
+            State::HalfOpen { .. } => BreakerState::HalfOpen,
         }
     }
 
@@ -244,7 +283,7 @@ impl Breaker {
         match (self.state, self.account) {
             (State::Open { until_ms }, Some(account)) => until_ms.min(account.probe_ms),
             (State::Open { until_ms }, None) => until_ms,
-            (State::Closed | State::HalfOpen, _) => 0,
+            (State::Closed | State::HalfOpen { .. }, _) => 0,
         }
     }
 
@@ -407,7 +446,35 @@ mod tests {
         let mut breaker = opened();
         assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
         breaker.note(1_004, Entry::Probe, CallHealth::Unknown, ANN);
-        assert_eq!(breaker.enter(1_004, ANN), Entry::Probe);
+        assert_eq!(breaker.enter(1_005, ANN), Entry::Probe);
+    }
+
+    #[test]
+    fn a_probe_that_lasts_is_not_waited_for() {
+        let mut breaker = opened();
+        breaker.failed_users = FailedUsers::Many;
+        assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
+        assert_eq!(breaker.enter(26_002, BOB), Entry::Refused { for_ms: 1_000 });
+        // Whoever held it lets others go first, for as long.
+        assert_eq!(breaker.enter(26_003, ANN), Entry::Refused { for_ms: 25_000 });
+        assert_eq!(breaker.enter(26_004, BOB), Entry::Probe);
+        // It ends late, and says nothing of the one that is under way.
+        breaker.note(26_005, Entry::Probe, CallHealth::Unknown, ANN);
+        assert_eq!(breaker.enter(26_006, ANN), Entry::Refused { for_ms: 1_000 });
+        breaker.note(26_007, Entry::Probe, CallHealth::Good, BOB);
+        assert_eq!(breaker.enter(26_008, ANN), Entry::Call);
+    }
+
+    #[test]
+    fn who_probes_in_vain_leaves_the_next_probe_to_others() {
+        let mut breaker = opened();
+        breaker.failed_users = FailedUsers::Many;
+        assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
+        breaker.note(11_003, Entry::Probe, CallHealth::Unknown, ANN);
+        assert_eq!(breaker.enter(11_003, ANN), Entry::Refused { for_ms: 10_000 });
+        assert_eq!(breaker.enter(11_003, BOB), Entry::Probe);
+        breaker.note(11_004, Entry::Probe, CallHealth::Unknown, BOB);
+        assert_eq!(breaker.enter(11_005, ANN), Entry::Probe, "the last one alone waits");
     }
 
     #[test]

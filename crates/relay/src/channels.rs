@@ -61,7 +61,8 @@ pub(crate) struct Busy {
     pub for_ms: i64,
 }
 
-/// One call in flight on a channel. The upstream's health is reported at its end.
+/// One call in flight on a channel. The upstream's health is reported at its end, that of a probe
+/// when it replies.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     channels: Arc<Channels>,
@@ -334,6 +335,24 @@ impl Attempt {
             true => CallHealth::Bad,
             false => CallHealth::Good,
         };
+        self.report_probe();
+    }
+
+    /// An upstream that replies is well, which others need not learn only when the client has read
+    /// it all. Whether its account works is known by the reply itself.
+    fn report_probe(&mut self) {
+        let (health, user_id) = (self.health, self.user_id);
+        if self.entry != Some(Entry::Probe)
+            || health != CallHealth::Good
+            || lock(&self.state.breaker).has_broken_account()
+        {
+            return;
+        }
+        self.entry = Some(Entry::Call);
+        let now_ms = self.channels.now_ms();
+        self.channels.change(&self.state, None, |it| {
+            it.note(now_ms, Entry::Probe, health, user_id);
+        });
     }
 
     /// Reports a request without a reply.
@@ -349,7 +368,7 @@ impl Attempt {
         self.account = self.account.take().or(fault);
     }
 
-    /// The same, where it says so in words alone.
+    /// The same, where it says so in words alone, which have been searched for the key.
     pub(crate) fn account_said(&mut self, message: Option<&str>) {
         let why = message.map(|message| reason("a reply", Some(message)));
         self.account_is_broken(why.map(|why| AccountFault { why, is_sure: true }));

@@ -205,6 +205,33 @@ on_sqlite! {
         world.close().await;
     }
 
+    async fn a_probe_whose_reply_is_read_slowly_keeps_nobody_waiting(db: TestDb) {
+        let world = World::open(db).await;
+        world.model("m", fixed(1), Reply::text("sick").status(500)).await;
+        let (ann, bob) = (world.payer(1_000).await, world.payer(1_000).await);
+        eventually("the breaker to open for all", || async {
+            let statuses = [world.pay("m", &ann).await.status, world.pay("m", &bob).await.status];
+            (statuses == [503, 503]).then_some(())
+        })
+        .await;
+        let gate = Gate::new();
+        world.upstream.on("/m", Reply::sse(["{}"]).wait(&gate).event("[DONE]"));
+        let mut probe = eventually("a call to be the probe", || async {
+            let call = world.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+            let answer = call.stream().await;
+            (answer.status == 200).then_some(answer)
+        })
+        .await;
+        probe.read_until("{}").await;
+
+        world.upstream.on("/m", Reply::text("ok"));
+        world.pay("m", &bob).await.expect(200);
+
+        gate.open();
+        probe.rest().await.unwrap();
+        world.close().await;
+    }
+
     async fn when_all_are_left_alone_there_is_no_channel(db: TestDb) {
         let world = World::open(db).await;
         world.model("m", fixed(1), Reply::text("sick").status(500)).await;

@@ -40,10 +40,13 @@ on_both_databases! {
         world.upstream.on("/other", Reply::text("ok"));
         world.channel(&["video", "other"], json!({})).await;
         world.admin().price("video", fixed(10)).await;
-        let (ann, bob) = (world.payer(1_000).await, world.payer(0).await);
+        // What one user's calls say of a channel closes it to that user alone.
+        let (ann, bob, cid) =
+            (world.payer(1_000).await, world.payer(1_000).await, world.payer(0).await);
         let mut readers: Vec<StreamAnswer> = Vec::new();
-        for _ in 0..MANY {
-            let mut reader = world.server.call("GET", "/pass/video").key(&ann.key).stream().await;
+        for payer in [&ann, &bob].repeat(MANY / 2) {
+            let mut reader =
+                world.server.call("GET", "/pass/video").key(&payer.key).stream().await;
             reader.next_chunk().await.unwrap().unwrap();
             readers.push(reader);
         }
@@ -55,9 +58,12 @@ on_both_databases! {
             assert!(rest.is_err(), "the call took longer than it may, and was not cut");
         }
 
-        let spent = 10 * i64::try_from(MANY).unwrap();
-        world.wait_for_money(&ann, 1_000 - spent, spent).await;
-        world.pay("other", &bob).await.expect(200);
+        let spent = 10 * i64::try_from(MANY / 2).unwrap();
+        for payer in [&ann, &bob] {
+            world.wait_for_money(payer, 1_000 - spent, spent).await;
+            world.pay("other", payer).await.expect(200);
+        }
+        world.pay("other", &cid).await.expect(200);
         world.close().await;
     }
 }

@@ -1,5 +1,5 @@
-// An upstream in Go that says which model it reads in a request: a form's by FormValue, which looks
-// in the query too, else that of a JSON body.
+// An upstream in Go that says which model and size it reads in a request: a form's by FormValue,
+// which looks in the query too, else those of a JSON body.
 package main
 
 import (
@@ -9,27 +9,31 @@ import (
 	"os"
 )
 
-func model(r *http.Request) any {
+func read(r *http.Request) map[string]any {
+	found := map[string]any{"reader": "go", "model": nil, "size": nil}
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if kind == "multipart/form-data" || kind == "application/x-www-form-urlencoded" {
-		if value := r.FormValue("model"); value != "" {
-			return value
+		for _, name := range []string{"model", "size"} {
+			if value := r.FormValue(name); value != "" {
+				found[name] = value
+			}
 		}
-		return nil
+		return found
 	}
 	var body struct {
 		Model any `json:"model"`
+		Size  any `json:"size"`
 	}
-	if json.NewDecoder(r.Body).Decode(&body) != nil {
-		return nil
+	if json.NewDecoder(r.Body).Decode(&body) == nil {
+		found["model"], found["size"] = body.Model, body.Size
 	}
-	return body.Model
+	return found
 }
 
 func main() {
 	handler := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]any{"reader": "go", "model": model(r)})
+		_ = json.NewEncoder(w).Encode(read(r))
 	}
 	if err := http.ListenAndServe("127.0.0.1:"+os.Args[1], http.HandlerFunc(handler)); err != nil {
 		panic(err)

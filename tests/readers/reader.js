@@ -1,4 +1,4 @@
-// An upstream in Node that says which model it reads in a request, by Express and multer.
+// An upstream in Node that says which model and size it reads in a request, by Express and multer.
 const express = require("express");
 const multer = require("multer");
 
@@ -7,8 +7,8 @@ app.use(express.json({ type: ["json", "+json"] }));
 app.use(express.urlencoded({ extended: true }));
 app.use(multer().any());
 app.use((request, response) => {
-  const model = (request.body || {}).model ?? null;
-  response.json({ reader: "express", model });
+  const { model = null, size = null } = request.body || {};
+  response.json({ reader: "express", model, size });
 });
 // A body that can't be read names no model.
 app.use((error, request, response, next) => {

@@ -1,5 +1,5 @@
-"""An upstream in Python that says which model it reads in a request, by Flask: a form's, else that
-of a JSON body, whatever its type says."""
+"""An upstream in Python that says which model and size it reads in a request, by Flask: a form's,
+else those of a JSON body, whatever its type says."""
 
 import logging
 import sys
@@ -14,11 +14,11 @@ METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 @app.route("/", defaults={"path": ""}, methods=METHODS)
 @app.route("/<path:path>", methods=METHODS)
 def read(path):
-    model = request.form.get("model")
-    if model is None:
+    fields = request.form
+    if fields.get("model") is None:
         body = request.get_json(force=True, silent=True)
-        model = body.get("model") if isinstance(body, dict) else None
-    return jsonify(reader="flask", model=model)
+        fields = body if isinstance(body, dict) else {}
+    return jsonify(reader="flask", model=fields.get("model"), size=fields.get("size"))
 
 
 app.run("127.0.0.1", int(sys.argv[1]), threaded=True)

@@ -16,6 +16,8 @@ from newapi_server import Server, free_port, run
 
 READERS = os.environ["READERS_DIR"]
 CHEAP, DEAR = 1, 1000
+# What one model costs more for, by the size that its request names.
+BIG = [{"at": "body:/size", "is": "big", "factor": DEAR}]
 JSON = "application/json"
 FORM = "multipart/form-data; boundary=b"
 PATH = "/v1/chat/completions"
@@ -39,8 +41,8 @@ class Readers(Server):
             command = commands(str(self.ports[name]))[name]
             self.readers.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
         super().__init__(newapi, directory, UPSTREAM_ALLOW_NETS="127.0.0.0/8")
-        for model, quota in (("cheap", CHEAP), ("dear", DEAR)):
-            price = {"model_name": model, "channel_type": 52, "fixed_quota": quota}
+        for model, quota, tiers in (("cheap", CHEAP, []), ("dear", DEAR, []), ("sized", CHEAP, BIG)):
+            price = {"model_name": model, "channel_type": 52, "fixed_quota": quota, "tiers": tiers}
             self.api("POST", "/api/ability", price)
         for name, port in self.ports.items():
             self.set_up(name, port)
@@ -48,7 +50,7 @@ class Readers(Server):
     def set_up(self, name, port):
         self.api("POST", "/api/channel", {
             "name": name, "type": 52, "base_url": f"http://127.0.0.1:{port}", "key": "k",
-            "models": ["cheap", "dear"], "groups": [name],
+            "models": ["cheap", "dear", "sized"], "groups": [name],
         })
         user = {"username": name, "password": "a good password", "quota": 10**9, "group": name}
         user_id = self.api("POST", "/api/user", user)["id"]
@@ -147,6 +149,16 @@ HOSTILE = {
     "model twice": (typed(JSON), b'{"model":"cheap","model":"dear"}', ""),
     "Model": (typed(JSON), b'{"model":"cheap","MODEL":"dear"}', ""),
     "escaped": (typed(JSON), b'{"model":"cheap","\\u006dodel":"dear"}', ""),
+    "size twice": (typed(JSON), b'{"model":"sized","size":"small","size":"big"}', ""),
+    "Size": (typed(JSON), b'{"model":"sized","size":"small","Size":"big"}', ""),
+    "size, folded": (typed(JSON), '{"model":"sized","size":"small","ſize":"big"}'.encode(), ""),
+    "size, folded and escaped": (
+        typed(JSON), b'{"model":"sized","size":"small","\\u017fize":"big"}', ""),
+    "[size]": (typed(JSON), b'{"model":"sized","size":"small","[size]":"big"}', ""),
+    "[size] of a form": (
+        typed(FORM),
+        form(named('name="model"', "sized"), named('name="size"', "small"),
+             named('name="[size]"', "big")), ""),
     "two documents": (typed(JSON), b'{"model":"cheap"} {"model":"dear"}', ""),
     "gzip with a comment": (
         typed(FORM) + [("Content-Encoding", "gzip")],
@@ -167,7 +179,7 @@ HOSTILE = {
 }
 for spelling in (
     'name*0="mod"; name*1="el"', "name*=us-ascii''model", 'name="mod\\el"', 'name="Model"',
-    'name="model[]"', 'name="model[x]"', 'name=" model"', 'name="mod%65l"', 'name="model"',
+    'name="model[]"', 'name="model[x]"', 'name="[model]"', 'name=" model"', 'name="mod%65l"', 'name="model"',
     'name="model"; filename="x"', 'x="; name=model"; name="other"',
     'name="other"; name="model"', 'filename="; name=model"; name="other"', 'name =model',
     'name="x\\"; name=\\"model"', 'name="=?utf-8?B?bW9kZWw=?="',
@@ -184,6 +196,7 @@ for header in (
 
 HONEST = {
     "JSON": (typed(JSON), CHEAP_JSON, "?a=1"),
+    "JSON with a size": (typed(JSON), b'{"model":"sized","size":"small"}', ""),
     "JSON, UTF-8": (typed(f"{JSON}; charset=UTF-8"), b' {"a":"\xe5\x9b\xbe","model":"cheap"}', ""),
     "JSON, escaped": (typed(JSON), b'{"\\u006dodel":"ch\\u0065ap"}', ""),
     "JSON, compressed": (
@@ -203,7 +216,8 @@ HONEST = {
 DANGEROUS = {
     "go": (
         "boundary*", "boundary* first", "boundary*0", "JSON as a form", "model in the query",
-        "model twice", "Model", "gzip with a comment", "bare line feeds",
+        "model twice", "Model", "gzip with a comment", "bare line feeds", "size twice", "Size",
+        "size, folded", "size, folded and escaped",
         'name*0="mod"; name*1="el" before', "name*=us-ascii''model before",
         "a part with Content-Transfer-Encoding: quoted-printable",
     ),
@@ -213,6 +227,13 @@ DANGEROUS = {
     ),
     "express": ("JSON as a form", "JSON in UTF-7", "JSON in UTF-16", "escaped"),
 }
+
+
+def price_of(answer):
+    """What the reader of a request would have it cost: cheap or dear, or nothing."""
+    if answer["model"] != "sized":
+        return answer["model"]
+    return "dear" if answer["size"] == "big" else "cheap"
 
 
 def everywhere(server, table):
@@ -232,7 +253,7 @@ def everywhere(server, table):
 def test_readers_read_what_is_honest(server):
     for (reader, name), (status, answer, headers) in everywhere(server, HONEST):
         assert status == 200, f"{reader}, {name}: {status} {answer}"
-        assert answer["model"] == "cheap", f"{reader}, {name}: {answer}"
+        assert price_of(answer) == "cheap", f"{reader}, {name}: {answer}"
         assert headers["X-Newapi-Quota"] == str(CHEAP), f"{reader}, {name}: {headers}"
 
 
@@ -244,7 +265,7 @@ def test_what_is_paid_for_is_what_is_read(server):
             continue
         assert status == 200, f"{reader}, {name}: {status} {answer}"
         passed += 1
-        read, paid = answer["model"], headers["X-Newapi-Quota"]
+        read, paid = price_of(answer), headers["X-Newapi-Quota"]
         fair = {None: True, "cheap": paid == str(CHEAP), "dear": paid == str(DEAR)}
         assert fair.get(read), f"{reader}, {name}: paid {paid}, read {read}"
     assert passed, "some are harmless once they are sent on as they were read"
@@ -256,7 +277,7 @@ def test_the_table_has_teeth(server):
         for name in names:
             headers, body, query = HOSTILE[name]
             answer = send(server.ports[reader], headers, body, query)[1]
-            assert answer["model"] == "dear", f"{reader}, {name}: {answer}"
+            assert price_of(answer) == "dear", f"{reader}, {name}: {answer}"
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ mod price;
 mod quota;
 mod ratio;
 mod schedule;
+pub mod spelling;
 mod task;
 mod terms;
 mod usage;

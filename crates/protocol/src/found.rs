@@ -75,8 +75,9 @@ pub(crate) struct DocumentValues {
     /// Some count of the request's tokens, or of the reply's, can't be one; over all documents.
     pub(crate) bad_input: bool,
     pub(crate) bad_output: bool,
-    /// A member that one text is kept of has come twice.
-    pub(crate) twice: bool,
+    /// Another reader may find something else: a member that one text is kept of has come twice,
+    /// or one that is looked at is there in another spelling.
+    pub(crate) unclear: bool,
     /// Texts that must be the same are not.
     pub(crate) differs: bool,
     /// Text that was made; over all documents.
@@ -105,7 +106,7 @@ impl DocumentValues {
             bad: None,
             bad_input: false,
             bad_output: false,
-            twice: false,
+            unclear: false,
             differs: false,
             text: TokenCounter::default(),
             whole: TokenCounter::default(),
@@ -124,7 +125,7 @@ impl DocumentValues {
         self.tests = 0;
         self.kept.clear();
         self.bad = None;
-        self.twice = false;
+        self.unclear = false;
         self.differs = false;
     }
 
@@ -363,7 +364,7 @@ impl DocumentValues {
         let before = self.kept.iter().filter(|kept| kept.slot == slot).count();
         if before == MAX_RESULTS {
             // What is beyond is not read, so the document must not count as read.
-            self.twice = true;
+            self.unclear = true;
             return;
         }
         let text = String::from_utf8_lossy(value.text);
@@ -378,7 +379,7 @@ impl DocumentValues {
             return;
         }
         let awaits = kept_as.and_then(|slot| slot.filter);
-        self.twice |= before > 0 && !kept_as.is_some_and(|slot| slot.plural);
+        self.unclear |= before > 0 && !kept_as.is_some_and(|slot| slot.plural);
         let is_number = value.kind == ScalarKind::Number;
         self.kept.push(KeptText { slot, text, is_number, awaits });
     }

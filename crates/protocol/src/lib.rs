@@ -75,7 +75,7 @@ pub use reading::{
     BodyShape, CallOutcome, MeterFault, ReplyFailure, ReplyHead, ReplyReader, ReplyReading,
 };
 pub use reference::{BEGIN as REFERENCE_BEGIN, reference};
-pub use refusal::Refusal;
+pub use refusal::{Refusal, UnreadBody};
 pub use request::RequestReading;
 pub use route::{
     PathCaptures, ProtocolRoute, RouteMatch, RoutePattern, RoutePatternError, RouteSession,

@@ -4,6 +4,7 @@
 //! leads to cost no more than their parsing.
 
 use domain::Meter;
+use domain::spelling::resembles;
 
 /// Number of a place in the tree.
 pub(crate) type NodeId = u16;
@@ -36,7 +37,7 @@ pub(crate) enum PointerAction {
 /// A place in the tree.
 #[derive(Debug)]
 pub(crate) struct PointerNode {
-    pub(crate) keys: Box<[(Box<[u8]>, NodeId)]>,
+    pub(crate) keys: Box<[(Box<str>, NodeId)]>,
     pub(crate) each: NodeId,
     /// Some key is an index.
     pub(crate) indexed: bool,
@@ -136,6 +137,20 @@ pub(crate) struct PointerProgram {
     pub(crate) tests: Box<[ValueTest]>,
     pub(crate) filters: Box<[Vec<String>]>,
     pub(crate) keeps: Box<[TextSlot]>,
+    pub(crate) spellings: Spellings,
+}
+
+/// What another spelling of a member's name means. Looked for in requests, which may be meant for
+/// an upstream that reads it: the reply of an upstream has one reader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Spellings {
+    /// It is another name.
+    #[default]
+    Apart,
+    /// It is noted: what the document says is not clear.
+    Noted,
+    /// It is the member.
+    Same,
 }
 
 impl PointerProgram {
@@ -153,23 +168,33 @@ impl PointerNode {
         !self.keys.is_empty()
     }
 
-    /// The place of the member `key`; `own` is this one's.
+    /// The place of the member `key`, if it is one that matters.
     #[inline]
-    pub(crate) fn member(&self, own: NodeId, key: &[u8]) -> NodeId {
+    pub(crate) fn member(&self, key: &[u8]) -> Option<NodeId> {
         // Most names differ in length or first letter: that is cheaper than a comparison.
         let fits = |name: &[u8]| name.len() == key.len() && name.first() == key.first();
-        match self.keys.iter().find(|(name, _)| fits(name) && **name == *key) {
-            Some((_, id)) => *id,
-            None if self.deep => own,
-            None => NONE,
-        }
+        let is = |name: &str| fits(name.as_bytes()) && name.as_bytes() == key;
+        self.keys.iter().find(|(name, _)| is(name)).map(|(_, id)| *id)
+    }
+
+    /// The place of the member that some reader takes `key` for, which is not its name.
+    #[inline]
+    pub(crate) fn other_spelling(&self, key: &[u8]) -> Option<NodeId> {
+        self.keys.iter().find(|(name, _)| resembles(key, name)).map(|(_, id)| *id)
+    }
+
+    /// The place of all other members; `own` is this one's.
+    #[inline]
+    pub(crate) const fn below(&self, own: NodeId) -> NodeId {
+        if self.deep { own } else { NONE }
     }
 
     /// The place of the element `index`.
     #[inline]
     pub(crate) fn element(&self, own: NodeId, index: u32) -> NodeId {
         if self.indexed {
-            return self.member(own, index.to_string().as_bytes());
+            let member = self.member(index.to_string().as_bytes());
+            return member.unwrap_or_else(|| self.below(own));
         }
         if self.each == NONE && self.deep { own } else { self.each }
     }

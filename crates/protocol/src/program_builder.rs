@@ -2,8 +2,8 @@
 
 use crate::pointer::{Pointer, Segment};
 use crate::program::{
-    CountSlot, NONE, NodeId, PointerAction, PointerNode, PointerProgram, TestRule, TextRole,
-    TextSlot, ValueTest,
+    CountSlot, NONE, NodeId, PointerAction, PointerNode, PointerProgram, Spellings, TestRule,
+    TextRole, TextSlot, ValueTest,
 };
 use domain::Meter;
 use std::collections::BTreeMap;
@@ -62,9 +62,11 @@ pub(crate) struct ProgramBuilder {
     keeps: Vec<TextSlot>,
     /// Pointers begin at any member.
     is_anywhere: bool,
+    spellings: Spellings,
 }
 
 impl ProgramBuilder {
+    /// Of what upstreams send.
     pub(crate) fn new() -> Self {
         Self {
             drafts: vec![NodeDraft::default()],
@@ -73,7 +75,13 @@ impl ProgramBuilder {
             filters: Vec::new(),
             keeps: Vec::new(),
             is_anywhere: false,
+            spellings: Spellings::Apart,
         }
+    }
+
+    /// Of what clients send.
+    pub(crate) fn for_requests() -> Self {
+        Self { spellings: Spellings::Noted, ..Self::new() }
     }
 
     /// How many pointers of meters there are.
@@ -108,7 +116,9 @@ impl ProgramBuilder {
         asks: TestRule,
     ) -> Result<u8, ProgramError> {
         let test = number(self.tests.len(), MAX_TESTS)?;
-        let any = pointers.len() > 1 || pointers.iter().any(Pointer::is_plural);
+        // Of a member that comes twice, a reader of a request may take the first.
+        let is_asked = self.spellings != Spellings::Apart;
+        let any = is_asked || pointers.len() > 1 || pointers.iter().any(Pointer::is_plural);
         self.tests.push(ValueTest { any, asks });
         for pointer in pointers {
             let node = self.plain_place(pointer)?;
@@ -143,6 +153,8 @@ impl ProgramBuilder {
         let limit = KEPT_OF_IDS;
         let slot = TextSlot { what, rank: 0, limit, plural: true, same: false, filter: None };
         self.keep(pointer, slot)?;
+        // What only looks like a name may be anything there, and is none without an id in it.
+        self.spellings = Spellings::Same;
         self.is_anywhere = true;
         Ok(())
     }
@@ -278,6 +290,7 @@ impl ProgramBuilder {
             tests: self.tests.into(),
             filters: self.filters.into_iter().map(|(_, _, words)| words).collect(),
             keeps: self.keeps.into(),
+            spellings: self.spellings,
         }
     }
 }
@@ -290,7 +303,7 @@ impl NodeDraft {
         let chars = has(|it| matches!(it, PointerAction::Count(_) | PointerAction::Data));
         PointerNode {
             indexed: self.keys.keys().any(|name| is_index(name)),
-            keys: self.keys.into_iter().map(|(key, id)| (key.as_bytes().into(), id)).collect(),
+            keys: self.keys.into_iter().collect(),
             each: self.each.unwrap_or(NONE),
             actions: self.actions.into(),
             filters: self.filters.into(),

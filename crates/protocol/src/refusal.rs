@@ -6,6 +6,7 @@ use crate::program::TestRule;
 use crate::request::{RequestRules, all_parameters};
 use crate::route::ProtocolRoute;
 use crate::walk::JsonWalker;
+use domain::spelling::{begins_like, resembles};
 
 /// What a request may not say, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub(crate) enum ParameterNames {
 impl ParameterNames {
     fn has(&self, name: &str) -> bool {
         match self {
-            Self::One(one) => one.eq_ignore_ascii_case(name),
+            Self::One(one) => resembles(name.as_bytes(), one),
             Self::Begins(begin, except) => {
                 let head = name.get(..begin.len());
                 head.is_some_and(|head| head.eq_ignore_ascii_case(begin))
@@ -49,6 +50,15 @@ impl ParameterNames {
             }
         }
     }
+}
+
+/// Why nothing can be said of a request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnreadBody {
+    /// It is not one JSON object.
+    NoObject,
+    /// A member that is read is there twice, or in another spelling.
+    Ambiguous,
 }
 
 impl TestRule {
@@ -87,20 +97,11 @@ impl Refusal {
     }
 }
 
-/// Whether a text may begin with one of these, as any reader may take it: in capitals, or behind
-/// blanks.
+/// Whether a text may begin with one of these, as any reader may take it: in any spelling, or with
+/// an escape.
 fn begins(text: &[u8], signs: &[Box<str>]) -> bool {
-    let text = text.trim_ascii_start();
-    match text {
-        // An escape, or a blank of another script.
-        [b'\\', ..] | [0xc2, 0x85 | 0xa0, ..] | [0xe1, 0x9a, ..] => return true,
-        [0xe2, 0x80 | 0x81, ..] | [0xe3, 0x80, ..] => return true,
-        _ => {}
-    }
-    signs.iter().any(|sign| {
-        let head = text.get(..sign.len());
-        head.is_some_and(|head| head.eq_ignore_ascii_case(sign.as_bytes()))
-    })
+    text.trim_ascii_start().first() == Some(&b'\\')
+        || signs.iter().any(|sign| begins_like(text, sign))
 }
 
 impl ProtocolRoute {
@@ -114,10 +115,10 @@ impl ProtocolRoute {
     /// be read for it.
     #[must_use]
     pub fn may_be_refused(&self, body: &[u8]) -> bool {
-        let RequestRules { signs, body_names, .. } = &*self.request;
+        let signs = &self.request.signs;
         // What is written with escapes has to be read.
         !signs.is_empty()
-            && (body_names.escape.find(body).is_some()
+            && (memchr::memmem::find(body, b"\\u").is_some()
                 || memchr::memchr_iter(b'"', body).any(|at| begins(&body[at + 1..], signs)))
     }
 
@@ -149,13 +150,11 @@ impl ProtocolRoute {
         })
     }
 
-    /// The first thing that a request's body says, and may not; `Err` where it is not one JSON
-    /// object, so that nothing can be said of it.
+    /// The first thing that a request's body says, and may not.
     ///
     /// # Errors
-    /// When the body can't be read.
-    #[expect(clippy::result_unit_err, reason = "there is one way to fail")]
-    pub fn refusal_by_body(&self, body: &[u8]) -> Result<Option<&Refusal>, ()> {
+    /// When it can't be read, or another reader may find something else in it.
+    pub fn refusal_by_body(&self, body: &[u8]) -> Result<Option<&Refusal>, UnreadBody> {
         let RequestRules { program, refuse, .. } = &*self.request;
         if body.is_empty() || !self.refuses_by_body() {
             return Ok(None);
@@ -165,7 +164,10 @@ impl ProtocolRoute {
         walker.finish(program);
         let is_whole = body[used..].iter().all(u8::is_ascii_whitespace);
         if !(is_whole && walker.is_done() && walker.is_object()) {
-            return Err(());
+            return Err(UnreadBody::NoObject);
+        }
+        if walker.found.unclear {
+            return Err(UnreadBody::Ambiguous);
         }
         let holds = |it: &&Refusal| match it.place {
             RefusalPlace::Body { test, .. } => walker.found.tests >> test & 1 == 1,
@@ -182,7 +184,16 @@ mod tests {
     #[test]
     fn a_body_that_may_be_refused_is_read() {
         let signs = ["models".into(), "fusion".into()];
-        for text in ["models\"", "Models", " \nmodels", "\\tmodels", "\u{a0}models", "\u{3000}x"] {
+        for text in [
+            "models\"",
+            "Models",
+            " \nmodels",
+            "\\tmodels",
+            "\u{a0}models",
+            "\u{3000}fusion",
+            "[models]",
+            "fuſion",
+        ] {
             assert!(begins(text.as_bytes(), &signs), "{text:?}");
         }
         for text in ["", "model\":1", ":1", "\n}", "模型", "amodels"] {

@@ -2,14 +2,18 @@
 
 use crate::count;
 use crate::found::DocumentValues;
+use crate::pointer::MAX_NAME;
 use crate::program::{PointerProgram, TextRole};
 use crate::refusal::Refusal;
 use crate::route::{PathCaptures, ProtocolRoute, ValueSource};
 use crate::walk::JsonWalker;
+use domain::spelling::resembles;
 use domain::{Meter, Meters};
-use memchr::memmem::Finder;
 use percent_encoding::percent_decode_str;
 use std::ops::Range;
+
+/// No longer key is looked at: six bytes for each of the longest name, if all were escapes.
+const MAX_SPELLING: usize = 6 * MAX_NAME;
 
 /// The slots of each unit, the preferred one first, and what stands for it where none is there.
 pub(crate) type UnitSlots = Vec<(Meter, Range<usize>, Option<i64>)>;
@@ -36,22 +40,57 @@ pub(crate) struct RequestRules {
     pub(crate) body_names: BodyNames,
 }
 
-/// What a body contains that names something at one of a few places: all names that lead there, or
-/// an escape. Searched for in most bodies, so it is prepared.
+/// What a body contains that names something at one of a few places: keys that are, in any
+/// spelling, all the names that lead there.
 #[derive(Debug)]
 pub(crate) struct BodyNames {
-    places: Vec<Vec<Finder<'static>>>,
-    pub(crate) escape: Finder<'static>,
+    names: Vec<Box<str>>,
+    /// The names of each place, by their numbers.
+    places: Vec<Vec<usize>>,
 }
 
 impl BodyNames {
     pub(crate) fn of(sources: &[ValueSource]) -> Self {
-        let finder = |text: &str| Finder::new(text).into_owned();
+        let mut names: Vec<Box<str>> = Vec::new();
+        let mut number = |name: &str| {
+            names.iter().position(|known| **known == *name).unwrap_or_else(|| {
+                names.push(name.into());
+                names.len() - 1
+            })
+        };
         let places = sources.iter().filter_map(ValueSource::body_names);
-        Self {
-            places: places.map(|names| names.map(finder).collect()).collect(),
-            escape: finder("\\u"),
+        let places = places.map(|leading| leading.map(&mut number).collect()).collect();
+        Self { names, places }
+    }
+
+    /// Whether a body may name something there. It is not parsed: a key stands between two quotes
+    /// and before a colon, as little else does.
+    fn may_be_in(&self, body: &[u8]) -> bool {
+        if self.places.is_empty() {
+            return false;
         }
+        let mut seen = vec![false; self.names.len()];
+        let mut begin = None;
+        for at in memchr::memchr_iter(b'"', body) {
+            let Some(key) = begin.replace(at + 1).and_then(|begin| body.get(begin..at)) else {
+                continue;
+            };
+            let ends = || body[at + 1..].iter().find(|b| !b.is_ascii_whitespace());
+            if key.len() > MAX_SPELLING || ends() != Some(&b':') {
+                continue;
+            }
+            // One with an escape may be any.
+            if memchr::memchr(b'\\', key).is_some() {
+                return true;
+            }
+            for (seen, name) in seen.iter_mut().zip(&self.names) {
+                *seen |= resembles(key, name);
+            }
+            if self.places.iter().any(|place| place.iter().all(|&name| seen[name])) {
+                return true;
+            }
+        }
+        false
     }
 }
 
@@ -60,8 +99,8 @@ impl BodyNames {
 pub struct RequestReading {
     /// The model.
     pub model: Option<String>,
-    /// A member that is read appears twice: the request must be refused, because another reader
-    /// may take the other one.
+    /// A member that is read appears twice, or in another spelling: the request must be refused,
+    /// because another reader may take the other one.
     pub ambiguous: bool,
     /// The ids of resources that it is about.
     pub resources: Vec<String>,
@@ -90,7 +129,11 @@ impl ProtocolRoute {
     /// submits work that continues without it.
     #[must_use]
     pub fn is_made_once(&self, body: &[u8]) -> bool {
-        self.once || self.continues_without_client(body)
+        if self.once || !self.request.reads_once {
+            return self.once;
+        }
+        let read = self.read_request(&PathCaptures::default(), "", body);
+        read.once || read.ambiguous
     }
 
     /// Whether this body asks for work that continues without its client.
@@ -129,7 +172,7 @@ impl ProtocolRoute {
             model: stand_in(&self.model, TextRole::Model)
                 .map(|model| self.priced_as(self.without_prefix(&model))),
             models_differ: found.differs,
-            ambiguous: found.twice || ambiguous,
+            ambiguous: found.unclear || ambiguous,
             resources,
             input_tokens: found.text.tokens(),
             // Of a batch only the sum of its requests: a member beside them bounds nothing.
@@ -159,11 +202,7 @@ impl ProtocolRoute {
     /// not be read for it.
     #[must_use]
     pub fn may_use_resources(&self, body: &[u8]) -> bool {
-        let has = |text: &Finder<'_>| text.find(body).is_some();
-        let BodyNames { places, escape } = &self.request.body_names;
-        // A name may be written with escapes. The last name of a place is the rarest.
-        !places.is_empty()
-            && (has(escape) || places.iter().any(|names| names.iter().rev().all(has)))
+        self.request.body_names.may_be_in(body)
     }
 
     fn resources(
@@ -182,7 +221,7 @@ impl ProtocolRoute {
             walker.feed(program, body);
             let texts = walker.found.texts(program, TextRole::Resource);
             ids.extend(texts.map(str::to_owned));
-            ambiguous = walker.found.twice;
+            ambiguous = walker.found.unclear;
         }
         for source in &self.uses {
             let other = match source {

@@ -91,10 +91,7 @@ impl PricedRequest<'_> {
         for route in self.routes {
             let read = route.read_request(&PathCaptures::default(), "", json);
             if read.ambiguous {
-                return Err(faults::invalid(
-                    "请求体中有重复的字段",
-                    "a member of the body that the price depends on is there twice",
-                ));
+                return Err(faults::body_ambiguous());
             }
             check_units(&read, priced)?;
             for (meter, names) in route.unit_members().filter(|(meter, _)| priced(*meter)) {

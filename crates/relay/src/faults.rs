@@ -412,6 +412,15 @@ pub(crate) fn background_by_use() -> Fault {
     invalid(zh, en)
 }
 
+/// What two readers may read differently, in a body.
+pub(crate) fn body_ambiguous() -> Fault {
+    let (zh, en) = (
+        "请求体中有重复或拼写不符的字段",
+        "a member of the body that is read here is there twice, or in another spelling",
+    );
+    invalid(zh, en)
+}
+
 /// What two readers may read differently.
 pub(crate) fn ambiguous(name: &str) -> Fault {
     invalid(

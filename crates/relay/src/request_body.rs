@@ -10,7 +10,7 @@ use bytes::Bytes;
 use domain::{Fault, ModelName};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
-use protocol::{Refusal, ValueSource};
+use protocol::{Refusal, UnreadBody, ValueSource};
 use serde_json::value::RawValue;
 use upstream::media::{self, MediaError, MediaKind};
 use upstream::multipart::{self, MultipartError};
@@ -37,6 +37,9 @@ pub(crate) fn model_in_body(
 /// Reads the one model that all requests of a body name.
 pub(crate) fn models_in_body(spoken: &Spoken, plain: &[u8]) -> Result<ModelName, Fault> {
     let read = spoken.route().read_request(spoken.captures(), "", plain);
+    if read.ambiguous {
+        return Err(faults::body_ambiguous());
+    }
     if read.models_differ {
         return Err(faults::models_differ());
     }
@@ -126,7 +129,7 @@ pub(crate) fn resource_ids(
     }
     let read = route.read_request(spoken.captures(), query, json);
     if read.ambiguous {
-        return Err(faults::ambiguous("uses"));
+        return Err(faults::body_ambiguous());
     }
     ids.extend(read.resources);
     Ok(ids)
@@ -172,7 +175,8 @@ pub(crate) fn check_body(
     match route.refusal_by_body(&said) {
         Ok(None) => Ok(()),
         Ok(Some(Refusal { zh, en, .. })) => Err(faults::invalid(zh, en)),
-        Err(()) => Err(no_object()),
+        Err(UnreadBody::NoObject) => Err(no_object()),
+        Err(UnreadBody::Ambiguous) => Err(faults::body_ambiguous()),
     }
 }
 

@@ -80,8 +80,8 @@ pub fn field(boundary: &str, body: &[u8], name: &str) -> Result<Field, Multipart
 }
 
 /// The fields of a form as the text of a JSON object, so that both are read in one way: every value
-/// a string. A name that some parsers cut or decode (`size[]`, `size.x`) is cut and decoded, one
-/// that comes twice is there twice, and so is one whose value is a file or encoded.
+/// a string. A name that some parsers cut or decode (`size[]`, `[size]`, `size.x`) is cut and
+/// decoded, one that comes twice is there twice, and so is one whose value is a file or encoded.
 ///
 /// # Errors
 /// When the form can't be parsed.
@@ -90,13 +90,17 @@ pub fn as_json(boundary: &str, body: &[u8]) -> Result<String, MultipartError> {
     each_part(boundary, body, |part, range| {
         let name = percent_decode_str(part.name.as_deref().unwrap_or_default());
         let name = name.decode_utf8_lossy();
-        let name = serde_json::Value::from(name.split(['[', '.']).next()).to_string();
+        let whole = name.trim_start_matches(['[', ']', '.']);
+        let cut = whole.split(['[', ']', '.']).next();
         let value = body.get(range).filter(|_| part.is_plain);
         let value = value.and_then(|value| std::str::from_utf8(value).ok());
-        for _ in 0..if value.is_some() { 1 } else { 2 } {
+        let text = serde_json::Value::from(value.unwrap_or_default());
+        let twice = cut.filter(|_| value.is_none());
+        // To PHP `max.tokens` is `max_tokens`.
+        let joined = Some(whole).filter(|whole| whole.contains('.'));
+        for name in cut.into_iter().chain(twice).chain(joined) {
             let comma = if json.len() > 1 { "," } else { "" };
-            let text = serde_json::Value::from(value.unwrap_or_default());
-            json.push_str(&format!("{comma}{name}:{text}"));
+            json.push_str(&format!("{comma}{}:{text}", serde_json::Value::from(name)));
         }
         Ok(())
     })?;
@@ -244,10 +248,12 @@ impl Part {
         Ok(())
     }
 
-    /// Whether a parser may take it for the field `name`: `model[]` and `model.x`, too.
+    /// Whether a parser may take it for the field `name`: `model[]`, `[model]` and `model.x`, too.
     fn is_named(&self, name: &str) -> bool {
         let own = self.name.as_deref().unwrap_or_default();
-        could_be(own.split('.').next().unwrap_or_default().as_bytes(), name)
+        let cut = own.trim_start_matches(|c: char| c == '.' || c.is_whitespace());
+        let cut = cut.split('.').next().unwrap_or_default();
+        could_be(cut.as_bytes(), name) || could_be(own.as_bytes(), name)
     }
 
     fn text(

@@ -1,6 +1,7 @@
 //! Parameters that a client may not send: `precharge`, which is reserved, and `model` in the query
 //! of a call whose body names it.
 
+use domain::spelling::resembles;
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
 
@@ -10,10 +11,11 @@ const ROUNDS: usize = 3;
 
 /// Whether pairs of names and values, encoded as in a query string or a form, contain `name` in any
 /// spelling that a parser may take for it: encoded, in capitals, with blanks around it, as an
-/// array, after `;`.
+/// array, with letters that are folded, after `;`.
 #[must_use]
 pub fn says(pairs: &[u8], name: &str) -> bool {
-    if memchr::memchr2(b'%', b'+', pairs).is_none() && !contains(pairs, name) {
+    let is_plain = pairs.is_ascii() && memchr::memchr2(b'%', b'+', pairs).is_none();
+    if is_plain && !contains(pairs, name) {
         return false;
     }
     pairs.split(|b| matches!(b, b'&' | b';' | b'?')).any(|pair| could_be(pair, name))
@@ -117,15 +119,6 @@ fn readings(pair: &[u8]) -> impl Iterator<Item = Cow<'_, [u8]>> {
     std::iter::successors(Some(Cow::Borrowed(pair)), decoded).take(ROUNDS + 1)
 }
 
-/// The same without decoding.
-pub(crate) fn resembles(pair: &[u8], name: &str) -> bool {
-    let own = pair.split(|&b| matches!(b, b'=' | b'[')).next().unwrap_or_default();
-    let own = String::from_utf8_lossy(own);
-    let own = own.trim_matches(|c: char| c.is_whitespace() || c.is_control());
-    // To some parsers a text ends at its first NUL.
-    own.split('\0').next().unwrap_or_default().eq_ignore_ascii_case(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +130,13 @@ mod tests {
         for twice in ["model=a&model=b", "Model=a", "model=a;model=b", "a;model=b", "model[]=a"] {
             assert_eq!(parameter(twice, "model"), Err(AmbiguousParameter), "{twice}");
         }
+        for odd in ["[model]=b", "model=a&[model]=b", "%5Bmodel%5D=b", "model=a&.model=b"] {
+            assert_eq!(parameter(odd, "model"), Err(AmbiguousParameter), "{odd}");
+        }
+        for folded in ["size=a&ſize=b", "size=a&%C5%BFize=b", "ſize=b"] {
+            assert_eq!(parameter(folded, "size"), Err(AmbiguousParameter), "{folded}");
+        }
+        assert!(says("ſize=b".as_bytes(), "size"));
         assert_eq!(without("a=1&model=x&b=2", "model"), "a=1&b=2");
         assert_eq!(without("model=x", "model"), "");
     }
@@ -159,6 +159,8 @@ mod tests {
             "precharge[]=1",
             "precharge%5B%5D=1",
             "precharge[x]=1",
+            "[precharge]=1",
+            "%5Bprecharge%5D=1",
             "a=1;precharge=1",
             "a&amp;precharge=1",
             "??precharge=1",

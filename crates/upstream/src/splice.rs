@@ -4,6 +4,7 @@
 //! never parsed and serialised again, only spliced.
 
 use bytes::Bytes;
+use domain::spelling::resembles;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -142,12 +143,13 @@ pub fn check_unambiguous(body: &[u8], name: &str) -> Result<(), SpliceError> {
 /// # Errors
 /// As of [`check_unambiguous`], for the first that another reader may find otherwise.
 pub fn members_alone(body: &[u8], names: &[&str]) -> Result<Option<Vec<u8>>, SpliceError> {
-    let found = spans(body, &mut true, |key| names.iter().any(|name| resembles(key, name)))?;
+    let found =
+        spans(body, &mut true, |key| names.iter().any(|name| resembles(key.as_bytes(), name)))?;
     let mut alone = Vec::new();
     for name in
         names.iter().enumerate().filter_map(|(at, it)| (!names[..at].contains(it)).then_some(it))
     {
-        let mut same = found.iter().filter(|span| resembles(&span.key, name));
+        let mut same = found.iter().filter(|span| resembles(span.key.as_bytes(), name));
         let Some(span) = same.next() else { continue };
         if same.next().is_some() {
             return Err(SpliceError::Duplicate((*name).into()));
@@ -168,7 +170,7 @@ pub fn members_alone(body: &[u8], names: &[&str]) -> Result<Option<Vec<u8>>, Spl
 
 /// Where the value of the only member is that a reader may take for `name`.
 fn only_span(body: &[u8], name: &str) -> Result<Option<Range<usize>>, SpliceError> {
-    let mut found = spans(body, &mut true, |key| resembles(key, name))?;
+    let mut found = spans(body, &mut true, |key| resembles(key.as_bytes(), name))?;
     if found.len() > 1 {
         return Err(SpliceError::Duplicate(name.into()));
     }
@@ -183,12 +185,7 @@ fn only_span(body: &[u8], name: &str) -> Result<Option<Range<usize>>, SpliceErro
 /// # Errors
 /// When the body is no JSON object.
 pub fn has_member(body: &[u8], name: &str) -> Result<bool, SpliceError> {
-    Ok(!spans(body, &mut true, |key| resembles(key, name))?.is_empty())
-}
-
-/// Whether an upstream may take `key` for `name`.
-fn resembles(key: &str, name: &str) -> bool {
-    crate::query::resembles(key.as_bytes(), name)
+    Ok(!spans(body, &mut true, |key| resembles(key.as_bytes(), name))?.is_empty())
 }
 
 /// The members of the body whose keys are wanted, in order.

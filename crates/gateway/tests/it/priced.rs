@@ -120,6 +120,7 @@ on_sqlite! {
             b"{\"model\":\"cheap\",\"model \":\"dear\"}",
             b"{\"model\":\"cheap\",\"model\\u0000\":\"dear\"}",
             b"{\"model\":\"cheap\",\"\\tmodel\":\"dear\"}",
+            b"{\"model\":\"cheap\",\"[model]\":\"dear\"}",
             b"{\"model\":\"cheap\"}{\"model\":\"dear\"}",
             b"{\"model\":\"cheap\",/*\"*/\"a\":1}",
             b"[{\"model\":\"cheap\"}]",
@@ -133,6 +134,10 @@ on_sqlite! {
             named("name=\"Model\"", "dear"),
             named("name=\"mod%65l\"", "dear"),
             named("name=\" model\"", "dear"),
+            named("name=\"[model]\"", "dear"),
+            named("name=\"[model\"", "dear"),
+            named("name=\"%5Bmodel%5D\"", "dear"),
+            named("name=\".model\"", "dear"),
             named("name=\"model\"; filename=\"x\"", "dear"),
             named("name*0=\"mod\"; name*1=\"el\"", "dear"),
             named("name*=us-ascii''model", "dear"),
@@ -188,7 +193,7 @@ on_sqlite! {
                 let answer = call.header("Content-Type", JSON).body(body).send().await;
                 assert_eq!(answer.status, 400, "{path} {key}: {}", answer.text());
             }
-            for name in ["MODEL", " model", "model[]", "mod%65l"] {
+            for name in ["MODEL", " model", "model[]", "mod%65l", "[model]"] {
                 let body = form(&[named(&format!("name=\"{name}\""), "dear")]);
                 let call = world.server.call("POST", path).key(&ann.key);
                 let answer = call.header("Content-Type", FORM).body(body).send().await;
@@ -203,7 +208,8 @@ on_sqlite! {
         let world = two_models(db).await;
         let ann = world.payer(10_000).await;
         for query in
-            ["model=dear", "a=1&Model=dear", "mod%65l=dear", "model[]=dear", "a;model=dear"]
+            ["model=dear", "a=1&Model=dear", "mod%65l=dear", "model[]=dear", "a;model=dear",
+             "[model]=dear", "%5Bmodel%5D=dear"]
         {
             for (kind, body) in [(FORM, cheap_form()), (JSON, r#"{"model":"cheap"}"#.to_owned())] {
                 let target = format!("/v1/chat/completions?{query}");
@@ -216,6 +222,69 @@ on_sqlite! {
         // Where the path names the model, the query belongs to the upstream.
         let call = world.server.call("POST", "/pass/cheap?model=dear").key(&ann.key);
         call.json(&json!({})).send().await.expect(200);
+        world.close().await;
+    }
+
+    async fn nothing_that_is_read_passes_in_another_spelling(db: TestDb) {
+        let world = World::open(db).await;
+        world.upstream.otherwise(Reply::json(&json!({"choices": []})));
+        for (model, protocol) in
+            [("gpt", "openai"), ("claude", "anthropic"), ("gem", "gemini"), ("m", "custompass")]
+        {
+            world.channel(&[model], json!({"protocol": protocol})).await;
+            world.admin().price(model, by_use()).await;
+        }
+        let tiers = json!([{"at": "body:/size", "is": "1792x1024", "factor": 4}]);
+        for model in ["gpt", "m"] {
+            world.admin().price(model, json!({"ratio": 1, "tiers": tiers})).await;
+        }
+        let ann = world.payer(1_000_000).await;
+        let message =
+            r#"{"custom_id":"a","params":{"model":"claude","max_tokens":9,"messages":[]}}"#;
+        let part = |part: &str| {
+            format!(r#"{{"model":"gpt","input":[{{"role":"user","content":[{part}]}}]}}"#)
+        };
+        let of_gpt = |more: &str| format!(r#"{{"model":"gpt","messages":[],{more}}}"#);
+        for (path, body) in [
+            ("/v1/chat/completions", of_gpt(r#""max_tokens":1,"Max_Tokens":100000"#)),
+            ("/v1/chat/completions", of_gpt(r#""max_tokens":1,"max_token\u017f":100000"#)),
+            ("/v1/chat/completions", of_gpt("\"max_tokens\":1,\"max_to\u{212a}ens\":100000")),
+            ("/v1/chat/completions", of_gpt(r#""Messages":[{"role":"user","content":"long"}]"#)),
+            ("/v1/chat/completions", of_gpt(r#""size":"256x256","ſize":"1792x1024""#)),
+            ("/v1/responses", r#"{"model":"gpt","input":"x","Background":true}"#.to_owned()),
+            ("/v1/responses", part(r#"{"type":"input_file","File_id":"file-of-another"}"#)),
+            ("/v1/responses", part(r#"{"type":"input_file","fıle_id":"file-of-another"}"#)),
+            ("/v1/messages/batches", format!(r#"{{"requests":[{message}],"Requests":[]}}"#)),
+            (
+                "/v1/messages/batches",
+                format!(r#"{{"requests":[{message}]}}"#).replace("params", "Params"),
+            ),
+            (
+                "/v1/messages/batches",
+                format!(r#"{{"requests":[{message}]}}"#).replace(r#""max"#, r#""Model":"x","max"#),
+            ),
+            ("/pass/m", r#"{"size":"256x256","ſize":"1792x1024"}"#.to_owned()),
+            ("/pass/m", r#"{"size":"256x256","[size]":"1792x1024"}"#.to_owned()),
+        ] {
+            let call = world.server.call("POST", path).key(&ann.key).header("Content-Type", JSON);
+            let call = call.header("Anthropic-Version", "2023-06-01");
+            let answer = call.body(body.clone()).send().await;
+            assert_eq!(answer.status, 400, "{path} {body}: {}", answer.text());
+        }
+        for name in ["[size]", "size[]", "SIZE", "%5Bsize%5D"] {
+            let other = named(&format!("name=\"{name}\""), "1792x1024");
+            let parts = [named("name=\"size\"", "256x256"), other];
+            let call = world.server.call("POST", "/pass/m").key(&ann.key);
+            let answer = call.header("Content-Type", FORM).body(form(&parts)).send().await;
+            assert_eq!(answer.status, 400, "{name}: {}", answer.text());
+        }
+        // An id is its maker's, however its member is spelt.
+        let uri = "https://generativelanguage.googleapis.com/v1beta/files/of-another";
+        let data = json!({"FileData": {"FILEURI": uri}});
+        let body = json!({"contents": [{"role": "user", "parts": [data]}]});
+        let call = world.server.call("POST", "/v1beta/models/gem:generateContent").key(&ann.key);
+        call.json(&body).send().await.expect(404);
+        assert_eq!(world.upstream.count(), 0);
         world.close().await;
     }
 

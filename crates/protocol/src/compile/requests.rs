@@ -41,7 +41,7 @@ pub(super) fn rules(
     found: &mut ProblemList,
 ) -> Option<RequestRules> {
     let RequestSources { model, uses, once, section, at } = sources;
-    let mut builder = ProgramBuilder::new();
+    let mut builder = ProgramBuilder::for_requests();
     let none = HoldSection::default();
     let hold = document.hold.as_ref().unwrap_or(&none);
     let own = format!("{at}.units");
@@ -252,7 +252,7 @@ pub(super) fn ask_usage(
 
 /// The program for ids that stand anywhere in a body.
 fn anywhere(uses: &[ValueSource], found: &mut ProblemList) -> Option<PointerProgram> {
-    let mut builder = ProgramBuilder::new();
+    let mut builder = ProgramBuilder::for_requests();
     let mut any = false;
     for source in uses {
         let ValueSource::Anywhere(pointer) = source else { continue };

@@ -8,7 +8,7 @@ use super::scalar::Scalar;
 use super::text::{MemberName, NumberState, plain_len};
 use crate::found::{DocumentValues, ScalarKind, ScalarValue};
 use crate::pointer::MAX_SEGMENTS;
-use crate::program::{NONE, NodeId, PointerNode, PointerProgram};
+use crate::program::{NONE, NodeId, PointerNode, PointerProgram, Spellings};
 use crate::tokens::TokenCounter;
 
 /// Deepest nesting. Deeper is taken for malformed. Readers of JSON give up earlier, but what a
@@ -248,10 +248,21 @@ impl JsonWalker {
         self.busy = false;
         self.state = JsonState::Colon;
         let whole = if self.key.is_empty() { Some(plain) } else { self.key.get() };
-        self.next = match (program.node(self.here.node), whole) {
-            (Some(node), Some(key)) => node.member(self.here.node, key),
-            (Some(node), None) if node.is_deep() => self.here.node,
-            _ => NONE,
+        let own = self.here.node;
+        self.next = match (program.node(own), whole) {
+            (Some(node), Some(key)) => {
+                let member = node.member(key).or_else(|| match program.spellings {
+                    Spellings::Apart => None,
+                    Spellings::Same => node.other_spelling(key),
+                    Spellings::Noted => {
+                        self.found.unclear |= node.other_spelling(key).is_some();
+                        None
+                    }
+                });
+                member.unwrap_or_else(|| node.below(own))
+            }
+            (Some(node), None) => node.below(own),
+            (None, _) => NONE,
         };
     }
 

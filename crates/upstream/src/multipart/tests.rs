@@ -34,6 +34,12 @@ fn refuses_what_can_be_read_in_two_ways() {
     assert_eq!(model(&[(FILE, "x")]), Err(Missing("model".into())));
     assert_eq!(model(&[(MODEL, "a"), (MODEL, "b")]), Err(Duplicate("model".into())));
     let array = "Content-Disposition: form-data; name=\"model[]\"";
+    for name in ["model[]", "[model]", "[model", "%5Bmodel%5D", ".model", "[model].x"] {
+        let other = &*format!("Content-Disposition: form-data; name=\"{name}\"");
+        for parts in [[(MODEL, "a"), (other, "b")], [(other, "b"), (MODEL, "a")]] {
+            assert!(model(&parts).is_err(), "{name}");
+        }
+    }
     assert_eq!(model(&[(MODEL, "a"), (array, "b")]), Err(Duplicate("model".into())));
     for headers in [
         "Content-Disposition: form-data; name=\"model\"; filename=\"x\"",
@@ -153,5 +159,9 @@ fn a_form_reads_as_json() {
     );
     let twice = as_json(BOUNDARY, &form(&[(&*size, "a"), (&*encoded, "b")])).unwrap();
     assert_eq!(twice, r#"{"size":"a","size":"b"}"#);
+    let names = ["[size]", ".size", "max.tokens"].map(named);
+    let odd: Vec<_> = names.iter().map(|name| (&**name, "a")).collect();
+    let cut = r#"{"size":"a","size":"a","max":"a","max.tokens":"a"}"#;
+    assert_eq!(as_json(BOUNDARY, &form(&odd)).unwrap(), cut);
     assert_eq!(as_json(BOUNDARY, b"odd"), Err(MultipartError::Malformed));
 }

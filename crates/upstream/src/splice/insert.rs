@@ -1,7 +1,8 @@
 //! Adds a member to a JSON request, and leaves every other byte as it is.
 
-use super::{Span, SpliceError, open_brace, resembles, spans};
+use super::{Span, SpliceError, open_brace, spans};
 use bytes::Bytes;
+use domain::spelling::resembles;
 use std::ops::Range;
 
 /// The body with `true` where the `names` lead to, from its top, if the client left that out.
@@ -14,7 +15,7 @@ pub fn with_true<S: AsRef<str>>(body: &[u8], names: &[S]) -> Result<Option<Bytes
     for (at, name) in names.iter().enumerate() {
         let name = name.as_ref();
         let mut is_empty = true;
-        let mut found = spans(value, &mut is_empty, |key| resembles(key, name))?;
+        let mut found = spans(value, &mut is_empty, |key| resembles(key.as_bytes(), name))?;
         let Some(Span { key, range }) = found.pop() else {
             let front = offset + open_brace(value)? + 1;
             let comma = if is_empty { "" } else { "," };

@@ -1,6 +1,7 @@
 //! Reads a member of a JSON request that its price depends on.
 
-use super::{Span, SpliceError, resembles, spans};
+use super::{Span, SpliceError, spans};
+use domain::spelling::resembles;
 use std::borrow::Cow;
 
 /// Why what a request says can't be read in one way only.
@@ -41,7 +42,7 @@ pub fn text_at<S: AsRef<str>>(body: &[u8], names: &[S]) -> Result<Option<String>
         if at > 0 && value.first() != Some(&b'{') {
             return Ok(None);
         }
-        let mut found = spans(value, &mut true, |key| resembles(key, name))?;
+        let mut found = spans(value, &mut true, |key| resembles(key.as_bytes(), name))?;
         if found.len() > 1 {
             return Err(MemberError::Doubled(name.to_owned()));
         }
@@ -82,6 +83,9 @@ mod tests {
             (r#"{"Size":"a"}"#, &["size"]),
             (r#"{"s\u0049ze ":"a"}"#, &["size"]),
             (r#"{"size[]":"a","size":"b"}"#, &["size"]),
+            (r#"{"size":"a","ſize":"b"}"#, &["size"]),
+            (r#"{"\u017fize":"b"}"#, &["size"]),
+            (r#"{"size":"a","[size]":"b"}"#, &["size"]),
             (r#"{"o":{"Q":1}}"#, &["o", "q"]),
             (r#"{"o":{},"O":{"q":1}}"#, &["o", "q"]),
             (r"[1]", &["size"]),

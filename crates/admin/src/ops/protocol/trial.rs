@@ -61,7 +61,7 @@ pub struct TrialCall {
 pub struct TrialRequest {
     /// The model.
     pub model: Option<String>,
-    /// A member that is read stands twice: such a request is refused.
+    /// A member that is read stands twice, or in another spelling: such a request is refused.
     pub ambiguous: bool,
     /// It asks for a stream.
     pub stream: bool,

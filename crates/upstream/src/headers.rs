@@ -79,21 +79,39 @@ const REROUTING: &[&str] = &[
     "x-waws-",
 ];
 
-/// Headers of a reply by which a proxy before us, or a browser, would go to another place, or
-/// change what it does for our whole host.
+/// Headers of a reply by which a proxy before us, or a browser, would go to another place, report
+/// to one, or change what it does for our whole host.
 const OVERREACHING: &[&str] = &[
+    "accept-ch",
     "alt-svc",
     "clear-site-data",
+    "critical-ch",
+    "expect-ct",
+    "nel",
+    "observe-browsing-topics",
+    "origin-agent-cluster",
+    "public-key-pins",
     "refresh",
+    "report-to",
+    "reporting-endpoints",
     "service-worker-allowed",
+    "set-cookie2",
+    "set-login",
     "strict-transport-security",
+    "use-as-dictionary",
+    "x-envoy-degraded",
+    "x-envoy-immediate-health-check-fail",
     "x-lighttpd-send-file",
     "x-reproxy-url",
     "x-sendfile",
 ];
 
+/// What a cache before us obeys rather than `Cache-Control`.
+const TO_CACHES: &[&str] =
+    &["cdn-cache-control", "cloudflare-cdn-cache-control", "edge-control", "surrogate-control"];
+
 /// Families of headers that upstreams don't set for our host.
-const OURS_TO_SAY: &[&str] = &["access-control-", "x-accel-", "x-newapi-"];
+const OURS_TO_SAY: &[&str] = &["access-control-", "x-accel-", "x-litespeed-", "x-newapi-"];
 
 /// What of a client's headers is meant for us alone.
 #[derive(Clone, Copy)]
@@ -130,13 +148,44 @@ pub fn forward_request_headers(from: &HeaderMap, ours: ClientSecrets<'_>) -> Hea
 ///
 /// `Set-Cookie` is dropped: the client's `Cookie` is never forwarded, so the session that it opens
 /// could not continue, and under our own host name it could overwrite the console's session.
+///
+/// A reply is its caller's, whatever its upstream says: to that, all calls are one account's.
 #[must_use]
 pub fn forward_reply_headers(from: &HeaderMap) -> HeaderMap {
-    copy(from, |name| {
+    let mut to = copy(from, |name| {
         let text = name.as_str();
         let is_ours = OURS_TO_SAY.iter().any(|prefix| text.starts_with(prefix));
-        *name != header::SET_COOKIE && !is_ours && !OVERREACHING.contains(&text)
-    })
+        let is_kept = !OVERREACHING.contains(&text) && !TO_CACHES.contains(&text);
+        *name != header::SET_COOKIE && !is_ours && is_kept
+    });
+    if to.contains_key(header::CACHE_CONTROL) {
+        keep_private(&mut to);
+    }
+    to
+}
+
+/// Keeps caches that several users share from storing a reply: most do not know what a key is.
+pub fn keep_private(headers: &mut HeaderMap) {
+    let values = headers.get_all(header::CACHE_CONTROL).iter();
+    let said = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let said: Vec<&str> = said.map(str::trim).filter(|directive| !directive.is_empty()).collect();
+    let says = |word: &str| said.iter().any(|directive| directive.eq_ignore_ascii_case(word));
+    if (says("private") || says("no-store")) && !said.iter().any(|it| is_for_all(it)) {
+        return;
+    }
+    let stays = |it: &&str| !is_for_all(it) && !it.eq_ignore_ascii_case("private");
+    let kept = said.iter().copied().filter(stays);
+    let directives: Vec<&str> = std::iter::once("private").chain(kept).collect();
+    let value = HeaderValue::try_from(directives.join(", "));
+    headers.insert(header::CACHE_CONTROL, value.unwrap_or(HeaderValue::from_static("private")));
+}
+
+/// Whether a directive lets a cache store a reply that others share; `private="x-name"` keeps it
+/// from storing a header alone.
+fn is_for_all(directive: &str) -> bool {
+    let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
+    let is = |word: &str| name.trim_end().eq_ignore_ascii_case(word);
+    is("public") || is("s-maxage") || is("private") && !argument.is_empty()
 }
 
 /// Copies the headers that `wanted` accepts, without hop-by-hop ones.
@@ -244,6 +293,12 @@ mod tests {
             ("x-newapi-quota", "0"),
             ("set-cookie", "session=1"),
             ("trailer", "x"),
+            ("nel", "{}"),
+            ("reporting-endpoints", "a=\"https://elsewhere\""),
+            ("accept-ch", "Sec-CH-UA-Model"),
+            ("x-envoy-immediate-health-check-fail", "true"),
+            ("surrogate-control", "max-age=60"),
+            ("x-litespeed-cache-control", "public"),
             ("x-ratelimit-remaining", "5"),
         ]);
         let expected = map(&[
@@ -252,5 +307,24 @@ mod tests {
             ("x-ratelimit-remaining", "5"),
         ]);
         assert_eq!(forward_reply_headers(&from), expected);
+    }
+
+    #[test]
+    fn no_reply_is_for_a_cache_that_others_share() {
+        for (said, sent) in [
+            (&["public, max-age=60"][..], "private, max-age=60"),
+            (&["Max-Age=60 ,S-MaxAge=9,Public"], "private, Max-Age=60"),
+            (&["no-store"], "no-store"),
+            (&["private, max-age=1"], "private, max-age=1"),
+            (&["no-cache"], "private, no-cache"),
+            (&["no-store, s-maxage=1"], "private, no-store"),
+            (&["private=\"x-a\", must-revalidate", "public"], "private, must-revalidate"),
+            (&[""], "private"),
+        ] {
+            let said: Vec<_> = said.iter().map(|value| ("cache-control", *value)).collect();
+            let sent = map(&[("cache-control", sent)]);
+            assert_eq!(forward_reply_headers(&map(&said)), sent, "{said:?}");
+        }
+        assert!(forward_reply_headers(&HeaderMap::new()).is_empty());
     }
 }

@@ -294,6 +294,8 @@ on_both_databases! {
         }
         let reply = Reply::text("ok").header("Refresh", "0; url=//evil.example");
         let reply = reply.header("X-Accel-Redirect", "/internal").header("X-Newapi-Quota", "0");
+        let reply = reply.header("NEL", "{}").header("Report-To", "{}");
+        let reply = reply.header("Surrogate-Control", "max-age=60");
         world.model("ok", fixed(1), reply.header("Alt-Svc", "h2=\"evil.example:443\"")).await;
         let ann = world.payer(100).await;
         for model in ["tab", "blank"] {
@@ -301,10 +303,29 @@ on_both_databases! {
             assert_eq!(answer.header("Location"), None);
         }
         let answer = world.pay("ok", &ann).await.expect(200);
-        for name in ["Refresh", "X-Accel-Redirect", "Alt-Svc"] {
+        let names =
+            ["Refresh", "X-Accel-Redirect", "Alt-Svc", "NEL", "Report-To", "Surrogate-Control"];
+        for name in names {
             assert_eq!(answer.header(name), None, "{name}");
         }
         assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("1"));
+        world.close().await;
+    }
+
+    async fn no_cache_before_us_keeps_a_reply_for_others(db: TestDb) {
+        let world = World::open(db).await;
+        let public = Reply::text("ok").header("Cache-Control", "public, max-age=600");
+        for (model, reply, cached) in [
+            ("said", public, "private, max-age=600"),
+            ("silent", Reply::text("ok"), "private"),
+            ("secret", Reply::text("ok").header("Cache-Control", "no-store"), "no-store"),
+        ] {
+            world.model(model, json!(null), reply).await;
+            let ann = world.payer(0).await;
+            let call = world.server.call("GET", &format!("/pass/{model}"));
+            let answer = call.header("X-Api-Key", &ann.key).send().await.expect(200);
+            assert_eq!(answer.header("Cache-Control").as_deref(), Some(cached), "{model}");
+        }
         world.close().await;
     }
 }

@@ -219,7 +219,7 @@ fn has_han(text: &str) -> bool {
 
 /// Whether a text is in the other language: in English one Han character is, in Chinese three
 /// English words in a row.
-fn is_foreign(text: &str, lang: &str) -> bool {
+pub(crate) fn is_foreign(text: &str, lang: &str) -> bool {
     if lang == "en" {
         return has_han(text);
     }
@@ -236,7 +236,7 @@ fn is_foreign(text: &str, lang: &str) -> bool {
 }
 
 /// The texts of a page, and what is read out or shown on hover; without code.
-fn texts(page: &str) -> Vec<String> {
+pub(crate) fn texts(page: &str) -> Vec<String> {
     let mut main = between(page, "<main", "</main>").unwrap();
     for code in ["pre", "code", "textarea", "kbd"] {
         while let Some(text) = between(&main, &format!("<{code}"), &format!("</{code}>")) {

@@ -1,6 +1,7 @@
 //! What pages say: commands that work as they stand, and no words of the other language.
 
-use crate::pages::{Browser, PASSWORD, between, lively, name_of};
+use crate::pages::{Browser, PASSWORD, between, is_foreign, lively, name_of, texts};
+use crate::world::fixed;
 use std::process::Stdio;
 use testkit::{ROOT_PASSWORD, Reply, TestDb, json, on_both_databases};
 use tokio::process::Command;
@@ -113,6 +114,54 @@ on_both_databases! {
         let english = root.get("/console/doctor").await.expect(200).text();
         assert!(english.contains("1 user is below zero, and gets 402"), "{english}");
         root.get("/console/").await.expect(303);
+        world.close().await;
+    }
+}
+
+on_both_databases! {
+    async fn what_went_wrong_is_in_the_readers_language(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let admin = world.admin();
+        let taken = Reply::json(&json!({ "code": 0, "data": { "task_id": "up-1" } }));
+        world.model("img/submit", fixed(40), taken).await;
+        let key = admin.key_of(ann, json!({})).await.key;
+        world.server.post("/pass/img/submit", &key, &json!({})).await.expect(200);
+        let task = world.db.i64("SELECT max(id) FROM tasks").await;
+        let hook = json!({ "user_id": ann, "url": "http://example.com/" });
+        let hook = admin.post("/api/webhook", &hook).await["id"].as_i64().unwrap();
+        admin.post(&format!("/api/webhook/{hook}/test"), &json!({})).await;
+        for sql in [
+            "UPDATE tasks SET fail_reason = \
+                '任务超过最长时限仍未完成 (the task was not finished within its lifetime)'",
+            "UPDATE webhook_deliveries SET state = 'failed', last_error = 'secret_unreadable'",
+            "UPDATE webhook_endpoints SET status = 2, disabled_reason = 'answered 410 Gone'",
+            "UPDATE users SET revision = revision + 1, used_quota = used_quota + 1",
+        ] {
+            world.db.execute(sql).await;
+        }
+        let mut root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        root.send("/console/audit/run", "").await.expect(303);
+        let pages = [
+            (format!("/console/tasks/{task}"), "超过最长时限", "not finished within its lifetime"),
+            ("/console/tasks".to_owned(), "超过最长时限", "not finished within its lifetime"),
+            (format!("/console/webhooks/{hook}"), "签名密钥无法读取", "the secret can't be read"),
+            ("/console/webhooks".to_owned(), "应答 410, 已停用", "it answered 410 Gone"),
+            ("/console/audit".to_owned(), "已消耗额度等于消耗之和", "used_quota is what was"),
+        ];
+        for (path, zh, en) in pages {
+            for (lang, words) in [("zh", zh), ("en", en)] {
+                root.lang = lang;
+                let page = root.get(&path).await.expect(200).text();
+                assert!(page.contains(words), "{path} in {lang}: {page}");
+                let foreign: Vec<String> =
+                    texts(&page).into_iter().filter(|text| is_foreign(text, lang)).collect();
+                assert!(foreign.is_empty(), "{path} in {lang}: {foreign:?}");
+            }
+        }
+        let back = "UPDATE users SET revision = revision + 1, used_quota = used_quota - 1";
+        world.db.execute(back).await;
+        let over = format!("/api/task/{task}/fail-and-refund");
+        admin.post(&over, &json!({ "reason": "it is over" })).await;
         world.close().await;
     }
 }

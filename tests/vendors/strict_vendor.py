@@ -15,6 +15,9 @@ KNOWN_HEADERS = KEY_HEADERS | {
     "accept", "accept-encoding", "accept-language", "connection", "content-length",
     "content-type", "host", "idempotency-key", "transfer-encoding", "user-agent", "x-request-id",
 }
+# What chooses the account that is billed below a key: it is the channel's to say.
+ACCOUNT_HEADERS = {"anthropic-workspace-id", "openai-organization", "openai-project",
+                   "x-goog-user-project"}
 KNOWN_PREFIXES = ("anthropic-", "openai-", "x-stainless-", "x-goog-api-client", "x-fern-",
                   "x-goog-upload-",
                   "x-client-name", "x-server-timeout")
@@ -111,6 +114,8 @@ class Vendor:
             raise Refused(401, f"{self.key_header} is {request.headers.get(self.key_header)!r}")
         if others := KEY_HEADERS & set(request.headers) - {self.key_header}:
             raise Refused(401, f"a second key in {others}")
+        if chosen := ACCOUNT_HEADERS & set(request.headers):
+            raise Refused(401, f"mismatched_organization: {chosen}")
         for name, value in request.headers.items():
             if name not in KNOWN_HEADERS and not name.startswith(KNOWN_PREFIXES):
                 raise Refused(400, f"unknown header {name}: {value}")

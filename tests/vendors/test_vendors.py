@@ -64,7 +64,9 @@ class House(Server):
 
     def openai(self, key=None):
         base_url = f"{self.url}/v1"
-        return openai.OpenAI(api_key=key or self.key, base_url=base_url, max_retries=0)
+        # Applications that were made for an account of their own name it in each call.
+        return openai.OpenAI(api_key=key or self.key, base_url=base_url, max_retries=0,
+                             organization="org-own", project="proj_own")
 
     def azure(self):
         return openai.AzureOpenAI(api_key=self.key, azure_endpoint=self.url,

@@ -2,8 +2,9 @@
 //! is not the call's fault, and the next call fares no better, so the channel is paused for all.
 //!
 //! What a client can cause itself never counts. A 403 (another's file, a model that the account
-//! does not have) is a reason to probe, and no more; and where the caller's own key goes upstream,
-//! a refusal may be about that one.
+//! does not have) is a reason to probe, and no more; so is a 401 where there is a free probe, which
+//! has nothing of a client's in it; and where the caller's own key goes upstream, a refusal may be
+//! about that one.
 
 use crate::reply::ReadAs;
 use http::StatusCode;
@@ -22,8 +23,35 @@ const MAX_REASON_CHARS: usize = 200;
 pub(crate) struct AccountFault {
     /// In words, for the operator.
     pub why: String,
-    /// No client can have caused it.
-    pub is_sure: bool,
+    pub evidence: Evidence,
+}
+
+/// What a reply proves of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Evidence {
+    /// That it is broken: no client can have caused it.
+    Proof,
+    /// That the key was not taken, for this call: the probe decides, and where nothing can be told
+    /// by one, it is broken.
+    Likely,
+    /// That something was forbidden, to this call: it is broken where the probe says so.
+    Hint,
+}
+
+impl AccountFault {
+    pub(crate) fn is_likely(&self) -> bool {
+        self.evidence == Evidence::Likely
+    }
+}
+
+impl Evidence {
+    pub(crate) const fn of(status: u16) -> Self {
+        match status {
+            401 => Self::Likely,
+            403 => Self::Hint,
+            _ => Self::Proof,
+        }
+    }
 }
 
 /// Reads an error reply on its way.
@@ -73,7 +101,7 @@ impl AccountWatch {
         let message = message.filter(|text| !echo.is_some_and(|it| it.finds_in(text)));
         is_broken.then(|| AccountFault {
             why: reason(&format!("status {status}"), message.as_deref()),
-            is_sure: status != 403,
+            evidence: Evidence::of(status),
         })
     }
 }

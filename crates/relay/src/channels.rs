@@ -1,6 +1,6 @@
 //! State of each channel in this process: breaker, calls in flight.
 
-use crate::account::{AccountFault, reason};
+use crate::account::{AccountFault, Evidence, reason};
 use crate::breaker::{Breaker, CallHealth, Entry};
 use crate::choose::{Candidate, choose};
 use crate::revive::Probed;
@@ -12,7 +12,7 @@ use foldhash::HashMap;
 use http::StatusCode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use store::Channel;
@@ -41,8 +41,8 @@ struct ChannelState {
     breaker: Mutex<Breaker>,
     /// What others may know of it.
     traffic: Arc<ChannelTraffic>,
-    /// Something says that the account may be broken: it is to be probed.
-    is_suspected: AtomicBool,
+    /// What says that the account may be broken: it is to be probed.
+    suspicion: Mutex<Option<AccountFault>>,
     /// The row as it was last read.
     prepared: ArcSwapOption<Kept>,
 }
@@ -180,7 +180,7 @@ impl Channels {
         let states = self.states.read().unwrap_or_else(PoisonError::into_inner);
         let paused = |state: &Arc<ChannelState>| {
             let breaker = lock(&state.breaker);
-            let is_suspected = state.is_suspected.load(Ordering::Relaxed);
+            let is_suspected = lock(&state.suspicion).is_some();
             let is_due = is_suspected || breaker.is_probe_due(now_ms);
             if !is_suspected && !breaker.has_broken_account() {
                 return None;
@@ -194,24 +194,33 @@ impl Channels {
 
     /// The channel has another account now, or is gone.
     pub(crate) fn forget_pause(&self, paused: &PausedChannel) {
-        paused.state.is_suspected.store(false, Ordering::Relaxed);
+        *lock(&paused.state.suspicion) = None;
         self.change(&paused.state, None, Breaker::forget_account);
     }
 
     /// Notes what a probe has shown.
     pub(crate) fn note_probe(&self, paused: &PausedChannel, probed: Probed) {
-        let was_suspected = paused.state.is_suspected.swap(false, Ordering::Relaxed);
+        let suspicion = lock(&paused.state.suspicion).take();
         let now_ms = self.now_ms();
         let is_probed = egress::free_probe(&paused.prepared.protocol).is_some();
         match probed {
-            Probed::Works => self.change(&paused.state, None, |it| it.allow_trial(now_ms)),
+            // Nothing speaks for the account, and a call against it.
+            Probed::Absent | Probed::Unknown
+                if suspicion.as_ref().is_some_and(AccountFault::is_likely) =>
+            {
+                let why = suspicion.map(|fault| fault.why);
+                self.change(&paused.state, why.as_deref(), |it| it.pause_account(now_ms, true));
+            }
+            Probed::Works | Probed::Absent => {
+                self.change(&paused.state, None, |it| it.allow_trial(now_ms));
+            }
             Probed::Broken(fault) => {
                 self.change(&paused.state, Some(&fault.why), |it| {
                     it.pause_account(now_ms, is_probed);
                 });
             }
             // Of a channel that works nothing is known now.
-            Probed::Unknown if was_suspected => {}
+            Probed::Unknown if suspicion.is_some() => {}
             Probed::Unknown if is_probed => {
                 let why = "the upstream could not be asked whether its account works again";
                 self.change(&paused.state, Some(why), |it| it.pause_account(now_ms, true));
@@ -269,9 +278,9 @@ impl Channels {
         let fresh = || {
             let breaker = Mutex::new(Breaker::new(self.config));
             let traffic = self.traffic.channel(id);
-            let is_suspected = AtomicBool::new(false);
+            let suspicion = Mutex::default();
             let prepared = ArcSwapOption::empty();
-            Arc::new(ChannelState { id, breaker, traffic, is_suspected, prepared })
+            Arc::new(ChannelState { id, breaker, traffic, suspicion, prepared })
         };
         Arc::clone(write.entry(id).or_insert_with(fresh))
     }
@@ -371,7 +380,8 @@ impl Attempt {
     /// The same, where it says so in words alone, which have been searched for the key.
     pub(crate) fn account_said(&mut self, message: Option<&str>) {
         let why = message.map(|message| reason("a reply", Some(message)));
-        self.account_is_broken(why.map(|why| AccountFault { why, is_sure: true }));
+        let evidence = Evidence::Proof;
+        self.account_is_broken(why.map(|why| AccountFault { why, evidence }));
     }
 
     /// What the call has shown, and why, where the account is broken. Where the caller's own key
@@ -384,12 +394,28 @@ impl Attempt {
         };
         let probed = egress::free_probe(&prepared.protocol).is_some();
         if prepared.user_token_header.is_some() {
-            (self.health, None)
-        } else if fault.is_sure {
-            (CallHealth::Account { probed }, Some(&fault.why))
-        } else {
-            self.state.is_suspected.fetch_or(probed, Ordering::Relaxed);
-            (self.health, None)
+            return (self.health, None);
+        }
+        let is_broken = match fault.evidence {
+            Evidence::Proof => true,
+            // The call that decides after a pause is not asked twice.
+            Evidence::Likely => !probed || self.entry == Some(Entry::Probe),
+            Evidence::Hint => false,
+        };
+        if is_broken {
+            return (CallHealth::Account { probed }, Some(&fault.why));
+        }
+        // Calls that were under way when it was paused say the same again.
+        if probed && !lock(&self.state.breaker).has_broken_account() {
+            let mut suspicion = lock(&self.state.suspicion);
+            // The stronger one stays.
+            if !suspicion.as_ref().is_some_and(AccountFault::is_likely) {
+                *suspicion = Some(fault.clone());
+            }
+        }
+        match fault.is_likely() {
+            true => (CallHealth::Bad, None),
+            false => (self.health, None),
         }
     }
 
@@ -421,8 +447,8 @@ impl Drop for Attempt {
     }
 }
 
-fn lock(breaker: &Mutex<Breaker>) -> std::sync::MutexGuard<'_, Breaker> {
-    breaker.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(what: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

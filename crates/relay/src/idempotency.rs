@@ -24,7 +24,7 @@ pub(crate) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idem
 const MAX_KEY_CHARS: usize = 255;
 /// The headers that change what a request means. Not all: client libraries send retry counts, their
 /// own names and trace ids in headers, and a repetition must not become another request by that.
-const COUNTED: [HeaderName; 11] = [
+const COUNTED: [HeaderName; 9] = [
     CONTENT_TYPE,
     CONTENT_ENCODING,
     ACCEPT,
@@ -32,8 +32,6 @@ const COUNTED: [HeaderName; 11] = [
     RANGE,
     HeaderName::from_static("prefer"),
     HeaderName::from_static("openai-beta"),
-    HeaderName::from_static("openai-organization"),
-    HeaderName::from_static("openai-project"),
     HeaderName::from_static("anthropic-beta"),
     HeaderName::from_static("anthropic-version"),
 ];

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use egress::Prepared;
 use futures_util::{StreamExt as _, stream};
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
 use std::time::Duration;
 use store::Channel;
@@ -27,6 +27,8 @@ pub(crate) enum Probed {
     /// The account works, as far as a free call shows.
     Works,
     Broken(AccountFault),
+    /// The upstream does not have the call: one of its customers' calls decides.
+    Absent,
     /// The upstream can't be reached, or is broken itself.
     Unknown,
 }
@@ -88,9 +90,15 @@ impl Relay {
         match watch.finish(prepared.echo.as_ref()) {
             Some(fault) => Probed::Broken(fault),
             None if reply.status.is_server_error() => Probed::Unknown,
+            // Others who answer in a vendor's shape do not have all of its calls.
+            None if is_not_there(reply.status) => Probed::Absent,
             None => Probed::Works,
         }
     }
+}
+
+fn is_not_there(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
 }
 
 fn probe_request(prepared: &Prepared) -> Option<OutboundRequest<'_>> {

@@ -32,6 +32,7 @@ fn stays_here(name: &HeaderName) -> bool {
             | header::FORWARDED
             | header::VIA
     ) || STAY_HERE.contains(&name.as_str())
+        || CHOOSING_ACCOUNT.contains(&name.as_str())
         || STAYING_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
         || (name.as_str().starts_with("x-")
             && REROUTING.iter().any(|prefix| name.as_str().starts_with(prefix)))
@@ -54,6 +55,17 @@ const STAY_HERE: &[&str] = &[
 
 /// The same, of families of headers: browsers' own, those of proxies, and ours.
 const STAYING_PREFIXES: &[&str] = &["cf-", "proxy-", "sec-", "x-forwarded", "x-newapi-"];
+
+/// What chooses, below a key, the account that a call is billed to. The key is the channel's, and
+/// so is the choice: of another's an upstream says that the key is wrong, which would be the
+/// channel's fault. A document's `[auth]` may set them.
+const CHOOSING_ACCOUNT: &[&str] = &[
+    "anthropic-workspace-id",
+    "openai-organization",
+    "openai-project",
+    "x-dashscope-workspace",
+    "x-goog-user-project",
+];
 
 /// Families of headers that some servers, proxies and frameworks take the host, the path or the
 /// method of a request from. The price follows the path that was sent, so a client must not be able
@@ -266,6 +278,11 @@ mod tests {
             ("x-envoy-original-path", "/elsewhere"),
             ("x-forwarded", "for=1.2.3.4"),
             ("x-token", "Bearer sk-1"),
+            ("openai-organization", "org-other"),
+            ("OpenAI-Project", "proj-other"),
+            ("anthropic-workspace-id", "wrkspc-other"),
+            ("x-goog-user-project", "other"),
+            ("x-dashscope-workspace", "other"),
             ("x-other", "1"),
             ("x-other", "2"),
             ("accept", "*/*"),

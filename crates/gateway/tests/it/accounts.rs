@@ -46,17 +46,18 @@ on_both_databases! {
         let ask = || json!({"model": "m", "messages": []});
         let first = world.server.post(CHAT, &ann.key, &ask()).await.expect(401);
         assert!(first.text().contains("You exceeded it"), "the upstream's own words");
+        let line = world.server.wait_for_log(&["channel_account", "status 401"]).await;
+        assert!(line.contains("You exceeded it"), "{line}");
+        assert_eq!(probes.load(Ordering::SeqCst), 1, "one call is a reason to probe");
         for payer in [&ann, &bob] {
             let answer = world.server.post(CHAT, &payer.key, &ask()).await;
             answer.expect_error(503, "NO_CHANNEL");
         }
         assert_eq!(calls.load(Ordering::SeqCst), 1, "the pause is for all");
-        let line = world.server.wait_for_log(&["channel_account", "status 401"]).await;
-        assert!(line.contains("You exceeded it"), "{line}");
         assert!(world.server.metric(&broken).await == 1);
 
         eventually("the account to be probed", || async {
-            (probes.load(Ordering::SeqCst) > 0).then_some(())
+            (probes.load(Ordering::SeqCst) > 1).then_some(())
         })
         .await;
         let refused = world.server.post(CHAT, &ann.key, &ask()).await;
@@ -96,6 +97,58 @@ on_both_databases! {
             world.server.post(CHAT, &ann.key, &body).await.expect(401);
         }
         assert_eq!(world.money(&ann).await.used, 0);
+        world.close().await;
+    }
+
+    async fn no_client_chooses_the_account_that_it_is_billed_to(db: TestDb) {
+        let world = World::open(db).await;
+        let probes = Arc::new(AtomicUsize::new(0));
+        world.channel(&["m"], json!({"protocol": "openai", "key": "up-key"})).await;
+        world.upstream.handle(CHAT, |request| {
+            let chosen = ["openai-organization", "openai-project"];
+            match chosen.iter().any(|name| request.header(name).is_some()) {
+                true => error(401, "mismatched_organization"),
+                false => chat(),
+            }
+        });
+        world.upstream.handle("/v1/models/m", {
+            let probes = Arc::clone(&probes);
+            move |_| {
+                probes.fetch_add(1, Ordering::SeqCst);
+                Reply::json(&json!({"id": "m", "object": "model"}))
+            }
+        });
+        world.admin().price("m", by_use()).await;
+        let ann = world.payer(1_000).await;
+        let ask = || json!({"model": "m", "messages": []});
+        let call = world.server.call("POST", CHAT).key(&ann.key).json(&ask());
+        let call = call.header("OpenAI-Organization", "org-x").header("OpenAI-Project", "proj-x");
+        call.send().await.expect(200);
+        // Whatever else a call may be told 401 for: the probe has nothing of a client's in it.
+        world.upstream.on(CHAT, error(401, "who_knows"));
+        world.server.post(CHAT, &ann.key, &ask()).await.expect(401);
+        eventually("the account to be probed", || async {
+            (probes.load(Ordering::SeqCst) > 0).then_some(())
+        })
+        .await;
+        world.upstream.on(CHAT, chat());
+        world.server.post(CHAT, &ann.key, &ask()).await.expect(200);
+        world.close().await;
+    }
+
+    async fn a_key_that_is_not_taken_is_no_good_where_no_probe_can_tell(db: TestDb) {
+        // Others who answer in the shape of a vendor do not have all of its calls.
+        let world = World::open(db).await;
+        world.channel(&["m"], json!({"protocol": "openai", "key": "up-key"})).await;
+        world.upstream.on(CHAT, error(401, "invalid_api_key"));
+        world.upstream.on("/v1/models/m", error(404, "not_found"));
+        world.admin().price("m", by_use()).await;
+        let ann = world.payer(1_000).await;
+        let ask = || json!({"model": "m", "messages": []});
+        world.server.post(CHAT, &ann.key, &ask()).await.expect(401);
+        world.server.wait_for_log(&["channel_account", "status 401"]).await;
+        let answer = world.server.post(CHAT, &ann.key, &ask()).await;
+        answer.expect_error(503, "NO_CHANNEL");
         world.close().await;
     }
 

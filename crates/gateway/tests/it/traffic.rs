@@ -85,6 +85,7 @@ on_both_databases! {
         let ann = world.payer(1_000).await;
         let ask = json!({"model": "m", "messages": []});
         world.server.post(CHAT, &ann.key, &ask).await.expect(401);
+        world.server.wait_for_log(&["channel_account", "status 401"]).await;
         while world.pay("sick", &ann).await.status == 500 {}
 
         let now = world.admin().get(&format!("/api/channel/{paused}")).await["live"].clone();

@@ -257,6 +257,8 @@ pub(crate) struct RefusalSection {
     pub(crate) not: Option<CompareWords>,
     /// A whole number up to this, or so many seconds as `60s`, is allowed, and nothing else.
     pub(crate) above: Option<i64>,
+    /// Only where this unit has a price, which a reply to such a request does not count.
+    pub(crate) priced: Option<String>,
     pub(crate) why: ProtocolTitle,
 }
 

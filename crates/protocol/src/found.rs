@@ -281,12 +281,16 @@ impl DocumentValues {
     }
 
     fn number_at(&mut self, program: &PointerProgram, slot: u8, value: &ScalarValue<'_>) {
+        let meter = program.slots.get(usize::from(slot)).map(|slot| slot.meter);
         let said = match value.kind {
             ScalarKind::Null => return,
+            // Some write a length with its unit.
+            ScalarKind::Text if !value.cut && meter == Some(Meter::Seconds) => {
+                count::read(value.text.strip_suffix(b"s").unwrap_or(value.text))
+            }
             ScalarKind::Number | ScalarKind::Text if !value.cut => count::read(value.text),
             _ => None,
         };
-        let meter = program.slots.get(usize::from(slot)).map(|slot| slot.meter);
         let tokens = meter.is_some_and(Meter::is_tokens);
         match said {
             // A begun second is one; a begun token is a mistake.

@@ -36,8 +36,8 @@ pub(crate) fn reading_of(document: &Document, section: &RouteSection) -> Box<str
 
 /// A refusal without its words.
 fn said(refusal: &RefusalSection) -> impl std::fmt::Debug + use<'_> {
-    let RefusalSection { at, query, except, header, is, not, above, .. } = refusal;
-    (at, query, except, header, is, not, above)
+    let RefusalSection { at, query, except, header, is, not, above, priced, .. } = refusal;
+    (at, query, except, header, is, not, above, priced)
 }
 
 impl ProtocolRoute {

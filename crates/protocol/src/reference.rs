@@ -145,7 +145,8 @@ fn notes(route: &RouteSection) -> String {
 /// What requests may not say.
 fn refusals(sections: &[RefusalSection]) -> String {
     let each = sections.iter().map(|section| {
-        let RefusalSection { at, query, except, header, free, is, not, above, .. } = section;
+        let RefusalSection { at, query, except, header, free, .. } = section;
+        let RefusalSection { is, not, above, priced, .. } = section;
         let query = query.iter().map(|name| format!("?{name}"));
         let header = header.iter().map(|name| format!("{name}:"));
         let places: Vec<String> = at.0.iter().cloned().chain(query).chain(header).collect();
@@ -161,6 +162,9 @@ fn refusals(sections: &[RefusalSection]) -> String {
         }
         if *free {
             text.push_str(" (nor may those that cost nothing)");
+        }
+        if let Some(unit) = priced {
+            let _ = write!(text, " where {unit} have a price");
         }
         text
     });

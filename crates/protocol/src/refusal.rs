@@ -6,6 +6,7 @@ use crate::program::TestRule;
 use crate::request::{RequestRules, all_parameters};
 use crate::route::ProtocolRoute;
 use crate::walk::JsonWalker;
+use domain::Meter;
 use domain::spelling::{begins_like, resembles};
 
 /// What a request may not say, and why.
@@ -13,6 +14,8 @@ use domain::spelling::{begins_like, resembles};
 pub struct Refusal {
     pub(crate) place: RefusalPlace,
     pub(crate) asks: TestRule,
+    /// Only where this unit has a price.
+    pub(crate) priced: Option<Meter>,
     /// Why, in Chinese.
     pub zh: String,
     /// Why, in English.
@@ -122,9 +125,20 @@ impl ProtocolRoute {
                 || memchr::memchr_iter(b'"', body).any(|at| begins(&body[at + 1..], signs)))
     }
 
-    /// The members at the top of a body that are looked at: each may be there once.
+    /// The members at the top of a body that are looked at whatever the price: each may be there
+    /// once.
     pub fn refused_members(&self) -> impl Iterator<Item = &str> {
-        let members = self.request.refuse.iter().filter_map(|it| match &it.place {
+        self.members_of(None)
+    }
+
+    /// Those that are looked at where a unit has a price.
+    pub fn refused_members_of(&self, unit: Meter) -> impl Iterator<Item = &str> {
+        self.members_of(Some(unit))
+    }
+
+    fn members_of(&self, priced: Option<Meter>) -> impl Iterator<Item = &str> {
+        let meant = self.request.refuse.iter().filter(move |it| it.priced == priced);
+        let members = meant.filter_map(|it| match &it.place {
             RefusalPlace::Body { members, .. } => Some(members),
             RefusalPlace::Query(_) | RefusalPlace::Header(_) => None,
         });
@@ -138,7 +152,7 @@ impl ProtocolRoute {
         query: &str,
         header: impl Fn(&str) -> Vec<String>,
     ) -> Option<&Refusal> {
-        self.request.refuse.iter().find(|it| {
+        self.request.refuse.iter().filter(|it| it.priced.is_none()).find(|it| {
             let holds = |text: &String| it.asks.holds_for(text, false);
             match &it.place {
                 RefusalPlace::Query(names) => {
@@ -155,8 +169,25 @@ impl ProtocolRoute {
     /// # Errors
     /// When it can't be read, or another reader may find something else in it.
     pub fn refusal_by_body(&self, body: &[u8]) -> Result<Option<&Refusal>, UnreadBody> {
+        self.refusal_in(body, None)
+    }
+
+    /// The first thing that it says, and may not where a unit has a price: the reply would not
+    /// count it.
+    ///
+    /// # Errors
+    /// When it can't be read, or another reader may find something else in it.
+    pub fn refusal_of(&self, unit: Meter, body: &[u8]) -> Result<Option<&Refusal>, UnreadBody> {
+        self.refusal_in(body, Some(unit))
+    }
+
+    fn refusal_in(
+        &self,
+        body: &[u8],
+        priced: Option<Meter>,
+    ) -> Result<Option<&Refusal>, UnreadBody> {
         let RequestRules { program, refuse, .. } = &*self.request;
-        if body.is_empty() || !self.refuses_by_body() {
+        if body.is_empty() || self.members_of(priced).next().is_none() {
             return Ok(None);
         }
         let mut walker = JsonWalker::new(program);
@@ -170,7 +201,9 @@ impl ProtocolRoute {
             return Err(UnreadBody::Ambiguous);
         }
         let holds = |it: &&Refusal| match it.place {
-            RefusalPlace::Body { test, .. } => walker.found.tests >> test & 1 == 1,
+            RefusalPlace::Body { test, .. } => {
+                it.priced == priced && walker.found.tests >> test & 1 == 1
+            }
             RefusalPlace::Query(_) | RefusalPlace::Header(_) => false,
         };
         Ok(refuse.iter().find(holds))

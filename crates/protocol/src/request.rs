@@ -192,10 +192,23 @@ impl ProtocolRoute {
         }
     }
 
-    /// Whether a request says how many of a unit it asks for.
+    /// Whether a request may say how many of a unit it asks for.
     #[must_use]
     pub fn says_before(&self, unit: Meter) -> bool {
         self.request.units.iter().any(|(known, ..)| *known == unit)
+    }
+
+    /// Whether its replies may count a unit, or the reports about the task that it submits.
+    #[must_use]
+    pub fn counts(&self, unit: Meter) -> bool {
+        let mut slots = self.rules.usage.slots.iter();
+        slots.any(|(meter, slots)| *meter == unit && !slots.is_empty())
+    }
+
+    /// The units that are known of its calls, from the request or from the reply.
+    pub fn known_units(&self) -> impl Iterator<Item = Meter> {
+        let units = Meter::ALL.into_iter().filter(|meter| !meter.is_tokens());
+        units.filter(|unit| self.says_before(*unit) || self.counts(*unit))
     }
 
     /// Whether a JSON body may name something that was made before. Most bodies can't, and need
@@ -265,7 +278,10 @@ impl ValueSource {
 }
 
 fn read_units(units: &UnitSlots, found: &DocumentValues) -> Meters {
-    let read = |slots: &Range<usize>| slots.clone().find_map(|slot| found.number(slot));
+    // None of it is what many read as: as many as usual.
+    let read = |slots: &Range<usize>| {
+        slots.clone().find_map(|slot| found.number(slot).filter(|count| *count > 0))
+    };
     let counted =
         units.iter().filter_map(|(meter, slots, usual)| Some((*meter, read(slots).or(*usual)?)));
     counted.collect()

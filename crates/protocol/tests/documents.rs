@@ -106,6 +106,11 @@ fn a_bad_document_is_refused_with_line_pointer_and_reason() {
             "[[route]]\nmatch = \"GET /y\"\nreply = \"xml\"",
             "line 8: route[1].reply[0]: \"xml\" is none of json",
         ),
+        (
+            "[[route]]\nmatch = \"GET /y\"\nprice = \"free\"\nrefuse = [{ at = \"/x\", \
+             priced = \"input\", why = { zh = \"a\", en = \"b\" } }]",
+            "refuse[0].priced: is a unit, such as seconds, of a refusal that says at",
+        ),
         ("[hold.units]\noutput = [\"/n\"]", "line 7: hold.units.output: output counts tokens"),
         (TASK, "line 7: task.id: names no pointer"),
     ] {

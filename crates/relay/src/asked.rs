@@ -7,7 +7,7 @@ use crate::{HoldMode, Relay, faults};
 use bytes::Bytes;
 use domain::{Fault, FrozenPrice, Meter, Meters, ModelName, Schedule};
 use http::HeaderMap;
-use protocol::{PathCaptures, ProtocolRoute, RequestReading};
+use protocol::{PathCaptures, ProtocolRoute, Refusal, RequestReading};
 use std::sync::Arc;
 use upstream::media::MediaKind;
 use upstream::multipart;
@@ -28,7 +28,7 @@ pub(crate) struct Asked {
     /// What has a price of its own, as far as the request says how much.
     pub units: Option<Arc<Meters>>,
     /// What the call may come to: for the hold. Of units, one of all that the request could have
-    /// said and did not.
+    /// said and did not, and that the reply counts.
     pub expected: Option<Arc<Meters>>,
 }
 
@@ -75,14 +75,19 @@ impl PricedRequest<'_> {
         let reads_text = price.is_by_use() && !self.routes.is_empty();
         let json = self.json(schedule.is_some())?;
         let asked = match reads_text {
-            true => self.asked(&json, schedule.as_deref())?,
+            true => self.asked(&json, schedule.as_deref(), price.is_of_units())?,
             false => Asked::default(),
         };
         Ok((egress::price_for(price, &json).map_err(unclear)?, asked))
     }
 
     /// What the request asks for, of several protocols the most.
-    fn asked(&self, json: &[u8], schedule: Option<&Schedule>) -> Result<Asked, Fault> {
+    fn asked(
+        &self,
+        json: &[u8],
+        schedule: Option<&Schedule>,
+        is_of_units: bool,
+    ) -> Result<Asked, Fault> {
         let priced =
             |meter: Meter| schedule.is_some_and(|it| it.units().iter().any(|u| u.0 == meter));
         let mut all = Asked::default();
@@ -98,6 +103,15 @@ impl PricedRequest<'_> {
                 text_at(json, names).map_err(unclear)?;
                 could_say.set(meter, 1);
             }
+            if let Some(schedule) = schedule {
+                check_counted(route, &read, schedule)?;
+                for (unit, _) in schedule.units() {
+                    check_form(route, *unit, json)?;
+                }
+                if is_of_units {
+                    check_known(route, schedule)?;
+                }
+            }
             if read.stream && leaves_usage_out(route, json) {
                 all.usage = Some(Arc::clone(route));
             }
@@ -106,8 +120,7 @@ impl PricedRequest<'_> {
             let allowed = read.output_limit.map(|limit| limit.saturating_mul(read.times));
             output = output.max(allowed.map(|allowed| allowed.min(MOST_TOKENS)));
             for (meter, count) in read.units.iter().filter(|(meter, _)| priced(*meter)) {
-                // None of it is what many read as: as many as usual.
-                units.set(meter, count.max(units.get(meter).unwrap_or(1)).max(1));
+                units.set(meter, count.max(units.get(meter).unwrap_or(1)));
             }
         }
         let mut expected = could_say;
@@ -168,6 +181,53 @@ fn check_units(read: &RequestReading, priced: impl Fn(Meter) -> bool) -> Result<
             Err(faults::invalid(format!("{meter} 无效: {text}"), format!("{meter} is {text}")))
         }
         _ => Ok(()),
+    }
+}
+
+/// Refuses a request that leaves a count of something that has a price to its vendor, where neither
+/// the protocol knows what the vendor takes then, nor a reply says what it was.
+fn check_counted(
+    route: &ProtocolRoute,
+    read: &RequestReading,
+    schedule: &Schedule,
+) -> Result<(), Fault> {
+    let is_unsaid = |unit: &Meter| {
+        route.says_before(*unit) && read.units.get(*unit).is_none() && !route.counts(*unit)
+    };
+    match schedule.units().iter().map(|(unit, _)| *unit).find(is_unsaid) {
+        None => Ok(()),
+        Some(unit) => {
+            let members = route.unit_members().filter(|(known, _)| *known == unit);
+            let members: Vec<String> = members.map(|(_, names)| names.join(".")).collect();
+            Err(faults::unit_unsaid(unit, &members.join(" / ")))
+        }
+    }
+}
+
+/// Refuses a call that is priced by units alone, none of which is known of it: neither its request
+/// nor its reply says how many.
+fn check_known(route: &ProtocolRoute, schedule: &Schedule) -> Result<(), Fault> {
+    let is_priced = |unit: &Meter| schedule.units().iter().any(|(priced, _)| priced == unit);
+    if route.known_units().any(|unit| is_priced(&unit)) {
+        return Ok(());
+    }
+    let words = |units: &mut dyn Iterator<Item = Meter>| {
+        units.map(Meter::as_str).collect::<Vec<_>>().join(", ")
+    };
+    let priced = words(&mut schedule.units().iter().map(|(unit, _)| *unit));
+    Err(faults::units_unknown(&priced, &words(&mut route.known_units())))
+}
+
+/// Refuses a request for a reply that does not count what has a price, in a form in which others
+/// do.
+fn check_form(route: &ProtocolRoute, unit: Meter, json: &[u8]) -> Result<(), Fault> {
+    for name in route.refused_members_of(unit) {
+        text_at(json, &[name]).map_err(unclear)?;
+    }
+    match route.refusal_of(unit, json) {
+        Ok(Some(Refusal { zh, en, .. })) => Err(faults::invalid(zh, en)),
+        Ok(None) => Ok(()),
+        Err(_) => Err(faults::body_ambiguous()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The faults of the data plane, in both languages.
 
-use domain::{Fault, FaultKind, Quota};
+use domain::{Fault, FaultKind, Meter, Quota};
 use upstream::Echoed;
 
 /// A request that can't be parsed.
@@ -82,6 +82,34 @@ pub(crate) fn priced_per_call_alone(model: &str) -> Fault {
         format!(
             "{model} has a price by use, and the upstream does not report what this call uses: \
              price it per call"
+        ),
+    )
+}
+
+/// What the vendor makes by default is not known here, and its reply does not say it.
+pub(crate) fn unit_unsaid(unit: Meter, members: &str) -> Fault {
+    invalid(
+        format!("该模型按 {unit} 计费, 请求须写明 {members}: 应答不含该数量"),
+        format!(
+            "the model has a price for {unit}, and the reply will not count them: say how many in \
+             {members}"
+        ),
+    )
+}
+
+/// Nothing of a call has a price. `known` is what could have one.
+pub(crate) fn units_unknown(priced: &str, known: &str) -> Fault {
+    let (or_zh, or_en) = match known {
+        "" => (String::new(), String::new()),
+        known => (format!(", 或按 {known} 计费"), format!(", or one by {known}")),
+    };
+    invalid(
+        format!(
+            "该模型按 {priced} 计费, 而该接口的请求与应答都不含该数量: 请由管理员为其设置按次价格{or_zh}"
+        ),
+        format!(
+            "the model has a price by {priced}, which neither this call nor its reply counts: its \
+             operator has to give it a price per call{or_en}"
         ),
     )
 }

@@ -106,6 +106,7 @@ mod timeouts;
 mod traces;
 mod traffic;
 mod trial_calls;
+mod unsaid;
 mod upstreams;
 mod v1;
 mod vendor_clients;

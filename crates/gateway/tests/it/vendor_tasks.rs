@@ -20,7 +20,7 @@ pub struct Vendor {
     /// What the upstream gets there.
     path: &'static str,
     /// The first reply.
-    taken: Value,
+    pub taken: Value,
     /// Method and target of a poll.
     ask: (&'static str, &'static str),
     pub running: Value,
@@ -222,7 +222,7 @@ impl Vendor {
         }
     }
 
-    fn fal() -> Self {
+    pub fn fal() -> Self {
         let status = |status: &str| {
             json!({"request_id": "fa-1", "status": status,
             "response_url": "https://queue.fal.run/fal-ai/flux/requests/fa-1"})

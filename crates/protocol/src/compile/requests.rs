@@ -88,7 +88,8 @@ pub(super) fn rules(
         for (number, section) in meant {
             let at = format!("{at}.{number}");
             let refused = refusal(&at, section, &mut builder, found);
-            signs.extend(refused.iter().flat_map(Refusal::signs));
+            let at_any_price = refused.iter().filter(|it| it.priced.is_none());
+            signs.extend(at_any_price.flat_map(Refusal::signs));
             refuse.extend(refused);
         }
     }
@@ -115,7 +116,7 @@ fn refusal(
     builder: &mut ProgramBuilder,
     found: &mut ProblemList,
 ) -> Option<Refusal> {
-    let RefusalSection { at: places, query, header, is, not, above, why, .. } = section;
+    let RefusalSection { at: places, query, header, is, not, above, priced, why, .. } = section;
     let fits = |CompareWords(words): &CompareWords| words.len() <= MAX_LIST;
     let asks = match (is, not, above) {
         (None, None, None) => TestRule::Present,
@@ -151,7 +152,18 @@ fn refusal(
             return None;
         }
     };
-    Some(Refusal { place, asks, zh: why.zh.clone(), en: why.en.clone() })
+    let priced = match priced {
+        None => None,
+        Some(word) => {
+            let at = format!("{at}.priced");
+            let unit = found.ok(&at, Meter::parse(word))?;
+            if unit.is_tokens() || !matches!(place, RefusalPlace::Body { .. }) {
+                found.at(at, "is a unit, such as seconds, of a refusal that says at");
+            }
+            Some(unit)
+        }
+    };
+    Some(Refusal { place, asks, priced, zh: why.zh.clone(), en: why.en.clone() })
 }
 
 /// The parameters of a refusal.

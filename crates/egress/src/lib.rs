@@ -254,6 +254,21 @@ impl ReadyCredential {
     }
 }
 
+/// Sets the headers that all calls of a route have, or have not, whatever the client sends.
+pub fn set_headers_of(route: &ProtocolRoute, headers: &mut HeaderMap) {
+    for (name, value) in &route.headers {
+        let Ok(name) = HeaderName::try_from(name.as_str()) else { continue };
+        match HeaderValue::try_from(value.as_str()) {
+            Ok(value) if !value.is_empty() => {
+                headers.insert(name, value);
+            }
+            _ => {
+                headers.remove(name);
+            }
+        }
+    }
+}
+
 /// The cheapest call of a protocol, if it costs nothing.
 #[must_use]
 pub fn free_probe(protocol: &Protocol) -> Option<&Arc<ProtocolRoute>> {

@@ -119,6 +119,9 @@ pub(crate) struct RouteSection {
     pub(crate) ask_usage: bool,
     #[serde(default)]
     pub(crate) probe: bool,
+    /// Headers of its calls, whatever the client sends; without a value, those that it has not.
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, String>,
 }
 
 /// What a call of a route costs.

@@ -136,6 +136,12 @@ fn notes(route: &RouteSection) -> String {
     if route.ask_usage {
         notes.push("a stream's usage has to be asked for".to_owned());
     }
+    for (name, value) in &route.headers {
+        notes.push(match value.is_empty() {
+            true => format!("sent without `{name}`"),
+            false => format!("sent with `{name}: {value}`"),
+        });
+    }
     if route.probe {
         notes.push("tries a channel".to_owned());
     }

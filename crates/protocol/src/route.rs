@@ -466,6 +466,8 @@ pub struct ProtocolRoute {
     pub ask_usage: Option<UsageMember>,
     /// It is the cheapest one, for trying a channel.
     pub probe: bool,
+    /// Headers of its calls, whatever the client sends; without a value, those that it has not.
+    pub headers: Vec<(String, String)>,
     /// The shape of our own errors.
     pub errors: ErrorShape,
     /// The protocol that it was written in.

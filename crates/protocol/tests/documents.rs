@@ -111,6 +111,10 @@ fn a_bad_document_is_refused_with_line_pointer_and_reason() {
              priced = \"input\", why = { zh = \"a\", en = \"b\" } }]",
             "refuse[0].priced: is a unit, such as seconds, of a refusal that says at",
         ),
+        (
+            "[[route]]\nmatch = \"GET /y\"\nprice = \"free\"\nheaders = { host = \"x\" }",
+            "route[1].headers.host: host is about the connection",
+        ),
         ("[hold.units]\noutput = [\"/n\"]", "line 7: hold.units.output: output counts tokens"),
         (TASK, "line 7: task.id: names no pointer"),
     ] {

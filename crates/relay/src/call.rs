@@ -247,6 +247,9 @@ impl Call {
             upstream::keep_readable_codings(&mut headers);
         }
         prepared.authorize(&mut headers, self.key.clone());
+        if let Some(route) = route {
+            egress::set_headers_of(route, &mut headers);
+        }
         if let Ok(id) = HeaderValue::from_str(&self.request_id) {
             headers.insert(web::X_REQUEST_ID, id);
         }

@@ -44,6 +44,33 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_free_call_of_its_vendor_tests_a_channel(db: TestDb) {
+        let world = World::open(db).await;
+        let admin = world.admin();
+        for (protocol, path) in [
+            ("azure", "/openai/v1/models"),
+            ("dashscope", "/api/v1/tasks/"),
+            ("kling", "/v1/videos/text2video"),
+            ("midjourney", "/mj/task/queue"),
+            ("openai-video", "/v1/videos"),
+            ("replicate", "/v1/account"),
+            ("runway", "/v1/organization"),
+            ("suno", "/api/v1/generate/credit"),
+        ] {
+            world.upstream.on(path, Reply::json(&json!({"data": []})));
+            let of_vendor = json!({"protocol": protocol, "key": "access:secret"});
+            let id = world.channel(&["m"], of_vendor).await;
+            let ask = json!({"channel_id": id});
+            admin.call("POST", "/api/channel/test").json(&ask).send().await.expect(200);
+            let asked = world.upstream.requests().await;
+            let asked = asked.last().unwrap();
+            assert_eq!((&*asked.method, asked.path()), ("GET", path), "{protocol}");
+            let kept = admin.get(&format!("/api/channel/{id}")).await["last_test"].clone();
+            assert_eq!(kept["error"], "", "{protocol}: {kept}");
+        }
+        world.close().await;
+    }
+
     async fn an_upstream_tells_its_models(db: TestDb) {
         let world = World::open(db).await;
         let admin = world.admin();

@@ -7,6 +7,7 @@ use serde_json::Value;
 use testkit::{Answer, Reply, TestDb, json, on_both_databases};
 
 const SPOKEN: &str = "/v1/audio/transcriptions";
+const TEXT: &str = "/api/v1/services/aigc/text-generation/generation";
 
 /// A model of this protocol, at this price.
 async fn sell(world: &World, (protocol, model): (&str, &str), price: &Value) {
@@ -192,6 +193,57 @@ on_both_databases! {
         world.admin().price("tts", by_use()).await;
         let other = "/openai/deployments/tts/extensions/x";
         world.server.post(other, &ann.key, &body).await.expect_error(503, "CONFIG_ERROR");
+        world.close().await;
+    }
+
+    async fn text_of_dashscope_is_a_call_and_all_else_a_task(db: TestDb) {
+        let world = World::with(db, &[NEVER]).await;
+        let ann = world.payer(1_000_000).await;
+        sell(&world, ("dashscope", "qwen"), &by_use()).await;
+        let choices = json!([{"message": {"role": "assistant", "content": "hi"}}]);
+        world.upstream.on(TEXT, Reply::json(&json!({"request_id": "r",
+            "output": {"choices": choices}, "usage": {"input_tokens": 3, "output_tokens": 4,
+            "total_tokens": 7}})));
+        let film = "/api/v1/services/aigc/video-generation/video-synthesis";
+        world.upstream.on(film, Reply::json(&json!({"request_id": "r",
+            "output": {"task_id": "ds-1", "task_status": "PENDING"}})));
+        let body = json!({"model": "qwen", "input": {"messages": []}});
+        for said in ["enable", "disable"] {
+            for path in [TEXT, film] {
+                let call = world.server.call("POST", &format!("/pass{path}")).key(&ann.key);
+                let call = call.header("X-DashScope-Async", said).json(&body);
+                call.send().await.expect(200);
+            }
+        }
+        assert_eq!(world.money(&ann).await.used, 14, "the text, at once");
+        let tasks = world.db.query("SELECT status FROM tasks").await;
+        assert_eq!(tasks.len(), 2);
+        assert!(tasks.iter().all(|task| task.text("status") == "submitted"));
+        for request in world.upstream.requests().await {
+            let said = request.header("x-dashscope-async");
+            let wanted = (request.path() == film).then_some("enable");
+            assert_eq!(said.as_deref(), wanted, "{}", request.path());
+        }
+        give_back(&world).await;
+        world.close().await;
+    }
+
+    async fn work_that_is_there_already_is_not_paid_again(db: TestDb) {
+        let world = World::with(db, &[NEVER]).await;
+        let ann = world.payer(100).await;
+        let vendor = Vendor::midjourney();
+        vendor.channel(&world).await;
+        vendor.serve(&world, &vendor.done);
+        vendor.submit(&world, &ann).await.expect(200);
+        polled(&world, "completed").await;
+        let exists = json!({"code": 21, "description": "Task already exists", "result": "132"});
+        world.upstream.on("/mj/submit/imagine", Reply::json(&exists));
+        let answer = vendor.submit(&world, &ann).await.expect(200);
+        assert_eq!(answer.json(), exists, "its client is shown which one");
+        let tasks = world.db.query("SELECT status FROM tasks ORDER BY id").await;
+        let ends: Vec<&str> = tasks.iter().map(|task| task.text("status")).collect();
+        assert_eq!(ends, ["completed", "failed"]);
+        world.wait_for_money(&ann, 60, 40).await;
         world.close().await;
     }
 }

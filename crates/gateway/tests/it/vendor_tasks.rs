@@ -175,7 +175,7 @@ impl Vendor {
         }
     }
 
-    fn midjourney() -> Self {
+    pub fn midjourney() -> Self {
         let task = |status: &str| {
             json!([{"id": "132", "action": "IMAGINE", "status": status,
             "progress": "50%", "failReason": "banned", "imageUrl": "https://x/i.png"}])

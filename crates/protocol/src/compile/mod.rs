@@ -262,6 +262,7 @@ fn route(
         once: always || section.task == Some(TaskWord::Submit),
         ask_usage: requests::ask_usage(document, section.ask_usage, at, found),
         probe: section.probe,
+        headers: sections::headers(&format!("{at}.headers"), &section.headers, found),
         errors: document.errors.as_ref().map(|it| it.shape).unwrap_or_default(),
         protocol: Arc::from(""),
         reads: reading_of(document, section),

@@ -4,6 +4,7 @@ use super::problems::ProblemList;
 use super::{MAX_LIST, MAX_WORD};
 use crate::auth::{Address, Auth};
 use crate::document::{AddressSection, AuthSection, Document};
+use std::collections::BTreeMap;
 
 /// Longest name of a protocol.
 const MAX_NAME: usize = 40;
@@ -58,17 +59,26 @@ pub(super) fn auth(section: &AuthSection, found: &mut ProblemList) -> Auth {
     if query.as_ref().is_some_and(|it| it.is_empty() || it.len() > MAX_WORD) {
         found.at("auth.query", "is the name of a parameter");
     }
-    if headers.len() > MAX_LIST {
-        found.at("auth.headers", format!("names more than {MAX_LIST} headers"));
-    }
-    for (name, value) in headers {
-        check_header(&format!("auth.headers.{name}"), name, value, found);
-    }
     Auth {
         header: header.as_ref().map(|it| (it.clone(), value)),
         query: query.clone(),
-        defaults: headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        defaults: self::headers("auth.headers", headers, found),
     }
+}
+
+/// Headers that a document sets.
+pub(super) fn headers(
+    at: &str,
+    section: &BTreeMap<String, String>,
+    found: &mut ProblemList,
+) -> Vec<(String, String)> {
+    if section.len() > MAX_LIST {
+        found.at(at, format!("names more than {MAX_LIST} headers"));
+    }
+    for (name, value) in section {
+        check_header(&format!("{at}.{name}"), name, value, found);
+    }
+    section.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn check_header(at: &str, name: &str, value: &str, found: &mut ProblemList) {

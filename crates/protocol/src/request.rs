@@ -4,7 +4,7 @@ use crate::count;
 use crate::found::DocumentValues;
 use crate::pointer::MAX_NAME;
 use crate::program::{PointerProgram, TextRole};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Signs};
 use crate::route::{PathCaptures, ProtocolRoute, ValueSource};
 use crate::walk::JsonWalker;
 use domain::spelling::resembles;
@@ -33,7 +33,7 @@ pub(crate) struct RequestRules {
     /// What it may not say.
     pub(crate) refuse: Vec<Refusal>,
     /// What a body has that says something of it.
-    pub(crate) signs: Vec<Box<str>>,
+    pub(crate) signs: Signs,
     /// Counts of what is allowed that are added up: of each request of a batch.
     pub(crate) allowed: Range<usize>,
     /// The names that lead to ids.

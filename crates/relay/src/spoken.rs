@@ -135,7 +135,8 @@ impl Spoken {
             _ => false,
         };
         let (route, model) = (&self.route, &self.route.model);
-        let is_plain = || !model.is_empty() && model.iter().all(is_plain);
+        let is_plain =
+            || !model.is_empty() && model.iter().all(is_plain) && route.model_suffix.is_none();
         ALWAYS_SPOKEN.contains(&&*route.protocol) || route.price == PriceWord::Model && is_plain()
     }
 

@@ -10,7 +10,7 @@ use crate::document::{
 use crate::pointer::Pointer;
 use crate::program::{PointerProgram, TestRule, TextRole};
 use crate::program_builder::ProgramBuilder;
-use crate::refusal::{ParameterNames, Refusal, RefusalPlace};
+use crate::refusal::{ParameterNames, Refusal, RefusalPlace, Signs};
 use crate::request::{BodyNames, RequestRules};
 use crate::route::{RouteSession, UsageMember, ValueSource};
 use domain::Meter;
@@ -103,7 +103,7 @@ pub(super) fn rules(
         reads_once,
         anywhere,
         refuse,
-        signs,
+        signs: Signs::new(signs),
         allowed,
         body_names,
     })

@@ -151,3 +151,19 @@ proptest! {
         let _ = has_member(&body, "a");
     }
 }
+
+#[test]
+fn members_that_are_looked_at_stand_alone() {
+    let alone = |body: &str| {
+        let found = members_alone(body.as_bytes(), &["models", "route", "models"])?;
+        Ok(found.map(|bytes| String::from_utf8(bytes).unwrap()))
+    };
+    let body = r#"{"a":1, "models" : ["x" ], "b":{"route":1}, "route":null}"#;
+    assert_eq!(alone(body), Ok(Some(r#"{"models":["x" ],"route":null}"#.to_owned())));
+    assert_eq!(alone(r#"{"a":{"models":1}}"#), Ok(None));
+    assert_eq!(alone(r#"{"m\u006fdels":1}"#), Ok(Some(r#"{"models":1}"#.to_owned())));
+    let twice = Err(SpliceError::Duplicate("models".into()));
+    assert_eq!(alone(r#"{"models":1,"Models":2}"#), twice);
+    assert_eq!(alone(r#"{"Models":2}"#), Err(SpliceError::Misspelt("models".into())));
+    assert_eq!(alone("[]"), Err(SpliceError::NotAnObject));
+}

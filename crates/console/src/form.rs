@@ -2,20 +2,16 @@
 
 use crate::lang::Lang;
 use crate::show;
-use admin::{AdminError, Fields};
+use admin::{AdminError, BodyShare, Fields};
 use axum::body::Body;
 use domain::Fault;
-use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
-use std::time::Duration;
 
-/// Largest form.
-const MAX_BYTES: usize = 1024 * 1024;
-/// How long a browser may take to send it.
-const WITHIN: Duration = Duration::from_secs(30);
+/// Most fields of a form: each takes more memory than its text.
+const MAX_FIELDS: usize = 4000;
 
 /// What an amount is, in Chinese and in English.
 pub(crate) const NO_AMOUNT: (&str, &str) = (
@@ -28,15 +24,13 @@ pub(crate) const NO_AMOUNT: (&str, &str) = (
 pub(crate) struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// Reads the body of a request.
-    pub(crate) async fn read(body: Body) -> Result<Self, AdminError> {
-        let broken = || AdminError::malformed("表单无法读取", "the form can't be read");
-        let whole = tokio::time::timeout(WITHIN, Limited::new(body, MAX_BYTES).collect());
-        let bytes = whole.await.map_err(|_| broken())?.map_err(|_| broken())?.to_bytes();
-        let pairs = form_urlencoded::parse(&bytes);
-        let form = Self(pairs.into_owned().collect());
-        if form.0.iter().any(|(_, value)| value.contains('\0')) {
-            return Err(broken());
+    /// Reads the body of a request, which counts in `share`.
+    pub(crate) async fn read(body: Body, share: &BodyShare) -> Result<Self, Fault> {
+        let bytes = share.read(body).await?;
+        let pairs = form_urlencoded::parse(&bytes).into_owned();
+        let form = Self(pairs.take(MAX_FIELDS + 1).collect());
+        if form.0.len() > MAX_FIELDS || form.0.iter().any(|(_, value)| value.contains('\0')) {
+            return Err(AdminError::malformed("表单无法读取", "the form can't be read").into());
         }
         Ok(form)
     }

@@ -6,7 +6,7 @@ use crate::lang::Lang;
 use crate::pages;
 use crate::visit::{FormProblem, PageReply, Session, Taste, Theme, Visit, go_to, page_of, step};
 use admin::ops::session;
-use admin::{AdminError, AdminState, session_cookie};
+use admin::{AdminError, AdminState, BodyShare, session_cookie};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -109,7 +109,11 @@ async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Ent
         return Ok(Entered::Anonymous(to_login(&parts, taste)));
     };
     let csrf = session_cookie::csrf_token(&token);
-    let form = if is_read(&parts.method) { Form::default() } else { Form::read(body).await? };
+    let share = BodyShare::of(&state.budget, actor.user_id);
+    let form = match is_read(&parts.method) {
+        true => Form::default(),
+        false => Form::read(body, &share).await?,
+    };
     if !is_read(&parts.method) {
         check_site(&parts.headers)?;
         let header = parts.headers.get(&CSRF).and_then(|value| value.to_str().ok());
@@ -138,6 +142,7 @@ async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Ent
         address,
         asked,
         form,
+        _form_share: share,
     };
     parts.headers.remove(COOKIE);
     Ok(Entered::As(Arc::new(visit), Box::new(Request::from_parts(parts, Body::empty()))))

@@ -2,7 +2,7 @@
 
 use crate::form::Form;
 use crate::lang::Lang;
-use admin::{Actor, AdminError, AdminState, PageRequest, Query};
+use admin::{Actor, AdminError, AdminState, BodyShare, PageRequest, Query};
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
@@ -86,6 +86,8 @@ pub(crate) struct Visit {
     pub(crate) asked: Vec<(String, String)>,
     /// What was sent; empty for reads.
     pub(crate) form: Form,
+    /// What the form holds of the memory budget.
+    pub(crate) _form_share: BodyShare,
 }
 
 impl Visit {

@@ -6,7 +6,7 @@ use crate::config::SMALL_BODY_BYTES;
 use crate::inflate::{Inflation, check_size, must_be_whole};
 use crate::pace::Pace;
 use crate::{RelayConfig, faults};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use domain::Fault;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
@@ -18,6 +18,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use upstream::{BoxError, Payload};
+use web::Pieces;
 use web::memory::Share;
 
 /// A request's body.
@@ -134,35 +135,6 @@ pub(crate) async fn take_in(
         check_size(headers, &bytes, config.max_request_bytes).map_err(|e| e.fault())?;
     }
     Ok(Inlet::Whole(bytes))
-}
-
-/// Collected pieces. A single piece stays as it is; several are copied together at once, because a
-/// small piece may keep all of the memory that it was read into.
-#[derive(Default)]
-struct Pieces {
-    first: Bytes,
-    more: BytesMut,
-}
-
-impl Pieces {
-    fn push(&mut self, piece: Bytes) {
-        if self.first.is_empty() {
-            self.first = piece;
-            return;
-        }
-        if self.more.is_empty() {
-            self.more.extend_from_slice(&self.first);
-        }
-        self.more.extend_from_slice(&piece);
-    }
-
-    fn len(&self) -> usize {
-        self.first.len().max(self.more.len())
-    }
-
-    fn joined(self) -> Bytes {
-        if self.more.is_empty() { self.first } else { self.more.freeze() }
-    }
 }
 
 /// Counts a body as it passes, both as it is and decompressed.

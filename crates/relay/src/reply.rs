@@ -4,7 +4,7 @@ use crate::asked::Asked;
 use crate::client_link::ClientLink;
 use crate::config::SMALL_BODY_BYTES;
 use crate::outcome::{BodyEnd, Reading};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use egress::CUSTOM_PASS;
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -18,6 +18,7 @@ use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 use upstream::{Decoded, ReplyBody, SendError};
+use web::Pieces;
 use web::memory::Share;
 
 /// What a reply's headers declare of its body.
@@ -96,8 +97,7 @@ pub(crate) async fn collect(
     link: &ClientLink,
     share: &mut Share,
 ) -> Collected {
-    let mut first = Bytes::new();
-    let mut more = BytesMut::new();
+    let mut pieces = Pieces::default();
     // The request is in memory as well, for as long.
     let before = share.bytes();
     let end = loop {
@@ -117,15 +117,8 @@ pub(crate) async fn collect(
                 Err(_) => continue,
             },
         };
-        if first.is_empty() {
-            first = data;
-        } else {
-            if more.is_empty() {
-                more.extend_from_slice(&first);
-            }
-            more.extend_from_slice(&data);
-        }
-        let bytes = first.len().max(more.len());
+        pieces.push(data);
+        let bytes = pieces.len();
         let is_over = body.is_end_stream();
         if is_over && bytes <= SMALL_BODY_BYTES {
             // Its end has arrived: it is counted where the budget allows, and delivered anyhow.
@@ -139,7 +132,7 @@ pub(crate) async fn collect(
             break Some(BodyEnd::Complete);
         }
     };
-    Collected { bytes: if more.is_empty() { first } else { more.freeze() }, end }
+    Collected { bytes: pieces.joined(), end }
 }
 
 /// How a call's replies are read.

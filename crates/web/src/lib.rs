@@ -5,6 +5,7 @@
 
 mod body;
 mod client_address;
+mod collect;
 mod fault;
 mod json;
 pub mod memory;
@@ -14,6 +15,7 @@ mod unread;
 
 pub use body::{Body, BodyError, boxed, empty, full};
 pub use client_address::TrustedProxies;
+pub use collect::{CollectError, CollectLimits, Pieces, collect};
 pub use fault::{Shown, render_admin_fault, render_fault, render_fault_as, show};
 pub use json::json;
 pub use request_id::{X_REQUEST_ID, request_id, uuid_v7};

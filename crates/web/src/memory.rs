@@ -23,6 +23,11 @@ const USERS_PART: i64 = 2;
 /// Users are counted by the low bits of their ids, without a lock or a growing table. Two users
 /// that share a counter share their part.
 const COUNTS: usize = 4096;
+/// The count of callers who are not known yet.
+const NAMELESS: usize = COUNTS;
+/// The part of all of them together: a sixteenth. What they send is small, and they must not take
+/// what callers have who are known.
+const NAMELESS_PART: i64 = 16;
 
 /// The budget of all held bodies.
 #[derive(Debug)]
@@ -49,7 +54,7 @@ impl Budget {
     #[must_use]
     pub fn new(limit_bytes: usize) -> Arc<Self> {
         let limit_bytes = AtomicI64::new(signed(limit_bytes));
-        let counts = || std::iter::repeat_with(AtomicI64::default).take(COUNTS).collect();
+        let counts = || std::iter::repeat_with(AtomicI64::default).take(COUNTS + 1).collect();
         Arc::new(Self {
             limit_bytes,
             used_bytes: Gauge::default(),
@@ -68,6 +73,12 @@ impl Budget {
     #[must_use]
     pub fn share_of(self: &Arc<Self>, user_id: UserId) -> Share {
         Share { budget: Arc::clone(self), count: count_of(user_id), bytes: 0 }
+    }
+
+    /// An empty share of callers who are not known yet: all of them have one part together.
+    #[must_use]
+    pub fn share_of_nameless(self: &Arc<Self>) -> Share {
+        Share { budget: Arc::clone(self), count: NAMELESS, bytes: 0 }
     }
 
     /// Whether one more flowing response of this user would find room if its client didn't read.
@@ -141,7 +152,7 @@ impl Share {
         let before = self.budget.used_bytes.inc_by(more);
         let before_of_user = of_user.fetch_add(more, Ordering::Relaxed);
         if before.saturating_add(more) > reach
-            || before_of_user.saturating_add(more) > limit / USERS_PART
+            || before_of_user.saturating_add(more) > limit / self.part()
         {
             of_user.fetch_sub(more, Ordering::Relaxed);
             self.budget.used_bytes.dec_by(more);
@@ -154,8 +165,13 @@ impl Share {
     /// Like [`Self::grow_to`], but a size beyond a user's part counts as that part: such a body can
     /// be served when the user has no other.
     pub fn grow_towards(&mut self, bytes: usize) -> bool {
-        let most = self.budget.limit_bytes.load(Ordering::Relaxed) / USERS_PART;
+        let most = self.budget.limit_bytes.load(Ordering::Relaxed) / self.part();
         self.grow_to(bytes.min(usize::try_from(most).unwrap_or(usize::MAX)))
+    }
+
+    /// Which part of the budget all shares of its user may have together.
+    const fn part(&self) -> i64 {
+        if self.count == NAMELESS { NAMELESS_PART } else { USERS_PART }
     }
 
     /// Its size in bytes.
@@ -308,6 +324,16 @@ mod tests {
         assert!(held.is_end_stream());
         drop((held, second));
         assert_eq!(budget.used_bytes().get(), 100_000);
+    #[test]
+    fn callers_without_a_name_share_a_small_part() {
+        let budget = Budget::new(160);
+        let (mut one, mut two) = (budget.share_of_nameless(), budget.share_of_nameless());
+        assert!(one.grow_to(8) && !two.grow_to(3) && two.grow_to(2));
+        assert!(budget.share_of(UserId(0)).grow_to(80), "another's part is theirs");
+        drop((one, two));
+        assert_eq!(budget.used_bytes().get(), 0);
+    }
+
         drop(first);
         assert_eq!(budget.used_bytes().get(), 0);
     }

@@ -5,7 +5,7 @@ use super::extract::CallingActor;
 use super::session::{self, Session};
 use crate::counted::counted;
 use crate::ops::failed_login;
-use crate::{Actor, AdminError, AdminState, ops, session_cookie};
+use crate::{Actor, AdminError, AdminState, BodyShare, ops, session_cookie};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -50,7 +50,10 @@ pub(super) async fn identify(
     }
     let user_id = actor.user_id;
     request.extensions_mut().insert(actor);
+    let body = BodyShare::of(&state.budget, user_id);
+    request.extensions_mut().insert(body.clone());
     let answer = next.run(request).await;
+    drop(body);
     counted(&state.budget, user_id, answer).await.map_err(|fault| ApiFailure(Arc::new(fault)))
 }
 

@@ -1,18 +1,11 @@
 //! What handlers read of a request. Everything that can't be read is a fault in the envelope.
 
 use super::envelope::ApiFailure;
-use crate::{Actor, AdminError, Fields, Query};
-use axum::body::{Body, Bytes};
+use crate::{Actor, AdminError, AdminState, BodyShare, Fields, Query};
+use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use domain::{Fault, FaultKind};
 use http::request::Parts;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use std::time::Duration;
-
-/// Largest body of a call.
-const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// How long a caller may take to send it.
-const BODY_WITHIN: Duration = Duration::from_secs(30);
 
 /// Who calls.
 pub(super) struct CallingActor(pub(super) Actor);
@@ -89,22 +82,22 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
 /// The JSON object in the body, regardless of its content type: `curl -d` declares a form.
 pub(super) struct JsonBody(pub(super) Fields);
 
-impl<S: Send + Sync> FromRequest<S> for JsonBody {
+impl FromRequest<AdminState> for JsonBody {
     type Rejection = ApiFailure;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, ApiFailure> {
-        Ok(Self(Fields::parse(&arrived(request).await?)?))
+    async fn from_request(request: Request, state: &AdminState) -> Result<Self, ApiFailure> {
+        Ok(Self(Fields::parse(&arrived(request, state).await?)?))
     }
 }
 
 /// As [`JsonBody`], where nothing at all may be sent too.
 pub(super) struct OptionalJsonBody(pub(super) Fields);
 
-impl<S: Send + Sync> FromRequest<S> for OptionalJsonBody {
+impl FromRequest<AdminState> for OptionalJsonBody {
     type Rejection = ApiFailure;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, ApiFailure> {
-        let bytes = arrived(request).await?;
+    async fn from_request(request: Request, state: &AdminState) -> Result<Self, ApiFailure> {
+        let bytes = arrived(request, state).await?;
         if bytes.trim_ascii().is_empty() {
             return Ok(Self(Fields::default()));
         }
@@ -112,24 +105,12 @@ impl<S: Send + Sync> FromRequest<S> for OptionalJsonBody {
     }
 }
 
-async fn arrived(request: Request) -> Result<Bytes, ApiFailure> {
-    let body = read(request.into_body());
-    tokio::time::timeout(BODY_WITHIN, body)
-        .await
-        .map_err(|_| AdminError::malformed("请求体发送超时", "the body did not arrive in time"))?
-}
-
-async fn read(body: Body) -> Result<Bytes, ApiFailure> {
-    match Limited::new(body, MAX_BODY_BYTES).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Fault::new(
-            FaultKind::PayloadTooLarge,
-            "请求体超过 1 MiB",
-            "the body is larger than 1 MiB",
-        )
-        .into()),
-        Err(_) => Err(AdminError::malformed("请求体不完整", "the body broke off").into()),
-    }
+/// The body, which counts as its caller's; one whose caller is not known yet has a small limit.
+async fn arrived(request: Request, state: &AdminState) -> Result<Bytes, ApiFailure> {
+    let (head, body) = request.into_parts();
+    let share = head.extensions.get::<BodyShare>().cloned();
+    let share = share.unwrap_or_else(|| BodyShare::of_nameless(&state.budget));
+    Ok(share.read(body).await?)
 }
 
 fn unreadable() -> ApiFailure {
@@ -160,12 +141,5 @@ mod tests {
         assert_eq!(subject(&mut fields(r#"{"id":3}"#), Some(3)).unwrap(), 3);
         assert!(subject(&mut fields(r#"{"id":4}"#), Some(3)).is_err());
         assert!(subject(&mut fields("{}"), None).is_err());
-    }
-
-    #[tokio::test]
-    async fn a_body_has_a_limit() {
-        let large = read(Body::from(vec![b' '; MAX_BODY_BYTES + 1])).await.unwrap_err();
-        assert_eq!(large.0.kind, FaultKind::PayloadTooLarge);
-        assert!(read(Body::from(vec![b' '; MAX_BODY_BYTES])).await.is_ok());
     }
 }

@@ -12,7 +12,7 @@ const ERRORS: [(u16, &str, &str); 11] = [
     (404, "NotFound", "No such thing, or not the caller's"),
     (405, "MethodNotAllowed", "Not a method of this path; `Allow` names those it has"),
     (409, "Conflict", "The name is taken, or the state of things forbids it"),
-    (413, "PayloadTooLarge", "The body is larger than 1 MiB"),
+    (413, "PayloadTooLarge", "The body is larger than 1 MiB, or a login than 8 KiB"),
     (
         422,
         "Unprocessable",

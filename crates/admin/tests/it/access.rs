@@ -42,7 +42,7 @@ async fn envelopes(house: House) {
     house.post("/api/channel", "{").await.refused(400, "JSON");
     house.post("/api/channel", "").await.refused(400, "JSON");
     let large = format!(r#"{{"name":"{}"}}"#, "x".repeat(1024 * 1024));
-    house.post("/api/channel", &large).await.refused(413, "1 MiB");
+    house.post("/api/channel", &large).await.refused(413, "1024 KiB");
 }
 
 async fn roles(house: House) {

@@ -7,7 +7,7 @@ use crate::parts;
 use crate::shell;
 use crate::visit::{Handled, Here, PageReply, Taste, Theme, go_to, is_page, page_of, step};
 use admin::ops::session::{self, LoggedIn};
-use admin::{AdminState, session_cookie};
+use admin::{AdminState, BodyShare, session_cookie};
 use axum::Extension;
 use axum::extract::{Request, State};
 use http::header::{REFERER, RETRY_AFTER, SET_COOKIE};
@@ -34,7 +34,7 @@ pub(crate) async fn enter(
 ) -> Handled {
     let (parts, body) = request.into_parts();
     let peer = gate::peer(&parts.extensions)?;
-    let form = Form::read(body).await?;
+    let form = Form::read(body, &BodyShare::of_nameless(&state.budget)).await?;
     let client = state.logins.client(peer, &parts.headers);
     let secure = state.logins.over_https(peer, &parts.headers);
     let (name, next) = (form.text("username").to_owned(), inside(form.text("next")));
@@ -115,9 +115,9 @@ pub(crate) async fn leave(State(state): State<AdminState>, Here(visit): Here) ->
 }
 
 /// `POST /console/preferences`
-pub(crate) async fn prefer(request: Request) -> Handled {
+pub(crate) async fn prefer(State(state): State<AdminState>, request: Request) -> Handled {
     let (parts, body) = request.into_parts();
-    let form = Form::read(body).await?;
+    let form = Form::read(body, &BodyShare::of_nameless(&state.budget)).await?;
     let back = back(form.text("back"), &parts.headers);
     let mut response = go_to(&back);
     let lang = Lang::from_code(form.text("lang")).map(|lang| ("newapi_lang", lang.code()));

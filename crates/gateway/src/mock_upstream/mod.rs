@@ -23,18 +23,19 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Limited, StreamBody};
+use http_body_util::StreamBody;
 use httpd::{Limits, Place, Stop};
 use hyper::body::{Frame, Incoming};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use web::{Body, BodyError};
+use web::{Body, BodyError, CollectLimits, collect};
 
 const LIMITS: Limits =
     Limits { max_connections: 10_000, header_timeout_ms: 60_000, write_timeout_ms: 60_000 };
 const MAX_REQUEST_BYTES: usize = 64 << 20;
+const REQUEST_WITHIN: Duration = Duration::from_secs(600);
 /// The time of every answer: the same bytes every time.
 const CREATED_S: u64 = 1_704_067_200;
 const BEFORE_CUT: Duration = Duration::from_millis(20);
@@ -100,9 +101,9 @@ async fn answer(request: Request<Incoming>, tasks: Arc<TrialTasks>) -> Response<
     let part = Part::of(request.uri().path());
     let key = request.headers().get("idempotency-key").cloned();
     let content_type = request.headers().get(CONTENT_TYPE).cloned();
-    let body = match Limited::new(request.into_body(), MAX_REQUEST_BYTES).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(_) => return reply(StatusCode::PAYLOAD_TOO_LARGE, &error("the body is too large")),
+    let limits = CollectLimits { max_bytes: MAX_REQUEST_BYTES, within: REQUEST_WITHIN };
+    let Ok(body) = collect(request.into_body(), limits, |_| true).await else {
+        return reply(StatusCode::PAYLOAD_TOO_LARGE, &error("the body is too large"));
     };
     if echoes {
         let mut response = Response::new(web::full(body));

@@ -5,7 +5,6 @@ use anyhow::Context;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Uri};
-use http_body_util::{BodyExt, Limited};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
@@ -14,7 +13,9 @@ use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_sc
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SpanData;
 use prost::Message;
+use std::time::Duration;
 use upstream::{Client, Deadlines, OutboundRequest, Payload, ProxyChoice};
+use web::{CollectLimits, collect};
 
 /// The most that is read of an answer.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
@@ -66,8 +67,10 @@ impl Collector {
         if !reply.status.is_success() {
             return Err(format!("status {}", reply.status.as_u16()));
         }
-        let answer = Limited::new(reply.body, MAX_ANSWER_BYTES).collect().await;
-        let answer = answer.map_err(|error| error.to_string())?.to_bytes();
+        let within = Duration::from_millis(self.deadlines.total_ms);
+        let limits = CollectLimits { max_bytes: MAX_ANSWER_BYTES, within };
+        let answer = collect(reply.body, limits, |_| true).await;
+        let answer = answer.map_err(|error| error.to_string())?;
         // Accepted, regardless of the body: some collectors return none, some return JSON.
         let answer = ExportTraceServiceResponse::decode(answer).unwrap_or_default();
         let refused = answer.partial_success.map_or(0, |partial| partial.rejected_spans);

@@ -8,13 +8,14 @@ use domain::ChannelId;
 use egress::Prepared;
 use http::header::{ACCEPT, ACCEPT_ENCODING};
 use http::{HeaderMap, HeaderValue, Method};
-use http_body_util::{BodyExt as _, Limited};
 use protocol::ListWord;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::time::Duration;
 use upstream::OutboundRequest;
 use utoipa::ToSchema;
+use web::{CollectLimits, collect};
 
 /// Where APIs list their models, with what asks for all of them on one page.
 const LISTS: [(&str, Option<&str>); 4] = [
@@ -63,7 +64,7 @@ pub async fn upstream_models(
     })?;
     let told = ("channel.models", format!("查询渠道 {} (#{id}) 的上游模型", target.channel.name));
     record::write(state, actor, vec![], Subject::Channel(id), told, json!({})).await?;
-    let reply = asked(state, &target, path, query).await?;
+    let reply = asked(state, actor, &target, (path, query)).await?;
     let models = named(&reply).ok_or_else(|| {
         let text = shown(reply.as_bytes(), Masks::of(&target));
         failed(&format!("no list of models in: {text}"))
@@ -88,9 +89,9 @@ fn list_of(target: &Prepared) -> Option<(&'static str, Option<&'static str>)> {
 /// The text of the reply.
 async fn asked(
     state: &AdminState,
+    actor: &Actor,
     target: &Prepared,
-    path: &str,
-    query: Option<&str>,
+    (path, query): (&str, Option<&str>),
 ) -> Result<String, AdminError> {
     let uri = target.at_path(path, query).map_err(|why| failed(why.en()))?;
     let mut headers = HeaderMap::new();
@@ -104,8 +105,11 @@ async fn asked(
     let sent = state.client.send(outgoing, &target.deadlines).await;
     let reply = sent.map_err(|why| failed(&why.to_string()))?;
     let status = reply.status;
-    let whole = Limited::new(reply.body, MAX_BYTES).collect().await;
-    let bytes = whole.map_err(|why| failed(&why.to_string()))?.to_bytes();
+    let within = Duration::from_millis(target.deadlines.total_ms);
+    let limits = CollectLimits { max_bytes: MAX_BYTES, within };
+    let mut share = state.budget.share_of(actor.user_id);
+    let whole = collect(reply.body, limits, |bytes| share.grow_to(bytes)).await;
+    let bytes = whole.map_err(|why| failed(&why.to_string()))?;
     if !status.is_success() {
         let text = shown(&bytes, Masks::of(target));
         return Err(failed(&format!("status {}: {text}", status.as_u16())));

@@ -36,6 +36,7 @@ mod methods;
 mod metrics;
 mod models;
 mod outcome;
+mod own_reply;
 mod pace;
 mod phases;
 mod readings;

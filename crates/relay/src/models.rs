@@ -3,12 +3,14 @@
 use crate::faults;
 use crate::identify::{X_GOOG_API_KEY, group_of, may_call};
 use crate::list_page::ListPage;
+use crate::own_reply;
 use crate::surface::ApiPath;
 use domain::Fault;
 use http::{HeaderMap, Response};
 use serde::Serialize;
 use store::{Catalog, Identity};
 use web::Body;
+use web::memory::Share;
 
 /// Models have no creation time here; clients expect a number.
 const CREATED_S: i64 = 1_700_000_000;
@@ -94,7 +96,12 @@ fn gemini_model(id: &str) -> GeminiModel<'_> {
 }
 
 /// All models that the key may call, in the shape of an API.
-pub(crate) fn list(shape: ModelList, catalog: &Catalog, identity: &Identity) -> Response<Body> {
+pub(crate) fn list(
+    shape: ModelList,
+    catalog: &Catalog,
+    identity: &Identity,
+    share: Share,
+) -> Result<Response<Body>, Fault> {
     let offered = catalog.models_of(group_of(identity));
     let ids = offered.into_iter().filter(|id| may_call(identity, id));
     match shape {
@@ -103,12 +110,14 @@ pub(crate) fn list(shape: ModelList, catalog: &Catalog, identity: &Identity) -> 
             let (first, last) = (data.first(), data.last());
             let id_of = |model: Option<&Model<'_>>| model.map(|it| it.id.to_owned());
             let (first_id, last_id) = (id_of(first), id_of(last));
-            web::json(&ListPage { first_id, last_id, data, ..ListPage::default() })
+            own_reply::json(&ListPage { first_id, last_id, data, ..ListPage::default() }, share)
         }
-        ModelList::Gemini => web::json(&Named { models: ids.map(gemini_model).collect() }),
+        ModelList::Gemini => {
+            own_reply::json(&Named { models: ids.map(gemini_model).collect() }, share)
+        }
         ModelList::Tags => {
             let tag = |id| Tag { name: id, model: id, modified_at: CREATED_AT };
-            web::json(&Named { models: ids.map(tag).collect() })
+            own_reply::json(&Named { models: ids.map(tag).collect() }, share)
         }
     }
 }

@@ -456,7 +456,7 @@ async fn answer_ourselves(
     let catalog = relay.live.catalog.load_full();
     let shape = ModelList::for_client(&head.headers);
     let response = match surface {
-        Surface::Models => models::list(shape, &catalog, identity),
+        Surface::Models => models::list(shape, &catalog, identity, ctx.share.another())?,
         Surface::Model(model) => models::one(shape, &catalog, identity, model.as_str())?,
         Surface::Subscription => {
             billing::subscription(&relay.db, identity, relay.clock.now()).await?
@@ -481,7 +481,10 @@ async fn answer_list(
         return vendor_tasks::list(relay, caller, api, head.uri.query()).await;
     }
     match ModelList::of(api) {
-        Some(shape) => Ok(models::list(shape, &relay.live.catalog.load_full(), &caller.identity)),
+        Some(shape) => {
+            let share = relay.budget.share_of(caller.identity.user_id);
+            models::list(shape, &relay.live.catalog.load_full(), &caller.identity, share)
+        }
         None => resources::list(relay, caller, (api, word), head.uri.query()).await,
     }
 }

@@ -8,7 +8,7 @@ use crate::identify::{Caller, may_call};
 use crate::list_page::ListPage;
 use crate::outcome::Reading;
 use crate::surface::ApiPath;
-use crate::{Relay, faults, vendor_tasks};
+use crate::{Relay, faults, own_reply, vendor_tasks};
 use domain::{ChannelId, DAY_MS, Fault, UserId};
 use form_urlencoded::parse;
 use http::{Method, Response};
@@ -26,6 +26,8 @@ use web::Body;
 pub(crate) const UNLISTED: &str = "";
 /// Longest reply that is kept for lists.
 const MAX_KEPT_BYTES: usize = 16 * 1024;
+/// The same, sealed and written as text.
+const MAX_SEALED_BYTES: usize = MAX_KEPT_BYTES * 3 / 2;
 /// Most members of a list's page, and of one that says nothing.
 const MAX_LISTED: u32 = 100;
 /// Pages that are read for one list, where a filter drops members.
@@ -267,6 +269,7 @@ pub(crate) async fn list(
     let collection = api.spoken.as_ref().and_then(|it| it.route().collection.as_deref());
     let collection = collection.unwrap_or(api.path());
     let mut page = ListPage { has_more: true, ..ListPage::default() };
+    let mut share = relay.budget.share_of(caller.identity.user_id);
     for _ in 0..MAX_PAGES {
         let wanted = asked.limit - u32::try_from(page.data.len()).unwrap_or(asked.limit);
         if wanted == 0 || !page.has_more {
@@ -280,6 +283,11 @@ pub(crate) async fn list(
             limit: wanted + 1,
         };
         let user_id = caller.identity.user_id;
+        // All that the next page may take, before it is read.
+        let before = share.bytes();
+        if !share.grow_towards(before + (wanted as usize + 1) * MAX_SEALED_BYTES) {
+            return Err(faults::overloaded());
+        }
         let rows = resources::list(&relay.db, user_id, part, relay.clock.now()).await;
         let rows = rows.map_err(faults::system)?;
         page.has_more = rows.len() > wanted as usize;
@@ -292,11 +300,12 @@ pub(crate) async fn list(
             }
             asked.after = Some(row.id.clone());
         }
+        share.shrink_to(page.data.iter().map(|member| member.get().len()).sum());
     }
     if api.spoken.as_ref().is_some_and(|spoken| spoken.errors() == ErrorShape::Gemini) {
-        return Ok(web::json(&gemini_page(api.path(), page)));
+        return own_reply::json(&gemini_page(api.path(), page), share);
     }
-    Ok(web::json(&page))
+    own_reply::json(&page, share)
 }
 
 /// A page as Google's APIs have it: what is listed is named by the path.

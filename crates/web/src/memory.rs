@@ -188,6 +188,15 @@ impl Share {
         }
     }
 
+    /// Takes what exceeds `bytes` as a share of its own.
+    #[must_use]
+    pub fn split_beyond(&mut self, bytes: usize) -> Self {
+        let mut rest = self.another();
+        rest.bytes = (self.bytes - signed(bytes)).max(0);
+        self.bytes -= rest.bytes;
+        rest
+    }
+
     fn give_back(&mut self, bytes: i64) {
         self.bytes -= bytes;
         self.budget.of_users[self.count].fetch_sub(bytes, Ordering::Relaxed);
@@ -287,7 +296,10 @@ mod tests {
         assert!(!budget.share_of(UserId(3)).grow_to(1));
         one.shrink_to(20);
         assert!(same.grow_to(30));
-        drop((one, same));
+        let rest = one.split_beyond(5);
+        assert_eq!((one.bytes(), rest.bytes(), one.split_beyond(9).bytes()), (5, 15, 0));
+        assert!(!same.grow_to(31), "the parts of a share are counted as before");
+        drop((one, same, rest));
         budget.resize(50);
         assert!(!budget.share_of(UserId(3)).grow_to(1));
         drop(two);

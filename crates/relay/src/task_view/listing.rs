@@ -2,7 +2,7 @@
 //! it, so that no more of it is in memory than the current task.
 
 use super::element::IdShape;
-use super::rows::{self, OwnTask};
+use super::rows::{self, OwnTask, SMALL_DATA_BYTES};
 use super::{as_json, rendered};
 use crate::{Relay, faults};
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Identity;
-use web::memory::{FRAME_BYTES, Share, next_frame};
+use web::memory::{FRAME_BYTES, HeldPieces, Share, next_frame};
 use web::{Body, BodyError};
 
 /// Tasks that are looked up at a time, by the upstream's ids.
@@ -36,9 +36,12 @@ struct Listing {
     ids: Option<Ids>,
     /// The end of the list; `None`: it has been sent.
     tail: Option<String>,
-    /// Rendered, and not sent yet; counted in `share`.
+    /// Rendered, and not sent yet.
     json: Vec<u8>,
     sent_some: bool,
+    /// What of `share` is for `rows` and `ids`.
+    waiting_bytes: usize,
+    /// Counts what is rendered, and what waits to be.
     share: Share,
 }
 
@@ -49,12 +52,22 @@ pub(super) struct Ids {
     pub left: VecDeque<String>,
 }
 
+impl Ids {
+    fn held_bytes(&self) -> usize {
+        self.left.iter().map(|id| id.len() + size_of::<String>()).sum()
+    }
+}
+
 /// `{"code":0,…,"data":[…]}`, in the order of the request.
 pub(super) async fn of_ids(
     relay: &Arc<Relay>,
     ids: Ids,
-    share: Share,
+    mut share: Share,
 ) -> Result<Response<Body>, Fault> {
+    let waiting_bytes = ids.held_bytes();
+    if !share.grow_to(waiting_bytes) {
+        return Err(faults::overloaded());
+    }
     let listing = Listing {
         relay: Arc::clone(relay),
         shape: IdShape::Upstream,
@@ -63,6 +76,7 @@ pub(super) async fn of_ids(
         tail: Some("]}".to_owned()),
         json: br#"{"code":0,"message":"success","data":["#.to_vec(),
         sent_some: false,
+        waiting_bytes,
         share,
     };
     listing.answer().await
@@ -83,20 +97,67 @@ pub(super) async fn of_page(
     };
     let (first_id, last_id) = (id(rows.first()), id(rows.last()));
     let tail = format!(r#"],"has_more":{has_more},"first_id":{first_id},"last_id":{last_id}}}"#);
-    let listing = Listing {
+    let mut listing = Listing {
         relay: Arc::clone(relay),
         shape: IdShape::Uid,
-        rows: rows.into(),
+        rows: VecDeque::new(),
         ids: None,
         tail: Some(tail),
         json: br#"{"object":"list","data":["#.to_vec(),
         sent_some: false,
+        waiting_bytes: 0,
         share,
     };
+    listing.keep(rows)?;
     listing.answer().await
 }
 
 impl Listing {
+    /// Keeps rows until they are rendered, within the share.
+    fn keep(&mut self, rows: Vec<OwnTask>) -> Result<(), Fault> {
+        let held_bytes = rows.iter().map(OwnTask::held_bytes).sum();
+        if !self.share.grow_to(self.share.bytes().saturating_add(held_bytes)) {
+            return Err(faults::overloaded());
+        }
+        self.waiting_bytes += held_bytes;
+        self.rows = rows.into();
+        Ok(())
+    }
+
+    /// Reads the reports of the next tasks together, as many as make a piece, within the share.
+    /// Where there is no room for them, or they are large, each is read when it is rendered.
+    async fn read_reports(&mut self) -> Result<(), Fault> {
+        let (mut ids, mut bytes) = (Vec::new(), 0);
+        for row in self.rows.iter().filter(|row| row.data.is_none()) {
+            bytes += row.data_bytes;
+            if row.data_bytes > SMALL_DATA_BYTES || bytes > FRAME_BYTES {
+                break;
+            }
+            ids.push(row.id);
+        }
+        let before = self.share.bytes();
+        if ids.is_empty() || !self.share.grow_to(before.saturating_add(bytes)) {
+            return Ok(());
+        }
+        let mut reports = rows::reports(&self.relay.db, &ids).await?;
+        let read_bytes = reports.values().map(String::len).sum();
+        for row in &mut self.rows {
+            if let Some(report) = reports.remove(&row.id) {
+                row.data = Some(report);
+            }
+        }
+        self.waiting_bytes += read_bytes;
+        self.share.shrink_to(before.saturating_add(read_bytes));
+        Ok(())
+    }
+
+    /// What waits has become less.
+    fn waits_for(&mut self, waiting_bytes: usize) {
+        let less = self.waiting_bytes.saturating_sub(waiting_bytes);
+        self.waiting_bytes = waiting_bytes;
+        self.share.shrink_to(self.share.bytes().saturating_sub(less));
+    }
+
     async fn answer(mut self) -> Result<Response<Body>, Fault> {
         // A list that can't be started is a fault with a status of its own.
         let first = self.piece().await?;
@@ -104,15 +165,23 @@ impl Listing {
             return Ok(as_json(web::boxed(first.share.hold(first.bytes))));
         }
         let first = first.share.tie(first.bytes);
-        let frames = stream::try_unfold((first, self), |(mut bytes, mut listing)| async move {
-            if bytes.is_empty() && !listing.is_over() {
-                let Piece { bytes: next, share } = listing.piece_in_time().await?;
-                bytes = share.tie(next);
+        let pieces = HeldPieces::default();
+        let made = pieces.clone();
+        let frames = stream::try_unfold((first, self), move |(mut bytes, mut listing)| {
+            let made = made.clone();
+            async move {
+                if bytes.is_empty() && !listing.is_over() {
+                    let Piece { bytes: next, share } = listing.piece_in_time().await?;
+                    made.next();
+                    bytes = share.tie(next);
+                }
+                Ok::<_, Fault>(next_frame(&mut bytes).map(|frame| (frame, (bytes, listing))))
             }
-            Ok::<_, Fault>(next_frame(&mut bytes).map(|frame| (frame, (bytes, listing))))
         });
         let frames = frames.map_ok(Frame::data).map_err(|fault| BodyError::from(fault.en));
-        Ok(as_json(web::boxed(StreamBody::new(frames))))
+        let mut response = as_json(web::boxed(StreamBody::new(frames)));
+        response.extensions_mut().insert(pieces);
+        Ok(response)
     }
 
     const fn is_over(&self) -> bool {
@@ -141,16 +210,19 @@ impl Listing {
                 self.json.extend_from_slice(tail.as_bytes());
                 break;
             };
-            if !self.share.another().grow_towards(row.data_bytes) {
+            let before = self.share.bytes();
+            if !self.share.grow_towards(before.saturating_add(row.data_bytes)) {
                 self.rows.push_front(row);
                 if self.json.is_empty() {
                     return Err(faults::overloaded());
                 }
                 break;
             }
-            let Some(json) = rendered(&self.relay, row, self.shape, &mut self.share).await? else {
-                continue;
-            };
+            self.share.shrink_to(before);
+            let left_bytes = self.waiting_bytes.saturating_sub(row.held_bytes());
+            let json = rendered(&self.relay, row, self.shape, &mut self.share).await?;
+            self.waits_for(left_bytes);
+            let Some(json) = json else { continue };
             if std::mem::replace(&mut self.sent_some, true) {
                 self.json.push(b',');
             }
@@ -160,27 +232,33 @@ impl Listing {
                 self.json.extend_from_slice(&json);
             }
         }
-        let rest = self.share.another();
-        let mut share = std::mem::replace(&mut self.share, rest);
-        let bytes = Bytes::from(std::mem::take(&mut self.json));
-        if !share.grow_towards(bytes.len()) {
+        if !self.share.grow_towards(self.waiting_bytes.saturating_add(self.json.len())) {
             return Err(faults::overloaded());
         }
-        Ok(Piece { bytes, share })
+        let share = self.share.split_beyond(self.waiting_bytes);
+        Ok(Piece { bytes: Bytes::from(std::mem::take(&mut self.json)), share })
     }
 
     async fn next_row(&mut self) -> Result<Option<OwnTask>, Fault> {
         loop {
+            if self.rows.front().is_some_and(|row| row.data.is_none()) {
+                self.read_reports().await?;
+            }
             if let Some(row) = self.rows.pop_front() {
                 return Ok(Some(row));
             }
-            let Some(Ids { identity, model, left }) = &mut self.ids else { return Ok(None) };
+            let Some(Ids { identity, model, left }) = &self.ids else { return Ok(None) };
             if left.is_empty() {
                 return Ok(None);
             }
-            let ids: Vec<String> = left.drain(..left.len().min(LOOKED_FOR)).collect();
+            let ids: Vec<String> = left.iter().take(LOOKED_FOR).cloned().collect();
             let mut found = rows::by_upstream_ids(&self.relay.db, identity, model, &ids).await?;
-            self.rows = ids.iter().filter_map(|id| found.remove(id)).collect();
+            self.keep(ids.iter().filter_map(|id| found.remove(id)).collect())?;
+            if let Some(Ids { left, .. }) = &mut self.ids {
+                left.drain(..ids.len());
+            }
+            let looked_for: usize = ids.iter().map(|id| id.len() + size_of::<String>()).sum();
+            self.waits_for(self.waiting_bytes.saturating_sub(looked_for));
         }
     }
 }

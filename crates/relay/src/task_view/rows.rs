@@ -6,9 +6,12 @@ use std::collections::HashMap;
 use store::{Db, Engine, Identity, Row, StoreError, Value};
 use uuid::Uuid;
 
-/// Reports up to this size are loaded with their rows; larger ones are read one by one when they
-/// are rendered: a page of them may be hundreds of megabytes.
-const SMALL_DATA_BYTES: i64 = 16 * 1024;
+/// Reports up to this size are loaded with their rows where a single task is looked up. Larger ones
+/// are read when they are rendered.
+pub(super) const SMALL_DATA_BYTES: usize = 16 * 1024;
+/// The same of lists, which are loaded before anything counts them: a page of large reports may be
+/// hundreds of megabytes.
+const LISTED_DATA_BYTES: usize = 512;
 
 const COLUMNS: &str = "id, uid, task_id, action, status, upstream_status, progress, fail_reason,
     quota, octet_length(data) AS data_bytes, version, created_at, updated_at, finish_time";
@@ -29,7 +32,7 @@ pub(super) struct OwnTask {
     pub quota: Quota,
     /// The size of `data`.
     pub data_bytes: usize,
-    /// The upstream's last report, sealed; may be empty. `None`: large, and not read yet.
+    /// The upstream's last report, sealed; may be empty. `None`: not read yet.
     pub data: Option<String>,
     pub version: i64,
     pub created_at: UnixMs,
@@ -65,6 +68,13 @@ impl OwnTask {
         })
     }
 
+    /// What it takes in memory until it is rendered.
+    pub(super) fn held_bytes(&self) -> usize {
+        let texts = [&self.task_id, &self.model, &self.upstream_status, &self.progress];
+        let texts = texts.into_iter().chain([&self.fail_reason]).chain(&self.data);
+        texts.map(String::len).sum::<usize>() + size_of::<Self>()
+    }
+
     pub(super) const fn standing(&self) -> Standing {
         Standing { version: self.version, status: self.status }
     }
@@ -86,8 +96,8 @@ struct Query {
 impl Query {
     /// `owner`: how the user's column is written. With a `+` in front, on either engine, its index
     /// is not used: users have many tasks, and the other conditions are nearly unique.
-    fn of(db: &Db, identity: &Identity, owner: &str) -> Self {
-        let (engine, sql) = (db.engine(), light(owner));
+    fn of(db: &Db, identity: &Identity, (owner, data_bytes): (&str, usize)) -> Self {
+        let (engine, sql) = (db.engine(), light(owner, data_bytes));
         let mut query = Self { engine, sql, params: vec![identity.user_id.into()] };
         if let Some(models) = &identity.models {
             query.and_among("action", models.iter());
@@ -116,10 +126,10 @@ impl Query {
     }
 }
 
-/// The beginning of a query that leaves large data out.
-fn light(owner: &str) -> String {
+/// The beginning of a query that leaves larger data out.
+fn light(owner: &str, data_bytes: usize) -> String {
     format!(
-        "SELECT {COLUMNS}, CASE WHEN octet_length(data) <= {SMALL_DATA_BYTES} THEN data END AS data
+        "SELECT {COLUMNS}, CASE WHEN octet_length(data) <= {data_bytes} THEN data END AS data
          FROM tasks WHERE {owner} = $1"
     )
 }
@@ -128,6 +138,15 @@ fn light(owner: &str) -> String {
 pub(super) async fn whole(db: &Db, id: i64) -> Result<Option<OwnTask>, StoreError> {
     let sql = format!("SELECT {COLUMNS}, data FROM tasks WHERE id = $1");
     db.read(&sql, &[id.into()]).await?.first().map(OwnTask::read).transpose()
+}
+
+/// The reports of these tasks, sealed, by the tasks' numbers.
+pub(super) async fn reports(db: &Db, ids: &[i64]) -> Result<HashMap<i64, String>, StoreError> {
+    // Numbers: they can't be anything but digits.
+    let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+    let sql = format!("SELECT id, data FROM tasks WHERE id IN ({})", ids.join(", "));
+    let rows = db.read(&sql, &[]).await?;
+    rows.iter().map(|row| Ok((row.get("id")?, row.get("data")?))).collect()
 }
 
 /// `IN` the texts of a JSON array that is the `n`th parameter.
@@ -144,7 +163,7 @@ pub(super) async fn by_uid(
     identity: &Identity,
     uid: TaskUid,
 ) -> Result<Option<OwnTask>, StoreError> {
-    let mut query = Query::of(db, identity, "+user_id");
+    let mut query = Query::of(db, identity, ("+user_id", SMALL_DATA_BYTES));
     query.and("uid =", uid.0);
     query.first(db).await
 }
@@ -156,7 +175,7 @@ pub(super) async fn by_upstream_id(
     model: Option<&str>,
     task_id: &str,
 ) -> Result<Option<OwnTask>, StoreError> {
-    let mut query = Query::of(db, identity, "+user_id");
+    let mut query = Query::of(db, identity, ("+user_id", SMALL_DATA_BYTES));
     query.and("task_id =", task_id);
     if let Some(model) = model {
         query.and("action =", model);
@@ -173,7 +192,7 @@ pub(super) async fn by_upstream_ids(
     model: &str,
     ids: &[String],
 ) -> Result<HashMap<String, OwnTask>, StoreError> {
-    let mut query = Query::of(db, identity, "+user_id");
+    let mut query = Query::of(db, identity, ("+user_id", LISTED_DATA_BYTES));
     query.and("action =", model);
     query.and_among("task_id", ids.iter());
     let mut newest: HashMap<String, OwnTask> = HashMap::new();
@@ -191,7 +210,7 @@ pub(super) async fn page(
     identity: &Identity,
     page: &PageQuery,
 ) -> Result<Vec<OwnTask>, StoreError> {
-    let mut query = Query::of(db, identity, "user_id");
+    let mut query = Query::of(db, identity, ("user_id", LISTED_DATA_BYTES));
     if let Some(after) = page.after {
         query.and("uid <", after);
     }

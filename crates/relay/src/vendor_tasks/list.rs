@@ -5,7 +5,7 @@ use super::rows::{self, TaskPage, VendorTask};
 use crate::identify::{Caller, may_call};
 use crate::list_page::ListPage;
 use crate::surface::ApiPath;
-use crate::{Relay, faults};
+use crate::{Relay, faults, own_reply};
 use domain::Fault;
 use http::Response;
 use serde::Serialize;
@@ -39,6 +39,7 @@ pub(crate) async fn list(
     api: &ApiPath,
     query: Option<&str>,
 ) -> Result<Response<Body>, Fault> {
+    let mut share = relay.budget.share_of(caller.identity.user_id);
     let (user_id, query) = (caller.identity.user_id, query.unwrap_or_default());
     let said = |name: &str| query::parameter(query, name).map_err(|_| faults::ambiguous(name));
     let limit = match said("limit")? {
@@ -65,8 +66,15 @@ pub(crate) async fn list(
             Some(found.first().map(|task| task.id).ok_or_else(faults::task_not_found)?)
         }
     };
+    // All that the reports may take, before they are read.
+    let most = usize::try_from(limit + 1).unwrap_or(0) * rows::MAX_LISTED_BYTES;
+    if !share.grow_towards(most) {
+        return Err(faults::overloaded());
+    }
     let page = TaskPage { path: api.path(), behind, ascending, limit: limit + 1 };
     let mut tasks = rows::page(&relay.db, user_id, page).await?;
+    let reports = tasks.iter().filter_map(|task| task.data.as_ref());
+    share.shrink_to(reports.map(String::len).sum());
     let has_more = i64::try_from(tasks.len()).is_ok_and(|found| found > limit);
     tasks.truncate(usize::try_from(limit).unwrap_or(0));
     let last_id = tasks.last().map(|task| task.task_id.clone());
@@ -74,7 +82,7 @@ pub(crate) async fn list(
         tasks.iter().filter(|task| may_call(&caller.identity, &task.model)).collect();
     let first_id = shown.first().map(|task| task.task_id.clone());
     let data = shown.into_iter().map(|task| member(relay, task)).collect::<Result<_, _>>()?;
-    Ok(web::json(&ListPage { first_id, last_id, has_more, data, ..ListPage::default() }))
+    own_reply::json(&ListPage { first_id, last_id, has_more, data, ..ListPage::default() }, share)
 }
 
 fn member(relay: &Relay, task: &VendorTask) -> Result<Box<RawValue>, Fault> {

@@ -7,7 +7,7 @@ use store::{Db, Row, StoreError, TASK_DATA, Value};
 /// Tasks of one id that are looked at: ids are the vendors', and two may use the same.
 const MAX_SAME: i64 = 8;
 /// Largest report that is shown in a list.
-const MAX_LISTED_BYTES: i64 = 16 * 1024;
+pub(super) const MAX_LISTED_BYTES: usize = 16 * 1024;
 
 /// A task of a vendor.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ pub(super) async fn page(
         Value::from(path),
         Value::Int(behind.unwrap_or(first)),
         Value::Int(limit),
-        Value::Int(MAX_LISTED_BYTES),
+        Value::Int(i64::try_from(MAX_LISTED_BYTES).unwrap_or(0)),
     ];
     let rows = db.read(&sql, &params).await?;
     rows.iter().map(read).collect::<Result<_, _>>().map_err(faults::system)

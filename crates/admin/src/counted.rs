@@ -7,7 +7,7 @@ use domain::{Fault, FaultKind, UserId};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http_body_util::BodyExt as _;
 use std::sync::Arc;
-use web::memory::{Budget, Share};
+use web::memory::{Budget, HeldPieces, Share};
 
 /// Counts an answer to this user.
 ///
@@ -20,7 +20,7 @@ pub async fn counted(
     answer: Response,
 ) -> Result<Response, Fault> {
     let mut share = budget.share_of(user_id);
-    let (head, body) = answer.into_parts();
+    let (mut head, body) = answer.into_parts();
     let body = match body.size_hint().exact() {
         Some(0) => body,
         Some(length) => {
@@ -31,14 +31,19 @@ pub async fn counted(
             }
             Body::new(share.hold(bytes))
         }
-        None => pieces(share, body)?,
+        None => {
+            let held = HeldPieces::default();
+            head.extensions.insert(held.clone());
+            pieces(share, body, held)?
+        }
     };
     Ok(Response::from_parts(head, body))
 }
 
 /// A body of unknown length. What there is of it already has its place, or the answer is refused.
-fn pieces(share: Share, mut body: Body) -> Result<Body, Fault> {
+fn pieces(share: Share, mut body: Body, held: HeldPieces) -> Result<Body, Fault> {
     let counted = move |piece: Bytes| {
+        held.next();
         let mut part = share.another();
         part.grow_to(piece.len()).then(|| part.tie(piece)).ok_or_else(overloaded)
     };

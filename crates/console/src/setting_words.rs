@@ -77,7 +77,10 @@ pub(crate) const SECTIONS: &[Section] = &[
             ("PORT", "监听的端口; 0 取一个空闲端口并写入日志"),
             ("MAX_CONNECTIONS", "同时的客户端连接数, 超过的等待; 0: 文件描述符上限的一半"),
             ("HEADER_TIMEOUT", "客户端发送请求头、以及在请求之间空闲的最长时间"),
-            ("WRITE_TIMEOUT", "客户端几乎不接收应答的最长时间 (每秒 256 字节即算接收)"),
+            (
+                "WRITE_TIMEOUT",
+                "客户端几乎不接收应答的最长时间 (每秒 256 字节即算接收); 存在内存中的应答须在其五倍时间内收完",
+            ),
             ("SHUTDOWN_TIMEOUT", "停止的最长时间: 进行中的调用先完成并结算"),
             ("TRUSTED_PROXIES", "这些网段发来的 X-Forwarded-For 与 X-Real-IP 可信"),
             ("WORKER_THREADS", "服务线程数; 0: 每核一个"),

@@ -113,7 +113,7 @@ where
                     Ok(answer) => answer.await,
                     Err(refused) => *refused,
                 };
-                sending.set(response.extensions_mut().remove());
+                sending.begins(&mut response);
                 Ok::<_, Infallible>(response)
             }
         });

@@ -4,14 +4,17 @@
 //! up: it is armed when the system takes no more bytes, and checked only then.
 
 use crate::connections::Connections;
+use http::Response;
+use hyper::body::Body as _;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
-use web::Unread;
+use web::memory::HeldPieces;
+use web::{Body, Unread};
 
 /// The minimum that a client reads once it is awaited. A phone on a bad line reads more; a client
 /// that reads less is holding memory on purpose.
@@ -20,18 +23,73 @@ const LEAST_BYTES_PER_SECOND: u64 = 256;
 /// The window during a stop, which is not to wait for clients that read nothing.
 const STOPPING_WINDOW: Duration = Duration::from_secs(5);
 
-/// What counts the response that a connection is sending, if it flows.
+/// The most windows in which a client takes what is held for it: a body, or a piece of one that is
+/// made as it is read. However little of it counts as reading, a large one would be held for hours.
+const MOST_WINDOWS: u32 = 5;
+
+/// The response that a connection is sending.
 #[derive(Clone, Default)]
-pub(crate) struct Sending(Arc<Mutex<Option<Unread>>>);
+pub(crate) struct Sending(Arc<Mutex<Current>>);
+
+#[derive(Default)]
+struct Current {
+    /// Its number on this connection.
+    number: u64,
+    memory: ResponseMemory,
+}
+
+/// What of a response is in memory while its client does not read.
+#[derive(Default)]
+enum ResponseMemory {
+    /// Hardly anything.
+    #[default]
+    Nothing,
+    /// Buffers. It passes as it comes.
+    Flowing(Unread),
+    /// All of it.
+    Whole,
+    /// A piece.
+    Pieces(HeldPieces),
+}
 
 impl Sending {
     /// The next response begins.
-    pub(crate) fn set(&self, unread: Option<Unread>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = unread;
+    pub(crate) fn begins(&self, response: &mut Response<Body>) {
+        let is_whole = response.body().size_hint().exact().is_some_and(|bytes| bytes > 0);
+        let extensions = response.extensions_mut();
+        let memory = if let Some(unread) = extensions.remove() {
+            ResponseMemory::Flowing(unread)
+        } else if let Some(pieces) = extensions.remove() {
+            ResponseMemory::Pieces(pieces)
+        } else if is_whole {
+            ResponseMemory::Whole
+        } else {
+            ResponseMemory::Nothing
+        };
+        let mut current = self.current();
+        *current = Current { number: current.number.wrapping_add(1), memory };
     }
 
-    fn get(&self) -> Option<Unread> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What counts the response, if it flows.
+    fn unread(&self) -> Option<Unread> {
+        match &self.current().memory {
+            ResponseMemory::Flowing(unread) => Some(unread.clone()),
+            _ => None,
+        }
+    }
+
+    /// Which response, and which piece of it, is held until it is taken.
+    fn held(&self) -> Option<(u64, u64)> {
+        let current = self.current();
+        match &current.memory {
+            ResponseMemory::Whole => Some((current.number, 0)),
+            ResponseMemory::Pieces(pieces) => Some((current.number, pieces.count())),
+            ResponseMemory::Nothing | ResponseMemory::Flowing(_) => None,
+        }
     }
 }
 
@@ -43,6 +101,8 @@ pub(crate) struct WriteGuard<T> {
     sending: Sending,
     /// `None` while the client keeps up.
     wait: Option<Wait>,
+    /// What is held since the client was first awaited for it, and until when it may be.
+    held: Option<((u64, u64), Instant)>,
     /// Reused from wait to wait.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -71,7 +131,7 @@ impl<T> WriteGuard<T> {
         connections: Arc<Connections>,
         sending: Sending,
     ) -> Self {
-        Self { io, window, connections, sending, wait: None, timer: None }
+        Self { io, window, connections, sending, wait: None, held: None, timer: None }
     }
 
     /// A stop wakes every connection, and shortens a window that has begun.
@@ -98,8 +158,16 @@ impl<T> WriteGuard<T> {
         let least_bytes = window.as_secs().saturating_mul(LEAST_BYTES_PER_SECOND);
         let fresh = || Wait { until: Instant::now() + window, taken_bytes: 0, unread: None };
         let wait = self.wait.get_or_insert_with(fresh);
+        let held = self.sending.held();
+        if self.held.map(|(piece, _)| piece) != held {
+            let until = Instant::now() + self.window * MOST_WINDOWS;
+            self.held = held.map(|piece| (piece, until));
+        }
+        if let Some((_, until)) = self.held {
+            wait.until = wait.until.min(until);
+        }
         if wait.unread.is_none() {
-            wait.unread = self.sending.get();
+            wait.unread = self.sending.unread();
             if wait.unread.as_ref().is_some_and(|unread| !unread.client_is_awaited()) {
                 return Err(io::ErrorKind::OutOfMemory.into());
             }
@@ -117,10 +185,15 @@ impl<T> WriteGuard<T> {
                 return Ok(());
             }
             if Instant::now() >= wait.until {
-                if wait.taken_bytes < least_bytes.max(1) {
+                let now = Instant::now();
+                let held_until = self.held.map(|(_, until)| until);
+                let is_over = held_until.is_some_and(|until| now >= until);
+                if is_over || wait.taken_bytes < least_bytes.max(1) {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
-                (wait.until, wait.taken_bytes) = (Instant::now() + window, 0);
+                let until = now + window;
+                wait.until = held_until.map_or(until, |held_until| until.min(held_until));
+                wait.taken_bytes = 0;
             }
             timer.as_mut().reset(wait.until);
         }
@@ -170,5 +243,78 @@ impl<T: Write + Unpin> Write for WriteGuard<T> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         self.judge(cx, &written)?;
         written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::StreamExt as _;
+    use hyper::Request;
+    use hyper::body::Incoming;
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use std::convert::Infallible;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    const WINDOW: Duration = Duration::from_secs(60);
+
+    /// How much of a body a client gets that takes so many bytes a second.
+    async fn read_at(bytes_per_second: usize, body: fn() -> Response<Body>) -> usize {
+        let (mut client, server) = tokio::io::duplex(4096);
+        let sending = Sending::default();
+        let guarded = sending.clone();
+        let service = service_fn(move |_: Request<Incoming>| {
+            let mut response = body();
+            sending.begins(&mut response);
+            async { Ok::<_, Infallible>(response) }
+        });
+        let io = WriteGuard::new(TokioIo::new(server), WINDOW, Arc::default(), guarded);
+        let mut http = http1::Builder::new();
+        http.max_buf_size(128 << 10);
+        let connection = tokio::spawn(http.serve_connection(io, service));
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let (mut buffer, mut seen) = (vec![0; bytes_per_second], 0);
+        loop {
+            match client.read(&mut buffer).await {
+                Ok(0) | Err(_) => break,
+                Ok(bytes) => seen += bytes,
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let _ = connection.await;
+        seen
+    }
+
+    const SIZE: usize = 1 << 20;
+
+    fn whole() -> Response<Body> {
+        Response::new(web::full(vec![7; SIZE]))
+    }
+
+    fn in_pieces() -> Response<Body> {
+        let pieces = HeldPieces::default();
+        let counted = pieces.clone();
+        let frames = futures_util::stream::iter(0..SIZE / 65_536).map(move |_| {
+            counted.next();
+            Ok::<_, Infallible>(hyper::body::Frame::data(vec![7; 65_536].into()))
+        });
+        let mut response = Response::new(web::boxed(http_body_util::StreamBody::new(frames)));
+        response.extensions_mut().insert(pieces);
+        response
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_whole_is_taken_in_a_few_windows() {
+        assert!(read_at(4_000, whole).await > SIZE);
+        // It would be there for half an hour.
+        let seen = read_at(600, whole).await;
+        assert!((150_000..200_000).contains(&seen), "{seen}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_piece_of_what_is_made_as_it_is_read_has_that_time() {
+        assert!(read_at(1_000, in_pieces).await > SIZE);
     }
 }

@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use prometheus_client::metrics::gauge::Gauge;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 /// The most of a held body that is sent at a time. The rest follows when this has been sent.
@@ -234,6 +234,24 @@ impl Drop for Share {
     }
 }
 
+/// Counts the pieces of a response that is made as its client reads, and is held piece by piece:
+/// its body has one, and its connection another, which the response takes along in its extensions.
+#[derive(Clone, Debug, Default)]
+pub struct HeldPieces(Arc<AtomicU64>);
+
+impl HeldPieces {
+    /// A new piece is held, after the last one was taken.
+    pub fn next(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many there were.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 struct Tied {
     bytes: Bytes,
     _share: Share,
@@ -307,6 +325,16 @@ mod tests {
     }
 
     #[test]
+    fn callers_without_a_name_share_a_small_part() {
+        let budget = Budget::new(160);
+        let (mut one, mut two) = (budget.share_of_nameless(), budget.share_of_nameless());
+        assert!(one.grow_to(8) && !two.grow_to(3) && two.grow_to(2));
+        assert!(budget.share_of(UserId(0)).grow_to(80), "another's part is theirs");
+        drop((one, two));
+        assert_eq!(budget.used_bytes().get(), 0);
+    }
+
+    #[test]
     fn large_bodies_leave_room_for_small_ones() {
         let budget = Budget::new(800 * 1024);
         let mut large = [1, 2].map(|id| budget.share_of(UserId(id)));
@@ -336,16 +364,6 @@ mod tests {
         assert!(held.is_end_stream());
         drop((held, second));
         assert_eq!(budget.used_bytes().get(), 100_000);
-    #[test]
-    fn callers_without_a_name_share_a_small_part() {
-        let budget = Budget::new(160);
-        let (mut one, mut two) = (budget.share_of_nameless(), budget.share_of_nameless());
-        assert!(one.grow_to(8) && !two.grow_to(3) && two.grow_to(2));
-        assert!(budget.share_of(UserId(0)).grow_to(80), "another's part is theirs");
-        drop((one, two));
-        assert_eq!(budget.used_bytes().get(), 0);
-    }
-
         drop(first);
         assert_eq!(budget.used_bytes().get(), 0);
     }

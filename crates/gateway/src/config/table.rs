@@ -151,7 +151,8 @@ settings! {
         "how long a client may take to send its request head, and to stay idle between requests",
         start ACCEPTING;
     WriteTimeout: "WRITE_TIMEOUT", SettingKind::Millis(SECOND, HOUR), "1m",
-        "how long a client may take next to nothing of its answer (256 bytes a second count)",
+        "how long a client may take next to nothing of its answer (256 bytes a second count); \
+         what is held in memory for it, it has to take within five times that",
         start ACCEPTING;
     ShutdownTimeout: "SHUTDOWN_TIMEOUT", SettingKind::Millis(SECOND, HOUR), "30s",
         "how long a stop may take: what is under way is finished and settled first", start STOP;

@@ -89,6 +89,8 @@ pub(crate) struct UpstreamRequest {
     pub uri: Uri,
     pub headers: HeaderMap,
     pub body: Payload,
+    /// The size of a body that was made for the channel, beside the client's.
+    pub made_bytes: usize,
 }
 
 /// Which of the two requests it is.
@@ -104,7 +106,7 @@ impl UpstreamRequest {
         method: &Method,
         prepared: &'a Prepared,
     ) -> OutboundRequest<'a> {
-        let Self { uri, headers, body } = self;
+        let Self { uri, headers, body, .. } = self;
         OutboundRequest { method: method.clone(), uri, headers, body, proxy: &prepared.proxy }
     }
 }
@@ -273,14 +275,24 @@ impl Call {
         if self.is_json && media::media_kind(&headers) != Ok(MediaKind::Json) {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let body = match self.edited(channel, kind, config)? {
-            None => self.inlet.payload(),
+        let (body, made_bytes) = match self.edited(channel, kind, config)? {
+            None => (self.inlet.payload(), 0),
             Some(edited) => {
                 headers.remove(CONTENT_ENCODING);
-                Payload::Whole(edited)
+                let made_bytes = if self.holds(&edited) { 0 } else { edited.len() };
+                (Payload::Whole(edited), made_bytes)
             }
         };
-        Ok(UpstreamRequest { uri: self.uri(prepared, kind)?, headers, body })
+        Ok(UpstreamRequest { uri: self.uri(prepared, kind)?, headers, body, made_bytes })
+    }
+
+    /// Whether a body is in memory, and counted, as long as the call is.
+    fn holds(&self, body: &Bytes) -> bool {
+        let plain = match &self.target {
+            CallTarget::Api(target) => target.body.plain.as_ref(),
+            CallTarget::Model => None,
+        };
+        [plain, self.inlet.whole()].into_iter().flatten().any(|it| it.as_ptr() == body.as_ptr())
     }
 
     fn uri(&self, prepared: &Prepared, kind: RequestKind) -> Result<Uri, Fault> {

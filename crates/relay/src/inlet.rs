@@ -3,7 +3,7 @@
 
 use crate::billing::Payer;
 use crate::config::SMALL_BODY_BYTES;
-use crate::inflate::{Inflation, check_size, must_be_whole};
+use crate::inflate::{Inflation, check_size, is_compressed, must_be_whole};
 use crate::pace::Pace;
 use crate::{RelayConfig, faults};
 use bytes::Bytes;
@@ -100,6 +100,12 @@ pub(crate) async fn take_in(
     let in_one_step = must_be_whole(headers);
     let whole = whole || in_one_step;
     let declared = body.size_hint().exact();
+    if is_compressed(headers)
+        && let Some(payer) = payer.take()
+    {
+        // A few bytes may be a large body, which takes time to count, and memory to read.
+        payer.can_pay().await?;
+    }
     let mut count = Count::new(headers, config.max_request_bytes);
     let mut pace = Pace::new(config.body_window_ms, Some(config.body_timeout_ms));
     let mut pieces = Pieces::default();

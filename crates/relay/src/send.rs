@@ -21,6 +21,7 @@ use std::time::Duration;
 use store::Channel;
 use tokio::time::{Instant, timeout_at};
 use upstream::{Reply, SendError, Sent};
+use web::memory::Share;
 
 /// How long a refusal is read that is not passed on.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
@@ -124,18 +125,36 @@ impl From<Outcome> for Failure {
 
 impl Exchange<'_> {
     /// Sends one request, and reads the head of its reply. Records what it shows about the
-    /// channel's health.
+    /// channel's health. A body that is made for the channel counts in `share` until then.
     pub(crate) async fn request(
         &mut self,
         kind: RequestKind,
         now: UnixMs,
+        share: &mut Share,
+    ) -> Result<Reply, NotTaken> {
+        let before = share.bytes();
+        let replied = self.request_within(kind, now, share).await;
+        share.shrink_to(before);
+        replied
+    }
+
+    async fn request_within(
+        &mut self,
+        kind: RequestKind,
+        now: UnixMs,
+        share: &mut Share,
     ) -> Result<Reply, NotTaken> {
         let Self { relay, call, prepared, attempt, route, hold_id } = self;
         let deadlines = prepared.deadlines_of(route.as_deref());
-        let build = || {
+        let before = share.bytes();
+        let mut build = || {
             let built =
                 call.build_request(prepared, *hold_id, (kind, route.as_ref()), &relay.config);
-            let mut request = built.map_err(NotTaken::Unbuilt)?.outbound(&call.method, prepared);
+            let built = built.map_err(NotTaken::Unbuilt)?;
+            if !share.grow_towards(before.saturating_add(built.made_bytes)) {
+                return Err(NotTaken::Unbuilt(faults::overloaded()));
+            }
+            let mut request = built.outbound(&call.method, prepared);
             prepared.sign(&mut request.headers, now);
             Ok(request)
         };
@@ -278,7 +297,7 @@ async fn request(
     held.map_err(|fault| Outcome::refused("not_sent", fault))?;
     let trace = &mut ctx.record.trace;
     trace.request_sent(&exchange.call.method, &exchange.prepared, kind);
-    match exchange.request(kind, now).await {
+    match exchange.request(kind, now, &mut ctx.share).await {
         Ok(reply) => {
             trace.reply_received(reply.status);
             Ok(reply)

@@ -45,6 +45,7 @@ mod locked;
 mod low_balance;
 mod malformed;
 mod memory;
+mod memory_bodies;
 mod memory_poller;
 mod message_batches;
 mod metered;

@@ -130,7 +130,11 @@ async fn request(
     kind: RequestKind,
 ) -> Result<ReadReply, Repeated> {
     let now = exchange.relay.clock.now();
-    let reply = exchange.request(kind, now).await.map_err(|error| match error {
+    let mut share = exchange.relay.budget.share_of(sent.0.user_id);
+    let reply = exchange.request(kind, now, &mut share).await.map_err(|error| match error {
+        NotTaken::Unbuilt(fault) if fault.kind == FaultKind::Overloaded => {
+            Repeated::Unreached(fault.en)
+        }
         NotTaken::Unbuilt(_) => Repeated::Lost("it can't be addressed to its channel"),
         NotTaken::NoReply(error) => Repeated::Unreached(error.to_string()),
     })?;

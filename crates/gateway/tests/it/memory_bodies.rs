@@ -1,0 +1,215 @@
+//! Memory is bounded by its budget also where a body takes more than it seems to: sent in a million
+//! pieces, compressed, or made anew for a channel; and in what we answer from our own record.
+
+use crate::memory::{MIB, close, open};
+use crate::world::{Payer, World, fixed};
+use std::time::Duration;
+use testkit::server::{ROOT_PASSWORD, SECRET_KEY};
+use testkit::upstream::gzip;
+use testkit::{Gate, RawClient, Reply, TestDb, eventually, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+
+const BUFFERED: &str = "custompass_buffered_bytes";
+
+/// Begins a request with a body in chunks of one byte, which has no end.
+async fn begin_in_pieces(world: &World, path: &str, pieces: usize) -> RawClient {
+    let mut raw = world.server.raw().await;
+    let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    raw.send(head).await;
+    // A refusal closes the connection; what is sent after that is not read.
+    let chunks = "1\r\nx\r\n".repeat(pieces);
+    let sending = raw.send(chunks);
+    let _ = tokio::time::timeout(Duration::from_secs(5), sending).await;
+    raw
+}
+
+/// Sends a request for what is not read, on a connection that takes next to nothing by itself.
+async fn ask(world: &World, path: &str, key: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(world.server.addr()).await.unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Waits until each has the beginning of an answer: a list, or that there is no room for it.
+async fn all_answer(unread: &mut [TcpStream]) {
+    for stream in unread {
+        let mut beginning = [0; 8];
+        testkit::within("an answer", stream.read_exact(&mut beginning)).await.unwrap();
+        assert_eq!(&beginning, b"HTTP/1.1");
+    }
+}
+
+/// Ended tasks of this user that were submitted to `path`, each with a report of `bytes`.
+async fn ended_tasks(world: &World, owner: &Payer, path: &str, bytes: usize) {
+    let sealer = store::Sealer::new(SECRET_KEY.as_bytes());
+    let user = owner.id;
+    for n in 0..100 {
+        let id = format!("t-{n}");
+        let said = json!({"id": id, "task_id": id, "result": "r".repeat(bytes)}).to_string();
+        let sealed = sealer.seal(store::TASK_DATA, said.as_bytes()).unwrap();
+        world
+            .db
+            .execute(&format!(
+                "INSERT INTO tasks (uid, user_id, channel_id, action, path, task_id, status,
+                     upstream_status, progress, data, finish_time)
+                 VALUES (x'018f5b2e00007000{user:04x}{n:012}', {user}, 1, 'sora-2', '{path}',
+                     '{id}', 'completed', 'DONE', '100%', '{sealed}', 1700000000000)"
+            ))
+            .await;
+    }
+}
+
+on_sqlite! {
+    async fn logins_in_a_hundred_thousand_pieces(db: TestDb) {
+        let world = open(db).await;
+        let mut begun = Vec::new();
+        for _ in 0..50 {
+            for path in ["/api/user/login", "/console/login"] {
+                begun.push(begin_in_pieces(&world, path, 100_000).await);
+            }
+        }
+        // They are not waited for: they are too large.
+        for raw in &mut begun {
+            raw.closed().await;
+        }
+        for path in ["/api/user/login", "/console/login", "/console/preferences"] {
+            let large = world.server.call("POST", path).body(vec![b'x'; 9_000]);
+            large.send().await.expect(413);
+        }
+
+        // Those that lack their end have a part of their own, and keep nobody out.
+        let mut stalled = Vec::new();
+        for n in 0..300 {
+            let path = ["/api/user/login", "/console/login"][n % 2];
+            stalled.push(begin_in_pieces(&world, path, 8_000).await);
+        }
+        let login = json!({"username": "root", "password": ROOT_PASSWORD});
+        let login = world.server.call("POST", "/api/user/login").json(&login);
+        login.send().await.expect(200);
+        let (ann, _) = world.admin().payer(0).await;
+        let token = crate::setup_rules::access_token(&world, ann).await;
+        let name = json!({"name": "a".repeat(50), "unlimited_quota": true});
+        world.server.call("POST", "/api/token").key(&token).json(&name).send().await.expect(200);
+        drop(stalled);
+        close(&world).await;
+    }
+
+    async fn pages_of_small_results_that_are_not_read(db: TestDb) {
+        let world = open(db).await;
+        let (ann, bob) = (world.payer(0).await, world.payer(0).await);
+        for owner in [&ann, &bob] {
+            ended_tasks(&world, owner, "", 11_000).await;
+        }
+        let mut unread = Vec::new();
+        for _ in 0..300 {
+            unread.push(ask(&world, "/v1/tasks?limit=100", &ann.key).await);
+        }
+        all_answer(&mut unread).await;
+
+        let page = world.server.call("GET", "/v1/tasks?limit=100").key(&bob.key);
+        let page = page.send().await.expect(200).json();
+        let results = page["data"].as_array().unwrap().iter();
+        let sizes: Vec<_> = results.map(|it| it["result"].as_str().map_or(0, str::len)).collect();
+        assert_eq!(sizes, [11_000; 100], "another's part is theirs");
+        drop(unread);
+        close(&world).await;
+    }
+
+    async fn lists_of_our_own_that_are_not_read(db: TestDb) {
+        let world = open(db).await;
+        let openai = json!({"protocol": "openai", "key": "up-key"});
+        world.channel(&["sora-2"], openai).await;
+        let (ann, bob) = (world.payer(0).await, world.payer(0).await);
+        for owner in [&ann, &bob] {
+            ended_tasks(&world, owner, "/v1/videos", 11_000).await;
+        }
+        let mut unread = Vec::new();
+        for _ in 0..150 {
+            unread.push(ask(&world, "/v1/videos?limit=100", &ann.key).await);
+        }
+        all_answer(&mut unread).await;
+
+        let list = world.server.call("GET", "/v1/videos?limit=100").key(&bob.key);
+        let list = list.send().await.expect(200).json();
+        assert_eq!(list["data"].as_array().unwrap().len(), 100, "another's part is theirs");
+        drop(unread);
+        close(&world).await;
+    }
+
+    async fn lists_of_models_that_are_not_read(db: TestDb) {
+        let world = open(db).await;
+        for channel in 0..3 {
+            let name = |n| format!("{}-{channel}-{n}", "m".repeat(190));
+            let models: Vec<String> = (0..2_000).map(name).collect();
+            world.channel(&["m"], json!({"models": models})).await;
+        }
+        let (ann, bob) = (world.payer(0).await, world.payer(0).await);
+        let mut unread = Vec::new();
+        for _ in 0..40 {
+            unread.push(ask(&world, "/v1/models", &ann.key).await);
+        }
+        all_answer(&mut unread).await;
+
+        assert!(world.server.metric(BUFFERED).await > 3 * MIB as i64, "counted until read");
+        let list = world.server.call("GET", "/v1/models").key(&bob.key).send().await;
+        let list = list.expect(200).json();
+        assert_eq!(list["data"].as_array().unwrap().len(), 6_000, "another's part is theirs");
+        drop(unread);
+        eventually("all of it to be given back", || async {
+            (world.server.metric(BUFFERED).await == 0).then_some(())
+        })
+        .await;
+        close(&world).await;
+    }
+
+    async fn nothing_is_decompressed_for_who_cannot_pay(db: TestDb) {
+        let world = open(db).await;
+        world.model("m", fixed(10), Reply::text("ok")).await;
+        let (ann, poor) = (world.payer(100).await, world.payer(9).await);
+        let send = |payer: &Payer, path: &str, body: &[u8]| {
+            let call = world.server.call("POST", path).key(&payer.key);
+            let call = call.header("Content-Type", "application/json");
+            call.header("Content-Encoding", "gzip").body(body.to_vec()).send()
+        };
+
+        // What is no gzip at all is not looked at.
+        for path in ["/v1/chat/completions", "/pass/m"] {
+            send(&poor, path, &[b'x'; 64]).await.expect(402);
+            send(&ann, path, &[b'x'; 64]).await.expect(400);
+        }
+
+        assert_eq!(world.upstream.count(), 0);
+        close(&world).await;
+    }
+
+    async fn a_body_made_for_a_channel_counts_while_it_is_sent(db: TestDb) {
+        let world = open(db).await;
+        let gate = Gate::new();
+        world.upstream.on("/m", Reply::text("ok").gated(&gate));
+        let changes = json!({"param_override": {"seed": 1}});
+        world.channel(&["m"], changes).await;
+        world.admin().price("m", fixed(10)).await;
+        let ann = world.payer(100).await;
+        let body = gzip(json!({"text": "x".repeat(7 * MIB)}).to_string().as_bytes());
+        assert!(body.len() < 20_000, "{}", body.len());
+        let call = world.server.call("POST", "/pass/m").key(&ann.key);
+        let call = call.header("Content-Type", "application/json");
+        let call = call.header("Content-Encoding", "gzip").body(body);
+
+        let first = tokio::spawn(call.clone().send());
+        gate.reached(1).await;
+        assert!(world.server.metric(BUFFERED).await > 7 * MIB as i64);
+        // Another one of that size is beyond the user's part: nothing is sent, or paid for.
+        call.send().await.expect_error(503, "OVERLOADED");
+        gate.open();
+        first.await.unwrap().expect(200);
+
+        assert_eq!((world.upstream.count(), world.money(&ann).await.used), (1, 10));
+        assert_eq!(world.server.metric(BUFFERED).await, 0);
+        close(&world).await;
+    }
+}

@@ -6,7 +6,7 @@ mod price;
 
 pub use price::price_for;
 
-use domain::{Fault, FaultKind, ModelName, UnixMs};
+use domain::{Fault, FaultKind, ModelName, UnixMs, UserId};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::{Credential, PriceWord, Protocol, ProtocolRoute};
@@ -19,6 +19,20 @@ use upstream::{AddressError, BaseUrl, Deadlines, EchoGuard, ProxyChoice};
 
 /// The protocol of channels that name none.
 pub const CUSTOM_PASS: &str = "custompass";
+
+/// The lowest role of administrators.
+const ADMIN_ROLE: i64 = 10;
+
+/// A caller's key, and whose it is.
+#[derive(Clone, Debug)]
+pub struct CallerKey {
+    /// The key.
+    pub value: HeaderValue,
+    /// Its owner.
+    pub user_id: UserId,
+    /// The owner's role.
+    pub role: i64,
+}
 
 /// Defaults for what a channel does not set. Durations in milliseconds.
 #[derive(Clone, Debug)]
@@ -144,11 +158,19 @@ impl Prepared {
     }
 
     /// Presents the channel's key, and that of the caller where the upstream is to have it.
-    pub fn authorize(&self, headers: &mut HeaderMap, caller_key: HeaderValue) {
-        if let Some(name) = &self.user_token_header {
-            headers.insert(name.clone(), caller_key);
+    pub fn authorize(&self, headers: &mut HeaderMap, caller: &CallerKey) {
+        if let Some(name) = self.user_token_header.as_ref().filter(|_| self.may_have(caller)) {
+            headers.insert(name.clone(), caller.value.clone());
         }
         self.authorize_alone(headers);
+    }
+
+    /// Whether a caller's key may be sent where the channel leads. An administrator reaches the
+    /// things of users, and not those of root or of other administrators: their keys go only where
+    /// root, or they themselves, have sent them.
+    fn may_have(&self, caller: &CallerKey) -> bool {
+        let placed_by = self.channel.placed_by;
+        caller.role < ADMIN_ROLE || placed_by.is_none_or(|admin| admin == caller.user_id)
     }
 
     /// Presents the channel's key where that takes a signature, which is valid for a while.

@@ -55,6 +55,12 @@ impl Auth {
         self.query.as_deref()
     }
 
+    /// Whether a key is presented at the same place, in the same form.
+    #[must_use]
+    pub fn presents_as(&self, other: &Self) -> bool {
+        (&self.header, &self.query) == (&other.header, &other.query)
+    }
+
     /// Whether a key is presented by a token that is signed anew for each call.
     #[must_use]
     pub fn is_signed(&self) -> bool {

@@ -15,7 +15,7 @@ use crate::surface::ApiPath;
 use crate::{RelayConfig, faults};
 use bytes::Bytes;
 use domain::{Fault, FrozenPrice, ModelName};
-use egress::Prepared;
+use egress::{CallerKey, Prepared};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use protocol::{PriceNeeds, ProtocolRoute};
@@ -33,7 +33,7 @@ pub(crate) struct Call {
     pub uri: Uri,
     pub headers: HeaderMap,
     /// The caller's key, for the upstream.
-    pub key: HeaderValue,
+    pub key: CallerKey,
     pub request_id: Arc<str>,
     pub model: ModelName,
     pub target: CallTarget,
@@ -243,12 +243,12 @@ impl Call {
         config: &RelayConfig,
     ) -> Result<UpstreamRequest, Fault> {
         let channel = &*prepared.channel;
-        let ours = ClientSecrets { names: &prepared.token_headers, key: self.key.as_bytes() };
+        let ours = ClientSecrets { names: &prepared.token_headers, key: self.key.value.as_bytes() };
         let mut headers = upstream::headers::forward_request_headers(&self.headers, ours);
         if prepared.echo.is_some() {
             upstream::keep_readable_codings(&mut headers);
         }
-        prepared.authorize(&mut headers, self.key.clone());
+        prepared.authorize(&mut headers, &self.key);
         if let Some(route) = route {
             egress::set_headers_of(route, &mut headers);
         }

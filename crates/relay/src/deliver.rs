@@ -162,7 +162,7 @@ async fn show_session(
         user_id,
         channel_id: prepared.channel.id,
         model: call.model.as_str(),
-        key: call.key.to_str().unwrap_or_default(),
+        key: call.key.value.to_str().unwrap_or_default(),
         origin: &origin,
         path,
     };

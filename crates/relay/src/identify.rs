@@ -2,6 +2,7 @@
 
 use crate::faults;
 use domain::{Fault, KeyId, UnixMs};
+use egress::CallerKey;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -22,6 +23,13 @@ pub(crate) struct Caller {
     pub identity: Arc<Identity>,
     /// The key itself, for the upstream.
     pub key: HeaderValue,
+}
+
+impl Caller {
+    pub(crate) fn key_for_upstream(&self) -> CallerKey {
+        let Identity { user_id, role, .. } = *self.identity;
+        CallerKey { value: self.key.clone(), user_id, role }
+    }
 }
 
 /// Identifies the caller of a request, and checks what doesn't depend on the model.

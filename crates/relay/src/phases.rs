@@ -217,7 +217,7 @@ async fn call_model(
         method: head.method,
         uri: head.uri,
         headers: head.headers,
-        key: caller.key.clone(),
+        key: caller.key_for_upstream(),
         request_id: Arc::clone(&ctx.record.request_id),
         model,
         target: api.map_or(CallTarget::Model, |api| target_of(api, &method)),

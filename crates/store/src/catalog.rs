@@ -5,7 +5,7 @@ use crate::patterns::{self, Patterns};
 use crate::seal::SealError;
 use crate::sealed_proxy::{open_proxy, seal_proxy};
 use crate::{CHANNEL_KEY, ChannelProtocol, Db, Row, Sealer, Secret, StoreError, Value, protocols};
-use domain::{ChannelId, PriceRow, Pricing, Ratio, Schedule, StatusWords};
+use domain::{ChannelId, PriceRow, Pricing, Ratio, Schedule, StatusWords, UserId};
 use foldhash::HashMap;
 use protocol::{Library, SpokenProtocols};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -47,6 +47,8 @@ pub struct Channel {
     pub protocol: ChannelProtocol,
     /// Header that carries the caller's key.
     pub user_token_header: Option<String>,
+    /// The administrator below root who decided where it sends keys; `None`: root, or the operator.
+    pub placed_by: Option<UserId>,
     /// Requested model → model sent.
     pub model_mapping: HashMap<String, String>,
     /// Members set in JSON bodies: name and value, the value's text exactly as stored.
@@ -353,7 +355,7 @@ fn spoken(channels: &[Arc<Channel>], library: &Library) -> SpokenProtocols {
 
 const SELECT_CHANNELS: &str = "SELECT id, name, base_url, key, models, groups, priority, weight,
     auto_ban, status, other, model_mapping, param_override, status_code_mapping,
-    custompass_status_mapping, setting, protocol FROM channels";
+    custompass_status_mapping, setting, protocol, placed_by FROM channels";
 
 const SELECT_PRICES: &str = "SELECT model_name, ratio, fixed_quota, completion_ratio, cache_ratio,
     image_ratio, audio_ratio, min_hold, max_charge, meters, units, tiers FROM abilities";
@@ -424,6 +426,7 @@ fn read_channel(
         status: row.get("status")?,
         protocol,
         user_token_header: fields::user_token_header(&text("other")?)?,
+        placed_by: row.get("placed_by")?,
         model_mapping: fields::model_mapping(&text("model_mapping")?)?,
         param_override: fields::param_override(&text("param_override")?)?,
         status_code_mapping: fields::status_code_mapping(&text("status_code_mapping")?)?,

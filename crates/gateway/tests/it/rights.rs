@@ -57,6 +57,120 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_channels_key_is_presented_as_before_unless_it_is_given_again(db: TestDb) {
+        let world = World::open(db).await;
+        let root = world.admin();
+        let document = |auth: &str| {
+            let route = "[[route]]\nmatch = \"POST /x/run\"\nmodel = [\"body:/model\"]\n";
+            let title = "title = { zh = \"x\", en = \"x\" }\n";
+            json!({"document": format!("name = \"mine\"\n{title}[auth]\n{auth}\n{route}")})
+        };
+        let bearer = "header = \"authorization\"\nvalue = \"Bearer {key}\"";
+        root.post("/api/protocol", &document(bearer)).await;
+        let openai = json!({"protocol": "openai", "key": "up-key"});
+        let channel = world.channel(&["m"], openai).await;
+        let (_, admin) = member(&world.server, "admin", 10).await;
+        let path = format!("/api/channel/{channel}");
+        let speak = async |who: &Admin, protocol: &str| {
+            try_put(who, &path, json!({"protocol": protocol})).await
+        };
+
+        for who in [&admin, &root] {
+            let refused = speak(who, "anthropic").await.expect(422);
+            assert!(refused.text().contains("protocol"), "{}", refused.text());
+        }
+        let set = json!({"ids": [channel], "set": {"copy_from": world.channel(&["o"],
+            json!({"protocol": "anthropic", "key": "k"})).await, "copy": ["protocol"]}});
+        admin.try_post("/api/channel/batch", &set).await.expect(422);
+        let both = json!({"protocol": "anthropic", "key": "another-key"});
+        try_put(&admin, &path, both).await.expect(200);
+        let both = json!({"protocol": "openai", "key": "another-key"});
+        try_put(&admin, &path, both).await.expect(200);
+        // Where it is presented alike, nothing moves.
+        speak(&admin, "mine").await.expect(200);
+
+        // Nor does the document of a protocol that a channel has move it.
+        let query = document("query = \"key\"");
+        admin.try_post("/api/protocol", &query).await.expect(403);
+        admin.try_post("/api/protocol", &document(bearer)).await.expect(200);
+        root.post("/api/protocol", &query).await;
+        world.close().await;
+    }
+
+    async fn keys_of_root_and_of_administrators_go_where_root_says(db: TestDb) {
+        let world = World::with(db, &[("CUSTOM_PASS_POLL_INTERVAL", "1s")]).await;
+        let root = world.admin();
+        let thief = Upstream::start().await;
+        thief.otherwise(Reply::text("ok"));
+        thief.on("/img/submit", Reply::json(&json!({"code": 0, "data": {"task_id": "up-1"}})));
+        let done = r#"{"code":0,"data":[{"task_id":"up-1","status":"DONE"}]}"#;
+        thief.on("/img/task/list-by-condition", Reply::raw_json(done));
+        let (admin_id, admin) = member(&world.server, "admin", 10).await;
+        let (peer_id, _) = member(&world.server, "peer", 10).await;
+        let models = json!({"name": "mine", "base_url": thief.url(), "key": "up-key",
+            "models": ["m", "img/submit"]});
+        let channel = admin.channel(models).await;
+        let path = format!("/api/channel/{channel}");
+        for model in ["m", "img/submit"] {
+            root.price(model, fixed(1)).await;
+        }
+        let (user_id, _) = member(&world.server, "ann", 1).await;
+        let mut keys = Vec::new();
+        for id in [1, admin_id, peer_id, user_id] {
+            root.add_quota(id, 1_000, "for the test").await;
+            keys.push(root.key_of(id, json!({})).await.key);
+        }
+        // Whose key the upstream got: that of a call, or none.
+        let is_sent = async |model: &str, key: &str| {
+            thief.forget();
+            world.server.post(&format!("/pass/{model}"), key, &json!({})).await.expect(200);
+            let seen = thief.requests().await;
+            let sent = seen[0].header("x-custom-token");
+            assert!(sent.is_none() || sent.as_deref() == Some(key), "{sent:?}");
+            sent.is_some()
+        };
+        let sent = async || {
+            let mut sent = Vec::new();
+            for key in &keys {
+                sent.push(is_sent("m", key).await);
+            }
+            sent
+        };
+
+        assert_eq!(sent().await, [false, true, false, true], "root, admin, peer, user");
+        assert_eq!(admin.get(&path).await["placed_by"], admin_id);
+        // Nor when a task is asked about.
+        assert!(!is_sent("img/submit", &keys[0]).await);
+        let asked = thief.wait_until("the task to be asked about", |all| {
+            all.iter().any(|it| it.complete && it.path() == "/img/task/list-by-condition")
+        });
+        let asked = asked.await;
+        assert!(asked.iter().all(|it| it.header("x-custom-token").is_none()));
+
+        // Root takes the channel over where it is, with its key.
+        try_put(&root, &path, json!({"weight": 3})).await.expect(200);
+        assert_eq!(sent().await, [false, true, false, true]);
+        try_put(&root, &path, json!({"key": "up-key"})).await.expect(200);
+        assert_eq!(sent().await, [true; 4]);
+        try_put(&admin, &path, json!({"weight": 4, "base_url": thief.url()})).await.expect(200);
+        assert_eq!(sent().await, [true; 4], "what is as it was moves nothing");
+        for moved in [
+            json!({"other": "X-Custom-Token", "key": "up-key"}),
+            json!({"setting": {"proxy": "direct"}, "key": "up-key"}),
+            json!({"protocol": "openai"}),
+        ] {
+            try_put(&admin, &path, moved).await.expect(200);
+            assert_eq!(admin.get(&path).await["placed_by"], admin_id);
+            try_put(&root, &path, json!({"key": "up-key"})).await.expect(200);
+            assert_eq!(root.get(&path).await["placed_by"], json!(null));
+        }
+        let copied = admin.post(&format!("{path}/copy"), &json!({})).await;
+        assert_eq!(copied["placed_by"], admin_id);
+        let again = root.post(&format!("/api/channel/{}/copy", copied["id"]), &json!({})).await;
+        assert_eq!(again["placed_by"], admin_id, "a copy leads where an administrator said");
+        world.close().await;
+    }
+
     async fn a_copy_of_a_channel_has_no_key(db: TestDb) {
         let world = World::open(db).await;
         let channel = world.model("m", fixed(1), Reply::text("ok")).await;

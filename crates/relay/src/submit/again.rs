@@ -12,8 +12,9 @@ use crate::outcome::{BodyEnd, FirstReplyKind};
 use crate::reply::{ReadAs, collect};
 use crate::send::{Exchange, NotTaken};
 use bytes::Bytes;
-use domain::{FrozenPrice, Quota, Usage};
-use http::{Response, StatusCode};
+use domain::{FaultKind, FrozenPrice, Quota, Usage};
+use egress::CallerKey;
+use http::{HeaderValue, Response, StatusCode};
 use std::sync::Arc;
 use store::{Channel, TOKEN_KEY};
 use upstream::Reply;
@@ -61,7 +62,12 @@ impl Again {
         let sealed = left.request_sealed.as_deref().ok_or("it was not kept")?;
         let key = relay.sealer.open_text(TOKEN_KEY, &left.key_sealed);
         let key = key.map_err(|_| "its key can't be opened")?;
-        let kept = request::open(relay, sealed, key.expose(), &left.request_id)
+        let mut value = HeaderValue::from_str(key.expose()).map_err(|_| "its key is no header")?;
+        value.set_sensitive(true);
+        // Whoever was deleted with plain SQL may have been root.
+        let role = left.owner_role.unwrap_or(i64::MAX);
+        let key = CallerKey { value, user_id: left.user_id, role };
+        let kept = request::open(relay, sealed, key, &left.request_id)
             .filter(|kept| kept.call.model.as_str() == left.model)
             .ok_or("it can't be read again")?;
         Ok(Self { kept, channel: Arc::clone(channel) })

@@ -42,6 +42,8 @@ pub(super) struct Left {
     pub node: NodeId,
     pub key_sealed: String,
     pub request_sealed: Option<String>,
+    /// The owner's role; none: there is no such user any more.
+    pub owner_role: Option<i64>,
     pub created_at: UnixMs,
 }
 
@@ -134,7 +136,8 @@ impl Relay {
 
 async fn left_behind(relay: &Relay, after: TaskUid) -> Result<Vec<Row>, StoreError> {
     const SELECT: &str = "SELECT uid, user_id, channel_id, action, request_id, node_id,
-            key_sealed, request_sealed, created_at FROM tasks
+            key_sealed, request_sealed, created_at,
+            (SELECT role FROM users WHERE users.id = tasks.user_id) AS owner_role FROM tasks
         WHERE node_id IS NOT NULL AND task_id = '' AND finish_time IS NULL AND uid > $1
           AND ((node_id = $2 AND created_at < $3)
                OR NOT EXISTS (SELECT 1 FROM nodes WHERE nodes.id = tasks.node_id))
@@ -166,6 +169,7 @@ fn left_of(row: &Row) -> Result<Left, StoreError> {
         node: row.get("node_id")?,
         key_sealed: row.get("key_sealed")?,
         request_sealed: row.get("request_sealed")?,
+        owner_role: row.get("owner_role")?,
         created_at: row.get("created_at")?,
     })
 }

@@ -11,6 +11,7 @@ use crate::surface::{Surface, surface};
 use crate::{Relay, RelayConfig, faults};
 use bytes::Bytes;
 use domain::Fault;
+use egress::CallerKey;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use protocol::SpokenProtocols;
 use serde::{Deserialize, Serialize};
@@ -60,7 +61,7 @@ fn written(
     let path_and_query = call.uri.path_and_query().map_or("/", |both| both.as_str());
     // Without the keys: the caller's own is stored elsewhere.
     let names = std::slice::from_ref(&config.user_token_header);
-    let ours = ClientSecrets { names, key: call.key.as_bytes() };
+    let ours = ClientSecrets { names, key: call.key.value.as_bytes() };
     let end_to_end = upstream::headers::forward_request_headers(&call.headers, ours);
     let headers = end_to_end.iter().map(|(name, value)| (name.to_string(), latin_1(value)));
     let head = Head {
@@ -87,14 +88,12 @@ fn of_latin_1(text: &str) -> Option<HeaderValue> {
 }
 
 /// Parses a stored submission. `None`: it is damaged, so it can't be repeated.
-pub(super) fn open(relay: &Relay, sealed: &str, key: &str, request_id: &str) -> Option<Kept> {
+pub(super) fn open(relay: &Relay, sealed: &str, key: CallerKey, request_id: &str) -> Option<Kept> {
     let plain = relay.sealer.open(TASK_REQUEST, sealed).ok()?;
-    let mut key = HeaderValue::from_str(key).ok()?;
-    key.set_sensitive(true);
     again(&plain, key, request_id, &relay.config)
 }
 
-fn again(kept: &[u8], key: HeaderValue, request_id: &str, config: &RelayConfig) -> Option<Kept> {
+fn again(kept: &[u8], key: CallerKey, request_id: &str, config: &RelayConfig) -> Option<Kept> {
     let line = memchr::memchr(b'\n', kept)?;
     let head: Head = serde_json::from_slice(&kept[..line]).ok()?;
     let body = Bytes::copy_from_slice(&kept[line + 1..]);
@@ -129,10 +128,14 @@ fn again(kept: &[u8], key: HeaderValue, request_id: &str, config: &RelayConfig) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::ModelName;
+    use domain::{ModelName, UserId};
 
     fn config() -> RelayConfig {
         RelayConfig::default()
+    }
+
+    fn key() -> CallerKey {
+        CallerKey { value: HeaderValue::from_static("sk-secret"), user_id: UserId(2), role: 1 }
     }
 
     fn call(path: &str, body: &[u8]) -> Call {
@@ -146,7 +149,7 @@ mod tests {
             method: Method::POST,
             uri: path.parse().unwrap(),
             headers,
-            key: HeaderValue::from_static("sk-secret"),
+            key: key(),
             request_id: "r".into(),
             model: ModelName::parse("img/submit").unwrap(),
             target: CallTarget::Model,
@@ -158,7 +161,7 @@ mod tests {
 
     fn kept(path: &str, body: &[u8]) -> Option<(Vec<u8>, Kept)> {
         let plain = written(&call(path, body), body, &config(), Some("k")).unwrap()?;
-        let kept = again(&plain, HeaderValue::from_static("sk-secret"), "r", &config())?;
+        let kept = again(&plain, key(), "r", &config())?;
         Some((plain, kept))
     }
 

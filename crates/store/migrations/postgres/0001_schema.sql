@@ -134,6 +134,7 @@ CREATE TABLE channels (
     test_ok                   boolean     NOT NULL DEFAULT false,
     test_ms                   bigint      NOT NULL DEFAULT 0,
     test_error                text        NOT NULL DEFAULT '',
+    placed_by                 bigint,
     created_at                timestamptz NOT NULL DEFAULT now(),
     updated_at                timestamptz NOT NULL DEFAULT now()
 );
@@ -164,6 +165,7 @@ COMMENT ON COLUMN channels.test_model IS 'The model of the last test';
 COMMENT ON COLUMN channels.test_ok IS 'Whether the last test succeeded';
 COMMENT ON COLUMN channels.test_ms IS 'How long the last test took, in milliseconds';
 COMMENT ON COLUMN channels.test_error IS 'Why the last test failed, in a word; empty: it succeeded';
+COMMENT ON COLUMN channels.placed_by IS 'The administrator below root who decided where it sends keys; NULL: root, or the operator';
 COMMENT ON COLUMN channels.created_at IS 'When the channel was made';
 COMMENT ON COLUMN channels.updated_at IS 'When the channel was last edited';
 
@@ -720,7 +722,7 @@ CREATE TRIGGER channels_announce AFTER INSERT OR DELETE OR TRUNCATE ON channels
 CREATE TRIGGER channels_announce_update
     AFTER UPDATE OF name, type, base_url, key, models, groups, priority, weight, auto_ban, status,
                     other, model_mapping, param_override, status_code_mapping,
-                    custompass_status_mapping, setting, protocol
+                    custompass_status_mapping, setting, protocol, placed_by
     ON channels FOR EACH STATEMENT EXECUTE FUNCTION newapi_announce_table();
 CREATE TRIGGER abilities_announce AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON abilities
     FOR EACH STATEMENT EXECUTE FUNCTION newapi_announce_table();

@@ -94,6 +94,7 @@ CREATE TABLE channels (
     test_ok                   INTEGER NOT NULL DEFAULT 0,
     test_ms                   INTEGER NOT NULL DEFAULT 0,
     test_error                TEXT    NOT NULL DEFAULT '',
+    placed_by                 INTEGER,
     created_at                INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)),
     updated_at                INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER))
 );
@@ -468,7 +469,7 @@ BEGIN INSERT INTO config_changes (what) VALUES ('channels'); END;
 CREATE TRIGGER channels_announce_update
     AFTER UPDATE OF name, type, base_url, key, models, groups, priority, weight, auto_ban, status,
                     other, model_mapping, param_override, status_code_mapping,
-                    custompass_status_mapping, setting, protocol ON channels
+                    custompass_status_mapping, setting, protocol, placed_by ON channels
 BEGIN INSERT INTO config_changes (what) VALUES ('channels'); END;
 CREATE TRIGGER abilities_announce_insert AFTER INSERT ON abilities
 BEGIN INSERT INTO config_changes (what) VALUES ('abilities'); END;

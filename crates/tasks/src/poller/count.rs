@@ -134,7 +134,7 @@ async fn use_of(
     let method = method.map_err(|error| unasked(&error))?;
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    target.prepared.authorize(&mut headers, question.owner.clone());
+    target.prepared.authorize(&mut headers, question.owner);
     target.prepared.sign(&mut headers, core.parts.clock.now());
     let (body, proxy) = (bytes::Bytes::new().into(), &target.prepared.proxy);
     let request = OutboundRequest { method, uri, headers, body, proxy };

@@ -40,6 +40,8 @@ pub(super) struct Waiting {
     pub(super) request_id: String,
     /// The owner's key, sealed: with the first task of each key on a page.
     pub(super) key_sealed: Option<String>,
+    /// The owner's role: with the key.
+    pub(super) owner_role: Option<i64>,
 }
 
 /// One pass over a lane, from a position around to the same one. It starts where the last pass was
@@ -78,7 +80,9 @@ const PAGE: &str = "
     SELECT id, token_id, uid, user_id, task_id, path, status, fingerprint, version, lifetime_from,
            since, request_id,
            CASE WHEN lag(token_id) OVER (ORDER BY token_id, id) = token_id THEN NULL
-                ELSE key_sealed END AS key_sealed
+                ELSE key_sealed END AS key_sealed,
+           CASE WHEN lag(token_id) OVER (ORDER BY token_id, id) = token_id THEN NULL
+                ELSE (SELECT role FROM users WHERE users.id = page.user_id) END AS owner_role
     FROM (SELECT id, token_id, uid, user_id, task_id, path, status, fingerprint, version,
                  lifetime_from, coalesce(submit_time, created_at) AS since, request_id, key_sealed
           FROM tasks
@@ -125,6 +129,7 @@ impl Waiting {
             since: row.get("since")?,
             request_id: row.get("request_id")?,
             key_sealed: row.get("key_sealed")?,
+            owner_role: row.get("owner_role")?,
         })
     }
 }

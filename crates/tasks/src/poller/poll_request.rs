@@ -5,7 +5,7 @@ use super::Core;
 use super::page::Waiting;
 use bytes::Bytes;
 use domain::{Fault, UserId, task_base};
-use egress::Prepared;
+use egress::{CallerKey, Prepared};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::BodyExt;
@@ -120,7 +120,7 @@ pub(super) struct PollTarget {
 pub(super) struct PollQuestion<'a> {
     /// At least one; all were submitted to the same path.
     pub(super) tasks: &'a [Waiting],
-    pub(super) owner: &'a HeaderValue,
+    pub(super) owner: &'a CallerKey,
     /// The upstream writes its ids as numbers.
     pub(super) numbers: bool,
 }
@@ -258,7 +258,7 @@ async fn put<'a>(
     if let Ok(request_id) = HeaderValue::try_from(web::uuid_v7(now).to_string()) {
         headers.insert(web::X_REQUEST_ID, request_id);
     }
-    target.prepared.authorize(&mut headers, question.owner.clone());
+    target.prepared.authorize(&mut headers, question.owner);
     target.prepared.sign(&mut headers, now);
     let body = Bytes::from(body.unwrap_or_default()).into();
     let proxy = &target.prepared.proxy;

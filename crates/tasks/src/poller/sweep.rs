@@ -6,6 +6,7 @@ use super::poll_request::{self, PollFailure, PollQuestion, PollTarget};
 use super::suspects::Suspects;
 use super::{Core, apply};
 use domain::UnixMs;
+use egress::CallerKey;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::HeaderValue;
@@ -104,7 +105,7 @@ struct Batch {
     tasks: Vec<Waiting>,
     /// The maximum number of tasks.
     limit: usize,
-    owner: Result<HeaderValue, PollFailure>,
+    owner: Result<CallerKey, PollFailure>,
 }
 
 /// What is constant during a pass.
@@ -176,14 +177,16 @@ pub(super) async fn run(
     course.failure
 }
 
-fn owner_key(core: &Core, sealed: &str) -> Result<HeaderValue, PollFailure> {
+fn owner_key(core: &Core, sealed: &str, task: &Waiting) -> Result<CallerKey, PollFailure> {
     let unasked = |why: &str| PollFailure::Unasked(format!("the owner's key {why}"));
     let key = core.parts.sealer.open_text(TOKEN_KEY, sealed);
     let key = key.map_err(|error| unasked(&error.to_string()))?;
     let mut value =
         HeaderValue::from_str(key.expose()).map_err(|_| unasked("can't be a header"))?;
     value.set_sensitive(true);
-    Ok(value)
+    // Whoever was deleted with plain SQL may have been root.
+    let role = task.owner_role.unwrap_or(i64::MAX);
+    Ok(CallerKey { value, user_id: task.user_id, role })
 }
 
 impl Pass<'_> {
@@ -195,7 +198,7 @@ impl Pass<'_> {
         let mut open = false;
         for mut task in page {
             if let Some(sealed) = task.key_sealed.take() {
-                owner = owner_key(self.core, &sealed);
+                owner = owner_key(self.core, &sealed, &task);
                 open = false;
             }
             let alone = suspects.meets(task.place.id);

@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use std::fmt::Write as _;
 use store::Value;
 
-/// The fields that one channel can take over from another. None of them says where a key is sent.
+/// The fields that one channel can take over from another. None of them says where a key
+/// is sent; a protocol that presents keys otherwise is refused.
 pub const COPIED_FIELDS: [&str; 11] = [
     "models",
     "groups",
@@ -207,7 +208,7 @@ pub async fn change_many(
             Some(get(state, id).await.map_err(missing)?)
         }
     };
-    let one = |id| one_of_many(state, ChannelId(id), (&request.set, source.as_ref()));
+    let one = |id| one_of_many(state, actor, ChannelId(id), (&request.set, source.as_ref()));
     let result = change_each(state, actor, &request, one).await?;
     if !request.dry_run {
         state.refresh().await;
@@ -217,6 +218,7 @@ pub async fn change_many(
 
 async fn one_of_many(
     state: &AdminState,
+    actor: &Actor,
     id: ChannelId,
     (set, source): (&ChannelSet, Option<&ChannelView>),
 ) -> Result<RowDecision, AdminError> {
@@ -230,7 +232,7 @@ async fn one_of_many(
         return Ok((item, None));
     }
     let lists = input.models.is_some() || input.groups.is_some();
-    let mut change = changed(state, &before, input).await?;
+    let mut change = changed(state, actor, &before, input).await?;
     if let (Some(update), Some(row)) =
         (change.statements.first_mut().filter(|_| lists), rows.first())
     {

@@ -24,7 +24,7 @@ pub use write::{copy, create, delete, set_status, update};
 
 use crate::page::{self, Page, PageRequest, Query, Where};
 use crate::{AdminError, AdminState, exact};
-use domain::{ChannelId, Quota, UnixMs};
+use domain::{ChannelId, Quota, UnixMs, UserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use store::{Row, Sealer, StoreError, Value};
@@ -33,7 +33,7 @@ use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, name, type, base_url, (key <> '') AS has_key, models, groups, priority, \
      weight, auto_ban, status, other, model_mapping, param_override, status_code_mapping, \
-     custompass_status_mapping, setting, protocol, tag, remark, used_quota, created_at, \
+     custompass_status_mapping, setting, protocol, tag, remark, used_quota, placed_by, created_at, \
      updated_at, tested_at, test_model, test_ok, test_ms, test_error";
 
 /// A channel as answers show it.
@@ -89,6 +89,9 @@ pub struct ChannelView {
     pub remark: String,
     /// What was charged for calls through it.
     pub used_quota: Quota,
+    /// The administrator below root who decided where it sends keys: keys of other administrators,
+    /// and root's, are not sent there. Null: root decided.
+    pub placed_by: Option<UserId>,
     /// When it was made, in seconds since 1970.
     pub created_at: i64,
     /// When it was last edited.
@@ -152,6 +155,7 @@ fn view(state: &AdminState, row: &Row) -> Result<ChannelView, StoreError> {
         tag: row.get("tag")?,
         remark: row.get("remark")?,
         used_quota: row.get("used_quota")?,
+        placed_by: row.get("placed_by")?,
         created_at: exact::seconds(row.get("created_at")?),
         updated_at: exact::seconds(row.get("updated_at")?),
         last_test: last_test(row)?,

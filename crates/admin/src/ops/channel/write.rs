@@ -1,13 +1,14 @@
 //! Writing channels.
 
-use super::destination::{Destination, key_needed};
+use super::destination::{Destination, key_needed, placed_by};
 use super::input::{ChannelInput, check_path_of, protocol_named};
 use super::setting;
 use super::{ChannelView, get, not_found, text};
 use crate::ops::batch::RowChange;
 use crate::ops::record::{self, Subject};
-use crate::{Actor, AdminError, AdminState};
+use crate::{Actor, AdminError, AdminState, ROLE_ROOT};
 use domain::ChannelId;
+use protocol::Library;
 use serde_json::json;
 use store::{CHANNEL_KEY, Secret, Statement, StoreError, Value};
 
@@ -33,6 +34,7 @@ pub async fn create(
     let name = input.name.clone().unwrap_or_default();
     let mut set = assignments(state, &input)?;
     let now = state.clock.now();
+    set.push(("placed_by", placed_by(actor)));
     set.push(("created_at", now.into()));
     set.push(("updated_at", now.into()));
     let insert = insert(&set);
@@ -62,7 +64,8 @@ pub async fn update(
     actor.require_admin()?;
     let input = input.checked()?;
     let before = get(state, id).await?;
-    let RowChange { mut statements, told, details, .. } = changed(state, &before, input).await?;
+    let RowChange { mut statements, told, details, .. } =
+        changed(state, actor, &before, input).await?;
     change(state, id, statements.remove(0), actor, told, details).await?;
     get(state, id).await
 }
@@ -70,23 +73,31 @@ pub async fn update(
 /// What a change of a channel writes, if it may be made. `input` is checked.
 pub(super) async fn changed(
     state: &AdminState,
+    actor: &Actor,
     before: &ChannelView,
     mut input: ChannelInput,
 ) -> Result<RowChange, AdminError> {
     let id = before.id;
-    check_destination(state, &input, (&before.base_url, &before.protocol)).await?;
+    let library = check_destination(state, &input, (&before.base_url, &before.protocol)).await?;
     let kept = Destination::read(state, id).await?;
     if let Some(setting) = input.setting.take() {
         input.setting = Some(setting.unmasked(kept.proxy.as_deref()));
     }
-    if let Some(field) = kept.moved_by(&input).filter(|_| before.has_key && input.key.is_none()) {
+    let keeps_key = before.has_key && input.key.is_none();
+    if let Some(field) = kept.key_moved_by(&input, library.as_ref()).filter(|_| keeps_key) {
         return Err(key_needed(field));
     }
     let mut set = assignments(state, &input)?;
+    // Root takes a channel over where it is by giving its key.
+    let is_placed = kept.moved_by(&input).is_some()
+        || (input.key.is_some() && actor.role >= ROLE_ROOT && before.placed_by.is_some());
+    if is_placed {
+        set.push(("placed_by", placed_by(actor)));
+    }
     set.push(("updated_at", state.clock.now().into()));
     let mut statement = record::update_row("channels", &set, id.0);
-    let aimed = input.base_url.is_some() || input.other.is_some() || input.setting.is_some();
-    if aimed && input.key.is_none() {
+    let aims = [input.base_url.is_some(), input.protocol.is_some(), input.other.is_some()];
+    if aims.contains(&true) || input.setting.is_some() {
         kept.still_there(&mut statement);
     }
     let content = format!("修改渠道 {} (#{id})", input.name.as_ref().unwrap_or(&before.name));
@@ -99,19 +110,20 @@ pub(super) async fn changed(
 }
 
 /// Whether there is the protocol that a channel is to have, and its address fits it, where either
-/// changes. `before`: its base URL and protocol now.
+/// changes; returns all protocols then. `before`: its base URL and protocol now.
 async fn check_destination(
     state: &AdminState,
     input: &ChannelInput,
     before: (&str, &str),
-) -> Result<(), AdminError> {
+) -> Result<Option<Library>, AdminError> {
     if input.base_url.is_none() && input.protocol.is_none() {
-        return Ok(());
+        return Ok(None);
     }
     let (library, _) = store::protocols::load(&state.db).await?;
     let base_url = input.base_url.as_deref().unwrap_or(before.0);
     let protocol = protocol_named(&library, input.protocol.as_deref().unwrap_or(before.1))?;
-    check_path_of(base_url, protocol)
+    check_path_of(base_url, protocol)?;
+    Ok(Some(library))
 }
 
 /// Enables or disables a channel.
@@ -179,11 +191,13 @@ pub async fn copy(
     let insert = Statement::new(
         "INSERT INTO channels (name, type, base_url, key, models, groups, priority, weight, \
          auto_ban, status, other, model_mapping, param_override, status_code_mapping, \
-         custompass_status_mapping, setting, protocol, tag, remark, created_at, updated_at) \
+         custompass_status_mapping, setting, protocol, tag, remark, placed_by, created_at, \
+         updated_at) \
          SELECT $2, type, base_url, '', models, groups, priority, weight, auto_ban, 2, other, \
          model_mapping, param_override, status_code_mapping, custompass_status_mapping, setting, \
-         protocol, tag, remark, $3, $3 FROM channels WHERE id = $1 RETURNING id",
-        vec![id.into(), format!("{name}_copy").into(), state.clock.now().into()],
+         protocol, tag, remark, coalesce(CAST($4 AS bigint), placed_by), $3, $3 \
+         FROM channels WHERE id = $1 RETURNING id",
+        vec![id.into(), format!("{name}_copy").into(), state.clock.now().into(), placed_by(actor)],
     )
     .expecting(1);
     let rows = record::write(

@@ -7,7 +7,7 @@ pub use trial::{Trial, TrialInput, try_out};
 use crate::fields::Fields;
 use crate::ops::record::{self, Subject};
 use crate::page::Page;
-use crate::{Actor, AdminError, AdminState, exact};
+use crate::{Actor, AdminError, AdminState, ROLE_ROOT, exact};
 use protocol::{BUILTIN, Library, MAX_DOCUMENT_BYTES, Protocol};
 use serde::Serialize;
 use serde_json::json;
@@ -171,7 +171,8 @@ pub async fn put(
     actor.require_admin()?;
     let known = Known::read(state).await?;
     let name = named(&known, &document)?;
-    replaced(&known, &name, Some(document.clone()), state)?;
+    let after = replaced(&known, &name, Some(document.clone()), state)?;
+    check_keys(actor, &known, &after.library)?;
     let upsert = Statement::new(
         "INSERT INTO protocols (name, document, updated_at) VALUES ($1, $2, $3) \
          ON CONFLICT (name) DO UPDATE SET document = excluded.document, \
@@ -230,6 +231,25 @@ fn named(known: &Known, document: &str) -> Result<String, AdminError> {
         ));
     }
     Ok(protocol.name.to_string())
+}
+
+/// Refuses an administrator below root a document by which keys of channels would be presented
+/// otherwise, as a parameter of the address, say: with another protocol a channel needs its key
+/// again, and this would be a way around that.
+fn check_keys(actor: &Actor, before: &Known, after: &Library) -> Result<(), AdminError> {
+    let presents_as_before = |name: &String| match (before.library.get(name), after.get(name)) {
+        (Some(old), Some(new)) => new.auth.presents_as(&old.auth),
+        // Keys are not sent by a protocol that can't be used.
+        (_, None) => true,
+        (None, Some(_)) => false,
+    };
+    if actor.role >= ROLE_ROOT || before.channels.keys().all(presents_as_before) {
+        return Ok(());
+    }
+    Err(AdminError::forbidden(
+        "会改变渠道密钥的发送方式, 只有 root 可以修改",
+        "it would change how keys of channels are presented, which only root may do",
+    ))
 }
 
 /// What is known with another document for a name, or none, if all others can still be used.

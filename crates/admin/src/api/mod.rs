@@ -297,7 +297,7 @@ fn users(table: CallTable) -> CallTable {
         .post(
             "/api/user/{id}/token",
             user::renew_access_token,
-            text("Give a user a new access token"),
+            text("Give a user a new access token").may_take(user::read_password),
         )
 }
 
@@ -313,7 +313,7 @@ fn open() -> CallTable {
 
 /// What every user reaches, about themselves. Administrators reach more through the same calls.
 fn own() -> CallTable {
-    let renew = text("A new access token; the one before ends");
+    let renew = text("A new access token; the one before ends").may_take(user::read_password);
     let tokens = page::<TokenView>("Keys").asks(&["user_id:int", "keyword", "status:int"]);
     let tokens = tokens.asks(&["sort", "order"]);
     let new =

@@ -6,12 +6,13 @@ use crate::ops::own_sessions;
 use crate::ops::session::{self, LoggedIn};
 use crate::{AdminError, AdminState, Fields, Page, session_cookie};
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use domain::UserId;
 use http::header::SET_COOKIE;
+use http::request::Parts;
 use http::{HeaderMap, Method};
 use serde::Serialize;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use store::Secret;
 use utoipa::ToSchema;
 
@@ -34,6 +35,24 @@ pub(super) struct Welcome {
 /// The session a call came with: the hash of its cookie.
 #[derive(Clone, Copy)]
 pub(super) struct Session(pub(super) [u8; 32]);
+
+/// Where a call comes from: its session, if it has one, and its address.
+pub(super) struct CallerPlace {
+    pub(super) session: Option<[u8; 32]>,
+    pub(super) client: IpAddr,
+}
+
+impl FromRequestParts<AdminState> for CallerPlace {
+    type Rejection = ApiFailure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, ApiFailure> {
+        let peer = parts.extensions.get::<SocketAddr>().copied();
+        let peer = peer.ok_or_else(|| ApiFailure::system("a call from nowhere".to_owned()))?;
+        let client = state.logins.client(peer, &parts.headers);
+        let session = parts.extensions.get::<Session>().map(|Session(hash)| *hash);
+        Ok(Self { session, client })
+    }
+}
 
 pub(super) async fn login(
     State(state): State<AdminState>,
@@ -92,15 +111,12 @@ pub(super) async fn end(
 pub(super) async fn change_password(
     State(state): State<AdminState>,
     CallingActor(actor): CallingActor,
-    peer: Option<Extension<SocketAddr>>,
-    session: Option<Extension<Session>>,
-    headers: HeaderMap,
+    caller: CallerPlace,
     JsonBody(fields): JsonBody,
 ) -> ApiResult {
-    let client = state.logins.client(known(peer)?, &headers);
-    let (old, new) = read_passwords(fields)?;
-    let kept = session.map(|Extension(Session(hash))| hash);
-    session::change_password(&state, &actor, client, kept, (old, new)).await?;
+    let CallerPlace { session: kept, client } = caller;
+    let passwords = read_passwords(fields)?;
+    session::change_password(&state, &actor, client, kept, passwords).await?;
     done()
 }
 

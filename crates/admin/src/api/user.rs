@@ -1,14 +1,16 @@
 //! `/api/user`
 
 use super::envelope::{ApiResult, done, many, one};
-use super::extract::{CallingActor, JsonBody, PathId, QueryParams, subject};
-use crate::ops::access_token;
+use super::extract::{CallingActor, JsonBody, OptionalJsonBody, PathId, QueryParams, subject};
+use super::session::CallerPlace;
+use crate::ops::access_token::{self, OwnProof};
 use crate::ops::batch::BatchRequest;
 use crate::ops::user::{self, MovementInput, UserInput};
-use crate::{AdminError, AdminState, Fields, PageRequest};
+use crate::{Actor, AdminError, AdminState, Fields, PageRequest};
 use axum::extract::State;
 use domain::{Quota, UserId};
 use serde::Serialize;
+use store::Secret;
 use utoipa::ToSchema;
 
 const PAGE_SIZE: i64 = 20;
@@ -129,7 +131,13 @@ pub(super) async fn renew_access_token(
     State(state): State<AdminState>,
     CallingActor(actor): CallingActor,
     PathId(id): PathId,
+    caller: CallerPlace,
+    OptionalJsonBody(fields): OptionalJsonBody,
 ) -> ApiResult {
+    let password = read_password(fields)?;
+    if actor.user_id == UserId(id) {
+        return own_token(&state, &actor, caller, password).await;
+    }
     one(access_token::renew(&state, &actor, UserId(id)).await?.expose())
 }
 
@@ -137,6 +145,25 @@ pub(super) async fn renew_access_token(
 pub(super) async fn own_access_token(
     State(state): State<AdminState>,
     CallingActor(actor): CallingActor,
+    caller: CallerPlace,
+    OptionalJsonBody(fields): OptionalJsonBody,
 ) -> ApiResult {
-    one(access_token::renew(&state, &actor, actor.user_id).await?.expose())
+    own_token(&state, &actor, caller, read_password(fields)?).await
+}
+
+async fn own_token(
+    state: &AdminState,
+    actor: &Actor,
+    CallerPlace { session, client }: CallerPlace,
+    password: Option<Secret>,
+) -> ApiResult {
+    let proof = OwnProof { password, session, client };
+    one(access_token::renew_own(state, actor, proof).await?.expose())
+}
+
+/// Reads the password that may be given with a request for one's own access token.
+pub(super) fn read_password(mut fields: Fields) -> Result<Option<Secret>, AdminError> {
+    let password = fields.text("password")?.filter(|text| !text.is_empty());
+    fields.finish(&[], &[])?;
+    Ok(password.map(Secret::new))
 }

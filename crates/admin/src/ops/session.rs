@@ -171,8 +171,8 @@ pub async fn logout(state: &AdminState, session: &[u8; 32]) -> Result<(), AdminE
     Ok(())
 }
 
-/// Changes the actor's own password, and ends their sessions but for `kept`, for the client at this
-/// address.
+/// Changes the actor's own password, and ends their access token and their sessions but for `kept`,
+/// for the client at this address.
 ///
 /// # Errors
 /// When the old one is wrong, the new one breaks its rule, or the database fails.
@@ -184,13 +184,11 @@ pub async fn change_password(
     (old, new): (Secret, Secret),
 ) -> Result<(), AdminError> {
     password::check(new.expose())?;
-    if let Err(error) = check_own(state, actor, client, old).await {
-        failed_login::tell(state, Door::Change, client, &actor.username, &error).await?;
-        return Err(error);
-    }
+    check_own(state, actor, client, ("old_password", old)).await?;
     let hash = state.passwords.hash(new.expose().to_owned()).await?;
     let changed = Statement::new(
-        "UPDATE users SET password_hash = $1, updated_at = $2 WHERE id = $3",
+        "UPDATE users SET password_hash = $1, access_token_hash = NULL, updated_at = $2 \
+         WHERE id = $3",
         vec![hash.into(), state.clock.now().into(), actor.user_id.into()],
     )
     .expecting(1);
@@ -203,15 +201,40 @@ pub async fn change_password(
     };
     let told = ("user.password", format!("用户 {} 修改密码", actor.username));
     record::write(state, actor, vec![changed, ended], Subject::Other, told, json!({})).await?;
+    state.forget_user(actor.user_id);
     Ok(())
 }
 
-/// Takes one try at the actor's own password, which this must be.
-async fn check_own(
+/// Whether a session began at most this long ago.
+pub(super) async fn is_fresh(
+    state: &AdminState,
+    session: &[u8; 32],
+    within_ms: i64,
+) -> Result<bool, AdminError> {
+    let sql = "SELECT 1 AS one FROM sessions WHERE token_hash = $1 AND created_at > $2";
+    let since = state.clock.now().plus_ms(-within_ms);
+    Ok(!state.db.read(sql, &[session.into(), since.into()]).await?.is_empty())
+}
+
+/// Takes one try at the actor's own password, which that in this field must be.
+pub(super) async fn check_own(
     state: &AdminState,
     actor: &Actor,
     client: IpAddr,
-    password: Secret,
+    (field, password): (&'static str, Secret),
+) -> Result<(), AdminError> {
+    let checked = is_own(state, actor, client, (field, password)).await;
+    if let Err(error) = &checked {
+        failed_login::tell(state, Door::Change, client, &actor.username, error).await?;
+    }
+    checked
+}
+
+async fn is_own(
+    state: &AdminState,
+    actor: &Actor,
+    client: IpAddr,
+    (field, password): (&'static str, Secret),
 ) -> Result<(), AdminError> {
     let now = state.clock.now();
     state.logins.take_address(client, now).await?;
@@ -222,7 +245,7 @@ async fn check_own(
     if state.passwords.verify(password.expose().to_owned(), hash).await? {
         return Ok(());
     }
-    Err(AdminError::field("old_password", "原密码错误", "is not the password"))
+    Err(AdminError::field(field, "密码错误", "is not the password"))
 }
 
 /// Ends all sessions of a user.

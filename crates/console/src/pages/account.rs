@@ -6,8 +6,9 @@ use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done};
 use admin::AdminError;
+use admin::ops::access_token::{self, OwnProof};
 use admin::ops::own_sessions::{self, SessionView};
-use admin::ops::{access_token, low_balance, session, user};
+use admin::ops::{low_balance, session, user};
 use axum::extract::Path;
 use domain::Quota;
 use maud::{Markup, html};
@@ -93,7 +94,16 @@ fn sessions_table(visit: &Visit, sessions: &[SessionView]) -> Markup {
 /// `POST /console/account/token`: returns the access token, which is shown only once.
 pub(crate) async fn token(Here(visit): Here) -> Handled {
     let lang = visit.lang();
-    let token = access_token::renew(&visit.state, &visit.actor, visit.actor.user_id).await?;
+    let given = visit.form.all("password").next().unwrap_or_default();
+    let proof = OwnProof {
+        password: Some(given).filter(|it| !it.is_empty()).map(|it| Secret::new(it.to_owned())),
+        session: Some(visit.session.hash),
+        client: visit.client,
+    };
+    let token = match access_token::renew_own(&visit.state, &visit.actor, proof).await {
+        Ok(token) => token,
+        Err(error) => return page(&visit, Some(&Complaint::of(error, lang)?)).await,
+    };
     let body = html! {
         p.note {
             (lang.say("访问令牌只显示这一次; 之前的已失效。它能做你能做的一切。",
@@ -142,10 +152,7 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
             @if own.has_access_token { (lang.say("已有一个用于 /api 的访问令牌。", "There is one for /api.")) }
             @else { (lang.say("还没有用于 /api 的访问令牌。", "There is none for /api yet.")) }
         }
-        (action(visit, "/console/account/token", lang.say("生成新的访问令牌", "Make a new access token"),
-            lang.say(
-                "生成新的访问令牌? 之前的立即失效。", "Make a new access token? The one before ends at once."
-            )))
+        (token_form(visit, complaint))
     };
     let title = lang.say("我的账户", "Account");
     Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
@@ -173,6 +180,26 @@ fn limits(visit: &Visit, own: &user::UserView) -> Markup {
                 }
                 None => span.muted { (lang.say("不限", "none")) },
             } }
+        }
+    }
+}
+
+fn token_form(visit: &Visit, complaint: Option<&Complaint>) -> Markup {
+    let lang = visit.lang();
+    let fields = FormFields { lang, form: &visit.form, complaint };
+    let hint = lang.say(
+        "登录后 10 分钟内可不填。之前的访问令牌立即失效; 修改密码也会使它失效。",
+        "not needed within 10 minutes of logging in; the earlier token ends at once, and a new \
+         password ends this one",
+    );
+    let password = FormField::new("password", lang.say("密码", "Password"));
+    html! {
+        form.form method="post" action="/console/account/token" {
+            (csrf(visit))
+            (fields.field(password.kind("password").hint(hint)))
+            div.buttons {
+                button { (lang.say("生成新的访问令牌", "Make a new access token")) }
+            }
         }
     }
 }

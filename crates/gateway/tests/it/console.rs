@@ -116,6 +116,55 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn an_access_token_is_its_owners_and_ends_with_the_password(db: TestDb) {
+        let world = World::open(db).await;
+        let id = person(&world, "ann").await;
+        let ann = Browser::login(&world.server, "ann", "a good password").await;
+        let token = |answer: Answer| answer.json()["data"].as_str().unwrap().to_owned();
+        let works = async |token: &str| {
+            world.server.call("GET", "/api/user/self").key(token).send().await.status == 200
+        };
+        let first = token(ann.call("POST", "/api/user/self/token").send().await.expect(200));
+        assert!(works(&first).await);
+
+        // A session that was left open makes none.
+        let earlier = if world.db.is_postgres() {
+            "created_at - interval '11 minutes'"
+        } else {
+            "created_at - 660000"
+        };
+        world.db.execute(&format!("UPDATE sessions SET created_at = {earlier}")).await;
+        let own = format!("/api/user/{id}/token");
+        for (method, path) in
+            [("POST", "/api/user/self/token"), ("GET", "/api/user/token"), ("POST", &own)]
+        {
+            let refused = ann.call(method, path).send().await;
+            // Their own number is for administrators' calls.
+            let expected = if path == own { 403 } else { 422 };
+            assert_eq!(refused.status, expected, "{path}: {}", refused.text());
+        }
+        let with = |password: &str| {
+            let body = json!({ "password": password });
+            ann.call("POST", "/api/user/self/token").json(&body).send()
+        };
+        assert!(message(&with("a wrong password").await.expect(422)).contains("password"));
+        assert!(works(&first).await, "nothing has changed");
+        let second = token(with("a good password").await.expect(200));
+        assert!(!works(&first).await && works(&second).await);
+        // Whoever has it may have it changed.
+        let third = world.server.call("GET", "/api/user/token").key(&second).send().await;
+        let third = token(third.expect(200));
+
+        let change = json!({ "old_password": "a good password", "new_password": "another one 42" });
+        ann.call("PUT", "/api/user/self/password").json(&change).send().await.expect(200);
+        assert!(!works(&third).await, "it ends with the password it was made under");
+        let fourth = crate::setup_rules::access_token(&world, id).await;
+        assert!(works(&fourth).await);
+        world.admin().put(&format!("/api/user/{id}"), &json!({"password": "a third one 42"})).await;
+        assert!(!works(&fourth).await);
+        world.close().await;
+    }
+
     async fn one_of_several_sessions_is_ended(db: TestDb) {
         let world = World::open(db).await;
         person(&world, "ann").await;

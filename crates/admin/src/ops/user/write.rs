@@ -166,6 +166,8 @@ async fn changed(
     };
     put("username", input.username.as_deref().map(Into::into));
     put("display_name", input.display_name.as_deref().map(Into::into));
+    // Who knew the old password may have made the token.
+    put("access_token_hash", hash.as_ref().map(|_| Value::Null));
     put("password_hash", hash.map(Into::into));
     put("\"group\"", input.group.as_deref().map(Into::into));
     put("ratio", input.ratio.map(Into::into));

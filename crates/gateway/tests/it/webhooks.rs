@@ -316,6 +316,33 @@ on_both_databases! {
         hooks.world.close().await;
     }
 
+    async fn users_with_a_backlog_take_turns(db: TestDb) {
+        let mut hooks = Hooks::open(db).await;
+        let gate = Gate::new();
+        hooks.world.upstream.otherwise(Reply::text("ok").gated(&gate));
+        for user in 0..8 {
+            let mut endpoints = Vec::new();
+            for n in 0..2 {
+                endpoints.push(hooks.endpoint(&format!("/slow/{user}/{n}")).await);
+            }
+            for _ in 0..20 {
+                hooks.ended(&endpoints).await;
+            }
+            hooks.user_id = hooks.world.payer(0).await.id;
+        }
+        gate.reached(64).await;
+        let fast = hooks.endpoint("/fast").await;
+        hooks.ended(&[fast]).await;
+
+        gate.open();
+
+        hooks.wait(fast, "delivered", 1).await;
+        let place = hooks.requests_to("/fast").await[0].index;
+        // With those that were free at the same time, and before the rest of 320.
+        assert!(place < 2 * 64, "it was number {place} of all");
+        hooks.world.close().await;
+    }
+
     async fn a_submission_names_its_own_address(db: TestDb) {
         let hooks = Hooks::open(db).await;
         let upstream = &hooks.world.upstream;

@@ -14,9 +14,9 @@ const PER_ENDPOINT: usize = 4;
 /// Deliveries in flight per user: an eighth of all, so that users whose endpoints time out leave
 /// capacity for the others.
 const PER_USER: usize = 8;
-/// Endpoints considered by one claim. Those at their limit are among them, so it is more than a
-/// claim can serve.
-const LOOKED_AT: i64 = 256;
+/// Endpoints considered by one claim, of each user the longest due first. Those at their limit are
+/// among them, so it is more than a claim can serve.
+const LOOKED_AT: i64 = 1_024;
 
 /// A delivery claimed by this node, for a while.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,8 @@ pub(super) struct ClaimedDeliveries {
     pub more: bool,
 }
 
-/// The endpoints with due deliveries, oldest first. A skip scan from endpoint to endpoint along the
+/// The endpoints with due deliveries, oldest first, but of all users one before any user's second:
+/// whoever has many endpoints leaves nobody out. A skip scan from endpoint to endpoint along the
 /// index, regardless of how many deliveries each has.
 const DUE: &str = "
     WITH RECURSIVE waiting (endpoint_id) AS (
@@ -54,7 +55,8 @@ const DUE: &str = "
     )
     SELECT o.endpoint_id, e.user_id
     FROM oldest o LEFT JOIN webhook_endpoints e ON e.id = o.endpoint_id
-    WHERE o.due_at <= $1 ORDER BY o.due_at LIMIT $2";
+    WHERE o.due_at <= $1
+    ORDER BY row_number() OVER (PARTITION BY e.user_id ORDER BY o.due_at), o.due_at LIMIT $2";
 
 const fn take(engine: Engine) -> &'static str {
     match engine {
@@ -139,22 +141,29 @@ pub(super) async fn claim(
     Ok(ClaimedDeliveries { claims, more })
 }
 
-/// How many to claim per endpoint: within its capacity, the longest due first.
+/// How many to claim per endpoint. One by one they go to where the user has the fewest in flight,
+/// and of those to where the endpoint has; the longest due first.
 fn shares(due: &[Due], room: usize, under_way: &UnderWay) -> Vec<(i64, usize)> {
-    let mut left = room;
     let mut of_users = under_way.of_users.clone();
-    let mut shares = Vec::new();
-    for &Due { endpoint_id, user_id } in due {
-        let busy = under_way.to_endpoints.get(&endpoint_id).copied().unwrap_or(0);
-        let of_user = of_users.entry(user_id).or_default();
-        let free = PER_ENDPOINT.saturating_sub(busy).min(PER_USER.saturating_sub(*of_user));
-        let share = free.min(left);
-        if share > 0 {
-            left -= share;
-            *of_user += share;
-            shares.push((endpoint_id, share));
-        }
+    let busy = |it: &Due| under_way.to_endpoints.get(&it.endpoint_id).copied().unwrap_or(0);
+    let mut shares: Vec<(i64, usize)> = due.iter().map(|it| (it.endpoint_id, 0)).collect();
+    for _ in 0..room {
+        let in_flight = |(place, it): &(usize, &Due)| {
+            let of_user = of_users.get(&it.user_id).copied().unwrap_or(0);
+            (of_user, busy(it) + shares[*place].1, *place)
+        };
+        let is_free = |found: &(usize, &Due)| {
+            let (of_user, to_endpoint, _) = in_flight(found);
+            of_user < PER_USER && to_endpoint < PER_ENDPOINT
+        };
+        let Some((place, next)) = due.iter().enumerate().filter(is_free).min_by_key(in_flight)
+        else {
+            break;
+        };
+        *of_users.entry(next.user_id).or_default() += 1;
+        shares[place].1 += 1;
     }
+    shares.retain(|(_, share)| *share > 0);
     shares
 }
 
@@ -188,7 +197,7 @@ mod tests {
             ids.iter().map(|&id| Due { endpoint_id: id, user_id: UserId(id) }).collect()
         };
         assert_eq!(shares(&due(&[1, 2, 3]), 64, &busy), [(2, 1), (3, 4)]);
-        assert_eq!(shares(&due(&[3, 4, 5]), 6, &busy), [(3, 4), (4, 2)]);
+        assert_eq!(shares(&due(&[3, 4, 5]), 5, &busy), [(3, 2), (4, 2), (5, 1)]);
         assert_eq!(shares(&due(&[1]), 64, &busy), []);
         assert_eq!(shares(&due(&[3]), 0, &busy), []);
     }
@@ -199,8 +208,20 @@ mod tests {
         (0..3).for_each(|_| busy.begins(1, UserId(7)));
         let due = [(2, 7), (3, 7), (4, 8)];
         let due = due.map(|(endpoint_id, id)| Due { endpoint_id, user_id: UserId(id) });
-        assert_eq!(shares(&due, 64, &busy), [(2, 4), (3, 1), (4, 4)]);
+        assert_eq!(shares(&due, 64, &busy), [(2, 3), (3, 2), (4, 4)]);
         busy.ends(1, UserId(7));
-        assert_eq!(shares(&due, 64, &busy), [(2, 4), (3, 2), (4, 4)]);
+        assert_eq!(shares(&due, 64, &busy), [(2, 3), (3, 3), (4, 4)]);
+    }
+
+    #[test]
+    fn who_has_the_fewest_in_flight_comes_first() {
+        let mut busy = UnderWay::default();
+        (0..2).for_each(|_| busy.begins(1, UserId(1)));
+        busy.begins(3, UserId(2));
+        let due = [(1, 1), (2, 1), (3, 2), (4, 3)];
+        let due = due.map(|(endpoint_id, id)| Due { endpoint_id, user_id: UserId(id) });
+        assert_eq!(shares(&due, 1, &busy), [(4, 1)]);
+        assert_eq!(shares(&due, 3, &busy), [(3, 1), (4, 2)]);
+        assert_eq!(shares(&due, 4, &busy), [(2, 1), (3, 1), (4, 2)]);
     }
 }

@@ -17,14 +17,14 @@ mod signature;
 use crate::Parts;
 use claim::{DeliveryClaim, UnderWay};
 use domain::UserId;
-use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use metrics::Metrics;
 use prometheus_client::registry::Registry;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Db, StoreError};
 use tokio::sync::Mutex;
+use tokio::task::{Id, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -58,7 +58,8 @@ pub(crate) fn start(
     let sender = Sender {
         parts,
         metrics: Arc::clone(&metrics),
-        in_flight: FuturesUnordered::new(),
+        in_flight: JoinSet::new(),
+        whose: HashMap::new(),
         under_way: UnderWay::default(),
         packing: Arc::default(),
         more: false,
@@ -76,8 +77,11 @@ impl Webhooks {
 struct Sender {
     parts: Parts,
     metrics: Arc<Metrics>,
-    /// Deliveries in flight; each returns the id of its endpoint and its owner.
-    in_flight: FuturesUnordered<BoxFuture<'static, (i64, UserId)>>,
+    /// Deliveries in flight. They are tasks of their own: one that waits for the database must not
+    /// keep a connection while a claim waits for one.
+    in_flight: JoinSet<()>,
+    /// The endpoint and the owner of each.
+    whose: HashMap<Id, (i64, UserId)>,
     /// How many of them go to each endpoint, and belong to each user.
     under_way: UnderWay,
     /// Large results are prepared one by one.
@@ -94,15 +98,15 @@ impl Sender {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 _ = look.tick() => self.take().await,
-                Some((endpoint_id, user_id)) = self.in_flight.next() => {
-                    self.under_way.ends(endpoint_id, user_id);
+                Some(ended) = self.in_flight.join_next_with_id() => {
+                    self.ended(ended.map_or_else(|panicked| panicked.id(), |(id, ())| id));
                     if self.more {
                         self.take().await;
                     }
                 }
             }
         }
-        let rest = async { while self.in_flight.next().await.is_some() {} };
+        let rest = async { while self.in_flight.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(GRACE, rest).await;
     }
 
@@ -129,10 +133,15 @@ impl Sender {
         self.under_way.begins(claim.endpoint_id, claim.user_id);
         let (parts, metrics) = (self.parts.clone(), Arc::clone(&self.metrics));
         let packing = Arc::clone(&self.packing);
-        self.in_flight.push(Box::pin(async move {
-            deliver::attempt(&parts, &metrics, claim, &packing).await;
-            (claim.endpoint_id, claim.user_id)
-        }));
+        let delivery = async move { deliver::attempt(&parts, &metrics, claim, &packing).await };
+        let task = self.in_flight.spawn(roster::named("webhook", delivery));
+        self.whose.insert(task.id(), (claim.endpoint_id, claim.user_id));
+    }
+
+    fn ended(&mut self, task: Id) {
+        if let Some((endpoint_id, user_id)) = self.whose.remove(&task) {
+            self.under_way.ends(endpoint_id, user_id);
+        }
     }
 }
 

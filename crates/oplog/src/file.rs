@@ -1,12 +1,13 @@
 //! The log file, rotated when it is too large or too old.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Mode of a new file: it holds names, models and addresses, for its owner and for log collectors.
+/// The most that others may do with a file: it holds names, models and addresses, for its owner and
+/// for log collectors.
 const MODE: u32 = 0o640;
 
 /// When a file is rotated, to `newapi.log.1`, and how many of these are kept.
@@ -34,6 +35,11 @@ impl LogFile {
     pub(super) fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).mode(MODE).open(path)?;
         let found = file.metadata()?;
+        let mode = found.permissions().mode();
+        if found.is_file() && mode & !MODE & 0o777 != 0 {
+            // Made by another version, or by hand. Only its owner can; others leave it as it is.
+            let _ = file.set_permissions(Permissions::from_mode(mode & MODE));
+        }
         let begun = found.created().ok();
         Ok(Self { path: path.to_owned(), rotation, file, bytes: found.len(), begun })
     }
@@ -142,6 +148,19 @@ mod tests {
         }
         log.write(b"two\n").unwrap();
         assert_eq!((read(&path), read(&log.aside(1))), ("two\n".into(), "one\n".into()));
+    }
+
+    #[test]
+    fn a_file_that_was_there_is_not_for_everybody() {
+        let dir = tempfile::tempdir().unwrap();
+        for (had, has) in [(0o644, 0o640), (0o666, 0o640), (0o600, 0o600), (0o640, 0o640)] {
+            let path = dir.path().join(format!("log-{had:o}"));
+            std::fs::write(&path, "one\n").unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(had)).unwrap();
+            LogFile::open(&path, LARGE).unwrap();
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, has, "{had:o}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A disk that is full, a database that takes no writes, and who may read what is on the disk.
 
 use crate::world::{World, fixed, skipped};
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -94,6 +95,9 @@ on_sqlite! {
 
     async fn files_are_for_their_owner_and_group(db: TestDb) {
         let log = db.dir().join("newapi.log").display().to_string();
+        // One that another version, or a person, has made.
+        std::fs::write(&log, "").unwrap();
+        std::fs::set_permissions(&log, Permissions::from_mode(0o644)).unwrap();
         let settings = [("LOG_FILE", log.as_str()), ("LOG_LEVEL", "debug")];
         let mut world = World::with(db, &settings).await;
         world.model("m", fixed(1), Reply::text("ok")).await;

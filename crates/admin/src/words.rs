@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 
 const MAX_GROUP_CHARS: usize = 64;
+const MAX_REASON_CHARS: usize = 500;
 
 /// A text without blanks around it and without control characters, of at most `max_chars`.
 ///
@@ -20,6 +21,27 @@ pub(crate) fn name(field: &str, text: &str, max_chars: usize) -> Result<String, 
         ));
     }
     Ok(text.to_owned())
+}
+
+/// Why money moves: the field `reason`, which is never empty.
+///
+/// # Errors
+/// When it breaks the rule.
+pub(crate) fn reason(text: &str) -> Result<String, AdminError> {
+    let reason = name("reason", text, MAX_REASON_CHARS)?;
+    if reason.is_empty() {
+        let en = "is required: it stays in the journal";
+        return Err(AdminError::field("reason", "不能为空: 原因记入流水", en));
+    }
+    Ok(reason)
+}
+
+/// The same where it may be left out: the field of a movement that is explained without it.
+///
+/// # Errors
+/// When it breaks the rule.
+pub(crate) fn reason_if_any(text: &str) -> Result<String, AdminError> {
+    name("reason", text, MAX_REASON_CHARS)
 }
 
 /// A note of people, which may have several lines, of at most `max_chars`.
@@ -89,6 +111,8 @@ mod tests {
         assert!(name("n", "12345", 4).is_err());
         assert!(name("n", "a\nb", 10).is_err());
         assert!(name("n", "a\0b", 10).is_err());
+        assert_eq!(reason("  a gift ").unwrap(), "a gift");
+        assert!(reason("    ").is_err() && reason_if_any("    ").is_ok());
         assert_eq!(note("n", " a\r\nb ", 3).unwrap(), "a\nb");
         assert!(note("n", "a\0b", 10).is_err());
         assert!(note("n", "1234", 3).is_err());

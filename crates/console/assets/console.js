@@ -87,7 +87,7 @@
 
   document.addEventListener('change', (event) => {
     if (event.target.matches?.('[data-submits]')) event.target.form.requestSubmit();
-    if (event.target.matches?.('[data-amount]')) showAmount();
+    if (event.target.matches?.('[data-amount]')) showAmount(event);
   });
 
   // One box ticks all boxes of its name.
@@ -133,44 +133,61 @@
     setTimeout(() => { button.textContent = before; }, 1500);
   });
 
-  // An amount that is typed: what it is in the other unit, and the balance after it.
+  // Saving what a page shows this once, a line each, as a file.
+  for (const button of all('[data-download]')) button.hidden = false;
+  document.addEventListener('click', (event) => {
+    const button = event.target.closest?.('[data-download]');
+    if (!button) return;
+    const lines = document.getElementById(button.dataset.download).textContent.trim().split('\n');
+    const file = new Blob([['code', ...lines, ''].join('\r\n')], { type: 'text/csv' });
+    const link = document.createElement('a');
+    link.href = URL.createObjectURL(file);
+    link.download = button.dataset.name;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  });
+
+  // An amount that is typed: the balance after it, and what the button does. It is read as the
+  // server reads it: without a sign, and with commas only before three digits.
   const perDollar = 500000n;
+  const whole = (digits) => BigInt(digits.replaceAll(',', ''));
   function quotaOf(text) {
-    const clean = text.trim().replace(/[,\s]/g, '').replace('−', '-');
-    const plain = clean.match(/^(-?\d{1,18})q$/i);
-    if (plain) return BigInt(plain[1]);
-    const parts = clean.match(/^([-+]?)\$?(\d{0,13})(?:\.(\d{0,6}))?$/);
-    if (!parts || (!parts[2] && !parts[3])) return null;
-    const micros = BigInt(parts[2] || '0') * 1000000n + BigInt((parts[3] || '').padEnd(6, '0'));
-    if (micros % 2n) return null;
-    return parts[1] === '-' ? -micros / 2n : micros / 2n;
+    const plain = text.match(/^\s*([1-9]\d{0,2}(?:,\d{3})+|\d{1,18})\s*q\s*$/i);
+    if (plain) return whole(plain[1]);
+    const parts = text.match(/^\s*(?:\$\s*)?([1-9]\d{0,2}(?:,\d{3})+|\d{0,13})(?:\.(\d{0,6}))?\s*$/);
+    if (!parts || (!parts[1] && !parts[2])) return null;
+    const micros = whole(parts[1] || '0') * 1000000n + BigInt((parts[2] || '').padEnd(6, '0'));
+    return micros % 2n ? null : micros / 2n;
   }
   function dollars(quota) {
     const micros = (quota < 0n ? -quota : quota) * (1000000n / perDollar);
-    const whole = (micros / 1000000n).toString().replace(/\B(?=(\d{3})+$)/g, ',');
+    const digits = (micros / 1000000n).toString().replace(/\B(?=(\d{3})+$)/g, ',');
     const part = (micros % 1000000n).toString().padStart(6, '0').replace(/0{1,4}$/, '');
-    return `${quota < 0n ? '−' : ''}$${whole}.${part}`;
+    return `${quota < 0n ? '−' : ''}$${digits}.${part}`;
   }
-  function showAmount() {
+  function showAmount(event) {
     const input = document.querySelector('input[data-amount]:not([type=radio])');
     if (!input) return;
     const takes = document.querySelector('[name=direction]:checked')?.value === 'take';
-    let quota = quotaOf(input.value);
-    if (quota !== null && takes) quota = -quota;
+    const times = document.querySelector('input[data-times]')?.value ?? '1';
+    let quota = /^\d{1,9}$/.test(times) ? quotaOf(input.value) : null;
+    if (quota !== null) quota *= BigInt(times);
+    if (event) input.ariaInvalid = quota === null && input.value.trim() ? 'true' : null;
     const then = document.getElementById('then');
     if (then) {
-      then.textContent = quota === null ? '–' : dollars(BigInt(then.dataset.now) + quota);
-      then.classList.toggle('bad', quota !== null && BigInt(then.dataset.now) + quota < 0n);
+      const after = BigInt(then.dataset.now) + (takes ? -1n : 1n) * (quota ?? 0n);
+      then.textContent = quota === null ? '–' : dollars(after);
+      then.classList.toggle('bad', quota !== null && after < 0n);
     }
     const button = document.querySelector('[data-says-amount]');
     if (button) {
       const words = takes ? button.dataset.take : button.dataset.add;
-      const amount = quota === null ? '…' : dollars(quota < 0n ? -quota : quota);
-      button.textContent = words.replace('$', () => amount);
+      const none = input.value.trim() === '' && button.dataset.none;
+      button.textContent = none || words.replace('$', () => (quota === null ? '…' : dollars(quota)));
     }
   }
   document.addEventListener('input', (event) => {
-    if (event.target.matches?.('[data-amount]')) showAmount();
+    if (event.target.matches?.('[data-amount], [data-times]')) showAmount(event);
   });
 
   // Keys: `g` and a letter goes, `/` searches, `j k Enter` in tables, `?` shows all.

@@ -15,8 +15,10 @@ const MAX_FIELDS: usize = 4000;
 
 /// What an amount is, in Chinese and in English.
 pub(crate) const NO_AMOUNT: (&str, &str) = (
-    "请输入美元金额 (最多六位小数, 为 $0.000002 的倍数), 或以 q 结尾的额度",
-    "must be dollars with at most six decimals, like $0.000002, or quota with a q",
+    "请输入美元金额 (最多六位小数, 为 $0.000002 的倍数), 或以 q 结尾的额度; 不带正负号, \
+     小数点是 0.5 而不是 0,5",
+    "must be dollars with at most six decimals in steps of $0.000002, or quota with a q, without a \
+     sign, and with a point before decimals: 0.5, not 0,5",
 );
 
 /// The fields of a form.
@@ -134,7 +136,7 @@ impl Object {
 }
 
 /// What is wrong with a form, in the reader's words.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Complaint {
     /// The field, where one is at fault.
     pub(crate) field: String,

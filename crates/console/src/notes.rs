@@ -218,6 +218,11 @@ mod tests {
             ),
             ("first_deposit (by root)", "创建用户时充值 (操作人 root)", "first deposit (by root)"),
             (
+                "first_deposit: the pilot (by root)",
+                "创建用户时充值: the pilot (操作人 root)",
+                "first deposit: the pilot (by root)",
+            ),
+            (
                 "reversal of line 7: a mistake (by root)",
                 "冲正流水 #7: a mistake (操作人 root)",
                 "reverses line #7: a mistake (by root)",

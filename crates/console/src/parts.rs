@@ -8,7 +8,7 @@ use crate::visit::{PageReply, Visit};
 use admin::Page;
 use admin::ops::log::usage::{UsagePoint, UsageSeries};
 use http::StatusCode;
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 use serde_json::json;
 
 /// A dot and a word: never colour alone.
@@ -154,7 +154,7 @@ pub(crate) fn field_label(lang: Lang, field: &str) -> &str {
         "tag" => ("标签", "Tag"),
         "threshold" => ("低于时回调", "Tell the webhooks below"),
         "url" => ("回调地址", "Address"),
-        "user_id" => ("用户", "User"),
+        "user" | "user_id" => ("用户", "User"),
         "username" => ("用户名", "User name"),
         "value" => ("值", "Value"),
         "weight" => ("权重", "Weight"),
@@ -184,6 +184,8 @@ pub(crate) struct FormField<'a> {
     kind: &'a str,
     list: &'a str,
     is_amount: bool,
+    /// The script shows what it comes to: the balance then, and what the button does.
+    is_shown: bool,
 }
 
 impl<'a> FormField<'a> {
@@ -197,6 +199,7 @@ impl<'a> FormField<'a> {
             kind: "text",
             list: "",
             is_amount: false,
+            is_shown: false,
         }
     }
 
@@ -215,6 +218,11 @@ impl<'a> FormField<'a> {
         Self { is_amount: true, ..self }
     }
 
+    /// The amount that the form moves, or how many times: the script shows what it comes to.
+    pub(crate) const fn shown(self) -> Self {
+        Self { is_shown: true, ..self }
+    }
+
     /// The id of a `datalist` to choose from.
     pub(crate) const fn list(self, list: &'a str) -> Self {
         Self { list, ..self }
@@ -223,6 +231,11 @@ impl<'a> FormField<'a> {
     /// The browser insists on it.
     pub(crate) const fn required(self) -> Self {
         Self { required: true, ..self }
+    }
+
+    /// It may be left out.
+    pub(crate) const fn optional(self) -> Self {
+        Self { required: false, ..self }
     }
 
     /// `password`, `number`, `url` …, `area` for several lines of code, `prose` for such of text,
@@ -271,7 +284,8 @@ impl FormFields<'_> {
     /// A labelled field.
     pub(crate) fn field(&self, field: FormField<'_>) -> Markup {
         let as_well = self.wrong_as_well(&field);
-        let FormField { name, label, hint, value, required, kind, list, .. } = field;
+        let FormField { name, label, hint, value, required, kind, list, is_amount, is_shown } =
+            field;
         let is_secret = kind == "password";
         let is_lost = is_secret && self.is_lost(name);
         let required = required || is_lost;
@@ -302,6 +316,9 @@ impl FormFields<'_> {
                     input id={ "f-" (name) } name=(name) type=(kind) value=(value)
                         required[required] aria-invalid=[wrong] aria-describedby=[about]
                         list=[(!list.is_empty()).then_some(list)]
+                        inputmode=[is_amount.then_some("decimal")]
+                        data-amount=[(is_shown && is_amount).then_some("")]
+                        data-times=[(is_shown && !is_amount).then_some("")]
                         autocomplete=(secret.unwrap_or("off"));
                 }
                 @if let Some(id) = about {
@@ -544,9 +561,20 @@ pub(crate) fn form_page(
     complaint: Option<&Complaint>,
     body: Markup,
 ) -> PageReply {
-    let status = match complaint {
-        Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        None => StatusCode::OK,
-    };
-    page.status(status).show(visit, body)
+    let Some(complaint) = complaint else { return page.show(visit, body) };
+    let body = led_to_its_field(visit.lang(), complaint, body);
+    page.status(StatusCode::UNPROCESSABLE_ENTITY).show(visit, body)
+}
+
+/// A complaint is a link to its field, unless the form has no such field.
+fn led_to_its_field(lang: Lang, complaint: &Complaint, body: Markup) -> Markup {
+    let named = &complaint.field;
+    let text = body.into_string();
+    let id = format!(" id=\"f-{}\"", html! { (named) }.into_string());
+    if named.is_empty() || text.contains(&id) {
+        return PreEscaped(text);
+    }
+    let label = field_label(lang, named);
+    let link = html! { a href={ "#f-" (named) } { (label) } }.into_string();
+    PreEscaped(text.replace(&link, &html! { (label) }.into_string()))
 }

@@ -148,34 +148,53 @@ pub(crate) fn some_ms(ms: Option<i64>) -> String {
     }
 }
 
-/// What a reader typed as an amount: `$5`, `5`, `2500000q`.
+/// What a reader typed as an amount: `$5`, `5`, `1,250.5`, `2500000q`. Nothing is dropped to make a
+/// number of it: a comma groups three digits, or there is no amount. Nor is there a sign: which way
+/// money moves is never a matter of a character.
 pub(crate) fn read_amount(text: &str) -> Option<Quota> {
-    let text = text.trim().replace([',', ' '], "").replace('−', "-");
+    let text = text.trim();
     if let Some(quota) = text.strip_suffix(['q', 'Q']) {
-        return quota.parse().ok().map(Quota);
+        return digits_of(quota.trim_end())?.parse().ok().map(Quota);
     }
-    let (negative, text) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(&text)),
-    };
-    let text = text.strip_prefix('$').unwrap_or(text);
+    let text = text.strip_prefix('$').map_or(text, str::trim_start);
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if (whole.is_empty() && part.is_empty()) || !digits(whole) || !digits(part) || part.len() > 6 {
+    if (whole.is_empty() && part.is_empty()) || !is_digits(part) || part.len() > 6 {
         return None;
     }
-    let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let whole: i128 = if whole.is_empty() { 0 } else { digits_of(whole)?.parse().ok()? };
     let micros = whole.checked_mul(1_000_000)? + format!("{part:0<6}").parse::<i128>().ok()?;
     if micros % MICROS_PER_QUOTA != 0 {
         return None;
     }
-    let quota = i64::try_from(micros / MICROS_PER_QUOTA).ok()?;
-    Some(Quota(if negative { -quota } else { quota }))
+    i64::try_from(micros / MICROS_PER_QUOTA).ok().map(Quota)
+}
+
+fn is_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The digits of a whole number, which may have a comma before each three of them.
+fn digits_of(text: &str) -> Option<String> {
+    let mut groups = text.split(',');
+    let first = groups.next().filter(|first| !first.is_empty() && is_digits(first))?;
+    // 0,150 is no thousand: its writer means a decimal comma.
+    if text.contains(',') && (first.len() > 3 || first.starts_with('0')) {
+        return None;
+    }
+    let mut digits = first.to_owned();
+    for group in groups {
+        if group.len() != 3 || !is_digits(group) {
+            return None;
+        }
+        digits.push_str(group);
+    }
+    Some(digits)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn dollars_are_exact() {
@@ -190,7 +209,7 @@ mod tests {
             (i64::MIN, "−$18,446,744,073,709.551616", "−$18,446,744,073,709.551616"),
         ] {
             assert_eq!((&*usd(Quota(quota)), &*usd_exact(Quota(quota))), (short, whole));
-            assert_eq!(read_amount(short), Some(Quota(quota)).filter(|_| quota != i64::MIN));
+            assert_eq!(read_amount(short), Some(Quota(quota)).filter(|_| quota >= 0));
         }
         assert_eq!(usd_moved(Quota(1)), "+$0.000002");
         assert_eq!(usd_signed(Quota(500_000)), "+$1.00");
@@ -203,10 +222,29 @@ mod tests {
             ("$5", Some(2_500_000)),
             (" 5 ", Some(2_500_000)),
             (".5", Some(250_000)),
-            ("-$0.5", Some(-250_000)),
+            ("$ 0.5", Some(250_000)),
+            ("5.", Some(2_500_000)),
             ("2500000q", Some(2_500_000)),
-            ("-7q", Some(-7)),
+            ("2,500,000 q", Some(2_500_000)),
             ("1,000", Some(500_000_000)),
+            ("$1,234,567.5", Some(617_283_750_000)),
+            // A comma is no point, and a sign no direction.
+            ("0,50", None),
+            ("0,15", None),
+            ("0,150", None),
+            ("1,5", None),
+            ("1000,000", None),
+            ("1,0000", None),
+            (",500", None),
+            ("1,,000", None),
+            ("1.000,5", None),
+            ("1 000", None),
+            ("7,5q", None),
+            ("-5", None),
+            ("+5", None),
+            ("−$0.5", None),
+            ("$-5", None),
+            ("-7q", None),
             ("0.000001", None),
             ("0.0000001", None),
             ("5x", None),
@@ -216,6 +254,47 @@ mod tests {
             ("99999999999999999999", None),
         ] {
             assert_eq!(read_amount(text), quota.map(Quota), "{text}");
+        }
+    }
+
+    /// The amount that a text of digits is, read the slow way: the commas are where a writer of
+    /// numbers puts them, or there is none.
+    fn slowly(text: &str) -> Option<Quota> {
+        let text = text.strip_prefix('$').unwrap_or(text);
+        let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+        let plain = whole.replace(',', "");
+        if whole != plain && (whole != grouped(&plain) || whole.starts_with('0')) {
+            return None;
+        }
+        if (plain.is_empty() && part.is_empty()) || part.len() > 6 {
+            return None;
+        }
+        let digits = format!("{plain}{part:0<6}");
+        if !is_digits(&digits) {
+            return None;
+        }
+        let micros: i128 = digits.parse().ok()?;
+        let quota = i64::try_from(micros / MICROS_PER_QUOTA).ok()?;
+        Some(Quota(quota)).filter(|_| micros % MICROS_PER_QUOTA == 0)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read_as_the_same(quota in 0..i64::MAX) {
+            let in_quota = format!("{} q", count(quota));
+            for shown in [usd(Quota(quota)), usd_exact(Quota(quota)), in_quota] {
+                prop_assert_eq!(read_amount(&shown), Some(Quota(quota)));
+            }
+        }
+
+        #[test]
+        fn commas_group_or_the_amount_is_none(text in r"\$?[0-9,]{0,9}(\.[0-9,]{0,7})?") {
+            prop_assert_eq!(read_amount(&text), slowly(&text), "{}", text);
+        }
+
+        #[test]
+        fn a_sign_is_no_amount(text in "[-+−][$]?[0-9]{1,6}(\\.[0-9]{1,2})?q?") {
+            prop_assert_eq!(read_amount(&text), None);
         }
     }
 

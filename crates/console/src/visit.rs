@@ -10,7 +10,7 @@ use domain::Fault;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, Uri};
-use maud::Markup;
+use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -172,6 +172,26 @@ pub(crate) fn is_page(address: &str) -> bool {
     let away = ["/console/login", "/console/logout"].iter().any(|to| address.starts_with(to));
     ours && plain && !away
 }
+
+impl Visit {
+    /// Where a write leads: back to the first steps, where they led here; else to `to`.
+    pub(crate) fn then(&self, to: &str) -> String {
+        if self.form.text("then") == SETUP { "/console".to_owned() } else { to.to_owned() }
+    }
+
+    /// Whether the first steps led here.
+    pub(crate) fn is_setup(&self) -> bool {
+        self.asked("then") == SETUP || self.form.text("then") == SETUP
+    }
+
+    /// Has the form remember it.
+    pub(crate) fn then_field(&self) -> Markup {
+        html! { @if self.is_setup() { input type="hidden" name="then" value=(SETUP); } }
+    }
+}
+
+/// The value of `then` in an address of the first steps.
+const SETUP: &str = "setup";
 
 /// The visit of a request, for handlers.
 pub(crate) struct Here(pub(crate) Arc<Visit>);

@@ -32,6 +32,7 @@ mod op;
 mod open_holds;
 mod postgres;
 mod prices;
+mod prospect;
 mod recount;
 mod redemption;
 pub mod rollups;
@@ -58,6 +59,7 @@ pub use metrics::Metrics;
 pub use op::{
     AcceptedTask, Closed, EndState, HoldRequest, KeptReply, Moved, Movement, Release, Settlement,
 };
+pub use prospect::{TaskProspect, task_prospect};
 pub use recount::recount;
 pub use redemption::Redemption;
 pub use spending::{LimitReached, Period, SpendingView};

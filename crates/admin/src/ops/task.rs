@@ -6,7 +6,7 @@ use super::user;
 use crate::page::{Page, PageRequest, Query, Where};
 use crate::{Actor, AdminError, AdminState, exact, words};
 use domain::{ChannelId, KeyId, Quota, TaskStatus, TaskUid, UnixMs, UserId};
-use ledger::{Charge, TaskEnd, TaskRef};
+use ledger::{Charge, TaskEnd, TaskProspect, TaskRef};
 use serde::Serialize;
 use serde_json::json;
 use store::{Row, StoreError, TASK_DATA, Value};
@@ -18,7 +18,6 @@ const COLUMNS: &str = "id, uid, task_id, platform, user_id, token_id, channel_id
      created_at, updated_at, submit_time, finish_time, lifetime_from";
 /// Longest id of an upstream.
 const MAX_ID_CHARS: usize = 255;
-const MAX_REASON_CHARS: usize = 500;
 
 /// A task as answers show it. What the upstream said of it is its owner's to read.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -38,6 +37,9 @@ pub struct TaskView {
     /// How the upstream is asked about it; lists leave it out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub polling: Option<TaskPolling>,
+    /// What a decision about an unfinished task would move; for administrators, and not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prospect: Option<TaskProspect>,
     /// Always `custompass`.
     pub platform: String,
     /// Owner.
@@ -197,6 +199,7 @@ fn view(row: &Row) -> Result<TaskView, StoreError> {
         unreadable: task_id.is_empty() && submit_time.is_some(),
         reply: None,
         polling: None,
+        prospect: None,
         task_id,
         platform: row.get("platform")?,
         user_id: row.get("user_id")?,
@@ -277,6 +280,9 @@ pub async fn get(state: &AdminState, actor: &Actor, id: &str) -> Result<TaskView
     }
     if task.finish_time == 0 && !task.unreadable {
         task.polling = polling(state, actor, &task).await?;
+    }
+    if task.finish_time == 0 && actor.is_admin() {
+        task.prospect = ledger::task_prospect(&state.db, task.uid).await?;
     }
     Ok(shown(actor, task))
 }
@@ -375,10 +381,11 @@ impl Decision {
     }
 }
 
-/// Applies a decision to an unfinished task, and returns its new state.
+/// Applies a decision to an unfinished task, and returns its new state. Where it moves money, it
+/// has a reason.
 ///
 /// # Errors
-/// When there is no such task, it has ended already, or the database fails.
+/// When the reason is missing, there is no such task, it has ended already, or the database fails.
 pub async fn decide(
     state: &AdminState,
     actor: &Actor,
@@ -387,22 +394,26 @@ pub async fn decide(
     reason: &str,
 ) -> Result<TaskView, AdminError> {
     actor.require_admin()?;
-    let reason = words::name("reason", reason, MAX_REASON_CHARS)?;
     let task = find(state, id).await?.ok_or_else(not_found)?;
     user::require_reach(state, actor, task.user_id).await?;
+    if task.finish_time != 0 {
+        return Err(ended_already());
+    }
+    let reason = match decision {
+        Decision::Requeue => words::reason_if_any(reason)?,
+        Decision::SettleNow | Decision::FailAndRefund => words::reason(reason)?,
+    };
     let changed = match decision {
         Decision::SettleNow => {
             finish(state, &task, Charge::Price(None), TaskEnd::completed()).await?
         }
         Decision::FailAndRefund => {
-            let words =
-                if reason.is_empty() { "管理员终止 (ended by an operator)" } else { &reason };
-            finish(state, &task, Charge::Nothing("operator"), TaskEnd::failed(words)).await?
+            finish(state, &task, Charge::Nothing("operator"), TaskEnd::failed(&reason)).await?
         }
         Decision::Requeue => requeue(state, &task).await?,
     };
     if !changed {
-        return Err(AdminError::conflict("任务已经结束", "the task has ended already"));
+        return Err(ended_already());
     }
     let content = format!("任务 {} (#{}): {}", task.task_id, task.id, decision.action());
     let details = json!({ "task": task.id, "uid": task.uid, "owner": task.user_id,
@@ -410,6 +421,10 @@ pub async fn decide(
     record::write(state, actor, vec![], Subject::Other, (decision.action(), content), details)
         .await?;
     find(state, &task.uid.to_string()).await?.ok_or_else(not_found)
+}
+
+fn ended_already() -> AdminError {
+    AdminError::conflict("任务已经结束", "the task has ended already")
 }
 
 /// Ends a task together with its hold, and returns whether this call ended it.

@@ -16,10 +16,13 @@ async fn balances_are_moved(house: House) {
     let moved = house.post(&path, r#"{"delta":"-120","reason":"mistake"}"#).await.ok();
     assert_eq!(moved["quota"], 30);
     house.post(&path, r#"{"delta":0}"#).await.refused(422, "delta");
+    house.post(&path, r#"{"delta":5}"#).await.refused(422, "reason");
+    house.post(&path, r#"{"delta":5,"reason":"    "}"#).await.refused(422, "reason");
     house.post(&path, r#"{}"#).await.refused(422, "delta");
     house.post(&path, r#"{"quota":5}"#).await.refused(422, "delta");
     house.post(&path, r#"{"delta":5,"by":"me"}"#).await.refused(422, "by");
-    house.post("/api/user/99/quota", r#"{"delta":5}"#).await.refused(404, "no such user");
+    let gift = r#"{"delta":5,"reason":"gift"}"#;
+    house.post("/api/user/99/quota", gift).await.refused(404, "no such user");
     assert_eq!(house.get(&format!("/api/user/{ann}")).await.ok()["quota"], 30);
     let log = house.get(&format!("/api/log?user_id={ann}")).await.ok();
     let types: Vec<&str> =
@@ -72,7 +75,7 @@ async fn an_edit_with_sql(house: House) {
     let sql = "UPDATE users SET quota = quota + 500 WHERE id = $1";
     house.state.db.execute(sql, &[ann.into()]).await.unwrap();
     house.put(&format!("/api/user/{ann}"), r#"{"group":"vip"}"#).await.ok();
-    house.post(&format!("/api/user/{ann}/quota"), r#"{"delta":1}"#).await.ok();
+    house.post(&format!("/api/user/{ann}/quota"), r#"{"delta":1,"reason":"x"}"#).await.ok();
     assert_eq!(house.get(&format!("/api/user/{ann}")).await.ok()["quota"], 601);
     assert_eq!(house.get("/api/audit/ledger").await.ok()["clean"], true);
 }

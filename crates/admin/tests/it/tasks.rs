@@ -89,11 +89,22 @@ async fn tasks_are_listed(house: House) {
 async fn decisions_end_a_task_once(house: House) {
     let (ann, token) = house.user("ann", 1).await;
     for id in ["a", "b", "c"] {
-        house.post(&format!("/api/user/{ann}/quota"), r#"{"delta":60}"#).await.ok();
+        let gift = r#"{"delta":60,"reason":"a gift"}"#;
+        house.post(&format!("/api/user/{ann}/quota"), gift).await.ok();
         task(&house, ann, "img/submit", id).await;
     }
     house.call(&token, "POST", "/api/task/a/settle-now", "").await.refused(403, "administrator");
-    let settled = house.post("/api/task/a/settle-now", "").await.ok();
+    // Money moves with a reason: blanks are none.
+    for call in ["settle-now", "fail-and-refund"] {
+        for none in ["", "{}", r#"{"reason":"    "}"#] {
+            house.post(&format!("/api/task/a/{call}"), none).await.refused(422, "reason");
+        }
+    }
+    let unfinished = house.get("/api/task/a").await.ok();
+    let prospect = json!({"held": 60, "charge": 60, "balance": 100});
+    assert_eq!(unfinished["prospect"], prospect, "{unfinished}");
+    let billed = r#"{"reason":"the upstream billed it"}"#;
+    let settled = house.post("/api/task/a/settle-now", billed).await.ok();
     assert_eq!(
         (&settled["status"], &settled["quota"], &settled["used_quota"]),
         (&json!("completed"), &json!(60), &json!(60))

@@ -43,14 +43,16 @@ async fn changed(visit: &Visit) -> Result<(), AdminError> {
 
 /// `POST /console/account/low-balance`
 pub(crate) async fn low_balance(Here(visit): Here) -> Handled {
-    let threshold = match visit.form.amount("threshold") {
-        Ok(threshold) => threshold.map(Quota),
-        Err(error) => return page(&visit, Some(&Complaint::of(error, visit.lang())?)).await,
-    };
-    match low_balance::set(&visit.state, &visit.actor, threshold).await {
-        Ok(_) => Ok(done(ENTRY, "saved")),
+    match threshold_set(&visit).await {
+        Ok(()) => Ok(done(ENTRY, "saved")),
         Err(error) => page(&visit, Some(&Complaint::of(error, visit.lang())?)).await,
     }
+}
+
+async fn threshold_set(visit: &Visit) -> Result<(), AdminError> {
+    let threshold = visit.form.amount("threshold")?.map(Quota);
+    low_balance::set(&visit.state, &visit.actor, threshold).await?;
+    Ok(())
 }
 
 /// `POST /console/account/sessions/{id}/end`
@@ -124,6 +126,9 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
     let current = Some(&visit.session.hash);
     let sessions = own_sessions::list(&visit.state, &visit.actor, current).await?;
     let low = low_balance::get(&visit.state, &visit.actor).await?;
+    // A complaint stands above the form that it is about.
+    let of_threshold = complaint.filter(|_| visit.path.ends_with("/low-balance"));
+    let of_password = complaint.filter(|_| of_threshold.is_none());
     let body = html! {
         dl.facts {
             dt { (lang.say("用户名", "User name")) } dd { (own.username) }
@@ -133,14 +138,15 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
             (limits(visit, &own))
         }
         h2.sec { (lang.say("修改密码", "Change the password")) }
-        (password_form(visit, complaint))
+        (password_form(visit, of_password))
         h2.sec { (lang.say("登录的会话", "Where you are logged in")) }
         (sessions_table(visit, &sessions))
         h2.sec { (lang.say("余额提醒", "Low balance")) }
         form.form method="post" action="/console/account/low-balance" {
             (csrf(visit))
+            (parts::complaint(lang, of_threshold))
             @let threshold = low.threshold.map(show::usd).unwrap_or_default();
-            (FormFields { lang: visit.lang(), form: &visit.form, complaint }.field(
+            (FormFields { lang: visit.lang(), form: &visit.form, complaint: of_threshold }.field(
                 FormField::new("threshold", lang.say("低于时回调", "Tell the webhooks below"))
                     .amount()
                     .value(&threshold)

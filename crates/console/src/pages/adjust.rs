@@ -1,7 +1,7 @@
 //! Moving a balance: amount, reason, before and after.
 
 use super::for_admins;
-use crate::form::Complaint;
+use crate::form::{Complaint, Form};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, form_page};
 use crate::shell::{ShellPage, csrf};
@@ -32,7 +32,7 @@ pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
         // The page that follows says by how much, and to what.
         Ok((moved, by)) => {
             let to = format!("/console/users/{id}?by={}&now={}", by.0, moved.balance.0);
-            Ok(done(&to, "moved"))
+            if visit.is_setup() { Ok(done("/console", "moved")) } else { Ok(done(&to, "moved")) }
         }
         Err(error) => page(&visit, &user, Some(&Complaint::of(error, visit.lang())?)),
     }
@@ -44,23 +44,16 @@ const REASON_CHARS: usize = 4;
 /// Moves it, and says by how much.
 async fn move_balance(visit: &Visit, user: &UserView) -> Result<(Moved, Quota), AdminError> {
     let reversal_of = visit.form.text("reversal_of").parse().ok();
-    let amount = visit.form.amount("amount")?;
-    let amount = amount.ok_or_else(|| AdminError::field("amount", "不能为空", "is required"))?;
-    let reason = visit.form.text("reason");
+    let amount = required_amount(&visit.form)?;
     // A reversal names its line, which is reason enough.
-    if reversal_of.is_none() && reason.chars().count() < REASON_CHARS {
-        return Err(AdminError::field(
-            "reason",
-            "请写明原因, 至少 4 个字符",
-            "needs at least 4 characters: it stays in the journal",
-        ));
-    }
-    let delta =
-        if visit.form.text("direction") == "take" { amount.checked_neg() } else { Some(amount) };
-    let delta = delta.ok_or(AdminError::Ledger(ledger::LedgerError::Overflow))?;
-    let delta = Quota(delta);
+    let reason = match reversal_of {
+        Some(_) => visit.form.text("reason"),
+        None => reason(&visit.form)?,
+    };
+    let takes = visit.form.text("direction") == "take";
+    let delta = if takes { Quota(-amount.0) } else { amount };
     let then = user.quota.checked_add(delta);
-    if delta.is_negative() && then.is_some_and(Quota::is_negative) && !visit.form.ticked("below") {
+    if takes && then.is_some_and(Quota::is_negative) && !visit.form.ticked("below") {
         let then = then.map(show::usd).unwrap_or_default();
         return Err(AdminError::field(
             "below",
@@ -77,7 +70,57 @@ async fn move_balance(visit: &Visit, user: &UserView) -> Result<(Moved, Quota), 
         refund_of: Some(visit.form.text("refund_of").to_owned()).filter(|id| !id.is_empty()),
         reversal_of,
     };
-    Ok((user::move_quota(&visit.state, &visit.actor, user.id, input).await?, delta))
+    let moved = user::move_quota(&visit.state, &visit.actor, user.id, input).await;
+    Ok((moved.map_err(of_form)?, delta))
+}
+
+/// The amount to move. Which way is said elsewhere, so it is above 0.
+fn required_amount(form: &Form) -> Result<Quota, AdminError> {
+    let amount = form.amount("amount")?;
+    let amount = amount.ok_or_else(|| AdminError::field("amount", "不能为空", "is required"))?;
+    match amount {
+        0 => Err(AdminError::field("amount", "必须大于 0", "must be above $0")),
+        _ => Ok(Quota(amount)),
+    }
+}
+
+/// Why money moves: asked wherever it does.
+pub(super) fn reason(form: &Form) -> Result<&str, AdminError> {
+    let reason = form.text("reason");
+    if reason.chars().count() < REASON_CHARS {
+        return Err(AdminError::field(
+            "reason",
+            "请写明原因, 至少 4 个字符",
+            "needs at least 4 characters: it stays in the journal",
+        ));
+    }
+    Ok(reason)
+}
+
+/// The field for it.
+pub(super) fn reason_field<'a>(lang: Lang) -> FormField<'a> {
+    FormField::new("reason", lang.say("原因", "Reason")).required().hint(lang.say(
+        "记入流水, 不可修改; 更正请另记一笔",
+        "stays in the journal; a mistake is corrected by another line",
+    ))
+}
+
+/// The API's name of an amount is another than the form's.
+fn of_form(error: AdminError) -> AdminError {
+    match error {
+        AdminError::Field { field, zh, en } if field == "delta" => {
+            AdminError::field("amount", zh, en)
+        }
+        other => other,
+    }
+}
+
+/// An amount in an address, which may be below zero: what a line moves back.
+fn signed(text: &str) -> Option<Quota> {
+    match text.strip_prefix('-') {
+        Some(amount) => show::read_amount(amount).map(|quota| Quota(-quota.0)),
+        None => show::read_amount(text),
+    }
 }
 
 fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handled {
@@ -91,14 +134,10 @@ fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handle
         Some(_) => visit.form.text("refund_of"),
         None => visit.asked("refund"),
     };
-    let given = show::read_amount(visit.asked("amount"));
+    let given = signed(visit.asked("amount"));
     let takes = complaint
         .map_or(given.is_some_and(Quota::is_negative), |_| visit.form.text("direction") == "take");
-    let given = given.map(|quota| show::usd(Quota(quota.0.saturating_abs())));
-    let amount = match complaint {
-        Some(_) => visit.form.text("amount"),
-        None => given.as_deref().unwrap_or_default(),
-    };
+    let given = given.map(|quota| show::usd(Quota(quota.0.saturating_abs()))).unwrap_or_default();
     let reference = match complaint {
         Some(_) => visit.form.text("reference").to_owned(),
         None if reverse.is_empty() => format!("console-{}", web::uuid_v7(visit.state.clock.now())),
@@ -111,41 +150,23 @@ fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handle
         form.form method="post" action={ "/console/users/" (user.id.0) "/adjust" } {
             (csrf(visit))
             (parts::complaint(lang, complaint))
+            (visit.then_field())
             input type="hidden" name="reference" value=(reference);
-            @if !reverse.is_empty() {
-                input type="hidden" name="reversal_of" value=(reverse);
-                p.note {
-                    (lang.say("这是一笔冲正: 把流水 ", "This is a reversal: it moves back what line "))
-                    a href={ "/console/users/" (user.id.0) "#line-" (reverse) } { "#" (reverse) }
-                    (lang.say(" 的金额原样移回, 只能一次, 不计为充值。",
-                        " moved, once, and does not count as paid in."))
-                }
-            }
-            @if !refund.is_empty() {
-                input type="hidden" name="refund_of" value=(refund);
-                p.note {
-                    (lang.say(
-                        "退还这次调用的费用, 全部或部分: ",
-                        "Gives the charge of this call back, whole or in part: "
-                    ))
-                    a href={ "/console/explain/" (step(refund)) } { span.mono { (refund) } }
-                }
-            }
+            (what_it_is(lang, user, reverse, refund))
             (facts(visit, user))
             @if reverse.is_empty() {
-                (amount_fields(visit, (refund.is_empty(), takes), amount))
+                (amount_fields(lang, &fields, (refund.is_empty(), takes), &given))
             } @else {
-                (reversed_amount(visit, takes, amount))
+                @let typed = visit.form.text("amount");
+                (reversed_amount(lang, takes, if complaint.is_some() { typed } else { &given }))
             }
             @if complaint.is_some_and(|complaint| complaint.field == "below") {
                 (fields.tick("below", lang.say("允许余额低于零", "Let the balance go below zero"), false))
             }
-            (fields.field(required_unless(!reverse.is_empty(),
-                    FormField::new("reason", lang.say("原因", "Reason")))
-                .hint(lang.say(
-                    "记入流水, 不可修改; 更正请另记一笔",
-                    "stays in the journal; a mistake is corrected by another line"
-                ))))
+            (fields.field(match reverse {
+                "" => reason_field(lang),
+                _ => reason_field(lang).optional(),
+            }))
             div.buttons {
                 button.primary data-says-amount="" data-add=(add) data-take=(take) {
                     @if reverse.is_empty() { (lang.say("变动余额", "Move the balance")) }
@@ -159,15 +180,36 @@ fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handle
     Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
 }
 
+/// What the movement is besides one by hand: the reversal of a line, or a refund.
+fn what_it_is(lang: Lang, user: &UserView, reverse: &str, refund: &str) -> Markup {
+    html! {
+        @if !reverse.is_empty() {
+            input type="hidden" name="reversal_of" value=(reverse);
+            p.note {
+                (lang.say("这是一笔冲正: 把流水 ", "This is a reversal: it moves back what line "))
+                a href={ "/console/users/" (user.id.0) "#line-" (reverse) } { "#" (reverse) }
+                (lang.say(" 的金额原样移回, 只能一次, 不计为充值。",
+                    " moved, once, and does not count as paid in."))
+            }
+        }
+        @if !refund.is_empty() {
+            input type="hidden" name="refund_of" value=(refund);
+            p.note {
+                (lang.say(
+                    "退还这次调用的费用, 全部或部分: ",
+                    "Gives the charge of this call back, whole or in part: "
+                ))
+                a href={ "/console/explain/" (step(refund)) } { span.mono { (refund) } }
+            }
+        }
+    }
+}
+
 fn title(lang: Lang, reverse: &str, name: &str) -> String {
     match reverse {
         "" => tell!(lang, "调整 {name} 的余额", "Adjust the balance of {name}"),
         _ => tell!(lang, "冲正 {name} 的流水", "Reverse a line of {name}"),
     }
-}
-
-const fn required_unless(optional: bool, field: FormField<'_>) -> FormField<'_> {
-    if optional { field } else { field.required() }
 }
 
 fn facts(visit: &Visit, user: &UserView) -> Markup {
@@ -185,8 +227,7 @@ fn facts(visit: &Visit, user: &UserView) -> Markup {
 }
 
 /// The amount of a reversal is that of its line.
-fn reversed_amount(visit: &Visit, takes: bool, amount: &str) -> Markup {
-    let lang = visit.lang();
+fn reversed_amount(lang: Lang, takes: bool, amount: &str) -> Markup {
     let direction = if takes { "take" } else { "add" };
     html! {
         div.field {
@@ -200,8 +241,12 @@ fn reversed_amount(visit: &Visit, takes: bool, amount: &str) -> Markup {
 }
 
 /// A refund only ever adds, so it has no choice of direction.
-fn amount_fields(visit: &Visit, (both_ways, takes): (bool, bool), amount: &str) -> Markup {
-    let lang = visit.lang();
+fn amount_fields(
+    lang: Lang,
+    fields: &FormFields<'_>,
+    (both_ways, takes): (bool, bool),
+    amount: &str,
+) -> Markup {
     html! {
         @if both_ways { div.field {
             span.choice role="radiogroup" aria-label=(lang.say("方向", "Direction")) {
@@ -215,16 +260,14 @@ fn amount_fields(visit: &Visit, (both_ways, takes): (bool, bool), amount: &str) 
                 }
             }
         } }
-        div.field {
-            label for="f-amount" { (lang.say("金额", "Amount")) span.muted { " *" } }
-            input #f-amount name="amount" type="text" required data-amount="" autocomplete="off"
-                inputmode="decimal" value=(amount);
-            p.hint {
-                (lang.say(
-                    "美元, 如 $5; 或以 q 结尾的额度, 如 2500000q",
-                    "dollars, like $5, or quota with a q, like 2500000q"
-                ))
-            }
-        }
+        (fields.field(FormField::new("amount", lang.say("金额", "Amount"))
+            .amount()
+            .shown()
+            .required()
+            .value(amount)
+            .hint(lang.say(
+                "美元, 如 $5; 或以 q 结尾的额度, 如 2500000q",
+                "dollars, like $5, or quota with a q, like 2500000q"
+            ))))
     }
 }

@@ -1,5 +1,6 @@
 //! Redemption codes: administrators make lots of them, users redeem one.
 
+use super::adjust::reason;
 use super::batch::{self, BatchList};
 use super::for_admins;
 use crate::form::{Complaint, Object};
@@ -142,6 +143,11 @@ async fn created(visit: &Visit) -> Result<Vec<Secret>, AdminError> {
     if let Some(quota) = form.amount("quota")? {
         object = object.put("quota", quota);
     }
+    if !form.text("expired_time").is_empty() {
+        object = object.put("expired_time", form.moment("expired_time")?);
+    }
+    // Money that whoever has the codes takes: why is asked as where a balance is moved.
+    object = object.put("reason", reason(form)?);
     let input = RedemptionInput::read(object.fields()?)?;
     redemption::create(&visit.state, &visit.actor, input).await
 }
@@ -153,20 +159,41 @@ fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
         form.form method="post" action="/console/codes/new" {
             (csrf(visit))
             (parts::complaint(lang, complaint))
-            (fields.field(FormField::new("name", lang.say("批次名称", "Name of the lot"))))
+            div.pair {
+                (fields.field(FormField::new("name", lang.say("批次名称", "Name of the lot"))))
+                (fields.field(FormField::new("expired_time", lang.say("到期 (UTC)", "Ends (UTC)"))
+                    .kind("datetime-local")
+                    .hint(lang.say("留空: 永不", "empty: never"))))
+            }
             div.pair {
                 (fields.field(FormField::new("quota", lang.say("每个的金额", "Worth of each"))
                     .amount()
+                    .shown()
                     .required()
                     .hint(lang.say("美元, 如 $5", "dollars, like $5"))))
                 (fields.field(FormField::new("count", lang.say("数量", "How many"))
                     .required()
+                    .shown()
                     .kind("number")
                     .value("1")
                     .hint(lang.say("最多 1000", "at most 1000"))))
             }
+            dl.facts {
+                dt { (lang.say("总价值", "Worth in all")) }
+                dd { b #then data-now="0" { (show::NOTHING) } }
+                dt { (lang.say("经手人", "Signed by")) } dd { (visit.actor.username) }
+            }
+            (fields.field(FormField::new("reason", lang.say("原因", "Reason"))
+                .required()
+                .hint(lang.say(
+                    "记入操作记录; 兑换时余额才变动",
+                    "stays in the admin journal; balances move as codes are redeemed"
+                ))))
             div.buttons {
-                button.primary { (lang.say("生成", "Make them")) }
+                button.primary data-says-amount=""
+                    data-add=(lang.say("生成价值 $ 的兑换码", "Make codes worth $")) {
+                    (lang.say("生成", "Make them"))
+                }
                 a.button href=(ENTRY) { (lang.say("取消", "Cancel")) }
             }
         }
@@ -190,6 +217,9 @@ fn shown(visit: &Visit, codes: &[Secret]) -> PageReply {
         pre #new-codes { (text.join("\n")) }
         div.buttons {
             button type="button" data-copy="new-codes" { (lang.say("复制", "Copy")) }
+            button type="button" data-download="new-codes" data-name="codes.csv" hidden {
+                (lang.say("下载 CSV", "Download CSV"))
+            }
             a.button.primary href=(ENTRY) { (lang.say("已保存, 返回列表", "I have them: to the list")) }
         }
     };

@@ -33,6 +33,7 @@ mod protocols;
 mod recent;
 mod settings;
 mod statements;
+mod task_decision;
 mod tasks;
 mod usage;
 mod user_form;
@@ -139,7 +140,8 @@ fn of_calls() -> Router<AdminState> {
     Router::new()
         .route("/console/tasks", get(tasks::list))
         .route("/console/tasks/{id}", get(tasks::show))
-        .route("/console/tasks/{id}/decide", post(tasks::decide))
+        .route("/console/tasks/{id}/decide", get(task_decision::show).post(task_decision::decide))
+        .route("/console/tasks/{id}/reply", get(tasks::leave_reply).post(tasks::read_reply))
         .route("/console/events", get(events::follow))
         .route("/console/usage", get(usage::show))
         .route("/console/api", get(api::show))

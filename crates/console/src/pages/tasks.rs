@@ -1,13 +1,13 @@
 //! Asynchronous tasks: where they stand, what they hold or cost, and what an operator decides.
 
-use super::{events, for_admins, webhooks};
+use super::{events, task_decision, webhooks};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, chosen, filters, pager, typed};
 use crate::shell::{ShellPage, csrf};
-use crate::visit::{Handled, Here, Visit, done, step};
+use crate::visit::{Handled, Here, Visit, go_to, step};
 use crate::{notes, show};
 use admin::AdminError;
-use admin::ops::task::{self, Decision, TaskFilter, TaskView};
+use admin::ops::task::{self, TaskFilter, TaskView};
 use admin::ops::{channel, user, webhook};
 use axum::extract::Path;
 use domain::UserId;
@@ -125,17 +125,32 @@ fn row(visit: &Visit, task: &TaskView, names: &BTreeMap<UserId, String>) -> Mark
     }
 }
 
-/// `GET /console/tasks/{id}?show=reply`
+/// `GET /console/tasks/{id}`
 pub(crate) async fn show(Here(visit): Here, Path(id): Path<String>) -> Handled {
+    page(&visit, &id, false).await
+}
+
+/// `POST /console/tasks/{id}/reply`: what the upstream last said, for others than the owner. That
+/// they read it is entered in the admin journal, so it is a write.
+pub(crate) async fn read_reply(Here(visit): Here, Path(id): Path<String>) -> Handled {
+    page(&visit, &id, true).await
+}
+
+/// `GET /console/tasks/{id}/reply`: a page that was loaded again.
+pub(crate) async fn leave_reply(Path(id): Path<String>) -> Handled {
+    Ok(go_to(&format!("{ENTRY}/{}", step(&id))))
+}
+
+async fn page(visit: &Visit, id: &str, asked: bool) -> Handled {
     let (app, actor, lang) = (&visit.state, &visit.actor, visit.lang());
-    let task = task::get(app, actor, &id).await?;
+    let task = task::get(app, actor, id).await?;
     let deliveries = webhook::of_task(app, actor, &task).await?;
     let is_own = task.user_id == actor.user_id;
     let of_others = match visit.is_admin() {
-        true => of_others(&visit, &task).await?,
+        true => of_others(visit, &task).await?,
         false => html! {},
     };
-    let reply = match is_own || visit.asked("show") == "reply" {
+    let reply = match is_own || asked {
         true => match task::reply(app, actor, &task.uid.to_string()).await {
             Ok(reply) => Some(reply.reply),
             Err(AdminError::NotFound { .. }) => None,
@@ -144,7 +159,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<String>) -> Handled {
         false => None,
     };
     let body = html! {
-        div.receipt { (facts(&visit, &task, &of_others)) }
+        div.receipt { (facts(visit, &task, &of_others)) }
         (timeline(lang, &task))
         @if !task.request_id.is_empty() {
             p { a href={ "/console/explain/" (step(&task.request_id)) } {
@@ -152,15 +167,15 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<String>) -> Handled {
             } }
         }
         @if task.unreadable && is_open(&task) { (unreadable(lang, &task)) }
-        @else { (last_reply(&visit, &task, reply.as_deref(), is_own)) }
+        @else { (last_reply(visit, &task, reply.as_deref(), (is_own, asked))) }
         @if !deliveries.items.is_empty() {
             h2.sec { (lang.say("回调投递", "Webhooks about it")) }
-            (webhooks::deliveries_table(&visit, &deliveries.items))
+            (webhooks::deliveries_table(visit, &deliveries.items))
         }
-        @if visit.is_admin() && is_open(&task) { (decisions(&visit, &task)) }
+        @if visit.is_admin() && is_open(&task) { (task_decision::choices(lang, &task)) }
     };
     let title = tell!(lang, "任务 #{}", "Task #{}", task.id);
-    Ok(ShellPage::new(title, ENTRY).show(&visit, body))
+    Ok(ShellPage::new(title, ENTRY).show(visit, body))
 }
 
 /// Whose task it is, and where it runs, by name.
@@ -262,9 +277,13 @@ fn timeline(lang: Lang, task: &TaskView) -> Markup {
 }
 
 /// What the upstream last said: shown to the owner, and to others who ask for it.
-fn last_reply(visit: &Visit, task: &TaskView, reply: Option<&str>, is_own: bool) -> Markup {
+fn last_reply(
+    visit: &Visit,
+    task: &TaskView,
+    reply: Option<&str>,
+    (is_own, asked): (bool, bool),
+) -> Markup {
     let lang = visit.lang();
-    let asked = visit.asked("show") == "reply";
     html! {
         @if reply.is_some() || asked || !is_own {
             h2.sec { (lang.say("上游的最近应答", "What the upstream last said")) }
@@ -287,10 +306,9 @@ fn last_reply(visit: &Visit, task: &TaskView, reply: Option<&str>, is_own: bool)
                 p.muted { (lang.say("还没有应答。", "Nothing was said yet.")) }
             }
             None if !is_own => {
-                p {
-                    a.button href={ "/console/tasks/" (task.id) "?show=reply" } {
-                        (lang.say("查看应答", "Show it"))
-                    }
+                form method="post" action={ (ENTRY) "/" (task.id) "/reply" } {
+                    (csrf(visit))
+                    button { (lang.say("查看应答", "Show it")) }
                     span.muted.small { " " (lang.say(
                         "应答属于用户; 查看会记入操作记录。",
                         "It is the user's; that you read it is entered in the admin journal.",
@@ -313,47 +331,4 @@ fn unreadable(lang: Lang, task: &TaskView) -> Markup {
         )) }
         @if let Some(reply) = &task.reply { pre.mono.break { (reply) } }
     }
-}
-
-/// What an operator decides over a task that has not ended; each with a reason.
-fn decisions(visit: &Visit, task: &TaskView) -> Markup {
-    let lang = visit.lang();
-    let to = format!("/console/tasks/{}/decide", task.id);
-    html! {
-        h2.sec { (lang.say("处理", "Decide")) }
-        form.form method="post" action=(to)
-            data-confirm=(lang.say("处理这个任务?", "Decide over this task?")) {
-            (csrf(visit))
-            div.field {
-                label for="f-decision" { (lang.say("决定", "Decision")) }
-                select #f-decision name="decision" {
-                    @if !task.unreadable {
-                        option value="requeue" {
-                            (lang.say("立即重新查询", "Ask the upstream again now"))
-                        }
-                    }
-                    option value="settle" { (lang.say("按价格结算", "Settle now at its price")) }
-                    option value="refund" { (lang.say("失败并全额退还", "Fail it, give everything back")) }
-                }
-            }
-            div.field {
-                label for="f-reason" { (lang.say("原因", "Reason")) span.muted { " *" } }
-                input #f-reason name="reason" type="text" required minlength="4" autocomplete="off";
-            }
-            div.buttons { button.primary { (lang.say("执行", "Do it")) } }
-        }
-    }
-}
-
-/// `POST /console/tasks/{id}/decide`
-pub(crate) async fn decide(Here(visit): Here, Path(id): Path<String>) -> Handled {
-    for_admins(&visit)?;
-    let decision = match visit.form.text("decision") {
-        "settle" => Decision::SettleNow,
-        "refund" => Decision::FailAndRefund,
-        _ => Decision::Requeue,
-    };
-    let reason = visit.form.text("reason");
-    let task = task::decide(&visit.state, &visit.actor, &id, decision, reason).await?;
-    Ok(done(&format!("/console/tasks/{}", task.id), "decided"))
 }

@@ -1,5 +1,6 @@
 //! Making and changing users.
 
+use super::adjust::reason;
 use super::for_admins;
 use super::users::role_word;
 use crate::form::{Complaint, Object};
@@ -36,7 +37,7 @@ pub(crate) async fn new(Here(visit): Here) -> Handled {
 pub(crate) async fn create(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     match created(&visit).await {
-        Ok(id) => Ok(done(&format!("/console/users/{id}"), "created")),
+        Ok(id) => Ok(done(&visit.then(&format!("/console/users/{id}")), "created")),
         Err(error) => edit_page(&visit, None, Some(&Complaint::of(error, visit.lang())?)).await,
     }
 }
@@ -45,6 +46,9 @@ async fn created(visit: &Visit) -> Result<i64, AdminError> {
     let mut object = object(visit)?;
     if let Some(quota) = visit.form.amount("quota")? {
         object = object.put("quota", quota);
+        if quota > 0 {
+            object = object.put("reason", reason(&visit.form)?);
+        }
     }
     let input = UserInput::read_new(object.fields()?)?;
     Ok(user::create(&visit.state, &visit.actor, input).await?.id.0)
@@ -109,16 +113,20 @@ async fn edit_page(
     let body = html! {
         form.form method="post" action=(action) {
             (csrf(visit))
+            (visit.then_field())
             (parts::complaint(lang, complaint))
             (parts::datalist("known-groups", groups.iter().map(String::as_str)))
             (name_fields(lang, &fields, user, own))
             (price_fields(visit, &fields, user, own))
             (limit_fields(lang, &fields, user))
+            @if user.is_none() { (deposit_fields(visit, &fields)) }
             div.buttons {
-                button.primary { (match user {
-                    Some(_) => lang.say("保存", "Save"),
-                    None => lang.say("创建用户", "Create user"),
-                }) }
+                @if user.is_some() { button.primary { (lang.say("保存", "Save")) } }
+                @else {
+                    @let none = lang.say("创建用户", "Create user");
+                    button.primary data-says-amount="" data-none=(none)
+                        data-add=(lang.say("创建用户并充值 $", "Create user with $")) { (none) }
+                }
                 a.button href=(back) { (lang.say("取消", "Cancel")) }
             }
         }
@@ -203,10 +211,32 @@ fn limit_fields(lang: Lang, fields: &FormFields<'_>, user: Option<&UserView>) ->
                 .amount()
                 .value(&monthly)
                 .hint(lang.say("美元, UTC 月; 留空不限", "dollars a UTC month; empty: none"))))
-            @if user.is_none() {
-                (fields.field(FormField::new("quota", lang.say("首笔充值", "First deposit"))
+        }
+    }
+}
+
+/// The balance that a user begins with: money, so it says before, after, and why.
+fn deposit_fields(visit: &Visit, fields: &FormFields<'_>) -> Markup {
+    let lang = visit.lang();
+    let why = lang.say(
+        "有金额时必填, 至少 4 个字符; 记入流水",
+        "needed with an amount, at least 4 characters: it stays in the journal",
+    );
+    html! {
+        fieldset {
+            legend { (lang.say("首笔充值", "First deposit")) }
+            div.pair {
+                (fields.field(FormField::new("quota", lang.say("金额", "Amount"))
                     .amount()
+                    .shown()
                     .hint(lang.say("美元, 如 $5; 留空为 0", "dollars, like $5; empty: none"))))
+                (fields.field(FormField::new("reason", lang.say("原因", "Reason")).hint(why)))
+            }
+            dl.facts {
+                dt { (lang.say("当前余额", "Balance now")) } dd { (show::money(Quota::ZERO)) }
+                dt { (lang.say("之后余额", "Balance then")) }
+                dd { b #then data-now="0" { (show::NOTHING) } }
+                dt { (lang.say("经手人", "Signed by")) } dd { (visit.actor.username) }
             }
         }
     }

@@ -433,7 +433,8 @@ on_both_databases! {
         let tested = root.send("/console/channels/1/test", "model=draw").await.expect(200).text();
         assert!(tested.contains("works"), "{tested}");
         root.send("/console/prices/edit", "model_name=draw&fixed_quota=%240.05").await.expect(303);
-        let user = "username=bob&password=a+good+password&group=default&ratio=1&role=1&quota=%241";
+        let user = "username=bob&password=a+good+password&group=default&ratio=1&role=1&quota=%241\
+            &reason=to+begin";
         root.send("/console/users/new", user).await.expect(303);
         let key = root.send("/console/keys/new", "name=k&user_id=2").await.expect(200).text();
         let key = between(&key, "id=\"new-key\">", "<").unwrap();
@@ -442,7 +443,8 @@ on_both_databases! {
         let list = root.get("/console/keys").await.expect(200).text();
         assert!(!list.contains(&key), "a key is shown once");
 
-        let code = root.send("/console/codes/new", "name=x&quota=%242&count=1").await.expect(200);
+        let lot = "name=x&quota=%242&count=1&reason=a+prize";
+        let code = root.send("/console/codes/new", lot).await.expect(200);
         let code = between(&code.text(), "id=\"new-codes\">", "<").unwrap();
         let bob = Browser::login(&world.server, "bob", PASSWORD).await;
         bob.send("/console/redeem", &format!("code={code}")).await.expect(303);

@@ -1,8 +1,9 @@
 //! Forms that are refused say which field it is, and what was saved is what was chosen.
 
 use crate::pages::{Browser, PASSWORD, between, lively, name_of};
-use crate::world::World;
-use testkit::{ROOT_PASSWORD, TestDb, json, on_both_databases};
+use crate::pages_protocols::form as encoded;
+use crate::world::{World, fixed};
+use testkit::{ROOT_PASSWORD, Reply, TestDb, json, on_both_databases};
 
 /// The input of a form, as it stands on the page.
 fn input(page: &str, name: &str) -> String {
@@ -26,7 +27,11 @@ on_both_databases! {
         assert!(page.contains("type it again: it does not come back with the page"), "{page}");
         let users = "SELECT count(*) FROM users WHERE username = 'ann'";
         assert_eq!(world.db.i64(users).await, 0);
-        let page = root.send("/console/users/new", &form.replace("five", "%245")).await.expect(303);
+        let five = form.replace("five", "%245");
+        let page = root.send("/console/users/new", &five).await.expect(422).text();
+        assert!(input(&page, "reason").contains("aria-invalid"), "{page}");
+        let five = format!("{five}&reason=the+pilot");
+        let page = root.send("/console/users/new", &five).await.expect(303);
         let made = root.get(&page.header("location").unwrap()).await.expect(200).text();
         assert!(!made.contains("No ratio and no channel knows"), "default is known: {made}");
         let odd = "username=bob&ratio=1&group=vpi&role=1";
@@ -121,6 +126,171 @@ on_sqlite! {
         assert!(test.contains(words), "{test}");
         let list = root.get("/console/channels").await.expect(200).text();
         assert!(list.contains(">10.1.2.3:8443</a>") && list.contains("private address"), "{list}");
+        world.close().await;
+    }
+}
+
+on_both_databases! {
+    async fn an_amount_is_what_its_writer_means_or_none(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let quota = world.admin().user_quota(ann).await;
+        let path = format!("/console/users/{ann}/adjust");
+        let form = |way: &str, amount: &str| {
+            encoded(&[("direction", way), ("amount", amount), ("reason", "a prize"),
+                ("reference", amount), ("below", "1")])
+        };
+        // A sign is no direction, a comma no point, and nothing is none.
+        let wrong =
+            ["-5", "+5", "−5", "-$5", "$-5", "-5q", "0,50", "0,150", "1,5", "1 000", "$0"];
+        for amount in wrong {
+            for way in ["take", "add"] {
+                let page = root.send(&path, &form(way, amount)).await.expect(422).text();
+                assert!(input(&page, "amount").contains("aria-invalid"), "{amount}: {page}");
+                assert!(page.contains("<a href=\"#f-amount\">Amount</a>"), "{amount}: {page}");
+            }
+        }
+        assert_eq!(world.admin().user_quota(ann).await, quota);
+        root.send(&path, &form("add", "$1,234.5")).await.expect(303);
+        assert_eq!(world.admin().user_quota(ann).await, quota + 617_250_000);
+        root.send(&path, &form("take", "617,250,000 q")).await.expect(303);
+        assert_eq!(world.admin().user_quota(ann).await, quota);
+
+        let price = |of: &str| format!("kind=use&unit=usd&model_name=n&prompt_million={of}");
+        let page = root.send("/console/prices/edit", &price("0%2C15")).await.expect(422).text();
+        assert!(input(&page, "prompt_million").contains("aria-invalid"), "{page}");
+        let ratio = "kind=use&unit=ratio&model_name=n&ratio=0%2C5";
+        let page = root.send("/console/prices/edit", ratio).await.expect(422).text();
+        assert!(input(&page, "ratio").contains("aria-invalid"), "{page}");
+        for (path, form, field) in [
+            ("/console/keys/new", "name=k&rate_limit_rpm=1%2C000", "rate_limit_rpm"),
+            ("/console/keys/new", "name=k&remain_quota=0%2C5", "remain_quota"),
+            ("/console/keys/new", "name=k&daily_limit=-5", "daily_limit"),
+            ("/console/codes/new", "quota=%245&count=1%2C0&reason=a+prize", "count"),
+            ("/console/codes/new", "quota=0%2C5&count=1&reason=a+prize", "quota"),
+            ("/console/account/low-balance", "threshold=0%2C5", "threshold"),
+        ] {
+            let page = root.send(path, form).await.expect(422).text();
+            assert!(input(&page, field).contains("aria-invalid"), "{path} {field}: {page}");
+        }
+        world.close().await;
+    }
+
+    async fn a_complaint_stands_at_its_form_and_leads_to_its_field(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let adjust = format!("/console/users/{ann}/adjust");
+        let line = world.db.i64("SELECT id FROM logs WHERE type = 'topup' LIMIT 1").await;
+        let reversal = format!("amount=%241&direction=take&reversal_of={line}");
+        let foreign = "amount=%241&direction=add&reversal_of=999999";
+        let long = "x".repeat(999);
+        let reference = format!("amount=%241&direction=add&reason=a+prize&reference={long}");
+        for (path, form) in [
+            (&*adjust, "amount=%240&direction=add&reason=a+prize&reference=r"),
+            (&*adjust, &*reversal),
+            (&*adjust, foreign),
+            (&*adjust, &*reference),
+            ("/console/account/low-balance", "threshold=five"),
+            ("/console/account/password", "old_password=x&new_password=y&again=z"),
+            ("/console/channels/new", "base_url=nowhere&models=a"),
+            (
+                "/console/channels/new",
+                "base_url=http%3A%2F%2Fx&models=a&setting=%7B%22timeout%22%3A-1%7D",
+            ),
+            ("/console/prices/edit", "model_name=m&ratio=x"),
+            ("/console/prices/edit", "model_name=m&kind=call&units=%7B%7D&tiers=5"),
+            ("/console/prices/paste", "csv="),
+            ("/console/prices/paste", "csv=model_name%2Cprice%0Aa%2C1"),
+            ("/console/users/new", "username=%20&ratio=1"),
+            ("/console/keys/new", "name=k&user_id=nobody"),
+            ("/console/codes/new", "quota=%245&count=1&reason=%20%20%20%20"),
+            ("/console/groups", "group_name=&ratio=1"),
+            ("/console/webhooks/new", "url=nowhere"),
+            ("/console/redeem", "code=x"),
+        ] {
+            let page = root.send(path, form).await.expect(422).text();
+            let complaint = between(&page, "<p class=\"complaint\"", "</p>").unwrap();
+            if let Some(field) = between(&complaint, "href=\"#", "\"") {
+                let at = page.find(&format!("id=\"{field}\""));
+                let at = at.unwrap_or_else(|| panic!("{path} {form}: no {field} in {page}"));
+                let complained = page.find("class=\"complaint\"").unwrap();
+                let begins = page[..at].rfind("<form").unwrap();
+                assert!(complained > begins, "{path} {form}: above another form: {page}");
+            }
+        }
+        world.close().await;
+    }
+
+    async fn a_decision_about_a_task_says_what_it_moves_and_why(db: TestDb) {
+        let world = World::open(db).await;
+        let taken = Reply::json(&json!({"code": 0, "data": {"task_id": "up-1"}}));
+        world.model("img/submit", fixed(40), taken).await;
+        world.upstream.on(
+            "/img/task/list-by-condition",
+            Reply::raw_json(r#"{"code":0,"data":[{"task_id":"up-1","status":"running"}]}"#),
+        );
+        let ann = world.payer(100).await;
+        let name = name_of(&world, ann.id).await;
+        world.pay("img/submit", &ann).await.expect(200);
+        world.pay("img/submit", &ann).await.expect(200);
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let user = root.get(&format!("/console/users/{}", ann.id)).await.expect(200).text();
+        assert!(user.contains("<span>On hold</span><b><span class=\"usd\">$0.00016"), "{user}");
+
+        let page = root.get("/console/tasks/1").await.expect(200).text();
+        assert!(page.contains("/console/tasks/1/decide?decision=settle"), "{page}");
+        let page = root.get("/console/tasks/1/decide?decision=settle").await.expect(200).text();
+        let button = format!("Charge $0.00008 to {name}");
+        for words in ["Balance now", "$0.00004", &button] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
+        let page = root.get("/console/tasks/1/decide?decision=refund").await.expect(200).text();
+        let button = format!("Give $0.00008 back to {name}");
+        for words in ["Balance then", "$0.00012", &button] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
+        root.get("/console/tasks/1/decide?decision=other").await.expect(400);
+        // Blanks are no reason, and what was chosen stays.
+        let none = "decision=refund&reason=++++";
+        let page = root.send("/console/tasks/1/decide", none).await.expect(422).text();
+        assert!(input(&page, "reason").contains("aria-invalid"), "{page}");
+        assert!(page.contains(&button), "{page}");
+        assert_eq!(world.open_holds().await, 2);
+        let refund = "decision=refund&reason=the+vendor+lost+it";
+        root.send("/console/tasks/1/decide", refund).await.expect(303);
+        assert_eq!(world.money(&ann).await.quota, 60);
+        // It has ended: the page says so, with what was typed.
+        let page = root.send("/console/tasks/1/decide", refund).await.expect(422).text();
+        assert!(page.contains("the task has ended already"), "{page}");
+        assert!(input(&page, "reason").contains("the vendor lost it"), "{page}");
+        let settle = "decision=settle&reason=the+vendor+billed+it";
+        root.send("/console/tasks/2/decide", settle).await.expect(303);
+        assert_eq!(world.money(&ann).await.quota, 60);
+        assert_eq!(world.money(&ann).await.used, 40);
+        world.close().await;
+    }
+
+    async fn a_first_deposit_and_a_lot_of_codes_have_a_reason(db: TestDb) {
+        let world = World::open(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let ann = "username=ann&ratio=1&group=default&role=1&quota=%245&reason=the+pilot";
+        let to = root.send("/console/users/new", ann).await.expect(303).header("location").unwrap();
+        let page = root.get(&to).await.expect(200).text();
+        assert!(page.contains("first deposit: the pilot (by root)"), "{page}");
+        // Who gets nothing needs none.
+        root.send("/console/users/new", "username=bob&ratio=1&group=default&role=1").await
+            .expect(303);
+        let codes = "name=spring&quota=%245&count=1000&expired_time=2099-01-02T03:04";
+        root.send("/console/codes/new", codes).await.expect(422);
+        let made = root.send("/console/codes/new", &format!("{codes}&reason=the+fair")).await;
+        made.expect(200);
+        let lot = "SELECT count(*) AS codes, min(quota) AS each FROM redemptions";
+        let lot = world.db.row(lot).await;
+        assert_eq!((lot.i64("codes"), lot.i64("each")), (1_000, 2_500_000));
+        let actions = root.get("/console/actions").await.expect(200).text();
+        assert!(actions.contains("reason: the fair"), "{actions}");
+        let list = root.get("/console/codes").await.expect(200).text();
+        assert!(list.contains("2099-01-02"), "{list}");
         world.close().await;
     }
 }

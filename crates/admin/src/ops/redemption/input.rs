@@ -22,6 +22,8 @@ pub struct RedemptionInput {
     pub count: usize,
     /// From when they are worth nothing; `None`: never.
     pub expires_at: Option<UnixMs>,
+    /// Why they are made; stands in the admin journal.
+    pub reason: Option<String>,
 }
 
 /// What may change about a code: what is `None` stays as it is.
@@ -48,12 +50,14 @@ impl RedemptionInput {
         let quota = fields.required("quota", quota)?;
         let count = fields.int_in("count", 1, MAX_COUNT)?.unwrap_or(1);
         let expires_at = fields.expiry("expired_time")?.flatten();
+        let reason = fields.text("reason")?;
         fields.finish(&["id", "key"], &[])?;
         if quota <= Quota::ZERO {
             return Err(AdminError::field("quota", "必须大于 0", "must be above 0"));
         }
         let name = words::name("name", &name, MAX_NAME_CHARS)?;
-        Ok(Self { name, quota, count: usize::try_from(count).unwrap_or(1), expires_at })
+        let reason = reason.map(|reason| words::reason(&reason)).transpose()?;
+        Ok(Self { name, quota, count: usize::try_from(count).unwrap_or(1), expires_at, reason })
     }
 }
 
@@ -87,6 +91,7 @@ mod tests {
             quota: Quota(500),
             count: 3,
             expires_at: Some(UnixMs(2_000_000_000_000)),
+            reason: None,
         };
         let json = r#"{"name":"spring","quota":500,"count":3,"expired_time":2000000000}"#;
         assert_eq!(read(json).unwrap(), want);
@@ -98,6 +103,7 @@ mod tests {
             r#"{"quota":1,"count":1001}"#,
             r#"{"quota":1,"expired_time":-7}"#,
             r#"{"quota":1,"more":1}"#,
+            r#"{"quota":1,"reason":"  "}"#,
         ] {
             assert!(read(bad).is_err(), "{bad}");
         }

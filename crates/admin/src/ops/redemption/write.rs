@@ -28,7 +28,8 @@ pub async fn create(
         .take(input.count)
         .collect::<Result<_, _>>()?;
     let told = ("redemption.create", format!("生成兑换码 {} × {}", input.name, input.count));
-    let details = json!({ "name": input.name, "quota": input.quota, "count": input.count });
+    let details = json!({ "name": input.name, "quota": input.quota, "count": input.count,
+        "reason": input.reason });
     let insert = insert(&input, &codes, actor, now);
     record::write(state, actor, vec![insert], Subject::Other, told, details).await?;
     Ok(codes.into_iter().map(Secret::new).collect())

@@ -66,6 +66,8 @@ pub struct UserInput {
     pub monthly_limit: Option<Option<i64>>,
     /// First deposit; only for a new user.
     pub quota: Option<Quota>,
+    /// Why it is made; stands in its line.
+    pub reason: Option<String>,
 }
 
 impl UserInput {
@@ -75,7 +77,8 @@ impl UserInput {
     /// The first field that breaks its rule.
     pub fn read_new(mut fields: Fields) -> Result<Self, AdminError> {
         let quota = fields.amount("quota")?;
-        Ok(Self { quota, ..Self::read(fields)? })
+        let reason = fields.text("reason")?;
+        Ok(Self { quota, reason, ..Self::read(fields)? })
     }
 
     /// Reads the request that changes a user.
@@ -109,6 +112,7 @@ impl UserInput {
             daily_limit: fields.limit("daily_limit", i64::MAX)?,
             monthly_limit: fields.limit("monthly_limit", i64::MAX)?,
             quota: None,
+            reason: None,
         };
         fields.finish(IGNORED, IGNORED_IF_EMPTY)?;
         Ok(input)
@@ -137,6 +141,9 @@ impl UserInput {
                 "必须是 1 (用户)、10 (管理员) 或 100 (root)",
                 "must be 1 (user), 10 (admin) or 100 (root)",
             ));
+        }
+        if let Some(reason) = &mut self.reason {
+            *reason = words::reason(reason)?;
         }
         if self.quota.is_some_and(Quota::is_negative) {
             return Err(AdminError::field("quota", "不能为负", "must not be negative"));
@@ -225,6 +232,7 @@ mod tests {
             (r#"{"username":"a","role":5}"#, "role"),
             (r#"{"username":"a","status":3}"#, "status"),
             (r#"{"username":"a","quota":-1}"#, "quota"),
+            (r#"{"username":"a","quota":1,"reason":"    "}"#, "reason"),
             (r#"{"username":"a","ratio":"x"}"#, "ratio"),
             (r#"{"username":"a","daily_limit":-1}"#, "daily_limit"),
             (r#"{"username":"a","monthly_limit":"1.5"}"#, "monthly_limit"),

@@ -8,15 +8,13 @@ use crate::ops::batch::{
 use crate::ops::record::{self, Subject};
 use crate::ops::session;
 use crate::state::ROLE_USER;
-use crate::{Actor, AdminError, AdminState};
+use crate::{Actor, AdminError, AdminState, words};
 use domain::{Quota, UserId};
 use ledger::{Moved, Movement, OF_CODES, REFERENCE_MAX};
 use serde_json::json;
 use std::collections::BTreeSet;
 use store::{Engine, Statement, StoreError, Value};
 
-/// Longest reason for a movement of money.
-const MAX_REASON_CHARS: usize = 500;
 /// The note of the deposit with which a user is created: a code, as readers have languages.
 const FIRST_DEPOSIT: &str = "first_deposit";
 
@@ -67,17 +65,19 @@ pub async fn create(
         ("user.create", format!("创建用户 {username}")),
         json!({
             "username": username, "role": role, "group": input.group, "quota": input.quota,
-            "daily_limit": input.daily_limit, "monthly_limit": input.monthly_limit,
+            "reason": input.reason, "daily_limit": input.daily_limit,
+            "monthly_limit": input.monthly_limit,
         }),
     )
     .await
     .map_err(taken)?;
     let id = UserId(record::returned_id(&rows)?);
     if let Some(amount) = input.quota.filter(|quota| *quota != Quota::ZERO) {
+        let reason = input.reason.map(|reason| format!("{FIRST_DEPOSIT}: {reason}"));
         let movement = Movement {
             user_id: id,
             amount,
-            reason: FIRST_DEPOSIT.to_owned(),
+            reason: reason.unwrap_or_else(|| FIRST_DEPOSIT.to_owned()),
             by: actor.username.clone(),
             reference: None,
         };
@@ -250,8 +250,12 @@ pub async fn move_quota(
         let en = "must not be 0: positive adds, negative takes";
         return Err(AdminError::field("delta", "不能为 0, 正数增加, 负数扣减", en));
     }
-    let reason = crate::words::name("reason", &reason, MAX_REASON_CHARS)?;
-    let reference = reference.map(|it| crate::words::name("reference", &it, REFERENCE_MAX));
+    // A reversal names its line, which is reason enough.
+    let reason = match reversal_of {
+        Some(_) => words::reason_if_any(&reason)?,
+        None => words::reason(&reason)?,
+    };
+    let reference = reference.map(|it| words::name("reference", &it, REFERENCE_MAX));
     let reference = reference.transpose()?;
     // A caller who names a movement relies on the name.
     if reference.as_ref().is_some_and(String::is_empty) {

@@ -72,7 +72,8 @@ on_both_databases! {
         diagnosis.bad("refunds of tasks", "2 tasks have ended, or are gone", "a running newapi");
         world.server.start_again().await;
         until(&world, "refunds of tasks", "good", &[]).await.well();
-        world.server.cli_ok(&["task", "fail-and-refund", "t-2"]).await;
+        let refund = ["task", "fail-and-refund", "t-2", "--reason", "no node asks"];
+        world.server.cli_ok(&refund).await;
         assert_eq!(world.db.i64("SELECT sum(used_quota) FROM users").await, 0);
 
         // The handbook's repair query looks for such rows: no money is behind them.

@@ -79,6 +79,7 @@ const SUMMARIES: &[(&str, &str)] = &[
     ("Keys", "令牌列表"),
     ("Log in; the answer sets the session's cookie", "登录, 应答设置会话 Cookie"),
     ("Make or rotate its secret", "生成或更换其密钥"),
+    ("Models that channels serve without a price: free", "渠道提供而没有价格的模型: 免费"),
     ("Move a balance", "变动余额"),
     ("One of them", "其中一个"),
     ("One task, by its uid", "一个任务, 按 uid"),
@@ -125,6 +126,10 @@ const SUMMARIES: &[(&str, &str)] = &[
     ("Usage over time", "各时段的用量"),
     ("Users", "用户列表"),
     ("Webhooks", "回调地址列表"),
+    (
+        "What a table would change, line by line; nothing changes",
+        "一张价格表会改变什么, 逐行列出; 不作修改",
+    ),
     ("What all users are told", "对全体用户的公告"),
     ("What a price would come to; nothing is changed", "试算价格, 不做修改"),
     (

@@ -4,7 +4,9 @@ use super::envelope::{ApiResult, attached, done, many, one};
 use super::extract::{CallingActor, JsonBody, PathName, QueryParams};
 use crate::ops::ability::{self, AbilityInput};
 use crate::ops::price::{self, PreviewInput};
+use crate::ops::price_changes;
 use crate::ops::price_table::{self, PriceTable};
+use crate::ops::unpriced;
 use crate::{AdminError, AdminState, Page, PageRequest};
 use axum::body::Body;
 use axum::extract::State;
@@ -25,6 +27,15 @@ pub(super) async fn own(
     CallingActor(actor): CallingActor,
 ) -> ApiResult {
     many(Page::whole(price::own(&state, &actor).await?))
+}
+
+pub(super) async fn unpriced(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
+    let page = PageRequest::read(&query, PAGE_SIZE)?;
+    many(unpriced::list(&state, &actor, &query, page).await?)
 }
 
 pub(super) async fn preview(
@@ -49,6 +60,15 @@ pub(super) async fn import(
     JsonBody(fields): JsonBody,
 ) -> ApiResult {
     one(PriceTable::read(fields)?.save(&state, &actor).await?)
+}
+
+pub(super) async fn preview_import(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    JsonBody(fields): JsonBody,
+) -> ApiResult {
+    let csv = price_changes::read_csv(fields)?;
+    one(price_changes::preview(&state, &actor, csv.as_bytes()).await?)
 }
 
 pub(super) async fn get(State(state): State<AdminState>, PathName(model): PathName) -> ApiResult {

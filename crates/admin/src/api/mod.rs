@@ -45,11 +45,13 @@ use crate::ops::notice::{NoticeInput, NoticeView};
 use crate::ops::option::{OptionInput, OptionView};
 use crate::ops::own_sessions::SessionView;
 use crate::ops::price::{OwnPrice, PreviewInput, PricePreview};
+use crate::ops::price_changes::{self, ImportPreview};
 use crate::ops::price_table::PriceTable;
 use crate::ops::recent::{RecentCallView, RecentFilter};
 use crate::ops::route::SpokenRoutes;
 use crate::ops::task::{TaskFilter, TaskReply, TaskView};
 use crate::ops::token::{TokenInput, TokenView};
+use crate::ops::unpriced::UnpricedModel;
 use crate::ops::user::{UserInput, UserView};
 use crate::ops::webhook::{DeliveryView, WebhookInput, WebhookView, read_secret};
 use crate::{AdminError, AdminState, Fields};
@@ -260,12 +262,18 @@ fn prices(table: CallTable) -> CallTable {
     let preview = one::<PricePreview>("What a price would come to; nothing is changed");
     let group = one::<GroupView>("Create or replace a group").takes(GroupInput::read);
     let by_name = nothing("Delete a price: the model is free from then on");
+    let changes = one::<ImportPreview>("What a table would change, line by line; nothing changes");
+    let changes = changes.takes(price_changes::read_csv);
+    let unpriced = page::<UnpricedModel>("Models that channels serve without a price: free");
+    let unpriced = unpriced.asks(&["keyword"]);
     table
         .get("/api/ability", ability::list, list)
         .on(&[Post, Put], "/api/ability", ability::put, put)
         .delete("/api/ability", ability::delete_named, by_name.clone().asks(&["model_name"]))
+        .get("/api/price/unpriced", ability::unpriced, unpriced)
         .get("/api/price/export", ability::export, csv("Every price as CSV"))
         .post("/api/price/import", ability::import, import)
+        .post("/api/price/import/preview", ability::preview_import, changes)
         .post("/api/price/preview", ability::preview, preview.takes(PreviewInput::read))
         .get("/api/ability/{*model}", ability::get, one::<AbilityView>("The price of a model"))
         .delete("/api/ability/{*model}", ability::delete, by_name)

@@ -12,6 +12,7 @@ use domain::{
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::patterns::{can_match, is_pattern};
 use store::{Row, Statement, StoreError, Value};
@@ -102,7 +103,11 @@ impl AbilityInput {
         Ok(Self { model_name, price })
     }
 
-    pub(super) fn check(&self) -> Result<(), AdminError> {
+    /// Whether it may be saved.
+    ///
+    /// # Errors
+    /// The first field that breaks its rule.
+    pub fn check(&self) -> Result<(), AdminError> {
         if is_pattern(&self.model_name) && !can_match(&self.model_name) {
             return Err(AdminError::field(
                 "model_name",
@@ -183,6 +188,47 @@ impl AbilityInput {
     }
 }
 
+impl AbilityView {
+    /// The price as calls are priced by it; `None` where plain SQL made it one that can't be read.
+    pub(super) fn row(&self) -> Option<PriceRow> {
+        let ratio = |json: &RawValue| match json.get() {
+            "null" => Some(None),
+            text => text.parse::<Ratio>().ok().map(Some),
+        };
+        let is_set = |json: &str| !matches!(json, "null" | "\"\"");
+        let [meters, units, tiers] = [&self.meters, &self.units, &self.tiers]
+            .map(|part| Some(part.get()).filter(|json| is_set(json)).unwrap_or_default());
+        Some(PriceRow {
+            fixed_quota: self.fixed_quota,
+            ratio: ratio(&self.ratio)?,
+            completion_ratio: ratio(&self.completion_ratio)?,
+            cache_ratio: ratio(&self.cache_ratio)?,
+            image_ratio: ratio(&self.image_ratio)?,
+            audio_ratio: ratio(&self.audio_ratio)?,
+            min_hold: Some(self.min_hold),
+            max_charge: self.max_charge,
+            schedule: Schedule::parse(meters, units, tiers).ok()?.map(Arc::new),
+        })
+    }
+
+    /// The formula of the price, before the ratios of group and user; `None` where calls are
+    /// refused because it can't be read.
+    #[must_use]
+    pub fn formula(&self) -> Option<String> {
+        match Pricing::freeze(Some(&self.row()?), Ratio::ONE, Ratio::ONE).ok()? {
+            Pricing::Priced(price) => Some(price.formula()),
+            Pricing::Free => None,
+        }
+    }
+
+    /// A name of exactly this price: it is another one once anything about it has changed.
+    #[must_use]
+    pub fn mark(&self) -> String {
+        let hash = store::key_hash(&json!(self).to_string());
+        hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
 /// Reads the worth of further meters, the prices of units, and the tiers.
 fn read_schedule(fields: &mut Fields) -> Result<Option<Arc<Schedule>>, AdminError> {
     let [meters, units, tiers] = ["meters", "units", "tiers"].map(|name| fields.json(name));
@@ -246,6 +292,13 @@ pub async fn get(state: &AdminState, model: &str) -> Result<AbilityView, AdminEr
     let sql = format!("SELECT {COLUMNS} FROM abilities WHERE model_name = $1");
     let rows = state.db.read(&sql, &[model.into()]).await?;
     Ok(view(rows.first().ok_or_else(not_found)?)?)
+}
+
+/// Every price, by its model.
+pub(super) async fn all(state: &AdminState) -> Result<BTreeMap<String, AbilityView>, AdminError> {
+    let rows = state.db.read(&format!("SELECT {COLUMNS} FROM abilities"), &[]).await?;
+    let named = rows.iter().map(|row| view(row).map(|price| (price.model_name.clone(), price)));
+    Ok(named.collect::<Result<_, StoreError>>()?)
 }
 
 /// A page of the prices whose model has `keyword` in its name, or is `model_name`.

@@ -2,12 +2,12 @@
 
 use crate::ops::channel::BreakerView;
 use crate::ops::channel::{TrafficCounts, live_of, requests_of};
+use crate::ops::unpriced;
 use crate::{Actor, AdminError, AdminState};
 use domain::{ChannelId, Quota};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use store::Row;
 use store::sums::sum_of;
-use store::{Row, patterns};
 use utoipa::ToSchema;
 
 /// How far back calls that failed count, so that it follows soon once something was fixed.
@@ -17,15 +17,15 @@ const MIN_CALLS: u64 = 20;
 /// The handbook's alert: more failed calls than these, in per cent.
 const MAX_FAILED_PERCENT: u64 = 10;
 
-/// Most names of a list, and most rows that are counted.
+/// Most names of a list; how many there are is counted beside.
 const MAX_NAMED: usize = 50;
-const UNPRICED: &str = "SELECT models FROM channels WHERE status = 1";
 const COUNTS: &str = "
     (SELECT count(*) FROM tasks
       WHERE status IN ('submitted', 'processing', 'unknown')) AS unfinished_tasks,
     (SELECT count(*) FROM webhook_endpoints
       WHERE url <> '' AND status = 2 AND disabled_reason <> '') AS webhooks_off,
     (SELECT count(*) FROM channels WHERE status = 1) AS channels_on,
+    (SELECT count(*) FROM channels WHERE status = 3) AS channels_failed,
     (SELECT count(*) FROM users WHERE quota < 0 AND deleted_at IS NULL) AS users_below_zero,
     (SELECT count(*) FROM users WHERE deleted_at IS NULL) AS users";
 
@@ -53,8 +53,13 @@ pub struct Attention {
     pub breakers_open: Vec<ChannelOff>,
     /// Channels that were disabled because they failed; at most 50.
     pub channels_off: Vec<ChannelOff>,
-    /// Models that an enabled channel serves and that have no price: they are free; at most 50.
+    /// How many there are.
+    pub channels_off_total: i64,
+    /// Models that an enabled channel serves and that have no price: they are free; at most 50,
+    /// and `/api/price/unpriced` has them all.
     pub unpriced_models: Vec<String>,
+    /// How many there are.
+    pub unpriced_total: i64,
 }
 
 /// A channel that was disabled because it failed.
@@ -83,6 +88,7 @@ pub async fn now(state: &AdminState, actor: &Actor) -> Result<Attention, AdminEr
         format!("SELECT id, name FROM channels WHERE status = 3 ORDER BY id LIMIT {MAX_NAMED}");
     let off = state.db.read(&sql, &[]).await?;
     let channel = |row: &Row| Ok(ChannelOff { id: row.get("id")?, name: row.get("name")? });
+    let unpriced = unpriced::all(state).await?;
     Ok(Attention {
         open_holds: counts.get("open_holds")?,
         held: counts.get("held")?,
@@ -94,7 +100,9 @@ pub async fn now(state: &AdminState, actor: &Actor) -> Result<Attention, AdminEr
         failing: requests_of(state, RECENT_MINUTES).filter(is_much),
         breakers_open: breakers_open(state).await?,
         channels_off: off.iter().map(channel).collect::<Result<_, AdminError>>()?,
-        unpriced_models: unpriced(state).await?,
+        channels_off_total: counts.get("channels_failed")?,
+        unpriced_total: i64::try_from(unpriced.len()).unwrap_or(i64::MAX),
+        unpriced_models: unpriced.into_iter().take(MAX_NAMED).map(|it| it.model_name).collect(),
     })
 }
 
@@ -127,19 +135,4 @@ async fn breakers_open(state: &AdminState) -> Result<Vec<ChannelOff>, AdminError
     let rows = state.db.read(&sql, &[]).await?;
     let channel = |row: &Row| Ok(ChannelOff { id: row.get("id")?, name: row.get("name")? });
     rows.iter().map(channel).collect()
-}
-
-/// Models that are served free because they have no price.
-async fn unpriced(state: &AdminState) -> Result<Vec<String>, AdminError> {
-    let mut models = BTreeSet::new();
-    for row in state.db.read(UNPRICED, &[]).await? {
-        let text: String = row.get("models")?;
-        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-        models.extend(names.map(str::to_owned));
-    }
-    for row in state.db.read("SELECT model_name FROM abilities", &[]).await? {
-        let priced: String = row.get("model_name")?;
-        models.retain(|model| *model != priced && !patterns::matches(&priced, model));
-    }
-    Ok(models.into_iter().take(MAX_NAMED).collect())
 }

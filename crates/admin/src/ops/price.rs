@@ -1,6 +1,7 @@
 //! What a user pays: the models of their group, with every ratio in the price.
 
 use super::ability::AbilityInput;
+use super::user;
 use crate::fields::Fields;
 use crate::{Actor, AdminError, AdminState, exact};
 use domain::{FrozenPrice, PriceRow, Pricing, Quota, Ratio, Usage};
@@ -54,16 +55,19 @@ pub struct OwnPrice {
 pub struct PreviewInput {
     price: AbilityInput,
     group: Option<String>,
+    /// A user, by name or number: whose ratio, and group unless another one is given.
+    user: Option<String>,
     usage: Usage,
 }
 
 impl PreviewInput {
-    /// Reads a price as it is set, and `group`, `prompt_tokens` and `completion_tokens`.
+    /// Reads a price as it is set, and `group`, `user`, `prompt_tokens` and `completion_tokens`.
     ///
     /// # Errors
     /// The first field that breaks its rule.
     pub fn read(mut fields: Fields) -> Result<Self, AdminError> {
         let group = fields.text("group")?.filter(|group| !group.is_empty());
+        let user = fields.text("user")?.filter(|user| !user.is_empty());
         let prompt = fields.int_in("prompt_tokens", 0, MAX_TOKENS)?;
         let completion = fields.int_in("completion_tokens", 0, MAX_TOKENS)?;
         let usage = Usage {
@@ -71,7 +75,7 @@ impl PreviewInput {
             completion_tokens: completion.unwrap_or(COMPLETION_TOKENS),
             ..Usage::default()
         };
-        Ok(Self { group, usage, price: AbilityInput::read(fields)? })
+        Ok(Self { group, user, usage, price: AbilityInput::read(fields)? })
     }
 }
 
@@ -88,10 +92,11 @@ pub struct PricePreview {
     pub hold: Quota,
 }
 
-/// What a price would come to, for a user without a ratio of their own. Nothing is changed.
+/// What a price would come to, for a user or for one without a ratio of their own. Nothing is
+/// changed.
 ///
 /// # Errors
-/// When the price could not be set, the group is unknown, or a number does not fit.
+/// When the price could not be set, the group or the user is unknown, or a number does not fit.
 pub async fn preview(
     state: &AdminState,
     actor: &Actor,
@@ -99,18 +104,26 @@ pub async fn preview(
 ) -> Result<PricePreview, AdminError> {
     actor.require_admin()?;
     input.price.check()?;
-    let group = match &input.group {
-        Some(name) => {
-            let live = state.live.as_ref().map(|live| live.catalog.load());
-            let ratio = live.and_then(|catalog| catalog.group_ratio(name));
-            ratio.ok_or_else(|| AdminError::field("group", "没有这个分组", "is not known"))?
-        }
-        None => Ratio::ONE,
+    let user = match &input.user {
+        Some(name) => Some(user::find(state, name).await.map_err(|error| match error {
+            AdminError::NotFound { zh, en } => AdminError::field("user", zh, en),
+            other => other,
+        })?),
+        None => None,
     };
+    let live = state.live.as_ref().map(|live| live.catalog.load());
+    let ratio_of = |group: &str| live.as_ref().and_then(|catalog| catalog.group_ratio(group));
+    let group = match (&input.group, &user) {
+        (Some(name), _) => ratio_of(name)
+            .ok_or_else(|| AdminError::field("group", "没有这个分组", "is not known"))?,
+        // A group without a ratio pays the plain price.
+        (None, Some(user)) => ratio_of(&user.group).unwrap_or(Ratio::ONE),
+        (None, None) => Ratio::ONE,
+    };
+    let own = user.and_then(|user| user.ratio.get().parse().ok()).unwrap_or(Ratio::ONE);
     let too_large = |_| AdminError::field("ratio", "价格过大", "makes a price that is too large");
     let row = Some(&input.price.price);
-    let Pricing::Priced(frozen) = Pricing::freeze(row, group, Ratio::ONE).map_err(too_large)?
-    else {
+    let Pricing::Priced(frozen) = Pricing::freeze(row, group, own).map_err(too_large)? else {
         return Err(AdminError::field("ratio", "没有价格", "sets no price"));
     };
     let formula = frozen.formula();

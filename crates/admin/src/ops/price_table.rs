@@ -1,6 +1,7 @@
 //! All prices as a table for spreadsheets, and back.
 
 use super::ability::{self, AbilityInput, AbilityView};
+use super::price_changes::read_csv;
 use crate::fields::Fields;
 use crate::ops::record::{self, Subject};
 use crate::page::{PageRequest, Query};
@@ -10,7 +11,7 @@ use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 
 /// The columns. A table that is read may leave any out but the first.
-const COLUMNS: [&str; 12] = [
+pub const COLUMNS: [&str; 12] = [
     "model_name",
     "ratio",
     "fixed_quota",
@@ -24,6 +25,19 @@ const COLUMNS: [&str; 12] = [
     "units",
     "tiers",
 ];
+/// The columns behind the model's.
+pub(super) const VALUES: [&str; COLUMNS.len() - 1] = values();
+
+const fn values() -> [&'static str; COLUMNS.len() - 1] {
+    let mut values = [""; COLUMNS.len() - 1];
+    let mut nth = 0;
+    while nth < values.len() {
+        values[nth] = COLUMNS[nth + 1];
+        nth += 1;
+    }
+    values
+}
+
 /// Most prices of a table.
 const MAX_ROWS: usize = 5_000;
 
@@ -80,48 +94,18 @@ impl PriceTable {
     ///
     /// # Errors
     /// The first line that is no price.
-    pub fn read(mut fields: Fields) -> Result<Self, AdminError> {
-        let csv = fields.text("csv")?;
-        let csv = fields.required("csv", csv)?;
-        fields.finish(&[], &[])?;
-        Self::parse(csv.as_bytes())
+    pub fn read(fields: Fields) -> Result<Self, AdminError> {
+        Self::parse(read_csv(fields)?.as_bytes())
     }
 
-    /// Reads a table as [`export`] writes it: a line of names, then a price a line. An empty cell
-    /// is not set.
+    /// Reads a table as [`export`] writes it, or as a spreadsheet copies it: a line of names, then
+    /// a price a line. An empty cell is not set.
     ///
     /// # Errors
     /// The first line that is no price.
     pub fn parse(text: &[u8]) -> Result<Self, AdminError> {
-        // Spreadsheets begin a file in UTF-8 with a mark.
-        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
-        let names = reader.headers().map_err(|error| unreadable(&error))?.clone();
-        if let Some(other) = names.iter().find(|name| !COLUMNS.contains(name)) {
-            return Err(AdminError::field(
-                format!("line 1: {other}"),
-                format!("未知的列, 可用的列: {}", COLUMNS.join(", ")),
-                format!("is not a column; there are {}", COLUMNS.join(", ")),
-            ));
-        }
-        let (mut prices, mut models) = (Vec::new(), HashSet::new());
-        for record in reader.records() {
-            let record = record.map_err(|error| unreadable(&error))?;
-            let line = record.position().map_or(0, csv::Position::line);
-            let price = row(&names, &record).map_err(|error| at_line(line, error))?;
-            if !models.insert(price.model_name.clone()) {
-                let wrong = AdminError::field("model_name", "出现了两次", "appears twice");
-                return Err(at_line(line, wrong));
-            }
-            prices.push(price);
-            if prices.len() > MAX_ROWS {
-                return Err(AdminError::malformed(
-                    format!("超过 {MAX_ROWS} 行"),
-                    format!("the table has more than {MAX_ROWS} prices"),
-                ));
-            }
-        }
-        Ok(Self { prices })
+        let price = |row: TableRow| row.price.map_err(|error| at_line(row.line, error));
+        Ok(Self { prices: rows(text)?.into_iter().map(price).collect::<Result<_, _>>()? })
     }
 
     /// How many prices there are.
@@ -160,6 +144,73 @@ impl PriceTable {
     }
 }
 
+/// A line of a table, and the price that it is.
+pub(super) struct TableRow {
+    pub(super) line: u64,
+    pub(super) model_name: String,
+    pub(super) price: Result<AbilityInput, AdminError>,
+}
+
+/// The lines of a table below its line of names, each a price or why it is none.
+///
+/// # Errors
+/// When the names can't be read, or there are too many lines.
+pub(super) fn rows(text: &[u8]) -> Result<Vec<TableRow>, AdminError> {
+    // Spreadsheets begin a file in UTF-8 with a mark.
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let delimiter = delimiter(text);
+    let mut builder = csv::ReaderBuilder::new();
+    // What is copied may have lost the empty cells at the ends of its lines.
+    let builder = builder.trim(csv::Trim::All).delimiter(delimiter).flexible(delimiter == b'\t');
+    let mut reader = builder.from_reader(text);
+    let names = reader.headers().map_err(|error| unreadable(&error))?.clone();
+    if let Some(other) = names.iter().find(|name| !COLUMNS.contains(name)) {
+        return Err(AdminError::field(
+            format!("line 1: {other}"),
+            format!("未知的列, 可用的列: {}", COLUMNS.join(", ")),
+            format!("is not a column; there are {}", COLUMNS.join(", ")),
+        ));
+    }
+    let (mut rows, mut models) = (Vec::new(), HashSet::new());
+    for record in reader.records() {
+        if rows.len() >= MAX_ROWS {
+            return Err(AdminError::malformed(
+                format!("超过 {MAX_ROWS} 行"),
+                format!("the table has more than {MAX_ROWS} prices"),
+            ));
+        }
+        let row = match record {
+            Err(error) => {
+                let line = error.position().map_or(0, csv::Position::line);
+                TableRow { line, model_name: String::new(), price: Err(unreadable(&error)) }
+            }
+            Ok(record) if record.len() > names.len() => {
+                let line = record.position().map_or(0, csv::Position::line);
+                TableRow { line, model_name: String::new(), price: Err(unequal(line)) }
+            }
+            Ok(record) => table_row(&names, &record),
+        };
+        let is_repeated = row.price.is_ok() && !models.insert(row.model_name.clone());
+        let wrong = || Err(AdminError::field("model_name", "出现了两次", "appears twice"));
+        rows.push(if is_repeated { TableRow { price: wrong(), ..row } } else { row });
+    }
+    Ok(rows)
+}
+
+/// What stands between cells: a tab where they were copied from a spreadsheet, a semicolon where
+/// its country writes a comma in numbers.
+fn delimiter(text: &[u8]) -> u8 {
+    let names = text.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or_default();
+    [b'\t', b';'].into_iter().find(|mark| names.contains(mark)).unwrap_or(b',')
+}
+
+fn table_row(names: &csv::StringRecord, record: &csv::StringRecord) -> TableRow {
+    let line = record.position().map_or(0, csv::Position::line);
+    let named = names.iter().zip(record).find(|(name, _)| *name == COLUMNS[0]);
+    let model_name = named.map_or("", |(_, cell)| as_written(cell)).to_owned();
+    TableRow { line, model_name, price: row(names, record) }
+}
+
 fn row(names: &csv::StringRecord, cells: &csv::StringRecord) -> Result<AbilityInput, AdminError> {
     let filled = names.iter().zip(cells).filter(|(_, cell)| !cell.is_empty());
     let member = |(name, cell): (&str, &str)| (name.to_owned(), Value::from(as_written(cell)));
@@ -174,12 +225,16 @@ fn at_line(line: u64, error: AdminError) -> AdminError {
         AdminError::Field { field, zh, en } => {
             AdminError::Field { field: format!("line {line}: {field}"), zh, en }
         }
+        // One about a whole line names it already.
         other => other,
     }
 }
 
 fn unreadable(error: &csv::Error) -> AdminError {
-    let line = error.position().map_or(1, csv::Position::line);
+    unequal(error.position().map_or(1, csv::Position::line))
+}
+
+fn unequal(line: u64) -> AdminError {
     AdminError::malformed(
         format!("CSV 第 {line} 行无法读取"),
         format!("line {line} of the table can't be read as CSV with as many cells as names"),
@@ -207,6 +262,21 @@ mod tests {
         let schedule = prices[1].price.schedule.as_ref().unwrap();
         assert_eq!((schedule.units().len(), schedule.tiers().len()), (1, 1));
         assert_eq!(read("model_name\n").map(|it| it.len()), Ok(0));
+    }
+
+    #[test]
+    fn a_table_is_pasted_from_a_spreadsheet() {
+        for mark in ['\t', ';'] {
+            let text = "\n model_name,ratio,meters\r\na,1.5,{\"cache_write\": 1.25}\r\nb,2,\r\n";
+            let prices = read(&text.replace(',', &mark.to_string())).unwrap();
+            assert_eq!(prices.len(), 2, "{prices:?}");
+            assert!(prices[0].price.schedule.is_some(), "{prices:?}");
+            let comma = read(&format!("model_name{mark}ratio\na{mark}1,5\n")).unwrap_err();
+            assert!(comma.starts_with("line 2: ratio: "), "{comma}");
+        }
+        assert_eq!(read("model_name\tratio\tunits\na\t1").unwrap().len(), 1);
+        let more = read("model_name\tratio\na\t1\t2").unwrap_err();
+        assert!(more.starts_with("line 2 of the table"), "{more}");
     }
 
     #[test]

@@ -115,6 +115,38 @@ async fn a_table_of_prices(house: House) {
     let fixed = live.catalog.load().price("n").unwrap().unwrap().fixed_quota;
     assert_eq!(fixed.map(|quota| quota.0), Some(7));
     house.post("/api/price/import", "{}").await.refused(422, "csv");
+
+    // What it would change is told line by line, and changes nothing.
+    let table = "model_name\tratio\tfixed_quota\tcompletion_ratio\nn\t\t7\t\no\t4\t\t2\n\
+        new\t1\t\t\np\tcheap\t\t\n";
+    let seen = house.post("/api/price/import/preview", &import(table)).await.ok();
+    let outcomes: Vec<&str> =
+        seen["rows"].as_array().unwrap().iter().map(|it| it["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["unchanged", "changed", "new", "refused"], "{seen}");
+    let changed = serde_json::json!([
+        { "field": "ratio", "old": "3", "new": "4" },
+        { "field": "completion_ratio", "old": "1", "new": "2" },
+    ]);
+    assert_eq!(seen["rows"][1]["changes"], changed, "{seen}");
+    let problem = &seen["rows"][3];
+    assert_eq!((&problem["line"], &problem["problem"]["field"]), (&5.into(), &"ratio".into()));
+    assert_eq!(seen["refused"], 1);
+    let ratio = live.catalog.load().price("o").unwrap().unwrap().ratio;
+    assert_eq!(ratio.map(|ratio| ratio.to_string()).as_deref(), Some("3"));
+
+    // Hundreds of models without a price are counted, and shown page by page.
+    let models: Vec<String> = (0..300).map(|nth| format!("free-{nth:03}")).collect();
+    let channel = serde_json::json!({ "name": "c", "type": 52, "base_url": "http://127.0.0.1:9",
+        "key": "k", "models": models, "groups": ["default"] });
+    house.post("/api/channel", &channel.to_string()).await.ok();
+    let look = house.get("/api/attention").await.ok();
+    assert_eq!(look["unpriced_total"], 300, "{look}");
+    assert_eq!(look["unpriced_models"].as_array().unwrap().len(), 50);
+    let last = house.get("/api/price/unpriced?page=3&page_size=100").await;
+    assert_eq!(last.json["total"], 300);
+    assert_eq!(last.json["data"][99]["model_name"], "free-299");
+    let one = house.get("/api/price/unpriced?keyword=free-123").await;
+    assert_eq!(one.json["data"], serde_json::json!([{"model_name": "free-123", "channels": 1}]));
 }
 
 async fn groups(house: House) {

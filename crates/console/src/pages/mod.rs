@@ -27,6 +27,9 @@ mod notice;
 mod overview;
 mod period;
 mod play;
+mod price_dollars;
+mod price_form;
+mod price_paste;
 mod price_schedule;
 mod prices;
 mod protocols;
@@ -119,8 +122,9 @@ fn of_protocols() -> Router<AdminState> {
 fn of_prices() -> Router<AdminState> {
     Router::new()
         .route("/console/prices", get(prices::list))
-        .route("/console/prices/edit", get(prices::edit).post(prices::save))
-        .route("/console/prices/preview", post(prices::preview))
+        .route("/console/prices/edit", get(price_form::edit).post(price_form::save))
+        .route("/console/prices/preview", post(price_form::preview))
+        .route("/console/prices/paste", get(price_paste::show).post(price_paste::save))
         .route("/console/prices/delete", post(prices::delete))
         .route("/console/groups", get(groups::list).post(groups::save))
         .route("/console/groups/delete", post(groups::delete))

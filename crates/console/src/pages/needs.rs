@@ -59,6 +59,13 @@ impl Needs {
                 tell!(lang, "{name} 因连续失败被自动禁用", "{name} kept failing and was disabled");
             self.channel(lang.say("渠道停用", "Channel off"), channel.id, &words);
         }
+        let unnamed = attention.channels_off_total - i64_of(attention.channels_off.len());
+        if unnamed > 0 {
+            let words =
+                tell!(lang, "另有 {unnamed} 个渠道被自动禁用", "{unnamed} more were disabled");
+            let to = ("/console/channels?status=3", lang.say("查看全部", "See all"));
+            self.row("bad", lang.say("渠道停用", "Channels off"), &words, to);
+        }
         for (id, why) in paused {
             let words = tell!(
                 lang,
@@ -97,11 +104,12 @@ impl Needs {
         let unpriced = &attention.unpriced_models;
         if !unpriced.is_empty() {
             let some = unpriced.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-            let number = unpriced.len();
+            let number = show::count(attention.unpriced_total);
+            let more = if attention.unpriced_total > 5 { "…" } else { "" };
             let words = tell!(
                 lang,
-                "{number} 个模型未定价, 免费提供: {some}",
-                "{number} without a price, served free: {some}"
+                "{number} 个模型未定价, 免费提供: {some}{more}",
+                "{number} without a price, served free: {some}{more}"
             );
             let to = ("/console/prices?show=unpriced", lang.say("定价", "Set prices"));
             self.row("wait", lang.say("未定价", "No price"), &words, to);
@@ -114,6 +122,10 @@ impl Needs {
             self.row("wait", lang.say("回调停用", "Webhooks off"), &words, to);
         }
     }
+}
+
+fn i64_of(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn name_of(channel: &ChannelOff) -> String {

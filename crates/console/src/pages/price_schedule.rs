@@ -4,9 +4,7 @@ use crate::lang::Lang;
 use crate::parts::{FormField, FormFields};
 use admin::ops::ability::AbilityView;
 use admin::ops::price::OwnPrice;
-use domain::{PriceRow, Pricing, Ratio, Schedule};
 use maud::{Markup, html};
-use std::sync::Arc;
 
 /// The names of the fields.
 pub(super) const SCHEDULE: [&str; 3] = ["meters", "units", "tiers"];
@@ -55,26 +53,5 @@ pub(super) fn fields(lang: Lang, form: &FormFields<'_>, price: Option<&AbilityVi
                  {\"at\": \"body:/size\", \"is\": \"1792x1024\", \"factor\": 1.67}]",
             )))
         }
-    }
-}
-
-/// The formula of a saved price, before the ratios of group and user.
-pub(super) fn formula_of(price: &AbilityView) -> Option<String> {
-    let [meters, units, tiers] = parts(price);
-    let ratio = |json: &str| json.parse::<Ratio>().ok();
-    let row = PriceRow {
-        fixed_quota: price.fixed_quota,
-        ratio: ratio(price.ratio.get()),
-        completion_ratio: ratio(price.completion_ratio.get()),
-        cache_ratio: ratio(price.cache_ratio.get()),
-        image_ratio: ratio(price.image_ratio.get()),
-        audio_ratio: ratio(price.audio_ratio.get()),
-        min_hold: Some(price.min_hold),
-        max_charge: price.max_charge,
-        schedule: Schedule::parse(meters, units, tiers).ok()?.map(Arc::new),
-    };
-    match Pricing::freeze(Some(&row), Ratio::ONE, Ratio::ONE).ok()? {
-        Pricing::Priced(price) => Some(price.formula()),
-        Pricing::Free => None,
     }
 }

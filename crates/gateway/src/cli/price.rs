@@ -4,6 +4,7 @@ use super::out;
 use super::tools::{CommandContext, Given, done, every_page};
 use admin::ops::ability::{self, AbilityInput};
 use admin::ops::group::{self, GroupInput};
+use admin::ops::price_changes::{self, ImportPreview, RowOutcome};
 use admin::ops::price_table::{self, PriceTable};
 use admin::{Fields, Query};
 use anyhow::Context;
@@ -34,6 +35,9 @@ pub(super) enum Command {
     Import {
         /// The table.
         file: PathBuf,
+        /// Only tell what would change, line by line.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Take the price of a model away: it is free then.
     Delete {
@@ -116,8 +120,11 @@ async fn act(context: &CommandContext, command: Command) -> anyhow::Result<()> {
                 None => std::io::stdout().lock().write_all(&table)?,
             }
         }
-        Command::Import { file } => {
+        Command::Import { file, dry_run } => {
             let table = std::fs::read(&file).with_context(|| shown(&file))?;
+            if dry_run {
+                return show_changes(&done(price_changes::preview(state, actor, &table).await)?);
+            }
             let saved = done(done(PriceTable::parse(&table))?.save(state, actor).await)?;
             out::line(format_args!("{saved} models are priced"));
         }
@@ -155,6 +162,30 @@ impl PriceArgs {
             .with("tiers", self.tiers)
             .fields()
     }
+}
+
+/// What a table would change, a line for each line of it that is not as it is set.
+fn show_changes(preview: &ImportPreview) -> anyhow::Result<()> {
+    for row in preview.rows.iter().filter(|row| row.outcome != RowOutcome::Unchanged) {
+        let changes =
+            row.changes.iter().map(|it| format!("{} {:?} -> {:?}", it.field, it.old, it.new));
+        let said = match &row.problem {
+            Some(problem) => format!("{}: {}", problem.field, problem.en),
+            None => changes.collect::<Vec<_>>().join(", "),
+        };
+        let what = match row.outcome {
+            RowOutcome::New => "new",
+            RowOutcome::Changed => "changed",
+            RowOutcome::Unchanged => "unchanged",
+            RowOutcome::Refused => "refused",
+        };
+        out::line(format_args!("line {} {} {what}: {said}", row.line, row.model_name));
+    }
+    let ImportPreview { new, changed, unchanged, refused, .. } = preview;
+    out::line(format_args!(
+        "{new} new, {changed} changed, {unchanged} unchanged, {refused} refused; nothing was saved"
+    ));
+    Ok(())
 }
 
 fn shown(file: &Path) -> String {

@@ -84,7 +84,21 @@ on_both_databases! {
         let chosen = |page: &str, value: &str| page.contains(&format!("value=\"{value}\" checked"));
         assert!(chosen(&page, "use") && chosen(&page, "usd"), "{page}");
 
-        root.send("/console/prices/edit", &format!("kind=call&{both}")).await.expect(303);
+        // A form that has not seen this price says what it would replace, and asks.
+        let again = format!("kind=call&{both}");
+        let asked = root.send("/console/prices/edit", &again).await.expect(409).text();
+        assert!(asked.contains("m has a price already, which this replaces"), "{asked}");
+        assert!(asked.contains(">1.5 ($3.00/M)</span> → "), "{asked}");
+        assert_eq!(world.admin().get("/api/ability/m").await["ratio"], 1.5);
+        assert!(chosen(&asked, "call"), "what was typed stands in it: {asked}");
+        let seen = between(&asked, "name=\"replaces\" value=\"", "\"").unwrap();
+        world.admin().price("m", json!({ "ratio": 2, "completion_ratio": 5 })).await;
+        let stale = format!("{again}&replaces={seen}");
+        let asked = root.send("/console/prices/edit", &stale).await.expect(409).text();
+        assert!(asked.contains(">2 ($4.00/M)</span> → "), "changed meanwhile: {asked}");
+        let seen = between(&asked, "name=\"replaces\" value=\"", "\"").unwrap();
+        let sure = format!("{again}&replaces={seen}");
+        root.send("/console/prices/edit", &sure).await.expect(303);
         let price = world.admin().get("/api/ability/m").await;
         assert_eq!((&price["fixed_quota"], &price["ratio"]), (&json!(500_000), &json!(null)));
         let page = root.get("/console/prices/edit?model=m").await.expect(200).text();
@@ -99,8 +113,10 @@ on_both_databases! {
         world.admin().price("u", units).await;
         let page = root.get("/console/prices/edit?model=u").await.expect(200).text();
         assert!(chosen(&page, "use"), "{page}");
+        // The form that shows a price changes it without being asked.
+        let opened = between(&page, "name=\"opened\" value=\"", "\"").unwrap();
         let form = "kind=use&unit=usd&model_name=u&prompt_million=&units=%7B%22images%22%3A8%7D";
-        root.send("/console/prices/edit", form).await.expect(303);
+        root.send("/console/prices/edit", &format!("{form}&opened={opened}")).await.expect(303);
         let price = world.admin().get("/api/ability/u").await;
         assert_eq!((&price["units"], &price["ratio"]), (&json!({"images": 8}), &json!(null)));
 

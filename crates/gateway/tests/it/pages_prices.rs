@@ -1,6 +1,6 @@
 //! Prices in the console: what the form shows is what it saves.
 
-use crate::pages::{Browser, PASSWORD, lively, name_of};
+use crate::pages::{Browser, PASSWORD, between, lively, name_of};
 use crate::pages_protocols::form;
 use crate::world::World;
 use testkit::{ROOT_PASSWORD, TestDb, json, on_both_databases};
@@ -28,7 +28,12 @@ on_sqlite! {
         let bad = root.send("/console/prices/edit", &fields("{\"imagos\":7}")).await;
         let page = bad.expect(422).text();
         assert!(page.contains("imagos") && page.contains("images"), "{page}");
-        root.send("/console/prices/edit", &fields("{\"images\":7}")).await.expect(303);
+        let opened = between(&page, "name=\"opened\" value=\"", "\"").unwrap_or_default();
+        assert!(opened.is_empty(), "a form that was sent bare: {page}");
+        let page = root.get("/console/prices/edit?model=m").await.expect(200).text();
+        let opened = between(&page, "name=\"opened\" value=\"", "\"").unwrap();
+        let fields = format!("{}&opened={opened}", fields("{\"images\":7}"));
+        root.send("/console/prices/edit", &fields).await.expect(303);
         let saved = world.admin().get("/api/ability/m").await.to_string();
         for words in ["\"cache_write\":2", "\"images\":7", "\"is\":[\"big\"]"] {
             assert!(saved.contains(words), "{words}: {saved}");
@@ -80,6 +85,124 @@ on_both_databases! {
         assert!(draw["formula"].as_str().unwrap().contains("images × 7"), "{draw}");
         let page = user.get("/console/prices").await.expect(200).text();
         assert!(page.contains("by use · meters · units") && page.contains("images × 7"), "{page}");
+        world.close().await;
+    }
+}
+
+on_both_databases! {
+    async fn a_price_in_dollars_comes_back_as_it_was_typed(db: TestDb) {
+        let world = World::open(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        for (model, prompt, completion, exact) in [
+            ("a", "$0.27", "$1.10", Some("$1.09999998")),
+            ("b", "$3.00", "$10.00", Some("$9.999999")),
+            ("c", "$3.00", "$15.00", None),
+        ] {
+            let price = form(&[
+                ("kind", "use"), ("unit", "usd"), ("model_name", model),
+                ("prompt_million", prompt), ("completion_million", completion),
+            ]);
+            let to = root.send("/console/prices/edit", &price).await.expect(303);
+            let list = root.get(&to.header("location").unwrap()).await.expect(200).text();
+            let said = format!("completion {completion} is {}", exact.unwrap_or("-"));
+            assert_eq!(list.contains(&said), exact.is_some(), "{said}: {list}");
+            assert!(list.contains(completion), "{list}");
+            let page = root.get(&format!("/console/prices/edit?model={model}")).await.text();
+            for (field, value) in [("prompt", prompt), ("completion", completion)] {
+                let field = format!("<input id=\"f-{field}_million\"");
+                let field = between(&page, &field, ">").unwrap();
+                assert!(field.contains(&format!("value=\"{value}\"")), "{field}");
+            }
+            let hint = exact.is_none_or(|exact| page.contains(&format!("{exact}, as ratios")));
+            assert!(hint, "{page}");
+            // What is shown is saved as the same.
+            let opened = between(&page, "name=\"opened\" value=\"", "\"").unwrap();
+            let before = world.admin().get(&format!("/api/ability/{model}")).await;
+            let again = format!("{price}&cached_million=&opened={opened}");
+            root.send("/console/prices/edit", &again).await.expect(303);
+            let after = world.admin().get(&format!("/api/ability/{model}")).await;
+            assert_eq!(before["completion_ratio"], after["completion_ratio"]);
+        }
+        world.close().await;
+    }
+
+    async fn every_model_without_a_price_is_counted_and_listed(db: TestDb) {
+        let world = World::open(db).await;
+        let models: Vec<String> = (0..120).map(|nth| format!("free-{nth:03}")).collect();
+        let models: Vec<&str> = models.iter().map(String::as_str).collect();
+        world.channel(&models, json!({})).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let page = root.get("/console").await.expect(200).text();
+        assert!(page.contains("120 without a price, served free: free-000"), "{page}");
+        let list = root.get("/console/prices?show=unpriced").await.expect(200).text();
+        assert!(list.contains("(120)") && list.contains("1–25 of 120"), "{list}");
+        let last = root.get("/console/prices?show=unpriced&page=5").await.expect(200).text();
+        assert!(last.contains("free-119") && !last.contains("free-099"), "{last}");
+        let one = root.get("/console/prices?show=unpriced&keyword=e-05").await.expect(200).text();
+        assert!(one.contains("free-050") && !one.contains("free-060"), "{one}");
+        world.close().await;
+    }
+
+    async fn a_table_of_prices_is_pasted_seen_and_saved_whole(db: TestDb) {
+        let world = World::open(db).await;
+        let admin = world.admin();
+        admin.price("kept", json!({ "ratio": 1 })).await;
+        admin.price("dear", json!({ "ratio": 3, "completion_ratio": 5 })).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let page = root.get("/console/prices/paste").await.expect(200).text();
+        assert!(page.contains("/api/price/export"), "{page}");
+
+        // Copied from a spreadsheet; one line is no price, so nothing can be saved.
+        let table = "model_name\tratio\tfixed_quota\tcompletion_ratio\n\
+            kept\t1\t\t\ndear\t1.5\t\t5\nfresh\t\t25000\t\nbad\t1,5\t\t\n";
+        let paste = |table: &str, more: &[(&str, &str)]| {
+            form(&[&[("csv", table)], more].concat())
+        };
+        let page = root.send("/console/prices/paste", &paste(table, &[])).await.expect(200).text();
+        let main = between(&page, "<main", "</main>").unwrap();
+        for words in ["1 new · 1 changed · 1 unchanged", "1 refused, so nothing can be saved",
+            ">3 ($6.00/M)</span> → <b class=\"break\">1.5 ($3.00/M)", "25000 ($0.05)",
+            "write a decimal"] {
+            assert!(main.contains(words), "{words}: {main}");
+        }
+        assert!(!main.contains("Save all"), "{main}");
+        let seen = between(&page, "name=\"seen\" value=\"", "\"").unwrap();
+        let forced = paste(table, &[("seen", &seen)]);
+        root.send("/console/prices/paste", &forced).await.expect(200);
+        assert_eq!(admin.get("/api/ability/dear").await["ratio"], 3);
+
+        let table = table.replace("bad\t1,5", "good\t1.5");
+        let page = root.send("/console/prices/paste", &paste(&table, &[])).await.expect(200).text();
+        assert!(page.contains("Save all (3)"), "{page}");
+        let seen = between(&page, "name=\"seen\" value=\"", "\"").unwrap();
+        // What was seen is what is saved: not what another has changed meanwhile.
+        admin.price("dear", json!({ "ratio": 4, "completion_ratio": 5 })).await;
+        let page = root.send("/console/prices/paste", &paste(&table, &[("seen", &seen)])).await;
+        let page = page.expect(200).text();
+        assert!(page.contains("Prices have changed meanwhile"), "{page}");
+        assert_eq!(admin.get("/api/ability/dear").await["ratio"], 4);
+        let seen = between(&page, "name=\"seen\" value=\"", "\"").unwrap();
+        root.send("/console/prices/paste", &paste(&table, &[("seen", &seen)])).await.expect(303);
+        assert_eq!(admin.get("/api/ability/dear").await["ratio"], 1.5);
+        assert_eq!(admin.get("/api/ability/fresh").await["fixed_quota"], 25_000);
+
+        // As the export writes it: nothing changes.
+        let export = root.get("/api/price/export").await.expect(200).text();
+        let page = root.send("/console/prices/paste", &paste(&export, &[])).await;
+        let page = page.expect(200).text();
+        assert!(page.contains("0 new · 0 changed · 4 unchanged"), "{page}");
+        let dir = world.db.dir().join("prices.csv");
+        std::fs::write(&dir, table.replace("1.5", "2")).unwrap();
+        let told = world.server.cli_ok(
+            &["price", "import", dir.to_str().unwrap(), "--dry-run"]
+        ).await;
+        assert!(told.contains("0 new, 2 changed, 2 unchanged, 0 refused"), "{told}");
+        assert!(told.contains("dear changed: ratio \"1.5\" -> \"2\""), "{told}");
+        let user = "username=ann&password=a+good+password&ratio=1&group=default&role=1";
+        root.send("/console/users/new", user).await.expect(303);
+        let ann = Browser::login(&world.server, "ann", PASSWORD).await;
+        ann.send("/console/prices/paste", &paste(&table, &[])).await.expect(403);
+        ann.get("/console/prices/paste").await.expect(403);
         world.close().await;
     }
 }

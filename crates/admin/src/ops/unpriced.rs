@@ -1,0 +1,78 @@
+//! Models that are served without a price.
+
+use crate::page::{Page, PageRequest, Query};
+use crate::{Actor, AdminError, AdminState};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashSet};
+use store::patterns;
+use utoipa::ToSchema;
+
+const SERVED: &str = "SELECT models FROM channels WHERE status = 1";
+const PRICED: &str = "SELECT model_name FROM abilities";
+
+/// A model that an enabled channel serves and that has no price: it is free.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct UnpricedModel {
+    /// The model, or the pattern that channels serve.
+    pub model_name: String,
+    /// How many enabled channels serve it.
+    pub channels: i64,
+}
+
+/// A page of the models without a price, by name. Filter `keyword`.
+///
+/// # Errors
+/// When the role does not reach, or the database fails.
+pub async fn list(
+    state: &AdminState,
+    actor: &Actor,
+    query: &Query,
+    page: PageRequest,
+) -> Result<Page<UnpricedModel>, AdminError> {
+    actor.require_admin()?;
+    let keyword = query.text("keyword").unwrap_or_default().to_lowercase();
+    let mut all = all(state).await?;
+    all.retain(|model| model.model_name.to_lowercase().contains(&keyword));
+    let total = i64::try_from(all.len()).unwrap_or(i64::MAX);
+    let [skip, size] = [page.offset(), page.size].map(|it| usize::try_from(it).unwrap_or(0));
+    let items = all.into_iter().skip(skip).take(size).collect();
+    Ok(Page { items, total, page: page.page, page_size: page.size })
+}
+
+/// All of them, by name.
+pub(super) async fn all(state: &AdminState) -> Result<Vec<UnpricedModel>, AdminError> {
+    Ok(split(state).await?.1)
+}
+
+/// What enabled channels serve, by name: models with a price, and those without.
+pub(super) async fn split(
+    state: &AdminState,
+) -> Result<(Vec<String>, Vec<UnpricedModel>), AdminError> {
+    let mut served: BTreeMap<String, i64> = BTreeMap::new();
+    for row in state.db.read(SERVED, &[]).await? {
+        let text: String = row.get("models")?;
+        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            *served.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    let (mut names, mut globs) = (HashSet::new(), Vec::new());
+    for row in state.db.read(PRICED, &[]).await? {
+        let priced: String = row.get("model_name")?;
+        // Only a pattern prices models by other names than its own.
+        if patterns::is_pattern(&priced) {
+            globs.push(priced.clone());
+        }
+        names.insert(priced);
+    }
+    let (mut priced, mut unpriced) = (Vec::new(), Vec::new());
+    for (model_name, channels) in served {
+        let is_priced = names.contains(&model_name)
+            || globs.iter().any(|pattern| patterns::matches(pattern, &model_name));
+        if is_priced {
+            priced.push(model_name);
+        } else {
+            unpriced.push(UnpricedModel { model_name, channels });
+        }
+    }
+    Ok((priced, unpriced))
+}

@@ -1,0 +1,389 @@
+//! The form of a price: what it comes to while it is typed, and what it replaces, before it is
+//! saved.
+
+use super::price_dollars::{self, MillionPrice};
+use super::price_schedule::SCHEDULE;
+use super::{for_admins, price_schedule};
+use crate::form::{Complaint, Object};
+use crate::lang::{Lang, tell};
+use crate::parts::{self, FormField, FormFields, form_page};
+use crate::shell::{ShellPage, csrf};
+use crate::show;
+use crate::visit::{Handled, Here, Visit, done, step};
+use admin::AdminError;
+use admin::ops::ability::{self, AbilityInput, AbilityView};
+use admin::ops::group;
+use admin::ops::price::{self, PreviewInput, PricePreview};
+use admin::ops::price_changes::{self, PriceFieldChange};
+use domain::Quota;
+use http::StatusCode;
+use maud::{Markup, html};
+
+const ENTRY: &str = "/console/prices";
+
+/// `GET /console/prices/edit?model=`
+pub(crate) async fn edit(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    let price = match visit.asked("model") {
+        "" => None,
+        model => existing(&visit, model).await?,
+    };
+    page(&visit, price.as_ref(), Said::Nothing).await
+}
+
+/// What the form says besides its fields.
+enum Said<'a> {
+    Nothing,
+    /// What is wrong with it.
+    Complaint(&'a Complaint),
+    /// The price that it would replace, with the change of each field: its writer has not seen it.
+    Replaces(&'a AbilityView, Vec<PriceFieldChange>),
+}
+
+/// `POST /console/prices/edit`
+pub(crate) async fn save(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    match saved(&visit).await {
+        Ok(Saved::Price(price)) => {
+            let to = format!("{ENTRY}?saved={}", step(&price.model_name));
+            Ok(done(&visit.then(&to), "saved"))
+        }
+        Ok(Saved::Asks(old, changes)) => page(&visit, None, Said::Replaces(&old, changes)).await,
+        Err(error) => {
+            page(&visit, None, Said::Complaint(&Complaint::of(error, visit.lang())?)).await
+        }
+    }
+}
+
+/// What became of a form.
+enum Saved {
+    Price(AbilityView),
+    /// The model has another price than the one that the form was opened with.
+    Asks(AbilityView, Vec<PriceFieldChange>),
+}
+
+const RATIOS: [&str; 5] =
+    ["ratio", "completion_ratio", "cache_ratio", "image_ratio", "audio_ratio"];
+
+fn object(visit: &Visit) -> Result<Object, AdminError> {
+    let form = &visit.form;
+    let mut object = Object::default().put("model_name", form.text("model_name"));
+    // The page asks which of both it is, and saves nothing of the other.
+    let kind = form.text("kind");
+    if kind != "call" {
+        let in_dollars = (form.text("unit") == "usd").then(|| price_dollars::ratios(form));
+        let dollars = in_dollars.transpose()?;
+        for name in RATIOS {
+            let typed = dollars.as_ref().and_then(|all| all.iter().find(|(it, _)| *it == name));
+            object = match typed {
+                Some((_, ratio)) => object.put_some(name, ratio),
+                None => object.put_some(name, form.text(name)),
+            };
+        }
+    }
+    for name in SCHEDULE {
+        object = object.put_some(name, form.text(name));
+    }
+    let amounts: &[&str] = match kind {
+        "call" => &["fixed_quota"],
+        "use" => &["min_hold", "max_charge"],
+        _ => &["fixed_quota", "min_hold", "max_charge"],
+    };
+    for name in amounts {
+        if let Some(amount) = form.amount(name)? {
+            object = object.put(name, amount);
+        }
+    }
+    Ok(object)
+}
+
+async fn saved(visit: &Visit) -> Result<Saved, AdminError> {
+    let input = AbilityInput::read(object(visit)?.fields()?)?;
+    if let Some(old) = existing(visit, &input.model_name).await? {
+        let changes = price_changes::changes(&old, &input);
+        let seen = [visit.form.text("opened"), visit.form.text("replaces")];
+        if !changes.is_empty() && !seen.contains(&old.mark().as_str()) {
+            // A price that can't be saved has nothing to be asked about.
+            input.check()?;
+            return Ok(Saved::Asks(old, changes));
+        }
+    }
+    Ok(Saved::Price(ability::put(&visit.state, &visit.actor, input).await?))
+}
+
+async fn existing(visit: &Visit, model: &str) -> Result<Option<AbilityView>, AdminError> {
+    match ability::get(&visit.state, model).await {
+        Ok(price) => Ok(Some(price)),
+        Err(AdminError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What each field was and becomes.
+pub(super) fn changes_list(lang: Lang, changes: &[PriceFieldChange]) -> Markup {
+    html! {
+        @for (nth, change) in changes.iter().enumerate() {
+            @if nth > 0 { br; }
+            (parts::field_label(lang, change.field)) ": "
+            span.muted.break { (value(change.field, &change.old)) } " → "
+            b.break { (value(change.field, &change.new)) }
+        }
+    }
+}
+
+/// A cell of a table of prices, with its dollars.
+fn value(field: &str, text: &str) -> String {
+    let dollars = match field {
+        _ if text.is_empty() => return show::NOTHING.to_owned(),
+        "fixed_quota" | "min_hold" | "max_charge" => {
+            text.parse().ok().map(|quota| show::usd(Quota(quota)))
+        }
+        "ratio" => price_dollars::of_prompt(text).map(|price| format!("{}/M", price.meant)),
+        _ => None,
+    };
+    match dollars {
+        Some(dollars) => format!("{text} ({dollars})"),
+        None => text.to_owned(),
+    }
+}
+
+/// The price that the form would replace, and what of it changes.
+fn replaced(lang: Lang, old: &AbilityView, changes: &[PriceFieldChange]) -> Markup {
+    let model = &old.model_name;
+    html! {
+        input type="hidden" name="replaces" value=(old.mark());
+        div.note role="alert" {
+            p { b { (tell!(lang, "{model} 已有价格, 保存会替换它:",
+                "{model} has a price already, which this replaces:")) } }
+            p { (changes_list(lang, changes)) }
+        }
+    }
+}
+
+/// `POST /console/prices/preview`: what the form comes to, while it is typed.
+pub(crate) async fn preview(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    let lang = visit.lang();
+    let part = match previewed(&visit).await {
+        Ok(preview) => html! {
+            code.break { (preview.formula) }
+            p { (preview.calculation) " quota = " b { (show::usd(preview.charge)) } }
+            p.muted { (tell!(lang, "调用前预扣 {}", "held before the call: {}",
+                show::usd(preview.hold))) }
+            @if preview.hold < preview.charge && visit.form.text("max_charge").is_empty() {
+                @let least = show::usd(preview.charge);
+                p.warn { (tell!(lang,
+                    "这样的调用可能使余额低于零; 最低预扣 {least} 可避免。",
+                    "Such a call can take a balance below zero: a least hold of {least} covers it."
+                )) }
+            }
+        },
+        Err(error) => {
+            let complaint = Complaint::of(error, lang)?;
+            html! { p.muted { (parts::said(lang, &complaint)) } }
+        }
+    };
+    Ok(crate::visit::html(StatusCode::OK, part))
+}
+
+async fn previewed(visit: &Visit) -> Result<PricePreview, AdminError> {
+    let form = &visit.form;
+    let mut object = object(visit)?;
+    for name in ["prompt_tokens", "completion_tokens"] {
+        object = object.put_int(name, form.text(name));
+    }
+    for name in ["group", "user"] {
+        object = object.put_some(name, form.text(name));
+    }
+    if form.text("model_name").is_empty() {
+        object = object.put("model_name", "model");
+    }
+    price::preview(&visit.state, &visit.actor, PreviewInput::read(object.fields()?)?).await
+}
+
+/// What the price comes to for a call of this size; asked again while one types.
+fn preview_box(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView>) -> Markup {
+    html! {
+        fieldset {
+            legend { (lang.say("试算", "What it comes to")) }
+            div.pair {
+                (fields.field(FormField::new("prompt_tokens",
+                    lang.say("输入 Tokens", "Prompt tokens"))
+                    .kind("number")
+                    .value("1000")))
+                (fields.field(FormField::new("completion_tokens",
+                    lang.say("输出 Tokens", "Completion tokens"))
+                    .kind("number")
+                    .value("500")))
+                (fields.field(FormField::new("group", lang.say("分组", "Group"))
+                    .list("known-groups")
+                    .hint(lang.say("留空: 倍率 1", "empty: a ratio of 1"))))
+                (fields.field(FormField::new("user", lang.say("用户", "User"))
+                    .hint(lang.say("用户名: 含其倍率与分组", "name: with their ratio and group"))))
+            }
+            div #preview role="status" hx-post="/console/prices/preview"
+                hx-trigger="load, input from:#price-form delay:400ms" hx-include="closest form"
+                hx-swap="innerHTML" {
+                @if let Some(formula) = price.and_then(AbilityView::formula) {
+                    code.break { (formula) }
+                }
+            }
+        }
+    }
+}
+
+async fn page(visit: &Visit, price: Option<&AbilityView>, said: Said<'_>) -> Handled {
+    let lang = visit.lang();
+    let groups = group::names(&visit.state, &visit.actor).await?;
+    // What was typed stands in the form again.
+    let asks = Complaint::default();
+    let (complaint, typed) = match &said {
+        Said::Nothing => (None, None),
+        Said::Complaint(complaint) => (Some(*complaint), Some(*complaint)),
+        Said::Replaces(..) => (None, Some(&asks)),
+    };
+    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint: typed };
+    let model = price.map_or_else(|| visit.asked("model"), |price| &price.model_name);
+    let opened = price.map(AbilityView::mark);
+    let opened = opened.unwrap_or_else(|| visit.form.text("opened").to_owned());
+    let save = match said {
+        Said::Replaces(..) => lang.say("替换价格", "Replace the price"),
+        _ => lang.say("保存价格", "Save the price"),
+    };
+    let body = html! {
+        form.form #price-form method="post" action="/console/prices/edit" {
+            (csrf(visit))
+            (visit.then_field())
+            (parts::datalist("known-groups", groups.iter().map(String::as_str)))
+            input type="hidden" name="opened" value=(opened);
+            (parts::complaint(lang, complaint))
+            @if let Said::Replaces(old, changes) = &said { (replaced(lang, old, changes)) }
+            (fields.field(FormField::new("model_name", lang.say("模型", "Model"))
+                .required()
+                .value(model)))
+            (fields.ways(("kind", lang.say("计价", "Priced")), kind_of(price), &[
+                ("use", lang.say("按量", "by use")),
+                ("call", lang.say("按次", "per call")),
+            ]))
+            (ratio_fields(lang, &fields, price))
+            (amount_fields(lang, &fields, price))
+            (preview_box(lang, &fields, price))
+            (price_schedule::fields(lang, &fields, price))
+            div.buttons {
+                button.primary { (save) }
+                a.button href=(ENTRY) { (lang.say("取消", "Cancel")) }
+            }
+        }
+    };
+    let title = match price {
+        Some(price) => tell!(lang, "{} 的价格", "Price of {}", price.model_name),
+        None => lang.say("新建价格", "New price").to_owned(),
+    };
+    let page = ShellPage::new(title, ENTRY);
+    if matches!(said, Said::Replaces(..)) {
+        return Ok(page.status(StatusCode::CONFLICT).show(visit, body));
+    }
+    Ok(form_page(visit, page, complaint, body))
+}
+
+fn kind_of(price: Option<&AbilityView>) -> &'static str {
+    let by_use = |price: &AbilityView| {
+        let fixed = price.fixed_quota;
+        fixed.is_none_or(|quota| quota.0 == 0 && price.ratio.get() != "null")
+    };
+    if price.is_none_or(by_use) { "use" } else { "call" }
+}
+
+/// The fields of prices in dollars a million tokens, which is how vendors list them.
+fn dollar_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView>) -> Markup {
+    let prices = price.filter(|price| price.ratio.get() != "null").map(price_dollars::of_row);
+    let [prompt, completion, cached] =
+        prices.unwrap_or_default().map(|price| price.unwrap_or_default());
+    let hint = |price: &MillionPrice, plain: &str| match &price.exact {
+        Some(exact) => {
+            tell!(lang, "实为 {exact}: 倍率有六位小数", "{exact}, as ratios have six places")
+        }
+        None => plain.to_owned(),
+    };
+    let as_prompt = lang.say("留空: 同输入", "empty: as the prompt");
+    html! {
+        div.pair.in-dollars {
+            (fields.field(FormField::new("prompt_million", lang.say("输入 $/M", "Prompt $/M"))
+                .amount()
+                .value(&prompt.meant)
+                .hint(lang.say("每百万 Tokens 的美元", "dollars a million tokens"))))
+            (fields.field(FormField::new("completion_million",
+                    lang.say("输出 $/M", "Completion $/M"))
+                .amount()
+                .value(&completion.meant)
+                .hint(&hint(&completion, as_prompt))))
+            (fields.field(FormField::new("cached_million", lang.say("缓存 $/M", "Cached $/M"))
+                .amount()
+                .value(&cached.meant)
+                .hint(&hint(&cached, as_prompt))))
+        }
+    }
+}
+
+fn ratio_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView>) -> Markup {
+    let now = |read: fn(&AbilityView) -> &str| {
+        price.map(read).filter(|ratio| *ratio != "null").unwrap_or_default()
+    };
+    let words = |name, label, value| fields.field(FormField::new(name, label).value(value));
+    html! {
+        fieldset.by-use {
+            legend { (lang.say("按量", "By use")) }
+            (fields.ways(("unit", lang.say("单位", "In")), price_dollars::unit_of(price), &[
+                ("usd", lang.say("美元/百万 Tokens", "dollars a million tokens")),
+                ("ratio", lang.say("倍率", "ratios")),
+            ]))
+            (dollar_fields(lang, fields, price))
+            div.in-ratios { (fields.field(FormField::new("ratio", lang.say("倍率", "Ratio"))
+                .value(now(|price| price.ratio.get()))
+                .hint(lang.say(
+                    "每个输入 Token 的额度; 1 = 每百万 $2, 0.5 = 每百万 $1",
+                    "quota a prompt token; 1 is $2 a million, 0.5 is $1 a million"
+                )))) }
+            div.pair.in-ratios {
+                (words("completion_ratio", lang.say("输出倍率", "Completion ratio"),
+                    now(|price| price.completion_ratio.get())))
+                (words("cache_ratio", lang.say("缓存倍率", "Cache ratio"),
+                    now(|price| price.cache_ratio.get())))
+            }
+            div.pair {
+                (words("image_ratio", lang.say("图像倍率", "Image ratio"),
+                    now(|price| price.image_ratio.get())))
+                (words("audio_ratio", lang.say("音频倍率", "Audio ratio"),
+                    now(|price| price.audio_ratio.get())))
+            }
+            p.hint { (lang.say("相对于输入 Token; 留空为 1", "worth in prompt tokens; empty: 1")) }
+        }
+    }
+}
+
+fn amount_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView>) -> Markup {
+    let fixed = price.and_then(|price| price.fixed_quota).map(show::usd).unwrap_or_default();
+    let least = price.map(|price| show::usd(price.min_hold)).unwrap_or_default();
+    let most = price.and_then(|price| price.max_charge).map(show::usd).unwrap_or_default();
+    html! {
+        div.per-call {
+            (fields.field(FormField::new("fixed_quota", lang.say("按次价格", "Price of a call"))
+                .amount()
+                .value(&fixed)
+                .hint(lang.say("美元, 如 $0.02", "dollars, like $0.02"))))
+        }
+        div.pair.by-use {
+            (fields.field(FormField::new("min_hold", lang.say("最低预扣", "Least hold"))
+                .amount()
+                .value(&least)
+                .hint(lang.say("按量模型调用前预扣的美元", "dollars held before a call by use"))))
+            (fields.field(FormField::new("max_charge", lang.say("最高收费", "Largest charge"))
+                .amount()
+                .value(&most)
+                .hint(lang.say(
+                    "按量模型单次调用最多收取的美元 (乘分组与用户倍率前); 留空不限",
+                    "dollars that a call by use may charge, before group and user; empty: no bound"
+                ))))
+        }
+    }
+}

@@ -99,6 +99,10 @@ const SUMMARIES: &[(&str, &str)] = &[
     ("Set it", "设置"),
     ("Settings of this node", "本节点的设置"),
     ("Settle a task now", "立即结算任务"),
+    (
+        "Start the check in the background, unless one is under way",
+        "在后台开始核对账目; 已在进行则不重复",
+    ),
     ("Sums", "合计"),
     ("Tasks, newest first", "任务, 最新的在前"),
     ("The caller's tasks over all models, newest first", "自己所有模型的任务, 最新的在前"),
@@ -148,6 +152,10 @@ const SUMMARIES: &[(&str, &str)] = &[
     ("When the caller is told of a low balance", "何时提醒自己余额不足"),
     ("When this node last found that the books balance", "本节点最近一次核对无误的时间"),
     ("Where one is logged in", "自己的登录会话"),
+    (
+        "Whether a check is under way on this node, and the last one",
+        "本节点是否正在核对账目, 以及上次的结果",
+    ),
     (
         "Which groups reach a channel with which of its models, and the price",
         "哪些分组能用渠道的哪些模型, 及价格",

@@ -29,6 +29,10 @@ pub struct HoldStory {
     pub hold_id: Uuid,
     /// The owner of the balance.
     pub user_id: i64,
+    /// The key that called; 0 or none: not known.
+    pub key_id: Option<i64>,
+    /// Number of the task that it was held for, where there is one.
+    pub task: Option<i64>,
     /// Requested model.
     pub model: String,
     /// Channel that was tried last.
@@ -42,6 +46,8 @@ pub struct HoldStory {
     pub held_by: &'static str,
     /// The amount charged.
     pub charged: Quota,
+    /// What of it was given back since.
+    pub refunded: Quota,
     /// The frozen price.
     #[schema(value_type = Object)]
     pub price: serde_json::Value,
@@ -75,6 +81,8 @@ pub struct JournalLine {
     pub delta: Quota,
     /// Tokens of the prompt.
     pub prompt_tokens: i64,
+    /// Those of them that came from the upstream's cache.
+    pub cached_tokens: i64,
     /// Tokens of the completion.
     pub completion_tokens: i64,
     /// Its description.
@@ -126,8 +134,8 @@ async fn of_request(db: &Db, request_id: &str) -> Result<Option<Explanation>, St
     let params = [Value::Text(request_id.to_owned())];
     let open = db
         .read(
-            "SELECT h.id AS hold_id, h.user_id, h.model_name, h.channel_id, h.amount AS held,
-                    p.price
+            "SELECT h.id AS hold_id, h.user_id, h.key_id, h.model_name, h.channel_id,
+                    h.amount AS held, p.price
              FROM holds h LEFT JOIN price_snapshots p ON p.id = h.price_id
              WHERE h.request_id = $1 ORDER BY h.id LIMIT 100",
             &params,
@@ -135,8 +143,8 @@ async fn of_request(db: &Db, request_id: &str) -> Result<Option<Explanation>, St
         .await?;
     let sql = format!(
         "SELECT l.id, l.created_at, l.type, l.quota, l.delta, l.prompt_tokens,
-                l.completion_tokens, l.content, l.other, l.hold_id, l.user_id, l.model_name,
-                l.channel_id, l.held, p.price
+                l.completion_tokens, l.content, l.other, l.hold_id, l.user_id,
+                l.token_id AS key_id, l.model_name, l.channel_id, l.held, p.price
          FROM logs l LEFT JOIN price_snapshots p ON p.id = l.price_id
          WHERE l.request_id = $1 AND l.request_id <> '' AND l.hold_id IS NOT NULL
          ORDER BY l.id {LINES_MAX}"
@@ -160,10 +168,13 @@ async fn of_request(db: &Db, request_id: &str) -> Result<Option<Explanation>, St
     if stories.is_empty() {
         return Ok(None);
     }
-    for story in stories.values_mut().filter(|story| story.state == "released") {
-        let sql = "SELECT fail_reason FROM tasks WHERE uid = $1";
+    for story in stories.values_mut() {
+        let sql = "SELECT id, fail_reason FROM tasks WHERE uid = $1";
         if let Some(task) = db.read(sql, &[Value::Uuid(story.hold_id)]).await?.first() {
-            story.fail_reason = task.get("fail_reason")?;
+            story.task = Some(task.get("id")?);
+            if story.state == "released" {
+                story.fail_reason = task.get("fail_reason")?;
+            }
         }
     }
     let request_id = request_id.to_owned();
@@ -180,12 +191,15 @@ fn story(row: &Row) -> Result<HoldStory, StoreError> {
     Ok(HoldStory {
         hold_id,
         user_id: row.get("user_id")?,
+        key_id: row.get("key_id")?,
+        task: None,
         model: row.get("model_name")?,
         channel_id: row.get("channel_id")?,
         state: "held",
         held,
         held_by: held_by(frozen.as_ref(), held),
         charged: Quota::ZERO,
+        refunded: Quota::ZERO,
         formula: frozen.as_ref().map(FrozenPrice::formula).unwrap_or_default(),
         price,
         calculation: String::new(),
@@ -212,6 +226,10 @@ impl HoldStory {
                     _ => format!("{} ({})", line.quota, line.content),
                 };
             }
+            // Given back by an operator; what a settlement leaves of its hold moves nothing.
+            "refund" if self.state == "settled" => {
+                self.refunded = self.refunded.sum_with(line.delta);
+            }
             // Of a call, or of a task, that was released.
             "error" | "refund" if !is_open && self.state == "held" => {
                 let unknown = line.content == UNKNOWN_OUTCOME && line.kind == "error";
@@ -232,8 +250,17 @@ impl HoldStory {
     }
 }
 
+impl HoldStory {
+    /// What the call has cost in the end.
+    #[must_use]
+    pub fn cost(&self) -> Quota {
+        Quota(self.charged.0.saturating_sub(self.refunded.0))
+    }
+}
+
 fn line(row: &Row) -> Result<JournalLine, StoreError> {
     Ok(JournalLine {
+        cached_tokens: detailed(row)?.map_or(0, |usage| usage.cached_tokens),
         id: row.get("id")?,
         at_ms: row.get::<UnixMs>("created_at")?.0,
         kind: row.get("type")?,
@@ -270,12 +297,16 @@ fn is_by_formula(content: &str) -> bool {
     note.is_empty() || ChargeNote::is_of_bound(note)
 }
 
+/// The usage of a line, where its details have one.
+fn detailed(row: &Row) -> Result<Option<Usage>, StoreError> {
+    let other: Option<serde_json::Value> = row.get("other")?;
+    let usage = other.and_then(|mut other| other.get_mut("usage").map(serde_json::Value::take));
+    Ok(usage.and_then(|usage| serde_json::from_value(usage).ok()))
+}
+
 /// The formula with the numbers of a line.
 fn calculation(price: &FrozenPrice, row: &Row, charged: Quota) -> Result<String, StoreError> {
-    let other: Option<serde_json::Value> = row.get("other")?;
-    let detailed = other.and_then(|mut other| other.get_mut("usage").map(serde_json::Value::take));
-    let detailed: Option<Usage> = detailed.and_then(|usage| serde_json::from_value(usage).ok());
-    let usage = match detailed {
+    let usage = match detailed(row)? {
         Some(usage) => usage,
         None => Usage {
             prompt_tokens: row.get("prompt_tokens")?,

@@ -146,6 +146,20 @@ pub(super) async fn audit(
     one(proofs::ledger(&state, &actor).await?)
 }
 
+pub(super) async fn start_audit(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+) -> ApiResult {
+    one(proofs::start(&state, &actor)?)
+}
+
+pub(super) async fn audit_state(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+) -> ApiResult {
+    one(proofs::standing(&state, &actor)?)
+}
+
 pub(super) async fn explain(
     State(state): State<AdminState>,
     CallingActor(actor): CallingActor,

@@ -27,7 +27,7 @@ mod webhook;
 
 use crate::ops::ability::{AbilityInput, AbilityView};
 use crate::ops::attention::Attention;
-use crate::ops::audit::{AuditRun, CleanAudit};
+use crate::ops::audit::{AuditRun, AuditState, CleanAudit};
 use crate::ops::batch::{BatchRequest, BatchResult};
 use crate::ops::channel::{
     ChannelFilter, ChannelInput, ChannelReach, ChannelView, NodeTraffic, Probe, UpstreamModels,
@@ -151,12 +151,6 @@ fn admin_routes() -> CallTable {
             journal::actions,
             page::<LogView>(ACTIONS).filters(LogFilter::read),
         )
-        .get("/api/audit/ledger", journal::audit, one::<AuditReport>("Check the conservation"))
-        .get(
-            "/api/audit/ledger/last",
-            journal::last_audit,
-            one::<AuditRun>("The last check that this node made"),
-        )
         .on(
             &[Put],
             "/api/notice",
@@ -166,7 +160,28 @@ fn admin_routes() -> CallTable {
         .get("/api/attention", usage::attention, one::<Attention>("What needs a look now"))
         .get("/api/usage", usage::series, series("Usage over time"))
         .get("/api/usage/models", usage::models, ranking("The models that cost most"));
-    redemptions(users(prices(protocols(channels(table)))))
+    redemptions(users(prices(protocols(channels(audits(table))))))
+}
+
+/// Checks of the books.
+fn audits(table: CallTable) -> CallTable {
+    table
+        .get("/api/audit/ledger", journal::audit, one::<AuditReport>("Check the conservation"))
+        .post(
+            "/api/audit/ledger",
+            journal::start_audit,
+            one::<AuditState>("Start the check in the background, unless one is under way"),
+        )
+        .get(
+            "/api/audit/ledger/state",
+            journal::audit_state,
+            one::<AuditState>("Whether a check is under way on this node, and the last one"),
+        )
+        .get(
+            "/api/audit/ledger/last",
+            journal::last_audit,
+            one::<AuditRun>("The last check that this node made"),
+        )
 }
 
 /// Codes that are worth quota. Administrators create them; any user can redeem one.

@@ -1,9 +1,10 @@
 //! Proofs: that no quota was lost, and how one charge came about.
 
 use crate::{Actor, AdminError, AdminState, exact};
+use domain::{Fault, UnixMs};
 use ledger::{AuditReport, Explanation};
 use serde::Serialize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use utoipa::ToSchema;
 
 /// Longest id that is looked up.
@@ -20,32 +21,128 @@ pub struct AuditRun {
     pub report: AuditReport,
 }
 
-/// The last check of this node.
+/// The checks of this node: the last one, and whether one is under way.
 #[derive(Clone, Debug, Default)]
-pub struct LastAudit(Arc<Mutex<Option<Arc<AuditRun>>>>);
+pub struct LastAudit(Arc<Mutex<Checks>>);
+
+#[derive(Debug, Default)]
+struct Checks {
+    /// Since when one that was started in the background is under way.
+    running_since: Option<UnixMs>,
+    last: Option<Arc<AuditRun>>,
+    /// Why the last one in the background could not be made.
+    failed: Option<AuditFailure>,
+}
 
 impl LastAudit {
-    pub(super) fn get(&self) -> Option<Arc<AuditRun>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn checks(&self) -> MutexGuard<'_, Checks> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, run: AuditRun) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(run));
+    pub(super) fn get(&self) -> Option<Arc<AuditRun>> {
+        self.checks().last.clone()
+    }
+
+    /// Notes that one begins; `false` where one is under way.
+    fn begin(&self, now: UnixMs) -> bool {
+        let mut checks = self.checks();
+        let begins = checks.running_since.is_none();
+        checks.running_since.get_or_insert(now);
+        begins
     }
 }
 
-/// The conservation check over all accounts.
+/// Ends a check in the background, also one that panics or is dropped as the process stops.
+struct Running(LastAudit);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.checks().running_since = None;
+    }
+}
+
+/// Where the checks of this node stand.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct AuditState {
+    /// Since when one is under way, in seconds since 1970; none: none is.
+    pub running_since: Option<i64>,
+    /// The last one that was made since the node's start.
+    pub last: Option<AuditRun>,
+    /// Why the last one that was started could not be made, if it could not.
+    pub failed: Option<AuditFailure>,
+}
+
+/// Why a check could not be made.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct AuditFailure {
+    /// In Chinese.
+    pub zh: String,
+    /// In English.
+    pub en: String,
+}
+
+/// The conservation check over all accounts, while the caller waits.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn ledger(state: &AdminState, actor: &Actor) -> Result<AuditReport, AdminError> {
     actor.require_admin()?;
+    checked(state).await
+}
+
+async fn checked(state: &AdminState) -> Result<AuditReport, AdminError> {
     let began = state.clock.now();
     let report = ledger::audit(&state.db, began).await?;
     let took_ms = state.clock.now().since_ms(began);
     let run = AuditRun { at: exact::seconds(began), took_ms, report: report.clone() };
-    state.last_audit.set(run);
+    let mut checks = state.last_audit.checks();
+    (checks.last, checks.failed) = (Some(Arc::new(run)), None);
     Ok(report)
+}
+
+/// Starts a check in the background, and tells where it stands. While one is under way, it is that
+/// one: over millions of lines a check takes longer than a proxy or a reader waits.
+///
+/// # Errors
+/// When the role does not reach.
+pub fn start(state: &AdminState, actor: &Actor) -> Result<AuditState, AdminError> {
+    actor.require_admin()?;
+    if state.last_audit.begin(state.clock.now()) {
+        let (state, running) = (state.clone(), Running(state.last_audit.clone()));
+        state.jobs.clone().spawn(async move {
+            // It writes nothing, so a stop need not wait for it.
+            let made = tokio::select! {
+                made = checked(&state) => made,
+                () = state.events.stopped() => return,
+            };
+            if let Err(error) = made {
+                let fault = Fault::from(error);
+                tracing::error!(
+                    target: "custompass",
+                    event = "audit_failed",
+                    error = %fault.en,
+                    cause = %fault.cause_chain(),
+                );
+                let Fault { zh, en, .. } = fault;
+                running.0.checks().failed = Some(AuditFailure { zh, en });
+            }
+        });
+    }
+    standing(state, actor)
+}
+
+/// Where the checks of this node stand.
+///
+/// # Errors
+/// When the role does not reach.
+pub fn standing(state: &AdminState, actor: &Actor) -> Result<AuditState, AdminError> {
+    actor.require_admin()?;
+    let checks = state.last_audit.checks();
+    Ok(AuditState {
+        running_since: checks.running_since.map(exact::seconds),
+        last: checks.last.as_deref().cloned(),
+        failed: checks.failed.clone(),
+    })
 }
 
 /// The last check that this node made since its start, if it made one.

@@ -137,6 +137,11 @@ impl EventHub {
         self.0.stop.cancel();
     }
 
+    /// Waits until the process stops.
+    pub(super) async fn stopped(&self) {
+        self.0.stop.cancelled().await;
+    }
+
     fn enter(&self, state: &AdminState, user: UserId) -> Option<Seat> {
         let mut followers = self.0.followers.lock().unwrap_or_else(PoisonError::into_inner);
         let own = followers.streams.get(&user).copied().unwrap_or(0);

@@ -13,15 +13,30 @@ use serde_json::Value;
 
 const ENTRY: &str = "/console/audit";
 
+/// How often a page asks while a check is under way.
+const EVERY: &str = "every 1s";
+
 /// `GET /console/audit`
 pub(crate) async fn show(Here(visit): Here) -> Handled {
     let lang = visit.lang();
-    let last = audit::last(&visit.state, &visit.actor)?;
+    let checks = audit::standing(&visit.state, &visit.actor)?;
+    let running = checks.running_since;
     let body = html! {
-        @match &last {
-            Some(run) => (report(lang, run)),
-            None => (parts::empty(lang.say("本节点启动后还没有核对过账目。",
-                "This node has not checked the books since its start."), None)),
+        div #proof hx-get=[running.map(|_| ENTRY)] hx-trigger=[running.map(|_| EVERY)]
+            hx-target="this" hx-select="#proof" hx-swap="outerHTML" {
+            @if let Some(since) = running { (under_way(lang, since)) }
+            @else if let Some(fault) = &checks.failed {
+                p.complaint role="alert" {
+                    (lang.say("核对未能完成: ", "The check could not be made: "))
+                    (lang.say(&fault.zh, &fault.en))
+                }
+            }
+            @match &checks.last {
+                Some(run) => (report(lang, run)),
+                None if running.is_some() => {},
+                None => (parts::empty(lang.say("本节点启动后还没有核对过账目。",
+                    "This node has not checked the books since its start."), None)),
+            }
         }
         p.muted.small {
             (lang.say(
@@ -38,9 +53,24 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
     Ok(ShellPage::new(lang.say("审计", "Audit"), ENTRY).beside(beside).show(&visit, body))
 }
 
-/// `POST /console/audit/run`
+/// A check is under way: this page follows it, and another click is the same check.
+fn under_way(lang: Lang, since: i64) -> Markup {
+    html! {
+        p.note role="status" {
+            (parts::state("wait", lang.say("正在核对", "Checking the books")))
+            " · " (lang.say("开始于", "since")) " " (show::ago(since))
+            br;
+            span.muted { (lang.say(
+                "完成后本页自动更新, 也可以离开; 流水越多越久。",
+                "This page shows when it is done, and may be left: more lines take longer.",
+            )) }
+        }
+    }
+}
+
+/// `POST /console/audit/run`: starts the check, which goes on in the background.
 pub(crate) async fn run(Here(visit): Here) -> Handled {
-    audit::ledger(&visit.state, &visit.actor).await?;
+    audit::start(&visit.state, &visit.actor)?;
     Ok(go_to(ENTRY))
 }
 

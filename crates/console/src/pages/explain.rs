@@ -9,8 +9,8 @@ use crate::{formula, notes, parts, show};
 use admin::AdminError;
 use admin::ops::log::balance;
 use admin::ops::recent::{RecentCallView, RecentState};
-use admin::ops::{audit, user};
-use domain::{Quota, UserId};
+use admin::ops::{audit, token, user};
+use domain::{KeyId, Quota, UserId};
 use http::StatusCode;
 use ledger::{Explanation, HoldStory, JournalLine};
 use maud::{Markup, html};
@@ -60,11 +60,13 @@ async fn explained(visit: &Visit, story: &Explanation, calls: &[RecentCallView])
         div.sr #as-text { (as_text(story)) }
     };
     let charged = story.holds.iter().find(|hold| hold.charged.0 > 0);
+    // What was given back already is not offered again.
+    let refundable = story.holds.iter().find(|hold| hold.cost().0 > 0);
     let beside = html! {
         span.mono.muted.break { (story.request_id) }
         span.space {}
-        @if let Some(hold) = charged.filter(|_| visit.is_admin()) {
-            @let refund = format!("refund={}&amount={}q", step(&story.request_id), hold.charged.0);
+        @if let Some(hold) = refundable.filter(|_| visit.is_admin()) {
+            @let refund = format!("refund={}&amount={}q", step(&story.request_id), hold.cost().0);
             a.button href={ "/console/users/" (hold.user_id) "/adjust?" (refund) } {
                 (lang.say("退款…", "Refund…"))
             }
@@ -201,7 +203,12 @@ async fn facts(
     };
     let channel = recent::channel_link(visit, hold.channel_id).await;
     let took = hold.closed_at_ms.map(|closed| closed - hold.created_at_ms);
-    let (kind, word) = state_of(lang, hold.state);
+    let (kind, word) = match hold.refunded.0 {
+        0 => state_of(lang, hold.state),
+        _ if hold.cost().0 > 0 => ("on", lang.say("已结算, 部分退款", "settled, refunded in part")),
+        _ => ("off", lang.say("已结算, 全部退款", "settled, and refunded")),
+    };
+    let key = key_name(visit, hold).await?;
     let usage = hold.lines.iter().find(|line| line.prompt_tokens + line.completion_tokens > 0);
     Ok(html! {
         dl.facts {
@@ -214,6 +221,13 @@ async fn facts(
                         (names.get(&owner).map_or("?", String::as_str))
                     }
                 } @else { (names.get(&owner).map_or("?", String::as_str)) }
+                @if let Some((id, name)) = &key {
+                    span.muted { " · " (lang.say("令牌", "key")) " " }
+                    @match name {
+                        Some(name) => a href={ "/console/keys/" (id.0) "/edit" } { (name) },
+                        None => span.muted { "#" (id.0) " " (lang.say("(已删除)", "(deleted)")) },
+                    }
+                }
             }
             dt { (lang.say("模型", "Model")) }
             dd {
@@ -226,17 +240,60 @@ async fn facts(
             }
             @if let Some(usage) = usage {
                 dt { (lang.say("用量", "Usage")) }
-                dd { (tell!(lang, "输入 {} · 输出 {} Tokens", "{} prompt · {} completion tokens",
-                    show::count(usage.prompt_tokens), show::count(usage.completion_tokens))) }
+                dd { (used(lang, usage)) }
+            }
+            @if let Some(task) = hold.task {
+                dt { (lang.say("任务", "Task")) }
+                dd { a href={ "/console/tasks/" (task) } { "#" (task) }
+                    span.muted { " · " (lang.say("含其回调投递", "with the webhooks about it")) } }
             }
             @if !hold.fail_reason.is_empty() {
                 dt { (lang.say("失败原因", "Failed")) } dd {
                     (notes::failure(lang, &hold.fail_reason))
                 }
             }
-            dt { (lang.say("费用", "Charge")) } dd { b { (show::money(hold.charged)) } }
+            dt { (lang.say("费用", "Charge")) }
+            dd {
+                b { (show::money(hold.cost())) }
+                @if hold.refunded.0 != 0 {
+                    @let (charged, back) = (show::usd(hold.charged), show::usd(hold.refunded));
+                    span.muted { " · " (tell!(lang, "收取 {charged}, 退款 {back}",
+                        "charged {charged}, refunded {back}")) }
+                }
+            }
         }
     })
+}
+
+/// The key that called, and its name while there is one.
+async fn key_name(
+    visit: &Visit,
+    hold: &HoldStory,
+) -> Result<Option<(KeyId, Option<String>)>, AdminError> {
+    let Some(id) = hold.key_id.filter(|id| *id > 0).map(KeyId) else { return Ok(None) };
+    match token::get(&visit.state, &visit.actor, id).await {
+        Ok(key) if key.name.is_empty() => Ok(Some((id, Some(format!("#{id}"))))),
+        Ok(key) => Ok(Some((id, Some(key.name)))),
+        Err(AdminError::NotFound { .. }) => Ok(Some((id, None))),
+        Err(error) => Err(error),
+    }
+}
+
+fn used(lang: Lang, line: &JournalLine) -> String {
+    let [prompt, cached, completion] =
+        [line.prompt_tokens, line.cached_tokens, line.completion_tokens].map(show::count);
+    match line.cached_tokens {
+        0 => tell!(
+            lang,
+            "输入 {prompt} · 输出 {completion} Tokens",
+            "{prompt} prompt · {completion} completion tokens"
+        ),
+        _ => tell!(
+            lang,
+            "输入 {prompt} (其中缓存 {cached}) · 输出 {completion} Tokens",
+            "{prompt} prompt, {cached} of them cached · {completion} completion tokens"
+        ),
+    }
 }
 
 /// Why a hold was given back: in the journal's word, and, while it is remembered, in detail.
@@ -305,10 +362,16 @@ fn waterfall(lang: Lang, hold: &HoldStory) -> Markup {
         let more = lang.say("超出预扣", "Beyond hold");
         rows.push((more, "beyond", width(hold.held.0), Quota(-back), ""));
     }
+    if hold.refunded.0 > 0 {
+        let word = lang.say("退款", "Refunded");
+        rows.push((word, "back", width(hold.cost().0), hold.refunded, ""));
+    }
     let height = 34 * rows.len() + 6;
     html! {
         svg.fall viewBox={ "0 0 860 " (height) } role="img"
-            aria-label=(lang.say("预扣、结算与退还的金额", "what was held, charged and released")) {
+            aria-label=(lang.say(
+                "预扣、结算、退还与退款的金额", "what was held, charged, released and refunded"
+            )) {
             line.axis x1="90" x2="90" y1="2" y2=(height - 4) {}
             @for (nth, (label, class, from, quota, note)) in rows.iter().enumerate() {
                 text.muted x="0" y=(34 * nth + 22) { (label) }
@@ -369,12 +432,13 @@ fn as_text(story: &Explanation) -> String {
     let mut text = format!("request {}\n", story.request_id);
     for hold in &story.holds {
         text.push_str(&format!(
-            "model {}  {}  held {} charged {} ({})\nformula {}\n{}\n",
+            "model {}  {}  held {} charged {} ({}) refunded {}\nformula {}\n{}\n",
             hold.model,
             hold.state,
             hold.held,
             hold.charged,
             show::usd(hold.charged),
+            hold.refunded,
             hold.formula,
             hold.calculation,
         ));

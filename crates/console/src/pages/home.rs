@@ -1,6 +1,7 @@
 //! A user's first page: the balance, what is left, and where it went.
 
 use super::overview::{lines, models_table, request, sums};
+use super::users::on_hold;
 use super::{notice as notice_page, play};
 use crate::parts::{self, ranges, tile};
 use crate::shell::ShellPage;
@@ -28,6 +29,7 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
         (notice_page::shown(visit.lang(), &told))
         div.tiles {
             (tile("/console/statements", visit.say("余额", "Balance"), &show::money(own.quota)))
+            (on_hold(&visit, &own))
             (tile(&charges, visit.say("消耗", "Spent"), &show::money(sums.spent)))
             (tile(&charges, visit.say("计费调用", "Charged calls"),
                 &html! { (show::count(sums.calls)) }))

@@ -11,15 +11,20 @@ use admin::ops::log::usage::{self, ModelUsage, Step, UsageRequest, UsageSeries};
 use domain::{DAY_MS, HOUR_MS, Quota, UnixMs};
 use maud::{Markup, html};
 
-/// The usage request for the range in the address: whole steps, so that the lines of the log that
-/// a number leads to are those that it counts.
+/// The usage request for the range in the address.
 pub(super) fn request(visit: &Visit) -> UsageRequest {
+    match range(visit) {
+        "24h" => request_of(visit, 1),
+        "7d" => request_of(visit, 7),
+        _ => request_of(visit, 30),
+    }
+}
+
+/// The usage request for the last days: whole steps, so that the lines of the log that a number
+/// leads to are those that it counts.
+pub(super) fn request_of(visit: &Visit, days: i64) -> UsageRequest {
     let now = visit.state.clock.now();
-    let (step, step_ms, days) = match range(visit) {
-        "24h" => (Step::Hour, HOUR_MS, 1),
-        "7d" => (Step::Hour, HOUR_MS, 7),
-        _ => (Step::Day, DAY_MS, 30),
-    };
+    let (step, step_ms) = if days > 7 { (Step::Day, DAY_MS) } else { (Step::Hour, HOUR_MS) };
     let start = UnixMs((now.0 - days * DAY_MS).div_euclid(step_ms) * step_ms);
     let filter = LogFilter { start_at: Some(start), ..LogFilter::default() };
     UsageRequest { filter, step, top: 8 }

@@ -1,16 +1,18 @@
 //! Users: the list, one user with the journal and its running balance, and what changes them.
 
 use super::batch::{self, BatchList};
-use super::{for_admins, log as log_page};
+use super::{for_admins, log as log_page, overview};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, action, chosen, filters, on_or_off, pager, typed};
 use crate::shell::ShellPage;
 use crate::visit::{Handled, Here, Visit, step};
 use crate::{notes, show};
 use admin::ops::group;
+use admin::ops::log::usage::{self, UsageRequest};
 use admin::ops::log::{self, LogFilter, LogView, balance};
+use admin::ops::token;
 use admin::ops::user::{self, UserView};
-use admin::{AdminError, PageRequest, ROLE_ADMIN, ROLE_ROOT};
+use admin::{AdminError, PageRequest, Query, ROLE_ADMIN, ROLE_ROOT};
 use axum::extract::Path;
 use domain::{Quota, UserId};
 use maud::{Markup, html};
@@ -146,12 +148,16 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let (state, lang) = (&visit.state, visit.lang());
     let user = user::get(state, UserId(id)).await?;
     let journal = Journal::read(&visit, user.id).await?;
+    let keys = keys_of(&visit, user.id).await?;
+    let spent = spent_lately(&visit, user.id).await?;
     let below = below_zero(&visit, &user, &journal);
     let reaches = reaches(&visit, &user);
     let body = html! {
         div.tiles {
             (parts::tile("#journal", lang.say("余额", "Balance"), &show::money(user.quota)))
+            (on_hold(&visit, &user))
             (parts::tile("#journal", lang.say("已消耗", "Spent"), &show::money(user.used_quota)))
+            (parts::tile("#journal", lang.say("30 天消耗", "Spent in 30 days"), &show::money(spent)))
             (parts::tile(&format!(
                 "/console/log?type=consume&username={}", step(&user.username)
             ),
@@ -164,6 +170,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
             " · " (lang.say("分组", "group")) " " (user.group)
             " · " (lang.say("倍率", "ratio")) " " (user.ratio.get())
             " · " (lang.say("创建于", "created")) " " (show::at(user.created_at))
+            " · " (keys)
         }
         (below)
         (unknown_group(lang, &user, &group::names(state, &visit.actor).await?))
@@ -188,6 +195,44 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
         }
     };
     Ok(ShellPage::new(user.username.clone(), ENTRY).beside(beside).show(&visit, body))
+}
+
+/// How many keys a user has, and when one of them last called.
+async fn keys_of(visit: &Visit, id: UserId) -> Result<Markup, AdminError> {
+    let lang = visit.lang();
+    let of_user: Query = [("user_id".to_owned(), id.0.to_string())].into_iter().collect();
+    let all = PageRequest::first();
+    let keys = token::list(&visit.state, &visit.actor, &of_user, all).await?;
+    let last = keys.items.iter().filter_map(|key| key.last_used_at).max();
+    // Of more keys than a page has, the last use is not known.
+    let last = last.filter(|_| keys.total <= all.size);
+    Ok(html! {
+        (match keys.total {
+            1 => lang.say("1 个令牌", "1 key").to_owned(),
+            number => tell!(lang, "{number} 个令牌", "{number} keys"),
+        })
+        @if let Some(at) = last { ", " (lang.say("上次使用", "last used")) " " (show::ago(at)) }
+    })
+}
+
+/// What a user has spent in the last 30 days, by days in UTC.
+async fn spent_lately(visit: &Visit, id: UserId) -> Result<Quota, AdminError> {
+    let request = overview::request_of(visit, 30);
+    let filter = LogFilter { user_id: Some(id), ..request.filter };
+    let request = UsageRequest { filter, ..request };
+    let series = usage::series(&visit.state, &visit.actor, false, &request).await?;
+    Ok(overview::sums(&series).spent)
+}
+
+/// What is held for open calls: it is not in the balance, and the balances after lines count it as
+/// still there.
+pub(super) fn on_hold(visit: &Visit, user: &UserView) -> Markup {
+    let to = match visit.is_admin() {
+        true => format!("/console/tasks?status=unfinished&user_id={}", user.id.0),
+        false => "/console/tasks?status=unfinished".to_owned(),
+    };
+    let held = user.held.unwrap_or(Quota::ZERO);
+    parts::tile(&to, visit.say("预扣中", "On hold"), &show::money(held))
 }
 
 /// Why a balance is below zero: the line that took it there, as far as the page reaches.
@@ -309,7 +354,9 @@ impl Journal {
                         th { (lang.say("模型或原因", "Model or reason")) }
                         th.num { (lang.say("变动 $", "Moved $")) }
                         th.num.hide { (lang.say("变动 (额度)", "Moved (quota)")) }
-                        th.num { (lang.say("之后余额 $", "Balance after $")) }
+                        th.num title=(lang.say(
+                            "预扣中的金额仍计在内", "what is on hold counts as still there"
+                        )) { (lang.say("之后余额 $", "Balance after $")) }
                         (parts::acts_head(lang))
                     } }
                     tbody {

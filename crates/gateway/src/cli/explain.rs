@@ -30,11 +30,17 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     out::line(format_args!("request {}", story.request_id));
     for hold in &story.holds {
         out::line(format_args!("\nhold {} of user {}: {}", hold.hold_id, hold.user_id, hold.state));
+        if let Some(key) = hold.key_id {
+            out::line(format_args!("  key      {key}"));
+        }
         let channel = hold.channel_id.map_or("no channel".to_owned(), |id| format!("channel {id}"));
         out::line(format_args!("  model    {} through {channel}", hold.model));
         out::line(format_args!("  price    {}", hold.formula));
         out::line(format_args!("  held     {} ({})", out::quota(hold.held.0), hold.held_by));
         out::line(format_args!("  charged  {}", out::quota(hold.charged.0)));
+        if hold.refunded.0 != 0 {
+            out::line(format_args!("  refunded {}", out::quota(hold.refunded.0)));
+        }
         if !hold.calculation.is_empty() {
             out::line(format_args!("           {}", hold.calculation));
         }

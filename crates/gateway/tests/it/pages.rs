@@ -6,7 +6,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write as _;
-use testkit::{Answer, Call, ROOT_PASSWORD, Reply, Server, TestDb, json, on_both_databases};
+use testkit::{
+    Answer, Call, ROOT_PASSWORD, Reply, Server, TestDb, eventually, json, on_both_databases,
+};
 
 pub(crate) const PASSWORD: &str = "a good password";
 const CHANNEL_KEY: &str = "upstream-secret-that-no-page-shows";
@@ -404,6 +406,23 @@ on_both_databases! {
         root.send(to, &format!("{form}&amount=90q")).await.expect(422);
         root.send(to, &format!("{form}&amount=30q")).await.expect(303);
         assert_eq!(world.admin().user_quota(ann).await, 500_000 - 80 + 30);
+
+        // What was given back is no charge any more, and only the rest is offered.
+        let page = root.get(&path).await.expect(200).text();
+        for words in ["charged $0.00016, refunded $0.00006", "refunded in part", ">Refunded<"] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
+        let story = root.get(&format!("/api/audit/explain/{}", request.text("request_id"))).await;
+        let hold = story.expect(200).json()["data"]["holds"][0].clone();
+        assert_eq!((&hold["charged"], &hold["refunded"]), (&json!(80), &json!(30)), "{hold}");
+        let refund = attributes(&page, "href").into_iter().find(|to| to.contains("refund="));
+        let rest = root.get(&refund.unwrap()).await.expect(200).text();
+        assert!(rest.contains("value=\"$0.0001\""), "{rest}");
+        let form = form.replace("reference=x", "reference=y");
+        root.send(to, &format!("{form}&amount=50q")).await.expect(303);
+        let page = root.get(&path).await.expect(200).text();
+        assert!(page.contains("settled, and refunded") && !page.contains("refund="), "{page}");
+        assert!(page.contains("/console/keys/"), "the key that called: {page}");
         let user = Browser::login(&world.server, &name, PASSWORD).await;
         let page = user.get(&path).await.expect(200).text();
         assert!(page.contains("$0.00016") && !page.contains("first"), "{page}");
@@ -453,8 +472,11 @@ on_both_databases! {
         let prices = bob.get("/console/prices").await.expect(200).text();
         assert!(prices.contains("draw") && prices.contains("$0.05"), "{prices}");
         root.send("/console/audit/run", "").await.expect(303);
-        let audit = root.get("/console/audit").await.expect(200).text();
-        assert!(audit.contains("the books balance"), "{audit}");
+        eventually("the proof of the books", || async {
+            let audit = root.get("/console/audit").await.expect(200).text();
+            audit.contains("the books balance").then_some(())
+        })
+        .await;
         world.close().await;
     }
 }

@@ -12,6 +12,7 @@ const IGNORED: &[&str] = &[
     "id",
     "has_password",
     "has_access_token",
+    "held",
     "request_count",
     "daily_left",
     "monthly_left",

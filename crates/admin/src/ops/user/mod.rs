@@ -55,6 +55,10 @@ pub struct UserView {
     pub ratio: Box<RawValue>,
     /// What the user can still spend.
     pub quota: Quota,
+    /// What is held for open calls and unfinished tasks: it is not in `quota`, and what of it is
+    /// not charged goes back there. Lists leave it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<Quota>,
     /// What the user has spent.
     pub used_quota: Quota,
     /// Paid calls settled.
@@ -80,6 +84,7 @@ fn view(row: &Row, now: UnixMs) -> Result<UserView, StoreError> {
         group: row.get("group")?,
         ratio: exact::decimal(row, "ratio")?,
         quota: row.get("quota")?,
+        held: None,
         used_quota: row.get("used_quota")?,
         request_count: row.get("request_count")?,
         spending: SpendingView::read(row, now)?,
@@ -133,9 +138,16 @@ pub async fn list(
 /// # Errors
 /// When there is none, or the database fails.
 pub async fn get(state: &AdminState, id: UserId) -> Result<UserView, AdminError> {
-    let sql = format!("SELECT {} FROM users WHERE id = $1 AND deleted_at IS NULL", columns());
+    // One statement, so that balance and holds are of one moment.
+    let sql = format!(
+        "SELECT {}, (SELECT CAST(coalesce(sum(amount), 0) AS BIGINT) FROM holds
+             WHERE user_id = $1) AS held
+         FROM users WHERE id = $1 AND deleted_at IS NULL",
+        columns()
+    );
     let rows = state.db.read(&sql, &[id.into()]).await?;
-    Ok(view(rows.first().ok_or_else(not_found)?, state.clock.now())?)
+    let row = rows.first().ok_or_else(not_found)?;
+    Ok(UserView { held: Some(row.get("held")?), ..view(row, state.clock.now())? })
 }
 
 /// The names of these users, deleted ones too, by their numbers.

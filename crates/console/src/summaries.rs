@@ -76,6 +76,7 @@ const SUMMARIES: &[(&str, &str)] = &[
     ("Groups", "分组列表"),
     ("Health; no token is needed", "健康状态, 不需要令牌"),
     ("How a charge came about", "一笔费用的由来"),
+    ("How far it is to the first paid call", "到第一次计费调用还差几步"),
     ("Keys", "令牌列表"),
     ("Log in; the answer sets the session's cookie", "登录, 应答设置会话 Cookie"),
     ("Make or rotate its secret", "生成或更换其密钥"),

@@ -35,6 +35,7 @@ use crate::ops::channel::{
 };
 use crate::ops::doctor::{HealthCheck, NodeView, read_reach};
 use crate::ops::events::EventRequest;
+use crate::ops::first_steps::FirstSteps;
 use crate::ops::group::{GroupInput, GroupView};
 use crate::ops::log::export;
 use crate::ops::log::statement::MonthStatement;
@@ -157,6 +158,7 @@ fn admin_routes() -> CallTable {
             notice::put,
             one::<NoticeView>("Replace the notice").takes(NoticeInput::read),
         )
+        .get("/api/setup", usage::setup, one::<FirstSteps>("How far it is to the first paid call"))
         .get("/api/attention", usage::attention, one::<Attention>("What needs a look now"))
         .get("/api/usage", usage::series, series("Usage over time"))
         .get("/api/usage/models", usage::models, ranking("The models that cost most"));

@@ -1,8 +1,9 @@
-//! `/api/usage` and `/api/attention`
+//! `/api/usage`, `/api/attention` and `/api/setup`
 
 use super::envelope::{ApiResult, attached, many, one};
 use super::extract::{CallingActor, QueryParams, wants_csv};
 use crate::ops::attention as needs;
+use crate::ops::first_steps;
 use crate::ops::log::usage::{self, UsageRequest};
 use crate::ops::log::usage_table::{self, UsageTableRequest};
 use crate::{Actor, AdminState, Page, Query};
@@ -57,6 +58,13 @@ pub(super) async fn table_own(
         return Ok(attached("usage", state.clock.now(), Body::from(table.csv()?)));
     }
     one(table)
+}
+
+pub(super) async fn setup(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+) -> ApiResult {
+    one(first_steps::get(&state, &actor).await?)
 }
 
 pub(super) async fn attention(

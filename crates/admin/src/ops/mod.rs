@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod events;
 pub(crate) mod failed_login;
 pub mod first_start;
+pub mod first_steps;
 pub mod group;
 pub mod log;
 pub mod low_balance;

@@ -32,7 +32,7 @@ pub(crate) async fn new(Here(visit): Here) -> Handled {
 pub(crate) async fn create(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     match created(&visit).await {
-        Ok(id) => Ok(done(&format!("/console/channels/{id}"), "created")),
+        Ok(id) => Ok(done(&visit.then(&format!("/console/channels/{id}")), "created")),
         Err(error) => page(&visit, None, Some(&Complaint::of(error, visit.lang())?)).await,
     }
 }
@@ -115,6 +115,7 @@ async fn page(
     let body = html! {
         form.form.wide method="post" action=(action) {
             (csrf(visit))
+            (visit.then_field())
             (parts::complaint(lang, complaint))
             (upstream_fields(lang, &fields, channel, &protocols))
             (routing_fields(lang, &fields, channel, &groups))

@@ -250,7 +250,13 @@ async fn shown(visit: &Visit, created: &Created) -> Handled {
             a.button href="/console/play" { (lang.say("在操练场中试用", "Try it in the playground")) }
         }
         div.buttons {
-            a.button.primary href=(ENTRY) { (lang.say("已保存, 返回列表", "I have it: to the list")) }
+            @if visit.is_setup() {
+                a.button.primary href="/console" {
+                    (lang.say("已保存, 去做第一次调用", "I have it: to the first call"))
+                }
+            } @else {
+                a.button.primary href=(ENTRY) { (lang.say("已保存, 返回列表", "I have it: to the list")) }
+            }
         }
     };
     Ok(ShellPage::new(lang.say("新令牌", "New key"), ENTRY).show(visit, body))
@@ -307,6 +313,7 @@ async fn edit_page(
     let body = html! {
         form.form method="post" action=(action) {
             (csrf(visit))
+            (visit.then_field())
             (parts::complaint(lang, complaint))
             (suggestions(visit).await?)
             div.pair {

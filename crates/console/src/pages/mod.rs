@@ -18,6 +18,7 @@ mod doctor;
 mod events;
 mod explain;
 mod groups;
+mod guide;
 mod home;
 mod keys;
 mod log;
@@ -58,6 +59,7 @@ use maud::html;
 pub(crate) fn inside() -> Router<AdminState> {
     Router::new()
         .route("/console", get(front))
+        .route("/console/setup", get(guide::show))
         .route("/console/logout", post(login::leave))
         .route("/console/log", get(log::list))
         .route("/console/log/export", get(log::export))

@@ -1,11 +1,12 @@
 //! The operator's first page: money, what needs a look, and where it went.
 
-use super::{channel_live, needs, period};
+use super::{channel_live, guide, needs, period};
 use crate::parts::{self, range, ranges, tile};
 use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit, step};
 use admin::ops::attention::{self, Attention};
+use admin::ops::first_steps;
 use admin::ops::log::LogFilter;
 use admin::ops::log::usage::{self, ModelUsage, Step, UsageRequest, UsageSeries};
 use domain::{DAY_MS, HOUR_MS, Quota, UnixMs};
@@ -62,7 +63,12 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
     let series = usage::series(state, actor, false, &request).await?;
     let models = usage::models(state, actor, false, &request).await?;
     let attention = attention::now(state, actor).await?;
+    let guide = match first_steps::ahead(state, actor).await? {
+        Some(steps) => guide::shown(&visit, &steps).await?,
+        None => html! {},
+    };
     let body = html! {
+        (guide)
         (tiles(&visit, &request, &sums(&series), &attention))
         (needs::list(visit.lang(), &attention, &channel_live::paused(&visit).await?))
         h2.sec {

@@ -61,6 +61,7 @@ mod pages;
 mod pages_api;
 mod pages_channels;
 mod pages_forms;
+mod pages_guide;
 mod pages_parts;
 mod pages_play;
 mod pages_prices;

@@ -48,6 +48,104 @@ on_sqlite! {
         world.close().await;
     }
 
+    async fn a_sign_moves_no_money_the_other_way(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let name = name_of(&world, ann).await;
+        let before = world.admin().user_quota(ann).await;
+        let window = Chromium::open(&world.server, DESK).await;
+        window.login("root", ROOT_PASSWORD).await;
+        let path = format!("/console/users/{ann}/adjust");
+        window.go(&path).await;
+        window.click("input[value=take]").await;
+        for amount in ["-5", "0,50", "1,0000"] {
+            window.script("document.getElementById('f-amount').value = ''").await;
+            window.type_into("#f-amount", amount).await;
+            let said = window.text("button.primary").await;
+            assert_eq!(said, format!("Take … from {name}"), "{amount}");
+            assert_eq!(window.text("#then").await, "–", "{amount}");
+        }
+        window.type_into("#f-reason", "a mistake").await;
+        window.click("button.primary").await;
+        window.sees("without a sign").await;
+        window.accessible(&path).await;
+        assert_eq!(world.admin().user_quota(ann).await, before);
+        window.script("document.getElementById('f-amount').value = ''").await;
+        window.type_into("#f-amount", "$0.5").await;
+        assert_eq!(window.text("button.primary").await, format!("Take $0.50 from {name}"));
+        assert_eq!(window.text("#then").await, "$0.49984");
+        window.click("button.primary").await;
+        window.sees("$0.50 taken from ").await;
+        assert_eq!(world.admin().user_quota(ann).await, before - 250_000);
+
+        // A lot of codes and a first deposit say what they come to as well.
+        window.go("/console/codes/new").await;
+        window.type_into("#f-quota", "$1,000").await;
+        window.script("document.getElementById('f-count').value = ''").await;
+        window.type_into("#f-count", "100").await;
+        assert_eq!(window.text("button.primary").await, "Make codes worth $100,000.00");
+        window.go("/console/users/new").await;
+        assert_eq!(window.text("button.primary").await, "Create user");
+        window.type_into("#f-quota", "$5").await;
+        assert_eq!(window.text("button.primary").await, "Create user with $5.00");
+        assert_eq!(window.text("#then").await, "$5.00");
+        // Not clean: a refused form is an error to the browser.
+        window.close().await;
+        world.close().await;
+    }
+
+    async fn an_empty_installation_is_set_up_by_clicking(db: TestDb) {
+        let world = World::open(db).await;
+        world.upstream.on("/draw", testkit::Reply::result(20, 60));
+        let window = Chromium::open(&world.server, DESK).await;
+        window.login("root", ROOT_PASSWORD).await;
+        window.sees("0 of 5").await;
+        window.accessible("the guide").await;
+        let next = "#setup li[aria-current] a.primary";
+        window.click(next).await;
+        window.type_into("#f-name", "vendor").await;
+        window.script("document.getElementById('f-base_url').value = ''").await;
+        window.type_into("#f-base_url", &world.upstream.url()).await;
+        window.type_into("#f-key", "a-key").await;
+        window.type_into("#f-models", "draw").await;
+        window.click("button.primary").await;
+        window.sees("1 of 5").await;
+        window.click(next).await;
+        assert_eq!(window.value("#f-model_name").await, "draw");
+        window.click("input[name=kind][value=call]").await;
+        window.type_into("#f-fixed_quota", "$0.05").await;
+        window.click("button.primary").await;
+        window.sees("2 of 5").await;
+        window.click(next).await;
+        window.type_into("#f-username", "ann").await;
+        window.type_into("#f-quota", "$1").await;
+        window.type_into("#f-reason", "to begin with").await;
+        window.click("button.primary").await;
+        window.sees("3 of 5").await;
+        window.click(next).await;
+        assert_eq!(window.value("#f-user_id").await, "ann");
+        window.click("button.primary").await;
+        window.sees("the only time the key is shown").await;
+        let key = window.text("#new-key").await;
+        window.click(".buttons a.primary").await;
+        window.sees("4 of 5").await;
+        window.sees("/pass/draw").await;
+        window.accessible("the guide that waits").await;
+        let stays = "window.stays = true";
+        window.script(stays).await;
+        world.server.post("/pass/draw", &key, &testkit::json!({})).await.expect(200);
+        window.sees("The first paid call has come: draw, charged $0.05.").await;
+        assert_eq!(window.script("return window.stays").await, true, "without loading it again");
+        window.click("#setup a.primary").await;
+        window.sees("How this charge came about").await;
+        window.go("/console").await;
+        window.sees("Models that cost most").await;
+        let guide = "return document.querySelector('#setup')";
+        assert_eq!(window.script(guide).await, testkit::json!(null));
+        window.clean().await;
+        window.close().await;
+        world.close().await;
+    }
+
     async fn the_first_page_loads_little(db: TestDb) {
         let (world, _) = lively(db).await;
         let window = Chromium::open(&world.server, DESK).await;

@@ -1,0 +1,106 @@
+//! The way from an empty database to the first paid call, and checks of the books in the
+//! background.
+
+use crate::pages::{Browser, attributes, between};
+use crate::world::World;
+use testkit::{ROOT_PASSWORD, Reply, TestDb, eventually, json, on_both_databases};
+
+/// The button of the step that comes next.
+fn next(page: &str) -> String {
+    let guide = between(page, "<section class=\"guide\"", "</section>").unwrap();
+    let step = between(&guide, "aria-current=\"step\">", "</li>").unwrap_or_default();
+    attributes(&step, "href").into_iter().next().unwrap_or_default()
+}
+
+on_both_databases! {
+    async fn the_first_page_leads_to_the_first_paid_call(db: TestDb) {
+        let world = World::open(db).await;
+        world.upstream.on("/draw", Reply::result(20, 60));
+        let mut root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let page = root.get("/console").await.expect(200).text();
+        assert!(page.contains("0 of 5"), "{page}");
+        assert_eq!(next(&page), "/console/channels/new?then=setup");
+
+        // Each form leads back to the guide, and the guide to the next one.
+        let form = root.get(&next(&page)).await.expect(200).text();
+        assert!(form.contains("name=\"then\" value=\"setup\""), "{form}");
+        let base = world.upstream.url().replace(':', "%3A").replace('/', "%2F");
+        let channel =
+            format!("then=setup&name=one&base_url={base}&key=k&models=draw&groups=default");
+        let refused = root.send("/console/channels/new", "then=setup&base_url=x&models=a").await;
+        assert!(refused.expect(422).text().contains("name=\"then\" value=\"setup\""));
+        let to = root.send("/console/channels/new", &channel).await.expect(303);
+        assert_eq!(to.header("location").as_deref(), Some("/console?done=created"));
+        let page = root.get("/console").await.expect(200).text();
+        assert!(page.contains("1 of 5") && page.contains("not tested yet"), "{page}");
+        assert_eq!(next(&page), "/console/prices/edit?model=draw&then=setup");
+
+        let price = "then=setup&model_name=draw&kind=call&fixed_quota=%240.05";
+        let to = root.send("/console/prices/edit", price).await.expect(303);
+        assert_eq!(to.header("location").as_deref(), Some("/console?done=saved"));
+        let page = root.get("/console").await.expect(200).text();
+        assert_eq!(next(&page), "/console/users/new?then=setup");
+
+        let user = "then=setup&username=ann&group=default&ratio=1&role=1&quota=%241\
+            &reason=to+begin";
+        root.send("/console/users/new", user).await.expect(303);
+        let page = root.get("/console").await.expect(200).text();
+        assert!(page.contains("3 of 5"), "{page}");
+        assert_eq!(next(&page), "/console/keys/new?then=setup&user_id=ann");
+
+        let form = "then=setup&name=k&user_id=ann";
+        let made = root.send("/console/keys/new", form).await.expect(200).text();
+        assert!(made.contains("href=\"/console\">I have it: to the first call"), "{made}");
+        let key = between(&made, "id=\"new-key\">", "<").unwrap();
+        let page = root.get("/console").await.expect(200).text();
+        assert!(page.contains("/pass/draw"), "{page}");
+        assert!(page.contains("hx-get=\"/console/setup\""), "{page}");
+        let steps = root.get("/api/setup").await.expect(200).json()["data"].clone();
+        let ready = (&steps["user"]["username"], &steps["priced_model"], &steps["call"]);
+        assert_eq!(ready, (&json!("ann"), &json!("draw"), &json!(null)), "{steps}");
+
+        let called = world.server.post("/pass/draw", &key, &json!({})).await.expect(200);
+        let id = called.header("x-request-id").unwrap();
+        let part = root.call("GET", "/console/setup").header("HX-Request", "true").send().await;
+        let part = part.expect(200).text();
+        assert!(part.contains("The first paid call has come: draw, charged $0.05."), "{part}");
+        assert!(!part.contains("hx-get") && !part.contains("<html"), "{part}");
+        let receipt = attributes(&part, "href").into_iter().find(|to| to.contains("explain"));
+        let receipt = root.get(&receipt.unwrap()).await.expect(200).text();
+        assert!(receipt.contains(&id) && receipt.contains("$0.05"), "{receipt}");
+        root.get("/console/setup").await.expect(303);
+        let page = root.get("/console").await.expect(200).text();
+        assert!(!page.contains("class=\"guide\""), "its end: {page}");
+        root.lang = "zh";
+        let part = root.call("GET", "/console/setup").header("HX-Request", "true").send().await;
+        assert!(part.expect(200).text().contains("第一次计费调用已到达: draw"));
+        world.close().await;
+    }
+
+    async fn the_books_are_checked_in_the_background(db: TestDb) {
+        let world = World::open(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let admin = world.admin();
+        let state = admin.get("/api/audit/ledger/state").await;
+        assert_eq!((&state["running_since"], &state["last"]), (&json!(null), &json!(null)));
+        let page = root.get("/console/audit").await.expect(200).text();
+        assert!(!page.contains("hx-trigger"), "{page}");
+
+        // However many clicks, it is one check; the page follows it without them.
+        for _ in 0..3 {
+            root.send("/console/audit/run", "").await.expect(303);
+        }
+        let begun = admin.post("/api/audit/ledger", &json!({})).await;
+        assert!(begun["running_since"].is_i64() || begun["last"].is_object(), "{begun}");
+        let state = eventually("the end of the check", || async {
+            let state = admin.get("/api/audit/ledger/state").await;
+            (state["running_since"].is_null() && state["last"].is_object()).then_some(state)
+        })
+        .await;
+        let (clean, failed) = (&state["last"]["report"]["clean"], &state["failed"]);
+        assert_eq!((clean, failed), (&json!(true), &json!(null)));
+        let page = root.get("/console/audit").await.expect(200).text();
+        assert!(page.contains("the books balance") && !page.contains("every 1s"), "{page}");
+        world.close().await;
+    }
+}

@@ -150,13 +150,13 @@
   // An amount that is typed: the balance after it, and what the button does. It is read as the
   // server reads it: without a sign, and with commas only before three digits.
   const perDollar = 500000n;
-  const whole = (digits) => BigInt(digits.replaceAll(',', ''));
+  const integerOf = (digits) => BigInt(digits.replaceAll(',', ''));
   function quotaOf(text) {
     const plain = text.match(/^\s*([1-9]\d{0,2}(?:,\d{3})+|\d{1,18})\s*q\s*$/i);
-    if (plain) return whole(plain[1]);
+    if (plain) return integerOf(plain[1]);
     const parts = text.match(/^\s*(?:\$\s*)?([1-9]\d{0,2}(?:,\d{3})+|\d{0,13})(?:\.(\d{0,6}))?\s*$/);
     if (!parts || (!parts[1] && !parts[2])) return null;
-    const micros = whole(parts[1] || '0') * 1000000n + BigInt((parts[2] || '').padEnd(6, '0'));
+    const micros = integerOf(parts[1] || '0') * 1000000n + BigInt((parts[2] || '').padEnd(6, '0'));
     return micros % 2n ? null : micros / 2n;
   }
   function dollars(quota) {

@@ -12,6 +12,11 @@ const MEANINGS: &[(&str, &str)] = &[
     ("1 open, 2 disabled, 3 redeemed.", "1 未使用, 2 禁用, 3 已兑换。"),
     ("1 user, 10 admin, 100 root.", "1 用户, 10 管理员, 100 root。"),
     ("52.", "52。"),
+    ("A model that an enabled channel serves free.", "启用的渠道免费提供的一个模型。"),
+    (
+        "A model that an enabled channel serves, and that has a price.",
+        "启用的渠道提供且有价格的一个模型。",
+    ),
     ("A part of the name.", "名称的一部分。"),
     (
         "A word, or the number that similar servers give it; 0 and `all`: any.",
@@ -97,8 +102,17 @@ const MEANINGS: &[(&str, &str)] = &[
     ("How long it took.", "耗时。"),
     ("How long the call took, in milliseconds.", "调用耗时, 毫秒。"),
     ("How long the call took.", "调用耗时。"),
+    ("How many are as they are set.", "与现有价格相同的行数。"),
+    ("How many are new.", "新增的行数。"),
+    (
+        "How many are no price; with one, nothing can be saved.",
+        "有误的行数; 只要有一行, 就不能保存。",
+    ),
+    ("How many differ from what is set.", "与现有价格不同的行数。"),
+    ("How many enabled channels serve it.", "提供它的启用渠道数。"),
     ("How many routes it has.", "路由数。"),
     ("How many rows change.", "有变化的行数。"),
+    ("How many there are.", "总数。"),
     ("How often it was tried.", "尝试次数。"),
     ("In Chinese.", "中文。"),
     ("In English.", "英文。"),
@@ -126,6 +140,7 @@ const MEANINGS: &[(&str, &str)] = &[
          by others.",
         "租约有效。失效表示节点已意外退出, 其预扣由其他节点结束。",
     ),
+    ("Its lines, in order.", "各行, 按顺序。"),
     ("Its main name.", "主要名称。"),
     ("Its name, which channels name it by.", "名称, 渠道以此引用它。"),
     (
@@ -159,8 +174,9 @@ const MEANINGS: &[(&str, &str)] = &[
     ("Models it may call; empty: all.", "可调用的模型; 空: 全部。"),
     ("Models served.", "提供的模型。"),
     (
-        "Models that an enabled channel serves and that have no price: they are free; at most 50.",
-        "已启用的渠道提供、但没有价格因而免费的模型, 最多 50 个。",
+        "Models that an enabled channel serves and that have no price: they are free; at most \
+         50, and `/api/price/unpriced` has them all.",
+        "启用的渠道提供而没有价格的模型: 免费; 最多 50 个, 全部见 `/api/price/unpriced`。",
     ),
     (
         "Models that were called: the requests of clients, in steps of 15 minutes. At most 1000.",
@@ -211,6 +227,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("Requests a minute; `null`: no limit of its own.", "每分钟请求数; `null`: 没有单独的限制。"),
     ("Scheme and host, and a path where the protocol has it.", "协议头和主机, 协议需要时含路径。"),
     ("Share among channels of the same priority.", "同优先级渠道之间的份额。"),
+    (
+        "Since when one is under way, in seconds since 1970; none: none is.",
+        "正在进行的核对开始于何时, 1970 年以来的秒数; 空: 没有。",
+    ),
     ("Status words of tasks.", "任务状态词。"),
     ("Tasks that have not ended.", "未结束的任务数。"),
     (
@@ -232,6 +252,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("The first second after it.", "该月之后的第一秒。"),
     ("The groups that have a ratio, or that a channel names.", "有倍率或被渠道提到的分组。"),
     ("The model asked for.", "请求的模型。"),
+    ("The model, or the pattern that channels serve.", "模型, 或渠道提供的通配名。"),
     ("The model.", "模型。"),
     ("The patterns of its routes. Lists leave them out.", "路由的模式。列表中省略。"),
     (

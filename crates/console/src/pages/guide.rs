@@ -24,7 +24,7 @@ struct SetupStep {
 
 /// `GET /console/setup`: the guide alone, for a page that waits for the first call.
 pub(crate) async fn show(Here(visit): Here) -> Handled {
-    if !visit.is_part {
+    if !visit.taste.is_part {
         return Ok(go_to("/console"));
     }
     let steps = first_steps::get(&visit.state, &visit.actor).await?;

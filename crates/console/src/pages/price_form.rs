@@ -8,8 +8,8 @@ use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, form_page};
 use crate::shell::{ShellPage, csrf};
-use crate::show;
 use crate::visit::{Handled, Here, Visit, done, step};
+use crate::{formula, show};
 use admin::AdminError;
 use admin::ops::ability::{self, AbilityInput, AbilityView};
 use admin::ops::group;
@@ -166,8 +166,11 @@ pub(crate) async fn preview(Here(visit): Here) -> Handled {
     let lang = visit.lang();
     let part = match previewed(&visit).await {
         Ok(preview) => html! {
-            code.break { (preview.formula) }
-            p { (preview.calculation) " quota = " b { (show::usd(preview.charge)) } }
+            code.break { (formula::in_words(lang, &preview.formula)) }
+            p {
+                (formula::in_words(lang, &preview.calculation)) " quota = "
+                b { (show::usd(preview.charge)) }
+            }
             p.muted { (tell!(lang, "调用前预扣 {}", "held before the call: {}",
                 show::usd(preview.hold))) }
             @if preview.hold < preview.charge && visit.form.text("max_charge").is_empty() {
@@ -225,7 +228,7 @@ fn preview_box(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView>)
                 hx-trigger="load, input from:#price-form delay:400ms" hx-include="closest form"
                 hx-swap="innerHTML" {
                 @if let Some(formula) = price.and_then(AbilityView::formula) {
-                    code.break { (formula) }
+                    code.break { (formula::in_words(lang, &formula)) }
                 }
             }
         }

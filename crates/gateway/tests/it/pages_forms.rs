@@ -225,7 +225,7 @@ on_both_databases! {
             ("/console/redeem", "code=x"),
         ] {
             let page = root.send(path, form).await.expect(422).text();
-            let complaint = between(&page, "<p class=\"complaint\"", "</p>").unwrap();
+            let complaint = between(&page, "class=\"complaint\"", "</p>").unwrap();
             if let Some(field) = between(&complaint, "href=\"#", "\"") {
                 let at = page.find(&format!("id=\"{field}\""));
                 let at = at.unwrap_or_else(|| panic!("{path} {form}: no {field} in {page}"));

@@ -230,7 +230,8 @@ impl Reservation {
                 let release = Release { reason, said, ..Release::default() };
                 self.release_as(record, release, reason.to_owned()).await;
             }
-            Money::Abandon => self.abandon(record).await,
+            // Rare, and the largest: it would be a part of every call.
+            Money::Abandon => Box::pin(self.abandon(record)).await,
             // Recorded with the task: [`Self::record`].
             Money::Task => {}
         }

@@ -79,9 +79,9 @@ async fn roles(house: House) {
     house
         .call(&bob, "POST", &format!("/api/user/{bob_id}/disable"), "")
         .await
-        .refused(409, "themselves");
-    house.post("/api/user/1/disable", "").await.refused(409, "themselves");
-    house.delete("/api/user/1").await.refused(409, "themselves");
+        .refused(409, "yourself");
+    house.post("/api/user/1/disable", "").await.refused(409, "yourself");
+    house.delete("/api/user/1").await.refused(409, "yourself");
 
     // A disabled user is out, a renewed access token ends the older one.
     house.call(&bob, "POST", &format!("/api/user/{ann_id}/disable"), "").await.ok();

@@ -36,13 +36,13 @@ on_both_databases! {
         }
 
         // One that has ended is no user's any more, and still its writers'.
-        let ended = r#"UPDATE options SET value = '{"zh":"","en":"old","expired_time":5}'
+        let ended = r#"UPDATE options SET value = '{"zh":"","en":"bygone","expired_time":5}'
             WHERE key = 'notice'"#;
         world.db.execute(ended).await;
         assert_eq!((&told().await["en"], &told().await["shown"]), (&json!(""), &json!(false)));
-        assert!(!user.get("/console").await.expect(200).text().contains("old"));
+        assert!(!user.get("/console").await.expect(200).text().contains("bygone"));
         let page = root.get("/console/notice").await.expect(200).text();
-        assert!(page.contains("old</textarea>") && page.contains("It has ended"), "{page}");
+        assert!(page.contains("bygone</textarea>") && page.contains("It has ended"), "{page}");
         world.server.cli_ok(&["notice", "set", "--zh", "新公告"]).await;
         assert_eq!(told().await["zh"], "新公告");
         let shown = world.server.cli_ok(&["notice", "show"]).await;

@@ -163,7 +163,8 @@ on_both_databases! {
         admin.delete("/api/protocol/more").await;
         let channel = world.channel(&["brush"], json!({"protocol": "mine", "key": "k"})).await;
         assert!(delete().await.expect(409).json()["message"].to_string().contains("1 "));
-        admin.put("/api/channel", &json!({"id": channel, "protocol": "custompass"})).await;
+        let moved = json!({"id": channel, "protocol": "custompass", "key": "k"});
+        admin.put("/api/channel", &moved).await;
         world.server.cli_ok(&["protocol", "delete", "mine"]).await;
         delete().await.expect(404);
         admin.call("DELETE", "/api/protocol/openai").send().await.expect(409);

@@ -386,7 +386,7 @@ on_sqlite! {
         }
 
         drop(readers);
-        // Where the budget is held by replies that came before, a call is refused, and costs nothing.
+        // Where replies that came before hold the budget, a call is refused, and costs nothing.
         eventually("every call to end", || async {
             (world.db.i64("SELECT count(*) AS n FROM holds").await == 0).then_some(())
         })

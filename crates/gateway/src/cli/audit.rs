@@ -1,4 +1,4 @@
-//! `newapi audit`: whether every balance is the sum of its entries.
+//! `newapi audit`: whether every balance is the sum of its lines less its open holds.
 
 use super::{out, tools};
 use ledger::AuditReport;
@@ -42,7 +42,7 @@ pub(super) fn show(report: &AuditReport) {
         .map(|b| vec![b.rule.to_owned(), b.subject.clone(), b.detail.clone()])
         .collect();
     if rows.is_empty() {
-        out::line("clean: every balance is the sum of its entries");
+        out::line("clean: every balance is the sum of its lines less its open holds");
     } else {
         out::table(&["rule", "where", "what"], &rows);
     }

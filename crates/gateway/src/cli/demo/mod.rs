@@ -195,7 +195,7 @@ impl Demo {
 
     /// What was entered: the bill, the log, the audit.
     async fn show_records(&self, log: &Path) -> anyhow::Result<()> {
-        out::line("\nAnn's account, entry by entry (GET /api/log)");
+        out::line("\nAnn's account, line by line (GET /api/log)");
         let logs = self.get(&format!("/api/log?user_id={}&page_size=50", self.user_id)).await?;
         let text = |value: &Value| match value {
             Value::String(text) => text.clone(),
@@ -230,7 +230,9 @@ impl Demo {
             out::line(format_args!("  {line}"));
         }
 
-        out::line("\nThe audit: every balance is the sum of its entries (newapi audit)");
+        out::line(
+            "\nThe audit: every balance is the sum of its lines less its open holds (newapi audit)",
+        );
         let audit = self.get("/api/audit/ledger").await?;
         let report = &audit["data"];
         let breaches = report["breaches"].as_array().map_or(0, Vec::len);

@@ -3,6 +3,10 @@
 use crate::world::{Payer, World, by_use, fixed, node};
 use testkit::{Call, Gate, Reply, Server, Signal, TestDb, Upstream, eventually, json};
 
+/// A pause lasts until the lease has lapsed, which is no upstream's slowness, however busy the
+/// machine is.
+const PATIENT: (&str, &str) = ("CUSTOM_PASS_HTTP_TIMEOUT", "5m");
+
 /// A call through one of the nodes.
 fn through(server: &Server, payer: &Payer) -> Call {
     server.call("POST", "/pass/m").key(&payer.key).json(&json!({"a": 1}))
@@ -180,7 +184,7 @@ on_postgres! {
     // other one gives its holds back, and what it delivers afterwards is charged all the same.
     async fn a_node_that_was_paused_charges_what_it_delivers_once(db: TestDb) {
         let world = World::open(db).await;
-        let second = node(&world.db, &[]).await;
+        let second = node(&world.db, &[PATIENT]).await;
         let gate = Gate::new();
         world.model("m", fixed(30), Reply::text("ok").gated(&gate)).await;
         let events = Reply::openai_stream(&["a"], 3, 4);
@@ -241,7 +245,7 @@ on_postgres! {
     // refusals of other channels.
     async fn a_node_that_was_paused_sends_nothing_for_a_hold_that_went_back(db: TestDb) {
         let world = World::open(db).await;
-        let second = node(&world.db, &[]).await;
+        let second = node(&world.db, &[PATIENT]).await;
         let gate = Gate::new();
         let price = json!({"ratio": 1, "min_hold": 40});
         world.model("m", price, Reply::text("-")).await;

@@ -92,6 +92,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("Hold the line belongs to.", "该流水所属的预扣。"),
     ("Holds open now.", "当前未结的预扣。"),
     (
+        "Holds that it has open: its calls. Those of unfinished tasks belong to no node.",
+        "它的调用的未结预扣。未完成任务的预扣不属于任何节点。",
+    ),
+    (
         "How a call is priced, with all ratios; of models with a price.",
         "调用的计价方式, 含全部倍率; 仅限有价格的模型。",
     ),
@@ -184,7 +188,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     (
         "Name of the header that carries the caller's key upstream.",
-        "向上游携带调用者密钥的请求头名称。",
+        "向上游携带调用者令牌的请求头名称。",
     ),
     ("Name of the lot it was made in.", "生成批次的名称。"),
     ("Name of the movement.", "该次变动的名称。"),
@@ -278,6 +282,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("The upstream's own word.", "上游自己的状态词。"),
     ("The user's name now.", "用户现在的名称。"),
     ("The user.", "用户。"),
+    ("The version of its program.", "程序版本。"),
     ("Their name at the time.", "当时的用户名。"),
     ("Their name.", "用户名。"),
     ("There is no price: calls are free.", "没有价格: 调用免费。"),

@@ -1,8 +1,9 @@
 //! Running processes and their leases. Holds of a node whose lease has expired may be ended by
 //! other nodes.
 
+use crate::sums::sum_of;
 use crate::{Db, Row, StoreError, Value};
-use domain::{NodeId, UnixMs};
+use domain::{NodeId, Quota, UnixMs};
 
 /// A node's lease, to be announced or renewed.
 #[derive(Clone, Copy, Debug)]
@@ -22,13 +23,15 @@ pub struct NodeState<'a> {
 /// # Errors
 /// Any error of the database.
 pub async fn register(db: &Db, node: &NodeState<'_>) -> Result<(), StoreError> {
-    let sql = "INSERT INTO nodes (id, name, started_at, lease_until) VALUES ($1, $2, $3, $4)
+    let sql = "INSERT INTO nodes (id, name, started_at, lease_until, version)
+               VALUES ($1, $2, $3, $4, $5)
                ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until";
     let params = [
         Value::from(node.id),
         Value::from(node.name),
         Value::from(node.now),
         Value::from(node.lease_until),
+        Value::from(env!("CARGO_PKG_VERSION")),
     ];
     db.execute(sql, &params).await.map(drop)
 }
@@ -44,6 +47,12 @@ pub struct NodeRow {
     pub started_at: UnixMs,
     /// The lease's end.
     pub lease_until: UnixMs,
+    /// The version of its program.
+    pub version: String,
+    /// Holds that it has open.
+    pub open_holds: i64,
+    /// What they put aside.
+    pub held: Quota,
 }
 
 /// All nodes, the newest first.
@@ -51,17 +60,26 @@ pub struct NodeRow {
 /// # Errors
 /// Any error of the database.
 pub async fn list(db: &Db) -> Result<Vec<NodeRow>, StoreError> {
-    let sql = "SELECT id, name, started_at, lease_until FROM nodes
-               ORDER BY started_at DESC LIMIT 1000";
+    let held = sum_of(db.engine(), "amount");
+    let sql = format!(
+        "SELECT id, name, started_at, lease_until, version,
+                coalesce(open_holds, 0) AS open_holds, coalesce(held, 0) AS held
+         FROM nodes LEFT JOIN (SELECT node_id, count(*) AS open_holds, {held} AS held
+                               FROM holds GROUP BY node_id) AS h ON h.node_id = nodes.id
+         ORDER BY started_at DESC LIMIT 1000"
+    );
     let read = |row: &Row| {
         Ok(NodeRow {
             id: row.get("id")?,
             name: row.get("name")?,
             started_at: row.get("started_at")?,
             lease_until: row.get("lease_until")?,
+            version: row.get("version")?,
+            open_holds: row.get("open_holds")?,
+            held: row.get("held")?,
         })
     };
-    db.read(sql, &[]).await?.iter().map(read).collect()
+    db.read(&sql, &[]).await?.iter().map(read).collect()
 }
 
 /// Nodes whose lease has expired.

@@ -2,11 +2,12 @@
 
 use crate::page::Page;
 use crate::{Actor, AdminError, AdminState, Fields, ROLE_ROOT, exact};
+use domain::Quota;
 use ledger::AuditReport;
 use serde::Serialize;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use store::nodes::{self, NodeRow};
 use utoipa::ToSchema;
 
@@ -49,6 +50,18 @@ pub trait Doctor: Send + Sync {
 pub struct HealthChecks {
     doctor: Option<Arc<dyn Doctor>>,
     turn: Arc<tokio::sync::Mutex<()>>,
+    last: Arc<Mutex<Option<LastHealth>>>,
+}
+
+/// How the last health check of this process came out, in numbers of checks.
+#[derive(Clone, Copy, Debug)]
+pub struct LastHealth {
+    /// When it was made, in seconds since 1970.
+    pub at: i64,
+    /// What is broken.
+    pub bad: usize,
+    /// What is worth a look.
+    pub odd: usize,
 }
 
 impl HealthChecks {
@@ -81,7 +94,7 @@ pub async fn examine(
     if actor.role < ROLE_ROOT {
         return Err(AdminError::forbidden("需要 root 权限", "only root may do this"));
     }
-    let HealthChecks { doctor, turn } = &state.health;
+    let HealthChecks { doctor, turn, last } = &state.health;
     let absent = || AdminError::not_found("健康检查", "health check to be made here");
     let doctor = doctor.as_ref().ok_or_else(absent)?;
     let _turn = turn
@@ -89,7 +102,19 @@ pub async fn examine(
         .map_err(|_| AdminError::conflict("健康检查正在进行", "a health check is under way"))?;
     let mut checks = doctor.examine(reaches_out).await;
     checks.push(last_audit(state));
+    let number = |state| checks.iter().filter(|check| check.state == state).count();
+    let at = exact::seconds(state.clock.now());
+    let (bad, odd) = (number(HealthState::Bad), number(HealthState::Odd));
+    *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(LastHealth { at, bad, odd });
     Ok(Page::whole(checks))
+}
+
+/// How the last health check of this process came out; none: none was made, or the actor is no
+/// administrator.
+#[must_use]
+pub fn last(state: &AdminState, actor: &Actor) -> Option<LastHealth> {
+    let last = state.health.last.lock().unwrap_or_else(PoisonError::into_inner);
+    last.filter(|_| actor.is_admin())
 }
 
 /// The last audit of this process.
@@ -130,6 +155,12 @@ pub struct NodeView {
     /// Its lease is valid. One that is not has ended without a word, and its holds are ended by
     /// others.
     pub alive: bool,
+    /// The version of its program.
+    pub version: String,
+    /// Holds that it has open: its calls. Those of unfinished tasks belong to no node.
+    pub open_holds: i64,
+    /// What they put aside.
+    pub held: Quota,
 }
 
 /// The nodes, the newest first.
@@ -145,6 +176,9 @@ pub async fn list_nodes(state: &AdminState, actor: &Actor) -> Result<Page<NodeVi
         started_at: exact::seconds(row.started_at),
         lease_until: exact::seconds(row.lease_until),
         alive: row.lease_until > now,
+        version: row.version,
+        open_holds: row.open_holds,
+        held: row.held,
     };
     let rows = nodes::list(&state.db).await?;
     Ok(Page::whole(rows.into_iter().map(view).collect()))

@@ -33,8 +33,19 @@ async fn page(visit: &Visit, reaches_out: bool) -> Handled {
     let nodes = doctor::list_nodes(&visit.state, &visit.actor).await?.items;
     let body = html! {
         @if let Some(checks) = &checks { (health(lang, checks)) }
-        h2.sec { (lang.say("节点", "Nodes")) }
+        @else {
+            p.note { (lang.say(
+                "健康检查会显示设置, 只有 root 能看到; 管理员只看到节点。",
+                "The health check shows settings, so root alone sees it; administrators see the \
+                 nodes.",
+            )) }
+        }
+        h2.sec #nodes { (lang.say("节点", "Nodes")) }
         (node_table(lang, &nodes))
+        p.muted.small { (lang.say(
+            "未完成任务的预扣不属于任何节点。",
+            "What unfinished tasks hold belongs to no node.",
+        )) }
     };
     let beside = html! {
         span.space {}
@@ -106,8 +117,11 @@ fn node_table(lang: Lang, nodes: &[NodeView]) -> Markup {
                 thead { tr {
                     th { (lang.say("名称", "Name")) }
                     th { (lang.say("状态", "State")) }
+                    th.hide { (lang.say("版本", "Version")) }
+                    th.num { (lang.say("未结预扣", "Open holds")) }
+                    th.num { (lang.say("预扣 $", "Held $")) }
                     th { (lang.say("启动于", "Started")) }
-                    th { (lang.say("租约至", "Lease until")) }
+                    th.hide { (lang.say("租约至", "Lease until")) }
                     th.hide { "ID" }
                 } }
                 tbody { @for node in nodes {
@@ -115,8 +129,11 @@ fn node_table(lang: Lang, nodes: &[NodeView]) -> Markup {
                         td { (node.name) }
                         td { @if node.alive { (parts::state("on", lang.say("运行中", "serving"))) }
                             @else { (parts::state("off", lang.say("已停止", "gone"))) } }
+                        td.hide.mono { (node.version) }
+                        (show::count_cell(node.open_holds))
+                        (show::usd_cell(node.held))
                         td { (show::ago(node.started_at)) }
-                        td { (show::ago(node.lease_until)) }
+                        td.hide { (show::ago(node.lease_until)) }
                         td.hide.mono { (node.id) }
                     }
                 } }

@@ -515,13 +515,15 @@ CREATE TABLE nodes (
     id          uuid PRIMARY KEY,
     name        text        NOT NULL DEFAULT '',
     started_at  timestamptz NOT NULL DEFAULT now(),
-    lease_until timestamptz NOT NULL
+    lease_until timestamptz NOT NULL,
+    version     text        NOT NULL DEFAULT ''
 );
 COMMENT ON TABLE  nodes IS 'Running newapi processes';
 COMMENT ON COLUMN nodes.id IS 'One run of one process';
 COMMENT ON COLUMN nodes.name IS 'Host name and process number';
 COMMENT ON COLUMN nodes.started_at IS 'When it started';
 COMMENT ON COLUMN nodes.lease_until IS 'Until when no other node ends its holds';
+COMMENT ON COLUMN nodes.version IS 'Version of the program';
 
 CREATE TABLE idempotency (
     user_id         bigint      NOT NULL,

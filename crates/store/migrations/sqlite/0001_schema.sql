@@ -336,7 +336,8 @@ CREATE TABLE nodes (
     id          BLOB    NOT NULL PRIMARY KEY,
     name        TEXT    NOT NULL DEFAULT '',
     started_at  INTEGER NOT NULL,
-    lease_until INTEGER NOT NULL
+    lease_until INTEGER NOT NULL,
+    version     TEXT    NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 
 CREATE TABLE idempotency (

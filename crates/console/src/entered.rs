@@ -29,9 +29,9 @@ const LINES: &[Line] = &[
     ("task.reply", "查看任务 {} 的应答", "read the reply about the task {}"),
     ("task.requeue", "任务 {}: task.requeue", "asked again about the task {}"),
     ("task.settle_now", "任务 {}: task.settle_now", "settled the task {}"),
-    ("token.create", "创建用户 {} 的密钥 {}", "for {}: created the key {}"),
-    ("token.delete", "删除密钥 {}", "deleted the key {}"),
-    ("token.update", "修改密钥 {}", "changed the key {}"),
+    ("token.create", "创建用户 {} 的令牌 {}", "for {}: created the key {}"),
+    ("token.delete", "删除令牌 {}", "deleted the key {}"),
+    ("token.update", "修改令牌 {}", "changed the key {}"),
     ("user.access_token", "更新用户 {} 的访问令牌", "renewed the access token of {}"),
     ("user.create", "创建用户 {}", "created the user {}"),
     ("user.delete", "删除用户 {}", "deleted the user {}"),
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn names_stay_as_they_are() {
         for (action, content, english) in [
-            ("token.create", "创建用户 安 的密钥 k (1)", "for 安: created the key k (1)"),
+            ("token.create", "创建用户 安 的令牌 k (1)", "for 安: created the key k (1)"),
             ("user.login", "用户 ann 登录", "ann logged in"),
             ("group.put", "设置分组倍率 vip = 0.8", "set the group vip = 0.8"),
             ("user.low_balance", "设置余额提醒", "set the warning of a low balance"),

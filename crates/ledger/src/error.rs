@@ -94,7 +94,7 @@ impl From<LedgerError> for Fault {
         match error {
             LedgerError::InsufficientQuota { needed, available, key_limit } => {
                 let (zh, en) = if key_limit {
-                    ("密钥额度不足", "the key's own limit is too low")
+                    ("令牌额度不足", "the key's own limit is too low")
                 } else {
                     ("余额不足", "insufficient quota")
                 };
@@ -109,7 +109,7 @@ impl From<LedgerError> for Fault {
                 Self::new(Kind::Forbidden, "用户已被禁用", "the user is disabled")
             }
             LedgerError::KeyUnavailable => {
-                Self::new(Kind::Unauthenticated, "密钥不可用", "the key cannot be used")
+                Self::new(Kind::Unauthenticated, "令牌不可用", "the key cannot be used")
             }
             LedgerError::UnknownHold => Self::new(Kind::NotFound, "没有这笔预扣费", "no such hold"),
             LedgerError::WrongState => Self::new(
@@ -161,7 +161,7 @@ impl From<LedgerError> for Fault {
 
 fn limit_reached(reached: &LimitReached) -> Fault {
     let (whose_zh, whose) =
-        if reached.of_key { ("密钥", "the key's") } else { ("用户", "the user's") };
+        if reached.of_key { ("令牌", "the key's") } else { ("用户", "the user's") };
     let (period_zh, period) = match reached.period {
         Period::Day => ("每日", "daily"),
         Period::Month => ("每月", "monthly"),

@@ -115,7 +115,7 @@ pub(crate) fn units_unknown(priced: &str, known: &str) -> Fault {
 }
 
 pub(crate) fn no_key() -> Fault {
-    let (zh, en) = ("缺少 API 密钥", "no API key; send Authorization: Bearer sk-…");
+    let (zh, en) = ("缺少 API 令牌", "no API key; send Authorization: Bearer sk-…");
     Fault::new(FaultKind::Unauthenticated, zh, en)
 }
 
@@ -127,7 +127,7 @@ pub(crate) fn which_path(paths: impl Iterator<Item = String>) -> Fault {
 
 pub(crate) fn key_in_query() -> Fault {
     let (zh, en) = (
-        "API 密钥不能放在网址中, 请使用请求头 Authorization: Bearer sk-… (或 x-api-key, api-key, x-goog-api-key)",
+        "API 令牌不能放在网址中, 请使用请求头 Authorization: Bearer sk-… (或 x-api-key, api-key, x-goog-api-key)",
         "an API key is not read from the address, where it gets into logs; send it as the header \
          Authorization: Bearer sk-… (or x-api-key, api-key, x-goog-api-key)",
     );
@@ -135,15 +135,15 @@ pub(crate) fn key_in_query() -> Fault {
 }
 
 pub(crate) fn bad_key() -> Fault {
-    Fault::new(FaultKind::Unauthenticated, "API 密钥无效", "the API key is not valid")
+    Fault::new(FaultKind::Unauthenticated, "API 令牌无效", "the API key is not valid")
 }
 
 pub(crate) fn key_disabled() -> Fault {
-    Fault::new(FaultKind::Unauthenticated, "API 密钥已被禁用", "the API key is disabled")
+    Fault::new(FaultKind::Unauthenticated, "API 令牌已被禁用", "the API key is disabled")
 }
 
 pub(crate) fn key_expired() -> Fault {
-    Fault::new(FaultKind::Unauthenticated, "API 密钥已过期", "the API key has expired")
+    Fault::new(FaultKind::Unauthenticated, "API 令牌已过期", "the API key has expired")
 }
 
 pub(crate) fn user_disabled() -> Fault {
@@ -151,12 +151,12 @@ pub(crate) fn user_disabled() -> Fault {
 }
 
 pub(crate) fn address_not_allowed() -> Fault {
-    let (zh, en) = ("此密钥不允许从当前地址访问", "this key may not be used from this address");
+    let (zh, en) = ("此令牌不允许从当前地址访问", "this key may not be used from this address");
     Fault::new(FaultKind::Forbidden, zh, en)
 }
 
 pub(crate) fn model_not_allowed() -> Fault {
-    let (zh, en) = ("此密钥无权访问该模型", "this key may not call this model");
+    let (zh, en) = ("此令牌无权访问该模型", "this key may not call this model");
     Fault::new(FaultKind::Forbidden, zh, en)
 }
 
@@ -171,7 +171,7 @@ pub(crate) fn rate_limited(seconds: u32) -> Fault {
 }
 
 pub(crate) fn tokens_used_up(seconds: u32) -> Fault {
-    let (zh, en) = ("密钥本分钟的 Token 数已用完", "the key's tokens of this minute are used up");
+    let (zh, en) = ("令牌本分钟的 Token 数已用完", "the key's tokens of this minute are used up");
     Fault::new(FaultKind::RateLimited, zh, en).retry_after(seconds)
 }
 
@@ -241,7 +241,7 @@ pub(crate) fn model_not_found() -> Fault {
 /// Of a model that is retrieved: whether it is there for others is not revealed.
 pub(crate) fn model_not_listed() -> Fault {
     let (zh, en) =
-        ("没有该模型, 或此密钥无权访问", "no such model, or none that this key may call");
+        ("没有该模型, 或此令牌无权访问", "no such model, or none that this key may call");
     Fault::new(FaultKind::ModelNotFound, zh, en)
 }
 

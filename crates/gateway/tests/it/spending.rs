@@ -143,7 +143,7 @@ on_both_databases! {
         })
         .await;
         let refused = world.pay("m", &small).await.expect_error(402, "SPENDING_LIMIT");
-        assert!(refused.text().contains("密钥每日"), "{}", refused.text());
+        assert!(refused.text().contains("令牌每日"), "{}", refused.text());
         world.pay("m", &ann).await.expect(200);
         world.db.execute(&limit("daily_limit = NULL")).await;
         world.pay("m", &small).await.expect(200);

@@ -131,7 +131,7 @@ impl LogFilter {
         }
         Err(AdminError::field(
             "token_name",
-            format!("超过 {MAX_KEYS_OF_NAME} 个密钥叫这个名称, 请加上 user_id"),
+            format!("超过 {MAX_KEYS_OF_NAME} 个令牌叫这个名称, 请加上 user_id"),
             format!("more than {MAX_KEYS_OF_NAME} keys have this name: say whose, with user_id"),
         ))
     }

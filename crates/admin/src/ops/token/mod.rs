@@ -123,7 +123,7 @@ pub async fn list(
     let asked = query.number::<i64>("user_id")?.map(UserId);
     match asked {
         Some(user_id) if !actor.owns(user_id) => {
-            return Err(AdminError::forbidden("只能查看自己的密钥", "these are not your keys"));
+            return Err(AdminError::forbidden("只能查看自己的令牌", "these are not your keys"));
         }
         Some(user_id) => conditions.with("user_id = ?", user_id),
         None if actor.is_admin() => {}
@@ -180,5 +180,5 @@ pub async fn names(
 }
 
 fn not_found() -> AdminError {
-    AdminError::not_found("密钥", "key")
+    AdminError::not_found("令牌", "key")
 }

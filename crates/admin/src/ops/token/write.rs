@@ -85,7 +85,7 @@ pub async fn create(
         actor,
         vec![insert],
         Subject::NewToken(&hash),
-        ("token.create", format!("创建用户 {} 的密钥 {}", user.username, shown(&input.name))),
+        ("token.create", format!("创建用户 {} 的令牌 {}", user.username, shown(&input.name))),
         json!({ "target_user_id": owner, "fields": input.given() }),
     )
     .await?;
@@ -152,7 +152,7 @@ async fn changed(
     let id = before.id;
     if input.user_id.is_some_and(|owner| owner != before.user_id) {
         let en = "a key stays with its owner: make another one";
-        return Err(AdminError::field("user_id", "密钥不能转给其他用户, 请新建", en));
+        return Err(AdminError::field("user_id", "令牌不能转给其他用户, 请新建", en));
     }
     let mut group = input.group.clone();
     if group.as_ref().is_some_and(|group| *group != before.group) {
@@ -179,7 +179,7 @@ async fn changed(
     put("monthly_limit", input.monthly_limit.map(Into::into));
     put("status", input.status.map(Into::into));
     let statement = record::update_row("tokens", &set, id.0);
-    let told = ("token.update", format!("修改密钥 {} (#{id})", before.name));
+    let told = ("token.update", format!("修改令牌 {} (#{id})", before.name));
     let details = json!({
         "target_user_id": before.user_id, "fields": input.given(),
         "remain_quota": input.remain_quota, "unlimited_quota": input.unlimited_quota,
@@ -212,7 +212,7 @@ pub async fn delete(state: &AdminState, actor: &Actor, id: KeyId) -> Result<(), 
     let before = reached(state, actor, id).await?;
     let statement =
         Statement::new("DELETE FROM tokens WHERE id = $1", vec![id.into()]).expecting(1);
-    let told = ("token.delete", format!("删除密钥 {} (#{id})", before.name));
+    let told = ("token.delete", format!("删除令牌 {} (#{id})", before.name));
     let details = json!({ "target_user_id": before.user_id, "key_hint": before.key_hint });
     write(state, statement, actor, id, told, details).await
 }
@@ -271,7 +271,7 @@ fn shown(name: &Option<String>) -> &str {
 }
 
 fn not_yours() -> AdminError {
-    AdminError::forbidden("只能管理自己的密钥", "only an administrator may do this for others")
+    AdminError::forbidden("只能管理自己的令牌", "only an administrator may do this for others")
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ const NAMES: &[Text] = &[
     ("descriptors", "文件描述符"),
     ("error rate", "失败率"),
     ("holds", "预扣"),
+    ("least holds", "最低预扣"),
     ("locked rows", "锁"),
     ("log", "日志"),
     ("log lines", "日志丢失"),
@@ -115,6 +116,11 @@ const FOUND: &[Text] = &[
     ("{} answers ({})", "{} 正常应答 ({})"),
     ("{} answers", "{} 正常"),
     ("{} are overdue by more than {} s", "{} 个逾期超过 {} 秒"),
+    (
+        "{} are priced by units of which no request says how many, and have no least hold: a \
+         balance of one quota starts any call",
+        "{} 按件计价, 请求中不说明数量, 也没有最低预扣: 余额只要有 1 额度就能发起调用",
+    ),
     ("{} breaches, {} h ago", "{} 处不符, {} 小时前"),
     ("{} breaches", "{} 处不符"),
     ("{} calls in the last quarter of an hour say little", "最近 15 分钟 {} 次调用, 样本太少"),
@@ -214,6 +220,13 @@ const REMEDIES: &[Remedy] = &[
         link: ("查看失败的调用", "See what failed"),
     },
     Remedy {
+        name: "least holds",
+        zh: "为这些模型设置最低预扣, 约等于一次较大调用的费用",
+        en: "give the models a least hold: about what a large call costs",
+        page: "/console/prices",
+        link: ("价格", "Prices"),
+    },
+    Remedy {
         name: "models",
         zh: "把模型加入渠道, 或删除价格",
         en: "put the model into a channel's list, or delete its price",
@@ -252,8 +265,111 @@ const REMEDIES: &[Remedy] = &[
     },
 ];
 
-/// Remedies that only the machine's operator can apply, in Chinese.
-const ON_THE_MACHINE: &str = "需要在服务器上处理: ";
+/// What is done on the machine, and on no page. Commands stay as they are typed.
+const ON_THE_MACHINE: &[Text] = &[
+    ("ENABLE_METRICS=true", "设置 ENABLE_METRICS=true"),
+    (
+        "check HTTP_PROXY, HTTPS_PROXY and the channel's setting.proxy",
+        "检查 HTTP_PROXY、HTTPS_PROXY 与渠道的 setting.proxy",
+    ),
+    (
+        "end it: fuser -v DATA_DIR/newapi.db says who has the file open; .quit leaves sqlite3",
+        "结束它: fuser -v DATA_DIR/newapi.db 显示谁打开了文件; sqlite3 用 .quit 退出",
+    ),
+    (
+        "end what holds them up (locked rows and long transactions, below); if there is nothing, \
+      raise CUSTOM_PASS_DB_MAX_OPEN_CONNS",
+        "结束占用连接的事务 (见下方的锁与长事务); 没有时, 调高 CUSTOM_PASS_DB_MAX_OPEN_CONNS",
+    ),
+    ("finish it, or end it unless it is a backup's: {}", "完成该事务; 不是备份的, 可以结束: {}"),
+    ("finish that transaction, or end it: {}", "完成该事务, 或结束它: {}"),
+    ("fix HTTP_PROXY, HTTPS_PROXY", "修正 HTTP_PROXY, HTTPS_PROXY"),
+    (
+        "fix this row; until then it is left out, as if it were not there",
+        "修正这一行; 在此之前它不生效, 如同不存在",
+    ),
+    (
+        "give SECRET_KEY, or restore DATA_DIR/secret.key",
+        "提供 SECRET_KEY, 或恢复 DATA_DIR/secret.key",
+    ),
+    (
+        "is LOG_FILE the one that the service writes, and may you read it?",
+        "检查 LOG_FILE 是否是服务写入的文件, 以及是否有权读取",
+    ),
+    (
+        "is METRICS_PORT the one that the service was started with?",
+        "检查 METRICS_PORT 是否与服务启动时一致",
+    ),
+    ("is its disk full or slow?", "检查磁盘是否已满或过慢"),
+    (
+        "lower CUSTOM_PASS_MAX_IN_FLIGHT or CUSTOM_PASS_BUFFER_BUDGET, or set MEMORY_LIMIT",
+        "调低 CUSTOM_PASS_MAX_IN_FLIGHT 或 CUSTOM_PASS_BUFFER_BUDGET, 或设置 MEMORY_LIMIT",
+    ),
+    (
+        "new calls get 503 OVERLOADED: raise MEMORY_LIMIT, or lower CUSTOM_PASS_MAX_IN_FLIGHT",
+        "新的调用返回 503 OVERLOADED: 调高 MEMORY_LIMIT, 或调低 CUSTOM_PASS_MAX_IN_FLIGHT",
+    ),
+    ("newapi migrate", "运行 newapi migrate"),
+    (
+        "no newapi works on this database, or its sender is stuck: webhooks_stalled in the log",
+        "没有 newapi 使用此数据库, 或其投递停滞: 见日志中的 webhooks_stalled",
+    ),
+    (
+        "no newapi works on this database: systemctl status newapi; once one does, it gives them \
+         back",
+        "没有 newapi 使用此数据库: systemctl status newapi; 运行后会自动退还",
+    ),
+    (
+        "no newapi works on this database: systemctl status newapi; once one does, it takes them \
+         up within a minute",
+        "没有 newapi 使用此数据库: systemctl status newapi; 运行后一分钟内接手",
+    ),
+    ("raise LimitNOFILE", "调高 LimitNOFILE"),
+    ("run the program that made it, or a newer one", "使用创建它的程序版本, 或更新的版本"),
+    ("see newapi config", "见 newapi config"),
+    ("see the checks of the database, and locked rows", "见数据库与锁的检查"),
+    (
+        "see the database, below, and the end of the log: it serves again by itself",
+        "见下方的数据库检查与日志末尾; 之后会自动恢复",
+    ),
+    (
+        "start it, and check REDIS_CONN_STRING: redis-cli ping; nothing else depends on it",
+        "启动 Redis, 检查 REDIS_CONN_STRING: redis-cli ping; 其他功能不依赖它",
+    ),
+    (
+        "start with the SECRET_KEY that this database was used with",
+        "使用此数据库原来的 SECRET_KEY 启动",
+    ),
+    (
+        "synchronise both: timedatectl, chronyc tracking",
+        "校准两边的时钟: timedatectl, chronyc tracking",
+    ),
+    (
+        "systemctl status newapi; journalctl -u newapi -n 50; is PORT the one it serves on?",
+        "systemctl status newapi; journalctl -u newapi -n 50; 检查 PORT 是否与服务一致",
+    ),
+    (
+        "their rows were edited or deleted; a running newapi gives the money back within a minute \
+      (stray_hold_released in the log)",
+        "任务记录被修改或删除; 运行中的 newapi 一分钟内退还 (日志中的 stray_hold_released)",
+    ),
+    (
+        "their rows were edited, and no money is missing: newapi audit. Put quota back to \
+         used_quota in these rows, or leave them",
+        "任务记录被修改, 没有资金缺失: newapi audit。把这些行的 quota 改回 used_quota, 或不处理",
+    ),
+    ("unset it; see newapi config", "删除该设置; 见 newapi config"),
+    ("unset it", "删除该设置"),
+    (
+        "whose time is it? custompass_upstream_duration_seconds is the upstreams' time, \
+      custompass_overhead_seconds is ours: processor, disk or database",
+        "custompass_upstream_duration_seconds 是上游的时间, custompass_overhead_seconds 是本程序的: \
+         处理器、磁盘或数据库",
+    ),
+];
+
+/// Said before English that a later version of the check may bring.
+const ELSEWHERE: &str = "需要在服务器上处理: ";
 
 /// The text in the reader's language; as it is where nothing fits.
 pub(crate) fn in_words(lang: Lang, texts: &[Text], text: &str) -> String {
@@ -298,7 +414,15 @@ pub(crate) fn remedy(lang: Lang, check: &HealthCheck) -> (String, Option<(String
             };
             (lang.say(remedy.zh, remedy.en).to_owned(), Some((to, link)))
         }
-        None => (format!("{}{}", lang.say(ON_THE_MACHINE, ""), check.remedy), None),
+        None => (on_the_machine(lang, &check.remedy), None),
+    }
+}
+
+fn on_the_machine(lang: Lang, remedy: &str) -> String {
+    let words = in_words(lang, ON_THE_MACHINE, remedy);
+    match lang {
+        Lang::Zh if words == remedy => format!("{ELSEWHERE}{remedy}"),
+        _ => words,
     }
 }
 
@@ -327,7 +451,7 @@ mod tests {
 
     #[test]
     fn each_text_has_its_places_in_both() {
-        for (english, chinese) in NAMES.iter().chain(FOUND) {
+        for (english, chinese) in NAMES.iter().chain(FOUND).chain(ON_THE_MACHINE) {
             assert_eq!(english.matches("{}").count(), chinese.matches("{}").count(), "{english}");
         }
     }

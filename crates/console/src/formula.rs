@@ -32,6 +32,7 @@ const WORDS: &[(&str, &str)] = &[
     ("videos", "个视频"),
     ("output", "输出"),
     ("prompt", "输入"),
+    ("above", "超过"),
     ("input", "输入"),
     ("audio", "音频"),
     ("image", "图像"),
@@ -57,7 +58,10 @@ pub(crate) fn in_words(lang: Lang, formula: &str) -> Cow<'_, str> {
     let (mut is_rule, mut is_inside) = (false, false);
     while let Some(next) = rest.chars().next() {
         is_rule = (is_rule || next == '[') && next != ']';
-        let word = WORDS.iter().find(|(word, _)| !is_rule && !is_inside && stands_at(rest, word));
+        // Punctuation may stand behind a number.
+        let may_begin = |word: &str| !is_inside || !word.starts_with(is_of_word);
+        let word =
+            WORDS.iter().find(|(word, _)| !is_rule && may_begin(word) && stands_at(rest, word));
         let (taken, said) = match word {
             Some((word, said)) => (word.len(), *said),
             None => (next.len_utf8(), &rest[..next.len_utf8()]),
@@ -103,6 +107,11 @@ mod tests {
             (
                 "5 cache_write × 1.25, 3 cache_write_1h as cache_write",
                 "5 缓存写入 × 1.25, 3 缓存写入 (1 小时) 按 缓存写入",
+            ),
+            (
+                "above 200000 input: input × 2; tokens without a worth of their own count as what \
+                 they are part of",
+                "超过 200000 输入: 输入 × 2; 没有单独倍率的 Tokens 按其所属种类计",
             ),
             ("grouped users userland", "grouped users userland"),
         ] {

@@ -2,14 +2,15 @@
 
 use super::for_admins;
 use crate::lang::{Lang, tell};
-use crate::parts::{self, action, filters, pager, typed};
+use crate::parts::{self, BACKGROUND, action, filters, pager, typed};
 use crate::shell::ShellPage;
 use crate::visit::{Handled, Here, go_to};
-use crate::{breaches, show};
+use crate::{breaches, formula, show};
 use admin::ops::audit::{self, AuditRun};
 use admin::ops::log::{self, LogFilter, LogView};
 use maud::{Markup, html};
 use serde_json::Value;
+use std::borrow::Cow;
 
 const ENTRY: &str = "/console/audit";
 
@@ -23,6 +24,7 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
     let running = checks.running_since;
     let body = html! {
         div #proof hx-get=[running.map(|_| ENTRY)] hx-trigger=[running.map(|_| EVERY)]
+            hx-headers=[running.map(|_| BACKGROUND)]
             hx-target="this" hx-select="#proof" hx-swap="outerHTML" {
             @if let Some(since) = running { (under_way(lang, since)) }
             @else if let Some(fault) = &checks.failed {
@@ -167,7 +169,7 @@ fn detail(lang: Lang, value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(all) => {
             let one = |it: &Value| match it.as_str() {
-                Some(field) => detail_label(lang, field).to_owned(),
+                Some(field) => detail_label(lang, field).into_owned(),
                 None => detail(lang, it),
             };
             all.iter().map(one).collect::<Vec<_>>().join(", ")
@@ -184,14 +186,23 @@ fn detail(lang: Lang, value: &Value) -> String {
 }
 
 /// A member of a line's details, in words.
-fn detail_label(lang: Lang, field: &str) -> &str {
-    match field {
+fn detail_label(lang: Lang, field: &str) -> Cow<'_, str> {
+    Cow::Borrowed(match field {
         "address" => lang.say("来自", "from"),
         "fields" => lang.say("修改的字段", "fields"),
         "reason" => lang.say("原因", "reason"),
         "target_user_id" => lang.say("用户编号", "user number"),
-        other => parts::field_label(lang, other),
-    }
+        "meters" => lang.say("计量倍率", "meters"),
+        "price" => lang.say("价格", "price"),
+        "schedule" => lang.say("其他计量", "schedule"),
+        "tiers" => lang.say("分档", "tiers"),
+        "units" => lang.say("计件", "units"),
+        // Of a price it may be a meter.
+        other => match parts::field_label(lang, other) {
+            label if label == other => return formula::in_words(lang, other),
+            label => label,
+        },
+    })
 }
 
 fn action_row(lang: Lang, line: &LogView) -> Markup {

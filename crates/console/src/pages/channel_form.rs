@@ -260,7 +260,7 @@ fn mapping_fields(lang: Lang, fields: &FormFields<'_>, channel: Option<&ChannelV
                     json(|channel| channel.setting.get()),
                     "timeout, retry_count, proxy, precharge, concurrency, idempotent, ask_usage"))
                 (fields.field(FormField::new("other",
-                    lang.say("密钥请求头", "Header of the caller's key"))
+                    lang.say("令牌请求头", "Header of the caller's key"))
                     .value(channel.map_or("", |channel| &channel.other))
                     .hint(lang.say("留空: 默认", "empty: the default"))))
             }

@@ -57,7 +57,8 @@ async fn explained(visit: &Visit, story: &Explanation, calls: &[RecentCallView])
     let lang = visit.lang();
     let body = html! {
         @for part in parts { (part) }
-        div.sr #as-text { (as_text(story)) }
+        // Copied, and not read out: it says once more what the page says.
+        div.sr #as-text aria-hidden="true" { (as_text(lang, story)) }
     };
     let charged = story.holds.iter().find(|hold| hold.charged.0 > 0);
     // What was given back already is not offered again.
@@ -428,25 +429,25 @@ fn journal(lang: Lang, lines: &[JournalLine], after: &[Option<Quota>]) -> Markup
 }
 
 /// As `newapi explain` prints it, near enough to be pasted into a message.
-fn as_text(story: &Explanation) -> String {
-    let mut text = format!("request {}\n", story.request_id);
+fn as_text(lang: Lang, story: &Explanation) -> String {
+    let mut text = format!("{} {}\n", lang.say("请求", "request"), story.request_id);
     for hold in &story.holds {
-        text.push_str(&format!(
-            "model {}  {}  held {} charged {} ({}) refunded {}\nformula {}\n{}\n",
-            hold.model,
-            hold.state,
-            hold.held,
-            hold.charged,
-            show::usd(hold.charged),
-            hold.refunded,
-            hold.formula,
-            hold.calculation,
+        let HoldStory { model, held, charged, refunded, .. } = hold;
+        let (_, state) = state_of(lang, hold.state);
+        let [formula, calculation] =
+            [&hold.formula, &hold.calculation].map(|text| formula::in_words(lang, text));
+        let dollars = show::usd(*charged);
+        text.push_str(&tell!(
+            lang,
+            "模型 {model}  {state}  预扣 {held} 费用 {charged} ({dollars}) 退款 {refunded}\n公式 \
+             {formula}\n{calculation}\n",
+            "model {model}  {state}  held {held} charged {charged} ({dollars}) refunded \
+             {refunded}\nformula {formula}\n{calculation}\n"
         ));
         for line in &hold.lines {
-            text.push_str(&format!(
-                "  {} {} {} {}\n",
-                line.kind, line.quota, line.delta, line.content
-            ));
+            let kind = type_word(lang, &line.kind).unwrap_or(&line.kind);
+            let content = notes::line(lang, &line.content);
+            text.push_str(&format!("  {kind} {} {} {content}\n", line.quota, line.delta));
         }
     }
     text

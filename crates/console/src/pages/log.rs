@@ -21,7 +21,7 @@ pub(super) const fn type_word(lang: Lang, kind: &str) -> Option<&'static str> {
         b"topup" => ("充值", "top-up"),
         b"precharge" => ("预扣费", "hold"),
         b"consume" => ("结算", "charge"),
-        b"refund" => ("退还", "refund"),
+        b"refund" => ("退款", "refund"),
         b"adjust" => ("调整", "adjustment"),
         b"manage" => ("管理", "admin"),
         b"system" => ("系统", "system"),
@@ -174,7 +174,7 @@ fn row(visit: &Visit, line: &LogView, keys: &KeyNames) -> Markup {
         tr id={ "line-" (line.id) } {
             td { (show::at(line.created_at)) }
             @if is_admin {
-                td { @if line.user_id.0 > 0 {
+                td.cut.short title=(line.username) { @if line.user_id.0 > 0 {
                     a href={ "/console/users/" (line.user_id.0) } { (line.username) }
                 } @else { (line.username) } }
             }

@@ -168,7 +168,7 @@ pub(crate) async fn preview(Here(visit): Here) -> Handled {
         Ok(preview) => html! {
             code.break { (formula::in_words(lang, &preview.formula)) }
             p {
-                (formula::in_words(lang, &preview.calculation)) " quota = "
+                (formula::in_words(lang, &preview.calculation)) " " (lang.say("额度", "quota")) " = "
                 b { (show::usd(preview.charge)) }
             }
             p.muted { (tell!(lang, "调用前预扣 {}", "held before the call: {}",

@@ -16,17 +16,22 @@ fn parts(price: &AbilityView) -> [&str; 3] {
         .map(|part| Some(part.get()).filter(|json| is_set(json)).unwrap_or_default())
 }
 
+/// What the parts are called in a list of prices.
+const fn names(lang: Lang) -> [&'static str; 3] {
+    [lang.say("计量倍率", "meters"), lang.say("计件", "units"), lang.say("分档", "tiers")]
+}
+
 /// Which of them a price has.
-pub(super) fn words(price: &AbilityView) -> impl Iterator<Item = &'static str> {
+pub(super) fn words(lang: Lang, price: &AbilityView) -> impl Iterator<Item = &'static str> {
     let parts = parts(price);
-    SCHEDULE.into_iter().zip(parts).filter(|(_, json)| !json.is_empty()).map(|(word, _)| word)
+    names(lang).into_iter().zip(parts).filter(|(_, json)| !json.is_empty()).map(|(word, _)| word)
 }
 
 /// Which of them a user's price has.
-pub(super) fn own_words(price: &OwnPrice) -> impl Iterator<Item = &'static str> {
+pub(super) fn own_words(lang: Lang, price: &OwnPrice) -> impl Iterator<Item = &'static str> {
     let is_set = |json: &str| !["null", "{}", "[]", "\"\""].contains(&json);
     let parts = [&price.meters, &price.units, &price.tiers].map(|part| is_set(part.get()));
-    SCHEDULE.into_iter().zip(parts).filter(|(_, set)| *set).map(|(word, _)| word)
+    names(lang).into_iter().zip(parts).filter(|(_, set)| *set).map(|(word, _)| word)
 }
 
 /// The three fields.

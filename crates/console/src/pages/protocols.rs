@@ -5,8 +5,8 @@ use crate::form::{Complaint, Form, Object};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, action, form_page};
 use crate::shell::{ShellPage, csrf};
-use crate::show;
 use crate::visit::{Handled, Here, Visit, done, html as respond, step};
+use crate::{formula, show};
 use admin::AdminError;
 use admin::ops::protocol::{self, ProtocolView, Trial, TrialInput};
 use http::StatusCode;
@@ -316,7 +316,7 @@ fn findings(lang: Lang, trial: &Trial) -> Markup {
             dd { (request.output_limit.map_or("–".to_owned(), |limit| limit.to_string())) }
             dt { (lang.say("流式", "Stream")) } dd { (yes(request.stream)) }
             @if !request.units.is_empty() {
-                dt { (lang.say("单位", "Units")) } dd { (counts(&request.units)) }
+                dt { (lang.say("单位", "Units")) } dd { (counts(lang, &request.units)) }
             }
         }
         @if let Some(reply) = reply {
@@ -324,7 +324,7 @@ fn findings(lang: Lang, trial: &Trial) -> Markup {
             dl.facts {
                 dt { (lang.say("结果", "Outcome")) } dd { b { (trial_word(lang, &reply.outcome)) } }
                 dt { (lang.say("计量", "Counted")) }
-                dd { @if reply.meters.is_empty() { "–" } @else { (counts(&reply.meters)) } }
+                dd { @if reply.meters.is_empty() { "–" } @else { (counts(lang, &reply.meters)) } }
                 dt { (lang.say("形式", "Shape")) } dd { (trial_word(lang, &reply.shape)) }
                 dt { (lang.say("完整", "Whole")) } dd { (yes(reply.whole)) }
                 dt { (lang.say("换渠道重试", "Another channel may be asked")) }
@@ -382,6 +382,10 @@ fn trial_word(lang: Lang, word: &str) -> &str {
     }
 }
 
-fn counts(counts: &BTreeMap<String, i64>) -> Markup {
-    html! { @for (meter, count) in counts { span.chip { (meter) " " (count) } } }
+fn counts(lang: Lang, counts: &BTreeMap<String, i64>) -> Markup {
+    html! {
+        @for (meter, count) in counts {
+            span.chip { (count) " " (formula::in_words(lang, meter)) }
+        }
+    }
 }

@@ -102,7 +102,7 @@ async fn prices(
         let remedy = "newapi price set MODEL … --min-hold QUOTA: about what a large call costs";
         let found = "are priced by units of which no request says how many, and have no least \
                      hold: a balance of one quota starts any call";
-        report.odd("holds", format!("{models} {found}"), remedy);
+        report.odd("least holds", format!("{models} {found}"), remedy);
     }
     if unpriced.is_none() && unserved.is_none() {
         report.good("prices", "every model that is served has one");

@@ -67,7 +67,7 @@ on_both_databases! {
             ("content_type", "application/json"),
         ]);
         let found = root.send("/console/protocols/try", &trial).await.expect(200).text();
-        for words in ["brush", "delivered", "images 2", "value=\"POST /v2/draw\""] {
+        for words in ["brush", "delivered", "2 images", "value=\"POST /v2/draw\""] {
             assert!(found.contains(words), "{words}: {found}");
         }
         let elsewhere = form(&[("protocol", "mine"), ("call", "GET /x"), ("status", "200")]);

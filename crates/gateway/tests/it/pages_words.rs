@@ -3,7 +3,7 @@
 use crate::pages::{Browser, PASSWORD, between, is_foreign, lively, name_of, texts};
 use crate::world::fixed;
 use std::process::Stdio;
-use testkit::{ROOT_PASSWORD, Reply, TestDb, json, on_both_databases};
+use testkit::{ROOT_PASSWORD, Reply, TestDb, eventually, json, on_both_databases};
 use tokio::process::Command;
 
 fn has_han(text: &str) -> bool {
@@ -104,6 +104,8 @@ on_both_databases! {
         for row in checks {
             assert!(has_han(&row[0]) || row[0] == "Redis", "{row:?}");
             assert!(has_han(&row[2]), "{row:?}");
+            assert!(row[3].is_empty() || has_han(&row[3]), "{row:?}");
+            assert!(!row[3].contains("需要在服务器上处理"), "a remedy without words: {row:?}");
         }
         assert!(health.contains("/console/users?sort=quota&amp;order=asc"), "{health}");
         let settings = zh("/console/settings").await;
@@ -141,6 +143,11 @@ on_both_databases! {
         }
         let mut root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
         root.send("/console/audit/run", "").await.expect(303);
+        eventually("the check", || async {
+            let page = root.get("/console/audit").await.expect(200).text();
+            page.contains("class=\"receipt\"").then_some(())
+        })
+        .await;
         let pages = [
             (format!("/console/tasks/{task}"), "超过最长时限", "not finished within its lifetime"),
             ("/console/tasks".to_owned(), "超过最长时限", "not finished within its lifetime"),

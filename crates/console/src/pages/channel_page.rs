@@ -38,14 +38,14 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
         (channel_live::section(&visit, &channel))
         h2.sec { (lang.say("测试", "Test")) }
         form.bar method="post" action={ "/console/channels/" (id) "/test" }
-            hx-post={ "/console/channels/" (id) "/test" } hx-target="#probe" {
+            hx-post={ "/console/channels/" (id) "/test?shown=below" } hx-target="#probe" {
             (csrf(&visit))
             select name="model" aria-label=(lang.say("模型", "Model")) {
                 @for model in &channel.models { option { (model) } }
             }
             button { (lang.say("发起一次真实调用", "Make one real call")) }
-            span #probe role="status" { (last_test(lang, &channel)) }
         }
+        div #probe role="status" { (last_test(lang, &channel)) }
         p.muted.small {
             (lang.say("不向任何用户收费; 记入操作记录。", "Charged to no user; entered in the admin journal."))
         }

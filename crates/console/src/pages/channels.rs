@@ -176,15 +176,18 @@ pub(crate) async fn test(Here(visit): Here, Path(id): Path<i64>) -> Handled {
         return test_in_row(&visit, ChannelId(id), probed).await;
     }
     if visit.taste.is_part {
-        let (_, result) = shown(visit.lang(), probed)?;
-        let button = test_button(&visit, id, html! { (result) " " });
-        return Ok(respond(StatusCode::OK, button));
+        let is_below = visit.asked("shown") == "below";
+        let (_, result) = shown(visit.lang(), probed, is_below)?;
+        // On the channel's own page the form stays, with the model that was chosen.
+        let part = match is_below {
+            true => result,
+            false => test_button(&visit, id, html! { (result) " " }),
+        };
+        return Ok(respond(StatusCode::OK, part));
     }
     let probe = probed?;
-    let result = result(visit.lang(), &probe);
     let body = html! {
-        (result)
-        @if let Some(reply) = &probe.reply { h2.sec { (visit.say("回复", "Reply")) } pre { (reply) } }
+        (result(visit.lang(), &probe, true))
         div.buttons {
             a.button href={ "/console/channels/" (id) } { (visit.say("返回渠道", "To the channel")) }
         }
@@ -195,27 +198,31 @@ pub(crate) async fn test(Here(visit): Here, Path(id): Path<i64>) -> Handled {
 /// The result for a page of tests, of a channel that can't be used as well.
 async fn test_in_row(visit: &Visit, id: ChannelId, probed: Result<Probe, AdminError>) -> Handled {
     let lang = visit.lang();
-    let (failed, shown) = shown(lang, probed)?;
+    let (failed, shown) = shown(lang, probed, false)?;
     let channel = channel::get(&visit.state, id).await?;
     Ok(respond(StatusCode::OK, channel_tests::cell(lang, &channel, failed, &shown)))
 }
 
 /// Whether a test failed, and how it went, or why there was none.
-fn shown(lang: Lang, probed: Result<Probe, AdminError>) -> Result<(bool, Markup), AdminError> {
+fn shown(
+    lang: Lang,
+    probed: Result<Probe, AdminError>,
+    is_open: bool,
+) -> Result<(bool, Markup), AdminError> {
     Ok(match probed {
-        Ok(probe) => (!probe.ok, result(lang, &probe)),
+        Ok(probe) => (!probe.ok, result(lang, &probe, is_open)),
         Err(error) => (true, parts::state("bad", &Complaint::of(error, lang)?.words)),
     })
 }
 
-/// How a test went: state, status, time, and what went wrong.
-fn result(lang: Lang, probe: &Probe) -> Markup {
+/// How a test went: state, status, time, what went wrong, and what the upstream said.
+fn result(lang: Lang, probe: &Probe, is_open: bool) -> Markup {
     let (kind, word) = match probe.ok {
         true => ("on", lang.say("正常", "works")),
         false => ("bad", lang.say("失败", "failed")),
     };
     html! {
-        span.probe title=(probe.reply.as_deref().unwrap_or_default()) {
+        span.probe {
             (parts::state(kind, word))
             span.muted.small {
                 " "
@@ -224,12 +231,20 @@ fn result(lang: Lang, probe: &Probe) -> Markup {
                 @if let Some(error) = probe.error {
                     " · " (notes::test_failure(lang, error, probe.detail.as_deref().unwrap_or("")))
                 }
-                @for (meter, count) in &probe.usage { " · " (meter) " " (count) }
+                @for (meter, count) in &probe.usage {
+                    " · " (count) " " (formula::in_words(lang, meter))
+                }
                 @if let Some(ProbeCost { quota: Some(quota), calculation, .. }) = &probe.cost {
                     " · " span title=(formula::in_words(lang, calculation)) {
                         (show::money(*quota))
                     }
                 }
+            }
+        }
+        @if let Some(reply) = probe.reply.as_deref().filter(|reply| !reply.is_empty()) {
+            details.numbers open[is_open] {
+                summary { (lang.say("上游的应答", "What the upstream said")) }
+                pre tabindex="0" role="region" aria-label=(lang.say("应答", "Reply")) { (reply) }
             }
         }
     }

@@ -11,6 +11,9 @@ use http::StatusCode;
 use maud::{Markup, PreEscaped, html};
 use serde_json::json;
 
+/// A header of what a page asks by itself: an open page does not keep a session from ending.
+pub(crate) const BACKGROUND: &str = r#"{"X-Background":"1"}"#;
+
 /// A dot and a word: never colour alone.
 pub(crate) fn state(kind: &str, word: &str) -> Markup {
     html! { span class={ "state " (kind) } { (word) } }
@@ -135,7 +138,7 @@ pub(crate) fn field_label(lang: Lang, field: &str) -> &str {
         "name" => ("名称", "Name"),
         "new_password" => ("新密码", "New password"),
         "old_password" => ("原密码", "Old password"),
-        "other" => ("密钥请求头", "Header of the caller's key"),
+        "other" => ("令牌请求头", "Header of the caller's key"),
         "param_override" => ("参数覆盖", "Parameters put in"),
         "password" => ("密码", "Password"),
         "priority" => ("优先级", "Priority"),
@@ -511,11 +514,8 @@ pub(crate) fn money_chart(lang: Lang, series: &UsageSeries, with_paid_in: bool) 
     let mut lines = vec![json!({
         "label": lang.say("消耗", "spent"), "values": of(|point| point.spent.0) })];
     if with_paid_in {
-        lines.insert(
-            0,
-            json!({
-            "label": lang.say("充值", "paid in"), "values": of(|point| point.paid_in.0) }),
-        );
+        lines.push(json!({
+            "label": lang.say("充值", "paid in"), "values": of(|point| point.paid_in.0) }));
     }
     let data = json!({ "times": times, "lines": lines });
     let used = series.points.iter().filter(|point| point.calls != 0 || point.paid_in.0 != 0);

@@ -61,6 +61,29 @@ fn grouped(digits: &str) -> String {
     text
 }
 
+/// What a million tokens cost. Ratios have six places and quota is whole, so a price that was typed
+/// as $1.10 comes to $1.099998: shown is the shortest amount within a millionth of it, or within
+/// one quota where that is little, and the amount itself on hover.
+pub(crate) fn million(quota: Quota) -> Markup {
+    let (meant, exact) = (usd(shortest(quota)), usd(quota));
+    html! {
+        @if meant == exact { (exact) } @else { span title=(exact) { (meant) } }
+    }
+}
+
+fn shortest(quota: Quota) -> Quota {
+    let micros = i128::from(quota.0) * MICROS_PER_QUOTA;
+    let tolerance = (micros / 1_000_000).max((micros / 10_000).min(MICROS_PER_QUOTA));
+    let near = |places: u32| {
+        let step = 10_i128.pow(6 - places);
+        let near = (micros + step / 2).div_euclid(step) * step;
+        let far = (near - micros).abs();
+        (near > 0 && far <= tolerance).then_some(near)
+    };
+    let near = (0..6).find_map(near).unwrap_or(micros);
+    Quota(i64::try_from(near / MICROS_PER_QUOTA).unwrap_or(quota.0))
+}
+
 /// Dollars first, the quota small beside.
 pub(crate) fn money(quota: Quota) -> Markup {
     html! { span.usd { (usd(quota)) } span.q { (count(quota.0)) " q" } }
@@ -136,6 +159,17 @@ pub(crate) fn share(part: u64, all: u64) -> String {
         0 => "0 %".to_owned(),
         1_000.. => "100 %".to_owned(),
         _ => format!("{}.{} %", permille / 10, permille % 10),
+    }
+}
+
+/// `12`, `3.4`: how many there were in each of so many minutes.
+pub(crate) fn mean(number: u64, minutes: i64) -> String {
+    let tenths = i64::try_from(number).unwrap_or(i64::MAX).saturating_mul(10) / minutes.max(1);
+    match tenths {
+        0 if number > 0 => "< 0.1".to_owned(),
+        100.. => count(tenths / 10),
+        _ if tenths % 10 == 0 => count(tenths / 10),
+        _ => format!("{}.{}", tenths / 10, tenths % 10),
     }
 }
 
@@ -295,6 +329,23 @@ mod tests {
         #[test]
         fn a_sign_is_no_amount(text in "[-+−][$]?[0-9]{1,6}(\\.[0-9]{1,2})?q?") {
             prop_assert_eq!(read_amount(&text), None);
+        }
+    }
+
+    #[test]
+    fn prices_are_what_was_typed() {
+        for (quota, meant) in [
+            (549_999, "$1.10"),
+            (4_999_999, "$10.00"),
+            (4_999_950, "$9.9999"),
+            (7_500_003, "$15.00"),
+            (37_500, "$0.075"),
+            (224, "$0.000448"),
+            (6, "$0.000012"),
+            (1, "$0.000002"),
+            (0, "$0.00"),
+        ] {
+            assert_eq!(usd(shortest(Quota(quota))), meant, "{quota}");
         }
     }
 

@@ -4,7 +4,7 @@ use super::ability::AbilityInput;
 use super::user;
 use crate::fields::Fields;
 use crate::{Actor, AdminError, AdminState, exact};
-use domain::{FrozenPrice, PriceRow, Pricing, Quota, Ratio, Usage};
+use domain::{FrozenPrice, PriceRow, Pricing, Quota, Ratio, Usage, UserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -144,15 +144,34 @@ pub async fn preview(
 /// # Errors
 /// When the database fails.
 pub async fn own(state: &AdminState, actor: &Actor) -> Result<Vec<OwnPrice>, AdminError> {
-    let rows =
-        state.db.read("SELECT ratio FROM users WHERE id = $1", &[actor.user_id.into()]).await?;
-    let user = rows.first().map(|row| row.get("ratio")).transpose()?.unwrap_or(Ratio::ONE);
+    of_user(state, actor, actor.user_id, Some(&actor.group)).await
+}
+
+/// What calls with a key cost: of this user's, in the group of the key, or else in the user's own.
+///
+/// # Errors
+/// When the actor may not see the user, or the database fails.
+pub async fn of_user(
+    state: &AdminState,
+    actor: &Actor,
+    user: UserId,
+    group: Option<&str>,
+) -> Result<Vec<OwnPrice>, AdminError> {
+    if !actor.owns(user) {
+        return Err(AdminError::forbidden("只能查看自己的价格", "these are not your prices"));
+    }
+    let sql = r#"SELECT ratio, "group" FROM users WHERE id = $1"#;
+    let rows = state.db.read(sql, &[user.into()]).await?;
+    let row = rows.first();
+    let user = row.map(|row| row.get("ratio")).transpose()?.unwrap_or(Ratio::ONE);
+    let of_owner: String = row.map(|row| row.get("group")).transpose()?.unwrap_or_default();
+    let name = group.unwrap_or(&of_owner);
     let catalog = live_catalog(state)?;
-    let group = catalog.group_ratio(&actor.group).unwrap_or(Ratio::ONE);
-    let models = catalog.models_of(&actor.group);
+    let group = catalog.group_ratio(name).unwrap_or(Ratio::ONE);
+    let models = catalog.models_of(name);
     let priced = models.into_iter().filter_map(|model| {
         let row = catalog.price(model).ok()?;
-        let first = catalog.candidates(&actor.group, model).first();
+        let first = catalog.candidates(name, model).first();
         let protocol = first.map(|channel| channel.protocol.name.clone()).unwrap_or_default();
         let priced = shown(model, row, &Pricing::freeze(row, group, user).ok()?)?;
         Some(OwnPrice { protocol, ..priced })

@@ -39,6 +39,13 @@ pub async fn list(
     Ok(Page { items, total, page: page.page, page_size: page.size })
 }
 
+/// Whether this node refuses calls of models without a price; else they are free.
+#[must_use]
+pub fn are_refused(state: &AdminState) -> bool {
+    let all = state.options.as_deref().map(|options| options.all()).unwrap_or_default();
+    all.iter().any(|option| option.key == "CUSTOM_PASS_UNPRICED" && option.value == "reject")
+}
+
 /// All of them, by name.
 pub(super) async fn all(state: &AdminState) -> Result<Vec<UnpricedModel>, AdminError> {
     Ok(split(state).await?.1)

@@ -61,8 +61,11 @@ fn cell_of(lang: Lang, cell: &GroupReach) -> Markup {
     }
 }
 
-fn by_use(million: Option<Quota>) -> String {
-    million.map_or_else(|| show::NOTHING.to_owned(), show::usd)
+fn by_use(million: Option<Quota>) -> Markup {
+    html! { @match million {
+        Some(quota) => (show::million(quota)),
+        None => (show::NOTHING),
+    } }
 }
 
 /// Why a group has no way here: a state, a word and a sentence.

@@ -1,11 +1,13 @@
 //! The way from an empty database to the first paid call, on the first page until there is one.
 
-use super::play;
+use super::play::{self, CallingKey};
 use crate::lang::{Lang, tell};
+use crate::parts::BACKGROUND;
 use crate::show;
 use crate::visit::{Handled, Here, Visit, go_to, html as respond, step};
 use admin::AdminError;
 use admin::ops::first_steps::{self, FirstSteps};
+use admin::ops::{token, unpriced};
 use http::StatusCode;
 use maud::{Markup, html};
 
@@ -34,7 +36,7 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
 /// The guide as a part of the first page.
 pub(super) async fn shown(visit: &Visit, steps: &FirstSteps) -> Result<Markup, AdminError> {
     let lang = visit.lang();
-    let all = made(lang, steps);
+    let all = made(visit, steps);
     let ready = all.iter().filter(|step| step.is_done).count();
     let done = ready + usize::from(steps.call.is_some());
     let waits = ready == all.len() && steps.call.is_none();
@@ -42,6 +44,7 @@ pub(super) async fn shown(visit: &Visit, steps: &FirstSteps) -> Result<Markup, A
     Ok(html! {
         section.guide #setup hx-get=[waits.then_some("/console/setup")]
             hx-trigger=[waits.then_some(EVERY)] hx-target="this" hx-swap="outerMorph"
+            hx-headers=[waits.then_some(BACKGROUND)]
             aria-label=(lang.say("开始使用", "First steps")) {
             h2 { (lang.say("开始使用: 到第一次计费调用", "First steps: to the first paid call"))
                 small { (tell!(lang, "{done} / 5", "{done} of 5")) }
@@ -55,8 +58,10 @@ pub(super) async fn shown(visit: &Visit, steps: &FirstSteps) -> Result<Markup, A
 }
 
 /// The steps before the call.
-fn made(lang: Lang, steps: &FirstSteps) -> [SetupStep; 4] {
-    [channel(lang, steps), price(lang, steps), user(lang, steps), key(lang, steps)]
+fn made(visit: &Visit, steps: &FirstSteps) -> [SetupStep; 4] {
+    let lang = visit.lang();
+    let refused = unpriced::are_refused(&visit.state);
+    [channel(lang, steps), price(lang, steps, refused), user(lang, steps), key(lang, steps)]
 }
 
 fn channel(lang: Lang, steps: &FirstSteps) -> SetupStep {
@@ -87,7 +92,7 @@ fn channel(lang: Lang, steps: &FirstSteps) -> SetupStep {
     }
 }
 
-fn price(lang: Lang, steps: &FirstSteps) -> SetupStep {
+fn price(lang: Lang, steps: &FirstSteps, refused: bool) -> SetupStep {
     let title = lang.say("设置价格", "Set a price");
     match (&steps.priced_model, &steps.unpriced_model) {
         (Some(model), _) => SetupStep {
@@ -98,19 +103,28 @@ fn price(lang: Lang, steps: &FirstSteps) -> SetupStep {
         },
         (None, Some(model)) => {
             let to = format!("/console/prices/edit?model={}&then=setup", step(model));
+            let now = match refused {
+                true => lang.say("现在被拒绝", "is refused now"),
+                false => lang.say("现在免费", "is free now"),
+            };
             let words = tell!(
                 lang,
-                "{model} 现在免费。按上游的价目表填写每百万 Tokens 的美元价, 或每次的价格。",
-                "{model} is free now. Dollars a million tokens, as vendors list them, or of a call."
+                "{model} {now}。按上游的价目表填写每百万 Tokens 的美元价, 或每次的价格。",
+                "{model} {now}. Dollars a million tokens, as vendors list them, or of a call."
             );
             ahead(title, &words, &to)
         }
         (None, None) => {
-            let words = lang.say(
-                "每百万 Tokens 的美元价, 或每次的价格。没有价格的模型免费。",
-                "Dollars a million tokens, or of a call. A model without a price is free.",
+            let then = match refused {
+                true => lang.say("被拒绝", "refused"),
+                false => lang.say("免费", "free"),
+            };
+            let words = tell!(
+                lang,
+                "每百万 Tokens 的美元价, 或每次的价格。没有价格的模型{then}。",
+                "Dollars a million tokens, or of a call. A model without a price is {then}."
             );
-            ahead(title, words, "/console/prices/edit?then=setup")
+            ahead(title, &words, "/console/prices/edit?then=setup")
         }
     }
 }
@@ -199,8 +213,12 @@ async fn call_row(visit: &Visit, steps: &FirstSteps, waits: bool) -> Result<Mark
             }
         });
     }
-    let model = steps.priced_model.clone();
-    let command = play::snippet(visit, "sk-…", model.as_slice()).await?;
+    let key = match &steps.key {
+        Some(key) => token::get(&visit.state, &visit.actor, key.id).await.ok(),
+        None => None,
+    };
+    let key = key.as_ref().map_or_else(|| CallingKey::of_reader(visit), CallingKey::of);
+    let command = play::snippet(visit, key).await?;
     Ok(html! {
         li aria-current=[waits.then_some("step")] {
             div {

@@ -1,8 +1,9 @@
 //! A user's first page: the balance, what is left, and where it went.
 
+use super::notice as notice_page;
 use super::overview::{lines, models_table, request, sums};
+use super::play::{self, CallingKey};
 use super::users::on_hold;
-use super::{notice as notice_page, play};
 use crate::parts::{self, ranges, tile};
 use crate::shell::ShellPage;
 use crate::show;
@@ -60,7 +61,7 @@ async fn start(visit: &Visit, own: &UserView, calls: i64) -> Result<Markup, Admi
     let owner = ("user_id".to_owned(), own.id.0.to_string());
     let query: Query = [owner].into_iter().collect();
     let keys = token::list(&visit.state, &visit.actor, &query, few).await?.total;
-    let call = play::snippet(visit, "sk-…", &[]).await?;
+    let call = play::snippet(visit, CallingKey::of_reader(visit)).await?;
     let address = html! {
         p {
             (visit.say("接口地址: ", "Base address: "))

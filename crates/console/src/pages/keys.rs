@@ -1,7 +1,7 @@
 //! Keys: users see their own, administrators those of all users. A key is shown once.
 
 use super::batch::{self, BatchList};
-use super::play;
+use super::play::{self, CallingKey};
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
 use crate::parts::{
@@ -234,7 +234,8 @@ pub(super) fn listed(text: &str) -> Vec<String> {
 
 async fn shown(visit: &Visit, created: &Created) -> Handled {
     let lang = visit.lang();
-    let call = play::snippet(visit, created.key.expose(), &created.token.models).await?;
+    let key = CallingKey { text: created.key.expose(), ..CallingKey::of(&created.token) };
+    let call = play::snippet(visit, key).await?;
     let body = html! {
         p.note {
             (lang.say("令牌只显示这一次, 请现在复制保存。", "This is the only time the key is shown: copy it now."))

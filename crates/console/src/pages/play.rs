@@ -4,19 +4,19 @@
 use super::{explain, log, overview, recent};
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
-use crate::parts;
+use crate::parts::{self, BACKGROUND};
 use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Visit, html as respond, step};
 use crate::{formula, show};
 use admin::ops::audit;
 use admin::ops::log::usage;
-use admin::ops::price::{self, OwnPrice};
+use admin::ops::price;
 use admin::ops::recent::RecentCallView;
 use admin::ops::route::{self, SpokenRoutes};
 use admin::ops::token::{self, Created, TokenInput, TokenView};
 use admin::{AdminError, PageRequest, Query};
 use axum::extract::Path;
-use domain::{KeyId, Quota};
+use domain::{KeyId, Quota, UserId};
 use http::StatusCode;
 use ledger::HoldStory;
 use maud::{Markup, html};
@@ -124,7 +124,7 @@ async fn page(visit: &Visit, made: Option<&Created>, complaint: Option<&Complain
                     div.buttons {
                         button type="button" data-copy="play-curl" { (lang.say("复制", "Copy")) }
                         span.muted.small {
-                            (lang.say("命令含密钥", "the key is in it"))
+                            (lang.say("命令含令牌", "the key is in it"))
                         }
                     }
                 }
@@ -314,7 +314,7 @@ pub(crate) async fn cost(Here(visit): Here, Path(id): Path<String>) -> Handled {
                 .then(|| format!("/console/play/cost/{}?asked={}", step(&id), asked + 1));
             html! {
                 div hx-get=[again.as_deref()] hx-trigger=[again.as_ref().map(|_| "load delay:1s")]
-                    hx-swap="outerHTML" {
+                    hx-headers=[again.as_ref().map(|_| BACKGROUND)] hx-swap="outerHTML" {
                     h2.sec { (lang.say("费用", "What it cost")) }
                     @for hold in &story.holds { (charge(lang, hold)) }
                     p { a href=(to) { (lang.say("这笔费用的由来", "How this charge came about")) } }
@@ -382,15 +382,38 @@ fn charge(lang: Lang, hold: &HoldStory) -> Markup {
     }
 }
 
-/// A first call with a key, to be pasted into a shell as it is.
-pub(super) async fn snippet(
-    visit: &Visit,
-    key: &str,
-    allowed: &[String],
-) -> Result<String, AdminError> {
-    let models = price::own(&visit.state, &visit.actor).await?;
-    let is_named = |price: &&OwnPrice| allowed.first().is_none_or(|it| *it == price.model_name);
-    let price = models.iter().find(is_named);
+/// What a call is made with: whose key it is, in which group it calls, and what it may call.
+#[derive(Clone, Copy)]
+pub(super) struct CallingKey<'a> {
+    /// As a shell is to send it.
+    pub(super) text: &'a str,
+    pub(super) owner: UserId,
+    /// None: its owner's.
+    pub(super) group: Option<&'a str>,
+    /// None: all models.
+    pub(super) models: &'a [String],
+}
+
+impl<'a> CallingKey<'a> {
+    /// A key that the page does not know the text of.
+    pub(super) fn of(key: &'a TokenView) -> Self {
+        let TokenView { user_id, group, models, .. } = key;
+        Self { text: "sk-…", owner: *user_id, group: group.as_deref(), models }
+    }
+
+    /// Any key of the reader.
+    pub(super) fn of_reader(visit: &Visit) -> Self {
+        Self { text: "sk-…", owner: visit.actor.user_id, group: None, models: &[] }
+    }
+}
+
+/// A first call with a key, to be pasted into a shell as it is: of a model that the key reaches,
+/// and of one with a price where there is one.
+pub(super) async fn snippet(visit: &Visit, key: CallingKey<'_>) -> Result<String, AdminError> {
+    let CallingKey { text: key, owner, group, models: allowed } = key;
+    let mut models = price::of_user(&visit.state, &visit.actor, owner, group).await?;
+    models.retain(|price| allowed.is_empty() || allowed.contains(&price.model_name));
+    let price = models.iter().find(|price| !price.free).or(models.first());
     let model =
         price.map(|price| price.model_name.as_str()).or(allowed.first().map(String::as_str));
     let model = model.unwrap_or("MODEL");

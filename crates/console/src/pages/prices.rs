@@ -6,8 +6,8 @@ use super::{for_admins, price_schedule};
 use crate::lang::tell;
 use crate::parts::{self, action, filters, pager, typed};
 use crate::shell::ShellPage;
-use crate::show;
 use crate::visit::{Handled, Here, Visit, done, step};
+use crate::{formula, show};
 use admin::ops::ability::{self, AbilityView};
 use admin::ops::price::{self, OwnPrice};
 use admin::ops::unpriced::{self, UnpricedModel};
@@ -92,7 +92,12 @@ async fn priced(visit: &Visit) -> Result<Markup, AdminError> {
         div #list {
             @if page.items.is_empty() {
                 (parts::empty(
-                    lang.say("没有价格的模型免费提供。", "A model without a price is served free."),
+                    match unpriced::are_refused(&visit.state) {
+                        true => lang.say("没有价格的模型会被拒绝。",
+                            "Calls of a model without a price are refused."),
+                        false => lang.say("没有价格的模型免费提供。",
+                            "A model without a price is served free."),
+                    },
                     Some(("/console/prices/edit", lang.say("新建价格", "Set a price"))),
                 ))
             } @else { (table(visit, &page.items)) }
@@ -110,6 +115,7 @@ async fn priced(visit: &Visit) -> Result<Markup, AdminError> {
 
 fn table(visit: &Visit, prices: &[AbilityView]) -> Markup {
     let lang = visit.lang();
+    let refused = unpriced::are_refused(&visit.state);
     html! {
         div.scroll {
             table {
@@ -124,13 +130,13 @@ fn table(visit: &Visit, prices: &[AbilityView]) -> Markup {
                     th.num.hide { (lang.say("输出倍率", "Completion ratio")) }
                     (parts::acts_head(lang))
                 } }
-                tbody { @for price in prices { (row(visit, price)) } }
+                tbody { @for price in prices { (row(visit, price, refused)) } }
             }
         }
     }
 }
 
-fn row(visit: &Visit, price: &AbilityView) -> Markup {
+fn row(visit: &Visit, price: &AbilityView, refused: bool) -> Markup {
     let lang = visit.lang();
     let name = &price.model_name;
     let ratio = Some(price.ratio.get()).filter(|ratio| *ratio != "null");
@@ -150,7 +156,7 @@ fn row(visit: &Visit, price: &AbilityView) -> Markup {
             td { @match fixed {
                 Some(_) => (lang.say("按次", "per call")),
                 None => (lang.say("按量", "by use")),
-            } @for word in price_schedule::words(price) { " · " (word) } }
+            } @for word in price_schedule::words(lang, price) { " · " (word) } }
             td.num { (prompt) }
             td.num { (completion) }
             td.num.hide { (cached) }
@@ -167,8 +173,12 @@ fn row(visit: &Visit, price: &AbilityView) -> Markup {
                 " "
                 (action(visit, &format!("/console/prices/delete?model={}", step(name)),
                     lang.say("删除", "Delete"),
-                    &tell!(lang, "删除 {name} 的价格? 该模型从此免费。",
-                        "Delete the price of {name}? The model is free from then on.")))
+                    &match refused {
+                        true => tell!(lang, "删除 {name} 的价格? 该模型的调用从此被拒绝。",
+                            "Delete the price of {name}? Its calls are refused from then on."),
+                        false => tell!(lang, "删除 {name} 的价格? 该模型从此免费。",
+                            "Delete the price of {name}? The model is free from then on."),
+                    }))
             }
         }
     }
@@ -176,6 +186,10 @@ fn row(visit: &Visit, price: &AbilityView) -> Markup {
 
 fn without_price(visit: &Visit, models: &Page<UnpricedModel>) -> Markup {
     let lang = visit.lang();
+    let (kind, now) = match unpriced::are_refused(&visit.state) {
+        true => ("bad", lang.say("被拒绝", "refused")),
+        false => ("wait", lang.say("免费", "served free")),
+    };
     let keyword = visit.asked("keyword");
     if models.total == 0 && keyword.is_empty() {
         let words = lang
@@ -200,7 +214,7 @@ fn without_price(visit: &Visit, models: &Page<UnpricedModel>) -> Markup {
                     @for UnpricedModel { model_name, channels } in &models.items {
                         tr {
                             td { (model_name) }
-                            td { (parts::state("wait", lang.say("免费", "served free"))) }
+                            td { (parts::state(kind, now)) }
                             (show::count_cell(*channels))
                             td.acts { a href={ "/console/prices/edit?model=" (step(model_name)) } {
                                 (lang.say("定价", "Set a price"))
@@ -218,6 +232,14 @@ fn without_price(visit: &Visit, models: &Page<UnpricedModel>) -> Markup {
 async fn own(visit: &Visit) -> Handled {
     let lang = visit.lang();
     let prices = price::own(&visit.state, &visit.actor).await?;
+    let million = |quota: Option<Quota>| {
+        html! {
+            td.num { @match quota {
+                Some(quota) => (show::million(quota)),
+                None => span.muted { (show::NOTHING) },
+            } }
+        }
+    };
     let money = |quota: Option<Quota>| {
         html! {
             td.num { @match quota {
@@ -226,23 +248,27 @@ async fn own(visit: &Visit) -> Handled {
             } }
         }
     };
+    let refused = unpriced::are_refused(&visit.state);
     let row = |price: &OwnPrice| {
         html! {
             tr {
                 td { a href=(super::play::address(&price.model_name)) { (price.model_name) } }
-                td { @if price.free { (lang.say("免费", "free")) }
+                td { @if price.free && refused {
+                        span.bad { (lang.say("未定价, 被拒绝", "no price: refused")) }
+                    }
+                    @else if price.free { (lang.say("免费", "free")) }
                     @else if price.a_call.is_some() { (lang.say("按次", "per call")) }
                     @else { (lang.say("按量", "by use")) }
-                    @for word in price_schedule::own_words(price) { " · " (word) }
+                    @for word in price_schedule::own_words(lang, price) { " · " (word) }
                 }
-                (money(price.prompt_million))
-                (money(price.completion_million))
-                (money(price.cached_million))
+                (million(price.prompt_million))
+                (million(price.completion_million))
+                (million(price.cached_million))
                 (money(price.a_call))
             }
             @if let Some(formula) = price.formula.as_ref()
-                .filter(|_| price_schedule::own_words(price).next().is_some()) {
-                tr.more { td colspan="6" { code.break { (formula) } } }
+                .filter(|_| price_schedule::own_words(lang, price).next().is_some()) {
+                tr.more { td colspan="6" { code.break { (formula::in_words(lang, formula)) } } }
             }
         }
     };

@@ -9,6 +9,7 @@ use domain::{ChannelId, KeyId, Quota, TaskStatus, TaskUid, UnixMs, UserId};
 use ledger::{Charge, TaskEnd, TaskProspect, TaskRef};
 use serde::Serialize;
 use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 use store::{Row, StoreError, TASK_DATA, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -34,7 +35,7 @@ pub struct TaskView {
     /// That reply, as far as it was kept; for administrators.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply: Option<String>,
-    /// How the upstream is asked about it; lists leave it out.
+    /// How the upstream is asked about it, while it is unfinished.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub polling: Option<TaskPolling>,
     /// What a decision about an unfinished task would move; for administrators, and not in lists.
@@ -263,8 +264,74 @@ pub async fn list(
     }
     let conditions = filter.conditions(self_of);
     let mut page = conditions.page(&state.db, (COLUMNS, "tasks", "id DESC"), page, view).await?;
+    let lanes = lanes_of(state, actor, &page.items).await?;
+    for task in &mut page.items {
+        let lane = task.channel_id.filter(|_| is_asked_about(task));
+        task.polling = lane.and_then(|id| lanes.get(&(id, task.action.clone())).cloned());
+    }
     page.items = page.items.into_iter().map(|task| shown(actor, task)).collect();
     Ok(page)
+}
+
+const fn is_asked_about(task: &TaskView) -> bool {
+    task.finish_time == 0 && !task.unreadable
+}
+
+/// How upstreams are asked about the unfinished tasks of a page, by channel and model.
+async fn lanes_of(
+    state: &AdminState,
+    actor: &Actor,
+    tasks: &[TaskView],
+) -> Result<BTreeMap<(ChannelId, String), TaskPolling>, AdminError> {
+    let asked_about = tasks.iter().filter(|task| is_asked_about(task));
+    let channels: BTreeSet<ChannelId> = asked_about.filter_map(|task| task.channel_id).collect();
+    let mut lanes = BTreeMap::new();
+    for id in channels {
+        let sql = "SELECT action, asked_at, next_at, last_error FROM task_lanes
+            WHERE channel_id = $1";
+        for row in state.db.read(sql, &[id.into()]).await? {
+            lanes.insert((id, row.get("action")?), lane_view(actor, &row)?);
+        }
+    }
+    Ok(lanes)
+}
+
+fn lane_view(actor: &Actor, row: &Row) -> Result<TaskPolling, StoreError> {
+    let seconds = |at: Option<UnixMs>| at.map(exact::seconds);
+    let error: String = row.get("last_error")?;
+    Ok(TaskPolling {
+        asked_at: seconds(row.get("asked_at")?),
+        next_at: seconds(row.get("next_at")?),
+        error: Some(error).filter(|error| actor.is_admin() && !error.is_empty()),
+    })
+}
+
+/// Where the results of a task are, as the protocol of its channel reads this reply: addresses of
+/// the web alone. None where that is not known (any more).
+///
+/// # Errors
+/// When the database fails.
+pub async fn results(
+    state: &AdminState,
+    task: &TaskView,
+    reply: &str,
+) -> Result<Vec<String>, AdminError> {
+    let sql = "SELECT path, channel_id FROM tasks WHERE id = $1";
+    let rows = state.db.read(sql, &[task.id.into()]).await?;
+    let (Some(row), Some(live)) = (rows.first(), &state.live) else { return Ok(Vec::new()) };
+    let (path, channel): (String, Option<ChannelId>) = (row.get("path")?, row.get("channel_id")?);
+    let catalog = live.catalog.load();
+    let channel = channel.and_then(|id| catalog.channel(id));
+    let protocol = channel.and_then(|channel| egress::protocol_of(channel).ok());
+    let route = protocol.and_then(|protocol| protocol.submission(&path));
+    let rules = route.and_then(|route| route.tasks.as_ref());
+    let read = rules.map(|rules| rules.read_one(reply.as_bytes()).results).unwrap_or_default();
+    Ok(read.into_iter().filter(|address| is_of_the_web(address)).collect())
+}
+
+fn is_of_the_web(address: &str) -> bool {
+    let uri = address.parse::<http::Uri>().ok();
+    uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")))
 }
 
 /// One task: by its number, its uid, or its upstream's id (of several, the newest). Users see
@@ -307,14 +374,7 @@ async fn polling(
         WHERE channel_id = $1 AND action = $2";
     let lane = [task.channel_id.into(), task.action.clone().into()];
     let rows = state.db.read(sql, &lane).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    let seconds = |at: Option<UnixMs>| at.map(exact::seconds);
-    let error: String = row.get("last_error")?;
-    Ok(Some(TaskPolling {
-        asked_at: seconds(row.get("asked_at")?),
-        next_at: seconds(row.get("next_at")?),
-        error: Some(error).filter(|error| actor.is_admin() && !error.is_empty()),
-    }))
+    Ok(rows.first().map(|row| lane_view(actor, row)).transpose()?)
 }
 
 /// What the upstream last said of a task. It is its owner's; that another reads it is entered in

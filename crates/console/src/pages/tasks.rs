@@ -2,7 +2,7 @@
 
 use super::{events, task_decision, webhooks};
 use crate::lang::{Lang, tell};
-use crate::parts::{self, chosen, filters, pager, typed};
+use crate::parts::{self, BACKGROUND, chosen, filters, pager, typed};
 use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Visit, go_to, step};
 use crate::{notes, show};
@@ -17,8 +17,6 @@ use std::collections::BTreeMap;
 const ENTRY: &str = "/console/tasks";
 /// What makes the list ask again.
 const CHANGES: &str = "tasks from:#live delay:200ms";
-/// Nobody asked: that does not keep a session from ending.
-const BACKGROUND: &str = r#"{"X-Background":"1"}"#;
 /// The most that a page shows of a reply.
 const MAX_REPLY_CHARS: usize = 50_000;
 
@@ -119,8 +117,13 @@ fn row(visit: &Visit, task: &TaskView, names: &BTreeMap<UserId, String>) -> Mark
             @if is_open(task) { td.num.muted { (show::NOTHING) } }
             @else { (show::usd_cell(task.used_quota)) }
             td { (show::ago(task.created_at)) }
-            @let why = notes::failure(lang, &task.fail_reason);
-            td.hide.cut.muted title=(why) { (why) }
+            @let next = task.polling.as_ref().and_then(|polling| polling.next_at);
+            @if let Some(at) = next {
+                td.hide.muted { (lang.say("下次查询 ", "asked next ")) (show::ago(at)) }
+            } @else {
+                @let why = notes::failure(lang, &task.fail_reason);
+                td.hide.cut.muted title=(why) { (why) }
+            }
         }
     }
 }
@@ -158,6 +161,10 @@ async fn page(visit: &Visit, id: &str, asked: bool) -> Handled {
         },
         false => None,
     };
+    let results = match &reply {
+        Some(reply) => task::results(app, &task, reply).await?,
+        None => Vec::new(),
+    };
     let body = html! {
         div.receipt { (facts(visit, &task, &of_others)) }
         (timeline(lang, &task))
@@ -166,6 +173,7 @@ async fn page(visit: &Visit, id: &str, asked: bool) -> Handled {
                 (lang.say("这笔费用的由来", "How this charge came about"))
             } }
         }
+        (links(lang, &results))
         @if task.unreadable && is_open(&task) { (unreadable(lang, &task)) }
         @else { (last_reply(visit, &task, reply.as_deref(), (is_own, asked))) }
         @if !deliveries.items.is_empty() {
@@ -271,6 +279,18 @@ fn timeline(lang: Lang, task: &TaskView) -> Markup {
                 dt { (lang.say("查询出错", "asking failed")) } dd.bad {
                     (notes::code(lang, error))
                 }
+            }
+        }
+    }
+}
+
+/// Where the results are. They are upstreams' words, so nothing of ours is told to their hosts.
+fn links(lang: Lang, results: &[String]) -> Markup {
+    html! {
+        @if !results.is_empty() {
+            h2.sec { (lang.say("结果", "Results")) }
+            @for address in results {
+                p { a.break href=(address) target="_blank" rel="noopener noreferrer" { (address) } }
             }
         }
     }

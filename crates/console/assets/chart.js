@@ -5,8 +5,8 @@
   const colour = (name) => style.getPropertyValue(name).trim();
   const dollars = (quota) => {
     if (quota === null || quota === undefined) return '–';
-    const text = (quota / 500000).toFixed(6).replace(/0{1,4}$/, '');
-    return `$${text.replace(/\B(?=(\d{3})+\.)/g, ',')}`;
+    const text = (Math.abs(quota) / 500000).toFixed(6).replace(/0{1,4}$/, '');
+    return `${quota < 0 ? '−' : ''}$${text.replace(/\B(?=(\d{3})+\.)/g, ',')}`;
   };
   const duration = (ms) => ms === null || ms === undefined ? '–'
     : ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(2)} s`;
@@ -14,53 +14,78 @@
     : Number.isInteger(count) ? String(count) : '';
   const units = { usd: dollars, ms: duration, count: whole };
   const two = (number) => String(number).padStart(2, '0');
+  const height = 160;
+  const [minute, hour, day] = [60, 3600, 86400];
 
   function draw(figure) {
     const { times, lines, unit } = JSON.parse(figure.dataset.chart);
     const shown = units[unit ?? 'usd'];
     if (times.length < 2) return;
     const step = times[1] - times[0];
-    const days = step >= 86400;
     const label = (seconds) => {
       const date = new Date(seconds * 1000);
-      const day = `${two(date.getUTCMonth() + 1)}-${two(date.getUTCDate())}`;
-      const hour = two(date.getUTCHours());
-      return days ? day : step < 3600 ? `${hour}:${two(date.getUTCMinutes())}` : `${day} ${hour}:00`;
+      const ofDay = `${two(date.getUTCMonth() + 1)}-${two(date.getUTCDate())}`;
+      const ofHour = two(date.getUTCHours());
+      return step >= day ? ofDay
+        : step < hour ? `${ofHour}:${two(date.getUTCMinutes())}` : `${ofDay} ${ofHour}:00`;
     };
+    // A tick is shorter: its day stands where it begins.
+    const tick = (seconds) => step < hour || step >= day || seconds % day === 0
+      ? (step < day && seconds % day === 0 ? label(seconds).slice(0, 5) : label(seconds))
+      : label(seconds).slice(6);
+    // What is spent and what is paid in differ by orders of magnitude: each has its own axis.
+    const apart = lines.length === 2 && (unit ?? 'usd') === 'usd';
+    const bars = (nth) => unit !== 'ms' && unit !== 'count' && (!apart || nth === 0);
+    const tint = (nth) => colour(unit === 'count' && nth ? '--bad' : bars(nth) ? '--c2' : '--c1');
+    const scale = (nth) => apart && nth === 1 ? 'right' : 'y';
     const axis = { stroke: colour('--muted'), font: '11px system-ui, sans-serif',
       grid: { stroke: colour('--line'), width: 1 }, ticks: { show: false } };
-    const values = lines.flatMap((line) => line.values);
     // An hour in which more was refunded than spent is below zero.
-    const [lowest, highest] = [Math.min(0, ...values), Math.max(1, ...values)];
-    const paths = uPlot.paths.bars({ size: [0.7, 28], gap: 1 });
-    const stepped = lines.length === 1 && unit !== 'ms';
-    const faults = unit === 'count';
+    const range = (name) => {
+      const values = lines.filter((_, nth) => scale(nth) === name).flatMap((line) => line.values);
+      const [lowest, highest] = [Math.min(0, ...values), Math.max(1, ...values)];
+      return [lowest * 1.08, highest * 1.08];
+    };
+    const half = lines.some((_, nth) => bars(nth)) ? step / 2 : 0;
+    const last = times.length - 1;
     const options = {
-      width: figure.clientWidth, height: 160, tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), 'UTC'),
+      width: figure.clientWidth, height, tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), 'UTC'),
       cursor: { drag: { x: false, y: false } },
-      scales: { x: { time: true }, y: { range: [lowest * 1.08, highest * 1.08] } },
+      scales: {
+        // The first and the last bar are drawn whole.
+        x: { time: true, range: (_, from, to) => [from - half, to + half] },
+        y: { range: range('y') },
+        ...(apart ? { right: { range: range('right') } } : {}),
+      },
       // The label of the last step is as wide to its right as to its left.
-      padding: [null, days ? 20 : 40, null, null],
+      padding: [null, apart ? null : 20, null, null],
       series: [
-        { label: 'UTC', value: (_, seconds) => seconds === null ? '' : label(seconds) },
+        { label: 'UTC', value: (_, seconds) => label(seconds ?? times[last]) },
         ...lines.map((line, nth) => ({
           label: line.label,
-          stroke: colour(faults && nth ? '--bad' : stepped || nth ? '--c2' : '--c1'),
-          fill: stepped ? colour('--c2') : undefined,
-          width: stepped ? 0 : 2,
-          paths: stepped ? paths : undefined,
+          scale: scale(nth),
+          stroke: tint(nth),
+          fill: bars(nth) ? tint(nth) : undefined,
+          width: bars(nth) ? 0 : 2,
+          paths: bars(nth) ? uPlot.paths.bars({ size: [0.7, 28], gap: 1 }) : undefined,
           points: unit === 'ms' ? { size: 4 } : { show: false },
           spanGaps: true,
-          value: (_, value, __, at) => at === null ? '' : shown(value),
+          // Without a cursor the last step is read out.
+          value: (_, value, __, at) => shown(at === null ? line.values[last] : value),
         })),
       ],
       axes: [
-        { ...axis, values: (_, ticks) => ticks.map(label), space: days ? 60 : 90 },
-        { ...axis, values: (_, ticks) => ticks.map(shown), size: 82 },
+        { ...axis, values: (_, ticks) => ticks.map(tick), size: 28, space: step >= day ? 44 : 52,
+          incrs: [minute, 5 * minute, 10 * minute, 15 * minute, 30 * minute, hour, 2 * hour, 3 * hour, 6 * hour,
+            12 * hour, day, 2 * day, 3 * day, 5 * day, 10 * day].filter((length) => length >= step) },
+        { ...axis, values: (_, ticks) => ticks.map(shown), size: 82, stroke: apart ? tint(0) : axis.stroke },
+        ...(apart ? [{ ...axis, scale: 'right', side: 1, values: (_, ticks) => ticks.map(shown), size: 72,
+          stroke: tint(1), grid: { show: false } }] : []),
       ],
     };
     const plot = new uPlot(options, [times, ...lines.map((line) => line.values)], figure);
-    new ResizeObserver(() => plot.setSize({ width: figure.clientWidth, height: 160 })).observe(figure);
+    figure.plot = plot;
+    new ResizeObserver(() => plot.setSize({ width: figure.clientWidth, height })).observe(figure);
   }
   for (const figure of document.querySelectorAll('[data-chart]')) draw(figure);
 })();

@@ -4,8 +4,9 @@ use crate::lang::{Lang, tell};
 use crate::parts::{self, on_or_off, state};
 use crate::visit::Visit;
 use crate::{notes, show};
+use admin::AdminError;
 use admin::ops::channel::{
-    self, BreakerView, ChannelMinute, ChannelTrafficView, ChannelView, TrafficCounts,
+    self, BreakerView, ChannelTrafficView, ChannelView, NodeTraffic, TrafficCounts, TrafficMinute,
 };
 use domain::ChannelId;
 use maud::{Markup, html};
@@ -136,25 +137,17 @@ pub(super) fn section(visit: &Visit, channel: &ChannelView) -> Markup {
 }
 
 /// Calls and failures, and the time to the first byte, minute by minute.
-fn charts(lang: Lang, minutes: &[ChannelMinute]) -> Markup {
+fn charts(lang: Lang, minutes: &[TrafficMinute]) -> Markup {
     if minutes.len() < 2 || minutes.iter().all(|minute| minute.calls == 0) {
         return html! {};
     }
     let times: Vec<i64> = minutes.iter().map(|minute| minute.time).collect();
-    let calls: Vec<u64> = minutes.iter().map(|minute| minute.calls).collect();
-    let failed: Vec<u64> = minutes.iter().map(|minute| minute.failed).collect();
     let p95: Vec<Option<i64>> = minutes.iter().map(|minute| minute.p95_ms).collect();
-    let counts = json!({ "times": times, "unit": "count", "lines": [
-        { "label": lang.say("调用", "calls"), "values": calls },
-        { "label": lang.say("失败", "failed"), "values": failed } ] });
     let slow = json!({ "times": times, "unit": "ms", "lines": [
         { "label": "p95", "values": p95 } ] });
     let used = minutes.iter().rev().filter(|minute| minute.calls > 0);
     html! {
-        figure.chart data-chart=(counts.to_string()) {
-            figcaption.sr { (lang.say("每分钟的调用与失败; 数值见下表",
-                "Calls and failures in each minute; the table has the numbers")) }
-        }
+        (calls_chart(lang, minutes))
         figure.chart data-chart=(slow.to_string()) {
             figcaption.sr { (lang.say("每分钟首字节时间的 p95; 数值见下表",
                 "The 95th percentile of the time to the first byte; the table has the numbers")) }
@@ -183,26 +176,132 @@ fn charts(lang: Lang, minutes: &[ChannelMinute]) -> Markup {
     }
 }
 
-/// Tiles of the first page: what failed of all requests, and how slow upstreams are.
-pub(super) fn tiles(visit: &Visit) -> Markup {
-    let Some(requests) = channel::requests_now(&visit.state) else { return html! {} };
-    let failed = html! { (show::share(requests.failed, requests.calls)) };
-    let slow = html! { (show::some_ms(requests.p95_ms)) };
+/// Calls and failures, minute by minute.
+fn calls_chart(lang: Lang, minutes: &[TrafficMinute]) -> Markup {
+    let times: Vec<i64> = minutes.iter().map(|minute| minute.time).collect();
+    let calls: Vec<u64> = minutes.iter().map(|minute| minute.calls).collect();
+    let failed: Vec<u64> = minutes.iter().map(|minute| minute.failed).collect();
+    let counts = json!({ "times": times, "unit": "count", "lines": [
+        { "label": lang.say("调用", "calls"), "values": calls },
+        { "label": lang.say("失败", "failed"), "values": failed } ] });
     html! {
-        (parts::tile("/console/channels", visit.say("失败率 (1 小时)", "Failed (1 h)"), &failed))
-        (parts::tile("/console/channels", visit.say("上游 p95", "Upstream p95"), &slow))
+        figure.chart data-chart=(counts.to_string()) {
+            figcaption.sr { (lang.say("每分钟的调用与失败",
+                "Calls and failures in each minute")) }
+        }
     }
 }
 
-/// Paused channels, for the list of what needs attention: name, address, and what is the matter.
-pub(super) async fn paused(visit: &Visit) -> Result<Vec<(ChannelId, String)>, admin::AdminError> {
-    if visit.state.traffic.is_none() {
-        return Ok(Vec::new());
+/// What this node is doing; none where no calls are served.
+pub(super) async fn of_node(visit: &Visit) -> Result<Option<NodeTraffic>, AdminError> {
+    match visit.state.traffic {
+        Some(_) => channel::live(&visit.state, &visit.actor, 60).await.map(Some),
+        None => Ok(None),
     }
-    let live = channel::live(&visit.state, &visit.actor, 60).await?;
-    let paused = live.channels.into_iter().filter_map(|channel| {
-        let why = channel.pause_reason?;
-        Some((channel.channel_id, why))
-    });
-    Ok(paused.collect())
+}
+
+/// The part of the first page about calls: how many there are, what fails, and where they go.
+pub(super) async fn now(visit: &Visit, node: &NodeTraffic) -> Result<Markup, AdminError> {
+    let lang = visit.lang();
+    let minutes = channel::minutes_of_requests(&visit.state);
+    let mut busiest: Vec<&ChannelTrafficView> =
+        node.channels.iter().filter(|channel| channel.counts.calls > 0).collect();
+    busiest.sort_by_key(|channel| std::cmp::Reverse(channel.counts.calls));
+    busiest.truncate(BUSIEST);
+    let mut rows = Vec::new();
+    for channel in busiest {
+        let name = name_of(visit, channel.channel_id).await;
+        rows.push(busy_row(lang, channel, &name));
+    }
+    Ok(html! {
+        h2.sec {
+            (lang.say("调用", "Calls"))
+            small {
+                (tell!(lang, "节点 {} 的最近一小时", "the last hour of the node {}", node.node))
+            }
+        }
+        (tiles(visit, node))
+        @if minutes.len() > 1 && minutes.iter().any(|minute| minute.calls > 0) {
+            (calls_chart(lang, &minutes))
+        }
+        @if !rows.is_empty() {
+            div.scroll { table {
+                thead { tr {
+                    th { (lang.say("调用最多的渠道", "Busiest channels")) }
+                    th.num { (lang.say("调用", "Calls")) }
+                    th.num { (lang.say("失败率", "Failed")) }
+                    th.num.hide { "p95" }
+                    th.num.hide { (lang.say("进行中", "In flight")) }
+                } }
+                tbody { @for row in &rows { (row) } }
+            } }
+        }
+    })
+}
+
+/// How many channels the first page names.
+const BUSIEST: usize = 5;
+/// What is said to be so many a minute is the mean of so many.
+const MEAN_MINUTES: i64 = 5;
+
+fn busy_row(lang: Lang, channel: &ChannelTrafficView, name: &str) -> Markup {
+    let counts = &channel.counts;
+    html! {
+        tr {
+            td.cut { a href={ "/console/channels/" (channel.channel_id.0) } { (name) } }
+            td.num { (show::count(i64::try_from(counts.calls).unwrap_or(i64::MAX))) }
+            td.num.bad[is_much(counts)] title=(why_of(lang, counts)) {
+                (show::share(counts.failed, counts.calls))
+            }
+            td.num.hide { (show::some_ms(counts.p95_ms)) }
+            td.num.hide { (channel.in_flight) }
+        }
+    }
+}
+
+fn tiles(visit: &Visit, node: &NodeTraffic) -> Markup {
+    let recent = channel::requests_of(&visit.state, MEAN_MINUTES).unwrap_or_default();
+    let a_minute = |number: u64| html! { (show::mean(number, MEAN_MINUTES)) };
+    let in_flight: u32 = node.channels.iter().map(|channel| channel.in_flight).sum();
+    let all = &node.requests;
+    let failed = "/console/log?show=recent";
+    html! {
+        div.tiles {
+            (parts::tile("/console/log", visit.say("请求 / 分钟", "Requests a minute"),
+                &a_minute(recent.calls)))
+            (parts::tile(failed, visit.say("失败 / 分钟", "Failed a minute"),
+                &a_minute(recent.failed)))
+            (parts::tile(failed, visit.say("失败率", "Failed"),
+                &html! { (show::share(all.failed, all.calls)) }))
+            (parts::tile("/console/channels", visit.say("上游 p95", "Upstream p95"),
+                &html! { (show::some_ms(all.p95_ms)) }))
+            (parts::tile("/console/channels", visit.say("进行中", "In flight"),
+                &html! { (in_flight) }))
+        }
+    }
+}
+
+/// A channel by its name; by its number where it has none any more.
+async fn name_of(visit: &Visit, id: ChannelId) -> String {
+    let found = channel::get(&visit.state, id).await.ok();
+    found.map_or_else(|| format!("#{}", id.0), |channel| super::channels::name(&channel).to_owned())
+}
+
+/// A channel whose account at the upstream is broken.
+pub(super) struct PausedChannel {
+    pub(super) id: ChannelId,
+    pub(super) name: String,
+    pub(super) why: String,
+}
+
+/// Paused channels, for the list of what needs attention.
+pub(super) async fn paused(visit: &Visit, node: Option<&NodeTraffic>) -> Vec<PausedChannel> {
+    let mut paused = Vec::new();
+    for channel in node.map(|node| node.channels.as_slice()).unwrap_or_default() {
+        if let Some(why) = &channel.pause_reason {
+            let (id, name) = (channel.channel_id, name_of(visit, channel.channel_id).await);
+            paused.push(PausedChannel { id, name, why: why.clone() });
+        }
+    }
+    paused
 }

@@ -1,9 +1,11 @@
 //! What needs the attention of an operator, on the first page; also stated when there is nothing.
 
+use super::channel_live::PausedChannel;
 use crate::lang::{Lang, tell};
+use crate::visit::Visit;
 use crate::{parts, show};
 use admin::ops::attention::{Attention, ChannelOff};
-use domain::ChannelId;
+use admin::ops::doctor::{self, LastHealth};
 use maud::{Markup, html};
 
 /// The rows so far.
@@ -43,7 +45,7 @@ impl Needs {
         self.row("bad", lang.say("调用失败", "Calls fail"), &words, to);
     }
 
-    fn of_channels(&mut self, attention: &Attention, paused: &[(ChannelId, String)]) {
+    fn of_channels(&mut self, attention: &Attention, paused: &[PausedChannel]) {
         let lang = self.lang;
         if attention.channels_on == 0 {
             let words = lang.say(
@@ -66,11 +68,11 @@ impl Needs {
             let to = ("/console/channels?status=3", lang.say("查看全部", "See all"));
             self.row("bad", lang.say("渠道停用", "Channels off"), &words, to);
         }
-        for (id, why) in paused {
+        for PausedChannel { id, name, why } in paused {
             let words = tell!(
                 lang,
-                "渠道 #{id} 的上游账户失效: {why}",
-                "the account of channel #{id} is broken: {why}"
+                "{name} 的上游账户失效: {why}",
+                "the account of {name} at its upstream is broken: {why}"
             );
             self.channel(lang.say("渠道暂停", "Channel paused"), id.0, &words);
         }
@@ -124,6 +126,30 @@ impl Needs {
     }
 }
 
+impl Needs {
+    /// What the last health check of this node found.
+    fn of_health(&mut self, visit: &Visit) {
+        let Some(LastHealth { at, bad, odd }) = doctor::last(&visit.state, &visit.actor) else {
+            return;
+        };
+        let (lang, kind) = (self.lang, if bad > 0 { "bad" } else { "wait" });
+        if bad + odd == 0 {
+            return;
+        }
+        self.rows.push(html! {
+            tr {
+                td { (parts::state(kind, lang.say("健康检查", "Health"))) }
+                td.wrap {
+                    (tell!(lang, "上次检查: 故障 {bad}, 留意 {odd}",
+                        "the last check: {bad} broken, {odd} worth a look"))
+                    " · " (show::ago(at))
+                }
+                td.acts { a href="/console/doctor" { (lang.say("查看", "Open")) } }
+            }
+        });
+    }
+}
+
 fn i64_of(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
@@ -133,11 +159,13 @@ fn name_of(channel: &ChannelOff) -> String {
 }
 
 /// The part of the first page.
-pub(super) fn list(lang: Lang, attention: &Attention, paused: &[(ChannelId, String)]) -> Markup {
+pub(super) fn list(visit: &Visit, attention: &Attention, paused: &[PausedChannel]) -> Markup {
+    let lang = visit.lang();
     let mut needs = Needs { lang, rows: Vec::new() };
     needs.of_calls(attention);
     needs.of_channels(attention, paused);
     needs.of_money(attention);
+    needs.of_health(visit);
     html! {
         h2.sec { (lang.say("需要处理", "Needs attention")) }
         @if needs.rows.is_empty() {

@@ -6,6 +6,7 @@ use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit, step};
 use admin::ops::attention::{self, Attention};
+use admin::ops::doctor;
 use admin::ops::first_steps;
 use admin::ops::log::LogFilter;
 use admin::ops::log::usage::{self, ModelUsage, Step, UsageRequest, UsageSeries};
@@ -63,28 +64,47 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
     let series = usage::series(state, actor, false, &request).await?;
     let models = usage::models(state, actor, false, &request).await?;
     let attention = attention::now(state, actor).await?;
+    let node = channel_live::of_node(&visit).await?;
+    let calls = match &node {
+        Some(node) => channel_live::now(&visit, node).await?,
+        None => html! {},
+    };
+    let paused = channel_live::paused(&visit, node.as_ref()).await;
+    let nodes = doctor::list_nodes(state, actor).await?.items;
+    let serving = nodes.iter().filter(|node| node.alive).count();
     let guide = match first_steps::ahead(state, actor).await? {
         Some(steps) => guide::shown(&visit, &steps).await?,
         None => html! {},
     };
     let body = html! {
         (guide)
-        (tiles(&visit, &request, &sums(&series), &attention))
-        (needs::list(visit.lang(), &attention, &channel_live::paused(&visit).await?))
+        (tiles(&visit, &request, &sums(&series), (&attention, serving)))
+        (needs::list(&visit, &attention, &paused))
         h2.sec {
             (visit.say("充值与消耗", "Paid in and spent"))
             small { (visit.say("按 UTC 划分", "in UTC")) }
         }
         (parts::money_chart(visit.lang(), &series, true))
-        h2.sec { (visit.say("消耗最多的模型", "Models that cost most")) }
+        h2.sec {
+            (visit.say("消耗最多的模型", "Models that cost most"))
+            small { a href="/console/users?sort=used_quota&order=desc" {
+                (visit.say("消耗最多的用户", "users who spent most"))
+            } }
+        }
         (models_table(&visit, &request, &models))
+        (calls)
     };
     let beside = html! { span.space {} (ranges(&visit)) };
     let title = visit.say("总览", "Overview");
     Ok(ShellPage::new(title, "/console").beside(beside).with_chart().show(&visit, body))
 }
 
-fn tiles(visit: &Visit, request: &UsageRequest, sums: &Sums, attention: &Attention) -> Markup {
+fn tiles(
+    visit: &Visit,
+    request: &UsageRequest,
+    sums: &Sums,
+    (attention, serving): (&Attention, usize),
+) -> Markup {
     let (paid_in, charges) = (lines(request, "topup"), lines(request, "consume"));
     let plain = |quota: Quota| html! { (show::usd(quota)) };
     let whole = |number: i64| html! { (show::count(number)) };
@@ -94,10 +114,11 @@ fn tiles(visit: &Visit, request: &UsageRequest, sums: &Sums, attention: &Attenti
             (tile(&charges, visit.say("消耗", "Spent"), &plain(sums.spent)))
             (tile(&charges, visit.say("计费调用", "Charged calls"), &whole(sums.calls)))
             (tile(&charges, "Tokens", &whole(sums.tokens)))
-            (channel_live::tiles(visit))
             (tile("/console/tasks?status=unfinished", visit.say("未完成任务", "Unfinished tasks"),
                 &whole(attention.unfinished_tasks)))
-            (tile("/console/audit", visit.say("当前预扣", "On hold now"), &plain(attention.held)))
+            (tile("/console/doctor#nodes", visit.say("当前预扣", "On hold now"),
+                &plain(attention.held)))
+            (tile("/console/doctor#nodes", visit.say("节点", "Nodes"), &html! { (serving) }))
         }
     }
 }

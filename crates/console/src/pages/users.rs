@@ -151,17 +151,18 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let keys = keys_of(&visit, user.id).await?;
     let spent = spent_lately(&visit, user.id).await?;
     let below = below_zero(&visit, &user, &journal);
+    let of_user = format!("&username={}", step(&user.username));
+    let charges = format!("/console/log?type=consume{of_user}");
+    let lately = overview::lines(&overview::request_of(&visit, 30), "consume") + &of_user;
     let reaches = reaches(&visit, &user);
     let body = html! {
         div.tiles {
             (parts::tile("#journal", lang.say("余额", "Balance"), &show::money(user.quota)))
             (on_hold(&visit, &user))
-            (parts::tile("#journal", lang.say("已消耗", "Spent"), &show::money(user.used_quota)))
-            (parts::tile("#journal", lang.say("30 天消耗", "Spent in 30 days"), &show::money(spent)))
-            (parts::tile(&format!(
-                "/console/log?type=consume&username={}", step(&user.username)
-            ),
-                lang.say("计费调用", "Charged calls"), &html! { (show::count(user.request_count)) }))
+            (parts::tile(&charges, lang.say("已消耗", "Spent"), &show::money(user.used_quota)))
+            (parts::tile(&lately, lang.say("30 天消耗", "Spent in 30 days"), &show::money(spent)))
+            (parts::tile(&charges, lang.say("计费调用", "Charged calls"),
+                &html! { (show::count(user.request_count)) }))
             (left_tile(lang, lang.say("今日剩余", "Left today"), user.spending.daily_left))
             (left_tile(lang, lang.say("本月剩余", "Left this month"), user.spending.monthly_left))
         }

@@ -5,7 +5,9 @@ use domain::ChannelId;
 use serde::Serialize;
 use std::collections::HashMap;
 use store::nodes;
-use traffic::{BreakerState, CallCounts, ChannelTraffic, MAX_MINUTES, MinuteCounts, Traffic};
+use traffic::{
+    BreakerState, CallCounts, ChannelTraffic, MAX_MINUTES, MinuteCounts, Traffic, TrafficMeter,
+};
 use utoipa::ToSchema;
 
 /// Lists of channels show the sums of so many minutes.
@@ -109,9 +111,9 @@ pub struct ModelTraffic {
     pub counts: TrafficCounts,
 }
 
-/// One minute of a channel.
+/// One minute of a channel, or of all requests.
 #[derive(Clone, Copy, Debug)]
-pub struct ChannelMinute {
+pub struct TrafficMinute {
     /// When it began, in seconds since 1970.
     pub time: i64,
     /// Calls that ended in it.
@@ -176,14 +178,9 @@ pub async fn live(
     })
 }
 
-/// The sums of all requests of the last hour; none where calls are not served.
+/// The sums of all requests of the last minutes; none where calls are not served.
 #[must_use]
-pub fn requests_now(state: &AdminState) -> Option<TrafficCounts> {
-    requests_of(state, SHOWN_MINUTES)
-}
-
-/// The same of so many minutes.
-pub(in crate::ops) fn requests_of(state: &AdminState, minutes: i64) -> Option<TrafficCounts> {
+pub fn requests_of(state: &AdminState, minutes: i64) -> Option<TrafficCounts> {
     let traffic = state.traffic.as_deref()?;
     Some(counts(traffic.requests.read(traffic.minute(), minutes)))
 }
@@ -203,18 +200,34 @@ pub(in crate::ops) fn live_of(
 
 /// Every minute of a channel as far back as it is remembered, oldest first.
 #[must_use]
-pub fn minutes_of(state: &AdminState, id: ChannelId) -> Vec<ChannelMinute> {
+pub fn minutes_of(state: &AdminState, id: ChannelId) -> Vec<TrafficMinute> {
     let Some(traffic) = state.traffic.as_deref() else { return Vec::new() };
     let Some(channel) = traffic.called(id) else { return Vec::new() };
+    each_minute(state, traffic, &channel.meter, MAX_MINUTES)
+}
+
+/// The last hour of all requests, minute by minute, oldest first.
+#[must_use]
+pub fn minutes_of_requests(state: &AdminState) -> Vec<TrafficMinute> {
+    let Some(traffic) = state.traffic.as_deref() else { return Vec::new() };
+    each_minute(state, traffic, &traffic.requests, SHOWN_MINUTES)
+}
+
+fn each_minute(
+    state: &AdminState,
+    traffic: &Traffic,
+    meter: &TrafficMeter,
+    minutes: i64,
+) -> Vec<TrafficMinute> {
     let now = traffic.minute();
     let began = exact::seconds(state.clock.now()) - seconds_of(traffic);
-    let counted = channel.meter.minutes(now, MAX_MINUTES);
+    let counted = meter.minutes(now, minutes);
     let counted: HashMap<i64, MinuteCounts> =
         counted.into_iter().map(|minute| (minute.minute, minute)).collect();
-    let first = (now + 1 - MAX_MINUTES).max(0);
+    let first = (now + 1 - minutes).max(0);
     let of = |minute: i64| {
         let found = counted.get(&minute);
-        ChannelMinute {
+        TrafficMinute {
             time: began + minute * 60,
             calls: found.map_or(0, |found| found.calls),
             failed: found.map_or(0, |found| found.failed),

@@ -12,11 +12,11 @@ mod write;
 
 pub use batch::{COPIED_FIELDS, ChannelSet, ListChange, change_many, read_batch};
 pub use input::{ChannelInput, TYPE_CUSTOM_PASS};
+pub(super) use live::live_of;
 pub use live::{
-    BreakerView, ChannelMinute, ChannelTrafficView, FailureCount, ModelTraffic, NodeTraffic,
-    TrafficCounts, live, minutes_of, read_minutes, requests_now,
+    BreakerView, ChannelTrafficView, FailureCount, ModelTraffic, NodeTraffic, TrafficCounts,
+    TrafficMinute, live, minutes_of, minutes_of_requests, read_minutes, requests_of,
 };
-pub(super) use live::{live_of, requests_of};
 pub use probe::{Probe, ProbeCost, ProbeRequest, UpstreamModels, probe, upstream_models};
 pub use reach::{ChannelReach, GroupReach, ModelReach, reach};
 pub use setting::SettingInput;

@@ -69,6 +69,7 @@ mod pages_protocols;
 mod pages_recent;
 mod pages_sizes;
 mod pages_usage;
+mod pages_whole;
 mod pages_words;
 mod paid;
 mod patterns;

@@ -1,19 +1,15 @@
 //! What people do in the console, done in Chromium.
 
 use super::{Chromium, ENTER, ESCAPE};
-use crate::pages::{Browser, PASSWORD, crawl, lively, name_of};
+use crate::pages::{Browser, PASSWORD, crawl, lively, name_of, shapes};
+use crate::pages_whole::House;
 use crate::world::World;
-use std::collections::BTreeSet;
 use testkit::{ROOT_PASSWORD, TestDb, eventually};
 
 /// A window of a desk.
 pub(super) const DESK: (u32, u32) = (1280, 900);
 /// As narrow as Chromium's windows get.
 pub(super) const PHONE: (u32, u32) = (500, 900);
-
-async fn lively_house() -> (World, i64) {
-    lively(TestDb::sqlite().await).await
-}
 
 on_sqlite! {
     async fn an_operator_moves_money_and_explains_a_charge(db: TestDb) {
@@ -22,7 +18,7 @@ on_sqlite! {
         let window = Chromium::open(&world.server, DESK).await;
         window.login("root", ROOT_PASSWORD).await;
         window.sees("Models that cost most").await;
-        assert!(window.script("return document.querySelectorAll('canvas').length").await == 1);
+        assert!(window.script("return document.querySelectorAll('canvas').length").await != 0);
 
         window.go(&format!("/console/users/{ann}/adjust")).await;
         window.type_into("#f-amount", "$5").await;
@@ -310,48 +306,17 @@ on_sqlite! {
         window.close().await;
         world.close().await;
     }
-
-    async fn a_phone_shows_every_page_within_its_width(db: TestDb) {
-        let (world, ann) = lively(db).await;
-        let window = Chromium::open(&world.server, PHONE).await;
-        window.login("root", ROOT_PASSWORD).await;
-        for path in ["", "/log", "/users", "/keys", "/channels", "/prices", "/tasks", "/audit"] {
-            window.go(&format!("/console{path}")).await;
-            let wide = "return document.documentElement.scrollWidth -
-                document.documentElement.clientWidth";
-            assert_eq!(window.script(wide).await, 0, "{path}");
-        }
-        window.go(&format!("/console/users/{ann}")).await;
-        window.click("label.menu").await;
-        window.click("a[href='/console/channels']").await;
-        window.sees("Test").await;
-        window.clean().await;
-        window.close().await;
-        world.close().await;
-    }
-}
-
-/// Pages of one kind: the first of each shape of address.
-fn shapes(paths: impl IntoIterator<Item = String>) -> Vec<String> {
-    let shape = |path: &str| {
-        let path = path.split('?').next().unwrap_or_default();
-        path.split('/')
-            .map(|step| if step.contains(|c: char| c.is_ascii_digit()) { "N" } else { step })
-            .collect::<Vec<_>>()
-            .join("/")
-    };
-    let mut seen = BTreeSet::new();
-    paths.into_iter().filter(|path| seen.insert(shape(path))).collect()
 }
 
 #[test]
 fn every_page_is_accessible_in_both_languages_and_themes() {
     testkit::run(async {
-        let (world, ann) = lively_house().await;
+        let House { world, ann } = House::open(TestDb::sqlite().await).await;
         let name = name_of(&world, ann).await;
         for (name, password) in [("root", ROOT_PASSWORD), (name.as_str(), PASSWORD)] {
             let browser = Browser::login(&world.server, name, password).await;
             let pages = shapes(crawl(&browser).await.into_keys());
+            assert!(pages.len() > 20, "{pages:?}");
             let window = Chromium::open(&world.server, DESK).await;
             window.login(name, password).await;
             for (lang, theme) in [("en", "light"), ("zh", "dark"), ("en", "dark"), ("zh", "light")]
@@ -362,7 +327,7 @@ fn every_page_is_accessible_in_both_languages_and_themes() {
                         .then((answer) => answer.status)"
                 );
                 assert_eq!(window.script(&prefer).await, 200);
-                for path in pages.iter().filter(|path| !path.contains("export")) {
+                for path in &pages {
                     window.go(path).await;
                     let tag = window.script("return document.documentElement.lang").await;
                     assert!(tag.as_str().unwrap().starts_with(lang), "{path}");
@@ -373,6 +338,6 @@ fn every_page_is_accessible_in_both_languages_and_themes() {
             window.clean().await;
             window.close().await;
         }
-        world.close().await;
+        House { world, ann }.close().await;
     });
 }

@@ -23,8 +23,8 @@ const COLOUR_TOLERANCE: u32 = 40;
 const PIXEL_TOLERANCE_PPM: u64 = 1_000;
 
 /// The window of a desk, and that of a phone.
-const WIDE: (u32, u32) = (1280, 900);
-const NARROW: (u32, u32) = (400, 820);
+pub(super) const WIDE: (u32, u32) = (1280, 900);
+pub(super) const NARROW: (u32, u32) = (400, 820);
 
 /// A page that is compared: name of its picture, language, theme, window.
 type Shot = (&'static str, &'static str, &'static str, (u32, u32));
@@ -55,6 +55,7 @@ const MASK: &str = r#"
         const node = texts.currentNode;
         node.data = node.data
             .replace(/[0-9a-f]{8}-[0-9a-f-]{27}/g, '00000000-0000-0000-0000-000000000000')
+            .replace(/node [\w.-]+:\d+/g, 'node host:1').replace(/节点 [\w.-]+:\d+/g, '节点 host:1')
             .replace(/127\.0\.0\.1:\d+/g, '127.0.0.1:3000')
             .replace(/(< )?\d+(\.\d+)? (ms|s|min)\b/g, '1 ms');
     }
@@ -105,7 +106,7 @@ struct Compared {
 
 impl Chromium {
     /// Makes the page as large as this, on every machine.
-    async fn resize(&self, (width, height): (u32, u32)) {
+    pub(super) async fn resize(&self, (width, height): (u32, u32)) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1,
             "mobile": width < 720 });
         let body = json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": size });

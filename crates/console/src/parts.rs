@@ -149,7 +149,7 @@ pub(crate) fn field_label(lang: Lang, field: &str) -> &str {
         "rate_limit_tpm" => ("每分钟 Tokens", "Tokens a minute"),
         "ratio" => ("倍率", "Ratio"),
         "reason" => ("原因", "Reason"),
-        "remain_quota" => ("总额度", "May spend in all"),
+        "remain_quota" => ("剩余额度", "May still spend"),
         "remark" => ("备注", "Remark"),
         "role" => ("角色", "Role"),
         "setting" => ("设置", "Setting"),
@@ -249,7 +249,8 @@ impl<'a> FormField<'a> {
 }
 
 impl FormFields<'_> {
-    fn now<'b>(&'b self, name: &str, value: &'b str) -> &'b str {
+    /// What stands in a field: what was typed where the form was refused, else `value`.
+    pub(crate) fn now<'b>(&'b self, name: &str, value: &'b str) -> &'b str {
         if self.complaint.is_some() && self.form.ticked(name) {
             self.form.text(name)
         } else {

@@ -80,9 +80,11 @@ fn table(visit: &Visit, keys: &[TokenView], names: &BTreeMap<UserId, String>) ->
                     th { (lang.say("状态", "State")) }
                     th.hide { (lang.say("分组", "Group")) }
                     th.hide { (lang.say("模型", "Models")) }
-                    th.num { (lang.say("已用 $", "Used $")) }
-                    th.num.hide { (lang.say("剩余 $", "Left $")) }
-                    th.hide { (lang.say("上次使用", "Last used")) }
+                    (parts::sorted_head(visit, "used_quota", lang.say("已用 $", "Used $")))
+                    (parts::sorted_wide(visit, "remain_quota", lang.say("剩余 $", "Left $")))
+                    (parts::sorted_times(
+                        visit, "last_used_at", lang.say("上次使用", "Last used")
+                    ))
                     th.hide { (lang.say("到期", "Ends")) }
                     (parts::acts_head(lang))
                 } }
@@ -199,10 +201,8 @@ async fn created(visit: &Visit) -> Result<Created, AdminError> {
 
 fn object(visit: &Visit, key: Option<&TokenView>) -> Result<Object, AdminError> {
     let form = &visit.form;
-    let remain = form.amount("remain_quota")?;
     let mut object = Object::default()
         .put("name", form.text("name"))
-        .put("unlimited_quota", remain.is_none())
         .put("models", listed(form.text("models")))
         .put("allow_ips", listed(form.text("allow_ips")))
         .put("group", Some(form.text("group")).filter(|group| !group.is_empty()));
@@ -211,8 +211,15 @@ fn object(visit: &Visit, key: Option<&TokenView>) -> Result<Object, AdminError> 
     if form.ticked("expired_time") && form.text("expired_time") != now {
         object = object.put("expired_time", form.moment("expired_time")?);
     }
-    if let Some(remain) = remain {
-        object = object.put("remain_quota", remain);
+    // Calls are charged while the form is open: what was not touched is not set back.
+    let is_untouched =
+        form.ticked("remain_was") && form.text("remain_was") == form.text("remain_quota");
+    if key.is_none() || !is_untouched {
+        let remain = form.amount("remain_quota")?;
+        object = object.put("unlimited_quota", remain.is_none());
+        if let Some(remain) = remain {
+            object = object.put("remain_quota", remain);
+        }
     }
     for name in ["rate_limit_rpm", "rate_limit_tpm"] {
         object = match form.text(name) {
@@ -349,12 +356,15 @@ async fn edit_page(
 fn limit_fields(lang: Lang, fields: &FormFields<'_>, key: Option<&TokenView>) -> Markup {
     let money = |quota: Option<Quota>| quota.map(show::usd).unwrap_or_default();
     let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
-    let remain = key.filter(|key| !key.unlimited_quota).map(|key| key.remain_quota);
+    let remain = money(key.filter(|key| !key.unlimited_quota).map(|key| key.remain_quota));
     html! {
+        @if key.is_some() {
+            input type="hidden" name="remain_was" value=(fields.now("remain_was", &remain));
+        }
         div.pair {
-            (fields.field(FormField::new("remain_quota", lang.say("总额度", "May spend in all"))
+            (fields.field(FormField::new("remain_quota", lang.say("剩余额度", "May still spend"))
                 .amount()
-                .value(&money(remain))
+                .value(&remain)
                 .hint(lang.say( "美元; 留空不限", "dollars; empty: no limit" ))))
             (fields.field(FormField::new("daily_limit", lang.say("每日限额", "Daily limit"))
                 .amount()

@@ -60,6 +60,7 @@ mod own_api;
 mod pages;
 mod pages_api;
 mod pages_channels;
+mod pages_edits;
 mod pages_forms;
 mod pages_guide;
 mod pages_parts;

@@ -1,0 +1,175 @@
+//! A form changes what its writer changed, and nothing that moved meanwhile.
+
+use crate::pages::{Browser, between, lively};
+use crate::pages_protocols::form as encoded;
+use crate::world::{World, fixed};
+use testkit::{ROOT_PASSWORD, Reply, TestDb, json, on_both_databases};
+
+on_both_databases! {
+    async fn editing_a_key_leaves_what_it_may_still_spend(db: TestDb) {
+        let world = World::open(db).await;
+        world.model("m", fixed(100), Reply::text("ok")).await;
+        let ann = world.payer(10_000).await;
+        let key = world.key(&ann, json!({ "remain_quota": 1_000, "unlimited_quota": false })).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let path = format!("/console/keys/{}/edit", key.token_id);
+        let left = async || {
+            let key = world.admin().get(&format!("/api/token/{}", key.token_id)).await;
+            (key["remain_quota"].clone(), key["unlimited_quota"].clone())
+        };
+
+        let page = root.get(&path).await.expect(200).text();
+        assert!(page.contains("May still spend"), "{page}");
+        let was = between(&page, "name=\"remain_was\" value=\"", "\"").unwrap();
+        world.pay("m", &key).await.expect(200);
+        let untouched = [("name", "renamed"), ("remain_quota", &was), ("remain_was", &was)];
+        root.send(&path, &encoded(&untouched)).await.expect(303);
+        assert_eq!(left().await, (json!(900), json!(false)));
+
+        // Also after a complaint: what the form was opened with stays in it.
+        let odd = [&untouched[..], &[("daily_limit", "five")]].concat();
+        let page = root.send(&path, &encoded(&odd)).await.expect(422).text();
+        let kept = between(&page, "name=\"remain_was\" value=\"", "\"").unwrap();
+        assert_eq!(kept, was);
+        let changed = [("name", "renamed"), ("remain_quota", "500q"), ("remain_was", &was)];
+        root.send(&path, &encoded(&changed)).await.expect(303);
+        assert_eq!(left().await, (json!(500), json!(false)));
+        let emptied = [("name", "renamed"), ("remain_quota", ""), ("remain_was", &was)];
+        root.send(&path, &encoded(&emptied)).await.expect(303);
+        assert_eq!(left().await.1, json!(true));
+        let none = [("name", "renamed"), ("remain_quota", ""), ("remain_was", "")];
+        root.send(&path, &encoded(&none)).await.expect(303);
+        assert_eq!(left().await.1, json!(true));
+        world.close().await;
+    }
+}
+
+on_sqlite! {
+    async fn an_emptied_setting_is_empty_or_refused(db: TestDb) {
+        let world = World::open(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let path = "/console/settings/edit";
+        let now = async |key: &str| {
+            let all = world.admin().get("/api/option").await;
+            let found = all.as_array().unwrap().iter().find(|one| one["key"] == key).cloned();
+            let found = found.unwrap();
+            (found["value"].clone(), found["source"].clone())
+        };
+        // What may be nothing is nothing, and not what is configured.
+        let configured = now("UPSTREAM_ALLOW_NETS").await;
+        assert_ne!(configured.0, "");
+        let emptied = encoded(&[("key", "UPSTREAM_ALLOW_NETS"), ("value", "")]);
+        root.send(path, &emptied).await.expect(303);
+        assert_eq!(now("UPSTREAM_ALLOW_NETS").await, (json!(""), json!("runtime")));
+        let page = root.get("/console/settings/edit?key=UPSTREAM_ALLOW_NETS").await.expect(200);
+        assert!(page.text().contains("Back to what is configured"));
+        let back = encoded(&[("key", "UPSTREAM_ALLOW_NETS"), ("value", ""), ("do", "back")]);
+        root.send(path, &back).await.expect(303);
+        assert_eq!(now("UPSTREAM_ALLOW_NETS").await, configured);
+
+        // What is always something says how one goes back.
+        let level = |value: &str| encoded(&[("key", "LOG_LEVEL"), ("value", value)]);
+        root.send(path, &level("debug")).await.expect(303);
+        let emptied = root.send(path, &level("")).await.expect(422).text();
+        assert!(emptied.contains("Back to what is configured)"), "{emptied}");
+        assert_eq!(now("LOG_LEVEL").await.0, "debug");
+        let put = json!({ "key": "LOG_LEVEL", "value": "" });
+        world.admin().call("PUT", "/api/option").json(&put).send().await.expect(422);
+
+        // A password that is not shown is not replaced by what is shown in its place.
+        let proxy = |value: &str| encoded(&[("key", "HTTP_PROXY"), ("value", value)]);
+        root.send(path, &proxy("http://ann:secret@127.0.0.1:1")).await.expect(303);
+        let shown = now("HTTP_PROXY").await.0.as_str().unwrap().to_owned();
+        let refused = root.send(path, &proxy(&shown)).await.expect(422).text();
+        assert!(refused.contains("type the whole value"), "{refused}");
+        world.close().await;
+    }
+}
+
+on_both_databases! {
+    async fn what_was_just_moved_is_read_from_its_line(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let name = crate::pages::name_of(&world, ann).await;
+        let before = world.admin().user_quota(ann).await;
+        let path = format!("/console/users/{ann}/adjust");
+        let add = encoded(&[("direction", "add"), ("amount", "$5"), ("reason", "a prize"),
+            ("reference", "r-1")]);
+        let to = root.send(&path, &add).await.expect(303).header("location").unwrap();
+        assert!(to.contains("line=") && !to.contains("by=") && !to.contains("now="), "{to}");
+        let said = |page: &str| between(page, "<p class=\"toast\">", "</p>").unwrap_or_default();
+        let page = root.get(&to).await.expect(200).text();
+        assert!(said(&page).starts_with(&format!("$5.00 added to {name}; now $")), "{page}");
+        assert_eq!(world.admin().user_quota(ann).await, before + 2_500_000);
+        // A link that makes an amount up shows none.
+        let lie = format!("/console/users/{ann}?done=moved&by=500000000&now=500000000&line=999999");
+        let page = root.get(&lie).await.expect(200).text();
+        assert!(!said(&page).contains('$'), "{page}");
+        // Nor does one that names the line of another user.
+        let line = between(&to, "line=", "&").unwrap();
+        let other = format!("/console/users/1?done=moved&line={line}");
+        let page = root.get(&other).await.expect(200).text();
+        assert!(!said(&page).contains('$'), "{page}");
+
+        // Who redeems a code is told what it was worth.
+        let codes = json!({ "name": "s", "quota": 1_000_000 });
+        let code = world.admin().post("/api/redemption", &codes).await;
+        let code = code[0].as_str().unwrap().to_owned();
+        let user = Browser::login(&world.server, &name, crate::pages::PASSWORD).await;
+        let form = encoded(&[("code", &code)]);
+        let to = user.send("/console/redeem", &form).await.expect(303).header("location").unwrap();
+        let page = user.get(&to).await.expect(200).text();
+        assert!(said(&page).starts_with("Redeemed: +$2.00; now $"), "{page}");
+        let again = user.send("/console/redeem", &form).await.expect(303);
+        let page = user.get(&again.header("location").unwrap()).await.expect(200).text();
+        assert!(said(&page).contains("had redeemed this code before"), "{page}");
+        world.close().await;
+    }
+}
+
+on_both_databases! {
+    async fn what_is_there_already_is_not_replaced_unseen(db: TestDb) {
+        let world = World::open(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let admin = world.admin();
+        let replaces = |page: &str| between(page, "name=\"replaces\" value=\"", "\"").unwrap();
+
+        let ratio = |ratio: &str| encoded(&[("group_name", "vip"), ("ratio", ratio)]);
+        root.send("/console/groups", &ratio("0.8")).await.expect(303);
+        root.send("/console/groups", &ratio("0.80")).await.expect(303);
+        let asked = root.send("/console/groups", &ratio("8")).await.expect(409).text();
+        assert!(asked.contains("vip has a ratio already, which this replaces"), "{asked}");
+        assert!(asked.contains(">0.8</span> → <b>8</b>"), "{asked}");
+        assert_eq!(admin.get("/api/group/vip").await["ratio"], 0.8);
+        let sure = format!("{}&replaces={}", ratio("8"), replaces(&asked));
+        root.send("/console/groups", &sure).await.expect(303);
+        assert_eq!(admin.get("/api/group/vip").await["ratio"], 8);
+        root.send("/console/groups", &sure).await.expect(303);
+        let stale = format!("{}&replaces=0.8", ratio("9"));
+        root.send("/console/groups", &stale).await.expect(409);
+
+        let mine = "name = \"mine\"\ntitle = { zh = \"我\", en = \"M\" }\nbase = \"openai\"\n";
+        let other = mine.replace("\"M\"", "\"Other\"");
+        let edit = "/console/protocols/edit";
+        let document = |text: &str| encoded(&[("document", text)]);
+        root.send(edit, &document(mine)).await.expect(303);
+        let asked = root.send(edit, &document(&other)).await.expect(409).text();
+        assert!(asked.contains("mine exists already, and this replaces it"), "{asked}");
+        assert!(asked.contains("&quot;Other&quot;") || asked.contains("\"Other\""), "{asked}");
+        let title = async || admin.get("/api/protocol/mine").await["title_en"].clone();
+        assert_eq!(title().await, "M");
+        let sure = format!("{}&replaces={}", document(&other), replaces(&asked));
+        root.send(edit, &sure).await.expect(303);
+        assert_eq!(title().await, "Other");
+        // The editor that was opened with a document changes it without being asked.
+        let page = root.get("/console/protocols/edit?name=mine").await.expect(200).text();
+        let opened = between(&page, "name=\"opened\" value=\"", "\"").unwrap();
+        let own = format!("{}&opened={opened}", document(mine));
+        root.send(edit, &own).await.expect(303);
+        assert_eq!(title().await, "M");
+        // Another one like it is not it.
+        let page = root.get("/console/protocols/edit?from=mine").await.expect(200).text();
+        assert!(page.contains("name=\"opened\" value=\"\""), "{page}");
+        world.close().await;
+    }
+}

@@ -70,7 +70,7 @@ pub enum OptionRefused {
 pub struct OptionInput {
     /// A name of the setting.
     pub key: String,
-    /// What it shall be; `None`: what the environment and the file say.
+    /// What it shall be; empty: unset; `None`: what the environment and the file say.
     pub value: Option<String>,
 }
 
@@ -85,7 +85,7 @@ impl OptionInput {
         let value = fields.nullable_text("value")?;
         let value = fields.mentioned("value", value)?;
         fields.finish(&[], &[])?;
-        Ok(Self { key, value: value.filter(|value| !value.trim().is_empty()) })
+        Ok(Self { key, value })
     }
 }
 
@@ -110,6 +110,10 @@ pub async fn change(
     let OptionInput { key, value } = input;
     let options = options(state, actor)?;
     let _turn = options.turn().lock().await;
+    if let Some(value) = &value {
+        let now = options.all().into_iter().find(|option| option.key == key);
+        check_value(now.as_ref(), value)?;
+    }
     let Changed { now, before } =
         options.change(&key, value.as_deref()).map_err(|refused| refusal(&key, refused))?;
     let content = format!("设置 {} = {}（本节点，重启前有效）", now.key, now.value);
@@ -123,6 +127,30 @@ pub async fn change(
     }
     Ok(now)
 }
+
+/// Refuses what only looks like a value: nothing, of a setting that is always something, and what
+/// answers show in place of a secret.
+fn check_value(now: Option<&OptionView>, value: &str) -> Result<(), AdminError> {
+    if value.trim().is_empty() && now.is_some_and(|now| !now.default.is_empty()) {
+        return Err(AdminError::field(
+            "value",
+            "不能为空; 要恢复为配置的值, 请用 null (控制台: “恢复为配置的值”)",
+            "must not be empty; null goes back to what is configured (in the console: Back to \
+             what is configured)",
+        ));
+    }
+    if value.contains(MASK) {
+        return Err(AdminError::field(
+            "value",
+            "密码显示为 ***, 请重新输入完整的值",
+            "has *** where a password is not shown: type the whole value",
+        ));
+    }
+    Ok(())
+}
+
+/// What answers show in place of a secret.
+const MASK: &str = "***";
 
 fn refusal(key: &str, refused: OptionRefused) -> AdminError {
     match refused {

@@ -123,7 +123,8 @@ pub(crate) async fn save(Here(visit): Here) -> Handled {
 async fn saved(visit: &Visit) -> Result<OptionView, AdminError> {
     let form = &visit.form;
     let back = form.text("do") == "back";
-    let value = Some(form.text("value")).filter(|value| !back && !value.is_empty());
+    // An empty value is one: a list of nothing, say.
+    let value = Some(form.text("value")).filter(|_| !back);
     let object = Object::default().put("key", form.text("key")).put("value", value);
     option::change(&visit.state, &visit.actor, OptionInput::read(object.fields()?)?).await
 }

@@ -242,7 +242,7 @@
   // What was done has been said: the address is the page again.
   const address = new URL(location.href);
   if (address.searchParams.has('done')) {
-    for (const name of ['done', 'by', 'now']) address.searchParams.delete(name);
+    for (const name of ['done', 'line']) address.searchParams.delete(name);
     history.replaceState(history.state, '', address);
     setTimeout(() => { document.getElementById('toasts')?.replaceChildren(); }, 6000);
   }

@@ -5,12 +5,13 @@ use crate::form::Form;
 use crate::lang::Lang;
 use crate::pages;
 use crate::visit::{FormProblem, PageReply, Session, Taste, Theme, Visit, go_to, page_of, step};
+use admin::ops::log::balance::{self, RecentMovement};
 use admin::ops::session;
-use admin::{AdminError, AdminState, BodyShare, session_cookie};
+use admin::{Actor, AdminError, AdminState, BodyShare, session_cookie};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use domain::{Fault, FaultKind};
+use domain::{Fault, FaultKind, UserId};
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, REFERER, REFERRER_POLICY, VARY,
     X_CONTENT_TYPE_OPTIONS,
@@ -126,6 +127,7 @@ async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Ent
     if asked.iter().any(|(_, value)| value.contains('\0')) {
         return Err(AdminError::malformed("请求地址无法解析", "the address can't be read").into());
     }
+    let moved = just_moved(state, &actor, uri.path(), &asked).await?;
     let peer = peer(&parts.extensions)?;
     let came_from = came_from(&parts.headers);
     let own = || page_of(&uri).unwrap_or_else(|| uri.path().to_owned());
@@ -141,11 +143,32 @@ async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Ent
         came_from,
         address,
         asked,
+        moved,
         form,
         _form_share: share,
     };
     parts.headers.remove(COOKIE);
     Ok(Entered::As(Arc::new(visit), Box::new(Request::from_parts(parts, Body::empty()))))
+}
+
+/// The movement that an address says was just made: of the user whose page it is, or the reader's
+/// own. It names the line alone, so that no link can make an amount up.
+async fn just_moved(
+    state: &AdminState,
+    actor: &Actor,
+    path: &str,
+    asked: &[(String, String)],
+) -> Result<Option<RecentMovement>, AdminError> {
+    let named = |name: &str| asked.iter().find(|(key, _)| key == name).map(|(_, value)| value);
+    let is_said = matches!(named("done").map(String::as_str), Some("moved" | "redeemed"));
+    let line = named("line").filter(|_| is_said).and_then(|line| line.parse::<i64>().ok());
+    let Some(line) = line else { return Ok(None) };
+    let of_page = path.strip_prefix("/console/users/").and_then(|id| id.parse().ok()).map(UserId);
+    let user_id = of_page.unwrap_or(actor.user_id);
+    if !actor.owns(user_id) {
+        return Ok(None);
+    }
+    balance::recent_movement(state, actor, user_id, line).await
 }
 
 /// Pages that need no session: the login, and the appearance of pages.

@@ -5,6 +5,7 @@ use crate::lang::{Lang, tell};
 use crate::show;
 use crate::visit::{PageReply, Taste, Visit, html as respond};
 use admin::ROLE_ROOT;
+use admin::ops::log::balance::RecentMovement;
 use domain::Quota;
 use http::StatusCode;
 use maud::{DOCTYPE, Markup, html};
@@ -252,16 +253,20 @@ pub(crate) fn csrf(visit: &Visit) -> Markup {
 
 /// The confirmation of a completed action after a redirect.
 fn just_done(visit: &Visit, title: &str) -> Markup {
-    let number = |name: &str| visit.asked(name).parse().ok().map(Quota);
-    if let ("moved", Some(by), Some(now)) = (visit.asked("done"), number("by"), number("now")) {
-        let (amount, now) = (show::usd(Quota(by.0.saturating_abs())), show::usd(now));
-        let words = match by.is_negative() {
-            true => tell!(
+    if let Some(RecentMovement { delta, after: Some(after) }) = visit.moved {
+        let (amount, now) = (show::usd(Quota(delta.0.saturating_abs())), show::usd(after));
+        let words = match (visit.asked("done"), delta.is_negative()) {
+            ("redeemed", _) => tell!(
+                visit.lang(),
+                "兑换成功: +{amount}, 余额 {now}",
+                "Redeemed: +{amount}; now {now}"
+            ),
+            (_, true) => tell!(
                 visit.lang(),
                 "已从 {title} 扣减 {amount}, 余额 {now}",
                 "{amount} taken from {title}; now {now}"
             ),
-            false => tell!(
+            (_, false) => tell!(
                 visit.lang(),
                 "已给 {title} 增加 {amount}, 余额 {now}",
                 "{amount} added to {title}; now {now}"

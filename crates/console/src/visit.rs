@@ -2,6 +2,7 @@
 
 use crate::form::Form;
 use crate::lang::Lang;
+use admin::ops::log::balance::RecentMovement;
 use admin::{Actor, AdminError, AdminState, BodyShare, PageRequest, Query};
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -84,6 +85,8 @@ pub(crate) struct Visit {
     pub(crate) address: String,
     /// The query, in order.
     pub(crate) asked: Vec<(String, String)>,
+    /// The movement that the address says was just made, as its line has it.
+    pub(crate) moved: Option<RecentMovement>,
     /// What was sent; empty for reads.
     pub(crate) form: Form,
     /// What the form holds of the memory budget.
@@ -148,7 +151,7 @@ impl Visit {
 pub(crate) fn address<'a>(path: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, value) in pairs {
-        if !value.is_empty() && !matches!(name, "done" | "by" | "now") {
+        if !value.is_empty() && !matches!(name, "done" | "line") {
             query.append_pair(name, value);
         }
     }

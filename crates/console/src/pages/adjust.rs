@@ -8,6 +8,7 @@ use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done, step};
 use admin::AdminError;
+use admin::ops::log::balance::recent_line;
 use admin::ops::user::{self, UserView};
 use axum::extract::Path;
 use domain::{Quota, UserId};
@@ -29,10 +30,12 @@ pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let user = user::get(&visit.state, UserId(id)).await?;
     match move_balance(&visit, &user).await {
         Ok((moved, _)) if moved.repeated => Ok(done(&format!("/console/users/{id}"), "repeated")),
-        // The page that follows says by how much, and to what.
-        Ok((moved, by)) => {
-            let to = format!("/console/users/{id}?by={}&now={}", by.0, moved.balance.0);
-            if visit.is_setup() { Ok(done("/console", "moved")) } else { Ok(done(&to, "moved")) }
+        Ok(_) if visit.is_setup() => Ok(done("/console", "moved")),
+        // The page that follows reads in its line by how much, and to what.
+        Ok((_, reference)) => {
+            let line = recent_line(&visit.state, &visit.actor, user.id, &reference).await?;
+            let line = line.map(|line| line.to_string()).unwrap_or_default();
+            Ok(done(&format!("/console/users/{id}?line={line}"), "moved"))
         }
         Err(error) => page(&visit, &user, Some(&Complaint::of(error, visit.lang())?)),
     }
@@ -41,9 +44,9 @@ pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
 /// Least length of a reason.
 const REASON_CHARS: usize = 4;
 
-/// Moves it, and says by how much.
-async fn move_balance(visit: &Visit, user: &UserView) -> Result<(Moved, Quota), AdminError> {
-    let reversal_of = visit.form.text("reversal_of").parse().ok();
+/// Moves it, and says under which reference.
+async fn move_balance(visit: &Visit, user: &UserView) -> Result<(Moved, String), AdminError> {
+    let reversal_of: Option<i64> = visit.form.text("reversal_of").parse().ok();
     let amount = required_amount(&visit.form)?;
     // A reversal names its line, which is reason enough.
     let reason = match reversal_of {
@@ -62,6 +65,7 @@ async fn move_balance(visit: &Visit, user: &UserView) -> Result<(Moved, Quota), 
         ));
     }
     let reference = visit.form.text("reference");
+    let made_as = reversal_of.map_or_else(|| reference.to_owned(), user::reversal);
     let input = user::MovementInput {
         delta,
         reason: reason.to_owned(),
@@ -71,7 +75,7 @@ async fn move_balance(visit: &Visit, user: &UserView) -> Result<(Moved, Quota), 
         reversal_of,
     };
     let moved = user::move_quota(&visit.state, &visit.actor, user.id, input).await;
-    Ok((moved.map_err(of_form)?, delta))
+    Ok((moved.map_err(of_form)?, made_as))
 }
 
 /// The amount to move. Which way is said elsewhere, so it is above 0.

@@ -257,7 +257,10 @@ pub(crate) async fn redeem_form(Here(visit): Here) -> Handled {
 pub(crate) async fn redeem(Here(visit): Here) -> Handled {
     match redemption::redeem(&visit.state, &visit.actor, visit.form.text("code")).await {
         Ok(redeemed) if redeemed.repeated => Ok(done("/console", "redeemed-before")),
-        Ok(_) => Ok(done("/console", "redeemed")),
+        Ok(redeemed) => {
+            let line = redeemed.line.map(|line| line.to_string()).unwrap_or_default();
+            Ok(done(&format!("/console?line={line}"), "redeemed"))
+        }
         Err(error) => redeem_page(&visit, Some(&Complaint::of(error, visit.lang())?)),
     }
 }

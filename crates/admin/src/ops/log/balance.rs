@@ -3,6 +3,9 @@
 use crate::{Actor, AdminError, AdminState};
 use domain::{Quota, UserId};
 
+/// How long a movement counts as just made.
+const JUST_MADE_MS: i64 = 10 * 60_000;
+
 /// How many lines are summed while a reader waits: the balance after older ones is not given.
 const MAX_NEWER: i64 = 10_000;
 
@@ -17,9 +20,7 @@ pub async fn after_line(
     user_id: UserId,
     line_id: i64,
 ) -> Result<Option<Quota>, AdminError> {
-    if !actor.owns(user_id) {
-        return Err(AdminError::forbidden("只能查看自己的余额", "this is not your balance"));
-    }
+    require_own(actor, user_id)?;
     // One statement, so that balance, holds and lines are of one moment.
     let sql = format!(
         "SELECT u.quota,
@@ -41,4 +42,58 @@ pub async fn after_line(
     let (quota, held): (Quota, Quota) = (row.get("quota")?, row.get("held")?);
     let moved: Quota = row.get("moved")?;
     Ok(quota.checked_add(held).and_then(|all| all.checked_sub(moved)))
+}
+
+/// A movement that was just made, by its line.
+#[derive(Clone, Copy, Debug)]
+pub struct RecentMovement {
+    /// What it moved.
+    pub delta: Quota,
+    /// The balance after it, where it can be told.
+    pub after: Option<Quota>,
+}
+
+/// The line of a movement that was just made under this reference.
+///
+/// # Errors
+/// When the actor may not see it, or the database fails.
+pub async fn recent_line(
+    state: &AdminState,
+    actor: &Actor,
+    user_id: UserId,
+    reference: &str,
+) -> Result<Option<i64>, AdminError> {
+    require_own(actor, user_id)?;
+    let sql = "SELECT id FROM user_logs
+        WHERE user_id = $1 AND created_at >= $2 AND reference = $3 ORDER BY id DESC LIMIT 1";
+    let since = state.clock.now().plus_ms(-JUST_MADE_MS);
+    let rows = state.db.read(sql, &[user_id.into(), since.into(), reference.into()]).await?;
+    Ok(rows.first().map(|row| row.get("id")).transpose()?)
+}
+
+/// What this line moved, if it is of a movement that was just made.
+///
+/// # Errors
+/// When the actor may not see it, or the database fails.
+pub async fn recent_movement(
+    state: &AdminState,
+    actor: &Actor,
+    user_id: UserId,
+    line_id: i64,
+) -> Result<Option<RecentMovement>, AdminError> {
+    require_own(actor, user_id)?;
+    let sql = "SELECT delta FROM user_logs
+        WHERE user_id = $1 AND created_at >= $2 AND id = $3 AND reference IS NOT NULL";
+    let since = state.clock.now().plus_ms(-JUST_MADE_MS);
+    let rows = state.db.read(sql, &[user_id.into(), since.into(), line_id.into()]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let after = after_line(state, actor, user_id, line_id).await?;
+    Ok(Some(RecentMovement { delta: row.get("delta")?, after }))
+}
+
+fn require_own(actor: &Actor, user_id: UserId) -> Result<(), AdminError> {
+    if actor.owns(user_id) {
+        return Ok(());
+    }
+    Err(AdminError::forbidden("只能查看自己的余额", "this is not your balance"))
 }

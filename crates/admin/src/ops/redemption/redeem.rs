@@ -1,8 +1,9 @@
 //! Redeeming a code. The ledger decides and pays; here codes that don't exist are counted.
 
+use crate::ops::log::balance;
 use crate::{Actor, AdminError, AdminState};
 use domain::{Quota, RedemptionId, UnixMs, UserId};
-use ledger::{CodeFault, LedgerError, Redemption};
+use ledger::{CodeFault, LedgerError, OF_CODES, Redemption};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +20,8 @@ pub struct Redeemed {
     pub quota: Quota,
     /// The caller had redeemed it before; nothing moved.
     pub repeated: bool,
+    /// The line in the caller's journal; `None`: nothing moved.
+    pub line: Option<i64>,
 }
 
 /// Redeems a code into the caller's balance.
@@ -48,7 +51,14 @@ pub async fn redeem(state: &AdminState, actor: &Actor, code: &str) -> Result<Red
             redemption_id = id.0,
         );
     }
-    Ok(Redeemed { quota: row.get("quota")?, repeated: moved.repeated })
+    let line = match moved.repeated {
+        true => None,
+        false => {
+            let reference = format!("{OF_CODES}{id}");
+            balance::recent_line(state, actor, actor.user_id, &reference).await?
+        }
+    };
+    Ok(Redeemed { quota: row.get("quota")?, repeated: moved.repeated, line })
 }
 
 /// How many wrong codes users have tried lately.

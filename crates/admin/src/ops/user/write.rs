@@ -320,7 +320,8 @@ async fn reverse(
 const OF_REVERSALS: &str = "reverse-";
 
 /// The reference of the movement that reverses a line.
-fn reversal(line: i64) -> String {
+#[must_use]
+pub fn reversal(line: i64) -> String {
     format!("{OF_REVERSALS}{line}")
 }
 

@@ -1,8 +1,9 @@
 //! What an administrator should look at now: open holds, unfinished tasks, what is off or fails.
 
+use crate::ops::audit::AuditFailure;
 use crate::ops::channel::BreakerView;
 use crate::ops::channel::{TrafficCounts, live_of, requests_of};
-use crate::ops::unpriced;
+use crate::ops::{task, unpriced};
 use crate::{Actor, AdminError, AdminState};
 use domain::{ChannelId, Quota};
 use serde::Serialize;
@@ -32,12 +33,21 @@ const COUNTS: &str = "
 /// What needs a look.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Attention {
+    /// What the last check of the books found on the node that answers: broken rules.
+    pub audit_breaches: i64,
+    /// Why the check after it could not be made, if it could not.
+    pub audit_failed: Option<AuditFailure>,
     /// Holds open now.
     pub open_holds: i64,
     /// What they put aside.
     pub held: Quota,
     /// Tasks that have not ended.
     pub unfinished_tasks: i64,
+    /// Those of them that an administrator has to settle or refund: the reply to their submission
+    /// can't be read, and they are asked about no more.
+    pub undecided_tasks: i64,
+    /// What they hold.
+    pub undecided_held: Quota,
     /// Webhooks that were disabled because they failed.
     pub webhooks_off: i64,
     /// Channels that serve.
@@ -77,10 +87,14 @@ pub struct ChannelOff {
 /// When the role does not reach, or the database fails.
 pub async fn now(state: &AdminState, actor: &Actor) -> Result<Attention, AdminError> {
     actor.require_admin()?;
-    let held = sum_of(state.db.engine(), "amount");
+    let (held, undecided) = (sum_of(state.db.engine(), "amount"), task::UNDECIDED);
+    let of_tasks = sum_of(state.db.engine(), "quota");
     let sql = format!(
         "SELECT (SELECT count(*) FROM holds) AS open_holds,
-             (SELECT coalesce({held}, 0) FROM holds) AS held, {COUNTS}"
+             (SELECT coalesce({held}, 0) FROM holds) AS held,
+             (SELECT count(*) FROM tasks WHERE {undecided}) AS undecided_tasks,
+             (SELECT coalesce({of_tasks}, 0) FROM tasks WHERE {undecided}) AS undecided_held,
+             {COUNTS}"
     );
     let rows = state.db.search(&sql, &[]).await?;
     let counts = rows.first().ok_or_else(|| AdminError::System("no counts".to_owned()))?;
@@ -89,10 +103,15 @@ pub async fn now(state: &AdminState, actor: &Actor) -> Result<Attention, AdminEr
     let off = state.db.read(&sql, &[]).await?;
     let channel = |row: &Row| Ok(ChannelOff { id: row.get("id")?, name: row.get("name")? });
     let unpriced = unpriced::all(state).await?;
+    let (audit_breaches, audit_failed) = state.last_audit.trouble();
     Ok(Attention {
+        audit_breaches,
+        audit_failed,
         open_holds: counts.get("open_holds")?,
         held: counts.get("held")?,
         unfinished_tasks: counts.get("unfinished_tasks")?,
+        undecided_tasks: counts.get("undecided_tasks")?,
+        undecided_held: counts.get("undecided_held")?,
         webhooks_off: counts.get("webhooks_off")?,
         channels_on: counts.get("channels_on")?,
         users: counts.get("users")?,

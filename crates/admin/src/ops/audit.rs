@@ -43,6 +43,14 @@ impl LastAudit {
         self.checks().last.clone()
     }
 
+    /// How many breaches the last one found, and why a later one could not be made, if it could
+    /// not.
+    pub(super) fn trouble(&self) -> (i64, Option<AuditFailure>) {
+        let checks = self.checks();
+        let breaches = checks.last.as_ref().map_or(0, |run| run.report.breaches.len());
+        (i64::try_from(breaches).unwrap_or(i64::MAX), checks.failed.clone())
+    }
+
     /// Notes that one begins; `false` where one is under way.
     fn begin(&self, now: UnixMs) -> bool {
         let mut checks = self.checks();
@@ -85,12 +93,22 @@ pub struct AuditFailure {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn ledger(state: &AdminState, actor: &Actor) -> Result<AuditReport, AdminError> {
+pub async fn ledger(state: &AdminState, actor: &Actor) -> Result<AuditReport, Fault> {
     actor.require_admin()?;
     checked(state).await
 }
 
-async fn checked(state: &AdminState) -> Result<AuditReport, AdminError> {
+/// Checks, and remembers how that ended.
+async fn checked(state: &AdminState) -> Result<AuditReport, Fault> {
+    let made = ended(state).await.map_err(Fault::from);
+    if let Err(Fault { zh, en, .. }) = &made {
+        let why = AuditFailure { zh: zh.clone(), en: en.clone() };
+        state.last_audit.checks().failed = Some(why);
+    }
+    made
+}
+
+async fn ended(state: &AdminState) -> Result<AuditReport, AdminError> {
     let began = state.clock.now();
     let report = ledger::audit(&state.db, began).await?;
     let took_ms = state.clock.now().since_ms(began);
@@ -115,16 +133,15 @@ pub fn start(state: &AdminState, actor: &Actor) -> Result<AuditState, AdminError
                 made = checked(&state) => made,
                 () = state.events.stopped() => return,
             };
-            if let Err(error) = made {
-                let fault = Fault::from(error);
+            // Under way until here, also where it fails.
+            drop(running);
+            if let Err(fault) = made {
                 tracing::error!(
                     target: "custompass",
                     event = "audit_failed",
                     error = %fault.en,
                     cause = %fault.cause_chain(),
                 );
-                let Fault { zh, en, .. } = fault;
-                running.0.checks().failed = Some(AuditFailure { zh, en });
             }
         });
     }

@@ -113,7 +113,8 @@ pub struct TaskFilter {
     pub user_id: Option<UserId>,
     /// Whose, by name.
     pub username: Option<String>,
-    /// Where they stand; `unfinished` is every word that doesn't last.
+    /// Where they stand; `unfinished` is every word that doesn't last, `undecided` are those that
+    /// wait for an administrator.
     pub status: Option<String>,
     /// Of which model, with or without `/submit`.
     pub model: Option<String>,
@@ -131,6 +132,12 @@ pub struct TaskFilter {
 
 /// Every word that doesn't last.
 const UNFINISHED: &str = "unfinished";
+
+/// Those that no upstream can be asked about: an administrator settles or refunds them.
+const WAITING: &str = "undecided";
+/// The condition for them.
+pub(super) const UNDECIDED: &str = "status IN ('submitted', 'processing', 'unknown') \
+     AND task_id = '' AND submit_time IS NOT NULL";
 
 impl TaskFilter {
     /// Reads the filters of an address.
@@ -165,6 +172,7 @@ impl TaskFilter {
             Some(UNFINISHED) => {
                 conditions.fixed("status IN ('submitted', 'processing', 'unknown')");
             }
+            Some(WAITING) => conditions.fixed(UNDECIDED),
             status => conditions.with_some("status = ?", status),
         }
         conditions.with_some("action = ?", self.model.as_deref());
@@ -178,11 +186,11 @@ impl TaskFilter {
 }
 
 fn read_status(text: &str) -> Result<String, AdminError> {
-    let known = text == UNFINISHED || TaskStatus::parse(text).is_some();
+    let known = [UNFINISHED, WAITING].contains(&text) || TaskStatus::parse(text).is_some();
     if known {
         return Ok(text.to_owned());
     }
-    let words = "submitted, processing, completed, failed, unknown, unfinished";
+    let words = "submitted, processing, completed, failed, unknown, unfinished, undecided";
     Err(AdminError::field(
         "status",
         format!("必须是 {words} 之一"),

@@ -31,6 +31,42 @@ impl Needs {
         self.row("bad", what, detail, (&to, self.lang.say("查看", "Open")));
     }
 
+    /// That the books do not balance, or that it is not known, comes before all else.
+    fn of_books(&mut self, attention: &Attention) {
+        let lang = self.lang;
+        let to = ("/console/audit", lang.say("审计", "Audit"));
+        if attention.audit_breaches > 0 {
+            let words = match attention.audit_breaches {
+                1 => lang.say("1 处不符", "1 breach").to_owned(),
+                number => tell!(lang, "{number} 处不符", "{number} breaches"),
+            };
+            self.row("bad", lang.say("账目有误", "Books do not balance"), &words, to);
+        }
+        if let Some(why) = &attention.audit_failed {
+            let what = lang.say("账目无法核对", "Books could not be checked");
+            self.row("bad", what, lang.say(&why.zh, &why.en), to);
+        }
+    }
+
+    fn of_tasks(&mut self, attention: &Attention) {
+        let (lang, held) = (self.lang, show::usd(attention.undecided_held));
+        let words = match attention.undecided_tasks {
+            0 => return,
+            1 => tell!(
+                lang,
+                "1 个任务等待您决定: 预扣 {held}",
+                "1 task waits for your decision: {held} held"
+            ),
+            number => tell!(
+                lang,
+                "{number} 个任务等待您决定: 预扣 {held}",
+                "{number} tasks wait for your decision: {held} held"
+            ),
+        };
+        let to = ("/console/tasks?status=undecided", lang.say("处理", "Decide"));
+        self.row("bad", lang.say("任务待处理", "Tasks to decide"), &words, to);
+    }
+
     fn of_calls(&mut self, attention: &Attention) {
         let lang = self.lang;
         let Some(failing) = &attention.failing else { return };
@@ -120,7 +156,7 @@ impl Needs {
             let number = attention.webhooks_off;
             let words =
                 tell!(lang, "{number} 个回调因失败被停用", "{number} disabled because they failed");
-            let to = ("/console/webhooks", lang.say("查看", "Open"));
+            let to = ("/console/webhooks?status=2", lang.say("查看", "Open"));
             self.row("wait", lang.say("回调停用", "Webhooks off"), &words, to);
         }
     }
@@ -162,6 +198,8 @@ fn name_of(channel: &ChannelOff) -> String {
 pub(super) fn list(visit: &Visit, attention: &Attention, paused: &[PausedChannel]) -> Markup {
     let lang = visit.lang();
     let mut needs = Needs { lang, rows: Vec::new() };
+    needs.of_books(attention);
+    needs.of_tasks(attention);
     needs.of_calls(attention);
     needs.of_channels(attention, paused);
     needs.of_money(attention);

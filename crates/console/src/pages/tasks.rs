@@ -31,6 +31,14 @@ pub(super) fn state(lang: Lang, status: &str) -> Markup {
     parts::state(kind, lang.say(zh, en))
 }
 
+/// The same of a task, of which an administrator may have to decide.
+fn state_of(lang: Lang, task: &TaskView) -> Markup {
+    if task.unreadable && is_open(task) {
+        return parts::state("bad", lang.say("待处理", "needs a decision"));
+    }
+    state(lang, &task.status)
+}
+
 fn is_open(task: &TaskView) -> bool {
     matches!(task.status.as_str(), "submitted" | "processing" | "unknown")
 }
@@ -46,6 +54,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     };
     let states = [
         ("unfinished", lang.say("未完成", "Unfinished")),
+        ("undecided", lang.say("待处理", "Needs a decision")),
         ("completed", lang.say("已完成", "Completed")),
         ("failed", lang.say("失败", "Failed")),
     ];
@@ -104,7 +113,7 @@ fn row(visit: &Visit, task: &TaskView, names: &BTreeMap<UserId, String>) -> Mark
     html! {
         tr id={ "task-" (task.id) } {
             td { a href={ "/console/tasks/" (task.id) } { "#" (task.id) } }
-            td { (state(lang, &task.status)) }
+            td { (state_of(lang, task)) }
             td { (task.action) }
             @if visit.is_admin() {
                 td { a href={ "/console/users/" (task.user_id.0) } {
@@ -229,7 +238,7 @@ fn facts(visit: &Visit, task: &TaskView, of_others: &Markup) -> Markup {
         dl.facts {
             dt { (lang.say("状态", "State")) }
             dd {
-                (state(lang, &task.status))
+                (state_of(lang, task))
                 @if !task.upstream_status.is_empty() {
                     span.muted {
                         " · " (lang.say("上游", "upstream")) ": " (task.upstream_status)

@@ -18,7 +18,7 @@ pub struct Vendor {
     /// Where the client submits, and with which body.
     submit: (&'static str, Value),
     /// What the upstream gets there.
-    path: &'static str,
+    pub path: &'static str,
     /// The first reply.
     pub taken: Value,
     /// Method and target of a poll.

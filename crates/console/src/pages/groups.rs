@@ -2,43 +2,92 @@
 
 use super::for_admins;
 use crate::form::{Complaint, Object};
-use crate::lang::tell;
+use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, action, form_page, pager};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done, step};
 use admin::AdminError;
 use admin::ops::group::{self, GroupInput, GroupView};
-use maud::html;
+use http::StatusCode;
+use maud::{Markup, html};
 
 const ENTRY: &str = "/console/groups";
 
 /// `GET /console/groups`
 pub(crate) async fn list(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
-    list_page(&visit, None).await
+    list_page(&visit, GroupsSaid::Nothing).await
+}
+
+/// What the form says besides its fields.
+enum GroupsSaid {
+    Nothing,
+    /// What is wrong with it.
+    Complaint(Complaint),
+    /// The ratio that it would replace.
+    Replaces(GroupView),
 }
 
 /// `POST /console/groups`
 pub(crate) async fn save(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     match saved(&visit).await {
-        Ok(_) => Ok(done(ENTRY, "saved")),
-        Err(error) => list_page(&visit, Some(&Complaint::of(error, visit.lang())?)).await,
+        Ok(None) => Ok(done(ENTRY, "saved")),
+        Ok(Some(old)) => list_page(&visit, GroupsSaid::Replaces(old)).await,
+        Err(error) => {
+            list_page(&visit, GroupsSaid::Complaint(Complaint::of(error, visit.lang())?)).await
+        }
     }
 }
 
-async fn saved(visit: &Visit) -> Result<GroupView, AdminError> {
+/// Saves it; or returns the ratio that there is, which its writer has not seen.
+async fn saved(visit: &Visit) -> Result<Option<GroupView>, AdminError> {
     let object = Object::default()
         .put("group_name", visit.form.text("group_name"))
         .put_some("ratio", visit.form.text("ratio"));
-    group::put(&visit.state, &visit.actor, GroupInput::read(object.fields()?)?).await
+    let input = GroupInput::read(object.fields()?)?;
+    let old = match group::get(&visit.state, &input.group_name).await {
+        Ok(old) => Some(old),
+        Err(AdminError::NotFound { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let changes = |old: &GroupView| old.ratio.get().parse() != Ok(input.ratio);
+    let seen = visit.form.text("replaces");
+    if let Some(old) = old.filter(|old| changes(old) && old.ratio.get() != seen) {
+        return Ok(Some(old));
+    }
+    group::put(&visit.state, &visit.actor, input).await?;
+    Ok(None)
 }
 
-async fn list_page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
+/// The ratio that the form would replace.
+fn replaced(lang: Lang, old: &GroupView, new: &str) -> Markup {
+    let group = &old.group_name;
+    html! {
+        input type="hidden" name="replaces" value=(old.ratio.get());
+        div.note role="alert" {
+            p { b { (tell!(lang, "分组 {group} 已有倍率, 保存会替换它:",
+                "{group} has a ratio already, which this replaces:")) } }
+            p {
+                (parts::field_label(lang, "ratio")) ": "
+                span.muted { (old.ratio.get()) } " → " b { (new) }
+            }
+        }
+    }
+}
+
+async fn list_page(visit: &Visit, said: GroupsSaid) -> Handled {
     let lang = visit.lang();
     let page = group::list(&visit.state, visit.page_request()?).await?;
-    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
+    // What was typed stands in the form again.
+    let asks = Complaint::default();
+    let (complaint, typed) = match &said {
+        GroupsSaid::Nothing => (None, None),
+        GroupsSaid::Complaint(complaint) => (Some(complaint), Some(complaint)),
+        GroupsSaid::Replaces(_) => (None, Some(&asks)),
+    };
+    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint: typed };
     let row = |group: &GroupView| {
         let name = &group.group_name;
         html! {
@@ -82,17 +131,26 @@ async fn list_page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
         form.form method="post" action=(ENTRY) {
             (csrf(visit))
             (parts::complaint(lang, complaint))
+            @if let GroupsSaid::Replaces(old) = &said {
+                (replaced(lang, old, visit.form.text("ratio")))
+            }
             div.pair {
                 (fields.field(FormField::new("group_name", lang.say("分组", "Group")).required()))
                 (fields.field(FormField::new("ratio", lang.say("倍率", "Ratio"))
                     .required()
                     .hint(lang.say("0.8 即八折", "0.8 pays 80 %"))))
             }
-            div.buttons { button.primary { (lang.say("保存", "Save")) } }
+            div.buttons { button.primary { (match said {
+                GroupsSaid::Replaces(_) => lang.say("替换倍率", "Replace the ratio"),
+                _ => lang.say("保存", "Save"),
+            }) } }
         }
     };
-    let title = lang.say("分组", "Groups");
-    Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
+    let page = ShellPage::new(lang.say("分组", "Groups"), ENTRY);
+    if matches!(said, GroupsSaid::Replaces(_)) {
+        return Ok(page.status(StatusCode::CONFLICT).show(visit, body));
+    }
+    Ok(form_page(visit, page, complaint, body))
 }
 
 /// `POST /console/groups/delete?name=`

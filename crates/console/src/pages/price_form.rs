@@ -36,7 +36,7 @@ enum Said<'a> {
     Nothing,
     /// What is wrong with it.
     Complaint(&'a Complaint),
-    /// The price that it would replace, with the change of each field: its writer has not seen it.
+    /// The price that it would replace, with the change of each field: seen before it is saved.
     Replaces(&'a AbilityView, Vec<PriceFieldChange>),
 }
 
@@ -58,7 +58,7 @@ pub(crate) async fn save(Here(visit): Here) -> Handled {
 /// What became of a form.
 enum Saved {
     Price(AbilityView),
-    /// The model has another price than the one that the form was opened with.
+    /// The model has a price, of which the form has not said yet what changes.
     Asks(AbilityView, Vec<PriceFieldChange>),
 }
 
@@ -101,8 +101,7 @@ async fn saved(visit: &Visit) -> Result<Saved, AdminError> {
     let input = AbilityInput::read(object(visit)?.fields()?)?;
     if let Some(old) = existing(visit, &input.model_name).await? {
         let changes = price_changes::changes(&old, &input);
-        let seen = [visit.form.text("opened"), visit.form.text("replaces")];
-        if !changes.is_empty() && !seen.contains(&old.mark().as_str()) {
+        if !changes.is_empty() && visit.form.text("replaces") != old.mark() {
             // A price that can't be saved has nothing to be asked about.
             input.check()?;
             return Ok(Saved::Asks(old, changes));
@@ -147,14 +146,22 @@ fn value(field: &str, text: &str) -> String {
     }
 }
 
+/// Whether the form was opened with another price than the one that it would replace, or none.
+fn is_stale(visit: &Visit, old: &AbilityView) -> bool {
+    visit.form.text("opened") != old.mark()
+}
+
 /// The price that the form would replace, and what of it changes.
-fn replaced(lang: Lang, old: &AbilityView, changes: &[PriceFieldChange]) -> Markup {
-    let model = &old.model_name;
+fn replaced(visit: &Visit, old: &AbilityView, changes: &[PriceFieldChange]) -> Markup {
+    let (lang, model) = (visit.lang(), &old.model_name);
     html! {
         input type="hidden" name="replaces" value=(old.mark());
         div.note role="alert" {
-            p { b { (tell!(lang, "{model} 已有价格, 保存会替换它:",
-                "{model} has a price already, which this replaces:")) } }
+            p { b {
+                @if is_stale(visit, old) { (tell!(lang, "{model} 已有价格, 保存会替换它:",
+                    "{model} has a price already, which this replaces:")) }
+                @else { (tell!(lang, "{model} 的价格将改为:", "The price of {model} becomes:")) }
+            } }
             p { (changes_list(lang, changes)) }
         }
     }
@@ -247,9 +254,13 @@ async fn page(visit: &Visit, price: Option<&AbilityView>, said: Said<'_>) -> Han
     };
     let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint: typed };
     let model = price.map_or_else(|| visit.asked("model"), |price| &price.model_name);
-    let opened = price.map(AbilityView::mark);
-    let opened = opened.unwrap_or_else(|| visit.form.text("opened").to_owned());
+    let opened = match &said {
+        Said::Nothing => price.map(AbilityView::mark).unwrap_or_default(),
+        _ => visit.form.text("opened").to_owned(),
+    };
+    let is_asked = matches!(&said, Said::Replaces(old, _) if is_stale(visit, old));
     let save = match said {
+        Said::Replaces(..) if !is_asked => lang.say("更改价格", "Change the price"),
         Said::Replaces(..) => lang.say("替换价格", "Replace the price"),
         _ => lang.say("保存价格", "Save the price"),
     };
@@ -260,7 +271,7 @@ async fn page(visit: &Visit, price: Option<&AbilityView>, said: Said<'_>) -> Han
             (parts::datalist("known-groups", groups.iter().map(String::as_str)))
             input type="hidden" name="opened" value=(opened);
             (parts::complaint(lang, complaint))
-            @if let Said::Replaces(old, changes) = &said { (replaced(lang, old, changes)) }
+            @if let Said::Replaces(old, changes) = &said { (replaced(visit, old, changes)) }
             (fields.field(FormField::new("model_name", lang.say("模型", "Model"))
                 .required()
                 .value(model)))
@@ -278,12 +289,16 @@ async fn page(visit: &Visit, price: Option<&AbilityView>, said: Said<'_>) -> Han
             }
         }
     };
-    let title = match price {
+    let of = match &said {
+        Said::Replaces(old, _) => Some(*old),
+        _ => price,
+    };
+    let title = match of {
         Some(price) => tell!(lang, "{} 的价格", "Price of {}", price.model_name),
         None => lang.say("新建价格", "New price").to_owned(),
     };
     let page = ShellPage::new(title, ENTRY);
-    if matches!(said, Said::Replaces(..)) {
+    if is_asked {
         return Ok(page.status(StatusCode::CONFLICT).show(visit, body));
     }
     Ok(form_page(visit, page, complaint, body))

@@ -134,20 +134,63 @@ pub(crate) async fn edit(Here(visit): Here) -> Handled {
         Some(name) => protocol::get(&visit.state, name).await?.document.unwrap_or_default(),
         None => BLANK.to_owned(),
     };
-    editor(&visit, &document, None, html! {})
+    let opened = if visit.asked("name").is_empty() { String::new() } else { mark(&document) };
+    editor(&visit, (&document, &opened), EditorSays::Nothing)
+}
+
+/// What the editor says besides the document.
+enum EditorSays {
+    Nothing,
+    /// It is in order.
+    InOrder(String),
+    /// What is wrong with it.
+    Complaint(Complaint),
+    /// The protocol that it would replace, which its writer has not seen.
+    Replaces(Box<ProtocolView>),
+}
+
+/// Tells whether a document is the one that was seen.
+fn mark(document: &str) -> String {
+    let hash = store::key_hash(document.trim_end());
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `POST /console/protocols/edit`
 pub(crate) async fn save(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     let document = document(&visit.form);
-    match protocol::put(&visit.state, &visit.actor, document.clone()).await {
-        Ok(saved) => Ok(done(&address("view", &saved.name), "saved")),
-        Err(error) => {
-            let complaint = Complaint::of(error, visit.lang())?;
-            editor(&visit, &document, Some(&complaint), html! {})
-        }
+    let said = match saved(&visit, &document).await {
+        Ok(Saved::As(name)) => return Ok(done(&address("view", &name), "saved")),
+        Ok(Saved::Asks(old)) => EditorSays::Replaces(old),
+        Err(error) => EditorSays::Complaint(Complaint::of(error, visit.lang())?),
+    };
+    editor(&visit, (&document, visit.form.text("opened")), said)
+}
+
+/// What became of a document.
+enum Saved {
+    As(String),
+    /// There is another of this name than the one that the editor was opened with.
+    Asks(Box<ProtocolView>),
+}
+
+async fn saved(visit: &Visit, document: &str) -> Result<Saved, AdminError> {
+    let name = protocol::check(&visit.state, document.to_owned()).await?.name;
+    let old = match protocol::get(&visit.state, &name).await {
+        Ok(old) => old.document.as_deref().map(mark).map(|mark| (old, mark)),
+        Err(AdminError::NotFound { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let seen = [mark(document), visit.form.text("opened").to_owned()];
+    let replaces = visit.form.text("replaces");
+    if let Some((old, mark)) = old
+        && !seen.contains(&mark)
+        && mark != replaces
+    {
+        return Ok(Saved::Asks(Box::new(old)));
     }
+    let saved = protocol::put(&visit.state, &visit.actor, document.to_owned()).await?;
+    Ok(Saved::As(saved.name))
 }
 
 /// `POST /console/protocols/check`: what saving would say, and nothing is saved.
@@ -155,20 +198,31 @@ pub(crate) async fn check(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     let lang = visit.lang();
     let document = document(&visit.form);
-    match protocol::check(&visit.state, document.clone()).await {
-        Ok(protocol) => {
-            let words = tell!(
-                lang,
-                "{} 没有问题: {} 个调用。",
-                "{} is in order. Calls: {}.",
-                protocol.name,
-                protocol.routes
-            );
-            editor(&visit, &document, None, html! { p.note role="status" { (words) } })
-        }
-        Err(error) => {
-            let complaint = Complaint::of(error, lang)?;
-            editor(&visit, &document, Some(&complaint), html! {})
+    let said = match protocol::check(&visit.state, document.clone()).await {
+        Ok(protocol) => EditorSays::InOrder(tell!(
+            lang,
+            "{} 没有问题: {} 个调用。",
+            "{} is in order. Calls: {}.",
+            protocol.name,
+            protocol.routes
+        )),
+        Err(error) => EditorSays::Complaint(Complaint::of(error, lang)?),
+    };
+    editor(&visit, (&document, visit.form.text("opened")), said)
+}
+
+/// The protocol that the document would replace.
+fn replaced(lang: Lang, old: &ProtocolView) -> Markup {
+    let (name, channels) = (&old.name, old.channels.len());
+    let document = old.document.as_deref().unwrap_or_default();
+    html! {
+        input type="hidden" name="replaces" value=(mark(document));
+        div.note role="alert" {
+            p { b { (tell!(lang, "协议 {name} 已存在, 保存会替换它; 使用它的渠道: {channels}。",
+                "{name} exists already, and this replaces it. Channels that name it: {channels}."
+            )) } }
+            details { summary { (lang.say("现在的文档", "Its document now")) }
+                pre tabindex="0" { (document) } }
         }
     }
 }
@@ -178,14 +232,23 @@ fn document(form: &Form) -> String {
     form.text("document").replace("\r\n", "\n") + "\n"
 }
 
-fn editor(visit: &Visit, document: &str, complaint: Option<&Complaint>, said: Markup) -> Handled {
+fn editor(visit: &Visit, (document, opened): (&str, &str), said: EditorSays) -> Handled {
     let lang = visit.lang();
+    let complaint = match &said {
+        EditorSays::Complaint(complaint) => Some(complaint),
+        _ => None,
+    };
     let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
     let body = html! {
         form.form.wide method="post" action="/console/protocols/edit" {
             (csrf(visit))
-            (said)
+            input type="hidden" name="opened" value=(opened);
             (parts::complaint(lang, complaint))
+            @match &said {
+                EditorSays::InOrder(words) => p.note role="status" { (words) },
+                EditorSays::Replaces(old) => (replaced(lang, old)),
+                _ => {}
+            }
             (fields.field(FormField::new("document", lang.say("文档 (TOML)", "Document (TOML)"))
                 .required()
                 .kind("document")
@@ -195,14 +258,20 @@ fn editor(visit: &Visit, document: &str, complaint: Option<&Complaint>, said: Ma
                     "Sections left out are those of base. Live on all nodes within a second.",
                 ))))
             div.buttons {
-                button.primary { (lang.say("保存", "Save")) }
+                button.primary { (match said {
+                    EditorSays::Replaces(_) => lang.say("替换协议", "Replace the protocol"),
+                    _ => lang.say("保存", "Save"),
+                }) }
                 button formaction="/console/protocols/check" { (lang.say("检查", "Check")) }
                 a.button href=(ENTRY) { (lang.say("取消", "Cancel")) }
             }
         }
     };
-    let title = lang.say("编辑协议", "Edit a protocol");
-    Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
+    let page = ShellPage::new(lang.say("编辑协议", "Edit a protocol"), ENTRY);
+    if matches!(said, EditorSays::Replaces(_)) {
+        return Ok(page.status(StatusCode::CONFLICT).show(visit, body));
+    }
+    Ok(form_page(visit, page, complaint, body))
 }
 
 /// `POST /console/protocols/delete?name=`

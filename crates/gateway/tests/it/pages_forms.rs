@@ -113,10 +113,15 @@ on_both_databases! {
         world.admin().price("u", units).await;
         let page = root.get("/console/prices/edit?model=u").await.expect(200).text();
         assert!(chosen(&page, "use"), "{page}");
-        // The form that shows a price changes it without being asked.
+        // The form that shows a price says what changes, once, before it is saved.
         let opened = between(&page, "name=\"opened\" value=\"", "\"").unwrap();
         let form = "kind=use&unit=usd&model_name=u&prompt_million=&units=%7B%22images%22%3A8%7D";
-        root.send("/console/prices/edit", &format!("{form}&opened={opened}")).await.expect(303);
+        let form = format!("{form}&opened={opened}");
+        let asked = root.send("/console/prices/edit", &form).await.expect(200).text();
+        assert!(asked.contains("The price of u becomes:"), "{asked}");
+        assert_eq!(world.admin().get("/api/ability/u").await["units"], json!({"images": 7}));
+        let seen = between(&asked, "name=\"replaces\" value=\"", "\"").unwrap();
+        root.send("/console/prices/edit", &format!("{form}&replaces={seen}")).await.expect(303);
         let price = world.admin().get("/api/ability/u").await;
         assert_eq!((&price["units"], &price["ratio"]), (&json!({"images": 8}), &json!(null)));
 

@@ -33,7 +33,10 @@ on_sqlite! {
         let page = root.get("/console/prices/edit?model=m").await.expect(200).text();
         let opened = between(&page, "name=\"opened\" value=\"", "\"").unwrap();
         let fields = format!("{}&opened={opened}", fields("{\"images\":7}"));
-        root.send("/console/prices/edit", &fields).await.expect(303);
+        let asked = root.send("/console/prices/edit", &fields).await.expect(200).text();
+        let seen = between(&asked, "name=\"replaces\" value=\"", "\"").unwrap();
+        let sure = format!("{fields}&replaces={seen}");
+        root.send("/console/prices/edit", &sure).await.expect(303);
         let saved = world.admin().get("/api/ability/m").await.to_string();
         for words in ["\"cache_write\":2", "\"images\":7", "\"is\":[\"big\"]"] {
             assert!(saved.contains(words), "{words}: {saved}");

@@ -127,8 +127,9 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
     let sessions = own_sessions::list(&visit.state, &visit.actor, current).await?;
     let low = low_balance::get(&visit.state, &visit.actor).await?;
     // A complaint stands above the form that it is about.
-    let of_threshold = complaint.filter(|_| visit.path.ends_with("/low-balance"));
-    let of_password = complaint.filter(|_| of_threshold.is_none());
+    let of_form = |name: &str| complaint.filter(|_| visit.path.ends_with(name));
+    let [of_password, of_threshold, of_token] =
+        ["/password", "/low-balance", "/token"].map(of_form);
     let body = html! {
         dl.facts {
             dt { (lang.say("用户名", "User name")) } dd { (own.username) }
@@ -158,7 +159,7 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
             @if own.has_access_token { (lang.say("已有一个用于 /api 的访问令牌。", "There is one for /api.")) }
             @else { (lang.say("还没有用于 /api 的访问令牌。", "There is none for /api yet.")) }
         }
-        (token_form(visit, complaint))
+        (token_form(visit, of_token))
     };
     let title = lang.say("我的账户", "Account");
     Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
@@ -202,6 +203,7 @@ fn token_form(visit: &Visit, complaint: Option<&Complaint>) -> Markup {
     html! {
         form.form method="post" action="/console/account/token" {
             (csrf(visit))
+            (parts::complaint(lang, complaint))
             (fields.field(password.kind("password").hint(hint)))
             div.buttons {
                 button { (lang.say("生成新的访问令牌", "Make a new access token")) }

@@ -212,6 +212,7 @@ on_both_databases! {
             (&*adjust, foreign),
             (&*adjust, &*reference),
             ("/console/account/low-balance", "threshold=five"),
+            ("/console/account/token", "password=wrong"),
             ("/console/account/password", "old_password=x&new_password=y&again=z"),
             ("/console/channels/new", "base_url=nowhere&models=a"),
             (

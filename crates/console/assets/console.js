@@ -85,6 +85,17 @@
     }
   });
 
+  // A second click would send a form again: what is shown once would be made twice, and the first
+  // never seen. A button that is disabled at once would not be sent itself.
+  document.addEventListener('submit', (event) => {
+    const form = event.target;
+    if (event.defaultPrevented || form.method !== 'post') return;
+    setTimeout(() => { for (const button of all('button:not([type=button])', form)) button.disabled = true; });
+  });
+  addEventListener('pageshow', (event) => {
+    if (event.persisted) for (const button of all('form[method=post] button')) button.disabled = false;
+  });
+
   document.addEventListener('change', (event) => {
     if (event.target.matches?.('[data-submits]')) event.target.form.requestSubmit();
     if (event.target.matches?.('[data-amount]')) showAmount(event);

@@ -24,6 +24,7 @@ const LINES: &[Line] = &[
     ("protocol.put", "设置协议 {}", "set the protocol {}"),
     ("redemption.create", "生成兑换码 {}", "made codes: {}"),
     ("redemption.delete", "删除兑换码 {}", "deleted the code {}"),
+    ("redemption.disable_lot", "停用兑换码 {}", "disabled codes: {}"),
     ("redemption.update", "修改兑换码 {}", "changed the code {}"),
     ("task.fail_and_refund", "任务 {}: task.fail_and_refund", "failed and refunded the task {}"),
     ("task.reply", "查看任务 {} 的应答", "read the reply about the task {}"),

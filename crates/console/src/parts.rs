@@ -406,14 +406,40 @@ pub(crate) fn action(visit: &Visit, to: &str, label: &str, confirm: &str) -> Mar
 
 /// The filters above a list: they change the address, so that a list can be sent to a colleague.
 /// With the list comes the head of its page, where counts stand and what else is of these filters.
+/// What else the address says of the list (whose it is, how it is sorted) stays.
 pub(crate) fn filters(visit: &Visit, fields: Markup) -> Markup {
+    let fields = fields.into_string();
+    let is_field = |name: &str| {
+        let named = html! { (name) }.into_string();
+        fields.contains(&format!(" name=\"{named}\""))
+    };
+    let is_kept = |name: &str, value: &str| {
+        !value.is_empty() && !OF_A_VISIT.contains(&name) && !is_field(name)
+    };
+    let kept = visit.asked.iter().filter(|(name, value)| is_kept(name, value));
+    let fields = PreEscaped(&fields);
     html! {
         form.bar method="get" action=(visit.path) hx-get=(visit.path) hx-target="#list"
             hx-select="#list" hx-select-oob="#top" hx-swap="outerHTML" hx-push-url="true"
             hx-trigger="change, submit" {
+            @for (name, value) in kept { input type="hidden" name=(name) value=(value); }
             (fields)
             button { (visit.say("筛选", "Filter")) }
             a.quiet href=(visit.path) { (visit.say("清除", "Clear")) }
+        }
+    }
+}
+
+/// What an address says of one visit alone: which page, and what was just done.
+const OF_A_VISIT: [&str; 6] = ["page", "p", "before_id", "done", "line", "saved"];
+
+/// A filter that is no field of the form: what the list is of, and a cross that leads to all.
+pub(crate) fn of_one(visit: &Visit, name: &str, of: &Markup) -> Markup {
+    html! {
+        span.chip {
+            (visit.say("属于 ", "of ")) (of) " "
+            a href=(visit.with(name, "")) aria-label=(visit.say("去掉这个条件", "Drop this filter"))
+                { "×" }
         }
     }
 }
@@ -438,15 +464,19 @@ pub(crate) fn chosen(visit: &Visit, name: &str, label: &str, all: &[(&str, &str)
     }
 }
 
-/// Ways to the other pages of a list.
+/// How many rows a page may have.
+const PAGE_SIZES: [i64; 3] = [25, 50, 100];
+
+/// Ways to the other pages of a list, and to longer ones.
 pub(crate) fn pager<T>(visit: &Visit, page: &Page<T>) -> Markup {
     let last = (page.total + page.page_size - 1) / page.page_size.max(1);
     let first_item = (page.page - 1) * page.page_size + 1;
     let last_item = first_item + i64::try_from(page.items.len()).unwrap_or(0) - 1;
     let many = if page.total >= 10_000 { "+" } else { "" };
     let total = show::count(page.total);
+    let is_sized = page.total > 0 && !visit.asked("page_size").is_empty();
     html! {
-        @if last > 1 || page.page > 1 {
+        @if last > 1 || page.page > 1 || is_sized {
             nav.pager aria-label=(visit.say("翻页", "Pages")) {
                 @if page.page > 1 {
                     a.button href=(visit.with("page", &(page.page - 1).to_string())) rel="prev" {
@@ -461,6 +491,14 @@ pub(crate) fn pager<T>(visit: &Visit, page: &Page<T>) -> Markup {
                 span.muted {
                     (tell!(visit.lang(), "第 {first_item}–{last_item} 条, 共 {total}{many} 条",
                         "{first_item}–{last_item} of {total}{many}"))
+                }
+                span.muted {
+                    (visit.say("每页 ", "A page: "))
+                    @for size in PAGE_SIZES {
+                        @if size == page.page_size { b { (size) } }
+                        @else { a href=(visit.with("page_size", &size.to_string())) { (size) } }
+                        " "
+                    }
                 }
             }
         }

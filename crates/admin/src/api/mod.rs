@@ -188,8 +188,10 @@ fn audits(table: CallTable) -> CallTable {
 
 /// Codes that are worth quota. Administrators create them; any user can redeem one.
 fn redemptions(table: CallTable) -> CallTable {
-    use crate::ops::redemption::{RedemptionChange, RedemptionInput, RedemptionView};
-    let list = page::<RedemptionView>("Codes, newest first").asks(&["keyword", "status:int"]);
+    use crate::ops::redemption::{OpenCodes, RedemptionChange, RedemptionInput, RedemptionView};
+    let list =
+        page::<RedemptionView>("Codes, newest first").asks(&["keyword", "name", "status:int"]);
+    let lot = one::<OpenCodes>("Disable every open code of a lot");
     let new = texts("Create codes; they are shown this once").takes(RedemptionInput::read);
     let change = one::<RedemptionView>("Change what is given of a code");
     let put = change.clone().takes_numbered(RedemptionChange::read);
@@ -203,6 +205,11 @@ fn redemptions(table: CallTable) -> CallTable {
         .get("/api/redemption/{id}", redemption::get, one::<RedemptionView>("A code"))
         .delete("/api/redemption/{id}", redemption::delete, nothing("Delete a code"))
         .post("/api/redemption/batch", redemption::change_many, batch(BatchRequest::of_status))
+        .post(
+            "/api/redemption/disable-lot",
+            redemption::disable_lot,
+            lot.takes(redemption::read_lot),
+        )
         .post(
             "/api/redemption/{id}/enable",
             redemption::enable,

@@ -60,6 +60,24 @@ pub(super) async fn change_many(
     one(redemption::change_many(&state, &actor, BatchRequest::of_status(fields)?).await?)
 }
 
+pub(super) async fn disable_lot(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    JsonBody(fields): JsonBody,
+) -> ApiResult {
+    let (name, dry_run) = read_lot(fields)?;
+    one(redemption::disable_lot(&state, &actor, &name, dry_run).await?)
+}
+
+/// Reads which lot, and whether its codes are only to be counted.
+pub(super) fn read_lot(mut fields: Fields) -> Result<(String, bool), AdminError> {
+    let name = fields.text("name")?;
+    let name = fields.required("name", name)?;
+    let dry_run = fields.flag("dry_run")?.unwrap_or(false);
+    fields.finish(&[], &[])?;
+    Ok((name, dry_run))
+}
+
 pub(super) async fn delete(
     State(state): State<AdminState>,
     CallingActor(actor): CallingActor,

@@ -8,11 +8,12 @@ use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, action, chosen, filters, form_page, pager, typed};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
-use crate::visit::{Handled, Here, PageReply, Visit, done};
+use crate::visit::{Handled, Here, PageReply, Visit, done, go_to, step};
 use admin::AdminError;
-use admin::ops::redemption::{self, RedemptionInput, RedemptionView};
+use admin::ops::redemption::{self, OpenCodes, RedemptionInput, RedemptionView};
 use axum::extract::Path;
 use domain::RedemptionId;
+use http::StatusCode;
 use maud::{Markup, html};
 use store::Secret;
 
@@ -29,6 +30,11 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     let lang = visit.lang();
     let page = redemption::list(&visit.state, &visit.query(), visit.page_request()?).await?;
+    let lot = visit.asked("name");
+    let open = match lot {
+        "" => None,
+        lot => Some(redemption::disable_lot(&visit.state, &visit.actor, lot, true).await?),
+    };
     let states = [
         ("1", lang.say("未使用", "Open")),
         ("2", lang.say("禁用", "Off")),
@@ -36,7 +42,11 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     ];
     let body = html! {
         (filters(&visit, html! {
-            (typed(&visit, "keyword", lang.say("批次名称", "Name of the lot")))
+            @if lot.is_empty() {
+                (typed(&visit, "keyword", lang.say("批次名称", "Name of the lot")))
+            } @else {
+                (parts::of_one(&visit, "name", &html! { (lot) }))
+            }
             (chosen(&visit, "status", lang.say("全部状态", "All states"), &states))
         }))
         div #list {
@@ -50,6 +60,9 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
             }
             (pager(&visit, &page))
         }
+        @if let Some(open) = open.filter(|open| open.changed > 0) {
+            (lot_button(&visit, lot, &open))
+        }
     };
     let beside = html! {
         span.muted { (show::count(page.total)) }
@@ -57,6 +70,63 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         a.button.primary href="/console/codes/new" { (lang.say("生成兑换码", "New codes")) }
     };
     Ok(ShellPage::new(lang.say("兑换码", "Codes"), ENTRY).beside(beside).show(&visit, body))
+}
+
+/// Leads to what disabling every open code of a lot would do.
+fn lot_button(visit: &Visit, lot: &str, open: &OpenCodes) -> Markup {
+    let (lang, many) = (visit.lang(), show::count(open.changed));
+    html! {
+        form.bar method="post" action="/console/codes/lot" {
+            (csrf(visit))
+            input type="hidden" name="name" value=(lot);
+            button { (tell!(lang, "禁用该批次全部 {many} 个未使用的兑换码",
+                "Disable all {many} open of this lot")) }
+        }
+    }
+}
+
+fn list_of(lot: &str) -> String {
+    format!("{ENTRY}?name={}", step(lot))
+}
+
+/// `GET /console/codes/lot`: a page that was loaded again.
+pub(crate) async fn leave_lot() -> Handled {
+    Ok(go_to(ENTRY))
+}
+
+/// `POST /console/codes/lot`: what disabling every open code of a lot would do, and with `apply`
+/// doing it.
+pub(crate) async fn disable_lot(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    let (lang, lot) = (visit.lang(), visit.form.text("name"));
+    let applied = visit.form.ticked("apply");
+    let open = redemption::disable_lot(&visit.state, &visit.actor, lot, !applied).await?;
+    if applied {
+        return Ok(done(&list_of(lot), "disabled"));
+    }
+    let body = html! {
+        form.form method="post" action="/console/codes/lot" {
+            (csrf(&visit))
+            input type="hidden" name="name" value=(lot);
+            p.note { (lang.say(LIST.disabling.0, LIST.disabling.1)) }
+            dl.facts {
+                dt { (lang.say("批次", "Lot")) } dd { b { (lot) } }
+                dt { (lang.say("未使用", "Open")) } dd { (show::count(open.changed)) }
+                dt { (lang.say("总价值", "Worth in all")) } dd { (show::money(open.quota)) }
+                dt { (lang.say("经手人", "Signed by")) } dd { (visit.actor.username) }
+            }
+            div.buttons {
+                @if open.changed > 0 {
+                    button.primary name="apply" value="1" {
+                        (tell!(lang, "禁用 {}", "Disable {}", LIST.many(lang, open.changed)))
+                    }
+                }
+                a.button href=(list_of(lot)) { (lang.say("取消", "Cancel")) }
+            }
+        }
+    };
+    let title = lang.say("将要发生的变化", "What will change");
+    Ok(ShellPage::new(title, ENTRY).show(&visit, body))
 }
 
 fn state(lang: Lang, code: &RedemptionView) -> Markup {
@@ -95,7 +165,10 @@ fn row(visit: &Visit, code: &RedemptionView) -> Markup {
     html! {
         tr {
             (batch::tick(lang, id, &format!("{} {}", code.name, code.key_hint), code.status != 3))
-            td { @if code.name.is_empty() { span.muted { (show::NOTHING) } } @else { (code.name) } }
+            td {
+                @if code.name.is_empty() { span.muted { (show::NOTHING) } }
+                @else { a href=(list_of(&code.name)) { (code.name) } }
+            }
             td.mono.muted { (code.key_hint) }
             td { (state(lang, code)) }
             (show::usd_cell(code.quota))
@@ -132,8 +205,30 @@ pub(crate) async fn create(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     match created(&visit).await {
         Ok(codes) => Ok(shown(&visit, &codes)),
+        Err(error @ AdminError::Conflict { .. }) => made_before(&visit, error).await,
         Err(error) => page(&visit, Some(&Complaint::of(error, visit.lang())?)),
     }
+}
+
+/// A form that was sent twice made its codes once. They are gone from view: their lot is not.
+async fn made_before(visit: &Visit, error: AdminError) -> Handled {
+    let (lang, lot) = (visit.lang(), visit.form.text("name"));
+    let complaint = Complaint::of(error, lang)?;
+    let list = if lot.is_empty() { ENTRY.to_owned() } else { list_of(lot) };
+    let body = html! {
+        p.complaint role="alert" { (complaint.words) }
+        p { (lang.say(
+            "这个表单已提交过一次。如果没有保存那些兑换码, 请停用它们, 再生成新的。",
+            "This form was sent before. If those codes were not kept, disable them, and make \
+             others.",
+        )) }
+        div.buttons {
+            a.button.primary href=(list) { (lang.say("查看这些兑换码", "To the codes")) }
+            a.button href="/console/codes/new" { (lang.say("生成新的", "Make others")) }
+        }
+    };
+    let title = lang.say("此前已生成", "Made before");
+    Ok(ShellPage::new(title, ENTRY).status(StatusCode::CONFLICT).show(visit, body))
 }
 
 async fn created(visit: &Visit) -> Result<Vec<Secret>, AdminError> {
@@ -147,7 +242,7 @@ async fn created(visit: &Visit) -> Result<Vec<Secret>, AdminError> {
         object = object.put("expired_time", form.moment("expired_time")?);
     }
     // Money that whoever has the codes takes: why is asked as where a balance is moved.
-    object = object.put("reason", reason(form)?);
+    object = object.put("reason", reason(form)?).put_some("reference", form.text("reference"));
     let input = RedemptionInput::read(object.fields()?)?;
     redemption::create(&visit.state, &visit.actor, input).await
 }
@@ -155,9 +250,11 @@ async fn created(visit: &Visit) -> Result<Vec<Secret>, AdminError> {
 fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
     let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
+    let reference = format!("console-{}", web::uuid_v7(visit.state.clock.now()));
     let body = html! {
         form.form method="post" action="/console/codes/new" {
             (csrf(visit))
+            input type="hidden" name="reference" value=(fields.now("reference", &reference));
             (parts::complaint(lang, complaint))
             div.pair {
                 (fields.field(FormField::new("name", lang.say("批次名称", "Name of the lot"))))

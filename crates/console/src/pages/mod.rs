@@ -136,6 +136,7 @@ fn of_codes() -> Router<AdminState> {
     Router::new()
         .route("/console/codes", get(codes::list))
         .route("/console/codes/batch", get(batch::leave).post(codes::change_many))
+        .route("/console/codes/lot", get(codes::leave_lot).post(codes::disable_lot))
         .route("/console/codes/new", get(codes::new).post(codes::create))
         .route("/console/codes/{id}/status", post(codes::set_status))
         .route("/console/codes/{id}/delete", post(codes::delete))

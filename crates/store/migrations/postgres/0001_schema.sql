@@ -958,6 +958,9 @@ CREATE TABLE redemptions (
     expires_at  timestamptz,
     redeemed_by bigint,
     redeemed_at timestamptz,
+    lot_reference text,
+    lot_number    integer,
+    UNIQUE (lot_reference, lot_number),
     CHECK ((status = 3) = (redeemed_by IS NOT NULL) AND (status = 3) = (redeemed_at IS NOT NULL))
 );
 COMMENT ON TABLE  redemptions IS 'Codes that users redeem for quota, each once';
@@ -972,3 +975,5 @@ COMMENT ON COLUMN redemptions.created_at IS 'When it was made';
 COMMENT ON COLUMN redemptions.expires_at IS 'When it expires; null: never';
 COMMENT ON COLUMN redemptions.redeemed_by IS 'Who redeemed it (users.id)';
 COMMENT ON COLUMN redemptions.redeemed_at IS 'When';
+COMMENT ON COLUMN redemptions.lot_reference IS 'Name that the caller gave the making of its lot, which happens once; null: none';
+COMMENT ON COLUMN redemptions.lot_number IS 'Which code of that lot, from 0';

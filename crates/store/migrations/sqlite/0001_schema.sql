@@ -627,5 +627,8 @@ CREATE TABLE redemptions (
     expires_at  INTEGER,
     redeemed_by INTEGER,
     redeemed_at INTEGER,
+    lot_reference TEXT,
+    lot_number    INTEGER,
+    UNIQUE (lot_reference, lot_number),
     CHECK ((status = 3) = (redeemed_by IS NOT NULL) AND (status = 3) = (redeemed_at IS NOT NULL))
 );

@@ -3,6 +3,7 @@
 use crate::fields::Fields;
 use crate::{AdminError, words};
 use domain::{Quota, UnixMs};
+use ledger::REFERENCE_MAX;
 
 /// Most codes made at once.
 const MAX_COUNT: i64 = 1000;
@@ -24,6 +25,8 @@ pub struct RedemptionInput {
     pub expires_at: Option<UnixMs>,
     /// Why they are made; stands in the admin journal.
     pub reason: Option<String>,
+    /// Names the making of this lot: the same again makes nothing.
+    pub reference: Option<String>,
 }
 
 /// What may change about a code: what is `None` stays as it is.
@@ -51,13 +54,17 @@ impl RedemptionInput {
         let count = fields.int_in("count", 1, MAX_COUNT)?.unwrap_or(1);
         let expires_at = fields.expiry("expired_time")?.flatten();
         let reason = fields.text("reason")?;
+        let reference = fields.text("reference")?;
         fields.finish(&["id", "key"], &[])?;
         if quota <= Quota::ZERO {
             return Err(AdminError::field("quota", "必须大于 0", "must be above 0"));
         }
         let name = words::name("name", &name, MAX_NAME_CHARS)?;
         let reason = reason.map(|reason| words::reason(&reason)).transpose()?;
-        Ok(Self { name, quota, count: usize::try_from(count).unwrap_or(1), expires_at, reason })
+        let reference = reference.map(|it| words::name("reference", &it, REFERENCE_MAX));
+        let reference = reference.transpose()?.filter(|it| !it.is_empty());
+        let count = usize::try_from(count).unwrap_or(1);
+        Ok(Self { name, quota, count, expires_at, reason, reference })
     }
 }
 
@@ -92,6 +99,7 @@ mod tests {
             count: 3,
             expires_at: Some(UnixMs(2_000_000_000_000)),
             reason: None,
+            reference: None,
         };
         let json = r#"{"name":"spring","quota":500,"count":3,"expired_time":2000000000}"#;
         assert_eq!(read(json).unwrap(), want);

@@ -7,7 +7,9 @@ mod write;
 
 pub use input::{RedemptionChange, RedemptionInput};
 pub use redeem::{WrongCodes, redeem};
-pub use write::{change_many, create, delete, set_status, update};
+pub use write::{
+    OpenCodes, change_many, create, delete, disable_lot, made_before, set_status, update,
+};
 
 use crate::page::{self, Page, PageRequest, Query, Where};
 use crate::{AdminError, AdminState, exact};
@@ -60,7 +62,7 @@ fn view(row: &Row) -> Result<RedemptionView, StoreError> {
     })
 }
 
-/// A page of codes, newest first. Filters `keyword` (in the name) and `status`.
+/// A page of codes, newest first. Filters `keyword` (in the name), `name` (all of it) and `status`.
 ///
 /// # Errors
 /// When a filter can't be read, or the database fails.
@@ -72,6 +74,7 @@ pub async fn list(
     let mut conditions = Where::default();
     let keyword = query.text("keyword").map(|word| page::anywhere(&word.to_lowercase()));
     conditions.with_some(r"lower(name) LIKE ? ESCAPE '\'", keyword);
+    conditions.with_some("name = ?", query.text("name"));
     conditions.with_some("status = ?", query.number::<i64>("status")?);
     conditions.page(&state.db, (COLUMNS, "redemptions", "id DESC"), page, view).await
 }

@@ -7,15 +7,19 @@ use crate::ops::batch::{
 };
 use crate::ops::record::{self, Subject};
 use crate::{Actor, AdminError, AdminState, random};
-use domain::{RedemptionId, UnixMs};
+use domain::{Quota, RedemptionId, UnixMs};
+use serde::Serialize;
 use serde_json::json;
 use std::fmt::Write as _;
+use store::sums::sum_of;
 use store::{Secret, Statement, StoreError, Value};
+use utoipa::ToSchema;
 
-/// Creates a batch of codes, all or none, and returns them: they are shown only once.
+/// Creates a batch of codes, all or none, and returns them: they are shown only once. Under one
+/// reference they are made once.
 ///
 /// # Errors
-/// When a field breaks its rule, or the database fails.
+/// When a field breaks its rule, there are codes of this reference, or the database fails.
 pub async fn create(
     state: &AdminState,
     actor: &Actor,
@@ -31,14 +35,89 @@ pub async fn create(
     let details = json!({ "name": input.name, "quota": input.quota, "count": input.count,
         "reason": input.reason });
     let insert = insert(&input, &codes, actor, now);
-    record::write(state, actor, vec![insert], Subject::Other, told, details).await?;
+    let written = record::write(state, actor, vec![insert], Subject::Other, told, details).await;
+    if let Err(error) = written {
+        return Err(match (error, &input.reference) {
+            (StoreError::Conflict { .. }, Some(reference)) => {
+                let count = made_before(state, actor, reference).await?;
+                AdminError::conflict(
+                    format!("此前已生成 {count} 个兑换码, 不再显示"),
+                    format!("made before: {count} codes, which are not shown again"),
+                )
+            }
+            (error, _) => error.into(),
+        });
+    }
     Ok(codes.into_iter().map(Secret::new).collect())
+}
+
+/// How many codes there are that were made under a reference.
+///
+/// # Errors
+/// When the role does not reach, or the database fails.
+pub async fn made_before(
+    state: &AdminState,
+    actor: &Actor,
+    reference: &str,
+) -> Result<i64, AdminError> {
+    actor.require_admin()?;
+    let sql = "SELECT count(*) AS codes FROM redemptions WHERE lot_reference = $1";
+    let rows = state.db.read(sql, &[reference.into()]).await?;
+    Ok(rows.first().map(|row| row.get("codes")).transpose()?.unwrap_or(0))
+}
+
+/// The codes of a lot that can still be redeemed, and what they are worth.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct OpenCodes {
+    /// Nothing was changed: this is what would be.
+    pub dry_run: bool,
+    /// How many are disabled.
+    pub changed: i64,
+    /// What they are worth together.
+    pub quota: Quota,
+}
+
+/// Disables every open code of the lots of a name; or tells how many they are.
+///
+/// # Errors
+/// When the name is empty, or the database fails.
+pub async fn disable_lot(
+    state: &AdminState,
+    actor: &Actor,
+    name: &str,
+    dry_run: bool,
+) -> Result<OpenCodes, AdminError> {
+    actor.require_admin()?;
+    if name.is_empty() {
+        return Err(AdminError::field("name", "不能为空", "must not be empty"));
+    }
+    let worth = sum_of(state.db.engine(), "quota");
+    let sql = format!(
+        "SELECT count(*) AS codes, coalesce({worth}, 0) AS worth FROM redemptions
+         WHERE name = $1 AND status = 1"
+    );
+    let rows = state.db.read(&sql, &[name.into()]).await?;
+    let row = rows.first().ok_or_else(not_found)?;
+    let open = OpenCodes { dry_run, changed: row.get("codes")?, quota: row.get("worth")? };
+    if dry_run || open.changed == 0 {
+        return Ok(open);
+    }
+    // Codes that were redeemed since they were counted are left out by the statement itself.
+    let update = Statement::new(
+        "UPDATE redemptions SET status = 2 WHERE name = $1 AND status = 1",
+        vec![name.into()],
+    );
+    let count = open.changed;
+    let told = ("redemption.disable_lot", format!("停用兑换码 {name} × {count}"));
+    let details = json!({ "name": name, "count": count, "quota": open.quota });
+    record::write(state, actor, vec![update], Subject::Other, told, details).await?;
+    Ok(open)
 }
 
 /// One statement for the whole lot.
 fn insert(input: &RedemptionInput, codes: &[String], actor: &Actor, now: UnixMs) -> Statement {
     let mut sql = "INSERT INTO redemptions (name, quota, created_by, created_at, expires_at, \
-                   code_hash, code_hint) VALUES "
+                   lot_reference, lot_number, code_hash, code_hint) VALUES "
         .to_owned();
     let mut params: Vec<Value> = vec![
         input.name.as_str().into(),
@@ -46,12 +125,14 @@ fn insert(input: &RedemptionInput, codes: &[String], actor: &Actor, now: UnixMs)
         actor.user_id.into(),
         now.into(),
         input.expires_at.into(),
+        input.reference.clone().into(),
     ];
     for (nth, code) in codes.iter().enumerate() {
         params.push((&store::key_hash(code)).into());
         params.push(store::key_hint(code).into());
         let (comma, last) = (if nth == 0 { "" } else { ", " }, params.len());
-        let _ = write!(sql, "{comma}($1, $2, $3, $4, $5, ${}, ${last})", last - 1);
+        let number = input.reference.as_ref().map_or("NULL".to_owned(), |_| nth.to_string());
+        let _ = write!(sql, "{comma}($1, $2, $3, $4, $5, $6, {number}, ${}, ${last})", last - 1);
     }
     Statement::new(sql, params)
 }

@@ -40,6 +40,12 @@ pub(crate) fn sorted_wide(visit: &Visit, column: &str, label: &str) -> Markup {
     html! { th.num.hide aria-sort=[sorted] { (link) } }
 }
 
+/// The same of a column of times, of which the last comes first.
+pub(crate) fn sorted_times(visit: &Visit, column: &str, label: &str) -> Markup {
+    let (sorted, link) = sorting(visit, column, label, "desc");
+    html! { th.hide aria-sort=[sorted] { (link) } }
+}
+
 /// The same of a column of words, which come from A to Z.
 pub(crate) fn sorted_words(visit: &Visit, column: &str, label: &str) -> Markup {
     let (sorted, link) = sorting(visit, column, label, "asc");

@@ -469,6 +469,7 @@ fn webhooks() -> CallTable {
     let new = one::<WithSecret<'_>>("Create a webhook; its secret is shown this once");
     let new = new.takes_with(WebhookInput::read, &["url"]);
     let change = one::<WebhookView>("Change what is given of a webhook").takes(WebhookInput::read);
+    let list = page::<WebhookView>("Webhooks").asks(&["user_id:int", "status:int"]);
     let rotate = one::<WithSecret<'_>>("Rotate a secret").may_take(read_secret);
     let enable = one::<WebhookView>("Enable a webhook");
     let disable = one::<WebhookView>("Disable a webhook");
@@ -478,7 +479,7 @@ fn webhooks() -> CallTable {
     CallTable::new(RequiredRole::User)
         .get("/api/webhook/low-balance", webhook::low_balance, told)
         .on(&[Put], "/api/webhook/low-balance", webhook::set_low_balance, tell)
-        .get("/api/webhook", webhook::list, page::<WebhookView>("Webhooks").asks(&["user_id:int"]))
+        .get("/api/webhook", webhook::list, list)
         .post("/api/webhook", webhook::create, new)
         .get("/api/webhook/submission-secret", webhook::submissions, submissions)
         .post(

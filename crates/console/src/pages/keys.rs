@@ -2,6 +2,7 @@
 
 use super::batch::{self, BatchList};
 use super::play::{self, CallingKey};
+use super::users;
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
 use crate::parts::{
@@ -35,6 +36,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         true => user::names(state, actor, page.items.iter().map(|key| key.user_id)).await?,
         false => BTreeMap::new(),
     };
+    let of_user = users::of_user(&visit).await?;
     let states = [("1", lang.say("启用", "On")), ("2", lang.say("禁用", "Off"))];
     let new = match visit.asked("user_id") {
         "" => "/console/keys/new".to_owned(),
@@ -43,7 +45,10 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     let body = html! {
         (filters(&visit, html! {
             (typed(&visit, "keyword", lang.say("名称", "Name")))
-            @if visit.is_admin() { (typed(&visit, "user_id", lang.say("用户编号", "User number"))) }
+            @if visit.is_admin() && visit.asked("user_id").is_empty() {
+                (typed(&visit, "user_id", lang.say("用户编号", "User number")))
+            }
+            (of_user)
             (chosen(&visit, "status", lang.say("全部状态", "All states"), &states))
         }))
         div #list {
@@ -74,7 +79,7 @@ fn table(visit: &Visit, keys: &[TokenView], names: &BTreeMap<UserId, String>) ->
             table {
                 thead { tr {
                     (batch::tick_head(lang))
-                    th { (lang.say("名称", "Name")) }
+                    (parts::sorted_words(visit, "name", lang.say("名称", "Name")))
                     @if visit.is_admin() { th { (lang.say("用户", "User")) } }
                     th.hide { (lang.say("令牌", "Key")) }
                     th { (lang.say("状态", "State")) }

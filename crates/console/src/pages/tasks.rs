@@ -1,6 +1,6 @@
 //! Asynchronous tasks: where they stand, what they hold or cost, and what an operator decides.
 
-use super::{events, task_decision, webhooks};
+use super::{events, task_decision, users, webhooks};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, BACKGROUND, chosen, filters, pager, typed};
 use crate::shell::{ShellPage, csrf};
@@ -52,6 +52,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         true => user::names(app, actor, page.items.iter().map(|task| task.user_id)).await?,
         false => BTreeMap::new(),
     };
+    let of_user = users::of_user(&visit).await?;
     let states = [
         ("unfinished", lang.say("未完成", "Unfinished")),
         ("undecided", lang.say("待处理", "Needs a decision")),
@@ -65,7 +66,10 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
             (chosen(&visit, "status", lang.say("全部状态", "All states"), &states))
             (typed(&visit, "model", lang.say("模型", "Model")))
             (typed(&visit, "task_id", lang.say("上游任务 ID", "Upstream's id")))
-            @if visit.is_admin() { (typed(&visit, "username", lang.say("用户名", "User name"))) }
+            @if visit.is_admin() && visit.asked("user_id").is_empty() {
+                (typed(&visit, "username", lang.say("用户名", "User name")))
+            }
+            (of_user)
         }))
         (events::live(&visit, "tasks", 0))
         div #list hx-get=[is_live.then_some(here.as_str())] hx-trigger=[is_live.then_some(CHANGES)]

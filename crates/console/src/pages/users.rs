@@ -16,7 +16,7 @@ use admin::{AdminError, PageRequest, Query, ROLE_ADMIN, ROLE_ROOT};
 use axum::extract::Path;
 use domain::{Quota, UserId};
 use maud::{Markup, html};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 const ENTRY: &str = "/console/users";
 const LIST: BatchList = BatchList {
@@ -43,6 +43,7 @@ pub(super) const fn role_word(lang: Lang, role: i64) -> &'static str {
 pub(crate) async fn list(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     let page = user::list(&visit.state, &visit.query(), visit.page_request()?).await?;
+    let held = user::held(&visit.state, &visit.actor, page.items.iter().map(|it| it.id)).await?;
     let lang = visit.lang();
     let states = [("1", lang.say("启用", "On")), ("2", lang.say("禁用", "Off"))];
     let body = html! {
@@ -55,7 +56,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
             @if page.items.is_empty() {
                 (parts::empty(lang.say("没有符合条件的用户。", "No user fits these filters."), None))
             } @else {
-                (table(&visit, &page.items))
+                (table(&visit, &page.items, &held))
                 (batch::bar(&visit, &LIST, html! {}))
             }
             (pager(&visit, &page))
@@ -69,7 +70,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     Ok(ShellPage::new(lang.say("用户", "Users"), ENTRY).beside(beside).show(&visit, body))
 }
 
-fn table(visit: &Visit, users: &[UserView]) -> Markup {
+fn table(visit: &Visit, users: &[UserView], held: &BTreeMap<UserId, Quota>) -> Markup {
     let lang = visit.lang();
     html! {
         div.scroll {
@@ -82,16 +83,33 @@ fn table(visit: &Visit, users: &[UserView]) -> Markup {
                     th.hide { (lang.say("分组", "Group")) }
                     (parts::sorted_head(visit, "quota", lang.say("余额 $", "Balance $")))
                     (parts::sorted_head(visit, "used_quota", lang.say("已消耗 $", "Spent $")))
-                    th.num.hide { (lang.say("计费调用", "Charged calls")) }
+                    (parts::sorted_wide(
+                        visit, "request_count", lang.say("计费调用", "Charged calls")
+                    ))
                     th.num.hide { (lang.say("今日剩余 $", "Left today $")) }
                     (parts::acts_head(lang))
                 } }
                 tbody {
-                    @for user in users { (row(visit, user)) }
+                    @for user in users { (row(visit, user, held.get(&user.id))) }
                 }
             }
         }
     }
+}
+
+/// Whose rows a list is of, where its address names a user.
+pub(super) async fn of_user(visit: &Visit) -> Result<Markup, AdminError> {
+    let id = visit.query().number("user_id")?.map(UserId).filter(|_| visit.is_admin());
+    let Some(id) = id else { return Ok(html! {}) };
+    let names = user::names(&visit.state, &visit.actor, [id]).await?;
+    let name = names.get(&id).map_or_else(|| format!("#{id}"), String::clone);
+    Ok(parts::of_one(
+        visit,
+        "user_id",
+        &html! {
+            a href={ "/console/users/" (id.0) } { (name) }
+        },
+    ))
 }
 
 /// Whether the reader may change this user.
@@ -99,7 +117,7 @@ fn reaches(visit: &Visit, user: &UserView) -> bool {
     visit.actor.user_id == user.id || visit.actor.require_above(user.role).is_ok()
 }
 
-fn row(visit: &Visit, user: &UserView) -> Markup {
+fn row(visit: &Visit, user: &UserView, held: Option<&Quota>) -> Markup {
     let (lang, id) = (visit.lang(), user.id.0);
     let reaches = reaches(visit, user);
     let can_disable = reaches && visit.actor.user_id != user.id;
@@ -116,6 +134,10 @@ fn row(visit: &Visit, user: &UserView) -> Markup {
             td.hide { (role_word(lang, user.role)) }
             td.hide { (user.group) }
             td.num.bad[user.quota.is_negative()] { (show::usd_exact(user.quota)) }
+            td.num.hide { @match held {
+                Some(held) => (show::usd_exact(*held)),
+                None => span.muted { (show::NOTHING) },
+            } }
             (show::usd_cell(user.used_quota))
             td.num.hide { (show::count(user.request_count)) }
             td.num.hide {

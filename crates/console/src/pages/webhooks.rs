@@ -1,6 +1,7 @@
 //! Webhooks: endpoints, and what was delivered to them. A secret is shown once.
 
 use super::keys::listed;
+use super::users;
 use crate::form::{Complaint, Object};
 use crate::lang::Lang;
 use crate::parts::{
@@ -10,9 +11,11 @@ use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, PageReply, Visit, done};
 use crate::{notes, show};
 use admin::AdminError;
+use admin::ops::user;
 use admin::ops::webhook::{self, DeliveryView, WebhookInput, WebhookShown, WebhookView};
 use axum::extract::Path;
 use maud::{Markup, html};
+use std::collections::BTreeMap;
 
 const ENTRY: &str = "/console/webhooks";
 
@@ -21,6 +24,15 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     let lang = visit.lang();
     let page =
         webhook::list(&visit.state, &visit.actor, &visit.query(), visit.page_request()?).await?;
+    let names = match visit.is_admin() {
+        true => {
+            let owners = page.items.iter().map(|endpoint| endpoint.user_id);
+            user::names(&visit.state, &visit.actor, owners).await?
+        }
+        false => BTreeMap::new(),
+    };
+    let of_user = users::of_user(&visit).await?;
+    let states = [("1", lang.say("启用", "On")), ("2", lang.say("禁用", "Off"))];
     let row = |endpoint: &WebhookView| {
         html! {
             tr {
@@ -31,7 +43,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
                 @if visit.is_admin() {
                     td {
                         a href={ "/console/users/" (endpoint.user_id.0) } {
-                            "#" (endpoint.user_id.0)
+                            (names.get(&endpoint.user_id).map_or("?", String::as_str))
                         }
                     }
                 }
@@ -42,25 +54,31 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         }
     };
     let body = html! {
-        @if page.items.is_empty() {
-            (parts::empty(lang.say("回调在任务结束或余额不足时通知你的服务。",
-                "A webhook tells your service that a task has ended or a balance is low."),
-                Some(("/console/webhooks/new", lang.say("新建回调", "Create a webhook")))))
-        } @else {
-            div.scroll {
-                table {
-                    thead { tr {
-                        th { (lang.say("地址", "Address")) }
-                        th { (lang.say("状态", "State")) }
-                        @if visit.is_admin() { th { (lang.say("用户", "User")) } }
-                        th.hide { (lang.say("事件", "Events")) }
-                        th { (lang.say("停用原因", "Why it is off")) }
-                    } }
-                    tbody { @for endpoint in &page.items { (row(endpoint)) } }
+        (filters(&visit, html! {
+            (chosen(&visit, "status", lang.say("全部状态", "All states"), &states))
+            (of_user)
+        }))
+        div #list {
+            @if page.items.is_empty() {
+                (parts::empty(lang.say("回调在任务结束或余额不足时通知你的服务。",
+                    "A webhook tells your service that a task has ended or a balance is low."),
+                    Some(("/console/webhooks/new", lang.say("新建回调", "Create a webhook")))))
+            } @else {
+                div.scroll {
+                    table {
+                        thead { tr {
+                            th { (lang.say("地址", "Address")) }
+                            th { (lang.say("状态", "State")) }
+                            @if visit.is_admin() { th { (lang.say("用户", "User")) } }
+                            th.hide { (lang.say("事件", "Events")) }
+                            th { (lang.say("停用原因", "Why it is off")) }
+                        } }
+                        tbody { @for endpoint in &page.items { (row(endpoint)) } }
+                    }
                 }
             }
+            (pager(&visit, &page))
         }
-        (pager(&visit, &page))
     };
     let beside = html! {
         span.space {}

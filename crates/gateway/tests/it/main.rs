@@ -63,6 +63,7 @@ mod pages_channels;
 mod pages_edits;
 mod pages_forms;
 mod pages_guide;
+mod pages_lists;
 mod pages_needs;
 mod pages_parts;
 mod pages_play;

@@ -18,6 +18,7 @@ use ledger::SpendingView;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
+use store::sums::sum_of;
 use store::{Row, StoreError};
 use utoipa::ToSchema;
 
@@ -171,6 +172,31 @@ pub async fn names(
     let rows = state.db.read(&sql, &[]).await?;
     let named = rows.iter().map(|row| Ok((row.get("id")?, row.get("username")?)));
     Ok(named.collect::<Result<_, StoreError>>()?)
+}
+
+/// What is held for open calls and unfinished tasks of these users; nothing of those who have none.
+///
+/// # Errors
+/// When the role does not reach, or the database fails.
+pub async fn held(
+    state: &AdminState,
+    actor: &Actor,
+    ids: impl IntoIterator<Item = UserId>,
+) -> Result<BTreeMap<UserId, Quota>, AdminError> {
+    actor.require_admin()?;
+    let ids: BTreeSet<i64> = ids.into_iter().map(|id| id.0).take(MAX_NAMES).collect();
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    // Numbers: they can't be anything but digits.
+    let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    let held = sum_of(state.db.engine(), "amount");
+    let sql = format!(
+        "SELECT user_id, {held} AS held FROM holds WHERE user_id IN ({list}) GROUP BY user_id"
+    );
+    let rows = state.db.read(&sql, &[]).await?;
+    let held = rows.iter().map(|row| Ok((row.get("user_id")?, row.get("held")?)));
+    Ok(held.collect::<Result<_, StoreError>>()?)
 }
 
 /// A user whose things the actor may change: themselves and, for administrators, those of a lower

@@ -62,6 +62,7 @@ fn view(row: &Row) -> Result<WebhookView, StoreError> {
 }
 
 /// A page of endpoints: an administrator's filter `user_id` names whose, users see their own.
+/// Filter `status`.
 ///
 /// # Errors
 /// When a filter can't be read, or the database fails.
@@ -76,6 +77,7 @@ pub async fn list(
     if query.text("user_id").is_some() || !actor.is_admin() {
         conditions.with("user_id = ?", whose(actor, query)?);
     }
+    conditions.with_some("status = ?", query.number::<i64>("status")?);
     conditions.page(&state.db, (COLUMNS, "webhook_endpoints", "id"), page, view).await
 }
 

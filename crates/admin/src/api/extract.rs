@@ -69,14 +69,31 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
         let PathName(text) = PathName::from_request_parts(parts, state).await?;
         match text.parse() {
             Ok(number) => Ok(Self(number)),
-            Err(_) => Err(Fault::new(
-                FaultKind::NotFound,
-                "路径中的编号必须是整数",
-                "the number in the path is none",
-            )
-            .into()),
+            Err(_) => Err(not_a_number()),
         }
     }
+}
+
+/// The number in the path, and the name of a thing of it behind.
+pub(super) struct PathIdAndName(pub(super) i64, pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathIdAndName {
+    type Rejection = ApiFailure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiFailure> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Ok(Path((id, name))) = path else { return Err(unreadable()) };
+        match id.parse() {
+            Ok(id) if !name.contains('\0') => Ok(Self(id, name)),
+            Ok(_) => Err(unreadable()),
+            Err(_) => Err(not_a_number()),
+        }
+    }
+}
+
+fn not_a_number() -> ApiFailure {
+    let en = "the number in the path is none";
+    Fault::new(FaultKind::NotFound, "路径中的编号必须是整数", en).into()
 }
 
 /// The JSON object in the body, regardless of its content type: `curl -d` declares a form.

@@ -326,6 +326,16 @@ fn users(table: CallTable) -> CallTable {
         .post("/api/user/{id}/quota", user::move_quota, moved)
         .post("/api/user/{id}/enable", user::enable, one::<UserView>("Enable a user"))
         .post("/api/user/{id}/disable", user::disable, one::<UserView>("Disable a user"))
+        .get(
+            "/api/user/{id}/sessions",
+            session::list_of,
+            all::<SessionView>("Where a user is logged in"),
+        )
+        .delete(
+            "/api/user/{id}/sessions/{session}",
+            session::end_of,
+            nothing("End one of a user's sessions"),
+        )
         .post(
             "/api/user/{id}/token",
             user::renew_access_token,

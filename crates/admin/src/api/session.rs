@@ -1,7 +1,7 @@
 //! Console sessions: the cookie, what guards it, and the calls that begin and end it.
 
 use super::envelope::{ApiFailure, ApiResult, done, many, one};
-use super::extract::{CallingActor, JsonBody, PathName};
+use super::extract::{CallingActor, JsonBody, PathId, PathIdAndName, PathName};
 use crate::ops::own_sessions;
 use crate::ops::session::{self, LoggedIn};
 use crate::{AdminError, AdminState, Fields, Page, session_cookie};
@@ -96,7 +96,7 @@ pub(super) async fn list(
     session: Option<Extension<Session>>,
 ) -> ApiResult {
     let current = session.map(|Extension(Session(hash))| hash);
-    many(Page::whole(own_sessions::list(&state, &actor, current.as_ref()).await?))
+    many(Page::whole(own_sessions::list(&state, &actor, actor.user_id, current.as_ref()).await?))
 }
 
 pub(super) async fn end(
@@ -104,7 +104,24 @@ pub(super) async fn end(
     CallingActor(actor): CallingActor,
     PathName(id): PathName,
 ) -> ApiResult {
-    own_sessions::end(&state, &actor, &id).await?;
+    own_sessions::end(&state, &actor, actor.user_id, &id).await?;
+    done()
+}
+
+pub(super) async fn list_of(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    PathId(user): PathId,
+) -> ApiResult {
+    many(Page::whole(own_sessions::list(&state, &actor, UserId(user), None).await?))
+}
+
+pub(super) async fn end_of(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    PathIdAndName(user, id): PathIdAndName,
+) -> ApiResult {
+    own_sessions::end(&state, &actor, UserId(user), &id).await?;
     done()
 }
 

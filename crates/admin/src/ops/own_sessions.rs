@@ -1,9 +1,11 @@
-//! One's own sessions: where one is logged in, and ending one of them.
+//! Sessions of a user: where they are logged in, and ending one of them. Users see their own,
+//! administrators also those of users below them.
 
 use super::record::{self, Subject};
 use super::session::{IDLE_MS, LIFETIME_MS};
+use super::user;
 use crate::{Actor, AdminError, AdminState, exact};
-use domain::UnixMs;
+use domain::{UnixMs, UserId};
 use serde::Serialize;
 use serde_json::json;
 use store::{Row, Statement, StoreError, Value};
@@ -29,16 +31,20 @@ fn id_of(hash: &[u8]) -> String {
     hash.iter().take(ID_BYTES).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The actor's sessions that have not ended, last used first. `current`: the one that asks.
+/// A user's sessions that have not ended, last used first. `current`: the one that asks.
 ///
 /// # Errors
-/// When the database fails.
+/// When there is no such user, the role doesn't reach, or the database fails.
 pub async fn list(
     state: &AdminState,
     actor: &Actor,
+    user_id: UserId,
     current: Option<&[u8; 32]>,
 ) -> Result<Vec<SessionView>, AdminError> {
-    let rows = alive(state, actor).await?;
+    if actor.user_id != user_id {
+        user::reached(state, actor, user_id).await?;
+    }
+    let rows = alive(state, user_id).await?;
     let view = |row: &Row| -> Result<SessionView, StoreError> {
         let hash: Vec<u8> = row.get("token_hash")?;
         Ok(SessionView {
@@ -51,22 +57,28 @@ pub async fn list(
     Ok(rows.iter().map(view).collect::<Result<_, _>>()?)
 }
 
-async fn alive(state: &AdminState, actor: &Actor) -> Result<Vec<Row>, StoreError> {
+async fn alive(state: &AdminState, user_id: UserId) -> Result<Vec<Row>, StoreError> {
     let now = state.clock.now();
     let sql = "SELECT token_hash, created_at, used_at FROM sessions
         WHERE user_id = $1 AND created_at > $2 AND used_at > $3 ORDER BY used_at DESC";
     let (made_after, used_after) = (now.plus_ms(-LIFETIME_MS), now.plus_ms(-IDLE_MS));
-    let params = [actor.user_id.into(), made_after.into(), used_after.into()];
+    let params = [user_id.into(), made_after.into(), used_after.into()];
     state.db.read(sql, &params).await
 }
 
-/// Ends one of the actor's sessions.
+/// Ends one of a user's sessions.
 ///
 /// # Errors
-/// When there is none of this name, or the database fails.
-pub async fn end(state: &AdminState, actor: &Actor, id: &str) -> Result<(), AdminError> {
+/// When there is none of this name, the role doesn't reach, or the database fails.
+pub async fn end(
+    state: &AdminState,
+    actor: &Actor,
+    user_id: UserId,
+    id: &str,
+) -> Result<(), AdminError> {
+    let owner = user::reached(state, actor, user_id).await?;
     let mut found = None;
-    for row in alive(state, actor).await? {
+    for row in alive(state, user_id).await? {
         let hash: Vec<u8> = row.get("token_hash")?;
         if id_of(&hash) == id {
             found = Some(hash);
@@ -75,11 +87,11 @@ pub async fn end(state: &AdminState, actor: &Actor, id: &str) -> Result<(), Admi
     let hash = found.ok_or_else(not_found)?;
     let gone = Statement::new(
         "DELETE FROM sessions WHERE token_hash = $1 AND user_id = $2",
-        vec![Value::from(hash.as_slice()), actor.user_id.into()],
+        vec![Value::from(hash.as_slice()), user_id.into()],
     )
     .expecting(1);
-    let told = ("user.session_end", format!("用户 {} 结束一个会话", actor.username));
-    let details = json!({ "session": id });
+    let told = ("user.session_end", format!("用户 {} 结束一个会话", owner.username));
+    let details = json!({ "target_user_id": user_id, "session": id });
     let written = record::write(state, actor, vec![gone], Subject::Other, told, details).await;
     written.map(drop).map_err(AdminError::or_missing(not_found))
 }

@@ -57,11 +57,12 @@ async fn threshold_set(visit: &Visit) -> Result<(), AdminError> {
 
 /// `POST /console/account/sessions/{id}/end`
 pub(crate) async fn end_session(Here(visit): Here, Path(id): Path<String>) -> Handled {
-    own_sessions::end(&visit.state, &visit.actor, &id).await?;
+    own_sessions::end(&visit.state, &visit.actor, visit.actor.user_id, &id).await?;
     Ok(done(ENTRY, "ended"))
 }
 
-fn sessions_table(visit: &Visit, sessions: &[SessionView]) -> Markup {
+/// Where a user is logged in; the address of one's own account, or of the user.
+pub(super) fn sessions_table(visit: &Visit, sessions: &[SessionView], entry: &str) -> Markup {
     let lang = visit.lang();
     html! {
         div.scroll {
@@ -81,7 +82,7 @@ fn sessions_table(visit: &Visit, sessions: &[SessionView]) -> Markup {
                             td.acts {
                                 @if session.current { span.muted { (lang.say("当前", "this one")) } }
                                 @else {
-                                    @let to = format!("{ENTRY}/sessions/{}/end", session.id);
+                                    @let to = format!("{entry}/sessions/{}/end", session.id);
                                     (action(visit, &to, lang.say("结束", "End it"), ""))
                                 }
                             }
@@ -124,7 +125,7 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
     let own = user::get(&visit.state, visit.actor.user_id).await?;
     let current = Some(&visit.session.hash);
-    let sessions = own_sessions::list(&visit.state, &visit.actor, current).await?;
+    let sessions = own_sessions::list(&visit.state, &visit.actor, own.id, current).await?;
     let low = low_balance::get(&visit.state, &visit.actor).await?;
     // A complaint stands above the form that it is about.
     let of_form = |name: &str| complaint.filter(|_| visit.path.ends_with(name));
@@ -141,7 +142,7 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
         h2.sec { (lang.say("修改密码", "Change the password")) }
         (password_form(visit, of_password))
         h2.sec { (lang.say("登录的会话", "Where you are logged in")) }
-        (sessions_table(visit, &sessions))
+        (sessions_table(visit, &sessions, ENTRY))
         h2.sec { (lang.say("余额提醒", "Low balance")) }
         form.form method="post" action="/console/account/low-balance" {
             (csrf(visit))

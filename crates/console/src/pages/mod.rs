@@ -84,6 +84,9 @@ fn of_users() -> Router<AdminState> {
         .route("/console/users/{id}/edit", get(user_form::edit).post(user_form::save))
         .route("/console/users/{id}/adjust", get(adjust::show).post(adjust::save))
         .route("/console/users/{id}/status", post(user_form::set_status))
+        .route("/console/users/{id}/sessions/{session}/end", post(user_form::end_session))
+        .route("/console/users/{id}/token", post(user_form::token))
+        .route("/console/users/{id}/delete", post(user_form::delete))
 }
 
 fn of_keys() -> Router<AdminState> {

@@ -9,8 +9,8 @@ use crate::parts::{self, FormField, FormFields, form_page};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done};
-use admin::ops::group;
 use admin::ops::user::{self, UserInput, UserView};
+use admin::ops::{access_token, group, own_sessions};
 use admin::{AdminError, ROLE_ADMIN, ROLE_ROOT, ROLE_USER};
 use axum::extract::Path;
 use domain::{Quota, UserId};
@@ -25,6 +25,46 @@ pub(crate) async fn set_status(Here(visit): Here, Path(id): Path<i64>) -> Handle
     user::set_status(&visit.state, &visit.actor, UserId(id), enabled).await?;
     let word = if enabled { "enabled" } else { "disabled" };
     Ok(done(&format!("/console/users/{id}"), word))
+}
+
+/// `POST /console/users/{id}/delete`
+pub(crate) async fn delete(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    for_admins(&visit)?;
+    user::delete(&visit.state, &visit.actor, UserId(id)).await?;
+    Ok(done(ENTRY, "deleted"))
+}
+
+/// `POST /console/users/{id}/sessions/{session}/end`
+pub(crate) async fn end_session(
+    Here(visit): Here,
+    Path((id, session)): Path<(i64, String)>,
+) -> Handled {
+    for_admins(&visit)?;
+    own_sessions::end(&visit.state, &visit.actor, UserId(id), &session).await?;
+    Ok(done(&format!("/console/users/{id}"), "ended"))
+}
+
+/// `POST /console/users/{id}/token`: returns the access token, which is shown only once.
+pub(crate) async fn token(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    for_admins(&visit)?;
+    let lang = visit.lang();
+    let user = user::get(&visit.state, UserId(id)).await?;
+    let token = access_token::renew(&visit.state, &visit.actor, user.id).await?;
+    let name = &user.username;
+    let body = html! {
+        p.note { (tell!(lang,
+            "{name} 的访问令牌只显示这一次; 之前的已失效。它能做 {name} 能做的一切。",
+            "The access token of {name}, shown this once; the one before has ended. It may do all \
+             that {name} may.")) }
+        div.secret {
+            code.mono #new-token { (token.expose()) }
+            button type="button" data-copy="new-token" { (lang.say("复制", "Copy")) }
+        }
+        div.buttons { a.button.primary href={ "/console/users/" (id) } {
+            (lang.say("已保存", "I have it"))
+        } }
+    };
+    Ok(ShellPage::new(lang.say("访问令牌", "Access token"), ENTRY).show(&visit, body))
 }
 
 /// `GET /console/users/new`

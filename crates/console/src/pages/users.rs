@@ -1,5 +1,6 @@
 //! Users: the list, one user with the journal and its running balance, and what changes them.
 
+use super::account::sessions_table;
 use super::batch::{self, BatchList};
 use super::{for_admins, log as log_page, overview};
 use crate::lang::{Lang, tell};
@@ -10,6 +11,7 @@ use crate::{notes, show};
 use admin::ops::group;
 use admin::ops::log::usage::{self, UsageRequest};
 use admin::ops::log::{self, LogFilter, LogView, balance};
+use admin::ops::own_sessions::{self, SessionView};
 use admin::ops::token;
 use admin::ops::user::{self, UserView};
 use admin::{AdminError, PageRequest, Query, ROLE_ADMIN, ROLE_ROOT};
@@ -82,6 +84,7 @@ fn table(visit: &Visit, users: &[UserView], held: &BTreeMap<UserId, Quota>) -> M
                     th.hide { (lang.say("角色", "Role")) }
                     th.hide { (lang.say("分组", "Group")) }
                     (parts::sorted_head(visit, "quota", lang.say("余额 $", "Balance $")))
+                    th.num.hide { (lang.say("预扣中 $", "On hold $")) }
                     (parts::sorted_head(visit, "used_quota", lang.say("已消耗 $", "Spent $")))
                     (parts::sorted_wide(
                         visit, "request_count", lang.say("计费调用", "Charged calls")
@@ -177,6 +180,11 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let charges = format!("/console/log?type=consume{of_user}");
     let lately = overview::lines(&overview::request_of(&visit, 30), "consume") + &of_user;
     let reaches = reaches(&visit, &user);
+    let is_below = reaches && user.id != visit.actor.user_id;
+    let sessions = match is_below {
+        true => own_sessions::list(state, &visit.actor, user.id, None).await?,
+        false => Vec::new(),
+    };
     let body = html! {
         div.tiles {
             (parts::tile("#journal", lang.say("余额", "Balance"), &show::money(user.quota)))
@@ -205,6 +213,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
             a href={ "/console/webhooks?user_id=" (id) } { (lang.say("回调", "Webhooks")) }
         }
         div #journal { (journal.show(&visit, reaches)) }
+        @if is_below { (account_actions(&visit, &user, &sessions)) }
     };
     let beside = html! {
         span.muted { "#" (id) }
@@ -313,6 +322,35 @@ fn left_tile(lang: Lang, label: &str, left: Option<Quota>) -> Markup {
         None => html! { span.muted { (lang.say("不限", "no limit")) } },
     };
     parts::tile("#journal", label, &value)
+}
+
+/// What is done to another's account besides its balance.
+fn account_actions(visit: &Visit, user: &UserView, sessions: &[SessionView]) -> Markup {
+    let (lang, to, name) = (visit.lang(), format!("/console/users/{}", user.id.0), &user.username);
+    html! {
+        @if !sessions.is_empty() {
+            h2.sec { (lang.say("登录的会话", "Where they are logged in")) }
+            (sessions_table(visit, sessions, &to))
+        }
+        h2.sec { (lang.say("账户", "Account")) }
+        p.muted {
+            @if user.has_access_token {
+                (lang.say("有一个用于 /api 的访问令牌。", "There is an access token for /api."))
+            } @else { (lang.say("没有用于 /api 的访问令牌。", "There is no access token for /api.")) }
+        }
+        div.buttons {
+            (action(visit, &format!("{to}/token"),
+                lang.say("生成新的访问令牌", "Make a new access token"),
+                &tell!(lang, "为 {name} 生成访问令牌? 之前的立即失效, 新的只显示一次。",
+                    "Make an access token for {name}? The one before ends at once; the new one is \
+                     shown once.")))
+            (action(visit, &format!("{to}/delete"), lang.say("删除用户", "Delete the user"),
+                &tell!(lang,
+                    "删除 {name}? 会话与令牌立即失效, 余额保留, 用户名不能再用。无法恢复。",
+                    "Delete {name}? Sessions and keys end at once, the balance is kept, and the \
+                     name stays taken. It can't be undone.")))
+        }
+    }
 }
 
 fn status_button(visit: &Visit, user: &UserView) -> Markup {

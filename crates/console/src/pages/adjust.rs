@@ -205,6 +205,12 @@ fn what_it_is(lang: Lang, user: &UserView, reverse: &str, refund: &str) -> Marku
                 ))
                 a href={ "/console/explain/" (step(refund)) } { span.mono { (refund) } }
             }
+            p.note { b { (lang.say("退款不能冲正。", "A refund is final. ")) }
+                (lang.say(
+                    "它减少的是这次调用的费用与用户的已消耗; 若要收回, 请另作扣减, 已消耗不会恢复。",
+                    "It makes the call itself cheaper, and what the user has spent less. What was \
+                     given back too much is taken by an adjustment, which does not count as spent.",
+                )) }
         }
     }
 }

@@ -79,6 +79,12 @@ on_sqlite! {
         window.script("document.getElementById('f-count').value = ''").await;
         window.type_into("#f-count", "100").await;
         assert_eq!(window.text("button.primary").await, "Make codes worth $100,000.00");
+        // A second click sends nothing: it would replace the page that shows the codes.
+        window.type_into("#f-reason", "the fair").await;
+        let twice = "const button = document.querySelector('button.primary'); \
+                     button.click(); setTimeout(() => button.click());";
+        window.script(twice).await;
+        window.sees("This is the only time the codes are shown").await;
         window.go("/console/users/new").await;
         assert_eq!(window.text("button.primary").await, "Create user");
         window.type_into("#f-quota", "$5").await;

@@ -107,6 +107,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("How long the call took, in milliseconds.", "调用耗时, 毫秒。"),
     ("How long the call took.", "调用耗时。"),
     ("How many are as they are set.", "与现有价格相同的行数。"),
+    ("How many are disabled.", "停用的数量。"),
     ("How many are new.", "新增的行数。"),
     (
         "How many are no price; with one, nothing can be saved.",
@@ -292,6 +293,11 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("This run of its process.", "该进程的本次运行。"),
     ("This run of the process.", "进程的本次运行。"),
+    (
+        "Those of them that an administrator has to settle or refund: the reply to their \
+         submission can't be read, and they are asked about no more.",
+        "其中等待管理员结算或退还的: 提交的应答无法读取, 不再查询。",
+    ),
     ("Those of them that the channel does not serve yet.", "其中渠道尚未提供的。"),
     (
         "Timeout, retries, proxy (without its password), estimate, concurrency.",
@@ -350,12 +356,18 @@ const MEANINGS: &[(&str, &str)] = &[
         "客户端看到的说明, 中文; 空: 上游的原话, 或没有说明。",
     ),
     (
+        "What the last check of the books found on the node that answers: broken rules.",
+        "应答的节点上次核对账目发现的不符之处。",
+    ),
+    (
         "What the upstream says it has, by name; at most 2000.",
         "上游列出的模型, 按名称, 最多 2000 个。",
     ),
     ("What the user can still spend.", "用户还能消耗的额度。"),
     ("What the user has spent.", "用户已消耗的额度。"),
+    ("What they are worth together.", "它们的总价值。"),
     ("What they cost, less what was taken back.", "费用, 已减去退还。"),
+    ("What they hold.", "它们的预扣。"),
     ("What they put aside.", "预扣之和。"),
     ("What this key has spent.", "该令牌已消耗的额度。"),
     (

@@ -105,7 +105,9 @@ pub(crate) async fn crawl(browser: &Browser<'_>) -> BTreeMap<String, String> {
         }
         let page = answer.text();
         let links = attributes(&page, "href").into_iter().chain(attributes(&page, "src"));
-        for link in links.filter(|link| link.starts_with('/')) {
+        // A sorted list leads to itself in every other order: they multiply with the filters.
+        let is_turned = |link: &str| path.contains("sort=") && link.contains("sort=");
+        for link in links.filter(|link| link.starts_with('/') && !is_turned(link)) {
             let link = link.split('#').next().unwrap_or_default().to_owned();
             if seen.insert(link.clone()) {
                 ahead.push_back(link);

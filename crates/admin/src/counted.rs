@@ -43,9 +43,8 @@ pub async fn counted(
 /// A body of unknown length. What there is of it already has its place, or the answer is refused.
 fn pieces(share: Share, mut body: Body, held: HeldPieces) -> Result<Body, Fault> {
     let counted = move |piece: Bytes| {
-        held.next();
         let mut part = share.another();
-        part.grow_to(piece.len()).then(|| part.tie(piece)).ok_or_else(overloaded)
+        part.grow_to(piece.len()).then(|| held.tie(part, piece)).ok_or_else(overloaded)
     };
     let first = body.frame().now_or_never().flatten();
     let first = first.and_then(|frame| frame.map(|it| it.into_data().ok()).transpose());

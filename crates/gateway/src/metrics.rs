@@ -8,7 +8,7 @@ use domain::{Fault, FaultKind, UnixMs};
 use format::Format;
 use http::header::{CONTENT_TYPE, VARY};
 use http::{HeaderValue, Method, Request, Response};
-use httpd::{Limits, Place, Stop};
+use httpd::{Cuts, Limits, Place, Stop};
 use hyper::body::Incoming;
 use oplog::Lines;
 use prometheus_client::collector::Collector;
@@ -49,7 +49,7 @@ pub(crate) async fn serve(
         let (registry, path) = (Arc::clone(&registry), Arc::clone(&path));
         async move { answer(&request, &path, &registry) }
     };
-    httpd::serve(listener, LIMITS, stop, vec![Place::here(handler)]).await;
+    httpd::serve(listener, LIMITS, stop, vec![Place::here(handler)], Cuts::default()).await;
 }
 
 fn answer(request: &Request<Incoming>, path: &str, registry: &Registry) -> Response<Body> {

@@ -7,10 +7,12 @@
 
 mod connections;
 mod cores;
+mod cuts;
 mod head_timer;
 mod request_rules;
 mod server;
 mod write_guard;
 
 pub use cores::Cores;
+pub use cuts::Cuts;
 pub use server::{Limits, Place, Stop, listen, serve};

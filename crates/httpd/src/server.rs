@@ -1,6 +1,7 @@
 //! The accept loop, and the connections that it serves.
 
 use crate::connections::{ConnectionState, Connections};
+use crate::cuts::Cuts;
 use crate::head_timer::HeadTimer;
 use crate::request_rules::refusal;
 use crate::write_guard::{Sending, WriteGuard};
@@ -81,8 +82,13 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// There is one accept loop for all: with a port shared among threads the system assigns
 /// connections by a hash, which gives several busy ones to one thread and none to another.
-pub async fn serve<H, F>(listener: TcpListener, limits: Limits, stop: Stop, places: Vec<Place<H>>)
-where
+pub async fn serve<H, F>(
+    listener: TcpListener,
+    limits: Limits,
+    stop: Stop,
+    places: Vec<Place<H>>,
+    cuts: Cuts,
+) where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
@@ -125,7 +131,8 @@ where
         let mut http = http.clone();
         http.timer(HeadTimer::default());
         let connections = Arc::clone(connections);
-        let io = WriteGuard::new(TokioIo::new(stream), write_window, connections.clone(), guarded);
+        let (stream, there) = (TokioIo::new(stream), connections.clone());
+        let io = WriteGuard::new(stream, write_window, there, guarded, cuts.clone());
         let connection = http.serve_connection(io, service);
         let supervised = connections.join().supervise(connection);
         let connection = async move {
@@ -218,7 +225,8 @@ mod tests {
             Response::new(web::full(bytes))
         };
         let places = vec![Place::here(handler)];
-        let job = tokio::spawn(serve(listener, limits, stop.clone(), places));
+        let serving = serve(listener, limits, stop.clone(), places, Cuts::default());
+        let job = tokio::spawn(serving);
         (address, stop, job)
     }
 
@@ -293,7 +301,8 @@ mod tests {
             let runtime = runtime.clone();
             Place { runtime, handler: says_where }
         });
-        let job = tokio::spawn(serve(listener, LIMITS_OF_MANY, stop.clone(), places.collect()));
+        let (places, cuts) = (places.collect(), Cuts::default());
+        let job = tokio::spawn(serve(listener, LIMITS_OF_MANY, stop.clone(), places, cuts));
         let (mut kept, mut seen) = (Vec::new(), Vec::new());
         for _ in 0..4 {
             let mut stream = TcpStream::connect(address).await.unwrap();

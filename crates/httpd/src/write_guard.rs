@@ -4,7 +4,8 @@
 //! up: it is armed when the system takes no more bytes, and checked only then.
 
 use crate::connections::Connections;
-use http::Response;
+use crate::cuts::{Cut, Cuts};
+use http::{HeaderValue, Response};
 use hyper::body::Body as _;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use std::io::{self, IoSlice};
@@ -13,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
-use web::memory::HeldPieces;
-use web::{Body, Unread};
+use web::memory::{FRAME_BYTES, HeldPieces};
+use web::{Body, Unread, X_REQUEST_ID};
 
 /// The minimum that a client reads once it is awaited. A phone on a bad line reads more; a client
 /// that reads less is holding memory on purpose.
@@ -23,9 +24,11 @@ const LEAST_BYTES_PER_SECOND: u64 = 256;
 /// The window during a stop, which is not to wait for clients that read nothing.
 const STOPPING_WINDOW: Duration = Duration::from_secs(5);
 
-/// The most windows in which a client takes what is held for it: a body, or a piece of one that is
-/// made as it is read. However little of it counts as reading, a large one would be held for hours.
-const MOST_WINDOWS: u32 = 5;
+/// The windows in which a client takes what is held for it: a body, or a piece of one that is made
+/// as it is read. However little of it counts as reading, a large one would be held for hours.
+const HELD_WINDOWS: u32 = 5;
+/// A larger one has a window for each of these: at the usual window that is 8.5 KiB a second.
+const BYTES_A_WINDOW: u64 = 512 << 10;
 
 /// The response that a connection is sending.
 #[derive(Clone, Default)]
@@ -36,6 +39,8 @@ struct Current {
     /// Its number on this connection.
     number: u64,
     memory: ResponseMemory,
+    /// Of one that is held, for the log.
+    request_id: Option<HeaderValue>,
 }
 
 /// What of a response is in memory while its client does not read.
@@ -44,30 +49,52 @@ enum ResponseMemory {
     /// Hardly anything.
     #[default]
     Nothing,
-    /// Buffers. It passes as it comes.
-    Flowing(Unread),
-    /// All of it.
-    Whole,
+    /// Buffers. It passes as it comes; but its beginning may have been collected.
+    Flowing(Unread, Option<HeldPieces>),
+    /// All of it: so many bytes.
+    Whole(u64),
     /// A piece.
     Pieces(HeldPieces),
+}
+
+/// What is held until it is taken.
+#[derive(Clone, Copy)]
+struct HeldPart {
+    response: u64,
+    piece: u64,
+    bytes: u64,
+}
+
+impl HeldPart {
+    /// The windows in which it is taken.
+    fn windows(self) -> u32 {
+        HELD_WINDOWS.max(u32::try_from(self.bytes / BYTES_A_WINDOW).unwrap_or(u32::MAX))
+    }
+
+    const fn is_same(self, other: Self) -> bool {
+        self.response == other.response && self.piece == other.piece
+    }
 }
 
 impl Sending {
     /// The next response begins.
     pub(crate) fn begins(&self, response: &mut Response<Body>) {
-        let is_whole = response.body().size_hint().exact().is_some_and(|bytes| bytes > 0);
+        let length = response.body().size_hint().exact().filter(|bytes| *bytes > 0);
         let extensions = response.extensions_mut();
-        let memory = if let Some(unread) = extensions.remove() {
-            ResponseMemory::Flowing(unread)
-        } else if let Some(pieces) = extensions.remove() {
-            ResponseMemory::Pieces(pieces)
-        } else if is_whole {
-            ResponseMemory::Whole
-        } else {
-            ResponseMemory::Nothing
+        let memory = match (extensions.remove(), extensions.remove(), length) {
+            (Some(unread), pieces, _) => ResponseMemory::Flowing(unread, pieces),
+            (None, Some(pieces), _) => ResponseMemory::Pieces(pieces),
+            (None, None, Some(bytes)) => ResponseMemory::Whole(bytes),
+            (None, None, None) => ResponseMemory::Nothing,
         };
+        let may_be_cut = match &memory {
+            ResponseMemory::Nothing | ResponseMemory::Flowing(_, None) => false,
+            ResponseMemory::Whole(bytes) => *bytes > FRAME_BYTES as u64,
+            ResponseMemory::Flowing(_, Some(_)) | ResponseMemory::Pieces(_) => true,
+        };
+        let request_id = response.headers().get(X_REQUEST_ID).filter(|_| may_be_cut).cloned();
         let mut current = self.current();
-        *current = Current { number: current.number.wrapping_add(1), memory };
+        *current = Current { number: current.number.wrapping_add(1), memory, request_id };
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
@@ -77,19 +104,32 @@ impl Sending {
     /// What counts the response, if it flows.
     fn unread(&self) -> Option<Unread> {
         match &self.current().memory {
-            ResponseMemory::Flowing(unread) => Some(unread.clone()),
+            ResponseMemory::Flowing(unread, _) => Some(unread.clone()),
             _ => None,
         }
     }
 
-    /// Which response, and which piece of it, is held until it is taken.
-    fn held(&self) -> Option<(u64, u64)> {
+    /// What of the response is held until it is taken.
+    fn held(&self) -> Option<HeldPart> {
         let current = self.current();
-        match &current.memory {
-            ResponseMemory::Whole => Some((current.number, 0)),
-            ResponseMemory::Pieces(pieces) => Some((current.number, pieces.count())),
-            ResponseMemory::Nothing | ResponseMemory::Flowing(_) => None,
-        }
+        let (piece, bytes) = match &current.memory {
+            ResponseMemory::Whole(bytes) => (0, *bytes),
+            ResponseMemory::Pieces(pieces) | ResponseMemory::Flowing(_, Some(pieces)) => {
+                pieces.current()?
+            }
+            ResponseMemory::Nothing | ResponseMemory::Flowing(_, None) => return None,
+        };
+        Some(HeldPart { response: current.number, piece, bytes })
+    }
+
+    /// Its client had long enough for what is held.
+    fn is_cut(&self, held: HeldPart) {
+        let current = self.current();
+        let request_id = current.request_id.as_ref().and_then(|id| id.to_str().ok());
+        tracing::warn!(
+            target: "custompass", event = "connection_cut", request_id, bytes = held.bytes,
+            error = "the client was too slow for what is held for it",
+        );
     }
 }
 
@@ -102,7 +142,8 @@ pub(crate) struct WriteGuard<T> {
     /// `None` while the client keeps up.
     wait: Option<Wait>,
     /// What is held since the client was first awaited for it, and until when it may be.
-    held: Option<((u64, u64), Instant)>,
+    held: Option<(HeldPart, Instant)>,
+    cuts: Cuts,
     /// Reused from wait to wait.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -130,8 +171,9 @@ impl<T> WriteGuard<T> {
         window: Duration,
         connections: Arc<Connections>,
         sending: Sending,
+        cuts: Cuts,
     ) -> Self {
-        Self { io, window, connections, sending, wait: None, held: None, timer: None }
+        Self { io, window, connections, sending, wait: None, held: None, cuts, timer: None }
     }
 
     /// A stop wakes every connection, and shortens a window that has begun.
@@ -159,9 +201,13 @@ impl<T> WriteGuard<T> {
         let fresh = || Wait { until: Instant::now() + window, taken_bytes: 0, unread: None };
         let wait = self.wait.get_or_insert_with(fresh);
         let held = self.sending.held();
-        if self.held.map(|(piece, _)| piece) != held {
-            let until = Instant::now() + self.window * MOST_WINDOWS;
-            self.held = held.map(|piece| (piece, until));
+        let is_same = match (self.held, held) {
+            (Some((before, _)), Some(held)) => before.is_same(held),
+            (before, held) => before.is_none() && held.is_none(),
+        };
+        if !is_same {
+            let until = |part: HeldPart| Instant::now() + self.window * part.windows();
+            self.held = held.map(|part| (part, until(part)));
         }
         if let Some((_, until)) = self.held {
             wait.until = wait.until.min(until);
@@ -169,6 +215,7 @@ impl<T> WriteGuard<T> {
         if wait.unread.is_none() {
             wait.unread = self.sending.unread();
             if wait.unread.as_ref().is_some_and(|unread| !unread.client_is_awaited()) {
+                self.cuts.count(Cut::NoRoom);
                 return Err(io::ErrorKind::OutOfMemory.into());
             }
         }
@@ -186,13 +233,17 @@ impl<T> WriteGuard<T> {
             }
             if Instant::now() >= wait.until {
                 let now = Instant::now();
-                let held_until = self.held.map(|(_, until)| until);
-                let is_over = held_until.is_some_and(|until| now >= until);
-                if is_over || wait.taken_bytes < least_bytes.max(1) {
+                if let Some((held, _)) = self.held.filter(|(_, until)| now >= *until) {
+                    self.sending.is_cut(held);
+                    self.cuts.count(Cut::Held);
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                if wait.taken_bytes < least_bytes.max(1) {
+                    self.cuts.count(Cut::NotRead);
                     return Err(io::ErrorKind::TimedOut.into());
                 }
                 let until = now + window;
-                wait.until = held_until.map_or(until, |held_until| until.min(held_until));
+                wait.until = self.held.map_or(until, |(_, held_until)| until.min(held_until));
                 wait.taken_bytes = 0;
             }
             timer.as_mut().reset(wait.until);
@@ -249,6 +300,7 @@ impl<T: Write + Unpin> Write for WriteGuard<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::UserId;
     use futures_util::StreamExt as _;
     use hyper::Request;
     use hyper::body::Incoming;
@@ -257,12 +309,16 @@ mod tests {
     use hyper_util::rt::TokioIo;
     use std::convert::Infallible;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use web::memory::Budget;
 
     const WINDOW: Duration = Duration::from_secs(60);
 
     /// How much of a body a client gets that takes so many bytes a second.
-    async fn read_at(bytes_per_second: usize, body: fn() -> Response<Body>) -> usize {
-        let (mut client, server) = tokio::io::duplex(4096);
+    async fn read_at(
+        bytes_per_second: usize,
+        body: impl Fn() -> Response<Body> + Send + 'static,
+    ) -> usize {
+        let (mut client, server) = tokio::io::duplex(bytes_per_second.max(4096));
         let sending = Sending::default();
         let guarded = sending.clone();
         let service = service_fn(move |_: Request<Incoming>| {
@@ -270,7 +326,8 @@ mod tests {
             sending.begins(&mut response);
             async { Ok::<_, Infallible>(response) }
         });
-        let io = WriteGuard::new(TokioIo::new(server), WINDOW, Arc::default(), guarded);
+        let stream = TokioIo::new(server);
+        let io = WriteGuard::new(stream, WINDOW, Arc::default(), guarded, Cuts::default());
         let mut http = http1::Builder::new();
         http.max_buf_size(128 << 10);
         let connection = tokio::spawn(http.serve_connection(io, service));
@@ -294,11 +351,11 @@ mod tests {
     }
 
     fn in_pieces() -> Response<Body> {
-        let pieces = HeldPieces::default();
+        let (pieces, budget) = (HeldPieces::default(), Budget::new(SIZE));
         let counted = pieces.clone();
         let frames = futures_util::stream::iter(0..SIZE / 65_536).map(move |_| {
-            counted.next();
-            Ok::<_, Infallible>(hyper::body::Frame::data(vec![7; 65_536].into()))
+            let piece = counted.tie(budget.share_of(UserId(1)), vec![7; 65_536].into());
+            Ok::<_, Infallible>(hyper::body::Frame::data(piece))
         });
         let mut response = Response::new(web::boxed(http_body_util::StreamBody::new(frames)));
         response.extensions_mut().insert(pieces);
@@ -310,6 +367,33 @@ mod tests {
         assert!(read_at(4_000, whole).await > SIZE);
         // It would be there for half an hour.
         let seen = read_at(600, whole).await;
+        assert!((150_000..200_000).contains(&seen), "{seen}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_large_has_a_window_for_each_half_of_a_mebibyte() {
+        let large = || Response::new(web::full(vec![7; 8 * SIZE]));
+        assert!(read_at(10_000, large).await > 8 * SIZE);
+        // Sixteen minutes.
+        let seen = read_at(6_000, large).await;
+        assert!((5_500_000..6_500_000).contains(&seen), "{seen}");
+    }
+
+    fn flowing(collected: usize) -> Response<Body> {
+        let (pieces, budget) = (HeldPieces::default(), Budget::new(4 * SIZE));
+        let first = pieces.tie(budget.share_of(UserId(1)), vec![7; collected].into());
+        let both = futures_util::stream::iter([first, vec![7; SIZE].into()]);
+        let frames = both.map(|piece| Ok::<_, Infallible>(hyper::body::Frame::data(piece)));
+        let mut response = Response::new(web::boxed(http_body_util::StreamBody::new(frames)));
+        response.extensions_mut().insert(Unread::new(&budget, UserId(1)));
+        response.extensions_mut().insert(pieces);
+        response
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_flows_is_held_as_far_as_it_was_collected() {
+        assert!(read_at(600, || flowing(100_000)).await > SIZE, "it was taken in time");
+        let seen = read_at(600, || flowing(SIZE)).await;
         assert!((150_000..200_000).contains(&seen), "{seen}");
     }
 

@@ -17,7 +17,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response};
-use httpd::{Limits, Place, Stop};
+use httpd::{Cuts, Limits, Place, Stop};
 use hyper::body::Incoming;
 use pprof::protos::{Message, Profile};
 use std::io::Write;
@@ -48,7 +48,7 @@ pub async fn serve(listener: TcpListener, clock: Clock, stop: Stop) {
             })
         }
     };
-    httpd::serve(listener, LIMITS, stop, vec![Place::here(handler)]).await;
+    httpd::serve(listener, LIMITS, stop, vec![Place::here(handler)], Cuts::default()).await;
 }
 
 async fn answer(request: &Request<Incoming>, clock: &Clock) -> Result<Response<Body>, Fault> {

@@ -68,7 +68,7 @@ pub(crate) async fn deliver(
         let account = AccountWatch::of(&read_as, &reply);
         let account = account.map(|watch| (watch, prepared.echo.clone()));
         let (body, prefix, pending) = (reply.body, None, None);
-        let source = FlowSource { body, prefix, left, echo, pending, account, attempt };
+        let source = FlowSource { body, prefix, held: None, left, echo, pending, account, attempt };
         return Ok(flowing(call, head, source));
     }
     if let Err(fault) = show_session(&ctx, call, (&prepared, &read_as), &mut head).await {
@@ -77,7 +77,7 @@ pub(crate) async fn deliver(
     }
     ctx.record.succeed();
     let (body, prefix, pending, account) = (reply.body, None, None, None);
-    let mut source = FlowSource { body, prefix, left, echo, pending, account, attempt };
+    let mut source = FlowSource { body, prefix, held: None, left, echo, pending, account, attempt };
     let keeper = keeper_of(&ctx, call, &prepared);
     let is_kept = keeper.is_some() || !call.links(read_as.route()).is_empty();
     if reservation.is_empty() && ctx.record.counts_tokens_of.is_none() && !is_kept {
@@ -96,7 +96,7 @@ pub(crate) async fn deliver(
         let kept_bytes = config.max_kept_reply_bytes;
         ctx.share.shrink_to(collected.bytes.len());
         let tee_share = ctx.share.another();
-        source.prefix = Some(ctx.share.tie(collected.bytes)).filter(|bytes| !bytes.is_empty());
+        source.begins_with(collected.bytes, ctx.share);
         let tee = reservation
             .is_claimed()
             .then(|| Tee::new(head.status(), head.headers(), kept_bytes, tee_share));

@@ -29,7 +29,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
 use upstream::{EchoGuard, EchoWatch, Echoed, Phase, ReplyBody, SendError};
-use web::memory::next_frame;
+use web::memory::{FRAME_BYTES, HeldPieces, Share, next_frame};
 use web::{BodyError, Unread};
 
 /// The source of a streamed reply, and what its end settles.
@@ -37,6 +37,9 @@ pub(crate) struct FlowSource {
     pub body: ReplyBody,
     /// Read already, not sent yet. The reader has not seen it.
     pub prefix: Option<Bytes>,
+    /// Tells the connection of a large prefix: a client that hardly reads it would keep its share
+    /// for hours.
+    pub held: Option<HeldPieces>,
     /// The remaining length, where the upstream declared it.
     pub left: Option<u64>,
     /// Searches for the channel's key.
@@ -47,6 +50,19 @@ pub(crate) struct FlowSource {
     pub account: Option<(AccountWatch, Option<EchoGuard>)>,
     /// The channel's slot, kept until the end.
     pub attempt: Attempt,
+}
+
+impl FlowSource {
+    /// What was collected is sent first.
+    pub(crate) fn begins_with(&mut self, bytes: Bytes, share: Share) {
+        if bytes.len() > FRAME_BYTES {
+            let pieces = HeldPieces::default();
+            self.prefix = Some(pieces.tie(share, bytes));
+            self.held = Some(pieces);
+        } else {
+            self.prefix = Some(share.tie(bytes)).filter(|bytes| !bytes.is_empty());
+        }
+    }
 }
 
 impl Drop for FlowSource {

@@ -81,13 +81,15 @@ pub(crate) async fn run_phases(
             record.answers(response.status());
             response
         }
-        Ok(Delivery::Flowing(response, source)) => {
+        Ok(Delivery::Flowing(response, mut source)) => {
             record.answers(response.status());
             let user_id = record.user_id.unwrap_or(UserId(0));
             let unread = Unread::new(&relay.budget, user_id);
+            let held = source.held.take();
             let body = FlowBody::new(*source, record, unread.clone());
             let mut response = response.map(|()| web::boxed(body));
             response.extensions_mut().insert(unread);
+            held.map(|pieces| response.extensions_mut().insert(pieces));
             response
         }
         Err(fault) => {

@@ -234,21 +234,53 @@ impl Drop for Share {
     }
 }
 
-/// Counts the pieces of a response that is made as its client reads, and is held piece by piece:
-/// its body has one, and its connection another, which the response takes along in its extensions.
+/// The pieces of a response that is made as its client reads, and is held piece by piece: its body
+/// has one, and its connection another, which the response takes along in its extensions.
 #[derive(Clone, Debug, Default)]
-pub struct HeldPieces(Arc<AtomicU64>);
+pub struct HeldPieces(Arc<PieceCounts>);
+
+#[derive(Debug, Default)]
+struct PieceCounts {
+    made: AtomicU64,
+    held: AtomicU64,
+    /// The size of the last one.
+    bytes: AtomicU64,
+}
 
 impl HeldPieces {
-    /// A new piece is held, after the last one was taken.
-    pub fn next(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    /// Attaches the share to a new piece, which is held until the socket has taken all of it.
+    #[must_use]
+    pub fn tie(&self, share: Share, bytes: Bytes) -> Bytes {
+        self.0.made.fetch_add(1, Ordering::Relaxed);
+        self.0.held.fetch_add(1, Ordering::Relaxed);
+        self.0.bytes.store(bytes.len() as u64, Ordering::Relaxed);
+        Bytes::from_owner(HeldPiece { bytes, _share: share, pieces: self.clone() })
     }
 
-    /// How many there were.
+    /// The number and the size of the piece that is held, if one is.
     #[must_use]
-    pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    pub fn current(&self) -> Option<(u64, u64)> {
+        let PieceCounts { made, held, bytes } = &*self.0;
+        let is_held = held.load(Ordering::Relaxed) > 0;
+        is_held.then(|| (made.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed)))
+    }
+}
+
+struct HeldPiece {
+    bytes: Bytes,
+    _share: Share,
+    pieces: HeldPieces,
+}
+
+impl AsRef<[u8]> for HeldPiece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for HeldPiece {
+    fn drop(&mut self) {
+        self.pieces.0.held.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

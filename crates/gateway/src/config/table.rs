@@ -152,7 +152,8 @@ settings! {
         start ACCEPTING;
     WriteTimeout: "WRITE_TIMEOUT", SettingKind::Millis(SECOND, HOUR), "1m",
         "how long a client may take next to nothing of its answer (256 bytes a second count); \
-         what is held in memory for it, it has to take within five times that",
+         what is held in memory for it, it has to take within five times that, or once that \
+         for each 512 KiB of it",
         start ACCEPTING;
     ShutdownTimeout: "SHUTDOWN_TIMEOUT", SettingKind::Millis(SECOND, HOUR), "30s",
         "how long a stop may take: what is under way is finished and settled first", start STOP;

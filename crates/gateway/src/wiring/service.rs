@@ -16,8 +16,7 @@ use admin::ops::doctor::HealthChecks;
 use admin::ops::events::EventHub;
 use anyhow::Context;
 use domain::{Clock, NodeId, UnixMs};
-use httpd::Cores;
-use httpd::{Limits, Place, Stop};
+use httpd::{Cores, Cuts, Limits, Place, Stop};
 use ledger::Ledger;
 use oplog::{Levels, Lines};
 use prometheus_client::registry::Registry;
@@ -174,7 +173,7 @@ impl Service {
         });
         let stop = Stop::default();
         let mut registry = Registry::default();
-        register(&mut registry, &built, started_at, lines.clone());
+        let cuts = register(&mut registry, &built, started_at, lines.clone());
         memory.register(&mut registry);
         if let Some((listener, config)) = metrics {
             spawn_metrics(&jobs, &shutdown, listener, config, registry)?;
@@ -196,7 +195,7 @@ impl Service {
             let handler = move |request, peer| Arc::clone(&app).answer(relay.now(), request, peer);
             Place { runtime, handler }
         });
-        let serving = httpd::serve(listener, limits, stop.clone(), places.collect());
+        let serving = httpd::serve(listener, limits, stop.clone(), places.collect(), cuts);
         let serving = tokio::spawn(roster::named("accept loop", serving));
         announce(address, &built.db, began, max_connections);
         Ok(Self {
@@ -395,7 +394,13 @@ const fn limits(config: &Config, max_connections: usize) -> Limits {
     Limits { max_connections, header_timeout_ms, write_timeout_ms }
 }
 
-fn register(registry: &mut Registry, parts: &Parts, started_at: UnixMs, lines: Option<Lines>) {
+/// Returns what counts the connections that are cut.
+fn register(
+    registry: &mut Registry,
+    parts: &Parts,
+    started_at: UnixMs,
+    lines: Option<Lines>,
+) -> Cuts {
     parts.relay.register(registry);
     parts.tasks.register(registry);
     parts.ledger.metrics().register(registry);
@@ -407,6 +412,9 @@ fn register(registry: &mut Registry, parts: &Parts, started_at: UnixMs, lines: O
     }
     metrics::register_process(registry, started_at, lines);
     metrics::register_pool(registry, parts.db.clone());
+    let cuts = Cuts::default();
+    cuts.register(registry);
+    cuts
 }
 
 fn spawn_metrics(

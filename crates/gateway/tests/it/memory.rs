@@ -8,7 +8,7 @@ use testkit::server::SECRET_KEY;
 use testkit::{Gate, RawClient, Reply, TestDb, eventually, json};
 
 /// The budget of these tests, and few other buffers.
-const SETTINGS: [(&str, &str); 4] = [
+pub const SETTINGS: [(&str, &str); 4] = [
     ("CUSTOM_PASS_BUFFER_BUDGET", "16MiB"),
     ("CUSTOM_PASS_POLL_INTERVAL", "1h"),
     ("CUSTOM_PASS_DRAIN_SECONDS", "600"),

@@ -1,9 +1,9 @@
 //! Memory is bounded by its budget also where a body takes more than it seems to: sent in a million
 //! pieces, compressed, or made anew for a channel; and in what we answer from our own record.
 
-use crate::memory::{MIB, close, open};
-use crate::world::{Payer, World, fixed};
-use std::time::Duration;
+use crate::memory::{MIB, SETTINGS, close, open};
+use crate::world::{Payer, World, fixed, skipped};
+use std::time::{Duration, Instant};
 use testkit::server::{ROOT_PASSWORD, SECRET_KEY};
 use testkit::upstream::gzip;
 use testkit::{Gate, RawClient, Reply, TestDb, eventually, json};
@@ -43,11 +43,49 @@ async fn all_answer(unread: &mut [TcpStream]) {
     }
 }
 
+/// A client that reads 100 KiB a second. Its segments and its buffer are small: on the loopback the
+/// system would take megabytes from the server, and then nothing for seconds.
+const SLOW_CLIENT: &str = "
+import socket, sys, time
+s = socket.socket()
+s.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+s.connect(('127.0.0.1', int(sys.argv[1])))
+s.sendall(sys.argv[2].encode())
+while s.recv(4096):
+    time.sleep(0.01)
+";
+
+/// Has an answer read slowly, and returns for how long it was held; `None` without a Python.
+async fn held_for(world: &World, request: String) -> Option<Duration> {
+    let port = world.server.addr().port().to_string();
+    let mut client = tokio::process::Command::new("python3");
+    client.args(["-c", SLOW_CLIENT, &port, &request]).kill_on_drop(true);
+    let Ok(_client) = client.spawn() else {
+        skipped("there is no python3");
+        return None;
+    };
+    let buffered = async || world.server.metric(BUFFERED).await;
+    eventually("it to be held", || async { (buffered().await > MIB as i64).then_some(()) }).await;
+    let began = Instant::now();
+    eventually("it to be given back", || async { (buffered().await == 0).then_some(()) }).await;
+    Some(began.elapsed())
+}
+
+/// How many connections were ended because of what was held for their clients.
+async fn cut(world: &World) -> i64 {
+    world.server.metric("custompass_connections_cut_total{why=\"held\"}").await
+}
+
 /// Ended tasks of this user that were submitted to `path`, each with a report of `bytes`.
 async fn ended_tasks(world: &World, owner: &Payer, path: &str, bytes: usize) {
+    ended(world, owner, path, (100, bytes)).await;
+}
+
+async fn ended(world: &World, owner: &Payer, path: &str, (count, bytes): (usize, usize)) {
     let sealer = store::Sealer::new(SECRET_KEY.as_bytes());
     let user = owner.id;
-    for n in 0..100 {
+    for n in 0..count {
         let id = format!("t-{n}");
         let said = json!({"id": id, "task_id": id, "result": "r".repeat(bytes)}).to_string();
         let sealed = sealer.seal(store::TASK_DATA, said.as_bytes()).unwrap();
@@ -138,6 +176,60 @@ on_sqlite! {
         assert_eq!(list["data"].as_array().unwrap().len(), 100, "another's part is theirs");
         drop(unread);
         close(&world).await;
+    }
+
+    async fn replies_that_are_read_on_for_clients_that_left(db: TestDb) {
+        let world = open(db).await;
+        let gate = Gate::new();
+        let stream = Reply::sse(["1"]).wait(&gate).event("[DONE]");
+        world.model("m", fixed(1), stream).await;
+        let ann = world.payer(1_000).await;
+        let mut begun = Vec::new();
+        for _ in 0..200 {
+            let mut raw = world.server.raw().await;
+            raw.send(format!(
+                "POST /pass/m HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+                 Content-Length: 2\r\n\r\n{{}}",
+                ann.key
+            ))
+            .await;
+            begun.push(raw);
+        }
+        for raw in &mut begun {
+            raw.read_until("data: 1").await;
+        }
+        drop(begun);
+
+        // Half of the budget has room for 64; the others are settled at once.
+        eventually("all but those that find room to be settled", || async {
+            (world.open_holds().await == 64).then_some(())
+        })
+        .await;
+        assert_eq!(world.server.metric(BUFFERED).await, 8 * MIB as i64);
+        gate.open();
+        world.wait_for_money(&ann, 800, 200).await;
+        eventually("all of it to be given back", || async {
+            (world.server.metric(BUFFERED).await == 0).then_some(())
+        })
+        .await;
+        close(&world).await;
+    }
+
+    async fn a_task_in_a_stream_of_events_is_not_held_for_hours(db: TestDb) {
+        let world = World::with(db, &[&SETTINGS[..], &[("WRITE_TIMEOUT", "2s")]].concat()).await;
+        let ann = world.payer(0).await;
+        ended(&world, &ann, "", (1, 3 * MIB)).await;
+
+        let events = format!(
+            "GET /v1/tasks/t-0/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n",
+            ann.key
+        );
+        let Some(held) = held_for(&world, events).await else { return };
+
+        // A window for each half of a mebibyte.
+        assert!((10..20).contains(&held.as_secs()), "{held:?}");
+        assert_eq!(cut(&world).await, 1);
+        world.close().await;
     }
 
     async fn lists_of_models_that_are_not_read(db: TestDb) {

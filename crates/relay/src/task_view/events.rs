@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use store::Identity;
-use web::memory::next_frame;
+use web::memory::{HeldPieces, next_frame};
 
 /// Sent after some silence, so that no proxy takes the connection for dead.
 const COMMENT: &[u8] = b": still here\n\n";
@@ -46,13 +46,17 @@ pub(super) async fn answer(
         true => None,
         false => Some(follow(relay, identity.user_id, uid)?),
     };
-    let unsent = match seen {
-        true => Bytes::new(),
-        false => event(relay, identity, row, shape).await?.ok_or_else(faults::task_not_found)?,
-    };
+    let pieces = HeldPieces::default();
+    let mut unsent = Bytes::new();
+    if !seen {
+        let event = event(relay, identity, row, shape, &pieces).await?;
+        unsent = event.ok_or_else(faults::task_not_found)?;
+    }
     let (relay, identity) = (Arc::clone(relay), Arc::clone(identity));
-    let events = Events { relay, identity, uid, shape, known, unsent, waiter };
+    let held = pieces.clone();
+    let events = Events { relay, identity, uid, shape, known, unsent, pieces, waiter };
     let mut response = Response::new(web::boxed(EventBody(Some(Box::pin(events.next())))));
+    response.extensions_mut().insert(held);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -67,6 +71,7 @@ async fn event(
     identity: &Identity,
     row: OwnTask,
     shape: IdShape,
+    pieces: &HeldPieces,
 ) -> Result<Option<Bytes>, Fault> {
     let version = row.version;
     let mut share = relay.budget.share_of(identity.user_id);
@@ -84,7 +89,7 @@ async fn event(
     if !share.grow_towards(event.len()) {
         return Err(faults::overloaded());
     }
-    Ok(Some(share.tie(event.into())))
+    Ok(Some(pieces.tie(share, event.into())))
 }
 
 /// A stream of a task's changes.
@@ -96,6 +101,8 @@ struct Events {
     /// The version that the client has been sent.
     known: Standing,
     unsent: Bytes,
+    /// Each event is one: a client that hardly reads it would keep its share for hours.
+    pieces: HeldPieces,
     /// `None`: the task has ended, and so does the stream.
     waiter: Option<Waiter>,
 }
@@ -130,7 +137,8 @@ impl Events {
             if row.status.is_final() {
                 self.waiter = None;
             }
-            let event = event(&self.relay, &self.identity, row, self.shape).await;
+            let (relay, identity) = (&self.relay, &self.identity);
+            let event = event(relay, identity, row, self.shape, &self.pieces).await;
             self.unsent = event.ok()??;
             let frame = next_frame(&mut self.unsent)?;
             return Some((frame, self));

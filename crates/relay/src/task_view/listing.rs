@@ -164,16 +164,15 @@ impl Listing {
         if self.is_over() {
             return Ok(as_json(web::boxed(first.share.hold(first.bytes))));
         }
-        let first = first.share.tie(first.bytes);
         let pieces = HeldPieces::default();
+        let first = pieces.tie(first.share, first.bytes);
         let made = pieces.clone();
         let frames = stream::try_unfold((first, self), move |(mut bytes, mut listing)| {
             let made = made.clone();
             async move {
                 if bytes.is_empty() && !listing.is_over() {
                     let Piece { bytes: next, share } = listing.piece_in_time().await?;
-                    made.next();
-                    bytes = share.tie(next);
+                    bytes = made.tie(share, next);
                 }
                 Ok::<_, Fault>(next_frame(&mut bytes).map(|frame| (frame, (bytes, listing))))
             }

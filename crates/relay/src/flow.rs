@@ -19,7 +19,7 @@ use crate::reply::{ChargeReader, ended_by};
 use crate::reservation::Reservation;
 use crate::resources::ResourceKeeper;
 use bytes::Bytes;
-use domain::Fault;
+use domain::{Fault, UserId};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use std::future::Future;
@@ -31,6 +31,10 @@ use tokio::time::Instant;
 use upstream::{EchoGuard, EchoWatch, Echoed, Phase, ReplyBody, SendError};
 use web::memory::{FRAME_BYTES, HeldPieces, Share, next_frame};
 use web::{BodyError, Unread};
+
+/// The most that a reply has in memory that is read on for a client that has left: the buffers of
+/// its connection, and a piece.
+const DRAINED_BYTES: usize = 128 * 1024;
 
 /// The source of a streamed reply, and what its end settles.
 pub(crate) struct FlowSource {
@@ -356,10 +360,16 @@ impl FlowBody {
     }
 
     /// Reads the reply on without its client. What found no room is not read on: that takes room as
-    /// well.
+    /// well, and finds none where its user has too many of these.
     fn read_on(&self, flow: Box<Flow>) {
-        let drain_ms = if self.unread.is_refused() { 0 } else { self.relay.config.drain_ms };
-        self.relay.spawn("drain", flow.drain(drain_ms));
+        let user_id = flow.record.user_id.unwrap_or(UserId(0));
+        let mut share = self.relay.budget.share_of(user_id);
+        let has_room = !self.unread.is_refused() && share.grow_to(DRAINED_BYTES);
+        let drain_ms = if has_room { self.relay.config.drain_ms } else { 0 };
+        self.relay.spawn("drain", async move {
+            flow.drain(drain_ms).await;
+            drop(share);
+        });
     }
 
     /// The client was too slow: it is disconnected, and pays like one that has disconnected. This

@@ -3,6 +3,9 @@
 use domain::StatusWords;
 use egress::EgressConfig;
 
+/// The usual [`TasksConfig::max_ends`].
+pub const MAX_ENDS: usize = 64;
+
 /// Settings of tasks. Durations in milliseconds.
 #[derive(Clone, Debug)]
 pub struct TasksConfig {
@@ -14,6 +17,8 @@ pub struct TasksConfig {
     pub batch_size: usize,
     /// Concurrent poll requests, of all channels together (`CUSTOM_PASS_MAX_CONCURRENT`).
     pub max_concurrent: usize,
+    /// Concurrent ends of tasks that wait for the ledger; read at the start alone.
+    pub max_ends: usize,
     /// Maximum age of a task; after that it is polled once more, and failed
     /// (`CUSTOM_PASS_TASK_MAX_LIFETIME`).
     pub max_lifetime_ms: u64,

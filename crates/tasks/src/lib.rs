@@ -8,7 +8,7 @@ mod config;
 mod poller;
 mod webhooks;
 
-pub use config::TasksConfig;
+pub use config::{MAX_ENDS, TasksConfig};
 
 use domain::{Clock, NodeId};
 use ledger::Ledger;

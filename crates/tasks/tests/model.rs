@@ -297,7 +297,39 @@ async fn unfinished(db: &TestDb) -> i64 {
     db.i64("SELECT count(*) FROM tasks WHERE finish_time IS NULL").await
 }
 
+/// Batches end tasks while one that is too old fails, with a single end at a time.
+async fn ends_wait_for_each_other(db: TestDb) {
+    let cluster = TestCluster::open(&db).await;
+    let upstream = Upstream::start().await;
+    upstream.otherwise_handle(|request| {
+        let asked = request.json();
+        let ids: Vec<_> = asked["task_ids"].as_array().unwrap().iter().collect();
+        if ids.contains(&&json!("old")) {
+            return Reply::new(500).delay(Duration::from_millis(20));
+        }
+        let done = ids.iter().map(|id| State::Done(None).element(id.as_str().unwrap()));
+        Reply::json(&json!({"code": 0, "data": done.collect::<Vec<_>>()}))
+    });
+    let channel = cluster.channel(&upstream.url()).await;
+    let (ann, bob) = (cluster.user(MONEY).await, cluster.user(MONEY).await);
+    cluster.submit(ann, channel, "a/submit", "old", false).await;
+    let long_ago = if db.is_postgres() { "to_timestamp(1)" } else { "1" };
+    db.execute(&format!("UPDATE tasks SET lifetime_from = {long_ago}")).await;
+    for n in 0..60 {
+        cluster.submit(bob, channel, "a/submit", &format!("t-{n}"), false).await;
+    }
+
+    let node = cluster.node_with(1).await;
+
+    eventually("all to end", || async { (unfinished(&db).await == 0).then_some(()) }).await;
+    let failed = "SELECT count(*) FROM tasks WHERE status = 'failed' AND task_id = 'old'";
+    assert_eq!(db.i64(failed).await, 1);
+    node.stop().await;
+    cluster.close().await;
+}
+
 on_both_databases! {
+    async fn ends_that_wait_for_each_other_end(db: TestDb) { ends_wait_for_each_other(db).await; }
     async fn each_task_ends_once_1(db: TestDb) { play(db, 1).await; }
     async fn each_task_ends_once_2(db: TestDb) { play(db, 2).await; }
     async fn each_task_ends_once_3(db: TestDb) { play(db, 3).await; }

@@ -25,7 +25,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 use store::{DbConfig, Secret};
-use tasks::TasksConfig;
+use tasks::{MAX_ENDS, TasksConfig};
 use upstream::{AddressGuard, ClientConfig, Proxies};
 use web::TrustedProxies;
 
@@ -296,6 +296,7 @@ fn tasks(s: &Settings, relay: &RelayConfig) -> TasksConfig {
         query_timeout_ms: s.number(Key::TaskTimeout),
         batch_size: s.size(Key::TaskBatchSize),
         max_concurrent: s.size(Key::TaskMaxConcurrent),
+        max_ends: MAX_ENDS,
         max_lifetime_ms: s.number(Key::TaskMaxLifetime),
         retention_days: s.small(Key::TaskRetentionDays),
         status_words: status_words(s),

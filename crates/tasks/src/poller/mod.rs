@@ -70,7 +70,7 @@ pub(crate) fn start(
 ) -> Arc<Poller> {
     let core = Arc::new(Core {
         metrics: Metrics::default(),
-        permits: Permits::new(config.max_concurrent),
+        permits: Permits::new(config.max_concurrent, config.max_ends),
         words: Words::default(),
         began: (Instant::now(), parts.clock.now()),
         retention_changed: Notify::new(),

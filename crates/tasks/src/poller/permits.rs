@@ -14,8 +14,6 @@ const SICK_PART: usize = 4;
 const LARGE_REPLIES: usize = 4;
 /// Concurrent statements for pages and changes: the pool is shared with the data plane.
 const STATEMENTS: usize = 8;
-/// Concurrent ends of tasks that wait for the ledger.
-const ENDS: usize = 64;
 
 /// The limits of one node.
 pub(super) struct Permits {
@@ -41,14 +39,14 @@ pub(super) struct PollPermit<'a> {
 }
 
 impl Permits {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize, ends: usize) -> Self {
         Self {
             all: ResizableSemaphore::new(capacity),
             sick: ResizableSemaphore::new(capacity / SICK_PART),
             large: Semaphore::new(LARGE_REPLIES),
             large_applied: Semaphore::new(1),
             statements: Semaphore::new(STATEMENTS),
-            ends: Semaphore::new(ENDS),
+            ends: Semaphore::new(ends),
             channels: Mutex::default(),
             lanes: AtomicUsize::new(1),
         }
@@ -108,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_share_is_never_nothing() {
-        let permits = Permits::new(100);
+        let permits = Permits::new(100, 1);
         for (lanes, share) in [(0, 100), (1, 100), (3, 33), (50, 2), (1000, 1)] {
             permits.split_among(lanes);
             assert_eq!(permits.share(), share, "{lanes}");

@@ -8,6 +8,7 @@ use super::{Core, apply};
 use domain::UnixMs;
 use egress::CallerKey;
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use http::HeaderValue;
 use std::sync::Arc;
@@ -106,6 +107,13 @@ struct Batch {
     /// The maximum number of tasks.
     limit: usize,
     owner: Result<CallerKey, PollFailure>,
+}
+
+/// A step of what is under way.
+enum Step {
+    Polled((Batch, Result<(), PollFailure>)),
+    /// Tasks that were too old have ended.
+    Ended,
 }
 
 /// What is constant during a pass.
@@ -218,27 +226,43 @@ impl Pass<'_> {
     /// Polls these batches, as many at a time as this lane may, and starts no new ones when too
     /// many time out.
     async fn ask_all(&self, batches: Vec<Batch>, memory: &mut Memory, course: &mut Course) {
-        let (mut waiting, mut under_way) = (batches.into_iter(), FuturesUnordered::new());
+        let (mut waiting, mut polling) = (batches.into_iter(), 0);
+        let mut under_way: FuturesUnordered<BoxFuture<'_, Step>> = FuturesUnordered::new();
         loop {
             let most = if memory.sick { 1 } else { self.core.permits.share() };
-            while under_way.len() < most && course.hangs < HANGS_MAX {
+            while polling < most && course.hangs < HANGS_MAX {
                 let Some(batch) = waiting.next() else { break };
                 course.asked_to = batch.tasks.last().map(|task| task.place);
-                under_way.push(Box::pin(self.poll(batch, memory.sick, course.numbers)));
+                let polled = self.poll(batch, memory.sick, course.numbers);
+                under_way.push(Box::pin(async { Step::Polled(polled.await) }));
+                polling += 1;
             }
-            let Some((batch, polled)) = under_way.next().await else { return };
-            self.take(batch, polled, memory, course).await;
+            let (batch, polled) = match under_way.next().await {
+                Some(Step::Polled(polled)) => polled,
+                Some(Step::Ended) => continue,
+                None => return,
+            };
+            polling -= 1;
+            // Awaited right here it could wait for ever: the requests under way hold permits that
+            // it needs, and are not polled meanwhile.
+            if let Some((tasks, answered)) = self.take(batch, polled, memory, course) {
+                under_way.push(Box::pin(async move {
+                    self.end_overdue(&tasks, answered).await;
+                    Step::Ended
+                }));
+            }
         }
     }
 
-    /// Records the result of a request.
-    async fn take(
+    /// Records the result of a request. Returns the tasks that have had their last request, and
+    /// whether it was answered: those that are too old end now.
+    fn take(
         &self,
         batch: Batch,
         polled: Result<(), PollFailure>,
         memory: &mut Memory,
         course: &mut Course,
-    ) {
+    ) -> Option<(Vec<Waiting>, bool)> {
         let single = (batch.tasks.len() == 1).then(|| batch.tasks[0].place.id);
         let failure = match polled {
             Ok(()) => {
@@ -247,7 +271,7 @@ impl Pass<'_> {
                 if let Some(id) = single {
                     memory.suspects.acquit(id);
                 }
-                return;
+                return None;
             }
             Err(failure) => failure,
         };
@@ -261,12 +285,12 @@ impl Pass<'_> {
         let halve = failure.may_be_one_task() && single.is_none();
         if halve && course.failed.len() < FAILED_MAX {
             course.failed.push(batch);
-            return;
+            return None;
         }
         if let Some(id) = single.filter(|_| failure.may_be_one_task() && course.answers > 0) {
             memory.suspects.accuse(id);
         }
-        self.end_overdue(&batch.tasks, failure.is_answer()).await;
+        Some((batch.tasks, failure.is_answer()))
     }
 
     /// Repeats the batches that failed as a whole, in halves: the reply may be too large, or the
@@ -286,7 +310,9 @@ impl Pass<'_> {
                 left -= 1;
                 let (half, polled) = Box::pin(self.poll(half, memory.sick, course.numbers)).await;
                 unanswered &= polled.is_err();
-                self.take(half, polled, memory, course).await;
+                if let Some((tasks, answered)) = self.take(half, polled, memory, course) {
+                    self.end_overdue(&tasks, answered).await;
+                }
             }
             queue.extend(course.failed.drain(..));
         }

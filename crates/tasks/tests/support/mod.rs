@@ -9,7 +9,7 @@ use ledger::{AcceptedTask, HoldRequest, Ledger, LedgerConfig, Movement, NewTask,
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{Db, DbConfig, Live, Sealer, TOKEN_KEY, Value};
-use tasks::{Parts, Tasks, TasksConfig};
+use tasks::{MAX_ENDS, Parts, Tasks, TasksConfig};
 use testkit::TestDb;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -136,10 +136,15 @@ impl TestCluster {
 
     /// Another node over the same database, on threads of its own.
     pub(crate) async fn node(&self) -> Node {
+        self.node_with(MAX_ENDS).await
+    }
+
+    /// The same, with at most so many ends of tasks at a time.
+    pub(crate) async fn node_with(&self, max_ends: usize) -> Node {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         // One process has one SQLite.
         let shared = self.is_sqlite.then(|| self.db.clone());
-        let parts = runtime.spawn(Node::build(shared, self.config.clone()));
+        let parts = runtime.spawn(Node::build(shared, self.config.clone(), max_ends));
         let (tasks, ledger, jobs, stop) = parts.await.unwrap();
         Node { runtime, tasks, ledger, jobs, stop }
     }
@@ -164,7 +169,7 @@ pub(crate) struct Node {
 type Built = (Arc<Tasks>, Ledger, TaskTracker, CancellationToken);
 
 impl Node {
-    async fn build(shared: Option<Db>, config: DbConfig) -> Built {
+    async fn build(shared: Option<Db>, config: DbConfig, max_ends: usize) -> Built {
         let db = match shared {
             Some(db) => db,
             None => Db::open(&config).await.unwrap(),
@@ -191,6 +196,7 @@ impl Node {
             query_timeout_ms: 1_000,
             batch_size: 4,
             max_concurrent: 6,
+            max_ends,
             max_lifetime_ms: 3_600_000,
             retention_days: 30,
             status_words: StatusWords::usual(),

@@ -191,6 +191,9 @@ pub(crate) fn unusable(reply: &Reply, prepared: &Prepared) -> Option<Unusable> {
     if upstream::is_repeated_request(&reply.headers) {
         return Some(Unusable::Echo(Echoed::Key));
     }
+    if prepared.echo.is_some() && upstream::is_part_of_a_text(reply.status, &reply.headers) {
+        return Some(unsearched(prepared, Echoed::Partial));
+    }
     reply.status.is_informational().then_some(Unusable::Informational)
 }
 

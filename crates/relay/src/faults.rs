@@ -287,6 +287,11 @@ pub(crate) fn echoed(echoed: Echoed) -> Fault {
             "上游响应的 Content-Encoding 无法解码, 已拦截",
             "the upstream's reply has a Content-Encoding that can't be decoded, and is withheld",
         ),
+        Echoed::Partial => (
+            "上游只返回了文本的一部分, 无法检查其中是否有渠道凭据, 已拦截",
+            "the upstream sent a part of a text, in which its channel's credentials can't be \
+             looked for, and it is withheld; ask without Range",
+        ),
     };
     Fault::new(FaultKind::UpstreamResponse, zh, en)
 }

@@ -12,7 +12,7 @@ pub use watch::EchoWatch;
 use crate::decode::Coding;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use memchr::memmem::Finder;
 use std::fmt;
 use std::sync::Arc;
@@ -45,6 +45,12 @@ pub enum Echoed {
          so that it can't be searched for the channel's key; it was kept back"
     )]
     Unreadable,
+    /// Only a part of it is there, so that it may be a part of the key.
+    #[error(
+        "the upstream sends a part of a text (206, or multipart/byteranges), in which a part of \
+         the channel's key would not be found; it was kept back"
+    )]
+    Partial,
 }
 
 impl EchoGuard {
@@ -188,6 +194,21 @@ pub fn is_repeated_request(headers: &HeaderMap) -> bool {
             .iter()
             .any(|kind| essence.eq_ignore_ascii_case(kind))
     })
+}
+
+/// Whether a reply is a part of what may be a text: an upstream that repeats its request shows any
+/// part of it that a client asks for, one after the other.
+#[must_use]
+pub fn is_part_of_a_text(status: StatusCode, headers: &HeaderMap) -> bool {
+    const TEXTS: [&str; 8] =
+        ["text/", "multipart/", "message/", "json", "xml", "javascript", "yaml", "form-urlencoded"];
+    let kinds = headers.get_all(CONTENT_TYPE).iter();
+    let kinds = kinds.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
+    let kinds: Vec<String> = kinds.collect();
+    let is_part = status == StatusCode::PARTIAL_CONTENT
+        || kinds.iter().any(|kind| kind.contains("multipart/byteranges"));
+    let is_text = |kind: &String| TEXTS.iter().any(|text| kind.contains(text)) || kind.is_empty();
+    is_part && (kinds.is_empty() || kinds.iter().any(is_text))
 }
 
 #[cfg(test)]

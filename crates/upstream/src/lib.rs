@@ -31,7 +31,9 @@ pub use address::{AddressError, BaseUrl};
 pub use body::Payload;
 pub use client::{Client, ClientConfig, Deadlines, OutboundRequest, Reply, redirects_elsewhere};
 pub use decode::Decoded;
-pub use echo::{EchoGuard, EchoWatch, Echoed, is_repeated_request, keep_readable_codings};
+pub use echo::{
+    EchoGuard, EchoWatch, Echoed, is_part_of_a_text, is_repeated_request, keep_readable_codings,
+};
 pub use encode::{encode_path, encode_segment};
 pub use error::{BoxError, ConnectError, Phase, SendError, Sent};
 pub use guard::AddressGuard;

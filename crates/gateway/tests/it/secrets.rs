@@ -128,6 +128,37 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn no_range_shows_a_part_of_the_channels_key(db: TestDb) {
+        let world = World::open(db).await;
+        let (first, second) = SECRET.split_at(SECRET.len() / 2);
+        let part = |kind: &str, half: &str| Reply::bytes(kind, half.to_owned()).status(206);
+        let several = "multipart/byteranges; boundary=x";
+        let models = [
+            ("text", part("text/plain", first), 502),
+            ("json", part("application/json", second), 502),
+            ("page", part("application/xhtml+xml", first), 502),
+            ("untyped", Reply::new(206).body(first), 502),
+            ("several", part(several, &format!("--x\r\n\r\n{first}\r\n--x--")), 502),
+            ("whole", Reply::bytes(several, format!("--x\r\n\r\n{first}\r\n--x--")), 502),
+            ("film", part("video/mp4", "frames"), 206),
+        ];
+        let ann = world.payer(100).await;
+        for (model, reply, status) in models {
+            world.upstream.on(&format!("/{model}"), reply);
+            world.channel(&[model], json!({"key": SECRET})).await;
+            for is_priced in [false, true] {
+                if is_priced {
+                    world.admin().price(model, fixed(1)).await;
+                }
+                let call = world.server.call("GET", &format!("/pass/{model}")).key(&ann.key);
+                let answer = call.header("Range", "bytes=0-14").send().await;
+                assert_eq!(answer.status, status, "{model}: {}", answer.text());
+            }
+        }
+        assert_eq!(world.money(&ann).await.used, 1, "the film alone");
+        world.close().await;
+    }
+
     async fn what_nobody_reads_is_searched_for_the_key_too(db: TestDb) {
         let world = World::open(db).await;
         let (begin, end) = SECRET.split_at(9);

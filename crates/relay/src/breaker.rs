@@ -11,9 +11,11 @@
 //! Whether a request or the upstream is at fault for a status of 500 can't be known. So what one
 //! user's failures open is closed to that user alone, until the calls of others fail as well.
 //!
-//! A probe keeps all others waiting, and its client may be slow. So it is over with the head of its
-//! reply, or after [`PROBE_MS`] at the latest; and a user whose probe has shown nothing leaves the
-//! next one to others for as long as it took.
+//! A probe keeps all others waiting, and its client may be slow. So others are admitted at the head
+//! of its reply, or another probe after [`PROBE_MS`] at the latest; and a user whose probe has
+//! shown nothing leaves the next one to others for twice as long as it took, or longer where
+//! several have done so. How the probe's reply ends still counts: where it breaks off, the channel
+//! is paused for longer.
 
 use domain::UserId;
 use traffic::BreakerState;
@@ -23,6 +25,9 @@ const SLOTS: usize = 10;
 
 /// How long a probe has before a call may take its place.
 const PROBE_MS: i64 = 25_000;
+
+/// The most users whose probes have shown nothing that are remembered.
+const MAX_IDLE_PROBERS: usize = 16;
 
 /// When a channel is paused, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +63,8 @@ pub(crate) enum Entry {
     Call,
     /// It may, as the probe whose outcome decides.
     Probe,
+    /// It was the probe, and its reply has begun.
+    Trial,
     /// Not before this many milliseconds.
     Refused { for_ms: i64 },
 }
@@ -91,6 +98,17 @@ enum FailedUsers {
     Many,
 }
 
+impl FailedUsers {
+    /// A call of this user has failed as well.
+    fn with(self, user_id: UserId) -> Self {
+        match self {
+            Self::One(other) if other != user_id => Self::Many,
+            Self::Many => Self::Many,
+            Self::None | Self::One(_) => Self::One(user_id),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum State {
     Closed,
@@ -114,8 +132,10 @@ pub(crate) struct Breaker {
     failed_users: FailedUsers,
     /// When the account is to be probed, while it is broken.
     account: Option<AccountPause>,
-    /// Whose last probe has shown nothing, and until when it makes no other.
-    idle_prober: Option<(UserId, i64)>,
+    /// Whose last probes have shown nothing, and until when they make no other.
+    idle_probers: Vec<(UserId, i64)>,
+    /// Whose failures opened it, while the reply of a probe is on its way.
+    tried: FailedUsers,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -132,7 +152,8 @@ impl Breaker {
             pause_ms: config.pause_ms,
             failed_users: FailedUsers::None,
             account: None,
-            idle_prober: None,
+            idle_probers: Vec::new(),
+            tried: FailedUsers::None,
         }
     }
 
@@ -145,10 +166,10 @@ impl Breaker {
         }
         let until_ms = match self.state {
             State::Closed => return Entry::Call,
-            State::Open { until_ms } => match self.idle_prober {
-                Some((idle, idle_until_ms)) if idle == user_id => until_ms.max(idle_until_ms),
-                _ => until_ms,
-            },
+            State::Open { until_ms } => {
+                let idle = self.idle_probers.iter().find(|(idle, _)| *idle == user_id);
+                idle.map_or(until_ms, |(_, idle_until_ms)| until_ms.max(*idle_until_ms))
+            }
             State::HalfOpen { .. } => now_ms + 1_000,
         };
         if now_ms >= until_ms {
@@ -165,37 +186,69 @@ impl Breaker {
     pub(crate) fn note(&mut self, now_ms: i64, entry: Entry, health: CallHealth, user_id: UserId) {
         match (entry, health) {
             (Entry::Probe, CallHealth::Good) => self.close(),
+            (Entry::Trial, CallHealth::Good | CallHealth::Unknown)
+                if matches!(self.state, State::Closed) =>
+            {
+                (self.pause_ms, self.tried) = (self.config.pause_ms, FailedUsers::None);
+                self.idle_probers.clear();
+            }
+            (Entry::Trial, CallHealth::Bad) if matches!(self.state, State::Closed) => {
+                self.slots = [Slot::default(); SLOTS];
+                self.failed_users = self.tried.with(user_id);
+                self.open_for_longer(now_ms);
+            }
             // Calls that were under way when it was paused say the same again.
-            (Entry::Call, CallHealth::Account { .. }) if self.account.is_some() => {}
-            (Entry::Call | Entry::Probe, CallHealth::Account { probed }) => {
+            (Entry::Call | Entry::Trial, CallHealth::Account { .. }) if self.account.is_some() => {}
+            (Entry::Call | Entry::Probe | Entry::Trial, CallHealth::Account { probed }) => {
                 self.pause_account(now_ms, probed);
             }
             (Entry::Probe, CallHealth::Bad) if self.is_probed_by(user_id) => {
-                self.pause_ms = self.pause_ms.saturating_mul(2).min(self.config.max_pause_ms);
-                self.state = State::Open { until_ms: now_ms + self.pause_ms };
+                self.open_for_longer(now_ms);
             }
             (Entry::Probe, CallHealth::Unknown) if self.is_probed_by(user_id) => {
                 self.end_idle_probe(now_ms);
             }
             // A probe that took too long is a call like others.
-            (Entry::Call, CallHealth::Good) | (Entry::Call | Entry::Probe, CallHealth::Bad) => {
+            (Entry::Call | Entry::Trial, CallHealth::Good)
+            | (Entry::Call | Entry::Probe | Entry::Trial, CallHealth::Bad) => {
                 self.note_call(now_ms, health == CallHealth::Bad, user_id);
             }
-            (Entry::Call | Entry::Probe, CallHealth::Unknown) | (Entry::Refused { .. }, _) => {}
+            (Entry::Call | Entry::Probe | Entry::Trial, CallHealth::Unknown)
+            | (Entry::Refused { .. }, _) => {}
         }
+    }
+
+    /// The reply of a probe has begun: others may call. Where it breaks off the pause was not long
+    /// enough, so that its length is kept until the reply has ended.
+    pub(crate) fn admit(&mut self) {
+        if !matches!(self.state, State::Closed) {
+            self.tried = std::mem::replace(&mut self.failed_users, FailedUsers::None);
+            self.slots = [Slot::default(); SLOTS];
+            self.state = State::Closed;
+        }
+    }
+
+    fn open_for_longer(&mut self, now_ms: i64) {
+        self.pause_ms = self.pause_ms.saturating_mul(2).min(self.config.max_pause_ms);
+        self.state = State::Open { until_ms: now_ms + self.pause_ms };
     }
 
     const fn is_probed_by(&self, prober: UserId) -> bool {
         matches!(self.state, State::HalfOpen { user_id, .. } if user_id.0 == prober.0)
     }
 
-    /// The probe has shown nothing: the next call is the probe, for as long as this one took that
-    /// of another user.
+    /// The probe has shown nothing: the next call is the probe, for a while that of another user.
+    /// The more have probed in vain the longer each waits, so that they can't take turns.
     fn end_idle_probe(&mut self, now_ms: i64) {
-        if let State::HalfOpen { since_ms, user_id } = self.state {
-            self.idle_prober = Some((user_id, now_ms + (now_ms - since_ms)));
-            self.state = State::Open { until_ms: now_ms };
+        let State::HalfOpen { since_ms, user_id } = self.state else { return };
+        self.idle_probers.retain(|(idle, until_ms)| *idle != user_id && *until_ms > now_ms);
+        let others = i64::try_from(self.idle_probers.len()).unwrap_or(0);
+        if self.idle_probers.len() == MAX_IDLE_PROBERS {
+            self.idle_probers.remove(0);
         }
+        let until_ms = now_ms + (now_ms - since_ms) * (2 + others);
+        self.idle_probers.push((user_id, until_ms));
+        self.state = State::Open { until_ms: now_ms };
     }
 
     fn close(&mut self) {
@@ -241,11 +294,7 @@ impl Breaker {
     fn note_call(&mut self, now_ms: i64, failed: bool, user_id: UserId) {
         if matches!(self.state, State::Closed) {
             if failed {
-                self.failed_users = match self.failed_users {
-                    FailedUsers::One(other) if other != user_id => FailedUsers::Many,
-                    FailedUsers::Many => FailedUsers::Many,
-                    _ => FailedUsers::One(user_id),
-                };
+                self.failed_users = self.failed_users.with(user_id);
             }
             self.count(now_ms, failed);
             if self.failures(now_ms) == 0 {
@@ -337,6 +386,7 @@ mod tests {
 
     const ANN: UserId = UserId(1);
     const BOB: UserId = UserId(2);
+    const CID: UserId = UserId(3);
 
     fn fed(outcomes: &[(i64, CallHealth)]) -> Breaker {
         let mut breaker = Breaker::new(CONFIG);
@@ -446,7 +496,7 @@ mod tests {
         let mut breaker = opened();
         assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
         breaker.note(1_004, Entry::Probe, CallHealth::Unknown, ANN);
-        assert_eq!(breaker.enter(1_005, ANN), Entry::Probe);
+        assert_eq!(breaker.enter(1_006, ANN), Entry::Probe);
     }
 
     #[test]
@@ -455,8 +505,8 @@ mod tests {
         breaker.failed_users = FailedUsers::Many;
         assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
         assert_eq!(breaker.enter(26_002, BOB), Entry::Refused { for_ms: 1_000 });
-        // Whoever held it lets others go first, for as long.
-        assert_eq!(breaker.enter(26_003, ANN), Entry::Refused { for_ms: 25_000 });
+        // Whoever held it lets others go first, for twice as long.
+        assert_eq!(breaker.enter(26_003, ANN), Entry::Refused { for_ms: 50_000 });
         assert_eq!(breaker.enter(26_004, BOB), Entry::Probe);
         // It ends late, and says nothing of the one that is under way.
         breaker.note(26_005, Entry::Probe, CallHealth::Unknown, ANN);
@@ -471,10 +521,33 @@ mod tests {
         breaker.failed_users = FailedUsers::Many;
         assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
         breaker.note(11_003, Entry::Probe, CallHealth::Unknown, ANN);
-        assert_eq!(breaker.enter(11_003, ANN), Entry::Refused { for_ms: 10_000 });
+        assert_eq!(breaker.enter(11_003, ANN), Entry::Refused { for_ms: 20_000 });
         assert_eq!(breaker.enter(11_003, BOB), Entry::Probe);
-        breaker.note(11_004, Entry::Probe, CallHealth::Unknown, BOB);
-        assert_eq!(breaker.enter(11_005, ANN), Entry::Probe, "the last one alone waits");
+        breaker.note(21_003, Entry::Probe, CallHealth::Unknown, BOB);
+        // They can't take turns: between them there is room for others.
+        assert_eq!(breaker.enter(21_003, ANN), Entry::Refused { for_ms: 10_000 });
+        assert_eq!(breaker.enter(21_003, BOB), Entry::Refused { for_ms: 30_000 });
+        assert_eq!(breaker.enter(21_003, CID), Entry::Probe);
+    }
+
+    #[test]
+    fn a_probe_whose_reply_breaks_off_pauses_for_longer() {
+        let mut breaker = opened();
+        for (now, pause) in [(1_003, 2_000), (3_003, 3_000)] {
+            assert_eq!(breaker.enter(now, ANN), Entry::Probe);
+            breaker.admit();
+            assert_eq!(breaker.enter(now, ANN), Entry::Call, "its reply has begun");
+            breaker.note(now, Entry::Trial, CallHealth::Bad, ANN);
+            assert_eq!(breaker.enter(now, ANN), Entry::Refused { for_ms: pause });
+            assert_eq!(breaker.enter(now, BOB), Entry::Call, "it is one user's still");
+        }
+        assert_eq!(breaker.enter(6_003, ANN), Entry::Probe);
+        breaker.admit();
+        breaker.note(6_004, Entry::Trial, CallHealth::Good, ANN);
+        for _ in 0..4 {
+            breaker.note(6_005, Entry::Call, CallHealth::Bad, ANN);
+        }
+        assert_eq!(breaker.enter(6_005, ANN), Entry::Refused { for_ms: 1_000 }, "as at first");
     }
 
     #[test]

@@ -19,6 +19,9 @@ use store::Channel;
 use traffic::{BreakerState, ChannelTraffic, Traffic, status_code};
 use upstream::SendError;
 
+/// How long a channel's places are shared after a user found all of them taken.
+const CONTENDED_MS: i64 = 60_000;
+
 /// Label of the metric that shows which channels are paused.
 pub(crate) type ChannelLabel = [(&'static str, String); 1];
 
@@ -39,6 +42,7 @@ pub(crate) struct Channels {
 struct ChannelState {
     id: ChannelId,
     breaker: Mutex<Breaker>,
+    places: Mutex<Places>,
     /// What others may know of it.
     traffic: Arc<ChannelTraffic>,
     /// What says that the account may be broken: it is to be probed.
@@ -52,6 +56,42 @@ struct ChannelState {
 struct Kept {
     prepared: Arc<Prepared>,
     config: Arc<RelayConfig>,
+}
+
+/// Who has the places of a channel with a limit. One user may have all of them while no other asks.
+#[derive(Debug, Default)]
+struct Places {
+    of_users: HashMap<UserId, u32>,
+    /// Another user found them all taken: until then each may have half.
+    contended_until_ms: i64,
+}
+
+impl Places {
+    /// Takes one of `limit` places, of which so many are taken.
+    fn take(&mut self, (limit, taken): (u32, u32), user_id: UserId, now_ms: i64) -> bool {
+        let own = self.of_users.get(&user_id).copied().unwrap_or(0);
+        let has_part = own >= (limit / 2).max(1);
+        if taken >= limit {
+            if !has_part {
+                self.contended_until_ms = now_ms + CONTENDED_MS;
+            }
+            return false;
+        }
+        if has_part && now_ms < self.contended_until_ms {
+            return false;
+        }
+        self.of_users.insert(user_id, own + 1);
+        true
+    }
+
+    fn give_back(&mut self, user_id: UserId) {
+        if let Some(own) = self.of_users.get_mut(&user_id) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                self.of_users.remove(&user_id);
+            }
+        }
+    }
 }
 
 /// Why a channel can't be called now.
@@ -70,6 +110,8 @@ pub(crate) struct Attempt {
     /// `None` when the breaker is off for this channel.
     entry: Option<Entry>,
     user_id: UserId,
+    /// It is counted among the user's places.
+    has_place: bool,
     health: CallHealth,
     account: Option<AccountFault>,
     /// When a request was last sent.
@@ -152,14 +194,20 @@ impl Channels {
             state,
             entry: None,
             user_id,
+            has_place: false,
             health: CallHealth::Unknown,
             account: None,
             sent: None,
             answered: None,
             failure: None,
         };
-        if limit.is_some_and(|limit| before >= limit) {
-            return Err(Busy { for_ms: 1_000 });
+        if let Some(limit) = limit {
+            let mut places = lock(&attempt.state.places);
+            attempt.has_place = places.take((limit, before), user_id, self.now_ms());
+            if !attempt.has_place {
+                drop(places);
+                return Err(Busy { for_ms: 1_000 });
+            }
         }
         if auto_ban {
             let mut breaker = lock(&attempt.state.breaker);
@@ -278,9 +326,9 @@ impl Channels {
         let fresh = || {
             let breaker = Mutex::new(Breaker::new(self.config));
             let traffic = self.traffic.channel(id);
-            let suspicion = Mutex::default();
+            let (places, suspicion) = (Mutex::default(), Mutex::default());
             let prepared = ArcSwapOption::empty();
-            Arc::new(ChannelState { id, breaker, traffic, suspicion, prepared })
+            Arc::new(ChannelState { id, breaker, places, traffic, suspicion, prepared })
         };
         Arc::clone(write.entry(id).or_insert_with(fresh))
     }
@@ -350,18 +398,14 @@ impl Attempt {
     /// An upstream that replies is well, which others need not learn only when the client has read
     /// it all. Whether its account works is known by the reply itself.
     fn report_probe(&mut self) {
-        let (health, user_id) = (self.health, self.user_id);
         if self.entry != Some(Entry::Probe)
-            || health != CallHealth::Good
+            || self.health != CallHealth::Good
             || lock(&self.state.breaker).has_broken_account()
         {
             return;
         }
-        self.entry = Some(Entry::Call);
-        let now_ms = self.channels.now_ms();
-        self.channels.change(&self.state, None, |it| {
-            it.note(now_ms, Entry::Probe, health, user_id);
-        });
+        self.entry = Some(Entry::Trial);
+        self.channels.change(&self.state, None, Breaker::admit);
     }
 
     /// Reports a request without a reply.
@@ -434,6 +478,9 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         let traffic = &self.state.traffic;
+        if self.has_place {
+            lock(&self.state.places).give_back(self.user_id);
+        }
         traffic.in_flight.fetch_sub(1, Ordering::Relaxed);
         if self.sent.is_some() {
             // Dropped before the upstream answered or failed.
@@ -468,6 +515,26 @@ mod tests {
         drop(one);
         assert!(channels.enter(ChannelId(1), Some(1), true, UserId(1)).is_ok());
         assert!(channels.traffic.channels().iter().all(|channel| channel.in_flight() == 0));
+    }
+
+    #[test]
+    fn places_are_shared_once_another_asks() {
+        let channels = channels(BreakerConfig::default());
+        let enter = |user| channels.enter(ChannelId(1), Some(4), true, UserId(user));
+        let (ann, bob) = (1, 2);
+        let mut anns: Vec<_> = (0..4).map(|_| enter(ann).unwrap()).collect();
+        assert!(enter(ann).is_err());
+        anns.pop();
+        anns.push(enter(ann).expect("no other has asked"));
+        assert!(enter(bob).is_err());
+        anns.pop();
+        assert!(enter(ann).is_err(), "another has");
+        let bobs = enter(bob).unwrap();
+        anns.clear();
+        let (_two, _more) = (enter(ann).unwrap(), enter(ann).unwrap());
+        assert!(enter(ann).is_err() && enter(bob).is_ok());
+        drop(bobs);
+        assert_eq!(lock(&channels.state_of(ChannelId(1)).places).of_users.len(), 1);
     }
 
     #[test]

@@ -232,6 +232,32 @@ on_sqlite! {
         world.close().await;
     }
 
+    async fn a_channel_that_begins_to_answer_and_breaks_off_is_paused_for_longer(db: TestDb) {
+        let world = World::open(db).await;
+        world.model("m", fixed(1), Reply::text("sick").status(500)).await;
+        let ann = world.payer(1_000).await;
+        eventually("the breaker to open", || async {
+            (world.pay("m", &ann).await.status == 503).then_some(())
+        })
+        .await;
+        let cut = Reply::bytes("text/event-stream", "data: 1\n\ndata: 2\n\n").chunked();
+        world.upstream.on("/m", cut.reset_after(5));
+        let mut probe = eventually("a call to be the probe", || async {
+            let call = world.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+            let answer = call.stream().await;
+            (answer.status == 200).then_some(answer)
+        })
+        .await;
+        assert!(probe.rest().await.is_err(), "it breaks off");
+
+        // The first pause is 5 s.
+        let refused = world.pay("m", &ann).await.expect_error(503, "NO_CHANNEL");
+        let retry: u64 = refused.header("Retry-After").unwrap().parse().unwrap();
+        assert!(retry > 5, "{retry}");
+        world.pass_deadlines().await;
+        world.close().await;
+    }
+
     async fn when_all_are_left_alone_there_is_no_channel(db: TestDb) {
         let world = World::open(db).await;
         world.model("m", fixed(1), Reply::text("sick").status(500)).await;

@@ -230,6 +230,10 @@ pub async fn open(
 impl Following {
     /// The next event; `None`: the reader has to come again.
     pub async fn next(&mut self) -> Option<Event> {
+        // However much there still is to read.
+        if Instant::now() >= self.ends {
+            return None;
+        }
         loop {
             if let Some(event) = self.already() {
                 return Some(event);

@@ -1,7 +1,11 @@
 //! What charts and the front page of the console read.
 
 use crate::House;
+use admin::Actor;
+use admin::ops::events::{self, EventRequest};
+use domain::UserId;
 use serde_json::json;
+use std::time::Duration;
 
 on_both! {
     usage_is_added_up_by_step
@@ -9,6 +13,18 @@ on_both! {
     prices_are_those_of_the_caller
     the_last_check_is_kept
     users_are_sorted
+    a_stream_of_events_ends_whatever_is_left_to_read
+}
+
+async fn a_stream_of_events_ends_whatever_is_left_to_read(house: House) {
+    let root =
+        Actor { user_id: UserId(1), username: "root".into(), role: 100, group: String::new() };
+    let request = EventRequest { calls: true, tasks: true, after: None };
+    let mut stream = events::open(&house.state, &root, request).await.unwrap();
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(300)).await;
+    assert!(stream.next().await.is_none(), "its reader has to prove its rights again");
+    tokio::time::resume();
 }
 
 async fn usage_is_added_up_by_step(house: House) {

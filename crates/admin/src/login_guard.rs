@@ -36,6 +36,8 @@ struct Inner {
     /// Access tokens that were right, each with the network that it came from. They take no try, so
     /// that a guesser does not shut out other callers behind the same address.
     callers: Mutex<HashSet<[u8; 32]>>,
+    /// The same of names whose password was right: who knows a name must not lock its owner out.
+    owners: Mutex<HashSet<[u8; 32]>>,
     failures: PerMinute<([u8; 32], IpAddr, (Door, &'static str))>,
     lines: PerMinute<()>,
 }
@@ -55,8 +57,9 @@ impl LoginGuard {
         let tokens = Tries::new("access token by address", REMEMBERED, shared);
         let (failures, lines) = (PerMinute::new(REMEMBERED), PerMinute::new(1));
         let proxies = ArcSwap::from_pointee(proxies);
-        let callers = Mutex::default();
-        Self(Arc::new(Inner { proxies, addresses, names, tokens, callers, failures, lines }))
+        let (callers, owners) = (Mutex::default(), Mutex::default());
+        let inner = Inner { proxies, addresses, names, tokens, callers, owners, failures, lines };
+        Self(Arc::new(inner))
     }
 
     /// Replaces the trusted proxies.
@@ -76,10 +79,24 @@ impl LoginGuard {
         self.0.addresses.take(who, PER_ADDRESS, micros(now)).await.map_err(too_many)
     }
 
-    /// Takes one attempt at the password of the user of this name, known or not.
-    pub(crate) async fn take_name(&self, username: &str, now: UnixMs) -> Result<(), AdminError> {
+    /// Takes one attempt at the password of the user of this name, known or not; none where it was
+    /// right from this client's network before.
+    pub(crate) async fn take_name(
+        &self,
+        username: &str,
+        client: IpAddr,
+        now: UnixMs,
+    ) -> Result<(), AdminError> {
         let who = store::key_hash(username);
+        if lock(&self.0.owners).contains(&caller(&who, client)) {
+            return Ok(());
+        }
         self.0.names.take(who, PER_NAME, micros(now)).await.map_err(too_many)
+    }
+
+    /// Records that the password of the user of this name was right.
+    pub(crate) fn name_is_right(&self, username: &str, client: IpAddr) {
+        remember(&mut lock(&self.0.owners), caller(&store::key_hash(username), client));
     }
 
     /// Takes one try of a client at the access token of this hash, unless it was right before.
@@ -89,7 +106,7 @@ impl LoginGuard {
         client: IpAddr,
         now: UnixMs,
     ) -> Result<(), AdminError> {
-        if self.callers().contains(&caller(token, client)) {
+        if lock(&self.0.callers).contains(&caller(token, client)) {
             return Ok(());
         }
         let who = store::key_hash(&network(client).to_string());
@@ -99,19 +116,12 @@ impl LoginGuard {
     /// Records whether a client's access token was valid.
     pub(crate) fn record_token(&self, token: &[u8; 32], client: IpAddr, right: bool) {
         let caller = caller(token, client);
-        let mut callers = self.callers();
-        if !right {
+        let mut callers = lock(&self.0.callers);
+        if right {
+            remember(&mut callers, caller);
+        } else {
             callers.remove(&caller);
-        } else if !callers.contains(&caller) {
-            if callers.len() >= CALLERS {
-                callers.clear();
-            }
-            callers.insert(caller);
         }
-    }
-
-    fn callers(&self) -> MutexGuard<'_, HashSet<[u8; 32]>> {
-        self.0.callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this failure is the first of its kind in a minute.
@@ -138,9 +148,22 @@ impl LoginGuard {
     }
 }
 
-/// An access token together with the network that it comes from.
-fn caller(token: &[u8; 32], client: IpAddr) -> [u8; 32] {
-    let mut both = *token;
+fn lock(known: &Mutex<HashSet<[u8; 32]>>) -> MutexGuard<'_, HashSet<[u8; 32]>> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn remember(known: &mut HashSet<[u8; 32]>, caller: [u8; 32]) {
+    if !known.contains(&caller) {
+        if known.len() >= CALLERS {
+            known.clear();
+        }
+        known.insert(caller);
+    }
+}
+
+/// An access token, or a name, together with the network that it comes from.
+fn caller(who: &[u8; 32], client: IpAddr) -> [u8; 32] {
+    let mut both = *who;
     let network = store::key_hash(&network(client).to_string());
     both.iter_mut().zip(network).for_each(|(byte, other)| *byte ^= other);
     both
@@ -170,13 +193,16 @@ mod tests {
     #[tokio::test]
     async fn attempts_are_counted_by_name_and_come_back() {
         let (guard, now) = (LoginGuard::default(), UnixMs(1_000_000));
+        let [here, there] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
+        guard.name_is_right("ann", there);
         for _ in 0..PER_NAME {
-            guard.take_name("ann", now).await.unwrap();
+            guard.take_name("ann", here, now).await.unwrap();
         }
-        let refused = guard.take_name("ann", now).await.unwrap_err();
+        let refused = guard.take_name("ann", here, now).await.unwrap_err();
         assert!(matches!(refused, AdminError::TooMany { retry_after_s: 7 }), "{refused:?}");
-        guard.take_name("ben", now).await.unwrap();
-        guard.take_name("ann", now.plus_ms(7_000)).await.unwrap();
+        guard.take_name("ann", there, now).await.unwrap();
+        guard.take_name("ben", here, now).await.unwrap();
+        guard.take_name("ann", here, now.plus_ms(7_000)).await.unwrap();
     }
 
     #[tokio::test]

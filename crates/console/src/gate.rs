@@ -7,7 +7,7 @@ use crate::pages;
 use crate::visit::{FormProblem, PageReply, Session, Taste, Theme, Visit, go_to, page_of, step};
 use admin::ops::log::balance::{self, RecentMovement};
 use admin::ops::session;
-use admin::{Actor, AdminError, AdminState, BodyShare, session_cookie};
+use admin::{Actor, AdminError, AdminState, BodyShare, check_site, foreign_site, session_cookie};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -26,7 +26,6 @@ use std::sync::Arc;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self' data:; connect-src 'self'; font-src 'self'; form-action 'self'; \
      frame-ancestors 'none'; base-uri 'none'";
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const CSRF: HeaderName = HeaderName::from_static("x-csrf-token");
 /// The header that htmx adds to its requests,
 const HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");
@@ -119,7 +118,7 @@ async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Ent
         check_site(&parts.headers)?;
         let header = parts.headers.get(&CSRF).and_then(|value| value.to_str().ok());
         if !session_cookie::csrf_matches(&token, header.unwrap_or_else(|| form.text("csrf"))) {
-            return Err(foreign().into());
+            return Err(foreign_site().into());
         }
     }
     let asked = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
@@ -224,21 +223,6 @@ fn to_login(parts: &Parts, taste: Taste) -> PageReply {
 
 const fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
-}
-
-/// Refuses requests that a browser marks as coming from another site.
-fn check_site(headers: &HeaderMap) -> Result<(), AdminError> {
-    match headers.get(&SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
-        None | Some(b"same-origin" | b"none") => Ok(()),
-        Some(_) => Err(foreign()),
-    }
-}
-
-fn foreign() -> AdminError {
-    AdminError::forbidden(
-        "请求不是从本页面发出的, 请刷新后重试",
-        "this request did not come from a page of the console: reload and try again",
-    )
 }
 
 /// Who is at the other end of the connection.

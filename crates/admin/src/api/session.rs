@@ -4,7 +4,7 @@ use super::envelope::{ApiFailure, ApiResult, done, many, one};
 use super::extract::{CallingActor, JsonBody, PathId, PathIdAndName, PathName};
 use crate::ops::own_sessions;
 use crate::ops::session::{self, LoggedIn};
-use crate::{AdminError, AdminState, Fields, Page, session_cookie};
+use crate::{AdminError, AdminState, Fields, Page, check_site, session_cookie};
 use axum::Extension;
 use axum::extract::{FromRequestParts, State};
 use domain::UserId;
@@ -60,6 +60,8 @@ pub(super) async fn login(
     headers: HeaderMap,
     JsonBody(fields): JsonBody,
 ) -> ApiResult {
+    // A page of another site could log its visitor in as somebody else.
+    check_site(&headers)?;
     let peer = known(peer)?;
     let client = state.logins.client(peer, &headers);
     let (username, password) = read(fields)?;

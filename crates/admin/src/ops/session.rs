@@ -55,7 +55,7 @@ async fn attempt(
 ) -> Result<LoggedIn, AdminError> {
     let now = state.clock.now();
     state.logins.take_address(client, now).await?;
-    state.logins.take_name(username, now).await?;
+    state.logins.take_name(username, client, now).await?;
     let sql = "SELECT id, username, role, status, \"group\", password_hash FROM users \
          WHERE username = $1 AND deleted_at IS NULL";
     let rows = state.db.read(sql, &[username.into()]).await?;
@@ -74,6 +74,7 @@ async fn attempt(
     let actor = actor(user)?;
     let token = random::session()?;
     begin(state, &actor, store::key_hash(&token), hash).await?;
+    state.logins.name_is_right(username, client);
     Ok(LoggedIn { actor, token: Secret::new(token) })
 }
 
@@ -238,11 +239,12 @@ async fn is_own(
 ) -> Result<(), AdminError> {
     let now = state.clock.now();
     state.logins.take_address(client, now).await?;
-    state.logins.take_name(&actor.username, now).await?;
+    state.logins.take_name(&actor.username, client, now).await?;
     let sql = "SELECT password_hash FROM users WHERE id = $1";
     let rows = state.db.read(sql, &[actor.user_id.into()]).await?;
     let hash = rows.first().map(|row| row.get("password_hash")).transpose()?.flatten();
     if state.passwords.verify(password.expose().to_owned(), hash).await? {
+        state.logins.name_is_right(&actor.username, client);
         return Ok(());
     }
     Err(AdminError::field(field, "密码错误", "is not the password"))

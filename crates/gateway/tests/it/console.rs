@@ -1,6 +1,7 @@
 //! People who log in: sessions, what guards them, and what ends them.
 
 use crate::world::World;
+use testkit::server::ROOT_PASSWORD;
 use testkit::{Answer, Call, Server, TestDb, json, on_both_databases};
 
 /// A browser that is logged in.
@@ -209,6 +210,39 @@ on_both_databases! {
 }
 
 on_both_databases! {
+    async fn who_guesses_a_name_does_not_lock_its_owner_out(db: TestDb) {
+        let world = World::with(db, &[("TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+        let (root, wrong) = (ROOT_PASSWORD, "a wrong password");
+        let login = async |from: &str, password: &str| {
+            let login = world.server.call("POST", "/api/user/login");
+            let login = login.header("X-Forwarded-For", from);
+            login.json(&json!({"username": "root", "password": password})).send().await.status
+        };
+        let (office, abroad, home) = ("203.0.113.1", "198.51.100.1", "192.0.2.1");
+        assert_eq!(login(office, root).await, 200);
+        let mut tries = 0;
+        while login(abroad, wrong).await != 429 {
+            tries += 1;
+            assert!(tries < 25, "the name's attempts were used up");
+        }
+        assert_eq!(login(home, root).await, 429, "nothing is known of this network");
+        assert_eq!(login(office, root).await, 200);
+        world.close().await;
+    }
+
+    async fn another_site_logs_nobody_in(db: TestDb) {
+        let world = World::open(db).await;
+        let login = json!({"username": "root", "password": ROOT_PASSWORD});
+        for (site, status) in
+            [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)]
+        {
+            let call = world.server.call("POST", "/api/user/login").header("Sec-Fetch-Site", site);
+            let answer = call.json(&login).send().await.expect(status);
+            assert_eq!(answer.header("Set-Cookie").is_some(), status == 200, "{site}");
+        }
+        world.close().await;
+    }
+
     async fn failed_logins_are_seen_by_administrators(db: TestDb) {
         let world = World::open(db).await;
         let ann = person(&world, "ann").await;

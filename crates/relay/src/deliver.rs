@@ -50,7 +50,7 @@ pub(crate) async fn deliver(
     if let Some(why) = unusable(&reply, &prepared) {
         return Err(refuse(ctx, reservation, why).await);
     }
-    let mut head = head_for(call, &reply, &prepared);
+    let mut head = head_of(&reply, &prepared);
     let left = length_of(&reply.headers);
 
     let echo = watch_of(&reply, &prepared, !reply.status.is_success());
@@ -195,15 +195,6 @@ pub(crate) fn unusable(reply: &Reply, prepared: &Prepared) -> Option<Unusable> {
         return Some(unsearched(prepared, Echoed::Partial));
     }
     reply.status.is_informational().then_some(Unusable::Informational)
-}
-
-/// The head of the reply to this call.
-fn head_for(call: &Call, reply: &Reply, prepared: &Prepared) -> Response<()> {
-    let mut head = head_of(reply, prepared);
-    if matches!(call.method, Method::GET | Method::HEAD) {
-        upstream::headers::keep_private(head.headers_mut());
-    }
-    head
 }
 
 /// The head of the reply to the client.

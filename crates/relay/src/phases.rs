@@ -75,6 +75,7 @@ pub(crate) async fn run_phases(
     let request_id = web::request_id(&head.headers, relay.clock.now());
     let span = relay.tracer.incoming(&head.method, &head.headers);
     let mut record = Record::open(Arc::clone(&relay), Arc::clone(&request_id), span);
+    let is_read = matches!(head.method, Method::GET | Method::HEAD);
     let arrival = Arrival { head, body, peer };
     let mut response = match handle(&relay, arrival, &link, &mut record).await {
         Ok(Delivery::Whole(response)) => {
@@ -94,12 +95,15 @@ pub(crate) async fn run_phases(
         }
         Err(fault) => {
             record.fail(&fault);
-            let mut response = web::render_fault_as(record.errors, &fault, &request_id);
+            let response = web::render_fault_as(record.errors, &fault, &request_id);
             record.answers(response.status());
-            cors.add_to(&mut response);
-            return response;
+            response
         }
     };
+    // Whoever answers: most caches do not know what a key is.
+    if is_read {
+        upstream::headers::keep_private(response.headers_mut());
+    }
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(web::X_REQUEST_ID, id);
     }

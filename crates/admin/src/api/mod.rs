@@ -62,6 +62,7 @@ use axum::response::Response;
 use axum::{Router, middleware};
 use domain::{Fault, FaultKind};
 use envelope::ApiFailure;
+use http::header::CACHE_CONTROL;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Uri};
 use ledger::{AuditReport, Explanation};
@@ -565,6 +566,8 @@ async fn enter(state: AdminState, inner: Router, mut request: Request) -> Respon
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(web::X_REQUEST_ID, id);
     }
+    // Balances, keys and logs of one user.
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 

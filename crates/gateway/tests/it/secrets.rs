@@ -357,6 +357,23 @@ on_both_databases! {
             let answer = call.header("X-Api-Key", &ann.key).send().await.expect(200);
             assert_eq!(answer.header("Cache-Control").as_deref(), Some(cached), "{model}");
         }
+        // What we say ourselves is no different.
+        let ann = world.payer(0).await;
+        for path in ["/v1/models", "/v1/tasks", "/v1/tasks/none", "/pass/none", "/v1/balance"] {
+            for key in [&*ann.key, "sk-none"] {
+                let answer = world.server.call("GET", path).header("X-Api-Key", key).send().await;
+                let cached = answer.header("Cache-Control");
+                assert_eq!(cached.as_deref(), Some("private"), "{path} {}", answer.status);
+            }
+        }
+        let token = access_token(&world, ann.id).await;
+        for path in ["/api/user/self", "/api/log/self", "/api/log/self/export", "/api/none"] {
+            for key in [&*token, "none"] {
+                let answer = world.server.call("GET", path).key(key).send().await;
+                let cached = answer.header("Cache-Control");
+                assert_eq!(cached.as_deref(), Some("no-store"), "{path} {}", answer.status);
+            }
+        }
         world.close().await;
     }
 }

@@ -329,7 +329,7 @@ on_both_databases! {
         assert_eq!(events.status, 200);
         for (name, value) in [
             ("content-type", "text/event-stream"),
-            ("cache-control", "no-cache"),
+            ("cache-control", "private, no-cache"),
             ("x-accel-buffering", "no"),
         ] {
             assert_eq!(events.header(name).as_deref(), Some(value));

@@ -171,6 +171,28 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn root_takes_over_no_channel_by_another_change(db: TestDb) {
+        let world = World::open(db).await;
+        let root = world.admin();
+        let (admin_id, admin) = member(&world.server, "admin", 10).await;
+        let keyless = json!({"name": "mine", "base_url": world.upstream.url(), "models": ["m"]});
+        let path = format!("/api/channel/{}", admin.channel(keyless).await);
+
+        // They say nothing about the address.
+        for other in [
+            json!({"setting": {"proxy": "direct"}}),
+            json!({"other": "X-Custom-Token"}),
+            json!({"protocol": "openai"}),
+        ] {
+            try_put(&root, &path, other).await.expect(200);
+            assert_eq!(root.get(&path).await["placed_by"], admin_id);
+        }
+        let moved = json!({"base_url": format!("{}/v2", world.upstream.url())});
+        try_put(&root, &path, moved).await.expect(200);
+        assert_eq!(root.get(&path).await["placed_by"], json!(null));
+        world.close().await;
+    }
+
     async fn a_copy_of_a_channel_has_no_key(db: TestDb) {
         let world = World::open(db).await;
         let channel = world.model("m", fixed(1), Reply::text("ok")).await;

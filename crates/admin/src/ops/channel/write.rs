@@ -88,16 +88,21 @@ pub(super) async fn changed(
         return Err(key_needed(field));
     }
     let mut set = assignments(state, &input)?;
-    // Root takes a channel over where it is by giving its key.
-    let is_placed = kept.moved_by(&input).is_some()
-        || (input.key.is_some() && actor.role >= ROLE_ROOT && before.placed_by.is_some());
+    // Root takes a channel over by saying where it leads, or by giving its key where it is. Another
+    // change of root's says nothing about the address, which may be an administrator's.
+    let (moves, gives_key) = (kept.moved_by(&input).is_some(), input.key.is_some());
+    let is_placed = match actor.role >= ROLE_ROOT {
+        false => moves,
+        true if gives_key => moves || before.placed_by.is_some(),
+        true => moves && input.base_url.is_some(),
+    };
     if is_placed {
         set.push(("placed_by", placed_by(actor)));
     }
     set.push(("updated_at", state.clock.now().into()));
     let mut statement = record::update_row("channels", &set, id.0);
     let aims = [input.base_url.is_some(), input.protocol.is_some(), input.other.is_some()];
-    if aims.contains(&true) || input.setting.is_some() {
+    if aims.contains(&true) || input.setting.is_some() || gives_key {
         kept.still_there(&mut statement);
     }
     let content = format!("修改渠道 {} (#{id})", input.name.as_ref().unwrap_or(&before.name));

@@ -21,6 +21,14 @@ pub struct Rotation {
     pub kept: u64,
 }
 
+/// What a file that is too open gets: made by another version, or by hand. Only its owner can
+/// change that; others leave it as it is.
+fn narrower(found: &Metadata) -> Option<Permissions> {
+    let mode = found.permissions().mode();
+    let is_open = found.is_file() && mode & !MODE & 0o777 != 0;
+    is_open.then(|| Permissions::from_mode(mode & MODE))
+}
+
 /// An open file that lines are appended to.
 pub(super) struct LogFile {
     path: PathBuf,
@@ -35,13 +43,24 @@ impl LogFile {
     pub(super) fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).mode(MODE).open(path)?;
         let found = file.metadata()?;
-        let mode = found.permissions().mode();
-        if found.is_file() && mode & !MODE & 0o777 != 0 {
-            // Made by another version, or by hand. Only its owner can; others leave it as it is.
-            let _ = file.set_permissions(Permissions::from_mode(mode & MODE));
+        if let Some(narrower) = narrower(&found) {
+            let _ = file.set_permissions(narrower);
         }
         let begun = found.created().ok();
-        Ok(Self { path: path.to_owned(), rotation, file, bytes: found.len(), begun })
+        let log = Self { path: path.to_owned(), rotation, file, bytes: found.len(), begun };
+        log.narrow_rotated();
+        Ok(log)
+    }
+
+    /// Those that were rotated may have been as open as the file was.
+    fn narrow_rotated(&self) {
+        for n in 1..=self.rotation.kept {
+            let path = self.aside(n);
+            let Ok(found) = std::fs::symlink_metadata(&path) else { return };
+            if let Some(narrower) = narrower(&found) {
+                let _ = std::fs::set_permissions(&path, narrower);
+            }
+        }
     }
 
     pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
@@ -155,11 +174,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (had, has) in [(0o644, 0o640), (0o666, 0o640), (0o600, 0o600), (0o640, 0o640)] {
             let path = dir.path().join(format!("log-{had:o}"));
-            std::fs::write(&path, "one\n").unwrap();
-            std::fs::set_permissions(&path, Permissions::from_mode(had)).unwrap();
+            let rotated = ["", ".1", ".2"].map(|end| format!("{}{end}", path.display()));
+            for path in &rotated {
+                std::fs::write(path, "one\n").unwrap();
+                std::fs::set_permissions(path, Permissions::from_mode(had)).unwrap();
+            }
             LogFile::open(&path, LARGE).unwrap();
-            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, has, "{had:o}");
+            for path in &rotated {
+                let mode = std::fs::metadata(path).unwrap().permissions().mode();
+                assert_eq!(mode & 0o777, has, "{path}");
+            }
         }
     }
 

@@ -49,7 +49,7 @@ pub struct NodeRow {
     pub lease_until: UnixMs,
     /// The version of its program.
     pub version: String,
-    /// Holds that it has open.
+    /// Holds that its calls have open.
     pub open_holds: i64,
     /// What they put aside.
     pub held: Quota,
@@ -64,8 +64,9 @@ pub async fn list(db: &Db) -> Result<Vec<NodeRow>, StoreError> {
     let sql = format!(
         "SELECT id, name, started_at, lease_until, version,
                 coalesce(open_holds, 0) AS open_holds, coalesce(held, 0) AS held
-         FROM nodes LEFT JOIN (SELECT node_id, count(*) AS open_holds, {held} AS held
-                               FROM holds GROUP BY node_id) AS h ON h.node_id = nodes.id
+         FROM nodes LEFT JOIN (
+             SELECT node_id, count(*) AS open_holds, {held} AS held FROM holds
+             WHERE NOT for_task GROUP BY node_id) AS h ON h.node_id = nodes.id
          ORDER BY started_at DESC LIMIT 1000"
     );
     let read = |row: &Row| {
@@ -80,6 +81,36 @@ pub async fn list(db: &Db) -> Result<Vec<NodeRow>, StoreError> {
         })
     };
     db.read(&sql, &[]).await?.iter().map(read).collect()
+}
+
+/// Open holds that end with no node, and what they put aside.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LooseHolds {
+    /// Of tasks: each ends with its task.
+    pub tasks: (i64, Quota),
+    /// Of calls whose outcome is unknown: each waits for its deadline.
+    pub unknown: (i64, Quota),
+}
+
+/// Open holds that end with no node.
+///
+/// # Errors
+/// Any error of the database.
+pub async fn loose_holds(db: &Db) -> Result<LooseHolds, StoreError> {
+    let held = sum_of(db.engine(), "amount");
+    let sql = format!(
+        "SELECT for_task, count(*) AS open_holds, {held} AS held FROM holds
+         WHERE for_task OR node_id IS NULL GROUP BY for_task"
+    );
+    let mut found = LooseHolds::default();
+    for row in db.read(&sql, &[]).await? {
+        let sums = (row.get("open_holds")?, row.get("held")?);
+        match row.get("for_task")? {
+            true => found.tasks = sums,
+            false => found.unknown = sums,
+        }
+    }
+    Ok(found)
 }
 
 /// Nodes whose lease has expired.

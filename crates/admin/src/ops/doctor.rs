@@ -8,6 +8,7 @@ use serde::Serialize;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+pub use store::nodes::LooseHolds;
 use store::nodes::{self, NodeRow};
 use utoipa::ToSchema;
 
@@ -161,6 +162,15 @@ pub struct NodeView {
     pub open_holds: i64,
     /// What they put aside.
     pub held: Quota,
+}
+
+/// What is on hold for no node: for unfinished tasks, and for calls whose outcome is unknown.
+///
+/// # Errors
+/// For ordinary users, or when the database fails.
+pub async fn loose_holds(state: &AdminState, actor: &Actor) -> Result<LooseHolds, AdminError> {
+    actor.require_admin()?;
+    Ok(nodes::loose_holds(&state.db).await?)
 }
 
 /// The nodes, the newest first.

@@ -7,7 +7,7 @@ use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Visit};
 use crate::{findings, show};
 use admin::ROLE_ROOT;
-use admin::ops::doctor::{self, HealthCheck, HealthState, NodeView};
+use admin::ops::doctor::{self, HealthCheck, HealthState, LooseHolds, NodeView};
 use maud::{Markup, html};
 
 const ENTRY: &str = "/console/doctor";
@@ -42,10 +42,7 @@ async fn page(visit: &Visit, reaches_out: bool) -> Handled {
         }
         h2.sec #nodes { (lang.say("节点", "Nodes")) }
         (node_table(lang, &nodes))
-        p.muted.small { (lang.say(
-            "未完成任务的预扣不属于任何节点。",
-            "What unfinished tasks hold belongs to no node.",
-        )) }
+        (loose(lang, &doctor::loose_holds(&visit.state, &visit.actor).await?))
     };
     let beside = html! {
         span.space {}
@@ -107,6 +104,24 @@ fn state(lang: Lang, state: HealthState) -> Markup {
         HealthState::Good => parts::state("on", lang.say("正常", "good")),
         HealthState::Odd => parts::state("wait", lang.say("留意", "worth a look")),
         HealthState::Bad => parts::state("bad", lang.say("故障", "broken")),
+    }
+}
+
+/// What is on hold besides what nodes hold, so that the table and this are all of it.
+fn loose(lang: Lang, holds: &LooseHolds) -> Markup {
+    let LooseHolds { tasks: (tasks, of_tasks), unknown: (unknown, of_unknown) } = holds;
+    html! {
+        dl.facts {
+            dt { (lang.say("未完成任务的预扣", "Held for unfinished tasks")) }
+            dd {
+                a href="/console/tasks?status=unfinished" { (show::count(*tasks)) } " · "
+                (show::money(*of_tasks))
+            }
+            @if *unknown > 0 {
+                dt { (lang.say("结果未知, 到期退还", "Outcome unknown, until its deadline")) }
+                dd { (show::count(*unknown)) " · " (show::money(*of_unknown)) }
+            }
+        }
     }
 }
 

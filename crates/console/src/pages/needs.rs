@@ -6,6 +6,7 @@ use crate::visit::Visit;
 use crate::{parts, show};
 use admin::ops::attention::{Attention, ChannelOff};
 use admin::ops::doctor::{self, LastHealth};
+use admin::ops::unpriced;
 use maud::{Markup, html};
 
 /// The rows so far.
@@ -123,7 +124,7 @@ impl Needs {
         }
     }
 
-    fn of_money(&mut self, attention: &Attention) {
+    fn of_money(&mut self, attention: &Attention, refused: bool) {
         let lang = self.lang;
         if attention.users_below_zero > 0 {
             let words = match attention.users_below_zero {
@@ -144,10 +145,14 @@ impl Needs {
             let some = unpriced.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
             let number = show::count(attention.unpriced_total);
             let more = if attention.unpriced_total > 5 { "…" } else { "" };
+            let now = match refused {
+                true => lang.say("被拒绝", "refused"),
+                false => lang.say("免费提供", "served free"),
+            };
             let words = tell!(
                 lang,
-                "{number} 个模型未定价, 免费提供: {some}{more}",
-                "{number} without a price, served free: {some}{more}"
+                "{number} 个模型未定价, {now}: {some}{more}",
+                "{number} without a price, {now}: {some}{more}"
             );
             let to = ("/console/prices?show=unpriced", lang.say("定价", "Set prices"));
             self.row("wait", lang.say("未定价", "No price"), &words, to);
@@ -202,7 +207,7 @@ pub(super) fn list(visit: &Visit, attention: &Attention, paused: &[PausedChannel
     needs.of_tasks(attention);
     needs.of_calls(attention);
     needs.of_channels(attention, paused);
-    needs.of_money(attention);
+    needs.of_money(attention, unpriced::are_refused(&visit.state));
     needs.of_health(visit);
     html! {
         h2.sec { (lang.say("需要处理", "Needs attention")) }

@@ -209,3 +209,29 @@ on_both_databases! {
         world.close().await;
     }
 }
+
+on_sqlite! {
+    async fn prices_are_as_typed_and_models_without_one_as_they_are_served(db: TestDb) {
+        let world = World::with(db, &[("CUSTOM_PASS_UNPRICED", "reject")]).await;
+        let admin = world.admin();
+        world.channel(&["m", "bare"], json!({})).await;
+        // $1.10 beside $3: the ratio has six places, so a million comes to less.
+        admin.price("m", json!({ "ratio": 1.5, "completion_ratio": 0.366_666 })).await;
+        let user = json!({ "username": "ann", "password": PASSWORD });
+        admin.user(user).await;
+        let ann = Browser::login(&world.server, "ann", PASSWORD).await;
+        let own = ann.get("/console/prices").await.expect(200).text();
+        assert!(own.contains("<span title=\"$1.099998\">$1.10</span>"), "{own}");
+        assert!(own.contains("no price: refused") && !own.contains(">free<"), "{own}");
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        for (path, words) in [
+            ("/console/prices", "Its calls are refused from then on."),
+            ("/console/prices?show=unpriced", ">refused<"),
+            ("/console", "1 without a price, refused: bare"),
+        ] {
+            let page = root.get(path).await.expect(200).text();
+            assert!(page.contains(words) && !page.contains("served free"), "{path}: {page}");
+        }
+        world.close().await;
+    }
+}

@@ -161,6 +161,25 @@ on_both_databases! {
         house.close().await;
     }
 
+    async fn what_is_on_hold_is_found_where_it_leads(db: TestDb) {
+        let house = House::open(db).await;
+        let admin = house.world.admin();
+        let adam = json!({ "username": "adam", "password": PASSWORD, "role": 10 });
+        admin.user(adam).await;
+        let adam = Browser::login(&house.world.server, "adam", PASSWORD).await;
+        let first = adam.get("/console").await.expect(200).text();
+        assert!(first.contains("href=\"/console/doctor#nodes\""), "{first}");
+        let nodes = adam.get("/console/doctor").await.expect(200).text();
+        for words in ["root alone sees it", "Held for unfinished tasks", "$0.00008", "0.1.0"] {
+            assert!(nodes.contains(words), "{words}: {nodes}");
+        }
+        // A task is its own, and no call of a node.
+        let list = admin.get("/api/node").await;
+        let node = &list[0];
+        assert_eq!((&node["open_holds"], &node["held"]), (&json!(0), &json!(0)), "{node}");
+        house.close().await;
+    }
+
     async fn a_page_that_is_only_open_keeps_no_session(db: TestDb) {
         // Empty but for what the guide asks for, so that it waits for a call.
         let world = World::open(db).await;

@@ -224,6 +224,9 @@ pub(crate) struct OutcomeSection {
     pub(crate) account: Vec<ConditionSection>,
     #[serde(default)]
     pub(crate) estimate: Vec<ConditionSection>,
+    /// Nothing was made, and what the reply names is where its caller goes on.
+    #[serde(default)]
+    pub(crate) continues: Vec<ConditionSection>,
     #[serde(default)]
     pub(crate) message: TextList,
 }

@@ -138,6 +138,8 @@ pub struct ReplyReading {
     pub account: bool,
     /// The reply is an estimate, not a result.
     pub estimate: bool,
+    /// Nothing was made, and the caller goes on with what the reply names.
+    pub continues: bool,
     /// Why it failed, in the upstream's words.
     pub message: Option<String>,
     /// The ids of what was made.
@@ -171,6 +173,7 @@ struct ReplyTally {
     failed: bool,
     account: bool,
     estimate: bool,
+    continues: bool,
     reports: MeterReports,
     fault: Option<MeterFault>,
     message: Option<String>,
@@ -238,6 +241,7 @@ impl DocumentSink<'_> {
             tally.failed |= failed;
             tally.account |= any(&rules.account);
             tally.estimate |= any(&rules.estimate);
+            tally.continues |= any(&rules.continues);
         }
         if !found.kept.is_empty() {
             let first = |what| found.texts(&rules.program, what).next();
@@ -317,6 +321,7 @@ impl ReplyReader {
             retry: rules.retry.contains(status),
             account,
             estimate: tally.estimate,
+            continues: tally.continues,
             message: tally.message.clone(),
             resources: tally.resources.clone(),
             text_tokens: walker.found.made_tokens() + plain_tokens,

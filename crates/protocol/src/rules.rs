@@ -53,6 +53,7 @@ pub(crate) struct Rules {
     pub(crate) failed: Vec<Condition>,
     pub(crate) account: Vec<Condition>,
     pub(crate) estimate: Vec<Condition>,
+    pub(crate) continues: Vec<Condition>,
     pub(crate) empty: Vec<Meter>,
     pub(crate) refused: Vec<u16>,
     pub(crate) retry: Vec<u16>,

@@ -73,6 +73,8 @@ struct Expect {
     mismatch: bool,
     #[serde(default)]
     estimate: bool,
+    #[serde(default)]
+    continues: bool,
     model: Option<String>,
     output_limit: Option<i64>,
     stream: Option<bool>,
@@ -226,7 +228,7 @@ fn check_reading(label: &str, case: &Case, reading: &ReplyReading) {
     assert_eq!(fault, expect.fault, "{at}");
     assert_eq!((reading.account, reading.refused), (expect.account, expect.refused), "{at}");
     assert_eq!(reading.mismatch.is_some(), expect.mismatch, "{at}");
-    assert_eq!(reading.estimate, expect.estimate, "{at}");
+    assert_eq!((reading.estimate, reading.continues), (expect.estimate, expect.continues), "{at}");
     if expect.message.is_some() {
         assert_eq!(reading.message, expect.message, "{at}");
     }

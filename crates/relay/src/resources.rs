@@ -97,10 +97,7 @@ impl ResourceKeeper {
             return;
         }
         if let Err(error) = self.try_keep(relay, reading, reply).await {
-            tracing::error!(
-                target: "custompass", event = "resource_lost", user_id = self.user_id.0,
-                channel_id = self.channel_id.0, error = %error,
-            );
+            lost(self.user_id, self.channel_id, &error);
         }
     }
 
@@ -158,6 +155,42 @@ impl ResourceKeeper {
         resources::keep(&relay.db, self.user_id, collection, first, expires_at).await?;
         resources::keep(&relay.db, self.user_id, UNLISTED, parts, expires_at).await
     }
+}
+
+/// What a reply names that is no call's result.
+pub(crate) struct Made<'a> {
+    pub ids: &'a [String],
+    pub model: &'a str,
+    pub route: &'a ProtocolRoute,
+}
+
+/// Keeps whose things are, for the calls that name them. A failure is logged, and costs the client
+/// the ids.
+pub(crate) async fn keep_unlisted(
+    relay: &Relay,
+    (user_id, channel_id): (UserId, ChannelId),
+    Made { ids, model, route }: Made<'_>,
+) {
+    let created_at = relay.clock.now();
+    let expires_at = created_at.plus_ms(i64::from(route.resource_days).saturating_mul(DAY_MS));
+    let made = ids.iter().map(|id| Resource {
+        id: id.clone(),
+        channel_id,
+        model: model.to_owned(),
+        created_at,
+        reply_sealed: None,
+    });
+    let made: Vec<Resource> = made.collect();
+    if let Err(error) = resources::keep(&relay.db, user_id, UNLISTED, &made, expires_at).await {
+        lost(user_id, channel_id, &error);
+    }
+}
+
+fn lost(user_id: UserId, channel_id: ChannelId, error: &StoreError) {
+    tracing::error!(
+        target: "custompass", event = "resource_lost", user_id = user_id.0,
+        channel_id = channel_id.0, error = %error,
+    );
 }
 
 /// A reply as it is kept for lists: one JSON object, not too large.

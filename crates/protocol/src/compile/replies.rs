@@ -43,6 +43,7 @@ pub(super) fn rules(
     let failed = conditions("failed", &outcome.failed);
     let account = conditions("account", &outcome.account);
     let estimate = conditions("estimate", &outcome.estimate);
+    let continues = conditions("continues", &outcome.continues);
     keep("outcome.message", &outcome.message, TextRole::Message, &mut builder, found);
     keep(&format!("{at}.makes"), &route.makes, TextRole::Resource, &mut builder, found);
     text(document, route, at, &mut builder, found);
@@ -58,6 +59,7 @@ pub(super) fn rules(
         failed,
         account,
         estimate,
+        continues,
         empty: meters(&empty_at, empty, found),
         refused: outcome.refused.clone(),
         retry: outcome.retry.clone(),
@@ -194,6 +196,7 @@ pub(super) fn count_rules(
         failed: Vec::new(),
         account: Vec::new(),
         estimate: Vec::new(),
+        continues: Vec::new(),
         empty: Vec::new(),
         refused: Vec::new(),
         retry: Vec::new(),

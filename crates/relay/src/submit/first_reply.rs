@@ -49,6 +49,8 @@ pub(super) struct SubmissionRefusal {
     pub error: String,
     /// For the task's owner, in the upstream's words.
     pub message: String,
+    /// What the caller may go on with.
+    pub continues: Vec<String>,
 }
 
 impl FirstReply {
@@ -73,7 +75,8 @@ pub(super) fn read(
     let plain = plain(headers, bytes);
     let refused = |kind, code, error: String| {
         let message = plain.as_deref().and_then(message_of).unwrap_or_else(|| error.clone());
-        FirstReply::Refused(SubmissionRefusal { kind, code, error, message })
+        let continues = Vec::new();
+        FirstReply::Refused(SubmissionRefusal { kind, code, error, message, continues })
     };
     if status.as_u16() >= 400 {
         let error = format!("status {}", status.as_u16());

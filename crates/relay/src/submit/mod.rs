@@ -26,17 +26,19 @@ use crate::outcome::{
 use crate::phases::Order;
 use crate::reply::{Collected, collect};
 use crate::reservation::{OpenTask, Reservation};
+use crate::resources::{Made, keep_unlisted};
 use crate::send::ChannelReply;
 use crate::spoken::submit_route;
 use crate::surface::ApiPath;
 use crate::traced::ended;
 use bytes::Bytes;
 use domain::{ChannelId, Fault, FrozenPrice, ModelName, Quota, TaskUid, task_base};
-use first_reply::{Accepted, FirstReply, SubmissionRefusal};
+use first_reply::{Accepted, FirstReply};
 use http::header::{LOCATION, RETRY_AFTER};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
 use ledger::{AcceptedTask, NewTask};
+use protocol::ProtocolRoute;
 use std::borrow::Cow;
 use std::sync::Arc;
 use store::{Channel, TOKEN_KEY, WEBHOOK_URL};
@@ -240,18 +242,31 @@ pub(crate) async fn deliver(
             record_task(&mut ctx, call, (acceptance, reply), reservation).await?;
             ctx.record.succeed();
         }
-        (
-            FirstReply::Refused(SubmissionRefusal { code, error, message, .. }),
-            Money::Release { reason },
-        ) => {
-            ctx.record.fail_upstream(code, error);
-            reservation.release_task(ctx.record, reason, message).await;
+        (FirstReply::Refused(refusal), Money::Release { reason }) => {
+            if let Some(route) = &route {
+                keep_named(&ctx, call, (&prepared.channel, route), &refusal.continues).await;
+            }
+            ctx.record.fail_upstream(refusal.code, refusal.error);
+            reservation.release_task(ctx.record, reason, refusal.message).await;
         }
         (_, money) => reservation.end(ctx.record, money, Default::default(), None).await?,
     }
     match client {
         ClientOutcome::Reply => Ok(Delivery::Whole(in_one_piece(call, head, bytes, ctx.share))),
         not_the_reply => Err(not_the_reply.into_fault()),
+    }
+}
+
+/// Keeps as the caller's what a refusal names for it to go on with.
+async fn keep_named(
+    ctx: &Context<'_>,
+    call: &Call,
+    (channel, route): (&Channel, &ProtocolRoute),
+    ids: &[String],
+) {
+    if let Some(user_id) = ctx.record.user_id {
+        let made = Made { ids, model: call.model.as_str(), route };
+        keep_unlisted(ctx.relay, (user_id, channel.id), made).await;
     }
 }
 

@@ -28,7 +28,8 @@ pub(super) fn read(route: &ProtocolRoute, path: String, reply: &Reply, bytes: &[
     let refused = |kind, code, error: String| {
         let message = reading.message.as_deref().map(|words| readable(words, MAX_REASON));
         let message = message.filter(|words| !words.is_empty()).unwrap_or_else(|| error.clone());
-        FirstReply::Refused(SubmissionRefusal { kind, code, error, message })
+        let continues = if reading.continues { reading.resources.clone() } else { Vec::new() };
+        FirstReply::Refused(SubmissionRefusal { kind, code, error, message, continues })
     };
     if !reply.status.is_success() {
         let error = format!("status {status}");

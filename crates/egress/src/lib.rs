@@ -182,6 +182,14 @@ impl Prepared {
         }
     }
 
+    /// The headers of a call of our own: the channel's key, and what the route of the call sets.
+    pub fn set_own_headers(&self, (method, path): (&Method, &str), headers: &mut HeaderMap) {
+        self.authorize_alone(headers);
+        if let Some(found) = self.protocol.route(method.as_str(), path) {
+            set_headers_of(found.route, headers);
+        }
+    }
+
     /// Presents the channel's key alone: for calls of our own.
     pub fn authorize_alone(&self, headers: &mut HeaderMap) {
         if let Some(ReadyCredential::Header(name, value)) = &self.credential {

@@ -106,7 +106,7 @@ fn probe_request(prepared: &Prepared) -> Option<OutboundRequest<'_>> {
     let model = egress::mapped(&prepared.channel, model).ok()?;
     let (method, path, body) = prepared.cheapest(model)?;
     let mut headers = HeaderMap::new();
-    prepared.authorize_alone(&mut headers);
+    prepared.set_own_headers((&method, &path), &mut headers);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     Some(OutboundRequest {

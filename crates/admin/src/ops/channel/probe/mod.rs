@@ -227,7 +227,7 @@ async fn call(
         json!({ "model": sent_model, "messages": messages, "max_tokens": 1 }).to_string()
     });
     let mut headers = HeaderMap::new();
-    target.authorize_alone(&mut headers);
+    target.set_own_headers((&method, &path), &mut headers);
     target.sign(&mut headers, state.clock.now());
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

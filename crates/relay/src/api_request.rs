@@ -62,10 +62,11 @@ impl TakenIn {
         ctx: &mut Context<'_>,
         caller: &Caller,
         head: &Parts,
-        body: Incoming,
+        (body, is_free): (Incoming, bool),
     ) -> Result<Self, Fault> {
         let relay = ctx.relay;
-        let payer = Some(Payer { relay, identity: &caller.identity, least: None });
+        let payer = Payer { relay, identity: &caller.identity, least: None };
+        let payer = Some(payer).filter(|_| !is_free);
         let rules = InletRules { config: &relay.config, whole: true, payer };
         let inlet = take_in(&head.headers, body, rules, &mut ctx.share).await?;
         let bytes = inlet.whole().cloned().unwrap_or_default();
@@ -93,7 +94,10 @@ async fn settled(
     (head, body): (&Parts, Incoming),
 ) -> Result<(ApiPath, ApiIntake), Fault> {
     let body = match api.readings().any(Spoken::has_model_in_body) {
-        true => ApiIntake::TakenIn(TakenIn::of(ctx, caller, head, body).await?),
+        true => {
+            let is_free = api.readings().all(Spoken::is_free);
+            ApiIntake::TakenIn(TakenIn::of(ctx, caller, head, (body, is_free)).await?)
+        }
         false => ApiIntake::Coming(body),
     };
     let media = media_kind(&head.headers).ok();
@@ -150,7 +154,10 @@ pub(crate) async fn read_api(
     let declared = media_kind(&head.headers);
     let media = reads_body.then(|| declared.clone().map_err(unreadable)).transpose()?;
     let TakenIn { inlet, plain } = match body {
-        ApiIntake::Coming(body) => TakenIn::of(ctx, caller, &head, body).await?,
+        ApiIntake::Coming(body) => {
+            let is_free = api.spoken.as_ref().is_some_and(Spoken::is_free);
+            TakenIn::of(ctx, caller, &head, (body, is_free)).await?
+        }
         ApiIntake::TakenIn(taken_in) => taken_in,
     };
     let owned = match &api.spoken {

@@ -28,8 +28,8 @@ use upstream::{OutboundRequest, Payload, multipart, splice};
 
 /// A call, as the client made it.
 pub(crate) struct Call {
-    pub method: Method,
     /// The method that the client sent.
+    pub method: Method,
     pub uri: Uri,
     pub headers: HeaderMap,
     /// The caller's key, for the upstream.

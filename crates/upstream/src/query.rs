@@ -14,7 +14,9 @@ const ROUNDS: usize = 3;
 /// array, with letters that are folded, after `;`.
 #[must_use]
 pub fn says(pairs: &[u8], name: &str) -> bool {
+    // What stands for `_` may be another sign: `api.key`.
     let is_plain = pairs.is_ascii() && memchr::memchr2(b'%', b'+', pairs).is_none();
+    let is_plain = is_plain && !name.contains('_');
     if is_plain && !contains(pairs, name) {
         return false;
     }

@@ -257,7 +257,8 @@ on_sqlite! {
             ("/v1/messages/batches", format!(r#"{{"requests":[{message}],"Requests":[]}}"#)),
             (
                 "/v1/messages/batches",
-                format!(r#"{{"requests":[{message}]}}"#).replace("params", "Params"),
+                format!(r#"{{"requests":[{message}]}}"#)
+                    .replace(r#""params""#, r#""Params":{"model":"x"},"params""#),
             ),
             (
                 "/v1/messages/batches",

@@ -4,8 +4,8 @@
 use crate::document::{Document, PriceWord, RefusalSection, RouteSection, TaskWord};
 use crate::route::{ProtocolRoute, ValueSource};
 
-/// All that a route's requests are read for, as its document says it: routes with the same text
-/// read a request alike.
+/// All that a route's requests are read for, but for what is held, as its document says it: routes
+/// with the same text read a request alike.
 pub(crate) fn reading_of(document: &Document, section: &RouteSection) -> Box<str> {
     let RouteSection { model, model_prefix, model_suffix, price, task, list, .. } = section;
     let RouteSection { uses, makes, collection, once, session, refuse, units, ask_usage, .. } =
@@ -15,19 +15,20 @@ pub(crate) fn reading_of(document: &Document, section: &RouteSection) -> Box<str
     let shared = document.refuse.as_deref().unwrap_or_default();
     let refused: Vec<_> =
         refuse.iter().chain(shared.iter().filter(|it| it.free || !is_free)).map(said).collect();
+    // A call without a model is of the API that its client speaks.
     let shape = document.errors.as_ref().map(|it| it.shape).unwrap_or_default();
-    // What is free is held by nothing.
-    let held = (!is_free).then(|| {
+    let shape = model.0.is_empty().then_some(shape);
+    // What is free is charged by nothing. The tokens that it may come to are only held: of several
+    // routes, the most.
+    let charged = (!is_free).then(|| {
         let stream = ask_usage.then_some(&document.stream);
-        let hold = document.hold.as_ref();
-        let tokens = hold.map(|it| (&it.input, &it.output, &it.times));
-        (tokens, units.as_ref().or(hold.map(|it| &it.units)), stream)
+        (units.as_ref().or(document.hold.as_ref().map(|it| &it.units)), stream)
     });
     // Who names nothing means this vendor alone.
     let name = names_nothing.then_some(&document.name);
     format!(
         "{model:?} {model_prefix:?} {model_suffix:?} {price:?} {task:?} {list:?} {uses:?} \
-         {makes:?} {collection:?} {once:?} {session:?} {refused:?} {shape:?} {held:?} \
+         {makes:?} {collection:?} {once:?} {session:?} {refused:?} {shape:?} {charged:?} \
          {name:?} {:?}",
         document.resources
     )

@@ -112,8 +112,8 @@ pub struct RequestReading {
     pub times: i64,
     /// What it asks for in units.
     pub units: Meters,
-    /// A count of them that is none, as it is written.
-    pub bad_unit: Option<(Meter, String)>,
+    /// Counts of them that are none, as they are written, and those of which the request has two.
+    pub bad_units: Vec<(Meter, String)>,
     /// It asks for a stream.
     pub stream: bool,
     /// It asks for work that continues without it: made twice, the work would be done twice.
@@ -162,7 +162,11 @@ impl ProtocolRoute {
         walker.finish(program);
         let whole = body[used..].iter().all(u8::is_ascii_whitespace);
         let found = &walker.found;
-        let count = |what| found.texts(program, what).find_map(|it| count::read(it.as_bytes()));
+        // Of several places that bound the same, which one its vendor reads is not known here.
+        let largest = |what| {
+            let counts = found.texts(program, what).filter_map(|it| count::read(it.as_bytes()));
+            counts.map(|count| count.whole).max()
+        };
         let stand_in = |sources: &[ValueSource], what: TextRole| {
             let mut found = found.texts(program, what).map(str::to_owned);
             sources.iter().find_map(|source| source.read(&mut found, captures, query))
@@ -177,15 +181,12 @@ impl ProtocolRoute {
             input_tokens: found.text.tokens(),
             // Of a batch only the sum of its requests: a member beside them bounds nothing.
             output_limit: match self.has_models() {
-                true => self.request.allowed.clone().find_map(|slot| found.number(slot)),
-                false => count(TextRole::Allowed).map(|count| count.whole),
+                true => self.request.allowed.clone().filter_map(|slot| found.number(slot)).max(),
+                false => largest(TextRole::Allowed),
             },
-            times: count(TextRole::Times).map_or(1, |count| count.whole.max(1)),
+            times: largest(TextRole::Times).map_or(1, |count| count.max(1)),
             units: read_units(units, found),
-            bad_unit: found.bad.as_ref().and_then(|bad| {
-                let slot = program.slots.get(usize::from(bad.slot))?;
-                Some((slot.meter, bad.text.clone()))
-            }),
+            bad_units: bad_units(program, units, found),
             once: found.texts(program, TextRole::Once).any(|it| it != "false"),
             stream: found.texts(program, TextRole::Stream).any(|it| it == "true"),
             well_formed: whole && walker.is_done() && walker.is_object(),
@@ -203,12 +204,6 @@ impl ProtocolRoute {
     pub fn counts(&self, unit: Meter) -> bool {
         let mut slots = self.rules.usage.slots.iter();
         slots.any(|(meter, slots)| *meter == unit && !slots.is_empty())
-    }
-
-    /// The units that are known of its calls, from the request or from the reply.
-    pub fn known_units(&self) -> impl Iterator<Item = Meter> {
-        let units = Meter::ALL.into_iter().filter(|meter| !meter.is_tokens());
-        units.filter(|unit| self.says_before(*unit) || self.counts(*unit))
     }
 
     /// Whether a JSON body may name something that was made before. Most bodies can't, and need
@@ -285,6 +280,26 @@ fn read_units(units: &UnitSlots, found: &DocumentValues) -> Meters {
     let counted =
         units.iter().filter_map(|(meter, slots, usual)| Some((*meter, read(slots).or(*usual)?)));
     counted.collect()
+}
+
+/// Units whose count can't be billed: what is written is none, or two places of the same unit have
+/// two, of which one vendor reads this and another that.
+fn bad_units(
+    program: &PointerProgram,
+    units: &UnitSlots,
+    found: &DocumentValues,
+) -> Vec<(Meter, String)> {
+    let bad = found.bad.as_ref().and_then(|bad| {
+        let slot = program.slots.get(usize::from(bad.slot))?;
+        Some((slot.meter, bad.text.clone()))
+    });
+    let differing = units.iter().filter_map(|(meter, slots, _)| {
+        let mut counts = slots.clone().filter_map(|slot| found.number(slot)).filter(|it| *it > 0);
+        let first = counts.next()?;
+        let other = counts.find(|count| *count != first)?;
+        Some((*meter, format!("{first} / {other}")))
+    });
+    bad.into_iter().chain(differing).collect()
 }
 
 /// The first value of a query's parameter, decoded.

@@ -3,6 +3,7 @@
 
 use crate::inlet::Inlet;
 use crate::request_body::{bad_form, kind, plain};
+use crate::spoken::PricedRoute;
 use crate::{HoldMode, Relay, faults};
 use bytes::Bytes;
 use domain::{Fault, FrozenPrice, Meter, Meters, ModelName, Schedule};
@@ -37,7 +38,7 @@ pub(crate) struct PricedRequest<'a> {
     pub relay: &'a Relay,
     pub model: &'a ModelName,
     /// The calls that it may be, in the protocols of its channels.
-    pub routes: &'a [Arc<ProtocolRoute>],
+    pub routes: &'a [PricedRoute],
     pub headers: &'a HeaderMap,
     /// The body, where it was decompressed already.
     pub plain: Option<&'a Bytes>,
@@ -47,7 +48,7 @@ pub(crate) struct PricedRequest<'a> {
 }
 
 /// Whether the price, or the hold, depends on the request.
-pub(crate) fn reads_request(price: &FrozenPrice, routes: &[Arc<ProtocolRoute>]) -> bool {
+pub(crate) fn reads_request(price: &FrozenPrice, routes: &[PricedRoute]) -> bool {
     let has_members = |it: &Arc<Schedule>| it.request_members().next().is_some();
     price.schedule.as_ref().is_some_and(has_members) || price.is_by_use() && !routes.is_empty()
 }
@@ -93,7 +94,8 @@ impl PricedRequest<'_> {
         let mut all = Asked::default();
         let (mut units, mut could_say) = (Meters::default(), Meters::default());
         let mut output: Option<i64> = None;
-        for route in self.routes {
+        for priced_route in self.routes {
+            let route = &priced_route.route;
             let read = route.read_request(&PathCaptures::default(), "", json);
             if read.ambiguous {
                 return Err(faults::body_ambiguous());
@@ -104,12 +106,12 @@ impl PricedRequest<'_> {
                 could_say.set(meter, 1);
             }
             if let Some(schedule) = schedule {
-                check_counted(route, &read, schedule)?;
+                check_counted(priced_route, &read, schedule)?;
                 for (unit, _) in schedule.units() {
                     check_form(route, *unit, json)?;
                 }
                 if is_of_units {
-                    check_known(route, schedule)?;
+                    check_known(priced_route, schedule)?;
                 }
             }
             if read.stream && leaves_usage_out(route, json) {
@@ -176,23 +178,25 @@ fn leaves_usage_out(route: &ProtocolRoute, json: &[u8]) -> bool {
 
 /// Refuses a request with a count of something that has a price, and that is no count.
 fn check_units(read: &RequestReading, priced: impl Fn(Meter) -> bool) -> Result<(), Fault> {
-    match &read.bad_unit {
-        Some((meter, text)) if priced(*meter) => {
+    match read.bad_units.iter().find(|(meter, _)| priced(*meter)) {
+        Some((meter, text)) => {
             Err(faults::invalid(format!("{meter} 无效: {text}"), format!("{meter} is {text}")))
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
 /// Refuses a request that leaves a count of something that has a price to its vendor, where neither
-/// the protocol knows what the vendor takes then, nor a reply says what it was.
+/// the protocol knows what the vendor takes then, nor the replies of all its channels say what it
+/// was.
 fn check_counted(
-    route: &ProtocolRoute,
+    priced: &PricedRoute,
     read: &RequestReading,
     schedule: &Schedule,
 ) -> Result<(), Fault> {
+    let route = &priced.route;
     let is_unsaid = |unit: &Meter| {
-        route.says_before(*unit) && read.units.get(*unit).is_none() && !route.counts(*unit)
+        route.says_before(*unit) && read.units.get(*unit).is_none() && !priced.counts(*unit)
     };
     match schedule.units().iter().map(|(unit, _)| *unit).find(is_unsaid) {
         None => Ok(()),
@@ -206,7 +210,7 @@ fn check_counted(
 
 /// Refuses a call that is priced by units alone, none of which is known of it: neither its request
 /// nor its reply says how many.
-fn check_known(route: &ProtocolRoute, schedule: &Schedule) -> Result<(), Fault> {
+fn check_known(route: &PricedRoute, schedule: &Schedule) -> Result<(), Fault> {
     let is_priced = |unit: &Meter| schedule.units().iter().any(|(priced, _)| priced == unit);
     if route.known_units().any(|unit| is_priced(&unit)) {
         return Ok(());

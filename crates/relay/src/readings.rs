@@ -38,10 +38,11 @@ enum Fit {
     Named,
 }
 
-/// The path, by the reading that a call of it fits best; of several, by the first.
+/// The path, by the reading that a call of it fits best; of several, by that of the channel with
+/// the highest priority, then by the first.
 pub(crate) async fn chosen(call: &SharedCall<'_>, api: ApiPath) -> Result<ApiPath, Fault> {
     let catalog = call.relay.live.catalog.load_full();
-    let mut best: Option<(Fit, &Spoken)> = None;
+    let mut best: Option<((Fit, i64), &Spoken)> = None;
     for spoken in api.readings().filter(|it| it.list().is_none() && !it.is_about_task()) {
         let fit = call.fit(&catalog, (&api, spoken)).await?;
         if best.is_none_or(|(known, _)| fit > known) {
@@ -56,38 +57,40 @@ pub(crate) async fn chosen(call: &SharedCall<'_>, api: ApiPath) -> Result<ApiPat
 }
 
 impl SharedCall<'_> {
+    /// How well the call fits a reading, and the priority of the best channel for it.
     async fn fit(
         &self,
         catalog: &Catalog,
         (api, spoken): (&ApiPath, &Spoken),
-    ) -> Result<Fit, Fault> {
+    ) -> Result<(Fit, i64), Fault> {
+        let (nothing, named) = ((Fit::Nothing, 0), (Fit::Named, 0));
         let reads = |channel: &store::Channel| spoken.is_read_by(channel, self.method, api.path());
         let has_it = |id: ChannelId| catalog.channel(id).is_some_and(|channel| reads(channel));
         let group = group_of(&self.caller.identity);
         if spoken.names_nothing() {
             let is_open = |it: &store::Channel| it.is_enabled() && it.is_offered_to(group);
             let served = catalog.channels().iter().any(|it| is_open(it) && reads(it));
-            return Ok(if served { Fit::Served } else { Fit::Nothing });
+            return Ok(if served { (Fit::Served, 0) } else { nothing });
         }
         // What a submission builds on says where it is made.
         if let Ok(Some(source)) = vendor_tasks::source(self.relay, self.caller, spoken).await {
-            return Ok(if has_it(source.channel_id) { Fit::Named } else { Fit::Nothing });
+            return Ok(if has_it(source.channel_id) { named } else { nothing });
         }
         if spoken.names_no_model() {
             let Ok(ids) = resource_ids(spoken, self.query, self.body) else {
-                return Ok(Fit::Nothing);
+                return Ok(nothing);
             };
             let owned = resources::owned(self.relay, self.caller, &ids).await.ok().flatten();
             let found = owned.is_some_and(|owned| has_it(owned.channel_id));
-            return Ok(if found { Fit::Named } else { Fit::Nothing });
+            return Ok(if found { named } else { nothing });
         }
-        let Some((model, is_named)) = self.model(spoken) else { return Ok(Fit::Nothing) };
-        let served = catalog.candidates(group, model.as_str()).iter().any(|it| reads(it));
+        let Some((model, is_named)) = self.model(spoken) else { return Ok(nothing) };
+        let served = catalog.candidates(group, model.as_str()).iter().find(|it| reads(it));
         Ok(match (served, is_named) {
-            (true, true) => Fit::Named,
-            (true, false) => Fit::Served,
-            (false, _) if catalog.model_exists(model.as_str()) => Fit::Model,
-            (false, _) => Fit::Nothing,
+            (Some(channel), true) => (Fit::Named, channel.priority),
+            (Some(channel), false) => (Fit::Served, channel.priority),
+            (None, _) if catalog.model_exists(model.as_str()) => (Fit::Model, 0),
+            (None, _) => nothing,
         })
     }
 

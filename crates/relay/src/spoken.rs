@@ -1,7 +1,7 @@
 //! Which API a call speaks: the route of a protocol that its path fits, and where its model is.
 
 use crate::call::pass_path;
-use domain::ModelName;
+use domain::{Meter, ModelName};
 use egress::CUSTOM_PASS;
 use http::Method;
 use protocol::{
@@ -248,22 +248,54 @@ pub(crate) fn route_of(
     protocol.route(method.as_str(), path).map(|found| Arc::clone(found.route))
 }
 
+/// A route by which a call is read for its price.
+pub(crate) struct PricedRoute {
+    pub route: Arc<ProtocolRoute>,
+    /// Those by which its channels' replies are read; none: a reply may be read by none.
+    readers: Vec<Arc<ProtocolRoute>>,
+}
+
+impl PricedRoute {
+    /// Whether the reply counts a unit, whichever channel it comes from.
+    pub(crate) fn counts(&self, unit: Meter) -> bool {
+        !self.readers.is_empty() && self.readers.iter().all(|reader| reader.counts(unit))
+    }
+
+    /// The units that are known of the call, from the request or from the reply.
+    pub(crate) fn known_units(&self) -> impl Iterator<Item = Meter> {
+        let units = Meter::ALL.into_iter().filter(|meter| !meter.is_tokens());
+        units.filter(|unit| self.route.says_before(*unit) || self.counts(*unit))
+    }
+}
+
 /// The routes by which a call is read for its price: that of the API that it speaks, or, under
 /// `/pass`, those of its channels. A call of CustomPass says nothing that is known here.
 pub(crate) fn priced_routes(
     candidates: &[Arc<Channel>],
-    spoken: Option<&Spoken>,
-    (method, model): (&Method, &ModelName),
-) -> Vec<Arc<ProtocolRoute>> {
-    if let Some(spoken) = spoken {
-        return vec![Arc::clone(&spoken.route)];
+    (spoken, path): (Option<&Spoken>, &str),
+    method: &Method,
+) -> Vec<PricedRoute> {
+    let read = candidates.iter().filter(|channel| spoken.is_some() || !is_custom_pass(channel));
+    let read: Vec<_> = read.map(|channel| route_of(channel, method, path)).collect();
+    let own = distinct(read.iter().flatten());
+    let Some(spoken) = spoken else {
+        let alone = |route: Arc<_>| PricedRoute { readers: vec![Arc::clone(&route)], route };
+        return own.into_iter().map(alone).collect();
+    };
+    // All read the request alike, but for what they hold.
+    let routes = distinct([&spoken.route].into_iter().chain(&own));
+    let readers = if read.iter().any(Option::is_none) { Vec::new() } else { own };
+    routes.into_iter().map(|route| PricedRoute { route, readers: readers.clone() }).collect()
+}
+
+fn distinct<'a>(routes: impl Iterator<Item = &'a Arc<ProtocolRoute>>) -> Vec<Arc<ProtocolRoute>> {
+    let mut distinct: Vec<Arc<ProtocolRoute>> = Vec::new();
+    for route in routes {
+        if !distinct.iter().any(|known| Arc::ptr_eq(known, route)) {
+            distinct.push(Arc::clone(route));
+        }
     }
-    let mut routes: Vec<Arc<ProtocolRoute>> = Vec::new();
-    for channel in candidates.iter().filter(|channel| !is_custom_pass(channel)) {
-        let found = route_of(channel, method, &pass_path(model));
-        routes.extend(found.filter(|new| !routes.iter().any(|route| Arc::ptr_eq(route, new))));
-    }
-    routes
+    distinct
 }
 
 /// The route by which a channel takes a call as the submission of a task; none: it does not, or it

@@ -16,13 +16,18 @@ fn reply(id: &str) -> Reply {
 
 /// A channel to an upstream of its own, which tells it from others.
 async fn channel(world: &World, protocol: &str, models: &[&str]) -> Upstream {
+    preferred(world, (protocol, 0), models).await
+}
+
+/// The same, with a priority.
+async fn preferred(world: &World, (protocol, priority): (&str, i64), models: &[&str]) -> Upstream {
     let upstream = Upstream::start().await;
     let name = protocol.to_owned();
     upstream.otherwise_handle(move |request| match request.method.as_str() {
         "GET" => reply(request.path().rsplit('/').next().unwrap()),
         _ => reply(&format!("{name}-{}", request.index)),
     });
-    let extra = json!({"protocol": protocol, "key": "up-key"});
+    let extra = json!({"protocol": protocol, "key": "up-key", "priority": priority});
     world.admin().channel_to(&upstream, models, extra).await;
     upstream
 }
@@ -36,6 +41,16 @@ async fn settled(world: &World) {
     })
     .await;
 }
+
+/// OpenAI's, at an upstream that counts other members as text.
+const OTHER_HOLD: &str = r#"
+name = "other-hold"
+base = "openai"
+title = { zh = "其他", en = "Other" }
+
+[hold]
+input = ["/messages", "/context"]
+"#;
 
 const IMAGES: &str = "/v1/images/generations";
 
@@ -109,6 +124,32 @@ on_both_databases! {
             let paid = world.server.post(path, &ann.key, &json!({"a": 1})).await.expect(200);
             assert_eq!(quota(&paid).as_deref(), Some("7"), "{path}");
         }
+        world.close().await;
+    }
+
+    async fn priorities_hold_across_the_apis_that_have_a_path(db: TestDb) {
+        let world = World::open(db).await;
+        let openai = preferred(&world, ("openai", 0), &["rr", "held"]).await;
+        let cohere = preferred(&world, ("cohere", 10), &["rr"]).await;
+        let other = OTHER_HOLD.to_owned();
+        world.admin().post("/api/protocol", &json!({"document": other})).await;
+        let own = preferred(&world, ("other-hold", 10), &["held"]).await;
+        for model in ["rr", "held"] {
+            world.admin().price(model, fixed(3)).await;
+        }
+        let ann = world.payer(10_000).await;
+        let rerank = json!({"model": "rr", "query": "x", "documents": ["y"]});
+        let chat = json!({"model": "held", "messages": []});
+        for (path, body, upstream) in
+            [("/v1/rerank", &rerank, &cohere), ("/v1/chat/completions", &chat, &own)]
+        {
+            world.server.post(path, &ann.key, body).await.expect(200);
+            assert_eq!((upstream.count(), openai.count()), (1, 0), "{path}");
+        }
+        // Who differs in what is held alone stands in for the other.
+        own.on("/v1/chat/completions", Reply::text("busy").status(429));
+        world.server.post("/v1/chat/completions", &ann.key, &chat).await.expect(200);
+        assert_eq!((own.count(), openai.count()), (2, 1));
         world.close().await;
     }
 

@@ -228,6 +228,78 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn units_are_known_by_the_document_that_reads_the_reply(db: TestDb) {
+        let world = World::open(db).await;
+        for (name, usage) in [("credits", "images = [\"/credits\"]"), ("mute", "")] {
+            let document = format!(
+                "name = \"{name}\"\nbase = \"openai\"\n\
+                 title = {{ zh = \"{name}\", en = \"{name}\" }}\n[usage.meters]\n{usage}\n"
+            );
+            world.admin().post("/api/protocol", &json!({"document": document})).await;
+        }
+        let price = json!({"units": {"images": 5}});
+        sell(&world, ("credits", "counted"), &price).await;
+        sell(&world, ("mute", "uncounted"), &price).await;
+        let chat = "/v1/chat/completions";
+        let reply = json!({"choices": [{"message": {"content": "a"}}], "credits": 3});
+        world.upstream.on(chat, Reply::json(&reply));
+        let ann = world.payer(100).await;
+        let body = |model: &str| json!({"model": model, "messages": []});
+
+        let paid = world.server.post(chat, &ann.key, &body("counted")).await.expect(200);
+        assert_eq!(paid.header("X-Newapi-Quota").as_deref(), Some("15"));
+        refused(&world, &ann, (chat, body("uncounted"))).await;
+        world.close().await;
+    }
+
+    async fn a_unit_that_is_said_twice_is_one_count_or_refused(db: TestDb) {
+        let world = World::open(db).await;
+        sell(&world, ("http", "film"), &json!({"units": {"seconds": 1}})).await;
+        world.upstream.on("/film", Reply::json(&json!({"ok": true})));
+        let ann = world.payer(10_000).await;
+        for two in [(1, 600), (600, 1)] {
+            let body = json!({"seconds": two.0, "duration": two.1});
+            let why = refused(&world, &ann, ("/pass/film", body)).await;
+            assert!(why.contains("seconds"), "{why}");
+        }
+        let one = json!({"seconds": 8, "duration": "8s"});
+        world.server.post("/pass/film", &ann.key, &one).await.expect(200);
+        assert_eq!(world.money(&ann).await.used, 8);
+        world.close().await;
+    }
+
+    async fn work_that_needs_more_words_first_is_paid_once_it_is_made(db: TestDb) {
+        let world = World::with(db, &[NEVER]).await;
+        let (ann, bob) = (world.payer(100).await, world.payer(100).await);
+        for model in ["action", "modal"] {
+            sell(&world, ("midjourney", model), &fixed(40)).await;
+        }
+        let asks = json!({"code": 21, "description": "Waiting for window confirm", "result": "7",
+            "properties": {"remix": true}});
+        world.upstream.on("/mj/submit/action", Reply::json(&asks));
+        let made = json!({"code": 1, "description": "ok", "result": "7"});
+        world.upstream.on("/mj/submit/modal", Reply::json(&made));
+        let zoom = json!({"customId": "MJ::CustomZoom::1"});
+        let said = json!({"taskId": "7", "prompt": "a cat --zoom 2"});
+
+        // Nothing is anybody's before its vendor has named it.
+        world.server.post("/pass/mj/submit/modal", &ann.key, &said).await.expect(404);
+        let answer = world.server.post("/pass/mj/submit/action", &ann.key, &zoom).await.expect(200);
+        assert_eq!(answer.json(), asks);
+        world.wait_for_money(&ann, 100, 0).await;
+
+        world.server.post("/pass/mj/submit/modal", &bob.key, &said).await.expect(404);
+        world.server.post("/pass/mj/submit/modal", &ann.key, &said).await.expect(200);
+        let done = json!([{"id": "7", "status": "SUCCESS", "imageUrl": "https://x/i.png"}]);
+        world.upstream.on("/mj/task/list-by-condition", Reply::json(&done));
+        polled(&world, "completed").await;
+        let seen = world.server.call("GET", "/pass/mj/task/7/fetch").key(&ann.key).send();
+        let seen = seen.await.expect(200);
+        assert!(seen.text().contains("i.png"), "{}", seen.text());
+        world.wait_for_money(&ann, 60, 40).await;
+        world.close().await;
+    }
+
     async fn work_that_is_there_already_is_not_paid_again(db: TestDb) {
         let world = World::with(db, &[NEVER]).await;
         let ann = world.payer(100).await;

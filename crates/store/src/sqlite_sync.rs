@@ -6,6 +6,7 @@
 //! yet; after a loss of power they find the log up to some commit, never one without those before.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,6 +55,8 @@ impl LogSync {
         let commits = self.last_commit();
         if let Err(error) = synced.sync(&self.path) {
             error!(target: "custompass", event = "log_sync_failed", %error);
+            // The log's own writer may not come to it any more.
+            let _ = writeln!(std::io::stderr(), "newapi: log_sync_failed error=\"{error}\"");
             std::process::abort();
         }
         synced.commits = commits;

@@ -94,6 +94,7 @@ mod setup_rules;
 mod shared_paths;
 mod shutdown;
 mod slow_clients;
+mod slow_disk;
 mod spending;
 mod spoken;
 mod stale;

@@ -15,9 +15,11 @@ pub(crate) fn reading_of(document: &Document, section: &RouteSection) -> Box<str
     let shared = document.refuse.as_deref().unwrap_or_default();
     let refused: Vec<_> =
         refuse.iter().chain(shared.iter().filter(|it| it.free || !is_free)).map(said).collect();
-    // A call without a model is of the API that its client speaks.
+    // A call that may name no model is of the API that its client speaks.
     let shape = document.errors.as_ref().map(|it| it.shape).unwrap_or_default();
-    let shape = model.0.is_empty().then_some(shape);
+    let names = |source: &String| source == "path" || source.starts_with("body:");
+    let names_model = !model.0.is_empty() && model.0.iter().all(names);
+    let shape = (!names_model).then_some(shape);
     // What is free is charged by nothing. The tokens that it may come to are only held: of several
     // routes, the most.
     let charged = (!is_free).then(|| {

@@ -170,6 +170,9 @@ fn routes_that_read_a_request_alike() {
         ("[hold.units]\nimages = \"/pieces\"\n", "/v1/chat/completions", false),
         ("[hold.units]\nimages = \"/pieces\"\n", "/v1/files", true),
         ("[errors]\nshape = \"plain\"\n", "/v1/files", false),
+        // Which model is meant says which channels may be called, whatever its client speaks.
+        ("[errors]\nshape = \"plain\"\n", "/v1/chat/completions", true),
+        ("[hold]\ninput = \"/text\"\n", "/v1/chat/completions", true),
         (
             "[[refuse]]\nat = \"/gold\"\nwhy = { zh = \"x\", en = \"x\" }\n",
             "/v1/chat/completions",

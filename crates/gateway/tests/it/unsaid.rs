@@ -4,7 +4,7 @@
 use crate::vendor_tasks::{NEVER, Vendor, polled};
 use crate::world::{Payer, World, by_use, fixed};
 use serde_json::Value;
-use testkit::{Answer, Reply, TestDb, json, on_both_databases};
+use testkit::{Answer, Reply, Signal, TestDb, eventually, json, on_both_databases};
 
 const SPOKEN: &str = "/v1/audio/transcriptions";
 const TEXT: &str = "/api/v1/services/aigc/text-generation/generation";
@@ -271,8 +271,10 @@ on_both_databases! {
     async fn work_that_needs_more_words_first_is_paid_once_it_is_made(db: TestDb) {
         let world = World::with(db, &[NEVER]).await;
         let (ann, bob) = (world.payer(100).await, world.payer(100).await);
+        let extra = json!({"protocol": "midjourney", "key": "up-key"});
+        world.channel(&["action", "modal"], extra).await;
         for model in ["action", "modal"] {
-            sell(&world, ("midjourney", model), &fixed(40)).await;
+            world.admin().price(model, fixed(40)).await;
         }
         let asks = json!({"code": 21, "description": "Waiting for window confirm", "result": "7",
             "properties": {"remix": true}});
@@ -292,7 +294,13 @@ on_both_databases! {
         world.server.post("/pass/mj/submit/modal", &ann.key, &said).await.expect(200);
         let done = json!([{"id": "7", "status": "SUCCESS", "imageUrl": "https://x/i.png"}]);
         world.upstream.on("/mj/task/list-by-condition", Reply::json(&done));
-        polled(&world, "completed").await;
+        world.upstream.on("/mj/task/7/fetch", Reply::json(&done[0]));
+        eventually("the task to be charged", || async {
+            world.server.signal(Signal::USR1);
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            (world.money(&ann).await.used == 40).then_some(())
+        })
+        .await;
         let seen = world.server.call("GET", "/pass/mj/task/7/fetch").key(&ann.key).send();
         let seen = seen.await.expect(200);
         assert!(seen.text().contains("i.png"), "{}", seen.text());

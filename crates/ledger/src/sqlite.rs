@@ -1,5 +1,4 @@
-//! The lane on SQLite: one batch after the other on the store's writer, one commit each. While a
-//! batch waits for the disk the next one is decided, on rows that the first has left.
+//! The lane on SQLite: one batch after the other on the store's writer thread, one commit each.
 
 mod batch;
 
@@ -16,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use store::{Db, OnceDurable, StoreError};
+use store::{Db, StoreError};
 
 /// The queue of the writer.
 #[derive(Clone)]
@@ -43,13 +42,6 @@ struct Writer {
 struct State {
     data_version: i64,
     total_changes: u64,
-}
-
-/// A batch that is committed, and answered once that is durable.
-struct Committed {
-    batch: Vec<QueuedOp>,
-    verdicts: Verdicts,
-    started: Instant,
 }
 
 /// Runs the queued batches in turn, even when one panics.
@@ -119,33 +111,21 @@ impl SqliteQueue {
         }
     }
 
-    /// Runs one batch on the writer, and queues again for the next, behind other jobs of the
-    /// writer. Its operations are answered once it is durable.
-    fn run(&self, connection: &Connection, lanes: &Arc<Lanes>) -> OnceDurable {
+    /// Runs one batch on the writer thread, and queues again for the next, behind other jobs of the
+    /// writer.
+    fn run(&self, connection: &Connection, lanes: &Arc<Lanes>) {
         let _next = NextBatch(self, lanes);
         let batch: Vec<QueuedOp> = {
             let mut waiting = self.waiting();
             let size = waiting.len().min(lanes.batch_max());
             waiting.drain(..size).collect()
         };
-        let committed = self.run_batch(connection, lanes, lanes.drop_unwanted(batch));
-        let lanes = lanes.clone();
-        Box::new(move || {
-            for Committed { batch, verdicts, started } in committed {
-                lanes.metrics.committed(batch.len(), started.elapsed());
-                lanes.answer_batch(batch, verdicts);
-            }
-        })
+        self.run_batch(connection, lanes, lanes.drop_unwanted(batch));
     }
 
-    fn run_batch(
-        &self,
-        connection: &Connection,
-        lanes: &Arc<Lanes>,
-        batch: Vec<QueuedOp>,
-    ) -> Vec<Committed> {
+    fn run_batch(&self, connection: &Connection, lanes: &Arc<Lanes>, batch: Vec<QueuedOp>) {
         if batch.is_empty() {
-            return Vec::new();
+            return;
         }
         let ops: Vec<&Op> = batch.iter().map(|queued| &queued.op).collect();
         let started = Instant::now();
@@ -156,29 +136,30 @@ impl SqliteQueue {
         let outcome = writer.commit(&open, lanes, &ops);
         drop(writer);
         match outcome {
-            Ok(verdicts) => vec![Committed { batch, verdicts, started }],
+            Ok(verdicts) => {
+                lanes.metrics.committed(batch.len(), started.elapsed());
+                lanes.answer_batch(batch, verdicts);
+            }
             Err(error) if batch.len() == 1 => {
                 let error = StoreError::from(error);
                 for mut queued in batch {
                     queued.lock_first = true;
                     lanes.retry_or_fail(queued, &error);
                 }
-                Vec::new()
             }
             // One failing operation never fails its neighbours.
-            Err(_) => batch
-                .into_iter()
-                .flat_map(|mut queued| {
+            Err(_) => {
+                for mut queued in batch {
                     queued.lock_first = true;
-                    self.run_batch(connection, lanes, vec![queued])
-                })
-                .collect(),
+                    self.run_batch(connection, lanes, vec![queued]);
+                }
+            }
         }
     }
 }
 
 impl Writer {
-    /// Runs a batch. Either all that was decided is committed, or nothing is.
+    /// Runs a batch. Either all that was decided is durable, or nothing is.
     fn commit(
         &mut self,
         batch: &Batch<'_>,

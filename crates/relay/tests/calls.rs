@@ -502,11 +502,8 @@ async fn a_reply_that_cannot_be_settled_in_time_is_cut_and_still_charged() {
     relay.upstream.on("/fixed", stream);
     let mut answer = relay.post("fixed").stream().await;
     answer.read_until("\"a\":1").await;
-    let busy: store::SqliteJob = Box::new(|_| {
-        std::thread::sleep(Duration::from_millis(500));
-        Box::new(|| ())
-    });
-    relay.db.sqlite().unwrap().post(busy).unwrap();
+    let busy = |_: &mut _| std::thread::sleep(Duration::from_millis(500));
+    relay.db.sqlite().unwrap().post(Box::new(busy)).unwrap();
     gate.open();
     let mut seen = String::new();
     let ended = loop {

@@ -32,7 +32,6 @@ mod sealed_proxy;
 mod sqlite;
 mod sqlite_checkpoint;
 mod sqlite_copy;
-mod sqlite_sync;
 pub mod sums;
 pub mod tasks;
 mod tls;
@@ -56,6 +55,6 @@ pub use seal::{
     WEBHOOK_SECRET, WEBHOOK_URL, key_hash, key_hint, verify_secret,
 };
 pub use sealed_proxy::{open_proxy, seal_proxy};
-pub use sqlite::{OnceDurable, SqliteJob, SqliteWriter};
+pub use sqlite::{SqliteJob, SqliteWriter};
 pub use sqlite_copy::{Contents, copy_sqlite, inspect_sqlite, replace_sqlite};
 pub use value::Value;

@@ -1,13 +1,9 @@
-//! SQLite: one connection that writes, one reader for queries that calls wait for, two readers for
+//! SQLite: one writer thread, one reader for queries that calls wait for, two readers for
 //! everything else, and two for reports.
-//!
-//! Two threads share the connection that writes, in turn: while one waits until the disk has what
-//! it has committed, the other runs the next job. Neither hands its work to the other.
 
 use crate::db::Statement;
 use crate::long_reader::LONG_READ_LIMIT;
 use crate::sqlite_checkpoint::{Checkpointer, WalWatch, lengthen_log};
-use crate::sqlite_sync::LogSync;
 use crate::{Row, StoreError, Value};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::borrow::Cow;
@@ -25,8 +21,6 @@ use tracing::{error, warn};
 pub(crate) const FILE: &str = "newapi.db";
 const LOCK_FILE: &str = "newapi.lock";
 const READERS: usize = 2;
-/// One that writes, and one that waits for the disk.
-const WRITER_THREADS: usize = 2;
 /// Capacity of a thread's queue.
 const QUEUE_MAX: usize = 4096;
 /// How long to wait for a write of another process.
@@ -39,19 +33,15 @@ const STACK_BYTES: usize = 1024 * 1024;
 const WRITER_CACHE_KIB: i32 = 4096;
 const READER_CACHE_KIB: i32 = 1024;
 
-/// A job for the writer, with its connection. What it returns is called once everything that it
-/// has committed is on disk.
-pub type SqliteJob = Box<dyn FnOnce(&mut Connection) -> OnceDurable + Send>;
-
-/// Reports what a job has done.
-pub type OnceDurable = Box<dyn FnOnce() + Send>;
+/// A job for the writer thread, with its connection.
+pub type SqliteJob = Box<dyn FnOnce(&mut Connection) + Send>;
 
 enum Message {
     Job(SqliteJob),
     Stop,
 }
 
-/// The one writer. Jobs run in the order they were posted, one at a time.
+/// The one writer thread. Jobs run in the order they were posted, one at a time.
 #[derive(Clone)]
 pub struct SqliteWriter {
     jobs: SyncSender<Message>,
@@ -66,8 +56,7 @@ impl SqliteWriter {
         send(&self.jobs, Message::Job(job))
     }
 
-    /// Runs `f` on the connection that writes, and returns its result once that is on disk. It runs
-    /// even if the caller stops waiting.
+    /// Runs `f` on the writer thread. It runs even if the caller stops waiting.
     ///
     /// # Errors
     /// As [`Self::post`]; [`StoreError::Other`] when `f` panicked.
@@ -76,10 +65,7 @@ impl SqliteWriter {
         f: impl FnOnce(&mut Connection) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        self.post(Box::new(move |conn| {
-            let result = f(conn);
-            Box::new(move || drop(answer.send(result)))
-        }))?;
+        self.post(Box::new(move |conn| drop(answer.send(f(conn)))))?;
         answered.await.map_err(|_| StoreError::Other("the writing job did not end".to_owned()))
     }
 }
@@ -117,24 +103,18 @@ impl Sqlite {
     /// Opens the file in `dir`, or creates it. Blocks for as long as the disk takes.
     pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
         let path = make_file(dir)?;
-        let mut conn = connect(&path, WRITER_CACHE_KIB)?;
-        conn.set_prepared_statement_cache_capacity(128);
-        // A commit leaves the disk to `LogSync`, which waits for it without the connection.
-        conn.pragma_update(None, "synchronous", "NORMAL")?;
-        let watch = WalWatch::new(&mut conn)?;
-        let log = LogSync::new(&path, watch.commits());
+        let mut writing = connect(&path, WRITER_CACHE_KIB)?;
+        writing.set_prepared_statement_cache_capacity(128);
+        let watch = WalWatch::new(&mut writing)?;
         let checkpointer = Checkpointer::start(connect(&path, READER_CACHE_KIB)?)?;
         let (jobs, posted) = sync_channel(QUEUE_MAX);
-        let writing = Writing { conn, posted, watch, checkpointer };
-        let turns = Arc::new((Mutex::new(Some(writing)), log));
         let mut threads = Vec::new();
         let first = start_readers(&path, 1, &mut threads)?;
         let rest = start_readers(&path, READERS, &mut threads)?;
         let searches = start_readers(&path, READERS, &mut threads)?;
-        for _ in 0..WRITER_THREADS {
-            let turns = Arc::clone(&turns);
-            threads.push(spawn("sqlite-writer", move || write_loop(&turns.0, &turns.1))?);
-        }
+        threads.push(spawn("sqlite-writer", move || {
+            write_loop(writing, &posted, watch, &checkpointer);
+        })?);
         Ok(Self {
             writer: SqliteWriter { jobs },
             readers: RwLock::new(Some(Readers { first, rest, searches })),
@@ -157,7 +137,6 @@ impl Sqlite {
                     if let Err(error) = lengthen_log(conn, WRITER_CACHE_KIB) {
                         warn!(%error, "SQLite's log is short; the first commits are slower");
                     }
-                    Box::new(|| ())
                 }))
             }
             Err(TryLockError::WouldBlock) => {
@@ -332,35 +311,15 @@ fn start_readers(
     Ok(readers)
 }
 
-/// What the thread has whose turn it is to write.
-struct Writing {
-    conn: Connection,
-    posted: Receiver<Message>,
-    watch: WalWatch,
-    checkpointer: Checkpointer,
-}
-
-impl Writing {
-    /// Runs the next job. `None`: there will be none.
-    fn run_next(&mut self) -> Option<Option<OnceDurable>> {
-        let Ok(Message::Job(job)) = self.posted.recv() else { return None };
-        let report = guarded(&mut self.conn, job);
-        self.watch.after_job(&self.conn, &self.checkpointer);
-        Some(report)
-    }
-}
-
-fn write_loop(turns: &Mutex<Option<Writing>>, log: &LogSync) {
-    loop {
-        let mut turn = turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(report) = turn.as_mut().and_then(Writing::run_next) else {
-            *turn = None;
-            return;
-        };
-        let commit = log.last_commit();
-        drop(turn);
-        log.wait_for(commit);
-        report.and_then(isolated);
+fn write_loop(
+    mut conn: Connection,
+    posted: &Receiver<Message>,
+    mut watch: WalWatch,
+    checkpointer: &Checkpointer,
+) {
+    while let Ok(Message::Job(job)) = posted.recv() {
+        guarded(&mut conn, job);
+        watch.after_job(&conn, checkpointer);
     }
 }
 
@@ -383,23 +342,15 @@ fn limit_time(conn: &mut Connection, limit: Duration) {
 }
 
 /// Isolates jobs: neither a panic nor an open transaction of one reaches the next.
-fn guarded<T>(conn: &mut Connection, job: impl FnOnce(&mut Connection) -> T) -> Option<T> {
-    let result = isolated(|| job(conn));
+fn guarded(conn: &mut Connection, job: impl FnOnce(&mut Connection)) {
+    if catch_unwind(AssertUnwindSafe(|| job(conn))).is_err() {
+        error!(target: "custompass", event = "database_job_panicked");
+    }
     if !conn.is_autocommit()
         && let Err(error) = conn.execute_batch("ROLLBACK")
     {
         error!(target: "custompass", event = "rollback_failed", %error);
     }
-    result
-}
-
-/// `None` when `f` panicked: the thread lives on.
-fn isolated<T>(f: impl FnOnce() -> T) -> Option<T> {
-    let result = catch_unwind(AssertUnwindSafe(f));
-    if result.is_err() {
-        error!(target: "custompass", event = "database_job_panicked");
-    }
-    result.ok()
 }
 
 /// Runs one statement; returns its rows, and the number of rows affected.

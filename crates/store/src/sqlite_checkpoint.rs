@@ -9,7 +9,7 @@
 use crate::StoreError;
 use rusqlite::Connection;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -98,8 +98,6 @@ pub(crate) fn lengthen_log(writer: &Connection, cache_kib: i32) -> Result<(), ru
 pub(crate) struct WalWatch {
     /// Pages in the log after the last commit, as SQLite reports them.
     pages: Arc<AtomicU32>,
-    /// Commits so far.
-    commits: Arc<AtomicU64>,
     /// Pages at the last wake-up.
     called_at: u32,
     /// Pages from which the log is started again.
@@ -109,19 +107,12 @@ pub(crate) struct WalWatch {
 impl WalWatch {
     pub(crate) fn new(writer: &mut Connection) -> Result<Self, StoreError> {
         let pages = Arc::new(AtomicU32::new(0));
-        let commits = Arc::new(AtomicU64::new(0));
-        let (reported, counted) = (Arc::clone(&pages), Arc::clone(&commits));
+        let reported = Arc::clone(&pages);
         writer.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, in_log| {
             reported.store(u32::try_from(in_log).unwrap_or(0), Ordering::Relaxed);
-            counted.fetch_add(1, Ordering::AcqRel);
             Ok(())
         }))?;
-        Ok(Self { pages, commits, called_at: 0, restart_at: PAGES_MAX })
-    }
-
-    /// The count of commits of this connection.
-    pub(crate) fn commits(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.commits)
+        Ok(Self { pages, called_at: 0, restart_at: PAGES_MAX })
     }
 
     pub(crate) fn after_job(&mut self, writer: &Connection, checkpointer: &Checkpointer) {

@@ -19,7 +19,6 @@ const FLOAT_FILES: &[&str] = &["crates/ledger/src/metrics.rs"];
 /// one, a profile reads the names in the running program, and a build script reads the workspace.
 const FILE_OWNERS: &[&str] = &[
     "crates/store/src/sqlite.rs",
-    "crates/store/src/sqlite_sync.rs",
     "crates/oplog/build.rs",
     "crates/oplog/src/file.rs",
     "crates/profiles/src/code.rs",

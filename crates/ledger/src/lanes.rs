@@ -2,7 +2,7 @@
 //!
 //! Operations that arrive while a commit is in flight form the next batch: no timer, no added delay
 //! when idle. PostgreSQL has a few lanes by user, each a job that owns its connection; SQLite has
-//! one, run by the store's writer. A request only ever waits on a channel: it may be dropped
+//! one, run by the store's writer thread. A request only ever waits on a channel: it may be dropped
 //! at any moment without leaving a transaction open.
 
 use crate::book::OpRefusal;

@@ -322,7 +322,7 @@ impl Db {
         self.read_first("SELECT 1", &[]).await.map(drop)
     }
 
-    /// The writer, on SQLite.
+    /// The writer thread, on SQLite.
     #[must_use]
     pub fn sqlite(&self) -> Option<&SqliteWriter> {
         match &*self.0 {

@@ -505,7 +505,7 @@ mod tests {
         breaker.failed_users = FailedUsers::Many;
         assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
         assert_eq!(breaker.enter(26_002, BOB), Entry::Refused { for_ms: 1_000 });
-        // Whoever held it lets others go first, for twice as long.
+        // The user who held it lets others go first, for twice as long.
         assert_eq!(breaker.enter(26_003, ANN), Entry::Refused { for_ms: 50_000 });
         assert_eq!(breaker.enter(26_004, BOB), Entry::Probe);
         // It ends late, and says nothing of the one that is under way.

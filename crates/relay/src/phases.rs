@@ -192,8 +192,10 @@ async fn call_model(
     let price = price_of(relay, &catalog, caller, (&model, api_path))?;
     let idempotency_key = idempotency::key_of(&head.headers)?.map(str::to_owned);
     let spoken = api.as_ref().and_then(|(api, _)| api.spoken.as_ref());
-    let path = api_path.map_or_else(|| pass_path(&model).into(), |api| Cow::Borrowed(api.path()));
-    let priced = || priced_routes(candidates, (spoken, &path), &head.method);
+    let priced = || {
+        let path = api_path.map_or_else(|| pass_path(&model).into(), |it| Cow::Borrowed(it.path()));
+        priced_routes(candidates, (spoken, &path), &head.method)
+    };
     let routes = price.as_ref().map(|_| priced()).unwrap_or_default();
     let reads_it = price.as_ref().is_some_and(|price| reads_request(price, &routes));
     let inlet = match body {

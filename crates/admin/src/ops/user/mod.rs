@@ -162,12 +162,7 @@ pub async fn names(
     ids: impl IntoIterator<Item = UserId>,
 ) -> Result<BTreeMap<UserId, String>, AdminError> {
     actor.require_admin()?;
-    let ids: BTreeSet<i64> = ids.into_iter().map(|id| id.0).take(MAX_NAMES).collect();
-    if ids.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    // Numbers: they can't be anything but digits.
-    let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    let Some(list) = sql_list(ids) else { return Ok(BTreeMap::new()) };
     let sql = format!("SELECT id, username FROM users WHERE id IN ({list})");
     let rows = state.db.read(&sql, &[]).await?;
     let named = rows.iter().map(|row| Ok((row.get("id")?, row.get("username")?)));
@@ -184,12 +179,7 @@ pub async fn held(
     ids: impl IntoIterator<Item = UserId>,
 ) -> Result<BTreeMap<UserId, Quota>, AdminError> {
     actor.require_admin()?;
-    let ids: BTreeSet<i64> = ids.into_iter().map(|id| id.0).take(MAX_NAMES).collect();
-    if ids.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    // Numbers: they can't be anything but digits.
-    let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    let Some(list) = sql_list(ids) else { return Ok(BTreeMap::new()) };
     let held = sum_of(state.db.engine(), "amount");
     let sql = format!(
         "SELECT user_id, {held} AS held FROM holds WHERE user_id IN ({list}) GROUP BY user_id"
@@ -256,4 +246,12 @@ pub async fn find(state: &AdminState, name_or_id: &str) -> Result<UserView, Admi
 
 fn not_found() -> AdminError {
     AdminError::not_found("用户", "user")
+}
+
+/// These users, as a statement lists them; `None` where there are none.
+fn sql_list(ids: impl IntoIterator<Item = UserId>) -> Option<String> {
+    let ids: BTreeSet<i64> = ids.into_iter().map(|id| id.0).take(MAX_NAMES).collect();
+    // Numbers: they can't be anything but digits.
+    let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    (!list.is_empty()).then_some(list)
 }

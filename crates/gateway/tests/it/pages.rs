@@ -1,7 +1,7 @@
 //! The console over plain HTTP: who sees which page, that every link leads somewhere, and that
 //! nothing is written for a foreign site.
 
-use crate::pages_whole::House;
+use crate::pages_whole::FullWorld;
 use crate::world::{World, by_use};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -164,7 +164,7 @@ pub(crate) async fn name_of(world: &World, id: i64) -> String {
 
 on_both_databases! {
     async fn every_link_of_every_page_leads_somewhere(db: TestDb) {
-        let House { world, ann } = House::open(db).await;
+        let FullWorld { world, ann } = FullWorld::open(db).await;
         let name = name_of(&world, ann).await;
         let adam = json!({ "username": "adam", "password": PASSWORD, "role": 10 });
         world.admin().user(adam).await;
@@ -195,7 +195,7 @@ on_both_databases! {
                 assert!(matches!(refused.status, 403 | 404), "{page}: {}", refused.status);
             }
         }
-        House { world, ann }.close().await;
+        FullWorld { world, ann }.close().await;
     }
 }
 

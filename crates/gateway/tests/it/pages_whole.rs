@@ -24,13 +24,13 @@ images = ["/pictures/#"]
 "#;
 
 /// A lively world with a task, a webhook, its delivery and an own protocol as well.
-pub(crate) struct House {
+pub(crate) struct FullWorld {
     pub(crate) world: World,
     /// A user who paid for a call, submitted the task, and owns the webhook.
     pub(crate) ann: i64,
 }
 
-impl House {
+impl FullWorld {
     pub(crate) async fn open(db: TestDb) -> Self {
         let (world, ann) = lively(db).await;
         let admin = world.admin();
@@ -141,12 +141,12 @@ fn shapes_of(pages: &BTreeMap<String, String>) -> BTreeSet<String> {
 
 on_both_databases! {
     async fn every_page_that_there_is_is_reached_and_small(db: TestDb) {
-        let house = House::open(db).await;
-        let name = name_of(&house.world, house.ann).await;
+        let full = FullWorld::open(db).await;
+        let name = name_of(&full.world, full.ann).await;
         for (login, password, expected) in
             [("root", ROOT_PASSWORD, OF_ROOT), (name.as_str(), PASSWORD, OF_USERS)]
         {
-            let browser = Browser::login(&house.world.server, login, password).await;
+            let browser = Browser::login(&full.world.server, login, password).await;
             let pages = crawl(&browser).await;
             let found = shapes_of(&pages);
             let expected: BTreeSet<String> = expected.iter().map(|it| (*it).to_owned()).collect();
@@ -158,15 +158,15 @@ on_both_databases! {
                 assert!(size <= MAX_PAGE_BYTES, "{path}: {size} bytes");
             }
         }
-        house.close().await;
+        full.close().await;
     }
 
     async fn what_is_on_hold_is_found_where_it_leads(db: TestDb) {
-        let house = House::open(db).await;
-        let admin = house.world.admin();
+        let full = FullWorld::open(db).await;
+        let admin = full.world.admin();
         let adam = json!({ "username": "adam", "password": PASSWORD, "role": 10 });
         admin.user(adam).await;
-        let adam = Browser::login(&house.world.server, "adam", PASSWORD).await;
+        let adam = Browser::login(&full.world.server, "adam", PASSWORD).await;
         let first = adam.get("/console").await.expect(200).text();
         assert!(first.contains("href=\"/console/doctor#nodes\""), "{first}");
         let nodes = adam.get("/console/doctor").await.expect(200).text();
@@ -177,7 +177,7 @@ on_both_databases! {
         let list = admin.get("/api/node").await;
         let node = &list[0];
         assert_eq!((&node["open_holds"], &node["held"]), (&json!(0), &json!(0)), "{node}");
-        house.close().await;
+        full.close().await;
     }
 
     async fn a_page_that_is_only_open_keeps_no_session(db: TestDb) {
@@ -193,8 +193,8 @@ on_both_databases! {
         world.close().await;
         let mut pages = BTreeMap::from([("the guide".to_owned(), waiting)]);
 
-        let house = House::open(TestDb::sqlite().await).await;
-        let root = Browser::login(&house.world.server, "root", ROOT_PASSWORD).await;
+        let full = FullWorld::open(TestDb::sqlite().await).await;
+        let root = Browser::login(&full.world.server, "root", ROOT_PASSWORD).await;
         // While the books are checked its page asks as well.
         root.send("/console/audit/run", "").await.expect(303);
         pages.insert("the audit".to_owned(), root.get("/console/audit").await.text());
@@ -214,7 +214,7 @@ on_both_databases! {
             }
         }
         assert!(seen >= 2, "the guide and the tasks");
-        house.close().await;
+        full.close().await;
     }
 
     async fn a_task_says_when_it_is_asked_about_and_leads_to_its_results(db: TestDb) {

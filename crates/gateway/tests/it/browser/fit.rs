@@ -5,7 +5,7 @@ use super::Chromium;
 use super::journeys::DESK;
 use super::pictures::{NARROW, WIDE};
 use crate::pages::{Browser, PASSWORD, crawl, lively, name_of, shapes};
-use crate::pages_whole::House;
+use crate::pages_whole::FullWorld;
 use testkit::{ROOT_PASSWORD, Reply, TestDb, eventually, json};
 
 /// $123,456.789012
@@ -43,9 +43,9 @@ on_sqlite! {
     }
 
     async fn a_phone_shows_every_page_within_its_width(db: TestDb) {
-        let house = House::open(db).await;
-        let world = &house.world;
-        let name = name_of(world, house.ann).await;
+        let full = FullWorld::open(db).await;
+        let world = &full.world;
+        let name = name_of(world, full.ann).await;
         let mut wide = Vec::new();
         for (login, password) in [("root", ROOT_PASSWORD), (name.as_str(), PASSWORD)] {
             let pages = shapes(crawl(&Browser::login(&world.server, login, password).await)
@@ -67,7 +67,7 @@ on_sqlite! {
             window.close().await;
         }
         assert!(wide.is_empty(), "wider than a phone: {wide:#?}");
-        house.close().await;
+        full.close().await;
     }
 
     async fn the_log_fits_beside_a_scroll_bar(db: TestDb) {

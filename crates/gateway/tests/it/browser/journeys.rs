@@ -2,7 +2,7 @@
 
 use super::{Chromium, ENTER, ESCAPE};
 use crate::pages::{Browser, PASSWORD, crawl, lively, name_of, shapes};
-use crate::pages_whole::House;
+use crate::pages_whole::FullWorld;
 use crate::world::World;
 use testkit::{ROOT_PASSWORD, TestDb, eventually};
 
@@ -317,7 +317,7 @@ on_sqlite! {
 #[test]
 fn every_page_is_accessible_in_both_languages_and_themes() {
     testkit::run(async {
-        let House { world, ann } = House::open(TestDb::sqlite().await).await;
+        let FullWorld { world, ann } = FullWorld::open(TestDb::sqlite().await).await;
         let name = name_of(&world, ann).await;
         for (name, password) in [("root", ROOT_PASSWORD), (name.as_str(), PASSWORD)] {
             let browser = Browser::login(&world.server, name, password).await;
@@ -344,6 +344,6 @@ fn every_page_is_accessible_in_both_languages_and_themes() {
             window.clean().await;
             window.close().await;
         }
-        House { world, ann }.close().await;
+        FullWorld { world, ann }.close().await;
     });
 }

@@ -1,8 +1,12 @@
-//! Prints the reference of the built-in protocols, which ends `docs/protocols.md`:
+//! Writes the reference of the built-in protocols where it stands, in `docs/protocols.md`:
 //! `cargo run -p protocol --example reference`.
-#![allow(clippy::print_stdout, reason = "it prints")]
+
+use protocol::{Library, REFERENCE_BEGIN, reference};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    print!("{}", protocol::reference(protocol::Library::builtin()?));
-    Ok(())
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/protocols.md");
+    let mut page = std::fs::read_to_string(path)?;
+    page.truncate(page.find(REFERENCE_BEGIN).ok_or("the page has no place for the reference")?);
+    page.push_str(&reference(Library::builtin()?));
+    Ok(std::fs::write(path, page)?)
 }
